@@ -1,0 +1,252 @@
+//! What is asked of a partition, one record in `headroom.commands`.
+
+use super::ids::{Attempt, CommandId, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
+use super::pool::{Mode, PoolSpec};
+use super::units::{Amounts, Micros};
+
+/// A request with everything its decision needs; the log's stamp travels beside, not inside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Command {
+    /// Its identity, under which the answer comes back.
+    pub id: CommandId,
+    /// The gateway that waits for the answer, if one does.
+    pub reply_to: Option<u64>,
+    /// This try; of an Abandon, the try it takes back.
+    pub attempt: Attempt,
+    /// Who asked.
+    pub actor: Option<Name>,
+    /// The caller's key: the same key, the same answer.
+    pub key: Option<IdempotencyKey>,
+    /// After this instant it is refused: nobody waits for it any more.
+    pub deadline: Micros,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ask {
+    /// Make a pool, or say anew what it is.
+    DefinePool {
+        /// Which.
+        pool: PoolId,
+        /// What it is.
+        spec: PoolSpec,
+        /// Only at this version; 0 means that there must be none.
+        expected_version: Option<u64>,
+    },
+    /// Change some limits.
+    AdjustLimits {
+        /// Which pool.
+        pool: PoolId,
+        /// How.
+        change: LimitChange,
+        /// Only at this version.
+        expected_version: Option<u64>,
+    },
+    /// Open, hold or close a pool.
+    SetMode {
+        /// Which pool.
+        pool: PoolId,
+        /// To what.
+        mode: Mode,
+        /// Only at this version.
+        expected_version: Option<u64>,
+    },
+    /// Take capacity.
+    Reserve {
+        /// Of which pool.
+        pool: PoolId,
+        /// Under which id.
+        reservation: ReservationId,
+        /// How much.
+        demand: Amounts,
+        /// As a hold for so many milliseconds, to be confirmed; for good when absent.
+        hold_ttl_ms: Option<u64>,
+        /// The caller's order.
+        order_ref: Option<Name>,
+    },
+    /// Make a hold a reservation for good.
+    Confirm {
+        /// Which.
+        reservation: ReservationId,
+    },
+    /// Give a hold so many milliseconds from now.
+    Extend {
+        /// Which.
+        reservation: ReservationId,
+        /// How long.
+        hold_ttl_ms: u64,
+    },
+    /// Give capacity back.
+    Release {
+        /// Which.
+        reservation: ReservationId,
+    },
+    /// Take back one try of a Reserve whose caller was told no.
+    Abandon {
+        /// Of which pool.
+        pool: PoolId,
+        /// Which; the try is the command's `attempt`.
+        reservation: ReservationId,
+    },
+    /// Hand the partition over to who wrote this nonce.
+    Handover {
+        /// Whose.
+        nonce: u64,
+    },
+}
+
+/// New limits, as they shall be or as differences; dimensions not named stay.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LimitChange {
+    /// As they shall be.
+    To(Amounts),
+    /// As differences.
+    By(Vec<(Dimension, i64)>),
+}
+
+/// The kinds of [`Ask`], without what they carry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[expect(missing_docs, reason = "named as the variants of Ask")]
+pub enum AskKind {
+    DefinePool,
+    AdjustLimits,
+    SetMode,
+    Reserve,
+    Confirm,
+    Extend,
+    Release,
+    Abandon,
+    Handover,
+}
+
+impl Ask {
+    /// Its kind.
+    pub fn kind(&self) -> AskKind {
+        match self {
+            Ask::DefinePool { .. } => AskKind::DefinePool,
+            Ask::AdjustLimits { .. } => AskKind::AdjustLimits,
+            Ask::SetMode { .. } => AskKind::SetMode,
+            Ask::Reserve { .. } => AskKind::Reserve,
+            Ask::Confirm { .. } => AskKind::Confirm,
+            Ask::Extend { .. } => AskKind::Extend,
+            Ask::Release { .. } => AskKind::Release,
+            Ask::Abandon { .. } => AskKind::Abandon,
+            Ask::Handover { .. } => AskKind::Handover,
+        }
+    }
+
+    /// The pool it names.
+    pub fn pool(&self) -> Option<&PoolId> {
+        match self {
+            Ask::DefinePool { pool, .. }
+            | Ask::AdjustLimits { pool, .. }
+            | Ask::SetMode { pool, .. }
+            | Ask::Reserve { pool, .. }
+            | Ask::Abandon { pool, .. } => Some(pool),
+            Ask::Confirm { .. } | Ask::Extend { .. } | Ask::Release { .. } | Ask::Handover { .. } => None,
+        }
+    }
+
+    /// The reservation it names.
+    pub fn reservation(&self) -> Option<ReservationId> {
+        match self {
+            Ask::Reserve { reservation, .. }
+            | Ask::Confirm { reservation }
+            | Ask::Extend { reservation, .. }
+            | Ask::Release { reservation }
+            | Ask::Abandon { reservation, .. } => Some(*reservation),
+            Ask::DefinePool { .. } | Ask::AdjustLimits { .. } | Ask::SetMode { .. } | Ask::Handover { .. } => None,
+        }
+    }
+
+    /// A stable 64-bit fingerprint of the body, so that a key reused with another body can be told. It is recorded in
+    /// events, so its bytes are fixed for ever: FNV-1a over tagged, length-prefixed fields.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        hash.number(self.kind() as u64);
+        if let Some(pool) = self.pool() {
+            hash.text(pool.as_str());
+        }
+        if let Some(reservation) = self.reservation() {
+            hash.bytes(reservation.bytes());
+        }
+        match self {
+            Ask::DefinePool { spec, expected_version, .. } => {
+                hash.spec(spec);
+                hash.optional(*expected_version);
+            }
+            Ask::AdjustLimits { change, expected_version, .. } => {
+                match change {
+                    LimitChange::To(limits) => hash.amounts(0, limits.iter()),
+                    LimitChange::By(deltas) => {
+                        hash.amounts(1, deltas.iter().map(|(d, delta)| (*d, *delta as u64)));
+                    }
+                }
+                hash.optional(*expected_version);
+            }
+            Ask::SetMode { mode, expected_version, .. } => {
+                hash.number(*mode as u64);
+                hash.optional(*expected_version);
+            }
+            Ask::Reserve { demand, hold_ttl_ms, order_ref, .. } => {
+                hash.amounts(0, demand.iter());
+                hash.optional(*hold_ttl_ms);
+                hash.text(order_ref.as_ref().map_or("", Name::as_str));
+            }
+            Ask::Extend { hold_ttl_ms, .. } => hash.number(*hold_ttl_ms),
+            Ask::Handover { nonce } => hash.number(*nonce),
+            Ask::Confirm { .. } | Ask::Release { .. } | Ask::Abandon { .. } => {}
+        }
+        hash.0
+    }
+}
+
+struct Fnv(u64);
+
+impl Fnv {
+    fn bytes(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn number(&mut self, number: u64) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    fn optional(&mut self, number: Option<u64>) {
+        self.number(u64::from(number.is_some()));
+        self.number(number.unwrap_or_default());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.bytes(text.as_bytes());
+    }
+
+    fn amounts(&mut self, tag: u64, amounts: impl ExactSizeIterator<Item = (Dimension, u64)>) {
+        self.number(tag);
+        self.number(amounts.len() as u64);
+        for (dimension, units) in amounts {
+            self.text(dimension.as_str());
+            self.number(units);
+        }
+    }
+
+    fn spec(&mut self, spec: &PoolSpec) {
+        self.amounts(0, spec.limits.iter());
+        self.number(spec.areas.len() as u64);
+        spec.areas.iter().for_each(|area| self.text(area.as_str()));
+        self.optional(spec.window.map(|w| w.start.0));
+        self.optional(spec.window.map(|w| w.end.0));
+        self.optional(spec.window.and_then(|w| w.cutoff).map(|cutoff| cutoff.0));
+        self.number(spec.labels.len() as u64);
+        for (label, value) in &spec.labels {
+            self.text(label.as_str());
+            self.text(value.as_str());
+        }
+        self.number(spec.mode as u64);
+    }
+}

@@ -1,0 +1,383 @@
+//! The decision: what a command comes to, given a partition's state and the time. It reads and never writes; the
+//! refusals are tried in the order of [`Reason`].
+
+use super::command::{Ask, Command, LimitChange};
+use super::event::{Body, Entry, Rejection, ReleaseCause};
+use super::ids::{Dimension, Name, PoolId, ReservationId};
+use super::ledger::{CommandKey, Ledger, Target};
+use super::outcome::Reason;
+use super::pool::{Mode, Pool, PoolSpec};
+use super::reservation::{Reservation, Status};
+use super::route::{partition_of, partition_of_reservation, pool_hash};
+use super::units::{Amounts, Micros};
+use crate::limits::{
+    AREAS_MAX, DIMENSIONS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, POOLS_PER_PARTITION_MAX,
+    RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
+};
+
+/// Where and when a decision is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The deciding partition.
+    pub partition: u32,
+    /// How many there are.
+    pub partitions: u32,
+    /// The turn's time, never earlier than the last event's.
+    pub now: Micros,
+}
+
+/// What `command` comes to. Total: every command gets exactly one body.
+pub fn decide(ledger: &impl Ledger, command: &Command, place: Place) -> Body {
+    let case = Case { ledger, command, now: place.now };
+    match case.checked(place) {
+        Ok(body) => body,
+        Err(refusal) => case.rejected(refusal),
+    }
+}
+
+/// The body that expires a hold that is due, or `None` when it is none.
+pub fn expire(ledger: &impl Ledger, id: ReservationId, now: Micros) -> Option<Body> {
+    let held = ledger.reservation(&id).filter(|r| r.status == Status::Held && r.until <= now)?;
+    let pool = ledger.pool(&held.pool)?;
+    Some(Body::Expired(given_back(pool, held, id, Status::Expired)))
+}
+
+struct Case<'a, L> {
+    ledger: &'a L,
+    command: &'a Command,
+    now: Micros,
+}
+
+/// A reason, and the dimension that decided it.
+struct Refusal(Reason, Option<Dimension>);
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Refusal {
+        Refusal(reason, None)
+    }
+}
+
+type Decision = Result<Body, Refusal>;
+
+impl<L: Ledger> Case<'_, L> {
+    fn checked(&self, place: Place) -> Decision {
+        let ask = &self.command.ask;
+        if !is_well_formed(ask) {
+            return Err(Reason::Malformed.into());
+        }
+        if !is_routed_here(ask, place) {
+            return Err(Reason::Misrouted.into());
+        }
+        if self.command.deadline < self.now {
+            return Err(Reason::Expired.into());
+        }
+        if let Some(answered) = self.answered_before()? {
+            return Ok(answered);
+        }
+        match ask {
+            Ask::DefinePool { pool, spec, expected_version } => self.define(pool, spec, *expected_version),
+            Ask::AdjustLimits { pool, change, expected_version } => self.adjust(pool, change, *expected_version),
+            Ask::SetMode { pool, mode, expected_version } => {
+                let pool = self.pool_at(pool, *expected_version)?;
+                let spec = PoolSpec { mode: *mode, ..pool.spec.clone() };
+                Ok(Body::ModeSet(changed(pool, spec)))
+            }
+            Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref } => {
+                self.reserve(pool, *reservation, demand, *hold_ttl_ms, order_ref.clone())
+            }
+            Ask::Confirm { reservation } => self.confirm(*reservation),
+            Ask::Extend { reservation, hold_ttl_ms } => self.extend(*reservation, *hold_ttl_ms),
+            Ask::Release { reservation } => self.release(*reservation),
+            Ask::Abandon { pool, reservation } => Ok(self.abandon(pool, *reservation)),
+            Ask::Handover { nonce } => Ok(Body::HandedOver { nonce: *nonce }),
+        }
+    }
+
+    /// The answer that this command's key (of another command than Reserve) was given.
+    fn answered_before(&self) -> Result<Option<Body>, Refusal> {
+        let Some(key) = command_key(self.command) else { return Ok(None) };
+        match self.ledger.remembered(&key).filter(|r| r.until > self.now) {
+            Some(r) if r.fingerprint == self.command.ask.fingerprint() => Ok(Some(Body::Repeated(r.body.clone()))),
+            Some(_) => Err(Reason::KeyReused.into()),
+            None => Ok(None),
+        }
+    }
+
+    fn pool(&self, id: &PoolId) -> Result<&Pool, Refusal> {
+        self.ledger.pool(id).ok_or(Refusal(Reason::UnknownPool, None))
+    }
+
+    fn pool_at(&self, id: &PoolId, expected_version: Option<u64>) -> Result<&Pool, Refusal> {
+        let pool = self.pool(id)?;
+        let stale = expected_version.is_some_and(|version| version != pool.version);
+        if stale { Err(Reason::StaleVersion.into()) } else { Ok(pool) }
+    }
+
+    fn define(&self, id: &PoolId, spec: &PoolSpec, expected_version: Option<u64>) -> Decision {
+        let Some(pool) = self.ledger.pool(id) else {
+            if expected_version.is_some_and(|version| version != 0) {
+                return Err(Reason::StaleVersion.into());
+            }
+            if self.ledger.pool_count() >= POOLS_PER_PARTITION_MAX {
+                return Err(Reason::PartitionFull.into());
+            }
+            let used = spec.limits.map(|_, _| 0);
+            return Ok(Body::PoolDefined(Pool { id: id.clone(), spec: spec.clone(), used, version: 1 }));
+        };
+        if expected_version.is_some_and(|version| version != pool.version) {
+            return Err(Reason::StaleVersion.into());
+        }
+        let lost = pool.used.iter().find(|(d, used)| *used > 0 && spec.limits.get(*d).is_none());
+        match lost {
+            Some((d, _)) => Err(Refusal(Reason::DimensionInUse, Some(d))),
+            None => Ok(Body::PoolDefined(changed(pool, spec.clone()))),
+        }
+    }
+
+    fn adjust(&self, id: &PoolId, change: &LimitChange, expected_version: Option<u64>) -> Decision {
+        let pool = self.pool_at(id, expected_version)?;
+        let limits = &pool.spec.limits;
+        let unknown = match change {
+            LimitChange::To(to) => to.iter().map(|(d, _)| d).find(|d| limits.get(*d).is_none()),
+            LimitChange::By(by) => by.iter().map(|(d, _)| *d).find(|d| limits.get(*d).is_none()),
+        };
+        if let Some(d) = unknown {
+            return Err(Refusal(Reason::UnknownDimension, Some(d)));
+        }
+        let after = match change {
+            LimitChange::To(to) => Ok(limits.map(|d, limit| to.get(d).unwrap_or(limit))),
+            LimitChange::By(by) => limits.try_map(|d, limit| {
+                let delta = by.iter().find(|(other, _)| *other == d).map_or(0, |(_, delta)| *delta);
+                limit.checked_add_signed(delta).filter(|after| *after <= UNITS_MAX)
+            }),
+        };
+        let limits = after.map_err(|d| Refusal(Reason::LimitOutOfRange, Some(d)))?;
+        Ok(Body::LimitsAdjusted(changed(pool, PoolSpec { limits, ..pool.spec.clone() })))
+    }
+
+    fn reserve(
+        &self,
+        pool: &PoolId,
+        id: ReservationId,
+        demand: &Amounts,
+        hold_ttl_ms: Option<u64>,
+        order_ref: Option<Name>,
+    ) -> Decision {
+        let known = self.ledger.reservation(&id).filter(|r| r.is_known(self.now));
+        if let Some(known) = known {
+            if known.attempts.burned().contains(&self.command.attempt) {
+                return Err(Reason::Abandoned.into());
+            }
+            if known.status != Status::Void {
+                return self.repeated(known, id);
+            }
+        } else if self.ledger.reservation_count() >= RESERVATIONS_PER_PARTITION_MAX {
+            return Err(Reason::PartitionFull.into());
+        }
+        let pool = self.pool(pool)?;
+        if pool.spec.window.is_some_and(|window| window.closes_at() <= self.now) {
+            return Err(Reason::PastCutoff.into());
+        }
+        match pool.spec.mode {
+            Mode::Open => {}
+            Mode::Closed => return Err(Reason::Closed.into()),
+            Mode::Held => return Err(Reason::Held.into()),
+        }
+        if let Some((d, _)) = demand.iter().find(|(d, _)| pool.spec.limits.get(*d).is_none()) {
+            return Err(Refusal(Reason::UnknownDimension, Some(d)));
+        }
+        if let Some((d, _)) = demand.iter().find(|(d, units)| pool.remaining(*d).is_none_or(|free| *units > free)) {
+            return Err(Refusal(Reason::OverLimit, Some(d)));
+        }
+        let hold_until = hold_ttl_ms.map(|ttl| self.now.plus_ms(ttl));
+        Ok(Body::Accepted(Entry {
+            pool: pool.id.clone(),
+            reservation: id,
+            status: if hold_until.is_some() { Status::Held } else { Status::Confirmed },
+            demand: demand.clone(),
+            hold_until,
+            order_ref,
+            limits: pool.spec.limits.clone(),
+            used: pool.used.map(|d, used| used.saturating_add(demand.get(d).unwrap_or_default())),
+        }))
+    }
+
+    /// The answer to a Reserve whose id is known: as it stands now.
+    fn repeated(&self, known: &Reservation, id: ReservationId) -> Decision {
+        if known.fingerprint != self.command.ask.fingerprint() {
+            return Err(Reason::KeyReused.into());
+        }
+        if let Status::Refused { reason, .. } = known.status {
+            let rejection = self.rejection(&Refusal(reason, known.binding()));
+            return Ok(Body::Repeated(Box::new(Body::Rejected(rejection))));
+        }
+        if known.status.is_live() && known.attempts.is_full() {
+            return Err(Reason::TooManyAttempts.into());
+        }
+        let pool = self.pool(&known.pool)?;
+        Ok(Body::Repeated(Box::new(Body::Accepted(entry(pool, known, id)))))
+    }
+
+    fn known(&self, id: ReservationId) -> Result<(&Reservation, &Pool), Refusal> {
+        let known = self.ledger.reservation(&id).filter(|r| r.is_known(self.now));
+        let decided = known.filter(|r| !matches!(r.status, Status::Void | Status::Refused { .. }));
+        let reservation = decided.ok_or(Refusal(Reason::UnknownReservation, None))?;
+        Ok((reservation, self.pool(&reservation.pool)?))
+    }
+
+    /// A hold that is not over, and its pool.
+    fn hold(&self, id: ReservationId) -> Result<(&Reservation, &Pool), Refusal> {
+        let (known, pool) = self.known(id)?;
+        match known.status {
+            Status::Held if known.until <= self.now => Err(Reason::HoldExpired.into()),
+            Status::Held => Ok((known, pool)),
+            Status::Expired => Err(Reason::HoldExpired.into()),
+            Status::Released => Err(Reason::AlreadyReleased.into()),
+            Status::Confirmed | Status::Void | Status::Refused { .. } => Err(Reason::NotAHold.into()),
+        }
+    }
+
+    fn confirm(&self, id: ReservationId) -> Decision {
+        let (known, pool) = self.known(id)?;
+        if known.status == Status::Confirmed {
+            return Ok(Body::Repeated(Box::new(Body::Confirmed(entry(pool, known, id)))));
+        }
+        let (held, pool) = self.hold(id)?;
+        Ok(Body::Confirmed(Entry { status: Status::Confirmed, hold_until: None, ..entry(pool, held, id) }))
+    }
+
+    fn extend(&self, id: ReservationId, hold_ttl_ms: u64) -> Decision {
+        let (held, pool) = self.hold(id)?;
+        let hold_until = Some(self.now.plus_ms(hold_ttl_ms));
+        Ok(Body::Extended(Entry { hold_until, ..entry(pool, held, id) }))
+    }
+
+    fn release(&self, id: ReservationId) -> Decision {
+        let (known, pool) = self.known(id)?;
+        match known.status {
+            Status::Expired => Ok(Body::Repeated(Box::new(Body::Expired(entry(pool, known, id))))),
+            Status::Released => {
+                let again = Body::Released(entry(pool, known, id), ReleaseCause::Caller);
+                Ok(Body::Repeated(Box::new(again)))
+            }
+            _ => Ok(Body::Released(given_back(pool, known, id, Status::Released), ReleaseCause::Caller)),
+        }
+    }
+
+    /// The last attempt to go takes the reservation with it.
+    fn abandon(&self, pool: &PoolId, reservation: ReservationId) -> Body {
+        let live = self.ledger.reservation(&reservation).filter(|r| r.status.is_live());
+        match live.and_then(|r| Some((r, self.ledger.pool(&r.pool)?))) {
+            Some((known, pool)) if known.attempts.live() == [self.command.attempt] => {
+                let entry = given_back(pool, known, reservation, Status::Released);
+                Body::Released(entry, ReleaseCause::Abandoned)
+            }
+            _ => Body::Abandoned { pool: pool.clone(), reservation },
+        }
+    }
+
+    fn rejected(&self, refusal: Refusal) -> Body {
+        Body::Rejected(self.rejection(&refusal))
+    }
+
+    fn rejection(&self, refusal: &Refusal) -> Rejection {
+        let ask = &self.command.ask;
+        let reservation = ask.reservation();
+        let of_reservation = reservation.and_then(|id| self.ledger.reservation(&id)).map(|r| &r.pool);
+        let id = ask.pool().or(of_reservation);
+        let pool = id.and_then(|id| self.ledger.pool(id));
+        let (demand, order_ref) = match ask {
+            Ask::Reserve { demand, order_ref, .. } => (Some(demand.clone()), order_ref.clone()),
+            _ => (None, None),
+        };
+        Rejection {
+            reason: refusal.0,
+            dimension: refusal.1,
+            pool: id.cloned(),
+            reservation,
+            demand,
+            order_ref,
+            limits: pool.map(|p| p.spec.limits.clone()),
+            used: pool.map(|p| p.used.clone()),
+            mode: pool.map(|p| p.spec.mode),
+            version: pool.map(|p| p.version),
+        }
+    }
+}
+
+/// The scope under which a command's key is remembered. A Reserve's is in its reservation id already.
+pub fn command_key(command: &Command) -> Option<CommandKey> {
+    let target = match &command.ask {
+        Ask::DefinePool { pool, .. } | Ask::AdjustLimits { pool, .. } | Ask::SetMode { pool, .. } => {
+            Target::Pool(pool.clone())
+        }
+        Ask::Confirm { reservation } | Ask::Extend { reservation, .. } | Ask::Release { reservation } => {
+            Target::Reservation(*reservation)
+        }
+        Ask::Reserve { .. } | Ask::Abandon { .. } | Ask::Handover { .. } => return None,
+    };
+    command.key.clone().map(|key| CommandKey { target, key })
+}
+
+fn changed(pool: &Pool, spec: PoolSpec) -> Pool {
+    let used = spec.limits.map(|d, _| pool.used.get(d).unwrap_or_default());
+    Pool { id: pool.id.clone(), spec, used, version: pool.version.saturating_add(1) }
+}
+
+fn entry(pool: &Pool, known: &Reservation, reservation: ReservationId) -> Entry {
+    Entry {
+        pool: known.pool.clone(),
+        reservation,
+        status: known.status,
+        demand: known.demand.clone(),
+        hold_until: (known.status == Status::Held).then_some(known.until),
+        order_ref: known.order_ref.as_deref().and_then(|text| Name::new(text).ok()),
+        limits: pool.spec.limits.clone(),
+        used: pool.used.clone(),
+    }
+}
+
+fn given_back(pool: &Pool, known: &Reservation, id: ReservationId, status: Status) -> Entry {
+    let used = pool.used.map(|d, used| used.saturating_sub(known.demand.get(d).unwrap_or_default()));
+    Entry { status, hold_until: None, used, ..entry(pool, known, id) }
+}
+
+fn is_well_formed(ask: &Ask) -> bool {
+    let is_ttl = |ttl: u64| (HOLD_TTL_MIN_MS..=HOLD_TTL_MAX_MS).contains(&ttl);
+    match ask {
+        Ask::DefinePool { spec, .. } => is_spec(spec),
+        Ask::AdjustLimits { change: LimitChange::To(to), .. } => is_amounts(to, 0),
+        Ask::AdjustLimits { change: LimitChange::By(by), .. } => {
+            let bounded = !by.is_empty() && by.len() <= DIMENSIONS_MAX;
+            bounded && Amounts::new(by.iter().map(|(d, _)| (*d, 0))).is_some()
+        }
+        Ask::Reserve { pool, reservation, demand, hold_ttl_ms, .. } => {
+            let id_fits = reservation.pool_hash() == pool_hash(pool);
+            id_fits && is_amounts(demand, 1) && hold_ttl_ms.is_none_or(is_ttl)
+        }
+        Ask::Extend { hold_ttl_ms, .. } => is_ttl(*hold_ttl_ms),
+        Ask::Abandon { pool, reservation } => reservation.pool_hash() == pool_hash(pool),
+        Ask::SetMode { .. } | Ask::Confirm { .. } | Ask::Release { .. } | Ask::Handover { .. } => true,
+    }
+}
+
+fn is_amounts(amounts: &Amounts, least: u64) -> bool {
+    let bounded = !amounts.is_empty() && amounts.len() <= DIMENSIONS_MAX;
+    bounded && amounts.iter().all(|(_, units)| (least..=UNITS_MAX).contains(&units))
+}
+
+fn is_spec(spec: &PoolSpec) -> bool {
+    let in_order = spec.window.is_none_or(|window| {
+        window.start < window.end && window.end <= Micros::MAX && window.closes_at() <= window.end
+    });
+    in_order && is_amounts(&spec.limits, 0) && spec.areas.len() <= AREAS_MAX && spec.labels.len() <= LABELS_MAX
+}
+
+fn is_routed_here(ask: &Ask, place: Place) -> bool {
+    let partition = match (ask.pool(), ask.reservation()) {
+        (Some(pool), _) => partition_of(pool, place.partitions),
+        (None, Some(reservation)) => partition_of_reservation(&reservation, place.partitions),
+        (None, None) => place.partition,
+    };
+    partition == place.partition
+}

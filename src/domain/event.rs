@@ -1,0 +1,271 @@
+//! A decision as recorded: one record in `headroom.events`, and all a caller is told. It carries the values after it
+//! of whatever it touched, so one record can be understood alone.
+
+use super::command::AskKind;
+use super::ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
+use super::outcome::Reason;
+use super::pool::{Mode, Pool};
+use super::reservation::Status;
+use super::units::{Amounts, Micros};
+
+/// A decision as recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Its partition.
+    pub partition: u32,
+    /// Its place in the partition: dense, from 0.
+    pub seq: u64,
+    /// The owner that decided it: how many the partition has had, from 1.
+    pub epoch: u32,
+    /// The digest of the record before it; zero for the first.
+    pub prev: Digest,
+    /// When it was decided; never earlier than the record before it.
+    pub decided_at: Micros,
+    /// What caused it; `None` for timers, barriers and ticks.
+    pub cause: Option<Cause>,
+    /// What was decided.
+    pub body: Body,
+}
+
+/// The command behind an event.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cause {
+    /// Its place in the partition's commands: dense, from 0.
+    pub input_offset: u64,
+    /// The rest, unless the record could not be read.
+    pub command: Option<CommandStamp>,
+}
+
+/// What an event repeats of its command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CommandStamp {
+    /// Its identity.
+    pub id: CommandId,
+    /// The gateway that waits, if one does.
+    pub reply_to: Option<u64>,
+    /// Its attempt.
+    pub attempt: Attempt,
+    /// Who asked.
+    pub actor: Option<Name>,
+    /// What was asked.
+    pub ask: AskKind,
+    /// The caller's key.
+    pub key: Option<IdempotencyKey>,
+    /// The body's fingerprint.
+    pub fingerprint: u64,
+}
+
+/// What was decided.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// A pool was made, or said anew.
+    PoolDefined(Pool),
+    /// A pool's limits were changed.
+    LimitsAdjusted(Pool),
+    /// A pool was opened, held or closed.
+    ModeSet(Pool),
+    /// Capacity was taken.
+    Accepted(Entry),
+    /// A hold became a reservation for good.
+    Confirmed(Entry),
+    /// A hold got another deadline.
+    Extended(Entry),
+    /// Capacity was given back.
+    Released(Entry, ReleaseCause),
+    /// A hold was not confirmed in time: its capacity was given back.
+    Expired(Entry),
+    /// The answer given before, again. For a Reserve with the reservation as it is now.
+    Repeated(Box<Body>),
+    /// Refused.
+    Rejected(Rejection),
+    /// An attempt was taken back and gave nothing back: others share the reservation, or it had not come.
+    Abandoned {
+        /// The pool.
+        pool: PoolId,
+        /// The reservation.
+        reservation: ReservationId,
+    },
+    /// A record that could not be read.
+    Malformed {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// An owner's claim.
+    Barrier {
+        /// Its own number.
+        nonce: u64,
+    },
+    /// The owner gave the partition away.
+    HandedOver {
+        /// To whom.
+        nonce: u64,
+    },
+    /// Nothing happened for a while.
+    Tick,
+}
+
+/// A reservation after the event, and its pool's counters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its id.
+    pub reservation: ReservationId,
+    /// Where it stands.
+    pub status: Status,
+    /// Units it takes or took.
+    pub demand: Amounts,
+    /// When the hold expires.
+    pub hold_until: Option<Micros>,
+    /// The caller's order.
+    pub order_ref: Option<Name>,
+    /// The pool's limits.
+    pub limits: Amounts,
+    /// The pool's units in use.
+    pub used: Amounts,
+}
+
+/// Who gave capacity back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ReleaseCause {
+    /// Whoever knows the reservation's id.
+    Caller,
+    /// Its last attempt was abandoned.
+    Abandoned,
+}
+
+/// A refusal with what it was judged against.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rejection {
+    /// Why.
+    pub reason: Reason,
+    /// The dimension that decided it.
+    pub dimension: Option<Dimension>,
+    /// The pool asked about.
+    pub pool: Option<PoolId>,
+    /// The reservation asked about.
+    pub reservation: Option<ReservationId>,
+    /// Units asked for.
+    pub demand: Option<Amounts>,
+    /// The caller's order.
+    pub order_ref: Option<Name>,
+    /// The pool's limits, if it is known.
+    pub limits: Option<Amounts>,
+    /// The pool's units in use, if it is known.
+    pub used: Option<Amounts>,
+    /// The pool's mode, if it is known.
+    pub mode: Option<Mode>,
+    /// The pool's version, if it is known.
+    pub version: Option<u64>,
+}
+
+/// The kinds of [`Body`], without what they carry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[expect(missing_docs, reason = "named as the variants of Body")]
+pub enum Kind {
+    PoolDefined,
+    LimitsAdjusted,
+    ModeSet,
+    Accepted,
+    Confirmed,
+    Extended,
+    Released,
+    Expired,
+    Repeated,
+    Rejected,
+    Abandoned,
+    Malformed,
+    Barrier,
+    HandedOver,
+    Tick,
+}
+
+impl Body {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Body::PoolDefined(_) => Kind::PoolDefined,
+            Body::LimitsAdjusted(_) => Kind::LimitsAdjusted,
+            Body::ModeSet(_) => Kind::ModeSet,
+            Body::Accepted(_) => Kind::Accepted,
+            Body::Confirmed(_) => Kind::Confirmed,
+            Body::Extended(_) => Kind::Extended,
+            Body::Released(..) => Kind::Released,
+            Body::Expired(_) => Kind::Expired,
+            Body::Repeated(_) => Kind::Repeated,
+            Body::Rejected(_) => Kind::Rejected,
+            Body::Abandoned { .. } => Kind::Abandoned,
+            Body::Malformed { .. } => Kind::Malformed,
+            Body::Barrier { .. } => Kind::Barrier,
+            Body::HandedOver { .. } => Kind::HandedOver,
+            Body::Tick => Kind::Tick,
+        }
+    }
+
+    /// The reservation and counters after it, where it tells of one.
+    pub fn entry(&self) -> Option<&Entry> {
+        match self {
+            Body::Accepted(entry)
+            | Body::Confirmed(entry)
+            | Body::Extended(entry)
+            | Body::Released(entry, _)
+            | Body::Expired(entry) => Some(entry),
+            Body::Repeated(original) => original.entry(),
+            _ => None,
+        }
+    }
+
+    /// The pool after it, where it tells of the whole of one.
+    pub fn pool(&self) -> Option<&Pool> {
+        match self {
+            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => Some(pool),
+            Body::Repeated(original) => original.pool(),
+            _ => None,
+        }
+    }
+
+    /// The refusal, given now or given before.
+    pub fn rejection(&self) -> Option<&Rejection> {
+        match self {
+            Body::Rejected(rejection) => Some(rejection),
+            Body::Repeated(original) => original.rejection(),
+            _ => None,
+        }
+    }
+
+    /// The id of the pool it is about.
+    pub fn pool_id(&self) -> Option<&PoolId> {
+        match self {
+            Body::Abandoned { pool, .. } => Some(pool),
+            _ => self
+                .entry()
+                .map(|e| &e.pool)
+                .or_else(|| self.pool().map(|p| &p.id))
+                .or_else(|| self.rejection().and_then(|r| r.pool.as_ref())),
+        }
+    }
+
+    /// The id of the reservation it is about.
+    pub fn reservation_id(&self) -> Option<ReservationId> {
+        match self {
+            Body::Abandoned { reservation, .. } => Some(*reservation),
+            _ => self.entry().map(|e| e.reservation).or_else(|| self.rejection().and_then(|r| r.reservation)),
+        }
+    }
+}
+
+impl Event {
+    /// The command behind it, if it could be read.
+    pub fn command(&self) -> Option<&CommandStamp> {
+        self.cause.as_ref().and_then(|cause| cause.command.as_ref())
+    }
+}
+
+/// An event with the digest of its bytes: what the log holds, and what a caller's proof names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// The event.
+    pub event: Event,
+    /// The digest of its bytes; the next event's `prev`.
+    pub digest: Digest,
+}

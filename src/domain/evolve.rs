@@ -1,0 +1,204 @@
+//! The one way a state changes: folding an event, live, following and rebuilding alike. It takes the event's word for
+//! the values after it, having checked that word against L1; it never decides.
+
+use super::event::{Body, CommandStamp, Entry, Event, Rejection, ReleaseCause};
+use super::ids::PoolId;
+use super::ids::ReservationId;
+use super::law::{self, Breach, Law};
+use super::ledger::{CommandKey, LedgerMut, Remembered, Target};
+use super::pool::Pool;
+use super::reservation::{Reservation, Status};
+use super::units::{Amounts, Micros};
+use super::{AskKind, Name};
+use crate::limits::DEDUP_WINDOW_MS;
+
+/// Folds `event` into `ledger`.
+///
+/// # Errors
+/// The [`Breach`] that makes the event impossible after this state; the state is then not to be used any more.
+pub fn evolve(ledger: &mut impl LedgerMut, event: &Event) -> Result<(), Breach> {
+    ledger.forget(event.decided_at);
+    fold(ledger, event).map_err(|(law, detail)| Breach { law, partition: event.partition, seq: event.seq, detail })
+}
+
+type Folded = Result<(), (Law, String)>;
+
+fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
+    match &event.body {
+        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => {
+            fold_pool(ledger, pool)?;
+        }
+        Body::Accepted(entry) => fold_accepted(ledger, event, entry)?,
+        Body::Confirmed(entry) => fold_hold(ledger, event, entry, Status::Confirmed, Micros(0))?,
+        Body::Extended(entry) => {
+            fold_hold(ledger, event, entry, Status::Held, entry.hold_until.unwrap_or_default())?;
+        }
+        Body::Released(entry, cause) => fold_ended(ledger, event, entry, Some(*cause))?,
+        Body::Expired(entry) => fold_ended(ledger, event, entry, None)?,
+        Body::Repeated(original) => return fold_repeated(ledger, event, original),
+        Body::Rejected(rejection) => {
+            if !rejection.reason.is_remembered() {
+                return Ok(());
+            }
+            fold_refused(ledger, event, rejection);
+        }
+        Body::Abandoned { pool, reservation } => fold_abandoned(ledger, event, pool, *reservation),
+        Body::Malformed { .. } | Body::Barrier { .. } | Body::HandedOver { .. } | Body::Tick => return Ok(()),
+    }
+    remember(ledger, event);
+    Ok(())
+}
+
+fn remember(ledger: &mut impl LedgerMut, event: &Event) {
+    let Some((command, key)) = event.command().and_then(|c| Some((c, c.key.clone()?))) else { return };
+    let target = match command.ask {
+        AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode => {
+            event.body.pool_id().cloned().map(Target::Pool)
+        }
+        AskKind::Confirm | AskKind::Extend | AskKind::Release => event.body.reservation_id().map(Target::Reservation),
+        AskKind::Reserve | AskKind::Abandon | AskKind::Handover => None,
+    };
+    if let Some(target) = target {
+        let remembered = Remembered {
+            fingerprint: command.fingerprint,
+            until: forget_at(event),
+            body: Box::new(event.body.clone()),
+        };
+        ledger.remember(CommandKey { target, key }, remembered);
+    }
+}
+
+fn forget_at(event: &Event) -> Micros {
+    event.decided_at.plus_ms(DEDUP_WINDOW_MS)
+}
+
+fn fold_pool(ledger: &mut impl LedgerMut, pool: &Pool) -> Folded {
+    let version = ledger.pool(&pool.id).map_or(0, |p| p.version);
+    if pool.version != version.saturating_add(1) {
+        return Err((Law::OneState, format!("pool {} goes from version {version} to {}", pool.id, pool.version)));
+    }
+    let before = ledger.pool(&pool.id).map(|p| p.used.clone()).unwrap_or_default();
+    let lost = before.iter().find(|(d, used)| pool.used.get(*d).unwrap_or_default() != *used);
+    if let Some((d, _)) = lost {
+        return Err((Law::OneState, format!("pool {} changes what is used of {d}", pool.id)));
+    }
+    ledger.put_pool(pool.clone());
+    Ok(())
+}
+
+fn known_pool<'a>(ledger: &'a impl LedgerMut, id: &PoolId) -> Result<&'a Pool, (Law, String)> {
+    ledger.pool(id).ok_or_else(|| (Law::OneState, format!("pool {id} is not defined")))
+}
+
+fn live_status(ledger: &impl LedgerMut, entry: &Entry) -> Result<(Status, Amounts), (Law, String)> {
+    let known = ledger.reservation(&entry.reservation).filter(|r| r.status.is_live());
+    let known = known.ok_or_else(|| (Law::TrueYes, format!("{} is not live", entry.reservation)))?;
+    Ok((known.status, known.demand.clone()))
+}
+
+fn stamp(event: &Event) -> Result<&CommandStamp, (Law, String)> {
+    event.command().ok_or_else(|| (Law::OneDecision, "no command behind it".to_owned()))
+}
+
+fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> Folded {
+    let command = stamp(event)?;
+    let pool = known_pool(ledger, &entry.pool)?;
+    law::admitted(pool, &entry.demand, &entry.limits, &entry.used).map_err(|why| (Law::Capacity, why))?;
+    if ledger.reservation(&entry.reservation).is_some_and(|r| r.status.is_live()) {
+        return Err((Law::TrueYes, format!("{} is accepted while it lives", entry.reservation)));
+    }
+    let pool = pool.id.clone();
+    ledger.update_pool(&pool, |pool| pool.used = entry.used.clone());
+    ledger.update_reservation(&pool, entry.reservation, |r| {
+        r.demand = entry.demand.clone();
+        r.order_ref = entry.order_ref.as_ref().map(|text| text.as_str().into());
+        r.attempts.add(command.attempt);
+        r.fingerprint = command.fingerprint;
+        r.until = entry.hold_until.unwrap_or_default();
+        r.seq = event.seq;
+        r.status = entry.status;
+    });
+    Ok(())
+}
+
+fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Status, until: Micros) -> Folded {
+    let (status, _) = live_status(ledger, entry)?;
+    if status != Status::Held {
+        return Err((Law::OneState, format!("{} is not a hold", entry.reservation)));
+    }
+    ledger.update_reservation(&entry.pool, entry.reservation, |r| {
+        r.until = until;
+        r.seq = event.seq;
+        r.status = to;
+    });
+    Ok(())
+}
+
+fn fold_ended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, cause: Option<ReleaseCause>) -> Folded {
+    let (_, demand) = live_status(ledger, entry)?;
+    let pool = known_pool(ledger, &entry.pool)?;
+    law::given_back(pool, &demand, &entry.used).map_err(|why| (Law::Capacity, why))?;
+    ledger.update_pool(&entry.pool, |pool| pool.used = entry.used.clone());
+    ledger.update_reservation(&entry.pool, entry.reservation, |r| {
+        r.until = forget_at(event);
+        r.seq = event.seq;
+        r.attempts.end();
+        // Abandoned leaves no outcome behind: the same key is decided anew.
+        r.status = if cause == Some(ReleaseCause::Abandoned) { Status::Void } else { entry.status };
+        if r.status == Status::Void {
+            let burned = std::mem::take(&mut r.attempts);
+            *r = Reservation { attempts: burned, until: r.until, ..Reservation::void(r.pool.clone()) };
+        }
+    });
+    Ok(())
+}
+
+/// A repeated Reserve of a live reservation adds its attempt; every other repetition changes nothing.
+fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &Body) -> Folded {
+    let command = stamp(event)?;
+    if let (Body::Accepted(entry), AskKind::Reserve) = (original, command.ask)
+        && entry.status.is_live()
+    {
+        live_status(ledger, entry)?;
+        ledger.update_reservation(&entry.pool, entry.reservation, |r| {
+            r.attempts.add(command.attempt);
+            r.seq = event.seq;
+        });
+    }
+    Ok(())
+}
+
+fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) {
+    let Some(command) = event.command().filter(|c| c.ask == AskKind::Reserve && c.key.is_some()) else { return };
+    let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return };
+    let demand = rejection.demand.clone().unwrap_or_default();
+    let binding = rejection.dimension.and_then(|d| demand.iter().position(|(other, _)| other == d));
+    ledger.update_reservation(pool, id, |r| {
+        r.order_ref = rejection.order_ref.as_ref().map(|text: &Name| text.as_str().into());
+        r.fingerprint = command.fingerprint;
+        r.until = forget_at(event);
+        r.seq = event.seq;
+        r.status = Status::Refused { reason: rejection.reason, binding: binding.and_then(|at| u8::try_from(at).ok()) };
+        r.demand = demand;
+    });
+}
+
+fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) {
+    let Some(command) = event.command() else { return };
+    let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
+    let status = known.map_or(Status::Void, |r| r.status);
+    // Of an ended or refused reservation an attempt can take nothing any more: there is nothing to burn.
+    if !status.is_live() && status != Status::Void {
+        return;
+    }
+    ledger.update_reservation(pool, id, |r| {
+        if !r.is_known(event.decided_at) {
+            *r = Reservation::void(pool.clone());
+        }
+        r.attempts.abandon(command.attempt);
+        r.seq = event.seq;
+        if r.status == Status::Void {
+            r.until = forget_at(event);
+        }
+    });
+}

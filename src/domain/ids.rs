@@ -1,0 +1,299 @@
+//! Names and identities. A value of these types is valid: whoever holds one need not check it again.
+
+use crate::limits::{DIMENSION_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX};
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a text is not a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// Nothing was given.
+    Empty,
+    /// Longer than this many bytes.
+    TooLong(usize),
+    /// A character outside the allowed set.
+    Character,
+    /// An id whose check digits or length are wrong.
+    Check,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NameError::Empty => f.write_str("is empty"),
+            NameError::TooLong(max) => write!(f, "is longer than {max} bytes"),
+            NameError::Character => f.write_str("has a character that is not allowed"),
+            NameError::Check => f.write_str("is not an id that Headroom gave out"),
+        }
+    }
+}
+
+impl std::error::Error for NameError {}
+
+fn check(text: &str, max: usize, allowed: impl Fn(u8) -> bool) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > max {
+        return Err(NameError::TooLong(max));
+    }
+    if text.bytes().all(allowed) { Ok(()) } else { Err(NameError::Character) }
+}
+
+fn is_name_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-')
+}
+
+fn is_key_byte(b: u8) -> bool {
+    b.is_ascii_graphic() && !matches!(b, b'"' | b'\\')
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text, if it is one.
+            ///
+            /// # Errors
+            /// [`NameError`] says what is wrong with it.
+            pub fn new(text: &str) -> Result<$name, NameError> {
+                check(text, $max, $allowed)?;
+                Ok($name(text.into()))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// A pool's id: 1 to 64 of `A-Z a-z 0-9 . _ : -`, compared byte by byte.
+    PoolId, NAME_BYTES_MAX, is_name_byte
+);
+name!(
+    /// Any other short name (area, label, order reference, actor), in the alphabet of [`PoolId`].
+    Name, NAME_BYTES_MAX, is_name_byte
+);
+name!(
+    /// A caller's Idempotency-Key: 1 to 128 visible ASCII characters, without `"` and `\`.
+    IdempotencyKey, KEY_BYTES_MAX, is_key_byte
+);
+
+/// A dimension's name: a lower-case letter, then up to 15 of `a-z 0-9 _`. Kept inline: every reservation holds some.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Dimension([u8; DIMENSION_BYTES_MAX]);
+
+impl Dimension {
+    /// The name, if it is one.
+    ///
+    /// # Errors
+    /// [`NameError`] says what is wrong with it.
+    pub fn new(text: &str) -> Result<Dimension, NameError> {
+        check(text, DIMENSION_BYTES_MAX, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')?;
+        if !text.as_bytes().first().is_some_and(u8::is_ascii_lowercase) {
+            return Err(NameError::Character);
+        }
+        let mut name = [0; DIMENSION_BYTES_MAX];
+        for (to, from) in name.iter_mut().zip(text.bytes()) {
+            *to = from;
+        }
+        Ok(Dimension(name))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        let text = self.0.split(|b| *b == 0).next().unwrap_or_default();
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A command's identity: the gateway's incarnation (high half) and its running number (low half).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CommandId(pub u128);
+
+/// One try of a caller, told apart from the other tries of the same reservation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Attempt(pub u64);
+
+/// A record's 16-byte blake3 digest: of its own bytes, which hold its predecessor's digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Digest(pub [u8; 16]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const PREFIX: &str = "hr_";
+const TEXT_LEN: usize = 26;
+
+/// A reservation's id: 32 bits of pool hash, 88 bits of SHA-256(pool, key), 8 bits of check. The same key gives the
+/// same id, and the partition follows from the id alone. Written `hr_` and 26 characters of Crockford's base32.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReservationId([u8; 16]);
+
+impl ReservationId {
+    /// An id from its pool's hash (see [`super::route::pool_hash`]) and 88 bits that are unique under it.
+    pub fn new(pool_hash: u32, unique: [u8; 11]) -> ReservationId {
+        let mut bytes = [0; 16];
+        let parts = pool_hash.to_be_bytes().into_iter().chain(unique);
+        for (to, from) in bytes.iter_mut().zip(parts) {
+            *to = from;
+        }
+        bytes[15] = crc8(&bytes[..15]);
+        ReservationId(bytes)
+    }
+
+    /// The id behind 16 stored bytes.
+    ///
+    /// # Errors
+    /// [`NameError::Check`] when the check byte is wrong.
+    pub fn from_bytes(bytes: [u8; 16]) -> Result<ReservationId, NameError> {
+        let [body @ .., check] = &bytes;
+        if crc8(body) == *check { Ok(ReservationId(bytes)) } else { Err(NameError::Check) }
+    }
+
+    /// The id behind its text.
+    ///
+    /// # Errors
+    /// [`NameError::Check`] for anything that [`fmt::Display`] does not write.
+    pub fn parse(text: &str) -> Result<ReservationId, NameError> {
+        let digits = text.strip_prefix(PREFIX).ok_or(NameError::Check)?;
+        if digits.len() != TEXT_LEN {
+            return Err(NameError::Check);
+        }
+        let mut value: u128 = 0;
+        for (at, c) in digits.bytes().enumerate() {
+            let digit = BASE32.iter().position(|b| *b == c).ok_or(NameError::Check)?;
+            // 26 digits hold 130 bits: the first one may only use its lower three.
+            if at == 0 && digit > 7 {
+                return Err(NameError::Check);
+            }
+            value = (value << 5) | digit as u128;
+        }
+        ReservationId::from_bytes(value.to_be_bytes())
+    }
+
+    /// The stored form.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// The hash of the pool it belongs to.
+    pub fn pool_hash(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+}
+
+impl fmt::Display for ReservationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = u128::from_be_bytes(self.0);
+        f.write_str(PREFIX)?;
+        (0..TEXT_LEN).rev().try_for_each(|at| {
+            let digit = BASE32[(value >> (5 * at)) as usize & 31];
+            write!(f, "{}", char::from(digit))
+        })
+    }
+}
+
+impl fmt::Debug for ReservationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// CRC-8 (polynomial 0x07): finds every error within eight neighbouring bits, so every single mistyped character.
+fn crc8(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |crc, b| (0..8).fold(crc ^ b, |c, _| if c & 0x80 == 0 { c << 1 } else { (c << 1) ^ 0x07 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        for good in ["a", "SG-01:2026-11-21T10", &"x".repeat(64)] {
+            assert_eq!(PoolId::new(good).map(|p| p.to_string()), Ok(good.to_string()));
+        }
+        let bad = [
+            ("", NameError::Empty),
+            (&*"x".repeat(65), NameError::TooLong(64)),
+            ("a b", NameError::Character),
+            ("../x", NameError::Character),
+            ("{}", NameError::Character),
+            ("a\0", NameError::Character),
+            ("\u{202e}abc", NameError::Character),
+            ("é", NameError::Character),
+        ];
+        for (text, why) in bad {
+            assert_eq!(PoolId::new(text), Err(why), "{text:?}");
+        }
+        assert!(Dimension::new("orders_2").is_ok_and(|d| d.as_str() == "orders_2"));
+        assert!(Dimension::new("warehouse_pickss").is_ok_and(|d| d.as_str() == "warehouse_pickss"));
+        for bad in ["", "Orders", "2orders", "_x", "a-b", "seventeen_letters"] {
+            assert!(Dimension::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ids_survive_their_text_and_no_mistyped_one_passes() {
+        let id = ReservationId::new(0xdead_beef, [7; 11]);
+        let text = id.to_string();
+        assert_eq!(ReservationId::parse(&text), Ok(id));
+        assert_eq!((text.len(), id.pool_hash()), (29, 0xdead_beef));
+        for at in 3..text.len() {
+            for other in BASE32 {
+                let mut typo = text.clone().into_bytes();
+                if typo[at] == *other {
+                    continue;
+                }
+                typo[at] = *other;
+                let typo = String::from_utf8(typo).unwrap();
+                assert_eq!(ReservationId::parse(&typo), Err(NameError::Check), "{typo}");
+            }
+        }
+        for bad in ["", "hr_", &text[3..], &text[..28], &text.to_uppercase(), "hr_\u{202e}"] {
+            assert_eq!(ReservationId::parse(bad), Err(NameError::Check), "{bad:?}");
+        }
+    }
+}

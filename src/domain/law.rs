@@ -1,0 +1,99 @@
+//! The laws, by name. The owner asserts them, the auditor re-derives them, `headroom verify` reports them.
+
+use super::pool::Pool;
+use super::units::Amounts;
+use std::fmt;
+
+macro_rules! laws {
+    ($($name:ident = $id:literal, $sentence:literal;)*) => {
+        /// A promise about every log Headroom ever writes.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Law { $(#[doc = $sentence] $name,)* }
+
+        impl Law {
+            /// All of them.
+            pub const ALL: &[Law] = &[$(Law::$name,)*];
+
+            /// Its short name, `L1` to `L10`.
+            pub fn id(self) -> &'static str {
+                match self { $(Law::$name => $id,)* }
+            }
+
+            /// What it says.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Law::$name => $sentence,)* }
+            }
+        }
+    };
+}
+
+laws! {
+    Capacity = "L1", "an acceptance never leaves used above the limit in force, in any dimension";
+    OneDecision = "L2", "every command offset has exactly one event; input offsets are strictly increasing and dense";
+    Chain = "L3", "sequence numbers are dense, the epoch never decreases, each record holds its predecessor's digest";
+    SameAnswer = "L4", "within the window a key has one business outcome, and another body under it is refused";
+    FinalNo = "L5", "a caller told no holds nothing once its partition is up";
+    TrueYes = "L6", "a caller told yes has exactly one committed acceptance";
+    OneState = "L7", "fold of all events = fold of snapshot and tail = live state, compared by digest";
+    HonestReads = "L8", "a read says how old it is, never goes backwards on a node, and equals a committed prefix";
+    ClocksDecideNothing = "L9", "clocks may expire a request early or late; they never decide capacity";
+    LogIsTruth = "L10", "the local store may lag the log and never leads it; in doubt it is wiped and rebuilt";
+}
+
+impl fmt::Display for Law {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+/// A law found broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Breach {
+    /// Which.
+    pub law: Law,
+    /// The partition.
+    pub partition: u32,
+    /// The event.
+    pub seq: u64,
+    /// What was seen, for whoever has to find out why.
+    pub detail: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Breach { law, partition, seq, detail } = self;
+        write!(f, "{law} broken at partition {partition} seq {seq}: {detail}")
+    }
+}
+
+impl std::error::Error for Breach {}
+
+/// L1: what an acceptance of `demand` must leave in `pool`.
+///
+/// # Errors
+/// What is wrong with `limits` or `used`.
+pub fn admitted(pool: &Pool, demand: &Amounts, limits: &Amounts, used: &Amounts) -> Result<(), String> {
+    if *limits != pool.spec.limits {
+        return Err(format!("judged against limits {limits:?}, in force are {:?}", pool.spec.limits));
+    }
+    let expected = pool.used.map(|d, units| units.saturating_add(demand.get(d).unwrap_or_default()));
+    if *used != expected || demand.is_empty() {
+        return Err(format!("demand {demand:?} on used {:?} cannot leave used {used:?}", pool.used));
+    }
+    match demand.iter().find(|(d, _)| used.get(*d) > limits.get(*d)) {
+        Some((d, _)) => Err(format!("used {used:?} above limit {limits:?} in {d}")),
+        None => Ok(()),
+    }
+}
+
+/// L1: what giving `demand` back must leave in `pool`.
+///
+/// # Errors
+/// What is wrong with `used`.
+pub fn given_back(pool: &Pool, demand: &Amounts, used: &Amounts) -> Result<(), String> {
+    let expected = pool.used.try_map(|d, units| units.checked_sub(demand.get(d).unwrap_or_default()));
+    match expected {
+        Ok(expected) if expected == *used => Ok(()),
+        _ => Err(format!("giving {demand:?} back of {:?} cannot leave {used:?}", pool.used)),
+    }
+}

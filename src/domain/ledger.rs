@@ -1,0 +1,66 @@
+//! The state of a partition as the domain sees it: read by [`super::decide`], changed by [`super::evolve`]. The same
+//! two functions run over a partition's real state and over the overlay of a turn that is not committed yet.
+
+use super::event::Body;
+use super::ids::{IdempotencyKey, PoolId, ReservationId};
+use super::pool::Pool;
+use super::reservation::Reservation;
+use super::units::Micros;
+
+/// What a keyed command (other than Reserve, whose id holds its key) was about.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Target {
+    /// A pool.
+    Pool(PoolId),
+    /// A reservation.
+    Reservation(ReservationId),
+}
+
+/// A caller's key, in the scope of what it was used on.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct CommandKey {
+    /// What it was used on.
+    pub target: Target,
+    /// The key.
+    pub key: IdempotencyKey,
+}
+
+/// The answer a key was given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remembered {
+    /// Fingerprint of the command's body.
+    pub fingerprint: u64,
+    /// When it is forgotten.
+    pub until: Micros,
+    /// The decision.
+    pub body: Box<Body>,
+}
+
+/// Reading a partition's state.
+pub trait Ledger {
+    /// The pool, if it is known.
+    fn pool(&self, id: &PoolId) -> Option<&Pool>;
+    /// What is known of the reservation; it may be forgettable already (see [`Reservation::is_known`]).
+    fn reservation(&self, id: &ReservationId) -> Option<&Reservation>;
+    /// The answer this key was given; it may be forgettable already.
+    fn remembered(&self, key: &CommandKey) -> Option<&Remembered>;
+    /// How many pools there are.
+    fn pool_count(&self) -> usize;
+    /// How many reservations are kept, live and remembered.
+    fn reservation_count(&self) -> usize;
+}
+
+/// Changing it. Only [`super::evolve::evolve`] does.
+pub trait LedgerMut: Ledger {
+    /// Puts a pool in place of what was there.
+    fn put_pool(&mut self, pool: Pool);
+    /// Changes a pool that is there; nothing happens when it is not.
+    fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool));
+    /// Changes what is known of a reservation, starting from [`Reservation::void`] when nothing is; drops it when
+    /// nothing is left to remember.
+    fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation));
+    /// Keeps the answer of a key.
+    fn remember(&mut self, key: CommandKey, remembered: Remembered);
+    /// Lets go of a bounded number of the oldest entries that may be forgotten at `now` or are too many.
+    fn forget(&mut self, now: Micros);
+}

@@ -1,0 +1,27 @@
+//! What Headroom decides, and nothing else: values in, values out. No clock, no hash maps, no input or output, no
+//! third-party code. [`decide`](decide::decide) concludes, [`evolve`](evolve::evolve) is the only way a state changes,
+//! live and on replay alike, and [`law`] names what must always hold.
+
+pub mod command;
+pub mod coverage;
+pub mod decide;
+pub mod event;
+pub mod evolve;
+pub mod ids;
+pub mod law;
+pub mod ledger;
+pub mod outcome;
+pub mod pool;
+pub mod reservation;
+pub mod route;
+pub mod units;
+
+pub use command::{Ask, AskKind, Command, LimitChange};
+pub use event::{Body, Cause, CommandStamp, Entry, Event, Kind, Recorded, Rejection, ReleaseCause};
+pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId};
+pub use law::{Breach, Law};
+pub use ledger::{CommandKey, Ledger, LedgerMut, Remembered, Target};
+pub use outcome::Reason;
+pub use pool::{Mode, Pool, PoolSpec, Window};
+pub use reservation::{Attempts, Reservation, Status};
+pub use units::{Amounts, Micros};

@@ -1,0 +1,83 @@
+//! Why a command is refused. The order of the variants is the order of precedence: of two reasons that hold, the
+//! earlier one is named. Codes are part of the API and of the event schema, and never change.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $remembered:literal;)*) => {
+        /// Why a command was refused.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason, in order of precedence.
+            pub const ALL: &[Reason] = &[$(Reason::$name,)*];
+
+            /// Its stable code.
+            pub fn code(self) -> &'static str {
+                match self { $(Reason::$name => $code,)* }
+            }
+
+            /// Whether a key remembers it: a business outcome, not a technical one.
+            pub fn is_remembered(self) -> bool {
+                match self { $(Reason::$name => $remembered,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// It cannot be what any caller meant.
+    Malformed = "malformed", false;
+    /// It was appended to a partition that its pool does not belong to.
+    Misrouted = "misrouted", false;
+    /// Its deadline had passed before it was decided.
+    Expired = "expired", false;
+    /// Its attempt was abandoned before it came.
+    Abandoned = "abandoned", false;
+    /// Its key was used with another body.
+    KeyReused = "key_reused", false;
+    /// The reservation has as many attempts as are kept.
+    TooManyAttempts = "too_many_attempts", false;
+    /// The partition holds as much as it may.
+    PartitionFull = "partition_full", false;
+    /// There is no such pool.
+    UnknownPool = "unknown_pool", true;
+    /// There is no such reservation.
+    UnknownReservation = "unknown_reservation", true;
+    /// The pool has another version than expected.
+    StaleVersion = "stale_version", true;
+    /// The pool's cutoff has passed.
+    PastCutoff = "past_cutoff", true;
+    /// The pool is closed.
+    Closed = "closed", true;
+    /// The pool is held.
+    Held = "held", true;
+    /// The pool has no such dimension.
+    UnknownDimension = "unknown_dimension", true;
+    /// It does not fit.
+    OverLimit = "over_limit", true;
+    /// The limit would leave its range.
+    LimitOutOfRange = "limit_out_of_range", true;
+    /// A dimension that reservations still use would go.
+    DimensionInUse = "dimension_in_use", true;
+    /// The hold expired before.
+    HoldExpired = "hold_expired", true;
+    /// The reservation was released before.
+    AlreadyReleased = "already_released", true;
+    /// The reservation is not a hold.
+    NotAHold = "not_a_hold", true;
+}
+
+impl Reason {
+    /// The reason with this code.
+    pub fn from_code(code: &str) -> Option<Reason> {
+        Reason::ALL.iter().copied().find(|r| r.code() == code)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}

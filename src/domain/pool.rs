@@ -1,0 +1,80 @@
+//! A pool: what may be reserved, what is, and when and where it is offered.
+
+use super::ids::{Dimension, Name, PoolId};
+use super::units::{Amounts, Micros};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether a pool admits anything at all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Mode {
+    /// It admits what fits.
+    Open,
+    /// A planner holds it for now: it admits nothing.
+    Held,
+    /// It is done: it admits nothing.
+    Closed,
+}
+
+/// The time a pool stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// When the slot begins.
+    pub start: Micros,
+    /// When the slot is over: later than `start`.
+    pub end: Micros,
+    /// From when nothing is admitted any more; the end when there is none. Not later than `end`.
+    pub cutoff: Option<Micros>,
+}
+
+impl Window {
+    /// From when nothing is admitted any more.
+    pub fn closes_at(&self) -> Micros {
+        self.cutoff.unwrap_or(self.end)
+    }
+}
+
+/// What a planner says of a pool.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PoolSpec {
+    /// Units per dimension it may admit; at least one dimension.
+    pub limits: Amounts,
+    /// Where it is offered.
+    pub areas: BTreeSet<Name>,
+    /// The time it stands for, if any.
+    pub window: Option<Window>,
+    /// What else is said of it.
+    pub labels: BTreeMap<Name, Name>,
+    /// Whether it admits.
+    pub mode: Mode,
+}
+
+/// A pool as it is: the planner's word and what has been admitted under it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pool {
+    /// Its id.
+    pub id: PoolId,
+    /// The planner's word.
+    pub spec: PoolSpec,
+    /// Units admitted and not given back; the dimensions of `spec.limits`.
+    pub used: Amounts,
+    /// How often the planner's word has changed, from 1.
+    pub version: u64,
+}
+
+impl Pool {
+    /// Units still free in this dimension: 0 when over-committed, `None` when the pool does not have it.
+    pub fn remaining(&self, dimension: Dimension) -> Option<u64> {
+        let limit = self.spec.limits.get(dimension)?;
+        Some(limit.saturating_sub(self.used.get(dimension).unwrap_or_default()))
+    }
+
+    /// Whether more is admitted than the limit in some dimension: a lowered limit evicts nobody.
+    pub fn is_over_committed(&self) -> bool {
+        self.spec.limits.iter().any(|(d, limit)| self.used.get(d).unwrap_or_default() > limit)
+    }
+
+    /// Whether every demanded dimension fits.
+    pub fn fits(&self, demand: &Amounts) -> bool {
+        demand.iter().all(|(d, units)| self.remaining(d).is_some_and(|free| units <= free))
+    }
+}

@@ -1,0 +1,183 @@
+//! A reservation's life, and what is remembered of it afterwards.
+
+use super::ids::{Attempt, Dimension, PoolId};
+use super::outcome::Reason;
+use super::units::{Amounts, Micros};
+use crate::limits::ATTEMPTS_MAX;
+
+/// Where a reservation id stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Status {
+    /// Nothing was decided: only burned attempts are remembered.
+    Void,
+    /// Admitted until a deadline, to be confirmed before it.
+    Held,
+    /// Admitted.
+    Confirmed,
+    /// Given back.
+    Released,
+    /// Not confirmed in time, so given back.
+    Expired,
+    /// Never admitted; the refusal is remembered for its key. `binding` is the place in the demand of the dimension
+    /// that refused it.
+    Refused {
+        /// Why.
+        reason: Reason,
+        /// Which of the demanded dimensions.
+        binding: Option<u8>,
+    },
+}
+
+impl Status {
+    /// Whether it takes capacity.
+    pub fn is_live(self) -> bool {
+        matches!(self, Status::Held | Status::Confirmed)
+    }
+}
+
+/// What a partition knows of one reservation id. A live one is never forgotten; the others are at `until`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reservation {
+    /// The pool it belongs to.
+    pub pool: PoolId,
+    /// Units it takes (or would have taken).
+    pub demand: Amounts,
+    /// The caller's order.
+    pub order_ref: Option<Box<str>>,
+    /// The tries behind it.
+    pub attempts: Attempts,
+    /// Fingerprint of the Reserve's body.
+    pub fingerprint: u64,
+    /// Held: when it expires. Not live: when it is forgotten. Confirmed: meaningless, 0.
+    pub until: Micros,
+    /// The event that last changed it.
+    pub seq: u64,
+    /// Where it stands.
+    pub status: Status,
+}
+
+impl Reservation {
+    /// Nothing decided yet.
+    pub fn void(pool: PoolId) -> Reservation {
+        Reservation {
+            pool,
+            demand: Amounts::default(),
+            order_ref: None,
+            attempts: Attempts::None,
+            fingerprint: 0,
+            until: Micros(0),
+            seq: 0,
+            status: Status::Void,
+        }
+    }
+
+    /// Whether it still counts at `now`: live, or remembered for a while yet.
+    pub fn is_known(&self, now: Micros) -> bool {
+        self.status.is_live() || self.until > now
+    }
+
+    /// Whether nothing is left to remember.
+    pub fn is_empty(&self) -> bool {
+        self.status == Status::Void && self.attempts.burned().is_empty()
+    }
+
+    /// The dimension that refused it.
+    pub fn binding(&self) -> Option<Dimension> {
+        match self.status {
+            Status::Refused { binding: Some(at), .. } => self.demand.iter().nth(usize::from(at)).map(|(d, _)| d),
+            _ => None,
+        }
+    }
+}
+
+/// The attempts of one reservation: those not abandoned, and those abandoned before they came. Nearly always one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Attempts {
+    /// None.
+    #[default]
+    None,
+    /// One not abandoned, none burned.
+    One(Attempt),
+    /// Anything else.
+    Many(Box<AttemptSets>),
+}
+
+/// Both sets, in order of arrival, each at most [`ATTEMPTS_MAX`] long.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AttemptSets {
+    /// Not abandoned.
+    pub live: Vec<Attempt>,
+    /// Abandoned before they came.
+    pub burned: Vec<Attempt>,
+}
+
+impl Attempts {
+    /// From both sets.
+    pub fn from_sets(sets: AttemptSets) -> Attempts {
+        match (&*sets.live, &*sets.burned) {
+            ([], []) => Attempts::None,
+            ([one], []) => Attempts::One(*one),
+            _ => Attempts::Many(Box::new(sets)),
+        }
+    }
+
+    /// Those not abandoned.
+    pub fn live(&self) -> &[Attempt] {
+        match self {
+            Attempts::None => &[],
+            Attempts::One(one) => std::slice::from_ref(one),
+            Attempts::Many(sets) => &sets.live,
+        }
+    }
+
+    /// Those abandoned before they came.
+    pub fn burned(&self) -> &[Attempt] {
+        match self {
+            Attempts::Many(sets) => &sets.burned,
+            Attempts::None | Attempts::One(_) => &[],
+        }
+    }
+
+    /// Whether one more can be kept.
+    pub fn is_full(&self) -> bool {
+        self.live().len() >= ATTEMPTS_MAX
+    }
+
+    /// Adds one that is not abandoned; a known one changes nothing.
+    pub fn add(&mut self, attempt: Attempt) {
+        self.change(|sets| {
+            if !sets.live.contains(&attempt) {
+                sets.live.push(attempt);
+            }
+        });
+    }
+
+    /// Takes one away; one that never came is burned instead, and past the bound the oldest burned one is let go.
+    pub fn abandon(&mut self, attempt: Attempt) {
+        self.change(|sets| {
+            if let Some(at) = sets.live.iter().position(|a| *a == attempt) {
+                sets.live.remove(at);
+            } else if !sets.burned.contains(&attempt) {
+                if sets.burned.len() >= ATTEMPTS_MAX {
+                    sets.burned.remove(0);
+                }
+                sets.burned.push(attempt);
+            }
+        });
+    }
+
+    /// Forgets those not abandoned: the life they share is over.
+    pub fn end(&mut self) {
+        self.change(|sets| sets.live.clear());
+    }
+
+    fn change(&mut self, f: impl FnOnce(&mut AttemptSets)) {
+        let mut sets = match std::mem::take(self) {
+            Attempts::None => AttemptSets::default(),
+            Attempts::One(one) => AttemptSets { live: vec![one], burned: Vec::new() },
+            Attempts::Many(sets) => *sets,
+        };
+        f(&mut sets);
+        *self = Attempts::from_sets(sets);
+    }
+}

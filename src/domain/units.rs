@@ -1,0 +1,76 @@
+//! Quantities: amounts per dimension, and time. Arithmetic is checked; nothing wraps.
+
+use super::ids::Dimension;
+use std::fmt;
+
+/// Microseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Micros(pub u64);
+
+impl Micros {
+    /// The end of time: a deadline that never passes.
+    pub const MAX: Micros = Micros(i64::MAX as u64);
+
+    /// This instant plus so many milliseconds, at most [`Micros::MAX`].
+    pub fn plus_ms(self, ms: u64) -> Micros {
+        Micros(self.0.saturating_add(ms.saturating_mul(1_000)).min(Micros::MAX.0))
+    }
+
+    /// Milliseconds from `earlier` to this instant; 0 when it is not earlier.
+    pub fn ms_since(self, earlier: Micros) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1_000
+    }
+}
+
+/// Units per dimension, sorted by dimension, each dimension once.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Amounts(Box<[(Dimension, u64)]>);
+
+impl Amounts {
+    /// Sorts what it is given; `None` when a dimension stands twice.
+    pub fn new(amounts: impl IntoIterator<Item = (Dimension, u64)>) -> Option<Amounts> {
+        let mut sorted: Vec<_> = amounts.into_iter().collect();
+        sorted.sort_unstable_by_key(|(d, _)| *d);
+        let twice = sorted.iter().zip(sorted.iter().skip(1)).any(|((a, _), (b, _))| a == b);
+        (!twice).then(|| Amounts(sorted.into()))
+    }
+
+    /// Units in this dimension.
+    pub fn get(&self, dimension: Dimension) -> Option<u64> {
+        self.0.iter().find(|(d, _)| *d == dimension).map(|(_, units)| *units)
+    }
+
+    /// Every dimension with its units, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Dimension, u64)> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// How many dimensions there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same dimensions, each with `f` of its units.
+    pub fn map(&self, f: impl Fn(Dimension, u64) -> u64) -> Amounts {
+        Amounts(self.0.iter().map(|(d, units)| (*d, f(*d, *units))).collect())
+    }
+
+    /// The same dimensions, each with `f` of its units, or the first dimension for which there is none.
+    ///
+    /// # Errors
+    /// The dimension for which `f` has no answer.
+    pub fn try_map(&self, f: impl Fn(Dimension, u64) -> Option<u64>) -> Result<Amounts, Dimension> {
+        self.0.iter().map(|(d, units)| f(*d, *units).map(|n| (*d, n)).ok_or(*d)).collect::<Result<_, _>>().map(Amounts)
+    }
+}
+
+impl fmt::Debug for Amounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}

@@ -1,0 +1,113 @@
+//! Every bound of the system, units in the name, proven against each other at compile time.
+//! Nothing here is a tuning knob of one deployment: those live in `config` and are checked against these.
+
+/// Longest name of a pool, area, label, actor or order reference, in bytes (one byte a character).
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest name of a dimension: it is kept inline, 16 bytes with every amount.
+pub const DIMENSION_BYTES_MAX: usize = 16;
+/// Longest Idempotency-Key, in bytes.
+pub const KEY_BYTES_MAX: usize = 128;
+/// Dimensions of one pool.
+pub const DIMENSIONS_MAX: usize = 16;
+/// Areas one pool serves.
+pub const AREAS_MAX: usize = 256;
+/// Labels of one pool.
+pub const LABELS_MAX: usize = 32;
+/// Largest limit or demand in one dimension: exact in an Avro long and in a JSON number (2^53).
+pub const UNITS_MAX: u64 = 1_000_000_000_000_000;
+/// Unabandoned (and, apart from them, burned) attempts one reservation keeps.
+pub const ATTEMPTS_MAX: usize = 16;
+/// Shortest and longest time a hold may be asked for, in milliseconds.
+pub const HOLD_TTL_MIN_MS: u64 = 100;
+/// See [`HOLD_TTL_MIN_MS`].
+pub const HOLD_TTL_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Log time for which a decided key, an ended reservation and a burned attempt are remembered.
+/// Part of the fold: changing it changes states, so the log's manifest pins it.
+pub const DEDUP_WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Ended reservations, refusals and burned attempts remembered per partition; the oldest go first.
+pub const REMEMBERED_RESERVATIONS_MAX: usize = 1 << 20;
+/// Answers of keyed commands other than Reserve remembered per partition; the oldest go first.
+pub const REMEMBERED_COMMANDS_MAX: usize = 1 << 16;
+/// Entries forgotten while one event is folded: more than one event adds, so the backlog shrinks.
+pub const FORGOTTEN_PER_EVENT_MAX: usize = 4;
+/// Pools of one partition.
+pub const POOLS_PER_PARTITION_MAX: usize = 1 << 18;
+/// Reservations one partition keeps in memory, live and remembered.
+pub const RESERVATIONS_PER_PARTITION_MAX: usize = 1 << 25;
+
+/// Partitions of a new embedded log, and the most any log may have.
+pub const PARTITIONS_DEFAULT: u32 = 4;
+/// See [`PARTITIONS_DEFAULT`].
+pub const PARTITIONS_MAX: u32 = 1_024;
+
+/// Records one turn takes.
+pub const TURN_RECORDS_MAX: usize = 4_096;
+/// Command bytes one turn takes; the first record is always taken.
+pub const TURN_BYTES_MAX: usize = 4 << 20;
+/// Due holds one turn expires; the rest follow in the next.
+pub const TURN_TIMERS_MAX: usize = 1_024;
+/// Longest encoded command: a pool definition with every name at its longest fits.
+pub const COMMAND_BYTES_MAX: usize = 64 << 10;
+/// Largest single allocation a decoder makes on a length field's word.
+pub const DECODE_ALLOCATION_BYTES_MAX: usize = 64 << 10;
+/// Commands waiting for one partition's owner; more are shed.
+pub const QUEUED_COMMANDS_MAX: usize = 16_384;
+/// Places of that queue kept for Abandon commands, which must not be shed.
+pub const QUEUED_ABANDONS_RESERVE: usize = 4_096;
+
+/// Calls in flight per partition before the gateway sheds.
+pub const INFLIGHT_PER_PARTITION_MAX: usize = 8_192;
+/// Time a Reserve may take when the caller names none, in milliseconds.
+pub const DEADLINE_DEFAULT_MS: u64 = 250;
+/// Longest time a caller may ask for, in milliseconds.
+pub const DEADLINE_MAX_MS: u64 = 5_000;
+/// Time past its deadline a timed-out Reserve may wait for its Abandon to be in the log, so that its "no" is
+/// final; after it the honest answer is `unknown`.
+pub const ABANDON_GRACE_MS: u64 = 40;
+
+/// Events after which the owner offers a checkpoint.
+pub const CHECKPOINT_EVENTS: u64 = 16_384;
+/// Time after which the owner offers a checkpoint if anything changed, in milliseconds.
+pub const CHECKPOINT_INTERVAL_MS: u64 = 5_000;
+/// Reservations that share one checkpoint page.
+pub const PAGE_SLOTS: usize = 64;
+
+/// Longest request body, in bytes.
+pub const HTTP_BODY_BYTES_MAX: usize = 16 << 10;
+/// Longest request head, in bytes.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Header fields of one request.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// Time a client has to send a request's head, in milliseconds.
+pub const HTTP_HEAD_TIMEOUT_MS: u64 = 5_000;
+/// Time a client has to send a request's body, in milliseconds.
+pub const HTTP_BODY_TIMEOUT_MS: u64 = 5_000;
+/// Open connections; more wait in the listener's backlog.
+pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
+/// Pools one availability page or listing holds, at most and when nothing is asked.
+pub const PAGE_POOLS_MAX: usize = 500;
+/// See [`PAGE_POOLS_MAX`].
+pub const PAGE_POOLS_DEFAULT: usize = 100;
+/// Time `?fresh=true` may wait for the replica, in milliseconds.
+pub const FRESH_WAIT_MAX_MS: u64 = 1_000;
+/// Time in-flight calls and the last turn get after SIGTERM, in milliseconds.
+pub const SHUTDOWN_MS: u64 = 20_000;
+
+const _: () = {
+    // A caller who was told "no" must not be outlived by a late Reserve that nobody remembers to be abandoned.
+    assert!(DEDUP_WINDOW_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
+    // Every call in flight can queue its command, and every one of them its Abandon besides.
+    assert!(QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE >= INFLIGHT_PER_PARTITION_MAX);
+    // A record that may be appended fits a turn.
+    assert!(COMMAND_BYTES_MAX <= TURN_BYTES_MAX && HTTP_BODY_BYTES_MAX <= COMMAND_BYTES_MAX);
+    // A decoder may allocate what one command can hold.
+    assert!(DECODE_ALLOCATION_BYTES_MAX >= COMMAND_BYTES_MAX);
+    // Sums of what a pool admits stay far from the end of u64.
+    assert!(UNITS_MAX < u64::MAX / 4 && UNITS_MAX < 1 << 53);
+    // Forgetting outpaces remembering: an event adds at most one entry to each memory.
+    assert!(FORGOTTEN_PER_EVENT_MAX > 1);
+    assert!(REMEMBERED_RESERVATIONS_MAX < RESERVATIONS_PER_PARTITION_MAX);
+    assert!(DEADLINE_DEFAULT_MS <= DEADLINE_MAX_MS && PAGE_POOLS_DEFAULT <= PAGE_POOLS_MAX);
+    assert!(PARTITIONS_DEFAULT <= PARTITIONS_MAX && HOLD_TTL_MIN_MS < HOLD_TTL_MAX_MS);
+};

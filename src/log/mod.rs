@@ -1,0 +1,229 @@
+//! The seam: what Headroom needs of a log, whatever the log is. The doc comments state duties (what may be seen when);
+//! `tests/it/contract.rs` holds every implementation to one list of cases. Nothing here knows what a decision is: bytes
+//! in, bytes out, in order.
+
+pub mod embedded;
+
+use crate::domain::{Breach, Micros, Recorded};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A command on its way into the log.
+#[derive(Clone, Copy, Debug)]
+pub struct NewCommand<'a> {
+    /// The partition it belongs to.
+    pub partition: u32,
+    /// The record's key: the pool's or the reservation's id. It carries no meaning to the owner.
+    pub key: &'a [u8],
+    /// The framed command, at most [`crate::limits::COMMAND_BYTES_MAX`].
+    pub bytes: &'a [u8],
+    /// Whether it takes something back (an Abandon): places are kept for those when all others are shed.
+    pub takes_back: bool,
+}
+
+/// Why a command was not taken. Nothing of it is in the log, now or later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AppendError {
+    /// As many are waiting as may.
+    Full,
+    /// The log takes no more: it is closing, or the partition has stopped.
+    Closed,
+}
+
+/// Appending commands, from any thread.
+pub trait CommandSink: Send + Sync {
+    /// Hands a command over without waiting. `Ok` means that it will be polled after every command that this caller
+    /// handed over to the partition before, unless the process ends first; what became of it is known by its event
+    /// alone.
+    ///
+    /// # Errors
+    /// [`AppendError`]: the command will never be decided.
+    fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError>;
+
+    /// Commands handed over to the partition and not yet polled.
+    fn waiting(&self, partition: u32) -> usize;
+}
+
+/// A command as the log holds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Its place among the partition's commands: dense, from 0.
+    pub offset: u64,
+    /// The bytes appended.
+    pub bytes: Vec<u8>,
+}
+
+/// An event as the log holds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredEvent {
+    /// Its place in the partition.
+    pub seq: u64,
+    /// The framed event.
+    pub bytes: Vec<u8>,
+}
+
+/// What one turn writes: all of it becomes visible together, or none of it ever.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Turn {
+    /// The commands it decided, in order of offset.
+    pub inputs: Vec<Record>,
+    /// Its events, in order of sequence number: one for each input, and those of timers.
+    pub events: Vec<StoredEvent>,
+}
+
+/// What became of a commit. There is no fifth case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommitOutcome {
+    /// Durable and visible.
+    Ok,
+    /// Nothing happened: drop the stage, decide again.
+    Aborted,
+    /// Another owner has the partition: answer nothing, forget it.
+    Fenced,
+    /// Nobody knows: drop everything, claim again, read the log, never guess.
+    Unknown,
+}
+
+/// What a poll found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Polled {
+    /// Commands were added to the batch.
+    Records,
+    /// None came in time.
+    Idle,
+    /// None will come any more: all that was handed over has been polled and the sink is closed.
+    Closed,
+}
+
+/// A partition owned by this thread. Dropping it gives it up.
+pub trait OwnedPartition: Send {
+    /// Adds what is waiting to `batch`: at most [`crate::limits::TURN_RECORDS_MAX`] records and
+    /// [`crate::limits::TURN_BYTES_MAX`] bytes, the first always; offsets go on where the last poll ended (or, after
+    /// [`OwnedPartition::rewind`], where the last commit did). Waits at most `wait` for the first.
+    ///
+    /// # Errors
+    /// [`LogError`]: the partition is to be claimed again.
+    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError>;
+
+    /// Makes a turn durable. On [`CommitOutcome::Ok`] it survives the loss of this process and, where the log promises
+    /// it, of the machine; before that no reader sees any of it. After anything but `Ok` the partition is to be
+    /// claimed again, except that `Aborted` allows another try with the same inputs.
+    fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome;
+}
+
+/// Taking partitions.
+pub trait PartitionLog: Send + Sync {
+    /// The owned partition.
+    type Owned: OwnedPartition;
+
+    /// Takes the partition: fences every earlier owner, then hands every committed event from `from_seq` on to `fold`,
+    /// in order and without a gap. When it returns `Ok`, `fold` has seen all that any earlier owner committed or ever
+    /// will, and the next poll starts at `fold`'s last answer: the input offset after the last one decided.
+    ///
+    /// # Errors
+    /// [`ClaimError`]; nothing is owned then.
+    fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Self::Owned, ClaimError>;
+}
+
+/// Folds one event and answers the next input offset after it.
+pub type Fold<'a> = dyn FnMut(StoredEvent) -> Result<u64, Breach> + 'a;
+
+/// Reading committed events, from any thread. Several readers see the same events in the same order.
+pub trait CommittedTail: Send + Sync {
+    /// How many partitions the log has.
+    fn partitions(&self) -> u32;
+
+    /// The sequence number after the last committed event.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read.
+    fn end(&self, partition: u32) -> Result<u64, LogError>;
+
+    /// Committed events from `from_seq` on, in order, without a gap: at least one if there is one, and then as many as
+    /// fit `bytes_max`. Empty at the end.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read, or no longer holds `from_seq`.
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError>;
+}
+
+/// An outcome on its way to the gateway that waits for it. It is sent after the commit, never before.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The gateway.
+    pub to: u64,
+    /// The decision, as recorded.
+    pub decided: Recorded,
+}
+
+/// Carrying outcomes back. A reply may be lost: the committed tail tells the same.
+pub trait ReplyChannel: Send + Sync {
+    /// Sends replies, without waiting.
+    fn send(&self, replies: Vec<Reply>);
+}
+
+/// The log cannot do what it is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogError {
+    /// What happened, and to which file or topic, for a person.
+    pub detail: String,
+}
+
+impl LogError {
+    /// With this detail.
+    pub fn new(detail: impl Into<String>) -> LogError {
+        LogError { detail: detail.into() }
+    }
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for LogError {}
+
+/// Why a partition could not be taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClaimError {
+    /// The log did not let it; trying again may help.
+    Log(LogError),
+    /// The log breaks a law: the partition must not be served.
+    Breach(Breach),
+}
+
+impl fmt::Display for ClaimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClaimError::Log(error) => error.fmt(f),
+            ClaimError::Breach(breach) => breach.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ClaimError {}
+
+impl From<LogError> for ClaimError {
+    fn from(error: LogError) -> ClaimError {
+        ClaimError::Log(error)
+    }
+}
+
+/// What identifies a log for good: pinned when it is made, checked whenever it is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Manifest {
+    /// Drawn when the log was made.
+    pub log_id: u128,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How pools map to them, see [`crate::domain::route::HASH_VERSION`].
+    pub hash_version: u32,
+    /// How its files are laid out.
+    pub format_version: u32,
+    /// For how long keys are remembered, see [`crate::limits::DEDUP_WINDOW_MS`].
+    pub dedup_window_ms: u64,
+    /// When it was made.
+    pub created_at: Micros,
+}

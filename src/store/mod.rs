@@ -1,0 +1,83 @@
+//! Checkpoints: a copy of a partition's state that makes a restart short. Disposable by law (L10): it may lag the log
+//! and never leads it, it never decides anything, and whatever is odd about it, it is wiped and rebuilt from the log.
+
+pub mod sled;
+
+use crate::domain::{Digest, Micros};
+use std::fmt;
+
+/// Which state a checkpoint holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// The log it is a state of.
+    pub log_id: u128,
+    /// The partition.
+    pub partition: u32,
+    /// How rows are laid out, see [`crate::wire::snapshot::FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The sequence number after the last event folded in.
+    pub next_seq: u64,
+    /// The input offset after the last one decided.
+    pub next_input: u64,
+    /// The last event's digest.
+    pub chain: Digest,
+    /// The last event's epoch.
+    pub epoch: u32,
+    /// The last event's time.
+    pub decided_at: Micros,
+}
+
+/// One row: a piece of state, or its absence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Which piece.
+    pub key: Vec<u8>,
+    /// Its bytes; `None` when it is gone.
+    pub value: Option<Vec<u8>>,
+}
+
+/// The rows that changed since the last checkpoint, and the state they make.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    /// The state.
+    pub mark: Mark,
+    /// What changed.
+    pub rows: Vec<Row>,
+}
+
+/// Why there is no checkpoint to be had. Never a reason to stop: the log has it all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoreError {
+    /// What happened, and to which file, for a person.
+    pub detail: String,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Where checkpoints are kept.
+pub trait Store: Send {
+    /// Hands every row of the partition's checkpoint to `row`, and answers which state they make; `None` when there is
+    /// no checkpoint.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the checkpoint cannot be read whole; what `row` was given is then worth nothing.
+    fn load(&self, partition: u32, row: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<Mark>, StoreError>;
+
+    /// Applies a checkpoint in one atomic batch: after a crash either all of it is there or none.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the checkpoint before is still whole.
+    fn apply(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
+
+    /// Removes the partition's checkpoint, keeping a copy aside when that is possible.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it could not be removed; then nothing may be applied to it either.
+    fn wipe(&self, partition: u32, why: &str) -> Result<(), StoreError>;
+}
