@@ -5,3 +5,4 @@ pub mod limits;
 pub mod time;
 
 pub mod domain;
+pub mod wire;

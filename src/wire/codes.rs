@@ -1,0 +1,88 @@
+//! Enumerations as the schemas spell them. The first symbol of each, the schema's default, stands for one that the
+//! reader's version does not know; it is written for nothing and decoded as nothing.
+
+use super::field::Code;
+use crate::domain::{AskKind, Kind, Mode, Reason, ReleaseCause, Status};
+
+/// A table in the order of the schema's symbols.
+macro_rules! codes {
+    ($type:ty as $name:literal, $unknown:literal: $($symbol:literal = $value:expr),* $(,)?) => {
+        impl Code for $type {
+            const NAME: &'static str = $name;
+            const SYMBOLS: &'static [&'static str] = &[$unknown, $($symbol),*];
+            const VALUES: &'static [$type] = &[$($value),*];
+        }
+    };
+}
+
+codes! { AskKind as "Ask", "Unknown":
+    "DefinePool" = AskKind::DefinePool,
+    "AdjustLimits" = AskKind::AdjustLimits,
+    "SetMode" = AskKind::SetMode,
+    "Reserve" = AskKind::Reserve,
+    "Confirm" = AskKind::Confirm,
+    "Extend" = AskKind::Extend,
+    "Release" = AskKind::Release,
+    "Abandon" = AskKind::Abandon,
+    "Handover" = AskKind::Handover,
+}
+
+codes! { Kind as "Kind", "Unknown":
+    "PoolDefined" = Kind::PoolDefined,
+    "LimitsAdjusted" = Kind::LimitsAdjusted,
+    "ModeSet" = Kind::ModeSet,
+    "Accepted" = Kind::Accepted,
+    "Confirmed" = Kind::Confirmed,
+    "Extended" = Kind::Extended,
+    "Released" = Kind::Released,
+    "Expired" = Kind::Expired,
+    "Repeated" = Kind::Repeated,
+    "Rejected" = Kind::Rejected,
+    "Abandoned" = Kind::Abandoned,
+    "Malformed" = Kind::Malformed,
+    "Barrier" = Kind::Barrier,
+    "HandedOver" = Kind::HandedOver,
+    "Tick" = Kind::Tick,
+}
+
+codes! { Mode as "Mode", "unknown":
+    "open" = Mode::Open,
+    "held" = Mode::Held,
+    "closed" = Mode::Closed,
+}
+
+// Of an admitted reservation: an event tells of no other.
+codes! { Status as "Status", "unknown":
+    "held" = Status::Held,
+    "confirmed" = Status::Confirmed,
+    "released" = Status::Released,
+    "expired" = Status::Expired,
+}
+
+codes! { ReleaseCause as "ReleaseCause", "unknown":
+    "caller" = ReleaseCause::Caller,
+    "abandoned" = ReleaseCause::Abandoned,
+}
+
+codes! { Reason as "Reason", "unknown":
+    "malformed" = Reason::Malformed,
+    "misrouted" = Reason::Misrouted,
+    "expired" = Reason::Expired,
+    "abandoned" = Reason::Abandoned,
+    "key_reused" = Reason::KeyReused,
+    "too_many_attempts" = Reason::TooManyAttempts,
+    "partition_full" = Reason::PartitionFull,
+    "unknown_pool" = Reason::UnknownPool,
+    "unknown_reservation" = Reason::UnknownReservation,
+    "stale_version" = Reason::StaleVersion,
+    "past_cutoff" = Reason::PastCutoff,
+    "closed" = Reason::Closed,
+    "held" = Reason::Held,
+    "unknown_dimension" = Reason::UnknownDimension,
+    "over_limit" = Reason::OverLimit,
+    "limit_out_of_range" = Reason::LimitOutOfRange,
+    "dimension_in_use" = Reason::DimensionInUse,
+    "hold_expired" = Reason::HoldExpired,
+    "already_released" = Reason::AlreadyReleased,
+    "not_a_hold" = Reason::NotAHold,
+}

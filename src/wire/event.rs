@@ -1,0 +1,309 @@
+//! Events, as they stand in `headroom.events`, and their digests, which make the chain.
+
+use super::field::{Bytes16, Coded, Hex, Id, Labels, Names, Text, Units, record};
+use super::schema::EVENTS;
+use super::{DecodeError, SpecFields, amounts, counted, frame, natural, present, saturated};
+use crate::domain::{
+    AskKind, Attempt, Body, Cause, CommandStamp, Digest, Dimension, Entry, Event, IdempotencyKey, Kind, Micros, Mode,
+    Name, Pool, PoolId, Reason, Recorded, Rejection, ReleaseCause, Status,
+};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+record! {
+    /// The schema's record.
+    EventRecord {
+        kind: Coded<Kind>,
+        partition: i32,
+        seq: i64,
+        epoch: i64,
+        prev: Bytes16,
+        decided_at: i64,
+        input_offset: i64,
+        command_id: Hex,
+        reply_to: i64,
+        attempt: i64,
+        actor: Text<'a, Name>,
+        ask: Coded<AskKind>,
+        key: Text<'a, IdempotencyKey>,
+        fingerprint: i64,
+        repeats: Coded<Kind>,
+        pool: Text<'a, PoolId>,
+        reservation: Id,
+        status: Coded<Status>,
+        demand: Units<'a>,
+        hold_until: i64,
+        order_ref: Text<'a, Name>,
+        limits: Units<'a>,
+        used: Units<'a>,
+        version: i64,
+        mode: Coded<Mode>,
+        areas: Names<'a>,
+        window_start: i64,
+        window_end: i64,
+        cutoff: i64,
+        labels: Labels<'a>,
+        reason: Coded<Reason>,
+        dimension: Text<'a, Dimension>,
+        cause: Coded<ReleaseCause>,
+        nonce: i64,
+        detail: Detail<'a>,
+    }
+}
+
+/// Longest event of the usual kind, so that its buffer need not grow.
+const USUAL_BYTES: usize = 384;
+/// Longest detail, in characters: whatever is wrong with a record, its event can be read.
+const DETAIL_CHARS_MAX: usize = 1_024;
+
+/// The framed event and its digest.
+pub fn encode(event: &Event) -> (Vec<u8>, Digest) {
+    let bytes = EVENTS.write(&record_of(event), USUAL_BYTES);
+    let digest = digest_of(bytes.get(frame::FRAME_BYTES..).unwrap_or_default());
+    (bytes, digest)
+}
+
+/// The event behind framed bytes, with their digest.
+///
+/// # Errors
+/// [`DecodeError`] says what is wrong with the bytes.
+pub fn decode(bytes: &[u8]) -> Result<Recorded, DecodeError> {
+    let (record, datum) = EVENTS.read::<EventRecord<'static>>(bytes)?;
+    Ok(Recorded { event: event_of(record)?, digest: digest_of(datum) })
+}
+
+/// The event as people and scripts read it: the record's fields that are not null under the schema's names, and its
+/// digest. Times are microseconds since the epoch, as in the schema.
+pub fn to_json(recorded: &Recorded) -> Value {
+    match serde_json::to_value(record_of(&recorded.event)) {
+        Ok(Value::Object(mut object)) => {
+            object.insert("digest".to_owned(), Value::String(recorded.digest.to_string()));
+            Value::Object(object)
+        }
+        Ok(_) | Err(_) => Value::Object(Map::new()),
+    }
+}
+
+/// A record's digest: of its datum, so that it does not depend on the frame. The datum holds its predecessor's.
+fn digest_of(datum: &[u8]) -> Digest {
+    let hash = blake3::hash(datum);
+    Digest(hash.as_bytes().first_chunk().copied().unwrap_or_default())
+}
+
+/// What is wrong with a record that could not be read.
+pub(super) struct Detail<'a>(Cow<'a, str>);
+
+impl serde::Serialize for Detail<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Detail<'_> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Detail(Cow::Owned(text)))
+    }
+}
+
+impl Detail<'_> {
+    fn of(text: &str) -> Detail<'_> {
+        match text.char_indices().nth(DETAIL_CHARS_MAX) {
+            Some((end, _)) => Detail(Cow::Borrowed(text.get(..end).unwrap_or_default())),
+            None => Detail(Cow::Borrowed(text)),
+        }
+    }
+}
+
+fn record_of(event: &Event) -> EventRecord<'_> {
+    let mut record = EventRecord {
+        partition: Some(event.partition.cast_signed()),
+        seq: Some(saturated(event.seq)),
+        epoch: Some(i64::from(event.epoch)),
+        prev: Some(Bytes16(event.prev)),
+        decided_at: Some(saturated(event.decided_at.0)),
+        input_offset: event.cause.as_ref().map(|cause| saturated(cause.input_offset)),
+        ..EventRecord::of(Coded(event.body.kind()))
+    };
+    if let Some(command) = event.command() {
+        record.command_id = Some(Hex(command.id));
+        record.reply_to = command.reply_to.map(u64::cast_signed);
+        record.attempt = Some(command.attempt.0.cast_signed());
+        record.actor = command.actor.as_ref().map(Text::of);
+        record.ask = Some(Coded(command.ask));
+        record.key = command.key.as_ref().map(Text::of);
+        record.fingerprint = Some(command.fingerprint.cast_signed());
+    }
+    put_body(&mut record, &event.body);
+    record
+}
+
+fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a Body) {
+    match body {
+        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => put_pool(record, pool),
+        Body::Accepted(entry) | Body::Confirmed(entry) | Body::Extended(entry) | Body::Expired(entry) => {
+            put_entry(record, entry);
+        }
+        Body::Released(entry, cause) => {
+            record.cause = Some(Coded(*cause));
+            put_entry(record, entry);
+        }
+        Body::Repeated(original) => {
+            // A repetition of a repetition is one of the original.
+            if original.kind() != Kind::Repeated {
+                record.repeats = Some(Coded(original.kind()));
+            }
+            put_body(record, original);
+        }
+        Body::Rejected(rejection) => put_rejection(record, rejection),
+        Body::Abandoned { pool, reservation } => {
+            record.pool = Some(Text::of(pool));
+            record.reservation = Some(Id(*reservation));
+        }
+        Body::Malformed { detail } => record.detail = Some(Detail::of(detail)),
+        Body::Barrier { nonce } | Body::HandedOver { nonce } => record.nonce = Some(nonce.cast_signed()),
+        Body::Tick => {}
+    }
+}
+
+fn put_pool<'a>(record: &mut EventRecord<'a>, pool: &'a Pool) {
+    let spec = &pool.spec;
+    record.pool = Some(Text::of(&pool.id));
+    record.limits = Some(Units::Amounts(&spec.limits));
+    record.used = Some(Units::Amounts(&pool.used));
+    record.version = Some(saturated(pool.version));
+    record.mode = Some(Coded(spec.mode));
+    record.areas = Some(Names(Cow::Borrowed(&spec.areas)));
+    record.window_start = spec.window.map(|window| saturated(window.start.0));
+    record.window_end = spec.window.map(|window| saturated(window.end.0));
+    record.cutoff = spec.window.and_then(|window| window.cutoff).map(|cutoff| saturated(cutoff.0));
+    record.labels = Some(Labels(Cow::Borrowed(&spec.labels)));
+}
+
+fn put_entry<'a>(record: &mut EventRecord<'a>, entry: &'a Entry) {
+    record.pool = Some(Text::of(&entry.pool));
+    record.reservation = Some(Id(entry.reservation));
+    record.status = Some(Coded(entry.status));
+    record.demand = Some(Units::Amounts(&entry.demand));
+    record.hold_until = entry.hold_until.map(|until| saturated(until.0));
+    record.order_ref = entry.order_ref.as_ref().map(Text::of);
+    record.limits = Some(Units::Amounts(&entry.limits));
+    record.used = Some(Units::Amounts(&entry.used));
+}
+
+fn put_rejection<'a>(record: &mut EventRecord<'a>, rejection: &'a Rejection) {
+    record.reason = Some(Coded(rejection.reason));
+    record.dimension = rejection.dimension.as_ref().map(Text::of);
+    record.pool = rejection.pool.as_ref().map(Text::of);
+    record.reservation = rejection.reservation.map(Id);
+    record.demand = rejection.demand.as_ref().map(Units::Amounts);
+    record.order_ref = rejection.order_ref.as_ref().map(Text::of);
+    record.limits = rejection.limits.as_ref().map(Units::Amounts);
+    record.used = rejection.used.as_ref().map(Units::Amounts);
+    record.mode = rejection.mode.map(Coded);
+    record.version = rejection.version.map(saturated);
+}
+
+fn event_of(mut record: EventRecord<'static>) -> Result<Event, DecodeError> {
+    let partition = present(record.partition, "partition")?;
+    let epoch = counted(record.epoch, "epoch")?;
+    Ok(Event {
+        partition: u32::try_from(partition).map_err(|_| DecodeError::new("partition is negative"))?,
+        seq: counted(record.seq, "seq")?,
+        epoch: u32::try_from(epoch).map_err(|_| DecodeError::new("epoch is out of range"))?,
+        prev: present(record.prev.take(), "prev")?.0,
+        decided_at: Micros(counted(record.decided_at, "decided_at")?),
+        cause: cause_of(&mut record)?,
+        body: body_of(record.kind.0, record)?,
+    })
+}
+
+fn cause_of(record: &mut EventRecord<'static>) -> Result<Option<Cause>, DecodeError> {
+    let Some(input_offset) = record.input_offset else { return Ok(None) };
+    let command = match record.command_id.take() {
+        Some(id) => Some(CommandStamp {
+            id: id.0,
+            reply_to: record.reply_to.map(i64::cast_unsigned),
+            attempt: Attempt(present(record.attempt, "attempt")?.cast_unsigned()),
+            actor: record.actor.take().map(Text::value),
+            ask: present(record.ask, "ask")?.0,
+            key: record.key.take().map(Text::value),
+            fingerprint: present(record.fingerprint, "fingerprint")?.cast_unsigned(),
+        }),
+        None => None,
+    };
+    Ok(Some(Cause { input_offset: natural(input_offset, "input_offset")?, command }))
+}
+
+fn body_of(kind: Kind, mut record: EventRecord<'static>) -> Result<Body, DecodeError> {
+    Ok(match kind {
+        Kind::PoolDefined => Body::PoolDefined(pool_of(record)?),
+        Kind::LimitsAdjusted => Body::LimitsAdjusted(pool_of(record)?),
+        Kind::ModeSet => Body::ModeSet(pool_of(record)?),
+        Kind::Accepted => Body::Accepted(entry_of(record)?),
+        Kind::Confirmed => Body::Confirmed(entry_of(record)?),
+        Kind::Extended => Body::Extended(entry_of(record)?),
+        Kind::Released => {
+            let cause = present(record.cause, "cause")?.0;
+            Body::Released(entry_of(record)?, cause)
+        }
+        Kind::Expired => Body::Expired(entry_of(record)?),
+        Kind::Repeated => match present(record.repeats.take(), "repeats")?.0 {
+            Kind::Repeated => return Err(DecodeError::new("a repetition repeats a repetition")),
+            original => Body::Repeated(Box::new(body_of(original, record)?)),
+        },
+        Kind::Rejected => Body::Rejected(rejection_of(record)?),
+        Kind::Abandoned => Body::Abandoned {
+            pool: present(record.pool.take(), "pool")?.value(),
+            reservation: present(record.reservation, "reservation")?.0,
+        },
+        Kind::Malformed => Body::Malformed { detail: present(record.detail, "detail")?.0.into_owned() },
+        Kind::Barrier => Body::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
+        Kind::HandedOver => Body::HandedOver { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
+        Kind::Tick => Body::Tick,
+    })
+}
+
+fn pool_of(record: EventRecord<'static>) -> Result<Pool, DecodeError> {
+    let fields = SpecFields {
+        limits: amounts(present(record.limits, "limits")?, "limits")?,
+        areas: record.areas,
+        window: [record.window_start, record.window_end, record.cutoff],
+        labels: record.labels,
+        mode: present(record.mode, "mode")?.0,
+    };
+    Ok(Pool {
+        id: present(record.pool, "pool")?.value(),
+        spec: fields.spec()?,
+        used: amounts(present(record.used, "used")?, "used")?,
+        version: counted(record.version, "version")?,
+    })
+}
+
+fn entry_of(record: EventRecord<'static>) -> Result<Entry, DecodeError> {
+    Ok(Entry {
+        pool: present(record.pool, "pool")?.value(),
+        reservation: present(record.reservation, "reservation")?.0,
+        status: present(record.status, "status")?.0,
+        demand: amounts(present(record.demand, "demand")?, "demand")?,
+        hold_until: record.hold_until.map(|until| natural(until, "hold_until").map(Micros)).transpose()?,
+        order_ref: record.order_ref.map(Text::value),
+        limits: amounts(present(record.limits, "limits")?, "limits")?,
+        used: amounts(present(record.used, "used")?, "used")?,
+    })
+}
+
+fn rejection_of(record: EventRecord<'static>) -> Result<Rejection, DecodeError> {
+    let units = |units: Option<Units<'static>>, field| units.map(|units| amounts(units, field)).transpose();
+    Ok(Rejection {
+        reason: present(record.reason, "reason")?.0,
+        dimension: record.dimension.map(Text::value),
+        pool: record.pool.map(Text::value),
+        reservation: record.reservation.map(|id| id.0),
+        demand: units(record.demand, "demand")?,
+        order_ref: record.order_ref.map(Text::value),
+        limits: units(record.limits, "limits")?,
+        used: units(record.used, "used")?,
+        mode: record.mode.map(|mode| mode.0),
+        version: record.version.map(|version| natural(version, "version")).transpose()?,
+    })
+}

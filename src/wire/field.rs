@@ -1,0 +1,454 @@
+//! The fields of records. A record is written and read by position, without looking names up, and as an object of
+//! named fields where people read it (JSON). Every field wrapper borrows when writing and owns what it read.
+
+use crate::domain::{Amounts, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId};
+use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Defines a record: a head that is always there, and fields that may be null. They stand in the schema's order, which
+/// the tests compare.
+macro_rules! record {
+    ($(#[$doc:meta])* $name:ident { $head:ident: $head_type:ty, $($field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        pub(super) struct $name<'a> {
+            pub(super) $head: $head_type,
+            $(pub(super) $field: Option<$type>,)*
+        }
+
+        impl<'a> $name<'a> {
+            /// The fields' names, in order.
+            pub(super) const FIELDS: &'static [&'static str] = &[stringify!($head), $(stringify!($field)),*];
+
+            /// One with nothing but its head.
+            pub(super) fn of($head: $head_type) -> $name<'a> {
+                $name { $head, $($field: None,)* }
+            }
+        }
+
+        impl serde::Serialize for $name<'_> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    use serde::ser::SerializeStruct;
+                    let mut object = serializer.serialize_struct(stringify!($name), Self::FIELDS.len())?;
+                    object.serialize_field(stringify!($head), &self.$head)?;
+                    $(if let Some(value) = &self.$field {
+                        object.serialize_field(stringify!($field), value)?;
+                    })*
+                    object.end()
+                } else {
+                    use serde::ser::SerializeTuple;
+                    let mut record = serializer.serialize_tuple(Self::FIELDS.len())?;
+                    record.serialize_element(&self.$head)?;
+                    $(record.serialize_element(&self.$field)?;)*
+                    record.end()
+                }
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name<'static> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Fields;
+
+                impl<'de> serde::de::Visitor<'de> for Fields {
+                    type Value = $name<'static>;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str(concat!("a record ", stringify!($name)))
+                    }
+
+                    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+                        let short = || serde::de::Error::custom("the record has too few fields");
+                        Ok($name {
+                            $head: fields.next_element()?.ok_or_else(short)?,
+                            $($field: fields.next_element()?.ok_or_else(short)?,)*
+                        })
+                    }
+                }
+
+                deserializer.deserialize_tuple(Self::FIELDS.len(), Fields)
+            }
+        }
+    };
+}
+pub(super) use record;
+
+/// What visitors of these types expect, in words; a schema that fits never lets it be read.
+macro_rules! expecting {
+    ($what:expr) => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str($what)
+        }
+    };
+}
+
+/// An enumeration with its schema's symbols.
+pub(super) trait Code: Copy + PartialEq + 'static {
+    /// The enumeration's name in the schema.
+    const NAME: &'static str;
+    /// The symbols, the one for "unknown" first.
+    const SYMBOLS: &'static [&'static str];
+    /// What the symbols after the first mean.
+    const VALUES: &'static [Self];
+}
+
+/// A field that holds a symbol.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Coded<T>(pub(super) T);
+
+impl<T: Code> Serialize for Coded<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let known = T::VALUES.iter().position(|value| *value == self.0);
+        debug_assert!(known.is_some(), "a {} that no record holds", T::NAME);
+        let at = known.map_or(0, |at| at.saturating_add(1));
+        let symbol = T::SYMBOLS.get(at).copied().unwrap_or_default();
+        serializer.serialize_unit_variant(T::NAME, at as u32, symbol)
+    }
+}
+
+struct Symbol<T>(PhantomData<T>);
+
+impl<'de, T: Code> Deserialize<'de> for Coded<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_enum(T::NAME, T::SYMBOLS, Symbol(PhantomData))
+    }
+}
+
+impl<'de, T: Code> Visitor<'de> for Symbol<T> {
+    type Value = Coded<T>;
+    expecting!("a symbol");
+
+    fn visit_enum<A: EnumAccess<'de>>(self, symbol: A) -> Result<Self::Value, A::Error> {
+        let (value, rest) = symbol.variant_seed(self)?;
+        rest.unit_variant()?;
+        Ok(value)
+    }
+
+    fn visit_str<E: Error>(self, symbol: &str) -> Result<Self::Value, E> {
+        let known = T::SYMBOLS.iter().skip(1).zip(T::VALUES).find(|(text, _)| **text == symbol);
+        let unknown = || E::custom(format_args!("the {} {symbol} is not known here", T::NAME));
+        known.map(|(_, value)| Coded(*value)).ok_or_else(unknown)
+    }
+}
+
+impl<'de, T: Code> DeserializeSeed<'de> for Symbol<T> {
+    type Value = Coded<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+/// A domain type that stands as a text.
+pub(super) trait Texted: Clone {
+    /// What to call it when a text is none.
+    const WHAT: &'static str;
+    /// The text.
+    fn text(&self) -> &str;
+    /// The value behind it.
+    fn of_text(text: &str) -> Result<Self, NameError>;
+}
+
+macro_rules! texted {
+    ($($type:ident = $what:literal),*) => {
+        $(impl Texted for $type {
+            const WHAT: &'static str = $what;
+
+            fn text(&self) -> &str {
+                self.as_str()
+            }
+
+            fn of_text(text: &str) -> Result<Self, NameError> {
+                $type::new(text)
+            }
+        })*
+    };
+}
+texted!(PoolId = "a pool's id", Name = "a name", IdempotencyKey = "a key", Dimension = "a dimension");
+
+/// A field that holds a text.
+pub(super) struct Text<'a, T: Texted>(pub(super) Cow<'a, T>);
+
+impl<'a, T: Texted> Text<'a, T> {
+    /// Of a value to write.
+    pub(super) fn of(value: &'a T) -> Text<'a, T> {
+        Text(Cow::Borrowed(value))
+    }
+
+    /// The value read.
+    pub(super) fn value(self) -> T {
+        self.0.into_owned()
+    }
+}
+
+impl<T: Texted> Serialize for Text<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.text())
+    }
+}
+
+struct Parse<T>(PhantomData<T>);
+
+impl<'de, T: Texted> Deserialize<'de> for Text<'_, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Parse(PhantomData)).map(|value| Text(Cow::Owned(value)))
+    }
+}
+
+impl<'de, T: Texted> Visitor<'de> for Parse<T> {
+    type Value = T;
+    expecting!(T::WHAT);
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        T::of_text(text).map_err(|why| E::custom(format_args!("{} {why}", T::WHAT)))
+    }
+}
+
+/// A reservation's id, as its text.
+pub(super) struct Id(pub(super) ReservationId);
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parse;
+
+        impl Visitor<'_> for Parse {
+            type Value = Id;
+            expecting!("a reservation's id");
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Id, E> {
+                ReservationId::parse(text).map(Id).map_err(|why| E::custom(format_args!("a reservation's id {why}")))
+            }
+        }
+
+        deserializer.deserialize_str(Parse)
+    }
+}
+
+/// A command's id, as 32 hexadecimal digits.
+pub(super) struct Hex(pub(super) CommandId);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0.0.to_be_bytes()) {
+            if let [high, low] = pair {
+                (*high, *low) = (hex_digit(byte >> 4), hex_digit(byte & 15));
+            }
+        }
+        serializer.serialize_str(std::str::from_utf8(&digits).unwrap_or_default())
+    }
+}
+
+const fn hex_digit(value: u8) -> u8 {
+    value.wrapping_add(if value < 10 { b'0' } else { b'a' - 10 })
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parse;
+
+        impl Visitor<'_> for Parse {
+            type Value = Hex;
+            expecting!("a command's id");
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Hex, E> {
+                // The parser below would take a sign and capitals too; one value has one text.
+                let is_hex = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                let value = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
+                value.map(|id| Hex(CommandId(id))).ok_or_else(|| E::custom("a command's id is not 32 hex digits"))
+            }
+        }
+
+        deserializer.deserialize_str(Parse)
+    }
+}
+
+/// A digest, as 16 bytes; hexadecimal where people read it.
+pub(super) struct Bytes16(pub(super) Digest);
+
+impl Serialize for Bytes16 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(&self.0)
+        } else {
+            serializer.serialize_bytes(&self.0.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes16 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Copy;
+
+        impl Visitor<'_> for Copy {
+            type Value = Bytes16;
+            expecting!("16 bytes");
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Bytes16, E> {
+                let bytes = bytes.try_into().map_err(|_| E::custom("a digest is not 16 bytes long"))?;
+                Ok(Bytes16(Digest(bytes)))
+            }
+        }
+
+        deserializer.deserialize_bytes(Copy)
+    }
+}
+
+/// Any bytes.
+pub(super) struct Bytes<'a>(pub(super) Cow<'a, [u8]>);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keep;
+
+        impl Visitor<'_> for Keep {
+            type Value = Bytes<'static>;
+            expecting!("bytes");
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                self.visit_byte_buf(bytes.to_vec())
+            }
+
+            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Self::Value, E> {
+                Ok(Bytes(Cow::Owned(bytes)))
+            }
+        }
+
+        deserializer.deserialize_byte_buf(Keep)
+    }
+}
+
+/// Units per dimension, as a map; with a sign where they are differences.
+pub(super) enum Units<'a> {
+    /// Amounts to write.
+    Amounts(&'a Amounts),
+    /// Differences to write.
+    Changes(&'a [(Dimension, i64)]),
+    /// What was read, in its order.
+    Read(Vec<(Dimension, i64)>),
+}
+
+impl Serialize for Units<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fn map<S: Serializer>(
+            to: S,
+            pairs: impl ExactSizeIterator<Item = (Dimension, i64)>,
+        ) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeMap;
+            let mut map = to.serialize_map(Some(pairs.len()))?;
+            for (dimension, units) in pairs {
+                map.serialize_entry(dimension.as_str(), &units)?;
+            }
+            map.end()
+        }
+        match self {
+            Units::Amounts(amounts) => map(serializer, amounts.iter().map(|(d, units)| (d, super::saturated(units)))),
+            Units::Changes(pairs) => map(serializer, pairs.iter().copied()),
+            Units::Read(pairs) => map(serializer, pairs.iter().copied()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Units<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Units<'static>;
+            expecting!("units per dimension");
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((dimension, units)) = map.next_entry::<Text<'_, Dimension>, i64>()? {
+                    pairs.push((dimension.value(), units));
+                }
+                Ok(Units::Read(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// Names, each once.
+pub(super) struct Names<'a>(pub(super) Cow<'a, BTreeSet<Name>>);
+
+impl Serialize for Names<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Text::of))
+    }
+}
+
+impl<'de> Deserialize<'de> for Names<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Set;
+
+        impl<'de> Visitor<'de> for Set {
+            type Value = Names<'static>;
+            expecting!("names");
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+                let mut names = BTreeSet::new();
+                while let Some(name) = items.next_element::<Text<'_, Name>>()? {
+                    let name = name.value();
+                    if names.contains(&name) {
+                        return Err(A::Error::custom(format_args!("the name {name} stands twice")));
+                    }
+                    names.insert(name);
+                }
+                Ok(Names(Cow::Owned(names)))
+            }
+        }
+
+        deserializer.deserialize_seq(Set)
+    }
+}
+
+/// Labels with their values.
+pub(super) struct Labels<'a>(pub(super) Cow<'a, BTreeMap<Name, Name>>);
+
+impl Serialize for Labels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(label, value)| (Text::of(label), Text::of(value))))
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Labels<'static>;
+            expecting!("labels");
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut labels = BTreeMap::new();
+                while let Some((label, value)) = map.next_entry::<Text<'_, Name>, Text<'_, Name>>()? {
+                    let label = label.value();
+                    if labels.contains_key(&label) {
+                        return Err(A::Error::custom(format_args!("the label {label} stands twice")));
+                    }
+                    labels.insert(label, value.value());
+                }
+                Ok(Labels(Cow::Owned(labels)))
+            }
+        }
+
+        deserializer.deserialize_map(Pairs)
+    }
+}

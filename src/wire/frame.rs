@@ -1,0 +1,50 @@
+//! What stands before a datum so that a reader knows its writer's schema: Avro's single-object encoding, two marker
+//! bytes and the schema's CRC-64-AVRO fingerprint in little-endian order.
+//!
+//! A log with a schema registry frames by the registry's id instead: a zero byte and four bytes of id, big-endian. The
+//! first byte tells the two apart, so that case belongs into [`open`]; the datum behind either frame is the same.
+
+use super::DecodeError;
+
+/// What single-object encoding begins with.
+const MARKER: [u8; 2] = [0xC3, 0x01];
+
+/// How long a frame is.
+pub const FRAME_BYTES: usize = 10;
+
+/// A schema's CRC-64-AVRO fingerprint, as it stands in a frame.
+pub type Fingerprint = [u8; 8];
+
+/// Begins a record written under this schema; its datum follows.
+pub(super) fn begin(fingerprint: Fingerprint, capacity: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(capacity);
+    bytes.extend_from_slice(&MARKER);
+    bytes.extend_from_slice(&fingerprint);
+    bytes
+}
+
+/// The fingerprint of the writer's schema, and the datum.
+pub(super) fn open(bytes: &[u8]) -> Result<(Fingerprint, &[u8]), DecodeError> {
+    let (frame, datum) =
+        bytes.split_first_chunk::<FRAME_BYTES>().ok_or_else(|| DecodeError::new("shorter than its frame"))?;
+    let [m0, m1, fingerprint @ ..] = frame;
+    if [*m0, *m1] != MARKER {
+        return Err(DecodeError::new("not framed as an avro single object"));
+    }
+    Ok((*fingerprint, datum))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_marker_and_fingerprint() {
+        let mut bytes = begin([1, 2, 3, 4, 5, 6, 7, 8], 16);
+        bytes.extend_from_slice(b"datum");
+        assert_eq!(bytes[..10], [0xC3, 0x01, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(open(&bytes), Ok(([1, 2, 3, 4, 5, 6, 7, 8], b"datum".as_slice())));
+        assert_eq!(open(&bytes[..9]).unwrap_err().to_string(), "shorter than its frame");
+        assert!(open(&[0; 16]).is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! Domain values as Avro bytes and back. The files in `schemas/` are the source; nothing else in the crate knows how a
+//! record is laid out. What is decoded has passed the domain's constructors, so whoever holds it need not check names
+//! again; whether it makes sense is for [`crate::domain::decide`] to say. No input or output, no clock.
+
+mod codes;
+pub mod command;
+pub mod event;
+mod field;
+pub mod frame;
+pub mod reply;
+pub mod schema;
+
+use crate::domain::{Amounts, Micros, Mode, PoolSpec, Window};
+use apache_avro::error::Details;
+use field::{Labels, Names, Units};
+use std::fmt;
+
+/// Why bytes are not the record they should be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DecodeError {
+    detail: String,
+}
+
+/// Longest text of a [`DecodeError`]: it is recorded in the log.
+const DETAIL_CHARS_MAX: usize = 200;
+
+impl DecodeError {
+    fn new(detail: impl fmt::Display) -> DecodeError {
+        DecodeError { detail: detail.to_string().chars().take(DETAIL_CHARS_MAX).collect() }
+    }
+
+    fn missing(field: &str) -> DecodeError {
+        DecodeError::new(format_args!("{field} is missing"))
+    }
+
+    /// The library's texts name its own types and whole schemas; these say what is wrong with the bytes.
+    fn of_avro(error: apache_avro::Error) -> DecodeError {
+        match error.into_details() {
+            Details::DeserializeValue(what) => DecodeError::new(what),
+            Details::ReadBytes(_) | Details::ReadVariableIntegerBytes(_) => {
+                DecodeError::new("the bytes end before the record does")
+            }
+            Details::MemoryAllocation { .. } => DecodeError::new("a length is larger than a record may be"),
+            Details::IntegerOverflow | Details::ZagI32(..) => DecodeError::new("a number is out of range"),
+            Details::ConvertToUtf8(_) => DecodeError::new("a text is not utf-8"),
+            Details::ConvertI64ToUsize(..) => DecodeError::new("a length is negative"),
+            Details::EnumSymbolIndex { .. } | Details::GetUnionVariant { .. } | Details::ConvertI32ToUsize(..) => {
+                DecodeError::new("a choice is not one that the schema has")
+            }
+            _ => DecodeError::new("the bytes are not a record of the schema they name"),
+        }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// A number that is never negative, as a long. Past the end of longs it is the last one: such a number is out of every
+/// range that is accepted, and stays so.
+fn saturated(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A long that is never negative.
+fn natural(long: i64, field: &str) -> Result<u64, DecodeError> {
+    u64::try_from(long).map_err(|_| DecodeError::new(format_args!("{field} is negative")))
+}
+
+/// A field that must be there, and is never negative.
+fn counted(long: Option<i64>, field: &str) -> Result<u64, DecodeError> {
+    natural(long.ok_or_else(|| DecodeError::missing(field))?, field)
+}
+
+/// A field that must be there.
+fn present<T>(value: Option<T>, field: &str) -> Result<T, DecodeError> {
+    value.ok_or_else(|| DecodeError::missing(field))
+}
+
+/// Amounts that must not be negative, each dimension once.
+fn amounts(units: Units<'_>, field: &str) -> Result<Amounts, DecodeError> {
+    let Units::Read(pairs) = units else { return Err(DecodeError::missing(field)) };
+    let mut natural_pairs = Vec::with_capacity(pairs.len());
+    for (dimension, units) in pairs {
+        natural_pairs.push((dimension, natural(units, field)?));
+    }
+    Amounts::new(natural_pairs).ok_or_else(|| DecodeError::new(format_args!("{field} has a dimension twice")))
+}
+
+/// What a planner says of a pool, as it stands in commands and events alike.
+struct SpecFields {
+    limits: Amounts,
+    areas: Option<Names<'static>>,
+    window: [Option<i64>; 3],
+    labels: Option<Labels<'static>>,
+    mode: Mode,
+}
+
+impl SpecFields {
+    fn spec(self) -> Result<PoolSpec, DecodeError> {
+        let instant = |long: i64, field| natural(long, field).map(Micros);
+        let window = match self.window {
+            [None, None, None] => None,
+            [Some(start), Some(end), cutoff] => Some(Window {
+                start: instant(start, "window_start")?,
+                end: instant(end, "window_end")?,
+                cutoff: cutoff.map(|cutoff| instant(cutoff, "cutoff")).transpose()?,
+            }),
+            _ => return Err(DecodeError::new("half a window is given")),
+        };
+        Ok(PoolSpec {
+            limits: self.limits,
+            areas: self.areas.map(|names| names.0.into_owned()).unwrap_or_default(),
+            window,
+            labels: self.labels.map(|labels| labels.0.into_owned()).unwrap_or_default(),
+            mode: self.mode,
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! The schemas, and which writers a reader understands. Records are written under a topic's newest schema and read
+//! under whichever of its schemas wrote them.
+
+use super::DecodeError;
+use super::frame::{self, Fingerprint};
+use crate::limits::DECODE_ALLOCATION_BYTES_MAX;
+use apache_avro::Schema;
+use apache_avro::rabin::Rabin;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::writer::datum::GenericDatumWriter;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::{LazyLock, Once};
+
+/// Every version of the command schema ever released, oldest first.
+pub const COMMAND: &[&str] = &[include_str!("../../schemas/command.v1.avsc")];
+/// Every version of the event schema ever released, oldest first.
+pub const EVENT: &[&str] = &[include_str!("../../schemas/event.v1.avsc")];
+/// Every version of the reply schema ever released, oldest first.
+pub const REPLY: &[&str] = &[include_str!("../../schemas/reply.v1.avsc")];
+
+pub(super) static COMMANDS: LazyLock<Topic> = LazyLock::new(|| Topic::new(COMMAND));
+pub(super) static EVENTS: LazyLock<Topic> = LazyLock::new(|| Topic::new(EVENT));
+pub(super) static REPLIES: LazyLock<Topic> = LazyLock::new(|| Topic::new(REPLY));
+
+/// One topic's schemas, ready to write and read with.
+pub(super) struct Topic {
+    newest: Version,
+    older: Vec<Version>,
+    writer: GenericDatumWriter<'static>,
+}
+
+struct Version {
+    fingerprint: Fingerprint,
+    /// Reads what this version wrote; an older version's as a record of the newest.
+    reader: GenericDatumReader<'static>,
+}
+
+impl Topic {
+    /// From its schemas, oldest first. They are part of the program and live as long as it does.
+    ///
+    /// # Panics
+    /// When they are not schemas: the tests show that those in the program are.
+    pub(super) fn new(texts: &[&str]) -> Topic {
+        bound_allocations();
+        let built = || -> Option<Result<Topic, apache_avro::Error>> {
+            let (newest, older) = texts.split_last()?;
+            Some(Topic::build(newest, older))
+        };
+        match built() {
+            Some(Ok(topic)) => topic,
+            Some(Err(error)) => unreachable!("an embedded schema is none: {error}"),
+            None => unreachable!("a topic has a schema"),
+        }
+    }
+
+    fn build(newest: &str, older: &[&str]) -> Result<Topic, apache_avro::Error> {
+        let newest = leak(newest)?;
+        let older = older.iter().map(|text| {
+            let schema = leak(text)?;
+            let reader = GenericDatumReader::builder(schema).reader_schema(newest).human_readable(false).build()?;
+            Ok(Version { fingerprint: fingerprint(schema), reader })
+        });
+        Ok(Topic {
+            older: older.collect::<Result<_, apache_avro::Error>>()?,
+            writer: GenericDatumWriter::builder(newest).human_readable(false).build()?,
+            newest: Version {
+                fingerprint: fingerprint(newest),
+                reader: GenericDatumReader::builder(newest).human_readable(false).build()?,
+            },
+        })
+    }
+
+    /// The framed record.
+    ///
+    /// # Panics
+    /// When the record is not one of the newest schema: a mistake in this module, which the tests would show.
+    pub(super) fn write(&self, record: &impl Serialize, capacity: usize) -> Vec<u8> {
+        let mut bytes = frame::begin(self.newest.fingerprint, capacity);
+        match self.writer.write_ser(&mut bytes, record) {
+            Ok(_) => bytes,
+            Err(error) => unreachable!("a record does not fit its schema: {error}"),
+        }
+    }
+
+    /// The record behind a frame, and its datum's bytes.
+    pub(super) fn read<'b, R: DeserializeOwned>(&self, bytes: &'b [u8]) -> Result<(R, &'b [u8]), DecodeError> {
+        let (fingerprint, datum) = frame::open(bytes)?;
+        if fingerprint == self.newest.fingerprint {
+            return Ok((self.read_newest(datum)?, datum));
+        }
+        let version = self.older.iter().find(|version| version.fingerprint == fingerprint);
+        let version = version.ok_or_else(|| DecodeError::new("written under a schema that is not known here"))?;
+        let mut rest = datum;
+        let value = version.reader.read_value(&mut rest).map_err(DecodeError::of_avro)?;
+        whole(rest)?;
+        // Written anew under the newest schema, it is read like any other: one decoder, whatever the version.
+        let renewed = self.writer.write_value_to_vec(value).map_err(DecodeError::of_avro)?;
+        Ok((self.read_newest(&renewed)?, datum))
+    }
+
+    fn read_newest<R: DeserializeOwned>(&self, datum: &[u8]) -> Result<R, DecodeError> {
+        let mut rest = datum;
+        let record = self.newest.reader.read_deser(&mut rest).map_err(DecodeError::of_avro)?;
+        whole(rest)?;
+        Ok(record)
+    }
+}
+
+fn whole(rest: &[u8]) -> Result<(), DecodeError> {
+    if rest.is_empty() { Ok(()) } else { Err(DecodeError::new("bytes follow the record")) }
+}
+
+fn leak(text: &str) -> Result<&'static Schema, apache_avro::Error> {
+    Ok(Box::leak(Box::new(Schema::parse_str(text)?)))
+}
+
+fn fingerprint(schema: &Schema) -> Fingerprint {
+    let bytes = schema.fingerprint::<Rabin>().bytes;
+    bytes.first_chunk().copied().unwrap_or_default()
+}
+
+/// A length field is a stranger's word: no single one may make a decoder allocate more than the largest command.
+fn bound_allocations() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let bound = apache_avro::util::max_allocation_bytes(DECODE_ALLOCATION_BYTES_MAX);
+        assert_eq!(bound, DECODE_ALLOCATION_BYTES_MAX, "avro was used before its allocations were bounded");
+    });
+}

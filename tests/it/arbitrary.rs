@@ -1,0 +1,218 @@
+//! Strategies for domain values: everything that can be written, whether it makes sense or not.
+
+use headroom::domain::*;
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+pub fn dimension() -> impl Strategy<Value = Dimension> {
+    "[a-z][a-z0-9_]{0,15}".prop_map(|text| Dimension::new(&text).unwrap())
+}
+
+/// Every number that a long can hold; a larger one is written as the largest.
+pub fn units() -> impl Strategy<Value = u64> {
+    prop_oneof![0..20_000u64, 0..=i64::MAX as u64]
+}
+
+pub fn micros() -> impl Strategy<Value = Micros> {
+    units().prop_map(Micros)
+}
+
+pub fn amounts() -> impl Strategy<Value = Amounts> {
+    btree_map(dimension(), units(), 0..5).prop_map(|map| Amounts::new(map).unwrap())
+}
+
+pub fn name() -> impl Strategy<Value = Name> {
+    "[A-Za-z0-9._:-]{1,64}".prop_map(|text| Name::new(&text).unwrap())
+}
+
+pub fn pool_id() -> impl Strategy<Value = PoolId> {
+    "[A-Za-z0-9._:-]{1,64}".prop_map(|text| PoolId::new(&text).unwrap())
+}
+
+pub fn key() -> impl Strategy<Value = IdempotencyKey> {
+    "[!-~&&[^\"\\\\]]{1,128}".prop_map(|text| IdempotencyKey::new(&text).unwrap())
+}
+
+pub fn reservation_id() -> impl Strategy<Value = ReservationId> {
+    any::<(u32, [u8; 11])>().prop_map(|(hash, unique)| ReservationId::new(hash, unique))
+}
+
+pub fn mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Open), Just(Mode::Held), Just(Mode::Closed)]
+}
+
+pub fn window() -> impl Strategy<Value = Window> {
+    (micros(), micros(), option::of(micros())).prop_map(|(start, end, cutoff)| Window { start, end, cutoff })
+}
+
+pub fn spec() -> impl Strategy<Value = PoolSpec> {
+    (amounts(), btree_set(name(), 0..4), option::of(window()), btree_map(name(), name(), 0..4), mode())
+        .prop_map(|(limits, areas, window, labels, mode)| PoolSpec { limits, areas, window, labels, mode })
+}
+
+pub fn pool() -> impl Strategy<Value = Pool> {
+    (pool_id(), spec(), amounts(), units()).prop_map(|(id, spec, used, version)| Pool { id, spec, used, version })
+}
+
+pub fn ask() -> impl Strategy<Value = Ask> {
+    let changes = prop_oneof![
+        amounts().prop_map(LimitChange::To),
+        vec((dimension(), any::<i64>()), 0..4).prop_map(LimitChange::By)
+    ];
+    let version = || option::of(units());
+    prop_oneof![
+        (pool_id(), spec(), version()).prop_map(|(pool, spec, expected_version)| Ask::DefinePool {
+            pool,
+            spec,
+            expected_version
+        }),
+        (pool_id(), changes, version()).prop_map(|(pool, change, expected_version)| Ask::AdjustLimits {
+            pool,
+            change,
+            expected_version
+        }),
+        (pool_id(), mode(), version()).prop_map(|(pool, mode, expected_version)| Ask::SetMode {
+            pool,
+            mode,
+            expected_version
+        }),
+        (pool_id(), reservation_id(), amounts(), option::of(units()), option::of(name())).prop_map(
+            |(pool, reservation, demand, hold_ttl_ms, order_ref)| Ask::Reserve {
+                pool,
+                reservation,
+                demand,
+                hold_ttl_ms,
+                order_ref
+            }
+        ),
+        reservation_id().prop_map(|reservation| Ask::Confirm { reservation }),
+        (reservation_id(), units()).prop_map(|(reservation, hold_ttl_ms)| Ask::Extend { reservation, hold_ttl_ms }),
+        reservation_id().prop_map(|reservation| Ask::Release { reservation }),
+        (pool_id(), reservation_id()).prop_map(|(pool, reservation)| Ask::Abandon { pool, reservation }),
+        any::<u64>().prop_map(|nonce| Ask::Handover { nonce }),
+    ]
+}
+
+pub fn attempt() -> impl Strategy<Value = Attempt> {
+    any::<u64>().prop_map(Attempt)
+}
+
+pub fn command() -> impl Strategy<Value = Command> {
+    let head = (any::<u128>(), option::of(any::<u64>()), attempt(), option::of(name()), option::of(key()), micros());
+    (head, ask()).prop_map(|((id, reply_to, attempt, actor, key, deadline), ask)| Command {
+        id: CommandId(id),
+        reply_to,
+        attempt,
+        actor,
+        key,
+        deadline,
+        ask,
+    })
+}
+
+pub fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 16]>().prop_map(Digest)
+}
+
+fn ask_kind() -> impl Strategy<Value = AskKind> {
+    ask().prop_map(|ask| ask.kind())
+}
+
+fn stamp() -> impl Strategy<Value = CommandStamp> {
+    let head = (any::<u128>(), option::of(any::<u64>()), attempt(), option::of(name()));
+    (head, ask_kind(), option::of(key()), any::<u64>()).prop_map(
+        |((id, reply_to, attempt, actor), ask, key, fingerprint)| CommandStamp {
+            id: CommandId(id),
+            reply_to,
+            attempt,
+            actor,
+            ask,
+            key,
+            fingerprint,
+        },
+    )
+}
+
+fn cause() -> impl Strategy<Value = Cause> {
+    (units(), option::of(stamp())).prop_map(|(input_offset, command)| Cause { input_offset, command })
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let status =
+        prop_oneof![Just(Status::Held), Just(Status::Confirmed), Just(Status::Released), Just(Status::Expired)];
+    let counters = (amounts(), amounts(), amounts());
+    (pool_id(), reservation_id(), status, option::of(micros()), option::of(name()), counters).prop_map(
+        |(pool, reservation, status, hold_until, order_ref, (demand, limits, used))| Entry {
+            pool,
+            reservation,
+            status,
+            demand,
+            hold_until,
+            order_ref,
+            limits,
+            used,
+        },
+    )
+}
+
+pub fn reason() -> impl Strategy<Value = Reason> {
+    proptest::sample::select(Reason::ALL)
+}
+
+fn rejection() -> impl Strategy<Value = Rejection> {
+    let about = (option::of(dimension()), option::of(pool_id()), option::of(reservation_id()), option::of(name()));
+    let counters = (option::of(amounts()), option::of(amounts()), option::of(amounts()));
+    (reason(), about, counters, option::of(mode()), option::of(units())).prop_map(
+        |(reason, (dimension, pool, reservation, order_ref), (demand, limits, used), mode, version)| Rejection {
+            reason,
+            dimension,
+            pool,
+            reservation,
+            demand,
+            order_ref,
+            limits,
+            used,
+            mode,
+            version,
+        },
+    )
+}
+
+/// Any body that is no repetition.
+pub fn original() -> impl Strategy<Value = Body> {
+    let release = prop_oneof![Just(ReleaseCause::Caller), Just(ReleaseCause::Abandoned)];
+    prop_oneof![
+        pool().prop_map(Body::PoolDefined),
+        pool().prop_map(Body::LimitsAdjusted),
+        pool().prop_map(Body::ModeSet),
+        entry().prop_map(Body::Accepted),
+        entry().prop_map(Body::Confirmed),
+        entry().prop_map(Body::Extended),
+        (entry(), release).prop_map(|(entry, cause)| Body::Released(entry, cause)),
+        entry().prop_map(Body::Expired),
+        rejection().prop_map(Body::Rejected),
+        (pool_id(), reservation_id()).prop_map(|(pool, reservation)| Body::Abandoned { pool, reservation }),
+        ".{0,64}".prop_map(|detail| Body::Malformed { detail }),
+        any::<u64>().prop_map(|nonce| Body::Barrier { nonce }),
+        any::<u64>().prop_map(|nonce| Body::HandedOver { nonce }),
+        Just(Body::Tick),
+    ]
+}
+
+pub fn body() -> impl Strategy<Value = Body> {
+    prop_oneof![3 => original(), 1 => original().prop_map(|body| Body::Repeated(Box::new(body)))]
+}
+
+pub fn event() -> impl Strategy<Value = Event> {
+    let head = (0..i32::MAX as u32, units(), any::<u32>(), digest(), micros());
+    (head, option::of(cause()), body()).prop_map(|((partition, seq, epoch, prev, decided_at), cause, body)| Event {
+        partition,
+        seq,
+        epoch,
+        prev,
+        decided_at,
+        cause,
+        body,
+    })
+}
