@@ -6,3 +6,5 @@ pub mod time;
 
 pub mod domain;
 pub mod wire;
+
+pub mod log;

@@ -1,0 +1,261 @@
+//! Who owns what, where each partition ends, and the group commit: turns of several partitions become durable in one
+//! transaction of the file, so that they share one flush to the disk. There is no thread for it: the first to come
+//! commits what is there, those who come meanwhile wait and are committed together by one of them. No retries.
+
+use super::super::{CommitOutcome, LogError, Turn};
+use super::error::{Fault, guarded};
+use super::file::{COMMANDS, EVENTS, HEADS, Head, LogFile};
+use super::intake::Intake;
+use super::row::{Kind, NewRow, Place, lay_out};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::BTreeMap;
+
+/// A turn on its way into the file.
+struct Ticket {
+    id: u64,
+    partition: u32,
+    generation: u64,
+    head: Head,
+    inputs: usize,
+    events: Vec<NewRow>,
+    commands: Vec<NewRow>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Partition {
+    /// How many owners it has had in this process. Only the last may commit.
+    generation: u64,
+    head: Head,
+    /// Whether a turn of it is being written.
+    in_flight: bool,
+}
+
+struct State {
+    partitions: Vec<Partition>,
+    queue: Vec<Ticket>,
+    concluded: BTreeMap<u64, CommitOutcome>,
+    next_ticket: u64,
+    /// Whether someone writes. Whoever does not, waits.
+    writing: bool,
+    failed: Option<LogError>,
+}
+
+/// All partitions' ends and the one place where they move.
+pub(super) struct Committer {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+/// What a turn came to before anything was written.
+enum Entry {
+    Decided(CommitOutcome),
+    Queued(u64),
+}
+
+impl Committer {
+    pub(super) fn new(heads: &[Head]) -> Committer {
+        let partitions = heads.iter().map(|head| Partition { head: *head, ..Partition::default() }).collect();
+        let (queue, concluded) = (Vec::new(), BTreeMap::new());
+        let state = State { partitions, queue, concluded, next_ticket: 0, writing: false, failed: None };
+        Committer { state: Mutex::new(state), moved: Condvar::new() }
+    }
+
+    /// Where the partition ends: what was committed before this call is before it.
+    pub(super) fn head(&self, partition: u32) -> Result<Head, LogError> {
+        let state = self.state.lock();
+        state.failure()?;
+        Ok(state.partition(partition)?.head)
+    }
+
+    /// Makes the caller the partition's only owner. `fenced` is told its generation while the earlier owner can still
+    /// be in the middle of a commit; when this returns, that commit has been concluded.
+    pub(super) fn claim(&self, partition: u32, fenced: impl FnOnce(u64)) -> Result<(u64, Head), LogError> {
+        let mut state = self.state.lock();
+        state.failure()?;
+        let generation = state.partition(partition)?.generation.saturating_add(1);
+        state.partition_mut(partition)?.generation = generation;
+        fenced(generation);
+        self.moved.wait_while(&mut state, |state| state.partition(partition).is_ok_and(|p| p.in_flight));
+        state.failure()?;
+        Ok((generation, state.partition(partition)?.head))
+    }
+
+    /// Gives the file up: from now on nothing is known of what it holds.
+    pub(super) fn fail(&self, error: LogError) -> LogError {
+        self.state.lock().failed.get_or_insert(error).clone()
+    }
+
+    /// See [`super::super::OwnedPartition::commit`]; `owner` is a partition and a generation of it.
+    ///
+    /// # Panics
+    /// When the turn does not go on where the log ends (L2, L3): writing it would break the log for good.
+    pub(super) fn commit(&self, file: &LogFile, intakes: &[Intake], owner: (u32, u64), turn: &Turn) -> CommitOutcome {
+        let (partition, generation) = owner;
+        let events = turn.events.iter().map(|event| event.bytes.as_slice());
+        let commands = turn.inputs.iter().map(|input| input.bytes.as_slice());
+        let first_event = turn.events.first().map_or(0, |event| event.seq);
+        let first_input = turn.inputs.first().map_or(0, |input| input.offset);
+        // Before the lock: checksums take the longest of all that is not the disk.
+        let events = lay_out(Place { kind: Kind::Events, partition, first: first_event }, events);
+        let commands = lay_out(Place { kind: Kind::Commands, partition, first: first_input }, commands);
+
+        let mut state = self.state.lock();
+        let id = match state.enter(owner, turn) {
+            Entry::Decided(outcome) => return outcome,
+            Entry::Queued(id) => id,
+        };
+        let head = state.partition(partition).map(|p| p.head.after(turn)).unwrap_or_default();
+        state.queue.push(Ticket { id, partition, generation, head, inputs: turn.inputs.len(), events, commands });
+        loop {
+            if let Some(outcome) = state.concluded.remove(&id) {
+                return outcome;
+            }
+            if state.writing {
+                self.moved.wait(&mut state);
+            } else {
+                self.lead(file, intakes, &mut state);
+            }
+        }
+    }
+
+    /// Writes all that is queued, letting go of the lock while the disk works.
+    fn lead(&self, file: &LogFile, intakes: &[Intake], state: &mut MutexGuard<'_, State>) {
+        let batch = state.take_queue();
+        let written = match batch.as_slice() {
+            [] => Ok(()),
+            batch => {
+                state.writing = true;
+                let written = MutexGuard::unlocked(state, || guarded(|| write(file, batch)));
+                state.writing = false;
+                written
+            }
+        };
+        if let Err(fault) = &written {
+            // Not tried again: after a failed flush the system may have dropped the pages it could not write and call
+            // the next flush a success. Only a new process, reading the file from the disk, knows what is in it.
+            let detail = format!("writing {} failed, restart to go on: {fault}", file.path.display());
+            state.failed.get_or_insert(LogError::new(detail));
+        }
+        if written.is_ok() {
+            // Before the next owner can look: what is committed must not go back to the queue.
+            for ticket in &batch {
+                intakes.get(ticket.partition as usize).into_iter().for_each(|intake| intake.committed(ticket.inputs));
+            }
+        }
+        state.conclude(batch, written.is_ok());
+        self.moved.notify_all();
+    }
+}
+
+impl Head {
+    fn after(self, turn: &Turn) -> Head {
+        Head {
+            next_seq: self.next_seq.saturating_add(turn.events.len() as u64),
+            next_input: self.next_input.saturating_add(turn.inputs.len() as u64),
+        }
+    }
+}
+
+impl State {
+    fn failure(&self) -> Result<(), LogError> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    fn partition(&self, partition: u32) -> Result<&Partition, LogError> {
+        self.partitions.get(partition as usize).ok_or_else(|| no_partition(partition, self.partitions.len()))
+    }
+
+    fn partition_mut(&mut self, partition: u32) -> Result<&mut Partition, LogError> {
+        let count = self.partitions.len();
+        self.partitions.get_mut(partition as usize).ok_or_else(|| no_partition(partition, count))
+    }
+
+    fn owns(&self, partition: u32, generation: u64) -> bool {
+        self.partition(partition).is_ok_and(|p| p.generation == generation)
+    }
+
+    fn enter(&mut self, (partition, generation): (u32, u64), turn: &Turn) -> Entry {
+        if self.failed.is_some() {
+            return Entry::Decided(CommitOutcome::Unknown);
+        }
+        if !self.owns(partition, generation) {
+            return Entry::Decided(CommitOutcome::Fenced);
+        }
+        let head = self.partition(partition).map(|p| p.head).unwrap_or_default();
+        assert!(
+            dense(head.next_seq, turn.events.iter().map(|event| event.seq))
+                && dense(head.next_input, turn.inputs.iter().map(|input| input.offset)),
+            "a turn of partition {partition} does not go on at {head:?}: it begins with event {:?} and input {:?}",
+            turn.events.first().map(|event| event.seq),
+            turn.inputs.first().map(|input| input.offset),
+        );
+        if turn.events.is_empty() && turn.inputs.is_empty() {
+            return Entry::Decided(CommitOutcome::Ok);
+        }
+        let id = self.next_ticket;
+        self.next_ticket = id.saturating_add(1);
+        Entry::Queued(id)
+    }
+
+    /// Everything queued by those who still own their partition; the others are told.
+    fn take_queue(&mut self) -> Vec<Ticket> {
+        let outcome = if self.failed.is_some() { Some(CommitOutcome::Unknown) } else { None };
+        let queue = std::mem::take(&mut self.queue);
+        let mut batch = Vec::with_capacity(queue.len());
+        for ticket in queue {
+            if !self.owns(ticket.partition, ticket.generation) {
+                self.concluded.insert(ticket.id, CommitOutcome::Fenced);
+            } else if let Some(outcome) = outcome {
+                self.concluded.insert(ticket.id, outcome);
+            } else {
+                if let Ok(partition) = self.partition_mut(ticket.partition) {
+                    partition.in_flight = true;
+                }
+                batch.push(ticket);
+            }
+        }
+        batch
+    }
+
+    fn conclude(&mut self, batch: Vec<Ticket>, written: bool) {
+        let outcome = if written { CommitOutcome::Ok } else { CommitOutcome::Unknown };
+        for ticket in batch {
+            if let Ok(partition) = self.partition_mut(ticket.partition) {
+                partition.in_flight = false;
+                if written {
+                    partition.head = ticket.head;
+                }
+            }
+            self.concluded.insert(ticket.id, outcome);
+        }
+    }
+}
+
+fn dense(from: u64, places: impl Iterator<Item = u64>) -> bool {
+    (from..).zip(places).all(|(expected, place)| expected == place)
+}
+
+fn no_partition(partition: u32, count: usize) -> LogError {
+    LogError::new(format!("there is no partition {partition}, the log has {count}"))
+}
+
+fn write(file: &LogFile, batch: &[Ticket]) -> Result<(), Fault> {
+    // Flushed to the disk before commit returns: redb's default durability.
+    let txn = file.db.begin_write()?;
+    {
+        let mut events = txn.open_table(EVENTS)?;
+        let mut commands = txn.open_table(COMMANDS)?;
+        let mut heads = txn.open_table(HEADS)?;
+        for ticket in batch {
+            for row in &ticket.events {
+                events.insert((ticket.partition, row.first), row.value.as_slice())?;
+            }
+            for row in &ticket.commands {
+                commands.insert((ticket.partition, row.first), row.value.as_slice())?;
+            }
+            heads.insert(ticket.partition, ticket.head.value(ticket.partition).as_slice())?;
+        }
+    }
+    txn.commit()?;
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! The file `log.redb`: making it, opening it, its tables, and reading rows. What is written to it later is in
+//! [`super::commit`]. Nothing in it is ever changed or removed but the heads, which follow the last row.
+
+use super::super::Manifest;
+use super::error::{Fault, OpenError, guarded};
+use super::held::HeldBack;
+use super::row::{Kind, Place, Row};
+use crate::domain::Micros;
+use crate::domain::route::HASH_VERSION;
+use crate::limits::{DEDUP_WINDOW_MS, PARTITIONS_MAX};
+use redb::backends::FileBackend;
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// How the file is laid out: tables, rows, checksums.
+pub(super) const FORMAT_VERSION: u32 = 1;
+/// The name of the log in its data directory.
+pub(super) const FILE_NAME: &str = "log.redb";
+/// What it is called until it is whole: a log that was half made must never be taken for one.
+const UNFINISHED_NAME: &str = "log.redb.new";
+/// The first bytes of every redb file.
+const REDB_MAGIC: &[u8] = b"redb";
+/// Memory for pages of the file. Followers read the end, which is among the pages written last.
+const CACHE_BYTES: usize = 64 << 20;
+
+pub(super) type Rows = TableDefinition<'static, (u32, u64), &'static [u8]>;
+
+/// One value under the empty name.
+pub(super) const MANIFEST: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("manifest");
+/// By partition, the ends of the two tables below. They say what the tables must hold, so that rows that went missing
+/// are missed.
+pub(super) const HEADS: TableDefinition<'static, u32, &'static [u8]> = TableDefinition::new("heads");
+/// Runs of events by partition and first sequence number.
+pub(super) const EVENTS: Rows = TableDefinition::new("events");
+/// Runs of decided commands by partition and first offset.
+pub(super) const COMMANDS: Rows = TableDefinition::new("commands");
+
+/// Where a partition ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Head {
+    /// The sequence number after the last event.
+    pub(super) next_seq: u64,
+    /// The input offset after the last one decided.
+    pub(super) next_input: u64,
+}
+
+impl Head {
+    pub(super) fn value(self, partition: u32) -> Vec<u8> {
+        let body = [self.next_seq.to_le_bytes(), self.next_input.to_le_bytes()].concat();
+        Head::place(partition).seal(&body)
+    }
+
+    fn place(partition: u32) -> Place {
+        Place { kind: Kind::Head, partition, first: 0 }
+    }
+
+    fn read(partition: u32, value: &[u8]) -> Option<Head> {
+        let (next_seq, rest) = Head::place(partition).open(value)?.split_first_chunk()?;
+        let next_input = rest.try_into().ok()?;
+        Some(Head { next_seq: u64::from_le_bytes(*next_seq), next_input: u64::from_le_bytes(next_input) })
+    }
+
+    fn end_of(self, kind: Kind) -> u64 {
+        if kind == Kind::Commands { self.next_input } else { self.next_seq }
+    }
+}
+
+const MANIFEST_PLACE: Place = Place { kind: Kind::Manifest, partition: 0, first: 0 };
+
+fn manifest_value(manifest: &Manifest) -> Vec<u8> {
+    let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, created_at } = manifest;
+    let mut body = Vec::with_capacity(64);
+    // The version first: whatever else a later one changes, it can be told apart by its first four bytes.
+    body.extend_from_slice(&format_version.to_le_bytes());
+    body.extend_from_slice(&hash_version.to_le_bytes());
+    body.extend_from_slice(&partitions.to_le_bytes());
+    body.extend_from_slice(&dedup_window_ms.to_le_bytes());
+    body.extend_from_slice(&created_at.0.to_le_bytes());
+    body.extend_from_slice(&log_id.to_le_bytes());
+    MANIFEST_PLACE.seal(&body)
+}
+
+/// The manifest, of which another format version tells nothing but itself.
+fn read_manifest(value: &[u8]) -> Option<Result<Manifest, u32>> {
+    let (format_version, rest) = MANIFEST_PLACE.open(value)?.split_first_chunk()?;
+    let format_version = u32::from_le_bytes(*format_version);
+    if format_version != FORMAT_VERSION {
+        return Some(Err(format_version));
+    }
+    let (hash_version, rest) = rest.split_first_chunk()?;
+    let (partitions, rest) = rest.split_first_chunk()?;
+    let (dedup_window_ms, rest) = rest.split_first_chunk()?;
+    let (created_at, rest) = rest.split_first_chunk()?;
+    Some(Ok(Manifest {
+        log_id: u128::from_le_bytes(rest.try_into().ok()?),
+        partitions: u32::from_le_bytes(*partitions),
+        hash_version: u32::from_le_bytes(*hash_version),
+        format_version,
+        dedup_window_ms: u64::from_le_bytes(*dedup_window_ms),
+        created_at: Micros(u64::from_le_bytes(*created_at)),
+    }))
+}
+
+/// An opened file.
+pub(super) struct LogFile {
+    pub(super) path: PathBuf,
+    pub(super) manifest: Manifest,
+    pub(super) heads: Vec<Head>,
+    pub(super) db: Database,
+    /// Keeps other processes out of the directory, also while there is no file in it yet.
+    _lock: File,
+}
+
+/// Whether what is opened may be written to, and be made if it is not there.
+#[derive(Clone, Copy)]
+pub(super) enum Access<'a> {
+    /// The file is read and nothing is changed, not even to repair it.
+    ReadOnly,
+    /// With the manifest that a new log gets.
+    Write(&'a Manifest),
+}
+
+/// Opens the log in `dir`, which must have so many `partitions` if any number is given, through `wrap` around its file.
+pub(super) fn open<B: StorageBackend>(
+    dir: &Path,
+    access: Access<'_>,
+    partitions: Option<u32>,
+    wrap: impl FnOnce(FileBackend) -> B,
+) -> Result<LogFile, OpenError> {
+    let path = dir.join(FILE_NAME);
+    if let Access::Write(_) = access {
+        fs::create_dir_all(dir).map_err(|error| io_error(dir, &error))?;
+    }
+    let writable = matches!(access, Access::Write(_));
+    let lock = lock_directory(dir, writable)?;
+    if let Access::Write(manifest) = access
+        && !path.try_exists().map_err(|error| io_error(&path, &error))?
+    {
+        create(dir, &path, manifest)?;
+    }
+    let file = OpenOptions::new().read(true).write(writable).open(&path).map_err(|error| io_error(&path, &error))?;
+    recognise(&path, &file)?;
+    let backend = FileBackend::new(file).map_err(|error| refusal(dir, &path, Fault::from(error)))?;
+    let held = HeldBack::new(wrap(backend), !writable);
+    let opened = guarded(|| {
+        let db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(held.clone())?;
+        let (manifest, heads) = check(&db)?;
+        Ok((db, manifest, heads))
+    });
+    let (db, manifest, heads) = opened.map_err(|fault| refusal(dir, &path, fault))?;
+    let manifest = agreed(&path, manifest, partitions)?;
+    if writable {
+        held.release().map_err(|error| io_error(&path, &error))?;
+    }
+    Ok(LogFile { path, manifest, heads, db, _lock: lock })
+}
+
+/// The manifest, if this process can keep to it.
+fn agreed(path: &Path, found: Result<Manifest, u32>, partitions: Option<u32>) -> Result<Manifest, OpenError> {
+    let agree = |what, log: u64, ours: u64| {
+        if log == ours { Ok(()) } else { Err(OpenError::Mismatch { path: path.to_owned(), what, log, ours }) }
+    };
+    let version = found.map_or_else(|version| version, |manifest| manifest.format_version);
+    agree("format version", version.into(), FORMAT_VERSION.into())?;
+    let manifest = found.map_err(|_| OpenError::Damaged { path: path.to_owned(), detail: "no manifest".into() })?;
+    agree("hash version", manifest.hash_version.into(), HASH_VERSION.into())?;
+    agree("dedup window (ms)", manifest.dedup_window_ms, DEDUP_WINDOW_MS)?;
+    agree("partition count", manifest.partitions.into(), partitions.unwrap_or(manifest.partitions).into())?;
+    Ok(manifest)
+}
+
+fn io_error(path: &Path, error: &io::Error) -> OpenError {
+    OpenError::Io { path: path.to_owned(), detail: error.to_string() }
+}
+
+fn refusal(dir: &Path, path: &Path, fault: Fault) -> OpenError {
+    let (path, detail) = (path.to_owned(), fault.to_string());
+    match fault {
+        Fault::NoLog => OpenError::Foreign { path, detail },
+        Fault::Damaged(_) => OpenError::Damaged { path, detail },
+        Fault::Redb(error) => match *error {
+            redb::Error::DatabaseAlreadyOpen => OpenError::InUse { dir: dir.to_owned() },
+            redb::Error::UpgradeRequired(_) => OpenError::Foreign { path, detail },
+            redb::Error::Io(ref error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => OpenError::Damaged { path, detail },
+                _ => OpenError::Io { path, detail },
+            },
+            _ => OpenError::Damaged { path, detail },
+        },
+    }
+}
+
+/// redb locks the file; the directory is locked because two processes may both find no file.
+fn lock_directory(dir: &Path, writable: bool) -> Result<File, OpenError> {
+    let handle = File::open(dir).map_err(|error| io_error(dir, &error))?;
+    match if writable { handle.try_lock() } else { handle.try_lock_shared() } {
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
+        // A file system that cannot lock directories still has redb's lock.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(handle),
+    }
+}
+
+/// Refuses what is plainly no log before redb looks at it.
+fn recognise(path: &Path, file: &File) -> Result<(), OpenError> {
+    let mut start = Vec::new();
+    file.take(REDB_MAGIC.len() as u64).read_to_end(&mut start).map_err(|error| io_error(path, &error))?;
+    let detail = match start.as_slice() {
+        REDB_MAGIC => return Ok(()),
+        [] => return Err(OpenError::Damaged { path: path.to_owned(), detail: "it is empty".into() }),
+        _ => "it does not begin as a redb file does".into(),
+    };
+    Err(OpenError::Foreign { path: path.to_owned(), detail })
+}
+
+/// Makes a whole log under another name and then gives it its own, so that a crash leaves no half of one.
+fn create(dir: &Path, path: &Path, manifest: &Manifest) -> Result<(), OpenError> {
+    if !(1..=PARTITIONS_MAX).contains(&manifest.partitions) {
+        return Err(OpenError::Partitions { asked: manifest.partitions });
+    }
+    let unfinished = dir.join(UNFINISHED_NAME);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&unfinished);
+    let file = file.map_err(|error| io_error(&unfinished, &error))?;
+    let made = guarded(|| {
+        let db = Database::builder().create_file(file)?;
+        let txn = db.begin_write()?;
+        txn.open_table(MANIFEST)?.insert("", manifest_value(manifest).as_slice())?;
+        txn.open_table(EVENTS)?;
+        txn.open_table(COMMANDS)?;
+        let mut heads = txn.open_table(HEADS)?;
+        for partition in 0..manifest.partitions {
+            heads.insert(partition, Head::default().value(partition).as_slice())?;
+        }
+        drop(heads);
+        txn.commit()?;
+        Ok(())
+    });
+    made.map_err(|fault| refusal(dir, &unfinished, fault))?;
+    fs::rename(&unfinished, path).map_err(|error| io_error(path, &error))?;
+    // The name is durable when its directory is, and the directory's own name when its parent is.
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    for dir in [Some(dir), parent].into_iter().flatten() {
+        File::open(dir).and_then(|handle| handle.sync_all()).map_err(|error| io_error(dir, &error))?;
+    }
+    Ok(())
+}
+
+type Checked = (Result<Manifest, u32>, Vec<Head>);
+
+/// What can be known of the file without reading all of it: the manifest, and that every partition's last rows are the
+/// ones its head names. All others are checked as they are read.
+fn check(db: &Database) -> Result<Checked, Fault> {
+    let txn = db.begin_read()?;
+    let table = match txn.open_table(MANIFEST) {
+        Err(redb::TableError::Storage(error)) => return Err(error.into()),
+        Err(_) => return Err(Fault::NoLog),
+        Ok(table) => table,
+    };
+    let value = table.get("")?.ok_or(Fault::NoLog)?;
+    let manifest = read_manifest(value.value()).ok_or_else(|| damaged("its manifest is not as it was written"))?;
+    let mut heads = Vec::new();
+    if let Ok(manifest) = &manifest {
+        let table = txn.open_table(HEADS)?;
+        for partition in 0..manifest.partitions {
+            let value = table.get(partition)?;
+            let head = value.and_then(|value| Head::read(partition, value.value()));
+            let head = head.ok_or_else(|| damaged(format!("the head of partition {partition} is gone")))?;
+            for kind in [Kind::Events, Kind::Commands] {
+                check_end(&txn, kind, partition, head.end_of(kind))?;
+            }
+            heads.push(head);
+        }
+    }
+    Ok((manifest, heads))
+}
+
+fn check_end(txn: &ReadTransaction, kind: Kind, partition: u32, end: u64) -> Result<(), Fault> {
+    let found = match rows(txn, kind)?.range((partition, 0)..=(partition, u64::MAX))?.next_back().transpose()? {
+        None => 0,
+        Some((key, value)) => {
+            let place = Place { kind, partition, first: key.value().1 };
+            Row::open(place, value.value()).ok_or_else(|| changed(place))?.end()
+        }
+    };
+    if found == end {
+        return Ok(());
+    }
+    Err(damaged(format!("{kind:?} of partition {partition} end at {found}, not at {end}")))
+}
+
+fn damaged(detail: impl Into<String>) -> Fault {
+    Fault::Damaged(detail.into())
+}
+
+fn changed(Place { kind, partition, first }: Place) -> Fault {
+    damaged(format!("{kind:?} of partition {partition} from {first} on are not as they were written"))
+}
+
+fn rows(txn: &ReadTransaction, kind: Kind) -> Result<ReadOnlyTable<(u32, u64), &'static [u8]>, Fault> {
+    Ok(txn.open_table(if kind == Kind::Commands { COMMANDS } else { EVENTS })?)
+}
+
+/// What to read.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) kind: Kind,
+    pub(super) partition: u32,
+    /// From this place on,
+    pub(super) from: u64,
+    /// to before this one, which is committed and not before `from`,
+    pub(super) end: u64,
+    /// and no more bytes than these, the first record excepted.
+    pub(super) bytes_max: usize,
+}
+
+/// Reads records without a gap, making each with `make`.
+pub(super) fn read<T>(db: &Database, span: Span, make: impl Fn(u64, &[u8]) -> T) -> Result<Vec<T>, Fault> {
+    let Span { kind, partition, from, end, bytes_max } = span;
+    let mut read = Vec::new();
+    if from >= end {
+        return Ok(read);
+    }
+    let txn = db.begin_read()?;
+    let table = rows(&txn, kind)?;
+    // The row that holds `from` is the last one that begins at or before it.
+    let first = table.range((partition, 0)..=(partition, from))?.next_back().transpose()?;
+    let first = first.map_or(from, |(key, _)| key.value().1);
+    let (mut next, mut bytes) = (from, 0usize);
+    for entry in table.range((partition, first)..(partition, end))? {
+        let (key, value) = entry?;
+        let place = Place { kind, partition, first: key.value().1 };
+        let row = Row::open(place, value.value()).ok_or_else(|| changed(place))?;
+        for (at, record) in row.into_iter().skip_while(|(at, _)| *at < from).take_while(|(at, _)| *at < end) {
+            if at != next {
+                break;
+            }
+            bytes = bytes.saturating_add(record.len());
+            if bytes > bytes_max && next != from {
+                return Ok(read);
+            }
+            read.push(make(at, record));
+            next = next.saturating_add(1);
+        }
+    }
+    if next != end {
+        return Err(damaged(format!("{kind:?} of partition {partition} from {next} on are gone")));
+    }
+    Ok(read)
+}

@@ -1,0 +1,192 @@
+//! A file that is not written to until it has been looked at. redb marks and repairs a file as it opens it; a file that
+//! turns out not to be ours, or not to be whole, must be left as it was found. So what redb writes during the opening is
+//! held back in memory, and goes to the file in the same order once the log has been checked. A file opened for reading
+//! only is never released.
+
+use parking_lot::Mutex;
+use redb::{BackendError, StorageBackend};
+use std::fmt::Debug;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+type Locked = Result<bool, BackendError>;
+
+#[derive(Debug)]
+enum Change {
+    Length(u64),
+    Bytes(u64, Vec<u8>),
+    Sync,
+}
+
+/// The file as redb sees it. Clones are the same file: one for redb, one to release it with.
+#[derive(Debug)]
+pub(super) struct HeldBack<B> {
+    inner: Arc<Inner<B>>,
+}
+
+#[derive(Debug)]
+struct Inner<B> {
+    file: B,
+    shared: bool,
+    released: AtomicBool,
+    changes: Mutex<Vec<Change>>,
+}
+
+impl<B> Clone for HeldBack<B> {
+    fn clone(&self) -> Self {
+        HeldBack { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<B: StorageBackend> HeldBack<B> {
+    /// Holds back all changes to `file`. One that will only be read is `shared` with others who only read it: its lock
+    /// needs no more, and a file opened for reading gets no other.
+    pub(super) fn new(file: B, shared: bool) -> HeldBack<B> {
+        let (released, changes) = (AtomicBool::new(false), Mutex::default());
+        HeldBack { inner: Arc::new(Inner { file, shared, released, changes }) }
+    }
+
+    /// Makes the changes held back, and from now on every change at once.
+    pub(super) fn release(&self) -> io::Result<()> {
+        let mut changes = self.inner.changes.lock();
+        for change in changes.drain(..) {
+            match change {
+                Change::Length(length) => self.inner.file.set_len(length)?,
+                Change::Bytes(offset, bytes) => self.inner.file.write(offset, &bytes)?,
+                Change::Sync => self.inner.file.sync_data()?,
+            }
+        }
+        self.inner.released.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn change(&self, now: impl FnOnce(&B) -> io::Result<()>, later: impl FnOnce() -> Change) -> io::Result<()> {
+        if self.inner.released.load(Ordering::Acquire) {
+            return now(&self.inner.file);
+        }
+        self.inner.changes.lock().push(later());
+        Ok(())
+    }
+}
+
+/// What `out`, read at `offset`, is after `change`.
+fn apply(change: &Change, offset: u64, out: &mut [u8]) {
+    match change {
+        Change::Length(length) => {
+            let kept = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX);
+            if let Some(gone) = out.get_mut(kept..) {
+                gone.fill(0);
+            }
+        }
+        Change::Bytes(start, bytes) => {
+            let skipped = usize::try_from(offset.saturating_sub(*start)).unwrap_or(usize::MAX);
+            let shifted = usize::try_from(start.saturating_sub(offset)).unwrap_or(usize::MAX);
+            if let (Some(bytes), Some(out)) = (bytes.get(skipped..), out.get_mut(shifted..)) {
+                out.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            }
+        }
+        Change::Sync => {}
+    }
+}
+
+impl<B: StorageBackend> StorageBackend for HeldBack<B> {
+    fn len(&self) -> io::Result<u64> {
+        let changes = self.inner.changes.lock();
+        let set = changes.iter().rev().find_map(|change| if let Change::Length(n) = change { Some(*n) } else { None });
+        set.map_or_else(|| self.inner.file.len(), Ok)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let changes = if self.inner.released.load(Ordering::Acquire) { None } else { Some(self.inner.changes.lock()) };
+        let Some(changes) = changes.filter(|changes| !changes.is_empty()) else {
+            return self.inner.file.read(offset, out);
+        };
+        let on_disk = usize::try_from(self.inner.file.len()?.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let (from_disk, beyond) = out.split_at_mut(on_disk.min(out.len()));
+        if !from_disk.is_empty() {
+            self.inner.file.read(offset, from_disk)?;
+        }
+        beyond.fill(0);
+        changes.iter().for_each(|change| apply(change, offset, out));
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(|file| file.set_len(len), || Change::Length(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.change(B::sync_data, || Change::Sync)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.change(|file| file.write(offset, data), || Change::Bytes(offset, data.to_vec()))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked {
+        if self.inner.shared {
+            return self.inner.file.try_lock_shared_range(start, end);
+        }
+        self.inner.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked {
+        self.inner.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Locked {
+        self.inner.file.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::backends::InMemoryBackend;
+
+    #[test]
+    fn reads_see_what_is_held_back_and_release_makes_it_so() {
+        let held = HeldBack::new(InMemoryBackend::new(), false);
+        let file = |held: &HeldBack<InMemoryBackend>| {
+            let mut all = vec![0; held.inner.file.len().unwrap() as usize];
+            held.inner.file.read(0, &mut all).unwrap();
+            all
+        };
+        held.inner.file.set_len(8).unwrap();
+        held.inner.file.write(0, b"abcdefgh").unwrap();
+        held.write(2, b"XYZ").unwrap();
+        held.set_len(4).unwrap();
+        held.sync_data().unwrap();
+        held.set_len(10).unwrap();
+        held.write(7, b"!").unwrap();
+        let mut seen = [9; 10];
+        held.read(0, &mut seen).unwrap();
+        assert_eq!(&seen, b"abXY\0\0\0!\0\0");
+        let mut part = [9; 4];
+        held.read(3, &mut part).unwrap();
+        assert_eq!(&part, b"Y\0\0\0");
+        assert_eq!((held.len().unwrap(), file(&held)), (10, b"abcdefgh".to_vec()));
+        held.release().unwrap();
+        assert_eq!((held.len().unwrap(), file(&held)), (10, seen.to_vec()));
+        held.write(0, b"-").unwrap();
+        assert_eq!(file(&held)[0], b'-');
+    }
+}

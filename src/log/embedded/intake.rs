@@ -1,0 +1,121 @@
+//! The commands waiting for a partition's owner: a bounded queue in memory. A command is part of the log only with the
+//! turn that decides it, so what waits here is lost with the process, and only then: what an owner polled and did not
+//! commit goes back to the front when the partition gets another owner.
+
+use super::super::{AppendError, LogError, NewCommand, Polled, Record};
+use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX, TURN_BYTES_MAX, TURN_RECORDS_MAX};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+#[derive(Default)]
+struct State {
+    /// Handed over and not polled.
+    waiting: VecDeque<Vec<u8>>,
+    /// Polled by the owner of this generation and not committed.
+    polled: VecDeque<Vec<u8>>,
+    generation: u64,
+    closed: bool,
+}
+
+impl State {
+    fn take_back(&mut self) {
+        while let Some(command) = self.polled.pop_back() {
+            self.waiting.push_front(command);
+        }
+    }
+}
+
+/// One partition's queue.
+#[derive(Default)]
+pub(super) struct Intake {
+    state: Mutex<State>,
+    woken: Condvar,
+}
+
+impl Intake {
+    pub(super) fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError> {
+        let bytes = command.bytes.to_vec();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(AppendError::Closed);
+        }
+        let reserved = if command.takes_back { 0 } else { QUEUED_ABANDONS_RESERVE };
+        if state.waiting.len() >= QUEUED_COMMANDS_MAX.saturating_sub(reserved) {
+            return Err(AppendError::Full);
+        }
+        state.waiting.push_back(bytes);
+        drop(state);
+        // Costs one atomic read unless the owner sleeps.
+        self.woken.notify_all();
+        Ok(())
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.woken.notify_all();
+    }
+
+    /// The owner of this generation is the only one from now on.
+    pub(super) fn fence(&self, generation: u64) {
+        self.state.lock().generation = generation;
+        self.woken.notify_all();
+    }
+
+    /// What this generation or one before it polled and did not commit waits again, in its order.
+    pub(super) fn take_back(&self, generation: u64) {
+        let mut state = self.state.lock();
+        if state.generation == generation {
+            state.take_back();
+        }
+    }
+
+    /// The first `count` of those polled are part of the log.
+    pub(super) fn committed(&self, count: usize) {
+        let mut state = self.state.lock();
+        let count = count.min(state.polled.len());
+        state.polled.drain(..count);
+    }
+
+    /// See [`super::super::OwnedPartition::poll`]; `next` is the offset of the next record, moved on by those added.
+    pub(super) fn poll(
+        &self,
+        generation: u64,
+        next: &mut u64,
+        batch: &mut Vec<Record>,
+        wait: Duration,
+    ) -> Result<Polled, LogError> {
+        let mut state = self.state.lock();
+        let idle = |state: &State| state.generation == generation && state.waiting.is_empty() && !state.closed;
+        if !wait.is_zero() && idle(&state) {
+            self.woken.wait_while_for(&mut state, |state| idle(state), wait);
+        }
+        if state.generation != generation {
+            return Err(LogError::new("the partition has another owner in this process"));
+        }
+        if state.polled.len() >= QUEUED_COMMANDS_MAX {
+            return Err(LogError::new(format!("{} commands were polled without a commit", state.polled.len())));
+        }
+        let (mut records, mut bytes) = (0usize, 0usize);
+        while let Some(command) = state.waiting.front() {
+            bytes = bytes.saturating_add(command.len());
+            if records > 0 && (records >= TURN_RECORDS_MAX || bytes > TURN_BYTES_MAX) {
+                break;
+            }
+            records = records.saturating_add(1);
+            batch.push(Record { offset: *next, bytes: command.clone() });
+            *next = next.saturating_add(1);
+            let command = state.waiting.pop_front();
+            state.polled.extend(command);
+        }
+        match records {
+            0 if state.closed => Ok(Polled::Closed),
+            0 => Ok(Polled::Idle),
+            _ => Ok(Polled::Records),
+        }
+    }
+}

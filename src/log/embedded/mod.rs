@@ -1,0 +1,272 @@
+//! The log in one file of this machine: `log.redb` in the data directory, written by one process, no other software.
+//! A turn's commands and events become durable in one transaction; before that a command is in memory only. What the
+//! file holds is checked as it is read. There is no compaction, no removal and no reply channel here.
+
+mod commit;
+mod error;
+mod file;
+mod held;
+mod intake;
+mod row;
+
+pub use error::OpenError;
+
+use super::{
+    AppendError, ClaimError, CommandSink, CommitOutcome, CommittedTail, Fold, LogError, Manifest, NewCommand,
+    OwnedPartition, PartitionLog, Polled, Record, StoredEvent, Turn,
+};
+use crate::domain::Micros;
+use crate::domain::route::HASH_VERSION;
+use crate::limits;
+use commit::Committer;
+use error::guarded;
+use file::{Access, LogFile, Span};
+use intake::Intake;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+use row::Kind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes a claim reads at a time.
+const CLAIM_READ_BYTES: usize = 1 << 20;
+
+/// How to open a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many partitions the log must have; `None` takes what it has, and for a new log
+    /// [`limits::PARTITIONS_DEFAULT`].
+    pub partitions: Option<u32>,
+    /// A fresh random number, for a new log.
+    pub log_id: u128,
+    /// The time, for a new log.
+    pub now: Micros,
+}
+
+/// The log. Dropping the last handle to it, owned partitions included, closes the file.
+pub struct Embedded {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    file: LogFile,
+    intakes: Vec<Intake>,
+    committer: Committer,
+}
+
+impl Embedded {
+    /// Opens the log in `dir`; the first time makes both.
+    ///
+    /// # Errors
+    /// [`OpenError`]; whatever file there is, is left as it is.
+    pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
+        Embedded::open_through(dir, options, |file| file)
+    }
+
+    fn open_through<B: StorageBackend>(
+        dir: &Path,
+        options: Options,
+        wrap: impl FnOnce(FileBackend) -> B,
+    ) -> Result<Arc<Embedded>, OpenError> {
+        let ours = Manifest {
+            log_id: options.log_id,
+            partitions: options.partitions.unwrap_or(limits::PARTITIONS_DEFAULT),
+            hash_version: HASH_VERSION,
+            format_version: file::FORMAT_VERSION,
+            dedup_window_ms: limits::DEDUP_WINDOW_MS,
+            created_at: options.now,
+        };
+        let file = file::open(dir, Access::Write(&ours), options.partitions, wrap)?;
+        let committer = Committer::new(&file.heads);
+        let intakes = file.heads.iter().map(|_| Intake::default()).collect();
+        Ok(Arc::new(Embedded { shared: Arc::new(Shared { file, intakes, committer }) }))
+    }
+
+    /// What the log is.
+    pub fn manifest(&self) -> Manifest {
+        self.shared.file.manifest
+    }
+
+    /// Ends intake: from now on appending is refused, and owners find [`Polled::Closed`] when they have polled the rest.
+    pub fn close(&self) {
+        self.shared.intakes.iter().for_each(Intake::close);
+    }
+
+    /// Decided commands from `from_offset` on, for whoever wants to see what was asked: at least one if there is one,
+    /// and then as many as fit `bytes_max`.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read or does not reach so far.
+    pub fn commands(&self, partition: u32, from_offset: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+        let end = self.shared.committer.head(partition)?.next_input;
+        let span = Span { kind: Kind::Commands, partition, from: from_offset, end, bytes_max };
+        self.shared.read(span, |offset, bytes| Record { offset, bytes: bytes.to_vec() })
+    }
+}
+
+/// A log opened for reading: nothing is made, repaired or written.
+pub struct EmbeddedReader {
+    log: Embedded,
+}
+
+impl EmbeddedReader {
+    /// Opens the log in `dir`, which no process has open for writing. One that was not closed in order is repaired in
+    /// memory, which reads all of it once.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: &Path) -> Result<EmbeddedReader, OpenError> {
+        let file = file::open(dir, Access::ReadOnly, None, |file| file)?;
+        let (intakes, committer) = (Vec::new(), Committer::new(&file.heads));
+        Ok(EmbeddedReader { log: Embedded { shared: Arc::new(Shared { file, intakes, committer }) } })
+    }
+
+    /// See [`Embedded::manifest`].
+    pub fn manifest(&self) -> Manifest {
+        self.log.manifest()
+    }
+
+    /// See [`Embedded::commands`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn commands(&self, partition: u32, from_offset: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+        self.log.commands(partition, from_offset, bytes_max)
+    }
+}
+
+impl CommittedTail for EmbeddedReader {
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.log.end(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.log.read(partition, from_seq, bytes_max)
+    }
+}
+
+impl Shared {
+    fn intake(&self, partition: u32) -> Option<&Intake> {
+        self.intakes.get(partition as usize)
+    }
+
+    fn read<T>(&self, span: Span, make: impl Fn(u64, &[u8]) -> T) -> Result<Vec<T>, LogError> {
+        let Span { kind, partition, from, end, .. } = span;
+        let path = self.file.path.display();
+        if from > end {
+            return Err(LogError::new(format!(
+                "{kind:?} of partition {partition} in {path} end at {end}, {from} was asked for"
+            )));
+        }
+        guarded(|| file::read(&self.file.db, span, make)).map_err(|fault| {
+            let error = LogError::new(format!("reading {path} failed: {fault}"));
+            // A damaged place says nothing of the others; a disk that does not answer does.
+            if fault.is_local() { error } else { self.committer.fail(error) }
+        })
+    }
+
+    fn commit(&self, owner: (u32, u64), turn: &Turn) -> CommitOutcome {
+        self.committer.commit(&self.file, &self.intakes, owner, turn)
+    }
+
+    fn events(&self, partition: u32, from: u64, end: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let span = Span { kind: Kind::Events, partition, from, end, bytes_max };
+        self.read(span, |seq, bytes| StoredEvent { seq, bytes: bytes.to_vec() })
+    }
+}
+
+impl CommandSink for Embedded {
+    fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError> {
+        debug_assert!(command.bytes.len() <= limits::COMMAND_BYTES_MAX, "a command of {} bytes", command.bytes.len());
+        self.shared.intake(command.partition).ok_or(AppendError::Closed)?.append(command)
+    }
+
+    fn waiting(&self, partition: u32) -> usize {
+        self.shared.intake(partition).map_or(0, Intake::waiting)
+    }
+}
+
+impl CommittedTail for Embedded {
+    fn partitions(&self) -> u32 {
+        self.shared.file.manifest.partitions
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        Ok(self.shared.committer.head(partition)?.next_seq)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        // The end is asked for first and nothing is read beyond it: a turn is seen when its commit is known to be Ok.
+        let end = self.shared.committer.head(partition)?.next_seq;
+        self.shared.events(partition, from_seq, end, bytes_max)
+    }
+}
+
+impl PartitionLog for Embedded {
+    type Owned = Owned;
+
+    fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Owned, ClaimError> {
+        let shared = &self.shared;
+        let fence = |generation| shared.intake(partition).into_iter().for_each(|intake| intake.fence(generation));
+        let (generation, head) = shared.committer.claim(partition, fence)?;
+        let owned = Owned { shared: Arc::clone(shared), partition, generation, next_offset: head.next_input };
+        let mut answer = None;
+        let mut from = from_seq;
+        while from != head.next_seq {
+            for event in shared.events(partition, from, head.next_seq, CLAIM_READ_BYTES)? {
+                from = event.seq.saturating_add(1);
+                answer = Some(fold(event).map_err(ClaimError::Breach)?);
+            }
+        }
+        match answer {
+            Some(answer) if answer != head.next_input => Err(ClaimError::Log(LogError::new(format!(
+                "partition {partition} of {}: by its events input {answer} is next, by its commands {}",
+                shared.file.path.display(),
+                head.next_input
+            )))),
+            _ => Ok(owned.ready()),
+        }
+    }
+}
+
+/// A partition of the embedded log that the holder owns.
+pub struct Owned {
+    shared: Arc<Shared>,
+    partition: u32,
+    generation: u64,
+    next_offset: u64,
+}
+
+impl Owned {
+    /// What an earlier owner polled and did not commit is polled again.
+    fn ready(self) -> Owned {
+        self.give_back();
+        self
+    }
+
+    fn give_back(&self) {
+        self.shared.intake(self.partition).into_iter().for_each(|intake| intake.take_back(self.generation));
+    }
+}
+
+impl OwnedPartition for Owned {
+    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
+        let intake = self.shared.intake(self.partition).ok_or_else(|| LogError::new("no such partition"))?;
+        intake.poll(self.generation, &mut self.next_offset, batch, wait)
+    }
+
+    fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {
+        self.shared.commit((self.partition, self.generation), &turn)
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
