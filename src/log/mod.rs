@@ -99,8 +99,9 @@ pub enum Polled {
 /// A partition owned by this thread. Dropping it gives it up.
 pub trait OwnedPartition: Send {
     /// Adds what is waiting to `batch`: at most [`crate::limits::TURN_RECORDS_MAX`] records and
-    /// [`crate::limits::TURN_BYTES_MAX`] bytes, the first always; offsets go on where the last poll ended (or, after
-    /// [`OwnedPartition::rewind`], where the last commit did). Waits at most `wait` for the first.
+    /// [`crate::limits::TURN_BYTES_MAX`] bytes, the first always; offsets go on where the last poll ended. Waits at most
+    /// `wait` for the first. What an owner polled and never committed, the next one polls, in the same order: a command
+    /// leaves by the turn that decided it, or with the process if the log keeps undecided ones in memory.
     ///
     /// # Errors
     /// [`LogError`]: the partition is to be claimed again.
@@ -108,7 +109,11 @@ pub trait OwnedPartition: Send {
 
     /// Makes a turn durable. On [`CommitOutcome::Ok`] it survives the loss of this process and, where the log promises
     /// it, of the machine; before that no reader sees any of it. After anything but `Ok` the partition is to be
-    /// claimed again, except that `Aborted` allows another try with the same inputs.
+    /// claimed again, except that `Aborted` allows another try with the same inputs. A turn may hold fewer inputs than
+    /// were polled, or none; the rest go into later turns. A turn without inputs and events is `Ok` and nothing.
+    ///
+    /// # Panics
+    /// When the owner still has the partition and the turn does not go on where the log ends: it would leave a gap.
     fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome;
 }
 
@@ -119,10 +124,11 @@ pub trait PartitionLog: Send + Sync {
 
     /// Takes the partition: fences every earlier owner, then hands every committed event from `from_seq` on to `fold`,
     /// in order and without a gap. When it returns `Ok`, `fold` has seen all that any earlier owner committed or ever
-    /// will, and the next poll starts at `fold`'s last answer: the input offset after the last one decided.
+    /// will, and the next poll starts at `fold`'s last answer: the input offset after the last one decided. With
+    /// `from_seq` at the end `fold` sees nothing, and the log itself knows that offset.
     ///
     /// # Errors
-    /// [`ClaimError`]; nothing is owned then.
+    /// [`ClaimError`], also when the log ends before `from_seq`; nothing is owned then, the earlier owner included.
     fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Self::Owned, ClaimError>;
 }
 
@@ -144,7 +150,7 @@ pub trait CommittedTail: Send + Sync {
     /// fit `bytes_max`. Empty at the end.
     ///
     /// # Errors
-    /// [`LogError`] when the log cannot be read, or no longer holds `from_seq`.
+    /// [`LogError`] when the log cannot be read, no longer holds `from_seq`, or ends before it.
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError>;
 }
 
