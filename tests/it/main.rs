@@ -1,4 +1,5 @@
 //! Integration tests.
 
 mod arbitrary;
+mod contract;
 mod wire;
