@@ -8,3 +8,5 @@ pub mod domain;
 pub mod wire;
 
 pub mod log;
+
+pub mod store;

@@ -3,3 +3,4 @@
 mod arbitrary;
 mod contract;
 mod wire;
+mod store;

@@ -1,0 +1,356 @@
+//! Checkpoints in sled: one directory per partition, so that wiping one touches no other. In it a sled database says
+//! which rows there are and which state they make; the rows' bytes lie in a plain file beside it ([`rows`]), because
+//! sled keeps what it touched in memory, 16 values to a page, and evicts only after thousands of pages.
+//!
+//! Written to be distrusted: every row has a checksum, the mark has the count and the sum of them all, and a checkpoint
+//! of which any byte, row or deletion went missing is refused whole. Nothing here knows what a row means.
+
+mod rows;
+
+use super::{Checkpoint, Mark, Row, Store, StoreError};
+use crate::domain::{Digest, Micros};
+use parking_lot::Mutex;
+use rows::{Place, Reader, Writer};
+use sled::{Batch, Db};
+use std::collections::BTreeMap;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// Bytes sled may keep of what it read or wrote.
+const CACHE_BYTES: u64 = 1 << 20;
+/// Bytes of waste for which rows are not yet copied to a new file. Beyond, waste may be as much as what counts.
+const WASTE_BYTES: u64 = 4 << 20;
+/// Layout of the mark's value; see [`Held::encode`].
+const MARK_LAYOUT: u8 = 1;
+/// Before all rows, whose keys begin with [`ROW_PREFIX`].
+const MARK_KEY: &[u8] = &[0];
+const ROW_PREFIX: u8 = 1;
+
+/// Checkpoints under one directory, which need not exist yet. A partition's database is opened when it is first asked
+/// for, so that a broken one is that partition's trouble and not the process's.
+pub struct SledStore {
+    root: PathBuf,
+    open: Mutex<BTreeMap<u32, Db>>,
+}
+
+impl SledStore {
+    /// Checkpoints under `<data_dir>/checkpoint`. Touches no file.
+    pub fn open(data_dir: &Path) -> SledStore {
+        SledStore { root: data_dir.join("checkpoint"), open: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Where a partition's checkpoint is.
+    pub fn dir(&self, partition: u32) -> PathBuf {
+        self.root.join(format!("p{partition}"))
+    }
+
+    /// Where [`Store::wipe`] leaves the last one it removed.
+    pub fn aside_dir(&self, partition: u32) -> PathBuf {
+        self.root.join(format!("p{partition}.aside"))
+    }
+
+    /// Runs `f` on the partition's database. After an error the handle is given up, so that the next call sees what is
+    /// on the disk and nothing that a failed operation left in memory.
+    fn with<T>(&self, partition: u32, f: impl FnOnce(&Disk<'_>) -> Result<T, String>) -> Result<T, StoreError> {
+        let dir = self.dir(partition);
+        let mut open = self.open.lock();
+        let db = match open.remove(&partition) {
+            Some(db) => db,
+            None => guarded(|| config(&dir).open()).map_err(|why| self.error(partition, &why))?,
+        };
+        match f(&Disk { db: &db, dir: &dir, partition }) {
+            Ok(done) => {
+                open.insert(partition, db);
+                Ok(done)
+            }
+            Err(why) => {
+                close(db);
+                Err(self.error(partition, &why))
+            }
+        }
+    }
+
+    fn error(&self, partition: u32, why: &str) -> StoreError {
+        StoreError { detail: format!("checkpoint {}: {why}", self.dir(partition).display()) }
+    }
+
+    fn remove(&self, partition: u32, why: &str) -> std::io::Result<()> {
+        let (dir, aside) = (self.dir(partition), self.aside_dir(partition));
+        if !dir.try_exists()? {
+            return Ok(());
+        }
+        // A copy that cannot be kept must not keep the checkpoint alive.
+        let kept = remove_tree(&aside).and_then(|()| fs::rename(&dir, &aside));
+        match kept {
+            Ok(()) => drop(fs::write(aside.join("why"), why)),
+            Err(_) => remove_tree(&dir)?,
+        }
+        // Else a power cut could bring the old directory back.
+        fs::File::open(&self.root)?.sync_all()
+    }
+}
+
+impl Store for SledStore {
+    fn load(&self, partition: u32, row: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<Mark>, StoreError> {
+        // Asking for a checkpoint does not make one.
+        match self.dir(partition).try_exists() {
+            Ok(true) => self.with(partition, |disk| disk.load(row)),
+            Ok(false) => Ok(None),
+            Err(error) => Err(self.error(partition, &error.to_string())),
+        }
+    }
+
+    fn apply(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        self.with(checkpoint.mark.partition, |disk| disk.apply(checkpoint))
+    }
+
+    fn wipe(&self, partition: u32, why: &str) -> Result<(), StoreError> {
+        let mut open = self.open.lock();
+        if let Some(db) = open.remove(&partition) {
+            close(db);
+        }
+        self.remove(partition, why).map_err(|error| self.error(partition, &format!("cannot be wiped: {error}")))
+    }
+}
+
+fn config(dir: &Path) -> sled::Config {
+    // Flushing is apply's business alone: with no timer there is no background write to fail unseen.
+    sled::Config::new().path(dir.join("index")).cache_capacity(CACHE_BYTES).flush_every_ms(None)
+}
+
+/// Runs one call into sled, its panics made errors: it asserts what it reads from disk, and a corrupt checkpoint is no
+/// reason to die. Sound because after an error the database is closed and never asked again (`with`). Callers keep
+/// their own code out of it, so that their panics stay panics.
+fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(format!("sled panicked: {}", text.unwrap_or("without a message")))
+        }
+    }
+}
+
+/// Closing writes, and so may panic like everything else.
+fn close(db: Db) {
+    let _ = guarded(|| {
+        drop(db);
+        Ok(())
+    });
+}
+
+/// `remove_dir_all`, content with there being nothing.
+fn remove_tree(dir: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A partition's checkpoint on the disk.
+struct Disk<'a> {
+    db: &'a Db,
+    dir: &'a Path,
+    partition: u32,
+}
+
+impl Disk<'_> {
+    fn load(&self, row: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<Mark>, String> {
+        let Some(held) = self.held()? else { return Ok(None) };
+        let mut reader = Reader::open(self.dir, held.file, held.end).map_err(text)?;
+        let mut found = Tally::default();
+        self.each_row(|key, place| {
+            found.add(place);
+            row(key, reader.read(key, place).map_err(text)?);
+            Ok(())
+        })?;
+        match found == held.tally {
+            true => Ok(Some(held.mark)),
+            false => Err(format!("rows are not those of its mark: {} of {}", found.rows, held.tally.rows)),
+        }
+    }
+
+    fn apply(&self, checkpoint: &Checkpoint) -> Result<(), String> {
+        let before = self.held()?;
+        if let Some(before) = &before {
+            follows(&before.mark, &checkpoint.mark)?;
+        }
+        // One row per key, the last one said: the tally must count what the batch will leave.
+        let changed: BTreeMap<&[u8], Option<&[u8]>> =
+            checkpoint.rows.iter().map(|Row { key, value }| (key.as_slice(), value.as_deref())).collect();
+        let (file, end) = before.as_ref().map_or((0, 0), |held| (held.file, held.end));
+        let mut tally = before.map_or_else(Tally::default, |held| held.tally);
+        for key in changed.keys() {
+            if let Some(place) = self.place(key)? {
+                tally.remove(place);
+            }
+        }
+        let mut batch = Batch::default();
+        let worn = end > tally.bytes.saturating_mul(2).saturating_add(WASTE_BYTES);
+        let file = if worn { file.wrapping_add(1) } else { file };
+        let mut writer = Writer::open(self.dir, file, if worn { 0 } else { end }).map_err(text)?;
+        if worn {
+            let mut reader = Reader::open(self.dir, file.wrapping_sub(1), end).map_err(text)?;
+            self.each_row(|key, place| {
+                if !changed.contains_key(key) {
+                    let bytes = reader.read(key, place).map_err(text)?;
+                    batch.insert(row_key(key), writer.write(key, bytes).map_err(text)?.encode());
+                }
+                Ok(())
+            })?;
+        }
+        for (key, value) in changed {
+            let Some(bytes) = value else {
+                batch.remove(row_key(key));
+                continue;
+            };
+            let place = writer.write(key, bytes).map_err(text)?;
+            tally.add(place);
+            batch.insert(row_key(key), place.encode());
+        }
+        // The bytes are durable before anything points to them.
+        let end = writer.finish().map_err(text)?;
+        fs::File::open(self.dir).and_then(|dir| dir.sync_all()).map_err(text)?;
+        batch.insert(MARK_KEY, Held { mark: checkpoint.mark, tally, file, end }.encode());
+        guarded(|| self.db.apply_batch(batch))?;
+        guarded(|| self.db.flush())?;
+        rows::remove_others(self.dir, file);
+        Ok(())
+    }
+
+    /// What the mark says; `None` when there is nothing at all.
+    fn held(&self) -> Result<Option<Held>, String> {
+        let Some(bytes) = guarded(|| self.db.get(MARK_KEY))? else {
+            return match guarded(|| Ok(self.db.is_empty()))? {
+                true => Ok(None),
+                false => Err("rows without a mark".to_owned()),
+            };
+        };
+        let held = Held::decode(&bytes).ok_or("mark cannot be read")?;
+        match held.mark.partition == self.partition {
+            true => Ok(Some(held)),
+            false => Err(format!("is of partition {}", held.mark.partition)),
+        }
+    }
+
+    fn place(&self, key: &[u8]) -> Result<Option<Place>, String> {
+        let found = guarded(|| self.db.get(row_key(key)))?;
+        found.map(|bytes| Place::decode(&bytes).ok_or_else(|| NO_PLACE.to_owned())).transpose()
+    }
+
+    fn each_row(&self, mut row: impl FnMut(&[u8], Place) -> Result<(), String>) -> Result<(), String> {
+        let mut entries = guarded(|| Ok(self.db.scan_prefix([ROW_PREFIX])))?;
+        while let Some((key, place)) = guarded(|| entries.next().transpose())? {
+            row(key.get(1..).unwrap_or_default(), Place::decode(&place).ok_or(NO_PLACE)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// A checkpoint is a change to the one before. On any other ground it would make a state that never was.
+fn follows(before: &Mark, mark: &Mark) -> Result<(), String> {
+    if (before.log_id, before.format_version) != (mark.log_id, mark.format_version) {
+        return Err("is of another log or layout".to_owned());
+    }
+    if before.next_seq > mark.next_seq {
+        return Err(format!("is at {}, beyond {}", before.next_seq, mark.next_seq));
+    }
+    Ok(())
+}
+
+const NO_PLACE: &str = "where a row is cannot be read";
+
+fn row_key(key: &[u8]) -> Vec<u8> {
+    [&[ROW_PREFIX], key].concat()
+}
+
+fn text(error: std::io::Error) -> String {
+    error.to_string()
+}
+
+/// What there should be: a row lost, stale or brought back shows, whatever the order of rows, and so does a batch that
+/// was applied by half.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Tally {
+    rows: u64,
+    bytes: u64,
+    /// Of all checksums.
+    sum: u64,
+}
+
+impl Tally {
+    fn add(&mut self, place: Place) {
+        self.rows = self.rows.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(u64::from(place.len));
+        self.sum = self.sum.wrapping_add(place.check);
+    }
+
+    fn remove(&mut self, place: Place) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub(u64::from(place.len));
+        self.sum = self.sum.wrapping_sub(place.check);
+    }
+}
+
+/// The mark as it is kept, with what it takes to read and to check the rows.
+struct Held {
+    mark: Mark,
+    tally: Tally,
+    /// Number of the file the rows are in.
+    file: u64,
+    /// Where that file's waste begins.
+    end: u64,
+}
+
+impl Held {
+    /// One byte of layout, every field in the order of [`Mark`], [`Tally`] and [`Held`], little-endian, and a checksum
+    /// of all that.
+    fn encode(&self) -> Vec<u8> {
+        let Held { mark, tally, file, end } = self;
+        let mut bytes = vec![MARK_LAYOUT];
+        bytes.extend(mark.log_id.to_le_bytes());
+        bytes.extend(mark.partition.to_le_bytes());
+        bytes.extend(mark.format_version.to_le_bytes());
+        bytes.extend(mark.next_seq.to_le_bytes());
+        bytes.extend(mark.next_input.to_le_bytes());
+        bytes.extend(mark.chain.0);
+        bytes.extend(mark.epoch.to_le_bytes());
+        bytes.extend(mark.decided_at.0.to_le_bytes());
+        for number in [tally.rows, tally.bytes, tally.sum, *file, *end] {
+            bytes.extend(number.to_le_bytes());
+        }
+        let check = rows::checksum(MARK_KEY, &bytes);
+        bytes.extend(check.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Held> {
+        let (body, check) = bytes.split_last_chunk()?;
+        let mut rest = body;
+        if u64::from_le_bytes(*check) != rows::checksum(MARK_KEY, body) || take::<1>(&mut rest)? != [MARK_LAYOUT] {
+            return None;
+        }
+        let mark = Mark {
+            log_id: u128::from_le_bytes(take(&mut rest)?),
+            partition: u32::from_le_bytes(take(&mut rest)?),
+            format_version: u32::from_le_bytes(take(&mut rest)?),
+            next_seq: u64::from_le_bytes(take(&mut rest)?),
+            next_input: u64::from_le_bytes(take(&mut rest)?),
+            chain: Digest(take(&mut rest)?),
+            epoch: u32::from_le_bytes(take(&mut rest)?),
+            decided_at: Micros(u64::from_le_bytes(take(&mut rest)?)),
+        };
+        let mut number = || take(&mut rest).map(u64::from_le_bytes);
+        let tally = Tally { rows: number()?, bytes: number()?, sum: number()? };
+        let held = Held { mark, tally, file: number()?, end: number()? };
+        rest.is_empty().then_some(held)
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk()?;
+    *rest = tail;
+    Some(*head)
+}
