@@ -68,7 +68,8 @@ impl<L: Ledger> Case<'_, L> {
         if !is_routed_here(ask, place) {
             return Err(Reason::Misrouted.into());
         }
-        if self.command.deadline < self.now {
+        // Giving up has no deadline: an Abandon that was refused as late would leave its caller's "no" holding capacity.
+        if self.command.deadline < self.now && !matches!(ask, Ask::Abandon { .. }) {
             return Err(Reason::Expired.into());
         }
         if let Some(answered) = self.answered_before()? {
@@ -115,11 +116,11 @@ impl<L: Ledger> Case<'_, L> {
 
     fn define(&self, id: &PoolId, spec: &PoolSpec, expected_version: Option<u64>) -> Decision {
         let Some(pool) = self.ledger.pool(id) else {
-            if expected_version.is_some_and(|version| version != 0) {
-                return Err(Reason::StaleVersion.into());
-            }
             if self.ledger.pool_count() >= POOLS_PER_PARTITION_MAX {
                 return Err(Reason::PartitionFull.into());
+            }
+            if expected_version.is_some_and(|version| version != 0) {
+                return Err(Reason::StaleVersion.into());
             }
             let used = spec.limits.map(|_, _| 0);
             return Ok(Body::PoolDefined(Pool { id: id.clone(), spec: spec.clone(), used, version: 1 }));
@@ -211,7 +212,8 @@ impl<L: Ledger> Case<'_, L> {
             let rejection = self.rejection(&Refusal(reason, known.binding()));
             return Ok(Body::Repeated(Box::new(Body::Rejected(rejection))));
         }
-        if known.status.is_live() && known.attempts.is_full() {
+        let is_counted = known.attempts.live().contains(&self.command.attempt);
+        if known.status.is_live() && known.attempts.is_full() && !is_counted {
             return Err(Reason::TooManyAttempts.into());
         }
         let pool = self.pool(&known.pool)?;

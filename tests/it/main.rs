@@ -4,3 +4,5 @@ mod arbitrary;
 mod contract;
 mod wire;
 mod store;
+mod machine;
+mod scenario;

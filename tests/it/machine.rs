@@ -1,0 +1,175 @@
+//! A partition in a test's hand: `decide` and `evolve` over plain ordered maps, turn by turn, without a log, a thread or
+//! a clock. It is slow and obvious on purpose: what it shows is what the domain alone promises.
+
+use headroom::domain::decide::{Place, decide, expire};
+use headroom::domain::evolve::evolve;
+use headroom::domain::{
+    Body, Breach, Cause, Command, CommandKey, CommandStamp, Digest, Event, Ledger, LedgerMut, Micros, Pool, PoolId,
+    Remembered, Reservation, ReservationId, Status,
+};
+use headroom::limits::{FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX};
+use std::collections::BTreeMap;
+
+/// A partition's state as ordered maps. It keeps no count-bounded memory: no test remembers a million things.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct MapLedger {
+    pub pools: BTreeMap<PoolId, Pool>,
+    pub reservations: BTreeMap<ReservationId, Reservation>,
+    pub remembered: BTreeMap<CommandKey, Remembered>,
+    /// Keeps what may be forgotten: what is decided must not depend on when the memory is swept.
+    pub hoards: bool,
+    /// Says that it holds as many pools as it may.
+    pub full_of_pools: bool,
+    /// Says that it holds as many reservations as it may.
+    pub full_of_reservations: bool,
+}
+
+impl Ledger for MapLedger {
+    fn pool(&self, id: &PoolId) -> Option<&Pool> {
+        self.pools.get(id)
+    }
+
+    fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
+        self.reservations.get(id)
+    }
+
+    fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
+        self.remembered.get(key)
+    }
+
+    fn pool_count(&self) -> usize {
+        if self.full_of_pools { POOLS_PER_PARTITION_MAX } else { self.pools.len() }
+    }
+
+    fn reservation_count(&self) -> usize {
+        if self.full_of_reservations { RESERVATIONS_PER_PARTITION_MAX } else { self.reservations.len() }
+    }
+}
+
+impl LedgerMut for MapLedger {
+    fn put_pool(&mut self, pool: Pool) {
+        self.pools.insert(pool.id.clone(), pool);
+    }
+
+    fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
+        if let Some(pool) = self.pools.get_mut(id) {
+            f(pool);
+        }
+    }
+
+    fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
+        let known = self.reservations.entry(id).or_insert_with(|| Reservation::void(pool.clone()));
+        f(known);
+        if known.is_empty() {
+            self.reservations.remove(&id);
+        }
+    }
+
+    fn remember(&mut self, key: CommandKey, remembered: Remembered) {
+        self.remembered.insert(key, remembered);
+    }
+
+    fn forget(&mut self, now: Micros) {
+        if self.hoards {
+            return;
+        }
+        let over = self.reservations.iter().filter(|(_, r)| !r.is_known(now));
+        let mut ids: Vec<_> = over.map(|(id, r)| (r.until, *id)).collect();
+        ids.sort_unstable();
+        for (_, id) in ids.into_iter().take(FORGOTTEN_PER_EVENT_MAX) {
+            self.reservations.remove(&id);
+        }
+        let mut keys: Vec<_> = self.remembered.iter().filter(|(_, r)| r.until <= now).collect();
+        keys.sort_unstable_by_key(|(_, r)| r.until);
+        let keys: Vec<_> = keys.into_iter().take(FORGOTTEN_PER_EVENT_MAX).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.remembered.remove(&key);
+        }
+    }
+}
+
+/// What one turn came to.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Turned {
+    /// The holds that were due, expired before anything else, by (until, id).
+    pub timers: Vec<Body>,
+    /// One body per command, in order.
+    pub answers: Vec<Body>,
+}
+
+/// A partition that decides turns.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub ledger: MapLedger,
+    /// Everything decided so far.
+    pub events: Vec<Event>,
+    partition: u32,
+    partitions: u32,
+    now: Micros,
+    inputs: u64,
+}
+
+impl Machine {
+    pub fn new(partition: u32, partitions: u32, ledger: MapLedger) -> Machine {
+        Machine { ledger, events: Vec::new(), partition, partitions, now: Micros(0), inputs: 0 }
+    }
+
+    /// Decides a turn against an overlay, then adopts its events: both must come to the same state.
+    pub fn turn(&mut self, now: Micros, commands: &[Command]) -> Result<Turned, Breach> {
+        self.now = self.now.max(now);
+        let mut stage = self.ledger.clone();
+        let first = self.events.len();
+        let mut turned = Turned::default();
+        for id in due(&stage, self.now) {
+            if let Some(body) = expire(&stage, id, self.now) {
+                turned.timers.push(self.record(&mut stage, None, body)?);
+            }
+        }
+        let place = Place { partition: self.partition, partitions: self.partitions, now: self.now };
+        for command in commands {
+            let body = decide(&stage, command, place);
+            turned.answers.push(self.record(&mut stage, Some(command), body)?);
+        }
+        for event in &self.events[first..] {
+            evolve(&mut self.ledger, event)?;
+        }
+        assert_eq!(self.ledger, stage, "a turn's events do not lead to the state it was decided against");
+        Ok(turned)
+    }
+
+    fn record(&mut self, stage: &mut MapLedger, command: Option<&Command>, body: Body) -> Result<Body, Breach> {
+        let cause = command.map(|c| Cause { input_offset: self.inputs, command: Some(stamp(c)) });
+        self.inputs += u64::from(cause.is_some());
+        let event = Event {
+            partition: self.partition,
+            seq: self.events.len() as u64,
+            epoch: 1,
+            prev: Digest::default(),
+            decided_at: self.now,
+            cause,
+            body: body.clone(),
+        };
+        evolve(stage, &event)?;
+        self.events.push(event);
+        Ok(body)
+    }
+}
+
+fn due(ledger: &MapLedger, now: Micros) -> Vec<ReservationId> {
+    let held = ledger.reservations.iter().filter(|(_, r)| r.status == Status::Held && r.until <= now);
+    let mut due: Vec<_> = held.map(|(id, r)| (r.until, *id)).collect();
+    due.sort_unstable();
+    due.into_iter().map(|(_, id)| id).collect()
+}
+
+fn stamp(command: &Command) -> CommandStamp {
+    CommandStamp {
+        id: command.id,
+        reply_to: command.reply_to,
+        attempt: command.attempt,
+        actor: command.actor.clone(),
+        ask: command.ask.kind(),
+        key: command.key.clone(),
+        fingerprint: command.ask.fingerprint(),
+    }
+}

@@ -1,0 +1,481 @@
+//! From a scenario's text to its steps. Every word is understood or refused with file and line: a misspelt field that
+//! was skipped would be an expectation that holds for ever.
+
+use super::seen::{MIDNIGHT, clock};
+use super::{Expectation, Fields, Final, Scenario, Step, Subject, Turn};
+use headroom::domain::route::pool_hash;
+use headroom::domain::{
+    Amounts, Ask, Attempt, Command, CommandId, Dimension, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolId,
+    PoolSpec, ReservationId, Window,
+};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+/// What a command's line may say beside amounts.
+const OPTIONS: &[&str] =
+    &["as", "areas", "attempt", "cutoff", "deadline", "expect", "hold", "id", "key", "labels", "mode", "ref", "window"];
+/// What an expectation may name beside amounts.
+const FIELDS: &[&str] = &[
+    "areas",
+    "cause",
+    "cutoff",
+    "dimension",
+    "labels",
+    "mode",
+    "over_committed",
+    "pool",
+    "ref",
+    "status",
+    "until",
+    "version",
+    "window",
+];
+/// Words after which amounts are of this kind.
+const AMOUNTS: &[&str] = &["demand", "limits", "used"];
+
+type Parsed<T> = Result<T, String>;
+
+/// The id that this key of this pool makes.
+pub fn reservation_id(pool: &PoolId, key: &str) -> ReservationId {
+    let mut hash = Sha256::new();
+    for text in [pool.as_str(), key] {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut unique = [0; 11];
+    unique.copy_from_slice(&digest[..11]);
+    ReservationId::new(pool_hash(pool), unique)
+}
+
+/// The scenario that `text` tells.
+///
+/// # Errors
+/// `file:line: why` for the first line that is not understood.
+pub fn parse(file: &str, text: &str) -> Parsed<Scenario> {
+    let mut parser = Parser::new(file);
+    for (at, line) in text.lines().enumerate() {
+        parser.line = at + 1;
+        parser.line(line).map_err(|why| format!("{file}:{}: {why}", at + 1))?;
+    }
+    let is_whole = text.starts_with("# ") && !parser.scenario.finals.is_empty();
+    if is_whole { Ok(parser.scenario) } else { Err(format!("{file}:1: a scenario has a title and a `then`")) }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Section {
+    Head,
+    Given,
+    When,
+    Then,
+}
+
+struct Parser {
+    scenario: Scenario,
+    section: Section,
+    line: usize,
+    now: Micros,
+    /// The next step starts a turn of its own.
+    is_turn_over: bool,
+    /// The pools on which a key was used, so that a later line can name a reservation by its key.
+    keys: BTreeMap<String, BTreeSet<PoolId>>,
+    attempts: BTreeMap<ReservationId, u64>,
+    commands: u128,
+}
+
+/// A line's words: bare ones, `option=value`, and amounts by what they are of.
+struct Words<'a> {
+    bare: Vec<&'a str>,
+    options: BTreeMap<&'a str, &'a str>,
+    amounts: Vec<(&'a str, Dimension, &'a str)>,
+}
+
+impl<'a> Words<'a> {
+    fn of(text: &'a str, options: &[&str], mut of: &'a str) -> Parsed<Words<'a>> {
+        let mut words = Words { bare: Vec::new(), options: BTreeMap::new(), amounts: Vec::new() };
+        for word in text.split_whitespace() {
+            match word.split_once('=') {
+                None if AMOUNTS.contains(&word) => of = word,
+                None => words.bare.push(word),
+                Some((option, value)) if options.contains(&option) => {
+                    let before = words.options.insert(option, value);
+                    before.map_or(Ok(()), |_| Err(format!("`{option}` stands twice")))?;
+                }
+                Some((name, value)) => {
+                    let dimension = Dimension::new(name).map_err(|why| format!("`{name}` {why}"))?;
+                    words.amounts.push((of, dimension, value));
+                }
+            }
+        }
+        Ok(words)
+    }
+
+    fn parse<T>(&self, option: &str, f: impl Fn(&str) -> Parsed<T>) -> Parsed<Option<T>> {
+        self.options.get(option).map(|value| f(value)).transpose()
+    }
+
+    fn units(&self) -> Parsed<Amounts> {
+        let units = self.amounts.iter().map(|(_, d, value)| Ok((*d, number(value)?)));
+        Amounts::new(units.collect::<Parsed<Vec<_>>>()?).ok_or_else(|| "a dimension stands twice".to_owned())
+    }
+}
+
+impl Parser {
+    fn new(file: &str) -> Parser {
+        let scenario = Scenario {
+            file: file.to_owned(),
+            depths: Vec::new(),
+            place: (0, 1),
+            full_of_pools: false,
+            full_of_reservations: false,
+            turns: Vec::new(),
+            finals: Vec::new(),
+        };
+        Parser {
+            scenario,
+            section: Section::Head,
+            line: 0,
+            now: Micros(MIDNIGHT.0 + 9 * 3_600_000_000),
+            is_turn_over: true,
+            keys: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            commands: 0,
+        }
+    }
+
+    fn line(&mut self, line: &str) -> Parsed<()> {
+        if line.starts_with('#') {
+            return Ok(());
+        }
+        if line.trim().is_empty() {
+            self.is_turn_over = true;
+            return Ok(());
+        }
+        if !line.starts_with(' ') {
+            return self.header(&line.split_whitespace().collect::<Vec<_>>());
+        }
+        match self.section {
+            Section::Head => Err("stands before `given`, `at` or `then`".to_owned()),
+            Section::Given | Section::When => self.step(line.trim()),
+            Section::Then => self.last(line.trim()),
+        }
+    }
+
+    fn header(&mut self, words: &[&str]) -> Parsed<()> {
+        match (words, self.section) {
+            (["depths", depths @ ..], Section::Head) if !depths.is_empty() => {
+                self.scenario.depths = depths.iter().map(|d| (*d).to_owned()).collect();
+            }
+            (["partition", one, "of", all], Section::Head) => {
+                let number = |text: &str| text.parse::<u32>().map_err(|why| format!("`{text}`: {why}"));
+                self.scenario.place = (number(one)?, number(all)?);
+            }
+            (["full", "pools"], Section::Head) => self.scenario.full_of_pools = true,
+            (["full", "reservations"], Section::Head) => self.scenario.full_of_reservations = true,
+            (["given"], Section::Head) => self.section = Section::Given,
+            (["at", time], Section::Head | Section::Given | Section::When) => {
+                let at = instant(time, self.now)?;
+                if at < self.now {
+                    return Err("time runs backwards".to_owned());
+                }
+                (self.now, self.section) = (at, Section::When);
+                self.start_turn();
+            }
+            (["turn"], Section::Given | Section::When) => self.is_turn_over = true,
+            (["then"], Section::Given | Section::When) => self.section = Section::Then,
+            _ => return Err(format!("`{}` is not understood here", words.join(" "))),
+        }
+        Ok(())
+    }
+
+    fn start_turn(&mut self) -> &mut Turn {
+        self.is_turn_over = false;
+        let turn = Turn { at: self.now, line: self.line, timers: Vec::new(), steps: Vec::new() };
+        self.scenario.turns.push(turn);
+        self.scenario.turns.last_mut().unwrap()
+    }
+
+    fn turn(&mut self) -> &mut Turn {
+        if self.is_turn_over { self.start_turn() } else { self.scenario.turns.last_mut().unwrap() }
+    }
+
+    fn step(&mut self, line: &str) -> Parsed<()> {
+        if let Some(timer) = line.strip_prefix("expired ") {
+            let (reference, fields) = timer.split_once(' ').unwrap_or((timer, ""));
+            let id = self.reference(reference)?;
+            let mut expected = self.expectation(&format!("expired {fields}"))?;
+            expected.fields.insert("reservation".to_owned(), id.to_string());
+            self.turn().timers.push(expected);
+            return Ok(());
+        }
+        let (text, expected) = line.split_once("->").unwrap_or((line, ""));
+        let command = self.command(text)?;
+        let expected = match (expected.trim(), self.section) {
+            ("", Section::Given) => Expectation { line: self.line, kind: None, fields: Fields::new() },
+            ("", _) => return Err("does not say what it comes to".to_owned()),
+            (expected, _) => self.expectation(expected)?,
+        };
+        self.turn().steps.push(Step { command, expected });
+        Ok(())
+    }
+
+    fn last(&mut self, line: &str) -> Parsed<()> {
+        let mut words = line.splitn(3, ' ');
+        let (what, name, rest) = (words.next(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (subject, expected) = match what {
+            Some("pool") if rest == "none" => (Subject::Pool(pool_id(name)?), self.expectation(rest)?),
+            Some("pool") => (Subject::Pool(pool_id(name)?), self.expectation(&format!("pool {rest}"))?),
+            Some("reservation") => (Subject::Reservation(self.reference(name)?), self.expectation(rest)?),
+            _ => return Err("is neither a pool nor a reservation".to_owned()),
+        };
+        self.scenario.finals.push(Final { subject, expected });
+        Ok(())
+    }
+
+    fn expectation(&self, text: &str) -> Parsed<Expectation> {
+        let words = Words::of(text, FIELDS, "")?;
+        if words.bare.is_empty() {
+            return Err("does not say what kind".to_owned());
+        }
+        let mut fields = Fields::new();
+        for (field, value) in &words.options {
+            let value = match *field {
+                "until" | "cutoff" if *value != "none" => clock(instant(value, self.now)?),
+                "window" if *value != "none" => {
+                    let (start, end) = span(value, self.now)?;
+                    format!("{}-{}", clock(start), clock(end))
+                }
+                _ => (*value).to_owned(),
+            };
+            fields.insert((*field).to_owned(), value);
+        }
+        for (of, dimension, value) in &words.amounts {
+            if of.is_empty() {
+                return Err(format!("`{dimension}` is no field, and no `used`, `limits` or `demand` stands before it"));
+            }
+            fields.insert(format!("{of}.{dimension}"), (*value).to_owned());
+        }
+        Ok(Expectation { line: self.line, kind: Some(words.bare.join(" ")), fields })
+    }
+
+    fn command(&mut self, text: &str) -> Parsed<Command> {
+        let (verb, text) = text.split_once(' ').unwrap_or((text, ""));
+        let words = Words::of(text, OPTIONS, "")?;
+        let subject = match &*words.bare {
+            [subject] => *subject,
+            [subject, _] if verb == "mode" => *subject,
+            _ => return Err("is not a command and what it is about".to_owned()),
+        };
+        let ask = match verb {
+            "pool" | "limits" | "adjust" | "mode" | "reserve" | "abandon" => self.pool_ask(verb, subject, &words)?,
+            "confirm" => Ask::Confirm { reservation: self.reference(subject)? },
+            "release" => Ask::Release { reservation: self.reference(subject)? },
+            "extend" => {
+                let hold = words.parse("hold", duration)?.ok_or("does not say for how long")?;
+                Ask::Extend { reservation: self.reference(subject)?, hold_ttl_ms: hold / 1_000 }
+            }
+            "handover" => Ask::Handover { nonce: number(subject)? },
+            _ => return Err(format!("`{verb}` is no command")),
+        };
+        let attempt = match words.parse("attempt", number)? {
+            Some(attempt) => attempt,
+            None if verb == "abandon" => return Err("does not say which attempt".to_owned()),
+            None => self.next_attempt(&ask),
+        };
+        self.commands += 1;
+        Ok(Command {
+            id: CommandId(self.commands),
+            reply_to: None,
+            attempt: Attempt(attempt),
+            actor: None,
+            key: words.parse("key", |key| IdempotencyKey::new(key).map_err(|why| format!("`{key}` {why}")))?,
+            deadline: words.parse("deadline", |time| instant(time, self.now))?.unwrap_or(Micros::MAX),
+            ask,
+        })
+    }
+
+    fn next_attempt(&mut self, ask: &Ask) -> u64 {
+        let Ask::Reserve { reservation, .. } = ask else { return 1 };
+        let attempts = self.attempts.entry(*reservation).or_default();
+        *attempts += 1;
+        *attempts
+    }
+
+    fn pool_ask(&mut self, verb: &str, subject: &str, words: &Words) -> Parsed<Ask> {
+        let pool = pool_id(subject)?;
+        let expected_version = words.parse("expect", number)?;
+        Ok(match verb {
+            "pool" => Ask::DefinePool { pool, spec: self.spec(words)?, expected_version },
+            "limits" => Ask::AdjustLimits { pool, change: LimitChange::To(words.units()?), expected_version },
+            "adjust" => {
+                let delta = |value: &str| value.parse::<i64>().map_err(|why| format!("`{value}`: {why}"));
+                let by = words.amounts.iter().map(|(_, d, value)| Ok((*d, delta(value)?)));
+                Ask::AdjustLimits { pool, change: LimitChange::By(by.collect::<Parsed<_>>()?), expected_version }
+            }
+            "mode" => {
+                let mode = mode(words.bare.get(1).ok_or("does not say which mode")?)?;
+                Ask::SetMode { pool, mode, expected_version }
+            }
+            "reserve" => Ask::Reserve {
+                reservation: self.own_id(&pool, words)?,
+                pool,
+                demand: words.units()?,
+                hold_ttl_ms: words.parse("hold", duration)?.map(|hold| hold / 1_000),
+                order_ref: words.parse("ref", name)?,
+            },
+            _ => Ask::Abandon { reservation: self.own_id(&pool, words)?, pool },
+        })
+    }
+
+    /// The id of the reservation that a line with a key (or `as`, without one) is about.
+    fn own_id(&mut self, pool: &PoolId, words: &Words) -> Parsed<ReservationId> {
+        let label = words.options.get("key").or_else(|| words.options.get("as"));
+        let label = label.ok_or("has neither `key` nor `as` to name its reservation by")?;
+        if let Some(id) = words.parse("id", |reference| self.reference(reference))? {
+            return Ok(id);
+        }
+        self.keys.entry((*label).to_owned()).or_default().insert(pool.clone());
+        Ok(reservation_id(pool, label))
+    }
+
+    /// `K1`, when one pool's line used it before; `pool/K1` otherwise.
+    fn reference(&self, text: &str) -> Parsed<ReservationId> {
+        if let Some((pool, key)) = text.split_once('/') {
+            return Ok(reservation_id(&pool_id(pool)?, key));
+        }
+        let mut pools = self.keys.get(text).into_iter().flatten();
+        match (pools.next(), pools.next()) {
+            (Some(pool), None) => Ok(reservation_id(pool, text)),
+            _ => Err(format!("`{text}` was not used on exactly one pool before: write pool/{text}")),
+        }
+    }
+
+    fn spec(&self, words: &Words) -> Parsed<PoolSpec> {
+        let list = |text: &str| text.split(',').map(name).collect::<Parsed<BTreeSet<_>>>();
+        let label = |text: &str| {
+            let (label, value) = text.split_once(':').ok_or("a label is label:value")?;
+            Ok((name(label)?, name(value)?))
+        };
+        let cutoff = words.parse("cutoff", |time| instant(time, self.now))?;
+        let window = words.parse("window", |text| span(text, self.now))?;
+        if cutoff.is_some() && window.is_none() {
+            return Err("a cutoff without a window".to_owned());
+        }
+        Ok(PoolSpec {
+            limits: words.units()?,
+            areas: words.parse("areas", list)?.unwrap_or_default(),
+            window: window.map(|(start, end)| Window { start, end, cutoff }),
+            labels: words.parse("labels", |text| text.split(',').map(label).collect())?.unwrap_or_default(),
+            mode: words.parse("mode", mode)?.unwrap_or(Mode::Open),
+        })
+    }
+}
+
+fn wrong(text: &str, why: impl Display) -> String {
+    format!("`{text}` {why}")
+}
+
+fn number(text: &str) -> Parsed<u64> {
+    text.parse().map_err(|why| wrong(text, why))
+}
+
+fn name(text: &str) -> Parsed<Name> {
+    Name::new(text).map_err(|why| wrong(text, why))
+}
+
+fn pool_id(text: &str) -> Parsed<PoolId> {
+    PoolId::new(text).map_err(|why| wrong(text, why))
+}
+
+fn mode(text: &str) -> Parsed<Mode> {
+    match text {
+        "open" => Ok(Mode::Open),
+        "held" => Ok(Mode::Held),
+        "closed" => Ok(Mode::Closed),
+        _ => Err(wrong(text, "is no mode")),
+    }
+}
+
+/// `250ms`, `60s`, `24h`…, in microseconds.
+fn duration(text: &str) -> Parsed<u64> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| wrong(text, "has no unit"))?;
+    let (count, unit) = text.split_at(at);
+    let micros = match unit {
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        _ => return Err(wrong(text, "has no unit that is known")),
+    };
+    number(count)?.checked_mul(micros).ok_or_else(|| wrong(text, "is too long"))
+}
+
+/// `+250ms` and `-1ms` from `base`, or `HH:MM`, `HH:MM:SS` and `HH:MM:SS.f` on the scenarios' day.
+fn instant(text: &str, base: Micros) -> Parsed<Micros> {
+    if let Some(ahead) = text.strip_prefix('+') {
+        return Ok(Micros(base.0 + duration(ahead)?));
+    }
+    if let Some(back) = text.strip_prefix('-') {
+        return Ok(Micros(base.0 - duration(back)?));
+    }
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let parts = whole.split(':').map(number).collect::<Parsed<Vec<_>>>()?;
+    let seconds = match *parts {
+        [hours, minutes] if minutes < 60 => hours * 3_600 + minutes * 60,
+        [hours, minutes, seconds] if minutes < 60 && seconds < 60 => hours * 3_600 + minutes * 60 + seconds,
+        _ => return Err(wrong(text, "is no time")),
+    };
+    let micros =
+        if fraction.len() > 6 { return Err(wrong(text, "is no time")) } else { number(&format!("{fraction:0<6}"))? };
+    Ok(Micros(MIDNIGHT.0 + seconds * 1_000_000 + micros))
+}
+
+fn span(text: &str, base: Micros) -> Parsed<(Micros, Micros)> {
+    let (start, end) = text.split_once('-').ok_or_else(|| wrong(text, "is no start-end"))?;
+    Ok((instant(start, base)?, instant(end, base)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_its_line() {
+        let bad = [
+            ("  reserve van-1 key=K1 orders=1", "4: does not say what it comes to"),
+            ("  reserve van-1 orders=1 -> accepted", "4: has neither `key` nor `as`"),
+            ("  reserve van-1 key=K1 Orders=1 -> accepted", "4: `Orders` has a character"),
+            ("  reserve van-1 key=K1 orders=one -> accepted", "4: `one` invalid digit"),
+            ("  reserve van-1 key=K1 key=K2 orders=1 -> accepted", "4: `key` stands twice"),
+            ("  reserve van-1 key=K1 orders=1 -> accepted verison=1", "4: `verison` is no field"),
+            ("  reserve van-1 key=K1 orders=1 hold=60 -> accepted", "4: `60` has no unit"),
+            ("  abandon van-1 key=K1 -> abandoned", "4: does not say which attempt"),
+            ("  release K1 -> released", "4: `K1` was not used"),
+            ("  sell van-1 orders=1 -> accepted", "4: `sell` is no command"),
+            ("  expired K1", "4: `K1` was not used"),
+            ("at 08:00", "4: time runs backwards"),
+            ("at 10:61", "4: `10:61` is no time"),
+            ("whenever", "4: `whenever` is not understood here"),
+        ];
+        for (line, why) in bad {
+            let text = format!("# title\ngiven\nat 10:00\n{line}\nthen\n  pool van-1 none\n");
+            let error = parse("x.txt", &text).map(|_| ()).unwrap_err();
+            assert!(error.starts_with(&format!("x.txt:{why}")), "{line}: {error}");
+        }
+        assert!(parse("x.txt", "# title\ngiven\n").is_err_and(|why| why.contains("`then`")));
+    }
+
+    #[test]
+    fn a_blank_line_and_the_word_turn_end_a_turn() {
+        let mode = "  mode van-1 open -> mode_set\n";
+        let text = format!(
+            "# title\nat 10:00\n{mode}{mode}\n{mode}turn\n{mode}at +250ms\nat +1s\n{mode}then\n  pool a none\n"
+        );
+        let scenario = parse("x.txt", &text).unwrap();
+        let turns: Vec<_> = scenario.turns.iter().map(|t| (clock(t.at), t.steps.len())).collect();
+        let expected = [("10:00:00", 2), ("10:00:00", 1), ("10:00:00", 1), ("10:00:00.25", 0), ("10:00:01.25", 1)];
+        assert_eq!(turns, expected.map(|(at, steps)| (at.to_owned(), steps)));
+    }
+}
