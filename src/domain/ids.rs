@@ -163,7 +163,9 @@ impl fmt::Debug for Digest {
 
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const PREFIX: &str = "hr_";
-const TEXT_LEN: usize = 26;
+const DIGITS: usize = 26;
+/// How long a reservation's id is as text.
+pub const RESERVATION_TEXT_BYTES: usize = PREFIX.len() + DIGITS;
 
 /// A reservation's id: 32 bits of pool hash, 88 bits of SHA-256(pool, key), 8 bits of check. The same key gives the
 /// same id, and the partition follows from the id alone. Written `hr_` and 26 characters of Crockford's base32.
@@ -197,7 +199,7 @@ impl ReservationId {
     /// [`NameError::Check`] for anything that [`fmt::Display`] does not write.
     pub fn parse(text: &str) -> Result<ReservationId, NameError> {
         let digits = text.strip_prefix(PREFIX).ok_or(NameError::Check)?;
-        if digits.len() != TEXT_LEN {
+        if digits.len() != DIGITS {
             return Err(NameError::Check);
         }
         let mut value: u128 = 0;
@@ -217,6 +219,18 @@ impl ReservationId {
         &self.0
     }
 
+    /// Its text, in place: every event holds one.
+    pub fn text<'a>(&self, buffer: &'a mut [u8; RESERVATION_TEXT_BYTES]) -> &'a str {
+        let mut value = u128::from_be_bytes(self.0);
+        let (prefix, digits) = buffer.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        for digit in digits.iter_mut().rev() {
+            *digit = BASE32[value as usize & 31];
+            value >>= 5;
+        }
+        std::str::from_utf8(buffer).unwrap_or_default()
+    }
+
     /// The hash of the pool it belongs to.
     pub fn pool_hash(&self) -> u32 {
         let [a, b, c, d, ..] = self.0;
@@ -226,12 +240,7 @@ impl ReservationId {
 
 impl fmt::Display for ReservationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = u128::from_be_bytes(self.0);
-        f.write_str(PREFIX)?;
-        (0..TEXT_LEN).rev().try_for_each(|at| {
-            let digit = BASE32[(value >> (5 * at)) as usize & 31];
-            write!(f, "{}", char::from(digit))
-        })
+        f.write_str(self.text(&mut [0; RESERVATION_TEXT_BYTES]))
     }
 }
 

@@ -68,8 +68,8 @@ pub fn encode(event: &Event) -> (Vec<u8>, Digest) {
 /// # Errors
 /// [`DecodeError`] says what is wrong with the bytes.
 pub fn decode(bytes: &[u8]) -> Result<Recorded, DecodeError> {
-    let (record, datum) = EVENTS.read::<EventRecord<'static>>(bytes)?;
-    Ok(Recorded { event: event_of(record)?, digest: digest_of(datum) })
+    let (mut record, datum) = EVENTS.read::<EventRecord<'static>>(bytes)?;
+    Ok(Recorded { event: event_of(&mut record)?, digest: digest_of(datum) })
 }
 
 /// The event as people and scripts read it: the record's fields that are not null under the schema's names, and its
@@ -115,15 +115,13 @@ impl Detail<'_> {
 }
 
 fn record_of(event: &Event) -> EventRecord<'_> {
-    let mut record = EventRecord {
-        partition: Some(event.partition.cast_signed()),
-        seq: Some(saturated(event.seq)),
-        epoch: Some(i64::from(event.epoch)),
-        prev: Some(Bytes16(event.prev)),
-        decided_at: Some(saturated(event.decided_at.0)),
-        input_offset: event.cause.as_ref().map(|cause| saturated(cause.input_offset)),
-        ..EventRecord::of(Coded(event.body.kind()))
-    };
+    let mut record = EventRecord::of(Coded(event.body.kind()));
+    record.partition = Some(event.partition.cast_signed());
+    record.seq = Some(saturated(event.seq));
+    record.epoch = Some(i64::from(event.epoch));
+    record.prev = Some(Bytes16(event.prev));
+    record.decided_at = Some(saturated(event.decided_at.0));
+    record.input_offset = event.cause.as_ref().map(|cause| saturated(cause.input_offset));
     if let Some(command) = event.command() {
         record.command_id = Some(Hex(command.id));
         record.reply_to = command.reply_to.map(u64::cast_signed);
@@ -203,7 +201,7 @@ fn put_rejection<'a>(record: &mut EventRecord<'a>, rejection: &'a Rejection) {
     record.version = rejection.version.map(saturated);
 }
 
-fn event_of(mut record: EventRecord<'static>) -> Result<Event, DecodeError> {
+fn event_of(record: &mut EventRecord<'static>) -> Result<Event, DecodeError> {
     let partition = present(record.partition, "partition")?;
     let epoch = counted(record.epoch, "epoch")?;
     Ok(Event {
@@ -212,7 +210,7 @@ fn event_of(mut record: EventRecord<'static>) -> Result<Event, DecodeError> {
         epoch: u32::try_from(epoch).map_err(|_| DecodeError::new("epoch is out of range"))?,
         prev: present(record.prev.take(), "prev")?.0,
         decided_at: Micros(counted(record.decided_at, "decided_at")?),
-        cause: cause_of(&mut record)?,
+        cause: cause_of(record)?,
         body: body_of(record.kind.0, record)?,
     })
 }
@@ -225,7 +223,7 @@ fn cause_of(record: &mut EventRecord<'static>) -> Result<Option<Cause>, DecodeEr
             reply_to: record.reply_to.map(i64::cast_unsigned),
             attempt: Attempt(present(record.attempt, "attempt")?.cast_unsigned()),
             actor: record.actor.take().map(Text::value),
-            ask: present(record.ask, "ask")?.0,
+            ask: present(record.ask.take(), "ask")?.0,
             key: record.key.take().map(Text::value),
             fingerprint: present(record.fingerprint, "fingerprint")?.cast_unsigned(),
         }),
@@ -234,7 +232,7 @@ fn cause_of(record: &mut EventRecord<'static>) -> Result<Option<Cause>, DecodeEr
     Ok(Some(Cause { input_offset: natural(input_offset, "input_offset")?, command }))
 }
 
-fn body_of(kind: Kind, mut record: EventRecord<'static>) -> Result<Body, DecodeError> {
+fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, DecodeError> {
     Ok(match kind {
         Kind::PoolDefined => Body::PoolDefined(pool_of(record)?),
         Kind::LimitsAdjusted => Body::LimitsAdjusted(pool_of(record)?),
@@ -243,7 +241,7 @@ fn body_of(kind: Kind, mut record: EventRecord<'static>) -> Result<Body, DecodeE
         Kind::Confirmed => Body::Confirmed(entry_of(record)?),
         Kind::Extended => Body::Extended(entry_of(record)?),
         Kind::Released => {
-            let cause = present(record.cause, "cause")?.0;
+            let cause = present(record.cause.take(), "cause")?.0;
             Body::Released(entry_of(record)?, cause)
         }
         Kind::Expired => Body::Expired(entry_of(record)?),
@@ -254,56 +252,56 @@ fn body_of(kind: Kind, mut record: EventRecord<'static>) -> Result<Body, DecodeE
         Kind::Rejected => Body::Rejected(rejection_of(record)?),
         Kind::Abandoned => Body::Abandoned {
             pool: present(record.pool.take(), "pool")?.value(),
-            reservation: present(record.reservation, "reservation")?.0,
+            reservation: present(record.reservation.take(), "reservation")?.0,
         },
-        Kind::Malformed => Body::Malformed { detail: present(record.detail, "detail")?.0.into_owned() },
+        Kind::Malformed => Body::Malformed { detail: present(record.detail.take(), "detail")?.0.into_owned() },
         Kind::Barrier => Body::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
         Kind::HandedOver => Body::HandedOver { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
         Kind::Tick => Body::Tick,
     })
 }
 
-fn pool_of(record: EventRecord<'static>) -> Result<Pool, DecodeError> {
+fn pool_of(record: &mut EventRecord<'static>) -> Result<Pool, DecodeError> {
     let fields = SpecFields {
-        limits: amounts(present(record.limits, "limits")?, "limits")?,
-        areas: record.areas,
+        limits: amounts(present(record.limits.take(), "limits")?, "limits")?,
+        areas: record.areas.take(),
         window: [record.window_start, record.window_end, record.cutoff],
-        labels: record.labels,
-        mode: present(record.mode, "mode")?.0,
+        labels: record.labels.take(),
+        mode: present(record.mode.take(), "mode")?.0,
     };
     Ok(Pool {
-        id: present(record.pool, "pool")?.value(),
+        id: present(record.pool.take(), "pool")?.value(),
         spec: fields.spec()?,
-        used: amounts(present(record.used, "used")?, "used")?,
+        used: amounts(present(record.used.take(), "used")?, "used")?,
         version: counted(record.version, "version")?,
     })
 }
 
-fn entry_of(record: EventRecord<'static>) -> Result<Entry, DecodeError> {
+fn entry_of(record: &mut EventRecord<'static>) -> Result<Entry, DecodeError> {
     Ok(Entry {
-        pool: present(record.pool, "pool")?.value(),
-        reservation: present(record.reservation, "reservation")?.0,
-        status: present(record.status, "status")?.0,
-        demand: amounts(present(record.demand, "demand")?, "demand")?,
+        pool: present(record.pool.take(), "pool")?.value(),
+        reservation: present(record.reservation.take(), "reservation")?.0,
+        status: present(record.status.take(), "status")?.0,
+        demand: amounts(present(record.demand.take(), "demand")?, "demand")?,
         hold_until: record.hold_until.map(|until| natural(until, "hold_until").map(Micros)).transpose()?,
-        order_ref: record.order_ref.map(Text::value),
-        limits: amounts(present(record.limits, "limits")?, "limits")?,
-        used: amounts(present(record.used, "used")?, "used")?,
+        order_ref: record.order_ref.take().map(Text::value),
+        limits: amounts(present(record.limits.take(), "limits")?, "limits")?,
+        used: amounts(present(record.used.take(), "used")?, "used")?,
     })
 }
 
-fn rejection_of(record: EventRecord<'static>) -> Result<Rejection, DecodeError> {
+fn rejection_of(record: &mut EventRecord<'static>) -> Result<Rejection, DecodeError> {
     let units = |units: Option<Units<'static>>, field| units.map(|units| amounts(units, field)).transpose();
     Ok(Rejection {
-        reason: present(record.reason, "reason")?.0,
-        dimension: record.dimension.map(Text::value),
-        pool: record.pool.map(Text::value),
-        reservation: record.reservation.map(|id| id.0),
-        demand: units(record.demand, "demand")?,
-        order_ref: record.order_ref.map(Text::value),
-        limits: units(record.limits, "limits")?,
-        used: units(record.used, "used")?,
-        mode: record.mode.map(|mode| mode.0),
+        reason: present(record.reason.take(), "reason")?.0,
+        dimension: record.dimension.take().map(Text::value),
+        pool: record.pool.take().map(Text::value),
+        reservation: record.reservation.take().map(|id| id.0),
+        demand: units(record.demand.take(), "demand")?,
+        order_ref: record.order_ref.take().map(Text::value),
+        limits: units(record.limits.take(), "limits")?,
+        used: units(record.used.take(), "used")?,
+        mode: record.mode.take().map(|mode| mode.0),
         version: record.version.map(|version| natural(version, "version")).transpose()?,
     })
 }

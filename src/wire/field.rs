@@ -1,7 +1,9 @@
 //! The fields of records. A record is written and read by position, without looking names up, and as an object of
 //! named fields where people read it (JSON). Every field wrapper borrows when writing and owns what it read.
 
+use crate::domain::ids::RESERVATION_TEXT_BYTES;
 use crate::domain::{Amounts, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId};
+use crate::limits::DIMENSIONS_MAX;
 use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -212,7 +214,7 @@ pub(super) struct Id(pub(super) ReservationId);
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        serializer.serialize_str(self.0.text(&mut [0; RESERVATION_TEXT_BYTES]))
     }
 }
 
@@ -252,6 +254,16 @@ const fn hex_digit(value: u8) -> u8 {
     value.wrapping_add(if value < 10 { b'0' } else { b'a' - 10 })
 }
 
+/// One more digit; lower case only, so that one value has one text.
+fn shift_in(value: u128, digit: u8) -> Option<u128> {
+    let digit = match digit {
+        b'0'..=b'9' => digit.wrapping_sub(b'0'),
+        b'a'..=b'f' => digit.wrapping_sub(b'a' - 10),
+        _ => return None,
+    };
+    Some((value << 4) | u128::from(digit))
+}
+
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Parse;
@@ -261,9 +273,7 @@ impl<'de> Deserialize<'de> for Hex {
             expecting!("a command's id");
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Hex, E> {
-                // The parser below would take a sign and capitals too; one value has one text.
-                let is_hex = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-                let value = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
+                let value = (text.len() == 32).then(|| text.bytes().try_fold(0, shift_in)).flatten();
                 value.map(|id| Hex(CommandId(id))).ok_or_else(|| E::custom("a command's id is not 32 hex digits"))
             }
         }
@@ -373,7 +383,8 @@ impl<'de> Deserialize<'de> for Units<'_> {
             expecting!("units per dimension");
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
+                let expected = MapAccess::size_hint(&map).unwrap_or_default().min(DIMENSIONS_MAX);
+                let mut pairs = Vec::with_capacity(expected);
                 while let Some((dimension, units)) = map.next_entry::<Text<'_, Dimension>, i64>()? {
                     pairs.push((dimension.value(), units));
                 }

@@ -84,11 +84,11 @@ fn present<T>(value: Option<T>, field: &str) -> Result<T, DecodeError> {
 /// Amounts that must not be negative, each dimension once.
 fn amounts(units: Units<'_>, field: &str) -> Result<Amounts, DecodeError> {
     let Units::Read(pairs) = units else { return Err(DecodeError::missing(field)) };
-    let mut natural_pairs = Vec::with_capacity(pairs.len());
-    for (dimension, units) in pairs {
-        natural_pairs.push((dimension, natural(units, field)?));
+    if pairs.iter().any(|(_, units)| *units < 0) {
+        return Err(DecodeError::new(format_args!("{field} is negative")));
     }
-    Amounts::new(natural_pairs).ok_or_else(|| DecodeError::new(format_args!("{field} has a dimension twice")))
+    let natural = pairs.into_iter().map(|(dimension, units)| (dimension, units.cast_unsigned()));
+    Amounts::new(natural).ok_or_else(|| DecodeError::new(format_args!("{field} has a dimension twice")))
 }
 
 /// What a planner says of a pool, as it stands in commands and events alike.
