@@ -8,5 +8,8 @@ pub mod domain;
 pub mod wire;
 
 pub mod log;
-
 pub mod store;
+
+pub mod gateway;
+pub mod owner;
+pub mod replica;

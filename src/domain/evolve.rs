@@ -110,6 +110,7 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
     let pool = pool.id.clone();
     ledger.update_pool(&pool, |pool| pool.used = entry.used.clone());
     ledger.update_reservation(&pool, entry.reservation, |r| {
+        r.renew(event.decided_at);
         r.demand = entry.demand.clone();
         r.order_ref = entry.order_ref.as_ref().map(|text| text.as_str().into());
         r.attempts.add(command.attempt);
@@ -174,6 +175,7 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
     let demand = rejection.demand.clone().unwrap_or_default();
     let binding = rejection.dimension.and_then(|d| demand.iter().position(|(other, _)| other == d));
     ledger.update_reservation(pool, id, |r| {
+        r.renew(event.decided_at);
         r.order_ref = rejection.order_ref.as_ref().map(|text: &Name| text.as_str().into());
         r.fingerprint = command.fingerprint;
         r.until = forget_at(event);
@@ -192,9 +194,7 @@ fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id:
         return;
     }
     ledger.update_reservation(pool, id, |r| {
-        if !r.is_known(event.decided_at) {
-            *r = Reservation::void(pool.clone());
-        }
+        r.renew(event.decided_at);
         r.attempts.abandon(command.attempt);
         r.seq = event.seq;
         if r.status == Status::Void {

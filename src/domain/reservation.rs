@@ -76,6 +76,13 @@ impl Reservation {
         self.status.is_live() || self.until > now
     }
 
+    /// Forgets what may be forgotten at `now`.
+    pub fn renew(&mut self, now: Micros) {
+        if !self.is_known(now) {
+            *self = Reservation::void(self.pool.clone());
+        }
+    }
+
     /// Whether nothing is left to remember.
     pub fn is_empty(&self) -> bool {
         self.status == Status::Void && self.attempts.burned().is_empty()

@@ -61,7 +61,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 /// Where checkpoints are kept.
-pub trait Store: Send {
+pub trait Store: Send + Sync {
     /// Hands every row of the partition's checkpoint to `row`, and answers which state they make; `None` when there is
     /// no checkpoint.
     ///

@@ -84,6 +84,26 @@ pub fn to_json(recorded: &Recorded) -> Value {
     }
 }
 
+/// What was decided, framed as an event without its place in a log.
+pub(super) fn encode_body(body: &Body) -> Vec<u8> {
+    let mut record = EventRecord::of(Coded(body.kind()));
+    put_body(&mut record, body);
+    EVENTS.write(&record, USUAL_BYTES)
+}
+
+/// A pool, framed as the event that would define it as it is.
+pub(super) fn encode_pool(pool: &Pool) -> Vec<u8> {
+    let mut record = EventRecord::of(Coded(Kind::PoolDefined));
+    put_pool(&mut record, pool);
+    EVENTS.write(&record, USUAL_BYTES)
+}
+
+/// What [`encode_body`] and [`encode_pool`] framed.
+pub(super) fn decode_body(bytes: &[u8]) -> Result<Body, DecodeError> {
+    let (mut record, _) = EVENTS.read::<EventRecord<'static>>(bytes)?;
+    body_of(record.kind.0, &mut record)
+}
+
 /// A record's digest: of its datum, so that it does not depend on the frame. The datum holds its predecessor's.
 fn digest_of(datum: &[u8]) -> Digest {
     let hash = blake3::hash(datum);

@@ -4,11 +4,14 @@
 
 mod codes;
 pub mod command;
+pub mod digest;
 pub mod event;
 mod field;
 pub mod frame;
+mod page;
 pub mod reply;
 pub mod schema;
+pub mod snapshot;
 
 use crate::domain::{Amounts, Micros, Mode, PoolSpec, Window};
 use apache_avro::error::Details;

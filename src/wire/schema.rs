@@ -18,10 +18,13 @@ pub const COMMAND: &[&str] = &[include_str!("../../schemas/command.v1.avsc")];
 pub const EVENT: &[&str] = &[include_str!("../../schemas/event.v1.avsc")];
 /// Every version of the reply schema ever released, oldest first.
 pub const REPLY: &[&str] = &[include_str!("../../schemas/reply.v1.avsc")];
+/// Every version of the snapshot schema ever released, oldest first.
+pub const SNAPSHOT: &[&str] = &[include_str!("../../schemas/snapshot.v1.avsc")];
 
 pub(super) static COMMANDS: LazyLock<Topic> = LazyLock::new(|| Topic::new(COMMAND));
 pub(super) static EVENTS: LazyLock<Topic> = LazyLock::new(|| Topic::new(EVENT));
 pub(super) static REPLIES: LazyLock<Topic> = LazyLock::new(|| Topic::new(REPLY));
+pub(super) static SNAPSHOTS: LazyLock<Topic> = LazyLock::new(|| Topic::new(SNAPSHOT));
 
 /// One topic's schemas, ready to write and read with.
 pub(super) struct Topic {

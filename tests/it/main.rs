@@ -2,7 +2,8 @@
 
 mod arbitrary;
 mod contract;
-mod wire;
-mod store;
+mod correlator;
 mod machine;
 mod scenario;
+mod store;
+mod wire;

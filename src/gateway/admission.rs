@@ -1,0 +1,111 @@
+//! Saying no before anything is appended: a call that cannot be answered in time costs nobody anything.
+
+use crate::domain::Micros;
+use crate::limits::{INFLIGHT_PER_PARTITION_MAX, TURN_RECORDS_MAX};
+use crate::replica::Shared;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Why a call was shed. Nothing of it is in the log, now or later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Shed {
+    /// As many calls are in flight on the partition as may.
+    InFlight,
+    /// The partition would not come to it before its deadline.
+    Wait,
+    /// Its queue takes no more.
+    Full,
+    /// Nobody decides for the partition at present.
+    NoOwner,
+    /// The process is shutting down.
+    Closing,
+}
+
+impl Shed {
+    /// Its name in metrics and problem details.
+    pub fn code(self) -> &'static str {
+        match self {
+            Shed::InFlight => "in_flight",
+            Shed::Wait => "wait",
+            Shed::Full => "full",
+            Shed::NoOwner => "no_owner",
+            Shed::Closing => "closing",
+        }
+    }
+}
+
+impl fmt::Display for Shed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Calls in flight on one partition.
+#[derive(Default)]
+pub struct InFlight(AtomicUsize);
+
+impl InFlight {
+    /// Counts one in.
+    ///
+    /// # Errors
+    /// [`Shed::InFlight`] when there are too many.
+    pub fn enter(&self) -> Result<(), Shed> {
+        let one_more = |n: usize| (n < INFLIGHT_PER_PARTITION_MAX).then(|| n.saturating_add(1));
+        self.0.fetch_update(Relaxed, Relaxed, one_more).map(drop).map_err(|_| Shed::InFlight)
+    }
+
+    /// Counts one out.
+    pub fn leave(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Whether the partition is likely to answer before `deadline`: the turn under way has to end, and then as many turns
+/// as its queue fills.
+///
+/// # Errors
+/// [`Shed`] says why not.
+pub fn in_time(shared: &Shared, waiting: usize, now: Micros, deadline: Micros) -> Result<(), Shed> {
+    if !shared.is_owning() {
+        return Err(Shed::NoOwner);
+    }
+    let turns = u64::try_from(waiting / TURN_RECORDS_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let wait_us = shared.turn_us().max(shared.turn_age_us(now)).saturating_mul(turns);
+    if now.0.saturating_add(wait_us) < deadline.0 { Ok(()) } else { Err(Shed::Wait) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_calls_enter_than_may() {
+        let in_flight = InFlight::default();
+        for _ in 0..INFLIGHT_PER_PARTITION_MAX {
+            assert_eq!(in_flight.enter(), Ok(()));
+        }
+        assert_eq!(in_flight.enter(), Err(Shed::InFlight));
+        in_flight.leave();
+        assert_eq!(in_flight.enter(), Ok(()));
+        assert_eq!(in_flight.count(), INFLIGHT_PER_PARTITION_MAX);
+    }
+
+    #[test]
+    fn a_stalled_turn_sheds_what_could_not_be_answered() {
+        let shared = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
+        let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
+        assert_eq!(in_time(&shared, 0, now, soon), Err(Shed::NoOwner));
+        shared.set_mood(crate::replica::Mood::Owning);
+        assert_eq!(in_time(&shared, 0, now, soon), Ok(()));
+        shared.turn_begins(Micros(700_000));
+        assert_eq!(in_time(&shared, 0, now, soon), Err(Shed::Wait));
+        shared.turn_ends(now);
+        assert_eq!(in_time(&shared, 0, now, soon), Ok(()));
+        assert_eq!(in_time(&shared, 7 * TURN_RECORDS_MAX, now, soon), Err(Shed::Wait));
+    }
+}

@@ -1,0 +1,246 @@
+//! The sans-IO machine that brings callers and outcomes together. Every call is answered once, by its deadline or (a
+//! timed-out Reserve) at most [`ABANDON_GRACE_MS`] later, and a "no" is final:
+//!
+//! A Reserve whose deadline passes, or whose caller leaves, is taken back: an Abandon of its attempt follows it into
+//! the same partition. The caller is told "no" when the Abandon's own event has come back, for then the log itself
+//! says that the attempt holds nothing; if that takes longer than the grace, it is told that the outcome is unknown.
+//! The other commands cannot be taken back, so their timeout is unknown at once.
+
+use crate::domain::{Ask, Attempt, Command, CommandId, IdempotencyKey, Micros, Name, PoolId, Recorded, ReservationId};
+use crate::limits::ABANDON_GRACE_MS;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// What a caller is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The decision, as recorded.
+    Decided(Box<Recorded>),
+    /// The deadline passed. `is_unknown`: the command may yet be applied; otherwise it is certain that it holds
+    /// nothing and never will.
+    TimedOut {
+        /// Whether it may yet be applied.
+        is_unknown: bool,
+    },
+}
+
+/// A request to correlate.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is asked.
+    pub ask: Ask,
+    /// The caller's key.
+    pub key: Option<IdempotencyKey>,
+    /// Who asks.
+    pub actor: Option<Name>,
+    /// When it must be answered.
+    pub deadline: Micros,
+}
+
+/// An answer, and whom it is for.
+#[derive(Debug)]
+pub struct Answer<W> {
+    /// Whom.
+    pub waiter: W,
+    /// What.
+    pub outcome: Outcome,
+}
+
+/// What a tick or a departure leaves to be done.
+#[derive(Debug)]
+pub struct Outputs<W> {
+    /// To be given.
+    pub answers: Vec<Answer<W>>,
+    /// Abandons to be appended; whatever is refused is handed back through [`Correlator::not_appended`].
+    pub append: Vec<Command>,
+}
+
+struct Pending<W> {
+    /// `None` when the caller has left or been answered.
+    waiter: Option<W>,
+    /// When something has to be done about it.
+    due: Micros,
+    /// What an Abandon would take back, of a Reserve.
+    takes_back: Option<(PoolId, ReservationId)>,
+    /// Whether the Abandon is on its way.
+    is_abandoned: bool,
+}
+
+/// All calls of one gateway that are not over.
+pub struct Correlator<W> {
+    incarnation: u64,
+    next: u64,
+    pending: BTreeMap<u64, Pending<W>>,
+    due: BTreeSet<(Micros, u64)>,
+    /// Abandons on their way: their own number, and their call's.
+    abandons: BTreeMap<u64, u64>,
+    /// Abandons that the log did not take yet.
+    backlog: VecDeque<Command>,
+}
+
+impl<W> Correlator<W> {
+    /// Of this incarnation of a gateway: a number no other has, drawn at start.
+    pub fn new(incarnation: u64) -> Correlator<W> {
+        Correlator {
+            incarnation,
+            next: 0,
+            pending: BTreeMap::new(),
+            due: BTreeSet::new(),
+            abandons: BTreeMap::new(),
+            backlog: VecDeque::new(),
+        }
+    }
+
+    /// Registers a call and answers the command to append. If the log does not take it, say so with
+    /// [`Correlator::withdraw`].
+    pub fn submit(&mut self, request: Request, waiter: W) -> Command {
+        let number = self.number();
+        let takes_back = match &request.ask {
+            Ask::Reserve { pool, reservation, .. } => Some((pool.clone(), *reservation)),
+            _ => None,
+        };
+        let due = request.deadline;
+        self.due.insert((due, number));
+        self.pending.insert(number, Pending { waiter: Some(waiter), due, takes_back, is_abandoned: false });
+        Command {
+            id: self.id(number),
+            reply_to: Some(self.incarnation),
+            attempt: self.attempt(number),
+            actor: request.actor,
+            key: request.key,
+            deadline: request.deadline,
+            ask: request.ask,
+        }
+    }
+
+    /// Forgets a call whose command the log did not take: it will never be decided.
+    pub fn withdraw(&mut self, id: CommandId) -> Option<W> {
+        self.remove(self.own(id)?).and_then(|pending| pending.waiter)
+    }
+
+    /// Takes a decision, from a reply or from the committed tail; the second of the two changes nothing.
+    pub fn decided(&mut self, recorded: Recorded) -> Option<Answer<W>> {
+        let number = self.own(recorded.event.command()?.id)?;
+        if let Some(call) = self.abandons.remove(&number) {
+            let waiter = self.remove(call)?.waiter?;
+            return Some(Answer { waiter, outcome: Outcome::TimedOut { is_unknown: false } });
+        }
+        let pending = self.pending.get_mut(&number)?;
+        if pending.is_abandoned {
+            // An acceptance is being taken back; a refusal is as good a "no" as the Abandon's.
+            recorded.event.body.rejection()?;
+            let waiter = pending.waiter.take()?;
+            return Some(Answer { waiter, outcome: Outcome::Decided(Box::new(recorded)) });
+        }
+        let waiter = self.remove(number)?.waiter?;
+        Some(Answer { waiter, outcome: Outcome::Decided(Box::new(recorded)) })
+    }
+
+    /// A caller has left without its answer.
+    pub fn disconnected(&mut self, id: CommandId, now: Micros) -> Outputs<W> {
+        let mut outputs = Outputs { answers: Vec::new(), append: Vec::new() };
+        let Some(number) = self.own(id) else { return outputs };
+        if let Some(pending) = self.pending.get_mut(&number) {
+            pending.waiter = None;
+            match (pending.is_abandoned, &pending.takes_back) {
+                (true, _) => {}
+                (false, Some(_)) => self.abandon(number, now, &mut outputs),
+                (false, None) => drop(self.remove(number)),
+            }
+        }
+        outputs
+    }
+
+    /// Does what is due at `now`.
+    pub fn tick(&mut self, now: Micros) -> Outputs<W> {
+        let mut outputs = Outputs { answers: Vec::new(), append: self.backlog.drain(..).collect() };
+        while let Some((due, number)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            self.due.remove(&(due, number));
+            let Some(pending) = self.pending.get_mut(&number) else { continue };
+            if pending.takes_back.is_some() && !pending.is_abandoned {
+                self.abandon(number, now, &mut outputs);
+                continue;
+            }
+            // A Reserve stays until its Abandon is known to be in the log; its caller does not.
+            let waiter = pending.waiter.take();
+            if !pending.is_abandoned {
+                self.pending.remove(&number);
+            }
+            let unknown = Outcome::TimedOut { is_unknown: true };
+            outputs.answers.extend(waiter.map(|waiter| Answer { waiter, outcome: unknown }));
+        }
+        outputs
+    }
+
+    /// Takes back an Abandon that the log did not take; it is tried again at the next tick.
+    pub fn not_appended(&mut self, abandon: Command) {
+        self.backlog.push_back(abandon);
+    }
+
+    /// When [`Correlator::tick`] has something to do next.
+    pub fn next_due(&self) -> Option<Micros> {
+        if self.backlog.is_empty() { self.due.first().map(|(due, _)| *due) } else { Some(Micros(0)) }
+    }
+
+    /// Calls that are not over.
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Abandons that wait for the log to take them.
+    pub fn backlog_len(&self) -> usize {
+        self.backlog.len()
+    }
+
+    fn abandon(&mut self, number: u64, now: Micros, outputs: &mut Outputs<W>) {
+        let attempt = self.attempt(number);
+        let own = self.number();
+        let id = self.id(own);
+        let Some(pending) = self.pending.get_mut(&number) else { return };
+        let Some((pool, reservation)) = pending.takes_back.clone() else { return };
+        self.due.remove(&(pending.due, number));
+        pending.is_abandoned = true;
+        pending.due = pending.due.max(now).plus_ms(ABANDON_GRACE_MS);
+        self.due.insert((pending.due, number));
+        self.abandons.insert(own, number);
+        outputs.append.push(Command {
+            id,
+            reply_to: Some(self.incarnation),
+            attempt,
+            actor: None,
+            key: None,
+            deadline: Micros::MAX,
+            ask: Ask::Abandon { pool, reservation },
+        });
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Pending<W>> {
+        let pending = self.pending.remove(&number)?;
+        self.due.remove(&(pending.due, number));
+        Some(pending)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next = self.next.saturating_add(1);
+        self.next
+    }
+
+    fn id(&self, number: u64) -> CommandId {
+        CommandId((u128::from(self.incarnation) << 64) | u128::from(number))
+    }
+
+    /// Attempts only have to differ within one reservation: half of the incarnation does.
+    fn attempt(&self, number: u64) -> Attempt {
+        Attempt((self.incarnation << 32) ^ number)
+    }
+
+    fn own(&self, id: CommandId) -> Option<u64> {
+        let incarnation = u64::try_from(id.0 >> 64).ok()?;
+        let number = u64::try_from(id.0 & u128::from(u64::MAX)).ok()?;
+        (incarnation == self.incarnation).then_some(number)
+    }
+}

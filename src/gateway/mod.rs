@@ -1,0 +1,11 @@
+//! From a caller's request to its outcome: admission, routing, the command's way into the log, and the correlation of
+//! what comes back. [`Correlator`] is sans-IO; [`service`] is its shell, and what HTTP (and later gRPC) call.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+pub mod admission;
+pub mod correlator;
+pub mod routing;
+pub mod service;
+
+pub use correlator::{Correlator, Outcome};
+pub use service::{Call, Gateway};

@@ -1,0 +1,239 @@
+//! The correlator's shell, and what HTTP and gRPC both call: one async call in, one outcome out.
+
+use super::admission::{InFlight, Shed, in_time};
+use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
+use super::routing;
+use crate::domain::{Ask, Command, CommandId, IdempotencyKey, Micros, Name};
+use crate::limits::{DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
+use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
+use crate::replica::{Replica, Shared};
+use crate::time::Clock;
+use crate::wire;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+/// What a caller asks, and how.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What is asked.
+    pub ask: Ask,
+    /// The caller's key.
+    pub key: Option<IdempotencyKey>,
+    /// Who asks.
+    pub actor: Option<Name>,
+    /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`], [`DEADLINE_DEFAULT_MS`] when absent.
+    pub timeout_ms: Option<u64>,
+}
+
+type Waiter = oneshot::Sender<Outcome>;
+
+/// Takes calls in, and brings outcomes back.
+pub struct Gateway {
+    correlator: Mutex<Correlator<Waiter>>,
+    /// The earliest deadline that the timer knows of has become earlier.
+    rearm: Notify,
+    sink: Arc<dyn CommandSink>,
+    tail: Arc<dyn CommittedTail>,
+    replica: Arc<Replica>,
+    clock: Arc<dyn Clock>,
+    in_flight: Vec<InFlight>,
+    is_closing: AtomicBool,
+}
+
+impl Gateway {
+    /// A gateway of this incarnation, a number no other has.
+    pub fn new(
+        incarnation: u64,
+        sink: Arc<dyn CommandSink>,
+        tail: Arc<dyn CommittedTail>,
+        replica: Arc<Replica>,
+        clock: Arc<dyn Clock>,
+    ) -> Gateway {
+        Gateway {
+            correlator: Mutex::new(Correlator::new(incarnation)),
+            rearm: Notify::new(),
+            in_flight: replica.partitions().map(|_| InFlight::default()).collect(),
+            sink,
+            tail,
+            replica,
+            clock,
+            is_closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Has a call decided. Dropping the future before it is done takes a Reserve back.
+    ///
+    /// # Errors
+    /// [`Shed`]: nothing of the call is in the log, now or later.
+    pub async fn call(&self, call: Call) -> Result<Outcome, Shed> {
+        let now = self.clock.now();
+        let timeout_ms = call.timeout_ms.unwrap_or(DEADLINE_DEFAULT_MS).min(DEADLINE_MAX_MS);
+        let deadline = now.plus_ms(timeout_ms);
+        let (partition, key) = routing::route(&call.ask, self.replica.partition_count()).ok_or(Shed::NoOwner)?;
+        let _place = self.admit(partition, now, deadline)?;
+        let (waiter, outcome) = oneshot::channel();
+        let request = Request { ask: call.ask, key: call.key, actor: call.actor, deadline };
+        let (command, is_earliest) = {
+            let mut correlator = self.correlator.lock();
+            let is_earliest = correlator.next_due().is_none_or(|due| deadline < due);
+            (correlator.submit(request, waiter), is_earliest)
+        };
+        if is_earliest {
+            self.rearm.notify_one();
+        }
+        let departure = Departure { gateway: self, id: command.id, is_over: false };
+        if let Err(error) = self.append(partition, &key, &command, false) {
+            departure.over();
+            self.correlator.lock().withdraw(command.id);
+            return Err(match error {
+                AppendError::Full => Shed::Full,
+                AppendError::Closed => Shed::NoOwner,
+            });
+        }
+        let outcome = outcome.await;
+        departure.over();
+        // A waiter that is gone without an answer is the process ending.
+        outcome.map_err(|_| Shed::Closing)
+    }
+
+    /// What callers may read.
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    /// The time.
+    pub fn now(&self) -> Micros {
+        self.clock.now()
+    }
+
+    /// Waits until the partition's replica has seen everything committed before this call; false when that takes
+    /// longer than [`FRESH_WAIT_MAX_MS`] or cannot be known.
+    pub async fn fresh(&self, shared: &Shared) -> bool {
+        let partition = shared.read(crate::replica::PartitionState::partition);
+        let Ok(end) = self.tail.end(partition) else { return false };
+        let (done, reached) = oneshot::channel();
+        shared.when_at(end, move || {
+            // Whoever waited may have given up.
+            let _ = done.send(());
+        });
+        tokio::time::timeout(Duration::from_millis(FRESH_WAIT_MAX_MS), reached).await.is_ok_and(|r| r.is_ok())
+    }
+
+    /// Waits like [`Gateway::fresh`] for every partition.
+    pub async fn all_fresh(&self) -> bool {
+        for shared in self.replica.partitions() {
+            if !self.fresh(shared).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Calls that are not answered yet, and Abandons that the log did not take yet.
+    pub fn pending(&self) -> (usize, usize) {
+        let correlator = self.correlator.lock();
+        (correlator.len(), correlator.backlog_len())
+    }
+
+    /// Calls in flight on each partition.
+    pub fn in_flight(&self) -> impl Iterator<Item = usize> + '_ {
+        self.in_flight.iter().map(InFlight::count)
+    }
+
+    /// Takes no more calls; those in flight go on.
+    pub fn close(&self) {
+        self.is_closing.store(true, Relaxed);
+    }
+
+    /// Keeps deadlines, for as long as it is polled. One task runs it.
+    pub async fn keep_deadlines(&self) {
+        loop {
+            let due = self.correlator.lock().next_due();
+            let wait_ms = due.map_or(DEADLINE_MAX_MS, |due| due.ms_since(self.clock.now()).saturating_add(1));
+            // Either a deadline has come or one has been set that is earlier.
+            let _ = tokio::time::timeout(Duration::from_millis(wait_ms), self.rearm.notified()).await;
+            let outputs = self.correlator.lock().tick(self.clock.now());
+            self.perform(outputs);
+        }
+    }
+
+    fn admit(&self, partition: u32, now: Micros, deadline: Micros) -> Result<Place<'_>, Shed> {
+        if self.is_closing.load(Relaxed) {
+            return Err(Shed::Closing);
+        }
+        let shared = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
+        let in_flight = self.in_flight.get(partition as usize).ok_or(Shed::NoOwner)?;
+        in_time(shared, self.sink.waiting(partition), now, deadline)?;
+        in_flight.enter()?;
+        Ok(Place(in_flight))
+    }
+
+    fn append(&self, partition: u32, key: &[u8], command: &Command, takes_back: bool) -> Result<(), AppendError> {
+        let bytes = wire::command::encode(command);
+        self.sink.append(NewCommand { partition, key, bytes: &bytes, takes_back })
+    }
+
+    fn perform(&self, outputs: Outputs<Waiter>) {
+        give(outputs.answers);
+        for abandon in outputs.append {
+            let routed = routing::route(&abandon.ask, self.replica.partition_count());
+            if let Some((partition, key)) = routed
+                && self.append(partition, &key, &abandon, true).is_err()
+            {
+                self.correlator.lock().not_appended(abandon);
+            }
+        }
+    }
+}
+
+impl ReplyChannel for Gateway {
+    fn send(&self, replies: Vec<Reply>) {
+        let mut correlator = self.correlator.lock();
+        let answers: Vec<_> = replies.into_iter().filter_map(|reply| correlator.decided(reply.decided)).collect();
+        drop(correlator);
+        give(answers);
+    }
+}
+
+fn give(answers: Vec<Answer<Waiter>>) {
+    for Answer { waiter, outcome } in answers {
+        // Whoever waited may have left: its departure is on its way to the correlator.
+        let _ = waiter.send(outcome);
+    }
+}
+
+/// One call in flight.
+struct Place<'a>(&'a InFlight);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// Tells the correlator when a call's future is dropped before its answer.
+struct Departure<'a> {
+    gateway: &'a Gateway,
+    id: CommandId,
+    is_over: bool,
+}
+
+impl Departure<'_> {
+    fn over(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let now = self.gateway.clock.now();
+            let outputs = self.gateway.correlator.lock().disconnected(self.id, now);
+            self.gateway.perform(outputs);
+            self.gateway.rearm.notify_one();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! One thread that writes checkpoints, off the commit path. An owner drafts (which copies references) and offers the
+//! draft; while one is being written the next waits with its partition, which only makes it larger.
+
+use super::report::Report;
+use crate::replica::{Draft, PartitionState, Shared};
+use crate::store::Store;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
+
+/// What the thread is told.
+enum Order {
+    Write(Draft, Arc<Shared>),
+    /// Answered when everything ordered before is done.
+    Flush(Sender<()>),
+}
+
+/// The way to the thread.
+#[derive(Clone)]
+pub struct Checkpointer {
+    orders: Sender<Order>,
+    log_id: u128,
+}
+
+/// The thread's work: run it on a thread of its own until every [`Checkpointer`] is gone.
+pub struct Work {
+    orders: Receiver<Order>,
+}
+
+impl Checkpointer {
+    /// Both ends.
+    pub fn new(log_id: u128) -> (Checkpointer, Work) {
+        let (sender, receiver) = bounded(1);
+        (Checkpointer { orders: sender, log_id }, Work { orders: receiver })
+    }
+
+    /// Offers the partition's changes; nothing happens while the thread is busy.
+    pub fn offer(&self, shared: &Arc<Shared>) {
+        if self.orders.is_empty() {
+            // The one place of the channel may be taken meanwhile: then the draft goes back.
+            let draft = shared.write(|state| state.draft_checkpoint(self.log_id));
+            if let Err(refused) = self.orders.try_send(Order::Write(draft, Arc::clone(shared)))
+                && let Order::Write(draft, _) = refused.into_inner()
+            {
+                shared.write(|state| state.take_back(&draft));
+            }
+        }
+    }
+
+    /// Hands the partition's changes over, waiting for the thread.
+    pub fn offer_last(&self, shared: &Arc<Shared>) {
+        let draft = shared.write(|state| state.draft_checkpoint(self.log_id));
+        if self.orders.send(Order::Write(draft, Arc::clone(shared))).is_ok() {
+            let (done, wait) = bounded(1);
+            if self.orders.send(Order::Flush(done)).is_ok() {
+                // An error means that the thread is gone: there is nothing left to wait for.
+                let _ = wait.recv();
+            }
+        }
+    }
+}
+
+impl Work {
+    /// Writes what is ordered until nobody is left to order.
+    pub fn run(self, store: &dyn Store, report: &dyn Report) {
+        for order in self.orders {
+            match order {
+                Order::Write(draft, shared) => write(store, report, &draft, &shared),
+                Order::Flush(done) => {
+                    // Whoever asked may have given up waiting.
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+}
+
+/// A failed write leaves a checkpoint that lacks these changes: it goes, and the next one holds everything.
+fn write(store: &dyn Store, report: &dyn Report, draft: &Draft, shared: &Shared) {
+    let checkpoint = draft.encode();
+    let partition = checkpoint.mark.partition;
+    match store.apply(&checkpoint) {
+        Ok(()) => report.checkpoint(partition, Ok(checkpoint.rows.len())),
+        Err(error) => {
+            report.checkpoint(partition, Err(&error.detail));
+            shared.write(PartitionState::mark_all_dirty);
+            if let Err(error) = store.wipe(partition, &error.detail) {
+                report.checkpoint(partition, Err(&error.detail));
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Named points at which the process kills itself, so that the crash tests can die exactly there. Only with the feature
+//! `crash-points`; otherwise the calls are empty.
+
+/// Dies here if `HEADROOM_CRASH_AT` says `<point>:<n>` and this is the n-th time.
+#[cfg(feature = "crash-points")]
+pub fn point(name: &str) {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    let Ok(wanted) = std::env::var("HEADROOM_CRASH_AT") else { return };
+    let Some((point, n)) = wanted.split_once(':') else { return };
+    if point == name && PASSED.fetch_add(1, Relaxed).saturating_add(1) == n.parse().unwrap_or(1) {
+        // As kill -9 would: no destructors, no exit handlers.
+        std::process::abort();
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "crash-points"))]
+pub fn point(_name: &str) {}

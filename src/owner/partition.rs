@@ -1,0 +1,183 @@
+//! The sans-IO machine of an owned partition. Between [`Partition::decide`] and [`Partition::conclude`] the shell
+//! commits. Same state, same inputs, same time: the same bytes.
+
+use super::report::TurnReport;
+use super::stage::Stage;
+use crate::domain::decide::{Place, decide, expire};
+use crate::domain::evolve::evolve;
+use crate::domain::{Body, Breach, Cause, Command, CommandStamp, Event, Micros, Recorded};
+use crate::limits::TURN_TIMERS_MAX;
+use crate::log::{CommitOutcome, Record, Reply, StoredEvent, Turn};
+use crate::replica::{PartitionState, Position};
+use crate::wire;
+use std::sync::Arc;
+
+/// An owner of one partition, for one epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Partition {
+    partition: u32,
+    partitions: u32,
+    epoch: u32,
+}
+
+/// A turn decided and not concluded: what to commit, and what it means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Staged {
+    turn: Arc<Turn>,
+    decided: Vec<Recorded>,
+}
+
+impl Staged {
+    /// What to commit.
+    pub fn turn(&self) -> Arc<Turn> {
+        Arc::clone(&self.turn)
+    }
+
+    /// Whether there is anything to commit.
+    pub fn is_empty(&self) -> bool {
+        self.turn.events.is_empty()
+    }
+
+    /// What was decided, in order.
+    pub fn decided(&self) -> &[Recorded] {
+        &self.decided
+    }
+}
+
+/// What a concluded turn leaves to be done.
+#[derive(Clone, Debug)]
+pub struct Concluded {
+    /// What to tell callers: nothing unless the commit was Ok.
+    pub replies: Vec<Reply>,
+    /// What happened, for telemetry.
+    pub report: TurnReport,
+}
+
+impl Partition {
+    /// The owner in the epoch after the one `state` has seen last. Its first turn is [`Partition::barrier`].
+    pub fn claim(state: &PartitionState, partitions: u32) -> Partition {
+        let epoch = state.position().epoch.saturating_add(1);
+        Partition { partition: state.partition(), partitions, epoch }
+    }
+
+    /// Which partition it owns.
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// The turn that opens the epoch.
+    pub fn barrier(&self, state: &PartitionState, nonce: u64, now: Micros) -> Staged {
+        let mut turn = Drafting::begin(self, state, now);
+        turn.add(None, Body::Barrier { nonce });
+        turn.finish(Vec::new())
+    }
+
+    /// Decides a batch: first the holds that are due, then each command in order, each on top of those before it.
+    ///
+    /// # Panics
+    /// When a decision breaks a law: better no owner than a wrong one.
+    pub fn decide(&self, state: &PartitionState, batch: Vec<Record>, now: Micros) -> Staged {
+        let mut turn = Drafting::begin(self, state, now);
+        for id in state.due(turn.now, TURN_TIMERS_MAX) {
+            if let Some(body) = expire(&turn.stage, id, turn.now) {
+                turn.add(None, body);
+            }
+        }
+        for record in &batch {
+            turn.answer(record);
+        }
+        turn.finish(batch)
+    }
+
+    /// Takes what became of a commit. After `Ok` the turn is part of `state`; after anything else nothing of it is,
+    /// and after anything else than `Aborted` this owner is done.
+    ///
+    /// # Errors
+    /// The [`Breach`] that forbids the state what was just committed: the process must stop.
+    pub fn conclude(
+        &self,
+        state: &mut PartitionState,
+        staged: Staged,
+        outcome: CommitOutcome,
+    ) -> Result<Concluded, Breach> {
+        let mut concluded = Concluded { replies: Vec::new(), report: TurnReport::new(outcome) };
+        if outcome != CommitOutcome::Ok {
+            return Ok(concluded);
+        }
+        for decided in staged.decided {
+            state.fold(&decided)?;
+            concluded.report.count(&decided.event);
+            if let Some(to) = decided.event.command().and_then(|command| command.reply_to) {
+                concluded.replies.push(Reply { to, decided });
+            }
+        }
+        Ok(concluded)
+    }
+}
+
+/// A turn being decided.
+struct Drafting<'a> {
+    owner: &'a Partition,
+    stage: Stage<'a, PartitionState>,
+    position: Position,
+    now: Micros,
+    events: Vec<StoredEvent>,
+    decided: Vec<Recorded>,
+}
+
+impl<'a> Drafting<'a> {
+    /// The turn's time is never earlier than the last event's.
+    fn begin(owner: &'a Partition, state: &'a PartitionState, now: Micros) -> Drafting<'a> {
+        let position = *state.position();
+        let now = now.max(position.decided_at);
+        Drafting { owner, stage: Stage::over(state), position, now, events: Vec::new(), decided: Vec::new() }
+    }
+
+    fn answer(&mut self, record: &Record) {
+        let (command, body) = match wire::command::decode(&record.bytes) {
+            Ok(command) => {
+                let Partition { partition, partitions, .. } = *self.owner;
+                let body = decide(&self.stage, &command, Place { partition, partitions, now: self.now });
+                (Some(stamp(&command)), body)
+            }
+            Err(error) => (None, Body::Malformed { detail: error.to_string() }),
+        };
+        self.add(Some(Cause { input_offset: record.offset, command }), body);
+    }
+
+    fn add(&mut self, cause: Option<Cause>, body: Body) {
+        let event = Event {
+            partition: self.owner.partition,
+            seq: self.position.next_seq,
+            epoch: self.owner.epoch,
+            prev: self.position.chain,
+            decided_at: self.now,
+            cause,
+            body,
+        };
+        if let Err(breach) = evolve(&mut self.stage, &event) {
+            panic!("a decision must fit the state it was made on: {breach}");
+        }
+        let (bytes, digest) = wire::event::encode(&event);
+        self.events.push(StoredEvent { seq: event.seq, bytes });
+        self.position.chain = digest;
+        self.position.next_seq = self.position.next_seq.saturating_add(1);
+        self.decided.push(Recorded { event, digest });
+    }
+
+    fn finish(self, inputs: Vec<Record>) -> Staged {
+        Staged { turn: Arc::new(Turn { inputs, events: self.events }), decided: self.decided }
+    }
+}
+
+fn stamp(command: &Command) -> CommandStamp {
+    CommandStamp {
+        id: command.id,
+        reply_to: command.reply_to,
+        attempt: command.attempt,
+        actor: command.actor.clone(),
+        ask: command.ask.kind(),
+        key: command.key.clone(),
+        fingerprint: command.ask.fingerprint(),
+    }
+}

@@ -1,0 +1,44 @@
+//! What an owner did, as plain data: telemetry turns it into metrics.
+
+use crate::domain::{Event, Kind, Reason};
+use crate::log::CommitOutcome;
+use std::collections::BTreeMap;
+
+/// One turn.
+#[derive(Clone, Debug)]
+pub struct TurnReport {
+    /// What became of it.
+    pub outcome: CommitOutcome,
+    /// Its events by kind and, for refusals, reason.
+    pub events: BTreeMap<(Kind, Option<Reason>), u64>,
+    /// From the end of the poll to the end of the commit, in microseconds; set by the shell.
+    pub turn_us: u64,
+    /// The commit alone, in microseconds; set by the shell.
+    pub commit_us: u64,
+}
+
+impl TurnReport {
+    pub(super) fn new(outcome: CommitOutcome) -> TurnReport {
+        TurnReport { outcome, events: BTreeMap::new(), turn_us: 0, commit_us: 0 }
+    }
+
+    pub(super) fn count(&mut self, event: &Event) {
+        let reason = event.body.rejection().map(|rejection| rejection.reason);
+        let count = self.events.entry((event.body.kind(), reason)).or_default();
+        *count = count.saturating_add(1);
+    }
+}
+
+/// Who listens to owners. Called on the partition's thread: it must not wait.
+pub trait Report: Send + Sync {
+    /// A turn was concluded.
+    fn turn(&self, partition: u32, report: &TurnReport);
+    /// A checkpoint was written (`Ok`: how many rows) or could not be.
+    fn checkpoint(&self, partition: u32, result: Result<usize, &str>);
+    /// The partition's store was of no use and was removed.
+    fn store_wiped(&self, partition: u32, why: &str);
+    /// The partition was rebuilt: how many events were read from the log, over how long, from a checkpoint or not.
+    fn recovered(&self, partition: u32, events: u64, took_us: u64, from_checkpoint: bool);
+    /// The partition stopped for good.
+    fn halted(&self, partition: u32, why: &str);
+}

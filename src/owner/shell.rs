@@ -1,0 +1,132 @@
+//! The loop of an owned partition, the only one there is: poll, decide, commit, conclude, and now and then a
+//! checkpoint. It runs on a plain thread of its own and branches on what the log says, never on what was decided.
+
+use super::checkpointer::Checkpointer;
+use super::crash;
+use super::partition::{Partition, Staged};
+use super::report::{Report, TurnReport};
+use crate::domain::{Breach, Micros};
+use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS};
+use crate::log::{CommitOutcome, OwnedPartition, Polled, Record, ReplyChannel, Turn};
+use crate::replica::{Mood, PartitionState, Shared};
+use crate::time::Clock;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait for a command while nothing is due: how late a hold may expire.
+const POLL_WAIT_MAX_MS: u64 = 50;
+
+/// Why the loop ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// No command will come any more, and all that came are decided.
+    Closed,
+    /// Another owner has the partition.
+    Fenced,
+    /// The log does not say what became of a turn, or cannot be polled: claim again.
+    Unknown(String),
+    /// A law is broken: the partition must not be served.
+    Breach(Breach),
+}
+
+/// Everything the loop needs.
+pub struct Shell<'a, O> {
+    /// The partition's log.
+    pub log: O,
+    /// The machine.
+    pub owner: Partition,
+    /// The state it is the one writer of.
+    pub shared: Arc<Shared>,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Where outcomes go.
+    pub replies: &'a dyn ReplyChannel,
+    /// Where checkpoints go.
+    pub checkpointer: &'a Checkpointer,
+    /// Who listens.
+    pub report: &'a dyn Report,
+}
+
+impl<O: OwnedPartition> Shell<'_, O> {
+    /// Opens the epoch with a barrier of this number, then serves until the log closes, fences or fails.
+    pub fn run(mut self, nonce: u64) -> End {
+        let now = self.clock.now();
+        let barrier = self.shared.read(|state| self.owner.barrier(state, nonce, now));
+        if let Err(end) = self.settle(barrier, now) {
+            return end;
+        }
+        self.shared.set_mood(Mood::Owning);
+        let mut checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
+        loop {
+            let mut batch = Vec::new();
+            let polled = match self.log.poll(&mut batch, self.wait()) {
+                Ok(polled) => polled,
+                Err(error) => return End::Unknown(error.to_string()),
+            };
+            if let Err(end) = self.turn(batch) {
+                return end;
+            }
+            let now = self.clock.now();
+            let changed = self.shared.read(PartitionState::events_since_checkpoint);
+            if polled == Polled::Closed {
+                self.checkpointer.offer_last(&self.shared);
+                return End::Closed;
+            }
+            if changed >= CHECKPOINT_EVENTS || (changed > 0 && now >= checkpoint_due) {
+                self.checkpointer.offer(&self.shared);
+                checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
+            }
+        }
+    }
+
+    /// Until the next hold is due, within bounds.
+    fn wait(&self) -> Duration {
+        let now = self.clock.now();
+        let due = self.shared.read(PartitionState::next_due);
+        let due_in_ms = due.map_or(POLL_WAIT_MAX_MS, |due| due.ms_since(now).saturating_add(1));
+        Duration::from_millis(due_in_ms.min(POLL_WAIT_MAX_MS))
+    }
+
+    /// Decides and commits a batch, and the holds that are due; again when nothing came of it.
+    fn turn(&mut self, mut batch: Vec<Record>) -> Result<(), End> {
+        loop {
+            let now = self.clock.now();
+            let is_due = self.shared.read(PartitionState::next_due).is_some_and(|due| due <= now);
+            if batch.is_empty() && !is_due {
+                return Ok(());
+            }
+            self.shared.turn_begins(now);
+            let staged = self.shared.read(|state| self.owner.decide(state, batch, now));
+            crash::point("decided");
+            match self.settle(staged, now)? {
+                None => return Ok(()),
+                Some(again) => batch = again.inputs.clone(),
+            }
+        }
+    }
+
+    /// Commits a turn and does what follows. Answers the turn when nothing came of it and it may be decided again.
+    fn settle(&mut self, staged: Staged, begun: Micros) -> Result<Option<Arc<Turn>>, End> {
+        let turn = staged.turn();
+        let decided = self.clock.now();
+        let outcome = self.log.commit(Arc::clone(&turn));
+        crash::point("committed");
+        let concluded = self.shared.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
+        crash::point("adopted");
+        self.replies.send(concluded.replies);
+        let now = self.clock.now();
+        self.shared.turn_ends(now);
+        let report = TurnReport {
+            turn_us: now.0.saturating_sub(begun.0),
+            commit_us: now.0.saturating_sub(decided.0),
+            ..concluded.report
+        };
+        self.report.turn(self.owner.partition(), &report);
+        match outcome {
+            CommitOutcome::Ok => Ok(None),
+            CommitOutcome::Aborted => Ok(Some(turn)),
+            CommitOutcome::Fenced => Err(End::Fenced),
+            CommitOutcome::Unknown => Err(End::Unknown("the log does not say what became of a turn".to_owned())),
+        }
+    }
+}

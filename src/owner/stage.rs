@@ -1,0 +1,90 @@
+//! The overlay of a turn that is not committed yet: what its decisions see beyond the partition's state. Dropping it
+//! drops the turn.
+
+use crate::domain::{CommandKey, Ledger, LedgerMut, Micros, Pool, PoolId, Remembered, Reservation, ReservationId};
+use std::collections::BTreeMap;
+
+pub struct Stage<'a, L> {
+    base: &'a L,
+    pools: BTreeMap<PoolId, Pool>,
+    /// `None`: nothing is left of it.
+    reservations: BTreeMap<ReservationId, Option<Reservation>>,
+    remembered: BTreeMap<CommandKey, Remembered>,
+    pools_added: usize,
+    reservations_added: usize,
+}
+
+impl<'a, L: Ledger> Stage<'a, L> {
+    pub fn over(base: &'a L) -> Stage<'a, L> {
+        Stage {
+            base,
+            pools: BTreeMap::new(),
+            reservations: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            pools_added: 0,
+            reservations_added: 0,
+        }
+    }
+}
+
+impl<L: Ledger> Ledger for Stage<'_, L> {
+    fn pool(&self, id: &PoolId) -> Option<&Pool> {
+        self.pools.get(id).or_else(|| self.base.pool(id))
+    }
+
+    fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
+        match self.reservations.get(id) {
+            Some(staged) => staged.as_ref(),
+            None => self.base.reservation(id),
+        }
+    }
+
+    fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
+        self.remembered.get(key).or_else(|| self.base.remembered(key))
+    }
+
+    fn pool_count(&self) -> usize {
+        self.base.pool_count().saturating_add(self.pools_added)
+    }
+
+    /// An upper bound within the turn: what the turn drops still counts.
+    fn reservation_count(&self) -> usize {
+        self.base.reservation_count().saturating_add(self.reservations_added)
+    }
+}
+
+impl<L: Ledger> LedgerMut for Stage<'_, L> {
+    fn put_pool(&mut self, pool: Pool) {
+        if self.pool(&pool.id).is_none() {
+            self.pools_added = self.pools_added.saturating_add(1);
+        }
+        self.pools.insert(pool.id.clone(), pool);
+    }
+
+    fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
+        if let Some(pool) = self.pools.get_mut(id) {
+            f(pool);
+        } else if let Some(pool) = self.base.pool(id) {
+            let mut pool = pool.clone();
+            f(&mut pool);
+            self.pools.insert(id.clone(), pool);
+        }
+    }
+
+    fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
+        let mut reservation = self.reservation(&id).cloned().unwrap_or_else(|| {
+            self.reservations_added = self.reservations_added.saturating_add(1);
+            Reservation::void(pool.clone())
+        });
+        f(&mut reservation);
+        let kept = (!reservation.is_empty()).then_some(reservation);
+        self.reservations.insert(id, kept);
+    }
+
+    fn remember(&mut self, key: CommandKey, remembered: Remembered) {
+        self.remembered.insert(key, remembered);
+    }
+
+    /// The state forgets when the turn is folded; until then what may be forgotten is merely not known.
+    fn forget(&mut self, _now: Micros) {}
+}

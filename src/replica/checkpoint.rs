@@ -1,0 +1,127 @@
+//! From a state to the rows of its checkpoint and back.
+
+use super::slab::{Page, Slab};
+use super::state::{Dirty, PartitionState, Position};
+use crate::domain::{CommandKey, Pool, PoolId, Remembered};
+use crate::store::{Checkpoint, Mark, Row};
+use crate::wire::snapshot::{self, FORMAT_VERSION, Piece};
+use std::sync::Arc;
+
+/// What changed since the last checkpoint, by reference: the owner goes on while another thread encodes it.
+pub struct Draft {
+    mark: Mark,
+    pools: Vec<Arc<Pool>>,
+    pages: Vec<(u32, Arc<Page>)>,
+    remembered: Vec<(CommandKey, Option<Remembered>)>,
+    events: u64,
+}
+
+impl Draft {
+    /// The rows.
+    pub fn encode(&self) -> Checkpoint {
+        let row = |(key, value)| Row { key, value: Some(value) };
+        let mut rows: Vec<Row> = self.pools.iter().map(|pool| row(snapshot::pool_row(pool))).collect();
+        for (no, page) in &self.pages {
+            let slots = page.iter().zip(0u8..).filter_map(|(slot, at)| slot.as_ref().map(|(id, r)| (at, id, r)));
+            rows.push(row(snapshot::page_row(*no, slots)));
+        }
+        for (key, value) in &self.remembered {
+            rows.push(match value {
+                Some(remembered) => row(snapshot::remembered_row(key, remembered)),
+                None => Row { key: snapshot::remembered_key(key), value: None },
+            });
+        }
+        Checkpoint { mark: self.mark, rows }
+    }
+}
+
+impl PartitionState {
+    /// Drafts a checkpoint of everything that changed since the last one.
+    pub fn draft_checkpoint(&mut self, log_id: u128) -> Draft {
+        let Dirty { pools, pages, remembered, events } = std::mem::take(&mut self.dirty);
+        let Position { next_seq, next_input, epoch, chain, decided_at } = self.position;
+        let partition = self.partition;
+        let mark =
+            Mark { log_id, partition, format_version: FORMAT_VERSION, next_seq, next_input, chain, epoch, decided_at };
+        Draft {
+            mark,
+            pools: pools.iter().filter_map(|id: &PoolId| self.pools.get(id).cloned()).collect(),
+            pages: pages.into_iter().filter_map(|no| Some((no, Arc::clone(self.slab.page(no)?)))).collect(),
+            remembered: remembered.into_iter().map(|key| (key.clone(), self.remembered.get(&key).cloned())).collect(),
+            events,
+        }
+    }
+
+    /// Takes a draft back that nobody wrote: its changes wait for the next.
+    pub fn take_back(&mut self, draft: &Draft) {
+        self.dirty.pools.extend(draft.pools.iter().map(|pool| pool.id.clone()));
+        self.dirty.pages.extend(draft.pages.iter().map(|(no, _)| *no));
+        self.dirty.remembered.extend(draft.remembered.iter().map(|(key, _)| key.clone()));
+        self.dirty.events = self.dirty.events.saturating_add(draft.events);
+    }
+
+    /// Makes the next checkpoint hold everything: there is none to build on.
+    pub fn mark_all_dirty(&mut self) {
+        self.dirty.pools.extend(self.pools.keys().cloned());
+        self.dirty.pages.extend(0..self.slab.page_count());
+        self.dirty.remembered.extend(self.remembered.keys().cloned());
+        self.dirty.events = self.dirty.events.max(1);
+    }
+}
+
+/// Building a state from the rows of a checkpoint.
+pub struct Restoring {
+    partition: u32,
+    log_id: u128,
+    pools: Vec<Pool>,
+    pages: Vec<(u32, Page)>,
+    remembered: Vec<(CommandKey, Remembered)>,
+    odd: Option<String>,
+}
+
+impl Restoring {
+    /// Of this partition of this log.
+    pub fn new(partition: u32, log_id: u128) -> Restoring {
+        Restoring { partition, log_id, pools: Vec::new(), pages: Vec::new(), remembered: Vec::new(), odd: None }
+    }
+
+    /// Takes a row, in any order.
+    pub fn row(&mut self, key: &[u8], value: &[u8]) {
+        match snapshot::decode_row(key, value) {
+            Ok(Piece::Pool(pool)) => self.pools.push(pool),
+            Ok(Piece::Remembered(key, remembered)) => self.remembered.push((key, remembered)),
+            Ok(Piece::Page(no, slots)) => {
+                let mut page: Page = std::array::from_fn(|_| None);
+                for (at, id, reservation) in slots {
+                    match page.get_mut(usize::from(at)) {
+                        Some(place) => *place = Some((id, reservation)),
+                        None => self.odd = Some(format!("page {no} has no slot {at}")),
+                    }
+                }
+                self.pages.push((no, page));
+            }
+            Err(error) => self.odd = Some(error.to_string()),
+        }
+    }
+
+    /// The state at this mark.
+    ///
+    /// # Errors
+    /// Says what is odd about the checkpoint.
+    pub fn finish(self, mark: &Mark) -> Result<PartitionState, String> {
+        if let Some(odd) = self.odd {
+            return Err(odd);
+        }
+        if mark.format_version != FORMAT_VERSION {
+            return Err(format!("it has format {}, this version writes {FORMAT_VERSION}", mark.format_version));
+        }
+        if (mark.log_id, mark.partition) != (self.log_id, self.partition) {
+            let Mark { log_id, partition, .. } = mark;
+            return Err(format!("it is of partition {partition} of log {log_id:032x}"));
+        }
+        let Mark { next_seq, next_input, epoch, chain, decided_at, .. } = *mark;
+        let position = Position { next_seq, next_input, epoch, chain, decided_at };
+        let slab = Slab::restore(self.pages)?;
+        PartitionState::restored(self.partition, position, self.pools, slab, self.remembered)
+    }
+}

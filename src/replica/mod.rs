@@ -1,0 +1,15 @@
+//! A partition's state in memory, folded from its events, and what may be read of it. One fold in three moods:
+//! *rebuilding* from a checkpoint and the log, *owning* and fed by its own concluded turns, *following* a log that
+//! another process writes. It never decides, never waits and knows no clock.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+pub mod checkpoint;
+pub mod query;
+pub mod shared;
+mod slab;
+pub mod state;
+
+pub use checkpoint::Draft;
+pub use query::{Listing, PoolPage};
+pub use shared::{Mood, Replica, Shared};
+pub use state::{PartitionState, Position};

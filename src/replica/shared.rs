@@ -1,0 +1,159 @@
+//! The states of all partitions as other threads see them. Each has one writer, its owner or follower; readers take
+//! the lock for as long as one query lasts.
+
+use super::state::PartitionState;
+use crate::domain::{Micros, PoolId, ReservationId, route};
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What a partition's thread is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mood {
+    /// It reads checkpoint and log; nobody answers for the partition yet.
+    Rebuilding,
+    /// It decides.
+    Owning,
+    /// It has stopped for good, and this is why.
+    Halted(String),
+    /// It has stopped because it was asked to.
+    Stopped,
+}
+
+/// One partition.
+pub struct Shared {
+    state: RwLock<PartitionState>,
+    mood: RwLock<Mood>,
+    /// When the turn under way began, [`IDLE`] when none is.
+    turn_since_us: AtomicU64,
+    /// Moving average of a turn's length.
+    turn_us: AtomicU64,
+    waiting: Mutex<Vec<Waiter>>,
+}
+
+/// Who waits for a sequence number.
+struct Waiter {
+    next_seq: u64,
+    wake: Box<dyn FnOnce() + Send>,
+}
+
+const IDLE: u64 = u64::MAX;
+
+impl Shared {
+    fn new(partition: u32) -> Shared {
+        Shared {
+            state: RwLock::new(PartitionState::new(partition)),
+            mood: RwLock::new(Mood::Rebuilding),
+            turn_since_us: AtomicU64::new(IDLE),
+            turn_us: AtomicU64::new(0),
+            waiting: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Reads the state.
+    pub fn read<T>(&self, f: impl FnOnce(&PartitionState) -> T) -> T {
+        f(&self.state.read())
+    }
+
+    /// Changes the state, then wakes whoever waited for what it has become. For its one writer.
+    pub fn write<T>(&self, f: impl FnOnce(&mut PartitionState) -> T) -> T {
+        let (result, next_seq) = {
+            let mut state = self.state.write();
+            (f(&mut state), state.position().next_seq)
+        };
+        let mut waiting = self.waiting.lock();
+        let due: Vec<_> = waiting.extract_if(.., |waiter| waiter.next_seq <= next_seq).collect();
+        drop(waiting);
+        due.into_iter().for_each(|waiter| (waiter.wake)());
+        result
+    }
+
+    /// Calls `wake` once the state has folded every event before `next_seq`; at once when it has.
+    pub fn when_at(&self, next_seq: u64, wake: impl FnOnce() + Send + 'static) {
+        let mut waiting = self.waiting.lock();
+        // Under the lock that a writer takes after its write: either the writer sees this waiter, or this sees the write.
+        if self.state.read().position().next_seq >= next_seq {
+            drop(waiting);
+            wake();
+        } else {
+            waiting.push(Waiter { next_seq, wake: Box::new(wake) });
+        }
+    }
+
+    /// What its thread is doing.
+    pub fn mood(&self) -> Mood {
+        self.mood.read().clone()
+    }
+
+    /// Whether commands are decided.
+    pub fn is_owning(&self) -> bool {
+        *self.mood.read() == Mood::Owning
+    }
+
+    /// For its thread.
+    pub fn set_mood(&self, mood: Mood) {
+        *self.mood.write() = mood;
+    }
+
+    /// A turn begins. For its thread.
+    pub fn turn_begins(&self, now: Micros) {
+        self.turn_since_us.store(now.0, Relaxed);
+    }
+
+    /// The turn is over. For its thread.
+    pub fn turn_ends(&self, now: Micros) {
+        let took = now.0.saturating_sub(self.turn_since_us.swap(IDLE, Relaxed));
+        let average = self.turn_us.load(Relaxed);
+        self.turn_us.store((average.saturating_mul(7)).saturating_add(took) / 8, Relaxed);
+    }
+
+    /// For how long the turn under way has been going; 0 when none is.
+    pub fn turn_age_us(&self, now: Micros) -> u64 {
+        match self.turn_since_us.load(Relaxed) {
+            IDLE => 0,
+            since => now.0.saturating_sub(since),
+        }
+    }
+
+    /// How long a turn takes, as a moving average.
+    pub fn turn_us(&self) -> u64 {
+        self.turn_us.load(Relaxed)
+    }
+}
+
+/// Every partition of the log, on this node.
+pub struct Replica {
+    partitions: Vec<Arc<Shared>>,
+}
+
+impl Replica {
+    /// All partitions at their beginning.
+    pub fn new(partitions: u32) -> Replica {
+        Replica { partitions: (0..partitions).map(|p| Arc::new(Shared::new(p))).collect() }
+    }
+
+    /// How many partitions there are.
+    pub fn partition_count(&self) -> u32 {
+        u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Every partition, in order.
+    pub fn partitions(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        self.partitions.iter()
+    }
+
+    /// One of them.
+    pub fn partition(&self, partition: u32) -> Option<&Arc<Shared>> {
+        self.partitions.get(partition as usize)
+    }
+
+    /// The partition of a pool.
+    pub fn of_pool(&self, pool: &PoolId) -> Option<&Arc<Shared>> {
+        self.partition(route::partition_of(pool, self.partition_count()))
+    }
+
+    /// The partition of a reservation.
+    pub fn of_reservation(&self, id: &ReservationId) -> Option<&Arc<Shared>> {
+        self.partition(route::partition_of_reservation(id, self.partition_count()))
+    }
+}

@@ -1,0 +1,140 @@
+//! Where a partition's reservations lie: in pages of [`PAGE_SLOTS`], found by an index of slot numbers. A page is
+//! shared with whoever copies the state away (checkpoints) and copied only when it changes meanwhile, so a snapshot of
+//! a million reservations costs the owner a clone of some reference counts.
+
+use crate::domain::{Reservation, ReservationId};
+use crate::limits::PAGE_SLOTS;
+use hashbrown::HashTable;
+use std::sync::Arc;
+
+/// One reservation with its id.
+pub type Slot = (ReservationId, Reservation);
+
+/// Neighbouring slots.
+pub type Page = [Option<Slot>; PAGE_SLOTS];
+
+#[derive(Clone, Default)]
+pub struct Slab {
+    pages: Vec<Arc<Page>>,
+    index: HashTable<u32>,
+    free: Vec<u32>,
+}
+
+impl Slab {
+    /// Puts stored pages back where they were.
+    ///
+    /// # Errors
+    /// Says which id stands twice.
+    pub fn restore(stored: Vec<(u32, Page)>) -> Result<Slab, String> {
+        let page_count = stored.iter().map(|(no, _)| *no as usize).max().map_or(0, |last| last.saturating_add(1));
+        let mut slab = Slab { pages: vec![Arc::new(empty_page()); page_count], ..Slab::default() };
+        for (no, page) in stored {
+            if let Some(place) = slab.pages.get_mut(no as usize) {
+                *place = Arc::new(page);
+            }
+        }
+        for slot in 0..page_count.saturating_mul(PAGE_SLOTS) {
+            let slot = u32::try_from(slot).map_err(|_| "too many slots".to_owned())?;
+            match slab.at(slot).map(|(id, _)| *id) {
+                None => slab.free.push(slot),
+                Some(id) if slab.find(&id).is_some() => return Err(format!("{id} stands twice")),
+                Some(id) => slab.enter(id, slot),
+            }
+        }
+        // The lowest free slot is taken first, so that pages fill up.
+        slab.free.reverse();
+        Ok(slab)
+    }
+
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub fn find(&self, id: &ReservationId) -> Option<u32> {
+        self.index.find(hash(id), |slot| self.at(*slot).is_some_and(|(other, _)| other == id)).copied()
+    }
+
+    pub fn get(&self, id: &ReservationId) -> Option<&Reservation> {
+        self.at(self.find(id)?).map(|(_, reservation)| reservation)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.pages.iter().flat_map(|page| page.iter().flatten())
+    }
+
+    pub fn page(&self, no: u32) -> Option<&Arc<Page>> {
+        self.pages.get(no as usize)
+    }
+
+    pub fn page_count(&self) -> u32 {
+        u32::try_from(self.pages.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The place of a slot that is in use.
+    pub fn place(&mut self, slot: u32) -> Option<&mut Option<Slot>> {
+        let (page, at) = split(slot);
+        self.pages.get_mut(page).map(Arc::make_mut).and_then(|page| page.get_mut(at))
+    }
+
+    /// Gives a new reservation a slot.
+    pub fn insert(&mut self, id: ReservationId, reservation: Reservation) -> u32 {
+        if self.free.is_empty() {
+            let first = self.pages.len().saturating_mul(PAGE_SLOTS);
+            let slots = first..first.saturating_add(PAGE_SLOTS);
+            self.free.extend(slots.rev().filter_map(|slot| u32::try_from(slot).ok()));
+            self.pages.push(Arc::new(empty_page()));
+        }
+        let slot = self.free.pop().expect("RESERVATIONS_PER_PARTITION_MAX keeps slot numbers within u32");
+        if let Some(place) = self.place(slot) {
+            *place = Some((id, reservation));
+        }
+        self.enter(id, slot);
+        slot
+    }
+
+    /// Takes a reservation out.
+    pub fn remove(&mut self, id: &ReservationId) {
+        let Some(slot) = self.find(id) else { return };
+        if let Ok(entry) = self.index.find_entry(hash(id), |other| *other == slot) {
+            entry.remove();
+        }
+        if let Some(place) = self.place(slot) {
+            *place = None;
+        }
+        self.free.push(slot);
+    }
+
+    pub fn at(&self, slot: u32) -> Option<&Slot> {
+        let (page, at) = split(slot);
+        self.pages.get(page)?.get(at)?.as_ref()
+    }
+
+    fn enter(&mut self, id: ReservationId, slot: u32) {
+        let pages = &self.pages;
+        let rehash = |slot: &u32| {
+            let (page, at) = split(*slot);
+            let id = pages.get(page).and_then(|page| page.get(at)).and_then(Option::as_ref).map(|(id, _)| id);
+            id.map_or(0, hash)
+        };
+        self.index.insert_unique(hash(&id), slot, rehash);
+    }
+}
+
+fn empty_page() -> Page {
+    std::array::from_fn(|_| None)
+}
+
+pub fn page_of(slot: u32) -> u32 {
+    u32::try_from(split(slot).0).unwrap_or(u32::MAX)
+}
+
+fn split(slot: u32) -> (usize, usize) {
+    let slot = slot as usize;
+    (slot / PAGE_SLOTS, slot % PAGE_SLOTS)
+}
+
+/// An id is a hash already: eight of its bytes that differ within a pool.
+fn hash(id: &ReservationId) -> u64 {
+    let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = *id.bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}

@@ -1,0 +1,320 @@
+//! The state of one partition at a sequence number.
+
+use super::slab::{Slab, page_of};
+use crate::domain::evolve::evolve;
+use crate::domain::{
+    Breach, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded, Remembered, Reservation,
+    ReservationId, Status,
+};
+use crate::limits::{FORGOTTEN_PER_EVENT_MAX, REMEMBERED_COMMANDS_MAX, REMEMBERED_RESERVATIONS_MAX};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Where a state stands in its partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Position {
+    /// The sequence number after the last event folded in.
+    pub next_seq: u64,
+    /// The input offset after the last one decided.
+    pub next_input: u64,
+    /// The last event's epoch.
+    pub epoch: u32,
+    /// The last event's digest.
+    pub chain: Digest,
+    /// The last event's time.
+    pub decided_at: Micros,
+}
+
+/// Pools, reservations, remembered answers and timers.
+pub struct PartitionState {
+    pub(super) partition: u32,
+    pub(super) position: Position,
+    pub(super) pools: BTreeMap<PoolId, Arc<Pool>>,
+    pub(super) slab: Slab,
+    /// Holds by when they expire.
+    timers: BTreeSet<(Micros, ReservationId)>,
+    /// What is not live any more, by when it may be forgotten.
+    forgettable: BTreeSet<(Micros, ReservationId)>,
+    pub(super) remembered: BTreeMap<CommandKey, Remembered>,
+    remembered_until: BTreeSet<(Micros, CommandKey)>,
+    pub(super) dirty: Dirty,
+}
+
+/// What changed since the last checkpoint.
+#[derive(Default)]
+pub(super) struct Dirty {
+    pub pools: BTreeSet<PoolId>,
+    pub pages: BTreeSet<u32>,
+    pub remembered: BTreeSet<CommandKey>,
+    pub events: u64,
+}
+
+impl PartitionState {
+    /// Before the first event.
+    pub fn new(partition: u32) -> PartitionState {
+        PartitionState {
+            partition,
+            position: Position::default(),
+            pools: BTreeMap::new(),
+            slab: Slab::default(),
+            timers: BTreeSet::new(),
+            forgettable: BTreeSet::new(),
+            remembered: BTreeMap::new(),
+            remembered_until: BTreeSet::new(),
+            dirty: Dirty::default(),
+        }
+    }
+
+    /// The state a checkpoint's pieces make.
+    ///
+    /// # Errors
+    /// Says what does not fit together: the pieces are then not those of any one state.
+    pub(super) fn restored(
+        partition: u32,
+        position: Position,
+        pools: Vec<Pool>,
+        slab: Slab,
+        remembered: Vec<(CommandKey, Remembered)>,
+    ) -> Result<PartitionState, String> {
+        let mut state = PartitionState { position, slab, ..PartitionState::new(partition) };
+        state.pools = pools.into_iter().map(|pool| (pool.id.clone(), Arc::new(pool))).collect();
+        for (key, value) in remembered {
+            state.remembered_until.insert((value.until, key.clone()));
+            state.remembered.insert(key, value);
+        }
+        let mut used: BTreeMap<&PoolId, BTreeMap<_, u64>> = BTreeMap::new();
+        for (id, reservation) in state.slab.iter() {
+            let queue = match reservation.status {
+                Status::Held => Some(&mut state.timers),
+                Status::Confirmed => None,
+                _ => Some(&mut state.forgettable),
+            };
+            if let Some(queue) = queue {
+                queue.insert((reservation.until, *id));
+            }
+            if reservation.status.is_live() {
+                let of_pool = used.entry(&reservation.pool).or_default();
+                for (dimension, units) in reservation.demand.iter() {
+                    let sum = of_pool.entry(dimension).or_default();
+                    *sum = sum.saturating_add(units);
+                }
+            }
+        }
+        for pool in state.pools.values() {
+            let sums = used.remove(&pool.id).unwrap_or_default();
+            let sum = pool.used.map(|d, _| sums.get(&d).copied().unwrap_or_default());
+            if sum != pool.used || sums.keys().any(|d| pool.used.get(*d).is_none()) {
+                return Err(format!("pool {} uses {:?}, its reservations {sums:?}", pool.id, pool.used));
+            }
+        }
+        match used.keys().next() {
+            Some(pool) => Err(format!("reservations of a pool {pool} that is not there")),
+            None => Ok(state),
+        }
+    }
+
+    /// Folds the next event in.
+    ///
+    /// # Errors
+    /// The [`Breach`]: the event cannot follow on this state. The state is then not to be used any more.
+    pub fn fold(&mut self, recorded: &Recorded) -> Result<(), Breach> {
+        let event = &recorded.event;
+        let Position { next_seq, next_input, epoch, chain, decided_at } = self.position;
+        let breach = |law, detail| Err(Breach { law, partition: self.partition, seq: event.seq, detail });
+        if (event.partition, event.seq) != (self.partition, next_seq) {
+            let at = (event.partition, event.seq);
+            return breach(
+                Law::Chain,
+                format!("partition and seq {at:?} where {:?} is due", (self.partition, next_seq)),
+            );
+        }
+        if event.prev != chain {
+            return breach(Law::Chain, format!("follows {} where the record before is {chain}", event.prev));
+        }
+        if event.epoch < epoch || event.decided_at < decided_at {
+            return breach(Law::Chain, format!("epoch or time goes back from {epoch} and {}", decided_at.0));
+        }
+        let input_offset = event.cause.as_ref().map(|cause| cause.input_offset);
+        if input_offset.is_some_and(|offset| offset != next_input) {
+            return breach(Law::OneDecision, format!("input offset {input_offset:?} where {next_input} is due"));
+        }
+        evolve(self, event)?;
+        self.position = Position {
+            next_seq: next_seq.saturating_add(1),
+            next_input: input_offset.map_or(next_input, |offset| offset.saturating_add(1)),
+            epoch: event.epoch,
+            chain: recorded.digest,
+            decided_at: event.decided_at,
+        };
+        self.dirty.events = self.dirty.events.saturating_add(1);
+        Ok(())
+    }
+
+    /// Which partition this is.
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// Where it stands.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The first `most` holds that are due at `now`, earliest first.
+    pub fn due(&self, now: Micros, most: usize) -> Vec<ReservationId> {
+        self.timers.iter().take_while(|(until, _)| *until <= now).take(most).map(|(_, id)| *id).collect()
+    }
+
+    /// When the next hold expires.
+    pub fn next_due(&self) -> Option<Micros> {
+        self.timers.first().map(|(until, _)| *until)
+    }
+
+    /// Events folded in since the last checkpoint was drafted.
+    pub fn events_since_checkpoint(&self) -> u64 {
+        self.dirty.events
+    }
+
+    /// Every pool, by id.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools.values()
+    }
+
+    /// The pools from `after` (exclusive) on, by id.
+    pub fn pools_after(&self, after: Option<&PoolId>) -> impl Iterator<Item = &Arc<Pool>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.pools.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(_, pool)| pool)
+    }
+
+    /// Every live reservation, by id.
+    pub fn live(&self) -> Vec<(ReservationId, &Reservation)> {
+        let mut live: Vec<_> = self.slab.iter().filter(|(_, r)| r.status.is_live()).map(|(id, r)| (*id, r)).collect();
+        live.sort_unstable_by_key(|(id, _)| *id);
+        live
+    }
+
+    /// The digest of pools and live reservations (L7).
+    pub fn digest(&self) -> Digest {
+        crate::wire::digest::state(self.pools.values().map(Arc::as_ref), self.live().into_iter())
+    }
+
+    fn queue(&mut self, id: ReservationId, was: Option<(Status, Micros)>, is: Option<(Status, Micros)>) {
+        if was == is {
+            return;
+        }
+        if let Some((status, until)) = was {
+            match status {
+                Status::Held => self.timers.remove(&(until, id)),
+                Status::Confirmed => false,
+                _ => self.forgettable.remove(&(until, id)),
+            };
+        }
+        if let Some((status, until)) = is {
+            match status {
+                Status::Held => self.timers.insert((until, id)),
+                Status::Confirmed => false,
+                _ => self.forgettable.insert((until, id)),
+            };
+        }
+    }
+
+    fn touch(&mut self, slot: u32) {
+        self.dirty.pages.insert(page_of(slot));
+    }
+
+    fn drop_reservation(&mut self, id: ReservationId) {
+        let Some(slot) = self.slab.find(&id) else { return };
+        let was = self.slab.at(slot).map(|(_, r)| (r.status, r.until));
+        self.queue(id, was, None);
+        self.slab.remove(&id);
+        self.touch(slot);
+    }
+}
+
+impl Ledger for PartitionState {
+    fn pool(&self, id: &PoolId) -> Option<&Pool> {
+        self.pools.get(id).map(Arc::as_ref)
+    }
+
+    fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
+        self.slab.get(id)
+    }
+
+    fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
+        self.remembered.get(key)
+    }
+
+    fn pool_count(&self) -> usize {
+        self.pools.len()
+    }
+
+    fn reservation_count(&self) -> usize {
+        self.slab.len()
+    }
+}
+
+impl LedgerMut for PartitionState {
+    fn put_pool(&mut self, pool: Pool) {
+        self.dirty.pools.insert(pool.id.clone());
+        self.pools.insert(pool.id.clone(), Arc::new(pool));
+    }
+
+    fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
+        if let Some(pool) = self.pools.get_mut(id) {
+            f(Arc::make_mut(pool));
+            if !self.dirty.pools.contains(id) {
+                self.dirty.pools.insert(id.clone());
+            }
+        }
+    }
+
+    fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
+        let found = self.slab.find(&id);
+        let was = found.and_then(|slot| self.slab.at(slot)).map(|(_, r)| (r.status, r.until));
+        let slot = found.unwrap_or_else(|| {
+            // Reservations share their pool's copy of its id.
+            let shared = self.pools.get(pool).map_or(pool, |pool| &pool.id).clone();
+            self.slab.insert(id, Reservation::void(shared))
+        });
+        let Some((_, reservation)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
+        f(reservation);
+        let is = (reservation.status, reservation.until);
+        let is_empty = reservation.is_empty();
+        self.touch(slot);
+        if is_empty {
+            self.queue(id, was, None);
+            self.slab.remove(&id);
+        } else {
+            self.queue(id, was, Some(is));
+        }
+    }
+
+    fn remember(&mut self, key: CommandKey, remembered: Remembered) {
+        if let Some(before) = self.remembered.get(&key) {
+            self.remembered_until.remove(&(before.until, key.clone()));
+        }
+        self.remembered_until.insert((remembered.until, key.clone()));
+        self.dirty.remembered.insert(key.clone());
+        self.remembered.insert(key, remembered);
+    }
+
+    fn forget(&mut self, now: Micros) {
+        for _ in 0..FORGOTTEN_PER_EVENT_MAX {
+            let full = self.forgettable.len() > REMEMBERED_RESERVATIONS_MAX;
+            let oldest = self.forgettable.first().filter(|(until, _)| full || *until <= now);
+            let Some((_, id)) = oldest.copied() else { break };
+            self.drop_reservation(id);
+        }
+        for _ in 0..FORGOTTEN_PER_EVENT_MAX {
+            let full = self.remembered.len() > REMEMBERED_COMMANDS_MAX;
+            match self.remembered_until.first() {
+                Some((until, _)) if full || *until <= now => {}
+                _ => break,
+            }
+            if let Some((_, key)) = self.remembered_until.pop_first() {
+                self.remembered.remove(&key);
+                self.dirty.remembered.insert(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A page of reservations, packed by hand. A restart reads millions of them, and the Avro library allocates every text
+//! of a record twice; packed, a reservation costs its own allocations and no more. The layout is versioned by
+//! [`super::snapshot::FORMAT_VERSION`], and whatever does not read as it should means that the page is rebuilt.
+//!
+//! Numbers are little-endian, texts and lists behind their length. An entry is: slot; id; pool (empty: that of the
+//! entry before); status; demand; order reference (empty: none); attempts, then burned ones; fingerprint; until; seq.
+
+use super::DecodeError;
+use super::field::Code;
+use crate::domain::reservation::AttemptSets;
+use crate::domain::{
+    Amounts, Attempt, Attempts, Dimension, Micros, Name, NameError, PoolId, Reason, Reservation, ReservationId, Status,
+};
+use crate::limits::{
+    ATTEMPTS_MAX, DECODE_ALLOCATION_BYTES_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX, NAME_BYTES_MAX, PAGE_SLOTS,
+};
+use std::fmt;
+
+const VOID: u8 = 0;
+const HELD: u8 = 1;
+const CONFIRMED: u8 = 2;
+const RELEASED: u8 = 3;
+const EXPIRED: u8 = 4;
+const REFUSED: u8 = 5;
+/// Of a refusal that no dimension decided.
+const NOT_BOUND: u8 = u8::MAX;
+
+/// A reservation of the usual size, so that the buffer seldom grows.
+const USUAL_BYTES: usize = 160;
+/// The longest one.
+const ENTRY_BYTES_MAX: usize =
+    64 + 2 * NAME_BYTES_MAX + DIMENSIONS_MAX * (DIMENSION_BYTES_MAX + 9) + 2 * ATTEMPTS_MAX * 8;
+
+// A page is one bytes field, which a decoder must be willing to allocate; a slot and a text's length are a byte.
+const _: () = assert!(PAGE_SLOTS * ENTRY_BYTES_MAX <= DECODE_ALLOCATION_BYTES_MAX);
+const _: () = assert!(PAGE_SLOTS <= 1 << 8 && NAME_BYTES_MAX < 1 << 8 && DIMENSION_BYTES_MAX < 1 << 8);
+
+/// The entries, packed.
+pub(super) fn pack<'a>(entries: impl Iterator<Item = (u8, &'a ReservationId, &'a Reservation)>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(entries.size_hint().1.unwrap_or(PAGE_SLOTS).saturating_mul(USUAL_BYTES));
+    let mut before = None;
+    for (slot, id, reservation) in entries {
+        bytes.push(slot);
+        bytes.extend_from_slice(id.bytes());
+        let pool = Some(&reservation.pool).filter(|pool| before != Some(*pool));
+        put_text(&mut bytes, pool.map_or("", PoolId::as_str));
+        before = Some(&reservation.pool);
+        put_status(&mut bytes, reservation.status);
+        put_count(&mut bytes, reservation.demand.len());
+        for (dimension, units) in reservation.demand.iter() {
+            put_text(&mut bytes, dimension.as_str());
+            put_number(&mut bytes, units);
+        }
+        put_text(&mut bytes, reservation.order_ref.as_deref().unwrap_or_default());
+        for attempts in [reservation.attempts.live(), reservation.attempts.burned()] {
+            put_count(&mut bytes, attempts.len());
+            attempts.iter().for_each(|attempt| put_number(&mut bytes, attempt.0));
+        }
+        put_number(&mut bytes, reservation.fingerprint);
+        put_number(&mut bytes, reservation.until.0);
+        put_number(&mut bytes, reservation.seq);
+    }
+    bytes
+}
+
+fn put_status(bytes: &mut Vec<u8>, status: Status) {
+    let code = match status {
+        Status::Void => VOID,
+        Status::Held => HELD,
+        Status::Confirmed => CONFIRMED,
+        Status::Released => RELEASED,
+        Status::Expired => EXPIRED,
+        Status::Refused { .. } => REFUSED,
+    };
+    bytes.push(code);
+    if let Status::Refused { reason, binding } = status {
+        let reason = Reason::VALUES.iter().position(|other| *other == reason).unwrap_or(usize::MAX);
+        bytes.extend_from_slice(&[reason as u8, binding.unwrap_or(NOT_BOUND)]);
+    }
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.push(text.len() as u8);
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+fn put_count(bytes: &mut Vec<u8>, count: usize) {
+    debug_assert!(count <= usize::from(u16::MAX), "a command holds fewer dimensions");
+    bytes.extend_from_slice(&(count as u16).to_le_bytes());
+}
+
+fn put_number(bytes: &mut Vec<u8>, number: u64) {
+    bytes.extend_from_slice(&number.to_le_bytes());
+}
+
+/// The entries of a page, in order of slot.
+pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<(u8, ReservationId, Reservation)>, DecodeError> {
+    let mut rest = Rest(bytes);
+    let mut entries: Vec<(u8, ReservationId, Reservation)> = Vec::with_capacity(PAGE_SLOTS);
+    while !rest.0.is_empty() {
+        let slot = rest.byte()?;
+        if usize::from(slot) >= PAGE_SLOTS || entries.last().is_some_and(|(before, ..)| *before >= slot) {
+            return Err(DecodeError::new(format_args!("slot {slot} is out of order")));
+        }
+        let id = ReservationId::from_bytes(rest.array()?).map_err(wrong("a reservation's id"))?;
+        let pool = match rest.text()? {
+            "" => entries.last().map(|(.., before)| before.pool.clone()).ok_or_else(|| DecodeError::missing("pool"))?,
+            pool => PoolId::new(pool).map_err(wrong("a pool's id"))?,
+        };
+        let status = rest.status()?;
+        let reservation = Reservation {
+            pool,
+            status,
+            demand: rest.demand()?,
+            order_ref: rest.order_ref()?,
+            attempts: Attempts::from_sets(AttemptSets { live: rest.attempts()?, burned: rest.attempts()? }),
+            fingerprint: rest.number()?,
+            until: Micros(rest.number()?),
+            seq: rest.number()?,
+        };
+        entries.push((slot, id, reservation));
+    }
+    Ok(entries)
+}
+
+fn wrong(what: impl fmt::Display) -> impl FnOnce(NameError) -> DecodeError {
+    move |why| DecodeError::new(format_args!("{what} {why}"))
+}
+
+/// What is still to be read.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let split = self.0.split_at_checked(len);
+        let (taken, rest) = split.ok_or_else(|| DecodeError::new("the page ends within an entry"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let bytes = self.take(N)?;
+        bytes.try_into().map_err(|_| DecodeError::new("the page ends within an entry"))
+    }
+
+    fn byte(&mut self) -> Result<u8, DecodeError> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn number(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn count(&mut self) -> Result<usize, DecodeError> {
+        self.array().map(|bytes| usize::from(u16::from_le_bytes(bytes)))
+    }
+
+    fn text(&mut self) -> Result<&'a str, DecodeError> {
+        let len = self.byte()?;
+        let bytes = self.take(usize::from(len))?;
+        std::str::from_utf8(bytes).map_err(|_| DecodeError::new("a text is not utf-8"))
+    }
+
+    fn status(&mut self) -> Result<Status, DecodeError> {
+        Ok(match self.byte()? {
+            VOID => Status::Void,
+            HELD => Status::Held,
+            CONFIRMED => Status::Confirmed,
+            RELEASED => Status::Released,
+            EXPIRED => Status::Expired,
+            REFUSED => {
+                let [reason, binding] = self.array()?;
+                let known = Reason::VALUES.get(usize::from(reason)).copied();
+                let reason = known.ok_or_else(|| DecodeError::new("a reason is not known here"))?;
+                Status::Refused { reason, binding: Some(binding).filter(|at| *at != NOT_BOUND) }
+            }
+            _ => return Err(DecodeError::new("a status is not known here")),
+        })
+    }
+
+    fn demand(&mut self) -> Result<Amounts, DecodeError> {
+        let count = self.count()?;
+        let mut pairs = Vec::with_capacity(count.min(DIMENSIONS_MAX));
+        for _ in 0..count {
+            let dimension = Dimension::new(self.text()?).map_err(wrong("a dimension"))?;
+            pairs.push((dimension, self.number()?));
+        }
+        Amounts::new(pairs).ok_or_else(|| DecodeError::new("a demand has a dimension twice"))
+    }
+
+    fn order_ref(&mut self) -> Result<Option<Box<str>>, DecodeError> {
+        match self.text()? {
+            "" => Ok(None),
+            text => Name::new(text).map(|name| Some(name.as_str().into())).map_err(wrong("an order reference")),
+        }
+    }
+
+    fn attempts(&mut self) -> Result<Vec<Attempt>, DecodeError> {
+        let count = self.count()?;
+        let mut attempts = Vec::with_capacity(count.min(ATTEMPTS_MAX));
+        for _ in 0..count {
+            attempts.push(Attempt(self.number()?));
+        }
+        Ok(attempts)
+    }
+}

@@ -1,0 +1,166 @@
+//! Rows of a checkpoint: one for each pool, page of reservations and remembered answer. A pool and an answer are told
+//! by the events that would make them; a page is packed (see [`super::page`]).
+
+use super::field::{Bytes, Code, Coded, record};
+use super::schema::SNAPSHOTS;
+use super::{DecodeError, counted, event, page, present, saturated};
+use crate::domain::{
+    Body, CommandKey, IdempotencyKey, Micros, Pool, PoolId, Remembered, Reservation, ReservationId, Target,
+};
+use std::borrow::Cow;
+
+/// How rows are laid out. A checkpoint of another version is rebuilt from the log, never converted.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What a row's key begins with.
+const POOL: u8 = b'p';
+const PAGE: u8 = b'r';
+const REMEMBERED: u8 = b'k';
+/// What the target of a remembered answer begins with.
+const OF_POOL: u8 = b'p';
+const OF_RESERVATION: u8 = b'r';
+
+/// Which piece of state.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum SnapshotKind {
+    Pool,
+    Page,
+    Remembered,
+}
+
+impl Code for SnapshotKind {
+    const NAME: &'static str = "SnapshotKind";
+    const SYMBOLS: &'static [&'static str] = &["Unknown", "Pool", "Page", "Remembered"];
+    const VALUES: &'static [SnapshotKind] = &[SnapshotKind::Pool, SnapshotKind::Page, SnapshotKind::Remembered];
+}
+
+record! {
+    /// The schema's record.
+    SnapshotRecord {
+        kind: Coded<SnapshotKind>,
+        event: Bytes<'a>,
+        page: Bytes<'a>,
+        fingerprint: i64,
+        until: i64,
+    }
+}
+
+/// A row's key and value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
+/// A piece of state behind a row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Piece {
+    /// A pool.
+    Pool(Pool),
+    /// A page: its number, and its reservations by slot.
+    Page(u32, Vec<(u8, ReservationId, Reservation)>),
+    /// The answer that a key was given.
+    Remembered(CommandKey, Remembered),
+}
+
+/// The key of a pool's row.
+pub fn pool_key(id: &PoolId) -> Vec<u8> {
+    keyed(POOL, &[id.as_str().as_bytes()])
+}
+
+/// The row of a pool.
+pub fn pool_row(pool: &Pool) -> KeyValue {
+    let record = SnapshotRecord {
+        event: Some(Bytes(Cow::Owned(event::encode_pool(pool)))),
+        ..SnapshotRecord::of(Coded(SnapshotKind::Pool))
+    };
+    (pool_key(&pool.id), write(&record))
+}
+
+/// The key of a page's row.
+pub fn page_key(no: u32) -> Vec<u8> {
+    keyed(PAGE, &[&no.to_be_bytes()])
+}
+
+/// The row of a page: its reservations by slot, in order of slot.
+pub fn page_row<'a>(no: u32, entries: impl Iterator<Item = (u8, &'a ReservationId, &'a Reservation)>) -> KeyValue {
+    let record = SnapshotRecord {
+        page: Some(Bytes(Cow::Owned(page::pack(entries)))),
+        ..SnapshotRecord::of(Coded(SnapshotKind::Page))
+    };
+    (page_key(no), write(&record))
+}
+
+/// The key of a remembered answer's row.
+pub fn remembered_key(key: &CommandKey) -> Vec<u8> {
+    let (kind, target) = match &key.target {
+        Target::Pool(id) => (OF_POOL, id.as_str().as_bytes()),
+        Target::Reservation(id) => (OF_RESERVATION, id.bytes().as_slice()),
+    };
+    keyed(REMEMBERED, &[&[kind, target.len() as u8], target, key.key.as_str().as_bytes()])
+}
+
+/// The row of a remembered answer.
+pub fn remembered_row(key: &CommandKey, remembered: &Remembered) -> KeyValue {
+    let record = SnapshotRecord {
+        event: Some(Bytes(Cow::Owned(event::encode_body(&remembered.body)))),
+        fingerprint: Some(remembered.fingerprint.cast_signed()),
+        until: Some(saturated(remembered.until.0)),
+        ..SnapshotRecord::of(Coded(SnapshotKind::Remembered))
+    };
+    (remembered_key(key), write(&record))
+}
+
+/// The piece of state behind a row.
+///
+/// # Errors
+/// [`DecodeError`] says what is wrong with the row; also when its key is not the one of its value.
+pub fn decode_row(key: &[u8], value: &[u8]) -> Result<Piece, DecodeError> {
+    let (record, _) = SNAPSHOTS.read::<SnapshotRecord<'static>>(value)?;
+    let piece = match (record.kind.0, key) {
+        (SnapshotKind::Pool, [POOL, ..]) => match event::decode_body(&present(record.event, "event")?.0)? {
+            Body::PoolDefined(pool) => Piece::Pool(pool),
+            _ => return Err(DecodeError::new("a pool's row tells of no pool")),
+        },
+        (SnapshotKind::Page, [PAGE, no @ ..]) => {
+            let no = no.try_into().map(u32::from_be_bytes).map_err(|_| DecodeError::new("not a page's key"))?;
+            Piece::Page(no, page::unpack(&present(record.page, "page")?.0)?)
+        }
+        (SnapshotKind::Remembered, [REMEMBERED, rest @ ..]) => {
+            let remembered = Remembered {
+                fingerprint: present(record.fingerprint, "fingerprint")?.cast_unsigned(),
+                until: Micros(counted(record.until, "until")?),
+                body: Box::new(event::decode_body(&present(record.event, "event")?.0)?),
+            };
+            Piece::Remembered(command_key_of(rest)?, remembered)
+        }
+        _ => return Err(DecodeError::new("the key is not one of such a row")),
+    };
+    match &piece {
+        Piece::Pool(pool) if key != pool_key(&pool.id) => Err(DecodeError::new("the key is another pool's")),
+        _ => Ok(piece),
+    }
+}
+
+fn command_key_of(rest: &[u8]) -> Result<CommandKey, DecodeError> {
+    let odd = || DecodeError::new("not a remembered answer's key");
+    let ([kind, len], rest) = rest.split_first_chunk().ok_or_else(odd)?;
+    let (target, key) = rest.split_at_checked(usize::from(*len)).ok_or_else(odd)?;
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| odd());
+    let target = match *kind {
+        OF_POOL => Target::Pool(PoolId::new(text(target)?).map_err(|_| odd())?),
+        OF_RESERVATION => {
+            let bytes = target.try_into().map_err(|_| odd())?;
+            Target::Reservation(ReservationId::from_bytes(bytes).map_err(|_| odd())?)
+        }
+        _ => return Err(odd()),
+    };
+    Ok(CommandKey { target, key: IdempotencyKey::new(text(key)?).map_err(|_| odd())? })
+}
+
+fn keyed(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![kind];
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+fn write(record: &SnapshotRecord<'_>) -> Vec<u8> {
+    let body = record.event.as_ref().or(record.page.as_ref()).map_or(0, |bytes| bytes.0.len());
+    SNAPSHOTS.write(record, body.saturating_add(32))
+}

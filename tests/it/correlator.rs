@@ -1,0 +1,182 @@
+//! The correlator, driven by hand: every call is answered once and in time, and a "no" is final.
+
+use headroom::domain::*;
+use headroom::gateway::correlator::{Correlator, Outcome, Request};
+use headroom::gateway::routing::reservation_id;
+use headroom::limits::ABANDON_GRACE_MS;
+
+const DEADLINE: Micros = Micros(1_000_000);
+
+fn amounts(units: u64) -> Amounts {
+    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
+}
+
+fn ids() -> (PoolId, ReservationId) {
+    let pool = PoolId::new("van-1").unwrap();
+    let id = reservation_id(&pool, &IdempotencyKey::new("K").unwrap());
+    (pool, id)
+}
+
+fn reserve() -> Request {
+    let (pool, reservation) = ids();
+    let ask = Ask::Reserve { pool, reservation, demand: amounts(1), hold_ttl_ms: None, order_ref: None };
+    Request { ask, key: None, actor: None, deadline: DEADLINE }
+}
+
+fn release() -> Request {
+    Request { ask: Ask::Release { reservation: ids().1 }, key: None, actor: None, deadline: DEADLINE }
+}
+
+fn recorded(command: &Command, body: Body) -> Recorded {
+    let stamp = CommandStamp {
+        id: command.id,
+        reply_to: command.reply_to,
+        attempt: command.attempt,
+        actor: None,
+        ask: command.ask.kind(),
+        key: None,
+        fingerprint: command.ask.fingerprint(),
+    };
+    let cause = Some(Cause { input_offset: 0, command: Some(stamp) });
+    let event = Event { partition: 0, seq: 0, epoch: 1, prev: Digest::default(), decided_at: Micros(0), cause, body };
+    Recorded { event, digest: Digest([1; 16]) }
+}
+
+fn accepted(command: &Command) -> Recorded {
+    let (pool, reservation) = ids();
+    let entry = Entry {
+        pool,
+        reservation,
+        status: Status::Confirmed,
+        demand: amounts(1),
+        hold_until: None,
+        order_ref: None,
+        limits: amounts(1),
+        used: amounts(1),
+    };
+    recorded(command, Body::Accepted(entry))
+}
+
+fn rejected(command: &Command) -> Recorded {
+    let rejection = Rejection {
+        reason: Reason::OverLimit,
+        dimension: None,
+        pool: None,
+        reservation: None,
+        demand: None,
+        order_ref: None,
+        limits: None,
+        used: None,
+        mode: None,
+        version: None,
+    };
+    recorded(command, Body::Rejected(rejection))
+}
+
+fn abandoned(command: &Command) -> Recorded {
+    let (pool, reservation) = ids();
+    recorded(command, Body::Abandoned { pool, reservation })
+}
+
+#[test]
+fn an_outcome_is_given_once_whether_by_reply_or_tail() {
+    let mut correlator = Correlator::new(7);
+    let command = correlator.submit(reserve(), "caller");
+    let answer = correlator.decided(accepted(&command)).unwrap();
+    assert_eq!(answer.waiter, "caller");
+    assert_eq!(answer.outcome, Outcome::Decided(Box::new(accepted(&command))));
+    assert!(correlator.decided(accepted(&command)).is_none());
+    assert!(correlator.is_empty() && correlator.next_due().is_none());
+}
+
+#[test]
+fn another_gateways_outcome_is_nobodys() {
+    let command = Correlator::new(8).submit(reserve(), ());
+    assert!(Correlator::<()>::new(7).decided(accepted(&command)).is_none());
+}
+
+#[test]
+fn a_timed_out_reserve_is_answered_when_its_abandon_is_in_the_log() {
+    let mut correlator = Correlator::new(7);
+    let command = correlator.submit(reserve(), "caller");
+    assert!(correlator.tick(Micros(DEADLINE.0 - 1)).append.is_empty());
+    let outputs = correlator.tick(DEADLINE);
+    assert!(outputs.answers.is_empty());
+    let [abandon] = &outputs.append[..] else { panic!("{outputs:?}") };
+    assert_eq!((abandon.attempt, abandon.ask.kind()), (command.attempt, AskKind::Abandon));
+    // The acceptance arrives late: it is being taken back, so it is no answer.
+    assert!(correlator.decided(accepted(&command)).is_none());
+    let answer = correlator.decided(abandoned(abandon)).unwrap();
+    assert_eq!(answer.outcome, Outcome::TimedOut { is_unknown: false });
+    assert!(correlator.is_empty());
+}
+
+#[test]
+fn a_late_refusal_answers_at_once() {
+    let mut correlator = Correlator::new(7);
+    let command = correlator.submit(reserve(), "caller");
+    let outputs = correlator.tick(DEADLINE);
+    let answer = correlator.decided(rejected(&command)).unwrap();
+    assert_eq!(answer.outcome, Outcome::Decided(Box::new(rejected(&command))));
+    assert!(correlator.decided(abandoned(&outputs.append[0])).is_none());
+    assert!(correlator.is_empty());
+}
+
+#[test]
+fn without_the_log_a_timeout_is_unknown_after_the_grace_and_never_later() {
+    let mut correlator = Correlator::new(7);
+    correlator.submit(reserve(), "caller");
+    let outputs = correlator.tick(DEADLINE);
+    let grace = DEADLINE.plus_ms(ABANDON_GRACE_MS);
+    assert!(correlator.tick(Micros(grace.0 - 1)).answers.is_empty());
+    let answers = correlator.tick(grace).answers;
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].outcome, Outcome::TimedOut { is_unknown: true });
+    assert!(correlator.decided(abandoned(&outputs.append[0])).is_none());
+    assert!(correlator.is_empty());
+}
+
+#[test]
+fn an_abandon_is_offered_until_the_log_takes_it() {
+    let mut correlator = Correlator::new(7);
+    correlator.submit(reserve(), "caller");
+    for _ in 0..3 {
+        let mut append = correlator.tick(DEADLINE).append;
+        assert_eq!(append.len(), 1);
+        correlator.not_appended(append.remove(0));
+        assert_eq!((correlator.backlog_len(), correlator.next_due()), (1, Some(Micros(0))));
+    }
+}
+
+#[test]
+fn what_cannot_be_taken_back_times_out_as_unknown() {
+    let mut correlator = Correlator::new(7);
+    let command = correlator.submit(release(), "caller");
+    let outputs = correlator.tick(DEADLINE);
+    assert!(outputs.append.is_empty());
+    assert_eq!(outputs.answers[0].outcome, Outcome::TimedOut { is_unknown: true });
+    assert!(correlator.decided(rejected(&command)).is_none());
+    assert!(correlator.is_empty());
+}
+
+#[test]
+fn a_caller_who_leaves_takes_its_reserve_back() {
+    let mut correlator = Correlator::new(7);
+    let reserve = correlator.submit(reserve(), "caller");
+    let release = correlator.submit(release(), "other");
+    let outputs = correlator.disconnected(reserve.id, Micros(5));
+    assert_eq!(outputs.append.len(), 1);
+    assert!(correlator.disconnected(reserve.id, Micros(6)).append.is_empty());
+    assert!(correlator.disconnected(release.id, Micros(6)).append.is_empty());
+    assert!(correlator.decided(accepted(&reserve)).is_none());
+    assert!(correlator.decided(abandoned(&outputs.append[0])).is_none());
+    assert!(correlator.is_empty());
+}
+
+#[test]
+fn a_command_that_was_not_taken_is_forgotten() {
+    let mut correlator = Correlator::new(7);
+    let command = correlator.submit(reserve(), "caller");
+    assert_eq!(correlator.withdraw(command.id), Some("caller"));
+    assert!(correlator.is_empty() && correlator.next_due().is_none());
+}
