@@ -7,3 +7,4 @@ mod machine;
 mod scenario;
 mod store;
 mod wire;
+mod world;

@@ -3,6 +3,7 @@
 //! log, the whole service. No expectation is written in code, and no depth has scenarios of its own.
 
 mod domain;
+mod owner;
 mod parse;
 mod seen;
 
@@ -223,6 +224,7 @@ fn text(kind: &str, fields: &Fields) -> String {
 #[cfg(test)]
 mod tests {
     use super::domain::DomainDepth;
+    use super::owner::OwnerDepth;
     use super::*;
     use headroom::domain::{Ask, Reason};
 
@@ -230,6 +232,11 @@ mod tests {
     fn every_scenario_holds_in_the_domain() {
         assert!(all().len() >= 80, "scenarios are missing");
         check_all(|| DomainDepth);
+    }
+
+    #[test]
+    fn every_scenario_holds_for_an_owner_over_the_embedded_log() {
+        check_all(|| OwnerDepth);
     }
 
     const SOUND: &str = "# one slot, two callers

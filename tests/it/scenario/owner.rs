@@ -1,0 +1,49 @@
+//! An owner over the embedded log: commands go through their bytes and the log, turns are committed before they count,
+//! and at the end the state must come back the same from the log alone and from a checkpoint.
+
+use super::{Depth, Scenario, Subject, Transcript, TurnSeen, seen_body, seen_pool, seen_reservation};
+use crate::world::{World, commit_turn};
+use headroom::domain::{Body, Ledger, Recorded};
+use headroom::log::{CommandSink, NewCommand};
+use headroom::owner::Partition;
+use headroom::wire;
+
+pub struct OwnerDepth;
+
+impl Depth for OwnerDepth {
+    fn name(&self) -> &'static str {
+        "owner"
+    }
+
+    fn run(&mut self, scenario: &Scenario) -> Transcript {
+        let (partition, partitions) = scenario.place;
+        let world = World::new(partitions);
+        let (shared, mut owned) = world.recover(partition);
+        let owner = shared.read(|state| Partition::claim(state, partitions));
+        let mut transcript = Transcript::default();
+        for turn in &scenario.turns {
+            for step in &turn.steps {
+                let bytes = wire::command::encode(&step.command);
+                let command = NewCommand { partition, key: b"", bytes: &bytes, takes_back: false };
+                world.log.append(command).unwrap();
+            }
+            let decided = commit_turn(&owner, &shared, &mut owned, turn.at);
+            let is_timer = |recorded: &&Recorded| recorded.event.cause.is_none();
+            let seen = |recorded: &Recorded| seen_body(&recorded.event.body);
+            let timers = decided.iter().filter(is_timer).map(seen).collect();
+            let answers = decided.iter().filter(|recorded| !is_timer(recorded)).map(seen).collect();
+            assert!(decided.iter().all(|r| !matches!(r.event.body, Body::Malformed { .. })), "{}", scenario.file);
+            transcript.turns.push(TurnSeen { timers: Some(timers), answers });
+        }
+        let now = scenario.turns.last().map(|turn| turn.at).unwrap_or_default();
+        transcript.finals = shared.read(|state| {
+            let look = |subject: &Subject| match subject {
+                Subject::Pool(id) => seen_pool(state.pool(id)),
+                Subject::Reservation(id) => seen_reservation(state.reservation(id), now),
+            };
+            scenario.finals.iter().map(|last| look(&last.subject)).collect()
+        });
+        world.assert_recovers_alike(&shared, &scenario.file);
+        transcript
+    }
+}

@@ -1,0 +1,120 @@
+//! A partition's owner in a test's hands: a real log and store in a temporary directory, turns at times of the test's
+//! choosing.
+
+use headroom::domain::{Micros, Recorded};
+use headroom::log::embedded::{Embedded, Options, Owned};
+use headroom::log::{CommitOutcome, OwnedPartition};
+use headroom::owner::recover::{Recovery, rebuild};
+use headroom::owner::{Partition, Report, TurnReport};
+use headroom::replica::{Replica, Shared};
+use headroom::store::Store;
+use headroom::store::sled::SledStore;
+use headroom::time::Clock;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A clock that stands still until it is told otherwise.
+#[derive(Default)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    pub fn at(now: Micros) -> ManualClock {
+        ManualClock(AtomicU64::new(now.0))
+    }
+
+    pub fn set(&self, now: Micros) {
+        self.0.store(now.0, Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Micros {
+        Micros(self.0.load(Relaxed))
+    }
+}
+
+/// Listens, and keeps why stores were wiped.
+#[derive(Default)]
+pub struct Heard {
+    pub wiped: Mutex<Vec<String>>,
+}
+
+impl Report for Heard {
+    fn turn(&self, _partition: u32, _report: &TurnReport) {}
+    fn checkpoint(&self, _partition: u32, result: Result<usize, &str>) {
+        assert!(result.is_ok(), "{result:?}");
+    }
+    fn store_wiped(&self, _partition: u32, why: &str) {
+        self.wiped.lock().push(why.to_owned());
+    }
+    fn recovered(&self, _partition: u32, _events: u64, _took_us: u64, _from_checkpoint: bool) {}
+    fn halted(&self, partition: u32, why: &str) {
+        panic!("partition {partition} halted: {why}");
+    }
+}
+
+pub struct World {
+    pub dir: tempfile::TempDir,
+    pub log: Arc<Embedded>,
+    pub store: SledStore,
+    pub clock: ManualClock,
+    pub heard: Heard,
+    partitions: u32,
+}
+
+impl World {
+    pub fn new(partitions: u32) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(0) };
+        let log = Embedded::open(dir.path(), options).unwrap();
+        let store = SledStore::open(dir.path());
+        World { dir, log, store, clock: ManualClock::default(), heard: Heard::default(), partitions }
+    }
+
+    /// The partition as a starting process finds it, and the right to it.
+    pub fn recover(&self, partition: u32) -> (Arc<Shared>, Owned) {
+        let recovery = Recovery {
+            log_id: self.log.manifest().log_id,
+            tail: self.log.as_ref(),
+            store: &self.store,
+            clock: &self.clock,
+            report: &self.heard,
+        };
+        let shared = Arc::clone(Replica::new(self.partitions).partition(partition).unwrap());
+        let owned = recovery.claim(self.log.as_ref(), &shared, partition).unwrap();
+        (shared, owned)
+    }
+
+    pub fn checkpoint(&self, shared: &Shared) {
+        let draft = shared.write(|state| state.draft_checkpoint(self.log.manifest().log_id));
+        self.store.apply(&draft.encode()).unwrap();
+    }
+
+    /// L7: the log alone, and a checkpoint with nothing after it, make the state that lives.
+    pub fn assert_recovers_alike(&self, shared: &Shared, what: &str) {
+        let (partition, position, digest) = shared.read(|state| (state.partition(), *state.position(), state.digest()));
+        let replayed = rebuild(self.log.as_ref(), partition, &mut |_| {}).unwrap();
+        assert_eq!((*replayed.position(), replayed.digest()), (position, digest), "{what}: from the log");
+        self.checkpoint(shared);
+        let (restored, _owned) = self.recover(partition);
+        let restored = restored.read(|state| (*state.position(), state.digest()));
+        assert_eq!(restored, (position, digest), "{what}: from a checkpoint");
+        assert!(self.heard.wiped.lock().is_empty(), "{what}: {:?}", self.heard.wiped.lock());
+    }
+}
+
+/// Decides what waits, at this time, and commits it.
+pub fn commit_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, now: Micros) -> Vec<Recorded> {
+    let mut batch = Vec::new();
+    owned.poll(&mut batch, Duration::ZERO).unwrap();
+    let staged = shared.read(|state| owner.decide(state, batch, now));
+    let decided = staged.decided().to_vec();
+    if !staged.is_empty() {
+        let outcome = owned.commit(staged.turn());
+        assert_eq!(outcome, CommitOutcome::Ok);
+        shared.write(|state| owner.conclude(state, staged, outcome)).unwrap();
+    }
+    decided
+}
