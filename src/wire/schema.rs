@@ -131,3 +131,104 @@ fn bound_allocations() {
         assert_eq!(bound, DECODE_ALLOCATION_BYTES_MAX, "avro was used before its allocations were bounded");
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::field::{Bytes, Code, Coded, record};
+    use super::super::{command, event, reply, snapshot};
+    use super::*;
+    use crate::domain::Reason;
+    use serde_json::Value;
+
+    #[test]
+    fn records_have_their_schemas_fields_in_order() {
+        let records = [
+            (COMMAND, command::CommandRecord::FIELDS),
+            (EVENT, event::EventRecord::FIELDS),
+            (REPLY, reply::ReplyRecord::FIELDS),
+            (SNAPSHOT, snapshot::SnapshotRecord::FIELDS),
+        ];
+        for (texts, fields) in records {
+            let schema: Value = serde_json::from_str(texts.last().unwrap()).unwrap();
+            let names: Vec<&str> =
+                schema["fields"].as_array().unwrap().iter().map(|field| field["name"].as_str().unwrap()).collect();
+            assert_eq!(names, fields);
+        }
+    }
+
+    /// The enumeration of this name, wherever it is defined.
+    fn symbols<'a>(schema: &'a Value, name: &str) -> Option<Vec<&'a str>> {
+        if schema["name"] == name
+            && let Some(symbols) = schema["symbols"].as_array()
+        {
+            assert_eq!(schema["default"], symbols[0]);
+            return Some(symbols.iter().map(|symbol| symbol.as_str().unwrap()).collect());
+        }
+        match schema {
+            Value::Array(items) => items.iter().find_map(|item| symbols(item, name)),
+            Value::Object(fields) => fields.values().find_map(|item| symbols(item, name)),
+            _ => None,
+        }
+    }
+
+    fn agrees<T: Code>(texts: &[&str]) {
+        let schema: Value = serde_json::from_str(texts.last().unwrap()).unwrap();
+        assert_eq!(symbols(&schema, T::NAME).unwrap(), T::SYMBOLS, "{}", T::NAME);
+        assert_eq!(T::SYMBOLS.len(), T::VALUES.len() + 1, "{}", T::NAME);
+    }
+
+    #[test]
+    fn codes_are_their_schemas_symbols() {
+        agrees::<crate::domain::AskKind>(COMMAND);
+        agrees::<crate::domain::AskKind>(EVENT);
+        agrees::<crate::domain::Kind>(EVENT);
+        agrees::<crate::domain::Mode>(COMMAND);
+        agrees::<crate::domain::Mode>(EVENT);
+        agrees::<crate::domain::Status>(EVENT);
+        agrees::<crate::domain::ReleaseCause>(EVENT);
+        agrees::<Reason>(EVENT);
+        agrees::<reply::ReplyKind>(REPLY);
+        agrees::<snapshot::SnapshotKind>(SNAPSHOT);
+        let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(reasons, Reason::SYMBOLS[1..]);
+    }
+
+    const OLD: &str = r#"{"type": "record", "name": "T", "fields": [
+        {"name": "kind", "type": {"type": "enum", "name": "Ask", "symbols": ["Unknown", "Reserve", "Release"],
+            "default": "Unknown"}},
+        {"name": "gone", "type": ["null", "string"], "default": null},
+        {"name": "body", "type": ["null", "bytes"], "default": null}]}"#;
+    const NEW: &str = r#"{"type": "record", "name": "T", "fields": [
+        {"name": "kind", "type": {"type": "enum", "name": "Ask", "symbols": ["Unknown", "Release", "Confirm"],
+            "default": "Unknown"}},
+        {"name": "body", "type": ["null", "bytes"], "default": null},
+        {"name": "more", "type": ["null", "long"], "default": null}]}"#;
+
+    record! {
+        OldRecord { kind: Coded<crate::domain::AskKind>, gone: Bytes<'a>, body: Bytes<'a>, }
+    }
+    record! {
+        NewRecord { kind: Coded<crate::domain::AskKind>, body: Bytes<'a>, more: i64, }
+    }
+
+    #[test]
+    fn an_older_writers_record_is_read_as_one_of_the_newest_schema() {
+        let old = Topic::new(&[OLD]);
+        let both = Topic::new(&[OLD, NEW]);
+        let record = OldRecord {
+            body: Some(Bytes(b"body".as_slice().into())),
+            ..OldRecord::of(Coded(crate::domain::AskKind::Release))
+        };
+        let bytes = old.write(&record, 64);
+        let (read, datum) = both.read::<NewRecord<'static>>(&bytes).unwrap();
+        assert_eq!(read.kind, Coded(crate::domain::AskKind::Release));
+        assert_eq!(read.body.map(|bytes| bytes.0.into_owned()), Some(b"body".to_vec()));
+        assert_eq!((read.more, datum), (None, &bytes[frame::FRAME_BYTES..]));
+        let unread = old.read::<OldRecord<'static>>(&both.write(&NewRecord::of(read.kind), 64)).err();
+        assert_eq!(unread.unwrap().to_string(), "written under a schema that is not known here");
+        let unknown = old.write(&OldRecord::of(Coded(crate::domain::AskKind::Reserve)), 64);
+        let unread = both.read::<NewRecord<'static>>(&unknown).err();
+        assert_eq!(unread.unwrap().to_string(), "the Ask Unknown is not known here");
+        assert!(both.read::<NewRecord<'static>>(&[bytes, vec![0]].concat()).is_err());
+    }
+}

@@ -216,3 +216,55 @@ pub fn event() -> impl Strategy<Value = Event> {
         body,
     })
 }
+
+fn attempts() -> impl Strategy<Value = Attempts> {
+    (vec(attempt(), 0..3), vec(attempt(), 0..3))
+        .prop_map(|(live, burned)| Attempts::from_sets(reservation::AttemptSets { live, burned }))
+}
+
+pub fn reservation() -> impl Strategy<Value = Reservation> {
+    let refused = (reason(), option::of(0..16u8)).prop_map(|(reason, binding)| Status::Refused { reason, binding });
+    let status = prop_oneof![
+        Just(Status::Void),
+        Just(Status::Held),
+        Just(Status::Confirmed),
+        Just(Status::Released),
+        Just(Status::Expired),
+        refused
+    ];
+    let numbers = (any::<u64>(), micros(), units());
+    (pool_id(), amounts(), option::of(name()), attempts(), numbers, status).prop_map(
+        |(pool, demand, order_ref, attempts, (fingerprint, until, seq), status)| Reservation {
+            pool,
+            demand,
+            order_ref: order_ref.map(|text| text.as_str().into()),
+            attempts,
+            fingerprint,
+            until,
+            seq,
+            status,
+        },
+    )
+}
+
+/// A page's reservations, by slot and in order of slot; some neighbours share their pool.
+pub fn page() -> impl Strategy<Value = Vec<(u8, ReservationId, Reservation)>> {
+    let shared = option::weighted(0.5, Just(()));
+    btree_map(0..headroom::limits::PAGE_SLOTS as u8, (reservation_id(), reservation(), shared), 0..6).prop_map(|map| {
+        let mut page: Vec<(u8, ReservationId, Reservation)> = Vec::new();
+        for (slot, (id, mut reservation, shared)) in map {
+            if let (Some(()), Some((_, _, before))) = (shared, page.last()) {
+                reservation.pool = before.pool.clone();
+            }
+            page.push((slot, id, reservation));
+        }
+        page
+    })
+}
+
+pub fn remembered() -> impl Strategy<Value = (CommandKey, Remembered)> {
+    let target = prop_oneof![pool_id().prop_map(Target::Pool), reservation_id().prop_map(Target::Reservation)];
+    (target, key(), any::<u64>(), micros(), original()).prop_map(|(target, key, fingerprint, until, body)| {
+        (CommandKey { target, key }, Remembered { fingerprint, until, body: Box::new(body) })
+    })
+}

@@ -6,5 +6,7 @@ mod correlator;
 mod machine;
 mod scenario;
 mod store;
+mod golden;
+mod schemas;
 mod wire;
 mod world;

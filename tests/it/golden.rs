@@ -1,0 +1,261 @@
+//! Bytes that are written for ever. What stands in `tests/golden/` was written by released code and must be written
+//! and read alike by this: a difference is a new schema version or a mistake. `HEADROOM_REWRITE_GOLDEN=1` writes the
+//! files anew.
+
+use headroom::domain::reservation::AttemptSets;
+use headroom::domain::*;
+use headroom::wire::snapshot::{decode_row, page_row, pool_row, remembered_row};
+use headroom::wire::{command, digest, event, reply};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+fn golden(file: &str, lines: &[(String, String)]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let mut text = String::new();
+    for (name, value) in lines {
+        writeln!(text, "{name} {value}").unwrap();
+    }
+    if std::env::var_os("HEADROOM_REWRITE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for (ours, theirs) in text.lines().zip(golden.lines()) {
+        assert_eq!(ours, theirs, "{}", path.display());
+    }
+    assert_eq!(text.lines().count(), golden.lines().count(), "{}", path.display());
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn amounts(orders: u64, crates: u64) -> Amounts {
+    let pairs = [("orders", orders), ("crates", crates)];
+    Amounts::new(pairs.map(|(d, units)| (Dimension::new(d).unwrap(), units))).unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn pool_id() -> PoolId {
+    PoolId::new("SG-01:2026-11-21T10").unwrap()
+}
+
+fn id() -> ReservationId {
+    ReservationId::new(route::pool_hash(&pool_id()), [7; 11])
+}
+
+fn spec() -> PoolSpec {
+    PoolSpec {
+        limits: amounts(100, 3_000),
+        areas: [name("SG-01"), name("SG-02")].into(),
+        window: Some(Window {
+            start: Micros(1_795_255_200_000_000),
+            end: Micros(1_795_262_400_000_000),
+            cutoff: Some(Micros(1_795_250_000_000_000)),
+        }),
+        labels: BTreeMap::from([(name("fleet"), name("van"))]),
+        mode: Mode::Open,
+    }
+}
+
+fn pool() -> Pool {
+    Pool { id: pool_id(), spec: spec(), used: amounts(57, 1_200), version: 3 }
+}
+
+fn asks() -> Vec<Ask> {
+    let (pool, reservation) = (pool_id(), id());
+    let by = vec![(Dimension::new("orders").unwrap(), -2)];
+    let adjust = |change| Ask::AdjustLimits { pool: pool.clone(), change, expected_version: None };
+    vec![
+        Ask::DefinePool { pool: pool.clone(), spec: spec(), expected_version: Some(0) },
+        adjust(LimitChange::To(amounts(12, 0))),
+        adjust(LimitChange::By(by)),
+        Ask::SetMode { pool: pool.clone(), mode: Mode::Closed, expected_version: Some(3) },
+        Ask::Reserve {
+            pool: pool.clone(),
+            reservation,
+            demand: amounts(1, 4),
+            hold_ttl_ms: Some(600_000),
+            order_ref: Some(name("A-1234567")),
+        },
+        Ask::Confirm { reservation },
+        Ask::Extend { reservation, hold_ttl_ms: 60_000 },
+        Ask::Release { reservation },
+        Ask::Abandon { pool: pool.clone(), reservation },
+        Ask::Handover { nonce: u64::MAX },
+    ]
+}
+
+fn command_of(ask: Ask) -> Command {
+    Command {
+        id: CommandId(0x0123_4567_89ab_cdef_0000_0000_0001_e240),
+        reply_to: Some(0x8000_0000_0000_0001),
+        attempt: Attempt(77),
+        actor: Some(name("checkout")),
+        key: Some(IdempotencyKey::new("order/2026#123456").unwrap()),
+        deadline: Micros(1_795_240_000_250_000),
+        ask,
+    }
+}
+
+fn entry(status: Status) -> Entry {
+    Entry {
+        pool: pool_id(),
+        reservation: id(),
+        status,
+        demand: amounts(1, 4),
+        hold_until: (status == Status::Held).then_some(Micros(1_795_240_600_000_000)),
+        order_ref: Some(name("A-1234567")),
+        limits: amounts(100, 3_000),
+        used: amounts(57, 1_200),
+    }
+}
+
+fn bodies() -> Vec<Body> {
+    let rejection = Rejection {
+        reason: Reason::OverLimit,
+        dimension: Some(Dimension::new("crates").unwrap()),
+        pool: Some(pool_id()),
+        reservation: Some(id()),
+        demand: Some(amounts(1, 4)),
+        order_ref: None,
+        limits: Some(amounts(100, 3_000)),
+        used: Some(amounts(57, 3_000)),
+        mode: Some(Mode::Open),
+        version: Some(3),
+    };
+    let repeated = |body| Body::Repeated(Box::new(body));
+    vec![
+        Body::PoolDefined(pool()),
+        Body::LimitsAdjusted(pool()),
+        Body::ModeSet(Pool { spec: PoolSpec { mode: Mode::Held, window: None, ..spec() }, ..pool() }),
+        Body::Accepted(entry(Status::Held)),
+        Body::Confirmed(entry(Status::Confirmed)),
+        Body::Extended(entry(Status::Held)),
+        Body::Released(entry(Status::Released), ReleaseCause::Caller),
+        Body::Released(entry(Status::Released), ReleaseCause::Abandoned),
+        Body::Expired(entry(Status::Expired)),
+        repeated(Body::Accepted(entry(Status::Confirmed))),
+        repeated(Body::Rejected(rejection.clone())),
+        Body::Rejected(rejection),
+        Body::Abandoned { pool: pool_id(), reservation: id() },
+        Body::Malformed { detail: "shorter than its frame".to_owned() },
+        Body::Barrier { nonce: 1 },
+        Body::HandedOver { nonce: 2 },
+        Body::Tick,
+    ]
+}
+
+fn cause(kind: Kind) -> Option<Cause> {
+    let stamp = CommandStamp {
+        id: CommandId(0x0123_4567_89ab_cdef_0000_0000_0001_e240),
+        reply_to: Some(0x8000_0000_0000_0001),
+        attempt: Attempt(77),
+        actor: Some(name("checkout")),
+        ask: AskKind::Reserve,
+        key: Some(IdempotencyKey::new("order/2026#123456").unwrap()),
+        fingerprint: 0xdead_beef_0000_0001,
+    };
+    match kind {
+        Kind::Barrier | Kind::Tick | Kind::Expired => None,
+        Kind::Malformed => Some(Cause { input_offset: 123_400, command: None }),
+        _ => Some(Cause { input_offset: 123_400, command: Some(stamp) }),
+    }
+}
+
+fn recorded(body: Body) -> (Recorded, Vec<u8>) {
+    let event = Event {
+        partition: 3,
+        seq: 123_456,
+        epoch: 4,
+        prev: Digest(*b"0123456789abcdef"),
+        decided_at: Micros(1_795_240_000_000_000),
+        cause: cause(body.kind()),
+        body,
+    };
+    let (bytes, digest) = event::encode(&event);
+    (Recorded { event, digest }, bytes)
+}
+
+#[test]
+fn commands() {
+    let mut lines = Vec::new();
+    for ask in asks() {
+        let kind = ask.kind();
+        let command = command_of(ask);
+        let bytes = command::encode(&command);
+        assert_eq!(command::decode(&bytes).unwrap(), command);
+        lines.push((format!("{kind:?}"), hex(&bytes)));
+    }
+    golden("commands.hex", &lines);
+}
+
+#[test]
+fn events() {
+    let (mut lines, mut read) = (Vec::new(), Vec::new());
+    for body in bodies() {
+        let kind = body.kind();
+        let (recorded, bytes) = recorded(body);
+        assert_eq!(event::decode(&bytes).unwrap(), recorded);
+        lines.push((format!("{kind:?} {}", recorded.digest), hex(&bytes)));
+        read.push((format!("{kind:?}"), event::to_json(&recorded).to_string()));
+    }
+    golden("events.hex", &lines);
+    golden("events.json", &read);
+}
+
+#[test]
+fn replies() {
+    let (recorded, _) = recorded(Body::Accepted(entry(Status::Confirmed)));
+    let bytes = reply::encode(u64::MAX, &recorded);
+    assert_eq!(reply::decode(&bytes).unwrap(), reply::Reply { to: u64::MAX, decided: recorded });
+    golden("replies.hex", &[("Decided".to_owned(), hex(&bytes))]);
+}
+
+fn reservation(status: Status, attempts: Attempts) -> Reservation {
+    Reservation {
+        pool: pool_id(),
+        demand: amounts(1, 4),
+        order_ref: Some("A-1234567".into()),
+        attempts,
+        fingerprint: 0xdead_beef_0000_0001,
+        until: Micros(1_795_240_600_000_000),
+        seq: 123_456,
+        status,
+    }
+}
+
+#[test]
+fn snapshot_rows() {
+    let refused = Status::Refused { reason: Reason::NotAHold, binding: Some(1) };
+    let many = Attempts::from_sets(AttemptSets { live: vec![Attempt(1), Attempt(2)], burned: vec![Attempt(3)] });
+    let page = [
+        (0, id(), reservation(Status::Held, Attempts::One(Attempt(77)))),
+        (1, id(), reservation(refused, Attempts::None)),
+        (63, id(), reservation(Status::Confirmed, many)),
+    ];
+    let key = CommandKey { target: Target::Reservation(id()), key: IdempotencyKey::new("k#1").unwrap() };
+    let body = Box::new(Body::Confirmed(entry(Status::Confirmed)));
+    let remembered = Remembered { fingerprint: 7, until: Micros(1_795_240_600_000_000), body };
+    let rows = [
+        ("Pool", pool_row(&pool())),
+        ("Page", page_row(258, page.iter().map(|(slot, id, reservation)| (*slot, id, reservation)))),
+        ("Remembered", remembered_row(&key, &remembered)),
+    ];
+    let line = |(name, (key, value)): (&str, (Vec<u8>, Vec<u8>))| {
+        assert!(decode_row(&key, &value).is_ok(), "{name}");
+        (format!("{name} {}", hex(&key)), hex(&value))
+    };
+    golden("snapshot.hex", &rows.map(line));
+}
+
+#[test]
+fn the_digest_of_a_state() {
+    let live = reservation(Status::Held, Attempts::One(Attempt(77)));
+    let digest = digest::state([&pool()].into_iter(), [(id(), &live)].into_iter());
+    golden("state.hex", &[("State".to_owned(), digest.to_string())]);
+}

@@ -1,0 +1,74 @@
+//! Every version of a schema ever released can read what every other one wrote, so readers and writers may be upgraded
+//! in any order and a log can be read for ever.
+
+use apache_avro::Schema;
+use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
+use headroom::wire::schema::{COMMAND, EVENT, REPLY, SNAPSHOT};
+use std::path::PathBuf;
+
+/// What keeps these schemas from reading each other, whatever the record: a choice that some records resolve is none.
+fn incompatibilities(versions: &[&str]) -> Vec<String> {
+    let schemas: Vec<Schema> = versions.iter().map(|text| Schema::parse_str(text).unwrap()).collect();
+    let pairs = schemas.iter().flat_map(|writer| schemas.iter().map(move |reader| (writer, reader)));
+    let verdict = |(writer, reader)| match SchemaCompatibility::can_read(writer, reader) {
+        Ok(Compatibility::Full) => None,
+        Ok(Compatibility::Partial) => Some("only some records can be read".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    pairs.filter_map(verdict).collect()
+}
+
+#[test]
+fn every_version_reads_every_other() {
+    for versions in [COMMAND, EVENT, REPLY, SNAPSHOT] {
+        assert_eq!(incompatibilities(versions), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn an_incompatible_version_is_found() {
+    let v1 = EVENT[0];
+    let changes = [
+        // A field that older records do not have, and nothing to put in its place.
+        (r#""fields": ["#, r#""fields": [{"name": "must", "type": "long"},"#),
+        // Another type under the same name.
+        (r#""type": ["null", "int"]"#, r#""type": ["null", "string"]"#),
+        (r#""size": 16"#, r#""size": 32"#),
+    ];
+    for (from, to) in changes {
+        let v2 = v1.replacen(from, to, 1);
+        assert_ne!(v1, v2, "{from}");
+        assert_ne!(incompatibilities(&[v1, &v2]), Vec::<String>::new(), "{to}");
+    }
+    let v2 =
+        v1.replacen(r#""fields": ["#, r#""fields": [{"name": "may", "type": ["null", "long"], "default": null},"#, 1);
+    assert_eq!(incompatibilities(&[v1, &v2]), Vec::<String>::new());
+}
+
+#[test]
+fn everything_but_the_kind_may_be_null_and_everything_is_explained() {
+    for text in [COMMAND, EVENT, REPLY, SNAPSHOT].into_iter().flatten() {
+        let schema: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(schema["namespace"], "headroom");
+        for (at, field) in schema["fields"].as_array().unwrap().iter().enumerate() {
+            assert!(field["doc"].as_str().is_some_and(|doc| !doc.is_empty()), "{field}");
+            if at == 0 {
+                assert_eq!((&field["name"], &field["default"]), (&"kind".into(), &"Unknown".into()));
+            } else {
+                assert!(field["type"][0] == "null" && field.get("default").is_some_and(|d| d.is_null()), "{field}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_schema_file_is_embedded() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    let embedded = [COMMAND, EVENT, REPLY, SNAPSHOT].concat();
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), embedded.len());
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(embedded.contains(&text.as_str()), "{}", file.display());
+    }
+}
