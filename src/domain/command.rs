@@ -181,7 +181,10 @@ impl Ask {
                 match change {
                     LimitChange::To(limits) => hash.amounts(0, limits.iter()),
                     LimitChange::By(deltas) => {
-                        hash.amounts(1, deltas.iter().map(|(d, delta)| (*d, *delta as u64)));
+                        // The order in which a caller names dimensions is no part of what is asked.
+                        let mut sorted: Vec<_> = deltas.iter().map(|(d, delta)| (*d, *delta as u64)).collect();
+                        sorted.sort_unstable();
+                        hash.amounts(1, sorted.into_iter());
                     }
                 }
                 hash.optional(*expected_version);

@@ -35,7 +35,7 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
         }
         Body::Released(entry, cause) => fold_ended(ledger, event, entry, Some(*cause))?,
         Body::Expired(entry) => fold_ended(ledger, event, entry, None)?,
-        Body::Repeated(original) => return fold_repeated(ledger, event, original),
+        Body::Repeated(original) => fold_repeated(ledger, event, original)?,
         Body::Rejected(rejection) => {
             if !rejection.reason.is_remembered() {
                 return Ok(());
@@ -49,6 +49,8 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
     Ok(())
 }
 
+/// Keeps the answer of a keyed command. One that repeats what is remembered does not prolong it; one that repeats what
+/// the state says (a second confirm under a key of its own) is that key's answer from now on.
 fn remember(ledger: &mut impl LedgerMut, event: &Event) {
     let Some((command, key)) = event.command().and_then(|c| Some((c, c.key.clone()?))) else { return };
     let target = match command.ask {
@@ -58,14 +60,13 @@ fn remember(ledger: &mut impl LedgerMut, event: &Event) {
         AskKind::Confirm | AskKind::Extend | AskKind::Release => event.body.reservation_id().map(Target::Reservation),
         AskKind::Reserve | AskKind::Abandon | AskKind::Handover => None,
     };
-    if let Some(target) = target {
-        let remembered = Remembered {
-            fingerprint: command.fingerprint,
-            until: forget_at(event),
-            body: Box::new(event.body.clone()),
-        };
-        ledger.remember(CommandKey { target, key }, remembered);
-    }
+    let Some(key) = target.map(|target| CommandKey { target, key }) else { return };
+    let body = match &event.body {
+        Body::Repeated(_) if ledger.remembered(&key).is_some_and(|r| r.until > event.decided_at) => return,
+        Body::Repeated(original) => original.clone(),
+        body => Box::new(body.clone()),
+    };
+    ledger.remember(key, Remembered { fingerprint: command.fingerprint, until: forget_at(event), body });
 }
 
 fn forget_at(event: &Event) -> Micros {
