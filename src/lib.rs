@@ -13,3 +13,5 @@ pub mod store;
 pub mod gateway;
 pub mod owner;
 pub mod replica;
+
+pub mod audit;

@@ -1,0 +1,89 @@
+//! The chain of one partition's records (L3), and the commands they answer (L2): pure counting, no meaning.
+
+use super::Found;
+use crate::domain::{Body, Digest, Event, Law, Micros, Recorded};
+
+/// Where the chain stands.
+pub(super) struct Chain {
+    partition: u32,
+    next_seq: u64,
+    next_input: u64,
+    epoch: u32,
+    digest: Digest,
+    now: Micros,
+    is_empty: bool,
+}
+
+impl Chain {
+    pub(super) fn new(partition: u32) -> Chain {
+        Chain {
+            partition,
+            next_seq: 0,
+            next_input: 0,
+            epoch: 0,
+            digest: Digest::default(),
+            now: Micros(0),
+            is_empty: true,
+        }
+    }
+
+    pub(super) fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    pub(super) fn now(&self) -> Micros {
+        self.now
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub(super) fn next_input(&self) -> u64 {
+        self.next_input
+    }
+
+    pub(super) fn last_seq(&self) -> Option<u64> {
+        (!self.is_empty).then_some(self.next_seq.saturating_sub(1))
+    }
+
+    /// Checks the record's place, then goes on from it, right or wrong: the next one is judged by what it follows.
+    pub(super) fn observe(&mut self, recorded: &Recorded, found: &mut Found) {
+        let event = &recorded.event;
+        self.check_place(event, found);
+        self.check_input(event, found);
+        self.next_seq = event.seq.saturating_add(1);
+        self.epoch = self.epoch.max(event.epoch);
+        self.digest = recorded.digest;
+        self.now = self.now.max(event.decided_at);
+        self.is_empty = false;
+    }
+
+    fn check_place(&self, event: &Event, found: &mut Found) {
+        let Chain { partition, next_seq, epoch, digest, now, .. } = self;
+        found.expect(event.partition == *partition, Law::Chain, || {
+            format!("the record says partition {}", event.partition)
+        });
+        found.expect(event.seq == *next_seq, Law::Chain, || format!("seq {next_seq} was to come"));
+        found.expect(event.epoch >= (*epoch).max(1), Law::Chain, || format!("epoch {} after {epoch}", event.epoch));
+        found.expect(event.prev == *digest, Law::Chain, || {
+            format!("it follows {}, the record before it is {digest}", event.prev)
+        });
+        found.expect(event.decided_at >= *now, Law::Chain, || {
+            format!("decided at {}, the record before it at {}", event.decided_at.0, now.0)
+        });
+        // Two claims of one epoch would be two owners that nothing tells apart.
+        let claims_anew = !matches!(event.body, Body::Barrier { .. }) || event.epoch > *epoch;
+        found.expect(claims_anew, Law::Chain, || format!("a claim of epoch {} after {epoch}", event.epoch));
+    }
+
+    fn check_input(&mut self, event: &Event, found: &mut Found) {
+        let Some(cause) = &event.cause else { return };
+        let next = self.next_input;
+        found.expect(cause.input_offset == next, Law::OneDecision, || {
+            let what = if cause.input_offset < next { "is decided again" } else { "is decided too early" };
+            format!("command {} {what}, {next} was to come", cause.input_offset)
+        });
+        self.next_input = next.max(cause.input_offset.saturating_add(1));
+    }
+}

@@ -1,0 +1,412 @@
+//! One event against what the events before it came to. Every check reports and goes on; the model then follows what
+//! it holds to be true, so that one wrong record is one finding and not a thousand.
+
+use super::keys::{Answer, is_business, key_of};
+use super::lives::{Life, Stand};
+use super::memory::Recall;
+use super::{Found, State};
+use crate::domain::route::{partition_of, pool_hash};
+use crate::domain::{
+    AskKind, Attempt, Body, Entry, Event, Kind, Law, Micros, Mode, Pool, PoolId, PoolSpec, Reason, ReleaseCause,
+    ReservationId, Status,
+};
+use crate::limits::{ATTEMPTS_MAX, DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
+
+/// One event under judgement.
+pub(super) struct Judge<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) event: &'a Event,
+    /// The latest time any event so far told.
+    pub(super) now: Micros,
+    pub(super) found: &'a mut Found,
+}
+
+/// Whoever ended a reservation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    ByCaller,
+    ByAbandon,
+    ByTime,
+}
+
+impl Judge<'_> {
+    pub(super) fn run(&mut self) {
+        self.caused();
+        self.routed();
+        self.keyed();
+        // Whether an answer is the one given before must be known before this one is remembered.
+        let event = self.event;
+        match &event.body {
+            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => self.pool_said(pool),
+            Body::Accepted(entry) => self.accepted(entry),
+            Body::Confirmed(entry) => self.confirmed(entry),
+            Body::Extended(entry) => self.extended(entry),
+            Body::Released(entry, ReleaseCause::Caller) => self.ended(entry, Ended::ByCaller),
+            Body::Released(entry, ReleaseCause::Abandoned) => self.ended(entry, Ended::ByAbandon),
+            Body::Expired(entry) => self.ended(entry, Ended::ByTime),
+            Body::Repeated(original) => self.repeated(original),
+            Body::Rejected(rejection) => self.rejected(rejection),
+            Body::Abandoned { pool, reservation } => self.abandoned(pool, *reservation),
+            Body::Malformed { .. } | Body::Barrier { .. } | Body::HandedOver { .. } | Body::Tick => {}
+        }
+        self.remember();
+    }
+
+    pub(super) fn window_end(&self) -> Micros {
+        self.now.plus_ms(DEDUP_WINDOW_MS)
+    }
+
+    /// L2: an event answers the command behind it, and only what needs none has none.
+    fn caused(&mut self) {
+        let body = &self.event.body;
+        let ask = self.event.command().map(|command| command.ask);
+        let holds = match (&self.event.cause, body) {
+            (None, body) => matches!(body.kind(), Kind::Expired | Kind::Barrier | Kind::Tick),
+            (Some(cause), Body::Malformed { .. }) => cause.command.is_none(),
+            (Some(_), _) => ask.is_some_and(|ask| answers(body, ask)),
+        };
+        let law = if matches!(body, Body::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
+        self.found.expect(holds, law, || {
+            let place = self.event.cause.as_ref().map(|cause| cause.input_offset);
+            format!("{:?} is no answer to command {place:?}, {ask:?}", body.kind())
+        });
+    }
+
+    /// L3: what is decided here belongs here. A refusal may say that it does not.
+    fn routed(&mut self) {
+        if self.event.body.rejection().is_some_and(|r| matches!(r.reason, Reason::Misrouted | Reason::Malformed)) {
+            return;
+        }
+        let Some(pool) = self.event.body.pool_id() else { return };
+        let home = partition_of(pool, self.state.partitions);
+        self.found.expect(home == self.event.partition, Law::Chain, || format!("pool {pool} is of partition {home}"));
+        let Some(id) = self.event.body.reservation_id() else { return };
+        self.found.expect(id.pool_hash() == pool_hash(pool), Law::Chain, || format!("{id} is not of pool {pool}"));
+    }
+
+    fn pool_said(&mut self, pool: &Pool) {
+        let before = self.state.books.get(&pool.id);
+        let version = before.map_or(0, |book| book.version);
+        self.found.expect(pool.version == version.saturating_add(1), Law::OneState, || {
+            format!("pool {} goes from version {version} to {}", pool.id, pool.version)
+        });
+        let spec = before.map(|book| &book.spec);
+        let kept = match self.event.body.kind() {
+            Kind::LimitsAdjusted => spec.is_some_and(|old| {
+                let same = old.limits.iter().map(|(d, _)| d).eq(pool.spec.limits.iter().map(|(d, _)| d));
+                same && PoolSpec { limits: old.limits.clone(), ..pool.spec.clone() } == *old
+            }),
+            Kind::ModeSet => spec.is_some_and(|old| PoolSpec { mode: old.mode, ..pool.spec.clone() } == *old),
+            _ => true,
+        };
+        self.found.expect(kept, Law::OneState, || {
+            format!("{:?} of pool {} changes something else", self.event.body.kind(), pool.id)
+        });
+        let limits = &pool.spec.limits;
+        let in_range = (1..=DIMENSIONS_MAX).contains(&limits.len()) && limits.iter().all(|(_, n)| n <= UNITS_MAX);
+        self.found.expect(in_range, Law::Capacity, || format!("pool {} has limits {limits:?}", pool.id));
+        self.state.books.say(pool);
+        let book = self.state.books.get(&pool.id);
+        self.found.expect(book.is_some_and(|book| book.is_used(&pool.used)), Law::Capacity, || {
+            format!("pool {} says used {:?}, live demands are {:?}", pool.id, pool.used, book.map(|book| &book.used))
+        });
+    }
+
+    fn accepted(&mut self, entry: &Entry) {
+        let id = entry.reservation;
+        self.admissible(entry);
+        self.found
+            .expect(self.state.lives.live(id).is_none(), Law::TrueYes, || format!("{id} is accepted while it lives"));
+        let stand = match (entry.status, entry.hold_until) {
+            (Status::Held, Some(until)) => Stand::Held(until),
+            (Status::Confirmed, None) => Stand::Confirmed,
+            (status, until) => {
+                self.found.breach(Law::TrueYes, format!("{id} is accepted as {status:?} until {until:?}"));
+                until.map_or(Stand::Confirmed, Stand::Held)
+            }
+        };
+        if let Stand::Held(until) = stand {
+            self.found.expect(until > self.now, Law::ClocksDecideNothing, || format!("{id} is held until {}", until.0));
+        }
+        self.counts(id);
+        let burned = match self.state.lives.recall(id) {
+            Recall::Must(life) | Recall::May(life) if life.stand == Stand::Void => life.burned.clone(),
+            _ => Vec::new(),
+        };
+        let command = self.event.command();
+        let life = Life {
+            demand: entry.demand.clone(),
+            order_ref: entry.order_ref.clone(),
+            fingerprint: command.map(|c| c.fingerprint).unwrap_or_default(),
+            counting: command.map(|c| c.attempt).into_iter().collect(),
+            seq: self.event.seq,
+            stand,
+            ..Life::void(entry.pool.clone(), burned)
+        };
+        if let Some(lost) = self.state.lives.begin(id, life) {
+            self.state.books.give_back(&lost.pool, &lost.demand);
+        }
+        self.state.books.take(&entry.pool, &entry.demand);
+        self.counters(entry);
+    }
+
+    /// L1 for an acceptance, by the sums before it.
+    fn admissible(&mut self, entry: &Entry) {
+        let Entry { pool, demand, .. } = entry;
+        let Some(book) = self.state.books.get(pool) else {
+            return self.found.breach(Law::Capacity, format!("accepted in pool {pool}, which is not defined"));
+        };
+        let is_demand = !demand.is_empty() && demand.iter().all(|(_, units)| (1..=UNITS_MAX).contains(&units));
+        self.found.expect(is_demand, Law::Capacity, || format!("accepted a demand of {demand:?}"));
+        let unknown = demand.iter().map(|(d, _)| d).find(|d| book.spec.limits.get(*d).is_none());
+        self.found.expect(unknown.is_none(), Law::Capacity, || format!("pool {pool} has no dimension {unknown:?}"));
+        let above = book.first_above(demand);
+        self.found.expect(above.is_none(), Law::Capacity, || {
+            format!("{demand:?} on {:?} is above {:?} in {above:?}", book.used, book.spec.limits)
+        });
+        let mode = book.spec.mode;
+        self.found.expect(mode == Mode::Open, Law::Capacity, || format!("accepted in pool {pool}, which is {mode:?}"));
+        let is_over = book.spec.window.is_some_and(|window| window.closes_at() <= self.now);
+        self.found.expect(!is_over, Law::Capacity, || format!("accepted in pool {pool} past its cutoff"));
+    }
+
+    /// L1: the counters that an event shows are those after it.
+    fn counters(&mut self, entry: &Entry) {
+        let Some(book) = self.state.books.get(&entry.pool) else {
+            return self.found.breach(Law::OneState, format!("pool {} is not defined", entry.pool));
+        };
+        self.found.expect(entry.limits == book.spec.limits, Law::Capacity, || {
+            format!("judged against limits {:?}, in force are {:?}", entry.limits, book.spec.limits)
+        });
+        self.found.expect(book.is_used(&entry.used), Law::Capacity, || {
+            format!("says used {:?}, live demands are {:?}", entry.used, book.used)
+        });
+    }
+
+    /// L5: an attempt that was taken back, or refused as too late, never counts.
+    fn counts(&mut self, id: ReservationId) {
+        let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
+        self.found.expect(!self.state.lives.is_struck(id, attempt), Law::FinalNo, || {
+            format!("attempt {} of {id} counts, and its caller was told no", attempt.0)
+        });
+    }
+
+    /// What no event of a life may change; `demand` would be capacity that comes or goes unseen.
+    fn is_of(&mut self, entry: &Entry, life: &Life) {
+        self.found.expect(entry.demand == life.demand, Law::Capacity, || {
+            format!("{} takes {:?}, the event says {:?}", entry.reservation, life.demand, entry.demand)
+        });
+        self.found.expect(life.is_of(entry), Law::OneState, || format!("{} is told otherwise", entry.reservation));
+    }
+
+    fn told_as(&mut self, entry: &Entry, stand: Stand) {
+        self.found.expect(stand.written() == Some((entry.status, entry.hold_until)), Law::OneState, || {
+            format!("{} is {stand:?}, told as {:?} until {:?}", entry.reservation, entry.status, entry.hold_until)
+        });
+    }
+
+    /// The hold that a Confirmed or Extended is of.
+    fn hold(&mut self, entry: &Entry) -> Option<Life> {
+        let id = entry.reservation;
+        self.counters(entry);
+        let Some(life) = self.state.lives.live(id).cloned() else {
+            self.found.breach(Law::TrueYes, format!("{id} is not live"));
+            return None;
+        };
+        self.is_of(entry, &life);
+        let Stand::Held(until) = life.stand else {
+            self.found.breach(Law::TrueYes, format!("{id} is not a hold"));
+            return None;
+        };
+        let is_over = until <= self.now;
+        self.found.expect(!is_over, Law::ClocksDecideNothing, || format!("the hold of {id} was over at {}", until.0));
+        Some(life)
+    }
+
+    fn confirmed(&mut self, entry: &Entry) {
+        if self.hold(entry).is_some() {
+            self.told_as(entry, Stand::Confirmed);
+            self.stand(entry.reservation, Stand::Confirmed);
+        }
+    }
+
+    fn extended(&mut self, entry: &Entry) {
+        if self.hold(entry).is_none() {
+            return;
+        }
+        let until = entry.hold_until.unwrap_or_default();
+        self.told_as(entry, Stand::Held(until));
+        self.found.expect(until > self.now, Law::ClocksDecideNothing, || format!("extended until {}", until.0));
+        self.stand(entry.reservation, Stand::Held(until));
+    }
+
+    fn stand(&mut self, id: ReservationId, stand: Stand) {
+        if let Some(life) = self.state.lives.live_mut(id) {
+            life.stand = stand;
+            life.seq = self.event.seq;
+        }
+    }
+
+    fn ended(&mut self, entry: &Entry, how: Ended) {
+        let id = entry.reservation;
+        let Some(mut life) = self.state.lives.end(id) else {
+            self.found.breach(Law::TrueYes, format!("{id} gives back and is not live"));
+            return self.counters(entry);
+        };
+        self.is_of(entry, &life);
+        self.state.books.give_back(&life.pool, &life.demand);
+        self.counters(entry);
+        self.told_as(entry, if how == Ended::ByTime { Stand::Expired } else { Stand::Released });
+        match how {
+            Ended::ByCaller => {}
+            Ended::ByTime => {
+                let due = matches!(life.stand, Stand::Held(until) if until <= self.now);
+                self.found.expect(due, Law::ClocksDecideNothing, || format!("{id} expires, and is {:?}", life.stand));
+            }
+            Ended::ByAbandon => {
+                let attempt = self.event.command().map(|command| command.attempt);
+                self.found.expect(attempt.is_some_and(|a| life.counting == [a]), Law::FinalNo, || {
+                    format!("{id} lives for {:?} and is taken away with {attempt:?}", life.counting)
+                });
+                if let Some(attempt) = attempt {
+                    self.state.lives.strike(id, attempt, self.window_end());
+                }
+            }
+        }
+        let until = self.window_end();
+        if how != Ended::ByAbandon {
+            life.stand = if how == Ended::ByTime { Stand::Expired } else { Stand::Released };
+            life.counting.clear();
+            life.seq = self.event.seq;
+            self.state.lives.remember(id, life, until);
+        } else if !life.burned.is_empty() {
+            self.state.lives.remember(id, Life::void(life.pool, life.burned), until);
+        }
+    }
+
+    /// An attempt was taken back, and nothing with it.
+    fn abandoned(&mut self, pool: &PoolId, id: ReservationId) {
+        let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
+        let until = self.window_end();
+        let seq = self.event.seq;
+        if let Some(life) = self.state.lives.live_mut(id) {
+            let was_last = life.abandon(attempt) && life.counting.is_empty();
+            life.seq = seq;
+            self.found.expect(!was_last, Law::FinalNo, || format!("{id} lives on without any attempt"));
+        } else {
+            self.burn(pool, id, attempt);
+        }
+        self.state.lives.strike(id, attempt, until);
+    }
+
+    /// What ended or was refused takes nothing: of that nothing is kept beside the strike.
+    fn burn(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
+        let mut life = match self.state.lives.recall(id).value() {
+            Some(life) if life.stand != Stand::Void => return,
+            Some(life) => life.clone(),
+            None => Life::void(pool.clone(), Vec::new()),
+        };
+        life.abandon(attempt);
+        life.seq = self.event.seq;
+        let until = self.window_end();
+        self.state.lives.remember(id, life, until);
+    }
+
+    fn repeated(&mut self, original: &Body) {
+        let Some(command) = self.event.command() else { return };
+        if let Some(key) = key_of(command, &self.event.body)
+            && self.state.answers.recall(&key).value().is_some_and(|answer| answer.body == *original)
+        {
+            return;
+        }
+        match (command.ask, original) {
+            (AskKind::Reserve, Body::Accepted(entry)) => self.reserved_again(entry),
+            (AskKind::Reserve, Body::Rejected(rejection)) => self.refused_again(rejection),
+            (AskKind::Confirm, Body::Confirmed(entry)) => self.stands(entry, |stand| stand == Stand::Confirmed),
+            (AskKind::Release, Body::Released(entry, ReleaseCause::Caller)) => {
+                self.stands(entry, |stand| stand == Stand::Released);
+            }
+            (AskKind::Release, Body::Expired(entry)) => self.stands(entry, |stand| stand == Stand::Expired),
+            (ask, body) => {
+                self.found.breach(Law::SameAnswer, format!("{ask:?} repeats {:?}, never answered", body.kind()));
+            }
+        }
+    }
+
+    /// The reservation as it is now; while it lives, one more attempt that it lives for.
+    fn reserved_again(&mut self, entry: &Entry) {
+        let id = entry.reservation;
+        self.stands(entry, |stand| stand.written().is_some());
+        let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
+        if self.state.lives.live(id).is_none() {
+            return;
+        }
+        self.counts(id);
+        let seq = self.event.seq;
+        if let Some(life) = self.state.lives.live_mut(id) {
+            life.seq = seq;
+            if !life.counting.contains(&attempt) {
+                life.counting.push(attempt);
+            }
+            let count = life.counting.len();
+            self.found.expect(count <= ATTEMPTS_MAX, Law::OneState, || format!("{id} lives for {count} attempts"));
+        }
+    }
+
+    /// An answer again must tell what is so now.
+    fn stands(&mut self, entry: &Entry, fits: impl Fn(Stand) -> bool) {
+        self.counters(entry);
+        let id = entry.reservation;
+        match self.state.lives.decided(id) {
+            Recall::Must(life) | Recall::May(life) if fits(life.stand) => {
+                let life = life.clone();
+                self.is_of(entry, &life);
+                self.told_as(entry, life.stand);
+            }
+            Recall::Unclear => {}
+            known => {
+                let stand = known.value().map(|life| life.stand);
+                self.found.breach(Law::SameAnswer, format!("{id} is answered as {:?}, and is {stand:?}", entry.status));
+            }
+        }
+    }
+
+    /// A key keeps its business outcome. One that is repeated is kept already, or stands with the reservation.
+    fn remember(&mut self) {
+        let Some(command) = self.event.command() else { return };
+        let body = &self.event.body;
+        let keeps = match body {
+            Body::Repeated(_) => false,
+            Body::Rejected(rejection) => is_business(rejection.reason),
+            _ => true,
+        };
+        if let Some(key) = key_of(command, body).filter(|_| keeps) {
+            let answer = Answer { fingerprint: command.fingerprint, body: body.clone() };
+            let until = self.window_end();
+            self.state.answers.put(key, answer, until);
+        }
+    }
+}
+
+/// Whether a body can be the answer to what was asked.
+fn answers(body: &Body, ask: AskKind) -> bool {
+    match body {
+        Body::PoolDefined(_) => ask == AskKind::DefinePool,
+        Body::LimitsAdjusted(_) => ask == AskKind::AdjustLimits,
+        Body::ModeSet(_) => ask == AskKind::SetMode,
+        Body::Accepted(_) => ask == AskKind::Reserve,
+        Body::Confirmed(_) => ask == AskKind::Confirm,
+        Body::Extended(_) => ask == AskKind::Extend,
+        Body::Released(_, ReleaseCause::Caller) => ask == AskKind::Release,
+        Body::Released(_, ReleaseCause::Abandoned) | Body::Abandoned { .. } => ask == AskKind::Abandon,
+        Body::HandedOver { .. } => ask == AskKind::Handover,
+        Body::Rejected(_) => true,
+        Body::Repeated(original) => match &**original {
+            Body::Repeated(_) | Body::Abandoned { .. } | Body::HandedOver { .. } => false,
+            Body::Expired(_) => ask == AskKind::Release,
+            Body::Rejected(_) => !matches!(ask, AskKind::Abandon | AskKind::Handover),
+            original => answers(original, ask),
+        },
+        Body::Expired(_) | Body::Malformed { .. } | Body::Barrier { .. } | Body::Tick => false,
+    }
+}

@@ -1,0 +1,151 @@
+//! L4: what a command's key may be answered, given what its key was answered before.
+
+use super::judge::Judge;
+use super::lives::{Life, Stand};
+use super::memory::Recall;
+use crate::domain::{AskKind, Body, CommandKey, CommandStamp, Law, Reason, Rejection, Target};
+use crate::limits::ATTEMPTS_MAX;
+
+/// The answer a key was given (of another command than Reserve, whose id holds its key).
+pub(super) struct Answer {
+    pub(super) fingerprint: u64,
+    pub(super) body: Body,
+}
+
+/// Whether a refusal is an outcome that a key keeps; the others say something of this try alone.
+pub(super) fn is_business(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::Malformed
+            | Reason::Misrouted
+            | Reason::Expired
+            | Reason::Abandoned
+            | Reason::KeyReused
+            | Reason::TooManyAttempts
+            | Reason::PartitionFull
+    )
+}
+
+/// Whether a refusal comes before any look at the key.
+fn is_earlier(reason: Reason) -> bool {
+    matches!(reason, Reason::Malformed | Reason::Misrouted | Reason::Expired | Reason::Abandoned)
+}
+
+/// What a command with this ask and key was about, as its event tells.
+pub(super) fn key_of(command: &CommandStamp, body: &Body) -> Option<CommandKey> {
+    let target = match command.ask {
+        AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode => Target::Pool(body.pool_id()?.clone()),
+        AskKind::Confirm | AskKind::Extend | AskKind::Release => Target::Reservation(body.reservation_id()?),
+        AskKind::Reserve | AskKind::Abandon | AskKind::Handover => return None,
+    };
+    Some(CommandKey { target, key: command.key.clone()? })
+}
+
+/// How an answer stands to the one its key was given before.
+enum Answered {
+    /// As if the key were new.
+    Fresh,
+    /// As it was answered before.
+    Again,
+    /// Refused: the key was used with another body.
+    Reused,
+    /// Refused before any look at the key.
+    Earlier,
+}
+
+impl Judge<'_> {
+    /// L4 for the command behind this event, if there is one.
+    pub(super) fn keyed(&mut self) {
+        let Some(command) = self.event.command() else { return };
+        if command.ask == AskKind::Reserve {
+            self.keyed_reserve(command);
+        } else {
+            self.keyed_other(command);
+        }
+    }
+
+    fn keyed_reserve(&mut self, command: &CommandStamp) {
+        let Some(id) = self.event.body.reservation_id() else { return };
+        let known = self.state.lives.decided(id);
+        let is_same = known.value().is_some_and(|life| life.fingerprint == command.fingerprint);
+        let is_full = |life: &Life| life.stand.is_live() && life.counting.len() >= ATTEMPTS_MAX;
+        let answered = match &self.event.body {
+            Body::Repeated(original) if known.value().is_none_or(|life| is_as_before(life, original)) => {
+                Answered::Again
+            }
+            Body::Rejected(r) if r.reason == Reason::TooManyAttempts && known.value().is_none_or(is_full) => {
+                Answered::Again
+            }
+            body => answered(body),
+        };
+        self.key_verdict(known_is(&known), is_same, &answered, || format!("reservation {id}"));
+    }
+
+    fn keyed_other(&mut self, command: &CommandStamp) {
+        let Some(key) = key_of(command, &self.event.body) else { return };
+        let known = self.state.answers.recall(&key);
+        let is_same = known.value().is_some_and(|answer| answer.fingerprint == command.fingerprint);
+        let answered = match &self.event.body {
+            Body::Repeated(original) if known.value().is_some_and(|answer| answer.body == **original) => {
+                Answered::Again
+            }
+            // Such as Confirm of what is confirmed: whether it stands so is judged where it is repeated.
+            Body::Repeated(_) => Answered::Fresh,
+            body => answered(body),
+        };
+        self.key_verdict(known_is(&known), is_same, &answered, || format!("key {:?}", key.key));
+    }
+
+    fn key_verdict(&mut self, known: Known, is_same: bool, answered: &Answered, who: impl Fn() -> String) {
+        let kind = self.event.body.kind();
+        let wrong = match (known, is_same, answered) {
+            (_, _, Answered::Earlier) | (Known::Unclear, ..) => None,
+            (Known::Must, true, Answered::Again) | (Known::Must, false, Answered::Reused) => None,
+            (Known::Must, true, _) => Some("was decided before and is not answered the same"),
+            (Known::Must, false, _) => Some("was used with another body and is not refused for it"),
+            (Known::May, true, Answered::Again | Answered::Fresh) => None,
+            (Known::May, false, Answered::Reused | Answered::Fresh) => None,
+            (Known::Never, _, Answered::Fresh) => None,
+            (Known::May | Known::Never, _, Answered::Again) => Some("is answered as before, and was not decided so"),
+            (Known::May | Known::Never, _, Answered::Reused) => Some("is refused as reused, and was not used so"),
+        };
+        if let Some(wrong) = wrong {
+            self.found.breach(Law::SameAnswer, format!("{} {wrong}: {kind:?}", who()));
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Known {
+    Must,
+    May,
+    Never,
+    Unclear,
+}
+
+fn known_is<V>(recall: &Recall<'_, V>) -> Known {
+    match recall {
+        Recall::Must(_) => Known::Must,
+        Recall::May(_) => Known::May,
+        Recall::Never => Known::Never,
+        Recall::Unclear => Known::Unclear,
+    }
+}
+
+/// A repetition that does not say what was said before is none: it is fresh, like any other answer.
+fn answered(body: &Body) -> Answered {
+    match body {
+        Body::Rejected(Rejection { reason: Reason::KeyReused, .. }) => Answered::Reused,
+        Body::Rejected(Rejection { reason, .. }) if is_earlier(*reason) => Answered::Earlier,
+        _ => Answered::Fresh,
+    }
+}
+
+/// Whether a repeated answer to a Reserve is of the outcome that it had.
+fn is_as_before(life: &Life, original: &Body) -> bool {
+    match (life.stand, original) {
+        (Stand::Refused(reason, dimension), Body::Rejected(r)) => r.reason == reason && r.dimension == dimension,
+        (Stand::Refused(..) | Stand::Void, _) => false,
+        (_, original) => matches!(original, Body::Accepted(_)),
+    }
+}

@@ -1,0 +1,199 @@
+//! Reservations: the live ones, what the window remembers of the others, and the attempts that must never count
+//! again.
+
+use super::memory::{Memory, Recall};
+use crate::domain::reservation::AttemptSets;
+use crate::domain::{
+    Amounts, Attempt, Attempts, Dimension, Entry, Micros, Name, PoolId, Reason, Reservation, ReservationId, Status,
+};
+use crate::limits::{ATTEMPTS_MAX, REMEMBERED_RESERVATIONS_MAX};
+use std::collections::BTreeMap;
+
+/// Where a reservation id stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stand {
+    /// Nothing decided: attempts were taken back before they came.
+    Void,
+    /// A hold until then.
+    Held(Micros),
+    /// Admitted for good.
+    Confirmed,
+    /// Given back.
+    Released,
+    /// Not confirmed in time.
+    Expired,
+    /// Refused, by the dimension.
+    Refused(Reason, Option<Dimension>),
+}
+
+impl Stand {
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Stand::Held(_) | Stand::Confirmed)
+    }
+
+    /// How an event writes it, with the hold's deadline; `None` where no entry can.
+    pub(super) fn written(self) -> Option<(Status, Option<Micros>)> {
+        match self {
+            Stand::Held(until) => Some((Status::Held, Some(until))),
+            Stand::Confirmed => Some((Status::Confirmed, None)),
+            Stand::Released => Some((Status::Released, None)),
+            Stand::Expired => Some((Status::Expired, None)),
+            Stand::Void | Stand::Refused(..) => None,
+        }
+    }
+}
+
+/// What is known of one reservation id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Life {
+    pub(super) pool: PoolId,
+    pub(super) demand: Amounts,
+    pub(super) order_ref: Option<Name>,
+    pub(super) fingerprint: u64,
+    /// Attempts it lives for.
+    pub(super) counting: Vec<Attempt>,
+    /// Attempts taken back before they came.
+    pub(super) burned: Vec<Attempt>,
+    /// The event that last changed it.
+    pub(super) seq: u64,
+    pub(super) stand: Stand,
+}
+
+impl Life {
+    /// Nothing decided yet.
+    pub(super) fn void(pool: PoolId, burned: Vec<Attempt>) -> Life {
+        Life {
+            pool,
+            demand: Amounts::default(),
+            order_ref: None,
+            fingerprint: 0,
+            counting: Vec::new(),
+            burned,
+            seq: 0,
+            stand: Stand::Void,
+        }
+    }
+
+    /// Whether the entry tells of this reservation: what an event may not change, whatever it does.
+    pub(super) fn is_of(&self, entry: &Entry) -> bool {
+        self.pool == entry.pool && self.order_ref == entry.order_ref
+    }
+
+    /// Takes an attempt back; answers whether it counted. One that had not come is burned, the oldest going first.
+    pub(super) fn abandon(&mut self, attempt: Attempt) -> bool {
+        let counted = self.counting.contains(&attempt);
+        self.counting.retain(|a| *a != attempt);
+        if !counted && !self.burned.contains(&attempt) {
+            if self.burned.len() >= ATTEMPTS_MAX {
+                self.burned.remove(0);
+            }
+            self.burned.push(attempt);
+        }
+        counted
+    }
+}
+
+/// Every reservation id of the partition.
+pub(super) struct Lives {
+    live: BTreeMap<ReservationId, Life>,
+    past: Memory<ReservationId, Life>,
+    /// Attempts taken back or refused as too late, with the stamp of `past` at that time.
+    gone: Memory<(ReservationId, Attempt), u64>,
+}
+
+impl Lives {
+    pub(super) fn new() -> Lives {
+        Lives {
+            live: BTreeMap::new(),
+            past: Memory::new(REMEMBERED_RESERVATIONS_MAX),
+            gone: Memory::new(REMEMBERED_RESERVATIONS_MAX),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    pub(super) fn forget(&mut self, now: Micros) {
+        self.past.forget(now);
+        self.gone.forget(now);
+    }
+
+    pub(super) fn live(&self, id: ReservationId) -> Option<&Life> {
+        self.live.get(&id)
+    }
+
+    pub(super) fn live_mut(&mut self, id: ReservationId) -> Option<&mut Life> {
+        self.live.get_mut(&id)
+    }
+
+    /// What is known of the id, live or remembered, burned attempts alone included.
+    pub(super) fn recall(&self, id: ReservationId) -> Recall<'_, Life> {
+        self.live.get(&id).map_or_else(|| self.past.recall(&id), Recall::Must)
+    }
+
+    /// The same where something was decided.
+    pub(super) fn decided(&self, id: ReservationId) -> Recall<'_, Life> {
+        match self.recall(id) {
+            Recall::Must(life) | Recall::May(life) if life.stand == Stand::Void => Recall::Never,
+            known => known,
+        }
+    }
+
+    /// Starts a life; answers the one that it replaces, which there must not be.
+    pub(super) fn begin(&mut self, id: ReservationId, life: Life) -> Option<Life> {
+        self.past.remove(&id);
+        self.live.insert(id, life)
+    }
+
+    /// Ends a life.
+    pub(super) fn end(&mut self, id: ReservationId) -> Option<Life> {
+        self.live.remove(&id)
+    }
+
+    /// Remembers what is not live.
+    pub(super) fn remember(&mut self, id: ReservationId, life: Life, until: Micros) {
+        self.past.put(id, life, until);
+    }
+
+    /// From now on this attempt must not count.
+    pub(super) fn strike(&mut self, id: ReservationId, attempt: Attempt, until: Micros) {
+        self.gone.put((id, attempt), self.past.stamp(), until);
+    }
+
+    /// Whether the owner must know that this attempt may not count. It keeps only so many of one reservation.
+    pub(super) fn is_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
+        let Recall::Must(stamp) = self.gone.recall(&(id, attempt)) else { return false };
+        let of_id = self.gone.from(&(id, Attempt(0))).take_while(|((other, _), _)| *other == id);
+        self.past.is_recent(*stamp) && of_id.take(ATTEMPTS_MAX.saturating_add(1)).count() <= ATTEMPTS_MAX
+    }
+
+    /// Whether the owner may think that this attempt was taken back.
+    pub(super) fn may_be_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
+        let burned = self.recall(id).value().is_some_and(|life| life.burned.contains(&attempt));
+        burned || !matches!(self.gone.recall(&(id, attempt)), Recall::Never)
+    }
+
+    /// The live ones, by id.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&ReservationId, &Life)> {
+        self.live.iter()
+    }
+
+    /// The live ones as values, by id.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ReservationId, Reservation)> + '_ {
+        self.live.iter().map(|(id, life)| {
+            let (status, until) = life.stand.written().unwrap_or((Status::Void, None));
+            let reservation = Reservation {
+                pool: life.pool.clone(),
+                demand: life.demand.clone(),
+                order_ref: life.order_ref.as_ref().map(|text| text.as_str().into()),
+                attempts: Attempts::from_sets(AttemptSets { live: life.counting.clone(), burned: life.burned.clone() }),
+                fingerprint: life.fingerprint,
+                until: until.unwrap_or_default(),
+                seq: life.seq,
+                status,
+            };
+            (*id, reservation)
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! The laws, re-derived from committed events alone by a second and dumber model: plain sums, plain sets, one pass, no
+//! decision. It judges what the owner wrote and never asks the owner's code: nothing of `decide` or `evolve` is used,
+//! nor any judgement of [`crate::domain`]'s values, only the values (and the pinned map from pool to partition).
+//!
+//! What events do not hold it cannot judge: deadlines, expected versions, and what callers were told. For the last see
+//! [`history`]. It never stops at a breach: it keeps its own sums, reports, and reads on. No clock, no input or output,
+//! no threads; memory grows with live reservations and with what the window remembers, never with events.
+
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod books;
+mod chain;
+pub mod history;
+mod judge;
+mod keys;
+mod lives;
+mod memory;
+mod refusals;
+mod report;
+
+pub use report::{PartitionReport, Report};
+
+use crate::domain::{CommandKey, Law, Micros, Pool, Recorded, Reservation, ReservationId};
+use crate::limits::REMEMBERED_COMMANDS_MAX;
+use books::Books;
+use chain::Chain;
+use judge::Judge;
+use keys::Answer;
+use lives::Lives;
+use memory::Memory;
+use report::Breaches;
+
+/// One partition's auditor: it takes the partition's events from the first on, in the order of the log.
+pub struct PartitionAudit {
+    chain: Chain,
+    state: State,
+    events: u64,
+    breaches: Breaches,
+}
+
+/// What the events so far come to, by the auditor's own sums.
+struct State {
+    /// How many partitions there are.
+    partitions: u32,
+    books: Books,
+    lives: Lives,
+    answers: Memory<CommandKey, Answer>,
+}
+
+/// What one event broke.
+#[derive(Default)]
+struct Found(Vec<(Law, String)>);
+
+impl Found {
+    /// Notes a breach unless `holds`.
+    fn expect(&mut self, holds: bool, law: Law, detail: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push((law, detail()));
+        }
+    }
+
+    fn breach(&mut self, law: Law, detail: impl Into<String>) {
+        self.0.push((law, detail.into()));
+    }
+}
+
+impl PartitionAudit {
+    /// The auditor of `partition` among `partitions`, before its first event.
+    pub fn new(partition: u32, partitions: u32) -> PartitionAudit {
+        PartitionAudit {
+            chain: Chain::new(partition),
+            state: State {
+                partitions,
+                books: Books::default(),
+                lives: Lives::new(),
+                answers: Memory::new(REMEMBERED_COMMANDS_MAX),
+            },
+            events: 0,
+            breaches: Breaches::default(),
+        }
+    }
+
+    /// Takes the next event.
+    pub fn observe(&mut self, recorded: &Recorded) {
+        let mut found = Found::default();
+        self.chain.observe(recorded, &mut found);
+        let now = self.chain.now();
+        self.state.forget(now);
+        Judge { state: &mut self.state, event: &recorded.event, now, found: &mut found }.run();
+        self.events = self.events.saturating_add(1);
+        self.breaches.take(self.chain.partition(), recorded.event.seq, found);
+    }
+
+    /// Breaches found so far.
+    pub fn breach_count(&self) -> u64 {
+        self.breaches.count()
+    }
+
+    /// The pools as they stand, by id, with what is used by the auditor's own sums.
+    pub fn pools(&self) -> impl Iterator<Item = Pool> + '_ {
+        self.state.books.iter()
+    }
+
+    /// The live reservations as they stand, by id.
+    pub fn live(&self) -> impl Iterator<Item = (ReservationId, Reservation)> + '_ {
+        self.state.lives.iter()
+    }
+
+    /// What was found. Counts every pool's live demands anew first. More events may follow.
+    pub fn finish(&self) -> PartitionReport {
+        let mut breaches = self.breaches.clone();
+        let mut found = Found::default();
+        self.state.recount(&mut found);
+        let last_seq = self.chain.last_seq();
+        breaches.take(self.chain.partition(), last_seq.unwrap_or_default(), found);
+        PartitionReport {
+            partition: self.chain.partition(),
+            events: self.events,
+            pools: self.state.books.len(),
+            live: self.state.lives.len(),
+            last_seq,
+            next_input: self.chain.next_input(),
+            chain: self.chain.digest(),
+            breaches,
+        }
+    }
+}
+
+impl State {
+    fn forget(&mut self, now: Micros) {
+        self.lives.forget(now);
+        self.answers.forget(now);
+    }
+
+    /// The sums kept event by event must be what the live reservations add up to.
+    fn recount(&self, found: &mut Found) {
+        let mut sums = self.books.emptied();
+        for (_, life) in self.lives.each() {
+            sums.take(&life.pool, &life.demand);
+        }
+        for (pool, summed, kept) in sums.differences(&self.books) {
+            found.breach(Law::Capacity, format!("live demands of pool {pool} add up to {summed}, kept was {kept}"));
+        }
+    }
+}

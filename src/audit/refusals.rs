@@ -1,0 +1,151 @@
+//! Refusals: a "no" must have a reason that held, and must leave nothing behind.
+
+use super::books::Book;
+use super::judge::Judge;
+use super::keys::is_business;
+use super::lives::{Life, Stand};
+use super::memory::Recall;
+use crate::domain::{Amounts, AskKind, Law, Mode, Reason, Rejection};
+use crate::limits::ATTEMPTS_MAX;
+
+impl Judge<'_> {
+    /// A refusal given now.
+    pub(super) fn rejected(&mut self, rejection: &Rejection) {
+        self.told_counters(rejection);
+        self.reason_held(rejection);
+        let Some(command) = self.event.command() else { return };
+        let Some(id) = rejection.reservation else { return };
+        match command.ask {
+            AskKind::Reserve if rejection.reason == Reason::Expired => {
+                self.state.lives.strike(id, command.attempt, self.window_end());
+            }
+            AskKind::Reserve if is_business(rejection.reason) && command.key.is_some() => {
+                self.remember_refused(rejection, command.fingerprint);
+            }
+            AskKind::Abandon => {
+                // Its caller was told no already: an Abandon has nothing that could refuse it.
+                let counts = self.state.lives.live(id).is_some_and(|life| life.counting.contains(&command.attempt));
+                self.found.expect(!counts, Law::FinalNo, || {
+                    format!("the Abandon of an attempt that {id} counts is refused: {}", rejection.reason)
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn remember_refused(&mut self, rejection: &Rejection, fingerprint: u64) {
+        let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return };
+        let lives = &mut self.state.lives;
+        if lives.live(id).is_some() {
+            return;
+        }
+        let burned = lives.recall(id).value().map(|life| life.burned.clone()).unwrap_or_default();
+        let refused = Life {
+            demand: rejection.demand.clone().unwrap_or_default(),
+            order_ref: rejection.order_ref.clone(),
+            fingerprint,
+            seq: self.event.seq,
+            stand: Stand::Refused(rejection.reason, rejection.dimension),
+            ..Life::void(pool.clone(), burned)
+        };
+        let until = self.window_end();
+        self.state.lives.remember(id, refused, until);
+    }
+
+    /// The counters that a refusal shows must be those it was judged against.
+    pub(super) fn told_counters(&mut self, rejection: &Rejection) {
+        let Some(id) = &rejection.pool else { return };
+        match (self.state.books.get(id), &rejection.limits, &rejection.used) {
+            (Some(book), Some(limits), Some(used)) => {
+                self.found.expect(*limits == book.spec.limits, Law::Capacity, || {
+                    format!("refused against limits {limits:?}, in force are {:?}", book.spec.limits)
+                });
+                self.found.expect(book.is_used(used), Law::Capacity, || {
+                    format!("refused against used {used:?}, in use are {:?}", book.used)
+                });
+                let is_told = rejection.mode == Some(book.spec.mode) && rejection.version == Some(book.version);
+                self.found.expect(is_told, Law::OneState, || {
+                    let (mode, version) = (rejection.mode, rejection.version);
+                    format!(
+                        "refused in mode {mode:?} at version {version:?}, it is {:?} at {}",
+                        book.spec.mode, book.version
+                    )
+                });
+            }
+            (None, None, None) => {}
+            _ => self.found.breach(Law::OneState, format!("a refusal is wrong on whether pool {id} is defined")),
+        }
+    }
+
+    fn reason_held(&mut self, rejection: &Rejection) {
+        let reason = rejection.reason;
+        let book = rejection.pool.as_ref().and_then(|id| self.state.books.get(id));
+        let held = match reason {
+            Reason::UnknownPool => book.is_none(),
+            Reason::PastCutoff => book.and_then(|b| b.spec.window).is_some_and(|w| w.closes_at() <= self.now),
+            Reason::Closed => book.is_some_and(|b| b.spec.mode == Mode::Closed),
+            Reason::Held => book.is_some_and(|b| b.spec.mode == Mode::Held),
+            Reason::UnknownDimension => {
+                rejection.dimension.is_some_and(|d| book.is_some_and(|b| !b.used.contains_key(&d)))
+            }
+            Reason::OverLimit => book.is_some_and(|b| is_over(b, rejection)),
+            Reason::DimensionInUse => rejection.dimension.is_some_and(|d| book.is_some_and(|b| b.used_of(d) > 0)),
+            Reason::Abandoned => self.was_abandoned(rejection),
+            _ => self.reason_of_reservation_held(rejection),
+        };
+        let law = match reason {
+            Reason::OverLimit => Law::Capacity,
+            Reason::PastCutoff => Law::ClocksDecideNothing,
+            Reason::Abandoned => Law::SameAnswer,
+            _ => Law::OneState,
+        };
+        self.found.expect(held, law, || format!("refused as {reason}, and it was not so"));
+    }
+
+    fn was_abandoned(&self, rejection: &Rejection) -> bool {
+        let attempt = self.event.command().map(|command| command.attempt);
+        let pair = rejection.reservation.zip(attempt);
+        pair.is_some_and(|(id, attempt)| self.state.lives.may_be_struck(id, attempt))
+    }
+
+    /// Reasons that stand with a reservation; the rest is nothing an event tells enough of.
+    fn reason_of_reservation_held(&self, rejection: &Rejection) -> bool {
+        let Some(id) = rejection.reservation else { return true };
+        let known = self.state.lives.decided(id);
+        let stand = known.value().map(|life| life.stand);
+        let is_sure = matches!(known, Recall::Must(_));
+        let is_unclear = matches!(known, Recall::Unclear);
+        match rejection.reason {
+            Reason::UnknownReservation => !is_sure || matches!(stand, Some(Stand::Refused(..))),
+            Reason::AlreadyReleased => is_unclear || stand == Some(Stand::Released),
+            Reason::HoldExpired => match stand {
+                Some(Stand::Held(until)) => until <= self.now,
+                stand => is_unclear || stand == Some(Stand::Expired),
+            },
+            Reason::NotAHold => stand == Some(Stand::Confirmed),
+            Reason::TooManyAttempts => known.value().is_some_and(|life| life.counting.len() >= ATTEMPTS_MAX),
+            _ => true,
+        }
+    }
+
+    /// A refusal given before, again.
+    pub(super) fn refused_again(&mut self, rejection: &Rejection) {
+        self.told_counters(rejection);
+        let demand = self.demand_refused(rejection);
+        self.found.expect(
+            demand.is_none_or(|demand| rejection.demand.as_ref() == Some(&demand)),
+            Law::SameAnswer,
+            || format!("a refusal is repeated for another demand {:?}", rejection.demand),
+        );
+    }
+
+    fn demand_refused(&self, rejection: &Rejection) -> Option<Amounts> {
+        self.state.lives.decided(rejection.reservation?).value().map(|life| life.demand.clone())
+    }
+}
+
+/// Whether the dimension named is the first of those demanded that does not fit.
+fn is_over(book: &Book, rejection: &Rejection) -> bool {
+    let demand = rejection.demand.as_ref();
+    rejection.dimension.is_some() && demand.is_some_and(|demand| book.first_above(demand) == rejection.dimension)
+}

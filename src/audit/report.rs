@@ -1,0 +1,169 @@
+//! What an audit found, for a person: one line a partition, one line a breach, one verdict.
+
+use super::Found;
+use crate::domain::{Breach, Digest, Law};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Breaches kept word by word; more are counted.
+const BREACHES_KEPT_MAX: usize = 100;
+
+/// Breaches: the first ones, and how many there were of each law.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Breaches {
+    kept: Vec<Breach>,
+    counts: BTreeMap<Law, u64>,
+}
+
+impl Breaches {
+    pub(super) fn take(&mut self, partition: u32, seq: u64, found: Found) {
+        for (law, detail) in found.0 {
+            self.put(Breach { law, partition, seq, detail });
+        }
+    }
+
+    pub(super) fn put(&mut self, breach: Breach) {
+        let count = self.counts.entry(breach.law).or_default();
+        *count = count.saturating_add(1);
+        if self.kept.len() < BREACHES_KEPT_MAX {
+            self.kept.push(breach);
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.counts.values().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
+    pub(super) fn kept(&self) -> &[Breach] {
+        &self.kept
+    }
+
+    fn absorb(&mut self, other: Breaches) {
+        let room = BREACHES_KEPT_MAX.saturating_sub(self.kept.len());
+        self.kept.extend(other.kept.into_iter().take(room));
+        for (law, n) in other.counts {
+            let count = self.counts.entry(law).or_default();
+            *count = count.saturating_add(n);
+        }
+    }
+}
+
+impl fmt::Display for Breaches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kept.iter().try_for_each(|breach| writeln!(f, "{breach}"))?;
+        let kept = u64::try_from(self.kept.len()).unwrap_or(u64::MAX);
+        match self.count().saturating_sub(kept) {
+            0 => Ok(()),
+            more => writeln!(f, "and {more} more"),
+        }
+    }
+}
+
+/// What was found in one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartitionReport {
+    /// The partition.
+    pub partition: u32,
+    /// Events read.
+    pub events: u64,
+    /// Pools defined.
+    pub pools: usize,
+    /// Reservations live at the end.
+    pub live: usize,
+    /// The last event, if there was one.
+    pub last_seq: Option<u64>,
+    /// The input offset after the last one decided.
+    pub next_input: u64,
+    /// The last event's digest.
+    pub chain: Digest,
+    pub(super) breaches: Breaches,
+}
+
+impl PartitionReport {
+    /// The first breaches, in order.
+    pub fn breaches(&self) -> &[Breach] {
+        self.breaches.kept()
+    }
+
+    /// How many breaches there were.
+    pub fn breach_count(&self) -> u64 {
+        self.breaches.count()
+    }
+}
+
+impl fmt::Display for PartitionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PartitionReport { partition, events, pools, live, chain, .. } = self;
+        write!(f, "partition {partition}: {events} events, {pools} pools, {live} live reservations, chain ")?;
+        match self.last_seq {
+            Some(seq) => write!(f, "{chain} at seq {seq}"),
+            None => f.write_str("empty"),
+        }
+    }
+}
+
+/// What was found in a whole log.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    partitions: BTreeMap<u32, PartitionReport>,
+    breaches: Breaches,
+}
+
+impl Report {
+    /// Adds what was found in one partition; its earlier report is replaced, its earlier breaches are not taken back.
+    pub fn add(&mut self, mut partition: PartitionReport) {
+        self.breaches.absorb(std::mem::take(&mut partition.breaches));
+        self.partitions.insert(partition.partition, partition);
+    }
+
+    /// Whether no law was found broken.
+    pub fn is_clean(&self) -> bool {
+        self.breach_count() == 0
+    }
+
+    /// How many breaches there were.
+    pub fn breach_count(&self) -> u64 {
+        self.breaches.count()
+    }
+
+    /// The first breaches, by partition as added, then in order.
+    pub fn breaches(&self) -> &[Breach] {
+        self.breaches.kept()
+    }
+
+    /// What was found per partition, in order; breaches are in [`Report::breaches`].
+    pub fn partitions(&self) -> impl Iterator<Item = &PartitionReport> {
+        self.partitions.values()
+    }
+
+    /// Events read.
+    pub fn events(&self) -> u64 {
+        self.partitions.values().fold(0, |sum, p| sum.saturating_add(p.events))
+    }
+}
+
+impl FromIterator<PartitionReport> for Report {
+    fn from_iter<I: IntoIterator<Item = PartitionReport>>(partitions: I) -> Report {
+        partitions.into_iter().fold(Report::default(), |mut report, partition| {
+            report.add(partition);
+            report
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.partitions.values().try_for_each(|partition| writeln!(f, "{partition}"))?;
+        self.breaches.fmt(f)?;
+        let (events, partitions) = (self.events(), self.partitions.len());
+        if self.is_clean() {
+            return write!(f, "clean: no law broken in {events} events of {partitions} partitions");
+        }
+        write!(f, "BROKEN: {} breaches (", self.breach_count())?;
+        for (at, (law, n)) in self.breaches.counts.iter().enumerate() {
+            let gap = if at == 0 { "" } else { ", " };
+            write!(f, "{gap}{law} {n}x")?;
+        }
+        write!(f, ") in {events} events of {partitions} partitions")
+    }
+}
