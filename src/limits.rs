@@ -49,6 +49,8 @@ pub const TURN_BYTES_MAX: usize = 4 << 20;
 pub const TURN_TIMERS_MAX: usize = 1_024;
 /// Longest encoded command: a pool definition with every name at its longest fits.
 pub const COMMAND_BYTES_MAX: usize = 64 << 10;
+/// Different demands of one partition's reservations that are kept once however many reservations take them.
+pub const SHARED_DEMANDS_MAX: usize = 4_096;
 /// Largest single allocation a decoder makes on a length field's word.
 pub const DECODE_ALLOCATION_BYTES_MAX: usize = 64 << 10;
 /// Commands waiting for one partition's owner; more are shed.

@@ -2,6 +2,7 @@
 
 use super::ids::Dimension;
 use std::fmt;
+use std::sync::Arc;
 
 /// Microseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -22,9 +23,9 @@ impl Micros {
     }
 }
 
-/// Units per dimension, sorted by dimension, each dimension once.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Amounts(Box<[(Dimension, u64)]>);
+/// Units per dimension, sorted by dimension, each dimension once. A copy shares them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Amounts(Arc<[(Dimension, u64)]>);
 
 impl Amounts {
     /// Sorts what it is given; `None` when a dimension stands twice.

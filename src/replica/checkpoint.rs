@@ -1,6 +1,6 @@
 //! From a state to the rows of its checkpoint and back.
 
-use super::slab::{Page, Slab};
+use super::slab::{Common, Page, Slab};
 use super::state::{Dirty, PartitionState, Position};
 use crate::domain::{CommandKey, Pool, PoolId, Remembered};
 use crate::store::{Checkpoint, Mark, Row};
@@ -74,7 +74,8 @@ pub struct Restoring {
     partition: u32,
     log_id: u128,
     pools: Vec<Pool>,
-    pages: Vec<(u32, Page)>,
+    pages: Vec<(u32, Arc<Page>)>,
+    common: Common,
     remembered: Vec<(CommandKey, Remembered)>,
     odd: Option<String>,
 }
@@ -82,7 +83,15 @@ pub struct Restoring {
 impl Restoring {
     /// Of this partition of this log.
     pub fn new(partition: u32, log_id: u128) -> Restoring {
-        Restoring { partition, log_id, pools: Vec::new(), pages: Vec::new(), remembered: Vec::new(), odd: None }
+        Restoring {
+            partition,
+            log_id,
+            pools: Vec::new(),
+            pages: Vec::new(),
+            common: Common::default(),
+            remembered: Vec::new(),
+            odd: None,
+        }
     }
 
     /// Takes a row, in any order.
@@ -92,13 +101,14 @@ impl Restoring {
             Ok(Piece::Remembered(key, remembered)) => self.remembered.push((key, remembered)),
             Ok(Piece::Page(no, slots)) => {
                 let mut page: Page = std::array::from_fn(|_| None);
-                for (at, id, reservation) in slots {
+                for (at, id, mut reservation) in slots {
+                    self.common.share(&mut reservation);
                     match page.get_mut(usize::from(at)) {
                         Some(place) => *place = Some((id, reservation)),
                         None => self.odd = Some(format!("page {no} has no slot {at}")),
                     }
                 }
-                self.pages.push((no, page));
+                self.pages.push((no, Arc::new(page)));
             }
             Err(error) => self.odd = Some(error.to_string()),
         }
@@ -122,6 +132,6 @@ impl Restoring {
         let Mark { next_seq, next_input, epoch, chain, decided_at, .. } = *mark;
         let position = Position { next_seq, next_input, epoch, chain, decided_at };
         let slab = Slab::restore(self.pages)?;
-        PartitionState::restored(self.partition, position, self.pools, slab, self.remembered)
+        PartitionState::restored(self.partition, position, self.pools, (slab, self.common), self.remembered)
     }
 }

@@ -2,13 +2,36 @@
 //! shared with whoever copies the state away (checkpoints) and copied only when it changes meanwhile, so a snapshot of
 //! a million reservations costs the owner a clone of some reference counts.
 
-use crate::domain::{Reservation, ReservationId};
-use crate::limits::PAGE_SLOTS;
+use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
+use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, SHARED_DEMANDS_MAX};
 use hashbrown::HashTable;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One reservation with its id.
 pub type Slot = (ReservationId, Reservation);
+
+/// Values that many reservations have in common, so that each is kept once: reservations are what memory is spent on.
+#[derive(Default)]
+pub struct Common {
+    pools: BTreeSet<PoolId>,
+    demands: BTreeSet<Amounts>,
+}
+
+impl Common {
+    pub fn share(&mut self, reservation: &mut Reservation) {
+        match self.demands.get(&reservation.demand) {
+            Some(demand) => reservation.demand = demand.clone(),
+            None if self.demands.len() < SHARED_DEMANDS_MAX => drop(self.demands.insert(reservation.demand.clone())),
+            None => {}
+        }
+        match self.pools.get(&reservation.pool) {
+            Some(pool) => reservation.pool = pool.clone(),
+            None if self.pools.len() < POOLS_PER_PARTITION_MAX => drop(self.pools.insert(reservation.pool.clone())),
+            None => {}
+        }
+    }
+}
 
 /// Neighbouring slots.
 pub type Page = [Option<Slot>; PAGE_SLOTS];
@@ -25,12 +48,12 @@ impl Slab {
     ///
     /// # Errors
     /// Says which id stands twice.
-    pub fn restore(stored: Vec<(u32, Page)>) -> Result<Slab, String> {
+    pub fn restore(stored: Vec<(u32, Arc<Page>)>) -> Result<Slab, String> {
         let page_count = stored.iter().map(|(no, _)| *no as usize).max().map_or(0, |last| last.saturating_add(1));
         let mut slab = Slab { pages: vec![Arc::new(empty_page()); page_count], ..Slab::default() };
         for (no, page) in stored {
             if let Some(place) = slab.pages.get_mut(no as usize) {
-                *place = Arc::new(page);
+                *place = page;
             }
         }
         for slot in 0..page_count.saturating_mul(PAGE_SLOTS) {

@@ -1,6 +1,6 @@
 //! The state of one partition at a sequence number.
 
-use super::slab::{Slab, page_of};
+use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
 use crate::domain::{
     Breach, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded, Remembered, Reservation,
@@ -31,6 +31,7 @@ pub struct PartitionState {
     pub(super) position: Position,
     pub(super) pools: BTreeMap<PoolId, Arc<Pool>>,
     pub(super) slab: Slab,
+    common: Common,
     /// Holds by when they expire.
     timers: BTreeSet<(Micros, ReservationId)>,
     /// What is not live any more, by when it may be forgotten.
@@ -57,6 +58,7 @@ impl PartitionState {
             position: Position::default(),
             pools: BTreeMap::new(),
             slab: Slab::default(),
+            common: Common::default(),
             timers: BTreeSet::new(),
             forgettable: BTreeSet::new(),
             remembered: BTreeMap::new(),
@@ -73,10 +75,10 @@ impl PartitionState {
         partition: u32,
         position: Position,
         pools: Vec<Pool>,
-        slab: Slab,
+        (slab, common): (Slab, Common),
         remembered: Vec<(CommandKey, Remembered)>,
     ) -> Result<PartitionState, String> {
-        let mut state = PartitionState { position, slab, ..PartitionState::new(partition) };
+        let mut state = PartitionState { position, slab, common, ..PartitionState::new(partition) };
         state.pools = pools.into_iter().map(|pool| (pool.id.clone(), Arc::new(pool))).collect();
         for (key, value) in remembered {
             state.remembered_until.insert((value.until, key.clone()));
@@ -271,13 +273,10 @@ impl LedgerMut for PartitionState {
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
         let found = self.slab.find(&id);
         let was = found.and_then(|slot| self.slab.at(slot)).map(|(_, r)| (r.status, r.until));
-        let slot = found.unwrap_or_else(|| {
-            // Reservations share their pool's copy of its id.
-            let shared = self.pools.get(pool).map_or(pool, |pool| &pool.id).clone();
-            self.slab.insert(id, Reservation::void(shared))
-        });
+        let slot = found.unwrap_or_else(|| self.slab.insert(id, Reservation::void(pool.clone())));
         let Some((_, reservation)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
         f(reservation);
+        self.common.share(reservation);
         let is = (reservation.status, reservation.until);
         let is_empty = reservation.is_empty();
         self.touch(slot);

@@ -3,10 +3,11 @@
 mod arbitrary;
 mod contract;
 mod correlator;
+mod golden;
 mod machine;
 mod scenario;
-mod store;
-mod golden;
 mod schemas;
+mod store;
+mod tidy;
 mod wire;
 mod world;

@@ -1,0 +1,169 @@
+//! The tables. A change of the map is a change here and in `src/ARCHITECTURE.md`, in one commit.
+
+/// Longest source file.
+pub(super) const FILE_LINES_MAX: usize = 600;
+
+/// What may be visible at the top of the tree. Everything else there is a dotfile.
+pub(super) const TOP: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "Dockerfile",
+    "LICENSE",
+    "README.md",
+    "helm",
+    "loadtest",
+    "schemas",
+    "src",
+    "tests",
+    "topics",
+];
+
+/// A part of `src` and the other parts it may use.
+pub(super) struct Room {
+    /// Its path from the crate's root; files below it belong to it unless a longer path is a room.
+    pub(super) path: &'static str,
+    /// The rooms it may use; `*` is all of them.
+    pub(super) may_use: &'static [&'static str],
+    /// What it may not use even so.
+    pub(super) except: &'static [&'static str],
+    /// What it is, which is why.
+    pub(super) reason: &'static str,
+}
+
+const fn room(path: &'static str, may_use: &'static [&'static str], reason: &'static str) -> Room {
+    Room { path, may_use, except: &[], reason }
+}
+
+/// Bottom up. `log` and `store` are the trait files: their implementations are rooms of their own, so that to be
+/// allowed the one is not to be allowed the other.
+#[rustfmt::skip]
+pub(super) const ROOMS: &[Room] = &[
+    room("lib", &["*"], "the list of modules"),
+    room("limits", &[], "bounds know nothing"),
+    room("time", &["domain"], "the clock"),
+    room("domain", &["limits"], "pure: values in, values out"),
+    room("log", &["domain", "limits", "time"], "what a log owes, whatever it is"),
+    room("store", &["domain", "limits", "time"], "what a store owes, whatever it is"),
+    room("wire", &["domain", "limits", "log", "store"], "bytes and values, and nothing that happens"),
+    room("log::embedded", &["log", "wire", "domain", "limits", "time"], "an adapter knows its trait"),
+    room("log::kafka", &["log", "wire", "domain", "limits", "time"], "an adapter knows its trait"),
+    room("store::sled", &["store", "wire", "domain", "limits", "time"], "an adapter knows its trait"),
+    room("replica", &["domain", "wire", "log", "store", "limits"], "the fold, fed by whoever holds the events"),
+    room("owner", &["replica", "domain", "wire", "log", "store", "limits", "time"], "decides for any log and store"),
+    room("gateway", &["replica", "domain", "wire", "log", "limits", "time"], "asks and answers, over any log"),
+    Room {
+        path: "audit",
+        may_use: &["domain", "wire", "log", "limits"],
+        except: &["domain::decide", "domain::evolve"],
+        reason: "a second model, which must not share the first one's mistakes",
+    },
+    room("sink", &["domain", "wire", "log", "limits"], "follows the log"),
+    room("sim", &["audit", "gateway", "owner", "replica", "domain", "wire", "log", "store", "limits", "time"],
+        "everything pure, and nothing real"),
+    room("telemetry", &["domain", "limits"], "names of metrics and spans"),
+    room("config", &["domain", "limits"], "raw values to checked ones"),
+    room("api", &["gateway", "replica", "domain", "wire", "log", "limits", "time", "telemetry", "config"],
+        "speaks for the gateway, decides nothing"),
+    Room {
+        path: "app",
+        may_use: &["*"],
+        except: &["sim", "cmd"],
+        reason: "composes what runs for real, and is called by the commands",
+    },
+    room("cmd", &["app", "config", "audit", "sim", "owner", "replica", "domain", "wire", "log", "log::embedded",
+        "log::kafka", "store", "store::sled", "limits", "time", "api", "telemetry"], "one thin file per command"),
+    room("main", &["*"], "a recipe"),
+];
+
+/// Names and the rooms they are bound to, or kept out of.
+pub(super) struct Bound {
+    /// Crates, or modules of `std`.
+    pub(super) names: &'static [&'static str],
+    /// Rooms or files.
+    pub(super) rooms: &'static [&'static str],
+    /// Why.
+    pub(super) reason: &'static str,
+}
+
+/// Only there.
+#[rustfmt::skip]
+pub(super) const CRATES: &[Bound] = &[
+    Bound { names: &["rdkafka", "schema_registry_converter"], rooms: &["log::kafka"], reason: "one log of several" },
+    Bound { names: &["redb"], rooms: &["log::embedded"], reason: "one log of several" },
+    Bound { names: &["sled"], rooms: &["store::sled"], reason: "disposable, so it must be replaceable" },
+    Bound { names: &["axum", "tower", "tower_http", "hyper", "hyper_util", "http_body_util", "utoipa", "utoipa_axum",
+        "utoipa_swagger_ui", "tonic"], rooms: &["api"], reason: "how callers are spoken to is the API's business" },
+    Bound { names: &["tokio"], rooms: &["api", "gateway::service", "app", "cmd", "main", "log::kafka::registry"],
+        reason: "deciding is synchronous" },
+    Bound { names: &["apache_avro"], rooms: &["wire", "log::kafka::registry"], reason: "bytes have one owner" },
+    Bound { names: &["prometheus", "opentelemetry"], rooms: &["telemetry"], reason: "every name of a metric in one place" },
+    Bound { names: &["tracing_subscriber"], rooms: &["telemetry"], reason: "one place says where logs go" },
+    Bound { names: &["clap", "indicatif"], rooms: &["cmd", "config", "main"], reason: "only commands talk to a terminal" },
+    Bound { names: &["toml"], rooms: &["config"], reason: "one place reads configuration" },
+    Bound { names: &["ureq"], rooms: &["cmd"], reason: "the service calls nobody" },
+    Bound { names: &["mimalloc"], rooms: &["main"], reason: "a binary chooses its allocator" },
+    Bound { names: &["rand"], rooms: &["app", "cmd", "sim", "log::embedded"], reason: "randomness is an argument" },
+];
+
+/// Anywhere but there.
+#[rustfmt::skip]
+pub(super) const NOT_IN: &[Bound] = &[
+    Bound { names: &["serde", "serde_json", "sha2", "blake3", "jiff", "tracing", "hashbrown"], rooms: &["domain"],
+        reason: "no third-party code in what decides" },
+    Bound { names: &["parking_lot", "crossbeam_channel", "std::sync::Mutex", "std::sync::RwLock", "std::sync::mpsc"],
+        rooms: &["domain", "wire"], reason: "one thread at a time, by construction" },
+    Bound { names: &["std::net", "std::fs", "std::thread", "std::process", "std::env"],
+        rooms: &["domain", "wire", "owner::partition", "gateway::correlator", "replica", "audit"],
+        reason: "sans-IO: inputs are values, outputs are values" },
+];
+
+/// Where a word is looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// In code, not in comments or strings.
+    Code,
+    /// Anywhere.
+    Text,
+}
+
+/// What must not be written.
+pub(super) struct Word {
+    /// The word; where it begins and ends with letters, only as a whole one.
+    pub(super) text: &'static str,
+    /// Where in a file.
+    pub(super) of: Of,
+    /// In which files.
+    pub(super) applies: fn(&str) -> bool,
+    /// Why.
+    pub(super) reason: &'static str,
+}
+
+const fn word(text: &'static str, of: Of, applies: fn(&str) -> bool, reason: &'static str) -> Word {
+    Word { text, of, applies, reason }
+}
+
+fn rust(file: &str) -> bool {
+    file.ends_with(".rs")
+}
+
+/// Lock files hold checksums, in which any letters may meet.
+fn written(file: &str) -> bool {
+    !file.ends_with(".lock")
+}
+
+fn test(file: &str) -> bool {
+    rust(file) && file.starts_with("tests/")
+}
+
+/// The words.
+pub(super) const WORDS: &[Word] = &[
+    word("todo!", Of::Code, rust, "unfinished"),
+    word("unimplemented!", Of::Code, rust, "unfinished"),
+    word("dbg!", Of::Code, rust, "left behind"),
+    word("#[ignore", Of::Code, rust, "a test that does not run proves nothing"),
+    word("FIXME", Of::Text, written, "unfinished"),
+    word("TODO", Of::Text, written, "unfinished"),
+    word("XXX", Of::Text, written, "unfinished"),
+    word("thread::sleep", Of::Code, test, "wait on a condition with a limit"),
+    word("time::sleep", Of::Code, test, "wait on a condition with a limit"),
+];
