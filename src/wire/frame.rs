@@ -2,7 +2,7 @@
 //! bytes and the schema's CRC-64-AVRO fingerprint in little-endian order.
 //!
 //! A log with a schema registry frames by the registry's id instead: a zero byte and four bytes of id, big-endian. The
-//! first byte tells the two apart, so that case belongs into [`open`]; the datum behind either frame is the same.
+//! first byte tells the two apart, so that case belongs into `open`; the datum behind either frame is the same.
 
 use super::DecodeError;
 

@@ -1,5 +1,5 @@
 //! Rows of a checkpoint: one for each pool, page of reservations and remembered answer. A pool and an answer are told
-//! by the events that would make them; a page is packed (see [`super::page`]).
+//! by the events that would make them; a page is packed, as `page.rs` says.
 
 use super::field::{Bytes, Code, Coded, record};
 use super::schema::SNAPSHOTS;
