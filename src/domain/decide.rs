@@ -285,7 +285,8 @@ impl<L: Ledger> Case<'_, L> {
     fn rejection(&self, refusal: &Refusal) -> Rejection {
         let ask = &self.command.ask;
         let reservation = ask.reservation();
-        let of_reservation = reservation.and_then(|id| self.ledger.reservation(&id)).map(|r| &r.pool);
+        let known = reservation.and_then(|id| self.ledger.reservation(&id)).filter(|r| r.is_known(self.now));
+        let of_reservation = known.map(|r| &r.pool);
         let id = ask.pool().or(of_reservation);
         let pool = id.and_then(|id| self.ledger.pool(id));
         let (demand, order_ref) = match ask {

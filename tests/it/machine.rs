@@ -7,7 +7,9 @@ use headroom::domain::{
     Body, Breach, Cause, Command, CommandKey, CommandStamp, Digest, Event, Ledger, LedgerMut, Micros, Pool, PoolId,
     Remembered, Reservation, ReservationId, Status,
 };
-use headroom::limits::{FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX};
+use headroom::limits::{
+    FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX, TURN_TIMERS_MAX,
+};
 use std::collections::BTreeMap;
 
 /// A partition's state as ordered maps. It keeps no count-bounded memory: no test remembers a million things.
@@ -103,6 +105,8 @@ pub struct Machine {
     pub ledger: MapLedger,
     /// Everything decided so far.
     pub events: Vec<Event>,
+    /// Holds that one turn expires at most; the rest follow in the next.
+    pub timers_per_turn: usize,
     partition: u32,
     partitions: u32,
     now: Micros,
@@ -111,7 +115,15 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(partition: u32, partitions: u32, ledger: MapLedger) -> Machine {
-        Machine { ledger, events: Vec::new(), partition, partitions, now: Micros(0), inputs: 0 }
+        Machine {
+            ledger,
+            events: Vec::new(),
+            timers_per_turn: TURN_TIMERS_MAX,
+            partition,
+            partitions,
+            now: Micros(0),
+            inputs: 0,
+        }
     }
 
     /// Decides a turn against an overlay, then adopts its events: both must come to the same state.
@@ -120,7 +132,7 @@ impl Machine {
         let mut stage = self.ledger.clone();
         let first = self.events.len();
         let mut turned = Turned::default();
-        for id in due(&stage, self.now) {
+        for id in due(&stage, self.now).into_iter().take(self.timers_per_turn) {
             if let Some(body) = expire(&stage, id, self.now) {
                 turned.timers.push(self.record(&mut stage, None, body)?);
             }

@@ -5,6 +5,8 @@ mod contract;
 mod correlator;
 mod golden;
 mod machine;
+mod machine_laws;
+mod model;
 mod scenario;
 mod schemas;
 mod store;

@@ -8,7 +8,7 @@ mod parse;
 mod seen;
 
 use headroom::domain::{Command, Micros, PoolId, ReservationId};
-pub use parse::parse;
+pub use parse::{parse, reservation_id};
 pub use seen::{seen_body, seen_pool, seen_reservation};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -26,6 +26,8 @@ pub struct Scenario {
     pub full_of_pools: bool,
     /// Whether the partition says that it can hold no more reservations.
     pub full_of_reservations: bool,
+    /// Holds that one turn expires at most.
+    pub timers_per_turn: usize,
     /// In order; their times never decrease.
     pub turns: Vec<Turn>,
     /// What is there at the end, at the time of the last turn.
@@ -227,6 +229,7 @@ mod tests {
     use super::owner::OwnerDepth;
     use super::*;
     use headroom::domain::{Ask, Reason};
+    use headroom::limits::TURN_TIMERS_MAX;
 
     #[test]
     fn every_scenario_holds_in_the_domain() {
@@ -310,6 +313,7 @@ then
         for scenario in all().iter().filter(|s| s.is_for("http")) {
             let file = &scenario.file;
             assert!(!scenario.full_of_pools && !scenario.full_of_reservations, "{file}: a full partition");
+            assert_eq!(scenario.timers_per_turn, TURN_TIMERS_MAX, "{file}: a bound of its own");
             assert_eq!(scenario.place, (0, 1), "{file}: a partition of its own");
             for step in scenario.turns.iter().flat_map(|turn| &turn.steps) {
                 let line = step.expected.line;

@@ -16,6 +16,7 @@ impl Depth for DomainDepth {
         let ledger = MapLedger { full_of_pools, full_of_reservations, ..MapLedger::default() };
         let (partition, partitions) = scenario.place;
         let mut machine = Machine::new(partition, partitions, ledger);
+        machine.timers_per_turn = scenario.timers_per_turn;
         let mut transcript = Transcript::default();
         for turn in &scenario.turns {
             let commands: Vec<_> = turn.steps.iter().map(|step| step.command.clone()).collect();

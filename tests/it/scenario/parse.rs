@@ -8,6 +8,7 @@ use headroom::domain::{
     Amounts, Ask, Attempt, Command, CommandId, Dimension, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolId,
     PoolSpec, ReservationId, Window,
 };
+use headroom::limits::TURN_TIMERS_MAX;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -129,6 +130,7 @@ impl Parser {
             place: (0, 1),
             full_of_pools: false,
             full_of_reservations: false,
+            timers_per_turn: TURN_TIMERS_MAX,
             turns: Vec::new(),
             finals: Vec::new(),
         };
@@ -168,11 +170,14 @@ impl Parser {
                 self.scenario.depths = depths.iter().map(|d| (*d).to_owned()).collect();
             }
             (["partition", one, "of", all], Section::Head) => {
-                let number = |text: &str| text.parse::<u32>().map_err(|why| format!("`{text}`: {why}"));
+                let number = |text: &str| text.parse::<u32>().map_err(|why| wrong(text, why));
                 self.scenario.place = (number(one)?, number(all)?);
             }
             (["full", "pools"], Section::Head) => self.scenario.full_of_pools = true,
             (["full", "reservations"], Section::Head) => self.scenario.full_of_reservations = true,
+            (["timers", most], Section::Head) => {
+                self.scenario.timers_per_turn = most.parse().map_err(|why| wrong(most, why))?;
+            }
             (["given"], Section::Head) => self.section = Section::Given,
             (["at", time], Section::Head | Section::Given | Section::When) => {
                 let at = instant(time, self.now)?;
@@ -309,7 +314,7 @@ impl Parser {
             "pool" => Ask::DefinePool { pool, spec: self.spec(words)?, expected_version },
             "limits" => Ask::AdjustLimits { pool, change: LimitChange::To(words.units()?), expected_version },
             "adjust" => {
-                let delta = |value: &str| value.parse::<i64>().map_err(|why| format!("`{value}`: {why}"));
+                let delta = |value: &str| value.parse::<i64>().map_err(|why| wrong(value, why));
                 let by = words.amounts.iter().map(|(_, d, value)| Ok((*d, delta(value)?)));
                 Ask::AdjustLimits { pool, change: LimitChange::By(by.collect::<Parsed<_>>()?), expected_version }
             }

@@ -1,0 +1,285 @@
+//! What must hold for any commands in any order: the machine agrees with the model, decides the same again, does not
+//! care how its commands are cut into turns or when its memory is swept, and keeps the laws at every prefix.
+
+use crate::machine::{Machine, MapLedger};
+use crate::model::Model;
+use crate::scenario::{reservation_id, seen_body};
+use headroom::domain::{
+    Amounts, Ask, Attempt, Body, Command, CommandId, Dimension, Event, IdempotencyKey, LimitChange, Micros, Mode,
+    PoolId, PoolSpec, ReservationId, Window,
+};
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use std::collections::BTreeMap;
+
+const START: u64 = 1_000_000_000_000;
+
+/// As many cases as PROPTEST_CASES says; what fails is shrunk and told, and leaves no file behind.
+fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn dimension(name: &str) -> Dimension {
+    Dimension::new(name).unwrap()
+}
+
+fn pool() -> impl Strategy<Value = PoolId> {
+    select(vec!["van-1", "van-1", "van-2"]).prop_map(|name| PoolId::new(name).unwrap())
+}
+
+fn label() -> impl Strategy<Value = String> {
+    (0..3).prop_map(|n| format!("K{n}"))
+}
+
+fn units(of: &'static [&'static str], most: u64) -> impl Strategy<Value = Amounts> {
+    let amounts = btree_map(select(of), 0..=most, 1..=of.len());
+    amounts.prop_map(|m| Amounts::new(m.into_iter().map(|(d, n)| (dimension(d), n))).unwrap())
+}
+
+fn demand() -> impl Strategy<Value = Amounts> {
+    let few = |d: &[(&str, u64)]| Amounts::new(d.iter().map(|(d, n)| (dimension(d), *n))).unwrap();
+    let usual = select(vec![few(&[("orders", 1)]), few(&[("orders", 1)]), few(&[("crates", 2), ("orders", 1)])]);
+    prop_oneof![6 => usual, 1 => units(&["crates", "orders", "pallets"], 4)]
+}
+
+fn hold() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![3 => Just(None), 3 => Just(Some(100)), 1 => Just(Some(5_000)), 1 => Just(Some(86_400_000))]
+}
+
+fn spec() -> impl Strategy<Value = PoolSpec> {
+    let window = |at: u64| Window {
+        start: Micros(START),
+        end: Micros(START + at * 1_000_000 + 1),
+        cutoff: at.is_multiple_of(2).then_some(Micros(START + at * 500_000)),
+    };
+    let window = option::weighted(0.2, (1..200u64).prop_map(window));
+    (units(&["orders", "crates"], 5), window, mode()).prop_map(|(limits, window, mode)| PoolSpec {
+        limits,
+        areas: Default::default(),
+        window,
+        labels: Default::default(),
+        mode,
+    })
+}
+
+fn mode() -> impl Strategy<Value = Mode> {
+    select(vec![Mode::Open, Mode::Open, Mode::Open, Mode::Open, Mode::Held, Mode::Closed])
+}
+
+fn change() -> impl Strategy<Value = LimitChange> {
+    let delta = prop_oneof![8 => -3..=3i64, 1 => Just(i64::MIN), 1 => Just(1_000_000_000_000_000)];
+    let by = btree_map(select(vec!["crates", "orders", "pallets"]), delta, 1..3);
+    prop_oneof![
+        units(&["orders", "crates"], 6).prop_map(LimitChange::To),
+        by.prop_map(|by| LimitChange::By(by.into_iter().map(|(d, n)| (dimension(d), n)).collect())),
+    ]
+}
+
+fn edit() -> impl Strategy<Value = Ask> {
+    let version = || option::weighted(0.3, 0..4u64);
+    prop_oneof![
+        (pool(), spec(), version()).prop_map(|(pool, spec, expected_version)| Ask::DefinePool {
+            pool,
+            spec,
+            expected_version
+        }),
+        (pool(), change(), version()).prop_map(|(pool, change, expected_version)| Ask::AdjustLimits {
+            pool,
+            change,
+            expected_version
+        }),
+        (pool(), mode(), version()).prop_map(|(pool, mode, expected_version)| Ask::SetMode {
+            pool,
+            mode,
+            expected_version
+        }),
+    ]
+}
+
+fn settlement() -> impl Strategy<Value = Ask> {
+    (pool(), label(), 0..3, select(vec![100, 300, 10_000])).prop_map(|(pool, label, which, hold_ttl_ms)| {
+        let reservation = reservation_id(&pool, &label);
+        match which {
+            0 => Ask::Confirm { reservation },
+            1 => Ask::Release { reservation },
+            _ => Ask::Extend { reservation, hold_ttl_ms },
+        }
+    })
+}
+
+/// A command, and how long after the one before it its turn is.
+fn command() -> impl Strategy<Value = (u64, Command)> {
+    let reserve = (pool(), label(), demand(), hold()).prop_map(|(pool, label, demand, hold_ttl_ms)| Ask::Reserve {
+        reservation: reservation_id(&pool, &label),
+        pool,
+        demand,
+        hold_ttl_ms,
+        order_ref: None,
+    });
+    let abandon =
+        (pool(), label()).prop_map(|(pool, label)| Ask::Abandon { reservation: reservation_id(&pool, &label), pool });
+    let ask = prop_oneof![8 => reserve, 3 => abandon, 4 => settlement(), 3 => edit()];
+    let key = option::weighted(0.6, select(vec!["C0", "C1"]));
+    let later = prop_oneof![8 => Just(0), 4 => 1..200_000u64, 1 => Just(30_000_000), 1 => Just(86_400_000_000)];
+    let attempt = prop_oneof![4 => 0..3u64, 1 => 0..20u64];
+    (later, ask, key, attempt, prop::bool::weighted(0.05)).prop_map(|(later, ask, key, attempt, is_late)| {
+        let key = key.map(|key| IdempotencyKey::new(key).unwrap());
+        let deadline = if is_late { Micros(START - 1) } else { Micros::MAX };
+        let (id, attempt) = (CommandId(0), Attempt(attempt));
+        (later, Command { id, reply_to: None, attempt, actor: None, key, deadline, ask })
+    })
+}
+
+/// Commands with their times; two pools are there from the start, else most runs would be of unknown pools.
+fn commands() -> impl Strategy<Value = Vec<(Micros, Command)>> {
+    (spec(), spec(), vec(command(), 1..60)).prop_map(|(one, two, commands)| {
+        let mut now = START;
+        let define = |name, spec: PoolSpec| {
+            let pool = PoolId::new(name).unwrap();
+            plain(Ask::DefinePool { pool, spec: PoolSpec { mode: Mode::Open, ..spec }, expected_version: None }, 0)
+        };
+        let first = [("van-1", one), ("van-2", two)].map(|(name, spec)| (Micros(START), define(name, spec)));
+        let rest = commands.into_iter().map(|(later, command)| {
+            now += later;
+            (Micros(now), command)
+        });
+        first.into_iter().chain(rest).collect()
+    })
+}
+
+fn plain(ask: Ask, attempt: u64) -> Command {
+    let (id, attempt) = (CommandId(0), Attempt(attempt));
+    Command { id, reply_to: None, attempt, actor: None, key: None, deadline: Micros::MAX, ask }
+}
+
+/// Runs the commands with neighbours of one time in one turn, unless `cuts` says that a turn ends after a command.
+fn run(ledger: MapLedger, commands: &[(Micros, Command)], cuts: &[bool]) -> Machine {
+    let mut machine = Machine::new(0, 1, ledger);
+    let mut turn = Vec::new();
+    for (at, (now, command)) in commands.iter().enumerate() {
+        turn.push(command.clone());
+        let is_cut = cuts.get(at).copied().unwrap_or_default();
+        if is_cut || commands.get(at + 1).is_none_or(|(next, _)| next != now) {
+            machine.turn(*now, &turn).unwrap();
+            turn.clear();
+        }
+    }
+    machine
+}
+
+fn bodies(machine: &Machine) -> Vec<&Body> {
+    machine.events.iter().map(|event| &event.body).collect()
+}
+
+/// An answer as the model words it.
+fn answer(body: &Body) -> String {
+    let seen = seen_body(body);
+    seen.fields.get("dimension").map_or(seen.kind.clone(), |d| format!("{} {d}", seen.kind))
+}
+
+/// L1 by addition: what is used is what the living have, and an acceptance never passes the limit in force.
+fn capacity(events: &[Event]) {
+    let mut living: BTreeMap<ReservationId, (PoolId, Amounts)> = BTreeMap::new();
+    for event in events {
+        match &event.body {
+            Body::Accepted(e) => {
+                living.insert(e.reservation, (e.pool.clone(), e.demand.clone()));
+                assert!(e.demand.iter().all(|(d, _)| e.used.get(d) <= e.limits.get(d)), "{event:?}");
+            }
+            Body::Released(e, _) | Body::Expired(e) => {
+                assert!(living.remove(&e.reservation).is_some(), "{event:?}");
+            }
+            _ => {}
+        }
+        let (id, used) = match (event.body.entry(), event.body.pool()) {
+            _ if matches!(event.body, Body::Repeated(_)) => continue,
+            (Some(e), _) => (&e.pool, &e.used),
+            (_, Some(pool)) => (&pool.id, &pool.used),
+            _ => continue,
+        };
+        let of = |d| living.values().filter(|(p, _)| p == id).filter_map(|(_, demand)| demand.get(d)).sum::<u64>();
+        assert!(used.iter().all(|(d, units)| units == of(d)), "{event:?} while {living:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// Kind, reason and binding dimension of every answer; limits, versions and use of every pool after every turn.
+    #[test]
+    fn the_machine_agrees_with_the_model(commands in commands()) {
+        let (mut machine, mut model) = (Machine::new(0, 1, MapLedger::default()), Model::default());
+        for (now, command) in &commands {
+            let due = model.begin(now.0);
+            let turned = machine.turn(*now, std::slice::from_ref(command)).unwrap();
+            let expired: Vec<_> = turned.timers.iter().filter_map(Body::reservation_id).collect();
+            prop_assert_eq!(due, expired);
+            prop_assert_eq!(model.decide(command), answer(&turned.answers[0]), "{:?}", command);
+            prop_assert_eq!(model.pools.len(), machine.ledger.pools.len());
+            for (id, (spec, version)) in &model.pools {
+                let pool = &machine.ledger.pools[id];
+                prop_assert_eq!((&pool.spec, pool.version), (spec, *version));
+                prop_assert_eq!(&pool.used, &spec.limits.map(|d, _| model.used(id, d)));
+            }
+        }
+    }
+
+    /// Nothing but the inputs decides; not the cut into turns, nor when what may be forgotten is. L1 at every prefix.
+    #[test]
+    fn turns_and_sweeping_decide_nothing(commands in commands(), cuts in vec(any::<bool>(), 0..62)) {
+        let whole = run(MapLedger::default(), &commands, &[]);
+        prop_assert_eq!(&whole.events, &run(MapLedger::default(), &commands, &[]).events);
+        prop_assert_eq!(&whole.events, &run(MapLedger::default(), &commands, &cuts).events);
+        prop_assert_eq!(&whole.events, &run(MapLedger::default(), &commands, &vec![true; commands.len()]).events);
+        let hoarder = run(MapLedger { hoards: true, ..MapLedger::default() }, &commands, &[]);
+        prop_assert_eq!(bodies(&whole), bodies(&hoarder));
+        capacity(&whole.events);
+    }
+
+    /// L5 and L6: whoever was told no, or gave up before or after their Reserve, holds nothing; a yes that nobody gave
+    /// up is there. Each try has a number of its own and at most one abandon, anywhere.
+    #[test]
+    fn the_abandoned_hold_nothing(tries in vec((label(), option::of(0..50usize)), 1..25), limit in 1..4u64) {
+        let van = PoolId::new("van-1").unwrap();
+        let orders = |n| Amounts::new([(dimension("orders"), n)]).unwrap();
+        let reserve = |label: &str, attempt| {
+            let (pool, reservation) = (van.clone(), reservation_id(&van, label));
+            let ask = Ask::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms: None, order_ref: None };
+            Command { key: Some(IdempotencyKey::new(label).unwrap()), ..plain(ask, attempt) }
+        };
+        let abandon = |label: &str, attempt| {
+            plain(Ask::Abandon { pool: van.clone(), reservation: reservation_id(&van, label) }, attempt)
+        };
+        let mut placed: Vec<(usize, Command)> = Vec::new();
+        for (at, (label, given_up)) in tries.iter().enumerate() {
+            placed.push((2 * at, reserve(label, at as u64)));
+            placed.extend(given_up.map(|place| (2 * place + 1, abandon(label, at as u64))));
+        }
+        placed.sort_by_key(|(place, _)| *place);
+        let spec = PoolSpec {
+            limits: orders(limit),
+            areas: Default::default(),
+            window: None,
+            labels: Default::default(),
+            mode: Mode::Open,
+        };
+        let define = plain(Ask::DefinePool { pool: van.clone(), spec, expected_version: None }, 0);
+        let commands = std::iter::once(define).chain(placed.into_iter().map(|(_, command)| command));
+        let commands: Vec<_> = commands.map(|command| (Micros(START), command)).collect();
+        let machine = run(MapLedger::default(), &commands, &[]);
+        let yes = |(event, (_, command)): (&Event, &(Micros, Command))| {
+            let attempt = command.attempt.0 as usize;
+            let is_kept = command.key.is_some() && tries[attempt].1.is_none();
+            let is_yes = is_kept && event.body.entry().is_some_and(|entry| entry.status.is_live());
+            is_yes.then(|| reservation_id(&van, &tries[attempt].0))
+        };
+        let mut owed: Vec<_> = machine.events.iter().zip(&commands).filter_map(yes).collect();
+        owed.sort_unstable();
+        owed.dedup();
+        let live = machine.ledger.reservations.iter().filter(|(_, r)| r.status.is_live());
+        prop_assert_eq!(live.map(|(id, _)| *id).collect::<Vec<_>>(), owed.clone());
+        prop_assert_eq!(machine.ledger.pools[&van].used.get(dimension("orders")), Some(owed.len() as u64));
+    }
+}

@@ -1,0 +1,222 @@
+//! A second, dumber pool machine, written from the design's words. It shares with the domain what a command is and how
+//! amounts are kept, and no decision: what is used it adds up anew from what lives, every time it is asked.
+
+use headroom::domain::{Amounts, Ask, Command, Dimension, LimitChange, Mode, PoolId, PoolSpec, ReservationId};
+use std::collections::BTreeMap;
+
+const DAY: u64 = 24 * 60 * 60 * 1_000_000;
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Nothing,
+    Held(u64),
+    Confirmed,
+    Released,
+    Expired,
+    Refused(String),
+}
+use State::{Confirmed, Expired, Held, Nothing, Refused, Released};
+
+/// A reservation id, what is known of it, and until when if it does not live.
+#[derive(Default)]
+struct Known {
+    state: State,
+    body: Option<Ask>,
+    tries: Vec<u64>,
+    burned: Vec<u64>,
+    until: u64,
+}
+
+#[derive(Default)]
+pub struct Model {
+    pub pools: BTreeMap<PoolId, (PoolSpec, u64)>,
+    known: BTreeMap<ReservationId, Known>,
+    answers: BTreeMap<(Option<PoolId>, Option<ReservationId>, String), (Ask, String, u64)>,
+    now: u64,
+}
+
+impl Model {
+    /// A turn begins: the holds that expire, in order.
+    pub fn begin(&mut self, now: u64) -> Vec<ReservationId> {
+        self.now = now;
+        self.known.retain(|_, k| matches!(k.state, Held(_) | Confirmed) || k.until > now);
+        self.answers.retain(|_, (_, _, until)| *until > now);
+        let held =
+            self.known.iter().filter_map(|(id, k)| if let Held(until) = k.state { Some((until, *id)) } else { None });
+        let mut due: Vec<_> = held.filter(|(until, _)| *until <= now).collect();
+        due.sort_unstable();
+        for (_, id) in &due {
+            let k = self.known.get_mut(id).unwrap();
+            (k.state, k.until) = (Expired, now + DAY);
+        }
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+
+    pub fn used(&self, of: &PoolId, d: Dimension) -> u64 {
+        let live = self.known.values().filter(|k| matches!(k.state, Held(_) | Confirmed));
+        let units = live.filter_map(|k| match &k.body {
+            Some(Ask::Reserve { pool, demand, .. }) if pool == of => demand.get(d),
+            _ => None,
+        });
+        units.sum()
+    }
+
+    /// What a command comes to: kind, reason, and the dimension that decided it.
+    pub fn decide(&mut self, c: &Command) -> String {
+        if matches!(&c.ask, Ask::Reserve { demand, .. } if demand.iter().any(|(_, units)| units == 0)) {
+            return "rejected malformed".to_owned();
+        }
+        if c.deadline.0 < self.now && !matches!(c.ask, Ask::Abandon { .. }) {
+            return "rejected expired".to_owned();
+        }
+        let is_try = matches!(c.ask, Ask::Reserve { .. } | Ask::Abandon { .. });
+        let key = c.key.as_ref().filter(|_| !is_try).map(|key| key.as_str().to_owned());
+        let scope = key.map(|key| (c.ask.pool().cloned(), c.ask.reservation(), key));
+        if let Some((ask, answer, _)) = scope.as_ref().and_then(|scope| self.answers.get(scope)) {
+            return if *ask == c.ask { format!("repeated {answer}") } else { "rejected key_reused".to_owned() };
+        }
+        let answer = match (&c.ask, c.ask.reservation()) {
+            (Ask::Reserve { .. }, Some(id)) => self.reserve(id, c),
+            (Ask::Abandon { .. }, Some(id)) => Ok(self.abandon(id, c.attempt.0).to_owned()),
+            (ask, Some(id)) => self.settle(id, ask).map(str::to_owned).map_err(str::to_owned),
+            (ask, None) => self.edit(ask).map(str::to_owned),
+        };
+        let answer = answer.unwrap_or_else(|reason| format!("rejected {reason}"));
+        if let Some(scope) = scope {
+            let first = answer.strip_prefix("repeated ").unwrap_or(&answer).to_owned();
+            self.answers.insert(scope, (c.ask.clone(), first, self.now + DAY));
+        }
+        answer
+    }
+
+    fn reserve(&mut self, id: ReservationId, c: &Command) -> Result<String, String> {
+        let Ask::Reserve { pool, demand, hold_ttl_ms, .. } = &c.ask else { panic!("{c:?}") };
+        if let Some(k) = self.known.get_mut(&id) {
+            let is_new = !k.tries.contains(&c.attempt.0);
+            match &k.state {
+                _ if k.burned.contains(&c.attempt.0) => return Err("abandoned".to_owned()),
+                Nothing => {}
+                _ if k.body.as_ref() != Some(&c.ask) => return Err("key_reused".to_owned()),
+                Refused(reason) => return Ok(format!("repeated rejected {reason}")),
+                Held(_) | Confirmed if is_new && k.tries.len() == 16 => return Err("too_many_attempts".to_owned()),
+                Held(_) | Confirmed if is_new => k.tries.push(c.attempt.0),
+                _ => {}
+            }
+            if !matches!(k.state, Nothing) {
+                return Ok("repeated accepted".to_owned());
+            }
+        }
+        let fits = self.fits(pool, demand);
+        let state = match &fits {
+            Ok(()) => hold_ttl_ms.map_or(Confirmed, |ttl| Held(self.now + ttl * 1_000)),
+            Err(reason) if c.key.is_some() => Refused(reason.clone()),
+            Err(reason) => return Err(reason.clone()),
+        };
+        let k = self.known.entry(id).or_default();
+        (k.state, k.body, k.tries, k.until) = (state, Some(c.ask.clone()), vec![c.attempt.0], self.now + DAY);
+        fits.map(|()| "accepted".to_owned())
+    }
+
+    fn fits(&self, id: &PoolId, demand: &Amounts) -> Result<(), String> {
+        let (spec, _) = self.pools.get(id).ok_or("unknown_pool")?;
+        let lacks = |d| spec.limits.get(d).is_none();
+        let over = |d, units| self.used(id, d) + units > spec.limits.get(d).unwrap_or(0);
+        match spec.mode {
+            _ if spec.window.is_some_and(|w| w.cutoff.unwrap_or(w.end).0 <= self.now) => Err("past_cutoff".to_owned()),
+            Mode::Closed => Err("closed".to_owned()),
+            Mode::Held => Err("held".to_owned()),
+            Mode::Open => match demand.iter().find(|(d, _)| lacks(*d)) {
+                Some((d, _)) => Err(format!("unknown_dimension {d}")),
+                None => {
+                    demand.iter().find(|(d, n)| over(*d, *n)).map_or(Ok(()), |(d, _)| Err(format!("over_limit {d}")))
+                }
+            },
+        }
+    }
+
+    fn abandon(&mut self, id: ReservationId, attempt: u64) -> &'static str {
+        let k = self.known.entry(id).or_default();
+        match k.state {
+            Released | Expired | Refused(_) => return "abandoned",
+            Nothing => k.until = self.now + DAY,
+            Held(_) | Confirmed if k.tries == [attempt] => {
+                (k.state, k.until) = (Nothing, self.now + DAY);
+                return "released";
+            }
+            Held(_) | Confirmed if k.tries.contains(&attempt) => {
+                k.tries.retain(|a| *a != attempt);
+                return "abandoned";
+            }
+            Held(_) | Confirmed => {}
+        }
+        if !k.burned.contains(&attempt) {
+            k.burned.push(attempt);
+            k.burned.drain(..k.burned.len().saturating_sub(16));
+        }
+        "abandoned"
+    }
+
+    fn settle(&mut self, id: ReservationId, ask: &Ask) -> Result<&'static str, &'static str> {
+        let k = self.known.get_mut(&id).ok_or("unknown_reservation")?;
+        let (state, answer) = match (ask, &k.state) {
+            (_, Nothing | Refused(_)) => return Err("unknown_reservation"),
+            (Ask::Confirm { .. }, Confirmed) => return Ok("repeated confirmed"),
+            (Ask::Release { .. }, Released) => return Ok("repeated released"),
+            (Ask::Release { .. }, Expired) => return Ok("repeated expired"),
+            (Ask::Release { .. }, _) => (Released, "released"),
+            (Ask::Confirm { .. }, Held(_)) => (Confirmed, "confirmed"),
+            (Ask::Extend { hold_ttl_ms, .. }, Held(_)) => (Held(self.now + hold_ttl_ms * 1_000), "extended"),
+            (_, Expired) => return Err("hold_expired"),
+            (_, Released) => return Err("already_released"),
+            _ => return Err("not_a_hold"),
+        };
+        (k.state, k.until) = (state, self.now + DAY);
+        Ok(answer)
+    }
+
+    fn edit(&mut self, ask: &Ask) -> Result<&'static str, String> {
+        let id = ask.pool().unwrap();
+        let old = self.pools.get(id).cloned();
+        let (expected, new) = match ask {
+            Ask::DefinePool { expected_version, spec, .. } => (expected_version, Some(spec)),
+            Ask::AdjustLimits { expected_version, .. } | Ask::SetMode { expected_version, .. } => {
+                (expected_version, None)
+            }
+            _ => panic!("{ask:?}"),
+        };
+        let (old, version) = old.or(new.map(|spec| (spec.clone(), 0))).ok_or("unknown_pool")?;
+        if expected.is_some_and(|expected| expected != version) {
+            return Err("stale_version".to_owned());
+        }
+        let (spec, answer) = match ask {
+            Ask::AdjustLimits { change, .. } => {
+                (PoolSpec { limits: adjusted(&old.limits, change)?, ..old }, "adjusted")
+            }
+            Ask::SetMode { mode, .. } => (PoolSpec { mode: *mode, ..old }, "mode_set"),
+            _ => {
+                let spec = new.unwrap();
+                let lost = old.limits.iter().find(|(d, _)| spec.limits.get(*d).is_none() && self.used(id, *d) > 0);
+                (lost.map_or(Ok(spec.clone()), |(d, _)| Err(format!("dimension_in_use {d}")))?, "defined")
+            }
+        };
+        self.pools.insert(id.clone(), (spec, version + 1));
+        Ok(answer)
+    }
+}
+
+fn adjusted(limits: &Amounts, change: &LimitChange) -> Result<Amounts, String> {
+    let mut after: BTreeMap<_, _> = limits.iter().map(|(d, units)| (d, i128::from(units))).collect();
+    let (is_by, asked): (bool, Vec<_>) = match change {
+        LimitChange::To(to) => (false, to.iter().map(|(d, units)| (d, i128::from(units))).collect()),
+        LimitChange::By(by) => (true, by.iter().map(|(d, delta)| (*d, i128::from(*delta))).collect()),
+    };
+    if let Some((d, _)) = asked.iter().find(|(d, _)| !after.contains_key(d)) {
+        return Err(format!("unknown_dimension {d}"));
+    }
+    asked.iter().for_each(|(d, n)| *after.get_mut(d).unwrap() = if is_by { after[d] + n } else { *n });
+    if let Some((d, _)) = after.iter().find(|(_, n)| !(0..=1_000_000_000_000_000).contains(*n)) {
+        return Err(format!("limit_out_of_range {d}"));
+    }
+    Ok(Amounts::new(after.into_iter().map(|(d, n)| (d, n as u64))).unwrap())
+}
