@@ -15,3 +15,6 @@ pub mod owner;
 pub mod replica;
 
 pub mod audit;
+
+pub mod config;
+pub mod telemetry;

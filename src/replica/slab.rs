@@ -50,7 +50,7 @@ impl Slab {
     /// Says which id stands twice.
     pub fn restore(stored: Vec<(u32, Arc<Page>)>) -> Result<Slab, String> {
         let page_count = stored.iter().map(|(no, _)| *no as usize).max().map_or(0, |last| last.saturating_add(1));
-        let mut slab = Slab { pages: vec![Arc::new(empty_page()); page_count], ..Slab::default() };
+        let mut slab = Slab { pages: (0..page_count).map(|_| Arc::new(empty_page())).collect(), ..Slab::default() };
         for (no, page) in stored {
             if let Some(place) = slab.pages.get_mut(no as usize) {
                 *place = page;

@@ -1,12 +1,15 @@
 //! Integration tests.
 
 mod arbitrary;
+mod audit;
 mod contract;
 mod correlator;
 mod golden;
 mod machine;
 mod machine_laws;
+mod metrics;
 mod model;
+mod owner;
 mod scenario;
 mod schemas;
 mod store;

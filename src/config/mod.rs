@@ -1,0 +1,299 @@
+//! What an operator may set. Two stages: [`raw`] gathers what was typed in file, environment and flags, and here it is
+//! checked into a [`Config`]. Both are pure, and neither stops at the first problem: whoever has to fix a deployment
+//! gets the whole list at once, each with where it came from. Bounds of the system are in [`crate::limits`], not here.
+
+pub mod raw;
+
+use crate::limits::{DEADLINE_MAX_MS, PARTITIONS_MAX};
+pub use raw::{FileText, Given, Inputs, Raw, Setting, Source};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Write};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// How log lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Checked settings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where HTTP is served; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Where log and checkpoints are.
+    pub data_dir: PathBuf,
+    /// How many partitions the log must have; `None` takes what it has.
+    pub partitions: Option<u32>,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which log lines are written: a level, or directives in `tracing`'s syntax.
+    pub log_level: String,
+    /// How long a call may take whose caller names no time.
+    pub deadline_default_ms: u64,
+    /// What it was made of, for [`Config::dump`].
+    given: BTreeMap<Setting, Given>,
+}
+
+/// One thing to put right.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Where it was read.
+    pub source: Source,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.source, self.detail)
+    }
+}
+
+/// Everything to put right. Never empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the configuration has {count} problem{}", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Config {
+    /// The settings that file, environment and flags make together.
+    ///
+    /// # Errors
+    /// All [`Problems`], not the first.
+    pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
+        Config::check(Raw::gather(inputs))
+    }
+
+    fn check(raw: Raw) -> Result<Config, Problems> {
+        let mut checking = Checking { given: &raw.given, problems: raw.problems };
+        let listen = checking.setting(Setting::Listen, address);
+        let data_dir = checking.setting(Setting::DataDir, directory);
+        let partitions = checking.optional(Setting::Partitions, |text| number(text, 1..=PARTITIONS_MAX));
+        let log_format = checking.setting(Setting::LogFormat, log_format);
+        let log_level = checking.setting(Setting::LogLevel, log_level);
+        let deadline = checking.setting(Setting::DeadlineDefaultMs, |text| number(text, 1..=DEADLINE_MAX_MS));
+        let problems = checking.problems;
+        match (listen, data_dir, log_format, log_level, deadline) {
+            (Some(listen), Some(data_dir), Some(log_format), Some(log_level), Some(deadline_default_ms))
+                if problems.is_empty() =>
+            {
+                let given = raw.given;
+                Ok(Config { listen, data_dir, partitions, log_format, log_level, deadline_default_ms, given })
+            }
+            _ => Err(Problems(problems)),
+        }
+    }
+
+    /// The settings as a TOML file that means the same, each with where it came from.
+    pub fn dump(&self) -> String {
+        let mut text = String::new();
+        for setting in Setting::ALL {
+            let name = setting.name();
+            // Writing to a String cannot fail.
+            let _ = match self.given.get(setting) {
+                Some(Given { text: value, source }) if setting.is_number() => {
+                    writeln!(text, "{name} = {} # {source}", value.trim())
+                }
+                Some(Given { text: value, source }) => writeln!(text, "{name} = {} # {source}", quoted(value)),
+                None => writeln!(text, "# {name} is not set: {}", setting.doc()),
+            };
+        }
+        text
+    }
+}
+
+struct Checking<'a> {
+    given: &'a BTreeMap<Setting, Given>,
+    problems: Vec<Problem>,
+}
+
+impl Checking<'_> {
+    /// `None` when it is not given or is a problem.
+    fn optional<T>(&mut self, setting: Setting, check: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let given = self.given.get(&setting)?;
+        check(&given.text)
+            .map_err(|what| {
+                let detail = format!("{} = {} {what}", setting.name(), quoted(&given.text));
+                self.problems.push(Problem { source: given.source.clone(), detail });
+            })
+            .ok()
+    }
+
+    fn setting<T>(&mut self, setting: Setting, check: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        debug_assert!(setting.default().is_some(), "{} has neither a default nor a way to be absent", setting.name());
+        self.optional(setting, check)
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "is not an ip address and port, such as 127.0.0.1:8080".to_owned())
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("is empty: name a directory".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn number<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T>) -> Result<T, String> {
+    let number = text.trim().parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("is not a whole number from {} to {}", range.start(), range.end()))
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("is neither text nor json".to_owned()),
+    }
+}
+
+/// A word that is no level would be taken for the name of a module and silence everything else.
+fn log_level(text: &str) -> Result<String, String> {
+    // An empty text parses as a level, too.
+    let is_level = |directive: &str| {
+        let directive = directive.trim();
+        directive.contains('=') || (!directive.is_empty() && directive.parse::<LevelFilter>().is_ok())
+    };
+    if text.split(',').all(is_level) && EnvFilter::try_new(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("is not a level (off, error, warn, info, debug, trace) or module=level, with commas between".to_owned())
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Inputs {
+        let file = FileText { path: "headroom.toml".to_owned(), text: text.to_owned() };
+        Inputs { file: Some(file), ..Inputs::default() }
+    }
+
+    fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn nothing_given_is_a_configuration() {
+        let config = Config::load(&Inputs::default()).unwrap();
+        assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(config.data_dir, PathBuf::from(".headroom"));
+        assert_eq!((config.partitions, config.log_format), (None, LogFormat::Text));
+        assert_eq!(config.deadline_default_ms, crate::limits::DEADLINE_DEFAULT_MS);
+    }
+
+    #[test]
+    fn flags_come_before_environment_before_file_before_defaults() {
+        let mut inputs = file("listen = \"1.1.1.1:1\"\ndata_dir = \"of-file\"\npartitions = 2\nlog_format = \"json\"");
+        inputs.env = env(&[("HEADROOM_LISTEN", "2.2.2.2:2"), ("HEADROOM_DATA_DIR", "of-env")]);
+        inputs.flags.insert(Setting::Listen, "3.3.3.3:3".to_owned());
+        let config = Config::load(&inputs).unwrap();
+        assert_eq!(config.listen, "3.3.3.3:3".parse().unwrap());
+        assert_eq!(config.data_dir, PathBuf::from("of-env"));
+        assert_eq!((config.partitions, config.log_format), (Some(2), LogFormat::Json));
+        let dump = config.dump();
+        for line in [
+            "listen = \"3.3.3.3:3\" # flag --listen",
+            "data_dir = \"of-env\" # environment variable HEADROOM_DATA_DIR",
+            "partitions = 2 # file headroom.toml",
+            "log_level = \"info\" # default",
+        ] {
+            assert!(dump.lines().any(|other| other == line), "{line} in\n{dump}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_source() {
+        let mut inputs =
+            file("listne = \"x\"\npartitions = 0\nlog_level = [1]\nlog_format = \"xml\"\n[server]\nport = 1");
+        inputs.env = env(&[("HEADROOM_LISTEN", "localhost"), ("HEADROOM_LOG_LVL", "info"), ("HOME", "/")]);
+        inputs.flags.insert(Setting::DeadlineDefaultMs, "6000".to_owned());
+        let problems = Config::load(&inputs).unwrap_err().to_string();
+        let known = "known are listen, data_dir, partitions, log_format, log_level, deadline_default_ms";
+        let expected = format!(
+            "the configuration has 8 problems
+  file headroom.toml: listne is no setting; {known}
+  file headroom.toml: log_level must be a text or a whole number
+  file headroom.toml: server is no setting; {known}
+  environment variable HEADROOM_LOG_LVL: log_lvl is no setting; {known}
+  environment variable HEADROOM_LISTEN: listen = \"localhost\" is not an ip address and port, such as 127.0.0.1:8080
+  file headroom.toml: partitions = \"0\" is not a whole number from 1 to 1024
+  file headroom.toml: log_format = \"xml\" is neither text nor json
+  flag --deadline-default-ms: deadline_default_ms = \"6000\" is not a whole number from 1 to 5000"
+        );
+        assert_eq!(problems, expected);
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_a_problem_like_others() {
+        let mut inputs = file("listen = \"1.1.1.1:1\"\npartitions = = 4\n");
+        inputs.env = env(&[("HEADROOM_LOG_FORMAT", "")]);
+        let problems = Config::load(&inputs).unwrap_err().to_string();
+        assert!(problems.contains("file headroom.toml: line 2 is not toml: "), "{problems}");
+        assert!(problems.contains("HEADROOM_LOG_FORMAT: log_format = \"\" is neither"), "{problems}");
+    }
+
+    #[test]
+    fn what_an_orchestrator_adds_to_the_environment_is_no_problem() {
+        let mut inputs =
+            Inputs { env: env(&[("HEADROOM_CONFIG", "x"), ("HEADROOM_CRASH_AT", "x")]), ..Inputs::default() };
+        inputs.env.extend(env(&[
+            ("HEADROOM_PORT", "tcp://10.0.0.1:8080"),
+            ("HEADROOM_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("HEADROOM_SERVICE_HOST", "10.0.0.1"),
+            ("HEADROOM_GATEWAY_SERVICE_PORT_HTTP", "8080"),
+        ]));
+        assert!(Config::load(&inputs).is_ok());
+    }
+
+    #[test]
+    fn a_dump_read_as_a_file_means_the_same() {
+        let mut inputs = Inputs::default();
+        inputs.flags.insert(Setting::DataDir, "a \"b\\c\u{1}é".to_owned());
+        inputs.flags.insert(Setting::Partitions, "7".to_owned());
+        inputs.flags.insert(Setting::LogLevel, "warn,headroom::owner=trace".to_owned());
+        let config = Config::load(&inputs).unwrap();
+        let again = Config::load(&file(&config.dump())).unwrap();
+        assert_eq!(Config { given: BTreeMap::new(), ..again }, Config { given: BTreeMap::new(), ..config });
+    }
+
+    #[test]
+    fn a_level_is_a_level() {
+        for good in ["info", "OFF", "warn,headroom=debug", "headroom::owner=trace"] {
+            assert!(log_level(good).is_ok(), "{good}");
+        }
+        for bad in ["", "inof", "headroom", "info,,", "headroom=loud", "info;debug"] {
+            assert!(log_level(bad).is_err(), "{bad}");
+        }
+    }
+}

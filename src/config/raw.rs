@@ -1,0 +1,206 @@
+//! What was typed, and where: file, environment and flags laid over the defaults, as text. What a text means is for
+//! [`super::Config`] to say.
+
+use super::Problem;
+use std::collections::BTreeMap;
+use std::fmt;
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $flag:literal, $default:expr, $is_number:literal, $help:literal;)*) => {
+        /// Everything that can be set.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum Setting { $(#[doc = $help] $name,)* }
+
+        impl Setting {
+            /// All of them.
+            pub const ALL: &[Setting] = &[$(Setting::$name,)*];
+
+            /// Its key in the file.
+            pub fn name(self) -> &'static str {
+                match self { $(Setting::$name => $text,)* }
+            }
+
+            /// Its flag.
+            pub fn flag(self) -> &'static str {
+                match self { $(Setting::$name => $flag,)* }
+            }
+
+            /// What it is when nobody sets it; `None` when it is then absent.
+            pub fn default(self) -> Option<&'static str> {
+                match self { $(Setting::$name => $default,)* }
+            }
+
+            /// What it is for.
+            pub fn doc(self) -> &'static str {
+                match self { $(Setting::$name => $help,)* }
+            }
+
+            pub(super) fn is_number(self) -> bool {
+                match self { $(Setting::$name => $is_number,)* }
+            }
+        }
+    };
+}
+
+settings! {
+    Listen = "listen", "--listen", Some("127.0.0.1:8080"), false, "where HTTP is served; port 0 takes any free one";
+    DataDir = "data_dir", "--data-dir", Some(".headroom"), false, "where log and checkpoints are";
+    Partitions = "partitions", "--partitions", None, true, "as many partitions as the log has, 4 for a new one";
+    LogFormat = "log_format", "--log-format", Some("text"), false, "how log lines are written: text or json";
+    LogLevel = "log_level", "--log-level", Some("info"), false, "which log lines are written";
+    DeadlineDefaultMs = "deadline_default_ms", "--deadline-default-ms", Some("250"), true,
+        "how long a call may take whose caller names no time";
+}
+
+/// What begins the name of every environment variable of ours.
+const ENV_PREFIX: &str = "HEADROOM_";
+/// Variables with that prefix that other parts read.
+const ENV_OTHERS: &[&str] = &["HEADROOM_CONFIG", "HEADROOM_CRASH_AT"];
+
+/// Where a value was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// A configuration file.
+    File(String),
+    /// An environment variable.
+    Env(String),
+    /// A flag of the command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Default => f.write_str("default"),
+            Source::File(path) => write!(f, "file {path}"),
+            Source::Env(name) => write!(f, "environment variable {name}"),
+            Source::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// A value as typed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Given {
+    /// The text.
+    pub text: String,
+    /// Where it was read.
+    pub source: Source,
+}
+
+/// A configuration file, read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileText {
+    /// Its name, for messages.
+    pub path: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// All that settings can come from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Inputs {
+    /// The file, if one was named.
+    pub file: Option<FileText>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// The flags that were given.
+    pub flags: BTreeMap<Setting, String>,
+}
+
+/// The value that counts of each setting, and what could not be understood at all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Raw {
+    /// By setting. One that nobody set and that has no default is not there.
+    pub given: BTreeMap<Setting, Given>,
+    /// What names no setting, and the like.
+    pub problems: Vec<Problem>,
+}
+
+impl Raw {
+    /// Lays flags over environment over file over defaults.
+    pub fn gather(inputs: &Inputs) -> Raw {
+        let mut raw = Raw { given: BTreeMap::new(), problems: Vec::new() };
+        for setting in Setting::ALL {
+            if let Some(text) = setting.default() {
+                raw.put(*setting, text.to_owned(), Source::Default);
+            }
+        }
+        if let Some(file) = &inputs.file {
+            raw.take_file(file);
+        }
+        for (name, text) in &inputs.env {
+            raw.take_variable(name, text);
+        }
+        for (setting, text) in &inputs.flags {
+            raw.put(*setting, text.clone(), Source::Flag(setting.flag()));
+        }
+        raw
+    }
+
+    fn take_file(&mut self, file: &FileText) {
+        let source = Source::File(file.path.clone());
+        let table: toml::Table = match file.text.parse() {
+            Ok(table) => table,
+            Err(error) => return self.problem(source, not_toml(&file.text, &error)),
+        };
+        for (key, value) in table {
+            let Some(setting) = Setting::named(&key) else {
+                self.problem(source.clone(), no_setting(&key));
+                continue;
+            };
+            match value {
+                toml::Value::String(text) => self.put(setting, text, source.clone()),
+                toml::Value::Integer(number) => self.put(setting, number.to_string(), source.clone()),
+                _ => self.problem(source.clone(), format!("{key} must be a text or a whole number")),
+            }
+        }
+    }
+
+    fn take_variable(&mut self, name: &str, text: &str) {
+        let Some(rest) = name.strip_prefix(ENV_PREFIX) else { return };
+        let key = rest.to_ascii_lowercase();
+        let source = Source::Env(name.to_owned());
+        match Setting::named(&key) {
+            Some(setting) => self.put(setting, text.to_owned(), source),
+            None if ENV_OTHERS.contains(&name) || is_of_a_service(rest) => {}
+            None => self.problem(source, no_setting(&key)),
+        }
+    }
+
+    fn put(&mut self, setting: Setting, text: String, source: Source) {
+        self.given.insert(setting, Given { text, source });
+    }
+
+    fn problem(&mut self, source: Source, detail: String) {
+        self.problems.push(Problem { source, detail });
+    }
+}
+
+impl Setting {
+    fn named(name: &str) -> Option<Setting> {
+        Setting::ALL.iter().copied().find(|setting| setting.name() == name)
+    }
+}
+
+/// Kubernetes tells every container of every service; one called `headroom…` makes variables with our prefix.
+fn is_of_a_service(rest: &str) -> bool {
+    let rest = format!("_{rest}");
+    rest.contains("_SERVICE_HOST")
+        || rest.contains("_SERVICE_PORT")
+        || rest.contains("_PORT_")
+        || rest.ends_with("_PORT")
+}
+
+fn no_setting(key: &str) -> String {
+    let known: Vec<_> = Setting::ALL.iter().map(|setting| setting.name()).collect();
+    format!("{key} is no setting; known are {}", known.join(", "))
+}
+
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    format!("line {line} is not toml: {}", error.message().replace('\n', ", "))
+}

@@ -1,0 +1,209 @@
+//! Every metric by name: prefix `headroom_`, base units, `_total` for what only grows. Labels are few and bounded
+//! (partition, kind, reason, route, method, status and the like), never the id of a pool, a reservation or a caller.
+//! Call sites call functions; no name or label stands anywhere else.
+
+use super::scrape::Watched;
+use crate::domain::{Breach, Law};
+use crate::gateway::admission::Shed;
+use parking_lot::RwLock;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+};
+
+/// From half a millisecond to a second, close together around the promised 100 ms.
+const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0];
+/// Up to [`crate::limits::TURN_RECORDS_MAX`].
+const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+
+/// All metrics of one process.
+pub struct Metrics {
+    registry: Registry,
+    pub(super) watched: RwLock<Option<Watched>>,
+
+    pub(super) turns: IntCounterVec,
+    pub(super) events: IntCounterVec,
+    pub(super) turn_seconds: HistogramVec,
+    pub(super) commit_seconds: HistogramVec,
+    pub(super) turn_records: HistogramVec,
+    pub(super) checkpoint_writes: IntCounterVec,
+    pub(super) checkpoint_failures: IntCounterVec,
+    pub(super) store_wiped: IntCounterVec,
+    pub(super) recovery_seconds: prometheus::GaugeVec,
+    pub(super) recovery_events: IntGaugeVec,
+    pub(super) live: IntGaugeVec,
+    breaches: IntCounterVec,
+
+    pub(super) waiting: IntGaugeVec,
+    pub(super) in_flight: IntGaugeVec,
+    pub(super) pending: IntGauge,
+    pub(super) abandon_backlog: IntGauge,
+    pub(super) mood: IntGaugeVec,
+    pub(super) pools: IntGaugeVec,
+    pub(super) over_committed: IntGaugeVec,
+
+    http_requests: IntCounterVec,
+    http_seconds: HistogramVec,
+    http_connections: IntGauge,
+    shed: IntCounterVec,
+}
+
+impl Metrics {
+    /// All of them, at nothing.
+    pub fn new() -> Metrics {
+        let r = &Registry::new();
+        put(r, ProcessCollector::for_self());
+        gauges(r, "headroom_build_info", "Which version runs; always 1.", &["version"])
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let metrics = Metrics {
+            registry: r.clone(),
+            watched: RwLock::new(None),
+            turns: counters(r, "headroom_turns_total", "Turns, by what became of them.", &["partition", "outcome"]),
+            events: counters(r, "headroom_events_total", "Committed events.", &["partition", "kind", "reason"]),
+            turn_seconds: seconds(
+                r,
+                "headroom_turn_seconds",
+                "From deciding to the end of the commit.",
+                &["partition"],
+            ),
+            commit_seconds: seconds(r, "headroom_commit_seconds", "Commits alone.", &["partition"]),
+            turn_records: histograms(
+                r,
+                HistogramOpts::new("headroom_turn_records", "Events of one turn.").buckets(RECORDS_BUCKETS.to_vec()),
+                &["partition"],
+            ),
+            checkpoint_writes: counters(r, "headroom_checkpoint_writes_total", "Checkpoints written.", &["partition"]),
+            checkpoint_failures: counters(
+                r,
+                "headroom_checkpoint_failures_total",
+                "Checkpoints that could not be written or removed.",
+                &["partition"],
+            ),
+            store_wiped: counters(r, "headroom_store_wiped_total", "Checkpoints removed as odd.", &["partition"]),
+            recovery_seconds: recovery_seconds(r),
+            recovery_events: gauges(
+                r,
+                "headroom_recovery_events",
+                "Events the last recovery read from the log.",
+                &["partition"],
+            ),
+            live: gauges(r, "headroom_reservations_live", "Reservations that take capacity.", &["partition"]),
+            breaches: counters(r, "headroom_law_breaches_total", "Laws found broken: wake someone.", &["law"]),
+            waiting: gauges(r, "headroom_commands_waiting", "Commands not polled yet.", &["partition"]),
+            in_flight: gauges(r, "headroom_calls_in_flight", "Calls not answered yet.", &["partition"]),
+            pending: gauge(r, "headroom_correlator_pending", "Calls that are not over, abandoned ones included."),
+            abandon_backlog: gauge(r, "headroom_abandon_backlog", "Abandons that the log did not take yet."),
+            mood: gauges(r, "headroom_partition_mood", "1 for what the partition is doing.", &["partition", "mood"]),
+            pools: gauges(r, "headroom_pools", "Pools known.", &["partition"]),
+            over_committed: gauges(
+                r,
+                "headroom_pools_over_committed",
+                "Pools with more in use than their limit, since it was lowered.",
+                &["partition"],
+            ),
+            http_requests: counters(r, "headroom_http_requests_total", "Requests answered.", REQUEST_LABELS),
+            http_seconds: seconds(r, "headroom_http_request_seconds", "From head to answer.", REQUEST_LABELS),
+            http_connections: gauge(r, "headroom_http_connections", "Open connections."),
+            shed: counters(r, "headroom_shed_total", "Calls refused before the log.", &["reason"]),
+        };
+        // What never happened is 0, not absent: an alert on the first one needs the step from 0.
+        for law in Law::ALL {
+            metrics.breaches.with_label_values(&[law.id()]);
+        }
+        for shed in [Shed::InFlight, Shed::Wait, Shed::Full, Shed::NoOwner, Shed::Closing] {
+            metrics.shed.with_label_values(&[shed.code()]);
+        }
+        metrics
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.refresh();
+        // The encoder fails on families without names or samples, which the registry does not hand out.
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// A request was answered. `route` is the route's pattern, never the path asked for.
+    pub fn http_request(&self, method: &str, route: &str, status: u16, took_us: u64) {
+        let status = status.to_string();
+        let labels = [method, route, &status];
+        self.http_requests.with_label_values(&labels).inc();
+        self.http_seconds.with_label_values(&labels).observe(as_seconds(took_us));
+    }
+
+    /// A connection was accepted.
+    pub fn http_connected(&self) {
+        self.http_connections.inc();
+    }
+
+    /// A connection is over.
+    pub fn http_disconnected(&self) {
+        self.http_connections.dec();
+    }
+
+    /// A call was shed.
+    pub fn shed(&self, reason: Shed) {
+        self.shed.with_label_values(&[reason.code()]).inc();
+    }
+
+    /// A law was found broken.
+    pub fn breach(&self, breach: &Breach) {
+        self.breaches.with_label_values(&[breach.law.id()]).inc();
+        let Breach { law, partition, seq, detail } = breach;
+        tracing::error!(%law, partition, seq, detail, "a law is broken: {}", law.sentence());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+const REQUEST_LABELS: &[&str] = &["method", "route", "status"];
+
+pub(super) fn as_seconds(us: u64) -> f64 {
+    std::time::Duration::from_micros(us).as_secs_f64()
+}
+
+const VALID: &str = "names and labels are constants that the golden test registers";
+
+fn put(registry: &Registry, collector: impl Collector + 'static) {
+    registry.register(Box::new(collector)).expect(VALID);
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(VALID);
+    put(registry, counters.clone());
+    counters
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID);
+    put(registry, gauges.clone());
+    gauges
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    let gauge = IntGauge::new(name, help).expect(VALID);
+    put(registry, gauge.clone());
+    gauge
+}
+
+fn recovery_seconds(registry: &Registry) -> prometheus::GaugeVec {
+    let opts = Opts::new("headroom_recovery_seconds", "How long the last recovery took.");
+    let gauges = prometheus::GaugeVec::new(opts, &["partition"]).expect(VALID);
+    put(registry, gauges.clone());
+    gauges
+}
+
+fn histograms(registry: &Registry, opts: HistogramOpts, labels: &[&str]) -> HistogramVec {
+    let histograms = HistogramVec::new(opts, labels).expect(VALID);
+    put(registry, histograms.clone());
+    histograms
+}
+
+fn seconds(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    histograms(registry, HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec()), labels)
+}

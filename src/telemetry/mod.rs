@@ -1,0 +1,39 @@
+//! What Headroom tells those who run it: metrics by name, log lines, and nothing of a caller's business. An ERROR line
+//! means that someone should wake up. Where and how lines are written is set up here, once, by the binary; libraries
+//! and tests only write them.
+
+mod metrics;
+mod report;
+mod scrape;
+
+pub use metrics::Metrics;
+
+use crate::config::LogFormat;
+use std::panic::PanicHookInfo;
+use tracing_subscriber::EnvFilter;
+
+/// Sends log lines that pass `filter` to standard error, and makes a panic an ERROR line. Once a process.
+///
+/// # Errors
+/// When the filter is none, or log lines already go somewhere.
+pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("log level {filter}: {error}"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
+    }
+    .map_err(|error| error.to_string())?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Whatever panicked, the line says where; whether the process goes on is the panicking thread's business.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let what = panic.payload().downcast_ref::<String>().map(String::as_str);
+    let what = what.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    let backtrace = std::backtrace::Backtrace::capture();
+    tracing::error!(at, thread = thread.name().unwrap_or("unnamed"), %backtrace, "panicked: {what}");
+}

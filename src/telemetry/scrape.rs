@@ -1,0 +1,108 @@
+//! Gauges that are read when someone asks for them: queues, moods and pools. Nothing here holds a lock for longer than
+//! a bounded piece of work, nor keeps what it watches alive.
+
+use super::Metrics;
+use super::report::outcome;
+use crate::domain::PoolId;
+use crate::gateway::Gateway;
+use crate::log::{CommandSink, CommitOutcome};
+use crate::replica::{Mood, Replica, Shared};
+use std::sync::{Arc, Weak};
+
+/// Pools looked at before the owner gets its turn.
+const POOLS_AT_ONCE: usize = 1_024;
+/// What a partition can be doing, as labels.
+const MOODS: [&str; 4] = ["rebuilding", "owning", "halted", "stopped"];
+
+/// What gauges are read from.
+pub(super) struct Watched {
+    gateway: Weak<Gateway>,
+    sink: Weak<dyn CommandSink>,
+    replica: Weak<Replica>,
+}
+
+impl Watched {
+    pub(super) fn partition(&self, partition: u32) -> Option<Arc<Shared>> {
+        self.replica.upgrade()?.partition(partition).cloned()
+    }
+}
+
+impl Metrics {
+    /// Reads gauges from this gateway, its replica and this sink from now on. To be called before owners start.
+    pub fn watch(&self, gateway: &Arc<Gateway>, sink: Arc<dyn CommandSink>) {
+        for (partition, _) in gateway.replica().partitions().enumerate() {
+            let label = partition.to_string();
+            // Not absent but 0: see Metrics::new.
+            for counters in [&self.checkpoint_writes, &self.checkpoint_failures, &self.store_wiped] {
+                counters.with_label_values(&[&label]);
+            }
+            for came in [CommitOutcome::Ok, CommitOutcome::Aborted, CommitOutcome::Fenced, CommitOutcome::Unknown] {
+                self.turns.with_label_values(&[label.as_str(), outcome(came)]);
+            }
+        }
+        let (gateway, replica) = (Arc::downgrade(gateway), Arc::downgrade(gateway.replica()));
+        *self.watched.write() = Some(Watched { gateway, sink: Arc::downgrade(&sink), replica });
+    }
+
+    pub(super) fn refresh(&self) {
+        let watched = self.watched.read();
+        let Some(Watched { gateway, sink, replica }) = watched.as_ref() else { return };
+        if let Some(gateway) = gateway.upgrade() {
+            let (pending, backlog) = gateway.pending();
+            self.pending.set(as_gauge(pending));
+            self.abandon_backlog.set(as_gauge(backlog));
+            for (partition, calls) in gateway.in_flight().enumerate() {
+                self.in_flight.with_label_values(&[&partition.to_string()]).set(as_gauge(calls));
+            }
+        }
+        let (sink, replica) = (sink.upgrade(), replica.upgrade());
+        for (partition, shared) in (0..).zip(replica.iter().flat_map(|replica| replica.partitions())) {
+            let label = partition.to_string();
+            if let Some(sink) = &sink {
+                self.waiting.with_label_values(&[&label]).set(as_gauge(sink.waiting(partition)));
+            }
+            let mood = mood(&shared.mood());
+            for other in MOODS {
+                self.mood.with_label_values(&[label.as_str(), other]).set(i64::from(other == mood));
+            }
+            let (pools, over_committed) = count_pools(shared);
+            self.pools.with_label_values(&[&label]).set(as_gauge(pools));
+            self.over_committed.with_label_values(&[&label]).set(as_gauge(over_committed));
+        }
+    }
+}
+
+fn mood(mood: &Mood) -> &'static str {
+    match mood {
+        Mood::Rebuilding => "rebuilding",
+        Mood::Owning => "owning",
+        Mood::Halted(_) => "halted",
+        Mood::Stopped => "stopped",
+    }
+}
+
+/// Pools, and those over-committed. The owner may change some in between: it is a gauge, not a judgement.
+fn count_pools(shared: &Shared) -> (usize, usize) {
+    let (mut pools, mut over_committed) = (0usize, 0usize);
+    let mut after: Option<PoolId> = None;
+    loop {
+        let seen = pools;
+        let last = shared.read(|state| {
+            let mut last = None;
+            for pool in state.pools_after(after.as_ref()).take(POOLS_AT_ONCE) {
+                pools = pools.saturating_add(1);
+                over_committed = over_committed.saturating_add(usize::from(pool.is_over_committed()));
+                last = Some(&pool.id);
+            }
+            last.cloned()
+        });
+        if pools.saturating_sub(seen) < POOLS_AT_ONCE {
+            return (pools, over_committed);
+        }
+        after = last;
+    }
+}
+
+fn as_gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,89 @@
+//! The auditor finds nothing in what the domain writes, and finds every planted breach.
+
+mod history;
+mod mutants;
+mod owner;
+mod random;
+mod script;
+
+use headroom::audit::{PartitionAudit, PartitionReport, Report};
+use headroom::domain::{Ask, Kind, Mode, Reason, Recorded};
+use headroom::limits::ATTEMPTS_MAX;
+use owner::PARTITIONS;
+use script::At;
+use std::collections::BTreeSet;
+
+fn audited(partition: u32, log: &[Recorded]) -> PartitionAudit {
+    let mut audit = PartitionAudit::new(partition, PARTITIONS);
+    log.iter().for_each(|recorded| audit.observe(recorded));
+    audit
+}
+
+fn report(log: &[Recorded]) -> PartitionReport {
+    audited(script::PARTITION, log).finish()
+}
+
+#[test]
+fn the_script_is_clean_and_the_report_says_so() {
+    let owner = script::play();
+    let audit = audited(script::PARTITION, &owner.log);
+    let found = audit.finish();
+    assert_eq!(found.breaches(), []);
+    let kinds: BTreeSet<Kind> = owner.log.iter().map(|recorded| recorded.event.body.kind()).collect();
+    assert_eq!(kinds.len(), 15, "every kind happens, and not only {kinds:?}");
+    let kind = |at: At| owner.log[at as usize].event.body.kind();
+    assert_eq!([At::R5_ABANDONED, At::R7_LATE].map(kind), [Kind::Rejected; 2]);
+    assert_eq!([At::TICK, At::HANDED_OVER].map(kind), [Kind::Tick, Kind::HandedOver]);
+    assert_eq!(audit.pools().collect::<Vec<_>>(), owner.maps.pools.values().cloned().collect::<Vec<_>>());
+    let last = owner.log.last().unwrap();
+    assert_eq!((found.last_seq, found.chain), (Some(last.event.seq), last.digest));
+    let report = Report::from_iter([found, PartitionAudit::new(0, PARTITIONS).finish()]);
+    let text = format!(
+        "partition 0: 0 events, 0 pools, 0 live reservations, chain empty\n\
+         partition 2: {} events, 1 pools, 2 live reservations, chain {} at seq {}\n\
+         clean: no law broken in {} events of 2 partitions",
+        owner.log.len(),
+        last.digest,
+        last.event.seq,
+        owner.log.len(),
+    );
+    assert_eq!(report.to_string(), text);
+}
+
+#[test]
+fn a_report_keeps_the_first_hundred_breaches_and_counts_all() {
+    let mut log = script::play().log;
+    let one = log[1].clone();
+    log.extend(std::iter::repeat_n(one, 200));
+    let report = Report::from_iter([report(&log)]);
+    assert_eq!(report.breaches().len(), 100);
+    assert!(report.breach_count() > 600 && !report.is_clean());
+    let text = report.to_string();
+    assert!(text.contains("L3 broken at partition 2 seq 1: seq"), "{text}");
+    assert!(text.contains(&format!("and {} more\n", report.breach_count() - 100)), "{text}");
+    assert!(text.contains("BROKEN: ") && text.contains("L3 "), "{text}");
+}
+
+#[test]
+fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
+    let most = u64::try_from(ATTEMPTS_MAX).unwrap();
+    let mut owner = script::play();
+    (0..=most).for_each(|n| owner.take(&script::abandon(20, 1_000 + n)));
+    // The oldest one burned was let go, so that the owner cannot know it: found nowhere, and no breach.
+    owner.take(&script::reserve(20, 1, 1_000, None));
+    owner.take(&script::set_mode(Mode::Open, "again"));
+    assert_eq!(report(&owner.log).breaches(), []);
+
+    let mut owner = owner::Owner::new(script::PARTITION);
+    owner.give(owner::Input::Claim);
+    let spec = owner::spec(owner::amounts(&[("orders", 1)]));
+    let define = Ask::DefinePool { pool: script::the_pool(), spec, expected_version: None };
+    owner.take(&owner::command(define, 1, None));
+    (0..=most).for_each(|n| owner.take(&script::reserve(1, 1, n, None)));
+    let last = owner.log.last().unwrap().event.body.rejection();
+    assert_eq!(last.map(|r| r.reason), Some(Reason::TooManyAttempts));
+    assert_eq!(report(&owner.log).breaches(), []);
+    (0..most).for_each(|n| owner.take(&script::abandon(1, n)));
+    let audit = audited(script::PARTITION, &owner.log);
+    assert_eq!((audit.breach_count(), audit.live().count()), (0, 0));
+}

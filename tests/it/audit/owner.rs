@@ -1,0 +1,191 @@
+//! A partition's owner as small as can be: commands in, records out. It decides and folds with the domain's own code
+//! over plain maps, so its records are what the auditor must find clean. No log, no turns, no bytes: the digest is of
+//! the event's debug text, since the auditor only compares it.
+
+use headroom::domain::decide::{Place, decide, expire};
+use headroom::domain::evolve::evolve;
+use headroom::domain::route::{partition_of, pool_hash};
+use headroom::domain::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub const PARTITIONS: u32 = 4;
+
+#[derive(Default)]
+pub struct Maps {
+    pub pools: BTreeMap<PoolId, Pool>,
+    pub reservations: BTreeMap<ReservationId, Reservation>,
+    answers: BTreeMap<CommandKey, Remembered>,
+}
+
+impl Ledger for Maps {
+    fn pool(&self, id: &PoolId) -> Option<&Pool> {
+        self.pools.get(id)
+    }
+    fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
+        self.reservations.get(id)
+    }
+    fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
+        self.answers.get(key)
+    }
+    fn pool_count(&self) -> usize {
+        self.pools.len()
+    }
+    fn reservation_count(&self) -> usize {
+        self.reservations.len()
+    }
+}
+
+impl LedgerMut for Maps {
+    fn put_pool(&mut self, pool: Pool) {
+        self.pools.insert(pool.id.clone(), pool);
+    }
+    fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
+        if let Some(pool) = self.pools.get_mut(id) {
+            f(pool);
+        }
+    }
+    fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
+        let reservation = self.reservations.entry(id).or_insert_with(|| Reservation::void(pool.clone()));
+        f(reservation);
+        if reservation.is_empty() {
+            self.reservations.remove(&id);
+        }
+    }
+    fn remember(&mut self, key: CommandKey, remembered: Remembered) {
+        self.answers.insert(key, remembered);
+    }
+    fn forget(&mut self, now: Micros) {
+        self.reservations.retain(|_, r| r.is_known(now));
+        self.answers.retain(|_, r| r.until > now);
+    }
+}
+
+/// What an owner can be given.
+#[derive(Clone, Debug)]
+pub enum Input {
+    Claim,
+    Tick,
+    Unreadable,
+    Expire(ReservationId),
+    Take(Command),
+}
+
+pub struct Owner {
+    pub maps: Maps,
+    pub partition: u32,
+    pub now: Micros,
+    pub log: Vec<Recorded>,
+    /// What it was given, and when: one for each record.
+    pub inputs: Vec<(Micros, Input)>,
+    epoch: u32,
+    commands: u64,
+}
+
+impl Owner {
+    pub fn new(partition: u32) -> Owner {
+        let now = Micros(1_700_000_000_000_000);
+        Owner { maps: Maps::default(), partition, now, log: Vec::new(), inputs: Vec::new(), epoch: 0, commands: 0 }
+    }
+
+    pub fn later_ms(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+    }
+
+    /// Expires every hold that is due.
+    pub fn expire_due(&mut self) {
+        let ids: Vec<_> = self.maps.reservations.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.give(Input::Expire(id)));
+    }
+
+    pub fn take(&mut self, command: &Command) {
+        self.give(Input::Take(command.clone()));
+    }
+
+    /// Writes the one record that the input comes to; none for a hold that is not due.
+    pub fn give(&mut self, input: Input) {
+        let (cause, body) = match &input {
+            Input::Claim => {
+                self.epoch += 1;
+                (None, Body::Barrier { nonce: u64::from(self.epoch) })
+            }
+            Input::Tick => (None, Body::Tick),
+            Input::Unreadable => (Some(self.cause(None)), Body::Malformed { detail: "not a record".to_owned() }),
+            Input::Expire(id) => match expire(&self.maps, *id, self.now) {
+                Some(body) => (None, body),
+                None => return,
+            },
+            Input::Take(command) => {
+                let place = Place { partition: self.partition, partitions: PARTITIONS, now: self.now };
+                let body = decide(&self.maps, command, place);
+                (Some(self.cause(Some(stamp(command)))), body)
+            }
+        };
+        self.inputs.push((self.now, input));
+        self.write(cause, body);
+    }
+
+    fn cause(&mut self, command: Option<CommandStamp>) -> Cause {
+        self.commands += 1;
+        Cause { input_offset: self.commands - 1, command }
+    }
+
+    fn write(&mut self, cause: Option<Cause>, body: Body) {
+        let prev = self.log.last().map(|r| r.digest).unwrap_or_default();
+        let seq = self.log.len() as u64;
+        let (partition, epoch) = (self.partition, self.epoch);
+        let event = Event { partition, seq, epoch, prev, decided_at: self.now, cause, body };
+        evolve(&mut self.maps, &event).unwrap();
+        self.log.push(record(event));
+    }
+}
+
+fn stamp(command: &Command) -> CommandStamp {
+    CommandStamp {
+        id: command.id,
+        reply_to: command.reply_to,
+        attempt: command.attempt,
+        actor: command.actor.clone(),
+        ask: command.ask.kind(),
+        key: command.key.clone(),
+        fingerprint: command.ask.fingerprint(),
+    }
+}
+
+fn record(event: Event) -> Recorded {
+    let hash = blake3::hash(format!("{event:?}").as_bytes());
+    Recorded { event, digest: Digest(hash.as_bytes()[..16].try_into().unwrap()) }
+}
+
+pub fn pool(name: &str) -> PoolId {
+    PoolId::new(name).unwrap()
+}
+
+pub fn dimension(name: &str) -> Dimension {
+    Dimension::new(name).unwrap()
+}
+
+pub fn amounts(pairs: &[(&str, u64)]) -> Amounts {
+    Amounts::new(pairs.iter().map(|(d, units)| (dimension(d), *units))).unwrap()
+}
+
+pub fn key(text: &str) -> Option<IdempotencyKey> {
+    Some(IdempotencyKey::new(text).unwrap())
+}
+
+pub fn reservation(pool: &PoolId, unique: u8) -> ReservationId {
+    ReservationId::new(pool_hash(pool), [unique; 11])
+}
+
+/// Names of pools that belong to the partition.
+pub fn pools_of(partition: u32) -> impl Iterator<Item = PoolId> {
+    (0..).map(|n| pool(&format!("pool-{n}"))).filter(move |id| partition_of(id, PARTITIONS) == partition)
+}
+
+pub fn spec(limits: Amounts) -> PoolSpec {
+    PoolSpec { limits, areas: BTreeSet::new(), window: None, labels: BTreeMap::new(), mode: Mode::Open }
+}
+
+pub fn command(ask: Ask, attempt: u64, key: Option<IdempotencyKey>) -> Command {
+    let id = CommandId(u128::from(attempt));
+    Command { id, reply_to: None, attempt: Attempt(attempt), actor: None, key, deadline: Micros::MAX, ask }
+}

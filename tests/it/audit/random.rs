@@ -1,0 +1,362 @@
+//! Random lives of a partition: what the domain writes is clean and comes to the domain's own state; one changed field
+//! is found, or it is shown to change nothing that a log can tell.
+
+use super::audited;
+use super::owner::*;
+use headroom::domain::*;
+use proptest::prelude::*;
+
+const PARTITION: u32 = 1;
+const IDS: u8 = 5;
+
+/// One thing that happens. Which attempt a command carries is settled in [`play`]: an attempt is never used twice.
+#[derive(Clone, Debug)]
+enum Step {
+    Reserve { pool: usize, n: u8, units: u64, hold: bool, is_late: bool, burned: bool, keyed: bool },
+    Abandon { pick: prop::sample::Index, is_early: bool },
+    Confirm { pool: usize, n: u8, key: u8 },
+    Extend { pool: usize, n: u8, key: u8, ttl_ms: u64 },
+    Release { pool: usize, n: u8, key: u8 },
+    Define { pool: usize, limit: u64, crates: bool },
+    Adjust { pool: usize, delta: i64, key: u8 },
+    Mode { pool: usize, mode: Mode, key: u8 },
+    Wait { ms: u64 },
+    Expire,
+    Give(Input),
+    Misrouted,
+    Handover,
+}
+
+/// Waits are short or longer than the window: an Abandon that finds an outcome about to be forgotten burns nothing,
+/// which only deadlines (seconds, not in this test) make safe.
+fn step() -> impl Strategy<Value = Step> {
+    let pool = 0..2usize;
+    let mode = prop_oneof![4 => Just(Mode::Open), 1 => Just(Mode::Held), 1 => Just(Mode::Closed)];
+    let reserve = (pool.clone(), 0..IDS, 1..4u64, any::<[bool; 3]>(), 0..10u8).prop_map(
+        |(pool, n, units, [hold, burned, keyed], late)| {
+            // Mostly one demand an id, so that a repeated key is mostly the same body.
+            let units = if units == 3 { 2 } else { u64::from(n % 2) + 1 };
+            Step::Reserve { pool, n, units, hold: hold && n % 2 == 0, is_late: late == 0, burned, keyed }
+        },
+    );
+    let abandon = |(pick, is_early)| Step::Abandon { pick, is_early };
+    let confirm = |(pool, n, key)| Step::Confirm { pool, n, key };
+    let extend = |(pool, n, key, ttl_ms)| Step::Extend { pool, n, key, ttl_ms };
+    let release = |(pool, n, key)| Step::Release { pool, n, key };
+    prop_oneof![
+        12 => reserve,
+        6 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(abandon),
+        3 => (pool.clone(), 0..IDS, 0..4u8).prop_map(confirm),
+        2 => (pool.clone(), 0..IDS, 0..4u8, prop_oneof![Just(100u64), Just(900)]).prop_map(extend),
+        3 => (pool.clone(), 0..IDS, 0..4u8).prop_map(release),
+        2 => (pool.clone(), 0..8u64, any::<bool>())
+            .prop_map(|(pool, limit, crates)| Step::Define { pool, limit, crates }),
+        2 => (pool.clone(), -3..4i64, 0..4u8).prop_map(|(pool, delta, key)| Step::Adjust { pool, delta, key }),
+        2 => (pool, mode, 0..4u8).prop_map(|(pool, mode, key)| Step::Mode { pool, mode, key }),
+        4 => prop_oneof![6 => Just(1u64), 6 => Just(700), 1 => Just(25 * 3_600_000)].prop_map(|ms| Step::Wait { ms }),
+        2 => Just(Step::Expire),
+        1 => prop_oneof![Just(Input::Claim), Just(Input::Tick), Just(Input::Unreadable)].prop_map(Step::Give),
+        1 => Just(Step::Misrouted),
+        1 => Just(Step::Handover),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..160)
+}
+
+struct Player {
+    owner: Owner,
+    pools: Vec<PoolId>,
+    attempts: u64,
+    /// Attempts of Reserves so far.
+    came: Vec<(usize, u8, u64)>,
+    /// Attempts abandoned before they came.
+    early: Vec<(usize, u8, u64)>,
+}
+
+fn play(steps: &[Step]) -> Owner {
+    let mut owner = Owner::new(PARTITION);
+    owner.give(Input::Claim);
+    let pools = pools_of(PARTITION).take(2).collect();
+    let mut player = Player { owner, pools, attempts: 0, came: Vec::new(), early: Vec::new() };
+    player.step(&Step::Define { pool: 0, limit: 5, crates: false });
+    steps.iter().for_each(|step| player.step(step));
+    player.owner
+}
+
+/// Key 0 is none.
+fn small_key(n: u8) -> Option<IdempotencyKey> {
+    if n == 0 { None } else { key(&format!("k{n}")) }
+}
+
+impl Player {
+    fn fresh(&mut self) -> u64 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    fn id(&self, pool: usize, n: u8) -> ReservationId {
+        reservation(&self.pools[pool], n)
+    }
+
+    fn ask(&mut self, ask: Ask, key: u8) {
+        let attempt = self.fresh();
+        self.owner.take(&command(ask, attempt, small_key(key)));
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step.clone() {
+            Step::Reserve { pool, n, units, hold, is_late, burned, keyed } => {
+                let early = self.early.iter().position(|(p, m, _)| burned && (*p, *m) == (pool, n));
+                let attempt = match early {
+                    Some(at) => self.early.remove(at).2,
+                    None => self.fresh(),
+                };
+                self.came.push((pool, n, attempt));
+                let crates = [("orders", units), ("crates", 1)];
+                let demand = amounts(if n + 1 == IDS { &crates } else { &crates[..1] });
+                let (reservation, hold_ttl_ms) = (self.id(pool, n), hold.then_some(500));
+                let pool = self.pools[pool].clone();
+                let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref: None };
+                let deadline = if is_late { Micros(1) } else { Micros::MAX };
+                let key = key(&format!("r{n}")).filter(|_| keyed);
+                self.owner.take(&Command { deadline, ..command(ask, attempt, key) });
+            }
+            Step::Abandon { pick, is_early } => self.abandon(pick, is_early),
+            Step::Confirm { pool, n, key } => self.ask(Ask::Confirm { reservation: self.id(pool, n) }, key),
+            Step::Extend { pool, n, key, ttl_ms } => {
+                self.ask(Ask::Extend { reservation: self.id(pool, n), hold_ttl_ms: ttl_ms }, key);
+            }
+            Step::Release { pool, n, key } => self.ask(Ask::Release { reservation: self.id(pool, n) }, key),
+            Step::Define { pool, limit, crates } => {
+                let limits = if crates { vec![("orders", limit), ("crates", 3)] } else { vec![("orders", limit)] };
+                let end = self.owner.now.plus_ms(30 * 3_600_000);
+                let window = Window { start: self.owner.now, end, cutoff: None };
+                let spec = PoolSpec { window: Some(window).filter(|_| crates), ..spec(amounts(&limits)) };
+                self.ask(Ask::DefinePool { pool: self.pools[pool].clone(), spec, expected_version: None }, 0);
+            }
+            Step::Adjust { pool, delta, key } => {
+                let change = LimitChange::By(vec![(dimension("orders"), delta)]);
+                self.ask(Ask::AdjustLimits { pool: self.pools[pool].clone(), change, expected_version: None }, key);
+            }
+            Step::Mode { pool, mode, key } => {
+                self.ask(Ask::SetMode { pool: self.pools[pool].clone(), mode, expected_version: None }, key);
+            }
+            Step::Wait { ms } => self.owner.later_ms(ms),
+            Step::Expire => self.owner.expire_due(),
+            Step::Give(input) => self.owner.give(input),
+            Step::Misrouted => {
+                let pool = pools_of(PARTITION + 1).next().unwrap();
+                self.ask(Ask::SetMode { pool, mode: Mode::Held, expected_version: None }, 0);
+            }
+            Step::Handover => self.ask(Ask::Handover { nonce: 1 }, 0),
+        }
+    }
+
+    fn abandon(&mut self, pick: prop::sample::Index, is_early: bool) {
+        let (pool, n, attempt) = if is_early || self.came.is_empty() {
+            let attempt = self.fresh();
+            let early = (pick.index(2), u8::try_from(pick.index(usize::from(IDS))).unwrap(), attempt);
+            self.early.push(early);
+            early
+        } else {
+            self.came[pick.index(self.came.len())]
+        };
+        let ask = Ask::Abandon { pool: self.pools[pool].clone(), reservation: self.id(pool, n) };
+        self.owner.take(&command(ask, attempt, None));
+    }
+}
+
+/// One field of one record to change.
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    Used,
+    Limits,
+    Seq,
+    Prev,
+    Epoch,
+    Partition,
+    InputOffset,
+    Demand,
+    Attempt,
+    Kind,
+}
+
+const FIELDS: [Field; 10] = [
+    Field::Used,
+    Field::Limits,
+    Field::Seq,
+    Field::Prev,
+    Field::Epoch,
+    Field::Partition,
+    Field::InputOffset,
+    Field::Demand,
+    Field::Attempt,
+    Field::Kind,
+];
+
+const NEVER_USED: Attempt = Attempt(u64::MAX);
+
+fn raised(amounts: &mut Amounts, by: u64) {
+    *amounts = amounts.map(|_, units| units + by);
+}
+
+/// Changes the field; nothing where the record has none.
+fn change(event: &mut Event, field: Field, by: u64) {
+    let up = by.is_multiple_of(2);
+    match field {
+        Field::Used => counters(&mut event.body, |_, used| raised(used, by)),
+        Field::Limits => counters(&mut event.body, |limits, _| raised(limits, by)),
+        Field::Demand => {
+            if let Some(entry) = entry_of(&mut event.body) {
+                raised(&mut entry.demand, by);
+            }
+        }
+        Field::Seq => event.seq = if up { event.seq + by } else { event.seq.wrapping_sub(by) },
+        Field::Prev => event.prev.0[3] ^= 1 << (by % 8),
+        Field::Epoch => event.epoch = if up { event.epoch + 1 } else { event.epoch - 1 },
+        Field::Partition => event.partition += 1,
+        Field::InputOffset => {
+            if let Some(cause) = &mut event.cause {
+                cause.input_offset = if up { cause.input_offset + by } else { cause.input_offset.wrapping_sub(by) };
+            }
+        }
+        Field::Attempt => {
+            let stamp = event.cause.as_mut().and_then(|cause| cause.command.as_mut());
+            // Of other commands it is no more than a name.
+            if let Some(stamp) = stamp.filter(|s| matches!(s.ask, AskKind::Reserve | AskKind::Abandon)) {
+                stamp.attempt = NEVER_USED;
+            }
+        }
+        Field::Kind => change_kind(&mut event.body),
+    }
+}
+
+fn change_kind(body: &mut Body) {
+    *body = match std::mem::replace(body, Body::Tick) {
+        Body::Accepted(entry) => Body::Confirmed(entry),
+        Body::Confirmed(entry) => Body::Extended(entry),
+        Body::Extended(entry) => Body::Accepted(entry),
+        Body::Released(entry, ReleaseCause::Caller) => Body::Released(entry, ReleaseCause::Abandoned),
+        Body::Released(entry, ReleaseCause::Abandoned) => Body::Released(entry, ReleaseCause::Caller),
+        Body::Expired(entry) => Body::Released(entry, ReleaseCause::Caller),
+        Body::Repeated(original) => *original,
+        Body::PoolDefined(pool) => Body::LimitsAdjusted(pool),
+        Body::LimitsAdjusted(pool) => Body::ModeSet(pool),
+        Body::ModeSet(pool) => Body::PoolDefined(pool),
+        Body::HandedOver { nonce } | Body::Barrier { nonce } => Body::Malformed { detail: nonce.to_string() },
+        Body::Malformed { .. } => Body::HandedOver { nonce: 1 },
+        Body::Tick => Body::Barrier { nonce: 1 },
+        Body::Abandoned { .. } => Body::Tick,
+        unchanged @ Body::Rejected(_) => unchanged,
+    };
+}
+
+fn entry_of(body: &mut Body) -> Option<&mut Entry> {
+    match body {
+        Body::Accepted(e) | Body::Confirmed(e) | Body::Extended(e) | Body::Released(e, _) | Body::Expired(e) => Some(e),
+        Body::Repeated(original) => entry_of(original),
+        _ => None,
+    }
+}
+
+fn counters(body: &mut Body, f: impl FnOnce(&mut Amounts, &mut Amounts)) {
+    match body {
+        Body::Repeated(original) => counters(original, f),
+        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => {
+            f(&mut pool.spec.limits, &mut pool.used);
+        }
+        Body::Rejected(rejection) => {
+            if let (Some(limits), Some(used)) = (&mut rejection.limits, &mut rejection.used) {
+                f(limits, used);
+            }
+        }
+        body => {
+            if let Some(entry) = entry_of(body) {
+                f(&mut entry.limits, &mut entry.used);
+            }
+        }
+    }
+}
+
+/// Whether the change at `at` leaves a log that the domain could have written.
+fn is_harmless(owner: &Owner, at: usize, field: Field, changed: &[Recorded]) -> bool {
+    match field {
+        // The last word of a new owner, of whom nothing else is known.
+        Field::Epoch => at + 1 == changed.len() && changed[at].event.epoch > owner.log[at].event.epoch,
+        // A planner may say any limits: wrong are only those that no later event of the pool agrees with.
+        Field::Limits => changed[at].event.body.pool().is_some_and(|pool| !is_told_again(&changed[at + 1..], &pool.id)),
+        // Every decision would have been the same, had the attempt been this one.
+        Field::Attempt => {
+            let mut again = Owner::new(owner.partition);
+            for (n, (now, input)) in owner.inputs.iter().enumerate() {
+                again.now = *now;
+                let mut input = input.clone();
+                if let Input::Take(command) = &mut input
+                    && n == at
+                {
+                    command.attempt = NEVER_USED;
+                }
+                again.give(input);
+            }
+            let bodies = |log: &[Recorded]| log.iter().map(|r| r.event.body.clone()).collect::<Vec<_>>();
+            bodies(&again.log) == bodies(changed)
+        }
+        _ => false,
+    }
+}
+
+/// Whether an event tells the pool's limits before they are said anew. What a key other than a Reserve's is answered
+/// again is from back then.
+fn is_told_again(log: &[Recorded], pool: &PoolId) -> bool {
+    let tells = |event: &&Event| {
+        let is_old =
+            matches!(event.body, Body::Repeated(_)) && event.command().is_none_or(|c| c.ask != AskKind::Reserve);
+        let shows = event.body.entry().is_some()
+            || event.body.pool().is_some()
+            || event.body.rejection().is_some_and(|r| r.limits.is_some());
+        event.body.pool_id() == Some(pool) && shows && !is_old
+    };
+    let next = log.iter().map(|recorded| &recorded.event).find(tells);
+    next.is_some_and(|event| !matches!(event.body, Body::PoolDefined(_) | Body::LimitsAdjusted(_)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_the_domain_writes_is_clean(steps in steps()) {
+        let owner = play(&steps);
+        let audit = audited(PARTITION, &owner.log);
+        let report = audit.finish();
+        prop_assert_eq!(report.breaches(), &[][..]);
+        let live = owner.maps.reservations.iter().filter(|(_, r)| r.status.is_live());
+        prop_assert_eq!(audit.live().collect::<Vec<_>>(), live.map(|(id, r)| (*id, r.clone())).collect::<Vec<_>>());
+        prop_assert_eq!(audit.pools().collect::<Vec<_>>(), owner.maps.pools.into_values().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn one_changed_field_is_found(
+        steps in steps(),
+        at in any::<prop::sample::Index>(),
+        field in prop::sample::select(&FIELDS),
+        by in 1..5u64,
+    ) {
+        let owner = play(&steps);
+        let changes = |at: &usize| {
+            let mut event = owner.log[*at].event.clone();
+            change(&mut event, field, by);
+            event != owner.log[*at].event
+        };
+        let places: Vec<usize> = (0..owner.log.len()).filter(changes).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        let at = *at.get(&places);
+        let mut changed = owner.log.clone();
+        change(&mut changed[at].event, field, by);
+        let found = audited(PARTITION, &changed).breach_count() > 0;
+        prop_assert!(found || is_harmless(&owner, at, field, &changed), "{:#?}", changed);
+    }
+}

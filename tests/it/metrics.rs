@@ -1,0 +1,122 @@
+//! Names, types, labels and help of every metric, against `tests/golden/metrics.txt`: dashboards and alerts are built
+//! on them. `HEADROOM_REWRITE_GOLDEN=1` writes the file anew.
+
+use headroom::domain::{Breach, Kind, Law, Reason};
+use headroom::gateway::Gateway;
+use headroom::gateway::admission::Shed;
+use headroom::log::{AppendError, CommandSink, CommitOutcome, CommittedTail, LogError, NewCommand, StoredEvent};
+use headroom::owner::{Report, TurnReport};
+use headroom::replica::{Mood, Replica};
+use headroom::telemetry::Metrics;
+use headroom::time::SystemClock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A log of which three commands wait.
+struct Waiting;
+
+impl CommandSink for Waiting {
+    fn append(&self, _: NewCommand<'_>) -> Result<(), AppendError> {
+        Ok(())
+    }
+    fn waiting(&self, _: u32) -> usize {
+        3
+    }
+}
+
+impl CommittedTail for Waiting {
+    fn partitions(&self) -> u32 {
+        1
+    }
+    fn end(&self, _: u32) -> Result<u64, LogError> {
+        Ok(0)
+    }
+    fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Every metric, each with something in it. The sink must outlive the rendering: metrics keep nothing alive.
+fn rendered() -> String {
+    let metrics = Metrics::new();
+    let replica = Arc::new(Replica::new(1));
+    let sink = Arc::new(Waiting);
+    let (commands, tail) = (Arc::clone(&sink) as Arc<dyn CommandSink>, Arc::clone(&sink) as Arc<dyn CommittedTail>);
+    let gateway =
+        Arc::new(Gateway::new(1, Arc::clone(&commands), tail, Arc::clone(&replica), Arc::new(SystemClock::new())));
+    metrics.watch(&gateway, commands);
+    metrics.recovered(0, 7, 2_000_000, true);
+    replica.partition(0).unwrap().set_mood(Mood::Owning);
+    metrics.turn(0, &turn([(Kind::Accepted, None, 3), (Kind::Released, None, 1), (Kind::Expired, None, 1)]));
+    metrics.turn(0, &turn([(Kind::Accepted, None, 4), (Kind::Rejected, Some(Reason::OverLimit), 2)]));
+    metrics.checkpoint(0, Ok(5));
+    metrics.checkpoint(0, Err("no space"));
+    metrics.store_wiped(0, "odd");
+    metrics.http_request("POST", "/v1/reservations", 201, 12_000);
+    metrics.http_connected();
+    metrics.shed(Shed::Wait);
+    metrics.breach(&Breach { law: Law::Chain, partition: 0, seq: 4, detail: "a gap".to_owned() });
+    metrics.render()
+}
+
+fn turn<const N: usize>(events: [(Kind, Option<Reason>, u64); N]) -> TurnReport {
+    let events = events.into_iter().map(|(kind, reason, count)| ((kind, reason), count)).collect();
+    TurnReport { outcome: CommitOutcome::Ok, events, turn_us: 4_000, commit_us: 3_000 }
+}
+
+/// `name type {labels} help`, sorted.
+fn catalogue(text: &str) -> String {
+    let (mut types, mut helps) = (BTreeMap::new(), BTreeMap::new());
+    let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(name), help) => drop(helps.insert(name, help.unwrap_or_default())),
+            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => drop(types.insert(name, kind)),
+            _ => {
+                let (sample, _) = line.rsplit_once(' ').unwrap();
+                let (name, pairs) = sample.split_once('{').unwrap_or((sample, ""));
+                let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+                let family = family.filter(|family| types.get(family) == Some(&"histogram")).unwrap_or(name);
+                let names = pairs.split("\",").filter_map(|pair| pair.split_once('=')).map(|(name, _)| name);
+                labels.entry(family).or_default().extend(names.filter(|name| *name != "le"));
+            }
+        }
+    }
+    let line = |(name, kind): (&&str, &&str)| {
+        let labels: Vec<_> = labels.get(name).into_iter().flatten().copied().collect();
+        format!("{name} {kind} {{{}}} {}\n", labels.join(","), helps[name])
+    };
+    types.iter().map(line).collect()
+}
+
+#[test]
+fn names_types_and_labels_are_those_that_dashboards_know() {
+    let found = catalogue(&rendered());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/metrics.txt");
+    if std::env::var_os("HEADROOM_REWRITE_GOLDEN").is_some() {
+        std::fs::write(&path, &found).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == golden, "metrics differ from {}; they are now\n{found}", path.display());
+}
+
+#[test]
+fn what_happened_is_counted() {
+    let text = rendered();
+    for line in [
+        "headroom_reservations_live{partition=\"0\"} 5",
+        "headroom_events_total{kind=\"Accepted\",partition=\"0\",reason=\"\"} 7",
+        "headroom_events_total{kind=\"Rejected\",partition=\"0\",reason=\"over_limit\"} 2",
+        "headroom_commands_waiting{partition=\"0\"} 3",
+        "headroom_partition_mood{mood=\"owning\",partition=\"0\"} 1",
+        "headroom_partition_mood{mood=\"rebuilding\",partition=\"0\"} 0",
+        "headroom_law_breaches_total{law=\"L3\"} 1",
+        "headroom_law_breaches_total{law=\"L1\"} 0",
+        "headroom_turn_seconds_bucket{partition=\"0\",le=\"0.005\"} 2",
+        "headroom_http_requests_total{method=\"POST\",route=\"/v1/reservations\",status=\"201\"} 1",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
+    }
+}

@@ -1,0 +1,225 @@
+//! What an owner owes whoever commits for it: a turn counts when it is committed and not before, the same inputs make
+//! the same bytes, and a state comes back from whatever is left of it.
+
+use crate::world::{World, commit_turn};
+use headroom::domain::*;
+use headroom::gateway::routing::reservation_id;
+use headroom::log::{CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, Polled, Record};
+use headroom::owner::Partition;
+use headroom::owner::recover::Recovery;
+use headroom::replica::PartitionState;
+use headroom::store::{Store, StoreError};
+use headroom::wire;
+use std::time::Duration;
+
+const NOW: Micros = Micros(1_800_000_000_000_000);
+
+fn pool() -> PoolId {
+    PoolId::new("van-1").unwrap()
+}
+
+fn orders(units: u64) -> Amounts {
+    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
+}
+
+fn command(number: u64, ask: Ask) -> Vec<u8> {
+    wire::command::encode(&Command {
+        id: CommandId(u128::from(number)),
+        reply_to: Some(9),
+        attempt: Attempt(number),
+        actor: None,
+        key: Some(IdempotencyKey::new(&format!("K{number}")).unwrap()),
+        deadline: NOW.plus_ms(1_000_000),
+        ask,
+    })
+}
+
+fn define(number: u64) -> Vec<u8> {
+    let spec = PoolSpec {
+        limits: orders(100),
+        areas: Default::default(),
+        window: None,
+        labels: Default::default(),
+        mode: Mode::Open,
+    };
+    command(number, Ask::DefinePool { pool: pool(), spec, expected_version: None })
+}
+
+fn reserve(number: u64, hold_ttl_ms: Option<u64>) -> Vec<u8> {
+    let key = IdempotencyKey::new(&format!("K{number}")).unwrap();
+    let reservation = reservation_id(&pool(), &key);
+    command(number, Ask::Reserve { pool: pool(), reservation, demand: orders(1), hold_ttl_ms, order_ref: None })
+}
+
+fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<Record> {
+    commands.into_iter().zip(0..).map(|(bytes, offset)| Record { offset, bytes }).collect()
+}
+
+#[test]
+fn nothing_of_a_turn_counts_before_its_commit_and_all_of_it_after() {
+    let mut state = PartitionState::new(0);
+    let owner = Partition::claim(&state, 1);
+    let batch = || records([define(1), reserve(2, None), reserve(3, Some(1_000)), b"no command".to_vec()]);
+    for outcome in [CommitOutcome::Aborted, CommitOutcome::Fenced, CommitOutcome::Unknown] {
+        let staged = owner.decide(&state, batch(), NOW);
+        let concluded = owner.conclude(&mut state, staged, outcome).unwrap();
+        assert!(concluded.replies.is_empty(), "{outcome:?}");
+        assert_eq!((state.position().next_seq, state.pool_count(), state.reservation_count()), (0, 0, 0));
+    }
+    let staged = owner.decide(&state, batch(), NOW);
+    assert_eq!(staged, owner.decide(&state, batch(), NOW), "the same inputs make the same bytes");
+    assert_eq!(staged.turn().events.len(), 4);
+    let concluded = owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
+    let told: Vec<_> = concluded.replies.iter().map(|r| (r.to, r.decided.event.body.kind())).collect();
+    assert_eq!(told, [(9, Kind::PoolDefined), (9, Kind::Accepted), (9, Kind::Accepted)]);
+    assert_eq!((state.position().next_seq, state.position().next_input), (4, 4));
+    assert_eq!(state.pool(&pool()).map(|p| p.used.clone()), Some(orders(2)));
+    assert_eq!(state.next_due(), Some(NOW.plus_ms(1_000)));
+}
+
+#[test]
+fn a_turns_time_never_goes_back() {
+    let mut state = PartitionState::new(0);
+    let owner = Partition::claim(&state, 1);
+    let staged = owner.decide(&state, records([define(1)]), NOW);
+    owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
+    let batch = vec![Record { offset: 1, bytes: reserve(2, None) }];
+    let staged = owner.decide(&state, batch, Micros(NOW.0 - 5_000_000));
+    assert_eq!(staged.decided()[0].event.decided_at, NOW);
+}
+
+#[test]
+fn one_byte_in_a_committed_event_breaks_the_chain_and_is_named() {
+    let mut state = PartitionState::new(0);
+    let owner = Partition::claim(&state, 1);
+    let staged = owner.decide(&state, records([define(1), reserve(2, None), reserve(3, None)]), NOW);
+    let turn = staged.turn();
+    for at in 0..turn.events[1].bytes.len() {
+        let mut replica = PartitionState::new(0);
+        let broken = turn.events.iter().any(|event| {
+            let mut event = event.clone();
+            if event.seq == 1 {
+                event.bytes[at] ^= 1;
+            }
+            headroom::owner::recover::fold_stored(&mut replica, &event).is_err()
+        });
+        assert!(broken, "byte {at} of the second event was changed and nobody saw it");
+    }
+}
+
+/// A log with a checkpoint in its middle.
+fn world() -> World {
+    let world = World::new(1);
+    let (shared, mut owned) = world.recover(0);
+    let owner = shared.read(|state| Partition::claim(state, 1));
+    for number in 1..=40 {
+        let bytes = if number == 1 { define(1) } else { reserve(number, (number % 3 == 0).then_some(600_000)) };
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: false }).unwrap();
+        commit_turn(&owner, &shared, &mut owned, NOW.plus_ms(number));
+        if number == 20 {
+            world.checkpoint(&shared);
+        }
+    }
+    world
+}
+
+fn recovered(world: &World, store: &dyn Store, log_id: u128) -> (Digest, Vec<String>) {
+    let heard = crate::world::Heard::default();
+    let (tail, clock) = (world.log.as_ref(), &world.clock);
+    let recovery = Recovery { log_id, tail, store, clock, report: &heard };
+    let replica = headroom::replica::Replica::new(1);
+    let shared = replica.partition(0).unwrap();
+    let mut owned = recovery.claim(world.log.as_ref(), shared, 0).unwrap();
+    assert_eq!(owned.poll(&mut Vec::new(), Duration::ZERO), Ok(Polled::Idle));
+    let wiped = heard.wiped.lock().clone();
+    (shared.read(PartitionState::digest), wiped)
+}
+
+#[test]
+fn a_checkpoint_that_is_odd_in_any_way_is_wiped_and_the_state_is_the_same() {
+    let log_id = 7;
+    let from_log = {
+        let world = world();
+        world.store.wipe(0, "to begin with").unwrap();
+        recovered(&world, &world.store, log_id).0
+    };
+    let sound = world();
+    assert_eq!(recovered(&sound, &sound.store, log_id), (from_log, vec![]));
+
+    let of_another_log = world();
+    let (digest, wiped) = recovered(&of_another_log, &of_another_log.store, log_id + 1);
+    assert_eq!((digest, wiped.len()), (from_log, 1), "{wiped:?}");
+
+    for (what, spoil) in SPOILERS {
+        let world = world();
+        let spoilt = Spoilt { store: &world.store, spoil: *spoil };
+        let (digest, wiped) = recovered(&world, &spoilt, log_id);
+        assert_eq!(digest, from_log, "{what}");
+        assert_eq!(wiped.len(), 1, "{what}: {wiped:?}");
+        // It is gone: the next start finds none.
+        assert_eq!(recovered(&world, &world.store, log_id), (from_log, vec![]), "{what}");
+    }
+}
+
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+type Spoiler = fn(&mut headroom::store::Mark, &mut Rows);
+
+const SPOILERS: &[(&str, Spoiler)] = &[
+    ("ahead of the log", |mark, _| mark.next_seq += 100),
+    ("behind its own rows", |mark, _| mark.next_seq -= 1),
+    ("another chain", |mark, _| mark.chain = Digest([3; 16])),
+    ("another format", |mark, _| mark.format_version += 1),
+    ("another partition", |mark, _| mark.partition += 1),
+    ("a missing page", |_, rows| rows.retain(|(key, _)| !key.starts_with(&page_prefix()))),
+    ("a value cut short", |_, rows| rows.iter_mut().for_each(|(_, value)| value.truncate(value.len() / 2))),
+    ("an unknown row", |_, rows| rows.push((b"?".to_vec(), b"?".to_vec()))),
+];
+
+fn page_prefix() -> Vec<u8> {
+    let (mut a, b) = (wire::snapshot::page_key(0), wire::snapshot::page_key(u32::MAX));
+    let common = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    a.truncate(common);
+    a
+}
+
+/// A store that hands out something else than it holds.
+struct Spoilt<'a> {
+    store: &'a dyn Store,
+    spoil: Spoiler,
+}
+
+impl Store for Spoilt<'_> {
+    fn load(
+        &self,
+        partition: u32,
+        row: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<Option<headroom::store::Mark>, StoreError> {
+        let mut rows = Rows::new();
+        let mark = self.store.load(partition, &mut |key, value| rows.push((key.to_vec(), value.to_vec())))?;
+        let Some(mut mark) = mark else { return Ok(None) };
+        (self.spoil)(&mut mark, &mut rows);
+        rows.iter().for_each(|(key, value)| row(key, value));
+        Ok(Some(mark))
+    }
+
+    fn apply(&self, checkpoint: &headroom::store::Checkpoint) -> Result<(), StoreError> {
+        self.store.apply(checkpoint)
+    }
+
+    fn wipe(&self, partition: u32, why: &str) -> Result<(), StoreError> {
+        self.store.wipe(partition, why)
+    }
+}
+
+#[test]
+fn the_log_holds_one_event_for_each_command() {
+    let world = world();
+    let events = world.log.read(0, 0, usize::MAX).unwrap();
+    let offsets: Vec<_> = events
+        .iter()
+        .filter_map(|event| wire::event::decode(&event.bytes).unwrap().event.cause)
+        .map(|cause| cause.input_offset)
+        .collect();
+    assert_eq!(offsets, (0..40).collect::<Vec<_>>());
+    assert_eq!(world.log.commands(0, 0, usize::MAX).unwrap().len(), 40);
+}
