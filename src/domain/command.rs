@@ -17,7 +17,7 @@ pub struct Command {
     pub actor: Option<Name>,
     /// The caller's key: the same key, the same answer.
     pub key: Option<IdempotencyKey>,
-    /// After this instant it is refused: nobody waits for it any more.
+    /// After this instant it is refused: nobody waits for it any more. An Abandon never is.
     pub deadline: Micros,
     /// What is asked.
     pub ask: Ask,

@@ -40,7 +40,7 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
             if !rejection.reason.is_remembered() {
                 return Ok(());
             }
-            fold_refused(ledger, event, rejection);
+            fold_refused(ledger, event, rejection)?;
         }
         Body::Abandoned { pool, reservation } => fold_abandoned(ledger, event, pool, *reservation),
         Body::Malformed { .. } | Body::Barrier { .. } | Body::HandedOver { .. } | Body::Tick => return Ok(()),
@@ -86,9 +86,11 @@ fn fold_pool(ledger: &mut impl LedgerMut, pool: &Pool) -> Folded {
         return Err((Law::OneState, format!("pool {} goes from version {version} to {}", pool.id, pool.version)));
     }
     let before = ledger.pool(&pool.id).map(|p| p.used.clone()).unwrap_or_default();
-    let lost = before.iter().find(|(d, used)| pool.used.get(*d).unwrap_or_default() != *used);
-    if let Some((d, _)) = lost {
-        return Err((Law::OneState, format!("pool {} changes what is used of {d}", pool.id)));
+    let kept = pool.spec.limits.map(|d, _| before.get(d).unwrap_or_default());
+    let is_lost = before.iter().any(|(d, used)| used > 0 && kept.get(d).is_none());
+    if pool.used != kept || is_lost {
+        let detail = format!("pool {} changes what is used from {before:?} to {:?}", pool.id, pool.used);
+        return Err((Law::OneState, detail));
     }
     ledger.put_pool(pool.clone());
     Ok(())
@@ -177,9 +179,12 @@ fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &Body) ->
     Ok(())
 }
 
-fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) {
-    let Some(command) = event.command().filter(|c| c.ask == AskKind::Reserve && c.key.is_some()) else { return };
-    let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return };
+fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) -> Folded {
+    let Some(command) = event.command().filter(|c| c.ask == AskKind::Reserve && c.key.is_some()) else { return Ok(()) };
+    let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return Ok(()) };
+    if ledger.reservation(&id).is_some_and(|r| r.status.is_live()) {
+        return Err((Law::TrueYes, format!("{id} is refused while it lives")));
+    }
     let demand = rejection.demand.clone().unwrap_or_default();
     let binding = rejection.dimension.and_then(|d| demand.iter().position(|(other, _)| other == d));
     ledger.update_reservation(pool, id, |r| {
@@ -191,6 +196,7 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
         r.status = Status::Refused { reason: rejection.reason, binding: binding.and_then(|at| u8::try_from(at).ok()) };
         r.demand = demand;
     });
+    Ok(())
 }
 
 fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) {

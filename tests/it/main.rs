@@ -5,6 +5,7 @@ mod audit;
 mod contract;
 mod correlator;
 mod golden;
+mod impossible;
 mod machine;
 mod machine_laws;
 mod metrics;

@@ -28,11 +28,14 @@ struct Known {
     until: u64,
 }
 
+/// What a command's key is a key of, and the key.
+type Scope = (Option<PoolId>, Option<ReservationId>, String);
+
 #[derive(Default)]
 pub struct Model {
     pub pools: BTreeMap<PoolId, (PoolSpec, u64)>,
     known: BTreeMap<ReservationId, Known>,
-    answers: BTreeMap<(Option<PoolId>, Option<ReservationId>, String), (Ask, String, u64)>,
+    answers: BTreeMap<Scope, (Ask, String, u64)>,
     now: u64,
 }
 

@@ -3,13 +3,12 @@
 
 use super::seen::{MIDNIGHT, clock};
 use super::{Expectation, Fields, Final, Scenario, Step, Subject, Turn};
-use headroom::domain::route::pool_hash;
 use headroom::domain::{
     Amounts, Ask, Attempt, Command, CommandId, Dimension, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolId,
     PoolSpec, ReservationId, Window,
 };
+use headroom::gateway::routing;
 use headroom::limits::TURN_TIMERS_MAX;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
@@ -39,15 +38,7 @@ type Parsed<T> = Result<T, String>;
 
 /// The id that this key of this pool makes.
 pub fn reservation_id(pool: &PoolId, key: &str) -> ReservationId {
-    let mut hash = Sha256::new();
-    for text in [pool.as_str(), key] {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text.as_bytes());
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    let mut unique = [0; 11];
-    unique.copy_from_slice(&digest[..11]);
-    ReservationId::new(pool_hash(pool), unique)
+    routing::reservation_id(pool, &IdempotencyKey::new(key).unwrap())
 }
 
 /// The scenario that `text` tells.
@@ -340,6 +331,7 @@ impl Parser {
         if let Some(id) = words.parse("id", |reference| self.reference(reference))? {
             return Ok(id);
         }
+        IdempotencyKey::new(label).map_err(|why| wrong(label, why))?;
         self.keys.entry((*label).to_owned()).or_default().insert(pool.clone());
         Ok(reservation_id(pool, label))
     }
@@ -347,6 +339,7 @@ impl Parser {
     /// `K1`, when one pool's line used it before; `pool/K1` otherwise.
     fn reference(&self, text: &str) -> Parsed<ReservationId> {
         if let Some((pool, key)) = text.split_once('/') {
+            IdempotencyKey::new(key).map_err(|why| wrong(key, why))?;
             return Ok(reservation_id(&pool_id(pool)?, key));
         }
         let mut pools = self.keys.get(text).into_iter().flatten();

@@ -1,0 +1,105 @@
+//! Events that no decision produces. `evolve` takes an event's word for the values after it, so what stands between a
+//! corrupt or foreign log and a wrong counter is that it refuses these, each by the law that it breaks.
+
+use crate::machine::{Machine, MapLedger};
+use crate::scenario::reservation_id;
+use headroom::domain::evolve::evolve;
+use headroom::domain::{
+    Amounts, Ask, Attempt, Body, Command, CommandId, Dimension, Entry, IdempotencyKey, Law, Micros, Mode, Pool, PoolId,
+    PoolSpec, Reason, Rejection, ReleaseCause, ReservationId, Status,
+};
+
+fn units(orders: u64) -> Amounts {
+    Amounts::new([(Dimension::new("orders").unwrap(), orders)]).unwrap()
+}
+
+fn van(name: &str) -> PoolId {
+    PoolId::new(name).unwrap()
+}
+
+fn id(key: &str) -> ReservationId {
+    reservation_id(&van("van-1"), key)
+}
+
+fn command(key: &str, ask: Ask) -> Command {
+    let key = Some(IdempotencyKey::new(key).unwrap());
+    Command { id: CommandId(0), reply_to: None, attempt: Attempt(1), actor: None, key, deadline: Micros::MAX, ask }
+}
+
+fn spec(orders: u64) -> PoolSpec {
+    PoolSpec {
+        limits: units(orders),
+        areas: Default::default(),
+        window: None,
+        labels: Default::default(),
+        mode: Mode::Open,
+    }
+}
+
+fn pool(name: &str, used: Amounts, version: u64) -> Body {
+    Body::PoolDefined(Pool { id: van(name), spec: spec(3), used, version })
+}
+
+fn entry(key: &str, status: Status, used: u64) -> Entry {
+    Entry {
+        pool: van("van-1"),
+        reservation: id(key),
+        status,
+        demand: units(1),
+        hold_until: None,
+        order_ref: None,
+        limits: units(3),
+        used: units(used),
+    }
+}
+
+fn refused(key: &str) -> Body {
+    Body::Rejected(Rejection {
+        reason: Reason::OverLimit,
+        dimension: None,
+        pool: Some(van("van-1")),
+        reservation: Some(id(key)),
+        demand: Some(units(1)),
+        order_ref: None,
+        limits: None,
+        used: None,
+        mode: None,
+        version: None,
+    })
+}
+
+#[test]
+fn an_event_that_no_decision_produces_is_refused_by_the_law_it_breaks() {
+    let mut machine = Machine::new(0, 1, MapLedger::default());
+    let reserve = |key, hold_ttl_ms| {
+        let (pool, reservation) = (van("van-1"), id(key));
+        command(key, Ask::Reserve { pool, reservation, demand: units(1), hold_ttl_ms, order_ref: None })
+    };
+    let define = Ask::DefinePool { pool: van("van-1"), spec: spec(3), expected_version: None };
+    let commands = [command("P1", define), reserve("K1", None), reserve("K2", Some(1_000)), reserve("K3", None)];
+    machine.turn(Micros(1), &commands).unwrap();
+    let accepted = |key, used| Body::Accepted(entry(key, Status::Confirmed, used));
+    let released = |key, used| Body::Released(entry(key, Status::Released, used), ReleaseCause::Caller);
+    let bodies = [
+        (pool("van-2", units(1), 1), Law::OneState),
+        (pool("van-2", Amounts::default(), 1), Law::OneState),
+        (pool("van-2", units(0), 2), Law::OneState),
+        (pool("van-1", units(2), 2), Law::OneState),
+        (pool("van-1", units(3), 3), Law::OneState),
+        (accepted("K9", 4), Law::Capacity),
+        (accepted("K9", 3), Law::Capacity),
+        (released("K1", 1), Law::Capacity),
+        (released("K9", 2), Law::TrueYes),
+        (Body::Expired(entry("K9", Status::Expired, 2)), Law::TrueYes),
+        (Body::Confirmed(entry("K1", Status::Confirmed, 3)), Law::OneState),
+        (Body::Extended(entry("K1", Status::Held, 3)), Law::OneState),
+        (Body::Repeated(Box::new(accepted("K9", 3))), Law::TrueYes),
+        (refused("K1"), Law::TrueYes),
+    ];
+    for (body, law) in bodies {
+        let mut event = machine.events.last().unwrap().clone();
+        event.body = body;
+        let breach = evolve(&mut machine.ledger.clone(), &event).map_err(|breach| breach.law);
+        assert_eq!(breach, Err(law), "{:?}", event.body);
+    }
+}
