@@ -18,3 +18,5 @@ pub mod audit;
 
 pub mod config;
 pub mod telemetry;
+
+pub mod api;

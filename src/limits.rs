@@ -83,6 +83,8 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// Time a client has to send a request's head, in milliseconds.
 pub const HTTP_HEAD_TIMEOUT_MS: u64 = 5_000;
+/// Time a connection may idle between two requests, or keep an answer from leaving, in milliseconds.
+pub const HTTP_IDLE_TIMEOUT_MS: u64 = 60_000;
 /// Time a client has to send a request's body, in milliseconds.
 pub const HTTP_BODY_TIMEOUT_MS: u64 = 5_000;
 /// Open connections; more wait in the listener's backlog.

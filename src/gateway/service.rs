@@ -148,6 +148,11 @@ impl Gateway {
         self.is_closing.store(true, Relaxed);
     }
 
+    /// Whether it takes no more calls.
+    pub fn is_closing(&self) -> bool {
+        self.is_closing.load(Relaxed)
+    }
+
     /// Keeps deadlines, for as long as it is polled. One task runs it.
     pub async fn keep_deadlines(&self) {
         loop {

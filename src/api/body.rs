@@ -1,0 +1,351 @@
+//! Request bodies, from JSON to the domain's own types. Every refusal has its code and names the member.
+
+use super::json::{Members, Value, quoted};
+use super::problem::Edge;
+use super::reply::Problem;
+use crate::domain::coverage::Query;
+use crate::domain::{Amounts, Dimension, LimitChange, Micros, Mode, Name, NameError, PoolId, PoolSpec, Window};
+use crate::limits::{
+    AREAS_MAX, DIMENSIONS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, PAGE_POOLS_DEFAULT, PAGE_POOLS_MAX,
+    UNITS_MAX,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+type Parsed<T> = Result<T, Problem>;
+
+/// `POST /v1/reservations`.
+#[derive(Debug)]
+pub struct Reserve {
+    /// Of which pool.
+    pub pool: PoolId,
+    /// How much.
+    pub demand: Amounts,
+    /// For how long, as a hold.
+    pub hold_ttl_ms: Option<u64>,
+    /// The caller's order.
+    pub order_ref: Option<Name>,
+}
+
+/// `POST /v1/availability`.
+#[derive(Debug)]
+pub struct Availability {
+    /// What is looked for.
+    pub query: Query,
+    /// At most so many pools.
+    pub limit: usize,
+    /// Pools after this one.
+    pub after: Option<PoolId>,
+}
+
+/// Reads a Reserve.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn reserve(body: &[u8]) -> Parsed<Reserve> {
+    let mut fields = Fields::parse(body, &["pool", "demand", "hold_ttl_ms", "order_ref"])?;
+    Ok(Reserve {
+        pool: fields.required("pool").and_then(|value| pool_id("pool", &text("pool", value, Edge::BadName)?))?,
+        demand: fields.required("demand").and_then(|value| demand("demand", value))?,
+        hold_ttl_ms: fields.optional("hold_ttl_ms").map(hold_ttl).transpose()?,
+        order_ref: fields.optional("order_ref").map(|value| name("order_ref", value)).transpose()?,
+    })
+}
+
+/// Reads a pool's definition.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
+    let mut fields = Fields::parse(body, &["limits", "areas", "window", "labels", "mode"])?;
+    Ok(PoolSpec {
+        limits: fields.required("limits").and_then(|value| amounts("limits", value, 0))?,
+        areas: fields.optional("areas").map(areas).transpose()?.unwrap_or_default(),
+        window: fields.optional("window").map(window).transpose()?,
+        labels: fields.optional("labels").map(labels).transpose()?.unwrap_or_default(),
+        mode: fields.optional("mode").map(mode_of).transpose()?.unwrap_or(Mode::Open),
+    })
+}
+
+/// Reads a change of limits.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn limit_change(body: &[u8]) -> Parsed<LimitChange> {
+    let mut fields = Fields::parse(body, &["limits", "adjust"])?;
+    match (fields.optional("limits"), fields.optional("adjust")) {
+        (Some(limits), None) => Ok(LimitChange::To(amounts("limits", limits, 0)?)),
+        (None, Some(adjust)) => Ok(LimitChange::By(deltas(adjust)?)),
+        _ => Err(Problem::edge(Edge::BadChange, "the body has to have either 'limits' or 'adjust'")),
+    }
+}
+
+/// Reads `{"mode": …}`.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn mode(body: &[u8]) -> Parsed<Mode> {
+    Fields::parse(body, &["mode"])?.required("mode").and_then(mode_of)
+}
+
+/// Reads `{"hold_ttl_ms": …}`.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn extension(body: &[u8]) -> Parsed<u64> {
+    Fields::parse(body, &["hold_ttl_ms"])?.required("hold_ttl_ms").and_then(hold_ttl)
+}
+
+/// Checks that there is no body, or an empty object.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn nothing(body: &[u8]) -> Parsed<()> {
+    if body.is_empty() { Ok(()) } else { Fields::parse(body, &[]).map(drop) }
+}
+
+/// Reads a query for availability; an empty body asks for everything.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn availability(body: &[u8]) -> Parsed<Availability> {
+    let known = &["areas", "from", "to", "demand", "labels", "limit", "cursor"];
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+    let mut fields = Fields::parse(body, known)?;
+    let query = Query {
+        areas: fields.optional("areas").map(areas).transpose()?.unwrap_or_default(),
+        from: fields.optional("from").map(|value| time("from", value)).transpose()?,
+        to: fields.optional("to").map(|value| time("to", value)).transpose()?,
+        demand: fields.optional("demand").map(|value| demand("demand", value)).transpose()?.unwrap_or_default(),
+        labels: fields.optional("labels").map(labels).transpose()?.unwrap_or_default(),
+    };
+    let limit = match fields.optional("limit") {
+        None => PAGE_POOLS_DEFAULT,
+        Some(Value::Unsigned(n)) => page_limit(n)?,
+        Some(_) => return Err(bad_limit()),
+    };
+    let cursor = fields.optional("cursor").map(|value| text("cursor", value, Edge::BadQuery)).transpose()?;
+    let after = cursor.map(|cursor| page_cursor(&cursor)).transpose()?;
+    Ok(Availability { query, limit, after })
+}
+
+/// How many pools a page holds.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn page_limit(n: u64) -> Parsed<usize> {
+    usize::try_from(n).ok().filter(|n| (1..=PAGE_POOLS_MAX).contains(n)).ok_or_else(bad_limit)
+}
+
+/// The refusal of a page limit.
+pub fn bad_limit() -> Problem {
+    Problem::edge(Edge::BadQuery, format!("limit has to be an integer from 1 to {PAGE_POOLS_MAX}"))
+}
+
+/// Where a page starts.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn page_cursor(cursor: &str) -> Parsed<PoolId> {
+    PoolId::new(cursor).map_err(|_| Problem::edge(Edge::BadQuery, "cursor is not one that a page gave as 'next'"))
+}
+
+/// The id of a pool.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn pool_id(field: &str, text: &str) -> Parsed<PoolId> {
+    PoolId::new(text).map_err(|error| bad_name(field, error))
+}
+
+/// What is wrong with a name.
+pub fn bad_name(field: &str, error: NameError) -> Problem {
+    Problem::edge(Edge::BadName, format!("{field} {error}"))
+}
+
+/// The members of a body, all of them known.
+struct Fields<'a>(Members<'a>);
+
+impl<'a> Fields<'a> {
+    fn parse(body: &'a [u8], known: &[&str]) -> Parsed<Fields<'a>> {
+        let value = serde_json::from_slice(body).map_err(|error| {
+            let detail = error.to_string();
+            // The parser gives up on a number too large for any type before anyone can say which member it is.
+            let is_number = detail.starts_with("number out of range");
+            Problem::edge(if is_number { Edge::BadUnits } else { Edge::BadJson }, detail)
+        })?;
+        let Value::Object(members) = value else {
+            return Err(Problem::edge(Edge::BadJson, "the body has to be a JSON object"));
+        };
+        known_only("", &members, known)?;
+        Ok(Fields(members))
+    }
+
+    /// `null` says what absence says.
+    fn optional(&mut self, name: &str) -> Option<Value<'a>> {
+        let at = self.0.iter().position(|(key, _)| key == name)?;
+        Some(self.0.swap_remove(at).1).filter(|value| *value != Value::Null)
+    }
+
+    fn required(&mut self, name: &str) -> Parsed<Value<'a>> {
+        self.optional(name).ok_or_else(|| Problem::edge(Edge::MissingField, format!("{name} is missing")))
+    }
+}
+
+fn known_only(at: &str, members: &Members<'_>, known: &[&str]) -> Parsed<()> {
+    match members.iter().find(|(key, _)| !known.contains(&&**key)) {
+        Some((key, _)) => Err(Problem::edge(Edge::UnknownField, format!("there is no field {at}{}", quoted(key)))),
+        None => Ok(()),
+    }
+}
+
+fn text<'a>(field: &str, value: Value<'a>, edge: Edge) -> Parsed<std::borrow::Cow<'a, str>> {
+    match value {
+        Value::Text(text) => Ok(text),
+        _ => Err(Problem::edge(edge, format!("{field} has to be a string"))),
+    }
+}
+
+fn members<'a>(field: &str, value: Value<'a>, edge: Edge) -> Parsed<Members<'a>> {
+    match value {
+        Value::Object(members) => Ok(members),
+        _ => Err(Problem::edge(edge, format!("{field} has to be an object"))),
+    }
+}
+
+fn name(field: &str, value: Value<'_>) -> Parsed<Name> {
+    Name::new(&text(field, value, Edge::BadName)?).map_err(|error| bad_name(field, error))
+}
+
+fn dimension(field: &str, key: &str) -> Parsed<Dimension> {
+    let wrong = |error| Problem::edge(Edge::BadName, format!("{field} names a dimension {}: it {error}", quoted(key)));
+    Dimension::new(key).map_err(wrong)
+}
+
+fn demand(field: &str, value: Value<'_>) -> Parsed<Amounts> {
+    amounts(field, value, 1)
+}
+
+fn amounts(field: &str, value: Value<'_>, least: u64) -> Parsed<Amounts> {
+    let members = dimensions(field, value, least)?;
+    let mut amounts = Vec::with_capacity(members.len());
+    for (key, value) in members {
+        let dimension = dimension(field, &key)?;
+        match value {
+            Value::Unsigned(0) if least > 0 => {
+                return Err(Problem::edge(Edge::ZeroDemand, format!("{field}.{dimension} is 0")));
+            }
+            Value::Unsigned(units) if units <= UNITS_MAX => amounts.push((dimension, units)),
+            _ => {
+                let range = format!("{field}.{dimension} has to be an integer from {least} to {UNITS_MAX}");
+                return Err(Problem::edge(Edge::BadUnits, range));
+            }
+        }
+    }
+    let twice = || Problem::edge(Edge::BadJson, format!("{field} names a dimension twice"));
+    Amounts::new(amounts).ok_or_else(twice)
+}
+
+fn deltas(value: Value<'_>) -> Parsed<Vec<(Dimension, i64)>> {
+    let members = dimensions("adjust", value, 0)?;
+    let mut deltas = Vec::with_capacity(members.len());
+    for (key, value) in members {
+        let dimension = dimension("adjust", &key)?;
+        let delta = match value {
+            Value::Unsigned(units) if units <= UNITS_MAX => i64::try_from(units).ok(),
+            Value::Negative(units) if units.unsigned_abs() <= UNITS_MAX => Some(units),
+            _ => None,
+        };
+        let range = || format!("adjust.{dimension} has to be an integer from -{UNITS_MAX} to {UNITS_MAX}");
+        deltas.push((dimension, delta.ok_or_else(|| Problem::edge(Edge::BadUnits, range()))?));
+    }
+    deltas.sort_unstable_by_key(|(dimension, _)| *dimension);
+    Ok(deltas)
+}
+
+fn dimensions<'a>(field: &str, value: Value<'a>, least: u64) -> Parsed<Members<'a>> {
+    let members = members(field, value, Edge::BadUnits)?;
+    if members.is_empty() {
+        let edge = if least > 0 { Edge::ZeroDemand } else { Edge::NoDimensions };
+        return Err(Problem::edge(edge, format!("{field} names no dimension")));
+    }
+    if members.len() > DIMENSIONS_MAX {
+        return Err(Problem::edge(
+            Edge::TooManyDimensions,
+            format!("{field} names more than {DIMENSIONS_MAX} dimensions"),
+        ));
+    }
+    Ok(members)
+}
+
+fn areas(value: Value<'_>) -> Parsed<BTreeSet<Name>> {
+    let Value::List(list) = value else {
+        return Err(Problem::edge(Edge::BadName, "areas has to be an array of names"));
+    };
+    if list.len() > AREAS_MAX {
+        return Err(Problem::edge(Edge::TooManyAreas, format!("areas names more than {AREAS_MAX}")));
+    }
+    list.into_iter().enumerate().map(|(at, area)| name(&format!("areas[{at}]"), area)).collect()
+}
+
+fn labels(value: Value<'_>) -> Parsed<BTreeMap<Name, Name>> {
+    let members = members("labels", value, Edge::BadName)?;
+    if members.len() > LABELS_MAX {
+        return Err(Problem::edge(Edge::TooManyLabels, format!("labels names more than {LABELS_MAX}")));
+    }
+    let label = |(key, value): (std::borrow::Cow<'_, str>, Value<'_>)| {
+        let field = format!("labels.{}", quoted(&key));
+        let label = Name::new(&key).map_err(|error| bad_name(&field, error))?;
+        Ok((label, name(&field, value)?))
+    };
+    members.into_iter().map(label).collect()
+}
+
+fn window(value: Value<'_>) -> Parsed<Window> {
+    let members = members("window", value, Edge::BadWindow)?;
+    known_only("window.", &members, &["start", "end", "cutoff"])?;
+    let mut fields = Fields(members);
+    let missing = |field: &str| Problem::edge(Edge::BadWindow, format!("window.{field} is missing"));
+    let start = fields.optional("start").ok_or_else(|| missing("start"))?;
+    let end = fields.optional("end").ok_or_else(|| missing("end"))?;
+    let window = Window {
+        start: time("window.start", start)?,
+        end: time("window.end", end)?,
+        cutoff: fields.optional("cutoff").map(|cutoff| time("window.cutoff", cutoff)).transpose()?,
+    };
+    if window.start >= window.end {
+        return Err(Problem::edge(Edge::BadWindow, "window.end has to be later than window.start"));
+    }
+    if window.closes_at() > window.end {
+        return Err(Problem::edge(Edge::BadWindow, "window.cutoff has to be no later than window.end"));
+    }
+    Ok(window)
+}
+
+fn time(field: &str, value: Value<'_>) -> Parsed<Micros> {
+    let wrong = |why: &str| Problem::edge(Edge::BadTime, format!("{field} {why}"));
+    let text = text(field, value, Edge::BadTime)?;
+    let instant: jiff::Timestamp = text.parse().map_err(|_| wrong("has to be an RFC 3339 time with its offset"))?;
+    if instant.subsec_nanosecond() % 1_000 != 0 {
+        return Err(wrong("is finer than a microsecond"));
+    }
+    u64::try_from(instant.as_microsecond()).map(Micros).map_err(|_| wrong("is before 1970"))
+}
+
+fn mode_of(value: Value<'_>) -> Parsed<Mode> {
+    match &value {
+        Value::Text(text) if text == "open" => Ok(Mode::Open),
+        Value::Text(text) if text == "held" => Ok(Mode::Held),
+        Value::Text(text) if text == "closed" => Ok(Mode::Closed),
+        _ => Err(Problem::edge(Edge::BadMode, "mode has to be 'open', 'held' or 'closed'")),
+    }
+}
+
+fn hold_ttl(value: Value<'_>) -> Parsed<u64> {
+    match value {
+        Value::Unsigned(ttl) if (HOLD_TTL_MIN_MS..=HOLD_TTL_MAX_MS).contains(&ttl) => Ok(ttl),
+        _ => Err(Problem::edge(
+            Edge::BadHoldTtl,
+            format!("hold_ttl_ms has to be an integer from {HOLD_TTL_MIN_MS} to {HOLD_TTL_MAX_MS}"),
+        )),
+    }
+}

@@ -1,0 +1,357 @@
+//! What goes out, as JSON: views over the domain's values. The domain itself knows no format.
+
+use super::problem;
+use crate::domain::{Amounts, Micros, Mode, Name, Pool, Recorded, ReservationId, Status, Window};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
+use std::collections::{BTreeMap, BTreeSet};
+use utoipa::ToSchema;
+
+/// Units by dimension.
+pub struct Units<'a>(pub &'a Amounts);
+
+impl Serialize for Units<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (dimension, units) in self.0.iter() {
+            map.serialize_entry(dimension.as_str(), &units)?;
+        }
+        map.end()
+    }
+}
+
+/// An instant, RFC 3339.
+#[derive(Clone, Copy)]
+pub struct Time(pub Micros);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let instant = i64::try_from(self.0.0).ok().and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
+        // Beyond what the calendar holds, the last instant it does: such a time only ever means "never".
+        serializer.collect_str(&instant.unwrap_or(jiff::Timestamp::MAX))
+    }
+}
+
+struct Names<'a>(&'a BTreeSet<Name>);
+
+impl Serialize for Names<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.0.len()))?;
+        for name in self.0 {
+            seq.serialize_element(name.as_str())?;
+        }
+        seq.end()
+    }
+}
+
+struct Labels<'a>(&'a BTreeMap<Name, Name>);
+
+impl Serialize for Labels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(label, value)| (label.as_str(), value.as_str())))
+    }
+}
+
+/// Anything that says itself as text.
+struct Text<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Where a decision stands in the log, so that it can be found and checked there.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Proof)]
+pub struct ProofDto<'a> {
+    /// The partition.
+    partition: u32,
+    /// The event's place in it.
+    seq: u64,
+    /// The owner that decided: how many the partition has had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u32>,
+    /// The pool's limits after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, u64>>)]
+    limits: Option<Units<'a>>,
+    /// The pool's units in use after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, u64>>)]
+    used: Option<Units<'a>>,
+    /// The event's digest, which chains all before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    digest: Option<Hex<'a>>,
+}
+
+struct Hex<'a>(&'a [u8; 16]);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digit = |half: u8| b"0123456789abcdef".get(usize::from(half)).copied().unwrap_or_default();
+        let mut text = [0; 32];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl<'a> ProofDto<'a> {
+    /// Of a decision; the counters where the body does not tell them anyway.
+    pub fn of(decided: &'a Recorded) -> ProofDto<'a> {
+        let event = &decided.event;
+        let entry = event.body.entry();
+        let rejection = event.body.rejection();
+        ProofDto {
+            partition: event.partition,
+            seq: event.seq,
+            epoch: Some(event.epoch),
+            limits: entry.map(|e| &e.limits).or(rejection.and_then(|r| r.limits.as_ref())).map(Units),
+            used: entry.map(|e| &e.used).or(rejection.and_then(|r| r.used.as_ref())).map(Units),
+            digest: Some(Hex(&decided.digest.0)),
+        }
+    }
+
+    /// Of what the replica says: the event that last changed the reservation, and its pool as it is now.
+    pub fn of_read(partition: u32, seq: u64, pool: &'a Pool) -> ProofDto<'a> {
+        ProofDto {
+            partition,
+            seq,
+            epoch: None,
+            limits: Some(Units(&pool.spec.limits)),
+            used: Some(Units(&pool.used)),
+            digest: None,
+        }
+    }
+}
+
+/// The time a pool stands for.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Window)]
+pub struct WindowDto {
+    /// When the slot begins.
+    #[schema(value_type = String, format = DateTime)]
+    start: Time,
+    /// When the slot is over.
+    #[schema(value_type = String, format = DateTime)]
+    end: Time,
+    /// From when nothing is admitted any more; the end when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    cutoff: Option<Time>,
+}
+
+impl From<Window> for WindowDto {
+    fn from(window: Window) -> WindowDto {
+        WindowDto { start: Time(window.start), end: Time(window.end), cutoff: window.cutoff.map(Time) }
+    }
+}
+
+/// A pool as it is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pool)]
+pub struct PoolDto<'a> {
+    /// Its id.
+    pool: &'a str,
+    /// Units it may admit.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    limits: Units<'a>,
+    /// Units admitted and not given back.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    used: Units<'a>,
+    /// Units still free; 0 where more is admitted than the limit.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    remaining: Remaining<'a>,
+    /// `open`, `held` or `closed`.
+    mode: &'static str,
+    /// Whether more is admitted than the limit in some dimension.
+    over_committed: bool,
+    /// Where it is offered.
+    #[schema(value_type = Vec<String>)]
+    areas: Names<'a>,
+    /// The time it stands for, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<WindowDto>,
+    /// What else is said of it.
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: Labels<'a>,
+    /// How often the planner's word has changed, from 1: its ETag.
+    version: u64,
+    /// Of the decision that made it so; not in reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<ProofDto<'a>>,
+}
+
+struct Remaining<'a>(&'a Pool);
+
+impl Serialize for Remaining<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let pool = self.0;
+        serializer.collect_map(pool.spec.limits.iter().map(|(d, _)| (Text(d), pool.remaining(d).unwrap_or_default())))
+    }
+}
+
+impl<'a> PoolDto<'a> {
+    /// With the proof of the decision that made it so, if it is one's answer.
+    pub fn of(pool: &'a Pool, decided: Option<&'a Recorded>) -> PoolDto<'a> {
+        PoolDto {
+            pool: pool.id.as_str(),
+            limits: Units(&pool.spec.limits),
+            used: Units(&pool.used),
+            remaining: Remaining(pool),
+            mode: mode_code(pool.spec.mode),
+            over_committed: pool.is_over_committed(),
+            areas: Names(&pool.spec.areas),
+            window: pool.spec.window.map(WindowDto::from),
+            labels: Labels(&pool.spec.labels),
+            version: pool.version,
+            proof: decided.map(ProofDto::of),
+        }
+    }
+}
+
+/// A mode's name in bodies.
+pub fn mode_code(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Open => "open",
+        Mode::Held => "held",
+        Mode::Closed => "closed",
+    }
+}
+
+/// Pools, and how true they are.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pools)]
+pub struct PoolsDto<'a> {
+    /// By id.
+    pub pools: Vec<PoolDto<'a>>,
+    /// Of each partition, the sequence number after the last event that this answer knows of.
+    pub as_of: &'a BTreeMap<u32, u64>,
+    /// For how long this may have been out of date.
+    pub staleness_ms: u64,
+    /// The cursor of the next page, when there is more.
+    pub next: Option<&'a str>,
+}
+
+/// A reservation.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reservation)]
+pub struct ReservationDto<'a> {
+    /// Its id.
+    #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
+    pub reservation: ReservationId,
+    /// Its pool.
+    pub pool: &'a str,
+    /// `confirmed`, `held`, `released` or `expired`.
+    pub status: &'static str,
+    /// Units it takes, or took.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub demand: Units<'a>,
+    /// When the hold expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub hold_until: Option<Time>,
+    /// The caller's order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_ref: Option<&'a str>,
+    /// Where it stands in the log.
+    pub proof: ProofDto<'a>,
+}
+
+/// A reservation given back.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Released)]
+pub struct ReleasedDto<'a> {
+    /// Its id.
+    #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
+    pub reservation: ReservationId,
+    /// `released`, or `expired` when its hold had run out before.
+    pub status: &'static str,
+    /// Where the release stands in the log.
+    pub proof: ProofDto<'a>,
+}
+
+fn as_text<S: Serializer>(id: &ReservationId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+/// A status's name in bodies; `None` of an id under which nothing was ever admitted.
+pub fn status_code(status: Status) -> Option<&'static str> {
+    match status {
+        Status::Held => Some("held"),
+        Status::Confirmed => Some("confirmed"),
+        Status::Released => Some("released"),
+        Status::Expired => Some("expired"),
+        Status::Void | Status::Refused { .. } => None,
+    }
+}
+
+/// RFC 9457.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDto<'a> {
+    /// `urn:headroom:problem:` and the code.
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    pub kind: TypeUrn,
+    /// What happened, the same for every problem of this code.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: &'a str,
+    /// Stable, to branch on.
+    #[schema(value_type = Code)]
+    pub code: &'static str,
+    /// `not_applied`: nothing of it happened or will. `unknown`: it may yet; repeat it with the same key.
+    pub outcome: &'static str,
+    /// Whether the same request may fare better later.
+    pub retryable: bool,
+    /// Of a shed call, why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The first dimension that refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub dimension: Option<String>,
+    /// What the pool had left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, u64>>)]
+    pub remaining: Option<Units<'a>>,
+    /// Of a decided refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofDto<'a>>,
+    /// The request's id, as in `X-Request-Id`.
+    pub trace_id: &'a str,
+}
+
+/// `urn:headroom:problem:` and the code.
+pub struct TypeUrn(pub &'static str);
+
+impl Serialize for TypeUrn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("urn:headroom:problem:{}", self.0))
+    }
+}
+
+/// The codes of [`problem::cases`].
+pub struct Code;
+
+impl utoipa::PartialSchema for Code {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        let mut codes: Vec<_> = problem::cases().iter().map(|case| case.code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .enum_values(Some(codes))
+            .into()
+    }
+}
+
+impl ToSchema for Code {}

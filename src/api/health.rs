@@ -1,0 +1,90 @@
+//! For whoever runs the process: is it alive, does it serve, what has it counted, what does it offer.
+
+use super::Api;
+use super::problem::Edge;
+use super::reply::{Answer, JSON, Problem, Reply};
+use super::request::Asked;
+use crate::replica::Mood;
+use axum::http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Whether this process serves, and if not, why.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
+pub struct HealthDto {
+    /// `ok`; `degraded`: some partitions have stopped, the others serve; `unavailable`.
+    status: &'static str,
+    /// Whether it is shutting down.
+    closing: bool,
+    /// Every partition that does not decide, and why.
+    #[schema(value_type = BTreeMap<String, String>)]
+    partitions: BTreeMap<u32, String>,
+}
+
+/// `GET /livez`: the process answers. It says nothing about partitions: restarting it would not help them.
+pub async fn livez(_: Arc<Api>, _: Asked) -> Answer {
+    let body = HealthDto { status: "ok", closing: false, partitions: BTreeMap::new() };
+    Ok(Reply::json(StatusCode::OK, &body))
+}
+
+/// `GET /readyz`: send calls here. A partition that has halted does not keep the others from serving.
+pub async fn readyz(api: Arc<Api>, _: Asked) -> Answer {
+    let closing = api.gateway().is_closing();
+    let moods = moods(&api);
+    let is_rebuilding = moods.contains(&Mood::Rebuilding);
+    let is_owning = moods.contains(&Mood::Owning);
+    let partitions = not_deciding(moods);
+    let status = match (closing || is_rebuilding || !is_owning, partitions.is_empty()) {
+        (true, _) => "unavailable",
+        (false, true) => "ok",
+        (false, false) => "degraded",
+    };
+    let code = if status == "unavailable" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    Ok(Reply::json(code, &HealthDto { status, closing, partitions }))
+}
+
+/// `GET /startupz`: every partition's state has been rebuilt once.
+pub async fn startupz(api: Arc<Api>, _: Asked) -> Answer {
+    let moods = moods(&api);
+    let is_rebuilding = moods.contains(&Mood::Rebuilding);
+    let (status, code) =
+        if is_rebuilding { ("unavailable", StatusCode::SERVICE_UNAVAILABLE) } else { ("ok", StatusCode::OK) };
+    let body = HealthDto { status, closing: api.gateway().is_closing(), partitions: not_deciding(moods) };
+    Ok(Reply::json(code, &body))
+}
+
+fn moods(api: &Api) -> Vec<Mood> {
+    api.gateway().replica().partitions().map(|shared| shared.mood()).collect()
+}
+
+fn not_deciding(moods: Vec<Mood>) -> BTreeMap<u32, String> {
+    let why = |(partition, mood)| match mood {
+        Mood::Owning => None,
+        Mood::Rebuilding => Some((partition, "rebuilding".to_owned())),
+        Mood::Halted(why) => Some((partition, format!("halted: {why}"))),
+        Mood::Stopped => Some((partition, "stopped".to_owned())),
+    };
+    (0..).zip(moods).filter_map(why).collect()
+}
+
+/// `GET /metrics`.
+pub async fn metrics(api: Arc<Api>, _: Asked) -> Answer {
+    let text = tokio::task::spawn_blocking(move || api.state.metrics.render()).await;
+    let text = text.map_err(|_| Problem::bug("metrics could not be rendered"))?;
+    Ok(Reply::bytes(StatusCode::OK, PROMETHEUS, text.into_bytes()))
+}
+
+/// `GET /openapi.json`.
+pub async fn openapi(api: Arc<Api>, _: Asked) -> Answer {
+    Ok(Reply::bytes(StatusCode::OK, JSON, api.openapi.clone()))
+}
+
+/// Any path that there is not.
+pub async fn not_found(_: Arc<Api>, _: Asked) -> Answer {
+    Err(Problem::edge(Edge::NotFound, "see /openapi.json for the paths there are"))
+}

@@ -1,0 +1,157 @@
+//! JSON as it was sent: borrowed from the body, every number still told apart, and no key twice. What a member means
+//! is for [`super::body`], which can then say by name what is wrong with it.
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+
+/// Members of one object; no body of ours has as many.
+const MEMBERS_MAX: usize = 64;
+
+/// Any JSON value.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Value<'a> {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An integer from 0 to 2^64 - 1.
+    Unsigned(u64),
+    /// An integer from -2^63 to -1.
+    Negative(i64),
+    /// Any other number: a fraction, an exponent, or beyond 64 bits.
+    Inexact,
+    /// A string.
+    Text(Cow<'a, str>),
+    /// An array.
+    List(Vec<Value<'a>>),
+    /// An object.
+    Object(Members<'a>),
+}
+
+/// The members of an object, as they came.
+pub type Members<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Unsigned(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
+        Ok(u64::try_from(value).map_or(Value::Negative(value), Value::Unsigned))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value<'de>, E> {
+        Ok(Value::Inexact)
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = seq.next_element()? {
+            list.push(value);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
+        let mut members = Members::with_capacity(4);
+        while let Some(Key(key)) = map.next_key()? {
+            if members.iter().any(|(other, _)| *other == key) {
+                return Err(de::Error::custom(format_args!("the member {} stands twice", quoted(&key))));
+            }
+            if members.len() >= MEMBERS_MAX {
+                return Err(de::Error::custom("an object has too many members"));
+            }
+            members.push((key, map.next_value()?));
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+
+            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(value)))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(value.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+/// A caller's text, fit to be repeated to people: short, quoted, and nothing but visible ASCII.
+pub fn quoted(text: &str) -> String {
+    const MOST: usize = 40;
+    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_default).collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push_str("...");
+    }
+    format!("'{shown}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_what_they_were() {
+        let parse = |text: &'static str| serde_json::from_str::<Value<'_>>(text).map_err(|error| error.to_string());
+        assert_eq!(parse("9223372036854775808"), Ok(Value::Unsigned(1 << 63)));
+        assert_eq!(parse("-1"), Ok(Value::Negative(-1)));
+        for inexact in ["1.0", "1e3", "18446744073709551616", "-0.5"] {
+            assert_eq!(parse(inexact), Ok(Value::Inexact), "{inexact}");
+        }
+        for bad in ["NaN", "1e309", "01", "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "", "[1,]"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_callers_send_is_shown_harmlessly() {
+        assert_eq!(quoted("a\0\u{202e}'\n"), "'a\\u{0}\\u{202e}\\'\\n'");
+        assert_eq!(quoted(&"x".repeat(10_000)).len(), 45);
+    }
+}

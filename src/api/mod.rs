@@ -1,0 +1,272 @@
+//! HTTP: requests in, problems and answers out. It parses, asks the gateway or the replica, and says what they said; it
+//! decides nothing. The accept loop with its limits is [`server`], the bounds of one request are [`request`], the one
+//! table of refusals is [`problem`].
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod body;
+mod dto;
+mod health;
+mod internal;
+mod json;
+mod openapi;
+mod pools;
+pub mod problem;
+mod reply;
+mod request;
+mod reservations;
+mod server;
+mod socket;
+
+pub use openapi::document;
+pub use server::serve;
+
+use crate::gateway::Gateway;
+use crate::gateway::admission::Shed;
+use crate::limits::{
+    COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX,
+    HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, SHUTDOWN_MS,
+};
+use crate::log::CommittedTail;
+use crate::replica::{Mood, Shared};
+use axum::Router;
+use axum::extract::{Request, State as Extracted};
+use axum::http::HeaderValue;
+use axum::routing::{MethodFilter, MethodRouter};
+use reply::{Answer, Problem};
+use request::Asked;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// One finished request, for whoever counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Finished {
+    /// The route's pattern, never a path: a few dozen at most.
+    pub route: &'static str,
+    /// The method, `OTHER` for those we have no use for.
+    pub method: &'static str,
+    /// The HTTP status; 499 when the caller left.
+    pub status: u16,
+    /// `ok`, a problem's code, or `caller_left`.
+    pub code: &'static str,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+}
+
+/// Who counts.
+pub trait Metrics: Send + Sync {
+    /// A request is over.
+    fn request_finished(&self, finished: &Finished);
+    /// A call was shed.
+    fn shed(&self, shed: Shed);
+    /// A connection was opened.
+    fn connected(&self);
+    /// A connection is gone.
+    fn disconnected(&self);
+    /// Everything counted, in Prometheus' text format.
+    fn render(&self) -> String;
+}
+
+/// What a server allows its clients; the defaults are those of [`crate::limits`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest head, in bytes.
+    pub head_bytes: usize,
+    /// Header fields.
+    pub headers: usize,
+    /// Time for a head, from its first byte.
+    pub head_timeout: Duration,
+    /// Time between two requests of one connection.
+    pub idle_timeout: Duration,
+    /// Time for a body.
+    pub body_timeout: Duration,
+    /// Open connections.
+    pub connections: usize,
+    /// Time that calls in flight get at shutdown.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            head_bytes: HTTP_HEAD_BYTES_MAX,
+            headers: HTTP_HEADERS_MAX,
+            head_timeout: Duration::from_millis(HTTP_HEAD_TIMEOUT_MS),
+            idle_timeout: Duration::from_millis(HTTP_IDLE_TIMEOUT_MS),
+            body_timeout: Duration::from_millis(HTTP_BODY_TIMEOUT_MS),
+            connections: HTTP_CONNECTIONS_MAX,
+            shutdown: Duration::from_millis(SHUTDOWN_MS),
+        }
+    }
+}
+
+/// What the API serves.
+#[derive(Clone)]
+pub struct State {
+    gateway: Arc<Gateway>,
+    tail: Arc<dyn CommittedTail>,
+    metrics: Arc<dyn Metrics>,
+    limits: Limits,
+    /// Drawn at start. The upper quarter names the process in request ids, the rest is told to nobody.
+    secret: u128,
+}
+
+impl State {
+    /// With the usual limits.
+    #[expect(clippy::disallowed_methods, reason = "one draw a process: it seeds names, it decides nothing")]
+    pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, metrics: Arc<dyn Metrics>) -> State {
+        State { gateway, tail, metrics, limits: Limits::default(), secret: rand::random() }
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> State {
+        State { limits, ..self }
+    }
+}
+
+/// [`State`] and what the requests of one process share.
+struct Api {
+    state: State,
+    limits: Limits,
+    next_number: AtomicU64,
+    openapi: Vec<u8>,
+}
+
+impl Api {
+    fn new(state: State) -> Arc<Api> {
+        let openapi = openapi::document().to_json().unwrap_or_default().into_bytes();
+        Arc::new(Api { limits: state.limits, state, next_number: AtomicU64::new(1), openapi })
+    }
+
+    fn gateway(&self) -> &Gateway {
+        &self.state.gateway
+    }
+
+    fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Relaxed)
+    }
+
+    fn request_id(&self, number: u64) -> String {
+        format!("{:08x}-{number}", self.state.secret >> 96)
+    }
+
+    /// A key that nobody else has and nobody can guess, for the id of a reservation that was asked for without one.
+    fn own_key(&self, number: u64) -> String {
+        format!("{:032x}-{number}", self.state.secret)
+    }
+
+    /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is being rebuilt.
+    async fn readable(&self, shared: &Shared, is_fresh: bool) -> Result<(), Problem> {
+        if shared.mood() == Mood::Rebuilding {
+            return Err(Problem::new(problem::REBUILDING, "see /readyz for which partitions are"));
+        }
+        if is_fresh && !self.gateway().fresh(shared).await {
+            return Err(Problem::new(
+                problem::NOT_FRESH,
+                "without fresh=true the answer may be older and is there now",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The same for every partition.
+    async fn all_readable(&self, is_fresh: bool) -> Result<(), Problem> {
+        for shared in self.gateway().replica().partitions() {
+            self.readable(shared, is_fresh).await?;
+        }
+        Ok(())
+    }
+}
+
+fn routes(api: Arc<Api>) -> Router {
+    Router::new()
+        .merge(Path("/v1/availability").on(POST, pools::availability).done())
+        .merge(Path("/v1/pools").on(GET, pools::list).done())
+        .merge(
+            Path("/v1/pools/{pool}")
+                .on(GET, pools::get)
+                .sized(MethodFilter::PUT, COMMAND_BYTES_MAX, pools::put)
+                .on(MethodFilter::PATCH, pools::patch)
+                .done(),
+        )
+        .merge(Path("/v1/pools/{pool}/mode").on(POST, pools::mode).done())
+        .merge(Path("/v1/reservations").on(POST, reservations::reserve).done())
+        .merge(
+            Path("/v1/reservations/{reservation}")
+                .on(GET, reservations::get)
+                .on(MethodFilter::DELETE, reservations::release)
+                .done(),
+        )
+        .merge(Path("/v1/reservations/{reservation}/confirm").on(POST, reservations::confirm).done())
+        .merge(Path("/v1/reservations/{reservation}/extend").on(POST, reservations::extend).done())
+        .merge(Path("/livez").on(GET, health::livez).done())
+        .merge(Path("/readyz").on(GET, health::readyz).done())
+        .merge(Path("/startupz").on(GET, health::startupz).done())
+        .merge(Path("/metrics").on(GET, health::metrics).done())
+        .merge(Path("/openapi.json").on(GET, health::openapi).done())
+        .merge(Path("/internal/log").on(GET, internal::log).done())
+        .merge(Path("/internal/log/{partition}").on(GET, internal::events).done())
+        .merge(Path("/internal/state/{partition}").on(GET, internal::state).done())
+        .merge(openapi::browser())
+        .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| {
+            request::run(api, "(none)", HTTP_BODY_BYTES_MAX, request, health::not_found)
+        })
+        .with_state(api)
+}
+
+const GET: MethodFilter = MethodFilter::GET;
+const POST: MethodFilter = MethodFilter::POST;
+
+/// One path, and what its methods do.
+struct Route {
+    path: &'static str,
+    methods: MethodRouter<Arc<Api>>,
+    allowed: Vec<&'static str>,
+}
+
+#[expect(non_snake_case, reason = "reads as the value it makes")]
+fn Path(path: &'static str) -> Route {
+    Route { path, methods: MethodRouter::new(), allowed: Vec::new() }
+}
+
+impl Route {
+    fn on<F: Future<Output = Answer> + Send + 'static>(
+        self,
+        filter: MethodFilter,
+        handler: impl Fn(Arc<Api>, Asked) -> F + Clone + Send + Sync + 'static,
+    ) -> Route {
+        self.sized(filter, HTTP_BODY_BYTES_MAX, handler)
+    }
+
+    fn sized<F: Future<Output = Answer> + Send + 'static>(
+        mut self,
+        filter: MethodFilter,
+        body_bytes_max: usize,
+        handler: impl Fn(Arc<Api>, Asked) -> F + Clone + Send + Sync + 'static,
+    ) -> Route {
+        let path = self.path;
+        self.methods = self.methods.on(filter, move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
+            request::run(api, path, body_bytes_max, request, handler)
+        });
+        self.allowed.extend(match filter {
+            MethodFilter::GET => &["GET", "HEAD"][..],
+            MethodFilter::PUT => &["PUT"],
+            MethodFilter::PATCH => &["PATCH"],
+            MethodFilter::DELETE => &["DELETE"],
+            _ => &["POST"],
+        });
+        self
+    }
+
+    fn done(self) -> Router<Arc<Api>> {
+        let path = self.path;
+        let allowed = HeaderValue::try_from(self.allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
+        let refuse = move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
+            let refusal = |_: Arc<Api>, _: Asked| async move { Err(Problem::method_not_allowed(allowed)) };
+            request::run(api, path, HTTP_BODY_BYTES_MAX, request, refusal)
+        };
+        Router::new().route(path, self.methods.fallback(refuse))
+    }
+}

@@ -1,0 +1,94 @@
+//! Pools: what planners say of them, and what callers may know of them.
+
+use super::dto::{PoolDto, PoolsDto};
+use super::reply::{Answer, Problem, Reply, decided, is_repeated};
+use super::request::Asked;
+use super::{Api, body, problem};
+use crate::domain::coverage::Query;
+use crate::domain::{Ask, PoolId, Reason};
+use crate::gateway::Call;
+use crate::limits::PAGE_POOLS_DEFAULT;
+use crate::replica::{Listing, PoolPage};
+use axum::http::StatusCode;
+use std::sync::Arc;
+
+/// `POST /v1/availability`.
+pub async fn availability(api: Arc<Api>, asked: Asked) -> Answer {
+    let is_fresh = asked.wants_fresh()?;
+    let body::Availability { query, limit, after } = body::availability(&asked.body)?;
+    listing(&api, &query, limit, after, is_fresh).await
+}
+
+/// `GET /v1/pools`.
+pub async fn list(api: Arc<Api>, asked: Asked) -> Answer {
+    let query = asked.query(&["fresh", "limit", "cursor"])?;
+    let limit = query.number("limit")?.map(body::page_limit).transpose()?.unwrap_or(PAGE_POOLS_DEFAULT);
+    let after = query.get("cursor").map(body::page_cursor).transpose()?;
+    listing(&api, &Query::default(), limit, after, query.fresh()?).await
+}
+
+async fn listing(api: &Api, query: &Query, limit: usize, after: Option<PoolId>, is_fresh: bool) -> Answer {
+    api.all_readable(is_fresh).await?;
+    let gateway = api.gateway();
+    let page = PoolPage { after: after.as_ref(), limit };
+    let Listing { pools, as_of, staleness_ms, next } = gateway.replica().availability(query, page, gateway.now());
+    let body = PoolsDto {
+        pools: pools.iter().map(|pool| PoolDto::of(pool, None)).collect(),
+        as_of: &as_of,
+        staleness_ms,
+        next: next.as_ref().map(PoolId::as_str),
+    };
+    Ok(Reply::json(StatusCode::OK, &body))
+}
+
+/// `GET /v1/pools/{pool}`.
+pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
+    let id = body::pool_id("the pool in the path", asked.param())?;
+    let is_fresh = asked.wants_fresh()?;
+    let replica = api.gateway().replica();
+    if let Some(shared) = replica.of_pool(&id) {
+        api.readable(shared, is_fresh).await?;
+    }
+    match replica.pool(&id) {
+        Some(pool) => Ok(Reply::json(StatusCode::OK, &PoolDto::of(&pool, None)).etag(pool.version)),
+        None => Err(Problem::new(problem::of_reason(Reason::UnknownPool), format!("pool {id}"))),
+    }
+}
+
+/// `PUT /v1/pools/{pool}`.
+pub async fn put(api: Arc<Api>, asked: Asked) -> Answer {
+    let pool = body::pool_id("the pool in the path", asked.param())?;
+    asked.query(&[])?;
+    let expected_version = asked.expected_version()?;
+    let spec = body::pool_spec(&asked.body)?;
+    change(&api, &asked, Ask::DefinePool { pool, spec, expected_version }).await
+}
+
+/// `PATCH /v1/pools/{pool}`.
+pub async fn patch(api: Arc<Api>, asked: Asked) -> Answer {
+    let pool = body::pool_id("the pool in the path", asked.param())?;
+    asked.query(&[])?;
+    let expected_version = asked.if_match()?;
+    let change_of_limits = body::limit_change(&asked.body)?;
+    change(&api, &asked, Ask::AdjustLimits { pool, change: change_of_limits, expected_version }).await
+}
+
+/// `POST /v1/pools/{pool}/mode`.
+pub async fn mode(api: Arc<Api>, asked: Asked) -> Answer {
+    let pool = body::pool_id("the pool in the path", asked.param())?;
+    asked.query(&[])?;
+    let expected_version = asked.if_match()?;
+    let mode = body::mode(&asked.body)?;
+    change(&api, &asked, Ask::SetMode { pool, mode, expected_version }).await
+}
+
+async fn change(api: &Api, asked: &Asked, ask: Ask) -> Answer {
+    let is_definition = matches!(ask, Ask::DefinePool { .. });
+    let call = Call { ask, key: asked.key()?, actor: asked.actor()?, timeout_ms: asked.timeout_ms()? };
+    let decided = decided(api.gateway().call(call).await)?;
+    let Some(pool) = decided.event.body.pool() else { return Err(Problem::unexpected(&decided)) };
+    let is_new = is_definition && pool.version == 1;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let reply = Reply::json(status, &PoolDto::of(pool, Some(&decided)));
+    Ok(reply.etag(pool.version).replayed(is_repeated(&decided)))
+}

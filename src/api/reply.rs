@@ -1,0 +1,251 @@
+//! An answer on its way out: bytes, made in one buffer, and the few headers that go with them.
+
+use super::dto::{ProblemDto, ProofDto, TypeUrn, Units};
+use super::problem::{self, Case, Edge};
+use crate::domain::{Amounts, Body as Decision, Recorded, Rejection};
+use crate::gateway::Outcome;
+use crate::gateway::admission::Shed;
+use axum::body::Body;
+use axum::http::header::{ALLOW, CONTENT_TYPE, ETAG, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// Most bodies fit; longer ones grow.
+const BODY_BYTES_USUAL: usize = 512;
+/// Seconds after which a passing refusal may have passed.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a handler answers.
+pub type Answer = Result<Reply, Problem>;
+
+/// A success, or an operator's page.
+#[derive(Debug)]
+pub struct Reply {
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: Vec<u8>,
+    etag: Option<u64>,
+    is_replayed: bool,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Reply {
+    /// A JSON body.
+    pub fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+        let mut bytes = Vec::with_capacity(BODY_BYTES_USUAL);
+        // Writing to memory cannot fail, and none of our types refuse to be written.
+        let _ = serde_json::to_writer(&mut bytes, body);
+        Reply::bytes(status, JSON, bytes)
+    }
+
+    /// Any body.
+    pub fn bytes(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Reply {
+        Reply { status, content_type, body, etag: None, is_replayed: false, header: None }
+    }
+
+    /// With a pool's version as its ETag.
+    #[must_use]
+    pub fn etag(self, version: u64) -> Reply {
+        Reply { etag: Some(version), ..self }
+    }
+
+    /// With the mark of an answer given before, if it is one.
+    #[must_use]
+    pub fn replayed(self, is_replayed: bool) -> Reply {
+        Reply { is_replayed, ..self }
+    }
+
+    /// With one header more.
+    #[must_use]
+    pub fn header(self, name: HeaderName, value: HeaderValue) -> Reply {
+        Reply { header: Some((name, value)), ..self }
+    }
+
+    fn into_response(self, request_id: &str) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, self.content_type);
+        if let Some(version) = self.etag
+            && let Ok(etag) = HeaderValue::try_from(format!("\"{version}\""))
+        {
+            headers.insert(ETAG, etag);
+        }
+        if self.is_replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        if let Some((name, value)) = self.header {
+            headers.insert(name, value);
+        }
+        if let Ok(id) = HeaderValue::try_from(request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        response
+    }
+}
+
+/// A refusal.
+#[derive(Debug)]
+pub struct Problem {
+    case: Case,
+    detail: Cow<'static, str>,
+    shed: Option<Shed>,
+    allow: Option<HeaderValue>,
+    decided: Option<Box<Recorded>>,
+}
+
+impl Problem {
+    /// Of this case.
+    pub fn new(case: Case, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { case, detail: detail.into(), shed: None, allow: None, decided: None }
+    }
+
+    /// Of the edge.
+    pub fn edge(edge: Edge, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem::new(edge.case(), detail)
+    }
+
+    /// Of a path that does not take the method.
+    pub fn method_not_allowed(allowed: HeaderValue) -> Problem {
+        let problem = Problem::edge(Edge::MethodNotAllowed, "see the Allow header for the methods it takes");
+        Problem { allow: Some(allowed), ..problem }
+    }
+
+    /// Of something that cannot be.
+    pub fn bug(what: &'static str) -> Problem {
+        tracing::error!(what, "an answer could not be made");
+        Problem::edge(Edge::Internal, "this is a bug; what was asked may have been done")
+    }
+
+    /// Of a decision of another kind than was asked for.
+    pub fn unexpected(decided: &Recorded) -> Problem {
+        let (partition, seq) = (decided.event.partition, decided.event.seq);
+        tracing::error!(partition, seq, kind = ?decided.event.body.kind(), "a decision is of another kind than its ask");
+        Problem::edge(Edge::Internal, "this is a bug; what was asked may have been done")
+    }
+
+    /// Its code.
+    pub fn code(&self) -> &'static str {
+        self.case.code
+    }
+
+    /// Of a shed call, why.
+    pub fn shed(&self) -> Option<Shed> {
+        self.shed
+    }
+
+    /// Its body.
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
+        let rejection = self.decided.as_deref().and_then(|decided| decided.event.body.rejection());
+        let remaining = rejection.and_then(remaining);
+        let dto = ProblemDto {
+            kind: TypeUrn(self.case.code),
+            title: self.case.title,
+            status: self.case.status,
+            detail: &self.detail,
+            code: self.case.code,
+            outcome: self.case.outcome.code(),
+            retryable: self.case.is_retryable,
+            reason: self.shed.map(Shed::code),
+            dimension: rejection.and_then(|r| r.dimension).map(|d| d.to_string()),
+            remaining: remaining.as_ref().map(Units),
+            proof: self.decided.as_deref().map(ProofDto::of),
+            trace_id: request_id,
+        };
+        let mut bytes = Vec::with_capacity(BODY_BYTES_USUAL);
+        let _ = serde_json::to_writer(&mut bytes, &dto);
+        bytes
+    }
+
+    fn into_response(self, request_id: &str) -> Response<Body> {
+        let status = StatusCode::from_u16(self.case.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let is_replayed = self.decided.as_ref().is_some_and(|decided| is_repeated(decided));
+        let reply = Reply::bytes(status, PROBLEM_JSON, self.body(request_id)).replayed(is_replayed);
+        let mut response = reply.into_response(request_id);
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        if let Some(allowed) = self.allow {
+            response.headers_mut().insert(ALLOW, allowed);
+        }
+        response
+    }
+}
+
+impl From<Shed> for Problem {
+    fn from(shed: Shed) -> Problem {
+        let (case, detail) = problem::of_shed(shed);
+        Problem { shed: Some(shed), ..Problem::new(case, detail) }
+    }
+}
+
+/// The response to an answer.
+pub fn respond(answer: Answer, request_id: &str) -> Response<Body> {
+    match answer {
+        Ok(reply) => reply.into_response(request_id),
+        Err(problem) => problem.into_response(request_id),
+    }
+}
+
+/// The decision, unless it is a refusal or there is none.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn decided(outcome: Result<Outcome, Shed>) -> Result<Box<Recorded>, Problem> {
+    match outcome? {
+        Outcome::TimedOut { is_unknown: false } => {
+            Err(Problem::new(problem::TIMEOUT, "it was taken back: it holds nothing and never will"))
+        }
+        Outcome::TimedOut { is_unknown: true } => Err(Problem::new(
+            problem::TIMEOUT_UNKNOWN,
+            "repeat it with the same key to learn what became of it, or to have it done",
+        )),
+        Outcome::Decided(decided) => match decided.event.body.rejection() {
+            None => Ok(decided),
+            Some(rejection) => {
+                let case = problem::of_reason(rejection.reason);
+                let detail = detail(rejection, case);
+                Err(Problem { decided: Some(decided), ..Problem::new(case, detail) })
+            }
+        },
+    }
+}
+
+/// Whether the answer was given before.
+pub fn is_repeated(decided: &Recorded) -> bool {
+    matches!(decided.event.body, Decision::Repeated(_))
+}
+
+fn detail(rejection: &Rejection, case: Case) -> Cow<'static, str> {
+    let pool = rejection.pool.as_ref().map_or("", |pool| pool.as_str());
+    match rejection.dimension {
+        Some(d) => {
+            let asked = rejection.demand.as_ref().and_then(|demand| demand.get(d));
+            let limit = rejection.limits.as_ref().and_then(|limits| limits.get(d));
+            let used = rejection.used.as_ref().and_then(|used| used.get(d));
+            match (asked, limit, used) {
+                (Some(asked), Some(limit), Some(used)) => {
+                    let left = limit.saturating_sub(used);
+                    format!("pool {pool} has {left} of {limit} {d} left, {asked} were asked for").into()
+                }
+                _ => format!("pool {pool}: dimension {d}").into(),
+            }
+        }
+        None => match (rejection.version, pool) {
+            (Some(version), pool) if case.status == 412 => format!("pool {pool} has version {version}").into(),
+            (_, "") => case.title.into(),
+            (_, pool) => format!("pool {pool}").into(),
+        },
+    }
+}
+
+fn remaining(rejection: &Rejection) -> Option<Amounts> {
+    let (limits, used) = (rejection.limits.as_ref()?, rejection.used.as_ref()?);
+    Some(limits.map(|d, limit| limit.saturating_sub(used.get(d).unwrap_or_default())))
+}

@@ -1,0 +1,309 @@
+//! A request on its way in: bounded, timed, and its headers made into what they mean. Whatever a handler returns or
+//! does (a panic included), what comes out is an answer of ours.
+
+use super::problem::Edge;
+use super::reply::{Answer, Problem, respond};
+use super::{Api, Finished, body};
+use crate::domain::{IdempotencyKey, Name, NameError};
+use crate::limits::DEADLINE_MAX_MS;
+use axum::RequestExt;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{RawPathParams, Request};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderMap, Method, Response};
+use http_body_util::BodyExt;
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// Who is at the other end; put there by the accept loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// A request, read whole.
+#[derive(Debug)]
+pub struct Asked {
+    headers: HeaderMap,
+    query: Option<String>,
+    param: Option<String>,
+    /// Its body.
+    pub body: Bytes,
+    /// Where it comes from, if the accept loop said.
+    pub peer: Option<IpAddr>,
+    /// The request's number in this process.
+    pub number: u64,
+}
+
+/// Runs one handler for one request.
+pub async fn run<F: Future<Output = Answer>>(
+    api: Arc<Api>,
+    route: &'static str,
+    body_bytes_max: usize,
+    request: Request,
+    handler: impl FnOnce(Arc<Api>, Asked) -> F,
+) -> Response<Body> {
+    let number = api.next_number();
+    let request_id = api.request_id(number);
+    let method = method_name(request.method());
+    let mut watch = Watch { api: &api, route, method, begun_us: api.gateway().now().0, end: None };
+    let answer = guarded(async {
+        let asked = read(&api, number, body_bytes_max, request).await?;
+        handler(Arc::clone(&api), asked).await
+    })
+    .await;
+    if let Err(problem) = &answer
+        && let Some(shed) = problem.shed()
+    {
+        api.state.metrics.shed(shed);
+    }
+    let code = answer.as_ref().map_or_else(Problem::code, |_| "ok");
+    let response = respond(answer, &request_id);
+    watch.end = Some((response.status().as_u16(), code));
+    response
+}
+
+/// Says once that a request is finished, also when its caller left and the future was dropped.
+struct Watch<'a> {
+    api: &'a Api,
+    route: &'static str,
+    method: &'static str,
+    begun_us: u64,
+    end: Option<(u16, &'static str)>,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let took_us = self.api.gateway().now().0.saturating_sub(self.begun_us);
+        let (status, code) = self.end.unwrap_or((499, "caller_left"));
+        let (route, method) = (self.route, self.method);
+        let finished = Finished { route, method, status, code, took_us };
+        self.api.state.metrics.request_finished(&finished);
+    }
+}
+
+/// A panic is a bug, and the caller's connection is not to pay for it.
+async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
+    let mut answer = pin!(answer);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
+        Ok(poll) => poll,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+            tracing::error!(panic = text, "a request's handler panicked");
+            Poll::Ready(Err(Problem::edge(Edge::Internal, "this is a bug; the server goes on")))
+        }
+    })
+    .await
+}
+
+async fn read(api: &Api, number: u64, body_bytes_max: usize, mut request: Request) -> Result<Asked, Problem> {
+    let params = request.extract_parts::<RawPathParams>().await;
+    let params = params.map_err(|_| Problem::edge(Edge::BadName, "the path is not UTF-8 once it is decoded"))?;
+    let param = params.iter().next().map(|(_, value)| value.to_owned());
+    let (parts, body) = request.into_parts();
+    let body = read_body(api, body_bytes_max, &parts.headers, body).await?;
+    if !body.is_empty() && !is_json(&parts.headers) {
+        return Err(Problem::edge(Edge::WrongContentType, "the Content-Type header has to say application/json"));
+    }
+    let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
+    let query = parts.uri.query().map(str::to_owned);
+    Ok(Asked { headers: parts.headers, query, param, body, peer, number })
+}
+
+async fn read_body(api: &Api, most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let too_large = || Problem::edge(Edge::BodyTooLarge, format!("at most {most} bytes are read"));
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
+    if length.is_some_and(|length| length > most as u64) {
+        return Err(too_large());
+    }
+    // The timer only starts to cost something when the body is not there yet.
+    match tokio::time::timeout(api.limits.body_timeout, collect(body, most)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::edge(Edge::BadRequest, "the body broke off")),
+        Err(_) => Err(Problem::edge(Edge::BodyTimeout, "the body has to be sent faster")),
+    }
+}
+
+/// The body's bytes; `None` when there are too many.
+async fn collect(mut body: Body, most: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut whole = Vec::new();
+    let mut first = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if whole.len().saturating_add(first.len()).saturating_add(data.len()) > most {
+            return Ok(None);
+        }
+        // Nearly every body is one frame, which need not be copied.
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(Some(if whole.is_empty() { first } else { whole.into() }))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        _ => "OTHER",
+    }
+}
+
+impl Asked {
+    /// The path's variable part, decoded.
+    pub fn param(&self) -> &str {
+        self.param.as_deref().unwrap_or_default()
+    }
+
+    /// The Idempotency-Key, quoted or bare.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn key(&self) -> Result<Option<IdempotencyKey>, Problem> {
+        let Some(text) = self.header("idempotency-key", Edge::BadKey)? else { return Ok(None) };
+        let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let wrong = |error: NameError| Problem::edge(Edge::BadKey, format!("the Idempotency-Key header {error}"));
+        IdempotencyKey::new(bare).map(Some).map_err(wrong)
+    }
+
+    /// How long the caller waits.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn timeout_ms(&self) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.header("request-timeout-ms", Edge::BadTimeout)? else { return Ok(None) };
+        let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let ms = text.parse().ok().filter(|ms| is_plain && (1..=DEADLINE_MAX_MS).contains(ms));
+        let range = || format!("Request-Timeout-Ms has to be an integer from 1 to {DEADLINE_MAX_MS}");
+        ms.map(Some).ok_or_else(|| Problem::edge(Edge::BadTimeout, range()))
+    }
+
+    /// Who asks.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn actor(&self) -> Result<Option<Name>, Problem> {
+        let Some(text) = self.header("headroom-actor", Edge::BadName)? else { return Ok(None) };
+        Name::new(text).map(Some).map_err(|error| body::bad_name("the Headroom-Actor header", error))
+    }
+
+    /// The version that the caller expects, of If-Match.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn if_match(&self) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.header(IF_MATCH.as_str(), Edge::BadVersion)? else { return Ok(None) };
+        let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
+        let version = digits.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
+        let wrong = || Problem::edge(Edge::BadVersion, "If-Match has to be one ETag as Headroom gave it, like \"3\"");
+        version.map(Some).ok_or_else(wrong)
+    }
+
+    /// The version that the caller expects: of If-Match, or 0 (there must be none) of `If-None-Match: *`.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn expected_version(&self) -> Result<Option<u64>, Problem> {
+        let version = self.if_match()?;
+        match self.header(IF_NONE_MATCH.as_str(), Edge::BadVersion)? {
+            None => Ok(version),
+            Some("*") if version.is_none() => Ok(Some(0)),
+            Some("*") => Err(Problem::edge(Edge::BadVersion, "If-Match and If-None-Match cannot both hold")),
+            Some(_) => Err(Problem::edge(Edge::BadVersion, "If-None-Match takes nothing but *")),
+        }
+    }
+
+    /// The query's parameters, all of which have to be known ones.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn query(&self, known: &[&str]) -> Result<Query, Problem> {
+        let Some(query) = &self.query else { return Ok(Query(Vec::new())) };
+        let target: Result<axum::http::Uri, _> = format!("/?{query}").parse();
+        let pairs = target.ok().and_then(|uri| axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).ok());
+        let pairs = pairs.ok_or_else(|| Problem::edge(Edge::BadQuery, "the query is not a list of parameters"))?.0;
+        for (at, (name, _)) in pairs.iter().enumerate() {
+            let shown = super::json::quoted(name);
+            if !known.contains(&name.as_str()) {
+                return Err(Problem::edge(Edge::BadQuery, format!("there is no parameter {shown}")));
+            }
+            if pairs.iter().take(at).any(|(other, _)| other == name) {
+                return Err(Problem::edge(Edge::BadQuery, format!("the parameter {shown} stands twice")));
+            }
+        }
+        Ok(Query(pairs))
+    }
+
+    /// Whether the caller wants the newest state; for what takes no other parameter.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn wants_fresh(&self) -> Result<bool, Problem> {
+        if self.query.is_none() { Ok(false) } else { self.query(&["fresh"])?.fresh() }
+    }
+
+    fn header(&self, name: &str, edge: Edge) -> Result<Option<&str>, Problem> {
+        let mut values = self.headers.get_all(name).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(Problem::edge(edge, format!("the header {name} stands twice")));
+        }
+        let text = value.to_str().map_err(|_| Problem::edge(edge, format!("the header {name} is not ASCII")))?;
+        Ok(Some(text.trim()))
+    }
+}
+
+/// A query's parameters.
+#[derive(Debug)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// One of them.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// One that has to be a number.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| is_plain);
+        number.map(Some).ok_or_else(|| Problem::edge(Edge::BadQuery, format!("{name} has to be an integer")))
+    }
+
+    /// Whether the caller wants the newest state.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn fresh(&self) -> Result<bool, Problem> {
+        match self.get("fresh") {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::edge(Edge::BadQuery, "fresh has to be 'true' or 'false'")),
+        }
+    }
+}

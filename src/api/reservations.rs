@@ -1,0 +1,117 @@
+//! Reservations: taking capacity, keeping it, giving it back.
+
+use super::dto::{ProofDto, ReleasedDto, ReservationDto, Time, Units, status_code};
+use super::reply::{Answer, Problem, Reply, decided, is_repeated};
+use super::request::Asked;
+use super::{Api, body, problem};
+use crate::domain::{Ask, IdempotencyKey, Name, Pool, Reason, Recorded, Reservation, ReservationId, Status};
+use crate::gateway::{Call, routing};
+use axum::http::StatusCode;
+use std::sync::Arc;
+
+/// `POST /v1/reservations`.
+pub async fn reserve(api: Arc<Api>, asked: Asked) -> Answer {
+    asked.query(&[])?;
+    let (key, actor, timeout_ms) = (asked.key()?, asked.actor()?, asked.timeout_ms()?);
+    let body::Reserve { pool, demand, hold_ttl_ms, order_ref } = body::reserve(&asked.body)?;
+    let own_key = match &key {
+        Some(_) => None,
+        None => IdempotencyKey::new(&api.own_key(asked.number)).ok(),
+    };
+    let Some(id_key) = key.as_ref().or(own_key.as_ref()) else { return Err(Problem::bug("no key to make an id of")) };
+    let reservation = routing::reservation_id(&pool, id_key);
+    let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
+    let decided = decided(api.gateway().call(Call { ask, key, actor, timeout_ms }).await)?;
+    told(StatusCode::CREATED, &decided)
+}
+
+/// `GET /v1/reservations/{reservation}`.
+pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
+    let id = reservation_id(&asked)?;
+    let is_fresh = asked.wants_fresh()?;
+    let gateway = api.gateway();
+    let shared = gateway.replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
+    api.readable(shared, is_fresh).await?;
+    let (known, pool) = admitted(&api, id).ok_or_else(|| unknown(id))?;
+    let partition = shared.read(crate::replica::PartitionState::partition);
+    let body = ReservationDto {
+        reservation: id,
+        pool: pool.id.as_str(),
+        status: status_code(known.status).ok_or_else(|| unknown(id))?,
+        demand: Units(&known.demand),
+        hold_until: (known.status == Status::Held).then_some(Time(known.until)),
+        order_ref: known.order_ref.as_deref(),
+        proof: ProofDto::of_read(partition, known.seq, &pool),
+    };
+    Ok(Reply::json(StatusCode::OK, &body))
+}
+
+/// `POST /v1/reservations/{reservation}/confirm`.
+pub async fn confirm(api: Arc<Api>, asked: Asked) -> Answer {
+    body::nothing(&asked.body)?;
+    let decided = change(&api, &asked, |reservation| Ask::Confirm { reservation }).await?;
+    told(StatusCode::OK, &decided)
+}
+
+/// `POST /v1/reservations/{reservation}/extend`.
+pub async fn extend(api: Arc<Api>, asked: Asked) -> Answer {
+    let hold_ttl_ms = body::extension(&asked.body)?;
+    let decided = change(&api, &asked, |reservation| Ask::Extend { reservation, hold_ttl_ms }).await?;
+    told(StatusCode::OK, &decided)
+}
+
+/// `DELETE /v1/reservations/{reservation}`.
+pub async fn release(api: Arc<Api>, asked: Asked) -> Answer {
+    body::nothing(&asked.body)?;
+    let decided = change(&api, &asked, |reservation| Ask::Release { reservation }).await?;
+    let Some(entry) = decided.event.body.entry() else { return Err(Problem::unexpected(&decided)) };
+    let body = ReleasedDto {
+        reservation: entry.reservation,
+        status: status_code(entry.status).unwrap_or_default(),
+        proof: ProofDto::of(&decided),
+    };
+    Ok(Reply::json(StatusCode::OK, &body).replayed(is_repeated(&decided)))
+}
+
+async fn change(api: &Api, asked: &Asked, ask: impl FnOnce(ReservationId) -> Ask) -> Result<Box<Recorded>, Problem> {
+    let id = reservation_id(asked)?;
+    asked.query(&[])?;
+    let call = Call { ask: ask(id), key: asked.key()?, actor: asked.actor()?, timeout_ms: asked.timeout_ms()? };
+    // Nothing is appended for an id that was never admitted: whoever guesses ids costs the log nothing.
+    if admitted(api, id).is_none() {
+        let shared = api.gateway().replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
+        api.readable(shared, true).await?;
+        admitted(api, id).ok_or_else(|| unknown(id))?;
+    }
+    decided(api.gateway().call(call).await)
+}
+
+/// What is known of a reservation that was admitted once, and its pool.
+fn admitted(api: &Api, id: ReservationId) -> Option<(Reservation, Pool)> {
+    let gateway = api.gateway();
+    gateway.replica().reservation(&id, gateway.now()).filter(|(known, _)| status_code(known.status).is_some())
+}
+
+/// Whatever is no id of ours names no reservation of ours.
+fn reservation_id(asked: &Asked) -> Result<ReservationId, Problem> {
+    let case = problem::of_reason(Reason::UnknownReservation);
+    ReservationId::parse(asked.param()).map_err(|error| Problem::new(case, format!("the id in the path {error}")))
+}
+
+fn unknown(id: ReservationId) -> Problem {
+    Problem::new(problem::of_reason(Reason::UnknownReservation), format!("reservation {id}"))
+}
+
+fn told(status: StatusCode, decided: &Recorded) -> Answer {
+    let Some(entry) = decided.event.body.entry() else { return Err(Problem::unexpected(decided)) };
+    let body = ReservationDto {
+        reservation: entry.reservation,
+        pool: entry.pool.as_str(),
+        status: status_code(entry.status).unwrap_or_default(),
+        demand: Units(&entry.demand),
+        hold_until: entry.hold_until.map(Time),
+        order_ref: entry.order_ref.as_ref().map(Name::as_str),
+        proof: ProofDto::of(decided),
+    };
+    Ok(Reply::json(status, &body).replayed(is_repeated(decided)))
+}
