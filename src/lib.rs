@@ -20,3 +20,6 @@ pub mod config;
 pub mod telemetry;
 
 pub mod api;
+
+pub mod app;
+pub mod cmd;

@@ -12,8 +12,6 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 /// How log lines are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +21,9 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+/// Levels of log lines, from none to all.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 /// Checked settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -163,17 +164,21 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// A word that is no level would be taken for the name of a module and silence everything else.
+/// Stricter than the filter itself, to which a word that is no level is the name of a module: it would silence all else.
 fn log_level(text: &str) -> Result<String, String> {
-    // An empty text parses as a level, too.
-    let is_level = |directive: &str| {
-        let directive = directive.trim();
-        directive.contains('=') || (!directive.is_empty() && directive.parse::<LevelFilter>().is_ok())
+    let is_level = |text: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(text.trim()));
+    let is_module = |text: &str| {
+        let text = text.trim();
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':' | b'-'))
     };
-    if text.split(',').all(is_level) && EnvFilter::try_new(text).is_ok() {
+    let is_directive = |text: &str| match text.split_once('=') {
+        Some((module, level)) => is_module(module) && is_level(level),
+        None => is_level(text),
+    };
+    if text.split(',').all(is_directive) {
         return Ok(text.to_owned());
     }
-    Err("is not a level (off, error, warn, info, debug, trace) or module=level, with commas between".to_owned())
+    Err(format!("is not a level ({}) or module=level, with commas between", LEVELS.join(", ")))
 }
 
 /// A TOML basic string.

@@ -42,10 +42,10 @@ pub struct Metrics {
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
 
-    http_requests: IntCounterVec,
-    http_seconds: HistogramVec,
-    http_connections: IntGauge,
-    shed: IntCounterVec,
+    pub(super) http_requests: IntCounterVec,
+    pub(super) http_seconds: HistogramVec,
+    pub(super) http_connections: IntGauge,
+    pub(super) shed: IntCounterVec,
 }
 
 impl Metrics {
@@ -102,49 +102,39 @@ impl Metrics {
                 "Pools with more in use than their limit, since it was lowered.",
                 &["partition"],
             ),
-            http_requests: counters(r, "headroom_http_requests_total", "Requests answered.", REQUEST_LABELS),
-            http_seconds: seconds(r, "headroom_http_request_seconds", "From head to answer.", REQUEST_LABELS),
+            http_requests: counters(
+                r,
+                "headroom_http_requests_total",
+                "Requests answered.",
+                &["method", "route", "status", "code"],
+            ),
+            http_seconds: seconds(
+                r,
+                "headroom_http_request_seconds",
+                "From head to answer.",
+                &["method", "route", "status"],
+            ),
             http_connections: gauge(r, "headroom_http_connections", "Open connections."),
             shed: counters(r, "headroom_shed_total", "Calls refused before the log.", &["reason"]),
         };
-        // What never happened is 0, not absent: an alert on the first one needs the step from 0.
-        for law in Law::ALL {
-            metrics.breaches.with_label_values(&[law.id()]);
-        }
-        for shed in [Shed::InFlight, Shed::Wait, Shed::Full, Shed::NoOwner, Shed::Closing] {
-            metrics.shed.with_label_values(&[shed.code()]);
-        }
+        metrics.begin();
         metrics
     }
 
-    /// Everything in Prometheus' text format.
-    pub fn render(&self) -> String {
+    /// What never happened is 0, not absent: an alert on the first one needs the step from 0.
+    fn begin(&self) {
+        for law in Law::ALL {
+            self.breaches.with_label_values(&[law.id()]);
+        }
+        for shed in [Shed::InFlight, Shed::Wait, Shed::Full, Shed::NoOwner, Shed::Closing] {
+            self.shed.with_label_values(&[shed.code()]);
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
         self.refresh();
         // The encoder fails on families without names or samples, which the registry does not hand out.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
-    }
-
-    /// A request was answered. `route` is the route's pattern, never the path asked for.
-    pub fn http_request(&self, method: &str, route: &str, status: u16, took_us: u64) {
-        let status = status.to_string();
-        let labels = [method, route, &status];
-        self.http_requests.with_label_values(&labels).inc();
-        self.http_seconds.with_label_values(&labels).observe(as_seconds(took_us));
-    }
-
-    /// A connection was accepted.
-    pub fn http_connected(&self) {
-        self.http_connections.inc();
-    }
-
-    /// A connection is over.
-    pub fn http_disconnected(&self) {
-        self.http_connections.dec();
-    }
-
-    /// A call was shed.
-    pub fn shed(&self, reason: Shed) {
-        self.shed.with_label_values(&[reason.code()]).inc();
     }
 
     /// A law was found broken.
@@ -160,8 +150,6 @@ impl Default for Metrics {
         Metrics::new()
     }
 }
-
-const REQUEST_LABELS: &[&str] = &["method", "route", "status"];
 
 pub(super) fn as_seconds(us: u64) -> f64 {
     std::time::Duration::from_micros(us).as_secs_f64()

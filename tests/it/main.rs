@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod audit;
+mod cli;
 mod contract;
 mod correlator;
 mod golden;

@@ -1,6 +1,7 @@
 //! Names, types, labels and help of every metric, against `tests/golden/metrics.txt`: dashboards and alerts are built
 //! on them. `HEADROOM_REWRITE_GOLDEN=1` writes the file anew.
 
+use headroom::api::{Finished, Metrics as _};
 use headroom::domain::{Breach, Kind, Law, Reason};
 use headroom::gateway::Gateway;
 use headroom::gateway::admission::Shed;
@@ -53,8 +54,14 @@ fn rendered() -> String {
     metrics.checkpoint(0, Ok(5));
     metrics.checkpoint(0, Err("no space"));
     metrics.store_wiped(0, "odd");
-    metrics.http_request("POST", "/v1/reservations", 201, 12_000);
-    metrics.http_connected();
+    metrics.request_finished(&Finished {
+        method: "POST",
+        route: "/v1/reservations",
+        status: 201,
+        code: "ok",
+        took_us: 12_000,
+    });
+    metrics.connected();
     metrics.shed(Shed::Wait);
     metrics.breach(&Breach { law: Law::Chain, partition: 0, seq: 4, detail: "a gap".to_owned() });
     metrics.render()
@@ -115,7 +122,7 @@ fn what_happened_is_counted() {
         "headroom_law_breaches_total{law=\"L3\"} 1",
         "headroom_law_breaches_total{law=\"L1\"} 0",
         "headroom_turn_seconds_bucket{partition=\"0\",le=\"0.005\"} 2",
-        "headroom_http_requests_total{method=\"POST\",route=\"/v1/reservations\",status=\"201\"} 1",
+        "headroom_http_requests_total{code=\"ok\",method=\"POST\",route=\"/v1/reservations\",status=\"201\"} 1",
     ] {
         assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
     }

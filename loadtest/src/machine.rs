@@ -1,0 +1,105 @@
+//! The machine under a figure, and what the run took of it. A figure without its machine says nothing.
+
+use headroom::cmd::client::{self, Connection};
+use hyper::Method;
+use rustix::time::{ClockId, clock_gettime};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+/// Syncs timed for the calibration of a disk.
+const SYNCS: u32 = 50;
+
+/// One line about the machine.
+pub fn line() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cpu = read("/proc/cpuinfo");
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map_or("?", |(_, m)| m);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{cores} cores ({}), Linux {}, load {}", cpu.trim(), kernel.trim(), load())
+}
+
+/// The load averages of the last 1, 5 and 15 minutes.
+pub fn load() -> String {
+    read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// The file system that a path is on.
+pub fn file_system(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mounts = read("/proc/self/mounts");
+    let on = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (_, point, kind) = (words.next()?, words.next()?, words.next()?);
+        path.starts_with(point).then_some((point.len(), kind))
+    });
+    on.max().map_or_else(|| "?".to_owned(), |(_, kind)| kind.to_owned())
+}
+
+/// How long the disk under a directory takes to make 4 KiB durable, in microseconds: the middle of [`SYNCS`] tries.
+pub fn sync_us(directory: &Path, now_us: impl Fn() -> u64) -> Option<u64> {
+    let path = directory.join("calibration");
+    let mut file = File::create(&path).ok()?;
+    let mut took: Vec<_> = (0..SYNCS)
+        .map(|_| {
+            let began = now_us();
+            file.write_all(&[7; 4_096]).and_then(|()| file.sync_data()).ok()?;
+            Some(now_us().saturating_sub(began))
+        })
+        .collect::<Option<_>>()?;
+    std::fs::remove_file(path).ok()?;
+    took.sort_unstable();
+    took.get(took.len() / 2).copied()
+}
+
+/// CPU time: what this process and the server have used, and what the hypervisor kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu {
+    /// Seconds of this process.
+    pub generator: f64,
+    /// Seconds of the server, as it says itself; `None` when it does not say.
+    pub server: Option<f64>,
+    /// Ticks of all cores, and of those the ones stolen.
+    ticks: (f64, f64),
+}
+
+impl Cpu {
+    /// As of now.
+    pub async fn read(server: &mut Connection) -> Cpu {
+        let own = clock_gettime(ClockId::ProcessCPUTime);
+        let generator = own.tv_sec as f64 + own.tv_nsec as f64 / 1e9;
+        Cpu { generator, server: server_seconds(server).await, ticks: ticks() }
+    }
+
+    /// What was used since `earlier`.
+    pub fn since(&self, earlier: &Cpu) -> Cpu {
+        let server = self.server.zip(earlier.server).map(|(now, then)| now - then);
+        let ticks = (self.ticks.0 - earlier.ticks.0, self.ticks.1 - earlier.ticks.1);
+        Cpu { generator: self.generator - earlier.generator, server, ticks }
+    }
+
+    /// The part of all cores that the hypervisor kept for others.
+    pub fn stolen(&self) -> f64 {
+        if self.ticks.0 > 0.0 { self.ticks.1 / self.ticks.0 } else { 0.0 }
+    }
+}
+
+async fn server_seconds(server: &mut Connection) -> Option<f64> {
+    let request = client::bare(Method::GET, client::path("/metrics").ok()?);
+    let answer = server.call(request, Duration::from_secs(2)).await.ok()?;
+    let text = std::str::from_utf8(&answer.body).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total ")?.trim().parse().ok())
+}
+
+fn ticks() -> (f64, f64) {
+    let stat = read("/proc/stat");
+    let first = stat.lines().next().unwrap_or_default();
+    let ticks: Vec<f64> = first.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; guests are in user already.
+    (ticks.iter().take(8).sum(), ticks.get(7).copied().unwrap_or_default())
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}

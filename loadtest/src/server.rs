@@ -1,0 +1,103 @@
+//! A server of the load test's own: started on a scratch directory, stopped by the signal an operator would send.
+
+const ADDRESS_FILE: &str = "server.addr";
+use headroom::cmd::client::{self, Connection};
+use headroom::limits::SHUTDOWN_MS;
+use hyper::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Time to start and to become ready.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time to stop after it was asked to.
+const STOP_TIMEOUT: Duration = Duration::from_millis(SHUTDOWN_MS + 5_000);
+/// Between two looks at either.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Bytes of its last words that are shown.
+const LAST_WORDS: usize = 2_000;
+
+/// A child process that serves. Dropping it kills it.
+pub struct Started {
+    child: Child,
+    output: PathBuf,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Started {
+    /// Starts `program serve` on a directory and waits until it is ready.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn start(program: &Path, directory: &Path, arguments: &[String]) -> Result<Started, String> {
+        let name = program.display();
+        let output = directory.join("server.log");
+        let data = directory.join("data");
+        let log = File::create(&output).map_err(|e| format!("{}: {e}", output.display()))?;
+        let err = log.try_clone().map_err(|e| e.to_string())?;
+        let mut command = Command::new(program);
+        command.arg("serve").arg("--data-dir").arg(&data).args(["--listen", "127.0.0.1:0"]).args(arguments);
+        let child = command.stdin(Stdio::null()).stdout(log).stderr(err).spawn().map_err(|e| format!("{name}: {e}"))?;
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut started = Started { child, output, address: unknown };
+        let until = Instant::now() + START_TIMEOUT;
+        while !started.is_ready(&data).await {
+            if started.child.try_wait().is_ok_and(|ended| ended.is_some()) || Instant::now() > until {
+                return Err(format!("{name} does not serve: {}", started.last_words()));
+            }
+            tokio::time::sleep_until(Instant::now() + LOOK_EVERY).await;
+        }
+        Ok(started)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    async fn is_ready(&mut self, data: &Path) -> bool {
+        let Ok(line) = std::fs::read_to_string(data.join(ADDRESS_FILE)) else { return false };
+        let Some(address) = line.split_whitespace().next().and_then(|word| word.parse().ok()) else { return false };
+        self.address = address;
+        let Ok(path) = client::path("/readyz") else { return false };
+        let ready = Connection::new(address).call(client::bare(Method::GET, path), LOOK_EVERY * 10).await;
+        ready.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Asks it to stop and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not, or says that something went wrong.
+    pub async fn stop(mut self) -> Result<(), String> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).map_err(|e| e.to_string())?;
+        let until = Instant::now() + STOP_TIMEOUT;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(format!("the server ended with {status}: {}", self.last_words())),
+                Ok(None) if Instant::now() > until => return Err("the server does not stop".to_owned()),
+                Ok(None) => tokio::time::sleep_until(Instant::now() + LOOK_EVERY).await,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let said = std::fs::read_to_string(&self.output).unwrap_or_default();
+        let from = said.char_indices().rev().map(|(at, _)| at).nth(LAST_WORDS).unwrap_or_default();
+        said.get(from..).unwrap_or_default().trim().to_owned()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It may have ended already; a zombie would be left otherwise.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

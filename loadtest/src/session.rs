@@ -1,0 +1,247 @@
+//! A session: pools of its own, one or more measured phases on them, and one audit of everything that was asked.
+
+use crate::alarm::Alarm;
+use crate::args::{Args, REQUESTS_MAX};
+use crate::arrivals::Arrivals;
+use crate::lane::{Job, Lane};
+use crate::machine::Cpu;
+use crate::tally::Tally;
+use crate::target::Target;
+use headroom::audit::history::{Call, History};
+use headroom::cmd::client::told::Ending;
+use headroom::cmd::client::{Connection, log};
+use headroom::domain::Micros;
+use headroom::time::{Clock, SystemClock};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// From deciding the schedule to the first request due.
+const HEAD_START_US: u64 = 20_000;
+/// Shortest wait between two looks at the schedule: what falls due meanwhile leaves up to this much later, and the
+/// generator does not wake for every single request.
+const QUANTUM_US: u64 = 100;
+/// Time past a request's own deadline after which it counts as never answered.
+const GIVE_UP_AFTER_MS: u64 = 2_000;
+/// The part of all that is offered which has to be answered in time for a rate to count as sustained.
+const ANSWERED_MIN: f64 = 0.99;
+/// The part of it that may fail.
+const FAILED_MAX: f64 = 0.001;
+
+/// What one phase measured.
+pub struct Figures {
+    /// Reservations offered a second.
+    pub rate: f64,
+    /// Measured seconds.
+    pub seconds: f64,
+    /// The reservations.
+    pub reserves: Tally,
+    /// The queries, if there were any.
+    pub queries: Option<Tally>,
+    /// CPU time used in the measured time.
+    pub cpu: Cpu,
+}
+
+impl Figures {
+    /// Why the offered rate was not sustained; `None` when it was.
+    pub fn not_sustained(&self) -> Option<String> {
+        let sum = |f: fn(&Tally) -> u64| f(&self.reserves) + self.queries.as_ref().map_or(0, f);
+        let scheduled = sum(|tally| tally.scheduled).max(1) as f64;
+        let answered = sum(|tally| tally.answered_in_time) as f64 / scheduled;
+        let failed = sum(Tally::failed) as f64 / scheduled;
+        if answered < ANSWERED_MIN {
+            return Some(format!("{:.1} % of what was offered was answered in the measured time", answered * 100.0));
+        }
+        (failed > FAILED_MAX).then(|| format!("{:.2} % of what was offered got no decision", failed * 100.0))
+    }
+}
+
+/// Two kinds of requests, each in a lane of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Reserve,
+    Query,
+}
+
+/// A session with one server.
+pub struct Session {
+    args: Args,
+    clock: Arc<SystemClock>,
+    target: Arc<Target>,
+    address: SocketAddr,
+    /// For what is not measured.
+    pub control: Connection,
+    /// How each reservation ended, by its number.
+    endings: Arc<Mutex<Vec<(u32, Ending)>>>,
+    next_number: u32,
+}
+
+impl Session {
+    /// Makes the session's pools.
+    ///
+    /// # Errors
+    /// Why they could not be made.
+    pub async fn open(args: &Args, address: SocketAddr) -> Result<Session, String> {
+        let clock = Arc::new(SystemClock::new());
+        let target = Arc::new(Target::new(args, &format!("{:x}", clock.now().0)));
+        target.define(address).await?;
+        Ok(Session {
+            args: args.clone(),
+            clock,
+            target,
+            address,
+            control: Connection::new(address),
+            endings: Arc::default(),
+            next_number: 0,
+        })
+    }
+
+    /// What is asked.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Whether a phase at this rate still fits what one session remembers.
+    pub fn has_room(&self, rate: f64) -> bool {
+        f64::from(self.next_number) + rate * (self.args.warmup + self.args.seconds) <= REQUESTS_MAX
+    }
+
+    /// Offers `rate` reservations a second through the warm-up and the measured time, and waits for what is left.
+    ///
+    /// # Errors
+    /// Why it cannot be done.
+    pub async fn phase(&mut self, rate: f64) -> Result<Figures, String> {
+        let Args { warmup, seconds, read_rate, .. } = self.args;
+        let start = Micros(self.clock.now().0 + HEAD_START_US);
+        let measured = Micros(start.0 + (warmup * 1e6) as u64);
+        let end = Micros(measured.0 + (seconds * 1e6) as u64);
+        let times = (start, measured, end);
+        let reserves = self.stream(Kind::Reserve, rate, times, self.args.connections);
+        let queries = async {
+            if read_rate < 1e-9 {
+                return Ok(None);
+            }
+            self.stream(Kind::Query, read_rate, times, self.args.read_connections).await.map(Some)
+        };
+        let cpu = cpu_between(self.address, &self.clock, measured, end);
+        let (reserves, queries, cpu) = tokio::join!(reserves, queries, cpu);
+        let ((reserves, made), queries) = (reserves?, queries?);
+        self.next_number = made;
+        // The next phase starts on a log at rest.
+        log::settled_ends(&mut self.control).await?;
+        Ok(Figures { rate, seconds, reserves, queries: queries.map(|(tally, _)| tally), cpu: cpu? })
+    }
+
+    /// Offers one kind of request and answers what was counted, with the number after the last.
+    async fn stream(
+        &self,
+        kind: Kind,
+        rate: f64,
+        (start, measured, end): (Micros, Micros, Micros),
+        connections: usize,
+    ) -> Result<(Tally, u32), String> {
+        let lane = Arc::new(Lane::new(self.args.backlog));
+        let tally = Arc::new(Mutex::new(Tally::new(measured, end)));
+        let mut workers = JoinSet::new();
+        for _ in 0..connections {
+            workers.spawn(self.worker(kind, &lane, &tally).run());
+        }
+        let seconds = self.args.seconds + self.args.warmup;
+        let arrivals = if self.args.poisson {
+            Arrivals::poisson(rate, seconds, self.args.seed + u64::from(self.next_number) + kind as u64)
+        } else {
+            Arrivals::even(rate, seconds)
+        };
+        let alarm = Alarm::new().map_err(|e| format!("no timer: {e}"))?;
+        let mut number = self.next_number;
+        for offset in arrivals {
+            let due = Micros(start.0 + offset);
+            loop {
+                let ahead = due.0.saturating_sub(self.clock.now().0);
+                if ahead == 0 {
+                    break;
+                }
+                alarm.wait(ahead.max(QUANTUM_US)).await.map_err(|e| format!("the timer: {e}"))?;
+            }
+            let is_measured = due >= measured;
+            let is_taken = lane.offer(Job { number, due, is_measured });
+            if is_measured {
+                tally.lock().due(is_taken);
+            }
+            number = number.wrapping_add(1);
+        }
+        lane.close();
+        while let Some(ended) = workers.join_next().await {
+            ended.map_err(|e| e.to_string())?;
+        }
+        let counted = std::mem::replace(&mut *tally.lock(), Tally::new(measured, end));
+        Ok((counted, number))
+    }
+
+    fn worker(&self, kind: Kind, lane: &Arc<Lane>, tally: &Arc<Mutex<Tally>>) -> Worker {
+        Worker {
+            kind,
+            connection: Connection::new(self.address),
+            clock: Arc::clone(&self.clock),
+            target: Arc::clone(&self.target),
+            lane: Arc::clone(lane),
+            tally: Arc::clone(tally),
+            endings: Arc::clone(&self.endings),
+            give_up: Duration::from_millis(self.args.timeout_ms + GIVE_UP_AFTER_MS),
+        }
+    }
+
+    /// What every caller of the session was told, and how many answers were none of the API's.
+    pub fn history(&self) -> (History, u64) {
+        let endings = self.endings.lock();
+        let mut history = History::new();
+        let call = |(number, ending): &(u32, Ending)| -> Option<Call> { self.target.call(*number, *ending) };
+        endings.iter().filter_map(call).for_each(|call| history.record(call));
+        let unreadable = endings.iter().filter(|(_, ending)| *ending == Ending::Unreadable).count();
+        (history, unreadable as u64)
+    }
+}
+
+/// One connection's share of a stream.
+struct Worker {
+    kind: Kind,
+    connection: Connection,
+    clock: Arc<SystemClock>,
+    target: Arc<Target>,
+    lane: Arc<Lane>,
+    tally: Arc<Mutex<Tally>>,
+    endings: Arc<Mutex<Vec<(u32, Ending)>>>,
+    give_up: Duration,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        while let Some(job) = self.lane.next().await {
+            let sent = self.clock.now();
+            let request = match self.kind {
+                Kind::Reserve => self.target.reserve(job.number),
+                Kind::Query => self.target.query(job.number),
+            };
+            let ended = self.connection.call(request, self.give_up).await;
+            let over = self.clock.now();
+            self.tally.lock().ended(job, sent, over, &ended);
+            if self.kind == Kind::Reserve {
+                self.endings.lock().push((job.number, Ending::of(&ended)));
+            }
+        }
+    }
+}
+
+async fn cpu_between(address: SocketAddr, clock: &SystemClock, from: Micros, to: Micros) -> Result<Cpu, String> {
+    let alarm = Alarm::new().map_err(|e| format!("no timer: {e}"))?;
+    let mut server = Connection::new(address);
+    let mut at = async |when: Micros| {
+        let ahead = when.0.saturating_sub(clock.now().0);
+        alarm.wait(ahead).await.map_err(|e| format!("the timer: {e}"))?;
+        Ok::<_, String>(Cpu::read(&mut server).await)
+    };
+    let before = at(from).await?;
+    Ok(at(to).await?.since(&before))
+}

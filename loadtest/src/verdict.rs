@@ -1,0 +1,103 @@
+//! Whether a figure counts: the whole log is read back and judged, and every answer is looked for in it. A figure from
+//! a server that broke a law is void, however good it is.
+
+use crate::session::Session;
+use headroom::cmd::client::inspect::Inspection;
+use headroom::domain::{Body, Recorded, ReleaseCause};
+use serde_json::{Value, json};
+
+/// Breaches shown.
+const SHOWN_MAX: usize = 10;
+
+/// What the audit of a session found.
+pub struct Verdict {
+    found: Inspection,
+    /// Answers that were none of the API's.
+    unreadable: u64,
+    /// Reservations accepted under this session's keys.
+    accepted: u64,
+    /// Of those, taken back because their caller was told no.
+    taken_back: u64,
+    /// This session's live reservations, by the auditor's own sums.
+    live: u64,
+}
+
+impl Verdict {
+    /// Audits the session.
+    ///
+    /// # Errors
+    /// Why the log could not be read.
+    pub async fn reach(session: &mut Session) -> Result<Verdict, String> {
+        let (history, unreadable) = session.history();
+        let (mut accepted, mut taken_back) = (0, 0);
+        let prefix = format!("{}-", session.target().prefix);
+        let count = |recorded: &Recorded| {
+            let is_ours = |body: &Body| body.pool_id().is_some_and(|pool| pool.as_str().starts_with(&prefix));
+            match &recorded.event.body {
+                body @ Body::Accepted(_) if is_ours(body) => accepted += 1,
+                body @ Body::Released(_, ReleaseCause::Abandoned) if is_ours(body) => taken_back += 1,
+                _ => {}
+            }
+        };
+        let found = Inspection::run(&mut session.control, history, count).await?;
+        let live = found.live.values().filter(|reservation| session.target().owns(&reservation.pool)).count() as u64;
+        Ok(Verdict { found, unreadable, accepted, taken_back, live })
+    }
+
+    /// Live reservations that callers can account for: the ones told yes, and those of callers that do not know.
+    fn accounted(&self) -> u64 {
+        self.found.callers.yes + self.found.callers.unknown_live
+    }
+
+    /// Why the figure is void; `None` when it counts.
+    pub fn void(&self) -> Option<String> {
+        let Verdict { found, unreadable, accepted, taken_back, live } = self;
+        if !found.is_clean() {
+            return Some(format!("{} breaches", found.breach_count()));
+        }
+        if *unreadable > 0 {
+            return Some(format!("{unreadable} answers are none of the API's"));
+        }
+        if *live != self.accounted() || accepted - taken_back != *live {
+            let told = self.accounted();
+            return Some(format!("{accepted} accepted - {taken_back} taken back, {live} live, {told} accounted for"));
+        }
+        None
+    }
+
+    /// The same for people.
+    pub fn text(&self) -> String {
+        let Verdict { found, accepted, taken_back, live, .. } = self;
+        let states = if found.states.is_empty() { "the server's are what the log adds up to" } else { "NOT the log's" };
+        let mut lines: Vec<_> = found.breaches().take(SHOWN_MAX).map(|breach| format!("  {breach}")).collect();
+        lines.insert(0, format!("  log      {}", last_line(&found.laws.to_string())));
+        lines.insert(1, format!("  callers  {}", last_line(&found.callers.to_string())));
+        let (yes, unknown) = (found.callers.yes, found.callers.unknown_live);
+        let sign = if *live == self.accounted() { "=" } else { "IS NOT" };
+        lines.insert(2, format!("  states   {states}"));
+        lines.insert(3, format!("  accounts {accepted} accepted - {taken_back} taken back = {live} live {sign} {yes} yes + {unknown} unknown"));
+        lines.join("\n")
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        let callers = &self.found.callers;
+        json!({
+            "breaches": self.found.breach_count(),
+            "events": self.found.laws.events(),
+            "accepted": self.accepted,
+            "taken_back": self.taken_back,
+            "live": self.live,
+            "unreadable": self.unreadable,
+            "callers": {
+                "yes": callers.yes, "no": callers.no, "unknown": callers.unknown,
+                "unknown_live": callers.unknown_live, "unseen": callers.unseen,
+            },
+            "void": self.void(),
+        })
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
+}

@@ -1,0 +1,106 @@
+//! `headroom cat`: events as people and scripts read them, one JSON object a line, under the schema's field names.
+
+use super::server::Server;
+use super::source::Source;
+use super::{Failure, Verdict};
+use crate::config::Config;
+use crate::limits::TURN_BYTES_MAX;
+use crate::log::CommittedTail;
+use crate::wire;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+/// Between two looks at a log that is followed.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What to print.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct What {
+    /// Only this partition; otherwise all of them, one after the other, or as they come with --follow
+    #[arg(long, value_name = "P")]
+    partition: Option<u32>,
+    /// From this sequence number on, in each partition
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    from: u64,
+    /// Go on with what is committed from now on, until interrupted
+    #[arg(long)]
+    follow: bool,
+}
+
+pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let source = Source::open(&config.data_dir)?;
+    let partitions = source.tail().partitions();
+    if let Some(partition) = what.partition.filter(|partition| *partition >= partitions) {
+        return Err(Failure::Unusable(format!("there is no partition {partition}, the log has {partitions}")));
+    }
+    let wanted = what.partition.map_or(0..partitions, |partition| partition..partition.saturating_add(1));
+    let mut printing = Printing { next: wanted.map(|partition| (partition, what.from)).collect(), odd: 0, out };
+    printing.print(source.tail())?;
+    if what.follow {
+        follow(source, &config.data_dir, &mut printing)?;
+    }
+    Ok(Verdict::fine_if(printing.odd == 0))
+}
+
+/// Goes on until the output is closed or cannot be written. A server that stops is waited for; while there is none,
+/// nothing is committed, and its directory is left alone so that one can start.
+fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
+    let mut server = match source {
+        Source::Server(server) => Some(server),
+        Source::Directory(reader) => {
+            drop(reader);
+            None
+        }
+    };
+    loop {
+        std::thread::park_timeout(LOOK_EVERY);
+        match server.take().map_or_else(|| Server::of(dir), Ok) {
+            Err(_) => {}
+            Ok(running) => match printing.print(&running) {
+                Ok(()) => server = Some(running),
+                // Asked anew where it is: it may have been started on another port.
+                Err(Failure::Unusable(why)) => tracing::debug!(why, "the server does not answer"),
+                Err(other) => return Err(other),
+            },
+        }
+    }
+}
+
+struct Printing<'a, W> {
+    /// Of each partition, the sequence number to go on with.
+    next: BTreeMap<u32, u64>,
+    /// Records that are no events.
+    odd: u64,
+    out: &'a mut W,
+}
+
+impl<W: Write> Printing<'_, W> {
+    /// Everything that is committed and not printed yet.
+    fn print(&mut self, tail: &dyn CommittedTail) -> Result<(), Failure> {
+        let unreadable = |error: crate::log::LogError| Failure::Unusable(error.to_string());
+        for (partition, next) in &mut self.next {
+            let end = tail.end(*partition).map_err(unreadable)?;
+            while *next < end {
+                let events = tail.read(*partition, *next, TURN_BYTES_MAX).map_err(unreadable)?;
+                if events.is_empty() {
+                    break;
+                }
+                for event in events {
+                    match wire::event::decode(&event.bytes) {
+                        Ok(recorded) => writeln!(self.out, "{}", wire::event::to_json(&recorded))?,
+                        Err(error) => {
+                            self.odd = self.odd.saturating_add(1);
+                            eprintln!("headroom: partition {partition} seq {} is no event: {error}", event.seq);
+                        }
+                    }
+                    *next = event.seq.saturating_add(1);
+                }
+            }
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! How Headroom's own tools call a running server: one keep-alive HTTP/1.1 connection at a time, requests built by
+//! hand, the loopback only. It measures nothing and retries nothing that may have been sent; what an ending means is
+//! for the caller. No TLS, no redirects, no proxies.
+
+pub mod inspect;
+pub mod log;
+pub mod told;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Longest answer taken, in bytes: some pages of the log.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("request-timeout-ms");
+const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
+
+/// What is sent.
+pub type Outgoing = Request<Full<Bytes>>;
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Whether it says that it is an earlier answer given again.
+    pub is_replayed: bool,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum CallError {
+    /// It never left: the server has not seen it.
+    NotSent(String),
+    /// It left, and no whole answer came: nobody knows what became of it.
+    Broken(String),
+    /// It may have left, and no answer came in the time given.
+    GaveUp,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::NotSent(why) => write!(f, "cannot be sent: {why}"),
+            CallError::Broken(why) => write!(f, "the connection broke: {why}"),
+            CallError::GaveUp => f.write_str("no answer in time"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// A connection to one address, opened when it is first used and again when the server has closed it.
+pub struct Connection {
+    address: SocketAddr,
+    host: HeaderValue,
+    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Connection {
+    /// A connection that is not open yet.
+    pub fn new(address: SocketAddr) -> Connection {
+        let host = HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("localhost"));
+        Connection { address, host, sender: None }
+    }
+
+    /// Sends a request and waits for the whole answer, connecting if need be, all of it within `within`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call(&mut self, request: Outgoing, within: Duration) -> Result<Answer, CallError> {
+        let ended = tokio::time::timeout(within, self.exchange(request)).await.unwrap_or(Err(CallError::GaveUp));
+        if ended.is_err() {
+            // What might still come belongs to a request that is over.
+            self.sender = None;
+        }
+        ended
+    }
+
+    async fn exchange(&mut self, mut request: Outgoing) -> Result<Answer, CallError> {
+        request.headers_mut().insert(HOST, self.host.clone());
+        // A connection may close under a request that it has not taken: then, and only then, another one is tried.
+        let mut why = String::new();
+        for _ in 0..2 {
+            let sender = self.open().await?;
+            match sender.try_send_request(request).await {
+                Ok(response) => return answer(response).await,
+                Err(mut error) => {
+                    self.sender = None;
+                    why = error.error().to_string();
+                    request = error.take_message().ok_or_else(|| CallError::Broken(why.clone()))?;
+                }
+            }
+        }
+        Err(CallError::NotSent(why))
+    }
+
+    async fn open(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, CallError> {
+        let is_usable = match &mut self.sender {
+            Some(sender) => sender.ready().await.is_ok(),
+            None => false,
+        };
+        if !is_usable {
+            self.sender = Some(connect(self.address).await.map_err(CallError::NotSent)?);
+        }
+        self.sender.as_mut().ok_or_else(|| CallError::NotSent("no connection".to_owned()))
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String> {
+    let stream = TcpStream::connect(address).await.map_err(|e| format!("{address}: {e}"))?;
+    stream.set_nodelay(true).map_err(|e| e.to_string())?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    // It ends by itself once the sender is dropped or the server closes; the sender tells why.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+async fn answer(response: Response<Incoming>) -> Result<Answer, CallError> {
+    let status = response.status().as_u16();
+    let is_replayed = response.headers().contains_key(IDEMPOTENT_REPLAYED);
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|e| CallError::Broken(e.to_string()))?.to_bytes();
+    Ok(Answer { status, is_replayed, body })
+}
+
+/// A request without a body.
+pub fn bare(method: Method, path: Uri) -> Outgoing {
+    let mut request = Request::new(Full::default());
+    *request.method_mut() = method;
+    *request.uri_mut() = path;
+    request
+}
+
+/// A request with a JSON body.
+pub fn json(method: Method, path: Uri, body: impl Into<Bytes>) -> Outgoing {
+    let mut request = Request::new(Full::new(body.into()));
+    *request.method_mut() = method;
+    *request.uri_mut() = path;
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request
+}
+
+/// The same request under an Idempotency-Key.
+pub fn keyed(mut request: Outgoing, key: &str) -> Outgoing {
+    if let Ok(key) = HeaderValue::from_str(key) {
+        request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+    }
+    request
+}
+
+/// The same request with so long to be decided.
+pub fn timed(mut request: Outgoing, timeout_ms: u64) -> Outgoing {
+    request.headers_mut().insert(REQUEST_TIMEOUT_MS, HeaderValue::from(timeout_ms));
+    request
+}
+
+/// A path and query of the API.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn path(text: &str) -> Result<Uri, String> {
+    Uri::try_from(text).map_err(|e| format!("{text}: {e}"))
+}
+
+/// The loopback address that a URL such as `http://127.0.0.1:8080` names. The tools make load and write pools: they
+/// are kept away from other machines.
+///
+/// # Errors
+/// Why it is none.
+pub fn loopback(url: &str) -> Result<SocketAddr, String> {
+    let uri = Uri::try_from(url).map_err(|e| format!("{url}: {e}"))?;
+    if uri.scheme_str() != Some("http") {
+        return Err(format!("{url}: only http:// is spoken"));
+    }
+    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+    let ip = match host.trim_matches(['[', ']']) {
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        text => text.parse::<IpAddr>().map_err(|_| format!("{url}: {text} is not an address of this machine"))?,
+    };
+    if ip.is_loopback() { Ok(SocketAddr::new(ip, port)) } else { Err(format!("{url}: {ip} is not the loopback")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_loopback_is_called() {
+        let cases = [
+            ("http://127.0.0.1:8080", Ok("127.0.0.1:8080")),
+            ("http://localhost:9/", Ok("127.0.0.1:9")),
+            ("http://[::1]:7", Ok("[::1]:7")),
+            ("https://127.0.0.1:1", Err(())),
+            ("http://10.0.0.1:8080", Err(())),
+            ("http://example.org", Err(())),
+            ("http://0.0.0.0:80", Err(())),
+            ("127.0.0.1:8080", Err(())),
+        ];
+        for (url, expected) in cases {
+            let got = loopback(url).map(|a| a.to_string()).map_err(|_| ());
+            assert_eq!(got, expected.map(str::to_owned), "{url}");
+        }
+    }
+}

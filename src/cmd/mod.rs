@@ -1,0 +1,129 @@
+//! The commands, one file each, over what the library offers. Every one ends with one of three codes: 0 fine, 1 what was
+//! asked about is wrong, 2 it could not be asked (bad usage, unreadable input). What a person or a script wants to read
+//! goes to standard output, everything else to standard error.
+
+mod cat;
+pub mod client;
+mod config;
+mod flags;
+mod rebuild;
+pub mod scratch;
+mod serve;
+mod server;
+mod source;
+mod state;
+mod verify;
+
+use crate::telemetry;
+use clap::{Parser, Subcommand};
+use flags::{PlaceFlags, SettingFlags};
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+/// Capacity reservation that never overbooks.
+#[derive(Debug, Parser)]
+#[command(name = "headroom", version, about, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: SettingFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve; also what happens without a subcommand
+    Serve(SettingFlags),
+    /// Re-derive the laws from the log with a second model, and compare states by digest
+    Verify {
+        #[command(flatten)]
+        place: PlaceFlags,
+        /// Print one JSON object instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print events, one JSON object a line
+    Cat {
+        #[command(flatten)]
+        place: PlaceFlags,
+        #[command(flatten)]
+        what: cat::What,
+    },
+    /// Drop the checkpoints of a stopped server, rebuild them from the log, and compare
+    Rebuild(PlaceFlags),
+    /// Print the effective configuration, and where each setting comes from
+    Config(SettingFlags),
+}
+
+/// What a command found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Fine,
+    Wrong,
+}
+
+impl Verdict {
+    fn fine_if(is_fine: bool) -> Verdict {
+        if is_fine { Verdict::Fine } else { Verdict::Wrong }
+    }
+}
+
+/// Why a command came to no verdict of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Failure {
+    /// What was asked about is too wrong to be looked into.
+    Wrong(String),
+    /// It could not be asked.
+    Unusable(String),
+    /// Whoever read the output has enough of it.
+    Closed,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Wrong(what) | Failure::Unusable(what) => f.write_str(what),
+            Failure::Closed => f.write_str("the output is closed"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Of writing output: what is read is given its own words.
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::Closed,
+            _ => Failure::Unusable(format!("cannot write the output: {error}")),
+        }
+    }
+}
+
+/// Runs the one command that was asked for.
+pub fn run(cli: Cli) -> ExitCode {
+    match perform(cli) {
+        Ok(Verdict::Fine) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Ok(Verdict::Wrong) => ExitCode::from(1),
+        Err(failure) => {
+            eprintln!("headroom: {failure}");
+            ExitCode::from(if matches!(failure, Failure::Wrong(_)) { 1 } else { 2 })
+        }
+    }
+}
+
+fn perform(cli: Cli) -> Result<Verdict, Failure> {
+    let command = cli.command.unwrap_or(Command::Serve(cli.serve));
+    let config = match &command {
+        Command::Serve(flags) | Command::Config(flags) => flags.load()?,
+        Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
+    };
+    telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
+    let out = &mut io::stdout().lock();
+    match command {
+        Command::Serve(_) => serve::run(&config, out),
+        Command::Verify { json, .. } => verify::run(&config, json, out),
+        Command::Cat { what, .. } => cat::run(&config, what, out),
+        Command::Rebuild(_) => rebuild::run(&config, out),
+        Command::Config(_) => config::run(&config, out),
+    }
+}

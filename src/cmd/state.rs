@@ -1,0 +1,73 @@
+//! The state that a restart would come to: a partition's checkpoint and what the log has after it. Looks, and changes
+//! nothing: what is odd is told, not removed.
+
+use crate::domain::{Breach, Law};
+use crate::limits::TURN_BYTES_MAX;
+use crate::log::{CommittedTail, LogError};
+use crate::owner::recover::fold_stored;
+use crate::replica::PartitionState;
+use crate::replica::checkpoint::Restoring;
+use crate::store::Store;
+
+/// What a partition's checkpoint is worth.
+pub(super) enum Restart {
+    /// There is none.
+    Absent,
+    /// It cannot be read whole or is of something else: the next start removes it and reads the log.
+    Odd(String),
+    /// It cannot be a state of this log.
+    Breach(Breach),
+    /// Carried on to `until`, it comes to this state.
+    State {
+        /// Where the checkpoint ended.
+        from: u64,
+        /// What it came to.
+        state: Box<PartitionState>,
+    },
+}
+
+/// A log with its checkpoints.
+pub(super) struct Restarting<'a> {
+    pub(super) log_id: u128,
+    pub(super) tail: &'a dyn CommittedTail,
+    pub(super) store: &'a dyn Store,
+}
+
+impl Restarting<'_> {
+    /// The state at `until`, by way of the checkpoint.
+    pub(super) fn restart(&self, partition: u32, until: u64) -> Result<Restart, LogError> {
+        let mut state = match self.checkpoint(partition) {
+            Ok(None) => return Ok(Restart::Absent),
+            Ok(Some(state)) => state,
+            Err(why) => return Ok(Restart::Odd(why)),
+        };
+        let from = state.position().next_seq;
+        if from > until {
+            // A checkpoint is written after the commit: either the log lost what was committed or this is not its own.
+            let detail = format!("the checkpoint holds {from} events, the log only {until}");
+            return Ok(Restart::Breach(Breach { law: Law::LogIsTruth, partition, seq: until, detail }));
+        }
+        while state.position().next_seq < until {
+            let next = state.position().next_seq;
+            let events = self.tail.read(partition, next, TURN_BYTES_MAX)?;
+            if events.is_empty() {
+                return Err(LogError::new(format!("partition {partition} ends at {next}, not at {until}")));
+            }
+            for event in events.iter().take_while(|event| event.seq < until) {
+                if let Err(breach) = fold_stored(&mut state, event) {
+                    let detail = format!("does not follow on the checkpoint at {from}: {}", breach.detail);
+                    return Ok(Restart::Breach(Breach { law: Law::OneState, detail, ..breach }));
+                }
+            }
+        }
+        Ok(Restart::State { from, state: Box::new(state) })
+    }
+
+    /// The checkpoint's own state.
+    pub(super) fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, String> {
+        let mut restoring = Restoring::new(partition, self.log_id);
+        let loaded = self.store.load(partition, &mut |key, value| restoring.row(key, value));
+        let Some(mark) = loaded.map_err(|error| error.detail)? else { return Ok(None) };
+        restoring.finish(&mark).map(Some)
+    }
+}

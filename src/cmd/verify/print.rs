@@ -1,0 +1,76 @@
+//! What was found, for a person as a table and a verdict, for a script as one JSON object.
+
+use super::Found;
+use crate::domain::Breach;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+
+pub(super) fn text(found: &[Found], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{:>9} {:>12} {:>8} {:>10}  {:32}  compared with", "partition", "events", "pools", "live", "digest")?;
+    for Found { report, digest, agreeing, .. } in found {
+        let agreeing = agreeing.join(", ");
+        let (partition, events, pools, live) = (report.partition, report.events, report.pools, report.live);
+        writeln!(out, "{partition:>9} {events:>12} {pools:>8} {live:>10}  {digest}  {agreeing}")?;
+    }
+    for Found { report, notes, .. } in found {
+        notes.iter().try_for_each(|note| writeln!(out, "partition {}: {note}", report.partition))?;
+    }
+    let mut told = 0u64;
+    for breach in found.iter().flat_map(Found::breaches) {
+        writeln!(out, "{breach}")?;
+        writeln!(out, "  {}: {}", breach.law, breach.law.sentence())?;
+        told = told.saturating_add(1);
+    }
+    let breaches = breach_count(found);
+    if breaches > told {
+        writeln!(out, "and {} more", breaches.saturating_sub(told))?;
+    }
+    let (events, partitions) = (event_count(found), found.len());
+    match breaches {
+        0 => writeln!(out, "clean: no law broken in {events} events of {partitions} partitions"),
+        _ => writeln!(out, "BROKEN: {breaches} breaches in {events} events of {partitions} partitions"),
+    }
+}
+
+pub(super) fn json(found: &[Found], out: &mut impl Write) -> io::Result<()> {
+    let partitions: Vec<Value> = found.iter().map(partition).collect();
+    let breaches: Vec<Value> = found.iter().flat_map(Found::breaches).map(breach).collect();
+    let whole = json!({
+        "clean": breach_count(found) == 0,
+        "events": event_count(found),
+        "breach_count": breach_count(found),
+        "breaches": breaches,
+        "partitions": partitions,
+    });
+    writeln!(out, "{whole}")
+}
+
+fn partition(found: &Found) -> Value {
+    let Found { report, digest, agreeing, notes, .. } = found;
+    json!({
+        "partition": report.partition,
+        "events": report.events,
+        "pools": report.pools,
+        "live": report.live,
+        "last_seq": report.last_seq,
+        "chain": report.chain.to_string(),
+        "digest": digest.to_string(),
+        "breach_count": found.breach_count(),
+        "agreeing": agreeing,
+        "notes": notes,
+    })
+}
+
+/// At most so many as each partition keeps are told in full; all are counted.
+fn breach(breach: &Breach) -> Value {
+    let Breach { law, partition, seq, detail } = breach;
+    json!({ "law": law.id(), "partition": partition, "seq": seq, "detail": detail })
+}
+
+fn breach_count(found: &[Found]) -> u64 {
+    found.iter().map(Found::breach_count).fold(0, u64::saturating_add)
+}
+
+fn event_count(found: &[Found]) -> u64 {
+    found.iter().map(|found| found.report.events).fold(0, u64::saturating_add)
+}

@@ -1,0 +1,100 @@
+//! The binary as operators and scripts meet it: exit codes, what is said where, and what is found in a log that is
+//! sound, damaged, or wrong.
+
+mod logs;
+mod served;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The binary, with no setting but those the test gives.
+fn headroom<const N: usize>(args: [&str; N]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headroom"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEADROOM_")) {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn run(command: &mut Command) -> Ended {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
+}
+
+/// Runs a command on a data directory.
+fn on<const N: usize>(dir: &Path, args: [&str; N]) -> Ended {
+    run(headroom(args).arg("--data-dir").arg(dir))
+}
+
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn bad_usage_is_2_and_says_so_on_standard_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "no log").unwrap();
+    let foreign = tempfile::tempdir().unwrap();
+    std::fs::write(foreign.path().join("log.redb"), "no log").unwrap();
+    let cases: [(&[&str], &Path, &str); 6] = [
+        (&["verify"], &dir.path().join("none"), "cannot open the log"),
+        (&["cat"], &file, "cannot open the log"),
+        (&["rebuild"], foreign.path(), "is not a log of this program and was left as it is"),
+        (&["verify"], dir.path(), "cannot open the log"),
+        (&["verify", "--no-such-flag"], dir.path(), "unexpected argument"),
+        (&["config", "--config", "/no/such.toml"], dir.path(), "cannot read /no/such.toml"),
+    ];
+    for (args, data_dir, says) in cases {
+        let ended = run(headroom([]).args(args).arg("--data-dir").arg(data_dir));
+        assert_eq!((ended.code, &*ended.out), (2, ""), "{args:?}");
+        assert_says(&ended.err, &[says]);
+    }
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() == 1, "nothing was made where there was nothing");
+}
+
+#[test]
+fn every_problem_of_a_configuration_is_told_at_once_by_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("headroom.toml");
+    std::fs::write(&file, "lissten = \"127.0.0.1:1\"\npartitions = \"many\"\n").unwrap();
+    for command in ["serve", "verify", "cat", "rebuild", "config"] {
+        let mut command = headroom([command, "--log-format", "xml", "--config"]);
+        let ended = run(command.arg(&file).env("HEADROOM_LISTEN", "localhost"));
+        assert_eq!((ended.code, &*ended.out), (2, ""));
+        assert_says(
+            &ended.err,
+            &[
+                "the configuration has 4 problems",
+                "headroom.toml: lissten is no setting",
+                "headroom.toml: partitions = \"many\"",
+                "environment variable HEADROOM_LISTEN: listen = \"localhost\"",
+                "flag --log-format: log_format = \"xml\"",
+            ],
+        );
+    }
+}
+
+#[test]
+fn the_effective_configuration_is_printed_with_its_sources() {
+    let mut command = headroom(["config", "--partitions", "8"]);
+    let ended = run(command.env("HEADROOM_DATA_DIR", "/var/lib/headroom"));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let lines = [
+        "data_dir = \"/var/lib/headroom\" # environment variable HEADROOM_DATA_DIR\n",
+        "partitions = 8 # flag --partitions\n",
+        "listen = \"127.0.0.1:8080\" # default\n",
+    ];
+    assert_says(&ended.out, &lines);
+}

@@ -1,0 +1,209 @@
+//! Logs that a test writes event by event, without an owner: sound ones, and ones that no owner would write.
+
+use super::{assert_says, on};
+use headroom::domain::{
+    Amounts, AskKind, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, Micros, Mode,
+    Pool, PoolId, PoolSpec, ReservationId, Status, route,
+};
+use headroom::log::embedded::{Embedded, Options};
+use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, Record, StoredEvent, Turn};
+use headroom::owner::recover::rebuild;
+use headroom::store::Store;
+use headroom::store::sled::SledStore;
+use headroom::wire;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+const LOG_ID: u128 = 7;
+
+fn orders(units: u64) -> Amounts {
+    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
+}
+
+fn pool_id() -> PoolId {
+    PoolId::new("slot").unwrap()
+}
+
+/// A log of one partition being written.
+struct Writing {
+    events: Vec<StoredEvent>,
+    inputs: Vec<Record>,
+    prev: Digest,
+    used: u64,
+}
+
+impl Writing {
+    /// A claim, and a pool for this many orders.
+    fn new(limit: u64) -> Writing {
+        let mut writing = Writing { events: Vec::new(), inputs: Vec::new(), prev: Digest::default(), used: 0 };
+        writing.add(None, Body::Barrier { nonce: 1 });
+        let spec = PoolSpec {
+            limits: orders(limit),
+            areas: BTreeSet::new(),
+            window: None,
+            labels: BTreeMap::new(),
+            mode: Mode::Open,
+        };
+        let pool = Pool { id: pool_id(), spec, used: orders(0), version: 1 };
+        writing.add(Some(AskKind::DefinePool), Body::PoolDefined(pool));
+        writing
+    }
+
+    /// An acceptance of one order under this limit, whether it fits or not.
+    fn accept(&mut self, limit: u64) {
+        self.used += 1;
+        let mut unique = [0; 11];
+        unique[..8].copy_from_slice(&self.used.to_be_bytes());
+        let entry = Entry {
+            pool: pool_id(),
+            reservation: ReservationId::new(route::pool_hash(&pool_id()), unique),
+            status: Status::Confirmed,
+            demand: orders(1),
+            hold_until: None,
+            order_ref: None,
+            limits: orders(limit),
+            used: orders(self.used),
+        };
+        self.add(Some(AskKind::Reserve), Body::Accepted(entry));
+    }
+
+    fn add(&mut self, ask: Option<AskKind>, body: Body) {
+        let input_offset = self.inputs.len() as u64;
+        let cause = ask.map(|ask| {
+            let id = CommandId(u128::from(input_offset));
+            let attempt = Attempt(input_offset);
+            let command = CommandStamp { id, reply_to: None, attempt, actor: None, ask, key: None, fingerprint: 1 };
+            self.inputs.push(Record { offset: input_offset, bytes: b"a command".to_vec() });
+            Cause { input_offset, command: Some(command) }
+        });
+        let seq = self.events.len() as u64;
+        let event = Event { partition: 0, seq, epoch: 1, prev: self.prev, decided_at: Micros(1), cause, body };
+        let (bytes, digest) = wire::event::encode(&event);
+        self.prev = digest;
+        self.events.push(StoredEvent { seq, bytes });
+    }
+
+    /// In place of the next event, bytes that are none.
+    fn add_garbage(&mut self) {
+        self.events.push(StoredEvent { seq: self.events.len() as u64, bytes: b"no event".to_vec() });
+    }
+
+    fn commit(&self, dir: &Path) -> Arc<Embedded> {
+        let options = Options { partitions: Some(1), log_id: LOG_ID, now: Micros(1) };
+        let log = Embedded::open(dir, options).unwrap();
+        let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+        let turn = Turn { inputs: self.inputs.clone(), events: self.events.clone() };
+        assert_eq!(owned.commit(Arc::new(turn)), CommitOutcome::Ok);
+        log
+    }
+}
+
+/// A sound log of five orders under a limit of five, with its checkpoint.
+fn sound(dir: &Path) -> Writing {
+    let mut writing = Writing::new(5);
+    (0..5).for_each(|_| writing.accept(5));
+    let log = writing.commit(dir);
+    checkpoint(dir, &log);
+    writing
+}
+
+fn checkpoint(dir: &Path, log: &Embedded) {
+    let mut state = rebuild(log, 0, &mut |_| {}).unwrap();
+    SledStore::open(dir).apply(&state.draft_checkpoint(LOG_ID).encode()).unwrap();
+}
+
+#[test]
+fn a_sound_log_is_clean_and_rebuilds_to_the_same_state() {
+    let dir = tempfile::tempdir().unwrap();
+    sound(dir.path());
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert_says(&verified.out, &["fold, checkpoint at 7", "clean: no law broken in 7 events of 1 partitions"]);
+    let json: serde_json::Value = serde_json::from_str(&on(dir.path(), ["verify", "--json"]).out).unwrap();
+    let partition = &json["partitions"][0];
+    assert_eq!((&json["clean"], &partition["events"], &partition["live"]), (&true.into(), &7.into(), &5.into()));
+    assert_says(&verified.out, &[partition["digest"].as_str().unwrap()]);
+    let rebuilt = on(dir.path(), ["rebuild"]);
+    assert_eq!(rebuilt.code, 0, "{}{}", rebuilt.out, rebuilt.err);
+    assert_says(&rebuilt.out, &["it was at 7 and led to the same state", "reads back as the same state", "events/s"]);
+    assert_says(&rebuilt.err, &["7 of 7 events"]);
+}
+
+#[test]
+fn a_lost_or_unreadable_checkpoint_is_no_breach() {
+    let dir = tempfile::tempdir().unwrap();
+    sound(dir.path());
+    let rows = dir.path().join("checkpoint/p0/rows.0");
+    let mut bytes = std::fs::read(&rows).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&rows, bytes).unwrap();
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert_says(&verified.out, &["checkpoint of no use, the next start rebuilds it"]);
+    assert!(rows.exists(), "looking removes nothing");
+    assert_says(&on(dir.path(), ["rebuild"]).out, &["it was of no use", "reads back as the same state"]);
+    std::fs::remove_dir_all(dir.path().join("checkpoint")).unwrap();
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 0);
+    assert_says(&verified.out, &["no checkpoint"]);
+}
+
+#[test]
+fn a_checkpoint_ahead_of_its_log_is_a_breach_and_rebuild_puts_it_right() {
+    let (long, short) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    sound(long.path());
+    Writing::new(5).commit(short.path());
+    std::fs::rename(long.path().join("checkpoint"), short.path().join("checkpoint")).unwrap();
+    let verified = on(short.path(), ["verify"]);
+    assert_eq!(verified.code, 1);
+    assert_says(&verified.out, &["L10 broken at partition 0 seq 2: the checkpoint holds 7 events, the log only 2"]);
+    assert_eq!(on(short.path(), ["rebuild"]).code, 1);
+    assert_eq!(on(short.path(), ["rebuild"]).code, 0);
+    assert_eq!(on(short.path(), ["verify"]).code, 0);
+}
+
+#[test]
+fn an_order_too_many_is_found_where_it_was_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writing = Writing::new(2);
+    (0..3).for_each(|_| writing.accept(2));
+    writing.commit(dir.path());
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 1);
+    assert_says(&verified.out, &["L1 broken at partition 0 seq 4", "BROKEN: "]);
+    let json: serde_json::Value = serde_json::from_str(&on(dir.path(), ["verify", "--json"]).out).unwrap();
+    assert_eq!((&json["clean"], &json["breaches"][0]["law"]), (&false.into(), &"L1".into()));
+    // An owner would not fold it, either.
+    assert_eq!(on(dir.path(), ["rebuild"]).code, 1);
+}
+
+#[test]
+fn bytes_that_are_no_event_break_the_chain_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writing = Writing::new(5);
+    writing.add_garbage();
+    writing.accept(5);
+    writing.commit(dir.path());
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!((verified.code, &*verified.err), (1, ""));
+    assert_says(&verified.out, &["L3 broken at partition 0 seq 2: its bytes are no event"]);
+    let printed = on(dir.path(), ["cat"]);
+    assert_eq!((printed.code, printed.out.lines().count()), (1, 3));
+    assert_says(&printed.err, &["partition 0 seq 2 is no event"]);
+}
+
+#[test]
+fn a_changed_byte_of_the_file_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let writing = sound(dir.path());
+    let needle = &writing.events.last().unwrap().bytes;
+    let file = dir.path().join("log.redb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let found: Vec<_> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    assert!(!found.is_empty(), "the event is in the file as it was encoded");
+    found.into_iter().for_each(|at| bytes[at + needle.len() / 2] ^= 1);
+    std::fs::write(&file, bytes).unwrap();
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+}

@@ -1,0 +1,189 @@
+//! The commands beside a running server, whose log they reach through it.
+
+use super::{Ended, assert_says, headroom, on, run};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// A child that does not outlive its test.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Running { child, out }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Asks it to end, and waits.
+    fn terminate(mut self) -> Ended {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+        let (mut out, mut err) = (String::new(), String::new());
+        self.out.read_to_string(&mut out).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        Ended { code: self.child.wait().unwrap().code().unwrap_or(-1), out, err }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Server {
+    running: Running,
+    url: String,
+}
+
+impl Server {
+    /// Without the subcommand: serving is what happens by default.
+    fn start(dir: &Path) -> Server {
+        let mut command = headroom(["--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"]);
+        let mut running = Running::start(command.arg(dir));
+        let line = running.line();
+        let url = line.strip_prefix("headroom listens on ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        // The owners open their partitions first; a call is answered as soon as they have.
+        let server = Server { running, url };
+        for _ in 0..500 {
+            if ureq::get(format!("{}/readyz", server.url)).call().is_ok() {
+                return server;
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(10));
+        }
+        panic!("not ready in five seconds");
+    }
+
+    /// A pool for two orders, and three calls for one.
+    fn sell_out(&self, pool: &str) {
+        let put = ureq::put(format!("{}/v1/pools/{pool}", self.url)).content_type("application/json");
+        put.send(r#"{"limits":{"orders":2},"areas":["SG-01"],"labels":{"fleet":"van"}}"#).unwrap();
+        let body = format!(r#"{{"pool":"{pool}","demand":{{"orders":1}},"order_ref":"o-1"}}"#);
+        let reserve = || ureq::post(format!("{}/v1/reservations", self.url)).content_type("application/json");
+        assert!(reserve().send(&body).is_ok() && reserve().send(&body).is_ok() && reserve().send(&body).is_err());
+    }
+}
+
+/// The fields of the event schema.
+fn schema_fields() -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/event.v1.avsc");
+    let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let fields = schema["fields"].as_array().unwrap();
+    fields.iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_running_server_is_verified_read_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    server.sell_out("slot-1");
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert_says(&verified.out, &["fold, live state", "clean: no law broken in 6 events of 2 partitions"]);
+
+    let printed = on(dir.path(), ["cat"]);
+    assert_eq!(printed.code, 0, "{}", printed.err);
+    let fields = schema_fields();
+    let mut kinds = Vec::new();
+    for line in printed.out.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        for name in event.as_object().unwrap().keys() {
+            assert!(fields.contains(name) || name == "digest", "{name} is no field of the schema");
+        }
+        kinds.push(event["kind"].as_str().unwrap().to_owned());
+    }
+    kinds.sort();
+    assert_eq!(kinds, ["Accepted", "Accepted", "Barrier", "Barrier", "PoolDefined", "Rejected"]);
+
+    let refused = on(dir.path(), ["rebuild"]);
+    assert_eq!(refused.code, 2);
+    assert_says(&refused.err, &["a server is running on", "stop it and try again"]);
+    let second = on(dir.path(), ["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.code, 2);
+    assert_says(&second.err, &["is in use by another process"]);
+
+    let ended = server.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert_says(&verified.out, &["fold, checkpoint at", "clean: no law broken in 6 events of 2 partitions"]);
+    assert_eq!(on(dir.path(), ["cat"]).out, printed.out, "the server and its directory say the same");
+    assert_eq!(on(dir.path(), ["rebuild"]).code, 0);
+}
+
+#[test]
+fn what_is_printed_can_be_chosen_and_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    server.sell_out("slot-1");
+    let all = on(dir.path(), ["cat"]).out;
+    let by_partition =
+        [on(dir.path(), ["cat", "--partition", "0"]).out, on(dir.path(), ["cat", "--partition", "1"]).out];
+    assert_eq!(all, by_partition.concat());
+    assert_eq!(on(dir.path(), ["cat", "--from", "1"]).out.lines().count(), 4);
+    assert_eq!(on(dir.path(), ["cat", "--from", "100"]).out, "");
+    let none = on(dir.path(), ["cat", "--partition", "2"]);
+    assert_eq!(none.code, 2);
+    assert_says(&none.err, &["there is no partition 2, the log has 2"]);
+
+    let mut following = Running::start(headroom(["cat", "--follow", "--data-dir"]).arg(dir.path()));
+    let mut seen: Vec<_> = (0..6).map(|_| following.line()).collect();
+    server.sell_out("slot-2");
+    seen.extend((0..4).map(|_| following.line()));
+    assert_eq!(server.running.terminate().code, 0, "whoever follows keeps nobody from stopping");
+    // Nor from starting: the next server's claims are seen, too.
+    let server = Server::start(dir.path());
+    seen.extend((0..2).map(|_| following.line()));
+    let mut expected: Vec<_> = on(dir.path(), ["cat"]).out.lines().map(str::to_owned).collect();
+    seen.sort();
+    expected.sort();
+    assert_eq!(seen, expected);
+    drop((following, server));
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    server.sell_out("slot-1");
+    let mut command = headroom(["cat", "--follow", "--data-dir"]);
+    let mut child = command.arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    drop(out);
+    server.sell_out("slot-2");
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), &*err), (Some(0), ""));
+}
+
+#[test]
+fn a_log_in_use_by_nobody_who_answers_is_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let path = dir.path().join("server.addr");
+    std::fs::write(&path, "127.0.0.1:1 1\n").unwrap();
+    let ended = on(dir.path(), ["verify"]);
+    assert_eq!(ended.code, 2, "{}", ended.out);
+    assert_says(&ended.err, &["cannot read http://127.0.0.1:1/internal/log"]);
+    std::fs::remove_file(&path).unwrap();
+    let ended = run(headroom(["cat", "--data-dir"]).arg(dir.path()));
+    assert_eq!(ended.code, 2);
+    assert_says(&ended.err, &["is in use and", "does not say where its server is", "try again"]);
+    drop(server);
+}
