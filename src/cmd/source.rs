@@ -5,6 +5,12 @@ use super::server::Server;
 use crate::log::CommittedTail;
 use crate::log::embedded::{EmbeddedReader, OpenError};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often a log is tried that is in use by nobody who answers.
+const TRIES: u32 = 10;
+/// Between two tries.
+const TRY_EVERY: Duration = Duration::from_millis(100);
 
 /// A log to read.
 pub(super) enum Source {
@@ -16,10 +22,18 @@ pub(super) enum Source {
 
 impl Source {
     pub(super) fn open(dir: &Path) -> Result<Source, Failure> {
-        match EmbeddedReader::open(dir) {
-            Ok(reader) => Ok(Source::Directory(reader)),
-            Err(OpenError::InUse { .. }) => Server::of(dir).map(Source::Server),
-            Err(error) => Err(cannot_open(&error)),
+        let mut tries = TRIES;
+        loop {
+            tries = tries.saturating_sub(1);
+            match EmbeddedReader::open(dir) {
+                Ok(reader) => return Ok(Source::Directory(reader)),
+                // A server has the log open for a moment before it can be asked and after it was.
+                Err(OpenError::InUse { .. }) => match Server::of(dir) {
+                    Err(_) if tries > 0 => std::thread::park_timeout(TRY_EVERY),
+                    asked => return asked.map(Source::Server),
+                },
+                Err(error) => return Err(cannot_open(&error)),
+            }
         }
     }
 

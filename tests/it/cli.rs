@@ -4,8 +4,18 @@
 mod logs;
 mod served;
 
+use parking_lot::RwLock;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+
+/// A process being spawned holds for a moment whatever files this one has open, locks included. So nothing is spawned
+/// while a test has a log open itself.
+static FILES: RwLock<()> = RwLock::new(());
+
+fn spawn(command: &mut Command) -> Child {
+    let _spawning = FILES.read();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
 
 /// The binary, with no setting but those the test gives.
 fn headroom<const N: usize>(args: [&str; N]) -> Command {
@@ -24,7 +34,7 @@ struct Ended {
 }
 
 fn run(command: &mut Command) -> Ended {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let Output { status, stdout, stderr } = spawn(command).wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
 }

@@ -1,6 +1,6 @@
 //! Logs that a test writes event by event, without an owner: sound ones, and ones that no owner would write.
 
-use super::{assert_says, on};
+use super::{FILES, assert_says, on};
 use headroom::domain::{
     Amounts, AskKind, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, Micros, Mode,
     Pool, PoolId, PoolSpec, ReservationId, Status, route,
@@ -89,6 +89,11 @@ impl Writing {
         self.events.push(StoredEvent { seq: self.events.len() as u64, bytes: b"no event".to_vec() });
     }
 
+    fn write(&self, dir: &Path) {
+        let _open = FILES.write();
+        self.commit(dir);
+    }
+
     fn commit(&self, dir: &Path) -> Arc<Embedded> {
         let options = Options { partitions: Some(1), log_id: LOG_ID, now: Micros(1) };
         let log = Embedded::open(dir, options).unwrap();
@@ -103,8 +108,10 @@ impl Writing {
 fn sound(dir: &Path) -> Writing {
     let mut writing = Writing::new(5);
     (0..5).for_each(|_| writing.accept(5));
+    let _open = FILES.write();
     let log = writing.commit(dir);
     checkpoint(dir, &log);
+    drop(log);
     writing
 }
 
@@ -153,7 +160,7 @@ fn a_lost_or_unreadable_checkpoint_is_no_breach() {
 fn a_checkpoint_ahead_of_its_log_is_a_breach_and_rebuild_puts_it_right() {
     let (long, short) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     sound(long.path());
-    Writing::new(5).commit(short.path());
+    Writing::new(5).write(short.path());
     std::fs::rename(long.path().join("checkpoint"), short.path().join("checkpoint")).unwrap();
     let verified = on(short.path(), ["verify"]);
     assert_eq!(verified.code, 1);
@@ -168,7 +175,7 @@ fn an_order_too_many_is_found_where_it_was_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let mut writing = Writing::new(2);
     (0..3).for_each(|_| writing.accept(2));
-    writing.commit(dir.path());
+    writing.write(dir.path());
     let verified = on(dir.path(), ["verify"]);
     assert_eq!(verified.code, 1);
     assert_says(&verified.out, &["L1 broken at partition 0 seq 4", "BROKEN: "]);
@@ -184,7 +191,7 @@ fn bytes_that_are_no_event_break_the_chain_and_nothing_else() {
     let mut writing = Writing::new(5);
     writing.add_garbage();
     writing.accept(5);
-    writing.commit(dir.path());
+    writing.write(dir.path());
     let verified = on(dir.path(), ["verify"]);
     assert_eq!((verified.code, &*verified.err), (1, ""));
     assert_says(&verified.out, &["L3 broken at partition 0 seq 2: its bytes are no event"]);

@@ -1,11 +1,11 @@
 //! The commands beside a running server, whose log they reach through it.
 
-use super::{Ended, assert_says, headroom, on, run};
+use super::{Ended, assert_says, headroom, on, run, spawn};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command};
 
 /// A child that does not outlive its test.
 struct Running {
@@ -15,7 +15,7 @@ struct Running {
 
 impl Running {
     fn start(command: &mut Command) -> Running {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = spawn(command);
         let out = BufReader::new(child.stdout.take().unwrap());
         Running { child, out }
     }
@@ -161,7 +161,7 @@ fn a_reader_that_has_enough_is_no_error() {
     let server = Server::start(dir.path());
     server.sell_out("slot-1");
     let mut command = headroom(["cat", "--follow", "--data-dir"]);
-    let mut child = command.arg(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = spawn(command.arg(dir.path()));
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     out.read_line(&mut line).unwrap();
