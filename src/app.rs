@@ -75,6 +75,7 @@ impl App {
         let replica = Arc::new(Replica::new(log.partitions()));
         let gateway = Arc::new(Gateway::new(
             draw(),
+            config.deadline_default_ms,
             Arc::clone(&log) as Arc<dyn CommandSink>,
             Arc::clone(&log) as Arc<dyn CommittedTail>,
             Arc::clone(&replica),

@@ -24,9 +24,9 @@ pub(super) struct Judge<'a> {
 /// Whoever ended a reservation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
-    ByCaller,
-    ByAbandon,
-    ByTime,
+    Caller,
+    Abandon,
+    Time,
 }
 
 impl Judge<'_> {
@@ -41,9 +41,9 @@ impl Judge<'_> {
             Body::Accepted(entry) => self.accepted(entry),
             Body::Confirmed(entry) => self.confirmed(entry),
             Body::Extended(entry) => self.extended(entry),
-            Body::Released(entry, ReleaseCause::Caller) => self.ended(entry, Ended::ByCaller),
-            Body::Released(entry, ReleaseCause::Abandoned) => self.ended(entry, Ended::ByAbandon),
-            Body::Expired(entry) => self.ended(entry, Ended::ByTime),
+            Body::Released(entry, ReleaseCause::Caller) => self.ended(entry, Ended::Caller),
+            Body::Released(entry, ReleaseCause::Abandoned) => self.ended(entry, Ended::Abandon),
+            Body::Expired(entry) => self.ended(entry, Ended::Time),
             Body::Repeated(original) => self.repeated(original),
             Body::Rejected(rejection) => self.rejected(rejection),
             Body::Abandoned { pool, reservation } => self.abandoned(pool, *reservation),
@@ -256,14 +256,14 @@ impl Judge<'_> {
         self.is_of(entry, &life);
         self.state.books.give_back(&life.pool, &life.demand);
         self.counters(entry);
-        self.told_as(entry, if how == Ended::ByTime { Stand::Expired } else { Stand::Released });
+        self.told_as(entry, if how == Ended::Time { Stand::Expired } else { Stand::Released });
         match how {
-            Ended::ByCaller => {}
-            Ended::ByTime => {
+            Ended::Caller => {}
+            Ended::Time => {
                 let due = matches!(life.stand, Stand::Held(until) if until <= self.now);
                 self.found.expect(due, Law::ClocksDecideNothing, || format!("{id} expires, and is {:?}", life.stand));
             }
-            Ended::ByAbandon => {
+            Ended::Abandon => {
                 let attempt = self.event.command().map(|command| command.attempt);
                 self.found.expect(attempt.is_some_and(|a| life.counting == [a]), Law::FinalNo, || {
                     format!("{id} lives for {:?} and is taken away with {attempt:?}", life.counting)
@@ -274,8 +274,8 @@ impl Judge<'_> {
             }
         }
         let until = self.window_end();
-        if how != Ended::ByAbandon {
-            life.stand = if how == Ended::ByTime { Stand::Expired } else { Stand::Released };
+        if how != Ended::Abandon {
+            life.stand = if how == Ended::Time { Stand::Expired } else { Stand::Released };
             life.counting.clear();
             life.seq = self.event.seq;
             self.state.lives.remember(id, life, until);
@@ -371,16 +371,21 @@ impl Judge<'_> {
         }
     }
 
-    /// A key keeps its business outcome. One that is repeated is kept already, or stands with the reservation.
+    /// A key keeps its business outcome. What it repeats of its own is kept already; what it repeats of a reservation
+    /// as it stands (a second Confirm, under a key of its own) is that key's answer from now on.
     fn remember(&mut self) {
         let Some(command) = self.event.command() else { return };
-        let body = &self.event.body;
-        let keeps = match body {
-            Body::Repeated(_) => false,
-            Body::Rejected(rejection) => is_business(rejection.reason),
-            _ => true,
+        let body = match &self.event.body {
+            Body::Repeated(original) => original,
+            body => body,
         };
-        if let Some(key) = key_of(command, body).filter(|_| keeps) {
+        if body.rejection().is_some_and(|rejection| !is_business(rejection.reason)) {
+            return;
+        }
+        let Some(key) = key_of(command, body) else { return };
+        let is_own = matches!(self.event.body, Body::Repeated(_))
+            && self.state.answers.recall(&key).value().is_some_and(|answer| answer.body == *body);
+        if !is_own {
             let answer = Answer { fingerprint: command.fingerprint, body: body.clone() };
             let until = self.window_end();
             self.state.answers.put(key, answer, until);

@@ -68,7 +68,10 @@ impl Judge<'_> {
         let Some(id) = self.event.body.reservation_id() else { return };
         let known = self.state.lives.decided(id);
         let is_same = known.value().is_some_and(|life| life.fingerprint == command.fingerprint);
-        let is_full = |life: &Life| life.stand.is_live() && life.counting.len() >= ATTEMPTS_MAX;
+        let is_full = |life: &Life| {
+            let counts = life.counting.contains(&command.attempt);
+            life.stand.is_live() && life.counting.len() >= ATTEMPTS_MAX && !counts
+        };
         let answered = match &self.event.body {
             Body::Repeated(original) if known.value().is_none_or(|life| is_as_before(life, original)) => {
                 Answered::Again

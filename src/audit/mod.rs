@@ -20,8 +20,9 @@ mod report;
 
 pub use report::{PartitionReport, Report};
 
-use crate::domain::{CommandKey, Law, Micros, Pool, Recorded, Reservation, ReservationId};
+use crate::domain::{CommandKey, Digest, Law, Micros, Pool, Recorded, Reservation, ReservationId};
 use crate::limits::REMEMBERED_COMMANDS_MAX;
+use crate::wire::digest::state;
 use books::Books;
 use chain::Chain;
 use judge::Judge;
@@ -106,6 +107,13 @@ impl PartitionAudit {
         self.state.lives.iter()
     }
 
+    /// The digest of the state that the auditor's own sums come to: that of the owner, or a law is broken (L7).
+    pub fn digest(&self) -> Digest {
+        let pools: Vec<Pool> = self.pools().collect();
+        let live: Vec<(ReservationId, Reservation)> = self.live().collect();
+        state(pools.iter(), live.iter().map(|(id, reservation)| (*id, reservation)))
+    }
+
     /// What was found. Counts every pool's live demands anew first. More events may follow.
     pub fn finish(&self) -> PartitionReport {
         let mut breaches = self.breaches.clone();
@@ -141,5 +149,24 @@ impl State {
         for (pool, summed, kept) in sums.differences(&self.books) {
             found.breach(Law::Capacity, format!("live demands of pool {pool} add up to {summed}, kept was {kept}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Amounts, Dimension, Mode, PoolId, PoolSpec};
+
+    #[test]
+    fn a_sum_that_no_live_demand_makes_is_found_at_the_end() {
+        let orders = |units| Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap();
+        let id = PoolId::new("pool").unwrap();
+        let (areas, labels) = Default::default();
+        let spec = PoolSpec { limits: orders(3), areas, window: None, labels, mode: Mode::Open };
+        let mut audit = PartitionAudit::new(0, 1);
+        audit.state.books.say(&Pool { id: id.clone(), spec, used: orders(0), version: 1 });
+        assert_eq!(audit.finish().breach_count(), 0);
+        audit.state.books.take(&id, &orders(1));
+        assert_eq!(audit.finish().breaches().first().map(|breach| breach.law), Some(Law::Capacity));
     }
 }

@@ -66,7 +66,7 @@ impl InFlight {
 }
 
 /// Whether the partition is likely to answer before `deadline`: the turn under way has to end, and then as many turns
-/// as its queue fills.
+/// as its queue fills. An idle partition is never too slow, or it could not prove otherwise.
 ///
 /// # Errors
 /// [`Shed`] says why not.
@@ -74,8 +74,12 @@ pub fn in_time(shared: &Shared, waiting: usize, now: Micros, deadline: Micros) -
     if !shared.is_owning() {
         return Err(Shed::NoOwner);
     }
+    let turn_age_us = shared.turn_age_us(now);
+    if waiting == 0 && turn_age_us == 0 {
+        return Ok(());
+    }
     let turns = u64::try_from(waiting / TURN_RECORDS_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let wait_us = shared.turn_us().max(shared.turn_age_us(now)).saturating_mul(turns);
+    let wait_us = shared.turn_us().max(turn_age_us).saturating_mul(turns);
     if now.0.saturating_add(wait_us) < deadline.0 { Ok(()) } else { Err(Shed::Wait) }
 }
 
@@ -107,5 +111,16 @@ mod tests {
         shared.turn_ends(now);
         assert_eq!(in_time(&shared, 0, now, soon), Ok(()));
         assert_eq!(in_time(&shared, 7 * TURN_RECORDS_MAX, now, soon), Err(Shed::Wait));
+    }
+
+    #[test]
+    fn an_idle_partition_is_not_shed_for_what_its_last_turns_took() {
+        let shared = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
+        shared.set_mood(crate::replica::Mood::Owning);
+        shared.turn_begins(Micros(0));
+        let now = Micros(3_600_000_000);
+        shared.turn_ends(now);
+        assert_eq!(in_time(&shared, 0, now, now.plus_ms(250)), Ok(()));
+        assert_eq!(in_time(&shared, 1, now, now.plus_ms(250)), Err(Shed::Wait));
     }
 }

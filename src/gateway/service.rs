@@ -4,7 +4,7 @@ use super::admission::{InFlight, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::routing;
 use crate::domain::{Ask, Command, CommandId, IdempotencyKey, Micros, Name};
-use crate::limits::{DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
+use crate::limits::{DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
 use crate::replica::{Replica, Shared};
 use crate::time::Clock;
@@ -24,7 +24,7 @@ pub struct Call {
     pub key: Option<IdempotencyKey>,
     /// Who asks.
     pub actor: Option<Name>,
-    /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`], [`DEADLINE_DEFAULT_MS`] when absent.
+    /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`], the gateway's default when absent.
     pub timeout_ms: Option<u64>,
 }
 
@@ -40,6 +40,7 @@ pub struct Gateway {
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     in_flight: Vec<InFlight>,
+    deadline_default_ms: u64,
     is_closing: AtomicBool,
 }
 
@@ -47,6 +48,7 @@ impl Gateway {
     /// A gateway of this incarnation, a number no other has.
     pub fn new(
         incarnation: u64,
+        deadline_default_ms: u64,
         sink: Arc<dyn CommandSink>,
         tail: Arc<dyn CommittedTail>,
         replica: Arc<Replica>,
@@ -60,6 +62,7 @@ impl Gateway {
             tail,
             replica,
             clock,
+            deadline_default_ms,
             is_closing: AtomicBool::new(false),
         }
     }
@@ -70,7 +73,7 @@ impl Gateway {
     /// [`Shed`]: nothing of the call is in the log, now or later.
     pub async fn call(&self, call: Call) -> Result<Outcome, Shed> {
         let now = self.clock.now();
-        let timeout_ms = call.timeout_ms.unwrap_or(DEADLINE_DEFAULT_MS).min(DEADLINE_MAX_MS);
+        let timeout_ms = call.timeout_ms.unwrap_or(self.deadline_default_ms).min(DEADLINE_MAX_MS);
         let deadline = now.plus_ms(timeout_ms);
         let (partition, key) = routing::route(&call.ask, self.replica.partition_count()).ok_or(Shed::NoOwner)?;
         let _place = self.admit(partition, now, deadline)?;

@@ -113,9 +113,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
         crash::point("committed");
         let concluded = self.shared.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
         crash::point("adopted");
-        self.replies.send(concluded.replies);
         let now = self.clock.now();
         self.shared.turn_ends(now);
+        self.replies.send(concluded.replies);
         let report = TurnReport {
             turn_us: now.0.saturating_sub(begun.0),
             commit_us: now.0.saturating_sub(decided.0),

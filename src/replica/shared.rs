@@ -3,6 +3,7 @@
 
 use super::state::PartitionState;
 use crate::domain::{Micros, PoolId, ReservationId, route};
+use crate::limits::DEADLINE_MAX_MS;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -102,7 +103,8 @@ impl Shared {
 
     /// The turn is over. For its thread.
     pub fn turn_ends(&self, now: Micros) {
-        let took = now.0.saturating_sub(self.turn_since_us.swap(IDLE, Relaxed));
+        // A machine that slept through a turn must not be taken for a slow log for long after.
+        let took = now.0.saturating_sub(self.turn_since_us.swap(IDLE, Relaxed)).min(DEADLINE_MAX_MS * 1_000);
         let average = self.turn_us.load(Relaxed);
         self.turn_us.store((average.saturating_mul(7)).saturating_add(took) / 8, Relaxed);
     }

@@ -14,6 +14,7 @@ mod model;
 mod owner;
 mod scenario;
 mod schemas;
+mod server;
 mod store;
 mod tidy;
 mod wire;

@@ -45,7 +45,7 @@ fn rendered() -> String {
     let sink = Arc::new(Waiting);
     let (commands, tail) = (Arc::clone(&sink) as Arc<dyn CommandSink>, Arc::clone(&sink) as Arc<dyn CommittedTail>);
     let gateway =
-        Arc::new(Gateway::new(1, Arc::clone(&commands), tail, Arc::clone(&replica), Arc::new(SystemClock::new())));
+        Arc::new(Gateway::new(1, 250, Arc::clone(&commands), tail, Arc::clone(&replica), Arc::new(SystemClock::new())));
     metrics.watch(&gateway, commands);
     metrics.recovered(0, 7, 2_000_000, true);
     replica.partition(0).unwrap().set_mood(Mood::Owning);

@@ -90,7 +90,7 @@ fn a_turns_time_never_goes_back() {
 
 #[test]
 fn one_byte_in_a_committed_event_breaks_the_chain_and_is_named() {
-    let mut state = PartitionState::new(0);
+    let state = PartitionState::new(0);
     let owner = Partition::claim(&state, 1);
     let staged = owner.decide(&state, records([define(1), reserve(2, None), reserve(3, None)]), NOW);
     let turn = staged.turn();

@@ -3,6 +3,7 @@
 //! log, the whole service. No expectation is written in code, and no depth has scenarios of its own.
 
 mod domain;
+mod http;
 mod owner;
 mod parse;
 mod seen;
@@ -108,8 +109,8 @@ pub trait Depth {
     /// The name that a `depths` line uses.
     fn name(&self) -> &'static str;
 
-    /// Whether its answers show this field; one that they do not is not compared.
-    fn shows(&self, _field: &str) -> bool {
+    /// Whether its answers of this kind show this field; one that they do not is not compared.
+    fn shows(&self, _kind: &str, _field: &str) -> bool {
         true
     }
 
@@ -204,7 +205,7 @@ impl<D: Depth> Judge<'_, D> {
             None => !seen.kind.contains("rejected"),
         };
         let value = |field: &String| seen.fields.get(field).map_or("none", String::as_str);
-        let shown = expected.fields.iter().filter(|(field, _)| self.depth.shows(field));
+        let shown = expected.fields.iter().filter(|(field, _)| self.depth.shows(&seen.kind, field));
         let differ = shown.filter(|(field, expected)| value(field) != expected.as_str());
         let differ: Vec<_> = differ.map(|(field, _)| field.as_str()).collect();
         if is_kind && differ.is_empty() {
@@ -226,6 +227,7 @@ fn text(kind: &str, fields: &Fields) -> String {
 #[cfg(test)]
 mod tests {
     use super::domain::DomainDepth;
+    use super::http::HttpDepth;
     use super::owner::OwnerDepth;
     use super::*;
     use headroom::domain::{Ask, Reason};
@@ -240,6 +242,11 @@ mod tests {
     #[test]
     fn every_scenario_holds_for_an_owner_over_the_embedded_log() {
         check_all(|| OwnerDepth);
+    }
+
+    #[test]
+    fn every_scenario_holds_for_the_whole_service_over_http() {
+        check_all(|| HttpDepth);
     }
 
     const SOUND: &str = "# one slot, two callers

@@ -7,8 +7,9 @@ mod random;
 mod script;
 
 use headroom::audit::{PartitionAudit, PartitionReport, Report};
-use headroom::domain::{Ask, Kind, Mode, Reason, Recorded};
+use headroom::domain::{Ask, Kind, Law, Mode, Reason, Recorded};
 use headroom::limits::ATTEMPTS_MAX;
+use headroom::wire::digest;
 use owner::PARTITIONS;
 use script::At;
 use std::collections::BTreeSet;
@@ -35,6 +36,8 @@ fn the_script_is_clean_and_the_report_says_so() {
     assert_eq!([At::R5_ABANDONED, At::R7_LATE].map(kind), [Kind::Rejected; 2]);
     assert_eq!([At::TICK, At::HANDED_OVER].map(kind), [Kind::Tick, Kind::HandedOver]);
     assert_eq!(audit.pools().collect::<Vec<_>>(), owner.maps.pools.values().cloned().collect::<Vec<_>>());
+    let live = owner.maps.reservations.iter().filter(|(_, r)| r.status.is_live());
+    assert_eq!(audit.digest(), digest::state(owner.maps.pools.values(), live.map(|(id, r)| (*id, r))));
     let last = owner.log.last().unwrap();
     assert_eq!((found.last_seq, found.chain), (Some(last.event.seq), last.digest));
     let report = Report::from_iter([found, PartitionAudit::new(0, PARTITIONS).finish()]);
@@ -83,6 +86,10 @@ fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
     let last = owner.log.last().unwrap().event.body.rejection();
     assert_eq!(last.map(|r| r.reason), Some(Reason::TooManyAttempts));
     assert_eq!(report(&owner.log).breaches(), []);
+    let mut one_more = owner.log.clone();
+    let again = owner.log[owner.log.len() - 2].event.body.clone();
+    one_more.last_mut().unwrap().event.body = again;
+    assert!(report(&one_more).breaches().iter().any(|b| b.law == Law::OneState), "one attempt more than are kept");
     (0..most).for_each(|n| owner.take(&script::abandon(1, n)));
     let audit = audited(script::PARTITION, &owner.log);
     assert_eq!((audit.breach_count(), audit.live().count()), (0, 0));

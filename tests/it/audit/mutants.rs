@@ -77,6 +77,27 @@ fn refuse_with(log: &mut Log, at: At, reason: Reason) {
     rejection(log, at).reason = reason;
 }
 
+/// Tells every event's counters otherwise, so that what an acceptance says agrees with itself and with all others.
+fn retell(log: &mut Log, from: At, f: impl Fn(&mut Amounts, &mut Amounts)) {
+    for recorded in &mut log[from as usize..] {
+        match innermost(&mut recorded.event.body) {
+            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => {
+                f(&mut pool.spec.limits, &mut pool.used);
+            }
+            Body::Rejected(Rejection { limits: Some(limits), used: Some(used), .. }) => f(limits, used),
+            Body::Accepted(e) | Body::Confirmed(e) | Body::Extended(e) | Body::Released(e, _) | Body::Expired(e) => {
+                f(&mut e.limits, &mut e.used);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// So many orders less.
+fn less(amounts: &mut Amounts, by: u64) {
+    *amounts = amounts.map(|d, units| if d == dimension("orders") { units - by } else { units });
+}
+
 /// Refuses what was decided otherwise, against the counters that an honest refusal there would show.
 fn refuse(log: &mut Log, at: At, like: At, reason: Reason) {
     let (reservation, counters) = match &event(log, at).body {
@@ -95,11 +116,13 @@ fn refuse(log: &mut Log, at: At, like: At, reason: Reason) {
     event(log, at).body = Body::Rejected(refusal);
 }
 
+/// What no counter in the script ever is.
+fn seven() -> Amounts {
+    amounts(&[("crates", 0), ("orders", 7)])
+}
+
 #[test]
-fn l1_capacity() {
-    fn seven() -> Amounts {
-        amounts(&[("crates", 0), ("orders", 7)])
-    }
+fn l1_counters() {
     check(&[
         ("used after an acceptance", Law::Capacity, At::R1_ACCEPTED, |log| entry(log, At::R1_ACCEPTED).used = seven()),
         ("used after a hold", Law::Capacity, At::R2_HELD, |log| entry(log, At::R2_HELD).used = seven()),
@@ -128,6 +151,12 @@ fn l1_capacity() {
         ("limits out of range", Law::Capacity, At::LIMITS_LOWERED, |log| {
             said(log, At::LIMITS_LOWERED).spec.limits = amounts(&[("crates", 50), ("orders", u64::MAX)]);
         }),
+    ]);
+}
+
+#[test]
+fn l1_admission() {
+    check(&[
         ("one more than the limit", Law::Capacity, At::R3_HELD, |log| {
             said(log, At::DEFINED).spec.limits = amounts(&[("crates", 50), ("orders", 2)]);
         }),
@@ -135,6 +164,17 @@ fn l1_capacity() {
             said(log, At::LIMITS_LOWERED).spec.limits = amounts(&[("crates", 50), ("orders", 0)]);
             said(log, At::MODE_CLOSED).spec.limits = amounts(&[("crates", 50), ("orders", 0)]);
             said(log, At::MODE_OPEN).spec.limits = amounts(&[("crates", 50), ("orders", 0)]);
+        }),
+        ("overbooked, and every counter agrees", Law::Capacity, At::R3_HELD, |log| {
+            retell(log, At::DEFINED, |limits, _| less(limits, 1));
+        }),
+        ("zero demanded, and every counter agrees", Law::Capacity, At::R1_ACCEPTED, |log| {
+            entry(log, At::R1_ACCEPTED).demand = amounts(&[("orders", 0)]);
+            retell(log, At::R1_ACCEPTED, |_, used| less(used, 1));
+        }),
+        ("another dimension, and the counters agree", Law::Capacity, At::R1_ACCEPTED, |log| {
+            entry(log, At::R1_ACCEPTED).demand = amounts(&[("pallets", 1)]);
+            entry(log, At::R1_ACCEPTED).used = amounts(&[("crates", 0), ("orders", 0), ("pallets", 1)]);
         }),
         ("nothing demanded", Law::Capacity, At::R1_ACCEPTED, |log| entry(log, At::R1_ACCEPTED).demand = amounts(&[])),
         ("zero demanded", Law::Capacity, At::R1_ACCEPTED, |log| {
@@ -261,6 +301,14 @@ fn l4_same_key_same_answer() {
         ("a key reused and was not", Law::SameAnswer, At::MODE_REUSED, |log| {
             stamp(log, At::MODE_REUSED).key = key("another");
         }),
+        ("a repetition of nothing, without a key", Law::SameAnswer, At::MODE_CLOSED, |log| {
+            let body = event(log, At::MODE_CLOSED).body.clone();
+            event(log, At::MODE_CLOSED).body = Body::Repeated(Box::new(body));
+            stamp(log, At::MODE_CLOSED).key = None;
+        }),
+        ("a repetition of its own answered otherwise", Law::SameAnswer, At::R2_RELEASED_KEYED, |log| {
+            entry(log, At::R2_RELEASED_KEYED).used = amounts(&[("crates", 0), ("orders", 2)]);
+        }),
         ("a release repeated as an expiry", Law::SameAnswer, At::R2_RELEASED_AGAIN, |log| {
             let entry = entry(log, At::R2_RELEASED_AGAIN).clone();
             event(log, At::R2_RELEASED_AGAIN).body = Body::Repeated(Box::new(Body::Expired(entry)));
@@ -334,6 +382,7 @@ fn l6_true_yes() {
 #[test]
 fn l7_one_state() {
     check(&[
+        ("counters of no pool", Law::OneState, At::R1_ACCEPTED, |log| event(log, At::DEFINED).body = Body::Tick),
         ("a version left out", Law::OneState, At::LIMITS_LOWERED, |log| said(log, At::LIMITS_LOWERED).version += 1),
         ("a mode that changes limits", Law::OneState, At::MODE_CLOSED, |log| {
             said(log, At::MODE_CLOSED).spec.limits = amounts(&[("crates", 9), ("orders", 9)]);
@@ -400,6 +449,9 @@ fn l9_clocks() {
         ("confirmed when over", Law::ClocksDecideNothing, At::R2_CONFIRMED, |log| {
             let until = event(log, At::R2_CONFIRMED).decided_at;
             entry(log, At::R2_EXTENDED).hold_until = Some(until);
+        }),
+        ("extended until before", Law::ClocksDecideNothing, At::R2_EXTENDED, |log| {
+            entry(log, At::R2_EXTENDED).hold_until = Some(Micros(5));
         }),
         ("held until before", Law::ClocksDecideNothing, At::R2_HELD, |log| {
             entry(log, At::R2_HELD).hold_until = Some(Micros(5))

@@ -15,6 +15,8 @@ pub struct Maps {
     pub pools: BTreeMap<PoolId, Pool>,
     pub reservations: BTreeMap<ReservationId, Reservation>,
     answers: BTreeMap<CommandKey, Remembered>,
+    /// Keeps what may be forgotten, for ever: a decision must not tell the difference.
+    pub hoards: bool,
 }
 
 impl Ledger for Maps {
@@ -55,8 +57,10 @@ impl LedgerMut for Maps {
         self.answers.insert(key, remembered);
     }
     fn forget(&mut self, now: Micros) {
-        self.reservations.retain(|_, r| r.is_known(now));
-        self.answers.retain(|_, r| r.until > now);
+        if !self.hoards {
+            self.reservations.retain(|_, r| r.is_known(now));
+            self.answers.retain(|_, r| r.until > now);
+        }
     }
 }
 
@@ -67,7 +71,7 @@ pub enum Input {
     Tick,
     Unreadable,
     Expire(ReservationId),
-    Take(Command),
+    Take(Box<Command>),
 }
 
 pub struct Owner {
@@ -98,7 +102,7 @@ impl Owner {
     }
 
     pub fn take(&mut self, command: &Command) {
-        self.give(Input::Take(command.clone()));
+        self.give(Input::Take(Box::new(command.clone())));
     }
 
     /// Writes the one record that the input comes to; none for a hold that is not due.

@@ -75,8 +75,9 @@ struct Player {
     early: Vec<(usize, u8, u64)>,
 }
 
-fn play(steps: &[Step]) -> Owner {
+fn play(steps: &[Step], hoards: bool) -> Owner {
     let mut owner = Owner::new(PARTITION);
+    owner.maps.hoards = hoards;
     owner.give(Input::Claim);
     let pools = pools_of(PARTITION).take(2).collect();
     let mut player = Player { owner, pools, attempts: 0, came: Vec::new(), early: Vec::new() };
@@ -326,8 +327,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_the_domain_writes_is_clean(steps in steps()) {
-        let owner = play(&steps);
+    fn what_the_domain_writes_is_clean(steps in steps(), hoards: bool) {
+        let owner = play(&steps, hoards);
         let audit = audited(PARTITION, &owner.log);
         let report = audit.finish();
         prop_assert_eq!(report.breaches(), &[][..]);
@@ -343,7 +344,7 @@ proptest! {
         field in prop::sample::select(&FIELDS),
         by in 1..5u64,
     ) {
-        let owner = play(&steps);
+        let owner = play(&steps, false);
         let changes = |at: &usize| {
             let mut event = owner.log[*at].event.clone();
             change(&mut event, field, by);

@@ -17,7 +17,7 @@ macro_rules! places {
 
 places! {
     BARRIER DEFINED R1_ACCEPTED R1_AGAIN R1_ABANDONED R2_HELD R2_EXTENDED R2_EXTENDED_AGAIN R2_CONFIRMED
-    R3_HELD R4_OVER_LIMIT R4_AGAIN LIMITS_LOWERED R3_EXPIRED R2_RELEASED R2_RELEASED_AGAIN R5_BURNED R5_ABANDONED
+    R3_HELD R4_OVER_LIMIT R4_AGAIN LIMITS_LOWERED R3_EXPIRED R2_RELEASED R2_RELEASED_AGAIN R2_RELEASED_KEYED R5_BURNED R5_ABANDONED
     R5_ACCEPTED R5_TAKEN_BACK MODE_CLOSED R6_CLOSED MODE_OPEN R7_LATE MALFORMED R1_REUSED BARRIER_2 TICK
     R2_CONFIRMED_AGAIN MODE_REUSED R8_ACCEPTED R9_UNKNOWN R10_PAST_CUTOFF HANDED_OVER
 }
@@ -76,7 +76,9 @@ fn first_half(owner: &mut Owner) {
     owner.later_ms(60_000);
     owner.expire_due();
     owner.take(&command(Ask::Release { reservation: id(2) }, 95, None));
-    owner.take(&command(Ask::Release { reservation: id(2) }, 95, None));
+    // The same answer under a key of its own, which keeps it.
+    owner.take(&command(Ask::Release { reservation: id(2) }, 95, key("release")));
+    owner.take(&command(Ask::Release { reservation: id(2) }, 95, key("release")));
 }
 
 fn second_half(owner: &mut Owner) {

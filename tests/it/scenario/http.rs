@@ -1,0 +1,244 @@
+//! The whole service: what callers send and are told over HTTP, by a clock that stands where the scenario says.
+
+use super::seen::{MIDNIGHT, clock};
+use super::{Depth, Fields, Final, Scenario, Seen, Step, Subject, Transcript, TurnSeen, seen_pool, seen_reservation};
+use crate::server::Server;
+use crate::world::ManualClock;
+use headroom::domain::{Amounts, Ask, Ledger, LimitChange, Micros, Mode, Name, PoolSpec, ReservationId};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub struct HttpDepth;
+
+impl Depth for HttpDepth {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn shows(&self, kind: &str, field: &str) -> bool {
+        let is_counter = field.starts_with("limits.") || field.starts_with("used.");
+        match kind.rsplit(' ').nth(1).unwrap_or(kind) {
+            "rejected" => is_counter || field == "dimension",
+            _ if kind.ends_with("released") || kind.ends_with("expired") => is_counter || field == "reservation",
+            _ => field != "cause",
+        }
+    }
+
+    fn run(&mut self, scenario: &Scenario) -> Transcript {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(MIDNIGHT));
+        let server = Server::start(dir.path(), scenario.place.1, Arc::clone(&clock) as _);
+        let mut caller = Caller::new(&server);
+        let mut transcript = Transcript::default();
+        for turn in &scenario.turns {
+            clock.set(turn.at);
+            server.wait_for_timers(turn.at);
+            let answers = turn.steps.iter().map(|step| caller.step(step)).collect();
+            transcript.turns.push(TurnSeen { timers: None, answers });
+        }
+        let now = scenario.turns.last().map(|turn| turn.at).unwrap_or_default();
+        transcript.finals = scenario.finals.iter().map(|last| caller.last(last, now)).collect();
+        transcript
+    }
+}
+
+impl Server {
+    /// Holds that are due expire by themselves; nobody is told.
+    fn wait_for_timers(&self, now: Micros) {
+        for shared in self.gateway.replica().partitions() {
+            while shared.read(|state| state.next_due()).is_some_and(|due| due <= now) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+struct Caller<'a> {
+    server: &'a Server,
+    agent: ureq::Agent,
+    /// The ids that the service gave reservations made without a key.
+    ids: BTreeMap<ReservationId, String>,
+}
+
+impl Caller<'_> {
+    fn new(server: &Server) -> Caller<'_> {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        Caller { server, agent, ids: BTreeMap::new() }
+    }
+
+    fn step(&mut self, step: &Step) -> Seen {
+        let command = &step.command;
+        let (method, path, headers, body) = self.request(&command.ask);
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.server.address))
+            .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if let Some(key) = &command.key {
+            request = request.header("idempotency-key", key.as_str());
+        }
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let mut response = self.agent.run(request.body(body).unwrap()).unwrap();
+        let is_replayed = response.headers().contains_key("idempotent-replayed");
+        let text = response.body_mut().read_to_string().unwrap();
+        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        let kind = match answer["code"].as_str() {
+            Some(code) => format!("rejected {code}"),
+            None => kind_of(&command.ask, &answer).to_owned(),
+        };
+        if let (Ask::Reserve { reservation, .. }, Some(id)) = (&command.ask, answer["reservation"].as_str()) {
+            self.ids.insert(*reservation, id.to_owned());
+        }
+        let mut fields = flat(&answer);
+        if let Some(id) = command.ask.reservation() {
+            fields.insert("reservation".to_owned(), id.to_string());
+        }
+        Seen { kind: if is_replayed { format!("repeated {kind}") } else { kind }, fields }
+    }
+
+    fn request(&self, ask: &Ask) -> (&'static str, String, Vec<(&'static str, String)>, Option<Value>) {
+        let of_pool = |expected: &Option<u64>| match expected {
+            None => vec![],
+            Some(0) => vec![("if-none-match", "*".to_owned())],
+            Some(version) => vec![("if-match", format!("\"{version}\""))],
+        };
+        match ask {
+            Ask::DefinePool { pool, spec, expected_version } => {
+                ("PUT", format!("/v1/pools/{pool}"), of_pool(expected_version), Some(spec_body(spec)))
+            }
+            Ask::AdjustLimits { pool, change, expected_version } => {
+                let body = match change {
+                    LimitChange::To(limits) => json!({ "limits": units(limits) }),
+                    LimitChange::By(by) => {
+                        json!({ "adjust": by.iter().map(|(d, n)| (d.to_string(), json!(n))).collect::<Map<_, _>>() })
+                    }
+                };
+                ("PATCH", format!("/v1/pools/{pool}"), of_pool(expected_version), Some(body))
+            }
+            Ask::SetMode { pool, mode, expected_version } => {
+                let body = json!({ "mode": mode_text(*mode) });
+                ("POST", format!("/v1/pools/{pool}/mode"), of_pool(expected_version), Some(body))
+            }
+            Ask::Reserve { pool, demand, hold_ttl_ms, order_ref, .. } => {
+                let mut body = json!({ "pool": pool.as_str(), "demand": units(demand) });
+                if let Some(ttl) = hold_ttl_ms {
+                    body["hold_ttl_ms"] = json!(ttl);
+                }
+                if let Some(text) = order_ref {
+                    body["order_ref"] = json!(text.as_str());
+                }
+                ("POST", "/v1/reservations".to_owned(), vec![], Some(body))
+            }
+            Ask::Confirm { reservation } => ("POST", self.path(reservation, "/confirm"), vec![], None),
+            Ask::Extend { reservation, hold_ttl_ms } => {
+                ("POST", self.path(reservation, "/extend"), vec![], Some(json!({ "hold_ttl_ms": hold_ttl_ms })))
+            }
+            Ask::Release { reservation } => ("DELETE", self.path(reservation, ""), vec![], None),
+            Ask::Abandon { .. } | Ask::Handover { .. } => panic!("no caller sends this"),
+        }
+    }
+
+    fn path(&self, id: &ReservationId, action: &str) -> String {
+        let id = self.ids.get(id).cloned().unwrap_or_else(|| id.to_string());
+        format!("/v1/reservations/{id}{action}")
+    }
+
+    fn last(&self, last: &Final, now: Micros) -> Seen {
+        let replica = self.server.gateway.replica();
+        match &last.subject {
+            Subject::Pool(id) => seen_pool(replica.pool(id).as_ref()),
+            Subject::Reservation(id) => {
+                let id = self.ids.get(id).map_or(*id, |text| ReservationId::parse(text).unwrap());
+                replica.of_reservation(&id).unwrap().read(|state| seen_reservation(state.reservation(&id), now))
+            }
+        }
+    }
+}
+
+fn kind_of(ask: &Ask, answer: &Value) -> &'static str {
+    match ask {
+        Ask::DefinePool { .. } => "defined",
+        Ask::AdjustLimits { .. } => "adjusted",
+        Ask::SetMode { .. } => "mode_set",
+        Ask::Reserve { .. } => "accepted",
+        Ask::Confirm { .. } => "confirmed",
+        Ask::Extend { .. } => "extended",
+        Ask::Release { .. } if answer["status"] == "expired" => "expired",
+        Ask::Release { .. } => "released",
+        Ask::Abandon { .. } | Ask::Handover { .. } => panic!("no caller sends this"),
+    }
+}
+
+fn flat(answer: &Value) -> Fields {
+    let mut fields = Fields::new();
+    let mut put = |field: &str, value: &Value| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if !value.is_null() {
+            fields.insert(field.to_owned(), text);
+        }
+    };
+    let named = [("pool", "pool"), ("status", "status"), ("mode", "mode"), ("version", "version")];
+    for (name, field) in named.into_iter().chain([("dimension", "dimension"), ("order_ref", "ref")]) {
+        put(field, &answer[name]);
+    }
+    let list = |values: Vec<String>| if values.is_empty() { Value::Null } else { json!(values.join(",")) };
+    if let Some(is_over) = answer["over_committed"].as_bool() {
+        put("over_committed", &json!(if is_over { "yes" } else { "no" }));
+    }
+    if let Some(areas) = answer["areas"].as_array() {
+        put("areas", &list(areas.iter().map(|area| area.as_str().unwrap().to_owned()).collect()));
+    }
+    if let Some(labels) = answer["labels"].as_object() {
+        put("labels", &list(labels.iter().map(|(k, v)| format!("{k}:{}", v.as_str().unwrap())).collect()));
+    }
+    let time = |value: &Value| value.as_str().map(|text| clock(instant(text)));
+    put("until", &json!(time(&answer["hold_until"])));
+    let window = &answer["window"];
+    put("cutoff", &json!(time(&window["cutoff"])));
+    put("window", &json!(time(&window["start"]).zip(time(&window["end"])).map(|(a, b)| format!("{a}-{b}"))));
+    for of in ["demand", "limits", "used"] {
+        for amounts in [&answer[of], &answer["proof"][of]].into_iter().filter_map(Value::as_object) {
+            amounts.iter().for_each(|(dimension, units)| put(&format!("{of}.{dimension}"), units));
+        }
+    }
+    fields
+}
+
+fn instant(text: &str) -> Micros {
+    Micros(text.parse::<jiff::Timestamp>().unwrap().as_microsecond() as u64)
+}
+
+fn rfc3339(at: Micros) -> String {
+    jiff::Timestamp::from_microsecond(at.0 as i64).unwrap().to_string()
+}
+
+fn units(amounts: &Amounts) -> Value {
+    amounts.iter().map(|(d, n)| (d.to_string(), json!(n))).collect::<Map<_, _>>().into()
+}
+
+fn mode_text(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Open => "open",
+        Mode::Held => "held",
+        Mode::Closed => "closed",
+    }
+}
+
+fn spec_body(spec: &PoolSpec) -> Value {
+    let mut body = json!({
+        "limits": units(&spec.limits),
+        "areas": spec.areas.iter().map(Name::as_str).collect::<Vec<_>>(),
+        "labels": spec.labels.iter().map(|(k, v)| (k.to_string(), json!(v.as_str()))).collect::<Map<_, _>>(),
+        "mode": mode_text(spec.mode),
+    });
+    if let Some(window) = spec.window {
+        body["window"] = json!({ "start": rfc3339(window.start), "end": rfc3339(window.end) });
+        if let Some(cutoff) = window.cutoff {
+            body["window"]["cutoff"] = json!(rfc3339(cutoff));
+        }
+    }
+    body
+}

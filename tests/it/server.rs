@@ -1,0 +1,72 @@
+//! The whole service in a test's hands: the real composition over a temporary directory and a loopback port, at a time
+//! of the test's choosing.
+
+use headroom::app::App;
+use headroom::config::{Config, Inputs};
+use headroom::gateway::Gateway;
+use headroom::replica::Mood;
+use headroom::telemetry::Metrics;
+use headroom::time::Clock;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap())
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub gateway: Arc<Gateway>,
+    stop: Option<(oneshot::Sender<()>, JoinHandle<Result<(), &'static str>>)>,
+}
+
+impl Server {
+    /// Serving, with every partition ready.
+    pub fn start(data_dir: &Path, partitions: u32, clock: Arc<dyn Clock>) -> Server {
+        let flags = [("listen", "127.0.0.1:0".to_owned()), ("data_dir", data_dir.display().to_string())];
+        let mut config = Config::load(&Inputs::default()).unwrap();
+        for (key, value) in flags {
+            match key {
+                "listen" => config.listen = value.parse().unwrap(),
+                _ => config.data_dir = value.into(),
+            }
+        }
+        config.partitions = Some(partitions);
+        let app = runtime().block_on(App::start(&config, clock, Arc::new(Metrics::new()))).unwrap();
+        let (address, gateway) = (app.address(), Arc::clone(app.gateway()));
+        let (stop, stopped) = oneshot::channel();
+        let run = runtime().spawn(app.run(async move { drop(stopped.await) }));
+        let server = Server { address, gateway, stop: Some((stop, run)) };
+        for shared in server.gateway.replica().partitions() {
+            while shared.mood() == Mood::Rebuilding {
+                std::thread::yield_now();
+            }
+        }
+        server
+    }
+
+    /// As SIGTERM would.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some((stop, run)) = self.stop.take() {
+            stop.send(()).unwrap();
+            runtime().block_on(run).unwrap().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.end();
+        }
+    }
+}
