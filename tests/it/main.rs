@@ -5,6 +5,7 @@ mod audit;
 mod cli;
 mod contract;
 mod correlator;
+mod crash;
 mod golden;
 mod impossible;
 mod machine;

@@ -28,14 +28,9 @@ pub struct Server {
 impl Server {
     /// Serving, with every partition ready.
     pub fn start(data_dir: &Path, partitions: u32, clock: Arc<dyn Clock>) -> Server {
-        let flags = [("listen", "127.0.0.1:0".to_owned()), ("data_dir", data_dir.display().to_string())];
         let mut config = Config::load(&Inputs::default()).unwrap();
-        for (key, value) in flags {
-            match key {
-                "listen" => config.listen = value.parse().unwrap(),
-                _ => config.data_dir = value.into(),
-            }
-        }
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        config.data_dir = data_dir.to_owned();
         config.partitions = Some(partitions);
         let app = runtime().block_on(App::start(&config, clock, Arc::new(Metrics::new()))).unwrap();
         let (address, gateway) = (app.address(), Arc::clone(app.gateway()));
@@ -49,24 +44,13 @@ impl Server {
         }
         server
     }
-
-    /// As SIGTERM would.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        if let Some((stop, run)) = self.stop.take() {
-            stop.send(()).unwrap();
-            runtime().block_on(run).unwrap().unwrap();
-        }
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.end();
+        if let Some((stop, run)) = self.stop.take().filter(|_| !std::thread::panicking()) {
+            stop.send(()).unwrap();
+            runtime().block_on(run).unwrap().unwrap();
         }
     }
 }

@@ -56,7 +56,7 @@ impl Report for Heard {
 }
 
 pub struct World {
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     pub log: Arc<Embedded>,
     pub store: SledStore,
     pub clock: ManualClock,
@@ -70,7 +70,7 @@ impl World {
         let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(0) };
         let log = Embedded::open(dir.path(), options).unwrap();
         let store = SledStore::open(dir.path());
-        World { dir, log, store, clock: ManualClock::default(), heard: Heard::default(), partitions }
+        World { _dir: dir, log, store, clock: ManualClock::default(), heard: Heard::default(), partitions }
     }
 
     /// The partition as a starting process finds it, and the right to it.

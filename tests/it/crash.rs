@@ -1,0 +1,255 @@
+//! The real binary, killed while callers write: at named points around the commit and at any moment. After every
+//! restart `headroom verify` finds every law kept, every 201 ever answered is in the log, and every "no" holds nothing.
+//! `HEADROOM_CRASH_KILLS` sets how often, `HEADROOM_CRASH_SEED` repeats a run.
+
+use headroom::audit::history::{Call, History, Proof, Told};
+use headroom::domain::{Digest, IdempotencyKey, PoolId, ReservationId};
+use headroom::log::CommittedTail;
+use headroom::log::embedded::EmbeddedReader;
+use headroom::wire;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+
+const WRITERS: u64 = 6;
+const POOLS: u64 = 8;
+const POINTS: &[&str] = &["decided", "committed", "adopted"];
+
+#[test]
+fn killed_at_any_moment_it_keeps_every_yes_and_every_no() {
+    let kills = number("HEADROOM_CRASH_KILLS", 24);
+    let seed = number("HEADROOM_CRASH_SEED", 20_261_121);
+    println!("{kills} kills, seed {seed}");
+    let dir = tempfile::tempdir().unwrap();
+    let calls = Mutex::new(Vec::new());
+    let mut moments = StdRng::seed_from_u64(seed);
+    for round in 0..kills {
+        let point = POINTS[usize::try_from(round).unwrap() % POINTS.len()];
+        // Without the feature every kill is at a moment of this test's choosing.
+        let at = (cfg!(feature = "crash-points") && round % 2 == 0).then(|| (point, moments.random_range(10..400)));
+        round_of_calls(dir.path(), at, &mut moments, &calls, seed.wrapping_mul(1_000) + round);
+        verify(dir.path());
+        let report = judge(dir.path(), &calls.lock());
+        assert!(report.is_clean(), "round {round}, seed {seed}, killed at {at:?}: {report}");
+    }
+    let report = judge(dir.path(), &calls.lock());
+    println!("{report}");
+    // A run in which nobody was refused, or nobody left in doubt, shows nothing.
+    assert!(report.yes > 50 * kills && report.no > kills && report.unknown > kills && report.released > kills);
+}
+
+/// Serves, lets writers call, dies among their calls.
+fn round_of_calls(
+    dir: &Path,
+    crash_at: Option<(&str, u64)>,
+    moments: &mut StdRng,
+    calls: &Mutex<Vec<Call>>,
+    seed: u64,
+) {
+    let mut server = Process::start(dir, crash_at);
+    let (is_over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let answers_before_kill = moments.random_range(100..1_500);
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (address, is_over, answered) = (&server.address, &is_over, &answered);
+            let seed = seed.wrapping_mul(WRITERS) + writer;
+            scope.spawn(move || {
+                let mut writer = Writer::new(address, seed);
+                while !is_over.load(Relaxed) && !writer.is_cut_off {
+                    let made = writer.one();
+                    answered.fetch_add(1, Relaxed);
+                    calls.lock().extend(made);
+                }
+            });
+        }
+        if crash_at.is_some() {
+            assert!(!server.child.wait().unwrap().success());
+        } else {
+            while answered.load(Relaxed) < answers_before_kill {
+                thread::yield_now();
+            }
+            server.child.kill().unwrap();
+            server.child.wait().unwrap();
+        }
+        is_over.store(true, Relaxed);
+    });
+}
+
+struct Process {
+    child: Child,
+    address: String,
+}
+
+impl Process {
+    /// Started, and every partition serving.
+    fn start(dir: &Path, crash_at: Option<(&str, u64)>) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headroom"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-level", "error", "--data-dir"]).arg(dir);
+        if let Some((point, n)) = crash_at {
+            command.env("HEADROOM_CRASH_AT", format!("{point}:{n}"));
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit("http://").next().unwrap().to_owned();
+        let process = Process { child, address };
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        while agent.get(format!("http://{}/readyz", process.address)).call().unwrap().status() != 200 {
+            thread::yield_now();
+        }
+        let pools = (0..POOLS).map(|n| (n, json!({ "limits": { "orders": 150, "crates": 590 } })));
+        for (n, body) in pools {
+            let url = format!("http://{}/v1/pools/crash-{n}", process.address);
+            // There since the first round; a server that dies here has been asked to.
+            let _ = agent.put(url).header("if-none-match", "*").content_type("application/json").send(body.to_string());
+        }
+        process
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A caller that reserves, holds, confirms, releases, retries, and sometimes has no patience.
+struct Writer {
+    agent: ureq::Agent,
+    base: String,
+    random: StdRng,
+    /// The server is gone.
+    is_cut_off: bool,
+    held: Vec<(PoolId, ReservationId)>,
+}
+
+impl Writer {
+    fn new(address: &str, seed: u64) -> Writer {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let base = format!("http://{address}/v1/reservations");
+        Writer { agent, base, random: StdRng::seed_from_u64(seed), is_cut_off: false, held: Vec::new() }
+    }
+
+    fn one(&mut self) -> Vec<Call> {
+        match self.random.random_range(0..10) {
+            0..4 if !self.held.is_empty() => self.release().into_iter().collect(),
+            4 if !self.held.is_empty() => self.confirm(),
+            _ => self.reserve(),
+        }
+    }
+
+    fn reserve(&mut self) -> Vec<Call> {
+        let pool = PoolId::new(&format!("crash-{}", self.random.random_range(0..POOLS))).unwrap();
+        let key = IdempotencyKey::new(&format!("{:016x}", self.random.next_u64())).unwrap();
+        let hold = self.random.random_bool(0.4).then_some(60_000);
+        let mut body = json!({ "pool": pool.as_str(), "demand": { "orders": 1, "crates": 4 } });
+        if let Some(ttl) = hold {
+            body["hold_ttl_ms"] = json!(ttl);
+        }
+        let tries = self.random.random_range(1..=3);
+        let mut calls = Vec::new();
+        for _ in 0..tries {
+            if self.is_cut_off {
+                break;
+            }
+            let timeout_ms = if self.random.random_bool(0.3) { self.random.random_range(1..6) } else { 250 };
+            let told = self.told(&body, &key, timeout_ms);
+            let reservation = if let Told::Yes(proof) = &told { Some(proof.reservation) } else { None };
+            if let Some(id) = reservation
+                && !self.held.contains(&(pool.clone(), id))
+            {
+                self.held.push((pool.clone(), id));
+            }
+            calls.push(Call { pool: pool.clone(), key: Some(key.clone()), reservation, told });
+        }
+        calls
+    }
+
+    fn told(&mut self, body: &Value, key: &IdempotencyKey, timeout_ms: u64) -> Told {
+        let request = self.agent.post(&self.base).header("idempotency-key", key.as_str());
+        let request = request.header("request-timeout-ms", timeout_ms.to_string());
+        let response = request.content_type("application/json").send(body.to_string());
+        let text = response.and_then(|mut r| Ok((r.status(), r.body_mut().read_to_string()?)));
+        // A broken connection leaves the caller in doubt, and so does an answer that was cut off.
+        let Ok((status, text)) = text else {
+            self.is_cut_off = true;
+            return Told::Unknown;
+        };
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        if status == 201 {
+            return Told::Yes(proof(&answer));
+        }
+        match answer["outcome"].as_str() {
+            Some("not_applied") => Told::No(answer["code"].as_str().unwrap().to_owned()),
+            outcome => {
+                assert_eq!(outcome, Some("unknown"), "{answer}");
+                Told::Unknown
+            }
+        }
+    }
+
+    fn release(&mut self) -> Option<Call> {
+        let at = self.random.random_range(0..self.held.len());
+        let (pool, id) = self.held.swap_remove(at);
+        let response = self.agent.delete(format!("{}/{id}", self.base)).call();
+        let told = if response.is_ok_and(|r| r.status() == 200) { Told::Released } else { Told::Unknown };
+        Some(Call { pool, key: None, reservation: Some(id), told })
+    }
+
+    /// No promise of its own to record: the reservation was told of before.
+    fn confirm(&mut self) -> Vec<Call> {
+        let at = self.random.random_range(0..self.held.len());
+        let _ = self.agent.post(format!("{}/{}/confirm", self.base, self.held[at].1)).send_empty();
+        Vec::new()
+    }
+}
+
+fn proof(answer: &Value) -> Proof {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let proof = &answer["proof"];
+    let hex = text(&proof["digest"]);
+    let mut digest = [0; 16];
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
+    }
+    Proof {
+        reservation: ReservationId::parse(&text(&answer["reservation"])).unwrap(),
+        partition: proof["partition"].as_u64().unwrap().try_into().unwrap(),
+        seq: proof["seq"].as_u64().unwrap(),
+        epoch: proof["epoch"].as_u64().unwrap().try_into().unwrap(),
+        digest: Digest(digest),
+    }
+}
+
+fn verify(dir: &Path) {
+    let verify = Command::new(env!("CARGO_BIN_EXE_headroom")).args(["verify", "--data-dir"]).arg(dir).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&verify.stdout), String::from_utf8_lossy(&verify.stderr));
+    assert!(verify.status.success(), "verify: {:?}\n{out}\n{err}", verify.status);
+}
+
+fn judge(dir: &Path, calls: &[Call]) -> headroom::audit::history::HistoryReport {
+    let log = EmbeddedReader::open(dir).unwrap();
+    let mut history = History::new();
+    calls.iter().cloned().for_each(|call| history.record(call));
+    for partition in 0..log.partitions() {
+        let mut from = 0;
+        loop {
+            let events = log.read(partition, from, 1 << 20).unwrap();
+            let Some(last) = events.last() else { break };
+            from = last.seq + 1;
+            events.iter().for_each(|event| history.observe(&wire::event::decode(&event.bytes).unwrap()));
+        }
+    }
+    history.finish()
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
