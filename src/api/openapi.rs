@@ -6,7 +6,7 @@ use super::dto::{Code, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto, Res
 use super::health::HealthDto;
 use super::problem::{Case, Edge, NOT_FRESH, REBUILDING, SHED, TIMEOUT, TIMEOUT_UNKNOWN, cases, of_reason};
 use crate::domain::Reason;
-use crate::limits::{DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, UNITS_MAX};
+use crate::limits::{DEADLINE_MAX_MS, UNITS_MAX};
 use axum::Router;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -459,7 +459,8 @@ fn known_parameter(name: &str) -> ParameterBuilder {
             "The same key is the same request: it is done once, and answered alike",
         ),
         "Request-Timeout-Ms" => {
-            let text = format!("How long the caller waits: 1 to {DEADLINE_MAX_MS}, {DEADLINE_DEFAULT_MS} when absent");
+            let text =
+                format!("How long the caller waits: 1 to {DEADLINE_MAX_MS}; the server's usual time when absent");
             parameter(name, Header, Type::Integer, &text)
         }
         "Headroom-Actor" => parameter(name, Header, Type::String, "Who asks; recorded with the decision"),

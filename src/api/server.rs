@@ -118,3 +118,117 @@ impl Drop for Open<'_> {
         self.api.state.metrics.disconnected();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Limits;
+    use crate::gateway::Gateway;
+    use crate::log::{AppendError, CommandSink, CommittedTail, LogError, NewCommand, StoredEvent};
+    use crate::replica::Replica;
+    use crate::telemetry::Metrics;
+    use crate::time::SystemClock;
+    use std::io::{Read, Write};
+
+    struct NoLog;
+
+    impl CommandSink for NoLog {
+        fn append(&self, _: NewCommand<'_>) -> Result<(), AppendError> {
+            Err(AppendError::Closed)
+        }
+
+        fn waiting(&self, _: u32) -> usize {
+            0
+        }
+    }
+
+    impl CommittedTail for NoLog {
+        fn partitions(&self) -> u32 {
+            1
+        }
+
+        fn end(&self, _: u32) -> Result<u64, LogError> {
+            panic!("planted")
+        }
+
+        fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Serves with these limits while `caller` runs.
+    fn serving(limits: Limits, caller: impl FnOnce(SocketAddr, &Metrics) + Send + 'static) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (log, metrics) = (Arc::new(NoLog), Arc::new(Metrics::new()));
+            let (replica, clock) = (Arc::new(Replica::new(1)), Arc::new(SystemClock::new()));
+            let gateway = Arc::new(Gateway::new(1, 250, log.clone(), log.clone(), replica, clock));
+            let state = State::new(gateway, log, metrics.clone()).limits(limits);
+            let calls = tokio::task::spawn_blocking(move || caller(address, &metrics));
+            serve(listener, state, async { calls.await.unwrap() }).await;
+        });
+    }
+
+    fn connect(address: SocketAddr) -> std::net::TcpStream {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    }
+
+    fn all(mut stream: std::net::TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn an_idle_connection_ends_without_a_word_and_a_slow_head_with_one() {
+        let limit = Duration::from_millis(50);
+        serving(Limits { idle_timeout: limit, head_timeout: limit, ..Limits::default() }, |address, metrics| {
+            let mut silent = connect(address);
+            assert_eq!(all(silent.try_clone().unwrap()), "");
+            let _ = silent.write(b"x");
+            let mut used = connect(address);
+            used.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            let told = all(used);
+            assert!(told.starts_with("HTTP/1.1 200 OK") && told.ends_with("{}}"), "{told}");
+            let mut slow = connect(address);
+            slow.write_all(b"GET /livez").unwrap();
+            let told = all(slow);
+            assert!(told.starts_with("HTTP/1.1 408 Request Timeout") && told.contains("head_timeout"), "{told}");
+            let counted = "headroom_http_requests_total{code=\"head_timeout\",method=\"OTHER\",route=\"(none)\",status=\"408\"} 1";
+            assert!(crate::api::Metrics::render(metrics).contains(counted));
+        });
+    }
+
+    #[test]
+    fn no_more_connections_are_served_than_may() {
+        serving(Limits { connections: 1, ..Limits::default() }, |address, _| {
+            let mut first = connect(address);
+            first.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            let mut chunk = [0; 1024];
+            assert!(first.read(&mut chunk).unwrap() > 0);
+            let mut second = connect(address);
+            second.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+            second.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            assert!(second.read(&mut chunk).is_err(), "served beside the first");
+            drop(first);
+            second.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            assert!(all(second).starts_with("HTTP/1.1 200 OK"));
+        });
+    }
+
+    #[test]
+    fn a_panic_is_one_answer_and_the_connection_goes_on() {
+        serving(Limits::default(), |address, _| {
+            let mut stream = connect(address);
+            stream.write_all(b"GET /internal/log HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+            let told = all(stream);
+            assert!(told.starts_with("HTTP/1.1 500 ") && told.contains("\"code\":\"internal\""), "{told}");
+            assert!(told.contains("HTTP/1.1 200 OK"), "{told}");
+        });
+    }
+}

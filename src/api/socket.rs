@@ -19,9 +19,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Default)]
 pub struct Phase(AtomicU8);
 
-const HEAD: u8 = 0;
-const BUSY: u8 = 1;
-const IDLE: u8 = 2;
+/// Between two requests, and before the first: callers open connections before they need them.
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BUSY: u8 = 2;
 
 impl Phase {
     /// A request has been read and is being answered.
@@ -65,7 +66,7 @@ struct Replacement {
 
 impl Socket {
     pub fn new(stream: TcpStream, api: Arc<Api>, phase: Arc<Phase>) -> Socket {
-        Socket { stream, api, phase, seen: (HEAD, Instant::now()), timer: None, replacement: None }
+        Socket { stream, api, phase, seen: (IDLE, Instant::now()), timer: None, replacement: None }
     }
 
     /// Pending, or the error of a time limit that has passed.
@@ -152,6 +153,7 @@ impl AsyncRead for Socket {
             Poll::Ready(result) => {
                 if buf.filled().len() > before && self.phase.get() == IDLE {
                     self.phase.head();
+                    self.seen = (HEAD, Instant::now());
                 }
                 Poll::Ready(result)
             }
@@ -189,7 +191,15 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        // hyper does not read again after an answer until something wakes it: the idle limit has to.
+        match self.phase.get() {
+            IDLE => match self.wait(cx) {
+                Poll::Ready(late) => Poll::Ready(late),
+                Poll::Pending => Poll::Ready(Ok(())),
+            },
+            _ => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,6 +7,7 @@ mod contract;
 mod correlator;
 mod crash;
 mod golden;
+mod http;
 mod impossible;
 mod machine;
 mod machine_laws;

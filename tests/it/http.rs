@@ -1,0 +1,288 @@
+//! The API over real connections to the real service: what each endpoint answers, byte for byte, and who wins a race.
+
+mod bad_input;
+mod client;
+mod race;
+
+use client::{Client, Server, request};
+
+const POOL: &str = r#"{"limits":{"orders":10,"crates":300},"areas":["SG-02","SG-01"],"window":{"start":"2126-11-21T10:00:00+08:00","end":"2126-11-21T04:00:00Z"},"labels":{"fleet":"van"}}"#;
+
+/// Sends, and compares status and body.
+fn expect(client: &mut Client, request: (&str, &str, &[&str], &str), status: u16, golden: &str) -> client::Reply {
+    let (method, path, headers, body) = request;
+    let reply = client.send(method, path, headers, body);
+    assert_eq!((reply.status, reply.golden().as_str()), (status, golden), "{method} {path}");
+    assert!(reply.header("x-request-id").is_some());
+    reply
+}
+
+#[test]
+fn pools_are_defined_read_changed_and_listed() {
+    let server = Server::start();
+    let c = &mut server.client();
+    let pool = |used: u64, left: u64, rest: &str| {
+        format!(
+            r#"{{"pool":"SG:1","limits":{{"crates":300,"orders":10}},"used":{{"crates":{used},"orders":0}},"remaining":{{"crates":{left},"orders":10}},{rest}"#
+        )
+    };
+    let said = r#""areas":["SG-01","SG-02"],"window":{"start":"2126-11-21T02:00:00Z","end":"2126-11-21T04:00:00Z"},"labels":{"fleet":"van"}"#;
+    let open = pool(0, 300, &format!(r#""mode":"open","over_committed":false,{said},"version":1"#));
+    let proof = r#""proof":{"partition":0,"seq":1,"epoch":1,"digest":"*"}}"#;
+    let made = expect(c, ("PUT", "/v1/pools/SG:1", &[], POOL), 201, &format!("{open},{proof}"));
+    assert_eq!(made.header("etag"), Some("\"1\""));
+    assert_eq!(made.header("content-type"), Some("application/json"));
+
+    let read = expect(c, ("GET", "/v1/pools/SG%3A1?fresh=true", &[], ""), 200, &format!("{open}}}"));
+    assert_eq!(read.header("etag"), Some("\"1\""));
+    expect(c, ("GET", "/v1/pools/SG:1", &[], ""), 200, &format!("{open}}}"));
+
+    let page = format!(r#"{{"pools":[{open}}}],"as_of":{{"0":2}},"staleness_ms":*,"next":null}}"#);
+    expect(c, ("GET", "/v1/pools?limit=1", &[], ""), 200, &page);
+    let wanted = r#"{"areas":["SG-01"],"from":"2126-11-21T03:00:00Z","to":"2126-11-21T05:00:00Z","demand":{"orders":10},"labels":{"fleet":"van"},"limit":5}"#;
+    expect(c, ("POST", "/v1/availability", &[], wanted), 200, &page);
+    expect(c, ("POST", "/v1/availability?fresh=true", &[], ""), 200, &page);
+    let none = r#"{"pools":[],"as_of":{"0":2},"staleness_ms":*,"next":null}"#;
+    expect(c, ("POST", "/v1/availability", &[], r#"{"demand":{"orders":11}}"#), 200, none);
+
+    server.pool("a", 1);
+    let first = c.get("/v1/pools?limit=1").json();
+    assert_eq!((&first["pools"][0]["pool"], &first["next"]), (&"SG:1".into(), &"SG:1".into()));
+    let second = c.get("/v1/pools?limit=1&cursor=SG%3A1").json();
+    assert_eq!((&second["pools"][0]["pool"], second["next"].is_null()), (&"a".into(), true));
+
+    let changed = c.send("PATCH", "/v1/pools/a", &[], r#"{"adjust":{"orders":-1}}"#);
+    assert_eq!((changed.status, &changed.json()["limits"]["orders"]), (200, &0.into()));
+    let changed = c.send("PATCH", "/v1/pools/a", &[], r#"{"limits":{"orders":7}}"#);
+    assert_eq!((changed.status, &changed.json()["limits"]["orders"]), (200, &7.into()));
+    let held = c.post("/v1/pools/a/mode", r#"{"mode":"held"}"#);
+    assert_eq!((held.status, held.header("etag"), &held.json()["mode"]), (200, Some("\"4\""), &"held".into()));
+}
+
+#[test]
+fn an_edit_of_another_version_is_refused() {
+    let server = Server::start();
+    let c = &mut server.client();
+    let one = r#"{"limits":{"orders":1}}"#;
+    assert_eq!(c.send("PUT", "/v1/pools/p", &["If-Match: \"1\""], one).code(), "stale_version");
+    assert_eq!(c.send("PUT", "/v1/pools/p", &["If-None-Match: *"], one).status, 201);
+    let again = c.send("PUT", "/v1/pools/p", &["If-None-Match: *"], one);
+    assert_eq!((again.status, again.code().as_str()), (412, "stale_version"));
+    assert_eq!(again.json()["detail"], "pool p has version 1");
+    let two = c.send("PUT", "/v1/pools/p", &["If-Match: \"1\""], r#"{"limits":{"orders":2}}"#);
+    assert_eq!((two.status, two.header("etag")), (200, Some("\"2\"")));
+    for (method, path, body) in [
+        ("PUT", "/v1/pools/p", one),
+        ("PATCH", "/v1/pools/p", one),
+        ("POST", "/v1/pools/p/mode", r#"{"mode":"closed"}"#),
+    ] {
+        assert_eq!(c.send(method, path, &["If-Match: \"1\""], body).code(), "stale_version", "{method} {path}");
+        for bad in ["If-Match: *", "If-Match: 2", "If-Match: W/\"2\"", "If-Match: \"1\", \"2\"", "If-Match: \"0\""] {
+            assert_eq!(c.send(method, path, &[bad], body).code(), "bad_version", "{method} {path} {bad}");
+        }
+    }
+    let both = c.send("PUT", "/v1/pools/p", &["If-Match: \"2\"", "If-None-Match: *"], one);
+    assert_eq!(both.code(), "bad_version");
+}
+
+#[test]
+fn a_reservation_lives_and_ends() {
+    let server = Server::start();
+    server.pool("p", 10);
+    let c = &mut server.client();
+    let id = "hr_2mpkm84c8dz4dsnnmazepsnyh0";
+    let body = r#"{"pool":"p","demand":{"orders":3},"order_ref":"o-1"}"#;
+    let told = |status: &str, rest: &str| {
+        format!(
+            r#"{{"reservation":"{id}","pool":"p","status":"{status}","demand":{{"orders":3}},"order_ref":"o-1","proof":{{"partition":0,{rest}}}"#
+        )
+    };
+    let after = |seq: u64, used: u64| {
+        format!(r#""seq":{seq},"epoch":1,"limits":{{"orders":10}},"used":{{"orders":{used}}},"digest":"*"}}"#)
+    };
+    let key: &[&str] = &["Idempotency-Key: \"k-1\""];
+    let made = expect(c, ("POST", "/v1/reservations", key, body), 201, &told("confirmed", &after(2, 3)));
+    assert_eq!(made.header("idempotent-replayed"), None);
+    let bare: &[&str] = &["Idempotency-Key: k-1"];
+    let again = expect(c, ("POST", "/v1/reservations", bare, body), 201, &told("confirmed", &after(3, 3)));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+
+    let path = format!("/v1/reservations/{id}");
+    let read = told("confirmed", r#""seq":2,"limits":{"orders":10},"used":{"orders":3}}"#);
+    let read_again = read.replace("\"seq\":2", "\"seq\":3");
+    let got = c.get(&path).golden();
+    assert!(got == read || got == read_again, "{got}");
+
+    let released =
+        |seq: u64| format!(r#"{{"reservation":"{id}","status":"released","proof":{{"partition":0,{}}}"#, after(seq, 0));
+    let gone = expect(c, ("DELETE", &path, &[], ""), 200, &released(4));
+    assert_eq!(gone.header("idempotent-replayed"), None);
+    let gone = expect(c, ("DELETE", &path, &[], ""), 200, &released(5));
+    assert_eq!(gone.header("idempotent-replayed"), Some("true"));
+    assert_eq!(c.get(&format!("{path}?fresh=true")).json()["status"], "released");
+    assert_eq!(c.send("POST", &format!("{path}/confirm"), &[], "").code(), "already_released");
+
+    let other = c.send("POST", "/v1/reservations", key, r#"{"pool":"p","demand":{"orders":4}}"#);
+    assert_eq!((other.status, other.code().as_str()), (422, "key_reused"));
+}
+
+#[test]
+fn a_hold_is_extended_confirmed_or_expires() {
+    let server = Server::start();
+    server.pool("p", 10);
+    let c = &mut server.client();
+    let mut hold = |ttl: u64| {
+        let made =
+            c.post("/v1/reservations", &format!(r#"{{"pool":"p","demand":{{"orders":1}},"hold_ttl_ms":{ttl}}}"#));
+        assert_eq!((made.status, &made.json()["status"]), (201, &"held".into()));
+        assert!(made.json()["hold_until"].as_str().is_some_and(|time| time.ends_with('Z')));
+        format!("/v1/reservations/{}", made.json()["reservation"].as_str().unwrap())
+    };
+    let (kept, lost) = (hold(60_000), hold(100));
+    let extended = c.post(&format!("{kept}/extend"), r#"{"hold_ttl_ms":120000}"#);
+    assert_eq!((extended.status, &extended.json()["status"]), (200, &"held".into()));
+    for headers in [&[][..], &["Idempotent-Replayed"]] {
+        let confirmed = c.post(&format!("{kept}/confirm"), "{}");
+        assert_eq!((confirmed.status, &confirmed.json()["status"]), (200, &"confirmed".into()));
+        assert_eq!(confirmed.header("idempotent-replayed").is_some(), !headers.is_empty());
+        assert_eq!(confirmed.json().get("hold_until"), None);
+    }
+    assert_eq!(c.post(&format!("{kept}/extend"), r#"{"hold_ttl_ms":120000}"#).code(), "not_a_hold");
+    client::until("the hold expires", || c.get(&lost).json()["status"] == "expired");
+    assert_eq!(c.post(&format!("{lost}/confirm"), "").code(), "hold_expired");
+    let released = c.send("DELETE", &lost, &[], "");
+    assert_eq!((released.status, &released.json()["status"]), (200, &"expired".into()));
+}
+
+#[test]
+fn refusals_say_why_and_with_what_proof() {
+    let server = Server::start();
+    server.pool("p", 2);
+    let c = &mut server.client();
+    let three = r#"{"pool":"p","demand":{"orders":3}}"#;
+    let golden = |seq: u64| {
+        format!(
+            r#"{{"type":"urn:headroom:problem:over_limit","title":"It does not fit","status":409,"detail":"pool p has 2 of 2 orders left, 3 were asked for","code":"over_limit","outcome":"not_applied","retryable":false,"dimension":"orders","remaining":{{"orders":2}},"proof":{{"partition":0,"seq":{seq},"epoch":1,"limits":{{"orders":2}},"used":{{"orders":0}},"digest":"*"}},"trace_id":"*"}}"#
+        )
+    };
+    let key: &[&str] = &["Idempotency-Key: k"];
+    let first = expect(c, ("POST", "/v1/reservations", key, three), 409, &golden(2));
+    assert_eq!((first.code().as_str(), first.header("idempotent-replayed")), ("over_limit", None));
+    let again = expect(c, ("POST", "/v1/reservations", key, three), 409, &golden(3));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+
+    let mut refused = |body: &str| {
+        let reply = c.post("/v1/reservations", body);
+        (reply.status, reply.code())
+    };
+    assert_eq!(refused(r#"{"pool":"q","demand":{"orders":1}}"#), (404, "unknown_pool".into()));
+    assert_eq!(refused(r#"{"pool":"p","demand":{"crates":1}}"#), (409, "unknown_dimension".into()));
+    let mut patch = |body: &str| c.send("PATCH", "/v1/pools/p", &[], body).code();
+    assert_eq!(patch(r#"{"adjust":{"orders":-3}}"#), "limit_out_of_range");
+    assert_eq!(patch(r#"{"limits":{"crates":3}}"#), "unknown_dimension");
+    for (mode, code) in [("held", "held"), ("closed", "closed")] {
+        assert_eq!(c.post("/v1/pools/p/mode", &format!(r#"{{"mode":"{mode}"}}"#)).status, 200);
+        assert_eq!(c.post("/v1/reservations", three).code(), code);
+    }
+    let past = r#"{"limits":{"orders":1},"window":{"start":"2000-01-01T00:00:00Z","end":"2000-01-01T02:00:00Z"}}"#;
+    assert_eq!(c.send("PUT", "/v1/pools/past", &[], past).status, 201);
+    assert_eq!(c.post("/v1/reservations", r#"{"pool":"past","demand":{"orders":1}}"#).code(), "past_cutoff");
+}
+
+#[test]
+fn unknown_reservations_never_reach_the_log() {
+    let server = Server::start();
+    server.pool("p", 1);
+    let c = &mut server.client();
+    assert_eq!(c.post("/v1/reservations", r#"{"pool":"p","demand":{"orders":2}}"#).status, 409);
+    let end = |c: &mut Client| c.get("/internal/log").json()["ends"][0].as_u64().unwrap();
+    let before = end(c);
+    let never = headroom::domain::ReservationId::new(7, [1; 11]).to_string();
+    for id in [never.as_str(), "hr_x", "%00", "%E2%80%AE", &"x".repeat(10_000), "..%2F..", "{}"] {
+        for (method, rest, body) in [
+            ("GET", "", ""),
+            ("DELETE", "", ""),
+            ("POST", "/confirm", ""),
+            ("POST", "/extend", r#"{"hold_ttl_ms":1000}"#),
+        ] {
+            let reply = c.send(method, &format!("/v1/reservations/{id}{rest}"), &[], body);
+            assert_eq!((reply.status, reply.code().as_str()), (404, "unknown_reservation"), "{method} {id}");
+        }
+    }
+    assert_eq!(end(c), before);
+}
+
+#[test]
+fn operators_see_health_counters_documents_and_the_log() {
+    let server = Server::start();
+    server.pool("p", 1);
+    let c = &mut server.client();
+    let ok = r#"{"status":"ok","closing":false,"partitions":{}}"#;
+    for path in ["/livez", "/readyz", "/startupz"] {
+        expect(c, ("GET", path, &[], ""), 200, ok);
+    }
+    let metrics = c.get("/metrics");
+    assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
+    let put = r#"headroom_http_requests_total{code="ok",method="PUT",route="/v1/pools/{pool}",status="201"} 1"#;
+    assert!(metrics.body.contains(put), "{}", metrics.body);
+    assert!(c.get("/docs/").body.contains("swagger-ui"));
+
+    assert_eq!(c.get("/internal/log").body, r#"{"partitions":1,"ends":[2]}"#);
+    // Length-prefixed: what is text in it does not matter here, its framing does.
+    c.write(&request("GET", "/internal/log/0?from=2", &[], b""));
+    let empty = c.read().unwrap();
+    assert_eq!((empty.status, empty.header("headroom-end"), empty.body.as_str()), (200, Some("2"), ""));
+    let state = c.get("/internal/state/0").json();
+    assert_eq!((&state["next_seq"], &state["pools"], &state["live"]), (&2.into(), &1.into(), &0.into()));
+    assert_eq!(state["digest"].as_str().map(str::len), Some(32));
+    assert_eq!(c.get("/internal/state/1").code(), "not_found");
+}
+
+/// The document names exactly the paths and methods that there are.
+#[test]
+fn the_document_is_about_this_service() {
+    let server = Server::start();
+    let c = &mut server.client();
+    let document = c.get("/openapi.json").json();
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(paths.len(), 13);
+    for (path, item) in paths {
+        let concrete = path.replace("{pool}", "p").replace("{reservation}", "r");
+        for method in ["GET", "PUT", "PATCH", "POST", "DELETE"] {
+            let reply = c.send(method, &concrete, &[], "");
+            let is_described = item.get(method.to_ascii_lowercase()).is_some();
+            assert_eq!(reply.status != 405, is_described, "{method} {path}: {reply:?}");
+            if reply.status == 405 {
+                assert_eq!(reply.code(), "method_not_allowed");
+                let allowed: Vec<_> = reply.header("allow").unwrap().split(", ").map(str::to_ascii_lowercase).collect();
+                for described in item.as_object().unwrap().keys() {
+                    assert!(allowed.contains(described), "{path}: {allowed:?}");
+                }
+            }
+        }
+    }
+    let missing = c.get("/v1/nothing");
+    assert_eq!((missing.status, missing.code().as_str()), (404, "not_found"));
+}
+
+#[test]
+fn calls_in_flight_are_answered_at_shutdown() {
+    let server = Server::start();
+    server.pool("p", 1);
+    let mut c = server.client();
+    let body = r#"{"pool":"p","demand":{"orders":1}}"#;
+    let head = request("POST", "/v1/reservations", &["Expect: 100-continue"], body.as_bytes());
+    // Once the body is asked for, the call is in flight.
+    assert_eq!(c.raw(&head[..head.len() - body.len()]).status, 100);
+    let idle = server.client();
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(move || drop(server));
+        idle.ended();
+        c.write(body.as_bytes());
+        let reply = c.read().unwrap();
+        // The gateway is closed first: the answer is an honest refusal, not a broken connection.
+        assert_eq!((reply.status, reply.code().as_str()), (503, "shed"));
+        assert_eq!(reply.json()["reason"], "closing");
+        stopping.join().unwrap();
+    });
+}

@@ -1,0 +1,277 @@
+//! Everything a caller should not send: each gets its own refusal, costs the log nothing and leaves nothing behind.
+
+use super::client::{Client, Server, request};
+use std::process::Command;
+
+/// Bodies of a Reserve, and their codes.
+fn reserves() -> Vec<(String, &'static str)> {
+    let demand = |units: &str| format!(r#"{{"pool":"p","demand":{{"orders":{units}}}}}"#);
+    let pool = |id: &str| format!(r#"{{"pool":"{id}","demand":{{"orders":1}}}}"#);
+    let with = |more: &str| format!(r#"{{"pool":"p","demand":{{"orders":1}},{more}}}"#);
+    let many: Vec<_> = (0..17).map(|n| format!("\"d{n}\":1")).collect();
+    let more: Vec<_> = (0..65).map(|n| format!("\"d{n}\":1")).collect();
+    vec![
+        (demand("0"), "zero_demand"),
+        (demand("-1"), "bad_units"),
+        (demand("1.0"), "bad_units"),
+        (demand("1e3"), "bad_units"),
+        (demand("\"1\""), "bad_units"),
+        (demand("true"), "bad_units"),
+        (demand("null"), "bad_units"),
+        (demand("[1]"), "bad_units"),
+        (demand("1000000000000001"), "bad_units"),
+        (demand("9223372036854775808"), "bad_units"),
+        (demand("18446744073709551616"), "bad_units"),
+        (demand("1e309"), "bad_units"),
+        (demand("NaN"), "bad_json"),
+        (demand("Infinity"), "bad_json"),
+        (demand("01"), "bad_json"),
+        (r#"{"pool":"p","demand":{"orders":1,"orders":1}}"#.into(), "bad_json"),
+        (r#"{"pool":"p","pool":"p","demand":{"orders":1}}"#.into(), "bad_json"),
+        (r#"{"pool":"p","demand":{}}"#.into(), "zero_demand"),
+        (r#"{"pool":"p","demand":[]}"#.into(), "bad_units"),
+        (r#"{"pool":"p"}"#.into(), "missing_field"),
+        (r#"{"demand":{"orders":1}}"#.into(), "missing_field"),
+        (format!(r#"{{"pool":"p","demand":{{{}}}}}"#, many.join(",")), "too_many_dimensions"),
+        (format!(r#"{{"pool":"p","demand":{{{}}}}}"#, more.join(",")), "bad_json"),
+        (r#"{"pool":"p","demand":{"Orders":1}}"#.into(), "bad_name"),
+        (r#"{"pool":"p","demand":{"":1}}"#.into(), "bad_name"),
+        (r#"{"pool":"p","demand":{"seventeen_letters":1}}"#.into(), "bad_name"),
+        (pool(""), "bad_name"),
+        (pool(&"x".repeat(10_000)), "bad_name"),
+        (pool(r"a\u0000b"), "bad_name"),
+        (pool("a\u{202e}b"), "bad_name"),
+        (pool("é"), "bad_name"),
+        (pool("../x"), "bad_name"),
+        (r#"{"pool":7,"demand":{"orders":1}}"#.into(), "bad_name"),
+        (with(r#""hold_ttl_ms":99"#), "bad_hold_ttl"),
+        (with(r#""hold_ttl_ms":86400001"#), "bad_hold_ttl"),
+        (with(r#""hold_ttl_ms":"600""#), "bad_hold_ttl"),
+        (with(r#""order_ref":"a b""#), "bad_name"),
+        (with(r#""order_ref":7"#), "bad_name"),
+        (with(r#""hold_ttl":600000"#), "unknown_field"),
+        ("[]".into(), "bad_json"),
+        ("7".into(), "bad_json"),
+        ("{".into(), "bad_json"),
+        (format!("{}{}", "[".repeat(5_000), "]".repeat(5_000)), "bad_json"),
+    ]
+}
+
+/// Other requests, and their codes.
+const OTHERS: &[(&str, &str, &[&str], &str, u16, &str)] = &[
+    ("PUT", "/v1/pools/p", &[], r#"{"limits":{}}"#, 400, "no_dimensions"),
+    ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":-1}}"#, 400, "bad_units"),
+    ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":1},"mode":"ajar"}"#, 400, "bad_mode"),
+    (
+        "PUT",
+        "/v1/pools/p",
+        &[],
+        r#"{"limits":{"orders":1},"window":{"start":"2026-01-01T00:00:00Z"}}"#,
+        400,
+        "bad_window",
+    ),
+    (
+        "PUT",
+        "/v1/pools/p",
+        &[],
+        r#"{"limits":{"orders":1},"window":{"start":"2026-01-01T00:00:00Z","end":"2026-01-01T00:00:00Z"}}"#,
+        400,
+        "bad_window",
+    ),
+    (
+        "PUT",
+        "/v1/pools/p",
+        &[],
+        r#"{"limits":{"orders":1},"window":{"start":"yesterday","end":"2026-01-01T00:00:00Z"}}"#,
+        400,
+        "bad_time",
+    ),
+    (
+        "PUT",
+        "/v1/pools/p",
+        &[],
+        r#"{"limits":{"orders":1},"window":{"start":"1969-01-01T00:00:00Z","end":"2026-01-01T00:00:00Z"}}"#,
+        400,
+        "bad_time",
+    ),
+    ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":1},"areas":["a b"]}"#, 400, "bad_name"),
+    ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":1},"labels":{"a":1}}"#, 400, "bad_name"),
+    ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":1},"version":1}"#, 400, "unknown_field"),
+    ("PUT", "/v1/pools/%00", &[], r#"{"limits":{"orders":1}}"#, 400, "bad_name"),
+    ("PUT", "/v1/pools/%E2%80%AEa", &[], r#"{"limits":{"orders":1}}"#, 400, "bad_name"),
+    ("PUT", "/v1/pools/%FF", &[], r#"{"limits":{"orders":1}}"#, 400, "bad_name"),
+    ("PUT", "/v1/pools/..%2Fx", &[], r#"{"limits":{"orders":1}}"#, 400, "bad_name"),
+    ("GET", "/v1/pools/", &[], "", 404, "not_found"),
+    ("PATCH", "/v1/pools/p", &[], r#"{"limits":{"orders":1},"adjust":{"orders":1}}"#, 400, "bad_change"),
+    ("PATCH", "/v1/pools/p", &[], "{}", 400, "bad_change"),
+    ("PATCH", "/v1/pools/p", &[], r#"{"adjust":{"orders":-1000000000000001}}"#, 400, "bad_units"),
+    ("PATCH", "/v1/pools/p", &[], r#"{"adjust":{"orders":0.5}}"#, 400, "bad_units"),
+    ("POST", "/v1/pools/p/mode", &[], "{}", 400, "missing_field"),
+    ("POST", "/v1/availability", &[], r#"{"limit":0}"#, 400, "bad_query"),
+    ("POST", "/v1/availability", &[], r#"{"limit":501}"#, 400, "bad_query"),
+    ("POST", "/v1/availability", &[], r#"{"from":"2026-01-01"}"#, 400, "bad_time"),
+    ("POST", "/v1/availability", &[], r#"{"cursor":"a b"}"#, 400, "bad_query"),
+    ("POST", "/v1/availability?fresh=1", &[], "", 400, "bad_query"),
+    ("GET", "/v1/pools?limit=-1", &[], "", 400, "bad_query"),
+    ("GET", "/v1/pools?limit=1&limit=2", &[], "", 400, "bad_query"),
+    ("GET", "/v1/pools?page=1", &[], "", 400, "bad_query"),
+    ("POST", "/v1/reservations", &["Request-Timeout-Ms: 0"], RESERVE, 400, "bad_timeout"),
+    ("POST", "/v1/reservations", &["Request-Timeout-Ms: 5001"], RESERVE, 400, "bad_timeout"),
+    ("POST", "/v1/reservations", &["Request-Timeout-Ms: +5"], RESERVE, 400, "bad_timeout"),
+    ("POST", "/v1/reservations", &["Request-Timeout-Ms: 5", "Request-Timeout-Ms: 6"], RESERVE, 400, "bad_timeout"),
+    ("POST", "/v1/reservations", &["Idempotency-Key:"], RESERVE, 400, "bad_key"),
+    ("POST", "/v1/reservations", &["Idempotency-Key: a b"], RESERVE, 400, "bad_key"),
+    ("POST", "/v1/reservations", &["Idempotency-Key: \"a"], RESERVE, 400, "bad_key"),
+    ("POST", "/v1/reservations", &["Idempotency-Key: é"], RESERVE, 400, "bad_key"),
+    ("POST", "/v1/reservations", &["Headroom-Actor: a b"], RESERVE, 400, "bad_name"),
+    ("POST", "/v1/reservations", &["Content-Type: text/plain"], RESERVE, 415, "wrong_content_type"),
+    ("POST", "/v1/reservations?dry_run=true", &[], RESERVE, 400, "bad_query"),
+    ("POST", "/v1/reservations", &[], "", 400, "bad_json"),
+];
+
+const RESERVE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
+
+fn ends(c: &mut Client) -> u64 {
+    c.get("/internal/log").json()["ends"][0].as_u64().unwrap()
+}
+
+#[test]
+fn each_bad_request_has_its_own_refusal() {
+    let server = Server::start();
+    server.pool("p", 10);
+    let c = &mut server.client();
+    let before = ends(c);
+    for (body, code) in reserves() {
+        let reply = c.post("/v1/reservations", &body);
+        assert_eq!((reply.status, reply.code().as_str()), (400, code), "{body}");
+        // What a caller sent is never shown but as harmless ASCII.
+        assert!(reply.body.bytes().all(|b| (b' '..=b'~').contains(&b)), "{}", reply.body);
+    }
+    for (method, path, headers, body, status, code) in OTHERS {
+        let reply = c.send(method, path, headers, body);
+        assert_eq!((reply.status, reply.code().as_str()), (*status, *code), "{method} {path} {headers:?} {body}");
+    }
+    let named = c.post("/v1/reservations", r#"{"pool":"p","demand":{"orders":-1}}"#).json();
+    assert_eq!(named["detail"], "demand.orders has to be an integer from 1 to 1000000000000000");
+    let not_utf8 = c.raw(&request("POST", "/v1/reservations", &[], b"{\"pool\":\"\xff\",\"demand\":{}}"));
+    assert_eq!(not_utf8.code(), "bad_json");
+    assert_eq!(ends(c), before, "a bad request came as far as the log");
+}
+
+#[test]
+fn what_is_too_large_is_refused_before_it_is_read() {
+    let server = Server::start();
+    server.pool("p", 10);
+    let large = vec![b' '; 17 << 10];
+    let reply = server.client().raw(&request("POST", "/v1/reservations", &[], &large));
+    assert_eq!((reply.status, reply.code().as_str()), (413, "body_too_large"));
+
+    let mut c = server.client();
+    c.write(b"POST /v1/reservations HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for _ in 0..5 {
+        c.write(format!("1000\r\n{}\r\n", " ".repeat(4096)).as_bytes());
+    }
+    let reply = c.read().unwrap();
+    assert_eq!((reply.status, reply.code().as_str()), (413, "body_too_large"));
+
+    // A pool's definition may be longer: every name at its longest fits.
+    let areas: Vec<_> = (0..256).map(|n| format!("\"{n:064}\"")).collect();
+    let body = format!(r#"{{"limits":{{"orders":1}},"areas":[{}]}}"#, areas.join(","));
+    assert!(body.len() > 16 << 10);
+    assert_eq!(server.client().send("PUT", "/v1/pools/wide", &[], &body).status, 201);
+    let too_many = body.replacen("[", "[\"one-more\",", 1);
+    assert_eq!(server.client().send("PUT", "/v1/pools/wide", &[], &too_many).code(), "too_many_areas");
+
+    let header = format!("X-Filler: {}", "x".repeat(17 << 10));
+    let reply = server.client().raw(&request("GET", "/v1/pools", &[&header], b""));
+    assert_eq!((reply.status, reply.code().as_str()), (431, "head_too_large"));
+    let many: Vec<_> = (0..70).map(|n| format!("X-{n}: 1")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let reply = server.client().raw(&request("GET", "/v1/pools", &many, b""));
+    assert_eq!((reply.status, reply.code().as_str()), (431, "head_too_large"));
+}
+
+#[test]
+fn what_is_no_http_gets_a_problem_and_an_end() {
+    let server = Server::start();
+    for garbage in
+        [&b"\x16\x03\x01\x02\x00\x01\x00\x01"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\0\r\n\r\n"]
+    {
+        let mut c = server.client();
+        let reply = c.raw(garbage);
+        assert_eq!((reply.status, reply.code().as_str()), (400, "bad_request"), "{garbage:?}");
+        c.ended();
+    }
+    // Behind a good request, in the same packet.
+    let mut c = server.client();
+    let mut bytes = request("GET", "/livez", &[], b"");
+    bytes.extend_from_slice(&request("GET", "/v1/nothing", &[], b""));
+    bytes.extend_from_slice(b"\xff\xfe garbage\r\n\r\n");
+    assert_eq!(c.raw(&bytes).status, 200);
+    assert_eq!(c.read().unwrap().code(), "not_found");
+    assert_eq!(c.read().unwrap().code(), "bad_request");
+    c.ended();
+    // A body that breaks off.
+    let mut c = server.client();
+    let bytes = request("POST", "/v1/reservations", &[], RESERVE.as_bytes());
+    c.write(&bytes[..bytes.len() - 1]);
+    c.half_close();
+    assert!(c.read().is_none_or(|reply| reply.code() == "bad_request"));
+}
+
+#[test]
+fn slow_callers_are_told_and_let_go() {
+    let server = Server::start();
+    let (mut head, mut body) = (server.client(), server.client());
+    head.write(b"GET /livez HTTP/1.1\r\nHost:");
+    body.write(
+        b"POST /v1/reservations HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n{",
+    );
+    let told = body.read().unwrap();
+    assert_eq!((told.status, told.code().as_str()), (408, "body_timeout"));
+    let told = head.read().unwrap();
+    assert_eq!((told.status, told.code().as_str()), (408, "head_timeout"));
+    head.ended();
+    body.ended();
+    assert_eq!(server.client().get("/livez").status, 200);
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// In a process of its own, where nothing else allocates.
+#[test]
+fn memory_stays_flat_under_bad_requests() {
+    const ALONE: &str = "HEADROOM_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let this = std::env::current_exe().unwrap();
+        let args = ["--exact", "http::bad_input::memory_stays_flat_under_bad_requests", "--nocapture"];
+        let output = Command::new(this).args(args).env(ALONE, "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let server = Server::start();
+    server.pool("p", 10);
+    let mut bad: Vec<Vec<u8>> =
+        reserves().iter().map(|(body, _)| request("POST", "/v1/reservations", &[], body.as_bytes())).collect();
+    for (method, path, headers, body, ..) in OTHERS {
+        bad.push(request(method, path, headers, body.as_bytes()));
+    }
+    let large = request("POST", "/v1/reservations", &[], &vec![b' '; 17 << 10]);
+    let round = || {
+        let mut c = server.client();
+        for bytes in &bad {
+            assert!(c.raw(bytes).status >= 400);
+        }
+        assert!(server.client().raw(&large).status == 413);
+        assert!(server.client().raw(b"\xff\xff\r\n\r\n").status == 400);
+    };
+    (0..10).for_each(|_| round());
+    let before = resident_kib();
+    (0..50).for_each(|_| round());
+    let after = resident_kib();
+    assert!(after < before + 4_096, "{before} KiB before {} bad requests, {after} KiB after", 50 * (bad.len() + 2));
+}

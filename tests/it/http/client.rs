@@ -1,0 +1,231 @@
+//! The service as it runs for real, in this process, and a caller that sends exactly the bytes it is told to.
+
+use headroom::app::App;
+use headroom::config::{Config, Inputs, Setting};
+use headroom::telemetry::Metrics;
+use headroom::time::SystemClock;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Longer than anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running service; dropping it shuts it down and waits for that.
+pub struct Server {
+    pub address: SocketAddr,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _dir: TempDir,
+}
+
+impl Server {
+    /// With one partition, so that sequence numbers are the same in every run.
+    pub fn start() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = BTreeMap::from([
+            (Setting::Listen, "127.0.0.1:0".to_owned()),
+            (Setting::DataDir, dir.path().display().to_string()),
+            (Setting::Partitions, "1".to_owned()),
+        ]);
+        let config = Config::load(&Inputs { file: None, env: BTreeMap::new(), flags }).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let app = App::start(&config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await.unwrap();
+                tell.send(app.address()).unwrap();
+                app.run(async move { drop(stopped.await) }).await.unwrap();
+            });
+        });
+        let address = told.recv_timeout(PATIENCE).unwrap();
+        let server = Server { address, stop: Some(stop), thread: Some(thread), _dir: dir };
+        until("the service is ready", || server.client().get("/readyz").status == 200);
+        server
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// A pool with this limit of `orders`.
+    pub fn pool(&self, id: &str, orders: u64) {
+        let answer = self.client().send(
+            "PUT",
+            &format!("/v1/pools/{id}"),
+            &[],
+            &format!("{{\"limits\":{{\"orders\":{orders}}}}}"),
+        );
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// Waits for a condition.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE.as_millis() {
+        if holds() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    panic!("not within {PATIENCE:?}: {what}");
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The problem's code; checks what every problem has.
+    pub fn code(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        let code = problem["code"].as_str().unwrap().to_owned();
+        assert_eq!(problem["status"], self.status, "{self:?}");
+        assert_eq!(problem["type"], format!("urn:headroom:problem:{code}"), "{self:?}");
+        assert_eq!(problem["trace_id"].as_str(), self.header("x-request-id"), "{self:?}");
+        for text in ["title", "detail", "outcome"] {
+            assert!(problem[text].as_str().is_some_and(|text| !text.is_empty()), "{text}: {self:?}");
+        }
+        assert_eq!(self.status == 503, self.header("retry-after").is_some(), "{self:?}");
+        code
+    }
+
+    /// The body, with what differs from run to run blotted out.
+    pub fn golden(&self) -> String {
+        let mut text = self.body.clone();
+        for name in ["digest", "hold_until", "trace_id"] {
+            let start = format!("\"{name}\":\"");
+            if let Some(at) = text.find(&start).map(|at| at + start.len()) {
+                let end = at + text[at..].find('"').unwrap();
+                text.replace_range(at..end, "*");
+            }
+        }
+        if let Some((before, after)) = text.split_once("\"staleness_ms\":") {
+            text = format!("{before}\"staleness_ms\":*{}", after.trim_start_matches(|c: char| c.is_ascii_digit()));
+        }
+        text
+    }
+}
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream, unread: Vec::new() }
+    }
+
+    pub fn get(&mut self, path: &str) -> Reply {
+        self.send("GET", path, &[], "")
+    }
+
+    pub fn post(&mut self, path: &str, body: &str) -> Reply {
+        self.send("POST", path, &[], body)
+    }
+
+    /// A request as callers send it.
+    pub fn send(&mut self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
+        self.raw(&request(method, path, headers, body.as_bytes()))
+    }
+
+    /// These bytes, then what is answered.
+    pub fn raw(&mut self, bytes: &[u8]) -> Reply {
+        self.write(bytes);
+        self.read().unwrap_or_else(|| panic!("no answer to {:?}", String::from_utf8_lossy(bytes)))
+    }
+
+    /// These bytes; that the other side has stopped listening shows in what is read.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// The next answer; `None` when the connection ends first.
+    pub fn read(&mut self) -> Option<Reply> {
+        let end = self.read_until(|unread| unread.windows(4).position(|w| w == b"\r\n\r\n"))?;
+        let head = String::from_utf8(self.unread.drain(..end + 4).collect()).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: BTreeMap<_, _> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let length: usize = headers.get("content-length").map_or(0, |text| text.parse().unwrap());
+        self.read_until(|unread| (unread.len() >= length).then_some(0))?;
+        let body = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
+        Some(Reply { status, headers, body })
+    }
+
+    /// Waits until the other side ends the connection.
+    pub fn ended(mut self) {
+        assert_eq!(self.read().map(|reply| reply.body), None);
+    }
+
+    pub fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn read_until<T>(&mut self, done: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+        let mut chunk = [0; 4096];
+        loop {
+            if let Some(answer) = done(&self.unread) {
+                return Some(answer);
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return None,
+                Ok(n) => self.unread.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("no answer and no end: {error}"),
+            }
+        }
+    }
+}
+
+/// A request's bytes. A body is JSON unless a header says otherwise.
+pub fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: headroom\r\n");
+    for header in headers {
+        text.push_str(header);
+        text.push_str("\r\n");
+    }
+    if !body.is_empty() && !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("content-type:")) {
+        text.push_str("Content-Type: application/json\r\n");
+    }
+    text.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
