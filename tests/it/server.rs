@@ -22,7 +22,13 @@ fn runtime() -> &'static Runtime {
 pub struct Server {
     pub address: SocketAddr,
     pub gateway: Arc<Gateway>,
-    stop: Option<(oneshot::Sender<()>, JoinHandle<Result<(), &'static str>>)>,
+    running: Option<Running>,
+}
+
+/// The way to end it, and its end.
+struct Running {
+    stop: oneshot::Sender<()>,
+    run: JoinHandle<Result<(), &'static str>>,
 }
 
 impl Server {
@@ -36,7 +42,7 @@ impl Server {
         let (address, gateway) = (app.address(), Arc::clone(app.gateway()));
         let (stop, stopped) = oneshot::channel();
         let run = runtime().spawn(app.run(async move { drop(stopped.await) }));
-        let server = Server { address, gateway, stop: Some((stop, run)) };
+        let server = Server { address, gateway, running: Some(Running { stop, run }) };
         for shared in server.gateway.replica().partitions() {
             while shared.mood() == Mood::Rebuilding {
                 std::thread::yield_now();
@@ -48,7 +54,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some((stop, run)) = self.stop.take().filter(|_| !std::thread::panicking()) {
+        if let Some(Running { stop, run }) = self.running.take().filter(|_| !std::thread::panicking()) {
             stop.send(()).unwrap();
             runtime().block_on(run).unwrap().unwrap();
         }

@@ -57,8 +57,11 @@ fn reserves() -> Vec<(String, &'static str)> {
     ]
 }
 
+/// Method, path, headers, body, status and code.
+type Other = (&'static str, &'static str, &'static [&'static str], &'static str, u16, &'static str);
+
 /// Other requests, and their codes.
-const OTHERS: &[(&str, &str, &[&str], &str, u16, &str)] = &[
+const OTHERS: &[Other] = &[
     ("PUT", "/v1/pools/p", &[], r#"{"limits":{}}"#, 400, "no_dimensions"),
     ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":-1}}"#, 400, "bad_units"),
     ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":1},"mode":"ajar"}"#, 400, "bad_mode"),
