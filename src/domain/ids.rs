@@ -225,7 +225,7 @@ impl ReservationId {
         let (prefix, digits) = buffer.split_at_mut(PREFIX.len());
         prefix.copy_from_slice(PREFIX.as_bytes());
         for digit in digits.iter_mut().rev() {
-            *digit = BASE32[value as usize & 31];
+            *digit = BASE32.get(value as usize & 31).copied().unwrap_or_default();
             value >>= 5;
         }
         std::str::from_utf8(buffer).unwrap_or_default()
