@@ -130,7 +130,8 @@ impl App {
             let gateway = Arc::clone(&gateway);
             async move { gateway.keep_deadlines().await }
         });
-        let state = api::State::new(Arc::clone(&gateway), Arc::clone(&log) as Arc<dyn CommittedTail>, metrics);
+        let tail = Arc::clone(&log) as Arc<dyn CommittedTail>;
+        let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide());
         let closing = {
             let gateway = Arc::clone(&gateway);
             async move {
@@ -153,13 +154,17 @@ impl App {
 }
 
 fn open_log(config: &Config, clock: &dyn Clock) -> Result<Arc<Embedded>, OpenError> {
-    let log_id = (u128::from(draw()) << 64) | u128::from(draw());
+    let log_id = draw_wide();
     Embedded::open(&config.data_dir, Options { partitions: config.partitions, log_id, now: clock.now() })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root draws identities")]
 fn draw() -> u64 {
     rand::random()
+}
+
+fn draw_wide() -> u128 {
+    (u128::from(draw()) << 64) | u128::from(draw())
 }
 
 fn write_address(data_dir: &Path, address: SocketAddr) -> Result<(), StartError> {

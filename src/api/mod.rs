@@ -108,15 +108,14 @@ pub struct State {
     tail: Arc<dyn CommittedTail>,
     metrics: Arc<dyn Metrics>,
     limits: Limits,
-    /// Drawn at start. The upper quarter names the process in request ids, the rest is told to nobody.
+    /// The upper quarter names the process in request ids, the rest is told to nobody.
     secret: u128,
 }
 
 impl State {
-    /// With the usual limits.
-    #[expect(clippy::disallowed_methods, reason = "one draw a process: it seeds names, it decides nothing")]
-    pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, metrics: Arc<dyn Metrics>) -> State {
-        State { gateway, tail, metrics, limits: Limits::default(), secret: rand::random() }
+    /// With the usual limits, and a secret drawn at start: it seeds the names of what nobody named.
+    pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, metrics: Arc<dyn Metrics>, secret: u128) -> State {
+        State { gateway, tail, metrics, limits: Limits::default(), secret }
     }
 
     /// With other limits.

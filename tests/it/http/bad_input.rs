@@ -57,11 +57,11 @@ fn reserves() -> Vec<(String, &'static str)> {
     ]
 }
 
-/// Method, path, headers, body, status and code.
-type Other = (&'static str, &'static str, &'static [&'static str], &'static str, u16, &'static str);
+/// Method, path, headers, body, status, code.
+type Case = (&'static str, &'static str, &'static [&'static str], &'static str, u16, &'static str);
 
-/// Other requests, and their codes.
-const OTHERS: &[Other] = &[
+/// Other requests.
+const OTHERS: &[Case] = &[
     ("PUT", "/v1/pools/p", &[], r#"{"limits":{}}"#, 400, "no_dimensions"),
     ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":-1}}"#, 400, "bad_units"),
     ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":1},"mode":"ajar"}"#, 400, "bad_mode"),
