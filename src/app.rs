@@ -213,7 +213,11 @@ impl Owner {
         match shell.run(draw()) {
             End::Closed => self.shared.set_mood(Mood::Stopped),
             End::Fenced => self.halt(partition, "another owner has the partition"),
-            End::Unknown(why) => self.halt(partition, &why),
+            // The log knows what it failed at, and says so from then on.
+            End::Unknown(why) => match self.log.end(partition) {
+                Err(error) => self.halt(partition, &format!("{why}: {error}")),
+                Ok(_) => self.halt(partition, &why),
+            },
             End::Breach(breach) => broken(&breach),
         }
     }
