@@ -18,7 +18,7 @@ use crate::telemetry;
 use clap::{Parser, Subcommand};
 use flags::{PlaceFlags, SettingFlags};
 use std::fmt;
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 /// Capacity reservation that never overbooks.
@@ -118,12 +118,18 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
     };
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
-    let out = &mut io::stdout().lock();
-    match command {
+    // Not line by line: cat prints millions. Whoever wants to be read at once flushes.
+    let out = &mut BufWriter::new(io::stdout().lock());
+    let verdict = match command {
         Command::Serve(_) => serve::run(&config, out),
         Command::Verify { json, .. } => verify::run(&config, json, out),
         Command::Cat { what, .. } => cat::run(&config, what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
         Command::Config(_) => config::run(&config, out),
+    }?;
+    match out.flush().map_err(Failure::from) {
+        // Who reads no further may still ask for the code.
+        Ok(()) | Err(Failure::Closed) => Ok(verdict),
+        Err(failure) => Err(failure),
     }
 }

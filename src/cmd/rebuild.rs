@@ -105,6 +105,7 @@ impl<W: Write> Rebuilding<'_, W> {
             }
         };
         writeln!(self.out, "  new checkpoint: {told}")?;
+        self.out.flush()?;
         Ok(is_fine)
     }
 }
