@@ -547,53 +547,5 @@ macro_rules! contract {
     };
 }
 
-mod embedded {
-    use super::*;
-    use headroom::domain::Micros;
-    use headroom::log::embedded::{Embedded, Options};
-    use tempfile::TempDir;
-
-    struct Harnessed {
-        log: Arc<Embedded>,
-        dir: TempDir,
-    }
-
-    fn open(dir: &TempDir, partitions: u32) -> Arc<Embedded> {
-        let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(1) };
-        Embedded::open(dir.path(), options).unwrap()
-    }
-
-    impl Harness for Harnessed {
-        type Log = Embedded;
-
-        fn fresh(partitions: u32) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            Harnessed { log: open(&dir, partitions), dir }
-        }
-
-        fn reopened(self) -> Self {
-            let Harnessed { log, dir } = self;
-            let partitions = log.partitions();
-            drop(log);
-            Harnessed { log: open(&dir, partitions), dir }
-        }
-
-        fn sink(&self) -> Arc<dyn CommandSink> {
-            self.log.clone()
-        }
-
-        fn log(&self) -> Arc<Embedded> {
-            self.log.clone()
-        }
-
-        fn tail(&self) -> Arc<dyn CommittedTail> {
-            self.log.clone()
-        }
-
-        fn close(&self) {
-            self.log.close();
-        }
-    }
-
-    contract!(Harnessed);
-}
+// Here because a macro is known below its definition only.
+mod embedded;

@@ -6,6 +6,7 @@ mod cli;
 mod contract;
 mod correlator;
 mod crash;
+mod damage;
 mod golden;
 mod http;
 mod impossible;

@@ -118,6 +118,18 @@ impl Committer {
         }
     }
 
+    /// Turns that wait for the one being written.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+
+    /// How many owners the partition has had.
+    #[cfg(test)]
+    pub(super) fn generation(&self, partition: u32) -> u64 {
+        self.state.lock().partition(partition).map_or(0, |p| p.generation)
+    }
+
     /// Writes all that is queued, letting go of the lock while the disk works.
     fn lead(&self, file: &LogFile, intakes: &[Intake], state: &mut MutexGuard<'_, State>) {
         let batch = state.take_queue();
@@ -241,7 +253,7 @@ fn no_partition(partition: u32, count: usize) -> LogError {
 
 fn write(file: &LogFile, batch: &[Ticket]) -> Result<(), Fault> {
     // Flushed to the disk before commit returns: redb's default durability.
-    let txn = file.db.begin_write()?;
+    let txn = file.pages.db()?.begin_write()?;
     {
         let mut events = txn.open_table(EVENTS)?;
         let mut commands = txn.open_table(COMMANDS)?;

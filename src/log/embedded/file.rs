@@ -69,7 +69,7 @@ impl Head {
 
 const MANIFEST_PLACE: Place = Place { kind: Kind::Manifest, partition: 0, first: 0 };
 
-fn manifest_value(manifest: &Manifest) -> Vec<u8> {
+pub(super) fn manifest_value(manifest: &Manifest) -> Vec<u8> {
     let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, created_at } = manifest;
     let mut body = Vec::with_capacity(64);
     // The version first: whatever else a later one changes, it can be told apart by its first four bytes.
@@ -108,9 +108,29 @@ pub(super) struct LogFile {
     pub(super) path: PathBuf,
     pub(super) manifest: Manifest,
     pub(super) heads: Vec<Head>,
-    pub(super) db: Database,
+    pub(super) pages: Pages,
     /// Keeps other processes out of the directory, also while there is no file in it yet.
     _lock: File,
+}
+
+/// redb, kept where its closing cannot take the process down: see [`guarded`].
+pub(super) struct Pages(Option<Database>);
+
+impl Pages {
+    pub(super) fn db(&self) -> Result<&Database, Fault> {
+        self.0.as_ref().ok_or_else(|| damaged("it is closed"))
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        // What was committed is in the file; closing only makes the next opening short.
+        let _closed = guarded(|| {
+            drop(db);
+            Ok(())
+        });
+    }
 }
 
 /// Whether what is opened may be written to, and be made if it is not there.
@@ -144,17 +164,15 @@ pub(super) fn open<B: StorageBackend>(
     recognise(&path, &file)?;
     let backend = FileBackend::new(file).map_err(|error| refusal(dir, &path, Fault::from(error)))?;
     let held = HeldBack::new(wrap(backend), !writable);
-    let opened = guarded(|| {
-        let db = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(held.clone())?;
-        let (manifest, heads) = check(&db)?;
-        Ok((db, manifest, heads))
-    });
-    let (db, manifest, heads) = opened.map_err(|fault| refusal(dir, &path, fault))?;
+    let opened = guarded(|| Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(held.clone())?));
+    let pages = Pages(Some(opened.map_err(|fault| refusal(dir, &path, fault))?));
+    let checked = guarded(|| check(pages.db()?));
+    let (manifest, heads) = checked.map_err(|fault| refusal(dir, &path, fault))?;
     let manifest = agreed(&path, manifest, partitions)?;
     if writable {
         held.release().map_err(|error| io_error(&path, &error))?;
     }
-    Ok(LogFile { path, manifest, heads, db, _lock: lock })
+    Ok(LogFile { path, manifest, heads, pages, _lock: lock })
 }
 
 /// The manifest, if this process can keep to it.
@@ -169,6 +187,19 @@ fn agreed(path: &Path, found: Result<Manifest, u32>, partitions: Option<u32>) ->
     agree("dedup window (ms)", manifest.dedup_window_ms, DEDUP_WINDOW_MS)?;
     agree("partition count", manifest.partitions.into(), partitions.unwrap_or(manifest.partitions).into())?;
     Ok(manifest)
+}
+
+/// Reads the whole file and holds every page to redb's own checksums, in memory: what neither a claim nor a reader
+/// would meet, such as the list of free pages.
+pub(super) fn check_pages(dir: &Path) -> Result<(), OpenError> {
+    let mut file = open(dir, Access::ReadOnly, None, |file| file)?;
+    let sound = guarded(|| match file.pages.0.as_mut() {
+        Some(db) => Ok(db.check_integrity()?),
+        None => Ok(false),
+    });
+    let sound = sound.map_err(|fault| refusal(dir, &file.path, fault))?;
+    let detail = || "the list of free pages is not that of the pages in use".to_owned();
+    if sound { Ok(()) } else { Err(OpenError::Damaged { path: file.path.clone(), detail: detail() }) }
 }
 
 fn io_error(path: &Path, error: &io::Error) -> OpenError {
@@ -315,13 +346,13 @@ pub(super) struct Span {
 }
 
 /// Reads records without a gap, making each with `make`.
-pub(super) fn read<T>(db: &Database, span: Span, make: impl Fn(u64, &[u8]) -> T) -> Result<Vec<T>, Fault> {
+pub(super) fn read<T>(pages: &Pages, span: Span, make: impl Fn(u64, &[u8]) -> T) -> Result<Vec<T>, Fault> {
     let Span { kind, partition, from, end, bytes_max } = span;
     let mut read = Vec::new();
     if from >= end {
         return Ok(read);
     }
-    let txn = db.begin_read()?;
+    let txn = pages.db()?.begin_read()?;
     let table = rows(&txn, kind)?;
     // The row that holds `from` is the last one that begins at or before it.
     let first = table.range((partition, 0)..=(partition, from))?.next_back().transpose()?;

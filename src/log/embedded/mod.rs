@@ -8,6 +8,8 @@ mod file;
 mod held;
 mod intake;
 mod row;
+#[cfg(test)]
+mod tests;
 
 pub use error::OpenError;
 
@@ -122,6 +124,15 @@ impl EmbeddedReader {
         Ok(EmbeddedReader { log: Embedded { shared: Arc::new(Shared { file, intakes, committer }) } })
     }
 
+    /// Reads the whole file and checks every page of it, those included that no reader meets. Opening and reading check
+    /// what they use; this is for those who want to know before they need it.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] when a page is not as it was written.
+    pub fn check_pages(dir: &Path) -> Result<(), OpenError> {
+        file::check_pages(dir)
+    }
+
     /// See [`Embedded::manifest`].
     pub fn manifest(&self) -> Manifest {
         self.log.manifest()
@@ -163,7 +174,7 @@ impl Shared {
                 "{kind:?} of partition {partition} in {path} end at {end}, {from} was asked for"
             )));
         }
-        guarded(|| file::read(&self.file.db, span, make)).map_err(|fault| {
+        guarded(|| file::read(&self.file.pages, span, make)).map_err(|fault| {
             let error = LogError::new(format!("reading {path} failed: {fault}"));
             // A damaged place says nothing of the others; a disk that does not answer does.
             if fault.is_local() { error } else { self.committer.fail(error) }

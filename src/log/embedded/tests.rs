@@ -1,0 +1,333 @@
+//! The embedded log over a disk that can stop, refuse and forget. What every log owes is in `tests/it/contract.rs`, what
+//! a damaged file comes to in `tests/it/damage.rs`.
+
+use super::file::{FILE_NAME, MANIFEST};
+use super::*;
+use crate::limits::{COMMAND_BYTES_MAX, TURN_BYTES_MAX};
+use parking_lot::{Condvar, Mutex};
+use redb::BackendError;
+use std::fs;
+use std::io;
+use std::ops::Bound;
+use std::thread;
+use tempfile::TempDir;
+
+#[derive(Debug, Clone)]
+enum Change {
+    Length(u64),
+    Bytes(u64, Vec<u8>),
+}
+
+/// What the disk does and has done.
+#[derive(Debug, Default)]
+struct Conduct {
+    writes_fail: bool,
+    syncs_fail: bool,
+    syncs_wait: bool,
+    syncs: usize,
+    /// What is safe on the disk, and what was written since.
+    safe: Vec<u8>,
+    since: Vec<Change>,
+    /// Every so often: what a power cut would leave now, and how many turns were known to be committed.
+    cuts: Vec<(usize, Vec<u8>)>,
+    committed: usize,
+    random: u64,
+}
+
+impl Conduct {
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) % below
+    }
+
+    fn apply(image: &mut Vec<u8>, change: &Change) {
+        match change {
+            Change::Length(length) => image.resize(*length as usize, 0),
+            Change::Bytes(offset, bytes) => {
+                let end = *offset as usize + bytes.len();
+                if image.len() < end {
+                    image.resize(end, 0);
+                }
+                image[*offset as usize..end].copy_from_slice(bytes);
+            }
+        }
+    }
+
+    /// A power cut: of what was written since the last flush any part may be on the disk, down to single sectors.
+    fn cut(&mut self) {
+        let mut image = self.safe.clone();
+        for change in self.since.clone() {
+            let part = match change {
+                Change::Bytes(offset, bytes) if self.draw(4) == 0 => {
+                    let sectors = self.draw(bytes.len() as u64 / 512 + 1) as usize;
+                    Change::Bytes(offset, bytes[..(sectors * 512).min(bytes.len())].to_vec())
+                }
+                whole => whole,
+            };
+            if matches!(part, Change::Length(_)) || self.draw(3) > 0 {
+                Conduct::apply(&mut image, &part);
+            }
+        }
+        self.cuts.push((self.committed, image));
+    }
+}
+
+#[derive(Debug)]
+struct Disk {
+    file: FileBackend,
+    conduct: Arc<(Mutex<Conduct>, Condvar)>,
+}
+
+impl Disk {
+    fn change(&self, change: Change) -> io::Result<()> {
+        let mut conduct = self.conduct.0.lock();
+        if conduct.writes_fail {
+            return Err(io::Error::other("no space left"));
+        }
+        conduct.since.push(change);
+        if conduct.draw(6) == 0 {
+            conduct.cut();
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(Change::Length(len))?;
+        self.file.set_len(len)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.change(Change::Bytes(offset, data.to_vec()))?;
+        self.file.write(offset, data)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        let (conduct, changed) = &*self.conduct;
+        let mut conduct = conduct.lock();
+        conduct.syncs += 1;
+        changed.notify_all();
+        changed.wait_while(&mut conduct, |conduct| conduct.syncs_wait);
+        if conduct.syncs_fail {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        conduct.cut();
+        let conduct = &mut *conduct;
+        conduct.since.drain(..).for_each(|change| Conduct::apply(&mut conduct.safe, &change));
+        Ok(())
+    }
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+}
+
+const OPTIONS: Options = Options { partitions: Some(4), log_id: 7, now: Micros(1) };
+
+fn open(dir: &TempDir) -> (Arc<Embedded>, Arc<(Mutex<Conduct>, Condvar)>) {
+    drop(Embedded::open(dir.path(), OPTIONS).unwrap());
+    let safe = fs::read(dir.path().join(FILE_NAME)).unwrap();
+    let conduct = Arc::new((Mutex::new(Conduct { safe, ..Conduct::default() }), Condvar::new()));
+    let log = Embedded::open_through(dir.path(), OPTIONS, |file| Disk { file, conduct: conduct.clone() }).unwrap();
+    (log, conduct)
+}
+
+/// A turn of events that say where they are.
+fn turn(partition: u32, first: u64, count: u64) -> Arc<Turn> {
+    let bytes = |seq: u64| [0u64, seq, u64::from(partition)].map(u64::to_le_bytes).concat().repeat(12);
+    let events = (first..first + count).map(|seq| StoredEvent { seq, bytes: bytes(seq) }).collect();
+    Arc::new(Turn { inputs: vec![], events })
+}
+
+fn claim(log: &Embedded, partition: u32) -> (Owned, Vec<StoredEvent>) {
+    let mut events = Vec::new();
+    let owned = log.claim(partition, 0, &mut |event| {
+        events.push(event);
+        Ok(0)
+    });
+    (owned.unwrap(), events)
+}
+
+#[test]
+fn a_power_cut_at_any_point_keeps_every_committed_turn_and_no_half_of_another() {
+    let dir = TempDir::new().unwrap();
+    let (log, conduct) = open(&dir);
+    let mut owners = [claim(&log, 0).0, claim(&log, 1).0];
+    let turns: Vec<_> = (0..24u64).map(|i| (i % 2, [1, 3, 700, 20][i as usize % 4])).collect();
+    let mut ends = vec![[0u64; 2]];
+    for (partition, count) in turns {
+        let mut end = ends[ends.len() - 1];
+        let turn = turn(partition as u32, end[partition as usize], count);
+        assert_eq!(owners[partition as usize].commit(turn), CommitOutcome::Ok);
+        end[partition as usize] += count;
+        ends.push(end);
+        conduct.0.lock().committed += 1;
+    }
+    drop((log, owners));
+    let cuts = std::mem::take(&mut conduct.0.lock().cuts);
+    assert!(cuts.len() > 40, "{}", cuts.len());
+    for (committed, image) in cuts {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join(FILE_NAME), image).unwrap();
+        let log = Embedded::open(dir.path(), OPTIONS).unwrap();
+        let found = [0, 1].map(|partition| {
+            let events = claim(&log, partition).1;
+            assert_eq!(events, turn(partition, 0, events.len() as u64).events);
+            events.len() as u64
+        });
+        assert!(ends[committed..].iter().take(2).any(|end| *end == found), "{found:?} after {:?}", ends[committed]);
+    }
+}
+
+#[test]
+fn a_commit_that_fails_is_unknown_and_so_is_everything_after_it() {
+    for syncs in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let (log, conduct) = open(&dir);
+        let (mut owner, _) = claim(&log, 0);
+        let (mut other, _) = claim(&log, 1);
+        assert_eq!(owner.commit(turn(0, 0, 5)), CommitOutcome::Ok);
+        let fails = |now: bool| {
+            let mut conduct = conduct.0.lock();
+            (conduct.writes_fail, conduct.syncs_fail) = (now && !syncs, now && syncs);
+        };
+        fails(true);
+        assert_eq!(owner.commit(turn(0, 5, 3)), CommitOutcome::Unknown);
+        fails(false);
+        assert_eq!(owner.commit(turn(0, 5, 3)), CommitOutcome::Unknown);
+        assert_eq!(other.commit(turn(1, 0, 1)), CommitOutcome::Unknown);
+        let said = log.end(0).unwrap_err().detail;
+        assert!(said.contains("log.redb") && said.contains(if syncs { "disk is gone" } else { "no space" }), "{said}");
+        assert_eq!(CommittedTail::read(&*log, 0, 0, 1).unwrap_err().detail, said);
+        assert!(matches!(log.claim(0, 0, &mut |_| Ok(0)), Err(ClaimError::Log(error)) if error.detail == said));
+        drop((log, owner, other));
+        let log = Embedded::open(dir.path(), OPTIONS).unwrap();
+        let events = claim(&log, 0).1;
+        assert!([5, 8].contains(&events.len()), "{}", events.len());
+        assert_eq!(events, turn(0, 0, events.len() as u64).events);
+    }
+}
+
+#[test]
+fn turns_that_meet_share_a_flush() {
+    let dir = TempDir::new().unwrap();
+    let (log, conduct) = open(&dir);
+    let owners: Vec<_> = (0..4).map(|partition| claim(&log, partition).0).collect();
+    let (conduct, changed) = &*conduct;
+    let before = conduct.lock().syncs;
+    conduct.lock().syncs_wait = true;
+    thread::scope(|scope| {
+        for (mut owner, partition) in owners.into_iter().zip(0..) {
+            scope.spawn(move || assert_eq!(owner.commit(turn(partition, 0, 2)), CommitOutcome::Ok));
+        }
+        changed.wait_while(&mut conduct.lock(), |conduct| conduct.syncs == before);
+        while log.shared.committer.queued() < 3 {
+            thread::yield_now();
+        }
+        conduct.lock().syncs_wait = false;
+        changed.notify_all();
+    });
+    assert_eq!(conduct.lock().syncs, before + 2);
+    assert!((0..4).all(|partition| claim(&log, partition).1 == turn(partition, 0, 2).events));
+}
+
+#[test]
+fn a_claim_waits_for_the_commit_it_is_too_late_to_fence() {
+    let dir = TempDir::new().unwrap();
+    let (log, conduct) = open(&dir);
+    let (mut writing, mut queued) = (claim(&log, 0).0, claim(&log, 1).0);
+    let (conduct, changed) = &*conduct;
+    let before = conduct.lock().syncs;
+    conduct.lock().syncs_wait = true;
+    thread::scope(|scope| {
+        let writing = scope.spawn(move || writing.commit(turn(0, 0, 2)));
+        changed.wait_while(&mut conduct.lock(), |conduct| conduct.syncs == before);
+        let queued = scope.spawn(move || queued.commit(turn(1, 0, 2)));
+        while log.shared.committer.queued() < 1 {
+            thread::yield_now();
+        }
+        let claimed = scope.spawn(|| claim(&log, 0).1);
+        while log.shared.committer.generation(0) < 2 {
+            thread::yield_now();
+        }
+        // One that is not being written yet is fenced, and its claim waits for nothing.
+        assert_eq!(claim(&log, 1).1, []);
+        conduct.lock().syncs_wait = false;
+        changed.notify_all();
+        assert_eq!((writing.join().unwrap(), queued.join().unwrap()), (CommitOutcome::Ok, CommitOutcome::Fenced));
+        let events = claimed.join().unwrap();
+        assert_eq!(events, turn(0, 0, 2).events);
+    });
+    assert_eq!(claim(&log, 1).1, []);
+}
+
+#[test]
+#[should_panic(expected = "does not go on at Head { next_seq: 2, next_input: 0 }: it begins with event Some(3)")]
+fn a_turn_that_would_leave_a_gap_is_not_written() {
+    let dir = TempDir::new().unwrap();
+    let log = Embedded::open(dir.path(), OPTIONS).unwrap();
+    let (mut owner, _) = claim(&log, 0);
+    assert_eq!(owner.commit(turn(0, 0, 2)), CommitOutcome::Ok);
+    let _never = owner.commit(turn(0, 3, 1));
+}
+
+#[test]
+fn a_fold_and_a_log_that_disagree_are_no_claim() {
+    let dir = TempDir::new().unwrap();
+    let log = Embedded::open(dir.path(), OPTIONS).unwrap();
+    assert_eq!(claim(&log, 0).0.commit(turn(0, 0, 2)), CommitOutcome::Ok);
+    let said = log.claim(0, 0, &mut |_| Ok(1)).err().unwrap().to_string();
+    assert!(said.ends_with("by its events input 1 is next, by its commands 0"), "{said}");
+}
+
+#[test]
+fn another_version_or_window_is_refused_by_name() {
+    let dir = TempDir::new().unwrap();
+    let ours = Embedded::open(dir.path(), OPTIONS).unwrap().manifest();
+    let path = dir.path().join(FILE_NAME);
+    for (manifest, what, log, ours) in [
+        (Manifest { format_version: 9, ..ours }, "format version", 9, 1),
+        (Manifest { hash_version: 9, ..ours }, "hash version", 9, 1),
+        (Manifest { dedup_window_ms: 9, ..ours }, "dedup window (ms)", 9, limits::DEDUP_WINDOW_MS),
+    ] {
+        let db = redb::Database::open(&path).unwrap();
+        let txn = db.begin_write().unwrap();
+        txn.open_table(MANIFEST).unwrap().insert("", file::manifest_value(&manifest).as_slice()).unwrap();
+        txn.commit().unwrap();
+        drop(db);
+        let bytes = fs::read(&path).unwrap();
+        let error = Embedded::open(dir.path(), OPTIONS).err().unwrap();
+        assert_eq!(error, OpenError::Mismatch { path: path.clone(), what, log, ours });
+        assert!(fs::read(&path).unwrap() == bytes);
+    }
+}
+
+#[test]
+fn the_first_command_is_polled_however_large_and_polling_alone_has_an_end() {
+    let intake = Intake::default();
+    let bytes = vec![1; TURN_BYTES_MAX + 1];
+    let command = |bytes| NewCommand { partition: 0, key: b"", bytes, takes_back: false };
+    let mut next = 0;
+    let mut poll = || {
+        let mut batch = Vec::new();
+        intake.poll(0, &mut next, &mut batch, Duration::ZERO).map(|_| batch.len())
+    };
+    intake.append(command(&bytes)).unwrap();
+    intake.append(command(&bytes[..COMMAND_BYTES_MAX])).unwrap();
+    assert_eq!((poll(), poll(), poll()), (Ok(1), Ok(1), Ok(0)));
+    let refused = (0..100_000).find_map(|_| {
+        intake.append(command(b"c")).unwrap();
+        poll().err()
+    });
+    assert!(refused.unwrap().detail.ends_with("commands were polled without a commit"));
+}

@@ -1,0 +1,340 @@
+//! The embedded log's file, damaged: an open or a read says so and names the file, or the data is right. It is never
+//! wrong, nothing panics, and a file that is refused stays as it was found.
+
+use headroom::domain::Micros;
+use headroom::limits::PARTITIONS_MAX;
+use headroom::log::embedded::{Embedded, EmbeddedReader, OpenError, Options};
+use headroom::log::{
+    CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, PartitionLog, StoredEvent, Turn,
+};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const PARTITIONS: u32 = 2;
+
+fn options(partitions: Option<u32>) -> Options {
+    Options { partitions, log_id: 0xfeed, now: Micros(1_700_000_000_000_000) }
+}
+
+fn file_in(dir: &Path) -> PathBuf {
+    dir.join("log.redb")
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A log's file and what was committed to each partition, in turns of these many events.
+struct Sample {
+    bytes: Vec<u8>,
+    events: Vec<Vec<StoredEvent>>,
+}
+
+const TURNS: [(u32, u64); 7] = [(0, 1), (1, 3), (0, 900), (1, 2), (1, 1), (0, 40), (1, 5)];
+
+/// Commits a turn of so many events at the end of a partition and adds them to what it holds. Whether it did.
+fn commit(log: &Embedded, partition: u32, count: u64, events: &mut Vec<StoredEvent>) -> bool {
+    for _ in 0..count {
+        let command = NewCommand { partition, key: b"", bytes: &[5; 90], takes_back: false };
+        log.append(command).unwrap();
+    }
+    let first = events.len() as u64;
+    let mut owner = log.claim(partition, first, &mut |_| unreachable!()).unwrap();
+    let mut inputs = Vec::new();
+    owner.poll(&mut inputs, Duration::ZERO).unwrap();
+    let next = inputs.iter().map(|input| input.offset).zip(first..);
+    let turn: Vec<_> = next
+        .map(|(offset, seq)| {
+            let text = format!("{partition} {seq} {}", "x".repeat((seq % 200) as usize));
+            StoredEvent { seq, bytes: [&(offset + 1).to_le_bytes(), text.as_bytes()].concat() }
+        })
+        .collect();
+    let outcome = owner.commit(Arc::new(Turn { inputs, events: turn.clone() }));
+    assert!(matches!(outcome, CommitOutcome::Ok | CommitOutcome::Unknown));
+    if outcome == CommitOutcome::Ok {
+        events.extend(turn);
+    }
+    outcome == CommitOutcome::Ok
+}
+
+impl Sample {
+    fn write(log: &Embedded) -> Vec<Vec<StoredEvent>> {
+        let mut events = vec![Vec::new(), Vec::new()];
+        for (partition, count) in TURNS {
+            assert!(commit(log, partition, count, &mut events[partition as usize]));
+        }
+        events
+    }
+
+    /// Closed in order.
+    fn closed() -> Sample {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Embedded::open(dir.path(), options(Some(PARTITIONS))).unwrap();
+        let events = Sample::write(&log);
+        drop(log);
+        Sample { bytes: fs::read(file_in(dir.path())).unwrap(), events }
+    }
+
+    /// As a killed process leaves it.
+    fn killed() -> Sample {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Embedded::open(dir.path(), options(Some(PARTITIONS))).unwrap();
+        let events = Sample::write(&log);
+        Sample { bytes: fs::read(file_in(dir.path())).unwrap(), events }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Verdict {
+    Refused,
+    ReadError,
+    Right,
+    /// The last turn is gone and the rest is right.
+    Shorter,
+}
+
+fn read_all(tail: &dyn CommittedTail, partition: u32) -> Option<Vec<StoredEvent>> {
+    let mut all = Vec::new();
+    loop {
+        let read = tail.read(partition, all.len() as u64, 10_000).ok()?;
+        if read.is_empty() {
+            assert_eq!(tail.end(partition).ok()?, all.len() as u64);
+            return Some(all);
+        }
+        all.extend(read);
+    }
+}
+
+fn judge_tail(tail: &dyn CommittedTail, events: &[Vec<StoredEvent>]) -> Verdict {
+    assert_eq!(tail.partitions(), PARTITIONS);
+    let read: Vec<_> = (0..PARTITIONS).map(|partition| read_all(tail, partition)).collect();
+    for (read, events) in read.iter().zip(events) {
+        let Some(read) = read else { return Verdict::ReadError };
+        assert!(events.starts_with(read), "wrong data");
+    }
+    let lengths: Vec<_> = read.iter().map(|read| read.as_ref().map_or(0, Vec::len)).collect();
+    let whole: Vec<_> = events.iter().map(Vec::len).collect();
+    let (last_partition, last_turn) = TURNS[TURNS.len() - 1];
+    let mut shorter = whole.clone();
+    shorter[last_partition as usize] -= last_turn as usize;
+    match lengths {
+        lengths if lengths == whole => Verdict::Right,
+        lengths if lengths == shorter => Verdict::Shorter,
+        lengths => panic!("{lengths:?} of {whole:?} events"),
+    }
+}
+
+/// Damage that reading does not meet can be met by writing, which finds its pages by what the file says is free. Then
+/// too something is said, now or when the file is opened or read again, and a check of all pages would have known.
+fn go_on(dir: &Path, log: Arc<Embedded>, events: &[Vec<StoredEvent>], sound: bool) {
+    let mut events = events.to_vec();
+    let all_committed = TURNS.iter().all(|(partition, count)| {
+        let events = &mut events[*partition as usize];
+        commit(&log, *partition, *count, events)
+    });
+    if !all_committed {
+        assert!(log.end(0).is_err() && !sound);
+        return;
+    }
+    let right = |log: &Embedded| {
+        let right = |read: Option<Vec<_>>, events: &Vec<_>| read.map_or(!sound, |read| read == *events);
+        assert!((0..PARTITIONS).zip(&events).all(|(partition, events)| right(read_all(log, partition), events)));
+    };
+    right(&log);
+    drop(log);
+    match Embedded::open(dir, options(None)) {
+        Ok(log) => right(&log),
+        Err(error) => assert!(!sound, "{error}"),
+    }
+}
+
+/// What becomes of a log with these bytes, opened for writing and for reading.
+fn judge(bytes: &[u8], events: &[Vec<StoredEvent>]) -> Verdict {
+    let dir = tempfile::tempdir().unwrap();
+    let file = file_in(dir.path());
+    fs::write(&file, bytes).unwrap();
+    let untouched = |what: &str| {
+        assert!(fs::read(&file).unwrap() == bytes, "{what} wrote to the file");
+        assert_eq!(names_in(dir.path()), ["log.redb"], "{what}");
+    };
+    let read_only = match EmbeddedReader::open(dir.path()) {
+        Err(_) => Verdict::Refused,
+        Ok(reader) => judge_tail(&reader, events),
+    };
+    let sound = EmbeddedReader::check_pages(dir.path()).is_ok();
+    untouched("reading");
+    let verdict = match Embedded::open(dir.path(), options(None)) {
+        Err(error) => {
+            untouched("a refused open");
+            assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
+            Verdict::Refused
+        }
+        Ok(log) => {
+            let verdict = judge_tail(&*log, events);
+            if verdict == Verdict::Right {
+                go_on(dir.path(), log, events, sound);
+            }
+            verdict
+        }
+    };
+    assert_eq!(verdict, read_only);
+    verdict
+}
+
+#[test]
+fn what_is_not_damaged_is_right() {
+    for sample in [Sample::closed(), Sample::killed()] {
+        assert_eq!(judge(&sample.bytes, &sample.events), Verdict::Right);
+    }
+}
+
+#[test]
+fn a_foreign_file_is_refused() {
+    let empty_redb = {
+        let dir = tempfile::tempdir().unwrap();
+        drop(redb::Database::create(file_in(dir.path())).unwrap());
+        fs::read(file_in(dir.path())).unwrap()
+    };
+    let mut zeros_after_magic = empty_redb[..16].to_vec();
+    zeros_after_magic.resize(1 << 16, 0);
+    for bytes in [&b""[..], b"r", b"redb", b"SQLite format 3\0 and more", &[0; 8192], &empty_redb, &zeros_after_magic] {
+        assert_eq!(judge(bytes, &[]), Verdict::Refused);
+    }
+}
+
+#[test]
+fn a_truncated_file_is_refused() {
+    for sample in [Sample::closed(), Sample::killed()] {
+        let length = sample.bytes.len();
+        for cut in (1..32).map(|i| length * i / 32).chain([1, 9, 64, 320, 4095, 4096, length - 4096, length - 1]) {
+            assert_eq!(judge(&sample.bytes[..cut], &sample.events), Verdict::Refused, "cut at {cut} of {length}");
+        }
+    }
+}
+
+#[test]
+fn a_file_with_a_lost_stretch_is_never_wrong() {
+    for (sample, worst) in [(Sample::closed(), Verdict::Right), (Sample::killed(), Verdict::Shorter)] {
+        for start in (0..sample.bytes.len()).step_by(64 << 10) {
+            for (length, fill) in [(4096, 0), (4096, 0xff), (100_000, 0)] {
+                let mut bytes = sample.bytes.clone();
+                bytes.iter_mut().skip(start).take(length).for_each(|byte| *byte = fill);
+                let verdict = judge(&bytes, &sample.events);
+                assert!(verdict != Verdict::Shorter || worst == verdict, "{fill} from {start}");
+            }
+        }
+    }
+}
+
+/// Bits of the header, where redb keeps what it must believe before it can check anything, and of what was written.
+fn flip_bits(sample: &Sample, worst: Verdict) {
+    const HEADER_BYTES: usize = 320;
+    const FLAGS: usize = 9;
+    let flags = (0..8).map(|bit| (FLAGS, bit));
+    let header = (0..HEADER_BYTES).step_by(3).map(|at| (at, at % 8));
+    let written = (HEADER_BYTES..sample.bytes.len()).filter(|at| sample.bytes[*at] != 0);
+    let written = written.step_by(2_003).map(|at| (at, at % 8));
+    let mut seen = BTreeSet::new();
+    for (at, bit) in flags.chain(header).chain(written) {
+        let mut bytes = sample.bytes.clone();
+        bytes[at] ^= 1 << bit;
+        let verdict = judge(&bytes, &sample.events);
+        assert!(verdict != Verdict::Shorter || worst == verdict, "bit {bit} of byte {at}");
+        seen.insert(verdict);
+    }
+    assert!(seen.contains(&Verdict::Refused), "only {seen:?}");
+}
+
+#[test]
+fn a_flipped_bit_is_noticed_or_does_not_matter() {
+    flip_bits(&Sample::closed(), Verdict::Right);
+}
+
+/// What a killed process leaves can end in a turn that was being written, and a bit that flipped in the last turn looks
+/// just like that: the log then ends one turn earlier.
+#[test]
+fn a_flipped_bit_after_a_kill_costs_the_last_turn_at_most() {
+    flip_bits(&Sample::killed(), Verdict::Shorter);
+}
+
+#[test]
+fn a_log_made_for_other_terms_is_refused() {
+    let sample = Sample::closed();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(file_in(dir.path()), &sample.bytes).unwrap();
+    let error = Embedded::open(dir.path(), options(Some(8))).err().unwrap();
+    let path = file_in(dir.path());
+    assert_eq!(error, OpenError::Mismatch { path: path.clone(), what: "partition count", log: 2, ours: 8 });
+    let expected = format!("the log {} was made with partition count 2, this process has 8", path.display());
+    assert_eq!(error.to_string(), expected);
+    assert!(fs::read(&path).unwrap() == sample.bytes);
+    for asked in [0, PARTITIONS_MAX + 1] {
+        let none = TempDir::new().unwrap();
+        let error = Embedded::open(none.path(), options(Some(asked))).err();
+        assert_eq!(error, Some(OpenError::Partitions { asked }));
+        assert!(names_in(none.path()).is_empty());
+    }
+}
+
+#[test]
+fn the_manifest_stays_that_of_the_first_start() {
+    let dir = TempDir::new().unwrap();
+    let below = dir.path().join("not/yet/there");
+    let made = Embedded::open(&below, options(None)).unwrap().manifest();
+    assert_eq!((made.partitions, made.log_id, made.created_at), (4, 0xfeed, Micros(1_700_000_000_000_000)));
+    let again = Embedded::open(&below, Options { partitions: Some(4), log_id: 1, now: Micros(2) }).unwrap();
+    assert_eq!(again.manifest(), made);
+    assert_eq!(names_in(&below), ["log.redb"]);
+}
+
+#[test]
+fn one_directory_has_one_writer_or_readers() {
+    let dir = TempDir::new().unwrap();
+    assert!(matches!(EmbeddedReader::open(dir.path()), Err(OpenError::Io { .. })));
+    assert!(names_in(dir.path()).is_empty());
+    let log = Embedded::open(dir.path(), options(None)).unwrap();
+    let in_use = OpenError::InUse { dir: dir.path().to_owned() };
+    assert_eq!(in_use.to_string(), format!("the log in {} is in use by another process", dir.path().display()));
+    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
+    assert_eq!(EmbeddedReader::open(dir.path()).err().unwrap(), in_use);
+    // An owned partition keeps the log open as its handle does.
+    let owned = log.claim(0, 0, &mut |_| unreachable!()).unwrap();
+    drop(log);
+    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
+    drop(owned);
+    let (reader, another) = (EmbeddedReader::open(dir.path()).unwrap(), EmbeddedReader::open(dir.path()).unwrap());
+    assert_eq!((reader.manifest(), reader.end(0)), (another.manifest(), Ok(0)));
+    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
+}
+
+/// A crash while the file was being made leaves it under another name.
+#[test]
+fn a_half_made_log_is_made_anew() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("log.redb.new"), b"half").unwrap();
+    drop(Embedded::open(dir.path(), options(None)).unwrap());
+    assert_eq!(names_in(dir.path()), ["log.redb"]);
+}
+
+#[test]
+fn decided_commands_can_be_read() {
+    let dir = TempDir::new().unwrap();
+    let log = Embedded::open(dir.path(), options(Some(PARTITIONS))).unwrap();
+    let events = Sample::write(&log);
+    let mut offset = 0;
+    while offset < events[0].len() as u64 {
+        let commands = log.commands(0, offset, 1_000).unwrap();
+        assert!(commands.iter().zip(offset..).all(|(c, expected)| c.offset == expected && c.bytes == [5; 90]));
+        assert_eq!(commands.len() as u64, (events[0].len() as u64 - offset).min(11));
+        offset += commands.len() as u64;
+    }
+    assert_eq!(log.commands(0, offset, 1_000), Ok(vec![]));
+    assert!(log.commands(0, offset + 1, 1_000).is_err());
+}
