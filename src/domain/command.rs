@@ -1,5 +1,6 @@
 //! What is asked of a partition, one record in `headroom.commands`.
 
+use super::event::CommandStamp;
 use super::ids::{Attempt, CommandId, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
 use super::pool::{Mode, PoolSpec};
 use super::units::{Amounts, Micros};
@@ -21,6 +22,21 @@ pub struct Command {
     pub deadline: Micros,
     /// What is asked.
     pub ask: Ask,
+}
+
+impl Command {
+    /// What its event repeats of it.
+    pub fn stamp(&self) -> CommandStamp {
+        CommandStamp {
+            id: self.id,
+            reply_to: self.reply_to,
+            attempt: self.attempt,
+            actor: self.actor.clone(),
+            ask: self.ask.kind(),
+            key: self.key.clone(),
+            fingerprint: self.ask.fingerprint(),
+        }
+    }
 }
 
 /// What is asked.

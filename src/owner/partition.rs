@@ -5,7 +5,7 @@ use super::report::TurnReport;
 use super::stage::Stage;
 use crate::domain::decide::{Place, decide, expire};
 use crate::domain::evolve::evolve;
-use crate::domain::{Body, Breach, Cause, Command, CommandStamp, Event, Micros, Recorded};
+use crate::domain::{Body, Breach, Cause, Event, Micros, Recorded};
 use crate::limits::TURN_TIMERS_MAX;
 use crate::log::{CommitOutcome, Record, Reply, StoredEvent, Turn};
 use crate::replica::{PartitionState, Position};
@@ -138,7 +138,7 @@ impl<'a> Drafting<'a> {
             Ok(command) => {
                 let Partition { partition, partitions, .. } = *self.owner;
                 let body = decide(&self.stage, &command, Place { partition, partitions, now: self.now });
-                (Some(stamp(&command)), body)
+                (Some(command.stamp()), body)
             }
             Err(error) => (None, Body::Malformed { detail: error.to_string() }),
         };
@@ -167,17 +167,5 @@ impl<'a> Drafting<'a> {
 
     fn finish(self, inputs: Vec<Record>) -> Staged {
         Staged { turn: Arc::new(Turn { inputs, events: self.events }), decided: self.decided }
-    }
-}
-
-fn stamp(command: &Command) -> CommandStamp {
-    CommandStamp {
-        id: command.id,
-        reply_to: command.reply_to,
-        attempt: command.attempt,
-        actor: command.actor.clone(),
-        ask: command.ask.kind(),
-        key: command.key.clone(),
-        fingerprint: command.ask.fingerprint(),
     }
 }

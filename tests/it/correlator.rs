@@ -28,16 +28,7 @@ fn release() -> Request {
 }
 
 fn recorded(command: &Command, body: Body) -> Recorded {
-    let stamp = CommandStamp {
-        id: command.id,
-        reply_to: command.reply_to,
-        attempt: command.attempt,
-        actor: None,
-        ask: command.ask.kind(),
-        key: None,
-        fingerprint: command.ask.fingerprint(),
-    };
-    let cause = Some(Cause { input_offset: 0, command: Some(stamp) });
+    let cause = Some(Cause { input_offset: 0, command: Some(command.stamp()) });
     let event = Event { partition: 0, seq: 0, epoch: 1, prev: Digest::default(), decided_at: Micros(0), cause, body };
     Recorded { event, digest: Digest([1; 16]) }
 }

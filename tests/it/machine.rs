@@ -4,8 +4,8 @@
 use headroom::domain::decide::{Place, decide, expire};
 use headroom::domain::evolve::evolve;
 use headroom::domain::{
-    Body, Breach, Cause, Command, CommandKey, CommandStamp, Digest, Event, Ledger, LedgerMut, Micros, Pool, PoolId,
-    Remembered, Reservation, ReservationId, Status,
+    Body, Breach, Cause, Command, CommandKey, Digest, Event, Ledger, LedgerMut, Micros, Pool, PoolId, Remembered,
+    Reservation, ReservationId, Status,
 };
 use headroom::limits::{
     FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX, TURN_TIMERS_MAX,
@@ -150,7 +150,7 @@ impl Machine {
     }
 
     fn record(&mut self, stage: &mut MapLedger, command: Option<&Command>, body: Body) -> Result<Body, Breach> {
-        let cause = command.map(|c| Cause { input_offset: self.inputs, command: Some(stamp(c)) });
+        let cause = command.map(|c| Cause { input_offset: self.inputs, command: Some(c.stamp()) });
         self.inputs += u64::from(cause.is_some());
         let event = Event {
             partition: self.partition,
@@ -172,16 +172,4 @@ fn due(ledger: &MapLedger, now: Micros) -> Vec<ReservationId> {
     let mut due: Vec<_> = held.map(|(id, r)| (r.until, *id)).collect();
     due.sort_unstable();
     due.into_iter().map(|(_, id)| id).collect()
-}
-
-fn stamp(command: &Command) -> CommandStamp {
-    CommandStamp {
-        id: command.id,
-        reply_to: command.reply_to,
-        attempt: command.attempt,
-        actor: command.actor.clone(),
-        ask: command.ask.kind(),
-        key: command.key.clone(),
-        fingerprint: command.ask.fingerprint(),
-    }
 }

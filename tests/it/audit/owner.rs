@@ -2,6 +2,7 @@
 //! over plain maps, so its records are what the auditor must find clean. No log, no turns, no bytes: the digest is of
 //! the event's debug text, since the auditor only compares it.
 
+use crate::machine::MapLedger;
 use headroom::domain::decide::{Place, decide, expire};
 use headroom::domain::evolve::evolve;
 use headroom::domain::route::{partition_of, pool_hash};
@@ -9,60 +10,6 @@ use headroom::domain::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const PARTITIONS: u32 = 4;
-
-#[derive(Default)]
-pub struct Maps {
-    pub pools: BTreeMap<PoolId, Pool>,
-    pub reservations: BTreeMap<ReservationId, Reservation>,
-    answers: BTreeMap<CommandKey, Remembered>,
-    /// Keeps what may be forgotten, for ever: a decision must not tell the difference.
-    pub hoards: bool,
-}
-
-impl Ledger for Maps {
-    fn pool(&self, id: &PoolId) -> Option<&Pool> {
-        self.pools.get(id)
-    }
-    fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
-        self.reservations.get(id)
-    }
-    fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
-        self.answers.get(key)
-    }
-    fn pool_count(&self) -> usize {
-        self.pools.len()
-    }
-    fn reservation_count(&self) -> usize {
-        self.reservations.len()
-    }
-}
-
-impl LedgerMut for Maps {
-    fn put_pool(&mut self, pool: Pool) {
-        self.pools.insert(pool.id.clone(), pool);
-    }
-    fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
-        if let Some(pool) = self.pools.get_mut(id) {
-            f(pool);
-        }
-    }
-    fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
-        let reservation = self.reservations.entry(id).or_insert_with(|| Reservation::void(pool.clone()));
-        f(reservation);
-        if reservation.is_empty() {
-            self.reservations.remove(&id);
-        }
-    }
-    fn remember(&mut self, key: CommandKey, remembered: Remembered) {
-        self.answers.insert(key, remembered);
-    }
-    fn forget(&mut self, now: Micros) {
-        if !self.hoards {
-            self.reservations.retain(|_, r| r.is_known(now));
-            self.answers.retain(|_, r| r.until > now);
-        }
-    }
-}
 
 /// What an owner can be given.
 #[derive(Clone, Debug)]
@@ -75,7 +22,7 @@ pub enum Input {
 }
 
 pub struct Owner {
-    pub maps: Maps,
+    pub maps: MapLedger,
     pub partition: u32,
     pub now: Micros,
     pub log: Vec<Recorded>,
@@ -88,7 +35,7 @@ pub struct Owner {
 impl Owner {
     pub fn new(partition: u32) -> Owner {
         let now = Micros(1_700_000_000_000_000);
-        Owner { maps: Maps::default(), partition, now, log: Vec::new(), inputs: Vec::new(), epoch: 0, commands: 0 }
+        Owner { maps: MapLedger::default(), partition, now, log: Vec::new(), inputs: Vec::new(), epoch: 0, commands: 0 }
     }
 
     pub fn later_ms(&mut self, ms: u64) {
@@ -121,7 +68,7 @@ impl Owner {
             Input::Take(command) => {
                 let place = Place { partition: self.partition, partitions: PARTITIONS, now: self.now };
                 let body = decide(&self.maps, command, place);
-                (Some(self.cause(Some(stamp(command)))), body)
+                (Some(self.cause(Some(command.stamp()))), body)
             }
         };
         self.inputs.push((self.now, input));
@@ -140,18 +87,6 @@ impl Owner {
         let event = Event { partition, seq, epoch, prev, decided_at: self.now, cause, body };
         evolve(&mut self.maps, &event).unwrap();
         self.log.push(record(event));
-    }
-}
-
-fn stamp(command: &Command) -> CommandStamp {
-    CommandStamp {
-        id: command.id,
-        reply_to: command.reply_to,
-        attempt: command.attempt,
-        actor: command.actor.clone(),
-        ask: command.ask.kind(),
-        key: command.key.clone(),
-        fingerprint: command.ask.fingerprint(),
     }
 }
 
