@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, default_value_t = 5.0)]
     pub warmup: f64,
     /// Keep-alive connections for reservations.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 512)]
     pub connections: usize,
     /// Requests that may wait for a connection; more are dropped, and counted.
     #[arg(long, default_value_t = 4_096)]

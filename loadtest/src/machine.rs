@@ -1,7 +1,7 @@
 //! The machine under a figure, and what the run took of it. A figure without its machine says nothing.
 
-use headroom::cmd::client::{self, Connection};
-use hyper::Method;
+use headroom::cmd::client::{self, Connection, Method};
+use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io::Write;
@@ -58,18 +58,22 @@ pub fn sync_us(directory: &Path, now_us: impl Fn() -> u64) -> Option<u64> {
 pub struct Cpu {
     /// Seconds of this process.
     pub generator: f64,
-    /// Seconds of the server, as it says itself; `None` when it does not say.
+    /// Seconds of the server; `None` when they are not to be had.
     pub server: Option<f64>,
     /// Ticks of all cores, and of those the ones stolen.
     ticks: (f64, f64),
 }
 
 impl Cpu {
-    /// As of now.
-    pub async fn read(server: &mut Connection) -> Cpu {
+    /// As of now. A server that is a child's process is read to the tick; another one says it itself, in whole seconds.
+    pub async fn read(server: &mut Connection, child: Option<u32>) -> Cpu {
         let own = clock_gettime(ClockId::ProcessCPUTime);
         let generator = own.tv_sec as f64 + own.tv_nsec as f64 / 1e9;
-        Cpu { generator, server: server_seconds(server).await, ticks: ticks() }
+        let server = match child {
+            Some(pid) => process_seconds(pid),
+            None => server_seconds(server).await,
+        };
+        Cpu { generator, server, ticks: ticks() }
     }
 
     /// What was used since `earlier`.
@@ -83,6 +87,14 @@ impl Cpu {
     pub fn stolen(&self) -> f64 {
         if self.ticks.0 > 0.0 { self.ticks.1 / self.ticks.0 } else { 0.0 }
     }
+}
+
+fn process_seconds(pid: u32) -> Option<f64> {
+    let stat = read(&format!("/proc/{pid}/stat"));
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th word after it.
+    let (_, words) = stat.rsplit_once(')')?;
+    let ticks: f64 = words.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<f64>().ok()).sum();
+    Some(ticks / clock_ticks_per_second() as f64)
 }
 
 async fn server_seconds(server: &mut Connection) -> Option<f64> {

@@ -62,7 +62,7 @@ fn fail(why: &str, code: u8) -> ExitCode {
 async fn run(args: &Args, server: Server) -> Result<bool, String> {
     let machine = machine::line();
     match server {
-        Server::At(address) => measure(args, address, format!("{machine}; server at {address}")).await,
+        Server::At(address) => measure(args, address, None, format!("{machine}; server at {address}")).await,
         Server::Start(program) => {
             let scratch = match &args.scratch_in {
                 Some(parent) => Scratch::within(parent, "headroom-loadtest"),
@@ -75,19 +75,19 @@ async fn run(args: &Args, server: Server) -> Result<bool, String> {
             let disk = format!("{disk}, 4 KiB made durable in {} µs", sync.map_or("?".to_owned(), |us| us.to_string()));
             let started = Started::start(&program, scratch.path(), &args.serve_arg).await?;
             let place = format!("{machine}; server is process {} of this run, on {disk}", started.pid());
-            let counts = measure(args, started.address, place).await?;
+            let counts = measure(args, started.address, Some(started.pid()), place).await?;
             started.stop().await?;
             Ok(counts)
         }
     }
 }
 
-async fn measure(args: &Args, address: SocketAddr, place: String) -> Result<bool, String> {
+async fn measure(args: &Args, address: SocketAddr, child: Option<u32>, place: String) -> Result<bool, String> {
     let line = std::env::args().collect::<Vec<_>>().join(" ");
     if !args.json {
         println!("command  {line}\nmachine  {place}\n");
     }
-    let mut session = Session::open(args, address).await?;
+    let mut session = Session::open(args, address, child).await?;
     let mut phases = Vec::new();
     let mut show = |figures: Figures| {
         if !args.json {

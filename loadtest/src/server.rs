@@ -1,9 +1,8 @@
 //! A server of the load test's own: started on a scratch directory, stopped by the signal an operator would send.
 
-const ADDRESS_FILE: &str = "server.addr";
+use headroom::app::ADDRESS_FILE;
 use headroom::cmd::client::{self, Connection};
 use headroom::limits::SHUTDOWN_MS;
-use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::SocketAddr;
@@ -64,9 +63,7 @@ impl Started {
         let Ok(line) = std::fs::read_to_string(data.join(ADDRESS_FILE)) else { return false };
         let Some(address) = line.split_whitespace().next().and_then(|word| word.parse().ok()) else { return false };
         self.address = address;
-        let Ok(path) = client::path("/readyz") else { return false };
-        let ready = Connection::new(address).call(client::bare(Method::GET, path), LOOK_EVERY * 10).await;
-        ready.is_ok_and(|answer| answer.status == 200)
+        client::is_ready(&mut Connection::new(address)).await
     }
 
     /// Asks it to stop and waits until it has.

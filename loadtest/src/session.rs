@@ -8,8 +8,9 @@ use crate::machine::Cpu;
 use crate::tally::Tally;
 use crate::target::Target;
 use headroom::audit::history::{Call, History};
+use headroom::cmd::client::define::define;
 use headroom::cmd::client::told::Ending;
-use headroom::cmd::client::{Connection, log};
+use headroom::cmd::client::{self, Connection, log};
 use headroom::domain::Micros;
 use headroom::time::{Clock, SystemClock};
 use parking_lot::Mutex;
@@ -18,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
+/// Time the server has to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
 /// From deciding the schedule to the first request due.
 const HEAD_START_US: u64 = 20_000;
 /// Shortest wait between two looks at the schedule: what falls due meanwhile leaves up to this much later, and the
@@ -71,6 +74,8 @@ pub struct Session {
     clock: Arc<SystemClock>,
     target: Arc<Target>,
     address: SocketAddr,
+    /// The server's process id, when it is this run's child.
+    child: Option<u32>,
     /// For what is not measured.
     pub control: Connection,
     /// How each reservation ended, by its number.
@@ -83,15 +88,17 @@ impl Session {
     ///
     /// # Errors
     /// Why they could not be made.
-    pub async fn open(args: &Args, address: SocketAddr) -> Result<Session, String> {
+    pub async fn open(args: &Args, address: SocketAddr, child: Option<u32>) -> Result<Session, String> {
         let clock = Arc::new(SystemClock::new());
         let target = Arc::new(Target::new(args, &format!("{:x}", clock.now().0)));
-        target.define(address).await?;
+        client::ready(address, READY_TIMEOUT).await?;
+        define(address, target.pools()).await?;
         Ok(Session {
             args: args.clone(),
             clock,
             target,
             address,
+            child,
             control: Connection::new(address),
             endings: Arc::default(),
             next_number: 0,
@@ -125,7 +132,7 @@ impl Session {
             }
             self.stream(Kind::Query, read_rate, times, self.args.read_connections).await.map(Some)
         };
-        let cpu = cpu_between(self.address, &self.clock, measured, end);
+        let cpu = cpu_between(self.address, self.child, &self.clock, measured, end);
         let (reserves, queries, cpu) = tokio::join!(reserves, queries, cpu);
         let ((reserves, made), queries) = (reserves?, queries?);
         self.next_number = made;
@@ -234,13 +241,19 @@ impl Worker {
     }
 }
 
-async fn cpu_between(address: SocketAddr, clock: &SystemClock, from: Micros, to: Micros) -> Result<Cpu, String> {
+async fn cpu_between(
+    address: SocketAddr,
+    child: Option<u32>,
+    clock: &SystemClock,
+    from: Micros,
+    to: Micros,
+) -> Result<Cpu, String> {
     let alarm = Alarm::new().map_err(|e| format!("no timer: {e}"))?;
     let mut server = Connection::new(address);
     let mut at = async |when: Micros| {
         let ahead = when.0.saturating_sub(clock.now().0);
         alarm.wait(ahead).await.map_err(|e| format!("the timer: {e}"))?;
-        Ok::<_, String>(Cpu::read(&mut server).await)
+        Ok::<_, String>(Cpu::read(&mut server, child).await)
     };
     let before = at(from).await?;
     Ok(at(to).await?.since(&before))

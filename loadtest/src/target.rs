@@ -2,22 +2,14 @@
 
 use crate::args::{Args, Scenario};
 use headroom::audit::history::Call;
+use headroom::cmd::client::define::Definition;
 use headroom::cmd::client::told::Ending;
-use headroom::cmd::client::{self, Connection, Outgoing};
+use headroom::cmd::client::{self, Method, Outgoing, Uri};
 use headroom::domain::{IdempotencyKey, PoolId};
 use headroom::gateway::routing;
-use hyper::body::Bytes;
-use hyper::{Method, Uri};
-use std::time::Duration;
 
 /// Areas the pools are divided over: a query asks for one of them.
 const AREAS: u32 = 25;
-/// Connections that define pools at the same time.
-const DEFINERS: u32 = 8;
-/// Time one definition may take.
-const DEFINE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Times it is tried.
-const DEFINE_TRIES: u32 = 5;
 /// Multiplied with a number, spreads neighbours over all pools.
 const SCATTER: u32 = 2_654_435_761;
 
@@ -88,51 +80,14 @@ impl Target {
         pool.as_str().strip_prefix(&self.prefix).is_some_and(|rest| rest.starts_with('-'))
     }
 
-    /// Makes the pools.
-    ///
-    /// # Errors
-    /// Why one could not be made.
-    pub async fn define(&self, address: std::net::SocketAddr) -> Result<(), String> {
+    /// The pools, each with its definition.
+    pub fn pools(&self) -> Vec<Definition> {
         let spread = if self.scenario == Scenario::Spread || self.is_read_too { self.pools } else { 0 };
-        let names = (0..spread).map(|n| (format!("{}-{n}", self.prefix), n % AREAS));
-        let hot = (self.scenario == Scenario::Hot).then(|| (format!("{}-hot", self.prefix), AREAS));
-        let pools: Vec<_> = names.chain(hot).collect();
-        let share = pools.len().div_ceil(DEFINERS as usize).max(1);
-        let tasks: Vec<_> = pools.chunks(share).map(|share| self.definitions(share)).collect();
-        let tasks: Vec<_> = tasks.into_iter().map(|share| tokio::spawn(put_all(address, share))).collect();
-        for task in tasks {
-            task.await.map_err(|e| e.to_string())??;
-        }
-        Ok(())
-    }
-
-    fn definitions(&self, pools: &[(String, u32)]) -> Vec<(String, Bytes)> {
         let body = |area: u32| {
             format!(r#"{{"limits":{{"orders":{}}},"areas":["{}-a{area}"],"mode":"open"}}"#, self.limit, self.prefix)
         };
-        pools.iter().map(|(name, area)| (format!("/v1/pools/{name}"), Bytes::from(body(*area)))).collect()
+        let spread = (0..spread).map(|n| (format!("{}-{n}", self.prefix), body(n % AREAS)));
+        let hot = (self.scenario == Scenario::Hot).then(|| (format!("{}-hot", self.prefix), body(AREAS)));
+        spread.chain(hot).collect()
     }
-}
-
-async fn put_all(address: std::net::SocketAddr, pools: Vec<(String, Bytes)>) -> Result<(), String> {
-    let mut server = Connection::new(address);
-    for (name, body) in pools {
-        let mut last = String::new();
-        let mut is_made = false;
-        for _ in 0..DEFINE_TRIES {
-            let request = client::json(Method::PUT, client::path(&name)?, body.clone());
-            match server.call(client::timed(request, 2_000), DEFINE_TIMEOUT).await {
-                Ok(answer) if matches!(answer.status, 200 | 201) => is_made = true,
-                Ok(answer) => last = format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)),
-                Err(error) => last = error.to_string(),
-            }
-            if is_made {
-                break;
-            }
-        }
-        if !is_made {
-            return Err(format!("PUT {name}: {last}"));
-        }
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 //! hand, the loopback only. It measures nothing and retries nothing that may have been sent; what an ending means is
 //! for the caller. No TLS, no redirects, no proxies.
 
+pub mod define;
 pub mod inspect;
 pub mod log;
 pub mod told;
@@ -10,15 +11,22 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, Uri};
+pub use hyper::{Method, Uri};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
 
 /// Longest answer taken, in bytes: some pages of the log.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// Time the server has to say whether it is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two such questions.
+const READY_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("request-timeout-ms");
@@ -166,6 +174,28 @@ pub fn keyed(mut request: Outgoing, key: &str) -> Outgoing {
 pub fn timed(mut request: Outgoing, timeout_ms: u64) -> Outgoing {
     request.headers_mut().insert(REQUEST_TIMEOUT_MS, HeaderValue::from(timeout_ms));
     request
+}
+
+/// Whether the server says that it takes calls.
+pub async fn is_ready(server: &mut Connection) -> bool {
+    let Ok(path) = path("/readyz") else { return false };
+    server.call(bare(Method::GET, path), READY_TIMEOUT).await.is_ok_and(|answer| answer.status == 200)
+}
+
+/// Waits until the server takes calls.
+///
+/// # Errors
+/// When it does not within this time.
+pub async fn ready(address: SocketAddr, within: Duration) -> Result<(), String> {
+    let until = Instant::now() + within;
+    let mut server = Connection::new(address);
+    while !is_ready(&mut server).await {
+        if Instant::now() > until {
+            return Err(format!("the server at {address} does not become ready"));
+        }
+        sleep_until(Instant::now() + READY_LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 /// A path and query of the API.

@@ -1,0 +1,115 @@
+//! The load test as it is run: against the real service, and against servers that lie.
+
+use headroom::app::App;
+use headroom::config::{Config, Inputs, Setting};
+use headroom::telemetry::Metrics;
+use headroom::time::SystemClock;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+/// Runs it and answers whether it ended well, with its JSON.
+fn loadtest(address: SocketAddr, arguments: &str) -> (bool, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headroom-loadtest"));
+    command.args(arguments.split(' ')).args(["--json", "--url", &format!("http://{address}")]);
+    let ended = command.stdin(Stdio::null()).output().unwrap();
+    let said = serde_json::from_slice(&ended.stdout);
+    (ended.status.success(), said.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&ended.stderr))))
+}
+
+/// Runs it against the real service.
+fn against_headroom(arguments: &str) -> (bool, Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let settings = [(Setting::DataDir, dir.path().to_str().unwrap()), (Setting::Listen, "127.0.0.1:0")];
+    let flags = settings.map(|(setting, text)| (setting, text.to_owned())).into();
+    let config = Config::load(&Inputs { flags, ..Inputs::default() }).unwrap();
+    let app = runtime.block_on(App::start(&config, Arc::new(SystemClock::new()), Arc::new(Metrics::new()))).unwrap();
+    let address = app.address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = runtime.spawn(app.run(async { drop(stopped.await) }));
+    let result = loadtest(address, arguments);
+    drop(stop);
+    runtime.block_on(server).unwrap().unwrap();
+    result
+}
+
+/// Runs it against a server that says yes to everything, with this proof, and shows this log.
+fn against_a_liar(yes: &'static str, ends: &'static str) -> (bool, Value) {
+    let runtime = Runtime::new().unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(move |request: Request<Incoming>| lie(request, yes, ends));
+            let connection = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    loadtest(address, "hot --rate 200 --seconds 1 --warmup 0 --connections 8")
+}
+
+async fn lie(
+    request: Request<Incoming>,
+    yes: &'static str,
+    ends: &'static str,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let path = request.uri().path().to_owned();
+    request.into_body().collect().await?;
+    // The digest of a state with nothing in it.
+    let nothing = headroom::wire::digest::state(std::iter::empty(), std::iter::empty());
+    let (status, body) = match path.as_str() {
+        "/v1/reservations" => (201, yes.to_owned()),
+        "/internal/log" => (200, ends.to_owned()),
+        "/internal/state/0" => (200, format!(r#"{{"next_seq":0,"digest":"{nothing}"}}"#)),
+        _ => (200, "{}".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap();
+    Ok(response)
+}
+
+#[test]
+fn a_run_ends_with_an_audited_figure() {
+    let (is_well, said) = against_headroom("spread --rate 200 --seconds 1 --warmup 0 --pools 20 --read-rate 50");
+    assert!(is_well, "{said:#}");
+    let (reserve, query) = (&said["phases"][0]["streams"]["reserve"], &said["phases"][0]["streams"]["query"]);
+    assert_eq!((&said["standing"], &said["audit"]["breaches"]), (&"audited".into(), &0.into()));
+    assert_eq!((&reserve["scheduled"], &query["scheduled"]), (&200.into(), &50.into()));
+    assert_eq!(reserve["sent"].as_u64().unwrap() + reserve["dropped"].as_u64().unwrap(), 200);
+    let told = &said["audit"]["callers"];
+    let calls: u64 = ["yes", "no", "unknown"].iter().map(|told_| told[told_].as_u64().unwrap()).sum();
+    assert_eq!(calls, reserve["sent"], "every call sent has one end: {said:#}");
+}
+
+#[test]
+fn a_contested_pool_is_sold_to_its_limit_and_no_further() {
+    let (is_well, said) = against_headroom("hot --rate 300 --seconds 1 --warmup 0 --limit 100 --poisson --timeout-ms 2000");
+    assert!(is_well, "{said:#}");
+    assert_eq!((&said["audit"]["live"], &said["audit"]["callers"]["yes"]), (&100.into(), &100.into()), "{said:#}");
+}
+
+#[test]
+fn a_yes_that_is_not_in_the_log_voids_the_figure() {
+    let yes = r#"{"reservation":"hr_00000000000000000000000000","proof":
+        {"partition":0,"seq":0,"epoch":1,"digest":"00000000000000000000000000000000"}}"#;
+    let (is_well, said) = against_a_liar(yes, r#"{"partitions":1,"ends":[0]}"#);
+    assert_eq!((is_well, &said["standing"]), (false, &"VOID".into()), "{said:#}");
+    assert!(said["audit"]["breaches"].as_u64().unwrap() > 0, "{said:#}");
+}
+
+#[test]
+fn a_yes_without_a_proof_voids_the_figure() {
+    let (is_well, said) = against_a_liar(r#"{"status":"confirmed"}"#, r#"{"partitions":1,"ends":[0]}"#);
+    assert_eq!((is_well, &said["standing"]), (false, &"VOID".into()), "{said:#}");
+    assert_eq!(said["audit"]["unreadable"], 200, "{said:#}");
+}
