@@ -2,10 +2,9 @@
 
 use crate::api;
 use crate::config::Config;
-use crate::domain::Breach;
 use crate::gateway::Gateway;
 use crate::log::embedded::{Embedded, OpenError, Options};
-use crate::log::{CommandSink, CommittedTail, ReplyChannel};
+use crate::log::{ClaimError, CommandSink, CommittedTail, ReplyChannel};
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::recover::Recovery;
 use crate::owner::shell::{End, Shell};
@@ -198,7 +197,12 @@ impl Owner {
         };
         let owned = match recovery.claim(self.log.as_ref(), &self.shared, partition) {
             Ok(owned) => owned,
-            Err(error) => return self.halt(partition, &error.to_string()),
+            Err(error) => {
+                if let ClaimError::Breach(breach) = &error {
+                    self.metrics.breach(breach);
+                }
+                return self.halt(partition, &error.to_string());
+            }
         };
         let owner = self.shared.read(|state| Partition::claim(state, self.partitions));
         let shell = Shell {
@@ -218,7 +222,11 @@ impl Owner {
                 Err(error) => self.halt(partition, &format!("{why}: {error}")),
                 Ok(_) => self.halt(partition, &why),
             },
-            End::Breach(breach) => broken(&breach),
+            // What was committed cannot follow on what was there: whatever this process believes is wrong.
+            End::Breach(breach) => {
+                self.metrics.breach(&breach);
+                panic!("{breach}");
+            }
         }
     }
 
@@ -227,11 +235,6 @@ impl Owner {
         self.metrics.halted(partition, why);
         self.shared.set_mood(Mood::Halted(why.to_owned()));
     }
-}
-
-/// What was committed cannot follow on what was there: whatever this process believes is wrong.
-fn broken(breach: &Breach) -> ! {
-    panic!("{breach}")
 }
 
 /// An owner that panics has broken a law: better no process than one that goes on.

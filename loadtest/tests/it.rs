@@ -93,7 +93,8 @@ fn a_run_ends_with_an_audited_figure() {
 
 #[test]
 fn a_contested_pool_is_sold_to_its_limit_and_no_further() {
-    let (is_well, said) = against_headroom("hot --rate 300 --seconds 1 --warmup 0 --limit 100 --poisson --timeout-ms 2000");
+    let (is_well, said) =
+        against_headroom("hot --rate 300 --seconds 1 --warmup 0 --limit 100 --poisson --timeout-ms 2000");
     assert!(is_well, "{said:#}");
     assert_eq!((&said["audit"]["live"], &said["audit"]["callers"]["yes"]), (&100.into(), &100.into()), "{said:#}");
 }

@@ -156,8 +156,9 @@ fn split(slot: u32) -> (usize, usize) {
     (slot / PAGE_SLOTS, slot % PAGE_SLOTS)
 }
 
-/// An id is a hash already: eight of its bytes that differ within a pool.
+/// Eight of an id's bytes that differ within a pool, mixed for the index, which looks at both ends of the number.
 fn hash(id: &ReservationId) -> u64 {
     let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = *id.bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    let bytes = u64::from_le_bytes([a, b, c, d, e, f, g, h]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bytes ^ (bytes >> 32)
 }
