@@ -1,4 +1,5 @@
-//! Every bound of the system, units in the name, proven against each other at compile time.
+//! The bounds of the system, units in the name, proven against each other at compile time. One that only one file can
+//! reach stands at its head.
 //! Nothing here is a tuning knob of one deployment: those live in `config` and are checked against these.
 
 /// Longest name of a pool, area, label, actor or order reference, in bytes (one byte a character).
@@ -60,7 +61,7 @@ pub const QUEUED_ABANDONS_RESERVE: usize = 4_096;
 
 /// Calls in flight per partition before the gateway sheds.
 pub const INFLIGHT_PER_PARTITION_MAX: usize = 8_192;
-/// Time a Reserve may take when the caller names none, in milliseconds.
+/// Time a call may take when neither the caller nor the configuration names one, in milliseconds.
 pub const DEADLINE_DEFAULT_MS: u64 = 250;
 /// Longest time a caller may ask for, in milliseconds.
 pub const DEADLINE_MAX_MS: u64 = 5_000;
@@ -68,6 +69,12 @@ pub const DEADLINE_MAX_MS: u64 = 5_000;
 /// final; after it the honest answer is `unknown`.
 pub const ABANDON_GRACE_MS: u64 = 40;
 
+/// Time between two tries to hand over an Abandon that the log did not take, in milliseconds. They are never more than
+/// the Reserves that its queues held.
+pub const ABANDON_RETRY_MS: u64 = 5;
+
+/// Longest wait of an owner for a command while no hold is due, in milliseconds: how late a hold may expire.
+pub const POLL_WAIT_MAX_MS: u64 = 50;
 /// Events after which the owner offers a checkpoint.
 pub const CHECKPOINT_EVENTS: u64 = 16_384;
 /// Time after which the owner offers a checkpoint if anything changed, in milliseconds.
@@ -103,6 +110,8 @@ const _: () = {
     assert!(DEDUP_WINDOW_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
     // Every call in flight can queue its command, and every one of them its Abandon besides.
     assert!(QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE >= INFLIGHT_PER_PARTITION_MAX);
+    assert!(QUEUED_COMMANDS_MAX >= 2 * INFLIGHT_PER_PARTITION_MAX);
+    assert!(ABANDON_RETRY_MS < ABANDON_GRACE_MS);
     // A record that may be appended fits a turn.
     assert!(COMMAND_BYTES_MAX <= TURN_BYTES_MAX && HTTP_BODY_BYTES_MAX <= COMMAND_BYTES_MAX);
     // A decoder may allocate what one command can hold.

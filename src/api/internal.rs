@@ -104,5 +104,5 @@ async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
 }
 
 fn broken(error: LogError) -> Problem {
-    Problem::edge(Edge::Internal, format!("the log cannot be read: {error}"))
+    Problem::new(super::problem::INTERNAL, format!("the log cannot be read: {error}"))
 }

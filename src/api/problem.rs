@@ -95,9 +95,11 @@ edge_cases! {
     UriTooLong = "uri_too_long", 414, "The request's target is too long";
     WrongContentType = "wrong_content_type", 415, "The body has to be application/json";
     HeadTooLarge = "head_too_large", 431, "The request's head is too large";
-    Internal = "internal", 500, "The server failed";
 }
 
+/// A bug: whatever was asked may have been done.
+pub const INTERNAL: Case =
+    Case { code: "internal", status: 500, title: "The server failed", outcome: Effect::Unknown, is_retryable: true };
 /// Shed before anything was appended.
 pub const SHED: Case = passing("shed", 503, "The service cannot take this call now");
 /// A reader asked for the newest state, and it did not come in time.
@@ -157,7 +159,7 @@ pub fn cases() -> Vec<Case> {
     let edge = Edge::ALL.iter().map(|edge| edge.case());
     let decided = Reason::ALL.iter().map(|reason| of_reason(*reason));
     let mut cases: Vec<_> =
-        edge.chain(decided).chain([SHED, NOT_FRESH, REBUILDING, TIMEOUT, TIMEOUT_UNKNOWN]).collect();
+        edge.chain(decided).chain([INTERNAL, SHED, NOT_FRESH, REBUILDING, TIMEOUT, TIMEOUT_UNKNOWN]).collect();
     cases.sort_unstable_by_key(|case| (case.status, case.code));
     cases.dedup();
     cases
@@ -174,7 +176,7 @@ mod tests {
         for case in cases().into_iter().filter(|case| *case != TIMEOUT_UNKNOWN) {
             assert_eq!(titles.insert(case.code, case), None, "{}", case.code);
             assert!(case.code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", case.code);
-            assert_eq!(case.outcome, Effect::NotApplied);
+            assert_eq!(case.outcome == Effect::Unknown, case == INTERNAL);
         }
     }
 

@@ -120,14 +120,14 @@ impl Problem {
     /// Of something that cannot be.
     pub fn bug(what: &'static str) -> Problem {
         tracing::error!(what, "an answer could not be made");
-        Problem::edge(Edge::Internal, "this is a bug; what was asked may have been done")
+        Problem::new(problem::INTERNAL, "this is a bug; what was asked may have been done")
     }
 
     /// Of a decision of another kind than was asked for.
     pub fn unexpected(decided: &Recorded) -> Problem {
         let (partition, seq) = (decided.event.partition, decided.event.seq);
         tracing::error!(partition, seq, kind = ?decided.event.body.kind(), "a decision is of another kind than its ask");
-        Problem::edge(Edge::Internal, "this is a bug; what was asked may have been done")
+        Problem::new(problem::INTERNAL, "this is a bug; what was asked may have been done")
     }
 
     /// Its code.

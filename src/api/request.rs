@@ -93,7 +93,7 @@ async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
             tracing::error!(panic = text, "a request's handler panicked");
-            Poll::Ready(Err(Problem::edge(Edge::Internal, "this is a bug; the server goes on")))
+            Poll::Ready(Err(Problem::new(super::problem::INTERNAL, "this is a bug; what was asked may have been done")))
         }
     })
     .await

@@ -7,8 +7,8 @@
 //! The other commands cannot be taken back, so their timeout is unknown at once.
 
 use crate::domain::{Ask, Attempt, Command, CommandId, IdempotencyKey, Micros, Name, PoolId, Recorded, ReservationId};
-use crate::limits::ABANDON_GRACE_MS;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::limits::{ABANDON_GRACE_MS, ABANDON_RETRY_MS};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a caller is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,7 +74,9 @@ pub struct Correlator<W> {
     /// Abandons on their way: their own number, and their call's.
     abandons: BTreeMap<u64, u64>,
     /// Abandons that the log did not take yet.
-    backlog: VecDeque<Command>,
+    backlog: Vec<Command>,
+    /// When they are offered again; meaningless when there is none.
+    retry_at: Micros,
 }
 
 impl<W> Correlator<W> {
@@ -86,7 +88,8 @@ impl<W> Correlator<W> {
             pending: BTreeMap::new(),
             due: BTreeSet::new(),
             abandons: BTreeMap::new(),
-            backlog: VecDeque::new(),
+            backlog: Vec::new(),
+            retry_at: Micros(0),
         }
     }
 
@@ -152,7 +155,8 @@ impl<W> Correlator<W> {
 
     /// Does what is due at `now`.
     pub fn tick(&mut self, now: Micros) -> Outputs<W> {
-        let mut outputs = Outputs { answers: Vec::new(), append: self.backlog.drain(..).collect() };
+        let append = if self.retry_at <= now { std::mem::take(&mut self.backlog) } else { Vec::new() };
+        let mut outputs = Outputs { answers: Vec::new(), append };
         while let Some((due, number)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, number));
             let Some(pending) = self.pending.get_mut(&number) else { continue };
@@ -171,14 +175,16 @@ impl<W> Correlator<W> {
         outputs
     }
 
-    /// Takes back an Abandon that the log did not take; it is tried again at the next tick.
-    pub fn not_appended(&mut self, abandon: Command) {
-        self.backlog.push_back(abandon);
+    /// Takes back an Abandon that the log did not take at `now`; it is offered again soon.
+    pub fn not_appended(&mut self, abandon: Command, now: Micros) {
+        self.backlog.push(abandon);
+        self.retry_at = now.plus_ms(ABANDON_RETRY_MS);
     }
 
     /// When [`Correlator::tick`] has something to do next.
     pub fn next_due(&self) -> Option<Micros> {
-        if self.backlog.is_empty() { self.due.first().map(|(due, _)| *due) } else { Some(Micros(0)) }
+        let retry_at = (!self.backlog.is_empty()).then_some(self.retry_at);
+        self.due.first().map(|(due, _)| *due).into_iter().chain(retry_at).min()
     }
 
     /// Calls that are not over.

@@ -191,7 +191,7 @@ impl Gateway {
             if let Some((partition, key)) = routed
                 && self.append(partition, &key, &abandon, true).is_err()
             {
-                self.correlator.lock().not_appended(abandon);
+                self.correlator.lock().not_appended(abandon, self.clock.now());
             }
         }
     }

@@ -6,15 +6,12 @@ use super::crash;
 use super::partition::{Partition, Staged};
 use super::report::{Report, TurnReport};
 use crate::domain::{Breach, Micros};
-use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS};
+use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, POLL_WAIT_MAX_MS};
 use crate::log::{CommitOutcome, OwnedPartition, Polled, Record, ReplyChannel, Turn};
 use crate::replica::{Mood, PartitionState, Shared};
 use crate::time::Clock;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Longest wait for a command while nothing is due: how late a hold may expire.
-const POLL_WAIT_MAX_MS: u64 = 50;
 
 /// Why the loop ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,7 +111,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let concluded = self.shared.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
         crash::point("adopted");
         let now = self.clock.now();
-        self.shared.turn_ends(now);
+        if matches!(outcome, CommitOutcome::Ok | CommitOutcome::Aborted) {
+            self.shared.turn_ends(now);
+        } // Otherwise the log may hold more than the state does, and readers are told for how long already.
         self.replies.send(concluded.replies);
         let report = TurnReport {
             turn_us: now.0.saturating_sub(begun.0),

@@ -3,7 +3,7 @@
 use headroom::domain::*;
 use headroom::gateway::correlator::{Correlator, Outcome, Request};
 use headroom::gateway::routing::reservation_id;
-use headroom::limits::ABANDON_GRACE_MS;
+use headroom::limits::{ABANDON_GRACE_MS, ABANDON_RETRY_MS};
 
 const DEADLINE: Micros = Micros(1_000_000);
 
@@ -70,7 +70,7 @@ fn abandoned(command: &Command) -> Recorded {
 }
 
 #[test]
-fn an_outcome_is_given_once_whether_by_reply_or_tail() {
+fn an_outcome_told_twice_is_given_once() {
     let mut correlator = Correlator::new(7);
     let command = correlator.submit(reserve(), "caller");
     let answer = correlator.decided(accepted(&command)).unwrap();
@@ -131,11 +131,15 @@ fn without_the_log_a_timeout_is_unknown_after_the_grace_and_never_later() {
 fn an_abandon_is_offered_until_the_log_takes_it() {
     let mut correlator = Correlator::new(7);
     correlator.submit(reserve(), "caller");
+    let mut now = DEADLINE;
     for _ in 0..3 {
-        let mut append = correlator.tick(DEADLINE).append;
+        let mut append = correlator.tick(now).append;
         assert_eq!(append.len(), 1);
-        correlator.not_appended(append.remove(0));
-        assert_eq!((correlator.backlog_len(), correlator.next_due()), (1, Some(Micros(0))));
+        correlator.not_appended(append.remove(0), now);
+        let retry_at = now.plus_ms(ABANDON_RETRY_MS);
+        assert_eq!((correlator.backlog_len(), correlator.next_due()), (1, Some(retry_at)));
+        assert!(correlator.tick(Micros(retry_at.0 - 1)).append.is_empty());
+        now = retry_at;
     }
 }
 
