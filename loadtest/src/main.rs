@@ -17,6 +17,7 @@ mod verdict;
 
 use args::{Args, Server};
 use clap::Parser;
+use headroom::cmd::interrupt::interrupted;
 use headroom::cmd::scratch::Scratch;
 use headroom::time::{Clock, SystemClock};
 use serde_json::json;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         tokio::select! {
             ended = run(&args, server) => ended,
-            _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
+            () = interrupted() => Err("interrupted".to_owned()),
         }
     });
     match ended {

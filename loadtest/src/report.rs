@@ -11,6 +11,9 @@ const GENERATOR_SHARE_MAX: f64 = 0.3;
 /// The stolen part of the machine above which a figure is the neighbours'.
 const STOLEN_MAX: f64 = 0.02;
 
+/// The part of what was sent, in percent, that may leave late without being worth a note.
+const LATE_PERCENT_MAX: f64 = 1.0;
+
 /// The latencies shown.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
@@ -91,8 +94,11 @@ fn cost(figures: &Figures, cpu_seconds: f64) -> (f64, f64) {
 fn doubts(figures: &Figures) -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let share = figures.cpu.generator / figures.seconds / cores;
-    let late: u64 = streams(figures).map(|(_, tally)| tally.late).sum();
-    let scheduled: u64 = streams(figures).map(|(_, tally)| tally.scheduled).sum();
+    let sum = |of: fn(&Tally) -> u64| streams(figures).map(|(_, tally)| of(tally)).sum::<u64>();
+    let percent = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
+    let (late, dropped) = (sum(|tally| tally.late), sum(|tally| tally.dropped));
+    let late = percent(late, sum(Tally::sent));
+    let dropped = percent(dropped, sum(|tally| tally.scheduled));
     let mut doubts = Vec::new();
     if let Some(why) = figures.not_sustained() {
         doubts.push(format!("NOT SUSTAINED: {why}"));
@@ -100,9 +106,11 @@ fn doubts(figures: &Figures) -> Vec<String> {
     if share > GENERATOR_SHARE_MAX {
         doubts.push(format!("the generator took {:.0} % of the machine: the limit may be its own", share * 100.0));
     }
-    if late * 100 > scheduled {
-        let part = late as f64 * 100.0 / scheduled.max(1) as f64;
-        doubts.push(format!("{part:.1} % left late: connections were busy, or the generator had no core to run on"));
+    if late > LATE_PERCENT_MAX {
+        doubts.push(format!("{late:.1} % left late: connections were busy, or the generator had no core to run on"));
+    }
+    if dropped > 0.0 {
+        doubts.push(format!("{dropped:.1} % was never sent, and is in no latency: every connection was busy"));
     }
     if figures.cpu.stolen() > STOLEN_MAX {
         doubts.push(format!("{:.1} % of the machine went to its neighbours", figures.cpu.stolen() * 100.0));

@@ -5,7 +5,9 @@
 mod cat;
 pub mod client;
 mod config;
+pub mod demo;
 mod flags;
+pub mod interrupt;
 mod rebuild;
 pub mod scratch;
 mod serve;
@@ -52,6 +54,8 @@ enum Command {
     },
     /// Drop the checkpoints of a stopped server, rebuild them from the log, and compare
     Rebuild(PlaceFlags),
+    /// Show a week of delivery slots being sold out on a server of its own, and audit what it did
+    Demo(demo::Args),
     /// Print the effective configuration, and where each setting comes from
     Config(SettingFlags),
 }
@@ -116,6 +120,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let config = match &command {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
         Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
+        Command::Demo(_) => demo::settings(None)?,
     };
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
     // Not line by line: cat prints millions. Whoever wants to be read at once flushes.
@@ -125,6 +130,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Verify { json, .. } => verify::run(&config, json, out),
         Command::Cat { what, .. } => cat::run(&config, what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
+        Command::Demo(args) => demo::run(&args, out),
         Command::Config(_) => config::run(&config, out),
     }?;
     match out.flush().map_err(Failure::from) {

@@ -7,6 +7,7 @@ mod contract;
 mod correlator;
 mod crash;
 mod damage;
+mod demo;
 mod golden;
 mod http;
 mod impossible;

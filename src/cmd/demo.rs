@@ -1,0 +1,131 @@
+//! `headroom demo`: a grocer's week on a server of its own. A few hundred shoppers race for the same delivery slots over
+//! HTTP, a planner changes limits under them, and at the end the log is audited. Nothing of it is left behind.
+
+mod board;
+mod finale;
+mod paint;
+mod planner;
+mod screen;
+mod shopper;
+mod week;
+
+use super::client;
+use super::client::define::define;
+use super::interrupt::interrupted;
+use super::scratch::Scratch;
+use super::{Failure, Verdict};
+use crate::app::App;
+use crate::config::{Config, Inputs, Setting};
+use crate::telemetry::Metrics;
+use crate::time::{Clock, SystemClock};
+use board::Board;
+use planner::Planner;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use screen::{Look, Screen};
+use shopper::{HOLD_TTL_MS, Shopper};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use week::{Week, ZONES};
+
+/// Time the server has to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time shoppers have to finish what they began.
+const WIND_DOWN: Duration = Duration::from_secs(6);
+
+/// What the demonstration can be told.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// How long shoppers shop
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+    /// How many there are
+    #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u64).range(1..=2_000))]
+    pub shoppers: u64,
+    /// Seed of what they want and do; when it happens is up to the machine
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+}
+
+/// Where it happens: what all who take part share.
+pub struct Stage {
+    address: SocketAddr,
+    week: Week,
+    board: Board,
+    clock: SystemClock,
+}
+
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Verdict, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
+    let scratch = Scratch::new("headroom-demo");
+    let scratch = scratch.map_err(|error| Failure::Unusable(format!("no temporary directory: {error}")))?;
+    let config = settings(Some(scratch.path()))?;
+    let is_well = runtime.block_on(stage(args, &config, out));
+    is_well.map(Verdict::fine_if).map_err(Failure::Unusable)
+}
+
+/// Settings for a server on this directory, on any free port of the loopback, that says nothing unless it fails: log
+/// lines would be drawn over.
+pub(super) fn settings(directory: Option<&Path>) -> Result<Config, Failure> {
+    let directory = directory.map(|path| (Setting::DataDir, path.to_string_lossy().into_owned()));
+    let flags = [(Setting::Listen, "127.0.0.1:0".to_owned()), (Setting::LogLevel, "error".to_owned())];
+    let inputs = Inputs { flags: flags.into_iter().chain(directory).collect(), ..Inputs::default() };
+    Config::load(&inputs).map_err(|problems| Failure::Unusable(problems.to_string()))
+}
+
+/// Starts the server, lets everybody in, and stops it again.
+async fn stage(args: &Args, config: &Config, out: &mut dyn Write) -> Result<bool, String> {
+    let app = App::start(config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await;
+    let app = app.map_err(|error| error.to_string())?;
+    let address = app.address();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(app.run(async {
+        // Dropping the other end stops the server as well.
+        let _ = stopped.await;
+    }));
+    let ended = play(args, address, out).await;
+    drop(stop);
+    let stopped = server.await.map_err(|error| error.to_string())?;
+    stopped.map_err(str::to_owned).and(ended)
+}
+
+async fn play(args: &Args, address: SocketAddr, out: &mut dyn Write) -> Result<bool, String> {
+    let mut rng = StdRng::seed_from_u64(args.seed);
+    let clock = SystemClock::new();
+    let week = Week::new(clock.now(), &mut rng);
+    client::ready(address, READY_TIMEOUT).await?;
+    define(address, week.definitions()).await?;
+    let stage = Arc::new(Stage { address, week, board: Board::default(), clock });
+    let (slots, shoppers) = (stage.week.slots().len(), args.shoppers);
+    let title = format!(" Headroom · {slots} delivery slots · {shoppers} shoppers · seed {}", args.seed);
+    let until = Instant::now() + Duration::from_secs(args.seconds);
+    let mut people = JoinSet::new();
+    let custom = || ZONES.iter().map(|(_, custom)| *custom).enumerate();
+    for number in 0..usize::try_from(shoppers).unwrap_or_default() {
+        let zone = week::choose(&mut rng, custom()).unwrap_or_default();
+        let own = StdRng::seed_from_u64(rng.random());
+        people.spawn(Shopper::new(Arc::clone(&stage), number, zone, own).shop(until));
+    }
+    people.spawn(Planner::new(Arc::clone(&stage), StdRng::seed_from_u64(rng.random())).plan(until));
+    let screen = Screen::new(Arc::clone(&stage), Look::of_environment(), title);
+    tokio::select! {
+        () = screen.show(until, out) => {}
+        () = interrupted() => people.abort_all(),
+    }
+    screen::say(out, "\nThe doors are closed; what was begun is finished, and the last holds run out.");
+    let everybody = async { while people.join_next().await.is_some() {} };
+    // Whoever is not done by then is broken off like any caller that leaves.
+    let _ = tokio::time::timeout(WIND_DOWN, everybody).await;
+    people.abort_all();
+    sleep_until(Instant::now() + Duration::from_millis(HOLD_TTL_MS)).await;
+    let (text, is_well) = finale::audit(&stage).await?;
+    screen::say(out, &text);
+    Ok(is_well)
+}

@@ -1,0 +1,247 @@
+//! The picture, as text: values in, lines out. Every colour says only what a character says too, and the colours are
+//! cividis, which the colour-blind see as everybody does; without colours nothing is lost.
+
+use super::board::{Contested, Counts, Deeds, Period};
+use super::planner::spoken;
+use super::week::{HOURS, Week, ZONES};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// From nothing taken to everything: background and foreground of 256 colours.
+const CIVIDIS: [(u8, u8); 8] = [(17, 255), (18, 255), (60, 255), (102, 16), (144, 16), (185, 16), (221, 16), (227, 16)];
+/// The same as heights.
+const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// Seconds of answers that the small curve shows.
+pub const CURVE_SECONDS: usize = 40;
+
+/// A pool as `POST /v1/availability` tells it.
+#[derive(Clone, Deserialize)]
+pub struct Shown {
+    pool: String,
+    limits: BTreeMap<String, u64>,
+    used: BTreeMap<String, u64>,
+    mode: String,
+    over_committed: bool,
+}
+
+/// What the picture is made of.
+pub struct View<'a> {
+    /// The week.
+    pub week: &'a Week,
+    /// The slots of the day that is shown.
+    pub heat: &'a BTreeMap<String, Shown>,
+    /// One line about the run.
+    pub title: String,
+    /// Seconds left.
+    pub left: u64,
+    /// The last whole second.
+    pub second: &'a Period,
+    /// Everything so far.
+    pub all: Counts,
+    /// What shoppers did besides.
+    pub deeds: Deeds,
+    /// Events in the log, and of them in the last second.
+    pub events: (u64, u64),
+    /// The most contested slot.
+    pub contested: Contested,
+    /// What the planner did last.
+    pub news: Vec<String>,
+    /// Answers in each of the last seconds.
+    pub curve: &'a [u64],
+    /// Whether colours are wanted.
+    pub in_colour: bool,
+}
+
+impl View<'_> {
+    /// The picture, line by line.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("{}  {} s left", self.bold(&self.title), self.left),
+            String::new(),
+            format!(" {} · orders taken of each two-hour slot", self.bold(&self.week.day_name())),
+            format!(" {:10}{}", "", HOURS.map(|(hour, _)| format!("  {hour:02}-")).concat()),
+        ];
+        lines.extend((0..ZONES.len()).map(|zone| self.zone(zone)));
+        lines.push(self.legend());
+        lines.push(String::new());
+        lines.extend(self.figures());
+        lines.push(String::new());
+        lines.push(format!(" most contested  {}", self.contested()));
+        lines.extend(self.news.iter().map(|line| format!(" {line}")));
+        lines
+    }
+
+    /// The same second in one line.
+    pub fn line(&self) -> String {
+        let Counts { yes, no, late, .. } = self.second.counts;
+        let (p50, p99) = self.quantiles();
+        let (events, rate) = self.events;
+        let contested = self.contested();
+        format!(
+            "{:>3} s left  201 {yes:>4}/s  409 {no:>4}/s  503 {late:>3}/s  p50 {p50} ms  p99 {p99} ms  \
+             {rate:>5} events/s, {events} in the log  {contested}",
+            self.left
+        )
+    }
+
+    fn zone(&self, zone: usize) -> String {
+        let mut line = format!(" {:10}", ZONES[zone].0);
+        for slot in self.week.of(self.week.shown, zone) {
+            let cell = match self.heat.get(&slot.pool) {
+                Some(pool) => self.cell(pool),
+                None => "   ? ".to_owned(),
+            };
+            line.push_str(&cell);
+        }
+        line
+    }
+
+    fn cell(&self, pool: &Shown) -> String {
+        let orders = |units: &BTreeMap<String, u64>| units.get("orders").copied().unwrap_or_default();
+        let (used, limit) = (orders(&pool.used), orders(&pool.limits));
+        let mark = match pool.mode.as_str() {
+            "closed" => '×',
+            "held" => '‖',
+            _ if pool.over_committed => '!',
+            _ => BLOCKS[step(used, limit, BLOCKS.len())],
+        };
+        let text = format!("{mark}{used:>3}");
+        if !self.in_colour {
+            return format!("{text} ");
+        }
+        let (back, fore) = CIVIDIS[step(used, limit, CIVIDIS.len())];
+        format!("\x1b[48;5;{back};38;5;{fore}m{text}\x1b[0m ")
+    }
+
+    fn legend(&self) -> String {
+        let scale: String = BLOCKS.iter().skip(1).collect();
+        format!(" {:10}{scale} taken of the limit   ! more than a lowered limit   ‖ held   × closed", "")
+    }
+
+    fn figures(&self) -> Vec<String> {
+        let Counts { yes, no, late, other, silent } = self.second.counts;
+        let (p50, p99) = self.quantiles();
+        let (events, rate) = self.events;
+        let Deeds { confirmed, left, released, retried, contradicted } = self.deeds;
+        let mut curve = String::new();
+        let most = self.curve.iter().max().copied().unwrap_or_default();
+        self.curve.iter().for_each(|n| curve.push(BLOCKS[step(*n, most, BLOCKS.len())]));
+        let answers = yes + no + late + other + silent;
+        vec![
+            format!(" {answers:>6} answers/s  {curve}"),
+            format!(" {yes:>6} 201 yes    {no:>6} 409 no    {late:>6} 503 not in time    {other:>6} reads and changes"),
+            format!(
+                " p50 {p50} ms   p99 {p99} ms   {rate} events/s, {events} in the log   {} yes so far",
+                self.all.yes
+            ),
+            format!(
+                " {confirmed} holds confirmed, {left} left to expire, {released} released; \
+                 {retried} retries with the same key, {contradicted} answered otherwise"
+            ),
+        ]
+    }
+
+    fn quantiles(&self) -> (String, String) {
+        let at = |q| format!("{:>6.1}", self.second.latency_us.value_at_quantile(q) as f64 / 1e3);
+        (at(0.5), at(0.99))
+    }
+
+    fn contested(&self) -> String {
+        let Some((pool, refusals)) = &self.contested else { return "none yet".to_owned() };
+        let taken = self.heat.get(pool).map_or(String::new(), |shown| {
+            let orders = |units: &BTreeMap<String, u64>| units.get("orders").copied().unwrap_or_default();
+            format!(", {} of {} orders taken", orders(&shown.used), orders(&shown.limits))
+        });
+        format!("{}: {refusals} refused{taken}", spoken(pool))
+    }
+
+    fn bold(&self, text: &str) -> String {
+        if self.in_colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// The pools by id, from the body of an answer.
+pub fn heat(body: &[u8]) -> BTreeMap<String, Shown> {
+    #[derive(Deserialize)]
+    struct Pools {
+        pools: Vec<Shown>,
+    }
+    let pools = serde_json::from_slice(body).unwrap_or(Pools { pools: Vec::new() }).pools;
+    pools.into_iter().map(|pool| (pool.pool.clone(), pool)).collect()
+}
+
+/// Which of `steps` a part of a whole is on: the first only for nothing, the last only for everything.
+fn step(part: u64, whole: u64, steps: usize) -> usize {
+    let last = steps.saturating_sub(1);
+    match part {
+        0 => 0,
+        part if part >= whole => last,
+        part => (1 + part as usize * last.saturating_sub(1) / whole as usize).min(last.saturating_sub(1)),
+    }
+}
+
+/// A screen's worth of lines, drawn over the last one.
+pub fn frame(lines: &[String]) -> String {
+    let mut out = String::from("\x1b[H");
+    for line in lines {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{line}\x1b[K");
+    }
+    out.push_str("\x1b[J");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Micros;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    #[test]
+    fn only_a_full_slot_looks_full() {
+        let at = |part| step(part, 20, 9);
+        assert_eq!((at(0), at(1), at(10), at(19), at(20), at(25)), (0, 1, 4, 7, 8, 8));
+        assert_eq!(step(3, 0, 9), 8);
+    }
+
+    #[test]
+    fn a_slot_says_the_same_with_and_without_colours() {
+        let week = Week::new(Micros(1_795_262_400_000_000), &mut StdRng::seed_from_u64(1));
+        let pool = |n: usize| &week.of(week.shown, 0)[n].pool;
+        let shown = |n: usize, used: u64, mode: &str, over: bool| {
+            format!(
+                r#"{{"pool":"{}","limits":{{"orders":20}},"used":{{"orders":{used}}},"mode":"{mode}","over_committed":{over}}}"#,
+                pool(n)
+            )
+        };
+        let slots = [shown(0, 0, "open", false), shown(1, 20, "open", false), shown(2, 22, "open", true)];
+        let rest = [shown(3, 5, "closed", false), shown(4, 7, "held", false)];
+        let heat = heat(format!(r#"{{"pools":[{},{}]}}"#, slots.join(","), rest.join(",")).as_bytes());
+        assert_eq!(heat.len(), 5);
+        let view = |in_colour| {
+            View {
+                week: &week,
+                heat: &heat,
+                title: "t".to_owned(),
+                left: 3,
+                second: &Period::default(),
+                all: Counts::default(),
+                deeds: Deeds::default(),
+                events: (0, 0),
+                contested: Some((pool(1).clone(), 9)),
+                news: Vec::new(),
+                curve: &[1, 2],
+                in_colour,
+            }
+            .lines()
+        };
+        let plain = view(false);
+        assert!(plain[4].starts_with(" Harbour      0 █ 20 ! 22 ×  5 ‖  7    ? "), "{:?}", plain[4]);
+        assert!(plain.iter().all(|line| !line.contains('\x1b') && line.chars().count() <= 100), "{plain:#?}");
+        assert!(plain.iter().any(|line| line.ends_with("Harbour 10-12: 9 refused, 20 of 20 orders taken")));
+        let coloured = view(true);
+        assert!(coloured[4].contains("\x1b[48;5;227;38;5;16m█ 20\x1b[0m"), "{:?}", coloured[4]);
+    }
+}
