@@ -20,10 +20,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Where a running server says how it is reached: its address and process id, on one line.
 pub const ADDRESS_FILE: &str = "server.addr";
+
+/// Time that Abandons get at shutdown to be in the log.
+const ABANDONS_DRAIN: Duration = Duration::from_secs(1);
 
 /// Why the service did not start.
 #[derive(Debug)]
@@ -139,6 +143,8 @@ impl App {
             }
         };
         api::serve(listener, state, closing).await;
+        // What callers who left have to give back is to be in the log as well.
+        let _ = tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await;
         log.close();
         let ended = tokio::task::spawn_blocking(move || {
             let owners_ended = owners.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
@@ -201,9 +207,11 @@ impl Owner {
                 if let ClaimError::Breach(breach) = &error {
                     self.metrics.breach(breach);
                 }
-                return self.halt(partition, &error.to_string());
+                let why = error.to_string();
+                return self.end(partition, &why, Mood::Lost(why.clone()));
             }
         };
+        self.look_at_the_clock(partition);
         let owner = self.shared.read(|state| Partition::claim(state, self.partitions));
         let shell = Shell {
             log: owned,
@@ -232,8 +240,22 @@ impl Owner {
 
     /// The partition stays readable, and answers nobody until the process is started again.
     fn halt(&self, partition: u32, why: &str) {
+        self.end(partition, why, Mood::Halted(why.to_owned()));
+    }
+
+    fn end(&self, partition: u32, why: &str, mood: Mood) {
+        self.log.close_partition(partition);
         self.metrics.halted(partition, why);
-        self.shared.set_mood(Mood::Halted(why.to_owned()));
+        self.shared.set_mood(mood);
+    }
+
+    /// A log written by a clock that was ahead goes by that clock until this one has caught up: holds expire late, and
+    /// cutoffs pass early.
+    fn look_at_the_clock(&self, partition: u32) {
+        let ahead_ms = self.shared.ahead_us(self.clock.now()) / 1_000;
+        if ahead_ms > 1_000 {
+            tracing::error!(partition, ahead_ms, "the log's last event is later than this machine's clock: check both");
+        }
     }
 }
 

@@ -28,8 +28,9 @@ pub const HOLD_TTL_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 pub const DEDUP_WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Ended reservations, refusals and burned attempts remembered per partition; the oldest go first.
 pub const REMEMBERED_RESERVATIONS_MAX: usize = 1 << 20;
-/// Answers of keyed commands other than Reserve remembered per partition; the oldest go first.
-pub const REMEMBERED_COMMANDS_MAX: usize = 1 << 16;
+/// Answers of keyed commands other than Reserve remembered per partition; the oldest go first. An answer about a pool is
+/// as large as the pool: some 20 KiB at the most.
+pub const REMEMBERED_COMMANDS_MAX: usize = 1 << 13;
 /// Entries forgotten while one event is folded: more than one event adds, so the backlog shrinks.
 pub const FORGOTTEN_PER_EVENT_MAX: usize = 4;
 /// Pools of one partition.
@@ -102,6 +103,8 @@ pub const PAGE_POOLS_MAX: usize = 500;
 pub const PAGE_POOLS_DEFAULT: usize = 100;
 /// Time `?fresh=true` may wait for the replica, in milliseconds.
 pub const FRESH_WAIT_MAX_MS: u64 = 1_000;
+/// Readers of one partition that may wait for newer state.
+pub const FRESH_WAITERS_MAX: usize = 4_096;
 /// Time in-flight calls and the last turn get after SIGTERM, in milliseconds.
 pub const SHUTDOWN_MS: u64 = 20_000;
 

@@ -67,6 +67,7 @@ fn not_deciding(moods: Vec<Mood>) -> BTreeMap<u32, String> {
         Mood::Owning => None,
         Mood::Rebuilding => Some((partition, "rebuilding".to_owned())),
         Mood::Halted(why) => Some((partition, format!("halted: {why}"))),
+        Mood::Lost(why) => Some((partition, format!("lost: {why}"))),
         Mood::Stopped => Some((partition, "stopped".to_owned())),
     };
     (0..).zip(moods).filter_map(why).collect()

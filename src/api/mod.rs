@@ -156,9 +156,9 @@ impl Api {
         format!("{:032x}-{number}", self.state.secret)
     }
 
-    /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is being rebuilt.
+    /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is not whole.
     async fn readable(&self, shared: &Shared, is_fresh: bool) -> Result<(), Problem> {
-        if shared.mood() == Mood::Rebuilding {
+        if matches!(shared.mood(), Mood::Rebuilding | Mood::Lost(_)) {
             return Err(Problem::new(problem::REBUILDING, "see /readyz for which partitions are"));
         }
         if is_fresh && !self.gateway().fresh(shared).await {

@@ -104,8 +104,8 @@ pub const INTERNAL: Case =
 pub const SHED: Case = passing("shed", 503, "The service cannot take this call now");
 /// A reader asked for the newest state, and it did not come in time.
 pub const NOT_FRESH: Case = passing("not_fresh", 503, "The newest state did not come in time");
-/// The partition's state is being rebuilt.
-pub const REBUILDING: Case = passing("rebuilding", 503, "The state asked for is being rebuilt");
+/// The partition's state is being rebuilt, or could not be.
+pub const REBUILDING: Case = passing("rebuilding", 503, "The state asked for is not whole");
 /// A timeout after which it is certain that nothing was left behind.
 pub const TIMEOUT: Case = passing("timeout", 503, "No decision came in time, and none will");
 /// A timeout after which nobody knows yet.

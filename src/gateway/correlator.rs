@@ -34,6 +34,8 @@ pub struct Request {
     pub actor: Option<Name>,
     /// When it must be answered.
     pub deadline: Micros,
+    /// The same by the partition's clock, which the owner goes by.
+    pub deadline_there: Micros,
 }
 
 /// An answer, and whom it is for.
@@ -61,8 +63,8 @@ struct Pending<W> {
     due: Micros,
     /// What an Abandon would take back, of a Reserve.
     takes_back: Option<(PoolId, ReservationId)>,
-    /// Whether the Abandon is on its way.
-    is_abandoned: bool,
+    /// The number of the Abandon that follows it.
+    abandon: Option<u64>,
 }
 
 /// All calls of one gateway that are not over.
@@ -103,14 +105,14 @@ impl<W> Correlator<W> {
         };
         let due = request.deadline;
         self.due.insert((due, number));
-        self.pending.insert(number, Pending { waiter: Some(waiter), due, takes_back, is_abandoned: false });
+        self.pending.insert(number, Pending { waiter: Some(waiter), due, takes_back, abandon: None });
         Command {
             id: self.id(number),
             reply_to: Some(self.incarnation),
             attempt: self.attempt(number),
             actor: request.actor,
             key: request.key,
-            deadline: request.deadline,
+            deadline: request.deadline_there,
             ask: request.ask,
         }
     }
@@ -128,7 +130,7 @@ impl<W> Correlator<W> {
             return Some(Answer { waiter, outcome: Outcome::TimedOut { is_unknown: false } });
         }
         let pending = self.pending.get_mut(&number)?;
-        if pending.is_abandoned {
+        if pending.abandon.is_some() {
             // An acceptance is being taken back; a refusal is as good a "no" as the Abandon's.
             recorded.event.body.rejection()?;
             let waiter = pending.waiter.take()?;
@@ -138,16 +140,25 @@ impl<W> Correlator<W> {
         Some(Answer { waiter, outcome: Outcome::Decided(Box::new(recorded)) })
     }
 
-    /// A caller has left without its answer.
-    pub fn disconnected(&mut self, id: CommandId, now: Micros) -> Outputs<W> {
+    /// A caller has left without its answer. `reserved` is what its call was to reserve, if it was a Reserve: an answer
+    /// that was on its way to nobody is taken back as well.
+    pub fn disconnected(
+        &mut self,
+        id: CommandId,
+        reserved: Option<(PoolId, ReservationId)>,
+        now: Micros,
+    ) -> Outputs<W> {
         let mut outputs = Outputs { answers: Vec::new(), append: Vec::new() };
         let Some(number) = self.own(id) else { return outputs };
+        if !self.pending.contains_key(&number) {
+            outputs.append.extend(reserved.map(|reserved| self.abandon_of(number, reserved).1));
+        }
         if let Some(pending) = self.pending.get_mut(&number) {
             pending.waiter = None;
-            match (pending.is_abandoned, &pending.takes_back) {
-                (true, _) => {}
-                (false, Some(_)) => self.abandon(number, now, &mut outputs),
-                (false, None) => drop(self.remove(number)),
+            match (pending.abandon, &pending.takes_back) {
+                (Some(_), _) => {}
+                (None, Some(_)) => self.abandon(number, now, &mut outputs),
+                (None, None) => drop(self.remove(number)),
             }
         }
         outputs
@@ -160,13 +171,13 @@ impl<W> Correlator<W> {
         while let Some((due, number)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, number));
             let Some(pending) = self.pending.get_mut(&number) else { continue };
-            if pending.takes_back.is_some() && !pending.is_abandoned {
+            if pending.takes_back.is_some() && pending.abandon.is_none() {
                 self.abandon(number, now, &mut outputs);
                 continue;
             }
             // A Reserve stays until its Abandon is known to be in the log; its caller does not.
             let waiter = pending.waiter.take();
-            if !pending.is_abandoned {
+            if pending.abandon.is_none_or(|abandon| !self.abandons.contains_key(&abandon)) {
                 self.pending.remove(&number);
             }
             let unknown = Outcome::TimedOut { is_unknown: true };
@@ -179,6 +190,16 @@ impl<W> Correlator<W> {
     pub fn not_appended(&mut self, abandon: Command, now: Micros) {
         self.backlog.push(abandon);
         self.retry_at = now.plus_ms(ABANDON_RETRY_MS);
+    }
+
+    /// An Abandon will never be in the log, for its partition has stopped: its caller is told unknown when that is due.
+    pub fn lost(&mut self, abandon: &Command) {
+        let call = self.own(abandon.id).and_then(|number| self.abandons.remove(&number));
+        if let Some(call) = call
+            && self.pending.get(&call).is_some_and(|pending| pending.waiter.is_none())
+        {
+            self.remove(call);
+        }
     }
 
     /// When [`Correlator::tick`] has something to do next.
@@ -203,25 +224,31 @@ impl<W> Correlator<W> {
     }
 
     fn abandon(&mut self, number: u64, now: Micros, outputs: &mut Outputs<W>) {
-        let attempt = self.attempt(number);
-        let own = self.number();
-        let id = self.id(own);
+        let Some(reserved) = self.pending.get(&number).and_then(|pending| pending.takes_back.clone()) else { return };
+        let (own, command) = self.abandon_of(number, reserved);
         let Some(pending) = self.pending.get_mut(&number) else { return };
-        let Some((pool, reservation)) = pending.takes_back.clone() else { return };
         self.due.remove(&(pending.due, number));
-        pending.is_abandoned = true;
+        pending.abandon = Some(own);
         pending.due = pending.due.max(now).plus_ms(ABANDON_GRACE_MS);
         self.due.insert((pending.due, number));
         self.abandons.insert(own, number);
-        outputs.append.push(Command {
-            id,
+        outputs.append.push(command);
+    }
+
+    /// The Abandon of a call's attempt, and its own number.
+    fn abandon_of(&mut self, number: u64, (pool, reservation): (PoolId, ReservationId)) -> (u64, Command) {
+        let attempt = self.attempt(number);
+        let own = self.number();
+        let command = Command {
+            id: self.id(own),
             reply_to: Some(self.incarnation),
             attempt,
             actor: None,
             key: None,
             deadline: Micros::MAX,
             ask: Ask::Abandon { pool, reservation },
-        });
+        };
+        (own, command)
     }
 
     fn remove(&mut self, number: u64) -> Option<Pending<W>> {

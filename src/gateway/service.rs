@@ -3,8 +3,8 @@
 use super::admission::{InFlight, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::routing;
-use crate::domain::{Ask, Command, CommandId, IdempotencyKey, Micros, Name};
-use crate::limits::{DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
+use crate::domain::{Ask, Command, CommandId, IdempotencyKey, Micros, Name, PoolId, ReservationId};
+use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
 use crate::replica::{Replica, Shared};
 use crate::time::Clock;
@@ -78,7 +78,9 @@ impl Gateway {
         let (partition, key) = routing::route(&call.ask, self.replica.partition_count()).ok_or(Shed::NoOwner)?;
         let _place = self.admit(partition, now, deadline)?;
         let (waiter, outcome) = oneshot::channel();
-        let request = Request { ask: call.ask, key: call.key, actor: call.actor, deadline };
+        let ahead_us = self.replica.partition(partition).map_or(0, |shared| shared.ahead_us(now));
+        let deadline_there = Micros(deadline.0.saturating_add(ahead_us));
+        let request = Request { ask: call.ask, key: call.key, actor: call.actor, deadline, deadline_there };
         let (command, is_earliest) = {
             let mut correlator = self.correlator.lock();
             let is_earliest = correlator.next_due().is_none_or(|due| deadline < due);
@@ -87,7 +89,11 @@ impl Gateway {
         if is_earliest {
             self.rearm.notify_one();
         }
-        let departure = Departure { gateway: self, id: command.id, is_over: false };
+        let reserved = match &command.ask {
+            Ask::Reserve { pool, reservation, .. } => Some((pool.clone(), *reservation)),
+            _ => None,
+        };
+        let departure = Departure { gateway: self, id: command.id, reserved, is_over: false };
         if let Err(error) = self.append(partition, &key, &command, false) {
             departure.over();
             self.correlator.lock().withdraw(command.id);
@@ -146,6 +152,14 @@ impl Gateway {
         self.in_flight.iter().map(InFlight::count)
     }
 
+    /// Returns when every call is answered and every Abandon is in the log.
+    pub async fn drained(&self) {
+        let mut look = tokio::time::interval(Duration::from_millis(ABANDON_RETRY_MS));
+        while self.pending() != (0, 0) {
+            look.tick().await;
+        }
+    }
+
     /// Takes no more calls; those in flight go on.
     pub fn close(&self) {
         self.is_closing.store(true, Relaxed);
@@ -188,10 +202,11 @@ impl Gateway {
         give(outputs.answers);
         for abandon in outputs.append {
             let routed = routing::route(&abandon.ask, self.replica.partition_count());
-            if let Some((partition, key)) = routed
-                && self.append(partition, &key, &abandon, true).is_err()
-            {
-                self.correlator.lock().not_appended(abandon, self.clock.now());
+            let Some((partition, key)) = routed else { continue };
+            match self.append(partition, &key, &abandon, true) {
+                Ok(()) => {}
+                Err(AppendError::Full) => self.correlator.lock().not_appended(abandon, self.clock.now()),
+                Err(AppendError::Closed) => self.correlator.lock().lost(&abandon),
             }
         }
     }
@@ -208,7 +223,7 @@ impl ReplyChannel for Gateway {
 
 fn give(answers: Vec<Answer<Waiter>>) {
     for Answer { waiter, outcome } in answers {
-        // Whoever waited may have left: its departure is on its way to the correlator.
+        // Whoever waited may have left: its departure takes the answer back.
         let _ = waiter.send(outcome);
     }
 }
@@ -226,6 +241,7 @@ impl Drop for Place<'_> {
 struct Departure<'a> {
     gateway: &'a Gateway,
     id: CommandId,
+    reserved: Option<(PoolId, ReservationId)>,
     is_over: bool,
 }
 
@@ -239,7 +255,7 @@ impl Drop for Departure<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             let now = self.gateway.clock.now();
-            let outputs = self.gateway.correlator.lock().disconnected(self.id, now);
+            let outputs = self.gateway.correlator.lock().disconnected(self.id, self.reserved.take(), now);
             self.gateway.perform(outputs);
             self.gateway.rearm.notify_one();
         }

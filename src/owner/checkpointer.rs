@@ -33,17 +33,18 @@ impl Checkpointer {
         (Checkpointer { orders: sender, log_id }, Work { orders: receiver })
     }
 
-    /// Offers the partition's changes; nothing happens while the thread is busy.
-    pub fn offer(&self, shared: &Arc<Shared>) {
-        if self.orders.is_empty() {
-            // The one place of the channel may be taken meanwhile: then the draft goes back.
-            let draft = shared.write(|state| state.draft_checkpoint(self.log_id));
-            if let Err(refused) = self.orders.try_send(Order::Write(draft, Arc::clone(shared)))
-                && let Order::Write(draft, _) = refused.into_inner()
-            {
-                shared.write(|state| state.take_back(&draft));
-            }
+    /// Offers the partition's changes, and answers whether they were taken: not while the thread is busy.
+    pub fn offer(&self, shared: &Arc<Shared>) -> bool {
+        if !self.orders.is_empty() {
+            return false;
         }
+        // The one place of the channel may be taken meanwhile: then the draft goes back.
+        let draft = shared.write(|state| state.draft_checkpoint(self.log_id));
+        let Err(refused) = self.orders.try_send(Order::Write(draft, Arc::clone(shared))) else { return true };
+        if let Order::Write(draft, _) = refused.into_inner() {
+            shared.write(|state| state.take_back(&draft));
+        }
+        false
     }
 
     /// Hands the partition's changes over, waiting for the thread.

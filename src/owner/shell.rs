@@ -69,8 +69,8 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 self.checkpointer.offer_last(&self.shared);
                 return End::Closed;
             }
-            if changed >= CHECKPOINT_EVENTS || (changed > 0 && now >= checkpoint_due) {
-                self.checkpointer.offer(&self.shared);
+            let is_due = changed >= CHECKPOINT_EVENTS || (changed > 0 && now >= checkpoint_due);
+            if is_due && self.checkpointer.offer(&self.shared) {
                 checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
             }
         }

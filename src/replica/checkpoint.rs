@@ -10,6 +10,7 @@ use std::sync::Arc;
 /// What changed since the last checkpoint, by reference: the owner goes on while another thread encodes it.
 pub struct Draft {
     mark: Mark,
+    base: Option<u64>,
     pools: Vec<Arc<Pool>>,
     pages: Vec<(u32, Arc<Page>)>,
     remembered: Vec<(CommandKey, Option<Remembered>)>,
@@ -31,20 +32,22 @@ impl Draft {
                 None => Row { key: snapshot::remembered_key(key), value: None },
             });
         }
-        Checkpoint { mark: self.mark, rows }
+        Checkpoint { mark: self.mark, base: self.base, rows }
     }
 }
 
 impl PartitionState {
     /// Drafts a checkpoint of everything that changed since the last one.
     pub fn draft_checkpoint(&mut self, log_id: u128) -> Draft {
-        let Dirty { pools, pages, remembered, events } = std::mem::take(&mut self.dirty);
         let Position { next_seq, next_input, epoch, chain, decided_at } = self.position;
+        let next = Dirty { base: Some(next_seq), ..Dirty::default() };
+        let Dirty { base, pools, pages, remembered, events } = std::mem::replace(&mut self.dirty, next);
         let partition = self.partition;
         let mark =
             Mark { log_id, partition, format_version: FORMAT_VERSION, next_seq, next_input, chain, epoch, decided_at };
         Draft {
             mark,
+            base,
             pools: pools.iter().filter_map(|id: &PoolId| self.pools.get(id).cloned()).collect(),
             pages: pages.into_iter().filter_map(|no| Some((no, Arc::clone(self.slab.page(no)?)))).collect(),
             remembered: remembered.into_iter().map(|key| (key.clone(), self.remembered.get(&key).cloned())).collect(),
@@ -54,6 +57,7 @@ impl PartitionState {
 
     /// Takes a draft back that nobody wrote: its changes wait for the next.
     pub fn take_back(&mut self, draft: &Draft) {
+        self.dirty.base = draft.base;
         self.dirty.pools.extend(draft.pools.iter().map(|pool| pool.id.clone()));
         self.dirty.pages.extend(draft.pages.iter().map(|(no, _)| *no));
         self.dirty.remembered.extend(draft.remembered.iter().map(|(key, _)| key.clone()));
@@ -62,6 +66,7 @@ impl PartitionState {
 
     /// Makes the next checkpoint hold everything: there is none to build on.
     pub fn mark_all_dirty(&mut self) {
+        self.dirty.base = None;
         self.dirty.pools.extend(self.pools.keys().cloned());
         self.dirty.pages.extend(0..self.slab.page_count());
         self.dirty.remembered.extend(self.remembered.keys().cloned());

@@ -40,10 +40,11 @@ impl Replica {
             staleness_us = staleness_us.max(shared.turn_age_us(now));
             shared.read(|state| {
                 as_of.insert(state.partition(), state.position().next_seq);
-                let matching = state.pools_after(page.after).filter(|pool| query.matches(pool, now));
-                pools.extend(matching.take(page.limit.saturating_add(1)).cloned());
+                // References only: the owner waits for this lock, and a query may look at every pool in vain.
+                pools.extend(state.pools_after(page.after).cloned());
             });
         }
+        pools.retain(|pool| query.matches(pool, now));
         pools.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let more = pools.len() > page.limit;
         pools.truncate(page.limit);

@@ -3,7 +3,7 @@
 
 use super::state::PartitionState;
 use crate::domain::{Micros, PoolId, ReservationId, route};
-use crate::limits::DEADLINE_MAX_MS;
+use crate::limits::{DEADLINE_MAX_MS, FRESH_WAITERS_MAX};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,8 +15,10 @@ pub enum Mood {
     Rebuilding,
     /// It decides.
     Owning,
-    /// It has stopped for good, and this is why.
+    /// It has stopped for good, and this is why. What was committed before can be read.
     Halted(String),
+    /// Its state could not be rebuilt, and this is why: nothing may be read of it.
+    Lost(String),
     /// It has stopped because it was asked to.
     Stopped,
 }
@@ -29,6 +31,8 @@ pub struct Shared {
     turn_since_us: AtomicU64,
     /// Moving average of a turn's length.
     turn_us: AtomicU64,
+    /// The last event's time.
+    decided_at: AtomicU64,
     waiting: Mutex<Vec<Waiter>>,
 }
 
@@ -47,6 +51,7 @@ impl Shared {
             mood: RwLock::new(Mood::Rebuilding),
             turn_since_us: AtomicU64::new(IDLE),
             turn_us: AtomicU64::new(0),
+            decided_at: AtomicU64::new(0),
             waiting: Mutex::new(Vec::new()),
         }
     }
@@ -60,7 +65,9 @@ impl Shared {
     pub fn write<T>(&self, f: impl FnOnce(&mut PartitionState) -> T) -> T {
         let (result, next_seq) = {
             let mut state = self.state.write();
-            (f(&mut state), state.position().next_seq)
+            let result = f(&mut state);
+            self.decided_at.store(state.position().decided_at.0, Relaxed);
+            (result, state.position().next_seq)
         };
         let mut waiting = self.waiting.lock();
         let due: Vec<_> = waiting.extract_if(.., |waiter| waiter.next_seq <= next_seq).collect();
@@ -69,16 +76,22 @@ impl Shared {
         result
     }
 
-    /// Calls `wake` once the state has folded every event before `next_seq`; at once when it has.
+    /// Calls `wake` once the state has folded every event before `next_seq`; at once when it has. Drops it uncalled when
+    /// nobody folds any more, or too many wait.
     pub fn when_at(&self, next_seq: u64, wake: impl FnOnce() + Send + 'static) {
         let mut waiting = self.waiting.lock();
         // Under the lock that a writer takes after its write: either the writer sees this waiter, or this sees the write.
         if self.state.read().position().next_seq >= next_seq {
             drop(waiting);
             wake();
-        } else {
+        } else if self.is_owning() && waiting.len() < FRESH_WAITERS_MAX {
             waiting.push(Waiter { next_seq, wake: Box::new(wake) });
         }
+    }
+
+    /// How far the log's time is ahead of `now`, in microseconds: after a clock that was wrong, it may be.
+    pub fn ahead_us(&self, now: Micros) -> u64 {
+        self.decided_at.load(Relaxed).saturating_sub(now.0)
     }
 
     /// What its thread is doing.
@@ -93,7 +106,11 @@ impl Shared {
 
     /// For its thread.
     pub fn set_mood(&self, mood: Mood) {
+        let folds = mood == Mood::Owning;
         *self.mood.write() = mood;
+        if !folds {
+            self.waiting.lock().clear();
+        }
     }
 
     /// A turn begins. For its thread.

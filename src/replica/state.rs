@@ -44,6 +44,8 @@ pub struct PartitionState {
 /// What changed since the last checkpoint.
 #[derive(Default)]
 pub(super) struct Dirty {
+    /// Where that checkpoint stands; `None` when there is none, and everything is new.
+    pub base: Option<u64>,
     pub pools: BTreeSet<PoolId>,
     pub pages: BTreeSet<u32>,
     pub remembered: BTreeSet<CommandKey>,
@@ -109,6 +111,7 @@ impl PartitionState {
                 return Err(format!("pool {} uses {:?}, its reservations {sums:?}", pool.id, pool.used));
             }
         }
+        state.dirty.base = Some(position.next_seq);
         match used.keys().next() {
             Some(pool) => Err(format!("reservations of a pool {pool} that is not there")),
             None => Ok(state),

@@ -41,6 +41,8 @@ pub struct Row {
 pub struct Checkpoint {
     /// The state.
     pub mark: Mark,
+    /// The `next_seq` of the checkpoint that the rows change; `None` when they are the whole state.
+    pub base: Option<u64>,
     /// What changed.
     pub rows: Vec<Row>,
 }
@@ -69,7 +71,9 @@ pub trait Store: Send + Sync {
     /// [`StoreError`] when the checkpoint cannot be read whole; what `row` was given is then worth nothing.
     fn load(&self, partition: u32, row: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<Mark>, StoreError>;
 
-    /// Applies a checkpoint in one atomic batch: after a crash either all of it is there or none.
+    /// Applies a checkpoint in one atomic batch: after a crash either all of it is there or none. It has to build on the
+    /// one that is there (and a whole one on none): changes on top of anything else would look like a state that never
+    /// was.
     ///
     /// # Errors
     /// [`StoreError`]; the checkpoint before is still whole.

@@ -174,6 +174,10 @@ impl Disk<'_> {
 
     fn apply(&self, checkpoint: &Checkpoint) -> Result<(), String> {
         let before = self.held()?;
+        let there = before.as_ref().map(|held| held.mark.next_seq);
+        if there != checkpoint.base {
+            return Err(format!("changes of the state at {:?} do not fit what is there: {there:?}", checkpoint.base));
+        }
         if let Some(before) = &before {
             follows(&before.mark, &checkpoint.mark)?;
         }

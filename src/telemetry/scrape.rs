@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 /// Pools looked at before the owner gets its turn.
 const POOLS_AT_ONCE: usize = 1_024;
 /// What a partition can be doing, as labels.
-const MOODS: [&str; 4] = ["rebuilding", "owning", "halted", "stopped"];
+const MOODS: [&str; 5] = ["rebuilding", "owning", "halted", "lost", "stopped"];
 
 /// What gauges are read from.
 pub(super) struct Watched {
@@ -77,6 +77,7 @@ fn mood(mood: &Mood) -> &'static str {
         Mood::Rebuilding => "rebuilding",
         Mood::Owning => "owning",
         Mood::Halted(_) => "halted",
+        Mood::Lost(_) => "lost",
         Mood::Stopped => "stopped",
     }
 }

@@ -20,11 +20,17 @@ fn ids() -> (PoolId, ReservationId) {
 fn reserve() -> Request {
     let (pool, reservation) = ids();
     let ask = Ask::Reserve { pool, reservation, demand: amounts(1), hold_ttl_ms: None, order_ref: None };
-    Request { ask, key: None, actor: None, deadline: DEADLINE }
+    Request { ask, key: None, actor: None, deadline: DEADLINE, deadline_there: DEADLINE }
 }
 
 fn release() -> Request {
-    Request { ask: Ask::Release { reservation: ids().1 }, key: None, actor: None, deadline: DEADLINE }
+    Request {
+        ask: Ask::Release { reservation: ids().1 },
+        key: None,
+        actor: None,
+        deadline: DEADLINE,
+        deadline_there: DEADLINE,
+    }
 }
 
 fn recorded(command: &Command, body: Body) -> Recorded {
@@ -159,10 +165,10 @@ fn a_caller_who_leaves_takes_its_reserve_back() {
     let mut correlator = Correlator::new(7);
     let reserve = correlator.submit(reserve(), "caller");
     let release = correlator.submit(release(), "other");
-    let outputs = correlator.disconnected(reserve.id, Micros(5));
+    let outputs = correlator.disconnected(reserve.id, Some(ids()), Micros(5));
     assert_eq!(outputs.append.len(), 1);
-    assert!(correlator.disconnected(reserve.id, Micros(6)).append.is_empty());
-    assert!(correlator.disconnected(release.id, Micros(6)).append.is_empty());
+    assert!(correlator.disconnected(reserve.id, Some(ids()), Micros(6)).append.is_empty());
+    assert!(correlator.disconnected(release.id, None, Micros(6)).append.is_empty());
     assert!(correlator.decided(accepted(&reserve)).is_none());
     assert!(correlator.decided(abandoned(&outputs.append[0])).is_none());
     assert!(correlator.is_empty());
@@ -173,5 +179,33 @@ fn a_command_that_was_not_taken_is_forgotten() {
     let mut correlator = Correlator::new(7);
     let command = correlator.submit(reserve(), "caller");
     assert_eq!(correlator.withdraw(command.id), Some("caller"));
+    assert!(correlator.is_empty() && correlator.next_due().is_none());
+}
+
+#[test]
+fn an_answer_on_its_way_to_a_caller_who_left_is_taken_back() {
+    let mut correlator = Correlator::new(7);
+    let command = correlator.submit(reserve(), "caller");
+    assert!(correlator.decided(accepted(&command)).is_some());
+    let outputs = correlator.disconnected(command.id, Some(ids()), Micros(5));
+    let [abandon] = &outputs.append[..] else { panic!("{outputs:?}") };
+    assert_eq!((abandon.attempt, abandon.ask.kind()), (command.attempt, AskKind::Abandon));
+    assert!(correlator.decided(abandoned(abandon)).is_none());
+    assert!(correlator.is_empty());
+}
+
+#[test]
+fn an_abandon_of_a_stopped_partition_leaves_its_caller_in_doubt_and_nothing_behind() {
+    let mut correlator = Correlator::new(7);
+    let told = correlator.submit(reserve(), "caller");
+    let left = correlator.submit(reserve(), "left");
+    let outputs = correlator.disconnected(left.id, Some(ids()), Micros(5));
+    correlator.lost(&outputs.append[0]);
+    let outputs = correlator.tick(DEADLINE);
+    assert_eq!(outputs.append[0].attempt, told.attempt);
+    correlator.lost(&outputs.append[0]);
+    let answers = correlator.tick(DEADLINE.plus_ms(ABANDON_GRACE_MS)).answers;
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].outcome, Outcome::TimedOut { is_unknown: true });
     assert!(correlator.is_empty() && correlator.next_due().is_none());
 }

@@ -10,6 +10,7 @@ use headroom::owner::recover::Recovery;
 use headroom::replica::PartitionState;
 use headroom::store::{Store, StoreError};
 use headroom::wire;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 const NOW: Micros = Micros(1_800_000_000_000_000);
@@ -222,4 +223,59 @@ fn the_log_holds_one_event_for_each_command() {
         .collect();
     assert_eq!(offsets, (0..40).collect::<Vec<_>>());
     assert_eq!(world.log.commands(0, 0, usize::MAX).unwrap().len(), 40);
+}
+
+/// A store whose writes can be made to fail.
+struct Failing<'a> {
+    store: &'a dyn Store,
+    fails: AtomicBool,
+}
+
+impl Store for Failing<'_> {
+    fn load(
+        &self,
+        partition: u32,
+        row: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<Option<headroom::store::Mark>, StoreError> {
+        self.store.load(partition, row)
+    }
+
+    fn apply(&self, checkpoint: &headroom::store::Checkpoint) -> Result<(), StoreError> {
+        match self.fails.load(Relaxed) {
+            true => Err(StoreError { detail: "no space left".to_owned() }),
+            false => self.store.apply(checkpoint),
+        }
+    }
+
+    fn wipe(&self, partition: u32, why: &str) -> Result<(), StoreError> {
+        self.store.wipe(partition, why)
+    }
+}
+
+/// Changes drafted while an earlier write was failing must never be taken for a whole state.
+#[test]
+fn after_a_failed_checkpoint_only_a_whole_one_is_written() {
+    let world = World::new(1);
+    let (shared, mut owned) = world.recover(0);
+    let owner = shared.read(|state| Partition::claim(state, 1));
+    let mut turn = |bytes: Vec<u8>, at: u64| {
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: false }).unwrap();
+        commit_turn(&owner, &shared, &mut owned, NOW.plus_ms(at));
+    };
+    let log_id = world.log.manifest().log_id;
+    let draft = || shared.write(|state| state.draft_checkpoint(log_id)).encode();
+    let store = Failing { store: &world.store, fails: AtomicBool::new(true) };
+    turn(define(1), 1);
+    let first = draft();
+    turn(reserve(2, None), 2);
+    let second = draft();
+    assert!(store.apply(&first).is_err());
+    shared.write(PartitionState::mark_all_dirty);
+    store.fails.store(false, Relaxed);
+    assert!(store.apply(&second).is_err(), "it builds on one that was never written");
+    shared.write(PartitionState::mark_all_dirty);
+    turn(reserve(3, None), 3);
+    store.apply(&draft()).unwrap();
+    let digest = shared.read(PartitionState::digest);
+    assert_eq!(recovered(&world, &store, log_id), (digest, vec![]));
 }

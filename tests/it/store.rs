@@ -34,7 +34,11 @@ fn gone(n: u32) -> Row {
 
 /// Rows 0, 1, 2… of `bytes` each.
 fn checkpoint(partition: u32, next_seq: u64, rows: u32, bytes: usize) -> Checkpoint {
-    Checkpoint { mark: mark(partition, next_seq), rows: (0..rows).map(|n| row(n, n as u8, bytes)).collect() }
+    Checkpoint {
+        mark: mark(partition, next_seq),
+        base: None,
+        rows: (0..rows).map(|n| row(n, n as u8, bytes)).collect(),
+    }
 }
 
 fn rows_of(checkpoint: &Checkpoint) -> Rows {
@@ -124,7 +128,8 @@ fn later_checkpoints_change_add_and_remove() {
                 None => drop(expected.remove(key)),
             }
         }
-        let next = Checkpoint { mark: mark(0, 10 + u64::from(step)), rows };
+        let at = 10 + u64::from(step);
+        let next = Checkpoint { mark: mark(0, at), base: Some(at - 1), rows };
         store.apply(&next).unwrap();
         assert_eq!(load(&store, 0), Ok(Some((next.mark, expected.clone()))));
     }
@@ -141,7 +146,8 @@ fn rewriting_for_ever_takes_bounded_space() {
     for step in 1..60_u32 {
         // A quarter changes, another quarter each time: what is copied to a new file matters as much as what is not.
         let rows = (0..rows).filter(|n| (n + step) % 4 == 0).map(|n| row(n, (n + step) as u8, bytes)).collect();
-        let next = Checkpoint { mark: mark(0, u64::from(step)), rows };
+        let at = u64::from(step);
+        let next = Checkpoint { mark: mark(0, at), base: Some(at - 1), rows };
         store.apply(&next).unwrap();
         expected.extend(rows_of(&next));
         let on_disk: u64 = files(&store.dir(0)).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
@@ -153,9 +159,15 @@ fn rewriting_for_ever_takes_bounded_space() {
 
 #[test]
 fn of_two_rows_with_one_key_the_last_counts() {
-    let dir = applied(&Checkpoint { mark: mark(0, 1), rows: vec![row(1, 1, 9), gone(1), row(1, 2, 4), row(2, 1, 1)] });
-    SledStore::open(dir.path()).apply(&Checkpoint { mark: mark(0, 2), rows: vec![row(2, 5, 5), gone(2)] }).unwrap();
-    let expected = rows_of(&Checkpoint { mark: mark(0, 2), rows: vec![row(1, 2, 4)] });
+    let dir = applied(&Checkpoint {
+        mark: mark(0, 1),
+        base: None,
+        rows: vec![row(1, 1, 9), gone(1), row(1, 2, 4), row(2, 1, 1)],
+    });
+    SledStore::open(dir.path())
+        .apply(&Checkpoint { mark: mark(0, 2), base: Some(1), rows: vec![row(2, 5, 5), gone(2)] })
+        .unwrap();
+    let expected = rows_of(&Checkpoint { mark: mark(0, 2), base: None, rows: vec![row(1, 2, 4)] });
     assert_eq!(reload(dir.path(), 0), Ok(Some((mark(0, 2), expected))));
 }
 
@@ -179,9 +191,28 @@ fn a_checkpoint_that_does_not_follow_is_refused() {
     for foreign in
         [Mark { next_seq: 9, ..first.mark }, Mark { log_id: 1, ..first.mark }, Mark { format_version: 4, ..first.mark }]
     {
-        assert!(store.apply(&Checkpoint { mark: foreign, rows: vec![gone(1)] }).is_err(), "{foreign:?}");
+        assert!(
+            store.apply(&Checkpoint { mark: foreign, base: Some(10), rows: vec![gone(1)] }).is_err(),
+            "{foreign:?}"
+        );
     }
     assert_eq!(load(&store, 0), Ok(Some((first.mark, rows_of(&first)))));
+}
+
+#[test]
+fn changes_of_a_state_that_is_not_there_are_refused() {
+    let first = checkpoint(0, 10, 5, 10);
+    let dir = applied(&first);
+    let store = SledStore::open(dir.path());
+    for base in [None, Some(9), Some(11)] {
+        let changes = Checkpoint { mark: mark(0, 12), base, rows: vec![row(9, 9, 9)] };
+        assert!(store.apply(&changes).is_err(), "{base:?}");
+        assert_eq!(load(&store, 0), Ok(Some((first.mark, rows_of(&first)))), "{base:?}");
+    }
+    store.wipe(0, "to show that changes need something to change").unwrap();
+    let changes = Checkpoint { mark: mark(0, 12), base: Some(10), rows: vec![row(9, 9, 9)] };
+    assert!(store.apply(&changes).is_err());
+    assert_eq!(load(&store, 0), Ok(None));
 }
 
 #[test]
@@ -257,8 +288,8 @@ fn spoilt_files_are_refused_or_load_as_some_checkpoint_that_was_applied() {
     let store = SledStore::open(dir.path());
     let mut legal = Vec::new();
     let mut rows = Rows::new();
-    for (seq, count, bytes) in [(10, 60, 900), (20, 90, 700), (30, 30, 5_000)] {
-        let next = checkpoint(0, seq, count, bytes);
+    for (base, seq, count, bytes) in [(None, 10, 60, 900), (Some(10), 20, 90, 700), (Some(20), 30, 30, 5_000)] {
+        let next = Checkpoint { base, ..checkpoint(0, seq, count, bytes) };
         store.apply(&next).unwrap();
         rows.extend(rows_of(&next));
         legal.push(Some((next.mark, rows.clone())));
@@ -308,7 +339,8 @@ fn a_copy_taken_while_writing_is_refused_or_whole() {
     let mut legal = vec![None];
     let mut rows = Rows::new();
     for step in 0..12 {
-        let next = checkpoint(0, step, 20 + (step as u32 % 3) * 30, 2_000);
+        let whole = checkpoint(0, step, 20 + (step as u32 % 3) * 30, 2_000);
+        let next = Checkpoint { base: step.checked_sub(1), ..whole };
         store.apply(&next).unwrap();
         rows.extend(rows_of(&next));
         legal.push(Some((next.mark, rows.clone())));

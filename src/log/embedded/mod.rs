@@ -95,6 +95,11 @@ impl Embedded {
         self.shared.intakes.iter().for_each(Intake::close);
     }
 
+    /// Ends intake of one partition, whose owner is gone for good: what waits there is not decided any more.
+    pub fn close_partition(&self, partition: u32) {
+        self.shared.intake(partition).into_iter().for_each(Intake::close);
+    }
+
     /// Decided commands from `from_offset` on, for whoever wants to see what was asked: at least one if there is one,
     /// and then as many as fit `bytes_max`.
     ///
@@ -268,6 +273,8 @@ impl Owned {
 impl OwnedPartition for Owned {
     fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
         let intake = self.shared.intake(self.partition).ok_or_else(|| LogError::new("no such partition"))?;
+        // A file that failed under another partition's turn has failed for all.
+        self.shared.committer.head(self.partition)?;
         intake.poll(self.generation, &mut self.next_offset, batch, wait)
     }
 
