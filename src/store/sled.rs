@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Bytes sled may keep of what it read or wrote.
 const CACHE_BYTES: u64 = 1 << 20;
@@ -26,6 +27,10 @@ const MARK_LAYOUT: u8 = 1;
 /// Before all rows, whose keys begin with [`ROW_PREFIX`].
 const MARK_KEY: &[u8] = &[0];
 const ROW_PREFIX: u8 = 1;
+
+/// How often, and how far apart, a database that is locked is asked for.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Checkpoints under one directory, which need not exist yet. A partition's database is opened when it is first asked
 /// for, so that a broken one is that partition's trouble and not the process's.
@@ -57,7 +62,7 @@ impl SledStore {
         let mut open = self.open.lock();
         let db = match open.remove(&partition) {
             Some(db) => db,
-            None => guarded(|| config(&dir).open()).map_err(|why| self.error(partition, &why))?,
+            None => guarded(|| open_unlocked(&dir)).map_err(|why| self.error(partition, &why))?,
         };
         match f(&Disk { db: &db, dir: &dir, partition }) {
             Ok(done) => {
@@ -117,6 +122,21 @@ impl Store for SledStore {
 fn config(dir: &Path) -> sled::Config {
     // Flushing is apply's business alone: with no timer there is no background write to fail unseen.
     sled::Config::new().path(dir.join("index")).cache_capacity(CACHE_BYTES).flush_every_ms(None)
+}
+
+/// Opens a database. One that was closed a moment ago is still locked until its last background thread is gone: it is
+/// asked for again, for a second at the most.
+fn open_unlocked(dir: &Path) -> sled::Result<Db> {
+    for _ in 0..LOCK_TRIES {
+        match config(dir).open() {
+            // It has no kind of its own for this.
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::park_timeout(LOCK_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+    config(dir).open()
 }
 
 /// Runs one call into sled, its panics made errors: it asserts what it reads from disk, and a corrupt checkpoint is no
