@@ -4,40 +4,8 @@
 mod logs;
 mod served;
 
-use parking_lot::RwLock;
+use crate::process::{Ended, headroom, run};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-
-/// A process being spawned holds for a moment whatever files this one has open, locks included. So nothing is spawned
-/// while a test has a log open itself.
-static FILES: RwLock<()> = RwLock::new(());
-
-fn spawn(command: &mut Command) -> Child {
-    let _spawning = FILES.read();
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// The binary, with no setting but those the test gives.
-fn headroom<const N: usize>(args: [&str; N]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_headroom"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEADROOM_")) {
-        command.env_remove(name);
-    }
-    command.args(args).stdin(Stdio::null());
-    command
-}
-
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn run(command: &mut Command) -> Ended {
-    let Output { status, stdout, stderr } = spawn(command).wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
-}
 
 /// Runs a command on a data directory.
 fn on<const N: usize>(dir: &Path, args: [&str; N]) -> Ended {

@@ -2,6 +2,9 @@
 //! restart `headroom verify` finds every law kept, every 201 ever answered is in the log, and every "no" holds nothing.
 //! `HEADROOM_CRASH_KILLS` sets how often, `HEADROOM_CRASH_SEED` repeats a run.
 
+use crate::knob;
+use crate::process::{FILES, Served, agent, headroom, run};
+use crate::wait::soon;
 use headroom::audit::history::{Call, History, Proof, Told};
 use headroom::domain::{Digest, IdempotencyKey, PoolId, ReservationId};
 use headroom::log::CommittedTail;
@@ -11,9 +14,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 
@@ -23,8 +24,8 @@ const POINTS: &[&str] = &["decided", "committed", "adopted"];
 
 #[test]
 fn killed_at_any_moment_it_keeps_every_yes_and_every_no() {
-    let kills = number("HEADROOM_CRASH_KILLS", 24);
-    let seed = number("HEADROOM_CRASH_SEED", 20_261_121);
+    let kills = knob("HEADROOM_CRASH_KILLS", 24);
+    let seed = knob("HEADROOM_CRASH_SEED", 20_261_121);
     println!("{kills} kills, seed {seed}");
     let dir = tempfile::tempdir().unwrap();
     let calls = Mutex::new(Vec::new());
@@ -52,15 +53,15 @@ fn round_of_calls(
     calls: &Mutex<Vec<Call>>,
     seed: u64,
 ) {
-    let mut server = Process::start(dir, crash_at);
+    let mut server = start(dir, crash_at);
     let (is_over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let answers_before_kill = moments.random_range(100..1_500);
     thread::scope(|scope| {
         for writer in 0..WRITERS {
-            let (address, is_over, answered) = (&server.address, &is_over, &answered);
+            let (url, is_over, answered) = (server.url.clone(), &is_over, &answered);
             let seed = seed.wrapping_mul(WRITERS) + writer;
             scope.spawn(move || {
-                let mut writer = Writer::new(address, seed);
+                let mut writer = Writer::new(&url, seed);
                 while !is_over.load(Relaxed) && !writer.is_cut_off {
                     let made = writer.one();
                     answered.fetch_add(1, Relaxed);
@@ -68,56 +69,32 @@ fn round_of_calls(
                 }
             });
         }
-        if crash_at.is_some() {
-            assert!(!server.child.wait().unwrap().success());
-        } else {
-            while answered.load(Relaxed) < answers_before_kill {
-                thread::yield_now();
-            }
-            server.child.kill().unwrap();
-            server.child.wait().unwrap();
-        }
+        let happened = match crash_at {
+            Some(_) => soon(|| server.running.is_over()),
+            None => soon(|| answered.load(Relaxed) >= answers_before_kill),
+        };
+        let status = server.running.kill();
+        // Before anything panics: the writers would never end.
         is_over.store(true, Relaxed);
+        assert!(happened && !status.success(), "killed at {crash_at:?} or after {answers_before_kill} answers");
     });
 }
 
-struct Process {
-    child: Child,
-    address: String,
-}
-
-impl Process {
-    /// Started, and every partition serving.
-    fn start(dir: &Path, crash_at: Option<(&str, u64)>) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headroom"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log-level", "error", "--data-dir"]).arg(dir);
-        if let Some((point, n)) = crash_at {
-            command.env("HEADROOM_CRASH_AT", format!("{point}:{n}"));
-        }
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit("http://").next().unwrap().to_owned();
-        let process = Process { child, address };
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        while agent.get(format!("http://{}/readyz", process.address)).call().unwrap().status() != 200 {
-            thread::yield_now();
-        }
-        let pools = (0..POOLS).map(|n| (n, json!({ "limits": { "orders": 150, "crates": 590 } })));
-        for (n, body) in pools {
-            let url = format!("http://{}/v1/pools/crash-{n}", process.address);
-            // There since the first round; a server that dies here has been asked to.
-            let _ = agent.put(url).header("if-none-match", "*").content_type("application/json").send(body.to_string());
-        }
-        process
+/// Started, every partition serving, every pool there.
+fn start(dir: &Path, crash_at: Option<(&str, u64)>) -> Served {
+    let mut command = headroom(["serve", "--listen", "127.0.0.1:0", "--log-level", "error", "--data-dir"]);
+    if let Some((point, n)) = crash_at {
+        command.env("HEADROOM_CRASH_AT", format!("{point}:{n}"));
     }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    let server = Served::start(command.arg(dir));
+    let agent = agent();
+    let body = json!({ "limits": { "orders": 150, "crates": 590 } }).to_string();
+    for n in 0..POOLS {
+        let url = format!("{}/v1/pools/crash-{n}", server.url);
+        // There since the first round; a server that dies here has been asked to.
+        let _ = agent.put(url).header("if-none-match", "*").content_type("application/json").send(&body);
     }
+    server
 }
 
 /// A caller that reserves, holds, confirms, releases, retries, and sometimes has no patience.
@@ -131,10 +108,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(address: &str, seed: u64) -> Writer {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let base = format!("http://{address}/v1/reservations");
-        Writer { agent, base, random: StdRng::seed_from_u64(seed), is_cut_off: false, held: Vec::new() }
+    fn new(url: &str, seed: u64) -> Writer {
+        let base = format!("{url}/v1/reservations");
+        Writer { agent: agent(), base, random: StdRng::seed_from_u64(seed), is_cut_off: false, held: Vec::new() }
     }
 
     fn one(&mut self) -> Vec<Call> {
@@ -229,12 +205,12 @@ fn proof(answer: &Value) -> Proof {
 }
 
 fn verify(dir: &Path) {
-    let verify = Command::new(env!("CARGO_BIN_EXE_headroom")).args(["verify", "--data-dir"]).arg(dir).output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&verify.stdout), String::from_utf8_lossy(&verify.stderr));
-    assert!(verify.status.success(), "verify: {:?}\n{out}\n{err}", verify.status);
+    let verified = run(headroom(["verify", "--data-dir"]).arg(dir));
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }
 
 fn judge(dir: &Path, calls: &[Call]) -> headroom::audit::history::HistoryReport {
+    let _open = FILES.write();
     let log = EmbeddedReader::open(dir).unwrap();
     let mut history = History::new();
     calls.iter().cloned().for_each(|call| history.record(call));
@@ -248,8 +224,4 @@ fn judge(dir: &Path, calls: &[Call]) -> headroom::audit::history::HistoryReport 
         }
     }
     history.finish()
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }

@@ -4,7 +4,9 @@ mod bad_input;
 mod client;
 mod race;
 
-use client::{Client, Server, request};
+use crate::server::Server;
+use crate::wait::until;
+use client::{Client, request};
 
 const POOL: &str = r#"{"limits":{"orders":10,"crates":300},"areas":["SG-02","SG-01"],"window":{"start":"2126-11-21T10:00:00+08:00","end":"2126-11-21T04:00:00Z"},"labels":{"fleet":"van"}}"#;
 
@@ -19,7 +21,7 @@ fn expect(client: &mut Client, request: (&str, &str, &[&str], &str), status: u16
 
 #[test]
 fn pools_are_defined_read_changed_and_listed() {
-    let server = Server::start();
+    let server = Server::alone();
     let c = &mut server.client();
     let pool = |used: u64, left: u64, rest: &str| {
         format!(
@@ -61,7 +63,7 @@ fn pools_are_defined_read_changed_and_listed() {
 
 #[test]
 fn an_edit_of_another_version_is_refused() {
-    let server = Server::start();
+    let server = Server::alone();
     let c = &mut server.client();
     let one = r#"{"limits":{"orders":1}}"#;
     assert_eq!(c.send("PUT", "/v1/pools/p", &["If-Match: \"1\""], one).code(), "stale_version");
@@ -87,7 +89,7 @@ fn an_edit_of_another_version_is_refused() {
 
 #[test]
 fn a_reservation_lives_and_ends() {
-    let server = Server::start();
+    let server = Server::alone();
     server.pool("p", 10);
     let c = &mut server.client();
     let id = "hr_2mpkm84c8dz4dsnnmazepsnyh0";
@@ -128,7 +130,7 @@ fn a_reservation_lives_and_ends() {
 
 #[test]
 fn a_hold_is_extended_confirmed_or_expires() {
-    let server = Server::start();
+    let server = Server::alone();
     server.pool("p", 10);
     let c = &mut server.client();
     let mut hold = |ttl: u64| {
@@ -148,7 +150,7 @@ fn a_hold_is_extended_confirmed_or_expires() {
         assert_eq!(confirmed.json().get("hold_until"), None);
     }
     assert_eq!(c.post(&format!("{kept}/extend"), r#"{"hold_ttl_ms":120000}"#).code(), "not_a_hold");
-    client::until("the hold expires", || c.get(&lost).json()["status"] == "expired");
+    until("the hold expires", || c.get(&lost).json()["status"] == "expired");
     assert_eq!(c.post(&format!("{lost}/confirm"), "").code(), "hold_expired");
     let released = c.send("DELETE", &lost, &[], "");
     assert_eq!((released.status, &released.json()["status"]), (200, &"expired".into()));
@@ -156,7 +158,7 @@ fn a_hold_is_extended_confirmed_or_expires() {
 
 #[test]
 fn refusals_say_why_and_with_what_proof() {
-    let server = Server::start();
+    let server = Server::alone();
     server.pool("p", 2);
     let c = &mut server.client();
     let three = r#"{"pool":"p","demand":{"orders":3}}"#;
@@ -191,7 +193,7 @@ fn refusals_say_why_and_with_what_proof() {
 
 #[test]
 fn unknown_reservations_never_reach_the_log() {
-    let server = Server::start();
+    let server = Server::alone();
     server.pool("p", 1);
     let c = &mut server.client();
     assert_eq!(c.post("/v1/reservations", r#"{"pool":"p","demand":{"orders":2}}"#).status, 409);
@@ -214,7 +216,7 @@ fn unknown_reservations_never_reach_the_log() {
 
 #[test]
 fn operators_see_health_counters_documents_and_the_log() {
-    let server = Server::start();
+    let server = Server::alone();
     server.pool("p", 1);
     let c = &mut server.client();
     let ok = r#"{"status":"ok","closing":false,"partitions":{}}"#;
@@ -241,7 +243,7 @@ fn operators_see_health_counters_documents_and_the_log() {
 /// The document names exactly the paths and methods that there are.
 #[test]
 fn the_document_is_about_this_service() {
-    let server = Server::start();
+    let server = Server::alone();
     let c = &mut server.client();
     let document = c.get("/openapi.json").json();
     let paths = document["paths"].as_object().unwrap();
@@ -267,7 +269,7 @@ fn the_document_is_about_this_service() {
 
 #[test]
 fn calls_in_flight_are_answered_at_shutdown() {
-    let server = Server::start();
+    let server = Server::alone();
     server.pool("p", 1);
     let mut c = server.client();
     let body = r#"{"pool":"p","demand":{"orders":1}}"#;

@@ -16,10 +16,17 @@ mod machine_laws;
 mod metrics;
 mod model;
 mod owner;
+mod process;
 mod scenario;
 mod schemas;
 mod server;
 mod store;
 mod tidy;
+mod wait;
 mod wire;
 mod world;
+
+/// How long a slow test hunts: what the environment says, or the usual.
+fn knob(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")))
+}

@@ -1,15 +1,17 @@
-//! The whole service in a test's hands: the real composition over a temporary directory and a loopback port, at a time
-//! of the test's choosing.
+//! The whole service in a test's hands: the real composition in this process, over a data directory and a loopback
+//! port, at a time of the test's choosing.
 
+use crate::wait::until;
 use headroom::app::App;
 use headroom::config::{Config, Inputs};
 use headroom::gateway::Gateway;
 use headroom::replica::Mood;
 use headroom::telemetry::Metrics;
-use headroom::time::Clock;
+use headroom::time::{Clock, SystemClock};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -19,10 +21,13 @@ fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap())
 }
 
+/// A running service; dropping it shuts it down and waits for that.
 pub struct Server {
     pub address: SocketAddr,
     pub gateway: Arc<Gateway>,
     running: Option<Running>,
+    /// Its directory, if it is nobody else's.
+    _dir: Option<TempDir>,
 }
 
 /// The way to end it, and its end.
@@ -42,12 +47,18 @@ impl Server {
         let (address, gateway) = (app.address(), Arc::clone(app.gateway()));
         let (stop, stopped) = oneshot::channel();
         let run = runtime().spawn(app.run(async move { drop(stopped.await) }));
-        let server = Server { address, gateway, running: Some(Running { stop, run }) };
+        let server = Server { address, gateway, running: Some(Running { stop, run }), _dir: None };
         for shared in server.gateway.replica().partitions() {
-            while shared.mood() == Mood::Rebuilding {
-                std::thread::yield_now();
-            }
+            until("the partition is ready", || shared.mood() != Mood::Rebuilding);
         }
+        server
+    }
+
+    /// Over a new log, by the machine's clock, with one partition, so that sequence numbers are the same in every run.
+    pub fn alone() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Server::start(dir.path(), 1, Arc::new(SystemClock::new()));
+        server._dir = Some(dir);
         server
     }
 }

@@ -1,5 +1,6 @@
 //! What a checkpoint may and may not do to a restart: give back what was applied, or say that it cannot.
 
+use crate::knob;
 use headroom::domain::{Digest, Micros};
 use headroom::store::sled::SledStore;
 use headroom::store::{Checkpoint, Mark, Row, Store, StoreError};
@@ -298,7 +299,7 @@ fn spoilt_files_are_refused_or_load_as_some_checkpoint_that_was_applied() {
     // sled may find nothing at all to be there: then all is rebuilt, which is as good as being refused.
     legal.push(None);
 
-    let spoils: u64 = std::env::var("HEADROOM_STORE_SPOILS").ok().and_then(|n| n.parse().ok()).unwrap_or(120);
+    let spoils: u64 = knob("HEADROOM_STORE_SPOILS", 120);
     let mut refused = 0;
     for choice in 0..spoils {
         let copy = TempDir::new().unwrap();

@@ -1,6 +1,7 @@
 //! Logs that a test writes event by event, without an owner: sound ones, and ones that no owner would write.
 
-use super::{FILES, assert_says, on};
+use super::{assert_says, on};
+use crate::process::FILES;
 use headroom::domain::{
     Amounts, AskKind, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, Micros, Mode,
     Pool, PoolId, PoolSpec, ReservationId, Status, route,

@@ -1,73 +1,26 @@
 //! The commands beside a running server, whose log they reach through it.
 
-use super::{Ended, assert_says, headroom, on, run, spawn};
+use super::{assert_says, on};
+use crate::process::{Ended, Running, Served, headroom, run, spawn};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command};
 
-/// A child that does not outlive its test.
-struct Running {
-    child: Child,
-    out: BufReader<ChildStdout>,
+/// Without the subcommand: serving is what happens by default.
+fn serve(dir: &Path) -> Served {
+    Served::start(headroom(["--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"]).arg(dir))
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Running {
-        let mut child = spawn(command);
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Running { child, out }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
     /// Asks it to end, and waits.
-    fn terminate(mut self) -> Ended {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
-        let (mut out, mut err) = (String::new(), String::new());
-        self.out.read_to_string(&mut out).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-        Ended { code: self.child.wait().unwrap().code().unwrap_or(-1), out, err }
+    fn terminate(self) -> Ended {
+        kill_process(Pid::from_child(self.child()), Signal::TERM).unwrap();
+        self.ended()
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Server {
-    running: Running,
-    url: String,
-}
-
-impl Server {
-    /// Without the subcommand: serving is what happens by default.
-    fn start(dir: &Path) -> Server {
-        let mut command = headroom(["--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"]);
-        let mut running = Running::start(command.arg(dir));
-        let line = running.line();
-        let url = line.strip_prefix("headroom listens on ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
-        // The owners open their partitions first; a call is answered as soon as they have.
-        let server = Server { running, url };
-        for _ in 0..500 {
-            if ureq::get(format!("{}/readyz", server.url)).call().is_ok() {
-                return server;
-            }
-            std::thread::park_timeout(std::time::Duration::from_millis(10));
-        }
-        panic!("not ready in five seconds");
-    }
-
+impl Served {
     /// A pool for two orders, and three calls for one.
     fn sell_out(&self, pool: &str) {
         let put = ureq::put(format!("{}/v1/pools/{pool}", self.url)).content_type("application/json");
@@ -89,7 +42,7 @@ fn schema_fields() -> BTreeSet<String> {
 #[test]
 fn a_running_server_is_verified_read_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = serve(dir.path());
     server.sell_out("slot-1");
     let verified = on(dir.path(), ["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
@@ -128,7 +81,7 @@ fn a_running_server_is_verified_read_and_left_alone() {
 #[test]
 fn what_is_printed_can_be_chosen_and_followed() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = serve(dir.path());
     server.sell_out("slot-1");
     let all = on(dir.path(), ["cat"]).out;
     let by_partition =
@@ -146,7 +99,7 @@ fn what_is_printed_can_be_chosen_and_followed() {
     seen.extend((0..4).map(|_| following.line()));
     assert_eq!(server.running.terminate().code, 0, "whoever follows keeps nobody from stopping");
     // Nor from starting: the next server's claims are seen, too.
-    let server = Server::start(dir.path());
+    let server = serve(dir.path());
     seen.extend((0..2).map(|_| following.line()));
     let mut expected: Vec<_> = on(dir.path(), ["cat"]).out.lines().map(str::to_owned).collect();
     seen.sort();
@@ -158,7 +111,7 @@ fn what_is_printed_can_be_chosen_and_followed() {
 #[test]
 fn a_reader_that_has_enough_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = serve(dir.path());
     server.sell_out("slot-1");
     let mut command = headroom(["cat", "--follow", "--data-dir"]);
     let mut child = spawn(command.arg(dir.path()));
@@ -175,7 +128,7 @@ fn a_reader_that_has_enough_is_no_error() {
 #[test]
 fn a_log_in_use_by_nobody_who_answers_is_2() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = serve(dir.path());
     let path = dir.path().join("server.addr");
     std::fs::write(&path, "127.0.0.1:1 1\n").unwrap();
     let ended = on(dir.path(), ["verify"]);

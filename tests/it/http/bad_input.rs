@@ -1,6 +1,7 @@
 //! Everything a caller should not send: each gets its own refusal, costs the log nothing and leaves nothing behind.
 
-use super::client::{Client, Server, request};
+use super::client::{Client, request};
+use crate::server::Server;
 use std::process::Command;
 
 /// Bodies of a Reserve, and their codes.
@@ -140,7 +141,7 @@ fn ends(c: &mut Client) -> u64 {
 
 #[test]
 fn each_bad_request_has_its_own_refusal() {
-    let server = Server::start();
+    let server = Server::alone();
     server.pool("p", 10);
     let c = &mut server.client();
     let before = ends(c);
@@ -163,7 +164,7 @@ fn each_bad_request_has_its_own_refusal() {
 
 #[test]
 fn what_is_too_large_is_refused_before_it_is_read() {
-    let server = Server::start();
+    let server = Server::alone();
     server.pool("p", 10);
     let large = vec![b' '; 17 << 10];
     let reply = server.client().raw(&request("POST", "/v1/reservations", &[], &large));
@@ -196,7 +197,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
 
 #[test]
 fn what_is_no_http_gets_a_problem_and_an_end() {
-    let server = Server::start();
+    let server = Server::alone();
     for garbage in
         [&b"\x16\x03\x01\x02\x00\x01\x00\x01"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\0\r\n\r\n"]
     {
@@ -224,7 +225,7 @@ fn what_is_no_http_gets_a_problem_and_an_end() {
 
 #[test]
 fn slow_callers_are_told_and_let_go() {
-    let server = Server::start();
+    let server = Server::alone();
     let (mut head, mut body) = (server.client(), server.client());
     head.write(b"GET /livez HTTP/1.1\r\nHost:");
     body.write(
@@ -256,7 +257,7 @@ fn memory_stays_flat_under_bad_requests() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         return;
     }
-    let server = Server::start();
+    let server = Server::alone();
     server.pool("p", 10);
     let mut bad: Vec<Vec<u8>> =
         reserves().iter().map(|(body, _)| request("POST", "/v1/reservations", &[], body.as_bytes())).collect();

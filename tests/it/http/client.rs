@@ -1,54 +1,12 @@
-//! The service as it runs for real, in this process, and a caller that sends exactly the bytes it is told to.
+//! A caller that sends exactly the bytes it is told to.
 
-use headroom::app::App;
-use headroom::config::{Config, Inputs, Setting};
-use headroom::telemetry::Metrics;
-use headroom::time::SystemClock;
+use crate::server::Server;
+use crate::wait::PATIENCE;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
-use std::time::Duration;
-use tempfile::TempDir;
-
-/// Longer than anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A running service; dropping it shuts it down and waits for that.
-pub struct Server {
-    pub address: SocketAddr,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-    _dir: TempDir,
-}
 
 impl Server {
-    /// With one partition, so that sequence numbers are the same in every run.
-    pub fn start() -> Server {
-        let dir = tempfile::tempdir().unwrap();
-        let flags = BTreeMap::from([
-            (Setting::Listen, "127.0.0.1:0".to_owned()),
-            (Setting::DataDir, dir.path().display().to_string()),
-            (Setting::Partitions, "1".to_owned()),
-        ]);
-        let config = Config::load(&Inputs { file: None, env: BTreeMap::new(), flags }).unwrap();
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let (tell, told) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let app = App::start(&config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await.unwrap();
-                tell.send(app.address()).unwrap();
-                app.run(async move { drop(stopped.await) }).await.unwrap();
-            });
-        });
-        let address = told.recv_timeout(PATIENCE).unwrap();
-        let server = Server { address, stop: Some(stop), thread: Some(thread), _dir: dir };
-        until("the service is ready", || server.client().get("/readyz").status == 200);
-        server
-    }
-
     pub fn client(&self) -> Client {
         Client::connect(self.address)
     }
@@ -63,26 +21,6 @@ impl Server {
         );
         assert_eq!(answer.status, 201, "{answer:?}");
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
-
-/// Waits for a condition.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE.as_millis() {
-        if holds() {
-            return;
-        }
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-    panic!("not within {PATIENCE:?}: {what}");
 }
 
 /// What came back.

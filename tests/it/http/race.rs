@@ -1,17 +1,18 @@
-//! Who wins when everybody wants the last unit.
+//! Who wins when everybody wants the last unit; `HEADROOM_RACE_ROUNDS` sets how often.
 
-use super::client::{Client, Server, request};
+use super::client::{Client, request};
+use crate::knob;
+use crate::server::Server;
 use std::collections::BTreeMap;
 
 const CALLERS: usize = 1_000;
-const ROUNDS: usize = 10;
 
 #[test]
 fn of_a_thousand_callers_one_gets_the_last_unit() {
-    let server = Server::start();
+    let server = Server::alone();
     let mut callers: Vec<Client> = (0..CALLERS).map(|_| server.client()).collect();
     let expected = BTreeMap::from([("201 confirmed".to_owned(), 1), ("409 over_limit".to_owned(), CALLERS - 1)]);
-    for n in 0..ROUNDS {
+    for n in 0..knob("HEADROOM_RACE_ROUNDS", 10) {
         let pool = format!("p{n}");
         server.pool(&pool, 1);
         let body = format!(r#"{{"pool":"{pool}","demand":{{"orders":1}}}}"#);

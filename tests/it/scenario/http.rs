@@ -2,7 +2,9 @@
 
 use super::seen::{MIDNIGHT, clock};
 use super::{Depth, Fields, Final, Scenario, Seen, Step, Subject, Transcript, TurnSeen, seen_pool, seen_reservation};
+use crate::process::agent;
 use crate::server::Server;
+use crate::wait::until;
 use crate::world::ManualClock;
 use headroom::domain::{Amounts, Ask, Ledger, LimitChange, Micros, Mode, Name, PoolSpec, ReservationId};
 use serde_json::{Map, Value, json};
@@ -47,9 +49,7 @@ impl Server {
     /// Holds that are due expire by themselves; nobody is told.
     fn wait_for_timers(&self, now: Micros) {
         for shared in self.gateway.replica().partitions() {
-            while shared.read(|state| state.next_due()).is_some_and(|due| due <= now) {
-                std::thread::yield_now();
-            }
+            until("due holds expire", || shared.read(|state| state.next_due()).is_none_or(|due| due > now));
         }
     }
 }
@@ -63,8 +63,7 @@ struct Caller<'a> {
 
 impl Caller<'_> {
     fn new(server: &Server) -> Caller<'_> {
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        Caller { server, agent, ids: BTreeMap::new() }
+        Caller { server, agent: agent(), ids: BTreeMap::new() }
     }
 
     fn step(&mut self, step: &Step) -> Seen {

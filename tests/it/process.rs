@@ -1,0 +1,129 @@
+//! The binary as a child process: with no setting but those the test gives, and never waited for without a limit.
+
+use crate::wait::{PATIENCE, until};
+use parking_lot::RwLock;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
+
+/// A process being spawned holds for a moment whatever files this one has open, locks included. So nothing is spawned
+/// while a test has a log open itself.
+pub static FILES: RwLock<()> = RwLock::new(());
+
+/// The binary. Settings of the environment, and knobs of these tests, are not for it.
+pub fn headroom<const N: usize>(args: [&str; N]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headroom"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEADROOM_")) {
+        command.env_remove(name);
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+pub fn spawn(command: &mut Command) -> Child {
+    let _spawning = FILES.read();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Ended {
+    Running::start(command).ended()
+}
+
+/// A child that does not outlive its test.
+pub struct Running {
+    child: Child,
+    /// Each with its line end.
+    lines: Receiver<String>,
+    err: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Running {
+        let mut child = spawn(command);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut err = child.stderr.take().unwrap();
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while out.read_line(&mut line).unwrap() > 0 && tell.send(std::mem::take(&mut line)).is_ok() {}
+        });
+        let err = std::thread::spawn(move || {
+            let mut text = String::new();
+            err.read_to_string(&mut text).unwrap();
+            text
+        });
+        Running { child, lines, err: Some(err) }
+    }
+
+    /// The next line of its output.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let line = self.lines.recv_timeout(PATIENCE);
+        line.unwrap_or_else(|error| panic!("no line of output: {error}")).trim_end().to_owned()
+    }
+
+    pub fn child(&self) -> &Child {
+        &self.child
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Ends it, whatever it is doing.
+    pub fn kill(&mut self) -> ExitStatus {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        self.child.wait().unwrap()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn ended(mut self) -> Ended {
+        until("the process ends", || self.is_over());
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        let err = self.err.take().unwrap().join().unwrap();
+        Ended { code, out: self.lines.iter().collect(), err }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A child that serves, with every partition ready.
+pub struct Served {
+    pub running: Running,
+    /// Without a slash at its end.
+    pub url: String,
+}
+
+impl Served {
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Served {
+        let mut running = Running::start(command);
+        let line = running.line();
+        let url = line.strip_prefix("headroom listens on ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        // The owners open their partitions first.
+        let agent = agent();
+        until("the server is ready", || agent.get(format!("{url}/readyz")).call().is_ok_and(|r| r.status() == 200));
+        Served { running, url }
+    }
+}
+
+/// A caller that takes every status for an answer.
+pub fn agent() -> ureq::Agent {
+    let agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
+    agent.build().into()
+}

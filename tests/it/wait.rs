@@ -1,0 +1,30 @@
+//! Waiting with a limit: a test that waits for what never comes says so, instead of standing still.
+
+use headroom::time::{Clock, SystemClock};
+use std::time::Duration;
+
+/// Longer than anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Waits until the condition holds.
+#[track_caller]
+pub fn until(what: &str, holds: impl FnMut() -> bool) {
+    assert!(soon(holds), "not within {PATIENCE:?}: {what}");
+}
+
+/// Waits for the condition; whether it came to hold. For those who must clean up before they panic.
+pub fn soon(mut holds: impl FnMut() -> bool) -> bool {
+    let clock = SystemClock::new();
+    let begun = clock.now();
+    loop {
+        if holds() {
+            return true;
+        }
+        if u128::from(clock.now().0 - begun.0) > PATIENCE.as_micros() {
+            return false;
+        }
+        std::thread::park_timeout(LOOK_EVERY);
+    }
+}
