@@ -49,7 +49,7 @@ pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<V
 /// nothing is committed, and its directory is left alone so that one can start.
 fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
     let mut server = match source {
-        Source::Server(server) => Some(server),
+        Source::Server(server) => Some(*server),
         Source::Directory(reader) => {
             drop(reader);
             None

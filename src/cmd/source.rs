@@ -17,7 +17,7 @@ pub(super) enum Source {
     /// No server runs, and none can start while this is open.
     Directory(EmbeddedReader),
     /// A server runs.
-    Server(Server),
+    Server(Box<Server>),
 }
 
 impl Source {
@@ -30,7 +30,7 @@ impl Source {
                 // A server has the log open for a moment before it can be asked and after it was.
                 Err(OpenError::InUse { .. }) => match Server::of(dir) {
                     Err(_) if tries > 0 => std::thread::park_timeout(TRY_EVERY),
-                    asked => return asked.map(Source::Server),
+                    asked => return asked.map(|server| Source::Server(Box::new(server))),
                 },
                 Err(error) => return Err(cannot_open(&error)),
             }
@@ -48,7 +48,7 @@ impl Source {
     pub(super) fn tail(&self) -> &dyn CommittedTail {
         match self {
             Source::Directory(reader) => reader,
-            Source::Server(server) => server,
+            Source::Server(server) => &**server,
         }
     }
 }

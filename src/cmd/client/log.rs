@@ -3,13 +3,14 @@
 //! `GET /internal/state/{partition}` says what the server makes of them.
 
 use super::{Answer, Connection, bare, path};
+use crate::log::StoredEvent;
 use hyper::Method;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Time one page may take.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time one answer may take: computing the digest of a large state takes some.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time the log has to stay as long as it is to count as settled.
 const SETTLED_FOR: Duration = Duration::from_millis(300);
 /// Time to wait for that; a log that never rests is read as far as it was then.
@@ -19,6 +20,12 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 struct Ends {
     partitions: u32,
     ends: Vec<u64>,
+}
+
+/// What else the server may say.
+#[derive(Deserialize)]
+struct Refusal {
+    detail: String,
 }
 
 /// For each partition the sequence number after its last committed event.
@@ -56,6 +63,8 @@ pub async fn settled_ends(server: &mut Connection) -> Result<Vec<u64>, String> {
 pub struct LiveState {
     /// The sequence number after the last event in it.
     pub next_seq: u64,
+    /// The last event's digest, as text.
+    pub chain: String,
     /// The digest of its pools and live reservations, as text.
     pub digest: String,
 }
@@ -82,45 +91,61 @@ pub async fn read(
     each: &mut impl FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<(), String> {
     while seq < end {
-        let page = get(server, &format!("/internal/log/{partition}?from={seq}")).await?;
-        let before = seq;
-        let mut rest = &*page.body;
-        while seq < end && !rest.is_empty() {
-            let (record, after) = split(rest).ok_or_else(|| format!("partition {partition}: a page is cut short"))?;
-            each(record).map_err(|e| format!("partition {partition} seq {seq}: {e}"))?;
-            (seq, rest) = (seq.saturating_add(1), after);
-        }
-        if seq == before {
+        let events = page(server, partition, seq).await?;
+        if events.is_empty() {
             return Err(format!("partition {partition}: nothing from seq {seq} on, {end} is its end"));
+        }
+        for event in events.iter().take_while(|event| event.seq < end) {
+            each(&event.bytes).map_err(|e| format!("partition {partition} seq {seq}: {e}"))?;
+            seq = event.seq.saturating_add(1);
         }
     }
     Ok(())
 }
 
-/// The first record of a page, and what follows it.
-fn split(page: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = page.split_first_chunk::<4>()?;
-    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+/// Events of the partition from this one on, as many as the server sends at a time; none at the end.
+///
+/// # Errors
+/// Why they cannot be read.
+pub async fn page(server: &mut Connection, partition: u32, from: u64) -> Result<Vec<StoredEvent>, String> {
+    let text = format!("/internal/log/{partition}?from={from}");
+    let answer = get(server, &text).await?;
+    let records = unframed(&answer.body).ok_or_else(|| format!("{text}: half an event"))?;
+    Ok((from..).zip(records).map(|(seq, bytes)| StoredEvent { seq, bytes: bytes.to_vec() }).collect())
+}
+
+/// Records, each after its length; `None` when the last one is cut off.
+fn unframed(mut page: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut records = Vec::new();
+    while !page.is_empty() {
+        let (length, rest) = page.split_first_chunk()?;
+        let (record, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        records.push(record);
+        page = rest;
+    }
+    Some(records)
 }
 
 async fn get(server: &mut Connection, text: &str) -> Result<Answer, String> {
-    let answer = server.call(bare(Method::GET, path(text)?), PAGE_TIMEOUT).await.map_err(|e| format!("{text}: {e}"))?;
-    if answer.status == 200 { Ok(answer) } else { Err(format!("{text}: status {}", answer.status)) }
+    let answer = server.call(bare(Method::GET, path(text)?), ANSWER_TIMEOUT).await;
+    let answer = answer.map_err(|e| format!("{text}: {e}"))?;
+    if answer.status == 200 {
+        return Ok(answer);
+    }
+    let said = serde_json::from_slice::<Refusal>(&answer.body).map(|refusal| refusal.detail).unwrap_or_default();
+    Err(format!("{text}: status {} {said}", answer.status))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::unframed;
 
     #[test]
-    fn pages_are_taken_apart_record_by_record() {
-        let page = [0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1, 9];
-        let (first, rest) = split(&page).unwrap();
-        let (second, rest) = split(rest).unwrap();
-        let (third, rest) = split(rest).unwrap();
-        assert_eq!((first, second, third, rest), (&[7, 8][..], &[][..], &[9][..], &[][..]));
-        for cut in [1, 3, 5] {
-            assert_eq!(split(&page[..cut]), None, "{cut} bytes");
+    fn records_are_cut_where_their_lengths_say() {
+        assert_eq!(unframed(&[]), Some(vec![]));
+        assert_eq!(unframed(&[0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1, 9]), Some(vec![&[7, 8][..], &[], &[9]]));
+        for cut in [&[0, 0, 0][..], &[0, 0, 0, 2, 7], &[0xff; 8]] {
+            assert_eq!(unframed(cut), None, "{cut:?}");
         }
     }
 }

@@ -103,7 +103,6 @@ pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["tracing_subscriber"], rooms: &["telemetry"], reason: "one place says where logs go" },
     Bound { names: &["clap", "indicatif"], rooms: &["cmd", "config", "main"], reason: "only commands talk to a terminal" },
     Bound { names: &["toml"], rooms: &["config"], reason: "one place reads configuration" },
-    Bound { names: &["ureq"], rooms: &["cmd"], reason: "the service calls nobody" },
     Bound { names: &["mimalloc"], rooms: &["main"], reason: "a binary chooses its allocator" },
     Bound { names: &["rand"], rooms: &["app", "cmd", "sim", "log::embedded"], reason: "randomness is an argument" },
 ];
