@@ -1,7 +1,9 @@
 //! `headroom verify`: every law that a log can show, re-derived by the auditor's model, and the states that must be one
-//! compared by digest (L7). One partition after the other, a batch of events at a time: memory grows with what is live,
+//! compared by digest (L7). Of a stopped server's directory also every page of the file, and the
+//! commands that the events answer (L2). One partition after the other, a batch of events at a time: memory grows with what is live,
 //! never with the log. Nothing is changed.
 
+mod commands;
 mod print;
 
 use super::client::log::LiveState;
@@ -12,11 +14,14 @@ use crate::audit::{PartitionAudit, PartitionReport};
 use crate::config::Config;
 use crate::domain::{Breach, Digest, Law, Recorded};
 use crate::limits::TURN_BYTES_MAX;
+use crate::log::embedded::{EmbeddedReader, OpenError};
 use crate::log::{LogError, StoredEvent};
 use crate::replica::PartitionState;
 use crate::store::sled::SledStore;
 use crate::wire;
+use commands::Commands;
 use std::io::Write;
+use std::path::Path;
 
 /// What was found in one partition.
 struct Found {
@@ -43,7 +48,22 @@ impl Found {
     }
 }
 
+/// What was found in all.
+struct Whole {
+    found: Vec<Found>,
+    breaches: u64,
+    /// What is wrong with the file, whatever can still be read of it.
+    damage: Option<String>,
+}
+
+impl Whole {
+    fn is_clean(&self) -> bool {
+        self.breaches == 0 && self.damage.is_none()
+    }
+}
+
 pub(super) fn run(config: &Config, as_json: bool, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let damage = damage(&config.data_dir);
     let source = Source::open(&config.data_dir)?;
     let store = SledStore::open(&config.data_dir);
     let mut found = Vec::new();
@@ -51,11 +71,22 @@ pub(super) fn run(config: &Config, as_json: bool, out: &mut impl Write) -> Resul
         let checked = Verifying::new(&source, partition).and_then(|verifying| verifying.run(&store));
         found.push(checked.map_err(|error| Failure::Unusable(error.to_string()))?);
     }
-    let verdict = Verdict::fine_if(found.iter().all(|partition| partition.breach_count() == 0));
-    match if as_json { print::json(&found, out) } else { print::text(&found, out) }.map_err(Failure::from) {
+    let breaches = found.iter().map(Found::breach_count).fold(0, u64::saturating_add);
+    let whole = Whole { found, breaches, damage };
+    let verdict = Verdict::fine_if(whole.is_clean());
+    match if as_json { print::json(&whole, out) } else { print::text(&whole, out) }.map_err(Failure::from) {
         // Who reads no further may still ask for the code.
         Ok(()) | Err(Failure::Closed) => Ok(verdict),
         Err(failure) => Err(failure),
+    }
+}
+
+/// Every page of a file that no server has open, those included that no reader meets. Whatever else keeps it from being
+/// looked at is told when it is opened to be read.
+fn damage(dir: &Path) -> Option<String> {
+    match EmbeddedReader::check_pages(dir) {
+        Err(error @ OpenError::Damaged { .. }) => Some(error.to_string()),
+        _ => None,
     }
 }
 
@@ -68,6 +99,8 @@ struct Verifying<'a> {
     live: Option<LiveState>,
     next: u64,
     audit: PartitionAudit,
+    /// What the events answer, where it can be read.
+    commands: Option<Commands<'a>>,
     /// The owner's own fold, as long as it goes on.
     fold: Option<PartitionState>,
     breaches: Vec<Breach>,
@@ -77,12 +110,12 @@ struct Verifying<'a> {
 
 impl<'a> Verifying<'a> {
     fn new(source: &'a Source, partition: u32) -> Result<Verifying<'a>, LogError> {
-        let (until, live) = match source {
-            Source::Directory(_) => (source.tail().end(partition)?, None),
+        let (until, live, commands) = match source {
+            Source::Directory(reader) => (source.tail().end(partition)?, None, Some(Commands::new(reader, partition))),
             Source::Server(server) => {
                 // The state is asked for first: whatever it holds is committed, and the log only grows.
                 let live = server.state(partition)?;
-                (live.next_seq, Some(live))
+                (live.next_seq, Some(live), None)
             }
         };
         Ok(Verifying {
@@ -92,6 +125,7 @@ impl<'a> Verifying<'a> {
             live,
             next: 0,
             audit: PartitionAudit::new(partition, source.tail().partitions()),
+            commands,
             fold: Some(PartitionState::new(partition)),
             breaches: Vec::new(),
             notes: Vec::new(),
@@ -119,6 +153,11 @@ impl<'a> Verifying<'a> {
                 Err(error) => return Err(error),
             }
         }
+        // Of a log that was not read to its end more commands are to be expected.
+        let is_read = self.next == self.until;
+        if let Some(detail) = self.commands.as_mut().filter(|_| is_read).and_then(Commands::left_over) {
+            self.breach(Law::OneDecision, self.until.saturating_sub(1), detail);
+        }
         let digest = self.audit.digest();
         self.compare(digest, store)?;
         let Verifying { audit, breaches, notes, agreeing, .. } = self;
@@ -132,10 +171,15 @@ impl<'a> Verifying<'a> {
                 Ok(recorded) => {
                     self.audit.observe(&recorded);
                     self.fold(&recorded);
+                    let difference = self.commands.as_mut().and_then(|commands| commands.compare(&recorded.event));
+                    if let Some(detail) = difference {
+                        self.breach(Law::OneDecision, event.seq, detail);
+                    }
                 }
                 Err(error) => {
                     self.breach(Law::Chain, event.seq, format!("its bytes are no event: {error}"));
                     self.fold = None;
+                    self.commands.iter_mut().for_each(Commands::lose_count);
                 }
             }
             self.next = event.seq.saturating_add(1);

@@ -1,11 +1,12 @@
 //! What was found, for a person as a table and a verdict, for a script as one JSON object.
 
-use super::Found;
+use super::{Found, Whole};
 use crate::domain::Breach;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-pub(super) fn text(found: &[Found], out: &mut impl Write) -> io::Result<()> {
+pub(super) fn text(whole: &Whole, out: &mut impl Write) -> io::Result<()> {
+    let Whole { found, breaches, damage } = whole;
     writeln!(out, "{:>9} {:>12} {:>8} {:>10}  {:32}  compared with", "partition", "events", "pools", "live", "digest")?;
     for Found { report, digest, agreeing, .. } in found {
         let agreeing = agreeing.join(", ");
@@ -21,28 +22,33 @@ pub(super) fn text(found: &[Found], out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {}: {}", breach.law, breach.law.sentence())?;
         told = told.saturating_add(1);
     }
-    let breaches = breach_count(found);
-    if breaches > told {
+    if *breaches > told {
         writeln!(out, "and {} more", breaches.saturating_sub(told))?;
     }
     let (events, partitions) = (event_count(found), found.len());
+    if let Some(damage) = damage {
+        writeln!(out, "DAMAGED: {damage}")?;
+    }
     match breaches {
+        0 if damage.is_some() => writeln!(out, "no law broken in {events} events of {partitions} partitions"),
         0 => writeln!(out, "clean: no law broken in {events} events of {partitions} partitions"),
         _ => writeln!(out, "BROKEN: {breaches} breaches in {events} events of {partitions} partitions"),
     }
 }
 
-pub(super) fn json(found: &[Found], out: &mut impl Write) -> io::Result<()> {
+pub(super) fn json(whole: &Whole, out: &mut impl Write) -> io::Result<()> {
+    let found = &whole.found;
     let partitions: Vec<Value> = found.iter().map(partition).collect();
     let breaches: Vec<Value> = found.iter().flat_map(Found::breaches).map(breach).collect();
-    let whole = json!({
-        "clean": breach_count(found) == 0,
+    let told = json!({
+        "clean": whole.is_clean(),
+        "damage": whole.damage,
         "events": event_count(found),
-        "breach_count": breach_count(found),
+        "breach_count": whole.breaches,
         "breaches": breaches,
         "partitions": partitions,
     });
-    writeln!(out, "{whole}")
+    writeln!(out, "{told}")
 }
 
 fn partition(found: &Found) -> Value {
@@ -65,10 +71,6 @@ fn partition(found: &Found) -> Value {
 fn breach(breach: &Breach) -> Value {
     let Breach { law, partition, seq, detail } = breach;
     json!({ "law": law.id(), "partition": partition, "seq": seq, "detail": detail })
-}
-
-fn breach_count(found: &[Found]) -> u64 {
-    found.iter().map(Found::breach_count).fold(0, u64::saturating_add)
 }
 
 fn event_count(found: &[Found]) -> u64 {

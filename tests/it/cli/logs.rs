@@ -3,8 +3,8 @@
 use super::{assert_says, on};
 use crate::process::FILES;
 use headroom::domain::{
-    Amounts, AskKind, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, Micros, Mode,
-    Pool, PoolId, PoolSpec, ReservationId, Status, route,
+    Amounts, Ask, Attempt, Body, Cause, Command, CommandId, Digest, Dimension, Entry, Event, Micros, Mode, Pool,
+    PoolId, PoolSpec, ReservationId, Status, route,
 };
 use headroom::log::embedded::{Embedded, Options};
 use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, Record, StoredEvent, Turn};
@@ -24,6 +24,11 @@ fn orders(units: u64) -> Amounts {
 
 fn pool_id() -> PoolId {
     PoolId::new("slot").unwrap()
+}
+
+fn command(n: u64, ask: Ask) -> Command {
+    let (id, attempt, deadline) = (CommandId(n.into()), Attempt(n), Micros(1));
+    Command { id, reply_to: None, attempt, actor: None, key: None, deadline, ask }
 }
 
 /// A log of one partition being written.
@@ -47,7 +52,8 @@ impl Writing {
             mode: Mode::Open,
         };
         let pool = Pool { id: pool_id(), spec, used: orders(0), version: 1 };
-        writing.add(Some(AskKind::DefinePool), Body::PoolDefined(pool));
+        let ask = Ask::DefinePool { pool: pool_id(), spec: pool.spec.clone(), expected_version: None };
+        writing.add(Some(ask), Body::PoolDefined(pool));
         writing
     }
 
@@ -66,17 +72,17 @@ impl Writing {
             limits: orders(limit),
             used: orders(self.used),
         };
-        self.add(Some(AskKind::Reserve), Body::Accepted(entry));
+        let (pool, reservation, demand) = (entry.pool.clone(), entry.reservation, entry.demand.clone());
+        let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
+        self.add(Some(ask), Body::Accepted(entry));
     }
 
-    fn add(&mut self, ask: Option<AskKind>, body: Body) {
-        let input_offset = self.inputs.len() as u64;
+    fn add(&mut self, ask: Option<Ask>, body: Body) {
         let cause = ask.map(|ask| {
-            let id = CommandId(u128::from(input_offset));
-            let attempt = Attempt(input_offset);
-            let command = CommandStamp { id, reply_to: None, attempt, actor: None, ask, key: None, fingerprint: 1 };
-            self.inputs.push(Record { offset: input_offset, bytes: b"a command".to_vec() });
-            Cause { input_offset, command: Some(command) }
+            let input_offset = self.inputs.len() as u64;
+            let command = command(input_offset, ask);
+            self.inputs.push(Record { offset: input_offset, bytes: wire::command::encode(&command) });
+            Cause { input_offset, command: Some(command.stamp()) }
         });
         let seq = self.events.len() as u64;
         let event = Event { partition: 0, seq, epoch: 1, prev: self.prev, decided_at: Micros(1), cause, body };
@@ -203,15 +209,56 @@ fn bytes_that_are_no_event_break_the_chain_and_nothing_else() {
 
 #[test]
 fn a_changed_byte_of_the_file_is_found() {
-    let dir = tempfile::tempdir().unwrap();
-    let writing = sound(dir.path());
-    let needle = &writing.events.last().unwrap().bytes;
-    let file = dir.path().join("log.redb");
-    let mut bytes = std::fs::read(&file).unwrap();
-    let found: Vec<_> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
-    assert!(!found.is_empty(), "the event is in the file as it was encoded");
-    found.into_iter().for_each(|at| bytes[at + needle.len() / 2] ^= 1);
-    std::fs::write(&file, bytes).unwrap();
-    let verified = on(dir.path(), ["verify"]);
-    assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+    for of_commands in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let writing = sound(dir.path());
+        let last = (writing.events.last().unwrap().bytes.clone(), writing.inputs.last().unwrap().bytes.clone());
+        let needle = if of_commands { last.1 } else { last.0 };
+        let file = dir.path().join("log.redb");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let found: Vec<_> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(&needle)).collect();
+        assert!(!found.is_empty(), "the record is in the file as it was encoded");
+        found.into_iter().for_each(|at| bytes[at + needle.len() / 2] ^= 1);
+        std::fs::write(&file, bytes).unwrap();
+        let verified = on(dir.path(), ["verify"]);
+        assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+        assert_says(&(verified.out + &verified.err), &["log.redb is damaged and was left as it is"]);
+    }
+}
+
+/// The log's own commands against what its events say they answer.
+#[test]
+fn a_command_that_is_not_the_one_its_event_answers_is_found_there() {
+    type Spoil = fn(&mut Writing, Vec<u8>);
+    let other = |n: u64, ask| wire::command::encode(&command(n, ask));
+    let release = || Ask::Release { reservation: ReservationId::new(7, [1; 11]) };
+    let cases: [(Spoil, Vec<u8>, &str); 5] = [
+        (
+            |w, bytes| w.inputs[1].bytes = bytes,
+            other(9, release()),
+            "seq 2: it answers command 00000000000000000000000000000001, at offset 1 is 00000000000000000000000000000009",
+        ),
+        (|w, bytes| w.inputs[1].bytes = bytes, other(1, release()), "seq 2: it says of command 1 that it is"),
+        (
+            |w, bytes| w.inputs[1].bytes = bytes,
+            b"no command".to_vec(),
+            "seq 2: it answers command 1, of which nothing can be read",
+        ),
+        (
+            |w, bytes| w.inputs.push(Record { offset: 3, bytes }),
+            other(3, release()),
+            "seq 3: the log ends here and holds command 3, unanswered",
+        ),
+        (|w, _| drop(w.inputs.pop()), Vec::new(), "seq 3: it answers command 2, which the log does not hold"),
+    ];
+    for (spoil, bytes, says) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writing = Writing::new(5);
+        (0..2).for_each(|_| writing.accept(5));
+        spoil(&mut writing, bytes);
+        writing.write(dir.path());
+        let verified = on(dir.path(), ["verify"]);
+        assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+        assert_says(&verified.out, &[&format!("L2 broken at partition 0 {says}"), "BROKEN: 1 breaches in 4 events"]);
+    }
 }

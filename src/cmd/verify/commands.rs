@@ -1,0 +1,106 @@
+//! L2 by the log's own commands: every command that an event answers is there, is the one it says, and none is left
+//! over. One batch of commands is kept at a time.
+
+use crate::domain::{Cause, Event};
+use crate::limits::TURN_BYTES_MAX;
+use crate::log::embedded::EmbeddedReader;
+use crate::log::{LogError, Record};
+use crate::wire;
+use std::collections::VecDeque;
+
+/// Differences told of one partition; whoever has as many has a log that answers other commands than it holds.
+const DIFFERENCES_MAX: u64 = 100;
+
+/// A partition's commands, read as its events are.
+pub(super) struct Commands<'a> {
+    reader: &'a EmbeddedReader,
+    partition: u32,
+    read: VecDeque<Record>,
+    next: u64,
+    /// An event could not be read: which command it answers, and so which are answered in all, is not known.
+    is_count_lost: bool,
+    differences: u64,
+    /// There is nothing more to be said of them.
+    is_over: bool,
+}
+
+impl<'a> Commands<'a> {
+    pub(super) fn new(reader: &'a EmbeddedReader, partition: u32) -> Commands<'a> {
+        Commands {
+            reader,
+            partition,
+            read: VecDeque::new(),
+            next: 0,
+            is_count_lost: false,
+            differences: 0,
+            is_over: false,
+        }
+    }
+
+    /// There is an event that cannot be read.
+    pub(super) fn lose_count(&mut self) {
+        self.is_count_lost = true;
+    }
+
+    /// What is wrong with the command that the event answers. One that is decided twice is the auditor's to tell.
+    pub(super) fn compare(&mut self, event: &Event) -> Option<String> {
+        let cause = event.cause.as_ref().filter(|cause| !self.is_over && cause.input_offset >= self.next)?;
+        let offset = cause.input_offset;
+        self.next = offset.saturating_add(1);
+        let difference = match self.at(offset) {
+            Ok(Some(record)) => difference(&record, cause)?,
+            Ok(None) => {
+                self.is_over = true;
+                format!("it answers command {offset}, which the log does not hold")
+            }
+            Err(error) => {
+                self.is_over = true;
+                format!("the command it answers cannot be read: {error}")
+            }
+        };
+        self.differences = self.differences.saturating_add(1);
+        self.is_over |= self.differences >= DIFFERENCES_MAX;
+        Some(difference)
+    }
+
+    /// Whether commands are there that no event answers; to be asked after the last event.
+    pub(super) fn left_over(&mut self) -> Option<String> {
+        if self.is_over || self.is_count_lost {
+            return None;
+        }
+        match self.at(self.next) {
+            Ok(None) => None,
+            Ok(Some(record)) => Some(format!("the log ends here and holds command {}, unanswered", record.offset)),
+            Err(error) => Some(format!("the commands after the last one answered cannot be read: {error}")),
+        }
+    }
+
+    fn at(&mut self, offset: u64) -> Result<Option<Record>, LogError> {
+        while self.read.front().is_some_and(|record| record.offset < offset) {
+            self.read.pop_front();
+        }
+        if self.read.is_empty() {
+            self.read = self.reader.commands(self.partition, offset, TURN_BYTES_MAX)?.into();
+        }
+        let is_it = self.read.front().is_some_and(|record| record.offset == offset);
+        Ok(if is_it { self.read.pop_front() } else { None })
+    }
+}
+
+/// How the command is another one than the event says. What cannot be read must be answered as such.
+fn difference(record: &Record, cause: &Cause) -> Option<String> {
+    let offset = record.offset;
+    match (wire::command::decode(&record.bytes), &cause.command) {
+        (Ok(command), Some(said)) if command.stamp() == *said => None,
+        (Ok(command), Some(said)) if command.id != said.id => {
+            Some(format!("it answers command {:032x}, at offset {offset} is {:032x}", said.id.0, command.id.0))
+        }
+        (Ok(command), Some(said)) => {
+            let stamp = command.stamp();
+            Some(format!("it says of command {offset} that it is {said:?}, the log holds {stamp:?}"))
+        }
+        (Ok(_), None) => Some(format!("it says that command {offset} cannot be read, and it can")),
+        (Err(_), None) => None,
+        (Err(error), Some(_)) => Some(format!("it answers command {offset}, of which nothing can be read: {error}")),
+    }
+}
