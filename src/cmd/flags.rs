@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::config::{Config, FileText, Inputs, Setting};
+use crate::limits::{DEADLINE_DEFAULT_MS, PARTITIONS_DEFAULT};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -30,11 +31,13 @@ pub(super) struct SettingFlags {
     /// Address and port for HTTP; port 0 takes any free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Partitions of a new log, and what an old one must have [default: 4 for a new log]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = format!(
+        "Partitions of a new log, and what an old one must have [default: {PARTITIONS_DEFAULT} for a new log]"
+    ))]
     partitions: Option<String>,
-    /// How long a call may take whose caller names no time, in milliseconds [default: 250]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", help = format!(
+        "How long a call may take whose caller names no time, in milliseconds [default: {DEADLINE_DEFAULT_MS}]"
+    ))]
     deadline_default_ms: Option<String>,
 }
 

@@ -270,8 +270,7 @@ mod tests {
 
     #[test]
     fn what_an_orchestrator_adds_to_the_environment_is_no_problem() {
-        let mut inputs =
-            Inputs { env: env(&[("HEADROOM_CONFIG", "x"), ("HEADROOM_CRASH_AT", "x")]), ..Inputs::default() };
+        let mut inputs = Inputs { env: env(&[("HEADROOM_CONFIG", "x")]), ..Inputs::default() };
         inputs.env.extend(env(&[
             ("HEADROOM_PORT", "tcp://10.0.0.1:8080"),
             ("HEADROOM_PORT_8080_TCP_ADDR", "10.0.0.1"),
@@ -279,6 +278,12 @@ mod tests {
             ("HEADROOM_GATEWAY_SERVICE_PORT_HTTP", "8080"),
         ]));
         assert!(Config::load(&inputs).is_ok());
+    }
+
+    #[test]
+    fn a_point_to_die_at_is_a_setting_only_where_there_are_any() {
+        let inputs = Inputs { env: env(&[("HEADROOM_CRASH_AT", "x")]), ..Inputs::default() };
+        assert_eq!(Config::load(&inputs).is_ok(), cfg!(feature = "crash-points"));
     }
 
     #[test]

@@ -2,14 +2,15 @@
 //! [`super::Config`] to say.
 
 use super::Problem;
+use crate::limits::{DEADLINE_DEFAULT_MS, PARTITIONS_DEFAULT};
 use std::collections::BTreeMap;
 use std::fmt;
 
 macro_rules! settings {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $flag:literal, $default:expr, $is_number:literal, $help:literal;)*) => {
+    ($($name:ident = $text:literal, $flag:literal, $default:expr, $is_number:literal, $help:expr;)*) => {
         /// Everything that can be set.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum Setting { $(#[doc = $help] $name,)* }
+        pub enum Setting { $(#[doc = concat!("`", $text, "`: see [`Setting::doc`].")] $name,)* }
 
         impl Setting {
             /// All of them.
@@ -26,13 +27,14 @@ macro_rules! settings {
             }
 
             /// What it is when nobody sets it; `None` when it is then absent.
-            pub fn default(self) -> Option<&'static str> {
-                match self { $(Setting::$name => $default,)* }
+            pub fn default(self) -> Option<String> {
+                let default: Option<&dyn fmt::Display> = match self { $(Setting::$name => $default,)* };
+                default.map(ToString::to_string)
             }
 
             /// What it is for.
-            pub fn doc(self) -> &'static str {
-                match self { $(Setting::$name => $help,)* }
+            pub fn doc(self) -> String {
+                match self { $(Setting::$name => $help.to_string(),)* }
             }
 
             pub(super) fn is_number(self) -> bool {
@@ -43,19 +45,24 @@ macro_rules! settings {
 }
 
 settings! {
-    Listen = "listen", "--listen", Some("127.0.0.1:8080"), false, "where HTTP is served; port 0 takes any free one";
-    DataDir = "data_dir", "--data-dir", Some(".headroom"), false, "where log and checkpoints are";
-    Partitions = "partitions", "--partitions", None, true, "as many partitions as the log has, 4 for a new one";
-    LogFormat = "log_format", "--log-format", Some("text"), false, "how log lines are written: text or json";
-    LogLevel = "log_level", "--log-level", Some("info"), false, "which log lines are written";
-    DeadlineDefaultMs = "deadline_default_ms", "--deadline-default-ms", Some("250"), true,
+    Listen = "listen", "--listen", Some(&"127.0.0.1:8080"), false, "where HTTP is served; port 0 takes any free one";
+    DataDir = "data_dir", "--data-dir", Some(&".headroom"), false, "where log and checkpoints are";
+    Partitions = "partitions", "--partitions", None, true,
+        format_args!("as many partitions as the log has, {PARTITIONS_DEFAULT} for a new one");
+    LogFormat = "log_format", "--log-format", Some(&"text"), false, "how log lines are written: text or json";
+    LogLevel = "log_level", "--log-level", Some(&"info"), false, "which log lines are written";
+    DeadlineDefaultMs = "deadline_default_ms", "--deadline-default-ms", Some(&DEADLINE_DEFAULT_MS), true,
         "how long a call may take whose caller names no time";
 }
 
 /// What begins the name of every environment variable of ours.
 const ENV_PREFIX: &str = "HEADROOM_";
 /// Variables with that prefix that other parts read.
-const ENV_OTHERS: &[&str] = &["HEADROOM_CONFIG", "HEADROOM_CRASH_AT"];
+const ENV_OTHERS: &[&str] = &[
+    "HEADROOM_CONFIG",
+    #[cfg(feature = "crash-points")]
+    "HEADROOM_CRASH_AT",
+];
 
 /// Where a value was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -125,7 +132,7 @@ impl Raw {
         let mut raw = Raw { given: BTreeMap::new(), problems: Vec::new() };
         for setting in Setting::ALL {
             if let Some(text) = setting.default() {
-                raw.put(*setting, text.to_owned(), Source::Default);
+                raw.put(*setting, text, Source::Default);
             }
         }
         if let Some(file) = &inputs.file {
