@@ -1,5 +1,4 @@
 #![doc = include_str!("ARCHITECTURE.md")]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 pub mod limits;
 pub mod time;

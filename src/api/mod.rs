@@ -181,33 +181,33 @@ impl Api {
 
 fn routes(api: Arc<Api>) -> Router {
     Router::new()
-        .merge(Path("/v1/availability").on(POST, pools::availability).done())
-        .merge(Path("/v1/pools").on(GET, pools::list).done())
+        .merge(path("/v1/availability").on(POST, pools::availability).done())
+        .merge(path("/v1/pools").on(GET, pools::list).done())
         .merge(
-            Path("/v1/pools/{pool}")
+            path("/v1/pools/{pool}")
                 .on(GET, pools::get)
                 .sized(MethodFilter::PUT, COMMAND_BYTES_MAX, pools::put)
                 .on(MethodFilter::PATCH, pools::patch)
                 .done(),
         )
-        .merge(Path("/v1/pools/{pool}/mode").on(POST, pools::mode).done())
-        .merge(Path("/v1/reservations").on(POST, reservations::reserve).done())
+        .merge(path("/v1/pools/{pool}/mode").on(POST, pools::mode).done())
+        .merge(path("/v1/reservations").on(POST, reservations::reserve).done())
         .merge(
-            Path("/v1/reservations/{reservation}")
+            path("/v1/reservations/{reservation}")
                 .on(GET, reservations::get)
                 .on(MethodFilter::DELETE, reservations::release)
                 .done(),
         )
-        .merge(Path("/v1/reservations/{reservation}/confirm").on(POST, reservations::confirm).done())
-        .merge(Path("/v1/reservations/{reservation}/extend").on(POST, reservations::extend).done())
-        .merge(Path("/livez").on(GET, health::livez).done())
-        .merge(Path("/readyz").on(GET, health::readyz).done())
-        .merge(Path("/startupz").on(GET, health::startupz).done())
-        .merge(Path("/metrics").on(GET, health::metrics).done())
-        .merge(Path("/openapi.json").on(GET, health::openapi).done())
-        .merge(Path("/internal/log").on(GET, internal::log).done())
-        .merge(Path("/internal/log/{partition}").on(GET, internal::events).done())
-        .merge(Path("/internal/state/{partition}").on(GET, internal::state).done())
+        .merge(path("/v1/reservations/{reservation}/confirm").on(POST, reservations::confirm).done())
+        .merge(path("/v1/reservations/{reservation}/extend").on(POST, reservations::extend).done())
+        .merge(path("/livez").on(GET, health::livez).done())
+        .merge(path("/readyz").on(GET, health::readyz).done())
+        .merge(path("/startupz").on(GET, health::startupz).done())
+        .merge(path("/metrics").on(GET, health::metrics).done())
+        .merge(path("/openapi.json").on(GET, health::openapi).done())
+        .merge(path("/internal/log").on(GET, internal::log).done())
+        .merge(path("/internal/log/{partition}").on(GET, internal::events).done())
+        .merge(path("/internal/state/{partition}").on(GET, internal::state).done())
         .merge(openapi::browser())
         .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| {
             request::run(api, "(none)", HTTP_BODY_BYTES_MAX, request, health::not_found)
@@ -225,8 +225,7 @@ struct Route {
     allowed: Vec<&'static str>,
 }
 
-#[expect(non_snake_case, reason = "reads as the value it makes")]
-fn Path(path: &'static str) -> Route {
+fn path(path: &'static str) -> Route {
     Route { path, methods: MethodRouter::new(), allowed: Vec::new() }
 }
 

@@ -73,13 +73,6 @@ fn forget_at(event: &Event) -> Micros {
     event.decided_at.plus_ms(DEDUP_WINDOW_MS)
 }
 
-/// What may be forgotten counts as forgotten, swept or not: nothing of it gets into what comes after it.
-fn drop_if_forgettable(r: &mut Reservation, event: &Event) {
-    if !r.is_known(event.decided_at) {
-        *r = Reservation::void(r.pool.clone());
-    }
-}
-
 fn fold_pool(ledger: &mut impl LedgerMut, pool: &Pool) -> Folded {
     let version = ledger.pool(&pool.id).map_or(0, |p| p.version);
     if pool.version != version.saturating_add(1) {
@@ -120,7 +113,7 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
     let pool = pool.id.clone();
     ledger.update_pool(&pool, |pool| pool.used = entry.used.clone());
     ledger.update_reservation(&pool, entry.reservation, |r| {
-        drop_if_forgettable(r, event);
+        r.renew(event.decided_at);
         r.demand = entry.demand.clone();
         r.order_ref = entry.order_ref.as_ref().map(|text| text.as_str().into());
         r.attempts.add(command.attempt);
@@ -188,7 +181,7 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
     let demand = rejection.demand.clone().unwrap_or_default();
     let binding = rejection.dimension.and_then(|d| demand.iter().position(|(other, _)| other == d));
     ledger.update_reservation(pool, id, |r| {
-        drop_if_forgettable(r, event);
+        r.renew(event.decided_at);
         r.order_ref = rejection.order_ref.as_ref().map(|text: &Name| text.as_str().into());
         r.fingerprint = command.fingerprint;
         r.until = forget_at(event);
@@ -208,7 +201,7 @@ fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id:
         return;
     }
     ledger.update_reservation(pool, id, |r| {
-        drop_if_forgettable(r, event);
+        r.renew(event.decided_at);
         r.attempts.abandon(command.attempt);
         r.seq = event.seq;
         if r.status == Status::Void {

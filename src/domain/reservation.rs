@@ -76,7 +76,7 @@ impl Reservation {
         self.status.is_live() || self.until > now
     }
 
-    /// Forgets what may be forgotten at `now`.
+    /// What may be forgotten at `now` counts as forgotten, swept or not: nothing of it gets into what comes after it.
     pub fn renew(&mut self, now: Micros) {
         if !self.is_known(now) {
             *self = Reservation::void(self.pool.clone());

@@ -131,16 +131,6 @@ impl Gateway {
         tokio::time::timeout(Duration::from_millis(FRESH_WAIT_MAX_MS), reached).await.is_ok_and(|r| r.is_ok())
     }
 
-    /// Waits like [`Gateway::fresh`] for every partition.
-    pub async fn all_fresh(&self) -> bool {
-        for shared in self.replica.partitions() {
-            if !self.fresh(shared).await {
-                return false;
-            }
-        }
-        true
-    }
-
     /// Calls that are not answered yet, and Abandons that the log did not take yet.
     pub fn pending(&self) -> (usize, usize) {
         let correlator = self.correlator.lock();

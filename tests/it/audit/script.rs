@@ -10,7 +10,7 @@ macro_rules! places {
     ($($name:ident)*) => {
         /// The script's events by what happens: the discriminant is the sequence number.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[expect(clippy::upper_case_acronyms, non_camel_case_types)]
+        #[expect(clippy::upper_case_acronyms, non_camel_case_types, reason = "places are named as constants are")]
         pub enum At { $($name,)* END }
     };
 }

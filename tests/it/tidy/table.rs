@@ -92,7 +92,7 @@ pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["rdkafka", "schema_registry_converter"], rooms: &["log::kafka"], reason: "one log of several" },
     Bound { names: &["redb"], rooms: &["log::embedded"], reason: "one log of several" },
     Bound { names: &["sled"], rooms: &["store::sled"], reason: "disposable, so it must be replaceable" },
-    Bound { names: &["axum", "tower", "tower_http", "utoipa", "utoipa_axum", "utoipa_swagger_ui", "tonic"],
+    Bound { names: &["axum", "tower", "tower_http", "utoipa", "utoipa_swagger_ui", "tonic"],
         rooms: &["api"], reason: "how callers are spoken to is the API's business" },
     Bound { names: &["hyper", "hyper_util", "http_body_util"], rooms: &["api", "cmd::client"],
         reason: "HTTP is spoken by who serves it and by the tools that call it" },
