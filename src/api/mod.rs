@@ -179,35 +179,37 @@ impl Api {
     }
 }
 
+/// Every path with its methods.
+fn table() -> Vec<Route> {
+    vec![
+        path("/v1/availability").on(POST, pools::availability),
+        path("/v1/pools").on(GET, pools::list),
+        path("/v1/pools/{pool}")
+            .on(GET, pools::get)
+            .sized(MethodFilter::PUT, COMMAND_BYTES_MAX, pools::put)
+            .on(MethodFilter::PATCH, pools::patch),
+        path("/v1/pools/{pool}/mode").on(POST, pools::mode),
+        path("/v1/reservations").on(POST, reservations::reserve),
+        path("/v1/reservations/{reservation}")
+            .on(GET, reservations::get)
+            .on(MethodFilter::DELETE, reservations::release),
+        path("/v1/reservations/{reservation}/confirm").on(POST, reservations::confirm),
+        path("/v1/reservations/{reservation}/extend").on(POST, reservations::extend),
+        path("/livez").on(GET, health::livez),
+        path("/readyz").on(GET, health::readyz),
+        path("/startupz").on(GET, health::startupz),
+        path("/metrics").on(GET, health::metrics),
+        path("/openapi.json").on(GET, health::openapi),
+        path("/internal/log").on(GET, internal::log),
+        path("/internal/log/{partition}").on(GET, internal::events),
+        path("/internal/state/{partition}").on(GET, internal::state),
+    ]
+}
+
 fn routes(api: Arc<Api>) -> Router {
-    Router::new()
-        .merge(path("/v1/availability").on(POST, pools::availability).done())
-        .merge(path("/v1/pools").on(GET, pools::list).done())
-        .merge(
-            path("/v1/pools/{pool}")
-                .on(GET, pools::get)
-                .sized(MethodFilter::PUT, COMMAND_BYTES_MAX, pools::put)
-                .on(MethodFilter::PATCH, pools::patch)
-                .done(),
-        )
-        .merge(path("/v1/pools/{pool}/mode").on(POST, pools::mode).done())
-        .merge(path("/v1/reservations").on(POST, reservations::reserve).done())
-        .merge(
-            path("/v1/reservations/{reservation}")
-                .on(GET, reservations::get)
-                .on(MethodFilter::DELETE, reservations::release)
-                .done(),
-        )
-        .merge(path("/v1/reservations/{reservation}/confirm").on(POST, reservations::confirm).done())
-        .merge(path("/v1/reservations/{reservation}/extend").on(POST, reservations::extend).done())
-        .merge(path("/livez").on(GET, health::livez).done())
-        .merge(path("/readyz").on(GET, health::readyz).done())
-        .merge(path("/startupz").on(GET, health::startupz).done())
-        .merge(path("/metrics").on(GET, health::metrics).done())
-        .merge(path("/openapi.json").on(GET, health::openapi).done())
-        .merge(path("/internal/log").on(GET, internal::log).done())
-        .merge(path("/internal/log/{partition}").on(GET, internal::events).done())
-        .merge(path("/internal/state/{partition}").on(GET, internal::state).done())
+    table()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.merge(route.done()))
         .merge(openapi::browser())
         .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| {
             request::run(api, "(none)", HTTP_BODY_BYTES_MAX, request, health::not_found)
@@ -266,5 +268,28 @@ impl Route {
             request::run(api, path, HTTP_BODY_BYTES_MAX, request, refusal)
         };
         Router::new().route(path, self.methods.fallback(refuse))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// What is for this machine's command line alone is not described.
+    #[test]
+    fn the_document_names_every_path_and_method_there_is() {
+        let mut served = BTreeSet::new();
+        for route in table().into_iter().filter(|route| !route.path.starts_with("/internal/")) {
+            // The server answers HEAD wherever it answers GET.
+            let methods = route.allowed.iter().filter(|method| **method != "HEAD");
+            served.extend(methods.map(|method| (route.path.to_owned(), method.to_ascii_lowercase())));
+        }
+        let document: serde_json::Value = serde_json::from_str(&document().to_json().unwrap()).unwrap();
+        let mut described = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            described.extend(item.as_object().unwrap().keys().map(|method| (path.clone(), method.clone())));
+        }
+        assert_eq!(described, served);
     }
 }
