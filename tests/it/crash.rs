@@ -3,7 +3,7 @@
 //! `HEADROOM_CRASH_KILLS` sets how often, `HEADROOM_CRASH_SEED` repeats a run.
 
 use crate::knob;
-use crate::process::{FILES, Served, agent, headroom, run};
+use crate::process::{Served, agent, headroom, run};
 use crate::wait::soon;
 use headroom::audit::history::{Call, History, Proof, Told};
 use headroom::domain::{Digest, IdempotencyKey, PoolId, ReservationId};
@@ -210,7 +210,6 @@ fn verify(dir: &Path) {
 }
 
 fn judge(dir: &Path, calls: &[Call]) -> headroom::audit::history::HistoryReport {
-    let _open = FILES.write();
     let log = EmbeddedReader::open(dir).unwrap();
     let mut history = History::new();
     calls.iter().cloned().for_each(|call| history.record(call));

@@ -1,6 +1,7 @@
 //! The embedded log's file, damaged: an open or a read says so and names the file, or the data is right. It is never
 //! wrong, nothing panics, and a file that is refused stays as it was found.
 
+use crate::process::closed;
 use headroom::domain::Micros;
 use headroom::limits::PARTITIONS_MAX;
 use headroom::log::embedded::{Embedded, EmbeddedReader, OpenError, Options};
@@ -76,7 +77,7 @@ impl Sample {
     /// Closed in order.
     fn closed() -> Sample {
         let dir = tempfile::tempdir().unwrap();
-        let log = Embedded::open(dir.path(), options(Some(PARTITIONS))).unwrap();
+        let log = open(dir.path(), options(Some(PARTITIONS))).unwrap();
         let events = Sample::write(&log);
         drop(log);
         Sample { bytes: fs::read(file_in(dir.path())).unwrap(), events }
@@ -85,7 +86,7 @@ impl Sample {
     /// As a killed process leaves it.
     fn killed() -> Sample {
         let dir = tempfile::tempdir().unwrap();
-        let log = Embedded::open(dir.path(), options(Some(PARTITIONS))).unwrap();
+        let log = open(dir.path(), options(Some(PARTITIONS))).unwrap();
         let events = Sample::write(&log);
         Sample { bytes: fs::read(file_in(dir.path())).unwrap(), events }
     }
@@ -149,10 +150,25 @@ fn go_on(dir: &Path, log: Arc<Embedded>, events: &[Vec<StoredEvent>], sound: boo
     };
     right(&log);
     drop(log);
-    match Embedded::open(dir, options(None)) {
+    match open(dir, options(None)) {
         Ok(log) => right(&log),
         Err(error) => assert!(!sound, "{error}"),
     }
+}
+
+fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
+    closed();
+    Embedded::open(dir, options)
+}
+
+fn open_reader(dir: &Path) -> Result<EmbeddedReader, OpenError> {
+    closed();
+    EmbeddedReader::open(dir)
+}
+
+fn check_pages(dir: &Path) -> Result<(), OpenError> {
+    closed();
+    EmbeddedReader::check_pages(dir)
 }
 
 /// What becomes of a log with these bytes, opened for writing and for reading.
@@ -164,13 +180,13 @@ fn judge(bytes: &[u8], events: &[Vec<StoredEvent>]) -> Verdict {
         assert!(fs::read(&file).unwrap() == bytes, "{what} wrote to the file");
         assert_eq!(names_in(dir.path()), ["log.redb"], "{what}");
     };
-    let read_only = match EmbeddedReader::open(dir.path()) {
+    let read_only = match open_reader(dir.path()) {
         Err(_) => Verdict::Refused,
         Ok(reader) => judge_tail(&reader, events),
     };
-    let sound = EmbeddedReader::check_pages(dir.path()).is_ok();
+    let sound = check_pages(dir.path()).is_ok();
     untouched("reading");
-    let verdict = match Embedded::open(dir.path(), options(None)) {
+    let verdict = match open(dir.path(), options(None)) {
         Err(error) => {
             untouched("a refused open");
             assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
@@ -269,7 +285,7 @@ fn a_log_made_for_other_terms_is_refused() {
     let sample = Sample::closed();
     let dir = tempfile::tempdir().unwrap();
     fs::write(file_in(dir.path()), &sample.bytes).unwrap();
-    let error = Embedded::open(dir.path(), options(Some(8))).err().unwrap();
+    let error = open(dir.path(), options(Some(8))).err().unwrap();
     let path = file_in(dir.path());
     assert_eq!(error, OpenError::Mismatch { path: path.clone(), what: "partition count", log: 2, ours: 8 });
     let expected = format!("the log {} was made with partition count 2, this process has 8", path.display());
@@ -277,7 +293,7 @@ fn a_log_made_for_other_terms_is_refused() {
     assert!(fs::read(&path).unwrap() == sample.bytes);
     for asked in [0, PARTITIONS_MAX + 1] {
         let none = TempDir::new().unwrap();
-        let error = Embedded::open(none.path(), options(Some(asked))).err();
+        let error = open(none.path(), options(Some(asked))).err();
         assert_eq!(error, Some(OpenError::Partitions { asked }));
         assert!(names_in(none.path()).is_empty());
     }
@@ -287,9 +303,9 @@ fn a_log_made_for_other_terms_is_refused() {
 fn the_manifest_stays_that_of_the_first_start() {
     let dir = TempDir::new().unwrap();
     let below = dir.path().join("not/yet/there");
-    let made = Embedded::open(&below, options(None)).unwrap().manifest();
+    let made = open(&below, options(None)).unwrap().manifest();
     assert_eq!((made.partitions, made.log_id, made.created_at), (4, 0xfeed, Micros(1_700_000_000_000_000)));
-    let again = Embedded::open(&below, Options { partitions: Some(4), log_id: 1, now: Micros(2) }).unwrap();
+    let again = open(&below, Options { partitions: Some(4), log_id: 1, now: Micros(2) }).unwrap();
     assert_eq!(again.manifest(), made);
     assert_eq!(names_in(&below), ["log.redb"]);
 }
@@ -297,21 +313,21 @@ fn the_manifest_stays_that_of_the_first_start() {
 #[test]
 fn one_directory_has_one_writer_or_readers() {
     let dir = TempDir::new().unwrap();
-    assert!(matches!(EmbeddedReader::open(dir.path()), Err(OpenError::Io { .. })));
+    assert!(matches!(open_reader(dir.path()), Err(OpenError::Io { .. })));
     assert!(names_in(dir.path()).is_empty());
-    let log = Embedded::open(dir.path(), options(None)).unwrap();
+    let log = open(dir.path(), options(None)).unwrap();
     let in_use = OpenError::InUse { dir: dir.path().to_owned() };
     assert_eq!(in_use.to_string(), format!("the log in {} is in use by another process", dir.path().display()));
-    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
-    assert_eq!(EmbeddedReader::open(dir.path()).err().unwrap(), in_use);
+    assert_eq!(open(dir.path(), options(None)).err().unwrap(), in_use);
+    assert_eq!(open_reader(dir.path()).err().unwrap(), in_use);
     // An owned partition keeps the log open as its handle does.
     let owned = log.claim(0, 0, &mut |_| unreachable!()).unwrap();
     drop(log);
-    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
+    assert_eq!(open(dir.path(), options(None)).err().unwrap(), in_use);
     drop(owned);
-    let (reader, another) = (EmbeddedReader::open(dir.path()).unwrap(), EmbeddedReader::open(dir.path()).unwrap());
+    let (reader, another) = (open_reader(dir.path()).unwrap(), open_reader(dir.path()).unwrap());
     assert_eq!((reader.manifest(), reader.end(0)), (another.manifest(), Ok(0)));
-    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
+    assert_eq!(open(dir.path(), options(None)).err().unwrap(), in_use);
 }
 
 /// A crash while the file was being made leaves it under another name.
@@ -319,14 +335,14 @@ fn one_directory_has_one_writer_or_readers() {
 fn a_half_made_log_is_made_anew() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("log.redb.new"), b"half").unwrap();
-    drop(Embedded::open(dir.path(), options(None)).unwrap());
+    drop(open(dir.path(), options(None)).unwrap());
     assert_eq!(names_in(dir.path()), ["log.redb"]);
 }
 
 #[test]
 fn decided_commands_can_be_read() {
     let dir = TempDir::new().unwrap();
-    let log = Embedded::open(dir.path(), options(Some(PARTITIONS))).unwrap();
+    let log = open(dir.path(), options(Some(PARTITIONS))).unwrap();
     let events = Sample::write(&log);
     let mut offset = 0;
     while offset < events[0].len() as u64 {

@@ -1,15 +1,13 @@
 //! The demonstration, without a terminal: what it prints, how it ends, and what it leaves behind.
 
-use std::process::{Command, Stdio};
+use crate::process::{Ended, headroom, run};
 
 #[test]
 fn the_demonstration_ends_with_a_clean_audit_and_leaves_nothing() {
     let temp = tempfile::tempdir().unwrap();
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_headroom"));
-    demo.args(["demo", "--seconds", "2", "--shoppers", "60", "--seed", "3"]).env("TMPDIR", temp.path());
-    let ended = demo.stdin(Stdio::null()).output().unwrap();
-    let (out, err) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
-    assert!(ended.status.success() && err.is_empty(), "{out}\n{err}");
+    let mut demo = headroom(["demo", "--seconds", "2", "--shoppers", "60", "--seed", "3"]);
+    let Ended { code, out, err } = run(demo.env("TMPDIR", temp.path()));
+    assert!(code == 0 && err.is_empty(), "{out}\n{err}");
     assert!(!out.contains('\x1b'), "colours are for terminals: {out:?}");
     let live = out.lines().filter(|line| line.contains(" s left  201 ")).count();
     assert!((2..=3).contains(&live), "one line a second: {out}");

@@ -1,15 +1,20 @@
 //! The binary as a child process: with no setting but those the test gives, and never waited for without a limit.
 
 use crate::wait::{PATIENCE, until};
-use parking_lot::RwLock;
-use std::io::{BufRead, BufReader, Read};
+use parking_lot::Mutex;
+use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 
-/// A process being spawned holds for a moment whatever files this one has open, locks included. So nothing is spawned
-/// while a test has a log open itself.
-pub static FILES: RwLock<()> = RwLock::new(());
+/// A process being spawned holds for a moment whatever files this one has open, locks included. So children are spawned
+/// one by one: each finds what was closed before closed everywhere.
+static SPAWNING: Mutex<()> = Mutex::new(());
+
+/// Waits until what this process has closed is closed: to be called between closing a log and opening it again.
+pub fn closed() {
+    drop(SPAWNING.lock());
+}
 
 /// The binary. Settings of the environment, and knobs of these tests, are not for it.
 pub fn headroom<const N: usize>(args: [&str; N]) -> Command {
@@ -22,8 +27,12 @@ pub fn headroom<const N: usize>(args: [&str; N]) -> Command {
 }
 
 pub fn spawn(command: &mut Command) -> Child {
-    let _spawning = FILES.read();
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    try_spawn(command).unwrap()
+}
+
+pub fn try_spawn(command: &mut Command) -> io::Result<Child> {
+    let _spawning = SPAWNING.lock();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
 }
 
 pub struct Ended {

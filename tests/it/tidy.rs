@@ -5,11 +5,12 @@
 mod scan;
 mod table;
 
+use crate::process::try_spawn;
 use scan::{Source, uses};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use table::{CRATES, FILE_LINES_MAX, NOT_IN, ROOMS, Room, TOP, WORDS};
 
 /// One thing that is not as the tables say.
@@ -121,10 +122,10 @@ fn check_top(file: &str) -> Option<Finding> {
 
 /// What belongs to the tree: tracked by git or about to be; without git, every file that is not built.
 fn tracked(root: &Path) -> Vec<String> {
-    let listed = Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root)
-        .output()
+    let mut command = Command::new("git");
+    command.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root);
+    let listed = try_spawn(&mut command)
+        .and_then(Child::wait_with_output)
         .ok()
         .filter(|output| output.status.success())
         .map(|output| String::from_utf8(output.stdout).expect("file names are text"));

@@ -1,7 +1,6 @@
 //! Logs that a test writes event by event, without an owner: sound ones, and ones that no owner would write.
 
 use super::{assert_says, on};
-use crate::process::FILES;
 use headroom::domain::{
     Amounts, Ask, Attempt, Body, Cause, Command, CommandId, Digest, Dimension, Entry, Event, Micros, Mode, Pool,
     PoolId, PoolSpec, ReservationId, Status, route,
@@ -97,7 +96,6 @@ impl Writing {
     }
 
     fn write(&self, dir: &Path) {
-        let _open = FILES.write();
         self.commit(dir);
     }
 
@@ -115,7 +113,6 @@ impl Writing {
 fn sound(dir: &Path) -> Writing {
     let mut writing = Writing::new(5);
     (0..5).for_each(|_| writing.accept(5));
-    let _open = FILES.write();
     let log = writing.commit(dir);
     checkpoint(dir, &log);
     drop(log);

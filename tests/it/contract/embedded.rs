@@ -12,6 +12,7 @@ struct Harnessed {
 
 fn open(dir: &TempDir, partitions: u32) -> Arc<Embedded> {
     let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(1) };
+    crate::process::closed();
     Embedded::open(dir.path(), options).unwrap()
 }
 

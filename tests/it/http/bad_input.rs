@@ -1,6 +1,7 @@
 //! Everything a caller should not send: each gets its own refusal, costs the log nothing and leaves nothing behind.
 
 use super::client::{Client, request};
+use crate::process::spawn;
 use crate::server::Server;
 use std::process::Command;
 
@@ -253,7 +254,7 @@ fn memory_stays_flat_under_bad_requests() {
     if std::env::var_os(ALONE).is_none() {
         let this = std::env::current_exe().unwrap();
         let args = ["--exact", "http::bad_input::memory_stays_flat_under_bad_requests", "--nocapture"];
-        let output = Command::new(this).args(args).env(ALONE, "1").output().unwrap();
+        let output = spawn(Command::new(this).args(args).env(ALONE, "1")).wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         return;
     }
