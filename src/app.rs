@@ -152,6 +152,8 @@ impl App {
         });
         let ended = ended.await.unwrap_or(false);
         deadlines.abort();
+        // It holds the log until it is gone.
+        let _ = deadlines.await;
         // A file that is left behind names a server that does not answer: readers find out.
         let _ = std::fs::remove_file(data_dir.join(ADDRESS_FILE));
         if ended { Ok(()) } else { Err("an owner did not end cleanly") }

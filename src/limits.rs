@@ -80,8 +80,8 @@ pub const POLL_WAIT_MAX_MS: u64 = 50;
 pub const CHECKPOINT_EVENTS: u64 = 16_384;
 /// Time after which the owner offers a checkpoint if anything changed, in milliseconds.
 pub const CHECKPOINT_INTERVAL_MS: u64 = 5_000;
-/// Reservations that share one checkpoint page.
-pub const PAGE_SLOTS: usize = 64;
+/// Reservations that share one page of memory, which is what checkpoints copy: so many fill 8 KiB.
+pub const PAGE_SLOTS: usize = 73;
 
 /// Longest request body, in bytes.
 pub const HTTP_BODY_BYTES_MAX: usize = 16 << 10;

@@ -70,7 +70,10 @@ async fn lie(
     let (status, body) = match path.as_str() {
         "/v1/reservations" => (201, yes.to_owned()),
         "/internal/log" => (200, ends.to_owned()),
-        "/internal/state/0" => (200, format!(r#"{{"next_seq":0,"digest":"{nothing}"}}"#)),
+        "/internal/state/0" => {
+            let chain = headroom::domain::Digest::default();
+            (200, format!(r#"{{"next_seq":0,"chain":"{chain}","digest":"{nothing}","pools":0,"live":0}}"#))
+        }
         _ => (200, "{}".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));

@@ -12,4 +12,4 @@ pub mod state;
 pub use checkpoint::Draft;
 pub use query::{Listing, PoolPage};
 pub use shared::{Mood, Replica, Shared};
-pub use state::{PartitionState, Position};
+pub use state::{Bounds, PartitionState, Position};

@@ -36,6 +36,9 @@ impl Common {
 /// Neighbouring slots.
 pub type Page = [Option<Slot>; PAGE_SLOTS];
 
+/// With the two counters before it, a page is what allocators have a size for: a word more would cost it an eighth.
+const _: () = assert!(size_of::<Page>() + 2 * size_of::<usize>() <= 8_192);
+
 #[derive(Clone, Default)]
 pub struct Slab {
     pages: Vec<Arc<Page>>,

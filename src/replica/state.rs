@@ -25,9 +25,26 @@ pub struct Position {
     pub decided_at: Micros,
 }
 
+/// How much is remembered of what is over; the oldest goes first. Part of the fold: whoever folds the same events has
+/// the same bounds, which are those of [`crate::limits`] wherever a log is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Ended reservations, refusals and burned attempts.
+    pub reservations: usize,
+    /// Answers of keyed commands other than Reserve.
+    pub commands: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { reservations: REMEMBERED_RESERVATIONS_MAX, commands: REMEMBERED_COMMANDS_MAX }
+    }
+}
+
 /// Pools, reservations, remembered answers and timers.
 pub struct PartitionState {
     pub(super) partition: u32,
+    bounds: Bounds,
     pub(super) position: Position,
     pub(super) pools: BTreeMap<PoolId, Arc<Pool>>,
     pub(super) slab: Slab,
@@ -57,6 +74,7 @@ impl PartitionState {
     pub fn new(partition: u32) -> PartitionState {
         PartitionState {
             partition,
+            bounds: Bounds::default(),
             position: Position::default(),
             pools: BTreeMap::new(),
             slab: Slab::default(),
@@ -67,6 +85,12 @@ impl PartitionState {
             remembered_until: BTreeSet::new(),
             dirty: Dirty::default(),
         }
+    }
+
+    /// With other bounds, for a fold of its own.
+    #[must_use]
+    pub fn bounded(self, bounds: Bounds) -> PartitionState {
+        PartitionState { bounds, ..self }
     }
 
     /// The state a checkpoint's pieces make.
@@ -302,13 +326,13 @@ impl LedgerMut for PartitionState {
 
     fn forget(&mut self, now: Micros) {
         for _ in 0..FORGOTTEN_PER_EVENT_MAX {
-            let full = self.forgettable.len() > REMEMBERED_RESERVATIONS_MAX;
+            let full = self.forgettable.len() > self.bounds.reservations;
             let oldest = self.forgettable.first().filter(|(until, _)| full || *until <= now);
             let Some((_, id)) = oldest.copied() else { break };
             self.drop_reservation(id);
         }
         for _ in 0..FORGOTTEN_PER_EVENT_MAX {
-            let full = self.remembered.len() > REMEMBERED_COMMANDS_MAX;
+            let full = self.remembered.len() > self.bounds.commands;
             match self.remembered_until.first() {
                 Some((until, _)) if full || *until <= now => {}
                 _ => break,

@@ -1,8 +1,12 @@
 //! The API over real connections to the real service: what each endpoint answers, byte for byte, and who wins a race.
 
+mod availability;
 mod bad_input;
 mod client;
+mod desk;
+mod leaving;
 mod race;
+mod timeouts;
 
 use crate::server::Server;
 use crate::wait::until;

@@ -16,8 +16,11 @@ use std::collections::BTreeMap;
 
 const START: u64 = 1_000_000_000_000;
 
+/// A command and the time of its turn.
+pub type Timed = (Micros, Command);
+
 /// As many cases as PROPTEST_CASES says; what fails is shrunk and told, and leaves no file behind.
-fn config() -> ProptestConfig {
+pub fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -133,7 +136,7 @@ fn command() -> impl Strategy<Value = (u64, Command)> {
 }
 
 /// Commands with their times; two pools are there from the start, else most runs would be of unknown pools.
-fn commands() -> impl Strategy<Value = Vec<(Micros, Command)>> {
+pub fn commands() -> impl Strategy<Value = Vec<Timed>> {
     (spec(), spec(), vec(command(), 1..60)).prop_map(|(one, two, commands)| {
         let mut now = START;
         let define = |name, spec: PoolSpec| {

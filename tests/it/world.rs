@@ -75,6 +75,11 @@ impl World {
 
     /// The partition as a starting process finds it, and the right to it.
     pub fn recover(&self, partition: u32) -> (Arc<Shared>, Owned) {
+        self.recover_in(&Replica::new(self.partitions), partition)
+    }
+
+    /// The same, among the others of a replica.
+    pub fn recover_in(&self, replica: &Replica, partition: u32) -> (Arc<Shared>, Owned) {
         let recovery = Recovery {
             log_id: self.log.manifest().log_id,
             tail: self.log.as_ref(),
@@ -82,7 +87,7 @@ impl World {
             clock: &self.clock,
             report: &self.heard,
         };
-        let shared = Arc::clone(Replica::new(self.partitions).partition(partition).unwrap());
+        let shared = Arc::clone(replica.partition(partition).unwrap());
         let owned = recovery.claim(self.log.as_ref(), &shared, partition).unwrap();
         (shared, owned)
     }

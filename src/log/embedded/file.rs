@@ -23,7 +23,7 @@ const UNFINISHED_NAME: &str = "log.redb.new";
 /// The first bytes of every redb file.
 const REDB_MAGIC: &[u8] = b"redb";
 /// Memory for pages of the file. Followers read the end, which is among the pages written last.
-const CACHE_BYTES: usize = 64 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 pub(super) type Rows = TableDefinition<'static, (u32, u64), &'static [u8]>;
 

@@ -1,0 +1,180 @@
+//! The API over a real gateway and a real log, with the owner and the clock in a test's hands: a command is decided
+//! when the test says so, and the log takes what the test lets it take.
+
+use super::client::{Client, Reply, request};
+use crate::wait::until;
+use crate::world::{ManualClock, World, commit_turn};
+use headroom::api::{self, State};
+use headroom::domain::{Ask, Attempt, IdempotencyKey, Kind, Ledger, Micros, PoolId, Recorded, ReservationId};
+use headroom::gateway::{Gateway, routing};
+use headroom::log::embedded::{Embedded, Owned};
+use headroom::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply as Told, ReplyChannel};
+use headroom::owner::Partition;
+use headroom::replica::{Mood, Replica, Shared};
+use headroom::telemetry::Metrics;
+use headroom::time::Clock as _;
+use headroom::wire;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+pub const NOW: Micros = Micros(1_800_000_000_000_000);
+/// What callers here wait: the gateway looks at its clock about that often.
+pub const TIMEOUT_MS: u64 = 20;
+
+/// A log that can be told to take nothing.
+pub struct Gate {
+    log: Arc<Embedded>,
+    pub refuses: Mutex<Option<AppendError>>,
+    taken: Mutex<Vec<(Ask, Attempt)>>,
+}
+
+impl CommandSink for Gate {
+    fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError> {
+        self.refuses.lock().map_or(Ok(()), Err)?;
+        self.log.append(command)?;
+        let command = wire::command::decode(command.bytes).unwrap();
+        self.taken.lock().push((command.ask, command.attempt));
+        Ok(())
+    }
+
+    fn waiting(&self, partition: u32) -> usize {
+        self.log.waiting(partition)
+    }
+}
+
+pub struct Desk {
+    pub address: SocketAddr,
+    pub gateway: Arc<Gateway>,
+    pub gate: Arc<Gate>,
+    pub clock: Arc<ManualClock>,
+    world: World,
+    owner: Partition,
+    shared: Arc<Shared>,
+    owned: Owned,
+    runtime: Runtime,
+    pub closing: Option<oneshot::Sender<()>>,
+}
+
+impl Desk {
+    /// With this many partitions, of which the test decides for the first.
+    pub fn of(partitions: u32) -> Desk {
+        let world = World::new(partitions);
+        let replica = Arc::new(Replica::new(partitions));
+        let (shared, owned) = world.recover_in(&replica, 0);
+        replica.partitions().for_each(|shared| shared.set_mood(Mood::Owning));
+        let owner = shared.read(|state| Partition::claim(state, partitions));
+        let clock = Arc::new(ManualClock::at(NOW));
+        let log = Arc::clone(&world.log);
+        let gate = Arc::new(Gate { log, refuses: Mutex::new(None), taken: Mutex::new(Vec::new()) });
+        let tail = Arc::clone(&world.log) as Arc<dyn CommittedTail>;
+        let sink = Arc::clone(&gate) as Arc<dyn CommandSink>;
+        let gateway = Arc::new(Gateway::new(7, 250, sink, Arc::clone(&tail), replica, Arc::clone(&clock) as _));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = State::new(Arc::clone(&gateway), tail, Arc::new(Metrics::new()), 7);
+        let (closing, closed) = oneshot::channel::<()>();
+        runtime.spawn(api::serve(listener, state, async move { drop(closed.await) }));
+        let keeper = Arc::clone(&gateway);
+        runtime.spawn(async move { keeper.keep_deadlines().await });
+        let closing = Some(closing);
+        Desk { address, gateway, gate, clock, world, owner, shared, owned, runtime, closing }
+    }
+
+    /// With one partition, and a pool `p` of one order.
+    pub fn new() -> Desk {
+        let mut desk = Desk::of(1);
+        let defined = desk.ask("PUT", "/v1/pools/p", &["Request-Timeout-Ms: 5000"], r#"{"limits":{"orders":1}}"#);
+        assert_eq!(defined.status, 201, "{defined:?}");
+        desk
+    }
+
+    /// Sends a request of which nobody hears the answer yet.
+    pub fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Client {
+        let mut client = Client::connect(self.address);
+        client.write(&request(method, path, headers, body.as_bytes()));
+        client
+    }
+
+    /// Sends a Reserve of one order under this key, and waits until the log has it.
+    pub fn reserve(&self, key: &str) -> Client {
+        let before = self.taken().len();
+        let (key, timeout) = (format!("Idempotency-Key: {key}"), format!("Request-Timeout-Ms: {TIMEOUT_MS}"));
+        let client = self.send("POST", "/v1/reservations", &[&key, &timeout], ONE);
+        until("the log has the Reserve", || self.taken().len() > before);
+        client
+    }
+
+    /// Sends a request, decides it, and hears the answer.
+    pub fn ask(&mut self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
+        let before = self.taken().len();
+        let mut client = self.send(method, path, headers, body);
+        until("the log has the command", || self.taken().len() > before);
+        self.decide();
+        client.read().unwrap()
+    }
+
+    /// What the log took, in order.
+    pub fn taken(&self) -> Vec<(Ask, Attempt)> {
+        self.gate.taken.lock().clone()
+    }
+
+    /// Decides what waits, commits it, and tells the gateway.
+    pub fn decide(&mut self) -> Vec<Kind> {
+        self.decide_at(self.clock.now())
+    }
+
+    /// The same, by an owner whose clock says this.
+    pub fn decide_at(&mut self, now: Micros) -> Vec<Kind> {
+        let decided = commit_turn(&self.owner, &self.shared, &mut self.owned, now);
+        let kinds = decided.iter().map(|decided| decided.event.body.kind()).collect();
+        let to = |decided: &Recorded| decided.event.command().and_then(|command| command.reply_to);
+        let replies = decided.into_iter().filter_map(|decided| Some(Told { to: to(&decided)?, decided }));
+        self.gateway.send(replies.collect());
+        kinds
+    }
+
+    /// Decides what waits and commits it: the replies are lost.
+    pub fn decide_untold(&mut self) -> Vec<Recorded> {
+        commit_turn(&self.owner, &self.shared, &mut self.owned, self.clock.now())
+    }
+
+    /// So long after the start.
+    pub fn at(&self, ms: u64) {
+        self.clock.set(NOW.plus_ms(ms));
+    }
+
+    /// Whether what this key reserved takes capacity, and how many orders do.
+    pub fn holds(&self, key: &str) -> (bool, u64) {
+        let pool = PoolId::new("p").unwrap();
+        let id = id(key);
+        self.shared.read(|state| {
+            let is_live = state.reservation(&id).is_some_and(|r| r.status.is_live());
+            (is_live, state.pool(&pool).unwrap().used.iter().map(|(_, units)| units).sum())
+        })
+    }
+
+    /// L7 and nothing left waiting.
+    pub fn end(self) {
+        self.world.assert_recovers_alike(&self.shared, "at the end");
+        assert_eq!(self.gateway.pending(), (0, 0));
+        assert_eq!(self.gateway.in_flight().sum::<usize>(), 0);
+        self.runtime.shutdown_background();
+    }
+
+    /// Runs this on the desk's runtime.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+}
+
+/// A Reserve of one order.
+pub const ONE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
+
+/// What the key makes in `p`.
+pub fn id(key: &str) -> ReservationId {
+    routing::reservation_id(&PoolId::new("p").unwrap(), &IdempotencyKey::new(key).unwrap())
+}

@@ -1,0 +1,103 @@
+//! Callers who hang up and a service that stops, over the real composition: nobody who was told no holds anything, and
+//! everybody who was told yes does.
+
+use super::client::{Client, request};
+use crate::server::Server;
+use crate::wait::until;
+use headroom::app::ADDRESS_FILE;
+use headroom::domain::{PoolId, ReservationId};
+use headroom::log::embedded::EmbeddedReader;
+use headroom::owner::recover::rebuild;
+use headroom::time::SystemClock;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+const CALLERS: usize = 64;
+const ROUNDS: usize = 50;
+const ONE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
+
+/// The value of the samples whose lines start with this, added up.
+fn counted(client: &mut Client, start: &str) -> u64 {
+    let text = client.get("/metrics").body;
+    let values = text.lines().filter(|line| line.starts_with(start)).filter_map(|line| line.rsplit(' ').next());
+    values.map(|value| value.parse::<u64>().unwrap()).sum()
+}
+
+/// Every second caller hangs up as soon as it has asked. What the server answered before it noticed is a yes on a
+/// broken connection, which nobody takes back; everything else is.
+#[test]
+fn callers_who_hang_up_leave_nothing_behind() {
+    let server = Server::alone();
+    server.pool("p", 1_000_000);
+    let mut operator = server.client();
+    let bytes = request("POST", "/v1/reservations", &["Request-Timeout-Ms: 5000"], ONE.as_bytes());
+    let released = "headroom_events_total{kind=\"Released\"";
+    for _ in 0..ROUNDS {
+        let mut callers: Vec<Client> = (0..CALLERS).map(|_| server.client()).collect();
+        callers.iter_mut().for_each(|caller| caller.write(&bytes));
+        let mut at = 0;
+        callers.retain(|_| {
+            at += 1;
+            at % 2 == 0
+        });
+        assert!(callers.iter_mut().all(|caller| caller.read().is_some_and(|reply| reply.status == 201)));
+        if counted(&mut operator, released) > 0 {
+            break;
+        }
+    }
+    assert!(counted(&mut operator, released) > 0, "nobody hung up in time");
+    until("no connection but this one is open", || counted(&mut operator, "headroom_http_connections") == 1);
+    until("no call is pending", || counted(&mut operator, "headroom_correlator_pending") == 0);
+    let yes = r#"headroom_http_requests_total{code="ok",method="POST",route="/v1/reservations",status="201"}"#;
+    let told = counted(&mut operator, yes);
+    let pool = operator.get("/v1/pools/p?fresh=true").json();
+    assert_eq!(pool["used"]["orders"], told);
+    assert_eq!(counted(&mut operator, "headroom_reservations_live"), told);
+}
+
+#[test]
+fn what_was_told_at_shutdown_is_what_the_next_start_finds() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = CALLERS / 2;
+    let server = Server::start(dir.path(), 1, Arc::new(SystemClock::new()));
+    server.pool("p", limit as u64);
+    let head =
+        request("POST", "/v1/reservations", &["Expect: 100-continue", "Request-Timeout-Ms: 5000"], ONE.as_bytes());
+    let mut callers: Vec<Client> = (0..CALLERS).map(|_| server.client()).collect();
+    // Every call is known to the server, half of them as far as its gateway can take them, when the end begins.
+    for caller in &mut callers {
+        assert_eq!(caller.raw(&head[..head.len() - ONE.len()]).status, 100);
+    }
+    assert!(dir.path().join(ADDRESS_FILE).exists());
+    let (early, late) = callers.split_at_mut(CALLERS / 2);
+    early.iter_mut().for_each(|caller| caller.write(ONE.as_bytes()));
+    let mut replies = Vec::new();
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(move || drop(server));
+        late.iter_mut().for_each(|caller| caller.write(ONE.as_bytes()));
+        replies.extend(early.iter_mut().chain(late).map(|caller| caller.read().unwrap()));
+        stopping.join().unwrap();
+    });
+    let mut yes = BTreeSet::new();
+    for reply in replies {
+        match reply.status {
+            201 => assert!(yes.insert(ReservationId::parse(reply.json()["reservation"].as_str().unwrap()).unwrap())),
+            409 => assert_eq!(reply.code(), "over_limit"),
+            _ => assert_eq!((reply.status, reply.json()["outcome"].as_str()), (503, Some("not_applied")), "{reply:?}"),
+        }
+    }
+    assert!(!dir.path().join(ADDRESS_FILE).exists());
+    // The last task that knows the log may outlive the service by a moment.
+    until("the log is let go of", || EmbeddedReader::open(dir.path()).is_ok());
+    let log = EmbeddedReader::open(dir.path()).unwrap();
+    let state = rebuild(&log, 0, &mut |_| {}).unwrap();
+    assert_eq!(state.live().into_iter().map(|(id, _)| id).collect::<BTreeSet<_>>(), yes);
+    drop(log);
+
+    let server = Server::start(dir.path(), 1, Arc::new(SystemClock::new()));
+    let c = &mut server.client();
+    assert_eq!(counted(c, "headroom_recovery_events"), 0, "the checkpoint is not at the log's end");
+    assert_eq!(counted(c, "headroom_reservations_live"), yes.len() as u64);
+    let pool = c.get(&format!("/v1/pools/{}", PoolId::new("p").unwrap())).json();
+    assert_eq!(pool["used"]["orders"], yes.len());
+}

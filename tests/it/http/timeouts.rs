@@ -1,0 +1,201 @@
+//! Deadlines that pass, callers that leave, a log that takes nothing: what is told, and what is left behind (L5).
+
+use super::client::{Reply, request};
+use super::desk::{Desk, NOW, ONE, TIMEOUT_MS, id};
+use crate::wait::until;
+use headroom::domain::{Amounts, Ask, AskKind, Dimension, Kind, PoolId};
+use headroom::gateway::admission::Shed;
+use headroom::gateway::{Call, Outcome};
+use headroom::limits::{ABANDON_GRACE_MS, DEADLINE_MAX_MS};
+use headroom::log::AppendError;
+use headroom::replica::Mood;
+
+fn told(reply: &Reply) -> (u16, String, String) {
+    (reply.status, reply.code(), reply.json()["outcome"].as_str().unwrap().to_owned())
+}
+
+fn said(status: u16, code: &str, outcome: &str) -> (u16, String, String) {
+    (status, code.to_owned(), outcome.to_owned())
+}
+
+/// Waits until an Abandon of the last Reserve's own attempt follows it.
+fn abandoned(desk: &Desk, before: usize) {
+    until("the Abandon is appended", || desk.taken().len() > before);
+    let taken = desk.taken();
+    let [.., (reserve, attempt), (abandon, of)] = &taken[..] else { panic!("{taken:?}") };
+    assert_eq!((reserve.kind(), abandon.kind(), attempt), (AskKind::Reserve, AskKind::Abandon, of));
+    assert_eq!((reserve.pool(), reserve.reservation()), (abandon.pool(), abandon.reservation()));
+}
+
+/// Whether the owner came to the Reserve in time (and the Abandon takes an acceptance back) or too late: a final no.
+#[test]
+fn a_reserve_whose_deadline_passes_holds_nothing() {
+    for (decided_at, kinds) in
+        [(TIMEOUT_MS - 1, [Kind::Accepted, Kind::Released]), (TIMEOUT_MS + 1, [Kind::Rejected, Kind::Abandoned])]
+    {
+        let mut desk = Desk::new();
+        let mut caller = desk.reserve("k");
+        desk.at(TIMEOUT_MS);
+        abandoned(&desk, 2);
+        assert_eq!(desk.decide_at(NOW.plus_ms(decided_at)), kinds);
+        assert_eq!(told(&caller.read().unwrap()), said(503, "timeout", "not_applied"));
+        assert_eq!(desk.holds("k"), (false, 0));
+        // The same key is free to try again.
+        let again = desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE);
+        assert_eq!((again.status, again.header("idempotent-replayed"), desk.holds("k")), (201, None, (true, 1)));
+        desk.end();
+    }
+}
+
+#[test]
+fn an_acceptance_that_comes_after_the_deadline_is_no_answer() {
+    let mut desk = Desk::new();
+    let mut caller = desk.reserve("k");
+    // Accepted, and the reply is lost on its way.
+    assert_eq!(desk.decide_untold().len(), 1);
+    assert_eq!(desk.holds("k"), (true, 1));
+    desk.at(TIMEOUT_MS);
+    abandoned(&desk, 2);
+    assert_eq!(desk.decide(), [Kind::Released]);
+    assert_eq!(told(&caller.read().unwrap()), said(503, "timeout", "not_applied"));
+    assert_eq!(desk.holds("k"), (false, 0));
+    desk.end();
+}
+
+#[test]
+fn an_answer_that_cannot_be_made_final_is_unknown_and_still_comes_to_nothing() {
+    for is_full in [false, true] {
+        let mut desk = Desk::new();
+        let mut caller = desk.reserve("k");
+        *desk.gate.refuses.lock() = is_full.then_some(AppendError::Full);
+        desk.at(TIMEOUT_MS);
+        if !is_full {
+            abandoned(&desk, 2);
+        } else {
+            until("the Abandon waits for the log", || desk.gateway.pending().1 == 1);
+        }
+        desk.at(TIMEOUT_MS + ABANDON_GRACE_MS);
+        assert_eq!(told(&caller.read().unwrap()), said(504, "timeout", "unknown"));
+        *desk.gate.refuses.lock() = None;
+        desk.at(TIMEOUT_MS + ABANDON_GRACE_MS + DEADLINE_MAX_MS);
+        abandoned(&desk, 2);
+        assert_eq!(desk.decide_at(NOW), [Kind::Accepted, Kind::Released]);
+        assert_eq!(desk.holds("k"), (false, 0));
+        desk.end();
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_taken_back_times_out_as_unknown() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).status, 201);
+    let (timeout, path) = (format!("Request-Timeout-Ms: {TIMEOUT_MS}"), format!("/v1/reservations/{}", id("k")));
+    let mut caller = desk.send("DELETE", &path, &[&timeout], "");
+    until("the log has it", || desk.taken().len() == 3);
+    desk.at(TIMEOUT_MS);
+    assert_eq!(told(&caller.read().unwrap()), said(504, "timeout", "unknown"));
+    assert_eq!((desk.taken().len(), desk.gateway.pending()), (3, (0, 0)));
+    // Unknown, for it happens yet.
+    assert_eq!(desk.decide_at(NOW), [Kind::Released]);
+    assert_eq!(desk.holds("k"), (false, 0));
+    desk.end();
+}
+
+#[test]
+fn a_full_queue_is_shed_and_nothing_is_appended() {
+    for (error, reason) in [(AppendError::Full, "full"), (AppendError::Closed, "no_owner")] {
+        let desk = Desk::new();
+        *desk.gate.refuses.lock() = Some(error);
+        let reply = desk.send("POST", "/v1/reservations", &[], ONE).read().unwrap();
+        assert_eq!(told(&reply), said(503, "shed", "not_applied"));
+        assert_eq!((reply.json()["reason"].as_str(), desk.taken().len()), (Some(reason), 1));
+        desk.end();
+    }
+}
+
+#[test]
+fn a_caller_who_hangs_up_takes_its_reserve_back() {
+    let mut desk = Desk::new();
+    drop(desk.reserve("k"));
+    abandoned(&desk, 2);
+    assert_eq!(desk.decide(), [Kind::Accepted, Kind::Released]);
+    assert_eq!(desk.holds("k"), (false, 0));
+    desk.end();
+}
+
+#[test]
+fn a_call_that_is_dropped_is_taken_back_and_one_that_is_answered_is_not() {
+    let mut desk = Desk::new();
+    let call = || {
+        let orders = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
+        let (pool, reservation) = (PoolId::new("p").unwrap(), id("k"));
+        let ask = Ask::Reserve { pool, reservation, demand: orders, hold_ttl_ms: None, order_ref: None };
+        Call { ask, key: None, actor: None, timeout_ms: Some(TIMEOUT_MS) }
+    };
+    let spawn = |desk: &Desk| {
+        let gateway = desk.gateway.clone();
+        desk.runtime().spawn(async move { gateway.call(call()).await })
+    };
+    let dropped = spawn(&desk);
+    until("the log has it", || desk.taken().len() == 2);
+    dropped.abort();
+    abandoned(&desk, 2);
+    assert_eq!(desk.decide(), [Kind::Accepted, Kind::Released]);
+
+    let answered = spawn(&desk);
+    until("the log has it", || desk.taken().len() == 4);
+    assert_eq!(desk.decide(), [Kind::Accepted]);
+    let outcome = desk.runtime().block_on(answered).unwrap();
+    assert!(matches!(&outcome, Ok(Outcome::Decided(decided)) if decided.event.body.kind() == Kind::Accepted));
+    desk.at(TIMEOUT_MS + DEADLINE_MAX_MS);
+    assert_eq!((desk.taken().len(), desk.holds("k")), (4, (true, 1)));
+
+    desk.gateway.close();
+    let shed = desk.runtime().block_on(spawn(&desk)).unwrap();
+    assert_eq!((shed, desk.taken().len()), (Err(Shed::Closing), 4));
+    desk.end();
+}
+
+#[test]
+fn calls_in_flight_when_the_gateway_closes_get_their_decision() {
+    let mut desk = Desk::new();
+    let mut callers: Vec<_> = (0..5).map(|n| desk.reserve(&format!("k{n}"))).collect();
+    desk.gateway.close();
+    drop(desk.closing.take());
+    assert_eq!(desk.decide().len(), 5);
+    let told: Vec<_> = callers.iter_mut().map(|caller| caller.read().unwrap().status).collect();
+    assert_eq!(told, [201, 409, 409, 409, 409]);
+    assert_eq!((desk.holds("k0"), desk.holds("k1")), ((true, 1), (false, 1)));
+    desk.end();
+}
+
+#[test]
+fn readiness_says_which_partition_does_not_serve_and_why() {
+    let desk = Desk::of(2);
+    let mut client = super::client::Client::connect(desk.address);
+    let mut ready = |path: &str| {
+        let reply = client.raw(&request("GET", path, &[], b""));
+        (reply.status, reply.body)
+    };
+    let mood = |partition: u32, mood: Mood| desk.gateway.replica().partition(partition).unwrap().set_mood(mood);
+    let body = |status: &str, closing: bool, partitions: &str| {
+        format!(r#"{{"status":"{status}","closing":{closing},"partitions":{{{partitions}}}}}"#)
+    };
+    assert_eq!(ready("/readyz"), (200, body("ok", false, "")));
+    mood(1, Mood::Rebuilding);
+    assert_eq!(ready("/readyz"), (503, body("unavailable", false, r#""1":"rebuilding""#)));
+    assert_eq!(ready("/startupz"), (503, body("unavailable", false, r#""1":"rebuilding""#)));
+    assert_eq!(ready("/livez"), (200, body("ok", false, "")));
+    mood(1, Mood::Halted("seq 4 is missing".to_owned()));
+    assert_eq!(ready("/readyz"), (200, body("degraded", false, r#""1":"halted: seq 4 is missing""#)));
+    assert_eq!(ready("/startupz").0, 200);
+    mood(0, Mood::Stopped);
+    let both = r#""0":"stopped","1":"halted: seq 4 is missing""#;
+    assert_eq!(ready("/readyz"), (503, body("unavailable", false, both)));
+    mood(0, Mood::Owning);
+    mood(1, Mood::Owning);
+    desk.gateway.close();
+    assert_eq!(ready("/readyz"), (503, body("unavailable", true, "")));
+    assert_eq!(ready("/livez").0, 200);
+    assert_eq!(NOW, desk.gateway.now());
+}
