@@ -1,7 +1,7 @@
 //! The embedded log's file, damaged: an open or a read says so and names the file, or the data is right. It is never
 //! wrong, nothing panics, and a file that is refused stays as it was found.
 
-use crate::process::closed;
+use crate::process::once_free;
 use headroom::domain::Micros;
 use headroom::limits::PARTITIONS_MAX;
 use headroom::log::embedded::{Embedded, EmbeddedReader, OpenError, Options};
@@ -157,18 +157,15 @@ fn go_on(dir: &Path, log: Arc<Embedded>, events: &[Vec<StoredEvent>], sound: boo
 }
 
 fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
-    closed();
-    Embedded::open(dir, options)
+    once_free(|| Embedded::open(dir, options))
 }
 
 fn open_reader(dir: &Path) -> Result<EmbeddedReader, OpenError> {
-    closed();
-    EmbeddedReader::open(dir)
+    once_free(|| EmbeddedReader::open(dir))
 }
 
 fn check_pages(dir: &Path) -> Result<(), OpenError> {
-    closed();
-    EmbeddedReader::check_pages(dir)
+    once_free(|| EmbeddedReader::check_pages(dir))
 }
 
 /// What becomes of a log with these bytes, opened for writing and for reading.
@@ -318,16 +315,16 @@ fn one_directory_has_one_writer_or_readers() {
     let log = open(dir.path(), options(None)).unwrap();
     let in_use = OpenError::InUse { dir: dir.path().to_owned() };
     assert_eq!(in_use.to_string(), format!("the log in {} is in use by another process", dir.path().display()));
-    assert_eq!(open(dir.path(), options(None)).err().unwrap(), in_use);
-    assert_eq!(open_reader(dir.path()).err().unwrap(), in_use);
+    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
+    assert_eq!(EmbeddedReader::open(dir.path()).err().unwrap(), in_use);
     // An owned partition keeps the log open as its handle does.
     let owned = log.claim(0, 0, &mut |_| unreachable!()).unwrap();
     drop(log);
-    assert_eq!(open(dir.path(), options(None)).err().unwrap(), in_use);
+    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
     drop(owned);
     let (reader, another) = (open_reader(dir.path()).unwrap(), open_reader(dir.path()).unwrap());
     assert_eq!((reader.manifest(), reader.end(0)), (another.manifest(), Ok(0)));
-    assert_eq!(open(dir.path(), options(None)).err().unwrap(), in_use);
+    assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
 }
 
 /// A crash while the file was being made leaves it under another name.

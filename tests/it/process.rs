@@ -1,19 +1,23 @@
 //! The binary as a child process: with no setting but those the test gives, and never waited for without a limit.
 
-use crate::wait::{PATIENCE, until};
-use parking_lot::Mutex;
+use crate::wait::{PATIENCE, soon, until};
+use headroom::log::embedded::OpenError;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 
-/// A process being spawned holds for a moment whatever files this one has open, locks included. So children are spawned
-/// one by one: each finds what was closed before closed everywhere.
-static SPAWNING: Mutex<()> = Mutex::new(());
-
-/// Waits until what this process has closed is closed: to be called between closing a log and opening it again.
-pub fn closed() {
-    drop(SPAWNING.lock());
+/// Opens a log that this process has closed. A child being spawned holds for a moment whatever files this one has open,
+/// locks included, so a log may be in use by a process that knows nothing of it.
+pub fn once_free<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let mut opened = open();
+    soon(|| {
+        if matches!(opened, Err(OpenError::InUse { .. })) {
+            opened = open();
+        }
+        !matches!(opened, Err(OpenError::InUse { .. }))
+    });
+    opened
 }
 
 /// The binary. Settings of the environment, and knobs of these tests, are not for it.
@@ -31,7 +35,6 @@ pub fn spawn(command: &mut Command) -> Child {
 }
 
 pub fn try_spawn(command: &mut Command) -> io::Result<Child> {
-    let _spawning = SPAWNING.lock();
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
 }
 

@@ -1,6 +1,7 @@
 //! The contract over the embedded log: a fresh directory for each case, opened again for a restart.
 
 use super::*;
+use crate::process::once_free;
 use headroom::domain::Micros;
 use headroom::log::embedded::{Embedded, Options};
 use tempfile::TempDir;
@@ -12,8 +13,7 @@ struct Harnessed {
 
 fn open(dir: &TempDir, partitions: u32) -> Arc<Embedded> {
     let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(1) };
-    crate::process::closed();
-    Embedded::open(dir.path(), options).unwrap()
+    once_free(|| Embedded::open(dir.path(), options)).unwrap()
 }
 
 impl Harness for Harnessed {
