@@ -177,6 +177,14 @@ impl Ask {
         }
     }
 
+    /// What an Abandon would take back of it: the pool and reservation of a Reserve.
+    pub fn can_be_taken_back(&self) -> Option<(PoolId, ReservationId)> {
+        match self {
+            Ask::Reserve { pool, reservation, .. } => Some((pool.clone(), *reservation)),
+            _ => None,
+        }
+    }
+
     /// A stable 64-bit fingerprint of the body, so that a key reused with another body can be told. It is recorded in
     /// events, so its bytes are fixed for ever: FNV-1a over tagged, length-prefixed fields.
     pub fn fingerprint(&self) -> u64 {

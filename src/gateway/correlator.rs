@@ -99,10 +99,7 @@ impl<W> Correlator<W> {
     /// [`Correlator::withdraw`].
     pub fn submit(&mut self, request: Request, waiter: W) -> Command {
         let number = self.number();
-        let takes_back = match &request.ask {
-            Ask::Reserve { pool, reservation, .. } => Some((pool.clone(), *reservation)),
-            _ => None,
-        };
+        let takes_back = request.ask.can_be_taken_back();
         let due = request.deadline;
         self.due.insert((due, number));
         self.pending.insert(number, Pending { waiter: Some(waiter), due, takes_back, abandon: None });

@@ -89,10 +89,7 @@ impl Gateway {
         if is_earliest {
             self.rearm.notify_one();
         }
-        let reserved = match &command.ask {
-            Ask::Reserve { pool, reservation, .. } => Some((pool.clone(), *reservation)),
-            _ => None,
-        };
+        let reserved = command.ask.can_be_taken_back();
         let departure = Departure { gateway: self, id: command.id, reserved, is_over: false };
         if let Err(error) = self.append(partition, &key, &command, false) {
             departure.over();

@@ -111,9 +111,10 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let concluded = self.shared.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
         crash::point("adopted");
         let now = self.clock.now();
+        // After anything else the log may hold more than the state does, and readers are told for how long already.
         if matches!(outcome, CommitOutcome::Ok | CommitOutcome::Aborted) {
             self.shared.turn_ends(now);
-        } // Otherwise the log may hold more than the state does, and readers are told for how long already.
+        }
         self.replies.send(concluded.replies);
         let report = TurnReport {
             turn_us: now.0.saturating_sub(begun.0),
