@@ -3,6 +3,7 @@
 //! in, bytes out, in order.
 
 pub mod embedded;
+pub mod kafka;
 
 use crate::domain::{Breach, Micros, Recorded};
 use std::fmt;

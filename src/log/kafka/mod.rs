@@ -1,0 +1,5 @@
+//! The log on Apache Kafka.
+
+pub mod settings;
+
+pub use settings::{Cluster, Topics};

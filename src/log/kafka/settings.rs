@@ -1,0 +1,215 @@
+//! What the clients are told, in one table: each setting with the guarantee that leans on it. Nothing else in the crate
+//! sets a property of a Kafka client.
+
+use rdkafka::ClientConfig;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What an operator says of a cluster, and of Headroom's place on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cluster {
+    /// Where to find it: `host:port`, with commas between.
+    pub brokers: String,
+    /// How to be let in: properties of the client that are passed through, such as `security.protocol`.
+    pub security: BTreeMap<String, String>,
+    /// The application's name: with [`Cluster::environment`] it begins every transactional id and the group's name.
+    pub application: String,
+    /// The environment's name.
+    pub environment: String,
+    /// Its topics.
+    pub topics: Topics,
+}
+
+/// The names of the topics.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topics {
+    /// What callers ask: as many partitions as the manifest says.
+    pub commands: String,
+    /// What was decided, which is the truth: partition by partition the commands' decisions.
+    pub events: String,
+    /// Outcomes on their way back to gateways.
+    pub replies: String,
+    /// States at a sequence number.
+    pub snapshots: String,
+    /// What nobody could decide.
+    pub dead_letters: String,
+    /// What the log was made with: one partition, compacted.
+    pub manifest: String,
+}
+
+impl Topics {
+    /// The usual names after this prefix.
+    pub fn of(prefix: &str) -> Topics {
+        let name = |of: &str| format!("{prefix}.{of}");
+        Topics {
+            commands: name("commands"),
+            events: name("events"),
+            replies: name("replies"),
+            snapshots: name("snapshots"),
+            dead_letters: name("dead-letters"),
+            manifest: name("manifest"),
+        }
+    }
+}
+
+/// Time between two tries of a transactional request. The guard leans on it: a commit that took longer than
+/// [`COMMIT_SUSPECT`] may have been sent twice, and a second one, late, could end a later transaction.
+pub const RETRY_BACKOFF: Duration = Duration::from_millis(200);
+/// The client waits at least 0.8 of [`RETRY_BACKOFF`] (its jitter is 20 %) before it sends anything again.
+pub const COMMIT_SUSPECT: Duration = Duration::from_millis(140);
+/// Longest wait for a fence, a commit or a transactional record: what takes longer is given up and claimed again.
+pub const TRANSACTION_LIMIT: Duration = Duration::from_millis(8_000);
+/// Longest wait for an answer about topics, offsets and the like.
+pub const ASK_LIMIT: Duration = Duration::from_millis(5_000);
+
+/// For every client.
+const COMMON: &[(&str, &str)] = &[
+    // A broker that is back is found within a second.
+    ("reconnect.backoff.max.ms", "1000"),
+    ("reconnect.backoff.ms", "20"),
+    // A connection that hangs is given up before a caller's longest deadline.
+    ("socket.timeout.ms", "5000"),
+];
+
+/// Turns: what one of them holds becomes visible together or never, and nothing of a fenced owner ever.
+const TRANSACTIONAL: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    // The turn is the batch: waiting for more of it would only make it later.
+    ("linger.ms", "0"),
+    // See RETRY_BACKOFF.
+    ("retry.backoff.ms", "200"),
+    ("retry.backoff.max.ms", "1000"),
+    // A record that is not in the log by then fails its turn, while the transaction can still be told apart.
+    ("message.timeout.ms", "5000"),
+    // How long a killed owner's open transaction can keep readers of its partition waiting, if nobody claims it.
+    ("transaction.timeout.ms", "10000"),
+    ("queue.buffering.max.messages", "16384"),
+];
+
+/// Commands: each is in the log once, in the order of appending, or the process ended before it was.
+const COMMANDS: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    // Gathered by the sink, which knows how busy it is; this only lets one request take what it hands over.
+    ("linger.ms", "0.1"),
+    ("retry.backoff.ms", "20"),
+    ("retry.backoff.max.ms", "200"),
+    // Never given up: a gap would let a later command overtake, and an Abandon has to arrive. What is too late is
+    // refused by its owner. The sink bounds how many wait.
+    ("message.timeout.ms", "0"),
+    ("queue.buffering.max.messages", "0"),
+];
+
+/// Replies and dead letters: written after or before a turn, never part of it.
+const PLAIN: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("linger.ms", "0.1"),
+    ("retry.backoff.ms", "20"),
+    ("retry.backoff.max.ms", "200"),
+    // A reply that is later than this has been told by the committed tail.
+    ("message.timeout.ms", "5000"),
+    ("queue.buffering.max.messages", "100000"),
+];
+
+/// Whatever is read: from a position that is ours, never one that the cluster keeps or makes up.
+const READER: &[(&str, &str)] = &[
+    // A topic is made by whoever operates it, with the partitions it must have.
+    ("allow.auto.create.topics", "false"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // A position that the log does not have is an error that a person has to see, not a new beginning.
+    ("auto.offset.reset", "error"),
+    // Nothing of an open or aborted transaction is seen.
+    ("isolation.level", "read_committed"),
+    // Bytes that changed on the way or on a disk are an error.
+    ("check.crcs", "true"),
+    // A partition that is added waits for the fetch under way.
+    ("fetch.wait.max.ms", "20"),
+    ("fetch.error.backoff.ms", "50"),
+    ("retry.backoff.ms", "20"),
+    // Memory of what is fetched and not yet read.
+    ("queued.max.messages.kbytes", "16384"),
+    ("topic.metadata.refresh.interval.ms", "60000"),
+];
+
+/// Who should own what: a hint, for the fence is the truth.
+const MEMBER: &[(&str, &str)] = &[
+    ("group.protocol", "classic"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    // A killed owner's partitions are given to others after this long.
+    ("session.timeout.ms", "6000"),
+    // How soon a member hears that it has to give up or may take.
+    ("heartbeat.interval.ms", "500"),
+    ("max.poll.interval.ms", "15000"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+];
+
+impl Cluster {
+    /// A client for asking about the cluster.
+    pub fn plain(&self) -> ClientConfig {
+        self.with("ask", &[])
+    }
+
+    /// The producer of a partition's turns.
+    pub fn transactional(&self, partition: u32) -> ClientConfig {
+        let mut config = self.with("turns", TRANSACTIONAL);
+        config.set("transactional.id", format!("{}.{partition}", self.name()));
+        config
+    }
+
+    /// The producer of commands.
+    pub fn commands(&self) -> ClientConfig {
+        self.with("commands", COMMANDS)
+    }
+
+    /// The producer of replies and dead letters.
+    pub fn replies(&self) -> ClientConfig {
+        self.with("replies", PLAIN)
+    }
+
+    /// A reader of whatever is committed.
+    pub fn reader(&self) -> ClientConfig {
+        let mut config = self.with("reader", READER);
+        // The client wants a name to assign partitions; nothing is ever asked or kept under it.
+        config.set("group.id", format!("{}.reader", self.name()));
+        config
+    }
+
+    /// The reader of a gateway's replies. Uncommitted, because replies are written after the commit and outside of any
+    /// transaction: none of them has to wait for another's.
+    pub fn reply_reader(&self) -> ClientConfig {
+        let mut config = self.reader();
+        config.set("isolation.level", "read_uncommitted");
+        config
+    }
+
+    /// The member of the group of owners.
+    pub fn member(&self) -> ClientConfig {
+        let mut config = self.with("member", MEMBER);
+        config.set("group.id", self.group());
+        config
+    }
+
+    /// The group of owners.
+    pub fn group(&self) -> String {
+        format!("{}.owners", self.name())
+    }
+
+    fn name(&self) -> String {
+        format!("{}.{}", self.application, self.environment)
+    }
+
+    fn with(&self, what: &str, settings: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers);
+        config.set("client.id", format!("{}.{what}", self.application));
+        for (name, value) in COMMON.iter().chain(settings) {
+            config.set(*name, *value);
+        }
+        for (name, value) in &self.security {
+            config.set(name, value);
+        }
+        config
+    }
+}
