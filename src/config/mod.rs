@@ -269,8 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn what_an_orchestrator_adds_to_the_environment_is_no_problem() {
-        let mut inputs = Inputs { env: env(&[("HEADROOM_CONFIG", "x")]), ..Inputs::default() };
+    fn what_an_orchestrator_or_the_rig_adds_to_the_environment_is_no_problem() {
+        let mut inputs =
+            Inputs { env: env(&[("HEADROOM_CONFIG", "x"), ("HEADROOM_RIG_DIR", "x")]), ..Inputs::default() };
         inputs.env.extend(env(&[
             ("HEADROOM_PORT", "tcp://10.0.0.1:8080"),
             ("HEADROOM_PORT_8080_TCP_ADDR", "10.0.0.1"),

@@ -64,6 +64,9 @@ const ENV_OTHERS: &[&str] = &[
     "HEADROOM_CRASH_AT",
 ];
 
+/// What begins the names of those that the test rig reads.
+const ENV_RIG: &str = "HEADROOM_RIG_";
+
 /// Where a value was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -172,7 +175,7 @@ impl Raw {
         let source = Source::Env(name.to_owned());
         match Setting::named(&key) {
             Some(setting) => self.put(setting, text.to_owned(), source),
-            None if ENV_OTHERS.contains(&name) || is_of_a_service(rest) => {}
+            None if ENV_OTHERS.contains(&name) || name.starts_with(ENV_RIG) || is_of_a_service(rest) => {}
             None => self.problem(source, no_setting(&key)),
         }
     }
