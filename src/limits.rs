@@ -43,6 +43,20 @@ pub const PARTITIONS_DEFAULT: u32 = 4;
 /// See [`PARTITIONS_DEFAULT`].
 pub const PARTITIONS_MAX: u32 = 1_024;
 
+/// Brokers that hold every topic of a cluster unless the configuration says otherwise, and how many of them have a
+/// record before it counts as written: one may fail and nothing stops, two and nothing is lost.
+pub const REPLICATION_DEFAULT: u16 = 3;
+/// See [`REPLICATION_DEFAULT`].
+pub const MIN_IN_SYNC_DEFAULT: u16 = 2;
+/// Most that may be asked for.
+pub const REPLICATION_MAX: u16 = 16;
+/// Time a schema registry has to answer: usually, at least and at most, in milliseconds.
+pub const REGISTRY_TIMEOUT_DEFAULT_MS: u64 = 2_000;
+/// See [`REGISTRY_TIMEOUT_DEFAULT_MS`].
+pub const REGISTRY_TIMEOUT_MIN_MS: u64 = 50;
+/// See [`REGISTRY_TIMEOUT_DEFAULT_MS`].
+pub const REGISTRY_TIMEOUT_MAX_MS: u64 = 10_000;
+
 /// Records one turn takes.
 pub const TURN_RECORDS_MAX: usize = 4_096;
 /// Command bytes one turn takes; the first record is always taken.
@@ -125,5 +139,8 @@ const _: () = {
     assert!(FORGOTTEN_PER_EVENT_MAX > 1);
     assert!(REMEMBERED_RESERVATIONS_MAX < RESERVATIONS_PER_PARTITION_MAX);
     assert!(DEADLINE_DEFAULT_MS <= DEADLINE_MAX_MS && PAGE_POOLS_DEFAULT <= PAGE_POOLS_MAX);
+    assert!(MIN_IN_SYNC_DEFAULT < REPLICATION_DEFAULT && REPLICATION_DEFAULT <= REPLICATION_MAX);
+    assert!(REGISTRY_TIMEOUT_MIN_MS < REGISTRY_TIMEOUT_DEFAULT_MS);
+    assert!(REGISTRY_TIMEOUT_DEFAULT_MS < REGISTRY_TIMEOUT_MAX_MS);
     assert!(PARTITIONS_DEFAULT <= PARTITIONS_MAX && HOLD_TTL_MIN_MS < HOLD_TTL_MAX_MS);
 };

@@ -4,6 +4,7 @@
 
 mod cat;
 pub mod client;
+pub mod cluster;
 mod config;
 pub mod demo;
 mod flags;

@@ -2,10 +2,14 @@
 //! checked into a [`Config`]. Both are pure, and neither stops at the first problem: whoever has to fix a deployment
 //! gets the whole list at once, each with where it came from. Bounds of the system are in [`crate::limits`], not here.
 
+mod kafka;
 pub mod raw;
+mod setting;
 
 use crate::limits::{DEADLINE_MAX_MS, PARTITIONS_MAX};
-pub use raw::{FileText, Given, Inputs, Raw, Setting, Source};
+pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
+pub use raw::{FileText, Given, Inputs, Raw, Source};
+pub use setting::{Kind, Setting};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
@@ -34,6 +38,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How many partitions the log must have; `None` takes what it has.
     pub partitions: Option<u32>,
+    /// The cluster that carries the log; `None` is the embedded log.
+    pub kafka: Option<Kafka>,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Which log lines are written: a level, or directives in `tracing`'s syntax.
@@ -90,30 +96,35 @@ impl Config {
         let log_format = checking.setting(Setting::LogFormat, log_format);
         let log_level = checking.setting(Setting::LogLevel, log_level);
         let deadline = checking.setting(Setting::DeadlineDefaultMs, |text| number(text, 1..=DEADLINE_MAX_MS));
+        let kafka = kafka::check(&mut checking);
         let problems = checking.problems;
         match (listen, data_dir, log_format, log_level, deadline) {
             (Some(listen), Some(data_dir), Some(log_format), Some(log_level), Some(deadline_default_ms))
                 if problems.is_empty() =>
             {
                 let given = raw.given;
-                Ok(Config { listen, data_dir, partitions, log_format, log_level, deadline_default_ms, given })
+                Ok(Config { listen, data_dir, partitions, kafka, log_format, log_level, deadline_default_ms, given })
             }
             _ => Err(Problems(problems)),
         }
     }
 
-    /// The settings as a TOML file that means the same, each with where it came from.
+    /// The settings as a TOML file that means the same, each with where it came from; secrets are left out, so that a
+    /// file made of it asks for them instead of holding them.
     pub fn dump(&self) -> String {
         let mut text = String::new();
         for setting in Setting::ALL {
             let name = setting.name();
             // Writing to a String cannot fail.
-            let _ = match self.given.get(setting) {
-                Some(Given { text: value, source }) if setting.is_number() => {
+            let _ = match (self.given.get(setting), setting.kind()) {
+                (Some(Given { source, .. }), Kind::Secret) => writeln!(text, "# {name} = (secret) # {source}"),
+                (Some(Given { text: value, source }), Kind::Number(_)) => {
                     writeln!(text, "{name} = {} # {source}", value.trim())
                 }
-                Some(Given { text: value, source }) => writeln!(text, "{name} = {} # {source}", quoted(value)),
-                None => writeln!(text, "# {name} is not set: {}", setting.doc()),
+                (Some(Given { text: value, source }), Kind::Text(_)) => {
+                    writeln!(text, "{name} = {} # {source}", quoted(value))
+                }
+                (None, _) => writeln!(text, "# {name} is not set: {}", setting.doc()),
             };
         }
         text
@@ -131,7 +142,8 @@ impl Checking<'_> {
         let given = self.given.get(&setting)?;
         check(&given.text)
             .map_err(|what| {
-                let detail = format!("{} = {} {what}", setting.name(), quoted(&given.text));
+                let shown = if setting.kind() == Kind::Secret { "(secret)".to_owned() } else { quoted(&given.text) };
+                let detail = format!("{} = {shown} {what}", setting.name());
                 self.problems.push(Problem { source: given.source.clone(), detail });
             })
             .ok()
@@ -140,6 +152,25 @@ impl Checking<'_> {
     fn setting<T>(&mut self, setting: Setting, check: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         debug_assert!(setting.default().is_some(), "{} has neither a default nor a way to be absent", setting.name());
         self.optional(setting, check)
+    }
+
+    /// Whether there is one; of a secret also when its file could not be read, which is a problem already.
+    fn is_given(&self, setting: Setting) -> bool {
+        let files = Setting::SECRETS.iter().filter(|(secret, _)| *secret == setting).map(|(_, file)| file);
+        [setting].iter().chain(files).any(|setting| self.given.contains_key(setting))
+    }
+
+    /// Whether anything but its default was said.
+    fn is_said(&self, setting: Setting) -> bool {
+        self.given.get(&setting).is_some_and(|given| Some(&given.text) != setting.default().as_ref())
+    }
+
+    /// A problem of settings that do not go together: said of one of them.
+    fn clash(&mut self, setting: Setting, what: impl Display) {
+        if let Some(given) = self.given.get(&setting) {
+            let detail = format!("{} {what}", setting.name());
+            self.problems.push(Problem { source: given.source.clone(), detail });
+        }
     }
 }
 
@@ -244,7 +275,8 @@ mod tests {
         inputs.env = env(&[("HEADROOM_LISTEN", "localhost"), ("HEADROOM_LOG_LVL", "info"), ("HOME", "/")]);
         inputs.flags.insert(Setting::DeadlineDefaultMs, "6000".to_owned());
         let problems = Config::load(&inputs).unwrap_err().to_string();
-        let known = "known are listen, data_dir, partitions, log_format, log_level, deadline_default_ms";
+        let known: Vec<_> = Setting::ALL.iter().map(|setting| setting.name()).collect();
+        let known = format!("known are {}", known.join(", "));
         let expected = format!(
             "the configuration has 8 problems
   file headroom.toml: listne is no setting; {known}

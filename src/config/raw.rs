@@ -1,59 +1,9 @@
 //! What was typed, and where: file, environment and flags laid over the defaults, as text. What a text means is for
 //! [`super::Config`] to say.
 
-use super::Problem;
-use crate::limits::{DEADLINE_DEFAULT_MS, PARTITIONS_DEFAULT};
+use super::{Problem, Setting};
 use std::collections::BTreeMap;
 use std::fmt;
-
-macro_rules! settings {
-    ($($name:ident = $text:literal, $flag:literal, $default:expr, $is_number:literal, $help:expr;)*) => {
-        /// Everything that can be set.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum Setting { $(#[doc = concat!("`", $text, "`: see [`Setting::doc`].")] $name,)* }
-
-        impl Setting {
-            /// All of them.
-            pub const ALL: &[Setting] = &[$(Setting::$name,)*];
-
-            /// Its key in the file.
-            pub fn name(self) -> &'static str {
-                match self { $(Setting::$name => $text,)* }
-            }
-
-            /// Its flag.
-            pub fn flag(self) -> &'static str {
-                match self { $(Setting::$name => $flag,)* }
-            }
-
-            /// What it is when nobody sets it; `None` when it is then absent.
-            pub fn default(self) -> Option<String> {
-                let default: Option<&dyn fmt::Display> = match self { $(Setting::$name => $default,)* };
-                default.map(ToString::to_string)
-            }
-
-            /// What it is for.
-            pub fn doc(self) -> String {
-                match self { $(Setting::$name => $help.to_string(),)* }
-            }
-
-            pub(super) fn is_number(self) -> bool {
-                match self { $(Setting::$name => $is_number,)* }
-            }
-        }
-    };
-}
-
-settings! {
-    Listen = "listen", "--listen", Some(&"127.0.0.1:8080"), false, "where HTTP is served; port 0 takes any free one";
-    DataDir = "data_dir", "--data-dir", Some(&".headroom"), false, "where log and checkpoints are";
-    Partitions = "partitions", "--partitions", None, true,
-        format_args!("as many partitions as the log has, {PARTITIONS_DEFAULT} for a new one");
-    LogFormat = "log_format", "--log-format", Some(&"text"), false, "how log lines are written: text or json";
-    LogLevel = "log_level", "--log-level", Some(&"info"), false, "which log lines are written";
-    DeadlineDefaultMs = "deadline_default_ms", "--deadline-default-ms", Some(&DEADLINE_DEFAULT_MS), true,
-        "how long a call may take whose caller names no time";
-}
 
 /// What begins the name of every environment variable of ours.
 const ENV_PREFIX: &str = "HEADROOM_";
@@ -92,12 +42,19 @@ impl fmt::Display for Source {
 }
 
 /// A value as typed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Given {
     /// The text.
     pub text: String,
     /// Where it was read.
     pub source: Source,
+}
+
+impl fmt::Debug for Given {
+    /// Without the text, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of {}", self.source)
+    }
 }
 
 /// A configuration file, read.
@@ -110,7 +67,7 @@ pub struct FileText {
 }
 
 /// All that settings can come from.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone)]
 pub struct Inputs {
     /// The file, if one was named.
     pub file: Option<FileText>,
@@ -118,6 +75,15 @@ pub struct Inputs {
     pub env: BTreeMap<String, String>,
     /// The flags that were given.
     pub flags: BTreeMap<Setting, String>,
+    /// Reads a file that holds a secret, or says why not.
+    pub read_secret: fn(&str) -> Result<String, String>,
+}
+
+impl Default for Inputs {
+    fn default() -> Inputs {
+        let read_secret = |_: &str| Err("cannot be read: no files are at hand".to_owned());
+        Inputs { file: None, env: BTreeMap::new(), flags: BTreeMap::new(), read_secret }
+    }
 }
 
 /// The value that counts of each setting, and what could not be understood at all.
@@ -147,7 +113,24 @@ impl Raw {
         for (setting, text) in &inputs.flags {
             raw.put(*setting, text.clone(), Source::Flag(setting.flag()));
         }
+        for (secret, file) in Setting::SECRETS {
+            raw.take_secret(*secret, *file, inputs.read_secret);
+        }
         raw
+    }
+
+    /// A secret from the file that is named instead of it.
+    fn take_secret(&mut self, secret: Setting, file: Setting, read: fn(&str) -> Result<String, String>) {
+        let Some(Given { text: path, source }) = self.given.get(&file).cloned() else { return };
+        if let Some(given) = self.given.get(&secret) {
+            let detail = format!("{} is given too, by {}: give one of them", secret.name(), given.source);
+            return self.problem(source, format!("{} names a file, and {detail}", file.name()));
+        }
+        match read(&path) {
+            // Editors and `echo` end a file with a line's end, which is of no password.
+            Ok(text) => self.put(secret, text.trim_end_matches(['\r', '\n']).to_owned(), Source::File(path)),
+            Err(why) => self.problem(source, format!("{} = {} {why}", file.name(), super::quoted(&path))),
+        }
     }
 
     fn take_file(&mut self, file: &FileText) {
@@ -186,12 +169,6 @@ impl Raw {
 
     fn problem(&mut self, source: Source, detail: String) {
         self.problems.push(Problem { source, detail });
-    }
-}
-
-impl Setting {
-    fn named(name: &str) -> Option<Setting> {
-        Setting::ALL.iter().copied().find(|setting| setting.name() == name)
     }
 }
 

@@ -3,10 +3,11 @@
 
 use rdkafka::ClientConfig;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// What an operator says of a cluster, and of Headroom's place on it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Where to find it: `host:port`, with commas between.
     pub brokers: String,
@@ -18,6 +19,13 @@ pub struct Cluster {
     pub environment: String,
     /// Its topics.
     pub topics: Topics,
+}
+
+impl fmt::Debug for Cluster {
+    /// Without how to be let in.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.name(), self.brokers)
+    }
 }
 
 /// The names of the topics.
