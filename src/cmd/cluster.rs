@@ -1,10 +1,24 @@
 //! What the log on a cluster is told of the configuration.
 
-use crate::config::Kafka;
+use super::Failure;
+use crate::config::{Config, Kafka};
+use crate::log::kafka::topics::Asked;
 use crate::log::kafka::{Cluster, Topics};
 
+/// The cluster's settings, for commands that are about nothing else.
+pub(super) fn settings(config: &Config) -> Result<&Kafka, Failure> {
+    let missing = "no cluster is configured: give --kafka-brokers, or kafka_brokers in the file";
+    config.kafka.as_ref().ok_or_else(|| Failure::Unusable(missing.to_owned()))
+}
+
+/// What is asked of the topics.
+pub(super) fn asked(config: &Config, kafka: &Kafka) -> Asked {
+    let Kafka { replication, min_in_sync, .. } = *kafka;
+    Asked { partitions: config.partitions, replication, min_in_sync }
+}
+
 /// The cluster and Headroom's place on it.
-pub fn of(kafka: &Kafka) -> Cluster {
+pub(super) fn of(kafka: &Kafka) -> Cluster {
     let names = kafka.topics.clone();
     let security = kafka.security.iter().map(|(name, value)| ((*name).to_owned(), value.expose().to_owned()));
     Cluster {

@@ -26,6 +26,16 @@ impl Takes for Place {
     }
 }
 
+/// A cluster, for commands that look after one.
+#[derive(Debug)]
+pub(super) struct Cluster;
+
+impl Takes for Cluster {
+    fn takes(setting: Setting) -> bool {
+        Place::takes(setting) || setting.is_of_kafka() || setting == Setting::Partitions
+    }
+}
+
 /// Every setting.
 #[derive(Debug)]
 pub(super) struct Every;
@@ -45,6 +55,7 @@ pub(super) struct Flags<T> {
 }
 
 pub(super) type PlaceFlags = Flags<Place>;
+pub(super) type ClusterFlags = Flags<Cluster>;
 pub(super) type SettingFlags = Flags<Every>;
 
 impl<T: Takes> Flags<T> {

@@ -4,7 +4,7 @@
 
 mod cat;
 pub mod client;
-pub mod cluster;
+mod cluster;
 mod config;
 pub mod demo;
 mod flags;
@@ -15,6 +15,7 @@ mod serve;
 mod server;
 mod source;
 mod state;
+mod topics;
 mod verify;
 
 use crate::telemetry;
@@ -57,6 +58,9 @@ enum Command {
     Rebuild(PlaceFlags),
     /// Show a week of delivery slots being sold out on a server of its own, and audit what it did
     Demo(demo::Args),
+    /// Look after the topics of the log on a Kafka cluster
+    #[command(subcommand)]
+    Topics(topics::Action),
     /// Print the effective configuration, and where each setting comes from
     Config(SettingFlags),
 }
@@ -121,6 +125,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let config = match &command {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
         Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
+        Command::Topics(action) => action.load()?,
         Command::Demo(_) => demo::settings(None)?,
     };
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
@@ -132,6 +137,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Cat { what, .. } => cat::run(&config, what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
         Command::Demo(args) => demo::run(&args, out),
+        Command::Topics(action) => topics::run(&config, &action, out),
         Command::Config(_) => config::run(&config, out),
     }?;
     match out.flush().map_err(Failure::from) {

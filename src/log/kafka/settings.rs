@@ -154,7 +154,7 @@ const MEMBER: &[(&str, &str)] = &[
 ];
 
 impl Cluster {
-    /// A client for asking about the cluster.
+    /// A client for asking about the cluster, and for writing its manifest.
     pub fn plain(&self) -> ClientConfig {
         self.with("ask", &[])
     }
@@ -169,6 +169,13 @@ impl Cluster {
     /// The producer of commands.
     pub fn commands(&self) -> ClientConfig {
         self.with("commands", COMMANDS)
+    }
+
+    /// A reader that says when it came to a partition's end.
+    pub fn reader_to_end(&self) -> ClientConfig {
+        let mut config = self.reader();
+        config.set("enable.partition.eof", "true");
+        config
     }
 
     /// The producer of replies and dead letters.
@@ -204,7 +211,7 @@ impl Cluster {
         format!("{}.owners", self.name())
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{}.{}", self.application, self.environment)
     }
 

@@ -102,6 +102,7 @@ pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["prometheus", "opentelemetry"], rooms: &["telemetry"], reason: "every name of a metric in one place" },
     Bound { names: &["tracing_subscriber"], rooms: &["telemetry"], reason: "one place says where logs go" },
     Bound { names: &["clap", "indicatif"], rooms: &["cmd", "config", "main"], reason: "only commands talk to a terminal" },
+    Bound { names: &["serde_norway"], rooms: &["log::kafka::topics"], reason: "one place reads what topics declare" },
     Bound { names: &["toml"], rooms: &["config"], reason: "one place reads configuration" },
     Bound { names: &["mimalloc"], rooms: &["main"], reason: "a binary chooses its allocator" },
     Bound { names: &["rand"], rooms: &["app", "cmd", "sim", "log::embedded"], reason: "randomness is an argument" },

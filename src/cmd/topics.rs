@@ -1,0 +1,121 @@
+//! `headroom topics`: the topics of a cluster against the files in `topics/`. Nothing is changed while anything is
+//! refused, and done twice it changes nothing the second time.
+
+use super::flags::ClusterFlags;
+use super::{Failure, Verdict, cluster};
+use crate::config::{Config, Kafka};
+use crate::domain::route::HASH_VERSION;
+use crate::limits::DEDUP_WINDOW_MS;
+use crate::log::kafka::admin::Admin;
+use crate::log::kafka::manifest::FORMAT_VERSION;
+use crate::log::kafka::plan::{Difference, What, compare};
+use crate::log::kafka::topics::acls;
+use crate::log::{LogError, Manifest};
+use crate::time::{Clock, SystemClock};
+use clap::Subcommand;
+use std::io::{self, Write};
+
+/// What to do with the topics.
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Print what apply would do, and what it would refuse to
+    Plan(ClusterFlags),
+    /// Create what is missing, set what may be set, and write the manifest of a new log
+    Apply(ClusterFlags),
+    /// Print every difference; exit 0 when there is none
+    Check(ClusterFlags),
+    /// Print what each role has to be allowed, as calls of kafka-acls.sh
+    Acls(ClusterFlags),
+}
+
+impl Action {
+    pub(super) fn load(&self) -> Result<Config, Failure> {
+        let (Action::Plan(flags) | Action::Apply(flags) | Action::Check(flags) | Action::Acls(flags)) = self;
+        flags.load()
+    }
+}
+
+pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let kafka = cluster::settings(config)?;
+    let cluster = cluster::of(kafka);
+    if let Action::Acls(_) = action {
+        acls(&cluster).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+        return Ok(Verdict::Fine);
+    }
+    let topics = cluster.topics.clone();
+    let asked = cluster::asked(config, kafka);
+    let admin = Admin::new(cluster).map_err(unusable)?;
+    is_the_one(kafka, &admin)?;
+    let look = || Ok::<_, Failure>(compare(&topics, &asked, &admin.look().map_err(unusable)?));
+    let differences = look()?;
+    let is_refused = differences.iter().any(|difference| difference.refusal().is_some());
+    match action {
+        Action::Check(_) => told(&differences, out),
+        Action::Apply(_) if !is_refused => {
+            admin.apply(&differences, &made(&differences)).map_err(unusable)?;
+            tell_plan(&differences, out)?;
+            // As the cluster understood it, which may have a mind of its own.
+            if differences.is_empty() { Ok(Verdict::Fine) } else { told(&look()?, out) }
+        }
+        Action::Plan(_) | Action::Apply(_) | Action::Acls(_) => {
+            tell_plan(&differences, out)?;
+            if is_refused {
+                writeln!(out, "apply changes nothing while anything is refused")?;
+            }
+            Ok(Verdict::fine_if(!is_refused))
+        }
+    }
+}
+
+fn unusable(error: LogError) -> Failure {
+    Failure::Unusable(error.to_string())
+}
+
+/// Topics of a cluster that is not meant are left alone.
+fn is_the_one(kafka: &Kafka, admin: &Admin) -> Result<(), Failure> {
+    let id = admin.cluster_id().map_err(unusable)?;
+    match &kafka.cluster_id {
+        Some(wanted) if *wanted != id => {
+            Err(Failure::Wrong(format!("the cluster at {} is {id}, and kafka_cluster_id = {wanted}", kafka.brokers)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The manifest of a log that begins now.
+#[expect(clippy::disallowed_methods, reason = "the command that makes a log draws its identity")]
+fn made(differences: &[Difference]) -> Manifest {
+    let partitions = differences.iter().find_map(|difference| match difference.what {
+        What::NoManifest { partitions } => Some(partitions),
+        _ => None,
+    });
+    Manifest {
+        log_id: rand::random(),
+        partitions: partitions.unwrap_or_default(),
+        hash_version: HASH_VERSION,
+        format_version: FORMAT_VERSION,
+        dedup_window_ms: DEDUP_WINDOW_MS,
+        created_at: SystemClock::new().now(),
+    }
+}
+
+fn tell_plan(differences: &[Difference], out: &mut impl Write) -> io::Result<()> {
+    if differences.is_empty() {
+        return writeln!(out, "nothing to do");
+    }
+    for difference in differences {
+        match difference.refusal() {
+            None => writeln!(out, "{}", difference.step())?,
+            Some(why) => writeln!(out, "refused: {difference}: {why}")?,
+        }
+    }
+    Ok(())
+}
+
+fn told(differences: &[Difference], out: &mut impl Write) -> Result<Verdict, Failure> {
+    differences.iter().try_for_each(|difference| writeln!(out, "{difference}"))?;
+    if differences.is_empty() {
+        writeln!(out, "the topics are as they should be")?;
+    }
+    Ok(Verdict::fine_if(differences.is_empty()))
+}

@@ -1,0 +1,266 @@
+//! Looking at a cluster, and changing its topics as [`super::plan`] decided. Everything here blocks, with a limit.
+
+use super::plan::{Difference, Found, Seen, What};
+use super::settings::ASK_LIMIT;
+use super::topics::Wanted;
+use super::{Cluster, manifest};
+use crate::log::{LogError, Manifest};
+use parking_lot::Mutex;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// How many complaints of a client are looked through for the last.
+const COMPLAINTS_MAX: usize = 16;
+
+/// Keeps what the client last complained about: its answers only say that there was none.
+#[derive(Clone, Default)]
+pub(super) struct Told(Arc<Mutex<Option<String>>>);
+
+impl ClientContext for Told {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all are down says less than why one is.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock() = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Told {}
+
+impl ProducerContext for Told {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            *self.0.lock() = Some(error.to_string());
+        }
+    }
+}
+
+impl Told {
+    pub(super) fn error(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
+        let code = error.rdkafka_error_code();
+        match self.0.lock().take() {
+            Some(reason) => LogError::new(format!("{what}: {reason}")),
+            None => LogError::new(format!("{what}: {}", code.map_or(error.to_string(), |code| code.to_string()))),
+        }
+    }
+}
+
+/// Who looks after the topics.
+pub struct Admin {
+    cluster: Cluster,
+    told: Told,
+    /// Asks, and never makes a topic by asking.
+    asks: BaseConsumer<Told>,
+    client: AdminClient<Told>,
+}
+
+impl Admin {
+    /// Opens connections when they are needed.
+    ///
+    /// # Errors
+    /// When what the cluster is told makes no client, such as a key that cannot be read.
+    pub fn new(cluster: Cluster) -> Result<Admin, LogError> {
+        let told = Told::default();
+        let cannot = |error| LogError::new(format!("cannot make a client of kafka: {error}"));
+        let asks = cluster.reader().create_with_context(told.clone()).map_err(cannot)?;
+        let client = cluster.plain().create_with_context(told.clone()).map_err(cannot)?;
+        Ok(Admin { cluster, told, asks, client })
+    }
+
+    /// The cluster's id.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub fn cluster_id(&self) -> Result<String, LogError> {
+        let id = self.asks.client().fetch_cluster_id(ASK_LIMIT);
+        let error = KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure);
+        id.ok_or_else(|| self.cannot(format_args!("kafka at {} does not answer", self.cluster.brokers), &error))
+    }
+
+    /// Our topics and the manifest, as they are.
+    ///
+    /// # Errors
+    /// When a broker does not answer, or not to us.
+    pub fn look(&self) -> Result<Seen, LogError> {
+        let mut topics = BTreeMap::new();
+        for name in self.cluster.topics.all() {
+            if let Some(found) = self.partitions_of(name)? {
+                topics.insert(name.to_owned(), found);
+            }
+        }
+        for (name, entries) in self.settings_of(&topics)? {
+            let value = |entry: ConfigEntry| (entry.name, entry.value.unwrap_or_default());
+            if let Some(found) = topics.get_mut(&name) {
+                found.config = entries.into_iter().map(value).collect();
+            }
+        }
+        let is_there = topics.contains_key(&self.cluster.topics.manifest);
+        let manifest = if is_there { manifest::read(&self.cluster)? } else { Ok(None) };
+        let has_events = self.has_events(topics.get(&self.cluster.topics.events))?;
+        Ok(Seen { topics, manifest, has_events })
+    }
+
+    fn partitions_of(&self, name: &str) -> Result<Option<Found>, LogError> {
+        let cannot = |error: &KafkaError| self.cannot(format_args!("cannot ask kafka about {name}"), error);
+        let metadata = self.asks.fetch_metadata(Some(name), ASK_LIMIT).map_err(|error| cannot(&error))?;
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { return Ok(None) };
+        match topic.error().map(RDKafkaErrorCode::from) {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => return Ok(None),
+            // A partition without a leader is a matter of time, and says so of itself.
+            Some(RDKafkaErrorCode::LeaderNotAvailable) | None => {}
+            Some(code) => return Err(cannot(&KafkaError::MetadataFetch(code))),
+        }
+        let partitions = topic.partitions();
+        let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
+        Ok(Some(Found {
+            partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+            replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
+            config: BTreeMap::new(),
+        }))
+    }
+
+    fn settings_of(&self, topics: &BTreeMap<String, Found>) -> Result<BTreeMap<String, Vec<ConfigEntry>>, LogError> {
+        let asked: Vec<ResourceSpecifier<'_>> = topics.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
+        if asked.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let what = format_args!("cannot ask kafka about the topics' settings");
+        let answers =
+            wait(self.client.describe_configs(&asked, &limited())).map_err(|error| self.cannot(what, &error))?;
+        let answer = |(name, answer): (&String, rdkafka::admin::ConfigResourceResult)| match answer {
+            Ok(resource) => Ok((name.clone(), resource.entries)),
+            Err(code) => Err(self.cannot(what, &KafkaError::AdminOp(code))),
+        };
+        // Answers come in the order of what was asked.
+        topics.keys().zip(answers).map(answer).collect()
+    }
+
+    fn has_events(&self, events: Option<&Found>) -> Result<bool, LogError> {
+        let topic = &self.cluster.topics.events;
+        for partition in 0..events.map_or(0, |found| found.partitions) {
+            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+            let ends = self.asks.fetch_watermarks(topic, partition, ASK_LIMIT);
+            let what = format_args!("cannot ask kafka for the end of {topic}");
+            if ends.map_err(|error| self.cannot(what, &error))?.1 > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Does away with the differences of which none is refused. What is there already is not touched: done again after
+    /// half of it failed, it does the other half.
+    ///
+    /// # Errors
+    /// The first step that the cluster refuses.
+    pub fn apply(&self, differences: &[Difference], made: &Manifest) -> Result<(), LogError> {
+        let missing = differences.iter().filter_map(|difference| match &difference.what {
+            What::Missing(wanted) => Some(wanted),
+            _ => None,
+        });
+        self.create(&missing.collect::<Vec<_>>())?;
+        let mut changes: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+        for difference in differences {
+            if let What::Setting { name, wanted, .. } = &difference.what {
+                changes.entry(&difference.topic).or_default().insert(name, wanted);
+            }
+        }
+        for (topic, settings) in changes {
+            self.set(topic, &settings)?;
+        }
+        match differences.iter().any(|difference| matches!(difference.what, What::NoManifest { .. })) {
+            true => manifest::write(&self.cluster, made),
+            false => Ok(()),
+        }
+    }
+
+    fn create(&self, topics: &[&Wanted]) -> Result<(), LogError> {
+        let new = topics.iter().map(|wanted| {
+            let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+            let replication = TopicReplication::Fixed(count(wanted.replicas.into()));
+            let new = NewTopic::new(&wanted.name, count(wanted.partitions), replication);
+            wanted.config.iter().fold(new, |new, (name, text)| new.set(name, text))
+        });
+        let new: Vec<NewTopic<'_>> = new.collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let answers = wait(self.client.create_topics(&new, &limited()));
+        for answer in answers.map_err(|error| self.cannot(format_args!("cannot create topics"), &error))? {
+            answer.map_err(|(topic, code)| LogError::new(format!("cannot create {topic}: {code}")))?;
+        }
+        Ok(())
+    }
+
+    /// The request replaces all that was ever set on a topic, so that what is not ours is said again.
+    fn set(&self, topic: &str, settings: &BTreeMap<&str, &str>) -> Result<(), LogError> {
+        let asked = BTreeMap::from([(topic.to_owned(), Found::default())]);
+        let said = self.settings_of(&asked)?.into_values().flatten();
+        let said = said.filter(|entry| entry.source == ConfigSource::DynamicTopic);
+        let said: BTreeMap<String, String> = said.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (name, text) in said.iter().map(|(name, text)| (name.as_str(), text.as_str())) {
+            alter = alter.set(name, text);
+        }
+        for (name, text) in settings {
+            alter = alter.set(name, text);
+        }
+        let what = format_args!("cannot change the settings of {topic}");
+        let answers =
+            wait(self.client.alter_configs(&[alter], &limited())).map_err(|error| self.cannot(what, &error))?;
+        for answer in answers {
+            answer.map_err(|(_, code)| self.cannot(what, &KafkaError::AdminOp(code)))?;
+        }
+        Ok(())
+    }
+
+    fn cannot(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
+        // Complaints wait until the client is polled, the first of them before any record.
+        for _ in 0..COMPLAINTS_MAX {
+            self.asks.poll(Duration::ZERO);
+        }
+        self.told.error(what, error)
+    }
+}
+
+fn limited() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ASK_LIMIT)).operation_timeout(Some(ASK_LIMIT))
+}
+
+/// Waits for an answer that another thread of the client brings, within the limit it was asked with.
+fn wait<F: Future>(future: F) -> F::Output {
+    struct Waiting(Thread);
+
+    impl Wake for Waiting {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Arc::new(Waiting(std::thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
