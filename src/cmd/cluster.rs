@@ -2,8 +2,10 @@
 
 use super::Failure;
 use crate::config::{Config, Kafka};
+use crate::log::kafka::registry::Registry;
 use crate::log::kafka::topics::Asked;
 use crate::log::kafka::{Cluster, Topics};
+use std::time::Duration;
 
 /// The cluster's settings, for commands that are about nothing else.
 pub(super) fn settings(config: &Config) -> Result<&Kafka, Failure> {
@@ -35,4 +37,11 @@ pub(super) fn of(kafka: &Kafka) -> Cluster {
             manifest: names.manifest,
         },
     }
+}
+
+/// The schema registry, if one is configured.
+pub(super) fn registry(kafka: &Kafka) -> Option<Registry> {
+    let registry = kafka.registry.as_ref()?;
+    let user = registry.user.as_ref().map(|(name, password)| (name.clone(), password.expose().to_owned()));
+    Some(Registry { url: registry.url.clone(), timeout: Duration::from_millis(registry.timeout_ms), user })
 }

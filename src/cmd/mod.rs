@@ -10,6 +10,7 @@ pub mod demo;
 mod flags;
 pub mod interrupt;
 mod rebuild;
+mod schemas;
 pub mod scratch;
 mod serve;
 mod server;
@@ -61,6 +62,9 @@ enum Command {
     /// Look after the topics of the log on a Kafka cluster
     #[command(subcommand)]
     Topics(topics::Action),
+    /// Look after the schemas of what is recorded, and a registry's copies of them
+    #[command(subcommand)]
+    Schemas(schemas::Action),
     /// Print the effective configuration, and where each setting comes from
     Config(SettingFlags),
 }
@@ -126,6 +130,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
         Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
         Command::Topics(action) => action.load()?,
+        Command::Schemas(action) => action.load()?,
         Command::Demo(_) => demo::settings(None)?,
     };
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
@@ -138,6 +143,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Rebuild(_) => rebuild::run(&config, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Topics(action) => topics::run(&config, &action, out),
+        Command::Schemas(action) => schemas::run(&config, &action, out),
         Command::Config(_) => config::run(&config, out),
     }?;
     match out.flush().map_err(Failure::from) {

@@ -1,8 +1,8 @@
 //! What stands before a datum so that a reader knows its writer's schema: Avro's single-object encoding, two marker
 //! bytes and the schema's CRC-64-AVRO fingerprint in little-endian order.
 //!
-//! A log with a schema registry frames by the registry's id instead: a zero byte and four bytes of id, big-endian. The
-//! first byte tells the two apart, so that case belongs into `open`; the datum behind either frame is the same.
+//! A log with a schema registry frames by the registry's id instead, and translates: see `log::kafka::framing`. The datum
+//! behind either frame is the same.
 
 use super::DecodeError;
 
@@ -16,7 +16,7 @@ pub const FRAME_BYTES: usize = 10;
 pub type Fingerprint = [u8; 8];
 
 /// Begins a record written under this schema; its datum follows.
-pub(super) fn begin(fingerprint: Fingerprint, capacity: usize) -> Vec<u8> {
+pub fn begin(fingerprint: Fingerprint, capacity: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(capacity);
     bytes.extend_from_slice(&MARKER);
     bytes.extend_from_slice(&fingerprint);
@@ -24,7 +24,10 @@ pub(super) fn begin(fingerprint: Fingerprint, capacity: usize) -> Vec<u8> {
 }
 
 /// The fingerprint of the writer's schema, and the datum.
-pub(super) fn open(bytes: &[u8]) -> Result<(Fingerprint, &[u8]), DecodeError> {
+///
+/// # Errors
+/// When it is framed otherwise.
+pub fn open(bytes: &[u8]) -> Result<(Fingerprint, &[u8]), DecodeError> {
     let (frame, datum) =
         bytes.split_first_chunk::<FRAME_BYTES>().ok_or_else(|| DecodeError::new("shorter than its frame"))?;
     let [m0, m1, fingerprint @ ..] = frame;

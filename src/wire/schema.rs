@@ -7,6 +7,7 @@ use crate::limits::DECODE_ALLOCATION_BYTES_MAX;
 use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
 use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
 use apache_avro::writer::datum::GenericDatumWriter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,6 +117,34 @@ fn whole(rest: &[u8]) -> Result<(), DecodeError> {
 
 fn leak(text: &str) -> Result<&'static Schema, apache_avro::Error> {
     Ok(Box::leak(Box::new(Schema::parse_str(text)?)))
+}
+
+/// The fingerprint of a schema, if the text is one.
+pub fn fingerprint_of(text: &str) -> Option<Fingerprint> {
+    bound_allocations();
+    Schema::parse_str(text).ok().as_ref().map(fingerprint)
+}
+
+/// What keeps versions of a schema from reading each other, whatever the record: a choice that some records resolve is
+/// none.
+pub fn incompatibilities(versions: &[&str]) -> Vec<String> {
+    bound_allocations();
+    let parsed: Result<Vec<Schema>, _> = versions.iter().map(|text| Schema::parse_str(text)).collect();
+    let schemas = match parsed {
+        Ok(schemas) => schemas,
+        Err(error) => return vec![error.to_string()],
+    };
+    let numbered = || (1..).zip(&schemas);
+    let pairs = numbered().flat_map(|writer| numbered().map(move |reader| (writer, reader)));
+    let verdict = |((by, writer), (to, reader)): ((u32, &Schema), (u32, &Schema))| {
+        let why = match SchemaCompatibility::can_read(writer, reader) {
+            Ok(Compatibility::Full) => return None,
+            Ok(Compatibility::Partial) => "only some records can be read".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(format!("version {to} cannot read what version {by} wrote: {why}"))
+    };
+    pairs.filter_map(verdict).collect()
 }
 
 fn fingerprint(schema: &Schema) -> Fingerprint {

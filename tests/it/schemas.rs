@@ -1,22 +1,8 @@
 //! Every version of a schema ever released can read what every other one wrote, so readers and writers may be upgraded
 //! in any order and a log can be read for ever.
 
-use apache_avro::Schema;
-use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
-use headroom::wire::schema::{COMMAND, EVENT, REPLY, SNAPSHOT};
+use headroom::wire::schema::{COMMAND, EVENT, REPLY, SNAPSHOT, incompatibilities};
 use std::path::PathBuf;
-
-/// What keeps these schemas from reading each other, whatever the record: a choice that some records resolve is none.
-fn incompatibilities(versions: &[&str]) -> Vec<String> {
-    let schemas: Vec<Schema> = versions.iter().map(|text| Schema::parse_str(text).unwrap()).collect();
-    let pairs = schemas.iter().flat_map(|writer| schemas.iter().map(move |reader| (writer, reader)));
-    let verdict = |(writer, reader)| match SchemaCompatibility::can_read(writer, reader) {
-        Ok(Compatibility::Full) => None,
-        Ok(Compatibility::Partial) => Some("only some records can be read".to_owned()),
-        Err(error) => Some(error.to_string()),
-    };
-    pairs.filter_map(verdict).collect()
-}
 
 #[test]
 fn every_version_reads_every_other() {

@@ -90,6 +90,7 @@ pub(super) struct Bound {
 #[rustfmt::skip]
 pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["rdkafka", "schema_registry_converter"], rooms: &["log::kafka"], reason: "one log of several" },
+    Bound { names: &["reqwest"], rooms: &["log::kafka::registry"], reason: "HTTP that is not the API's has one caller" },
     Bound { names: &["redb"], rooms: &["log::embedded"], reason: "one log of several" },
     Bound { names: &["sled"], rooms: &["store::sled"], reason: "disposable, so it must be replaceable" },
     Bound { names: &["axum", "tower", "tower_http", "utoipa", "utoipa_swagger_ui", "tonic"],
@@ -98,7 +99,7 @@ pub(super) const CRATES: &[Bound] = &[
         reason: "HTTP is spoken by who serves it and by the tools that call it" },
     Bound { names: &["tokio"], rooms: &["api", "gateway::service", "app", "cmd", "main", "log::kafka::registry"],
         reason: "deciding is synchronous" },
-    Bound { names: &["apache_avro"], rooms: &["wire", "log::kafka::registry"], reason: "bytes have one owner" },
+    Bound { names: &["apache_avro"], rooms: &["wire"], reason: "bytes have one owner" },
     Bound { names: &["prometheus", "opentelemetry"], rooms: &["telemetry"], reason: "every name of a metric in one place" },
     Bound { names: &["tracing_subscriber"], rooms: &["telemetry"], reason: "one place says where logs go" },
     Bound { names: &["clap", "indicatif"], rooms: &["cmd", "config", "main"], reason: "only commands talk to a terminal" },

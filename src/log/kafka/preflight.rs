@@ -1,0 +1,180 @@
+//! What is looked at before a server starts on a cluster. Whoever has to put it right gets the whole list at once.
+
+use super::admin::Admin;
+use super::framing::{Ask, Framing};
+use super::plan::compare;
+use super::registry::{Registry, subjects};
+use super::topics::Asked;
+use super::{Cluster, remembered};
+use crate::log::{LogError, Manifest};
+use crate::wire::frame::Fingerprint;
+use crate::wire::schema;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What a server is about to start with.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// What is asked of its topics.
+    pub asked: Asked,
+    /// The id it must have; `None` takes that of the first start.
+    pub cluster_id: Option<&'a str>,
+    /// Who gives schemas their ids, if they have any.
+    pub registry: Option<&'a Registry>,
+    /// Where it is remembered which cluster it was, and which ids.
+    pub data_dir: &'a Path,
+}
+
+/// What a server needs to know of a cluster that is as it should be.
+#[derive(Debug)]
+pub struct Ready {
+    /// What the log was made with.
+    pub manifest: Manifest,
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// How records say under which schema they were written.
+    pub framing: Framing,
+}
+
+/// Everything to put right. Never empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unfit(pub Vec<String>);
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the log cannot be served, for {count} reason{}", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|reason| write!(f, "\n  {reason}"))
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+/// Looks at everything and changes nothing on the cluster. It waits for answers, with limits: not on an async worker.
+///
+/// # Errors
+/// [`Unfit`]: all reasons not to start, not the first.
+pub fn preflight(start: &Start<'_>) -> Result<Ready, Unfit> {
+    let mut reasons = Vec::new();
+    let found = cluster(start, &mut reasons);
+    let framing = framing(start, &mut reasons);
+    match (found, framing) {
+        (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
+            match remembered::keep_cluster_id(start.data_dir, &cluster_id) {
+                Ok(()) => Ok(Ready { manifest, cluster_id, framing }),
+                Err(error) => Err(Unfit(vec![format!("cannot write {}: {error}", start.data_dir.display())])),
+            }
+        }
+        _ => Err(Unfit(reasons)),
+    }
+}
+
+/// The manifest and the cluster's id. `None` comes with a reason.
+fn cluster(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<(Manifest, String)> {
+    let told = |reasons: &mut Vec<String>, error: LogError| reasons.push(error.to_string());
+    let admin = Admin::new(start.cluster.clone()).map_err(|error| told(reasons, error)).ok()?;
+    // When nobody answers this, nobody answers anything.
+    let id = admin.cluster_id().map_err(|error| told(reasons, error)).ok()?;
+    foreign(start, &id, reasons);
+    let seen = admin.look().map_err(|error| told(reasons, error)).ok()?;
+    let differences = compare(&start.cluster.topics, &start.asked, &seen);
+    let (bad, odd): (Vec<_>, Vec<_>) = differences.iter().partition(|difference| difference.is_unsafe());
+    for difference in odd {
+        tracing::warn!("{difference}: headroom topics apply would change it");
+    }
+    if !bad.is_empty() {
+        reasons.extend(bad.iter().map(ToString::to_string));
+        reasons.push("headroom topics plan says what can be done about the topics".to_owned());
+    }
+    // When there is none, that is one of the differences.
+    Some((seen.manifest.ok()??, id))
+}
+
+fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
+    let brokers = &start.cluster.brokers;
+    if let Some(wanted) = start.cluster_id.filter(|wanted| *wanted != id) {
+        reasons.push(format!("the cluster at {brokers} is {id}, and kafka_cluster_id = {wanted}"));
+    }
+    let dir = start.data_dir.display();
+    match remembered::cluster_id(start.data_dir) {
+        Ok(Some(first)) if first != id => {
+            reasons.push(format!(
+                "the cluster at {brokers} is {id}, and {dir} was used with {first}: name another data_dir"
+            ));
+        }
+        Ok(_) => {}
+        Err(error) => reasons.push(format!("cannot read {dir}: {error}")),
+    }
+}
+
+/// With the ids of all schemas that this program writes or reads. Every `None` comes with a reason.
+fn framing(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<Framing> {
+    let Some(registry) = start.registry else { return Some(Framing::none()) };
+    let mut ids = remembered::ids(start.data_dir, &registry.url);
+    let mut unknown = Vec::new();
+    let mut failed = None;
+    for subject in subjects(&start.cluster.topics) {
+        // Whoever did not answer once is not waited for again.
+        let answers = failed.clone().map_or_else(|| registry.ids(&subject), Err);
+        let answers = answers.unwrap_or_else(|error| {
+            failed = Some(error);
+            vec![None; subject.versions.len()]
+        });
+        for ((version, text), id) in (1..).zip(subject.versions).zip(answers) {
+            let Some(fingerprint) = schema::fingerprint_of(text) else { continue };
+            match id {
+                // What it says now is what is written; what it said once is read all the same.
+                Some(id) => {
+                    ids.retain(|known| *known != (fingerprint, id));
+                    ids.push((fingerprint, id));
+                }
+                None if ids.iter().any(|(known, _)| *known == fingerprint) => {}
+                None => unknown.push(format!("{} version {version}", subject.name)),
+            }
+        }
+    }
+    let missing = unknown.join(", ");
+    match failed {
+        Some(error) if unknown.is_empty() => tracing::warn!("{error}: the ids that it gave before are used"),
+        Some(error) => reasons.push(format!("{error}, and no ids are remembered here of {missing}")),
+        None if unknown.is_empty() => {
+            if let Err(error) = remembered::keep_ids(start.data_dir, &registry.url, &ids) {
+                reasons.push(format!("cannot write {}: {error}", start.data_dir.display()));
+            }
+        }
+        None => reasons.push(format!(
+            "the registry at {} does not know {missing}: headroom schemas register makes them known",
+            registry.url
+        )),
+    }
+    let is_known = unknown.is_empty();
+    is_known.then(|| Framing::new(ids.clone(), ask(registry.clone(), start.data_dir.to_owned(), ids)))
+}
+
+/// About an id that was not known at the start: another text of a schema that is ours, or a stranger's.
+fn ask(registry: Registry, dir: PathBuf, known: Vec<(Fingerprint, u32)>) -> Box<Ask> {
+    let ours: BTreeSet<Fingerprint> = known.iter().map(|(fingerprint, _)| *fingerprint).collect();
+    let known = Mutex::new(known);
+    Box::new(move |id| {
+        let answer = registry.schema(id);
+        let error = answer.as_ref().err().map(ToString::to_string);
+        let text = answer.ok().flatten();
+        let found =
+            text.and_then(|text| schema::fingerprint_of(&text)).filter(|fingerprint| ours.contains(fingerprint));
+        let Some(fingerprint) = found else {
+            tracing::warn!(id, error, "records of a schema that is not known here are refused until the next start");
+            return None;
+        };
+        let mut known = known.lock();
+        // First, so that it is read and never written.
+        known.insert(0, (fingerprint, id));
+        if let Err(error) = remembered::keep_ids(&dir, &registry.url, &known) {
+            tracing::warn!(%error, "cannot remember a schema's id, and will ask again after the next start");
+        }
+        Some(fingerprint)
+    })
+}

@@ -1,0 +1,90 @@
+//! What a data directory remembers of a cluster: its id, so that a foreign one is refused, and the registry's ids, so
+//! that a start does not need the registry. Losing them costs the memory, nothing else.
+
+use crate::wire::frame::Fingerprint;
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+const CLUSTER_FILE: &str = "cluster.id";
+const IDS_FILE: &str = "registry.ids";
+/// Most that is read of either.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// The cluster that this directory was first used with.
+pub(super) fn cluster_id(dir: &Path) -> io::Result<Option<String>> {
+    Ok(read(&dir.join(CLUSTER_FILE))?.map(|text| text.trim().to_owned()))
+}
+
+pub(super) fn keep_cluster_id(dir: &Path, id: &str) -> io::Result<()> {
+    replace(dir, CLUSTER_FILE, &format!("{id}\n"))
+}
+
+/// The ids that this registry gave. Another's say nothing, and neither does a file that is odd in any way.
+pub(super) fn ids(dir: &Path, url: &str) -> Vec<(Fingerprint, u32)> {
+    let text = read(&dir.join(IDS_FILE)).ok().flatten().unwrap_or_default();
+    let mut lines = text.lines();
+    if lines.next() != Some(url) {
+        return Vec::new();
+    }
+    let parsed = lines.map(|line| {
+        let (id, hex) = line.split_once(' ')?;
+        let fingerprint = u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 16)?;
+        Some((fingerprint.to_be_bytes(), id.parse().ok()?))
+    });
+    parsed.collect::<Option<_>>().unwrap_or_default()
+}
+
+pub(super) fn keep_ids(dir: &Path, url: &str, ids: &[(Fingerprint, u32)]) -> io::Result<()> {
+    let mut text = format!("{url}\n");
+    for (fingerprint, id) in ids {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{id} {:016x}", u64::from_be_bytes(*fingerprint));
+    }
+    replace(dir, IDS_FILE, &text)
+}
+
+fn read(path: &Path) -> io::Result<Option<String>> {
+    let mut text = String::new();
+    match File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_string(&mut text)) {
+        Ok(_) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whoever reads it meanwhile finds the old or the new, never half of one.
+fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let new = dir.join(format!("{name}.new"));
+    fs::write(&new, text)?;
+    fs::rename(new, dir.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDS: [(Fingerprint, u32); 2] = [([0, 2, 3, 4, 5, 6, 7, 8], 1), ([0xff; 8], u32::MAX)];
+
+    #[test]
+    fn what_is_kept_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("new");
+        assert_eq!((cluster_id(&dir).unwrap(), ids(&dir, "http://r")), (None, vec![]));
+        keep_cluster_id(&dir, "abc").unwrap();
+        keep_ids(&dir, "http://r", &IDS).unwrap();
+        assert_eq!((cluster_id(&dir).unwrap().as_deref(), ids(&dir, "http://r")), (Some("abc"), IDS.to_vec()));
+        assert_eq!(ids(&dir, "http://other"), []);
+    }
+
+    #[test]
+    fn odd_ids_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        for odd in ["", "http://r", "http://r\n1", "http://r\nx 0000000000000001", "http://r\n1 01", "http://r\n\n"] {
+            fs::write(dir.path().join(IDS_FILE), odd).unwrap();
+            assert_eq!(ids(dir.path(), "http://r"), [], "{odd:?}");
+        }
+    }
+}
