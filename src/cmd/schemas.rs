@@ -4,6 +4,7 @@
 use super::flags::ClusterFlags;
 use super::{Failure, Verdict, cluster};
 use crate::config::Config;
+use crate::log::LogError;
 use crate::log::kafka::Topics;
 use crate::log::kafka::registry::{Standing, Subject, subjects};
 use crate::wire::schema::incompatibilities;
@@ -29,6 +30,10 @@ impl Action {
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
     let topics = config.kafka.as_ref().map_or_else(|| Topics::of("headroom"), |kafka| cluster::of(kafka).topics);
     let registry = config.kafka.as_ref().and_then(cluster::registry);
+    if let (Action::Register(_), None) = (action, &registry) {
+        let missing = "no registry is configured: give --registry-url, or registry_url in the file";
+        return Err(Failure::Unusable(missing.to_owned()));
+    }
     let subjects = subjects(&topics);
     let mut is_fine = true;
     for subject in &subjects {
@@ -40,26 +45,16 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
         }
         is_fine &= found.is_empty();
     }
-    let unusable = |error: crate::log::LogError| Failure::Unusable(error.to_string());
-    match (action, registry) {
-        (Action::Check(_), None) => {}
-        (Action::Check(_), Some(registry)) => {
-            for subject in &subjects {
-                let (level, standing) = registry.standing(subject).map_err(unusable)?;
-                is_fine &= tell(subject, level.as_deref(), &standing, out)?;
-            }
+    let Some(registry) = registry.filter(|_| is_fine) else { return Ok(Verdict::fine_if(is_fine)) };
+    for subject in &subjects {
+        let unusable = |error: LogError| Failure::Unusable(error.to_string());
+        if let Action::Check(_) = action {
+            let (level, standing) = registry.standing(subject).map_err(unusable)?;
+            is_fine &= tell(subject, level.as_deref(), &standing, out)?;
+            continue;
         }
-        (Action::Register(_), None) => {
-            let missing = "no registry is configured: give --registry-url, or registry_url in the file";
-            return Err(Failure::Unusable(missing.to_owned()));
-        }
-        (Action::Register(_), Some(_)) if !is_fine => {}
-        (Action::Register(_), Some(registry)) => {
-            for subject in &subjects {
-                for (version, id) in (1..).zip(registry.register(subject).map_err(unusable)?) {
-                    writeln!(out, "{}: version {version} has id {id}, {}", subject.name, subject.level)?;
-                }
-            }
+        for (version, id) in (1..).zip(registry.register(subject).map_err(unusable)?) {
+            writeln!(out, "{}: version {version} has id {id}, {}", subject.name, subject.level)?;
         }
     }
     Ok(Verdict::fine_if(is_fine))

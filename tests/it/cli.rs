@@ -26,12 +26,15 @@ fn bad_usage_is_2_and_says_so_on_standard_error() {
     std::fs::write(&file, "no log").unwrap();
     let foreign = tempfile::tempdir().unwrap();
     std::fs::write(foreign.path().join("log.redb"), "no log").unwrap();
-    let cases: [(&[&str], &Path, &str); 6] = [
+    let cases: [(&[&str], &Path, &str); 9] = [
         (&["verify"], &dir.path().join("none"), "cannot open the log"),
         (&["cat"], &file, "cannot open the log"),
         (&["rebuild"], foreign.path(), "is not a log of this program and was left as it is"),
         (&["verify"], dir.path(), "cannot open the log"),
         (&["verify", "--no-such-flag"], dir.path(), "unexpected argument"),
+        (&["topics", "plan"], dir.path(), "no cluster is configured: give --kafka-brokers"),
+        (&["schemas", "register"], dir.path(), "no registry is configured: give --registry-url"),
+        (&["topics", "check", "--kafka-sasl-password", "x"], dir.path(), "unexpected argument '--kafka-sasl-password'"),
         (&["config", "--config", "/no/such.toml"], dir.path(), "cannot read /no/such.toml"),
     ];
     for (args, data_dir, says) in cases {
@@ -62,6 +65,36 @@ fn every_problem_of_a_configuration_is_told_at_once_by_every_command() {
             ],
         );
     }
+}
+
+#[test]
+fn a_secret_is_read_from_its_file_and_never_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    let mut command = headroom(["config", "--kafka-brokers", "k:9092", "--kafka-security-protocol", "sasl_ssl"]);
+    command.args(["--kafka-sasl-mechanism", "PLAIN", "--kafka-sasl-username", "me", "--kafka-sasl-password-file"]);
+    let ended = run(command.arg(&file));
+    assert_eq!((ended.code, &*ended.out), (2, ""));
+    assert_says(&ended.err, &["flag --kafka-sasl-password-file", "password\" cannot be read: No such file"]);
+    std::fs::write(&file, "hush-hush\n").unwrap();
+    let ended = run(&mut command);
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_says(&ended.out, &["\n# kafka_sasl_password = (secret) # file ", "\nkafka_sasl_password_file = \""]);
+    assert!(!format!("{}{}", ended.out, ended.err).contains("hush"), "{}", ended.out);
+    std::fs::write(&file, vec![b'x'; 5_000]).unwrap();
+    assert_says(&run(&mut command).err, &["password\" holds more than 4096 bytes"]);
+}
+
+#[test]
+fn what_a_cluster_needs_is_told_without_one() {
+    let ended = run(&mut headroom(["schemas", "check"]));
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+    assert_says(&ended.out, &["headroom.events-value: 1 version of its schema, and all read each other\n"]);
+    let ended = run(&mut headroom(["topics", "acls", "--kafka-brokers", "127.0.0.1:1"]));
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+    let writes =
+        "User:headroom-owner --operation Describe --operation DescribeConfigs --operation Read --operation Write";
+    assert_says(&ended.out, &[&format!("{writes} --topic headroom.events\n")]);
 }
 
 #[test]

@@ -70,6 +70,8 @@ pub enum What {
         found: String,
         /// As it should be.
         wanted: String,
+        /// Whether records of the truth may be gone because of it.
+        is_late: bool,
     },
     /// There is no manifest, and nothing that one was made for.
     NoManifest {
@@ -113,7 +115,7 @@ pub fn compare(topics: &Topics, asked: &Asked, seen: &Seen) -> Vec<Difference> {
         };
         match seen.topics.get(&wanted.name) {
             None => differ(What::Missing(wanted.clone())),
-            Some(found) => compare_topic(&wanted, found, &mut differ),
+            Some(found) => compare_topic(&wanted, found, seen.has_events, &mut differ),
         }
         if wanted.purpose == Purpose::Manifest {
             compare_manifest(asked, seen, partitions, &mut differ);
@@ -122,7 +124,7 @@ pub fn compare(topics: &Topics, asked: &Asked, seen: &Seen) -> Vec<Difference> {
     differences
 }
 
-fn compare_topic(wanted: &Wanted, found: &Found, differ: &mut impl FnMut(What)) {
+fn compare_topic(wanted: &Wanted, found: &Found, has_events: bool, differ: &mut impl FnMut(What)) {
     if found.partitions != wanted.partitions {
         differ(What::Partitions { found: found.partitions, wanted: wanted.partitions });
     }
@@ -137,7 +139,12 @@ fn compare_topic(wanted: &Wanted, found: &Found, differ: &mut impl FnMut(What)) 
             found == text
         };
         if !is_well {
-            differ(What::Setting { name: name.clone(), found: found.to_owned(), wanted: text.clone() });
+            let is_late = match wanted.purpose {
+                Purpose::Events => has_events && RETENTION.contains(&name.as_str()),
+                Purpose::Commands => name == "cleanup.policy",
+                _ => false,
+            };
+            differ(What::Setting { name: name.clone(), found: found.to_owned(), wanted: text.clone(), is_late });
         }
     }
 }
@@ -172,15 +179,10 @@ impl Difference {
                 _ => "pools would move to other partitions, away from what was decided about them",
             }),
             What::Replicas { .. } => Some("moving replicas is for kafka-reassign-partitions.sh"),
-            What::Setting { name, .. } => match self.purpose {
-                Purpose::Events if RETENTION.contains(&name.as_str()) => {
-                    Some("events may be gone already: set it by hand, and then ask headroom verify")
-                }
-                Purpose::Commands if name == "cleanup.policy" => {
-                    Some("commands may be gone already: set it by hand, and then ask headroom verify")
-                }
-                _ => None,
-            },
+            What::Setting { is_late, .. } => {
+                let why = "records may be gone already: set it by hand, and then ask headroom verify";
+                is_late.then_some(why)
+            }
             What::LostManifest => Some("write back the record that was there, or use the topics of an empty log"),
             What::BadManifest(_) => Some("leave only the record that the log was made with"),
             What::OtherManifest { what, .. } => Some(match *what {
@@ -211,7 +213,7 @@ impl Difference {
                     (counted(wanted.partitions, "partition"), counted(wanted.replicas, "replica"));
                 format!("create {topic}: {partitions}, {replicas}, {}", config.join(" "))
             }
-            What::Setting { name, found, wanted } => format!("set {name}={wanted} on {topic}, instead of {found}"),
+            What::Setting { name, found, wanted, .. } => format!("set {name}={wanted} on {topic}, instead of {found}"),
             What::NoManifest { partitions } => {
                 format!("write the manifest of a log with {} into {topic}", counted(*partitions, "partition"))
             }
@@ -231,7 +233,7 @@ impl fmt::Display for Difference {
             What::Replicas { found, wanted } => {
                 write!(f, "has {} instead of {wanted} or more", counted(*found, "replica"))
             }
-            What::Setting { name, found, wanted } => {
+            What::Setting { name, found, wanted, .. } => {
                 let more = if AT_LEAST.contains(&name.as_str()) { " or more" } else { "" };
                 write!(f, "has {name}={found} instead of {wanted}{more}")
             }
@@ -361,6 +363,14 @@ mod tests {
             set("h.events", "compression.type", "zstd"),
             &[("h.events has compression.type=zstd instead of producer", false, false)],
         );
+    }
+
+    #[test]
+    fn nothing_is_gone_where_nothing_was() {
+        let mut seen = Seen { has_events: false, ..sound() };
+        set("h.events", "retention.ms", "604800000")(&mut seen);
+        let expected = "h.events has retention.ms=604800000 instead of -1";
+        assert_eq!(told(&seen, &ASKED), [(expected.to_owned(), false, true)]);
     }
 
     #[test]

@@ -1,0 +1,121 @@
+//! Schemas at a real registry: registered by a person, found by a server, and refused where older readers would be lost.
+
+use super::topics::{Place, registry};
+use crate::process::agent;
+use crate::rig::Rig;
+use headroom::log::kafka::Topics;
+use headroom::log::kafka::registry::{Registry, Standing, Subject, subjects};
+use headroom::wire::frame::{self, FRAME_BYTES};
+use headroom::wire::schema::{COMMAND, fingerprint_of};
+use std::time::Duration;
+
+/// The binary, told of a registry as well.
+fn schemas(place: &Place, action: &str, url: &str) -> (i32, String) {
+    let ended = place.headroom(&["schemas", action, "--registry-url", url]);
+    assert_eq!(ended.err, "", "{}", ended.out);
+    (ended.code, ended.out)
+}
+
+fn put(url: String, body: &str) {
+    let put = agent().put(url).content_type("application/vnd.schemaregistry.v1+json").send(body);
+    assert_eq!(put.unwrap().status(), 200);
+}
+
+#[test]
+fn schemas_are_checked_registered_once_and_held_to_their_level() {
+    let rig = Rig::shared();
+    let place = Place::on(rig, "known");
+    let url = rig.registry_url();
+    let (code, told) = schemas(&place, "check", url);
+    assert_eq!(code, 0, "{told}");
+    assert!(told.starts_with("known.commands-value: 1 version of its schema, and all read each other\n"), "{told}");
+    assert!(told.contains("known.events-value: version 1 is not registered, and can be\n"), "{told}");
+    let (code, registered) = schemas(&place, "register", url);
+    assert_eq!(code, 0, "{registered}");
+    assert_eq!(schemas(&place, "register", url), (0, registered.clone()), "the same ids");
+    let ids = subjects(&Topics::of("known")).map(|subject| (registry(rig).ids(&subject).unwrap()[0].unwrap(), subject));
+    for (id, Subject { name, level, .. }) in &ids {
+        assert!(registered.contains(&format!("{name}: version 1 has id {id}, {level}\n")), "{registered}");
+    }
+    assert_eq!(schemas(&place, "check", url).0, 0);
+
+    put(format!("{url}/config/known.events-value"), r#"{"compatibility": "NONE"}"#);
+    let (code, told) = schemas(&place, "check", url);
+    let lax = "known.events-value: changes are held to NONE instead of FULL_TRANSITIVE: register says so\n";
+    assert!(code == 1 && told.contains(lax), "{told}");
+    schemas(&place, "register", url);
+    assert_eq!(schemas(&place, "check", url).0, 0);
+}
+
+const FIRST: &str = r#"{"type": "record", "name": "T", "fields": [
+    {"name": "a", "type": ["null", "long"], "default": null}]}"#;
+const SECOND: &str = r#"{"type": "record", "name": "T", "fields": [
+    {"name": "b", "type": ["null", "long"], "default": null}]}"#;
+/// Its neighbour does not know `a`; the first does, as another type.
+const THIRD: &str = r#"{"type": "record", "name": "T", "fields": [
+    {"name": "a", "type": ["null", "string"], "default": null}]}"#;
+/// Nobody else's records have `must`.
+const WORSE: &str = r#"{"type": "record", "name": "T", "fields": [{"name": "must", "type": "long"}]}"#;
+
+#[test]
+fn a_schema_that_others_cannot_read_is_refused() {
+    let registry = registry(Rig::shared());
+    let subject = |name: &str, level, versions| Subject { name: format!("strict.{name}"), level, versions };
+    let good = subject("transitive", "FULL_TRANSITIVE", &[FIRST, SECOND]);
+    assert_eq!(registry.standing(&good).unwrap().1, [Standing::Acceptable; 2]);
+    let ids = registry.register(&good).unwrap();
+    assert_eq!(registry.ids(&good).unwrap(), [Some(ids[0]), Some(ids[1])]);
+    for bad in [&[FIRST, SECOND, THIRD], &[FIRST, SECOND, WORSE]] {
+        let bad = Subject { versions: bad, ..good.clone() };
+        let (level, standing) = registry.standing(&bad).unwrap();
+        assert_eq!((level.as_deref(), standing[2]), (Some("FULL_TRANSITIVE"), Standing::Refused));
+        let error = registry.register(&bad).unwrap_err();
+        assert!(error.detail.contains("cannot register strict.transitive: "), "{error}");
+        assert_eq!(registry.ids(&bad).unwrap()[2], None);
+    }
+    // What only the older versions forbid is let pass where only the last one counts.
+    let lenient = subject("full", "FULL", &[FIRST, SECOND, THIRD]);
+    assert_eq!(registry.register(&lenient).unwrap().len(), 3);
+}
+
+#[test]
+fn a_server_starts_without_the_registry_when_it_has_the_ids() {
+    let rig = Rig::start(1, true);
+    let place = Place::on(&rig, "headroom");
+    place.apply();
+    let registry = Registry { timeout: Duration::from_secs(10), ..registry(&rig) };
+    let dir = tempfile::tempdir().unwrap();
+    let told = place.preflight(Some(&registry), dir.path()).unwrap_err();
+    assert!(told.0.len() == 1 && told.0[0].contains("does not know headroom.commands-value version 1, "), "{told}");
+    assert_eq!(schemas(&place, "register", &registry.url).0, 0);
+
+    let framing = place.preflight(Some(&registry), dir.path()).unwrap().framing;
+    let fingerprint = fingerprint_of(COMMAND[0]).unwrap();
+    let bytes = [frame::begin(fingerprint, FRAME_BYTES), b"datum".to_vec()].concat();
+    let id = registry.ids(&subjects(&Topics::of("headroom"))[0]).unwrap()[0].unwrap();
+    let expected = [&[0], id.to_be_bytes().as_slice(), b"datum"].concat();
+    assert_eq!(framing.outgoing(bytes.clone()), expected);
+
+    // Somebody registers the same schema in other words: another id, and the same records.
+    let reworded = COMMAND[0].replacen("What is asked", "What somebody asks", 1);
+    let reworded = Subject { name: "reworded".to_owned(), level: "FULL", versions: vec![&*reworded.leak()].leak() };
+    let other = registry.register(&reworded).unwrap()[0];
+    assert_ne!(other, id);
+    let theirs = [&[0], other.to_be_bytes().as_slice(), b"datum"].concat();
+    assert_eq!(framing.incoming(theirs.clone()), bytes, "it was asked about");
+
+    rig.registry("stop");
+    let framing = place.preflight(Some(&registry), dir.path()).unwrap().framing;
+    assert_eq!(framing.outgoing(bytes.clone()), expected);
+    assert_eq!((framing.incoming(expected), framing.incoming(theirs)), (bytes.clone(), bytes));
+    let stranger = [0, 0, 1, 0, 0, 1];
+    assert_eq!(framing.incoming(stranger.to_vec()), stranger, "nobody to ask");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let told = place.preflight(Some(&registry), elsewhere.path()).unwrap_err();
+    assert_eq!(told.0.len(), 1, "{told}");
+    let why = format!("the registry at {} cannot be asked: ", registry.url);
+    assert!(told.0[0].starts_with(&why), "{told}");
+    assert!(told.0[0].contains(", and no ids are remembered here of headroom.commands-value version 1, "), "{told}");
+    rig.registry("start");
+    assert!(place.preflight(Some(&registry), elsewhere.path()).is_ok());
+}

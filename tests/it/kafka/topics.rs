@@ -1,0 +1,357 @@
+//! Topics, manifest and schemas of a real cluster: made as declared, refused where it would hurt, and looked at before
+//! anything is served.
+
+use crate::process::{Ended, headroom, run};
+use crate::rig::Rig;
+use headroom::domain::Micros;
+use headroom::limits::DEDUP_WINDOW_MS;
+use headroom::log::Manifest;
+use headroom::log::kafka::admin::Admin;
+use headroom::log::kafka::manifest::encode;
+use headroom::log::kafka::plan::Seen;
+use headroom::log::kafka::preflight::{Ready, Start, Unfit, preflight};
+use headroom::log::kafka::registry::Registry;
+use headroom::log::kafka::topics::Asked;
+use headroom::log::kafka::{Cluster, Topics};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const ASKED: Asked = Asked { partitions: None, replication: 1, min_in_sync: 1 };
+
+/// Topics of one test's own.
+pub struct Place {
+    brokers: String,
+    prefix: &'static str,
+}
+
+impl Place {
+    pub fn on(rig: &Rig, prefix: &'static str) -> Place {
+        Place { brokers: rig.brokers().to_owned(), prefix }
+    }
+
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
+    }
+
+    pub fn cluster(&self) -> Cluster {
+        Cluster {
+            brokers: self.brokers.clone(),
+            security: BTreeMap::new(),
+            application: self.prefix.to_owned(),
+            environment: "test".to_owned(),
+            topics: Topics::of(self.prefix),
+        }
+    }
+
+    /// The binary, told of these topics.
+    pub fn headroom(&self, args: &[&str]) -> Ended {
+        let mut command = headroom([]);
+        command.args(args);
+        command.env("HEADROOM_KAFKA_BROKERS", &self.brokers);
+        command.env("HEADROOM_KAFKA_REPLICATION", "1").env("HEADROOM_KAFKA_MIN_IN_SYNC", "1");
+        for name in ["commands", "events", "replies", "snapshots", "dead-letters", "manifest"] {
+            let variable = format!("HEADROOM_TOPIC_{}", name.replace('-', "_").to_uppercase());
+            command.env(variable, self.topic(name));
+        }
+        run(&mut command)
+    }
+
+    #[track_caller]
+    pub fn apply(&self) {
+        let ended = self.headroom(&["topics", "apply"]);
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    }
+
+    pub fn look(&self) -> Seen {
+        Admin::new(self.cluster()).unwrap().look().unwrap()
+    }
+
+    fn clients(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers);
+        config
+    }
+
+    /// Sets these of a topic, as a stranger would.
+    fn set(&self, topic: &str, settings: &[(&str, &str)]) {
+        let (admin, options) = self.admin();
+        let topic = self.topic(topic);
+        let alter = AlterConfig::new(ResourceSpecifier::Topic(&topic));
+        let alter = settings.iter().fold(alter, |alter, (name, text)| alter.set(name, text));
+        wait(admin.alter_configs(&[alter], &options)).unwrap().remove(0).unwrap();
+    }
+
+    fn create(&self, topic: &str, partitions: i32) {
+        let (admin, options) = self.admin();
+        let topic = self.topic(topic);
+        let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+        wait(admin.create_topics(&[new], &options)).unwrap().remove(0).unwrap();
+    }
+
+    fn admin(&self) -> (AdminClient<DefaultClientContext>, AdminOptions) {
+        (self.clients().create().unwrap(), AdminOptions::new().operation_timeout(Some(LIMIT)))
+    }
+
+    fn write(&self, topic: &str, key: &str, value: &str) {
+        let producer: BaseProducer = self.clients().create().unwrap();
+        let topic = self.topic(topic);
+        producer.send(BaseRecord::to(&topic).key(key).payload(value).partition(0)).map_err(|(e, _)| e).unwrap();
+        producer.flush(LIMIT).unwrap();
+    }
+
+    pub fn preflight(&self, registry: Option<&Registry>, data_dir: &Path) -> Result<Ready, Unfit> {
+        preflight(&Start { cluster: &self.cluster(), asked: ASKED, cluster_id: None, registry, data_dir })
+    }
+}
+
+fn wait<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+pub fn registry(rig: &Rig) -> Registry {
+    Registry { url: rig.registry_url().to_owned(), timeout: Duration::from_secs(2), user: None }
+}
+
+fn manifest(partitions: u32) -> Manifest {
+    Manifest {
+        log_id: 7,
+        partitions,
+        hash_version: 1,
+        format_version: 1,
+        dedup_window_ms: DEDUP_WINDOW_MS,
+        created_at: Micros(1),
+    }
+}
+
+#[test]
+fn topics_are_planned_made_once_and_checked() {
+    let place = Place::on(Rig::shared(), "once");
+    let told = place.headroom(&["topics", "check"]);
+    assert_eq!((told.code, &*told.err), (1, ""));
+    assert!(told.out.starts_with("once.commands does not exist\nonce.events does not exist\n"), "{}", told.out);
+    let plan = place.headroom(&["topics", "plan", "--partitions", "3"]);
+    assert_eq!((plan.code, &*plan.out), (0, include_str!("../../golden/topics-plan.txt")));
+    assert_eq!(place.look().topics.len(), 0, "a plan changes nothing");
+
+    let applied = place.headroom(&["topics", "apply", "--partitions", "3"]);
+    assert_eq!((applied.code, &*applied.err), (0, ""));
+    assert_eq!(applied.out, format!("{}the topics are as they should be\n", plan.out));
+    let seen = place.look();
+    let made = seen.manifest.clone().unwrap().unwrap();
+    assert_eq!((made.partitions, seen.topics["once.events"].partitions), (3, 3));
+
+    let again = place.headroom(&["topics", "apply"]);
+    assert_eq!((again.code, &*again.out), (0, "nothing to do\n"));
+    assert_eq!(place.look(), seen, "the manifest too is the one that was written first");
+    let check = place.headroom(&["topics", "check"]);
+    assert_eq!((check.code, &*check.out), (0, "the topics are as they should be\n"));
+}
+
+#[test]
+fn an_apply_that_stopped_half_way_is_gone_on_with() {
+    let place = Place::on(Rig::shared(), "half");
+    place.create("events", 5);
+    place.apply();
+    let seen = place.look();
+    assert_eq!((seen.topics["half.commands"].partitions, seen.manifest.unwrap().unwrap().partitions), (5, 5));
+}
+
+#[test]
+fn settings_are_put_right_and_those_of_others_are_left() {
+    let place = Place::on(Rig::shared(), "drift");
+    place.apply();
+    // The call replaces all that was set: what is not said goes back to what the cluster does usually.
+    place.set("replies", &[("retention.ms", "1234567"), ("flush.ms", "5000")]);
+    let check = place.headroom(&["topics", "check"]);
+    let expected = "drift.replies has retention.ms=1234567 instead of 600000\n\
+                    drift.replies has segment.bytes=1073741824 instead of 67108864\n\
+                    drift.replies has segment.ms=604800000 instead of 600000\n";
+    assert_eq!((check.code, &*check.out), (1, expected));
+    place.apply();
+    let seen = place.look();
+    let replies = &seen.topics["drift.replies"].config;
+    assert_eq!((&*replies["retention.ms"], &*replies["flush.ms"]), ("600000", "5000"));
+    assert_eq!(place.headroom(&["topics", "check"]).code, 0);
+}
+
+/// Applies in vain.
+#[track_caller]
+fn assert_refused(place: &Place, flags: &[&str], why: &str) {
+    let before = place.look();
+    let told = place.headroom(&[&["topics", "apply"], flags].concat());
+    assert_eq!(told.code, 1, "{}{}", told.out, told.err);
+    assert!(told.out.contains(&format!("refused: {}.{why}", place.prefix)), "{}", told.out);
+    assert!(told.out.ends_with("apply changes nothing while anything is refused\n"), "{}", told.out);
+    assert_eq!(place.look(), before);
+}
+
+#[test]
+fn what_cannot_be_undone_is_refused_and_explained() {
+    let place = Place::on(Rig::shared(), "refused");
+    place.apply();
+    place.set("replies", &[("retention.ms", "1")]);
+    place.write("events", "pool", "an event");
+    assert_refused(
+        &place,
+        &["--partitions", "8"],
+        "manifest holds a manifest with partitions=4, and here it is 8: a log keeps the number of partitions that it \
+         was made with: ask for that or for none\n",
+    );
+    assert_refused(
+        &place,
+        &["--kafka-replication", "2"],
+        "events has 1 replica instead of 2 or more: moving replicas is for kafka-reassign-partitions.sh\n",
+    );
+    for (name, text, usual) in
+        [("cleanup.policy", "compact", "delete"), ("retention.ms", "1000", "-1"), ("retention.bytes", "1000", "-1")]
+    {
+        place.set("events", &[(name, text), ("retention.ms", if name == "retention.ms" { text } else { "-1" })]);
+        assert_refused(
+            &place,
+            &[],
+            &format!(
+                "events has {name}={text} instead of {usual}: records may be gone already: set it by hand, and then ask \
+                 headroom verify\n"
+            ),
+        );
+    }
+    place.set("events", &[("retention.ms", "-1")]);
+    place.apply();
+
+    let other = Place::on(Rig::shared(), "refused-count");
+    other.create("events", 3);
+    other.create("commands", 2);
+    other.create("replies", 2);
+    let why = "pools would move to other partitions, away from what was decided about them";
+    assert_refused(&other, &[], &format!("commands has 2 partitions instead of 3: {why}\n"));
+    assert_refused(&other, &["--partitions", "2"], &format!("events has 3 partitions instead of 2: {why}\n"));
+    let why = "make the topic anew, or add what is missing by hand";
+    assert_refused(&other, &[], &format!("replies has 2 partitions instead of 8: {why}\n"));
+}
+
+#[test]
+fn a_manifest_that_is_gone_or_doubtful_is_for_a_person() {
+    let place = Place::on(Rig::shared(), "doubtful");
+    place.apply();
+    let seen = place.look();
+    let made = seen.manifest.unwrap().unwrap();
+    place.write("manifest", "note", "of somebody");
+    place.write("manifest", "manifest", &encode(&made));
+    assert_eq!(place.look().manifest, Ok(Some(made)), "said twice is said once, and other keys say nothing");
+    place.write("manifest", "manifest", &encode(&manifest(4)));
+    assert_refused(
+        &place,
+        &[],
+        "manifest holds two manifests that differ: leave only the record that the log was made with\n",
+    );
+
+    let lost = Place::on(Rig::shared(), "lost");
+    lost.create("manifest", 1);
+    lost.write("manifest", "manifest", "{}");
+    assert_refused(&lost, &[], "manifest holds a manifest that cannot be read: missing field `log_id`");
+    let lost = Place::on(Rig::shared(), "lost-events");
+    lost.create("events", 4);
+    lost.write("events", "pool", "an event");
+    assert_refused(
+        &lost,
+        &[],
+        "manifest holds no manifest, and there are events that were written with one: write back the record that was \
+         there, or use the topics of an empty log\n",
+    );
+}
+
+#[test]
+fn topics_of_a_cluster_that_is_not_meant_are_left_alone() {
+    let place = Place::on(Rig::shared(), "foreign");
+    let told = place.headroom(&["topics", "apply", "--kafka-cluster-id", "another"]);
+    assert_eq!(told.code, 1, "{}", told.out);
+    assert!(told.err.contains(", and kafka_cluster_id = another"), "{}", told.err);
+    assert_eq!(place.look().topics.len(), 0);
+    let told = place.headroom(&["topics", "plan", "--kafka-brokers", "127.0.0.1:1"]);
+    assert_eq!(told.code, 2, "{}", told.out);
+    assert!(told.err.contains("kafka at 127.0.0.1:1 does not answer: "), "{}", told.err);
+    assert!(told.err.contains("Connection refused"), "{}", told.err);
+}
+
+#[test]
+fn a_cluster_that_is_as_it_should_be_is_served() {
+    let place = Place::on(Rig::shared(), "served");
+    place.apply();
+    // Nothing that is promised leans on this.
+    place.set("replies", &[("retention.ms", "1234567")]);
+    let dir = tempfile::tempdir().unwrap();
+    let ready = place.preflight(None, dir.path()).unwrap();
+    assert_eq!(Ok(Some(ready.manifest)), place.look().manifest);
+    assert_eq!(std::fs::read_to_string(dir.path().join("cluster.id")).unwrap().trim(), ready.cluster_id);
+    assert_eq!(place.preflight(None, dir.path()).unwrap().cluster_id, ready.cluster_id);
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_before_anything_is_served() {
+    let place = Place::on(Rig::shared(), "wrong");
+    place.create("commands", 3);
+    place.create("events", 4);
+    place.create("manifest", 1);
+    place.write("manifest", "manifest", &encode(&Manifest { hash_version: 9, ..manifest(4) }));
+    place.set("events", &[("cleanup.policy", "compact"), ("unclean.leader.election.enable", "true")]);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("cluster.id"), "first\n").unwrap();
+    let registry = registry(Rig::shared());
+    let cluster = place.cluster();
+    let start = Start {
+        cluster: &cluster,
+        asked: Asked { partitions: Some(8), replication: 3, min_in_sync: 2 },
+        cluster_id: Some("another"),
+        registry: Some(&registry),
+        data_dir: dir.path(),
+    };
+    let told = preflight(&start).unwrap_err();
+    let id = Admin::new(place.cluster()).unwrap().cluster_id().unwrap();
+    let (brokers, dir, url) = (&place.brokers, dir.path().display(), &registry.url);
+    let few = "has 1 replica instead of 3 or more";
+    let unsynced = "has min.insync.replicas=1 instead of 2 or more";
+    let unknown = ["commands", "events", "replies", "snapshots"].map(|name| format!("wrong.{name}-value version 1"));
+    let expected = [
+        format!("the cluster at {brokers} is {id}, and kafka_cluster_id = another"),
+        format!("the cluster at {brokers} is {id}, and {dir} was used with first: name another data_dir"),
+        "wrong.commands has 3 partitions instead of 4".to_owned(),
+        format!("wrong.commands {few}"),
+        format!("wrong.commands {unsynced}"),
+        format!("wrong.events {few}"),
+        "wrong.events has cleanup.policy=compact instead of delete".to_owned(),
+        format!("wrong.events {unsynced}"),
+        "wrong.events has retention.ms=604800000 instead of -1".to_owned(),
+        "wrong.events has unclean.leader.election.enable=true instead of false".to_owned(),
+        "wrong.replies does not exist".to_owned(),
+        "wrong.snapshots does not exist".to_owned(),
+        "wrong.dead-letters does not exist".to_owned(),
+        format!("wrong.manifest {few}"),
+        "wrong.manifest has cleanup.policy=delete instead of compact".to_owned(),
+        format!("wrong.manifest {unsynced}"),
+        "wrong.manifest holds a manifest with partitions=4, and here it is 8".to_owned(),
+        "wrong.manifest holds a manifest with hash_version=9, and here it is 1".to_owned(),
+        "headroom topics plan says what can be done about the topics".to_owned(),
+        format!(
+            "the registry at {url} does not know {}: headroom schemas register makes them known",
+            unknown.join(", ")
+        ),
+    ];
+    assert_eq!(told.0, expected);
+    assert!(told.to_string().starts_with("the log cannot be served, for 20 reasons\n  the cluster at "), "{told}");
+    assert_eq!(std::fs::read_dir(start.data_dir).unwrap().count(), 1, "nothing new is remembered");
+}
+
+#[test]
+fn a_cluster_that_nobody_reaches_is_one_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = Place { brokers: "127.0.0.1:1".to_owned(), prefix: "nowhere" };
+    let told = nowhere.preflight(None, dir.path()).unwrap_err();
+    assert_eq!(told.0.len(), 1, "{told}");
+    assert!(told.0[0].starts_with("kafka at 127.0.0.1:1 does not answer: "), "{told}");
+}
