@@ -65,6 +65,16 @@ pub const TURN_BYTES_MAX: usize = 4 << 20;
 pub const TURN_TIMERS_MAX: usize = 1_024;
 /// Longest encoded command: a pool definition with every name at its longest fits.
 pub const COMMAND_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a command that nobody could decide that are kept of it, and bytes of its key: more than any that somebody
+/// could, and together less than a client of a cluster takes.
+pub const LETTER_BYTES_MAX: usize = 900 << 10;
+/// See [`LETTER_BYTES_MAX`].
+pub const LETTER_KEY_BYTES_MAX: usize = 4 << 10;
+/// Dead letters of one partition that are looked at together; the others wait until these are discarded and gone.
+pub const LETTERS_MAX: usize = 100_000;
+/// Time for which a partition is held up by dead letters that cannot be written, in milliseconds. After it turns go
+/// without: a stranger's record must not take a partition away for ever.
+pub const LETTERS_HOLD_MS: u64 = 30_000;
 /// Different demands of one partition's reservations that are kept once however many reservations take them.
 pub const SHARED_DEMANDS_MAX: usize = 4_096;
 /// Largest single allocation a decoder makes on a length field's word.
@@ -94,6 +104,19 @@ pub const POLL_WAIT_MAX_MS: u64 = 50;
 pub const CHECKPOINT_EVENTS: u64 = 16_384;
 /// Time after which the owner offers a checkpoint if anything changed, in milliseconds.
 pub const CHECKPOINT_INTERVAL_MS: u64 = 5_000;
+/// Time without a turn after which an owner on a log that forgets who is silent makes one, in milliseconds.
+pub const TICK_AFTER_MS: u64 = 60_000;
+/// Time before an owner that failed is made anew, in milliseconds; twice as long with every failure that follows soon.
+pub const CLAIM_RETRY_MS: u64 = 50;
+/// The same when it was fenced, in milliseconds: by then the group has been heard, which may have given the partition to
+/// another. Longer than the time between two heartbeats.
+pub const CLAIM_FENCED_MS: u64 = 700;
+/// Longest such time, in milliseconds.
+pub const CLAIM_RETRY_MAX_MS: u64 = 2_000;
+/// Time after which an owner's failure does not follow soon on the one before, in milliseconds.
+pub const CLAIM_STEADY_MS: u64 = 10_000;
+/// Events that a follower folds between two looks at what it has to follow.
+pub const FOLLOWED_AT_ONCE: usize = 1_024;
 /// Reservations that share one page of memory, which is what checkpoints copy: so many fill 8 KiB.
 pub const PAGE_SLOTS: usize = 73;
 
@@ -131,6 +154,8 @@ const _: () = {
     assert!(ABANDON_RETRY_MS < ABANDON_GRACE_MS);
     // A record that may be appended fits a turn.
     assert!(COMMAND_BYTES_MAX <= TURN_BYTES_MAX && HTTP_BODY_BYTES_MAX <= COMMAND_BYTES_MAX);
+    // What could be decided is kept whole, and a letter with its headers fits what librdkafka sends at most, 1,000,000.
+    assert!(COMMAND_BYTES_MAX < LETTER_BYTES_MAX && LETTER_BYTES_MAX + LETTER_KEY_BYTES_MAX < 990_000);
     // A decoder may allocate what one command can hold.
     assert!(DECODE_ALLOCATION_BYTES_MAX >= COMMAND_BYTES_MAX);
     // Sums of what a pool admits stay far from the end of u64.
@@ -138,6 +163,8 @@ const _: () = {
     // Forgetting outpaces remembering: an event adds at most one entry to each memory.
     assert!(FORGOTTEN_PER_EVENT_MAX > 1);
     assert!(REMEMBERED_RESERVATIONS_MAX < RESERVATIONS_PER_PARTITION_MAX);
+    assert!(CLAIM_RETRY_MS <= CLAIM_FENCED_MS && CLAIM_FENCED_MS <= CLAIM_RETRY_MAX_MS);
+    assert!(CLAIM_RETRY_MAX_MS < CLAIM_STEADY_MS);
     assert!(DEADLINE_DEFAULT_MS <= DEADLINE_MAX_MS && PAGE_POOLS_DEFAULT <= PAGE_POOLS_MAX);
     assert!(MIN_IN_SYNC_DEFAULT < REPLICATION_DEFAULT && REPLICATION_DEFAULT <= REPLICATION_MAX);
     assert!(REGISTRY_TIMEOUT_MIN_MS < REGISTRY_TIMEOUT_DEFAULT_MS);

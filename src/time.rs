@@ -2,7 +2,7 @@
 //! [`SystemClock`] is the only place that reads the machine's.
 
 use crate::domain::Micros;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Where the time comes from. Readings never decrease.
 pub trait Clock: Send + Sync {
@@ -37,5 +37,27 @@ impl Clock for SystemClock {
     fn now(&self) -> Micros {
         let elapsed = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Micros(self.started_at.0.saturating_add(elapsed))
+    }
+}
+
+/// How long something takes, by the monotonic clock: for waits that have a limit, and for figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Runs from now on.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
+    pub fn start() -> Stopwatch {
+        Stopwatch(Instant::now())
+    }
+
+    /// For how long it has been running.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// What is left of a limit.
+    pub fn left_of(&self, limit: Duration) -> Duration {
+        limit.saturating_sub(self.elapsed())
     }
 }

@@ -1,6 +1,7 @@
 //! What may be asked of the load test, checked against bounds.
 
-use clap::{Parser, ValueEnum};
+use crate::machine::brokers_of;
+use clap::{Parser, Subcommand};
 use headroom::cmd::client;
 use headroom::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, PAGE_POOLS_MAX};
 use std::net::SocketAddr;
@@ -12,13 +13,57 @@ pub const REQUESTS_MAX: f64 = 20e6;
 const SECONDS_MAX: f64 = 3_600.0;
 /// Highest rate, a second.
 const RATE_MAX: f64 = 200_000.0;
+/// Most rounds of a comparison.
+const ROUNDS_MAX: f64 = 1_000.0;
+/// Most owners of a bare loop.
+const BARE_PARTITIONS_MAX: f64 = 64.0;
+/// Longest linger or pause of a bare loop, in milliseconds.
+const WAIT_MS_MAX: f64 = 1_000.0;
 
-/// Offers reservations at a fixed rate, whatever the server does, and audits its log afterwards.
+/// Offers work at a fixed rate, whatever becomes of it. Where Headroom does it, its log is audited afterwards.
 #[derive(Parser, Clone, Debug)]
 #[command(version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Reservations of one pool, which takes everything
+    Hot(Args),
+    /// Reservations of many pools, all partitions
+    Spread(Args),
+    /// Rounds of `hot` on a cluster, each beside one of `bare`, with medians and ratios
+    Compare(CompareArgs),
+    /// What Kafka alone takes: the same client with the same settings, and neither HTTP nor decisions
+    Bare(BareArgs),
+    /// How fast the same client reads what is committed in a topic
+    BareConsume(ConsumeArgs),
+}
+
+impl Command {
+    /// Checks what can be checked before it begins.
+    ///
+    /// # Errors
+    /// What is wrong with the arguments.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Command::Hot(args) | Command::Spread(args) => args.check().and_then(|()| args.server().map(drop)),
+            Command::Compare(args) => args.check(),
+            Command::Bare(args) => args.check(),
+            Command::BareConsume(_) => Ok(()),
+        }
+    }
+}
+
+/// Reservations at a fixed rate.
+#[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// What is reserved.
-    #[arg(value_enum, default_value_t = Scenario::Hot)]
+    /// What is reserved: the command says it.
+    #[arg(skip)]
     pub scenario: Scenario,
     /// Reservations a second.
     #[arg(long, default_value_t = 1_000.0)]
@@ -68,6 +113,12 @@ pub struct Args {
     /// An argument for it, besides its data directory and address. May be repeated.
     #[arg(long, requires = "serve", allow_hyphen_values = true)]
     pub serve_arg: Vec<String>,
+    /// A cluster for it to run on, with topics of its own that are deleted afterwards; otherwise its log is embedded.
+    #[arg(long, requires = "serve", value_name = "HOST:PORT,...")]
+    pub brokers: Option<String>,
+    /// Its partitions.
+    #[arg(long, requires = "serve", value_name = "N")]
+    pub partitions: Option<u32>,
     /// Where its directory is made, instead of the system's temporary one. The disk under it is part of the figure.
     #[arg(long, requires = "serve", value_name = "DIR")]
     pub scratch_in: Option<PathBuf>,
@@ -77,12 +128,97 @@ pub struct Args {
     /// Prints the result as one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
+    /// The directory of the rig whose brokers carry the log: what they take of the machine is told.
+    #[arg(long, env = "HEADROOM_RIG_DIR", value_name = "DIR")]
+    pub rig: Option<PathBuf>,
+}
+
+/// Both, in turns.
+#[derive(clap::Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// What is measured of Headroom; rate, times and arrivals go for the bare loop as well.
+    #[command(flatten)]
+    pub load: Args,
+    /// Rounds.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: u32,
+    /// Seconds of the bare loop before all, so that brokers are warm.
+    #[arg(long, default_value_t = 60.0)]
+    pub warm: f64,
+    /// How long the bare loop gathers commands and replies; otherwise as Headroom's settings have it.
+    #[arg(long, value_name = "MS")]
+    pub linger_ms: Option<f64>,
+    /// The bare loop's pause from the end of a turn to the next one.
+    #[arg(long, default_value_t = 0.0, value_name = "MS")]
+    pub pause_ms: f64,
+    /// Two producers take turns in the bare loop.
+    #[arg(long)]
+    pub alternate: bool,
+}
+
+/// Turns of one's own on a cluster.
+#[derive(clap::Args, Clone, Debug)]
+pub struct BareArgs {
+    /// The cluster, on which it makes topics and deletes them.
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub brokers: String,
+    /// Commands a second.
+    #[arg(long, default_value_t = 1_000.0)]
+    pub rate: f64,
+    /// Measured time.
+    #[arg(long, default_value_t = 30.0)]
+    pub seconds: f64,
+    /// Time at the same rate before it, not measured.
+    #[arg(long, default_value_t = 5.0)]
+    pub warmup: f64,
+    /// Partitions, each with an owner.
+    #[arg(long, default_value_t = 1)]
+    pub partitions: u32,
+    /// How long commands and replies are gathered; otherwise as Headroom's settings have it.
+    #[arg(long, value_name = "MS")]
+    pub linger_ms: Option<f64>,
+    /// From the end of a turn to the next one.
+    #[arg(long, default_value_t = 0.0, value_name = "MS")]
+    pub pause_ms: f64,
+    /// Two producers take turns on each partition.
+    #[arg(long)]
+    pub alternate: bool,
+    /// Arrivals as independent callers make them, instead of evenly spaced.
+    #[arg(long)]
+    pub poisson: bool,
+    /// Seed of those arrivals.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The directory of the rig whose brokers these are: what they take of the machine is told.
+    #[arg(long, env = "HEADROOM_RIG_DIR", value_name = "DIR")]
+    pub rig: Option<PathBuf>,
+    /// Prints the result as one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reading a topic.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ConsumeArgs {
+    /// The cluster.
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub brokers: String,
+    /// What is read, from its beginning to its end.
+    #[arg(long)]
+    pub topic: String,
+    /// One partition of it, instead of all of them.
+    #[arg(long)]
+    pub partition: Option<u32>,
+    /// Prints the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What is reserved.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Scenario {
     /// One pool takes everything.
+    #[default]
     Hot,
     /// Many pools, all partitions.
     Spread,
@@ -104,10 +240,16 @@ impl Args {
     /// What is wrong with the arguments.
     pub fn server(&self) -> Result<Server, String> {
         match (&self.url, &self.serve) {
+            (Some(_), _) if self.brokers.is_some() => Err("--brokers is for a server of --serve".to_owned()),
             (Some(url), _) => client::loopback(url).map(Server::At),
             (None, Some(path)) => Ok(Server::Start(path.clone())),
             (None, None) => Err("say which server: --url URL or --serve PATH".to_owned()),
         }
+    }
+
+    /// The process ids of the rig's brokers.
+    pub fn broker_pids(&self) -> Vec<u32> {
+        self.rig.as_deref().map(brokers_of).unwrap_or_default()
     }
 
     /// Checks every number.
@@ -115,14 +257,8 @@ impl Args {
     /// # Errors
     /// The first that is out of bounds.
     pub fn check(&self) -> Result<(), String> {
-        let within = |name: &str, value: f64, min: f64, max: f64| {
-            let fits = value.is_finite() && (min..=max).contains(&value);
-            if fits { Ok(()) } else { Err(format!("--{name} {value} is not within {min} to {max}")) }
-        };
         let connections_max = HTTP_CONNECTIONS_MAX as f64 / 2.0;
-        within("rate", self.rate, 1.0, RATE_MAX)?;
-        within("seconds", self.seconds, 1.0, SECONDS_MAX)?;
-        within("warmup", self.warmup, 0.0, SECONDS_MAX)?;
+        times(self.rate, self.seconds, self.warmup)?;
         within("connections", self.connections as f64, 1.0, connections_max)?;
         within("read-connections", self.read_connections as f64, 1.0, connections_max)?;
         within("backlog", self.backlog as f64, 1.0, 1e6)?;
@@ -133,19 +269,93 @@ impl Args {
     }
 }
 
+impl CompareArgs {
+    /// The cluster.
+    ///
+    /// # Errors
+    /// When none is named.
+    pub fn brokers(&self) -> Result<&str, String> {
+        self.load.brokers.as_deref().ok_or_else(|| "say which cluster: --serve PATH --brokers HOST:PORT".to_owned())
+    }
+
+    /// A round of the bare loop.
+    ///
+    /// # Errors
+    /// When no cluster is named.
+    pub fn bare(&self) -> Result<BareArgs, String> {
+        let Args { rate, seconds, warmup, poisson, seed, .. } = self.load;
+        let CompareArgs { linger_ms, pause_ms, alternate, .. } = *self;
+        let (brokers, rig) = (self.brokers()?.to_owned(), self.load.rig.clone());
+        let (partitions, json) = (1, self.load.json);
+        Ok(BareArgs {
+            brokers,
+            rate,
+            seconds,
+            warmup,
+            partitions,
+            linger_ms,
+            pause_ms,
+            alternate,
+            poisson,
+            seed,
+            rig,
+            json,
+        })
+    }
+
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// The first that is out of bounds, or what does not go together.
+    pub fn check(&self) -> Result<(), String> {
+        within("rounds", f64::from(self.rounds), 1.0, ROUNDS_MAX)?;
+        within("warm", self.warm, 0.0, SECONDS_MAX)?;
+        if self.load.ramp.is_some() {
+            return Err("--ramp finds a rate, and rounds are compared at one".to_owned());
+        }
+        self.load.check()?;
+        self.bare()?.check()
+    }
+}
+
+impl BareArgs {
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// The first that is out of bounds.
+    pub fn check(&self) -> Result<(), String> {
+        times(self.rate, self.seconds, self.warmup)?;
+        within("partitions", f64::from(self.partitions), 1.0, BARE_PARTITIONS_MAX)?;
+        within("linger-ms", self.linger_ms.unwrap_or_default(), 0.0, WAIT_MS_MAX)?;
+        within("pause-ms", self.pause_ms, 0.0, WAIT_MS_MAX)
+    }
+}
+
+fn times(rate: f64, seconds: f64, warmup: f64) -> Result<(), String> {
+    within("rate", rate, 1.0, RATE_MAX)?;
+    within("seconds", seconds, 1.0, SECONDS_MAX)?;
+    within("warmup", warmup, 0.0, SECONDS_MAX)
+}
+
+fn within(name: &str, value: f64, min: f64, max: f64) -> Result<(), String> {
+    let fits = value.is_finite() && (min..=max).contains(&value);
+    if fits { Ok(()) } else { Err(format!("--{name} {value} is not within {min} to {max}")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(line: &str) -> Result<(), String> {
-        let args = Args::try_parse_from(line.split(' ')).map_err(|e| e.to_string())?;
-        args.check().and_then(|()| args.server().map(drop))
+        Cli::try_parse_from(line.split(' ')).map_err(|e| e.to_string())?.command.check()
     }
 
     #[test]
     fn work_is_bounded_and_stays_on_this_machine() {
         check("loadtest hot --url http://127.0.0.1:1 --rate 5000").unwrap();
         check("loadtest spread --serve ./headroom --read-rate 100 --limit 50").unwrap();
+        check("loadtest compare --serve ./headroom --brokers 127.0.0.1:1 --rounds 5 --linger-ms 3").unwrap();
+        check("loadtest bare --brokers 127.0.0.1:1 --rate 10000 --linger-ms 3").unwrap();
         for bad in [
             "loadtest hot",
             "loadtest hot --url http://10.1.2.3:1",
@@ -154,6 +364,13 @@ mod tests {
             "loadtest hot --url http://127.0.0.1:1 --rate NaN",
             "loadtest hot --url http://127.0.0.1:1 --rate 100000 --seconds 3600",
             "loadtest hot --url http://127.0.0.1:1 --pools 501",
+            "loadtest",
+            "loadtest hot --url http://127.0.0.1:1 --brokers 127.0.0.1:1",
+            "loadtest compare --serve ./headroom",
+            "loadtest compare --serve ./headroom --brokers 127.0.0.1:1 --ramp 100",
+            "loadtest bare --rate 10000",
+            "loadtest bare --brokers 127.0.0.1:1 --partitions 65",
+            "loadtest bare --brokers 127.0.0.1:1 --pause-ms 5000",
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }

@@ -53,39 +53,75 @@ pub fn sync_us(directory: &Path, now_us: impl Fn() -> u64) -> Option<u64> {
     took.get(took.len() / 2).copied()
 }
 
-/// CPU time: what this process and the server have used, and what the hypervisor kept.
+/// The rig's brokers that run, by the files with their process ids: none where there is no rig.
+pub fn brokers_of(rig: &Path) -> Vec<u32> {
+    let pid = |n: u32| read(&rig.join(format!("broker{n}.pid")).display().to_string()).trim().parse().ok();
+    (1..=3).filter_map(pid).filter(|pid| process_seconds(*pid).is_some()).collect()
+}
+
+/// Of all cores together, in ticks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ticks {
+    all: f64,
+    idle: f64,
+    stolen: f64,
+}
+
+/// CPU time: what this process, the server and the brokers have used, and what nobody or the hypervisor had.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu {
     /// Seconds of this process.
     pub generator: f64,
     /// Seconds of the server; `None` when they are not to be had.
     pub server: Option<f64>,
-    /// Ticks of all cores, and of those the ones stolen.
-    ticks: (f64, f64),
+    /// Seconds of the brokers; `None` when they are not known.
+    pub brokers: Option<f64>,
+    ticks: Ticks,
 }
 
 impl Cpu {
-    /// As of now. A server that is a child's process is read to the tick; another one says it itself, in whole seconds.
-    pub async fn read(server: &mut Connection, child: Option<u32>) -> Cpu {
+    /// As of now, without a server.
+    pub fn of(brokers: &[u32]) -> Cpu {
         let own = clock_gettime(ClockId::ProcessCPUTime);
         let generator = own.tv_sec as f64 + own.tv_nsec as f64 / 1e9;
+        let seconds: Option<f64> = brokers.iter().map(|pid| process_seconds(*pid)).sum();
+        Cpu { generator, server: None, brokers: seconds.filter(|_| !brokers.is_empty()), ticks: ticks() }
+    }
+
+    /// As of now. A server that is a child's process is read to the tick; another one says it itself, in whole seconds.
+    pub async fn read(server: &mut Connection, child: Option<u32>, brokers: &[u32]) -> Cpu {
         let server = match child {
             Some(pid) => process_seconds(pid),
             None => server_seconds(server).await,
         };
-        Cpu { generator, server, ticks: ticks() }
+        Cpu { server, ..Cpu::of(brokers) }
     }
 
     /// What was used since `earlier`.
     pub fn since(&self, earlier: &Cpu) -> Cpu {
-        let server = self.server.zip(earlier.server).map(|(now, then)| now - then);
-        let ticks = (self.ticks.0 - earlier.ticks.0, self.ticks.1 - earlier.ticks.1);
-        Cpu { generator: self.generator - earlier.generator, server, ticks }
+        let (now, then) = (self.ticks, earlier.ticks);
+        let ticks = Ticks { all: now.all - then.all, idle: now.idle - then.idle, stolen: now.stolen - then.stolen };
+        let used = |now: Option<f64>, then: Option<f64>| now.zip(then).map(|(now, then)| now - then);
+        Cpu {
+            generator: self.generator - earlier.generator,
+            server: used(self.server, earlier.server),
+            brokers: used(self.brokers, earlier.brokers),
+            ticks,
+        }
     }
 
     /// The part of all cores that the hypervisor kept for others.
     pub fn stolen(&self) -> f64 {
-        if self.ticks.0 > 0.0 { self.ticks.1 / self.ticks.0 } else { 0.0 }
+        self.part(self.ticks.stolen)
+    }
+
+    /// The part of all cores that nobody had a use for.
+    pub fn idle(&self) -> f64 {
+        self.part(self.ticks.idle)
+    }
+
+    fn part(&self, ticks: f64) -> f64 {
+        if self.ticks.all > 0.0 { ticks / self.ticks.all } else { 0.0 }
     }
 }
 
@@ -104,12 +140,13 @@ async fn server_seconds(server: &mut Connection) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total ")?.trim().parse().ok())
 }
 
-fn ticks() -> (f64, f64) {
+fn ticks() -> Ticks {
     let stat = read("/proc/stat");
     let first = stat.lines().next().unwrap_or_default();
     let ticks: Vec<f64> = first.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
     // user nice system idle iowait irq softirq steal; guests are in user already.
-    (ticks.iter().take(8).sum(), ticks.get(7).copied().unwrap_or_default())
+    let at = |n: usize| ticks.get(n).copied().unwrap_or_default();
+    Ticks { all: ticks.iter().take(8).sum(), idle: at(3) + at(4), stolen: at(7) }
 }
 
 fn read(path: &str) -> String {

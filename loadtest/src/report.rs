@@ -15,7 +15,7 @@ const STOLEN_MAX: f64 = 0.02;
 const LATE_PERCENT_MAX: f64 = 1.0;
 
 /// The latencies shown.
-const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+pub const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
 /// One phase as a table.
 pub fn table(figures: &Figures) -> String {
@@ -51,9 +51,7 @@ fn counts(out: &mut String, figures: &Figures) -> std::fmt::Result {
 }
 
 fn latencies(out: &mut String, figures: &Figures) -> std::fmt::Result {
-    write!(out, "{:<24}{:>10}", "ms from when it was due", "n")?;
-    QUANTILES.iter().try_for_each(|(name, _)| write!(out, "{name:>10}"))?;
-    writeln!(out, "{:>10}", "max")?;
+    latency_head(out)?;
     for (name, tally) in streams(figures) {
         latency(out, &format!("{name}, all sent"), &tally.all_us())?;
         for class in Class::ALL.into_iter().filter(|class| tally.count(*class) > 0) {
@@ -64,7 +62,15 @@ fn latencies(out: &mut String, figures: &Figures) -> std::fmt::Result {
     writeln!(out)
 }
 
-fn latency(out: &mut String, name: &str, of: &Histogram<u64>) -> std::fmt::Result {
+/// The line above [`latency`].
+pub fn latency_head(out: &mut String) -> std::fmt::Result {
+    write!(out, "{:<24}{:>10}", "ms from when it was due", "n")?;
+    QUANTILES.iter().try_for_each(|(name, _)| write!(out, "{name:>10}"))?;
+    writeln!(out, "{:>10}", "max")
+}
+
+/// One histogram as a line.
+pub fn latency(out: &mut String, name: &str, of: &Histogram<u64>) -> std::fmt::Result {
     write!(out, "{name:<24}{:>10}", of.len())?;
     QUANTILES.iter().try_for_each(|(_, q)| write!(out, "{:>10.2}", of.value_at_quantile(*q) as f64 / 1e3))?;
     writeln!(out, "{:>10.2}", of.max() as f64 / 1e3)
@@ -81,7 +87,10 @@ fn costs(out: &mut String, figures: &Figures) -> std::fmt::Result {
         }
         None => write!(out, "unknown")?,
     }
-    writeln!(out, "; {:.1} % stolen", cpu.stolen() * 100.0)
+    if let Some(seconds) = cpu.brokers {
+        write!(out, "; brokers {:.2} cores", seconds / figures.seconds)?;
+    }
+    writeln!(out, "; {:.0} % idle, {:.1} % stolen", cpu.idle() * 100.0, cpu.stolen() * 100.0)
 }
 
 /// Cores taken, and microseconds for each request answered in the measured time.
@@ -130,6 +139,8 @@ pub fn json(figures: &Figures) -> Value {
         "streams": streams,
         "generator": {"cores": generator_cores, "us_per_request": generator_us},
         "server": server.map(|(cores, us)| json!({"cores": cores, "us_per_request": us})),
+        "brokers": figures.cpu.brokers.map(|seconds| json!({"cores": seconds / figures.seconds})),
+        "idle": figures.cpu.idle(),
         "stolen": figures.cpu.stolen(),
         "sustained": figures.not_sustained().is_none(),
         "notes": doubts(figures),
@@ -155,7 +166,8 @@ fn stream_json(figures: &Figures, tally: &Tally) -> Value {
     })
 }
 
-fn histogram_json(of: &Histogram<u64>) -> Value {
+/// The quantiles shown, in the histogram's own unit.
+pub fn histogram_json(of: &Histogram<u64>) -> Value {
     let mut object: Map<_, _> =
         QUANTILES.iter().map(|(name, q)| ((*name).to_owned(), json!(of.value_at_quantile(*q)))).collect();
     object.insert("n".to_owned(), json!(of.len()));

@@ -76,6 +76,8 @@ pub struct Session {
     address: SocketAddr,
     /// The server's process id, when it is this run's child.
     child: Option<u32>,
+    /// The brokers' process ids, as far as they are known.
+    brokers: Vec<u32>,
     /// For what is not measured.
     pub control: Connection,
     /// How each reservation ended, by its number.
@@ -99,6 +101,7 @@ impl Session {
             target,
             address,
             child,
+            brokers: args.broker_pids(),
             control: Connection::new(address),
             endings: Arc::default(),
             next_number: 0,
@@ -132,7 +135,7 @@ impl Session {
             }
             self.stream(Kind::Query, read_rate, times, self.args.read_connections).await.map(Some)
         };
-        let cpu = cpu_between(self.address, self.child, &self.clock, measured, end);
+        let cpu = self.cpu_between(measured, end);
         let (reserves, queries, cpu) = tokio::join!(reserves, queries, cpu);
         let ((reserves, made), queries) = (reserves?, queries?);
         self.next_number = made;
@@ -200,6 +203,18 @@ impl Session {
         }
     }
 
+    async fn cpu_between(&self, from: Micros, to: Micros) -> Result<Cpu, String> {
+        let alarm = Alarm::new().map_err(|e| format!("no timer: {e}"))?;
+        let mut server = Connection::new(self.address);
+        let mut at = async |when: Micros| {
+            let ahead = when.0.saturating_sub(self.clock.now().0);
+            alarm.wait(ahead).await.map_err(|e| format!("the timer: {e}"))?;
+            Ok::<_, String>(Cpu::read(&mut server, self.child, &self.brokers).await)
+        };
+        let before = at(from).await?;
+        Ok(at(to).await?.since(&before))
+    }
+
     /// What every caller of the session was told, and how many answers were none of the API's.
     pub fn history(&self) -> (History, u64) {
         let endings = self.endings.lock();
@@ -239,22 +254,4 @@ impl Worker {
             }
         }
     }
-}
-
-async fn cpu_between(
-    address: SocketAddr,
-    child: Option<u32>,
-    clock: &SystemClock,
-    from: Micros,
-    to: Micros,
-) -> Result<Cpu, String> {
-    let alarm = Alarm::new().map_err(|e| format!("no timer: {e}"))?;
-    let mut server = Connection::new(address);
-    let mut at = async |when: Micros| {
-        let ahead = when.0.saturating_sub(clock.now().0);
-        alarm.wait(ahead).await.map_err(|e| format!("the timer: {e}"))?;
-        Ok::<_, String>(Cpu::read(&mut server, child).await)
-    };
-    let before = at(from).await?;
-    Ok(at(to).await?.since(&before))
 }

@@ -77,7 +77,7 @@ pub struct Tally {
 }
 
 /// A histogram without an upper end, exact to three digits.
-fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     let made = Histogram::new(3);
     made.unwrap_or_else(|_| unreachable!("three digits are between one and five"))
 }

@@ -37,9 +37,9 @@ pub async fn readyz(api: Arc<Api>, _: Asked) -> Answer {
     let closing = api.gateway().is_closing();
     let moods = moods(&api);
     let is_rebuilding = moods.contains(&Mood::Rebuilding);
-    let is_owning = moods.contains(&Mood::Owning);
-    let partitions = not_deciding(moods);
-    let status = match (closing || is_rebuilding || !is_owning, partitions.is_empty()) {
+    let is_served = moods.iter().any(|mood| matches!(mood, Mood::Owning | Mood::Claiming | Mood::Following));
+    let partitions = not_deciding(&api, moods);
+    let status = match (closing || is_rebuilding || !is_served, partitions.is_empty()) {
         (true, _) => "unavailable",
         (false, true) => "ok",
         (false, false) => "degraded",
@@ -54,7 +54,7 @@ pub async fn startupz(api: Arc<Api>, _: Asked) -> Answer {
     let is_rebuilding = moods.contains(&Mood::Rebuilding);
     let (status, code) =
         if is_rebuilding { ("unavailable", StatusCode::SERVICE_UNAVAILABLE) } else { ("ok", StatusCode::OK) };
-    let body = HealthDto { status, closing: api.gateway().is_closing(), partitions: not_deciding(moods) };
+    let body = HealthDto { status, closing: api.gateway().is_closing(), partitions: not_deciding(&api, moods) };
     Ok(Reply::json(code, &body))
 }
 
@@ -62,9 +62,11 @@ fn moods(api: &Api) -> Vec<Mood> {
     api.gateway().replica().partitions().map(|shared| shared.mood()).collect()
 }
 
-fn not_deciding(moods: Vec<Mood>) -> BTreeMap<u32, String> {
+fn not_deciding(api: &Api, moods: Vec<Mood>) -> BTreeMap<u32, String> {
+    let trouble = |partition| api.gateway().replica().partition(partition).and_then(|shared| shared.trouble());
     let why = |(partition, mood)| match mood {
         Mood::Owning => None,
+        Mood::Claiming | Mood::Following => trouble(partition).map(|why| (partition, format!("not owned: {why}"))),
         Mood::Rebuilding => Some((partition, "rebuilding".to_owned())),
         Mood::Halted(why) => Some((partition, format!("halted: {why}"))),
         Mood::Lost(why) => Some((partition, format!("lost: {why}"))),

@@ -23,8 +23,8 @@ pub use server::serve;
 use crate::gateway::Gateway;
 use crate::gateway::admission::Shed;
 use crate::limits::{
-    COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX,
-    HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, SHUTDOWN_MS,
+    COMMAND_BYTES_MAX, FRESH_WAIT_MAX_MS, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_CONNECTIONS_MAX,
+    HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, SHUTDOWN_MS,
 };
 use crate::log::CommittedTail;
 use crate::replica::{Mood, Shared};
@@ -161,7 +161,8 @@ impl Api {
         if matches!(shared.mood(), Mood::Rebuilding | Mood::Lost(_)) {
             return Err(Problem::new(problem::REBUILDING, "see /readyz for which partitions are"));
         }
-        if is_fresh && !self.gateway().fresh(shared).await {
+        let within = Duration::from_millis(FRESH_WAIT_MAX_MS);
+        if is_fresh && !self.gateway().fresh(shared, within).await {
             return Err(Problem::new(
                 problem::NOT_FRESH,
                 "without fresh=true the answer may be older and is there now",

@@ -8,6 +8,7 @@ use crate::domain::{Ask, IdempotencyKey, Name, Pool, Reason, Recorded, Reservati
 use crate::gateway::{Call, routing};
 use axum::http::StatusCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// `POST /v1/reservations`.
 pub async fn reserve(api: Arc<Api>, asked: Asked) -> Answer {
@@ -76,13 +77,22 @@ pub async fn release(api: Arc<Api>, asked: Asked) -> Answer {
 async fn change(api: &Api, asked: &Asked, ask: impl FnOnce(ReservationId) -> Ask) -> Result<Box<Recorded>, Problem> {
     let id = reservation_id(asked)?;
     asked.query(&[])?;
-    let call = Call { ask: ask(id), key: asked.key()?, actor: asked.actor()?, timeout_ms: asked.timeout_ms()? };
+    let (gateway, key, actor) = (api.gateway(), asked.key()?, asked.actor()?);
+    let mut timeout_ms = gateway.timeout_ms(asked.timeout_ms()?);
     // Nothing is appended for an id that was never admitted: whoever guesses ids costs the log nothing.
     if admitted(api, id).is_none() {
-        let shared = api.gateway().replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
-        api.readable(shared, true).await?;
-        admitted(api, id).ok_or_else(|| unknown(id))?;
+        let shared = gateway.replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
+        let begun = gateway.now();
+        api.readable(shared, false).await?;
+        let is_fresh = gateway.fresh(shared, Duration::from_millis(timeout_ms)).await;
+        if admitted(api, id).is_none() {
+            let detail = "the reservation is not known here, and may be elsewhere";
+            return Err(if is_fresh { unknown(id) } else { Problem::new(problem::NOT_FRESH, detail) });
+        }
+        // One deadline for both waits.
+        timeout_ms = timeout_ms.saturating_sub(gateway.now().ms_since(begun)).max(1);
     }
+    let call = Call { ask: ask(id), key, actor, timeout_ms: Some(timeout_ms) };
     decided(api.gateway().call(call).await)
 }
 

@@ -160,6 +160,10 @@ mod tests {
         fn waiting(&self, _: u32) -> usize {
             0
         }
+
+        fn stalled(&self, _: u32) -> Duration {
+            Duration::ZERO
+        }
     }
 
     impl CommittedTail for NoLog {

@@ -31,7 +31,7 @@ pub(super) struct What {
 }
 
 pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let source = Source::open(&config.data_dir)?;
+    let source = Source::open(config)?;
     let partitions = source.tail().partitions();
     if let Some(partition) = what.partition.filter(|partition| *partition >= partitions) {
         return Err(Failure::Unusable(format!("there is no partition {partition}, the log has {partitions}")));
@@ -49,6 +49,7 @@ pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<V
 /// nothing is committed, and its directory is left alone so that one can start.
 fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
     let mut server = match source {
+        Source::Cluster(log) => return follow_cluster(&*log, printing),
         Source::Server(server) => Some(*server),
         Source::Directory(reader) => {
             drop(reader);
@@ -65,6 +66,18 @@ fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -
                 Err(Failure::Unusable(why)) => tracing::debug!(why, "the server does not answer"),
                 Err(other) => return Err(other),
             },
+        }
+    }
+}
+
+/// The same on a cluster, which is waited for while it does not answer.
+fn follow_cluster(log: &dyn CommittedTail, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
+    loop {
+        std::thread::park_timeout(LOOK_EVERY);
+        match printing.print(log) {
+            Ok(()) => {}
+            Err(Failure::Unusable(why)) => tracing::debug!(why, "the cluster does not answer"),
+            Err(other) => return Err(other),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Place;
 
 impl Takes for Place {
     fn takes(setting: Setting) -> bool {
-        matches!(setting, Setting::DataDir | Setting::LogFormat | Setting::LogLevel)
+        matches!(setting, Setting::DataDir | Setting::LogFormat | Setting::LogLevel) || setting.is_of_kafka()
     }
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Cluster;
 
 impl Takes for Cluster {
     fn takes(setting: Setting) -> bool {
-        Place::takes(setting) || setting.is_of_kafka() || setting == Setting::Partitions
+        Place::takes(setting) || setting == Setting::Partitions
     }
 }
 
@@ -107,6 +107,7 @@ fn flag(setting: Setting) -> Arg {
         .help(format!("{}{rest}{default}", first.to_uppercase()));
     let arg = match setting.kind() {
         Kind::Text(name) | Kind::Number(name) => arg.value_name(name),
+        Kind::Truth => arg.value_name("true|false"),
         Kind::Secret => arg,
     };
     if setting.is_of_kafka() { arg.help_heading("The log on a Kafka cluster") } else { arg }

@@ -4,8 +4,8 @@
 
 mod cat;
 pub mod client;
-mod cluster;
 mod config;
+mod dead_letters;
 pub mod demo;
 mod flags;
 pub mod interrupt;
@@ -57,6 +57,9 @@ enum Command {
     },
     /// Drop the checkpoints of a stopped server, rebuild them from the log, and compare
     Rebuild(PlaceFlags),
+    /// Look after commands that nobody could decide
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Action),
     /// Show a week of delivery slots being sold out on a server of its own, and audit what it did
     Demo(demo::Args),
     /// Look after the topics of the log on a Kafka cluster
@@ -129,6 +132,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let config = match &command {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
         Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
+        Command::DeadLetters(action) => action.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
         Command::Demo(_) => demo::settings(None)?,
@@ -142,6 +146,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Cat { what, .. } => cat::run(&config, what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
         Command::Demo(args) => demo::run(&args, out),
+        Command::DeadLetters(action) => dead_letters::run(&config, &action, out),
         Command::Topics(action) => topics::run(&config, &action, out),
         Command::Schemas(action) => schemas::run(&config, &action, out),
         Command::Config(_) => config::run(&config, out),

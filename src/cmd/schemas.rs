@@ -2,7 +2,8 @@
 //! server registers nothing: a person or a pipeline does, here.
 
 use super::flags::ClusterFlags;
-use super::{Failure, Verdict, cluster};
+use super::{Failure, Verdict};
+use crate::app;
 use crate::config::Config;
 use crate::log::LogError;
 use crate::log::kafka::Topics;
@@ -28,8 +29,8 @@ impl Action {
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let topics = config.kafka.as_ref().map_or_else(|| Topics::of("headroom"), |kafka| cluster::of(kafka).topics);
-    let registry = config.kafka.as_ref().and_then(cluster::registry);
+    let topics = config.kafka.as_ref().map_or_else(|| Topics::of("headroom"), |kafka| app::cluster(kafka).topics);
+    let registry = config.kafka.as_ref().and_then(app::registry);
     if let (Action::Register(_), None) = (action, &registry) {
         let missing = "no registry is configured: give --registry-url, or registry_url in the file";
         return Err(Failure::Unusable(missing.to_owned()));

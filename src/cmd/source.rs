@@ -1,9 +1,12 @@
-//! Where a log is read from: its directory, or the server that has the directory open.
+//! Where a log is read from: its directory, the server that has the directory open, or the cluster that carries it.
 
 use super::Failure;
 use super::server::Server;
+use crate::app;
+use crate::config::Config;
 use crate::log::CommittedTail;
 use crate::log::embedded::{EmbeddedReader, OpenError};
+use crate::log::kafka::Kafka;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,10 +21,18 @@ pub(super) enum Source {
     Directory(EmbeddedReader),
     /// A server runs.
     Server(Box<Server>),
+    /// A cluster, whoever else uses it.
+    Cluster(Box<Kafka>),
 }
 
 impl Source {
-    pub(super) fn open(dir: &Path) -> Result<Source, Failure> {
+    pub(super) fn open(config: &Config) -> Result<Source, Failure> {
+        let Some(kafka) = &config.kafka else { return Source::of_directory(&config.data_dir) };
+        let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
+        Ok(Source::Cluster(Box::new(log)))
+    }
+
+    fn of_directory(dir: &Path) -> Result<Source, Failure> {
         let mut tries = TRIES;
         loop {
             tries = tries.saturating_sub(1);
@@ -42,6 +53,16 @@ impl Source {
         match self {
             Source::Directory(_) => true,
             Source::Server(server) => server.is_there(),
+            Source::Cluster(log) => log.end(0).is_ok(),
+        }
+    }
+
+    /// The log's own id; through a server it is not to be had.
+    pub(super) fn log_id(&self) -> Option<u128> {
+        match self {
+            Source::Directory(reader) => Some(reader.manifest().log_id),
+            Source::Server(_) => None,
+            Source::Cluster(log) => Some(log.manifest().log_id),
         }
     }
 
@@ -49,6 +70,7 @@ impl Source {
         match self {
             Source::Directory(reader) => reader,
             Source::Server(server) => &**server,
+            Source::Cluster(log) => &**log,
         }
     }
 }

@@ -2,7 +2,8 @@
 //! refused, and done twice it changes nothing the second time.
 
 use super::flags::ClusterFlags;
-use super::{Failure, Verdict, cluster};
+use super::{Failure, Verdict};
+use crate::app;
 use crate::config::{Config, Kafka};
 use crate::domain::route::HASH_VERSION;
 use crate::limits::DEDUP_WINDOW_MS;
@@ -36,14 +37,15 @@ impl Action {
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let kafka = cluster::settings(config)?;
-    let cluster = cluster::of(kafka);
+    let missing = "no cluster is configured: give --kafka-brokers, or kafka_brokers in the file";
+    let kafka = config.kafka.as_ref().ok_or_else(|| Failure::Unusable(missing.to_owned()))?;
+    let cluster = app::cluster(kafka);
     if let Action::Acls(_) = action {
         acls(&cluster).iter().try_for_each(|line| writeln!(out, "{line}"))?;
         return Ok(Verdict::Fine);
     }
     let topics = cluster.topics.clone();
-    let asked = cluster::asked(config, kafka);
+    let asked = app::asked(config, kafka);
     let admin = Admin::new(cluster).map_err(unusable)?;
     is_the_one(kafka, &admin)?;
     let look = || Ok::<_, Failure>(compare(&topics, &asked, &admin.look().map_err(unusable)?));

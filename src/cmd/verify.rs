@@ -1,21 +1,24 @@
 //! `headroom verify`: every law that a log can show, re-derived by the auditor's model, and the states that must be one
-//! compared by digest (L7). Of a stopped server's directory also every page of the file, and the
-//! commands that the events answer (L2). One partition after the other, a batch of events at a time: memory grows with what is live,
-//! never with the log. Nothing is changed.
+//! compared by digest (L7). Of a stopped server's directory also every page of the file; and where the log hands out
+//! commands, those that the events answer (L2): of a cluster, those that it still has. One partition after the other, a
+//! batch of events at a time: memory grows with what is live, never with the log. A log that is written meanwhile is
+//! judged as far as it went. Nothing is changed.
 
 mod commands;
 mod print;
 
 use super::client::log::LiveState;
+use super::server::Server;
 use super::source::Source;
 use super::state::{Restart, Restarting};
 use super::{Failure, Verdict};
+use crate::app::Hold;
 use crate::audit::{PartitionAudit, PartitionReport};
 use crate::config::Config;
 use crate::domain::{Breach, Digest, Law, Recorded};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::embedded::{EmbeddedReader, OpenError};
-use crate::log::{LogError, StoredEvent};
+use crate::log::{CommittedTail, LogError, StoredEvent};
 use crate::replica::PartitionState;
 use crate::store::sled::SledStore;
 use crate::wire;
@@ -63,12 +66,12 @@ impl Whole {
 }
 
 pub(super) fn run(config: &Config, as_json: bool, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let damage = damage(&config.data_dir);
-    let source = Source::open(&config.data_dir)?;
-    let store = SledStore::open(&config.data_dir);
+    let damage = if config.kafka.is_none() { damage(&config.data_dir) } else { None };
+    let source = Source::open(config)?;
+    let beside = Beside::of(&source, &config.data_dir)?;
     let mut found = Vec::new();
     for partition in 0..source.tail().partitions() {
-        let checked = Verifying::new(&source, partition).and_then(|verifying| verifying.run(&store));
+        let checked = Verifying::new(&source, &beside, partition).and_then(Verifying::run);
         found.push(checked.map_err(|error| Failure::Unusable(error.to_string()))?);
     }
     let breaches = found.iter().map(Found::breach_count).fold(0, u64::saturating_add);
@@ -78,6 +81,31 @@ pub(super) fn run(config: &Config, as_json: bool, out: &mut impl Write) -> Resul
         // Who reads no further may still ask for the code.
         Ok(()) | Err(Failure::Closed) => Ok(verdict),
         Err(failure) => Err(failure),
+    }
+}
+
+/// What a data directory has to say beside the log.
+enum Beside {
+    /// Nothing.
+    Nothing,
+    /// Checkpoints that nobody writes meanwhile.
+    Checkpoints { store: SledStore, _hold: Option<Hold> },
+    /// A server of this log keeps its checkpoints there: its states say more.
+    Server(Box<Server>),
+}
+
+impl Beside {
+    fn of(source: &Source, dir: &Path) -> Result<Beside, Failure> {
+        let checkpoints = |hold| Beside::Checkpoints { store: SledStore::open(dir), _hold: hold };
+        match source {
+            Source::Directory(_) => Ok(checkpoints(None)),
+            Source::Server(_) => Ok(Beside::Nothing),
+            Source::Cluster(_) => match Hold::take(dir) {
+                Ok(Some(hold)) => Ok(checkpoints(Some(hold))),
+                Ok(None) => Server::of(dir).map(|server| Beside::Server(Box::new(server))),
+                Err(_) => Ok(Beside::Nothing),
+            },
+        }
     }
 }
 
@@ -93,8 +121,9 @@ fn damage(dir: &Path) -> Option<String> {
 /// One partition being verified.
 struct Verifying<'a> {
     source: &'a Source,
+    beside: &'a Beside,
     partition: u32,
-    /// How far: the live state's position where there is one, the end otherwise.
+    /// How far: the end as of the start; through a server, its state's position.
     until: u64,
     live: Option<LiveState>,
     next: u64,
@@ -109,17 +138,20 @@ struct Verifying<'a> {
 }
 
 impl<'a> Verifying<'a> {
-    fn new(source: &'a Source, partition: u32) -> Result<Verifying<'a>, LogError> {
-        let (until, live, commands) = match source {
-            Source::Directory(reader) => (source.tail().end(partition)?, None, Some(Commands::new(reader, partition))),
-            Source::Server(server) => {
-                // The state is asked for first: whatever it holds is committed, and the log only grows.
-                let live = server.state(partition)?;
-                (live.next_seq, Some(live), None)
-            }
+    fn new(source: &'a Source, beside: &'a Beside, partition: u32) -> Result<Verifying<'a>, LogError> {
+        // The state is asked for first: whatever it holds is committed, and the log only grows.
+        let live = match (source, beside) {
+            (Source::Server(server), _) | (_, Beside::Server(server)) => Some(server.state(partition)?),
+            _ => None,
+        };
+        let (until, commands) = match source {
+            Source::Directory(reader) => (reader.end(partition)?, Some(Commands::of_decided(reader, partition)?)),
+            Source::Server(_) => (live.as_ref().map_or(0, |live| live.next_seq), None),
+            Source::Cluster(log) => (log.end(partition)?, Some(Commands::of_taken(&**log, partition)?)),
         };
         Ok(Verifying {
             source,
+            beside,
             partition,
             until,
             live,
@@ -133,7 +165,7 @@ impl<'a> Verifying<'a> {
         })
     }
 
-    fn run(mut self, store: &SledStore) -> Result<Found, LogError> {
+    fn run(mut self) -> Result<Found, LogError> {
         let mut bytes_max = TURN_BYTES_MAX;
         while self.next < self.until {
             match self.source.tail().read(self.partition, self.next, bytes_max) {
@@ -159,9 +191,18 @@ impl<'a> Verifying<'a> {
             self.breach(Law::OneDecision, self.until.saturating_sub(1), detail);
         }
         let digest = self.audit.digest();
-        self.compare(digest, store)?;
+        self.tell_commands();
+        self.compare(digest)?;
         let Verifying { audit, breaches, notes, agreeing, .. } = self;
         Ok(Found { report: audit.finish(), breaches, digest, agreeing, notes })
+    }
+
+    /// How much of what the events answer was there to be compared; of a directory it is all.
+    fn tell_commands(&mut self) {
+        let Source::Cluster(log) = self.source else { return };
+        let Some((compared, answered)) = self.commands.as_ref().map(Commands::counts) else { return };
+        let topic = &log.cluster().topics.commands;
+        self.notes.push(format!("{compared} of {answered} commands are still in {topic}, and were compared"));
     }
 
     fn observe(&mut self, events: &[StoredEvent]) {
@@ -196,27 +237,40 @@ impl<'a> Verifying<'a> {
                 self.notes.push(format!("an owner could not fold seq {}: {}", breach.seq, breach.detail));
             }
             self.fold = None;
+            return;
         }
+        self.compare_live();
     }
 
-    /// L7: the auditor's model, the fold, and the live state or what a restart would come to.
-    fn compare(&mut self, audited: Digest, store: &SledStore) -> Result<(), LogError> {
+    /// L7: the live state, when the fold has come to where it stands.
+    fn compare_live(&mut self) {
+        let Some(state) = &self.fold else { return };
+        let next_seq = state.position().next_seq;
+        let Some(live) = self.live.take_if(|live| live.next_seq == next_seq) else { return };
+        let (chain, folded) = (state.position().chain, state.digest());
+        let agrees = (&live.chain, &live.digest) == (&chain.to_string(), &folded.to_string());
+        self.agree("live state", agrees, || {
+            let LiveState { chain: live_chain, digest, .. } = &live;
+            format!("the live state is {digest} after {live_chain}, the fold {folded} after {chain}")
+        });
+    }
+
+    /// L7: the auditor's model, the fold, and what a restart would come to.
+    fn compare(&mut self, audited: Digest) -> Result<(), LogError> {
+        // Of a log without events.
+        self.compare_live();
         let Some(fold) = self.fold.take().filter(|state| state.position().next_seq == self.until) else {
             self.notes.push("states were not compared: the log cannot be folded to its end".to_owned());
             return Ok(());
         };
         let (chain, folded) = (fold.position().chain, fold.digest());
         drop(fold);
+        let live = std::mem::take(&mut self.agreeing);
         self.agree("fold", folded == audited, || format!("the fold comes to {folded}, the auditor to {audited}"));
-        if let Some(live) = self.live.take() {
-            let agrees = (&live.chain, &live.digest) == (&chain.to_string(), &folded.to_string());
-            self.agree("live state", agrees, || {
-                let LiveState { chain: live_chain, digest, .. } = &live;
-                format!("the live state is {digest} after {live_chain}, the fold {folded} after {chain}")
-            });
-        }
-        let Source::Directory(reader) = self.source else { return Ok(()) };
-        let restarting = Restarting { log_id: reader.manifest().log_id, tail: reader, store };
+        self.agreeing.extend(live);
+        let Beside::Checkpoints { store, .. } = self.beside else { return Ok(()) };
+        let Some(log_id) = self.source.log_id() else { return Ok(()) };
+        let restarting = Restarting { log_id, tail: self.source.tail(), store };
         match restarting.restart(self.partition, self.until)? {
             Restart::Absent => self.notes.push("no checkpoint".to_owned()),
             Restart::Odd(why) => self.notes.push(format!("checkpoint of no use, the next start rebuilds it: {why}")),

@@ -35,6 +35,8 @@ pub struct Kafka {
     pub replication: u16,
     /// How many of them have a record before it counts as written, at least; not more than [`Kafka::replication`].
     pub min_in_sync: u16,
+    /// Whether two producers take turns on a partition.
+    pub alternating_producers: bool,
     /// Begins the name of every transaction and group.
     pub application: String,
     /// Follows it there.
@@ -97,6 +99,7 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Kafka> {
     let security = security(checking);
     let cluster_id = checking.optional(Setting::KafkaClusterId, |text| word(text, TOPIC_BYTES_MAX, "-_"));
     let copies = copies(checking);
+    let alternating = checking.setting(Setting::KafkaAlternatingProducers, |text| one_of(text, &["true", "false"]));
     let application = checking.setting(Setting::Application, name);
     let environment = checking.setting(Setting::Environment, name);
     let roles = checking.setting(Setting::Roles, roles);
@@ -118,6 +121,7 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Kafka> {
         cluster_id,
         replication,
         min_in_sync,
+        alternating_producers: alternating? == "true",
         application: application?,
         environment: environment?,
         roles: roles?,
@@ -365,6 +369,7 @@ mod tests {
         assert_eq!((kafka.replication, kafka.min_in_sync), (3, 2));
         assert_eq!((&*kafka.application, &*kafka.environment), ("headroom", "dev"));
         assert_eq!(kafka.roles, Roles { gateway: true, owner: true });
+        assert!(!kafka.alternating_producers);
         assert_eq!((&*kafka.topics.events, &*kafka.topics.dead_letters), ("headroom.events", "headroom.dead-letters"));
         assert_eq!((kafka.registry, kafka.cluster_id, kafka.security.len()), (None, None, 1));
     }

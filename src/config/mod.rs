@@ -118,7 +118,7 @@ impl Config {
             // Writing to a String cannot fail.
             let _ = match (self.given.get(setting), setting.kind()) {
                 (Some(Given { source, .. }), Kind::Secret) => writeln!(text, "# {name} = (secret) # {source}"),
-                (Some(Given { text: value, source }), Kind::Number(_)) => {
+                (Some(Given { text: value, source }), Kind::Number(_) | Kind::Truth) => {
                     writeln!(text, "{name} = {} # {source}", value.trim())
                 }
                 (Some(Given { text: value, source }), Kind::Text(_)) => {
@@ -280,7 +280,7 @@ mod tests {
         let expected = format!(
             "the configuration has 8 problems
   file headroom.toml: listne is no setting; {known}
-  file headroom.toml: log_level must be a text or a whole number
+  file headroom.toml: log_level must be a text, a whole number, true or false
   file headroom.toml: server is no setting; {known}
   environment variable HEADROOM_LOG_LVL: log_lvl is no setting; {known}
   environment variable HEADROOM_LISTEN: listen = \"localhost\" is not an ip address and port, such as 127.0.0.1:8080

@@ -147,7 +147,8 @@ impl Raw {
             match value {
                 toml::Value::String(text) => self.put(setting, text, source.clone()),
                 toml::Value::Integer(number) => self.put(setting, number.to_string(), source.clone()),
-                _ => self.problem(source.clone(), format!("{key} must be a text or a whole number")),
+                toml::Value::Boolean(truth) => self.put(setting, truth.to_string(), source.clone()),
+                _ => self.problem(source.clone(), format!("{key} must be a text, a whole number, true or false")),
             }
         }
     }

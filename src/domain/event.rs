@@ -224,6 +224,16 @@ impl Body {
         }
     }
 
+    /// Why nobody could decide the command: it cannot be read, or came to another partition than its own. In words, for a
+    /// person. It depends on nothing but the record and its place.
+    pub fn undecidable(&self) -> Option<String> {
+        match self {
+            Body::Malformed { detail } => Some(format!("malformed: {detail}")),
+            Body::Rejected(rejection) if rejection.reason == Reason::Misrouted => Some("misrouted".to_owned()),
+            _ => None,
+        }
+    }
+
     /// The refusal, given now or given before.
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {

@@ -5,6 +5,7 @@ use crate::limits::{INFLIGHT_PER_PARTITION_MAX, TURN_RECORDS_MAX};
 use crate::replica::Shared;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Why a call was shed. Nothing of it is in the log, now or later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -66,12 +67,18 @@ impl InFlight {
 }
 
 /// Whether the partition is likely to answer before `deadline`: the turn under way has to end, and then as many turns
-/// as its queue fills. An idle partition is never too slow, or it could not prove otherwise.
+/// as its queue fills; and a queue that has not moved for a while is taken to stand still for as long again. An idle
+/// partition is never too slow, or it could not prove otherwise.
 ///
 /// # Errors
 /// [`Shed`] says why not.
-pub fn in_time(shared: &Shared, waiting: usize, now: Micros, deadline: Micros) -> Result<(), Shed> {
-    if !shared.is_owning() {
+pub fn in_time(
+    shared: &Shared,
+    (waiting, stalled): (usize, Duration),
+    now: Micros,
+    deadline: Micros,
+) -> Result<(), Shed> {
+    if !shared.folds() {
         return Err(Shed::NoOwner);
     }
     let turn_age_us = shared.turn_age_us(now);
@@ -79,7 +86,8 @@ pub fn in_time(shared: &Shared, waiting: usize, now: Micros, deadline: Micros) -
         return Ok(());
     }
     let turns = u64::try_from(waiting / TURN_RECORDS_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let wait_us = shared.turn_us().max(turn_age_us).saturating_mul(turns);
+    let stalled_us = u64::try_from(stalled.as_micros()).unwrap_or(u64::MAX);
+    let wait_us = shared.turn_us().max(turn_age_us).saturating_mul(turns).max(stalled_us);
     if now.0.saturating_add(wait_us) < deadline.0 { Ok(()) } else { Err(Shed::Wait) }
 }
 
@@ -103,14 +111,25 @@ mod tests {
     fn a_stalled_turn_sheds_what_could_not_be_answered() {
         let shared = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
-        assert_eq!(in_time(&shared, 0, now, soon), Err(Shed::NoOwner));
+        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Err(Shed::NoOwner));
         shared.set_mood(crate::replica::Mood::Owning);
-        assert_eq!(in_time(&shared, 0, now, soon), Ok(()));
+        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Ok(()));
         shared.turn_begins(Micros(700_000));
-        assert_eq!(in_time(&shared, 0, now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Err(Shed::Wait));
         shared.turn_ends(now);
-        assert_eq!(in_time(&shared, 0, now, soon), Ok(()));
-        assert_eq!(in_time(&shared, 7 * TURN_RECORDS_MAX, now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Ok(()));
+        assert_eq!(in_time(&shared, (7 * TURN_RECORDS_MAX, Duration::ZERO), now, soon), Err(Shed::Wait));
+    }
+
+    #[test]
+    fn a_queue_that_stands_still_sheds_what_could_not_be_answered() {
+        let shared = crate::replica::Replica::shared(1).partition(0).cloned().unwrap();
+        shared.set_mood(crate::replica::Mood::Following);
+        let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
+        let stalled = Duration::from_millis;
+        assert_eq!(in_time(&shared, (3, stalled(200)), now, soon), Ok(()));
+        assert_eq!(in_time(&shared, (3, stalled(300)), now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&shared, (0, stalled(300)), now, soon), Ok(()));
     }
 
     #[test]
@@ -120,7 +139,7 @@ mod tests {
         shared.turn_begins(Micros(0));
         let now = Micros(3_600_000_000);
         shared.turn_ends(now);
-        assert_eq!(in_time(&shared, 0, now, now.plus_ms(250)), Ok(()));
-        assert_eq!(in_time(&shared, 1, now, now.plus_ms(250)), Err(Shed::Wait));
+        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, now.plus_ms(250)), Ok(()));
+        assert_eq!(in_time(&shared, (1, Duration::ZERO), now, now.plus_ms(250)), Err(Shed::Wait));
     }
 }

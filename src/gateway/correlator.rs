@@ -122,9 +122,8 @@ impl<W> Correlator<W> {
     /// Takes a decision, from a reply or from the committed tail; the second of the two changes nothing.
     pub fn decided(&mut self, recorded: Recorded) -> Option<Answer<W>> {
         let number = self.own(recorded.event.command()?.id)?;
-        if let Some(call) = self.abandons.remove(&number) {
-            let waiter = self.remove(call)?.waiter?;
-            return Some(Answer { waiter, outcome: Outcome::TimedOut { is_unknown: false } });
+        if self.abandons.contains_key(&number) {
+            return self.taken_back(number);
         }
         let pending = self.pending.get_mut(&number)?;
         if pending.abandon.is_some() {
@@ -135,6 +134,19 @@ impl<W> Correlator<W> {
         }
         let waiter = self.remove(number)?.waiter?;
         Some(Answer { waiter, outcome: Outcome::Decided(Box::new(recorded)) })
+    }
+
+    /// An Abandon is in the log for good, and will be decided after its Reserve: what it takes back is gone, whoever
+    /// decides it and when.
+    pub fn kept(&mut self, abandon: CommandId) -> Option<Answer<W>> {
+        let number = self.own(abandon)?;
+        self.taken_back(number)
+    }
+
+    fn taken_back(&mut self, abandon: u64) -> Option<Answer<W>> {
+        let call = self.abandons.remove(&abandon)?;
+        let waiter = self.remove(call)?.waiter?;
+        Some(Answer { waiter, outcome: Outcome::TimedOut { is_unknown: false } })
     }
 
     /// A caller has left without its answer. `reserved` is what its call was to reserve, if it was a Reserve: an answer

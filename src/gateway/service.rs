@@ -73,8 +73,7 @@ impl Gateway {
     /// [`Shed`]: nothing of the call is in the log, now or later.
     pub async fn call(&self, call: Call) -> Result<Outcome, Shed> {
         let now = self.clock.now();
-        let timeout_ms = call.timeout_ms.unwrap_or(self.deadline_default_ms).min(DEADLINE_MAX_MS);
-        let deadline = now.plus_ms(timeout_ms);
+        let deadline = now.plus_ms(self.timeout_ms(call.timeout_ms));
         let (partition, key) = routing::route(&call.ask, self.replica.partition_count()).ok_or(Shed::NoOwner)?;
         let _place = self.admit(partition, now, deadline)?;
         let (waiter, outcome) = oneshot::channel();
@@ -91,7 +90,7 @@ impl Gateway {
         }
         let reserved = command.ask.can_be_taken_back();
         let departure = Departure { gateway: self, id: command.id, reserved, is_over: false };
-        if let Err(error) = self.append(partition, &key, &command, false) {
+        if let Err(error) = self.append(partition, &key, &command) {
             departure.over();
             self.correlator.lock().withdraw(command.id);
             return Err(match error {
@@ -116,16 +115,28 @@ impl Gateway {
     }
 
     /// Waits until the partition's replica has seen everything committed before this call; false when that takes
-    /// longer than [`FRESH_WAIT_MAX_MS`] or cannot be known.
-    pub async fn fresh(&self, shared: &Shared) -> bool {
+    /// longer than `within` or [`FRESH_WAIT_MAX_MS`], or cannot be known.
+    pub async fn fresh(&self, shared: &Shared, within: Duration) -> bool {
+        let within = within.min(Duration::from_millis(FRESH_WAIT_MAX_MS));
+        tokio::time::timeout(within, self.reaches_end(shared)).await.unwrap_or(false)
+    }
+
+    async fn reaches_end(&self, shared: &Shared) -> bool {
         let partition = shared.read(crate::replica::PartitionState::partition);
-        let Ok(end) = self.tail.end(partition) else { return false };
+        let tail = Arc::clone(&self.tail);
+        // A log may have to ask before it knows.
+        let Ok(Ok(end)) = tokio::task::spawn_blocking(move || tail.end_told(partition)).await else { return false };
         let (done, reached) = oneshot::channel();
         shared.when_at(end, move || {
             // Whoever waited may have given up.
             let _ = done.send(());
         });
-        tokio::time::timeout(Duration::from_millis(FRESH_WAIT_MAX_MS), reached).await.is_ok_and(|r| r.is_ok())
+        reached.await.is_ok()
+    }
+
+    /// How long a call may take whose caller names this time, or none.
+    pub fn timeout_ms(&self, asked: Option<u64>) -> u64 {
+        asked.unwrap_or(self.deadline_default_ms).min(DEADLINE_MAX_MS)
     }
 
     /// Calls that are not answered yet, and Abandons that the log did not take yet.
@@ -175,12 +186,20 @@ impl Gateway {
         }
         let shared = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
         let in_flight = self.in_flight.get(partition as usize).ok_or(Shed::NoOwner)?;
-        in_time(shared, self.sink.waiting(partition), now, deadline)?;
+        let queue = (self.sink.waiting(partition), self.sink.stalled(partition));
+        in_time(shared, queue, now, deadline)?;
         in_flight.enter()?;
         Ok(Place(in_flight))
     }
 
-    fn append(&self, partition: u32, key: &[u8], command: &Command, takes_back: bool) -> Result<(), AppendError> {
+    /// An Abandon of this gateway's is in the log for good, though nobody may have decided it yet: whoever decides, what
+    /// it takes back is gone.
+    pub fn kept(&self, abandon: CommandId) {
+        give(self.correlator.lock().kept(abandon).into_iter().collect());
+    }
+
+    fn append(&self, partition: u32, key: &[u8], command: &Command) -> Result<(), AppendError> {
+        let takes_back = matches!(command.ask, Ask::Abandon { .. }).then_some(command.id);
         let bytes = wire::command::encode(command);
         self.sink.append(NewCommand { partition, key, bytes: &bytes, takes_back })
     }
@@ -190,7 +209,7 @@ impl Gateway {
         for abandon in outputs.append {
             let routed = routing::route(&abandon.ask, self.replica.partition_count());
             let Some((partition, key)) = routed else { continue };
-            match self.append(partition, &key, &abandon, true) {
+            match self.append(partition, &key, &abandon) {
                 Ok(()) => {}
                 Err(AppendError::Full) => self.correlator.lock().not_appended(abandon, self.clock.now()),
                 Err(AppendError::Closed) => self.correlator.lock().lost(&abandon),

@@ -4,8 +4,9 @@
 
 pub mod embedded;
 pub mod kafka;
+pub mod letters;
 
-use crate::domain::{Breach, Micros, Recorded};
+use crate::domain::{Breach, CommandId, Micros, Recorded};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,8 @@ pub struct NewCommand<'a> {
     pub key: &'a [u8],
     /// The framed command, at most [`crate::limits::COMMAND_BYTES_MAX`].
     pub bytes: &'a [u8],
-    /// Whether it takes something back (an Abandon): places are kept for those when all others are shed.
-    pub takes_back: bool,
+    /// Its id if it takes something back (an Abandon): places are kept for those when all others are shed.
+    pub takes_back: Option<CommandId>,
 }
 
 /// Why a command was not taken. Nothing of it is in the log, now or later.
@@ -42,8 +43,12 @@ pub trait CommandSink: Send + Sync {
     /// [`AppendError`]: the command will never be decided.
     fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError>;
 
-    /// Commands handed over to the partition and not yet polled.
+    /// Commands handed over to the partition and not yet polled, as far as this process knows.
     fn waiting(&self, partition: u32) -> usize;
+
+    /// For how long some have been waiting without any being polled, as far as this process knows; none where the owner
+    /// is of this process and says itself how long it takes.
+    fn stalled(&self, partition: u32) -> Duration;
 }
 
 /// A command as the log holds it.
@@ -69,8 +74,11 @@ pub struct StoredEvent {
 pub struct Turn {
     /// The commands it decided, in order of offset.
     pub inputs: Vec<Record>,
-    /// Its events, in order of sequence number: one for each input, and those of timers.
+    /// Its events, in order of sequence number: those of timers, then one for each input.
     pub events: Vec<StoredEvent>,
+    /// Those of its inputs that nobody could decide. A log that does not keep commands for as long as their events writes
+    /// each of them down before anything of the turn is visible: then it is never lost, and may be there twice.
+    pub dead: Vec<letters::DeadLetter>,
 }
 
 /// What became of a commit. There is no fifth case.
@@ -147,12 +155,64 @@ pub trait CommittedTail: Send + Sync {
     /// [`LogError`] when the log cannot be read.
     fn end(&self, partition: u32) -> Result<u64, LogError>;
 
+    /// The same, and nothing that anybody has been told of comes after it.
+    ///
+    /// # Errors
+    /// [`LogError`] also when that cannot be known yet, because the log may say of a commit that it is done a moment
+    /// before readers see it.
+    fn end_told(&self, partition: u32) -> Result<u64, LogError> {
+        self.end(partition)
+    }
+
     /// Committed events from `from_seq` on, in order, without a gap: at least one if there is one, and then as many as
     /// fit `bytes_max`. Empty at the end.
     ///
     /// # Errors
     /// [`LogError`] when the log cannot be read, no longer holds `from_seq`, or ends before it.
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError>;
+}
+
+/// Reading commands beside whoever decides them, for those who look after a log.
+pub trait CommandTail: Send + Sync {
+    /// The offset of the first command that the log still has, or will have.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read.
+    fn first(&self, partition: u32) -> Result<u64, LogError>;
+
+    /// Commands from this offset on, in order: at least one if there is one, and then as many as fit `bytes_max`. Empty
+    /// at the end. An offset that holds no command is left out.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read, or never reached so far.
+    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<Record>, LogError>;
+}
+
+/// What a stream hands over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Streamed {
+    /// The partition's next event.
+    Event(StoredEvent),
+    /// All that was committed a moment ago has been handed over.
+    End,
+}
+
+/// Committed events as they come, for those who follow partitions that other processes own. For one thread.
+pub trait EventStream: Send {
+    /// Hands over the partition's events from this number on, in order and without a gap. May be called again.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read now: try again.
+    fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError>;
+
+    /// Hands over nothing of the partition any more.
+    fn leave(&mut self, partition: u32);
+
+    /// What comes next, of any partition followed; waits at most `wait`.
+    ///
+    /// # Errors
+    /// [`LogError`] when a partition has to be followed anew.
+    fn next(&mut self, wait: Duration) -> Result<Option<(u32, Streamed)>, LogError>;
 }
 
 /// An outcome on its way to the gateway that waits for it. It is sent after the commit, never before.

@@ -5,6 +5,8 @@
 
 pub mod checkpointer;
 pub mod crash;
+pub mod follower;
+pub mod ownership;
 pub mod partition;
 pub mod recover;
 pub mod report;

@@ -7,6 +7,7 @@ use crate::domain::decide::{Place, decide, expire};
 use crate::domain::evolve::evolve;
 use crate::domain::{Body, Breach, Cause, Event, Micros, Recorded};
 use crate::limits::TURN_TIMERS_MAX;
+use crate::log::letters::DeadLetter;
 use crate::log::{CommitOutcome, Record, Reply, StoredEvent, Turn};
 use crate::replica::{PartitionState, Position};
 use crate::wire;
@@ -72,6 +73,13 @@ impl Partition {
         turn.finish(Vec::new())
     }
 
+    /// A turn that says nothing but that there is an owner.
+    pub fn tick(&self, state: &PartitionState, now: Micros) -> Staged {
+        let mut turn = Drafting::begin(self, state, now);
+        turn.add(None, Body::Tick);
+        turn.finish(Vec::new())
+    }
+
     /// Decides a batch: first the holds that are due, then each command in order, each on top of those before it.
     ///
     /// # Panics
@@ -123,6 +131,7 @@ struct Drafting<'a> {
     now: Micros,
     events: Vec<StoredEvent>,
     decided: Vec<Recorded>,
+    dead: Vec<DeadLetter>,
 }
 
 impl<'a> Drafting<'a> {
@@ -130,7 +139,8 @@ impl<'a> Drafting<'a> {
     fn begin(owner: &'a Partition, state: &'a PartitionState, now: Micros) -> Drafting<'a> {
         let position = *state.position();
         let now = now.max(position.decided_at);
-        Drafting { owner, stage: Stage::over(state), position, now, events: Vec::new(), decided: Vec::new() }
+        let (events, decided, dead) = (Vec::new(), Vec::new(), Vec::new());
+        Drafting { owner, stage: Stage::over(state), position, now, events, decided, dead }
     }
 
     fn answer(&mut self, record: &Record) {
@@ -142,6 +152,9 @@ impl<'a> Drafting<'a> {
             }
             Err(error) => (None, Body::Malformed { detail: error.to_string() }),
         };
+        if let Some(reason) = body.undecidable() {
+            self.dead.push(DeadLetter { offset: record.offset, at: self.now, reason });
+        }
         self.add(Some(Cause { input_offset: record.offset, command }), body);
     }
 
@@ -166,6 +179,7 @@ impl<'a> Drafting<'a> {
     }
 
     fn finish(self, inputs: Vec<Record>) -> Staged {
-        Staged { turn: Arc::new(Turn { inputs, events: self.events }), decided: self.decided }
+        let Drafting { events, decided, dead, .. } = self;
+        Staged { turn: Arc::new(Turn { inputs, events, dead }), decided }
     }
 }

@@ -1,14 +1,19 @@
 //! Bringing a partition's state back: from its checkpoint where that is beyond doubt, and from the log always.
 
 use super::report::Report;
-use crate::domain::Breach;
-use crate::limits::TURN_BYTES_MAX;
-use crate::log::{ClaimError, CommittedTail, PartitionLog, StoredEvent};
+use crate::domain::{Breach, Recorded};
+use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::checkpoint::Restoring;
 use crate::replica::{PartitionState, Shared};
 use crate::store::Store;
 use crate::time::Clock;
 use crate::wire;
+use crossbeam_channel::bounded;
+use std::ops::Range;
+
+/// Event bytes of one batch, and batches that are read before they are asked for.
+const READ_BYTES: usize = 1 << 20;
+const READ_AHEAD: usize = 4;
 
 /// What recovery needs.
 pub struct Recovery<'a> {
@@ -22,31 +27,59 @@ pub struct Recovery<'a> {
     pub clock: &'a dyn Clock,
     /// Who listens.
     pub report: &'a dyn Report,
+    /// Told of every event that is read from the log: it may be what a caller still waits for.
+    pub heard: &'a (dyn Fn(&Recorded) + Sync),
 }
 
 impl Recovery<'_> {
-    /// Claims the partition and leaves `shared` at the end of its log.
+    /// Puts the partition's checkpoint into `shared`, or nothing if there is none of use; answers whether there was.
+    pub fn restore(&self, shared: &Shared) -> bool {
+        let partition = shared.read(PartitionState::partition);
+        let checkpoint = self.checkpoint(partition);
+        let is_there = checkpoint.is_some();
+        shared.write(|current| *current = checkpoint.unwrap_or_else(|| PartitionState::new(partition)));
+        is_there
+    }
+
+    /// Claims the partition and takes `shared` on to the end of its log, from where it is: a checkpoint's state or a
+    /// follower's. The log is the truth: a checkpoint that it does not go on from is removed, and all of it read.
     ///
     /// # Errors
     /// [`ClaimError`]; `shared` is then not to be served.
-    pub fn claim<L: PartitionLog>(&self, log: &L, shared: &Shared, partition: u32) -> Result<L::Owned, ClaimError> {
+    pub fn claim<L: PartitionLog>(
+        &self,
+        log: &L,
+        shared: &Shared,
+        is_of_checkpoint: bool,
+    ) -> Result<L::Owned, ClaimError> {
         let begun = self.clock.now();
-        let checkpoint = self.checkpoint(partition);
-        let from_checkpoint = checkpoint.is_some();
-        let state = checkpoint.unwrap_or_else(|| PartitionState::new(partition));
-        let from = state.position().next_seq;
-        let owned = match replay(log, shared, state) {
-            // The log does not go on where the checkpoint ends: one of them is wrong, and the log is the truth.
-            Err(ClaimError::Breach(breach)) if from_checkpoint => {
-                self.wipe(partition, &breach.to_string());
-                replay(log, shared, PartitionState::new(partition))?
+        let at = || shared.read(|state| (state.partition(), state.position().next_seq));
+        let (partition, from) = at();
+        let owned = match self.replay(log, shared) {
+            Err(ClaimError::Breach(breach)) if is_of_checkpoint => {
+                self.start_over(shared, &breach.to_string());
+                self.replay(log, shared)?
             }
             other => other?,
         };
-        let end = shared.read(|state| state.position().next_seq);
         let took_us = self.clock.now().0.saturating_sub(begun.0);
-        self.report.recovered(partition, end.saturating_sub(from), took_us, from_checkpoint);
+        self.report.recovered(partition, at().1.saturating_sub(from), took_us, is_of_checkpoint);
         Ok(owned)
+    }
+
+    fn start_over(&self, shared: &Shared, why: &str) {
+        let partition = shared.read(PartitionState::partition);
+        self.wipe(partition, why);
+        shared.write(|state| *state = PartitionState::new(partition));
+    }
+
+    fn replay<L: PartitionLog>(&self, log: &L, shared: &Shared) -> Result<L::Owned, ClaimError> {
+        let (partition, from) = shared.read(|state| (state.partition(), state.position().next_seq));
+        log.claim(partition, from, &mut |event| {
+            let (next_input, recorded) = shared.write(|state| fold_stored(state, &event))?;
+            (self.heard)(&recorded);
+            Ok(next_input)
+        })
     }
 
     /// The state in the partition's checkpoint, if there is one and nothing about it is odd. An odd one is removed.
@@ -80,7 +113,8 @@ impl Recovery<'_> {
         Ok(Some(state))
     }
 
-    fn wipe(&self, partition: u32, why: &str) {
+    /// Removes the partition's checkpoint.
+    pub(super) fn wipe(&self, partition: u32, why: &str) {
         self.report.store_wiped(partition, why);
         if let Err(error) = self.store.wipe(partition, why) {
             self.report.checkpoint(partition, Err(&error.detail));
@@ -88,17 +122,11 @@ impl Recovery<'_> {
     }
 }
 
-fn replay<L: PartitionLog>(log: &L, shared: &Shared, state: PartitionState) -> Result<L::Owned, ClaimError> {
-    let (partition, from) = (state.partition(), state.position().next_seq);
-    shared.write(|current| *current = state);
-    log.claim(partition, from, &mut |event| shared.write(|state| fold_stored(state, &event)))
-}
-
-/// Folds one stored event, and answers the next input offset.
+/// Folds one stored event, and answers the next input offset and the event.
 ///
 /// # Errors
 /// The [`Breach`]; bytes that are no event break the chain.
-pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<u64, Breach> {
+pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<(u64, Recorded), Breach> {
     let recorded = wire::event::decode(&event.bytes).map_err(|error| Breach {
         law: crate::domain::Law::Chain,
         partition: state.partition(),
@@ -106,27 +134,67 @@ pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<u6
         detail: format!("its bytes are no event: {error}"),
     })?;
     state.fold(&recorded)?;
-    Ok(state.position().next_input)
+    Ok((state.position().next_input, recorded))
 }
 
-/// Rebuilds a partition's state from its first event, calling `progress` with the sequence number reached.
+/// Rebuilds a partition's state from its first event up to the one before `until`, which the log has, calling `progress`
+/// with the sequence number reached.
 ///
 /// # Errors
 /// [`ClaimError`] when the log cannot be read or breaks a law.
 pub fn rebuild(
     tail: &dyn CommittedTail,
     partition: u32,
+    until: u64,
     progress: &mut dyn FnMut(u64),
 ) -> Result<PartitionState, ClaimError> {
     let mut state = PartitionState::new(partition);
-    loop {
-        let events = tail.read(partition, state.position().next_seq, TURN_BYTES_MAX)?;
-        if events.is_empty() {
-            return Ok(state);
-        }
+    ahead(tail, partition, 0..until, |events| {
         for event in &events {
             fold_stored(&mut state, event).map_err(ClaimError::Breach)?;
         }
         progress(state.position().next_seq);
+        Ok(())
+    })?;
+    Ok(state)
+}
+
+/// Hands over these events, a batch at a time, while a thread reads the next ones.
+///
+/// # Errors
+/// What `each` says, or the [`LogError`] of a read.
+fn ahead(
+    tail: &dyn CommittedTail,
+    partition: u32,
+    seqs: Range<u64>,
+    mut each: impl FnMut(Vec<StoredEvent>) -> Result<(), ClaimError>,
+) -> Result<(), ClaimError> {
+    std::thread::scope(|scope| {
+        let (read, batches) = bounded(READ_AHEAD);
+        let reading = move || {
+            let mut next = seqs.start;
+            while next < seqs.end {
+                let batch = batch(tail, partition, next, seqs.end);
+                let last = batch.as_ref().ok().and_then(|events| events.last()).map(|event| event.seq);
+                next = last.map_or(u64::MAX, |seq| seq.saturating_add(1));
+                // Whoever has stopped listening has an error to tell.
+                if read.send(batch).is_err() {
+                    return;
+                }
+            }
+        };
+        let started = std::thread::Builder::new().name(format!("reads-{partition}")).spawn_scoped(scope, reading);
+        started.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
+        batches.into_iter().try_for_each(|batch| each(batch?))
+    })
+}
+
+/// Events before `until`, at least one.
+fn batch(tail: &dyn CommittedTail, partition: u32, next: u64, until: u64) -> Result<Vec<StoredEvent>, LogError> {
+    let mut events = tail.read(partition, next, READ_BYTES)?;
+    events.truncate(events.partition_point(|event| event.seq < until));
+    match events.is_empty() {
+        true => Err(LogError::new(format!("partition {partition} ends at {next}, not at {until}"))),
+        false => Ok(events),
     }
 }

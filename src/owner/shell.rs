@@ -42,6 +42,8 @@ pub struct Shell<'a, O> {
     pub checkpointer: &'a Checkpointer,
     /// Who listens.
     pub report: &'a dyn Report,
+    /// After how long without a turn the owner makes one that says nothing, for a log that forgets who is silent.
+    pub tick_after_ms: Option<u64>,
 }
 
 impl<O: OwnedPartition> Shell<'_, O> {
@@ -54,16 +56,27 @@ impl<O: OwnedPartition> Shell<'_, O> {
         }
         self.shared.set_mood(Mood::Owning);
         let mut checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
+        let mut tick_due = self.tick_due(now);
         loop {
             let mut batch = Vec::new();
             let polled = match self.log.poll(&mut batch, self.wait()) {
                 Ok(polled) => polled,
                 Err(error) => return End::Unknown(error.to_string()),
             };
+            let next_seq = self.next_seq();
             if let Err(end) = self.turn(batch) {
                 return end;
             }
             let now = self.clock.now();
+            if self.next_seq() > next_seq {
+                tick_due = self.tick_due(now);
+            } else if tick_due.is_some_and(|due| due <= now) {
+                let tick = self.shared.read(|state| self.owner.tick(state, now));
+                if let Err(end) = self.settle(tick, now) {
+                    return end;
+                }
+                tick_due = self.tick_due(now);
+            }
             let changed = self.shared.read(PartitionState::events_since_checkpoint);
             if polled == Polled::Closed {
                 self.checkpointer.offer_last(&self.shared);
@@ -74,6 +87,14 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
             }
         }
+    }
+
+    fn tick_due(&self, now: Micros) -> Option<Micros> {
+        self.tick_after_ms.map(|after_ms| now.plus_ms(after_ms))
+    }
+
+    fn next_seq(&self) -> u64 {
+        self.shared.read(|state| state.position().next_seq)
     }
 
     /// Until the next hold is due, within bounds.

@@ -37,7 +37,7 @@ impl Replica {
         let mut pools = Vec::new();
         for shared in self.partitions() {
             // Read before the state: a turn that begins in between makes the answer older than it says, never younger.
-            staleness_us = staleness_us.max(shared.turn_age_us(now));
+            staleness_us = staleness_us.max(shared.staleness_us(now));
             shared.read(|state| {
                 as_of.insert(state.partition(), state.position().next_seq);
                 // References only: the owner waits for this lock, and a query may look at every pool in vain.

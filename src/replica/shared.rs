@@ -6,13 +6,17 @@ use crate::domain::{Micros, PoolId, ReservationId, route};
 use crate::limits::{DEADLINE_MAX_MS, FRESH_WAITERS_MAX};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// What a partition's thread is doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Mood {
     /// It reads checkpoint and log; nobody answers for the partition yet.
     Rebuilding,
+    /// Another process decides; this one folds what is committed, and could go on from there.
+    Following,
+    /// It is being taken over by this process.
+    Claiming,
     /// It decides.
     Owning,
     /// It has stopped for good, and this is why. What was committed before can be read.
@@ -29,8 +33,16 @@ pub struct Shared {
     mood: RwLock<Mood>,
     /// When the turn under way began, [`IDLE`] when none is.
     turn_since_us: AtomicU64,
+    /// Why this process does not own the partition although it should.
+    trouble: Mutex<Option<String>>,
     /// Moving average of a turn's length.
     turn_us: AtomicU64,
+    /// Whether others may own the partition, so that an owner has to prove that it still does.
+    is_contested: bool,
+    /// What [`Shared::folds`] answers, for who holds a lock that a fold needs.
+    folds: AtomicBool,
+    /// When the state was last known to be that of the log's end.
+    current_at: AtomicU64,
     /// The last event's time.
     decided_at: AtomicU64,
     waiting: Mutex<Vec<Waiter>>,
@@ -45,12 +57,16 @@ struct Waiter {
 const IDLE: u64 = u64::MAX;
 
 impl Shared {
-    fn new(partition: u32) -> Shared {
+    fn new(partition: u32, is_contested: bool) -> Shared {
         Shared {
             state: RwLock::new(PartitionState::new(partition)),
             mood: RwLock::new(Mood::Rebuilding),
             turn_since_us: AtomicU64::new(IDLE),
+            trouble: Mutex::new(None),
             turn_us: AtomicU64::new(0),
+            is_contested,
+            folds: AtomicBool::new(false),
+            current_at: AtomicU64::new(0),
             decided_at: AtomicU64::new(0),
             waiting: Mutex::new(Vec::new()),
         }
@@ -84,7 +100,7 @@ impl Shared {
         if self.state.read().position().next_seq >= next_seq {
             drop(waiting);
             wake();
-        } else if self.is_owning() && waiting.len() < FRESH_WAITERS_MAX {
+        } else if self.folds() && waiting.len() < FRESH_WAITERS_MAX {
             waiting.push(Waiter { next_seq, wake: Box::new(wake) });
         }
     }
@@ -99,18 +115,68 @@ impl Shared {
         self.mood.read().clone()
     }
 
-    /// Whether commands are decided.
-    pub fn is_owning(&self) -> bool {
-        *self.mood.read() == Mood::Owning
+    /// Whether the state goes on with the log, so that commands may be sent and what is committed will be seen.
+    pub fn folds(&self) -> bool {
+        self.folds.load(Relaxed)
     }
 
-    /// For its thread.
+    /// For its thread. Returns when nobody folds any more who was allowed to by the mood before.
     pub fn set_mood(&self, mood: Mood) {
-        let folds = mood == Mood::Owning;
+        // Whatever a turn under way leaves behind, readers are told since when.
+        if mood != Mood::Owning {
+            let since = self.turn_since_us.swap(IDLE, Relaxed);
+            self.current_at.fetch_min(since, Relaxed);
+        }
+        let folds = matches!(mood, Mood::Owning | Mood::Claiming | Mood::Following);
+        if mood == Mood::Owning {
+            self.set_trouble(None);
+        }
         *self.mood.write() = mood;
+        self.folds.store(folds, Relaxed);
         if !folds {
             self.waiting.lock().clear();
         }
+    }
+
+    /// Folds on behalf of a follower; `None` when the state is another's to change.
+    pub fn follow<T>(&self, f: impl FnOnce(&mut PartitionState) -> T) -> Option<T> {
+        // Held for as long as the fold takes: an owner that is made meanwhile waits for its end.
+        let mood = self.mood.read();
+        matches!(*mood, Mood::Following | Mood::Rebuilding).then(|| self.write(f))
+    }
+
+    /// A follower has come to the log's end at `now`.
+    pub fn caught_up(&self, now: Micros) {
+        self.is_current(now);
+        let mut mood = self.mood.write();
+        if *mood == Mood::Rebuilding {
+            *mood = Mood::Following;
+            self.folds.store(true, Relaxed);
+        }
+    }
+
+    /// The state was that of the log's end at `now`.
+    pub fn is_current(&self, now: Micros) {
+        self.current_at.fetch_max(now.0, Relaxed);
+    }
+
+    /// For how long the state may have been behind the log.
+    pub fn staleness_us(&self, now: Micros) -> u64 {
+        match *self.mood.read() {
+            Mood::Rebuilding => self.turn_age_us(now),
+            Mood::Owning if !self.is_contested => self.turn_age_us(now),
+            _ => now.0.saturating_sub(self.current_at.load(Relaxed)),
+        }
+    }
+
+    /// Why this process does not own the partition although it should, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
+    }
+
+    /// For whoever tries to own it.
+    pub fn set_trouble(&self, why: Option<String>) {
+        *self.trouble.lock() = why;
     }
 
     /// A turn begins. For its thread.
@@ -120,6 +186,7 @@ impl Shared {
 
     /// The turn is over. For its thread.
     pub fn turn_ends(&self, now: Micros) {
+        self.is_current(now);
         // A machine that slept through a turn must not be taken for a slow log for long after.
         let took = now.0.saturating_sub(self.turn_since_us.swap(IDLE, Relaxed)).min(DEADLINE_MAX_MS * 1_000);
         let average = self.turn_us.load(Relaxed);
@@ -146,9 +213,14 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// All partitions at their beginning.
+    /// All partitions at their beginning, of a log that this process alone writes.
     pub fn new(partitions: u32) -> Replica {
-        Replica { partitions: (0..partitions).map(|p| Arc::new(Shared::new(p))).collect() }
+        Replica { partitions: (0..partitions).map(|p| Arc::new(Shared::new(p, false))).collect() }
+    }
+
+    /// The same of a log that other processes write, too.
+    pub fn shared(partitions: u32) -> Replica {
+        Replica { partitions: (0..partitions).map(|p| Arc::new(Shared::new(p, true))).collect() }
     }
 
     /// How many partitions there are.

@@ -2,7 +2,7 @@
 //! (partition, kind, reason, route, method, status and the like), never the id of a pool, a reservation or a caller.
 //! Call sites call functions; no name or label stands anywhere else.
 
-use super::scrape::Watched;
+use super::scrape::{Pacing, Watched};
 use crate::domain::{Breach, Law};
 use crate::gateway::admission::Shed;
 use parking_lot::RwLock;
@@ -20,6 +20,7 @@ const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 pub struct Metrics {
     registry: Registry,
     pub(super) watched: RwLock<Option<Watched>>,
+    pub(super) pace: RwLock<Option<Pacing>>,
 
     pub(super) turns: IntCounterVec,
     pub(super) events: IntCounterVec,
@@ -42,10 +43,44 @@ pub struct Metrics {
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
 
+    pub(super) turning: TurnMetrics,
+
     pub(super) http_requests: IntCounterVec,
     pub(super) http_seconds: HistogramVec,
     pub(super) http_connections: IntGauge,
     pub(super) shed: IntCounterVec,
+}
+
+/// What turns cost on a cluster.
+pub(super) struct TurnMetrics {
+    pub(super) waited: IntCounterVec,
+    pub(super) slow_commits: IntCounterVec,
+    pub(super) pause: prometheus::GaugeVec,
+}
+
+impl TurnMetrics {
+    fn new(r: &Registry) -> TurnMetrics {
+        TurnMetrics {
+            waited: counters(
+                r,
+                "headroom_kafka_turns_waited_total",
+                "Turns that met a coordinator still busy with the one before.",
+                &["partition"],
+            ),
+            slow_commits: counters(
+                r,
+                "headroom_kafka_slow_commits_total",
+                "Commits that took 90 ms or more.",
+                &["partition"],
+            ),
+            pause: float_gauges(
+                r,
+                "headroom_kafka_turn_pause_seconds",
+                "From the end of a turn to the earliest beginning of the next one.",
+                &["partition"],
+            ),
+        }
+    }
 }
 
 impl Metrics {
@@ -59,6 +94,7 @@ impl Metrics {
         let metrics = Metrics {
             registry: r.clone(),
             watched: RwLock::new(None),
+            pace: RwLock::new(None),
             turns: counters(r, "headroom_turns_total", "Turns, by what became of them.", &["partition", "outcome"]),
             events: counters(r, "headroom_events_total", "Committed events.", &["partition", "kind", "reason"]),
             turn_seconds: seconds(
@@ -102,6 +138,7 @@ impl Metrics {
                 "Pools with more in use than their limit, since it was lowered.",
                 &["partition"],
             ),
+            turning: TurnMetrics::new(r),
             http_requests: counters(
                 r,
                 "headroom_http_requests_total",
@@ -179,11 +216,14 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     gauge
 }
 
-fn recovery_seconds(registry: &Registry) -> prometheus::GaugeVec {
-    let opts = Opts::new("headroom_recovery_seconds", "How long the last recovery took.");
-    let gauges = prometheus::GaugeVec::new(opts, &["partition"]).expect(VALID);
+fn float_gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::GaugeVec {
+    let gauges = prometheus::GaugeVec::new(Opts::new(name, help), labels).expect(VALID);
     put(registry, gauges.clone());
     gauges
+}
+
+fn recovery_seconds(registry: &Registry) -> prometheus::GaugeVec {
+    float_gauges(registry, "headroom_recovery_seconds", "How long the last recovery took.", &["partition"])
 }
 
 fn histograms(registry: &Registry, opts: HistogramOpts, labels: &[&str]) -> HistogramVec {

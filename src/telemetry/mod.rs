@@ -8,6 +8,7 @@ mod report;
 mod scrape;
 
 pub use metrics::Metrics;
+pub use scrape::Pace;
 
 use crate::config::LogFormat;
 use std::panic::PanicHookInfo;

@@ -2,6 +2,7 @@
 //! a bounded piece of work, nor keeps what it watches alive.
 
 use super::Metrics;
+use super::metrics::as_seconds;
 use super::report::outcome;
 use crate::domain::PoolId;
 use crate::gateway::Gateway;
@@ -12,13 +13,30 @@ use std::sync::{Arc, Weak};
 /// Pools looked at before the owner gets its turn.
 const POOLS_AT_ONCE: usize = 1_024;
 /// What a partition can be doing, as labels.
-const MOODS: [&str; 5] = ["rebuilding", "owning", "halted", "lost", "stopped"];
+const MOODS: [&str; 7] = ["rebuilding", "following", "claiming", "owning", "halted", "lost", "stopped"];
 
 /// What gauges are read from.
 pub(super) struct Watched {
     gateway: Weak<Gateway>,
     sink: Weak<dyn CommandSink>,
     replica: Weak<Replica>,
+}
+
+/// What turns cost on one partition of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pace {
+    /// Those that met the coordinator still busy.
+    pub waited: u64,
+    /// Commits that took 90 ms or more.
+    pub slow_commits: u64,
+    /// The pause between two of them, in microseconds.
+    pub pause_us: u64,
+}
+
+/// What the pace of turns is read from.
+pub(super) struct Pacing {
+    partitions: u32,
+    pace: Box<dyn Fn(u32) -> Pace + Send + Sync>,
 }
 
 impl Watched {
@@ -44,7 +62,27 @@ impl Metrics {
         *self.watched.write() = Some(Watched { gateway, sink: Arc::downgrade(&sink), replica });
     }
 
+    /// Reads the pace of turns from now on.
+    pub fn watch_turns(&self, partitions: u32, pace: impl Fn(u32) -> Pace + Send + Sync + 'static) {
+        *self.pace.write() = Some(Pacing { partitions, pace: Box::new(pace) });
+    }
+
+    fn refresh_turns(&self) {
+        let pacing = self.pace.read();
+        let Some(Pacing { partitions, pace }) = pacing.as_ref() else { return };
+        for partition in 0..*partitions {
+            let Pace { waited, slow_commits, pause_us } = pace(partition);
+            let label = partition.to_string();
+            for (counters, now) in [(&self.turning.waited, waited), (&self.turning.slow_commits, slow_commits)] {
+                let counter = counters.with_label_values(&[&label]);
+                counter.inc_by(now.saturating_sub(counter.get()));
+            }
+            self.turning.pause.with_label_values(&[&label]).set(as_seconds(pause_us));
+        }
+    }
+
     pub(super) fn refresh(&self) {
+        self.refresh_turns();
         let watched = self.watched.read();
         let Some(Watched { gateway, sink, replica }) = watched.as_ref() else { return };
         if let Some(gateway) = gateway.upgrade() {
@@ -75,6 +113,8 @@ impl Metrics {
 fn mood(mood: &Mood) -> &'static str {
     match mood {
         Mood::Rebuilding => "rebuilding",
+        Mood::Following => "following",
+        Mood::Claiming => "claiming",
         Mood::Owning => "owning",
         Mood::Halted(_) => "halted",
         Mood::Lost(_) => "lost",

@@ -7,6 +7,7 @@ use crate::domain::{
     Ask, AskKind, Attempt, Command, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolId, PoolSpec, ReservationId,
 };
 use crate::limits::COMMAND_BYTES_MAX;
+use serde_json::Value;
 use std::borrow::Cow;
 
 record! {
@@ -55,6 +56,11 @@ pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
     }
     let (record, _) = COMMANDS.read::<CommandRecord<'static>>(bytes)?;
     command_of(record)
+}
+
+/// The command as people and scripts read it: the record's fields that are not null under the schema's names.
+pub fn to_json(command: &Command) -> Value {
+    serde_json::to_value(record_of(command)).unwrap_or_default()
 }
 
 fn record_of(command: &Command) -> CommandRecord<'_> {

@@ -1,7 +1,7 @@
 //! The binary as operators and scripts meet it: exit codes, what is said where, and what is found in a log that is
 //! sound, damaged, or wrong.
 
-mod logs;
+pub mod logs;
 mod served;
 
 use crate::process::{Ended, headroom, run};
@@ -13,7 +13,7 @@ fn on<const N: usize>(dir: &Path, args: [&str; N]) -> Ended {
 }
 
 #[track_caller]
-fn assert_says(text: &str, parts: &[&str]) {
+pub fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} in:\n{text}");
     }

@@ -109,6 +109,20 @@ fn a_timed_out_reserve_is_answered_when_its_abandon_is_in_the_log() {
 }
 
 #[test]
+fn an_abandon_that_is_in_the_log_for_good_answers_before_anyone_decides_it() {
+    let mut correlator = Correlator::new(7);
+    let command = correlator.submit(reserve(), "caller");
+    assert!(correlator.kept(command.id).is_none(), "a reserve that is in the log answers nothing");
+    let abandon = correlator.tick(DEADLINE).append.pop().unwrap();
+    let answer = correlator.kept(abandon.id).unwrap();
+    assert_eq!((answer.waiter, answer.outcome), ("caller", Outcome::TimedOut { is_unknown: false }));
+    // What its owner decides of the two, sometime, is nobody's any more.
+    assert!(correlator.kept(abandon.id).is_none());
+    assert!(correlator.decided(accepted(&command)).is_none() && correlator.decided(abandoned(&abandon)).is_none());
+    assert!(correlator.is_empty() && correlator.next_due().is_none());
+}
+
+#[test]
 fn a_late_refusal_answers_at_once() {
     let mut correlator = Correlator::new(7);
     let command = correlator.submit(reserve(), "caller");

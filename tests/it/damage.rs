@@ -43,7 +43,7 @@ const TURNS: [(u32, u64); 7] = [(0, 1), (1, 3), (0, 900), (1, 2), (1, 1), (0, 40
 /// Commits a turn of so many events at the end of a partition and adds them to what it holds. Whether it did.
 fn commit(log: &Embedded, partition: u32, count: u64, events: &mut Vec<StoredEvent>) -> bool {
     for _ in 0..count {
-        let command = NewCommand { partition, key: b"", bytes: &[5; 90], takes_back: false };
+        let command = NewCommand { partition, key: b"", bytes: &[5; 90], takes_back: None };
         log.append(command).unwrap();
     }
     let first = events.len() as u64;
@@ -57,7 +57,7 @@ fn commit(log: &Embedded, partition: u32, count: u64, events: &mut Vec<StoredEve
             StoredEvent { seq, bytes: [&(offset + 1).to_le_bytes(), text.as_bytes()].concat() }
         })
         .collect();
-    let outcome = owner.commit(Arc::new(Turn { inputs, events: turn.clone() }));
+    let outcome = owner.commit(Arc::new(Turn { inputs, events: turn.clone(), ..Turn::default() }));
     assert!(matches!(outcome, CommitOutcome::Ok | CommitOutcome::Unknown));
     if outcome == CommitOutcome::Ok {
         events.extend(turn);

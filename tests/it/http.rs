@@ -2,7 +2,7 @@
 
 mod availability;
 mod bad_input;
-mod client;
+pub mod client;
 mod desk;
 mod leaving;
 mod race;

@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod audit;
+mod brokered;
 mod cli;
 mod contract;
 mod correlator;
@@ -9,10 +10,11 @@ mod coverage;
 mod crash;
 mod damage;
 mod demo;
+mod follower;
 mod golden;
 mod http;
 mod impossible;
-mod kafka;
+mod letters;
 mod machine;
 mod machine_laws;
 mod memory;
@@ -26,6 +28,7 @@ mod scenario;
 mod schemas;
 mod server;
 mod store;
+mod ticks;
 mod tidy;
 mod wait;
 mod wire;

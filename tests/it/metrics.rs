@@ -8,11 +8,12 @@ use headroom::gateway::admission::Shed;
 use headroom::log::{AppendError, CommandSink, CommitOutcome, CommittedTail, LogError, NewCommand, StoredEvent};
 use headroom::owner::{Report, TurnReport};
 use headroom::replica::{Mood, Replica};
-use headroom::telemetry::Metrics;
+use headroom::telemetry::{Metrics, Pace};
 use headroom::time::SystemClock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A log of which three commands wait.
 struct Waiting;
@@ -23,6 +24,10 @@ impl CommandSink for Waiting {
     }
     fn waiting(&self, _: u32) -> usize {
         3
+    }
+
+    fn stalled(&self, _: u32) -> Duration {
+        Duration::ZERO
     }
 }
 
@@ -47,6 +52,7 @@ fn rendered() -> String {
     let gateway =
         Arc::new(Gateway::new(1, 250, Arc::clone(&commands), tail, Arc::clone(&replica), Arc::new(SystemClock::new())));
     metrics.watch(&gateway, commands);
+    metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500 });
     metrics.recovered(0, 7, 2_000_000, true);
     replica.partition(0).unwrap().set_mood(Mood::Owning);
     metrics.turn(0, &turn([(Kind::Accepted, None, 3), (Kind::Released, None, 1), (Kind::Expired, None, 1)]));
@@ -119,6 +125,9 @@ fn what_happened_is_counted() {
         "headroom_commands_waiting{partition=\"0\"} 3",
         "headroom_partition_mood{mood=\"owning\",partition=\"0\"} 1",
         "headroom_partition_mood{mood=\"rebuilding\",partition=\"0\"} 0",
+        "headroom_kafka_turns_waited_total{partition=\"0\"} 6",
+        "headroom_kafka_slow_commits_total{partition=\"0\"} 0",
+        "headroom_kafka_turn_pause_seconds{partition=\"0\"} 0.0035",
         "headroom_law_breaches_total{law=\"L3\"} 1",
         "headroom_law_breaches_total{law=\"L1\"} 0",
         "headroom_turn_seconds_bucket{partition=\"0\",le=\"0.005\"} 2",

@@ -109,13 +109,13 @@ fn one_byte_in_a_committed_event_breaks_the_chain_and_is_named() {
 }
 
 /// A log with a checkpoint in its middle.
-fn world() -> World {
+pub fn world() -> World {
     let world = World::new(1);
     let (shared, mut owned) = world.recover(0);
     let owner = shared.read(|state| Partition::claim(state, 1));
     for number in 1..=40 {
         let bytes = if number == 1 { define(1) } else { reserve(number, (number % 3 == 0).then_some(600_000)) };
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: false }).unwrap();
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: None }).unwrap();
         commit_turn(&owner, &shared, &mut owned, NOW.plus_ms(number));
         if number == 20 {
             world.checkpoint(&shared);
@@ -127,10 +127,11 @@ fn world() -> World {
 fn recovered(world: &World, store: &dyn Store, log_id: u128) -> (Digest, Vec<String>) {
     let heard = crate::world::Heard::default();
     let (tail, clock) = (world.log.as_ref(), &world.clock);
-    let recovery = Recovery { log_id, tail, store, clock, report: &heard };
+    let recovery = Recovery { log_id, tail, store, clock, report: &heard, heard: &|_| {} };
     let replica = headroom::replica::Replica::new(1);
     let shared = replica.partition(0).unwrap();
-    let mut owned = recovery.claim(world.log.as_ref(), shared, 0).unwrap();
+    let is_of_checkpoint = recovery.restore(shared);
+    let mut owned = recovery.claim(world.log.as_ref(), shared, is_of_checkpoint).unwrap();
     assert_eq!(owned.poll(&mut Vec::new(), Duration::ZERO), Ok(Polled::Idle));
     let wiped = heard.wiped.lock().clone();
     (shared.read(PartitionState::digest), wiped)
@@ -259,7 +260,7 @@ fn after_a_failed_checkpoint_only_a_whole_one_is_written() {
     let (shared, mut owned) = world.recover(0);
     let owner = shared.read(|state| Partition::claim(state, 1));
     let mut turn = |bytes: Vec<u8>, at: u64| {
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: false }).unwrap();
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: None }).unwrap();
         commit_turn(&owner, &shared, &mut owned, NOW.plus_ms(at));
     };
     let log_id = world.log.manifest().log_id;

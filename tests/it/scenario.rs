@@ -1,7 +1,9 @@
 //! Scenarios: given pools, commands at a time, and what each comes to, as text that a planner can read
 //! (`tests/scenarios/README.md` says how). One [`check`] runs them at every [`Depth`]: the domain alone, an owner over a
-//! log, the whole service. No expectation is written in code, and no depth has scenarios of its own.
+//! log, the whole service, two processes of it and a broker. No expectation is written in code, and no depth has
+//! scenarios of its own.
 
+mod brokered;
 mod domain;
 mod http;
 mod owner;
@@ -9,7 +11,7 @@ mod parse;
 mod seen;
 
 use headroom::domain::{Command, Micros, PoolId, ReservationId};
-pub use parse::{parse, reservation_id};
+pub use parse::{Scene, parse, parse_at, reservation_id};
 pub use seen::{seen_body, seen_pool, seen_reservation};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -126,16 +128,21 @@ impl Scenario {
 
 /// Every scenario of the repository, in order of file name.
 pub fn all() -> Vec<Scenario> {
+    all_in(|_| Scene::default())
+}
+
+/// The same, each in a scene of its own.
+pub fn all_in(scene: impl Fn(u32) -> Scene) -> Vec<Scenario> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let entries = std::fs::read_dir(&directory).unwrap();
     let mut paths: Vec<_> =
         entries.map(|e| e.unwrap().path()).filter(|p| p.extension() == Some("txt".as_ref())).collect();
     paths.sort();
-    let load = |path: &PathBuf| {
+    let load = |(n, path): (u32, &PathBuf)| {
         let name = format!("tests/scenarios/{}", path.file_name().unwrap().display());
-        parse(&name, &std::fs::read_to_string(path).unwrap())
+        parse_at(&name, &std::fs::read_to_string(path).unwrap(), scene(n))
     };
-    let (scenarios, wrong): (Vec<_>, Vec<_>) = paths.iter().map(load).partition(Result::is_ok);
+    let (scenarios, wrong): (Vec<_>, Vec<_>) = (0..).zip(&paths).map(load).partition(Result::is_ok);
     let wrong: Vec<_> = wrong.into_iter().filter_map(Result::err).collect();
     assert!(wrong.is_empty(), "not understood:\n{}", wrong.join("\n"));
     scenarios.into_iter().flatten().collect()
@@ -163,13 +170,18 @@ pub fn check(scenario: &Scenario, depth: &mut impl Depth) -> Vec<String> {
 const SCENARIOS_MIN: usize = 80;
 
 /// Runs every scenario that is for this depth and panics with all that is wrong.
-pub fn check_all<D: Depth>(mut depth: impl FnMut() -> D) {
+pub fn check_all<D: Depth>(depth: impl FnMut() -> D) {
+    check_these(&all(), depth);
+}
+
+/// The same with these.
+pub fn check_these<D: Depth>(scenarios: &[Scenario], mut depth: impl FnMut() -> D) {
     let (mut failures, mut count) = (Vec::new(), 0);
-    for scenario in all() {
+    for scenario in scenarios {
         let mut depth = depth();
         if scenario.is_for(depth.name()) {
             count += 1;
-            failures.extend(check(&scenario, &mut depth));
+            failures.extend(check(scenario, &mut depth));
         }
     }
     assert!(count >= SCENARIOS_MIN, "only {count} scenarios are for {}", depth().name());

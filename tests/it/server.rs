@@ -43,15 +43,20 @@ impl Server {
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.data_dir = data_dir.to_owned();
         config.partitions = Some(partitions);
-        let app = runtime().block_on(App::start(&config, clock, Arc::new(Metrics::new()))).unwrap();
-        let (address, gateway) = (app.address(), Arc::clone(app.gateway()));
-        let (stop, stopped) = oneshot::channel();
-        let run = runtime().spawn(app.run(async move { drop(stopped.await) }));
-        let server = Server { address, gateway, running: Some(Running { stop, run }), _dir: None };
+        let server = Server::of(&config, clock);
         for shared in server.gateway.replica().partitions() {
             until("the partition is ready", || shared.mood() != Mood::Rebuilding);
         }
         server
+    }
+
+    /// Serving as it is configured; partitions may not be ready.
+    pub fn of(config: &Config, clock: Arc<dyn Clock>) -> Server {
+        let app = runtime().block_on(App::start(config, clock, Arc::new(Metrics::new()))).unwrap();
+        let (address, gateway) = (app.address(), Arc::clone(app.gateway()));
+        let (stop, stopped) = oneshot::channel();
+        let run = runtime().spawn(app.run(async move { drop(stopped.await) }));
+        Server { address, gateway, running: Some(Running { stop, run }), _dir: None }
     }
 
     /// Over a new log, by the machine's clock, with one partition, so that sequence numbers are the same in every run.

@@ -86,9 +86,11 @@ impl World {
             store: &self.store,
             clock: &self.clock,
             report: &self.heard,
+            heard: &|_| {},
         };
         let shared = Arc::clone(replica.partition(partition).unwrap());
-        let owned = recovery.claim(self.log.as_ref(), &shared, partition).unwrap();
+        let is_of_checkpoint = recovery.restore(&shared);
+        let owned = recovery.claim(self.log.as_ref(), &shared, is_of_checkpoint).unwrap();
         (shared, owned)
     }
 
@@ -100,7 +102,7 @@ impl World {
     /// L7: the log alone, and a checkpoint with nothing after it, make the state that lives.
     pub fn assert_recovers_alike(&self, shared: &Shared, what: &str) {
         let (partition, position, digest) = shared.read(|state| (state.partition(), *state.position(), state.digest()));
-        let replayed = rebuild(self.log.as_ref(), partition, &mut |_| {}).unwrap();
+        let replayed = rebuild(self.log.as_ref(), partition, position.next_seq, &mut |_| {}).unwrap();
         assert_eq!((*replayed.position(), replayed.digest()), (position, digest), "{what}: from the log");
         self.checkpoint(shared);
         let (restored, _owned) = self.recover(partition);

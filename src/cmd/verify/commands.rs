@@ -1,10 +1,10 @@
-//! L2 by the log's own commands: every command that an event answers is there, is the one it says, and none is left
-//! over. One batch of commands is kept at a time.
+//! L2 by the log's own commands: every command that an event answers is there and is the one it says; and none is left
+//! over, in a log that holds only those that are decided. A log that keeps commands for a time is judged by those it
+//! still has. One batch of commands is kept at a time.
 
 use crate::domain::{Cause, Event};
 use crate::limits::TURN_BYTES_MAX;
-use crate::log::embedded::EmbeddedReader;
-use crate::log::{LogError, Record};
+use crate::log::{CommandTail, LogError, Record};
 use crate::wire;
 use std::collections::VecDeque;
 
@@ -13,10 +13,16 @@ const DIFFERENCES_MAX: u64 = 100;
 
 /// A partition's commands, read as its events are.
 pub(super) struct Commands<'a> {
-    reader: &'a EmbeddedReader,
+    log: &'a dyn CommandTail,
     partition: u32,
+    /// Whether the log goes on behind what is judged, and places without a record are decided like any other.
+    is_open: bool,
     read: VecDeque<Record>,
     next: u64,
+    /// The first that the log still has, as far as anybody knows.
+    first: u64,
+    compared: u64,
+    answered: u64,
     /// An event could not be read: which command it answers, and so which are answered in all, is not known.
     is_count_lost: bool,
     differences: u64,
@@ -25,16 +31,31 @@ pub(super) struct Commands<'a> {
 }
 
 impl<'a> Commands<'a> {
-    pub(super) fn new(reader: &'a EmbeddedReader, partition: u32) -> Commands<'a> {
-        Commands {
-            reader,
+    /// Of a log that holds what is decided and nothing else.
+    pub(super) fn of_decided(log: &'a dyn CommandTail, partition: u32) -> Result<Commands<'a>, LogError> {
+        Ok(Commands {
+            first: log.first(partition)?,
+            log,
             partition,
+            is_open: false,
             read: VecDeque::new(),
             next: 0,
+            compared: 0,
+            answered: 0,
             is_count_lost: false,
             differences: 0,
             is_over: false,
-        }
+        })
+    }
+
+    /// Of a log that takes commands by itself, and keeps them for a time.
+    pub(super) fn of_taken(log: &'a dyn CommandTail, partition: u32) -> Result<Commands<'a>, LogError> {
+        Ok(Commands { is_open: true, ..Commands::of_decided(log, partition)? })
+    }
+
+    /// How many commands were compared, and how many were answered in all.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.compared, self.answered)
     }
 
     /// There is an event that cannot be read.
@@ -47,8 +68,17 @@ impl<'a> Commands<'a> {
         let cause = event.cause.as_ref().filter(|cause| !self.is_over && cause.input_offset >= self.next)?;
         let offset = cause.input_offset;
         self.next = offset.saturating_add(1);
+        self.answered = self.answered.saturating_add(1);
+        if offset < self.first {
+            return None;
+        }
         let difference = match self.at(offset) {
-            Ok(Some(record)) => difference(&record, cause)?,
+            Ok(Some(record)) => {
+                self.compared = self.compared.saturating_add(1);
+                difference(&record, cause)?
+            }
+            // It went while this was reading.
+            Ok(None) if offset < self.first => return None,
             Ok(None) => {
                 self.is_over = true;
                 format!("it answers command {offset}, which the log does not hold")
@@ -65,7 +95,7 @@ impl<'a> Commands<'a> {
 
     /// Whether commands are there that no event answers; to be asked after the last event.
     pub(super) fn left_over(&mut self) -> Option<String> {
-        if self.is_over || self.is_count_lost {
+        if self.is_over || self.is_count_lost || self.is_open {
             return None;
         }
         match self.at(self.next) {
@@ -80,10 +110,18 @@ impl<'a> Commands<'a> {
             self.read.pop_front();
         }
         if self.read.is_empty() {
-            self.read = self.reader.commands(self.partition, offset, TURN_BYTES_MAX)?.into();
+            self.read = self.log.commands(self.partition, offset, TURN_BYTES_MAX)?.into();
         }
-        let is_it = self.read.front().is_some_and(|record| record.offset == offset);
-        Ok(if is_it { self.read.pop_front() } else { None })
+        match self.read.front() {
+            Some(record) if record.offset == offset => Ok(self.read.pop_front()),
+            None if !self.is_open => Ok(None),
+            other => {
+                let is_place = other.is_some();
+                self.first = self.log.first(self.partition)?;
+                // Whoever decides it finds no bytes.
+                Ok((is_place && offset >= self.first).then(|| Record { offset, bytes: Vec::new() }))
+            }
+        }
     }
 }
 

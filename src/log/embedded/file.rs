@@ -1,5 +1,6 @@
 //! The file `log.redb`: making it, opening it, its tables, and reading rows. What is written to it later is in
-//! [`super::commit`]. Nothing in it is ever changed or removed but the heads, which follow the last row.
+//! [`super::commit`]. Nothing in it is ever changed or removed but the heads, which follow the last row, and what
+//! was done about dead letters.
 
 use super::super::Manifest;
 use super::error::{Fault, OpenError, guarded};
@@ -36,6 +37,9 @@ pub(super) const HEADS: TableDefinition<'static, u32, &'static [u8]> = TableDefi
 pub(super) const EVENTS: Rows = TableDefinition::new("events");
 /// Runs of decided commands by partition and first offset.
 pub(super) const COMMANDS: Rows = TableDefinition::new("commands");
+
+/// What was done about dead letters, by partition and offset. It is not there before the first.
+pub(super) const LETTERS: Rows = TableDefinition::new("letters");
 
 /// Where a partition ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod held;
 mod intake;
+mod letters;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,8 @@ mod tests;
 pub use error::OpenError;
 
 use super::{
-    AppendError, ClaimError, CommandSink, CommitOutcome, CommittedTail, Fold, LogError, Manifest, NewCommand,
-    OwnedPartition, PartitionLog, Polled, Record, StoredEvent, Turn,
+    AppendError, ClaimError, CommandSink, CommandTail, CommitOutcome, CommittedTail, Fold, LogError, Manifest,
+    NewCommand, OwnedPartition, PartitionLog, Polled, Record, StoredEvent, Turn,
 };
 use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
@@ -142,13 +143,16 @@ impl EmbeddedReader {
     pub fn manifest(&self) -> Manifest {
         self.log.manifest()
     }
+}
 
-    /// See [`Embedded::commands`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn commands(&self, partition: u32, from_offset: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
-        self.log.commands(partition, from_offset, bytes_max)
+/// Of those that are decided; the others are not part of the log.
+impl CommandTail for EmbeddedReader {
+    fn first(&self, _: u32) -> Result<u64, LogError> {
+        Ok(0)
+    }
+
+    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+        self.log.commands(partition, from, bytes_max)
     }
 }
 
@@ -204,6 +208,10 @@ impl CommandSink for Embedded {
 
     fn waiting(&self, partition: u32) -> usize {
         self.shared.intake(partition).map_or(0, Intake::waiting)
+    }
+
+    fn stalled(&self, _: u32) -> Duration {
+        Duration::ZERO
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) enum Kind {
     Head = 2,
     Events = 3,
     Commands = 4,
+    Letters = 5,
 }
 
 /// The place of a value: what it is, of which partition, from which sequence number or offset on.

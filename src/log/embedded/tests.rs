@@ -146,7 +146,7 @@ fn open(dir: &TempDir) -> (Arc<Embedded>, Arc<(Mutex<Conduct>, Condvar)>) {
 fn turn(partition: u32, first: u64, count: u64) -> Arc<Turn> {
     let bytes = |seq: u64| [0u64, seq, u64::from(partition)].map(u64::to_le_bytes).concat().repeat(12);
     let events = (first..first + count).map(|seq| StoredEvent { seq, bytes: bytes(seq) }).collect();
-    Arc::new(Turn { inputs: vec![], events })
+    Arc::new(Turn { events, ..Turn::default() })
 }
 
 fn claim(log: &Embedded, partition: u32) -> (Owned, Vec<StoredEvent>) {
@@ -316,7 +316,7 @@ fn another_version_or_window_is_refused_by_name() {
 fn the_first_command_is_polled_however_large_and_polling_alone_has_an_end() {
     let intake = Intake::default();
     let bytes = vec![1; TURN_BYTES_MAX + 1];
-    let command = |bytes| NewCommand { partition: 0, key: b"", bytes, takes_back: false };
+    let command = |bytes| NewCommand { partition: 0, key: b"", bytes, takes_back: None };
     let mut next = 0;
     let mut poll = || {
         let mut batch = Vec::new();

@@ -23,6 +23,17 @@ use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
 use std::time::Duration;
 
+/// Between two looks for what is there in a moment, and how many there are.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOKS_MAX: usize = 100;
+/// What is said of a topic that was made a moment ago, before every broker knows it and one leads it.
+const PASSING: &[RDKafkaErrorCode] = &[
+    RDKafkaErrorCode::LeaderNotAvailable,
+    RDKafkaErrorCode::NotLeaderForPartition,
+    RDKafkaErrorCode::UnknownPartition,
+    RDKafkaErrorCode::UnknownTopic,
+    RDKafkaErrorCode::UnknownTopicOrPartition,
+];
 /// How many complaints of a client are looked through for the last.
 const COMPLAINTS_MAX: usize = 16;
 
@@ -34,8 +45,9 @@ impl ClientContext for Told {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // That all are down says less than why one is.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+        // That all are down says less than why one is, and a partition's end is no complaint.
+        let says_nothing = [RDKafkaErrorCode::AllBrokersDown, RDKafkaErrorCode::PartitionEOF];
+        if error.rdkafka_error_code().is_none_or(|code| !says_nothing.contains(&code)) {
             *self.0.lock() = Some(reason.to_owned());
         }
     }
@@ -80,7 +92,7 @@ impl Admin {
     pub fn new(cluster: Cluster) -> Result<Admin, LogError> {
         let told = Told::default();
         let cannot = |error| LogError::new(format!("cannot make a client of kafka: {error}"));
-        let asks = cluster.reader().create_with_context(told.clone()).map_err(cannot)?;
+        let asks = cluster.reader_to_end().create_with_context(told.clone()).map_err(cannot)?;
         let client = cluster.plain().create_with_context(told.clone()).map_err(cannot)?;
         Ok(Admin { cluster, told, asks, client })
     }
@@ -90,9 +102,11 @@ impl Admin {
     /// # Errors
     /// When no broker answers.
     pub fn cluster_id(&self) -> Result<String, LogError> {
+        let cannot = |error| self.cannot(format_args!("kafka at {} does not answer", self.cluster.brokers), &error);
+        // Any answer has it; without one the client would look for it in its own time.
+        self.asks.fetch_metadata(Some(&self.cluster.topics.manifest), ASK_LIMIT).map_err(cannot)?;
         let id = self.asks.client().fetch_cluster_id(ASK_LIMIT);
-        let error = KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure);
-        id.ok_or_else(|| self.cannot(format_args!("kafka at {} does not answer", self.cluster.brokers), &error))
+        id.ok_or_else(|| cannot(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)))
     }
 
     /// Our topics and the manifest, as they are.
@@ -106,14 +120,12 @@ impl Admin {
                 topics.insert(name.to_owned(), found);
             }
         }
-        for (name, entries) in self.settings_of(&topics)? {
+        for (name, found) in &mut topics {
             let value = |entry: ConfigEntry| (entry.name, entry.value.unwrap_or_default());
-            if let Some(found) = topics.get_mut(&name) {
-                found.config = entries.into_iter().map(value).collect();
-            }
+            found.config = self.settings_of(name)?.into_iter().map(value).collect();
         }
         let is_there = topics.contains_key(&self.cluster.topics.manifest);
-        let manifest = if is_there { manifest::read(&self.cluster)? } else { Ok(None) };
+        let manifest = if is_there { manifest::read(&self.asks, &self.cluster.topics.manifest)? } else { Ok(None) };
         let has_events = self.has_events(topics.get(&self.cluster.topics.events))?;
         Ok(Seen { topics, manifest, has_events })
     }
@@ -137,29 +149,31 @@ impl Admin {
         }))
     }
 
-    fn settings_of(&self, topics: &BTreeMap<String, Found>) -> Result<BTreeMap<String, Vec<ConfigEntry>>, LogError> {
-        let asked: Vec<ResourceSpecifier<'_>> = topics.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
-        if asked.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let what = format_args!("cannot ask kafka about the topics' settings");
-        let answers =
-            wait(self.client.describe_configs(&asked, &limited())).map_err(|error| self.cannot(what, &error))?;
-        let answer = |(name, answer): (&String, rdkafka::admin::ConfigResourceResult)| match answer {
-            Ok(resource) => Ok((name.clone(), resource.entries)),
-            Err(code) => Err(self.cannot(what, &KafkaError::AdminOp(code))),
-        };
-        // Answers come in the order of what was asked.
-        topics.keys().zip(answers).map(answer).collect()
+    fn settings_of(&self, name: &str) -> Result<Vec<ConfigEntry>, LogError> {
+        let cannot =
+            |error: &KafkaError| self.cannot(format_args!("cannot ask kafka for the settings of {name}"), error);
+        let asked = [ResourceSpecifier::Topic(name)];
+        let told = soon(|| {
+            let mut answers = wait(self.client.describe_configs(&asked, &limited()))?;
+            let resource = answers.pop().transpose().map_err(KafkaError::AdminOp)?;
+            // The client does not pass on why there are none.
+            Ok(resource.map(|resource| resource.entries).filter(|entries| !entries.is_empty()))
+        });
+        let none = format!("kafka tells no settings of {name}: is DescribeConfigs allowed?");
+        told.map_err(|error| cannot(&error))?.ok_or_else(|| LogError::new(none))
     }
 
     fn has_events(&self, events: Option<&Found>) -> Result<bool, LogError> {
         let topic = &self.cluster.topics.events;
+        let cannot = |error: &KafkaError| self.cannot(format_args!("cannot ask kafka for the end of {topic}"), error);
         for partition in 0..events.map_or(0, |found| found.partitions) {
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            let ends = self.asks.fetch_watermarks(topic, partition, ASK_LIMIT);
-            let what = format_args!("cannot ask kafka for the end of {topic}");
-            if ends.map_err(|error| self.cannot(what, &error))?.1 > 0 {
+            let ends = soon(|| match self.asks.fetch_watermarks(topic, partition, ASK_LIMIT) {
+                Err(error) if error.rdkafka_error_code().is_some_and(|code| PASSING.contains(&code)) => Ok(None),
+                ends => ends.map(Some),
+            });
+            let nobody = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
+            if ends.map_err(|error| cannot(&error))?.ok_or_else(|| cannot(&nobody))?.1 > 0 {
                 return Ok(true);
             }
         }
@@ -187,7 +201,7 @@ impl Admin {
             self.set(topic, &settings)?;
         }
         match differences.iter().any(|difference| matches!(difference.what, What::NoManifest { .. })) {
-            true => manifest::write(&self.cluster, made),
+            true => manifest::write(&self.cluster, &self.asks, made),
             false => Ok(()),
         }
     }
@@ -207,13 +221,17 @@ impl Admin {
         for answer in answers.map_err(|error| self.cannot(format_args!("cannot create topics"), &error))? {
             answer.map_err(|(topic, code)| LogError::new(format!("cannot create {topic}: {code}")))?;
         }
+        for Wanted { name, partitions, .. } in topics {
+            let made = soon(|| Ok(self.partitions_of(name)?.filter(|found| found.partitions == *partitions)));
+            made?
+                .ok_or_else(|| LogError::new(format!("{name} was created, and no broker knows it yet: apply again")))?;
+        }
         Ok(())
     }
 
     /// The request replaces all that was ever set on a topic, so that what is not ours is said again.
     fn set(&self, topic: &str, settings: &BTreeMap<&str, &str>) -> Result<(), LogError> {
-        let asked = BTreeMap::from([(topic.to_owned(), Found::default())]);
-        let said = self.settings_of(&asked)?.into_values().flatten();
+        let said = self.settings_of(topic)?.into_iter();
         let said = said.filter(|entry| entry.source == ConfigSource::DynamicTopic);
         let said: BTreeMap<String, String> = said.filter_map(|entry| Some((entry.name, entry.value?))).collect();
         let mut alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
@@ -243,6 +261,17 @@ impl Admin {
 
 fn limited() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(ASK_LIMIT)).operation_timeout(Some(ASK_LIMIT))
+}
+
+/// Looks until something is there, with a limit.
+fn soon<T, E>(mut look: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
+    for _ in 1..LOOKS_MAX {
+        match look()? {
+            None => std::thread::park_timeout(LOOK_EVERY),
+            found => return Ok(found),
+        }
+    }
+    look()
 }
 
 /// Waits for an answer that another thread of the client brings, within the limit it was asked with.

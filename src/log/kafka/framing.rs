@@ -65,9 +65,9 @@ impl Framing {
     }
 
     /// As it is read inside. What is of no schema of ours stays as it is, and is refused by whoever reads it.
-    pub fn incoming(&self, bytes: Vec<u8>) -> Vec<u8> {
-        let Some(([0, id @ ..], datum)) = bytes.split_first_chunk::<ID_FRAME_BYTES>() else { return bytes };
-        let Some(fingerprint) = self.schema_of(u32::from_be_bytes(*id)) else { return bytes };
+    pub fn incoming(&self, bytes: &[u8]) -> Vec<u8> {
+        let Some(([0, id @ ..], datum)) = bytes.split_first_chunk::<ID_FRAME_BYTES>() else { return bytes.to_vec() };
+        let Some(fingerprint) = self.schema_of(u32::from_be_bytes(*id)) else { return bytes.to_vec() };
         let mut framed = frame::begin(fingerprint, FRAME_BYTES.saturating_add(datum.len()));
         framed.extend_from_slice(datum);
         framed
@@ -127,8 +127,8 @@ mod tests {
     fn a_frame_is_translated_and_back() {
         let (framing, asked) = framing();
         assert_eq!(framing.outgoing(single(OURS)), with_id(7));
-        assert_eq!(framing.incoming(with_id(7)), single(OURS));
-        assert_eq!(framing.incoming(single(OURS)), single(OURS), "written before there was a registry");
+        assert_eq!(framing.incoming(&with_id(7)), single(OURS));
+        assert_eq!(framing.incoming(&single(OURS)), single(OURS), "written before there was a registry");
         assert_eq!(asked.load(Ordering::Relaxed), 0);
     }
 
@@ -137,7 +137,7 @@ mod tests {
         let none = Framing::none();
         for bytes in [single(OURS), with_id(7), vec![]] {
             assert_eq!(none.outgoing(bytes.clone()), bytes);
-            assert_eq!(none.incoming(bytes.clone()), bytes);
+            assert_eq!(none.incoming(&bytes), bytes);
         }
     }
 
@@ -145,8 +145,8 @@ mod tests {
     fn an_unknown_id_is_asked_about_once() {
         let (framing, asked) = framing();
         for _ in 0..3 {
-            assert_eq!(framing.incoming(with_id(8)), single(OURS));
-            assert_eq!(framing.incoming(with_id(9)), with_id(9));
+            assert_eq!(framing.incoming(&with_id(8)), single(OURS));
+            assert_eq!(framing.incoming(&with_id(9)), with_id(9));
         }
         assert_eq!(asked.load(Ordering::Relaxed), 2);
         // What was learned is read; what is written stays as it was.
@@ -157,7 +157,7 @@ mod tests {
     fn a_stranger_cannot_keep_the_registry_busy() {
         let (framing, asked) = framing();
         for id in 1_000..2_000 {
-            assert_eq!(framing.incoming(with_id(id)), with_id(id));
+            assert_eq!(framing.incoming(&with_id(id)), with_id(id));
         }
         assert_eq!(asked.load(Ordering::Relaxed), ASKED_MAX);
     }
@@ -166,9 +166,9 @@ mod tests {
     fn whatever_it_is_it_is_passed_on() {
         let (framing, _) = framing();
         for bytes in [vec![], vec![0], vec![0, 0, 0, 7], vec![0xC3, 0x01, 1], b"text".to_vec(), single(OTHER)] {
-            assert_eq!(framing.incoming(bytes.clone()), bytes);
+            assert_eq!(framing.incoming(&bytes), bytes);
             assert_eq!(framing.outgoing(bytes.clone()), bytes);
         }
-        assert_eq!(framing.incoming(vec![0, 0, 0, 0, 7]), frame::begin(OURS, 0));
+        assert_eq!(framing.incoming(&[0, 0, 0, 0, 7]), frame::begin(OURS, 0));
     }
 }

@@ -5,9 +5,10 @@ use super::Cluster;
 use super::admin::Told;
 use super::settings::ASK_LIMIT;
 use crate::domain::Micros;
+use crate::limits::PARTITIONS_MAX;
 use crate::log::{LogError, Manifest};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -79,26 +80,31 @@ fn decode(bytes: &[u8]) -> Result<Manifest, Problem> {
     let is_hex = log_id.len() == 32 && log_id.bytes().all(|b| b.is_ascii_hexdigit());
     let log_id = u128::from_str_radix(&log_id, 16).ok().filter(|_| is_hex);
     let log_id = log_id.ok_or_else(|| unreadable(&"its log_id is not 32 hexadecimal digits"))?;
+    if !(1..=PARTITIONS_MAX).contains(&partitions) {
+        return Err(unreadable(&format_args!("its partitions are not 1 to {PARTITIONS_MAX}")));
+    }
     let created_at = Micros(created_at);
     Ok(Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, created_at })
 }
 
-/// Reads the topic, which exists, to its end.
-pub(super) fn read(cluster: &Cluster) -> Result<Result<Option<Manifest>, Problem>, LogError> {
-    let topic = &cluster.topics.manifest;
-    let told = Told::default();
-    let cannot = |error: &KafkaError| told.error(format_args!("cannot read {topic}"), error);
-    let consumer: BaseConsumer<Told> =
-        cluster.reader_to_end().create_with_context(told.clone()).map_err(|error| cannot(&error))?;
+/// Reads the topic, which exists, to its end, with a client that says when it is there.
+pub(super) fn read(reader: &BaseConsumer<Told>, topic: &str) -> Result<Result<Option<Manifest>, Problem>, LogError> {
+    let cannot = |error: &KafkaError| reader.context().error(format_args!("cannot read {topic}"), error);
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(topic, 0, Offset::Beginning).map_err(|error| cannot(&error))?;
-    consumer.assign(&from).map_err(|error| cannot(&error))?;
+    reader.assign(&from).map_err(|error| cannot(&error))?;
+    let found = to_end(reader);
+    reader.unassign().map_err(|error| cannot(&error))?;
+    found.map_err(|error| cannot(&error))
+}
+
+fn to_end(reader: &BaseConsumer<Told>) -> KafkaResult<Result<Option<Manifest>, Problem>> {
     let mut found = None;
     let mut records: usize = 0;
     let mut looks = 0;
     let mut last = KafkaError::NoMessageReceived;
     while looks < LOOKS_MAX {
-        match consumer.poll(LOOK) {
+        match reader.poll(LOOK) {
             None => looks += 1,
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Ok(found)),
             // A topic that was made a moment ago is not known to every broker.
@@ -117,11 +123,11 @@ pub(super) fn read(cluster: &Cluster) -> Result<Result<Option<Manifest>, Problem
             Some(Ok(_)) => records += 1,
         }
     }
-    Err(cannot(&last))
+    Err(last)
 }
 
 /// Writes the manifest of a new log and reads it back: of two who write at once, one or both are told.
-pub(super) fn write(cluster: &Cluster, manifest: &Manifest) -> Result<(), LogError> {
+pub(super) fn write(cluster: &Cluster, reader: &BaseConsumer<Told>, manifest: &Manifest) -> Result<(), LogError> {
     let topic = &cluster.topics.manifest;
     let told = Told::default();
     let cannot = |error: &KafkaError| told.error(format_args!("cannot write {topic}"), error);
@@ -131,7 +137,7 @@ pub(super) fn write(cluster: &Cluster, manifest: &Manifest) -> Result<(), LogErr
     let record = BaseRecord::to(topic).partition(0).key(KEY).payload(&value);
     producer.send(record).map_err(|(error, _)| cannot(&error))?;
     producer.flush(ASK_LIMIT).map_err(|error| cannot(&error))?;
-    match read(cluster)? {
+    match read(reader, topic)? {
         Ok(Some(found)) if found == *manifest => Ok(()),
         Ok(Some(_)) => Err(LogError::new(format!("{topic} {}", Problem::Two))),
         Ok(None) => Err(cannot(&KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))),
@@ -157,8 +163,14 @@ mod tests {
         let expected = r#"{"log_id":"0000000000000000000000000000001f","partitions":4,"hash_version":1,"format_version":1,"dedup_window_ms":86400000,"created_at":1700000000000000}"#;
         assert_eq!(text, expected);
         assert_eq!(decode(text.as_bytes()), Ok(manifest));
-        for bad in ["", "{}", &text.replace("1f", "xx"), &text.replace("00001f", "1f"), &text.replace("}", ",\"a\":1}")]
-        {
+        for bad in [
+            "",
+            "{}",
+            &text.replace("1f", "xx"),
+            &text.replace("00001f", "1f"),
+            &text.replace("}", ",\"a\":1}"),
+            &text.replace(":4", ":0"),
+        ] {
             assert!(matches!(decode(bad.as_bytes()), Err(Problem::Unreadable(_))), "{bad}");
         }
     }

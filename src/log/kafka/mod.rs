@@ -1,13 +1,250 @@
-//! The log on Apache Kafka.
+//! The log on Apache Kafka: `commands[p]` holds what callers ask, `events[p]` what the owner of `p` decided, in
+//! transactions of one turn each. The client is librdkafka, which speaks the first version of the transaction protocol.
+//!
+//! What was seen of a real broker (4.3.1) and is leant on here:
+//! - `init_transactions` fences, and returns only when every older transaction of the id is decided and marked. A claim
+//!   still writes a record of its own, the fence, and reads up to it: an end of the partition asked for may be that of a
+//!   leader that was elected a moment ago.
+//! - The error of a fenced producer is the same whether another owner came or its own transaction ran out of time.
+//! - The answer to a commit comes before its markers are written: committed readers see the turn a little later. Ends
+//!   and reads wait for what is open ([`reader::wait_for_open_turns`]), so that who was told of a commit finds it.
+//! - A flush of the client waits in steps of 100 ms, hence [`turns`] drains by itself.
+//! - The coordinator is asked for once in 500 ms, hence [`stable`].
+//!
+//! Nothing here knows what a decision is: bytes in, bytes out, in order.
 
 pub mod admin;
+mod claim;
+mod classify;
+mod client;
+mod commands;
 pub mod framing;
+mod letters;
 pub mod manifest;
+mod member;
+mod owned;
+mod pacer;
 pub mod plan;
+mod post;
 pub mod preflight;
+mod progress;
+mod reader;
+mod record;
 pub mod registry;
 mod remembered;
+mod replies;
 pub mod settings;
+mod sink;
+mod stable;
+mod stream;
+mod tail;
 pub mod topics;
+mod turns;
 
+pub use framing::Framing;
+pub use member::{Change, Member};
+pub use owned::Owned;
+pub use replies::{Replies, ReplyReader};
 pub use settings::{Cluster, Topics};
+pub use sink::Sink;
+pub use stream::Stream;
+
+use super::{LogError, Manifest};
+use parking_lot::Mutex;
+use progress::Progress;
+use reader::Reader;
+use stable::Stable;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// What turns cost on one partition, since the process began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pace {
+    /// Turns.
+    pub turns: u64,
+    /// Those of them that met the coordinator still busy.
+    pub waited: u64,
+    /// Commits that took 90 ms or more.
+    pub slow_commits: u64,
+    /// The last commit, in microseconds.
+    pub commit_us: u64,
+    /// The pause between two turns, in microseconds.
+    pub pause_us: u64,
+}
+
+#[derive(Default)]
+struct Paced {
+    turns: AtomicU64,
+    waited: AtomicU64,
+    slow_commits: AtomicU64,
+    commit_us: AtomicU64,
+    pause_us: AtomicU64,
+}
+
+/// Longest wait for an end that is asked for all the time.
+const PULSE_LIMIT: Duration = Duration::from_secs(1);
+/// A commit this slow is what the client's flush would make of every one.
+const SLOW_COMMIT: Duration = Duration::from_millis(90);
+
+struct Inner {
+    cluster: Arc<Cluster>,
+    manifest: Manifest,
+    framing: Arc<Framing>,
+    /// Draws numbers that nobody else has.
+    draw: Box<dyn Fn() -> u128 + Send + Sync>,
+    progress: Arc<Vec<Progress>>,
+    paces: Paces,
+    stable: Stable,
+    /// Sees what is not committed, too: it is asked for ends.
+    uncommitted: Reader,
+    readers: Mutex<Vec<Reader>>,
+    cursors: Mutex<Vec<tail::Cursor>>,
+    command_cursor: Mutex<Option<commands::Cursor>>,
+    letters: letters::Writer,
+}
+
+/// The log of one cluster, as one process uses it.
+#[derive(Clone)]
+pub struct Kafka {
+    inner: Arc<Inner>,
+}
+
+impl Kafka {
+    /// A log whose topics and manifest have been checked. `draw` answers numbers that nobody else has.
+    ///
+    /// # Errors
+    /// [`LogError`] when no client can be made of the settings.
+    pub fn open(
+        cluster: Cluster,
+        manifest: Manifest,
+        framing: Framing,
+        draw: impl Fn() -> u128 + Send + Sync + 'static,
+    ) -> Result<Kafka, LogError> {
+        let cluster = Arc::new(cluster);
+        let partitions = manifest.partitions;
+        let inner = Inner {
+            manifest,
+            framing: Arc::new(framing),
+            draw: Box::new(draw),
+            progress: Arc::new((0..partitions).map(|_| Progress::default()).collect()),
+            paces: Paces((0..partitions).map(|_| Paced::default()).collect()),
+            stable: Stable::new(Arc::clone(&cluster), partitions)?,
+            uncommitted: Reader::uncommitted(&cluster)?,
+            readers: Mutex::new(Vec::new()),
+            cursors: Mutex::new(Vec::new()),
+            command_cursor: Mutex::new(None),
+            letters: letters::Writer::default(),
+            cluster,
+        };
+        Ok(Kafka { inner: Arc::new(inner) })
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.inner.cluster
+    }
+
+    /// What identifies the log.
+    pub fn manifest(&self) -> &Manifest {
+        &self.inner.manifest
+    }
+
+    /// Has clients made ready for a partition that this process may be asked to take.
+    pub fn prepare(&self, partition: u32) {
+        self.inner.stable.prepare(partition);
+    }
+
+    /// Has the owner of a partition in this process stop: now, or after what this process has appended.
+    pub fn stop(&self, partition: u32, after_the_rest: bool) {
+        if let Some(progress) = self.inner.progress.get(partition as usize) {
+            progress.stop(after_the_rest);
+        }
+    }
+
+    /// Whether the owner of a partition in this process is to stop.
+    pub fn is_to_stop(&self, partition: u32) -> bool {
+        self.inner.progress.get(partition as usize).is_some_and(|progress| progress.is_over(u64::MAX))
+    }
+
+    /// The next owner of a partition in this process need not stop.
+    pub fn allow(&self, partition: u32) {
+        if let Some(progress) = self.inner.progress.get(partition as usize) {
+            progress.allow();
+        }
+    }
+
+    /// A number that changes with whatever is committed to the partition; nothing when the cluster does not say.
+    pub fn committed_end(&self, partition: u32) -> Option<i64> {
+        let reader = self.inner.take_reader().ok()?;
+        let bounds = reader.bounds_within(&self.inner.cluster.topics.events, partition, PULSE_LIMIT);
+        self.inner.give_back(reader);
+        bounds.ok().map(|(_, end)| end)
+    }
+
+    /// The same number as the last turn of this process left it, if it made one.
+    pub fn written_end(&self, partition: u32) -> Option<i64> {
+        self.inner.progress.get(partition as usize)?.written()
+    }
+
+    /// Somebody has decided all commands of the partition before this offset.
+    pub fn decided(&self, partition: u32, next_input: u64) {
+        if let Some(progress) = self.inner.progress.get(partition as usize) {
+            progress.decided(next_input);
+        }
+    }
+
+    /// What turns cost on a partition.
+    pub fn pace(&self, partition: u32) -> Pace {
+        self.inner.paces.of(partition)
+    }
+
+    /// The same of all partitions, for whoever must not keep the log itself.
+    pub fn paces(&self) -> Paces {
+        self.inner.paces.clone()
+    }
+}
+
+/// What turns cost, partition by partition.
+#[derive(Clone)]
+pub struct Paces(Arc<[Paced]>);
+
+impl Paces {
+    /// On one partition.
+    pub fn of(&self, partition: u32) -> Pace {
+        let Some(pace) = self.0.get(partition as usize) else { return Pace::default() };
+        Pace {
+            turns: pace.turns.load(Relaxed),
+            waited: pace.waited.load(Relaxed),
+            slow_commits: pace.slow_commits.load(Relaxed),
+            commit_us: pace.commit_us.load(Relaxed),
+            pause_us: pace.pause_us.load(Relaxed),
+        }
+    }
+
+    /// A turn was committed, and met a busy coordinator or did not.
+    fn turned(&self, partition: u32, commit: Duration, has_waited: bool, pause: Duration) {
+        let Some(pace) = self.0.get(partition as usize) else { return };
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        pace.turns.fetch_add(1, Relaxed);
+        pace.waited.fetch_add(u64::from(has_waited), Relaxed);
+        pace.slow_commits.fetch_add(u64::from(commit >= SLOW_COMMIT), Relaxed);
+        pace.commit_us.store(micros(commit), Relaxed);
+        pace.pause_us.store(micros(pause), Relaxed);
+    }
+}
+
+impl Inner {
+    fn check(&self, partition: u32) -> Result<(), LogError> {
+        if partition < self.manifest.partitions {
+            return Ok(());
+        }
+        let count = self.manifest.partitions;
+        Err(LogError::new(format!("there is no partition {partition}: the log has {count}")))
+    }
+
+    /// Of a partition that was checked.
+    fn progress_of(&self, partition: u32) -> &Progress {
+        &self.progress[partition as usize]
+    }
+}

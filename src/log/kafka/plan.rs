@@ -5,7 +5,7 @@ use super::Topics;
 use super::manifest::{FORMAT_VERSION, Problem};
 use super::topics::{Asked, Purpose, Wanted, wanted};
 use crate::domain::route::HASH_VERSION;
-use crate::limits::{DEDUP_WINDOW_MS, PARTITIONS_DEFAULT};
+use crate::limits::{DEDUP_WINDOW_MS, PARTITIONS_DEFAULT, PARTITIONS_MAX};
 use crate::log::Manifest;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -105,7 +105,7 @@ const RETENTION: &[&str] = &["cleanup.policy", "retention.bytes", "retention.ms"
 /// and the default, in this order.
 pub fn compare(topics: &Topics, asked: &Asked, seen: &Seen) -> Vec<Difference> {
     let manifest = seen.manifest.as_ref().ok().and_then(Option::as_ref);
-    let there = seen.topics.get(&topics.events).map(|found| found.partitions);
+    let there = seen.topics.get(&topics.events).map(|found| found.partitions).filter(|count| *count <= PARTITIONS_MAX);
     let partitions = manifest.map(|manifest| manifest.partitions).or(asked.partitions).or(there);
     let partitions = partitions.unwrap_or(PARTITIONS_DEFAULT);
     let mut differences = Vec::new();
@@ -200,6 +200,16 @@ impl Difference {
                 is_kept || SAFETY.contains(&name.as_str())
             }
             _ => true,
+        }
+    }
+
+    /// Whether nobody can tell what the log says because of it.
+    pub fn is_unreadable(&self) -> bool {
+        match &self.what {
+            What::Missing(_) => matches!(self.purpose, Purpose::Events | Purpose::Manifest),
+            What::Partitions { .. } => self.purpose == Purpose::Events,
+            What::NoManifest { .. } | What::LostManifest | What::BadManifest(_) | What::OtherManifest { .. } => true,
+            What::Replicas { .. } | What::Setting { .. } => false,
         }
     }
 

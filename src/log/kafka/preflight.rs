@@ -2,7 +2,7 @@
 
 use super::admin::Admin;
 use super::framing::{Ask, Framing};
-use super::plan::compare;
+use super::plan::{Difference, compare};
 use super::registry::{Registry, subjects};
 use super::topics::Asked;
 use super::{Cluster, remembered};
@@ -60,8 +60,8 @@ impl std::error::Error for Unfit {}
 /// [`Unfit`]: all reasons not to start, not the first.
 pub fn preflight(start: &Start<'_>) -> Result<Ready, Unfit> {
     let mut reasons = Vec::new();
-    let found = cluster(start, &mut reasons);
-    let framing = framing(start, &mut reasons);
+    let found = cluster(start, true, &mut reasons);
+    let framing = framing(start, true, &mut reasons);
     match (found, framing) {
         (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
             match remembered::keep_cluster_id(start.data_dir, &cluster_id) {
@@ -73,17 +73,40 @@ pub fn preflight(start: &Start<'_>) -> Result<Ready, Unfit> {
     }
 }
 
+/// For those who only read: the topics need not be fit for a server, and nothing is remembered of them.
+///
+/// # Errors
+/// [`Unfit`]: all reasons why the log cannot be read.
+pub fn look(start: &Start<'_>) -> Result<Ready, Unfit> {
+    let mut reasons = Vec::new();
+    let found = cluster(start, false, &mut reasons);
+    let framing = framing(start, false, &mut reasons);
+    match (found, framing) {
+        (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
+            Ok(Ready { manifest, cluster_id, framing })
+        }
+        _ => Err(Unfit(reasons)),
+    }
+}
+
 /// The manifest and the cluster's id. `None` comes with a reason.
-fn cluster(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<(Manifest, String)> {
+fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<(Manifest, String)> {
     let told = |reasons: &mut Vec<String>, error: LogError| reasons.push(error.to_string());
     let admin = Admin::new(start.cluster.clone()).map_err(|error| told(reasons, error)).ok()?;
     // When nobody answers this, nobody answers anything.
     let id = admin.cluster_id().map_err(|error| told(reasons, error)).ok()?;
-    foreign(start, &id, reasons);
+    let brokers = &start.cluster.brokers;
+    if let Some(wanted) = start.cluster_id.filter(|wanted| *wanted != id) {
+        reasons.push(format!("the cluster at {brokers} is {id}, and kafka_cluster_id = {wanted}"));
+    }
+    if serves {
+        foreign(start, &id, reasons);
+    }
     let seen = admin.look().map_err(|error| told(reasons, error)).ok()?;
     let differences = compare(&start.cluster.topics, &start.asked, &seen);
-    let (bad, odd): (Vec<_>, Vec<_>) = differences.iter().partition(|difference| difference.is_unsafe());
-    for difference in odd {
+    let is_bad = |difference: &Difference| if serves { difference.is_unsafe() } else { difference.is_unreadable() };
+    let (bad, odd): (Vec<_>, Vec<_>) = differences.iter().partition(|difference| is_bad(difference));
+    for difference in odd.iter().filter(|_| serves) {
         tracing::warn!("{difference}: headroom topics apply would change it");
     }
     if !bad.is_empty() {
@@ -96,9 +119,6 @@ fn cluster(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<(Manifest, St
 
 fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
     let brokers = &start.cluster.brokers;
-    if let Some(wanted) = start.cluster_id.filter(|wanted| *wanted != id) {
-        reasons.push(format!("the cluster at {brokers} is {id}, and kafka_cluster_id = {wanted}"));
-    }
     let dir = start.data_dir.display();
     match remembered::cluster_id(start.data_dir) {
         Ok(Some(first)) if first != id => {
@@ -111,8 +131,9 @@ fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
     }
 }
 
-/// With the ids of all schemas that this program writes or reads. Every `None` comes with a reason.
-fn framing(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<Framing> {
+/// With the ids of all schemas that this program writes or reads; of a server they are remembered. Every `None` comes with a
+/// reason.
+fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<Framing> {
     let Some(registry) = start.registry else { return Some(Framing::none()) };
     let mut ids = remembered::ids(start.data_dir, &registry.url);
     let mut unknown = Vec::new();
@@ -142,7 +163,7 @@ fn framing(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<Framing> {
         Some(error) if unknown.is_empty() => tracing::warn!("{error}: the ids that it gave before are used"),
         Some(error) => reasons.push(format!("{error}, and no ids are remembered here of {missing}")),
         None if unknown.is_empty() => {
-            if let Err(error) = remembered::keep_ids(start.data_dir, &registry.url, &ids) {
+            if serves && let Err(error) = remembered::keep_ids(start.data_dir, &registry.url, &ids) {
                 reasons.push(format!("cannot write {}: {error}", start.data_dir.display()));
             }
         }
@@ -152,11 +173,12 @@ fn framing(start: &Start<'_>, reasons: &mut Vec<String>) -> Option<Framing> {
         )),
     }
     let is_known = unknown.is_empty();
-    is_known.then(|| Framing::new(ids.clone(), ask(registry.clone(), start.data_dir.to_owned(), ids)))
+    let dir = serves.then(|| start.data_dir.to_owned());
+    is_known.then(|| Framing::new(ids.clone(), ask(registry.clone(), dir, ids)))
 }
 
 /// About an id that was not known at the start: another text of a schema that is ours, or a stranger's.
-fn ask(registry: Registry, dir: PathBuf, known: Vec<(Fingerprint, u32)>) -> Box<Ask> {
+fn ask(registry: Registry, dir: Option<PathBuf>, known: Vec<(Fingerprint, u32)>) -> Box<Ask> {
     let ours: BTreeSet<Fingerprint> = known.iter().map(|(fingerprint, _)| *fingerprint).collect();
     let known = Mutex::new(known);
     Box::new(move |id| {
@@ -172,7 +194,8 @@ fn ask(registry: Registry, dir: PathBuf, known: Vec<(Fingerprint, u32)>) -> Box<
         let mut known = known.lock();
         // First, so that it is read and never written.
         known.insert(0, (fingerprint, id));
-        if let Err(error) = remembered::keep_ids(&dir, &registry.url, &known) {
+        let kept = dir.as_ref().map_or(Ok(()), |dir| remembered::keep_ids(dir, &registry.url, &known));
+        if let Err(error) = kept {
             tracing::warn!(%error, "cannot remember a schema's id, and will ask again after the next start");
         }
         Some(fingerprint)

@@ -19,6 +19,9 @@ pub struct Cluster {
     pub environment: String,
     /// Its topics.
     pub topics: Topics,
+    /// Whether two producers take turns on a partition: where a coordinator is slow to end a transaction, the next one
+    /// need not wait for it.
+    pub alternates: bool,
 }
 
 impl fmt::Debug for Cluster {
@@ -61,10 +64,12 @@ impl Topics {
 }
 
 /// Time between two tries of a transactional request. The guard leans on it: a commit that took longer than
-/// [`COMMIT_SUSPECT`] may have been sent twice, and a second one, late, could end a later transaction.
-pub const RETRY_BACKOFF: Duration = Duration::from_millis(200);
+/// [`COMMIT_SUSPECT`] may have been sent twice, and a second one, late, could end a later transaction. It is long
+/// because a commit that is slow for any other reason is suspected too: each of them costs a claim, which on a busy
+/// cluster is slower than what it followed, and makes the next commit slow.
+pub const RETRY_BACKOFF: Duration = Duration::from_millis(1_000);
 /// The client waits at least 0.8 of [`RETRY_BACKOFF`] (its jitter is 20 %) before it sends anything again.
-pub const COMMIT_SUSPECT: Duration = Duration::from_millis(140);
+pub const COMMIT_SUSPECT: Duration = Duration::from_millis(700);
 /// Longest wait for a fence, a commit or a transactional record: what takes longer is given up and claimed again.
 pub const TRANSACTION_LIMIT: Duration = Duration::from_millis(8_000);
 /// Longest wait for an answer about topics, offsets and the like.
@@ -85,7 +90,7 @@ const TRANSACTIONAL: &[(&str, &str)] = &[
     // The turn is the batch: waiting for more of it would only make it later.
     ("linger.ms", "0"),
     // See RETRY_BACKOFF.
-    ("retry.backoff.ms", "200"),
+    ("retry.backoff.ms", "1000"),
     ("retry.backoff.max.ms", "1000"),
     // A record that is not in the log by then fails its turn, while the transaction can still be told apart.
     ("message.timeout.ms", "5000"),
@@ -107,9 +112,19 @@ const COMMANDS: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", "0"),
 ];
 
-/// Replies and dead letters: written after or before a turn, never part of it.
-const PLAIN: &[(&str, &str)] = &[
+/// Dead letters, and commands that are tried again: each is written once, and waited for.
+const POST: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
+    ("linger.ms", "0"),
+    ("retry.backoff.ms", "20"),
+    ("retry.backoff.max.ms", "200"),
+    ("message.timeout.ms", "5000"),
+];
+
+/// Replies: written after a turn, never part of it.
+const REPLIES: &[(&str, &str)] = &[
+    // One that comes twice or late changes nothing; and with five requests in flight an idempotent client spins.
+    ("enable.idempotence", "false"),
     ("linger.ms", "0.1"),
     ("retry.backoff.ms", "20"),
     ("retry.backoff.max.ms", "200"),
@@ -134,8 +149,12 @@ const READER: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", "20"),
     ("fetch.error.backoff.ms", "50"),
     ("retry.backoff.ms", "20"),
+    // A whole turn's commands in one fetch.
+    ("max.partition.fetch.bytes", "4194304"),
     // Memory of what is fetched and not yet read.
     ("queued.max.messages.kbytes", "16384"),
+    // Who has read what was fetched gets more at once: the client would look again after a second.
+    ("fetch.queue.backoff.ms", "2"),
     ("topic.metadata.refresh.interval.ms", "60000"),
 ];
 
@@ -159,11 +178,17 @@ impl Cluster {
         self.with("ask", &[])
     }
 
-    /// The producer of a partition's turns.
-    pub fn transactional(&self, partition: u32) -> ClientConfig {
+    /// A producer of a partition's turns.
+    pub fn transactional(&self, partition: u32, slot: u8) -> ClientConfig {
         let mut config = self.with("turns", TRANSACTIONAL);
-        config.set("transactional.id", format!("{}.{partition}", self.name()));
+        let id = format!("{}.{partition}", self.name());
+        config.set("transactional.id", if slot == 0 { id } else { format!("{id}.{slot}") });
         config
+    }
+
+    /// How many producers take turns on a partition.
+    pub fn slots(&self) -> u8 {
+        if self.alternates { 2 } else { 1 }
     }
 
     /// The producer of commands.
@@ -178,9 +203,14 @@ impl Cluster {
         config
     }
 
-    /// The producer of replies and dead letters.
+    /// The producer of dead letters.
+    pub fn post(&self) -> ClientConfig {
+        self.with("post", POST)
+    }
+
+    /// The producer of replies.
     pub fn replies(&self) -> ClientConfig {
-        self.with("replies", PLAIN)
+        self.with("replies", REPLIES)
     }
 
     /// A reader of whatever is committed.

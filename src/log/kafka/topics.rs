@@ -231,6 +231,7 @@ mod tests {
             application: "headroom".to_owned(),
             environment: "prod".to_owned(),
             topics: Topics::of("h"),
+            alternates: false,
         };
         let acls = acls(&cluster);
         let writers: Vec<&String> =

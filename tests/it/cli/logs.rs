@@ -6,7 +6,7 @@ use headroom::domain::{
     PoolId, PoolSpec, ReservationId, Status, route,
 };
 use headroom::log::embedded::{Embedded, Options};
-use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, Record, StoredEvent, Turn};
+use headroom::log::{CommitOutcome, CommittedTail, OwnedPartition, PartitionLog, Record, StoredEvent, Turn};
 use headroom::owner::recover::rebuild;
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
@@ -31,16 +31,16 @@ fn command(n: u64, ask: Ask) -> Command {
 }
 
 /// A log of one partition being written.
-struct Writing {
-    events: Vec<StoredEvent>,
-    inputs: Vec<Record>,
+pub struct Writing {
+    pub events: Vec<StoredEvent>,
+    pub inputs: Vec<Record>,
     prev: Digest,
     used: u64,
 }
 
 impl Writing {
     /// A claim, and a pool for this many orders.
-    fn new(limit: u64) -> Writing {
+    pub fn new(limit: u64) -> Writing {
         let mut writing = Writing { events: Vec::new(), inputs: Vec::new(), prev: Digest::default(), used: 0 };
         writing.add(None, Body::Barrier { nonce: 1 });
         let spec = PoolSpec {
@@ -57,7 +57,7 @@ impl Writing {
     }
 
     /// An acceptance of one order under this limit, whether it fits or not.
-    fn accept(&mut self, limit: u64) {
+    pub fn accept(&mut self, limit: u64) {
         self.used += 1;
         let mut unique = [0; 11];
         unique[..8].copy_from_slice(&self.used.to_be_bytes());
@@ -103,7 +103,7 @@ impl Writing {
         let options = Options { partitions: Some(1), log_id: LOG_ID, now: Micros(1) };
         let log = Embedded::open(dir, options).unwrap();
         let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
-        let turn = Turn { inputs: self.inputs.clone(), events: self.events.clone() };
+        let turn = Turn { inputs: self.inputs.clone(), events: self.events.clone(), ..Turn::default() };
         assert_eq!(owned.commit(Arc::new(turn)), CommitOutcome::Ok);
         log
     }
@@ -120,7 +120,7 @@ fn sound(dir: &Path) -> Writing {
 }
 
 fn checkpoint(dir: &Path, log: &Embedded) {
-    let mut state = rebuild(log, 0, &mut |_| {}).unwrap();
+    let mut state = rebuild(log, 0, log.end(0).unwrap(), &mut |_| {}).unwrap();
     SledStore::open(dir).apply(&state.draft_checkpoint(LOG_ID).encode()).unwrap();
 }
 

@@ -14,7 +14,7 @@ fn serve(dir: &Path) -> Served {
 
 impl Running {
     /// Asks it to end, and waits.
-    fn terminate(self) -> Ended {
+    pub fn terminate(self) -> Ended {
         kill_process(Pid::from_child(self.child()), Signal::TERM).unwrap();
         self.ended()
     }
@@ -22,7 +22,7 @@ impl Running {
 
 impl Served {
     /// A pool for two orders, and three calls for one.
-    fn sell_out(&self, pool: &str) {
+    pub fn sell_out(&self, pool: &str) {
         let put = ureq::put(format!("{}/v1/pools/{pool}", self.url)).content_type("application/json");
         put.send(r#"{"limits":{"orders":2},"areas":["SG-01"],"labels":{"fleet":"van"}}"#).unwrap();
         let body = format!(r#"{{"pool":"{pool}","demand":{{"orders":1}},"order_ref":"o-1"}}"#);

@@ -17,6 +17,7 @@ use headroom::wire;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -42,6 +43,10 @@ impl CommandSink for Gate {
 
     fn waiting(&self, partition: u32) -> usize {
         self.log.waiting(partition)
+    }
+
+    fn stalled(&self, _: u32) -> Duration {
+        Duration::ZERO
     }
 }
 

@@ -6,6 +6,7 @@ use crate::server::Server;
 use crate::wait::until;
 use headroom::app::ADDRESS_FILE;
 use headroom::domain::{PoolId, ReservationId};
+use headroom::log::CommittedTail;
 use headroom::log::embedded::EmbeddedReader;
 use headroom::owner::recover::rebuild;
 use headroom::time::SystemClock;
@@ -90,7 +91,7 @@ fn what_was_told_at_shutdown_is_what_the_next_start_finds() {
     // The last task that knows the log may outlive the service by a moment.
     until("the log is let go of", || EmbeddedReader::open(dir.path()).is_ok());
     let log = EmbeddedReader::open(dir.path()).unwrap();
-    let state = rebuild(&log, 0, &mut |_| {}).unwrap();
+    let state = rebuild(&log, 0, log.end(0).unwrap(), &mut |_| {}).unwrap();
     assert_eq!(state.live().into_iter().map(|(id, _)| id).collect::<BTreeSet<_>>(), yes);
     drop(log);
 

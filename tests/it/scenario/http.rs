@@ -19,12 +19,7 @@ impl Depth for HttpDepth {
     }
 
     fn shows(&self, kind: &str, field: &str) -> bool {
-        let is_counter = field.starts_with("limits.") || field.starts_with("used.");
-        match kind.rsplit(' ').nth(1).unwrap_or(kind) {
-            "rejected" => is_counter || field == "dimension",
-            _ if kind.ends_with("released") || kind.ends_with("expired") => is_counter || field == "reservation",
-            _ => field != "cause",
-        }
+        shows(kind, field)
     }
 
     fn run(&mut self, scenario: &Scenario) -> Transcript {
@@ -45,16 +40,27 @@ impl Depth for HttpDepth {
     }
 }
 
+/// Whether an answer of this kind has this field.
+pub(super) fn shows(kind: &str, field: &str) -> bool {
+    let is_counter = field.starts_with("limits.") || field.starts_with("used.");
+    match kind.rsplit(' ').nth(1).unwrap_or(kind) {
+        "rejected" => is_counter || field == "dimension",
+        _ if kind.ends_with("released") || kind.ends_with("expired") => is_counter || field == "reservation",
+        _ => field != "cause",
+    }
+}
+
 impl Server {
     /// Holds that are due expire by themselves; nobody is told.
-    fn wait_for_timers(&self, now: Micros) {
+    pub fn wait_for_timers(&self, now: Micros) {
         for shared in self.gateway.replica().partitions() {
             until("due holds expire", || shared.read(|state| state.next_due()).is_none_or(|due| due > now));
         }
     }
 }
 
-struct Caller<'a> {
+/// Asks what a scenario says.
+pub(super) struct Caller<'a> {
     server: &'a Server,
     agent: ureq::Agent,
     /// The ids that the service gave reservations made without a key.
@@ -62,11 +68,11 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    fn new(server: &Server) -> Caller<'_> {
+    pub(super) fn new(server: &Server) -> Caller<'_> {
         Caller { server, agent: agent(), ids: BTreeMap::new() }
     }
 
-    fn step(&mut self, step: &Step) -> Seen {
+    pub(super) fn step(&mut self, step: &Step) -> Seen {
         let command = &step.command;
         let (method, path, headers, body) = self.request(&command.ask);
         let mut request = ureq::http::Request::builder()
@@ -145,7 +151,7 @@ impl Caller<'_> {
         format!("/v1/reservations/{id}{action}")
     }
 
-    fn last(&self, last: &Final, now: Micros) -> Seen {
+    pub(super) fn last(&self, last: &Final, now: Micros) -> Seen {
         let replica = self.server.gateway.replica();
         match &last.subject {
             Subject::Pool(id) => seen_pool(replica.pool(id).as_ref()),

@@ -24,7 +24,7 @@ impl Depth for OwnerDepth {
         for turn in &scenario.turns {
             for step in &turn.steps {
                 let bytes = wire::command::encode(&step.command);
-                let command = NewCommand { partition, key: b"", bytes: &bytes, takes_back: false };
+                let command = NewCommand { partition, key: b"", bytes: &bytes, takes_back: None };
                 world.log.append(command).unwrap();
             }
             let decided = commit_turn(&owner, &shared, &mut owned, turn.at);

@@ -41,12 +41,38 @@ pub fn reservation_id(pool: &PoolId, key: &str) -> ReservationId {
     routing::reservation_id(pool, &IdempotencyKey::new(key).unwrap())
 }
 
+/// Where and when a scenario plays: several of them may share one log.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// What begins the names of its pools.
+    pub prefix: String,
+    /// The midnight before it.
+    pub midnight: Micros,
+    /// The number before its first command's.
+    pub commands: u128,
+}
+
+impl Default for Scene {
+    /// On the scenarios' day, with a log of its own.
+    fn default() -> Scene {
+        Scene { prefix: String::new(), midnight: MIDNIGHT, commands: 0 }
+    }
+}
+
 /// The scenario that `text` tells.
 ///
 /// # Errors
 /// `file:line: why` for the first line that is not understood.
 pub fn parse(file: &str, text: &str) -> Parsed<Scenario> {
-    let mut parser = Parser::new(file);
+    parse_at(file, text, Scene::default())
+}
+
+/// The same in another scene: pools are called otherwise, in what is expected too, and times are later.
+///
+/// # Errors
+/// As for [`parse`].
+pub fn parse_at(file: &str, text: &str, scene: Scene) -> Parsed<Scenario> {
+    let mut parser = Parser::new(file, scene);
     for (at, line) in text.lines().enumerate() {
         parser.line = at + 1;
         parser.line(line).map_err(|why| format!("{file}:{}: {why}", at + 1))?;
@@ -65,6 +91,7 @@ enum Section {
 
 struct Parser {
     scenario: Scenario,
+    scene: Scene,
     section: Section,
     line: usize,
     now: Micros,
@@ -73,7 +100,6 @@ struct Parser {
     /// The pools on which a key was used, so that a later line can name a reservation by its key.
     keys: BTreeMap<String, BTreeSet<PoolId>>,
     attempts: BTreeMap<ReservationId, u64>,
-    commands: u128,
 }
 
 /// A line's words: bare ones, `option=value`, and amounts by what they are of.
@@ -114,7 +140,7 @@ impl<'a> Words<'a> {
 }
 
 impl Parser {
-    fn new(file: &str) -> Parser {
+    fn new(file: &str, scene: Scene) -> Parser {
         let scenario = Scenario {
             file: file.to_owned(),
             depths: Vec::new(),
@@ -129,11 +155,11 @@ impl Parser {
             scenario,
             section: Section::Head,
             line: 0,
-            now: Micros(MIDNIGHT.0 + 9 * 3_600_000_000),
+            now: Micros(scene.midnight.0 + 9 * 3_600_000_000),
+            scene,
             is_turn_over: true,
             keys: BTreeMap::new(),
             attempts: BTreeMap::new(),
-            commands: 0,
         }
     }
 
@@ -171,7 +197,7 @@ impl Parser {
             }
             (["given"], Section::Head) => self.section = Section::Given,
             (["at", time], Section::Head | Section::Given | Section::When) => {
-                let at = instant(time, self.now)?;
+                let at = self.instant(time)?;
                 if at < self.now {
                     return Err("time runs backwards".to_owned());
                 }
@@ -220,8 +246,8 @@ impl Parser {
         let mut words = line.splitn(3, ' ');
         let (what, name, rest) = (words.next(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let (subject, expected) = match what {
-            Some("pool") if rest == "none" => (Subject::Pool(pool_id(name)?), self.expectation(rest)?),
-            Some("pool") => (Subject::Pool(pool_id(name)?), self.expectation(&format!("pool {rest}"))?),
+            Some("pool") if rest == "none" => (Subject::Pool(self.pool_id(name)?), self.expectation(rest)?),
+            Some("pool") => (Subject::Pool(self.pool_id(name)?), self.expectation(&format!("pool {rest}"))?),
             Some("reservation") => (Subject::Reservation(self.reference(name)?), self.expectation(rest)?),
             _ => return Err("is neither a pool nor a reservation".to_owned()),
         };
@@ -237,11 +263,12 @@ impl Parser {
         let mut fields = Fields::new();
         for (field, value) in &words.options {
             let value = match *field {
-                "until" | "cutoff" if *value != "none" => clock(instant(value, self.now)?),
+                "until" | "cutoff" if *value != "none" => clock(self.instant(value)?),
                 "window" if *value != "none" => {
-                    let (start, end) = span(value, self.now)?;
+                    let (start, end) = self.span(value)?;
                     format!("{}-{}", clock(start), clock(end))
                 }
+                "pool" if *value != "none" => self.pool_id(value)?.to_string(),
                 _ => (*value).to_owned(),
             };
             fields.insert((*field).to_owned(), value);
@@ -279,14 +306,14 @@ impl Parser {
             None if verb == "abandon" => return Err("does not say which attempt".to_owned()),
             None => self.next_attempt(&ask),
         };
-        self.commands += 1;
+        self.scene.commands += 1;
         Ok(Command {
-            id: CommandId(self.commands),
+            id: CommandId(self.scene.commands),
             reply_to: None,
             attempt: Attempt(attempt),
             actor: None,
             key: words.parse("key", |key| IdempotencyKey::new(key).map_err(|why| format!("`{key}` {why}")))?,
-            deadline: words.parse("deadline", |time| instant(time, self.now))?.unwrap_or(Micros::MAX),
+            deadline: words.parse("deadline", |time| self.instant(time))?.unwrap_or(Micros::MAX),
             ask,
         })
     }
@@ -299,7 +326,7 @@ impl Parser {
     }
 
     fn pool_ask(&mut self, verb: &str, subject: &str, words: &Words) -> Parsed<Ask> {
-        let pool = pool_id(subject)?;
+        let pool = self.pool_id(subject)?;
         let expected_version = words.parse("expect", number)?;
         Ok(match verb {
             "pool" => Ask::DefinePool { pool, spec: self.spec(words)?, expected_version },
@@ -340,7 +367,7 @@ impl Parser {
     fn reference(&self, text: &str) -> Parsed<ReservationId> {
         if let Some((pool, key)) = text.split_once('/') {
             IdempotencyKey::new(key).map_err(|why| wrong(key, why))?;
-            return Ok(reservation_id(&pool_id(pool)?, key));
+            return Ok(reservation_id(&self.pool_id(pool)?, key));
         }
         let mut pools = self.keys.get(text).into_iter().flatten();
         match (pools.next(), pools.next()) {
@@ -355,8 +382,8 @@ impl Parser {
             let (label, value) = text.split_once(':').ok_or("a label is label:value")?;
             Ok((name(label)?, name(value)?))
         };
-        let cutoff = words.parse("cutoff", |time| instant(time, self.now))?;
-        let window = words.parse("window", |text| span(text, self.now))?;
+        let cutoff = words.parse("cutoff", |time| self.instant(time))?;
+        let window = words.parse("window", |text| self.span(text))?;
         if cutoff.is_some() && window.is_none() {
             return Err("a cutoff without a window".to_owned());
         }
@@ -367,6 +394,38 @@ impl Parser {
             labels: words.parse("labels", |text| text.split(',').map(label).collect())?.unwrap_or_default(),
             mode: words.parse("mode", mode)?.unwrap_or(Mode::Open),
         })
+    }
+
+    fn pool_id(&self, text: &str) -> Parsed<PoolId> {
+        PoolId::new(&format!("{}{text}", self.scene.prefix)).map_err(|why| wrong(text, why))
+    }
+
+    /// `+250ms` and `-1ms` from now, or `HH:MM`, `HH:MM:SS` and `HH:MM:SS.f` on the scenario's day.
+    fn instant(&self, text: &str) -> Parsed<Micros> {
+        if let Some(ahead) = text.strip_prefix('+') {
+            return Ok(Micros(self.now.0 + duration(ahead)?));
+        }
+        if let Some(back) = text.strip_prefix('-') {
+            return Ok(Micros(self.now.0 - duration(back)?));
+        }
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let parts = whole.split(':').map(number).collect::<Parsed<Vec<_>>>()?;
+        let seconds = match *parts {
+            [hours, minutes] if minutes < 60 => hours * 3_600 + minutes * 60,
+            [hours, minutes, seconds] if minutes < 60 && seconds < 60 => hours * 3_600 + minutes * 60 + seconds,
+            _ => return Err(wrong(text, "is no time")),
+        };
+        let micros = if fraction.len() > 6 {
+            return Err(wrong(text, "is no time"));
+        } else {
+            number(&format!("{fraction:0<6}"))?
+        };
+        Ok(Micros(self.scene.midnight.0 + seconds * 1_000_000 + micros))
+    }
+
+    fn span(&self, text: &str) -> Parsed<(Micros, Micros)> {
+        let (start, end) = text.split_once('-').ok_or_else(|| wrong(text, "is no start-end"))?;
+        Ok((self.instant(start)?, self.instant(end)?))
     }
 }
 
@@ -380,10 +439,6 @@ fn number(text: &str) -> Parsed<u64> {
 
 fn name(text: &str) -> Parsed<Name> {
     Name::new(text).map_err(|why| wrong(text, why))
-}
-
-fn pool_id(text: &str) -> Parsed<PoolId> {
-    PoolId::new(text).map_err(|why| wrong(text, why))
 }
 
 fn mode(text: &str) -> Parsed<Mode> {
@@ -408,31 +463,6 @@ fn duration(text: &str) -> Parsed<u64> {
         _ => return Err(wrong(text, "has no unit that is known")),
     };
     number(count)?.checked_mul(micros).ok_or_else(|| wrong(text, "is too long"))
-}
-
-/// `+250ms` and `-1ms` from `base`, or `HH:MM`, `HH:MM:SS` and `HH:MM:SS.f` on the scenarios' day.
-fn instant(text: &str, base: Micros) -> Parsed<Micros> {
-    if let Some(ahead) = text.strip_prefix('+') {
-        return Ok(Micros(base.0 + duration(ahead)?));
-    }
-    if let Some(back) = text.strip_prefix('-') {
-        return Ok(Micros(base.0 - duration(back)?));
-    }
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let parts = whole.split(':').map(number).collect::<Parsed<Vec<_>>>()?;
-    let seconds = match *parts {
-        [hours, minutes] if minutes < 60 => hours * 3_600 + minutes * 60,
-        [hours, minutes, seconds] if minutes < 60 && seconds < 60 => hours * 3_600 + minutes * 60 + seconds,
-        _ => return Err(wrong(text, "is no time")),
-    };
-    let micros =
-        if fraction.len() > 6 { return Err(wrong(text, "is no time")) } else { number(&format!("{fraction:0<6}"))? };
-    Ok(Micros(MIDNIGHT.0 + seconds * 1_000_000 + micros))
-}
-
-fn span(text: &str, base: Micros) -> Parsed<(Micros, Micros)> {
-    let (start, end) = text.split_once('-').ok_or_else(|| wrong(text, "is no start-end"))?;
-    Ok((instant(start, base)?, instant(end, base)?))
 }
 
 #[cfg(test)]

@@ -1,26 +1,22 @@
 //! What the log on a cluster is told of the configuration.
 
-use super::Failure;
+use super::{StartError, draw_wide};
 use crate::config::{Config, Kafka};
+use crate::log;
+use crate::log::kafka::preflight::{self, Ready, Start};
 use crate::log::kafka::registry::Registry;
 use crate::log::kafka::topics::Asked;
 use crate::log::kafka::{Cluster, Topics};
 use std::time::Duration;
 
-/// The cluster's settings, for commands that are about nothing else.
-pub(super) fn settings(config: &Config) -> Result<&Kafka, Failure> {
-    let missing = "no cluster is configured: give --kafka-brokers, or kafka_brokers in the file";
-    config.kafka.as_ref().ok_or_else(|| Failure::Unusable(missing.to_owned()))
-}
-
 /// What is asked of the topics.
-pub(super) fn asked(config: &Config, kafka: &Kafka) -> Asked {
+pub fn asked(config: &Config, kafka: &Kafka) -> Asked {
     let Kafka { replication, min_in_sync, .. } = *kafka;
     Asked { partitions: config.partitions, replication, min_in_sync }
 }
 
 /// The cluster and Headroom's place on it.
-pub(super) fn of(kafka: &Kafka) -> Cluster {
+pub fn cluster(kafka: &Kafka) -> Cluster {
     let names = kafka.topics.clone();
     let security = kafka.security.iter().map(|(name, value)| ((*name).to_owned(), value.expose().to_owned()));
     Cluster {
@@ -36,11 +32,29 @@ pub(super) fn of(kafka: &Kafka) -> Cluster {
             dead_letters: names.dead_letters,
             manifest: names.manifest,
         },
+        alternates: kafka.alternating_producers,
     }
 }
 
+/// The log on a cluster, for those who only read: nothing is written anywhere, and no server need run.
+///
+/// # Errors
+/// [`StartError::Unfit`] with all reasons why it cannot be read, or [`StartError::Cluster`].
+pub fn look(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartError> {
+    let (cluster, registry) = (cluster(kafka), registry(kafka));
+    let start = Start {
+        cluster: &cluster,
+        asked: asked(config, kafka),
+        cluster_id: kafka.cluster_id.as_deref(),
+        registry: registry.as_ref(),
+        data_dir: &config.data_dir,
+    };
+    let Ready { manifest, framing, .. } = preflight::look(&start).map_err(StartError::Unfit)?;
+    Ok(log::kafka::Kafka::open(cluster, manifest, framing, draw_wide)?)
+}
+
 /// The schema registry, if one is configured.
-pub(super) fn registry(kafka: &Kafka) -> Option<Registry> {
+pub fn registry(kafka: &Kafka) -> Option<Registry> {
     let registry = kafka.registry.as_ref()?;
     let user = registry.user.as_ref().map(|(name, password)| (name.clone(), password.expose().to_owned()));
     Some(Registry { url: registry.url.clone(), timeout: Duration::from_millis(registry.timeout_ms), user })

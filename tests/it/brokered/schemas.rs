@@ -4,14 +4,13 @@ use super::topics::{Place, registry};
 use crate::process::agent;
 use crate::rig::Rig;
 use headroom::log::kafka::Topics;
-use headroom::log::kafka::registry::{Registry, Standing, Subject, subjects};
+use headroom::log::kafka::registry::{Standing, Subject, subjects};
 use headroom::wire::frame::{self, FRAME_BYTES};
 use headroom::wire::schema::{COMMAND, fingerprint_of};
-use std::time::Duration;
 
 /// The binary, told of a registry as well.
 fn schemas(place: &Place, action: &str, url: &str) -> (i32, String) {
-    let ended = place.headroom(&["schemas", action, "--registry-url", url]);
+    let ended = place.headroom(&["schemas", action, "--registry-url", url, "--registry-timeout-ms", "10000"]);
     assert_eq!(ended.err, "", "{}", ended.out);
     (ended.code, ended.out)
 }
@@ -83,7 +82,7 @@ fn a_server_starts_without_the_registry_when_it_has_the_ids() {
     let rig = Rig::start(1, true);
     let place = Place::on(&rig, "headroom");
     place.apply();
-    let registry = Registry { timeout: Duration::from_secs(10), ..registry(&rig) };
+    let registry = registry(&rig);
     let dir = tempfile::tempdir().unwrap();
     let told = place.preflight(Some(&registry), dir.path()).unwrap_err();
     assert!(told.0.len() == 1 && told.0[0].contains("does not know headroom.commands-value version 1, "), "{told}");
@@ -102,14 +101,14 @@ fn a_server_starts_without_the_registry_when_it_has_the_ids() {
     let other = registry.register(&reworded).unwrap()[0];
     assert_ne!(other, id);
     let theirs = [&[0], other.to_be_bytes().as_slice(), b"datum"].concat();
-    assert_eq!(framing.incoming(theirs.clone()), bytes, "it was asked about");
+    assert_eq!(framing.incoming(&theirs), bytes, "it was asked about");
 
     rig.registry("stop");
     let framing = place.preflight(Some(&registry), dir.path()).unwrap().framing;
     assert_eq!(framing.outgoing(bytes.clone()), expected);
-    assert_eq!((framing.incoming(expected), framing.incoming(theirs)), (bytes.clone(), bytes));
+    assert_eq!((framing.incoming(&expected), framing.incoming(&theirs)), (bytes.clone(), bytes));
     let stranger = [0, 0, 1, 0, 0, 1];
-    assert_eq!(framing.incoming(stranger.to_vec()), stranger, "nobody to ask");
+    assert_eq!(framing.incoming(&stranger), stranger, "nobody to ask");
     let elsewhere = tempfile::tempdir().unwrap();
     let told = place.preflight(Some(&registry), elsewhere.path()).unwrap_err();
     assert_eq!(told.0.len(), 1, "{told}");

@@ -1,0 +1,185 @@
+//! One figure of Headroom's: a server, a session with it, and the audit of its log.
+
+use crate::args::{Args, Server};
+use crate::machine;
+use crate::ramp;
+use crate::server::Started;
+use crate::session::{Figures, Session};
+use crate::topics::{Copies, Made, cluster};
+use crate::verdict::Verdict;
+use headroom::cmd::scratch::Scratch;
+use headroom::log::kafka::Cluster;
+use headroom::time::{Clock, Stopwatch, SystemClock};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// After which the topics are not tried again.
+const APPLY_LIMIT: Duration = Duration::from_secs(15);
+
+/// A server to call. What was made for it goes when this is dropped, in this order.
+pub struct Service {
+    started: Option<Started>,
+    _made: Option<Made>,
+    _scratch: Option<Scratch>,
+    /// Where it listens.
+    address: SocketAddr,
+    /// What it runs on.
+    pub place: String,
+}
+
+impl Service {
+    /// The server that runs already, or one of this run's own.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn start(args: &Args) -> Result<Service, String> {
+        let machine = machine::line();
+        let program = match args.server()? {
+            Server::At(address) => {
+                let place = format!("{machine}; server at {address}");
+                return Ok(Service { started: None, _made: None, _scratch: None, address, place });
+            }
+            Server::Start(program) => program,
+        };
+        let scratch = match &args.scratch_in {
+            Some(parent) => Scratch::within(parent, "headroom-loadtest"),
+            None => Scratch::new("headroom-loadtest"),
+        };
+        let scratch = scratch.map_err(|e| format!("no scratch directory: {e}"))?;
+        let (mut arguments, mut made) = (Vec::new(), None);
+        let on = match &args.brokers {
+            Some(brokers) => {
+                let cluster = cluster(brokers, "loadtest");
+                let config = configuration(scratch.path(), &cluster, args.partitions)?;
+                made = Some(Made::all_of(&cluster)?);
+                apply(&program, &config)?;
+                arguments.extend(["--config".to_owned(), config.display().to_string()]);
+                format!("the cluster at {brokers}")
+            }
+            None => {
+                arguments.extend(args.partitions.iter().flat_map(|n| ["--partitions".to_owned(), n.to_string()]));
+                let clock = SystemClock::new();
+                let sync = machine::sync_us(scratch.path(), || clock.now().0);
+                let sync = sync.map_or("?".to_owned(), |us| us.to_string());
+                format!("{}, 4 KiB made durable in {sync} µs", machine::file_system(scratch.path()))
+            }
+        };
+        arguments.extend(args.serve_arg.iter().cloned());
+        let started = Started::start(&program, scratch.path(), &arguments).await?;
+        let address = started.address;
+        let place = format!("{machine}; server is process {} of this run, on {on}", started.pid());
+        Ok(Service { started: Some(started), _made: made, _scratch: Some(scratch), address, place })
+    }
+
+    /// Measures it, and audits what came of it.
+    ///
+    /// # Errors
+    /// Why there is no figure.
+    pub async fn measure(&self, args: &Args, mut show: impl FnMut(&Figures)) -> Result<Outcome, String> {
+        let child = self.started.as_ref().map(Started::pid);
+        let mut session = Session::open(args, self.address, child).await?;
+        let mut phases = Vec::new();
+        let mut keep = |figures: Figures| {
+            show(&figures);
+            phases.push(figures);
+        };
+        let best = match args.ramp {
+            Some(p99_ms) => Some(ramp::climb(&mut session, args.rate, p99_ms, &mut keep).await?),
+            None => {
+                keep(session.phase(args.rate).await?);
+                None
+            }
+        };
+        let verdict = if args.no_audit { None } else { Some(Verdict::reach(&mut session).await?) };
+        Ok(Outcome { phases, best, verdict })
+    }
+
+    /// Asks it to stop, if it is this run's own, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not end well.
+    pub async fn stop(mut self) -> Result<(), String> {
+        match self.started.take() {
+            Some(started) => started.stop().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes the configuration of a server on this cluster.
+fn configuration(directory: &Path, cluster: &Cluster, partitions: Option<u32>) -> Result<PathBuf, String> {
+    let copies = Copies::on(cluster)?;
+    let topics = &cluster.topics;
+    let mut text = format!(
+        r#"kafka_brokers = "{}"
+kafka_replication = {}
+kafka_min_in_sync = {}
+application = "{}"
+environment = "{}"
+topic_commands = "{}"
+topic_events = "{}"
+topic_replies = "{}"
+topic_snapshots = "{}"
+topic_dead_letters = "{}"
+topic_manifest = "{}"
+"#,
+        cluster.brokers,
+        copies.all,
+        copies.in_sync,
+        cluster.application,
+        cluster.environment,
+        topics.commands,
+        topics.events,
+        topics.replies,
+        topics.snapshots,
+        topics.dead_letters,
+        topics.manifest,
+    );
+    if let Some(partitions) = partitions {
+        text.push_str(&format!("partitions = {partitions}\n"));
+    }
+    let path = directory.join("headroom.toml");
+    std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(path)
+}
+
+/// Has Headroom make its topics. Done twice it changes nothing the second time, so it may be tried again: partitions
+/// that were made a moment ago have no leader yet.
+fn apply(program: &Path, config: &Path) -> Result<(), String> {
+    let name = program.display();
+    let trying = Stopwatch::start();
+    loop {
+        let ended = Command::new(program).args(["topics", "apply", "--config"]).arg(config).output();
+        let ended = ended.map_err(|e| format!("{name}: {e}"))?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        if trying.elapsed() > APPLY_LIMIT {
+            let said = [ended.stdout, ended.stderr].concat();
+            return Err(format!("{name} topics apply: {}", String::from_utf8_lossy(&said).trim()));
+        }
+    }
+}
+
+/// What came of a session.
+pub struct Outcome {
+    /// What its phases measured.
+    pub phases: Vec<Figures>,
+    /// The highest rate that was sustained, if it was looked for.
+    pub best: Option<f64>,
+    /// What the audit found, unless it was left out.
+    pub verdict: Option<Verdict>,
+}
+
+impl Outcome {
+    /// Whether the figure counts, in a word, and why it does not.
+    pub fn standing(&self) -> (&'static str, Option<String>) {
+        match self.verdict.as_ref().map(Verdict::void) {
+            None => ("UNAUDITED", None),
+            Some(Some(why)) => ("VOID", Some(why)),
+            Some(None) => ("audited", None),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Topics of a run's own: with as many copies as the cluster has room for, gone when the run is.
+
+use headroom::log::kafka::{Cluster, Topics};
+use headroom::time::{Clock, Stopwatch, SystemClock};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// Longest wait for any answer.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Most copies of a record.
+const COPIES_MAX: usize = 3;
+
+/// Topics that are deleted when this is dropped.
+pub struct Made {
+    admin: AdminClient<DefaultClientContext>,
+    names: Vec<String>,
+}
+
+/// How many copies of a record there may be on a cluster, and how many of them have to be in sync.
+#[derive(Clone, Copy, Debug)]
+pub struct Copies {
+    /// Copies.
+    pub all: usize,
+    /// Of those, in sync.
+    pub in_sync: usize,
+}
+
+impl Copies {
+    /// As many as the cluster has brokers for, up to three, of which two then have to be in sync.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn on(cluster: &Cluster) -> Result<Copies, String> {
+        let asks: BaseConsumer = cluster.reader().create().map_err(|e| e.to_string())?;
+        let metadata = asks.fetch_metadata(None, LIMIT).map_err(|e| format!("{}: {e}", cluster.brokers))?;
+        let all = metadata.brokers().len().clamp(1, COPIES_MAX);
+        Ok(Copies { all, in_sync: all.div_ceil(2) })
+    }
+}
+
+impl Made {
+    /// The three topics of a loop: commands, events, and one partition of replies.
+    ///
+    /// # Errors
+    /// Why they are not there.
+    pub fn make(cluster: &Cluster, partitions: u32) -> Result<Made, String> {
+        let topics = &cluster.topics;
+        let wanted = [(&topics.commands, partitions), (&topics.events, partitions), (&topics.replies, 1)];
+        let copies = Copies::on(cluster)?;
+        let in_sync = copies.in_sync.to_string();
+        let new = wanted.iter().map(|(name, partitions)| {
+            let replication = TopicReplication::Fixed(i32::try_from(copies.all).unwrap_or(1));
+            NewTopic::new(name, number(*partitions), replication).set("min.insync.replicas", &in_sync)
+        });
+        let new: Vec<_> = new.collect();
+        let made = Made::of(cluster, wanted.iter().map(|(name, _)| (*name).clone()).collect())?;
+        let answers = wait(made.admin.create_topics(&new, &options())).map_err(|e| e.to_string())?;
+        for answer in answers {
+            answer.map_err(|(topic, code)| format!("cannot create {topic}: {code}"))?;
+        }
+        let asks: BaseConsumer = cluster.reader().create().map_err(|e| e.to_string())?;
+        for (name, partitions) in wanted {
+            (0..partitions).try_for_each(|partition| has_leader(&asks, name, partition))?;
+        }
+        Ok(made)
+    }
+
+    /// All of Headroom's topics on the cluster, which Headroom itself makes.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn all_of(cluster: &Cluster) -> Result<Made, String> {
+        Made::of(cluster, cluster.topics.all().into_iter().map(str::to_owned).collect())
+    }
+
+    fn of(cluster: &Cluster, names: Vec<String>) -> Result<Made, String> {
+        let admin = cluster.plain().create().map_err(|e| e.to_string())?;
+        Ok(Made { admin, names })
+    }
+}
+
+/// The cluster as Headroom's settings see it, with names that nobody else uses.
+pub fn cluster(brokers: &str, purpose: &str) -> Cluster {
+    let name = format!("{purpose}-{:x}", SystemClock::new().now().0);
+    Cluster {
+        brokers: brokers.to_owned(),
+        security: BTreeMap::new(),
+        application: "headroom".to_owned(),
+        environment: name.clone(),
+        topics: Topics::of(&name),
+        alternates: false,
+    }
+}
+
+/// A partition as the client counts them.
+pub fn number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(LIMIT)).operation_timeout(Some(LIMIT))
+}
+
+fn has_leader(asks: &BaseConsumer, topic: &str, partition: u32) -> Result<(), String> {
+    let waiting = Stopwatch::start();
+    loop {
+        match asks.fetch_watermarks(topic, number(partition), LIMIT) {
+            Ok(_) => return Ok(()),
+            Err(error) if waiting.elapsed() > LIMIT => return Err(format!("{topic}/{partition}: {error}")),
+            Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
+        }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        if names.is_empty() {
+            return;
+        }
+        match wait(self.admin.delete_topics(&names, &options())) {
+            Ok(answers) => {
+                let left = answers.into_iter().filter_map(Result::err);
+                // What was never made cannot be left.
+                for (topic, code) in left.filter(|(_, code)| *code != RDKafkaErrorCode::UnknownTopicOrPartition) {
+                    eprintln!("headroom-loadtest: {topic} is left: {code}");
+                }
+            }
+            Err(error) => eprintln!("headroom-loadtest: topics are left: {error}"),
+        }
+    }
+}
+
+/// Waits for an answer that a thread of the client brings, within the limit it was asked with.
+fn wait<F: Future>(future: F) -> F::Output {
+    struct Waiting(Thread);
+
+    impl Wake for Waiting {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Arc::new(Waiting(std::thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

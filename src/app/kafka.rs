@@ -1,0 +1,280 @@
+//! A cluster's side: the group of owners says which partitions this process owns; it follows all the others.
+
+use super::owner::Household;
+use super::owning::Owning;
+use super::{Hold, Side, StartError, asked, cluster, draw, draw_wide, registry, spawn};
+use crate::config::{self, Config};
+use crate::domain::Recorded;
+use crate::gateway::Gateway;
+use crate::limits::TICK_AFTER_MS;
+use crate::log::kafka::preflight::{Ready, Start, preflight};
+use crate::log::kafka::{Kafka, Member, ReplyReader, Stream};
+use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
+use crate::owner::checkpointer::Checkpointer;
+use crate::owner::follower::{Follower, Pulse};
+use crate::replica::{Mood, PartitionState, Replica};
+use crate::store::sled::SledStore;
+use crate::telemetry::{Metrics, Pace};
+use crate::time::Clock;
+use crossbeam_channel::{Sender, bounded, never};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Longest wait for what comes over the network, of a thread that is to end sometime.
+const LOOK: Duration = Duration::from_millis(50);
+/// Before what failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Between two looks at whether followed states are current.
+const PULSE: Duration = Duration::from_millis(200);
+/// Longest wait at the end for this process's commands to be in the log.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+pub(super) fn start(
+    config: &Config,
+    kafka: &config::Kafka,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<Side, StartError> {
+    let io = |error| StartError::Io(config.data_dir.clone(), error);
+    std::fs::create_dir_all(&config.data_dir).map_err(io)?;
+    let hold = Hold::take(&config.data_dir).map_err(io)?.ok_or_else(|| StartError::InUse(config.data_dir.clone()))?;
+    let log = open(config, kafka)?;
+    let partitions = log.manifest().partitions;
+    let replica = Arc::new(Replica::shared(partitions));
+    let incarnation = draw();
+    let tail = Arc::new(log.clone()) as Arc<dyn CommittedTail>;
+    let sink = kafka.roles.gateway.then(|| log.sink().map(Arc::new)).transpose()?;
+    let way_in: Arc<dyn CommandSink> = match &sink {
+        Some(sink) => Arc::clone(sink) as Arc<dyn CommandSink>,
+        None => Arc::new(NoWayIn),
+    };
+    let gateway = Arc::new(Gateway::new(
+        incarnation,
+        config.deadline_default_ms,
+        Arc::clone(&way_in),
+        Arc::clone(&tail),
+        Arc::clone(&replica),
+        Arc::clone(&clock),
+    ));
+    metrics.watch(&gateway, way_in);
+    let paces = log.paces();
+    metrics.watch_turns(partitions, move |partition| {
+        let crate::log::kafka::Pace { waited, slow_commits, pause_us, .. } = paces.of(partition);
+        Pace { waited, slow_commits, pause_us }
+    });
+    if let Some(sink) = &sink {
+        let gateway = Arc::downgrade(&gateway);
+        sink.on_kept(move |abandon| {
+            if let Some(gateway) = gateway.upgrade() {
+                gateway.kept(abandon);
+            }
+        });
+    }
+    let (checkpointer, work) = Checkpointer::new(log.manifest().log_id);
+    let replies = log.replies(incarnation, Some(Arc::clone(&gateway) as Arc<dyn ReplyChannel>))?;
+    let household = Arc::new(Household {
+        partitions,
+        log_id: log.manifest().log_id,
+        tail: Arc::clone(&tail),
+        store: Arc::new(SledStore::open(&config.data_dir)),
+        clock,
+        replies: Arc::new(replies),
+        checkpointer,
+        metrics,
+        heard: heard(incarnation, &gateway),
+        tick_after_ms: Some(TICK_AFTER_MS),
+    });
+    let checkpoints = {
+        let (store, metrics) = (Arc::clone(&household.store), Arc::clone(&household.metrics));
+        spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
+    };
+    let threads = Threads::start(&log, &household, &replica, (incarnation, &gateway), kafka.roles)?;
+    drop(household);
+    let end = move || {
+        // What this process has appended is in the log before its owners stop: those it still owns decide it.
+        if let Some(sink) = sink {
+            sink.close(CLOSE_LIMIT);
+        }
+        let ended = threads.end() && checkpoints.join().is_ok();
+        drop(hold);
+        ended
+    };
+    Ok(Side { gateway, tail, end: Box::new(end) })
+}
+
+/// Checks the cluster and opens the log.
+fn open(config: &Config, kafka: &config::Kafka) -> Result<Kafka, StartError> {
+    let (cluster, registry) = (cluster(kafka), registry(kafka));
+    let start = Start {
+        cluster: &cluster,
+        asked: asked(config, kafka),
+        cluster_id: kafka.cluster_id.as_deref(),
+        registry: registry.as_ref(),
+        data_dir: &config.data_dir,
+    };
+    let Ready { manifest, cluster_id, framing } = preflight(&start).map_err(StartError::Unfit)?;
+    tracing::info!(cluster_id, partitions = manifest.partitions, "the cluster is as it should be");
+    Ok(Kafka::open(cluster, manifest, framing, draw_wide)?)
+}
+
+/// What an event read from the log may be: the outcome of one of this process's calls.
+fn heard(incarnation: u64, gateway: &Arc<Gateway>) -> Box<dyn Fn(&Recorded) + Send + Sync> {
+    let gateway = Arc::downgrade(gateway);
+    Box::new(move |recorded| {
+        let reply_to = recorded.event.command().and_then(|command| command.reply_to);
+        if let (Some(to), Some(gateway)) = (reply_to.filter(|to| *to == incarnation), gateway.upgrade()) {
+            gateway.send(vec![Reply { to, decided: recorded.clone() }]);
+        }
+    })
+}
+
+/// The sink of a process that takes no calls.
+struct NoWayIn;
+
+impl CommandSink for NoWayIn {
+    fn append(&self, _: NewCommand<'_>) -> Result<(), AppendError> {
+        Err(AppendError::Closed)
+    }
+
+    fn waiting(&self, _: u32) -> usize {
+        0
+    }
+
+    fn stalled(&self, _: u32) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Everything that runs until the end.
+struct Threads {
+    ending: Arc<AtomicBool>,
+    /// Dropped to have all owners stop.
+    shutdown: Sender<()>,
+    ownership: JoinHandle<()>,
+    member: Option<Member>,
+    /// Followers, replies and the pulse: they end after the owners.
+    others: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn start(
+        log: &Kafka,
+        household: &Arc<Household>,
+        replica: &Arc<Replica>,
+        (incarnation, gateway): (u64, &Arc<Gateway>),
+        roles: config::Roles,
+    ) -> Result<Threads, StartError> {
+        let ending = Arc::new(AtomicBool::new(false));
+        let mut others = Vec::new();
+        if roles.gateway {
+            // Positioned before anything can be asked.
+            let reader = log.reply_reader(incarnation)?;
+            let (log, gateway, ending) = (log.clone(), Arc::clone(gateway), Arc::clone(&ending));
+            others.push(spawn("replies", move || read_replies(&log, reader, incarnation, &gateway, &ending))?);
+        }
+        let pulse = Arc::new(Pulse::new(replica.partition_count()));
+        {
+            let stream = log.stream()?;
+            let (household, replica) = (Arc::clone(household), Arc::clone(replica));
+            let (pulse, ending) = (Arc::clone(&pulse), Arc::clone(&ending));
+            others.push(spawn("follower", move || follow(stream, &household, &replica, &pulse, &ending))?);
+        }
+        {
+            let (log, household, replica) = (log.clone(), Arc::clone(household), Arc::clone(replica));
+            let ending = Arc::clone(&ending);
+            others.push(spawn("pulse", move || feel(&log, &household, &replica, &pulse, &ending))?);
+        }
+        let (member, changes) = if roles.owner {
+            (0..replica.partition_count()).for_each(|partition| log.prepare(partition));
+            let replica = Arc::clone(replica);
+            let (member, changes) = log.join(move || positions(&replica))?;
+            (Some(member), changes)
+        } else {
+            (None, never())
+        };
+        let (shutdown, told) = bounded(0);
+        let (log, household, replica) = (log.clone(), Arc::clone(household), Arc::clone(replica));
+        let owning = Owning::new(log, household, replica);
+        let ownership = spawn("ownership", move || owning.run(&changes, &told))?;
+        Ok(Threads { ending, shutdown, ownership, member, others })
+    }
+
+    fn end(self) -> bool {
+        drop(self.shutdown);
+        let mut ended = true;
+        // The group hears that this process has gone when its owners have stopped.
+        let leaving = self.member.map(|member| std::thread::spawn(move || member.leave()));
+        ended &= self.ownership.join().is_ok();
+        ended &= leaving.is_none_or(|leaving| leaving.join().is_ok());
+        self.ending.store(true, Relaxed);
+        for thread in self.others {
+            thread.thread().unpark();
+            ended &= thread.join().is_ok();
+        }
+        ended
+    }
+}
+
+/// Keeps what is current known to be so, and says when the cluster comes and goes.
+fn feel(log: &Kafka, household: &Household, replica: &Replica, pulse: &Pulse, ending: &AtomicBool) {
+    let mut was_there = true;
+    while !ending.load(Relaxed) {
+        let is_there = Cell::new(was_there);
+        pulse.look(replica, household.clock.as_ref(), |partition| {
+            let end = log.committed_end(partition);
+            is_there.set(end.is_some());
+            Some((end?, log.written_end(partition)))
+        });
+        match (was_there, is_there.get()) {
+            (true, false) => tracing::error!("the cluster does not answer: calls are refused until it does"),
+            (false, true) => tracing::info!("the cluster answers again"),
+            _ => {}
+        }
+        was_there = is_there.get();
+        std::thread::park_timeout(PULSE);
+    }
+}
+
+fn positions(replica: &Replica) -> Vec<(u32, u64)> {
+    let owned = replica.partitions().filter(|shared| shared.mood() == Mood::Owning);
+    owned.map(|shared| shared.read(|state| (state.partition(), state.position().next_input))).collect()
+}
+
+fn read_replies(log: &Kafka, reader: ReplyReader, incarnation: u64, gateway: &Gateway, ending: &AtomicBool) {
+    let mut reader = Some(reader);
+    while !ending.load(Relaxed) {
+        let Some(reading) = &reader else {
+            std::thread::park_timeout(RETRY);
+            reader = log.reply_reader(incarnation).ok();
+            continue;
+        };
+        match reading.next(LOOK) {
+            Ok(replies) if replies.is_empty() => {}
+            Ok(replies) => gateway.send(replies),
+            Err(error) => {
+                tracing::warn!(%error, "replies cannot be read; the committed tail tells them until they can");
+                reader = None;
+            }
+        }
+    }
+}
+
+fn follow(stream: Stream, household: &Household, replica: &Replica, pulse: &Pulse, ending: &AtomicBool) {
+    let recovery = household.recovery();
+    let restored: BTreeSet<u32> = replica
+        .partitions()
+        .filter(|shared| shared.mood() == Mood::Rebuilding && recovery.restore(shared))
+        .map(|shared| shared.read(PartitionState::partition))
+        .collect();
+    let mut follower = Follower::new(stream, replica, &recovery, &household.checkpointer, pulse, restored);
+    while !ending.load(Relaxed) {
+        if let Err(error) = follower.round(LOOK) {
+            tracing::warn!(%error, "cannot follow the log; trying again");
+            std::thread::park_timeout(RETRY);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The composition root: picks the adapters, starts the threads, owns the order in which everything ends.
+
+mod cluster;
+mod embedded;
+mod hold;
+mod kafka;
+mod owner;
+mod owning;
+
+pub use cluster::{asked, cluster, look, registry};
+pub use hold::Hold;
+
+use crate::api;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::log::embedded::OpenError;
+use crate::log::kafka::preflight::Unfit;
+use crate::log::{CommittedTail, LogError};
+use crate::telemetry::Metrics;
+use crate::time::Clock;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Where a running server says how it is reached: its address and process id, on one line.
+pub const ADDRESS_FILE: &str = "server.addr";
+
+/// Time that Abandons get at shutdown to be in the log.
+const ABANDONS_DRAIN: Duration = Duration::from_secs(1);
+
+/// Why the service did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The embedded log cannot be opened.
+    Log(OpenError),
+    /// The cluster is not as it has to be, or cannot be reached: everything that is wrong with it.
+    Unfit(Unfit),
+    /// A client of the cluster cannot be made.
+    Cluster(LogError),
+    /// Another process keeps its checkpoints in the data directory.
+    InUse(PathBuf),
+    /// The address cannot be listened on.
+    Listen(SocketAddr, std::io::Error),
+    /// A file of the data directory cannot be written, or a thread not started.
+    Io(PathBuf, std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Log(error) => error.fmt(f),
+            StartError::Unfit(unfit) => unfit.fmt(f),
+            StartError::Cluster(error) => error.fmt(f),
+            StartError::InUse(dir) => {
+                write!(f, "{} is in use by another process: stop it, or name another data_dir", dir.display())
+            }
+            StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            StartError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<LogError> for StartError {
+    fn from(error: LogError) -> StartError {
+        StartError::Cluster(error)
+    }
+}
+
+/// What a log's kind brings along: its gateway, and the threads that own and follow partitions.
+struct Side {
+    gateway: Arc<Gateway>,
+    tail: Arc<dyn CommittedTail>,
+    /// Ends its threads, in their order, once no call is in flight; answers whether all ended cleanly. It blocks.
+    end: Box<dyn FnOnce() -> bool + Send>,
+}
+
+/// The running service.
+pub struct App {
+    address: SocketAddr,
+    listener: TcpListener,
+    data_dir: PathBuf,
+    side: Side,
+    metrics: Arc<Metrics>,
+}
+
+impl App {
+    /// Opens the log, starts what owns and follows partitions, and listens. States are rebuilt meanwhile; `/readyz` says
+    /// when all of them are.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<App, StartError> {
+        let data_dir = config.data_dir.clone();
+        let listen = config.listen;
+        let listener = TcpListener::bind(listen).await.map_err(|e| StartError::Listen(listen, e))?;
+        let address = listener.local_addr().map_err(|e| StartError::Listen(listen, e))?;
+        let side = {
+            let (config, metrics) = (config.clone(), Arc::clone(&metrics));
+            let started = tokio::task::spawn_blocking(move || match &config.kafka {
+                Some(kafka) => kafka::start(&config, kafka, clock, metrics),
+                None => embedded::start(&config, clock, metrics),
+            });
+            let gone = |error: tokio::task::JoinError| StartError::Io(data_dir.clone(), error.into());
+            started.await.map_err(gone)??
+        };
+        write_address(&data_dir, address)?;
+        Ok(App { address, listener, data_dir, side, metrics })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What HTTP calls.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.side.gateway
+    }
+
+    /// Serves until `shutdown`, then in this order: readiness off, calls in flight answered, what waits decided,
+    /// checkpoints written.
+    ///
+    /// # Errors
+    /// When the owners did not end cleanly.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
+        let App { listener, data_dir, side, metrics, .. } = self;
+        let Side { gateway, tail, end } = side;
+        let deadlines = tokio::spawn({
+            let gateway = Arc::clone(&gateway);
+            async move { gateway.keep_deadlines().await }
+        });
+        let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide());
+        let closing = {
+            let gateway = Arc::clone(&gateway);
+            async move {
+                shutdown.await;
+                gateway.close();
+            }
+        };
+        api::serve(listener, state, closing).await;
+        // What callers who left have to give back is to be in the log as well.
+        let _ = tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await;
+        let ended = tokio::task::spawn_blocking(end).await.unwrap_or(false);
+        deadlines.abort();
+        // It holds the log until it is gone.
+        let _ = deadlines.await;
+        // A file that is left behind names a server that does not answer: readers find out.
+        let _ = std::fs::remove_file(data_dir.join(ADDRESS_FILE));
+        if ended { Ok(()) } else { Err("an owner did not end cleanly") }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the composition root draws identities")]
+fn draw() -> u64 {
+    rand::random()
+}
+
+fn draw_wide() -> u128 {
+    (u128::from(draw()) << 64) | u128::from(draw())
+}
+
+fn write_address(data_dir: &Path, address: SocketAddr) -> Result<(), StartError> {
+    let path = data_dir.join(ADDRESS_FILE);
+    let line = format!("{address} {}\n", std::process::id());
+    std::fs::write(&path, line).map_err(|error| StartError::Io(path, error))
+}
+
+/// Starts a thread.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    let io = |error| StartError::Io(PathBuf::from(format!("thread {name}")), error);
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(io)
+}

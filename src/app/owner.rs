@@ -1,0 +1,111 @@
+//! One owner's thread, whatever the log: recover, claim, serve.
+
+use super::draw;
+use crate::domain::Recorded;
+use crate::log::{ClaimError, CommittedTail, PartitionLog, ReplyChannel};
+use crate::owner::checkpointer::Checkpointer;
+use crate::owner::recover::Recovery;
+use crate::owner::shell::{End, Shell};
+use crate::owner::{Partition, Report};
+use crate::replica::{PartitionState, Shared};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::time::Clock;
+use std::sync::Arc;
+
+/// What every owner and follower of a process has in common.
+pub(super) struct Household {
+    pub(super) partitions: u32,
+    pub(super) log_id: u128,
+    pub(super) tail: Arc<dyn CommittedTail>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) replies: Arc<dyn ReplyChannel>,
+    pub(super) checkpointer: Checkpointer,
+    pub(super) metrics: Arc<Metrics>,
+    /// Told of every event that is read from the log.
+    pub(super) heard: Box<dyn Fn(&Recorded) + Send + Sync>,
+    /// See [`Shell::tick_after_ms`].
+    pub(super) tick_after_ms: Option<u64>,
+}
+
+/// How an owner ended.
+pub(super) enum Served {
+    /// It never began.
+    NotClaimed(ClaimError),
+    /// See [`End`].
+    Ended(End),
+}
+
+impl Household {
+    pub(super) fn recovery(&self) -> Recovery<'_> {
+        Recovery {
+            log_id: self.log_id,
+            tail: self.tail.as_ref(),
+            store: self.store.as_ref(),
+            clock: self.clock.as_ref(),
+            report: self.metrics.as_ref(),
+            heard: &*self.heard,
+        }
+    }
+
+    /// Claims the partition and serves it until it ends.
+    ///
+    /// # Panics
+    /// When what was committed cannot follow on what was there: whatever this process believes is wrong.
+    pub(super) fn serve<L: PartitionLog>(&self, log: &L, shared: &Arc<Shared>, is_of_checkpoint: bool) -> Served {
+        let partition = shared.read(PartitionState::partition);
+        let _abort = AbortOnPanic { partition, metrics: &self.metrics };
+        let owned = match self.recovery().claim(log, shared, is_of_checkpoint) {
+            Ok(owned) => owned,
+            Err(error) => {
+                if let ClaimError::Breach(breach) = &error {
+                    self.metrics.breach(breach);
+                }
+                return Served::NotClaimed(error);
+            }
+        };
+        self.look_at_the_clock(partition, shared);
+        let owner = shared.read(|state| Partition::claim(state, self.partitions));
+        let shell = Shell {
+            log: owned,
+            owner,
+            shared: Arc::clone(shared),
+            clock: self.clock.as_ref(),
+            replies: self.replies.as_ref(),
+            checkpointer: &self.checkpointer,
+            report: self.metrics.as_ref(),
+            tick_after_ms: self.tick_after_ms,
+        };
+        let end = shell.run(draw());
+        if let End::Breach(breach) = &end {
+            self.metrics.breach(breach);
+            panic!("{breach}");
+        }
+        Served::Ended(end)
+    }
+
+    /// A log written by a clock that was ahead goes by that clock until this one has caught up: holds expire late, and
+    /// cutoffs pass early.
+    fn look_at_the_clock(&self, partition: u32, shared: &Shared) {
+        let ahead_ms = shared.ahead_us(self.clock.now()) / 1_000;
+        if ahead_ms > 1_000 {
+            tracing::error!(partition, ahead_ms, "the log's last event is later than this machine's clock: check both");
+        }
+    }
+}
+
+/// An owner that panics has broken a law: better no process than one that goes on.
+struct AbortOnPanic<'a> {
+    partition: u32,
+    metrics: &'a Metrics,
+}
+
+impl Drop for AbortOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.metrics.halted(self.partition, "the owner panicked; the process aborts");
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Ownership's shell: hears the group and the owners, and makes and stops owners as the machine says.
+
+use super::owner::{Household, Served};
+use super::spawn;
+use crate::domain::Micros;
+use crate::log::ClaimError;
+use crate::log::kafka::{Change, Kafka};
+use crate::owner::Report;
+use crate::owner::ownership::{Ended, Input, Output, Ownership};
+use crate::owner::shell::End;
+use crate::replica::{Mood, PartitionState, Replica, Shared};
+use crate::time::Stopwatch;
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Longest time between two looks at what is due.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two looks at whether a state is rebuilt.
+const REBUILD_LOOK: Duration = Duration::from_millis(5);
+
+/// See the module.
+pub(super) struct Owning {
+    log: Kafka,
+    household: Arc<Household>,
+    replica: Arc<Replica>,
+    machine: Ownership,
+    /// What its pauses go by: they are this process's affair, and a decision's time is not.
+    since: Stopwatch,
+    owners: BTreeMap<u32, JoinHandle<()>>,
+    /// Where owners say how they end, ended, and where that is heard.
+    end: Sender<(u32, Ended)>,
+    ended: Receiver<(u32, Ended)>,
+    /// Who waits for partitions to be given up.
+    releases: Vec<(BTreeSet<u32>, Sender<()>)>,
+    is_closing: bool,
+}
+
+impl Owning {
+    pub(super) fn new(log: Kafka, household: Arc<Household>, replica: Arc<Replica>) -> Owning {
+        let (end, ended) = bounded(usize::try_from(replica.partition_count()).unwrap_or(usize::MAX));
+        let (machine, owners, releases) = (Ownership::new(), BTreeMap::new(), Vec::new());
+        let since = Stopwatch::start();
+        Owning { log, household, replica, machine, since, owners, end, ended, releases, is_closing: false }
+    }
+
+    fn now(&self) -> Micros {
+        Micros(u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Until the shutdown is told and every owner has ended.
+    pub(super) fn run(mut self, changes: &Receiver<Change>, told: &Receiver<()>) {
+        let (closed, nobody, mut changes, mut told) = (never(), never(), changes, told);
+        while !(self.is_closing && self.machine.is_idle()) {
+            let now = self.now();
+            let wait = self.machine.next_due().map_or(LOOK, |due| Duration::from_millis(due.ms_since(now) + 1));
+            let ended = self.ended.clone();
+            select! {
+                recv(changes) -> change => match change {
+                    Ok(Change::Assigned(list)) => {
+                        tracing::info!(partitions = ?list, "the group gives partitions to this process");
+                        // Who is given nothing may be given it in a moment; if it is another's, that one will fence.
+                        let presumed = if list.is_empty() { Vec::new() } else { self.machine.presumed() };
+                        let others = presumed.into_iter().filter(|p| !list.contains(p));
+                        others.for_each(|p| self.take(Input::Revoked(p)));
+                        list.into_iter().for_each(|p| self.take(Input::Assigned(p)));
+                    }
+                    Ok(Change::Lost(list)) => {
+                        tracing::warn!(partitions = ?list, "the group is out of reach: its last word is presumed to hold");
+                        list.into_iter().for_each(|p| self.take(Input::Lost(p)));
+                    }
+                    Ok(Change::Revoked(list, done)) => {
+                        tracing::info!(partitions = ?list, "the group takes partitions from this process");
+                        self.releases.push((list.iter().copied().collect(), done));
+                        list.into_iter().for_each(|p| self.take(Input::Revoked(p)));
+                    }
+                    Err(_) => changes = &nobody,
+                },
+                recv(ended) -> ended => if let Ok((partition, how)) = ended {
+                    self.joined(partition);
+                    self.take(Input::Ended(partition, how));
+                },
+                recv(told) -> _ => {
+                    told = &closed;
+                    self.is_closing = true;
+                    self.take(Input::Shutdown);
+                },
+                default(wait) => self.take(Input::Tick),
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        for output in self.machine.handle(input, self.now()) {
+            match output {
+                Output::Claim(partition) => self.claim(partition),
+                Output::Stop(partition) => self.log.stop(partition, self.is_closing),
+                Output::Released(partition) => self.released(partition),
+            }
+        }
+    }
+
+    fn claim(&mut self, partition: u32) {
+        let Some(shared) = self.replica.partition(partition).cloned() else { return };
+        self.log.allow(partition);
+        let (log, household, ended) = (self.log.clone(), Arc::clone(&self.household), self.end.clone());
+        let owner = spawn(&format!("owner-{partition}"), move || {
+            let how = own(&household, &log, &shared);
+            // As many may end as there are partitions: there is always a place.
+            let _ = ended.send((partition, how));
+        });
+        match owner {
+            Ok(owner) => drop(self.owners.insert(partition, owner)),
+            Err(error) => {
+                tracing::error!(partition, %error, "no owner can be made");
+                let _ = self.end.try_send((partition, Ended::Failed));
+            }
+        }
+    }
+
+    fn joined(&mut self, partition: u32) {
+        // Its last word was heard: it ends within moments, and it aborts the process if it panics.
+        let _ = self.owners.remove(&partition).map(JoinHandle::join);
+    }
+
+    fn released(&mut self, partition: u32) {
+        // Another's now.
+        if let Some(shared) = self.replica.partition(partition) {
+            shared.set_trouble(None);
+        }
+        self.releases.retain_mut(|(waiting, done)| {
+            waiting.remove(&partition);
+            if waiting.is_empty() {
+                // Whoever waited may have stopped waiting.
+                let _ = done.try_send(());
+            }
+            !waiting.is_empty()
+        });
+    }
+}
+
+/// One owner, from the claim to its end; then the partition is followed again.
+fn own(household: &Household, log: &Kafka, shared: &Arc<Shared>) -> Ended {
+    let partition = shared.read(PartitionState::partition);
+    // A follower reads the log up to its end first: others may serve meanwhile.
+    while shared.mood() == Mood::Rebuilding {
+        if log.is_to_stop(partition) {
+            return Ended::Stopped;
+        }
+        std::thread::park_timeout(REBUILD_LOOK);
+    }
+    if matches!(shared.mood(), Mood::Halted(_) | Mood::Lost(_)) {
+        return Ended::Halted;
+    }
+    shared.set_mood(Mood::Claiming);
+    let halt = |why: String| {
+        household.metrics.halted(partition, &why);
+        shared.set_mood(Mood::Halted(why));
+        Ended::Halted
+    };
+    let served = household.serve(log, shared, false);
+    let trouble = |what: &str, why: &str| {
+        tracing::warn!(partition, why, "{what}; trying again");
+        shared.set_trouble(Some(why.to_owned()));
+    };
+    let how = match served {
+        Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach)) => {
+            return halt(breach.to_string());
+        }
+        Served::NotClaimed(ClaimError::Log(error)) => {
+            trouble("the partition was not claimed", &error.to_string());
+            Ended::Failed
+        }
+        Served::Ended(End::Closed) => Ended::Stopped,
+        Served::Ended(End::Fenced) => {
+            trouble("the owner was fenced", "another owner fenced it");
+            Ended::Fenced
+        }
+        Served::Ended(End::Unknown(why)) => {
+            trouble("the owner does not know where the log stands", &why);
+            Ended::Failed
+        }
+    };
+    shared.set_mood(Mood::Following);
+    how
+}

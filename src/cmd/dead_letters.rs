@@ -1,0 +1,244 @@
+//! `headroom dead-letters`: the commands that nobody could decide, and what a person does about them. Each has been
+//! refused by an event already: a letter is not waited for by anybody.
+
+use super::flags::PlaceFlags;
+use super::source::{Source, cannot_open};
+use super::{Failure, Verdict};
+use crate::config::Config;
+use crate::domain::{Command, Micros, PoolId, ReservationId, route};
+use crate::limits::LETTERS_MAX;
+use crate::log::embedded::{Embedded, Options};
+use crate::log::letters::{DeadLetters, Letter, LetterId, Original, Resolution};
+use crate::log::{CommittedTail, LogError};
+use crate::time::{Clock, SystemClock};
+use crate::wire;
+use clap::Subcommand;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::sync::Arc;
+
+/// What to do with the dead letters: commands that cannot be read or came to the wrong partition. They were refused, and
+/// are kept as they were: on a cluster in a topic of their own for 30 days, on the embedded log for ever.
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Print those that nothing was done about
+    List {
+        #[command(flatten)]
+        place: PlaceFlags,
+        /// Only those of this partition
+        #[arg(long, value_name = "P")]
+        partition: Option<u32>,
+        /// The others, too
+        #[arg(long)]
+        all: bool,
+        /// Print one JSON object a line instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print all that is known of one
+    Show(One),
+    /// Append one again as it was, to the partition it belongs to, if it can be read; on a cluster only
+    Retry(One),
+    /// Put one aside: it is not listed any more
+    Discard(One),
+}
+
+/// One letter.
+#[derive(Debug, clap::Args)]
+pub(super) struct One {
+    #[command(flatten)]
+    place: PlaceFlags,
+    /// Its partition and offset, as they are listed
+    #[arg(value_name = "ID", value_parser = |text: &str| text.parse::<LetterId>())]
+    id: LetterId,
+}
+
+impl Action {
+    pub(super) fn load(&self) -> Result<Config, Failure> {
+        match self {
+            Action::List { place, .. } => place.load(),
+            Action::Show(one) | Action::Retry(one) | Action::Discard(one) => one.place.load(),
+        }
+    }
+}
+
+pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let mut desk = desk(config, matches!(action, Action::Discard(_)), out)?;
+    match action {
+        Action::List { partition, all, json, .. } => desk.list(*partition, *all, *json),
+        Action::Show(one) => desk.show(one.id),
+        Action::Retry(one) => desk.retry(one.id, SystemClock::new().now()),
+        Action::Discard(one) => desk.discard(one.id, SystemClock::new().now()),
+    }?;
+    Ok(Verdict::Fine)
+}
+
+fn desk<'a, W>(config: &Config, writes: bool, out: &'a mut W) -> Result<Desk<'a, W>, Failure> {
+    let (partitions, log): (u32, Arc<dyn DeadLetters>) = match Source::open(config)? {
+        Source::Server(_) => {
+            let dir = config.data_dir.display();
+            return Err(Failure::Unusable(format!("a server is running on {dir}: stop it and try again")));
+        }
+        Source::Directory(reader) if writes => {
+            drop(reader);
+            // There is a log, so that nothing is made of these.
+            let options = Options { partitions: None, log_id: 0, now: Micros(0) };
+            let log = Embedded::open(&config.data_dir, options).map_err(|error| cannot_open(&error))?;
+            (log.partitions(), log)
+        }
+        Source::Directory(reader) => (reader.partitions(), Arc::new(reader)),
+        Source::Cluster(log) => (log.partitions(), Arc::new(*log)),
+    };
+    Ok(Desk { log, partitions, out })
+}
+
+struct Desk<'a, W> {
+    log: Arc<dyn DeadLetters>,
+    partitions: u32,
+    out: &'a mut W,
+}
+
+impl<W: Write> Desk<'_, W> {
+    fn list(&mut self, partition: Option<u32>, all: bool, as_json: bool) -> Result<(), Failure> {
+        if let Some(partition) = partition {
+            self.check(partition)?;
+        }
+        let wanted = partition.map_or(0..self.partitions, |partition| partition..partition.saturating_add(1));
+        if !as_json {
+            writeln!(self.out, "{:16} {:27} {:>8}  {:9}  reason", "id", "when", "bytes", "state")?;
+        }
+        for partition in wanted {
+            let letters = self.log.letters(partition).map_err(unusable)?;
+            if letters.len() >= LETTERS_MAX {
+                eprintln!("headroom: of partition {partition} only the oldest {LETTERS_MAX} are looked at");
+            }
+            for letter in letters {
+                if letter.resolved.is_some() && !all {
+                    continue;
+                }
+                if as_json {
+                    writeln!(self.out, "{}", described(&letter))?;
+                    continue;
+                }
+                let (id, when, state) = (letter.id().to_string(), time(letter.said.at), state(&letter));
+                let Letter { length, said, .. } = letter;
+                writeln!(self.out, "{id:16} {when:27} {length:>8}  {state:9}  {}", said.reason)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, id: LetterId) -> Result<(), Failure> {
+        let (letter, original) = self.find(id)?;
+        let mut told = described(&letter);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        told["key"] = original.key.as_deref().map(hex).into();
+        told["value"] = original.bytes.as_deref().map(hex).into();
+        told["command"] = self.read(&original).ok().as_ref().map(wire::command::to_json).into();
+        let text = serde_json::to_string_pretty(&told).unwrap_or_default();
+        writeln!(self.out, "{text}")?;
+        Ok(())
+    }
+
+    fn retry(&mut self, id: LetterId, now: Micros) -> Result<(), Failure> {
+        let (letter, original) = self.find(id)?;
+        self.is_open(&letter)?;
+        let kept = original.bytes.as_ref().map_or(0, Vec::len);
+        if u64::try_from(kept) != Ok(letter.length) {
+            let length = letter.length;
+            return refuse(format!(
+                "{id} had {length} bytes, of which {kept} are kept: there is nothing to append again"
+            ));
+        }
+        let command = self
+            .read(&original)
+            .map_err(|why| Failure::Wrong(format!("{id} is not appended again: it still cannot be read: {why}")))?;
+        let partition = self.home(&command).unwrap_or(id.partition);
+        self.log.append_again(partition, &original).map_err(unusable)?;
+        self.log.resolve(id, Resolution::Retried, now).map_err(|error| {
+            Failure::Unusable(format!("{id} was appended again to partition {partition}, but not marked: {error}"))
+        })?;
+        writeln!(self.out, "{id} is appended again to partition {partition}")?;
+        if command.deadline < now {
+            writeln!(self.out, "its deadline passed at {}: it will be refused as expired", time(command.deadline))?;
+        }
+        Ok(())
+    }
+
+    fn discard(&mut self, id: LetterId, now: Micros) -> Result<(), Failure> {
+        let (letter, _) = self.find(id)?;
+        self.is_open(&letter)?;
+        self.log.resolve(id, Resolution::Discarded, now).map_err(unusable)?;
+        writeln!(self.out, "{id} is discarded")?;
+        Ok(())
+    }
+
+    /// Where the command belongs, if that is anywhere.
+    fn home(&self, command: &Command) -> Option<u32> {
+        let of_pool = |pool: &PoolId| route::partition_of(pool, self.partitions);
+        let of_reservation = |id: ReservationId| route::partition_of_reservation(&id, self.partitions);
+        command.ask.pool().map(of_pool).or_else(|| command.ask.reservation().map(of_reservation))
+    }
+
+    fn read(&self, original: &Original) -> Result<Command, String> {
+        let bytes = original.bytes.as_ref().ok_or("its record had no value")?;
+        wire::command::decode(&self.log.inside(bytes)).map_err(|error| error.to_string())
+    }
+
+    fn check(&self, partition: u32) -> Result<(), Failure> {
+        if partition < self.partitions {
+            return Ok(());
+        }
+        let partitions = self.partitions;
+        Err(Failure::Unusable(format!("there is no partition {partition}, the log has {partitions}")))
+    }
+
+    fn find(&self, id: LetterId) -> Result<(Letter, Original), Failure> {
+        self.check(id.partition)?;
+        let letters = self.log.letters(id.partition).map_err(unusable)?;
+        let Some(letter) = letters.into_iter().find(|letter| letter.id() == id) else {
+            return Err(Failure::Wrong(format!("there is no dead letter {id}: see headroom dead-letters list --all")));
+        };
+        Ok((letter, self.log.original(id).map_err(unusable)?))
+    }
+
+    fn is_open(&self, letter: &Letter) -> Result<(), Failure> {
+        match letter.resolved {
+            None => Ok(()),
+            Some((resolution, at)) => refuse(format!("{} was {} at {}", letter.id(), resolution.text(), time(at))),
+        }
+    }
+}
+
+fn refuse<T>(why: String) -> Result<T, Failure> {
+    Err(Failure::Wrong(why))
+}
+
+fn unusable(error: LogError) -> Failure {
+    Failure::Unusable(error.to_string())
+}
+
+fn state(letter: &Letter) -> &'static str {
+    letter.resolved.map_or("open", |(resolution, _)| resolution.text())
+}
+
+fn time(at: Micros) -> String {
+    let instant = i64::try_from(at.0).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
+    instant.unwrap_or(Timestamp::MAX).to_string()
+}
+
+fn described(letter: &Letter) -> Value {
+    let Letter { partition, said, length, resolved } = letter;
+    json!({
+        "id": letter.id().to_string(),
+        "partition": partition,
+        "offset": said.offset,
+        "at": said.at.0,
+        "when": time(said.at),
+        "reason": said.reason,
+        "bytes": length,
+        "state": state(letter),
+        "resolved_at": resolved.map(|(_, at)| at.0),
+    })
+}

@@ -1,0 +1,142 @@
+//! Dead letters of the embedded log. It keeps every command with its event, so that its events say which of them are
+//! letters; only what was done about one is written, in a table of its own.
+
+use super::super::letters::{DeadLetter, DeadLetters, Letter, LetterId, Original, Resolution};
+use super::super::{LogError, Record};
+use super::error::{Fault, guarded};
+use super::file::{LETTERS, Span};
+use super::row::{Kind, Place};
+use super::{CLAIM_READ_BYTES, Embedded, EmbeddedReader, Shared};
+use crate::domain::Micros;
+use crate::limits::LETTERS_MAX;
+use crate::wire;
+use redb::ReadableDatabase;
+
+impl Shared {
+    fn letters(&self, partition: u32) -> Result<Vec<Letter>, LogError> {
+        let head = self.committer.head(partition)?;
+        let (mut letters, mut from) = (Vec::new(), 0);
+        while from < head.next_seq {
+            for event in self.events(partition, from, head.next_seq, CLAIM_READ_BYTES)? {
+                from = event.seq.saturating_add(1);
+                // What cannot be read is for verify to tell.
+                let Ok(recorded) = wire::event::decode(&event.bytes) else { continue };
+                let event = &recorded.event;
+                let (Some(reason), Some(cause)) = (event.body.undecidable(), &event.cause) else { continue };
+                if letters.len() >= LETTERS_MAX {
+                    return Ok(letters);
+                }
+                let said = DeadLetter { offset: cause.input_offset, at: event.decided_at, reason };
+                let length = self.command(partition, said.offset)?.map_or(0, |record| record.bytes.len());
+                let length = u64::try_from(length).unwrap_or(u64::MAX);
+                letters.push(Letter { partition, said, length, resolved: None });
+            }
+        }
+        self.settle(partition, &mut letters)?;
+        Ok(letters)
+    }
+
+    fn command(&self, partition: u32, offset: u64) -> Result<Option<Record>, LogError> {
+        let end = self.committer.head(partition)?.next_input;
+        let span = Span { kind: Kind::Commands, partition, from: offset, end, bytes_max: 1 };
+        let read = self.read(span, |offset, bytes| Record { offset, bytes: bytes.to_vec() })?;
+        Ok(read.into_iter().next())
+    }
+
+    /// Adds what was done about them.
+    fn settle(&self, partition: u32, letters: &mut [Letter]) -> Result<(), LogError> {
+        let settled = guarded(|| {
+            let txn = self.file.pages.db()?.begin_read()?;
+            let table = match txn.open_table(LETTERS) {
+                Ok(table) => table,
+                // Nothing was ever done about any.
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            for letter in letters {
+                let offset = letter.said.offset;
+                let Some(value) = table.get((partition, offset))? else { continue };
+                letter.resolved = Some(read(place(partition, offset), value.value()).ok_or_else(|| {
+                    Fault::Damaged(format!("what was done about {} is not as it was written", letter.id()))
+                })?);
+            }
+            Ok(())
+        });
+        settled.map_err(|fault| LogError::new(format!("reading {} failed: {fault}", self.file.path.display())))
+    }
+
+    fn original(&self, id: LetterId) -> Result<Original, LogError> {
+        let record = self.command(id.partition, id.offset)?;
+        let bytes = record.filter(|record| record.offset == id.offset).map(|record| record.bytes);
+        bytes
+            .map(|bytes| Original { key: None, bytes: Some(bytes) })
+            .ok_or_else(|| LogError::new(format!("{} does not hold command {}", self.file.path.display(), id.offset)))
+    }
+
+    fn resolve(&self, id: LetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
+        let written = guarded(|| {
+            let txn = self.file.pages.db()?.begin_write()?;
+            let value = place(id.partition, id.offset).seal(&body(resolution, now));
+            txn.open_table(LETTERS)?.insert((id.partition, id.offset), value.as_slice())?;
+            txn.commit()?;
+            Ok(())
+        });
+        written.map_err(|fault| {
+            let detail = format!("writing {} failed, restart to go on: {fault}", self.file.path.display());
+            self.committer.fail(LogError::new(detail))
+        })
+    }
+}
+
+fn place(partition: u32, offset: u64) -> Place {
+    Place { kind: Kind::Letters, partition, first: offset }
+}
+
+fn body(resolution: Resolution, now: Micros) -> Vec<u8> {
+    let mut body = now.0.to_le_bytes().to_vec();
+    body.extend_from_slice(resolution.text().as_bytes());
+    body
+}
+
+fn read(place: Place, value: &[u8]) -> Option<(Resolution, Micros)> {
+    let (at, text) = place.open(value)?.split_first_chunk()?;
+    Some((Resolution::named(std::str::from_utf8(text).ok()?)?, Micros(u64::from_le_bytes(*at))))
+}
+
+const ITS_SERVERS: &str = "the embedded log takes commands from its own server alone: ask it again instead";
+
+impl DeadLetters for Embedded {
+    fn letters(&self, partition: u32) -> Result<Vec<Letter>, LogError> {
+        self.shared.letters(partition)
+    }
+
+    fn original(&self, id: LetterId) -> Result<Original, LogError> {
+        self.shared.original(id)
+    }
+
+    fn append_again(&self, _: u32, _: &Original) -> Result<(), LogError> {
+        Err(LogError::new(ITS_SERVERS))
+    }
+
+    fn resolve(&self, id: LetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
+        self.shared.resolve(id, resolution, now)
+    }
+}
+
+impl DeadLetters for EmbeddedReader {
+    fn letters(&self, partition: u32) -> Result<Vec<Letter>, LogError> {
+        self.log.letters(partition)
+    }
+
+    fn original(&self, id: LetterId) -> Result<Original, LogError> {
+        self.log.original(id)
+    }
+
+    fn append_again(&self, _: u32, _: &Original) -> Result<(), LogError> {
+        Err(LogError::new(ITS_SERVERS))
+    }
+
+    fn resolve(&self, _: LetterId, _: Resolution, _: Micros) -> Result<(), LogError> {
+        Err(LogError::new("the log was opened for reading"))
+    }
+}

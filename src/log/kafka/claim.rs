@@ -1,0 +1,120 @@
+//! Taking a partition: fence, mark, read up to the mark.
+//!
+//! `init_transactions` returns when every transaction of earlier owners is decided and marked, and none of them can
+//! write any more. A record of our own, the fence, then ends their log: whoever has read it has read all that there will
+//! ever be of them. Ends of files and watermarks prove nothing of the kind, for the leader may have changed.
+
+use super::super::{ClaimError, Fold, LogError, PartitionLog};
+use super::owned::Owned;
+use super::reader::{Next, Reader};
+use super::record::{self, Found};
+use super::settings::TRANSACTION_LIMIT;
+use super::stable::Prepared;
+use super::turns::{Line, Turns};
+use super::{Inner, Kafka};
+use crate::time::Stopwatch;
+use rdkafka::message::Message;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the first fence may take. The client asks again only every 500 ms when an earlier owner left a transaction
+/// open; a new instance asks at once. So it gets another, and twice the time.
+const FENCE_LIMIT: Duration = Duration::from_millis(200);
+/// Longest wait for a message while the log is read up to the fence.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+
+impl PartitionLog for Kafka {
+    type Owned = Owned;
+
+    fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Owned, ClaimError> {
+        let inner = &self.inner;
+        inner.check(partition)?;
+        let generation = inner.progress_of(partition).claim();
+        let prepared = inner.stable.take(partition).map_or_else(|| Prepared::make(&inner.cluster, partition), Ok)?;
+        let Prepared { turns, reader } = prepared;
+        let turns = (0..).zip(turns).map(|(slot, turns)| inner.fence(partition, slot, turns));
+        let turns = turns.collect::<Result<Vec<_>, _>>()?;
+        let nonce = (inner.draw)();
+        for turns in &turns {
+            let line = Line { headers: record::fence(nonce), bytes: None };
+            turns.write(std::iter::once(line)).map_err(|failed| failed.why)?;
+        }
+        let next = inner.replay(partition, from_seq, (nonce, turns.len()), &reader, fold)?;
+        inner.stand(partition, next.1, &reader)?;
+        inner.stable.prepare(partition);
+        Ok(Owned::new(Arc::clone(inner), partition, generation, (turns, reader), next))
+    }
+}
+
+impl Inner {
+    fn fence(&self, partition: u32, slot: u8, mut turns: Turns) -> Result<Turns, LogError> {
+        let fencing = Stopwatch::start();
+        let mut limit = FENCE_LIMIT;
+        loop {
+            if turns.fence(limit)? {
+                return Ok(turns);
+            }
+            if fencing.elapsed() >= TRANSACTION_LIMIT {
+                let left_ms = TRANSACTION_LIMIT.as_millis();
+                return Err(LogError::new(format!("partition {partition} was not fenced within {left_ms} ms")));
+            }
+            limit = limit.saturating_mul(2);
+            turns = Turns::prepare(&self.cluster, partition, slot)?;
+        }
+    }
+
+    /// Folds everything from `from_seq` up to the last of our fences. Answers the next sequence number and input offset.
+    fn replay(
+        &self,
+        partition: u32,
+        from_seq: u64,
+        (nonce, mut fences): (u128, usize),
+        reader: &Reader,
+        fold: &mut Fold<'_>,
+    ) -> Result<(u64, u64), ClaimError> {
+        let topic = &self.cluster.topics.events;
+        // From the event before, which tells that there is none missing and what the next input is.
+        let from = self.locate(partition, from_seq.saturating_sub(1))?;
+        reader.assign(topic, partition, from)?;
+        let (mut next_seq, mut next_input) = (0, 0);
+        let mut waiting = Stopwatch::start();
+        while fences > 0 {
+            let Next::Message(message) = reader.next(Duration::from_millis(100))? else {
+                if waiting.elapsed() < READ_LIMIT {
+                    continue;
+                }
+                let why = format!("{topic}/{partition} did not hand over what is in it within {READ_LIMIT:?}");
+                return Err(ClaimError::Log(LogError::new(why)));
+            };
+            waiting = Stopwatch::start();
+            match record::found(&message, &self.framing) {
+                Found::Event(event, after) => {
+                    let seq = event.seq;
+                    self.progress_of(partition).mark(seq, message.offset());
+                    next_seq = seq.saturating_add(1);
+                    next_input = if seq >= from_seq { fold(event).map_err(ClaimError::Breach)? } else { after };
+                }
+                Found::Fence(other) if other == nonce => fences = fences.saturating_sub(1),
+                Found::Fence(_) | Found::Foreign => {}
+            }
+        }
+        if next_seq < from_seq {
+            let why = format!("{topic}/{partition} ends before seq {from_seq}, at {next_seq}");
+            return Err(ClaimError::Log(LogError::new(why)));
+        }
+        Ok((next_seq, next_input))
+    }
+
+    /// Has the reader stand at the next command.
+    fn stand(&self, partition: u32, next_input: u64, reader: &Reader) -> Result<(), LogError> {
+        let topic = &self.cluster.topics.commands;
+        let (first, end) = reader.bounds(topic, partition)?;
+        let offset = i64::try_from(next_input).unwrap_or(i64::MAX);
+        if offset < first || offset > end {
+            let why = format!("{topic}/{partition} has the commands from {first} to {end}, the next one is {offset}");
+            return Err(LogError::new(why));
+        }
+        self.progress_of(partition).taken(next_input);
+        reader.assign(topic, partition, offset)
+    }
+}

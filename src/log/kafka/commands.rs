@@ -1,0 +1,90 @@
+//! Reading commands that are in the cluster still, beside whoever decides them.
+
+use super::super::{CommandTail, LogError, Record};
+use super::reader::{Next, Reader};
+use super::settings::ASK_LIMIT;
+use super::{Inner, Kafka};
+use crate::time::Stopwatch;
+use rdkafka::message::Message;
+use std::time::Duration;
+
+/// What a record costs beside its bytes.
+const RECORD_BYTES: usize = 64;
+
+/// A reader that stands at a command.
+pub(super) struct Cursor {
+    partition: u32,
+    next: u64,
+    reader: Reader,
+}
+
+impl CommandTail for Kafka {
+    fn first(&self, partition: u32) -> Result<u64, LogError> {
+        let inner = &self.inner;
+        inner.check(partition)?;
+        let (first, _) = inner.with_reader(|reader| reader.bounds(&inner.cluster.topics.commands, partition))?;
+        Ok(u64::try_from(first).unwrap_or_default())
+    }
+
+    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+        let inner = &self.inner;
+        inner.check(partition)?;
+        let kept = inner.command_cursor.lock().take();
+        let cursor = match kept {
+            Some(cursor) if cursor.partition == partition && cursor.next == from => cursor,
+            other => {
+                other.into_iter().for_each(|cursor| inner.give_back(cursor.reader));
+                let Some(cursor) = inner.stand_at(partition, from)? else { return Ok(Vec::new()) };
+                cursor
+            }
+        };
+        inner.commands(cursor, bytes_max)
+    }
+}
+
+impl Inner {
+    /// Nothing where the log ends before `from`.
+    fn stand_at(&self, partition: u32, from: u64) -> Result<Option<Cursor>, LogError> {
+        let topic = &self.cluster.topics.commands;
+        let reader = self.take_reader()?;
+        let (first, end) = reader.bounds(topic, partition)?;
+        let offset = i64::try_from(from).unwrap_or(i64::MAX).max(first);
+        if offset >= end {
+            self.give_back(reader);
+            return Ok(None);
+        }
+        reader.assign(topic, partition, offset)?;
+        let next = u64::try_from(offset).unwrap_or_default();
+        Ok(Some(Cursor { partition, next, reader }))
+    }
+
+    fn commands(&self, mut cursor: Cursor, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+        let (mut records, mut bytes) = (Vec::new(), 0usize);
+        let mut waiting = Stopwatch::start();
+        loop {
+            match cursor.reader.next(Duration::from_millis(100))? {
+                Next::Message(message) => {
+                    waiting = Stopwatch::start();
+                    let offset = u64::try_from(message.offset()).unwrap_or_default();
+                    let payload = message.payload().unwrap_or_default();
+                    bytes = bytes.saturating_add(payload.len()).saturating_add(RECORD_BYTES);
+                    records.push(Record { offset, bytes: self.framing.incoming(payload) });
+                    cursor.next = offset.saturating_add(1);
+                    if bytes >= bytes_max {
+                        *self.command_cursor.lock() = Some(cursor);
+                        return Ok(records);
+                    }
+                }
+                Next::End => {
+                    self.give_back(cursor.reader);
+                    return Ok(records);
+                }
+                Next::Nothing if waiting.elapsed() > ASK_LIMIT => {
+                    let (topic, partition) = (&self.cluster.topics.commands, cursor.partition);
+                    return Err(LogError::new(format!("{topic}/{partition} does not answer")));
+                }
+                Next::Nothing => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Dead letters in `dead-letters[p]`. A letter is the command's record as it was, key and value, under headers that say
+//! where it lay, why nobody could decide it, and when; what was done about it is a later record whose key is the letter's
+//! id. The state of a letter is what the topic comes to.
+//!
+//! The letters of a turn are in the log before its transaction begins. Whether a command is one depends on its bytes
+//! alone, so what a turn that fails has written is what the next one writes again: readers take the first of an id. What
+//! was polled has been translated (see [`super::framing`]), so the record is read once more: there are few of them, and
+//! the way of all others is not made longer.
+//!
+//! Where a letter cannot be written, the turn is not committed: the owner claims again, with new clients. That ends when
+//! [`LETTERS_HOLD_MS`] have passed, because one record of a stranger and a topic that is missing would otherwise take a
+//! partition away for ever. From then on turns go without their letters until one can be written again, which is tried
+//! as often. Nothing is lost with them but the convenience: the event says the offset and the reason, an error line names
+//! them, and the command stays in its topic for as long as that keeps any.
+
+use super::super::letters::{DeadLetter, DeadLetters, Letter, LetterId, Original, Resolution};
+use super::super::{LogError, Turn};
+use super::post::{Post, Sending};
+use super::reader::{Next, Reader};
+use super::settings::ASK_LIMIT;
+use super::{Inner, Kafka};
+use crate::domain::Micros;
+use crate::limits::{LETTER_BYTES_MAX, LETTER_KEY_BYTES_MAX, LETTERS_HOLD_MS, LETTERS_MAX};
+use crate::time::Stopwatch;
+use parking_lot::Mutex;
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Names of headers; their values are text, for other readers of the topic.
+const ID: &str = "id";
+const REASON: &str = "reason";
+/// Microseconds since the epoch.
+const AT: &str = "at";
+/// Of the command, of which only so much is kept.
+const LENGTH: &str = "length";
+const RESOLUTION: &str = "resolution";
+
+/// For how long a partition's letters could not be written, and how long ago that was tried.
+#[derive(Clone, Copy)]
+struct Failing {
+    since: Stopwatch,
+    tried: Stopwatch,
+}
+
+/// Writes them.
+#[derive(Default)]
+pub(super) struct Writer {
+    post: Mutex<Option<Arc<Post>>>,
+    failing: Mutex<BTreeMap<u32, Failing>>,
+}
+
+/// A command's record as it is in the cluster.
+#[derive(Default)]
+struct Found {
+    original: Original,
+    length: u64,
+}
+
+impl Inner {
+    /// Returns when every letter of the turn is in the log, or nobody waits for them any more.
+    pub(super) fn write_letters(&self, partition: u32, turn: &Turn) -> Result<(), LogError> {
+        if turn.dead.is_empty() {
+            return Ok(());
+        }
+        let failing = self.letters.failing.lock().get(&partition).copied();
+        if failing.is_some_and(|failing| !is_tried(failing.since.elapsed(), failing.tried.elapsed())) {
+            tell_unwritten(partition, turn, "they could not be written a while ago");
+            return Ok(());
+        }
+        let Err(error) = self.try_letters(partition, turn) else {
+            self.letters.failing.lock().remove(&partition);
+            return Ok(());
+        };
+        let now = Stopwatch::start();
+        let since = failing.map_or(now, |failing| failing.since);
+        self.letters.failing.lock().insert(partition, Failing { since, tried: now });
+        if is_held_up(since.elapsed()) {
+            return Err(error);
+        }
+        tell_unwritten(partition, turn, &error.detail);
+        Ok(())
+    }
+
+    fn try_letters(&self, partition: u32, turn: &Turn) -> Result<(), LogError> {
+        let found = self.originals(partition, &turn.dead)?;
+        let missing = Found::default();
+        let records = turn.dead.iter().map(|letter| {
+            let Found { original, length } = found.get(&letter.offset).unwrap_or(&missing);
+            Sending {
+                topic: &self.cluster.topics.dead_letters,
+                partition,
+                headers: headers_of(LetterId { partition, offset: letter.offset }, letter, *length),
+                key: original.key.as_deref(),
+                bytes: original.bytes.as_deref(),
+            }
+        });
+        self.post(&records.collect::<Vec<_>>())
+    }
+
+    fn post(&self, records: &[Sending<'_>]) -> Result<(), LogError> {
+        let post = {
+            let mut post = self.letters.post.lock();
+            match &*post {
+                Some(post) => Arc::clone(post),
+                None => Arc::clone(post.insert(Arc::new(Post::new(&self.cluster)?))),
+            }
+        };
+        post.send(records).inspect_err(|_| *self.letters.post.lock() = None)
+    }
+
+    /// The records at these offsets, in order, as they are; a place without one is left out.
+    fn originals(&self, partition: u32, letters: &[DeadLetter]) -> Result<BTreeMap<u64, Found>, LogError> {
+        let (Some(first), Some(last)) = (letters.first(), letters.last()) else { return Ok(BTreeMap::new()) };
+        let mut wanted = letters.iter().map(|letter| letter.offset).peekable();
+        let mut found = BTreeMap::new();
+        let topic = &self.cluster.topics.commands;
+        self.with_reader(|reader| {
+            self.each_record(reader, (topic, partition), first.offset, |message| {
+                let offset = u64::try_from(message.offset()).unwrap_or_default();
+                while wanted.next_if(|wanted| *wanted < offset).is_some() {}
+                if wanted.next_if_eq(&offset).is_some() {
+                    found.insert(offset, found_in(message));
+                }
+                offset < last.offset
+            })
+        })?;
+        Ok(found)
+    }
+
+    /// Hands over every record from this offset on to the end, for as long as `record` says so.
+    fn each_record(
+        &self,
+        reader: &Reader,
+        (topic, partition): (&str, u32),
+        from: u64,
+        mut record: impl FnMut(&BorrowedMessage<'_>) -> bool,
+    ) -> Result<(), LogError> {
+        let (first, end) = reader.bounds(topic, partition)?;
+        let from = i64::try_from(from).unwrap_or(i64::MAX).max(first);
+        if from >= end {
+            return Ok(());
+        }
+        reader.assign(topic, partition, from)?;
+        let mut waiting = Stopwatch::start();
+        loop {
+            match reader.next(Duration::from_millis(100))? {
+                Next::Message(message) => {
+                    waiting = Stopwatch::start();
+                    if !record(&message) {
+                        return Ok(());
+                    }
+                }
+                Next::End => return Ok(()),
+                Next::Nothing if waiting.elapsed() > ASK_LIMIT => {
+                    return Err(LogError::new(format!("{topic}/{partition} does not answer")));
+                }
+                Next::Nothing => {}
+            }
+        }
+    }
+}
+
+/// Whether letters that could not be written for so long keep their turn from being committed.
+fn is_held_up(since: Duration) -> bool {
+    since < Duration::from_millis(LETTERS_HOLD_MS)
+}
+
+/// Whether letters are tried again that could not be written for so long, and the last time so long ago. Each try may
+/// take seconds.
+fn is_tried(since: Duration, tried: Duration) -> bool {
+    is_held_up(since) || !is_held_up(tried)
+}
+
+fn tell_unwritten(partition: u32, turn: &Turn, why: &str) {
+    let (count, first) = (turn.dead.len(), turn.dead.first().map(|letter| letter.offset));
+    let last = turn.dead.last().map(|letter| letter.offset);
+    tracing::error!(partition, count, first, last, why, "dead letters are not written, and no longer waited for");
+}
+
+fn found_in(message: &BorrowedMessage<'_>) -> Found {
+    let cut = |bytes: &[u8], most: usize| bytes.get(..most).unwrap_or(bytes).to_vec();
+    let original = Original {
+        key: message.key().map(|key| cut(key, LETTER_KEY_BYTES_MAX)),
+        bytes: message.payload().map(|bytes| cut(bytes, LETTER_BYTES_MAX)),
+    };
+    let length = message.payload().map_or(0, <[u8]>::len);
+    Found { original, length: u64::try_from(length).unwrap_or(u64::MAX) }
+}
+
+fn headers(pairs: &[(&str, &str)]) -> OwnedHeaders {
+    let headers = OwnedHeaders::new_with_capacity(pairs.len());
+    pairs.iter().fold(headers, |headers, &(key, value)| headers.insert(Header { key, value: Some(value) }))
+}
+
+fn headers_of(id: LetterId, letter: &DeadLetter, length: u64) -> OwnedHeaders {
+    let (id, at, length) = (id.to_string(), letter.at.0.to_string(), length.to_string());
+    headers(&[(ID, &id), (REASON, &letter.reason), (AT, &at), (LENGTH, &length)])
+}
+
+/// What a record of the topic says.
+enum Said {
+    Letter(Letter),
+    Resolved(u64, Resolution, Micros),
+}
+
+/// Nothing where it was written by a stranger.
+fn said(message: &BorrowedMessage<'_>, partition: u32) -> Option<Said> {
+    let headers = message.headers()?;
+    let header = |name: &str| {
+        let header = headers.iter().find(|header| header.key == name)?;
+        std::str::from_utf8(header.value?).ok()
+    };
+    let at = Micros(header(AT)?.parse().ok()?);
+    let of_here = |text: &str| text.parse::<LetterId>().ok().filter(|id| id.partition == partition);
+    if let Some(resolution) = header(RESOLUTION) {
+        let id = of_here(std::str::from_utf8(message.key()?).ok()?)?;
+        return Some(Said::Resolved(id.offset, Resolution::named(resolution)?, at));
+    }
+    let id = of_here(header(ID)?)?;
+    let said = DeadLetter { offset: id.offset, at, reason: header(REASON)?.to_owned() };
+    Some(Said::Letter(Letter { partition, said, length: header(LENGTH)?.parse().ok()?, resolved: None }))
+}
+
+impl DeadLetters for Kafka {
+    fn letters(&self, partition: u32) -> Result<Vec<Letter>, LogError> {
+        let inner = &self.inner;
+        inner.check(partition)?;
+        let mut letters: BTreeMap<u64, Letter> = BTreeMap::new();
+        let topic = &inner.cluster.topics.dead_letters;
+        inner.with_reader(|reader| {
+            inner.each_record(reader, (topic, partition), 0, |message| {
+                match said(message, partition) {
+                    Some(Said::Letter(letter)) if letters.len() < LETTERS_MAX => {
+                        letters.entry(letter.said.offset).or_insert(letter);
+                    }
+                    Some(Said::Resolved(offset, resolution, at)) => {
+                        if let Some(letter) = letters.get_mut(&offset) {
+                            letter.resolved = Some((resolution, at));
+                        }
+                    }
+                    Some(Said::Letter(_)) | None => {}
+                }
+                true
+            })
+        })?;
+        Ok(letters.into_values().collect())
+    }
+
+    fn original(&self, id: LetterId) -> Result<Original, LogError> {
+        let inner = &self.inner;
+        inner.check(id.partition)?;
+        let mut original = None;
+        let topic = &inner.cluster.topics.dead_letters;
+        inner.with_reader(|reader| {
+            inner.each_record(reader, (topic, id.partition), 0, |message| {
+                if matches!(said(message, id.partition), Some(Said::Letter(letter)) if letter.id() == id) {
+                    original = Some(found_in(message).original);
+                }
+                original.is_none()
+            })
+        })?;
+        original.ok_or_else(|| LogError::new(format!("{topic}/{} does not hold {id} any more", id.partition)))
+    }
+
+    fn inside(&self, bytes: &[u8]) -> Vec<u8> {
+        self.inner.framing.incoming(bytes)
+    }
+
+    fn append_again(&self, partition: u32, original: &Original) -> Result<(), LogError> {
+        let inner = &self.inner;
+        inner.check(partition)?;
+        inner.post(&[Sending {
+            topic: &inner.cluster.topics.commands,
+            partition,
+            headers: OwnedHeaders::new(),
+            key: original.key.as_deref(),
+            bytes: original.bytes.as_deref(),
+        }])
+    }
+
+    fn resolve(&self, id: LetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
+        let inner = &self.inner;
+        inner.check(id.partition)?;
+        let key = id.to_string();
+        inner.post(&[Sending {
+            topic: &inner.cluster.topics.dead_letters,
+            partition: id.partition,
+            headers: headers(&[(RESOLUTION, resolution.text()), (AT, &now.0.to_string())]),
+            key: Some(key.as_bytes()),
+            bytes: None,
+        }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_held_up_for_a_time_and_then_tries_now_and_then() {
+        let s = Duration::from_secs;
+        assert!(is_held_up(s(0)) && is_held_up(s(29)) && !is_held_up(s(30)));
+        for (since, tried, expected) in [(1, 1, true), (29, 0, true), (31, 1, false), (300, 29, false), (300, 30, true)]
+        {
+            assert_eq!(is_tried(s(since), s(tried)), expected, "{since} {tried}");
+        }
+    }
+}

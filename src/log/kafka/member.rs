@@ -1,0 +1,177 @@
+//! The group of owners: who should own what. It is a hint, for the fence is the truth. Its consumer reads nothing: its
+//! partitions are paused as soon as they are given, and stand at an offset that nobody asks for.
+
+use super::super::LogError;
+use super::client::{failed as error_said, said};
+use super::reader::number;
+use super::{Kafka, classify};
+use crate::time::Stopwatch;
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::Offset;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Longest wait for owners that have to give up their partitions: a third of the session's.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+/// Longest wait for news of the group.
+const LOOK: Duration = Duration::from_millis(50);
+/// Time between two notes of how far owners are, for tools that show lag; nobody else reads them.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
+/// News of the group that nobody has heard yet.
+const NEWS_MAX: usize = 64;
+
+/// What the group says.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// These are to be owned by this process.
+    Assigned(Vec<u32>),
+    /// The group has not heard of this process for so long that it may have given these to others.
+    Lost(Vec<u32>),
+    /// These are not any more. Whoever has given them up says so, and others may take them.
+    Revoked(Vec<u32>, Sender<()>),
+}
+
+/// This process's membership.
+pub struct Member {
+    leaving: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Kafka {
+    /// Joins the group. `positions` answers the partitions owned here and their next inputs.
+    ///
+    /// # Errors
+    /// [`LogError`] when no client or thread can be made.
+    pub fn join(
+        &self,
+        positions: impl Fn() -> Vec<(u32, u64)> + Send + 'static,
+    ) -> Result<(Member, Receiver<Change>), LogError> {
+        let (news, changes) = bounded(NEWS_MAX);
+        let cluster = &self.inner.cluster;
+        let consumer: Result<BaseConsumer<Group>, _> = cluster.member().create_with_context(Group { news });
+        let consumer = consumer.map_err(|error| classify::failed("a member of the group", &error))?;
+        let topic = cluster.topics.commands.clone();
+        consumer.subscribe(&[&topic]).map_err(|error| classify::failed("joining the group", &error))?;
+        let leaving = Arc::new(AtomicBool::new(false));
+        let work = Work { consumer, topic, leaving: Arc::clone(&leaving), positions: Box::new(positions) };
+        let thread = std::thread::Builder::new().name("membership".to_owned()).spawn(move || work.run());
+        let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
+        Ok((Member { leaving, thread: Some(thread) }, changes))
+    }
+}
+
+impl Member {
+    /// Leaves the group: its partitions are given to others at once. Returns when that is done.
+    pub fn leave(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.leaving.store(true, Relaxed);
+        // A thread that panicked has left; the group will find out.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Work {
+    consumer: BaseConsumer<Group>,
+    topic: String,
+    leaving: Arc<AtomicBool>,
+    positions: Box<dyn Fn() -> Vec<(u32, u64)> + Send>,
+}
+
+impl Work {
+    fn run(self) {
+        let mut noted = Stopwatch::start();
+        while !self.leaving.load(Relaxed) {
+            // Rebalances are served within; nothing else is ever handed over.
+            if let Some(Err(error)) = self.consumer.poll(LOOK) {
+                tracing::debug!(%error, "group of owners");
+            }
+            if noted.elapsed() >= NOTE_EVERY {
+                noted = Stopwatch::start();
+                self.note();
+            }
+        }
+        self.note();
+        // Closing leaves the group; what is still assigned is revoked on the way.
+    }
+
+    fn note(&self) {
+        let mut list = TopicPartitionList::new();
+        for (partition, next_input) in (self.positions)() {
+            let offset = Offset::Offset(i64::try_from(next_input).unwrap_or(i64::MAX));
+            // A partition that cannot be added is not noted.
+            let _ = list.add_partition_offset(&self.topic, number(partition), offset);
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(%error, "how far owners are was not noted");
+        }
+    }
+}
+
+struct Group {
+    news: Sender<Change>,
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        said(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        error_said(&error, reason);
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<u32> =
+            list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
+        let done = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            // Any offset will do that need not be asked for: nothing is fetched.
+            let assigned = list.set_all_offsets(Offset::Offset(0)).and_then(|()| consumer.incremental_assign(list));
+            let paused = assigned.and_then(|()| consumer.pause(list));
+            self.tell(Change::Assigned(partitions));
+            paused
+        } else if consumer.assignment_lost() {
+            self.tell(Change::Lost(partitions));
+            consumer.incremental_unassign(list)
+        } else {
+            let (released, wait) = bounded(1);
+            self.tell(Change::Revoked(partitions, released));
+            // When nobody is left to say so, there are no owners.
+            if wait.recv_timeout(RELEASE_LIMIT) == Err(RecvTimeoutError::Timeout) {
+                tracing::warn!("an owner did not give up in time: the next one will fence it");
+            }
+            consumer.incremental_unassign(list)
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "the group's word was not followed");
+        }
+    }
+}
+
+impl Group {
+    fn tell(&self, change: Change) {
+        // Nobody listens any more when the process is about to end.
+        if let Err(SendTimeoutError::Timeout(change)) = self.news.send_timeout(change, RELEASE_LIMIT) {
+            tracing::error!(?change, "what the group of owners says was not heard in time");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A partition owned by this thread: commands from a consumer that stands where the log says, turns through producers
+//! that nobody else can use any more.
+
+use super::super::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StoredEvent, Turn};
+use super::Inner;
+use super::pacer::Pacer;
+use super::progress::Progress;
+use super::reader::{Next, Reader};
+use super::record;
+use super::settings::COMMIT_SUSPECT;
+use super::turns::{Line, Turns};
+use crate::limits::{TURN_BYTES_MAX, TURN_RECORDS_MAX};
+use crate::time::Stopwatch;
+use rdkafka::message::Message;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest single wait for a command: an owner that is to stop, or has been fenced by this process, sees it then.
+const LOOK: Duration = Duration::from_millis(20);
+/// See the module.
+pub struct Owned {
+    inner: Arc<Inner>,
+    partition: u32,
+    generation: u64,
+    turns: Vec<Turns>,
+    /// Whose turn is next.
+    slot: usize,
+    reader: Reader,
+    next_seq: u64,
+    /// The offset after the last command decided.
+    decided: u64,
+    /// The offset after the last command polled.
+    next_offset: u64,
+    /// A command that was read and does not fit the last poll.
+    held: Option<Record>,
+    pacer: Pacer,
+    /// Since the end of the last turn.
+    rested: Option<Stopwatch>,
+    /// The owner may not go on, and why.
+    over: Option<LogError>,
+}
+
+impl Owned {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        partition: u32,
+        generation: u64,
+        (turns, reader): (Vec<Turns>, Reader),
+        (next_seq, next_input): (u64, u64),
+    ) -> Owned {
+        Owned {
+            inner,
+            partition,
+            generation,
+            turns,
+            slot: 0,
+            reader,
+            next_seq,
+            decided: next_input,
+            next_offset: next_input,
+            held: None,
+            pacer: Pacer::new(),
+            rested: None,
+            over: None,
+        }
+    }
+
+    fn progress(&self) -> &Progress {
+        self.inner.progress_of(self.partition)
+    }
+
+    fn check(&self) -> Result<(), LogError> {
+        if let Some(why) = &self.over {
+            return Err(why.clone());
+        }
+        if self.progress().is_current(self.generation) {
+            return Ok(());
+        }
+        Err(LogError::new(format!("partition {} has another owner", self.partition)))
+    }
+
+    /// Reads the next command, filling the places of records that are no command: markers of a transactional stranger.
+    fn read(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
+        if let Some(held) = &self.held {
+            let offset = self.next_offset;
+            return Ok(if held.offset > offset {
+                Some(Record { offset, bytes: Vec::new() })
+            } else {
+                self.held.take()
+            });
+        }
+        let Next::Message(message) = self.reader.next(wait)? else { return Ok(None) };
+        let offset = u64::try_from(message.offset()).unwrap_or_default();
+        let bytes = self.inner.framing.incoming(message.payload().unwrap_or_default());
+        let record = Record { offset, bytes };
+        if offset <= self.next_offset {
+            return Ok((offset == self.next_offset).then_some(record));
+        }
+        self.held = Some(record);
+        self.read(Duration::ZERO)
+    }
+
+    /// Waits for the first command, at most `wait`.
+    fn first(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
+        let waiting = Stopwatch::start();
+        loop {
+            self.check()?;
+            if self.progress().is_over(self.next_offset) {
+                return Ok(None);
+            }
+            let left = waiting.left_of(wait);
+            match self.read(left.min(LOOK))? {
+                Some(record) => return Ok(Some(record)),
+                None if left.is_zero() => return Ok(None),
+                None => {}
+            }
+        }
+    }
+
+    fn fits(records: usize, bytes: usize, record: &Record) -> bool {
+        records == 0 || (records < TURN_RECORDS_MAX && bytes.saturating_add(record.bytes.len()) <= TURN_BYTES_MAX)
+    }
+
+    fn lines<'t>(&'t self, turn: &'t Turn) -> impl Iterator<Item = Line> + 't {
+        // Timers come first and decide no command; then each event decides the next one.
+        let timers = turn.events.len().saturating_sub(turn.inputs.len());
+        turn.events.iter().enumerate().map(move |(i, StoredEvent { seq, bytes })| {
+            let input = i.checked_sub(timers).and_then(|i| turn.inputs.get(i));
+            let next_input = input.map_or(self.decided, |input| input.offset.saturating_add(1));
+            let bytes = self.inner.framing.outgoing(bytes.clone());
+            Line { headers: record::place(*seq, next_input), bytes: Some(bytes) }
+        })
+    }
+}
+
+impl OwnedPartition for Owned {
+    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
+        let Some(first) = self.first(wait)? else {
+            let is_over = self.progress().is_over(self.next_offset);
+            return Ok(if is_over { Polled::Closed } else { Polled::Idle });
+        };
+        if let Some(rested) = &self.rested {
+            // The turn grows meanwhile.
+            let pause = rested.left_of(self.pacer.pause());
+            if !pause.is_zero() {
+                std::thread::park_timeout(pause);
+            }
+        }
+        let (mut records, mut bytes, mut next) = (0usize, 0usize, Some(first));
+        while let Some(record) = next {
+            if !Owned::fits(records, bytes, &record) {
+                self.held = Some(record);
+                break;
+            }
+            records = records.saturating_add(1);
+            bytes = bytes.saturating_add(record.bytes.len());
+            self.next_offset = record.offset.saturating_add(1);
+            batch.push(record);
+            next = self.read(Duration::ZERO)?;
+        }
+        self.progress().taken(self.next_offset);
+        Ok(Polled::Records)
+    }
+
+    fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {
+        let (Some(first), Some(last)) = (turn.events.first(), turn.events.last()) else { return CommitOutcome::Ok };
+        if self.over.is_some() || !self.progress().is_current(self.generation) {
+            return CommitOutcome::Fenced;
+        }
+        assert_eq!(first.seq, self.next_seq, "a turn must go on where the log ends");
+        if let Err(why) = self.inner.write_letters(self.partition, &turn) {
+            tracing::warn!(partition = self.partition, %why, "a turn waits for its dead letters: claiming again");
+            self.over = Some(why);
+            return CommitOutcome::Unknown;
+        }
+        let rest = self.rested.as_ref().map(Stopwatch::elapsed);
+        let written = self.turns[self.slot].write(self.lines(&turn));
+        let committed = match written {
+            Ok(committed) => committed,
+            Err(failed) => {
+                tracing::info!(partition = self.partition, why = %failed.why, "a turn did not come to a clean end");
+                self.over = Some(failed.why);
+                return failed.outcome;
+            }
+        };
+        self.next_seq = last.seq.saturating_add(1);
+        self.decided = turn.inputs.last().map_or(self.decided, |input| input.offset.saturating_add(1));
+        self.progress().mark(first.seq, committed.first_offset);
+        // The transaction's one marker follows its last record.
+        self.progress().wrote(committed.last_offset.saturating_add(2));
+        let has_waited = self.pacer.turn(rest, committed.first_delivery);
+        self.inner.paces.turned(self.partition, committed.commit, has_waited, self.pacer.pause());
+        self.slot = (self.slot + 1) % self.turns.len();
+        self.rested = Some(Stopwatch::start());
+        if committed.commit >= COMMIT_SUSPECT {
+            let took_ms = committed.commit.as_millis();
+            tracing::warn!(
+                partition = self.partition,
+                took_ms,
+                "a slow commit may have been sent twice: claiming again"
+            );
+            self.over = Some(LogError::new(format!("partition {}: a commit took {took_ms} ms", self.partition)));
+        }
+        CommitOutcome::Ok
+    }
+}

@@ -1,0 +1,224 @@
+//! What this process has seen of a partition: how far its commands go and how many were taken, and where some of its
+//! events lie. All of it is a hint that saves asking; the cluster is asked where it matters.
+
+use crate::time::Stopwatch;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Marks kept per partition: at twice as many, every other one is dropped.
+const MARKS: usize = 1_024;
+
+/// Where an event lies: the record with this sequence number has this offset, or a later one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Mark {
+    pub(super) seq: u64,
+    pub(super) offset: i64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Commands handed to the client and not known to be in the log.
+    unacked: usize,
+    /// The offset after the last command known to be in the log.
+    end: u64,
+    /// The offset after the last command that an owner is known to have taken.
+    taken: u64,
+    /// Since a command waits and none was taken.
+    stalled: Option<Stopwatch>,
+    /// The end of what is committed, if the last turn was written by this process and nobody has written since.
+    written: Option<i64>,
+    marks: BTreeMap<u64, i64>,
+    /// Sequence numbers between two marks.
+    spacing: u64,
+    /// How often the partition was claimed by this process.
+    generation: u64,
+    /// An owner of this process stops when it has taken the commands before this offset.
+    stop_at: Option<u64>,
+}
+
+/// One partition's.
+#[derive(Default)]
+pub(super) struct Progress(Mutex<State>);
+
+impl Progress {
+    /// A command is on its way, unless `is_full` of those that wait.
+    pub(super) fn hand_over(&self, is_full: impl FnOnce(usize) -> bool) -> bool {
+        let mut state = self.0.lock();
+        let refused = is_full(state.waiting());
+        if !refused {
+            state.unacked = state.unacked.saturating_add(1);
+            state.stalled.get_or_insert_with(Stopwatch::start);
+        }
+        !refused
+    }
+
+    /// A command that was on its way is in the log at this offset, or never will be.
+    pub(super) fn arrived(&self, offset: Option<u64>) {
+        let mut state = self.0.lock();
+        state.unacked = state.unacked.saturating_sub(1);
+        state.end = offset.map_or(state.end, |offset| state.end.max(offset.saturating_add(1)));
+        if state.waiting() == 0 {
+            state.stalled = None;
+        }
+    }
+
+    /// An owner of this process polls from `next` on.
+    pub(super) fn taken(&self, next: u64) {
+        self.0.lock().take(next);
+    }
+
+    /// Some owner has decided everything before `next`.
+    pub(super) fn decided(&self, next: u64) {
+        let mut state = self.0.lock();
+        if next > state.taken {
+            state.take(next);
+        }
+    }
+
+    /// For how long commands have been waiting without any being taken.
+    pub(super) fn stalled(&self) -> Duration {
+        self.0.lock().stalled.as_ref().map(Stopwatch::elapsed).unwrap_or_default()
+    }
+
+    /// A turn of this process ended there.
+    pub(super) fn wrote(&self, end: i64) {
+        self.0.lock().written = Some(end);
+    }
+
+    /// The end of what is committed, as the last turn of this process left it.
+    pub(super) fn written(&self) -> Option<i64> {
+        self.0.lock().written
+    }
+
+    /// Commands that no owner is known to have taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.0.lock().waiting()
+    }
+
+    /// Commands handed to the client and not known to be in the log.
+    pub(super) fn unacked(&self) -> usize {
+        self.0.lock().unacked
+    }
+
+    /// The event with this number lies at this offset.
+    pub(super) fn mark(&self, seq: u64, offset: i64) {
+        let mut state = self.0.lock();
+        let spacing = state.spacing;
+        let is_far = state.marks.range(..=seq).next_back().is_none_or(|(last, _)| seq.saturating_sub(*last) >= spacing);
+        if is_far {
+            state.marks.insert(seq, offset);
+        }
+        if state.marks.len() >= 2 * MARKS {
+            let mut keep = false;
+            state.marks.retain(|_, _| {
+                keep = !keep;
+                keep
+            });
+            state.spacing = state.spacing.max(1).saturating_mul(2);
+        }
+    }
+
+    /// The last mark that is not after this number, and the first one after it.
+    pub(super) fn around(&self, seq: u64) -> (Mark, Option<Mark>) {
+        let state = self.0.lock();
+        let mark = |(seq, offset): (&u64, &i64)| Mark { seq: *seq, offset: *offset };
+        let before = state.marks.range(..=seq).next_back().map(mark).unwrap_or_default();
+        (before, state.marks.range(seq.saturating_add(1)..).next().map(mark))
+    }
+
+    /// The last mark.
+    pub(super) fn last(&self) -> Mark {
+        self.around(u64::MAX).0
+    }
+
+    /// A claim begins: the number of the owner it makes.
+    pub(super) fn claim(&self) -> u64 {
+        let mut state = self.0.lock();
+        state.generation = state.generation.saturating_add(1);
+        state.generation
+    }
+
+    /// Whether the owner of this number is the last one that this process made.
+    pub(super) fn is_current(&self, generation: u64) -> bool {
+        self.0.lock().generation == generation
+    }
+
+    /// The owner is to stop now, or when it has taken all that is known to be in the log.
+    pub(super) fn stop(&self, after_the_rest: bool) {
+        let mut state = self.0.lock();
+        state.stop_at = Some(if after_the_rest { state.end } else { 0 });
+    }
+
+    /// The next owner need not stop.
+    pub(super) fn allow(&self) {
+        self.0.lock().stop_at = None;
+    }
+
+    /// Whether an owner that polls from `next` on has to stop.
+    pub(super) fn is_over(&self, next: u64) -> bool {
+        self.0.lock().stop_at.is_some_and(|stop_at| next >= stop_at)
+    }
+}
+
+impl State {
+    fn take(&mut self, next: u64) {
+        self.taken = next;
+        self.stalled = (self.waiting() > 0).then(Stopwatch::start);
+    }
+
+    fn waiting(&self) -> usize {
+        let in_log = usize::try_from(self.end.saturating_sub(self.taken)).unwrap_or(usize::MAX);
+        self.unacked.saturating_add(in_log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_what_is_on_its_way_and_what_nobody_took() {
+        let progress = Progress::default();
+        assert!(progress.hand_over(|waiting| waiting >= 2) && progress.hand_over(|waiting| waiting >= 2));
+        assert!(!progress.hand_over(|waiting| waiting >= 2));
+        assert_eq!((progress.waiting(), progress.unacked()), (2, 2));
+        progress.arrived(Some(10));
+        progress.arrived(None);
+        progress.taken(10);
+        assert_eq!((progress.waiting(), progress.unacked()), (1, 0));
+        assert!(progress.0.lock().stalled.is_some());
+        progress.decided(11);
+        progress.decided(5);
+        assert_eq!((progress.waiting(), progress.stalled()), (0, Duration::ZERO));
+    }
+
+    #[test]
+    fn marks_stay_few_and_stay_true() {
+        let progress = Progress::default();
+        for seq in 0..100_000 {
+            progress.mark(seq, i64::try_from(seq * 2).unwrap());
+        }
+        assert!(progress.0.lock().marks.len() < 2 * MARKS);
+        for seq in [0, 1, 777, 50_000, 99_999] {
+            let (before, after) = progress.around(seq);
+            assert!(before.seq <= seq && seq - before.seq <= 512, "{seq}: {before:?}");
+            assert_eq!(before.offset, i64::try_from(before.seq * 2).unwrap());
+            assert!(after.is_none_or(|after| after.seq > seq));
+        }
+    }
+
+    #[test]
+    fn an_owner_is_told_to_stop_at_once_or_after_the_rest() {
+        let progress = Progress::default();
+        progress.arrived(Some(4));
+        let generation = progress.claim();
+        assert!(progress.is_current(generation) && !progress.is_over(0));
+        progress.stop(true);
+        assert!(!progress.is_over(4) && progress.is_over(5));
+        progress.stop(false);
+        assert!(progress.is_over(0));
+        progress.allow();
+        assert!(progress.claim() > generation && !progress.is_current(generation) && !progress.is_over(9));
+    }
+}

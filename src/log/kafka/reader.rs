@@ -1,0 +1,134 @@
+//! A consumer of one partition at a time, from positions that are ours. Its group is a name and nothing else.
+
+use super::super::LogError;
+use super::classify::{self, Meaning, failed};
+use super::client::Talk;
+use super::settings::{ASK_LIMIT, Cluster};
+use crate::time::Stopwatch;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::Offset;
+use std::time::Duration;
+
+/// Between two questions about a partition that has no leader.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a read found.
+pub(super) enum Next<'r> {
+    /// A message.
+    Message(BorrowedMessage<'r>),
+    /// The end of what is committed, at the time of a fetch.
+    End,
+    /// Nothing in time.
+    Nothing,
+}
+
+/// See the module.
+pub(super) struct Reader {
+    consumer: BaseConsumer<Talk>,
+}
+
+impl Reader {
+    /// A reader that stops at the end of what is committed and says so.
+    pub(super) fn ending(cluster: &Cluster) -> Result<Reader, LogError> {
+        let mut config = cluster.reader();
+        config.set("enable.partition.eof", "true");
+        config.create_with_context(Talk).map(|consumer| Reader { consumer }).map_err(|e| failed("a reader", &e))
+    }
+
+    /// A reader that waits for more.
+    pub(super) fn waiting(cluster: &Cluster) -> Result<Reader, LogError> {
+        let consumer = cluster.reader().create_with_context(Talk);
+        consumer.map(|consumer| Reader { consumer }).map_err(|e| failed("a reader", &e))
+    }
+
+    /// A reader of what is not committed, too.
+    pub(super) fn uncommitted(cluster: &Cluster) -> Result<Reader, LogError> {
+        let consumer = cluster.reply_reader().create_with_context(Talk);
+        consumer.map(|consumer| Reader { consumer }).map_err(|e| failed("a reader", &e))
+    }
+
+    /// The client itself, for questions about topics.
+    pub(super) fn consumer(&self) -> &BaseConsumer<Talk> {
+        &self.consumer
+    }
+
+    /// Opens a connection, so that the first read need not.
+    pub(super) fn connect(&self, topic: &str, partition: u32) -> Result<(), LogError> {
+        self.bounds(topic, partition).map(drop)
+    }
+
+    /// Reads from this offset on, and nothing else.
+    pub(super) fn assign(&self, topic: &str, partition: u32, offset: i64) -> Result<(), LogError> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(topic, number(partition), Offset::Offset(offset))
+            .and_then(|()| self.consumer.assign(&list))
+            .map_err(|error| failed(&format!("{topic}/{partition} from {offset}"), &error))
+    }
+
+    /// Reads nothing any more.
+    pub(super) fn release(&self) {
+        if let Err(error) = self.consumer.assign(&TopicPartitionList::new()) {
+            tracing::debug!(%error, "a reader did not let go");
+        }
+    }
+
+    /// The next message, or the end, or nothing within `wait`. Errors that pass by themselves are waited out.
+    pub(super) fn next(&self, wait: Duration) -> Result<Next<'_>, LogError> {
+        match self.consumer.poll(wait) {
+            None => Ok(Next::Nothing),
+            Some(Ok(message)) => Ok(Next::Message(message)),
+            Some(Err(KafkaError::PartitionEOF(_))) => Ok(Next::End),
+            Some(Err(error)) => match classify::of(&error) {
+                Meaning::Transient => Ok(Next::Nothing),
+                _ => Err(failed("reading", &error)),
+            },
+        }
+    }
+
+    /// The first offset that the partition still has, and the one after the last that a committed reader may see.
+    pub(super) fn bounds(&self, topic: &str, partition: u32) -> Result<(i64, i64), LogError> {
+        self.bounds_within(topic, partition, ASK_LIMIT)
+    }
+
+    /// The same, with a limit of the caller's. A partition between two leaders has one again in a moment.
+    pub(super) fn bounds_within(&self, topic: &str, partition: u32, limit: Duration) -> Result<(i64, i64), LogError> {
+        let asking = Stopwatch::start();
+        loop {
+            let left = asking.left_of(limit);
+            match self.consumer.fetch_watermarks(topic, number(partition), left) {
+                Ok(bounds) => return Ok(bounds),
+                Err(error) if classify::of(&error) == Meaning::Transient && !left.is_zero() => {
+                    std::thread::park_timeout(LOOK.min(left));
+                }
+                Err(error) => return Err(failed(&format!("{topic}/{partition}: its offsets"), &error)),
+            }
+        }
+    }
+}
+
+/// Waits until everything that is in the partition now is decided, so that a committed reader sees what was committed
+/// before. `all` sees uncommitted records too. Answers whether it is; an open transaction may take longer than `limit`.
+pub(super) fn wait_for_open_turns(
+    all: &Reader,
+    committed: &Reader,
+    (topic, partition): (&str, u32),
+    limit: Duration,
+) -> Result<bool, LogError> {
+    let (_, end) = all.bounds(topic, partition)?;
+    let waiting = Stopwatch::start();
+    while committed.bounds(topic, partition)?.1 < end {
+        if waiting.elapsed() >= limit {
+            return Ok(false);
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    Ok(true)
+}
+
+/// A partition as the client counts them.
+pub(super) fn number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,89 @@
+//! Committed events of many partitions as they come, for those who follow.
+
+use super::super::{EventStream, LogError, Streamed};
+use super::classify::{self, Meaning, failed};
+use super::client::Talk;
+use super::reader::number;
+use super::record::{self, Found};
+use super::{Inner, Kafka};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::Offset;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// See the module.
+pub struct Stream {
+    inner: Arc<Inner>,
+    consumer: BaseConsumer<Talk>,
+    /// The sequence number to be handed over next, of every partition followed.
+    next: BTreeMap<u32, u64>,
+}
+
+impl Kafka {
+    /// A stream that follows nothing yet.
+    ///
+    /// # Errors
+    /// [`LogError`] when no client can be made.
+    pub fn stream(&self) -> Result<Stream, LogError> {
+        let inner = Arc::clone(&self.inner);
+        let mut config = inner.cluster.reader();
+        config.set("enable.partition.eof", "true");
+        let consumer = config.create_with_context(Talk).map_err(|error| failed("a stream", &error))?;
+        Ok(Stream { inner, consumer, next: BTreeMap::new() })
+    }
+}
+
+impl Stream {
+    fn list(&self, partition: u32, offset: Offset) -> Result<TopicPartitionList, LogError> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        let topic = &self.inner.cluster.topics.events;
+        let added = list.add_partition_offset(topic, number(partition), offset);
+        added.map(|()| list).map_err(|error| failed("following", &error))
+    }
+}
+
+impl EventStream for Stream {
+    fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError> {
+        self.inner.check(partition)?;
+        let from = self.inner.locate(partition, from_seq)?;
+        self.leave(partition);
+        let list = self.list(partition, Offset::Offset(from))?;
+        self.consumer.incremental_assign(&list).map_err(|error| failed("following", &error))?;
+        self.next.insert(partition, from_seq);
+        Ok(())
+    }
+
+    fn leave(&mut self, partition: u32) {
+        if self.next.remove(&partition).is_none() {
+            return;
+        }
+        let left = self.list(partition, Offset::Invalid).map(|list| self.consumer.incremental_unassign(&list));
+        if let Ok(Err(error)) = left {
+            tracing::debug!(partition, %error, "a stream did not let go");
+        }
+    }
+
+    fn next(&mut self, wait: Duration) -> Result<Option<(u32, Streamed)>, LogError> {
+        let message = match self.consumer.poll(wait) {
+            None => return Ok(None),
+            Some(Ok(message)) => message,
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                return Ok(u32::try_from(partition).ok().map(|partition| (partition, Streamed::End)));
+            }
+            Some(Err(error)) if classify::of(&error) == Meaning::Transient => return Ok(None),
+            Some(Err(error)) => return Err(failed("following", &error)),
+        };
+        let partition = u32::try_from(message.partition()).unwrap_or_default();
+        let Found::Event(event, next_input) = record::found(&message, &self.inner.framing) else { return Ok(None) };
+        let Some(next) = self.next.get_mut(&partition).filter(|next| event.seq >= **next) else { return Ok(None) };
+        *next = event.seq.saturating_add(1);
+        let progress = self.inner.progress_of(partition);
+        progress.mark(event.seq, message.offset());
+        progress.decided(next_input);
+        Ok(Some((partition, Streamed::Event(event))))
+    }
+}

@@ -1,0 +1,250 @@
+//! Reading committed events from any sequence number. Where it lies is found by halving, beginning with what this
+//! process has seen.
+
+use super::super::{CommittedTail, LogError, StoredEvent};
+use super::reader::{Next, Reader, wait_for_open_turns};
+use super::record::{self, Found};
+use super::settings::ASK_LIMIT;
+use super::{Inner, Kafka};
+use crate::time::Stopwatch;
+use rdkafka::message::Message;
+use std::time::Duration;
+
+/// Records that are read over rather than halved again.
+const NEAR: u64 = 2_048;
+/// Every so many events that are read, one's place is kept.
+const MARKED: u64 = 512;
+/// How far back the end of a partition is looked for first.
+const LOOK_BACK: i64 = 32;
+/// Longest wait for turns that are open when an end is asked for.
+const OPEN_TURNS_LIMIT: Duration = Duration::from_millis(250);
+/// Readers kept for the next read, and positions kept open for reads that go on.
+const KEPT: usize = 4;
+
+/// A reader that stands somewhere.
+pub(super) struct Cursor {
+    partition: u32,
+    next_seq: u64,
+    reader: Reader,
+    /// Read, and not asked for yet.
+    held: Option<StoredEvent>,
+}
+
+impl CommittedTail for Kafka {
+    fn partitions(&self) -> u32 {
+        self.inner.manifest.partitions
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.inner.end(partition)
+    }
+
+    fn end_told(&self, partition: u32) -> Result<u64, LogError> {
+        self.inner.check(partition)?;
+        // What a reader does not see of a turn after this may have been told of already.
+        if !self.inner.with_reader(|reader| self.inner.wait_for_open_turns(partition, reader))? {
+            let topic = &self.inner.cluster.topics.events;
+            return Err(LogError::new(format!(
+                "{topic}/{partition}: a turn is open for more than {OPEN_TURNS_LIMIT:?}"
+            )));
+        }
+        self.inner.end(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.inner.read(partition, from_seq, bytes_max)
+    }
+}
+
+impl Inner {
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.check(partition)?;
+        self.with_reader(|reader| {
+            self.wait_for_open_turns(partition, reader)?;
+            let topic = &self.cluster.topics.events;
+            let (first, end) = reader.bounds(topic, partition)?;
+            let known = self.progress_of(partition).last();
+            let mut back = LOOK_BACK;
+            loop {
+                let from = end.saturating_sub(back).max(known.offset).max(first);
+                reader.assign(topic, partition, from)?;
+                let mut last = None;
+                self.each(partition, reader, |event, _| {
+                    last = Some(event.seq);
+                    true
+                })?;
+                if let Some(last) = last {
+                    return Ok(last.saturating_add(1));
+                }
+                if from == first || from == known.offset {
+                    return Ok(0);
+                }
+                back = back.saturating_mul(8);
+            }
+        })
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.check(partition)?;
+        let kept = {
+            let mut cursors = self.cursors.lock();
+            let found = cursors.iter().position(|c| c.partition == partition && c.next_seq == from_seq);
+            found.map(|found| cursors.swap_remove(found))
+        };
+        let is_kept = kept.is_some();
+        let mut seen = is_kept;
+        let mut cursor = kept.map_or_else(|| self.cursor(partition, from_seq), Ok)?;
+        let (mut events, mut bytes) = (Vec::new(), 0usize);
+        if let Some(event) = cursor.held.take() {
+            bytes = event.bytes.len();
+            events.push(event);
+        }
+        let topic = &self.cluster.topics.events;
+        let mut held = None;
+        let at_end = self.each(partition, &cursor.reader, |event, _| {
+            seen = seen || event.seq.saturating_add(1) >= from_seq;
+            if event.seq < from_seq {
+                return true;
+            }
+            let total = bytes.saturating_add(event.bytes.len());
+            if !events.is_empty() && total > bytes_max {
+                held = Some(event);
+                return false;
+            }
+            bytes = total;
+            events.push(event);
+            bytes < bytes_max
+        })?;
+        if events.is_empty() && is_kept {
+            // The end that an open position came to may be one of a while ago.
+            self.give_back(cursor.reader);
+            return self.read(partition, from_seq, bytes_max);
+        }
+        match events.last() {
+            Some(last) => cursor.next_seq = last.seq.saturating_add(1),
+            None if from_seq > 0 && !seen => {
+                return Err(LogError::new(format!("{topic}/{partition} ends before seq {from_seq}")));
+            }
+            None => {}
+        }
+        if let Some(first) = events.first().filter(|first| first.seq != from_seq) {
+            let why = format!("{topic}/{partition} does not hold seq {from_seq}; the next one is {}", first.seq);
+            return Err(LogError::new(why));
+        }
+        cursor.held = held;
+        if at_end {
+            self.give_back(cursor.reader);
+        } else {
+            let mut cursors = self.cursors.lock();
+            if cursors.len() >= KEPT {
+                let oldest = cursors.remove(0);
+                self.give_back(oldest.reader);
+            }
+            cursors.push(cursor);
+        }
+        Ok(events)
+    }
+
+    /// A reader that stands at the event before this one, or earlier.
+    fn cursor(&self, partition: u32, from_seq: u64) -> Result<Cursor, LogError> {
+        let reader = self.take_reader()?;
+        self.wait_for_open_turns(partition, &reader)?;
+        let from = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?;
+        reader.assign(&self.cluster.topics.events, partition, from)?;
+        Ok(Cursor { partition, next_seq: from_seq, reader, held: None })
+    }
+
+    /// Where the event of this number lies, or a place not far before it.
+    pub(super) fn locate(&self, partition: u32, seq: u64) -> Result<i64, LogError> {
+        self.with_reader(|reader| self.locate_with(reader, partition, seq))
+    }
+
+    fn locate_with(&self, reader: &Reader, partition: u32, seq: u64) -> Result<i64, LogError> {
+        let topic = &self.cluster.topics.events;
+        let (mut before, after) = self.progress_of(partition).around(seq);
+        if seq.saturating_sub(before.seq) <= NEAR {
+            return Ok(before.offset);
+        }
+        let (first, end) = reader.bounds(topic, partition)?;
+        before.offset = before.offset.max(first);
+        let mut high = after.map_or(end, |after| after.offset);
+        let near = i64::try_from(NEAR).unwrap_or(i64::MAX);
+        while seq.saturating_sub(before.seq) > NEAR && high.saturating_sub(before.offset) > near {
+            let middle = before.offset.midpoint(high);
+            reader.assign(topic, partition, middle)?;
+            let mut found = None;
+            self.each(partition, reader, |event, offset| {
+                found = Some((event.seq, offset));
+                false
+            })?;
+            match found {
+                Some((found, offset)) if found <= seq => {
+                    (before.seq, before.offset) = (found, offset);
+                    self.progress_of(partition).mark(found, offset);
+                }
+                Some(_) | None => high = middle,
+            }
+        }
+        Ok(before.offset)
+    }
+
+    /// Hands every event from where the reader stands to `event`, with its offset, for as long as it says so. Answers
+    /// whether the end was reached.
+    fn each(
+        &self,
+        partition: u32,
+        reader: &Reader,
+        mut event: impl FnMut(StoredEvent, i64) -> bool,
+    ) -> Result<bool, LogError> {
+        let (mut waiting, mut next_mark) = (None, 0);
+        loop {
+            match reader.next(Duration::from_millis(100))? {
+                Next::Message(message) => {
+                    waiting = None;
+                    let offset = message.offset();
+                    if let Found::Event(found, _) = record::found(&message, &self.framing) {
+                        // Not every one: a replay would wait for the marks' lock as often as it has events.
+                        if found.seq >= next_mark {
+                            self.progress_of(partition).mark(found.seq, offset);
+                            next_mark = found.seq.saturating_add(MARKED);
+                        }
+                        if !event(found, offset) {
+                            return Ok(false);
+                        }
+                    }
+                }
+                Next::End => return Ok(true),
+                Next::Nothing if waiting.get_or_insert_with(Stopwatch::start).elapsed() > ASK_LIMIT => {
+                    let topic = &self.cluster.topics.events;
+                    return Err(LogError::new(format!("{topic}/{partition} does not answer")));
+                }
+                Next::Nothing => {}
+            }
+        }
+    }
+
+    fn wait_for_open_turns(&self, partition: u32, reader: &Reader) -> Result<bool, LogError> {
+        let topic = &self.cluster.topics.events;
+        wait_for_open_turns(&self.uncommitted, reader, (topic, partition), OPEN_TURNS_LIMIT)
+    }
+
+    pub(super) fn with_reader<T>(&self, f: impl FnOnce(&Reader) -> Result<T, LogError>) -> Result<T, LogError> {
+        let reader = self.take_reader()?;
+        let result = f(&reader);
+        self.give_back(reader);
+        result
+    }
+
+    pub(super) fn take_reader(&self) -> Result<Reader, LogError> {
+        let kept = self.readers.lock().pop();
+        kept.map_or_else(|| Reader::ending(&self.cluster), Ok)
+    }
+
+    pub(super) fn give_back(&self, reader: Reader) {
+        reader.release();
+        let mut readers = self.readers.lock();
+        if readers.len() < KEPT {
+            readers.push(reader);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A producer of turns, crash-only: an instance lives for clean commits alone. Whoever sees anything else drops it and
+//! claims again, because the epoch that a new claim draws is what keeps a late request of the old one from ending a
+//! transaction of the new one.
+//!
+//! All delivery reports are in before a commit is asked for. The client's own flush would wait for them in steps of
+//! 100 ms.
+
+use super::super::{CommitOutcome, LogError};
+use super::classify::{self, Meaning, failed};
+use super::client::{failed as error_said, said};
+use super::reader::number;
+use super::settings::{Cluster, TRANSACTION_LIMIT};
+use crate::time::Stopwatch;
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::util::Timeout;
+use std::time::Duration;
+
+/// Between two looks at what is still on its way.
+const DRAIN_LOOK: Duration = Duration::from_micros(100);
+
+/// What the delivery reports of one transaction said.
+#[derive(Default)]
+struct Delivered {
+    first_after: Option<Duration>,
+    /// Of the first record, and of the last.
+    offsets: Option<(i64, i64)>,
+    error: Option<KafkaError>,
+    since: Option<Stopwatch>,
+}
+
+/// Collects delivery reports.
+#[derive(Default)]
+struct Reports(Mutex<Delivered>);
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        said(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        error_said(&error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut delivered = self.0.lock();
+        match result {
+            Ok(message) => {
+                let first = delivered.offsets.map_or(message.offset(), |(first, _)| first);
+                delivered.offsets = Some((first, message.offset()));
+                if delivered.first_after.is_none() {
+                    delivered.first_after = delivered.since.as_ref().map(Stopwatch::elapsed);
+                }
+            }
+            Err((error, _)) => {
+                delivered.error.get_or_insert_with(|| error.clone());
+            }
+        }
+    }
+}
+
+/// A committed transaction.
+pub(super) struct Committed {
+    /// The offset of its first record.
+    pub(super) first_offset: i64,
+    /// The offset of its last record.
+    pub(super) last_offset: i64,
+    /// From its begin to its first delivery.
+    pub(super) first_delivery: Duration,
+    /// The commit alone, with all records delivered.
+    pub(super) commit: Duration,
+}
+
+/// A transaction that did not come to a clean end: the instance is to be dropped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Failed {
+    pub(super) outcome: CommitOutcome,
+    pub(super) why: LogError,
+}
+
+/// One record of a transaction.
+pub(super) struct Line {
+    pub(super) headers: OwnedHeaders,
+    /// `None` is a fence.
+    pub(super) bytes: Option<Vec<u8>>,
+}
+
+/// See the module.
+pub(super) struct Turns {
+    producer: BaseProducer<Reports>,
+    topic: String,
+    partition: u32,
+}
+
+impl Turns {
+    /// A producer of one partition's turns, connected and not yet its owner: preparing it fences nobody.
+    pub(super) fn prepare(cluster: &Cluster, partition: u32, slot: u8) -> Result<Turns, LogError> {
+        let producer = cluster.transactional(partition, slot).create_with_context(Reports::default());
+        let producer: BaseProducer<Reports> = producer.map_err(|error| failed("a producer of turns", &error))?;
+        let turns = Turns { producer, topic: cluster.topics.events.clone(), partition };
+        // The client asks for its coordinator every 500 ms, and a connection that it only boots from does not count.
+        let asked = turns.producer.client().fetch_watermarks(&turns.topic, number(partition), TRANSACTION_LIMIT);
+        asked.map_err(|error| failed("connecting a producer of turns", &error))?;
+        Ok(turns)
+    }
+
+    /// Fences every other instance, and waits until whatever they left open is decided; at most `limit`. Answers
+    /// whether it did; if not, drop it and try another.
+    pub(super) fn fence(&self, limit: Duration) -> Result<bool, LogError> {
+        match self.producer.init_transactions(limit) {
+            Ok(()) => Ok(true),
+            Err(error) => match classify::of(&error) {
+                Meaning::Transient | Meaning::Fenced => Ok(false),
+                Meaning::OutOfRange | Meaning::Operator | Meaning::Dead => Err(failed("fencing", &error)),
+            },
+        }
+    }
+
+    /// Writes these in one transaction.
+    pub(super) fn write(&self, lines: impl Iterator<Item = Line>) -> Result<Committed, Failed> {
+        *self.producer.context().0.lock() = Delivered { since: Some(Stopwatch::start()), ..Delivered::default() };
+        self.producer.begin_transaction().map_err(|error| self.failed("beginning a turn", &error))?;
+        for line in lines {
+            self.send(&line)?;
+        }
+        self.drain()?;
+        let committing = Stopwatch::start();
+        // A limit of our own could leave the client in doubt; the transaction's timeout bounds it.
+        let committed = self.producer.commit_transaction(Timeout::Never);
+        committed.map_err(|error| self.failed("committing a turn", &error))?;
+        let commit = committing.elapsed();
+        let delivered = self.producer.context().0.lock();
+        let (first_offset, last_offset) = delivered.offsets.unwrap_or_default();
+        let first_delivery = delivered.first_after.unwrap_or_default();
+        Ok(Committed { first_offset, last_offset, first_delivery, commit })
+    }
+
+    fn send(&self, line: &Line) -> Result<(), Failed> {
+        let mut record: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(&self.topic).partition(number(self.partition)).headers(line.headers.clone());
+        if let Some(bytes) = &line.bytes {
+            record = record.payload(bytes);
+        }
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                    record = refused;
+                    self.producer.poll(Duration::ZERO);
+                    std::thread::park_timeout(DRAIN_LOOK);
+                }
+                Err((error, _)) => return Err(self.failed("writing a turn", &error)),
+            }
+        }
+    }
+
+    /// Returns when every record is delivered.
+    fn drain(&self) -> Result<(), Failed> {
+        let draining = Stopwatch::start();
+        loop {
+            self.producer.poll(Duration::ZERO);
+            if let Some(error) = &self.producer.context().0.lock().error {
+                return Err(self.failed("writing a turn", error));
+            }
+            if self.producer.in_flight_count() == 0 {
+                return Ok(());
+            }
+            if draining.elapsed() > TRANSACTION_LIMIT {
+                let why = LogError::new("writing a turn: its records were not delivered in time");
+                return Err(Failed { outcome: CommitOutcome::Unknown, why });
+            }
+            std::thread::park_timeout(DRAIN_LOOK);
+        }
+    }
+
+    /// A call often fails because of something that the client holds as its fatal error.
+    fn failed(&self, doing: &str, error: &KafkaError) -> Failed {
+        let mut outcome = classify::of_commit(error);
+        if let Some((code, _)) = self.producer.client().fatal_error()
+            && classify::of_code(code) == Meaning::Fenced
+        {
+            outcome = CommitOutcome::Fenced;
+        }
+        Failed { outcome, why: failed(doing, error) }
+    }
+}

@@ -1,0 +1,190 @@
+//! Following partitions that other processes own: their committed events are folded as they come, so that reads are
+//! answered here and an owner could be made of the state in a moment. A partition that this process owns is left alone
+//! until its owner is gone; then following goes on from where the owner left the state.
+
+use super::checkpointer::Checkpointer;
+use super::recover::{Recovery, fold_stored};
+use crate::domain::{Breach, Micros};
+use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
+use crate::log::{EventStream, LogError, StoredEvent, Streamed};
+use crate::replica::{Mood, PartitionState, Replica, Shared};
+use crate::time::Clock;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything it needs.
+pub struct Follower<'a, S> {
+    stream: S,
+    replica: &'a Replica,
+    recovery: &'a Recovery<'a>,
+    checkpointer: &'a Checkpointer,
+    /// Those that the stream hands over.
+    followed: BTreeSet<u32>,
+    /// Those whose state is still that of a checkpoint, as far as anybody knows.
+    restored: BTreeSet<u32>,
+    checkpoint_due: BTreeMap<u32, Micros>,
+    pulse: &'a Pulse,
+}
+
+impl<'a, S: EventStream> Follower<'a, S> {
+    /// Of all partitions of `replica`; `restored` are those with a checkpoint's state.
+    pub fn new(
+        stream: S,
+        replica: &'a Replica,
+        recovery: &'a Recovery<'a>,
+        checkpointer: &'a Checkpointer,
+        pulse: &'a Pulse,
+        restored: BTreeSet<u32>,
+    ) -> Follower<'a, S> {
+        let (followed, checkpoint_due) = (BTreeSet::new(), BTreeMap::new());
+        Follower { stream, replica, recovery, checkpointer, followed, restored, checkpoint_due, pulse }
+    }
+
+    /// Follows what is to be followed, and folds what has come; waits at most `wait` for the first event.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read now: call again after a while.
+    pub fn round(&mut self, wait: Duration) -> Result<(), LogError> {
+        for shared in self.replica.partitions() {
+            self.attend(shared)?;
+        }
+        let mut wait = wait;
+        for _ in 0..FOLLOWED_AT_ONCE {
+            let next = self.stream.next(wait).inspect_err(|_| self.let_go())?;
+            wait = Duration::ZERO;
+            let Some((partition, streamed)) = next else { return Ok(()) };
+            let Some(shared) = self.replica.partition(partition) else { continue };
+            match streamed {
+                Streamed::Event(event) => {
+                    self.pulse.moved(partition);
+                    self.fold(partition, shared, &event);
+                }
+                // One of before the partition was left says nothing of the state now.
+                Streamed::End if !self.followed.contains(&partition) => {}
+                Streamed::End => {
+                    shared.caught_up(self.recovery.clock.now());
+                    self.pulse.at_end(partition);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows a partition that nobody here owns, and leaves one that somebody does.
+    fn attend(&mut self, shared: &Arc<Shared>) -> Result<(), LogError> {
+        let (partition, next_seq) = shared.read(|state| (state.partition(), state.position().next_seq));
+        let is_ours = matches!(shared.mood(), Mood::Following | Mood::Rebuilding);
+        if is_ours && !self.followed.contains(&partition) {
+            self.stream.follow(partition, next_seq)?;
+            self.followed.insert(partition);
+        }
+        if !is_ours {
+            self.leave(partition);
+        }
+        if is_ours {
+            self.checkpoint(partition, shared);
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self) {
+        for partition in std::mem::take(&mut self.followed) {
+            self.stream.leave(partition);
+            self.pulse.moved(partition);
+        }
+    }
+
+    fn leave(&mut self, partition: u32) {
+        if self.followed.remove(&partition) {
+            self.stream.leave(partition);
+            self.pulse.moved(partition);
+            self.restored.remove(&partition);
+        }
+    }
+
+    fn fold(&mut self, partition: u32, shared: &Shared, event: &StoredEvent) {
+        // One that was handed over before its owner was made and taken back again is known already.
+        let folded = shared.follow(|state| (event.seq >= state.position().next_seq).then(|| fold_stored(state, event)));
+        match folded {
+            Some(Some(Ok((_, recorded)))) => (self.recovery.heard)(&recorded),
+            Some(Some(Err(breach))) => self.broken(partition, shared, &breach),
+            Some(None) => {}
+            // It is being claimed. A claim that fails leaves the state behind this event: it has to be handed over again.
+            None => self.leave(partition),
+        }
+    }
+
+    /// A checkpoint that the log does not go on from is removed, and all of the log read; anything else is the end.
+    fn broken(&mut self, partition: u32, shared: &Shared, breach: &Breach) {
+        self.followed.remove(&partition);
+        self.stream.leave(partition);
+        if self.restored.remove(&partition) {
+            self.recovery.wipe(partition, &breach.to_string());
+            // Unless it is claimed already: then the claim meets the same.
+            shared.follow(|state| *state = PartitionState::new(partition));
+            return;
+        }
+        self.recovery.report.halted(partition, &breach.to_string());
+        shared.set_mood(Mood::Halted(breach.to_string()));
+    }
+
+    fn checkpoint(&mut self, partition: u32, shared: &Arc<Shared>) {
+        let changed = shared.read(PartitionState::events_since_checkpoint);
+        let now = self.recovery.clock.now();
+        let due = self.checkpoint_due.entry(partition).or_insert(now.plus_ms(CHECKPOINT_INTERVAL_MS));
+        if (changed >= CHECKPOINT_EVENTS || (changed > 0 && now >= *due)) && self.checkpointer.offer(shared) {
+            *due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
+        }
+    }
+}
+
+/// How a silent log is told from one that cannot be reached: what has been followed to its end stays current for as long
+/// as the log says that its end is still the same.
+pub struct Pulse(Vec<Mutex<Beat>>);
+
+#[derive(Clone, Copy, Default)]
+struct Beat {
+    is_at_end: bool,
+    /// The end when it was first asked for since.
+    end: Option<i64>,
+}
+
+impl Pulse {
+    /// Of as many partitions.
+    pub fn new(partitions: u32) -> Pulse {
+        Pulse((0..partitions).map(|_| Mutex::default()).collect())
+    }
+
+    /// Asks for the end of every partition that was followed to it or is owned. `ends` answers a number that changes with
+    /// the log, and what it was after this process's last turn; nothing when the log cannot be reached. It may wait.
+    pub fn look(&self, replica: &Replica, clock: &dyn Clock, ends: impl Fn(u32) -> Option<(i64, Option<i64>)>) {
+        for (partition, (shared, beat)) in (0..).zip(replica.partitions().zip(&self.0)) {
+            let is_owned = shared.mood() == Mood::Owning;
+            if !is_owned && !beat.lock().is_at_end {
+                continue;
+            }
+            let asked = clock.now();
+            let Some((end, written)) = ends(partition) else { continue };
+            let mut beat = beat.lock();
+            if (is_owned && written == Some(end)) || (beat.is_at_end && *beat.end.get_or_insert(end) == end) {
+                shared.is_current(asked);
+            }
+        }
+    }
+
+    fn moved(&self, partition: u32) {
+        self.set(partition, Beat::default());
+    }
+
+    fn at_end(&self, partition: u32) {
+        self.set(partition, Beat { is_at_end: true, end: None });
+    }
+
+    fn set(&self, partition: u32, beat: Beat) {
+        if let Some(place) = self.0.get(partition as usize) {
+            *place.lock() = beat;
+        }
+    }
+}

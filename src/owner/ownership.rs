@@ -1,0 +1,364 @@
+//! Which partitions this process owns, claims or gives up: a sans-IO machine. The group says what should be, owners say
+//! what became of them, ticks say what time it is; out come the things to do. That two processes believe to own the same
+//! partition is no fault: the log lets one of them write.
+//!
+//! When the group cannot be heard, what it said last is presumed to hold: an owner goes on until the group speaks again, or
+//! until another owner fences it.
+//!
+//! An owner that failed or was fenced is made anew for as long as the group says so, after a pause that grows: being
+//! fenced does not mean that there is another owner, for an owner whose own transaction ran out of time reads the same.
+
+use crate::domain::Micros;
+use crate::limits::{CLAIM_FENCED_MS, CLAIM_RETRY_MAX_MS, CLAIM_RETRY_MS, CLAIM_STEADY_MS};
+use std::collections::BTreeMap;
+
+/// Why an owner ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// It was told to, and has finished its turn.
+    Stopped,
+    /// The log takes nothing from it any more.
+    Fenced,
+    /// It could not claim, or does not know what became of a turn.
+    Failed,
+    /// A law is broken, or its state cannot be rebuilt: the partition is not to be served by this process again.
+    Halted,
+}
+
+/// What happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// The group gives the partition to this process.
+    Assigned(u32),
+    /// The group takes it away.
+    Revoked(u32),
+    /// The group was not heard for so long that it may have given the partition to another.
+    Lost(u32),
+    /// Its owner in this process ended.
+    Ended(u32, Ended),
+    /// Time has passed.
+    Tick,
+    /// The process is to end.
+    Shutdown,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Make an owner of the partition. It ends with [`Input::Ended`].
+    Claim(u32),
+    /// Have the partition's owner finish its turn and end.
+    Stop(u32),
+    /// This process has given the partition up: the group may give it to another.
+    Released(u32),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Seat {
+    /// Nobody here owns it.
+    Vacant,
+    /// To be claimed then.
+    Waiting { at: Micros },
+    /// It has an owner, since then.
+    Taken { since: Micros, is_stopping: bool },
+    /// Never again.
+    Halted,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    is_assigned: bool,
+    /// Whether nobody knows any more if it is.
+    is_presumed: bool,
+    seat: Seat,
+    /// Owners that ended soon, one after the other.
+    failures: u32,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Ownership {
+    places: BTreeMap<u32, Place>,
+    is_closing: bool,
+}
+
+impl Ownership {
+    /// Nothing is assigned yet.
+    pub fn new() -> Ownership {
+        Ownership::default()
+    }
+
+    /// Takes an input; answers what is to be done, in order.
+    pub fn handle(&mut self, input: Input, now: Micros) -> Vec<Output> {
+        match input {
+            Input::Assigned(partition) => self.assigned(partition, now),
+            Input::Revoked(partition) => self.revoked(partition),
+            Input::Lost(partition) => self.lost(partition),
+            Input::Ended(partition, how) => self.ended(partition, how, now),
+            Input::Tick => self.tick(now),
+            Input::Shutdown => self.shutdown(),
+        }
+    }
+
+    /// When [`Input::Tick`] has something to do next.
+    pub fn next_due(&self) -> Option<Micros> {
+        let due = |place: &Place| match place.seat {
+            Seat::Waiting { at } => Some(at),
+            _ => None,
+        };
+        self.places.values().filter_map(due).min()
+    }
+
+    /// Partitions that the group gave to this process before it was lost. When it speaks again it names those that stay:
+    /// the others are revoked.
+    pub fn presumed(&self) -> Vec<u32> {
+        self.places.iter().filter(|(_, place)| place.is_presumed).map(|(partition, _)| *partition).collect()
+    }
+
+    /// Whether no partition has an owner here.
+    pub fn is_idle(&self) -> bool {
+        !self.places.values().any(|place| matches!(place.seat, Seat::Taken { .. }))
+    }
+
+    fn place(&mut self, partition: u32) -> &mut Place {
+        self.places.entry(partition).or_insert(Place {
+            is_assigned: false,
+            is_presumed: false,
+            seat: Seat::Vacant,
+            failures: 0,
+        })
+    }
+
+    fn assigned(&mut self, partition: u32, now: Micros) -> Vec<Output> {
+        let is_closing = self.is_closing;
+        let place = self.place(partition);
+        (place.is_assigned, place.is_presumed) = (true, false);
+        if is_closing || place.seat != Seat::Vacant {
+            return Vec::new();
+        }
+        place.seat = Seat::Taken { since: now, is_stopping: false };
+        vec![Output::Claim(partition)]
+    }
+
+    fn revoked(&mut self, partition: u32) -> Vec<Output> {
+        let place = self.place(partition);
+        (place.is_assigned, place.is_presumed) = (false, false);
+        match &mut place.seat {
+            Seat::Taken { is_stopping: true, .. } => Vec::new(),
+            Seat::Taken { is_stopping, .. } => {
+                *is_stopping = true;
+                vec![Output::Stop(partition)]
+            }
+            Seat::Vacant | Seat::Waiting { .. } => {
+                place.seat = Seat::Vacant;
+                vec![Output::Released(partition)]
+            }
+            Seat::Halted => vec![Output::Released(partition)],
+        }
+    }
+
+    fn lost(&mut self, partition: u32) -> Vec<Output> {
+        let place = self.place(partition);
+        place.is_presumed = place.is_assigned;
+        vec![Output::Released(partition)]
+    }
+
+    fn ended(&mut self, partition: u32, how: Ended, now: Micros) -> Vec<Output> {
+        let is_closing = self.is_closing;
+        let place = self.place(partition);
+        let Seat::Taken { since, .. } = place.seat else { return Vec::new() };
+        place.seat = Seat::Vacant;
+        if how == Ended::Halted {
+            place.seat = Seat::Halted;
+        }
+        // Who is fenced and not heard by the group has been replaced.
+        place.is_assigned &= !(place.is_presumed && how == Ended::Fenced);
+        if !place.is_assigned || is_closing {
+            return vec![Output::Released(partition)];
+        }
+        if place.seat == Seat::Halted {
+            return Vec::new();
+        }
+        let was_steady = now.ms_since(since) >= CLAIM_STEADY_MS;
+        place.failures = if was_steady { 0 } else { place.failures.saturating_add(1) };
+        // One that stopped because it had to stop for a moment, and one that had long been steady, goes on at once; but
+        // who is fenced hears the group first, which may have replaced it.
+        if how == Ended::Stopped || (how != Ended::Fenced && place.failures == 0) {
+            place.seat = Seat::Taken { since: now, is_stopping: false };
+            return vec![Output::Claim(partition)];
+        }
+        let doublings = place.failures.saturating_sub(1).min(16);
+        let least_ms = if how == Ended::Fenced { CLAIM_FENCED_MS } else { CLAIM_RETRY_MS };
+        let pause_ms = CLAIM_RETRY_MS.saturating_mul(1 << doublings).clamp(least_ms, CLAIM_RETRY_MAX_MS);
+        place.seat = Seat::Waiting { at: now.plus_ms(pause_ms) };
+        Vec::new()
+    }
+
+    fn tick(&mut self, now: Micros) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for (partition, place) in &mut self.places {
+            if let Seat::Waiting { at } = place.seat
+                && at <= now
+            {
+                place.seat = Seat::Taken { since: now, is_stopping: false };
+                outputs.push(Output::Claim(*partition));
+            }
+        }
+        outputs
+    }
+
+    fn shutdown(&mut self) -> Vec<Output> {
+        self.is_closing = true;
+        let mut outputs = Vec::new();
+        for (partition, place) in &mut self.places {
+            match &mut place.seat {
+                Seat::Taken { is_stopping, .. } if !*is_stopping => {
+                    *is_stopping = true;
+                    outputs.push(Output::Stop(*partition));
+                }
+                Seat::Waiting { .. } => place.seat = Seat::Vacant,
+                Seat::Taken { .. } | Seat::Vacant | Seat::Halted => {}
+            }
+        }
+        outputs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct World {
+        ownership: Ownership,
+        now: Micros,
+    }
+
+    impl World {
+        fn new() -> World {
+            World { ownership: Ownership::new(), now: Micros(1_000_000) }
+        }
+
+        fn check(&mut self, input: Input, expected: &[Output]) {
+            assert_eq!(self.ownership.handle(input, self.now), expected, "{input:?}");
+        }
+
+        fn later(&mut self, ms: u64) {
+            self.now = self.now.plus_ms(ms);
+        }
+    }
+
+    #[test]
+    fn what_is_assigned_is_claimed_and_what_is_revoked_is_stopped_first() {
+        let mut w = World::new();
+        w.check(Input::Assigned(3), &[Output::Claim(3)]);
+        w.check(Input::Assigned(3), &[]);
+        assert!(!w.ownership.is_idle());
+        w.check(Input::Revoked(3), &[Output::Stop(3)]);
+        w.check(Input::Revoked(3), &[]);
+        w.check(Input::Ended(3, Ended::Stopped), &[Output::Released(3)]);
+        assert!(w.ownership.is_idle());
+        w.check(Input::Revoked(3), &[Output::Released(3)]);
+    }
+
+    #[test]
+    fn what_comes_back_before_it_was_given_up_is_claimed_again() {
+        let mut w = World::new();
+        w.check(Input::Assigned(0), &[Output::Claim(0)]);
+        w.check(Input::Revoked(0), &[Output::Stop(0)]);
+        w.check(Input::Assigned(0), &[]);
+        w.check(Input::Ended(0, Ended::Stopped), &[Output::Claim(0)]);
+    }
+
+    #[test]
+    fn an_owner_that_fails_is_made_anew_after_a_pause_that_grows() {
+        let mut w = World::new();
+        w.check(Input::Assigned(0), &[Output::Claim(0)]);
+        let mut pauses_ms = Vec::new();
+        for how in [Ended::Failed, Ended::Failed, Ended::Failed, Ended::Fenced] {
+            w.check(Input::Ended(0, how), &[]);
+            let due = w.ownership.next_due().unwrap();
+            pauses_ms.push(due.ms_since(w.now));
+            w.check(Input::Tick, &[]);
+            w.now = due;
+            w.check(Input::Tick, &[Output::Claim(0)]);
+        }
+        assert_eq!(pauses_ms, [CLAIM_RETRY_MS, 2 * CLAIM_RETRY_MS, 4 * CLAIM_RETRY_MS, CLAIM_FENCED_MS]);
+        assert!((0..40).all(|_| {
+            w.ownership.handle(Input::Ended(0, Ended::Failed), w.now);
+            let due = w.ownership.next_due().unwrap();
+            let pause_ms = due.ms_since(w.now);
+            w.now = due;
+            w.check(Input::Tick, &[Output::Claim(0)]);
+            pause_ms <= CLAIM_RETRY_MAX_MS
+        }));
+        // One that had served for long goes on at once.
+        w.later(CLAIM_STEADY_MS);
+        w.check(Input::Ended(0, Ended::Failed), &[Output::Claim(0)]);
+        w.later(CLAIM_STEADY_MS);
+        w.check(Input::Ended(0, Ended::Fenced), &[]);
+        assert_eq!(w.ownership.next_due(), Some(w.now.plus_ms(CLAIM_FENCED_MS)));
+    }
+
+    #[test]
+    fn a_pause_ends_when_the_partition_is_taken_away() {
+        let mut w = World::new();
+        w.check(Input::Assigned(0), &[Output::Claim(0)]);
+        w.check(Input::Ended(0, Ended::Fenced), &[]);
+        w.check(Input::Revoked(0), &[Output::Released(0)]);
+        w.later(CLAIM_RETRY_MAX_MS);
+        w.check(Input::Tick, &[]);
+        assert_eq!(w.ownership.next_due(), None);
+    }
+
+    #[test]
+    fn what_the_group_said_last_holds_until_it_speaks_or_another_owner_does() {
+        let mut w = World::new();
+        for partition in 0..3 {
+            w.check(Input::Assigned(partition), &[Output::Claim(partition)]);
+            w.check(Input::Lost(partition), &[Output::Released(partition)]);
+        }
+        assert_eq!(w.ownership.presumed(), [0, 1, 2]);
+        // One fails and is made anew, one is fenced and is not.
+        w.check(Input::Ended(0, Ended::Failed), &[]);
+        w.later(CLAIM_RETRY_MS);
+        w.check(Input::Tick, &[Output::Claim(0)]);
+        w.check(Input::Ended(1, Ended::Fenced), &[Output::Released(1)]);
+        w.later(CLAIM_RETRY_MAX_MS);
+        w.check(Input::Tick, &[]);
+        // The group speaks: one stays, one is another's.
+        w.check(Input::Assigned(0), &[]);
+        assert_eq!(w.ownership.presumed(), [1, 2]);
+        w.check(Input::Revoked(1), &[Output::Released(1)]);
+        w.check(Input::Revoked(2), &[Output::Stop(2)]);
+        w.check(Input::Ended(2, Ended::Stopped), &[Output::Released(2)]);
+        assert!(w.ownership.presumed().is_empty());
+        w.check(Input::Ended(0, Ended::Fenced), &[]);
+        assert!(w.ownership.next_due().is_some(), "what the group has given again is claimed again");
+    }
+
+    #[test]
+    fn a_broken_law_ends_a_partition_for_good() {
+        let mut w = World::new();
+        w.check(Input::Assigned(0), &[Output::Claim(0)]);
+        w.check(Input::Ended(0, Ended::Halted), &[]);
+        w.later(CLAIM_RETRY_MAX_MS);
+        w.check(Input::Tick, &[]);
+        w.check(Input::Revoked(0), &[Output::Released(0)]);
+        w.check(Input::Assigned(0), &[]);
+    }
+
+    #[test]
+    fn at_the_end_owners_stop_and_none_is_made() {
+        let mut w = World::new();
+        w.check(Input::Assigned(0), &[Output::Claim(0)]);
+        w.check(Input::Assigned(1), &[Output::Claim(1)]);
+        w.check(Input::Ended(1, Ended::Failed), &[]);
+        w.check(Input::Shutdown, &[Output::Stop(0)]);
+        w.later(CLAIM_RETRY_MAX_MS);
+        w.check(Input::Tick, &[]);
+        w.check(Input::Assigned(2), &[]);
+        w.check(Input::Ended(0, Ended::Failed), &[Output::Released(0)]);
+        assert!(w.ownership.is_idle());
+        w.check(Input::Revoked(1), &[Output::Released(1)]);
+    }
+}

@@ -1,0 +1,153 @@
+//! Commands written by programs that know the topic and leave the partition to their client: where it puts a command
+//! where its pool lives, as Java's client does, it is served; anywhere else it is refused, and answered all the same.
+
+use super::service::Log;
+use crate::process::spawn;
+use crate::wait::until;
+use headroom::domain::*;
+use headroom::time::SystemClock;
+use headroom::wire;
+use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::{Command as Process, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+const PARTITIONS: u32 = 4;
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A command to write.
+struct Line {
+    key: String,
+    pool: PoolId,
+    bytes: Vec<u8>,
+}
+
+/// New pools, keyed by their ids unless somebody knows better.
+fn pools(of: &str, key: impl Fn(&PoolId, u32) -> String) -> Vec<Line> {
+    let limits = Amounts::new([(Dimension::new("orders").unwrap(), 9)]).unwrap();
+    let (areas, labels) = (Default::default(), Default::default());
+    let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open };
+    let line = |n| {
+        let pool = PoolId::new(&format!("{of}-{n}")).unwrap();
+        let bytes = wire::command::encode(&Command {
+            id: CommandId(super::draw()),
+            reply_to: None,
+            attempt: Attempt(1),
+            actor: None,
+            key: None,
+            deadline: Micros::MAX,
+            ask: Ask::DefinePool { pool: pool.clone(), spec: spec.clone(), expected_version: None },
+        });
+        Line { key: key(&pool, n), pool, bytes }
+    };
+    (0..24).map(line).collect()
+}
+
+/// Where each of them went: the partition and the offset.
+type Places = Vec<(u32, u64)>;
+
+/// Kafka's own client, in a program of its own.
+fn java(log: &Log, lines: &[Line], settings: &[&str]) -> Places {
+    let mut command = Process::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/produce"));
+    let mut child =
+        spawn(command.args([&log.cluster.brokers, &log.cluster.topics.commands]).args(settings).stdin(Stdio::piped()));
+    let mut input = String::new();
+    for Line { key, bytes, .. } in lines {
+        let value = bytes.iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").unwrap();
+            hex
+        });
+        writeln!(input, "{key} {value}").unwrap();
+    }
+    // All of it fits a pipe.
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let place = |line: &str| {
+        let (partition, offset) = line.split_once(' ').unwrap();
+        (partition.parse().unwrap(), offset.parse().unwrap())
+    };
+    String::from_utf8(ended.stdout).unwrap().lines().map(place).collect()
+}
+
+/// Keeps where records went.
+#[derive(Default)]
+struct Delivered(Mutex<Vec<(usize, (u32, u64))>>);
+
+impl ClientContext for Delivered {}
+
+impl ProducerContext for Delivered {
+    type DeliveryOpaque = Box<usize>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, nth: Box<usize>) {
+        let message = result.as_ref().unwrap();
+        let place = (message.partition().try_into().unwrap(), message.offset().try_into().unwrap());
+        self.0.lock().push((*nth, place));
+    }
+}
+
+/// This client, told how to choose a partition; what Python's and many others are made of.
+fn librdkafka(log: &Log, lines: &[Line], partitioner: &str) -> Places {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &log.cluster.brokers).set("partitioner", partitioner);
+    let producer: BaseProducer<Delivered> = config.create_with_context(Delivered::default()).unwrap();
+    for (nth, Line { key, bytes, .. }) in lines.iter().enumerate() {
+        let record = BaseRecord::with_opaque_to(&log.cluster.topics.commands, Box::new(nth));
+        producer.send(record.key(key).payload(bytes)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(LIMIT).unwrap();
+    let mut places = std::mem::take(&mut *producer.context().0.lock());
+    places.sort_unstable();
+    places.into_iter().map(|(_, place)| place).collect()
+}
+
+#[test]
+fn commands_of_other_programs_are_served_where_they_belong_and_refused_elsewhere() {
+    let log = Log::new(PARTITIONS);
+    let dir = tempfile::tempdir().unwrap();
+    let server = log.serve(dir.path(), "owner", Arc::new(SystemClock::new()));
+    let by_pool = |pool: &PoolId, _| pool.to_string();
+    let by_order = |_: &PoolId, n| format!("order-{n}");
+    let written = [
+        ("java", true, java(&log, &pools("java", by_pool), &[])),
+        ("java-order", false, java(&log, &pools("java-order", by_order), &[])),
+        ("java-turns", false, {
+            let in_turns = "partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner";
+            java(&log, &pools("java-turns", by_pool), &[in_turns])
+        }),
+        ("murmur", true, librdkafka(&log, &pools("murmur", by_pool), "murmur2_random")),
+        ("crc", false, librdkafka(&log, &pools("crc", by_pool), "consistent_random")),
+    ];
+    let last = |partition: u32| {
+        let offsets = written.iter().flat_map(|(.., places)| places).filter(|place| place.0 == partition);
+        offsets.map(|place| place.1 + 1).max().unwrap()
+    };
+    for (partition, shared) in (0..).zip(server.gateway.replica().partitions()) {
+        until("all is decided", || shared.read(|state| state.position().next_input) == last(partition));
+    }
+    let events: Vec<_> = (0..PARTITIONS).map(|partition| log.audited(partition)).collect();
+    for (of, is_routed, places) in &written {
+        let lines = pools(of, by_pool);
+        assert_eq!(places.len(), lines.len());
+        let mut refused = 0;
+        for (Line { pool, .. }, (partition, offset)) in lines.iter().zip(places) {
+            let is_answer =
+                |recorded: &&Recorded| recorded.event.cause.as_ref().is_some_and(|c| c.input_offset == *offset);
+            let answer = events[*partition as usize].iter().find(is_answer).unwrap();
+            if route::partition_of(pool, PARTITIONS) == *partition {
+                assert_eq!(answer.event.body.kind(), Kind::PoolDefined, "{pool}");
+                continue;
+            }
+            refused += 1;
+            assert_eq!(answer.event.body.rejection().map(|r| r.reason), Some(Reason::Misrouted), "{pool}");
+        }
+        assert_eq!(refused == 0, *is_routed, "{of}: {refused} refused");
+    }
+    (0..PARTITIONS).for_each(|partition| log.alike(partition, &[&server]));
+}

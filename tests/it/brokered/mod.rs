@@ -1,0 +1,103 @@
+//! What is proven on real brokers, and how tests get at one.
+
+mod checkpoints;
+mod claims;
+mod clients;
+mod fenced;
+mod letters;
+mod nemesis;
+mod positions;
+mod replies;
+mod rig;
+mod rogue;
+mod schemas;
+pub mod serve;
+pub mod service;
+mod told;
+mod tools;
+mod topics;
+mod trap;
+mod unseen;
+mod whole;
+
+use crate::rig::Rig;
+use crate::wait::until;
+use headroom::domain::Micros;
+use headroom::log::Manifest;
+use headroom::log::kafka::{Cluster, Framing, Kafka, Topics};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Where the shared broker is.
+pub fn brokers() -> String {
+    Rig::shared().brokers().to_owned()
+}
+
+/// A number that no other test has: they share a broker.
+#[expect(clippy::disallowed_methods, reason = "a broker may outlive a run, and other runs are not known")]
+pub fn draw() -> u128 {
+    rand::random()
+}
+
+/// Names that no other test uses.
+pub fn prefix() -> String {
+    format!("t{:032x}", draw())
+}
+
+pub fn cluster(prefix: &str) -> Cluster {
+    Cluster {
+        brokers: brokers(),
+        security: BTreeMap::new(),
+        application: "headroom".to_owned(),
+        environment: prefix.to_owned(),
+        topics: Topics::of(prefix),
+        alternates: false,
+    }
+}
+
+pub fn make_topics(prefix: &str, partitions: u32) {
+    let topics = Topics::of(prefix);
+    let count = i32::try_from(partitions).unwrap();
+    let client: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+    let new = |name, count| NewTopic::new(name, count, TopicReplication::Fixed(1));
+    let wanted = [
+        new(&topics.commands, count),
+        new(&topics.events, count),
+        new(&topics.replies, 2),
+        new(&topics.dead_letters, count),
+    ];
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let made = runtime.block_on(client.create_topics(&wanted, &options)).unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    settled(&[(&topics.commands, partitions), (&topics.events, partitions), (&topics.replies, 2)]);
+}
+
+/// Waits until these partitions answer: a broker says that they are made before it leads all of them.
+pub fn settled(topics: &[(&str, u32)]) {
+    let config = ClientConfig::new().set("bootstrap.servers", brokers()).set("group.id", "nobody").clone();
+    let reader: BaseConsumer = config.create().unwrap();
+    for (topic, partitions) in topics {
+        for partition in 0..i32::try_from(*partitions).unwrap() {
+            let answers = || reader.fetch_watermarks(topic, partition, Duration::from_secs(5)).is_ok();
+            until("the partition has a leader", answers);
+        }
+    }
+}
+
+pub fn open(prefix: &str, partitions: u32) -> Kafka {
+    let manifest = Manifest {
+        log_id: 7,
+        partitions,
+        hash_version: 1,
+        format_version: 1,
+        dedup_window_ms: 0,
+        created_at: Micros(0),
+    };
+    Kafka::open(cluster(prefix), manifest, Framing::none(), draw).unwrap()
+}

@@ -1,0 +1,131 @@
+//! The whole service over the shared broker: processes of it in this one, and a log of a test's own.
+
+use super::{brokers, cluster, draw, prefix, settled};
+use crate::server::Server;
+use crate::wait::until;
+use headroom::app;
+use headroom::audit::PartitionAudit;
+use headroom::config::{Config, FileText, Inputs};
+use headroom::domain::{Micros, Recorded};
+use headroom::log::kafka::admin::Admin;
+use headroom::log::kafka::plan::compare;
+use headroom::log::kafka::{Cluster, Framing, Kafka};
+use headroom::log::{CommittedTail, Manifest, StoredEvent};
+use headroom::replica::{Mood, PartitionState};
+use headroom::time::Clock;
+use headroom::wire;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Topics with a manifest, as `headroom topics apply` makes them.
+pub struct Log {
+    pub cluster: Cluster,
+    pub manifest: Manifest,
+}
+
+impl Log {
+    pub fn new(partitions: u32) -> Log {
+        let cluster = cluster(&prefix());
+        let manifest = Manifest {
+            log_id: draw(),
+            partitions,
+            hash_version: headroom::domain::route::HASH_VERSION,
+            format_version: headroom::log::kafka::manifest::FORMAT_VERSION,
+            dedup_window_ms: headroom::limits::DEDUP_WINDOW_MS,
+            created_at: Micros(0),
+        };
+        let log = Log { cluster, manifest };
+        let config = log.config(Path::new("unused"), "owner");
+        let admin = Admin::new(log.cluster.clone()).unwrap();
+        let asked = app::asked(&config, config.kafka.as_ref().unwrap());
+        let differences = compare(&log.cluster.topics, &asked, &admin.look().unwrap());
+        admin.apply(&differences, &manifest).unwrap();
+        let topics = &log.cluster.topics;
+        settled(&[&topics.commands, &topics.events].map(|topic| (topic.as_str(), partitions)));
+        settled(&[(&topics.replies, 8), (&topics.manifest, 1)]);
+        log
+    }
+
+    /// Of a process with these roles.
+    pub fn config(&self, data_dir: &Path, roles: &str) -> Config {
+        let topics = &self.cluster.topics;
+        let name = &self.cluster.environment;
+        let lines = [
+            ("listen", "127.0.0.1:0"),
+            ("data_dir", data_dir.to_str().unwrap()),
+            ("kafka_brokers", &brokers()),
+            ("environment", name),
+            ("roles", roles),
+            ("topic_commands", &topics.commands),
+            ("topic_events", &topics.events),
+            ("topic_replies", &topics.replies),
+            ("topic_snapshots", &topics.snapshots),
+            ("topic_dead_letters", &topics.dead_letters),
+            ("topic_manifest", &topics.manifest),
+        ];
+        let mut text: String = lines.iter().map(|(name, value)| format!("{name} = {value:?}\n")).collect();
+        text += &format!("partitions = {}\nkafka_replication = 1\nkafka_min_in_sync = 1\n", self.manifest.partitions);
+        let file = Some(FileText { path: "headroom.toml".to_owned(), text });
+        Config::load(&Inputs { file, ..Inputs::default() }).unwrap()
+    }
+
+    /// A process with these roles, which are all there is of them: it owns every partition if it owns any.
+    pub fn serve(&self, data_dir: &Path, roles: &str, clock: Arc<dyn Clock>) -> Server {
+        let server = Server::of(&self.config(data_dir, roles), clock);
+        let mood = if roles.contains("owner") { Mood::Owning } else { Mood::Following };
+        for shared in server.gateway.replica().partitions() {
+            until("the partition is ready", || shared.mood() == mood);
+        }
+        server
+    }
+
+    /// As another process sees it.
+    pub fn open(&self) -> Kafka {
+        Kafka::open(self.cluster.clone(), self.manifest, Framing::none(), draw).unwrap()
+    }
+
+    /// Every event of the partition.
+    pub fn events(&self, partition: u32) -> Vec<StoredEvent> {
+        let tail = self.open();
+        let mut events: Vec<StoredEvent> = Vec::new();
+        loop {
+            let more = tail.read(partition, events.len() as u64, usize::MAX).unwrap();
+            if more.is_empty() {
+                return events;
+            }
+            events.extend(more);
+        }
+    }
+
+    /// Every event of the partition, after the auditor has found nothing in them.
+    #[track_caller]
+    pub fn audited(&self, partition: u32) -> Vec<Recorded> {
+        let events = self.events(partition).into_iter().map(|event| wire::event::decode(&event.bytes).unwrap());
+        let events: Vec<_> = events.collect();
+        let mut audit = PartitionAudit::new(partition, self.manifest.partitions);
+        events.iter().for_each(|recorded| audit.observe(recorded));
+        assert_eq!(audit.finish().breaches(), [], "partition {partition}");
+        events
+    }
+
+    /// The state that the log alone makes.
+    pub fn rebuilt(&self, partition: u32) -> PartitionState {
+        let log = self.open();
+        headroom::owner::recover::rebuild(&log, partition, log.end(partition).unwrap(), &mut |_| {}).unwrap()
+    }
+
+    /// L7: whoever has a state of the partition has the log's.
+    #[track_caller]
+    pub fn alike(&self, partition: u32, servers: &[&Server]) {
+        let state = self.rebuilt(partition);
+        let expected = (*state.position(), state.digest());
+        for server in servers {
+            let seen = || {
+                let shared = server.gateway.replica().partition(partition).unwrap();
+                shared.read(|state| (*state.position(), state.digest()))
+            };
+            until("the replica is where the log is", || seen().0 == expected.0);
+            assert_eq!(seen(), expected, "partition {partition}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What is in a transaction that was aborted, or that nobody has ended, is nowhere: not in a follower's state, not in
+//! what is read, not in an answer, not in a checkpoint. Whoever holds readers up does so until its time is over.
+
+use super::rogue::Rogue;
+use super::service::Log;
+use super::told::{Told, pool};
+use crate::server::Server;
+use crate::wait::until;
+use headroom::domain::{Ledger, ReservationId};
+use headroom::log::kafka::Kafka;
+use headroom::log::{CommittedTail, EventStream, PartitionLog, Streamed};
+use headroom::time::SystemClock;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer than the test looks on, and not much longer.
+const STRANGER_MS: u32 = 6_000;
+
+fn serve(log: &Log, dir: &Path, roles: &str) -> Server {
+    log.serve(dir, roles, Arc::new(SystemClock::new()))
+}
+
+fn knows(server: &Server, id: ReservationId) -> bool {
+    let shared = server.gateway.replica().partition(0).unwrap();
+    shared.read(|state| state.reservation(&id).is_some())
+}
+
+fn followed(server: &Server) -> u64 {
+    server.gateway.replica().partition(0).unwrap().read(|state| state.position().next_seq)
+}
+
+/// The units that a caller of this process sees in use.
+fn used(server: &Server, pool: &str) -> u64 {
+    server.client().get(&format!("/v1/pools/{pool}")).json()["used"]["orders"].as_u64().unwrap()
+}
+
+/// What a stream hands over until it says that it is at the end.
+fn streamed(log: &Kafka) -> u64 {
+    let mut stream = log.stream().unwrap();
+    stream.follow(0, 0).unwrap();
+    let (mut next_seq, mut at_end) = (0, false);
+    until("the stream is at the end", || {
+        match stream.next(Duration::from_millis(10)).unwrap() {
+            Some((_, Streamed::Event(event))) => next_seq = event.seq + 1,
+            Some((_, Streamed::End)) => at_end = true,
+            None => {}
+        }
+        at_end
+    });
+    next_seq
+}
+
+#[test]
+fn what_an_aborted_transaction_held_is_nowhere() {
+    let log = Log::new(1);
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let owner = serve(&log, dirs[0].path(), "gateway,owner");
+    let follower = serve(&log, dirs[1].path(), "gateway");
+    pool(&owner, "van-1", 100);
+    let mut told = Told::default();
+    assert!(told.reserve(&owner, "van-1", "first"));
+    let mut forged = Vec::new();
+    for as_owner in [false, true] {
+        let rogue = if as_owner { Rogue::as_owner(&log) } else { Rogue::stranger(&log, STRANGER_MS) };
+        let before = log.events(0);
+        forged.push(rogue.forge("van-1", &format!("forged-{as_owner}")));
+        let tail = log.open();
+        assert_eq!(tail.end(0), Ok(before.len() as u64), "before it is aborted");
+        assert_eq!((streamed(&tail), log.events(0).len()), (before.len() as u64, before.len()));
+        // The owner may have been there first: it was fenced, and took the partition back.
+        assert!(rogue.abort().is_ok() || as_owner);
+        // From here on they lie before events that count.
+        until("a caller is told yes", || told.reserve(&owner, "van-1", &format!("{as_owner}-{}", told.no())));
+        until("the follower has it", || used(&follower, "van-1") == told.yes() as u64);
+    }
+    let state = told.check(&log, 0);
+    log.alike(0, &[&owner, &follower]);
+    assert!(forged.iter().all(|id| state.reservation(id).is_none() && !knows(&owner, *id) && !knows(&follower, *id)));
+    // Both write a checkpoint as they end, and begin with it.
+    drop((owner, follower));
+    let owner = serve(&log, dirs[0].path(), "gateway,owner");
+    let follower = serve(&log, dirs[1].path(), "gateway");
+    assert!(told.reserve(&owner, "van-1", "last"));
+    log.alike(0, &[&owner, &follower]);
+    assert!(!forged.iter().any(|id| knows(&owner, *id) || knows(&follower, *id)));
+    told.check(&log, 0);
+}
+
+#[test]
+fn an_open_transaction_shows_nothing_and_holds_nobody_up_for_good() {
+    let log = Log::new(1);
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let owner = serve(&log, dirs[0].path(), "gateway,owner");
+    let follower = serve(&log, dirs[1].path(), "gateway");
+    pool(&owner, "van-1", 100);
+    let mut told = Told::default();
+    assert!(told.reserve(&owner, "van-1", "first"));
+    until("the follower has it", || used(&follower, "van-1") == 1);
+    let rogue = Rogue::stranger(&log, STRANGER_MS);
+    let forged = rogue.forge("van-1", "forged");
+    let before = followed(&follower);
+    // The owner goes on, and its callers are answered, wherever they ask: replies are of no transaction.
+    for n in 0..5 {
+        assert!(told.reserve(&owner, "van-1", &format!("open-{n}")));
+        assert!(told.reserve(&follower, "van-1", &format!("reply-{n}")));
+    }
+    // Whoever reads committed events sees none of it, and nothing of what comes after it either.
+    let kafka = log.open();
+    assert_eq!((followed(&follower), used(&follower, "van-1"), kafka.end(0)), (before, 1, Ok(before)));
+    assert_eq!((streamed(&kafka), used(&owner, "van-1")), (before, 11));
+    assert!(!knows(&owner, forged) && !knows(&follower, forged));
+    // A new owner waits for the end of it, and then knows all that was decided.
+    drop(owner);
+    let owner = serve(&log, dirs[0].path(), "gateway,owner");
+    assert_eq!(used(&owner, "van-1"), 11);
+    until("the follower goes on", || used(&follower, "van-1") == 11);
+    assert!(rogue.abort().is_err(), "the broker has ended it long ago");
+    assert!(told.reserve(&follower, "van-1", "last"));
+    log.alike(0, &[&owner, &follower]);
+    assert!(!knows(&owner, forged) && !knows(&follower, forged));
+    told.check(&log, 0);
+}
+
+/// The same below the service, for a claim: it folds what was committed before and after, and nothing between.
+#[test]
+fn a_claim_folds_nothing_of_an_aborted_transaction() {
+    let log = Log::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let owner = serve(&log, dir.path(), "gateway,owner");
+    pool(&owner, "van-1", 100);
+    let rogue = Rogue::stranger(&log, STRANGER_MS);
+    rogue.forge("van-1", "forged");
+    rogue.abort().unwrap();
+    assert!(Told::default().reserve(&owner, "van-1", "after"));
+    drop(owner);
+    let mut folded = Vec::new();
+    let mut next_input = 0;
+    let claimed = log.open().claim(0, 0, &mut |event| {
+        let recorded = headroom::wire::event::decode(&event.bytes).unwrap().event;
+        next_input = recorded.cause.map_or(next_input, |cause| cause.input_offset + 1);
+        folded.push(event);
+        Ok(next_input)
+    });
+    drop(claimed.unwrap());
+    assert_eq!(folded, log.events(0));
+    assert_eq!((next_input, log.audited(0).len()), (2, folded.len()));
+}

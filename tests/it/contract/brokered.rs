@@ -1,0 +1,54 @@
+//! The contract over Kafka: topics of its own for each case, on a broker that all of them share. A restart is another
+//! client of the same topics.
+
+use super::*;
+use crate::brokered;
+use headroom::log::kafka::{Kafka, Sink};
+
+struct Harnessed {
+    kafka: Kafka,
+    sink: Arc<Sink>,
+    partitions: u32,
+    prefix: String,
+}
+
+fn open(prefix: String, partitions: u32) -> Harnessed {
+    let kafka = brokered::open(&prefix, partitions);
+    let sink = Arc::new(kafka.sink().unwrap());
+    Harnessed { kafka, sink, partitions, prefix }
+}
+
+impl Harness for Harnessed {
+    type Log = Kafka;
+
+    fn fresh(partitions: u32) -> Self {
+        let prefix = brokered::prefix();
+        brokered::make_topics(&prefix, partitions);
+        open(prefix, partitions)
+    }
+
+    fn reopened(self) -> Self {
+        let Harnessed { partitions, prefix, kafka, sink } = self;
+        drop((kafka, sink));
+        open(prefix, partitions)
+    }
+
+    fn sink(&self) -> Arc<dyn CommandSink> {
+        self.sink.clone()
+    }
+
+    fn log(&self) -> Arc<Kafka> {
+        Arc::new(self.kafka.clone())
+    }
+
+    fn tail(&self) -> Arc<dyn CommittedTail> {
+        Arc::new(self.kafka.clone())
+    }
+
+    fn close(&self) {
+        assert!(self.sink.close(LONG));
+        (0..self.partitions).for_each(|partition| self.kafka.stop(partition, true));
+    }
+}
+
+contract!(Harnessed);

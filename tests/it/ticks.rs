@@ -1,0 +1,131 @@
+//! Ticks: what a silent owner writes for a log that forgets who is silent, and no owner for one that does not.
+
+use crate::server::Server;
+use crate::wait::until;
+use crate::world::{ManualClock, World};
+use headroom::domain::{Kind, Micros};
+use headroom::limits::TICK_AFTER_MS;
+use headroom::log::embedded::{EmbeddedReader, Owned};
+use headroom::log::{CommandSink, CommitOutcome, CommittedTail, LogError, NewCommand, OwnedPartition, Polled};
+use headroom::log::{Record, Reply, ReplyChannel, Turn};
+use headroom::owner::Partition;
+use headroom::owner::checkpointer::Checkpointer;
+use headroom::owner::shell::{End, Shell};
+use headroom::replica::{PartitionState, Shared};
+use headroom::time::Clock;
+use headroom::wire;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+const NOW: Micros = Micros(1_800_000_000_000_000);
+const TICK_MS: u64 = 700;
+
+/// Counts how often its owner looked for commands.
+struct Counted<'a> {
+    owned: Owned,
+    polls: &'a AtomicUsize,
+}
+
+impl OwnedPartition for Counted<'_> {
+    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
+        self.polls.fetch_add(1, Relaxed);
+        self.owned.poll(batch, wait)
+    }
+
+    fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {
+        self.owned.commit(turn)
+    }
+}
+
+struct Nobody;
+
+impl ReplyChannel for Nobody {
+    fn send(&self, _: Vec<Reply>) {}
+}
+
+/// What the log holds, with how long after [`NOW`] it was decided.
+fn decided(tail: &dyn CommittedTail) -> Vec<(Kind, u64)> {
+    let events = tail.read(0, 0, usize::MAX).unwrap();
+    let events = events.iter().map(|event| wire::event::decode(&event.bytes).unwrap().event);
+    events.map(|event| (event.body.kind(), event.decided_at.ms_since(NOW))).collect()
+}
+
+/// An owner at work, by a clock that `script` moves.
+fn owner(tick_after_ms: Option<u64>, script: impl FnOnce(&World, &Shared, &dyn Fn(u64))) -> Vec<(Kind, u64)> {
+    let world = World::new(1);
+    world.clock.set(NOW);
+    let (shared, owned) = world.recover(0);
+    let polls = AtomicUsize::new(0);
+    // Nobody writes checkpoints.
+    let (checkpointer, _) = Checkpointer::new(7);
+    std::thread::scope(|scope| {
+        let shell = Shell {
+            log: Counted { owned, polls: &polls },
+            owner: shared.read(|state| Partition::claim(state, 1)),
+            shared: Arc::clone(&shared),
+            clock: &world.clock as &dyn Clock,
+            replies: &Nobody,
+            checkpointer: &checkpointer,
+            report: &world.heard,
+            tick_after_ms,
+        };
+        let running = scope.spawn(|| shell.run(1));
+        // The clock stands there while the owner finds nothing, more than once.
+        let at = |ms: u64| {
+            world.clock.set(NOW.plus_ms(ms));
+            let before = polls.load(Relaxed);
+            until("the owner has looked", || polls.load(Relaxed) >= before + 3);
+        };
+        at(0);
+        script(&world, &shared, &at);
+        world.log.close();
+        assert_eq!(running.join().unwrap(), End::Closed);
+    });
+    decided(world.log.as_ref())
+}
+
+#[test]
+fn an_owner_that_was_silent_for_so_long_says_so() {
+    let events = owner(Some(TICK_MS), |world, shared, at| {
+        at(TICK_MS - 1);
+        at(TICK_MS);
+        // Whatever it writes begins the time anew.
+        at(TICK_MS + 500);
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: b"no command", takes_back: None }).unwrap();
+        until("it is answered", || shared.read(|state| state.position().next_input) == 1);
+        at(2 * TICK_MS);
+        at(2 * TICK_MS + 499);
+        at(2 * TICK_MS + 500);
+        at(9 * TICK_MS);
+    });
+    let expected = [
+        (Kind::Barrier, 0),
+        (Kind::Tick, TICK_MS),
+        (Kind::Malformed, TICK_MS + 500),
+        (Kind::Tick, 2 * TICK_MS + 500),
+        (Kind::Tick, 9 * TICK_MS),
+    ];
+    assert_eq!(events, expected);
+}
+
+#[test]
+fn an_owner_that_need_not_say_so_does_not() {
+    let events = owner(None, |_, _, at| (1..50).for_each(|hours| at(hours * 3_600_000)));
+    assert_eq!(events, [(Kind::Barrier, 0)]);
+}
+
+#[test]
+fn the_embedded_service_writes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(NOW));
+    let server = Server::start(dir.path(), 1, Arc::clone(&clock) as _);
+    server.pool("van-1", 1);
+    // A checkpoint becomes due as well, and would come after the Tick.
+    clock.set(NOW.plus_ms(100 * TICK_AFTER_MS));
+    let shared = server.gateway.replica().partition(0).unwrap();
+    until("a checkpoint is drafted", || shared.read(PartitionState::events_since_checkpoint) == 0);
+    drop(server);
+    let kinds: Vec<_> = decided(&EmbeddedReader::open(dir.path()).unwrap()).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [Kind::Barrier, Kind::PoolDefined]);
+}
