@@ -145,13 +145,21 @@ pub struct CompareArgs {
     /// Seconds of the bare loop before all, so that brokers are warm.
     #[arg(long, default_value_t = 60.0)]
     pub warm: f64,
+    /// The bare loop's turns.
+    #[command(flatten)]
+    pub turns: TurnArgs,
+}
+
+/// How the bare loop takes its turns.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct TurnArgs {
     /// How long the bare loop gathers commands and replies; otherwise as Headroom's settings have it.
     #[arg(long, value_name = "MS")]
     pub linger_ms: Option<f64>,
     /// The bare loop's pause from the end of a turn to the next one.
     #[arg(long, default_value_t = 0.0, value_name = "MS")]
     pub pause_ms: f64,
-    /// Two producers take turns in the bare loop.
+    /// Two producers take turns on each partition of the bare loop.
     #[arg(long)]
     pub alternate: bool,
 }
@@ -174,15 +182,9 @@ pub struct BareArgs {
     /// Partitions, each with an owner.
     #[arg(long, default_value_t = 1)]
     pub partitions: u32,
-    /// How long commands and replies are gathered; otherwise as Headroom's settings have it.
-    #[arg(long, value_name = "MS")]
-    pub linger_ms: Option<f64>,
-    /// From the end of a turn to the next one.
-    #[arg(long, default_value_t = 0.0, value_name = "MS")]
-    pub pause_ms: f64,
-    /// Two producers take turns on each partition.
-    #[arg(long)]
-    pub alternate: bool,
+    /// Its turns.
+    #[command(flatten)]
+    pub turns: TurnArgs,
     /// Arrivals as independent callers make them, instead of evenly spaced.
     #[arg(long)]
     pub poisson: bool,
@@ -284,23 +286,10 @@ impl CompareArgs {
     /// When no cluster is named.
     pub fn bare(&self) -> Result<BareArgs, String> {
         let Args { rate, seconds, warmup, poisson, seed, .. } = self.load;
-        let CompareArgs { linger_ms, pause_ms, alternate, .. } = *self;
+        let turns = self.turns;
         let (brokers, rig) = (self.brokers()?.to_owned(), self.load.rig.clone());
         let (partitions, json) = (1, self.load.json);
-        Ok(BareArgs {
-            brokers,
-            rate,
-            seconds,
-            warmup,
-            partitions,
-            linger_ms,
-            pause_ms,
-            alternate,
-            poisson,
-            seed,
-            rig,
-            json,
-        })
+        Ok(BareArgs { brokers, rate, seconds, warmup, partitions, turns, poisson, seed, rig, json })
     }
 
     /// Checks every number.
@@ -326,8 +315,8 @@ impl BareArgs {
     pub fn check(&self) -> Result<(), String> {
         times(self.rate, self.seconds, self.warmup)?;
         within("partitions", f64::from(self.partitions), 1.0, BARE_PARTITIONS_MAX)?;
-        within("linger-ms", self.linger_ms.unwrap_or_default(), 0.0, WAIT_MS_MAX)?;
-        within("pause-ms", self.pause_ms, 0.0, WAIT_MS_MAX)
+        within("linger-ms", self.turns.linger_ms.unwrap_or_default(), 0.0, WAIT_MS_MAX)?;
+        within("pause-ms", self.turns.pause_ms, 0.0, WAIT_MS_MAX)
     }
 }
 

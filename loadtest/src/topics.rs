@@ -1,5 +1,6 @@
 //! Topics of a run's own: with as many copies as the cluster has room for, gone when the run is.
 
+use headroom::log::kafka::admin::wait;
 use headroom::log::kafka::{Cluster, Topics};
 use headroom::time::{Clock, Stopwatch, SystemClock};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -7,10 +8,6 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use std::collections::BTreeMap;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake};
-use std::thread::Thread;
 use std::time::Duration;
 
 /// Longest wait for any answer.
@@ -135,26 +132,6 @@ impl Drop for Made {
                 }
             }
             Err(error) => eprintln!("headroom-loadtest: topics are left: {error}"),
-        }
-    }
-}
-
-/// Waits for an answer that a thread of the client brings, within the limit it was asked with.
-fn wait<F: Future>(future: F) -> F::Output {
-    struct Waiting(Thread);
-
-    impl Wake for Waiting {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Arc::new(Waiting(std::thread::current())).into();
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{StartError, draw_wide};
 use crate::config::{Config, Kafka};
 use crate::log;
-use crate::log::kafka::preflight::{self, Ready, Start};
+use crate::log::kafka::preflight::{self, Ready, Start, Unfit};
 use crate::log::kafka::registry::Registry;
 use crate::log::kafka::topics::Asked;
 use crate::log::kafka::{Cluster, Topics};
@@ -41,6 +41,15 @@ pub fn cluster(kafka: &Kafka) -> Cluster {
 /// # Errors
 /// [`StartError::Unfit`] with all reasons why it cannot be read, or [`StartError::Cluster`].
 pub fn look(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartError> {
+    checked(config, kafka, preflight::look).map(|(log, _)| log)
+}
+
+/// The log on a cluster that was checked like this, and the cluster's id.
+pub(super) fn checked(
+    config: &Config,
+    kafka: &Kafka,
+    check: impl FnOnce(&Start<'_>) -> Result<Ready, Unfit>,
+) -> Result<(log::kafka::Kafka, String), StartError> {
     let (cluster, registry) = (cluster(kafka), registry(kafka));
     let start = Start {
         cluster: &cluster,
@@ -49,8 +58,8 @@ pub fn look(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartEr
         registry: registry.as_ref(),
         data_dir: &config.data_dir,
     };
-    let Ready { manifest, framing, .. } = preflight::look(&start).map_err(StartError::Unfit)?;
-    Ok(log::kafka::Kafka::open(cluster, manifest, framing, draw_wide)?)
+    let Ready { manifest, cluster_id, framing } = check(&start).map_err(StartError::Unfit)?;
+    Ok((log::kafka::Kafka::open(cluster, manifest, framing, draw_wide)?, cluster_id))
 }
 
 /// The schema registry, if one is configured.

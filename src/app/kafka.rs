@@ -1,13 +1,14 @@
 //! A cluster's side: the group of owners says which partitions this process owns; it follows all the others.
 
+use super::cluster::checked;
 use super::owner::Household;
 use super::owning::Owning;
-use super::{Hold, Side, StartError, asked, cluster, draw, draw_wide, registry, spawn};
+use super::{Hold, Side, StartError, draw, spawn};
 use crate::config::{self, Config};
 use crate::domain::Recorded;
 use crate::gateway::Gateway;
 use crate::limits::TICK_AFTER_MS;
-use crate::log::kafka::preflight::{Ready, Start, preflight};
+use crate::log::kafka::preflight::preflight;
 use crate::log::kafka::{Kafka, Member, ReplyReader, Stream};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
 use crate::owner::checkpointer::Checkpointer;
@@ -108,17 +109,9 @@ pub(super) fn start(
 
 /// Checks the cluster and opens the log.
 fn open(config: &Config, kafka: &config::Kafka) -> Result<Kafka, StartError> {
-    let (cluster, registry) = (cluster(kafka), registry(kafka));
-    let start = Start {
-        cluster: &cluster,
-        asked: asked(config, kafka),
-        cluster_id: kafka.cluster_id.as_deref(),
-        registry: registry.as_ref(),
-        data_dir: &config.data_dir,
-    };
-    let Ready { manifest, cluster_id, framing } = preflight(&start).map_err(StartError::Unfit)?;
-    tracing::info!(cluster_id, partitions = manifest.partitions, "the cluster is as it should be");
-    Ok(Kafka::open(cluster, manifest, framing, draw_wide)?)
+    let (log, cluster_id) = checked(config, kafka, preflight)?;
+    tracing::info!(cluster_id, partitions = log.manifest().partitions, "the cluster is as it should be");
+    Ok(log)
 }
 
 /// What an event read from the log may be: the outcome of one of this process's calls.

@@ -100,7 +100,7 @@ pub fn offer(it: &Loop) -> Result<Offer, String> {
 
 /// What the arguments say of lingering, instead of what Headroom's settings do.
 pub fn lingering(it: &Loop, mut config: rdkafka::ClientConfig) -> rdkafka::ClientConfig {
-    if let Some(linger_ms) = it.args.linger_ms {
+    if let Some(linger_ms) = it.args.turns.linger_ms {
         config.set("linger.ms", linger_ms.to_string());
     }
     config

@@ -100,7 +100,7 @@ pub async fn measure(args: BareArgs) -> Result<Figures, String> {
 }
 
 fn run(args: BareArgs, ending: Arc<AtomicBool>) -> Result<Figures, String> {
-    let cluster = Cluster { alternates: args.alternate, ..cluster(&args.brokers, "bare") };
+    let cluster = Cluster { alternates: args.turns.alternate, ..cluster(&args.brokers, "bare") };
     let made = Made::make(&cluster, args.partitions)?;
     let partitions = args.partitions;
     let it = Loop {

@@ -129,7 +129,7 @@ pub fn run(it: &Loop, partition: u32, ready: &Sender<()>) -> Result<Turns, Strin
         .and_then(|()| consumer.assign(&list))
         .map_err(failed("the reader of commands"))?;
     tell(ready);
-    let pause = Duration::from_secs_f64(it.args.pause_ms / 1e3);
+    let pause = Duration::from_secs_f64(it.args.turns.pause_ms / 1e3);
     let mut turns = Turns::new();
     let mut rested = Stopwatch::start();
     for slot in slots.iter().cycle() {

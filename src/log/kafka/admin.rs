@@ -275,7 +275,7 @@ fn soon<T, E>(mut look: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T
 }
 
 /// Waits for an answer that another thread of the client brings, within the limit it was asked with.
-fn wait<F: Future>(future: F) -> F::Output {
+pub fn wait<F: Future>(future: F) -> F::Output {
     struct Waiting(Thread);
 
     impl Wake for Waiting {

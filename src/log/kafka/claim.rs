@@ -6,7 +6,7 @@
 
 use super::super::{ClaimError, Fold, LogError, PartitionLog};
 use super::owned::Owned;
-use super::reader::{Next, Reader};
+use super::reader::Reader;
 use super::record::{self, Found};
 use super::settings::TRANSACTION_LIMIT;
 use super::stable::Prepared;
@@ -77,17 +77,8 @@ impl Inner {
         let from = self.locate(partition, from_seq.saturating_sub(1))?;
         reader.assign(topic, partition, from)?;
         let (mut next_seq, mut next_input) = (0, 0);
-        let mut waiting = Stopwatch::start();
-        while fences > 0 {
-            let Next::Message(message) = reader.next(Duration::from_millis(100))? else {
-                if waiting.elapsed() < READ_LIMIT {
-                    continue;
-                }
-                let why = format!("{topic}/{partition} did not hand over what is in it within {READ_LIMIT:?}");
-                return Err(ClaimError::Log(LogError::new(why)));
-            };
-            waiting = Stopwatch::start();
-            match record::found(&message, &self.framing) {
+        reader.each((topic, partition), READ_LIMIT, |message| {
+            match record::found(message, &self.framing) {
                 Found::Event(event, after) => {
                     let seq = event.seq;
                     self.progress_of(partition).mark(seq, message.offset());
@@ -97,7 +88,8 @@ impl Inner {
                 Found::Fence(other) if other == nonce => fences = fences.saturating_sub(1),
                 Found::Fence(_) | Found::Foreign => {}
             }
-        }
+            Ok::<_, ClaimError>(fences > 0)
+        })?;
         if next_seq < from_seq {
             let why = format!("{topic}/{partition} ends before seq {from_seq}, at {next_seq}");
             return Err(ClaimError::Log(LogError::new(why)));

@@ -5,34 +5,33 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
 
-/// Of a client that only talks.
+/// Of every client; a client that is told something besides, such as deliveries, has a listener for it.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Talk;
+pub(super) struct Talk<T = ()>(pub(super) T);
 
-impl ClientContext for Talk {
+impl<T: Send + Sync + 'static> ClientContext for Talk<T> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        said(level, facility, message);
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::warn!(facility, message, "kafka client");
+            }
+            _ => tracing::debug!(facility, message, "kafka client"),
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        failed(&error, reason);
+        tracing::debug!(%error, reason, "kafka client");
     }
 }
 
 impl ConsumerContext for Talk {}
 
-/// A log line of the client.
-pub(super) fn said(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-            tracing::warn!(facility, message, "kafka client");
-        }
-        _ => tracing::debug!(facility, message, "kafka client"),
-    }
-}
+/// Of a producer that does not wait for what becomes of a record.
+impl ProducerContext for Talk {
+    type DeliveryOpaque = ();
 
-/// An error that no call stands for.
-pub(super) fn failed(error: &KafkaError, reason: &str) {
-    tracing::debug!(%error, reason, "kafka client");
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }

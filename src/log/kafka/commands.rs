@@ -1,12 +1,10 @@
 //! Reading commands that are in the cluster still, beside whoever decides them.
 
 use super::super::{CommandTail, LogError, Record};
-use super::reader::{Next, Reader};
+use super::reader::Reader;
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
-use crate::time::Stopwatch;
 use rdkafka::message::Message;
-use std::time::Duration;
 
 /// What a record costs beside its bytes.
 const RECORD_BYTES: usize = 64;
@@ -60,31 +58,20 @@ impl Inner {
 
     fn commands(&self, mut cursor: Cursor, bytes_max: usize) -> Result<Vec<Record>, LogError> {
         let (mut records, mut bytes) = (Vec::new(), 0usize);
-        let mut waiting = Stopwatch::start();
-        loop {
-            match cursor.reader.next(Duration::from_millis(100))? {
-                Next::Message(message) => {
-                    waiting = Stopwatch::start();
-                    let offset = u64::try_from(message.offset()).unwrap_or_default();
-                    let payload = message.payload().unwrap_or_default();
-                    bytes = bytes.saturating_add(payload.len()).saturating_add(RECORD_BYTES);
-                    records.push(Record { offset, bytes: self.framing.incoming(payload) });
-                    cursor.next = offset.saturating_add(1);
-                    if bytes >= bytes_max {
-                        *self.command_cursor.lock() = Some(cursor);
-                        return Ok(records);
-                    }
-                }
-                Next::End => {
-                    self.give_back(cursor.reader);
-                    return Ok(records);
-                }
-                Next::Nothing if waiting.elapsed() > ASK_LIMIT => {
-                    let (topic, partition) = (&self.cluster.topics.commands, cursor.partition);
-                    return Err(LogError::new(format!("{topic}/{partition} does not answer")));
-                }
-                Next::Nothing => {}
-            }
+        let Cursor { partition, next, reader } = &mut cursor;
+        let at_end = reader.each((&self.cluster.topics.commands, *partition), ASK_LIMIT, |message| {
+            let offset = u64::try_from(message.offset()).unwrap_or_default();
+            let payload = message.payload().unwrap_or_default();
+            bytes = bytes.saturating_add(payload.len()).saturating_add(RECORD_BYTES);
+            records.push(Record { offset, bytes: self.framing.incoming(payload) });
+            *next = offset.saturating_add(1);
+            Ok::<_, LogError>(bytes < bytes_max)
+        })?;
+        if at_end {
+            self.give_back(cursor.reader);
+        } else {
+            *self.command_cursor.lock() = Some(cursor);
         }
+        Ok(records)
     }
 }

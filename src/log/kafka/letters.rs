@@ -16,7 +16,7 @@
 use super::super::letters::{DeadLetter, DeadLetters, Letter, LetterId, Original, Resolution};
 use super::super::{LogError, Turn};
 use super::post::{Post, Sending};
-use super::reader::{Next, Reader};
+use super::reader::Reader;
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
 use crate::domain::Micros;
@@ -143,22 +143,7 @@ impl Inner {
             return Ok(());
         }
         reader.assign(topic, partition, from)?;
-        let mut waiting = Stopwatch::start();
-        loop {
-            match reader.next(Duration::from_millis(100))? {
-                Next::Message(message) => {
-                    waiting = Stopwatch::start();
-                    if !record(&message) {
-                        return Ok(());
-                    }
-                }
-                Next::End => return Ok(()),
-                Next::Nothing if waiting.elapsed() > ASK_LIMIT => {
-                    return Err(LogError::new(format!("{topic}/{partition} does not answer")));
-                }
-                Next::Nothing => {}
-            }
-        }
+        reader.each((topic, partition), ASK_LIMIT, |message| Ok(record(message))).map(drop)
     }
 }
 

@@ -2,17 +2,15 @@
 //! partitions are paused as soon as they are given, and stand at an offset that nobody asks for.
 
 use super::super::LogError;
-use super::client::{failed as error_said, said};
+use super::client::Talk;
 use super::reader::number;
 use super::{Kafka, classify};
 use crate::time::Stopwatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, TopicPartitionList};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -55,7 +53,7 @@ impl Kafka {
     ) -> Result<(Member, Receiver<Change>), LogError> {
         let (news, changes) = bounded(NEWS_MAX);
         let cluster = &self.inner.cluster;
-        let consumer: Result<BaseConsumer<Group>, _> = cluster.member().create_with_context(Group { news });
+        let consumer: Result<BaseConsumer<Talk<Group>>, _> = cluster.member().create_with_context(Talk(Group { news }));
         let consumer = consumer.map_err(|error| classify::failed("a member of the group", &error))?;
         let topic = cluster.topics.commands.clone();
         consumer.subscribe(&[&topic]).map_err(|error| classify::failed("joining the group", &error))?;
@@ -87,7 +85,7 @@ impl Drop for Member {
 }
 
 struct Work {
-    consumer: BaseConsumer<Group>,
+    consumer: BaseConsumer<Talk<Group>>,
     topic: String,
     leaving: Arc<AtomicBool>,
     positions: Box<dyn Fn() -> Vec<(u32, u64)> + Send>,
@@ -129,17 +127,7 @@ struct Group {
     news: Sender<Change>,
 }
 
-impl ClientContext for Group {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        said(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        error_said(&error, reason);
-    }
-}
-
-impl ConsumerContext for Group {
+impl ConsumerContext for Talk<Group> {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions: Vec<u32> =
             list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
@@ -147,14 +135,14 @@ impl ConsumerContext for Group {
             // Any offset will do that need not be asked for: nothing is fetched.
             let assigned = list.set_all_offsets(Offset::Offset(0)).and_then(|()| consumer.incremental_assign(list));
             let paused = assigned.and_then(|()| consumer.pause(list));
-            self.tell(Change::Assigned(partitions));
+            self.0.tell(Change::Assigned(partitions));
             paused
         } else if consumer.assignment_lost() {
-            self.tell(Change::Lost(partitions));
+            self.0.tell(Change::Lost(partitions));
             consumer.incremental_unassign(list)
         } else {
             let (released, wait) = bounded(1);
-            self.tell(Change::Revoked(partitions, released));
+            self.0.tell(Change::Revoked(partitions, released));
             // When nobody is left to say so, there are no owners.
             if wait.recv_timeout(RELEASE_LIMIT) == Err(RecvTimeoutError::Timeout) {
                 tracing::warn!("an owner did not give up in time: the next one will fence it");

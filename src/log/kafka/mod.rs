@@ -176,9 +176,8 @@ impl Kafka {
 
     /// A number that changes with whatever is committed to the partition; nothing when the cluster does not say.
     pub fn committed_end(&self, partition: u32) -> Option<i64> {
-        let reader = self.inner.take_reader().ok()?;
-        let bounds = reader.bounds_within(&self.inner.cluster.topics.events, partition, PULSE_LIMIT);
-        self.inner.give_back(reader);
+        let topic = &self.inner.cluster.topics.events;
+        let bounds = self.inner.with_reader(|reader| reader.bounds_within(topic, partition, PULSE_LIMIT));
         bounds.ok().map(|(_, end)| end)
     }
 
@@ -187,19 +186,7 @@ impl Kafka {
         self.inner.progress.get(partition as usize)?.written()
     }
 
-    /// Somebody has decided all commands of the partition before this offset.
-    pub fn decided(&self, partition: u32, next_input: u64) {
-        if let Some(progress) = self.inner.progress.get(partition as usize) {
-            progress.decided(next_input);
-        }
-    }
-
-    /// What turns cost on a partition.
-    pub fn pace(&self, partition: u32) -> Pace {
-        self.inner.paces.of(partition)
-    }
-
-    /// The same of all partitions, for whoever must not keep the log itself.
+    /// What turns cost, for whoever must not keep the log itself.
     pub fn paces(&self) -> Paces {
         self.inner.paces.clone()
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 /// Longest single wait for a command: an owner that is to stop, or has been fenced by this process, sees it then.
 const LOOK: Duration = Duration::from_millis(20);
+
 /// See the module.
 pub struct Owned {
     inner: Arc<Inner>,

@@ -2,13 +2,11 @@
 
 use super::super::LogError;
 use super::classify::failed;
-use super::client::{failed as error_said, said};
+use super::client::Talk;
 use super::reader::number;
 use super::settings::Cluster;
 use crate::time::Stopwatch;
 use parking_lot::{Condvar, Mutex};
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
@@ -42,17 +40,10 @@ struct Batch {
     arrived: Condvar,
 }
 
-struct Delivery;
+/// Counts what arrives.
+struct Arrivals;
 
-impl ClientContext for Delivery {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        said(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        error_said(&error, reason);
-    }
-}
+type Delivery = Talk<Arrivals>;
 
 impl ProducerContext for Delivery {
     type DeliveryOpaque = Arc<Batch>;
@@ -74,7 +65,7 @@ pub(super) struct Post {
 
 impl Post {
     pub(super) fn new(cluster: &Cluster) -> Result<Post, LogError> {
-        let producer = cluster.post().create_with_context(Delivery);
+        let producer = cluster.post().create_with_context(Talk(Arrivals));
         producer.map(|producer| Post { producer }).map_err(|error| failed("the producer of dead letters", &error))
     }
 

@@ -5,15 +5,18 @@ use super::classify::{self, Meaning, failed};
 use super::client::Talk;
 use super::settings::{ASK_LIMIT, Cluster};
 use crate::time::Stopwatch;
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::Offset;
+use rdkafka::{ClientConfig, TopicPartitionList};
 use std::time::Duration;
 
 /// Between two questions about a partition that has no leader.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Longest single wait for a message.
+const LOOK_FOR_MORE: Duration = Duration::from_millis(100);
 
 /// What a read found.
 pub(super) enum Next<'r> {
@@ -33,21 +36,22 @@ pub(super) struct Reader {
 impl Reader {
     /// A reader that stops at the end of what is committed and says so.
     pub(super) fn ending(cluster: &Cluster) -> Result<Reader, LogError> {
-        let mut config = cluster.reader();
-        config.set("enable.partition.eof", "true");
-        config.create_with_context(Talk).map(|consumer| Reader { consumer }).map_err(|e| failed("a reader", &e))
+        Reader::of(&cluster.reader_to_end())
     }
 
     /// A reader that waits for more.
     pub(super) fn waiting(cluster: &Cluster) -> Result<Reader, LogError> {
-        let consumer = cluster.reader().create_with_context(Talk);
-        consumer.map(|consumer| Reader { consumer }).map_err(|e| failed("a reader", &e))
+        Reader::of(&cluster.reader())
     }
 
     /// A reader of what is not committed, too.
     pub(super) fn uncommitted(cluster: &Cluster) -> Result<Reader, LogError> {
-        let consumer = cluster.reply_reader().create_with_context(Talk);
-        consumer.map(|consumer| Reader { consumer }).map_err(|e| failed("a reader", &e))
+        Reader::of(&cluster.reply_reader())
+    }
+
+    fn of(config: &ClientConfig) -> Result<Reader, LogError> {
+        let consumer = config.create_with_context(Talk::default());
+        consumer.map(|consumer| Reader { consumer }).map_err(|error| failed("a reader", &error))
     }
 
     /// The client itself, for questions about topics.
@@ -85,6 +89,32 @@ impl Reader {
                 Meaning::Transient => Ok(Next::Nothing),
                 _ => Err(failed("reading", &error)),
             },
+        }
+    }
+
+    /// Hands over every message from where it stands on, for as long as `message` says so. Answers whether the end was
+    /// reached. Nothing for `limit` is an error.
+    pub(super) fn each<E: From<LogError>>(
+        &self,
+        (topic, partition): (&str, u32),
+        limit: Duration,
+        mut message: impl FnMut(&BorrowedMessage<'_>) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let mut waiting = None;
+        loop {
+            match self.next(LOOK_FOR_MORE)? {
+                Next::Message(found) => {
+                    waiting = None;
+                    if !message(&found)? {
+                        return Ok(false);
+                    }
+                }
+                Next::End => return Ok(true),
+                Next::Nothing if waiting.get_or_insert_with(Stopwatch::start).elapsed() > limit => {
+                    return Err(LogError::new(format!("{topic}/{partition} does not answer")).into());
+                }
+                Next::Nothing => {}
+            }
         }
     }
 

@@ -2,54 +2,24 @@
 //! process's own gateway is told without a detour. A reply that is lost is told by the committed tail.
 
 use super::super::{LogError, Reply, ReplyChannel};
-use super::client::{failed as error_said, said};
+use super::client::Talk;
 use super::framing::Framing;
 use super::reader::{Next, Reader, number};
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka, classify};
 use crate::wire;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseRecord, ThreadedProducer};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Replies handed over at once, at most.
 const BATCH: usize = 1_024;
 
-/// Counts what does not arrive.
-#[derive(Default)]
-struct Delivery {
-    lost: AtomicU64,
-}
-
-impl ClientContext for Delivery {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        said(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        error_said(&error, reason);
-    }
-}
-
-impl ProducerContext for Delivery {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if result.is_err() {
-            self.lost.fetch_add(1, Relaxed);
-        }
-    }
-}
-
 /// See the module.
 pub struct Replies {
-    producer: ThreadedProducer<Delivery>,
+    producer: ThreadedProducer<Talk>,
     topic: String,
     partitions: u64,
     framing: Arc<Framing>,
@@ -64,7 +34,7 @@ impl Kafka {
     /// [`LogError`] when no client can be made, or the topic is not there.
     pub fn replies(&self, own: u64, gateway: Option<Arc<dyn ReplyChannel>>) -> Result<Replies, LogError> {
         let inner = &self.inner;
-        let producer = inner.cluster.replies().create_with_context(Delivery::default());
+        let producer = inner.cluster.replies().create_with_context(Talk::default());
         let producer = producer.map_err(|error| classify::failed("the producer of replies", &error))?;
         let (topic, framing) = (inner.cluster.topics.replies.clone(), Arc::clone(&inner.framing));
         Ok(Replies { producer, topic, partitions: inner.reply_partitions()?, framing, own, gateway })
@@ -111,13 +81,6 @@ impl ReplyChannel for Replies {
                 tracing::debug!(%error, "a reply was not sent; the committed tail tells it");
             }
         }
-    }
-}
-
-impl Replies {
-    /// Replies that did not arrive.
-    pub fn lost(&self) -> u64 {
-        self.producer.client().context().lost.load(Relaxed)
     }
 }
 

@@ -7,7 +7,7 @@
 //! Abandon is: it may come twice.
 
 use super::super::{AppendError, CommandSink, LogError, NewCommand};
-use super::client::{failed as error_said, said};
+use super::client::Talk;
 use super::framing::Framing;
 use super::progress::Progress;
 use super::reader::number;
@@ -18,8 +18,6 @@ use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX};
 use crate::time::Stopwatch;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use parking_lot::{Mutex, RwLock};
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -190,17 +188,7 @@ impl Drop for Sink {
     }
 }
 
-struct Delivery(Arc<Common>);
-
-impl ClientContext for Delivery {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        said(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        error_said(&error, reason);
-    }
-}
+type Delivery = Talk<Arc<Common>>;
 
 impl ProducerContext for Delivery {
     type DeliveryOpaque = Box<Option<CommandId>>;
@@ -233,7 +221,7 @@ impl ProducerContext for Delivery {
 type Client = ThreadedProducer<Delivery>;
 
 fn producer(common: &Arc<Common>) -> Result<Client, LogError> {
-    let made = common.cluster.commands().create_with_context(Delivery(Arc::clone(common)));
+    let made = common.cluster.commands().create_with_context(Talk(Arc::clone(common)));
     made.map_err(|error| classify::failed("the producer of commands", &error))
 }
 

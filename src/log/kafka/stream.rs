@@ -30,9 +30,11 @@ impl Kafka {
     /// [`LogError`] when no client can be made.
     pub fn stream(&self) -> Result<Stream, LogError> {
         let inner = Arc::clone(&self.inner);
-        let mut config = inner.cluster.reader();
-        config.set("enable.partition.eof", "true");
-        let consumer = config.create_with_context(Talk).map_err(|error| failed("a stream", &error))?;
+        let consumer = inner
+            .cluster
+            .reader_to_end()
+            .create_with_context(Talk::default())
+            .map_err(|error| failed("a stream", &error))?;
         Ok(Stream { inner, consumer, next: BTreeMap::new() })
     }
 }

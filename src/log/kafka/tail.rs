@@ -2,11 +2,10 @@
 //! process has seen.
 
 use super::super::{CommittedTail, LogError, StoredEvent};
-use super::reader::{Next, Reader, wait_for_open_turns};
+use super::reader::{Reader, wait_for_open_turns};
 use super::record::{self, Found};
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
-use crate::time::Stopwatch;
 use rdkafka::message::Message;
 use std::time::Duration;
 
@@ -36,19 +35,19 @@ impl CommittedTail for Kafka {
     }
 
     fn end(&self, partition: u32) -> Result<u64, LogError> {
-        self.inner.end(partition)
+        self.inner.end(partition).map(|(end, _)| end)
     }
 
     fn end_told(&self, partition: u32) -> Result<u64, LogError> {
-        self.inner.check(partition)?;
-        // What a reader does not see of a turn after this may have been told of already.
-        if !self.inner.with_reader(|reader| self.inner.wait_for_open_turns(partition, reader))? {
-            let topic = &self.inner.cluster.topics.events;
-            return Err(LogError::new(format!(
-                "{topic}/{partition}: a turn is open for more than {OPEN_TURNS_LIMIT:?}"
-            )));
+        match self.inner.end(partition)? {
+            (end, true) => Ok(end),
+            // What a reader does not see of an open turn may have been told of already.
+            (_, false) => {
+                let topic = &self.inner.cluster.topics.events;
+                let why = format!("{topic}/{partition}: a turn is open for more than {OPEN_TURNS_LIMIT:?}");
+                Err(LogError::new(why))
+            }
         }
-        self.inner.end(partition)
     }
 
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
@@ -57,10 +56,11 @@ impl CommittedTail for Kafka {
 }
 
 impl Inner {
-    fn end(&self, partition: u32) -> Result<u64, LogError> {
+    /// The end, and whether every turn that was open when it was asked for is decided.
+    fn end(&self, partition: u32) -> Result<(u64, bool), LogError> {
         self.check(partition)?;
         self.with_reader(|reader| {
-            self.wait_for_open_turns(partition, reader)?;
+            let is_whole = self.wait_for_open_turns(partition, reader)?;
             let topic = &self.cluster.topics.events;
             let (first, end) = reader.bounds(topic, partition)?;
             let known = self.progress_of(partition).last();
@@ -74,10 +74,10 @@ impl Inner {
                     true
                 })?;
                 if let Some(last) = last {
-                    return Ok(last.saturating_add(1));
+                    return Ok((last.saturating_add(1), is_whole));
                 }
                 if from == first || from == known.offset {
-                    return Ok(0);
+                    return Ok((0, is_whole));
                 }
                 back = back.saturating_mul(8);
             }
@@ -196,31 +196,16 @@ impl Inner {
         reader: &Reader,
         mut event: impl FnMut(StoredEvent, i64) -> bool,
     ) -> Result<bool, LogError> {
-        let (mut waiting, mut next_mark) = (None, 0);
-        loop {
-            match reader.next(Duration::from_millis(100))? {
-                Next::Message(message) => {
-                    waiting = None;
-                    let offset = message.offset();
-                    if let Found::Event(found, _) = record::found(&message, &self.framing) {
-                        // Not every one: a replay would wait for the marks' lock as often as it has events.
-                        if found.seq >= next_mark {
-                            self.progress_of(partition).mark(found.seq, offset);
-                            next_mark = found.seq.saturating_add(MARKED);
-                        }
-                        if !event(found, offset) {
-                            return Ok(false);
-                        }
-                    }
-                }
-                Next::End => return Ok(true),
-                Next::Nothing if waiting.get_or_insert_with(Stopwatch::start).elapsed() > ASK_LIMIT => {
-                    let topic = &self.cluster.topics.events;
-                    return Err(LogError::new(format!("{topic}/{partition} does not answer")));
-                }
-                Next::Nothing => {}
+        let mut next_mark = 0;
+        reader.each((&self.cluster.topics.events, partition), ASK_LIMIT, |message| {
+            let Found::Event(found, _) = record::found(message, &self.framing) else { return Ok(true) };
+            // Not every one: a replay would wait for the marks' lock as often as it has events.
+            if found.seq >= next_mark {
+                self.progress_of(partition).mark(found.seq, message.offset());
+                next_mark = found.seq.saturating_add(MARKED);
             }
-        }
+            Ok(event(found, message.offset()))
+        })
     }
 
     fn wait_for_open_turns(&self, partition: u32, reader: &Reader) -> Result<bool, LogError> {

@@ -7,13 +7,11 @@
 
 use super::super::{CommitOutcome, LogError};
 use super::classify::{self, Meaning, failed};
-use super::client::{failed as error_said, said};
+use super::client::Talk;
 use super::reader::number;
 use super::settings::{Cluster, TRANSACTION_LIMIT};
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -34,18 +32,7 @@ struct Delivered {
 }
 
 /// Collects delivery reports.
-#[derive(Default)]
-struct Reports(Mutex<Delivered>);
-
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        said(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        error_said(&error, reason);
-    }
-}
+type Reports = Talk<Mutex<Delivered>>;
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = ();

@@ -75,7 +75,7 @@ fn turns_of_an_owner_stay_out_of_it() {
         let took = distribution("an owner", take_turns(&kafka));
         took[took.len() / 2] < TRAPPED
     });
-    assert!(kafka.pace(0).turns >= TURNS && kafka.pace(0).commit_us > 0);
+    assert!(kafka.paces().of(0).turns >= TURNS && kafka.paces().of(0).commit_us > 0);
 }
 
 /// What the test above guards against is there in this client, so that it would be seen.

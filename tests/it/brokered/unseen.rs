@@ -13,12 +13,23 @@ use headroom::time::SystemClock;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// Longer than the test looks on, and not much longer.
 const STRANGER_MS: u32 = 6_000;
 
 fn serve(log: &Log, dir: &Path, roles: &str) -> Server {
     log.serve(dir, roles, Arc::new(SystemClock::new()))
+}
+
+/// An owner, its follower, and what a caller was told by the owner: one yes.
+fn begun(log: &Log, dirs: &[TempDir; 2]) -> (Server, Server, Told) {
+    let owner = serve(log, dirs[0].path(), "gateway,owner");
+    let follower = serve(log, dirs[1].path(), "gateway");
+    pool(&owner, "van-1", 100);
+    let mut told = Told::default();
+    assert!(told.reserve(&owner, "van-1", "first"));
+    (owner, follower, told)
 }
 
 fn knows(server: &Server, id: ReservationId) -> bool {
@@ -55,11 +66,7 @@ fn streamed(log: &Kafka) -> u64 {
 fn what_an_aborted_transaction_held_is_nowhere() {
     let log = Log::new(1);
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let owner = serve(&log, dirs[0].path(), "gateway,owner");
-    let follower = serve(&log, dirs[1].path(), "gateway");
-    pool(&owner, "van-1", 100);
-    let mut told = Told::default();
-    assert!(told.reserve(&owner, "van-1", "first"));
+    let (owner, follower, mut told) = begun(&log, &dirs);
     let mut forged = Vec::new();
     for as_owner in [false, true] {
         let rogue = if as_owner { Rogue::as_owner(&log) } else { Rogue::stranger(&log, STRANGER_MS) };
@@ -91,11 +98,7 @@ fn what_an_aborted_transaction_held_is_nowhere() {
 fn an_open_transaction_shows_nothing_and_holds_nobody_up_for_good() {
     let log = Log::new(1);
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let owner = serve(&log, dirs[0].path(), "gateway,owner");
-    let follower = serve(&log, dirs[1].path(), "gateway");
-    pool(&owner, "van-1", 100);
-    let mut told = Told::default();
-    assert!(told.reserve(&owner, "van-1", "first"));
+    let (owner, follower, mut told) = begun(&log, &dirs);
     until("the follower has it", || used(&follower, "van-1") == 1);
     let rogue = Rogue::stranger(&log, STRANGER_MS);
     let forged = rogue.forge("van-1", "forged");
