@@ -19,6 +19,7 @@ mod session;
 mod tally;
 mod target;
 mod topics;
+mod turns;
 mod verdict;
 
 use args::{Args, Cli, Command, Scenario};

@@ -77,6 +77,11 @@ pub fn latency(out: &mut String, name: &str, of: &Histogram<u64>) -> std::fmt::R
 }
 
 fn costs(out: &mut String, figures: &Figures) -> std::fmt::Result {
+    if let Some(turns) = &figures.turns {
+        let (per_s, waited) = (turns.committed / figures.seconds, turns.waited_part() * 100.0);
+        write!(out, "turns    {per_s:.1} a second; {} took 90 ms or more", turns.slow)?;
+        writeln!(out, "; {waited:.1} % met a busy coordinator; pause {:.1} ms at the end", turns.pause_ms)?;
+    }
     let cpu = &figures.cpu;
     let (cores, each) = cost(figures, cpu.generator);
     write!(out, "cpu      generator {cores:.2} cores, {each:.1} µs a request; server ")?;
@@ -141,6 +146,8 @@ pub fn json(figures: &Figures) -> Value {
         "server": server.map(|(cores, us)| json!({"cores": cores, "us_per_request": us})),
         "brokers": figures.cpu.brokers.map(|seconds| json!({"cores": seconds / figures.seconds})),
         "idle": figures.cpu.idle(),
+        "turns": figures.turns.map(|turns| json!({"committed": turns.committed, "waited": turns.waited_part(),
+                                                  "slow_commits": turns.slow, "pause_ms": turns.pause_ms})),
         "stolen": figures.cpu.stolen(),
         "sustained": figures.not_sustained().is_none(),
         "notes": doubts(figures),

@@ -7,6 +7,7 @@ use crate::lane::{Job, Lane};
 use crate::machine::Cpu;
 use crate::tally::Tally;
 use crate::target::Target;
+use crate::turns::Turns;
 use headroom::audit::history::{Call, History};
 use headroom::cmd::client::define::define;
 use headroom::cmd::client::told::Ending;
@@ -45,6 +46,8 @@ pub struct Figures {
     pub queries: Option<Tally>,
     /// CPU time used in the measured time.
     pub cpu: Cpu,
+    /// What turns cost in it, on a cluster.
+    pub turns: Option<Turns>,
 }
 
 impl Figures {
@@ -135,13 +138,14 @@ impl Session {
             }
             self.stream(Kind::Query, read_rate, times, self.args.read_connections).await.map(Some)
         };
-        let cpu = self.cpu_between(measured, end);
-        let (reserves, queries, cpu) = tokio::join!(reserves, queries, cpu);
+        let costs = self.costs_between(measured, end);
+        let (reserves, queries, costs) = tokio::join!(reserves, queries, costs);
         let ((reserves, made), queries) = (reserves?, queries?);
         self.next_number = made;
         // The next phase starts on a log at rest.
         log::settled_ends(&mut self.control).await?;
-        Ok(Figures { rate, seconds, reserves, queries: queries.map(|(tally, _)| tally), cpu: cpu? })
+        let (cpu, turns) = costs?;
+        Ok(Figures { rate, seconds, reserves, queries: queries.map(|(tally, _)| tally), cpu, turns })
     }
 
     /// Offers one kind of request and answers what was counted, with the number after the last.
@@ -203,16 +207,18 @@ impl Session {
         }
     }
 
-    async fn cpu_between(&self, from: Micros, to: Micros) -> Result<Cpu, String> {
+    async fn costs_between(&self, from: Micros, to: Micros) -> Result<(Cpu, Option<Turns>), String> {
         let alarm = Alarm::new().map_err(|e| format!("no timer: {e}"))?;
         let mut server = Connection::new(self.address);
         let mut at = async |when: Micros| {
             let ahead = when.0.saturating_sub(self.clock.now().0);
             alarm.wait(ahead).await.map_err(|e| format!("the timer: {e}"))?;
-            Ok::<_, String>(Cpu::read(&mut server, self.child, &self.brokers).await)
+            let cpu = Cpu::read(&mut server, self.child, &self.brokers).await;
+            Ok::<_, String>((cpu, Turns::read(&mut server).await))
         };
-        let before = at(from).await?;
-        Ok(at(to).await?.since(&before))
+        let (cpu, turns) = at(from).await?;
+        let (cpu_after, turns_after) = at(to).await?;
+        Ok((cpu_after.since(&cpu), turns_after.zip(turns).map(|(after, before)| after.since(&before))))
     }
 
     /// What every caller of the session was told, and how many answers were none of the API's.
