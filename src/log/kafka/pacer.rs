@@ -4,18 +4,21 @@
 //! one: what helps is measured, not guessed.
 //!
 //! The pacer holds a few pauses and what a turn cost under each: the pause and the time to its first delivery. It stays
-//! with one while nearly all of its turns go without the wait. Otherwise it tries the others, for a short while each,
-//! and takes the cheapest. What was learnt is forgotten after a while. No clock and no thread: the shell says what a
-//! turn took and waits as told.
+//! with the cheapest of those under which nearly all turns go without the wait. When there is none it tries the others.
+//! What was learnt is forgotten after a while, and the next shorter pause is tried again. A trial is a few turns, and fewer
+//! when the first of them pay. No clock and no thread: the shell says what a turn took and waits as told.
 
+use std::ops::RangeBounds;
 use std::time::Duration;
 
 /// The pauses that are tried, in microseconds.
 const PAUSES_US: [u64; 7] = [0, 1_000, 2_000, 3_500, 5_000, 8_000, 12_000];
 /// Turns of one trial.
 const TRIAL_TURNS: u32 = 12;
-/// Turns after which what was learnt of a pause is tried anew, if it is needed.
-const STALE_TURNS: u64 = 4_000;
+/// Turns after which a pause that was good need not be any more.
+const GOOD_TURNS: u64 = 4_000;
+/// Turns after which one that was not may be.
+const BAD_TURNS: u64 = 500;
 /// A turn paid the wait when its first delivery took this much longer than the fastest lately.
 const PENALTY_US: u64 = 12_000;
 /// By how much the fastest delivery is forgotten with every turn.
@@ -25,11 +28,12 @@ const FASTEST_DECAY_US: u64 = 20;
 const FASTEST_MAX_US: u64 = 6_000;
 /// A turn that begins this long after it might says nothing of how fast turns can follow each other.
 const AT_ONCE: Duration = Duration::from_millis(3);
-/// A pause is good when fewer than one in so many turns of its trial paid.
-const GOOD_ONE_IN: u32 = 8;
+/// A pause is good when no more turns of its trial paid.
+const GOOD_PAID_MAX: u32 = 1;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
+    is_good: bool,
     cost_us: u64,
     at_turn: u64,
 }
@@ -79,7 +83,7 @@ impl Pacer {
         self.trial_turns = self.trial_turns.saturating_add(1);
         self.trial_paid = self.trial_paid.saturating_add(u32::from(has_paid));
         self.trial_cost_us = self.trial_cost_us.saturating_add(took_us).saturating_add(self.pause_us());
-        if self.trial_turns >= TRIAL_TURNS {
+        if self.trial_turns >= TRIAL_TURNS || self.trial_paid > GOOD_PAID_MAX {
             self.judge();
         }
         has_paid
@@ -87,25 +91,30 @@ impl Pacer {
 
     fn judge(&mut self) {
         let cost_us = self.trial_cost_us / u64::from(self.trial_turns.max(1));
-        let is_good = self.trial_paid.saturating_mul(GOOD_ONE_IN) <= self.trial_turns;
-        self.known[self.current] = Some(Known { cost_us, at_turn: self.turns });
+        let is_good = self.trial_paid <= GOOD_PAID_MAX;
+        self.known[self.current] = Some(Known { is_good, cost_us, at_turn: self.turns });
         (self.trial_turns, self.trial_paid, self.trial_cost_us) = (0, 0, 0);
-        if !is_good {
-            self.current = self.untried().unwrap_or_else(|| self.cheapest());
-        }
+        let best = self.cheapest(|known| known.is_good);
+        let shorter = best.and_then(|best| self.untried(best.saturating_sub(1)..best, best));
+        let next = shorter.or(best).or_else(|| self.untried(.., self.current)).or_else(|| self.cheapest(|_| true));
+        self.current = next.unwrap_or_default();
     }
 
-    /// The nearest pause of which nothing is known that still holds.
-    fn untried(&self) -> Option<usize> {
-        let is_stale =
-            |known: Option<Known>| known.is_none_or(|known| self.turns.saturating_sub(known.at_turn) > STALE_TURNS);
-        let untried = (0..PAUSES_US.len()).filter(|other| is_stale(self.known[*other]));
-        untried.min_by_key(|other| (other.abs_diff(self.current), *other))
+    /// Of these pauses, the nearest to one of which nothing is known that still holds.
+    fn untried(&self, among: impl RangeBounds<usize>, to: usize) -> Option<usize> {
+        let untried = (0..PAUSES_US.len()).filter(|other| among.contains(other) && self.known(*other).is_none());
+        untried.min_by_key(|other| (other.abs_diff(to), *other))
     }
 
-    fn cheapest(&self) -> usize {
-        let cost = |other: &usize| self.known[*other].map_or(u64::MAX, |known| known.cost_us);
-        (0..PAUSES_US.len()).min_by_key(cost).unwrap_or_default()
+    fn cheapest(&self, among: impl Fn(&Known) -> bool) -> Option<usize> {
+        let known = (0..PAUSES_US.len()).filter_map(|other| Some((other, self.known(other)?)));
+        known.filter(|(_, known)| among(known)).min_by_key(|(_, known)| known.cost_us).map(|(other, _)| other)
+    }
+
+    /// What still holds.
+    fn known(&self, pause: usize) -> Option<Known> {
+        let holds = |known: &Known| if known.is_good { GOOD_TURNS } else { BAD_TURNS };
+        self.known[pause].filter(|known| self.turns.saturating_sub(known.at_turn) <= holds(known))
     }
 
     fn pause_us(&self) -> u64 {
@@ -135,41 +144,51 @@ mod tests {
         }
     }
 
-    /// Turns until the last of two in a row that paid, over how many; and how long that took.
-    fn settles(good: std::ops::Range<u64>, pacer: &mut Pacer) -> (u64, Duration, u64) {
+    /// Time until nine of ten turns go without the wait, and the part of all turns from then on that do.
+    fn settles(good: std::ops::Range<u64>, pacer: &mut Pacer) -> (Duration, f64) {
+        const LATELY: usize = 50;
         let mut coordinator = Coordinator { good, noise: 40, turns: 0 };
-        let (mut took, mut settled_after, mut settled_at, mut last_paid) = (Duration::ZERO, Duration::ZERO, 0, false);
-        for turn in 0..3_000 {
+        let (mut took, mut settled, mut fast) = (Duration::ZERO, None, Vec::new());
+        for _ in 0..12_000 {
             let pause = pacer.pause();
             let first = coordinator.first_delivery(pause);
             took += pause + first + Duration::from_millis(3);
-            let paid = first > Duration::from_millis(15);
-            if paid && last_paid {
-                (settled_after, settled_at) = (took, turn);
+            assert_eq!(pacer.turn(Some(pause), first), first > Duration::from_millis(15));
+            fast.push(first < Duration::from_millis(15));
+            let lately = fast.iter().rev().take(LATELY).filter(|fast| **fast).count();
+            if settled.is_none() && lately * 10 >= LATELY * 9 {
+                settled = Some((took, fast.len()));
             }
-            last_paid = paid;
-            pacer.turn(Some(pause), first);
         }
-        (settled_at, settled_after, 3_000)
+        let (after, from) = settled.unwrap_or((Duration::MAX, 0));
+        (after, fast[from..].iter().filter(|fast| **fast).count() as f64 / (fast.len() - from) as f64)
     }
 
     #[test]
     fn the_fast_mode_is_found_wherever_it_lies_and_kept() {
         for good in [0..20_000, 900..20_000, 4_000..6_000, 7_000..9_000, 11_000..13_000, 0..500] {
             let mut pacer = Pacer::new();
-            let (settled_at, after, of) = settles(good.clone(), &mut pacer);
+            let (after, fast) = settles(good.clone(), &mut pacer);
             assert!(after < Duration::from_secs(10), "{good:?}: settled after {after:?}");
-            assert!(settled_at < of / 10, "{good:?}: settled at turn {settled_at}");
+            assert!(fast > 0.95, "{good:?}: {fast}");
             assert!(good.contains(&pacer.pause_us()), "{good:?}: {}", pacer.pause_us());
         }
+    }
+
+    #[test]
+    fn a_pause_is_no_longer_than_it_has_to_be() {
+        let mut pacer = Pacer::new();
+        settles(11_000..13_000, &mut pacer);
+        settles(900..20_000, &mut pacer);
+        assert_eq!(pacer.pause_us(), 1_000);
     }
 
     #[test]
     fn a_cluster_that_changes_is_followed() {
         let mut pacer = Pacer::new();
         settles(4_000..6_000, &mut pacer);
-        let (_, after, _) = settles(7_000..9_000, &mut pacer);
-        assert!(after < Duration::from_secs(10), "settled after {after:?}");
+        let (after, fast) = settles(7_000..9_000, &mut pacer);
+        assert!(after < Duration::from_secs(10) && fast > 0.95, "settled after {after:?}: {fast}");
         assert!((7_000..9_000).contains(&pacer.pause_us()));
     }
 
