@@ -103,7 +103,7 @@ const TRANSACTIONAL: &[(&str, &str)] = &[
 const COMMANDS: &[(&str, &str)] = &[
     ("enable.idempotence", "true"),
     // Gathered by the sink, which knows how busy it is; this only lets one request take what it hands over.
-    ("linger.ms", "0.1"),
+    ("linger.ms", "1"),
     ("retry.backoff.ms", "20"),
     ("retry.backoff.max.ms", "200"),
     // Never given up: a gap would let a later command overtake, and an Abandon has to arrive. What is too late is

@@ -16,7 +16,7 @@ use super::{Kafka, classify};
 use crate::domain::CommandId;
 use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX};
 use crate::time::Stopwatch;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
@@ -31,8 +31,6 @@ use std::time::Duration;
 const GATHER_ABOVE_PER_S: f64 = 1_500.0;
 /// For how long.
 const GATHER: Duration = Duration::from_millis(3);
-/// And no more than this many.
-const GATHER_MAX: usize = 512;
 /// Commands of one partition that may be in flight when more are handed to the client. With five the client sends
 /// nothing more of that partition until they have landed, and meanwhile its thread spins on whatever it was given:
 /// it would take a core from the brokers that it waits for.
@@ -247,16 +245,16 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
-        let (commands, landed) = (self.commands.clone(), self.landed.clone());
+        let (commands, landed, nothing) = (self.commands.clone(), self.landed.clone(), never());
         loop {
             let undelivered = std::mem::take(&mut *self.common.again.lock());
             undelivered.into_iter().for_each(|command| self.send(command));
+            // Whoever gathers is not woken by each: the first began the wait, and the others are there when it ends.
+            let is_gathering = !self.gathers_for().is_zero() && !self.lanes.is_empty();
+            let coming = if is_gathering { &nothing } else { &commands };
             select! {
-                recv(commands) -> command => match command {
-                    Ok(command) => {
-                        self.queue(command);
-                        commands.try_iter().for_each(|command| self.queue(command));
-                    }
+                recv(coming) -> command => match command {
+                    Ok(command) => self.queue(command),
                     Err(_) => {
                         let left = std::mem::take(&mut self.lanes).into_values().flat_map(|lane| lane.commands);
                         return left.for_each(|command| self.send(command));
@@ -265,6 +263,7 @@ impl Work {
                 recv(landed) -> _ => {},
                 default(self.wait()) => {},
             }
+            commands.try_iter().for_each(|command| self.queue(command));
             self.hand_over();
         }
     }
@@ -287,10 +286,8 @@ impl Work {
 
     fn hand_over(&mut self) {
         let gathers_for = self.gathers_for();
-        let is_due = |partition: u32, lane: &Lane| {
-            let is_gathered = lane.commands.len() >= GATHER_MAX || lane.since.left_of(gathers_for).is_zero();
-            is_gathered && self.common.has_room(partition)
-        };
+        let is_due =
+            |partition: u32, lane: &Lane| lane.since.left_of(gathers_for).is_zero() && self.common.has_room(partition);
         let due: Vec<u32> = self.lanes.iter().filter(|(p, lane)| is_due(**p, lane)).map(|(p, _)| *p).collect();
         let mut count = 0u32;
         for lane in due.iter().filter_map(|partition| self.lanes.remove(partition)).collect::<Vec<_>>() {
