@@ -151,12 +151,7 @@ impl<W> Correlator<W> {
 
     /// A caller has left without its answer. `reserved` is what its call was to reserve, if it was a Reserve: an answer
     /// that was on its way to nobody is taken back as well.
-    pub fn disconnected(
-        &mut self,
-        id: CommandId,
-        reserved: Option<(PoolId, ReservationId)>,
-        now: Micros,
-    ) -> Outputs<W> {
+    pub fn disconnected(&mut self, id: CommandId, reserved: Option<(PoolId, ReservationId)>) -> Outputs<W> {
         let mut outputs = Outputs { answers: Vec::new(), append: Vec::new() };
         let Some(number) = self.own(id) else { return outputs };
         if !self.pending.contains_key(&number) {
@@ -166,7 +161,7 @@ impl<W> Correlator<W> {
             pending.waiter = None;
             match (pending.abandon, &pending.takes_back) {
                 (Some(_), _) => {}
-                (None, Some(_)) => self.abandon(number, now, &mut outputs),
+                (None, Some(_)) => self.abandon(number, &mut outputs),
                 (None, None) => drop(self.remove(number)),
             }
         }
@@ -181,7 +176,7 @@ impl<W> Correlator<W> {
             self.due.remove(&(due, number));
             let Some(pending) = self.pending.get_mut(&number) else { continue };
             if pending.takes_back.is_some() && pending.abandon.is_none() {
-                self.abandon(number, now, &mut outputs);
+                self.abandon(number, &mut outputs);
                 continue;
             }
             // A Reserve stays until its Abandon is known to be in the log; its caller does not.
@@ -232,13 +227,13 @@ impl<W> Correlator<W> {
         self.backlog.len()
     }
 
-    fn abandon(&mut self, number: u64, now: Micros, outputs: &mut Outputs<W>) {
+    fn abandon(&mut self, number: u64, outputs: &mut Outputs<W>) {
         let Some(reserved) = self.pending.get(&number).and_then(|pending| pending.takes_back.clone()) else { return };
         let (own, command) = self.abandon_of(number, reserved);
         let Some(pending) = self.pending.get_mut(&number) else { return };
         self.due.remove(&(pending.due, number));
         pending.abandon = Some(own);
-        pending.due = pending.due.max(now).plus_ms(ABANDON_GRACE_MS);
+        pending.due = pending.due.plus_ms(ABANDON_GRACE_MS);
         self.due.insert((pending.due, number));
         self.abandons.insert(own, number);
         outputs.append.push(command);

@@ -260,8 +260,7 @@ impl Departure<'_> {
 impl Drop for Departure<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            let now = self.gateway.clock.now();
-            let outputs = self.gateway.correlator.lock().disconnected(self.id, self.reserved.take(), now);
+            let outputs = self.gateway.correlator.lock().disconnected(self.id, self.reserved.take());
             self.gateway.perform(outputs);
             self.gateway.rearm.notify_one();
         }

@@ -148,6 +148,16 @@ fn without_the_log_a_timeout_is_unknown_after_the_grace_and_never_later() {
 }
 
 #[test]
+fn a_gateway_that_looks_too_late_has_its_callers_wait_no_longer() {
+    let mut correlator = Correlator::new(7);
+    correlator.submit(reserve(), "caller");
+    let outputs = correlator.tick(DEADLINE.plus_ms(ABANDON_GRACE_MS));
+    assert_eq!(outputs.answers[0].outcome, Outcome::TimedOut { is_unknown: true });
+    assert!(correlator.decided(abandoned(&outputs.append[0])).is_none());
+    assert!(correlator.is_empty() && correlator.next_due().is_none());
+}
+
+#[test]
 fn an_abandon_is_offered_until_the_log_takes_it() {
     let mut correlator = Correlator::new(7);
     correlator.submit(reserve(), "caller");
@@ -179,10 +189,10 @@ fn a_caller_who_leaves_takes_its_reserve_back() {
     let mut correlator = Correlator::new(7);
     let reserve = correlator.submit(reserve(), "caller");
     let release = correlator.submit(release(), "other");
-    let outputs = correlator.disconnected(reserve.id, Some(ids()), Micros(5));
+    let outputs = correlator.disconnected(reserve.id, Some(ids()));
     assert_eq!(outputs.append.len(), 1);
-    assert!(correlator.disconnected(reserve.id, Some(ids()), Micros(6)).append.is_empty());
-    assert!(correlator.disconnected(release.id, None, Micros(6)).append.is_empty());
+    assert!(correlator.disconnected(reserve.id, Some(ids())).append.is_empty());
+    assert!(correlator.disconnected(release.id, None).append.is_empty());
     assert!(correlator.decided(accepted(&reserve)).is_none());
     assert!(correlator.decided(abandoned(&outputs.append[0])).is_none());
     assert!(correlator.is_empty());
@@ -201,7 +211,7 @@ fn an_answer_on_its_way_to_a_caller_who_left_is_taken_back() {
     let mut correlator = Correlator::new(7);
     let command = correlator.submit(reserve(), "caller");
     assert!(correlator.decided(accepted(&command)).is_some());
-    let outputs = correlator.disconnected(command.id, Some(ids()), Micros(5));
+    let outputs = correlator.disconnected(command.id, Some(ids()));
     let [abandon] = &outputs.append[..] else { panic!("{outputs:?}") };
     assert_eq!((abandon.attempt, abandon.ask.kind()), (command.attempt, AskKind::Abandon));
     assert!(correlator.decided(abandoned(abandon)).is_none());
@@ -213,7 +223,7 @@ fn an_abandon_of_a_stopped_partition_leaves_its_caller_in_doubt_and_nothing_behi
     let mut correlator = Correlator::new(7);
     let told = correlator.submit(reserve(), "caller");
     let left = correlator.submit(reserve(), "left");
-    let outputs = correlator.disconnected(left.id, Some(ids()), Micros(5));
+    let outputs = correlator.disconnected(left.id, Some(ids()));
     correlator.lost(&outputs.append[0]);
     let outputs = correlator.tick(DEADLINE);
     assert_eq!(outputs.append[0].attempt, told.attempt);
