@@ -93,7 +93,7 @@ pub fn cluster(brokers: &str, purpose: &str) -> Cluster {
         application: "headroom".to_owned(),
         environment: name.clone(),
         topics: Topics::of(&name),
-        alternates: false,
+        alternates: true,
     }
 }
 

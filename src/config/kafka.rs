@@ -369,7 +369,7 @@ mod tests {
         assert_eq!((kafka.replication, kafka.min_in_sync), (3, 2));
         assert_eq!((&*kafka.application, &*kafka.environment), ("headroom", "dev"));
         assert_eq!(kafka.roles, Roles { gateway: true, owner: true });
-        assert!(!kafka.alternating_producers);
+        assert!(kafka.alternating_producers);
         assert_eq!((&*kafka.topics.events, &*kafka.topics.dead_letters), ("headroom.events", "headroom.dead-letters"));
         assert_eq!((kafka.registry, kafka.cluster_id, kafka.security.len()), (None, None, 1));
     }

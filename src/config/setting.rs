@@ -94,8 +94,8 @@ settings! {
         "how many brokers hold every topic, at least";
     KafkaMinInSync = "kafka_min_in_sync", "--kafka-min-in-sync", Some(&MIN_IN_SYNC_DEFAULT), Kind::Number("N"),
         "how many of them have a record before it counts as written, at least";
-    KafkaAlternatingProducers = "kafka_alternating_producers", "--kafka-alternating-producers", Some(&false),
-        Kind::Truth, "whether two producers take turns on a partition, for a cluster that is slow to end a transaction";
+    KafkaAlternatingProducers = "kafka_alternating_producers", "--kafka-alternating-producers", Some(&true), Kind::Truth,
+        "whether two producers take turns on a partition: neither waits until the other's transaction has ended";
     Application = "application", "--application", Some(&"headroom"), Kind::Text("NAME"),
         "begins the name of every transaction and group on the cluster";
     Environment = "environment", "--environment", Some(&"dev"), Kind::Text("NAME"),

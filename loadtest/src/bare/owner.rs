@@ -119,7 +119,8 @@ impl Slot {
 pub fn run(it: &Loop, partition: u32, ready: &Sender<()>) -> Result<Turns, String> {
     let cluster = &it.cluster;
     let failed = |doing: &'static str| move |error: KafkaError| format!("partition {partition}: {doing}: {error}");
-    let slots: Result<Vec<Slot>, _> = (0..cluster.slots()).map(|slot| Slot::new(cluster, partition, slot)).collect();
+    let slots: Result<Vec<Slot>, _> =
+        (0..cluster.alternating()).map(|slot| Slot::new(cluster, partition, slot)).collect();
     let slots = slots.map_err(failed("a producer of turns"))?;
     let config = lingering(it, cluster.replies());
     let mut replies = Clocked::new(&config, &cluster.topics.replies, 1).map_err(failed("the producer of replies"))?;

@@ -33,13 +33,14 @@ impl PartitionLog for Kafka {
         let prepared = inner.stable.take(partition).map_or_else(|| Prepared::make(&inner.cluster, partition), Ok)?;
         let Prepared { turns, reader } = prepared;
         let turns = (0..).zip(turns).map(|(slot, turns)| inner.fence(partition, slot, turns));
-        let turns = turns.collect::<Result<Vec<_>, _>>()?;
+        let mut turns = turns.collect::<Result<Vec<_>, _>>()?;
+        turns.truncate(inner.cluster.alternating().into());
         let nonce = (inner.draw)();
-        for turns in &turns {
+        if let Some(turns) = turns.first() {
             let line = Line { headers: record::fence(nonce), bytes: None };
             turns.write(std::iter::once(line)).map_err(|failed| failed.why)?;
         }
-        let next = inner.replay(partition, from_seq, (nonce, turns.len()), &reader, fold)?;
+        let next = inner.replay(partition, from_seq, nonce, &reader, fold)?;
         inner.stand(partition, next.1, &reader)?;
         inner.stable.prepare(partition);
         Ok(Owned::new(Arc::clone(inner), partition, generation, (turns, reader), next))
@@ -63,12 +64,12 @@ impl Inner {
         }
     }
 
-    /// Folds everything from `from_seq` up to the last of our fences. Answers the next sequence number and input offset.
+    /// Folds everything from `from_seq` up to our fence. Answers the next sequence number and input offset.
     fn replay(
         &self,
         partition: u32,
         from_seq: u64,
-        (nonce, mut fences): (u128, usize),
+        nonce: u128,
         reader: &Reader,
         fold: &mut Fold<'_>,
     ) -> Result<(u64, u64), ClaimError> {
@@ -85,10 +86,10 @@ impl Inner {
                     next_seq = seq.saturating_add(1);
                     next_input = if seq >= from_seq { fold(event).map_err(ClaimError::Breach)? } else { after };
                 }
-                Found::Fence(other) if other == nonce => fences = fences.saturating_sub(1),
+                Found::Fence(other) if other == nonce => return Ok(false),
                 Found::Fence(_) | Found::Foreign => {}
             }
-            Ok::<_, ClaimError>(fences > 0)
+            Ok::<_, ClaimError>(true)
         })?;
         if next_seq < from_seq {
             let why = format!("{topic}/{partition} ends before seq {from_seq}, at {next_seq}");

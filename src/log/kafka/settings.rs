@@ -63,6 +63,9 @@ impl Topics {
     }
 }
 
+/// Producers of a partition. A claim fences all of them, whether they take turns or not: who had the partition before
+/// may have been told otherwise.
+pub const SLOTS: u8 = 2;
 /// Time between two tries of a transactional request. The guard leans on it: a commit that took longer than
 /// [`COMMIT_SUSPECT`] may have been sent twice, and a second one, late, could end a later transaction. It is long
 /// because a commit that is slow for any other reason is suspected too: each of them costs a claim, which on a busy
@@ -186,9 +189,9 @@ impl Cluster {
         config
     }
 
-    /// How many producers take turns on a partition.
-    pub fn slots(&self) -> u8 {
-        if self.alternates { 2 } else { 1 }
+    /// How many producers take turns on a partition, of [`SLOTS`].
+    pub fn alternating(&self) -> u8 {
+        if self.alternates { SLOTS } else { 1 }
     }
 
     /// The producer of commands.

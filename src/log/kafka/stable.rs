@@ -3,7 +3,7 @@
 
 use super::super::LogError;
 use super::reader::Reader;
-use super::settings::Cluster;
+use super::settings::{Cluster, SLOTS};
 use super::turns::Turns;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ impl Prepared {
         let reader = Reader::waiting(cluster)?;
         reader.connect(&cluster.topics.events, partition)?;
         reader.connect(&cluster.topics.commands, partition)?;
-        let turns = (0..cluster.slots()).map(|slot| Turns::prepare(cluster, partition, slot));
+        let turns = (0..SLOTS).map(|slot| Turns::prepare(cluster, partition, slot));
         Ok(Prepared { turns: turns.collect::<Result<_, _>>()?, reader })
     }
 }

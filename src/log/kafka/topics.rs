@@ -231,7 +231,7 @@ mod tests {
             application: "headroom".to_owned(),
             environment: "prod".to_owned(),
             topics: Topics::of("h"),
-            alternates: false,
+            alternates: true,
         };
         let acls = acls(&cluster);
         let writers: Vec<&String> =

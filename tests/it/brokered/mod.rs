@@ -55,7 +55,7 @@ pub fn cluster(prefix: &str) -> Cluster {
         application: "headroom".to_owned(),
         environment: prefix.to_owned(),
         topics: Topics::of(prefix),
-        alternates: false,
+        alternates: true,
     }
 }
 

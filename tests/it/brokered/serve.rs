@@ -35,7 +35,7 @@ impl Site {
             application: "headroom".to_owned(),
             environment: prefix.clone(),
             topics: Topics::of(&prefix),
-            alternates: false,
+            alternates: true,
         };
         let dir = tempfile::Builder::new().prefix("headroom-site-").tempdir().unwrap();
         let site = Site { dir: Some(dir), cluster };

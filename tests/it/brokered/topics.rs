@@ -47,7 +47,7 @@ impl Place {
             application: self.prefix.to_owned(),
             environment: "test".to_owned(),
             topics: Topics::of(self.prefix),
-            alternates: false,
+            alternates: true,
         }
     }
 
