@@ -142,7 +142,10 @@ pub const PAGE_POOLS_DEFAULT: usize = 100;
 pub const FRESH_WAIT_MAX_MS: u64 = 1_000;
 /// Readers of one partition that may wait for newer state.
 pub const FRESH_WAITERS_MAX: usize = 4_096;
-/// Time in-flight calls and the last turn get after SIGTERM, in milliseconds.
+/// Time after SIGTERM in which calls on open connections are still served, each the last of its connection, in
+/// milliseconds: who sends one as its connection is closed cannot tell whether it was heard.
+pub const LEAVE_MS: u64 = 1_000;
+/// Time in-flight calls and the last turn get after that, in milliseconds.
 pub const SHUTDOWN_MS: u64 = 20_000;
 
 const _: () = {

@@ -34,7 +34,7 @@ pub async fn livez(_: Arc<Api>, _: Asked) -> Answer {
 
 /// `GET /readyz`: send calls here. A partition that has halted does not keep the others from serving.
 pub async fn readyz(api: Arc<Api>, _: Asked) -> Answer {
-    let closing = api.gateway().is_closing();
+    let closing = api.gateway().is_leaving();
     let moods = moods(&api);
     let is_rebuilding = moods.contains(&Mood::Rebuilding);
     let is_served = moods.iter().any(|mood| matches!(mood, Mood::Owning | Mood::Claiming | Mood::Following));
@@ -54,7 +54,7 @@ pub async fn startupz(api: Arc<Api>, _: Asked) -> Answer {
     let is_rebuilding = moods.contains(&Mood::Rebuilding);
     let (status, code) =
         if is_rebuilding { ("unavailable", StatusCode::SERVICE_UNAVAILABLE) } else { ("ok", StatusCode::OK) };
-    let body = HealthDto { status, closing: api.gateway().is_closing(), partitions: not_deciding(&api, moods) };
+    let body = HealthDto { status, closing: api.gateway().is_leaving(), partitions: not_deciding(&api, moods) };
     Ok(Reply::json(code, &body))
 }
 

@@ -24,7 +24,7 @@ use crate::gateway::Gateway;
 use crate::gateway::admission::Shed;
 use crate::limits::{
     COMMAND_BYTES_MAX, FRESH_WAIT_MAX_MS, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_CONNECTIONS_MAX,
-    HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, SHUTDOWN_MS,
+    HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_MS,
 };
 use crate::log::CommittedTail;
 use crate::replica::{Mood, Shared};
@@ -83,7 +83,9 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Open connections.
     pub connections: usize,
-    /// Time that calls in flight get at shutdown.
+    /// Time that open connections get to end by themselves at shutdown.
+    pub leave: Duration,
+    /// Time that calls in flight get after that.
     pub shutdown: Duration,
 }
 
@@ -96,6 +98,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_millis(HTTP_IDLE_TIMEOUT_MS),
             body_timeout: Duration::from_millis(HTTP_BODY_TIMEOUT_MS),
             connections: HTTP_CONNECTIONS_MAX,
+            leave: Duration::from_millis(LEAVE_MS),
             shutdown: Duration::from_millis(SHUTDOWN_MS),
         }
     }

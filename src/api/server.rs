@@ -6,6 +6,7 @@ use super::{Api, State, routes};
 use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -20,16 +21,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower::Service;
 
+/// Between two looks at whether a connection is left.
+const LEAVING_LOOK: Duration = Duration::from_millis(5);
 /// How long the loop lets go when the system has no more file descriptors or memory to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown`, then takes no more connections and lets calls in flight be answered, for a bounded time.
+/// Serves until `shutdown`. Then no new connection is taken, and those that are open are served on for a bounded time, each
+/// until its next answer; then no call is taken, and those in flight are answered, for a bounded time.
 pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Output = ()>) {
     let limits = state.limits;
     let api = Api::new(state);
     let router = routes(Arc::clone(&api));
     let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
+    let begin = |(stream, peer, place)| {
+        let connection = graceful.watch(connection(stream, peer, &api, &router));
+        let api = Arc::clone(&api);
+        tokio::spawn(async move {
+            let _open = Open::new(&api, place);
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, %error, "a connection broke");
+            }
+        });
+    };
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -37,19 +51,23 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
             () = &mut shutdown => break,
             accepted = accept(&listener, &places) => accepted,
         };
-        if let Some((stream, peer, place)) = accepted {
-            let connection = connection(stream, peer, &api, &router);
-            let connection = graceful.watch(connection);
-            let api = Arc::clone(&api);
-            tokio::spawn(async move {
-                let _open = Open::new(&api, place);
-                if let Err(error) = connection.await {
-                    tracing::debug!(%peer, %error, "a connection broke");
-                }
-            });
-        }
+        accepted.into_iter().for_each(begin);
+    }
+    api.gateway().leave();
+    // Who has connected already may have sent a call.
+    while let Ok(Some(accepted)) = timeout(Duration::ZERO, accept(&listener, &places)).await {
+        begin(accepted);
     }
     drop(listener);
+    let mut look = tokio::time::interval(LEAVING_LOOK);
+    let left = async {
+        while places.available_permits() < limits.connections {
+            look.tick().await;
+        }
+    };
+    // A connection that is silent for so long is not used.
+    let _ = timeout(limits.leave, left).await;
+    api.gateway().close();
     if timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections were still busy at the end of the time they get at shutdown");
     }
@@ -83,13 +101,18 @@ fn connection(
 ) -> impl GracefulConnection<Error = hyper::Error> + Send + 'static {
     let phase = Arc::new(Phase::default());
     let socket = Socket::new(stream, Arc::clone(api), Arc::clone(&phase));
-    let router = router.clone();
+    let (router, leaving) = (router.clone(), Arc::clone(api));
     let service = service_fn(move |mut request: Request<Incoming>| {
         phase.busy();
         request.extensions_mut().insert(Peer(peer.ip()));
-        let (phase, mut router) = (Arc::clone(&phase), router.clone());
+        let (phase, api, mut router) = (Arc::clone(&phase), Arc::clone(&leaving), router.clone());
         async move {
-            let response = router.call(request).await;
+            let mut response = router.call(request).await;
+            if api.gateway().is_leaving()
+                && let Ok(response) = &mut response
+            {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             phase.idle();
             response
         }

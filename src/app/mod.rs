@@ -137,14 +137,7 @@ impl App {
             async move { gateway.keep_deadlines().await }
         });
         let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide());
-        let closing = {
-            let gateway = Arc::clone(&gateway);
-            async move {
-                shutdown.await;
-                gateway.close();
-            }
-        };
-        api::serve(listener, state, closing).await;
+        api::serve(listener, state, shutdown).await;
         // What callers who left have to give back is to be in the log as well.
         let _ = tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await;
         let ended = tokio::task::spawn_blocking(end).await.unwrap_or(false);

@@ -41,6 +41,7 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     in_flight: Vec<InFlight>,
     deadline_default_ms: u64,
+    is_leaving: AtomicBool,
     is_closing: AtomicBool,
 }
 
@@ -63,6 +64,7 @@ impl Gateway {
             replica,
             clock,
             deadline_default_ms,
+            is_leaving: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         }
     }
@@ -158,14 +160,20 @@ impl Gateway {
         }
     }
 
-    /// Takes no more calls; those in flight go on.
-    pub fn close(&self) {
-        self.is_closing.store(true, Relaxed);
+    /// It will soon take no more calls: send them elsewhere.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Relaxed);
     }
 
-    /// Whether it takes no more calls.
-    pub fn is_closing(&self) -> bool {
-        self.is_closing.load(Relaxed)
+    /// Whether calls are to be sent elsewhere.
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Relaxed)
+    }
+
+    /// Takes no more calls; those in flight go on.
+    pub fn close(&self) {
+        self.leave();
+        self.is_closing.store(true, Relaxed);
     }
 
     /// Keeps deadlines, for as long as it is polled. One task runs it.

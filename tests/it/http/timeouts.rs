@@ -172,9 +172,8 @@ fn calls_in_flight_when_the_gateway_closes_get_their_decision() {
 #[test]
 fn readiness_says_which_partition_does_not_serve_and_why() {
     let desk = Desk::of(2);
-    let mut client = super::client::Client::connect(desk.address);
-    let mut ready = |path: &str| {
-        let reply = client.raw(&request("GET", path, &[], b""));
+    let ready = |path: &str| {
+        let reply = super::client::Client::connect(desk.address).raw(&request("GET", path, &[], b""));
         (reply.status, reply.body)
     };
     let mood = |partition: u32, mood: Mood| desk.gateway.replica().partition(partition).unwrap().set_mood(mood);
@@ -194,7 +193,7 @@ fn readiness_says_which_partition_does_not_serve_and_why() {
     assert_eq!(ready("/readyz"), (503, body("unavailable", false, both)));
     mood(0, Mood::Owning);
     mood(1, Mood::Owning);
-    desk.gateway.close();
+    desk.gateway.leave();
     assert_eq!(ready("/readyz"), (503, body("unavailable", true, "")));
     assert_eq!(ready("/livez").0, 200);
     assert_eq!(NOW, desk.gateway.now());
