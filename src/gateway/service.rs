@@ -11,7 +11,10 @@ use crate::time::Clock;
 use crate::wire;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
@@ -40,6 +43,8 @@ pub struct Gateway {
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     in_flight: Vec<InFlight>,
+    /// Of every partition, where its log ended lately.
+    ends: Vec<End>,
     deadline_default_ms: u64,
     is_leaving: AtomicBool,
     is_closing: AtomicBool,
@@ -59,6 +64,7 @@ impl Gateway {
             correlator: Mutex::new(Correlator::new(incarnation)),
             rearm: Notify::new(),
             in_flight: replica.partitions().map(|_| InFlight::default()).collect(),
+            ends: replica.partitions().map(|_| End::default()).collect(),
             sink,
             tail,
             replica,
@@ -125,9 +131,8 @@ impl Gateway {
 
     async fn reaches_end(&self, shared: &Shared) -> bool {
         let partition = shared.read(crate::replica::PartitionState::partition);
-        let tail = Arc::clone(&self.tail);
-        // A log may have to ask before it knows.
-        let Ok(Ok(end)) = tokio::task::spawn_blocking(move || tail.end_told(partition)).await else { return false };
+        let Some(end) = self.ends.get(partition as usize) else { return false };
+        let Some(end) = end.since_now(&self.tail, partition).await else { return false };
         let (done, reached) = oneshot::channel();
         shared.when_at(end, move || {
             // Whoever waited may have given up.
@@ -232,6 +237,29 @@ impl ReplyChannel for Gateway {
         let answers: Vec<_> = replies.into_iter().filter_map(|reply| correlator.decided(reply.decided)).collect();
         drop(correlator);
         give(answers);
+    }
+}
+
+/// Where a log ends. It may have to be asked, so those who want to know at the same time share one answer.
+#[derive(Default)]
+struct End {
+    /// How often it was asked.
+    asked: AtomicU64,
+    /// The number of the last question that was answered, and the answer.
+    last: tokio::sync::Mutex<(u64, Option<u64>)>,
+}
+
+impl End {
+    /// An answer to a question asked after this call began; nothing when it cannot be known.
+    async fn since_now(&self, tail: &Arc<dyn CommittedTail>, partition: u32) -> Option<u64> {
+        let before = self.asked.load(SeqCst);
+        let mut last = self.last.lock().await;
+        if last.0 <= before {
+            let (number, tail) = (self.asked.fetch_add(1, SeqCst).saturating_add(1), Arc::clone(tail));
+            let end = tokio::task::spawn_blocking(move || tail.end_told(partition).ok()).await;
+            *last = (number, end.ok().flatten());
+        }
+        last.1
     }
 }
 
