@@ -64,12 +64,15 @@ pub(super) fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics
 
 fn own(household: &Household, log: &Embedded, shared: &Arc<Shared>) {
     let partition = shared.read(PartitionState::partition);
-    let is_of_checkpoint = household.recovery().restore(shared);
     // The partition stays readable, and answers nobody until the process is started again.
     let end = |why: String, mood: fn(String) -> Mood| {
         log.close_partition(partition);
         household.metrics.halted(partition, &why);
         shared.set_mood(mood(why));
+    };
+    let is_of_checkpoint = match household.recovery().restore(shared) {
+        Ok(is_there) => is_there,
+        Err(error) => return end(error.to_string(), Mood::Lost),
     };
     match household.serve(log, shared, is_of_checkpoint) {
         Served::NotClaimed(ClaimError::Log(error)) => end(error.to_string(), Mood::Lost),

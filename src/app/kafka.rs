@@ -13,13 +13,12 @@ use crate::log::kafka::{Kafka, Member, ReplyReader, Stream};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::follower::{Follower, Pulse};
-use crate::replica::{Mood, PartitionState, Replica};
+use crate::replica::{Mood, Replica};
 use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
 use crate::time::Clock;
 use crossbeam_channel::{Sender, bounded, never};
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -258,12 +257,7 @@ fn read_replies(log: &Kafka, reader: ReplyReader, incarnation: u64, gateway: &Ga
 
 fn follow(stream: Stream, household: &Household, replica: &Replica, pulse: &Pulse, ending: &AtomicBool) {
     let recovery = household.recovery();
-    let restored: BTreeSet<u32> = replica
-        .partitions()
-        .filter(|shared| shared.mood() == Mood::Rebuilding && recovery.restore(shared))
-        .map(|shared| shared.read(PartitionState::partition))
-        .collect();
-    let mut follower = Follower::new(stream, replica, &recovery, &household.checkpointer, pulse, restored);
+    let mut follower = Follower::new(stream, replica, &recovery, &household.checkpointer, pulse);
     while !ending.load(Relaxed) {
         if let Err(error) = follower.round(LOOK) {
             tracing::warn!(%error, "cannot follow the log; trying again");

@@ -4,9 +4,8 @@
 use crate::domain::{Breach, Law};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError};
-use crate::owner::recover::fold_stored;
+use crate::owner::recover::{fold_stored, kept};
 use crate::replica::PartitionState;
-use crate::replica::checkpoint::Restoring;
 use crate::store::Store;
 
 /// What a partition's checkpoint is worth.
@@ -65,9 +64,6 @@ impl Restarting<'_> {
 
     /// The checkpoint's own state.
     pub(super) fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, String> {
-        let mut restoring = Restoring::new(partition, self.log_id);
-        let loaded = self.store.load(partition, &mut |key, value| restoring.row(key, value));
-        let Some(mark) = loaded.map_err(|error| error.detail)? else { return Ok(None) };
-        restoring.finish(&mark).map(Some)
+        kept(self.store, self.log_id, partition)
     }
 }

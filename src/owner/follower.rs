@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Between two questions to a log whether a checkpoint is of use, in milliseconds.
+const RESTORE_RETRY_MS: u64 = 500;
+
 /// Everything it needs.
 pub struct Follower<'a, S> {
     stream: S,
@@ -22,6 +25,8 @@ pub struct Follower<'a, S> {
     checkpointer: &'a Checkpointer,
     /// Those that the stream hands over.
     followed: BTreeSet<u32>,
+    /// Those whose checkpoint was not looked at yet, and when it is.
+    unrestored: BTreeMap<u32, Micros>,
     /// Those whose state is still that of a checkpoint, as far as anybody knows.
     restored: BTreeSet<u32>,
     checkpoint_due: BTreeMap<u32, Micros>,
@@ -29,17 +34,17 @@ pub struct Follower<'a, S> {
 }
 
 impl<'a, S: EventStream> Follower<'a, S> {
-    /// Of all partitions of `replica`; `restored` are those with a checkpoint's state.
+    /// Of all partitions of `replica`, each from its checkpoint on.
     pub fn new(
         stream: S,
         replica: &'a Replica,
         recovery: &'a Recovery<'a>,
         checkpointer: &'a Checkpointer,
         pulse: &'a Pulse,
-        restored: BTreeSet<u32>,
     ) -> Follower<'a, S> {
-        let (followed, checkpoint_due) = (BTreeSet::new(), BTreeMap::new());
-        Follower { stream, replica, recovery, checkpointer, followed, restored, checkpoint_due, pulse }
+        let unrestored = (0..replica.partition_count()).map(|partition| (partition, Micros(0))).collect();
+        let (followed, restored, checkpoint_due) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Follower { stream, replica, recovery, checkpointer, followed, unrestored, restored, checkpoint_due, pulse }
     }
 
     /// Follows what is to be followed, and folds what has come; waits at most `wait` for the first event.
@@ -74,6 +79,9 @@ impl<'a, S: EventStream> Follower<'a, S> {
 
     /// Follows a partition that nobody here owns, and leaves one that somebody does.
     fn attend(&mut self, shared: &Arc<Shared>) -> Result<(), LogError> {
+        if !self.restore(shared)? {
+            return Ok(());
+        }
         let (partition, next_seq) = shared.read(|state| (state.partition(), state.position().next_seq));
         let is_ours = matches!(shared.mood(), Mood::Following | Mood::Rebuilding);
         if is_ours && !self.followed.contains(&partition) {
@@ -87,6 +95,22 @@ impl<'a, S: EventStream> Follower<'a, S> {
             self.checkpoint(partition, shared);
         }
         Ok(())
+    }
+
+    /// Puts the partition's checkpoint in, once; answers whether that is done. A log that does not say whether it is of
+    /// use is asked again after a while.
+    fn restore(&mut self, shared: &Shared) -> Result<bool, LogError> {
+        let partition = shared.read(PartitionState::partition);
+        let Some(due) = self.unrestored.get_mut(&partition) else { return Ok(true) };
+        let now = self.recovery.clock.now();
+        if now < *due {
+            return Ok(false);
+        }
+        *due = now.plus_ms(RESTORE_RETRY_MS);
+        let is_there = shared.mood() == Mood::Rebuilding && self.recovery.restore(shared)?;
+        self.restored.extend(is_there.then_some(partition));
+        self.unrestored.remove(&partition);
+        Ok(true)
     }
 
     fn let_go(&mut self) {

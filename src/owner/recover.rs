@@ -33,12 +33,15 @@ pub struct Recovery<'a> {
 
 impl Recovery<'_> {
     /// Puts the partition's checkpoint into `shared`, or nothing if there is none of use; answers whether there was.
-    pub fn restore(&self, shared: &Shared) -> bool {
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not say whether the checkpoint is of use: `shared` is as it was.
+    pub fn restore(&self, shared: &Shared) -> Result<bool, LogError> {
         let partition = shared.read(PartitionState::partition);
-        let checkpoint = self.checkpoint(partition);
+        let checkpoint = self.checkpoint(partition)?;
         let is_there = checkpoint.is_some();
         shared.write(|current| *current = checkpoint.unwrap_or_else(|| PartitionState::new(partition)));
-        is_there
+        Ok(is_there)
     }
 
     /// Claims the partition and takes `shared` on to the end of its log, from where it is: a checkpoint's state or a
@@ -83,34 +86,36 @@ impl Recovery<'_> {
     }
 
     /// The state in the partition's checkpoint, if there is one and nothing about it is odd. An odd one is removed.
-    pub fn checkpoint(&self, partition: u32) -> Option<PartitionState> {
-        match self.checked(partition) {
-            Ok(state) => state,
-            Err(why) => {
-                self.wipe(partition, &why);
-                None
-            }
-        }
+    ///
+    /// # Errors
+    /// [`LogError`] when the log does not say.
+    pub fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, LogError> {
+        let state = match kept(self.store, self.log_id, partition) {
+            Ok(Some(state)) => self.oddity(&state)?.map_or(Ok(Some(state)), Err),
+            other => other,
+        };
+        Ok(state.unwrap_or_else(|why| {
+            self.wipe(partition, &why);
+            None
+        }))
     }
 
-    fn checked(&self, partition: u32) -> Result<Option<PartitionState>, String> {
-        let mut restoring = Restoring::new(partition, self.log_id);
-        let loaded = self.store.load(partition, &mut |key, value| restoring.row(key, value));
-        let Some(mark) = loaded.map_err(|error| error.detail)? else { return Ok(None) };
-        let state = restoring.finish(&mark)?;
-        let position = *state.position();
-        let end = self.tail.end(partition).map_err(|error| error.detail)?;
+    /// Why the log does not go on from this state.
+    fn oddity(&self, state: &PartitionState) -> Result<Option<String>, LogError> {
+        let (partition, position) = (state.partition(), *state.position());
+        // Where a reader comes to may lie before what was committed, for as long as a stranger's transaction is open.
+        let end = self.tail.end_told(partition)?;
         if position.next_seq > end {
-            return Err(format!("it is ahead of the log: {} events, the log has {end}", position.next_seq));
+            return Ok(Some(format!("it is ahead of the log: {} events, the log has {end}", position.next_seq)));
         }
-        let Some(last) = position.next_seq.checked_sub(1) else { return Ok(Some(state)) };
-        let events = self.tail.read(partition, last, 1).map_err(|error| error.detail)?;
-        let event = events.first().ok_or("the log does not hold its last event")?;
-        let recorded = wire::event::decode(&event.bytes).map_err(|error| error.to_string())?;
-        if recorded.digest != position.chain {
-            return Err(format!("its last event is {}, the log's is {}", position.chain, recorded.digest));
-        }
-        Ok(Some(state))
+        let Some(last) = position.next_seq.checked_sub(1) else { return Ok(None) };
+        let events = self.tail.read(partition, last, 1)?;
+        let Some(event) = events.first() else { return Ok(Some("the log does not hold its last event".to_owned())) };
+        Ok(match wire::event::decode(&event.bytes) {
+            Err(error) => Some(error.to_string()),
+            Ok(recorded) if recorded.digest == position.chain => None,
+            Ok(recorded) => Some(format!("its last event is {}, the log's is {}", position.chain, recorded.digest)),
+        })
     }
 
     /// Removes the partition's checkpoint.
@@ -120,6 +125,17 @@ impl Recovery<'_> {
             self.report.checkpoint(partition, Err(&error.detail));
         }
     }
+}
+
+/// The state that a partition's checkpoint holds, whatever the log says of it.
+///
+/// # Errors
+/// What is odd about it.
+pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<PartitionState>, String> {
+    let mut restoring = Restoring::new(partition, log_id);
+    let loaded = store.load(partition, &mut |key, value| restoring.row(key, value));
+    let mark = loaded.map_err(|error| error.detail)?;
+    mark.map(|mark| restoring.finish(&mark)).transpose()
 }
 
 /// Folds one stored event, and answers the next input offset and the event.

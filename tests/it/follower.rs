@@ -5,7 +5,7 @@ use crate::owner::world;
 use crate::world::World;
 use headroom::domain::Micros;
 use headroom::log::embedded::Embedded;
-use headroom::log::{CommitOutcome, CommittedTail, EventStream, LogError, Streamed};
+use headroom::log::{CommittedTail, EventStream, LogError, OwnedPartition, StoredEvent, Streamed};
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::follower::{Follower, Pulse};
@@ -13,7 +13,7 @@ use headroom::owner::recover::{Recovery, rebuild};
 use headroom::replica::{Mood, Replica, Shared};
 use headroom::time::Clock;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -59,9 +59,32 @@ impl EventStream for Stream<'_> {
     }
 }
 
+/// A log that may not say where it ends.
+struct Tail {
+    log: Arc<Embedded>,
+    is_silent: AtomicBool,
+}
+
+impl CommittedTail for Tail {
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        if self.is_silent.load(Relaxed) { Err(LogError::new("silent")) } else { self.log.end(partition) }
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.log.read(partition, from_seq, bytes_max)
+    }
+}
+
 /// A world, and a follower's view of it.
 struct Following {
     world: World,
+    /// Whose checkpoints it has, and the log that vouches for them.
+    kept: World,
+    tail: Tail,
     replica: Replica,
     asked: Asked,
     pulse: Pulse,
@@ -69,7 +92,12 @@ struct Following {
 
 impl Following {
     fn of(world: World) -> Following {
-        Following { world, replica: Replica::shared(1), asked: Asked::default(), pulse: Pulse::new(1) }
+        Following::with(world, World::new(1))
+    }
+
+    fn with(world: World, kept: World) -> Following {
+        let tail = Tail { log: Arc::clone(&kept.log), is_silent: AtomicBool::new(false) };
+        Following { world, kept, tail, replica: Replica::shared(1), asked: Asked::default(), pulse: Pulse::new(1) }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -77,26 +105,27 @@ impl Following {
     }
 
     /// Runs a follower for a few rounds, with this between them.
-    fn run(&self, restored: BTreeSet<u32>, between: impl Fn(usize)) -> usize {
-        self.run_and(restored, between, &|_| {})
+    fn run(&self, between: impl Fn(usize)) -> usize {
+        self.run_and(between, &|_| {})
     }
 
     /// The same, and this before each event is handed over.
-    fn run_and(&self, restored: BTreeSet<u32>, between: impl Fn(usize), handing: &(dyn Fn(u64) + Sync)) -> usize {
+    fn run_and(&self, between: impl Fn(usize), handing: &(dyn Fn(u64) + Sync)) -> usize {
         let heard = Mutex::new(0);
         let recovery = Recovery {
             log_id: self.world.log.manifest().log_id,
-            tail: self.world.log.as_ref(),
-            store: &self.world.store,
+            tail: &self.tail,
+            store: &self.kept.store,
             clock: &self.world.clock,
             report: &self.world.heard,
             heard: &|_| *heard.lock() += 1,
         };
         let (checkpointer, _work) = Checkpointer::new(recovery.log_id);
         let stream = Stream { log: Arc::clone(&self.world.log), next: BTreeMap::new(), asked: &self.asked, handing };
-        let mut follower = Follower::new(stream, &self.replica, &recovery, &checkpointer, &self.pulse, restored);
+        let mut follower = Follower::new(stream, &self.replica, &recovery, &checkpointer, &self.pulse);
         for round in 0..4 {
-            follower.round(Duration::ZERO).unwrap();
+            let followed = follower.round(Duration::ZERO);
+            assert_eq!(followed.is_err(), self.tail.is_silent.load(Relaxed), "{followed:?}");
             between(round);
         }
         drop(follower);
@@ -114,7 +143,7 @@ impl Following {
 fn what_others_own_is_followed_to_the_end_and_every_event_is_heard() {
     let following = Following::of(world());
     assert_eq!(following.shared().mood(), Mood::Rebuilding);
-    let heard = following.run(BTreeSet::new(), |_| {});
+    let heard = following.run(|_| {});
     assert_eq!(following.shared().mood(), Mood::Following);
     assert_eq!(u64::try_from(heard).unwrap(), following.world.log.end(0).unwrap());
     assert_eq!(*following.asked.lock(), [(0, Some(0))]);
@@ -125,7 +154,7 @@ fn what_others_own_is_followed_to_the_end_and_every_event_is_heard() {
 fn what_is_owned_here_is_left_alone_and_followed_again_from_where_its_owner_left_it() {
     let following = Following::of(world());
     let end = following.world.log.end(0).unwrap();
-    following.run(BTreeSet::new(), |round| match round {
+    following.run(|round| match round {
         0 => following.shared().set_mood(Mood::Claiming),
         1 => {
             assert!(following.shared().follow(|_| ()).is_none(), "a claim is the state's one writer");
@@ -148,23 +177,39 @@ fn what_comes_during_a_claim_that_comes_to_nothing_is_asked_for_again() {
         4 => set(Mood::Following),
         _ => {}
     };
-    following.run_and(BTreeSet::new(), |_| set(Mood::Following), &handing);
+    following.run_and(|_| set(Mood::Following), &handing);
     assert_eq!(*following.asked.lock(), [(0, Some(0)), (0, None), (0, Some(2))]);
     following.assert_is_the_logs();
 }
 
 #[test]
 fn a_checkpoint_that_the_log_does_not_go_on_from_is_removed_and_all_is_read() {
-    let following = Following::of(world());
     // The state of another log, one event long.
-    following.shared().write(|state| {
-        let owner = Partition::claim(state, 1);
-        let barrier = owner.barrier(state, 99, Micros(5));
-        owner.conclude(state, barrier, CommitOutcome::Ok).unwrap();
-    });
-    following.run(BTreeSet::from([0]), |_| {});
+    let other = World::new(1);
+    let (shared, mut owned) = other.recover(0);
+    let owner = shared.read(|state| Partition::claim(state, 1));
+    let barrier = shared.read(|state| owner.barrier(state, 99, Micros(5)));
+    let outcome = owned.commit(barrier.turn());
+    shared.write(|state| owner.conclude(state, barrier, outcome)).unwrap();
+    other.checkpoint(&shared);
+    let following = Following::with(world(), other);
+    following.run(|_| {});
     assert_eq!(*following.asked.lock(), [(0, Some(1)), (0, None), (0, Some(0))]);
     assert_eq!(following.world.heard.wiped.lock().len(), 1);
+    following.assert_is_the_logs();
+}
+
+#[test]
+fn a_log_that_does_not_say_whether_a_checkpoint_is_of_use_is_asked_again() {
+    let following = Following::with(world(), world());
+    following.tail.is_silent.store(true, Relaxed);
+    following.run(|round| {
+        following.world.clock.set(Micros((round as u64 + 1) * 1_000_000));
+        following.tail.is_silent.store(round == 0, Relaxed);
+    });
+    let asked = following.asked.lock().clone();
+    assert!(matches!(asked[..], [(0, Some(1..))]), "not followed from the checkpoint on: {asked:?}");
+    assert!(following.world.heard.wiped.lock().is_empty());
     following.assert_is_the_logs();
 }
 
@@ -172,7 +217,7 @@ fn a_checkpoint_that_the_log_does_not_go_on_from_is_removed_and_all_is_read() {
 fn a_state_is_current_for_as_long_as_the_log_says_so() {
     let following = Following::of(world());
     following.world.clock.set(Micros(1_000_000));
-    following.run(BTreeSet::new(), |_| {});
+    following.run(|_| {});
     let stale_ms = |now_ms: u64| following.shared().staleness_us(Micros(now_ms * 1_000)) / 1_000;
     assert_eq!((stale_ms(1_000), stale_ms(1_700)), (0, 700));
     let look = |now_ms: u64, end: Option<i64>| {

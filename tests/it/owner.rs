@@ -130,7 +130,7 @@ fn recovered(world: &World, store: &dyn Store, log_id: u128) -> (Digest, Vec<Str
     let recovery = Recovery { log_id, tail, store, clock, report: &heard, heard: &|_| {} };
     let replica = headroom::replica::Replica::new(1);
     let shared = replica.partition(0).unwrap();
-    let is_of_checkpoint = recovery.restore(shared);
+    let is_of_checkpoint = recovery.restore(shared).unwrap();
     let mut owned = recovery.claim(world.log.as_ref(), shared, is_of_checkpoint).unwrap();
     assert_eq!(owned.poll(&mut Vec::new(), Duration::ZERO), Ok(Polled::Idle));
     let wiped = heard.wiped.lock().clone();

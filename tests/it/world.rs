@@ -89,7 +89,7 @@ impl World {
             heard: &|_| {},
         };
         let shared = Arc::clone(replica.partition(partition).unwrap());
-        let is_of_checkpoint = recovery.restore(&shared);
+        let is_of_checkpoint = recovery.restore(&shared).unwrap();
         let owned = recovery.claim(self.log.as_ref(), &shared, is_of_checkpoint).unwrap();
         (shared, owned)
     }
