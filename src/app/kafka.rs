@@ -182,8 +182,9 @@ impl Threads {
         }
         let (member, changes) = if roles.owner {
             (0..replica.partition_count()).for_each(|partition| log.prepare(partition));
-            let replica = Arc::clone(replica);
-            let (member, changes) = log.join(move || positions(&replica))?;
+            let (warming, replica) = (Arc::clone(replica), Arc::clone(replica));
+            let is_warm = move || warming.partitions().all(|shared| shared.mood() != Mood::Rebuilding);
+            let (member, changes) = log.join(is_warm, move || positions(&replica))?;
             (Some(member), changes)
         } else {
             (None, never())

@@ -20,6 +20,8 @@ use std::time::Duration;
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 /// Longest wait for news of the group.
 const LOOK: Duration = Duration::from_millis(50);
+/// Longest wait for this process to be warm before it joins.
+const WARM_LIMIT: Duration = Duration::from_secs(60);
 /// Time between two notes of how far owners are, for tools that show lag; nobody else reads them.
 const NOTE_EVERY: Duration = Duration::from_secs(5);
 /// News of the group that nobody has heard yet.
@@ -43,12 +45,14 @@ pub struct Member {
 }
 
 impl Kafka {
-    /// Joins the group. `positions` answers the partitions owned here and their next inputs.
+    /// Joins the group as soon as `is_warm`, or after a minute: whoever is given partitions before it has their states
+    /// keeps others from serving them. `positions` answers the partitions owned here and their next inputs.
     ///
     /// # Errors
     /// [`LogError`] when no client or thread can be made.
     pub fn join(
         &self,
+        is_warm: impl Fn() -> bool + Send + 'static,
         positions: impl Fn() -> Vec<(u32, u64)> + Send + 'static,
     ) -> Result<(Member, Receiver<Change>), LogError> {
         let (news, changes) = bounded(NEWS_MAX);
@@ -56,9 +60,9 @@ impl Kafka {
         let consumer: Result<BaseConsumer<Talk<Group>>, _> = cluster.member().create_with_context(Talk(Group { news }));
         let consumer = consumer.map_err(|error| classify::failed("a member of the group", &error))?;
         let topic = cluster.topics.commands.clone();
-        consumer.subscribe(&[&topic]).map_err(|error| classify::failed("joining the group", &error))?;
         let leaving = Arc::new(AtomicBool::new(false));
-        let work = Work { consumer, topic, leaving: Arc::clone(&leaving), positions: Box::new(positions) };
+        let (is_warm, positions) = (Box::new(is_warm), Box::new(positions));
+        let work = Work { consumer, topic, leaving: Arc::clone(&leaving), is_warm, positions };
         let thread = std::thread::Builder::new().name("membership".to_owned()).spawn(move || work.run());
         let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
         Ok((Member { leaving, thread: Some(thread) }, changes))
@@ -88,11 +92,19 @@ struct Work {
     consumer: BaseConsumer<Talk<Group>>,
     topic: String,
     leaving: Arc<AtomicBool>,
+    is_warm: Box<dyn Fn() -> bool + Send>,
     positions: Box<dyn Fn() -> Vec<(u32, u64)> + Send>,
 }
 
 impl Work {
     fn run(self) {
+        let warming = Stopwatch::start();
+        while !self.leaving.load(Relaxed) && !(self.is_warm)() && warming.elapsed() < WARM_LIMIT {
+            std::thread::park_timeout(LOOK);
+        }
+        if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
+            tracing::error!(%error, "this process cannot join the group of owners");
+        }
         let mut noted = Stopwatch::start();
         while !self.leaving.load(Relaxed) {
             // Rebalances are served within; nothing else is ever handed over.
