@@ -64,7 +64,7 @@ impl Owning {
                         // Who is given nothing may be given it in a moment; if it is another's, that one will fence.
                         let presumed = if list.is_empty() { Vec::new() } else { self.machine.presumed() };
                         let others = presumed.into_iter().filter(|p| !list.contains(p));
-                        others.for_each(|p| self.take(Input::Revoked(p)));
+                        others.for_each(|p| self.revoke(p));
                         list.into_iter().for_each(|p| self.take(Input::Assigned(p)));
                     }
                     Ok(Change::Lost(list)) => {
@@ -74,7 +74,7 @@ impl Owning {
                     Ok(Change::Revoked(list, done)) => {
                         tracing::info!(partitions = ?list, "the group takes partitions from this process");
                         self.releases.push((list.iter().copied().collect(), done));
-                        list.into_iter().for_each(|p| self.take(Input::Revoked(p)));
+                        list.into_iter().for_each(|p| self.revoke(p));
                     }
                     Err(_) => changes = &nobody,
                 },
@@ -97,9 +97,15 @@ impl Owning {
             match output {
                 Output::Claim(partition) => self.claim(partition),
                 Output::Stop(partition) => self.log.stop(partition, self.is_closing),
+                Output::Yield(partition) => self.log.yields(partition),
                 Output::Released(partition) => self.released(partition),
             }
         }
+    }
+
+    fn revoke(&mut self, partition: u32) {
+        let is_served = self.replica.partition(partition).is_some_and(|shared| shared.mood() == Mood::Owning);
+        self.take(Input::Revoked(partition, is_served));
     }
 
     fn claim(&mut self, partition: u32) {
@@ -175,7 +181,9 @@ fn own(household: &Household, log: &Kafka, shared: &Arc<Shared>) -> Ended {
         }
         Served::Ended(End::Closed) => Ended::Stopped,
         Served::Ended(End::Fenced) => {
-            trouble("the owner was fenced", "another owner fenced it");
+            let why = "another owner fenced it";
+            tracing::info!(partition, "the partition's owner is another one now");
+            shared.set_trouble(Some(why.to_owned()));
             Ended::Fenced
         }
         Served::Ended(End::Unknown(why)) => {

@@ -2,6 +2,9 @@
 //! what became of them, ticks say what time it is; out come the things to do. That two processes believe to own the same
 //! partition is no fault: the log lets one of them write.
 //!
+//! A partition that the group takes away is served on until its next owner fences this one: the group needs a second to
+//! give it away. What is not served yet is not begun.
+//!
 //! When the group cannot be heard, what it said last is presumed to hold: an owner goes on until the group speaks again, or
 //! until another owner fences it.
 //!
@@ -30,8 +33,8 @@ pub enum Ended {
 pub enum Input {
     /// The group gives the partition to this process.
     Assigned(u32),
-    /// The group takes it away.
-    Revoked(u32),
+    /// The group takes it away, and it is served by an owner here or not.
+    Revoked(u32, bool),
     /// The group was not heard for so long that it may have given the partition to another.
     Lost(u32),
     /// Its owner in this process ended.
@@ -49,6 +52,8 @@ pub enum Output {
     Claim(u32),
     /// Have the partition's owner finish its turn and end.
     Stop(u32),
+    /// Have the partition's owner end when it sees that another has the partition.
+    Yield(u32),
     /// This process has given the partition up: the group may give it to another.
     Released(u32),
 }
@@ -92,7 +97,7 @@ impl Ownership {
     pub fn handle(&mut self, input: Input, now: Micros) -> Vec<Output> {
         match input {
             Input::Assigned(partition) => self.assigned(partition, now),
-            Input::Revoked(partition) => self.revoked(partition),
+            Input::Revoked(partition, is_served) => self.revoked(partition, is_served),
             Input::Lost(partition) => self.lost(partition),
             Input::Ended(partition, how) => self.ended(partition, how, now),
             Input::Tick => self.tick(now),
@@ -140,11 +145,12 @@ impl Ownership {
         vec![Output::Claim(partition)]
     }
 
-    fn revoked(&mut self, partition: u32) -> Vec<Output> {
+    fn revoked(&mut self, partition: u32, is_served: bool) -> Vec<Output> {
         let place = self.place(partition);
         (place.is_assigned, place.is_presumed) = (false, false);
         match &mut place.seat {
             Seat::Taken { is_stopping: true, .. } => Vec::new(),
+            Seat::Taken { .. } if is_served => vec![Output::Yield(partition), Output::Released(partition)],
             Seat::Taken { is_stopping, .. } => {
                 *is_stopping = true;
                 vec![Output::Stop(partition)]
@@ -253,18 +259,38 @@ mod tests {
         w.check(Input::Assigned(3), &[Output::Claim(3)]);
         w.check(Input::Assigned(3), &[]);
         assert!(!w.ownership.is_idle());
-        w.check(Input::Revoked(3), &[Output::Stop(3)]);
-        w.check(Input::Revoked(3), &[]);
+        w.check(Input::Revoked(3, false), &[Output::Stop(3)]);
+        w.check(Input::Revoked(3, false), &[]);
         w.check(Input::Ended(3, Ended::Stopped), &[Output::Released(3)]);
         assert!(w.ownership.is_idle());
-        w.check(Input::Revoked(3), &[Output::Released(3)]);
+        w.check(Input::Revoked(3, false), &[Output::Released(3)]);
+    }
+
+    #[test]
+    fn what_is_served_when_it_is_revoked_is_served_until_another_has_it() {
+        let mut w = World::new();
+        w.check(Input::Assigned(3), &[Output::Claim(3)]);
+        w.check(Input::Revoked(3, true), &[Output::Yield(3), Output::Released(3)]);
+        assert!(!w.ownership.is_idle());
+        w.check(Input::Ended(3, Ended::Fenced), &[Output::Released(3)]);
+        assert!(w.ownership.is_idle() && w.ownership.next_due().is_none());
+        // Or given back, because the next one died before it came to it.
+        w.check(Input::Assigned(4), &[Output::Claim(4)]);
+        w.check(Input::Revoked(4, true), &[Output::Yield(4), Output::Released(4)]);
+        w.check(Input::Assigned(4), &[]);
+        w.check(Input::Ended(4, Ended::Failed), &[]);
+        assert!(w.ownership.next_due().is_some());
+        // Or still here when the process ends.
+        w.check(Input::Assigned(5), &[Output::Claim(5)]);
+        w.check(Input::Revoked(5, true), &[Output::Yield(5), Output::Released(5)]);
+        w.check(Input::Shutdown, &[Output::Stop(5)]);
     }
 
     #[test]
     fn what_comes_back_before_it_was_given_up_is_claimed_again() {
         let mut w = World::new();
         w.check(Input::Assigned(0), &[Output::Claim(0)]);
-        w.check(Input::Revoked(0), &[Output::Stop(0)]);
+        w.check(Input::Revoked(0, false), &[Output::Stop(0)]);
         w.check(Input::Assigned(0), &[]);
         w.check(Input::Ended(0, Ended::Stopped), &[Output::Claim(0)]);
     }
@@ -304,7 +330,7 @@ mod tests {
         let mut w = World::new();
         w.check(Input::Assigned(0), &[Output::Claim(0)]);
         w.check(Input::Ended(0, Ended::Fenced), &[]);
-        w.check(Input::Revoked(0), &[Output::Released(0)]);
+        w.check(Input::Revoked(0, false), &[Output::Released(0)]);
         w.later(CLAIM_RETRY_MAX_MS);
         w.check(Input::Tick, &[]);
         assert_eq!(w.ownership.next_due(), None);
@@ -328,8 +354,8 @@ mod tests {
         // The group speaks: one stays, one is another's.
         w.check(Input::Assigned(0), &[]);
         assert_eq!(w.ownership.presumed(), [1, 2]);
-        w.check(Input::Revoked(1), &[Output::Released(1)]);
-        w.check(Input::Revoked(2), &[Output::Stop(2)]);
+        w.check(Input::Revoked(1, false), &[Output::Released(1)]);
+        w.check(Input::Revoked(2, false), &[Output::Stop(2)]);
         w.check(Input::Ended(2, Ended::Stopped), &[Output::Released(2)]);
         assert!(w.ownership.presumed().is_empty());
         w.check(Input::Ended(0, Ended::Fenced), &[]);
@@ -343,7 +369,7 @@ mod tests {
         w.check(Input::Ended(0, Ended::Halted), &[]);
         w.later(CLAIM_RETRY_MAX_MS);
         w.check(Input::Tick, &[]);
-        w.check(Input::Revoked(0), &[Output::Released(0)]);
+        w.check(Input::Revoked(0, false), &[Output::Released(0)]);
         w.check(Input::Assigned(0), &[]);
     }
 
@@ -359,6 +385,6 @@ mod tests {
         w.check(Input::Assigned(2), &[]);
         w.check(Input::Ended(0, Ended::Failed), &[Output::Released(0)]);
         assert!(w.ownership.is_idle());
-        w.check(Input::Revoked(1), &[Output::Released(1)]);
+        w.check(Input::Revoked(1, false), &[Output::Released(1)]);
     }
 }

@@ -162,12 +162,19 @@ impl Kafka {
         }
     }
 
+    /// Has the owner of a partition in this process stop when it sees that another one has written.
+    pub fn yields(&self, partition: u32) {
+        if let Some(progress) = self.inner.progress.get(partition as usize) {
+            progress.yields();
+        }
+    }
+
     /// Whether the owner of a partition in this process is to stop.
     pub fn is_to_stop(&self, partition: u32) -> bool {
         self.inner.progress.get(partition as usize).is_some_and(|progress| progress.is_over(u64::MAX))
     }
 
-    /// The next owner of a partition in this process need not stop.
+    /// The next owner of a partition in this process need not stop, nor yield.
     pub fn allow(&self, partition: u32) {
         if let Some(progress) = self.inner.progress.get(partition as usize) {
             progress.allow();

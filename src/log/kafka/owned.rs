@@ -18,6 +18,12 @@ use std::time::Duration;
 /// Longest single wait for a command: an owner that is to stop, or has been fenced by this process, sees it then.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Between two looks, by an owner that is to yield, at whether another has written. Whoever has something to commit hears
+/// of it then.
+const YIELD_LOOK: Duration = Duration::from_millis(100);
+/// Longest wait for such a look.
+const YIELD_LIMIT: Duration = Duration::from_millis(500);
+
 /// See the module.
 pub struct Owned {
     inner: Arc<Inner>,
@@ -37,6 +43,8 @@ pub struct Owned {
     pacer: Pacer,
     /// Since the end of the last turn.
     rested: Option<Stopwatch>,
+    /// Since the last look at whether another has written.
+    looked: Stopwatch,
     /// The owner may not go on, and why.
     over: Option<LogError>,
 }
@@ -62,6 +70,7 @@ impl Owned {
             held: None,
             pacer: Pacer::new(),
             rested: None,
+            looked: Stopwatch::start(),
             over: None,
         }
     }
@@ -101,12 +110,28 @@ impl Owned {
         self.read(Duration::ZERO)
     }
 
+    /// Whether this owner is to yield, and another has written since its last turn; then it is to stop.
+    fn is_succeeded(&mut self) -> bool {
+        let progress = self.inner.progress_of(self.partition);
+        let Some(written) = progress.written().filter(|_| progress.is_yielding()) else { return false };
+        if self.looked.elapsed() < YIELD_LOOK {
+            return false;
+        }
+        self.looked = Stopwatch::start();
+        let end = self.reader.bounds_within(&self.inner.cluster.topics.events, self.partition, YIELD_LIMIT);
+        let is_succeeded = end.is_ok_and(|(_, end)| end > written);
+        if is_succeeded {
+            progress.stop(false);
+        }
+        is_succeeded
+    }
+
     /// Waits for the first command, at most `wait`.
     fn first(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
         let waiting = Stopwatch::start();
         loop {
             self.check()?;
-            if self.progress().is_over(self.next_offset) {
+            if self.progress().is_over(self.next_offset) || self.is_succeeded() {
                 return Ok(None);
             }
             let left = waiting.left_of(wait);

@@ -35,6 +35,8 @@ struct State {
     generation: u64,
     /// An owner of this process stops when it has taken the commands before this offset.
     stop_at: Option<u64>,
+    /// Or when it sees that another one has written.
+    is_yielding: bool,
 }
 
 /// One partition's.
@@ -150,9 +152,20 @@ impl Progress {
         state.stop_at = Some(if after_the_rest { state.end } else { 0 });
     }
 
+    /// The owner is to stop when it sees that another one has written.
+    pub(super) fn yields(&self) {
+        self.0.lock().is_yielding = true;
+    }
+
+    /// Whether it is.
+    pub(super) fn is_yielding(&self) -> bool {
+        self.0.lock().is_yielding
+    }
+
     /// The next owner need not stop.
     pub(super) fn allow(&self) {
-        self.0.lock().stop_at = None;
+        let mut state = self.0.lock();
+        (state.stop_at, state.is_yielding) = (None, false);
     }
 
     /// Whether an owner that polls from `next` on has to stop.
@@ -218,7 +231,10 @@ mod tests {
         assert!(!progress.is_over(4) && progress.is_over(5));
         progress.stop(false);
         assert!(progress.is_over(0));
+        progress.yields();
+        assert!(progress.is_yielding());
         progress.allow();
+        assert!(!progress.is_yielding());
         assert!(progress.claim() > generation && !progress.is_current(generation) && !progress.is_over(9));
     }
 }

@@ -167,8 +167,8 @@ const MEMBER: &[(&str, &str)] = &[
     ("partition.assignment.strategy", "cooperative-sticky"),
     // A killed owner's partitions are given to others after this long.
     ("session.timeout.ms", "6000"),
-    // How soon a member hears that it has to give up or may take.
-    ("heartbeat.interval.ms", "500"),
+    // How soon a member hears that it has to give up or may take: a partition that moves waits for it twice.
+    ("heartbeat.interval.ms", "200"),
     ("max.poll.interval.ms", "15000"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
