@@ -101,7 +101,8 @@ impl Site {
         serving
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// What a process of this name has, and files of the site.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.as_ref().expect("until it is dropped").path().join(name)
     }
 }

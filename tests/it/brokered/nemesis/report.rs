@@ -25,8 +25,8 @@ pub struct Report {
     latest: Duration,
     latest_net: Duration,
     /// Calls later than the grace, net, of how many whose deadline had passed when they were answered.
-    late: usize,
-    overdue: usize,
+    pub late: usize,
+    pub overdue: usize,
     /// Calls without an answer although their process was there all the time, by the way it ended.
     pub unanswered: Vec<String>,
 }
@@ -77,6 +77,10 @@ impl Report {
         self.late += usize::from(net > GRACE);
         self.latest = self.latest.max(late);
         self.latest_net = self.latest_net.max(net);
+    }
+
+    pub fn calls(&self) -> usize {
+        self.codes.values().sum()
     }
 
     pub fn count(&self, how: How) -> usize {
