@@ -10,6 +10,10 @@
 //!   and reads wait for what is open ([`reader::wait_for_open_turns`]), so that who was told of a commit finds it.
 //! - A flush of the client waits in steps of 100 ms, hence [`turns`] drains by itself.
 //! - The coordinator is asked for once in 500 ms, hence [`stable`].
+//! - An idempotent client with five messages of a partition in flight spins on the others until those have landed, hence
+//!   [`sink`] hands over all at once, and only when there is room.
+//! - A member of the group waits a second between the two rounds of a rebalance, in which nobody is given what moves,
+//!   hence an owner goes on until its successor fences it.
 //!
 //! Nothing here knows what a decision is: bytes in, bytes out, in order.
 

@@ -18,8 +18,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::util::Timeout;
 use std::time::Duration;
 
-/// Between two looks at what is still on its way.
-const DRAIN_LOOK: Duration = Duration::from_micros(100);
+/// Between two looks at what is still on its way: the client's own wait lasts as long as it was told to, whatever comes.
+const DRAIN_LOOK: Duration = Duration::from_micros(300);
 
 /// What the delivery reports of one transaction said.
 #[derive(Default)]
