@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod demo;
 mod follower;
+mod fresh;
 mod golden;
 mod http;
 mod impossible;
