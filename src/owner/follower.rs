@@ -84,16 +84,15 @@ impl<'a, S: EventStream> Follower<'a, S> {
         }
         let (partition, next_seq) = shared.read(|state| (state.partition(), state.position().next_seq));
         let is_ours = matches!(shared.mood(), Mood::Following | Mood::Rebuilding);
-        if is_ours && !self.followed.contains(&partition) {
+        if !is_ours {
+            self.leave(partition);
+            return Ok(());
+        }
+        if !self.followed.contains(&partition) {
             self.stream.follow(partition, next_seq)?;
             self.followed.insert(partition);
         }
-        if !is_ours {
-            self.leave(partition);
-        }
-        if is_ours {
-            self.checkpoint(partition, shared);
-        }
+        self.checkpoint(partition, shared);
         Ok(())
     }
 
