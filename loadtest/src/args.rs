@@ -1,5 +1,6 @@
 //! What may be asked of the load test, checked against bounds.
 
+use crate::arrivals::Arrivals;
 use crate::machine::brokers_of;
 use clap::{Parser, Subcommand};
 use headroom::cmd::client;
@@ -59,21 +60,35 @@ impl Command {
     }
 }
 
+/// How much is offered, and when.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct PaceArgs {
+    /// Reservations a second, or commands of a bare loop.
+    #[arg(long, default_value_t = 1_000.0)]
+    pub rate: f64,
+    /// Measured time.
+    #[arg(long, default_value_t = 30.0)]
+    pub seconds: f64,
+    /// Time at the same rate before it, not measured; reservations are audited.
+    #[arg(long, default_value_t = 5.0)]
+    pub warmup: f64,
+    /// Arrivals as independent callers make them, instead of evenly spaced.
+    #[arg(long)]
+    pub poisson: bool,
+    /// Seed of those arrivals.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
 /// Reservations at a fixed rate.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
     /// What is reserved: the command says it.
     #[arg(skip)]
     pub scenario: Scenario,
-    /// Reservations a second.
-    #[arg(long, default_value_t = 1_000.0)]
-    pub rate: f64,
-    /// Measured time.
-    #[arg(long, default_value_t = 30.0)]
-    pub seconds: f64,
-    /// Time at the same rate before it, not measured but audited.
-    #[arg(long, default_value_t = 5.0)]
-    pub warmup: f64,
+    /// How many, and when.
+    #[command(flatten)]
+    pub pace: PaceArgs,
     /// Keep-alive connections for reservations.
     #[arg(long, default_value_t = 512)]
     pub connections: usize,
@@ -95,12 +110,6 @@ pub struct Args {
     /// The deadline sent with each reservation, in milliseconds.
     #[arg(long, default_value_t = 250)]
     pub timeout_ms: u64,
-    /// Arrivals as independent callers make them, instead of evenly spaced.
-    #[arg(long)]
-    pub poisson: bool,
-    /// Seed of those arrivals.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
     /// Searches for the highest rate with p99 below so many milliseconds, from --rate up.
     #[arg(long, value_name = "P99_MS")]
     pub ramp: Option<f64>,
@@ -170,27 +179,15 @@ pub struct BareArgs {
     /// The cluster, on which it makes topics and deletes them.
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: String,
-    /// Commands a second.
-    #[arg(long, default_value_t = 1_000.0)]
-    pub rate: f64,
-    /// Measured time.
-    #[arg(long, default_value_t = 30.0)]
-    pub seconds: f64,
-    /// Time at the same rate before it, not measured.
-    #[arg(long, default_value_t = 5.0)]
-    pub warmup: f64,
+    /// How many, and when.
+    #[command(flatten)]
+    pub pace: PaceArgs,
     /// Partitions, each with an owner.
     #[arg(long, default_value_t = 1)]
     pub partitions: u32,
     /// Its turns.
     #[command(flatten)]
     pub turns: TurnArgs,
-    /// Arrivals as independent callers make them, instead of evenly spaced.
-    #[arg(long)]
-    pub poisson: bool,
-    /// Seed of those arrivals.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
     /// The directory of the rig whose brokers these are: what they take of the machine is told.
     #[arg(long, env = "HEADROOM_RIG_DIR", value_name = "DIR")]
     pub rig: Option<PathBuf>,
@@ -260,14 +257,14 @@ impl Args {
     /// The first that is out of bounds.
     pub fn check(&self) -> Result<(), String> {
         let connections_max = HTTP_CONNECTIONS_MAX as f64 / 2.0;
-        times(self.rate, self.seconds, self.warmup)?;
+        self.pace.check()?;
         within("connections", self.connections as f64, 1.0, connections_max)?;
         within("read-connections", self.read_connections as f64, 1.0, connections_max)?;
         within("backlog", self.backlog as f64, 1.0, 1e6)?;
         within("read-rate", self.read_rate, 0.0, RATE_MAX)?;
         within("pools", f64::from(self.pools), 1.0, PAGE_POOLS_MAX as f64)?;
         within("timeout-ms", self.timeout_ms as f64, 1.0, DEADLINE_MAX_MS as f64)?;
-        within("rate x seconds", self.rate * (self.seconds + self.warmup), 1.0, REQUESTS_MAX)
+        within("rate x seconds", self.pace.rate * self.pace.duration(), 1.0, REQUESTS_MAX)
     }
 }
 
@@ -285,11 +282,10 @@ impl CompareArgs {
     /// # Errors
     /// When no cluster is named.
     pub fn bare(&self) -> Result<BareArgs, String> {
-        let Args { rate, seconds, warmup, poisson, seed, .. } = self.load;
-        let turns = self.turns;
+        let (pace, turns) = (self.load.pace, self.turns);
         let (brokers, rig) = (self.brokers()?.to_owned(), self.load.rig.clone());
         let (partitions, json) = (1, self.load.json);
-        Ok(BareArgs { brokers, rate, seconds, warmup, partitions, turns, poisson, seed, rig, json })
+        Ok(BareArgs { brokers, pace, partitions, turns, rig, json })
     }
 
     /// Checks every number.
@@ -313,17 +309,33 @@ impl BareArgs {
     /// # Errors
     /// The first that is out of bounds.
     pub fn check(&self) -> Result<(), String> {
-        times(self.rate, self.seconds, self.warmup)?;
+        self.pace.check()?;
         within("partitions", f64::from(self.partitions), 1.0, BARE_PARTITIONS_MAX)?;
         within("linger-ms", self.turns.linger_ms.unwrap_or_default(), 0.0, WAIT_MS_MAX)?;
         within("pause-ms", self.turns.pause_ms, 0.0, WAIT_MS_MAX)
     }
 }
 
-fn times(rate: f64, seconds: f64, warmup: f64) -> Result<(), String> {
-    within("rate", rate, 1.0, RATE_MAX)?;
-    within("seconds", seconds, 1.0, SECONDS_MAX)?;
-    within("warmup", warmup, 0.0, SECONDS_MAX)
+impl PaceArgs {
+    /// Warm-up and measured time, in seconds.
+    pub fn duration(&self) -> f64 {
+        self.warmup + self.seconds
+    }
+
+    /// When each is due at this rate; chance begins from `seed` where it has a say.
+    pub fn arrivals(&self, rate: f64, seed: u64) -> Arrivals {
+        if self.poisson {
+            Arrivals::poisson(rate, self.duration(), seed)
+        } else {
+            Arrivals::even(rate, self.duration())
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        within("rate", self.rate, 1.0, RATE_MAX)?;
+        within("seconds", self.seconds, 1.0, SECONDS_MAX)?;
+        within("warmup", self.warmup, 0.0, SECONDS_MAX)
+    }
 }
 
 fn within(name: &str, value: f64, min: f64, max: f64) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Headroom against the bare loop, round by round on one cluster: what a machine makes of either changes from minute to
 //! minute, their ratio much less.
 
-use crate::args::{Args, BareArgs, CompareArgs};
+use crate::args::{Args, BareArgs, CompareArgs, PaceArgs};
 use crate::bare;
 use crate::figure::Service;
 use crate::machine;
@@ -34,7 +34,9 @@ pub async fn command(args: CompareArgs) -> Result<bool, String> {
     };
     say(format!("command  {line}\nmachine  {place}\n"));
     if args.warm > 0.0 {
-        bare::measure(BareArgs { seconds: args.warm, warmup: 0.0, ..args.bare()? }).await?;
+        let bare = args.bare()?;
+        let pace = PaceArgs { seconds: args.warm, warmup: 0.0, ..bare.pace };
+        bare::measure(BareArgs { pace, ..bare }).await?;
     }
     let mut rounds = Vec::new();
     let mut details = Vec::new();

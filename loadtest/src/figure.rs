@@ -86,9 +86,9 @@ impl Service {
             phases.push(figures);
         };
         let best = match args.ramp {
-            Some(p99_ms) => Some(ramp::climb(&mut session, args.rate, p99_ms, &mut keep).await?),
+            Some(p99_ms) => Some(ramp::climb(&mut session, args.pace.rate, p99_ms, &mut keep).await?),
             None => {
-                keep(session.phase(args.rate).await?);
+                keep(session.phase(args.pace.rate).await?);
                 None
             }
         };

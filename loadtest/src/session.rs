@@ -1,8 +1,7 @@
 //! A session: pools of its own, one or more measured phases on them, and one audit of everything that was asked.
 
 use crate::alarm::Alarm;
-use crate::args::{Args, REQUESTS_MAX};
-use crate::arrivals::Arrivals;
+use crate::args::{Args, PaceArgs, REQUESTS_MAX};
 use crate::lane::{Job, Lane};
 use crate::machine::Cpu;
 use crate::tally::Tally;
@@ -118,7 +117,7 @@ impl Session {
 
     /// Whether a phase at this rate still fits what one session remembers.
     pub fn has_room(&self, rate: f64) -> bool {
-        f64::from(self.next_number) + rate * (self.args.warmup + self.args.seconds) <= REQUESTS_MAX
+        f64::from(self.next_number) + rate * self.args.pace.duration() <= REQUESTS_MAX
     }
 
     /// Offers `rate` reservations a second through the warm-up and the measured time, and waits for what is left.
@@ -126,7 +125,7 @@ impl Session {
     /// # Errors
     /// Why it cannot be done.
     pub async fn phase(&mut self, rate: f64) -> Result<Figures, String> {
-        let Args { warmup, seconds, read_rate, .. } = self.args;
+        let Args { pace: PaceArgs { warmup, seconds, .. }, read_rate, .. } = self.args;
         let start = Micros(self.clock.now().0 + HEAD_START_US);
         let measured = Micros(start.0 + (warmup * 1e6) as u64);
         let end = Micros(measured.0 + (seconds * 1e6) as u64);
@@ -162,12 +161,8 @@ impl Session {
         for _ in 0..connections {
             workers.spawn(self.worker(kind, &lane, &tally).run());
         }
-        let seconds = self.args.seconds + self.args.warmup;
-        let arrivals = if self.args.poisson {
-            Arrivals::poisson(rate, seconds, self.args.seed + u64::from(self.next_number) + kind as u64)
-        } else {
-            Arrivals::even(rate, seconds)
-        };
+        let pace = &self.args.pace;
+        let arrivals = pace.arrivals(rate, pace.seed + u64::from(self.next_number) + kind as u64);
         let alarm = Alarm::new().map_err(|e| format!("no timer: {e}"))?;
         let mut number = self.next_number;
         for offset in arrivals {

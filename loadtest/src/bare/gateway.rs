@@ -2,7 +2,6 @@
 
 use super::clocked::Clocked;
 use super::{LOOK, LOOK_SOON, Loop, RECORD_BYTES, tell, unless_away};
-use crate::arrivals::Arrivals;
 use crate::machine::{Cpu, brokers_of};
 use crate::tally::histogram;
 use hdrhistogram::Histogram;
@@ -56,15 +55,11 @@ pub fn offer(it: &Loop) -> Result<Offer, String> {
     let config = lingering(it, it.cluster.commands());
     let mut producer = Clocked::new(&config, &it.cluster.topics.commands, args.partitions).map_err(failed)?;
     let start = it.clock.now().0 + HEAD_START_US;
-    let measured = start + (args.warmup * 1e6) as u64;
-    let end = measured + (args.seconds * 1e6) as u64;
+    let measured = start + (args.pace.warmup * 1e6) as u64;
+    let end = measured + (args.pace.seconds * 1e6) as u64;
     it.measured.1.store(end, Relaxed);
     it.measured.0.store(measured, Relaxed);
-    let seconds = args.warmup + args.seconds;
-    let arrivals = match args.poisson {
-        true => Arrivals::poisson(args.rate, seconds, args.seed),
-        false => Arrivals::even(args.rate, seconds),
-    };
+    let arrivals = args.pace.arrivals(args.pace.rate, args.pace.seed);
     let brokers = args.rig.as_deref().map(brokers_of).unwrap_or_default();
     let mut before = None;
     let (mut scheduled, mut dropped, mut sent) = (0, 0, 0u64);

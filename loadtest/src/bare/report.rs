@@ -25,7 +25,7 @@ pub struct Figures {
 
 impl Figures {
     pub(super) fn new(it: &Loop, offer: Offer, replies: Replies, turns: Turns) -> Figures {
-        Figures { seconds: it.args.seconds, offer, replies, turns }
+        Figures { seconds: it.args.pace.seconds, offer, replies, turns }
     }
 
     /// Commands that were never answered.
