@@ -4,7 +4,7 @@
 use crate::domain::ids::RESERVATION_TEXT_BYTES;
 use crate::domain::{Amounts, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId};
 use crate::limits::DIMENSIONS_MAX;
-use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,21 +62,26 @@ macro_rules! record {
                         f.write_str(concat!("a record ", stringify!($name)))
                     }
 
-                    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-                        let short = || serde::de::Error::custom("the record has too few fields");
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
                         Ok($name {
-                            $head: fields.next_element()?.ok_or_else(short)?,
-                            $($field: fields.next_element()?.ok_or_else(short)?,)*
+                            $head: $crate::wire::field::next(&mut fields)?,
+                            $($field: $crate::wire::field::next(&mut fields)?,)*
                         })
                     }
                 }
 
-                deserializer.deserialize_tuple(Self::FIELDS.len(), Fields)
+                deserializer.deserialize_struct(stringify!($name), Self::FIELDS, Fields)
             }
         }
     };
 }
 pub(super) use record;
+
+/// The next field of a record, whatever it is called.
+pub(super) fn next<'de, T: Deserialize<'de>, A: MapAccess<'de>>(fields: &mut A) -> Result<T, A::Error> {
+    let field = fields.next_entry::<IgnoredAny, T>()?;
+    field.map(|(_, value)| value).ok_or_else(|| A::Error::custom("the record has too few fields"))
+}
 
 /// What visitors of these types expect, in words; a schema that fits never lets it be read.
 macro_rules! expecting {
@@ -115,32 +120,21 @@ struct Symbol<T>(PhantomData<T>);
 
 impl<'de, T: Code> Deserialize<'de> for Coded<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_enum(T::NAME, T::SYMBOLS, Symbol(PhantomData))
+        // The place of the symbol among the others, which is what stands in the record.
+        deserializer.deserialize_u64(Symbol(PhantomData))
     }
 }
 
-impl<'de, T: Code> Visitor<'de> for Symbol<T> {
+impl<T: Code> Visitor<'_> for Symbol<T> {
     type Value = Coded<T>;
-    expecting!("a symbol");
+    expecting!("a symbol's place");
 
-    fn visit_enum<A: EnumAccess<'de>>(self, symbol: A) -> Result<Self::Value, A::Error> {
-        let (value, rest) = symbol.variant_seed(self)?;
-        rest.unit_variant()?;
-        Ok(value)
-    }
-
-    fn visit_str<E: Error>(self, symbol: &str) -> Result<Self::Value, E> {
-        let known = T::SYMBOLS.iter().skip(1).zip(T::VALUES).find(|(text, _)| **text == symbol);
-        let unknown = || E::custom(format_args!("the {} {symbol} is not known here", T::NAME));
-        known.map(|(_, value)| Coded(*value)).ok_or_else(unknown)
-    }
-}
-
-impl<'de, T: Code> DeserializeSeed<'de> for Symbol<T> {
-    type Value = Coded<T>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_identifier(self)
+    fn visit_u64<E: Error>(self, at: u64) -> Result<Self::Value, E> {
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let value = at.checked_sub(1).and_then(|known| T::VALUES.get(known));
+        value
+            .map(|value| Coded(*value))
+            .ok_or_else(|| E::custom(format_args!("the {} {at} is not known here", T::NAME)))
     }
 }
 

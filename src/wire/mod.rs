@@ -14,7 +14,6 @@ pub mod schema;
 pub mod snapshot;
 
 use crate::domain::{Amounts, Micros, Mode, PoolSpec, Window};
-use apache_avro::error::Details;
 use field::{Labels, Names, Units};
 use std::fmt;
 
@@ -32,26 +31,12 @@ impl DecodeError {
         DecodeError { detail: detail.to_string().chars().take(DETAIL_CHARS_MAX).collect() }
     }
 
-    fn missing(field: &str) -> DecodeError {
-        DecodeError::new(format_args!("{field} is missing"))
+    fn not_of_schema(error: impl fmt::Display) -> DecodeError {
+        DecodeError::new(format_args!("not of the schema it names: {error}"))
     }
 
-    /// The library's texts name its own types and whole schemas; these say what is wrong with the bytes.
-    fn of_avro(error: apache_avro::Error) -> DecodeError {
-        match error.into_details() {
-            Details::DeserializeValue(what) => DecodeError::new(what),
-            Details::ReadBytes(_) | Details::ReadVariableIntegerBytes(_) => {
-                DecodeError::new("the bytes end before the record does")
-            }
-            Details::MemoryAllocation { .. } => DecodeError::new("a length is larger than a record may be"),
-            Details::IntegerOverflow | Details::ZagI32(..) => DecodeError::new("a number is out of range"),
-            Details::ConvertToUtf8(_) => DecodeError::new("a text is not utf-8"),
-            Details::ConvertI64ToUsize(..) => DecodeError::new("a length is negative"),
-            Details::EnumSymbolIndex { .. } | Details::GetUnionVariant { .. } | Details::ConvertI32ToUsize(..) => {
-                DecodeError::new("a choice is not one that the schema has")
-            }
-            _ => DecodeError::new("the bytes are not a record of the schema they name"),
-        }
+    fn missing(field: &str) -> DecodeError {
+        DecodeError::new(format_args!("{field} is missing"))
     }
 }
 
