@@ -162,6 +162,16 @@ impl fmt::Debug for Digest {
 }
 
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// What each byte is worth as a digit; 32 where it is none.
+#[expect(clippy::indexing_slicing, reason = "when it is compiled")]
+const WORTH: [u8; 256] = {
+    let (mut worth, mut digit) = ([32; 256], 0);
+    while digit < 32 {
+        worth[BASE32[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    worth
+};
 const PREFIX: &str = "hr_";
 const DIGITS: usize = 26;
 /// How long a reservation's id is as text.
@@ -204,12 +214,12 @@ impl ReservationId {
         }
         let mut value: u128 = 0;
         for (at, c) in digits.bytes().enumerate() {
-            let digit = BASE32.iter().position(|b| *b == c).ok_or(NameError::Check)?;
+            let digit = WORTH.get(usize::from(c)).copied().unwrap_or(32);
             // 26 digits hold 130 bits: the first one may only use its lower three.
-            if at == 0 && digit > 7 {
+            if digit > if at == 0 { 7 } else { 31 } {
                 return Err(NameError::Check);
             }
-            value = (value << 5) | digit as u128;
+            value = (value << 5) | u128::from(digit);
         }
         ReservationId::from_bytes(value.to_be_bytes())
     }
@@ -252,8 +262,24 @@ impl fmt::Debug for ReservationId {
 
 /// CRC-8 (polynomial 0x07): finds every error within eight neighbouring bits, so every single mistyped character.
 fn crc8(bytes: &[u8]) -> u8 {
-    bytes.iter().fold(0, |crc, b| (0..8).fold(crc ^ b, |c, _| if c & 0x80 == 0 { c << 1 } else { (c << 1) ^ 0x07 }))
+    bytes.iter().fold(0, |crc, b| CRC8.get(usize::from(crc ^ b)).copied().unwrap_or_default())
 }
+
+/// What a byte leaves behind.
+#[expect(clippy::indexing_slicing, reason = "when it is compiled")]
+const CRC8: [u8; 256] = {
+    let (mut table, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        let (mut crc, mut bit) = (byte as u8, 0);
+        while bit < 8 {
+            crc = if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ 0x07 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -8,12 +8,16 @@ use crate::replica::{PartitionState, Shared};
 use crate::store::Store;
 use crate::time::Clock;
 use crate::wire;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::num::NonZero;
 use std::ops::Range;
+use std::thread::{Builder, Scope};
 
 /// Event bytes of one batch, and batches that are read before they are asked for.
 const READ_BYTES: usize = 1 << 20;
-const READ_AHEAD: usize = 4;
+const READ_AHEAD: usize = 8;
+/// Threads that decode what one reads: more are faster than folding.
+const DECODERS_MAX: usize = 4;
 
 /// What recovery needs.
 pub struct Recovery<'a> {
@@ -143,14 +147,18 @@ pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<Pa
 /// # Errors
 /// The [`Breach`]; bytes that are no event break the chain.
 pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<(u64, Recorded), Breach> {
-    let recorded = wire::event::decode(&event.bytes).map_err(|error| Breach {
-        law: crate::domain::Law::Chain,
-        partition: state.partition(),
-        seq: event.seq,
-        detail: format!("its bytes are no event: {error}"),
-    })?;
+    let recorded = decode_event(state.partition(), event)?;
     state.fold(&recorded)?;
     Ok((state.position().next_input, recorded))
+}
+
+fn decode_event(partition: u32, event: &StoredEvent) -> Result<Recorded, Breach> {
+    wire::event::decode(&event.bytes).map_err(|error| Breach {
+        law: crate::domain::Law::Chain,
+        partition,
+        seq: event.seq,
+        detail: format!("its bytes are no event: {error}"),
+    })
 }
 
 /// Rebuilds a partition's state from its first event up to the one before `until`, which the log has, calling `progress`
@@ -166,43 +174,69 @@ pub fn rebuild(
 ) -> Result<PartitionState, ClaimError> {
     let mut state = PartitionState::new(partition);
     ahead(tail, partition, 0..until, |events| {
-        for event in &events {
-            fold_stored(&mut state, event).map_err(ClaimError::Breach)?;
-        }
+        events.iter().try_for_each(|recorded| state.fold(recorded)).map_err(ClaimError::Breach)?;
         progress(state.position().next_seq);
         Ok(())
     })?;
     Ok(state)
 }
 
-/// Hands over these events, a batch at a time, while a thread reads the next ones.
+type Decoded = Result<Vec<Recorded>, ClaimError>;
+
+/// Hands over these events, a batch at a time, while one thread reads the next ones and others decode them: both take
+/// longer than folding.
 ///
 /// # Errors
-/// What `each` says, or the [`LogError`] of a read.
+/// What `each` says, or whatever kept a batch from being read or decoded.
 fn ahead(
     tail: &dyn CommittedTail,
     partition: u32,
     seqs: Range<u64>,
-    mut each: impl FnMut(Vec<StoredEvent>) -> Result<(), ClaimError>,
+    mut each: impl FnMut(Vec<Recorded>) -> Result<(), ClaimError>,
 ) -> Result<(), ClaimError> {
     std::thread::scope(|scope| {
-        let (read, batches) = bounded(READ_AHEAD);
+        let (decode, undecoded) = bounded::<(Vec<StoredEvent>, Sender<Decoded>)>(0);
+        // A batch's place in the order is where its decoder will leave it.
+        let (order, decoded) = bounded::<Receiver<Decoded>>(READ_AHEAD);
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get).clamp(1, DECODERS_MAX) {
+            let undecoded = undecoded.clone();
+            let decoding = move || {
+                for (events, done) in undecoded {
+                    let decoded: Result<_, _> = events.iter().map(|event| decode_event(partition, event)).collect();
+                    // Whoever has stopped listening has an error to tell.
+                    let _ = done.send(decoded.map_err(ClaimError::Breach));
+                }
+            };
+            start(scope, format!("decodes-{partition}"), decoding)?;
+        }
         let reading = move || {
             let mut next = seqs.start;
             while next < seqs.end {
+                let (done, place) = bounded(1);
                 let batch = batch(tail, partition, next, seqs.end);
-                let last = batch.as_ref().ok().and_then(|events| events.last()).map(|event| event.seq);
-                next = last.map_or(u64::MAX, |seq| seq.saturating_add(1));
-                // Whoever has stopped listening has an error to tell.
-                if read.send(batch).is_err() {
+                next = batch.as_ref().ok().and_then(|events| events.last()).map_or(u64::MAX, |event| event.seq);
+                next = next.saturating_add(1);
+                let is_heard = order.send(place).is_ok();
+                let is_taken = match batch {
+                    Ok(events) => decode.send((events, done)).is_ok(),
+                    Err(error) => done.send(Err(ClaimError::Log(error))).is_ok(),
+                };
+                if !(is_heard && is_taken) {
                     return;
                 }
             }
         };
-        let started = std::thread::Builder::new().name(format!("reads-{partition}")).spawn_scoped(scope, reading);
-        started.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
-        batches.into_iter().try_for_each(|batch| each(batch?))
+        start(scope, format!("reads-{partition}"), reading)?;
+        decoded.into_iter().try_for_each(|place| {
+            let lost = || ClaimError::Log(LogError::new("a decoder ended before its batch was decoded"));
+            each(place.recv().unwrap_or_else(|_| Err(lost()))?)
+        })
     })
+}
+
+fn start<'s>(scope: &'s Scope<'s, '_>, name: String, work: impl FnOnce() + Send + 's) -> Result<(), LogError> {
+    let started = Builder::new().name(name).spawn_scoped(scope, work);
+    started.map(drop).map_err(|error| LogError::new(format!("cannot start a thread: {error}")))
 }
 
 /// Events before `until`, at least one.
