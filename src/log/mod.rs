@@ -6,7 +6,7 @@ pub mod embedded;
 pub mod kafka;
 pub mod letters;
 
-use crate::domain::{Breach, CommandId, Micros, Recorded};
+use crate::domain::{Breach, CommandId, Micros, PoolId, Recorded};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,9 @@ pub struct Turn {
     pub inputs: Vec<Record>,
     /// Its events, in order of sequence number: those of timers, then one for each input.
     pub events: Vec<StoredEvent>,
+    /// The pools that its events are about, in their order, none where one is about no pool: the key of an event's
+    /// record, where records have keys. They may be left out, and nobody here reads them.
+    pub pools: Vec<Option<PoolId>>,
     /// Those of its inputs that nobody could decide. A log that does not keep commands for as long as their events writes
     /// each of them down before anything of the turn is visible: then it is never lost, and may be there twice.
     pub dead: Vec<letters::DeadLetter>,

@@ -5,7 +5,7 @@ use super::report::TurnReport;
 use super::stage::Stage;
 use crate::domain::decide::{Place, decide, expire};
 use crate::domain::evolve::evolve;
-use crate::domain::{Body, Breach, Cause, Event, Micros, Recorded};
+use crate::domain::{Body, Breach, Cause, Event, Micros, PoolId, Recorded};
 use crate::limits::TURN_TIMERS_MAX;
 use crate::log::letters::DeadLetter;
 use crate::log::{CommitOutcome, Record, Reply, StoredEvent, Turn};
@@ -130,6 +130,7 @@ struct Drafting<'a> {
     position: Position,
     now: Micros,
     events: Vec<StoredEvent>,
+    pools: Vec<Option<PoolId>>,
     decided: Vec<Recorded>,
     dead: Vec<DeadLetter>,
 }
@@ -139,8 +140,9 @@ impl<'a> Drafting<'a> {
     fn begin(owner: &'a Partition, state: &'a PartitionState, now: Micros) -> Drafting<'a> {
         let position = *state.position();
         let now = now.max(position.decided_at);
-        let (events, decided, dead) = (Vec::new(), Vec::new(), Vec::new());
-        Drafting { owner, stage: Stage::over(state), position, now, events, decided, dead }
+        let stage = Stage::over(state);
+        let (events, pools, decided, dead) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Drafting { owner, stage, position, now, events, pools, decided, dead }
     }
 
     fn answer(&mut self, record: &Record) {
@@ -173,13 +175,14 @@ impl<'a> Drafting<'a> {
         }
         let (bytes, digest) = wire::event::encode(&event);
         self.events.push(StoredEvent { seq: event.seq, bytes });
+        self.pools.push(event.body.pool_id().cloned());
         self.position.chain = digest;
         self.position.next_seq = self.position.next_seq.saturating_add(1);
         self.decided.push(Recorded { event, digest });
     }
 
     fn finish(self, inputs: Vec<Record>) -> Staged {
-        let Drafting { events, decided, dead, .. } = self;
-        Staged { turn: Arc::new(Turn { inputs, events, dead }), decided }
+        let Drafting { events, pools, decided, dead, .. } = self;
+        Staged { turn: Arc::new(Turn { inputs, events, pools, dead }), decided }
     }
 }

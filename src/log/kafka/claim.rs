@@ -37,7 +37,7 @@ impl PartitionLog for Kafka {
         turns.truncate(inner.cluster.alternating().into());
         let nonce = (inner.draw)();
         if let Some(turns) = turns.first() {
-            let line = Line { headers: record::fence(nonce), bytes: None };
+            let line = Line { headers: record::fence(nonce), pool: None, bytes: None };
             turns.write(std::iter::once(line)).map_err(|failed| failed.why)?;
         }
         let next = inner.replay(partition, from_seq, nonce, &reader, fold)?;

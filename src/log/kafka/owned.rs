@@ -154,7 +154,8 @@ impl Owned {
             let input = i.checked_sub(timers).and_then(|i| turn.inputs.get(i));
             let next_input = input.map_or(self.decided, |input| input.offset.saturating_add(1));
             let bytes = self.inner.framing.outgoing(bytes.clone());
-            Line { headers: record::place(*seq, next_input), bytes: Some(bytes) }
+            let pool = turn.pools.get(i).cloned().flatten();
+            Line { headers: record::place(*seq, next_input), pool, bytes: Some(bytes) }
         })
     }
 }

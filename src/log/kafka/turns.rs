@@ -10,6 +10,7 @@ use super::classify::{self, Meaning, failed};
 use super::client::Talk;
 use super::reader::number;
 use super::settings::{Cluster, TRANSACTION_LIMIT};
+use crate::domain::PoolId;
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -76,6 +77,8 @@ pub(super) struct Failed {
 /// One record of a transaction.
 pub(super) struct Line {
     pub(super) headers: OwnedHeaders,
+    /// Its key.
+    pub(super) pool: Option<PoolId>,
     /// `None` is a fence.
     pub(super) bytes: Option<Vec<u8>>,
 }
@@ -133,6 +136,9 @@ impl Turns {
     fn send(&self, line: &Line) -> Result<(), Failed> {
         let mut record: BaseRecord<'_, [u8], [u8]> =
             BaseRecord::to(&self.topic).partition(number(self.partition)).headers(line.headers.clone());
+        if let Some(pool) = &line.pool {
+            record = record.key(pool.as_str().as_bytes());
+        }
         if let Some(bytes) = &line.bytes {
             record = record.payload(bytes);
         }

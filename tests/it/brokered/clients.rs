@@ -8,10 +8,11 @@ use headroom::domain::*;
 use headroom::time::SystemClock;
 use headroom::wire;
 use parking_lot::Mutex;
-use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::topic_partition_list::Offset;
+use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command as Process, Stdio};
@@ -107,6 +108,51 @@ fn librdkafka(log: &Log, lines: &[Line], partitioner: &str) -> Places {
     places.into_iter().map(|(_, place)| place).collect()
 }
 
+/// The same in transactions of eight, with one between them that comes to nothing: readers see none of its records, and
+/// no marker.
+fn transactions(log: &Log, lines: &[Line], given_up: &Line) -> Places {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &log.cluster.brokers).set("partitioner", "murmur2_random");
+    config.set("transactional.id", &lines[0].key);
+    let producer: BaseProducer<Delivered> = config.create_with_context(Delivered::default()).unwrap();
+    producer.init_transactions(LIMIT).unwrap();
+    let topic = &log.cluster.topics.commands;
+    let send = |nth, line: &Line| {
+        let record = BaseRecord::with_opaque_to(topic, Box::new(nth)).key(&line.key).payload(&line.bytes);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    };
+    for (batch, lines) in lines.chunks(8).enumerate() {
+        producer.begin_transaction().unwrap();
+        lines.iter().enumerate().for_each(|(n, line)| send(batch * 8 + n, line));
+        producer.commit_transaction(LIMIT).unwrap();
+        producer.begin_transaction().unwrap();
+        send(usize::MAX, given_up);
+        producer.flush(LIMIT).unwrap();
+        producer.abort_transaction(LIMIT).unwrap();
+    }
+    let mut places = std::mem::take(&mut *producer.context().0.lock());
+    places.sort_unstable();
+    places.into_iter().take(lines.len()).map(|(_, place)| place).collect()
+}
+
+/// The keys of the partition's events, for those who read them with a client of their own.
+fn keys(log: &Log, partition: u32, count: usize) -> Vec<Option<String>> {
+    let reader: BaseConsumer = log.cluster.reader().create().unwrap();
+    let mut list = TopicPartitionList::new();
+    let number = partition.try_into().unwrap();
+    list.add_partition_offset(&log.cluster.topics.events, number, Offset::Beginning).unwrap();
+    reader.assign(&list).unwrap();
+    let mut keys = Vec::new();
+    until("all events are read", || {
+        // What has no value is no event.
+        let message = reader.poll(LIMIT).unwrap().unwrap();
+        let key = || message.key().map(|key| String::from_utf8(key.to_vec()).unwrap());
+        keys.extend(message.payload().map(|_| key()));
+        keys.len() == count
+    });
+    keys
+}
+
 #[test]
 fn commands_of_other_programs_are_served_where_they_belong_and_refused_elsewhere() {
     let log = Log::new(PARTITIONS);
@@ -123,6 +169,7 @@ fn commands_of_other_programs_are_served_where_they_belong_and_refused_elsewhere
         }),
         ("murmur", true, librdkafka(&log, &pools("murmur", by_pool), "murmur2_random")),
         ("crc", false, librdkafka(&log, &pools("crc", by_pool), "consistent_random")),
+        ("transactions", true, transactions(&log, &pools("transactions", by_pool), &pools("given-up", by_pool)[0])),
     ];
     let last = |partition: u32| {
         let offsets = written.iter().flat_map(|(.., places)| places).filter(|place| place.0 == partition);
@@ -132,6 +179,14 @@ fn commands_of_other_programs_are_served_where_they_belong_and_refused_elsewhere
         until("all is decided", || shared.read(|state| state.position().next_input) == last(partition));
     }
     let events: Vec<_> = (0..PARTITIONS).map(|partition| log.audited(partition)).collect();
+    for (partition, events) in (0..).zip(&events) {
+        let pools = events.iter().map(|recorded| recorded.event.body.pool_id().map(PoolId::to_string));
+        assert_eq!(keys(&log, partition, events.len()), pools.collect::<Vec<_>>());
+    }
+    let is_hole = |r: &&Recorded| r.event.body.kind() == Kind::Malformed;
+    assert!(events.iter().flatten().any(|r| is_hole(&r)), "an offset that holds no command has its event, too");
+    let defined: Vec<_> = events.iter().flatten().filter(|r| r.event.body.kind() == Kind::PoolDefined).collect();
+    assert!(!defined.iter().any(|r| r.event.body.pool_id().unwrap().as_str().starts_with("given-up")));
     for (of, is_routed, places) in &written {
         let lines = pools(of, by_pool);
         assert_eq!(places.len(), lines.len());
