@@ -11,6 +11,7 @@ mod replies;
 mod rig;
 mod rogue;
 mod schemas;
+mod secured;
 pub mod serve;
 pub mod service;
 mod told;

@@ -29,11 +29,18 @@ const ASKED: Asked = Asked { partitions: None, replication: 1, min_in_sync: 1 };
 pub struct Place {
     brokers: String,
     prefix: &'static str,
+    /// Settings of these commands beside those.
+    more: Vec<(&'static str, String)>,
 }
 
 impl Place {
     pub fn on(rig: &Rig, prefix: &'static str) -> Place {
-        Place { brokers: rig.brokers().to_owned(), prefix }
+        Place { brokers: rig.brokers().to_owned(), prefix, more: Vec::new() }
+    }
+
+    /// By way of this broker instead, with these settings, by the names of their environment variables.
+    pub fn by(self, broker: String, more: Vec<(&'static str, String)>) -> Place {
+        Place { brokers: broker, more, ..self }
     }
 
     pub fn topic(&self, name: &str) -> String {
@@ -61,6 +68,7 @@ impl Place {
             let variable = format!("HEADROOM_TOPIC_{}", name.replace('-', "_").to_uppercase());
             command.env(variable, self.topic(name));
         }
+        command.envs(self.more.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -360,7 +368,7 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
 #[test]
 fn a_cluster_that_nobody_reaches_is_one_reason() {
     let dir = tempfile::tempdir().unwrap();
-    let nowhere = Place { brokers: "127.0.0.1:1".to_owned(), prefix: "nowhere" };
+    let nowhere = Place { brokers: "127.0.0.1:1".to_owned(), prefix: "nowhere", more: Vec::new() };
     let told = nowhere.preflight(None, dir.path()).unwrap_err();
     assert_eq!(told.0.len(), 1, "{told}");
     assert!(told.0[0].starts_with("kafka at 127.0.0.1:1 does not answer: "), "{told}");
