@@ -6,9 +6,11 @@ use crate::letters::{Owner, PARTITIONS, definition, hex, objects, of_unknown_sch
 use crate::process::{Ended, run};
 use crate::rig::Rig;
 use crate::wait::until;
+use headroom::limits::LETTERS_HOLD_MS;
 use headroom::log::kafka::Cluster;
 use headroom::log::letters::DeadLetters;
 use headroom::log::{CommitOutcome, CommittedTail};
+use headroom::time::Stopwatch;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -110,7 +112,7 @@ fn a_letter_outlives_a_turn_that_does_not() {
     assert_eq!((original.key.as_deref(), original.bytes.as_deref()), (Some(&b"k"[..]), Some(&b"garbage"[..])));
 }
 
-/// What cannot be written keeps its turn from being committed.
+/// What cannot be written keeps its turn from being committed, and not for ever.
 #[test]
 fn without_a_place_for_its_letters_a_turn_waits() {
     let prefix = prefix();
@@ -125,6 +127,16 @@ fn without_a_place_for_its_letters_a_turn_waits() {
     let log = open(&prefix, PARTITIONS);
     let mut owner = Owner::claim(&log);
     let events = log.end(0).unwrap();
+    let waiting = Stopwatch::start();
     assert_eq!(owner.decide(2).1, CommitOutcome::Unknown);
     assert_eq!(log.end(0).unwrap(), events);
+    // An owner has to be made again after each try, and says so first.
+    let mut undecided = events;
+    until("the turn goes without its letters", || {
+        drop(std::mem::replace(&mut owner, Owner::claim(&log)));
+        undecided = log.end(0).unwrap();
+        owner.decide(2).1 == CommitOutcome::Ok
+    });
+    assert!(waiting.elapsed() >= Duration::from_millis(LETTERS_HOLD_MS), "after {:?}", waiting.elapsed());
+    assert_eq!(log.end(0).unwrap(), undecided + 2);
 }
