@@ -22,6 +22,8 @@ use std::time::Duration;
 const FENCE_LIMIT: Duration = Duration::from_millis(200);
 /// Longest wait for a message while the log is read up to the fence.
 const READ_LIMIT: Duration = Duration::from_secs(10);
+/// How long a reader may take to say where the commands lie; one that knows its way takes a millisecond.
+const STAND_LIMIT: Duration = Duration::from_secs(1);
 
 impl PartitionLog for Kafka {
     type Owned = Owned;
@@ -41,7 +43,7 @@ impl PartitionLog for Kafka {
             turns.write(std::iter::once(line)).map_err(|failed| failed.why)?;
         }
         let next = inner.replay(partition, from_seq, nonce, &reader, fold)?;
-        inner.stand(partition, next.1, &reader)?;
+        let reader = inner.stand(partition, next.1, reader)?;
         inner.stable.prepare(partition);
         Ok(Owned::new(Arc::clone(inner), partition, generation, (turns, reader), next))
     }
@@ -98,16 +100,25 @@ impl Inner {
         Ok((next_seq, next_input))
     }
 
-    /// Has the reader stand at the next command.
-    fn stand(&self, partition: u32, next_input: u64, reader: &Reader) -> Result<(), LogError> {
+    /// Has a reader stand at the next command: this one, or a new one if it does not know its way. A client that was made
+    /// before a broker went may not have noticed.
+    fn stand(&self, partition: u32, next_input: u64, reader: Reader) -> Result<Reader, LogError> {
         let topic = &self.cluster.topics.commands;
-        let (first, end) = reader.bounds(topic, partition)?;
+        let (reader, (first, end)) = match reader.bounds_within(topic, partition, STAND_LIMIT) {
+            Ok(bounds) => (reader, bounds),
+            Err(_) => {
+                let reader = Reader::waiting(&self.cluster)?;
+                let bounds = reader.bounds(topic, partition)?;
+                (reader, bounds)
+            }
+        };
         let offset = i64::try_from(next_input).unwrap_or(i64::MAX);
         if offset < first || offset > end {
             let why = format!("{topic}/{partition} has the commands from {first} to {end}, the next one is {offset}");
             return Err(LogError::new(why));
         }
         self.progress_of(partition).taken(next_input);
-        reader.assign(topic, partition, offset)
+        reader.assign(topic, partition, offset)?;
+        Ok(reader)
     }
 }

@@ -83,6 +83,8 @@ const COMMON: &[(&str, &str)] = &[
     // A broker that is back is found within a second.
     ("reconnect.backoff.max.ms", "1000"),
     ("reconnect.backoff.ms", "20"),
+    // A broker that hangs takes connections and does not say a word: another one is asked.
+    ("socket.connection.setup.timeout.ms", "2000"),
     // A connection that hangs is given up before a caller's longest deadline.
     ("socket.timeout.ms", "5000"),
 ];
@@ -95,8 +97,9 @@ const TRANSACTIONAL: &[(&str, &str)] = &[
     // See RETRY_BACKOFF.
     ("retry.backoff.ms", "1000"),
     ("retry.backoff.max.ms", "1000"),
-    // A record that is not in the log by then fails its turn, while the transaction can still be told apart.
-    ("message.timeout.ms", "5000"),
+    // A record that is not in the log by then fails its turn, while the transaction can still be told apart. It is long
+    // enough for a cluster to replace a broker: giving up earlier costs a claim as well.
+    ("message.timeout.ms", "8000"),
     // How long a killed owner's open transaction can keep readers of its partition waiting, if nobody claims it.
     ("transaction.timeout.ms", "10000"),
     ("queue.buffering.max.messages", "16384"),
