@@ -91,8 +91,9 @@ pub const DEADLINE_DEFAULT_MS: u64 = 250;
 /// Longest time a caller may ask for, in milliseconds.
 pub const DEADLINE_MAX_MS: u64 = 5_000;
 /// Time past its deadline a timed-out Reserve may wait for its Abandon to be in the log, so that its "no" is
-/// final; after it the honest answer is `unknown`.
-pub const ABANDON_GRACE_MS: u64 = 40;
+/// final; after it the honest answer is `unknown`. A caller is answered 50 ms past its deadline at the latest, and an
+/// answer needs time to get there.
+pub const ABANDON_GRACE_MS: u64 = 30;
 
 /// Time between two tries to hand over an Abandon that the log did not take, in milliseconds. They are never more than
 /// the Reserves that its queues held.

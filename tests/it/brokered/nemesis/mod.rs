@@ -126,7 +126,7 @@ impl<'w> World<'w> {
         println!("{report}");
         let told = self.books.judge(&name, &notes, &self.processes);
         println!("  {told}");
-        World::expect(&report);
+        self.expect(&report);
         if matches!(fault, Fault::Roll) {
             // A connection that was silent for long may be used again at the very moment it is closed.
             let (broken, calls) = (report.count(How::Broken), report.calls());
@@ -216,10 +216,12 @@ impl<'w> World<'w> {
     }
 
     /// What holds whatever the machine does besides; for how long nobody decided is told, and bounded by `decides`.
-    fn expect(report: &Report) {
+    fn expect(&self, report: &Report) {
         assert!(report.unanswered.is_empty(), "calls without an answer in time: {:#?}", report.unanswered);
-        // A gateway keeps its deadlines; whether it had a core to run on just then is the machine's affair.
-        assert!(report.late * 2 <= report.overdue, "{} of {} were late", report.late, report.overdue);
+        // A gateway keeps its deadlines; whether it had a core to run on just then is the machine's affair, above all
+        // while brokers are cold.
+        let one_in = if self.phases == 1 { 2 } else { 10 };
+        assert!(report.late * one_in <= report.overdue, "{} of {} were late", report.late, report.overdue);
         assert!(report.count(How::Yes) > 0 && report.count(How::No) > 0, "callers were told nothing");
     }
 
