@@ -118,6 +118,8 @@ pub const CLAIM_RETRY_MAX_MS: u64 = 2_000;
 pub const CLAIM_STEADY_MS: u64 = 10_000;
 /// Events that a follower folds between two looks at what it has to follow.
 pub const FOLLOWED_AT_ONCE: usize = 1_024;
+/// Events that a follower far behind folds between two such looks: a process that is to end waits for them.
+pub const CAUGHT_UP_AT_ONCE: u64 = 200_000;
 /// Reservations that share one page of memory, which is what checkpoints copy: so many fill 8 KiB.
 pub const PAGE_SLOTS: usize = 73;
 

@@ -5,8 +5,8 @@
 use super::checkpointer::Checkpointer;
 use super::recover::{Recovery, fold_stored};
 use crate::domain::{Breach, Micros};
-use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
-use crate::log::{EventStream, LogError, StoredEvent, Streamed};
+use crate::limits::{CAUGHT_UP_AT_ONCE, CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
+use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
 use crate::replica::{Mood, PartitionState, Replica, Shared};
 use crate::time::Clock;
 use parking_lot::Mutex;
@@ -88,12 +88,28 @@ impl<'a, S: EventStream> Follower<'a, S> {
             self.leave(partition);
             return Ok(());
         }
-        if !self.followed.contains(&partition) {
+        let is_followed = self.followed.contains(&partition);
+        if !is_followed && (shared.mood() != Mood::Rebuilding || self.catch_up(partition, shared, next_seq)?) {
             self.stream.follow(partition, next_seq)?;
             self.followed.insert(partition);
         }
         self.checkpoint(partition, shared);
         Ok(())
+    }
+
+    /// Reads what is far behind the log's end, a stretch in each round: a stream hands over one event after the other.
+    /// Answers whether the end is near.
+    fn catch_up(&mut self, partition: u32, shared: &Shared, next_seq: u64) -> Result<bool, LogError> {
+        let end = self.recovery.tail.end(partition)?;
+        if end.saturating_sub(next_seq) <= FOLLOWED_AT_ONCE as u64 {
+            return Ok(true);
+        }
+        match self.recovery.catch_up(shared, end.min(next_seq.saturating_add(CAUGHT_UP_AT_ONCE))) {
+            Ok(()) => {}
+            Err(ClaimError::Log(error)) => return Err(error),
+            Err(ClaimError::Breach(breach)) => self.broken(partition, shared, &breach),
+        }
+        Ok(false)
     }
 
     /// Puts the partition's checkpoint in, once; answers whether that is done. A log that does not say whether it is of

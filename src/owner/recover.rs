@@ -48,6 +48,20 @@ impl Recovery<'_> {
         Ok(is_there)
     }
 
+    /// Takes a followed partition's state on at least to the event before `until`, which the log has.
+    ///
+    /// # Errors
+    /// [`ClaimError`] when the log cannot be read or breaks a law.
+    pub(super) fn catch_up(&self, shared: &Shared, until: u64) -> Result<(), ClaimError> {
+        let (partition, from) = shared.read(|state| (state.partition(), state.position().next_seq));
+        ahead(self.tail, partition, from..until, |events| {
+            let folded = shared.follow(|state| events.iter().try_for_each(|recorded| state.fold(recorded)));
+            folded.unwrap_or(Ok(())).map_err(ClaimError::Breach)?;
+            events.iter().for_each(|recorded| (self.heard)(recorded));
+            Ok(())
+        })
+    }
+
     /// Claims the partition and takes `shared` on to the end of its log, from where it is: a checkpoint's state or a
     /// follower's. The log is the truth: a checkpoint that it does not go on from is removed, and all of it read.
     ///
@@ -174,7 +188,8 @@ pub fn rebuild(
 ) -> Result<PartitionState, ClaimError> {
     let mut state = PartitionState::new(partition);
     ahead(tail, partition, 0..until, |events| {
-        events.iter().try_for_each(|recorded| state.fold(recorded)).map_err(ClaimError::Breach)?;
+        let mut wanted = events.iter().take_while(|recorded| recorded.event.seq < until);
+        wanted.try_for_each(|recorded| state.fold(recorded)).map_err(ClaimError::Breach)?;
         progress(state.position().next_seq);
         Ok(())
     })?;
@@ -183,8 +198,8 @@ pub fn rebuild(
 
 type Decoded = Result<Vec<Recorded>, ClaimError>;
 
-/// Hands over these events, a batch at a time, while one thread reads the next ones and others decode them: both take
-/// longer than folding.
+/// Hands over these events and perhaps some that come after them, a batch at a time, while one thread reads the next
+/// ones and others decode them: both take longer than folding.
 ///
 /// # Errors
 /// What `each` says, or whatever kept a batch from being read or decoded.
@@ -213,7 +228,7 @@ fn ahead(
             let mut next = seqs.start;
             while next < seqs.end {
                 let (done, place) = bounded(1);
-                let batch = batch(tail, partition, next, seqs.end);
+                let batch = batch(tail, partition, next);
                 next = batch.as_ref().ok().and_then(|events| events.last()).map_or(u64::MAX, |event| event.seq);
                 next = next.saturating_add(1);
                 let is_heard = order.send(place).is_ok();
@@ -239,12 +254,8 @@ fn start<'s>(scope: &'s Scope<'s, '_>, name: String, work: impl FnOnce() + Send 
     started.map(drop).map_err(|error| LogError::new(format!("cannot start a thread: {error}")))
 }
 
-/// Events before `until`, at least one.
-fn batch(tail: &dyn CommittedTail, partition: u32, next: u64, until: u64) -> Result<Vec<StoredEvent>, LogError> {
-    let mut events = tail.read(partition, next, READ_BYTES)?;
-    events.truncate(events.partition_point(|event| event.seq < until));
-    match events.is_empty() {
-        true => Err(LogError::new(format!("partition {partition} ends at {next}, not at {until}"))),
-        false => Ok(events),
-    }
+/// Events from this one on, at least one.
+fn batch(tail: &dyn CommittedTail, partition: u32, next: u64) -> Result<Vec<StoredEvent>, LogError> {
+    let events = tail.read(partition, next, READ_BYTES)?;
+    if events.is_empty() { Err(LogError::new(format!("partition {partition} ends at {next}"))) } else { Ok(events) }
 }

@@ -2,10 +2,13 @@
 //! be fresh that the log does not bear out.
 
 use crate::owner::world;
-use crate::world::World;
+use crate::world::{World, commit_turn};
 use headroom::domain::Micros;
+use headroom::limits::FOLLOWED_AT_ONCE;
 use headroom::log::embedded::Embedded;
-use headroom::log::{CommittedTail, EventStream, LogError, OwnedPartition, StoredEvent, Streamed};
+use headroom::log::{
+    CommandSink, CommittedTail, EventStream, LogError, NewCommand, OwnedPartition, StoredEvent, Streamed,
+};
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::follower::{Follower, Pulse};
@@ -147,6 +150,25 @@ fn what_others_own_is_followed_to_the_end_and_every_event_is_heard() {
     assert_eq!(following.shared().mood(), Mood::Following);
     assert_eq!(u64::try_from(heard).unwrap(), following.world.log.end(0).unwrap());
     assert_eq!(*following.asked.lock(), [(0, Some(0))]);
+    following.assert_is_the_logs();
+}
+
+#[test]
+fn who_is_far_behind_reads_up_to_the_end_before_it_follows() {
+    let mut following = Following::of(world());
+    let World { log, .. } = &following.world;
+    let (shared, mut owned) = following.world.recover(0);
+    let owner = shared.read(|state| Partition::claim(state, 2));
+    let malformed = NewCommand { partition: 0, key: b"", bytes: b"no command", takes_back: None };
+    while log.end(0).unwrap() <= 2 * FOLLOWED_AT_ONCE as u64 {
+        (0..100).for_each(|_| log.append(malformed).unwrap());
+        commit_turn(&owner, &shared, &mut owned, Micros(0));
+    }
+    following.tail.log = Arc::clone(log);
+    let end = log.end(0).unwrap();
+    let heard = following.run(|_| {});
+    assert_eq!(*following.asked.lock(), [(0, Some(end))]);
+    assert_eq!((u64::try_from(heard).unwrap(), following.shared().mood()), (end, Mood::Following));
     following.assert_is_the_logs();
 }
 
