@@ -56,7 +56,8 @@ impl Recovery<'_> {
         let (partition, from) = shared.read(|state| (state.partition(), state.position().next_seq));
         ahead(self.tail, partition, from..until, |events| {
             let folded = shared.follow(|state| events.iter().try_for_each(|recorded| state.fold(recorded)));
-            folded.unwrap_or(Ok(())).map_err(ClaimError::Breach)?;
+            let folded = folded.ok_or_else(|| LogError::new("the partition has got an owner meanwhile"));
+            folded?.map_err(ClaimError::Breach)?;
             events.iter().for_each(|recorded| (self.heard)(recorded));
             Ok(())
         })

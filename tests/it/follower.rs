@@ -62,10 +62,11 @@ impl EventStream for Stream<'_> {
     }
 }
 
-/// A log that may not say where it ends.
+/// A log that may not say where it ends, and may hold an event that is none.
 struct Tail {
     log: Arc<Embedded>,
     is_silent: AtomicBool,
+    spoilt: Option<u64>,
 }
 
 impl CommittedTail for Tail {
@@ -78,7 +79,10 @@ impl CommittedTail for Tail {
     }
 
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        self.log.read(partition, from_seq, bytes_max)
+        let mut events = self.log.read(partition, from_seq, bytes_max)?;
+        let spoilt = events.iter_mut().find(|event| Some(event.seq) == self.spoilt);
+        spoilt.into_iter().for_each(|event| event.bytes.truncate(20));
+        Ok(events)
     }
 }
 
@@ -99,7 +103,7 @@ impl Following {
     }
 
     fn with(world: World, kept: World) -> Following {
-        let tail = Tail { log: Arc::clone(&kept.log), is_silent: AtomicBool::new(false) };
+        let tail = Tail { log: Arc::clone(&kept.log), is_silent: AtomicBool::new(false), spoilt: None };
         Following { world, kept, tail, replica: Replica::shared(1), asked: Asked::default(), pulse: Pulse::new(1) }
     }
 
@@ -153,10 +157,10 @@ fn what_others_own_is_followed_to_the_end_and_every_event_is_heard() {
     following.assert_is_the_logs();
 }
 
-#[test]
-fn who_is_far_behind_reads_up_to_the_end_before_it_follows() {
+/// A log that is further ahead than one round of following folds, and who follows it from its beginning.
+fn far_behind() -> Following {
     let mut following = Following::of(world());
-    let World { log, .. } = &following.world;
+    let log = Arc::clone(&following.world.log);
     let (shared, mut owned) = following.world.recover(0);
     let owner = shared.read(|state| Partition::claim(state, 2));
     let malformed = NewCommand { partition: 0, key: b"", bytes: b"no command", takes_back: None };
@@ -164,12 +168,29 @@ fn who_is_far_behind_reads_up_to_the_end_before_it_follows() {
         (0..100).for_each(|_| log.append(malformed).unwrap());
         commit_turn(&owner, &shared, &mut owned, Micros(0));
     }
-    following.tail.log = Arc::clone(log);
-    let end = log.end(0).unwrap();
+    following.tail.log = log;
+    following
+}
+
+#[test]
+fn who_is_far_behind_reads_up_to_the_end_before_it_follows() {
+    let following = far_behind();
+    let end = following.world.log.end(0).unwrap();
     let heard = following.run(|_| {});
     assert_eq!(*following.asked.lock(), [(0, Some(end))]);
     assert_eq!((u64::try_from(heard).unwrap(), following.shared().mood()), (end, Mood::Following));
     following.assert_is_the_logs();
+}
+
+#[test]
+fn who_is_far_behind_stops_at_what_is_no_event() {
+    let mut following = far_behind();
+    following.tail.spoilt = Some(1_500);
+    following.world.heard.halts.store(true, Relaxed);
+    following.run(|_| {});
+    let Mood::Halted(why) = following.shared().mood() else { panic!("{:?}", following.shared().mood()) };
+    assert!(why.contains("seq 1500") && why.contains("its bytes are no event"), "{why}");
+    assert!(following.shared().read(|state| state.position().next_seq) <= 1_500);
 }
 
 #[test]

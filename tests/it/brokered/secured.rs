@@ -104,16 +104,17 @@ fn who_shows_certificate_and_password_is_served_and_nobody_else() {
     let no_certificate =
         without(&["HEADROOM_KAFKA_SSL_CERTIFICATE", "HEADROOM_KAFKA_SSL_KEY", "HEADROOM_KAFKA_SSL_KEY_PASSWORD_FILE"]);
     let refused = [
-        (with("HEADROOM_KAFKA_SASL_PASSWORD_FILE", file("wrong-password")), "authentication failed"),
-        (with("HEADROOM_KAFKA_SSL_CA", file("other-ca.pem")), "certificate"),
-        (no_certificate, "certificate"),
-        (with("HEADROOM_KAFKA_SSL_KEY_PASSWORD_FILE", file("password")), "ssl.key.location"),
+        (with("HEADROOM_KAFKA_SASL_PASSWORD_FILE", file("wrong-password")), ["authentication failed"; 2]),
+        (with("HEADROOM_KAFKA_SSL_CA", file("other-ca.pem")), ["certificate"; 2]),
+        // The broker hangs up as soon as it has said so.
+        (no_certificate, ["certificate", "disconnected"]),
+        (with("HEADROOM_KAFKA_SSL_KEY_PASSWORD_FILE", file("password")), ["ssl.key.location"; 2]),
     ];
     for (settings, why) in refused {
         let ended = place(settings).headroom(&["topics", "check"]);
         assert_eq!(ended.code, 2, "{}{}", ended.out, ended.err);
         let said = ended.out + &ended.err;
-        assert!(said.to_lowercase().contains(why), "{why}: {said}");
+        assert!(why.iter().any(|why| said.to_lowercase().contains(why)), "{why:?}: {said}");
         assert!(!said.contains(PASSWORD) && !said.contains(KEY_PASSWORD), "{said}");
     }
     assert_eq!(server.running.terminate().code, 0);
