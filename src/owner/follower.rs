@@ -104,7 +104,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
         if end.saturating_sub(next_seq) <= FOLLOWED_AT_ONCE as u64 {
             return Ok(true);
         }
-        match self.recovery.catch_up(shared, end.min(next_seq.saturating_add(CAUGHT_UP_AT_ONCE))) {
+        match self.recovery.catch_up(shared, next_seq.saturating_add(CAUGHT_UP_AT_ONCE), end) {
             Ok(()) => {}
             Err(ClaimError::Log(error)) => return Err(error),
             Err(ClaimError::Breach(breach)) => self.broken(partition, shared, &breach),

@@ -48,17 +48,17 @@ impl Recovery<'_> {
         Ok(is_there)
     }
 
-    /// Takes a followed partition's state on at least to the event before `until`, which the log has.
+    /// Takes a followed partition's state on to the event before `until`, which the log has, or past `enough`.
     ///
     /// # Errors
     /// [`ClaimError`] when the log cannot be read or breaks a law.
-    pub(super) fn catch_up(&self, shared: &Shared, until: u64) -> Result<(), ClaimError> {
+    pub(super) fn catch_up(&self, shared: &Shared, enough: u64, until: u64) -> Result<(), ClaimError> {
         let (partition, from) = shared.read(|state| (state.partition(), state.position().next_seq));
-        ahead(self.tail, partition, from..until, |events| {
-            let folded = shared.follow(|state| events.iter().try_for_each(|recorded| state.fold(recorded)));
+        ahead(self.tail, partition, from..until, enough, |events| {
+            let folded = shared.follow(|state| fold_all(state, &events));
             let folded = folded.ok_or_else(|| LogError::new("the partition has got an owner meanwhile"));
             folded?.map_err(ClaimError::Breach)?;
-            events.iter().for_each(|recorded| (self.heard)(recorded));
+            events.iter().flatten().for_each(|recorded| (self.heard)(recorded));
             Ok(())
         })
     }
@@ -188,54 +188,59 @@ pub fn rebuild(
     progress: &mut dyn FnMut(u64),
 ) -> Result<PartitionState, ClaimError> {
     let mut state = PartitionState::new(partition);
-    ahead(tail, partition, 0..until, |events| {
-        let mut wanted = events.iter().take_while(|recorded| recorded.event.seq < until);
-        wanted.try_for_each(|recorded| state.fold(recorded)).map_err(ClaimError::Breach)?;
+    ahead(tail, partition, 0..until, until, |events| {
+        fold_all(&mut state, &events).map_err(ClaimError::Breach)?;
         progress(state.position().next_seq);
         Ok(())
     })?;
     Ok(state)
 }
 
-type Decoded = Result<Vec<Recorded>, ClaimError>;
+/// One event's, for those before it are folded first: the first breach is the one to name.
+type Decoded = Result<Recorded, Breach>;
 
-/// Hands over these events and perhaps some that come after them, a batch at a time, while one thread reads the next
-/// ones and others decode them: both take longer than folding.
+fn fold_all(state: &mut PartitionState, events: &[Decoded]) -> Result<(), Breach> {
+    events.iter().try_for_each(|decoded| decoded.as_ref().map_err(Breach::clone).and_then(|event| state.fold(event)))
+}
+
+/// Hands over these events, a batch at a time and none any more after `enough`, while one thread reads the next ones and
+/// others decode them: both take longer than folding.
 ///
 /// # Errors
-/// What `each` says, or whatever kept a batch from being read or decoded.
+/// What `each` says, or the [`LogError`] of a read.
 fn ahead(
     tail: &dyn CommittedTail,
     partition: u32,
     seqs: Range<u64>,
-    mut each: impl FnMut(Vec<Recorded>) -> Result<(), ClaimError>,
+    enough: u64,
+    mut each: impl FnMut(Vec<Decoded>) -> Result<(), ClaimError>,
 ) -> Result<(), ClaimError> {
     std::thread::scope(|scope| {
-        let (decode, undecoded) = bounded::<(Vec<StoredEvent>, Sender<Decoded>)>(0);
+        let (decode, undecoded) = bounded::<(Vec<StoredEvent>, Sender<_>)>(0);
         // A batch's place in the order is where its decoder will leave it.
-        let (order, decoded) = bounded::<Receiver<Decoded>>(READ_AHEAD);
+        let (order, decoded) = bounded::<Receiver<Result<Vec<Decoded>, LogError>>>(READ_AHEAD);
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get).clamp(1, DECODERS_MAX) {
             let undecoded = undecoded.clone();
             let decoding = move || {
                 for (events, done) in undecoded {
-                    let decoded: Result<_, _> = events.iter().map(|event| decode_event(partition, event)).collect();
+                    let decoded = events.iter().map(|event| decode_event(partition, event)).collect();
                     // Whoever has stopped listening has an error to tell.
-                    let _ = done.send(decoded.map_err(ClaimError::Breach));
+                    let _ = done.send(Ok(decoded));
                 }
             };
             start(scope, format!("decodes-{partition}"), decoding)?;
         }
         let reading = move || {
             let mut next = seqs.start;
-            while next < seqs.end {
+            while next < seqs.end.min(enough) {
                 let (done, place) = bounded(1);
-                let batch = batch(tail, partition, next);
+                let batch = batch(tail, partition, next, seqs.end);
                 next = batch.as_ref().ok().and_then(|events| events.last()).map_or(u64::MAX, |event| event.seq);
                 next = next.saturating_add(1);
                 let is_heard = order.send(place).is_ok();
                 let is_taken = match batch {
                     Ok(events) => decode.send((events, done)).is_ok(),
-                    Err(error) => done.send(Err(ClaimError::Log(error))).is_ok(),
+                    Err(error) => done.send(Err(error)).is_ok(),
                 };
                 if !(is_heard && is_taken) {
                     return;
@@ -244,7 +249,7 @@ fn ahead(
         };
         start(scope, format!("reads-{partition}"), reading)?;
         decoded.into_iter().try_for_each(|place| {
-            let lost = || ClaimError::Log(LogError::new("a decoder ended before its batch was decoded"));
+            let lost = || LogError::new("a decoder ended before its batch was decoded");
             each(place.recv().unwrap_or_else(|_| Err(lost()))?)
         })
     })
@@ -255,8 +260,12 @@ fn start<'s>(scope: &'s Scope<'s, '_>, name: String, work: impl FnOnce() + Send 
     started.map(drop).map_err(|error| LogError::new(format!("cannot start a thread: {error}")))
 }
 
-/// Events from this one on, at least one.
-fn batch(tail: &dyn CommittedTail, partition: u32, next: u64) -> Result<Vec<StoredEvent>, LogError> {
-    let events = tail.read(partition, next, READ_BYTES)?;
-    if events.is_empty() { Err(LogError::new(format!("partition {partition} ends at {next}"))) } else { Ok(events) }
+/// Events before `until`, at least one.
+fn batch(tail: &dyn CommittedTail, partition: u32, next: u64, until: u64) -> Result<Vec<StoredEvent>, LogError> {
+    let mut events = tail.read(partition, next, READ_BYTES)?;
+    events.truncate(events.partition_point(|event| event.seq < until));
+    match events.is_empty() {
+        true => Err(LogError::new(format!("partition {partition} ends at {next}, not at {until}"))),
+        false => Ok(events),
+    }
 }

@@ -4,9 +4,12 @@
 use crate::world::{World, commit_turn};
 use headroom::domain::*;
 use headroom::gateway::routing::reservation_id;
-use headroom::log::{CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, Polled, Record};
+use headroom::log::{
+    ClaimError, CommandSink, CommitOutcome, CommittedTail, LogError, NewCommand, OwnedPartition, Polled, Record,
+    StoredEvent,
+};
 use headroom::owner::Partition;
-use headroom::owner::recover::Recovery;
+use headroom::owner::recover::{Recovery, rebuild};
 use headroom::replica::PartitionState;
 use headroom::store::{Store, StoreError};
 use headroom::wire;
@@ -122,6 +125,58 @@ pub fn world() -> World {
         }
     }
     world
+}
+
+/// A log in which these events are other bytes.
+struct Altered<'a>(&'a World, Vec<(u64, Vec<u8>)>);
+
+impl CommittedTail for Altered<'_> {
+    fn partitions(&self) -> u32 {
+        1
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        self.0.log.end(partition)
+    }
+
+    fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let mut events = self.0.log.read(partition, from_seq, bytes_max)?;
+        for event in &mut events {
+            let other = self.1.iter().find(|(seq, _)| *seq == event.seq);
+            event.bytes = other.map_or_else(|| std::mem::take(&mut event.bytes), |(_, bytes)| bytes.clone());
+        }
+        Ok(events)
+    }
+}
+
+#[test]
+fn a_replay_stops_at_the_first_event_that_cannot_follow() {
+    let world = world();
+    let end = world.log.end(0).unwrap();
+    let later = Event {
+        partition: 0,
+        seq: end + 10,
+        epoch: 1,
+        prev: Digest::default(),
+        decided_at: NOW,
+        cause: None,
+        body: Body::Tick,
+    };
+    let (later, _) = wire::event::encode(&later);
+    let none = b"no event".to_vec();
+    let broken = |spoilt, until| match rebuild(&Altered(&world, spoilt), 0, until, &mut |_| {}) {
+        Err(ClaimError::Breach(breach)) => Some((breach.seq, breach.detail.contains("no event"))),
+        Err(error) => panic!("{error}"),
+        Ok(state) => {
+            assert_eq!(state.position().next_seq, until);
+            None
+        }
+    };
+    let last = end - 1;
+    assert_eq!(broken(vec![(last, later.clone())], end), Some((end + 10, false)), "it says that it is a later one");
+    assert_eq!(broken(vec![(7, later), (9, none.clone())], end), Some((end + 10, false)), "the first one is named");
+    assert_eq!(broken(vec![(9, none.clone())], end), Some((9, true)));
+    assert_eq!(broken(vec![(last, none)], last), None, "what comes afterwards is not asked for");
 }
 
 fn recovered(world: &World, store: &dyn Store, log_id: u128) -> (Digest, Vec<String>) {
