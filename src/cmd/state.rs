@@ -2,9 +2,8 @@
 //! nothing: what is odd is told, not removed.
 
 use crate::domain::{Breach, Law};
-use crate::limits::TURN_BYTES_MAX;
-use crate::log::{CommittedTail, LogError};
-use crate::owner::recover::{fold_stored, kept};
+use crate::log::{ClaimError, CommittedTail, LogError};
+use crate::owner::recover::{carry_on, kept};
 use crate::replica::PartitionState;
 use crate::store::Store;
 
@@ -35,7 +34,7 @@ pub(super) struct Restarting<'a> {
 impl Restarting<'_> {
     /// The state at `until`, by way of the checkpoint.
     pub(super) fn restart(&self, partition: u32, until: u64) -> Result<Restart, LogError> {
-        let mut state = match self.checkpoint(partition) {
+        let state = match self.checkpoint(partition) {
             Ok(None) => return Ok(Restart::Absent),
             Ok(Some(state)) => state,
             Err(why) => return Ok(Restart::Odd(why)),
@@ -46,20 +45,14 @@ impl Restarting<'_> {
             let detail = format!("the checkpoint holds {from} events, the log only {until}");
             return Ok(Restart::Breach(Breach { law: Law::LogIsTruth, partition, seq: until, detail }));
         }
-        while state.position().next_seq < until {
-            let next = state.position().next_seq;
-            let events = self.tail.read(partition, next, TURN_BYTES_MAX)?;
-            if events.is_empty() {
-                return Err(LogError::new(format!("partition {partition} ends at {next}, not at {until}")));
-            }
-            for event in events.iter().take_while(|event| event.seq < until) {
-                if let Err(breach) = fold_stored(&mut state, event) {
-                    let detail = format!("does not follow on the checkpoint at {from}: {}", breach.detail);
-                    return Ok(Restart::Breach(Breach { law: Law::OneState, detail, ..breach }));
-                }
+        match carry_on(self.tail, state, until, &mut |_| {}) {
+            Ok(state) => Ok(Restart::State { from, state: Box::new(state) }),
+            Err(ClaimError::Log(error)) => Err(error),
+            Err(ClaimError::Breach(breach)) => {
+                let detail = format!("does not follow on the checkpoint at {from}: {}", breach.detail);
+                Ok(Restart::Breach(Breach { law: Law::OneState, detail, ..breach }))
             }
         }
-        Ok(Restart::State { from, state: Box::new(state) })
     }
 
     /// The checkpoint's own state.

@@ -176,19 +176,32 @@ fn decode_event(partition: u32, event: &StoredEvent) -> Result<Recorded, Breach>
     })
 }
 
-/// Rebuilds a partition's state from its first event up to the one before `until`, which the log has, calling `progress`
-/// with the sequence number reached.
+/// Rebuilds a partition's state from its first event on; see [`carry_on`].
 ///
 /// # Errors
-/// [`ClaimError`] when the log cannot be read or breaks a law.
+/// Those of [`carry_on`].
 pub fn rebuild(
     tail: &dyn CommittedTail,
     partition: u32,
     until: u64,
     progress: &mut dyn FnMut(u64),
 ) -> Result<PartitionState, ClaimError> {
-    let mut state = PartitionState::new(partition);
-    ahead(tail, partition, 0..until, until, |events| {
+    carry_on(tail, PartitionState::new(partition), until, progress)
+}
+
+/// Carries a state on to the event before `until`, which the log has, calling `progress` with the sequence number
+/// reached.
+///
+/// # Errors
+/// [`ClaimError`] when the log cannot be read or breaks a law.
+pub fn carry_on(
+    tail: &dyn CommittedTail,
+    mut state: PartitionState,
+    until: u64,
+    progress: &mut dyn FnMut(u64),
+) -> Result<PartitionState, ClaimError> {
+    let (partition, from) = (state.partition(), state.position().next_seq);
+    ahead(tail, partition, from..until, until, |events| {
         fold_all(&mut state, &events).map_err(ClaimError::Breach)?;
         progress(state.position().next_seq);
         Ok(())
