@@ -21,8 +21,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower::Service;
 
-/// Between two looks at whether a connection is left.
-const LEAVING_LOOK: Duration = Duration::from_millis(5);
 /// How long the loop lets go when the system has no more file descriptors or memory to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -59,14 +57,9 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
         begin(accepted);
     }
     drop(listener);
-    let mut look = tokio::time::interval(LEAVING_LOOK);
-    let left = async {
-        while places.available_permits() < limits.connections {
-            look.tick().await;
-        }
-    };
-    // A connection that is silent for so long is not used.
-    let _ = timeout(limits.leave, left).await;
+    // Every place is free when no connection is left; one that is silent for so long is not used.
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    let _ = timeout(limits.leave, places.acquire_many(all)).await;
     api.gateway().close();
     if timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
         tracing::warn!("some connections were still busy at the end of the time they get at shutdown");

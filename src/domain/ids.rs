@@ -216,7 +216,8 @@ impl ReservationId {
         for (at, c) in digits.bytes().enumerate() {
             let digit = WORTH.get(usize::from(c)).copied().unwrap_or(32);
             // 26 digits hold 130 bits: the first one may only use its lower three.
-            if digit > if at == 0 { 7 } else { 31 } {
+            let most = if at == 0 { 7 } else { 31 };
+            if digit > most {
                 return Err(NameError::Check);
             }
             value = (value << 5) | u128::from(digit);

@@ -81,6 +81,15 @@ fn java(log: &Log, lines: &[Line], settings: &[&str]) -> Places {
 #[derive(Default)]
 struct Delivered(Mutex<Vec<(usize, (u32, u64))>>);
 
+impl Delivered {
+    /// Where the first so many went, in the order in which they were sent.
+    fn places(&self, count: usize) -> Places {
+        let mut places = std::mem::take(&mut *self.0.lock());
+        places.sort_unstable();
+        places.into_iter().take(count).map(|(_, place)| place).collect()
+    }
+}
+
 impl ClientContext for Delivered {}
 
 impl ProducerContext for Delivered {
@@ -103,9 +112,7 @@ fn librdkafka(log: &Log, lines: &[Line], partitioner: &str) -> Places {
         producer.send(record.key(key).payload(bytes)).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(LIMIT).unwrap();
-    let mut places = std::mem::take(&mut *producer.context().0.lock());
-    places.sort_unstable();
-    places.into_iter().map(|(_, place)| place).collect()
+    producer.context().places(lines.len())
 }
 
 /// The same in transactions of eight, with one between them that comes to nothing: readers see none of its records, and
@@ -130,9 +137,7 @@ fn transactions(log: &Log, lines: &[Line], given_up: &Line) -> Places {
         producer.flush(LIMIT).unwrap();
         producer.abort_transaction(LIMIT).unwrap();
     }
-    let mut places = std::mem::take(&mut *producer.context().0.lock());
-    places.sort_unstable();
-    places.into_iter().take(lines.len()).map(|(_, place)| place).collect()
+    producer.context().places(lines.len())
 }
 
 /// The keys of the partition's events, for those who read them with a client of their own.
