@@ -7,9 +7,10 @@ use crate::app;
 use crate::config::{Config, Kafka};
 use crate::domain::route::HASH_VERSION;
 use crate::limits::DEDUP_WINDOW_MS;
+use crate::log::kafka::Cluster;
 use crate::log::kafka::admin::Admin;
-use crate::log::kafka::manifest::FORMAT_VERSION;
-use crate::log::kafka::plan::{Difference, What, compare};
+use crate::log::kafka::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned};
+use crate::log::kafka::plan::{Difference, Seen, What, compare};
 use crate::log::kafka::topics::acls;
 use crate::log::{LogError, Manifest};
 use crate::time::{Clock, SystemClock};
@@ -41,23 +42,22 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     let kafka = config.kafka.as_ref().ok_or_else(|| Failure::Unusable(missing.to_owned()))?;
     let cluster = app::cluster(kafka);
     if let Action::Acls(_) = action {
-        acls(&cluster).iter().try_for_each(|line| writeln!(out, "{line}"))?;
-        return Ok(Verdict::Fine);
+        return tell_acls(&cluster, out);
     }
-    let topics = cluster.topics.clone();
     let asked = app::asked(config, kafka);
     let admin = Admin::new(cluster).map_err(unusable)?;
     is_the_one(kafka, &admin)?;
-    let look = || Ok::<_, Failure>(compare(&topics, &asked, &admin.look().map_err(unusable)?));
-    let differences = look()?;
+    let look = || admin.look().map_err(unusable);
+    let seen = look()?;
+    let differences = compare(&asked, &seen);
     let is_refused = differences.iter().any(|difference| difference.refusal().is_some());
     match action {
         Action::Check(_) => told(&differences, out),
         Action::Apply(_) if !is_refused => {
-            admin.apply(&differences, &made(&differences)).map_err(unusable)?;
+            admin.apply(&differences, &made(&differences, seen)).map_err(unusable)?;
             tell_plan(&differences, out)?;
             // As the cluster understood it, which may have a mind of its own.
-            if differences.is_empty() { Ok(Verdict::Fine) } else { told(&look()?, out) }
+            if differences.is_empty() { Ok(Verdict::Fine) } else { told(&compare(&asked, &look()?), out) }
         }
         Action::Plan(_) | Action::Apply(_) | Action::Acls(_) => {
             tell_plan(&differences, out)?;
@@ -86,19 +86,39 @@ fn is_the_one(kafka: &Kafka, admin: &Admin) -> Result<(), Failure> {
 
 /// The manifest of a log that begins now.
 #[expect(clippy::disallowed_methods, reason = "the command that makes a log draws its identity")]
-fn made(differences: &[Difference]) -> Manifest {
+fn made(differences: &[Difference], seen: Seen) -> Pinned {
     let partitions = differences.iter().find_map(|difference| match difference.what {
         What::NoManifest { partitions } => Some(partitions),
         _ => None,
     });
-    Manifest {
+    let manifest = Manifest {
         log_id: rand::random(),
         partitions: partitions.unwrap_or_default(),
         hash_version: HASH_VERSION,
         format_version: FORMAT_VERSION,
         dedup_window_ms: DEDUP_WINDOW_MS,
         created_at: SystemClock::new().now(),
+    };
+    Pinned { manifest, feature_level: FEATURE_LEVEL, place: seen.place }
+}
+
+/// Owners are let in by the log's own id, which is drawn when the manifest is written. Whoever has to be let in before
+/// that gets the rest.
+fn tell_acls(cluster: &Cluster, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let seen = Admin::new(cluster.clone()).and_then(|admin| admin.look());
+    let topic = &cluster.topics.manifest;
+    let log_id = match seen.map(|seen| seen.manifest) {
+        Ok(Ok(Some(pinned))) => Ok(pinned.manifest.log_id),
+        Ok(Ok(None)) => Err(format!("{topic} holds no manifest")),
+        Ok(Err(problem)) => Err(format!("{topic} {problem}")),
+        Err(error) => Err(error.to_string()),
+    };
+    acls(cluster, log_id.as_ref().ok().copied()).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    if let Err(why) = log_id {
+        writeln!(out, "# {why}.")?;
+        writeln!(out, "# What owners need beside this is named after the log: ask again after headroom topics apply.")?;
     }
+    Ok(Verdict::Fine)
 }
 
 fn tell_plan(differences: &[Difference], out: &mut impl Write) -> io::Result<()> {

@@ -198,6 +198,8 @@ pub enum Streamed {
     Event(StoredEvent),
     /// All that was committed a moment ago has been handed over.
     End,
+    /// The log does not go on as a log does: nothing more of the partition is handed over.
+    Broken(Breach),
 }
 
 /// Committed events as they come, for those who follow partitions that other processes own. For one thread.

@@ -66,6 +66,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
                     self.pulse.moved(partition);
                     self.fold(partition, shared, &event);
                 }
+                Streamed::Broken(breach) => self.broken(partition, shared, &breach),
                 // One of before the partition was left says nothing of the state now.
                 Streamed::End if !self.followed.contains(&partition) => {}
                 Streamed::End => {

@@ -94,7 +94,11 @@ fn what_a_cluster_needs_is_told_without_one() {
     assert_eq!((ended.code, &*ended.err), (0, ""));
     let writes =
         "User:headroom-owner --operation Describe --operation DescribeConfigs --operation Read --operation Write";
-    assert_says(&ended.out, &[&format!("{writes} --topic headroom.events\n")]);
+    let later = "is named after the log: ask again after headroom topics apply.\n";
+    assert_says(
+        &ended.out,
+        &[&format!("{writes} --topic headroom.events\n"), "# kafka at 127.0.0.1:1 does not", later],
+    );
 }
 
 #[test]

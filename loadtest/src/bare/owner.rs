@@ -5,7 +5,7 @@ use super::clocked::Clocked;
 use super::gateway::lingering;
 use super::{LOOK, Loop, tell, unless_away};
 use crate::tally::histogram;
-use crate::topics::number;
+use crate::topics::{log_id, number};
 use hdrhistogram::Histogram;
 use headroom::limits::TURN_RECORDS_MAX;
 use headroom::log::kafka::Cluster;
@@ -82,7 +82,7 @@ struct Slot(BaseProducer<Reports>);
 impl Slot {
     fn new(cluster: &Cluster, partition: u32, slot: u8) -> Result<Slot, KafkaError> {
         let producer: BaseProducer<Reports> =
-            cluster.transactional(partition, slot).create_with_context(Reports::default())?;
+            cluster.transactional(log_id(cluster), partition, slot).create_with_context(Reports::default())?;
         producer.client().fetch_watermarks(&cluster.topics.events, number(partition), LIMIT)?;
         producer.init_transactions(LIMIT)?;
         Ok(Slot(producer))

@@ -1,10 +1,11 @@
 //! Looking at a cluster, and changing its topics as [`super::plan`] decided. Everything here blocks, with a limit.
 
+use super::manifest::{Pinned, Place};
 use super::plan::{Difference, Found, Seen, What};
 use super::settings::ASK_LIMIT;
 use super::topics::Wanted;
 use super::{Cluster, manifest};
-use crate::log::{LogError, Manifest};
+use crate::log::LogError;
 use parking_lot::Mutex;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
@@ -127,7 +128,8 @@ impl Admin {
         let is_there = topics.contains_key(&self.cluster.topics.manifest);
         let manifest = if is_there { manifest::read(&self.asks, &self.cluster.topics.manifest)? } else { Ok(None) };
         let has_events = self.has_events(topics.get(&self.cluster.topics.events))?;
-        Ok(Seen { topics, manifest, has_events })
+        let place = Place::on(&self.cluster, self.cluster_id()?);
+        Ok(Seen { topics, manifest, place, has_events })
     }
 
     fn partitions_of(&self, name: &str) -> Result<Option<Found>, LogError> {
@@ -185,7 +187,7 @@ impl Admin {
     ///
     /// # Errors
     /// The first step that the cluster refuses.
-    pub fn apply(&self, differences: &[Difference], made: &Manifest) -> Result<(), LogError> {
+    pub fn apply(&self, differences: &[Difference], made: &Pinned) -> Result<(), LogError> {
         let missing = differences.iter().filter_map(|difference| match &difference.what {
             What::Missing(wanted) => Some(wanted),
             _ => None,

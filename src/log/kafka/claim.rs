@@ -1,13 +1,16 @@
 //! Taking a partition: fence, mark, read up to the mark.
 //!
-//! `init_transactions` returns when every transaction of earlier owners is decided and marked, and none of them can
-//! write any more. A record of our own, the fence, then ends their log: whoever has read it has read all that there will
-//! ever be of them. Ends of files and watermarks prove nothing of the kind, for the leader may have changed.
+//! `init_transactions` returns when every transaction of earlier owners is decided and marked, and its coordinator takes
+//! nothing from them any more. The partition's leader learns of it by the next record of the same producer: until then a
+//! record that was long on its way may still be let in where the cluster does not verify transactions, and would be
+//! committed by the next transaction of that producer. So a record of our own, a fence, goes through each of the two
+//! producers, and the log is read up to both: whoever has done so has read all that there will ever be of earlier owners.
+//! Ends of files and watermarks prove nothing of the kind, for the leader may have changed.
 
 use super::super::{ClaimError, Fold, LogError, PartitionLog};
 use super::owned::Owned;
 use super::reader::Reader;
-use super::record::{self, Found};
+use super::record::{self, Course, Fence, Found};
 use super::settings::TRANSACTION_LIMIT;
 use super::stable::Prepared;
 use super::turns::{Line, Turns};
@@ -20,6 +23,8 @@ use std::time::Duration;
 /// How long the first fence may take. The client asks again only every 500 ms when an earlier owner left a transaction
 /// open; a new instance asks at once. So it gets another, and twice the time.
 const FENCE_LIMIT: Duration = Duration::from_millis(200);
+/// How often a claim marks its place when somebody else writes between its marks.
+const MARKS_MAX: u32 = 8;
 /// Longest wait for a message while the log is read up to the fence.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long a reader may take to say where the commands lie; one that knows its way takes a millisecond.
@@ -32,20 +37,21 @@ impl PartitionLog for Kafka {
         let inner = &self.inner;
         inner.check(partition)?;
         let generation = inner.progress_of(partition).claim();
-        let prepared = inner.stable.take(partition).map_or_else(|| Prepared::make(&inner.cluster, partition), Ok)?;
+        let prepared = inner
+            .stable
+            .take(partition)
+            .map_or_else(|| Prepared::make(&inner.cluster, inner.manifest.log_id, partition), Ok)?;
         let Prepared { turns, reader } = prepared;
         let turns = (0..).zip(turns).map(|(slot, turns)| inner.fence(partition, slot, turns));
         let mut turns = turns.collect::<Result<Vec<_>, _>>()?;
-        turns.truncate(inner.cluster.alternating().into());
-        let nonce = (inner.draw)();
-        if let Some(turns) = turns.first() {
-            let line = Line { headers: record::fence(nonce), pool: None, bytes: None };
-            turns.write(std::iter::once(line)).map_err(|failed| failed.why)?;
-        }
-        let next = inner.replay(partition, from_seq, nonce, &reader, fold)?;
+        let (nonce, end) = inner.mark(partition, &mut turns)?;
+        let next = inner.replay(partition, from_seq, (nonce, turns.len()), &reader, fold)?;
         let reader = inner.stand(partition, next.1, reader)?;
+        let unused = turns.split_off(usize::from(inner.cluster.alternating()).min(turns.len()));
+        unused.into_iter().for_each(|turns| inner.stable.bury(turns));
         inner.stable.prepare(partition);
-        Ok(Owned::new(Arc::clone(inner), partition, generation, (turns, reader), next))
+        inner.progress_of(partition).wrote(end);
+        Ok(Owned::new(Arc::clone(inner), partition, generation, (turns, reader), (next, end)))
     }
 }
 
@@ -62,16 +68,54 @@ impl Inner {
                 return Err(LogError::new(format!("partition {partition} was not fenced within {left_ms} ms")));
             }
             limit = limit.saturating_mul(2);
-            turns = Turns::prepare(&self.cluster, partition, slot)?;
+            turns = Turns::prepare(&self.cluster, self.manifest.log_id, partition, slot)?;
         }
     }
 
-    /// Folds everything from `from_seq` up to our fence. Answers the next sequence number and input offset.
+    /// Another instance of one of the partition's producers, which fences the one before. That says nothing of who owns
+    /// the partition: what is written with it counts only where nobody else has written before it.
+    pub(super) fn renewed(&self, partition: u32, slot: u8) -> Result<Turns, LogError> {
+        let prepared = self.stable.take_one(partition, slot);
+        let fresh = || Turns::prepare(&self.cluster, self.manifest.log_id, partition, slot);
+        let turns = prepared.map_or_else(fresh, Ok)?;
+        self.stable.prepare(partition);
+        self.fence(partition, slot, turns)
+    }
+
+    /// Writes a fence through each producer, one behind the other. Answers their number, and the end of the partition when
+    /// all of them are marked.
+    fn mark(&self, partition: u32, turns: &mut [Turns]) -> Result<(u128, i64), LogError> {
+        for _ in 0..MARKS_MAX {
+            let fence = Fence { nonce: (self.draw)(), log_id: self.manifest.log_id };
+            let (mut first, mut last) = (None, 0);
+            for (slot, turns) in (0..).zip(&mut *turns) {
+                let line = Line { headers: record::fence(fence), pool: None, bytes: None };
+                let written = turns.write(std::iter::once(line), |_, _| true).map_err(|failed| failed.why)?;
+                if written.is_suspect() {
+                    let old = std::mem::replace(turns, self.renewed(partition, slot)?);
+                    self.stable.bury(old);
+                }
+                first.get_or_insert(written.first_offset);
+                last = written.last_offset;
+            }
+            // Each is one record and its marker, which may come a little later than the next record.
+            let places = i64::try_from(turns.len()).unwrap_or(i64::MAX).saturating_mul(2);
+            let end = first.unwrap_or_default().saturating_add(places);
+            if last < end.saturating_sub(1) {
+                return Ok((fence.nonce, end));
+            }
+            tracing::warn!(partition, "somebody else writes to the partition's events while it is claimed");
+        }
+        let topic = &self.cluster.topics.events;
+        Err(LogError::new(format!("somebody else writes to {topic}/{partition} all the time")))
+    }
+
+    /// Folds everything from `from_seq` up to the last of our fences. Answers the next sequence number and input offset.
     fn replay(
         &self,
         partition: u32,
         from_seq: u64,
-        nonce: u128,
+        (nonce, fences): (u128, usize),
         reader: &Reader,
         fold: &mut Fold<'_>,
     ) -> Result<(u64, u64), ClaimError> {
@@ -79,20 +123,23 @@ impl Inner {
         // From the event before, which tells that there is none missing and what the next input is.
         let from = self.locate(partition, from_seq.saturating_sub(1))?;
         reader.assign(topic, partition, from)?;
-        let (mut next_seq, mut next_input) = (0, 0);
+        let (mut next_input, mut met) = (0, 0);
+        let mut course = Course::of(self.manifest.log_id, partition);
         reader.each((topic, partition), READ_LIMIT, |message| {
-            match record::found(message, &self.framing) {
+            let found = record::found(message, &self.framing);
+            course.take(&found).map_err(ClaimError::Breach)?;
+            match found {
                 Found::Event(event, after) => {
                     let seq = event.seq;
                     self.progress_of(partition).mark(seq, message.offset());
-                    next_seq = seq.saturating_add(1);
                     next_input = if seq >= from_seq { fold(event).map_err(ClaimError::Breach)? } else { after };
                 }
-                Found::Fence(other) if other == nonce => return Ok(false),
-                Found::Fence(_) | Found::Foreign => {}
+                Found::Fence(fence) => met += usize::from(fence.nonce == nonce),
+                Found::Foreign => {}
             }
-            Ok::<_, ClaimError>(true)
+            Ok::<_, ClaimError>(met < fences)
         })?;
+        let next_seq = course.next().unwrap_or_default();
         if next_seq < from_seq {
             let why = format!("{topic}/{partition} ends before seq {from_seq}, at {next_seq}");
             return Err(ClaimError::Log(LogError::new(why)));

@@ -57,7 +57,8 @@ impl Kafka {
     ) -> Result<(Member, Receiver<Change>), LogError> {
         let (news, changes) = bounded(NEWS_MAX);
         let cluster = &self.inner.cluster;
-        let consumer: Result<BaseConsumer<Talk<Group>>, _> = cluster.member().create_with_context(Talk(Group { news }));
+        let consumer: Result<BaseConsumer<Talk<Group>>, _> =
+            cluster.member(self.inner.manifest.log_id).create_with_context(Talk(Group { news }));
         let consumer = consumer.map_err(|error| classify::failed("a member of the group", &error))?;
         let topic = cluster.topics.commands.clone();
         let leaving = Arc::new(AtomicBool::new(false));

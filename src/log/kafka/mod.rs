@@ -133,7 +133,7 @@ impl Kafka {
             draw: Box::new(draw),
             progress: Arc::new((0..partitions).map(|_| Progress::default()).collect()),
             paces: Paces((0..partitions).map(|_| Paced::default()).collect()),
-            stable: Stable::new(Arc::clone(&cluster), partitions)?,
+            stable: Stable::new(Arc::clone(&cluster), manifest.log_id, partitions)?,
             uncommitted: Reader::uncommitted(&cluster)?,
             readers: Mutex::new(Vec::new()),
             cursors: Mutex::new(Vec::new()),

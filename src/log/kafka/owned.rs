@@ -1,5 +1,13 @@
 //! A partition owned by this thread: commands from a consumer that stands where the log says, turns through producers
 //! that nobody else can use any more.
+//!
+//! An owner knows every offset of its events since its claim: its records, and one marker behind each turn, which may be
+//! written a little later than the next turn's records. A turn that comes to lie further on is not committed: somebody
+//! else has written between, who may be the next owner.
+//!
+//! A commit that was slow, though it succeeded, may have been sent twice, and its second copy could end a later
+//! transaction of the same instance. So that instance is replaced before its next turn. Making another one fences nobody
+//! but itself and the next owner's, should there be one: such a turn lies behind that owner's fence, and is not committed.
 
 use super::super::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StoredEvent, Turn};
 use super::Inner;
@@ -7,7 +15,6 @@ use super::pacer::Pacer;
 use super::progress::Progress;
 use super::reader::{Next, Reader};
 use super::record;
-use super::settings::COMMIT_SUSPECT;
 use super::turns::{Line, Turns};
 use crate::limits::{TURN_BYTES_MAX, TURN_RECORDS_MAX};
 use crate::time::Stopwatch;
@@ -30,10 +37,14 @@ pub struct Owned {
     partition: u32,
     generation: u64,
     turns: Vec<Turns>,
+    /// Which of them may not begin another transaction.
+    is_suspect: Vec<bool>,
     /// Whose turn is next.
     slot: usize,
     reader: Reader,
     next_seq: u64,
+    /// The offset after all that this owner has written, and all markers of it, once they are there.
+    end: i64,
     /// The offset after the last command decided.
     decided: u64,
     /// The offset after the last command polled.
@@ -55,16 +66,18 @@ impl Owned {
         partition: u32,
         generation: u64,
         (turns, reader): (Vec<Turns>, Reader),
-        (next_seq, next_input): (u64, u64),
+        ((next_seq, next_input), end): ((u64, u64), i64),
     ) -> Owned {
         Owned {
             inner,
             partition,
             generation,
+            is_suspect: vec![false; turns.len()],
             turns,
             slot: 0,
             reader,
             next_seq,
+            end,
             decided: next_input,
             next_offset: next_input,
             held: None,
@@ -143,6 +156,17 @@ impl Owned {
         }
     }
 
+    /// Has an instance that may not begin another transaction replaced.
+    fn renew(&mut self) -> Result<(), LogError> {
+        if std::mem::take(&mut self.is_suspect[self.slot]) {
+            let slot = u8::try_from(self.slot).unwrap_or(u8::MAX);
+            let renewed = self.inner.renewed(self.partition, slot)?;
+            let old = std::mem::replace(&mut self.turns[self.slot], renewed);
+            self.inner.stable.bury(old);
+        }
+        Ok(())
+    }
+
     fn fits(records: usize, bytes: usize, record: &Record) -> bool {
         records == 0 || (records < TURN_RECORDS_MAX && bytes.saturating_add(record.bytes.len()) <= TURN_BYTES_MAX)
     }
@@ -200,8 +224,16 @@ impl OwnedPartition for Owned {
             self.over = Some(why);
             return CommitOutcome::Unknown;
         }
+        if let Err(why) = self.renew() {
+            tracing::info!(partition = self.partition, %why, "a producer of turns was not replaced: claiming again");
+            self.over = Some(why);
+            return CommitOutcome::Unknown;
+        }
         let rest = self.rested.as_ref().map(Stopwatch::elapsed);
-        let written = self.turns[self.slot].write(self.lines(&turn));
+        // Our records, up to where they end if nobody else has written.
+        let records = i64::try_from(turn.events.len()).unwrap_or(i64::MAX);
+        let end = self.end.saturating_add(records);
+        let written = self.turns[self.slot].write(self.lines(&turn), |_, last| last < end);
         let committed = match written {
             Ok(committed) => committed,
             Err(failed) => {
@@ -213,21 +245,22 @@ impl OwnedPartition for Owned {
         self.next_seq = last.seq.saturating_add(1);
         self.decided = turn.inputs.last().map_or(self.decided, |input| input.offset.saturating_add(1));
         self.progress().mark(first.seq, committed.first_offset);
-        // The transaction's one marker follows its last record.
-        self.progress().wrote(committed.last_offset.saturating_add(2));
+        // The transaction has one marker.
+        self.end = end.saturating_add(1);
+        self.progress().wrote(self.end);
         let has_waited = self.pacer.turn(rest, committed.first_delivery);
         self.inner.paces.turned(self.partition, committed.commit, has_waited, self.pacer.pause());
-        self.slot = (self.slot + 1) % self.turns.len();
-        self.rested = Some(Stopwatch::start());
-        if committed.commit >= COMMIT_SUSPECT {
+        if committed.is_suspect() {
             let took_ms = committed.commit.as_millis();
             tracing::warn!(
                 partition = self.partition,
                 took_ms,
-                "a slow commit may have been sent twice: claiming again"
+                "a slow commit may have been sent twice: its producer goes"
             );
-            self.over = Some(LogError::new(format!("partition {}: a commit took {took_ms} ms", self.partition)));
+            self.is_suspect[self.slot] = true;
         }
+        self.slot = (self.slot + 1) % self.turns.len();
+        self.rested = Some(Stopwatch::start());
         CommitOutcome::Ok
     }
 }

@@ -1,12 +1,10 @@
 //! What is there against what should be: the differences, what may be done about each, and which of them make it
 //! wrong to serve. Pure: [`super::admin`] looks, and does what is decided here.
 
-use super::Topics;
-use super::manifest::{FORMAT_VERSION, Problem};
+use super::manifest::{FEATURE_LEVEL, Pinned, Place, Problem};
 use super::topics::{Asked, Purpose, Wanted, wanted};
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{DEDUP_WINDOW_MS, PARTITIONS_DEFAULT, PARTITIONS_MAX};
-use crate::log::Manifest;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -27,7 +25,9 @@ pub struct Seen {
     /// Those of our topics that exist.
     pub topics: BTreeMap<String, Found>,
     /// The manifest, if there is one.
-    pub manifest: Result<Option<Manifest>, Problem>,
+    pub manifest: Result<Option<Pinned>, Problem>,
+    /// Where a log is looked for: on the cluster that answers, under the names that are asked about.
+    pub place: Place,
     /// Whether an event was ever written.
     pub has_events: bool,
 }
@@ -85,12 +85,37 @@ pub enum What {
     /// The manifest says something that is not so here.
     OtherManifest {
         /// Of what.
-        what: &'static str,
+        what: Pin,
         /// As it says.
-        found: u64,
+        found: String,
         /// As it is here.
-        wanted: u64,
+        wanted: String,
     },
+}
+
+/// What a manifest pins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pin {
+    /// How many partitions the log has.
+    Partitions,
+    /// Something that the program has in it, by its name in the manifest.
+    Program(&'static str),
+    /// The cluster that the log was made on.
+    Cluster,
+    /// The application or the environment that it was made for, by its name in the manifest.
+    Name(&'static str),
+    /// A topic, by the setting that names it.
+    Topic(&'static str),
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pin::Partitions => "partitions",
+            Pin::Cluster => "cluster_id",
+            Pin::Program(name) | Pin::Name(name) | Pin::Topic(name) => name,
+        })
+    }
 }
 
 /// Settings of which more is well.
@@ -98,13 +123,16 @@ const AT_LEAST: &[&str] = &["max.message.bytes", "min.insync.replicas"];
 /// Settings without which a record may be lost, taken away or refused.
 const SAFETY: &[&str] =
     &["cleanup.policy", "max.message.bytes", "min.insync.replicas", "unclean.leader.election.enable"];
+/// Why a log is left alone that this program does not know.
+const OTHER_PROGRAM: &str = "the log was made for another version of this program";
 /// Settings that say which events are kept.
 const RETENTION: &[&str] = &["cleanup.policy", "retention.bytes", "retention.ms"];
 
 /// Every difference. A manifest says how many partitions there are; before there is one, whoever asks, what is there,
 /// and the default, in this order.
-pub fn compare(topics: &Topics, asked: &Asked, seen: &Seen) -> Vec<Difference> {
-    let manifest = seen.manifest.as_ref().ok().and_then(Option::as_ref);
+pub fn compare(asked: &Asked, seen: &Seen) -> Vec<Difference> {
+    let topics = &seen.place.topics;
+    let manifest = seen.manifest.as_ref().ok().and_then(Option::as_ref).map(|pinned| &pinned.manifest);
     let there = seen.topics.get(&topics.events).map(|found| found.partitions).filter(|count| *count <= PARTITIONS_MAX);
     let partitions = manifest.map(|manifest| manifest.partitions).or(asked.partitions).or(there);
     let partitions = partitions.unwrap_or(PARTITIONS_DEFAULT);
@@ -150,21 +178,39 @@ fn compare_topic(wanted: &Wanted, found: &Found, has_events: bool, differ: &mut 
 }
 
 fn compare_manifest(asked: &Asked, seen: &Seen, partitions: u32, differ: &mut impl FnMut(What)) {
-    let manifest = match &seen.manifest {
-        Ok(Some(manifest)) => manifest,
+    let Pinned { manifest, feature_level, place } = match &seen.manifest {
+        Ok(Some(pinned)) => pinned,
         Ok(None) if seen.has_events => return differ(What::LostManifest),
         Ok(None) => return differ(What::NoManifest { partitions }),
         Err(problem) => return differ(What::BadManifest(problem.clone())),
     };
     let said = u64::from(manifest.partitions);
+    let level = u64::from(*feature_level);
     for (what, found, wanted) in [
-        ("partitions", said, asked.partitions.map_or(said, u64::from)),
-        ("hash_version", manifest.hash_version.into(), HASH_VERSION.into()),
-        ("format_version", manifest.format_version.into(), FORMAT_VERSION.into()),
-        ("dedup_window_ms", manifest.dedup_window_ms, DEDUP_WINDOW_MS),
+        (Pin::Partitions, said, asked.partitions.map_or(said, u64::from)),
+        (Pin::Program("hash_version"), manifest.hash_version.into(), HASH_VERSION.into()),
+        // A program knows all levels up to its own.
+        (Pin::Program("feature_level"), level, level.min(FEATURE_LEVEL.into())),
+        (Pin::Program("dedup_window_ms"), manifest.dedup_window_ms, DEDUP_WINDOW_MS),
     ] {
         if found != wanted {
-            differ(What::OtherManifest { what, found, wanted });
+            differ(What::OtherManifest { what, found: found.to_string(), wanted: wanted.to_string() });
+        }
+    }
+    let (found, wanted) = (place, &seen.place);
+    for (what, found, wanted) in [
+        (Pin::Cluster, &found.cluster_id, &wanted.cluster_id),
+        (Pin::Name("application"), &found.application, &wanted.application),
+        (Pin::Name("environment"), &found.environment, &wanted.environment),
+        (Pin::Topic("topic_commands"), &found.topics.commands, &wanted.topics.commands),
+        (Pin::Topic("topic_events"), &found.topics.events, &wanted.topics.events),
+        (Pin::Topic("topic_replies"), &found.topics.replies, &wanted.topics.replies),
+        (Pin::Topic("topic_snapshots"), &found.topics.snapshots, &wanted.topics.snapshots),
+        (Pin::Topic("topic_dead_letters"), &found.topics.dead_letters, &wanted.topics.dead_letters),
+        (Pin::Topic("topic_manifest"), &found.topics.manifest, &wanted.topics.manifest),
+    ] {
+        if found != wanted {
+            differ(What::OtherManifest { what, found: found.clone(), wanted: wanted.clone() });
         }
     }
 }
@@ -184,10 +230,16 @@ impl Difference {
                 is_late.then_some(why)
             }
             What::LostManifest => Some("write back the record that was there, or use the topics of an empty log"),
+            What::BadManifest(Problem::OtherVersion(_)) => Some(OTHER_PROGRAM),
             What::BadManifest(_) => Some("leave only the record that the log was made with"),
-            What::OtherManifest { what, .. } => Some(match *what {
-                "partitions" => "a log keeps the number of partitions that it was made with: ask for that or for none",
-                _ => "the log was made for another version of this program",
+            What::OtherManifest { what, .. } => Some(match what {
+                Pin::Partitions => {
+                    "a log keeps the number of partitions that it was made with: ask for that or for none"
+                }
+                Pin::Program(_) => OTHER_PROGRAM,
+                Pin::Cluster => "a copy of a log would have owners beside those of the log: name the cluster it is on",
+                Pin::Name(_) => "whoever serves a log is of what it was made for: say so, or name topics of your own",
+                Pin::Topic(_) => "a log keeps the topics that it was made with: name those, or all of another log's",
             }),
         }
     }
@@ -208,7 +260,9 @@ impl Difference {
         match &self.what {
             What::Missing(_) => matches!(self.purpose, Purpose::Events | Purpose::Manifest),
             What::Partitions { .. } => self.purpose == Purpose::Events,
-            What::NoManifest { .. } | What::LostManifest | What::BadManifest(_) | What::OtherManifest { .. } => true,
+            What::NoManifest { .. } | What::LostManifest | What::BadManifest(_) => true,
+            // Whatever it was made for, it can be looked at.
+            What::OtherManifest { what, .. } => !matches!(what, Pin::Cluster | Pin::Name(_)),
             What::Replicas { .. } | What::Setting { .. } => false,
         }
     }
@@ -266,18 +320,31 @@ fn counted(count: impl Into<u32>, what: &str) -> String {
 mod tests {
     use super::*;
     use crate::domain::Micros;
+    use crate::log::Manifest;
+    use crate::log::kafka::Topics;
+    use crate::log::kafka::manifest::FORMAT_VERSION;
 
     const ASKED: Asked = Asked { partitions: None, replication: 3, min_in_sync: 2 };
 
-    fn manifest() -> Manifest {
-        Manifest {
+    fn place() -> Place {
+        Place {
+            cluster_id: "K1".to_owned(),
+            application: "headroom".to_owned(),
+            environment: "prod".to_owned(),
+            topics: Topics::of("h"),
+        }
+    }
+
+    fn pinned() -> Pinned {
+        let manifest = Manifest {
             log_id: 7,
             partitions: 4,
             hash_version: HASH_VERSION,
             format_version: FORMAT_VERSION,
             dedup_window_ms: DEDUP_WINDOW_MS,
             created_at: Micros(1),
-        }
+        };
+        Pinned { manifest, feature_level: FEATURE_LEVEL, place: place() }
     }
 
     /// A cluster on which everything is as it should be.
@@ -287,11 +354,11 @@ mod tests {
             (name, Found { partitions, replicas, config })
         };
         let topics = wanted(&Topics::of("h"), &ASKED, 4).into_iter().map(found).collect();
-        Seen { topics, manifest: Ok(Some(manifest())), has_events: true }
+        Seen { topics, manifest: Ok(Some(pinned())), place: place(), has_events: true }
     }
 
     fn told(seen: &Seen, asked: &Asked) -> Vec<(String, bool, bool)> {
-        let differences = compare(&Topics::of("h"), asked, seen);
+        let differences = compare(asked, seen);
         differences.iter().map(|d| (d.to_string(), d.refusal().is_some(), d.is_unsafe())).collect()
     }
 
@@ -398,22 +465,65 @@ mod tests {
             &[("h.manifest holds two manifests that differ", true, true)],
         );
         assert_told(
-            |seen| seen.manifest = Ok(Some(Manifest { hash_version: 9, dedup_window_ms: 1, ..manifest() })),
+            |seen| {
+                let manifest = Manifest { hash_version: 9, dedup_window_ms: 1, ..pinned().manifest };
+                seen.manifest = Ok(Some(Pinned { manifest, feature_level: 9, ..pinned() }));
+            },
             &[
                 ("h.manifest holds a manifest with hash_version=9, and here it is 1", true, true),
+                ("h.manifest holds a manifest with feature_level=9, and here it is 1", true, true),
                 ("h.manifest holds a manifest with dedup_window_ms=1, and here it is 86400000", true, true),
             ],
+        );
+        assert_told(
+            |seen| seen.manifest = Err(Problem::OtherVersion(1)),
+            &[("h.manifest holds a manifest with format_version=1, and here it is 2", true, true)],
         );
         let asked = told(&sound(), &Asked { partitions: Some(8), ..ASKED });
         let expected = "h.manifest holds a manifest with partitions=4, and here it is 8";
         assert_eq!(asked, [(expected.to_owned(), true, true)]);
     }
 
+    /// Each is refused by serve and by apply; what was made for others can be read, unless it would be read wrongly.
+    #[test]
+    fn a_log_of_another_place_is_left_alone() {
+        let change = |change: fn(&mut Place)| {
+            let mut seen = sound();
+            let mut pinned = pinned();
+            change(&mut pinned.place);
+            seen.manifest = Ok(Some(pinned));
+            let differences = compare(&ASKED, &seen);
+            let told = |d: &Difference| {
+                assert!(d.refusal().is_some() && d.is_unsafe(), "{d}");
+                (d.to_string(), d.is_unreadable())
+            };
+            differences.iter().map(told).collect::<Vec<_>>()
+        };
+        let holds = |what: &str, is_unreadable| (format!("h.manifest holds a manifest with {what}"), is_unreadable);
+        assert_eq!(
+            change(|place| place.cluster_id = "K2".to_owned()),
+            [holds("cluster_id=K2, and here it is K1", false)]
+        );
+        assert_eq!(
+            change(|place| place.application = "other".to_owned()),
+            [holds("application=other, and here it is headroom", false)]
+        );
+        assert_eq!(
+            change(|place| place.environment = "green".to_owned()),
+            [holds("environment=green, and here it is prod", false)]
+        );
+        let topics = change(|place| place.topics = Topics::of("g"));
+        let names = ["commands", "events", "replies", "snapshots", "dead-letters", "manifest"];
+        let setting = |name: &str| format!("topic_{}", name.replace('-', "_"));
+        let expected = names.map(|name| holds(&format!("{}=g.{name}, and here it is h.{name}", setting(name)), true));
+        assert_eq!(topics, expected);
+    }
+
     #[test]
     fn before_there_is_a_manifest_whoever_asks_says_how_many_partitions_there_are() {
-        let nothing = Seen { topics: BTreeMap::new(), manifest: Ok(None), has_events: false };
+        let nothing = Seen { topics: BTreeMap::new(), manifest: Ok(None), place: place(), has_events: false };
         let made_with = |seen: &Seen, partitions| {
-            let differences = compare(&Topics::of("h"), &Asked { partitions, ..ASKED }, seen);
+            let differences = compare(&Asked { partitions, ..ASKED }, seen);
             differences.into_iter().find_map(|difference| match difference.what {
                 What::NoManifest { partitions } => Some(partitions),
                 _ => None,
@@ -433,7 +543,7 @@ mod tests {
         let mut seen = Seen { manifest: Ok(None), has_events: false, ..sound() };
         seen.topics.remove("h.manifest");
         set("h.replies", "retention.ms", "1")(&mut seen);
-        let steps: Vec<String> = compare(&Topics::of("h"), &ASKED, &seen).iter().map(Difference::step).collect();
+        let steps: Vec<String> = compare(&ASKED, &seen).iter().map(Difference::step).collect();
         let expected = [
             "set retention.ms=600000 on h.replies, instead of 1",
             "create h.manifest: 1 partition, 3 replicas, cleanup.policy=compact compression.type=producer \

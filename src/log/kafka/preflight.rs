@@ -103,7 +103,7 @@ fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         foreign(start, &id, reasons);
     }
     let seen = admin.look().map_err(|error| told(reasons, error)).ok()?;
-    let differences = compare(&start.cluster.topics, &start.asked, &seen);
+    let differences = compare(&start.asked, &seen);
     let is_bad = |difference: &Difference| if serves { difference.is_unsafe() } else { difference.is_unreadable() };
     let (bad, odd): (Vec<_>, Vec<_>) = differences.iter().partition(|difference| is_bad(difference));
     for difference in odd.iter().filter(|_| serves) {
@@ -114,7 +114,7 @@ fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         reasons.push("headroom topics plan says what can be done about the topics".to_owned());
     }
     // When there is none, that is one of the differences.
-    Some((seen.manifest.ok()??, id))
+    Some((seen.manifest.ok()??.manifest, id))
 }
 
 fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {

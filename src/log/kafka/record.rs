@@ -1,25 +1,79 @@
 //! How turns lie in `events[p]`. An event's record has a header with its place: its sequence number and the input
 //! offset after it, so that a log can be read from any place without knowing what events are. A *fence* is a record
-//! without a value, which is no event: it is how a claim learns where the log of everyone before it ends.
+//! without a value, which is no event: it is how a claim learns where the log of everyone before it ends. It names the
+//! log that its writer owns, so that owners of two logs that share a topic by mistake find out before they decide.
 
 use super::super::StoredEvent;
 use super::framing::Framing;
+use crate::domain::{Breach, Law};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 
 /// Names the header of an event.
 const PLACE: &str = "place";
 /// Names the header of a fence.
 const FENCE: &str = "fence";
+/// Names the header that says whose fence it is.
+const LOG: &str = "log";
 
 /// What a record of `events[p]` is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Found {
     /// An event, and the input offset after it.
     Event(StoredEvent, u64),
-    /// A fence of this number.
-    Fence(u128),
+    /// A fence.
+    Fence(Fence),
     /// Written by nobody who owns partitions.
     Foreign,
+}
+
+/// Reading a partition record by record, from wherever it began: sequence numbers go up one by one from the first event
+/// that is met. One that comes again is a fork, whatever was folded before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Course {
+    partition: u32,
+    log_id: u128,
+    next: Option<u64>,
+}
+
+impl Course {
+    /// From any place of a partition of this log.
+    pub(super) fn of(log_id: u128, partition: u32) -> Course {
+        Course { partition, log_id, next: None }
+    }
+
+    /// The number of the next event, once one was met.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// Takes the next record.
+    pub(super) fn take(&mut self, found: &Found) -> Result<(), Breach> {
+        let breach = |seq, detail| Err(Breach { law: Law::Chain, partition: self.partition, seq, detail });
+        match found {
+            Found::Event(event, _) => {
+                let (seq, next) = (event.seq, self.next.unwrap_or(event.seq));
+                if seq != next {
+                    return breach(seq, format!("it lies where seq {next} is due"));
+                }
+                self.next = Some(seq.saturating_add(1));
+                Ok(())
+            }
+            Found::Fence(fence) if fence.log_id != self.log_id => {
+                let detail = format!("an owner of log {:032x} has taken the partition", fence.log_id);
+                breach(self.next.unwrap_or_default(), detail)
+            }
+            Found::Fence(_) | Found::Foreign => Ok(()),
+        }
+    }
+}
+
+/// What a fence says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Fence {
+    /// Drawn by the claim that wrote it.
+    pub(super) nonce: u128,
+    /// The log whose owner wrote it.
+    pub(super) log_id: u128,
 }
 
 /// The header of an event at this place.
@@ -30,29 +84,78 @@ pub(super) fn place(seq: u64, next_input: u64) -> OwnedHeaders {
     OwnedHeaders::new_with_capacity(1).insert(Header { key: PLACE, value: Some(&value) })
 }
 
-/// The header of a fence.
-pub(super) fn fence(nonce: u128) -> OwnedHeaders {
-    OwnedHeaders::new_with_capacity(1).insert(Header { key: FENCE, value: Some(&nonce.to_be_bytes()) })
+/// The headers of a fence.
+pub(super) fn fence(Fence { nonce, log_id }: Fence) -> OwnedHeaders {
+    let headers = OwnedHeaders::new_with_capacity(2);
+    let headers = headers.insert(Header { key: FENCE, value: Some(&nonce.to_be_bytes()) });
+    headers.insert(Header { key: LOG, value: Some(&log_id.to_be_bytes()) })
 }
 
 /// What a message is.
 pub(super) fn found(message: &BorrowedMessage<'_>, framing: &Framing) -> Found {
-    match (header(message), message.payload()) {
+    match (header(message, 0), message.payload()) {
         (Some((PLACE, place)), Some(bytes)) => {
             let (seq, next_input) = place.split_at(8);
             let seq = number(seq);
             Found::Event(StoredEvent { seq, bytes: framing.incoming(bytes) }, number(next_input))
         }
-        (Some((FENCE, nonce)), None) => Found::Fence(u128::from_be_bytes(nonce)),
+        (Some((FENCE, nonce)), None) => match header(message, 1) {
+            Some((LOG, log_id)) => {
+                let [nonce, log_id] = [nonce, log_id].map(u128::from_be_bytes);
+                Found::Fence(Fence { nonce, log_id })
+            }
+            _ => Found::Foreign,
+        },
         _ => Found::Foreign,
     }
 }
 
-fn header<'m>(message: &'m BorrowedMessage<'_>) -> Option<(&'m str, [u8; 16])> {
-    let first = message.headers().filter(|headers| headers.count() > 0)?.get(0);
-    Some((first.key, first.value?.try_into().ok()?))
+fn header<'m>(message: &'m BorrowedMessage<'_>, at: usize) -> Option<(&'m str, [u8; 16])> {
+    let header = message.headers().filter(|headers| headers.count() > at)?.get(at);
+    Some((header.key, header.value?.try_into().ok()?))
 }
 
 fn number(bytes: &[u8]) -> u64 {
     bytes.try_into().map_or(0, u64::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: u64) -> Found {
+        Found::Event(StoredEvent { seq, bytes: Vec::new() }, 0)
+    }
+
+    fn fence(log_id: u128) -> Found {
+        Found::Fence(Fence { nonce: 1, log_id })
+    }
+
+    /// What is said of the last of these records; those before it are well.
+    #[track_caller]
+    fn last(records: &[Found]) -> Result<(), String> {
+        let mut course = Course::of(7, 3);
+        let (last, before) = records.split_last().unwrap();
+        before.iter().for_each(|found| course.take(found).unwrap());
+        course.take(last).map_err(|breach| breach.to_string())
+    }
+
+    #[test]
+    fn a_sequence_number_that_comes_again_or_is_left_out_is_a_breach() {
+        assert_eq!(last(&[event(10), fence(7), event(11), Found::Foreign, event(12)]), Ok(()));
+        for (records, seq, due) in [
+            ([event(11), event(12), event(11)], 11, 13),
+            ([event(11), fence(7), event(11)], 11, 12),
+            ([event(11), event(12), event(14)], 14, 13),
+        ] {
+            let told = format!("L3 broken at partition 3 seq {seq}: it lies where seq {due} is due");
+            assert_eq!(last(&records), Err(told));
+        }
+    }
+
+    #[test]
+    fn an_owner_of_another_log_is_a_breach() {
+        let told = format!("L3 broken at partition 3 seq 6: an owner of log {:032x} has taken the partition", 8);
+        assert_eq!(last(&[event(5), fence(8)]), Err(told));
+    }
 }

@@ -6,16 +6,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// What an operator says of a cluster, and of Headroom's place on it.
+/// What an operator says of a cluster, and of Headroom's place on it. Who may write is no part of it: see
+/// [`transactional_ids`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Where to find it: `host:port`, with commas between.
     pub brokers: String,
     /// How to be let in: properties of the client that are passed through, such as `security.protocol`.
     pub security: BTreeMap<String, String>,
-    /// The application's name: with [`Cluster::environment`] it begins every transactional id and the group's name.
+    /// The application's name: it begins the names of clients and of the users that `headroom topics acls` lets in. The
+    /// log's manifest pins it.
     pub application: String,
-    /// The environment's name.
+    /// The environment's name, which the log's manifest pins: a process that is meant for another one is refused.
     pub environment: String,
     /// Its topics.
     pub topics: Topics,
@@ -27,7 +29,7 @@ pub struct Cluster {
 impl fmt::Debug for Cluster {
     /// Without how to be let in.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.name(), self.brokers)
+        write!(f, "{} {} on {}", self.application, self.environment, self.brokers)
     }
 }
 
@@ -63,13 +65,15 @@ impl Topics {
     }
 }
 
+/// Begins the transactional ids and group names of all logs.
+const OF_LOGS: &str = "headroom";
 /// Producers of a partition. A claim fences all of them, whether they take turns or not: who had the partition before
 /// may have been told otherwise.
 pub const SLOTS: u8 = 2;
 /// Time between two tries of a transactional request. The guard leans on it: a commit that took longer than
 /// [`COMMIT_SUSPECT`] may have been sent twice, and a second one, late, could end a later transaction. It is long
-/// because a commit that is slow for any other reason is suspected too: each of them costs a claim, which on a busy
-/// cluster is slower than what it followed, and makes the next commit slow.
+/// because a commit that is slow for any other reason is suspected too: each of them costs a new instance of its
+/// producer, and the time to make it.
 pub const RETRY_BACKOFF: Duration = Duration::from_millis(1_000);
 /// The client waits at least 0.8 of [`RETRY_BACKOFF`] (its jitter is 20 %) before it sends anything again.
 pub const COMMIT_SUSPECT: Duration = Duration::from_millis(700);
@@ -184,11 +188,10 @@ impl Cluster {
         self.with("ask", &[])
     }
 
-    /// A producer of a partition's turns.
-    pub fn transactional(&self, partition: u32, slot: u8) -> ClientConfig {
+    /// A producer of the turns of a partition of this log.
+    pub fn transactional(&self, log_id: u128, partition: u32, slot: u8) -> ClientConfig {
         let mut config = self.with("turns", TRANSACTIONAL);
-        let id = format!("{}.{partition}", self.name());
-        config.set("transactional.id", if slot == 0 { id } else { format!("{id}.{slot}") });
+        config.set("transactional.id", format!("{}{partition}.{slot}", transactional_ids(log_id)));
         config
     }
 
@@ -223,7 +226,7 @@ impl Cluster {
     pub fn reader(&self) -> ClientConfig {
         let mut config = self.with("reader", READER);
         // The client wants a name to assign partitions; nothing is ever asked or kept under it.
-        config.set("group.id", format!("{}.reader", self.name()));
+        config.set("group.id", format!("{}.reader", self.application));
         config
     }
 
@@ -235,20 +238,11 @@ impl Cluster {
         config
     }
 
-    /// The member of the group of owners.
-    pub fn member(&self) -> ClientConfig {
+    /// The member of the group of this log's owners.
+    pub fn member(&self, log_id: u128) -> ClientConfig {
         let mut config = self.with("member", MEMBER);
-        config.set("group.id", self.group());
+        config.set("group.id", group_of(log_id));
         config
-    }
-
-    /// The group of owners.
-    pub fn group(&self) -> String {
-        format!("{}.owners", self.name())
-    }
-
-    pub(super) fn name(&self) -> String {
-        format!("{}.{}", self.application, self.environment)
     }
 
     fn with(&self, what: &str, settings: &[(&str, &str)]) -> ClientConfig {
@@ -263,4 +257,16 @@ impl Cluster {
         }
         config
     }
+}
+
+/// What the transactional ids of a log begin with. They are made of the log's own id and of nothing that an operator may
+/// say: whoever serves the same log, under whatever name, fences and is fenced; and two logs never do, whatever their
+/// names have in common.
+pub fn transactional_ids(log_id: u128) -> String {
+    format!("{OF_LOGS}.{log_id:032x}.")
+}
+
+/// The group of a log's owners, for the same reasons.
+pub fn group_of(log_id: u128) -> String {
+    format!("{OF_LOGS}.{log_id:032x}.owners")
 }

@@ -17,34 +17,49 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    pub(super) fn make(cluster: &Cluster, partition: u32) -> Result<Prepared, LogError> {
+    pub(super) fn make(cluster: &Cluster, log_id: u128, partition: u32) -> Result<Prepared, LogError> {
         let reader = Reader::waiting(cluster)?;
         reader.connect(&cluster.topics.events, partition)?;
         reader.connect(&cluster.topics.commands, partition)?;
-        let turns = (0..SLOTS).map(|slot| Turns::prepare(cluster, partition, slot));
+        let turns = (0..SLOTS).map(|slot| Turns::prepare(cluster, log_id, partition, slot));
         Ok(Prepared { turns: turns.collect::<Result<_, _>>()?, reader })
     }
+}
+
+/// What the thread is asked to do.
+enum Order {
+    /// Make what a claim of the partition needs.
+    Prepare(u32),
+    /// Let a client go that is of no more use: that takes a moment, and whoever used it has other things to do.
+    Bury(Turns),
 }
 
 /// One for each partition, made by a thread of its own.
 pub(super) struct Stable {
     ready: Arc<Vec<Mutex<Option<Prepared>>>>,
-    orders: Option<Sender<u32>>,
+    orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Stable {
-    /// For these partitions, none of them ready.
-    pub(super) fn new(cluster: Arc<Cluster>, partitions: u32) -> Result<Stable, LogError> {
+    /// For the partitions of a log, none of them ready.
+    pub(super) fn new(cluster: Arc<Cluster>, log_id: u128, partitions: u32) -> Result<Stable, LogError> {
         let ready: Arc<Vec<_>> = Arc::new((0..partitions).map(|_| Mutex::new(None)).collect());
-        let (orders, work) = bounded::<u32>(usize::try_from(partitions).unwrap_or(usize::MAX));
+        let (orders, work) = bounded(usize::try_from(partitions).unwrap_or(usize::MAX).saturating_mul(2));
         let places = Arc::clone(&ready);
         let thread = std::thread::Builder::new().name("stable".to_owned()).spawn(move || {
-            for partition in work {
+            for order in work {
+                let partition = match order {
+                    Order::Prepare(partition) => partition,
+                    Order::Bury(turns) => {
+                        drop(turns);
+                        continue;
+                    }
+                };
                 let Some(place) = places.get(partition as usize).filter(|place| place.lock().is_none()) else {
                     continue;
                 };
-                match Prepared::make(&cluster, partition) {
+                match Prepared::make(&cluster, log_id, partition) {
                     Ok(prepared) => *place.lock() = Some(prepared),
                     // The claim makes its own, and says what is wrong.
                     Err(error) => tracing::debug!(partition, %error, "no clients prepared"),
@@ -57,8 +72,21 @@ impl Stable {
 
     /// Has clients made ready for a partition that may be claimed.
     pub(super) fn prepare(&self, partition: u32) {
-        // As many orders wait as there are partitions: one that finds no place is not needed.
-        let _ = self.orders.as_ref().map(|orders| orders.try_send(partition));
+        // Twice as many orders wait as there are partitions: one that finds no place is hardly needed.
+        let _ = self.orders.as_ref().map(|orders| orders.try_send(Order::Prepare(partition)));
+    }
+
+    /// Lets a client go. One that finds no place is let go here and now.
+    pub(super) fn bury(&self, turns: Turns) {
+        let _ = self.orders.as_ref().map(|orders| orders.try_send(Order::Bury(turns)));
+    }
+
+    /// One of the partition's producers, if they are ready; the others are made anew.
+    pub(super) fn take_one(&self, partition: u32, slot: u8) -> Option<Turns> {
+        let mut turns = self.take(partition)?.turns;
+        let taken = (usize::from(slot) < turns.len()).then(|| turns.swap_remove(slot.into()));
+        turns.into_iter().for_each(|turns| self.bury(turns));
+        taken
     }
 
     /// What is ready for the partition.

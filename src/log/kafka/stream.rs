@@ -4,7 +4,7 @@ use super::super::{EventStream, LogError, Streamed};
 use super::classify::{self, Meaning, failed};
 use super::client::Talk;
 use super::reader::number;
-use super::record::{self, Found};
+use super::record::{self, Course, Found};
 use super::{Inner, Kafka};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -19,8 +19,8 @@ use std::time::Duration;
 pub struct Stream {
     inner: Arc<Inner>,
     consumer: BaseConsumer<Talk>,
-    /// The sequence number to be handed over next, of every partition followed.
-    next: BTreeMap<u32, u64>,
+    /// Every partition followed: from which sequence number on, and how far it was read.
+    followed: BTreeMap<u32, (u64, Course)>,
 }
 
 impl Kafka {
@@ -35,7 +35,7 @@ impl Kafka {
             .reader_to_end()
             .create_with_context(Talk::default())
             .map_err(|error| failed("a stream", &error))?;
-        Ok(Stream { inner, consumer, next: BTreeMap::new() })
+        Ok(Stream { inner, consumer, followed: BTreeMap::new() })
     }
 }
 
@@ -55,12 +55,12 @@ impl EventStream for Stream {
         self.leave(partition);
         let list = self.list(partition, Offset::Offset(from))?;
         self.consumer.incremental_assign(&list).map_err(|error| failed("following", &error))?;
-        self.next.insert(partition, from_seq);
+        self.followed.insert(partition, (from_seq, Course::of(self.inner.manifest.log_id, partition)));
         Ok(())
     }
 
     fn leave(&mut self, partition: u32) {
-        if self.next.remove(&partition).is_none() {
+        if self.followed.remove(&partition).is_none() {
             return;
         }
         let left = self.list(partition, Offset::Invalid).map(|list| self.consumer.incremental_unassign(&list));
@@ -80,9 +80,18 @@ impl EventStream for Stream {
             Some(Err(error)) => return Err(failed("following", &error)),
         };
         let partition = u32::try_from(message.partition()).unwrap_or_default();
-        let Found::Event(event, next_input) = record::found(&message, &self.inner.framing) else { return Ok(None) };
-        let Some(next) = self.next.get_mut(&partition).filter(|next| event.seq >= **next) else { return Ok(None) };
-        *next = event.seq.saturating_add(1);
+        let Some((from_seq, course)) = self.followed.get_mut(&partition) else { return Ok(None) };
+        let found = record::found(&message, &self.inner.framing);
+        if let Err(breach) = course.take(&found) {
+            drop(message);
+            self.leave(partition);
+            return Ok(Some((partition, Streamed::Broken(breach))));
+        }
+        let Found::Event(event, next_input) = found else { return Ok(None) };
+        // Reading begins at a place not far before.
+        if event.seq < *from_seq {
+            return Ok(None);
+        }
         let progress = self.inner.progress_of(partition);
         progress.mark(event.seq, message.offset());
         progress.decided(next_input);

@@ -3,7 +3,7 @@
 
 use super::super::{CommittedTail, LogError, StoredEvent};
 use super::reader::{Reader, wait_for_open_turns};
-use super::record::{self, Found};
+use super::record::{self, Course, Found};
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
 use rdkafka::message::Message;
@@ -25,6 +25,7 @@ pub(super) struct Cursor {
     partition: u32,
     next_seq: u64,
     reader: Reader,
+    course: Course,
     /// Read, and not asked for yet.
     held: Option<StoredEvent>,
 }
@@ -69,7 +70,7 @@ impl Inner {
                 let from = end.saturating_sub(back).max(known.offset).max(first);
                 reader.assign(topic, partition, from)?;
                 let mut last = None;
-                self.each(partition, reader, |event, _| {
+                self.each(&mut self.course(partition), partition, reader, |event, _| {
                     last = Some(event.seq);
                     true
                 })?;
@@ -101,7 +102,7 @@ impl Inner {
         }
         let topic = &self.cluster.topics.events;
         let mut held = None;
-        let at_end = self.each(partition, &cursor.reader, |event, _| {
+        let at_end = self.each(&mut cursor.course, partition, &cursor.reader, |event, _| {
             seen = seen || event.seq.saturating_add(1) >= from_seq;
             if event.seq < from_seq {
                 return true;
@@ -151,7 +152,11 @@ impl Inner {
         self.wait_for_open_turns(partition, &reader)?;
         let from = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?;
         reader.assign(&self.cluster.topics.events, partition, from)?;
-        Ok(Cursor { partition, next_seq: from_seq, reader, held: None })
+        Ok(Cursor { partition, next_seq: from_seq, reader, course: self.course(partition), held: None })
+    }
+
+    fn course(&self, partition: u32) -> Course {
+        Course::of(self.manifest.log_id, partition)
     }
 
     /// Where the event of this number lies, or a place not far before it.
@@ -173,7 +178,7 @@ impl Inner {
             let middle = before.offset.midpoint(high);
             reader.assign(topic, partition, middle)?;
             let mut found = None;
-            self.each(partition, reader, |event, offset| {
+            self.each(&mut self.course(partition), partition, reader, |event, offset| {
                 found = Some((event.seq, offset));
                 false
             })?;
@@ -192,13 +197,16 @@ impl Inner {
     /// whether the end was reached.
     fn each(
         &self,
+        course: &mut Course,
         partition: u32,
         reader: &Reader,
         mut event: impl FnMut(StoredEvent, i64) -> bool,
     ) -> Result<bool, LogError> {
         let mut next_mark = 0;
         reader.each((&self.cluster.topics.events, partition), ASK_LIMIT, |message| {
-            let Found::Event(found, _) = record::found(message, &self.framing) else { return Ok(true) };
+            let found = record::found(message, &self.framing);
+            course.take(&found).map_err(|breach| LogError::new(breach.to_string()))?;
+            let Found::Event(found, _) = found else { return Ok(true) };
             // Not every one: a replay would wait for the marks' lock as often as it has events.
             if found.seq >= next_mark {
                 self.progress_of(partition).mark(found.seq, message.offset());

@@ -1,5 +1,6 @@
 //! The topics as the files in `topics/` declare them.
 
+use super::settings::{group_of, transactional_ids};
 use super::{Cluster, Topics};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -163,8 +164,9 @@ impl Topics {
 }
 
 /// What every role has to be allowed, as calls of Kafka's own tool: the client has none of its own. Users are called
-/// `User:<application>-<role>`; whoever calls them otherwise puts the names in.
-pub fn acls(cluster: &Cluster) -> Vec<String> {
+/// `User:<application>-<role>`; whoever calls them otherwise puts the names in. Before there is a log, those that are
+/// about its id are left out: with them nobody but its owners can take a transactional id that fences them.
+pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut allow = |role: Role, operations: &[&str], on: &str| {
         let operations: Vec<String> = operations.iter().map(|operation| format!("--operation {operation}")).collect();
@@ -178,9 +180,11 @@ pub fn acls(cluster: &Cluster) -> Vec<String> {
             allow(*role, &operations.iter().map(String::as_str).collect::<Vec<_>>(), &on);
         }
     }
-    let turns = format!("--transactional-id {}. --resource-pattern-type prefixed", cluster.name());
-    allow(Role::Owner, &["Describe", "Write"], &turns);
-    allow(Role::Owner, &["Describe", "Read"], &format!("--group {}", cluster.group()));
+    if let Some(log_id) = log_id {
+        let turns = format!("--transactional-id {} --resource-pattern-type prefixed", transactional_ids(log_id));
+        allow(Role::Owner, &["Describe", "Write"], &turns);
+        allow(Role::Owner, &["Describe", "Read"], &format!("--group {}", group_of(log_id)));
+    }
     allow(Role::Operator, &["Describe"], "--cluster");
     lines
 }
@@ -233,7 +237,8 @@ mod tests {
             topics: Topics::of("h"),
             alternates: true,
         };
-        let acls = acls(&cluster);
+        assert!(acls(&cluster, None).iter().all(|line| !line.contains("--transactional-id")));
+        let acls = acls(&cluster, Some(0x2a));
         let writers: Vec<&String> =
             acls.iter().filter(|line| line.contains("Write") && line.ends_with("--topic h.events")).collect();
         let add = "kafka-acls.sh --bootstrap-server k:9092 --add --allow-principal";
@@ -242,7 +247,8 @@ mod tests {
              --operation Write --topic h.events"
         );
         assert_eq!(writers, [&owner]);
-        let turns = "--operation Write --transactional-id headroom.prod. --resource-pattern-type prefixed";
+        let turns = "--operation Write --transactional-id headroom.0000000000000000000000000000002a. \
+                     --resource-pattern-type prefixed";
         assert!(acls.iter().any(|line| line.contains("headroom-owner") && line.ends_with(turns)), "{acls:?}");
         assert!(acls.iter().all(|line| !line.contains(text)));
     }

@@ -1,6 +1,7 @@
 //! A producer of turns, crash-only: an instance lives for clean commits alone. Whoever sees anything else drops it and
-//! claims again, because the epoch that a new claim draws is what keeps a late request of the old one from ending a
-//! transaction of the new one.
+//! claims again, because the epoch that a new instance draws is what keeps a late request of the old one from ending a
+//! transaction of the new one. A commit that succeeded and was slow costs its instance as well, and not the partition
+//! (see [`super::owned`]).
 //!
 //! All delivery reports are in before a commit is asked for. The client's own flush would wait for them in steps of
 //! 100 ms.
@@ -9,7 +10,7 @@ use super::super::{CommitOutcome, LogError};
 use super::classify::{self, Meaning, failed};
 use super::client::Talk;
 use super::reader::number;
-use super::settings::{Cluster, TRANSACTION_LIMIT};
+use super::settings::{COMMIT_SUSPECT, Cluster, TRANSACTION_LIMIT};
 use crate::domain::PoolId;
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
@@ -67,6 +68,14 @@ pub(super) struct Committed {
     pub(super) commit: Duration,
 }
 
+impl Committed {
+    /// Whether the commit may have been sent twice, so that a second one, late, could end a later transaction of the same
+    /// instance: it must not begin one.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.commit >= COMMIT_SUSPECT
+    }
+}
+
 /// A transaction that did not come to a clean end: the instance is to be dropped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failed {
@@ -92,8 +101,8 @@ pub(super) struct Turns {
 
 impl Turns {
     /// A producer of one partition's turns, connected and not yet its owner: preparing it fences nobody.
-    pub(super) fn prepare(cluster: &Cluster, partition: u32, slot: u8) -> Result<Turns, LogError> {
-        let producer = cluster.transactional(partition, slot).create_with_context(Reports::default());
+    pub(super) fn prepare(cluster: &Cluster, log_id: u128, partition: u32, slot: u8) -> Result<Turns, LogError> {
+        let producer = cluster.transactional(log_id, partition, slot).create_with_context(Reports::default());
         let producer: BaseProducer<Reports> = producer.map_err(|error| failed("a producer of turns", &error))?;
         let turns = Turns { producer, topic: cluster.topics.events.clone(), partition };
         // The client asks for its coordinator every 500 ms, and a connection that it only boots from does not count.
@@ -114,22 +123,30 @@ impl Turns {
         }
     }
 
-    /// Writes these in one transaction.
-    pub(super) fn write(&self, lines: impl Iterator<Item = Line>) -> Result<Committed, Failed> {
+    /// Writes these in one transaction. `is_ours` is told where the first and the last of them lie before anything of it is
+    /// committed; when it says no, nothing ever is.
+    pub(super) fn write(
+        &self,
+        lines: impl Iterator<Item = Line>,
+        is_ours: impl FnOnce(i64, i64) -> bool,
+    ) -> Result<Committed, Failed> {
         *self.producer.context().0.lock() = Delivered { since: Some(Stopwatch::start()), ..Delivered::default() };
         self.producer.begin_transaction().map_err(|error| self.failed("beginning a turn", &error))?;
         for line in lines {
             self.send(&line)?;
         }
         self.drain()?;
+        let (first_offset, last_offset) = self.producer.context().0.lock().offsets.unwrap_or_default();
+        if !is_ours(first_offset, last_offset) {
+            let why = format!("somebody else has written to {}/{}", self.topic, self.partition);
+            return Err(Failed { outcome: CommitOutcome::Fenced, why: LogError::new(why) });
+        }
         let committing = Stopwatch::start();
         // A limit of our own could leave the client in doubt; the transaction's timeout bounds it.
         let committed = self.producer.commit_transaction(Timeout::Never);
         committed.map_err(|error| self.failed("committing a turn", &error))?;
         let commit = committing.elapsed();
-        let delivered = self.producer.context().0.lock();
-        let (first_offset, last_offset) = delivered.offsets.unwrap_or_default();
-        let first_delivery = delivered.first_after.unwrap_or_default();
+        let first_delivery = self.producer.context().0.lock().first_after.unwrap_or_default();
         Ok(Committed { first_offset, last_offset, first_delivery, commit })
     }
 

@@ -6,6 +6,7 @@ mod clients;
 mod fenced;
 mod letters;
 mod nemesis;
+mod one_owner;
 mod positions;
 mod replies;
 mod rig;
@@ -25,6 +26,7 @@ use crate::rig::Rig;
 use crate::wait::until;
 use headroom::domain::Micros;
 use headroom::log::Manifest;
+use headroom::log::kafka::manifest::FORMAT_VERSION;
 use headroom::log::kafka::{Cluster, Framing, Kafka, Topics};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -54,7 +56,8 @@ pub fn cluster(prefix: &str) -> Cluster {
         brokers: brokers(),
         security: BTreeMap::new(),
         application: "headroom".to_owned(),
-        environment: prefix.to_owned(),
+        // Like every other log on the broker: names keep nobody apart.
+        environment: "dev".to_owned(),
         topics: Topics::of(prefix),
         alternates: true,
     }
@@ -91,12 +94,17 @@ pub fn settled(topics: &[(&str, u32)]) {
     }
 }
 
+/// The id of the log of these names: with one that another log on the broker has, each would fence the other.
+pub fn log_id(prefix: &str) -> u128 {
+    u128::from_str_radix(&prefix[1..], 16).unwrap()
+}
+
 pub fn open(prefix: &str, partitions: u32) -> Kafka {
     let manifest = Manifest {
-        log_id: 7,
+        log_id: log_id(prefix),
         partitions,
         hash_version: 1,
-        format_version: 1,
+        format_version: FORMAT_VERSION,
         dedup_window_ms: 0,
         created_at: Micros(0),
     };

@@ -4,6 +4,7 @@
 use super::service::Log;
 use super::told::{Told, callers, pool};
 use crate::wait::until;
+use headroom::log::kafka::settings::group_of;
 use headroom::time::SystemClock;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -26,7 +27,7 @@ fn commands(log: &Log, offset: Offset) -> TopicPartitionList {
 
 /// What the cluster keeps.
 fn kept(log: &Log) -> Option<i64> {
-    let reader: BaseConsumer = log.cluster.member().create().unwrap();
+    let reader: BaseConsumer = log.cluster.member(log.manifest.log_id).create().unwrap();
     let list = reader.committed_offsets(commands(log, Offset::Invalid), LIMIT).unwrap();
     match list.elements()[0].offset() {
         Offset::Offset(offset) => Some(offset),
@@ -36,7 +37,7 @@ fn kept(log: &Log) -> Option<i64> {
 
 /// As a tool does it that is no member of the group: refused while there are members.
 fn rewind(log: &Log, offset: i64) -> KafkaResult<()> {
-    let tool: BaseConsumer = log.cluster.member().create().unwrap();
+    let tool: BaseConsumer = log.cluster.member(log.manifest.log_id).create().unwrap();
     tool.commit(&commands(log, Offset::Offset(offset)), CommitMode::Sync)
 }
 
@@ -44,7 +45,7 @@ fn delete_group(log: &Log) -> bool {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &log.cluster.brokers).create().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let group = log.cluster.group();
+    let group = group_of(log.manifest.log_id);
     let options = AdminOptions::new().operation_timeout(Some(LIMIT));
     runtime.block_on(admin.delete_groups(&[&group], &options)).unwrap()[0].is_ok()
 }
@@ -59,7 +60,7 @@ fn what_the_group_keeps_has_no_say() {
     let mut all = Told::default();
     // A member that reads another topic: it may commit for the group, and gets none of its partitions.
     let (told, ()) = callers(&server, "van-1", 2, |yes| {
-        let member: BaseConsumer = log.cluster.member().create().unwrap();
+        let member: BaseConsumer = log.cluster.member(log.manifest.log_id).create().unwrap();
         member.subscribe(&[&log.cluster.topics.replies]).unwrap();
         until("it is a member", || {
             assert!(member.poll(Duration::from_millis(10)).is_none_or(|polled| polled.is_err()));

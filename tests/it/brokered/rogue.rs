@@ -5,6 +5,7 @@ use headroom::domain::{
     Amounts, Ask, Attempt, Command, CommandId, Dimension, IdempotencyKey, Micros, PoolId, ReservationId,
 };
 use headroom::gateway::routing::reservation_id;
+use headroom::log::kafka::Cluster;
 use headroom::log::{CommitOutcome, Record, StoredEvent};
 use headroom::owner::Partition;
 use headroom::wire;
@@ -26,13 +27,13 @@ pub struct Rogue<'a> {
 impl<'a> Rogue<'a> {
     /// With the id of the owner of the first partition, who is fenced by it.
     pub fn as_owner(log: &'a Log) -> Rogue<'a> {
-        Rogue::of(log, &log.cluster.transactional(0, 0))
+        Rogue::of(log, &log.cluster.transactional(log.manifest.log_id, 0, 0))
     }
 
     /// With an id of its own, which fences nobody. Its transactions may take so long.
     pub fn stranger(log: &'a Log, transaction_ms: u32) -> Rogue<'a> {
-        let mut config = log.cluster.transactional(0, 0);
-        config.set("transactional.id", format!("{}.stranger", log.cluster.environment));
+        let mut config = log.cluster.transactional(log.manifest.log_id, 0, 0);
+        config.set("transactional.id", format!("{:032x}.stranger", log.manifest.log_id));
         config.set("message.timeout.ms", transaction_ms.to_string());
         config.set("transaction.timeout.ms", transaction_ms.to_string());
         Rogue::of(log, &config)
@@ -71,6 +72,18 @@ impl<'a> Rogue<'a> {
         let reader: BaseConsumer = self.log.cluster.reply_reader().create().unwrap();
         reader.fetch_watermarks(&self.log.cluster.topics.events, 0, LIMIT).unwrap().1
     }
+}
+
+/// Writes a record outside of any transaction, as the event of this number if it has one, and waits until it is there.
+pub fn plant(cluster: &Cluster, partition: i32, event: Option<(u64, &[u8])>) {
+    let producer: BaseProducer = cluster.post().create().unwrap();
+    let (seq, bytes) = event.unwrap_or((0, b"no event"));
+    let place = [seq.to_be_bytes(), 0u64.to_be_bytes()].concat();
+    let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&cluster.topics.events).partition(partition).payload(bytes);
+    let header = OwnedHeaders::new().insert(Header { key: "place", value: Some(&place) });
+    let record = if event.is_some() { record.headers(header) } else { record };
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(LIMIT).unwrap();
 }
 
 /// A barrier and an acceptance that would be the log's next events, with the input offset after each.

@@ -33,7 +33,7 @@ impl Site {
             brokers: rig.brokers().to_owned(),
             security: BTreeMap::new(),
             application: "headroom".to_owned(),
-            environment: prefix.clone(),
+            environment: "dev".to_owned(),
             topics: Topics::of(&prefix),
             alternates: true,
         };
@@ -46,7 +46,7 @@ impl Site {
     }
 
     fn configuration(&self, partitions: u32) -> String {
-        let Cluster { brokers, environment, topics, .. } = &self.cluster;
+        let Cluster { brokers, topics, .. } = &self.cluster;
         let replication = brokers.split(',').count();
         let min_in_sync = replication.div_ceil(2);
         let Topics { commands, events, replies, snapshots, dead_letters, manifest } = topics;
@@ -55,7 +55,6 @@ impl Site {
             kafka_brokers = "{brokers}"
             kafka_replication = {replication}
             kafka_min_in_sync = {min_in_sync}
-            environment = "{environment}"
             partitions = {partitions}
             topic_commands = "{commands}"
             topic_events = "{events}"
@@ -87,7 +86,7 @@ impl Site {
     /// The log as this process reads it.
     pub fn log(&self) -> Kafka {
         let seen = Admin::new(self.cluster.clone()).unwrap().look().unwrap();
-        let manifest = seen.manifest.unwrap().expect("topics apply wrote one");
+        let manifest = seen.manifest.unwrap().expect("topics apply wrote one").manifest;
         Kafka::open(self.cluster.clone(), manifest, Framing::none(), super::draw).unwrap()
     }
 

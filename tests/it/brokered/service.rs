@@ -8,6 +8,7 @@ use headroom::audit::PartitionAudit;
 use headroom::config::{Config, FileText, Inputs};
 use headroom::domain::{Micros, Recorded};
 use headroom::log::kafka::admin::Admin;
+use headroom::log::kafka::manifest::{FEATURE_LEVEL, Pinned};
 use headroom::log::kafka::plan::compare;
 use headroom::log::kafka::{Cluster, Framing, Kafka};
 use headroom::log::{CommittedTail, Manifest, StoredEvent};
@@ -38,8 +39,10 @@ impl Log {
         let config = log.config(Path::new("unused"), "owner");
         let admin = Admin::new(log.cluster.clone()).unwrap();
         let asked = app::asked(&config, config.kafka.as_ref().unwrap());
-        let differences = compare(&log.cluster.topics, &asked, &admin.look().unwrap());
-        admin.apply(&differences, &manifest).unwrap();
+        let seen = admin.look().unwrap();
+        let differences = compare(&asked, &seen);
+        let pinned = Pinned { manifest, feature_level: FEATURE_LEVEL, place: seen.place };
+        admin.apply(&differences, &pinned).unwrap();
         let topics = &log.cluster.topics;
         settled(&[&topics.commands, &topics.events].map(|topic| (topic.as_str(), partitions)));
         settled(&[(&topics.replies, 8), (&topics.manifest, 1)]);
@@ -49,12 +52,10 @@ impl Log {
     /// Of a process with these roles.
     pub fn config(&self, data_dir: &Path, roles: &str) -> Config {
         let topics = &self.cluster.topics;
-        let name = &self.cluster.environment;
         let lines = [
             ("listen", "127.0.0.1:0"),
             ("data_dir", data_dir.to_str().unwrap()),
             ("kafka_brokers", &brokers()),
-            ("environment", name),
             ("roles", roles),
             ("topic_commands", &topics.commands),
             ("topic_events", &topics.events),

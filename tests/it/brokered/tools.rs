@@ -115,7 +115,7 @@ fn what_cannot_be_asked_is_2() {
 
 /// The log of one partition with this in it, each input from the commands' topic.
 fn write(place: &Place, writing: &Writing, inputs: &[Vec<u8>]) -> Kafka {
-    let manifest = place.look().manifest.unwrap().unwrap();
+    let manifest = place.look().manifest.unwrap().unwrap().manifest;
     let log = Kafka::open(place.cluster(), manifest, Framing::none(), || 1).unwrap();
     let sink = log.sink().unwrap();
     for bytes in inputs {

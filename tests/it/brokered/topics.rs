@@ -7,7 +7,7 @@ use headroom::domain::Micros;
 use headroom::limits::DEDUP_WINDOW_MS;
 use headroom::log::Manifest;
 use headroom::log::kafka::admin::Admin;
-use headroom::log::kafka::manifest::encode;
+use headroom::log::kafka::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned, encode};
 use headroom::log::kafka::plan::Seen;
 use headroom::log::kafka::preflight::{Ready, Start, Unfit, preflight};
 use headroom::log::kafka::registry::Registry;
@@ -51,8 +51,8 @@ impl Place {
         Cluster {
             brokers: self.brokers.clone(),
             security: BTreeMap::new(),
-            application: self.prefix.to_owned(),
-            environment: "test".to_owned(),
+            application: "headroom".to_owned(),
+            environment: "dev".to_owned(),
             topics: Topics::of(self.prefix),
             alternates: true,
         }
@@ -134,15 +134,17 @@ pub fn registry(rig: &Rig) -> Registry {
     Registry { url: rig.registry_url().to_owned(), timeout: Duration::from_secs(10), user: None }
 }
 
-fn manifest(partitions: u32) -> Manifest {
-    Manifest {
+/// The manifest of a log at this place, with this many partitions.
+fn pinned(place: &Place, partitions: u32) -> Pinned {
+    let manifest = Manifest {
         log_id: 7,
         partitions,
         hash_version: 1,
-        format_version: 1,
+        format_version: FORMAT_VERSION,
         dedup_window_ms: DEDUP_WINDOW_MS,
         created_at: Micros(1),
-    }
+    };
+    Pinned { manifest, feature_level: FEATURE_LEVEL, place: place.look().place }
 }
 
 #[test]
@@ -160,7 +162,7 @@ fn topics_are_planned_made_once_and_checked() {
     assert_eq!(applied.out, format!("{}the topics are as they should be\n", plan.out));
     let seen = place.look();
     let made = seen.manifest.clone().unwrap().unwrap();
-    assert_eq!((made.partitions, seen.topics["once.events"].partitions), (3, 3));
+    assert_eq!((made.manifest.partitions, seen.topics["once.events"].partitions), (3, 3));
 
     let again = place.headroom(&["topics", "apply"]);
     assert_eq!((again.code, &*again.out), (0, "nothing to do\n"));
@@ -175,7 +177,7 @@ fn an_apply_that_stopped_half_way_is_gone_on_with() {
     place.create("events", 5);
     place.apply();
     let seen = place.look();
-    assert_eq!((seen.topics["half.commands"].partitions, seen.manifest.unwrap().unwrap().partitions), (5, 5));
+    assert_eq!((seen.topics["half.commands"].partitions, seen.manifest.unwrap().unwrap().manifest.partitions), (5, 5));
 }
 
 #[test]
@@ -260,7 +262,7 @@ fn a_manifest_that_is_gone_or_doubtful_is_for_a_person() {
     place.write("manifest", "note", "of somebody");
     place.write("manifest", "manifest", &encode(&made));
     assert_eq!(place.look().manifest, Ok(Some(made)), "said twice is said once, and other keys say nothing");
-    place.write("manifest", "manifest", &encode(&manifest(4)));
+    place.write("manifest", "manifest", &encode(&pinned(&place, 4)));
     assert_refused(
         &place,
         &[],
@@ -270,7 +272,7 @@ fn a_manifest_that_is_gone_or_doubtful_is_for_a_person() {
     let lost = Place::on(Rig::shared(), "lost");
     lost.create("manifest", 1);
     lost.write("manifest", "manifest", "{}");
-    assert_refused(&lost, &[], "manifest holds a manifest that cannot be read: missing field `log_id`");
+    assert_refused(&lost, &[], "manifest holds a manifest that cannot be read: missing field `format_version`");
     let lost = Place::on(Rig::shared(), "lost-events");
     lost.create("events", 4);
     lost.write("events", "pool", "an event");
@@ -303,7 +305,7 @@ fn a_cluster_that_is_as_it_should_be_is_served() {
     place.set("replies", &[("retention.ms", "1234567")]);
     let dir = tempfile::tempdir().unwrap();
     let ready = place.preflight(None, dir.path()).unwrap();
-    assert_eq!(Ok(Some(ready.manifest)), place.look().manifest);
+    assert_eq!(ready.manifest, place.look().manifest.unwrap().unwrap().manifest);
     assert_eq!(std::fs::read_to_string(dir.path().join("cluster.id")).unwrap().trim(), ready.cluster_id);
     assert_eq!(place.preflight(None, dir.path()).unwrap().cluster_id, ready.cluster_id);
 }
@@ -314,7 +316,9 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
     place.create("commands", 3);
     place.create("events", 4);
     place.create("manifest", 1);
-    place.write("manifest", "manifest", &encode(&Manifest { hash_version: 9, ..manifest(4) }));
+    let made = pinned(&place, 4);
+    let other = Manifest { hash_version: 9, ..made.manifest };
+    place.write("manifest", "manifest", &encode(&Pinned { manifest: other, ..made }));
     place.set("events", &[("cleanup.policy", "compact"), ("unclean.leader.election.enable", "true")]);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("cluster.id"), "first\n").unwrap();
@@ -363,6 +367,43 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
     }
     assert!(told.to_string().starts_with("the log cannot be served, for 20 reasons\n  the cluster at "), "{told}");
     assert_eq!(std::fs::read_dir(start.data_dir).unwrap().count(), 1, "nothing new is remembered");
+}
+
+/// Whoever names the topics of a log and means another one is refused, by serve and by apply.
+#[test]
+fn a_log_of_another_place_is_not_served() {
+    let place = Place::on(Rig::shared(), "pinned");
+    place.apply();
+    let dir = tempfile::tempdir().unwrap();
+    let served = |place: &Place, flags: &[&str]| {
+        let flags = [&["serve", "--listen", "127.0.0.1:0", "--data-dir", dir.path().to_str().unwrap()], flags].concat();
+        place.headroom(&flags)
+    };
+    let refused = |flags: &[&str], what: &str| {
+        let told = served(&place, flags);
+        assert_eq!(told.code, 2, "{}{}", told.out, told.err);
+        assert!(told.err.contains(&format!("pinned.manifest holds a manifest with {what}")), "{}", told.err);
+        let told = place.headroom(&[&["topics", "apply"], flags].concat());
+        assert!(told.code == 1 && told.out.contains(&format!("a manifest with {what}")), "{}{}", told.out, told.err);
+    };
+    refused(&["--environment", "green"], "environment=dev, and here it is green");
+    refused(&["--application", "other"], "application=headroom, and here it is other");
+    let other = "topic_dead_letters=pinned.dead-letters, and here it is pinned.replies2";
+    refused(&["--topic-dead-letters", "pinned.replies2"], other);
+    // Looking on is another matter, unless it would be at other topics.
+    assert_eq!(place.headroom(&["verify", "--environment", "green"]).code, 0);
+
+    let copy = Place::on(Rig::shared(), "copied");
+    copy.create("manifest", 1);
+    let made = pinned(&copy, 4);
+    let elsewhere = headroom::log::kafka::manifest::Place { cluster_id: "another".to_owned(), ..made.place.clone() };
+    copy.write("manifest", "manifest", &encode(&Pinned { place: elsewhere, ..made }));
+    let told = served(&copy, &[]);
+    assert!(
+        told.err.contains("copied.manifest holds a manifest with cluster_id=another, and here it is "),
+        "{}",
+        told.err
+    );
 }
 
 #[test]

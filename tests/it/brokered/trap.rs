@@ -2,7 +2,7 @@
 //! 100 ms. Turns of this size take a few milliseconds; whoever falls into the trap is never below a hundred, so the
 //! middle of many turns tells.
 
-use super::{cluster, make_topics, open, prefix};
+use super::{cluster, log_id, make_topics, open, prefix};
 use crate::wait::until;
 use headroom::log::kafka::{Kafka, Owned};
 use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, StoredEvent, Turn};
@@ -84,7 +84,7 @@ fn turns_that_leave_it_to_the_client_are_in_it() {
     let prefix = prefix();
     make_topics(&prefix, 1);
     let cluster = cluster(&prefix);
-    let producer: BaseProducer = cluster.transactional(0, 0).create().unwrap();
+    let producer: BaseProducer = cluster.transactional(log_id(&prefix), 0, 0).create().unwrap();
     producer.init_transactions(LONG).unwrap();
     let bytes = [b'.'; EVENT_BYTES];
     let took = (0..9).map(|_| {

@@ -55,6 +55,7 @@ fn streamed(log: &Kafka) -> u64 {
         match stream.next(Duration::from_millis(10)).unwrap() {
             Some((_, Streamed::Event(event))) => next_seq = event.seq + 1,
             Some((_, Streamed::End)) => at_end = true,
+            Some((_, Streamed::Broken(breach))) => panic!("{breach}"),
             None => {}
         }
         at_end

@@ -16,6 +16,7 @@ use books::Books;
 use callers::{Callers, How};
 use headroom::cmd::client::define::define;
 use headroom::domain::{PoolId, route};
+use headroom::log::kafka::settings::transactional_ids;
 use headroom::time::Stopwatch;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -204,8 +205,9 @@ impl<'w> World<'w> {
         let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &cluster.brokers).create().unwrap();
         let metadata = client.fetch_metadata(Some("__transaction_state"), Duration::from_secs(5)).unwrap();
         let partitions = metadata.topics()[0].partitions();
+        let log_id = self.site.log().manifest().log_id;
         let leader = |partition: u32| {
-            let id = format!("{}.{}.{partition}", cluster.application, cluster.environment);
+            let id = format!("{}{partition}.0", transactional_ids(log_id));
             // As the broker's language hashes texts.
             let hash = id.bytes().fold(0i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)));
             let of = usize::try_from(hash & i32::MAX).unwrap() % partitions.len();

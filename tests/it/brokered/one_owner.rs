@@ -1,0 +1,174 @@
+//! One owner at a time, whatever operators call themselves; and a log that two have written to is not passed over by
+//! anybody.
+
+use super::rogue::plant;
+use super::serve::Site;
+use super::service::Log;
+use super::{draw, log_id, make_topics, prefix};
+use crate::process::agent;
+use crate::rig::Rig;
+use crate::wait::until;
+use headroom::domain::Law;
+use headroom::log::kafka::manifest::FORMAT_VERSION;
+use headroom::log::kafka::{Cluster, Framing, Kafka};
+use headroom::log::{
+    ClaimError, CommitOutcome, CommittedTail, EventStream, Manifest, OwnedPartition, PartitionLog, StoredEvent,
+    Streamed, Turn,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A log of one partition as a process sees it whose operator says this.
+fn open(prefix: &str, log_id: u128, name: &str) -> Kafka {
+    let cluster =
+        Cluster { application: name.to_owned(), environment: format!("{name}-env"), ..super::cluster(prefix) };
+    let manifest = Manifest {
+        log_id,
+        partitions: 1,
+        hash_version: 1,
+        format_version: FORMAT_VERSION,
+        dedup_window_ms: 0,
+        created_at: headroom::domain::Micros(0),
+    };
+    Kafka::open(cluster, manifest, Framing::none(), draw).unwrap()
+}
+
+/// A turn of one event that decides nothing.
+fn turn(seq: u64) -> Arc<Turn> {
+    Arc::new(Turn { events: vec![StoredEvent { seq, bytes: vec![b'.'] }], ..Turn::default() })
+}
+
+#[test]
+fn other_names_make_no_second_owner() {
+    let prefix = prefix();
+    make_topics(&prefix, 1);
+    let [blue, green] = ["blue", "green"].map(|name| open(&prefix, log_id(&prefix), name));
+    let mut first = blue.claim(0, 0, &mut |_| Ok(0)).unwrap();
+    assert_eq!(first.commit(turn(0)), CommitOutcome::Ok);
+    let mut folded = Vec::new();
+    let mut second = green.claim(0, 0, &mut |event| {
+        folded.push(event.seq);
+        Ok(0)
+    });
+    assert_eq!((folded, first.commit(turn(1))), (vec![0], CommitOutcome::Fenced));
+    assert_eq!(second.as_mut().unwrap().commit(turn(1)), CommitOutcome::Ok);
+    assert_eq!(green.end(0), Ok(2));
+}
+
+/// Two manifests that name the same events: neither log's owners know of the other's.
+#[test]
+fn owners_of_two_logs_on_one_topic_stop() {
+    let prefix = prefix();
+    make_topics(&prefix, 1);
+    let [one, other] = [1, 2].map(|n| open(&prefix, log_id(&prefix) ^ n, "headroom"));
+    let mut owned = one.claim(0, 0, &mut |_| Ok(0)).unwrap();
+    let is_breach =
+        |claimed: Result<_, ClaimError>| matches!(claimed, Err(ClaimError::Breach(breach)) if breach.law == Law::Chain);
+    assert!(is_breach(other.claim(0, 0, &mut |_| Ok(0)).map(drop)), "it found the other's fence");
+    // Nothing was decided beside it, and it has left its own behind.
+    assert_eq!(owned.commit(turn(0)), CommitOutcome::Fenced);
+    assert!(is_breach(one.claim(0, 0, &mut |_| Ok(0)).map(drop)));
+    assert!(other.end(0).is_err(), "nor is it read");
+}
+
+/// A record that somebody writes between two turns ends the owner; what it is, the next claim finds out.
+#[test]
+fn an_owner_stops_at_what_it_has_not_written() {
+    let prefix = prefix();
+    make_topics(&prefix, 1);
+    let log = open(&prefix, log_id(&prefix), "headroom");
+    let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+    for seq in 0..5 {
+        assert_eq!(owned.commit(turn(seq)), CommitOutcome::Ok);
+    }
+    plant(log.cluster(), 0, None);
+    assert_eq!(owned.commit(turn(5)), CommitOutcome::Fenced);
+    assert!(owned.poll(&mut Vec::new(), Duration::ZERO).is_err());
+    drop(owned);
+    // It was no event.
+    let mut owned = log.claim(0, 5, &mut |_| panic!("nothing was committed")).unwrap();
+    assert_eq!(owned.commit(turn(5)), CommitOutcome::Ok);
+    assert_eq!(log.end(0), Ok(6));
+}
+
+#[test]
+fn a_sequence_number_that_comes_again_is_a_breach_for_everyone_who_reads() {
+    let prefix = prefix();
+    make_topics(&prefix, 1);
+    let log = open(&prefix, log_id(&prefix), "headroom");
+    let mut stream = log.stream().unwrap();
+    stream.follow(0, 0).unwrap();
+    let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+    for seq in 0..3 {
+        assert_eq!(owned.commit(turn(seq)), CommitOutcome::Ok);
+    }
+    plant(log.cluster(), 0, Some((2, b"another")));
+    let mut seen = Vec::new();
+    let mut broken = None;
+    until("the stream says so", || {
+        match stream.next(Duration::from_millis(10)).unwrap() {
+            Some((0, Streamed::Event(event))) => seen.push(event.seq),
+            Some((0, Streamed::Broken(breach))) => broken = Some(breach),
+            _ => {}
+        }
+        broken.is_some()
+    });
+    let broken = broken.unwrap();
+    assert_eq!((seen, broken.law, broken.seq), (vec![0, 1, 2], Law::Chain, 2));
+    for from in 0..3 {
+        match log.claim(0, from, &mut |_| Ok(0)) {
+            Err(ClaimError::Breach(breach)) => assert_eq!(breach, broken),
+            other => panic!("{:?}", other.map(drop)),
+        }
+        let whole = open(&prefix, log_id(&prefix), "headroom").read(0, from, usize::MAX);
+        assert!(whole.is_err_and(|error| error.detail == broken.to_string()));
+    }
+}
+
+/// The same with whole processes: nobody serves such a partition, everybody says why, and the others are served on.
+#[test]
+fn a_fork_stops_its_partition_everywhere() {
+    let site = Site::new(Rig::shared(), 2);
+    let processes = [site.serve("a"), site.serve("b")];
+    let agent = agent();
+    let urls: Vec<String> = processes.iter().map(|process| process.url().unwrap()).collect();
+    let put = |pool: &str, n: u64| {
+        let put = agent.put(format!("{}/v1/pools/{pool}", urls[0])).content_type("application/json");
+        put.send(format!("{{\"limits\":{{\"orders\":{n}}}}}")).unwrap().status().as_u16()
+    };
+    // One pool of each partition.
+    let pools = [0, 1].map(|p| {
+        let name = |n: &u32| headroom::domain::PoolId::new(&format!("van-{n}")).unwrap();
+        let n = (0..).find(|n| headroom::domain::route::partition_of(&name(n), 2) == p).unwrap();
+        format!("van-{n}")
+    });
+    pools.iter().for_each(|pool| until("the pool is made", || put(pool, 5) < 300));
+    let log = site.log();
+    let last = log.read(0, log.end(0).unwrap() - 1, 1).unwrap().remove(0);
+    plant(log.cluster(), 0, Some((last.seq, &last.bytes)));
+    let reasons = |url: &String| {
+        let mut reply = agent.get(format!("{url}/readyz")).call().unwrap();
+        let body: serde_json::Value = serde_json::from_str(&reply.body_mut().read_to_string().unwrap()).unwrap();
+        body["partitions"].clone()
+    };
+    until("the owner has met it", || put(&pools[0], 6) == 503 && put(&pools[1], 6) == 200);
+    for url in &urls {
+        until("the process says why", || {
+            let reasons = reasons(url);
+            reasons["0"].as_str().is_some_and(|why| why.contains("L3 broken")) && reasons["1"].is_null()
+        });
+    }
+    let verified = site.run(["verify"]);
+    assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+    assert!(verified.out.contains("L3 broken at partition 0"), "{}", verified.out);
+}
+
+#[test]
+fn a_log_of_its_own_keeps_a_name_of_everyone() {
+    // Both say application and environment alike; the broker has other logs that do so, too.
+    let logs = [Log::new(1), Log::new(1)];
+    let owned = logs.each_ref().map(|log| log.open().claim(0, 0, &mut |_| Ok(0)).unwrap());
+    for mut owned in owned {
+        assert_eq!(owned.commit(turn(0)), CommitOutcome::Ok);
+    }
+}
