@@ -187,6 +187,13 @@ impl<'a> Verifying<'a> {
         }
         // Of a log that was not read to its end more commands are to be expected.
         let is_read = self.next == self.until;
+        // What lies behind the last event is no event of a number that was read already.
+        if is_read && let Err(error) = self.source.tail().read(self.partition, self.until, 1) {
+            if !self.source.is_there() {
+                return Err(error);
+            }
+            self.breach(Law::Chain, self.until, format!("the log does not go on here: {error}"));
+        }
         if let Some(detail) = self.commands.as_mut().filter(|_| is_read).and_then(Commands::left_over) {
             self.breach(Law::OneDecision, self.until.saturating_sub(1), detail);
         }

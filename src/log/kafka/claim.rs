@@ -10,7 +10,7 @@
 use super::super::{ClaimError, Fold, LogError, PartitionLog};
 use super::owned::Owned;
 use super::reader::Reader;
-use super::record::{self, Course, Fence, Found};
+use super::record::{self, Course, Decided, Fence, Found};
 use super::settings::TRANSACTION_LIMIT;
 use super::stable::Prepared;
 use super::turns::{Line, Turns};
@@ -27,14 +27,38 @@ const FENCE_LIMIT: Duration = Duration::from_millis(200);
 const MARKS_MAX: u32 = 8;
 /// Longest wait for a message while the log is read up to the fence.
 const READ_LIMIT: Duration = Duration::from_secs(10);
-/// How long a reader may take to say where the commands lie; one that knows its way takes a millisecond.
-const STAND_LIMIT: Duration = Duration::from_secs(1);
 
 impl PartitionLog for Kafka {
     type Owned = Owned;
 
     fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Owned, ClaimError> {
         let inner = &self.inner;
+        let taken = inner.take(partition, from_seq, fold)?;
+        let reader = inner.stand(partition, taken.next.1, taken.reader)?;
+        Ok(inner.owned(partition, Taken { reader, ..taken }))
+    }
+}
+
+/// A partition that was taken, before a reader stands at its next command.
+pub(super) struct Taken {
+    generation: u64,
+    turns: Vec<Turns>,
+    pub(super) reader: Reader,
+    /// The next sequence number, and how far commands were decided.
+    pub(super) next: (u64, Decided),
+    /// The end of the partition.
+    end: i64,
+}
+
+impl Inner {
+    /// Fences every earlier owner, and folds everything from `from_seq` on that they have written.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        partition: u32,
+        from_seq: u64,
+        fold: &mut Fold<'_>,
+    ) -> Result<Taken, ClaimError> {
+        let inner = self;
         inner.check(partition)?;
         let generation = inner.progress_of(partition).claim();
         let prepared = inner
@@ -46,16 +70,21 @@ impl PartitionLog for Kafka {
         let mut turns = turns.collect::<Result<Vec<_>, _>>()?;
         let (nonce, end) = inner.mark(partition, &mut turns)?;
         let next = inner.replay(partition, from_seq, (nonce, turns.len()), &reader, fold)?;
-        let reader = inner.stand(partition, next.1, reader)?;
+        Ok(Taken { generation, turns, reader, next, end })
+    }
+
+    /// The owner of what was taken.
+    pub(super) fn owned(self: &Arc<Self>, partition: u32, taken: Taken) -> Owned {
+        let (inner, Taken { generation, mut turns, reader, next: (next_seq, decided), end }) = (self, taken);
         let unused = turns.split_off(usize::from(inner.cluster.alternating()).min(turns.len()));
         unused.into_iter().for_each(|turns| inner.stable.bury(turns));
         inner.stable.prepare(partition);
-        inner.progress_of(partition).wrote(end);
-        Ok(Owned::new(Arc::clone(inner), partition, generation, (turns, reader), (next, end)))
+        let progress = inner.progress_of(partition);
+        progress.wrote(end);
+        progress.taken(decided.next_input);
+        Owned::new(Arc::clone(inner), partition, generation, (turns, reader), (next_seq, decided, end))
     }
-}
 
-impl Inner {
     fn fence(&self, partition: u32, slot: u8, mut turns: Turns) -> Result<Turns, LogError> {
         let fencing = Stopwatch::start();
         let mut limit = FENCE_LIMIT;
@@ -110,7 +139,8 @@ impl Inner {
         Err(LogError::new(format!("somebody else writes to {topic}/{partition} all the time")))
     }
 
-    /// Folds everything from `from_seq` up to the last of our fences. Answers the next sequence number and input offset.
+    /// Folds everything from `from_seq` up to the last of our fences. Answers the next sequence number, and how far commands
+    /// were decided.
     fn replay(
         &self,
         partition: u32,
@@ -118,21 +148,25 @@ impl Inner {
         (nonce, fences): (u128, usize),
         reader: &Reader,
         fold: &mut Fold<'_>,
-    ) -> Result<(u64, u64), ClaimError> {
+    ) -> Result<(u64, Decided), ClaimError> {
         let topic = &self.cluster.topics.events;
         // From the event before, which tells that there is none missing and what the next input is.
         let from = self.locate(partition, from_seq.saturating_sub(1))?;
         reader.assign(topic, partition, from)?;
-        let (mut next_input, mut met) = (0, 0);
+        let (mut next, mut met) = (Decided::default(), 0);
         let mut course = Course::of(self.manifest.log_id, partition);
         reader.each((topic, partition), READ_LIMIT, |message| {
             let found = record::found(message, &self.framing);
             course.take(&found).map_err(ClaimError::Breach)?;
             match found {
-                Found::Event(event, after) => {
+                Found::Event(event, decided) => {
                     let seq = event.seq;
                     self.progress_of(partition).mark(seq, message.offset());
-                    next_input = if seq >= from_seq { fold(event).map_err(ClaimError::Breach)? } else { after };
+                    next = decided;
+                    if seq >= from_seq {
+                        next.next_input = fold(event).map_err(ClaimError::Breach)?;
+                        next.check = if next == decided { decided.check } else { 0 };
+                    }
                 }
                 Found::Fence(fence) => met += usize::from(fence.nonce == nonce),
                 Found::Foreign => {}
@@ -144,28 +178,6 @@ impl Inner {
             let why = format!("{topic}/{partition} ends before seq {from_seq}, at {next_seq}");
             return Err(ClaimError::Log(LogError::new(why)));
         }
-        Ok((next_seq, next_input))
-    }
-
-    /// Has a reader stand at the next command: this one, or a new one if it does not know its way. A client that was made
-    /// before a broker went may not have noticed.
-    fn stand(&self, partition: u32, next_input: u64, reader: Reader) -> Result<Reader, LogError> {
-        let topic = &self.cluster.topics.commands;
-        let (reader, (first, end)) = match reader.bounds_within(topic, partition, STAND_LIMIT) {
-            Ok(bounds) => (reader, bounds),
-            Err(_) => {
-                let reader = Reader::waiting(&self.cluster)?;
-                let bounds = reader.bounds(topic, partition)?;
-                (reader, bounds)
-            }
-        };
-        let offset = i64::try_from(next_input).unwrap_or(i64::MAX);
-        if offset < first || offset > end {
-            let why = format!("{topic}/{partition} has the commands from {first} to {end}, the next one is {offset}");
-            return Err(LogError::new(why));
-        }
-        self.progress_of(partition).taken(next_input);
-        reader.assign(topic, partition, offset)?;
-        Ok(reader)
+        Ok((next_seq, next))
     }
 }

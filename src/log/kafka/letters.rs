@@ -99,7 +99,7 @@ impl Inner {
         self.post(&records.collect::<Vec<_>>())
     }
 
-    fn post(&self, records: &[Sending<'_>]) -> Result<(), LogError> {
+    pub(super) fn post(&self, records: &[Sending<'_>]) -> Result<(), LogError> {
         let post = {
             let mut post = self.letters.post.lock();
             match &*post {

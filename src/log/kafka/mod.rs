@@ -23,6 +23,7 @@ mod classify;
 mod client;
 mod commands;
 pub mod framing;
+mod held;
 mod letters;
 pub mod manifest;
 mod member;
@@ -40,17 +41,20 @@ mod replies;
 pub mod settings;
 mod sink;
 mod stable;
+mod stand;
 mod stream;
 mod tail;
 pub mod topics;
 mod turns;
 
 pub use framing::Framing;
+pub use held::HeldBack;
 pub use member::{Change, Member};
 pub use owned::Owned;
 pub use replies::{Replies, ReplyReader};
 pub use settings::{Cluster, Topics};
 pub use sink::Sink;
+pub use stand::{Stand, Standing};
 pub use stream::Stream;
 
 use super::{LogError, Manifest};

@@ -14,11 +14,12 @@ use super::Inner;
 use super::pacer::Pacer;
 use super::progress::Progress;
 use super::reader::{Next, Reader};
-use super::record;
+use super::record::{self, Decided};
 use super::turns::{Line, Turns};
 use crate::limits::{TURN_BYTES_MAX, TURN_RECORDS_MAX};
 use crate::time::Stopwatch;
 use rdkafka::message::Message;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +46,10 @@ pub struct Owned {
     next_seq: u64,
     /// The offset after all that this owner has written, and all markers of it, once they are there.
     end: i64,
-    /// The offset after the last command decided.
-    decided: u64,
+    /// How far commands were decided.
+    decided: Decided,
+    /// Checks of the commands polled and not decided, by offset.
+    checks: VecDeque<(u64, u64)>,
     /// The offset after the last command polled.
     next_offset: u64,
     /// A command that was read and does not fit the last poll.
@@ -66,7 +69,7 @@ impl Owned {
         partition: u32,
         generation: u64,
         (turns, reader): (Vec<Turns>, Reader),
-        ((next_seq, next_input), end): ((u64, u64), i64),
+        (next_seq, decided, end): (u64, Decided, i64),
     ) -> Owned {
         Owned {
             inner,
@@ -78,8 +81,9 @@ impl Owned {
             reader,
             next_seq,
             end,
-            decided: next_input,
-            next_offset: next_input,
+            decided,
+            checks: VecDeque::new(),
+            next_offset: decided.next_input,
             held: None,
             pacer: Pacer::new(),
             rested: None,
@@ -114,10 +118,15 @@ impl Owned {
         }
         let Next::Message(message) = self.reader.next(wait)? else { return Ok(None) };
         let offset = u64::try_from(message.offset()).unwrap_or_default();
-        let bytes = self.inner.framing.incoming(message.payload().unwrap_or_default());
-        let record = Record { offset, bytes };
-        if offset <= self.next_offset {
-            return Ok((offset == self.next_offset).then_some(record));
+        // A reader may begin at the last command decided.
+        if offset < self.next_offset {
+            return Ok(None);
+        }
+        let value = message.payload().unwrap_or_default();
+        self.checks.push_back((offset, record::check_of(value)));
+        let record = Record { offset, bytes: self.inner.framing.incoming(value) };
+        if offset == self.next_offset {
+            return Ok(Some(record));
         }
         self.held = Some(record);
         self.read(Duration::ZERO)
@@ -176,11 +185,18 @@ impl Owned {
         let timers = turn.events.len().saturating_sub(turn.inputs.len());
         turn.events.iter().enumerate().map(move |(i, StoredEvent { seq, bytes })| {
             let input = i.checked_sub(timers).and_then(|i| turn.inputs.get(i));
-            let next_input = input.map_or(self.decided, |input| input.offset.saturating_add(1));
+            let decided = input.map_or(self.decided, |input| self.decided_with(input));
             let bytes = self.inner.framing.outgoing(bytes.clone());
             let pool = turn.pools.get(i).cloned().flatten();
-            Line { headers: record::place(*seq, next_input), pool, bytes: Some(bytes) }
+            Line { headers: record::place(*seq, decided), pool, bytes: Some(bytes) }
         })
+    }
+
+    /// How far commands are decided with this one.
+    fn decided_with(&self, input: &Record) -> Decided {
+        let found = self.checks.binary_search_by_key(&input.offset, |(offset, _)| *offset).ok();
+        let check = found.and_then(|at| self.checks.get(at)).map_or(0, |(_, check)| *check);
+        Decided { next_input: input.offset.saturating_add(1), check }
     }
 }
 
@@ -243,7 +259,10 @@ impl OwnedPartition for Owned {
             }
         };
         self.next_seq = last.seq.saturating_add(1);
-        self.decided = turn.inputs.last().map_or(self.decided, |input| input.offset.saturating_add(1));
+        self.decided = turn.inputs.last().map_or(self.decided, |input| self.decided_with(input));
+        while self.checks.front().is_some_and(|(offset, _)| *offset < self.decided.next_input) {
+            self.checks.pop_front();
+        }
         self.progress().mark(first.seq, committed.first_offset);
         // The transaction has one marker.
         self.end = end.saturating_add(1);

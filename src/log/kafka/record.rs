@@ -1,5 +1,6 @@
-//! How turns lie in `events[p]`. An event's record has a header with its place: its sequence number and the input
-//! offset after it, so that a log can be read from any place without knowing what events are. A *fence* is a record
+//! How turns lie in `events[p]`. An event's record has a header with its place: its sequence number, the input offset
+//! after it, and a check of the last command decided, so that a log can be read from any place without knowing what events
+//! are, and so that another topic's commands are not taken for those that follow. A *fence* is a record
 //! without a value, which is no event: it is how a claim learns where the log of everyone before it ends. It names the
 //! log that its writer owns, so that owners of two logs that share a topic by mistake find out before they decide.
 
@@ -18,12 +19,26 @@ const LOG: &str = "log";
 /// What a record of `events[p]` is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Found {
-    /// An event, and the input offset after it.
-    Event(StoredEvent, u64),
+    /// An event, and how far commands were decided with it.
+    Event(StoredEvent, Decided),
     /// A fence.
     Fence(Fence),
     /// Written by nobody who owns partitions.
     Foreign,
+}
+
+/// How far a partition's commands were decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Decided {
+    /// The input offset after the last one decided.
+    pub(super) next_input: u64,
+    /// [`check_of`] the last command's record; 0 where none was decided, or nobody has read it.
+    pub(super) check: u64,
+}
+
+/// A check of a command's record as it lies in the cluster: the first 8 bytes of its value's BLAKE3. Never 0.
+pub(super) fn check_of(value: &[u8]) -> u64 {
+    number(&blake3::hash(value).as_bytes()[..8]).max(1)
 }
 
 /// Reading a partition record by record, from wherever it began: sequence numbers go up one by one from the first event
@@ -76,11 +91,12 @@ pub(super) struct Fence {
     pub(super) log_id: u128,
 }
 
-/// The header of an event at this place.
-pub(super) fn place(seq: u64, next_input: u64) -> OwnedHeaders {
-    let mut value = [0; 16];
+/// The header of an event at this place: three numbers of 8 bytes, big-endian.
+pub(super) fn place(seq: u64, Decided { next_input, check }: Decided) -> OwnedHeaders {
+    let mut value = [0; 24];
     value[..8].copy_from_slice(&seq.to_be_bytes());
-    value[8..].copy_from_slice(&next_input.to_be_bytes());
+    value[8..16].copy_from_slice(&next_input.to_be_bytes());
+    value[16..].copy_from_slice(&check.to_be_bytes());
     OwnedHeaders::new_with_capacity(1).insert(Header { key: PLACE, value: Some(&value) })
 }
 
@@ -93,26 +109,22 @@ pub(super) fn fence(Fence { nonce, log_id }: Fence) -> OwnedHeaders {
 
 /// What a message is.
 pub(super) fn found(message: &BorrowedMessage<'_>, framing: &Framing) -> Found {
-    match (header(message, 0), message.payload()) {
-        (Some((PLACE, place)), Some(bytes)) => {
-            let (seq, next_input) = place.split_at(8);
-            let seq = number(seq);
-            Found::Event(StoredEvent { seq, bytes: framing.incoming(bytes) }, number(next_input))
+    if let (Some(place), Some(bytes)) = (header::<24>(message, 0, PLACE), message.payload()) {
+        let event = StoredEvent { seq: number(&place[..8]), bytes: framing.incoming(bytes) };
+        return Found::Event(event, Decided { next_input: number(&place[8..16]), check: number(&place[16..]) });
+    }
+    match (header(message, 0, FENCE), header(message, 1, LOG), message.payload()) {
+        (Some(nonce), Some(log_id), None) => {
+            let [nonce, log_id] = [nonce, log_id].map(u128::from_be_bytes);
+            Found::Fence(Fence { nonce, log_id })
         }
-        (Some((FENCE, nonce)), None) => match header(message, 1) {
-            Some((LOG, log_id)) => {
-                let [nonce, log_id] = [nonce, log_id].map(u128::from_be_bytes);
-                Found::Fence(Fence { nonce, log_id })
-            }
-            _ => Found::Foreign,
-        },
         _ => Found::Foreign,
     }
 }
 
-fn header<'m>(message: &'m BorrowedMessage<'_>, at: usize) -> Option<(&'m str, [u8; 16])> {
+fn header<const N: usize>(message: &BorrowedMessage<'_>, at: usize, name: &str) -> Option<[u8; N]> {
     let header = message.headers().filter(|headers| headers.count() > at)?.get(at);
-    Some((header.key, header.value?.try_into().ok()?))
+    header.value.filter(|_| header.key == name)?.try_into().ok()
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -124,7 +136,7 @@ mod tests {
     use super::*;
 
     fn event(seq: u64) -> Found {
-        Found::Event(StoredEvent { seq, bytes: Vec::new() }, 0)
+        Found::Event(StoredEvent { seq, bytes: Vec::new() }, Decided::default())
     }
 
     fn fence(log_id: u128) -> Found {

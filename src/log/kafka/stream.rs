@@ -87,14 +87,14 @@ impl EventStream for Stream {
             self.leave(partition);
             return Ok(Some((partition, Streamed::Broken(breach))));
         }
-        let Found::Event(event, next_input) = found else { return Ok(None) };
+        let Found::Event(event, decided) = found else { return Ok(None) };
         // Reading begins at a place not far before.
         if event.seq < *from_seq {
             return Ok(None);
         }
         let progress = self.inner.progress_of(partition);
         progress.mark(event.seq, message.offset());
-        progress.decided(next_input);
+        progress.decided(decided.next_input);
         Ok(Some((partition, Streamed::Event(event))))
     }
 }

@@ -70,9 +70,12 @@ impl Inner {
                 let from = end.saturating_sub(back).max(known.offset).max(first);
                 reader.assign(topic, partition, from)?;
                 let mut last = None;
-                self.each(&mut self.course(partition), partition, reader, |event, _| {
-                    last = Some(event.seq);
-                    true
+                // Where the log ends says nothing of how it goes on: whoever reads it is told of a fork.
+                reader.each((topic, partition), ASK_LIMIT, |message| {
+                    if let Found::Event(event, _) = record::found(message, &self.framing) {
+                        last = Some(event.seq);
+                    }
+                    Ok::<_, LogError>(true)
                 })?;
                 if let Some(last) = last {
                     return Ok((last.saturating_add(1), is_whole));

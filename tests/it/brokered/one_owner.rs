@@ -68,7 +68,7 @@ fn owners_of_two_logs_on_one_topic_stop() {
     // Nothing was decided beside it, and it has left its own behind.
     assert_eq!(owned.commit(turn(0)), CommitOutcome::Fenced);
     assert!(is_breach(one.claim(0, 0, &mut |_| Ok(0)).map(drop)));
-    assert!(other.end(0).is_err(), "nor is it read");
+    assert!(other.read(0, 0, 1).is_err(), "nor is it read");
 }
 
 /// A record that somebody writes between two turns ends the owner; what it is, the next claim finds out.

@@ -53,6 +53,7 @@ impl<'a> Rogue<'a> {
         for (event, next_input) in events {
             let mut place = event.seq.to_be_bytes().to_vec();
             place.extend(next_input.to_be_bytes());
+            place.extend(0u64.to_be_bytes());
             let headers = OwnedHeaders::new().insert(Header { key: "place", value: Some(&place) });
             let topic = &self.log.cluster.topics.events;
             let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).partition(0).headers(headers);
@@ -78,7 +79,7 @@ impl<'a> Rogue<'a> {
 pub fn plant(cluster: &Cluster, partition: i32, event: Option<(u64, &[u8])>) {
     let producer: BaseProducer = cluster.post().create().unwrap();
     let (seq, bytes) = event.unwrap_or((0, b"no event"));
-    let place = [seq.to_be_bytes(), 0u64.to_be_bytes()].concat();
+    let place = [seq, 0, 0].map(u64::to_be_bytes).concat();
     let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&cluster.topics.events).partition(partition).payload(bytes);
     let header = OwnedHeaders::new().insert(Header { key: "place", value: Some(&place) });
     let record = if event.is_some() { record.headers(header) } else { record };
