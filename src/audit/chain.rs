@@ -1,7 +1,7 @@
 //! The chain of one partition's records (L3), and the commands they answer (L2): pure counting, no meaning.
 
 use super::Found;
-use crate::domain::{Body, Digest, Event, Law, Micros, Recorded};
+use crate::domain::{Body, Cause, Digest, Event, Law, Micros, Recorded};
 
 /// Where the chain stands.
 pub(super) struct Chain {
@@ -12,6 +12,8 @@ pub(super) struct Chain {
     digest: Digest,
     now: Micros,
     is_empty: bool,
+    /// Places of commands that were gone before they were decided.
+    lost: u64,
 }
 
 impl Chain {
@@ -24,6 +26,7 @@ impl Chain {
             digest: Digest::default(),
             now: Micros(0),
             is_empty: true,
+            lost: 0,
         }
     }
 
@@ -41,6 +44,10 @@ impl Chain {
 
     pub(super) fn next_input(&self) -> u64 {
         self.next_input
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
     }
 
     pub(super) fn last_seq(&self) -> Option<u64> {
@@ -80,10 +87,19 @@ impl Chain {
     fn check_input(&mut self, event: &Event, found: &mut Found) {
         let Some(cause) = &event.cause else { return };
         let next = self.next_input;
-        found.expect(cause.input_offset == next, Law::OneDecision, || {
-            let what = if cause.input_offset < next { "is decided again" } else { "is decided too early" };
-            format!("command {} {what}, {next} was to come", cause.input_offset)
+        let Cause { input_offset, skipped, .. } = cause;
+        found.expect(cause.first() == Some(next), Law::OneDecision, || {
+            let what = match cause.first() {
+                _ if *input_offset < next => "is decided again",
+                None => "comes after more places than there are",
+                Some(first) if first < next => "comes after a place that was decided",
+                Some(_) => "is decided too early",
+            };
+            format!("command {input_offset} {what} ({skipped} skipped), {next} was to come")
         });
+        if matches!(event.body, Body::CommandsLost { .. }) {
+            self.lost = self.lost.saturating_add(skipped.saturating_add(1));
+        }
         self.next_input = next.max(cause.input_offset.saturating_add(1));
     }
 }

@@ -47,7 +47,11 @@ impl Judge<'_> {
             Body::Repeated(original) => self.repeated(original),
             Body::Rejected(rejection) => self.rejected(rejection),
             Body::Abandoned { pool, reservation } => self.abandoned(pool, *reservation),
-            Body::Malformed { .. } | Body::Barrier { .. } | Body::HandedOver { .. } | Body::Tick => {}
+            Body::Malformed { .. }
+            | Body::CommandsLost { .. }
+            | Body::Barrier { .. }
+            | Body::HandedOver { .. }
+            | Body::Tick => {}
         }
         self.remember();
     }
@@ -63,7 +67,8 @@ impl Judge<'_> {
         let holds = match (&self.event.cause, body) {
             (None, body) => matches!(body.kind(), Kind::Expired | Kind::Barrier | Kind::Tick),
             (Some(cause), Body::Malformed { .. }) => cause.command.is_none(),
-            (Some(_), _) => ask.is_some_and(|ask| answers(body, ask)),
+            (Some(cause), Body::CommandsLost { .. }) => cause.command.is_none() && cause.unread.is_none(),
+            (Some(cause), _) => cause.unread.is_none() && ask.is_some_and(|ask| answers(body, ask)),
         };
         let law = if matches!(body, Body::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
         self.found.expect(holds, law, || {
@@ -412,6 +417,8 @@ fn answers(body: &Body, ask: AskKind) -> bool {
             Body::Rejected(_) => !matches!(ask, AskKind::Abandon | AskKind::Handover),
             original => answers(original, ask),
         },
-        Body::Expired(_) | Body::Malformed { .. } | Body::Barrier { .. } | Body::Tick => false,
+        Body::Expired(_) | Body::Malformed { .. } | Body::CommandsLost { .. } | Body::Barrier { .. } | Body::Tick => {
+            false
+        }
     }
 }

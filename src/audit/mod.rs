@@ -128,6 +128,7 @@ impl PartitionAudit {
             live: self.state.lives.len(),
             last_seq,
             next_input: self.chain.next_input(),
+            lost: self.chain.lost(),
             chain: self.chain.digest(),
             breaches,
         }

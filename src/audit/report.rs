@@ -74,6 +74,8 @@ pub struct PartitionReport {
     pub last_seq: Option<u64>,
     /// The input offset after the last one decided.
     pub next_input: u64,
+    /// Commands that were gone before they were decided, as events say.
+    pub lost: u64,
     /// The last event's digest.
     pub chain: Digest,
     pub(super) breaches: Breaches,
@@ -96,9 +98,13 @@ impl fmt::Display for PartitionReport {
         let PartitionReport { partition, events, pools, live, chain, .. } = self;
         write!(f, "partition {partition}: {events} events, {pools} pools, {live} live reservations, chain ")?;
         match self.last_seq {
-            Some(seq) => write!(f, "{chain} at seq {seq}"),
-            None => f.write_str("empty"),
+            Some(seq) => write!(f, "{chain} at seq {seq}")?,
+            None => f.write_str("empty")?,
         }
+        if self.lost > 0 {
+            write!(f, ", {} commands lost", self.lost)?;
+        }
+        Ok(())
     }
 }
 

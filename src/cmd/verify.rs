@@ -22,7 +22,7 @@ use crate::log::{CommittedTail, LogError, StoredEvent};
 use crate::replica::PartitionState;
 use crate::store::sled::SledStore;
 use crate::wire;
-use commands::Commands;
+use commands::{Commands, Finding};
 use std::io::Write;
 use std::path::Path;
 
@@ -200,8 +200,12 @@ impl<'a> Verifying<'a> {
         let digest = self.audit.digest();
         self.tell_commands();
         self.compare(digest)?;
-        let Verifying { audit, breaches, notes, agreeing, .. } = self;
-        Ok(Found { report: audit.finish(), breaches, digest, agreeing, notes })
+        let Verifying { audit, breaches, mut notes, agreeing, .. } = self;
+        let report = audit.finish();
+        if report.lost > 0 {
+            notes.push(format!("{} commands were gone before they were decided, as its events say", report.lost));
+        }
+        Ok(Found { report, breaches, digest, agreeing, notes })
     }
 
     /// How much of what the events answer was there to be compared; of a directory it is all.
@@ -220,8 +224,10 @@ impl<'a> Verifying<'a> {
                     self.audit.observe(&recorded);
                     self.fold(&recorded);
                     let difference = self.commands.as_mut().and_then(|commands| commands.compare(&recorded.event));
-                    if let Some(detail) = difference {
-                        self.breach(Law::OneDecision, event.seq, detail);
+                    match difference {
+                        Some(Finding::Wrong(detail)) => self.breach(Law::OneDecision, event.seq, detail),
+                        Some(Finding::Odd(note)) => self.notes.push(note),
+                        None => {}
                     }
                 }
                 Err(error) => {

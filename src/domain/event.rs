@@ -21,19 +21,36 @@ pub struct Event {
     pub prev: Digest,
     /// When it was decided; never earlier than the record before it.
     pub decided_at: Micros,
-    /// What caused it; `None` for timers, barriers and ticks.
+    /// What caused it; `None` for timers, barriers and ticks. Of [`Body::CommandsLost`] the last command that is lost.
     pub cause: Option<Cause>,
     /// What was decided.
     pub body: Body,
 }
 
-/// The command behind an event.
+/// The command behind an event, and its place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cause {
-    /// Its place in the partition's commands: dense, from 0.
+    /// Its place in the partition's commands.
     pub input_offset: u64,
+    /// How many places right before it hold no command, so that they have no event of their own: markers of
+    /// transactions, and records of those that were aborted.
+    pub skipped: u64,
     /// The rest, unless the record could not be read.
     pub command: Option<CommandStamp>,
+    /// Of a record that could not be read, its command's id if that could be.
+    pub unread: Option<CommandId>,
+}
+
+impl Cause {
+    /// A command that could be read, at this place, right after the one before it.
+    pub fn of(input_offset: u64, command: CommandStamp) -> Cause {
+        Cause { input_offset, skipped: 0, command: Some(command), unread: None }
+    }
+
+    /// The first place that the event is about; `None` when it skips more places than there are before it.
+    pub fn first(&self) -> Option<u64> {
+        self.input_offset.checked_sub(self.skipped)
+    }
 }
 
 /// What an event repeats of its command.
@@ -88,6 +105,12 @@ pub enum Body {
     /// A record that could not be read.
     Malformed {
         /// What is wrong with it.
+        detail: String,
+    },
+    /// Commands were gone before they were decided: those from the next place on up to and including the cause's. They
+    /// never will be decided.
+    CommandsLost {
+        /// Who says so, and why they are gone.
         detail: String,
     },
     /// An owner's claim.
@@ -178,6 +201,7 @@ pub enum Kind {
     Barrier,
     HandedOver,
     Tick,
+    CommandsLost,
 }
 
 impl Body {
@@ -196,6 +220,7 @@ impl Body {
             Body::Rejected(_) => Kind::Rejected,
             Body::Abandoned { .. } => Kind::Abandoned,
             Body::Malformed { .. } => Kind::Malformed,
+            Body::CommandsLost { .. } => Kind::CommandsLost,
             Body::Barrier { .. } => Kind::Barrier,
             Body::HandedOver { .. } => Kind::HandedOver,
             Body::Tick => Kind::Tick,

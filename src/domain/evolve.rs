@@ -43,7 +43,11 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
             fold_refused(ledger, event, rejection)?;
         }
         Body::Abandoned { pool, reservation } => fold_abandoned(ledger, event, pool, *reservation),
-        Body::Malformed { .. } | Body::Barrier { .. } | Body::HandedOver { .. } | Body::Tick => return Ok(()),
+        Body::Malformed { .. }
+        | Body::CommandsLost { .. }
+        | Body::Barrier { .. }
+        | Body::HandedOver { .. }
+        | Body::Tick => return Ok(()),
     }
     remember(ledger, event);
     Ok(())

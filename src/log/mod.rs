@@ -54,8 +54,11 @@ pub trait CommandSink: Send + Sync {
 /// A command as the log holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
-    /// Its place among the partition's commands: dense, from 0.
+    /// Its place among the partition's commands, from 0.
     pub offset: u64,
+    /// How many places right before it hold no command and never will; 0 in a log that only holds commands. The record
+    /// before it stands right before those.
+    pub skipped: u64,
     /// The bytes appended.
     pub bytes: Vec<u8>,
 }
@@ -72,7 +75,8 @@ pub struct StoredEvent {
 /// What one turn writes: all of it becomes visible together, or none of it ever.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Turn {
-    /// The commands it decided, in order of offset.
+    /// The commands it decided, in order of offset; of commands that are lost (see [`crate::domain::Body::CommandsLost`])
+    /// the last place, without bytes.
     pub inputs: Vec<Record>,
     /// Its events, in order of sequence number: those of timers, then one for each input.
     pub events: Vec<StoredEvent>,

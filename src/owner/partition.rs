@@ -80,6 +80,20 @@ impl Partition {
         turn.finish(Vec::new())
     }
 
+    /// The turn that says of every command from the next one on and before `until` that it is gone and will never be
+    /// decided, and why, for an operator who knows. Nothing to commit when the next command is not before it.
+    pub fn lost(&self, state: &PartitionState, until: u64, detail: &str, now: Micros) -> Staged {
+        let mut turn = Drafting::begin(self, state, now);
+        let next = turn.position.next_input;
+        let Some(input_offset) = until.checked_sub(1).filter(|last| *last >= next) else {
+            return turn.finish(Vec::new());
+        };
+        let skipped = input_offset.saturating_sub(next);
+        let cause = Cause { input_offset, skipped, command: None, unread: None };
+        turn.add(Some(cause), Body::CommandsLost { detail: detail.to_owned() });
+        turn.finish(vec![Record { offset: input_offset, skipped, bytes: Vec::new() }])
+    }
+
     /// Decides a batch: first the holds that are due, then each command in order, each on top of those before it.
     ///
     /// # Panics
@@ -146,18 +160,19 @@ impl<'a> Drafting<'a> {
     }
 
     fn answer(&mut self, record: &Record) {
-        let (command, body) = match wire::command::decode(&record.bytes) {
+        let Record { offset: input_offset, skipped, .. } = *record;
+        let (command, unread, body) = match wire::command::decode(&record.bytes) {
             Ok(command) => {
                 let Partition { partition, partitions, .. } = *self.owner;
                 let body = decide(&self.stage, &command, Place { partition, partitions, now: self.now });
-                (Some(command.stamp()), body)
+                (Some(command.stamp()), None, body)
             }
-            Err(error) => (None, Body::Malformed { detail: error.to_string() }),
+            Err(error) => (None, wire::command::id_of(&record.bytes), Body::Malformed { detail: error.to_string() }),
         };
         if let Some(reason) = body.undecidable() {
             self.dead.push(DeadLetter { offset: record.offset, at: self.now, reason });
         }
-        self.add(Some(Cause { input_offset: record.offset, command }), body);
+        self.add(Some(Cause { input_offset, skipped, command, unread }), body);
     }
 
     fn add(&mut self, cause: Option<Cause>, body: Body) {

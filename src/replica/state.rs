@@ -3,7 +3,7 @@
 use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
 use crate::domain::{
-    Breach, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded, Remembered, Reservation,
+    Breach, Cause, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded, Remembered, Reservation,
     ReservationId, Status,
 };
 use crate::limits::{FORGOTTEN_PER_EVENT_MAX, REMEMBERED_COMMANDS_MAX, REMEMBERED_RESERVATIONS_MAX};
@@ -163,14 +163,17 @@ impl PartitionState {
         if event.epoch < epoch || event.decided_at < decided_at {
             return breach(Law::Chain, format!("epoch or time goes back from {epoch} and {}", decided_at.0));
         }
-        let input_offset = event.cause.as_ref().map(|cause| cause.input_offset);
-        if input_offset.is_some_and(|offset| offset != next_input) {
-            return breach(Law::OneDecision, format!("input offset {input_offset:?} where {next_input} is due"));
+        let cause = event.cause.as_ref();
+        if let Some(cause) = cause.filter(|cause| cause.first() != Some(next_input)) {
+            let Cause { input_offset, skipped, .. } = cause;
+            let detail =
+                format!("input offset {input_offset} after {skipped} without a command where {next_input} is due");
+            return breach(Law::OneDecision, detail);
         }
         evolve(self, event)?;
         self.position = Position {
             next_seq: next_seq.saturating_add(1),
-            next_input: input_offset.map_or(next_input, |offset| offset.saturating_add(1)),
+            next_input: cause.map_or(next_input, |cause| cause.input_offset.saturating_add(1)),
             epoch: event.epoch,
             chain: recorded.digest,
             decided_at: event.decided_at,

@@ -43,6 +43,7 @@ codes! { Kind as "Kind", "Unknown":
     "Barrier" = Kind::Barrier,
     "HandedOver" = Kind::HandedOver,
     "Tick" = Kind::Tick,
+    "CommandsLost" = Kind::CommandsLost,
 }
 
 codes! { Mode as "Mode", "unknown":

@@ -4,9 +4,11 @@ use super::field::{Coded, Hex, Id, Labels, Names, Text, Units, record};
 use super::schema::COMMANDS;
 use super::{DecodeError, SpecFields, amounts, counted, natural, present, saturated};
 use crate::domain::{
-    Ask, AskKind, Attempt, Command, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolId, PoolSpec, ReservationId,
+    Ask, AskKind, Attempt, Command, CommandId, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolId, PoolSpec,
+    ReservationId,
 };
 use crate::limits::COMMAND_BYTES_MAX;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -56,6 +58,19 @@ pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
     }
     let (record, _) = COMMANDS.read::<CommandRecord<'static>>(bytes)?;
     command_of(record)
+}
+
+/// The id of a command, also of one that cannot be decoded: what stands before it is read, nothing after it.
+pub fn id_of(bytes: &[u8]) -> Option<CommandId> {
+    COMMANDS.read_head::<Head>(bytes)?.command_id.map(|id| id.0)
+}
+
+/// The fields before and up to a command's id, whatever the kind.
+#[derive(serde::Deserialize)]
+struct Head {
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    command_id: Option<Hex>,
 }
 
 /// The command as people and scripts read it: the record's fields that are not null under the schema's names.

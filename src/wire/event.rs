@@ -4,8 +4,8 @@ use super::field::{Bytes16, Coded, Hex, Id, Labels, Names, Text, Units, record};
 use super::schema::EVENTS;
 use super::{DecodeError, SpecFields, amounts, counted, frame, natural, present, saturated};
 use crate::domain::{
-    AskKind, Attempt, Body, Cause, CommandStamp, Digest, Dimension, Entry, Event, IdempotencyKey, Kind, Micros, Mode,
-    Name, Pool, PoolId, Reason, Recorded, Rejection, ReleaseCause, Status,
+    AskKind, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, IdempotencyKey, Kind,
+    Micros, Mode, Name, Pool, PoolId, Reason, Recorded, Rejection, ReleaseCause, Status,
 };
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -48,6 +48,7 @@ record! {
         cause: Coded<ReleaseCause>,
         nonce: i64,
         detail: Detail<'a>,
+        skipped: i64,
     }
 }
 
@@ -110,7 +111,7 @@ fn digest_of(datum: &[u8]) -> Digest {
     Digest(hash.as_bytes().first_chunk().copied().unwrap_or_default())
 }
 
-/// What is wrong with a record that could not be read.
+/// What is wrong with a record that could not be read, or why commands are gone.
 pub(super) struct Detail<'a>(Cow<'a, str>);
 
 impl serde::Serialize for Detail<'_> {
@@ -141,7 +142,11 @@ fn record_of(event: &Event) -> EventRecord<'_> {
     record.epoch = Some(i64::from(event.epoch));
     record.prev = Some(Bytes16(event.prev));
     record.decided_at = Some(saturated(event.decided_at.0));
-    record.input_offset = event.cause.as_ref().map(|cause| saturated(cause.input_offset));
+    if let Some(cause) = &event.cause {
+        record.input_offset = Some(saturated(cause.input_offset));
+        record.skipped = Some(cause.skipped).filter(|skipped| *skipped > 0).map(saturated);
+        record.command_id = cause.unread.map(Hex);
+    }
     if let Some(command) = event.command() {
         record.command_id = Some(Hex(command.id));
         record.reply_to = command.reply_to.map(u64::cast_signed);
@@ -177,7 +182,7 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a Body) {
             record.pool = Some(Text::of(pool));
             record.reservation = Some(Id(*reservation));
         }
-        Body::Malformed { detail } => record.detail = Some(Detail::of(detail)),
+        Body::Malformed { detail } | Body::CommandsLost { detail } => record.detail = Some(Detail::of(detail)),
         Body::Barrier { nonce } | Body::HandedOver { nonce } => record.nonce = Some(nonce.cast_signed()),
         Body::Tick => {}
     }
@@ -237,19 +242,27 @@ fn event_of(record: &mut EventRecord<'static>) -> Result<Event, DecodeError> {
 
 fn cause_of(record: &mut EventRecord<'static>) -> Result<Option<Cause>, DecodeError> {
     let Some(input_offset) = record.input_offset else { return Ok(None) };
-    let command = match record.command_id.take() {
-        Some(id) => Some(CommandStamp {
-            id: id.0,
-            reply_to: record.reply_to.map(i64::cast_unsigned),
-            attempt: Attempt(present(record.attempt, "attempt")?.cast_unsigned()),
-            actor: record.actor.take().map(Text::value),
-            ask: present(record.ask.take(), "ask")?.0,
-            key: record.key.take().map(Text::value),
-            fingerprint: present(record.fingerprint, "fingerprint")?.cast_unsigned(),
-        }),
-        None => None,
+    let id = record.command_id.take().map(|id| id.0);
+    let (command, unread) = match (id, record.ask.take()) {
+        // Of a command that could not be read its id may stand there alone.
+        (id, None) => (None, id),
+        (id, Some(ask)) => (Some(stamp_of(present(id, "command_id")?, ask.0, record)?), None),
     };
-    Ok(Some(Cause { input_offset: natural(input_offset, "input_offset")?, command }))
+    let input_offset = natural(input_offset, "input_offset")?;
+    let skipped = record.skipped.map(|skipped| natural(skipped, "skipped")).transpose()?.unwrap_or_default();
+    Ok(Some(Cause { input_offset, skipped, command, unread }))
+}
+
+fn stamp_of(id: CommandId, ask: AskKind, record: &mut EventRecord<'static>) -> Result<CommandStamp, DecodeError> {
+    Ok(CommandStamp {
+        id,
+        reply_to: record.reply_to.map(i64::cast_unsigned),
+        attempt: Attempt(present(record.attempt, "attempt")?.cast_unsigned()),
+        actor: record.actor.take().map(Text::value),
+        ask,
+        key: record.key.take().map(Text::value),
+        fingerprint: present(record.fingerprint, "fingerprint")?.cast_unsigned(),
+    })
 }
 
 fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, DecodeError> {
@@ -274,11 +287,16 @@ fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, Decode
             pool: present(record.pool.take(), "pool")?.value(),
             reservation: present(record.reservation.take(), "reservation")?.0,
         },
-        Kind::Malformed => Body::Malformed { detail: present(record.detail.take(), "detail")?.0.into_owned() },
+        Kind::Malformed => Body::Malformed { detail: detail_of(record)? },
+        Kind::CommandsLost => Body::CommandsLost { detail: detail_of(record)? },
         Kind::Barrier => Body::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
         Kind::HandedOver => Body::HandedOver { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
         Kind::Tick => Body::Tick,
     })
+}
+
+fn detail_of(record: &mut EventRecord<'static>) -> Result<String, DecodeError> {
+    Ok(present(record.detail.take(), "detail")?.0.into_owned())
 }
 
 fn pool_of(record: &mut EventRecord<'static>) -> Result<Pool, DecodeError> {

@@ -65,7 +65,7 @@ macro_rules! record {
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
                         Ok($name {
                             $head: $crate::wire::field::next(&mut fields)?,
-                            $($field: $crate::wire::field::next(&mut fields)?,)*
+                            $($field: $crate::wire::field::next_or_none(&mut fields)?,)*
                         })
                     }
                 }
@@ -76,6 +76,11 @@ macro_rules! record {
     };
 }
 pub(super) use record;
+
+/// The next field of a record, whatever it is called; null in a record of an older version that ends before it.
+pub(super) fn next_or_none<'de, T: Deserialize<'de>, A: MapAccess<'de>>(fields: &mut A) -> Result<Option<T>, A::Error> {
+    Ok(fields.next_entry::<IgnoredAny, Option<T>>()?.and_then(|(_, value)| value))
+}
 
 /// The next field of a record, whatever it is called.
 pub(super) fn next<'de, T: Deserialize<'de>, A: MapAccess<'de>>(fields: &mut A) -> Result<T, A::Error> {

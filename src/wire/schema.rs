@@ -12,6 +12,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_avro_fast::de::DeserializerState;
+use serde_json::{Map, Value};
 use std::error::Error;
 use std::io::BufRead;
 use std::sync::{LazyLock, Once};
@@ -19,7 +20,7 @@ use std::sync::{LazyLock, Once};
 /// Every version of the command schema ever released, oldest first.
 pub const COMMAND: &[&str] = &[include_str!("../../schemas/command.v1.avsc")];
 /// Every version of the event schema ever released, oldest first.
-pub const EVENT: &[&str] = &[include_str!("../../schemas/event.v1.avsc")];
+pub const EVENT: &[&str] = &[include_str!("../../schemas/event.v1.avsc"), include_str!("../../schemas/event.v2.avsc")];
 /// Every version of the reply schema ever released, oldest first.
 pub const REPLY: &[&str] = &[include_str!("../../schemas/reply.v1.avsc")];
 /// Every version of the snapshot schema ever released, oldest first.
@@ -35,14 +36,23 @@ pub(super) struct Topic {
     fingerprint: Fingerprint,
     /// Reads what the newest version wrote: replay is as fast as this is.
     newest: serde_avro_fast::Schema,
+    /// Reads the beginning of what the newest version wrote.
+    head: serde_avro_fast::Schema,
     older: Vec<Older>,
     writer: GenericDatumWriter<'static>,
 }
 
 struct Older {
     fingerprint: Fingerprint,
-    /// Reads what this version wrote as a record of the newest.
-    reader: GenericDatumReader<'static>,
+    reading: Reading,
+}
+
+/// How what an older version wrote becomes a record of the newest.
+enum Reading {
+    /// Everything the older version knows begins the newest one, in its order: it is read as fast, and ends sooner.
+    Shorter(serde_avro_fast::Schema),
+    /// By name.
+    Resolved(GenericDatumReader<'static>),
 }
 
 impl Topic {
@@ -67,12 +77,19 @@ impl Topic {
         let reading = leak(newest)?;
         let older = older.iter().map(|older| {
             let schema = leak(older)?;
-            let reader = GenericDatumReader::builder(schema).reader_schema(reading).human_readable(false).build()?;
-            Ok(Older { fingerprint: fingerprint(schema), reader })
+            let is_beginning = begins(&serde_json::from_str(older)?, &serde_json::from_str(newest)?);
+            let reading = if is_beginning {
+                Reading::Shorter(older.parse()?)
+            } else {
+                let resolving = GenericDatumReader::builder(schema).reader_schema(reading);
+                Reading::Resolved(resolving.human_readable(false).build()?)
+            };
+            Ok(Older { fingerprint: fingerprint(schema), reading })
         });
         Ok(Topic {
             fingerprint: fingerprint(reading),
             newest: newest.parse()?,
+            head: head_of(newest)?.parse()?,
             older: older.collect::<Result<_, Box<dyn Error>>>()?,
             writer: GenericDatumWriter::builder(reading).human_readable(false).build()?,
         })
@@ -94,24 +111,72 @@ impl Topic {
     pub(super) fn read<'b, R: DeserializeOwned>(&self, bytes: &'b [u8]) -> Result<(R, &'b [u8]), DecodeError> {
         let (fingerprint, datum) = frame::open(bytes)?;
         if fingerprint == self.fingerprint {
-            return Ok((self.read_newest(datum)?, datum));
+            return Ok((read_whole(&self.newest, datum)?, datum));
         }
         let version = self.older.iter().find(|version| version.fingerprint == fingerprint);
         let version = version.ok_or_else(|| DecodeError::new("written under a schema that is not known here"))?;
+        let reader = match &version.reading {
+            Reading::Shorter(schema) => return Ok((read_whole(schema, datum)?, datum)),
+            Reading::Resolved(reader) => reader,
+        };
         let mut rest = datum;
-        let value = version.reader.read_value(&mut rest).map_err(DecodeError::not_of_schema)?;
+        let value = reader.read_value(&mut rest).map_err(DecodeError::not_of_schema)?;
         whole(rest)?;
         // Written anew under the newest schema, it is read like any other: one decoder, whatever the version.
         let renewed = self.writer.write_value_to_vec(value).map_err(DecodeError::not_of_schema)?;
-        Ok((self.read_newest(&renewed)?, datum))
+        Ok((read_whole(&self.newest, &renewed)?, datum))
     }
 
-    fn read_newest<R: DeserializeOwned>(&self, datum: &[u8]) -> Result<R, DecodeError> {
-        let mut reading = DeserializerState::from_slice(datum, &self.newest);
-        let record = R::deserialize(reading.deserializer()).map_err(DecodeError::not_of_schema)?;
-        whole(reading.fill_buf().unwrap_or(datum))?;
-        Ok(record)
+    /// The first fields of a record of the newest schema, whatever follows them.
+    pub(super) fn read_head<R: DeserializeOwned>(&self, bytes: &[u8]) -> Option<R> {
+        let (_, datum) = frame::open(bytes).ok().filter(|(fingerprint, _)| *fingerprint == self.fingerprint)?;
+        R::deserialize(DeserializerState::from_slice(datum, &self.head).deserializer()).ok()
     }
+}
+
+/// Fields that a head has: the kind, and the identity that follows it.
+const HEAD_FIELDS: usize = 2;
+
+/// The schema of a record's first fields.
+fn head_of(text: &str) -> serde_json::Result<String> {
+    let mut schema: Value = serde_json::from_str(text)?;
+    if let Some(fields) = schema.get_mut("fields").and_then(Value::as_array_mut) {
+        fields.truncate(HEAD_FIELDS);
+    }
+    Ok(schema.to_string())
+}
+
+/// Whether a schema says nothing else than the beginning of another: of each list of fields and symbols. What is said to
+/// people does not count.
+fn begins(older: &Value, newest: &Value) -> bool {
+    match (older, newest) {
+        (Value::Object(older), Value::Object(newest)) => {
+            let said = |fields: &Map<String, Value>| fields.keys().filter(|key| *key != "doc").count();
+            let is_same = |(key, value): (&String, &Value)| match key.as_str() {
+                "doc" => true,
+                "fields" | "symbols" => newest.get(key).is_some_and(|other| begins(value, other)),
+                _ => newest.get(key).is_some_and(|other| is_whole(value, other)),
+            };
+            said(older) == said(newest) && older.iter().all(is_same)
+        }
+        (Value::Array(older), Value::Array(newest)) => {
+            older.len() <= newest.len() && older.iter().zip(newest).all(|(older, newest)| begins(older, newest))
+        }
+        (older, newest) => older == newest,
+    }
+}
+
+/// The same for a list that may not be longer, such as a union's.
+fn is_whole(older: &Value, newest: &Value) -> bool {
+    let length = |value: &Value| value.as_array().map(Vec::len);
+    length(older) == length(newest) && begins(older, newest)
+}
+
+fn read_whole<R: DeserializeOwned>(schema: &serde_avro_fast::Schema, datum: &[u8]) -> Result<R, DecodeError> {
+    let mut reading = DeserializerState::from_slice(datum, schema);
+    let record = R::deserialize(reading.deserializer()).map_err(DecodeError::not_of_schema)?;
+    whole(reading.fill_buf().unwrap_or(datum))?;
+    Ok(record)
 }
 
 fn whole(rest: &[u8]) -> Result<(), DecodeError> {
@@ -170,7 +235,6 @@ mod tests {
     use super::super::{command, event, reply, snapshot};
     use super::*;
     use crate::domain::Reason;
-    use serde_json::Value;
 
     #[test]
     fn records_have_their_schemas_fields_in_order() {

@@ -135,7 +135,14 @@ fn stamp() -> impl Strategy<Value = CommandStamp> {
 }
 
 fn cause() -> impl Strategy<Value = Cause> {
-    (units(), option::of(stamp())).prop_map(|(input_offset, command)| Cause { input_offset, command })
+    let skipped = prop_oneof![3 => Just(0), 1 => units()];
+    let unread = option::of(any::<u128>().prop_map(CommandId));
+    (units(), skipped, option::of(stamp()), unread).prop_map(|(input_offset, skipped, command, unread)| Cause {
+        input_offset,
+        skipped,
+        unread: unread.filter(|_| command.is_none()),
+        command,
+    })
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
@@ -194,6 +201,7 @@ pub fn original() -> impl Strategy<Value = Body> {
         rejection().prop_map(Body::Rejected),
         (pool_id(), reservation_id()).prop_map(|(pool, reservation)| Body::Abandoned { pool, reservation }),
         ".{0,64}".prop_map(|detail| Body::Malformed { detail }),
+        ".{0,64}".prop_map(|detail| Body::CommandsLost { detail }),
         any::<u64>().prop_map(|nonce| Body::Barrier { nonce }),
         any::<u64>().prop_map(|nonce| Body::HandedOver { nonce }),
         Just(Body::Tick),

@@ -238,7 +238,11 @@ fn a_claim_folds_everything_from_any_position<H: Harness>() {
     for from in 0..=events.len() {
         let mut owner = claim(&harness, 0, from as u64);
         assert_eq!(owner.folded, events[from..], "from {from}");
-        assert_eq!(owner.poll(1), [Record { offset: events.len() as u64, bytes: b"next".to_vec() }], "from {from}");
+        assert_eq!(
+            owner.poll(1),
+            [Record { offset: events.len() as u64, skipped: 0, bytes: b"next".to_vec() }],
+            "from {from}"
+        );
     }
 }
 
@@ -251,7 +255,7 @@ fn a_fold_that_finds_a_breach_leaves_nothing_owned<H: Harness>() {
         if event.seq == 2 { Err(breach()) } else { Ok(next_input_of(&event)) }
     });
     assert_eq!((claimed.err(), seen), (Some(ClaimError::Breach(breach())), 2));
-    let turn = before.turn(vec![Record { offset: before.next_input, bytes: b"late".to_vec() }]);
+    let turn = before.turn(vec![Record { offset: before.next_input, skipped: 0, bytes: b"late".to_vec() }]);
     assert_eq!(before.commit(&turn), CommitOutcome::Fenced);
     assert_eq!(claim(&harness, 0, 0).folded, events);
 }
@@ -310,7 +314,7 @@ fn what_was_polled_and_not_committed_is_polled_again<H: Harness>() {
     append(&*sink, 0, b"e").unwrap();
     let again = claim(&harness, 0, 0).poll(4);
     let expected = [(1, "b"), (2, "c"), (3, "d"), (4, "e")];
-    assert_eq!(again, expected.map(|(offset, text)| Record { offset, bytes: text.into() }));
+    assert_eq!(again, expected.map(|(offset, text)| Record { offset, skipped: 0, bytes: text.into() }));
 }
 
 fn a_turn_may_leave_inputs_for_later_and_have_none<H: Harness>() {

@@ -144,6 +144,7 @@ fn bodies() -> Vec<Body> {
         Body::Rejected(rejection),
         Body::Abandoned { pool: pool_id(), reservation: id() },
         Body::Malformed { detail: "shorter than its frame".to_owned() },
+        Body::CommandsLost { detail: "by hand: retention".to_owned() },
         Body::Barrier { nonce: 1 },
         Body::HandedOver { nonce: 2 },
         Body::Tick,
@@ -162,8 +163,10 @@ fn cause(kind: Kind) -> Option<Cause> {
     };
     match kind {
         Kind::Barrier | Kind::Tick | Kind::Expired => None,
-        Kind::Malformed => Some(Cause { input_offset: 123_400, command: None }),
-        _ => Some(Cause { input_offset: 123_400, command: Some(stamp) }),
+        Kind::Malformed => Some(Cause { input_offset: 123_400, skipped: 0, command: None, unread: Some(stamp.id) }),
+        Kind::CommandsLost => Some(Cause { input_offset: 123_400, skipped: 300, command: None, unread: None }),
+        Kind::Repeated => Some(Cause { skipped: 2, ..Cause::of(123_400, stamp) }),
+        _ => Some(Cause::of(123_400, stamp)),
     }
 }
 
@@ -206,6 +209,45 @@ fn events() {
     }
     golden("events.hex", &lines);
     golden("events.json", &read);
+}
+
+fn frozen(file: &str) -> Vec<(String, Vec<u8>)> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let text = std::fs::read_to_string(path).unwrap();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let line = |line: &str| {
+        let (name, bytes) = line.rsplit_once(' ').unwrap();
+        (name.to_owned(), bytes.as_bytes().chunks(2).map(byte).collect())
+    };
+    text.lines().map(line).collect()
+}
+
+/// What the first version wrote: neither skipped places nor the ids of commands that cannot be read.
+fn first_version(event: &mut Event) {
+    if let Some(cause) = &mut event.cause {
+        (cause.skipped, cause.unread) = (0, None);
+    }
+}
+
+#[test]
+fn events_of_the_first_version_are_read_as_they_were_written() {
+    let bodies = bodies().into_iter().filter(|body| body.kind() != Kind::CommandsLost);
+    let expected = bodies.map(|body| {
+        let mut event = recorded(body).0.event;
+        first_version(&mut event);
+        event
+    });
+    let lines = frozen("events.v1.hex");
+    assert_eq!(lines.len(), 17);
+    for ((name, bytes), expected) in lines.iter().zip(expected) {
+        let read = event::decode(bytes).unwrap();
+        assert_eq!(read.event, expected);
+        assert_eq!(*name, format!("{:?} {}", read.event.body.kind(), read.digest));
+    }
+    for (_, bytes) in frozen("replies.v1.hex") {
+        let read = reply::decode(&bytes).unwrap();
+        assert_eq!(read.decided.event, recorded(Body::Accepted(entry(Status::Confirmed))).0.event);
+    }
 }
 
 #[test]

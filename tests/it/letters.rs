@@ -98,7 +98,7 @@ fn a_turn_says_which_of_its_commands_nobody_could_decide() {
     let state = PartitionState::new(0);
     let owner = Partition::claim(&state, PARTITIONS);
     let inputs = [b"garbage".to_vec(), definition(pool_of(0)), of_unknown_schema(), definition(pool_of(1)), Vec::new()];
-    let batch = inputs.into_iter().zip(5..).map(|(bytes, offset)| Record { offset, bytes }).collect();
+    let batch = inputs.into_iter().zip(5..).map(|(bytes, offset)| Record { offset, skipped: 0, bytes }).collect();
     let turn = owner.decide(&state, batch, NOW).turn();
     assert_eq!(turn.events.len(), 5);
     let dead: Vec<_> = turn.dead.iter().map(|letter| (letter.offset, letter.at, &*letter.reason)).collect();

@@ -150,7 +150,7 @@ impl Machine {
     }
 
     fn record(&mut self, stage: &mut MapLedger, command: Option<&Command>, body: Body) -> Result<Body, Breach> {
-        let cause = command.map(|c| Cause { input_offset: self.inputs, command: Some(c.stamp()) });
+        let cause = command.map(|c| Cause::of(self.inputs, c.stamp()));
         self.inputs += u64::from(cause.is_some());
         let event = Event {
             partition: self.partition,

@@ -9,7 +9,7 @@ use headroom::log::{
     StoredEvent,
 };
 use headroom::owner::Partition;
-use headroom::owner::recover::{Recovery, rebuild};
+use headroom::owner::recover::{Recovery, fold_stored, rebuild};
 use headroom::replica::PartitionState;
 use headroom::store::{Store, StoreError};
 use headroom::wire;
@@ -56,7 +56,7 @@ fn reserve(number: u64, hold_ttl_ms: Option<u64>) -> Vec<u8> {
 }
 
 fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<Record> {
-    commands.into_iter().zip(0..).map(|(bytes, offset)| Record { offset, bytes }).collect()
+    commands.into_iter().zip(0..).map(|(bytes, offset)| Record { offset, skipped: 0, bytes }).collect()
 }
 
 #[test]
@@ -87,9 +87,62 @@ fn a_turns_time_never_goes_back() {
     let owner = Partition::claim(&state, 1);
     let staged = owner.decide(&state, records([define(1)]), NOW);
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
-    let batch = vec![Record { offset: 1, bytes: reserve(2, None) }];
+    let batch = vec![Record { offset: 1, skipped: 0, bytes: reserve(2, None) }];
     let staged = owner.decide(&state, batch, Micros(NOW.0 - 5_000_000));
     assert_eq!(staged.decided()[0].event.decided_at, NOW);
+}
+
+/// Places without a command cost no event, and a command that cannot be read leaves its id.
+#[test]
+fn what_stands_between_commands_is_skipped_by_the_event_of_the_next() {
+    let mut state = PartitionState::new(0);
+    let owner = Partition::claim(&state, 1);
+    let mut cut = reserve(2, None);
+    cut.truncate(cut.len() - 1);
+    let at = |offset, skipped, bytes| Record { offset, skipped, bytes };
+    let batch = vec![at(0, 0, define(1)), at(4, 3, cut), at(5, 0, b"no command".to_vec()), at(7, 1, reserve(3, None))];
+    let staged = owner.decide(&state, batch, NOW);
+    let cause = |at: usize| staged.decided()[at].event.cause.clone().unwrap();
+    assert_eq!((cause(0).skipped, cause(1).skipped, cause(3).skipped), (0, 3, 1));
+    assert_eq!((cause(1).command, cause(1).unread), (None, Some(CommandId(2))));
+    assert_eq!((cause(2).command, cause(2).unread), (None, None));
+    let events = staged.turn().events.clone();
+    owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
+    let mut follower = PartitionState::new(0);
+    events.iter().for_each(|event| drop(fold_stored(&mut follower, event).unwrap()));
+    assert_eq!((state.position().next_input, follower.position()), (8, state.position()));
+    // A place too few or too many is what no owner writes.
+    for (offset, skipped) in [(9, 0), (9, 2), (9, 100), (7, 0)] {
+        let staged = owner.decide(&state, vec![at(offset, skipped, reserve(4, None))], NOW);
+        let breach = owner.conclude(&mut follower, staged, CommitOutcome::Ok).unwrap_err();
+        assert_eq!(breach.law, Law::OneDecision, "{breach}");
+        follower = PartitionState::new(0);
+        events.iter().for_each(|event| drop(fold_stored(&mut follower, event).unwrap()));
+    }
+}
+
+#[test]
+fn commands_that_are_gone_have_one_event_that_says_so() {
+    let mut state = PartitionState::new(0);
+    let owner = Partition::claim(&state, 1);
+    let staged = owner.decide(&state, records([define(1)]), NOW);
+    owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
+    for until in [0, 1] {
+        assert!(owner.lost(&state, until, "by hand: retention", NOW).is_empty(), "nothing is lost before {until}");
+    }
+    let staged = owner.lost(&state, 50, "by hand: retention", NOW);
+    let event = &staged.decided()[0].event;
+    assert_eq!(event.body, Body::CommandsLost { detail: "by hand: retention".to_owned() });
+    assert_eq!(event.cause, Some(Cause { input_offset: 49, skipped: 48, command: None, unread: None }));
+    // Whoever writes down where to go on reads it from the inputs.
+    assert_eq!(staged.turn().inputs, [Record { offset: 49, skipped: 48, bytes: Vec::new() }]);
+    let digest = state.digest();
+    owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
+    assert_eq!((state.position().next_input, state.digest()), (50, digest));
+    let record = Record { offset: 50, skipped: 0, bytes: reserve(2, None) };
+    let staged = owner.decide(&state, vec![record], NOW);
+    owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
+    assert_eq!(state.pool(&pool()).map(|pool| pool.used.clone()), Some(orders(1)));
 }
 
 #[test]

@@ -107,8 +107,11 @@ impl Life {
     /// Decides a batch, twice, and again when its first commit comes to nothing.
     pub fn turn(&mut self, batch: &[Vec<u8>], now: Micros, outcome: CommitOutcome) -> Vec<Recorded> {
         let first = self.inputs;
-        let records: Vec<_> =
-            batch.iter().zip(first..).map(|(bytes, offset)| Record { offset, bytes: bytes.clone() }).collect();
+        let records: Vec<_> = batch
+            .iter()
+            .zip(first..)
+            .map(|(bytes, offset)| Record { offset, skipped: 0, bytes: bytes.clone() })
+            .collect();
         let staged = self.owner.decide(&self.state, records.clone(), now);
         assert_eq!(staged, self.owner.decide(&self.state, records.clone(), now), "decided twice");
         let decided = staged.decided().to_vec();

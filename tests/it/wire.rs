@@ -50,8 +50,19 @@ proptest! {
     }
 
     #[test]
+    fn a_commands_id_is_read_whatever_follows_it(original in arbitrary::command(), cut: prop::sample::Index) {
+        let bytes = command::encode(&original);
+        let (id, cut) = (Some(original.id), cut.index(bytes.len()));
+        let head = headroom::wire::frame::FRAME_BYTES + 1 + 1 + 1 + 32;
+        prop_assert_eq!(command::id_of(&bytes), id);
+        prop_assert_eq!(command::id_of(&bytes[..cut]), id.filter(|_| cut >= head));
+        prop_assert_eq!(command::id_of(&[bytes, vec![0; 9]].concat()), id);
+    }
+
+    #[test]
     fn garbage_is_refused_in_words(bytes in vec(any::<u8>(), 0..512)) {
         refused(command::decode(&bytes))?;
+        prop_assert_eq!(command::id_of(&bytes), None);
         refused(event::decode(&bytes))?;
         refused(reply::decode(&bytes))?;
         refused(decode_row(&bytes, &bytes))?;

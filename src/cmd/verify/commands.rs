@@ -2,14 +2,23 @@
 //! over, in a log that holds only those that are decided. A log that keeps commands for a time is judged by those it
 //! still has. One batch of commands is kept at a time.
 
-use crate::domain::{Cause, Event};
+use crate::domain::{Body, Cause, Event};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommandTail, LogError, Record};
 use crate::wire;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Differences told of one partition; whoever has as many has a log that answers other commands than it holds.
 const DIFFERENCES_MAX: u64 = 100;
+
+/// What a look at the commands finds.
+pub(super) enum Finding {
+    /// The event is wrong.
+    Wrong(String),
+    /// It may be right, and is worth knowing.
+    Odd(String),
+}
 
 /// A partition's commands, read as its events are.
 pub(super) struct Commands<'a> {
@@ -63,34 +72,79 @@ impl<'a> Commands<'a> {
         self.is_count_lost = true;
     }
 
-    /// What is wrong with the command that the event answers. One that is decided twice is the auditor's to tell.
-    pub(super) fn compare(&mut self, event: &Event) -> Option<String> {
+    /// What is to be said of the command that the event answers, and of the places that it says hold none or were lost.
+    /// One that is decided twice is the auditor's to tell.
+    pub(super) fn compare(&mut self, event: &Event) -> Option<Finding> {
         let cause = event.cause.as_ref().filter(|cause| !self.is_over && cause.input_offset >= self.next)?;
         let offset = cause.input_offset;
+        let before = cause.first().unwrap_or_default().max(self.next)..offset;
         self.next = offset.saturating_add(1);
-        self.answered = self.answered.saturating_add(1);
-        if offset < self.first {
-            return None;
+        if matches!(event.body, Body::CommandsLost { .. }) {
+            let there = self.first_in(before.start..self.next).unwrap_or_default()?;
+            return Some(Finding::Odd(format!(
+                "seq {} says that the commands from {} to {offset} are lost, and the log holds {there}",
+                event.seq, before.start
+            )));
         }
-        let difference = match self.at(offset) {
-            Ok(Some(record)) => {
-                self.compared = self.compared.saturating_add(1);
-                difference(&record, cause)?
-            }
-            // It went while this was reading.
-            Ok(None) if offset < self.first => return None,
-            Ok(None) => {
-                self.is_over = true;
-                format!("it answers command {offset}, which the log does not hold")
+        self.answered = self.answered.saturating_add(1);
+        let difference = match self.first_in(before) {
+            Ok(None) => self.answers(cause)?,
+            Ok(Some(there)) => {
+                format!("it says that there is no command right before {offset}, and the log holds {there}")
             }
             Err(error) => {
                 self.is_over = true;
-                format!("the command it answers cannot be read: {error}")
+                format!("the commands before the one it answers cannot be read: {error}")
             }
         };
         self.differences = self.differences.saturating_add(1);
         self.is_over |= self.differences >= DIFFERENCES_MAX;
-        Some(difference)
+        Some(Finding::Wrong(difference))
+    }
+
+    /// What is wrong with the command itself.
+    fn answers(&mut self, cause: &Cause) -> Option<String> {
+        let offset = cause.input_offset;
+        if offset < self.first {
+            return None;
+        }
+        match self.at(offset) {
+            Ok(Some(record)) => {
+                self.compared = self.compared.saturating_add(1);
+                difference(&record, cause)
+            }
+            // It went while this was reading.
+            Ok(None) if offset < self.first => None,
+            Ok(None) => {
+                self.is_over = true;
+                Some(format!("it answers command {offset}, which the log does not hold"))
+            }
+            Err(error) => {
+                self.is_over = true;
+                Some(format!("the command it answers cannot be read: {error}"))
+            }
+        }
+    }
+
+    /// The first of these places where the log still holds a command.
+    fn first_in(&mut self, places: Range<u64>) -> Result<Option<u64>, LogError> {
+        let places = places.start.max(self.first)..places.end;
+        if places.is_empty() {
+            return Ok(None);
+        }
+        self.read_to(places.start)?;
+        Ok(self.read.front().map(|record| record.offset).filter(|offset| *offset < places.end))
+    }
+
+    /// Lets go of what was read before this place, and reads on where nothing is left.
+    fn read_to(&mut self, offset: u64) -> Result<(), LogError> {
+        while self.read.front().is_some_and(|record| record.offset < offset) {
+            self.read.pop_front();
+        }
+        if self.read.is_empty() {
+            self.read = self.log.commands(self.partition, offset, TURN_BYTES_MAX)?.into();
+        }
+        Ok(())
     }
 
     /// Whether commands are there that no event answers; to be asked after the last event.
@@ -106,12 +160,7 @@ impl<'a> Commands<'a> {
     }
 
     fn at(&mut self, offset: u64) -> Result<Option<Record>, LogError> {
-        while self.read.front().is_some_and(|record| record.offset < offset) {
-            self.read.pop_front();
-        }
-        if self.read.is_empty() {
-            self.read = self.log.commands(self.partition, offset, TURN_BYTES_MAX)?.into();
-        }
+        self.read_to(offset)?;
         match self.read.front() {
             Some(record) if record.offset == offset => Ok(self.read.pop_front()),
             None if !self.is_open => Ok(None),
@@ -119,7 +168,7 @@ impl<'a> Commands<'a> {
                 let is_place = other.is_some();
                 self.first = self.log.first(self.partition)?;
                 // Whoever decides it finds no bytes.
-                Ok((is_place && offset >= self.first).then(|| Record { offset, bytes: Vec::new() }))
+                Ok((is_place && offset >= self.first).then(|| Record { offset, skipped: 0, bytes: Vec::new() }))
             }
         }
     }
@@ -138,7 +187,12 @@ fn difference(record: &Record, cause: &Cause) -> Option<String> {
             Some(format!("it says of command {offset} that it is {said:?}, the log holds {stamp:?}"))
         }
         (Ok(_), None) => Some(format!("it says that command {offset} cannot be read, and it can")),
-        (Err(_), None) => None,
+        (Err(_), None) => {
+            let found = wire::command::id_of(&record.bytes);
+            let is_told = cause.unread.is_none() || cause.unread == found;
+            (!is_told)
+                .then(|| format!("it says that {:032x?} is at offset {offset}, there is {found:032x?}", cause.unread))
+        }
         (Err(error), Some(_)) => Some(format!("it answers command {offset}, of which nothing can be read: {error}")),
     }
 }

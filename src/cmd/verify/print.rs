@@ -59,6 +59,7 @@ fn partition(found: &Found) -> Value {
         "pools": report.pools,
         "live": report.live,
         "last_seq": report.last_seq,
+        "commands_lost": report.lost,
         "chain": report.chain.to_string(),
         "digest": digest.to_string(),
         "breach_count": found.breach_count(),

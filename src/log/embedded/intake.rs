@@ -107,7 +107,7 @@ impl Intake {
                 break;
             }
             records = records.saturating_add(1);
-            batch.push(Record { offset: *next, bytes: command.clone() });
+            batch.push(Record { offset: *next, skipped: 0, bytes: command.clone() });
             *next = next.saturating_add(1);
             let command = state.waiting.pop_front();
             state.polled.extend(command);

@@ -39,7 +39,7 @@ impl Shared {
     fn command(&self, partition: u32, offset: u64) -> Result<Option<Record>, LogError> {
         let end = self.committer.head(partition)?.next_input;
         let span = Span { kind: Kind::Commands, partition, from: offset, end, bytes_max: 1 };
-        let read = self.read(span, |offset, bytes| Record { offset, bytes: bytes.to_vec() })?;
+        let read = self.read(span, |offset, bytes| Record { offset, skipped: 0, bytes: bytes.to_vec() })?;
         Ok(read.into_iter().next())
     }
 

@@ -109,7 +109,7 @@ impl Embedded {
     pub fn commands(&self, partition: u32, from_offset: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
         let end = self.shared.committer.head(partition)?.next_input;
         let span = Span { kind: Kind::Commands, partition, from: from_offset, end, bytes_max };
-        self.shared.read(span, |offset, bytes| Record { offset, bytes: bytes.to_vec() })
+        self.shared.read(span, |offset, bytes| Record { offset, skipped: 0, bytes: bytes.to_vec() })
     }
 }
 

@@ -63,7 +63,7 @@ impl Inner {
             let offset = u64::try_from(message.offset()).unwrap_or_default();
             let payload = message.payload().unwrap_or_default();
             bytes = bytes.saturating_add(payload.len()).saturating_add(RECORD_BYTES);
-            records.push(Record { offset, bytes: self.framing.incoming(payload) });
+            records.push(Record { offset, skipped: 0, bytes: self.framing.incoming(payload) });
             *next = offset.saturating_add(1);
             Ok::<_, LogError>(bytes < bytes_max)
         })?;

@@ -106,30 +106,19 @@ impl Owned {
         Err(LogError::new(format!("partition {} has another owner", self.partition)))
     }
 
-    /// Reads the next command, filling the places of records that are no command: markers of a transactional stranger.
+    /// Reads the next command. Places before it that hold none are told with it: markers of a stranger's transactions, and
+    /// what was aborted with them.
     fn read(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
-        if let Some(held) = &self.held {
-            let offset = self.next_offset;
-            return Ok(if held.offset > offset {
-                Some(Record { offset, bytes: Vec::new() })
-            } else {
-                self.held.take()
-            });
+        if let Some(held) = self.held.take() {
+            return Ok(Some(held));
         }
         let Next::Message(message) = self.reader.next(wait)? else { return Ok(None) };
         let offset = u64::try_from(message.offset()).unwrap_or_default();
         // A reader may begin at the last command decided.
-        if offset < self.next_offset {
-            return Ok(None);
-        }
+        let Some(skipped) = offset.checked_sub(self.next_offset) else { return Ok(None) };
         let value = message.payload().unwrap_or_default();
         self.checks.push_back((offset, record::check_of(value)));
-        let record = Record { offset, bytes: self.inner.framing.incoming(value) };
-        if offset == self.next_offset {
-            return Ok(Some(record));
-        }
-        self.held = Some(record);
-        self.read(Duration::ZERO)
+        Ok(Some(Record { offset, skipped, bytes: self.inner.framing.incoming(value) }))
     }
 
     /// Whether this owner is to yield, and another has written since its last turn; then it is to stop.

@@ -63,8 +63,12 @@ fn stamp(log: &mut Log, at: At) -> &mut CommandStamp {
     event(log, at).cause.as_mut().unwrap().command.as_mut().unwrap()
 }
 
+fn cause(log: &mut Log, at: At) -> &mut Cause {
+    event(log, at).cause.as_mut().unwrap()
+}
+
 fn offset(log: &mut Log, at: At) -> &mut u64 {
-    &mut event(log, at).cause.as_mut().unwrap().input_offset
+    &mut cause(log, at).input_offset
 }
 
 /// Puts the body of one event in place of another's.
@@ -222,6 +226,22 @@ fn l2_one_decision() {
         ("unreadable and yet read", Law::OneDecision, At::MALFORMED, |log| {
             let command = stamp(log, At::R1_REUSED).clone();
             event(log, At::MALFORMED).cause.as_mut().unwrap().command = Some(command);
+        }),
+        ("a decided place skipped", Law::OneDecision, At::R1_AGAIN, |log| cause(log, At::R1_AGAIN).skipped = 1),
+        ("a place not skipped", Law::OneDecision, At::R11_AFTER_MARKERS, |log| {
+            cause(log, At::R11_AFTER_MARKERS).skipped -= 1;
+        }),
+        ("more places skipped than there are", Law::OneDecision, At::R1_AGAIN, |log| {
+            cause(log, At::R1_AGAIN).skipped = 100;
+        }),
+        ("one more lost than is gone", Law::OneDecision, At::LOST, |log| cause(log, At::LOST).skipped += 1),
+        ("lost and yet read", Law::OneDecision, At::LOST, |log| {
+            let command = stamp(log, At::R1_REUSED).clone();
+            cause(log, At::LOST).command = Some(command);
+        }),
+        ("lost by nobody", Law::OneDecision, At::LOST, |log| event(log, At::LOST).cause = None),
+        ("an id that could not be read beside one that could", Law::OneDecision, At::R1_AGAIN, |log| {
+            cause(log, At::R1_AGAIN).unread = Some(CommandId(7));
         }),
         ("a release for a Confirm", Law::OneDecision, At::R2_RELEASED, |log| {
             stamp(log, At::R2_RELEASED).ask = AskKind::Confirm

@@ -17,6 +17,8 @@ pub enum Input {
     Claim,
     Tick,
     Unreadable,
+    /// So many commands are gone.
+    Lost(u64),
     Expire(ReservationId),
     Take(Box<Command>),
 }
@@ -30,12 +32,14 @@ pub struct Owner {
     pub inputs: Vec<(Micros, Input)>,
     epoch: u32,
     commands: u64,
+    skipped: u64,
 }
 
 impl Owner {
     pub fn new(partition: u32) -> Owner {
         let now = Micros(1_700_000_000_000_000);
-        Owner { maps: MapLedger::default(), partition, now, log: Vec::new(), inputs: Vec::new(), epoch: 0, commands: 0 }
+        let (maps, log, inputs) = (MapLedger::default(), Vec::new(), Vec::new());
+        Owner { maps, partition, now, log, inputs, epoch: 0, commands: 0, skipped: 0 }
     }
 
     pub fn later_ms(&mut self, ms: u64) {
@@ -60,6 +64,10 @@ impl Owner {
                 (None, Body::Barrier { nonce: u64::from(self.epoch) })
             }
             Input::Tick => (None, Body::Tick),
+            Input::Lost(many) => {
+                self.skip(many - 1);
+                (Some(self.cause(None)), Body::CommandsLost { detail: "by hand".to_owned() })
+            }
             Input::Unreadable => (Some(self.cause(None)), Body::Malformed { detail: "not a record".to_owned() }),
             Input::Expire(id) => match expire(&self.maps, *id, self.now) {
                 Some(body) => (None, body),
@@ -76,8 +84,14 @@ impl Owner {
     }
 
     fn cause(&mut self, command: Option<CommandStamp>) -> Cause {
-        self.commands += 1;
-        Cause { input_offset: self.commands - 1, command }
+        let skipped = std::mem::take(&mut self.skipped);
+        self.commands += skipped + 1;
+        Cause { input_offset: self.commands - 1, skipped, command, unread: None }
+    }
+
+    /// So many places hold no command.
+    pub fn skip(&mut self, places: u64) {
+        self.skipped += places;
     }
 
     fn write(&mut self, cause: Option<Cause>, body: Body) {

@@ -21,6 +21,7 @@ enum Step {
     Adjust { pool: usize, delta: i64, key: u8 },
     Mode { pool: usize, mode: Mode, key: u8 },
     Wait { ms: u64 },
+    Skip(u64),
     Expire,
     Give(Input),
     Misrouted,
@@ -55,7 +56,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (pool, mode, 0..4u8).prop_map(|(pool, mode, key)| Step::Mode { pool, mode, key }),
         4 => prop_oneof![6 => Just(1u64), 6 => Just(700), 1 => Just(25 * 3_600_000)].prop_map(|ms| Step::Wait { ms }),
         2 => Just(Step::Expire),
-        1 => prop_oneof![Just(Input::Claim), Just(Input::Tick), Just(Input::Unreadable)].prop_map(Step::Give),
+        1 => prop_oneof![Just(Input::Claim), Just(Input::Tick), Just(Input::Unreadable), (1..4u64).prop_map(Input::Lost)]
+            .prop_map(Step::Give),
+        1 => (1..4u64).prop_map(Step::Skip),
         1 => Just(Step::Misrouted),
         1 => Just(Step::Handover),
     ]
@@ -145,6 +148,7 @@ impl Player {
                 self.ask(Ask::SetMode { pool: self.pools[pool].clone(), mode, expected_version: None }, key);
             }
             Step::Wait { ms } => self.owner.later_ms(ms),
+            Step::Skip(places) => self.owner.skip(places),
             Step::Expire => self.owner.expire_due(),
             Step::Give(input) => self.owner.give(input),
             Step::Misrouted => {
@@ -179,12 +183,13 @@ enum Field {
     Epoch,
     Partition,
     InputOffset,
+    Skipped,
     Demand,
     Attempt,
     Kind,
 }
 
-const FIELDS: [Field; 10] = [
+const FIELDS: [Field; 11] = [
     Field::Used,
     Field::Limits,
     Field::Seq,
@@ -192,6 +197,7 @@ const FIELDS: [Field; 10] = [
     Field::Epoch,
     Field::Partition,
     Field::InputOffset,
+    Field::Skipped,
     Field::Demand,
     Field::Attempt,
     Field::Kind,
@@ -223,6 +229,11 @@ fn change(event: &mut Event, field: Field, by: u64) {
                 cause.input_offset = if up { cause.input_offset + by } else { cause.input_offset.wrapping_sub(by) };
             }
         }
+        Field::Skipped => {
+            if let Some(cause) = &mut event.cause {
+                cause.skipped += by;
+            }
+        }
         Field::Attempt => {
             let stamp = event.cause.as_mut().and_then(|cause| cause.command.as_mut());
             // Of other commands it is no more than a name.
@@ -248,6 +259,7 @@ fn change_kind(body: &mut Body) {
         Body::ModeSet(pool) => Body::PoolDefined(pool),
         Body::HandedOver { nonce } | Body::Barrier { nonce } => Body::Malformed { detail: nonce.to_string() },
         Body::Malformed { .. } => Body::HandedOver { nonce: 1 },
+        Body::CommandsLost { .. } => Body::Tick,
         Body::Tick => Body::Barrier { nonce: 1 },
         Body::Abandoned { .. } => Body::Tick,
         unchanged @ Body::Rejected(_) => unchanged,

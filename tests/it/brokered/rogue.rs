@@ -108,7 +108,7 @@ fn forged(log: &Log, pool: &str, key: &str) -> (ReservationId, Vec<(StoredEvent,
         deadline: Micros::MAX,
         ask: Ask::Reserve { pool, reservation: id, demand, hold_ttl_ms: None, order_ref: None },
     });
-    let staged = owner.decide(&state, vec![Record { offset, bytes }], now);
+    let staged = owner.decide(&state, vec![Record { offset, skipped: 0, bytes }], now);
     events.extend(staged.turn().events.iter().map(|event| (event.clone(), offset + 1)));
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     (id, events)

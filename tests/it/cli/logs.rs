@@ -36,12 +36,15 @@ pub struct Writing {
     pub inputs: Vec<Record>,
     prev: Digest,
     used: u64,
+    /// Places that the next event says hold no command.
+    skipped: u64,
 }
 
 impl Writing {
     /// A claim, and a pool for this many orders.
     pub fn new(limit: u64) -> Writing {
-        let mut writing = Writing { events: Vec::new(), inputs: Vec::new(), prev: Digest::default(), used: 0 };
+        let mut writing =
+            Writing { events: Vec::new(), inputs: Vec::new(), prev: Digest::default(), used: 0, skipped: 0 };
         writing.add(None, Body::Barrier { nonce: 1 });
         let spec = PoolSpec {
             limits: orders(limit),
@@ -80,9 +83,30 @@ impl Writing {
         let cause = ask.map(|ask| {
             let input_offset = self.inputs.len() as u64;
             let command = command(input_offset, ask);
-            self.inputs.push(Record { offset: input_offset, bytes: wire::command::encode(&command) });
-            Cause { input_offset, command: Some(command.stamp()) }
+            self.inputs.push(Record { offset: input_offset, skipped: 0, bytes: wire::command::encode(&command) });
+            Cause { skipped: std::mem::take(&mut self.skipped), ..Cause::of(input_offset, command.stamp()) }
         });
+        self.event(cause, body);
+    }
+
+    /// A command that the next event says is none.
+    fn skip(&mut self) {
+        let offset = self.inputs.len() as u64;
+        let ask = Ask::Release { reservation: ReservationId::new(7, [1; 11]) };
+        let bytes = wire::command::encode(&command(offset, ask));
+        self.inputs.push(Record { offset, skipped: 0, bytes });
+        self.skipped += 1;
+    }
+
+    /// A command that is said to be lost, and those skipped before it too.
+    fn lose(&mut self) {
+        self.skip();
+        let (input_offset, skipped) = (self.inputs.len() as u64 - 1, std::mem::take(&mut self.skipped) - 1);
+        let cause = Cause { input_offset, skipped, command: None, unread: None };
+        self.event(Some(cause), Body::CommandsLost { detail: "by hand".to_owned() });
+    }
+
+    fn event(&mut self, cause: Option<Cause>, body: Body) {
         let seq = self.events.len() as u64;
         let event = Event { partition: 0, seq, epoch: 1, prev: self.prev, decided_at: Micros(1), cause, body };
         let (bytes, digest) = wire::event::encode(&event);
@@ -223,6 +247,41 @@ fn a_changed_byte_of_the_file_is_found() {
     }
 }
 
+/// A place that is said to hold no command must hold none; commands that are said to be lost are counted, and a note
+/// says where they are still there.
+#[test]
+fn commands_that_are_skipped_or_lost_and_are_there_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writing = Writing::new(5);
+    writing.accept(5);
+    writing.skip();
+    writing.accept(5);
+    writing.write(dir.path());
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+    let says = "L2 broken at partition 0 seq 3: it says that there is no command right before 3, and the log holds 2";
+    assert_says(&verified.out, &[says, "BROKEN: 1 breaches in 4 events"]);
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut writing = Writing::new(5);
+    writing.skip();
+    writing.lose();
+    writing.accept(5);
+    writing.lose();
+    writing.write(dir.path());
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    let notes = [
+        "partition 0: seq 2 says that the commands from 1 to 2 are lost, and the log holds 1",
+        "partition 0: seq 4 says that the commands from 4 to 4 are lost, and the log holds 4",
+        "partition 0: 3 commands were gone before they were decided, as its events say",
+        "clean: no law broken in 5 events",
+    ];
+    assert_says(&verified.out, &notes);
+    let verified = on(dir.path(), ["verify", "--json"]);
+    assert_says(&verified.out, &[r#""commands_lost":3"#]);
+}
+
 /// The log's own commands against what its events say they answer.
 #[test]
 fn a_command_that_is_not_the_one_its_event_answers_is_found_there() {
@@ -242,7 +301,7 @@ fn a_command_that_is_not_the_one_its_event_answers_is_found_there() {
             "seq 2: it answers command 1, of which nothing can be read",
         ),
         (
-            |w, bytes| w.inputs.push(Record { offset: 3, bytes }),
+            |w, bytes| w.inputs.push(Record { offset: 3, skipped: 0, bytes }),
             other(3, release()),
             "seq 3: the log ends here and holds command 3, unanswered",
         ),
