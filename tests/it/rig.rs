@@ -25,24 +25,31 @@ pub struct Rig {
 impl Rig {
     /// One of this test's own, to do harm to. There is one of them at a time, since a JVM takes its share of a machine.
     pub fn start(brokers: u8, with_registry: bool) -> Rig {
-        Rig::up(brokers, with_registry, std::process::id(), Some(Turn::take()), None)
+        Rig::up(brokers, with_registry, std::process::id(), Some(Turn::take()), &[])
     }
 
     /// One broker of a test's own with a secured listener, too; `tests/rig/up` says what has to be in `tls`.
     pub fn secured(tls: &Path) -> Rig {
-        Rig::up(1, false, std::process::id(), Some(Turn::take()), Some(tls))
+        Rig::up(1, false, std::process::id(), Some(Turn::take()), &[("HEADROOM_RIG_TLS", tls.to_str().unwrap())])
+    }
+
+    /// One broker of a test's own with a listener for a proxy's clients, too, and with these settings of its own.
+    pub fn proxied(settings: &[&str]) -> Rig {
+        let settings = settings.join("\n");
+        let more = [("HEADROOM_RIG_PROXY", "yes"), ("HEADROOM_RIG_BROKER", settings.as_str())];
+        Rig::up(1, false, std::process::id(), Some(Turn::take()), &more)
     }
 
     /// One broker of a test's own that stops when this process ends instead of the tests'.
     pub fn owned_by(process: u32) -> Rig {
-        Rig::up(1, false, process, Some(Turn::take()), None)
+        Rig::up(1, false, process, Some(Turn::take()), &[])
     }
 
     /// One broker and the registry, for all tests of this process: each of them uses names of its own, and harms nothing.
     pub fn shared() -> &'static Rig {
         static SHARED: OnceLock<Rig> = OnceLock::new();
         SHARED.get_or_init(|| {
-            let rig = Rig::up(1, true, std::process::id(), None, None);
+            let rig = Rig::up(1, true, std::process::id(), None, &[]);
             // Nobody drops it: it stops when this process is gone, and leaves its logs if they find this.
             let keep = rig.path("keep");
             let usual = panic::take_hook();
@@ -56,13 +63,13 @@ impl Rig {
         })
     }
 
-    fn up(brokers: u8, with_registry: bool, owner: u32, turn: Option<Turn>, tls: Option<&Path>) -> Rig {
+    fn up(brokers: u8, with_registry: bool, owner: u32, turn: Option<Turn>, more: &[(&str, &str)]) -> Rig {
         let dir = tempfile::Builder::new().prefix("headroom-rig-").tempdir().unwrap();
         let (ports, brokers_wanted) = (Ports::claim(), brokers.to_string());
         let mut rig = Rig { dir: Some(dir), ports, brokers: String::new(), registry_url: None, _turn: turn };
         let mut command = rig.command("up", [&brokers_wanted]);
         command.env("HEADROOM_RIG_OWNER", owner.to_string());
-        command.envs(tls.map(|tls| ("HEADROOM_RIG_TLS", tls)));
+        command.envs(more.iter().copied());
         command.env("HEADROOM_RIG_REGISTRY", if with_registry { "yes" } else { "no" });
         run(command).unwrap_or_else(|said| panic!("{said}"));
         let config = fs::read_to_string(rig.path("headroom.toml")).unwrap();
@@ -83,6 +90,16 @@ impl Rig {
     /// Where the secured listener of one is.
     pub fn secured_broker(&self) -> String {
         format!("127.0.0.1:{}", self.ports.first + 1)
+    }
+
+    /// Where the clients of a proxy find it, and the broker, which says the same.
+    pub fn proxied_broker(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.first + 4)
+    }
+
+    /// Where a proxy finds the listener that it stands before.
+    pub fn behind_proxy(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.first + 2)
     }
 
     /// Without a slash at its end.

@@ -8,6 +8,7 @@ mod letters;
 mod nemesis;
 mod one_owner;
 mod positions;
+mod proxy;
 mod replies;
 mod rig;
 mod rogue;
@@ -52,8 +53,13 @@ pub fn prefix() -> String {
 }
 
 pub fn cluster(prefix: &str) -> Cluster {
+    cluster_on(&brokers(), prefix)
+}
+
+/// On these brokers.
+pub fn cluster_on(brokers: &str, prefix: &str) -> Cluster {
     Cluster {
-        brokers: brokers(),
+        brokers: brokers.to_owned(),
         security: BTreeMap::new(),
         application: "headroom".to_owned(),
         // Like every other log on the broker: names keep nobody apart.
@@ -79,12 +85,12 @@ pub fn make_topics(prefix: &str, partitions: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let made = runtime.block_on(client.create_topics(&wanted, &options)).unwrap();
     assert!(made.iter().all(Result::is_ok), "{made:?}");
-    settled(&[(&topics.commands, partitions), (&topics.events, partitions), (&topics.replies, 2)]);
+    settled(&brokers(), &[(&topics.commands, partitions), (&topics.events, partitions), (&topics.replies, 2)]);
 }
 
 /// Waits until these partitions answer: a broker says that they are made before it leads all of them.
-pub fn settled(topics: &[(&str, u32)]) {
-    let config = ClientConfig::new().set("bootstrap.servers", brokers()).set("group.id", "nobody").clone();
+pub fn settled(brokers: &str, topics: &[(&str, u32)]) {
+    let config = ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "nobody").clone();
     let reader: BaseConsumer = config.create().unwrap();
     for (topic, partitions) in topics {
         for partition in 0..i32::try_from(*partitions).unwrap() {

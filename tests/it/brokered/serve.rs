@@ -93,8 +93,15 @@ impl Site {
     /// A process with all roles that serves this log, when it is ready. Its name is its own at this site.
     #[track_caller]
     pub fn serve(&self, name: &str) -> Serving<'_> {
+        self.serve_by(name, &self.cluster.brokers)
+    }
+
+    /// The same by way of this broker, such as a proxy before it.
+    #[track_caller]
+    pub fn serve_by(&self, name: &str, brokers: &str) -> Serving<'_> {
+        let (name, brokers) = (name.to_owned(), brokers.to_owned());
         let (process, at) = (Mutex::new(None), Whereabouts::default());
-        let serving = Serving { site: self, name: name.to_owned(), process, at };
+        let serving = Serving { site: self, name, brokers, process, at };
         serving.start();
         serving.ready();
         serving
@@ -129,6 +136,7 @@ impl Whereabouts {
 pub struct Serving<'s> {
     site: &'s Site,
     name: String,
+    brokers: String,
     process: Mutex<Option<Child>>,
     at: Whereabouts,
 }
@@ -140,6 +148,7 @@ impl Serving<'_> {
         let (data, log) = (self.site.path(&self.name), self.site.path(&format!("{}.log", self.name)));
         let err = File::options().create(true).append(true).open(log).unwrap();
         let mut command = self.site.command(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["--kafka-brokers", &self.brokers]);
         command.arg("--data-dir").arg(&data).env("RUST_BACKTRACE", "1");
         let mut child = command.stdout(err.try_clone().unwrap()).stderr(err).spawn().unwrap();
         let mut address = None;

@@ -1,6 +1,6 @@
 //! The whole service over the shared broker: processes of it in this one, and a log of a test's own.
 
-use super::{brokers, cluster, draw, prefix, settled};
+use super::{brokers, cluster_on, draw, prefix, settled};
 use crate::server::Server;
 use crate::wait::until;
 use headroom::app;
@@ -26,7 +26,12 @@ pub struct Log {
 
 impl Log {
     pub fn new(partitions: u32) -> Log {
-        let cluster = cluster(&prefix());
+        Log::on(&brokers(), partitions)
+    }
+
+    /// On these brokers instead of the shared one.
+    pub fn on(brokers: &str, partitions: u32) -> Log {
+        let cluster = cluster_on(brokers, &prefix());
         let manifest = Manifest {
             log_id: draw(),
             partitions,
@@ -44,9 +49,15 @@ impl Log {
         let pinned = Pinned { manifest, feature_level: FEATURE_LEVEL, place: seen.place };
         admin.apply(&differences, &pinned).unwrap();
         let topics = &log.cluster.topics;
-        settled(&[&topics.commands, &topics.events].map(|topic| (topic.as_str(), partitions)));
-        settled(&[(&topics.replies, 8), (&topics.manifest, 1)]);
+        settled(brokers, &[&topics.commands, &topics.events].map(|topic| (topic.as_str(), partitions)));
+        settled(brokers, &[(&topics.replies, 8), (&topics.manifest, 1)]);
         log
+    }
+
+    /// The same for whoever finds it by way of this broker, such as a proxy.
+    pub fn by(&self, brokers: &str) -> Log {
+        let cluster = Cluster { brokers: brokers.to_owned(), ..self.cluster.clone() };
+        Log { cluster, manifest: self.manifest }
     }
 
     /// Of a process with these roles.
@@ -55,7 +66,7 @@ impl Log {
         let lines = [
             ("listen", "127.0.0.1:0"),
             ("data_dir", data_dir.to_str().unwrap()),
-            ("kafka_brokers", &brokers()),
+            ("kafka_brokers", &self.cluster.brokers),
             ("roles", roles),
             ("topic_commands", &topics.commands),
             ("topic_events", &topics.events),
