@@ -9,6 +9,7 @@ mod nemesis;
 mod one_owner;
 mod positions;
 mod proxy;
+mod proxy_commits;
 mod proxy_copies;
 mod replies;
 mod rig;
