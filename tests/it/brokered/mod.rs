@@ -11,6 +11,7 @@ mod positions;
 mod proxy;
 mod proxy_commits;
 mod proxy_copies;
+mod proxy_late;
 mod replies;
 mod rig;
 mod rogue;
