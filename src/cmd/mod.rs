@@ -4,6 +4,7 @@
 
 mod cat;
 pub mod client;
+mod commands;
 mod config;
 mod dead_letters;
 pub mod demo;
@@ -57,6 +58,9 @@ enum Command {
     },
     /// Drop the checkpoints of a stopped server, rebuild them from the log, and compare
     Rebuild(PlaceFlags),
+    /// Look after commands on a Kafka cluster that are gone before they were decided
+    #[command(subcommand)]
+    Commands(commands::Action),
     /// Look after commands that nobody could decide
     #[command(subcommand)]
     DeadLetters(dead_letters::Action),
@@ -132,6 +136,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let config = match &command {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
         Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
+        Command::Commands(action) => action.load()?,
         Command::DeadLetters(action) => action.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
@@ -146,6 +151,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Cat { what, .. } => cat::run(&config, what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
         Command::Demo(args) => demo::run(&args, out),
+        Command::Commands(action) => commands::run(&config, &action, out),
         Command::DeadLetters(action) => dead_letters::run(&config, &action, out),
         Command::Topics(action) => topics::run(&config, &action, out),
         Command::Schemas(action) => schemas::run(&config, &action, out),

@@ -4,6 +4,7 @@ mod checkpoints;
 mod claims;
 mod clients;
 mod fenced;
+mod gone;
 mod letters;
 mod nemesis;
 mod one_owner;

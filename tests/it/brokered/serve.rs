@@ -99,12 +99,18 @@ impl Site {
     /// The same by way of this broker, such as a proxy before it.
     #[track_caller]
     pub fn serve_by(&self, name: &str, brokers: &str) -> Serving<'_> {
-        let (name, brokers) = (name.to_owned(), brokers.to_owned());
-        let (process, at) = (Mutex::new(None), Whereabouts::default());
-        let serving = Serving { site: self, name, brokers, process, at };
+        let mut serving = self.serving(name);
+        brokers.clone_into(&mut serving.brokers);
         serving.start();
         serving.ready();
         serving
+    }
+
+    /// The same before it runs.
+    pub fn serving(&self, name: &str) -> Serving<'_> {
+        let (name, brokers) = (name.to_owned(), self.cluster.brokers.clone());
+        let (process, at) = (Mutex::new(None), Whereabouts::default());
+        Serving { site: self, name, brokers, process, at }
     }
 
     /// What a process of this name has, and files of the site.
