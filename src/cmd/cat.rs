@@ -5,7 +5,7 @@ use super::source::Source;
 use super::{Failure, Verdict};
 use crate::config::Config;
 use crate::limits::TURN_BYTES_MAX;
-use crate::log::CommittedTail;
+use crate::log::{CommittedTail, LogError};
 use crate::wire;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -38,7 +38,12 @@ pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<V
     }
     let wanted = what.partition.map_or(0..partitions, |partition| partition..partition.saturating_add(1));
     let mut printing = Printing { next: wanted.map(|partition| (partition, what.from)).collect(), odd: 0, out };
-    printing.print(source.tail())?;
+    // What the log does not hold any more it will not hold later; the other partitions are whole.
+    for (partition, why) in printing.print(source.tail())? {
+        printing.odd = printing.odd.saturating_add(1);
+        printing.next.remove(&partition);
+        eprintln!("headroom: partition {partition} cannot be printed: {why}");
+    }
     if what.follow {
         follow(source, &config.data_dir, &mut printing)?;
     }
@@ -61,8 +66,9 @@ fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -
         match server.take().map_or_else(|| Server::of(dir), Ok) {
             Err(_) => {}
             Ok(running) => match printing.print(&running) {
-                Ok(()) => server = Some(running),
+                Ok(unread) if unread.is_empty() => server = Some(running),
                 // Asked anew where it is: it may have been started on another port.
+                Ok(unread) => tracing::debug!(?unread, "the server does not answer"),
                 Err(Failure::Unusable(why)) => tracing::debug!(why, "the server does not answer"),
                 Err(other) => return Err(other),
             },
@@ -75,7 +81,8 @@ fn follow_cluster(log: &dyn CommittedTail, printing: &mut Printing<'_, impl Writ
     loop {
         std::thread::park_timeout(LOOK_EVERY);
         match printing.print(log) {
-            Ok(()) => {}
+            Ok(unread) if unread.is_empty() => {}
+            Ok(unread) => tracing::debug!(?unread, "the cluster does not answer"),
             Err(Failure::Unusable(why)) => tracing::debug!(why, "the cluster does not answer"),
             Err(other) => return Err(other),
         }
@@ -91,16 +98,21 @@ struct Printing<'a, W> {
 }
 
 impl<W: Write> Printing<'_, W> {
-    /// Everything that is committed and not printed yet.
-    fn print(&mut self, tail: &dyn CommittedTail) -> Result<(), Failure> {
-        let unreadable = |error: crate::log::LogError| Failure::Unusable(error.to_string());
+    /// Everything that is committed and not printed yet. Answers the partitions that say where they end and cannot be read
+    /// up to there.
+    fn print(&mut self, tail: &dyn CommittedTail) -> Result<BTreeMap<u32, LogError>, Failure> {
+        let mut unread = BTreeMap::new();
         for (partition, next) in &mut self.next {
-            let end = tail.end(*partition).map_err(unreadable)?;
+            let end = tail.end(*partition).map_err(|error| Failure::Unusable(error.to_string()))?;
             while *next < end {
-                let events = tail.read(*partition, *next, TURN_BYTES_MAX).map_err(unreadable)?;
-                if events.is_empty() {
-                    break;
-                }
+                let events = match tail.read(*partition, *next, TURN_BYTES_MAX) {
+                    Ok(events) if events.is_empty() => break,
+                    Ok(events) => events,
+                    Err(error) => {
+                        unread.insert(*partition, error);
+                        break;
+                    }
+                };
                 for event in events {
                     match wire::event::decode(&event.bytes) {
                         Ok(recorded) => writeln!(self.out, "{}", wire::event::to_json(&recorded))?,
@@ -114,6 +126,6 @@ impl<W: Write> Printing<'_, W> {
             }
         }
         self.out.flush()?;
-        Ok(())
+        Ok(unread)
     }
 }

@@ -102,6 +102,34 @@ fn seqs(printed: &str) -> Vec<u64> {
     printed.lines().map(|line| event(line)["seq"].as_u64().unwrap()).collect()
 }
 
+/// Retention, or a person, has taken the first events of a partition away.
+#[test]
+fn a_partition_without_its_head_is_told_of_and_the_others_are_printed() {
+    let place = place("tools-beheaded", "2");
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(&place, dir.path());
+    let whole = |partition| place.headroom(&["cat", "--partition", partition]);
+    ["slot-1", "slot-2", "slot-3", "slot-4"].iter().for_each(|slot| server.sell_out(slot));
+    assert!(
+        ["0", "1"].iter().all(|partition| whole(partition).out.lines().count() > 1),
+        "each has more than a barrier"
+    );
+    drop(server);
+    let client: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", Rig::shared().brokers()).create().unwrap();
+    // The fence, the barrier, and the marker of each.
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&place.cluster().topics.events, 0, Offset::Offset(4)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(client.delete_records(&list, &AdminOptions::new())).unwrap();
+    let printed = place.headroom(&["cat"]);
+    assert_eq!(printed.code, 1, "{}{}", printed.out, printed.err);
+    assert_says(&printed.err, &["partition 0 cannot be printed: "]);
+    assert!(!printed.out.is_empty() && printed.out == whole("1").out, "{}", printed.out);
+    assert_eq!(whole("1").code, 0);
+    says(&whole("0"), 1, &["partition 0 cannot be printed"]);
+}
+
 #[test]
 fn what_cannot_be_asked_is_2() {
     let away = Place::on(Rig::shared(), "tools-away");
