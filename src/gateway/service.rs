@@ -106,10 +106,14 @@ impl Gateway {
                 AppendError::Closed => Shed::NoOwner,
             });
         }
-        let outcome = outcome.await;
-        departure.over();
-        // A waiter that is gone without an answer is the process ending.
-        outcome.map_err(|_| Shed::Closing)
+        match outcome.await {
+            Ok(outcome) => {
+                departure.over();
+                Ok(outcome)
+            }
+            // Nobody will answer, and the command is on its way: a Reserve is taken back, as if its caller had left.
+            Err(_) => Ok(Outcome::TimedOut { is_unknown: true }),
+        }
     }
 
     /// What callers may read.
@@ -300,5 +304,68 @@ impl Drop for Departure<'_> {
             self.gateway.perform(outputs);
             self.gateway.rearm.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Amounts, Dimension};
+    use crate::log::{LogError, StoredEvent};
+    use crate::replica::Mood;
+    use crate::time::SystemClock;
+    use std::task::{Context, Poll, Waker};
+
+    /// Takes everything; nobody decides any of it.
+    #[derive(Default)]
+    struct Taking(Mutex<Vec<Command>>);
+
+    impl CommandSink for Taking {
+        fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError> {
+            self.0.lock().push(wire::command::decode(command.bytes).unwrap());
+            Ok(())
+        }
+
+        fn waiting(&self, _: u32) -> usize {
+            0
+        }
+
+        fn stalled(&self, _: u32) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    impl CommittedTail for Taking {
+        fn partitions(&self) -> u32 {
+            1
+        }
+
+        fn end(&self, _: u32) -> Result<u64, LogError> {
+            Ok(0)
+        }
+
+        fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn who_waits_for_what_nobody_will_answer_is_told_that_it_is_unknown_and_it_is_taken_back() {
+        let log = Arc::new(Taking::default());
+        let replica = Arc::new(Replica::new(1));
+        replica.partition(0).unwrap().set_mood(Mood::Owning);
+        let gateway = Gateway::new(1, 250, log.clone(), log.clone(), replica, Arc::new(SystemClock::new()));
+        let demand = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
+        let pool = PoolId::new("pool").unwrap();
+        let reservation = ReservationId::new(7, [7; 11]);
+        let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
+        let mut call = Box::pin(gateway.call(Call { ask, key: None, actor: None, timeout_ms: None }));
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(call.as_mut().poll(context).is_pending());
+        *gateway.correlator.lock() = Correlator::new(1);
+        let told = call.as_mut().poll(context);
+        assert!(matches!(told, Poll::Ready(Ok(Outcome::TimedOut { is_unknown: true }))), "{told:?}");
+        let appended = log.0.lock();
+        assert!(matches!(appended[..], [_, Command { ask: Ask::Abandon { .. }, .. }]), "{appended:?}");
     }
 }
