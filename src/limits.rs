@@ -148,7 +148,13 @@ pub const FRESH_WAITERS_MAX: usize = 4_096;
 /// Time after SIGTERM in which calls on open connections are still served, each the last of its connection, in
 /// milliseconds: who sends one as its connection is closed cannot tell whether it was heard.
 pub const LEAVE_MS: u64 = 1_000;
-/// Time in-flight calls and the last turn get after that, in milliseconds.
+/// Time in-flight calls get after that, in milliseconds.
+pub const SHUTDOWN_CALLS_MS: u64 = 8_000;
+/// Time an owner gets at the end for the commands that this process has appended, in milliseconds: they stay in the log,
+/// and where they cannot be read the next owner decides them.
+pub const SHUTDOWN_REST_MS: u64 = 5_000;
+/// Time after [`LEAVE_MS`] in which all has to end, in milliseconds: calls, last turns and checkpoints. The process ends
+/// without what has not.
 pub const SHUTDOWN_MS: u64 = 20_000;
 
 const _: () = {
@@ -171,6 +177,9 @@ const _: () = {
     assert!(REMEMBERED_RESERVATIONS_MAX < RESERVATIONS_PER_PARTITION_MAX);
     assert!(CLAIM_RETRY_MS <= CLAIM_FENCED_MS && CLAIM_FENCED_MS <= CLAIM_RETRY_MAX_MS);
     assert!(CLAIM_RETRY_MAX_MS < CLAIM_STEADY_MS);
+    // A call that was taken is answered before its connection is closed, and a last turn has its time after it.
+    assert!(SHUTDOWN_CALLS_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
+    assert!(SHUTDOWN_CALLS_MS + SHUTDOWN_REST_MS < SHUTDOWN_MS);
     assert!(DEADLINE_DEFAULT_MS <= DEADLINE_MAX_MS && PAGE_POOLS_DEFAULT <= PAGE_POOLS_MAX);
     assert!(MIN_IN_SYNC_DEFAULT < REPLICATION_DEFAULT && REPLICATION_DEFAULT <= REPLICATION_MAX);
     assert!(REGISTRY_TIMEOUT_MIN_MS < REGISTRY_TIMEOUT_DEFAULT_MS);

@@ -1,9 +1,10 @@
 //! What this process has seen of a partition: how far its commands go and how many were taken, and where some of its
 //! events lie. All of it is a hint that saves asking; the cluster is asked where it matters.
 
+use crate::limits::SHUTDOWN_REST_MS;
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Marks kept per partition: at twice as many, every other one is dropped.
@@ -22,8 +23,13 @@ struct State {
     unacked: usize,
     /// The offset after the last command known to be in the log.
     end: u64,
-    /// The offset after the last command that an owner is known to have taken.
-    taken: u64,
+    /// The offset after the last command that an owner is known to have taken; nothing until one is heard of.
+    taken: Option<u64>,
+    /// The offset of the first command of this process, from which on they count until then: what lies before it may have
+    /// been taken long ago.
+    first: Option<u64>,
+    /// The offsets of this process's commands that are in the log and that no owner is known to have taken.
+    own: VecDeque<u64>,
     /// Since a command waits and none was taken.
     stalled: Option<Stopwatch>,
     /// The end of what is committed, if the last turn was written by this process and nobody has written since.
@@ -33,10 +39,25 @@ struct State {
     spacing: u64,
     /// How often the partition was claimed by this process.
     generation: u64,
-    /// An owner of this process stops when it has taken the commands before this offset.
-    stop_at: Option<u64>,
+    /// An owner of this process is to stop.
+    stop: Option<Stop>,
     /// Or when it sees that another one has written.
     is_yielding: bool,
+}
+
+/// When an owner that is told to stop does so.
+#[derive(Clone, Copy)]
+struct Stop {
+    /// When it has taken the commands before this offset.
+    at: u64,
+    /// Or after a while: where they cannot be read, it would wait for ever.
+    since: Stopwatch,
+}
+
+impl Stop {
+    fn is_over(self, next: u64, elapsed: Duration) -> bool {
+        next >= self.at || elapsed >= Duration::from_millis(SHUTDOWN_REST_MS)
+    }
 }
 
 /// One partition's.
@@ -44,10 +65,10 @@ struct State {
 pub(super) struct Progress(Mutex<State>);
 
 impl Progress {
-    /// A command is on its way, unless `is_full` of those that wait.
-    pub(super) fn hand_over(&self, is_full: impl FnOnce(usize) -> bool) -> bool {
+    /// A command is on its way, unless `is_full` of those that wait and those of them that are this process's own.
+    pub(super) fn hand_over(&self, is_full: impl FnOnce(usize, usize) -> bool) -> bool {
         let mut state = self.0.lock();
-        let refused = is_full(state.waiting());
+        let refused = is_full(state.waiting(), state.unacked.saturating_add(state.own.len()));
         if !refused {
             state.unacked = state.unacked.saturating_add(1);
             state.stalled.get_or_insert_with(Stopwatch::start);
@@ -59,7 +80,13 @@ impl Progress {
     pub(super) fn arrived(&self, offset: Option<u64>) {
         let mut state = self.0.lock();
         state.unacked = state.unacked.saturating_sub(1);
-        state.end = offset.map_or(state.end, |offset| state.end.max(offset.saturating_add(1)));
+        if let Some(offset) = offset {
+            state.end = state.end.max(offset.saturating_add(1));
+            state.first = Some(state.first.map_or(offset, |first| first.min(offset)));
+            if state.taken.is_none_or(|taken| offset >= taken) {
+                state.own.push_back(offset);
+            }
+        }
         if state.waiting() == 0 {
             state.stalled = None;
         }
@@ -73,7 +100,7 @@ impl Progress {
     /// Some owner has decided everything before `next`.
     pub(super) fn decided(&self, next: u64) {
         let mut state = self.0.lock();
-        if next > state.taken {
+        if state.taken.is_none_or(|taken| next > taken) {
             state.take(next);
         }
     }
@@ -146,10 +173,10 @@ impl Progress {
         self.0.lock().generation == generation
     }
 
-    /// The owner is to stop now, or when it has taken all that is known to be in the log.
+    /// The owner is to stop now, or when it has taken all that is known to be in the log, within a bounded time.
     pub(super) fn stop(&self, after_the_rest: bool) {
         let mut state = self.0.lock();
-        state.stop_at = Some(if after_the_rest { state.end } else { 0 });
+        state.stop = Some(Stop { at: if after_the_rest { state.end } else { 0 }, since: Stopwatch::start() });
     }
 
     /// The owner is to stop when it sees that another one has written.
@@ -165,23 +192,27 @@ impl Progress {
     /// The next owner need not stop.
     pub(super) fn allow(&self) {
         let mut state = self.0.lock();
-        (state.stop_at, state.is_yielding) = (None, false);
+        (state.stop, state.is_yielding) = (None, false);
     }
 
     /// Whether an owner that polls from `next` on has to stop.
     pub(super) fn is_over(&self, next: u64) -> bool {
-        self.0.lock().stop_at.is_some_and(|stop_at| next >= stop_at)
+        self.0.lock().stop.is_some_and(|stop| stop.is_over(next, stop.since.elapsed()))
     }
 }
 
 impl State {
     fn take(&mut self, next: u64) {
-        self.taken = next;
+        self.taken = Some(next);
+        while self.own.front().is_some_and(|offset| *offset < next) {
+            self.own.pop_front();
+        }
         self.stalled = (self.waiting() > 0).then(Stopwatch::start);
     }
 
     fn waiting(&self) -> usize {
-        let in_log = usize::try_from(self.end.saturating_sub(self.taken)).unwrap_or(usize::MAX);
+        let from = self.taken.or(self.first).unwrap_or(self.end);
+        let in_log = usize::try_from(self.end.saturating_sub(from)).unwrap_or(usize::MAX);
         self.unacked.saturating_add(in_log)
     }
 }
@@ -193,17 +224,57 @@ mod tests {
     #[test]
     fn waiting_is_what_is_on_its_way_and_what_nobody_took() {
         let progress = Progress::default();
-        assert!(progress.hand_over(|waiting| waiting >= 2) && progress.hand_over(|waiting| waiting >= 2));
-        assert!(!progress.hand_over(|waiting| waiting >= 2));
+        let two = |waiting: usize, _: usize| waiting >= 2;
+        assert!(progress.hand_over(two) && progress.hand_over(two) && !progress.hand_over(two));
         assert_eq!((progress.waiting(), progress.unacked()), (2, 2));
+        progress.taken(10);
         progress.arrived(Some(10));
         progress.arrived(None);
-        progress.taken(10);
         assert_eq!((progress.waiting(), progress.unacked()), (1, 0));
         assert!(progress.0.lock().stalled.is_some());
         progress.decided(11);
         progress.decided(5);
         assert_eq!((progress.waiting(), progress.stalled()), (0, Duration::ZERO));
+    }
+
+    #[test]
+    fn what_lies_before_the_first_command_does_not_wait_until_an_owner_is_heard_of() {
+        let progress = Progress::default();
+        assert!(progress.hand_over(|_, _| false) && progress.hand_over(|_, _| false));
+        progress.arrived(Some(1_000_000));
+        assert_eq!((progress.waiting(), progress.unacked()), (2, 1));
+        progress.arrived(Some(1_000_003));
+        assert_eq!(progress.waiting(), 4);
+        // An owner is behind, and then is not.
+        progress.decided(999_990);
+        assert_eq!(progress.waiting(), 14);
+        progress.decided(1_000_004);
+        progress.decided(1_000_001);
+        assert_eq!(progress.waiting(), 0);
+    }
+
+    #[test]
+    fn what_others_have_waiting_takes_no_place_of_this_processs_own() {
+        let progress = Progress::default();
+        progress.taken(0);
+        let own = || {
+            let mut own = 0;
+            assert!(!progress.hand_over(|_, count| {
+                own = count;
+                true
+            }));
+            own
+        };
+        for offset in [20_000, 20_001, 40_000] {
+            assert!(progress.hand_over(|_, _| false));
+            progress.arrived(Some(offset));
+        }
+        assert_eq!((progress.waiting(), own()), (40_001, 3));
+        progress.decided(20_001);
+        assert!(progress.hand_over(|_, _| false));
+        assert_eq!((progress.waiting(), own()), (20_001, 3));
+        progress.taken(50_000);
+        assert_eq!(own(), 1);
     }
 
     #[test]
@@ -229,6 +300,10 @@ mod tests {
         assert!(progress.is_current(generation) && !progress.is_over(0));
         progress.stop(true);
         assert!(!progress.is_over(4) && progress.is_over(5));
+        let stop = progress.0.lock().stop.unwrap();
+        let limit = Duration::from_millis(SHUTDOWN_REST_MS);
+        assert!(!stop.is_over(4, limit - Duration::from_millis(1)), "what is left is waited for");
+        assert!(stop.is_over(4, limit), "and not for ever: it may be unreadable");
         progress.stop(false);
         assert!(progress.is_over(0));
         progress.yields();

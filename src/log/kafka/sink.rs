@@ -144,6 +144,15 @@ impl Sink {
     }
 }
 
+/// Whether a command finds no place where so many wait, and so many of them are this process's own. What others have
+/// waiting is no reason to refuse what takes a Reserve back.
+fn is_full(is_abandon: bool, waiting: usize, own: usize) -> bool {
+    if is_abandon {
+        return own >= QUEUED_COMMANDS_MAX;
+    }
+    waiting >= QUEUED_COMMANDS_MAX.saturating_sub(QUEUED_ABANDONS_RESERVE)
+}
+
 impl CommandSink for Sink {
     fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError> {
         let common = &self.common;
@@ -151,9 +160,8 @@ impl CommandSink for Sink {
         if common.is_closed.load(Relaxed) {
             return Err(AppendError::Closed);
         }
-        let reserved = if command.takes_back.is_some() { 0 } else { QUEUED_ABANDONS_RESERVE };
-        let places = QUEUED_COMMANDS_MAX.saturating_sub(reserved);
-        if !progress.hand_over(|waiting| waiting >= places) {
+        let is_abandon = command.takes_back.is_some();
+        if !progress.hand_over(|waiting, own| is_full(is_abandon, waiting, own)) {
             return Err(AppendError::Full);
         }
         let NewCommand { partition, key, bytes, takes_back } = command;
@@ -324,5 +332,18 @@ impl Work {
             .key(command.key.as_slice())
             .payload(command.bytes.as_slice());
         self.producer.send(record).map_err(|(error, _)| error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_waiting_sheds_calls_and_no_abandons() {
+        assert!(is_full(false, QUEUED_COMMANDS_MAX, 0) && !is_full(true, QUEUED_COMMANDS_MAX, 0));
+        assert!(is_full(false, QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE, 0));
+        assert!(!is_full(true, QUEUED_COMMANDS_MAX, QUEUED_COMMANDS_MAX - 1), "these have places of their own");
+        assert!(is_full(true, QUEUED_COMMANDS_MAX, QUEUED_COMMANDS_MAX));
     }
 }
