@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod limits;
+pub mod threads;
 pub mod time;
 
 pub mod domain;

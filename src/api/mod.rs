@@ -24,7 +24,7 @@ use crate::gateway::Gateway;
 use crate::gateway::admission::Shed;
 use crate::limits::{
     COMMAND_BYTES_MAX, FRESH_WAIT_MAX_MS, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_CONNECTIONS_MAX,
-    HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_MS,
+    HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
 };
 use crate::log::CommittedTail;
 use crate::replica::{Mood, Shared};
@@ -99,7 +99,7 @@ impl Default for Limits {
             body_timeout: Duration::from_millis(HTTP_BODY_TIMEOUT_MS),
             connections: HTTP_CONNECTIONS_MAX,
             leave: Duration::from_millis(LEAVE_MS),
-            shutdown: Duration::from_millis(SHUTDOWN_MS),
+            shutdown: Duration::from_millis(SHUTDOWN_CALLS_MS),
         }
     }
 }

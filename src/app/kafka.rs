@@ -16,7 +16,7 @@ use crate::owner::follower::{Follower, Pulse};
 use crate::replica::{Mood, Replica};
 use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
-use crate::time::Clock;
+use crate::time::{Clock, Stopwatch};
 use crossbeam_channel::{Sender, bounded, never};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -26,10 +26,14 @@ use std::time::Duration;
 
 /// Longest wait for what comes over the network, of a thread that is to end sometime.
 const LOOK: Duration = Duration::from_millis(50);
+/// Between two looks at whether a thread has ended.
+const JOIN_LOOK: Duration = Duration::from_millis(5);
 /// Before what failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Between two looks at whether followed states are current.
 const PULSE: Duration = Duration::from_millis(200);
+/// Longest wait at the end, when no owner is left, for the group of owners to hear of it.
+const GROUP_LIMIT: Duration = Duration::from_secs(2);
 /// Longest wait at the end for this process's commands to be in the log.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -97,7 +101,10 @@ pub(super) fn start(
     let end = move || {
         // What this process has appended is in the log before its owners stop: those it still owns decide it.
         if let Some(sink) = sink {
-            sink.close(CLOSE_LIMIT);
+            let left = sink.close(CLOSE_LIMIT);
+            if left > 0 {
+                tracing::error!(left, "commands of this process are not known to be in the log, and not waited for");
+            }
         }
         let ended = threads.end() && checkpoints.join().is_ok();
         drop(hold);
@@ -200,9 +207,14 @@ impl Threads {
         drop(self.shutdown);
         let mut ended = true;
         // The group hears that this process has gone when its owners have stopped.
-        let leaving = self.member.map(|member| std::thread::spawn(move || member.leave()));
+        let leaving = self.member.and_then(|member| spawn("leaving", move || member.leave()).ok());
         ended &= self.ownership.join().is_ok();
-        ended &= leaving.is_none_or(|leaving| leaving.join().is_ok());
+        if leaving.is_some_and(|leaving| !ends_within(leaving, GROUP_LIMIT)) {
+            tracing::error!(
+                "the group of owners was not left: it gives the partitions away when it has missed this process"
+            );
+            ended = false;
+        }
         self.ending.store(true, Relaxed);
         for thread in self.others {
             thread.thread().unpark();
@@ -212,12 +224,28 @@ impl Threads {
     }
 }
 
+/// Waits for a thread to end, and no longer than this.
+fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
+    let waiting = Stopwatch::start();
+    while !thread.is_finished() {
+        if waiting.elapsed() >= limit {
+            return false;
+        }
+        std::thread::park_timeout(JOIN_LOOK);
+    }
+    thread.join().is_ok()
+}
+
 /// Keeps what is current known to be so, and says when the cluster comes and goes.
 fn feel(log: &Kafka, household: &Household, replica: &Replica, pulse: &Pulse, ending: &AtomicBool) {
     let mut was_there = true;
     while !ending.load(Relaxed) {
         let is_there = Cell::new(was_there);
         pulse.look(replica, household.clock.as_ref(), |partition| {
+            // Each may have to be waited for.
+            if ending.load(Relaxed) {
+                return None;
+            }
             let end = log.committed_end(partition);
             is_there.set(end.is_some());
             Some((end?, log.written_end(partition)))

@@ -6,6 +6,7 @@ mod hold;
 mod kafka;
 mod owner;
 mod owning;
+mod shutdown;
 
 pub use cluster::{asked, cluster, look, registry};
 pub use hold::Hold;
@@ -17,7 +18,9 @@ use crate::log::embedded::OpenError;
 use crate::log::kafka::preflight::Unfit;
 use crate::log::{CommittedTail, LogError};
 use crate::telemetry::Metrics;
+use crate::threads;
 use crate::time::Clock;
+use shutdown::Shutdown;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -125,21 +128,34 @@ impl App {
     }
 
     /// Serves until `shutdown`, then in this order: readiness off, calls in flight answered, what waits decided,
-    /// checkpoints written.
+    /// checkpoints written. All of it takes [`LEAVE_MS`](crate::limits::LEAVE_MS) and
+    /// [`SHUTDOWN_MS`](crate::limits::SHUTDOWN_MS) at most: then the process says what had not ended, and ends.
     ///
     /// # Errors
     /// When the owners did not end cleanly.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
+        // The first to be made is the last to go: what the others wait for as they go is bounded as well.
+        let shutting_down = Shutdown::default();
         let App { listener, data_dir, side, metrics, .. } = self;
         let Side { gateway, tail, end } = side;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
-            async move { gateway.keep_deadlines().await }
+            async move {
+                let _watched = threads::watch("deadlines");
+                gateway.keep_deadlines().await;
+            }
         });
         let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide());
-        api::serve(listener, state, shutdown).await;
+        let told = async {
+            shutdown.await;
+            shutting_down.begin();
+        };
+        api::serve(listener, state, told).await;
         // What callers who left have to give back is to be in the log as well.
-        let _ = tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await;
+        if tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await.is_err() {
+            let (calls, abandons) = gateway.pending();
+            tracing::warn!(calls, abandons, "the log did not take everything that callers who left give back");
+        }
         let ended = tokio::task::spawn_blocking(end).await.unwrap_or(false);
         deadlines.abort();
         // It holds the log until it is gone.
@@ -168,5 +184,5 @@ fn write_address(data_dir: &Path, address: SocketAddr) -> Result<(), StartError>
 /// Starts a thread.
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
     let io = |error| StartError::Io(PathBuf::from(format!("thread {name}")), error);
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(io)
+    threads::spawn(name, work).map_err(io)
 }

@@ -3,10 +3,10 @@
 use super::draw;
 use crate::domain::Recorded;
 use crate::log::{ClaimError, CommittedTail, PartitionLog, ReplyChannel};
+use crate::owner::Partition;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::recover::Recovery;
 use crate::owner::shell::{End, Shell};
-use crate::owner::{Partition, Report};
 use crate::replica::{PartitionState, Shared};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -49,13 +49,13 @@ impl Household {
         }
     }
 
-    /// Claims the partition and serves it until it ends.
+    /// Claims the partition and serves it until it ends. On a thread that is watched: an owner that panics has broken a
+    /// law, and better no process than one that goes on.
     ///
     /// # Panics
     /// When what was committed cannot follow on what was there: whatever this process believes is wrong.
     pub(super) fn serve<L: PartitionLog>(&self, log: &L, shared: &Arc<Shared>, is_of_checkpoint: bool) -> Served {
         let partition = shared.read(PartitionState::partition);
-        let _abort = AbortOnPanic { partition, metrics: &self.metrics };
         let owned = match self.recovery().claim(log, shared, is_of_checkpoint) {
             Ok(owned) => owned,
             Err(error) => {
@@ -91,21 +91,6 @@ impl Household {
         let ahead_ms = shared.ahead_us(self.clock.now()) / 1_000;
         if ahead_ms > 1_000 {
             tracing::error!(partition, ahead_ms, "the log's last event is later than this machine's clock: check both");
-        }
-    }
-}
-
-/// An owner that panics has broken a law: better no process than one that goes on.
-struct AbortOnPanic<'a> {
-    partition: u32,
-    metrics: &'a Metrics,
-}
-
-impl Drop for AbortOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.metrics.halted(self.partition, "the owner panicked; the process aborts");
-            std::process::abort();
         }
     }
 }

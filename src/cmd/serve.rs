@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut terminate = listen_for(SignalKind::terminate())?;
         let mut interrupt = listen_for(SignalKind::interrupt())?;
         let app = App::start(config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await;
@@ -28,7 +28,10 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Fail
             tracing::info!("shutting down");
         };
         app.run(shutdown).await.map(|()| Verdict::Fine).map_err(|why| Failure::Wrong(why.to_owned()))
-    })
+    });
+    // What still asks the log asks for callers who are gone.
+    runtime.shutdown_background();
+    ended
 }
 
 fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {

@@ -29,6 +29,7 @@ mod scenario;
 mod schemas;
 mod server;
 mod store;
+mod threads;
 mod ticks;
 mod tidy;
 mod wait;

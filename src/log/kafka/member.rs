@@ -5,6 +5,7 @@ use super::super::LogError;
 use super::client::Talk;
 use super::reader::number;
 use super::{Kafka, classify};
+use crate::threads;
 use crate::time::Stopwatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use rdkafka::TopicPartitionList;
@@ -64,7 +65,7 @@ impl Kafka {
         let leaving = Arc::new(AtomicBool::new(false));
         let (is_warm, positions) = (Box::new(is_warm), Box::new(positions));
         let work = Work { consumer, topic, leaving: Arc::clone(&leaving), is_warm, positions };
-        let thread = std::thread::Builder::new().name("membership".to_owned()).spawn(move || work.run());
+        let thread = threads::spawn("membership", move || work.run());
         let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
         Ok((Member { leaving, thread: Some(thread) }, changes))
     }

@@ -15,6 +15,7 @@ use super::settings::Cluster;
 use super::{Kafka, classify};
 use crate::domain::CommandId;
 use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX};
+use crate::threads;
 use crate::time::Stopwatch;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use parking_lot::{Mutex, RwLock};
@@ -117,7 +118,7 @@ impl Kafka {
             per_s: 0.0,
             since: Stopwatch::start(),
         };
-        let thread = std::thread::Builder::new().name("commands".to_owned()).spawn(move || work.run());
+        let thread = threads::spawn("commands", move || work.run());
         let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
         Ok(Sink { common, queue, thread: Mutex::new(Some(thread)) })
     }
@@ -130,17 +131,18 @@ impl Sink {
         *self.common.kept.write() = Some(Box::new(kept));
     }
 
-    /// Takes no more, and returns when all that was taken is in the log; false if it is not within `limit`.
-    pub fn close(&self, limit: Duration) -> bool {
+    /// Takes no more, and returns when all that was taken is in the log, or after `limit`. Answers how many commands are
+    /// not known to be in the log.
+    pub fn close(&self, limit: Duration) -> usize {
         self.common.is_closed.store(true, Relaxed);
         let closing = Stopwatch::start();
-        while self.common.progress.iter().any(|progress| progress.unacked() > 0) {
-            if closing.elapsed() >= limit {
-                return false;
+        loop {
+            let left = self.common.progress.iter().map(Progress::unacked).sum();
+            if left == 0 || closing.elapsed() >= limit {
+                return left;
             }
             std::thread::park_timeout(Duration::from_millis(1));
         }
-        true
     }
 }
 
@@ -321,6 +323,10 @@ impl Work {
                     // What the old one still holds it reports undelivered as it goes.
                     self.producer = another;
                 }
+            }
+            // How many are left was said when it was closed.
+            if self.common.is_closed.load(Relaxed) {
+                return;
             }
             std::thread::park_timeout(Duration::from_millis(1));
         }

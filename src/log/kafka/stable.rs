@@ -5,6 +5,7 @@ use super::super::LogError;
 use super::reader::Reader;
 use super::settings::{Cluster, SLOTS};
 use super::turns::Turns;
+use crate::threads;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl Stable {
         let ready: Arc<Vec<_>> = Arc::new((0..partitions).map(|_| Mutex::new(None)).collect());
         let (orders, work) = bounded(usize::try_from(partitions).unwrap_or(usize::MAX).saturating_mul(2));
         let places = Arc::clone(&ready);
-        let thread = std::thread::Builder::new().name("stable".to_owned()).spawn(move || {
+        let thread = threads::spawn("stable", move || {
             for order in work {
                 let partition = match order {
                     Order::Prepare(partition) => partition,

@@ -17,7 +17,6 @@ use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::util::Timeout;
 use std::time::Duration;
 
 /// Between two looks at what is still on its way: the client's own wait lasts as long as it was told to, whatever comes.
@@ -142,8 +141,9 @@ impl Turns {
             return Err(Failed { outcome: CommitOutcome::Fenced, why: LogError::new(why) });
         }
         let committing = Stopwatch::start();
-        // A limit of our own could leave the client in doubt; the transaction's timeout bounds it.
-        let committed = self.producer.commit_transaction(Timeout::Never);
+        // After the limit the client is in doubt and may still send it. So is its owner, which drops this instance: the
+        // next claim's fence comes before or after whatever was sent, and what is there is read behind it.
+        let committed = self.producer.commit_transaction(TRANSACTION_LIMIT);
         committed.map_err(|error| self.failed("committing a turn", &error))?;
         let commit = committing.elapsed();
         let first_delivery = self.producer.context().0.lock().first_after.unwrap_or_default();

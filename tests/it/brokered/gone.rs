@@ -66,7 +66,7 @@ fn ask(site: &Site, count: u64) {
         });
         sink.append(NewCommand { partition: 0, key: b"van-1", bytes: &bytes, takes_back: None }).unwrap();
     }
-    assert!(sink.close(LIMIT));
+    assert_eq!(sink.close(LIMIT), 0);
 }
 
 /// What is said of the partition by a process that cannot own it.

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod claims;
 mod clients;
+mod ends;
 mod fenced;
 mod gone;
 mod letters;

@@ -63,7 +63,7 @@ fn lost(rig: &Rig, proxy: &Proxy, beside: &[&str], fault: Option<Fault>) -> [Vec
     let losing = proxy.next(1, of_a, Fault::LoseAnswer);
     let failing = fault.map(|fault| proxy.next(1, of_b, fault));
     drop(held);
-    assert!(sink.close(LIMIT), "the client does not come to an end");
+    assert_eq!(sink.close(LIMIT), 0, "the client does not come to an end");
     assert_eq!((losing.count(), failing.as_ref().map_or(1, Rule::count)), (1, 1));
     println!("{beside:?}, {fault:?}:");
     watch.met().iter().for_each(|request| println!("  {request}"));

@@ -7,14 +7,16 @@ use crate::rig::Rig;
 use crate::wait::until;
 use headroom::log::kafka::admin::Admin;
 use headroom::log::kafka::{Cluster, Framing, Kafka, Topics};
+use headroom::time::Stopwatch;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A log on a rig's cluster, its configuration, and the directories of those who serve it.
@@ -212,6 +214,14 @@ impl Serving<'_> {
     /// SIGTERM, and waits for a clean end. Callers see it as running until then.
     #[track_caller]
     pub fn terminate(&self) {
+        let (status, _) = self.end();
+        assert!(status.success(), "{} ended with {status}", self.name);
+    }
+
+    /// The same, however it ends, and how long that takes.
+    #[track_caller]
+    pub fn end(&self) -> (ExitStatus, Duration) {
+        let ending = Stopwatch::start();
         self.signal(Signal::TERM);
         let mut status = None;
         until("the process ends", || {
@@ -219,8 +229,12 @@ impl Serving<'_> {
             status.is_some()
         });
         (*self.process.lock(), *self.at.0.lock()) = (None, None);
-        let status = status.expect("until there is one");
-        assert!(status.success(), "{} ended with {status}", self.name);
+        (status.expect("until there is one"), ending.elapsed())
+    }
+
+    /// What it has logged so far.
+    pub fn logged(&self) -> String {
+        fs::read_to_string(self.site.path(&format!("{}.log", self.name))).unwrap()
     }
 
     #[track_caller]

@@ -149,7 +149,7 @@ fn write(place: &Place, writing: &Writing, inputs: &[Vec<u8>]) -> Kafka {
     for bytes in inputs {
         sink.append(NewCommand { partition: 0, key: b"slot", bytes, takes_back: None }).unwrap();
     }
-    assert!(sink.close(LIMIT));
+    assert_eq!(sink.close(LIMIT), 0);
     let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
     let turn = Turn { inputs: writing.inputs.clone(), events: writing.events.clone(), ..Turn::default() };
     assert_eq!(owned.commit(Arc::new(turn)), CommitOutcome::Ok);

@@ -46,7 +46,7 @@ impl Harness for Harnessed {
     }
 
     fn close(&self) {
-        assert!(self.sink.close(LONG));
+        assert_eq!(self.sink.close(LONG), 0);
         (0..self.partitions).for_each(|partition| self.kafka.stop(partition, true));
     }
 }

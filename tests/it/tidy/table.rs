@@ -40,13 +40,14 @@ const fn room(path: &'static str, may_use: &'static [&'static str], reason: &'st
 pub(super) const ROOMS: &[Room] = &[
     room("lib", &["*"], "the list of modules"),
     room("limits", &[], "bounds know nothing"),
+    room("threads", &[], "watches whoever runs until the end, and knows none of them"),
     room("time", &["domain"], "the clock"),
     room("domain", &["limits"], "pure: values in, values out"),
     room("log", &["domain", "limits", "time"], "what a log owes, whatever it is"),
     room("store", &["domain", "limits", "time"], "what a store owes, whatever it is"),
     room("wire", &["domain", "limits", "log", "store"], "bytes and values, and nothing that happens"),
     room("log::embedded", &["log", "wire", "domain", "limits", "time"], "an adapter knows its trait"),
-    room("log::kafka", &["log", "wire", "domain", "limits", "time"], "an adapter knows its trait"),
+    room("log::kafka", &["log", "wire", "domain", "limits", "threads", "time"], "an adapter knows its trait"),
     room("store::sled", &["store", "wire", "domain", "limits", "time"], "an adapter knows its trait"),
     room("replica", &["domain", "wire", "log", "store", "limits"], "the fold, fed by whoever holds the events"),
     room("owner", &["replica", "domain", "wire", "log", "store", "limits", "time"], "decides for any log and store"),
@@ -155,6 +156,10 @@ fn written(file: &str) -> bool {
     !file.ends_with(".lock")
 }
 
+fn source(file: &str) -> bool {
+    file.starts_with("src/") && file != "src/threads.rs"
+}
+
 fn test(file: &str) -> bool {
     rust(file) && file.starts_with("tests/")
 }
@@ -165,6 +170,18 @@ pub(super) const WORDS: &[Word] = &[
     word("unimplemented!", Of::Code, rust, "unfinished"),
     word("dbg!", Of::Code, rust, "left behind"),
     word("#[ignore", Of::Code, rust, "a test that does not run proves nothing"),
+    word(
+        "thread::spawn",
+        Of::Code,
+        source,
+        "crate::threads starts threads: a panic that nobody sees takes a part away",
+    ),
+    word(
+        "thread::Builder",
+        Of::Code,
+        source,
+        "crate::threads starts threads: a panic that nobody sees takes a part away",
+    ),
     word("FIXME", Of::Text, written, "unfinished"),
     word("TODO", Of::Text, written, "unfinished"),
     word("XXX", Of::Text, written, "unfinished"),

@@ -1,0 +1,96 @@
+//! Threads and tasks that run for as long as the process does. The process cannot do without any of them, so none of them
+//! ends by a panic that nobody sees: an error line names it, and the process aborts at once. Whoever ends the process
+//! asks here which of them still run.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+/// The names of those that run, by the order in which they began.
+static RUNNING: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
+
+/// For as long as a thread or task does its work. When a panic drops it, the process aborts.
+#[must_use = "it watches until it is dropped"]
+pub struct Watched {
+    number: u64,
+    name: String,
+}
+
+/// Watches whatever the caller does until the answer is dropped.
+///
+/// # Panics
+/// When a test has planted a panic here; see [`planted`].
+pub fn watch(name: &str) -> Watched {
+    let mut running = RUNNING.lock();
+    let number = running.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+    running.insert(number, name.to_owned());
+    drop(running);
+    let watched = Watched { number, name: name.to_owned() };
+    planted(name);
+    watched
+}
+
+/// Starts a thread that is watched.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let watched = name.to_owned();
+    Builder::new().name(name.to_owned()).spawn(move || {
+        let _watched = watch(&watched);
+        work();
+    })
+}
+
+/// The names of those that run now.
+pub fn running() -> Vec<String> {
+    RUNNING.lock().values().cloned().collect()
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(thread = self.name, "a thread panicked: the process aborts");
+            std::process::abort();
+        }
+        RUNNING.lock().remove(&self.number);
+    }
+}
+
+/// Panics here if `HEADROOM_CRASH_AT` says `panic:<name>`, and gets no further if it says `hang:<name>`.
+#[cfg(feature = "crash-points")]
+fn planted(name: &str) {
+    let wanted = std::env::var("HEADROOM_CRASH_AT").unwrap_or_default();
+    let is_wanted = |what: &str| wanted.strip_prefix(what).and_then(|rest| rest.strip_prefix(':')) == Some(name);
+    assert!(!is_wanted("panic"), "planted in {name}");
+    while is_wanted("hang") {
+        std::thread::park();
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "crash-points"))]
+fn planted(_name: &str) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::bounded;
+
+    #[test]
+    fn a_thread_is_named_for_as_long_as_it_runs() {
+        let is_running = || running().iter().any(|name| name == "named");
+        let (end, ended) = bounded::<()>(0);
+        let (begin, begun) = bounded::<()>(0);
+        let thread = spawn("named", move || {
+            drop(begin);
+            let _ = ended.recv();
+        });
+        let _ = begun.recv();
+        assert!(is_running());
+        drop(end);
+        thread.unwrap().join().unwrap();
+        assert!(!is_running());
+    }
+}

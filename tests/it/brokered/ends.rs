@@ -1,0 +1,75 @@
+//! How processes on a cluster end: at once when a part of them is gone, and in time whatever the cluster does.
+
+use super::serve::{Site, Whereabouts};
+use crate::process::agent;
+use crate::rig::Rig;
+use crate::threads::ends_when_it_panics;
+use crate::wait::until;
+use headroom::limits::{LEAVE_MS, SHUTDOWN_MS};
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// More than the end may take: a machine under load is slow, and so is the end of a process.
+const LIMIT: Duration = Duration::from_millis(LEAVE_MS + SHUTDOWN_MS + 2_000);
+
+#[test]
+fn a_panic_of_any_thread_ends_the_process() {
+    if !cfg!(feature = "crash-points") {
+        return;
+    }
+    let site = Site::new(Rig::shared(), 1);
+    let threads = ["membership", "ownership", "follower", "pulse", "replies", "commands", "stable", "owner-0"];
+    for thread in threads {
+        let mut serve = site.command(["serve", "--listen", "127.0.0.1:0"]);
+        ends_when_it_panics(serve.arg("--data-dir").arg(site.path(thread)), thread);
+    }
+}
+
+/// Reserves for as long as it is not over.
+fn call(whereabouts: &Whereabouts, pool: &str, is_over: &AtomicBool, answered: &AtomicU64) {
+    let agent = agent();
+    let body = json!({ "pool": pool, "demand": { "orders": 1 } }).to_string();
+    while !is_over.load(Relaxed) {
+        let Some(address) = whereabouts.now() else { return };
+        let request = agent.post(format!("http://{address}/v1/reservations")).header("request-timeout-ms", "2000");
+        // The process may be gone.
+        let _ = request.content_type("application/json").send(&body);
+        answered.fetch_add(1, Relaxed);
+    }
+}
+
+/// A broker that takes everything and answers nothing, while callers call.
+#[test]
+fn a_broker_that_hangs_keeps_nobody_from_ending() {
+    let rig = Rig::start(1, false);
+    let site = Site::new(&rig, 4);
+    let process = site.serve("a");
+    let body = json!({ "limits": { "orders": 1_000_000 } }).to_string();
+    let pools: Vec<_> = (0..8).map(|n| format!("p{n}")).collect();
+    for pool in &pools {
+        let put = agent().put(format!("{}/v1/pools/{pool}", process.url().unwrap()));
+        let made = put.header("request-timeout-ms", "5000").content_type("application/json").send(&body);
+        assert_eq!(made.unwrap().status(), 201);
+    }
+    let (is_over, answered, whereabouts) = (AtomicBool::new(false), AtomicU64::new(0), process.whereabouts());
+    let (status, took) = std::thread::scope(|scope| {
+        for pool in &pools {
+            scope.spawn(|| call(&whereabouts, pool, &is_over, &answered));
+        }
+        until("they are answered", || answered.load(Relaxed) > 500);
+        rig.broker(1, "pause");
+        let paused = answered.load(Relaxed);
+        until("they are not answered as before", || answered.load(Relaxed) > paused + 8);
+        let ended = process.end();
+        is_over.store(true, Relaxed);
+        rig.broker(1, "resume");
+        ended
+    });
+    let logged = process.logged();
+    assert!(took < LIMIT, "{took:?}: {logged}");
+    // What came of its commands is not known, and the group could not be told: no clean end, and it is said why.
+    assert!(logged.contains("are not known to be in the log"), "{logged}");
+    assert_eq!(status.code(), Some(1), "{logged}");
+    assert!(["was not left", "takes too long"].iter().any(|what| logged.contains(what)), "{logged}");
+}
