@@ -72,7 +72,9 @@ fn not_deciding(api: &Api, moods: Vec<Mood>) -> BTreeMap<u32, String> {
         Mood::Lost(why) => Some((partition, format!("lost: {why}"))),
         Mood::Stopped => Some((partition, "stopped".to_owned())),
     };
-    (0..).zip(moods).filter_map(why).collect()
+    let strange = api.gateway().replica().strange().into_iter();
+    let strange = strange.map(|partition| (partition, "not of this log: its manifest counts fewer".to_owned()));
+    (0..).zip(moods).filter_map(why).chain(strange).collect()
 }
 
 /// `GET /metrics`.

@@ -41,7 +41,8 @@ pub(super) struct Owning {
 impl Owning {
     pub(super) fn new(log: Kafka, household: Arc<Household>, replica: Arc<Replica>) -> Owning {
         let (end, ended) = bounded(usize::try_from(replica.partition_count()).unwrap_or(usize::MAX));
-        let (machine, owners, releases) = (Ownership::new(), BTreeMap::new(), Vec::new());
+        let machine = Ownership::new(replica.partition_count());
+        let (owners, releases) = (BTreeMap::new(), Vec::new());
         let since = Stopwatch::start();
         Owning { log, household, replica, machine, since, owners, end, ended, releases, is_closing: false }
     }
@@ -99,6 +100,7 @@ impl Owning {
                 Output::Stop(partition) => self.log.stop(partition, self.is_closing),
                 Output::Yield(partition) => self.log.yields(partition),
                 Output::Released(partition) => self.released(partition),
+                Output::Unknown(partition) => self.is_unknown(partition),
             }
         }
     }
@@ -129,9 +131,25 @@ impl Owning {
     fn joined(&mut self, partition: u32) {
         // Its last word was heard: it ends within moments, and it aborts the process if it panics.
         let _ = self.owners.remove(&partition).map(JoinHandle::join);
+        let left = self.log.waiting(partition);
+        if self.is_closing && left > 0 {
+            tracing::warn!(partition, left, "commands of this process are left to the partition's next owner");
+        }
+    }
+
+    /// What the manifest does not count is nobody's: no pool of this log lies there.
+    fn is_unknown(&self, partition: u32) {
+        self.replica.set_strange(partition, true);
+        let partitions = self.replica.partition_count();
+        tracing::error!(
+            partition,
+            partitions,
+            "the topic of commands has a partition that the log's manifest does not count: nobody owns it"
+        );
     }
 
     fn released(&mut self, partition: u32) {
+        self.replica.set_strange(partition, false);
         // Another's now.
         if let Some(shared) = self.replica.partition(partition) {
             shared.set_trouble(None);

@@ -56,6 +56,8 @@ pub enum Output {
     Yield(u32),
     /// This process has given the partition up: the group may give it to another.
     Released(u32),
+    /// The log has no such partition: somebody has to hear of it.
+    Unknown(u32),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,21 +83,26 @@ struct Place {
 }
 
 /// See the module.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Ownership {
+    partitions: u32,
     places: BTreeMap<u32, Place>,
     is_closing: bool,
 }
 
 impl Ownership {
-    /// Nothing is assigned yet.
-    pub fn new() -> Ownership {
-        Ownership::default()
+    /// Of a log with so many partitions; nothing is assigned yet.
+    pub fn new(partitions: u32) -> Ownership {
+        Ownership { partitions, places: BTreeMap::new(), is_closing: false }
     }
 
     /// Takes an input; answers what is to be done, in order.
     pub fn handle(&mut self, input: Input, now: Micros) -> Vec<Output> {
         match input {
+            Input::Assigned(partition) if self.is_unknown(partition) => vec![Output::Unknown(partition)],
+            Input::Revoked(partition, _) | Input::Lost(partition) if self.is_unknown(partition) => {
+                vec![Output::Released(partition)]
+            }
             Input::Assigned(partition) => self.assigned(partition, now),
             Input::Revoked(partition, is_served) => self.revoked(partition, is_served),
             Input::Lost(partition) => self.lost(partition),
@@ -123,6 +130,11 @@ impl Ownership {
     /// Whether no partition has an owner here.
     pub fn is_idle(&self) -> bool {
         !self.places.values().any(|place| matches!(place.seat, Seat::Taken { .. }))
+    }
+
+    /// The group goes by its topic, which may have been given more partitions than the log was made with.
+    fn is_unknown(&self, partition: u32) -> bool {
+        partition >= self.partitions
     }
 
     fn place(&mut self, partition: u32) -> &mut Place {
@@ -234,6 +246,8 @@ impl Ownership {
 mod tests {
     use super::*;
 
+    const PARTITIONS: u32 = 6;
+
     struct World {
         ownership: Ownership,
         now: Micros,
@@ -241,7 +255,7 @@ mod tests {
 
     impl World {
         fn new() -> World {
-            World { ownership: Ownership::new(), now: Micros(1_000_000) }
+            World { ownership: Ownership::new(PARTITIONS), now: Micros(1_000_000) }
         }
 
         fn check(&mut self, input: Input, expected: &[Output]) {
@@ -371,6 +385,18 @@ mod tests {
         w.check(Input::Tick, &[]);
         w.check(Input::Revoked(0, false), &[Output::Released(0)]);
         w.check(Input::Assigned(0), &[]);
+    }
+
+    #[test]
+    fn what_the_log_does_not_have_is_named_and_never_taken() {
+        let mut w = World::new();
+        w.check(Input::Assigned(PARTITIONS), &[Output::Unknown(PARTITIONS)]);
+        assert!(w.ownership.is_idle() && w.ownership.presumed().is_empty());
+        w.check(Input::Lost(PARTITIONS), &[Output::Released(PARTITIONS)]);
+        w.check(Input::Assigned(PARTITIONS), &[Output::Unknown(PARTITIONS)]);
+        w.check(Input::Shutdown, &[]);
+        w.check(Input::Revoked(PARTITIONS, false), &[Output::Released(PARTITIONS)]);
+        assert!(w.ownership.is_idle());
     }
 
     #[test]

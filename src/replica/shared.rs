@@ -5,6 +5,7 @@ use super::state::PartitionState;
 use crate::domain::{Micros, PoolId, ReservationId, route};
 use crate::limits::{DEADLINE_MAX_MS, FRESH_WAITERS_MAX};
 use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -210,17 +211,39 @@ impl Shared {
 /// Every partition of the log, on this node.
 pub struct Replica {
     partitions: Vec<Arc<Shared>>,
+    /// Partitions that somebody has added, and that the log does not have.
+    strange: Mutex<BTreeSet<u32>>,
 }
 
 impl Replica {
     /// All partitions at their beginning, of a log that this process alone writes.
     pub fn new(partitions: u32) -> Replica {
-        Replica { partitions: (0..partitions).map(|p| Arc::new(Shared::new(p, false))).collect() }
+        Replica::of(partitions, false)
     }
 
     /// The same of a log that other processes write, too.
     pub fn shared(partitions: u32) -> Replica {
-        Replica { partitions: (0..partitions).map(|p| Arc::new(Shared::new(p, true))).collect() }
+        Replica::of(partitions, true)
+    }
+
+    fn of(partitions: u32, is_contested: bool) -> Replica {
+        let partitions = (0..partitions).map(|p| Arc::new(Shared::new(p, is_contested))).collect();
+        Replica { partitions, strange: Mutex::default() }
+    }
+
+    /// Partitions that this process was given and that the log does not have.
+    pub fn strange(&self) -> BTreeSet<u32> {
+        self.strange.lock().clone()
+    }
+
+    /// This process was given one, or it was taken away again.
+    pub fn set_strange(&self, partition: u32, is_given: bool) {
+        let mut strange = self.strange.lock();
+        if is_given {
+            strange.insert(partition)
+        } else {
+            strange.remove(&partition)
+        };
     }
 
     /// How many partitions there are.

@@ -42,6 +42,7 @@ pub struct Metrics {
     pub(super) mood: IntGaugeVec,
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
+    pub(super) strange: IntGauge,
 
     pub(super) turning: TurnMetrics,
 
@@ -137,6 +138,11 @@ impl Metrics {
                 "headroom_pools_over_committed",
                 "Pools with more in use than their limit, since it was lowered.",
                 &["partition"],
+            ),
+            strange: gauge(
+                r,
+                "headroom_partitions_unknown",
+                "Partitions given to this process that the log's manifest does not count.",
             ),
             turning: TurnMetrics::new(r),
             http_requests: counters(

@@ -182,6 +182,11 @@ impl Kafka {
         self.inner.progress.get(partition as usize).is_some_and(|progress| progress.is_over(u64::MAX))
     }
 
+    /// Commands of this process that no owner is known to have taken.
+    pub fn waiting(&self, partition: u32) -> usize {
+        self.inner.progress.get(partition as usize).map_or(0, Progress::waiting)
+    }
+
     /// The next owner of a partition in this process need not stop, nor yield.
     pub fn allow(&self, partition: u32) {
         if let Some(progress) = self.inner.progress.get(partition as usize) {

@@ -1,11 +1,14 @@
 //! How processes on a cluster end: at once when a part of them is gone, and in time whatever the cluster does.
 
-use super::serve::{Site, Whereabouts};
+use super::serve::{Serving, Site, Whereabouts};
 use crate::process::agent;
 use crate::rig::Rig;
 use crate::threads::ends_when_it_panics;
 use crate::wait::until;
 use headroom::limits::{LEAVE_MS, SHUTDOWN_MS};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -24,6 +27,37 @@ fn a_panic_of_any_thread_ends_the_process() {
         let mut serve = site.command(["serve", "--listen", "127.0.0.1:0"]);
         ends_when_it_panics(serve.arg("--data-dir").arg(site.path(thread)), thread);
     }
+}
+
+/// What the process says of the partitions that do not decide.
+fn readiness(process: &Serving<'_>) -> String {
+    let url = format!("{}/readyz", process.url().unwrap());
+    agent().get(url).call().unwrap().body_mut().read_to_string().unwrap()
+}
+
+/// Partitions that are added to the commands' topic are in the group's hands, and no partitions of the log.
+#[test]
+fn partitions_that_are_added_are_named_and_keep_nobody_from_ending() {
+    let site = Site::new(Rig::shared(), 2);
+    let [first, second] = ["a", "b"].map(|name| site.serve(name));
+    let is_given = |line: &str| line.contains("gives partitions") && !line.contains("partitions=[]");
+    until("the second has its share", || second.logged().lines().any(is_given));
+    let client: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &site.cluster().brokers).create().unwrap();
+    let more = NewPartitions::new(&site.cluster().topics.commands, 4);
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(client.create_partitions(&[more], &options)).unwrap().len(), 1);
+    // Who leads the group counts them when it has to share them out anew.
+    second.terminate();
+    until("they are named", || {
+        let ready = readiness(&first);
+        ready.contains("\"2\":\"not of this log") && ready.contains("\"3\":\"not of this log")
+    });
+    let named = |line: &&str| line.contains("ERROR") && line.contains("the log's manifest does not count");
+    assert_eq!(first.logged().lines().filter(named).count(), 2, "{}", first.logged());
+    let (status, took) = first.end();
+    assert!(status.success() && took < LIMIT, "{status} after {took:?}");
 }
 
 /// Reserves for as long as it is not over.
