@@ -10,7 +10,7 @@
 //! Where a letter cannot be written, the turn is not committed: the owner claims again, with new clients. That ends when
 //! [`LETTERS_HOLD_MS`] have passed, because one record of a stranger and a topic that is missing would otherwise take a
 //! partition away for ever. From then on turns go without their letters until one can be written again, which is tried
-//! as often. Nothing is lost with them but the convenience: the event says the offset and the reason, an error line names
+//! as often, on a thread of its own: no turn waits for that. Nothing is lost with them but the convenience: the event says the offset and the reason, an error line names
 //! them, and the command stays in its topic for as long as that keeps any.
 
 use super::super::letters::{DeadLetter, DeadLetters, Letter, LetterId, Original, Resolution};
@@ -21,6 +21,7 @@ use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
 use crate::domain::Micros;
 use crate::limits::{LETTER_BYTES_MAX, LETTER_KEY_BYTES_MAX, LETTERS_HOLD_MS, LETTERS_MAX};
+use crate::threads;
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
@@ -42,6 +43,25 @@ const RESOLUTION: &str = "resolution";
 struct Failing {
     since: Stopwatch,
     tried: Stopwatch,
+    /// One that no turn waits for is under way.
+    is_tried_aside: bool,
+}
+
+/// What a turn does about its letters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// It waits for them.
+    Wait,
+    /// It goes without, and they are tried beside it.
+    Aside,
+    /// It goes without.
+    Without,
+}
+
+impl Failing {
+    fn way(failing: Option<Failing>) -> Way {
+        failing.map_or(Way::Wait, |f| way(f.since.elapsed(), f.tried.elapsed(), f.is_tried_aside))
+    }
 }
 
 /// Writes them.
@@ -60,33 +80,70 @@ struct Found {
 
 impl Inner {
     /// Returns when every letter of the turn is in the log, or nobody waits for them any more.
-    pub(super) fn write_letters(&self, partition: u32, turn: &Turn) -> Result<(), LogError> {
+    pub(super) fn write_letters(self: &Arc<Self>, partition: u32, turn: &Turn) -> Result<(), LogError> {
         if turn.dead.is_empty() {
             return Ok(());
         }
         let failing = self.letters.failing.lock().get(&partition).copied();
-        if failing.is_some_and(|failing| !is_tried(failing.since.elapsed(), failing.tried.elapsed())) {
-            tell_unwritten(partition, turn, "they could not be written a while ago");
-            return Ok(());
+        match Failing::way(failing) {
+            Way::Wait => {}
+            way => {
+                tell_unwritten(partition, turn, "they could not be written a while ago");
+                if way == Way::Aside {
+                    self.try_aside(partition, turn.dead.clone());
+                }
+                return Ok(());
+            }
         }
-        let Err(error) = self.try_letters(partition, turn) else {
-            self.letters.failing.lock().remove(&partition);
-            return Ok(());
-        };
-        let now = Stopwatch::start();
-        let since = failing.map_or(now, |failing| failing.since);
-        self.letters.failing.lock().insert(partition, Failing { since, tried: now });
-        if is_held_up(since.elapsed()) {
-            return Err(error);
+        let tried = self.try_letters(partition, &turn.dead);
+        let since = self.tried(partition, tried.is_ok());
+        match tried {
+            Err(error) if is_held_up(since) => Err(error),
+            Err(error) => {
+                tell_unwritten(partition, turn, &error.detail);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
-        tell_unwritten(partition, turn, &error.detail);
-        Ok(())
     }
 
-    fn try_letters(&self, partition: u32, turn: &Turn) -> Result<(), LogError> {
-        let found = self.originals(partition, &turn.dead)?;
+    /// Letters were tried; answers for how long they could not be written.
+    fn tried(&self, partition: u32, is_written: bool) -> Duration {
+        let mut failing = self.letters.failing.lock();
+        if is_written {
+            failing.remove(&partition);
+            return Duration::ZERO;
+        }
+        let now = Stopwatch::start();
+        let place = failing.entry(partition).or_insert(Failing { since: now, tried: now, is_tried_aside: false });
+        (place.tried, place.is_tried_aside) = (now, false);
+        place.since.elapsed()
+    }
+
+    /// Tries letters again that a turn goes without; each try may take seconds.
+    fn try_aside(self: &Arc<Self>, partition: u32, dead: Vec<DeadLetter>) {
+        if let Some(failing) = self.letters.failing.lock().get_mut(&partition) {
+            failing.is_tried_aside = true;
+        }
+        let inner = Arc::clone(self);
+        let trying = threads::spawn(&format!("letters-{partition}"), move || {
+            let tried = inner.try_letters(partition, &dead);
+            match &tried {
+                Ok(()) => tracing::info!(partition, count = dead.len(), "dead letters can be written again"),
+                Err(why) => tracing::warn!(partition, %why, "dead letters can still not be written"),
+            }
+            inner.tried(partition, tried.is_ok());
+        });
+        if let Err(error) = trying {
+            tracing::warn!(partition, %error, "dead letters are not tried again now");
+            self.tried(partition, false);
+        }
+    }
+
+    fn try_letters(&self, partition: u32, dead: &[DeadLetter]) -> Result<(), LogError> {
+        let found = self.originals(partition, dead)?;
         let missing = Found::default();
-        let records = turn.dead.iter().map(|letter| {
+        let records = dead.iter().map(|letter| {
             let Found { original, length } = found.get(&letter.offset).unwrap_or(&missing);
             Sending {
                 topic: &self.cluster.topics.dead_letters,
@@ -152,10 +209,13 @@ fn is_held_up(since: Duration) -> bool {
     since < Duration::from_millis(LETTERS_HOLD_MS)
 }
 
-/// Whether letters are tried again that could not be written for so long, and the last time so long ago. Each try may
-/// take seconds.
-fn is_tried(since: Duration, tried: Duration) -> bool {
-    is_held_up(since) || !is_held_up(tried)
+/// The way of letters that could not be written for so long, and were tried so long ago.
+fn way(since: Duration, tried: Duration, is_tried_aside: bool) -> Way {
+    match (is_held_up(since), is_held_up(tried) || is_tried_aside) {
+        (true, _) => Way::Wait,
+        (false, false) => Way::Aside,
+        (false, true) => Way::Without,
+    }
 }
 
 fn tell_unwritten(partition: u32, turn: &Turn, why: &str) {
@@ -287,9 +347,16 @@ mod tests {
     fn a_partition_is_held_up_for_a_time_and_then_tries_now_and_then() {
         let s = Duration::from_secs;
         assert!(is_held_up(s(0)) && is_held_up(s(29)) && !is_held_up(s(30)));
-        for (since, tried, expected) in [(1, 1, true), (29, 0, true), (31, 1, false), (300, 29, false), (300, 30, true)]
-        {
-            assert_eq!(is_tried(s(since), s(tried)), expected, "{since} {tried}");
+        let cases = [
+            (1, 1, Way::Wait),
+            (29, 0, Way::Wait),
+            (31, 1, Way::Without),
+            (300, 29, Way::Without),
+            (300, 30, Way::Aside),
+        ];
+        for (since, tried, expected) in cases {
+            assert_eq!(way(s(since), s(tried), false), expected, "{since} {tried}");
         }
+        assert_eq!(way(s(300), s(300), true), Way::Without, "one try at a time");
     }
 }

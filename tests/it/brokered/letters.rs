@@ -139,4 +139,15 @@ fn without_a_place_for_its_letters_a_turn_waits() {
     });
     assert!(waiting.elapsed() >= Duration::from_millis(LETTERS_HOLD_MS), "after {:?}", waiting.elapsed());
     assert_eq!(log.end(0).unwrap(), undecided + 2);
+    // From then on no turn waits for the tries that follow.
+    let (going_on, mut longest) = (Stopwatch::start(), Duration::ZERO);
+    until("letters were tried again", || {
+        produce(&cluster, &[(None, Some(b"garbage"))]);
+        let turn = Stopwatch::start();
+        assert_eq!(owner.decide(1).1, CommitOutcome::Ok);
+        longest = longest.max(turn.elapsed());
+        std::thread::park_timeout(Duration::from_millis(200));
+        going_on.elapsed() > Duration::from_millis(LETTERS_HOLD_MS + 1_000)
+    });
+    assert!(longest < Duration::from_secs(3), "a turn took {longest:?}");
 }
