@@ -240,22 +240,24 @@ fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
 fn feel(log: &Kafka, household: &Household, replica: &Replica, pulse: &Pulse, ending: &AtomicBool) {
     let mut was_there = true;
     while !ending.load(Relaxed) {
-        let is_there = Cell::new(was_there);
+        let answered = Cell::new(None);
         pulse.look(replica, household.clock.as_ref(), |partition| {
             // Each may have to be waited for.
             if ending.load(Relaxed) {
                 return None;
             }
-            let end = log.committed_end(partition);
-            is_there.set(end.is_some());
+            let end = log.whole_end(partition);
+            // One partition may be without a leader where all the others are there.
+            answered.set(Some(answered.get() == Some(true) || end.is_some()));
             Some((end?, log.written_end(partition)))
         });
-        match (was_there, is_there.get()) {
+        let is_there = answered.get().unwrap_or(was_there);
+        match (was_there, is_there) {
             (true, false) => tracing::error!("the cluster does not answer: calls are refused until it does"),
             (false, true) => tracing::info!("the cluster answers again"),
             _ => {}
         }
-        was_there = is_there.get();
+        was_there = is_there;
         std::thread::park_timeout(PULSE);
     }
 }

@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Ok(()));
         shared.turn_begins(Micros(700_000));
         assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Err(Shed::Wait));
-        shared.turn_ends(now);
+        shared.turn_ends(now, now);
         assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Ok(()));
         assert_eq!(in_time(&shared, (7 * TURN_RECORDS_MAX, Duration::ZERO), now, soon), Err(Shed::Wait));
     }
@@ -138,7 +138,7 @@ mod tests {
         shared.set_mood(crate::replica::Mood::Owning);
         shared.turn_begins(Micros(0));
         let now = Micros(3_600_000_000);
-        shared.turn_ends(now);
+        shared.turn_ends(now, now);
         assert_eq!(in_time(&shared, (0, Duration::ZERO), now, now.plus_ms(250)), Ok(()));
         assert_eq!(in_time(&shared, (1, Duration::ZERO), now, now.plus_ms(250)), Err(Shed::Wait));
     }

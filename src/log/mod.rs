@@ -220,8 +220,12 @@ pub trait EventStream: Send {
     /// What comes next, of any partition followed; waits at most `wait`.
     ///
     /// # Errors
-    /// [`LogError`] when a partition has to be followed anew.
+    /// [`LogError`] when every partition has to be followed anew.
     fn next(&mut self, wait: Duration) -> Result<Option<(u32, Streamed)>, LogError>;
+
+    /// How far each partition that is followed has been handed over: all of it that lies before this place, which is
+    /// one of those that the log counts its ends in.
+    fn places(&self) -> Vec<(u32, i64)>;
 }
 
 /// An outcome on its way to the gateway that waits for it. It is sent after the commit, never before.

@@ -57,22 +57,22 @@ impl<'a, S: EventStream> Follower<'a, S> {
         }
         let mut wait = wait;
         for _ in 0..FOLLOWED_AT_ONCE {
+            let asked = self.recovery.clock.now();
             let next = self.stream.next(wait).inspect_err(|_| self.let_go())?;
             wait = Duration::ZERO;
-            let Some((partition, streamed)) = next else { return Ok(()) };
+            let Some((partition, streamed)) = next else { break };
             let Some(shared) = self.replica.partition(partition) else { continue };
             match streamed {
-                Streamed::Event(event) => {
-                    self.pulse.moved(partition);
-                    self.fold(partition, shared, &event);
-                }
+                Streamed::Event(event) => self.fold(partition, shared, &event),
                 Streamed::Broken(breach) => self.broken(partition, shared, &breach),
                 // One of before the partition was left says nothing of the state now.
                 Streamed::End if !self.followed.contains(&partition) => {}
-                Streamed::End => {
-                    shared.caught_up(self.recovery.clock.now());
-                    self.pulse.at_end(partition);
-                }
+                Streamed::End => shared.caught_up(asked),
+            }
+        }
+        for (partition, place) in self.stream.places() {
+            if let Some(shared) = self.replica.partition(partition) {
+                self.pulse.read_to(partition, shared, place);
             }
         }
         Ok(())
@@ -131,15 +131,19 @@ impl<'a, S: EventStream> Follower<'a, S> {
 
     fn let_go(&mut self) {
         for partition in std::mem::take(&mut self.followed) {
-            self.stream.leave(partition);
-            self.pulse.moved(partition);
+            self.let_go_of(partition);
         }
     }
 
+    fn let_go_of(&mut self, partition: u32) {
+        self.followed.remove(&partition);
+        self.stream.leave(partition);
+        self.pulse.left(partition);
+    }
+
     fn leave(&mut self, partition: u32) {
-        if self.followed.remove(&partition) {
-            self.stream.leave(partition);
-            self.pulse.moved(partition);
+        if self.followed.contains(&partition) {
+            self.let_go_of(partition);
             self.restored.remove(&partition);
         }
     }
@@ -158,12 +162,11 @@ impl<'a, S: EventStream> Follower<'a, S> {
 
     /// A checkpoint that the log does not go on from is removed, and all of the log read; anything else is the end.
     fn broken(&mut self, partition: u32, shared: &Shared, breach: &Breach) {
-        self.followed.remove(&partition);
-        self.stream.leave(partition);
+        self.let_go_of(partition);
         if self.restored.remove(&partition) {
             self.recovery.wipe(partition, &breach.to_string());
             // Unless it is claimed already: then the claim meets the same.
-            shared.follow(|state| *state = PartitionState::new(partition));
+            shared.begin_anew();
             return;
         }
         self.recovery.report.halted(partition, &breach.to_string());
@@ -180,15 +183,17 @@ impl<'a, S: EventStream> Follower<'a, S> {
     }
 }
 
-/// How a silent log is told from one that cannot be reached: what has been followed to its end stays current for as long
-/// as the log says that its end is still the same.
+/// How a silent log is told from one that cannot be reached, and from one that hides what was committed behind a
+/// transaction that nobody ends: the log is asked for its whole end again and again, and what has been read up to such an
+/// end was current when it was asked for.
 pub struct Pulse(Vec<Mutex<Beat>>);
 
 #[derive(Clone, Copy, Default)]
 struct Beat {
-    is_at_end: bool,
-    /// The end when it was first asked for since.
-    end: Option<i64>,
+    /// The place up to which the partition is read, of one that is followed.
+    read: Option<i64>,
+    /// An end that is not read up to yet, and the time before it was asked for.
+    asked: Option<(i64, Micros)>,
 }
 
 impl Pulse {
@@ -197,34 +202,44 @@ impl Pulse {
         Pulse((0..partitions).map(|_| Mutex::default()).collect())
     }
 
-    /// Asks for the end of every partition that was followed to it or is owned. `ends` answers a number that changes with
-    /// the log, and what it was after this process's last turn; nothing when the log cannot be reached. It may wait.
+    /// Asks for the end of every partition that is followed or owned. `ends` answers the place before which everything
+    /// lies that anybody was told of, decided or not, and where this process's last turn ended; nothing when the log
+    /// cannot be reached. It may wait.
     pub fn look(&self, replica: &Replica, clock: &dyn Clock, ends: impl Fn(u32) -> Option<(i64, Option<i64>)>) {
         for (partition, (shared, beat)) in (0..).zip(replica.partitions().zip(&self.0)) {
             let is_owned = shared.mood() == Mood::Owning;
-            if !is_owned && !beat.lock().is_at_end {
+            if !is_owned && beat.lock().read.is_none() {
                 continue;
             }
             let asked = clock.now();
             let Some((end, written)) = ends(partition) else { continue };
             let mut beat = beat.lock();
-            if (is_owned && written == Some(end)) || (beat.is_at_end && *beat.end.get_or_insert(end) == end) {
-                shared.is_current(asked);
+            match beat.read {
+                _ if is_owned && written == Some(end) => shared.is_current(asked),
+                Some(read) if read >= end => shared.is_current(asked),
+                // The first one is read up to first.
+                Some(_) => {
+                    beat.asked.get_or_insert((end, asked));
+                }
+                None => {}
             }
         }
     }
 
-    fn moved(&self, partition: u32) {
-        self.set(partition, Beat::default());
+    /// A followed partition's state is that of all that lies before this place.
+    fn read_to(&self, partition: u32, shared: &Shared, place: i64) {
+        let Some(beat) = self.0.get(partition as usize) else { return };
+        let mut beat = beat.lock();
+        beat.read = Some(place);
+        if let Some((_, asked)) = beat.asked.take_if(|(end, _)| *end <= place) {
+            shared.is_current(asked);
+        }
     }
 
-    fn at_end(&self, partition: u32) {
-        self.set(partition, Beat { is_at_end: true, end: None });
-    }
-
-    fn set(&self, partition: u32, beat: Beat) {
-        if let Some(place) = self.0.get(partition as usize) {
-            *place.lock() = beat;
+    /// It is not followed any more.
+    fn left(&self, partition: u32) {
+        if let Some(beat) = self.0.get(partition as usize) {
+            *beat.lock() = Beat::default();
         }
     }
 }

@@ -134,7 +134,8 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let now = self.clock.now();
         // After anything else the log may hold more than the state does, and readers are told for how long already.
         if matches!(outcome, CommitOutcome::Ok | CommitOutcome::Aborted) {
-            self.shared.turn_ends(now);
+            // The log let this owner write after that moment; since when it has not been one is not known.
+            self.shared.turn_ends(decided, now);
         }
         self.replies.send(concluded.replies);
         let report = TurnReport {

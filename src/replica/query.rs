@@ -43,6 +43,8 @@ impl Replica {
                 // References only: the owner waits for this lock, and a query may look at every pool in vain.
                 pools.extend(state.pools_after(page.after).cloned());
             });
+            // And after it: one that began anew in between says so.
+            staleness_us = staleness_us.max(shared.staleness_us(now));
         }
         pools.retain(|pool| query.matches(pool, now));
         pools.sort_unstable_by(|a, b| a.id.cmp(&b.id));

@@ -42,7 +42,8 @@ pub struct Shared {
     is_contested: bool,
     /// What [`Shared::folds`] answers, for who holds a lock that a fold needs.
     folds: AtomicBool,
-    /// When the state was last known to be that of the log's end.
+    /// When the state was last known to be that of the log's end. Never later than that: who asks for a time first and then
+    /// finds out may have been stopped in between, but not the other way round.
     current_at: AtomicU64,
     /// The last event's time.
     decided_at: AtomicU64,
@@ -146,26 +147,42 @@ impl Shared {
         matches!(*mood, Mood::Following | Mood::Rebuilding).then(|| self.write(f))
     }
 
-    /// A follower has come to the log's end at `now`.
-    pub fn caught_up(&self, now: Micros) {
-        self.is_current(now);
+    /// A follower that began to look at `asked` has come to the end of what readers see. More may be hidden behind an open
+    /// transaction: until it is known that nothing was, the state is as old as its last event.
+    pub fn caught_up(&self, asked: Micros) {
         let mut mood = self.mood.write();
         if *mood == Mood::Rebuilding {
+            self.is_current(Micros(self.decided_at.load(Relaxed).min(asked.0)));
             *mood = Mood::Following;
             self.folds.store(true, Relaxed);
         }
     }
 
-    /// The state was that of the log's end at `now`.
-    pub fn is_current(&self, now: Micros) {
-        self.current_at.fetch_max(now.0, Relaxed);
+    /// A followed state is of no use: it begins anew, and nobody reads it until it is whole again. Answers whether it is
+    /// so; not when the state is another's to change.
+    pub fn begin_anew(&self) -> bool {
+        let mut mood = self.mood.write();
+        let is_followed = matches!(*mood, Mood::Following | Mood::Rebuilding);
+        if is_followed {
+            *mood = Mood::Rebuilding;
+            self.folds.store(false, Relaxed);
+            // Before the state: who reads an empty one and asks afterwards how old it is hears that nobody knows.
+            self.current_at.store(0, Relaxed);
+            self.write(|state| *state = PartitionState::new(state.partition()));
+            self.waiting.lock().clear();
+        }
+        is_followed
+    }
+
+    /// The state has been that of the log's end at `asked`, which was read before the log was asked.
+    pub fn is_current(&self, asked: Micros) {
+        self.current_at.fetch_max(asked.0, Relaxed);
     }
 
     /// For how long the state may have been behind the log.
     pub fn staleness_us(&self, now: Micros) -> u64 {
         match *self.mood.read() {
-            Mood::Rebuilding => self.turn_age_us(now),
-            Mood::Owning if !self.is_contested => self.turn_age_us(now),
+            Mood::Rebuilding | Mood::Owning if !self.is_contested => self.turn_age_us(now),
             _ => now.0.saturating_sub(self.current_at.load(Relaxed)),
         }
     }
@@ -185,9 +202,9 @@ impl Shared {
         self.turn_since_us.store(now.0, Relaxed);
     }
 
-    /// The turn is over. For its thread.
-    pub fn turn_ends(&self, now: Micros) {
-        self.is_current(now);
+    /// The turn is over, and its commit was asked for at `asked`. For its thread.
+    pub fn turn_ends(&self, asked: Micros, now: Micros) {
+        self.is_current(asked);
         // A machine that slept through a turn must not be taken for a slow log for long after.
         let took = now.0.saturating_sub(self.turn_since_us.swap(IDLE, Relaxed)).min(DEADLINE_MAX_MS * 1_000);
         let average = self.turn_us.load(Relaxed);

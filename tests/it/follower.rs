@@ -2,23 +2,24 @@
 //! be fresh that the log does not bear out.
 
 use crate::owner::world;
-use crate::world::{World, commit_turn};
+use crate::world::{ManualClock, World, commit_turn};
 use headroom::domain::Micros;
 use headroom::limits::FOLLOWED_AT_ONCE;
-use headroom::log::embedded::Embedded;
+use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{
-    CommandSink, CommittedTail, EventStream, LogError, NewCommand, OwnedPartition, StoredEvent, Streamed,
+    CommandSink, CommitOutcome, CommittedTail, EventStream, LogError, NewCommand, OwnedPartition, Polled, Record,
+    Reply, ReplyChannel, StoredEvent, Streamed, Turn,
 };
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::follower::{Follower, Pulse};
 use headroom::owner::recover::{Recovery, rebuild};
+use headroom::owner::shell::{End, Shell};
 use headroom::replica::{Mood, Replica, Shared};
-use headroom::time::Clock;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 type Asked = Mutex<Vec<(u32, Option<u64>)>>;
@@ -29,6 +30,8 @@ struct Stream<'a> {
     next: BTreeMap<u32, (u64, bool)>,
     asked: &'a Asked,
     handing: &'a (dyn Fn(u64) + Sync),
+    /// Events from this number on are not there yet.
+    hidden: &'a AtomicU64,
 }
 
 impl EventStream for Stream<'_> {
@@ -45,7 +48,8 @@ impl EventStream for Stream<'_> {
 
     fn next(&mut self, _: Duration) -> Result<Option<(u32, Streamed)>, LogError> {
         for (partition, (next, was_at_end)) in &mut self.next {
-            match self.log.read(*partition, *next, 1)?.pop() {
+            let mut found = self.log.read(*partition, *next, 1)?;
+            match found.pop().filter(|event| event.seq < self.hidden.load(Relaxed)) {
                 Some(event) => {
                     (self.handing)(event.seq);
                     (*next, *was_at_end) = (event.seq + 1, false);
@@ -59,6 +63,10 @@ impl EventStream for Stream<'_> {
             }
         }
         Ok(None)
+    }
+
+    fn places(&self) -> Vec<(u32, i64)> {
+        self.next.iter().map(|(partition, (next, _))| (*partition, i64::try_from(*next).unwrap())).collect()
     }
 }
 
@@ -94,6 +102,7 @@ struct Following {
     tail: Tail,
     replica: Replica,
     asked: Asked,
+    hidden: AtomicU64,
     pulse: Pulse,
 }
 
@@ -104,7 +113,8 @@ impl Following {
 
     fn with(world: World, kept: World) -> Following {
         let tail = Tail { log: Arc::clone(&kept.log), is_silent: AtomicBool::new(false), spoilt: None };
-        Following { world, kept, tail, replica: Replica::shared(1), asked: Asked::default(), pulse: Pulse::new(1) }
+        let (replica, asked, pulse) = (Replica::shared(1), Asked::default(), Pulse::new(1));
+        Following { world, kept, tail, replica, asked, hidden: AtomicU64::new(u64::MAX), pulse }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -128,7 +138,8 @@ impl Following {
             heard: &|_| *heard.lock() += 1,
         };
         let (checkpointer, _work) = Checkpointer::new(recovery.log_id);
-        let stream = Stream { log: Arc::clone(&self.world.log), next: BTreeMap::new(), asked: &self.asked, handing };
+        let (log, next) = (Arc::clone(&self.world.log), BTreeMap::new());
+        let stream = Stream { log, next, asked: &self.asked, handing, hidden: &self.hidden };
         let mut follower = Follower::new(stream, &self.replica, &recovery, &checkpointer, &self.pulse);
         for round in 0..4 {
             let followed = follower.round(Duration::ZERO);
@@ -137,6 +148,22 @@ impl Following {
         }
         drop(follower);
         heard.into_inner()
+    }
+
+    /// Asks for ends at this time, as the log says them; answers how old the state is then, in milliseconds.
+    fn look(&self, now: Micros, end: Option<i64>, written: Option<i64>) -> u64 {
+        self.world.clock.set(now);
+        self.pulse.look(&self.replica, &self.world.clock, |_| Some((end?, written)));
+        self.stale_ms(now)
+    }
+
+    fn stale_ms(&self, now: Micros) -> u64 {
+        self.shared().staleness_us(now) / 1_000
+    }
+
+    /// The end of the log, as its ends are counted.
+    fn end(&self) -> i64 {
+        i64::try_from(self.world.log.end(0).unwrap()).unwrap()
     }
 
     fn assert_is_the_logs(&self) {
@@ -257,33 +284,144 @@ fn a_log_that_does_not_say_whether_a_checkpoint_is_of_use_is_asked_again() {
 }
 
 #[test]
+fn a_restored_state_that_turns_out_broken_is_not_read_before_it_is_whole_again() {
+    let other = World::new(1);
+    let (shared, mut owned) = other.recover(0);
+    let owner = shared.read(|state| Partition::claim(state, 1));
+    let barrier = shared.read(|state| owner.barrier(state, 99, Micros(5)));
+    let outcome = owned.commit(barrier.turn());
+    shared.write(|state| owner.conclude(state, barrier, outcome)).unwrap();
+    other.checkpoint(&shared);
+    let following = Following::with(world(), other);
+    following.hidden.store(1, Relaxed);
+    following.run(|round| {
+        let next_seq = following.shared().read(|state| state.position().next_seq);
+        match round {
+            0 => assert_eq!((next_seq, following.shared().mood()), (1, Mood::Following)),
+            1 => assert_eq!((next_seq, following.shared().mood()), (0, Mood::Rebuilding)),
+            _ => {}
+        }
+        following.hidden.store(u64::MAX, Relaxed);
+    });
+    assert_eq!(following.shared().mood(), Mood::Following);
+    following.assert_is_the_logs();
+}
+
+/// The time of the last event of [`world`], and some more.
+fn later(ms: u64) -> Micros {
+    Micros(1_800_000_000_040_000 + ms * 1_000)
+}
+
+#[test]
 fn a_state_is_current_for_as_long_as_the_log_says_so() {
     let following = Following::of(world());
-    following.world.clock.set(Micros(1_000_000));
+    following.world.clock.set(later(1_000));
     following.run(|_| {});
-    let stale_ms = |now_ms: u64| following.shared().staleness_us(Micros(now_ms * 1_000)) / 1_000;
-    assert_eq!((stale_ms(1_000), stale_ms(1_700)), (0, 700));
-    let look = |now_ms: u64, end: Option<i64>| {
-        following.world.clock.set(Micros(now_ms * 1_000));
-        following.pulse.look(&following.replica, &following.world.clock, |_| end.map(|end| (end, None)));
-        stale_ms(following.world.clock.now().0 / 1_000)
-    };
-    assert_eq!(look(2_000, Some(70)), 0);
+    let end = Some(following.end());
+    assert_eq!(following.stale_ms(later(1_700)), 1_700, "until the log has said so it is as old as its last event");
+    assert_eq!(following.look(later(2_000), end, None), 0);
     // Unreachable, then reachable, then with something in it that has not been handed over.
-    assert_eq!((look(3_000, None), look(4_000, Some(70)), look(5_500, Some(72))), (1_000, 0, 1_500));
+    let beyond = end.map(|end| end + 2);
+    assert_eq!(following.look(later(3_000), None, None), 1_000);
+    assert_eq!(following.look(later(4_000), end, None), 0);
+    assert_eq!(following.look(later(5_500), beyond, None), 1_500);
+}
+
+#[test]
+fn what_is_there_when_the_end_is_first_asked_for_is_not_passed_over() {
+    let following = Following::of(world());
+    following.world.clock.set(later(1_000));
+    following.run(|_| {});
+    // What came after the last event was read, or is hidden behind an open transaction.
+    let beyond = Some(following.end() + 2);
+    let stale = [2_000, 2_200, 9_000].map(|ms| following.look(later(ms), beyond, None));
+    assert_eq!(stale, [2_000, 2_200, 9_000]);
+}
+
+#[test]
+fn who_reads_up_to_an_end_was_current_when_it_was_asked_for_and_no_later() {
+    let following = Following::of(world());
+    let end = following.end();
+    following.hidden.store(10, Relaxed);
+    following.world.clock.set(later(1_000));
+    following.run(|round| match round {
+        1 => {
+            following.look(later(2_000), Some(end), None);
+            following.look(later(3_000), Some(end), None);
+            following.hidden.store(u64::MAX, Relaxed);
+            // The process was stopped before it read on.
+            following.world.clock.set(later(60_000));
+        }
+        2 => assert_eq!(following.stale_ms(later(60_000)), 58_000),
+        _ => {}
+    });
+    assert_eq!(following.look(later(61_000), Some(end), None), 0);
+}
+
+#[test]
+fn a_follower_that_was_stopped_does_not_call_current_what_it_had_before() {
+    let following = Following::of(world());
+    let last = following.world.log.end(0).unwrap() - 1;
+    following.world.clock.set(later(0));
+    following.run_and(|_| {}, &|seq| {
+        if seq == last {
+            following.world.clock.set(later(9_000));
+        }
+    });
+    assert_eq!((following.shared().mood(), following.stale_ms(later(9_000))), (Mood::Following, 9_000));
 }
 
 #[test]
 fn an_owner_is_current_only_while_its_own_turn_is_the_last() {
     let following = Following::of(world());
     following.shared().set_mood(Mood::Owning);
-    following.shared().is_current(Micros(1_000_000));
-    let look = |now: u64, end: i64, written: Option<i64>| {
-        following.world.clock.set(Micros(now));
-        following.pulse.look(&following.replica, &following.world.clock, |_| Some((end, written)));
-        following.shared().staleness_us(Micros(now))
+    following.shared().is_current(later(1_000));
+    assert_eq!(following.look(later(2_000), Some(40), Some(40)), 0);
+    assert_eq!(following.look(later(3_000), Some(42), Some(40)), 1_000);
+    assert_eq!(following.look(later(4_000), Some(42), None), 2_000);
+}
+
+/// A log that takes nine seconds to say that a turn is in it.
+struct Slow<'a> {
+    owned: Owned,
+    clock: &'a ManualClock,
+}
+
+impl OwnedPartition for Slow<'_> {
+    fn poll(&mut self, _: &mut Vec<Record>, _: Duration) -> Result<Polled, LogError> {
+        Ok(Polled::Closed)
+    }
+
+    fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {
+        let outcome = self.owned.commit(turn);
+        self.clock.set(later(10_000));
+        outcome
+    }
+}
+
+#[test]
+fn an_owner_that_was_stopped_in_its_turn_is_current_as_of_the_turn() {
+    let (world, replica) = (world(), Replica::shared(1));
+    let (shared, owned) = world.recover_in(&replica, 0);
+    world.clock.set(later(1_000));
+    // Nobody writes checkpoints.
+    let (checkpointer, _) = Checkpointer::new(7);
+    let shell = Shell {
+        log: Slow { owned, clock: &world.clock },
+        owner: shared.read(|state| Partition::claim(state, 1)),
+        shared: Arc::clone(&shared),
+        clock: &world.clock,
+        replies: &NoReplies,
+        checkpointer: &checkpointer,
+        report: &world.heard,
+        tick_after_ms: None,
     };
-    assert_eq!(look(2_000_000, 40, Some(40)), 0);
-    assert_eq!(look(3_000_000, 42, Some(40)), 1_000_000);
-    assert_eq!(look(4_000_000, 42, None), 2_000_000);
+    assert_eq!(shell.run(7), End::Closed);
+    assert_eq!(shared.staleness_us(later(10_000)), 9_000_000);
+}
+
+struct NoReplies;
+
+impl ReplyChannel for NoReplies {
+    fn send(&self, _: Vec<Reply>) {}
 }

@@ -194,14 +194,16 @@ impl Kafka {
         }
     }
 
-    /// A number that changes with whatever is committed to the partition; nothing when the cluster does not say.
-    pub fn committed_end(&self, partition: u32) -> Option<i64> {
+    /// The end of the partition, with what is not decided yet: whatever anybody was told of by now lies before it. Nothing
+    /// when the cluster does not say. The end of what is committed would not do: an open transaction keeps it back, and
+    /// hides what was committed after its beginning.
+    pub fn whole_end(&self, partition: u32) -> Option<i64> {
         let topic = &self.inner.cluster.topics.events;
-        let bounds = self.inner.with_reader(|reader| reader.bounds_within(topic, partition, PULSE_LIMIT));
+        let bounds = self.inner.uncommitted.bounds_within(topic, partition, PULSE_LIMIT);
         bounds.ok().map(|(_, end)| end)
     }
 
-    /// The same number as the last turn of this process left it, if it made one.
+    /// The same end as the last turn of this process left it, if it made one.
     pub fn written_end(&self, partition: u32) -> Option<i64> {
         self.inner.progress.get(partition as usize)?.written()
     }

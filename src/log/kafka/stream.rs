@@ -15,12 +15,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How a partition is followed.
+struct Followed {
+    /// From which sequence number on events are handed over.
+    from_seq: u64,
+    /// Where reading began, not far before.
+    from: i64,
+    course: Course,
+}
+
 /// See the module.
 pub struct Stream {
     inner: Arc<Inner>,
     consumer: BaseConsumer<Talk>,
-    /// Every partition followed: from which sequence number on, and how far it was read.
-    followed: BTreeMap<u32, (u64, Course)>,
+    /// Every partition followed.
+    followed: BTreeMap<u32, Followed>,
 }
 
 impl Kafka {
@@ -55,7 +64,8 @@ impl EventStream for Stream {
         self.leave(partition);
         let list = self.list(partition, Offset::Offset(from))?;
         self.consumer.incremental_assign(&list).map_err(|error| failed("following", &error))?;
-        self.followed.insert(partition, (from_seq, Course::of(self.inner.manifest.log_id, partition)));
+        let course = Course::of(self.inner.manifest.log_id, partition);
+        self.followed.insert(partition, Followed { from_seq, from, course });
         Ok(())
     }
 
@@ -80,21 +90,33 @@ impl EventStream for Stream {
             Some(Err(error)) => return Err(failed("following", &error)),
         };
         let partition = u32::try_from(message.partition()).unwrap_or_default();
-        let Some((from_seq, course)) = self.followed.get_mut(&partition) else { return Ok(None) };
+        let Some(followed) = self.followed.get_mut(&partition) else { return Ok(None) };
         let found = record::found(&message, &self.inner.framing);
-        if let Err(breach) = course.take(&found) {
+        if let Err(breach) = followed.course.take(&found) {
             drop(message);
             self.leave(partition);
             return Ok(Some((partition, Streamed::Broken(breach))));
         }
         let Found::Event(event, decided) = found else { return Ok(None) };
         // Reading begins at a place not far before.
-        if event.seq < *from_seq {
+        if event.seq < followed.from_seq {
             return Ok(None);
         }
         let progress = self.inner.progress_of(partition);
         progress.mark(event.seq, message.offset());
         progress.decided(decided.next_input);
         Ok(Some((partition, Streamed::Event(event))))
+    }
+
+    /// The client's position counts markers and what was aborted as well: at the end of a partition it is that end.
+    fn places(&self) -> Vec<(u32, i64)> {
+        let positions = self.consumer.position().unwrap_or_default();
+        let position = |partition: u32| {
+            let found = positions.find_partition(&self.inner.cluster.topics.events, number(partition))?;
+            found.offset().to_raw().filter(|offset| *offset >= 0)
+        };
+        let place =
+            |(partition, followed): (&u32, &Followed)| (*partition, position(*partition).unwrap_or(followed.from));
+        self.followed.iter().map(place).collect()
     }
 }

@@ -9,7 +9,7 @@ use crate::wait::until;
 use headroom::domain::{Ledger, ReservationId};
 use headroom::log::kafka::Kafka;
 use headroom::log::{CommittedTail, EventStream, PartitionLog, Streamed};
-use headroom::time::SystemClock;
+use headroom::time::{Stopwatch, SystemClock};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,12 @@ fn knows(server: &Server, id: ReservationId) -> bool {
 
 fn followed(server: &Server) -> u64 {
     server.gateway.replica().partition(0).unwrap().read(|state| state.position().next_seq)
+}
+
+/// How old this process says that its state is.
+fn staleness(server: &Server) -> Duration {
+    let gateway = &server.gateway;
+    Duration::from_micros(gateway.replica().partition(0).unwrap().staleness_us(gateway.now()))
 }
 
 /// The units that a caller of this process sees in use.
@@ -104,21 +110,32 @@ fn an_open_transaction_shows_nothing_and_holds_nobody_up_for_good() {
     let rogue = Rogue::stranger(&log, STRANGER_MS);
     let forged = rogue.forge("van-1", "forged");
     let before = followed(&follower);
+    assert!(told.reserve(&owner, "van-1", "hidden"));
+    let hidden = Stopwatch::start();
     // The owner goes on, and its callers are answered, wherever they ask: replies are of no transaction.
-    for n in 0..5 {
+    for n in 1..5 {
         assert!(told.reserve(&owner, "van-1", &format!("open-{n}")));
         assert!(told.reserve(&follower, "van-1", &format!("reply-{n}")));
     }
     // Whoever reads committed events sees none of it, and nothing of what comes after it either.
     let kafka = log.open();
     assert_eq!((followed(&follower), used(&follower, "van-1"), kafka.end(0)), (before, 1, Ok(before)));
-    assert_eq!((streamed(&kafka), used(&owner, "van-1")), (before, 11));
+    assert_eq!((streamed(&kafka), used(&owner, "van-1")), (before, 10));
     assert!(!knows(&owner, forged) && !knows(&follower, forged));
+    // And says so: it is as old as what it does not see. Nobody else's answers are.
+    until("a second has passed", || {
+        let since = hidden.elapsed();
+        let stale = staleness(&follower);
+        assert!(followed(&follower) > before || stale >= since, "{stale:?} old, without what is {since:?} old");
+        since >= Duration::from_secs(1)
+    });
+    println!("hidden for {:.1?}: the follower says {:.1?}", hidden.elapsed(), staleness(&follower));
     // A new owner waits for the end of it, and then knows all that was decided.
     drop(owner);
     let owner = serve(&log, dirs[0].path(), "gateway,owner");
-    assert_eq!(used(&owner, "van-1"), 11);
-    until("the follower goes on", || used(&follower, "van-1") == 11);
+    assert_eq!(used(&owner, "van-1"), 10);
+    until("the follower goes on", || used(&follower, "van-1") == 10);
+    until("and is current", || staleness(&follower) < Duration::from_secs(1));
     assert!(rogue.abort().is_err(), "the broker has ended it long ago");
     assert!(told.reserve(&follower, "van-1", "last"));
     log.alike(0, &[&owner, &follower]);
