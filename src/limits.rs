@@ -56,6 +56,17 @@ pub const REGISTRY_TIMEOUT_DEFAULT_MS: u64 = 2_000;
 pub const REGISTRY_TIMEOUT_MIN_MS: u64 = 50;
 /// See [`REGISTRY_TIMEOUT_DEFAULT_MS`].
 pub const REGISTRY_TIMEOUT_MAX_MS: u64 = 10_000;
+/// Time before a registry that did not answer is asked again, in milliseconds; twice as long with every time it does not.
+pub const REGISTRY_RETRY_MS: u64 = 100;
+/// Longest such time, in milliseconds: so long a partition may wait after the registry is back.
+pub const REGISTRY_RETRY_MAX_MS: u64 = 2_000;
+/// Ids that are asked about in one go.
+pub const REGISTRY_ASKED_AT_ONCE: usize = 16;
+/// Ids that wait to be asked about; whoever comes upon another asks again later.
+pub const REGISTRY_IDS_WAITING_MAX: usize = 4_096;
+/// Answers of a registry that are kept beside what was known at the start; the oldest are asked for again. So many ids
+/// of our schemas are remembered on disk, too, in 64 KiB.
+pub const REGISTRY_ANSWERS_MAX: usize = 1_024;
 
 /// Records one turn takes.
 pub const TURN_RECORDS_MAX: usize = 4_096;
@@ -184,5 +195,10 @@ const _: () = {
     assert!(MIN_IN_SYNC_DEFAULT < REPLICATION_DEFAULT && REPLICATION_DEFAULT <= REPLICATION_MAX);
     assert!(REGISTRY_TIMEOUT_MIN_MS < REGISTRY_TIMEOUT_DEFAULT_MS);
     assert!(REGISTRY_TIMEOUT_DEFAULT_MS < REGISTRY_TIMEOUT_MAX_MS);
+    assert!(REGISTRY_RETRY_MS < REGISTRY_RETRY_MAX_MS && REGISTRY_ASKED_AT_ONCE <= REGISTRY_IDS_WAITING_MAX);
+    // Every owner and the follower of every partition may wait for an id of its own.
+    assert!(REGISTRY_IDS_WAITING_MAX >= 2 * PARTITIONS_MAX as usize);
+    // An id and its fingerprint take 28 bytes of a file; what was known at the start has room beside them.
+    assert!((REGISTRY_ANSWERS_MAX + 64) * 28 < 64 << 10);
     assert!(PARTITIONS_DEFAULT <= PARTITIONS_MAX && HOLD_TTL_MIN_MS < HOLD_TTL_MAX_MS);
 };

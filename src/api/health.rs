@@ -65,7 +65,7 @@ fn moods(api: &Api) -> Vec<Mood> {
 fn not_deciding(api: &Api, moods: Vec<Mood>) -> BTreeMap<u32, String> {
     let trouble = |partition| api.gateway().replica().partition(partition).and_then(|shared| shared.trouble());
     let why = |(partition, mood)| match mood {
-        Mood::Owning => None,
+        Mood::Owning => trouble(partition).map(|why| (partition, format!("waits: {why}"))),
         Mood::Claiming | Mood::Following => trouble(partition).map(|why| (partition, format!("not owned: {why}"))),
         Mood::Rebuilding => Some((partition, "rebuilding".to_owned())),
         Mood::Halted(why) => Some((partition, format!("halted: {why}"))),

@@ -182,8 +182,9 @@ impl<W: Write> Desk<'_, W> {
     }
 
     fn read(&self, original: &Original) -> Result<Command, String> {
-        let bytes = original.bytes.as_ref().ok_or("its record had no value")?;
-        wire::command::decode(&self.log.inside(bytes)).map_err(|error| error.to_string())
+        original.bytes.as_ref().ok_or("its record had no value")?;
+        let bytes = self.log.inside(original).map_err(|error| error.to_string())?;
+        wire::command::decode(&bytes).map_err(|error| error.to_string())
     }
 
     fn check(&self, partition: u32) -> Result<(), Failure> {

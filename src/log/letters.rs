@@ -95,6 +95,8 @@ pub struct Original {
     pub key: Option<Vec<u8>>,
     /// Its bytes, up to [`crate::limits::LETTER_BYTES_MAX`]; `None` if its place held no value.
     pub bytes: Option<Vec<u8>>,
+    /// What its record says of the schema that it was written under, where records say that.
+    pub schema: Option<[u8; 8]>,
 }
 
 /// A log's dead letters, for those who look after it.
@@ -111,9 +113,12 @@ pub trait DeadLetters: Send + Sync {
     /// [`LogError`] when it cannot be read.
     fn original(&self, id: LetterId) -> Result<Original, LogError>;
 
-    /// A command's bytes as they are read inside, whatever frame they have in the log.
-    fn inside(&self, bytes: &[u8]) -> Vec<u8> {
-        bytes.to_vec()
+    /// The bytes of a command that has any, as they are read inside, whatever frame they have in the log.
+    ///
+    /// # Errors
+    /// [`LogError`] when it cannot be known yet what they are.
+    fn inside(&self, original: &Original) -> Result<Vec<u8>, LogError> {
+        Ok(original.bytes.clone().unwrap_or_default())
     }
 
     /// Appends a command to the partition, as it was. When this returns it is in the log.

@@ -123,6 +123,12 @@ pub trait OwnedPartition: Send {
     /// [`LogError`]: the partition is to be claimed again.
     fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError>;
 
+    /// Why commands that are there are not handed over for now, if that is so: the partition waits, and still has its
+    /// owner.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Makes a turn durable. On [`CommitOutcome::Ok`] it survives the loss of this process and, where the log promises
     /// it, of the machine; before that no reader sees any of it. After anything but `Ok` the partition is to be
     /// claimed again, except that `Aborted` allows another try with the same inputs. A turn may hold fewer inputs than

@@ -57,12 +57,17 @@ impl<O: OwnedPartition> Shell<'_, O> {
         self.shared.set_mood(Mood::Owning);
         let mut checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
         let mut tick_due = self.tick_due(now);
+        let mut trouble = None;
         loop {
             let mut batch = Vec::new();
             let polled = match self.log.poll(&mut batch, self.wait()) {
                 Ok(polled) => polled,
                 Err(error) => return End::Unknown(error.to_string()),
             };
+            let told = std::mem::replace(&mut trouble, self.log.trouble());
+            if told != trouble {
+                self.shared.set_trouble(trouble.clone());
+            }
             let next_seq = self.next_seq();
             if let Err(end) = self.turn(batch) {
                 return end;

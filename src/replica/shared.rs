@@ -34,7 +34,7 @@ pub struct Shared {
     mood: RwLock<Mood>,
     /// When the turn under way began, [`IDLE`] when none is.
     turn_since_us: AtomicU64,
-    /// Why this process does not own the partition although it should.
+    /// Why this process does not own the partition although it should, or owns it and decides nothing.
     trouble: Mutex<Option<String>>,
     /// Moving average of a turn's length.
     turn_us: AtomicU64,
@@ -187,7 +187,8 @@ impl Shared {
         }
     }
 
-    /// Why this process does not own the partition although it should, if that is so.
+    /// Why this process does not own the partition although it should, or why it decides nothing as its owner, if that is
+    /// so.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().clone()
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_avro_fast::de::DeserializerState;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::BufRead;
 use std::sync::{LazyLock, Once};
@@ -191,6 +192,14 @@ fn leak(text: &str) -> Result<&'static Schema, apache_avro::Error> {
 pub fn fingerprint_of(text: &str) -> Option<Fingerprint> {
     bound_allocations();
     Schema::parse_str(text).ok().as_ref().map(fingerprint)
+}
+
+/// The fingerprints of all schemas above.
+pub fn known() -> &'static BTreeSet<Fingerprint> {
+    static KNOWN: LazyLock<BTreeSet<Fingerprint>> = LazyLock::new(|| {
+        [COMMAND, EVENT, REPLY, SNAPSHOT].into_iter().flatten().filter_map(|text| fingerprint_of(text)).collect()
+    });
+    &KNOWN
 }
 
 /// What keeps versions of a schema from reading each other, whatever the record: a choice that some records resolve is

@@ -69,7 +69,7 @@ impl Shared {
         let record = self.command(id.partition, id.offset)?;
         let bytes = record.filter(|record| record.offset == id.offset).map(|record| record.bytes);
         bytes
-            .map(|bytes| Original { key: None, bytes: Some(bytes) })
+            .map(|bytes| Original { bytes: Some(bytes), ..Original::default() })
             .ok_or_else(|| LogError::new(format!("{} does not hold command {}", self.file.path.display(), id.offset)))
     }
 

@@ -156,9 +156,10 @@ impl Inner {
         let (mut next, mut met) = (Decided::default(), 0);
         let mut course = Course::of(self.manifest.log_id, partition);
         reader.each((topic, partition), READ_LIMIT, |message| {
-            let found = record::found(message, &self.framing);
+            let found = record::found_awaited(message, &self.framing);
             course.take(&found).map_err(ClaimError::Breach)?;
             match found {
+                Found::Unread(why) => return Err(why.at(topic, partition, message.offset()).into()),
                 Found::Event(event, decided) => {
                     let seq = event.seq;
                     self.progress_of(partition).mark(seq, message.offset());

@@ -1,7 +1,9 @@
 //! Reading commands that are in the cluster still, beside whoever decides them.
 
 use super::super::{CommandTail, LogError, Record};
+use super::framing::{Unread, Writer};
 use super::reader::Reader;
+use super::record;
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
 use rdkafka::message::Message;
@@ -63,7 +65,10 @@ impl Inner {
             let offset = u64::try_from(message.offset()).unwrap_or_default();
             let payload = message.payload().unwrap_or_default();
             bytes = bytes.saturating_add(payload.len()).saturating_add(RECORD_BYTES);
-            records.push(Record { offset, skipped: 0, bytes: self.framing.incoming(payload) });
+            let schema = record::schema_of(message);
+            let read = self.framing.incoming_awaited(payload, schema, Writer::Anyone);
+            let unread = |why: Unread| why.at(&self.cluster.topics.commands, *partition, message.offset());
+            records.push(Record { offset, skipped: 0, bytes: read.map_err(unread)? });
             *next = offset.saturating_add(1);
             Ok::<_, LogError>(bytes < bytes_max)
         })?;

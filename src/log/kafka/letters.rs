@@ -1,6 +1,6 @@
 //! Dead letters in `dead-letters[p]`. A letter is the command's record as it was, key and value, under headers that say
 //! where it lay, why nobody could decide it, and when; what was done about it is a later record whose key is the letter's
-//! id. The state of a letter is what the topic comes to.
+//! id. The state of a letter is what the topic comes to. What the command's record said of its schema is kept as well.
 //!
 //! The letters of a turn are in the log before its transaction begins. Whether a command is one depends on its bytes
 //! alone, so what a turn that fails has written is what the next one writes again: readers take the first of an id. What
@@ -15,8 +15,10 @@
 
 use super::super::letters::{DeadLetter, DeadLetters, Letter, LetterId, Original, Resolution};
 use super::super::{LogError, Turn};
+use super::framing;
 use super::post::{Post, Sending};
 use super::reader::Reader;
+use super::record;
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
 use crate::domain::Micros;
@@ -148,7 +150,10 @@ impl Inner {
             Sending {
                 topic: &self.cluster.topics.dead_letters,
                 partition,
-                headers: headers_of(LetterId { partition, offset: letter.offset }, letter, *length),
+                headers: record::with_schema(
+                    headers_of(LetterId { partition, offset: letter.offset }, letter, *length),
+                    original.schema,
+                ),
                 key: original.key.as_deref(),
                 bytes: original.bytes.as_deref(),
             }
@@ -229,6 +234,7 @@ fn found_in(message: &BorrowedMessage<'_>) -> Found {
     let original = Original {
         key: message.key().map(|key| cut(key, LETTER_KEY_BYTES_MAX)),
         bytes: message.payload().map(|bytes| cut(bytes, LETTER_BYTES_MAX)),
+        schema: record::schema_of(message),
     };
     let length = message.payload().map_or(0, <[u8]>::len);
     Found { original, length: u64::try_from(length).unwrap_or(u64::MAX) }
@@ -309,8 +315,10 @@ impl DeadLetters for Kafka {
         original.ok_or_else(|| LogError::new(format!("{topic}/{} does not hold {id} any more", id.partition)))
     }
 
-    fn inside(&self, bytes: &[u8]) -> Vec<u8> {
-        self.inner.framing.incoming(bytes)
+    fn inside(&self, original: &Original) -> Result<Vec<u8>, LogError> {
+        let bytes = original.bytes.as_deref().unwrap_or_default();
+        let read = self.inner.framing.incoming_awaited(bytes, original.schema, framing::Writer::Anyone);
+        read.map_err(|why| LogError::new(why.to_string()))
     }
 
     fn append_again(&self, partition: u32, original: &Original) -> Result<(), LogError> {
@@ -319,7 +327,7 @@ impl DeadLetters for Kafka {
         inner.post(&[Sending {
             topic: &inner.cluster.topics.commands,
             partition,
-            headers: OwnedHeaders::new(),
+            headers: record::with_schema(OwnedHeaders::new(), original.schema),
             key: original.key.as_deref(),
             bytes: original.bytes.as_deref(),
         }])

@@ -11,6 +11,7 @@
 
 use super::super::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StoredEvent, Turn};
 use super::Inner;
+use super::held::Held;
 use super::pacer::Pacer;
 use super::progress::Progress;
 use super::reader::{Next, Reader};
@@ -52,8 +53,8 @@ pub struct Owned {
     checks: VecDeque<(u64, u64)>,
     /// The offset after the last command polled.
     next_offset: u64,
-    /// A command that was read and does not fit the last poll.
-    held: Option<Record>,
+    /// A command that was fetched and not handed over.
+    held: Option<Held>,
     pacer: Pacer,
     /// Since the end of the last turn.
     rested: Option<Stopwatch>,
@@ -107,18 +108,52 @@ impl Owned {
     }
 
     /// Reads the next command. Places before it that hold none are told with it: markers of a stranger's transactions, and
-    /// what was aborted with them.
+    /// what was aborted with them. Nothing comes while the next one cannot be read: nobody may decide it, and nothing may
+    /// overtake it.
     fn read(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
-        if let Some(held) = self.held.take() {
-            return Ok(Some(held));
+        let held = match self.held.take() {
+            Some(held) => held,
+            None => match self.reader.next(wait)? {
+                Next::Message(message) => {
+                    let value = message.payload().unwrap_or_default();
+                    let held = Held::of(&message, &self.inner.framing);
+                    // A reader may begin at the last command decided.
+                    if held.offset() < self.next_offset {
+                        return Ok(None);
+                    }
+                    self.checks.push_back((held.offset(), record::check_of(value)));
+                    held
+                }
+                Next::End | Next::Nothing => return Ok(None),
+            },
+        };
+        match held.again(&self.inner.framing) {
+            Held::Read(record) => {
+                Ok(Some(Record { skipped: record.offset.saturating_sub(self.next_offset), ..record }))
+            }
+            held @ Held::Unread { .. } => {
+                if let Some(why) = held.why() {
+                    let topic = &self.inner.cluster.topics.commands;
+                    self.inner.framing.tell(why, topic, self.partition, held.offset());
+                    self.inner.framing.pause(why, wait);
+                }
+                self.held = Some(held);
+                Ok(None)
+            }
         }
-        let Next::Message(message) = self.reader.next(wait)? else { return Ok(None) };
-        let offset = u64::try_from(message.offset()).unwrap_or_default();
-        // A reader may begin at the last command decided.
-        let Some(skipped) = offset.checked_sub(self.next_offset) else { return Ok(None) };
-        let value = message.payload().unwrap_or_default();
-        self.checks.push_back((offset, record::check_of(value)));
-        Ok(Some(Record { offset, skipped, bytes: self.inner.framing.incoming(value) }))
+    }
+
+    /// Why the next command cannot be handed over, if that is so.
+    fn stuck(&self) -> Option<LogError> {
+        let held = self.held.as_ref()?;
+        let offset = i64::try_from(held.offset()).unwrap_or(i64::MAX);
+        held.why().map(|why| why.at(&self.inner.cluster.topics.commands, self.partition, offset))
+    }
+
+    /// Whether this owner is to stop here: who is to stop after the rest, and cannot read it, stops before it.
+    fn is_over(&self) -> bool {
+        let next = if self.stuck().is_some() { u64::MAX } else { self.next_offset };
+        self.progress().is_over(next)
     }
 
     /// Whether this owner is to yield, and another has written since its last turn; then it is to stop.
@@ -142,7 +177,7 @@ impl Owned {
         let waiting = Stopwatch::start();
         loop {
             self.check()?;
-            if self.progress().is_over(self.next_offset) || self.is_succeeded() {
+            if self.is_over() || self.is_succeeded() {
                 return Ok(None);
             }
             let left = waiting.left_of(wait);
@@ -175,9 +210,10 @@ impl Owned {
         turn.events.iter().enumerate().map(move |(i, StoredEvent { seq, bytes })| {
             let input = i.checked_sub(timers).and_then(|i| turn.inputs.get(i));
             let decided = input.map_or(self.decided, |input| self.decided_with(input));
+            let headers = record::place(*seq, decided, bytes);
             let bytes = self.inner.framing.outgoing(bytes.clone());
             let pool = turn.pools.get(i).cloned().flatten();
-            Line { headers: record::place(*seq, decided), pool, bytes: Some(bytes) }
+            Line { headers, pool, bytes: Some(bytes) }
         })
     }
 
@@ -192,8 +228,7 @@ impl Owned {
 impl OwnedPartition for Owned {
     fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
         let Some(first) = self.first(wait)? else {
-            let is_over = self.progress().is_over(self.next_offset);
-            return Ok(if is_over { Polled::Closed } else { Polled::Idle });
+            return Ok(if self.is_over() { Polled::Closed } else { Polled::Idle });
         };
         if let Some(rested) = &self.rested {
             // The turn grows meanwhile.
@@ -205,7 +240,7 @@ impl OwnedPartition for Owned {
         let (mut records, mut bytes, mut next) = (0usize, 0usize, Some(first));
         while let Some(record) = next {
             if !Owned::fits(records, bytes, &record) {
-                self.held = Some(record);
+                self.held = Some(Held::Read(record));
                 break;
             }
             records = records.saturating_add(1);
@@ -216,6 +251,10 @@ impl OwnedPartition for Owned {
         }
         self.progress().taken(self.next_offset);
         Ok(Polled::Records)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.stuck().map(|why| why.to_string())
     }
 
     fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {

@@ -1,18 +1,25 @@
 //! What is looked at before a server starts on a cluster. Whoever has to put it right gets the whole list at once.
 
 use super::admin::Admin;
-use super::framing::{Ask, Framing};
+use super::framing::{Framing, Source, Writer};
 use super::plan::{Difference, compare};
+use super::reader::Reader;
 use super::registry::{Registry, subjects};
+use super::resolver::Ask;
+use super::settings::ASK_LIMIT;
 use super::topics::Asked;
-use super::{Cluster, remembered};
+use super::{Cluster, record, remembered};
 use crate::log::{LogError, Manifest};
 use crate::wire::frame::Fingerprint;
 use crate::wire::schema;
 use parking_lot::Mutex;
+use rdkafka::message::Message;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// How far back a partition's newest event is looked for first.
+const LOOK_BACK: i64 = 32;
 
 /// What a server is about to start with.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +69,10 @@ pub fn preflight(start: &Start<'_>) -> Result<Ready, Unfit> {
     let mut reasons = Vec::new();
     let found = cluster(start, true, &mut reasons);
     let framing = framing(start, true, &mut reasons);
+    // Topics that are not as they should be say enough.
+    if let (Some((manifest, _)), Some(framing), true) = (&found, &framing, reasons.is_empty()) {
+        unread(start, manifest, framing, &mut reasons);
+    }
     match (found, framing) {
         (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
             match remembered::keep_cluster_id(start.data_dir, &cluster_id) {
@@ -117,6 +128,58 @@ fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
     Some((seen.manifest.ok()??.manifest, id))
 }
 
+/// Every partition whose newest event this process cannot read: it could neither follow nor own it. Events whose bytes are
+/// none are not looked for here: nobody can read them, and the partition says so by itself.
+fn unread(start: &Start<'_>, manifest: &Manifest, framing: &Framing, reasons: &mut Vec<String>) {
+    let topic = &start.cluster.topics.events;
+    let reader = match Reader::ending(start.cluster) {
+        Ok(reader) => reader,
+        Err(error) => return reasons.push(error.to_string()),
+    };
+    for partition in 0..manifest.partitions {
+        match newest(&reader, (topic, partition), framing, start.registry.is_some()) {
+            Ok(None) => {}
+            Ok(Some(why)) => reasons.push(format!("the newest event cannot be read: {why}")),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+}
+
+/// Why the newest event of a partition cannot be read, if there is one and that is so.
+fn newest(
+    reader: &Reader,
+    (topic, partition): (&str, u32),
+    framing: &Framing,
+    has_registry: bool,
+) -> Result<Option<LogError>, LogError> {
+    let (first, end) = reader.bounds(topic, partition)?;
+    let mut back = LOOK_BACK;
+    loop {
+        let from = end.saturating_sub(back).max(first);
+        if from >= end {
+            return Ok(None);
+        }
+        reader.assign(topic, partition, from)?;
+        let mut last = None;
+        reader.each((topic, partition), ASK_LIMIT, |message| {
+            if let Some(event) = record::event(message) {
+                last = Some((event, message.offset()));
+            }
+            Ok::<_, LogError>(true)
+        })?;
+        if let Some(((bytes, schema), offset)) = last {
+            // What it says of itself is enough to read it, and older events may not say it.
+            let schema = schema.filter(|_| has_registry);
+            let read = framing.incoming_awaited(&bytes, schema, Writer::Owner);
+            return Ok(read.err().map(|why| why.at(topic, partition, offset)));
+        }
+        if from == first {
+            return Ok(None);
+        }
+        back = back.saturating_mul(8);
+    }
+}
+
 fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
     let brokers = &start.cluster.brokers;
     let dir = start.data_dir.display();
@@ -136,7 +199,7 @@ fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
 fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<Framing> {
     let Some(registry) = start.registry else { return Some(Framing::none()) };
     let mut ids = remembered::ids(start.data_dir, &registry.url);
-    let mut unknown = Vec::new();
+    let (mut unknown, mut current) = (Vec::new(), 0usize);
     let mut failed = None;
     for subject in subjects(&start.cluster.topics) {
         // Whoever did not answer once is not waited for again.
@@ -152,6 +215,7 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
                 Some(id) => {
                     ids.retain(|known| *known != (fingerprint, id));
                     ids.push((fingerprint, id));
+                    current = current.saturating_add(1);
                 }
                 None if ids.iter().any(|(known, _)| *known == fingerprint) => {}
                 None => unknown.push(format!("{} version {version}", subject.name)),
@@ -172,32 +236,37 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
             registry.url
         )),
     }
-    let is_known = unknown.is_empty();
+    if !unknown.is_empty() {
+        return None;
+    }
     let dir = serves.then(|| start.data_dir.to_owned());
-    is_known.then(|| Framing::new(ids.clone(), ask(registry.clone(), dir, ids)))
+    let source = Source {
+        name: registry.url.clone(),
+        patience: registry.timeout,
+        ask: ask(registry.clone(), dir, (ids.clone(), current)),
+    };
+    Framing::new(ids, source).map_err(|error| reasons.push(error.to_string())).ok()
 }
 
-/// About an id that was not known at the start: another text of a schema that is ours, or a stranger's.
-fn ask(registry: Registry, dir: Option<PathBuf>, known: Vec<(Fingerprint, u32)>) -> Box<Ask> {
+/// About ids that were not known at the start: another text of a schema that is ours, or a stranger's. The last `current`
+/// of those that are known are what the registry gives now.
+fn ask(registry: Registry, dir: Option<PathBuf>, (known, current): (Vec<(Fingerprint, u32)>, usize)) -> Box<Ask> {
     let ours: BTreeSet<Fingerprint> = known.iter().map(|(fingerprint, _)| *fingerprint).collect();
+    // Those that it gave the last time, if it gives none now.
+    let current = current.max(ours.len());
     let known = Mutex::new(known);
-    Box::new(move |id| {
-        let answer = registry.schema(id);
-        let error = answer.as_ref().err().map(ToString::to_string);
-        let text = answer.ok().flatten();
-        let found =
-            text.and_then(|text| schema::fingerprint_of(&text)).filter(|fingerprint| ours.contains(fingerprint));
-        let Some(fingerprint) = found else {
-            tracing::warn!(id, error, "records of a schema that is not known here are refused until the next start");
-            return None;
-        };
-        let mut known = known.lock();
-        // First, so that it is read and never written.
-        known.insert(0, (fingerprint, id));
-        let kept = dir.as_ref().map_or(Ok(()), |dir| remembered::keep_ids(dir, &registry.url, &known));
-        if let Err(error) = kept {
-            tracing::warn!(%error, "cannot remember a schema's id, and will ask again after the next start");
-        }
-        Some(fingerprint)
+    Box::new(move |ids| {
+        let said = registry.schemas(ids).into_iter().zip(ids).map(|(answer, id)| {
+            let found = answer?.and_then(|text| schema::fingerprint_of(&text));
+            let Some(fingerprint) = found.filter(|fingerprint| ours.contains(fingerprint)) else { return Ok(None) };
+            let mut known = known.lock();
+            remembered::with_id(&mut known, current, (fingerprint, *id));
+            let kept = dir.as_ref().map_or(Ok(()), |dir| remembered::keep_ids(dir, &registry.url, &known));
+            if let Err(error) = kept {
+                tracing::warn!(%error, "cannot remember a schema's id, and will ask again after the next start");
+            }
+            Ok(Some(fingerprint))
+        });
+        said.collect()
     })
 }

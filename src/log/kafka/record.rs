@@ -3,10 +3,14 @@
 //! are, and so that another topic's commands are not taken for those that follow. A *fence* is a record
 //! without a value, which is no event: it is how a claim learns where the log of everyone before it ends. It names the
 //! log that its writer owns, so that owners of two logs that share a topic by mistake find out before they decide.
+//!
+//! Every record of ours, wherever it lies, says in a header under which schema it was written; see [`super::framing`]. A
+//! place or a fence is the first header, whatever else there is.
 
 use super::super::StoredEvent;
-use super::framing::Framing;
+use super::framing::{Framing, Unread, Writer, fingerprint_of};
 use crate::domain::{Breach, Law};
+use crate::wire::frame::Fingerprint;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 
 /// Names the header of an event.
@@ -15,12 +19,18 @@ const PLACE: &str = "place";
 const FENCE: &str = "fence";
 /// Names the header that says whose fence it is.
 const LOG: &str = "log";
+/// Names the header with a schema's fingerprint.
+const SCHEMA: &str = "schema";
+/// Headers that are looked through for it.
+const HEADERS_MAX: usize = 8;
 
 /// What a record of `events[p]` is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Found {
     /// An event, and how far commands were decided with it.
     Event(StoredEvent, Decided),
+    /// An event that cannot be read here, or not yet.
+    Unread(Unread),
     /// A fence.
     Fence(Fence),
     /// Written by nobody who owns partitions.
@@ -77,7 +87,7 @@ impl Course {
                 let detail = format!("an owner of log {:032x} has taken the partition", fence.log_id);
                 breach(self.next.unwrap_or_default(), detail)
             }
-            Found::Fence(_) | Found::Foreign => Ok(()),
+            Found::Unread(_) | Found::Fence(_) | Found::Foreign => Ok(()),
         }
     }
 }
@@ -91,13 +101,30 @@ pub(super) struct Fence {
     pub(super) log_id: u128,
 }
 
-/// The header of an event at this place: three numbers of 8 bytes, big-endian.
-pub(super) fn place(seq: u64, Decided { next_input, check }: Decided) -> OwnedHeaders {
+/// The headers of an event at this place, which is three numbers of 8 bytes, big-endian; `inside` is the event as it is
+/// read inside.
+pub(super) fn place(seq: u64, Decided { next_input, check }: Decided, inside: &[u8]) -> OwnedHeaders {
     let mut value = [0; 24];
     value[..8].copy_from_slice(&seq.to_be_bytes());
     value[8..16].copy_from_slice(&next_input.to_be_bytes());
     value[16..].copy_from_slice(&check.to_be_bytes());
-    OwnedHeaders::new_with_capacity(1).insert(Header { key: PLACE, value: Some(&value) })
+    let headers = OwnedHeaders::new_with_capacity(2).insert(Header { key: PLACE, value: Some(&value) });
+    with_schema(headers, fingerprint_of(inside))
+}
+
+/// With the header of a schema, if there is one.
+pub(super) fn with_schema(headers: OwnedHeaders, schema: Option<Fingerprint>) -> OwnedHeaders {
+    match schema {
+        Some(fingerprint) => headers.insert(Header { key: SCHEMA, value: Some(&fingerprint) }),
+        None => headers,
+    }
+}
+
+/// What a record says of its schema.
+pub(super) fn schema_of(message: &impl Message) -> Option<Fingerprint> {
+    let headers = message.headers()?;
+    let header = headers.iter().take(HEADERS_MAX).find(|header| header.key == SCHEMA)?;
+    header.value?.try_into().ok()
 }
 
 /// The headers of a fence.
@@ -107,11 +134,24 @@ pub(super) fn fence(Fence { nonce, log_id }: Fence) -> OwnedHeaders {
     headers.insert(Header { key: LOG, value: Some(&log_id.to_be_bytes()) })
 }
 
-/// What a message is.
+/// What a message is. Waits for nobody.
 pub(super) fn found(message: &BorrowedMessage<'_>, framing: &Framing) -> Found {
+    found_by(message, |bytes| framing.incoming(bytes, schema_of(message), Writer::Owner))
+}
+
+/// The same, waiting for the registry for as long as an answer may take.
+pub(super) fn found_awaited(message: &BorrowedMessage<'_>, framing: &Framing) -> Found {
+    found_by(message, |bytes| framing.incoming_awaited(bytes, schema_of(message), Writer::Owner))
+}
+
+fn found_by(message: &BorrowedMessage<'_>, read: impl FnOnce(&[u8]) -> Result<Vec<u8>, Unread>) -> Found {
     if let (Some(place), Some(bytes)) = (header::<24>(message, 0, PLACE), message.payload()) {
-        let event = StoredEvent { seq: number(&place[..8]), bytes: framing.incoming(bytes) };
-        return Found::Event(event, Decided { next_input: number(&place[8..16]), check: number(&place[16..]) });
+        let seq = number(&place[..8]);
+        let decided = Decided { next_input: number(&place[8..16]), check: number(&place[16..]) };
+        return match read(bytes) {
+            Ok(bytes) => Found::Event(StoredEvent { seq, bytes }, decided),
+            Err(why) => Found::Unread(why),
+        };
     }
     match (header(message, 0, FENCE), header(message, 1, LOG), message.payload()) {
         (Some(nonce), Some(log_id), None) => {
@@ -120,6 +160,12 @@ pub(super) fn found(message: &BorrowedMessage<'_>, framing: &Framing) -> Found {
         }
         _ => Found::Foreign,
     }
+}
+
+/// The bytes of an event as they are on the cluster, and what it says of its schema.
+pub(super) fn event(message: &BorrowedMessage<'_>) -> Option<(Vec<u8>, Option<Fingerprint>)> {
+    let bytes = message.payload()?;
+    header::<24>(message, 0, PLACE).map(|_| (bytes.to_vec(), schema_of(message)))
 }
 
 fn header<const N: usize>(message: &BorrowedMessage<'_>, at: usize, name: &str) -> Option<[u8; N]> {

@@ -1,5 +1,5 @@
-//! A schema registry, asked with a limit and never while a command waits: at the start, by `headroom schemas`, and once
-//! about an id that was never seen. A server registers nothing.
+//! A schema registry, asked with a limit and never on the thread of an owner: at the start, by `headroom schemas`, and
+//! about an id that was never seen (see [`super::resolver`]). A server registers nothing.
 
 use super::Topics;
 use crate::log::LogError;
@@ -9,7 +9,9 @@ use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, is_compatible_schema, perform_sr_call, post_schema,
 };
 use schema_registry_converter::error::SRCError;
-use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SrCall, SuppliedSchema};
+use schema_registry_converter::schema_registry_common::{
+    RawError, RawRegisteredSchema, SchemaType, SrCall, SuppliedSchema,
+};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fmt;
@@ -118,15 +120,26 @@ impl Registry {
         })
     }
 
-    /// A schema by its id.
-    ///
-    /// # Errors
-    /// When the registry does not answer, or not to us.
-    pub fn schema(&self, id: u32) -> Result<Option<String>, LogError> {
-        self.ask(async |asking| {
-            let answer = asking.found(perform_sr_call(&asking.settings, SrCall::GetById(id)).await)?;
-            Ok(answer.and_then(|answer| answer.schema))
-        })
+    /// Schemas by their ids, in their order and all at the same time; nothing for an id that the registry does not have.
+    /// An error is no answer.
+    pub fn schemas(&self, ids: &[u32]) -> Vec<Result<Option<String>, LogError>> {
+        let asked = self.ask(async |asking| {
+            let call = |id: u32| {
+                let settings = asking.settings.clone();
+                tokio::spawn(async move { perform_sr_call(&settings, SrCall::GetById(id)).await })
+            };
+            // Registries count in numbers with a sign, and do not understand any other.
+            let calls: Vec<_> = ids.iter().map(|id| i32::try_from(*id).is_ok().then(|| call(*id))).collect();
+            let mut answers = Vec::new();
+            for asked in calls {
+                answers.push(match asked {
+                    Some(asked) => asking.text(asked.await),
+                    None => Ok(None),
+                });
+            }
+            Ok(answers)
+        });
+        asked.unwrap_or_else(|error| vec![Err(error); ids.len()])
     }
 
     /// On a thread of its own: whoever calls may or may not be one of an async runtime's.
@@ -164,6 +177,17 @@ impl Asking<'_> {
         let body = json!({"schemaType": "AVRO", "schema": text}).to_string();
         let answer = perform_sr_call(&self.settings, SrCall::PostForVersion(subject, &body)).await;
         Ok(self.found(answer)?.and_then(|answer| answer.id))
+    }
+
+    fn text<E: Error + 'static>(
+        &self,
+        answer: Result<Result<RawRegisteredSchema, SRCError>, E>,
+    ) -> Result<Option<String>, LogError> {
+        let answer = answer.map_err(|error| self.cannot(format_args!("be asked"), &error))?;
+        let Some(answer) = self.found(answer)? else { return Ok(None) };
+        // A schema that is there has a text.
+        let none = || LogError::new(format!("the registry at {} answers without a schema", self.registry.url));
+        answer.schema.map(Some).ok_or_else(none)
     }
 
     async fn is_accepted(&self, subject: &str, text: &str) -> Result<bool, LogError> {

@@ -1,6 +1,7 @@
 //! What a data directory remembers of a cluster: its id, so that a foreign one is refused, and the registry's ids, so
 //! that a start does not need the registry. Losing them costs the memory, nothing else.
 
+use crate::limits::REGISTRY_ANSWERS_MAX;
 use crate::wire::frame::Fingerprint;
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -19,6 +20,17 @@ pub(super) fn cluster_id(dir: &Path) -> io::Result<Option<String>> {
 
 pub(super) fn keep_cluster_id(dir: &Path, id: &str) -> io::Result<()> {
     replace(dir, CLUSTER_FILE, &format!("{id}\n"))
+}
+
+/// With an id that was learned. Those that the registry gives now are the last, `current` of them: past the bound the
+/// oldest of the others is forgotten.
+pub(super) fn with_id(ids: &mut Vec<(Fingerprint, u32)>, current: usize, learned: (Fingerprint, u32)) {
+    // First, so that it is read and never written.
+    ids.insert(0, learned);
+    let others = ids.len().saturating_sub(current);
+    if others > REGISTRY_ANSWERS_MAX {
+        ids.remove(others.saturating_sub(1));
+    }
 }
 
 /// The ids that this registry gave. Another's say nothing, and neither does a file that is odd in any way.
@@ -77,6 +89,19 @@ mod tests {
         keep_ids(&dir, "http://r", &IDS).unwrap();
         assert_eq!((cluster_id(&dir).unwrap().as_deref(), ids(&dir, "http://r")), (Some("abc"), IDS.to_vec()));
         assert_eq!(ids(&dir, "http://other"), []);
+    }
+
+    #[test]
+    fn as_many_ids_as_are_learned_fit_the_file_and_the_oldest_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut known = IDS.to_vec();
+        for id in 0..2 * u32::try_from(REGISTRY_ANSWERS_MAX).unwrap() {
+            with_id(&mut known, IDS.len(), ([0xee; 8], 4_000_000_000 + id));
+        }
+        assert_eq!((known.len(), &known[REGISTRY_ANSWERS_MAX..]), (REGISTRY_ANSWERS_MAX + IDS.len(), &IDS[..]));
+        assert_eq!(known[0].1, 4_000_000_000 + 2 * u32::try_from(REGISTRY_ANSWERS_MAX).unwrap() - 1);
+        keep_ids(dir.path(), "http://r", &known).unwrap();
+        assert_eq!(ids(dir.path(), "http://r"), known);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 
 use super::super::{LogError, Reply, ReplyChannel};
 use super::client::Talk;
-use super::framing::Framing;
+use super::framing::{Framing, Writer, fingerprint_of};
 use super::reader::{Next, Reader, number};
+use super::record;
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka, classify};
 use crate::wire;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::message::Message;
+use rdkafka::message::{Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ThreadedProducer};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,10 +74,13 @@ impl ReplyChannel for Replies {
             gateway.send(own);
         }
         for Reply { to, decided } in others {
-            let bytes = self.framing.outgoing(wire::reply::encode(to, &decided));
+            let inside = wire::reply::encode(to, &decided);
+            let headers = record::with_schema(OwnedHeaders::new(), fingerprint_of(&inside));
+            let bytes = self.framing.outgoing(inside);
             let key = to.to_be_bytes();
             let partition = u32::try_from(to % self.partitions).unwrap_or_default();
             let record = BaseRecord::to(&self.topic).partition(number(partition)).key(&key[..]).payload(&bytes);
+            let record = record.headers(headers);
             if let Err((error, _)) = self.producer.send(record) {
                 tracing::debug!(%error, "a reply was not sent; the committed tail tells it");
             }
@@ -105,8 +109,9 @@ impl ReplyReader {
             if message.key() != Some(&self.incarnation.to_be_bytes()[..]) {
                 continue;
             }
-            let bytes = self.framing.incoming(message.payload().unwrap_or_default());
-            match wire::reply::decode(&bytes) {
+            let (payload, schema) = (message.payload().unwrap_or_default(), record::schema_of(&message));
+            let read = self.framing.incoming(payload, schema, Writer::Anyone).map_err(|why| why.to_string());
+            match read.and_then(|bytes| wire::reply::decode(&bytes).map_err(|error| error.to_string())) {
                 Ok(reply) => replies.push(Reply { to: reply.to, decided: reply.decided }),
                 Err(error) => tracing::warn!(%error, "a reply cannot be read; the committed tail tells it"),
             }

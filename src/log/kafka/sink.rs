@@ -8,19 +8,21 @@
 
 use super::super::{AppendError, CommandSink, LogError, NewCommand};
 use super::client::Talk;
-use super::framing::Framing;
+use super::framing::{Framing, fingerprint_of};
 use super::progress::Progress;
 use super::reader::number;
+use super::record;
 use super::settings::Cluster;
 use super::{Kafka, classify};
 use crate::domain::CommandId;
 use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX};
 use crate::threads;
 use crate::time::Stopwatch;
+use crate::wire::frame::Fingerprint;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +45,8 @@ struct Command {
     partition: u32,
     key: Vec<u8>,
     bytes: Vec<u8>,
+    /// What it was written under.
+    schema: Option<Fingerprint>,
     takes_back: Option<CommandId>,
 }
 
@@ -167,8 +171,9 @@ impl CommandSink for Sink {
             return Err(AppendError::Full);
         }
         let NewCommand { partition, key, bytes, takes_back } = command;
+        let schema = fingerprint_of(bytes);
         let bytes = common.framing.outgoing(bytes.to_vec());
-        let queued = self.queue.try_send(Command { partition, key: key.to_vec(), bytes, takes_back });
+        let queued = self.queue.try_send(Command { partition, key: key.to_vec(), bytes, schema, takes_back });
         queued.map_err(|error| {
             progress.arrived(None);
             match error {
@@ -214,7 +219,8 @@ impl ProducerContext for Delivery {
         if result.is_err() && takes_back.is_some() {
             let copy = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
             let (key, bytes) = (copy(message.key()), copy(message.payload()));
-            return self.0.again.lock().push(Command { partition, key, bytes, takes_back: *takes_back });
+            let (schema, takes_back) = (record::schema_of(message), *takes_back);
+            return self.0.again.lock().push(Command { partition, key, bytes, schema, takes_back });
         }
         let offset = result.as_ref().ok().and_then(|message| u64::try_from(message.offset()).ok());
         if let Some(progress) = self.0.progress.get(partition as usize) {
@@ -336,7 +342,8 @@ impl Work {
         let record = BaseRecord::with_opaque_to(&self.common.cluster.topics.commands, Box::new(command.takes_back))
             .partition(number(command.partition))
             .key(command.key.as_slice())
-            .payload(command.bytes.as_slice());
+            .payload(command.bytes.as_slice())
+            .headers(record::with_schema(OwnedHeaders::new_with_capacity(1), command.schema));
         self.producer.send(record).map_err(|(error, _)| error)
     }
 }

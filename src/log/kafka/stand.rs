@@ -191,12 +191,14 @@ impl Inner {
                 reader.assign(topic, partition, from)?;
                 let (mut last, mut course) = (None, Course::of(self.manifest.log_id, partition));
                 reader.each((topic, partition), ASK_LIMIT, |message| {
-                    let found = record::found(message, &self.framing);
+                    let found = record::found_awaited(message, &self.framing);
                     course.take(&found).map_err(|breach| LogError::new(breach.to_string()))?;
-                    if let Found::Event(_, decided) = found {
-                        last = Some(decided);
+                    match found {
+                        Found::Event(_, decided) => last = Some(decided),
+                        Found::Unread(why) => return Err(why.at(topic, partition, message.offset())),
+                        Found::Fence(_) | Found::Foreign => {}
                     }
-                    Ok::<_, LogError>(true)
+                    Ok(true)
                 })?;
                 if last.is_some() || from == first {
                     return Ok(last.unwrap_or_default());

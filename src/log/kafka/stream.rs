@@ -97,7 +97,14 @@ impl EventStream for Stream {
             self.leave(partition);
             return Ok(Some((partition, Streamed::Broken(breach))));
         }
-        let Found::Event(event, decided) = found else { return Ok(None) };
+        let (event, decided) = match found {
+            Found::Event(event, decided) => (event, decided),
+            Found::Unread(why) => {
+                let topic = &self.inner.cluster.topics.events;
+                return Err(why.at(topic, partition, message.offset()));
+            }
+            Found::Fence(_) | Found::Foreign => return Ok(None),
+        };
         // Reading begins at a place not far before.
         if event.seq < followed.from_seq {
             return Ok(None);

@@ -72,10 +72,12 @@ impl Inner {
                 let mut last = None;
                 // Where the log ends says nothing of how it goes on: whoever reads it is told of a fork.
                 reader.each((topic, partition), ASK_LIMIT, |message| {
-                    if let Found::Event(event, _) = record::found(message, &self.framing) {
-                        last = Some(event.seq);
+                    match record::found_awaited(message, &self.framing) {
+                        Found::Event(event, _) => last = Some(event.seq),
+                        Found::Unread(why) => return Err(why.at(topic, partition, message.offset())),
+                        Found::Fence(_) | Found::Foreign => {}
                     }
-                    Ok::<_, LogError>(true)
+                    Ok(true)
                 })?;
                 if let Some(last) = last {
                     return Ok((last.saturating_add(1), is_whole));
@@ -207,9 +209,15 @@ impl Inner {
     ) -> Result<bool, LogError> {
         let mut next_mark = 0;
         reader.each((&self.cluster.topics.events, partition), ASK_LIMIT, |message| {
-            let found = record::found(message, &self.framing);
+            let found = record::found_awaited(message, &self.framing);
             course.take(&found).map_err(|breach| LogError::new(breach.to_string()))?;
-            let Found::Event(found, _) = found else { return Ok(true) };
+            let found = match found {
+                Found::Event(found, _) => found,
+                Found::Unread(why) => {
+                    return Err(why.at(&self.cluster.topics.events, partition, message.offset()));
+                }
+                Found::Fence(_) | Found::Foreign => return Ok(true),
+            };
             // Not every one: a replay would wait for the marks' lock as often as it has events.
             if found.seq >= next_mark {
                 self.progress_of(partition).mark(found.seq, message.offset());

@@ -25,6 +25,7 @@ mod told;
 mod tools;
 mod topics;
 mod trap;
+mod unasked;
 mod unseen;
 mod whole;
 

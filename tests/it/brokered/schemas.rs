@@ -3,8 +3,9 @@
 use super::topics::{Place, registry};
 use crate::process::agent;
 use crate::rig::Rig;
-use headroom::log::kafka::Topics;
+use headroom::log::kafka::framing::{Unread, Writer};
 use headroom::log::kafka::registry::{Standing, Subject, subjects};
+use headroom::log::kafka::{Framing, Topics};
 use headroom::wire::frame::{self, FRAME_BYTES};
 use headroom::wire::schema::{COMMAND, fingerprint_of};
 
@@ -101,14 +102,17 @@ fn a_server_starts_without_the_registry_when_it_has_the_ids() {
     let other = registry.register(&reworded).unwrap()[0];
     assert_ne!(other, id);
     let theirs = [&[0], other.to_be_bytes().as_slice(), b"datum"].concat();
-    assert_eq!(framing.incoming(&theirs), bytes, "it was asked about");
+    let read = |framing: &Framing, bytes: &[u8]| framing.incoming_awaited(bytes, None, Writer::Anyone);
+    assert_eq!(read(&framing, &theirs), Ok(bytes.clone()), "it was asked about");
+    let foreign = [0, 0x6E, 0, 0, 1];
+    assert_eq!(read(&framing, &foreign), Ok(foreign.to_vec()), "the registry says that there is none");
 
     rig.registry("stop");
     let framing = place.preflight(Some(&registry), dir.path()).unwrap().framing;
     assert_eq!(framing.outgoing(bytes.clone()), expected);
-    assert_eq!((framing.incoming(&expected), framing.incoming(&theirs)), (bytes.clone(), bytes));
-    let stranger = [0, 0, 1, 0, 0, 1];
-    assert_eq!(framing.incoming(&stranger), stranger, "nobody to ask");
+    assert_eq!((read(&framing, &expected), read(&framing, &theirs)), (Ok(bytes.clone()), Ok(bytes)));
+    let unasked = read(&framing, &foreign).unwrap_err();
+    assert!(matches!(unasked, Unread::Unasked { id: 0x6E00_0001, .. }), "nobody to ask: {unasked}");
     let elsewhere = tempfile::tempdir().unwrap();
     let told = place.preflight(Some(&registry), elsewhere.path()).unwrap_err();
     assert_eq!(told.0.len(), 1, "{told}");

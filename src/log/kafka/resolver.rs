@@ -1,0 +1,276 @@
+//! Whose schemas the registry's ids are. The registry is asked on a thread of its own, about every id that somebody
+//! waits for in one go and about each once at a time; after a failure it is left alone for a while, which grows. Whoever
+//! still waits then asks again, so that an id that nobody wants any more is not asked about.
+//!
+//! Only what the registry said is kept. There are bounds to that, for ids are a stranger's word: past them the oldest
+//! answers are forgotten, and their ids are asked about again when they are met.
+
+use crate::limits::{REGISTRY_ANSWERS_MAX, REGISTRY_ASKED_AT_ONCE, REGISTRY_IDS_WAITING_MAX};
+use crate::limits::{REGISTRY_RETRY_MAX_MS, REGISTRY_RETRY_MS};
+use crate::log::LogError;
+use crate::time::Stopwatch;
+use crate::wire::frame::Fingerprint;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the registry said of one id: which of our schemas it is, if any. An error is no answer.
+pub type Asked = Result<Option<Fingerprint>, LogError>;
+/// Asks it about some, and says of each what it said, in order. It may wait, with a limit.
+pub type Ask = dyn Fn(&[u32]) -> Vec<Asked> + Send + Sync;
+
+/// A definite answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    /// It is this schema of ours.
+    Ours(Fingerprint),
+    /// It is another's, or there is none.
+    NotOurs,
+}
+
+/// See the module. The thread ends after this has been dropped.
+pub(super) struct Resolver {
+    common: Arc<Common>,
+    bell: Sender<()>,
+}
+
+struct Common {
+    answers: RwLock<Answers>,
+    waiting: Mutex<Waiting>,
+    /// A round of questions is over.
+    over: Condvar,
+}
+
+#[derive(Default)]
+struct Answers {
+    known: BTreeMap<u32, Answer>,
+    /// Those that were asked for, the oldest first: they may be forgotten.
+    learned: VecDeque<u32>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queued: BTreeSet<u32>,
+    asked: BTreeSet<u32>,
+    /// Why the last round had no answer for some.
+    failed: Option<String>,
+}
+
+impl Waiting {
+    fn has(&self, id: u32) -> bool {
+        self.queued.contains(&id) || self.asked.contains(&id)
+    }
+}
+
+impl Answers {
+    fn learn(&mut self, id: u32, answer: Answer) {
+        if self.known.insert(id, answer).is_none() {
+            self.learned.push_back(id);
+        }
+        if self.learned.len() > REGISTRY_ANSWERS_MAX
+            && let Some(oldest) = self.learned.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+impl Resolver {
+    /// Knows these for good.
+    pub(super) fn start(
+        ids: impl IntoIterator<Item = (u32, Fingerprint)>,
+        ask: Box<Ask>,
+    ) -> Result<Resolver, LogError> {
+        let known = ids.into_iter().map(|(id, fingerprint)| (id, Answer::Ours(fingerprint))).collect();
+        let common = Arc::new(Common {
+            answers: RwLock::new(Answers { known, learned: VecDeque::new() }),
+            waiting: Mutex::default(),
+            over: Condvar::new(),
+        });
+        let (bell, rung) = bounded(1);
+        let (asks, name) = (Arc::clone(&common), "schema-ids".to_owned());
+        let thread = std::thread::Builder::new().name(name).spawn(move || asks.run(&rung, &ask));
+        thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
+        Ok(Resolver { common, bell })
+    }
+
+    /// What the registry said; if it said nothing, it is asked, and this says why it did not answer the last time.
+    pub(super) fn look(&self, id: u32) -> Result<Answer, Option<String>> {
+        if let Some(answer) = self.common.answer(id) {
+            return Ok(answer);
+        }
+        let mut waiting = self.common.waiting.lock();
+        self.queue(&mut waiting, id);
+        Err(waiting.failed.clone())
+    }
+
+    /// The same, waiting for the answer: until it was asked about in vain, and no longer than `limit`.
+    pub(super) fn wait(&self, id: u32, limit: Duration) -> Result<Answer, Option<String>> {
+        let since = Stopwatch::start();
+        if let Some(answer) = self.common.answer(id) {
+            return Ok(answer);
+        }
+        let mut waiting = self.common.waiting.lock();
+        self.queue(&mut waiting, id);
+        loop {
+            // Under the lock that a round's end takes after its answers.
+            if let Some(answer) = self.common.answer(id) {
+                return Ok(answer);
+            }
+            if !waiting.has(id) || since.left_of(limit).is_zero() {
+                return Err(waiting.failed.clone());
+            }
+            self.common.over.wait_for(&mut waiting, since.left_of(limit));
+        }
+    }
+
+    fn queue(&self, waiting: &mut Waiting, id: u32) {
+        if !waiting.has(id) && waiting.queued.len() < REGISTRY_IDS_WAITING_MAX {
+            waiting.queued.insert(id);
+            // Rung already is rung.
+            let _ = self.bell.try_send(());
+        }
+    }
+}
+
+impl Common {
+    fn answer(&self, id: u32) -> Option<Answer> {
+        self.answers.read().known.get(&id).copied()
+    }
+
+    fn run(&self, rung: &Receiver<()>, ask: &Ask) {
+        let mut pause_ms = None;
+        while rung.recv().is_ok() {
+            while let Some(ids) = self.take() {
+                let failed = self.settle(&ids, ask(&ids));
+                match (&failed, pause_ms) {
+                    (Some(why), None) => {
+                        tracing::warn!(?ids, why, "a registry does not say what these schemas are: asking again");
+                    }
+                    (None, Some(_)) => tracing::info!("the registry says again what schemas are"),
+                    _ => {}
+                }
+                let longer = |ms: u64| ms.saturating_mul(2).min(REGISTRY_RETRY_MAX_MS);
+                pause_ms = failed.map(|_| pause_ms.map_or(REGISTRY_RETRY_MS, longer));
+                if pause_ms.is_some_and(|ms| is_left(rung, Duration::from_millis(ms))) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Some of those that wait, if any do.
+    fn take(&self) -> Option<Vec<u32>> {
+        let mut waiting = self.waiting.lock();
+        let ids: Vec<u32> = waiting.queued.iter().copied().take(REGISTRY_ASKED_AT_ONCE).collect();
+        waiting.queued.retain(|id| !ids.contains(id));
+        waiting.asked.extend(&ids);
+        (!ids.is_empty()).then_some(ids)
+    }
+
+    /// Keeps what was said. Answers why something was not.
+    fn settle(&self, ids: &[u32], said: Vec<Asked>) -> Option<String> {
+        let mut failed = None;
+        let mut answers = self.answers.write();
+        for (id, said) in ids.iter().zip(said) {
+            match said {
+                Ok(Some(fingerprint)) => answers.learn(*id, Answer::Ours(fingerprint)),
+                Ok(None) => {
+                    tracing::warn!(id, "records of this schema are a stranger's, as the registry says");
+                    answers.learn(*id, Answer::NotOurs);
+                }
+                Err(error) => failed = Some(error.detail),
+            }
+        }
+        drop(answers);
+        let mut waiting = self.waiting.lock();
+        waiting.asked.clear();
+        waiting.failed.clone_from(&failed);
+        self.over.notify_all();
+        failed
+    }
+}
+
+/// Waits, however often the bell rings meanwhile; answers whether nobody will ask any more.
+fn is_left(rung: &Receiver<()>, pause: Duration) -> bool {
+    let since = Stopwatch::start();
+    loop {
+        match rung.recv_timeout(since.left_of(pause)) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => return true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::unbounded;
+
+    const OURS: Fingerprint = [1; 8];
+    /// Longer than a busy machine takes.
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// Says `answer` to everything; and what it was asked, round by round. A round ends when somebody says so.
+    fn resolver(answer: Asked) -> (Resolver, Receiver<Vec<u32>>, Sender<()>) {
+        let ((told, asked), (go, going)) = (unbounded(), unbounded());
+        let ask = move |ids: &[u32]| {
+            told.send(ids.to_vec()).unwrap();
+            // It goes on when nobody holds it up any more.
+            let _ = going.recv();
+            ids.iter().map(|_| answer.clone()).collect()
+        };
+        (Resolver::start([(7, OURS)], Box::new(ask)).unwrap(), asked, go)
+    }
+
+    #[test]
+    fn all_that_wait_are_asked_about_in_one_go_and_each_once() {
+        let (resolver, asked, go) = resolver(Ok(None));
+        let most = u32::try_from(REGISTRY_ASKED_AT_ONCE).unwrap();
+        assert_eq!(resolver.look(7), Ok(Answer::Ours(OURS)));
+        assert_eq!(resolver.look(1_000), Err(None));
+        assert_eq!(asked.recv_timeout(LONG), Ok(vec![1_000]));
+        for _ in 0..2 {
+            assert!((1_000..1_002 + most).all(|id| resolver.look(id) == Err(None)), "nobody is waited for");
+        }
+        drop(go);
+        assert_eq!(asked.recv_timeout(LONG), Ok((1_001..1_001 + most).collect()));
+        assert_eq!(asked.recv_timeout(LONG), Ok(vec![1_001 + most]));
+        assert_eq!(resolver.wait(1_001 + most, LONG), Ok(Answer::NotOurs));
+        assert!((1_000..1_001 + most).all(|id| resolver.look(id) == Ok(Answer::NotOurs)));
+        assert!(asked.is_empty());
+    }
+
+    #[test]
+    fn a_stranger_can_make_it_forget_and_ask_again_and_never_guess() {
+        let (resolver, asked, go) = resolver(Ok(None));
+        drop(go);
+        let count = u32::try_from(REGISTRY_ANSWERS_MAX).unwrap() + 1;
+        for id in 1_000..1_000 + count {
+            assert_eq!(resolver.wait(id, LONG), Ok(Answer::NotOurs));
+        }
+        assert_eq!(asked.try_iter().count(), count as usize);
+        assert_eq!(resolver.look(1_000 + count - 1), Ok(Answer::NotOurs));
+        assert_eq!(resolver.wait(1_000, LONG), Ok(Answer::NotOurs));
+        assert_eq!(asked.try_iter().collect::<Vec<_>>(), [[1_000]], "the oldest was forgotten");
+        assert_eq!(resolver.look(7), Ok(Answer::Ours(OURS)), "what was known at the start stays");
+    }
+
+    #[test]
+    fn no_answer_is_no_answer_and_is_asked_for_again_by_who_still_wants_it() {
+        let (resolver, asked, go) = resolver(Err(LogError::new("silent")));
+        assert_eq!((resolver.look(1), resolver.look(2)), (Err(None), Err(None)));
+        let first = asked.recv_timeout(LONG).unwrap();
+        assert_eq!(resolver.wait(1, Duration::ZERO), Err(None), "nobody waits longer than he likes");
+        drop(go);
+        let silent = Err(Some("silent".to_owned()));
+        assert_eq!(resolver.wait(1, LONG), silent);
+        assert_eq!(resolver.wait(1, LONG), silent);
+        let rounds: Vec<_> = std::iter::once(first).chain(asked.try_iter()).collect();
+        assert!(rounds.iter().filter(|ids| ids.contains(&1)).count() >= 2, "{rounds:?}");
+        assert_eq!(rounds.iter().filter(|ids| ids.contains(&2)).count(), 1, "{rounds:?}");
+    }
+}
