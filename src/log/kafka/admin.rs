@@ -1,5 +1,6 @@
 //! Looking at a cluster, and changing its topics as [`super::plan`] decided. Everything here blocks, with a limit.
 
+use super::coordination::{self, Coordination};
 use super::manifest::{Pinned, Place};
 use super::plan::{Difference, Found, Seen, What};
 use super::settings::ASK_LIMIT;
@@ -130,6 +131,45 @@ impl Admin {
         let has_events = self.has_events(topics.get(&self.cluster.topics.events))?;
         let place = Place::on(&self.cluster, self.cluster_id()?);
         Ok(Seen { topics, manifest, place, has_events })
+    }
+
+    /// What our transactions and the group lean on, as it is. What a broker does not tell is not an error here.
+    pub(super) fn coordination(&self) -> Coordination {
+        Coordination {
+            brokers: self.brokers(),
+            transactions: self.internal(coordination::TRANSACTIONS),
+            groups: self.internal(coordination::GROUPS),
+        }
+    }
+
+    /// The settings of every broker there is.
+    fn brokers(&self) -> BTreeMap<i32, Result<BTreeMap<String, String>, String>> {
+        let Ok(metadata) = self.asks.fetch_metadata(Some(&self.cluster.topics.manifest), ASK_LIMIT) else {
+            return BTreeMap::new();
+        };
+        let settings = |id: i32| {
+            let none = || format!("broker {id} tells no settings: is DescribeConfigs on the cluster allowed?");
+            self.told_of(&ResourceSpecifier::Broker(id)).ok_or_else(none)
+        };
+        metadata.brokers().iter().map(|broker| (broker.id(), settings(broker.id()))).collect()
+    }
+
+    /// One of the cluster's own topics.
+    fn internal(&self, name: &str) -> Option<Result<Found, String>> {
+        let found = self.partitions_of(name).transpose()?.map_err(|error| error.to_string());
+        let none = || format!("kafka tells no settings of {name}: is DescribeConfigs allowed?");
+        Some(found.and_then(|found| {
+            let config = self.told_of(&ResourceSpecifier::Topic(name)).ok_or_else(none)?;
+            Ok(Found { config, ..found })
+        }))
+    }
+
+    /// The settings of something that has been there for long, if they are told.
+    fn told_of(&self, resource: &ResourceSpecifier<'_>) -> Option<BTreeMap<String, String>> {
+        let answers = wait(self.client.describe_configs([resource], &limited()));
+        let entries = answers.ok()?.pop()?.ok()?.entries;
+        let pairs = entries.into_iter().map(|entry| (entry.name, entry.value.unwrap_or_default()));
+        Some(pairs.collect()).filter(|settings: &BTreeMap<_, _>| !settings.is_empty())
     }
 
     fn partitions_of(&self, name: &str) -> Result<Option<Found>, LogError> {

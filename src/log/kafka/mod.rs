@@ -22,6 +22,7 @@ mod claim;
 mod classify;
 mod client;
 mod commands;
+mod coordination;
 pub mod framing;
 mod held;
 mod held_back;

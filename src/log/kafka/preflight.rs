@@ -8,7 +8,7 @@ use super::registry::{Registry, subjects};
 use super::resolver::Ask;
 use super::settings::ASK_LIMIT;
 use super::topics::Asked;
-use super::{Cluster, record, remembered};
+use super::{Cluster, coordination, record, remembered};
 use crate::log::{LogError, Manifest};
 use crate::wire::frame::Fingerprint;
 use crate::wire::schema;
@@ -120,12 +120,24 @@ fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
     for difference in odd.iter().filter(|_| serves) {
         tracing::warn!("{difference}: headroom topics apply would change it");
     }
+    if serves {
+        rests_on(start, &admin, reasons);
+    }
     if !bad.is_empty() {
         reasons.extend(bad.iter().map(ToString::to_string));
         reasons.push("headroom topics plan says what can be done about the topics".to_owned());
     }
     // When there is none, that is one of the differences.
     Some((seen.manifest.ok()??.manifest, id))
+}
+
+/// What every yes rests on beside our topics.
+fn rests_on(start: &Start<'_>, admin: &Admin, reasons: &mut Vec<String>) {
+    let verdict = coordination::judge(&admin.coordination(), &start.asked);
+    for warning in verdict.warnings {
+        tracing::warn!("{warning}");
+    }
+    reasons.extend(verdict.reasons);
 }
 
 /// Every partition whose newest event this process cannot read: it could neither follow nor own it. Events whose bytes are
