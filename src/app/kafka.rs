@@ -67,8 +67,8 @@ pub(super) fn start(
     metrics.watch(&gateway, way_in);
     let paces = log.paces();
     metrics.watch_turns(partitions, move |partition| {
-        let crate::log::kafka::Pace { waited, slow_commits, pause_us, .. } = paces.of(partition);
-        Pace { waited, slow_commits, pause_us }
+        let crate::log::kafka::Pace { waited, slow_commits, pause_us, held_back, .. } = paces.of(partition);
+        Pace { waited, slow_commits, pause_us, held_back }
     });
     if let Some(sink) = &sink {
         let gateway = Arc::downgrade(&gateway);

@@ -57,6 +57,7 @@ pub(super) struct TurnMetrics {
     pub(super) waited: IntCounterVec,
     pub(super) slow_commits: IntCounterVec,
     pub(super) pause: prometheus::GaugeVec,
+    pub(super) held_back: IntGaugeVec,
 }
 
 impl TurnMetrics {
@@ -78,6 +79,12 @@ impl TurnMetrics {
                 r,
                 "headroom_kafka_turn_pause_seconds",
                 "From the end of a turn to the earliest beginning of the next one.",
+                &["partition"],
+            ),
+            held_back: gauges(
+                r,
+                "headroom_kafka_commands_held_back",
+                "Offsets of commands that an open transaction of somebody keeps from being read.",
                 &["partition"],
             ),
         }

@@ -31,6 +31,8 @@ pub struct Pace {
     pub slow_commits: u64,
     /// The pause between two of them, in microseconds.
     pub pause_us: u64,
+    /// Offsets of commands that somebody's open transaction keeps from being read.
+    pub held_back: u64,
 }
 
 /// What the pace of turns is read from.
@@ -71,13 +73,14 @@ impl Metrics {
         let pacing = self.pace.read();
         let Some(Pacing { partitions, pace }) = pacing.as_ref() else { return };
         for partition in 0..*partitions {
-            let Pace { waited, slow_commits, pause_us } = pace(partition);
+            let Pace { waited, slow_commits, pause_us, held_back } = pace(partition);
             let label = partition.to_string();
             for (counters, now) in [(&self.turning.waited, waited), (&self.turning.slow_commits, slow_commits)] {
                 let counter = counters.with_label_values(&[&label]);
                 counter.inc_by(now.saturating_sub(counter.get()));
             }
             self.turning.pause.with_label_values(&[&label]).set(as_seconds(pause_us));
+            self.turning.held_back.with_label_values(&[&label]).set(i64::try_from(held_back).unwrap_or(i64::MAX));
         }
     }
 

@@ -52,7 +52,7 @@ fn rendered() -> String {
     let gateway =
         Arc::new(Gateway::new(1, 250, Arc::clone(&commands), tail, Arc::clone(&replica), Arc::new(SystemClock::new())));
     metrics.watch(&gateway, commands);
-    metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500 });
+    metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4 });
     metrics.recovered(0, 7, 2_000_000, true);
     replica.partition(0).unwrap().set_mood(Mood::Owning);
     metrics.turn(0, &turn([(Kind::Accepted, None, 3), (Kind::Released, None, 1), (Kind::Expired, None, 1)]));

@@ -3,28 +3,31 @@
 //! events it keeps followers from what is decided meanwhile, and callers are answered by replies all the same.
 
 use super::super::LogError;
-use super::{Inner, Kafka};
+use super::Inner;
+use crate::time::Stopwatch;
 use std::fmt;
 use std::time::Duration;
 
-/// Longest wait for an answer of the cluster: it is asked all the time.
-const ASK_LIMIT: Duration = Duration::from_secs(1);
+/// Longest wait for an answer of the cluster: an owner waits for it that has nothing to do.
+const ASK_LIMIT: Duration = Duration::from_millis(500);
+/// Between two looks of an owner that has nothing to do.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Records of a partition that committed readers do not see.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeldBack {
+pub(super) struct HeldBack {
     topic: String,
     partition: u32,
     brokers: String,
     /// The offset of the first of them.
-    pub from: i64,
+    from: i64,
     /// The offset after the last of them.
-    pub until: i64,
+    until: i64,
 }
 
 impl HeldBack {
     /// How many offsets that is.
-    pub fn count(&self) -> u64 {
+    fn count(&self) -> u64 {
         u64::try_from(self.until.saturating_sub(self.from)).unwrap_or_default()
     }
 }
@@ -42,31 +45,102 @@ impl fmt::Display for HeldBack {
     }
 }
 
-impl Kafka {
-    /// Commands of the partition that nobody can read yet, if there are any.
-    ///
-    /// # Errors
-    /// [`LogError`] when the cluster does not answer within a second.
-    pub fn commands_held_back(&self, partition: u32) -> Result<Option<HeldBack>, LogError> {
-        self.inner.held_back(&self.inner.cluster.topics.commands, partition)
+/// What an owner that has nothing to do looks for now and then.
+#[derive(Default)]
+pub(super) struct Watch {
+    looked: Option<Stopwatch>,
+    /// What was found at the last look.
+    found: Option<HeldBack>,
+    /// Whether it was there at the look before as well, and was told.
+    is_told: bool,
+}
+
+impl Watch {
+    /// A command came: nothing holds back those before it. Answers whether something did at the last look.
+    pub(super) fn came(&mut self) -> bool {
+        self.looked = None;
+        if self.is_told {
+            tracing::info!("commands are read again");
+        }
+        self.is_told = false;
+        self.found.take().is_some()
     }
 
-    /// Records of the partition's events that nobody can read yet, if there are any: of an owner's turn, too.
-    ///
-    /// # Errors
-    /// [`LogError`] when the cluster does not answer within a second.
-    pub fn events_held_back(&self, partition: u32) -> Result<Option<HeldBack>, LogError> {
-        self.inner.held_back(&self.inner.cluster.topics.events, partition)
+    /// Why nothing comes, if it is that.
+    pub(super) fn told(&self) -> Option<&HeldBack> {
+        self.found.as_ref().filter(|_| self.is_told)
+    }
+
+    /// Whether it is time for another look.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.looked.get_or_insert_with(Stopwatch::start).elapsed() >= LOOK_EVERY;
+        if is_due {
+            self.looked = Some(Stopwatch::start());
+        }
+        is_due
+    }
+
+    /// Takes what was found; the same at two looks is told.
+    fn take(&mut self, found: Option<HeldBack>) {
+        let from = |held: &Option<HeldBack>| held.as_ref().map(|held| held.from);
+        let is_same = found.is_some() && from(&found) == from(&self.found);
+        if !is_same {
+            self.came();
+        } else if !self.is_told
+            && let Some(held) = &found
+        {
+            tracing::warn!("{held}");
+            self.is_told = true;
+        }
+        self.found = found;
     }
 }
 
 impl Inner {
+    /// Looks, if it is time, whether commands of the partition are held back.
+    pub(super) fn look_behind(&self, partition: u32, watch: &mut Watch) {
+        if !watch.is_due() {
+            return;
+        }
+        // A cluster that does not answer is told of elsewhere.
+        if let Ok(found) = self.held_back(&self.cluster.topics.commands, partition) {
+            self.paces.held_back(partition, found.as_ref().map_or(0, HeldBack::count));
+            watch.take(found);
+        }
+    }
+
     fn held_back(&self, topic: &str, partition: u32) -> Result<Option<HeldBack>, LogError> {
-        self.check(partition)?;
         // The end first: what is committed up to there meanwhile is not held back.
         let (_, until) = self.uncommitted.bounds_within(topic, partition, ASK_LIMIT)?;
         let (_, from) = self.with_reader(|reader| reader.bounds_within(topic, partition, ASK_LIMIT))?;
         let brokers = self.cluster.brokers.clone();
         Ok((from < until).then(|| HeldBack { topic: topic.to_owned(), partition, brokers, from, until }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_at_two_looks_is_told_until_something_comes() {
+        let held = |from| {
+            let (topic, brokers) = ("h.commands".to_owned(), "k:9092".to_owned());
+            Some(HeldBack { topic, partition: 3, brokers, from, until: 12 })
+        };
+        let mut watch = Watch::default();
+        for (found, is_told) in
+            [(None, false), (held(7), false), (held(7), true), (held(7), true), (held(9), false), (held(9), true)]
+        {
+            watch.take(found);
+            assert_eq!(watch.told().is_some(), is_told, "{:?}", watch.found);
+        }
+        let told = watch.told().unwrap();
+        assert_eq!(told.count(), 3);
+        assert!(told.to_string().starts_with("h.commands/3: offsets 9 to 12 are held back by a transaction"), "{told}");
+        watch.came();
+        assert!(watch.told().is_none());
+        watch.take(held(9));
+        assert!(watch.told().is_none(), "an owner's look may fall into anybody's commit");
     }
 }

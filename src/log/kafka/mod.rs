@@ -51,7 +51,6 @@ pub mod topics;
 mod turns;
 
 pub use framing::Framing;
-pub use held_back::HeldBack;
 pub use member::{Change, Member};
 pub use owned::Owned;
 pub use replies::{Replies, ReplyReader};
@@ -82,6 +81,8 @@ pub struct Pace {
     pub commit_us: u64,
     /// The pause between two turns, in microseconds.
     pub pause_us: u64,
+    /// Offsets of commands that an owner of this process cannot read, because somebody's transaction is open.
+    pub held_back: u64,
 }
 
 #[derive(Default)]
@@ -91,6 +92,7 @@ struct Paced {
     slow_commits: AtomicU64,
     commit_us: AtomicU64,
     pause_us: AtomicU64,
+    held_back: AtomicU64,
 }
 
 /// Longest wait for an end that is asked for all the time.
@@ -231,6 +233,14 @@ impl Paces {
             slow_commits: pace.slow_commits.load(Relaxed),
             commit_us: pace.commit_us.load(Relaxed),
             pause_us: pace.pause_us.load(Relaxed),
+            held_back: pace.held_back.load(Relaxed),
+        }
+    }
+
+    /// So many offsets of commands are held back.
+    fn held_back(&self, partition: u32, count: u64) {
+        if let Some(pace) = self.0.get(partition as usize) {
+            pace.held_back.store(count, Relaxed);
         }
     }
 

@@ -12,6 +12,7 @@
 use super::super::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StoredEvent, Turn};
 use super::Inner;
 use super::held::Held;
+use super::held_back::{HeldBack, Watch};
 use super::pacer::Pacer;
 use super::progress::Progress;
 use super::reader::{Next, Reader};
@@ -60,6 +61,8 @@ pub struct Owned {
     rested: Option<Stopwatch>,
     /// Since the last look at whether another has written.
     looked: Stopwatch,
+    /// Why nothing comes, perhaps.
+    watch: Watch,
     /// The owner may not go on, and why.
     over: Option<LogError>,
 }
@@ -89,6 +92,7 @@ impl Owned {
             pacer: Pacer::new(),
             rested: None,
             looked: Stopwatch::start(),
+            watch: Watch::default(),
             over: None,
         }
     }
@@ -182,9 +186,16 @@ impl Owned {
             }
             let left = waiting.left_of(wait);
             match self.read(left.min(LOOK))? {
-                Some(record) => return Ok(Some(record)),
-                None if left.is_zero() => return Ok(None),
-                None => {}
+                Some(record) => {
+                    if self.watch.came() {
+                        self.inner.paces.held_back(self.partition, 0);
+                    }
+                    return Ok(Some(record));
+                }
+                None => self.inner.look_behind(self.partition, &mut self.watch),
+            }
+            if left.is_zero() {
+                return Ok(None);
             }
         }
     }
@@ -254,7 +265,8 @@ impl OwnedPartition for Owned {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.stuck().map(|why| why.to_string())
+        let held_back = || self.watch.told().map(HeldBack::to_string);
+        self.stuck().map(|why| why.to_string()).or_else(held_back)
     }
 
     fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {

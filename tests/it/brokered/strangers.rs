@@ -1,0 +1,74 @@
+//! Strangers who may write commands: a transaction that they leave open silences a partition, which is seen at once; what
+//! they abort costs nothing.
+
+use super::service::Log;
+use super::told::{Told, pool, reserve};
+use crate::server::Server;
+use crate::wait::until;
+use headroom::domain::Kind;
+use headroom::time::SystemClock;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::sync::Arc;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// Longer than the test looks on.
+const OPEN_MS: &str = "60000";
+
+/// A stranger with a transaction open on the commands of the first partition.
+fn stranger(log: &Log, records: u64) -> BaseProducer {
+    let mut config = log.cluster.transactional(0, 0, 0);
+    config.set("transactional.id", format!("{:032x}.stranger", log.manifest.log_id));
+    config.set("message.timeout.ms", OPEN_MS).set("transaction.timeout.ms", OPEN_MS);
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(LIMIT).unwrap();
+    producer.begin_transaction().unwrap();
+    for _ in 0..records {
+        let record: BaseRecord<'_, str, str> =
+            BaseRecord::to(&log.cluster.topics.commands).partition(0).key("van-1").payload("no command");
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(LIMIT).unwrap();
+    producer
+}
+
+/// What `/readyz` says of the partition.
+fn told_of(server: &Server) -> Option<String> {
+    let health = server.client().get("/readyz").json();
+    health["partitions"]["0"].as_str().map(str::to_owned)
+}
+
+fn gauge(server: &Server) -> u64 {
+    let name = "headroom_kafka_commands_held_back{partition=\"0\"} ";
+    let metrics = server.client().get("/metrics").body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.expect("the gauge").parse().unwrap()
+}
+
+#[test]
+fn an_open_transaction_on_commands_is_seen_and_costs_no_event() {
+    let log = Log::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    pool(&server, "van-1", 100);
+    let mut told = Told::default();
+    assert!(told.reserve(&server, "van-1", "first"));
+    assert_eq!((told_of(&server), gauge(&server)), (None, 0));
+    let stranger = stranger(&log, 500);
+    let before = log.events(0).len();
+    // A caller is told no by the deadline, or that nobody knows; nothing is decided.
+    assert!(!told.reserve(&server, "van-1", "silenced"));
+    let topic = &log.cluster.topics.commands;
+    let tool = format!("describe-producers --topic {topic} --partition 0 names its producer");
+    until("the process says what holds commands back", || told_of(&server).is_some_and(|why| why.contains(&tool)));
+    until("and how many", || gauge(&server) >= 500);
+    assert_eq!(log.events(0).len(), before);
+    stranger.abort_transaction(LIMIT).unwrap();
+    until("a caller is told yes", || reserve(&server, "van-1", "after").status == 201);
+    until("nothing is held back", || told_of(&server).is_none() && gauge(&server) == 0);
+    let events = log.audited(0);
+    let after = events[before..].iter().filter_map(|recorded| recorded.event.cause.as_ref());
+    assert_eq!(after.map(|cause| cause.skipped).max(), Some(500), "what was aborted, and no event for it");
+    assert!(events.iter().all(|recorded| recorded.event.body.kind() != Kind::Malformed));
+    log.alike(0, &[&server]);
+}
