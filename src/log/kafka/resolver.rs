@@ -8,6 +8,7 @@
 use crate::limits::{REGISTRY_ANSWERS_MAX, REGISTRY_ASKED_AT_ONCE, REGISTRY_IDS_WAITING_MAX};
 use crate::limits::{REGISTRY_RETRY_MAX_MS, REGISTRY_RETRY_MS};
 use crate::log::LogError;
+use crate::threads;
 use crate::time::Stopwatch;
 use crate::wire::frame::Fingerprint;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -90,8 +91,8 @@ impl Resolver {
             over: Condvar::new(),
         });
         let (bell, rung) = bounded(1);
-        let (asks, name) = (Arc::clone(&common), "schema-ids".to_owned());
-        let thread = std::thread::Builder::new().name(name).spawn(move || asks.run(&rung, &ask));
+        let asks = Arc::clone(&common);
+        let thread = threads::spawn("schema-ids", move || asks.run(&rung, &ask));
         thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
         Ok(Resolver { common, bell })
     }

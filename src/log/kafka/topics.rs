@@ -1,5 +1,6 @@
 //! The topics as the files in `topics/` declare them.
 
+use super::coordination::{GROUPS, TRANSACTIONS};
 use super::settings::{group_of, transactional_ids};
 use super::{Cluster, Topics};
 use serde::Deserialize;
@@ -184,6 +185,13 @@ pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
         let turns = format!("--transactional-id {} --resource-pattern-type prefixed", transactional_ids(log_id));
         allow(Role::Owner, &["Describe", "Write"], &turns);
         allow(Role::Owner, &["Describe", "Read"], &format!("--group {}", group_of(log_id)));
+    }
+    // What a server looks at before it starts: brokers, and the topics that transactions and groups are noted in.
+    for role in [Role::Gateway, Role::Owner] {
+        allow(role, &["DescribeConfigs"], "--cluster");
+        for topic in [TRANSACTIONS, GROUPS] {
+            allow(role, &["Describe", "DescribeConfigs"], &format!("--topic {topic}"));
+        }
     }
     allow(Role::Operator, &["Describe"], "--cluster");
     lines
