@@ -12,11 +12,15 @@ use headroom::domain::Law;
 use headroom::log::kafka::manifest::FORMAT_VERSION;
 use headroom::log::kafka::{Cluster, Framing, Kafka};
 use headroom::log::{
-    ClaimError, CommitOutcome, CommittedTail, EventStream, Manifest, OwnedPartition, PartitionLog, StoredEvent,
+    ClaimError, CommitOutcome, CommittedTail, EventStream, Manifest, OwnedPartition, PartitionLog, Polled, StoredEvent,
     Streamed, Turn,
 };
+use headroom::time::{Stopwatch, SystemClock};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long an owner is idle.
+const IDLE: Duration = Duration::from_secs(4);
 
 /// A log of one partition as a process sees it whose operator says this.
 fn open(prefix: &str, log_id: u128, name: &str) -> Kafka {
@@ -161,6 +165,52 @@ fn a_fork_stops_its_partition_everywhere() {
     let verified = site.run(["verify"]);
     assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
     assert!(verified.out.contains("L3 broken at partition 0"), "{}", verified.out);
+}
+
+/// An owner that is to yield takes none of its own markers for a successor, and stops when there is one.
+#[test]
+fn an_owner_yields_to_another_and_not_to_itself() {
+    let prefix = prefix();
+    make_topics(&prefix, 1);
+    let [log, other] = [(); 2].map(|()| open(&prefix, log_id(&prefix), "headroom"));
+    let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+    let mut seq = 0;
+    for _ in 0..10 {
+        for _ in 0..7 {
+            assert_eq!(owned.commit(turn(seq)), CommitOutcome::Ok);
+            seq += 1;
+        }
+        log.yields(0);
+        // Longer than a look takes to come again.
+        for _ in 0..4 {
+            assert_eq!(owned.poll(&mut Vec::new(), Duration::from_millis(60)), Ok(Polled::Idle));
+        }
+        log.allow(0);
+    }
+    log.yields(0);
+    let successor = other.claim(0, seq, &mut |_| panic!("there is no more")).unwrap();
+    until("it sees its successor", || owned.poll(&mut Vec::new(), Duration::from_millis(60)) == Ok(Polled::Closed));
+    drop(successor);
+}
+
+/// What an idle owner reads stays current: all that lies in its partition is its own.
+#[test]
+fn an_idle_owner_stays_current() {
+    let log = Log::new(1);
+    let dir = tempfile::tempdir().unwrap();
+    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    for orders in 1..12 {
+        super::told::pool(&server, "van-1", orders);
+    }
+    let staleness = || server.client().post("/v1/availability", "{}").json()["staleness_ms"].as_u64().unwrap();
+    let idle = Stopwatch::start();
+    let mut worst = 0;
+    until("it has been idle for a while", || {
+        worst = worst.max(staleness());
+        idle.elapsed() > IDLE
+    });
+    // A look comes every 200 ms; a machine that stands still for a moment is no owner that ages.
+    assert!(u128::from(worst) < IDLE.as_millis() / 2, "{worst} ms");
 }
 
 #[test]
