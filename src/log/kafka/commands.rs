@@ -65,6 +65,11 @@ impl Inner {
             let offset = u64::try_from(message.offset()).unwrap_or_default();
             let payload = message.payload().unwrap_or_default();
             bytes = bytes.saturating_add(payload.len()).saturating_add(RECORD_BYTES);
+            if record::is_of_another(message, self.manifest.log_id) {
+                records.push(Record { offset, skipped: 0, bytes: record::OF_ANOTHER_LOG.to_vec() });
+                *next = offset.saturating_add(1);
+                return Ok(bytes < bytes_max);
+            }
             let schema = record::schema_of(message);
             let read = self.framing.incoming_awaited(payload, schema, Writer::Anyone);
             let unread = |why: Unread| why.at(&self.cluster.topics.commands, *partition, message.offset());

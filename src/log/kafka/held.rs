@@ -17,8 +17,11 @@ pub(super) enum Held {
 
 impl Held {
     /// What was fetched.
-    pub(super) fn of(message: &BorrowedMessage<'_>, framing: &Framing) -> Held {
+    pub(super) fn of(message: &BorrowedMessage<'_>, framing: &Framing, log_id: u128) -> Held {
         let offset = u64::try_from(message.offset()).unwrap_or_default();
+        if record::is_of_another(message, log_id) {
+            return Held::Read(Record { offset, skipped: 0, bytes: record::OF_ANOTHER_LOG.to_vec() });
+        }
         let (payload, schema) = (message.payload().unwrap_or_default(), record::schema_of(message));
         match framing.incoming(payload, schema, Writer::Anyone) {
             Ok(bytes) => Held::Read(Record { offset, skipped: 0, bytes }),

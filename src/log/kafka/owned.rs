@@ -120,7 +120,7 @@ impl Owned {
             None => match self.reader.next(wait)? {
                 Next::Message(message) => {
                     let value = message.payload().unwrap_or_default();
-                    let held = Held::of(&message, &self.inner.framing);
+                    let held = Held::of(&message, &self.inner.framing, self.inner.manifest.log_id);
                     // A reader may begin at the last command decided.
                     if held.offset() < self.next_offset {
                         return Ok(None);

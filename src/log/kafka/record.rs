@@ -17,11 +17,13 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 const PLACE: &str = "place";
 /// Names the header of a fence.
 const FENCE: &str = "fence";
-/// Names the header that says whose fence it is.
+/// Names the header that says of which log a fence or a command is.
 const LOG: &str = "log";
+/// What stands for a command that a gateway of another log has asked: nobody can decide it here.
+pub(super) const OF_ANOTHER_LOG: &[u8] = b"asked of another log";
 /// Names the header with a schema's fingerprint.
 const SCHEMA: &str = "schema";
-/// Headers that are looked through for it.
+/// Headers that are looked through for one.
 const HEADERS_MAX: usize = 8;
 
 /// What a record of `events[p]` is.
@@ -118,6 +120,21 @@ pub(super) fn with_schema(headers: OwnedHeaders, schema: Option<Fingerprint>) ->
         Some(fingerprint) => headers.insert(Header { key: SCHEMA, value: Some(&fingerprint) }),
         None => headers,
     }
+}
+
+/// With the header of the log that a command is asked of.
+pub(super) fn with_log(headers: OwnedHeaders, log_id: u128) -> OwnedHeaders {
+    headers.insert(Header { key: LOG, value: Some(&log_id.to_be_bytes()) })
+}
+
+/// Whether a command says that it is asked of another log than this. Two logs that share a topic by mistake would both
+/// decide it, and its caller would be told by either. Other programs' commands do not say.
+pub(super) fn is_of_another(message: &impl Message, log_id: u128) -> bool {
+    let said = message.headers().and_then(|headers| {
+        let header = headers.iter().take(HEADERS_MAX).find(|header| header.key == LOG)?;
+        header.value?.try_into().ok()
+    });
+    said.is_some_and(|said| u128::from_be_bytes(said) != log_id)
 }
 
 /// What a record says of its schema.

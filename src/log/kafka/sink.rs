@@ -53,6 +53,7 @@ struct Command {
 type OnKept = Box<dyn Fn(CommandId) + Send + Sync>;
 
 struct Common {
+    log_id: u128,
     cluster: Arc<Cluster>,
     framing: Arc<Framing>,
     progress: Arc<Vec<Progress>>,
@@ -105,6 +106,7 @@ impl Kafka {
         let common = Arc::new(Common {
             in_flight: inner.progress.iter().map(|_| AtomicUsize::new(0)).collect(),
             landed: bell,
+            log_id: inner.manifest.log_id,
             cluster: Arc::clone(&inner.cluster),
             framing: Arc::clone(&inner.framing),
             progress: Arc::clone(&inner.progress),
@@ -343,7 +345,10 @@ impl Work {
             .partition(number(command.partition))
             .key(command.key.as_slice())
             .payload(command.bytes.as_slice())
-            .headers(record::with_schema(OwnedHeaders::new_with_capacity(1), command.schema));
+            .headers(record::with_schema(
+                record::with_log(OwnedHeaders::new_with_capacity(2), self.common.log_id),
+                command.schema,
+            ));
         self.producer.send(record).map_err(|(error, _)| error)
     }
 }

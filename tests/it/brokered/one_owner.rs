@@ -10,10 +10,10 @@ use crate::rig::Rig;
 use crate::wait::until;
 use headroom::domain::Law;
 use headroom::log::kafka::manifest::FORMAT_VERSION;
-use headroom::log::kafka::{Cluster, Framing, Kafka};
+use headroom::log::kafka::{Cluster, Framing, Kafka, Topics};
 use headroom::log::{
-    ClaimError, CommitOutcome, CommittedTail, EventStream, Manifest, OwnedPartition, PartitionLog, Polled, StoredEvent,
-    Streamed, Turn,
+    ClaimError, CommandSink, CommitOutcome, CommittedTail, EventStream, Manifest, NewCommand, OwnedPartition,
+    PartitionLog, Polled, StoredEvent, Streamed, Turn,
 };
 use headroom::time::{Stopwatch, SystemClock};
 use std::sync::Arc;
@@ -73,6 +73,37 @@ fn owners_of_two_logs_on_one_topic_stop() {
     assert_eq!(owned.commit(turn(0)), CommitOutcome::Fenced);
     assert!(is_breach(one.claim(0, 0, &mut |_| Ok(0)).map(drop)));
     assert!(other.read(0, 0, 1).is_err(), "nor is it read");
+}
+
+/// Two logs whose gateways append to one topic: each decides what was asked of it, and nothing else.
+#[test]
+fn what_is_asked_of_one_log_is_not_decided_by_another() {
+    let [prefix, other] = [prefix(), prefix()];
+    make_topics(&prefix, 1);
+    make_topics(&other, 1);
+    let one = open(&prefix, log_id(&prefix), "headroom");
+    let two = {
+        let topics = Topics { commands: one.cluster().topics.commands.clone(), ..Topics::of(&other) };
+        let cluster = Cluster { topics, ..super::cluster(&other) };
+        Kafka::open(cluster, Manifest { log_id: log_id(&other), ..*one.manifest() }, Framing::none(), draw).unwrap()
+    };
+    for (log, bytes) in [(&one, b"one"), (&two, b"two"), (&one, b"one")] {
+        let sink = log.sink().unwrap();
+        sink.append(NewCommand { partition: 0, key: b"pool", bytes, takes_back: None }).unwrap();
+        assert_eq!(sink.close(Duration::from_secs(30)), 0);
+    }
+    let polled = |log: &Kafka| {
+        let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+        let mut batch = Vec::new();
+        until("all of them came", || {
+            owned.poll(&mut batch, Duration::from_millis(60)).unwrap();
+            batch.len() == 3
+        });
+        batch.into_iter().map(|record| record.bytes).collect::<Vec<_>>()
+    };
+    let strange = b"asked of another log".to_vec();
+    assert_eq!(polled(&one), [b"one".to_vec(), strange.clone(), b"one".to_vec()]);
+    assert_eq!(polled(&two), [strange.clone(), b"two".to_vec(), strange]);
 }
 
 /// A record that somebody writes between two turns ends the owner; what it is, the next claim finds out.
