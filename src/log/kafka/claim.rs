@@ -119,7 +119,7 @@ impl Inner {
             let (mut first, mut last) = (None, 0);
             for (slot, turns) in (0..).zip(&mut *turns) {
                 let line = Line { headers: record::fence(fence), pool: None, bytes: None };
-                let written = turns.write(std::iter::once(line), |_, _| true).map_err(|failed| failed.why)?;
+                let written = turns.write(std::iter::once(line), |_, _| Ok(true)).map_err(|failed| failed.why)?;
                 if written.is_suspect() {
                     let old = std::mem::replace(turns, self.renewed(partition, slot)?);
                     self.stable.bury(old);

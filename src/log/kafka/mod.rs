@@ -18,6 +18,7 @@
 //! Nothing here knows what a decision is: bytes in, bytes out, in order.
 
 pub mod admin;
+mod between;
 mod claim;
 mod classify;
 mod client;

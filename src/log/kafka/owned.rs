@@ -2,8 +2,9 @@
 //! that nobody else can use any more.
 //!
 //! An owner knows every offset of its events since its claim: its records, and one marker behind each turn, which may be
-//! written a little later than the next turn's records. A turn that comes to lie further on is not committed: somebody
-//! else has written between, who may be the next owner.
+//! written a little later than the next turn's records. Of a turn that comes to lie further on it reads what somebody else
+//! has written between, before anything is committed: behind another owner's fence it commits nothing (see
+//! [`super::between`]).
 //!
 //! A commit that was slow, though it succeeded, may have been sent twice, and its second copy could end a later
 //! transaction of the same instance. So that instance is replaced before its next turn. Making another one fences nobody
@@ -11,6 +12,7 @@
 
 use super::super::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StoredEvent, Turn};
 use super::Inner;
+use super::between::Between;
 use super::held::Held;
 use super::held_back::{HeldBack, Watch};
 use super::pacer::Pacer;
@@ -61,6 +63,7 @@ pub struct Owned {
     rested: Option<Stopwatch>,
     /// Since the last look at whether another has written.
     looked: Stopwatch,
+    between: Between,
     /// Why nothing comes, perhaps.
     watch: Watch,
     /// The owner may not go on, and why.
@@ -92,6 +95,7 @@ impl Owned {
             pacer: Pacer::new(),
             rested: None,
             looked: Stopwatch::start(),
+            between: Between::default(),
             watch: Watch::default(),
             over: None,
         }
@@ -179,6 +183,7 @@ impl Owned {
     /// Waits for the first command, at most `wait`.
     fn first(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
         let waiting = Stopwatch::start();
+        self.between.settle(&self.inner, self.partition)?;
         loop {
             self.check()?;
             if self.is_over() || self.is_succeeded() {
@@ -289,7 +294,15 @@ impl OwnedPartition for Owned {
         // Our records, up to where they end if nobody else has written.
         let records = i64::try_from(turn.events.len()).unwrap_or(i64::MAX);
         let end = self.end.saturating_add(records);
-        let written = self.turns[self.slot].write(self.lines(&turn), |_, last| last < end);
+        let mut between = std::mem::take(&mut self.between);
+        let (begin, seqs) = (self.end, first.seq..last.seq.saturating_add(1));
+        let written = self.turns[self.slot].write(self.lines(&turn), |_, last| {
+            if last < end {
+                return Ok(true);
+            }
+            between.is_ours(&self.inner, self.partition, begin..last.saturating_add(1), seqs)
+        });
+        self.between = between;
         let committed = match written {
             Ok(committed) => committed,
             Err(failed) => {
@@ -304,8 +317,9 @@ impl OwnedPartition for Owned {
             self.checks.pop_front();
         }
         self.progress().mark(first.seq, committed.first_offset);
-        // The transaction has one marker.
-        self.end = end.saturating_add(1);
+        // The transaction has one marker, and the one before it may still be on its way.
+        let last = committed.last_offset.saturating_add(1);
+        self.end = if last > end { last.saturating_add(2) } else { end.saturating_add(1) };
         self.progress().wrote(self.end);
         let has_waited = self.pacer.turn(rest, committed.first_delivery);
         self.inner.paces.turned(self.partition, committed.commit, has_waited, self.pacer.pause());

@@ -68,6 +68,11 @@ impl Course {
         Course { partition, log_id, next: None }
     }
 
+    /// From the place where the event of this number is due.
+    pub(super) fn at(self, seq: u64) -> Course {
+        Course { next: Some(seq), ..self }
+    }
+
     /// The number of the next event, once one was met.
     pub(super) fn next(&self) -> Option<u64> {
         self.next
@@ -149,6 +154,25 @@ pub(super) fn fence(Fence { nonce, log_id }: Fence) -> OwnedHeaders {
     let headers = OwnedHeaders::new_with_capacity(2);
     let headers = headers.insert(Header { key: FENCE, value: Some(&nonce.to_be_bytes()) });
     headers.insert(Header { key: LOG, value: Some(&log_id.to_be_bytes()) })
+}
+
+/// What a record is, whatever is in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// An event of this number.
+    Event(u64),
+    Fence,
+    /// See [`Found::Foreign`].
+    Foreign,
+}
+
+/// What kind of record a message is.
+pub(super) fn kind(message: &BorrowedMessage<'_>) -> Kind {
+    match (header::<24>(message, 0, PLACE), header::<16>(message, 0, FENCE), message.payload()) {
+        (Some(place), _, Some(_)) => Kind::Event(number(&place[..8])),
+        (_, Some(_), None) => Kind::Fence,
+        _ => Kind::Foreign,
+    }
 }
 
 /// What a message is. Waits for nobody.

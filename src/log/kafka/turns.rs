@@ -127,7 +127,7 @@ impl Turns {
     pub(super) fn write(
         &self,
         lines: impl Iterator<Item = Line>,
-        is_ours: impl FnOnce(i64, i64) -> bool,
+        is_ours: impl FnOnce(i64, i64) -> Result<bool, LogError>,
     ) -> Result<Committed, Failed> {
         *self.producer.context().0.lock() = Delivered { since: Some(Stopwatch::start()), ..Delivered::default() };
         self.producer.begin_transaction().map_err(|error| self.failed("beginning a turn", &error))?;
@@ -136,9 +136,13 @@ impl Turns {
         }
         self.drain()?;
         let (first_offset, last_offset) = self.producer.context().0.lock().offsets.unwrap_or_default();
-        if !is_ours(first_offset, last_offset) {
-            let why = format!("somebody else has written to {}/{}", self.topic, self.partition);
-            return Err(Failed { outcome: CommitOutcome::Fenced, why: LogError::new(why) });
+        match is_ours(first_offset, last_offset) {
+            Ok(true) => {}
+            Ok(false) => {
+                let why = LogError::new(format!("another owner has taken {}/{}", self.topic, self.partition));
+                return Err(Failed { outcome: CommitOutcome::Fenced, why });
+            }
+            Err(why) => return Err(Failed { outcome: CommitOutcome::Unknown, why }),
         }
         let committing = Stopwatch::start();
         // After the limit the client is in doubt and may still send it. So is its owner, which drops this instance: the
