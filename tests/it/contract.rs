@@ -1,7 +1,7 @@
 //! What every log owes its users: one list of cases, run over each. The duties are in the doc comments of
 //! [`headroom::log`]; what a log owes beyond them (files, brokers) is tested elsewhere.
 //!
-//! An event of these tests is the next input offset followed by a text, so that folding it needs no state.
+//! An event of these tests is a sign, the next input offset and a text, so that folding it needs no state.
 
 use crate::wait::until;
 use headroom::domain::{Breach, CommandId, Law};
@@ -40,11 +40,11 @@ pub trait Harness: Sized + Sync {
 type OwnedOf<H> = <<H as Harness>::Log as PartitionLog>::Owned;
 
 fn next_input_of(event: &StoredEvent) -> u64 {
-    u64::from_le_bytes(event.bytes[..8].try_into().unwrap())
+    u64::from_le_bytes(event.bytes[1..9].try_into().unwrap())
 }
 
 fn event(seq: u64, next_input: u64, text: &[u8]) -> StoredEvent {
-    StoredEvent { seq, bytes: [&next_input.to_le_bytes(), text].concat() }
+    StoredEvent { seq, bytes: [b"#", &next_input.to_le_bytes()[..], text].concat() }
 }
 
 fn append(sink: &dyn CommandSink, partition: u32, bytes: &[u8]) -> Result<(), AppendError> {
@@ -284,7 +284,7 @@ fn a_claim_fences_the_earlier_owner_without_a_trace<H: Harness>() {
         events.extend(turn.events.iter().cloned());
     }
     assert_eq!(offsets, [6, 7, 8]);
-    let texts: Vec<_> = events.iter().map(|event| event.bytes[8..].to_vec()).collect();
+    let texts: Vec<_> = events.iter().map(|event| event.bytes[9..].to_vec()).collect();
     assert_eq!(texts.concat(), b"abcdefghi");
     assert_eq!(harness.tail().read(0, 0, usize::MAX).unwrap(), events);
 }
@@ -373,7 +373,7 @@ fn a_read_stays_within_its_bytes_but_gives_one_event<H: Harness>() {
     let harness = H::fresh(1);
     let mut owner = claim(&harness, 0, 0);
     let sizes = [100, 100, 50, 300_000, 10, 10];
-    let events: Vec<_> = sizes.iter().zip(0..).map(|(size, seq)| event(seq, 0, &vec![1; size - 8])).collect();
+    let events: Vec<_> = sizes.iter().zip(0..).map(|(size, seq)| event(seq, 0, &vec![1; size - 9])).collect();
     assert_eq!(owner.commit(&Arc::new(Turn { events, ..Turn::default() })), CommitOutcome::Ok);
     let count = |from, bytes_max| harness.tail().read(0, from, bytes_max).unwrap().len();
     assert_eq!([count(0, 0), count(0, 199), count(0, 200), count(0, 250), count(0, 300_249)], [1, 1, 2, 3, 3]);
@@ -521,7 +521,7 @@ fn owners_that_fight_lose_and_repeat_nothing<H: Harness>() {
             });
         }
     });
-    let texts = claim(&harness, 0, 0).folded.iter().map(|event| event.bytes[8..].to_vec()).collect::<Vec<_>>();
+    let texts = claim(&harness, 0, 0).folded.iter().map(|event| event.bytes[9..].to_vec()).collect::<Vec<_>>();
     assert_eq!(texts, (0..COMMANDS).map(|i| i.to_le_bytes().to_vec()).collect::<Vec<_>>());
 }
 
