@@ -127,6 +127,18 @@ pub const CLAIM_FENCED_MS: u64 = 700;
 pub const CLAIM_RETRY_MAX_MS: u64 = 2_000;
 /// Time after which an owner's failure does not follow soon on the one before, in milliseconds.
 pub const CLAIM_STEADY_MS: u64 = 10_000;
+/// Time for which no turn of an owner fits a caller's deadline before it looks for one that is better off, in
+/// milliseconds, and so many turns besides: one that outlasts the loss of a broker is as long.
+pub const SLOW_MS: u64 = 3_000;
+/// See [`SLOW_MS`].
+pub const SLOW_TURNS: u64 = 2;
+/// Time for which an owner that has handed over stays away at least, in milliseconds; twice as long when it comes to that
+/// again soon.
+pub const SLOW_REST_MS: u64 = 30_000;
+/// Longest such time, in milliseconds.
+pub const SLOW_REST_MAX_MS: u64 = 480_000;
+/// Time after it came back for which a handover is remembered, in milliseconds.
+pub const SLOW_FORGOTTEN_MS: u64 = 600_000;
 /// Events that a follower folds between two looks at what it has to follow.
 pub const FOLLOWED_AT_ONCE: usize = 1_024;
 /// Events that a follower far behind folds between two such looks: a process that is to end waits for them.
@@ -188,6 +200,9 @@ const _: () = {
     assert!(REMEMBERED_RESERVATIONS_MAX < RESERVATIONS_PER_PARTITION_MAX);
     assert!(CLAIM_RETRY_MS <= CLAIM_FENCED_MS && CLAIM_FENCED_MS <= CLAIM_RETRY_MAX_MS);
     assert!(CLAIM_RETRY_MAX_MS < CLAIM_STEADY_MS);
+    // A handover pays for itself, and one that follows soon is always further away.
+    assert!(SLOW_TURNS > 1 && SLOW_MS < SLOW_REST_MS && SLOW_REST_MS < SLOW_REST_MAX_MS);
+    assert!(SLOW_REST_MAX_MS < SLOW_FORGOTTEN_MS);
     // A call that was taken is answered before its connection is closed, and a last turn has its time after it.
     assert!(SHUTDOWN_CALLS_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
     assert!(SHUTDOWN_CALLS_MS + SHUTDOWN_REST_MS < SHUTDOWN_MS);

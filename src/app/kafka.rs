@@ -1,6 +1,7 @@
 //! A cluster's side: the group of owners says which partitions this process owns; it follows all the others.
 
 use super::cluster::checked;
+use super::handover::Watch;
 use super::owner::Household;
 use super::owning::Owning;
 use super::{Hold, Side, StartError, draw, spawn};
@@ -96,7 +97,8 @@ pub(super) fn start(
         let (store, metrics) = (Arc::clone(&household.store), Arc::clone(&household.metrics));
         spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
     };
-    let threads = Threads::start(&log, &household, &replica, (incarnation, &gateway), kafka.roles)?;
+    let gateway_of = (incarnation, &gateway);
+    let threads = Threads::start(&log, &household, &replica, gateway_of, (kafka.roles, config.deadline_default_ms))?;
     drop(household);
     let end = move || {
         // What this process has appended is in the log before its owners stop: those it still owns decide it.
@@ -165,7 +167,7 @@ impl Threads {
         household: &Arc<Household>,
         replica: &Arc<Replica>,
         (incarnation, gateway): (u64, &Arc<Gateway>),
-        roles: config::Roles,
+        (roles, deadline_ms): (config::Roles, u64),
     ) -> Result<Threads, StartError> {
         let ending = Arc::new(AtomicBool::new(false));
         let mut others = Vec::new();
@@ -189,9 +191,12 @@ impl Threads {
         }
         let (member, changes) = if roles.owner {
             (0..replica.partition_count()).for_each(|partition| log.prepare(partition));
-            let (warming, replica) = (Arc::clone(replica), Arc::clone(replica));
+            let [warming, handed_over, replica] = [replica; 3].map(Arc::clone);
             let is_warm = move || warming.partitions().all(|shared| shared.mood() != Mood::Rebuilding);
             let (member, changes) = log.join(is_warm, move || positions(&replica))?;
+            let (metrics, ending) = (Arc::clone(&household.metrics), Arc::clone(&ending));
+            let watch = Watch::new(log, handed_over, metrics, member.door(), deadline_ms)?;
+            others.push(spawn("handover", move || watch.run(&ending))?);
             (Some(member), changes)
         } else {
             (None, never())

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod embedded;
+mod handover;
 mod hold;
 mod kafka;
 mod owner;

@@ -6,6 +6,7 @@
 pub mod checkpointer;
 pub mod crash;
 pub mod follower;
+pub mod handover;
 pub mod ownership;
 pub mod partition;
 pub mod recover;

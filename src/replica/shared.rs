@@ -38,6 +38,9 @@ pub struct Shared {
     trouble: Mutex<Option<String>>,
     /// Moving average of a turn's length.
     turn_us: AtomicU64,
+    /// Turns that ended, and what the last of them took.
+    turns: AtomicU64,
+    last_turn_us: AtomicU64,
     /// Whether others may own the partition, so that an owner has to prove that it still does.
     is_contested: bool,
     /// What [`Shared::folds`] answers, for who holds a lock that a fold needs.
@@ -66,6 +69,8 @@ impl Shared {
             turn_since_us: AtomicU64::new(IDLE),
             trouble: Mutex::new(None),
             turn_us: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            last_turn_us: AtomicU64::new(0),
             is_contested,
             folds: AtomicBool::new(false),
             current_at: AtomicU64::new(0),
@@ -207,7 +212,12 @@ impl Shared {
     pub fn turn_ends(&self, asked: Micros, now: Micros) {
         self.is_current(asked);
         // A machine that slept through a turn must not be taken for a slow log for long after.
-        let took = now.0.saturating_sub(self.turn_since_us.swap(IDLE, Relaxed)).min(DEADLINE_MAX_MS * 1_000);
+        let since = self.turn_since_us.swap(IDLE, Relaxed);
+        let took = now.0.saturating_sub(since).min(DEADLINE_MAX_MS * 1_000);
+        if since != IDLE {
+            self.last_turn_us.store(took, Relaxed);
+            self.turns.fetch_add(1, Relaxed);
+        }
         let average = self.turn_us.load(Relaxed);
         self.turn_us.store((average.saturating_mul(7)).saturating_add(took) / 8, Relaxed);
     }
@@ -218,6 +228,11 @@ impl Shared {
             IDLE => 0,
             since => now.0.saturating_sub(since),
         }
+    }
+
+    /// How many turns of commands have ended, and what the last of them took.
+    pub fn turns(&self) -> (u64, u64) {
+        (self.turns.load(Relaxed), self.last_turn_us.load(Relaxed))
     }
 
     /// How long a turn takes, as a moving average.

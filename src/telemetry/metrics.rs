@@ -13,6 +13,8 @@ use prometheus::{
 
 /// From half a millisecond to a second, close together around the promised 100 ms.
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0];
+/// Why a process leaves its partitions to others.
+const FAR: &str = "far";
 /// Up to [`crate::limits::TURN_RECORDS_MAX`].
 const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
@@ -43,6 +45,7 @@ pub struct Metrics {
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
     pub(super) strange: IntGauge,
+    handovers: IntCounterVec,
 
     pub(super) turning: TurnMetrics,
 
@@ -146,6 +149,12 @@ impl Metrics {
                 "Pools with more in use than their limit, since it was lowered.",
                 &["partition"],
             ),
+            handovers: counters(
+                r,
+                "headroom_handovers_total",
+                "Times this process left its partitions to others, by why.",
+                &["reason"],
+            ),
             strange: gauge(
                 r,
                 "headroom_partitions_unknown",
@@ -173,6 +182,7 @@ impl Metrics {
 
     /// What never happened is 0, not absent: an alert on the first one needs the step from 0.
     fn begin(&self) {
+        self.handovers.with_label_values(&[FAR]);
         for law in Law::ALL {
             self.breaches.with_label_values(&[law.id()]);
         }
@@ -185,6 +195,11 @@ impl Metrics {
         self.refresh();
         // The encoder fails on families without names or samples, which the registry does not hand out.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// This process leaves its partitions to others, because the cluster is too far from it.
+    pub fn handed_over(&self) {
+        self.handovers.with_label_values(&[FAR]).inc();
     }
 
     /// A law was found broken.

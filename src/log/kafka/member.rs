@@ -3,8 +3,9 @@
 
 use super::super::LogError;
 use super::client::Talk;
+use super::distance::note;
 use super::reader::number;
-use super::{Kafka, classify};
+use super::{Inner, Kafka, classify};
 use crate::threads;
 use crate::time::Stopwatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
@@ -39,8 +40,27 @@ pub enum Change {
     Revoked(Vec<u32>, Sender<()>),
 }
 
+/// Whether this process is to be a member of the group.
+#[derive(Clone, Default)]
+pub struct Door {
+    is_out: Arc<AtomicBool>,
+}
+
+impl Door {
+    /// The group gives this process's partitions to others, and none to it until it enters.
+    pub fn leave(&self) {
+        self.is_out.store(true, Relaxed);
+    }
+
+    /// The group may give partitions to this process again.
+    pub fn enter(&self) {
+        self.is_out.store(false, Relaxed);
+    }
+}
+
 /// This process's membership.
 pub struct Member {
+    door: Door,
     leaving: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -64,14 +84,21 @@ impl Kafka {
         let topic = cluster.topics.commands.clone();
         let leaving = Arc::new(AtomicBool::new(false));
         let (is_warm, positions) = (Box::new(is_warm), Box::new(positions));
-        let work = Work { consumer, topic, leaving: Arc::clone(&leaving), is_warm, positions };
+        let (door, inner) = (Door::default(), Arc::clone(&self.inner));
+        let work =
+            Work { inner, consumer, topic, door: door.clone(), leaving: Arc::clone(&leaving), is_warm, positions };
         let thread = threads::spawn("membership", move || work.run());
         let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
-        Ok((Member { leaving, thread: Some(thread) }, changes))
+        Ok((Member { door, leaving, thread: Some(thread) }, changes))
     }
 }
 
 impl Member {
+    /// The way out and in again, while this process is a member.
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
     /// Leaves the group: its partitions are given to others at once. Returns when that is done.
     pub fn leave(mut self) {
         self.end();
@@ -91,8 +118,10 @@ impl Drop for Member {
 }
 
 struct Work {
+    inner: Arc<Inner>,
     consumer: BaseConsumer<Talk<Group>>,
     topic: String,
+    door: Door,
     leaving: Arc<AtomicBool>,
     is_warm: Box<dyn Fn() -> bool + Send>,
     positions: Box<dyn Fn() -> Vec<(u32, u64)> + Send>,
@@ -104,16 +133,18 @@ impl Work {
         while !self.leaving.load(Relaxed) && !(self.is_warm)() && warming.elapsed() < WARM_LIMIT {
             std::thread::park_timeout(LOOK);
         }
-        if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
-            tracing::error!(%error, "this process cannot join the group of owners");
-        }
-        let mut noted = Stopwatch::start();
+        let (mut is_in, mut noted) = (false, Stopwatch::start());
         while !self.leaving.load(Relaxed) {
+            let is_out = self.door.is_out.load(Relaxed);
+            if is_in == is_out {
+                is_in = !is_out;
+                self.pass(is_in);
+            }
             // Rebalances are served within; nothing else is ever handed over.
             if let Some(Err(error)) = self.consumer.poll(LOOK) {
                 tracing::debug!(%error, "group of owners");
             }
-            if noted.elapsed() >= NOTE_EVERY {
+            if is_in && noted.elapsed() >= NOTE_EVERY {
                 noted = Stopwatch::start();
                 self.note();
             }
@@ -122,12 +153,26 @@ impl Work {
         // Closing leaves the group; what is still assigned is revoked on the way.
     }
 
+    /// Leaving takes effect as the consumer is polled: what is assigned is revoked first.
+    fn pass(&self, is_in: bool) {
+        if !is_in {
+            self.consumer.unsubscribe();
+        } else if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
+            tracing::error!(%error, "this process cannot join the group of owners");
+        }
+    }
+
     fn note(&self) {
         let mut list = TopicPartitionList::new();
+        let trip_us = self.inner.trip_us.load(Relaxed);
         for (partition, next_input) in (self.positions)() {
             let offset = Offset::Offset(i64::try_from(next_input).unwrap_or(i64::MAX));
-            // A partition that cannot be added is not noted.
-            let _ = list.add_partition_offset(&self.topic, number(partition), offset);
+            let mut place = list.add_partition(&self.topic, number(partition));
+            // An offset that is none is not noted.
+            let _ = place.set_offset(offset);
+            if trip_us > 0 {
+                place.set_metadata(note(trip_us));
+            }
         }
         if list.count() > 0
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)

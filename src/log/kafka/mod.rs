@@ -24,6 +24,7 @@ mod classify;
 mod client;
 mod commands;
 mod coordination;
+mod distance;
 pub mod framing;
 mod held;
 mod held_back;
@@ -51,8 +52,9 @@ mod tail;
 pub mod topics;
 mod turns;
 
+pub use distance::{Company, Distance};
 pub use framing::Framing;
-pub use member::{Change, Member};
+pub use member::{Change, Door, Member};
 pub use owned::Owned;
 pub use replies::{Replies, ReplyReader};
 pub use settings::{Cluster, Topics};
@@ -116,6 +118,8 @@ struct Inner {
     cursors: Mutex<Vec<tail::Cursor>>,
     command_cursor: Mutex<Option<commands::Cursor>>,
     letters: letters::Writer,
+    /// What a round trip to the cluster took last, in microseconds; 0 when it is not known.
+    trip_us: AtomicU64,
 }
 
 /// The log of one cluster, as one process uses it.
@@ -149,6 +153,7 @@ impl Kafka {
             cursors: Mutex::new(Vec::new()),
             command_cursor: Mutex::new(None),
             letters: letters::Writer::default(),
+            trip_us: AtomicU64::new(0),
             cluster,
         };
         Ok(Kafka { inner: Arc::new(inner) })

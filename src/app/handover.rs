@@ -1,0 +1,156 @@
+//! The handover machine's shell: looks at turns and at the way to the cluster, and leaves the group of owners or comes back.
+
+use crate::domain::Micros;
+use crate::log::LogError;
+use crate::log::kafka::{Company, Distance, Door, Kafka};
+use crate::owner::handover::{Handover, Input, Others, Output, Turns};
+use crate::replica::{Mood, Replica};
+use crate::telemetry::Metrics;
+use crate::time::Stopwatch;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub(super) struct Watch {
+    replica: Arc<Replica>,
+    metrics: Arc<Metrics>,
+    door: Door,
+    distance: Distance,
+    machine: Handover,
+    deadline_ms: u64,
+    since: Stopwatch,
+    /// Of each partition, how many turns had ended at the last look.
+    seen: BTreeMap<u32, u64>,
+    /// The partition whose way is measured.
+    measured: u32,
+}
+
+impl Watch {
+    pub(super) fn new(
+        log: &Kafka,
+        replica: Arc<Replica>,
+        metrics: Arc<Metrics>,
+        door: Door,
+        deadline_ms: u64,
+    ) -> Result<Watch, LogError> {
+        let (distance, machine, since) = (log.distance()?, Handover::new(deadline_ms), Stopwatch::start());
+        let (seen, measured) = (BTreeMap::new(), 0);
+        Ok(Watch { replica, metrics, door, distance, machine, deadline_ms, since, seen, measured })
+    }
+
+    pub(super) fn run(mut self, ending: &AtomicBool) {
+        while !ending.load(Relaxed) {
+            std::thread::park_timeout(LOOK);
+            let turns = self.turns();
+            if let Some((partition, _)) = turns.iter().find(|(_, turns)| turns.last_ms >= self.deadline_ms) {
+                self.measured = *partition;
+            }
+            let trip = self.distance.trip(self.measured);
+            if ending.load(Relaxed) {
+                return;
+            }
+            let mut output = self.machine.handle(Input::Look(turns, trip.map(as_ms)), self.now());
+            if output == Some(Output::Ask) {
+                let others = self.others(trip);
+                output = self.machine.handle(Input::Group(others), self.now());
+            }
+            match output {
+                Some(Output::Leave(partition, slow_ms)) => {
+                    let (trip_ms, deadline_ms) = (trip.map(as_ms), self.deadline_ms);
+                    tracing::warn!(
+                        partition,
+                        slow_ms,
+                        trip_ms,
+                        deadline_ms,
+                        "the cluster is too far for turns to fit callers' deadlines: partitions are left to others"
+                    );
+                    self.metrics.handed_over();
+                    self.door.leave();
+                }
+                Some(Output::Return) => {
+                    tracing::info!(trip_ms = trip.map(as_ms), "this process may own partitions again");
+                    self.door.enter();
+                }
+                Some(Output::Ask) | None => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Micros {
+        Micros(u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn others(&self, trip: Option<Duration>) -> Others {
+        let is_ours = |partition| self.replica.partition(partition).is_some_and(|s| s.mood() == Mood::Owning);
+        match (self.distance.company(), trip) {
+            (Ok(company), Some(trip)) => others(&company, !self.machine.is_resting(), trip, is_ours),
+            (Ok(_), None) => Others::Unknown,
+            (Err(error), _) => {
+                tracing::debug!(%error, "nobody knows who else there is");
+                Others::Unknown
+            }
+        }
+    }
+
+    /// Of the partitions of which turns have ended since the last look.
+    fn turns(&mut self) -> BTreeMap<u32, Turns> {
+        let mut turns = BTreeMap::new();
+        for (partition, shared) in (0..).zip(self.replica.partitions()) {
+            let (count, last_us) = shared.turns();
+            let before = self.seen.insert(partition, count).unwrap_or(count);
+            if count > before {
+                turns.insert(partition, Turns { ended: count.saturating_sub(before), last_ms: last_us / 1_000 });
+            }
+        }
+        turns
+    }
+}
+
+fn as_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Who else there is, for a process so far from the cluster that is a member of the group or is not. One that notes nothing
+/// owns nothing, and is presumed to be better off; one that is more than half as far is not.
+fn others(company: &Company, is_member: bool, trip: Duration, is_ours: impl Fn(u32) -> bool) -> Others {
+    if company.members <= usize::from(is_member) {
+        return Others::Nobody;
+    }
+    let mut theirs = company.trips.iter().filter(|(partition, _)| !is_ours(*partition)).peekable();
+    if theirs.peek().is_none() || theirs.any(|(_, theirs)| theirs.saturating_mul(2) <= trip) {
+        return Others::Better;
+    }
+    Others::NoneBetter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_better_off_is_nearer_by_half_or_owns_nothing() {
+        let ms = Duration::from_millis;
+        let company = |members, trips: &[(u32, u64)]| Company {
+            members,
+            trips: trips.iter().map(|(partition, trip_ms)| (*partition, ms(*trip_ms))).collect(),
+        };
+        let is_ours = |partition| partition == 0;
+        let cases = [
+            (company(1, &[(0, 600)]), true, Others::Nobody),
+            (company(0, &[(1, 5)]), false, Others::Nobody),
+            (company(1, &[]), false, Others::Better),
+            (company(2, &[(0, 600)]), true, Others::Better),
+            (company(2, &[(0, 600), (1, 5)]), true, Others::Better),
+            (company(2, &[(0, 600), (1, 301)]), true, Others::NoneBetter),
+            (company(3, &[(0, 600), (1, 301), (2, 300)]), true, Others::Better),
+        ];
+        for (company, is_member, expected) in cases {
+            assert_eq!(others(&company, is_member, ms(600), is_ours), expected, "{company:?}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Whether this process should leave its partitions to others: a sans-IO machine beside [`super::ownership`]. An owner on a
+//! slow link keeps what it cannot serve, for it still beats in time for the group: its callers run into their deadlines
+//! while another process stands idle.
+//!
+//! The shell says, look after look, what the turns of each owned partition take and how long a round trip to the cluster
+//! is. When turns do not fit a caller's deadline for a while, and the link is why, the machine asks who else there is. If
+//! another process is better off, this one leaves the group, serves on until its successors fence it, and rests. It comes
+//! back after the rest, once its link is as it should be, and at once when nobody else is left. Each rest that follows
+//! soon on the one before is twice as long, so that a link that comes and goes does not move partitions to and fro.
+//!
+//! A cluster that is slow for everybody is no reason to go: then nobody is better off, as far as anybody has said.
+
+use crate::domain::Micros;
+use crate::limits::{SLOW_FORGOTTEN_MS, SLOW_MS, SLOW_REST_MAX_MS, SLOW_REST_MS, SLOW_TURNS};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Round trips of the last looks that are kept: the shortest of them counts, for any may have met a busy moment.
+const TRIPS: usize = 4;
+/// Round trips of one turn: its partition is added, its records are written, it is committed, and its commands came in one.
+const TRIPS_OF_TURN: u64 = 4;
+/// Time between two questions about the group, in milliseconds.
+const ASK_EVERY_MS: u64 = 1_000;
+/// Time without a turn after which a partition is not known to be slow any more, in milliseconds: it may have gone.
+const STALE_MS: u64 = 10_000;
+
+/// What came of a partition's turns since the last look, if any ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turns {
+    /// Those that ended.
+    pub ended: u64,
+    /// What the last of them took, in milliseconds.
+    pub last_ms: u64,
+}
+
+/// Who else is in the group of owners.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Others {
+    /// The cluster did not say.
+    Unknown,
+    /// Nobody.
+    Nobody,
+    /// Somebody, whose link is no better than this process's.
+    NoneBetter,
+    /// Somebody who is better off, or of whom nothing is known but that it is there.
+    Better,
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// A look at the partitions of which turns have ended here, and at how long a round trip took, in milliseconds: nothing
+    /// when the cluster did not answer.
+    Look(BTreeMap<u32, Turns>, Option<u64>),
+    /// The answer to [`Output::Ask`].
+    Group(Others),
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Find out who else is in the group, and say so.
+    Ask,
+    /// Leave the group: a partition is slow, and has been for so many milliseconds.
+    Leave(u32, u64),
+    /// Join the group again.
+    Return,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    since: Micros,
+    last: Micros,
+    turns: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    deadline_ms: u64,
+    trips: VecDeque<u64>,
+    slow: BTreeMap<u32, Slow>,
+    is_resting: bool,
+    /// When the last rest is over: before that it goes no second time, though it may have come back because nobody else was
+    /// there.
+    rest_over: Micros,
+    rest_ms: u64,
+    /// When it came back last.
+    back: Option<Micros>,
+    asked: Option<Micros>,
+}
+
+impl Handover {
+    /// Of a process whose callers wait for so long.
+    pub fn new(deadline_ms: u64) -> Handover {
+        let (trips, slow) = (VecDeque::new(), BTreeMap::new());
+        let (is_resting, rest_over) = (false, Micros(0));
+        Handover { deadline_ms, trips, slow, is_resting, rest_over, rest_ms: 0, back: None, asked: None }
+    }
+
+    /// Whether it has left the group.
+    pub fn is_resting(&self) -> bool {
+        self.is_resting
+    }
+
+    /// Takes an input; answers what is to be done.
+    pub fn handle(&mut self, input: Input, now: Micros) -> Option<Output> {
+        match input {
+            Input::Look(turns, trip_ms) => {
+                self.look(&turns, trip_ms, now);
+                let is_wanted = self.is_resting || (now >= self.rest_over && self.slowest(now).is_some());
+                let is_due = self.asked.is_none_or(|asked| now.ms_since(asked) >= ASK_EVERY_MS);
+                (is_wanted && is_due).then(|| {
+                    self.asked = Some(now);
+                    Output::Ask
+                })
+            }
+            Input::Group(others) if self.is_resting => self.may_return(others, now).then(|| self.comes_back(now)),
+            Input::Group(others) => {
+                let may_go = others == Others::Better && now >= self.rest_over;
+                let (partition, since) = self.slowest(now).filter(|_| may_go)?;
+                self.goes(now);
+                Some(Output::Leave(partition, now.ms_since(since)))
+            }
+        }
+    }
+
+    fn look(&mut self, turns: &BTreeMap<u32, Turns>, trip_ms: Option<u64>, now: Micros) {
+        match trip_ms {
+            Some(trip_ms) => self.trips.push_back(trip_ms),
+            // Nobody knows now what it is.
+            None => self.trips.clear(),
+        }
+        if self.trips.len() > TRIPS {
+            self.trips.pop_front();
+        }
+        self.slow.retain(|_, slow| now.ms_since(slow.last) < STALE_MS);
+        for (&partition, &Turns { ended, last_ms }) in turns {
+            if last_ms < self.deadline_ms {
+                self.slow.remove(&partition);
+                continue;
+            }
+            let begun = Micros(now.0.saturating_sub(last_ms.saturating_mul(1_000)));
+            let slow = self.slow.entry(partition).or_insert(Slow { since: begun, last: now, turns: 0 });
+            (slow.last, slow.turns) = (now, slow.turns.saturating_add(ended));
+        }
+    }
+
+    /// Whether a turn cannot fit a deadline by the link alone; nothing before that is known.
+    fn is_far(&self) -> Option<bool> {
+        let trip_ms = self.trips.iter().min().filter(|_| self.trips.len() == TRIPS)?;
+        Some(trip_ms.saturating_mul(TRIPS_OF_TURN) >= self.deadline_ms)
+    }
+
+    /// The partition that has been slow for longest, and since when, if that is long enough and the link is why.
+    fn slowest(&self, now: Micros) -> Option<(u32, Micros)> {
+        let lasting = |slow: &Slow| slow.turns >= SLOW_TURNS && now.ms_since(slow.since) >= SLOW_MS;
+        let slow = self.slow.iter().filter(|(_, slow)| lasting(slow));
+        let slowest = slow.min_by_key(|(_, slow)| slow.since).map(|(partition, slow)| (*partition, slow.since));
+        slowest.filter(|_| self.is_far() == Some(true))
+    }
+
+    fn goes(&mut self, now: Micros) {
+        let is_soon = self.back.is_some_and(|back| now.ms_since(back) < SLOW_FORGOTTEN_MS);
+        let doubled = self.rest_ms.saturating_mul(2).min(SLOW_REST_MAX_MS);
+        self.rest_ms = if is_soon { doubled } else { SLOW_REST_MS };
+        (self.is_resting, self.rest_over) = (true, now.plus_ms(self.rest_ms));
+        self.slow.clear();
+    }
+
+    fn may_return(&self, others: Others, now: Micros) -> bool {
+        others == Others::Nobody || (now >= self.rest_over && self.is_far() == Some(false))
+    }
+
+    fn comes_back(&mut self, now: Micros) -> Output {
+        (self.is_resting, self.back) = (false, Some(now));
+        Output::Return
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE_MS: u64 = 250;
+    const LOOK_MS: u64 = 500;
+
+    /// A process that looks twice a second.
+    struct World {
+        handover: Handover,
+        now: Micros,
+        turn_ms: u64,
+        trip_ms: Option<u64>,
+        others: Others,
+        asked: u64,
+    }
+
+    impl World {
+        fn new() -> World {
+            let handover = Handover::new(DEADLINE_MS);
+            let (now, others) = (Micros(1_000_000), Others::Better);
+            World { handover, now, turn_ms: 8, trip_ms: Some(1), others, asked: 0 }
+        }
+
+        /// Goes on for so long; answers what it did and when, in milliseconds from now.
+        fn runs(&mut self, ms: u64) -> Vec<(u64, Output)> {
+            let (begun, mut done) = (self.now, Vec::new());
+            while self.now.ms_since(begun) < ms {
+                self.now = self.now.plus_ms(LOOK_MS);
+                let turns = Turns { ended: (LOOK_MS / self.turn_ms).max(1), last_ms: self.turn_ms };
+                // A turn ends with every look, or with every few.
+                let has_ended = self.now.0 / 1_000 % self.turn_ms.max(LOOK_MS) < LOOK_MS;
+                let is_seen = has_ended && !self.handover.is_resting();
+                let ended = is_seen.then_some((3, turns)).into_iter().collect();
+                let mut output = self.handover.handle(Input::Look(ended, self.trip_ms), self.now);
+                if output == Some(Output::Ask) {
+                    self.asked += 1;
+                    output = self.handover.handle(Input::Group(self.others), self.now);
+                }
+                done.extend(output.map(|output| (self.now.ms_since(begun), output)));
+            }
+            done
+        }
+
+        fn slows(&mut self) {
+            (self.turn_ms, self.trip_ms) = (1_800, Some(600));
+        }
+
+        fn recovers(&mut self) {
+            (self.turn_ms, self.trip_ms) = (8, Some(1));
+        }
+    }
+
+    #[test]
+    fn an_owner_whose_turns_fit_asks_nobody() {
+        let mut w = World::new();
+        assert_eq!((w.runs(60_000), w.asked), (vec![], 0));
+    }
+
+    #[test]
+    fn an_owner_on_a_slow_link_goes_within_seconds_and_comes_back_when_the_link_is_well() {
+        let mut w = World::new();
+        w.runs(5_000);
+        w.slows();
+        let gone = w.runs(SLOW_MS + 3_000);
+        let [(after_ms, Output::Leave(3, slow_ms))] = gone[..] else { panic!("{gone:?}") };
+        assert!(after_ms <= SLOW_MS + 2_000 && slow_ms >= SLOW_MS, "{gone:?}");
+        assert_eq!(w.runs(10 * SLOW_REST_MS), [], "while the link is slow it stays away");
+        w.recovers();
+        let back = w.runs(10_000);
+        assert!(matches!(back[..], [(after_ms, Output::Return)] if after_ms <= 4_000), "{back:?}");
+    }
+
+    #[test]
+    fn a_link_that_is_well_again_at_once_is_rested_from_all_the_same() {
+        let mut w = World::new();
+        w.slows();
+        assert_eq!(w.runs(6_000).len(), 1);
+        w.recovers();
+        assert_eq!(w.runs(SLOW_REST_MS - 6_000), []);
+        assert!(matches!(w.runs(6_000)[..], [(_, Output::Return)]));
+    }
+
+    #[test]
+    fn who_is_alone_or_no_worse_than_the_others_stays() {
+        for others in [Others::Nobody, Others::NoneBetter, Others::Unknown] {
+            let mut w = World { others, ..World::new() };
+            w.slows();
+            assert_eq!(w.runs(60_000), [], "{others:?}");
+            assert!(w.asked > 50, "it goes on asking");
+        }
+    }
+
+    #[test]
+    fn who_rests_comes_back_at_once_when_nobody_is_left() {
+        let mut w = World::new();
+        w.slows();
+        assert_eq!(w.runs(6_000).len(), 1);
+        w.others = Others::Nobody;
+        let back = w.runs(1_500);
+        assert!(matches!(back[..], [(_, Output::Return)]), "{back:?}");
+        assert_eq!(w.runs(60_000), [], "and stays for as long as it is alone");
+    }
+
+    #[test]
+    fn turns_that_are_slow_on_a_fast_link_are_no_reason_to_go() {
+        let mut w = World { turn_ms: 2_000, ..World::new() };
+        assert_eq!((w.runs(60_000), w.asked), (vec![], 0), "they would be as slow elsewhere");
+        // Nor is one long turn, such as one that outlasts a broker, nor a cluster that does not answer.
+        w.slows();
+        let outlasted = BTreeMap::from([(3, Turns { ended: 1, last_ms: 7_000 })]);
+        let mut w = World::new();
+        w.runs(5_000);
+        assert_eq!(w.handover.handle(Input::Look(outlasted, Some(5_000)), w.now), None);
+        assert_eq!(w.runs(30_000), []);
+        let mut w = World { turn_ms: 2_000, trip_ms: None, ..World::new() };
+        assert_eq!(w.runs(60_000), []);
+    }
+
+    #[test]
+    fn a_link_that_comes_and_goes_moves_partitions_ever_more_rarely() {
+        let mut w = World::new();
+        let mut rests_ms = Vec::new();
+        for _ in 0..8 {
+            w.slows();
+            let gone = w.runs(6_000);
+            assert!(matches!(gone[..], [(_, Output::Leave(..))]), "{gone:?}");
+            let left = w.now;
+            w.recovers();
+            while w.handover.is_resting() {
+                w.runs(LOOK_MS);
+            }
+            rests_ms.push(w.now.ms_since(left) / SLOW_REST_MS);
+        }
+        assert_eq!(rests_ms, [0, 1, 3, 7, 15, 15, 15, 15], "in rests, less what it was slow for");
+        // Long after, it begins anew.
+        assert_eq!(w.runs(SLOW_FORGOTTEN_MS), []);
+        w.slows();
+        assert_eq!(w.runs(6_000).len(), 1);
+        w.recovers();
+        assert!(matches!(w.runs(SLOW_REST_MS)[..], [(_, Output::Return)]));
+    }
+
+    /// However long the cluster is slow for everybody, and whatever they say of each other, nobody goes more than once in
+    /// a rest, and one always stays.
+    #[test]
+    fn a_cluster_that_is_slow_for_everybody_makes_no_ping_pong() {
+        let mut worlds: Vec<_> = (0..3).map(|_| World::new()).collect();
+        worlds.iter_mut().for_each(World::slows);
+        let mut moves = 0;
+        for _ in 0..7_200 {
+            for n in 0..worlds.len() {
+                let others = worlds.iter().enumerate().filter(|(m, w)| *m != n && !w.handover.is_resting()).count();
+                worlds[n].others = if others == 0 { Others::Nobody } else { Others::Better };
+                moves += worlds[n].runs(LOOK_MS).len();
+                assert!(worlds.iter().any(|w| !w.handover.is_resting()), "nobody is left");
+            }
+        }
+        assert_eq!(moves, 2, "in an hour, of three: two go, and the last stays");
+    }
+    /// The same where all of them look at the same moment, so that all go and find that nobody is left.
+    #[test]
+    fn who_goes_together_comes_back_together_and_not_more_than_once_in_a_rest() {
+        let mut worlds: Vec<_> = (0..2).map(|_| World::new()).collect();
+        worlds.iter_mut().for_each(World::slows);
+        let mut left: Vec<Micros> = Vec::new();
+        for _ in 0..7_200 {
+            let is_resting: Vec<_> = worlds.iter().map(|w| w.handover.is_resting()).collect();
+            for n in 0..2 {
+                worlds[n].others = if is_resting[1 - n] { Others::Nobody } else { Others::Better };
+                let done = worlds[n].runs(LOOK_MS);
+                if n == 0 && matches!(done[..], [(_, Output::Leave(..))]) {
+                    left.push(worlds[0].now);
+                }
+            }
+        }
+        let rests_ms: Vec<_> = left.windows(2).map(|two| two[1].ms_since(two[0])).collect();
+        assert!(left.len() <= 11, "{rests_ms:?}");
+        let least = (0..).map(|n| (SLOW_REST_MS << n.min(16)).min(SLOW_REST_MAX_MS));
+        assert!(rests_ms.iter().zip(least).all(|(rest_ms, least_ms)| *rest_ms >= least_ms), "{rests_ms:?}");
+    }
+}
