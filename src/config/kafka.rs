@@ -37,9 +37,9 @@ pub struct Kafka {
     pub min_in_sync: u16,
     /// Whether two producers take turns on a partition.
     pub alternating_producers: bool,
-    /// Begins the name of every transaction and group.
+    /// The application that the log belongs to.
     pub application: String,
-    /// Follows it there.
+    /// The environment that it belongs to.
     pub environment: String,
     /// What this process does.
     pub roles: Roles,

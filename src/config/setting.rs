@@ -97,9 +97,9 @@ settings! {
     KafkaAlternatingProducers = "kafka_alternating_producers", "--kafka-alternating-producers", Some(&true), Kind::Truth,
         "whether two producers take turns on a partition: neither waits until the other's transaction has ended";
     Application = "application", "--application", Some(&"headroom"), Kind::Text("NAME"),
-        "begins the name of every transaction and group on the cluster";
+        "begins the names of clients, and of the users that headroom topics acls lets in; the log's manifest pins it";
     Environment = "environment", "--environment", Some(&"dev"), Kind::Text("NAME"),
-        "follows the application in those names";
+        "what the log is for, such as prod: its manifest pins it, and a process that says something else is refused";
     Roles = "roles", "--roles", Some(&"gateway,owner"), Kind::Text("ROLE,..."),
         "what this process does on a cluster: gateway, owner, or both";
     RegistryUrl = "registry_url", "--registry-url", None, Kind::Text("URL"),
