@@ -6,6 +6,7 @@ use super::flags::PlaceFlags;
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
+use crate::log::kafka::admin::Admin;
 use crate::log::kafka::{Kafka, Owned, Stand, Standing};
 use crate::log::{ClaimError, CommitOutcome, CommittedTail, LogError, OwnedPartition};
 use crate::owner::recover::{self, fold_stored};
@@ -25,7 +26,8 @@ const REASON_CHARS_MAX: usize = 200;
 pub(super) enum Action {
     /// Print how far each partition's commands are decided, and whether what follows is there; exit 0 when all of it is
     Check(PlaceFlags),
-    /// Say in the log that commands of a partition are gone, so that those after them are decided
+    /// Say in the log that commands of a partition are gone, so that those after them are decided; what the topic has
+    /// before those is removed. It writes as an owner does, and needs an owner's permissions
     Skip {
         #[command(flatten)]
         place: PlaceFlags,
@@ -93,6 +95,9 @@ fn skip(log: &Kafka, partition: u32, reason: &str, out: &mut impl Write) -> Resu
         let detail = format!("{reason}: {standing}");
         if say(&mut owned, log.partitions(), &mut state, until, &detail)? {
             writeln!(out, "partition {partition}: {standing}; it goes on at {until}, and the log says so")?;
+            // Whatever lies before it is not what was decided: nobody is to take it for that.
+            let admin = Admin::new(log.cluster().clone()).map_err(unusable)?;
+            admin.trim(&log.cluster().topics.commands, partition, until).map_err(unusable)?;
             return Ok(Verdict::Fine);
         }
     }

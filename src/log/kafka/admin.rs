@@ -17,6 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
@@ -36,8 +37,9 @@ const PASSING: &[RDKafkaErrorCode] = &[
     RDKafkaErrorCode::UnknownTopic,
     RDKafkaErrorCode::UnknownTopicOrPartition,
 ];
-/// How many complaints of a client are looked through for the last.
+/// How often a client is asked for what it complains about, and how long each time.
 const COMPLAINTS_MAX: usize = 16;
+const COMPLAINT_LOOK: Duration = Duration::from_millis(20);
 
 /// Keeps what the client last complained about: its answers only say that there was none.
 #[derive(Clone, Default)]
@@ -248,6 +250,21 @@ impl Admin {
         }
     }
 
+    /// Removes the records of a topic's partition before this offset.
+    ///
+    /// # Errors
+    /// When the cluster does not do it, or may not on our behalf.
+    pub fn trim(&self, topic: &str, partition: u32, until: u64) -> Result<(), LogError> {
+        let what = format_args!("cannot remove records of {topic}/{partition}");
+        let number = i32::try_from(partition).unwrap_or(i32::MAX);
+        let offset = Offset::Offset(i64::try_from(until).unwrap_or(i64::MAX));
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(topic, number, offset);
+        let trimmed = added.and_then(|()| wait(self.client.delete_records(&list, &limited())));
+        let answered = trimmed.and_then(|answers| answers.elements().iter().try_for_each(|element| element.error()));
+        answered.map_err(|error| self.cannot(what, &error))
+    }
+
     fn create(&self, topics: &[&Wanted]) -> Result<(), LogError> {
         let new = topics.iter().map(|wanted| {
             let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
@@ -293,9 +310,11 @@ impl Admin {
     }
 
     fn cannot(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
-        // Complaints wait until the client is polled, the first of them before any record.
+        // Complaints wait until the client is polled, the first of them before any record; and one may be on its way.
         for _ in 0..COMPLAINTS_MAX {
-            self.asks.poll(Duration::ZERO);
+            if self.told.0.lock().is_none() {
+                self.asks.poll(COMPLAINT_LOOK);
+            }
         }
         self.told.error(what, error)
     }

@@ -132,6 +132,7 @@ fn says_so(site: &Site, process: &Serving<'_>, skipped: u64) {
     assert!(ended.code == 0 && ended.out.contains("no command is gone"), "{}{}", ended.out, ended.err);
     let verified = site.run(["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert!(verified.out.contains("commands were gone before they were decided"), "{}", verified.out);
 }
 
 #[test]

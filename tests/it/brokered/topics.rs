@@ -11,7 +11,7 @@ use headroom::log::kafka::admin::Admin;
 use headroom::log::kafka::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned, encode};
 use headroom::log::kafka::plan::Seen;
 use headroom::log::kafka::preflight::{Ready, Start, Unfit, preflight};
-use headroom::log::kafka::registry::Registry;
+use headroom::log::kafka::registry::{Registry, subjects};
 use headroom::log::kafka::topics::Asked;
 use headroom::log::kafka::{Cluster, Topics};
 use rdkafka::ClientConfig;
@@ -337,7 +337,11 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
     let (brokers, dir, url) = (&place.brokers, dir.path().display(), &registry.url);
     let few = "has 1 replica instead of 3 or more";
     let unsynced = "has min.insync.replicas=1 instead of 2 or more";
-    let unknown = ["commands", "events", "replies", "snapshots"].map(|name| format!("wrong.{name}-value version 1"));
+    let unknown = subjects(&cluster.topics).into_iter().flat_map(|subject| {
+        let version = move |n| format!("{} version {n}", subject.name);
+        (1..=subject.versions.len()).map(version)
+    });
+    let unknown: Vec<String> = unknown.collect();
     let expected = [
         format!("the cluster at {brokers} is {id}, and kafka_cluster_id = another"),
         format!("the cluster at {brokers} is {id}, and {dir} was used with first: name another data_dir"),
