@@ -26,6 +26,16 @@ pub const HOLD_TTL_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Log time for which a decided key, an ended reservation and a burned attempt are remembered.
 /// Part of the fold: changing it changes states, so the log's manifest pins it.
 pub const DEDUP_WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Log time for which the id of a decided command is kept at least: a copy of it decides nothing. A command may have its
+/// deadline no further ahead, so that a copy comes while the id is kept or too late. It is the longest deadline, and
+/// what a gateway's clock may be ahead of an owner's. Part of the fold, as [`DEDUP_WINDOW_MS`] is.
+pub const COMMAND_WINDOW_MS: u64 = 15_000;
+/// Ids whose time is over within the same so many milliseconds are let go together.
+pub const COMMAND_SPAN_MS: u64 = 3_000;
+/// Ids of decided commands kept per partition; more commands are refused. Some 25 bytes each.
+pub const DECIDED_COMMANDS_MAX: usize = 1 << 20;
+/// Ids in one row of a checkpoint, and in what memory shares with it.
+pub const DECIDED_LEAF_IDS: usize = 4_000;
 /// Ended reservations, refusals and burned attempts remembered per partition; the oldest go first.
 pub const REMEMBERED_RESERVATIONS_MAX: usize = 1 << 20;
 /// Answers of keyed commands other than Reserve remembered per partition; the oldest go first. An answer about a pool is
@@ -183,6 +193,11 @@ pub const SHUTDOWN_MS: u64 = 20_000;
 const _: () = {
     // A caller who was told "no" must not be outlived by a late Reserve that nobody remembers to be abandoned.
     assert!(DEDUP_WINDOW_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
+    // The id of a command is kept for as long as a copy of it may be in time, wherever its gateway's clock stands.
+    assert!(COMMAND_WINDOW_MS >= DEADLINE_MAX_MS + 10_000 && COMMAND_SPAN_MS < COMMAND_WINDOW_MS);
+    // Who is refused for another reason is burned for longer than that.
+    assert!(DEDUP_WINDOW_MS > COMMAND_WINDOW_MS + COMMAND_SPAN_MS);
+    assert!(DECIDED_LEAF_IDS * 16 <= DECODE_ALLOCATION_BYTES_MAX && TURN_RECORDS_MAX < DECIDED_COMMANDS_MAX);
     // Every call in flight can queue its command, and every one of them its Abandon besides.
     assert!(QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE >= INFLIGHT_PER_PARTITION_MAX);
     assert!(QUEUED_COMMANDS_MAX >= 2 * INFLIGHT_PER_PARTITION_MAX);

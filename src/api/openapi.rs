@@ -249,6 +249,8 @@ const OPERATIONS: &[Operation] = &[
             Reason::TooManyAttempts,
             Reason::PartitionFull,
             Reason::KeyReused,
+            Reason::DeadlineTooFar,
+            Reason::TooManyCommands,
         ],
         kind: Kind::Reserve,
     },

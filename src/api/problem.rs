@@ -122,7 +122,15 @@ pub fn of_reason(reason: Reason) -> Case {
     match reason {
         Reason::Malformed => fault("malformed", 400, "The command cannot be what any caller meant"),
         Reason::Misrouted => fault("misrouted", 500, "The command came to the wrong partition"),
+        // Nobody is told of a copy; whoever were would not know what its original came to.
+        Reason::Duplicate => {
+            Case { outcome: Effect::Unknown, ..passing("duplicate", 500, "The command was decided before") }
+        }
         Reason::Expired | Reason::Abandoned => TIMEOUT,
+        Reason::DeadlineTooFar => {
+            passing("deadline_too_far", 503, "The clocks of the gateway and of the owner are too far apart")
+        }
+        Reason::TooManyCommands => passing("too_many_commands", 503, "The partition was asked too much a moment ago"),
         Reason::KeyReused => fault("key_reused", 422, "The key was used with another body"),
         Reason::TooManyAttempts => fault("too_many_attempts", 409, "The key was tried too often"),
         Reason::PartitionFull => passing("partition_full", 503, "The partition holds as much as it may"),
@@ -157,7 +165,9 @@ pub fn of_shed(shed: Shed) -> (Case, &'static str) {
 /// Every row, once, in order of status.
 pub fn cases() -> Vec<Case> {
     let edge = Edge::ALL.iter().map(|edge| edge.case());
-    let decided = Reason::ALL.iter().map(|reason| of_reason(*reason));
+    // What a copy of a command comes to is told nobody.
+    let told = Reason::ALL.iter().filter(|reason| **reason != Reason::Duplicate);
+    let decided = told.map(|reason| of_reason(*reason));
     let mut cases: Vec<_> =
         edge.chain(decided).chain([INTERNAL, SHED, NOT_FRESH, REBUILDING, TIMEOUT, TIMEOUT_UNKNOWN]).collect();
     cases.sort_unstable_by_key(|case| (case.status, case.code));

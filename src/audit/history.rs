@@ -4,7 +4,7 @@
 
 use super::report::Breaches;
 use crate::domain::{
-    AskKind, Body, Breach, Digest, Event, IdempotencyKey, Law, PoolId, Recorded, ReleaseCause, ReservationId,
+    AskKind, Body, Breach, Digest, Event, IdempotencyKey, Law, PoolId, Reason, Recorded, ReleaseCause, ReservationId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -119,7 +119,9 @@ impl History {
     }
 
     fn follow(&mut self, id: ReservationId, event: &Event) {
-        let Some(trace) = self.traces.get_mut(&id) else { return };
+        // A copy of a command is about nothing.
+        let is_copy = event.body.rejection().is_some_and(|rejection| rejection.reason == Reason::Duplicate);
+        let Some(trace) = self.traces.get_mut(&id).filter(|_| !is_copy) else { return };
         trace.last = Some((event.partition, event.seq));
         let wrong = match &event.body {
             Body::Accepted(_) => {

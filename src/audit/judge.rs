@@ -32,6 +32,7 @@ enum Ended {
 impl Judge<'_> {
     pub(super) fn run(&mut self) {
         self.caused();
+        self.copied();
         self.routed();
         self.keyed();
         // Whether an answer is the one given before must be known before this one is remembered.
@@ -304,6 +305,20 @@ impl Judge<'_> {
         self.state.lives.strike(id, attempt, until);
     }
 
+    /// L5 for a Reserve whose copy nobody would know: its attempt is taken back with its refusal.
+    pub(super) fn refused_for_now(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
+        if let Some(life) = self.state.lives.live_mut(id) {
+            if life.counting.contains(&attempt) {
+                return;
+            }
+            life.burn(attempt);
+            life.seq = self.event.seq;
+        } else {
+            self.burn(pool, id, attempt);
+        }
+        self.state.lives.strike(id, attempt, self.window_end());
+    }
+
     /// What ended or was refused takes nothing: of that nothing is kept beside the strike.
     fn burn(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
         let mut life = match self.state.lives.recall(id).value() {
@@ -311,7 +326,7 @@ impl Judge<'_> {
             Some(life) => life.clone(),
             None => Life::void(pool.clone(), Vec::new()),
         };
-        life.abandon(attempt);
+        life.burn(attempt);
         life.seq = self.event.seq;
         let until = self.window_end();
         self.state.lives.remember(id, life, until);

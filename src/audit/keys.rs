@@ -4,7 +4,6 @@ use super::judge::Judge;
 use super::lives::{Life, Stand};
 use super::memory::Recall;
 use crate::domain::{AskKind, Body, CommandKey, CommandStamp, Law, Reason, Rejection, Target};
-use crate::limits::ATTEMPTS_MAX;
 
 /// The answer a key was given (of another command than Reserve, whose id holds its key).
 pub(super) struct Answer {
@@ -18,7 +17,10 @@ pub(super) fn is_business(reason: Reason) -> bool {
         reason,
         Reason::Malformed
             | Reason::Misrouted
+            | Reason::Duplicate
             | Reason::Expired
+            | Reason::DeadlineTooFar
+            | Reason::TooManyCommands
             | Reason::Abandoned
             | Reason::KeyReused
             | Reason::TooManyAttempts
@@ -28,7 +30,16 @@ pub(super) fn is_business(reason: Reason) -> bool {
 
 /// Whether a refusal comes before any look at the key.
 fn is_earlier(reason: Reason) -> bool {
-    matches!(reason, Reason::Malformed | Reason::Misrouted | Reason::Expired | Reason::Abandoned)
+    matches!(
+        reason,
+        Reason::Malformed
+            | Reason::Misrouted
+            | Reason::Duplicate
+            | Reason::Expired
+            | Reason::DeadlineTooFar
+            | Reason::TooManyCommands
+            | Reason::Abandoned
+    )
 }
 
 /// What a command with this ask and key was about, as its event tells.
@@ -70,13 +81,14 @@ impl Judge<'_> {
         let is_same = known.value().is_some_and(|life| life.fingerprint == command.fingerprint);
         let is_full = |life: &Life| {
             let counts = life.counting.contains(&command.attempt);
-            life.stand.is_live() && life.counting.len() >= ATTEMPTS_MAX && !counts
+            life.stand.is_live() && life.is_full() && !counts
         };
         let answered = match &self.event.body {
             Body::Repeated(original) if known.value().is_none_or(|life| is_as_before(life, original)) => {
                 Answered::Again
             }
-            Body::Rejected(r) if r.reason == Reason::TooManyAttempts && known.value().is_none_or(is_full) => {
+            // Where nothing was decided yet as many are burned: whether it is so is judged with the reason.
+            Body::Rejected(r) if r.reason == Reason::TooManyAttempts && known.value().is_some_and(is_full) => {
                 Answered::Again
             }
             body => answered(body),

@@ -79,17 +79,26 @@ impl Life {
         self.pool == entry.pool && self.order_ref == entry.order_ref
     }
 
-    /// Takes an attempt back; answers whether it counted. One that had not come is burned, the oldest going first.
+    /// Takes an attempt back; answers whether it counted. One that had not come is burned.
     pub(super) fn abandon(&mut self, attempt: Attempt) -> bool {
         let counted = self.counting.contains(&attempt);
         self.counting.retain(|a| *a != attempt);
-        if !counted && !self.burned.contains(&attempt) {
-            if self.burned.len() >= ATTEMPTS_MAX {
-                self.burned.remove(0);
-            }
-            self.burned.push(attempt);
+        if !counted {
+            self.burn(attempt);
         }
         counted
+    }
+
+    /// Burns an attempt that does not count; of so many as are kept already no other is let in.
+    pub(super) fn burn(&mut self, attempt: Attempt) {
+        if !self.burned.contains(&attempt) && self.burned.len() < ATTEMPTS_MAX {
+            self.burned.push(attempt);
+        }
+    }
+
+    /// Whether no attempt that does not count already is let in.
+    pub(super) fn is_full(&self) -> bool {
+        self.counting.len() >= ATTEMPTS_MAX || self.burned.len() >= ATTEMPTS_MAX
     }
 }
 
@@ -161,11 +170,11 @@ impl Lives {
         self.gone.put((id, attempt), self.past.stamp(), until);
     }
 
-    /// Whether the owner must know that this attempt may not count. It keeps only so many of one reservation.
+    /// Whether the owner must know that this attempt may not count. It keeps only so many of one reservation, and lets in
+    /// none when there are more.
     pub(super) fn is_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
         let Recall::Must(stamp) = self.gone.recall(&(id, attempt)) else { return false };
-        let of_id = self.gone.from(&(id, Attempt(0))).take_while(|((other, _), _)| *other == id);
-        self.past.is_recent(*stamp) && of_id.take(ATTEMPTS_MAX.saturating_add(1)).count() <= ATTEMPTS_MAX
+        self.past.is_recent(*stamp)
     }
 
     /// Whether the owner may think that this attempt was taken back.

@@ -102,11 +102,6 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         let since = self.added.saturating_sub(stamp);
         since < u64::try_from(self.max.saturating_sub(SLACK)).unwrap_or(u64::MAX)
     }
-
-    /// The entries from this key on, in order.
-    pub(super) fn from(&self, key: &K) -> impl Iterator<Item = (&K, &V)> + use<'_, K, V> {
-        self.entries.range(key..).map(|(key, kept)| (key, &kept.value))
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 mod books;
 mod chain;
+mod copies;
 pub mod history;
 mod judge;
 mod keys;
@@ -25,6 +26,7 @@ use crate::limits::REMEMBERED_COMMANDS_MAX;
 use crate::wire::digest::state;
 use books::Books;
 use chain::Chain;
+use copies::Copies;
 use judge::Judge;
 use keys::Answer;
 use lives::Lives;
@@ -46,6 +48,7 @@ struct State {
     books: Books,
     lives: Lives,
     answers: Memory<CommandKey, Answer>,
+    copies: Copies,
 }
 
 /// What one event broke.
@@ -75,6 +78,7 @@ impl PartitionAudit {
                 books: Books::default(),
                 lives: Lives::new(),
                 answers: Memory::new(REMEMBERED_COMMANDS_MAX),
+                copies: Copies::default(),
             },
             events: 0,
             breaches: Breaches::default(),
@@ -139,6 +143,7 @@ impl State {
     fn forget(&mut self, now: Micros) {
         self.lives.forget(now);
         self.answers.forget(now);
+        self.copies.forget(now);
     }
 
     /// The sums kept event by event must be what the live reservations add up to.

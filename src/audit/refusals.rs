@@ -6,7 +6,6 @@ use super::keys::is_business;
 use super::lives::{Life, Stand};
 use super::memory::Recall;
 use crate::domain::{Amounts, AskKind, Law, Mode, Reason, Rejection};
-use crate::limits::ATTEMPTS_MAX;
 
 impl Judge<'_> {
     /// A refusal given now.
@@ -18,6 +17,11 @@ impl Judge<'_> {
         match command.ask {
             AskKind::Reserve if rejection.reason == Reason::Expired => {
                 self.state.lives.strike(id, command.attempt, self.window_end());
+            }
+            AskKind::Reserve if matches!(rejection.reason, Reason::DeadlineTooFar | Reason::TooManyCommands) => {
+                if let Some(pool) = &rejection.pool {
+                    self.refused_for_now(pool, id, command.attempt);
+                }
             }
             AskKind::Reserve if is_business(rejection.reason) && command.key.is_some() => {
                 self.remember_refused(rejection, command.fingerprint);
@@ -123,7 +127,7 @@ impl Judge<'_> {
                 stand => is_unclear || stand == Some(Stand::Expired),
             },
             Reason::NotAHold => stand == Some(Stand::Confirmed),
-            Reason::TooManyAttempts => known.value().is_some_and(|life| life.counting.len() >= ATTEMPTS_MAX),
+            Reason::TooManyAttempts => self.state.lives.recall(id).value().is_some_and(Life::is_full),
             _ => true,
         }
     }

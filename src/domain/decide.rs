@@ -11,8 +11,8 @@ use super::reservation::{Reservation, Status};
 use super::route::{partition_of, partition_of_reservation, pool_hash};
 use super::units::{Amounts, Micros};
 use crate::limits::{
-    AREAS_MAX, DIMENSIONS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, POOLS_PER_PARTITION_MAX,
-    RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
+    AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DIMENSIONS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
+    POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
 };
 
 /// Where and when a decision is made.
@@ -69,8 +69,9 @@ impl<L: Ledger> Case<'_, L> {
             return Err(Reason::Misrouted.into());
         }
         // Giving up has no deadline: an Abandon that was refused as late would leave its caller's "no" holding capacity.
-        if self.command.deadline < self.now && !matches!(ask, Ask::Abandon { .. }) {
-            return Err(Reason::Expired.into());
+        // And it may be decided again: what an attempt has lost already it cannot lose once more.
+        if !matches!(ask, Ask::Abandon { .. }) {
+            self.is_new_and_in_time()?;
         }
         if let Some(answered) = self.answered_before()? {
             return Ok(answered);
@@ -92,6 +93,24 @@ impl<L: Ledger> Case<'_, L> {
             Ask::Abandon { pool, reservation } => Ok(self.abandon(pool, *reservation)),
             Ask::Handover { nonce } => Ok(Body::HandedOver { nonce: *nonce }),
         }
+    }
+
+    /// A command is decided once. A copy comes while the id is kept, or after the deadline.
+    fn is_new_and_in_time(&self) -> Result<(), Refusal> {
+        let Command { id, deadline, .. } = *self.command;
+        if self.ledger.is_decided(id, self.now) {
+            return Err(Reason::Duplicate.into());
+        }
+        if deadline < self.now {
+            return Err(Reason::Expired.into());
+        }
+        if deadline > self.now.plus_ms(COMMAND_WINDOW_MS) {
+            return Err(Reason::DeadlineTooFar.into());
+        }
+        if self.ledger.decided_count(self.now) >= DECIDED_COMMANDS_MAX {
+            return Err(Reason::TooManyCommands.into());
+        }
+        Ok(())
     }
 
     /// The answer that this command's key (of another command than Reserve) was given.
@@ -172,6 +191,9 @@ impl<L: Ledger> Case<'_, L> {
             if known.status != Status::Void {
                 return self.repeated(known, id);
             }
+            if known.attempts.is_burned_full() {
+                return Err(Reason::TooManyAttempts.into());
+            }
         } else if self.ledger.reservation_count() >= RESERVATIONS_PER_PARTITION_MAX {
             return Err(Reason::PartitionFull.into());
         }
@@ -213,7 +235,8 @@ impl<L: Ledger> Case<'_, L> {
             return Ok(Body::Repeated(Box::new(Body::Rejected(rejection))));
         }
         let is_counted = known.attempts.live().contains(&self.command.attempt);
-        if known.status.is_live() && known.attempts.is_full() && !is_counted {
+        let is_full = known.attempts.is_full() || known.attempts.is_burned_full();
+        if known.status.is_live() && is_full && !is_counted {
             return Err(Reason::TooManyAttempts.into());
         }
         let pool = self.pool(&known.pool)?;

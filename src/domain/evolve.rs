@@ -5,9 +5,9 @@ use super::event::{Body, CommandStamp, Entry, Event, Rejection, ReleaseCause};
 use super::ids::PoolId;
 use super::ids::ReservationId;
 use super::law::{self, Breach, Law};
-use super::ledger::{CommandKey, LedgerMut, Remembered, Target};
+use super::ledger::{CommandKey, LedgerMut, Remembered, Target, kept_until};
 use super::pool::Pool;
-use super::reservation::{Reservation, Status};
+use super::reservation::{Attempts, Reservation, Status};
 use super::units::{Amounts, Micros};
 use super::{AskKind, Name};
 use crate::limits::DEDUP_WINDOW_MS;
@@ -18,7 +18,20 @@ use crate::limits::DEDUP_WINDOW_MS;
 /// The [`Breach`] that makes the event impossible after this state; the state is then not to be used any more.
 pub fn evolve(ledger: &mut impl LedgerMut, event: &Event) -> Result<(), Breach> {
     ledger.forget(event.decided_at);
-    fold(ledger, event).map_err(|(law, detail)| Breach { law, partition: event.partition, seq: event.seq, detail })
+    fold(ledger, event).map_err(|(law, detail)| Breach { law, partition: event.partition, seq: event.seq, detail })?;
+    keep_decided(ledger, event);
+    Ok(())
+}
+
+/// Keeps the command's id, so that a copy of it decides nothing.
+fn keep_decided(ledger: &mut impl LedgerMut, event: &Event) {
+    let Some(command) = event.command().filter(|command| command.ask != AskKind::Abandon) else { return };
+    if let Body::Rejected(rejection) = &event.body
+        && !rejection.reason.is_kept()
+    {
+        return;
+    }
+    ledger.keep_decided(command.id, kept_until(event.decided_at));
 }
 
 type Folded = Result<(), (Law, String)>;
@@ -37,6 +50,9 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
         Body::Expired(entry) => fold_ended(ledger, event, entry, None)?,
         Body::Repeated(original) => fold_repeated(ledger, event, original)?,
         Body::Rejected(rejection) => {
+            if rejection.reason.is_open() {
+                fold_burned(ledger, event, rejection);
+            }
             if !rejection.reason.is_remembered() {
                 return Ok(());
             }
@@ -196,8 +212,24 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
     Ok(())
 }
 
+/// Its caller is told no, and nobody would know a copy of it: its attempt is burned as if it had been given up.
+fn fold_burned(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) {
+    let Some(command) = event.command().filter(|command| command.ask == AskKind::Reserve) else { return };
+    let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return };
+    give_up(ledger, event, (pool, id), |attempts| attempts.burn(command.attempt));
+}
+
 fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) {
     let Some(command) = event.command() else { return };
+    give_up(ledger, event, (pool, id), |attempts| attempts.abandon(command.attempt));
+}
+
+fn give_up(
+    ledger: &mut impl LedgerMut,
+    event: &Event,
+    (pool, id): (&PoolId, ReservationId),
+    change: impl FnOnce(&mut Attempts),
+) {
     let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
     let status = known.map_or(Status::Void, |r| r.status);
     // Of an ended or refused reservation an attempt can take nothing any more: there is nothing to burn.
@@ -206,7 +238,7 @@ fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id:
     }
     ledger.update_reservation(pool, id, |r| {
         r.renew(event.decided_at);
-        r.attempts.abandon(command.attempt);
+        change(&mut r.attempts);
         r.seq = event.seq;
         if r.status == Status::Void {
             r.until = forget_at(event);

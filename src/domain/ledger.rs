@@ -2,10 +2,11 @@
 //! two functions run over a partition's real state and over the overlay of a turn that is not committed yet.
 
 use super::event::Body;
-use super::ids::{IdempotencyKey, PoolId, ReservationId};
+use super::ids::{CommandId, IdempotencyKey, PoolId, ReservationId};
 use super::pool::Pool;
 use super::reservation::Reservation;
 use super::units::Micros;
+use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS};
 
 /// What a keyed command (other than Reserve, whose id holds its key) was about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,6 +37,13 @@ pub struct Remembered {
     pub body: Box<Body>,
 }
 
+/// Until when the id of a command that is decided now is kept: those of a span of time together.
+pub fn kept_until(decided_at: Micros) -> Micros {
+    let span_us = COMMAND_SPAN_MS.saturating_mul(1_000);
+    let spans = decided_at.plus_ms(COMMAND_WINDOW_MS).0.checked_div(span_us).unwrap_or_default();
+    Micros(spans.saturating_add(1).saturating_mul(span_us))
+}
+
 /// Reading a partition's state.
 pub trait Ledger {
     /// The pool, if it is known.
@@ -44,6 +52,10 @@ pub trait Ledger {
     fn reservation(&self, id: &ReservationId) -> Option<&Reservation>;
     /// The answer this key was given; it may be forgettable already.
     fn remembered(&self, key: &CommandKey) -> Option<&Remembered>;
+    /// Whether a command of this id was decided, and its id is kept at `now`.
+    fn is_decided(&self, id: CommandId, now: Micros) -> bool;
+    /// How many such ids are kept at `now`.
+    fn decided_count(&self, now: Micros) -> usize;
     /// How many pools there are.
     fn pool_count(&self) -> usize;
     /// How many reservations are kept, live and remembered.
@@ -61,6 +73,9 @@ pub trait LedgerMut: Ledger {
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation));
     /// Keeps the answer of a key.
     fn remember(&mut self, key: CommandKey, remembered: Remembered);
-    /// Lets go of a bounded number of the oldest entries that may be forgotten at `now` or are too many.
+    /// Keeps the id of a decided command until then, which is never earlier than for the one before.
+    fn keep_decided(&mut self, id: CommandId, until: Micros);
+    /// Lets go of a bounded number of the oldest entries that may be forgotten at `now` or are too many,
+    /// and of every command's id that is kept no longer.
     fn forget(&mut self, now: Micros);
 }

@@ -21,7 +21,7 @@ pub use command::{Ask, AskKind, Command, LimitChange};
 pub use event::{Body, Cause, CommandStamp, Entry, Event, Kind, Recorded, Rejection, ReleaseCause};
 pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId};
 pub use law::{Breach, Law};
-pub use ledger::{CommandKey, Ledger, LedgerMut, Remembered, Target};
+pub use ledger::{CommandKey, Ledger, LedgerMut, Remembered, Target, kept_until};
 pub use outcome::Reason;
 pub use pool::{Mode, Pool, PoolSpec, Window};
 pub use reservation::{Attempts, Reservation, Status};

@@ -31,8 +31,14 @@ reasons! {
     Malformed = "malformed", false;
     /// It was appended to a partition that its pool does not belong to.
     Misrouted = "misrouted", false;
+    /// It is a copy of a command that was decided a short while ago: what was decided then stands.
+    Duplicate = "duplicate", false;
     /// Its deadline had passed before it was decided.
     Expired = "expired", false;
+    /// Its deadline lies so far ahead that a copy of it could be in time when its id is not kept any more.
+    DeadlineTooFar = "deadline_too_far", false;
+    /// As many commands were decided a short while ago as ids are kept.
+    TooManyCommands = "too_many_commands", false;
     /// Its attempt was abandoned before it came.
     Abandoned = "abandoned", false;
     /// Its key was used with another body.
@@ -70,6 +76,21 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether a command refused so has its id kept, so that a copy is refused as one. Of the others a copy is refused for
+    /// the same reason again, whenever it comes; or there is no room, or no room for as long as it takes.
+    pub fn is_kept(self) -> bool {
+        match self {
+            Reason::Malformed | Reason::Misrouted | Reason::Duplicate | Reason::Expired => false,
+            reason => !reason.is_open(),
+        }
+    }
+
+    /// Whether a copy of a command refused so may be decided otherwise. A Reserve's attempt is burned for it; of another
+    /// command nobody may be told that it is not applied.
+    pub fn is_open(self) -> bool {
+        matches!(self, Reason::DeadlineTooFar | Reason::TooManyCommands)
+    }
+
     /// The reason with this code.
     pub fn from_code(code: &str) -> Option<Reason> {
         Reason::ALL.iter().copied().find(|r| r.code() == code)

@@ -150,6 +150,11 @@ impl Attempts {
         self.live().len() >= ATTEMPTS_MAX
     }
 
+    /// Whether as many are burned as are kept. One more could not be told from one that nobody gave up: none is let in.
+    pub fn is_burned_full(&self) -> bool {
+        self.burned().len() >= ATTEMPTS_MAX
+    }
+
     /// Adds one that is not abandoned; a known one changes nothing.
     pub fn add(&mut self, attempt: Attempt) {
         self.change(|sets| {
@@ -159,18 +164,21 @@ impl Attempts {
         });
     }
 
-    /// Takes one away; one that never came is burned instead, and past the bound the oldest burned one is let go.
+    /// Takes one away; one that never came is burned instead.
     pub fn abandon(&mut self, attempt: Attempt) {
-        self.change(|sets| {
-            if let Some(at) = sets.live.iter().position(|a| *a == attempt) {
-                sets.live.remove(at);
-            } else if !sets.burned.contains(&attempt) {
-                if sets.burned.len() >= ATTEMPTS_MAX {
-                    sets.burned.remove(0);
-                }
-                sets.burned.push(attempt);
-            }
-        });
+        if self.live().contains(&attempt) {
+            self.change(|sets| sets.live.retain(|a| *a != attempt));
+        } else {
+            self.burn(attempt);
+        }
+    }
+
+    /// Burns one that never came, if it did not, and if there is room: see [`Attempts::is_burned_full`].
+    pub fn burn(&mut self, attempt: Attempt) {
+        let is_known = self.live().contains(&attempt) || self.burned().contains(&attempt);
+        if !is_known && !self.is_burned_full() {
+            self.change(|sets| sets.burned.push(attempt));
+        }
     }
 
     /// Forgets those not abandoned: the life they share is over.

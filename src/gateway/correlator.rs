@@ -6,7 +6,9 @@
 //! says that the attempt holds nothing; if that takes longer than the grace, it is told that the outcome is unknown.
 //! The other commands cannot be taken back, so their timeout is unknown at once.
 
-use crate::domain::{Ask, Attempt, Command, CommandId, IdempotencyKey, Micros, Name, PoolId, Recorded, ReservationId};
+use crate::domain::{
+    Ask, Attempt, Command, CommandId, IdempotencyKey, Micros, Name, PoolId, Reason, Recorded, ReservationId,
+};
 use crate::limits::{ABANDON_GRACE_MS, ABANDON_RETRY_MS};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -122,6 +124,11 @@ impl<W> Correlator<W> {
     /// Takes a decision, from a reply or from the committed tail; the second of the two changes nothing.
     pub fn decided(&mut self, recorded: Recorded) -> Option<Answer<W>> {
         let number = self.own(recorded.event.command()?.id)?;
+        let refused = recorded.event.body.rejection().map(|rejection| rejection.reason);
+        if refused == Some(Reason::Duplicate) {
+            // What a copy comes to is no answer: the first decision is on its way, or was told.
+            return None;
+        }
         if self.abandons.contains_key(&number) {
             return self.taken_back(number);
         }
@@ -132,8 +139,14 @@ impl<W> Correlator<W> {
             let waiter = pending.waiter.take()?;
             return Some(Answer { waiter, outcome: Outcome::Decided(Box::new(recorded)) });
         }
-        let waiter = self.remove(number)?.waiter?;
-        Some(Answer { waiter, outcome: Outcome::Decided(Box::new(recorded)) })
+        let Pending { waiter, takes_back, .. } = self.remove(number)?;
+        // A Reserve refused so is burned; of another command a copy may yet be applied.
+        let is_unknown = takes_back.is_none() && refused.is_some_and(Reason::is_open);
+        let outcome = match is_unknown {
+            true => Outcome::TimedOut { is_unknown },
+            false => Outcome::Decided(Box::new(recorded)),
+        };
+        Some(Answer { waiter: waiter?, outcome })
     }
 
     /// An Abandon is in the log for good, and will be decided after its Reserve: what it takes back is gone, whoever

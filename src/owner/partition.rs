@@ -5,7 +5,7 @@ use super::report::TurnReport;
 use super::stage::Stage;
 use crate::domain::decide::{Place, decide, expire};
 use crate::domain::evolve::evolve;
-use crate::domain::{Body, Breach, Cause, Event, Micros, PoolId, Recorded};
+use crate::domain::{Body, Breach, Cause, Event, Micros, PoolId, Reason, Recorded};
 use crate::limits::TURN_TIMERS_MAX;
 use crate::log::letters::DeadLetter;
 use crate::log::{CommitOutcome, Record, Reply, StoredEvent, Turn};
@@ -129,7 +129,10 @@ impl Partition {
         for decided in staged.decided {
             state.fold(&decided)?;
             concluded.report.count(&decided.event);
-            if let Some(to) = decided.event.command().and_then(|command| command.reply_to) {
+            // Of a copy nobody is told: the first decision is the answer.
+            let is_copy = decided.event.body.rejection().is_some_and(|r| r.reason == Reason::Duplicate);
+            let stamp = decided.event.command().filter(|_| !is_copy);
+            if let Some(to) = stamp.and_then(|command| command.reply_to) {
                 concluded.replies.push(Reply { to, decided });
             }
         }

@@ -1,8 +1,10 @@
 //! The overlay of a turn that is not committed yet: what its decisions see beyond the partition's state. Dropping it
 //! drops the turn.
 
-use crate::domain::{CommandKey, Ledger, LedgerMut, Micros, Pool, PoolId, Remembered, Reservation, ReservationId};
-use std::collections::BTreeMap;
+use crate::domain::{
+    CommandId, CommandKey, Ledger, LedgerMut, Micros, Pool, PoolId, Remembered, Reservation, ReservationId,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub struct Stage<'a, L> {
     base: &'a L,
@@ -10,6 +12,7 @@ pub struct Stage<'a, L> {
     /// `None`: nothing is left of it.
     reservations: BTreeMap<ReservationId, Option<Reservation>>,
     remembered: BTreeMap<CommandKey, Remembered>,
+    decided: BTreeSet<CommandId>,
     pools_added: usize,
     reservations_added: usize,
 }
@@ -21,6 +24,7 @@ impl<'a, L: Ledger> Stage<'a, L> {
             pools: BTreeMap::new(),
             reservations: BTreeMap::new(),
             remembered: BTreeMap::new(),
+            decided: BTreeSet::new(),
             pools_added: 0,
             reservations_added: 0,
         }
@@ -41,6 +45,14 @@ impl<L: Ledger> Ledger for Stage<'_, L> {
 
     fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
         self.remembered.get(key).or_else(|| self.base.remembered(key))
+    }
+
+    fn is_decided(&self, id: CommandId, now: Micros) -> bool {
+        self.decided.contains(&id) || self.base.is_decided(id, now)
+    }
+
+    fn decided_count(&self, now: Micros) -> usize {
+        self.base.decided_count(now).saturating_add(self.decided.len())
     }
 
     fn pool_count(&self) -> usize {
@@ -83,6 +95,11 @@ impl<L: Ledger> LedgerMut for Stage<'_, L> {
 
     fn remember(&mut self, key: CommandKey, remembered: Remembered) {
         self.remembered.insert(key, remembered);
+    }
+
+    /// A turn is shorter than any id is kept.
+    fn keep_decided(&mut self, id: CommandId, _until: Micros) {
+        self.decided.insert(id);
     }
 
     /// The state forgets when the turn is folded; until then what may be forgotten is merely not known.

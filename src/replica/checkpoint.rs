@@ -1,5 +1,6 @@
 //! From a state to the rows of its checkpoint and back.
 
+use super::decided::{Decided, Leaf, LeafNo};
 use super::slab::{Common, Page, Slab};
 use super::state::{Dirty, PartitionState, Position};
 use crate::domain::{CommandKey, Pool, PoolId, Remembered};
@@ -14,6 +15,7 @@ pub struct Draft {
     pools: Vec<Arc<Pool>>,
     pages: Vec<(u32, Arc<Page>)>,
     remembered: Vec<(CommandKey, Option<Remembered>)>,
+    decided: Vec<(LeafNo, Option<Arc<Leaf>>)>,
     events: u64,
 }
 
@@ -32,6 +34,12 @@ impl Draft {
                 None => Row { key: snapshot::remembered_key(key), value: None },
             });
         }
+        for (no, leaf) in &self.decided {
+            rows.push(match leaf {
+                Some(ids) => row(snapshot::decided_row(*no, ids)),
+                None => Row { key: snapshot::decided_key(*no), value: None },
+            });
+        }
         Checkpoint { mark: self.mark, base: self.base, rows }
     }
 }
@@ -41,7 +49,7 @@ impl PartitionState {
     pub fn draft_checkpoint(&mut self, log_id: u128) -> Draft {
         let Position { next_seq, next_input, epoch, chain, decided_at } = self.position;
         let next = Dirty { base: Some(next_seq), ..Dirty::default() };
-        let Dirty { base, pools, pages, remembered, events } = std::mem::replace(&mut self.dirty, next);
+        let Dirty { base, pools, pages, remembered, decided, events } = std::mem::replace(&mut self.dirty, next);
         let partition = self.partition;
         let mark =
             Mark { log_id, partition, format_version: FORMAT_VERSION, next_seq, next_input, chain, epoch, decided_at };
@@ -51,6 +59,7 @@ impl PartitionState {
             pools: pools.iter().filter_map(|id: &PoolId| self.pools.get(id).cloned()).collect(),
             pages: pages.into_iter().filter_map(|no| Some((no, Arc::clone(self.slab.page(no)?)))).collect(),
             remembered: remembered.into_iter().map(|key| (key.clone(), self.remembered.get(&key).cloned())).collect(),
+            decided: decided.into_iter().map(|no| (no, self.decided.leaf(no).cloned())).collect(),
             events,
         }
     }
@@ -61,6 +70,7 @@ impl PartitionState {
         self.dirty.pools.extend(draft.pools.iter().map(|pool| pool.id.clone()));
         self.dirty.pages.extend(draft.pages.iter().map(|(no, _)| *no));
         self.dirty.remembered.extend(draft.remembered.iter().map(|(key, _)| key.clone()));
+        self.dirty.decided.extend(draft.decided.iter().map(|(no, _)| *no));
         self.dirty.events = self.dirty.events.saturating_add(draft.events);
     }
 
@@ -70,6 +80,7 @@ impl PartitionState {
         self.dirty.pools.extend(self.pools.keys().cloned());
         self.dirty.pages.extend(0..self.slab.page_count());
         self.dirty.remembered.extend(self.remembered.keys().cloned());
+        self.dirty.decided.extend(self.decided.leaves());
         self.dirty.events = self.dirty.events.max(1);
     }
 }
@@ -82,6 +93,7 @@ pub struct Restoring {
     pages: Vec<(u32, Arc<Page>)>,
     common: Common,
     remembered: Vec<(CommandKey, Remembered)>,
+    decided: Vec<(LeafNo, Leaf)>,
     odd: Option<String>,
 }
 
@@ -95,6 +107,7 @@ impl Restoring {
             pages: Vec::new(),
             common: Common::default(),
             remembered: Vec::new(),
+            decided: Vec::new(),
             odd: None,
         }
     }
@@ -104,6 +117,7 @@ impl Restoring {
         match snapshot::decode_row(key, value) {
             Ok(Piece::Pool(pool)) => self.pools.push(pool),
             Ok(Piece::Remembered(key, remembered)) => self.remembered.push((key, remembered)),
+            Ok(Piece::Decided(no, ids)) => self.decided.push((no, ids)),
             Ok(Piece::Page(no, slots)) => {
                 let mut page: Page = std::array::from_fn(|_| None);
                 for (at, id, mut reservation) in slots {
@@ -137,6 +151,7 @@ impl Restoring {
         let Mark { next_seq, next_input, epoch, chain, decided_at, .. } = *mark;
         let position = Position { next_seq, next_input, epoch, chain, decided_at };
         let slab = Slab::restore(self.pages)?;
-        PartitionState::restored(self.partition, position, self.pools, (slab, self.common), self.remembered)
+        let decided = Decided::restore(self.decided)?;
+        PartitionState::restored(self.partition, position, self.pools, (slab, self.common), self.remembered, decided)
     }
 }

@@ -4,6 +4,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod checkpoint;
+mod decided;
 pub mod query;
 pub mod shared;
 mod slab;

@@ -1,10 +1,11 @@
 //! The state of one partition at a sequence number.
 
+use super::decided::{Decided, LeafNo};
 use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
 use crate::domain::{
-    Breach, Cause, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded, Remembered, Reservation,
-    ReservationId, Status,
+    Breach, Cause, CommandId, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded, Remembered,
+    Reservation, ReservationId, Status,
 };
 use crate::limits::{FORGOTTEN_PER_EVENT_MAX, REMEMBERED_COMMANDS_MAX, REMEMBERED_RESERVATIONS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,7 @@ pub struct PartitionState {
     forgettable: BTreeSet<(Micros, ReservationId)>,
     pub(super) remembered: BTreeMap<CommandKey, Remembered>,
     remembered_until: BTreeSet<(Micros, CommandKey)>,
+    pub(super) decided: Decided,
     pub(super) dirty: Dirty,
 }
 
@@ -66,6 +68,7 @@ pub(super) struct Dirty {
     pub pools: BTreeSet<PoolId>,
     pub pages: BTreeSet<u32>,
     pub remembered: BTreeSet<CommandKey>,
+    pub decided: BTreeSet<LeafNo>,
     pub events: u64,
 }
 
@@ -83,6 +86,7 @@ impl PartitionState {
             forgettable: BTreeSet::new(),
             remembered: BTreeMap::new(),
             remembered_until: BTreeSet::new(),
+            decided: Decided::default(),
             dirty: Dirty::default(),
         }
     }
@@ -103,8 +107,9 @@ impl PartitionState {
         pools: Vec<Pool>,
         (slab, common): (Slab, Common),
         remembered: Vec<(CommandKey, Remembered)>,
+        decided: Decided,
     ) -> Result<PartitionState, String> {
-        let mut state = PartitionState { position, slab, common, ..PartitionState::new(partition) };
+        let mut state = PartitionState { position, slab, common, decided, ..PartitionState::new(partition) };
         state.pools = pools.into_iter().map(|pool| (pool.id.clone(), Arc::new(pool))).collect();
         for (key, value) in remembered {
             state.remembered_until.insert((value.until, key.clone()));
@@ -276,6 +281,14 @@ impl Ledger for PartitionState {
         self.remembered.get(key)
     }
 
+    fn is_decided(&self, id: CommandId, now: Micros) -> bool {
+        self.decided.holds(id, now)
+    }
+
+    fn decided_count(&self, now: Micros) -> usize {
+        self.decided.count(now)
+    }
+
     fn pool_count(&self) -> usize {
         self.pools.len()
     }
@@ -327,7 +340,16 @@ impl LedgerMut for PartitionState {
         self.remembered.insert(key, remembered);
     }
 
+    fn keep_decided(&mut self, id: CommandId, until: Micros) {
+        if let Some(leaf) = self.decided.put(id, until)
+            && !self.dirty.decided.contains(&leaf)
+        {
+            self.dirty.decided.insert(leaf);
+        }
+    }
+
     fn forget(&mut self, now: Micros) {
+        self.dirty.decided.extend(self.decided.forget(now));
         for _ in 0..FORGOTTEN_PER_EVENT_MAX {
             let full = self.forgettable.len() > self.bounds.reservations;
             let oldest = self.forgettable.first().filter(|(until, _)| full || *until <= now);

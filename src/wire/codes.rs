@@ -65,6 +65,7 @@ codes! { ReleaseCause as "ReleaseCause", "unknown":
     "abandoned" = ReleaseCause::Abandoned,
 }
 
+// In the order in which the schema got them, which is not that of precedence.
 codes! { Reason as "Reason", "unknown":
     "malformed" = Reason::Malformed,
     "misrouted" = Reason::Misrouted,
@@ -86,4 +87,7 @@ codes! { Reason as "Reason", "unknown":
     "hold_expired" = Reason::HoldExpired,
     "already_released" = Reason::AlreadyReleased,
     "not_a_hold" = Reason::NotAHold,
+    "duplicate" = Reason::Duplicate,
+    "deadline_too_far" = Reason::DeadlineTooFar,
+    "too_many_commands" = Reason::TooManyCommands,
 }

@@ -25,7 +25,8 @@ pub const EVENT: &[&str] = &[include_str!("../../schemas/event.v1.avsc"), includ
 /// Every version of the reply schema ever released, oldest first.
 pub const REPLY: &[&str] = &[include_str!("../../schemas/reply.v1.avsc")];
 /// Every version of the snapshot schema ever released, oldest first.
-pub const SNAPSHOT: &[&str] = &[include_str!("../../schemas/snapshot.v1.avsc")];
+pub const SNAPSHOT: &[&str] =
+    &[include_str!("../../schemas/snapshot.v1.avsc"), include_str!("../../schemas/snapshot.v2.avsc")];
 
 pub(super) static COMMANDS: LazyLock<Topic> = LazyLock::new(|| Topic::new(COMMAND));
 pub(super) static EVENTS: LazyLock<Topic> = LazyLock::new(|| Topic::new(EVENT));
@@ -294,8 +295,9 @@ mod tests {
         agrees::<Reason>(EVENT);
         agrees::<reply::ReplyKind>(REPLY);
         agrees::<snapshot::SnapshotKind>(SNAPSHOT);
-        let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        let reasons: Vec<&str> = Reason::VALUES.iter().map(|reason| reason.code()).collect();
         assert_eq!(reasons, Reason::SYMBOLS[1..]);
+        assert_eq!(Reason::VALUES.len(), Reason::ALL.len());
     }
 
     const OLD: &str = r#"{"type": "record", "name": "T", "fields": [

@@ -1,21 +1,23 @@
-//! Rows of a checkpoint: one for each pool, page of reservations and remembered answer. A pool and an answer are told
+//! Rows of a checkpoint: one for each pool, page of reservations, remembered answer and leaf of command ids. A pool and an answer are told
 //! by the events that would make them; a page is packed, as `page.rs` says.
 
 use super::field::{Bytes, Code, Coded, record};
 use super::schema::SNAPSHOTS;
 use super::{DecodeError, counted, event, page, present, saturated};
 use crate::domain::{
-    Body, CommandKey, IdempotencyKey, Micros, Pool, PoolId, Remembered, Reservation, ReservationId, Target,
+    Body, CommandId, CommandKey, IdempotencyKey, Micros, Pool, PoolId, Remembered, Reservation, ReservationId, Target,
 };
+use crate::limits::DECIDED_LEAF_IDS;
 use std::borrow::Cow;
 
 /// How rows are laid out. A checkpoint of another version is rebuilt from the log, never converted.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// What a row's key begins with.
 const POOL: u8 = b'p';
 const PAGE: u8 = b'r';
 const REMEMBERED: u8 = b'k';
+const DECIDED: u8 = b'd';
 /// What the target of a remembered answer begins with.
 const OF_POOL: u8 = b'p';
 const OF_RESERVATION: u8 = b'r';
@@ -26,12 +28,14 @@ pub(super) enum SnapshotKind {
     Pool,
     Page,
     Remembered,
+    Decided,
 }
 
 impl Code for SnapshotKind {
     const NAME: &'static str = "SnapshotKind";
-    const SYMBOLS: &'static [&'static str] = &["Unknown", "Pool", "Page", "Remembered"];
-    const VALUES: &'static [SnapshotKind] = &[SnapshotKind::Pool, SnapshotKind::Page, SnapshotKind::Remembered];
+    const SYMBOLS: &'static [&'static str] = &["Unknown", "Pool", "Page", "Remembered", "Decided"];
+    const VALUES: &'static [SnapshotKind] =
+        &[SnapshotKind::Pool, SnapshotKind::Page, SnapshotKind::Remembered, SnapshotKind::Decided];
 }
 
 record! {
@@ -42,6 +46,7 @@ record! {
         page: Bytes<'a>,
         fingerprint: i64,
         until: i64,
+        ids: Bytes<'a>,
     }
 }
 
@@ -57,6 +62,8 @@ pub enum Piece {
     Page(u32, Vec<(u8, ReservationId, Reservation)>),
     /// The answer that a key was given.
     Remembered(CommandKey, Remembered),
+    /// Ids of decided commands: until when they are kept, which part of those it is, and the ids.
+    Decided((Micros, u32), Vec<CommandId>),
 }
 
 /// The key of a pool's row.
@@ -107,6 +114,19 @@ pub fn remembered_row(key: &CommandKey, remembered: &Remembered) -> KeyValue {
     (remembered_key(key), write(&record))
 }
 
+/// The key of a row of command ids: until when they are kept, and which part of those it is.
+pub fn decided_key((until, no): (Micros, u32)) -> Vec<u8> {
+    keyed(DECIDED, &[&until.0.to_be_bytes(), &no.to_be_bytes()])
+}
+
+/// The row of command ids.
+pub fn decided_row(no: (Micros, u32), ids: &[CommandId]) -> KeyValue {
+    let packed = ids.iter().flat_map(|id| id.0.to_be_bytes()).collect();
+    let record =
+        SnapshotRecord { ids: Some(Bytes(Cow::Owned(packed))), ..SnapshotRecord::of(Coded(SnapshotKind::Decided)) };
+    (decided_key(no), write(&record))
+}
+
 /// The piece of state behind a row.
 ///
 /// # Errors
@@ -130,12 +150,27 @@ pub fn decode_row(key: &[u8], value: &[u8]) -> Result<Piece, DecodeError> {
             };
             Piece::Remembered(command_key_of(rest)?, remembered)
         }
+        (SnapshotKind::Decided, [DECIDED, no @ ..]) => {
+            let ids = present(record.ids, "ids")?.0;
+            let (ids, rest) = ids.as_chunks::<16>();
+            if ids.len() > DECIDED_LEAF_IDS || !rest.is_empty() {
+                return Err(DecodeError::new("not as many ids as a row holds"));
+            }
+            Piece::Decided(leaf_no_of(no)?, ids.iter().map(|id| CommandId(u128::from_be_bytes(*id))).collect())
+        }
         _ => return Err(DecodeError::new("the key is not one of such a row")),
     };
     match &piece {
         Piece::Pool(pool) if key != pool_key(&pool.id) => Err(DecodeError::new("the key is another pool's")),
         _ => Ok(piece),
     }
+}
+
+fn leaf_no_of(rest: &[u8]) -> Result<(Micros, u32), DecodeError> {
+    let odd = || DecodeError::new("not a key of command ids");
+    let (until, no) = rest.split_first_chunk().ok_or_else(odd)?;
+    let no = no.try_into().map_err(|_| odd())?;
+    Ok((Micros(u64::from_be_bytes(*until)), u32::from_be_bytes(no)))
 }
 
 fn command_key_of(rest: &[u8]) -> Result<CommandKey, DecodeError> {
@@ -161,6 +196,7 @@ fn keyed(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 fn write(record: &SnapshotRecord<'_>) -> Vec<u8> {
-    let body = record.event.as_ref().or(record.page.as_ref()).map_or(0, |bytes| bytes.0.len());
+    let body =
+        [&record.event, &record.page, &record.ids].into_iter().flatten().map(|bytes| bytes.0.len()).sum::<usize>();
     SNAPSHOTS.write(record, body.saturating_add(32))
 }

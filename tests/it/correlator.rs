@@ -55,8 +55,12 @@ fn accepted(command: &Command) -> Recorded {
 }
 
 fn rejected(command: &Command) -> Recorded {
+    refused(command, Reason::OverLimit)
+}
+
+fn refused(command: &Command, reason: Reason) -> Recorded {
     let rejection = Rejection {
-        reason: Reason::OverLimit,
+        reason,
         dimension: None,
         pool: None,
         reservation: None,
@@ -73,6 +77,35 @@ fn rejected(command: &Command) -> Recorded {
 fn abandoned(command: &Command) -> Recorded {
     let (pool, reservation) = ids();
     recorded(command, Body::Abandoned { pool, reservation })
+}
+
+/// A copy of a command decides nothing, and says nothing of what the command came to.
+#[test]
+fn what_a_copy_comes_to_is_no_answer() {
+    let mut correlator = Correlator::new(7);
+    let command = correlator.submit(reserve(), "caller");
+    assert!(correlator.decided(refused(&command, Reason::Duplicate)).is_none());
+    assert!(matches!(correlator.decided(accepted(&command)).unwrap().outcome, Outcome::Decided(_)));
+    // While it is taken back a copy's refusal is no "no" either.
+    let command = correlator.submit(reserve(), "caller");
+    let abandon = correlator.tick(DEADLINE).append.pop().unwrap();
+    assert!(correlator.decided(refused(&command, Reason::Duplicate)).is_none());
+    let answer = correlator.decided(abandoned(&abandon)).unwrap();
+    assert_eq!(answer.outcome, Outcome::TimedOut { is_unknown: false });
+}
+
+/// A Reserve is burned with such a refusal; a copy of another command may yet be applied.
+#[test]
+fn a_refusal_that_a_copy_may_escape_is_final_for_a_reserve_alone() {
+    let mut correlator = Correlator::new(7);
+    for reason in [Reason::DeadlineTooFar, Reason::TooManyCommands] {
+        let command = correlator.submit(reserve(), "caller");
+        assert!(matches!(correlator.decided(refused(&command, reason)).unwrap().outcome, Outcome::Decided(_)));
+        let command = correlator.submit(release(), "caller");
+        let outcome = correlator.decided(refused(&command, reason)).unwrap().outcome;
+        assert_eq!(outcome, Outcome::TimedOut { is_unknown: true });
+    }
+    assert!(correlator.is_empty());
 }
 
 #[test]

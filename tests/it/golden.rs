@@ -4,7 +4,7 @@
 
 use headroom::domain::reservation::AttemptSets;
 use headroom::domain::*;
-use headroom::wire::snapshot::{decode_row, page_row, pool_row, remembered_row};
+use headroom::wire::snapshot::{decided_row, decode_row, page_row, pool_row, remembered_row};
 use headroom::wire::{command, digest, event, reply};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -287,6 +287,7 @@ fn snapshot_rows() {
         ("Pool", pool_row(&pool())),
         ("Page", page_row(258, page.iter().map(|(slot, id, reservation)| (*slot, id, reservation)))),
         ("Remembered", remembered_row(&key, &remembered)),
+        ("Decided", decided_row((Micros(1_795_240_600_000_000), 1), &[CommandId(1 << 64), CommandId(2)])),
     ];
     let line = |(name, (key, value)): (&str, (Vec<u8>, Vec<u8>))| {
         assert!(decode_row(&key, &value).is_ok(), "{name}");

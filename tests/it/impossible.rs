@@ -22,8 +22,9 @@ fn id(key: &str) -> ReservationId {
 }
 
 fn command(key: &str, ask: Ask) -> Command {
-    let key = Some(IdempotencyKey::new(key).unwrap());
-    Command { id: CommandId(0), reply_to: None, attempt: Attempt(1), actor: None, key, deadline: Micros::MAX, ask }
+    let id = CommandId(key.bytes().fold(0, |id, byte| id << 8 | u128::from(byte)));
+    let (key, deadline) = (Some(IdempotencyKey::new(key).unwrap()), Micros(1_000_000));
+    Command { id, reply_to: None, attempt: Attempt(1), actor: None, key, deadline, ask }
 }
 
 fn spec(orders: u64) -> PoolSpec {

@@ -27,15 +27,16 @@ pub fn pool_of(partition: u32) -> PoolId {
     pools.into_iter().find(|pool| route::partition_of(pool, PARTITIONS) == partition).unwrap()
 }
 
-/// The definition of a pool, valid for years.
+/// The definition of a pool, in time at [`NOW`].
 pub fn definition(pool: PoolId) -> Vec<u8> {
     let limits = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
     let (areas, labels) = Default::default();
     let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open };
     let ask = Ask::DefinePool { pool, spec, expected_version: None };
-    let deadline = Micros(4_000_000_000_000_000);
-    let command =
-        Command { id: CommandId(7), reply_to: None, attempt: Attempt(1), actor: None, key: None, deadline, ask };
+    // Of the same pool the same command.
+    let id = CommandId(ask.pool().map_or(0, |pool| route::pool_hash(pool)).into());
+    let deadline = NOW.plus_ms(5_000);
+    let command = Command { id, reply_to: None, attempt: Attempt(1), actor: None, key: None, deadline, ask };
     wire::command::encode(&command)
 }
 

@@ -4,11 +4,12 @@
 use headroom::domain::decide::{Place, decide, expire};
 use headroom::domain::evolve::evolve;
 use headroom::domain::{
-    Body, Breach, Cause, Command, CommandKey, Digest, Event, Ledger, LedgerMut, Micros, Pool, PoolId, Remembered,
-    Reservation, ReservationId, Status,
+    Body, Breach, Cause, Command, CommandId, CommandKey, Digest, Event, Ledger, LedgerMut, Micros, Pool, PoolId,
+    Remembered, Reservation, ReservationId, Status,
 };
 use headroom::limits::{
-    FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX, TURN_TIMERS_MAX,
+    DECIDED_COMMANDS_MAX, FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX,
+    TURN_TIMERS_MAX,
 };
 use std::collections::BTreeMap;
 
@@ -18,10 +19,14 @@ pub struct MapLedger {
     pub pools: BTreeMap<PoolId, Pool>,
     pub reservations: BTreeMap<ReservationId, Reservation>,
     pub remembered: BTreeMap<CommandKey, Remembered>,
+    /// Ids of decided commands, and until when each is kept.
+    pub decided: BTreeMap<CommandId, Micros>,
     /// Keeps what may be forgotten: what is decided must not depend on when the memory is swept.
     pub hoards: bool,
     /// Says that it holds as many pools as it may.
     pub full_of_pools: bool,
+    /// Says that it keeps as many ids of commands as it may.
+    pub full_of_commands: bool,
     /// Says that it holds as many reservations as it may.
     pub full_of_reservations: bool,
 }
@@ -37,6 +42,17 @@ impl Ledger for MapLedger {
 
     fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
         self.remembered.get(key)
+    }
+
+    fn is_decided(&self, id: CommandId, now: Micros) -> bool {
+        self.decided.get(&id).is_some_and(|until| *until > now)
+    }
+
+    fn decided_count(&self, now: Micros) -> usize {
+        if self.full_of_commands {
+            return DECIDED_COMMANDS_MAX;
+        }
+        self.decided.values().filter(|until| **until > now).count()
     }
 
     fn pool_count(&self) -> usize {
@@ -71,10 +87,15 @@ impl LedgerMut for MapLedger {
         self.remembered.insert(key, remembered);
     }
 
+    fn keep_decided(&mut self, id: CommandId, until: Micros) {
+        self.decided.insert(id, until);
+    }
+
     fn forget(&mut self, now: Micros) {
         if self.hoards {
             return;
         }
+        self.decided.retain(|_, until| *until > now);
         let over = self.reservations.iter().filter(|(_, r)| !r.is_known(now));
         let mut ids: Vec<_> = over.map(|(id, r)| (r.until, *id)).collect();
         ids.sort_unstable();

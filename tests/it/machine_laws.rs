@@ -11,7 +11,7 @@ use headroom::domain::{
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{Index, select};
 use std::collections::BTreeMap;
 
 const START: u64 = 1_000_000_000_000;
@@ -112,8 +112,13 @@ fn settlement() -> impl Strategy<Value = Ask> {
     })
 }
 
-/// A command, and how long after the one before it its turn is.
-fn command() -> impl Strategy<Value = (u64, Command)> {
+/// How far ahead of its turn a command's deadline is; none is one that has passed.
+fn ahead() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![12 => Just(Some(5_000_000)), 4 => Just(Some(15_000_000)), 1 => Just(None), 1 => Just(Some(15_000_001))]
+}
+
+/// A command, how long after the one before it its turn is, and of which earlier one it is a copy.
+fn command() -> impl Strategy<Value = (u64, Command, Option<u64>, Option<Index>)> {
     let reserve = (pool(), label(), demand(), hold()).prop_map(|(pool, label, demand, hold_ttl_ms)| Ask::Reserve {
         reservation: reservation_id(&pool, &label),
         pool,
@@ -127,11 +132,12 @@ fn command() -> impl Strategy<Value = (u64, Command)> {
     let key = option::weighted(0.6, select(vec!["C0", "C1"]));
     let later = prop_oneof![8 => Just(0), 4 => 1..200_000u64, 1 => Just(30_000_000), 1 => Just(86_400_000_000)];
     let attempt = prop_oneof![4 => 0..3u64, 1 => 0..20u64];
-    (later, ask, key, attempt, prop::bool::weighted(0.05)).prop_map(|(later, ask, key, attempt, is_late)| {
+    let later = prop_oneof![20 => later, 1 => select(vec![3_000_000, 15_000_000, 18_000_000])];
+    let copy = option::weighted(0.15, any::<Index>());
+    (later, ask, key, attempt, ahead(), copy).prop_map(|(later, ask, key, attempt, ahead, copy)| {
         let key = key.map(|key| IdempotencyKey::new(key).unwrap());
-        let deadline = if is_late { Micros(START - 1) } else { Micros::MAX };
-        let (id, attempt) = (CommandId(0), Attempt(attempt));
-        (later, Command { id, reply_to: None, attempt, actor: None, key, deadline, ask })
+        let (id, attempt, deadline) = (CommandId(0), Attempt(attempt), Micros(0));
+        (later, Command { id, reply_to: None, attempt, actor: None, key, deadline, ask }, ahead, copy)
     })
 }
 
@@ -143,18 +149,28 @@ pub fn commands() -> impl Strategy<Value = Vec<Timed>> {
             let pool = PoolId::new(name).unwrap();
             plain(Ask::DefinePool { pool, spec: PoolSpec { mode: Mode::Open, ..spec }, expected_version: None }, 0)
         };
-        let first = [("van-1", one), ("van-2", two)].map(|(name, spec)| (Micros(START), define(name, spec)));
-        let rest = commands.into_iter().map(|(later, command)| {
+        let mut told: Vec<Timed> = Vec::new();
+        for (name, spec) in [("van-1", one), ("van-2", two)] {
+            told.push((Micros(START), Command { id: CommandId(told.len() as u128), ..define(name, spec) }));
+        }
+        for (later, command, ahead, copy) in commands {
             now += later;
-            (Micros(now), command)
-        });
-        first.into_iter().chain(rest).collect()
+            let id = CommandId(told.len() as u128);
+            let deadline = Micros(ahead.map_or(START - 1, |ahead| now + ahead));
+            let command = match copy {
+                Some(of) => of.get(&told).1.clone(),
+                None => Command { id, deadline, ..command },
+            };
+            told.push((Micros(now), command));
+        }
+        told
     })
 }
 
 fn plain(ask: Ask, attempt: u64) -> Command {
-    let (id, attempt) = (CommandId(0), Attempt(attempt));
-    Command { id, reply_to: None, attempt, actor: None, key: None, deadline: Micros::MAX, ask }
+    let kind = ask.kind() as u128;
+    let (id, attempt) = (CommandId(kind << 64 | u128::from(attempt)), Attempt(attempt));
+    Command { id, reply_to: None, attempt, actor: None, key: None, deadline: Micros(START + 5_000_000), ask }
 }
 
 /// Runs the commands with neighbours of one time in one turn, unless `cuts` says that a turn ends after a command.

@@ -5,6 +5,7 @@ mod audit;
 mod brokered;
 mod cli;
 mod contract;
+mod copies;
 mod correlator;
 mod coverage;
 mod crash;

@@ -36,8 +36,8 @@ impl Told {
 
     fn ask(&mut self, ask: Ask, key: Option<&str>) -> Body {
         let key = key.map(|key| IdempotencyKey::new(key).unwrap());
-        let (id, attempt) = (CommandId(0), Attempt(1));
-        let command = Command { id, reply_to: None, attempt, actor: None, key, deadline: Micros::MAX, ask };
+        let (id, attempt, deadline) = (CommandId(self.life.log.len() as u128), Attempt(1), self.now.plus_ms(5_000));
+        let command = Command { id, reply_to: None, attempt, actor: None, key, deadline, ask };
         self.tell(wire::command::encode(&command))
     }
 

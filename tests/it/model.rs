@@ -4,6 +4,8 @@
 use headroom::domain::{Amounts, Ask, Command, Dimension, LimitChange, Mode, PoolId, PoolSpec, ReservationId};
 use std::collections::BTreeMap;
 
+const WINDOW: u64 = 15_000_000;
+const SPAN: u64 = 3_000_000;
 const DAY: u64 = 24 * 60 * 60 * 1_000_000;
 
 #[derive(Default)]
@@ -36,6 +38,8 @@ pub struct Model {
     pub pools: BTreeMap<PoolId, (PoolSpec, u64)>,
     known: BTreeMap<ReservationId, Known>,
     answers: BTreeMap<Scope, (Ask, String, u64)>,
+    /// Until when the id of a decided command is kept.
+    decided: BTreeMap<u128, u64>,
     now: u64,
 }
 
@@ -45,6 +49,7 @@ impl Model {
         self.now = now;
         self.known.retain(|_, k| matches!(k.state, Held(_) | Confirmed) || k.until > now);
         self.answers.retain(|_, (_, _, until)| *until > now);
+        self.decided.retain(|_, until| *until > now);
         let held =
             self.known.iter().filter_map(|(id, k)| if let Held(until) = k.state { Some((until, *id)) } else { None });
         let mut due: Vec<_> = held.filter(|(until, _)| *until <= now).collect();
@@ -70,8 +75,18 @@ impl Model {
         if matches!(&c.ask, Ask::Reserve { demand, .. } if demand.iter().any(|(_, units)| units == 0)) {
             return "rejected malformed".to_owned();
         }
-        if c.deadline.0 < self.now && !matches!(c.ask, Ask::Abandon { .. }) {
-            return "rejected expired".to_owned();
+        if !matches!(c.ask, Ask::Abandon { .. }) {
+            if self.decided.contains_key(&c.id.0) {
+                return "rejected duplicate".to_owned();
+            }
+            if c.deadline.0 < self.now {
+                return "rejected expired".to_owned();
+            }
+            if c.deadline.0 > self.now + WINDOW {
+                self.burn(c);
+                return "rejected deadline_too_far".to_owned();
+            }
+            self.decided.insert(c.id.0, (self.now + WINDOW) / SPAN * SPAN + SPAN);
         }
         let is_try = matches!(c.ask, Ask::Reserve { .. } | Ask::Abandon { .. });
         let key = c.key.as_ref().filter(|_| !is_try).map(|key| key.as_str().to_owned());
@@ -99,10 +114,13 @@ impl Model {
             let is_new = !k.tries.contains(&c.attempt.0);
             match &k.state {
                 _ if k.burned.contains(&c.attempt.0) => return Err("abandoned".to_owned()),
+                Nothing if k.burned.len() == 16 => return Err("too_many_attempts".to_owned()),
                 Nothing => {}
                 _ if k.body.as_ref() != Some(&c.ask) => return Err("key_reused".to_owned()),
                 Refused(reason) => return Ok(format!("repeated rejected {reason}")),
-                Held(_) | Confirmed if is_new && k.tries.len() == 16 => return Err("too_many_attempts".to_owned()),
+                Held(_) | Confirmed if is_new && (k.tries.len() == 16 || k.burned.len() == 16) => {
+                    return Err("too_many_attempts".to_owned());
+                }
                 Held(_) | Confirmed if is_new => k.tries.push(c.attempt.0),
                 _ => {}
             }
@@ -153,11 +171,20 @@ impl Model {
             }
             Held(_) | Confirmed => {}
         }
-        if !k.burned.contains(&attempt) {
+        if !k.burned.contains(&attempt) && k.burned.len() < 16 {
             k.burned.push(attempt);
-            k.burned.drain(..k.burned.len().saturating_sub(16));
         }
         "abandoned"
+    }
+
+    /// A try that is refused for now is as good as given up.
+    fn burn(&mut self, c: &Command) {
+        let Ask::Reserve { reservation, .. } = c.ask else { return };
+        let counts = self.known.get(&reservation).is_some_and(|k| k.tries.contains(&c.attempt.0));
+        let lives = self.known.get(&reservation).is_some_and(|k| matches!(k.state, Held(_) | Confirmed));
+        if !(lives && counts) {
+            self.abandon(reservation, c.attempt.0);
+        }
     }
 
     fn settle(&mut self, id: ReservationId, ask: &Ask) -> Result<&'static str, &'static str> {

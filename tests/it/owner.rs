@@ -33,7 +33,7 @@ fn command(number: u64, ask: Ask) -> Vec<u8> {
         attempt: Attempt(number),
         actor: None,
         key: Some(IdempotencyKey::new(&format!("K{number}")).unwrap()),
-        deadline: NOW.plus_ms(1_000_000),
+        deadline: NOW.plus_ms(10_000),
         ask,
     })
 }

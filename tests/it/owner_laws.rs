@@ -3,7 +3,7 @@
 //! whatever comes next like the one that lived on: remembered keys, burned attempts and timers came back too.
 
 use crate::machine_laws::{Timed, commands, config};
-use headroom::domain::{Ask, Command, Digest, Ledger, Micros, Recorded};
+use headroom::domain::{Ask, Command, CommandId, Digest, Kind, Ledger, Micros, Recorded};
 use headroom::log::{CommitOutcome, Record, StoredEvent};
 use headroom::owner::Partition;
 use headroom::owner::partition::Staged;
@@ -87,7 +87,7 @@ impl Life {
     }
 
     /// Takes the partition as the next owner.
-    fn claim(&mut self, now: Micros) {
+    pub fn claim(&mut self, now: Micros) {
         self.owner = Partition::claim(&self.state, 1);
         let staged = self.owner.barrier(&self.state, 9, now);
         self.settle(staged, CommitOutcome::Ok);
@@ -126,6 +126,20 @@ impl Life {
         }
         self.inputs += batch.len() as u64;
         decided
+    }
+
+    /// Decides a batch, and says of what callers are told.
+    pub fn told(&mut self, batch: &[Vec<u8>], now: Micros) -> Vec<Kind> {
+        let record = |(bytes, offset): (&Vec<u8>, u64)| Record { offset, skipped: 0, bytes: bytes.clone() };
+        let records = batch.iter().zip(self.inputs..).map(record).collect();
+        let staged = self.owner.decide(&self.state, records, now);
+        let concluded = self.owner.conclude(&mut self.state, staged, CommitOutcome::Ok).unwrap();
+        concluded.replies.iter().map(|reply| reply.decided.event.body.kind()).collect()
+    }
+
+    /// The keys of what its checkpoints hold.
+    pub fn rows(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.rows.keys()
     }
 
     pub fn checkpoint(&mut self) {
@@ -205,7 +219,13 @@ fn bytes(command: &Command, is_garbage: bool) -> Vec<u8> {
 fn later(life: &Life, story: &[(Timed, Around)]) -> Vec<(Timed, Around)> {
     let begun = story.first().map_or(Micros(0), |((now, _), _)| *now);
     let by = life.state.position().decided_at.0 - begun.0;
-    story.iter().map(|((now, command), around)| ((Micros(now.0 + by), command.clone()), *around)).collect()
+    let told = |((now, command), around): &(Timed, Around)| {
+        // Other commands than those of the first story, which may be copied still.
+        let id = CommandId(command.id.0 | 1 << 100);
+        let deadline = Micros(if command.deadline < begun { 0 } else { command.deadline.0 + by });
+        ((Micros(now.0 + by), Command { id, deadline, ..command.clone() }), *around)
+    };
+    story.iter().map(told).collect()
 }
 
 proptest! {

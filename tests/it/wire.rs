@@ -4,7 +4,7 @@ use crate::arbitrary;
 use headroom::domain::{Ask, AskKind, Attempt, Command, CommandId, Digest, Event, Micros, Recorded};
 use headroom::domain::{Body, Pool, Reservation, ReservationId, Status};
 use headroom::limits::COMMAND_BYTES_MAX;
-use headroom::wire::snapshot::{Piece, decode_row, page_row, pool_row, remembered_key, remembered_row};
+use headroom::wire::snapshot::{Piece, decided_row, decode_row, page_row, pool_row, remembered_key, remembered_row};
 use headroom::wire::{DecodeError, command, digest, event, reply};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -39,7 +39,10 @@ proptest! {
         pool in arbitrary::pool(),
         (no, page) in (any::<u32>(), arbitrary::page()),
         (key, remembered) in arbitrary::remembered(),
+        (until, ids) in (arbitrary::micros(), vec(any::<u128>().prop_map(CommandId), 0..9)),
     ) {
+        let (row, value) = decided_row((until, no), &ids);
+        prop_assert_eq!(decode_row(&row, &value), Ok(Piece::Decided((until, no), ids)));
         let (row, value) = pool_row(&pool);
         prop_assert_eq!(decode_row(&row, &value), Ok(Piece::Pool(pool)));
         let (row, value) = page_row(no, page.iter().map(|(slot, id, reservation)| (*slot, id, reservation)));

@@ -33,7 +33,7 @@ fn the_script_is_clean_and_the_report_says_so() {
     let kinds: BTreeSet<Kind> = owner.log.iter().map(|recorded| recorded.event.body.kind()).collect();
     assert_eq!(kinds.len(), 16, "every kind happens, and not only {kinds:?}");
     let kind = |at: At| owner.log[at as usize].event.body.kind();
-    assert_eq!([At::R5_ABANDONED, At::R7_LATE].map(kind), [Kind::Rejected; 2]);
+    assert_eq!([At::R5_ABANDONED, At::R7_LATE, At::R8_COPY, At::R12_ABANDONED].map(kind), [Kind::Rejected; 4]);
     assert_eq!([At::TICK, At::HANDED_OVER].map(kind), [Kind::Tick, Kind::HandedOver]);
     assert_eq!(audit.pools().collect::<Vec<_>>(), owner.maps.pools.values().cloned().collect::<Vec<_>>());
     let live = owner.maps.reservations.iter().filter(|(_, r)| r.status.is_live());
@@ -76,10 +76,15 @@ fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
     let most = u64::try_from(ATTEMPTS_MAX).unwrap();
     let mut owner = script::play();
     (0..=most).for_each(|n| owner.take(&script::abandon(20, 1_000 + n)));
-    // The oldest one burned was let go, so that the owner cannot know it: found nowhere, and no breach.
-    owner.take(&script::reserve(20, 1, 1_000, None));
     owner.take(&script::set_mode(Mode::Open, "again"));
-    assert_eq!(report(&owner.log).breaches(), []);
+    let refused = |owner: &owner::Owner| owner.log.last().unwrap().event.body.rejection().map(|r| r.reason);
+    // Of as many as are kept each is known. Of one more nobody is, and so none is let in.
+    for (attempt, reason) in [(1_000, Reason::Abandoned), (1_000 + most, Reason::TooManyAttempts)] {
+        owner.take(&script::reserve(20, 1, attempt, None));
+        assert_eq!(refused(&owner), Some(reason));
+    }
+    owner.take(&script::reserve(20, 1, 2_000, None));
+    assert_eq!((refused(&owner), report(&owner.log).breaches()), (Some(Reason::TooManyAttempts), &[][..]));
 
     let mut owner = owner::Owner::new(script::PARTITION);
     owner.give(owner::Input::Claim);

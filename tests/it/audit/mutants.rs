@@ -227,6 +227,13 @@ fn l2_one_decision() {
             let command = stamp(log, At::R1_REUSED).clone();
             event(log, At::MALFORMED).cause.as_mut().unwrap().command = Some(command);
         }),
+        ("a copy decided", Law::OneDecision, At::R1_AGAIN, |log| {
+            stamp(log, At::R1_AGAIN).id = stamp(log, At::R1_ACCEPTED).id;
+        }),
+        ("a copy of nothing", Law::OneDecision, At::R8_COPY, |log| stamp(log, At::R8_COPY).id = CommandId(1 << 99)),
+        ("too many commands, and there were not", Law::OneDecision, At::R12_TOO_FAR, |log| {
+            refuse_with(log, At::R12_TOO_FAR, Reason::TooManyCommands);
+        }),
         ("a decided place skipped", Law::OneDecision, At::R1_AGAIN, |log| cause(log, At::R1_AGAIN).skipped = 1),
         ("a place not skipped", Law::OneDecision, At::R11_AFTER_MARKERS, |log| {
             cause(log, At::R11_AFTER_MARKERS).skipped -= 1;
@@ -364,6 +371,13 @@ fn l5_final_no() {
         ("refused as too late, then accepted", Law::FinalNo, At::R8_ACCEPTED, |log| {
             stamp(log, At::R8_ACCEPTED).attempt = Attempt(12);
             entry(log, At::R8_ACCEPTED).reservation = id(7);
+        }),
+        ("an attempt refused as too far ahead counts", Law::FinalNo, At::R8_ACCEPTED, |log| {
+            let mut refused = log[At::R12_TOO_FAR as usize].clone();
+            refused.event.seq = log[At::R1_REUSED as usize].event.seq;
+            log[At::R1_REUSED as usize] = refused;
+            stamp(log, At::R8_ACCEPTED).attempt = Attempt(17);
+            entry(log, At::R8_ACCEPTED).reservation = id(12);
         }),
         ("an Abandon refused", Law::FinalNo, At::R1_ABANDONED, |log| {
             refuse(log, At::R1_ABANDONED, At::R4_OVER_LIMIT, Reason::Expired);

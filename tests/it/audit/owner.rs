@@ -52,8 +52,11 @@ impl Owner {
         ids.into_iter().for_each(|id| self.give(Input::Expire(id)));
     }
 
+    /// A command of its own; one whose deadline is open has some seconds.
     pub fn take(&mut self, command: &Command) {
-        self.give(Input::Take(Box::new(command.clone())));
+        let id = CommandId(self.inputs.len() as u128);
+        let deadline = if command.deadline == Micros::MAX { self.now.plus_ms(5_000) } else { command.deadline };
+        self.give(Input::Take(Box::new(Command { id, deadline, ..command.clone() })));
     }
 
     /// Writes the one record that the input comes to; none for a hold that is not due.

@@ -12,19 +12,59 @@ const IDS: u8 = 5;
 /// One thing that happens. Which attempt a command carries is settled in [`play`]: an attempt is never used twice.
 #[derive(Clone, Debug)]
 enum Step {
-    Reserve { pool: usize, n: u8, units: u64, hold: bool, is_late: bool, burned: bool, keyed: bool },
-    Abandon { pick: prop::sample::Index, is_early: bool },
-    Confirm { pool: usize, n: u8, key: u8 },
-    Extend { pool: usize, n: u8, key: u8, ttl_ms: u64 },
-    Release { pool: usize, n: u8, key: u8 },
-    Define { pool: usize, limit: u64, crates: bool },
-    Adjust { pool: usize, delta: i64, key: u8 },
-    Mode { pool: usize, mode: Mode, key: u8 },
-    Wait { ms: u64 },
+    Reserve {
+        pool: usize,
+        n: u8,
+        units: u64,
+        hold: bool,
+        is_late: bool,
+        burned: bool,
+        keyed: bool,
+    },
+    Abandon {
+        pick: prop::sample::Index,
+        is_early: bool,
+    },
+    Confirm {
+        pool: usize,
+        n: u8,
+        key: u8,
+    },
+    Extend {
+        pool: usize,
+        n: u8,
+        key: u8,
+        ttl_ms: u64,
+    },
+    Release {
+        pool: usize,
+        n: u8,
+        key: u8,
+    },
+    Define {
+        pool: usize,
+        limit: u64,
+        crates: bool,
+    },
+    Adjust {
+        pool: usize,
+        delta: i64,
+        key: u8,
+    },
+    Mode {
+        pool: usize,
+        mode: Mode,
+        key: u8,
+    },
+    Wait {
+        ms: u64,
+    },
     Skip(u64),
     Expire,
     Give(Input),
     Misrouted,
+    /// The command before is decided once more.
+    Copy(prop::sample::Index),
     Handover,
 }
 
@@ -60,6 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(Step::Give),
         1 => (1..4u64).prop_map(Step::Skip),
         1 => Just(Step::Misrouted),
+        2 => any::<prop::sample::Index>().prop_map(Step::Copy),
         1 => Just(Step::Handover),
     ]
 }
@@ -123,7 +164,11 @@ impl Player {
                 let (reservation, hold_ttl_ms) = (self.id(pool, n), hold.then_some(500));
                 let pool = self.pools[pool].clone();
                 let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref: None };
-                let deadline = if is_late { Micros(1) } else { Micros::MAX };
+                let deadline = if is_late {
+                    Micros(1)
+                } else {
+                    self.owner.now.plus_ms([5_000, 15_001][usize::from(units == 2 && hold)])
+                };
                 let key = key(&format!("r{n}")).filter(|_| keyed);
                 self.owner.take(&Command { deadline, ..command(ask, attempt, key) });
             }
@@ -154,6 +199,11 @@ impl Player {
             Step::Misrouted => {
                 let pool = pools_of(PARTITION + 1).next().unwrap();
                 self.ask(Ask::SetMode { pool, mode: Mode::Held, expected_version: None }, 0);
+            }
+            Step::Copy(of) => {
+                let told = self.owner.inputs.iter().filter(|(_, input)| matches!(input, Input::Take(_)));
+                let (_, input) = of.get(&told.collect::<Vec<_>>());
+                self.owner.give(input.clone());
             }
             Step::Handover => self.ask(Ask::Handover { nonce: 1 }, 0),
         }

@@ -19,7 +19,7 @@ places! {
     BARRIER DEFINED R1_ACCEPTED R1_AGAIN R1_ABANDONED R2_HELD R2_EXTENDED R2_EXTENDED_AGAIN R2_CONFIRMED
     R3_HELD R4_OVER_LIMIT R4_AGAIN LIMITS_LOWERED R3_EXPIRED R2_RELEASED R2_RELEASED_AGAIN R2_RELEASED_KEYED R5_BURNED R5_ABANDONED
     R5_ACCEPTED R5_TAKEN_BACK MODE_CLOSED R6_CLOSED MODE_OPEN R7_LATE MALFORMED R1_REUSED BARRIER_2 TICK
-    R2_CONFIRMED_AGAIN MODE_REUSED R8_ACCEPTED R9_UNKNOWN R10_PAST_CUTOFF LOST R11_AFTER_MARKERS HANDED_OVER
+    R2_CONFIRMED_AGAIN MODE_REUSED R8_ACCEPTED R8_COPY R12_TOO_FAR R12_ABANDONED R9_UNKNOWN R10_PAST_CUTOFF LOST R11_AFTER_MARKERS HANDED_OVER
 }
 
 pub fn the_pool() -> PoolId {
@@ -97,6 +97,10 @@ fn second_half(owner: &mut Owner) {
     owner.take(&command(Ask::Confirm { reservation: id(2) }, 93, key("confirm")));
     owner.take(&set_mode(Mode::Held, "open"));
     owner.take(&reserve(8, 1, 14, None));
+    owner.give(owner.inputs.last().unwrap().1.clone());
+    let too_far = owner.now.plus_ms(HOUR_MS);
+    owner.take(&Command { deadline: too_far, ..reserve(12, 1, 17, None) });
+    owner.take(&reserve(12, 1, 17, None));
     owner.take(&command(Ask::Release { reservation: id(9) }, 96, None));
     owner.later_ms(6 * HOUR_MS);
     owner.take(&reserve(10, 1, 15, None));

@@ -42,7 +42,7 @@ fn pools(of: &str, key: impl Fn(&PoolId, u32) -> String) -> Vec<Line> {
             attempt: Attempt(1),
             actor: None,
             key: None,
-            deadline: Micros::MAX,
+            deadline: super::in_time(),
             ask: Ask::DefinePool { pool: pool.clone(), spec: spec.clone(), expected_version: None },
         });
         Line { key: key(&pool, n), pool, bytes }

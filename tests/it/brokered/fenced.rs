@@ -139,7 +139,8 @@ impl Process {
     }
 }
 
-fn commands() -> [Vec<u8>; 3] {
+/// What is asked, to be encoded when it is: a deadline is no further ahead than some seconds.
+fn commands() -> [impl Fn() -> Vec<u8>; 3] {
     let (pool, orders) = (PoolId::new("van-1").unwrap(), Dimension::new("orders").unwrap());
     let units = |units| Amounts::new([(orders, units)]).unwrap();
     let spec = PoolSpec {
@@ -163,9 +164,11 @@ fn commands() -> [Vec<u8>; 3] {
     asks.map(|(key, ask)| {
         number += 1;
         let key = key.map(|key| IdempotencyKey::new(key).unwrap());
-        let deadline = Micros::MAX;
         let (id, attempt) = (CommandId(number), Attempt(1));
-        wire::command::encode(&Command { id, reply_to: Some(9), attempt, actor: None, key, deadline, ask })
+        move || {
+            let (deadline, key, ask) = (super::in_time(), key.clone(), ask.clone());
+            wire::command::encode(&Command { id, reply_to: Some(9), attempt, actor: None, key, deadline, ask })
+        }
     })
 }
 
@@ -185,13 +188,13 @@ fn zombie(sleeps: Sleeps) {
     let sleepless = Bed { sleeps: Sleeps::Never, asleep: bounded(0).0, woken: bounded(0).1, has_slept: has_slept() };
     thread::scope(|scope| {
         let zombie = scope.spawn(|| old.own(&bed));
-        append(&define);
+        append(&define());
         until("the pool is made", || old.has_decided(1));
-        append(&first);
+        append(&first());
         falls_asleep.recv_timeout(PATIENCE).unwrap();
         let heir = scope.spawn(|| new.own(&sleepless));
         until("the other process has decided", || new.has_decided(2));
-        append(&second);
+        append(&second());
         until("and goes on", || new.has_decided(3));
         let seen = log.events(0);
         wake.send(()).unwrap();

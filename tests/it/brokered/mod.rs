@@ -33,15 +33,22 @@ mod whole;
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::domain::Micros;
+use headroom::limits::COMMAND_WINDOW_MS;
 use headroom::log::Manifest;
 use headroom::log::kafka::manifest::FORMAT_VERSION;
 use headroom::log::kafka::{Cluster, Framing, Kafka, Topics};
+use headroom::time::{Clock, SystemClock};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// A deadline for a command that is decided in the next seconds: none may be much further ahead.
+pub fn in_time() -> Micros {
+    SystemClock::new().now().plus_ms(COMMAND_WINDOW_MS - 1_000)
+}
 
 /// Where the shared broker is.
 pub fn brokers() -> String {

@@ -105,7 +105,7 @@ fn forged(log: &Log, pool: &str, key: &str) -> (ReservationId, Vec<(StoredEvent,
         attempt: Attempt(1),
         actor: None,
         key: Some(key),
-        deadline: Micros::MAX,
+        deadline: now.plus_ms(1_000),
         ask: Ask::Reserve { pool, reservation: id, demand, hold_ttl_ms: None, order_ref: None },
     });
     let staged = owner.decide(&state, vec![Record { offset, skipped: 0, bytes }], now);

@@ -8,13 +8,15 @@ use headroom::domain::{
     PoolSpec, ReservationId, Window,
 };
 use headroom::gateway::routing;
-use headroom::limits::TURN_TIMERS_MAX;
+use headroom::limits::{DEADLINE_MAX_MS, TURN_TIMERS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 /// What a command's line may say beside amounts.
-const OPTIONS: &[&str] =
-    &["as", "areas", "attempt", "cutoff", "deadline", "expect", "hold", "id", "key", "labels", "mode", "ref", "window"];
+const OPTIONS: &[&str] = &[
+    "as", "areas", "attempt", "called", "cutoff", "deadline", "expect", "hold", "id", "key", "labels", "mode", "ref",
+    "window",
+];
 /// What an expectation may name beside amounts.
 const FIELDS: &[&str] = &[
     "areas",
@@ -100,6 +102,8 @@ struct Parser {
     /// The pools on which a key was used, so that a later line can name a reservation by its key.
     keys: BTreeMap<String, BTreeSet<PoolId>>,
     attempts: BTreeMap<ReservationId, u64>,
+    /// Commands that have a name, for copies of them.
+    called: BTreeMap<String, Command>,
 }
 
 /// A line's words: bare ones, `option=value`, and amounts by what they are of.
@@ -146,6 +150,7 @@ impl Parser {
             depths: Vec::new(),
             place: (0, 1),
             full_of_pools: false,
+            full_of_commands: false,
             full_of_reservations: false,
             timers_per_turn: TURN_TIMERS_MAX,
             turns: Vec::new(),
@@ -160,6 +165,7 @@ impl Parser {
             is_turn_over: true,
             keys: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            called: BTreeMap::new(),
         }
     }
 
@@ -191,6 +197,7 @@ impl Parser {
                 self.scenario.place = (number(one)?, number(all)?);
             }
             (["full", "pools"], Section::Head) => self.scenario.full_of_pools = true,
+            (["full", "commands"], Section::Head) => self.scenario.full_of_commands = true,
             (["full", "reservations"], Section::Head) => self.scenario.full_of_reservations = true,
             (["timers", most], Section::Head) => {
                 self.scenario.timers_per_turn = most.parse().map_err(|why| wrong(most, why))?;
@@ -232,13 +239,13 @@ impl Parser {
             return Ok(());
         }
         let (text, expected) = line.split_once("->").unwrap_or((line, ""));
-        let command = self.command(text)?;
+        let (command, is_special) = self.command(text)?;
         let expected = match (expected.trim(), self.section) {
             ("", Section::Given) => Expectation { line: self.line, kind: None, fields: Fields::new() },
             ("", _) => return Err("does not say what it comes to".to_owned()),
             (expected, _) => self.expectation(expected)?,
         };
-        self.turn().steps.push(Step { command, expected });
+        self.turn().steps.push(Step { command, is_special, expected });
         Ok(())
     }
 
@@ -282,7 +289,8 @@ impl Parser {
         Ok(Expectation { line: self.line, kind: Some(words.bare.join(" ")), fields })
     }
 
-    fn command(&mut self, text: &str) -> Parsed<Command> {
+    /// The command, and whether no caller can ask for it in so many words.
+    fn command(&mut self, text: &str) -> Parsed<(Command, bool)> {
         let (verb, text) = text.split_once(' ').unwrap_or((text, ""));
         let words = Words::of(text, OPTIONS, "")?;
         let subject = match &*words.bare {
@@ -290,6 +298,10 @@ impl Parser {
             [subject, _] if verb == "mode" => *subject,
             _ => return Err("is not a command and what it is about".to_owned()),
         };
+        if verb == "copy" {
+            let command = self.called.get(subject).ok_or_else(|| format!("no command is called `{subject}`"))?;
+            return Ok((command.clone(), true));
+        }
         let ask = match verb {
             "pool" | "limits" | "adjust" | "mode" | "reserve" | "abandon" => self.pool_ask(verb, subject, &words)?,
             "confirm" => Ask::Confirm { reservation: self.reference(subject)? },
@@ -307,15 +319,22 @@ impl Parser {
             None => self.next_attempt(&ask),
         };
         self.scene.commands += 1;
-        Ok(Command {
-            id: CommandId(self.scene.commands),
+        let new = CommandId(self.scene.commands);
+        let deadline = words.parse("deadline", |time| self.instant(time))?;
+        let is_special = deadline.is_some();
+        let command = Command {
+            id: new,
             reply_to: None,
             attempt: Attempt(attempt),
             actor: None,
             key: words.parse("key", |key| IdempotencyKey::new(key).map_err(|why| format!("`{key}` {why}")))?,
-            deadline: words.parse("deadline", |time| self.instant(time))?.unwrap_or(Micros::MAX),
+            deadline: deadline.unwrap_or(self.now.plus_ms(DEADLINE_MAX_MS)),
             ask,
-        })
+        };
+        if let Some(name) = words.options.get("called") {
+            self.called.insert((*name).to_owned(), command.clone());
+        }
+        Ok((command, is_special))
     }
 
     fn next_attempt(&mut self, ask: &Ask) -> u64 {

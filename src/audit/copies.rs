@@ -1,0 +1,79 @@
+//! L2 by identity: a command is decided once, however often the log holds it. The ids of decided commands are known for
+//! a while, and so long nothing but "a copy" is an answer to them.
+
+use super::judge::Judge;
+use crate::domain::{AskKind, Body, CommandId, Law, Micros, Reason};
+use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Ids of decided commands, by when they are let go.
+#[derive(Default)]
+pub(super) struct Copies(BTreeMap<Micros, BTreeSet<CommandId>>);
+
+impl Copies {
+    /// Lets go of what is over.
+    pub(super) fn forget(&mut self, now: Micros) {
+        while let Some(first) = self.0.first_entry().filter(|span| *span.key() <= now) {
+            first.remove();
+        }
+    }
+
+    fn holds(&self, id: CommandId) -> bool {
+        self.0.values().any(|span| span.contains(&id))
+    }
+
+    fn count(&self) -> usize {
+        self.0.values().map(BTreeSet::len).fold(0, usize::saturating_add)
+    }
+
+    fn keep(&mut self, id: CommandId, now: Micros) {
+        let span_us = COMMAND_SPAN_MS.saturating_mul(1_000);
+        let earliest = now.plus_ms(COMMAND_WINDOW_MS).0;
+        let into_span = earliest.checked_rem(span_us).unwrap_or_default();
+        let until = Micros(earliest.saturating_add(span_us.saturating_sub(into_span)));
+        self.0.entry(until).or_default().insert(id);
+    }
+}
+
+impl Judge<'_> {
+    /// Judges whether the command was new, and keeps its id. What an Abandon takes back it may take back again.
+    pub(super) fn copied(&mut self) {
+        let Some(command) = self.event.command().filter(|command| command.ask != AskKind::Abandon) else { return };
+        let refused = match &self.event.body {
+            Body::Rejected(rejection) => Some(rejection.reason),
+            _ => None,
+        };
+        let id = command.id;
+        let is_known = self.state.copies.holds(id);
+        match refused {
+            // Told from its bytes alone.
+            Some(Reason::Malformed | Reason::Misrouted) => {}
+            Some(Reason::Duplicate) => self.found.expect(is_known, Law::OneDecision, || {
+                format!("command {:032x} is refused as a copy, and none of its id was decided", id.0)
+            }),
+            _ => self.found.expect(!is_known, Law::OneDecision, || {
+                format!("command {:032x} was decided before, and is decided again", id.0)
+            }),
+        }
+        if refused == Some(Reason::TooManyCommands) {
+            let count = self.state.copies.count();
+            self.found.expect(count >= DECIDED_COMMANDS_MAX, Law::OneDecision, || {
+                format!("refused for too many commands, and {count} were decided a short while ago")
+            });
+        }
+        let is_kept = !matches!(
+            refused,
+            Some(
+                Reason::Malformed
+                    | Reason::Misrouted
+                    | Reason::Duplicate
+                    | Reason::Expired
+                    | Reason::DeadlineTooFar
+                    | Reason::TooManyCommands
+            )
+        );
+        if is_kept {
+            self.state.copies.keep(id, self.now);
+        }
+    }
+}

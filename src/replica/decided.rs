@@ -1,0 +1,162 @@
+//! The ids of the commands that were decided a short while ago: a copy of one decides nothing. They lie in spans of log
+//! time that are let go whole, so that forgetting costs nothing, and in leaves that are shared with whoever copies the
+//! state away (checkpoints): of one that is full nothing changes any more.
+
+use crate::domain::{CommandId, Micros};
+use crate::limits::DECIDED_LEAF_IDS;
+use hashbrown::HashTable;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Ids in the order in which they were decided.
+pub type Leaf = Vec<CommandId>;
+
+/// Where a leaf is: until when its ids are kept, and its number among those.
+pub type LeafNo = (Micros, u32);
+
+/// Ids that are let go together.
+struct Span {
+    until: Micros,
+    leaves: Vec<Arc<Leaf>>,
+    /// Each id's place among those of the span.
+    index: HashTable<u32>,
+}
+
+/// Every id that is kept, in spans of rising time.
+#[derive(Default)]
+pub struct Decided(VecDeque<Span>);
+
+impl Decided {
+    /// Puts stored leaves back.
+    ///
+    /// # Errors
+    /// Says what does not fit together.
+    pub fn restore(mut stored: Vec<(LeafNo, Leaf)>) -> Result<Decided, String> {
+        stored.sort_unstable_by_key(|(no, _)| *no);
+        let mut decided = Decided::default();
+        for ((until, no), ids) in stored {
+            for id in ids {
+                let put = decided.put(id, until);
+                if put != Some((until, no)) {
+                    return Err(format!("the id {:032x} does not belong to leaf {no} of {}", id.0, until.0));
+                }
+            }
+        }
+        Ok(decided)
+    }
+
+    /// Whether the id is kept at `now`.
+    pub fn holds(&self, id: CommandId, now: Micros) -> bool {
+        let hash = hash(id);
+        self.0.iter().rev().take_while(|span| span.until > now).any(|span| span.find(id, hash))
+    }
+
+    /// How many are kept at `now`.
+    pub fn count(&self, now: Micros) -> usize {
+        self.kept(now).map(|span| span.index.len()).fold(0, usize::saturating_add)
+    }
+
+    /// Keeps an id until then, and says in which leaf; nothing when it was there already.
+    pub fn put(&mut self, id: CommandId, until: Micros) -> Option<LeafNo> {
+        let at = self.0.partition_point(|span| span.until < until);
+        if self.0.get(at).is_none_or(|span| span.until != until) {
+            self.0.insert(at, Span { until, leaves: Vec::new(), index: HashTable::new() });
+        }
+        let no = self.0.get_mut(at)?.put(id)?;
+        Some((until, no))
+    }
+
+    /// Lets go of what is kept no longer at `now`; the leaves that are gone.
+    pub fn forget(&mut self, now: Micros) -> Vec<LeafNo> {
+        let mut gone = Vec::new();
+        while let Some(span) = self.0.pop_front_if(|span| span.until <= now) {
+            gone.extend(span.numbers());
+        }
+        gone
+    }
+
+    /// A leaf that is there.
+    pub fn leaf(&self, (until, no): LeafNo) -> Option<&Arc<Leaf>> {
+        let at = self.0.binary_search_by_key(&until, |span| span.until).ok()?;
+        self.0.get(at)?.leaves.get(no as usize)
+    }
+
+    /// Every leaf.
+    pub fn leaves(&self) -> impl Iterator<Item = LeafNo> {
+        self.0.iter().flat_map(Span::numbers)
+    }
+
+    fn kept(&self, now: Micros) -> impl Iterator<Item = &Span> {
+        self.0.iter().filter(move |span| span.until > now)
+    }
+}
+
+impl Span {
+    fn find(&self, id: CommandId, hash: u64) -> bool {
+        self.index.find(hash, |place| self.at(*place) == Some(id)).is_some()
+    }
+
+    fn at(&self, place: u32) -> Option<CommandId> {
+        at(&self.leaves, place)
+    }
+
+    fn put(&mut self, id: CommandId) -> Option<u32> {
+        let hash = hash(id);
+        if self.find(id, hash) {
+            return None;
+        }
+        if self.leaves.last().is_none_or(|leaf| leaf.len() >= DECIDED_LEAF_IDS) {
+            self.leaves.push(Arc::default());
+        }
+        Arc::make_mut(self.leaves.last_mut()?).push(id);
+        let place = u32::try_from(self.index.len()).expect("DECIDED_COMMANDS_MAX keeps places within u32");
+        let leaves = &self.leaves;
+        self.index.insert_unique(hash, place, |place| at(leaves, *place).map_or(0, self::hash));
+        u32::try_from(self.leaves.len().saturating_sub(1)).ok()
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = LeafNo> + use<> {
+        let until = self.until;
+        (0..self.leaves.len()).filter_map(move |no| Some((until, u32::try_from(no).ok()?)))
+    }
+}
+
+fn at(leaves: &[Arc<Leaf>], place: u32) -> Option<CommandId> {
+    let place = place as usize;
+    leaves.get(place / DECIDED_LEAF_IDS)?.get(place % DECIDED_LEAF_IDS).copied()
+}
+
+/// An id is a random number and a running one: the mixed sum looks different at both ends.
+fn hash(id: CommandId) -> u64 {
+    let (high, low) = ((id.0 >> 64) as u64, id.0 as u64);
+    let mixed = (low ^ high.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_kept_in_leaves_until_their_span_is_over() {
+        let mut decided = Decided::default();
+        let ids = || (0..10_000).map(|n| CommandId(n << 60 | n));
+        let (early, late) = (Micros(3), Micros(6));
+        ids().for_each(|id| assert!(decided.put(id, if id.0 % 2 == 0 { early } else { late }).is_some()));
+        assert_eq!(decided.put(CommandId(0), early), None);
+        assert_eq!([2, 3, 5, 6].map(|now| decided.count(Micros(now))), [10_000, 5_000, 5_000, 0]);
+        let held = |decided: &Decided, now| ids().filter(|id| decided.holds(*id, now)).count();
+        assert_eq!([2, 3, 5, 6].map(|now| held(&decided, Micros(now))), [10_000, 5_000, 5_000, 0]);
+        let leaves: Vec<_> = decided.leaves().collect();
+        assert_eq!(leaves, [(early, 0), (early, 1), (late, 0), (late, 1)]);
+        let stored = || leaves.iter().map(|no| (*no, decided.leaf(*no).unwrap().to_vec())).rev();
+        let mut restored = Decided::restore(stored().collect()).unwrap();
+        assert_eq!([2, 3].map(|now| held(&restored, Micros(now))), [10_000, 5_000]);
+        assert_eq!(restored.put(CommandId(7 << 90), late), Some((late, 1)));
+        assert!(Decided::restore(stored().skip(1).collect()).is_ok(), "the last leaf may not be there yet");
+        assert!(Decided::restore(stored().take(3).collect()).is_err(), "an earlier one is missing");
+        assert_eq!(decided.forget(Micros(2)), []);
+        assert_eq!(decided.forget(Micros(3)), [(early, 0), (early, 1)]);
+        assert_eq!((decided.leaf((early, 0)).is_none(), held(&decided, Micros(0))), (true, 5_000));
+    }
+}
