@@ -118,8 +118,15 @@ impl Judge<'_> {
         });
     }
 
+    /// L7: an id belongs to one pool, for as long as anything is known of it.
+    pub(super) fn is_of_pool(&mut self, pool: &PoolId, id: ReservationId) {
+        let known = self.state.lives.recall(id).value().map(|life| &life.pool).filter(|known| *known != pool);
+        self.found.expect(known.is_none(), Law::OneState, || format!("{id} is of pool {known:?}, told as of {pool}"));
+    }
+
     fn accepted(&mut self, entry: &Entry) {
         let id = entry.reservation;
+        self.is_of_pool(&entry.pool, id);
         self.admissible(entry);
         self.found
             .expect(self.state.lives.live(id).is_none(), Law::TrueYes, || format!("{id} is accepted while it lives"));
@@ -293,6 +300,7 @@ impl Judge<'_> {
     /// An attempt was taken back, and nothing with it.
     fn abandoned(&mut self, pool: &PoolId, id: ReservationId) {
         let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
+        self.is_of_pool(pool, id);
         let until = self.window_end();
         let seq = self.event.seq;
         if let Some(life) = self.state.lives.live_mut(id) {

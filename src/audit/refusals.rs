@@ -19,7 +19,8 @@ impl Judge<'_> {
                 self.state.lives.strike(id, command.attempt, self.window_end());
             }
             AskKind::Reserve if matches!(rejection.reason, Reason::DeadlineTooFar | Reason::TooManyCommands) => {
-                if let Some(pool) = &rejection.pool {
+                let known = self.state.lives.recall(id).value().map(|life| &life.pool);
+                if let Some(pool) = rejection.pool.as_ref().filter(|pool| known.is_none_or(|known| known == *pool)) {
                     self.refused_for_now(pool, id, command.attempt);
                 }
             }
@@ -39,6 +40,7 @@ impl Judge<'_> {
 
     fn remember_refused(&mut self, rejection: &Rejection, fingerprint: u64) {
         let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return };
+        self.is_of_pool(pool, id);
         let lives = &mut self.state.lives;
         if lives.live(id).is_some() {
             return;

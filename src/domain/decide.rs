@@ -90,7 +90,7 @@ impl<L: Ledger> Case<'_, L> {
             Ask::Confirm { reservation } => self.confirm(*reservation),
             Ask::Extend { reservation, hold_ttl_ms } => self.extend(*reservation, *hold_ttl_ms),
             Ask::Release { reservation } => self.release(*reservation),
-            Ask::Abandon { pool, reservation } => Ok(self.abandon(pool, *reservation)),
+            Ask::Abandon { pool, reservation } => self.abandon(pool, *reservation),
             Ask::Handover { nonce } => Ok(Body::HandedOver { nonce: *nonce }),
         }
     }
@@ -187,6 +187,10 @@ impl<L: Ledger> Case<'_, L> {
         if let Some(known) = known {
             if known.attempts.burned().contains(&self.command.attempt) {
                 return Err(Reason::Abandoned.into());
+            }
+            // Two pools may have one hash, and so their keys one id: it is whose it was first.
+            if known.pool != *pool {
+                return Err(Reason::KeyReused.into());
             }
             if known.status != Status::Void {
                 return self.repeated(known, id);
@@ -289,16 +293,20 @@ impl<L: Ledger> Case<'_, L> {
         }
     }
 
-    /// The last attempt to go takes the reservation with it.
-    fn abandon(&self, pool: &PoolId, reservation: ReservationId) -> Body {
-        let live = self.ledger.reservation(&reservation).filter(|r| r.status.is_live());
-        match live.and_then(|r| Some((r, self.ledger.pool(&r.pool)?))) {
+    /// The last attempt to go takes the reservation with it. An attempt of another pool's can hold nothing here.
+    fn abandon(&self, pool: &PoolId, reservation: ReservationId) -> Decision {
+        let known = self.ledger.reservation(&reservation).filter(|r| r.is_known(self.now));
+        if known.is_some_and(|known| known.pool != *pool) {
+            return Err(Reason::KeyReused.into());
+        }
+        let live = known.filter(|r| r.status.is_live());
+        Ok(match live.and_then(|r| Some((r, self.ledger.pool(&r.pool)?))) {
             Some((known, pool)) if known.attempts.live() == [self.command.attempt] => {
                 let entry = given_back(pool, known, reservation, Status::Released);
                 Body::Released(entry, ReleaseCause::Abandoned)
             }
             _ => Body::Abandoned { pool: pool.clone(), reservation },
-        }
+        })
     }
 
     fn rejected(&self, refusal: Refusal) -> Body {

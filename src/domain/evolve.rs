@@ -58,7 +58,7 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
             }
             fold_refused(ledger, event, rejection)?;
         }
-        Body::Abandoned { pool, reservation } => fold_abandoned(ledger, event, pool, *reservation),
+        Body::Abandoned { pool, reservation } => fold_abandoned(ledger, event, pool, *reservation)?,
         Body::Malformed { .. }
         | Body::CommandsLost { .. }
         | Body::Barrier { .. }
@@ -119,6 +119,14 @@ fn live_status(ledger: &impl LedgerMut, entry: &Entry) -> Result<(Status, Amount
     Ok((known.status, known.demand.clone()))
 }
 
+/// An id belongs to one pool, for as long as anything is known of it.
+fn is_of_pool(ledger: &impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) -> Folded {
+    match ledger.reservation(&id).filter(|r| r.is_known(event.decided_at) && r.pool != *pool) {
+        Some(known) => Err((Law::OneState, format!("{id} is of pool {}, told as of {pool}", known.pool))),
+        None => Ok(()),
+    }
+}
+
 fn stamp(event: &Event) -> Result<&CommandStamp, (Law, String)> {
     event.command().ok_or_else(|| (Law::OneDecision, "no command behind it".to_owned()))
 }
@@ -130,10 +138,11 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
     if ledger.reservation(&entry.reservation).is_some_and(|r| r.status.is_live()) {
         return Err((Law::TrueYes, format!("{} is accepted while it lives", entry.reservation)));
     }
-    let pool = pool.id.clone();
-    ledger.update_pool(&pool, |pool| pool.used = entry.used.clone());
-    ledger.update_reservation(&pool, entry.reservation, |r| {
-        r.renew(event.decided_at);
+    let pool = &pool.id.clone();
+    is_of_pool(ledger, event, pool, entry.reservation)?;
+    ledger.update_pool(pool, |pool| pool.used = entry.used.clone());
+    ledger.update_reservation(pool, entry.reservation, |r| {
+        r.renew(event.decided_at, pool);
         r.demand = entry.demand.clone();
         r.order_ref = entry.order_ref.as_ref().map(|text| text.as_str().into());
         r.attempts.add(command.attempt);
@@ -147,6 +156,7 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
 
 fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Status, until: Micros) -> Folded {
     let (status, _) = live_status(ledger, entry)?;
+    is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
     if status != Status::Held {
         return Err((Law::OneState, format!("{} is not a hold", entry.reservation)));
     }
@@ -160,6 +170,7 @@ fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Stat
 
 fn fold_ended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, cause: Option<ReleaseCause>) -> Folded {
     let (_, demand) = live_status(ledger, entry)?;
+    is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
     let pool = known_pool(ledger, &entry.pool)?;
     law::given_back(pool, &demand, &entry.used).map_err(|why| (Law::Capacity, why))?;
     ledger.update_pool(&entry.pool, |pool| pool.used = entry.used.clone());
@@ -184,6 +195,7 @@ fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &Body) ->
         && entry.status.is_live()
     {
         live_status(ledger, entry)?;
+        is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
         ledger.update_reservation(&entry.pool, entry.reservation, |r| {
             r.attempts.add(command.attempt);
             r.seq = event.seq;
@@ -198,10 +210,11 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
     if ledger.reservation(&id).is_some_and(|r| r.status.is_live()) {
         return Err((Law::TrueYes, format!("{id} is refused while it lives")));
     }
+    is_of_pool(ledger, event, pool, id)?;
     let demand = rejection.demand.clone().unwrap_or_default();
     let binding = rejection.dimension.and_then(|d| demand.iter().position(|(other, _)| other == d));
     ledger.update_reservation(pool, id, |r| {
-        r.renew(event.decided_at);
+        r.renew(event.decided_at, pool);
         r.order_ref = rejection.order_ref.as_ref().map(|text: &Name| text.as_str().into());
         r.fingerprint = command.fingerprint;
         r.until = forget_at(event);
@@ -216,12 +229,18 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
 fn fold_burned(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) {
     let Some(command) = event.command().filter(|command| command.ask == AskKind::Reserve) else { return };
     let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return };
+    // Of another pool's id it would be refused anyhow.
+    if is_of_pool(ledger, event, pool, id).is_err() {
+        return;
+    }
     give_up(ledger, event, (pool, id), |attempts| attempts.burn(command.attempt));
 }
 
-fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) {
-    let Some(command) = event.command() else { return };
+fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) -> Folded {
+    let command = stamp(event)?;
+    is_of_pool(ledger, event, pool, id)?;
     give_up(ledger, event, (pool, id), |attempts| attempts.abandon(command.attempt));
+    Ok(())
 }
 
 fn give_up(
@@ -237,7 +256,7 @@ fn give_up(
         return;
     }
     ledger.update_reservation(pool, id, |r| {
-        r.renew(event.decided_at);
+        r.renew(event.decided_at, pool);
         change(&mut r.attempts);
         r.seq = event.seq;
         if r.status == Status::Void {

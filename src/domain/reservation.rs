@@ -76,10 +76,11 @@ impl Reservation {
         self.status.is_live() || self.until > now
     }
 
-    /// What may be forgotten at `now` counts as forgotten, swept or not: nothing of it gets into what comes after it.
-    pub fn renew(&mut self, now: Micros) {
+    /// What may be forgotten at `now` counts as forgotten, swept or not: nothing of it gets into what comes after it, which
+    /// is of this pool.
+    pub fn renew(&mut self, now: Micros, pool: &PoolId) {
         if !self.is_known(now) {
-            *self = Reservation::void(self.pool.clone());
+            *self = Reservation::void(pool.clone());
         }
     }
 

@@ -7,7 +7,7 @@ mod random;
 mod script;
 
 use headroom::audit::{PartitionAudit, PartitionReport, Report};
-use headroom::domain::{Ask, Kind, Law, Mode, Reason, Recorded};
+use headroom::domain::{Ask, Body, Kind, Law, Mode, Reason, Recorded, route};
 use headroom::limits::ATTEMPTS_MAX;
 use headroom::wire::digest;
 use owner::PARTITIONS;
@@ -102,4 +102,25 @@ fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
     (0..most).for_each(|n| owner.take(&script::abandon(1, n)));
     let audit = audited(script::PARTITION, &owner.log);
     assert_eq!((audit.breach_count(), audit.live().count()), (0, 0));
+}
+
+/// Pools of one hash have the same ids: who burned one is no other's.
+#[test]
+fn an_id_that_is_told_under_another_pool_is_found() {
+    let [one, other] = crate::collision::pools();
+    let partition = route::partition_of(&one, PARTITIONS);
+    let mut owner = owner::Owner::new(partition);
+    owner.give(owner::Input::Claim);
+    let spec = owner::spec(owner::amounts(&[("orders", 1)]));
+    owner.take(&owner::command(Ask::DefinePool { pool: one.clone(), spec, expected_version: None }, 1, None));
+    let reservation = owner::reservation(&one, 1);
+    owner.take(&owner::command(Ask::Abandon { pool: one.clone(), reservation }, 2, None));
+    let demand = owner::amounts(&[("orders", 1)]);
+    let reserve = Ask::Reserve { pool: one, reservation, demand, hold_ttl_ms: None, order_ref: None };
+    owner.take(&owner::command(reserve, 3, owner::key("K")));
+    assert_eq!(audited(partition, &owner.log).finish().breaches(), []);
+    let mut log = owner.log.clone();
+    log[2].event.body = Body::Abandoned { pool: other, reservation };
+    let report = audited(partition, &log).finish();
+    assert!(report.breaches().iter().any(|b| b.law == Law::OneState && b.seq == 3), "{:?}", report.breaches());
 }

@@ -1,0 +1,115 @@
+//! A reservation's id holds a hash of its pool, and two pools may have the same. An id belongs to one of them: whoever
+//! asks for it under the other is refused, and what it takes is given back where it was taken.
+
+use crate::machine::{Machine, MapLedger};
+use headroom::domain::evolve::evolve;
+use headroom::domain::route::pool_hash;
+use headroom::domain::*;
+use headroom::limits::DEDUP_WINDOW_MS;
+use std::collections::BTreeMap;
+
+const NOW: Micros = Micros(1_800_000_000_000_000);
+
+/// Two pools whose ids begin alike.
+pub fn pools() -> [PoolId; 2] {
+    let mut seen = BTreeMap::new();
+    (0..)
+        .map(|n| PoolId::new(&format!("van-{n}")).unwrap())
+        .find_map(|pool| seen.insert(pool_hash(&pool), pool.clone()).map(|other| [other, pool]))
+        .unwrap()
+}
+
+fn orders(units: u64) -> Amounts {
+    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
+}
+
+fn command(number: u64, at: Micros, ask: Ask) -> Command {
+    let (id, attempt, deadline) = (CommandId(number.into()), Attempt(number), at.plus_ms(5_000));
+    Command { id, reply_to: None, attempt, actor: None, key: IdempotencyKey::new("K").ok(), deadline, ask }
+}
+
+fn reserve(number: u64, at: Micros, pool: &PoolId, reservation: ReservationId) -> Command {
+    let (pool, demand) = (pool.clone(), orders(1));
+    command(number, at, Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None })
+}
+
+fn abandon(number: u64, pool: &PoolId, reservation: ReservationId) -> Command {
+    command(number, NOW, Ask::Abandon { pool: pool.clone(), reservation })
+}
+
+fn machine(pools: &[PoolId; 2]) -> Machine {
+    // What may be forgotten is kept: it must not count.
+    let mut machine = Machine::new(0, 1, MapLedger { hoards: true, ..MapLedger::default() });
+    for (number, pool) in (900..).zip(pools) {
+        let (areas, labels) = Default::default();
+        let spec = PoolSpec { limits: orders(5), areas, window: None, labels, mode: Mode::Open };
+        let define = Ask::DefinePool { pool: pool.clone(), spec, expected_version: None };
+        machine.turn(NOW, &[command(number, NOW, define)]).unwrap();
+    }
+    machine
+}
+
+fn answer(machine: &mut Machine, at: Micros, command: Command) -> (Kind, Option<Reason>) {
+    let body = machine.turn(at, &[command]).unwrap().answers.pop().unwrap();
+    (body.kind(), body.rejection().map(|rejection| rejection.reason))
+}
+
+#[test]
+fn an_id_of_another_pool_is_refused_and_a_forgotten_one_is_the_new_pools() {
+    let pools = pools();
+    let [one, other] = &pools;
+    let id = ReservationId::new(pool_hash(one), [7; 11]);
+    let refused = (Kind::Rejected, Some(Reason::KeyReused));
+    // Burned under one pool, then asked for under the other.
+    let mut machine = machine(&pools);
+    assert_eq!(answer(&mut machine, NOW, abandon(1, one, id)), (Kind::Abandoned, None));
+    assert_eq!(answer(&mut machine, NOW, reserve(2, NOW, other, id)), refused);
+    assert_eq!(answer(&mut machine, NOW, abandon(3, other, id)), refused);
+    assert_eq!(answer(&mut machine, NOW, reserve(4, NOW, one, id)), (Kind::Accepted, None));
+    assert_eq!(answer(&mut machine, NOW, abandon(4, other, id)), refused);
+    assert_eq!(machine.ledger.reservations[&id].attempts.live(), [Attempt(4)]);
+    assert_eq!(answer(&mut machine, NOW, reserve(5, NOW, other, id)), refused);
+    assert_eq!(answer(&mut machine, NOW, abandon(4, one, id)), (Kind::Released, None));
+    // When nothing of it counts any more it is whose it is asked for.
+    let later = NOW.plus_ms(DEDUP_WINDOW_MS);
+    assert_eq!(answer(&mut machine, later, reserve(6, later, other, id)), (Kind::Accepted, None));
+    assert_eq!(machine.ledger.reservations[&id].pool, *other);
+    assert_eq!(machine.ledger.pools[other].used, orders(1));
+    let release = command(7, later, Ask::Release { reservation: id });
+    assert_eq!(answer(&mut machine, later, release), (Kind::Released, None));
+    assert_eq!(pools.each_ref().map(|pool| machine.ledger.pools[pool].used.clone()), [orders(0), orders(0)]);
+}
+
+#[test]
+fn an_event_that_tells_of_a_reservation_under_another_pool_is_refused() {
+    let pools = pools();
+    let [one, other] = &pools;
+    let (held, void) = (ReservationId::new(pool_hash(one), [7; 11]), ReservationId::new(pool_hash(one), [8; 11]));
+    let mut machine = machine(&pools);
+    let Command { ask, .. } = reserve(1, NOW, one, held);
+    let Ask::Reserve { pool, reservation, demand, order_ref, .. } = ask else { panic!() };
+    let hold = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: Some(60_000), order_ref };
+    assert_eq!(answer(&mut machine, NOW, command(1, NOW, hold)), (Kind::Accepted, None));
+    let accepted = machine.events.last().unwrap().clone();
+    assert_eq!(answer(&mut machine, NOW, abandon(2, one, void)), (Kind::Abandoned, None));
+    let entry = |reservation, status, used| {
+        let mut entry = accepted.body.entry().unwrap().clone();
+        (entry.pool, entry.reservation, entry.status, entry.used) = (other.clone(), reservation, status, orders(used));
+        entry
+    };
+    let bodies = [
+        Body::Accepted(entry(void, Status::Held, 1)),
+        Body::Confirmed(entry(held, Status::Confirmed, 0)),
+        Body::Extended(entry(held, Status::Held, 0)),
+        Body::Released(entry(held, Status::Released, 0), ReleaseCause::Caller),
+        Body::Expired(entry(held, Status::Expired, 0)),
+        Body::Repeated(Box::new(Body::Accepted(entry(held, Status::Held, 0)))),
+        Body::Abandoned { pool: other.clone(), reservation: held },
+        Body::Abandoned { pool: other.clone(), reservation: void },
+    ];
+    for body in bodies {
+        let event = Event { body, ..accepted.clone() };
+        let breach = evolve(&mut machine.ledger.clone(), &event).unwrap_err();
+        assert!(breach.law == Law::OneState && breach.detail.contains("told as of"), "{:?}: {breach}", event.body);
+    }
+}
