@@ -33,6 +33,7 @@ impl Judge<'_> {
     pub(super) fn run(&mut self) {
         self.caused();
         self.copied();
+        self.asked();
         self.routed();
         self.keyed();
         // Whether an answer is the one given before must be known before this one is remembered.

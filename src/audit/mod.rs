@@ -2,12 +2,13 @@
 //! decision. It judges what the owner wrote and never asks the owner's code: nothing of `decide` or `evolve` is used,
 //! nor any judgement of [`crate::domain`]'s values, only the values (and the pinned map from pool to partition).
 //!
-//! What events do not hold it cannot judge: deadlines, expected versions, and what callers were told. For the last see
-//! [`history`]. It never stops at a breach: it keeps its own sums, reports, and reads on. No clock, no input or output,
+//! What events do not hold it cannot judge: deadlines, how limits were to be changed, and what callers were told. For the
+//! first two, where commands are at hand, see [`asked`], for the last [`history`]. It never stops at a breach: it keeps its own sums, reports, and reads on. No clock, no input or output,
 //! no threads; memory grows with live reservations and with what the window remembers, never with events.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+pub mod asked;
 mod books;
 mod chain;
 mod copies;
@@ -21,7 +22,7 @@ mod report;
 
 pub use report::{PartitionReport, Report};
 
-use crate::domain::{CommandKey, Digest, Law, Micros, Pool, Recorded, Reservation, ReservationId};
+use crate::domain::{Amounts, CommandKey, Digest, Law, Micros, Pool, PoolId, Recorded, Reservation, ReservationId};
 use crate::limits::REMEMBERED_COMMANDS_MAX;
 use crate::wire::digest::state;
 use books::Books;
@@ -106,6 +107,11 @@ impl PartitionAudit {
         self.state.books.iter()
     }
 
+    /// The limits of a pool, as they stand.
+    pub fn limits(&self, pool: &PoolId) -> Option<&Amounts> {
+        self.state.books.get(pool).map(|book| &book.spec.limits)
+    }
+
     /// The live reservations as they stand, by id.
     pub fn live(&self) -> impl Iterator<Item = (ReservationId, Reservation)> + '_ {
         self.state.lives.iter()
@@ -161,7 +167,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Amounts, Dimension, Mode, PoolId, PoolSpec};
+    use crate::domain::{Dimension, Mode, PoolSpec};
 
     #[test]
     fn a_sum_that_no_live_demand_makes_is_found_at_the_end() {

@@ -221,9 +221,11 @@ impl<'a> Verifying<'a> {
         for event in events.iter().take_while(|event| event.seq < until) {
             match wire::event::decode(&event.bytes) {
                 Ok(recorded) => {
+                    let limits = recorded.event.body.pool_id().and_then(|pool| self.audit.limits(pool));
+                    let commands = self.commands.as_mut();
+                    let difference = commands.and_then(|commands| commands.compare(&recorded.event, limits));
                     self.audit.observe(&recorded);
                     self.fold(&recorded);
-                    let difference = self.commands.as_mut().and_then(|commands| commands.compare(&recorded.event));
                     match difference {
                         Some(Finding::Wrong(detail)) => self.breach(Law::OneDecision, event.seq, detail),
                         Some(Finding::Odd(note)) => self.notes.push(note),

@@ -2,7 +2,8 @@
 //! over, in a log that holds only those that are decided. A log that keeps commands for a time is judged by those it
 //! still has. One batch of commands is kept at a time.
 
-use crate::domain::{Body, Cause, Event};
+use crate::audit::asked::contradiction;
+use crate::domain::{Amounts, Body, Cause, Event};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommandTail, LogError, Record};
 use crate::wire;
@@ -74,7 +75,8 @@ impl<'a> Commands<'a> {
 
     /// What is to be said of the command that the event answers, and of the places that it says hold none or were lost.
     /// One that is decided twice is the auditor's to tell.
-    pub(super) fn compare(&mut self, event: &Event) -> Option<Finding> {
+    /// `limits` are those of the pool that it is about, before it.
+    pub(super) fn compare(&mut self, event: &Event, limits: Option<&Amounts>) -> Option<Finding> {
         let cause = event.cause.as_ref().filter(|cause| !self.is_over && cause.input_offset >= self.next)?;
         let offset = cause.input_offset;
         let before = cause.first().unwrap_or_default().max(self.next)..offset;
@@ -88,7 +90,7 @@ impl<'a> Commands<'a> {
         }
         self.answered = self.answered.saturating_add(1);
         let difference = match self.first_in(before) {
-            Ok(None) => self.answers(cause)?,
+            Ok(None) => self.answers(event, cause, limits)?,
             Ok(Some(there)) => {
                 format!("it says that there is no command right before {offset}, and the log holds {there}")
             }
@@ -103,7 +105,7 @@ impl<'a> Commands<'a> {
     }
 
     /// What is wrong with the command itself.
-    fn answers(&mut self, cause: &Cause) -> Option<String> {
+    fn answers(&mut self, event: &Event, cause: &Cause, limits: Option<&Amounts>) -> Option<String> {
         let offset = cause.input_offset;
         if offset < self.first {
             return None;
@@ -111,7 +113,7 @@ impl<'a> Commands<'a> {
         match self.at(offset) {
             Ok(Some(record)) => {
                 self.compared = self.compared.saturating_add(1);
-                difference(&record, cause)
+                difference(&record, event, cause, limits)
             }
             // It went while this was reading.
             Ok(None) if offset < self.first => None,
@@ -175,10 +177,10 @@ impl<'a> Commands<'a> {
 }
 
 /// How the command is another one than the event says. What cannot be read must be answered as such.
-fn difference(record: &Record, cause: &Cause) -> Option<String> {
+fn difference(record: &Record, event: &Event, cause: &Cause, limits: Option<&Amounts>) -> Option<String> {
     let offset = record.offset;
     match (wire::command::decode(&record.bytes), &cause.command) {
-        (Ok(command), Some(said)) if command.stamp() == *said => None,
+        (Ok(command), Some(said)) if command.stamp() == *said => contradiction(event, &command, limits),
         (Ok(command), Some(said)) if command.id != said.id => {
             Some(format!("it answers command {:032x}, at offset {offset} is {:032x}", said.id.0, command.id.0))
         }

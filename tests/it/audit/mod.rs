@@ -6,8 +6,10 @@ mod owner;
 mod random;
 mod script;
 
-use headroom::audit::{PartitionAudit, PartitionReport, Report};
-use headroom::domain::{Ask, Body, Kind, Law, Mode, Reason, Recorded, route};
+use headroom::audit::{PartitionAudit, PartitionReport, Report, asked};
+use headroom::domain::{
+    Ask, Body, Command, Event, Kind, Law, LimitChange, Micros, Mode, PoolId, Reason, Recorded, Rejection, route,
+};
 use headroom::limits::ATTEMPTS_MAX;
 use headroom::wire::digest;
 use owner::PARTITIONS;
@@ -123,4 +125,55 @@ fn an_id_that_is_told_under_another_pool_is_found() {
     log[2].event.body = Body::Abandoned { pool: other, reservation };
     let report = audited(partition, &log).finish();
     assert!(report.breaches().iter().any(|b| b.law == Law::OneState && b.seq == 3), "{:?}", report.breaches());
+}
+
+/// With the commands at hand, what no event tells is compared as well.
+#[test]
+fn an_event_that_is_no_answer_to_its_command_is_found() {
+    let owner = script::play();
+    let commands: Vec<_> = owner.inputs.iter().map(|(_, input)| input).collect();
+    let contradiction = |at: At, spoil: &dyn Fn(&mut Event, &mut Command)| {
+        let owner::Input::Take(command) = commands[at as usize] else { panic!("{at:?}") };
+        let (mut event, mut command) = (owner.log[at as usize].event.clone(), (**command).clone());
+        spoil(&mut event, &mut command);
+        let before = audited(script::PARTITION, &owner.log[..at as usize]);
+        asked::contradiction(&event, &command, before.limits(&script::the_pool()))
+    };
+    for (at, input) in commands.iter().enumerate() {
+        if let owner::Input::Take(command) = input {
+            let before = audited(script::PARTITION, &owner.log[..at]);
+            let found = asked::contradiction(&owner.log[at].event, command, before.limits(&script::the_pool()));
+            assert_eq!(found, None, "{:?}", owner.log[at]);
+        }
+    }
+    let orders = |units| owner::amounts(&[("crates", 50), ("orders", units)]);
+    type Spoil = fn(&mut Event, &mut Command);
+    let spoilt: &[(At, Spoil, &str)] = &[
+        (At::LIMITS_LOWERED, |_, c| *adjust(c).1 = LimitChange::To(owner::amounts(&[("orders", 3)])), "it makes"),
+        (At::LIMITS_LOWERED, |_, c| *adjust(c).1 = LimitChange::By(vec![(owner::dimension("orders"), 1)]), "it makes"),
+        (At::LIMITS_LOWERED, |_, c| *adjust(c).2 = Some(7), "it makes"),
+        (At::R4_OVER_LIMIT, |e, _| rejection(e).demand = Some(owner::amounts(&[("orders", 2)])), "it refuses"),
+        (At::R4_OVER_LIMIT, |e, _| rejection(e).reservation = Some(script::id(9)), "it tells of"),
+        (At::R8_ACCEPTED, |e, c| c.deadline = Micros(e.decided_at.0 - 1), "its deadline is"),
+        (At::R7_LATE, |e, c| c.deadline = e.decided_at, "its deadline is"),
+    ];
+    for (at, spoil, says) in spoilt {
+        let found = contradiction(*at, &|event, command| spoil(event, command));
+        assert!(found.as_ref().is_some_and(|found| found.starts_with(says)), "{at:?}: {found:?}");
+    }
+    let found = contradiction(At::LIMITS_LOWERED, &|event, _| {
+        let Body::LimitsAdjusted(pool) = &mut event.body else { panic!() };
+        pool.spec.limits = orders(1);
+    });
+    assert!(found.is_some_and(|found| found.starts_with("it makes")));
+}
+
+fn adjust(command: &mut Command) -> (&mut PoolId, &mut LimitChange, &mut Option<u64>) {
+    let Ask::AdjustLimits { pool, change, expected_version } = &mut command.ask else { panic!() };
+    (pool, change, expected_version)
+}
+
+fn rejection(event: &mut Event) -> &mut Rejection {
+    let Body::Rejected(rejection) = &mut event.body else { panic!() };
+    rejection
 }

@@ -259,6 +259,50 @@ fn l2_one_decision() {
     ]);
 }
 
+/// An event that says something else than what its command asked, and agrees with itself and with all others.
+#[test]
+fn what_was_not_asked() {
+    check(&[
+        ("another demand, and every counter agrees", Law::TrueYes, At::R8_ACCEPTED, |log| {
+            let more = |amounts: &Amounts| amounts.map(|d, units| units + u64::from(d == dimension("crates")));
+            entry(log, At::R8_ACCEPTED).demand = amounts(&[("crates", 1), ("orders", 1)]);
+            retell(log, At::R8_ACCEPTED, |_, used| *used = more(used));
+        }),
+        ("another order", Law::TrueYes, At::R8_ACCEPTED, |log| {
+            entry(log, At::R8_ACCEPTED).order_ref = Some(Name::new("order").unwrap());
+        }),
+        ("a hold for longer", Law::TrueYes, At::R3_HELD, |log| {
+            let until = entry(log, At::R3_HELD).hold_until.unwrap();
+            entry(log, At::R3_HELD).hold_until = Some(Micros(until.0 - 1));
+        }),
+        ("a hold for good", Law::TrueYes, At::R3_HELD, |log| {
+            let entry = entry(log, At::R3_HELD);
+            (entry.status, entry.hold_until) = (Status::Confirmed, None);
+        }),
+        ("another reservation confirmed", Law::OneDecision, At::R2_CONFIRMED, |log| {
+            entry(log, At::R2_CONFIRMED).reservation = id(3);
+        }),
+        ("extended by more", Law::OneDecision, At::R2_EXTENDED, |log| {
+            let until = entry(log, At::R2_EXTENDED).hold_until.unwrap();
+            entry(log, At::R2_EXTENDED).hold_until = Some(until.plus_ms(1));
+        }),
+        ("another reservation released", Law::OneDecision, At::R2_RELEASED, |log| {
+            entry(log, At::R2_RELEASED).reservation = id(1);
+        }),
+        ("another reservation abandoned", Law::OneDecision, At::R5_BURNED, |log| {
+            let Body::Abandoned { reservation, .. } = &mut event(log, At::R5_BURNED).body else { panic!() };
+            *reservation = id(6);
+        }),
+        ("another mode", Law::OneDecision, At::MODE_CLOSED, |log| said(log, At::MODE_CLOSED).spec.mode = Mode::Held),
+        ("another area", Law::OneDecision, At::DEFINED, |log| {
+            said(log, At::DEFINED).spec.areas.insert(Name::new("SG-01").unwrap());
+        }),
+        ("handed to another", Law::OneDecision, At::HANDED_OVER, |log| {
+            event(log, At::HANDED_OVER).body = Body::HandedOver { nonce: 8 };
+        }),
+    ]);
+}
+
 #[test]
 fn l3_chain() {
     check(&[

@@ -61,20 +61,25 @@ impl Writing {
 
     /// An acceptance of one order under this limit, whether it fits or not.
     pub fn accept(&mut self, limit: u64) {
-        self.used += 1;
+        self.take_for(limit, 1, 1);
+    }
+
+    /// An acceptance of so many orders, where so many were asked for.
+    fn take_for(&mut self, limit: u64, taken: u64, asked: u64) {
+        self.used += taken;
         let mut unique = [0; 11];
         unique[..8].copy_from_slice(&self.used.to_be_bytes());
         let entry = Entry {
             pool: pool_id(),
             reservation: ReservationId::new(route::pool_hash(&pool_id()), unique),
             status: Status::Confirmed,
-            demand: orders(1),
+            demand: orders(taken),
             hold_until: None,
             order_ref: None,
             limits: orders(limit),
             used: orders(self.used),
         };
-        let (pool, reservation, demand) = (entry.pool.clone(), entry.reservation, entry.demand.clone());
+        let (pool, reservation, demand) = (entry.pool.clone(), entry.reservation, orders(asked));
         let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
         self.add(Some(ask), Body::Accepted(entry));
     }
@@ -245,6 +250,22 @@ fn a_changed_byte_of_the_file_is_found() {
         assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
         assert_says(&(verified.out + &verified.err), &["log.redb is damaged and was left as it is"]);
     }
+}
+
+/// The counters agree with each other and with every later event: only the command knows better.
+#[test]
+fn an_acceptance_of_something_else_than_was_asked_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writing = Writing::new(5);
+    writing.accept(5);
+    writing.take_for(5, 2, 1);
+    writing.write(dir.path());
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+    assert_says(
+        &verified.out,
+        &["L6 broken at partition 0 seq 3: Accepted is not what was asked", "seq 3: it accepts"],
+    );
 }
 
 /// A place that is said to hold no command must hold none; commands that are said to be lost are counted, and a note

@@ -1,0 +1,145 @@
+//! L2 by meaning: an event answers what was asked, and not merely the command it names. The stamp holds a fingerprint of
+//! the whole ask; where the event tells all of that, it is computed anew from the event. Where the command itself is at
+//! hand everything is compared.
+
+use super::judge::Judge;
+use crate::domain::{
+    Amounts, Ask, AskKind, Body, Command, Entry, Event, Law, LimitChange, Micros, Pool, Reason, Rejection,
+};
+
+impl Judge<'_> {
+    /// Judges whether the stamp is of an ask that can have come to this.
+    pub(super) fn asked(&mut self) {
+        let Some(command) = self.event.command() else { return };
+        let Some(asks) = possible(self.event, command.ask) else { return };
+        let is_one = asks.iter().any(|ask| ask.fingerprint() == command.fingerprint);
+        let law = if matches!(self.event.body, Body::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
+        self.found.expect(is_one, law, || {
+            format!(
+                "{:?} is not what was asked, which has fingerprint {:x}",
+                self.event.body.kind(),
+                command.fingerprint
+            )
+        });
+    }
+}
+
+/// Every ask that can have come to this; `None` where the event does not tell enough of it.
+fn possible(event: &Event, asked: AskKind) -> Option<Vec<Ask>> {
+    let body = match &event.body {
+        Body::Repeated(original) => original,
+        body => body,
+    };
+    Some(match (asked, body) {
+        // What is repeated of a Reserve is what it came to, whose fingerprint is compared.
+        (AskKind::Reserve, Body::Accepted(entry)) if !matches!(event.body, Body::Repeated(_)) => {
+            let Entry { pool, reservation, demand, order_ref, .. } = entry.clone();
+            held_for(event, entry)
+                .map(|hold_ttl_ms| Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref })
+                .into_iter()
+                .collect()
+        }
+        (AskKind::Extend, Body::Extended(entry)) if !matches!(event.body, Body::Repeated(_)) => {
+            let ttl = held_for(event, entry).flatten();
+            ttl.map(|hold_ttl_ms| Ask::Extend { reservation: entry.reservation, hold_ttl_ms }).into_iter().collect()
+        }
+        (AskKind::Confirm, body) => vec![Ask::Confirm { reservation: body.reservation_id()? }],
+        (AskKind::Release, body) => vec![Ask::Release { reservation: body.reservation_id()? }],
+        (AskKind::Abandon, body) => {
+            vec![Ask::Abandon { pool: body.pool_id()?.clone(), reservation: body.reservation_id()? }]
+        }
+        (AskKind::Handover, Body::HandedOver { nonce }) => vec![Ask::Handover { nonce: *nonce }],
+        (AskKind::DefinePool, Body::PoolDefined(Pool { id, spec, version, .. })) => {
+            let at = |expected_version| Ask::DefinePool { pool: id.clone(), spec: spec.clone(), expected_version };
+            vec![at(None), at(version.checked_sub(1))]
+        }
+        (AskKind::SetMode, Body::ModeSet(Pool { id, spec, version, .. })) => {
+            let at = |expected_version| Ask::SetMode { pool: id.clone(), mode: spec.mode, expected_version };
+            vec![at(None), at(version.checked_sub(1))]
+        }
+        _ => return None,
+    })
+}
+
+/// For how long the event holds, if it is a hold; `None` when that is no time that can be asked for.
+fn held_for(event: &Event, entry: &Entry) -> Option<Option<u64>> {
+    let Some(until) = entry.hold_until else { return Some(None) };
+    let ttl_ms = until.ms_since(event.decided_at);
+    (event.decided_at.plus_ms(ttl_ms) == until).then_some(Some(ttl_ms))
+}
+
+/// How the event is no answer to this command, beyond what their stamps say. `limits` are those of the command's pool
+/// before it.
+pub fn contradiction(event: &Event, command: &Command, limits: Option<&Amounts>) -> Option<String> {
+    let Command { ask, deadline, .. } = command;
+    in_time(event, ask.kind(), *deadline).or_else(|| about_another(event, ask)).or_else(|| match (&event.body, ask) {
+        (Body::Accepted(entry), Ask::Reserve { demand, hold_ttl_ms, order_ref, .. }) => {
+            let is_so = entry.demand == *demand && entry.order_ref == *order_ref;
+            let is_held = held_for(event, entry) == Some(*hold_ttl_ms);
+            (!(is_so && is_held)).then(|| format!("it accepts {entry:?}, asked was {ask:?}"))
+        }
+        (Body::Rejected(Rejection { demand, order_ref, .. }), Ask::Reserve { demand: asked, order_ref: order, .. }) => {
+            let is_so = demand.as_ref() == Some(asked) && order_ref == order;
+            (!is_so).then(|| format!("it refuses {demand:?} for {order_ref:?}, asked was {ask:?}"))
+        }
+        (Body::Extended(entry), Ask::Extend { hold_ttl_ms, .. }) => {
+            let is_so = held_for(event, entry) == Some(Some(*hold_ttl_ms));
+            (!is_so).then(|| format!("it holds until {:?}, asked were {hold_ttl_ms} ms", entry.hold_until))
+        }
+        (Body::PoolDefined(pool), Ask::DefinePool { spec, expected_version, .. }) => {
+            let is_so = pool.spec == *spec && is_version(pool, *expected_version);
+            (!is_so).then(|| format!("it defines {pool:?}, asked was {ask:?}"))
+        }
+        (Body::ModeSet(pool), Ask::SetMode { mode, expected_version, .. }) => {
+            let is_so = pool.spec.mode == *mode && is_version(pool, *expected_version);
+            (!is_so).then(|| format!("it sets {:?} at version {}, asked was {ask:?}", pool.spec.mode, pool.version))
+        }
+        (Body::LimitsAdjusted(pool), Ask::AdjustLimits { change, expected_version, .. }) => {
+            let is_so = limits.is_none_or(|before| is_changed(before, change, &pool.spec.limits));
+            let after = &pool.spec.limits;
+            (!(is_so && is_version(pool, *expected_version)))
+                .then(|| format!("it makes {after:?} of limits {limits:?}, asked was {ask:?}"))
+        }
+        _ => None,
+    })
+}
+
+/// Whether it was decided before its deadline, or refused as late. An Abandon has none.
+fn in_time(event: &Event, ask: AskKind, deadline: Micros) -> Option<String> {
+    let refused = match &event.body {
+        Body::Rejected(rejection) => Some(rejection.reason),
+        _ => None,
+    };
+    let is_late = deadline < event.decided_at && ask != AskKind::Abandon;
+    let is_so = match refused {
+        // Told before anybody looks at the time.
+        Some(Reason::Malformed | Reason::Misrouted | Reason::Duplicate) => true,
+        Some(Reason::Expired) => is_late,
+        _ => !is_late,
+    };
+    (!is_so)
+        .then(|| format!("its deadline is {}, it is decided at {} as {:?}", deadline.0, event.decided_at.0, refused))
+}
+
+/// Whether it tells of the pool and the reservation asked for.
+fn about_another(event: &Event, ask: &Ask) -> Option<String> {
+    let (pool, reservation) = (event.body.pool_id(), event.body.reservation_id());
+    let is_so = ask.reservation().is_none_or(|asked| reservation == Some(asked))
+        && ask.pool().is_none_or(|asked| pool == Some(asked));
+    (!is_so).then(|| format!("it tells of {pool:?} and {reservation:?}, asked was {ask:?}"))
+}
+
+fn is_version(pool: &Pool, expected: Option<u64>) -> bool {
+    expected.is_none_or(|expected| expected.checked_add(1) == Some(pool.version))
+}
+
+fn is_changed(before: &Amounts, change: &LimitChange, after: &Amounts) -> bool {
+    let expected = before.try_map(|d, limit| match change {
+        LimitChange::To(to) => Some(to.get(d).unwrap_or(limit)),
+        LimitChange::By(by) => {
+            let delta = by.iter().find(|(other, _)| *other == d).map_or(0, |(_, delta)| *delta);
+            limit.checked_add_signed(delta)
+        }
+    });
+    expected.as_ref() == Ok(after)
+}
