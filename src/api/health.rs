@@ -35,8 +35,8 @@ pub async fn livez(_: Arc<Api>, _: Asked) -> Answer {
 /// `GET /readyz`: send calls here. A partition that has halted does not keep the others from serving.
 pub async fn readyz(api: Arc<Api>, _: Asked) -> Answer {
     let closing = api.gateway().is_leaving();
+    let is_rebuilding = is_rebuilding(&api);
     let moods = moods(&api);
-    let is_rebuilding = moods.contains(&Mood::Rebuilding);
     let is_served = moods.iter().any(|mood| matches!(mood, Mood::Owning | Mood::Claiming | Mood::Following));
     let partitions = not_deciding(&api, moods);
     let status = match (closing || is_rebuilding || !is_served, partitions.is_empty()) {
@@ -48,14 +48,17 @@ pub async fn readyz(api: Arc<Api>, _: Asked) -> Answer {
     Ok(Reply::json(code, &HealthDto { status, closing, partitions }))
 }
 
-/// `GET /startupz`: every partition's state has been rebuilt once.
+/// `GET /startupz`: every partition's state has been rebuilt once, but for those that cannot be read now.
 pub async fn startupz(api: Arc<Api>, _: Asked) -> Answer {
-    let moods = moods(&api);
-    let is_rebuilding = moods.contains(&Mood::Rebuilding);
     let (status, code) =
-        if is_rebuilding { ("unavailable", StatusCode::SERVICE_UNAVAILABLE) } else { ("ok", StatusCode::OK) };
-    let body = HealthDto { status, closing: api.gateway().is_leaving(), partitions: not_deciding(&api, moods) };
-    Ok(Reply::json(code, &body))
+        if is_rebuilding(&api) { ("unavailable", StatusCode::SERVICE_UNAVAILABLE) } else { ("ok", StatusCode::OK) };
+    let partitions = not_deciding(&api, moods(&api));
+    Ok(Reply::json(code, &HealthDto { status, closing: api.gateway().is_leaving(), partitions }))
+}
+
+/// Whether a partition is on its way to being served. One that cannot be read now is not: the others need not wait.
+fn is_rebuilding(api: &Api) -> bool {
+    !api.gateway().replica().partitions().all(|shared| shared.is_as_warm_as_can_be())
 }
 
 fn moods(api: &Api) -> Vec<Mood> {
@@ -63,11 +66,16 @@ fn moods(api: &Api) -> Vec<Mood> {
 }
 
 fn not_deciding(api: &Api, moods: Vec<Mood>) -> BTreeMap<u32, String> {
-    let trouble = |partition| api.gateway().replica().partition(partition).and_then(|shared| shared.trouble());
+    let shared = |partition| api.gateway().replica().partition(partition);
+    let trouble = |partition| shared(partition).and_then(|shared| shared.trouble());
+    let unread = |partition| shared(partition).and_then(|shared| shared.unread());
+    let not_followed = |partition| unread(partition).map(|why| (partition, format!("not followed: {why}")));
     let why = |(partition, mood)| match mood {
         Mood::Owning => trouble(partition).map(|why| (partition, format!("waits: {why}"))),
-        Mood::Claiming | Mood::Following => trouble(partition).map(|why| (partition, format!("not owned: {why}"))),
-        Mood::Rebuilding => Some((partition, "rebuilding".to_owned())),
+        Mood::Claiming | Mood::Following => {
+            trouble(partition).map(|why| (partition, format!("not owned: {why}"))).or_else(|| not_followed(partition))
+        }
+        Mood::Rebuilding => Some(not_followed(partition).unwrap_or((partition, "rebuilding".to_owned()))),
         Mood::Halted(why) => Some((partition, format!("halted: {why}"))),
         Mood::Lost(why) => Some((partition, format!("lost: {why}"))),
         Mood::Stopped => Some((partition, "stopped".to_owned())),

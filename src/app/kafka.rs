@@ -192,7 +192,11 @@ impl Threads {
         let (member, changes) = if roles.owner {
             (0..replica.partition_count()).for_each(|partition| log.prepare(partition));
             let [warming, handed_over, replica] = [replica; 3].map(Arc::clone);
-            let is_warm = move || warming.partitions().all(|shared| shared.mood() != Mood::Rebuilding);
+            // One that cannot be read does not keep this process from the others.
+            let is_warm = move || {
+                warming.partitions().all(|shared| shared.is_as_warm_as_can_be())
+                    && warming.partitions().any(|shared| shared.mood() != Mood::Rebuilding)
+            };
             let (member, changes) = log.join(is_warm, move || positions(&replica))?;
             let (metrics, ending) = (Arc::clone(&household.metrics), Arc::clone(&ending));
             let watch = Watch::new(log, handed_over, metrics, member.door(), deadline_ms)?;

@@ -168,7 +168,9 @@ impl Owning {
 /// One owner, from the claim to its end; then the partition is followed again.
 fn own(household: &Household, log: &Kafka, shared: &Arc<Shared>) -> Ended {
     let partition = shared.read(PartitionState::partition);
-    // A follower reads the log up to its end first: others may serve meanwhile.
+    // A follower reads the log up to what can be seen of it first: others may serve meanwhile. A turn that an earlier
+    // owner left open is no end of that, but ends with the claim. What the follower waits for otherwise is a stranger's
+    // transaction, which a claim would wait for as well.
     while shared.mood() == Mood::Rebuilding {
         if log.is_to_stop(partition) {
             return Ended::Stopped;
@@ -184,7 +186,7 @@ fn own(household: &Household, log: &Kafka, shared: &Arc<Shared>) -> Ended {
         shared.set_mood(Mood::Halted(why));
         Ended::Halted
     };
-    let served = household.serve(log, shared, false);
+    let served = household.serve(log, shared, shared.is_restored());
     let trouble = |what: &str, why: &str| {
         tracing::warn!(partition, why, "{what}; trying again");
         shared.set_trouble(Some(why.to_owned()));

@@ -210,6 +210,8 @@ pub enum Streamed {
     End,
     /// The log does not go on as a log does: nothing more of the partition is handed over.
     Broken(Breach),
+    /// The partition cannot be handed over any further now: it is to be followed anew. The others go on.
+    Failed(LogError),
 }
 
 /// Committed events as they come, for those who follow partitions that other processes own. For one thread.

@@ -14,8 +14,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two questions to a log whether a checkpoint is of use, in milliseconds.
-const RESTORE_RETRY_MS: u64 = 500;
+/// Time before a partition that could not be attended to is tried again, in milliseconds; twice as long with every try
+/// in vain that follows.
+const RETRY_MS: u64 = 500;
+/// Longest such time, in milliseconds, unless a try takes long: the others wait for it.
+const RETRY_MAX_MS: u64 = 2_000;
+/// Of the time that passes, a try may take one part in so many.
+const TRIED_ONE_IN: u64 = 5;
+/// Tries in vain to read a stretch after which a partition is followed all the same, one event after the other up to
+/// what is wrong with it.
+const STRETCH_TRIES: u32 = 3;
+
+/// A partition that could not be attended to.
+#[derive(Default)]
+struct Failing {
+    tries: u32,
+    /// When it is tried again.
+    due: Micros,
+}
 
 /// Everything it needs.
 pub struct Follower<'a, S> {
@@ -25,10 +41,10 @@ pub struct Follower<'a, S> {
     checkpointer: &'a Checkpointer,
     /// Those that the stream hands over.
     followed: BTreeSet<u32>,
-    /// Those whose checkpoint was not looked at yet, and when it is.
-    unrestored: BTreeMap<u32, Micros>,
-    /// Those whose state is still that of a checkpoint, as far as anybody knows.
-    restored: BTreeSet<u32>,
+    /// Those that the log could not be asked about, or not be followed on: the others go on.
+    failing: BTreeMap<u32, Failing>,
+    /// Those whose checkpoint was not looked at yet.
+    unrestored: BTreeSet<u32>,
     checkpoint_due: BTreeMap<u32, Micros>,
     pulse: &'a Pulse,
 }
@@ -42,18 +58,27 @@ impl<'a, S: EventStream> Follower<'a, S> {
         checkpointer: &'a Checkpointer,
         pulse: &'a Pulse,
     ) -> Follower<'a, S> {
-        let unrestored = (0..replica.partition_count()).map(|partition| (partition, Micros(0))).collect();
-        let (followed, restored, checkpoint_due) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        Follower { stream, replica, recovery, checkpointer, followed, unrestored, restored, checkpoint_due, pulse }
+        Follower {
+            stream,
+            replica,
+            recovery,
+            checkpointer,
+            followed: BTreeSet::new(),
+            failing: BTreeMap::new(),
+            unrestored: (0..replica.partition_count()).collect(),
+            checkpoint_due: BTreeMap::new(),
+            pulse,
+        }
     }
 
-    /// Follows what is to be followed, and folds what has come; waits at most `wait` for the first event.
+    /// Follows what is to be followed, and folds what has come; waits at most `wait` for the first event. A partition
+    /// that cannot be followed says so itself, and is tried again after a while.
     ///
     /// # Errors
-    /// [`LogError`] when the log cannot be read now: call again after a while.
+    /// [`LogError`] when none of the log can be read now: call again after a while.
     pub fn round(&mut self, wait: Duration) -> Result<(), LogError> {
         for shared in self.replica.partitions() {
-            self.attend(shared)?;
+            self.try_to_attend(shared);
         }
         let mut wait = wait;
         for _ in 0..FOLLOWED_AT_ONCE {
@@ -65,9 +90,16 @@ impl<'a, S: EventStream> Follower<'a, S> {
             match streamed {
                 Streamed::Event(event) => self.fold(partition, shared, &event),
                 Streamed::Broken(breach) => self.broken(partition, shared, &breach),
+                Streamed::Failed(error) => {
+                    self.let_go_of(partition);
+                    self.put_off(shared, asked, error);
+                }
                 // One of before the partition was left says nothing of the state now.
                 Streamed::End if !self.followed.contains(&partition) => {}
-                Streamed::End => shared.caught_up(asked),
+                Streamed::End => {
+                    self.is_well(partition, shared);
+                    shared.caught_up(asked);
+                }
             }
         }
         for (partition, place) in self.stream.places() {
@@ -78,19 +110,54 @@ impl<'a, S: EventStream> Follower<'a, S> {
         Ok(())
     }
 
+    fn try_to_attend(&mut self, shared: &Arc<Shared>) {
+        let partition = shared.read(PartitionState::partition);
+        let begun = self.recovery.clock.now();
+        if self.failing.get(&partition).is_some_and(|failing| begun < failing.due) {
+            return;
+        }
+        if let Err(error) = self.attend(shared) {
+            self.put_off(shared, begun, error);
+        }
+    }
+
+    /// Tries a partition again after a while.
+    fn put_off(&mut self, shared: &Shared, begun: Micros, error: LogError) {
+        let partition = shared.read(PartitionState::partition);
+        let failing = self.failing.entry(partition).or_default();
+        let doublings = failing.tries.min(16);
+        failing.tries = failing.tries.saturating_add(1);
+        let now = self.recovery.clock.now();
+        let took_ms = now.ms_since(begun).saturating_mul(TRIED_ONE_IN.saturating_sub(1));
+        failing.due = now.plus_ms(RETRY_MS.saturating_mul(1 << doublings).min(RETRY_MAX_MS).max(took_ms));
+        if failing.tries == 1 {
+            self.recovery.report.unread(partition, Some(&error.detail));
+        }
+        shared.set_unread(Some(error.detail));
+    }
+
+    /// The partition is read on, or another's affair.
+    fn is_well(&mut self, partition: u32, shared: &Shared) {
+        if self.failing.remove(&partition).is_some() {
+            shared.set_unread(None);
+            self.recovery.report.unread(partition, None);
+        }
+    }
+
     /// Follows a partition that nobody here owns, and leaves one that somebody does.
     fn attend(&mut self, shared: &Arc<Shared>) -> Result<(), LogError> {
-        if !self.restore(shared)? {
-            return Ok(());
-        }
+        self.restore(shared)?;
         let (partition, next_seq) = shared.read(|state| (state.partition(), state.position().next_seq));
         let is_ours = matches!(shared.mood(), Mood::Following | Mood::Rebuilding);
         if !is_ours {
+            self.is_well(partition, shared);
             self.leave(partition);
             return Ok(());
         }
         let is_followed = self.followed.contains(&partition);
-        if !is_followed && (shared.mood() != Mood::Rebuilding || self.catch_up(partition, shared, next_seq)?) {
+        let is_near = shared.mood() != Mood::Rebuilding
+            || self.failing.get(&partition).is_some_and(|failing| failing.tries >= STRETCH_TRIES);
+        if !is_followed && (is_near || self.catch_up(partition, shared, next_seq)?) {
             self.stream.follow(partition, next_seq)?;
             self.followed.insert(partition);
         }
@@ -106,27 +173,26 @@ impl<'a, S: EventStream> Follower<'a, S> {
             return Ok(true);
         }
         match self.recovery.catch_up(shared, next_seq.saturating_add(CAUGHT_UP_AT_ONCE), end) {
-            Ok(()) => {}
+            Ok(()) => self.is_well(partition, shared),
             Err(ClaimError::Log(error)) => return Err(error),
             Err(ClaimError::Breach(breach)) => self.broken(partition, shared, &breach),
         }
         Ok(false)
     }
 
-    /// Puts the partition's checkpoint in, once; answers whether that is done. A log that does not say whether it is of
-    /// use is asked again after a while.
-    fn restore(&mut self, shared: &Shared) -> Result<bool, LogError> {
+    /// Puts the partition's checkpoint in, once. A log that does not say whether it is of use is asked again after a
+    /// while.
+    fn restore(&mut self, shared: &Shared) -> Result<(), LogError> {
         let partition = shared.read(PartitionState::partition);
-        let Some(due) = self.unrestored.get_mut(&partition) else { return Ok(true) };
-        let now = self.recovery.clock.now();
-        if now < *due {
-            return Ok(false);
+        if !self.unrestored.contains(&partition) {
+            return Ok(());
         }
-        *due = now.plus_ms(RESTORE_RETRY_MS);
-        let is_there = shared.mood() == Mood::Rebuilding && self.recovery.restore(shared)?;
-        self.restored.extend(is_there.then_some(partition));
+        if shared.mood() == Mood::Rebuilding {
+            self.recovery.restore(shared)?;
+        }
         self.unrestored.remove(&partition);
-        Ok(true)
+        self.is_well(partition, shared);
+        Ok(())
     }
 
     fn let_go(&mut self) {
@@ -144,7 +210,6 @@ impl<'a, S: EventStream> Follower<'a, S> {
     fn leave(&mut self, partition: u32) {
         if self.followed.contains(&partition) {
             self.let_go_of(partition);
-            self.restored.remove(&partition);
         }
     }
 
@@ -152,7 +217,10 @@ impl<'a, S: EventStream> Follower<'a, S> {
         // One that was handed over before its owner was made and taken back again is known already.
         let folded = shared.follow(|state| (event.seq >= state.position().next_seq).then(|| fold_stored(state, event)));
         match folded {
-            Some(Some(Ok((_, recorded)))) => (self.recovery.heard)(&recorded),
+            Some(Some(Ok((_, recorded)))) => {
+                self.is_well(partition, shared);
+                (self.recovery.heard)(&recorded);
+            }
             Some(Some(Err(breach))) => self.broken(partition, shared, &breach),
             Some(None) => {}
             // It is being claimed. A claim that fails leaves the state behind this event: it has to be handed over again.
@@ -163,10 +231,11 @@ impl<'a, S: EventStream> Follower<'a, S> {
     /// A checkpoint that the log does not go on from is removed, and all of the log read; anything else is the end.
     fn broken(&mut self, partition: u32, shared: &Shared, breach: &Breach) {
         self.let_go_of(partition);
-        if self.restored.remove(&partition) {
-            self.recovery.wipe(partition, &breach.to_string());
+        if shared.is_restored() {
             // Unless it is claimed already: then the claim meets the same.
-            shared.begin_anew();
+            if shared.begin_anew() {
+                self.recovery.wipe(partition, &breach.to_string());
+            }
             return;
         }
         self.recovery.report.halted(partition, &breach.to_string());

@@ -44,6 +44,7 @@ impl Recovery<'_> {
         let partition = shared.read(PartitionState::partition);
         let checkpoint = self.checkpoint(partition)?;
         let is_there = checkpoint.is_some();
+        shared.set_restored(is_there);
         shared.write(|current| *current = checkpoint.unwrap_or_else(|| PartitionState::new(partition)));
         Ok(is_there)
     }
@@ -84,6 +85,7 @@ impl Recovery<'_> {
             }
             other => other?,
         };
+        shared.set_restored(false);
         let took_us = self.clock.now().0.saturating_sub(begun.0);
         self.report.recovered(partition, at().1.saturating_sub(from), took_us, is_of_checkpoint);
         Ok(owned)
@@ -122,10 +124,13 @@ impl Recovery<'_> {
     /// Why the log does not go on from this state.
     fn oddity(&self, state: &PartitionState) -> Result<Option<String>, LogError> {
         let (partition, position) = (state.partition(), *state.position());
-        // Where a reader comes to may lie before what was committed, for as long as a stranger's transaction is open.
-        let end = self.tail.end_told(partition)?;
-        if position.next_seq > end {
-            return Ok(Some(format!("it is ahead of the log: {} events, the log has {end}", position.next_seq)));
+        // Where a reader comes to may lie before what was committed, for as long as a transaction is open. One that is
+        // not ahead of that needs no more: an owner that was killed in its turn keeps no restart waiting.
+        if position.next_seq > self.tail.end(partition)? {
+            let end = self.tail.end_told(partition)?;
+            if position.next_seq > end {
+                return Ok(Some(format!("it is ahead of the log: {} events, the log has {end}", position.next_seq)));
+            }
         }
         let Some(last) = position.next_seq.checked_sub(1) else { return Ok(None) };
         let events = self.tail.read(partition, last, 1)?;

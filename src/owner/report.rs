@@ -39,6 +39,8 @@ pub trait Report: Send + Sync {
     fn store_wiped(&self, partition: u32, why: &str);
     /// The partition was rebuilt: how many events were read from the log, over how long, from a checkpoint or not.
     fn recovered(&self, partition: u32, events: u64, took_us: u64, from_checkpoint: bool);
+    /// The partition cannot be followed, and why, or can again: `None`. It is tried again and again.
+    fn unread(&self, partition: u32, why: Option<&str>);
     /// The partition stopped for good.
     fn halted(&self, partition: u32, why: &str);
 }

@@ -36,6 +36,10 @@ pub struct Shared {
     turn_since_us: AtomicU64,
     /// Why this process does not own the partition although it should, or owns it and decides nothing.
     trouble: Mutex<Option<String>>,
+    /// Why this process cannot follow the partition now.
+    unread: Mutex<Option<String>>,
+    /// Whether the state goes on from a checkpoint's, and no owner has taken it over yet.
+    is_restored: AtomicBool,
     /// Moving average of a turn's length.
     turn_us: AtomicU64,
     /// Turns that ended, and what the last of them took.
@@ -68,6 +72,8 @@ impl Shared {
             mood: RwLock::new(Mood::Rebuilding),
             turn_since_us: AtomicU64::new(IDLE),
             trouble: Mutex::new(None),
+            unread: Mutex::new(None),
+            is_restored: AtomicBool::new(false),
             turn_us: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             last_turn_us: AtomicU64::new(0),
@@ -173,6 +179,7 @@ impl Shared {
             self.folds.store(false, Relaxed);
             // Before the state: who reads an empty one and asks afterwards how old it is hears that nobody knows.
             self.current_at.store(0, Relaxed);
+            self.set_restored(false);
             self.write(|state| *state = PartitionState::new(state.partition()));
             self.waiting.lock().clear();
         }
@@ -201,6 +208,31 @@ impl Shared {
     /// For whoever tries to own it.
     pub fn set_trouble(&self, why: Option<String>) {
         *self.trouble.lock() = why;
+    }
+
+    /// Why this process cannot follow the partition now, if that is so: it is tried again.
+    pub fn unread(&self) -> Option<String> {
+        self.unread.lock().clone()
+    }
+
+    /// For its follower.
+    pub fn set_unread(&self, why: Option<String>) {
+        *self.unread.lock() = why;
+    }
+
+    /// Whether the state goes on from a checkpoint's: where it turns out broken, that may be the checkpoint's fault.
+    pub fn is_restored(&self) -> bool {
+        self.is_restored.load(Relaxed)
+    }
+
+    /// For whoever puts a checkpoint in, or has taken the state over.
+    pub fn set_restored(&self, is_restored: bool) {
+        self.is_restored.store(is_restored, Relaxed);
+    }
+
+    /// Whether the partition has its state, or cannot have it now for a reason of the log's.
+    pub fn is_as_warm_as_can_be(&self) -> bool {
+        self.mood() != Mood::Rebuilding || self.unread.lock().is_some()
     }
 
     /// A turn begins. For its thread.

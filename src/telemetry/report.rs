@@ -82,6 +82,13 @@ impl Report for Metrics {
         tracing::info!(partition, events, took_ms = took_us / 1_000, from_checkpoint, "partition recovered");
     }
 
+    fn unread(&self, partition: u32, why: Option<&str>) {
+        match why {
+            Some(why) => tracing::warn!(partition, why, "the partition cannot be followed; trying again"),
+            None => tracing::info!(partition, "the partition is followed again"),
+        }
+    }
+
     fn halted(&self, partition: u32, why: &str) {
         tracing::error!(partition, why, "partition halted: its callers are refused until the process is restarted");
     }

@@ -19,7 +19,7 @@ use headroom::replica::{Mood, Replica, Shared};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 type Asked = Mutex<Vec<(u32, Option<u64>)>>;
@@ -32,10 +32,17 @@ struct Stream<'a> {
     handing: &'a (dyn Fn(u64) + Sync),
     /// Events from this number on are not there yet.
     hidden: &'a AtomicU64,
+    /// It cannot be followed.
+    refused: &'a AtomicU32,
+    /// An event that cannot be handed over.
+    unread: &'a AtomicU64,
 }
 
 impl EventStream for Stream<'_> {
     fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError> {
+        if self.refused.load(Relaxed) == partition {
+            return Err(LogError::new("refused"));
+        }
         self.asked.lock().push((partition, Some(from_seq)));
         self.next.insert(partition, (from_seq, false));
         Ok(())
@@ -50,6 +57,11 @@ impl EventStream for Stream<'_> {
         for (partition, (next, was_at_end)) in &mut self.next {
             let mut found = self.log.read(*partition, *next, 1)?;
             match found.pop().filter(|event| event.seq < self.hidden.load(Relaxed)) {
+                Some(event) if event.seq == self.unread.load(Relaxed) => {
+                    let partition = *partition;
+                    self.next.remove(&partition);
+                    return Ok(Some((partition, Streamed::Failed(LogError::new("unread")))));
+                }
                 Some(event) => {
                     (self.handing)(event.seq);
                     (*next, *was_at_end) = (event.seq + 1, false);
@@ -70,11 +82,14 @@ impl EventStream for Stream<'_> {
     }
 }
 
-/// A log that may not say where it ends, and may hold an event that is none.
+/// A log that may not say where it ends, may hold an event that is none, and may have an open transaction.
 struct Tail {
     log: Arc<Embedded>,
     is_silent: AtomicBool,
+    is_unreadable: AtomicBool,
     spoilt: Option<u64>,
+    /// From where on nothing is seen until it is ended.
+    open_at: AtomicU64,
 }
 
 impl CommittedTail for Tail {
@@ -83,10 +98,20 @@ impl CommittedTail for Tail {
     }
 
     fn end(&self, partition: u32) -> Result<u64, LogError> {
-        if self.is_silent.load(Relaxed) { Err(LogError::new("silent")) } else { self.log.end(partition) }
+        if self.is_silent.load(Relaxed) {
+            return Err(LogError::new("silent"));
+        }
+        Ok(self.log.end(partition)?.min(self.open_at.load(Relaxed)))
+    }
+
+    fn end_told(&self, partition: u32) -> Result<u64, LogError> {
+        if self.open_at.load(Relaxed) < u64::MAX { Err(LogError::new("open")) } else { self.end(partition) }
     }
 
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        if self.is_unreadable.load(Relaxed) {
+            return Err(LogError::new("unreadable"));
+        }
         let mut events = self.log.read(partition, from_seq, bytes_max)?;
         let spoilt = events.iter_mut().find(|event| Some(event.seq) == self.spoilt);
         spoilt.into_iter().for_each(|event| event.bytes.truncate(20));
@@ -103,6 +128,8 @@ struct Following {
     replica: Replica,
     asked: Asked,
     hidden: AtomicU64,
+    refused: AtomicU32,
+    unread: AtomicU64,
     pulse: Pulse,
 }
 
@@ -111,10 +138,27 @@ impl Following {
         Following::with(world, World::new(1))
     }
 
+    /// Of two partitions, each with one event.
+    fn of_two() -> Following {
+        let world = World::new(2);
+        for partition in 0..2 {
+            let (shared, mut owned) = world.recover(partition);
+            let owner = shared.read(|state| Partition::claim(state, 2));
+            let barrier = shared.read(|state| owner.barrier(state, 99, Micros(5)));
+            assert_eq!(owned.commit(barrier.turn()), CommitOutcome::Ok);
+        }
+        let (replica, pulse) = (Replica::shared(2), Pulse::new(2));
+        Following { replica, pulse, ..Following::with(world, World::new(2)) }
+    }
+
     fn with(world: World, kept: World) -> Following {
-        let tail = Tail { log: Arc::clone(&kept.log), is_silent: AtomicBool::new(false), spoilt: None };
+        let (is_silent, is_unreadable) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (log, open_at) = (Arc::clone(&kept.log), AtomicU64::new(u64::MAX));
+        let tail = Tail { log, is_silent, is_unreadable, spoilt: None, open_at };
         let (replica, asked, pulse) = (Replica::shared(1), Asked::default(), Pulse::new(1));
-        Following { world, kept, tail, replica, asked, hidden: AtomicU64::new(u64::MAX), pulse }
+        let (hidden, refused) = (AtomicU64::new(u64::MAX), AtomicU32::new(u32::MAX));
+        let unread = AtomicU64::new(u64::MAX);
+        Following { world, kept, tail, replica, asked, hidden, refused, unread, pulse }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -139,11 +183,11 @@ impl Following {
         };
         let (checkpointer, _work) = Checkpointer::new(recovery.log_id);
         let (log, next) = (Arc::clone(&self.world.log), BTreeMap::new());
-        let stream = Stream { log, next, asked: &self.asked, handing, hidden: &self.hidden };
+        let (hidden, refused, unread) = (&self.hidden, &self.refused, &self.unread);
+        let stream = Stream { log, next, asked: &self.asked, handing, hidden, refused, unread };
         let mut follower = Follower::new(stream, &self.replica, &recovery, &checkpointer, &self.pulse);
         for round in 0..4 {
-            let followed = follower.round(Duration::ZERO);
-            assert_eq!(followed.is_err(), self.tail.is_silent.load(Relaxed), "{followed:?}");
+            follower.round(Duration::ZERO).unwrap();
             between(round);
         }
         drop(follower);
@@ -281,6 +325,88 @@ fn a_log_that_does_not_say_whether_a_checkpoint_is_of_use_is_asked_again() {
     assert!(matches!(asked[..], [(0, Some(1..))]), "not followed from the checkpoint on: {asked:?}");
     assert!(following.world.heard.wiped.lock().is_empty());
     following.assert_is_the_logs();
+}
+
+/// Where the checkpoint of [`world`] is.
+const KEPT: u64 = 20;
+
+#[test]
+fn a_turn_that_a_killed_owner_left_open_keeps_no_checkpoint_waiting() {
+    let following = Following::with(world(), world());
+    following.tail.open_at.store(KEPT + 5, Relaxed);
+    following.hidden.store(KEPT + 5, Relaxed);
+    following.run(|_| {});
+    let next_seq = following.shared().read(|state| state.position().next_seq);
+    assert_eq!((next_seq, following.shared().mood()), (KEPT + 5, Mood::Following));
+    assert_eq!(*following.asked.lock(), [(0, Some(KEPT))]);
+    assert!(following.world.heard.unread.lock().is_empty());
+}
+
+#[test]
+fn a_checkpoint_that_may_be_ahead_of_the_log_waits_until_that_is_known() {
+    let following = Following::with(world(), world());
+    following.tail.open_at.store(KEPT - 5, Relaxed);
+    following.run(|round| {
+        if round == 0 {
+            assert_eq!(following.shared().mood(), Mood::Rebuilding);
+            assert_eq!(following.shared().unread().as_deref(), Some("open"));
+            assert!(following.shared().is_as_warm_as_can_be(), "this one must not keep a process from the others");
+            following.tail.open_at.store(u64::MAX, Relaxed);
+        }
+        following.world.clock.set(Micros((round as u64 + 1) * 1_000_000));
+    });
+    assert_eq!(*following.asked.lock(), [(0, Some(KEPT))]);
+    assert!(following.world.heard.wiped.lock().is_empty());
+    assert_eq!(*following.world.heard.unread.lock(), [Some("open".to_owned()), None]);
+    following.assert_is_the_logs();
+}
+
+#[test]
+fn a_partition_that_cannot_be_followed_keeps_nobody_from_the_others() {
+    let following = Following::of_two();
+    following.refused.store(0, Relaxed);
+    following.run(|round| {
+        let moods: Vec<Mood> = following.replica.partitions().map(|shared| shared.mood()).collect();
+        match round {
+            0 => assert_eq!(moods, [Mood::Rebuilding, Mood::Following]),
+            1 => {
+                following.refused.store(u32::MAX, Relaxed);
+                following.world.clock.set(Micros(1_000_000));
+            }
+            2 => assert_eq!(moods, [Mood::Following, Mood::Following]),
+            _ => {}
+        }
+    });
+    assert_eq!(*following.asked.lock(), [(1, Some(0)), (0, Some(0))]);
+    assert_eq!(*following.world.heard.unread.lock(), [Some("refused".to_owned()), None], "told once");
+    assert_eq!(following.shared().unread(), None);
+}
+
+#[test]
+fn an_event_that_cannot_be_handed_over_is_asked_for_again_and_told_of_once() {
+    let following = Following::of(world());
+    following.unread.store(7, Relaxed);
+    following.run(|round| {
+        following.world.clock.set(Micros((round as u64 + 1) * 10_000_000));
+        if round == 2 {
+            assert_eq!(following.shared().unread().as_deref(), Some("unread"));
+            following.unread.store(u64::MAX, Relaxed);
+        }
+    });
+    let again = [Some(0), None, Some(7), None, Some(7), None, Some(7)].map(|from| (0, from));
+    assert_eq!(*following.asked.lock(), again);
+    assert_eq!(*following.world.heard.unread.lock(), [Some("unread".to_owned()), None]);
+    following.assert_is_the_logs();
+}
+
+#[test]
+fn a_stretch_that_cannot_be_read_is_followed_up_to_what_is_wrong_with_it() {
+    let following = far_behind();
+    following.tail.is_unreadable.store(true, Relaxed);
+    following.run(|round| following.world.clock.set(Micros((round as u64 + 1) * 10_000_000)));
+    assert_eq!(*following.asked.lock(), [(0, Some(0))]);
+    assert_eq!(following.world.heard.unread.lock().len(), 2);
+    assert!(following.shared().read(|state| state.position().next_seq) > 0);
 }
 
 #[test]

@@ -39,6 +39,8 @@ impl Clock for ManualClock {
 #[derive(Default)]
 pub struct Heard {
     pub wiped: Mutex<Vec<String>>,
+    /// Why a partition could not be followed, and that it could again.
+    pub unread: Mutex<Vec<Option<String>>>,
     /// Whether a partition is expected to halt.
     pub halts: AtomicBool,
 }
@@ -52,6 +54,9 @@ impl Report for Heard {
         self.wiped.lock().push(why.to_owned());
     }
     fn recovered(&self, _partition: u32, _events: u64, _took_us: u64, _from_checkpoint: bool) {}
+    fn unread(&self, _partition: u32, why: Option<&str>) {
+        self.unread.lock().push(why.map(str::to_owned));
+    }
     fn halted(&self, partition: u32, why: &str) {
         assert!(self.halts.load(Relaxed), "partition {partition} halted: {why}");
     }

@@ -67,7 +67,7 @@ pub struct Member {
 
 impl Kafka {
     /// Joins the group as soon as `is_warm`, or after a minute: whoever is given partitions before it has their states
-    /// keeps others from serving them. `positions` answers the partitions owned here and their next inputs.
+    /// keeps others from serving them. One that nobody can read for now is no reason to wait. `positions` answers the partitions owned here and their next inputs.
     ///
     /// # Errors
     /// [`LogError`] when no client or thread can be made.

@@ -57,10 +57,37 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// The partition whose position the log does not have: the client says that there is one, and not which.
+    fn out_of_range(&mut self) -> Option<(u32, Streamed)> {
+        let inner = &self.inner;
+        let lost = self
+            .places()
+            .into_iter()
+            .find_map(|(partition, place)| inner.check_begins(partition, place).err().map(|error| (partition, error)));
+        let (partition, error) = lost?;
+        self.leave(partition);
+        Some((partition, Streamed::Failed(error)))
+    }
+}
+
+impl Inner {
+    /// Whether the partition of events still has what lies there.
+    fn check_begins(&self, partition: u32, place: i64) -> Result<(), LogError> {
+        let topic = &self.cluster.topics.events;
+        let (first, _) = self.with_reader(|reader| reader.bounds(topic, partition))?;
+        if place >= first {
+            return Ok(());
+        }
+        Err(LogError::new(format!("{topic}/{partition} begins at offset {first}, and {place} is to be read")))
+    }
+}
+
 impl EventStream for Stream {
     fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError> {
         self.inner.check(partition)?;
         let from = self.inner.locate(partition, from_seq)?;
+        self.inner.check_begins(partition, from)?;
         self.leave(partition);
         let list = self.list(partition, Offset::Offset(from))?;
         self.consumer.incremental_assign(&list).map_err(|error| failed("following", &error))?;
@@ -86,8 +113,11 @@ impl EventStream for Stream {
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 return Ok(u32::try_from(partition).ok().map(|partition| (partition, Streamed::End)));
             }
-            Some(Err(error)) if classify::of(&error) == Meaning::Transient => return Ok(None),
-            Some(Err(error)) => return Err(failed("following", &error)),
+            Some(Err(error)) => match classify::of(&error) {
+                Meaning::Transient => return Ok(None),
+                Meaning::OutOfRange => return self.out_of_range().ok_or_else(|| failed("following", &error)).map(Some),
+                Meaning::Fenced | Meaning::Operator | Meaning::Dead => return Err(failed("following", &error)),
+            },
         };
         let partition = u32::try_from(message.partition()).unwrap_or_default();
         let Some(followed) = self.followed.get_mut(&partition) else { return Ok(None) };
@@ -100,8 +130,10 @@ impl EventStream for Stream {
         let (event, decided) = match found {
             Found::Event(event, decided) => (event, decided),
             Found::Unread(why) => {
-                let topic = &self.inner.cluster.topics.events;
-                return Err(why.at(topic, partition, message.offset()));
+                let error = why.at(&self.inner.cluster.topics.events, partition, message.offset());
+                drop(message);
+                self.leave(partition);
+                return Ok(Some((partition, Streamed::Failed(error))));
             }
             Found::Fence(_) | Found::Foreign => return Ok(None),
         };

@@ -21,6 +21,7 @@ mod schemas;
 mod secured;
 pub mod serve;
 pub mod service;
+mod sick;
 mod strangers;
 mod told;
 mod tools;

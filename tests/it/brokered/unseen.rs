@@ -62,6 +62,7 @@ fn streamed(log: &Kafka) -> u64 {
             Some((_, Streamed::Event(event))) => next_seq = event.seq + 1,
             Some((_, Streamed::End)) => at_end = true,
             Some((_, Streamed::Broken(breach))) => panic!("{breach}"),
+            Some((_, Streamed::Failed(error))) => panic!("{error}"),
             None => {}
         }
         at_end

@@ -40,6 +40,8 @@ enum Fault {
     Nothing,
     /// SIGKILL, at any moment of the process's work, and a start.
     Kill(usize),
+    /// SIGKILL of every process at once, and a start of all of them.
+    KillAll,
     /// SIGSTOP until others have its partitions, then SIGCONT.
     Pause(usize),
     /// Every process ends in order and starts again, one after the other.
@@ -57,6 +59,22 @@ fn processes_die_and_hang() {
     let mut world = World::new(&rig, &site);
     for fault in [Fault::Nothing, Fault::Kill(0), Fault::Kill(1), Fault::Kill(2), Fault::Pause(0), Fault::Roll] {
         world.suffer(fault);
+    }
+    world.close();
+}
+
+/// A group gives a killed member's partitions away after six seconds; whatever its owner was at, nothing else is waited
+/// for.
+const KILLED_LIMIT: Duration = Duration::from_secs(7);
+
+#[test]
+fn all_processes_die_at_once() {
+    let rig = Rig::start(1, false);
+    let site = Site::new(&rig, PARTITIONS);
+    let mut world = World::new(&rig, &site);
+    for _ in 0..10 {
+        let silences = world.suffer(Fault::KillAll);
+        assert!(silences.iter().all(|silence| *silence < KILLED_LIMIT), "{silences:.2?}");
     }
     world.close();
 }
@@ -108,7 +126,8 @@ impl<'w> World<'w> {
     }
 
     /// Lets callers call, does it, waits until all is well again, and judges what came of it.
-    fn suffer(&mut self, fault: Fault) {
+    /// Answers for how long each partition decided nothing.
+    fn suffer(&mut self, fault: Fault) -> Vec<Duration> {
         self.phases += 1;
         let name = format!("{} {fault:?}", self.phases);
         let pools = self.pools();
@@ -133,6 +152,7 @@ impl<'w> World<'w> {
             let (broken, calls) = (report.count(How::Broken), report.calls());
             assert!(broken * 1_000 <= calls, "{broken} of {calls} calls were broken by processes that ended in order");
         }
+        report.gaps
     }
 
     /// New ones for every phase, as many of each partition.
@@ -164,6 +184,17 @@ impl<'w> World<'w> {
                 let away = away(process);
                 self.processes[process].ready();
                 vec![away]
+            }
+            Fault::KillAll => {
+                self.processes.iter().for_each(Serving::kill9);
+                std::thread::scope(|scope| {
+                    for process in &self.processes {
+                        scope.spawn(|| process.start());
+                    }
+                });
+                decides(callers);
+                self.processes.iter().for_each(Serving::ready);
+                (0..self.processes.len()).map(away).collect()
             }
             Fault::Pause(process) => {
                 self.processes[process].pause();

@@ -20,7 +20,7 @@ pub struct Report {
     reserves: usize,
     codes: BTreeMap<(How, &'static str), usize>,
     /// Of each partition, the longest time between two decisions that callers were told of.
-    gaps: Vec<Duration>,
+    pub gaps: Vec<Duration>,
     /// The latest answer past its deadline, and the same without what a control request took at that moment.
     latest: Duration,
     latest_net: Duration,

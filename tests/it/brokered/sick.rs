@@ -1,0 +1,99 @@
+//! One partition that cannot be read, and the others: whatever it is, a process that starts serves what it can, and says
+//! what it does not serve and why.
+
+use super::rogue::{Rogue, plant};
+use super::service::Log;
+use super::told::{Told, pool};
+use crate::http::client::Reply;
+use crate::server::Server;
+use crate::wait::until;
+use headroom::domain::{PoolId, route};
+use headroom::replica::Mood;
+use headroom::time::SystemClock;
+use std::path::Path;
+use std::sync::Arc;
+
+const PARTITIONS: u32 = 2;
+/// The sick one, and a sound one.
+const SICK: u32 = 0;
+const SOUND: u32 = 1;
+/// Longer than the test looks on; it is ended by the test.
+const STRANGER_MS: u32 = 60_000;
+
+/// A process that owns what it can.
+fn start(log: &Log, dir: &Path) -> Server {
+    Server::of(&log.config(dir, "gateway,owner"), Arc::new(SystemClock::new()))
+}
+
+fn mood(server: &Server, partition: u32) -> Mood {
+    server.gateway.replica().partition(partition).unwrap().mood()
+}
+
+/// A pool of this partition.
+fn pool_of(partition: u32) -> String {
+    let of = |name: &String| route::partition_of(&PoolId::new(name).unwrap(), PARTITIONS) == partition;
+    (0..).map(|n| format!("van-{n}")).find(of).unwrap()
+}
+
+fn get(server: &Server, path: &str) -> Reply {
+    server.client().get(path)
+}
+
+/// A process that has served both partitions; then this happens, and it ends. What its callers were told.
+fn served(log: &Log, dir: &Path, happens: impl FnOnce(&Server, &mut [Told; 2])) -> [Told; 2] {
+    let mut told = [Told::default(), Told::default()];
+    let server = log.serve(dir, "gateway,owner", Arc::new(SystemClock::new()));
+    for partition in [SICK, SOUND] {
+        pool(&server, &pool_of(partition), 100);
+        assert!(told[partition as usize].reserve(&server, &pool_of(partition), "first"));
+    }
+    happens(&server, &mut told);
+    told
+}
+
+/// Starts again, and has the sound partition asked.
+fn serves_the_sound_one(log: &Log, dir: &Path, told: &mut Told) -> Server {
+    let server = start(log, dir);
+    until("the sound partition has its owner", || mood(&server, SOUND) == Mood::Owning);
+    assert!(told.reserve(&server, &pool_of(SOUND), "again"));
+    until("the process takes calls", || get(&server, "/readyz").status == 200);
+    server
+}
+
+/// What the process says of the sick partition.
+fn said_of_it(server: &Server) -> String {
+    get(server, "/readyz").json()["partitions"]["0"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_strangers_open_transaction_on_one_partition_keeps_no_process_from_the_others() {
+    let log = Log::new(PARTITIONS);
+    let dir = tempfile::tempdir().unwrap();
+    let rogue = Rogue::stranger(&log, STRANGER_MS);
+    let [mut sick, mut sound] = served(&log, dir.path(), |server, [sick, _]| {
+        rogue.forge(&pool_of(SICK), "forged");
+        // What nobody who reads sees, and the process's checkpoint holds.
+        assert!(sick.reserve(server, &pool_of(SICK), "hidden"));
+    });
+    let server = serves_the_sound_one(&log, dir.path(), &mut sound);
+    assert_ne!(mood(&server, SICK), Mood::Owning, "the stranger's transaction is over");
+    until("it says why", || said_of_it(&server).starts_with("not followed: "));
+    rogue.abort().unwrap();
+    until("the other one has its owner as well", || mood(&server, SICK) == Mood::Owning);
+    assert!(sick.reserve(&server, &pool_of(SICK), "again"));
+    assert_eq!(said_of_it(&server), "");
+    sick.check(&log, SICK);
+    sound.check(&log, SOUND);
+}
+
+#[test]
+fn a_strangers_record_on_one_partition_keeps_no_process_from_the_others() {
+    let log = Log::new(PARTITIONS);
+    let dir = tempfile::tempdir().unwrap();
+    let [_, mut sound] = served(&log, dir.path(), |_, _| {});
+    plant(&log.cluster, 0, Some((1_000_000, b"no event")));
+    let server = serves_the_sound_one(&log, dir.path(), &mut sound);
+    until("the partition has stopped", || matches!(mood(&server, SICK), Mood::Halted(_)));
+    assert!(said_of_it(&server).contains("L3 broken at partition 0"), "{}", said_of_it(&server));
+    sound.check(&log, SOUND);
+}
