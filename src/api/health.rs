@@ -26,10 +26,16 @@ pub struct HealthDto {
     partitions: BTreeMap<u32, String>,
 }
 
-/// `GET /livez`: the process answers. It says nothing about partitions: restarting it would not help them.
-pub async fn livez(_: Arc<Api>, _: Asked) -> Answer {
-    let body = HealthDto { status: "ok", closing: false, partitions: BTreeMap::new() };
-    Ok(Reply::json(StatusCode::OK, &body))
+/// `GET /livez`: the process answers, and there is something for it to do. It says nothing of single partitions, which a
+/// restart would not help; but one in which all have stopped for good will not serve again by itself.
+pub async fn livez(api: Arc<Api>, _: Asked) -> Answer {
+    let has_stopped = api.gateway().replica().has_stopped();
+    let (status, code, partitions) = if has_stopped {
+        ("unavailable", StatusCode::SERVICE_UNAVAILABLE, not_deciding(&api, moods(&api)))
+    } else {
+        ("ok", StatusCode::OK, BTreeMap::new())
+    };
+    Ok(Reply::json(code, &HealthDto { status, closing: false, partitions }))
 }
 
 /// `GET /readyz`: send calls here. A partition that has halted does not keep the others from serving.

@@ -302,7 +302,7 @@ const OPERATIONS: &[Operation] = &[
         reasons: HOLD,
         kind: Kind::Command,
     },
-    page("/livez", "livez", "The process answers", "Health"),
+    page("/livez", "livez", "There is something to serve (503 when all has stopped for good)", "Health"),
     page("/readyz", "readyz", "Every partition is served, or why not (503, the same body)", "Health"),
     page("/startupz", "startupz", "Every partition's state has been rebuilt (503 until then)", "Health"),
     page("/metrics", "metrics", "Prometheus' text format", ""),

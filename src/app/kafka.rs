@@ -10,11 +10,11 @@ use crate::domain::Recorded;
 use crate::gateway::Gateway;
 use crate::limits::TICK_AFTER_MS;
 use crate::log::kafka::preflight::preflight;
-use crate::log::kafka::{Kafka, Member, ReplyReader, Stream};
+use crate::log::kafka::{Fitness, Kafka, Member, ReplyReader, Stream};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::follower::{Follower, Pulse};
-use crate::replica::{Mood, Replica};
+use crate::replica::{Mood, Replica, Shared};
 use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
 use crate::time::{Clock, Stopwatch};
@@ -192,12 +192,7 @@ impl Threads {
         let (member, changes) = if roles.owner {
             (0..replica.partition_count()).for_each(|partition| log.prepare(partition));
             let [warming, handed_over, replica] = [replica; 3].map(Arc::clone);
-            // One that cannot be read does not keep this process from the others.
-            let is_warm = move || {
-                warming.partitions().all(|shared| shared.is_as_warm_as_can_be())
-                    && warming.partitions().any(|shared| shared.mood() != Mood::Rebuilding)
-            };
-            let (member, changes) = log.join(is_warm, move || positions(&replica))?;
+            let (member, changes) = log.join(move || fitness(&warming), move || positions(&replica))?;
             let (metrics, ending) = (Arc::clone(&household.metrics), Arc::clone(&ending));
             let watch = Watch::new(log, handed_over, metrics, member.door(), deadline_ms)?;
             others.push(spawn("handover", move || watch.run(&ending))?);
@@ -271,6 +266,20 @@ fn feel(log: &Kafka, household: &Household, replica: &Replica, pulse: &Pulse, en
     }
 }
 
+/// What this process could do as an owner. A partition that it cannot read now does not keep it from the others, and nor
+/// does one that has stopped: a partition stops where its log is broken, which every process sees alike.
+fn fitness(replica: &Replica) -> Fitness {
+    if replica.has_stopped() {
+        return Fitness::Never;
+    }
+    let is_warm = |shared: &Arc<Shared>| shared.mood() != Mood::Rebuilding && !shared.has_stopped();
+    match (replica.partitions().any(is_warm), replica.partitions().all(|shared| shared.is_as_warm_as_can_be())) {
+        (true, true) => Fitness::Whole,
+        (true, false) => Fitness::Partial,
+        (false, _) => Fitness::Nothing,
+    }
+}
+
 fn positions(replica: &Replica) -> Vec<(u32, u64)> {
     let owned = replica.partitions().filter(|shared| shared.mood() == Mood::Owning);
     owned.map(|shared| shared.read(|state| (state.partition(), state.position().next_input))).collect()
@@ -302,6 +311,36 @@ fn follow(stream: Stream, household: &Household, replica: &Replica, pulse: &Puls
         if let Err(error) = follower.round(LOOK) {
             tracing::warn!(%error, "cannot follow the log; trying again");
             std::thread::park_timeout(RETRY);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_stands_for_what_it_has() {
+        let halted = || Mood::Halted("L3 broken".to_owned());
+        let cases = [
+            (vec![Mood::Rebuilding, Mood::Rebuilding], None, Fitness::Nothing),
+            (vec![Mood::Rebuilding, Mood::Rebuilding], Some(0), Fitness::Nothing),
+            (vec![Mood::Following, Mood::Rebuilding], None, Fitness::Partial),
+            (vec![Mood::Following, Mood::Rebuilding], Some(1), Fitness::Whole),
+            (vec![Mood::Following, Mood::Following], None, Fitness::Whole),
+            (vec![Mood::Following, halted()], None, Fitness::Whole),
+            (vec![Mood::Rebuilding, halted()], None, Fitness::Nothing),
+            (vec![Mood::Rebuilding, halted()], Some(0), Fitness::Nothing),
+            (vec![Mood::Lost("no state".to_owned()), halted()], None, Fitness::Never),
+        ];
+        for (moods, unread, expected) in cases {
+            let replica = Replica::shared(2);
+            let said = format!("{moods:?}, {unread:?}");
+            for (partition, (shared, mood)) in (0..).zip(replica.partitions().zip(moods)) {
+                shared.set_mood(mood);
+                shared.set_unread((unread == Some(partition)).then(|| "no leader".to_owned()));
+            }
+            assert_eq!(fitness(&replica), expected, "{said}");
         }
     }
 }

@@ -230,6 +230,11 @@ impl Shared {
         self.is_restored.store(is_restored, Relaxed);
     }
 
+    /// Whether it is served here no more, before the process is started again.
+    pub fn has_stopped(&self) -> bool {
+        matches!(*self.mood.read(), Mood::Halted(_) | Mood::Lost(_))
+    }
+
     /// Whether the partition has its state, or cannot have it now for a reason of the log's.
     pub fn is_as_warm_as_can_be(&self) -> bool {
         self.mood() != Mood::Rebuilding || self.unread.lock().is_some()
@@ -314,6 +319,11 @@ impl Replica {
     /// How many partitions there are.
     pub fn partition_count(&self) -> u32 {
         u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether all of them have stopped for good.
+    pub fn has_stopped(&self) -> bool {
+        !self.partitions.is_empty() && self.partitions.iter().all(|shared| shared.has_stopped())
     }
 
     /// Every partition, in order.

@@ -58,6 +58,19 @@ impl Door {
     }
 }
 
+/// What a process could do for the group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fitness {
+    /// It has the state of every partition, but for those that nobody can read now and those that have stopped.
+    Whole,
+    /// It has the state of some, and is about to have that of others.
+    Partial,
+    /// It has none yet: whatever it were given would lie idle.
+    Nothing,
+    /// All its partitions have stopped for good.
+    Never,
+}
+
 /// This process's membership.
 pub struct Member {
     door: Door,
@@ -66,14 +79,16 @@ pub struct Member {
 }
 
 impl Kafka {
-    /// Joins the group as soon as `is_warm`, or after a minute: whoever is given partitions before it has their states
-    /// keeps others from serving them. One that nobody can read for now is no reason to wait. `positions` answers the partitions owned here and their next inputs.
+    /// Joins the group as soon as this process is [`Fitness::Whole`], or after a minute [`Fitness::Partial`]: whoever is
+    /// given partitions before it has their states keeps others from serving them. Who can serve nothing does not join,
+    /// and leaves for good at [`Fitness::Never`]. A member cannot give back one partition and keep the others, so who can
+    /// serve some stays for as long as it can. `positions` answers the partitions owned here and their next inputs.
     ///
     /// # Errors
     /// [`LogError`] when no client or thread can be made.
     pub fn join(
         &self,
-        is_warm: impl Fn() -> bool + Send + 'static,
+        fitness: impl Fn() -> Fitness + Send + 'static,
         positions: impl Fn() -> Vec<(u32, u64)> + Send + 'static,
     ) -> Result<(Member, Receiver<Change>), LogError> {
         let (news, changes) = bounded(NEWS_MAX);
@@ -83,10 +98,10 @@ impl Kafka {
         let consumer = consumer.map_err(|error| classify::failed("a member of the group", &error))?;
         let topic = cluster.topics.commands.clone();
         let leaving = Arc::new(AtomicBool::new(false));
-        let (is_warm, positions) = (Box::new(is_warm), Box::new(positions));
+        let (fitness, positions) = (Box::new(fitness), Box::new(positions));
         let (door, inner) = (Door::default(), Arc::clone(&self.inner));
         let work =
-            Work { inner, consumer, topic, door: door.clone(), leaving: Arc::clone(&leaving), is_warm, positions };
+            Work { inner, consumer, topic, door: door.clone(), leaving: Arc::clone(&leaving), fitness, positions };
         let thread = threads::spawn("membership", move || work.run());
         let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
         Ok((Member { door, leaving, thread: Some(thread) }, changes))
@@ -123,18 +138,25 @@ struct Work {
     topic: String,
     door: Door,
     leaving: Arc<AtomicBool>,
-    is_warm: Box<dyn Fn() -> bool + Send>,
+    fitness: Box<dyn Fn() -> Fitness + Send>,
     positions: Box<dyn Fn() -> Vec<(u32, u64)> + Send>,
 }
 
 impl Work {
     fn run(self) {
         let warming = Stopwatch::start();
-        while !self.leaving.load(Relaxed) && !(self.is_warm)() && warming.elapsed() < WARM_LIMIT {
-            std::thread::park_timeout(LOOK);
+        loop {
+            if self.is_over() {
+                return;
+            }
+            match (self.fitness)() {
+                Fitness::Whole => break,
+                Fitness::Partial if warming.elapsed() >= WARM_LIMIT => break,
+                Fitness::Partial | Fitness::Nothing | Fitness::Never => std::thread::park_timeout(LOOK),
+            }
         }
         let (mut is_in, mut noted) = (false, Stopwatch::start());
-        while !self.leaving.load(Relaxed) {
+        while !self.is_over() {
             let is_out = self.door.is_out.load(Relaxed);
             if is_in == is_out {
                 is_in = !is_out;
@@ -160,6 +182,15 @@ impl Work {
         } else if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
             tracing::error!(%error, "this process cannot join the group of owners");
         }
+    }
+
+    /// Whether the group has nothing to give to this process any more.
+    fn is_over(&self) -> bool {
+        let is_useless = (self.fitness)() == Fitness::Never;
+        if is_useless {
+            tracing::error!("every partition has stopped: this process is no member of the group of owners any more");
+        }
+        is_useless || self.leaving.load(Relaxed)
     }
 
     fn note(&self) {

@@ -54,7 +54,7 @@ mod turns;
 
 pub use distance::{Company, Distance};
 pub use framing::Framing;
-pub use member::{Change, Door, Member};
+pub use member::{Change, Door, Fitness, Member};
 pub use owned::Owned;
 pub use replies::{Replies, ReplyReader};
 pub use settings::{Cluster, Topics};

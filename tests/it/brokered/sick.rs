@@ -8,10 +8,13 @@ use crate::http::client::Reply;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::{PoolId, route};
+use headroom::log::kafka::settings::group_of;
 use headroom::replica::Mood;
 use headroom::time::SystemClock;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 const PARTITIONS: u32 = 2;
 /// The sick one, and a sound one.
@@ -95,5 +98,41 @@ fn a_strangers_record_on_one_partition_keeps_no_process_from_the_others() {
     let server = serves_the_sound_one(&log, dir.path(), &mut sound);
     until("the partition has stopped", || matches!(mood(&server, SICK), Mood::Halted(_)));
     assert!(said_of_it(&server).contains("L3 broken at partition 0"), "{}", said_of_it(&server));
+    // The log is broken, and no process could do better: this one goes on, and a restart would change nothing.
+    assert_eq!(get(&server, "/livez").status, 200);
     sound.check(&log, SOUND);
+}
+
+/// A group gives shares to whoever is in it.
+#[test]
+fn who_can_serve_nothing_is_not_in_the_group() {
+    let log = Log::new(PARTITIONS);
+    let dir = tempfile::tempdir().unwrap();
+    served(&log, dir.path(), |server, _| {
+        let consumer: BaseConsumer = log.cluster.plain().set("group.id", "nobody").create().unwrap();
+        let members = || {
+            let groups =
+                consumer.fetch_group_list(Some(&group_of(log.manifest.log_id)), Duration::from_secs(5)).unwrap();
+            groups.groups().iter().map(|group| group.members().len()).sum::<usize>()
+        };
+        until("the process is in it", || members() == 1);
+        plant(&log.cluster, 0, Some((1_000_000, b"no event")));
+        plant(&log.cluster, 1, Some((1_000_000, b"no event")));
+        let other = start(&log, &dir.path().join("other"));
+        until("the other one has stopped", || (0..2).all(|p| matches!(mood(&other, p), Mood::Halted(_))));
+        let (live, ready) = (get(&other, "/livez"), get(&other, "/readyz"));
+        assert_eq!((live.status, ready.status), (503, 503), "{live:?}");
+        assert!(live.json()["partitions"]["1"].as_str().unwrap().contains("L3 broken"), "{live:?}");
+        assert_eq!(members(), 1, "it has joined");
+        // The first one meets it with its next turns, and leaves.
+        for partition in [SICK, SOUND] {
+            let body = r#"{"limits":{"orders":7}}"#;
+            let path = format!("/v1/pools/{}", pool_of(partition));
+            until("it has stopped as well", || {
+                server.client().send("PUT", &path, &[], body);
+                matches!(mood(server, partition), Mood::Halted(_))
+            });
+        }
+        until("nobody is in it", || members() == 0);
+    });
 }

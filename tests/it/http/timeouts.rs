@@ -188,7 +188,13 @@ fn readiness_says_which_partition_does_not_serve_and_why() {
     mood(1, Mood::Halted("seq 4 is missing".to_owned()));
     assert_eq!(ready("/readyz"), (200, body("degraded", false, r#""1":"halted: seq 4 is missing""#)));
     assert_eq!(ready("/startupz").0, 200);
+    assert_eq!(ready("/livez"), (200, body("ok", false, "")));
+    mood(0, Mood::Lost("no state".to_owned()));
+    let none = r#""0":"lost: no state","1":"halted: seq 4 is missing""#;
+    assert_eq!(ready("/livez"), (503, body("unavailable", false, none)), "nothing is served here any more");
+    assert_eq!(ready("/readyz").0, 503);
     mood(0, Mood::Stopped);
+    assert_eq!(ready("/livez").0, 200);
     let both = r#""0":"stopped","1":"halted: seq 4 is missing""#;
     assert_eq!(ready("/readyz"), (503, body("unavailable", false, both)));
     mood(0, Mood::Owning);
