@@ -149,10 +149,15 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
-    /// Whether commands are there that no event answers; to be asked after the last event.
+    /// Whether commands are there that no event answers, or are gone before one did; to be asked after the last event.
     pub(super) fn left_over(&mut self) -> Option<String> {
-        if self.is_over || self.is_count_lost || self.is_open {
+        if self.is_over || self.is_count_lost {
             return None;
+        }
+        if self.is_open {
+            // The first that is there now may have been decided since the last event was read.
+            let until = self.first.checked_sub(1).filter(|last| *last >= self.next)?;
+            return Some(format!("the log ends here, and commands {} to {until} are gone, unanswered", self.next));
         }
         match self.at(self.next) {
             Ok(None) => None,
