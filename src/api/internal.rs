@@ -61,7 +61,7 @@ struct StateDto {
     next_seq: u64,
     /// The last event's digest.
     chain: String,
-    /// The state's, over pools and live reservations.
+    /// The state's, over all that counts.
     digest: String,
     pools: usize,
     live: usize,

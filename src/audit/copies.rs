@@ -26,6 +26,11 @@ impl Copies {
         self.0.values().map(BTreeSet::len).fold(0, usize::saturating_add)
     }
 
+    /// All of them, by when they are let go.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Micros, CommandId)> + '_ {
+        self.0.iter().flat_map(|(until, ids)| ids.iter().map(|id| (*until, *id)))
+    }
+
     fn keep(&mut self, id: CommandId, now: Micros) {
         let span_us = COMMAND_SPAN_MS.saturating_mul(1_000);
         let earliest = now.plus_ms(COMMAND_WINDOW_MS).0;

@@ -3,7 +3,6 @@
 
 use super::keys::{Answer, is_business, key_of};
 use super::lives::{Life, Stand};
-use super::memory::Recall;
 use super::{Found, State};
 use crate::domain::route::{partition_of, pool_hash};
 use crate::domain::{
@@ -121,7 +120,7 @@ impl Judge<'_> {
 
     /// L7: an id belongs to one pool, for as long as anything is known of it.
     pub(super) fn is_of_pool(&mut self, pool: &PoolId, id: ReservationId) {
-        let known = self.state.lives.recall(id).value().map(|life| &life.pool).filter(|known| *known != pool);
+        let known = self.state.lives.recall(id).map(|life| &life.pool).filter(|known| *known != pool);
         self.found.expect(known.is_none(), Law::OneState, || format!("{id} is of pool {known:?}, told as of {pool}"));
     }
 
@@ -144,7 +143,7 @@ impl Judge<'_> {
         }
         self.counts(id);
         let burned = match self.state.lives.recall(id) {
-            Recall::Must(life) | Recall::May(life) if life.stand == Stand::Void => life.burned.clone(),
+            Some(life) if life.stand == Stand::Void => life.burned.clone(),
             _ => Vec::new(),
         };
         let command = self.event.command();
@@ -330,7 +329,7 @@ impl Judge<'_> {
 
     /// What ended or was refused takes nothing: of that nothing is kept beside the strike.
     fn burn(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
-        let mut life = match self.state.lives.recall(id).value() {
+        let mut life = match self.state.lives.recall(id) {
             Some(life) if life.stand != Stand::Void => return,
             Some(life) => life.clone(),
             None => Life::void(pool.clone(), Vec::new()),
@@ -344,7 +343,7 @@ impl Judge<'_> {
     fn repeated(&mut self, original: &Body) {
         let Some(command) = self.event.command() else { return };
         if let Some(key) = key_of(command, &self.event.body)
-            && self.state.answers.recall(&key).value().is_some_and(|answer| answer.body == *original)
+            && self.state.answers.recall(&key).is_some_and(|answer| answer.body == *original)
         {
             return;
         }
@@ -387,14 +386,13 @@ impl Judge<'_> {
         self.counters(entry);
         let id = entry.reservation;
         match self.state.lives.decided(id) {
-            Recall::Must(life) | Recall::May(life) if fits(life.stand) => {
+            Some(life) if fits(life.stand) => {
                 let life = life.clone();
                 self.is_of(entry, &life);
                 self.told_as(entry, life.stand);
             }
-            Recall::Unclear => {}
             known => {
-                let stand = known.value().map(|life| life.stand);
+                let stand = known.map(|life| life.stand);
                 self.found.breach(Law::SameAnswer, format!("{id} is answered as {:?}, and is {stand:?}", entry.status));
             }
         }
@@ -413,7 +411,7 @@ impl Judge<'_> {
         }
         let Some(key) = key_of(command, body) else { return };
         let is_own = matches!(self.event.body, Body::Repeated(_))
-            && self.state.answers.recall(&key).value().is_some_and(|answer| answer.body == *body);
+            && self.state.answers.recall(&key).is_some_and(|answer| answer.body == *body);
         if !is_own {
             let answer = Answer { fingerprint: command.fingerprint, body: body.clone() };
             let until = self.window_end();

@@ -2,7 +2,6 @@
 
 use super::judge::Judge;
 use super::lives::{Life, Stand};
-use super::memory::Recall;
 use crate::domain::{AskKind, Body, CommandKey, CommandStamp, Law, Reason, Rejection, Target};
 
 /// The answer a key was given (of another command than Reserve, whose id holds its key).
@@ -78,72 +77,46 @@ impl Judge<'_> {
     fn keyed_reserve(&mut self, command: &CommandStamp) {
         let Some(id) = self.event.body.reservation_id() else { return };
         let known = self.state.lives.decided(id);
-        let is_same = known.value().is_some_and(|life| life.fingerprint == command.fingerprint);
+        let is_same = known.is_some_and(|life| life.fingerprint == command.fingerprint);
         let is_full = |life: &Life| {
             let counts = life.counting.contains(&command.attempt);
             life.stand.is_live() && life.is_full() && !counts
         };
         let answered = match &self.event.body {
-            Body::Repeated(original) if known.value().is_none_or(|life| is_as_before(life, original)) => {
-                Answered::Again
-            }
+            Body::Repeated(original) if known.is_none_or(|life| is_as_before(life, original)) => Answered::Again,
             // Where nothing was decided yet as many are burned: whether it is so is judged with the reason.
-            Body::Rejected(r) if r.reason == Reason::TooManyAttempts && known.value().is_some_and(is_full) => {
-                Answered::Again
-            }
+            Body::Rejected(r) if r.reason == Reason::TooManyAttempts && known.is_some_and(is_full) => Answered::Again,
             body => answered(body),
         };
-        self.key_verdict(known_is(&known), is_same, &answered, || format!("reservation {id}"));
+        self.key_verdict(known.is_some(), is_same, &answered, || format!("reservation {id}"));
     }
 
     fn keyed_other(&mut self, command: &CommandStamp) {
         let Some(key) = key_of(command, &self.event.body) else { return };
         let known = self.state.answers.recall(&key);
-        let is_same = known.value().is_some_and(|answer| answer.fingerprint == command.fingerprint);
+        let is_same = known.is_some_and(|answer| answer.fingerprint == command.fingerprint);
         let answered = match &self.event.body {
-            Body::Repeated(original) if known.value().is_some_and(|answer| answer.body == **original) => {
-                Answered::Again
-            }
+            Body::Repeated(original) if known.is_some_and(|answer| answer.body == **original) => Answered::Again,
             // Such as Confirm of what is confirmed: whether it stands so is judged where it is repeated.
             Body::Repeated(_) => Answered::Fresh,
             body => answered(body),
         };
-        self.key_verdict(known_is(&known), is_same, &answered, || format!("key {:?}", key.key));
+        self.key_verdict(known.is_some(), is_same, &answered, || format!("key {:?}", key.key));
     }
 
-    fn key_verdict(&mut self, known: Known, is_same: bool, answered: &Answered, who: impl Fn() -> String) {
+    fn key_verdict(&mut self, is_known: bool, is_same: bool, answered: &Answered, who: impl Fn() -> String) {
         let kind = self.event.body.kind();
-        let wrong = match (known, is_same, answered) {
-            (_, _, Answered::Earlier) | (Known::Unclear, ..) => None,
-            (Known::Must, true, Answered::Again) | (Known::Must, false, Answered::Reused) => None,
-            (Known::Must, true, _) => Some("was decided before and is not answered the same"),
-            (Known::Must, false, _) => Some("was used with another body and is not refused for it"),
-            (Known::May, true, Answered::Again | Answered::Fresh) => None,
-            (Known::May, false, Answered::Reused | Answered::Fresh) => None,
-            (Known::Never, _, Answered::Fresh) => None,
-            (Known::May | Known::Never, _, Answered::Again) => Some("is answered as before, and was not decided so"),
-            (Known::May | Known::Never, _, Answered::Reused) => Some("is refused as reused, and was not used so"),
+        let wrong = match (is_known, is_same, answered) {
+            (_, _, Answered::Earlier) => None,
+            (true, true, Answered::Again) | (true, false, Answered::Reused) | (false, _, Answered::Fresh) => None,
+            (true, true, _) => Some("was decided before and is not answered the same"),
+            (true, false, _) => Some("was used with another body and is not refused for it"),
+            (false, _, Answered::Again) => Some("is answered as before, and was not decided so"),
+            (false, _, Answered::Reused) => Some("is refused as reused, and was not used so"),
         };
         if let Some(wrong) = wrong {
             self.found.breach(Law::SameAnswer, format!("{} {wrong}: {kind:?}", who()));
         }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Known {
-    Must,
-    May,
-    Never,
-    Unclear,
-}
-
-fn known_is<V>(recall: &Recall<'_, V>) -> Known {
-    match recall {
-        Recall::Must(_) => Known::Must,
-        Recall::May(_) => Known::May,
-        Recall::Never => Known::Never,
-        Recall::Unclear => Known::Unclear,
     }
 }
 

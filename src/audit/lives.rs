@@ -1,7 +1,7 @@
 //! Reservations: the live ones, what the window remembers of the others, and the attempts that must never count
 //! again.
 
-use super::memory::{Memory, Recall};
+use super::memory::Memory;
 use crate::domain::reservation::AttemptSets;
 use crate::domain::{
     Amounts, Attempt, Attempts, Dimension, Entry, Micros, Name, PoolId, Reason, Reservation, ReservationId, Status,
@@ -111,10 +111,11 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    pub(super) fn new() -> Lives {
+    /// None yet; this many are remembered of those that do not live.
+    pub(super) fn new(remembered_max: usize) -> Lives {
         Lives {
             live: BTreeMap::new(),
-            past: Memory::new(REMEMBERED_RESERVATIONS_MAX),
+            past: Memory::new(remembered_max),
             gone: Memory::new(REMEMBERED_RESERVATIONS_MAX),
         }
     }
@@ -137,16 +138,13 @@ impl Lives {
     }
 
     /// What is known of the id, live or remembered, burned attempts alone included.
-    pub(super) fn recall(&self, id: ReservationId) -> Recall<'_, Life> {
-        self.live.get(&id).map_or_else(|| self.past.recall(&id), Recall::Must)
+    pub(super) fn recall(&self, id: ReservationId) -> Option<&Life> {
+        self.live.get(&id).or_else(|| self.past.recall(&id))
     }
 
     /// The same where something was decided.
-    pub(super) fn decided(&self, id: ReservationId) -> Recall<'_, Life> {
-        match self.recall(id) {
-            Recall::Must(life) | Recall::May(life) if life.stand == Stand::Void => Recall::Never,
-            known => known,
-        }
+    pub(super) fn decided(&self, id: ReservationId) -> Option<&Life> {
+        self.recall(id).filter(|life| life.stand != Stand::Void)
     }
 
     /// Starts a life; answers the one that it replaces, which there must not be.
@@ -173,14 +171,13 @@ impl Lives {
     /// Whether the owner must know that this attempt may not count. It keeps only so many of one reservation, and lets in
     /// none when there are more.
     pub(super) fn is_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
-        let Recall::Must(stamp) = self.gone.recall(&(id, attempt)) else { return false };
-        self.past.is_recent(*stamp)
+        self.gone.recall(&(id, attempt)).is_some_and(|stamp| self.past.is_recent(*stamp))
     }
 
     /// Whether the owner may think that this attempt was taken back.
     pub(super) fn may_be_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
-        let burned = self.recall(id).value().is_some_and(|life| life.burned.contains(&attempt));
-        burned || !matches!(self.gone.recall(&(id, attempt)), Recall::Never)
+        let burned = self.recall(id).is_some_and(|life| life.burned.contains(&attempt));
+        burned || self.gone.has_overflowed() || self.gone.recall(&(id, attempt)).is_some()
     }
 
     /// The live ones, by id.
@@ -190,19 +187,36 @@ impl Lives {
 
     /// The live ones as values, by id.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ReservationId, Reservation)> + '_ {
-        self.live.iter().map(|(id, life)| {
-            let (status, until) = life.stand.written().unwrap_or((Status::Void, None));
-            let reservation = Reservation {
-                pool: life.pool.clone(),
-                demand: life.demand.clone(),
-                order_ref: life.order_ref.as_ref().map(|text| text.as_str().into()),
-                attempts: Attempts::from_sets(AttemptSets { live: life.counting.clone(), burned: life.burned.clone() }),
-                fingerprint: life.fingerprint,
-                until: until.unwrap_or_default(),
-                seq: life.seq,
-                status,
-            };
-            (*id, reservation)
-        })
+        self.live.iter().map(|(id, life)| (*id, life.value(None)))
+    }
+
+    /// All that are known as values, by id.
+    pub(super) fn known(&self) -> Vec<(ReservationId, Reservation)> {
+        let past = self.past.iter().map(|(id, life, until)| (*id, life.value(Some(until))));
+        let mut known: Vec<_> = self.iter().chain(past).collect();
+        known.sort_unstable_by_key(|(id, _)| *id);
+        known
+    }
+}
+
+impl Life {
+    /// As the domain's value; until when it is remembered, if it does not live.
+    fn value(&self, remembered_until: Option<Micros>) -> Reservation {
+        let at =
+            |d: Dimension| self.demand.iter().position(|(other, _)| other == d).and_then(|at| u8::try_from(at).ok());
+        let (status, hold_until) = match self.stand {
+            Stand::Refused(reason, dimension) => (Status::Refused { reason, binding: dimension.and_then(at) }, None),
+            stand => stand.written().unwrap_or((Status::Void, None)),
+        };
+        Reservation {
+            pool: self.pool.clone(),
+            demand: self.demand.clone(),
+            order_ref: self.order_ref.as_ref().map(|text| text.as_str().into()),
+            attempts: Attempts::from_sets(AttemptSets { live: self.counting.clone(), burned: self.burned.clone() }),
+            fingerprint: self.fingerprint,
+            until: hold_until.or(remembered_until).unwrap_or_default(),
+            seq: self.seq,
+            status,
+        }
     }
 }

@@ -1,18 +1,17 @@
-//! What is remembered for a while: bounded in log time and in number, the oldest going first. The owner's memory has
-//! the same bounds but may let go of an entry a little earlier or later than this one, so a reader is told how sure it
-//! may be that the owner still knows.
+//! What is remembered for a while: bounded in log time and in number, the oldest going first and so many with each event.
+//! It is the owner's rule, so that this model knows exactly what an owner knows: what may be forgotten at the time of an
+//! event counts as forgotten, and beyond the bound as much is forgotten as an owner forgets.
 
 use crate::domain::Micros;
-use std::collections::{BTreeMap, VecDeque};
-
-/// Entries near the bound in number about which nothing is claimed either way.
-const SLACK: usize = 64;
+use crate::limits::FORGOTTEN_PER_EVENT_MAX;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Values by key, kept for a while.
 pub(super) struct Memory<K, V> {
     entries: BTreeMap<K, Kept<V>>,
-    /// When each entry goes, and its stamp; one that was put again or taken out has another stamp, or none.
-    order: VecDeque<(Micros, u64, K)>,
+    /// When each entry goes.
+    order: BTreeSet<(Micros, K)>,
+    now: Micros,
     added: u64,
     max: usize,
     overflowed: bool,
@@ -20,87 +19,68 @@ pub(super) struct Memory<K, V> {
 
 struct Kept<V> {
     value: V,
-    stamp: u64,
-}
-
-/// What is remembered of a key.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) enum Recall<'a, V> {
-    /// The owner must know it.
-    Must(&'a V),
-    /// So many came after it that the owner may have let it go.
-    May(&'a V),
-    /// The owner cannot know it.
-    Never,
-    /// So many came after it, if there was one, that nothing can be said.
-    Unclear,
-}
-
-impl<'a, V> Recall<'a, V> {
-    /// The value, if one is remembered at all.
-    pub(super) fn value(&self) -> Option<&'a V> {
-        match self {
-            Recall::Must(value) | Recall::May(value) => Some(value),
-            Recall::Never | Recall::Unclear => None,
-        }
-    }
+    until: Micros,
 }
 
 impl<K: Ord + Clone, V> Memory<K, V> {
-    /// A memory of at most `max` entries.
+    /// A memory of about `max` entries.
     pub(super) fn new(max: usize) -> Memory<K, V> {
-        Memory { entries: BTreeMap::new(), order: VecDeque::new(), added: 0, max, overflowed: false }
+        let (entries, order) = (BTreeMap::new(), BTreeSet::new());
+        Memory { entries, order, now: Micros(0), added: 0, max, overflowed: false }
     }
 
-    /// Keeps `value` until then, in place of what was kept. `until` never decreases from call to call.
+    /// Keeps `value` until then, in place of what was kept.
     pub(super) fn put(&mut self, key: K, value: V, until: Micros) {
-        let stamp = self.added;
-        self.added = stamp.saturating_add(1);
-        self.order.push_back((until, stamp, key.clone()));
-        self.entries.insert(key, Kept { value, stamp });
+        self.remove(&key);
+        self.added = self.added.saturating_add(1);
+        self.order.insert((until, key.clone()));
+        self.entries.insert(key, Kept { value, until });
     }
 
     /// Takes an entry out.
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
-        self.entries.remove(key).map(|kept| kept.value)
+        let kept = self.entries.remove(key)?;
+        self.order.remove(&(kept.until, key.clone()));
+        Some(kept.value)
     }
 
-    /// Lets go of what is due at `now`, and of the oldest past the bound.
+    /// An event at `now`: lets go of some of the oldest that are due or too many.
     pub(super) fn forget(&mut self, now: Micros) {
-        while let Some((until, stamp, _)) = self.order.front() {
-            let is_due = *until <= now;
-            let is_too_many = self.order.len() > self.max.saturating_add(SLACK);
-            if !is_due && !is_too_many {
-                return;
-            }
-            let stamp = *stamp;
-            let Some((_, _, key)) = self.order.pop_front() else { return };
-            if self.entries.get(&key).is_some_and(|kept| kept.stamp == stamp) {
-                self.entries.remove(&key);
-                self.overflowed |= !is_due;
-            }
+        self.now = now;
+        for _ in 0..FORGOTTEN_PER_EVENT_MAX {
+            let is_full = self.order.len() > self.max;
+            let oldest = self.order.first().filter(|(until, _)| is_full || *until <= now).cloned();
+            let Some((until, key)) = oldest else { return };
+            self.overflowed |= until > now;
+            self.remove(&key);
         }
     }
 
     /// What is remembered.
-    pub(super) fn recall(&self, key: &K) -> Recall<'_, V> {
-        match self.entries.get(key) {
-            Some(kept) if self.is_recent(kept.stamp) => Recall::Must(&kept.value),
-            Some(kept) => Recall::May(&kept.value),
-            None if self.overflowed => Recall::Unclear,
-            None => Recall::Never,
-        }
+    pub(super) fn recall(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).filter(|kept| kept.until > self.now).map(|kept| &kept.value)
     }
 
-    /// The stamp the next entry gets.
+    /// Whether something was let go before its time.
+    pub(super) fn has_overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// How many were put so far.
     pub(super) fn stamp(&self) -> u64 {
         self.added
     }
 
-    /// Whether so few were put since this stamp that the owner must have kept what it held then.
+    /// Whether so few were put since this stamp that what was put then is kept for its time.
     pub(super) fn is_recent(&self, stamp: u64) -> bool {
         let since = self.added.saturating_sub(stamp);
-        since < u64::try_from(self.max.saturating_sub(SLACK)).unwrap_or(u64::MAX)
+        since < u64::try_from(self.max).unwrap_or(u64::MAX)
+    }
+
+    /// Everything that is remembered, by key, and until when.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V, Micros)> {
+        let known = self.entries.iter().filter(|(_, kept)| kept.until > self.now);
+        known.map(|(key, kept)| (key, &kept.value, kept.until))
     }
 }
 
@@ -109,25 +89,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lets_go_in_time_and_in_number_and_says_how_sure_it_is() {
+    fn lets_go_in_time_and_in_number_as_an_owner_does() {
         let mut memory = Memory::new(200);
         memory.put("old", 1, Micros(10));
         memory.put("new", 2, Micros(20));
         memory.forget(Micros(9));
-        assert_eq!(memory.recall(&"old"), Recall::Must(&1));
+        assert_eq!(memory.recall(&"old"), Some(&1));
         memory.forget(Micros(10));
-        assert_eq!(memory.recall(&"old"), Recall::Never);
-        assert_eq!(memory.recall(&"new"), Recall::Must(&2));
+        assert_eq!((memory.recall(&"old"), memory.recall(&"new")), (None, Some(&2)));
 
         let mut memory = Memory::new(200);
         for n in 0..300 {
-            memory.put(n, n, Micros(10));
             memory.forget(Micros(0));
+            memory.put(n, n, Micros(10));
         }
-        assert_eq!(memory.recall(&0), Recall::Unclear);
-        assert_eq!(memory.recall(&100), Recall::May(&100));
-        assert_eq!(memory.recall(&299), Recall::Must(&299));
-        assert_eq!(memory.order.len(), 200 + SLACK);
+        // What comes last is one too many until the next event.
+        assert_eq!((memory.recall(&98), memory.recall(&99), memory.order.len()), (None, Some(&99), 201));
+        assert!(memory.has_overflowed());
+        // What is due is not known, and goes a few at a time.
+        memory.forget(Micros(10));
+        assert_eq!((memory.recall(&299), memory.order.len()), (None, 201 - FORGOTTEN_PER_EVENT_MAX));
     }
 
     #[test]
@@ -136,8 +117,8 @@ mod tests {
         memory.put("a", 1, Micros(10));
         memory.put("a", 2, Micros(20));
         memory.forget(Micros(15));
-        assert_eq!(memory.recall(&"a"), Recall::Must(&2));
+        assert_eq!(memory.recall(&"a"), Some(&2));
         assert_eq!(memory.remove(&"a"), Some(2));
-        assert_eq!(memory.recall(&"a"), Recall::Never);
+        assert_eq!(memory.recall(&"a"), None);
     }
 }

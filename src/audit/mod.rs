@@ -22,9 +22,11 @@ mod report;
 
 pub use report::{PartitionReport, Report};
 
-use crate::domain::{Amounts, CommandKey, Digest, Law, Micros, Pool, PoolId, Recorded, Reservation, ReservationId};
-use crate::limits::REMEMBERED_COMMANDS_MAX;
-use crate::wire::digest::state;
+use crate::domain::{
+    Amounts, CommandKey, Digest, Law, Micros, Pool, PoolId, Recorded, Remembered, Reservation, ReservationId,
+};
+use crate::limits::{REMEMBERED_COMMANDS_MAX, REMEMBERED_RESERVATIONS_MAX};
+use crate::wire::digest::Stating;
 use books::Books;
 use chain::Chain;
 use copies::Copies;
@@ -77,13 +79,21 @@ impl PartitionAudit {
             state: State {
                 partitions,
                 books: Books::default(),
-                lives: Lives::new(),
+                lives: Lives::new(REMEMBERED_RESERVATIONS_MAX),
                 answers: Memory::new(REMEMBERED_COMMANDS_MAX),
                 copies: Copies::default(),
             },
             events: 0,
             breaches: Breaches::default(),
         }
+    }
+
+    /// Of a log whose owner remembers so much of what is over: ended reservations, and answers of keyed commands.
+    #[must_use]
+    pub fn bounded(mut self, reservations: usize, commands: usize) -> PartitionAudit {
+        self.state.lives = Lives::new(reservations);
+        self.state.answers = Memory::new(commands);
+        self
     }
 
     /// Takes the next event.
@@ -117,11 +127,19 @@ impl PartitionAudit {
         self.state.lives.iter()
     }
 
-    /// The digest of the state that the auditor's own sums come to: that of the owner, or a law is broken (L7).
+    /// The digest of the state that the auditor's own model comes to: that of the owner, or a law is broken (L7). It is of
+    /// all that counts, what is remembered included.
     pub fn digest(&self) -> Digest {
-        let pools: Vec<Pool> = self.pools().collect();
-        let live: Vec<(ReservationId, Reservation)> = self.live().collect();
-        state(pools.iter(), live.iter().map(|(id, reservation)| (*id, reservation)))
+        let mut stating = Stating::begin();
+        self.pools().for_each(|pool| stating.pool(&pool));
+        let known = self.state.lives.known();
+        known.iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
+        for (key, Answer { fingerprint, body }, until) in self.state.answers.iter() {
+            let remembered = Remembered { fingerprint: *fingerprint, until, body: Box::new(body.clone()) };
+            stating.answer(key, &remembered);
+        }
+        self.state.copies.iter().for_each(|(until, id)| stating.decided(until, id));
+        stating.end()
     }
 
     /// What was found. Counts every pool's live demands anew first. More events may follow.

@@ -4,7 +4,6 @@ use super::books::Book;
 use super::judge::Judge;
 use super::keys::is_business;
 use super::lives::{Life, Stand};
-use super::memory::Recall;
 use crate::domain::{Amounts, AskKind, Law, Mode, Reason, Rejection};
 
 impl Judge<'_> {
@@ -19,7 +18,7 @@ impl Judge<'_> {
                 self.state.lives.strike(id, command.attempt, self.window_end());
             }
             AskKind::Reserve if matches!(rejection.reason, Reason::DeadlineTooFar | Reason::TooManyCommands) => {
-                let known = self.state.lives.recall(id).value().map(|life| &life.pool);
+                let known = self.state.lives.recall(id).map(|life| &life.pool);
                 if let Some(pool) = rejection.pool.as_ref().filter(|pool| known.is_none_or(|known| known == *pool)) {
                     self.refused_for_now(pool, id, command.attempt);
                 }
@@ -45,7 +44,7 @@ impl Judge<'_> {
         if lives.live(id).is_some() {
             return;
         }
-        let burned = lives.recall(id).value().map(|life| life.burned.clone()).unwrap_or_default();
+        let burned = lives.recall(id).map(|life| life.burned.clone()).unwrap_or_default();
         let refused = Life {
             demand: rejection.demand.clone().unwrap_or_default(),
             order_ref: rejection.order_ref.clone(),
@@ -117,19 +116,16 @@ impl Judge<'_> {
     /// Reasons that stand with a reservation; the rest is nothing an event tells enough of.
     fn reason_of_reservation_held(&self, rejection: &Rejection) -> bool {
         let Some(id) = rejection.reservation else { return true };
-        let known = self.state.lives.decided(id);
-        let stand = known.value().map(|life| life.stand);
-        let is_sure = matches!(known, Recall::Must(_));
-        let is_unclear = matches!(known, Recall::Unclear);
+        let stand = self.state.lives.decided(id).map(|life| life.stand);
         match rejection.reason {
-            Reason::UnknownReservation => !is_sure || matches!(stand, Some(Stand::Refused(..))),
-            Reason::AlreadyReleased => is_unclear || stand == Some(Stand::Released),
+            Reason::UnknownReservation => matches!(stand, None | Some(Stand::Refused(..))),
+            Reason::AlreadyReleased => stand == Some(Stand::Released),
             Reason::HoldExpired => match stand {
                 Some(Stand::Held(until)) => until <= self.now,
-                stand => is_unclear || stand == Some(Stand::Expired),
+                stand => stand == Some(Stand::Expired),
             },
             Reason::NotAHold => stand == Some(Stand::Confirmed),
-            Reason::TooManyAttempts => self.state.lives.recall(id).value().is_some_and(Life::is_full),
+            Reason::TooManyAttempts => self.state.lives.recall(id).is_some_and(Life::is_full),
             _ => true,
         }
     }
@@ -146,7 +142,7 @@ impl Judge<'_> {
     }
 
     fn demand_refused(&self, rejection: &Rejection) -> Option<Amounts> {
-        self.state.lives.decided(rejection.reservation?).value().map(|life| life.demand.clone())
+        self.state.lives.decided(rejection.reservation?).map(|life| life.demand.clone())
     }
 }
 

@@ -81,6 +81,15 @@ impl Decided {
         self.0.get(at)?.leaves.get(no as usize)
     }
 
+    /// What is kept at `now`, in order of time and id.
+    pub fn sorted(&self, now: Micros) -> impl Iterator<Item = (Micros, CommandId)> {
+        self.kept(now).flat_map(|span| {
+            let mut ids: Vec<_> = span.leaves.iter().flat_map(|leaf| leaf.iter().copied()).collect();
+            ids.sort_unstable();
+            ids.into_iter().map(|id| (span.until, id))
+        })
+    }
+
     /// Every leaf.
     pub fn leaves(&self) -> impl Iterator<Item = LeafNo> {
         self.0.iter().flat_map(Span::numbers)

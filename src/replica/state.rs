@@ -8,6 +8,7 @@ use crate::domain::{
     Reservation, ReservationId, Status,
 };
 use crate::limits::{FORGOTTEN_PER_EVENT_MAX, REMEMBERED_COMMANDS_MAX, REMEMBERED_RESERVATIONS_MAX};
+use crate::wire::digest::Stating;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -230,9 +231,19 @@ impl PartitionState {
         live
     }
 
-    /// The digest of pools and live reservations (L7).
+    /// The digest of all that counts at the time of the last event (L7): pools, reservations that live or are remembered
+    /// with their burned attempts, remembered answers, and ids of decided commands.
     pub fn digest(&self) -> Digest {
-        crate::wire::digest::state(self.pools.values().map(Arc::as_ref), self.live().into_iter())
+        let now = self.position.decided_at;
+        let mut stating = Stating::begin();
+        self.pools.values().for_each(|pool| stating.pool(pool));
+        let mut known: Vec<_> = self.slab.iter().filter(|(_, r)| r.is_known(now)).collect();
+        known.sort_unstable_by_key(|(id, _)| *id);
+        known.into_iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
+        let answers = self.remembered.iter().filter(|(_, remembered)| remembered.until > now);
+        answers.for_each(|(key, remembered)| stating.answer(key, remembered));
+        self.decided.sorted(now).for_each(|(until, id)| stating.decided(until, id));
+        stating.end()
     }
 
     fn queue(&mut self, id: ReservationId, was: Option<(Status, Micros)>, is: Option<(Status, Micros)>) {

@@ -1,41 +1,91 @@
 //! The digest of a state (L7): of its values alone, whoever holds them and however. The owner's state, a rebuilt one
 //! and the auditor's own model are the same if and only if their digests are.
 
+use super::event::encode_body;
 use super::field::Code;
-use crate::domain::{Amounts, Attempt, Digest, Micros, Mode, Pool, PoolId, Reservation, ReservationId, Status};
+use super::frame::FRAME_BYTES;
+use crate::domain::{
+    Amounts, Attempt, CommandId, CommandKey, Digest, Micros, Mode, Pool, PoolId, Reason, Remembered, Reservation,
+    ReservationId, Status, Target,
+};
 
 /// What is hashed first, so that this digest is none of anything else.
-const CONTEXT: &[u8] = b"headroom state 1";
+const CONTEXT: &[u8] = b"headroom state 2";
 
-/// The digest of these pools and live reservations, each in strictly ascending order of id. Not of what is merely
-/// remembered, nor of the events that led here.
-///
-/// # Panics
-/// When they are out of order or a reservation is not live: the digest would mean nothing.
-pub fn state<'a>(
-    pools: impl Iterator<Item = &'a Pool>,
-    live: impl Iterator<Item = (ReservationId, &'a Reservation)>,
-) -> Digest {
-    let mut hash = Hash { hasher: blake3::Hasher::new(), pending: Vec::with_capacity(Hash::PENDING_BYTES) };
-    hash.pending.extend_from_slice(CONTEXT);
-    let mut before: Option<&PoolId> = None;
-    for pool in pools {
-        assert!(before < Some(&pool.id), "pools are hashed in order of id");
-        before = Some(&pool.id);
-        hash.number(1);
-        hash.pool(pool);
-        hash.flush();
+/// A state being hashed: pools, then reservations, then remembered answers, then ids of decided commands, each in
+/// strictly ascending order. Of all of them those that count at the time of the last event: what may be forgotten is
+/// left out, whether it is forgotten or not. The events that led here are left out as well.
+pub struct Stating {
+    hash: Hash,
+    pool: Option<PoolId>,
+    reservation: Option<ReservationId>,
+    answer: Option<CommandKey>,
+    decided: Option<(Micros, CommandId)>,
+}
+
+impl Stating {
+    /// Nothing yet.
+    pub fn begin() -> Stating {
+        let mut hash = Hash { hasher: blake3::Hasher::new(), pending: Vec::with_capacity(Hash::PENDING_BYTES) };
+        hash.pending.extend_from_slice(CONTEXT);
+        Stating { hash, pool: None, reservation: None, answer: None, decided: None }
     }
-    let mut before: Option<ReservationId> = None;
-    for (id, reservation) in live {
-        assert!(before < Some(id), "reservations are hashed in order of id");
-        assert!(reservation.status.is_live(), "only live reservations are hashed");
-        before = Some(id);
-        hash.number(2);
-        hash.reservation(id, reservation);
-        hash.flush();
+
+    /// A pool.
+    ///
+    /// # Panics
+    /// When it is out of order: the digest would mean nothing. So do the others.
+    pub fn pool(&mut self, pool: &Pool) {
+        let is_next = (self.pool.as_ref() < Some(&pool.id)) && self.reservation.is_none();
+        assert!(is_next && self.answer.is_none() && self.decided.is_none(), "pools are hashed in order of id");
+        self.pool = Some(pool.id.clone());
+        self.hash.number(1);
+        self.hash.pool(pool);
+        self.hash.flush();
     }
-    hash.end()
+
+    /// A reservation, live or remembered.
+    ///
+    /// # Panics
+    /// When it is out of order.
+    pub fn reservation(&mut self, id: ReservationId, reservation: &Reservation) {
+        let is_next = self.reservation < Some(id) && self.answer.is_none() && self.decided.is_none();
+        assert!(is_next, "reservations are hashed in order of id");
+        self.reservation = Some(id);
+        self.hash.number(2);
+        self.hash.reservation(id, reservation);
+        self.hash.flush();
+    }
+
+    /// The answer that a key was given.
+    ///
+    /// # Panics
+    /// When it is out of order.
+    pub fn answer(&mut self, key: &CommandKey, answer: &Remembered) {
+        assert!(self.answer.as_ref() < Some(key) && self.decided.is_none(), "answers are hashed in order of key");
+        self.answer = Some(key.clone());
+        self.hash.number(3);
+        self.hash.answer(key, answer);
+        self.hash.flush();
+    }
+
+    /// The id of a decided command, and until when it is kept.
+    ///
+    /// # Panics
+    /// When it is out of order.
+    pub fn decided(&mut self, until: Micros, id: CommandId) {
+        assert!(self.decided < Some((until, id)), "ids of commands are hashed in order of time");
+        self.decided = Some((until, id));
+        self.hash.number(4);
+        self.hash.number(until.0);
+        self.hash.pending.extend_from_slice(&id.0.to_le_bytes());
+        self.hash.flush();
+    }
+
+    /// The digest.
+    pub fn end(self) -> Digest {
+        self.hash.end()
+    }
 }
 
 /// Every field behind its length or of fixed size, so that no two states run into the same bytes.
@@ -121,7 +171,38 @@ impl Hash {
         self.attempts(reservation.attempts.burned());
         self.number(reservation.fingerprint);
         // A confirmed one's deadline means nothing.
-        self.instant(Some(reservation.until).filter(|_| reservation.status == Status::Held));
-        self.code::<Status>(reservation.status);
+        self.instant(Some(reservation.until).filter(|_| reservation.status != Status::Confirmed));
+        self.number(match reservation.status {
+            Status::Void => 0,
+            Status::Held => 1,
+            Status::Confirmed => 2,
+            Status::Released => 3,
+            Status::Expired => 4,
+            Status::Refused { .. } => 5,
+        });
+        if let Status::Refused { reason, binding } = reservation.status {
+            self.code::<Reason>(reason);
+            self.number(binding.map_or(u64::MAX, u64::from));
+        }
+    }
+
+    fn answer(&mut self, key: &CommandKey, answer: &Remembered) {
+        match &key.target {
+            Target::Pool(pool) => {
+                self.number(1);
+                self.text(pool.as_str());
+            }
+            Target::Reservation(id) => {
+                self.number(2);
+                self.pending.extend_from_slice(id.bytes());
+            }
+        }
+        self.text(key.key.as_str());
+        self.number(answer.fingerprint);
+        self.number(answer.until.0);
+        let body = encode_body(&answer.body);
+        let datum = body.get(FRAME_BYTES..).unwrap_or_default();
+        self.number(datum.len() as u64);
+        self.pending.extend_from_slice(datum);
     }
 }

@@ -176,3 +176,21 @@ fn ids_are_kept_for_as_long_as_a_copy_may_be_in_time_and_not_much_longer() {
         );
     }
 }
+
+/// L7 covers what is merely remembered: a restart that knows less of it than the log says is told apart.
+#[test]
+fn what_a_checkpoint_has_lost_shows_in_the_digest() {
+    let mut life = Life::new(Bounds::default());
+    let to = Ask::AdjustLimits { pool: pool(), change: LimitChange::To(orders(0)), expected_version: None };
+    let keyed = command(3, to, Some("remembered"));
+    let commands =
+        [define(1, 0), reserve(2, "refused", true), keyed, abandon(4, "burned", &reserve(5, "burned", true))];
+    life.turn(&commands.iter().map(wire::command::encode).collect::<Vec<_>>(), START, CommitOutcome::Ok);
+    life.checkpoint();
+    assert_eq!((life.state.live(), life.restarted(false).state.digest()), (Vec::new(), life.state.digest()));
+    let kinds: std::collections::BTreeSet<u8> = life.rows().map(|key| key[0]).collect();
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), *b"dkpr");
+    for lost in *b"dkr" {
+        assert_ne!(life.without(lost).digest(), life.state.digest(), "without the rows of {}", char::from(lost));
+    }
+}

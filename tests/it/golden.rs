@@ -298,7 +298,14 @@ fn snapshot_rows() {
 
 #[test]
 fn the_digest_of_a_state() {
-    let live = reservation(Status::Held, Attempts::One(Attempt(77)));
-    let digest = digest::state([&pool()].into_iter(), [(id(), &live)].into_iter());
-    golden("state.hex", &[("State".to_owned(), digest.to_string())]);
+    let mut stating = digest::Stating::begin();
+    stating.pool(&pool());
+    stating.reservation(id(), &reservation(Status::Held, Attempts::One(Attempt(77))));
+    let refused = Status::Refused { reason: Reason::OverLimit, binding: Some(1) };
+    stating.reservation(ReservationId::new(u32::MAX, [9; 11]), &reservation(refused, Attempts::None));
+    let key = CommandKey { target: Target::Pool(pool_id()), key: IdempotencyKey::new("k#1").unwrap() };
+    let (until, body) = (Micros(1_795_240_600_000_000), Box::new(Body::ModeSet(pool())));
+    stating.answer(&key, &Remembered { fingerprint: 7, until, body });
+    stating.decided(until, CommandId(1 << 64));
+    golden("state.hex", &[("State".to_owned(), stating.end().to_string())]);
 }

@@ -11,7 +11,8 @@ use headroom::limits::{
     DECIDED_COMMANDS_MAX, FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX,
     TURN_TIMERS_MAX,
 };
-use std::collections::BTreeMap;
+use headroom::wire::digest::Stating;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A partition's state as ordered maps. It keeps no count-bounded memory: no test remembers a million things.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -29,6 +30,22 @@ pub struct MapLedger {
     pub full_of_commands: bool,
     /// Says that it holds as many reservations as it may.
     pub full_of_reservations: bool,
+}
+
+impl MapLedger {
+    /// The digest of all that counts at `now`.
+    pub fn digest(&self, now: Micros) -> Digest {
+        let mut stating = Stating::begin();
+        self.pools.values().for_each(|pool| stating.pool(pool));
+        let known = self.reservations.iter().filter(|(_, r)| r.is_known(now));
+        known.for_each(|(id, reservation)| stating.reservation(*id, reservation));
+        let answers = self.remembered.iter().filter(|(_, r)| r.until > now);
+        answers.for_each(|(key, remembered)| stating.answer(key, remembered));
+        let ids: BTreeSet<_> =
+            self.decided.iter().filter(|(_, until)| **until > now).map(|(id, until)| (*until, *id)).collect();
+        ids.into_iter().for_each(|(until, id)| stating.decided(until, id));
+        stating.end()
+    }
 }
 
 impl Ledger for MapLedger {

@@ -3,6 +3,7 @@
 //! whatever comes next like the one that lived on: remembered keys, burned attempts and timers came back too.
 
 use crate::machine_laws::{Timed, commands, config};
+use headroom::audit::PartitionAudit;
 use headroom::domain::{Ask, Command, CommandId, Digest, Kind, Ledger, Micros, Recorded};
 use headroom::log::{CommitOutcome, Record, StoredEvent};
 use headroom::owner::Partition;
@@ -187,6 +188,14 @@ impl Life {
         state
     }
 
+    /// The state after a restart when the store has lost every row whose key begins so.
+    pub fn without(&self, lost: u8) -> PartitionState {
+        let mut restoring = Restoring::new(0, LOG_ID);
+        let kept = self.rows.iter().filter(|(key, _)| key.first() != Some(&lost));
+        kept.for_each(|(key, value)| restoring.row(key, value));
+        restoring.finish(&self.mark.unwrap()).unwrap().bounded(self.bounds)
+    }
+
     /// The same partition in another process: from its checkpoints, or with a store that is lost.
     pub fn restarted(&self, is_store_lost: bool) -> Life {
         let log = self.log.clone();
@@ -231,15 +240,24 @@ fn later(life: &Life, story: &[(Timed, Around)]) -> Vec<(Timed, Around)> {
 proptest! {
     #![proptest_config(config())]
 
-    /// A state that only sees the bytes of each turn is at every turn the one that lives (L7).
+    /// A state that only sees the bytes of each turn is at every turn the one that lives, and the auditor's model comes to
+    /// the same, whatever is forgotten (L7).
     #[test]
     fn only_what_was_committed_counts_and_its_bytes_say_all_of_it(story in story(), bounds in bounds()) {
         let follower = std::cell::RefCell::new(PartitionState::new(0).bounded(bounds));
+        let audit = PartitionAudit::new(0, 1).bounded(bounds.reservations, bounds.commands);
+        let audit = std::cell::RefCell::new((audit, 0));
         let mut life = Life::new(bounds);
         life.run(&story, |life, decided| {
             let mut follower = follower.borrow_mut();
             fold(&mut follower, &life.log);
             assert_eq!(look(&follower), look(&life.state));
+            let (audit, seen) = &mut *audit.borrow_mut();
+            for event in &life.log[*seen..] {
+                audit.observe(&wire::event::decode(&event.bytes).unwrap());
+            }
+            *seen = life.log.len();
+            assert_eq!(audit.digest(), life.state.digest(), "by the auditor's model");
             for id in decided.iter().filter_map(|recorded| recorded.event.body.reservation_id()) {
                 assert_eq!(follower.reservation(&id), life.state.reservation(&id));
             }

@@ -195,7 +195,10 @@ fn live() -> impl Strategy<Value = Vec<(ReservationId, Reservation)>> {
 }
 
 fn state(pools: &[Pool], live: &[(ReservationId, Reservation)]) -> Digest {
-    digest::state(pools.iter(), live.iter().map(|(id, reservation)| (*id, reservation)))
+    let mut stating = digest::Stating::begin();
+    pools.iter().for_each(|pool| stating.pool(pool));
+    live.iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
+    stating.end()
 }
 
 proptest! {
@@ -212,6 +215,14 @@ proptest! {
         let mut other = live.clone();
         other[0].1.fingerprint ^= 1;
         prop_assert_ne!(same, state(&pools, &other));
+        let mut burned = live.clone();
+        burned[0].1.attempts.burn(Attempt(u64::MAX));
+        prop_assert_ne!(same, state(&pools, &burned));
+        let mut ended = live.clone();
+        ended[0].1.status = Status::Released;
+        prop_assert_ne!(same, state(&pools, &ended));
+        ended[0].1.until.0 ^= 1;
+        prop_assert_ne!(state(&pools, &ended), state(&pools, &live));
         prop_assert_ne!(same, state(&pools, &live[1..]));
         prop_assert_ne!(same, state(&[], &live));
         let used = Pool { version: pools[0].version ^ 1, ..pools[0].clone() };

@@ -4,7 +4,7 @@
 use super::{Connection, log};
 use crate::audit::history::{History, HistoryReport};
 use crate::audit::{PartitionAudit, Report};
-use crate::domain::{Breach, Law, Pool, PoolId, Recorded, Reservation, ReservationId};
+use crate::domain::{Breach, Digest, Law, Pool, PoolId, Recorded, Reservation, ReservationId};
 use crate::wire;
 use std::collections::BTreeMap;
 
@@ -50,11 +50,9 @@ impl Inspection {
             // The state may be some events further on: the model follows it there.
             let state = log::state(server, partition).await?;
             log::read(server, partition, end, state.next_seq, &mut judge).await?;
-            let summed: (BTreeMap<_, _>, BTreeMap<_, _>) =
-                (audit.pools().map(|pool| (pool.id.clone(), pool)).collect(), audit.live().collect());
-            states.extend(compare(partition, &state, &summed));
-            pools.extend(summed.0);
-            live.extend(summed.1);
+            states.extend(compare(partition, &state, audit.digest()));
+            pools.extend(audit.pools().map(|pool| (pool.id.clone(), pool)));
+            live.extend(audit.live());
             laws.add(audit.finish());
         }
         Ok(Inspection { laws, callers: callers.finish(), states, pools, live })
@@ -82,11 +80,8 @@ impl Inspection {
     }
 }
 
-type Summed = (BTreeMap<PoolId, Pool>, BTreeMap<ReservationId, Reservation>);
-
 /// L7: the server's state and the model's are one.
-fn compare(partition: u32, state: &log::LiveState, (pools, live): &Summed) -> Option<Breach> {
-    let summed = wire::digest::state(pools.values(), live.iter().map(|(id, reservation)| (*id, reservation)));
+fn compare(partition: u32, state: &log::LiveState, summed: Digest) -> Option<Breach> {
     let detail = format!("the server's state is {}, the log adds up to {summed}", state.digest);
     let seq = state.next_seq.saturating_sub(1);
     (summed.to_string() != state.digest).then_some(Breach { law: Law::OneState, partition, seq, detail })

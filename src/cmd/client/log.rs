@@ -65,7 +65,7 @@ pub struct LiveState {
     pub next_seq: u64,
     /// The last event's digest, as text.
     pub chain: String,
-    /// The digest of its pools and live reservations, as text.
+    /// The digest of all that counts in it, as text.
     pub digest: String,
 }
 

@@ -11,7 +11,6 @@ use headroom::domain::{
     Ask, Body, Command, Event, Kind, Law, LimitChange, Micros, Mode, PoolId, Reason, Recorded, Rejection, route,
 };
 use headroom::limits::ATTEMPTS_MAX;
-use headroom::wire::digest;
 use owner::PARTITIONS;
 use script::At;
 use std::collections::BTreeSet;
@@ -38,8 +37,7 @@ fn the_script_is_clean_and_the_report_says_so() {
     assert_eq!([At::R5_ABANDONED, At::R7_LATE, At::R8_COPY, At::R12_ABANDONED].map(kind), [Kind::Rejected; 4]);
     assert_eq!([At::TICK, At::HANDED_OVER].map(kind), [Kind::Tick, Kind::HandedOver]);
     assert_eq!(audit.pools().collect::<Vec<_>>(), owner.maps.pools.values().cloned().collect::<Vec<_>>());
-    let live = owner.maps.reservations.iter().filter(|(_, r)| r.status.is_live());
-    assert_eq!(audit.digest(), digest::state(owner.maps.pools.values(), live.map(|(id, r)| (*id, r))));
+    assert_eq!(audit.digest(), owner.maps.digest(owner.now));
     let last = owner.log.last().unwrap();
     assert_eq!(
         (found.lost, found.next_input),

@@ -394,6 +394,8 @@ proptest! {
         let audit = audited(PARTITION, &owner.log);
         let report = audit.finish();
         prop_assert_eq!(report.breaches(), &[][..]);
+        let last = owner.log.last().map(|recorded| recorded.event.decided_at).unwrap_or_default();
+        prop_assert_eq!(audit.digest(), owner.maps.digest(last));
         let live = owner.maps.reservations.iter().filter(|(_, r)| r.status.is_live());
         prop_assert_eq!(audit.live().collect::<Vec<_>>(), live.map(|(id, r)| (*id, r.clone())).collect::<Vec<_>>());
         prop_assert_eq!(audit.pools().collect::<Vec<_>>(), owner.maps.pools.into_values().collect::<Vec<_>>());
