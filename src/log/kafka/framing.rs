@@ -206,7 +206,11 @@ impl Framing {
         };
         match ask(*patience, resolver, id) {
             Ok(Answer::Ours(fingerprint)) => Ok(framed(fingerprint, datum)),
-            Ok(Answer::NotOurs) if is_owners => Err(Unread::NotOurs { id, registry: registry.clone() }),
+            Ok(Answer::NotOurs) if is_owners => {
+                // An owner had it from somewhere: this may be an empty registry, or one that lags behind.
+                resolver.forget(id);
+                Err(Unread::NotOurs { id, registry: registry.clone() })
+            }
             Ok(Answer::NotOurs) => Ok(bytes.to_vec()),
             Err(why) => Err(Unread::Unasked { id, registry: registry.clone(), why }),
         }
@@ -322,6 +326,8 @@ mod tests {
         let registry = "http://r".to_owned();
         let of_owner = framing.incoming(&with_id(9), None, Writer::Owner);
         assert_eq!(of_owner, Err(Unread::NotOurs { id: 9, registry }), "an event is no stranger's");
+        assert_eq!(read(&framing, &with_id(9)), Ok(with_id(9)));
+        assert_eq!(asked.try_iter().flatten().collect::<Vec<_>>(), [9], "the registry may have been put right");
         // What was learned is read; what is written stays as it was.
         assert_eq!(framing.outgoing(single(OURS)), with_id(7));
     }

@@ -127,6 +127,13 @@ impl Resolver {
         }
     }
 
+    /// It is asked about again when it is met again.
+    pub(super) fn forget(&self, id: u32) {
+        let mut answers = self.common.answers.write();
+        answers.known.remove(&id);
+        answers.learned.retain(|learned| *learned != id);
+    }
+
     fn queue(&self, waiting: &mut Waiting, id: u32) {
         if !waiting.has(id) && waiting.queued.len() < REGISTRY_IDS_WAITING_MAX {
             waiting.queued.insert(id);
@@ -179,7 +186,7 @@ impl Common {
             match said {
                 Ok(Some(fingerprint)) => answers.learn(*id, Answer::Ours(fingerprint)),
                 Ok(None) => {
-                    tracing::warn!(id, "records of this schema are a stranger's, as the registry says");
+                    tracing::info!(id, "records of this schema are a stranger's, as the registry says");
                     answers.learn(*id, Answer::NotOurs);
                 }
                 Err(error) => failed = Some(error.detail),

@@ -5,12 +5,14 @@ use super::service::Log;
 use super::told::{Told, pool, reserve};
 use super::topics::{Place, registry};
 use crate::http::client::Reply;
+use crate::letters::{PARTITIONS, definition, pool_of};
 use crate::rig::Rig;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::config;
 use headroom::domain::{Ask, Body, Command, CommandId, Kind, Micros, PoolId, Recorded};
 use headroom::log::kafka::registry::{Registry, Subject, subjects};
+use headroom::log::letters::DeadLetters;
 use headroom::log::{CommittedTail, StoredEvent};
 use headroom::replica::Mood;
 use headroom::time::SystemClock;
@@ -115,8 +117,11 @@ fn with_id(id: u32, inside: &[u8]) -> Vec<u8> {
     [&[0], id.to_be_bytes().as_slice(), &inside[FRAME_BYTES..]].concat()
 }
 
+/// A record's value and headers.
+type Written<'a> = (&'a [u8], &'a [(&'a str, &'a [u8])]);
+
 /// Writes records into partition 0 of a topic, as any client may.
-fn write(brokers: &str, topic: &str, records: &[(&[u8], &[(&str, &[u8])])]) {
+fn write(brokers: &str, topic: &str, records: &[Written<'_>]) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     for &(bytes, headers) in records {
         let all = headers
@@ -188,7 +193,7 @@ fn what_a_silent_registry_was_asked_about_is_decided_when_it_answers() {
     door.turn(SILENT);
     let taken_back = with_id(id, &wire::command::encode(&abandon(&log)));
     let strangers: Vec<_> = (0..10).map(|n| with_id(2_000_000_000 + n, &taken_back)).collect();
-    let records: Vec<(&[u8], &[(&str, &[u8])])> =
+    let records: Vec<Written<'_>> =
         std::iter::once(&taken_back).chain(&strangers).map(|bytes| (bytes.as_slice(), [].as_slice())).collect();
     write(&log.cluster.brokers, &log.cluster.topics.commands, &records);
     let said = format!("waits: {}/0 offset ", log.cluster.topics.commands);
@@ -238,7 +243,7 @@ fn what_a_later_version_asks_is_left_to_a_later_version() {
     let single = [&[0xC3, 0x01], NEWER.as_slice(), b"datum"].concat();
     let named: (&str, &[u8]) = ("schema", &NEWER);
     // The first two are a stranger's, for they do not say what ours would.
-    let records: [(&[u8], &[(&str, &[u8])]); 3] =
+    let records: [Written<'_>; 3] =
         [(&single, &[]), (&single, &[("schema", b"headroom.Command")]), (&single, &[named])];
     write(&log.cluster.brokers, &log.cluster.topics.commands, &records);
     until("the partition says what it waits for", || {
@@ -306,6 +311,34 @@ fn every_record_of_ours_says_its_schema_and_is_read_without_a_registry() {
     // This process has no registry, and reads ids all the same.
     told.check(&log, 0);
     assert_eq!(log.open().end(0), Ok(log.events(0).len() as u64));
+}
+
+#[test]
+fn a_dead_letter_keeps_what_its_record_says_of_its_schema() {
+    let log = Log::new(PARTITIONS);
+    let dir = tempfile::tempdir().unwrap();
+    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    // It came to a partition that is not its pool's, under an id that nobody here can ask about.
+    let inside = definition(pool_of(1));
+    let schema = fingerprint_of(COMMAND[0]).unwrap();
+    let topic = &log.cluster.topics.commands;
+    write(&log.cluster.brokers, topic, &[(&with_id(2_000_000_000, &inside), &[("schema", &schema)])]);
+    let kafka = log.open();
+    let mut letters = Vec::new();
+    until("there is a letter", || {
+        letters = kafka.letters(0).unwrap();
+        !letters.is_empty()
+    });
+    assert!(letters[0].said.reason.contains("misrouted"), "{letters:?}");
+    let original = kafka.original(letters[0].id()).unwrap();
+    assert_eq!(kafka.inside(&original).unwrap(), inside);
+    kafka.append_again(1, &original).unwrap();
+    until("it is decided where it belongs", || {
+        let events = kafka.read(1, 0, usize::MAX).unwrap().into_iter();
+        let kinds = events.map(|event| wire::event::decode(&event.bytes).unwrap().event.body.kind());
+        kinds.into_iter().any(|kind| kind == Kind::PoolDefined)
+    });
+    drop(server);
 }
 
 /// An event as owners write them, with a frame and headers of the test's.
