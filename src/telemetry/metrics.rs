@@ -44,8 +44,6 @@ pub struct Metrics {
     pub(super) mood: IntGaugeVec,
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
-    pub(super) strange: IntGauge,
-    handovers: IntCounterVec,
 
     pub(super) turning: TurnMetrics,
 
@@ -55,8 +53,10 @@ pub struct Metrics {
     pub(super) shed: IntCounterVec,
 }
 
-/// What turns cost on a cluster.
+/// What turns cost on a cluster, and what its group of owners does.
 pub(super) struct TurnMetrics {
+    pub(super) strange: IntGauge,
+    handovers: IntCounterVec,
     pub(super) waited: IntCounterVec,
     pub(super) slow_commits: IntCounterVec,
     pub(super) pause: prometheus::GaugeVec,
@@ -66,6 +66,17 @@ pub(super) struct TurnMetrics {
 impl TurnMetrics {
     fn new(r: &Registry) -> TurnMetrics {
         TurnMetrics {
+            strange: gauge(
+                r,
+                "headroom_partitions_unknown",
+                "Partitions given to this process that the log's manifest does not count.",
+            ),
+            handovers: counters(
+                r,
+                "headroom_handovers_total",
+                "Times this process left its partitions to others, by why.",
+                &["reason"],
+            ),
             waited: counters(
                 r,
                 "headroom_kafka_turns_waited_total",
@@ -149,17 +160,6 @@ impl Metrics {
                 "Pools with more in use than their limit, since it was lowered.",
                 &["partition"],
             ),
-            handovers: counters(
-                r,
-                "headroom_handovers_total",
-                "Times this process left its partitions to others, by why.",
-                &["reason"],
-            ),
-            strange: gauge(
-                r,
-                "headroom_partitions_unknown",
-                "Partitions given to this process that the log's manifest does not count.",
-            ),
             turning: TurnMetrics::new(r),
             http_requests: counters(
                 r,
@@ -182,7 +182,7 @@ impl Metrics {
 
     /// What never happened is 0, not absent: an alert on the first one needs the step from 0.
     fn begin(&self) {
-        self.handovers.with_label_values(&[FAR]);
+        self.turning.handovers.with_label_values(&[FAR]);
         for law in Law::ALL {
             self.breaches.with_label_values(&[law.id()]);
         }
@@ -199,7 +199,7 @@ impl Metrics {
 
     /// This process leaves its partitions to others, because the cluster is too far from it.
     pub fn handed_over(&self) {
-        self.handovers.with_label_values(&[FAR]).inc();
+        self.turning.handovers.with_label_values(&[FAR]).inc();
     }
 
     /// A law was found broken.

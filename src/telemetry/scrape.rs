@@ -98,7 +98,7 @@ impl Metrics {
         }
         let (sink, replica) = (sink.upgrade(), replica.upgrade());
         if let Some(replica) = &replica {
-            self.strange.set(as_gauge(replica.strange().len()));
+            self.turning.strange.set(as_gauge(replica.strange().len()));
         }
         for (partition, shared) in (0..).zip(replica.iter().flat_map(|replica| replica.partitions())) {
             let label = partition.to_string();
