@@ -13,6 +13,7 @@ mod positions;
 mod proxy;
 mod proxy_commits;
 mod proxy_copies;
+mod proxy_far;
 mod proxy_late;
 mod replies;
 mod rig;
