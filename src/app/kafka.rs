@@ -33,8 +33,9 @@ const JOIN_LOOK: Duration = Duration::from_millis(5);
 const RETRY: Duration = Duration::from_millis(500);
 /// Between two looks at whether followed states are current.
 const PULSE: Duration = Duration::from_millis(200);
-/// Longest wait at the end, when no owner is left, for the group of owners to hear of it.
-const GROUP_LIMIT: Duration = Duration::from_secs(2);
+/// Longest wait at the end, when no owner is left, for the group of owners to hear of it: more than a session, for one that
+/// shares its partitions out anew first misses who was killed.
+const GROUP_LIMIT: Duration = Duration::from_secs(8);
 /// Longest wait at the end for this process's commands to be in the log.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
