@@ -69,8 +69,8 @@ impl Decided {
     /// Lets go of what is kept no longer at `now`; the leaves that are gone.
     pub fn forget(&mut self, now: Micros) -> Vec<LeafNo> {
         let mut gone = Vec::new();
-        while let Some(span) = self.0.pop_front_if(|span| span.until <= now) {
-            gone.extend(span.numbers());
+        while self.0.front().is_some_and(|span| span.until <= now) {
+            gone.extend(self.0.pop_front().iter().flat_map(Span::numbers));
         }
         gone
     }

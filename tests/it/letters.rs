@@ -34,7 +34,7 @@ pub fn definition(pool: PoolId) -> Vec<u8> {
     let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open };
     let ask = Ask::DefinePool { pool, spec, expected_version: None };
     // Of the same pool the same command.
-    let id = CommandId(ask.pool().map_or(0, |pool| route::pool_hash(pool)).into());
+    let id = CommandId(ask.pool().map_or(0, route::pool_hash).into());
     let deadline = NOW.plus_ms(5_000);
     let command = Command { id, reply_to: None, attempt: Attempt(1), actor: None, key: None, deadline, ask };
     wire::command::encode(&command)
