@@ -231,15 +231,15 @@ impl<'a, S: EventStream> Follower<'a, S> {
     /// A checkpoint that the log does not go on from is removed, and all of the log read; anything else is the end.
     fn broken(&mut self, partition: u32, shared: &Shared, breach: &Breach) {
         self.let_go_of(partition);
+        let why = breach.to_string();
+        // Unless it is claimed already: then the claim meets the same.
         if shared.is_restored() {
-            // Unless it is claimed already: then the claim meets the same.
             if shared.begin_anew() {
-                self.recovery.wipe(partition, &breach.to_string());
+                self.recovery.wipe(partition, &why);
             }
-            return;
+        } else if shared.halt(&why) {
+            self.recovery.report.halted(partition, &why);
         }
-        self.recovery.report.halted(partition, &breach.to_string());
-        shared.set_mood(Mood::Halted(breach.to_string()));
     }
 
     fn checkpoint(&mut self, partition: u32, shared: &Arc<Shared>) {

@@ -172,18 +172,30 @@ impl Shared {
     /// A followed state is of no use: it begins anew, and nobody reads it until it is whole again. Answers whether it is
     /// so; not when the state is another's to change.
     pub fn begin_anew(&self) -> bool {
-        let mut mood = self.mood.write();
-        let is_followed = matches!(*mood, Mood::Following | Mood::Rebuilding);
-        if is_followed {
-            *mood = Mood::Rebuilding;
-            self.folds.store(false, Relaxed);
+        self.stop_following(Mood::Rebuilding, || {
             // Before the state: who reads an empty one and asks afterwards how old it is hears that nobody knows.
             self.current_at.store(0, Relaxed);
             self.set_restored(false);
             self.write(|state| *state = PartitionState::new(state.partition()));
-            self.waiting.lock().clear();
+        })
+    }
+
+    /// A followed partition stops for good, and this is why. Answers whether it does; not when the state is another's to
+    /// change: a claim meets what its follower has met.
+    pub fn halt(&self, why: &str) -> bool {
+        self.stop_following(Mood::Halted(why.to_owned()), || {})
+    }
+
+    fn stop_following(&self, then: Mood, change: impl FnOnce()) -> bool {
+        let mut mood = self.mood.write();
+        if !matches!(*mood, Mood::Following | Mood::Rebuilding) {
+            return false;
         }
-        is_followed
+        *mood = then;
+        self.folds.store(false, Relaxed);
+        change();
+        self.waiting.lock().clear();
+        true
     }
 
     /// The state has been that of the log's end at `asked`, which was read before the log was asked.
@@ -344,5 +356,42 @@ impl Replica {
     /// The partition of a reservation.
     pub fn of_reservation(&self, id: &ReservationId) -> Option<&Arc<Shared>> {
         self.partition(route::partition_of_reservation(id, self.partition_count()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_claimed_is_not_its_followers_to_stop() {
+        for mood in [Mood::Claiming, Mood::Owning, Mood::Halted("before".to_owned()), Mood::Stopped] {
+            let replica = Replica::shared(1);
+            let shared = replica.partition(0).unwrap();
+            shared.set_mood(mood.clone());
+            assert!(!shared.halt("a breach") && !shared.begin_anew() && shared.follow(|_| ()).is_none());
+            assert_eq!(shared.mood(), mood);
+        }
+        for mood in [Mood::Rebuilding, Mood::Following] {
+            let replica = Replica::shared(1);
+            let shared = replica.partition(0).unwrap();
+            shared.set_mood(mood.clone());
+            assert!(shared.begin_anew() && shared.mood() == Mood::Rebuilding && !shared.folds());
+            shared.set_mood(mood);
+            assert!(shared.halt("a breach") && shared.has_stopped() && !shared.folds());
+        }
+    }
+
+    #[test]
+    fn a_state_that_begins_anew_is_of_no_age_and_who_waits_for_it_is_told_nothing() {
+        let replica = Replica::shared(1);
+        let shared = replica.partition(0).unwrap();
+        shared.caught_up(Micros(5));
+        shared.is_current(Micros(7));
+        assert_eq!(shared.staleness_us(Micros(9)), 2);
+        let (wake, woken) = std::sync::mpsc::channel();
+        shared.when_at(3, move || wake.send(()).unwrap());
+        assert!(shared.begin_anew());
+        assert_eq!((woken.recv(), shared.staleness_us(Micros(9))), (Err(std::sync::mpsc::RecvError), 9));
     }
 }
