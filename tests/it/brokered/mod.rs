@@ -14,6 +14,7 @@ mod proxy;
 mod proxy_commits;
 mod proxy_copies;
 mod proxy_far;
+mod proxy_given_up;
 mod proxy_late;
 mod replies;
 mod rig;

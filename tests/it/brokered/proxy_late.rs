@@ -19,13 +19,13 @@ const LIMIT: Duration = Duration::from_secs(30);
 const BEFORE: u64 = 3;
 
 /// An owner of the first partition, and where its log goes on.
-struct Owner {
+pub struct Owner {
     owned: Owned,
     next_seq: u64,
 }
 
 impl Owner {
-    fn claim(kafka: &Kafka) -> Owner {
+    pub fn claim(kafka: &Kafka) -> Owner {
         let mut next_seq = 0;
         let owned = kafka.claim(0, 0, &mut |event| {
             next_seq = event.seq + 1;
@@ -35,7 +35,7 @@ impl Owner {
     }
 
     /// One turn of one event, which says who made it.
-    fn turn(&mut self, by: &str) -> CommitOutcome {
+    pub fn turn(&mut self, by: &str) -> CommitOutcome {
         let seq = self.next_seq;
         self.next_seq += 1;
         let event = StoredEvent { seq, bytes: format!("{by}-{seq}").into_bytes() };
@@ -44,7 +44,7 @@ impl Owner {
 }
 
 /// What readers of committed records see up to this one.
-fn seen(log: &Log, last: &str) -> Vec<String> {
+pub fn seen(log: &Log, last: &str) -> Vec<String> {
     let reader: BaseConsumer = log.cluster.reader().create().unwrap();
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&log.cluster.topics.events, 0, Offset::Beginning).unwrap();
