@@ -99,7 +99,7 @@ pub fn cluster(brokers: &str, purpose: &str) -> Cluster {
 
 /// The id of a log that is none, which nobody else's names make.
 pub fn log_id(cluster: &Cluster) -> u128 {
-    cluster.environment.bytes().fold(0, |id, byte| (id << 8 | id >> 120) ^ u128::from(byte))
+    cluster.environment.bytes().fold(0, |id: u128, byte| id.rotate_left(8) ^ u128::from(byte))
 }
 
 /// A partition as the client counts them.
