@@ -12,7 +12,6 @@ use crate::rig::Rig;
 use frame::Request;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -243,14 +242,15 @@ impl Inner {
         })
     }
 
-    /// How late these requests come, and their answers.
-    fn lateness(&self, request: &Request, is_answer: bool) -> Duration {
-        let late = |ruling: Arc<Ruling>| match ruling.fault {
-            Fault::Late { answer, .. } if is_answer => ruling.meets(request).then_some(answer),
-            Fault::Late { request: late, .. } => ruling.meet(request).then_some(late),
+    /// How late a request comes, and its answer.
+    fn lateness(&self, request: &Request) -> (Duration, Duration) {
+        let late = |ruling: &Arc<Ruling>| match ruling.fault {
+            Fault::Late { request: there, answer: back } => ruling.meet(request).then_some((there, back)),
             _ => None,
         };
-        self.rulings().into_iter().filter_map(late).max().unwrap_or_default()
+        let rulings = self.rulings();
+        let all = rulings.iter().filter_map(late);
+        all.fold(Default::default(), |(there, back), late| (there.max(late.0), back.max(late.1)))
     }
 
     /// Returns when nothing holds the request, or its answer, any more.
@@ -300,12 +300,6 @@ impl Drop for Waiting {
     }
 }
 
-impl fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.request.fmt(f)
-    }
-}
-
 /// A request on its way to the broker.
 struct Came {
     at: Instant,
@@ -317,6 +311,7 @@ struct Came {
 struct Owed {
     request: Request,
     fate: Option<Fault>,
+    late: Duration,
     /// What is said instead of asking the broker.
     instead: Option<Vec<u8>>,
 }
@@ -369,7 +364,8 @@ async fn send_requests(
 ) -> io::Result<()> {
     while let Some(Came { at, waiting, frame }) = came.recv().await {
         let request = waiting.request.clone();
-        sleep_until(at + inner.lateness(&request, false)).await;
+        let (late, answer_late) = inner.lateness(&request);
+        sleep_until(at + late).await;
         inner.held(&request, Fault::Hold).await;
         let fate = inner.fate(&request);
         drop(waiting);
@@ -380,7 +376,7 @@ async fn send_requests(
         };
         let is_asked = instead.is_none();
         // It is owed before it can come.
-        owed.send(Owed { request, fate, instead }).map_err(|_| gone())?;
+        owed.send(Owed { request, fate, late: answer_late, instead }).map_err(|_| gone())?;
         if is_asked {
             write(&mut to, &frame).await?;
         }
@@ -412,8 +408,8 @@ async fn take_answers(
 }
 
 async fn send_answers(inner: &Inner, mut answers: UnboundedReceiver<Answer>, mut to: OwnedWriteHalf) -> io::Result<()> {
-    while let Some(Answer { at, owed: Owed { request, fate, .. }, mut frame }) = answers.recv().await {
-        sleep_until(at + inner.lateness(&request, true)).await;
+    while let Some(Answer { at, owed: Owed { request, fate, late, .. }, mut frame }) = answers.recv().await {
+        sleep_until(at + late).await;
         inner.held(&request, Fault::HoldAnswer).await;
         match fate {
             Some(Fault::LoseAnswer) => return to.shutdown().await,
