@@ -82,6 +82,9 @@ impl Inner {
                 if let Some(last) = last {
                     return Ok((last.saturating_add(1), is_whole));
                 }
+                if from == first && first > 0 {
+                    return Err(LogError::new(format!("{topic}/{partition} has lost its events up to offset {first}")));
+                }
                 if from == first || from == known.offset {
                     return Ok((0, is_whole));
                 }
@@ -155,8 +158,11 @@ impl Inner {
     fn cursor(&self, partition: u32, from_seq: u64) -> Result<Cursor, LogError> {
         let reader = self.take_reader()?;
         self.wait_for_open_turns(partition, &reader)?;
-        let from = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?;
-        reader.assign(&self.cluster.topics.events, partition, from)?;
+        let topic = &self.cluster.topics.events;
+        // Nothing is ever removed: whoever asks for what is gone all the same is told what the log has instead.
+        let (first, _) = reader.bounds(topic, partition)?;
+        let from = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?.max(first);
+        reader.assign(topic, partition, from)?;
         Ok(Cursor { partition, next_seq: from_seq, reader, course: self.course(partition), held: None })
     }
 

@@ -117,17 +117,21 @@ fn a_partition_without_its_head_is_told_of_and_the_others_are_printed() {
     drop(server);
     let client: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", Rig::shared().brokers()).create().unwrap();
-    // The fence, the barrier, and the marker of each.
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&place.cluster().topics.events, 0, Offset::Offset(4)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(client.delete_records(&list, &AdminOptions::new())).unwrap();
-    let printed = place.headroom(&["cat"]);
-    assert_eq!(printed.code, 1, "{}{}", printed.out, printed.err);
-    assert_says(&printed.err, &["partition 0 cannot be printed: "]);
-    assert!(!printed.out.is_empty() && printed.out == whole("1").out, "{}", printed.out);
-    assert_eq!(whole("1").code, 0);
-    says(&whole("0"), 1, &["partition 0 cannot be printed"]);
+    // Both fences and the barrier, and the marker of each; then all that there is.
+    for (until, why) in
+        [(Offset::Offset(6), "does not hold seq 0; the next one is 1"), (Offset::End, "has lost its events")]
+    {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&place.cluster().topics.events, 0, until).unwrap();
+        runtime.block_on(client.delete_records(&list, &AdminOptions::new())).unwrap();
+        let printed = place.headroom(&["cat"]);
+        assert_eq!(printed.code, 1, "{}{}", printed.out, printed.err);
+        assert_says(&printed.err, &["partition 0 cannot be printed: ", why]);
+        assert!(!printed.out.is_empty() && printed.out == whole("1").out, "{}", printed.out);
+        assert_eq!(whole("1").code, 0);
+        says(&whole("0"), 1, &["partition 0 cannot be printed"]);
+    }
 }
 
 #[test]
