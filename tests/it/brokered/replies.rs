@@ -2,10 +2,11 @@
 
 use super::service::Log;
 use super::told::{Told, callers, pool};
-use crate::server::Server;
 use crate::wait::until;
-use headroom::replica::Mood;
 use headroom::time::{Stopwatch, SystemClock};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,17 +15,18 @@ const USUAL: Duration = Duration::from_millis(5_000);
 
 #[test]
 fn callers_whose_replies_are_lost_are_answered_by_the_events() {
-    let (log, elsewhere) = (Log::new(2), Log::new(2));
+    let log = Log::new(2);
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let clock = || Arc::new(SystemClock::new());
-    // Its replies go where no gateway reads.
-    let mut config = log.config(dirs[0].path(), "owner");
-    config.kafka.as_mut().unwrap().topics.replies.clone_from(&elsewhere.cluster.topics.replies);
-    let owner = Server::of(&config, clock());
-    for shared in owner.gateway.replica().partitions() {
-        until("the partition is owned", || shared.mood() == Mood::Owning);
-    }
+    let owner = log.serve(dirs[0].path(), "owner", clock());
     let gateway = log.serve(dirs[1].path(), "gateway", clock());
+    // Somebody deletes the topic of replies under both.
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &log.cluster.brokers).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(USUAL));
+    let deleted = runtime.block_on(admin.delete_topics(&[&log.cluster.topics.replies], &options)).unwrap();
+    assert!(deleted[0].is_ok(), "{deleted:?}");
     let mut told = Told::default();
     pool(&gateway, "van-1", 1_000);
     let mut took: Vec<Duration> = Vec::new();
