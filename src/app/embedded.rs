@@ -76,7 +76,7 @@ fn own(household: &Household, log: &Embedded, shared: &Arc<Shared>) {
     };
     match household.serve(log, shared, is_of_checkpoint) {
         Served::NotClaimed(ClaimError::Log(error)) => end(error.to_string(), Mood::Lost),
-        Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach)) => {
+        Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
             end(breach.to_string(), Mood::Lost);
         }
         Served::Ended(End::Closed) => shared.set_mood(Mood::Stopped),

@@ -78,9 +78,13 @@ impl Household {
             tick_after_ms: self.tick_after_ms,
         };
         let end = shell.run(draw());
-        if let End::Breach(breach) = &end {
-            self.metrics.breach(breach);
-            panic!("{breach}");
+        match &end {
+            End::Breach(breach) => {
+                self.metrics.breach(breach);
+                panic!("{breach}");
+            }
+            End::Forked(breach) => self.metrics.breach(breach),
+            End::Closed | End::Fenced | End::Unknown(_) => {}
         }
         Served::Ended(end)
     }

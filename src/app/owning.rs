@@ -192,7 +192,7 @@ fn own(household: &Household, log: &Kafka, shared: &Arc<Shared>) -> Ended {
         shared.set_trouble(Some(why.to_owned()));
     };
     let how = match served {
-        Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach)) => {
+        Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
             return halt(breach.to_string());
         }
         Served::NotClaimed(ClaimError::Log(error)) => {

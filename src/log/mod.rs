@@ -120,7 +120,7 @@ pub trait OwnedPartition: Send {
     /// leaves by the turn that decided it, or with the process if the log keeps undecided ones in memory.
     ///
     /// # Errors
-    /// [`LogError`]: the partition is to be claimed again.
+    /// [`LogError`]: the partition is to be claimed again, unless a law is broken.
     fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError>;
 
     /// Why commands that are there are not handed over for now, if that is so: the partition waits, and still has its
@@ -256,12 +256,20 @@ pub trait ReplyChannel: Send + Sync {
 pub struct LogError {
     /// What happened, and to which file or topic, for a person.
     pub detail: String,
+    /// The law that it breaks, if it does: then trying again does not help.
+    pub breach: Option<Box<Breach>>,
 }
 
 impl LogError {
     /// With this detail.
     pub fn new(detail: impl Into<String>) -> LogError {
-        LogError { detail: detail.into() }
+        LogError { detail: detail.into(), breach: None }
+    }
+}
+
+impl From<Breach> for LogError {
+    fn from(breach: Breach) -> LogError {
+        LogError { detail: breach.to_string(), breach: Some(Box::new(breach)) }
     }
 }
 
@@ -295,7 +303,10 @@ impl std::error::Error for ClaimError {}
 
 impl From<LogError> for ClaimError {
     fn from(error: LogError) -> ClaimError {
-        ClaimError::Log(error)
+        match error.breach {
+            Some(breach) => ClaimError::Breach(*breach),
+            None => ClaimError::Log(error),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::partition::{Partition, Staged};
 use super::report::{Report, TurnReport};
 use crate::domain::{Breach, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, POLL_WAIT_MAX_MS};
-use crate::log::{CommitOutcome, OwnedPartition, Polled, Record, ReplyChannel, Turn};
+use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, ReplyChannel, Turn};
 use crate::replica::{Mood, PartitionState, Shared};
 use crate::time::Clock;
 use std::sync::Arc;
@@ -22,8 +22,10 @@ pub enum End {
     Fenced,
     /// The log does not say what became of a turn, or cannot be polled: claim again.
     Unknown(String),
-    /// A law is broken: the partition must not be served.
+    /// A law is broken by what this owner has committed: the partition must not be served.
     Breach(Breach),
+    /// A law is broken by what somebody else has written beside it: the same.
+    Forked(Breach),
 }
 
 /// Everything the loop needs.
@@ -62,6 +64,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
             let mut batch = Vec::new();
             let polled = match self.log.poll(&mut batch, self.wait()) {
                 Ok(polled) => polled,
+                Err(LogError { breach: Some(breach), .. }) => return End::Forked(*breach),
                 Err(error) => return End::Unknown(error.to_string()),
             };
             let told = std::mem::replace(&mut trouble, self.log.trouble());

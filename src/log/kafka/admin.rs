@@ -281,7 +281,8 @@ impl Admin {
             answer.map_err(|(topic, code)| LogError::new(format!("cannot create {topic}: {code}")))?;
         }
         for Wanted { name, partitions, .. } in topics {
-            let made = soon(|| Ok(self.partitions_of(name)?.filter(|found| found.partitions == *partitions)));
+            let made =
+                soon(|| Ok::<_, LogError>(self.partitions_of(name)?.filter(|found| found.partitions == *partitions)));
             made?
                 .ok_or_else(|| LogError::new(format!("{name} was created, and no broker knows it yet: apply again")))?;
         }

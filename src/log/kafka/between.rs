@@ -115,7 +115,7 @@ impl Between {
                 let found = record::found_awaited(message, &inner.framing);
                 match found {
                     Found::Unread(why) => return Err(why.at(topic, partition, message.offset())),
-                    found => course.take(&found).map_err(|breach| LogError::new(breach.to_string()))?,
+                    found => course.take(&found).map_err(LogError::from)?,
                 }
                 Ok(true)
             })?;

@@ -192,7 +192,7 @@ impl Inner {
                 let (mut last, mut course) = (None, Course::of(self.manifest.log_id, partition));
                 reader.each((topic, partition), ASK_LIMIT, |message| {
                     let found = record::found_awaited(message, &self.framing);
-                    course.take(&found).map_err(|breach| LogError::new(breach.to_string()))?;
+                    course.take(&found).map_err(LogError::from)?;
                     match found {
                         Found::Event(_, decided) => last = Some(decided),
                         Found::Unread(why) => return Err(why.at(topic, partition, message.offset())),

@@ -216,7 +216,7 @@ impl Inner {
         let mut next_mark = 0;
         reader.each((&self.cluster.topics.events, partition), ASK_LIMIT, |message| {
             let found = record::found_awaited(message, &self.framing);
-            course.take(&found).map_err(|breach| LogError::new(breach.to_string()))?;
+            course.take(&found).map_err(LogError::from)?;
             let found = match found {
                 Found::Event(found, _) => found,
                 Found::Unread(why) => {

@@ -10,7 +10,7 @@ use crate::rig::Rig;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::config;
-use headroom::domain::{Ask, Body, Command, CommandId, Kind, Micros, PoolId, Recorded};
+use headroom::domain::{Ask, Body, Command, CommandId, Kind, Micros, PoolId, Reason, Recorded};
 use headroom::log::kafka::registry::{Registry, Subject, subjects};
 use headroom::log::letters::DeadLetters;
 use headroom::log::{CommittedTail, StoredEvent};
@@ -302,8 +302,10 @@ fn every_record_of_ours_says_its_schema_and_is_read_without_a_registry() {
     let topics = &log.cluster.topics;
     let of = |text: &str| fingerprint_of(text).unwrap().to_vec();
     for (topic, before, text) in
-        [(&topics.commands, 0, COMMAND[0]), (&topics.events, 1, EVENT[0]), (&topics.replies, 0, REPLY[0])]
+        // A command says first of which log it is asked, an event where it lies.
+        [(&topics.commands, 1, COMMAND), (&topics.events, 1, EVENT), (&topics.replies, 0, REPLY)]
     {
+        let text = text[text.len() - 1];
         let found = schemas(&log, topic);
         assert!(found.len() >= 2, "{topic}: {found:?}");
         assert!(found.iter().all(|found| *found == (before, of(text))), "{topic}: {found:?}");
@@ -333,17 +335,18 @@ fn a_dead_letter_keeps_what_its_record_says_of_its_schema() {
     let original = kafka.original(letters[0].id()).unwrap();
     assert_eq!(kafka.inside(&original).unwrap(), inside);
     kafka.append_again(1, &original).unwrap();
+    // It can be read there, and is too late.
     until("it is decided where it belongs", || {
         let events = kafka.read(1, 0, usize::MAX).unwrap().into_iter();
-        let kinds = events.map(|event| wire::event::decode(&event.bytes).unwrap().event.body.kind());
-        kinds.into_iter().any(|kind| kind == Kind::PoolDefined)
+        let mut bodies = events.map(|event| wire::event::decode(&event.bytes).unwrap().event.body);
+        bodies.any(|body| body.rejection().is_some_and(|rejection| rejection.reason == Reason::Expired))
     });
     drop(server);
 }
 
 /// An event as owners write them, with a frame and headers of the test's.
 fn write_event(place: &Place, bytes: &[u8], schema: Option<&[u8]>) {
-    let mut headers: Vec<(&str, &[u8])> = vec![("place", &[0; 16])];
+    let mut headers: Vec<(&str, &[u8])> = vec![("place", &[0; 24])];
     headers.extend(schema.map(|schema| ("schema", schema)));
     write(&place.cluster().brokers, &place.topic("events"), &[(bytes, &headers)]);
 }
@@ -401,7 +404,7 @@ fn an_event_of_a_later_version_is_no_broken_chain() {
     drop(owner);
     let next_seq = log.open().end(0).unwrap();
     let next_input = log.rebuilt(0).position().next_input;
-    let at = [next_seq.to_be_bytes(), next_input.to_be_bytes()].concat();
+    let at = [next_seq, next_input, 0].map(u64::to_be_bytes).concat();
     let event = [&[0xC3, 0x01], NEWER.as_slice(), b"datum"].concat();
     write(&log.cluster.brokers, &log.cluster.topics.events, &[(&event, &[("place", &at)])]);
     let cannot = log.open().read(0, next_seq, usize::MAX).unwrap_err();
