@@ -6,7 +6,7 @@ use super::{Failure, Verdict};
 use crate::app;
 use crate::config::{Config, Kafka};
 use crate::domain::route::HASH_VERSION;
-use crate::limits::DEDUP_WINDOW_MS;
+use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS};
 use crate::log::kafka::Cluster;
 use crate::log::kafka::admin::Admin;
 use crate::log::kafka::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned};
@@ -99,7 +99,7 @@ fn made(differences: &[Difference], seen: Seen) -> Pinned {
         dedup_window_ms: DEDUP_WINDOW_MS,
         created_at: SystemClock::new().now(),
     };
-    Pinned { manifest, feature_level: FEATURE_LEVEL, place: seen.place }
+    Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: seen.place }
 }
 
 /// Owners are let in by the log's own id, which is drawn when the manifest is written. Whoever has to be let in before

@@ -68,6 +68,8 @@ pub struct Pinned {
     pub manifest: Manifest,
     /// See [`FEATURE_LEVEL`].
     pub feature_level: u32,
+    /// For how long ids of decided commands are kept, see [`crate::limits::COMMAND_WINDOW_MS`].
+    pub command_window_ms: u64,
     /// Where it belongs.
     pub place: Place,
 }
@@ -103,6 +105,7 @@ struct Record {
     format_version: u32,
     feature_level: u32,
     dedup_window_ms: u64,
+    command_window_ms: u64,
     /// Microseconds since the epoch.
     created_at: u64,
     cluster_id: String,
@@ -130,7 +133,7 @@ struct Versioned {
 
 /// The record of a manifest.
 pub fn encode(pinned: &Pinned) -> String {
-    let Pinned { manifest, feature_level, place } = pinned.clone();
+    let Pinned { manifest, feature_level, command_window_ms, place } = pinned.clone();
     let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, created_at } = manifest;
     let Place { cluster_id, application, environment, topics } = place;
     let Topics { commands, events, replies, snapshots, dead_letters, manifest } = topics;
@@ -141,6 +144,7 @@ pub fn encode(pinned: &Pinned) -> String {
         format_version,
         feature_level,
         dedup_window_ms,
+        command_window_ms,
         created_at: created_at.0,
         cluster_id,
         application,
@@ -173,6 +177,7 @@ fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
     Ok(Pinned {
         manifest: Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, created_at },
         feature_level,
+        command_window_ms: record.command_window_ms,
         place: Place {
             cluster_id: record.cluster_id,
             application: record.application,
@@ -261,11 +266,12 @@ mod tests {
             environment: "prod".to_owned(),
             topics: Topics::of("h"),
         };
-        let pinned = Pinned { manifest, feature_level: 1, place };
+        let pinned = Pinned { manifest, feature_level: 1, command_window_ms: 15_000, place };
         let text = encode(&pinned);
         let expected = concat!(
             r#"{"log_id":"0000000000000000000000000000001f","partitions":4,"hash_version":1,"format_version":2,"#,
-            r#""feature_level":1,"dedup_window_ms":86400000,"created_at":1700000000000000,"cluster_id":"K1","#,
+            r#""feature_level":1,"dedup_window_ms":86400000,"command_window_ms":15000,"#,
+            r#""created_at":1700000000000000,"cluster_id":"K1","#,
             r#""application":"headroom","environment":"prod","topics":{"commands":"h.commands","events":"h.events","#,
             r#""replies":"h.replies","snapshots":"h.snapshots","dead_letters":"h.dead-letters","#,
             r#""manifest":"h.manifest"}}"#,

@@ -4,7 +4,7 @@
 use super::manifest::{FEATURE_LEVEL, Pinned, Place, Problem};
 use super::topics::{Asked, Purpose, Wanted, wanted};
 use crate::domain::route::HASH_VERSION;
-use crate::limits::{DEDUP_WINDOW_MS, PARTITIONS_DEFAULT, PARTITIONS_MAX};
+use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, PARTITIONS_DEFAULT, PARTITIONS_MAX};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -178,7 +178,7 @@ fn compare_topic(wanted: &Wanted, found: &Found, has_events: bool, differ: &mut 
 }
 
 fn compare_manifest(asked: &Asked, seen: &Seen, partitions: u32, differ: &mut impl FnMut(What)) {
-    let Pinned { manifest, feature_level, place } = match &seen.manifest {
+    let Pinned { manifest, feature_level, command_window_ms, place } = match &seen.manifest {
         Ok(Some(pinned)) => pinned,
         Ok(None) if seen.has_events => return differ(What::LostManifest),
         Ok(None) => return differ(What::NoManifest { partitions }),
@@ -192,6 +192,7 @@ fn compare_manifest(asked: &Asked, seen: &Seen, partitions: u32, differ: &mut im
         // A program knows all levels up to its own.
         (Pin::Program("feature_level"), level, level.min(FEATURE_LEVEL.into())),
         (Pin::Program("dedup_window_ms"), manifest.dedup_window_ms, DEDUP_WINDOW_MS),
+        (Pin::Program("command_window_ms"), *command_window_ms, COMMAND_WINDOW_MS),
     ] {
         if found != wanted {
             differ(What::OtherManifest { what, found: found.to_string(), wanted: wanted.to_string() });
@@ -344,7 +345,7 @@ mod tests {
             dedup_window_ms: DEDUP_WINDOW_MS,
             created_at: Micros(1),
         };
-        Pinned { manifest, feature_level: FEATURE_LEVEL, place: place() }
+        Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: place() }
     }
 
     /// A cluster on which everything is as it should be.
@@ -467,12 +468,13 @@ mod tests {
         assert_told(
             |seen| {
                 let manifest = Manifest { hash_version: 9, dedup_window_ms: 1, ..pinned().manifest };
-                seen.manifest = Ok(Some(Pinned { manifest, feature_level: 9, ..pinned() }));
+                seen.manifest = Ok(Some(Pinned { manifest, feature_level: 9, command_window_ms: 2, ..pinned() }));
             },
             &[
                 ("h.manifest holds a manifest with hash_version=9, and here it is 1", true, true),
                 ("h.manifest holds a manifest with feature_level=9, and here it is 1", true, true),
                 ("h.manifest holds a manifest with dedup_window_ms=1, and here it is 86400000", true, true),
+                ("h.manifest holds a manifest with command_window_ms=2, and here it is 15000", true, true),
             ],
         );
         assert_told(

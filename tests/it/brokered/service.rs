@@ -7,6 +7,7 @@ use headroom::app;
 use headroom::audit::PartitionAudit;
 use headroom::config::{Config, FileText, Inputs};
 use headroom::domain::{Micros, Recorded};
+use headroom::limits::COMMAND_WINDOW_MS;
 use headroom::log::kafka::admin::Admin;
 use headroom::log::kafka::manifest::{FEATURE_LEVEL, Pinned};
 use headroom::log::kafka::plan::compare;
@@ -46,7 +47,8 @@ impl Log {
         let asked = app::asked(&config, config.kafka.as_ref().unwrap());
         let seen = admin.look().unwrap();
         let differences = compare(&asked, &seen);
-        let pinned = Pinned { manifest, feature_level: FEATURE_LEVEL, place: seen.place };
+        let pinned =
+            Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: seen.place };
         admin.apply(&differences, &pinned).unwrap();
         let topics = &log.cluster.topics;
         settled(brokers, &[&topics.commands, &topics.events].map(|topic| (topic.as_str(), partitions)));

@@ -5,7 +5,7 @@ use crate::process::{Ended, headroom, run};
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::domain::Micros;
-use headroom::limits::DEDUP_WINDOW_MS;
+use headroom::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS};
 use headroom::log::Manifest;
 use headroom::log::kafka::admin::Admin;
 use headroom::log::kafka::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned, encode};
@@ -145,7 +145,7 @@ fn pinned(place: &Place, partitions: u32) -> Pinned {
         dedup_window_ms: DEDUP_WINDOW_MS,
         created_at: Micros(1),
     };
-    Pinned { manifest, feature_level: FEATURE_LEVEL, place: place.look().place }
+    Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: place.look().place }
 }
 
 #[test]
