@@ -1,4 +1,8 @@
 //! Committed events of many partitions as they come, for those who follow.
+//!
+//! The client stops reading a partition at its own time, and until then it must not be told to stop again: it takes that for
+//! a mistake of its own and aborts the process. Who has heard of a partition since it was assigned knows that no earlier stop
+//! is under way, so a partition is unassigned only then, and ignored meanwhile.
 
 use super::super::{EventStream, LogError, Streamed};
 use super::classify::{self, Meaning, failed};
@@ -22,6 +26,10 @@ struct Followed {
     /// Where reading began, not far before.
     from: i64,
     course: Course,
+    /// Whether an event or the end was heard of since it was assigned.
+    is_heard: bool,
+    /// It is to be unassigned as soon as it is heard of.
+    is_left: bool,
 }
 
 /// See the module.
@@ -57,6 +65,13 @@ impl Stream {
     }
 }
 
+/// What is known of a partition that was heard of, unless it is left.
+fn hear(followed: &mut BTreeMap<u32, Followed>, partition: u32) -> Option<&mut Followed> {
+    let followed = followed.get_mut(&partition)?;
+    followed.is_heard = true;
+    (!followed.is_left).then_some(followed)
+}
+
 impl Stream {
     /// The partition whose position the log does not have: the client says that there is one, and not which.
     fn out_of_range(&mut self) -> Option<(u32, Streamed)> {
@@ -66,8 +81,18 @@ impl Stream {
             .into_iter()
             .find_map(|(partition, place)| inner.check_begins(partition, place).err().map(|error| (partition, error)));
         let (partition, error) = lost?;
+        // What the client has just said of it was said since it was assigned.
+        self.followed.get_mut(&partition)?.is_heard = true;
         self.leave(partition);
         Some((partition, Streamed::Failed(error)))
+    }
+
+    /// With a client that follows nothing: what the old one's error was about, it did not say.
+    fn begin_anew(&mut self, error: &KafkaError) -> LogError {
+        if let Ok(anew) = Kafka::stream(&Kafka { inner: Arc::clone(&self.inner) }) {
+            *self = anew;
+        }
+        failed("following", error)
     }
 }
 
@@ -89,17 +114,28 @@ impl EventStream for Stream {
         let from = self.inner.locate(partition, from_seq)?;
         self.inner.check_begins(partition, from)?;
         self.leave(partition);
+        if let Some(left) = self.followed.get_mut(&partition) {
+            // It is still read from an earlier place.
+            if from_seq < left.from_seq {
+                return Err(LogError::new(format!("partition {partition} is about to be left")));
+            }
+            (left.from_seq, left.is_left) = (from_seq, false);
+            return Ok(());
+        }
         let list = self.list(partition, Offset::Offset(from))?;
         self.consumer.incremental_assign(&list).map_err(|error| failed("following", &error))?;
         let course = Course::of(self.inner.manifest.log_id, partition);
-        self.followed.insert(partition, Followed { from_seq, from, course });
+        self.followed.insert(partition, Followed { from_seq, from, course, is_heard: false, is_left: false });
         Ok(())
     }
 
     fn leave(&mut self, partition: u32) {
-        if self.followed.remove(&partition).is_none() {
+        let Some(followed) = self.followed.get_mut(&partition) else { return };
+        followed.is_left = true;
+        if !followed.is_heard {
             return;
         }
+        self.followed.remove(&partition);
         let left = self.list(partition, Offset::Invalid).map(|list| self.consumer.incremental_unassign(&list));
         if let Ok(Err(error)) = left {
             tracing::debug!(partition, %error, "a stream did not let go");
@@ -111,16 +147,27 @@ impl EventStream for Stream {
             None => return Ok(None),
             Some(Ok(message)) => message,
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                return Ok(u32::try_from(partition).ok().map(|partition| (partition, Streamed::End)));
+                let partition = u32::try_from(partition).unwrap_or_default();
+                if hear(&mut self.followed, partition).is_some() {
+                    return Ok(Some((partition, Streamed::End)));
+                }
+                self.leave(partition);
+                return Ok(None);
             }
             Some(Err(error)) => match classify::of(&error) {
                 Meaning::Transient => return Ok(None),
-                Meaning::OutOfRange => return self.out_of_range().ok_or_else(|| failed("following", &error)).map(Some),
-                Meaning::Fenced | Meaning::Operator | Meaning::Dead => return Err(failed("following", &error)),
+                meaning => {
+                    let of_one = (meaning == Meaning::OutOfRange).then(|| self.out_of_range()).flatten();
+                    return of_one.map_or_else(|| Err(self.begin_anew(&error)), |failed| Ok(Some(failed)));
+                }
             },
         };
         let partition = u32::try_from(message.partition()).unwrap_or_default();
-        let Some(followed) = self.followed.get_mut(&partition) else { return Ok(None) };
+        let Some(followed) = hear(&mut self.followed, partition) else {
+            drop(message);
+            self.leave(partition);
+            return Ok(None);
+        };
         let found = record::found(&message, &self.inner.framing);
         if let Err(breach) = followed.course.take(&found) {
             drop(message);
@@ -154,8 +201,11 @@ impl EventStream for Stream {
             let found = positions.find_partition(&self.inner.cluster.topics.events, number(partition))?;
             found.offset().to_raw().filter(|offset| *offset >= 0)
         };
-        let place =
-            |(partition, followed): (&u32, &Followed)| (*partition, position(*partition).unwrap_or(followed.from));
-        self.followed.iter().map(place).collect()
+        // Before a partition is heard of, the client may still say where it was before it was left.
+        let place = |(partition, followed): (&u32, &Followed)| {
+            let position = position(*partition).filter(|_| followed.is_heard);
+            (*partition, position.unwrap_or(followed.from))
+        };
+        self.followed.iter().filter(|(_, followed)| !followed.is_left).map(place).collect()
     }
 }
