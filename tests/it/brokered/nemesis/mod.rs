@@ -40,7 +40,7 @@ enum Fault {
     Nothing,
     /// SIGKILL, at any moment of the process's work, and a start.
     Kill(usize),
-    /// SIGKILL of every process at once, and a start of all of them.
+    /// SIGKILL of every process at once, with a turn left open at least, and a start of all of them.
     KillAll,
     /// SIGSTOP until others have its partitions, then SIGCONT.
     Pause(usize),
@@ -186,6 +186,7 @@ impl<'w> World<'w> {
                 vec![away]
             }
             Fault::KillAll => {
+                self.stop_in_a_turn();
                 self.processes.iter().for_each(Serving::kill9);
                 std::thread::scope(|scope| {
                     for process in &self.processes {
@@ -228,6 +229,33 @@ impl<'w> World<'w> {
                 vec![]
             }
         }
+    }
+
+    /// SIGSTOP of every process, at a moment at which one of them is in a turn.
+    fn stop_in_a_turn(&self) {
+        let cluster = self.site.cluster();
+        let [all, committed]: [BaseConsumer; 2] =
+            [cluster.reply_reader(), cluster.reader()].map(|config| config.create().unwrap());
+        let end = |of: &BaseConsumer, partition| {
+            of.fetch_watermarks(&cluster.topics.events, partition, Duration::from_secs(5)).unwrap().1
+        };
+        let open = || {
+            let partitions = 0..i32::try_from(PARTITIONS).unwrap();
+            partitions.filter(|partition| end(&all, *partition) > end(&committed, *partition)).count()
+        };
+        until("the processes are stopped in a turn", || {
+            self.processes.iter().for_each(Serving::pause);
+            // What was committed is marked by then.
+            pass(Duration::from_millis(100));
+            let open = open();
+            if open == 0 {
+                self.processes.iter().for_each(Serving::resume);
+                pass(Duration::from_millis(37));
+            } else {
+                println!("{open} turns are left open");
+            }
+            open > 0
+        });
     }
 
     /// The broker that coordinates the transactions of most partitions.
