@@ -66,8 +66,7 @@ impl Inner {
             .take(partition)
             .map_or_else(|| Prepared::make(&inner.cluster, inner.manifest.log_id, partition), Ok)?;
         let Prepared { turns, reader } = prepared;
-        let turns = (0..).zip(turns).map(|(slot, turns)| inner.fence(partition, slot, turns));
-        let mut turns = turns.collect::<Result<Vec<_>, _>>()?;
+        let mut turns = at_once(turns, |slot, turns| inner.fence(partition, slot, turns))?;
         let (nonce, end) = inner.mark(partition, &mut turns)?;
         let next = inner.replay(partition, from_seq, (nonce, turns.len()), &reader, fold)?;
         Ok(Taken { generation, turns, reader, next, end })
@@ -111,32 +110,36 @@ impl Inner {
         self.fence(partition, slot, turns)
     }
 
-    /// Writes a fence through each producer, one behind the other. Answers their number, and the end of the partition when
-    /// all of them are marked.
-    fn mark(&self, partition: u32, turns: &mut [Turns]) -> Result<(u128, i64), LogError> {
+    /// Writes a fence through each producer. Answers their number, and the end of the partition when all of them are
+    /// marked.
+    fn mark(&self, partition: u32, turns: &mut Vec<Turns>) -> Result<(u128, i64), LogError> {
         for _ in 0..MARKS_MAX {
             let fence = Fence { nonce: (self.draw)(), log_id: self.manifest.log_id };
-            let (mut first, mut last) = (None, 0);
-            for (slot, turns) in (0..).zip(&mut *turns) {
-                let line = Line { headers: record::fence(fence), pool: None, bytes: None };
-                let written = turns.write(std::iter::once(line), |_, _| Ok(true)).map_err(|failed| failed.why)?;
-                if written.is_suspect() {
-                    let old = std::mem::replace(turns, self.renewed(partition, slot)?);
-                    self.stable.bury(old);
-                }
-                first.get_or_insert(written.first_offset);
-                last = written.last_offset;
-            }
+            let marked = at_once(std::mem::take(turns), |slot, turns| self.mark_with(partition, (slot, turns), fence))?;
+            let places: Vec<i64> = marked.iter().map(|(_, place)| *place).collect();
+            turns.extend(marked.into_iter().map(|(turns, _)| turns));
+            let (first, last) = (places.iter().min(), places.iter().max());
             // Each is one record and its marker, which may come a little later than the next record.
-            let places = i64::try_from(turns.len()).unwrap_or(i64::MAX).saturating_mul(2);
-            let end = first.unwrap_or_default().saturating_add(places);
-            if last < end.saturating_sub(1) {
+            let length = i64::try_from(turns.len()).unwrap_or(i64::MAX).saturating_mul(2);
+            let end = first.copied().unwrap_or_default().saturating_add(length);
+            if last.copied().unwrap_or_default() < end.saturating_sub(1) {
                 return Ok((fence.nonce, end));
             }
             tracing::warn!(partition, "somebody else writes to the partition's events while it is claimed");
         }
         let topic = &self.cluster.topics.events;
         Err(LogError::new(format!("somebody else writes to {topic}/{partition} all the time")))
+    }
+
+    /// Writes a fence through one of them, and answers where it lies. One whose commit was slow is replaced.
+    fn mark_with(&self, partition: u32, (slot, turns): (u8, Turns), fence: Fence) -> Result<(Turns, i64), LogError> {
+        let line = Line { headers: record::fence(fence), pool: None, bytes: None };
+        let written = turns.write(std::iter::once(line), |_, _| Ok(true)).map_err(|failed| failed.why)?;
+        if !written.is_suspect() {
+            return Ok((turns, written.first_offset));
+        }
+        self.stable.bury(turns);
+        Ok((self.renewed(partition, slot)?, written.first_offset))
     }
 
     /// Folds everything from `from_seq` up to the last of our fences. Answers the next sequence number, and how far commands
@@ -181,4 +184,18 @@ impl Inner {
         }
         Ok((next_seq, next))
     }
+}
+
+/// Does something with each of a partition's producers at the same time: each waits for the cluster, and a partition waits
+/// for all of them.
+fn at_once<T: Send>(
+    turns: Vec<Turns>,
+    work: impl Fn(u8, Turns) -> Result<T, LogError> + Sync,
+) -> Result<Vec<T>, LogError> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let working: Vec<_> = (0..).zip(turns).map(|(slot, turns)| scope.spawn(move || work(slot, turns))).collect();
+        let lost = |_| LogError::new("a claim's thread ended before its work was done");
+        working.into_iter().map(|thread| thread.join().map_err(lost).flatten()).collect()
+    })
 }

@@ -63,9 +63,9 @@ fn processes_die_and_hang() {
     world.close();
 }
 
-/// A group gives a killed member's partitions away after six seconds; whatever its owner was at, nothing else is waited
-/// for.
-const KILLED_LIMIT: Duration = Duration::from_secs(7);
+/// A group gives a killed member's partitions away after six seconds. Nobody waits besides for a turn that was open, which
+/// runs out of its own time after ten; what it takes on this machine, a second more at most as a rule, is printed.
+const KILLED_LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn all_processes_die_at_once() {
