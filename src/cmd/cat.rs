@@ -39,7 +39,11 @@ pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<V
     let wanted = what.partition.map_or(0..partitions, |partition| partition..partition.saturating_add(1));
     let mut printing = Printing { next: wanted.map(|partition| (partition, what.from)).collect(), odd: 0, out };
     // What the log does not hold any more it will not hold later; the other partitions are whole.
-    for (partition, why) in printing.print(source.tail())? {
+    let unread = printing.print(source.tail())?;
+    if let Some(why) = unread.values().next().filter(|_| !source.is_there()) {
+        return Err(Failure::Unusable(why.to_string()));
+    }
+    for (partition, why) in unread {
         printing.odd = printing.odd.saturating_add(1);
         printing.next.remove(&partition);
         eprintln!("headroom: partition {partition} cannot be printed: {why}");
@@ -98,12 +102,17 @@ struct Printing<'a, W> {
 }
 
 impl<W: Write> Printing<'_, W> {
-    /// Everything that is committed and not printed yet. Answers the partitions that say where they end and cannot be read
-    /// up to there.
+    /// Everything that is committed and not printed yet. Answers the partitions that cannot be read up to their end.
     fn print(&mut self, tail: &dyn CommittedTail) -> Result<BTreeMap<u32, LogError>, Failure> {
         let mut unread = BTreeMap::new();
         for (partition, next) in &mut self.next {
-            let end = tail.end(*partition).map_err(|error| Failure::Unusable(error.to_string()))?;
+            let end = match tail.end(*partition) {
+                Ok(end) => end,
+                Err(error) => {
+                    unread.insert(*partition, error);
+                    continue;
+                }
+            };
             while *next < end {
                 let events = match tail.read(*partition, *next, TURN_BYTES_MAX) {
                     Ok(events) if events.is_empty() => break,

@@ -53,7 +53,7 @@ impl Source {
         match self {
             Source::Directory(_) => true,
             Source::Server(server) => server.is_there(),
-            Source::Cluster(log) => log.end(0).is_ok(),
+            Source::Cluster(log) => log.whole_end(0).is_some(),
         }
     }
 

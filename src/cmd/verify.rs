@@ -144,10 +144,18 @@ impl<'a> Verifying<'a> {
             (Source::Server(server), _) | (_, Beside::Server(server)) => Some(server.state(partition)?),
             _ => None,
         };
+        let mut breaches = Vec::new();
         let (until, commands) = match source {
             Source::Directory(reader) => (reader.end(partition)?, Some(Commands::of_decided(reader, partition)?)),
             Source::Server(_) => (live.as_ref().map_or(0, |live| live.next_seq), None),
-            Source::Cluster(log) => (log.end(partition)?, Some(Commands::of_taken(&**log, partition)?)),
+            Source::Cluster(log) => match log.end(partition) {
+                // What was committed cannot be had back.
+                Err(error) if source.is_there() => {
+                    breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
+                    (0, None)
+                }
+                end => (end?, Some(Commands::of_taken(&**log, partition)?)),
+            },
         };
         Ok(Verifying {
             source,
@@ -159,7 +167,7 @@ impl<'a> Verifying<'a> {
             audit: PartitionAudit::new(partition, source.tail().partitions()),
             commands,
             fold: Some(PartitionState::new(partition)),
-            breaches: Vec::new(),
+            breaches,
             notes: Vec::new(),
             agreeing: Vec::new(),
         })

@@ -131,6 +131,7 @@ fn a_partition_without_its_head_is_told_of_and_the_others_are_printed() {
         assert!(!printed.out.is_empty() && printed.out == whole("1").out, "{}", printed.out);
         assert_eq!(whole("1").code, 0);
         says(&whole("0"), 1, &["partition 0 cannot be printed"]);
+        says(&place.headroom(&["verify"]), 1, &["L3 broken at partition 0 seq 0"]);
     }
 }
 
