@@ -1,16 +1,24 @@
 //! A consumer of one partition at a time, from positions that are ours. Its group is a name and nothing else.
+//!
+//! The client stops a partition in its own time, and aborts the process when one is let go of again that was taken up
+//! before it had stopped (an assertion in its `rdkafka_assignment.c`, version 2.12.1). So a reader changes its place only
+//! when something came from the place before, or long after.
 
 use super::super::LogError;
 use super::classify::{self, Meaning, failed};
 use super::client::Talk;
 use super::settings::{ASK_LIMIT, Cluster};
 use crate::time::Stopwatch;
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
 use std::time::Duration;
+
+/// How long the client takes at most to stop a partition, which needs no broker: it takes a millisecond or two.
+const SETTLED_AFTER: Duration = Duration::from_millis(200);
 
 /// Between two questions about a partition that has no leader.
 const LOOK: Duration = Duration::from_millis(20);
@@ -31,6 +39,8 @@ pub(super) enum Next<'r> {
 /// See the module.
 pub(super) struct Reader {
     consumer: BaseConsumer<Talk>,
+    /// Since it was told of a place, from which nothing has come yet.
+    unsettled: Mutex<Option<Stopwatch>>,
 }
 
 impl Reader {
@@ -51,7 +61,8 @@ impl Reader {
 
     fn of(config: &ClientConfig) -> Result<Reader, LogError> {
         let consumer = config.create_with_context(Talk::default());
-        consumer.map(|consumer| Reader { consumer }).map_err(|error| failed("a reader", &error))
+        let reader = |consumer| Reader { consumer, unsettled: Mutex::new(None) };
+        consumer.map(reader).map_err(|error| failed("a reader", &error))
     }
 
     /// The client itself, for questions about topics.
@@ -66,14 +77,29 @@ impl Reader {
 
     /// Reads from this offset on, and nothing else.
     pub(super) fn assign(&self, topic: &str, partition: u32, offset: i64) -> Result<(), LogError> {
+        self.settle();
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(topic, number(partition), Offset::Offset(offset))
             .and_then(|()| self.consumer.assign(&list))
-            .map_err(|error| failed(&format!("{topic}/{partition} from {offset}"), &error))
+            .map_err(|error| failed(&format!("{topic}/{partition} from {offset}"), &error))?;
+        *self.unsettled.lock() = Some(Stopwatch::start());
+        Ok(())
+    }
+
+    /// Waits until something comes from where it stands, or it has stood there for long enough.
+    fn settle(&self) {
+        while let Some(since) = *self.unsettled.lock() {
+            let left = since.left_of(SETTLED_AFTER);
+            if left.is_zero() || matches!(self.consumer.poll(left), Some(Ok(_) | Err(KafkaError::PartitionEOF(_)))) {
+                break;
+            }
+        }
+        *self.unsettled.lock() = None;
     }
 
     /// Reads nothing any more.
     pub(super) fn release(&self) {
+        self.settle();
         if let Err(error) = self.consumer.assign(&TopicPartitionList::new()) {
             tracing::debug!(%error, "a reader did not let go");
         }
@@ -81,7 +107,11 @@ impl Reader {
 
     /// The next message, or the end, or nothing within `wait`. Errors that pass by themselves are waited out.
     pub(super) fn next(&self, wait: Duration) -> Result<Next<'_>, LogError> {
-        match self.consumer.poll(wait) {
+        let polled = self.consumer.poll(wait);
+        if matches!(polled, Some(Ok(_) | Err(KafkaError::PartitionEOF(_)))) {
+            *self.unsettled.lock() = None;
+        }
+        match polled {
             None => Ok(Next::Nothing),
             Some(Ok(message)) => Ok(Next::Message(message)),
             Some(Err(KafkaError::PartitionEOF(_))) => Ok(Next::End),
@@ -136,6 +166,12 @@ impl Reader {
                 Err(error) => return Err(failed(&format!("{topic}/{partition}: its offsets"), &error)),
             }
         }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 

@@ -102,7 +102,7 @@ impl Kafka {
         let inner = &self.inner;
         inner.check(partition)?;
         let decided = inner.decided(partition)?;
-        inner.with_reader(|reader| inner.look(partition, decided, reader))
+        inner.with_reader(|reader| inner.look(partition, decided, reader)).map(|(stand, _)| stand)
     }
 
     /// Takes a partition like [`super::super::PartitionLog::claim`], for somebody who will say in the log that commands are
@@ -119,7 +119,7 @@ impl Kafka {
     ) -> Result<(Owned, Standing), ClaimError> {
         let inner = &self.inner;
         let taken = inner.take(partition, from_seq, fold)?;
-        let stand = inner.with_reader(|reader| inner.look(partition, taken.next.1, reader))?;
+        let (stand, _) = inner.with_reader(|reader| inner.look(partition, taken.next.1, reader))?;
         let missing = stand.standing.skip_until().unwrap_or_default().saturating_sub(stand.end);
         inner.fill(partition, missing)?;
         Ok((inner.owned(partition, taken), stand.standing))
@@ -135,7 +135,9 @@ impl Inner {
             Ok(_) => reader,
             Err(_) => Reader::waiting(&self.cluster)?,
         };
-        match self.look(partition, decided, &reader)?.standing {
+        let (stand, is_there) = self.look(partition, decided, &reader)?;
+        match stand.standing {
+            Standing::Sound if is_there => Ok(reader),
             Standing::Sound => {
                 reader.assign(topic, partition, number(decided.next_input))?;
                 Ok(reader)
@@ -147,7 +149,8 @@ impl Inner {
         }
     }
 
-    fn look(&self, partition: u32, decided: Decided, reader: &Reader) -> Result<Stand, LogError> {
+    /// How the commands stand, and whether the reader stands at the next one.
+    fn look(&self, partition: u32, decided: Decided, reader: &Reader) -> Result<(Stand, bool), LogError> {
         let topic = &self.cluster.topics.commands;
         let (first, end) = reader.bounds(topic, partition)?;
         let [first, end] = [first, end].map(|offset| u64::try_from(offset).unwrap_or_default());
@@ -159,7 +162,7 @@ impl Inner {
             Some(at) if !self.holds(partition, (at, decided.check), reader)? => Standing::Other { at, end },
             _ => Standing::Sound,
         };
-        Ok(Stand { next, first, end, standing })
+        Ok((Stand { next, first, end, standing }, last.is_some()))
     }
 
     /// Whether the command at this offset has this check.
