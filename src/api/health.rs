@@ -76,10 +76,13 @@ fn not_deciding(api: &Api, moods: Vec<Mood>) -> BTreeMap<u32, String> {
     let trouble = |partition| shared(partition).and_then(|shared| shared.trouble());
     let unread = |partition| shared(partition).and_then(|shared| shared.unread());
     let not_followed = |partition| unread(partition).map(|why| (partition, format!("not followed: {why}")));
+    let is_away = api.gateway().replica().is_out_of_reach();
+    let away = |partition| is_away.then(|| (partition, "the cluster does not answer".to_owned()));
     let why = |(partition, mood)| match mood {
-        Mood::Owning => trouble(partition).map(|why| (partition, format!("waits: {why}"))),
+        Mood::Owning => trouble(partition).map(|why| (partition, format!("waits: {why}"))).or_else(|| away(partition)),
         Mood::Claiming | Mood::Following => {
-            trouble(partition).map(|why| (partition, format!("not owned: {why}"))).or_else(|| not_followed(partition))
+            let not_owned = trouble(partition).map(|why| (partition, format!("not owned: {why}")));
+            not_owned.or_else(|| not_followed(partition)).or_else(|| away(partition))
         }
         Mood::Rebuilding => Some(not_followed(partition).unwrap_or((partition, "rebuilding".to_owned()))),
         Mood::Halted(why) => Some((partition, format!("halted: {why}"))),

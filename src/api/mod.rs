@@ -161,7 +161,11 @@ impl Api {
 
     /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is not whole.
     async fn readable(&self, shared: &Shared, is_fresh: bool) -> Result<(), Problem> {
-        if matches!(shared.mood(), Mood::Rebuilding | Mood::Lost(_)) {
+        // A partition that has stopped is read for as long as its state says something.
+        let is_empty = || shared.read(|state| state.position().next_seq == 0);
+        if matches!(shared.mood(), Mood::Rebuilding | Mood::Lost(_))
+            || (matches!(shared.mood(), Mood::Halted(_)) && is_empty())
+        {
             return Err(Problem::new(problem::REBUILDING, "see /readyz for which partitions are"));
         }
         let within = Duration::from_millis(FRESH_WAIT_MAX_MS);

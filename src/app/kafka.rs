@@ -257,6 +257,7 @@ fn feel(log: &Kafka, household: &Household, replica: &Replica, pulse: &Pulse, en
             Some((end?, log.written_end(partition)))
         });
         let is_there = answered.get().unwrap_or(was_there);
+        replica.set_out_of_reach(!is_there);
         match (was_there, is_there) {
             (true, false) => tracing::error!("the cluster does not answer: calls are refused until it does"),
             (false, true) => tracing::info!("the cluster answers again"),

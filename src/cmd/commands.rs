@@ -18,6 +18,9 @@ use std::io::Write;
 
 /// How often a partition is taken: servers that cannot go on try to take it all the time.
 const TRIES: u32 = 20;
+/// What nobody can know any more.
+const LOST: &str = "a caller who was told no by its deadline shortly before may hold what its Abandon, now gone, was to \
+                    give back: compare what lives with your orders";
 /// Longest reason, in characters: an event has room for it.
 const REASON_CHARS_MAX: usize = 200;
 
@@ -27,7 +30,8 @@ pub(super) enum Action {
     /// Print how far each partition's commands are decided, and whether what follows is there; exit 0 when all of it is
     Check(PlaceFlags),
     /// Say in the log that commands of a partition are gone, so that those after them are decided; what the topic has
-    /// before those is removed. It writes as an owner does, and needs an owner's permissions
+    /// before those is removed. It writes as an owner does, and needs an owner's permissions. A caller whose Reserve was
+    /// decided, who was told no by its deadline, and whose Abandon is among what is gone, holds what it was to give back
     Skip {
         #[command(flatten)]
         place: PlaceFlags,
@@ -96,8 +100,15 @@ fn skip(log: &Kafka, partition: u32, reason: &str, out: &mut impl Write) -> Resu
         if say(&mut owned, log.partitions(), &mut state, until, &detail)? {
             writeln!(out, "partition {partition}: {standing}; it goes on at {until}, and the log says so")?;
             // Whatever lies before it is not what was decided: nobody is to take it for that.
-            let admin = Admin::new(log.cluster().clone()).map_err(unusable)?;
-            admin.trim(&log.cluster().topics.commands, partition, until).map_err(unusable)?;
+            let topic = &log.cluster().topics.commands;
+            let trimmed = Admin::new(log.cluster().clone()).and_then(|admin| admin.trim(topic, partition, until));
+            if let Err(why) = trimmed {
+                writeln!(
+                    out,
+                    "{why}: remove what lies before {until} with kafka-delete-records.sh, or verify tells of it"
+                )?;
+            }
+            writeln!(out, "{LOST}")?;
             return Ok(Verdict::Fine);
         }
     }

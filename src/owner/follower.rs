@@ -238,6 +238,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
                 self.recovery.wipe(partition, &why);
             }
         } else if shared.halt(&why) {
+            self.recovery.report.breach(breach);
             self.recovery.report.halted(partition, &why);
         }
     }

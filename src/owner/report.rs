@@ -1,6 +1,6 @@
 //! What an owner did, as plain data: telemetry turns it into metrics.
 
-use crate::domain::{Event, Kind, Reason};
+use crate::domain::{Breach, Event, Kind, Reason};
 use crate::log::CommitOutcome;
 use std::collections::BTreeMap;
 
@@ -41,6 +41,8 @@ pub trait Report: Send + Sync {
     fn recovered(&self, partition: u32, events: u64, took_us: u64, from_checkpoint: bool);
     /// The partition cannot be followed, and why, or can again: `None`. It is tried again and again.
     fn unread(&self, partition: u32, why: Option<&str>);
+    /// A law was found broken.
+    fn breach(&self, breach: &Breach);
     /// The partition stopped for good.
     fn halted(&self, partition: u32, why: &str);
 }

@@ -295,6 +295,8 @@ pub struct Replica {
     partitions: Vec<Arc<Shared>>,
     /// Partitions that somebody has added, and that the log does not have.
     strange: Mutex<BTreeSet<u32>>,
+    /// Whether the log's cluster does not answer.
+    is_out_of_reach: AtomicBool,
 }
 
 impl Replica {
@@ -310,7 +312,17 @@ impl Replica {
 
     fn of(partitions: u32, is_contested: bool) -> Replica {
         let partitions = (0..partitions).map(|p| Arc::new(Shared::new(p, is_contested))).collect();
-        Replica { partitions, strange: Mutex::default() }
+        Replica { partitions, strange: Mutex::default(), is_out_of_reach: AtomicBool::new(false) }
+    }
+
+    /// Whether the log's cluster does not answer this process.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.is_out_of_reach.load(Relaxed)
+    }
+
+    /// It does not any more, or does again.
+    pub fn set_out_of_reach(&self, is_out_of_reach: bool) {
+        self.is_out_of_reach.store(is_out_of_reach, Relaxed);
     }
 
     /// Partitions that this process was given and that the log does not have.

@@ -2,7 +2,7 @@
 
 use super::Metrics;
 use super::metrics::as_seconds;
-use crate::domain::Kind;
+use crate::domain::{Breach, Kind};
 use crate::log::CommitOutcome;
 use crate::owner::{Report, TurnReport};
 
@@ -87,6 +87,10 @@ impl Report for Metrics {
             Some(why) => tracing::warn!(partition, why, "the partition cannot be followed; trying again"),
             None => tracing::info!(partition, "the partition is followed again"),
         }
+    }
+
+    fn breach(&self, breach: &Breach) {
+        Metrics::breach(self, breach);
     }
 
     fn halted(&self, partition: u32, why: &str) {

@@ -1,7 +1,7 @@
 //! A partition's owner in a test's hands: a real log and store in a temporary directory, turns at times of the test's
 //! choosing.
 
-use headroom::domain::{Micros, Recorded};
+use headroom::domain::{Breach, Micros, Recorded};
 use headroom::log::embedded::{Embedded, Options, Owned};
 use headroom::log::{CommitOutcome, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
@@ -56,6 +56,9 @@ impl Report for Heard {
     fn recovered(&self, _partition: u32, _events: u64, _took_us: u64, _from_checkpoint: bool) {}
     fn unread(&self, _partition: u32, why: Option<&str>) {
         self.unread.lock().push(why.map(str::to_owned));
+    }
+    fn breach(&self, breach: &Breach) {
+        assert!(self.halts.load(Relaxed), "{breach}");
     }
     fn halted(&self, partition: u32, why: &str) {
         assert!(self.halts.load(Relaxed), "partition {partition} halted: {why}");

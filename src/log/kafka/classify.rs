@@ -111,7 +111,12 @@ pub(super) fn of_commit(error: &KafkaError) -> CommitOutcome {
 
 /// The error in words, with what was being done.
 pub(super) fn failed(doing: &str, error: &KafkaError) -> LogError {
-    LogError::new(format!("{doing}: {error}"))
+    match of(error) {
+        Meaning::OutOfRange => {
+            LogError::new(format!("{doing}: the log does not have this place: it was cut off or made anew ({error})"))
+        }
+        _ => LogError::new(format!("{doing}: {error}")),
+    }
 }
 
 #[cfg(test)]

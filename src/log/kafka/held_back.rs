@@ -6,6 +6,7 @@ use super::super::LogError;
 use super::Inner;
 use crate::time::Stopwatch;
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Longest wait for an answer of the cluster: an owner waits for it that has nothing to do.
@@ -53,6 +54,10 @@ pub(super) struct Watch {
     found: Option<HeldBack>,
     /// Whether it was there at the look before as well, and was told.
     is_told: bool,
+    /// The next command, where readable places lay behind it at the last look.
+    behind: Option<u64>,
+    /// Up to here there is no command behind it.
+    passed: i64,
 }
 
 impl Watch {
@@ -97,24 +102,57 @@ impl Watch {
 }
 
 impl Inner {
-    /// Looks, if it is time, whether commands of the partition are held back.
-    pub(super) fn look_behind(&self, partition: u32, watch: &mut Watch) {
+    /// Looks, if it is time, why no command comes from `next` on: whether those that are there are held back, and whether
+    /// the owner's reader still reads what is there. A topic that is made anew may leave it waiting for good.
+    ///
+    /// # Errors
+    /// [`LogError`] when it does not: the partition is to be claimed again.
+    pub(super) fn look_behind(&self, partition: u32, next: u64, watch: &mut Watch) -> Result<(), LogError> {
         if !watch.is_due() {
-            return;
+            return Ok(());
         }
+        let topic = &self.cluster.topics.commands;
         // A cluster that does not answer is told of elsewhere.
-        if let Ok(found) = self.held_back(&self.cluster.topics.commands, partition) {
-            self.paces.held_back(partition, found.as_ref().map_or(0, HeldBack::count));
-            watch.take(found);
+        let Ok((from, until)) = self.ends(topic, partition) else { return Ok(()) };
+        let found = self.held_back(topic, partition, from..until);
+        self.paces.held_back(partition, found.as_ref().map_or(0, HeldBack::count));
+        watch.take(found);
+        let place = i64::try_from(next).unwrap_or(i64::MAX);
+        if until < place {
+            return Err(LogError::new(format!("{topic}/{partition} ends at {until}, before the next command, {next}")));
+        }
+        if from <= place.max(watch.passed) || watch.behind.replace(next) != Some(next) {
+            return Ok(());
+        }
+        let mut is_there = false;
+        self.with_reader(|reader| {
+            reader.assign(topic, partition, place)?;
+            reader.each((topic, partition), ASK_LIMIT, |_| {
+                is_there = true;
+                Ok::<_, LogError>(false)
+            })
+        })?;
+        watch.passed = from;
+        match is_there {
+            false => Ok(()),
+            true => {
+                Err(LogError::new(format!("{topic}/{partition} has commands from {next} on, and none of them comes")))
+            }
         }
     }
 
-    fn held_back(&self, topic: &str, partition: u32) -> Result<Option<HeldBack>, LogError> {
+    /// The end of what may be read, and the end.
+    fn ends(&self, topic: &str, partition: u32) -> Result<(i64, i64), LogError> {
         // The end first: what is committed up to there meanwhile is not held back.
         let (_, until) = self.uncommitted.bounds_within(topic, partition, ASK_LIMIT)?;
         let (_, from) = self.with_reader(|reader| reader.bounds_within(topic, partition, ASK_LIMIT))?;
+        Ok((from, until))
+    }
+
+    fn held_back(&self, topic: &str, partition: u32, places: Range<i64>) -> Option<HeldBack> {
+        let Range { start: from, end: until } = places;
         let brokers = self.cluster.brokers.clone();
-        Ok((from < until).then(|| HeldBack { topic: topic.to_owned(), partition, brokers, from, until }))
+        (from < until).then(|| HeldBack { topic: topic.to_owned(), partition, brokers, from, until })
     }
 }
 

@@ -197,7 +197,9 @@ impl Owned {
                     }
                     return Ok(Some(record));
                 }
-                None => self.inner.look_behind(self.partition, &mut self.watch),
+                // What cannot be read yet is told of already.
+                None if self.held.is_some() => {}
+                None => self.inner.look_behind(self.partition, self.next_offset, &mut self.watch)?,
             }
             if left.is_zero() {
                 return Ok(None);
@@ -296,7 +298,14 @@ impl OwnedPartition for Owned {
         let end = self.end.saturating_add(records);
         let mut between = std::mem::take(&mut self.between);
         let (begin, seqs) = (self.end, first.seq..last.seq.saturating_add(1));
-        let written = self.turns[self.slot].write(self.lines(&turn), |_, last| {
+        // Markers that are not there yet; of each turn there is one.
+        let earliest = begin.saturating_sub(i64::try_from(self.turns.len()).unwrap_or(i64::MAX));
+        let written = self.turns[self.slot].write(self.lines(&turn), |first, last| {
+            if first < earliest {
+                let topic = &self.inner.cluster.topics.events;
+                let why = format!("{topic}/{} has lost what lay before offset {earliest}", self.partition);
+                return Err(LogError::new(why));
+            }
             if last < end {
                 return Ok(true);
             }

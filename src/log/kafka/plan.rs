@@ -48,6 +48,8 @@ pub struct Difference {
 pub enum What {
     /// There is no such topic.
     Missing(Wanted),
+    /// There is no topic of events, and a manifest of the log that had one.
+    LostEvents,
     /// It has another number of partitions.
     Partitions {
         /// As it is.
@@ -142,6 +144,7 @@ pub fn compare(asked: &Asked, seen: &Seen) -> Vec<Difference> {
             differences.push(Difference { topic: wanted.name.clone(), purpose: wanted.purpose, what });
         };
         match seen.topics.get(&wanted.name) {
+            None if wanted.purpose == Purpose::Events && manifest.is_some() => differ(What::LostEvents),
             None => differ(What::Missing(wanted.clone())),
             Some(found) => compare_topic(&wanted, found, seen.has_events, &mut differ),
         }
@@ -221,6 +224,9 @@ impl Difference {
     pub fn refusal(&self) -> Option<&'static str> {
         match &self.what {
             What::Missing(_) | What::NoManifest { .. } => None,
+            What::LostEvents => {
+                Some("what was decided is gone: bring it back, or begin another log with topics of its own")
+            }
             What::Partitions { .. } => Some(match self.purpose {
                 Purpose::Replies | Purpose::Manifest => "make the topic anew, or add what is missing by hand",
                 _ => "pools would move to other partitions, away from what was decided about them",
@@ -261,7 +267,7 @@ impl Difference {
         match &self.what {
             What::Missing(_) => matches!(self.purpose, Purpose::Events | Purpose::Manifest),
             What::Partitions { .. } => self.purpose == Purpose::Events,
-            What::NoManifest { .. } | What::LostManifest | What::BadManifest(_) => true,
+            What::LostEvents | What::NoManifest { .. } | What::LostManifest | What::BadManifest(_) => true,
             // Whatever it was made for, it can be looked at.
             What::OtherManifest { what, .. } => !matches!(what, Pin::Cluster | Pin::Name(_)),
             What::Replicas { .. } | What::Setting { .. } => false,
@@ -292,6 +298,7 @@ impl fmt::Display for Difference {
         write!(f, "{} ", self.topic)?;
         match &self.what {
             What::Missing(_) => f.write_str("does not exist"),
+            What::LostEvents => f.write_str("does not exist, and there is the manifest of a log that had it"),
             What::Partitions { found, wanted } => {
                 write!(f, "has {} instead of {wanted}", counted(*found, "partition"))
             }
@@ -393,6 +400,10 @@ mod tests {
     #[test]
     fn every_difference_is_told_and_judged() {
         assert_told(|seen| drop(seen.topics.remove("h.replies")), &[("h.replies does not exist", false, true)]);
+        assert_told(
+            |seen| drop(seen.topics.remove("h.events")),
+            &[("h.events does not exist, and there is the manifest of a log that had it", true, true)],
+        );
         assert_told(
             |seen| seen.topics.get_mut("h.events").unwrap().partitions = 8,
             &[("h.events has 8 partitions instead of 4", true, true)],

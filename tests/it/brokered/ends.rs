@@ -95,6 +95,11 @@ fn a_broker_that_hangs_keeps_nobody_from_ending() {
         rig.broker(1, "pause");
         let paused = answered.load(Relaxed);
         until("they are not answered as before", || answered.load(Relaxed) > paused + 8);
+        let readyz = format!("{}/readyz", process.url().unwrap());
+        until("the process says why", || {
+            let ready = agent().get(&readyz).call().and_then(|mut reply| reply.body_mut().read_to_string());
+            ready.is_ok_and(|ready| ready.contains("the cluster does not answer"))
+        });
         let ended = process.end();
         is_over.store(true, Relaxed);
         rig.broker(1, "resume");

@@ -13,7 +13,7 @@ use headroom::time::{Clock, SystemClock};
 use headroom::wire;
 use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::Offset;
 use std::time::Duration;
@@ -182,6 +182,41 @@ fn another_topic_of_the_same_name_is_not_taken_for_the_first() {
     assert!(told(&process).contains(&why), "{}", told(&process));
     says_so(&site, &process, 3);
     process.terminate();
+}
+
+/// The same under a process that serves and has nothing to do: it finds out by itself, and does not shed for ever.
+#[test]
+fn a_topic_that_is_made_anew_under_an_idle_owner_is_noticed() {
+    let site = Site::new(Rig::shared(), 1);
+    let process = site.serve("a");
+    until("the pool is made", || put(&process, 1_000) < 300);
+    (2..9).for_each(|orders| assert_eq!(put(&process, orders), 200));
+    make_anew(&site);
+    assert!(told(&process).contains("it was made anew or cut off"));
+    says_so(&site, &process, 1);
+    process.terminate();
+}
+
+/// Events that are gone under their owner: it says no yes any more.
+#[test]
+fn an_owner_whose_events_are_gone_stops() {
+    let site = Site::new(Rig::shared(), 1);
+    let process = site.serve("a");
+    until("the pool is made", || put(&process, 1_000) < 300);
+    (2..20).for_each(|orders| assert_eq!(put(&process, orders), 200));
+    let (admin, options) = admin(&site);
+    let topic = site.cluster().topics.events.clone();
+    wait(admin.delete_topics(&[&topic], &options)).unwrap().remove(0).unwrap();
+    until("the topic is gone", || site.run(["topics", "plan"]).out.contains("does not exist"));
+    let told = site.run(["topics", "apply"]);
+    assert!(told.code == 1 && told.out.contains("there is the manifest of a log that had it"), "{}", told.out);
+    // Somebody makes it by hand.
+    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    until("it is there again", || wait(admin.create_topics([&new], &options)).unwrap().remove(0).is_ok());
+    for orders in 30..40 {
+        assert_ne!(put(&process, orders), 200, "what was decided before is gone");
+    }
+    process.kill9();
 }
 
 #[test]
