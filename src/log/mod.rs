@@ -63,6 +63,9 @@ pub struct Record {
     pub bytes: Vec<u8>,
 }
 
+/// What stands for the bytes of a command that says that it is asked of another log: nobody can decide it here.
+pub const OF_ANOTHER_LOG: &[u8] = b"asked of another log";
+
 /// An event as the log holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredEvent {

@@ -8,7 +8,7 @@ use crate::domain::evolve::evolve;
 use crate::domain::{Body, Breach, Cause, Event, Micros, PoolId, Reason, Recorded};
 use crate::limits::TURN_TIMERS_MAX;
 use crate::log::letters::DeadLetter;
-use crate::log::{CommitOutcome, Record, Reply, StoredEvent, Turn};
+use crate::log::{CommitOutcome, OF_ANOTHER_LOG, Record, Reply, StoredEvent, Turn};
 use crate::replica::{PartitionState, Position};
 use crate::wire;
 use std::sync::Arc;
@@ -169,6 +169,10 @@ impl<'a> Drafting<'a> {
                 let Partition { partition, partitions, .. } = *self.owner;
                 let body = decide(&self.stage, &command, Place { partition, partitions, now: self.now });
                 (Some(command.stamp()), None, body)
+            }
+            Err(_) if record.bytes == OF_ANOTHER_LOG => {
+                let detail = String::from_utf8_lossy(OF_ANOTHER_LOG).into_owned();
+                (None, None, Body::Malformed { detail })
             }
             Err(error) => (None, wire::command::id_of(&record.bytes), Body::Malformed { detail: error.to_string() }),
         };

@@ -59,6 +59,16 @@ fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<Record> {
     commands.into_iter().zip(0..).map(|(bytes, offset)| Record { offset, skipped: 0, bytes }).collect()
 }
 
+/// Whoever reads the log is told why nobody can decide it, and not that it is no command.
+#[test]
+fn a_command_of_another_log_is_told_as_such() {
+    let state = PartitionState::new(0);
+    let owner = Partition::claim(&state, 1);
+    let record = Record { offset: 0, skipped: 0, bytes: headroom::log::OF_ANOTHER_LOG.to_vec() };
+    let staged = owner.decide(&state, vec![record], Micros(1));
+    assert_eq!(staged.decided()[0].event.body, Body::Malformed { detail: "asked of another log".to_owned() });
+}
+
 #[test]
 fn nothing_of_a_turn_counts_before_its_commit_and_all_of_it_after() {
     let mut state = PartitionState::new(0);

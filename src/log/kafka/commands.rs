@@ -1,6 +1,6 @@
 //! Reading commands that are in the cluster still, beside whoever decides them.
 
-use super::super::{CommandTail, LogError, Record};
+use super::super::{CommandTail, LogError, OF_ANOTHER_LOG, Record};
 use super::framing::{Unread, Writer};
 use super::reader::Reader;
 use super::record;
@@ -66,7 +66,7 @@ impl Inner {
             let payload = message.payload().unwrap_or_default();
             bytes = bytes.saturating_add(payload.len()).saturating_add(RECORD_BYTES);
             if record::is_of_another(message, self.manifest.log_id) {
-                records.push(Record { offset, skipped: 0, bytes: record::OF_ANOTHER_LOG.to_vec() });
+                records.push(Record { offset, skipped: 0, bytes: OF_ANOTHER_LOG.to_vec() });
                 *next = offset.saturating_add(1);
                 return Ok(bytes < bytes_max);
             }

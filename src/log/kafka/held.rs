@@ -1,7 +1,7 @@
 //! A command that an owner has fetched and not handed over: because it does not fit the poll, or because it cannot be
 //! read yet. Its bytes stay here until it can be; nothing after it is fetched meanwhile.
 
-use super::super::Record;
+use super::super::{OF_ANOTHER_LOG, Record};
 use super::framing::{Framing, Unread, Writer};
 use super::record;
 use crate::wire::frame::Fingerprint;
@@ -20,7 +20,7 @@ impl Held {
     pub(super) fn of(message: &BorrowedMessage<'_>, framing: &Framing, log_id: u128) -> Held {
         let offset = u64::try_from(message.offset()).unwrap_or_default();
         if record::is_of_another(message, log_id) {
-            return Held::Read(Record { offset, skipped: 0, bytes: record::OF_ANOTHER_LOG.to_vec() });
+            return Held::Read(Record { offset, skipped: 0, bytes: OF_ANOTHER_LOG.to_vec() });
         }
         let (payload, schema) = (message.payload().unwrap_or_default(), record::schema_of(message));
         match framing.incoming(payload, schema, Writer::Anyone) {

@@ -19,8 +19,6 @@ const PLACE: &str = "place";
 const FENCE: &str = "fence";
 /// Names the header that says of which log a fence or a command is.
 const LOG: &str = "log";
-/// What stands for a command that a gateway of another log has asked: nobody can decide it here.
-pub(super) const OF_ANOTHER_LOG: &[u8] = b"asked of another log";
 /// Names the header with a schema's fingerprint.
 const SCHEMA: &str = "schema";
 /// Headers that are looked through for one.
