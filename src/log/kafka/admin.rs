@@ -3,6 +3,7 @@
 use super::coordination::{self, Coordination};
 use super::manifest::{Pinned, Place};
 use super::plan::{Difference, Found, Seen, What};
+use super::reader::offset_of;
 use super::settings::ASK_LIMIT;
 use super::topics::Wanted;
 use super::{Cluster, manifest};
@@ -257,7 +258,7 @@ impl Admin {
     pub fn trim(&self, topic: &str, partition: u32, until: u64) -> Result<(), LogError> {
         let what = format_args!("cannot remove records of {topic}/{partition}");
         let number = i32::try_from(partition).unwrap_or(i32::MAX);
-        let offset = Offset::Offset(i64::try_from(until).unwrap_or(i64::MAX));
+        let offset = Offset::Offset(offset_of(until));
         let mut list = TopicPartitionList::new();
         let added = list.add_partition_offset(topic, number, offset);
         let trimmed = added.and_then(|()| wait(self.client.delete_records(&list, &limited())));

@@ -1,8 +1,8 @@
 //! Reading commands that are in the cluster still, beside whoever decides them.
 
-use super::super::{CommandTail, LogError, OF_ANOTHER_LOG, Record};
-use super::framing::{Unread, Writer};
-use super::reader::Reader;
+use super::super::{CommandTail, LogError, Record};
+use super::framing::Writer;
+use super::reader::{Reader, offset_of};
 use super::record;
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
@@ -48,7 +48,7 @@ impl Inner {
         let topic = &self.cluster.topics.commands;
         let reader = self.take_reader()?;
         let (first, end) = reader.bounds(topic, partition)?;
-        let offset = i64::try_from(from).unwrap_or(i64::MAX).max(first);
+        let offset = offset_of(from).max(first);
         if offset >= end {
             self.give_back(reader);
             return Ok(None);
@@ -62,19 +62,13 @@ impl Inner {
         let (mut records, mut bytes) = (Vec::new(), 0usize);
         let Cursor { partition, next, reader } = &mut cursor;
         let at_end = reader.each((&self.cluster.topics.commands, *partition), ASK_LIMIT, |message| {
-            let offset = u64::try_from(message.offset()).unwrap_or_default();
-            let payload = message.payload().unwrap_or_default();
-            bytes = bytes.saturating_add(payload.len()).saturating_add(RECORD_BYTES);
-            if record::is_of_another(message, self.manifest.log_id) {
-                records.push(Record { offset, skipped: 0, bytes: OF_ANOTHER_LOG.to_vec() });
-                *next = offset.saturating_add(1);
-                return Ok(bytes < bytes_max);
-            }
-            let schema = record::schema_of(message);
-            let read = self.framing.incoming_awaited(payload, schema, Writer::Anyone);
-            let unread = |why: Unread| why.at(&self.cluster.topics.commands, *partition, message.offset());
-            records.push(Record { offset, skipped: 0, bytes: read.map_err(unread)? });
-            *next = offset.saturating_add(1);
+            bytes = bytes.saturating_add(message.payload_len()).saturating_add(RECORD_BYTES);
+            let read = record::command(message, self.manifest.log_id, |payload, schema| {
+                self.framing.incoming_awaited(payload, schema, Writer::Anyone)
+            });
+            let read = read.map_err(|why| why.at(&self.cluster.topics.commands, *partition, message.offset()))?;
+            *next = read.offset.saturating_add(1);
+            records.push(read);
             Ok::<_, LogError>(bytes < bytes_max)
         })?;
         if at_end {

@@ -1,13 +1,13 @@
 //! A command that an owner has fetched and not handed over: because it does not fit the poll, or because it cannot be
 //! read yet. Its bytes stay here until it can be; nothing after it is fetched meanwhile.
 
-use super::super::{OF_ANOTHER_LOG, Record};
+use super::super::Record;
 use super::framing::{Framing, Unread, Writer};
 use super::record;
 use crate::wire::frame::Fingerprint;
 use rdkafka::message::{BorrowedMessage, Message};
 
-/// See the module.
+/// A fetched command, as far as it could be read.
 pub(super) enum Held {
     /// As it is read inside.
     Read(Record),
@@ -18,14 +18,13 @@ pub(super) enum Held {
 impl Held {
     /// What was fetched.
     pub(super) fn of(message: &BorrowedMessage<'_>, framing: &Framing, log_id: u128) -> Held {
-        let offset = u64::try_from(message.offset()).unwrap_or_default();
-        if record::is_of_another(message, log_id) {
-            return Held::Read(Record { offset, skipped: 0, bytes: OF_ANOTHER_LOG.to_vec() });
-        }
-        let (payload, schema) = (message.payload().unwrap_or_default(), record::schema_of(message));
-        match framing.incoming(payload, schema, Writer::Anyone) {
-            Ok(bytes) => Held::Read(Record { offset, skipped: 0, bytes }),
-            Err(why) => Held::Unread { offset, bytes: payload.to_vec(), schema, why },
+        match record::command(message, log_id, |value, schema| framing.incoming(value, schema, Writer::Anyone)) {
+            Ok(record) => Held::Read(record),
+            Err(why) => {
+                let offset = u64::try_from(message.offset()).unwrap_or_default();
+                let bytes = message.payload().unwrap_or_default().to_vec();
+                Held::Unread { offset, bytes, schema: record::schema_of(message), why }
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::super::LogError;
 use super::Inner;
+use super::reader::offset_of;
 use crate::time::Stopwatch;
 use std::fmt;
 use std::ops::Range;
@@ -117,7 +118,7 @@ impl Inner {
         let found = self.held_back(topic, partition, from..until);
         self.paces.held_back(partition, found.as_ref().map_or(0, HeldBack::count));
         watch.take(found);
-        let place = i64::try_from(next).unwrap_or(i64::MAX);
+        let place = offset_of(next);
         if until < place {
             return Err(LogError::new(format!("{topic}/{partition} ends at {until}, before the next command, {next}")));
         }

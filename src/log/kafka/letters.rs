@@ -17,7 +17,7 @@ use super::super::letters::{DeadLetter, DeadLetters, Letter, LetterId, Original,
 use super::super::{LogError, Turn};
 use super::framing;
 use super::post::{Post, Sending};
-use super::reader::Reader;
+use super::reader::{Reader, offset_of};
 use super::record;
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
@@ -200,7 +200,7 @@ impl Inner {
         mut record: impl FnMut(&BorrowedMessage<'_>) -> bool,
     ) -> Result<(), LogError> {
         let (first, end) = reader.bounds(topic, partition)?;
-        let from = i64::try_from(from).unwrap_or(i64::MAX).max(first);
+        let from = offset_of(from).max(first);
         if from >= end {
             return Ok(());
         }

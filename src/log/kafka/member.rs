@@ -4,7 +4,7 @@
 use super::super::LogError;
 use super::client::Talk;
 use super::distance::note;
-use super::reader::number;
+use super::reader::{number, offset_of};
 use super::{Inner, Kafka, classify};
 use crate::threads;
 use crate::time::Stopwatch;
@@ -197,7 +197,7 @@ impl Work {
         let mut list = TopicPartitionList::new();
         let trip_us = self.inner.trip_us.load(Relaxed);
         for (partition, next_input) in (self.positions)() {
-            let offset = Offset::Offset(i64::try_from(next_input).unwrap_or(i64::MAX));
+            let offset = Offset::Offset(offset_of(next_input));
             let mut place = list.add_partition(&self.topic, number(partition));
             // An offset that is none is not noted.
             let _ = place.set_offset(offset);

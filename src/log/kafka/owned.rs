@@ -17,7 +17,7 @@ use super::held::Held;
 use super::held_back::{HeldBack, Watch};
 use super::pacer::Pacer;
 use super::progress::Progress;
-use super::reader::{Next, Reader};
+use super::reader::{Next, Reader, offset_of};
 use super::record::{self, Decided};
 use super::turns::{Line, Turns};
 use crate::limits::{TURN_BYTES_MAX, TURN_RECORDS_MAX};
@@ -120,7 +120,7 @@ impl Owned {
     /// overtake it.
     fn read(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
         let held = match self.held.take() {
-            Some(held) => held,
+            Some(held) => held.again(&self.inner.framing),
             None => match self.reader.next(wait)? {
                 Next::Message(message) => {
                     let value = message.payload().unwrap_or_default();
@@ -135,7 +135,7 @@ impl Owned {
                 Next::End | Next::Nothing => return Ok(None),
             },
         };
-        match held.again(&self.inner.framing) {
+        match held {
             Held::Read(record) => {
                 Ok(Some(Record { skipped: record.offset.saturating_sub(self.next_offset), ..record }))
             }
@@ -154,8 +154,7 @@ impl Owned {
     /// Why the next command cannot be handed over, if that is so.
     fn stuck(&self) -> Option<LogError> {
         let held = self.held.as_ref()?;
-        let offset = i64::try_from(held.offset()).unwrap_or(i64::MAX);
-        held.why().map(|why| why.at(&self.inner.cluster.topics.commands, self.partition, offset))
+        held.why().map(|why| why.at(&self.inner.cluster.topics.commands, self.partition, offset_of(held.offset())))
     }
 
     /// Whether this owner is to stop here: who is to stop after the rest, and cannot read it, stops before it.

@@ -6,7 +6,6 @@ use super::plan::{Difference, compare};
 use super::reader::Reader;
 use super::registry::{Registry, subjects};
 use super::resolver::Ask;
-use super::settings::ASK_LIMIT;
 use super::topics::Asked;
 use super::{Cluster, coordination, record, remembered};
 use crate::log::{LogError, Manifest};
@@ -17,9 +16,6 @@ use rdkafka::message::Message;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-
-/// How far back a partition's newest event is looked for first.
-const LOOK_BACK: i64 = 32;
 
 /// What a server is about to start with.
 #[derive(Clone, Copy, Debug)]
@@ -165,31 +161,18 @@ fn newest(
     has_registry: bool,
 ) -> Result<Option<LogError>, LogError> {
     let (first, end) = reader.bounds(topic, partition)?;
-    let mut back = LOOK_BACK;
-    loop {
-        let from = end.saturating_sub(back).max(first);
-        if from >= end {
-            return Ok(None);
-        }
-        reader.assign(topic, partition, from)?;
-        let mut last = None;
-        reader.each((topic, partition), ASK_LIMIT, |message| {
-            if let Some(event) = record::event(message) {
-                last = Some((event, message.offset()));
-            }
-            Ok::<_, LogError>(true)
-        })?;
-        if let Some(((bytes, schema), offset)) = last {
-            // What it says of itself is enough to read it, and older events may not say it.
-            let schema = schema.filter(|_| has_registry);
-            let read = framing.incoming_awaited(&bytes, schema, Writer::Owner);
-            return Ok(read.err().map(|why| why.at(topic, partition, offset)));
-        }
-        if from == first {
-            return Ok(None);
-        }
-        back = back.saturating_mul(8);
+    if first >= end {
+        return Ok(None);
     }
+    let last = reader.last((topic, partition), (first, end), |message| {
+        Ok(record::event(message).map(|event| (event, message.offset())))
+    })?;
+    Ok(last.and_then(|((bytes, schema), offset)| {
+        // What it says of itself is enough to read it, and older events may not say it.
+        let schema = schema.filter(|_| has_registry);
+        let read = framing.incoming_awaited(&bytes, schema, Writer::Owner);
+        read.err().map(|why| why.at(topic, partition, offset))
+    }))
 }
 
 fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {

@@ -23,6 +23,9 @@ const SETTLED_AFTER: Duration = Duration::from_millis(200);
 /// Between two questions about a partition that has no leader.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How many offsets before the end the last of something is looked for first.
+const LOOK_BACK: i64 = 32;
+
 /// Longest single wait for a message.
 const LOOK_FOR_MORE: Duration = Duration::from_millis(100);
 
@@ -148,6 +151,30 @@ impl Reader {
         }
     }
 
+    /// The last thing that `find` finds before the end of the partition: not far before the end at first, then further back
+    /// each time that there is none, and never before `first`.
+    pub(super) fn last<T>(
+        &self,
+        (topic, partition): (&str, u32),
+        (first, end): (i64, i64),
+        mut find: impl FnMut(&BorrowedMessage<'_>) -> Result<Option<T>, LogError>,
+    ) -> Result<Option<T>, LogError> {
+        let mut back = LOOK_BACK;
+        loop {
+            let from = end.saturating_sub(back).max(first);
+            self.assign(topic, partition, from)?;
+            let mut last = None;
+            self.each((topic, partition), ASK_LIMIT, |message| {
+                last = find(message)?.or(last.take());
+                Ok::<_, LogError>(true)
+            })?;
+            if last.is_some() || from == first {
+                return Ok(last);
+            }
+            back = back.saturating_mul(8);
+        }
+    }
+
     /// The first offset that the partition still has, and the one after the last that a committed reader may see.
     pub(super) fn bounds(&self, topic: &str, partition: u32) -> Result<(i64, i64), LogError> {
         self.bounds_within(topic, partition, ASK_LIMIT)
@@ -192,6 +219,11 @@ pub(super) fn wait_for_open_turns(
         std::thread::park_timeout(Duration::from_millis(1));
     }
     Ok(true)
+}
+
+/// A place as an offset of the client, which counts with a sign.
+pub(super) fn offset_of(place: u64) -> i64 {
+    i64::try_from(place).unwrap_or(i64::MAX)
 }
 
 /// A partition as the client counts them.

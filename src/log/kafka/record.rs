@@ -7,7 +7,7 @@
 //! Every record of ours, wherever it lies, says in a header under which schema it was written; see [`super::framing`]. A
 //! place or a fence is the first header, whatever else there is.
 
-use super::super::StoredEvent;
+use super::super::{OF_ANOTHER_LOG, Record, StoredEvent};
 use super::framing::{Framing, Unread, Writer, fingerprint_of};
 use crate::domain::{Breach, Law};
 use crate::wire::frame::Fingerprint;
@@ -132,12 +132,25 @@ pub(super) fn with_log(headers: OwnedHeaders, log_id: u128) -> OwnedHeaders {
 
 /// Whether a command says that it is asked of another log than this. Two logs that share a topic by mistake would both
 /// decide it, and its caller would be told by either. Other programs' commands do not say.
-pub(super) fn is_of_another(message: &impl Message, log_id: u128) -> bool {
+fn is_of_another(message: &impl Message, log_id: u128) -> bool {
     let said = message.headers().and_then(|headers| {
         let header = headers.iter().take(HEADERS_MAX).find(|header| header.key == LOG)?;
         header.value?.try_into().ok()
     });
     said.is_some_and(|said| u128::from_be_bytes(said) != log_id)
+}
+
+/// A command at its place, as `read` reads it inside; of another log's it is said that it is one.
+pub(super) fn command(
+    message: &BorrowedMessage<'_>,
+    log_id: u128,
+    read: impl FnOnce(&[u8], Option<Fingerprint>) -> Result<Vec<u8>, Unread>,
+) -> Result<Record, Unread> {
+    let bytes = match is_of_another(message, log_id) {
+        true => OF_ANOTHER_LOG.to_vec(),
+        false => read(message.payload().unwrap_or_default(), schema_of(message))?,
+    };
+    Ok(Record { offset: u64::try_from(message.offset()).unwrap_or_default(), skipped: 0, bytes })
 }
 
 /// What a record says of its schema.

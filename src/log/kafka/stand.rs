@@ -5,7 +5,7 @@
 use super::super::{ClaimError, Fold, LogError};
 use super::owned::Owned;
 use super::post::Sending;
-use super::reader::{Next, Reader};
+use super::reader::{Next, Reader, offset_of};
 use super::record::{self, Course, Decided, Found};
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
@@ -16,8 +16,6 @@ use std::time::Duration;
 
 /// How long a reader may take to say where the commands lie; one that knows its way takes a millisecond.
 const STAND_LIMIT: Duration = Duration::from_secs(1);
-/// How far back of the end of the events the last one is looked for first.
-const LOOK_BACK: i64 = 32;
 /// Records that fill the places of commands that were decided in a topic that is gone, written at once.
 const FILLED_AT_ONCE: u64 = 1_000;
 
@@ -139,7 +137,7 @@ impl Inner {
         match stand.standing {
             Standing::Sound if is_there => Ok(reader),
             Standing::Sound => {
-                reader.assign(topic, partition, number(decided.next_input))?;
+                reader.assign(topic, partition, offset_of(decided.next_input))?;
                 Ok(reader)
             }
             standing => Err(LogError::new(format!(
@@ -168,13 +166,13 @@ impl Inner {
     /// Whether the command at this offset has this check.
     fn holds(&self, partition: u32, (at, check): (u64, u64), reader: &Reader) -> Result<bool, LogError> {
         let topic = &self.cluster.topics.commands;
-        reader.assign(topic, partition, number(at))?;
+        reader.assign(topic, partition, offset_of(at))?;
         let reading = Stopwatch::start();
         while !reading.left_of(ASK_LIMIT).is_zero() {
             match reader.next(reading.left_of(ASK_LIMIT))? {
                 Next::Message(message) => {
                     let value = message.payload().unwrap_or_default();
-                    return Ok(message.offset() == number(at) && record::check_of(value) == check);
+                    return Ok(message.offset() == offset_of(at) && record::check_of(value) == check);
                 }
                 Next::End => return Ok(false),
                 Next::Nothing => {}
@@ -188,26 +186,17 @@ impl Inner {
         let topic = &self.cluster.topics.events;
         self.with_reader(|reader| {
             let (first, end) = reader.bounds(topic, partition)?;
-            let mut back = LOOK_BACK;
-            loop {
-                let from = end.saturating_sub(back).max(first);
-                reader.assign(topic, partition, from)?;
-                let (mut last, mut course) = (None, Course::of(self.manifest.log_id, partition));
-                reader.each((topic, partition), ASK_LIMIT, |message| {
-                    let found = record::found_awaited(message, &self.framing);
-                    course.take(&found).map_err(LogError::from)?;
-                    match found {
-                        Found::Event(_, decided) => last = Some(decided),
-                        Found::Unread(why) => return Err(why.at(topic, partition, message.offset())),
-                        Found::Fence(_) | Found::Foreign => {}
-                    }
-                    Ok(true)
-                })?;
-                if last.is_some() || from == first {
-                    return Ok(last.unwrap_or_default());
+            let mut course = Course::of(self.manifest.log_id, partition);
+            let last = reader.last((topic, partition), (first, end), |message| {
+                let found = record::found_awaited(message, &self.framing);
+                course.take(&found).map_err(LogError::from)?;
+                match found {
+                    Found::Event(_, decided) => Ok(Some(decided)),
+                    Found::Unread(why) => Err(why.at(topic, partition, message.offset())),
+                    Found::Fence(_) | Found::Foreign => Ok(None),
                 }
-                back = back.saturating_mul(8);
-            }
+            })?;
+            Ok(last.unwrap_or_default())
         })
     }
 
@@ -222,9 +211,4 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// An offset as the client counts them.
-fn number(offset: u64) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
 }

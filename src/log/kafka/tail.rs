@@ -13,8 +13,6 @@ use std::time::Duration;
 const NEAR: u64 = 2_048;
 /// Every so many events that are read, one's place is kept.
 const MARKED: u64 = 512;
-/// How far back the end of a partition is looked for first.
-const LOOK_BACK: i64 = 32;
 /// Longest wait for turns that are open when an end is asked for.
 const OPEN_TURNS_LIMIT: Duration = Duration::from_millis(250);
 /// Readers kept for the next read, and positions kept open for reads that go on.
@@ -65,30 +63,21 @@ impl Inner {
             let topic = &self.cluster.topics.events;
             let (first, end) = reader.bounds(topic, partition)?;
             let known = self.progress_of(partition).last();
-            let mut back = LOOK_BACK;
-            loop {
-                let from = end.saturating_sub(back).max(known.offset).max(first);
-                reader.assign(topic, partition, from)?;
-                let mut last = None;
-                // Where the log ends says nothing of how it goes on: whoever reads it is told of a fork.
-                reader.each((topic, partition), ASK_LIMIT, |message| {
-                    match record::found_awaited(message, &self.framing) {
-                        Found::Event(event, _) => last = Some(event.seq),
-                        Found::Unread(why) => return Err(why.at(topic, partition, message.offset())),
-                        Found::Fence(_) | Found::Foreign => {}
-                    }
-                    Ok(true)
-                })?;
-                if let Some(last) = last {
-                    return Ok((last.saturating_add(1), is_whole));
+            let floor = known.offset.max(first);
+            // Where the log ends says nothing of how it goes on: whoever reads it is told of a fork.
+            let last = reader.last((topic, partition), (floor, end), |message| {
+                match record::found_awaited(message, &self.framing) {
+                    Found::Event(event, _) => Ok(Some(event.seq)),
+                    Found::Unread(why) => Err(why.at(topic, partition, message.offset())),
+                    Found::Fence(_) | Found::Foreign => Ok(None),
                 }
-                if from == first && first > 0 {
-                    return Err(LogError::new(format!("{topic}/{partition} has lost its events up to offset {first}")));
+            })?;
+            match last {
+                Some(last) => Ok((last.saturating_add(1), is_whole)),
+                None if floor == first && first > 0 => {
+                    Err(LogError::new(format!("{topic}/{partition} has lost its events up to offset {first}")))
                 }
-                if from == first || from == known.offset {
-                    return Ok((0, is_whole));
-                }
-                back = back.saturating_mul(8);
+                None => Ok((0, is_whole)),
             }
         })
     }
