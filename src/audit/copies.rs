@@ -2,6 +2,7 @@
 //! a while, and so long nothing but "a copy" is an answer to them.
 
 use super::judge::Judge;
+use super::keys::is_unkept;
 use crate::domain::{AskKind, Body, CommandId, Law, Micros, Reason};
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,18 +67,7 @@ impl Judge<'_> {
                 format!("refused for too many commands, and {count} were decided a short while ago")
             });
         }
-        let is_kept = !matches!(
-            refused,
-            Some(
-                Reason::Malformed
-                    | Reason::Misrouted
-                    | Reason::Duplicate
-                    | Reason::Expired
-                    | Reason::DeadlineTooFar
-                    | Reason::TooManyCommands
-            )
-        );
-        if is_kept {
+        if !refused.is_some_and(is_unkept) {
             self.state.copies.keep(id, self.now);
         }
     }

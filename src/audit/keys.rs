@@ -12,23 +12,16 @@ pub(super) struct Answer {
 
 /// Whether a refusal is an outcome that a key keeps; the others say something of this try alone.
 pub(super) fn is_business(reason: Reason) -> bool {
-    !matches!(
-        reason,
-        Reason::Malformed
-            | Reason::Misrouted
-            | Reason::Duplicate
-            | Reason::Expired
-            | Reason::DeadlineTooFar
-            | Reason::TooManyCommands
-            | Reason::Abandoned
-            | Reason::KeyReused
-            | Reason::TooManyAttempts
-            | Reason::PartitionFull
-    )
+    !is_earlier(reason) && !matches!(reason, Reason::KeyReused | Reason::TooManyAttempts | Reason::PartitionFull)
 }
 
 /// Whether a refusal comes before any look at the key.
 fn is_earlier(reason: Reason) -> bool {
+    is_unkept(reason) || reason == Reason::Abandoned
+}
+
+/// Whether a refusal says nothing of the command's id: no copy is told by it.
+pub(super) fn is_unkept(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::Malformed
@@ -37,7 +30,6 @@ fn is_earlier(reason: Reason) -> bool {
             | Reason::Expired
             | Reason::DeadlineTooFar
             | Reason::TooManyCommands
-            | Reason::Abandoned
     )
 }
 
