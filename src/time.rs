@@ -56,6 +56,11 @@ impl Stopwatch {
         self.0.elapsed()
     }
 
+    /// The same, as the time that has passed since it was started.
+    pub fn now(&self) -> Micros {
+        Micros(u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
     /// What is left of a limit.
     pub fn left_of(&self, limit: Duration) -> Duration {
         limit.saturating_sub(self.elapsed())

@@ -1,6 +1,5 @@
 //! The handover machine's shell: looks at turns and at the way to the cluster, and leaves the group of owners or comes back.
 
-use crate::domain::Micros;
 use crate::log::LogError;
 use crate::log::kafka::{Company, Distance, Door, Kafka};
 use crate::owner::handover::{Handover, Input, Others, Output, Turns};
@@ -15,7 +14,7 @@ use std::time::Duration;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// See the module.
+/// Looks twice a second, for as long as this process may own partitions.
 pub(super) struct Watch {
     replica: Arc<Replica>,
     metrics: Arc<Metrics>,
@@ -54,10 +53,10 @@ impl Watch {
             if ending.load(Relaxed) {
                 return;
             }
-            let mut output = self.machine.handle(Input::Look(turns, trip.map(as_ms)), self.now());
+            let mut output = self.machine.handle(Input::Look(turns, trip.map(as_ms)), self.since.now());
             if output == Some(Output::Ask) {
                 let others = self.others(trip);
-                output = self.machine.handle(Input::Group(others), self.now());
+                output = self.machine.handle(Input::Group(others), self.since.now());
             }
             match output {
                 Some(Output::Leave(partition, slow_ms)) => {
@@ -79,10 +78,6 @@ impl Watch {
                 Some(Output::Ask) | None => {}
             }
         }
-    }
-
-    fn now(&self) -> Micros {
-        Micros(u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
     fn others(&self, trip: Option<Duration>) -> Others {

@@ -2,7 +2,6 @@
 
 use super::owner::{Household, Served};
 use super::spawn;
-use crate::domain::Micros;
 use crate::log::ClaimError;
 use crate::log::kafka::{Change, Kafka};
 use crate::owner::Report;
@@ -47,15 +46,11 @@ impl Owning {
         Owning { log, household, replica, machine, since, owners, end, ended, releases, is_closing: false }
     }
 
-    fn now(&self) -> Micros {
-        Micros(u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX))
-    }
-
     /// Until the shutdown is told and every owner has ended.
     pub(super) fn run(mut self, changes: &Receiver<Change>, told: &Receiver<()>) {
         let (closed, nobody, mut changes, mut told) = (never(), never(), changes, told);
         while !(self.is_closing && self.machine.is_idle()) {
-            let now = self.now();
+            let now = self.since.now();
             let wait = self.machine.next_due().map_or(LOOK, |due| Duration::from_millis(due.ms_since(now) + 1));
             let ended = self.ended.clone();
             select! {
@@ -94,7 +89,7 @@ impl Owning {
     }
 
     fn take(&mut self, input: Input) {
-        for output in self.machine.handle(input, self.now()) {
+        for output in self.machine.handle(input, self.since.now()) {
             match output {
                 Output::Claim(partition) => self.claim(partition),
                 Output::Stop(partition) => self.log.stop(partition, self.is_closing),

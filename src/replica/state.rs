@@ -352,9 +352,7 @@ impl LedgerMut for PartitionState {
     }
 
     fn keep_decided(&mut self, id: CommandId, until: Micros) {
-        if let Some(leaf) = self.decided.put(id, until)
-            && !self.dirty.decided.contains(&leaf)
-        {
+        if let Some(leaf) = self.decided.put(id, until) {
             self.dirty.decided.insert(leaf);
         }
     }
