@@ -228,6 +228,18 @@ fn what_others_own_is_followed_to_the_end_and_every_event_is_heard() {
     following.assert_is_the_logs();
 }
 
+/// Another log, and a checkpoint of its state, one event long.
+fn with_a_checkpoint() -> World {
+    let other = World::new(1);
+    let (shared, mut owned) = other.recover(0);
+    let owner = shared.read(|state| Partition::claim(state, 1));
+    let barrier = shared.read(|state| owner.barrier(state, 99, Micros(5)));
+    let outcome = owned.commit(barrier.turn());
+    shared.write(|state| owner.conclude(state, barrier, outcome)).unwrap();
+    other.checkpoint(&shared);
+    other
+}
+
 /// A log that is further ahead than one round of following folds, and who follows it from its beginning.
 fn far_behind() -> Following {
     let mut following = Following::of(world());
@@ -298,14 +310,7 @@ fn what_comes_during_a_claim_that_comes_to_nothing_is_asked_for_again() {
 
 #[test]
 fn a_checkpoint_that_the_log_does_not_go_on_from_is_removed_and_all_is_read() {
-    // The state of another log, one event long.
-    let other = World::new(1);
-    let (shared, mut owned) = other.recover(0);
-    let owner = shared.read(|state| Partition::claim(state, 1));
-    let barrier = shared.read(|state| owner.barrier(state, 99, Micros(5)));
-    let outcome = owned.commit(barrier.turn());
-    shared.write(|state| owner.conclude(state, barrier, outcome)).unwrap();
-    other.checkpoint(&shared);
+    let other = with_a_checkpoint();
     let following = Following::with(world(), other);
     following.run(|_| {});
     assert_eq!(*following.asked.lock(), [(0, Some(1)), (0, None), (0, Some(0))]);
@@ -411,13 +416,7 @@ fn a_stretch_that_cannot_be_read_is_followed_up_to_what_is_wrong_with_it() {
 
 #[test]
 fn a_restored_state_that_turns_out_broken_is_not_read_before_it_is_whole_again() {
-    let other = World::new(1);
-    let (shared, mut owned) = other.recover(0);
-    let owner = shared.read(|state| Partition::claim(state, 1));
-    let barrier = shared.read(|state| owner.barrier(state, 99, Micros(5)));
-    let outcome = owned.commit(barrier.turn());
-    shared.write(|state| owner.conclude(state, barrier, outcome)).unwrap();
-    other.checkpoint(&shared);
+    let other = with_a_checkpoint();
     let following = Following::with(world(), other);
     following.hidden.store(1, Relaxed);
     following.run(|round| {

@@ -29,6 +29,14 @@ fn wait<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
+/// A process that has made the pool, set its limit to every number from 2 to one before this, and has nothing more to do.
+fn idle(site: &Site, until_limit: u64) -> Serving<'_> {
+    let process = site.serve("a");
+    until("the pool is made", || put(&process, 1_000) < 300);
+    (2..until_limit).for_each(|orders| assert_eq!(put(&process, orders), 200));
+    process
+}
+
 /// Removes the commands before this offset, as their topic's retention does.
 fn remove_before(site: &Site, offset: i64) {
     let (admin, options) = admin(site);
@@ -92,9 +100,7 @@ fn put(process: &Serving<'_>, orders: u64) -> u16 {
 /// A site of one partition on which something was decided, and its process, which has ended.
 fn begun(rig: &Rig) -> (Site, u64) {
     let site = Site::new(rig, 1);
-    let process = site.serve("a");
-    until("the pool is made", || put(&process, 1_000) < 300);
-    (2..20).for_each(|orders| assert_eq!(put(&process, orders), 200));
+    let process = idle(&site, 20);
     process.terminate();
     drop(process);
     let next = site.log().stand_of(0).unwrap();
@@ -188,9 +194,7 @@ fn another_topic_of_the_same_name_is_not_taken_for_the_first() {
 #[test]
 fn a_topic_that_is_made_anew_under_an_idle_owner_is_noticed() {
     let site = Site::new(Rig::shared(), 1);
-    let process = site.serve("a");
-    until("the pool is made", || put(&process, 1_000) < 300);
-    (2..9).for_each(|orders| assert_eq!(put(&process, orders), 200));
+    let process = idle(&site, 9);
     make_anew(&site);
     assert!(told(&process).contains("it was made anew or cut off"));
     says_so(&site, &process, 1);
@@ -201,9 +205,7 @@ fn a_topic_that_is_made_anew_under_an_idle_owner_is_noticed() {
 #[test]
 fn an_owner_whose_events_are_gone_stops() {
     let site = Site::new(Rig::shared(), 1);
-    let process = site.serve("a");
-    until("the pool is made", || put(&process, 1_000) < 300);
-    (2..20).for_each(|orders| assert_eq!(put(&process, orders), 200));
+    let process = idle(&site, 20);
     let (admin, options) = admin(&site);
     let topic = site.cluster().topics.events.clone();
     wait(admin.delete_topics(&[&topic], &options)).unwrap().remove(0).unwrap();
