@@ -73,7 +73,7 @@ struct Slow {
     turns: u64,
 }
 
-/// See the module.
+/// The state of the machine: what the last looks said, and the last rest.
 #[derive(Clone, Debug)]
 pub struct Handover {
     deadline_ms: u64,

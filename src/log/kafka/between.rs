@@ -24,7 +24,7 @@ struct Doubt {
     looked: Stopwatch,
 }
 
-/// See the module.
+/// What one owner knows of what others have written between its records.
 #[derive(Default)]
 pub(super) struct Between {
     /// Sees what is not committed, too; made when it is first needed.

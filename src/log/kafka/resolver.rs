@@ -31,7 +31,7 @@ pub(super) enum Answer {
     NotOurs,
 }
 
-/// See the module. The thread ends after this has been dropped.
+/// The answers of one registry, and the thread that asks for more; it ends after this has been dropped.
 pub(super) struct Resolver {
     common: Arc<Common>,
     bell: Sender<()>,

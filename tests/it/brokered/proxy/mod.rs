@@ -153,7 +153,7 @@ impl Drop for Rule<'_> {
     }
 }
 
-/// See the module. When it ends, so do its connections.
+/// One proxy before one broker, on a port of its own. When it ends, so do its connections.
 pub struct Proxy {
     inner: Arc<Inner>,
     /// None once it ends.
