@@ -334,9 +334,9 @@ fn time(field: &str, value: Value<'_>) -> Parsed<Micros> {
 fn mode_of(value: Value<'_>) -> Parsed<Mode> {
     match &value {
         Value::Text(text) if text == "open" => Ok(Mode::Open),
-        Value::Text(text) if text == "held" => Ok(Mode::Held),
+        Value::Text(text) if text == "paused" => Ok(Mode::Paused),
         Value::Text(text) if text == "closed" => Ok(Mode::Closed),
-        _ => Err(Problem::edge(Edge::BadMode, "mode has to be 'open', 'held' or 'closed'")),
+        _ => Err(Problem::edge(Edge::BadMode, "mode has to be 'open', 'paused' or 'closed'")),
     }
 }
 

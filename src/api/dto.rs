@@ -165,7 +165,7 @@ pub struct PoolDto<'a> {
     /// Units still free; 0 where more is admitted than the limit.
     #[schema(value_type = BTreeMap<String, u64>)]
     remaining: Remaining<'a>,
-    /// `open`, `held` or `closed`.
+    /// `open`, `paused` or `closed`.
     mode: &'static str,
     /// Whether more is admitted than the limit in some dimension.
     over_committed: bool,
@@ -217,7 +217,7 @@ impl<'a> PoolDto<'a> {
 pub fn mode_code(mode: Mode) -> &'static str {
     match mode {
         Mode::Open => "open",
-        Mode::Held => "held",
+        Mode::Paused => "paused",
         Mode::Closed => "closed",
     }
 }

@@ -47,7 +47,7 @@ struct PoolSpec {
     window: Option<WindowDto>,
     /// What else is said of it.
     labels: Option<BTreeMap<String, String>>,
-    /// `open` (when absent), `held` or `closed`.
+    /// `open` (when absent), `paused` or `closed`.
     mode: Option<String>,
 }
 
@@ -65,7 +65,7 @@ struct LimitChange {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what body.rs reads")]
 struct ModeChange {
-    /// `open`, `held` or `closed`.
+    /// `open`, `paused` or `closed`.
     mode: String,
 }
 
@@ -215,7 +215,7 @@ const OPERATIONS: &[Operation] = &[
         method: HttpMethod::Post,
         path: "/v1/pools/{pool}/mode",
         id: "set_mode",
-        summary: "Open, hold or close a pool",
+        summary: "Open, pause or close a pool",
         body: Some("ModeChange"),
         ok: &[("200", "Pool", "The pool after it")],
         parameters: EDIT,
@@ -243,7 +243,7 @@ const OPERATIONS: &[Operation] = &[
             Reason::UnknownPool,
             Reason::PastCutoff,
             Reason::Closed,
-            Reason::Held,
+            Reason::Paused,
             Reason::UnknownDimension,
             Reason::OverLimit,
             Reason::TooManyAttempts,

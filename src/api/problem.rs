@@ -139,7 +139,7 @@ pub fn of_reason(reason: Reason) -> Case {
         Reason::StaleVersion => fault("stale_version", 412, "The pool has another version"),
         Reason::PastCutoff => fault("past_cutoff", 409, "The pool's cutoff has passed"),
         Reason::Closed => fault("closed", 409, "The pool is closed"),
-        Reason::Held => fault("held", 409, "The pool is held"),
+        Reason::Paused => fault("paused", 409, "The pool is paused"),
         Reason::UnknownDimension => fault("unknown_dimension", 409, "The pool has no such dimension"),
         Reason::OverLimit => fault("over_limit", 409, "It does not fit"),
         Reason::LimitOutOfRange => fault("limit_out_of_range", 409, "The limit would leave its range"),

@@ -89,7 +89,7 @@ impl Judge<'_> {
             Reason::UnknownPool => book.is_none(),
             Reason::PastCutoff => book.and_then(|b| b.spec.window).is_some_and(|w| w.closes_at() <= self.now),
             Reason::Closed => book.is_some_and(|b| b.spec.mode == Mode::Closed),
-            Reason::Held => book.is_some_and(|b| b.spec.mode == Mode::Held),
+            Reason::Paused => book.is_some_and(|b| b.spec.mode == Mode::Paused),
             Reason::UnknownDimension => {
                 rejection.dimension.is_some_and(|d| book.is_some_and(|b| !b.used.contains_key(&d)))
             }

@@ -60,7 +60,7 @@ pub enum Ask {
         /// Only at this version.
         expected_version: Option<u64>,
     },
-    /// Open, hold or close a pool.
+    /// Open, pause or close a pool.
     SetMode {
         /// Which pool.
         pool: PoolId,

@@ -208,7 +208,7 @@ impl<L: Ledger> Case<'_, L> {
         match pool.spec.mode {
             Mode::Open => {}
             Mode::Closed => return Err(Reason::Closed.into()),
-            Mode::Held => return Err(Reason::Held.into()),
+            Mode::Paused => return Err(Reason::Paused.into()),
         }
         if let Some((d, _)) = demand.iter().find(|(d, _)| pool.spec.limits.get(*d).is_none()) {
             return Err(Refusal(Reason::UnknownDimension, Some(d)));

@@ -79,7 +79,7 @@ pub enum Body {
     PoolDefined(Pool),
     /// A pool's limits were changed.
     LimitsAdjusted(Pool),
-    /// A pool was opened, held or closed.
+    /// A pool was opened, paused or closed.
     ModeSet(Pool),
     /// Capacity was taken.
     Accepted(Entry),

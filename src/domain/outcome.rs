@@ -57,8 +57,8 @@ reasons! {
     PastCutoff = "past_cutoff", true;
     /// The pool is closed.
     Closed = "closed", true;
-    /// The pool is held.
-    Held = "held", true;
+    /// The pool is paused.
+    Paused = "paused", true;
     /// The pool has no such dimension.
     UnknownDimension = "unknown_dimension", true;
     /// It does not fit.

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Mode {
     /// It admits what fits.
     Open,
-    /// A planner holds it for now: it admits nothing.
-    Held,
+    /// A planner has paused it: it admits nothing for now.
+    Paused,
     /// It is done: it admits nothing.
     Closed,
 }

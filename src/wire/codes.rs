@@ -46,10 +46,12 @@ codes! { Kind as "Kind", "Unknown":
     "CommandsLost" = Kind::CommandsLost,
 }
 
+// `held` is how older versions spelt `paused`.
 codes! { Mode as "Mode", "unknown":
     "open" = Mode::Open,
-    "held" = Mode::Held,
+    "held" = Mode::Paused,
     "closed" = Mode::Closed,
+    "paused" = Mode::Paused,
 }
 
 // Of an admitted reservation: an event tells of no other.
@@ -65,7 +67,8 @@ codes! { ReleaseCause as "ReleaseCause", "unknown":
     "abandoned" = ReleaseCause::Abandoned,
 }
 
-// In the order in which the schema got them, which is not that of precedence.
+// In the order in which the schema got them, which is not that of precedence. `held` is how older versions spelt
+// `paused`.
 codes! { Reason as "Reason", "unknown":
     "malformed" = Reason::Malformed,
     "misrouted" = Reason::Misrouted,
@@ -79,7 +82,7 @@ codes! { Reason as "Reason", "unknown":
     "stale_version" = Reason::StaleVersion,
     "past_cutoff" = Reason::PastCutoff,
     "closed" = Reason::Closed,
-    "held" = Reason::Held,
+    "held" = Reason::Paused,
     "unknown_dimension" = Reason::UnknownDimension,
     "over_limit" = Reason::OverLimit,
     "limit_out_of_range" = Reason::LimitOutOfRange,
@@ -90,4 +93,5 @@ codes! { Reason as "Reason", "unknown":
     "duplicate" = Reason::Duplicate,
     "deadline_too_far" = Reason::DeadlineTooFar,
     "too_many_commands" = Reason::TooManyCommands,
+    "paused" = Reason::Paused,
 }

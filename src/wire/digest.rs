@@ -134,8 +134,7 @@ impl Hash {
 
     /// By its symbol's place in the schema, which never changes.
     fn code<T: Code>(&mut self, value: T) {
-        let at = T::VALUES.iter().position(|other| *other == value);
-        self.number(at.map_or(u64::MAX, |at| at as u64));
+        self.number(value.place().map_or(u64::MAX, |at| at as u64));
     }
 
     fn attempts(&mut self, attempts: &[Attempt]) {

@@ -105,6 +105,12 @@ pub(super) trait Code: Copy + PartialEq + 'static {
     const SYMBOLS: &'static [&'static str];
     /// What the symbols after the first mean.
     const VALUES: &'static [Self];
+
+    /// The place of its symbol among [`Code::VALUES`]. Of several symbols the last one is written: the others are how
+    /// older versions spelt it.
+    fn place(self) -> Option<usize> {
+        Self::VALUES.iter().rposition(|value| *value == self)
+    }
 }
 
 /// A field that holds a symbol.
@@ -113,7 +119,7 @@ pub(super) struct Coded<T>(pub(super) T);
 
 impl<T: Code> Serialize for Coded<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let known = T::VALUES.iter().position(|value| *value == self.0);
+        let known = self.0.place();
         debug_assert!(known.is_some(), "a {} that no record holds", T::NAME);
         let at = known.map_or(0, |at| at.saturating_add(1));
         let symbol = T::SYMBOLS.get(at).copied().unwrap_or_default();

@@ -74,7 +74,7 @@ fn put_status(bytes: &mut Vec<u8>, status: Status) {
     };
     bytes.push(code);
     if let Status::Refused { reason, binding } = status {
-        let reason = Reason::VALUES.iter().position(|other| *other == reason).unwrap_or(usize::MAX);
+        let reason = reason.place().unwrap_or(usize::MAX);
         bytes.extend_from_slice(&[reason as u8, binding.unwrap_or(NOT_BOUND)]);
     }
 }

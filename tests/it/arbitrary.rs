@@ -39,7 +39,7 @@ pub fn reservation_id() -> impl Strategy<Value = ReservationId> {
 }
 
 pub fn mode() -> impl Strategy<Value = Mode> {
-    prop_oneof![Just(Mode::Open), Just(Mode::Held), Just(Mode::Closed)]
+    prop_oneof![Just(Mode::Open), Just(Mode::Paused), Just(Mode::Closed)]
 }
 
 pub fn window() -> impl Strategy<Value = Window> {

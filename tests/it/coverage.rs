@@ -116,7 +116,7 @@ fn a_pool_is_found_by_what_it_would_take_now() {
         ("of an over-committed pool", over(), one(), NOW, false),
         ("the other dimension of it", over(), demand([("crates", 1)]), NOW, true),
         ("nothing, of an over-committed pool", over(), Query::default(), NOW, true),
-        ("of a held pool", but(|spec| spec.mode = Mode::Held), one(), NOW, false),
+        ("of a paused pool", but(|spec| spec.mode = Mode::Paused), one(), NOW, false),
         ("of a closed pool", but(|spec| spec.mode = Mode::Closed), one(), NOW, false),
         ("nothing, of a closed pool", but(|spec| spec.mode = Mode::Closed), Query::default(), NOW, true),
         ("just before the cutoff", pool(), one(), CUTOFF - 1, true),

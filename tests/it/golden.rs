@@ -132,7 +132,7 @@ fn bodies() -> Vec<Body> {
     vec![
         Body::PoolDefined(pool()),
         Body::LimitsAdjusted(pool()),
-        Body::ModeSet(Pool { spec: PoolSpec { mode: Mode::Held, window: None, ..spec() }, ..pool() }),
+        Body::ModeSet(Pool { spec: PoolSpec { mode: Mode::Paused, window: None, ..spec() }, ..pool() }),
         Body::Accepted(entry(Status::Held)),
         Body::Confirmed(entry(Status::Confirmed)),
         Body::Extended(entry(Status::Held)),
@@ -223,30 +223,41 @@ fn frozen(file: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// What the first version wrote: neither skipped places nor the ids of commands that cannot be read.
-fn first_version(event: &mut Event) {
+fn first_version(mut event: Event) -> Event {
     if let Some(cause) = &mut event.cause {
         (cause.skipped, cause.unread) = (0, None);
+    }
+    event
+}
+
+/// The events in a frozen file are these, and their digests are those of the bytes that were written then.
+fn reads_frozen_events(file: &str, expected: impl ExactSizeIterator<Item = Event>) {
+    let lines = frozen(file);
+    assert_eq!(lines.len(), expected.len(), "{file}");
+    for ((name, bytes), expected) in lines.iter().zip(expected) {
+        let read = event::decode(bytes).unwrap();
+        assert_eq!(read.event, expected, "{file}");
+        assert_eq!(*name, format!("{:?} {}", read.event.body.kind(), read.digest), "{file}");
     }
 }
 
 #[test]
-fn events_of_the_first_version_are_read_as_they_were_written() {
-    let bodies = bodies().into_iter().filter(|body| body.kind() != Kind::CommandsLost);
-    let expected = bodies.map(|body| {
-        let mut event = recorded(body).0.event;
-        first_version(&mut event);
-        event
-    });
-    let lines = frozen("events.v1.hex");
-    assert_eq!(lines.len(), 17);
-    for ((name, bytes), expected) in lines.iter().zip(expected) {
-        let read = event::decode(bytes).unwrap();
-        assert_eq!(read.event, expected);
-        assert_eq!(*name, format!("{:?} {}", read.event.body.kind(), read.digest));
-    }
+fn what_older_versions_wrote_is_read_as_it_was_written() {
+    let second: Vec<Event> = bodies().into_iter().map(|body| recorded(body).0.event).collect();
+    let is_first = |event: &Event| event.body.kind() != Kind::CommandsLost;
+    let first: Vec<Event> = second.iter().filter(|event| is_first(event)).cloned().map(first_version).collect();
+    reads_frozen_events("events.v2.hex", second.into_iter());
+    reads_frozen_events("events.v1.hex", first.into_iter());
     for (_, bytes) in frozen("replies.v1.hex") {
         let read = reply::decode(&bytes).unwrap();
         assert_eq!(read.decided.event, recorded(Body::Accepted(entry(Status::Confirmed))).0.event);
+    }
+    let commands = frozen("commands.v1.hex");
+    assert_eq!(commands.len(), asks().len());
+    for ((name, bytes), ask) in commands.iter().zip(asks()) {
+        assert_eq!(*name, format!("{:?}", ask.kind()));
+        assert_eq!(command::id_of(bytes), Some(command_of(ask.clone()).id));
+        assert_eq!(command::decode(bytes).unwrap(), command_of(ask));
     }
 }
 

@@ -61,8 +61,8 @@ fn pools_are_defined_read_changed_and_listed() {
     assert_eq!((changed.status, &changed.json()["limits"]["orders"]), (200, &0.into()));
     let changed = c.send("PATCH", "/v1/pools/a", &[], r#"{"limits":{"orders":7}}"#);
     assert_eq!((changed.status, &changed.json()["limits"]["orders"]), (200, &7.into()));
-    let held = c.post("/v1/pools/a/mode", r#"{"mode":"held"}"#);
-    assert_eq!((held.status, held.header("etag"), &held.json()["mode"]), (200, Some("\"4\""), &"held".into()));
+    let paused = c.post("/v1/pools/a/mode", r#"{"mode":"paused"}"#);
+    assert_eq!((paused.status, paused.header("etag"), &paused.json()["mode"]), (200, Some("\"4\""), &"paused".into()));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn refusals_say_why_and_with_what_proof() {
     let mut patch = |body: &str| c.send("PATCH", "/v1/pools/p", &[], body).code();
     assert_eq!(patch(r#"{"adjust":{"orders":-3}}"#), "limit_out_of_range");
     assert_eq!(patch(r#"{"limits":{"crates":3}}"#), "unknown_dimension");
-    for (mode, code) in [("held", "held"), ("closed", "closed")] {
+    for (mode, code) in [("paused", "paused"), ("closed", "closed")] {
         assert_eq!(c.post("/v1/pools/p/mode", &format!(r#"{{"mode":"{mode}"}}"#)).status, 200);
         assert_eq!(c.post("/v1/reservations", three).code(), code);
     }

@@ -68,7 +68,7 @@ fn spec() -> impl Strategy<Value = PoolSpec> {
 }
 
 fn mode() -> impl Strategy<Value = Mode> {
-    select(vec![Mode::Open, Mode::Open, Mode::Open, Mode::Open, Mode::Held, Mode::Closed])
+    select(vec![Mode::Open, Mode::Open, Mode::Open, Mode::Open, Mode::Paused, Mode::Closed])
 }
 
 fn change() -> impl Strategy<Value = LimitChange> {

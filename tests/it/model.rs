@@ -146,7 +146,7 @@ impl Model {
         match spec.mode {
             _ if spec.window.is_some_and(|w| w.cutoff.unwrap_or(w.end).0 <= self.now) => Err("past_cutoff".to_owned()),
             Mode::Closed => Err("closed".to_owned()),
-            Mode::Held => Err("held".to_owned()),
+            Mode::Paused => Err("paused".to_owned()),
             Mode::Open => match demand.iter().find(|(d, _)| lacks(*d)) {
                 Some((d, _)) => Err(format!("unknown_dimension {d}")),
                 None => {

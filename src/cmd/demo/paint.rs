@@ -102,7 +102,7 @@ impl View<'_> {
         let (used, limit) = (orders(&pool.used), orders(&pool.limits));
         let mark = match pool.mode.as_str() {
             "closed" => '×',
-            "held" => '‖',
+            "paused" => '‖',
             _ if pool.over_committed => '!',
             _ => BLOCKS[step(used, limit, BLOCKS.len())],
         };
@@ -116,7 +116,7 @@ impl View<'_> {
 
     fn legend(&self) -> String {
         let scale: String = BLOCKS.iter().skip(1).collect();
-        format!(" {:10}{scale} taken of the limit   ! more than a lowered limit   ‖ held   × closed", "")
+        format!(" {:10}{scale} taken of the limit   ! more than a lowered limit   ‖ paused   × closed", "")
     }
 
     fn figures(&self) -> Vec<String> {
@@ -217,7 +217,7 @@ mod tests {
             )
         };
         let slots = [shown(0, 0, "open", false), shown(1, 20, "open", false), shown(2, 22, "open", true)];
-        let rest = [shown(3, 5, "closed", false), shown(4, 7, "held", false)];
+        let rest = [shown(3, 5, "closed", false), shown(4, 7, "paused", false)];
         let heat = heat(format!(r#"{{"pools":[{},{}]}}"#, slots.join(","), rest.join(",")).as_bytes());
         assert_eq!(heat.len(), 5);
         let view = |in_colour| {

@@ -1,4 +1,4 @@
-//! The planner: now and then a limit is lowered or raised, or a slot is held or closed and opened again, while
+//! The planner: now and then a limit is lowered or raised, or a slot is paused or closed and opened again, while
 //! everybody shops. Lowering a limit below what is taken evicts nobody: the slot takes no more until it fits again.
 
 use super::Stage;
@@ -54,7 +54,7 @@ impl Planner {
             0..=3 => self.adjust(&pool, -4, "lowers").await,
             4..=6 => self.adjust(&pool, 3, "raises").await,
             7..=8 => self.shut(pool, "closed", "closes").await,
-            _ => self.shut(pool, "held", "holds").await,
+            _ => self.shut(pool, "paused", "pauses").await,
         }
     }
 

@@ -193,8 +193,8 @@ fn l1_admission() {
         ("accepted in a closed pool", Law::Capacity, At::R8_ACCEPTED, |log| {
             said(log, At::MODE_OPEN).spec.mode = Mode::Closed;
         }),
-        ("accepted in a held pool", Law::Capacity, At::R1_ACCEPTED, |log| {
-            said(log, At::DEFINED).spec.mode = Mode::Held
+        ("accepted in a paused pool", Law::Capacity, At::R1_ACCEPTED, |log| {
+            said(log, At::DEFINED).spec.mode = Mode::Paused
         }),
         ("accepted past the cutoff", Law::Capacity, At::R1_ACCEPTED, |log| {
             let at = event(log, At::DEFINED).decided_at;
@@ -293,7 +293,7 @@ fn what_was_not_asked() {
             let Body::Abandoned { reservation, .. } = &mut event(log, At::R5_BURNED).body else { panic!() };
             *reservation = id(6);
         }),
-        ("another mode", Law::OneDecision, At::MODE_CLOSED, |log| said(log, At::MODE_CLOSED).spec.mode = Mode::Held),
+        ("another mode", Law::OneDecision, At::MODE_CLOSED, |log| said(log, At::MODE_CLOSED).spec.mode = Mode::Paused),
         ("another area", Law::OneDecision, At::DEFINED, |log| {
             said(log, At::DEFINED).spec.areas.insert(Name::new("SG-01").unwrap());
         }),
@@ -466,7 +466,7 @@ fn l7_one_state() {
             said(log, At::MODE_CLOSED).spec.limits = amounts(&[("crates", 9), ("orders", 9)]);
         }),
         ("limits that change the mode", Law::OneState, At::LIMITS_LOWERED, |log| {
-            said(log, At::LIMITS_LOWERED).spec.mode = Mode::Held;
+            said(log, At::LIMITS_LOWERED).spec.mode = Mode::Paused;
         }),
         ("limits of another dimension", Law::OneState, At::LIMITS_LOWERED, |log| {
             said(log, At::LIMITS_LOWERED).spec.limits = amounts(&[("orders", 2), ("pallets", 2)]);
@@ -483,7 +483,7 @@ fn l7_one_state() {
         ("closed and was not", Law::OneState, At::R4_OVER_LIMIT, |log| {
             refuse_with(log, At::R4_OVER_LIMIT, Reason::Closed)
         }),
-        ("held and was closed", Law::OneState, At::R6_CLOSED, |log| refuse_with(log, At::R6_CLOSED, Reason::Held)),
+        ("paused and was closed", Law::OneState, At::R6_CLOSED, |log| refuse_with(log, At::R6_CLOSED, Reason::Paused)),
         ("refused in another mode", Law::OneState, At::R6_CLOSED, |log| {
             rejection(log, At::R6_CLOSED).mode = Some(Mode::Open)
         }),

@@ -72,7 +72,7 @@ enum Step {
 /// which only deadlines (seconds, not in this test) make safe.
 fn step() -> impl Strategy<Value = Step> {
     let pool = 0..2usize;
-    let mode = prop_oneof![4 => Just(Mode::Open), 1 => Just(Mode::Held), 1 => Just(Mode::Closed)];
+    let mode = prop_oneof![4 => Just(Mode::Open), 1 => Just(Mode::Paused), 1 => Just(Mode::Closed)];
     let reserve = (pool.clone(), 0..IDS, 1..4u64, any::<[bool; 3]>(), 0..10u8).prop_map(
         |(pool, n, units, [hold, burned, keyed], late)| {
             // Mostly one demand an id, so that a repeated key is mostly the same body.
@@ -198,7 +198,7 @@ impl Player {
             Step::Give(input) => self.owner.give(input),
             Step::Misrouted => {
                 let pool = pools_of(PARTITION + 1).next().unwrap();
-                self.ask(Ask::SetMode { pool, mode: Mode::Held, expected_version: None }, 0);
+                self.ask(Ask::SetMode { pool, mode: Mode::Paused, expected_version: None }, 0);
             }
             Step::Copy(of) => {
                 let told = self.owner.inputs.iter().filter(|(_, input)| matches!(input, Input::Take(_)));

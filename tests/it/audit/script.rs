@@ -95,7 +95,7 @@ fn second_half(owner: &mut Owner) {
     owner.give(Input::Claim);
     owner.give(Input::Tick);
     owner.take(&command(Ask::Confirm { reservation: id(2) }, 93, key("confirm")));
-    owner.take(&set_mode(Mode::Held, "open"));
+    owner.take(&set_mode(Mode::Paused, "open"));
     owner.take(&reserve(8, 1, 14, None));
     owner.give(owner.inputs.last().unwrap().1.clone());
     let too_far = owner.now.plus_ms(HOUR_MS);

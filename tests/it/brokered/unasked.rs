@@ -189,7 +189,7 @@ fn what_a_silent_registry_was_asked_about_is_decided_when_it_answers() {
     let held = "{\"pool\":\"van-2\",\"demand\":{\"orders\":1},\"hold_ttl_ms\":3000}";
     assert_eq!(server.client().post("/v1/reservations", held).status, 201);
     assert_eq!(reserve(&server, "van-2", "taken-back").status, 201);
-    let id = reworded(COMMAND[0], "What is asked");
+    let id = reworded(COMMAND.last().unwrap(), "What is asked");
     door.turn(SILENT);
     let taken_back = with_id(id, &wire::command::encode(&abandon(&log)));
     let strangers: Vec<_> = (0..10).map(|n| with_id(2_000_000_000 + n, &taken_back)).collect();
@@ -322,7 +322,7 @@ fn a_dead_letter_keeps_what_its_record_says_of_its_schema() {
     let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
     // It came to a partition that is not its pool's, under an id that nobody here can ask about.
     let inside = definition(pool_of(1));
-    let schema = fingerprint_of(COMMAND[0]).unwrap();
+    let schema = fingerprint_of(COMMAND.last().unwrap()).unwrap();
     let topic = &log.cluster.topics.commands;
     write(&log.cluster.brokers, topic, &[(&with_id(2_000_000_000, &inside), &[("schema", &schema)])]);
     let kafka = log.open();

@@ -33,7 +33,7 @@ impl Served {
 
 /// The fields of the event schema.
 fn schema_fields() -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/event.v2.avsc");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/event.v3.avsc");
     let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let fields = schema["fields"].as_array().unwrap();
     fields.iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect()

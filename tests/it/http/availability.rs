@@ -35,7 +35,7 @@ fn thirty(client: &mut Client) {
             "areas": [format!("A{}", n % 2), "B"],
             "window": {"start": hour(8), "end": hour(10)},
             "labels": {"fleet": if n % 7 == 0 { "bike" } else { "van" }, "n": n.to_string()},
-            "mode": if n == 11 { "held" } else { "open" },
+            "mode": if n == 11 { "paused" } else { "open" },
         });
         define(client, &format!("p{n:02}"), &body);
     }

@@ -227,7 +227,7 @@ fn units(amounts: &Amounts) -> Value {
 fn mode_text(mode: Mode) -> &'static str {
     match mode {
         Mode::Open => "open",
-        Mode::Held => "held",
+        Mode::Paused => "paused",
         Mode::Closed => "closed",
     }
 }

@@ -463,7 +463,7 @@ fn name(text: &str) -> Parsed<Name> {
 fn mode(text: &str) -> Parsed<Mode> {
     match text {
         "open" => Ok(Mode::Open),
-        "held" => Ok(Mode::Held),
+        "paused" => Ok(Mode::Paused),
         "closed" => Ok(Mode::Closed),
         _ => Err(wrong(text, "is no mode")),
     }

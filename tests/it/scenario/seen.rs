@@ -157,7 +157,7 @@ fn rejection_fields(fields: &mut Fields, rejection: &Rejection) {
 fn mode_text(mode: Mode) -> &'static str {
     match mode {
         Mode::Open => "open",
-        Mode::Held => "held",
+        Mode::Paused => "paused",
         Mode::Closed => "closed",
     }
 }
