@@ -122,6 +122,12 @@ pub const ABANDON_RETRY_MS: u64 = 5;
 
 /// Longest wait of an owner for a command while no hold is due, in milliseconds: how late a hold may expire.
 pub const POLL_WAIT_MAX_MS: u64 = 50;
+/// Time between two looks at whether the wall clock has stepped, in milliseconds.
+pub const CLOCK_LOOK_MS: u64 = 250;
+/// Least change between two such looks, against the monotonic clock, that is a step, in milliseconds.
+pub const CLOCK_STEP_MS: u64 = 500;
+/// How far the time of a partition may be ahead of the wall clock before readiness says so, in milliseconds.
+pub const CLOCK_AHEAD_MAX_MS: u64 = 10_000;
 /// Events after which the owner offers a checkpoint.
 pub const CHECKPOINT_EVENTS: u64 = 16_384;
 /// Time after which the owner offers a checkpoint if anything changed, in milliseconds.
@@ -195,6 +201,10 @@ const _: () = {
     assert!(DEDUP_WINDOW_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
     // The id of a command is kept for as long as a copy of it may be in time, wherever its gateway's clock stands.
     assert!(COMMAND_WINDOW_MS >= DEADLINE_MAX_MS + 10_000 && COMMAND_SPAN_MS < COMMAND_WINDOW_MS);
+    // A clock that is off by so much that nobody is warned keeps no command from being in time.
+    assert!(CLOCK_AHEAD_MAX_MS + DEADLINE_MAX_MS <= COMMAND_WINDOW_MS);
+    // A step is told within a second, and is more than a late look makes of an adjusted clock.
+    assert!(CLOCK_LOOK_MS + CLOCK_STEP_MS < 1_000 && CLOCK_LOOK_MS < CLOCK_STEP_MS);
     // Who is refused for another reason is burned for longer than that.
     assert!(DEDUP_WINDOW_MS > COMMAND_WINDOW_MS + COMMAND_SPAN_MS);
     assert!(DECIDED_LEAF_IDS * 16 <= DECODE_ALLOCATION_BYTES_MAX && TURN_RECORDS_MAX < DECIDED_COMMANDS_MAX);

@@ -1,29 +1,37 @@
 //! The clock, as an argument: everything that needs the time is handed a [`Clock`] or a [`Micros`].
-//! [`SystemClock`] is the only place that reads the machine's.
+//! [`SystemClock`] is the only place that reads the machine's. [`LogClock`] makes a partition's time of its readings.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod log_clock;
+mod steps;
+
+pub use log_clock::LogClock;
+pub use steps::Steps;
 
 use crate::domain::Micros;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Where the time comes from. Readings never decrease.
+/// Where the time comes from.
 pub trait Clock: Send + Sync {
-    /// Microseconds since the Unix epoch, UTC.
+    /// The time by which this process measures: it goes on with the monotonic clock, so it never decreases and never
+    /// steps. Deadlines of calls, lengths and ages go by it. It may differ from the wall clock by any amount.
     fn now(&self) -> Micros;
+
+    /// What the wall clock shows, in microseconds since the Unix epoch, UTC. It may step in both directions. The time of
+    /// a partition follows it: see [`LogClock`].
+    fn wall(&self) -> Micros;
 }
 
-/// The machine's clock: wall time at start, carried on by the monotonic clock, so that a stepped wall clock
-/// neither fires nor starves a deadline.
+/// The machine's clocks.
 pub struct SystemClock {
-    started: Instant,
+    started: Stopwatch,
     started_at: Micros,
 }
 
 impl SystemClock {
-    /// Reads the wall clock once.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
+    /// A clock that measures from now on, beginning with what the wall clock shows.
     pub fn new() -> SystemClock {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let started_at = Micros(u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX));
-        SystemClock { started: Instant::now(), started_at }
+        SystemClock { started: Stopwatch::start(), started_at: wall() }
     }
 }
 
@@ -35,9 +43,18 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Micros {
-        let elapsed = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Micros(self.started_at.0.saturating_add(elapsed))
+        Micros(self.started_at.0.saturating_add(self.started.now().0))
     }
+
+    fn wall(&self) -> Micros {
+        wall()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
+fn wall() -> Micros {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Micros(u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX).min(Micros::MAX.0))
 }
 
 /// How long something takes, by the monotonic clock: for waits that have a limit, and for figures.

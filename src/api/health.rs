@@ -4,6 +4,7 @@ use super::Api;
 use super::problem::Edge;
 use super::reply::{Answer, JSON, Problem, Reply};
 use super::request::Asked;
+use crate::limits::CLOCK_AHEAD_MAX_MS;
 use crate::replica::Mood;
 use axum::http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -78,11 +79,15 @@ fn not_deciding(api: &Api, moods: Vec<Mood>) -> BTreeMap<u32, String> {
     let not_followed = |partition| unread(partition).map(|why| (partition, format!("not followed: {why}")));
     let is_away = api.gateway().replica().is_out_of_reach();
     let away = |partition| is_away.then(|| (partition, "the cluster does not answer".to_owned()));
+    let early = |partition| ahead(api, partition).map(|why| (partition, why));
     let why = |(partition, mood)| match mood {
-        Mood::Owning => trouble(partition).map(|why| (partition, format!("waits: {why}"))).or_else(|| away(partition)),
+        Mood::Owning => {
+            let waits = trouble(partition).map(|why| (partition, format!("waits: {why}")));
+            waits.or_else(|| away(partition)).or_else(|| early(partition))
+        }
         Mood::Claiming | Mood::Following => {
             let not_owned = trouble(partition).map(|why| (partition, format!("not owned: {why}")));
-            not_owned.or_else(|| not_followed(partition)).or_else(|| away(partition))
+            not_owned.or_else(|| not_followed(partition)).or_else(|| away(partition)).or_else(|| early(partition))
         }
         Mood::Rebuilding => Some(not_followed(partition).unwrap_or((partition, "rebuilding".to_owned()))),
         Mood::Halted(why) => Some((partition, format!("halted: {why}"))),
@@ -92,6 +97,13 @@ fn not_deciding(api: &Api, moods: Vec<Mood>) -> BTreeMap<u32, String> {
     let strange = api.gateway().replica().strange().into_iter();
     let strange = strange.map(|partition| (partition, "not of this log: its manifest counts fewer".to_owned()));
     (0..).zip(moods).filter_map(why).chain(strange).collect()
+}
+
+/// What is to be said of a partition whose time is too far ahead of this machine's clock. It decides all the same.
+fn ahead(api: &Api, partition: u32) -> Option<String> {
+    let ahead_ms = api.gateway().replica().partition(partition)?.ahead_us(api.gateway().clock()) / 1_000;
+    let ahead_s = ahead_ms / 1_000;
+    (ahead_ms > CLOCK_AHEAD_MAX_MS).then(|| format!("its time is {ahead_s} s ahead of this machine's clock"))
 }
 
 /// `GET /metrics`.

@@ -31,7 +31,7 @@ async fn listing(api: &Api, query: &Query, limit: usize, after: Option<PoolId>, 
     api.all_readable(is_fresh).await?;
     let gateway = api.gateway();
     let page = PoolPage { after: after.as_ref(), limit };
-    let Listing { pools, as_of, staleness_ms, next } = gateway.replica().availability(query, page, gateway.now());
+    let Listing { pools, as_of, staleness_ms, next } = gateway.replica().availability(query, page, gateway.clock());
     let body = PoolsDto {
         pools: pools.iter().map(|pool| PoolDto::of(pool, None)).collect(),
         as_of: &as_of,

@@ -99,7 +99,7 @@ async fn change(api: &Api, asked: &Asked, ask: impl FnOnce(ReservationId) -> Ask
 /// What is known of a reservation that was admitted once, and its pool.
 fn admitted(api: &Api, id: ReservationId) -> Option<(Reservation, Pool)> {
     let gateway = api.gateway();
-    gateway.replica().reservation(&id, gateway.now()).filter(|(known, _)| status_code(known.status).is_some())
+    gateway.replica().reservation(&id, gateway.clock()).filter(|(known, _)| status_code(known.status).is_some())
 }
 
 /// Whatever is no id of ours names no reservation of ours.

@@ -1,5 +1,6 @@
 //! The composition root: picks the adapters, starts the threads, owns the order in which everything ends.
 
+mod clock;
 mod cluster;
 mod embedded;
 mod handover;
@@ -146,6 +147,7 @@ impl App {
                 gateway.keep_deadlines().await;
             }
         });
+        let watching = tokio::spawn(clock::watch(Arc::clone(&gateway), Arc::clone(&metrics)));
         let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide());
         let told = async {
             shutdown.await;
@@ -159,8 +161,9 @@ impl App {
         }
         let ended = tokio::task::spawn_blocking(end).await.unwrap_or(false);
         deadlines.abort();
-        // It holds the log until it is gone.
-        let _ = deadlines.await;
+        watching.abort();
+        // They hold the log until they are gone.
+        let _ = (deadlines.await, watching.await);
         // A file that is left behind names a server that does not answer: readers find out.
         let _ = std::fs::remove_file(data_dir.join(ADDRESS_FILE));
         if ended { Ok(()) } else { Err("an owner did not end cleanly") }

@@ -2,6 +2,7 @@
 
 use super::draw;
 use crate::domain::Recorded;
+use crate::limits::CLOCK_AHEAD_MAX_MS;
 use crate::log::{ClaimError, CommittedTail, PartitionLog, ReplyChannel};
 use crate::owner::Partition;
 use crate::owner::checkpointer::Checkpointer;
@@ -89,12 +90,12 @@ impl Household {
         Served::Ended(end)
     }
 
-    /// A log written by a clock that was ahead goes by that clock until this one has caught up: holds expire late, and
-    /// cutoffs pass early.
+    /// A log that was written by a clock ahead of this one goes on at half pace until this one has caught up: holds
+    /// expire late, and cutoffs pass early.
     fn look_at_the_clock(&self, partition: u32, shared: &Shared) {
-        let ahead_ms = shared.ahead_us(self.clock.now()) / 1_000;
-        if ahead_ms > 1_000 {
-            tracing::error!(partition, ahead_ms, "the log's last event is later than this machine's clock: check both");
+        let ahead_ms = shared.ahead_us(self.clock.as_ref()) / 1_000;
+        if ahead_ms > CLOCK_AHEAD_MAX_MS {
+            tracing::error!(partition, ahead_ms, "the log's time is ahead of this machine's clock: check the clock");
         }
     }
 }

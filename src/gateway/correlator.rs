@@ -36,7 +36,7 @@ pub struct Request {
     pub actor: Option<Name>,
     /// When it must be answered.
     pub deadline: Micros,
-    /// The same by the partition's clock, which the owner goes by.
+    /// The same in the partition's time, which its owner decides by.
     pub deadline_there: Micros,
 }
 

@@ -81,12 +81,13 @@ impl Gateway {
     /// [`Shed`]: nothing of the call is in the log, now or later.
     pub async fn call(&self, call: Call) -> Result<Outcome, Shed> {
         let now = self.clock.now();
-        let deadline = now.plus_ms(self.timeout_ms(call.timeout_ms));
+        let timeout_ms = self.timeout_ms(call.timeout_ms);
+        let deadline = now.plus_ms(timeout_ms);
         let (partition, key) = routing::route(&call.ask, self.replica.partition_count()).ok_or(Shed::NoOwner)?;
         let _place = self.admit(partition, now, deadline)?;
         let (waiter, outcome) = oneshot::channel();
-        let ahead_us = self.replica.partition(partition).map_or(0, |shared| shared.ahead_us(now));
-        let deadline_there = Micros(deadline.0.saturating_add(ahead_us));
+        let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time(self.clock.as_ref());
+        let deadline_there = there.plus_ms(timeout_ms);
         let request = Request { ask: call.ask, key: call.key, actor: call.actor, deadline, deadline_there };
         let (command, is_earliest) = {
             let mut correlator = self.correlator.lock();
@@ -121,9 +122,14 @@ impl Gateway {
         &self.replica
     }
 
-    /// The time.
+    /// The time by which deadlines and lengths are measured.
     pub fn now(&self) -> Micros {
         self.clock.now()
+    }
+
+    /// Where the time comes from.
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
     }
 
     /// Waits until the partition's replica has seen everything committed before this call; false when that takes

@@ -219,6 +219,8 @@ impl<'a, S: EventStream> Follower<'a, S> {
         match folded {
             Some(Some(Ok((_, recorded)))) => {
                 self.is_well(partition, shared);
+                // Its time goes on from here, as its owner's does, and not from when somebody asks for it.
+                shared.time(self.recovery.clock);
                 (self.recovery.heard)(&recorded);
             }
             Some(Some(Err(breach))) => self.broken(partition, shared, &breach),

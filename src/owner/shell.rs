@@ -52,7 +52,8 @@ impl<O: OwnedPartition> Shell<'_, O> {
     /// Opens the epoch with a barrier of this number, then serves until the log closes, fences or fails.
     pub fn run(mut self, nonce: u64) -> End {
         let now = self.clock.now();
-        let barrier = self.shared.read(|state| self.owner.barrier(state, nonce, now));
+        let time = self.time();
+        let barrier = self.shared.read(|state| self.owner.barrier(state, nonce, time));
         if let Err(end) = self.settle(barrier, now) {
             return end;
         }
@@ -79,7 +80,8 @@ impl<O: OwnedPartition> Shell<'_, O> {
             if self.next_seq() > next_seq {
                 tick_due = self.tick_due(now);
             } else if tick_due.is_some_and(|due| due <= now) {
-                let tick = self.shared.read(|state| self.owner.tick(state, now));
+                let time = self.time();
+                let tick = self.shared.read(|state| self.owner.tick(state, time));
                 if let Err(end) = self.settle(tick, now) {
                     return end;
                 }
@@ -97,6 +99,11 @@ impl<O: OwnedPartition> Shell<'_, O> {
         }
     }
 
+    /// The partition's time. Everything else here is a length, and goes by the steady clock.
+    fn time(&self) -> Micros {
+        self.shared.time(self.clock)
+    }
+
     fn tick_due(&self, now: Micros) -> Option<Micros> {
         self.tick_after_ms.map(|after_ms| now.plus_ms(after_ms))
     }
@@ -107,22 +114,22 @@ impl<O: OwnedPartition> Shell<'_, O> {
 
     /// Until the next hold is due, within bounds.
     fn wait(&self) -> Duration {
-        let now = self.clock.now();
+        let time = self.time();
         let due = self.shared.read(PartitionState::next_due);
-        let due_in_ms = due.map_or(POLL_WAIT_MAX_MS, |due| due.ms_since(now).saturating_add(1));
+        let due_in_ms = due.map_or(POLL_WAIT_MAX_MS, |due| due.ms_since(time).saturating_add(1));
         Duration::from_millis(due_in_ms.min(POLL_WAIT_MAX_MS))
     }
 
     /// Decides and commits a batch, and the holds that are due; again when nothing came of it.
     fn turn(&mut self, mut batch: Vec<Record>) -> Result<(), End> {
         loop {
-            let now = self.clock.now();
-            let is_due = self.shared.read(PartitionState::next_due).is_some_and(|due| due <= now);
+            let (time, now) = (self.time(), self.clock.now());
+            let is_due = self.shared.read(PartitionState::next_due).is_some_and(|due| due <= time);
             if batch.is_empty() && !is_due {
                 return Ok(());
             }
             self.shared.turn_begins(now);
-            let staged = self.shared.read(|state| self.owner.decide(state, batch, now));
+            let staged = self.shared.read(|state| self.owner.decide(state, batch, time));
             crash::point("decided");
             match self.settle(staged, now)? {
                 None => return Ok(()),

@@ -1,6 +1,6 @@
 //! A partition's state in memory, folded from its events, and what may be read of it. One fold in three moods:
 //! *rebuilding* from a checkpoint and the log, *owning* and fed by its own concluded turns, *following* a log that
-//! another process writes. It never decides, never waits and knows no clock.
+//! another process writes. It never decides, never waits, and reads no clock but the one it is handed.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod checkpoint;

@@ -3,7 +3,8 @@
 
 use super::shared::{Replica, Shared};
 use crate::domain::coverage::Query;
-use crate::domain::{Ledger, Micros, Pool, PoolId, Reservation, ReservationId};
+use crate::domain::{Ledger, Pool, PoolId, Reservation, ReservationId};
+use crate::time::Clock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,22 +32,26 @@ pub struct Listing {
 
 impl Replica {
     /// The pools that match, by id.
-    pub fn availability(&self, query: &Query, page: PoolPage<'_>, now: Micros) -> Listing {
+    pub fn availability(&self, query: &Query, page: PoolPage<'_>, clock: &dyn Clock) -> Listing {
+        let now = clock.now();
         let mut as_of = BTreeMap::new();
         let mut staleness_us = 0;
         let mut pools = Vec::new();
         for shared in self.partitions() {
             // Read before the state: a turn that begins in between makes the answer older than it says, never younger.
             staleness_us = staleness_us.max(shared.staleness_us(now));
-            shared.read(|state| {
+            let mut of_partition: Vec<_> = shared.read(|state| {
                 as_of.insert(state.partition(), state.position().next_seq);
                 // References only: the owner waits for this lock, and a query may look at every pool in vain.
-                pools.extend(state.pools_after(page.after).cloned());
+                state.pools_after(page.after).cloned().collect()
             });
+            // A cutoff has passed here when it has passed for the owner.
+            let time = shared.time(clock);
+            of_partition.retain(|pool| query.matches(pool, time));
+            pools.append(&mut of_partition);
             // And after it: one that began anew in between says so.
             staleness_us = staleness_us.max(shared.staleness_us(now));
         }
-        pools.retain(|pool| query.matches(pool, now));
         pools.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let more = pools.len() > page.limit;
         pools.truncate(page.limit);
@@ -60,8 +65,9 @@ impl Replica {
     }
 
     /// What is known of a reservation, and its pool.
-    pub fn reservation(&self, id: &ReservationId, now: Micros) -> Option<(Reservation, Pool)> {
+    pub fn reservation(&self, id: &ReservationId, clock: &dyn Clock) -> Option<(Reservation, Pool)> {
         let shared: &Shared = self.of_reservation(id)?;
+        let now = shared.time(clock);
         shared.read(|state| {
             let known = state.reservation(id).filter(|r| r.is_known(now))?;
             Some((known.clone(), state.pool(&known.pool)?.clone()))

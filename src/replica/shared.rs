@@ -4,6 +4,7 @@
 use super::state::PartitionState;
 use crate::domain::{Micros, PoolId, ReservationId, route};
 use crate::limits::{DEADLINE_MAX_MS, FRESH_WAITERS_MAX};
+use crate::time::{Clock, LogClock};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -52,8 +53,8 @@ pub struct Shared {
     /// When the state was last known to be that of the log's end. Never later than that: who asks for a time first and then
     /// finds out may have been stopped in between, but not the other way round.
     current_at: AtomicU64,
-    /// The last event's time.
-    decided_at: AtomicU64,
+    /// The partition's time, which owner, readers and gateway share.
+    time: Mutex<LogClock>,
     waiting: Mutex<Vec<Waiter>>,
 }
 
@@ -80,7 +81,7 @@ impl Shared {
             is_contested,
             folds: AtomicBool::new(false),
             current_at: AtomicU64::new(0),
-            decided_at: AtomicU64::new(0),
+            time: Mutex::default(),
             waiting: Mutex::new(Vec::new()),
         }
     }
@@ -95,7 +96,7 @@ impl Shared {
         let (result, next_seq) = {
             let mut state = self.state.write();
             let result = f(&mut state);
-            self.decided_at.store(state.position().decided_at.0, Relaxed);
+            self.time.lock().saw(state.position().decided_at);
             (result, state.position().next_seq)
         };
         let mut waiting = self.waiting.lock();
@@ -118,9 +119,16 @@ impl Shared {
         }
     }
 
-    /// How far the log's time is ahead of `now`, in microseconds: after a clock that was wrong, it may be.
-    pub fn ahead_us(&self, now: Micros) -> u64 {
-        self.decided_at.load(Relaxed).saturating_sub(now.0)
+    /// The partition's time: what its owner decides by, and its readers judge by. See [`LogClock`].
+    pub fn time(&self, clock: &dyn Clock) -> Micros {
+        // Read under the lock, so that whoever is told later is told no earlier time.
+        let mut time = self.time.lock();
+        time.tell(clock.wall(), clock.now())
+    }
+
+    /// How far the partition's time is ahead of the wall clock, in microseconds: where a clock was wrong, it may be.
+    pub fn ahead_us(&self, clock: &dyn Clock) -> u64 {
+        self.time(clock).0.saturating_sub(clock.wall().0)
     }
 
     /// What its thread is doing.
@@ -163,7 +171,7 @@ impl Shared {
     pub fn caught_up(&self, asked: Micros) {
         let mut mood = self.mood.write();
         if *mood == Mood::Rebuilding {
-            self.is_current(Micros(self.decided_at.load(Relaxed).min(asked.0)));
+            self.is_current(self.time.lock().decided_at().min(asked));
             *mood = Mood::Following;
             self.folds.store(true, Relaxed);
         }

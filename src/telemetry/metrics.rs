@@ -2,6 +2,7 @@
 //! (partition, kind, reason, route, method, status and the like), never the id of a pool, a reservation or a caller.
 //! Call sites call functions; no name or label stands anywhere else.
 
+use super::clock::ClockMetrics;
 use super::scrape::{Pacing, Watched};
 use crate::domain::{Breach, Law};
 use crate::gateway::admission::Shed;
@@ -36,6 +37,7 @@ pub struct Metrics {
     pub(super) recovery_events: IntGaugeVec,
     pub(super) live: IntGaugeVec,
     breaches: IntCounterVec,
+    pub(super) clock: ClockMetrics,
 
     pub(super) waiting: IntGaugeVec,
     pub(super) in_flight: IntGaugeVec,
@@ -140,14 +142,10 @@ impl Metrics {
             ),
             store_wiped: counters(r, "headroom_store_wiped_total", "Checkpoints removed as odd.", &["partition"]),
             recovery_seconds: recovery_seconds(r),
-            recovery_events: gauges(
-                r,
-                "headroom_recovery_events",
-                "Events the last recovery read from the log.",
-                &["partition"],
-            ),
+            recovery_events: recovery_events(r),
             live: gauges(r, "headroom_reservations_live", "Reservations that take capacity.", &["partition"]),
             breaches: counters(r, "headroom_law_breaches_total", "Laws found broken: wake someone.", &["law"]),
+            clock: ClockMetrics::new(r),
             waiting: gauges(r, "headroom_commands_waiting", "Commands not polled yet.", &["partition"]),
             in_flight: gauges(r, "headroom_calls_in_flight", "Calls not answered yet.", &["partition"]),
             pending: gauge(r, "headroom_correlator_pending", "Calls that are not over, abandoned ones included."),
@@ -183,6 +181,7 @@ impl Metrics {
     /// What never happened is 0, not absent: an alert on the first one needs the step from 0.
     fn begin(&self) {
         self.turning.handovers.with_label_values(&[FAR]);
+        self.clock.begin();
         for law in Law::ALL {
             self.breaches.with_label_values(&[law.id()]);
         }
@@ -226,7 +225,7 @@ fn put(registry: &Registry, collector: impl Collector + 'static) {
     registry.register(Box::new(collector)).expect(VALID);
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(super) fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(VALID);
     put(registry, counters.clone());
     counters
@@ -244,7 +243,7 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     gauge
 }
 
-fn float_gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::GaugeVec {
+pub(super) fn float_gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::GaugeVec {
     let gauges = prometheus::GaugeVec::new(Opts::new(name, help), labels).expect(VALID);
     put(registry, gauges.clone());
     gauges
@@ -252,6 +251,10 @@ fn float_gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) ->
 
 fn recovery_seconds(registry: &Registry) -> prometheus::GaugeVec {
     float_gauges(registry, "headroom_recovery_seconds", "How long the last recovery took.", &["partition"])
+}
+
+fn recovery_events(registry: &Registry) -> IntGaugeVec {
+    gauges(registry, "headroom_recovery_events", "Events the last recovery read from the log.", &["partition"])
 }
 
 fn histograms(registry: &Registry, opts: HistogramOpts, labels: &[&str]) -> HistogramVec {

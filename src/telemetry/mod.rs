@@ -2,6 +2,7 @@
 //! means that someone should wake up. Where and how lines are written is set up here, once, by the binary; libraries
 //! and tests only write them.
 
+mod clock;
 mod http;
 mod metrics;
 mod report;

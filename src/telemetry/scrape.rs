@@ -88,7 +88,8 @@ impl Metrics {
         self.refresh_turns();
         let watched = self.watched.read();
         let Some(Watched { gateway, sink, replica }) = watched.as_ref() else { return };
-        if let Some(gateway) = gateway.upgrade() {
+        let gateway = gateway.upgrade();
+        if let Some(gateway) = &gateway {
             let (pending, backlog) = gateway.pending();
             self.pending.set(as_gauge(pending));
             self.abandon_backlog.set(as_gauge(backlog));
@@ -112,6 +113,10 @@ impl Metrics {
             let (pools, over_committed) = count_pools(shared);
             self.pools.with_label_values(&[&label]).set(as_gauge(pools));
             self.over_committed.with_label_values(&[&label]).set(as_gauge(over_committed));
+            if let Some(gateway) = &gateway {
+                let ahead_us = shared.ahead_us(gateway.clock());
+                self.clock.ahead.with_label_values(&[&label]).set(as_seconds(ahead_us));
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ mod arbitrary;
 mod audit;
 mod brokered;
 mod cli;
+mod clock;
 mod collision;
 mod contract;
 mod copies;

@@ -17,21 +17,43 @@ use std::time::Duration;
 
 /// A clock that stands still until it is told otherwise.
 #[derive(Default)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    now: AtomicU64,
+    wall: AtomicU64,
+}
 
 impl ManualClock {
     pub fn at(now: Micros) -> ManualClock {
-        ManualClock(AtomicU64::new(now.0))
+        let clock = ManualClock::default();
+        clock.set(now);
+        clock
     }
 
+    /// Both clocks show this.
     pub fn set(&self, now: Micros) {
-        self.0.store(now.0, Relaxed);
+        self.now.store(now.0, Relaxed);
+        self.step(now);
+    }
+
+    /// The wall clock alone shows this.
+    pub fn step(&self, wall: Micros) {
+        self.wall.store(wall.0, Relaxed);
+    }
+
+    /// So much time passes by both clocks.
+    pub fn pass_ms(&self, ms: u64) {
+        self.now.fetch_add(ms * 1_000, Relaxed);
+        self.wall.fetch_add(ms * 1_000, Relaxed);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Micros {
-        Micros(self.0.load(Relaxed))
+        Micros(self.now.load(Relaxed))
+    }
+
+    fn wall(&self) -> Micros {
+        Micros(self.wall.load(Relaxed))
     }
 }
 

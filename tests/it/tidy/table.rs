@@ -41,7 +41,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("lib", &["*"], "the list of modules"),
     room("limits", &[], "bounds know nothing"),
     room("threads", &[], "watches whoever runs until the end, and knows none of them"),
-    room("time", &["domain"], "the clock"),
+    room("time", &["domain", "limits"], "the clock"),
     room("domain", &["limits"], "pure: values in, values out"),
     room("log", &["domain", "limits", "time"], "what a log owes, whatever it is"),
     room("store", &["domain", "limits", "time"], "what a store owes, whatever it is"),
@@ -49,7 +49,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("log::embedded", &["log", "wire", "domain", "limits", "time"], "an adapter knows its trait"),
     room("log::kafka", &["log", "wire", "domain", "limits", "threads", "time"], "an adapter knows its trait"),
     room("store::sled", &["store", "wire", "domain", "limits", "time"], "an adapter knows its trait"),
-    room("replica", &["domain", "wire", "log", "store", "limits"], "the fold, fed by whoever holds the events"),
+    room("replica", &["domain", "wire", "log", "store", "limits", "time"], "the fold, fed by whoever holds the events"),
     room("owner", &["replica", "domain", "wire", "log", "store", "limits", "time"], "decides for any log and store"),
     room("gateway", &["replica", "domain", "wire", "log", "limits", "time"], "asks and answers, over any log"),
     Room {
