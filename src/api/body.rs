@@ -1,6 +1,7 @@
 //! Request bodies, from JSON to the domain's own types. Every refusal has its code and names the member.
 
-use super::json::{Members, Value, quoted};
+use super::dto::Time;
+use super::json::{Members, Value, quoted, shown};
 use super::problem::Edge;
 use super::reply::Problem;
 use crate::domain::coverage::Query;
@@ -75,7 +76,8 @@ pub fn limit_change(body: &[u8]) -> Parsed<LimitChange> {
     match (fields.optional("limits"), fields.optional("adjust")) {
         (Some(limits), None) => Ok(LimitChange::To(amounts("limits", limits, 0)?)),
         (None, Some(adjust)) => Ok(LimitChange::By(deltas(adjust)?)),
-        _ => Err(Problem::edge(Edge::BadChange, "the body has to have either 'limits' or 'adjust'")),
+        (Some(_), Some(_)) => Err(Problem::edge(Edge::BadChange, "the body has both 'limits' and 'adjust': send one")),
+        (None, None) => Err(Problem::edge(Edge::BadChange, "the body has neither 'limits' nor 'adjust': send one")),
     }
 }
 
@@ -121,7 +123,7 @@ pub fn availability(body: &[u8]) -> Parsed<Availability> {
     let limit = match fields.optional("limit") {
         None => PAGE_POOLS_DEFAULT,
         Some(Value::Unsigned(n)) => page_limit(n)?,
-        Some(_) => return Err(bad_limit()),
+        Some(other) => return Err(bad_limit(&shown(&other))),
     };
     let cursor = fields.optional("cursor").map(|value| text("cursor", value, Edge::BadQuery)).transpose()?;
     let after = cursor.map(|cursor| page_cursor(&cursor)).transpose()?;
@@ -133,12 +135,11 @@ pub fn availability(body: &[u8]) -> Parsed<Availability> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn page_limit(n: u64) -> Parsed<usize> {
-    usize::try_from(n).ok().filter(|n| (1..=PAGE_POOLS_MAX).contains(n)).ok_or_else(bad_limit)
+    usize::try_from(n).ok().filter(|n| (1..=PAGE_POOLS_MAX).contains(n)).ok_or_else(|| bad_limit(&n.to_string()))
 }
 
-/// The refusal of a page limit.
-pub fn bad_limit() -> Problem {
-    Problem::edge(Edge::BadQuery, format!("limit has to be an integer from 1 to {PAGE_POOLS_MAX}"))
+fn bad_limit(limit: &str) -> Problem {
+    Problem::edge(Edge::BadQuery, format!("limit is {limit}, it has to be an integer from 1 to {PAGE_POOLS_MAX}"))
 }
 
 /// Where a page starts.
@@ -146,7 +147,9 @@ pub fn bad_limit() -> Problem {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn page_cursor(cursor: &str) -> Parsed<PoolId> {
-    PoolId::new(cursor).map_err(|_| Problem::edge(Edge::BadQuery, "cursor is not one that a page gave as 'next'"))
+    let wrong =
+        || format!("cursor is {}, which no page gave as 'next': leave it out for the first page", quoted(cursor));
+    PoolId::new(cursor).map_err(|_| Problem::edge(Edge::BadQuery, wrong()))
 }
 
 /// The id of a pool.
@@ -154,12 +157,12 @@ pub fn page_cursor(cursor: &str) -> Parsed<PoolId> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn pool_id(field: &str, text: &str) -> Parsed<PoolId> {
-    PoolId::new(text).map_err(|error| bad_name(field, error))
+    PoolId::new(text).map_err(|error| bad_name(field, text, error))
 }
 
 /// What is wrong with a name.
-pub fn bad_name(field: &str, error: NameError) -> Problem {
-    Problem::edge(Edge::BadName, format!("{field} {error}"))
+pub fn bad_name(field: &str, text: &str, error: NameError) -> Problem {
+    Problem::edge(Edge::BadName, format!("{field} is {}, which {error}", quoted(text)))
 }
 
 /// The members of a body, all of them known.
@@ -171,10 +174,11 @@ impl<'a> Fields<'a> {
             let detail = error.to_string();
             // The parser gives up on a number too large for any type before anyone can say which member it is.
             let is_number = detail.starts_with("number out of range");
-            Problem::edge(if is_number { Edge::BadUnits } else { Edge::BadJson }, detail)
+            let edge = if is_number { Edge::BadUnits } else { Edge::BadJson };
+            Problem::edge(edge, format!("the body cannot be read as JSON: {detail}"))
         })?;
         let Value::Object(members) = value else {
-            return Err(Problem::edge(Edge::BadJson, "the body has to be a JSON object"));
+            return Err(Problem::edge(Edge::BadJson, format!("the body is {}, it has to be an object", shown(&value))));
         };
         known_only("", &members, known)?;
         Ok(Fields(members))
@@ -187,13 +191,18 @@ impl<'a> Fields<'a> {
     }
 
     fn required(&mut self, name: &str) -> Parsed<Value<'a>> {
-        self.optional(name).ok_or_else(|| Problem::edge(Edge::MissingField, format!("{name} is missing")))
+        self.optional(name)
+            .ok_or_else(|| Problem::edge(Edge::MissingField, format!("the body has no '{name}': add it")))
     }
 }
 
 fn known_only(at: &str, members: &Members<'_>, known: &[&str]) -> Parsed<()> {
     match members.iter().find(|(key, _)| !known.contains(&&**key)) {
-        Some((key, _)) => Err(Problem::edge(Edge::UnknownField, format!("there is no field {at}{}", quoted(key)))),
+        Some((key, _)) => {
+            let there_are = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let detail = format!("there is no field {at}{}: those there are: {there_are}", quoted(key));
+            Err(Problem::edge(Edge::UnknownField, detail))
+        }
         None => Ok(()),
     }
 }
@@ -201,24 +210,24 @@ fn known_only(at: &str, members: &Members<'_>, known: &[&str]) -> Parsed<()> {
 fn text<'a>(field: &str, value: Value<'a>, edge: Edge) -> Parsed<std::borrow::Cow<'a, str>> {
     match value {
         Value::Text(text) => Ok(text),
-        _ => Err(Problem::edge(edge, format!("{field} has to be a string"))),
+        other => Err(Problem::edge(edge, format!("{field} is {}, it has to be a string", shown(&other)))),
     }
 }
 
 fn members<'a>(field: &str, value: Value<'a>, edge: Edge) -> Parsed<Members<'a>> {
     match value {
         Value::Object(members) => Ok(members),
-        _ => Err(Problem::edge(edge, format!("{field} has to be an object"))),
+        other => Err(Problem::edge(edge, format!("{field} is {}, it has to be an object", shown(&other)))),
     }
 }
 
 fn name(field: &str, value: Value<'_>) -> Parsed<Name> {
-    Name::new(&text(field, value, Edge::BadName)?).map_err(|error| bad_name(field, error))
+    let text = text(field, value, Edge::BadName)?;
+    Name::new(&text).map_err(|error| bad_name(field, &text, error))
 }
 
 fn dimension(field: &str, key: &str) -> Parsed<Dimension> {
-    let wrong = |error| Problem::edge(Edge::BadName, format!("{field} names a dimension {}: it {error}", quoted(key)));
-    Dimension::new(key).map_err(wrong)
+    Dimension::new(key).map_err(|error| bad_name(&format!("a dimension of {field}"), key, error))
 }
 
 fn demand(field: &str, value: Value<'_>) -> Parsed<Amounts> {
@@ -232,12 +241,14 @@ fn amounts(field: &str, value: Value<'_>, least: u64) -> Parsed<Amounts> {
         let dimension = dimension(field, &key)?;
         match value {
             Value::Unsigned(0) if least > 0 => {
-                return Err(Problem::edge(Edge::ZeroDemand, format!("{field}.{dimension} is 0")));
+                let detail = format!("{field}.{dimension} is 0: leave the dimension out, or ask for 1 or more");
+                return Err(Problem::edge(Edge::ZeroDemand, detail));
             }
             Value::Unsigned(units) if units <= UNITS_MAX => amounts.push((dimension, units)),
-            _ => {
-                let range = format!("{field}.{dimension} has to be an integer from {least} to {UNITS_MAX}");
-                return Err(Problem::edge(Edge::BadUnits, range));
+            other => {
+                let (range, units) = (format!("an integer from {least} to {UNITS_MAX}"), shown(&other));
+                let detail = format!("{field}.{dimension} is {units}, it has to be {range}");
+                return Err(Problem::edge(Edge::BadUnits, detail));
             }
         }
     }
@@ -255,7 +266,9 @@ fn deltas(value: Value<'_>) -> Parsed<Vec<(Dimension, i64)>> {
             Value::Negative(units) if units.unsigned_abs() <= UNITS_MAX => Some(units),
             _ => None,
         };
-        let range = || format!("adjust.{dimension} has to be an integer from -{UNITS_MAX} to {UNITS_MAX}");
+        let range = || {
+            format!("adjust.{dimension} is {}, it has to be an integer from -{UNITS_MAX} to {UNITS_MAX}", shown(&value))
+        };
         deltas.push((dimension, delta.ok_or_else(|| Problem::edge(Edge::BadUnits, range()))?));
     }
     deltas.sort_unstable_by_key(|(dimension, _)| *dimension);
@@ -266,12 +279,12 @@ fn dimensions<'a>(field: &str, value: Value<'a>, least: u64) -> Parsed<Members<'
     let members = members(field, value, Edge::BadUnits)?;
     if members.is_empty() {
         let edge = if least > 0 { Edge::ZeroDemand } else { Edge::NoDimensions };
-        return Err(Problem::edge(edge, format!("{field} names no dimension")));
+        return Err(Problem::edge(edge, format!("{field} names no dimension: name one or more")));
     }
     if members.len() > DIMENSIONS_MAX {
         return Err(Problem::edge(
             Edge::TooManyDimensions,
-            format!("{field} names more than {DIMENSIONS_MAX} dimensions"),
+            format!("{field} names {} dimensions, {DIMENSIONS_MAX} are the most", members.len()),
         ));
     }
     Ok(members)
@@ -279,10 +292,12 @@ fn dimensions<'a>(field: &str, value: Value<'a>, least: u64) -> Parsed<Members<'
 
 fn areas(value: Value<'_>) -> Parsed<BTreeSet<Name>> {
     let Value::List(list) = value else {
-        return Err(Problem::edge(Edge::BadName, "areas has to be an array of names"));
+        let detail = format!("areas is {}, it has to be an array of names", shown(&value));
+        return Err(Problem::edge(Edge::BadName, detail));
     };
     if list.len() > AREAS_MAX {
-        return Err(Problem::edge(Edge::TooManyAreas, format!("areas names more than {AREAS_MAX}")));
+        let detail = format!("areas names {}, {AREAS_MAX} are the most", list.len());
+        return Err(Problem::edge(Edge::TooManyAreas, detail));
     }
     list.into_iter().enumerate().map(|(at, area)| name(&format!("areas[{at}]"), area)).collect()
 }
@@ -290,11 +305,12 @@ fn areas(value: Value<'_>) -> Parsed<BTreeSet<Name>> {
 fn labels(value: Value<'_>) -> Parsed<BTreeMap<Name, Name>> {
     let members = members("labels", value, Edge::BadName)?;
     if members.len() > LABELS_MAX {
-        return Err(Problem::edge(Edge::TooManyLabels, format!("labels names more than {LABELS_MAX}")));
+        let detail = format!("labels names {}, {LABELS_MAX} are the most", members.len());
+        return Err(Problem::edge(Edge::TooManyLabels, detail));
     }
     let label = |(key, value): (std::borrow::Cow<'_, str>, Value<'_>)| {
         let field = format!("labels.{}", quoted(&key));
-        let label = Name::new(&key).map_err(|error| bad_name(&field, error))?;
+        let label = Name::new(&key).map_err(|error| bad_name("a label's name", &key, error))?;
         Ok((label, name(&field, value)?))
     };
     members.into_iter().map(label).collect()
@@ -304,7 +320,7 @@ fn window(value: Value<'_>) -> Parsed<Window> {
     let members = members("window", value, Edge::BadWindow)?;
     known_only("window.", &members, &["start", "end", "cutoff"])?;
     let mut fields = Fields(members);
-    let missing = |field: &str| Problem::edge(Edge::BadWindow, format!("window.{field} is missing"));
+    let missing = |field: &str| Problem::edge(Edge::BadWindow, format!("window has no '{field}': add it"));
     let start = fields.optional("start").ok_or_else(|| missing("start"))?;
     let end = fields.optional("end").ok_or_else(|| missing("end"))?;
     let window = Window {
@@ -313,22 +329,33 @@ fn window(value: Value<'_>) -> Parsed<Window> {
         cutoff: fields.optional("cutoff").map(|cutoff| time("window.cutoff", cutoff)).transpose()?,
     };
     if window.start >= window.end {
-        return Err(Problem::edge(Edge::BadWindow, "window.end has to be later than window.start"));
+        return Err(Problem::edge(
+            Edge::BadWindow,
+            format!("window.end is {}, it has to be later than window.start, {}", Time(window.end), Time(window.start)),
+        ));
     }
     if window.closes_at() > window.end {
-        return Err(Problem::edge(Edge::BadWindow, "window.cutoff has to be no later than window.end"));
+        return Err(Problem::edge(
+            Edge::BadWindow,
+            format!(
+                "window.cutoff is {}, it has to be no later than window.end, {}",
+                Time(window.closes_at()),
+                Time(window.end)
+            ),
+        ));
     }
     Ok(window)
 }
 
 fn time(field: &str, value: Value<'_>) -> Parsed<Micros> {
-    let wrong = |why: &str| Problem::edge(Edge::BadTime, format!("{field} {why}"));
     let text = text(field, value, Edge::BadTime)?;
-    let instant: jiff::Timestamp = text.parse().map_err(|_| wrong("has to be an RFC 3339 time with its offset"))?;
+    let wrong = |why: &str| Problem::edge(Edge::BadTime, format!("{field} is {}, {why}", quoted(&text)));
+    let instant: jiff::Timestamp =
+        text.parse().map_err(|_| wrong("it has to be an RFC 3339 time, like 2030-01-01T10:00:00Z"))?;
     if instant.subsec_nanosecond() % 1_000 != 0 {
-        return Err(wrong("is finer than a microsecond"));
+        return Err(wrong("which is finer than a microsecond"));
     }
-    u64::try_from(instant.as_microsecond()).map(Micros).map_err(|_| wrong("is before 1970"))
+    u64::try_from(instant.as_microsecond()).map(Micros).map_err(|_| wrong("which is before 1970"))
 }
 
 fn mode_of(value: Value<'_>) -> Parsed<Mode> {
@@ -336,16 +363,19 @@ fn mode_of(value: Value<'_>) -> Parsed<Mode> {
         Value::Text(text) if text == "open" => Ok(Mode::Open),
         Value::Text(text) if text == "paused" => Ok(Mode::Paused),
         Value::Text(text) if text == "closed" => Ok(Mode::Closed),
-        _ => Err(Problem::edge(Edge::BadMode, "mode has to be 'open', 'paused' or 'closed'")),
+        other => {
+            let detail = format!("mode is {}, it has to be 'open', 'paused' or 'closed'", shown(other));
+            Err(Problem::edge(Edge::BadMode, detail))
+        }
     }
 }
 
 fn hold_ttl(value: Value<'_>) -> Parsed<u64> {
     match value {
         Value::Unsigned(ttl) if (HOLD_TTL_MIN_MS..=HOLD_TTL_MAX_MS).contains(&ttl) => Ok(ttl),
-        _ => Err(Problem::edge(
-            Edge::BadHoldTtl,
-            format!("hold_ttl_ms has to be an integer from {HOLD_TTL_MIN_MS} to {HOLD_TTL_MAX_MS}"),
-        )),
+        other => {
+            let (ttl, range) = (shown(&other), format!("an integer from {HOLD_TTL_MIN_MS} to {HOLD_TTL_MAX_MS}"));
+            Err(Problem::edge(Edge::BadHoldTtl, format!("hold_ttl_ms is {ttl}, it has to be {range}")))
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::domain::{Amounts, Micros, Mode, Name, Pool, Recorded, ReservationId, 
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use utoipa::ToSchema;
 
 /// Units by dimension.
@@ -24,11 +25,17 @@ impl Serialize for Units<'_> {
 #[derive(Clone, Copy)]
 pub struct Time(pub Micros);
 
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let instant = i64::try_from(self.0.0).ok().and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
         // Beyond what the calendar holds, the last instant it does: such a time only ever means "never".
-        serializer.collect_str(&instant.unwrap_or(jiff::Timestamp::MAX))
+        instant.unwrap_or(jiff::Timestamp::MAX).fmt(f)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -303,14 +310,14 @@ pub struct ProblemDto<'a> {
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// What happened this time.
+    /// What is wrong this time, with which value, and what to do.
     pub detail: &'a str,
     /// Stable, to branch on.
     #[schema(value_type = Code)]
     pub code: &'static str,
     /// `not_applied`: nothing of it happened or will. `unknown`: it may yet; repeat it with the same key.
     pub outcome: &'static str,
-    /// Whether the same request may fare better later.
+    /// Whether the same request, under the same key, may succeed later although nobody changes anything.
     pub retryable: bool,
     /// Of a shed call, why.
     #[serde(skip_serializing_if = "Option::is_none")]

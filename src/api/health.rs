@@ -1,6 +1,7 @@
 //! For whoever runs the process: is it alive, does it serve, what has it counted, what does it offer.
 
 use super::Api;
+use super::json::quoted;
 use super::problem::Edge;
 use super::reply::{Answer, JSON, Problem, Reply};
 use super::request::Asked;
@@ -119,6 +120,12 @@ pub async fn openapi(api: Arc<Api>, _: Asked) -> Answer {
 }
 
 /// Any path that there is not.
-pub async fn not_found(_: Arc<Api>, _: Asked) -> Answer {
-    Err(Problem::edge(Edge::NotFound, "see /openapi.json for the paths there are"))
+pub async fn not_found(_: Arc<Api>, asked: Asked) -> Answer {
+    Err(nothing_at(&asked))
+}
+
+/// The refusal of a path that there is not.
+pub(super) fn nothing_at(asked: &Asked) -> Problem {
+    let detail = format!("there is nothing at {}: see /openapi.json for the paths there are", quoted(asked.path()));
+    Problem::edge(Edge::NotFound, detail)
 }

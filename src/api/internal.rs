@@ -2,7 +2,7 @@
 //! events, and digests of states. Nobody else gets an answer.
 
 use super::Api;
-use super::problem::Edge;
+use super::health::nothing_at;
 use super::reply::{Answer, Problem, Reply};
 use super::request::Asked;
 use crate::log::LogError;
@@ -90,12 +90,12 @@ pub async fn state(api: Arc<Api>, asked: Asked) -> Answer {
 /// To anyone else the path is not there.
 fn local_only(asked: &Asked) -> Result<(), Problem> {
     let is_local = asked.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
-    if is_local { Ok(()) } else { Err(Problem::edge(Edge::NotFound, "see /openapi.json for the paths there are")) }
+    if is_local { Ok(()) } else { Err(nothing_at(asked)) }
 }
 
 fn partition(api: &Api, asked: &Asked) -> Result<u32, Problem> {
     let partition = asked.param().parse().ok().filter(|partition| *partition < api.state.tail.partitions());
-    partition.ok_or_else(|| Problem::edge(Edge::NotFound, "there is no such partition"))
+    partition.ok_or_else(|| nothing_at(asked))
 }
 
 async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {

@@ -122,6 +122,20 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
+/// A caller's value, short enough to be repeated to people.
+pub fn shown(value: &Value<'_>) -> Cow<'static, str> {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(value) => value.to_string().into(),
+        Value::Unsigned(number) => number.to_string().into(),
+        Value::Negative(number) => number.to_string().into(),
+        Value::Inexact => "a number that is no 64-bit integer".into(),
+        Value::Text(text) => quoted(text).into(),
+        Value::List(_) => "an array".into(),
+        Value::Object(_) => "an object".into(),
+    }
+}
+
 /// A caller's text, fit to be repeated to people: short, quoted, and nothing but visible ASCII.
 pub fn quoted(text: &str) -> String {
     const MOST: usize = 40;

@@ -4,6 +4,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod body;
+mod detail;
 mod dto;
 mod health;
 mod internal;
@@ -170,10 +171,11 @@ impl Api {
         }
         let within = Duration::from_millis(FRESH_WAIT_MAX_MS);
         if is_fresh && !self.gateway().fresh(shared, within).await {
-            return Err(Problem::new(
-                problem::NOT_FRESH,
-                "without fresh=true the answer may be older and is there now",
-            ));
+            let detail = format!(
+                "what was committed when the call came was not read within {FRESH_WAIT_MAX_MS} ms: try again, or without \
+                 fresh=true, when the answer may be older and is there now"
+            );
+            return Err(Problem::new(problem::NOT_FRESH, detail));
         }
         Ok(())
     }
@@ -272,7 +274,7 @@ impl Route {
         let path = self.path;
         let allowed = HeaderValue::try_from(self.allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
         let refuse = move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
-            let refusal = |_: Arc<Api>, _: Asked| async move { Err(Problem::method_not_allowed(allowed)) };
+            let refusal = move |_: Arc<Api>, _: Asked| async move { Err(Problem::method_not_allowed(path, allowed)) };
             request::run(api, path, HTTP_BODY_BYTES_MAX, request, refusal)
         };
         Router::new().route(path, self.methods.fallback(refuse))

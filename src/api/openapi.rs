@@ -4,7 +4,7 @@
 use super::Api;
 use super::dto::{Code, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto, ReservationDto, WindowDto};
 use super::health::HealthDto;
-use super::problem::{Case, Edge, NOT_FRESH, REBUILDING, SHED, TIMEOUT, TIMEOUT_UNKNOWN, cases, of_reason};
+use super::problem::{Case, Edge, NOT_FRESH, REBUILDING, RETRYABLE, SHED, TIMEOUT, TIMEOUT_UNKNOWN, cases, of_reason};
 use crate::domain::Reason;
 use crate::limits::{DEADLINE_MAX_MS, UNITS_MAX};
 use axum::Router;
@@ -346,7 +346,7 @@ pub(super) fn browser() -> Router<Arc<Api>> {
 fn introduction() -> String {
     let mut text = format!(
         "Reserves capacity and never overbooks. Units are integers from 0 to {UNITS_MAX}; times are RFC 3339. A caller \
-         that is told no holds nothing. Every refusal is an RFC 9457 problem with one of these codes:\n\n\
+         that is told no holds nothing. Every refusal is an RFC 9457 problem with one of these codes. {RETRYABLE}\n\n\
          | status | code | retryable | outcome | meaning |\n|---|---|---|---|---|\n"
     );
     for Case { code, status, title, outcome, is_retryable } in cases() {

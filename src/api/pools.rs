@@ -3,7 +3,7 @@
 use super::dto::{PoolDto, PoolsDto};
 use super::reply::{Answer, Problem, Reply, decided, is_repeated};
 use super::request::Asked;
-use super::{Api, body, problem};
+use super::{Api, body, detail, problem};
 use crate::domain::coverage::Query;
 use crate::domain::{Ask, PoolId, Reason};
 use crate::gateway::Call;
@@ -51,7 +51,7 @@ pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
     }
     match replica.pool(&id) {
         Some(pool) => Ok(Reply::json(StatusCode::OK, &PoolDto::of(&pool, None)).etag(pool.version)),
-        None => Err(Problem::new(problem::of_reason(Reason::UnknownPool), format!("pool {id}"))),
+        None => Err(Problem::new(problem::of_reason(Reason::UnknownPool), detail::unknown_pool(&id))),
     }
 }
 

@@ -1,8 +1,16 @@
 //! The one table from everything that can go wrong to what a caller is told: status, stable code, whether it may yet
-//! have happened, whether trying again can help. Bodies are RFC 9457 problems.
+//! have happened, whether trying again can help. What is said beside it, of one case, is [`super::detail`]'s. Bodies are
+//! RFC 9457 problems.
 
 use crate::domain::Reason;
 use crate::gateway::admission::Shed;
+use crate::limits::INFLIGHT_PER_PARTITION_MAX;
+use std::borrow::Cow;
+
+/// What `retryable` says in every row of the table, for callers.
+pub const RETRYABLE: &str = "`retryable: true` means that what stood in the way may pass by itself: the same request, \
+    under the same `Idempotency-Key`, may succeed later. `retryable: false` means that it will not before somebody changes \
+    what `detail` names: the request, its key, the pool, or the service.";
 
 /// Whether what was asked may yet have happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +42,7 @@ pub struct Case {
     pub title: &'static str,
     /// Whether it may have happened.
     pub outcome: Effect,
-    /// Whether the same request may fare better later.
+    /// What [`RETRYABLE`] says.
     pub is_retryable: bool,
 }
 
@@ -60,7 +68,9 @@ macro_rules! edge_cases {
 
             /// Its row.
             pub fn case(self) -> Case {
-                match self { $(Edge::$name => fault($code, $status, $title),)* }
+                match self {
+                    $(Edge::$name => Case { is_retryable: self.is_passing(), ..fault($code, $status, $title) },)*
+                }
             }
         }
     };
@@ -95,6 +105,13 @@ edge_cases! {
     UriTooLong = "uri_too_long", 414, "The request's target is too long";
     WrongContentType = "wrong_content_type", 415, "The body has to be application/json";
     HeadTooLarge = "head_too_large", 431, "The request's head is too large";
+}
+
+impl Edge {
+    /// Whether the same request may come through: it was slow, not wrong.
+    fn is_passing(self) -> bool {
+        matches!(self, Edge::HeadTimeout | Edge::BodyTimeout)
+    }
 }
 
 /// A bug: whatever was asked may have been done.
@@ -133,7 +150,8 @@ pub fn of_reason(reason: Reason) -> Case {
         Reason::TooManyCommands => passing("too_many_commands", 503, "The partition was asked too much a moment ago"),
         Reason::KeyReused => fault("key_reused", 422, "The key was used with another body"),
         Reason::TooManyAttempts => fault("too_many_attempts", 409, "The key was tried too often"),
-        Reason::PartitionFull => passing("partition_full", 503, "The partition holds as much as it may"),
+        // What is in it does not go by itself.
+        Reason::PartitionFull => fault("partition_full", 503, "The partition holds as much as it may"),
         Reason::UnknownPool => fault("unknown_pool", 404, "There is no such pool"),
         Reason::UnknownReservation => fault("unknown_reservation", 404, "There is no such reservation"),
         Reason::StaleVersion => fault("stale_version", 412, "The pool has another version"),
@@ -151,15 +169,18 @@ pub fn of_reason(reason: Reason) -> Case {
 }
 
 /// What a caller is told of being shed.
-pub fn of_shed(shed: Shed) -> (Case, &'static str) {
+pub fn of_shed(shed: Shed) -> (Case, Cow<'static, str>) {
     let detail = match shed {
-        Shed::InFlight => "as many calls are in flight on the partition as may be",
-        Shed::Wait => "the partition would not come to this call before its deadline",
-        Shed::Full => "the partition's queue is full",
-        Shed::NoOwner => "nobody decides for the partition at present",
-        Shed::Closing => "the process is shutting down",
+        Shed::InFlight => {
+            let most = INFLIGHT_PER_PARTITION_MAX;
+            return (SHED, format!("{most} calls are in flight on the partition, which is the most: try again").into());
+        }
+        Shed::Wait => "the partition would not come to this call before its deadline: try again, or give it more time",
+        Shed::Full => "the queue of the partition is full: try again when it is shorter",
+        Shed::NoOwner => "nobody decides for the partition at present: try again, /readyz says why",
+        Shed::Closing => "the process is shutting down: try again, another one takes the call",
     };
-    (SHED, detail)
+    (SHED, detail.into())
 }
 
 /// Every row, once, in order of status.

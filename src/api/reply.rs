@@ -1,5 +1,6 @@
 //! An answer on its way out: bytes, made in one buffer, and the few headers that go with them.
 
+use super::detail;
 use super::dto::{ProblemDto, ProofDto, TypeUrn, Units};
 use super::problem::{self, Case, Edge};
 use crate::domain::{Amounts, Body as Decision, Recorded, Rejection};
@@ -112,22 +113,23 @@ impl Problem {
     }
 
     /// Of a path that does not take the method.
-    pub fn method_not_allowed(allowed: HeaderValue) -> Problem {
-        let problem = Problem::edge(Edge::MethodNotAllowed, "see the Allow header for the methods it takes");
+    pub fn method_not_allowed(path: &str, allowed: HeaderValue) -> Problem {
+        let takes = allowed.to_str().unwrap_or_default();
+        let problem = Problem::edge(Edge::MethodNotAllowed, format!("{path} takes {takes} and no other method"));
         Problem { allow: Some(allowed), ..problem }
     }
 
     /// Of something that cannot be.
     pub fn bug(what: &'static str) -> Problem {
         tracing::error!(what, "an answer could not be made");
-        Problem::new(problem::INTERNAL, "this is a bug; what was asked may have been done")
+        Problem::new(problem::INTERNAL, detail::BUG)
     }
 
     /// Of a decision of another kind than was asked for.
     pub fn unexpected(decided: &Recorded) -> Problem {
         let (partition, seq) = (decided.event.partition, decided.event.seq);
         tracing::error!(partition, seq, kind = ?decided.event.body.kind(), "a decision is of another kind than its ask");
-        Problem::new(problem::INTERNAL, "this is a bug; what was asked may have been done")
+        Problem::new(problem::INTERNAL, detail::BUG)
     }
 
     /// Its code.
@@ -199,18 +201,17 @@ pub fn respond(answer: Answer, request_id: &str) -> Response<Body> {
 /// The [`Problem`] to answer.
 pub fn decided(outcome: Result<Outcome, Shed>) -> Result<Box<Recorded>, Problem> {
     match outcome? {
-        Outcome::TimedOut { is_unknown: false } => {
-            Err(Problem::new(problem::TIMEOUT, "it was taken back: it holds nothing and never will"))
-        }
+        Outcome::TimedOut { is_unknown: false } => Err(Problem::new(problem::TIMEOUT, detail::TAKEN_BACK)),
         Outcome::TimedOut { is_unknown: true } => Err(Problem::new(
             problem::TIMEOUT_UNKNOWN,
-            "repeat it with the same key to learn what became of it, or to have it done",
+            "nobody decided before the deadline, and it may still be decided: repeat it with the same key to learn what \
+             became of it, or to have it done",
         )),
         Outcome::Decided(decided) => match decided.event.body.rejection() {
             None => Ok(decided),
             Some(rejection) => {
                 let case = problem::of_reason(rejection.reason);
-                let detail = detail(rejection, case);
+                let detail = detail::of_refusal(&decided.event, rejection);
                 Err(Problem { decided: Some(decided), ..Problem::new(case, detail) })
             }
         },
@@ -220,29 +221,6 @@ pub fn decided(outcome: Result<Outcome, Shed>) -> Result<Box<Recorded>, Problem>
 /// Whether the answer was given before.
 pub fn is_repeated(decided: &Recorded) -> bool {
     matches!(decided.event.body, Decision::Repeated(_))
-}
-
-fn detail(rejection: &Rejection, case: Case) -> Cow<'static, str> {
-    let pool = rejection.pool.as_ref().map_or("", |pool| pool.as_str());
-    match rejection.dimension {
-        Some(d) => {
-            let asked = rejection.demand.as_ref().and_then(|demand| demand.get(d));
-            let limit = rejection.limits.as_ref().and_then(|limits| limits.get(d));
-            let used = rejection.used.as_ref().and_then(|used| used.get(d));
-            match (asked, limit, used) {
-                (Some(asked), Some(limit), Some(used)) => {
-                    let left = limit.saturating_sub(used);
-                    format!("pool {pool} has {left} of {limit} {d} left, {asked} were asked for").into()
-                }
-                _ => format!("pool {pool}: dimension {d}").into(),
-            }
-        }
-        None => match (rejection.version, pool) {
-            (Some(version), pool) if case.status == 412 => format!("pool {pool} has version {version}").into(),
-            (_, "") => case.title.into(),
-            (_, pool) => format!("pool {pool}").into(),
-        },
-    }
 }
 
 fn remaining(rejection: &Rejection) -> Option<Amounts> {

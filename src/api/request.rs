@@ -1,6 +1,7 @@
 //! A request on its way in: bounded, timed, and its headers made into what they mean. Whatever a handler returns or
 //! does (a panic included), what comes out is an answer of ours.
 
+use super::json::quoted;
 use super::problem::Edge;
 use super::reply::{Answer, Problem, respond};
 use super::{Api, Finished, body};
@@ -10,7 +11,7 @@ use axum::RequestExt;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
-use axum::http::{HeaderMap, Method, Response};
+use axum::http::{HeaderMap, Method, Response, Uri};
 use http_body_util::BodyExt;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ pub struct Peer(pub IpAddr);
 #[derive(Debug)]
 pub struct Asked {
     headers: HeaderMap,
-    query: Option<String>,
+    uri: Uri,
     param: Option<String>,
     /// Its body.
     pub body: Bytes,
@@ -93,7 +94,7 @@ async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
             tracing::error!(panic = text, "a request's handler panicked");
-            Poll::Ready(Err(Problem::new(super::problem::INTERNAL, "this is a bug; what was asked may have been done")))
+            Poll::Ready(Err(Problem::new(super::problem::INTERNAL, super::detail::BUG)))
         }
     })
     .await
@@ -106,15 +107,17 @@ async fn read(api: &Api, number: u64, body_bytes_max: usize, mut request: Reques
     let (parts, body) = request.into_parts();
     let body = read_body(api, body_bytes_max, &parts.headers, body).await?;
     if !body.is_empty() && !is_json(&parts.headers) {
-        return Err(Problem::edge(Edge::WrongContentType, "the Content-Type header has to say application/json"));
+        let sent = parts.headers.get(CONTENT_TYPE).map(|value| quoted(&String::from_utf8_lossy(value.as_bytes())));
+        let sent = sent.unwrap_or_else(|| "missing".to_owned());
+        let detail = format!("the Content-Type header is {sent}, it has to be application/json");
+        return Err(Problem::edge(Edge::WrongContentType, detail));
     }
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-    let query = parts.uri.query().map(str::to_owned);
-    Ok(Asked { headers: parts.headers, query, param, body, peer, number })
+    Ok(Asked { headers: parts.headers, uri: parts.uri, param, body, peer, number })
 }
 
 async fn read_body(api: &Api, most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let too_large = || Problem::edge(Edge::BodyTooLarge, format!("at most {most} bytes are read"));
+    let too_large = || Problem::edge(Edge::BodyTooLarge, format!("the body has more than {most} bytes: send less"));
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -126,8 +129,12 @@ async fn read_body(api: &Api, most: usize, headers: &HeaderMap, body: Body) -> R
     match tokio::time::timeout(api.limits.body_timeout, collect(body, most)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
         Ok(Ok(None)) => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::edge(Edge::BadRequest, "the body broke off")),
-        Err(_) => Err(Problem::edge(Edge::BodyTimeout, "the body has to be sent faster")),
+        Ok(Err(_)) => Err(Problem::edge(Edge::BadRequest, "the body broke off before its end: send the whole of it")),
+        Err(_) => {
+            let detail =
+                format!("the body was not here after {} ms: send it faster", api.limits.body_timeout.as_millis());
+            Err(Problem::edge(Edge::BodyTimeout, detail))
+        }
     }
 }
 
@@ -182,7 +189,9 @@ impl Asked {
     pub fn key(&self) -> Result<Option<IdempotencyKey>, Problem> {
         let Some(text) = self.header("idempotency-key", Edge::BadKey)? else { return Ok(None) };
         let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-        let wrong = |error: NameError| Problem::edge(Edge::BadKey, format!("the Idempotency-Key header {error}"));
+        let wrong = |error: NameError| {
+            Problem::edge(Edge::BadKey, format!("the Idempotency-Key is {}, which {error}", quoted(bare)))
+        };
         IdempotencyKey::new(bare).map(Some).map_err(wrong)
     }
 
@@ -194,7 +203,8 @@ impl Asked {
         let Some(text) = self.header("request-timeout-ms", Edge::BadTimeout)? else { return Ok(None) };
         let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let ms = text.parse().ok().filter(|ms| is_plain && (1..=DEADLINE_MAX_MS).contains(ms));
-        let range = || format!("Request-Timeout-Ms has to be an integer from 1 to {DEADLINE_MAX_MS}");
+        let range =
+            || format!("Request-Timeout-Ms is {}, it has to be an integer from 1 to {DEADLINE_MAX_MS}", quoted(text));
         ms.map(Some).ok_or_else(|| Problem::edge(Edge::BadTimeout, range()))
     }
 
@@ -204,7 +214,7 @@ impl Asked {
     /// The [`Problem`] to answer.
     pub fn actor(&self) -> Result<Option<Name>, Problem> {
         let Some(text) = self.header("headroom-actor", Edge::BadName)? else { return Ok(None) };
-        Name::new(text).map(Some).map_err(|error| body::bad_name("the Headroom-Actor header", error))
+        Name::new(text).map(Some).map_err(|error| body::bad_name("the Headroom-Actor header", text, error))
     }
 
     /// The version that the caller expects, of If-Match.
@@ -216,8 +226,8 @@ impl Asked {
         let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
         let version = digits.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
-        let wrong = || Problem::edge(Edge::BadVersion, "If-Match has to be one ETag as Headroom gave it, like \"3\"");
-        version.map(Some).ok_or_else(wrong)
+        let wrong = || format!("If-Match is {}, it has to be one ETag of the pool, like \"3\"", quoted(text));
+        version.map(Some).ok_or_else(|| Problem::edge(Edge::BadVersion, wrong()))
     }
 
     /// The version that the caller expects: of If-Match, or 0 (there must be none) of `If-None-Match: *`.
@@ -229,8 +239,13 @@ impl Asked {
         match self.header(IF_NONE_MATCH.as_str(), Edge::BadVersion)? {
             None => Ok(version),
             Some("*") if version.is_none() => Ok(Some(0)),
-            Some("*") => Err(Problem::edge(Edge::BadVersion, "If-Match and If-None-Match cannot both hold")),
-            Some(_) => Err(Problem::edge(Edge::BadVersion, "If-None-Match takes nothing but *")),
+            Some("*") => {
+                Err(Problem::edge(Edge::BadVersion, "If-Match and If-None-Match cannot both hold: send one of them"))
+            }
+            Some(other) => Err(Problem::edge(
+                Edge::BadVersion,
+                format!("If-None-Match is {}, it takes nothing but *", quoted(other)),
+            )),
         }
     }
 
@@ -239,20 +254,31 @@ impl Asked {
     /// # Errors
     /// The [`Problem`] to answer.
     pub fn query(&self, known: &[&str]) -> Result<Query, Problem> {
-        let Some(query) = &self.query else { return Ok(Query(Vec::new())) };
+        let Some(query) = self.uri.query() else { return Ok(Query(Vec::new())) };
         let target: Result<axum::http::Uri, _> = format!("/?{query}").parse();
         let pairs = target.ok().and_then(|uri| axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).ok());
-        let pairs = pairs.ok_or_else(|| Problem::edge(Edge::BadQuery, "the query is not a list of parameters"))?.0;
+        let pairs = pairs
+            .ok_or_else(|| {
+                Problem::edge(Edge::BadQuery, "the query is not a list of parameters: name=value, joined by &")
+            })?
+            .0;
         for (at, (name, _)) in pairs.iter().enumerate() {
-            let shown = super::json::quoted(name);
+            let shown = quoted(name);
             if !known.contains(&name.as_str()) {
-                return Err(Problem::edge(Edge::BadQuery, format!("there is no parameter {shown}")));
+                let there_are = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                let detail = format!("there is no parameter {shown}: those there are: {there_are}");
+                return Err(Problem::edge(Edge::BadQuery, detail));
             }
             if pairs.iter().take(at).any(|(other, _)| other == name) {
-                return Err(Problem::edge(Edge::BadQuery, format!("the parameter {shown} stands twice")));
+                return Err(Problem::edge(Edge::BadQuery, format!("the parameter {shown} stands twice: send it once")));
             }
         }
         Ok(Query(pairs))
+    }
+
+    /// The path, as it came.
+    pub fn path(&self) -> &str {
+        self.uri.path()
     }
 
     /// Whether the caller wants the newest state; for what takes no other parameter.
@@ -260,16 +286,18 @@ impl Asked {
     /// # Errors
     /// The [`Problem`] to answer.
     pub fn wants_fresh(&self) -> Result<bool, Problem> {
-        if self.query.is_none() { Ok(false) } else { self.query(&["fresh"])?.fresh() }
+        if self.uri.query().is_none() { Ok(false) } else { self.query(&["fresh"])?.fresh() }
     }
 
     fn header(&self, name: &str, edge: Edge) -> Result<Option<&str>, Problem> {
         let mut values = self.headers.get_all(name).iter();
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
-            return Err(Problem::edge(edge, format!("the header {name} stands twice")));
+            return Err(Problem::edge(edge, format!("the header {name} stands twice: send it once")));
         }
-        let text = value.to_str().map_err(|_| Problem::edge(edge, format!("the header {name} is not ASCII")))?;
+        let text = value
+            .to_str()
+            .map_err(|_| Problem::edge(edge, format!("the header {name} has a byte that is not visible ASCII")))?;
         Ok(Some(text.trim()))
     }
 }
@@ -292,7 +320,8 @@ impl Query {
         let Some(text) = self.get(name) else { return Ok(None) };
         let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let number = text.parse().ok().filter(|_| is_plain);
-        number.map(Some).ok_or_else(|| Problem::edge(Edge::BadQuery, format!("{name} has to be an integer")))
+        let wrong = || format!("{name} is {}, it has to be an integer", quoted(text));
+        number.map(Some).ok_or_else(|| Problem::edge(Edge::BadQuery, wrong()))
     }
 
     /// Whether the caller wants the newest state.
@@ -303,7 +332,9 @@ impl Query {
         match self.get("fresh") {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(_) => Err(Problem::edge(Edge::BadQuery, "fresh has to be 'true' or 'false'")),
+            Some(other) => {
+                Err(Problem::edge(Edge::BadQuery, format!("fresh is {}, it has to be true or false", quoted(other))))
+            }
         }
     }
 }

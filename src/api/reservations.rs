@@ -1,9 +1,10 @@
 //! Reservations: taking capacity, keeping it, giving it back.
 
 use super::dto::{ProofDto, ReleasedDto, ReservationDto, Time, Units, status_code};
+use super::json::quoted;
 use super::reply::{Answer, Problem, Reply, decided, is_repeated};
 use super::request::Asked;
-use super::{Api, body, problem};
+use super::{Api, body, detail, problem};
 use crate::domain::{Ask, IdempotencyKey, Name, Pool, Reason, Recorded, Reservation, ReservationId, Status};
 use crate::gateway::{Call, routing};
 use axum::http::StatusCode;
@@ -86,7 +87,7 @@ async fn change(api: &Api, asked: &Asked, ask: impl FnOnce(ReservationId) -> Ask
         api.readable(shared, false).await?;
         let is_fresh = gateway.fresh(shared, Duration::from_millis(timeout_ms)).await;
         if admitted(api, id).is_none() {
-            let detail = "the reservation is not known here, and may be elsewhere";
+            let detail = "the reservation is not known to this process, and may be to others: try again";
             return Err(if is_fresh { unknown(id) } else { Problem::new(problem::NOT_FRESH, detail) });
         }
         // One deadline for both waits.
@@ -105,11 +106,12 @@ fn admitted(api: &Api, id: ReservationId) -> Option<(Reservation, Pool)> {
 /// Whatever is no id of ours names no reservation of ours.
 fn reservation_id(asked: &Asked) -> Result<ReservationId, Problem> {
     let case = problem::of_reason(Reason::UnknownReservation);
-    ReservationId::parse(asked.param()).map_err(|error| Problem::new(case, format!("the id in the path {error}")))
+    ReservationId::parse(asked.param())
+        .map_err(|error| Problem::new(case, format!("the id in the path is {}, which {error}", quoted(asked.param()))))
 }
 
 fn unknown(id: ReservationId) -> Problem {
-    Problem::new(problem::of_reason(Reason::UnknownReservation), format!("reservation {id}"))
+    Problem::new(problem::of_reason(Reason::UnknownReservation), detail::unknown_reservation(id))
 }
 
 fn told(status: StatusCode, decided: &Recorded) -> Answer {

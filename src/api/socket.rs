@@ -2,9 +2,9 @@
 //! a connection may idle, and a body in the answers that hyper gives by itself to what is not HTTP.
 
 use super::Api;
-use super::Finished;
 use super::problem::Edge;
 use super::reply::Problem;
+use super::{Finished, Limits};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -100,12 +100,13 @@ impl Socket {
 
     /// Whoever is slow by accident is told so, if that can be done at once; the connection ends either way.
     fn refuse_late_head(&mut self) {
-        let bytes = self.refusal(Edge::HeadTimeout, "the request's head has to be sent faster");
+        let ms = self.api.limits.head_timeout.as_millis();
+        let bytes = self.refusal(Edge::HeadTimeout, &format!("the head was not here after {ms} ms: send it faster"));
         let _ = self.stream.try_write(&bytes);
     }
 
     /// A whole response, for a request that never became one.
-    fn refusal(&self, edge: Edge, detail: &'static str) -> Vec<u8> {
+    fn refusal(&self, edge: Edge, detail: &str) -> Vec<u8> {
         let case = edge.case();
         self.api.state.metrics.request_finished(&Finished {
             route: "(none)",
@@ -115,7 +116,7 @@ impl Socket {
             took_us: 0,
         });
         let request_id = self.api.request_id(self.api.next_number());
-        let body = Problem::edge(edge, detail).body(&request_id);
+        let body = Problem::edge(edge, detail.to_owned()).body(&request_id);
         let reason = axum::http::StatusCode::from_u16(case.status).ok().and_then(|s| s.canonical_reason());
         let mut bytes = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nx-request-id: {request_id}\r\n\
@@ -138,9 +139,20 @@ impl Socket {
             return None;
         }
         match status.get(..3)? {
-            b"400" => Some(self.refusal(Edge::BadRequest, "the request's head cannot be read")),
-            b"414" => Some(self.refusal(Edge::UriTooLong, "the request's target is too long")),
-            b"431" => Some(self.refusal(Edge::HeadTooLarge, "the request's head is too long or has too many fields")),
+            b"400" => {
+                Some(self.refusal(
+                    Edge::BadRequest,
+                    "the head cannot be read as HTTP/1.1: see RFC 9112 for how it is written",
+                ))
+            }
+            b"414" => Some(
+                self.refusal(Edge::UriTooLong, "the target is longer than is read: move what it says into the body"),
+            ),
+            b"431" => {
+                let Limits { head_bytes, headers, .. } = self.api.limits;
+                let detail = format!("the head has more than {head_bytes} bytes or {headers} fields: send less");
+                Some(self.refusal(Edge::HeadTooLarge, &detail))
+            }
             _ => None,
         }
     }

@@ -5,6 +5,7 @@ mod bad_input;
 pub mod client;
 mod desk;
 mod leaving;
+mod problems;
 mod race;
 mod timeouts;
 
@@ -74,7 +75,7 @@ fn an_edit_of_another_version_is_refused() {
     assert_eq!(c.send("PUT", "/v1/pools/p", &["If-None-Match: *"], one).status, 201);
     let again = c.send("PUT", "/v1/pools/p", &["If-None-Match: *"], one);
     assert_eq!((again.status, again.code().as_str()), (412, "stale_version"));
-    assert_eq!(again.json()["detail"], "pool p has version 1");
+    assert_eq!(again.json()["detail"], "pool p has version 1, not the one expected: read it again, and send its ETag");
     let two = c.send("PUT", "/v1/pools/p", &["If-Match: \"1\""], r#"{"limits":{"orders":2}}"#);
     assert_eq!((two.status, two.header("etag")), (200, Some("\"2\"")));
     for (method, path, body) in [
@@ -167,7 +168,7 @@ fn refusals_say_why_and_with_what_proof() {
     let three = r#"{"pool":"p","demand":{"orders":3}}"#;
     let golden = |seq: u64| {
         format!(
-            r#"{{"type":"urn:headroom:problem:over_limit","title":"It does not fit","status":409,"detail":"pool p has 2 of 2 orders left, 3 were asked for","code":"over_limit","outcome":"not_applied","retryable":false,"dimension":"orders","remaining":{{"orders":2}},"proof":{{"partition":0,"seq":{seq},"epoch":1,"limits":{{"orders":2}},"used":{{"orders":0}},"digest":"*"}},"trace_id":"*"}}"#
+            r#"{{"type":"urn:headroom:problem:over_limit","title":"It does not fit","status":409,"detail":"pool p has 2 of 2 orders left, 3 were asked for: ask for less, or of another pool; the key keeps this answer for 24 hours, so ask again under a new one","code":"over_limit","outcome":"not_applied","retryable":false,"dimension":"orders","remaining":{{"orders":2}},"proof":{{"partition":0,"seq":{seq},"epoch":1,"limits":{{"orders":2}},"used":{{"orders":0}},"digest":"*"}},"trace_id":"*"}}"#
         )
     };
     let key: &[&str] = &["Idempotency-Key: k"];

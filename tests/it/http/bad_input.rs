@@ -157,7 +157,7 @@ fn each_bad_request_has_its_own_refusal() {
         assert_eq!((reply.status, reply.code().as_str()), (*status, *code), "{method} {path} {headers:?} {body}");
     }
     let named = c.post("/v1/reservations", r#"{"pool":"p","demand":{"orders":-1}}"#).json();
-    assert_eq!(named["detail"], "demand.orders has to be an integer from 1 to 1000000000000000");
+    assert_eq!(named["detail"], "demand.orders is -1, it has to be an integer from 1 to 1000000000000000");
     let not_utf8 = c.raw(&request("POST", "/v1/reservations", &[], b"{\"pool\":\"\xff\",\"demand\":{}}"));
     assert_eq!(not_utf8.code(), "bad_json");
     assert_eq!(ends(c), before, "a bad request came as far as the log");

@@ -2,6 +2,7 @@
 
 use crate::server::Server;
 use crate::wait::PATIENCE;
+use headroom::api::problem;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -43,14 +44,18 @@ impl Reply {
     /// The problem's code; checks what every problem has.
     pub fn code(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
-        let problem = self.json();
-        let code = problem["code"].as_str().unwrap().to_owned();
-        assert_eq!(problem["status"], self.status, "{self:?}");
-        assert_eq!(problem["type"], format!("urn:headroom:problem:{code}"), "{self:?}");
-        assert_eq!(problem["trace_id"].as_str(), self.header("x-request-id"), "{self:?}");
-        for text in ["title", "detail", "outcome"] {
-            assert!(problem[text].as_str().is_some_and(|text| !text.is_empty()), "{text}: {self:?}");
-        }
+        let body = self.json();
+        let code = body["code"].as_str().unwrap().to_owned();
+        assert_eq!(body["status"], self.status, "{self:?}");
+        assert_eq!(body["type"], format!("urn:headroom:problem:{code}"), "{self:?}");
+        assert_eq!(body["trace_id"].as_str(), self.header("x-request-id"), "{self:?}");
+        let row = problem::cases().into_iter().find(|case| case.code == code && case.status == self.status);
+        let row = row.unwrap_or_else(|| panic!("no row of the table: {self:?}"));
+        let told = (body["title"].as_str(), body["outcome"].as_str(), body["retryable"].as_bool());
+        assert_eq!(told, (Some(row.title), Some(row.outcome.code()), Some(row.is_retryable)), "{self:?}");
+        // A title, or a name alone, says neither with which value nor what to do.
+        let detail = body["detail"].as_str().unwrap();
+        assert!(detail != row.title && detail.split(' ').count() > 5 && !detail.ends_with('.'), "{self:?}");
         assert_eq!(self.status == 503, self.header("retry-after").is_some(), "{self:?}");
         code
     }

@@ -1,0 +1,241 @@
+//! What one refusal says of itself: what is wrong, with which value, and what to do about it. The same for everybody
+//! who hears of the event, since it is made of nothing else.
+
+use super::dto::Time;
+use crate::domain::{AskKind, Event, PoolId, Reason, Rejection, ReservationId};
+use crate::limits::{
+    COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX,
+    UNITS_MAX,
+};
+
+/// Of a Reserve that timed out and holds nothing.
+pub const TAKEN_BACK: &str =
+    "nobody decided before the deadline; the attempt was taken back, it holds nothing and never will: try again";
+
+/// Of an answer that could not be made.
+pub const BUG: &str =
+    "this is a bug, and what was asked may have been done: the log of the server says more, by trace_id";
+
+const WINDOW_HOURS: u64 = DEDUP_WINDOW_MS / 3_600_000;
+
+/// Of a pool that is not there.
+pub fn unknown_pool(pool: &PoolId) -> String {
+    format!("there is no pool {pool}: define it with PUT /v1/pools/{pool}, or name one of GET /v1/pools")
+}
+
+/// Of a reservation that is not there.
+pub fn unknown_reservation(reservation: ReservationId) -> String {
+    format!("reservation {reservation} is not known: it never was, or it ended more than {WINDOW_HOURS} hours ago")
+}
+
+/// Of a refusal that was decided, now or before.
+pub fn of_refusal(event: &Event, rejection: &Rejection) -> String {
+    let said = said(event, rejection);
+    let has_key = event.command().is_some_and(|command| command.key.is_some());
+    if has_key && rejection.reason.is_remembered() {
+        format!("{said}; the key keeps this answer for {WINDOW_HOURS} hours, so ask again under a new one")
+    } else {
+        said
+    }
+}
+
+fn said(event: &Event, rejection: &Rejection) -> String {
+    let pool = Pool(rejection);
+    match rejection.reason {
+        Reason::Malformed => {
+            "the owner refused what this process takes for a command: they may be of two versions, or it is a bug"
+                .into()
+        }
+        Reason::Misrouted => format!("partition {} is not that of {pool}: this is a bug", event.partition),
+        Reason::Duplicate => "it is a copy of a command that was decided before: what was decided then stands".into(),
+        Reason::Expired => format!("the deadline had passed at {}, when its turn came: try again", at(event)),
+        Reason::Abandoned => TAKEN_BACK.into(),
+        Reason::DeadlineTooFar => format!(
+            "the deadline is more than {COMMAND_WINDOW_MS} ms after {}, which is the time of its partition: set the clocks \
+             of the processes, or give less time",
+            at(event)
+        ),
+        Reason::TooManyCommands => format!(
+            "the partition took {DECIDED_COMMANDS_MAX} commands within {COMMAND_WINDOW_MS} ms, which is the most: try again"
+        ),
+        Reason::KeyReused => match event.command().and_then(|command| command.key.as_ref()) {
+            Some(key) => {
+                format!("the key {key} was used on {pool} for something else: use a new key for a new request")
+            }
+            None => format!("the reservation's id is in use for something else in {pool}: try again"),
+        },
+        Reason::TooManyAttempts => {
+            format!("{pool} keeps no more attempts of {}: use a new key", Reservation(rejection))
+        }
+        Reason::PartitionFull => full(event),
+        Reason::UnknownPool => rejection.pool.as_ref().map_or_else(|| pool.to_string(), unknown_pool),
+        Reason::UnknownReservation => {
+            rejection.reservation.map_or_else(|| "there is no such reservation".into(), unknown_reservation)
+        }
+        Reason::StaleVersion => stale(rejection),
+        Reason::PastCutoff => {
+            format!("{pool} took no more reservations at {}, its cutoff had passed: take another pool", at(event))
+        }
+        Reason::Closed => format!("{pool} is closed: take another pool, or open it"),
+        Reason::Paused => format!("{pool} is paused: take another pool, or open it"),
+        Reason::UnknownDimension | Reason::OverLimit | Reason::LimitOutOfRange | Reason::DimensionInUse => {
+            of_dimension(rejection)
+        }
+        Reason::HoldExpired => {
+            format!("the hold of {} had run out at {}: reserve again", Reservation(rejection), at(event))
+        }
+        Reason::AlreadyReleased => format!("{} was released before: reserve again", Reservation(rejection)),
+        Reason::NotAHold => {
+            format!("{} is confirmed: only a hold is confirmed or extended", Reservation(rejection))
+        }
+    }
+}
+
+fn at(event: &Event) -> Time {
+    Time(event.decided_at)
+}
+
+fn full(event: &Event) -> String {
+    let partition = event.partition;
+    let is_definition = event.command().is_some_and(|command| command.ask == AskKind::DefinePool);
+    if is_definition {
+        format!("partition {partition} has {POOLS_PER_PARTITION_MAX} pools, which is the most: make fewer pools")
+    } else {
+        format!(
+            "partition {partition} knows {RESERVATIONS_PER_PARTITION_MAX} reservations, which is the most: release some"
+        )
+    }
+}
+
+fn stale(rejection: &Rejection) -> String {
+    let pool = Pool(rejection);
+    match rejection.version {
+        Some(version) => {
+            format!("{pool} has version {version}, not the one expected: read it again, and send its ETag")
+        }
+        None => format!("{pool} does not exist, so that it has no version: leave out If-Match to make it"),
+    }
+}
+
+fn of_dimension(rejection: &Rejection) -> String {
+    let pool = Pool(rejection);
+    let Some(d) = rejection.dimension else { return pool.to_string() };
+    let units = |amounts: &Option<crate::domain::Amounts>| {
+        amounts.as_ref().and_then(|amounts| amounts.get(d)).unwrap_or_default()
+    };
+    let (asked, limit, used) = (units(&rejection.demand), units(&rejection.limits), units(&rejection.used));
+    match rejection.reason {
+        Reason::UnknownDimension => {
+            let known: Vec<_> = rejection.limits.iter().flat_map(|l| l.iter()).map(|(d, _)| d.to_string()).collect();
+            format!("{pool} has no dimension {d}: its dimensions are {}", known.join(", "))
+        }
+        Reason::LimitOutOfRange => {
+            format!("the limit of {d} in {pool} is {limit}, and would leave 0 to {UNITS_MAX}: change it by less")
+        }
+        Reason::DimensionInUse => {
+            format!("{used} {d} of {pool} are in use: name the dimension in the limits, or release them first")
+        }
+        _ => {
+            let left = limit.saturating_sub(used);
+            format!("{pool} has {left} of {limit} {d} left, {asked} were asked for: ask for less, or of another pool")
+        }
+    }
+}
+
+/// The pool of a refusal, by id.
+struct Pool<'a>(&'a Rejection);
+
+impl std::fmt::Display for Pool<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0.pool {
+            Some(pool) => write!(f, "pool {pool}"),
+            None => f.write_str("the pool"),
+        }
+    }
+}
+
+/// The reservation of a refusal, by id.
+struct Reservation<'a>(&'a Rejection);
+
+impl std::fmt::Display for Reservation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.reservation {
+            Some(reservation) => write!(f, "reservation {reservation}"),
+            None => f.write_str("the reservation"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem;
+    use super::*;
+    use crate::domain::{
+        Amounts, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, IdempotencyKey, Micros,
+    };
+
+    fn refusal(reason: Reason, ask: AskKind, is_keyed: bool) -> String {
+        let (orders, crates) = (Dimension::new("orders").unwrap(), Dimension::new("crates").unwrap());
+        let units = |orders_units, crates_units| Amounts::new([(orders, orders_units), (crates, crates_units)]);
+        let rejection = Rejection {
+            reason,
+            dimension: Some(orders),
+            pool: PoolId::new("van-1").ok(),
+            reservation: Some(ReservationId::new(7, [1; 11])),
+            demand: units(4, 1),
+            order_ref: None,
+            limits: units(10, 30),
+            used: units(7, 9),
+            mode: None,
+            version: Some(3),
+        };
+        let key = is_keyed.then(|| IdempotencyKey::new("k-1").unwrap());
+        let id = CommandId(7);
+        let stamp = CommandStamp { id, reply_to: None, attempt: Attempt(1), actor: None, ask, key, fingerprint: 0 };
+        let event = Event {
+            partition: 2,
+            seq: 9,
+            epoch: 1,
+            prev: Digest::default(),
+            decided_at: Micros(1_800_000_000_000_000),
+            cause: Some(Cause::of(4, stamp)),
+            body: Body::Rejected(rejection.clone()),
+        };
+        of_refusal(&event, &rejection)
+    }
+
+    /// With every value there is, so that each text names what a caller can look at.
+    #[test]
+    fn every_refusal_names_a_value_and_says_more_than_its_title() {
+        for reason in Reason::ALL {
+            let named: &[&str] = match reason {
+                Reason::Malformed | Reason::Abandoned => &[],
+                Reason::Misrouted => &["partition 2", "pool van-1"],
+                Reason::Duplicate => &["copy"],
+                Reason::Expired | Reason::PastCutoff | Reason::HoldExpired => &["2027-01-15T08:00:00Z"],
+                Reason::DeadlineTooFar => &["15000 ms", "2027-01-15T08:00:00Z", "clocks"],
+                Reason::TooManyCommands => &["15000 ms", "try again"],
+                Reason::KeyReused => &["key k-1", "pool van-1", "new key"],
+                Reason::TooManyAttempts => &["reservation hr_", "new key"],
+                Reason::PartitionFull => &["partition 2", "33554432 reservations"],
+                Reason::UnknownPool => &["pool van-1", "PUT /v1/pools/van-1"],
+                Reason::UnknownReservation => &["reservation hr_", "24 hours"],
+                Reason::StaleVersion => &["pool van-1", "version 3", "ETag"],
+                Reason::Closed | Reason::Paused => &["pool van-1", "open it"],
+                Reason::UnknownDimension => &["no dimension orders", "are crates, orders"],
+                Reason::OverLimit => &["3 of 10 orders", "4 were asked for", "ask for less"],
+                Reason::LimitOutOfRange => &["limit of orders", "is 10", "by less"],
+                Reason::DimensionInUse => &["7 orders of pool van-1", "release"],
+                Reason::AlreadyReleased | Reason::NotAHold => &["reservation hr_"],
+            };
+            let said = refusal(*reason, AskKind::Reserve, true);
+            named.iter().for_each(|name| assert!(said.contains(name), "{reason}: {said:?} without {name:?}"));
+            assert!(said.split(' ').count() > 5 && said != problem::of_reason(*reason).title, "{reason}: {said}");
+            // What a key keeps, only another key can change; what it does not keep may be asked under it.
+            assert_eq!(said.contains("under a new one"), reason.is_remembered(), "{reason}: {said}");
+            assert!(!refusal(*reason, AskKind::Reserve, false).contains("under a new one"), "{reason}");
+        }
+        let pools = refusal(Reason::PartitionFull, AskKind::DefinePool, true);
+        assert!(pools.contains("262144 pools"), "{pools}");
+    }
+}
