@@ -111,6 +111,15 @@ pub const INFLIGHT_PER_PARTITION_MAX: usize = 8_192;
 pub const DEADLINE_DEFAULT_MS: u64 = 250;
 /// Longest time a caller may ask for, in milliseconds.
 pub const DEADLINE_MAX_MS: u64 = 5_000;
+/// Time without any decision while commands wait, or without an answer of the log that was asked, after which a partition
+/// counts as one that does not decide, in milliseconds.
+pub const STALLED_MS: u64 = 1_500;
+/// Between two looks at whether partitions decide, in milliseconds.
+pub const READINESS_LOOK_MS: u64 = 100;
+/// Between two questions to a log that other processes write, in milliseconds.
+pub const PULSE_MS: u64 = 200;
+/// Time after which readiness has said that a partition does not decide, in milliseconds.
+pub const READINESS_SHOWS_MS: u64 = 2_000;
 /// Time past its deadline a timed-out Reserve may wait for its Abandon to be in the log, so that its "no" is
 /// final; after it the honest answer is `unknown`. A caller is answered 50 ms past its deadline at the latest, and an
 /// answer needs time to get there.
@@ -212,6 +221,8 @@ const _: () = {
     assert!(QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE >= INFLIGHT_PER_PARTITION_MAX);
     assert!(QUEUED_COMMANDS_MAX >= 2 * INFLIGHT_PER_PARTITION_MAX);
     assert!(ABANDON_RETRY_MS < ABANDON_GRACE_MS);
+    // What has just begun is seen by the next look, or asked about by the next question and then seen.
+    assert!(STALLED_MS + PULSE_MS + 2 * READINESS_LOOK_MS < READINESS_SHOWS_MS);
     // A record that may be appended fits a turn.
     assert!(COMMAND_BYTES_MAX <= TURN_BYTES_MAX && HTTP_BODY_BYTES_MAX <= COMMAND_BYTES_MAX);
     // What could be decided is kept whole, and a letter with its headers fits what librdkafka sends at most, 1,000,000.

@@ -1,12 +1,12 @@
 //! For whoever runs the process: is it alive, does it serve, what has it counted, what does it offer.
 
 use super::Api;
+use super::dto::Time;
 use super::json::quoted;
 use super::problem::Edge;
 use super::reply::{Answer, JSON, Problem, Reply};
 use super::request::Asked;
-use crate::limits::CLOCK_AHEAD_MAX_MS;
-use crate::replica::Mood;
+use crate::gateway::readiness::Standing;
 use axum::http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -19,92 +19,66 @@ const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]
 pub struct HealthDto {
-    /// `ok`; `degraded`: some partitions have stopped, the others serve; `unavailable`.
+    /// `ok`; `degraded`: some partitions do not decide as they should, the others do; `unavailable`: none decides, or the
+    /// process begins or ends.
     status: &'static str,
     /// Whether it is shutting down.
     closing: bool,
-    /// Every partition that does not decide, and why.
-    #[schema(value_type = BTreeMap<String, String>)]
-    partitions: BTreeMap<u32, String>,
+    /// Every partition that is not as it should be.
+    #[schema(value_type = BTreeMap<String, StandingDto>)]
+    partitions: BTreeMap<u32, StandingDto>,
+}
+
+/// Why a partition is not as it should be.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Standing)]
+pub struct StandingDto {
+    /// For a person.
+    why: String,
+    /// Since when, as far as this process knows.
+    #[schema(value_type = String, format = DateTime)]
+    since: Time,
 }
 
 /// `GET /livez`: the process answers, and there is something for it to do. It says nothing of single partitions, which a
 /// restart would not help; but one in which all have stopped for good will not serve again by itself.
 pub async fn livez(api: Arc<Api>, _: Asked) -> Answer {
     let has_stopped = api.gateway().replica().has_stopped();
-    let (status, code, partitions) = if has_stopped {
-        ("unavailable", StatusCode::SERVICE_UNAVAILABLE, not_deciding(&api, moods(&api)))
-    } else {
-        ("ok", StatusCode::OK, BTreeMap::new())
-    };
-    Ok(Reply::json(code, &HealthDto { status, closing: false, partitions }))
+    let standings = if has_stopped { api.gateway().standings() } else { BTreeMap::new() };
+    Ok(health(if has_stopped { UNAVAILABLE } else { "ok" }, false, standings))
 }
 
-/// `GET /readyz`: send calls here. A partition that has halted does not keep the others from serving.
+/// `GET /readyz`: send calls here. A partition that does not decide keeps no other from serving.
 pub async fn readyz(api: Arc<Api>, _: Asked) -> Answer {
-    let closing = api.gateway().is_leaving();
-    let is_rebuilding = is_rebuilding(&api);
-    let moods = moods(&api);
-    let is_served = moods.iter().any(|mood| matches!(mood, Mood::Owning | Mood::Claiming | Mood::Following));
-    let partitions = not_deciding(&api, moods);
-    let status = match (closing || is_rebuilding || !is_served, partitions.is_empty()) {
-        (true, _) => "unavailable",
-        (false, true) => "ok",
-        (false, false) => "degraded",
+    let gateway = api.gateway();
+    let (closing, standings) = (gateway.is_leaving(), gateway.standings());
+    let is_served = !closing && !is_rebuilding(&api) && gateway.decides(&standings);
+    let status = match (is_served, standings.is_empty()) {
+        (false, _) => UNAVAILABLE,
+        (true, true) => "ok",
+        (true, false) => "degraded",
     };
-    let code = if status == "unavailable" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    Ok(Reply::json(code, &HealthDto { status, closing, partitions }))
+    Ok(health(status, closing, standings))
 }
 
 /// `GET /startupz`: every partition's state has been rebuilt once, but for those that cannot be read now.
 pub async fn startupz(api: Arc<Api>, _: Asked) -> Answer {
-    let (status, code) =
-        if is_rebuilding(&api) { ("unavailable", StatusCode::SERVICE_UNAVAILABLE) } else { ("ok", StatusCode::OK) };
-    let partitions = not_deciding(&api, moods(&api));
-    Ok(Reply::json(code, &HealthDto { status, closing: api.gateway().is_leaving(), partitions }))
+    let status = if is_rebuilding(&api) { UNAVAILABLE } else { "ok" };
+    Ok(health(status, api.gateway().is_leaving(), api.gateway().standings()))
+}
+
+const UNAVAILABLE: &str = "unavailable";
+
+fn health(status: &'static str, closing: bool, standings: BTreeMap<u32, Standing>) -> Reply {
+    let code = if status == UNAVAILABLE { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let dto = |Standing { why, since, .. }| StandingDto { why, since: Time(since) };
+    let partitions = standings.into_iter().map(|(partition, standing)| (partition, dto(standing))).collect();
+    Reply::json(code, &HealthDto { status, closing, partitions })
 }
 
 /// Whether a partition is on its way to being served. One that cannot be read now is not: the others need not wait.
 fn is_rebuilding(api: &Api) -> bool {
     !api.gateway().replica().partitions().all(|shared| shared.is_as_warm_as_can_be())
-}
-
-fn moods(api: &Api) -> Vec<Mood> {
-    api.gateway().replica().partitions().map(|shared| shared.mood()).collect()
-}
-
-fn not_deciding(api: &Api, moods: Vec<Mood>) -> BTreeMap<u32, String> {
-    let shared = |partition| api.gateway().replica().partition(partition);
-    let trouble = |partition| shared(partition).and_then(|shared| shared.trouble());
-    let unread = |partition| shared(partition).and_then(|shared| shared.unread());
-    let not_followed = |partition| unread(partition).map(|why| (partition, format!("not followed: {why}")));
-    let is_away = api.gateway().replica().is_out_of_reach();
-    let away = |partition| is_away.then(|| (partition, "the cluster does not answer".to_owned()));
-    let early = |partition| ahead(api, partition).map(|why| (partition, why));
-    let why = |(partition, mood)| match mood {
-        Mood::Owning => {
-            let waits = trouble(partition).map(|why| (partition, format!("waits: {why}")));
-            waits.or_else(|| away(partition)).or_else(|| early(partition))
-        }
-        Mood::Claiming | Mood::Following => {
-            let not_owned = trouble(partition).map(|why| (partition, format!("not owned: {why}")));
-            not_owned.or_else(|| not_followed(partition)).or_else(|| away(partition)).or_else(|| early(partition))
-        }
-        Mood::Rebuilding => Some(not_followed(partition).unwrap_or((partition, "rebuilding".to_owned()))),
-        Mood::Halted(why) => Some((partition, format!("halted: {why}"))),
-        Mood::Lost(why) => Some((partition, format!("lost: {why}"))),
-        Mood::Stopped => Some((partition, "stopped".to_owned())),
-    };
-    let strange = api.gateway().replica().strange().into_iter();
-    let strange = strange.map(|partition| (partition, "not of this log: its manifest counts fewer".to_owned()));
-    (0..).zip(moods).filter_map(why).chain(strange).collect()
-}
-
-/// What is to be said of a partition whose time is too far ahead of this machine's clock. It decides all the same.
-fn ahead(api: &Api, partition: u32) -> Option<String> {
-    let ahead_ms = api.gateway().replica().partition(partition)?.ahead_us(api.gateway().clock()) / 1_000;
-    let ahead_s = ahead_ms / 1_000;
-    (ahead_ms > CLOCK_AHEAD_MAX_MS).then(|| format!("its time is {ahead_s} s ahead of this machine's clock"))
 }
 
 /// `GET /metrics`.

@@ -3,7 +3,7 @@
 
 use super::Api;
 use super::dto::{Code, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto, ReservationDto, WindowDto};
-use super::health::HealthDto;
+use super::health::{HealthDto, StandingDto};
 use super::problem::{Case, Edge, NOT_FRESH, REBUILDING, RETRYABLE, SHED, TIMEOUT, TIMEOUT_UNKNOWN, cases, of_reason};
 use crate::domain::Reason;
 use crate::limits::{DEADLINE_MAX_MS, UNITS_MAX};
@@ -303,7 +303,12 @@ const OPERATIONS: &[Operation] = &[
         kind: Kind::Command,
     },
     page("/livez", "livez", "There is something to serve (503 when all has stopped for good)", "Health"),
-    page("/readyz", "readyz", "Every partition is served, or why not (503, the same body)", "Health"),
+    page(
+        "/readyz",
+        "readyz",
+        "Whether calls are decided; 200 `degraded` names partitions on which they are not, 503 (the same body) says that none is",
+        "Health",
+    ),
     page("/startupz", "startupz", "Every partition's state has been rebuilt (503 until then)", "Health"),
     page("/metrics", "metrics", "Prometheus' text format", ""),
     page("/openapi.json", "openapi", "This document", ""),
@@ -374,6 +379,7 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<ProblemDto<'_>>()
         .schema_from::<Code>()
         .schema_from::<HealthDto>()
+        .schema_from::<StandingDto>()
         .build()
 }
 

@@ -8,7 +8,7 @@ use super::{Hold, Side, StartError, draw, spawn};
 use crate::config::{self, Config};
 use crate::domain::Recorded;
 use crate::gateway::Gateway;
-use crate::limits::TICK_AFTER_MS;
+use crate::limits::{PULSE_MS, TICK_AFTER_MS};
 use crate::log::kafka::preflight::preflight;
 use crate::log::kafka::{Fitness, Kafka, Member, ReplyReader, Stream};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
@@ -19,7 +19,6 @@ use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
 use crate::time::{Clock, Stopwatch};
 use crossbeam_channel::{Sender, bounded, never};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -32,7 +31,7 @@ const JOIN_LOOK: Duration = Duration::from_millis(5);
 /// Before what failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Between two looks at whether followed states are current.
-const PULSE: Duration = Duration::from_millis(200);
+const PULSE: Duration = Duration::from_millis(PULSE_MS);
 /// Longest wait at the end, when no owner is left, for the group of owners to hear of it: more than a session, for one that
 /// shares its partitions out anew first misses who was killed.
 const GROUP_LIMIT: Duration = Duration::from_secs(8);
@@ -241,29 +240,16 @@ fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
     thread.join().is_ok()
 }
 
-/// Keeps what is current known to be so, and says when the cluster comes and goes.
+/// Keeps what is current known to be so, and whether the cluster answers.
 fn feel(log: &Kafka, household: &Household, replica: &Replica, pulse: &Pulse, ending: &AtomicBool) {
-    let mut was_there = true;
     while !ending.load(Relaxed) {
-        let answered = Cell::new(None);
         pulse.look(replica, household.clock.as_ref(), |partition| {
             // Each may have to be waited for.
             if ending.load(Relaxed) {
                 return None;
             }
-            let end = log.whole_end(partition);
-            // One partition may be without a leader where all the others are there.
-            answered.set(Some(answered.get() == Some(true) || end.is_some()));
-            Some((end?, log.written_end(partition)))
+            Some((log.whole_end(partition)?, log.written_end(partition)))
         });
-        let is_there = answered.get().unwrap_or(was_there);
-        replica.set_out_of_reach(!is_there);
-        match (was_there, is_there) {
-            (true, false) => tracing::error!("the cluster does not answer: calls are refused until it does"),
-            (false, true) => tracing::info!("the cluster answers again"),
-            _ => {}
-        }
-        was_there = is_there;
         std::thread::park_timeout(PULSE);
     }
 }

@@ -148,6 +148,13 @@ impl App {
             }
         });
         let watching = tokio::spawn(clock::watch(Arc::clone(&gateway), Arc::clone(&metrics)));
+        let readiness = tokio::spawn({
+            let gateway = Arc::clone(&gateway);
+            async move {
+                let _watched = threads::watch("readiness");
+                gateway.keep_watch().await;
+            }
+        });
         let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide());
         let told = async {
             shutdown.await;
@@ -160,10 +167,11 @@ impl App {
             tracing::warn!(calls, abandons, "the log did not take everything that callers who left give back");
         }
         let ended = tokio::task::spawn_blocking(end).await.unwrap_or(false);
-        deadlines.abort();
-        watching.abort();
-        // They hold the log until they are gone.
-        let _ = (deadlines.await, watching.await);
+        for task in [deadlines, watching, readiness] {
+            task.abort();
+            // It holds the log until it is gone.
+            let _ = task.await;
+        }
         // A file that is left behind names a server that does not answer: readers find out.
         let _ = std::fs::remove_file(data_dir.join(ADDRESS_FILE));
         if ended { Ok(()) } else { Err("an owner did not end cleanly") }

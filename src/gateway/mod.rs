@@ -1,11 +1,14 @@
 //! From a caller's request to its outcome: admission, routing, the command's way into the log, and the correlation of
-//! what comes back. [`Correlator`] is sans-IO; [`service`] is its shell, and what HTTP (and later gRPC) call.
+//! what comes back. [`Correlator`] and [`Readiness`] are sans-IO; [`service`] is their shell, and what HTTP (and later
+//! gRPC) call.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod admission;
 pub mod correlator;
+pub mod readiness;
 pub mod routing;
 pub mod service;
 
 pub use correlator::{Correlator, Outcome};
+pub use readiness::Readiness;
 pub use service::{Call, Gateway};

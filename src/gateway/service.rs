@@ -1,13 +1,16 @@
 //! The correlator's shell, and what HTTP and gRPC both call: one async call in, one outcome out.
 
+mod readiness;
+
 use super::admission::{InFlight, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
+use super::readiness::Readiness;
 use super::routing;
 use crate::domain::{Ask, Command, CommandId, IdempotencyKey, Micros, Name, PoolId, ReservationId};
 use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
 use crate::replica::{Replica, Shared};
-use crate::time::Clock;
+use crate::time::{Clock, Stopwatch};
 use crate::wire;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -45,6 +48,9 @@ pub struct Gateway {
     in_flight: Vec<InFlight>,
     /// Of every partition, where its log ended lately.
     ends: Vec<End>,
+    readiness: Mutex<Readiness>,
+    /// What readiness goes by: a clock that is set makes nobody ready.
+    running: Stopwatch,
     deadline_default_ms: u64,
     is_leaving: AtomicBool,
     is_closing: AtomicBool,
@@ -69,6 +75,8 @@ impl Gateway {
             tail,
             replica,
             clock,
+            readiness: Mutex::default(),
+            running: Stopwatch::start(),
             deadline_default_ms,
             is_leaving: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),

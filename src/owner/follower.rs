@@ -274,17 +274,19 @@ impl Pulse {
         Pulse((0..partitions).map(|_| Mutex::default()).collect())
     }
 
-    /// Asks for the end of every partition that is followed or owned. `ends` answers the place before which everything
-    /// lies that anybody was told of, decided or not, and where this process's last turn ended; nothing when the log
-    /// cannot be reached. It may wait.
+    /// Asks for the end of every partition that has not stopped. `ends` answers the place before which everything lies
+    /// that anybody was told of, decided or not, and where this process's last turn ended; nothing when the log does not
+    /// say. It may wait.
     pub fn look(&self, replica: &Replica, clock: &dyn Clock, ends: impl Fn(u32) -> Option<(i64, Option<i64>)>) {
         for (partition, (shared, beat)) in (0..).zip(replica.partitions().zip(&self.0)) {
-            let is_owned = shared.mood() == Mood::Owning;
-            if !is_owned && beat.lock().read.is_none() {
+            if shared.has_stopped() {
                 continue;
             }
+            let is_owned = shared.mood() == Mood::Owning;
             let asked = clock.now();
+            shared.ask_log();
             let Some((end, written)) = ends(partition) else { continue };
+            shared.log_answers();
             let mut beat = beat.lock();
             match beat.read {
                 _ if is_owned && written == Some(end) => shared.is_current(asked),

@@ -55,6 +55,11 @@ pub struct Shared {
     current_at: AtomicU64,
     /// The partition's time, which owner, readers and gateway share.
     time: Mutex<LogClock>,
+    /// The number of the next event, for who must not wait for the state.
+    next_seq: AtomicU64,
+    /// Whether its log was asked and has not answered, and how often it has.
+    is_log_asked: AtomicBool,
+    log_answers: AtomicU64,
     waiting: Mutex<Vec<Waiter>>,
 }
 
@@ -82,6 +87,9 @@ impl Shared {
             folds: AtomicBool::new(false),
             current_at: AtomicU64::new(0),
             time: Mutex::default(),
+            next_seq: AtomicU64::new(0),
+            is_log_asked: AtomicBool::new(false),
+            log_answers: AtomicU64::new(0),
             waiting: Mutex::new(Vec::new()),
         }
     }
@@ -97,6 +105,7 @@ impl Shared {
             let mut state = self.state.write();
             let result = f(&mut state);
             self.time.lock().saw(state.position().decided_at);
+            self.next_seq.store(state.position().next_seq, Relaxed);
             (result, state.position().next_seq)
         };
         let mut waiting = self.waiting.lock();
@@ -129,6 +138,27 @@ impl Shared {
     /// How far the partition's time is ahead of the wall clock, in microseconds: where a clock was wrong, it may be.
     pub fn ahead_us(&self, clock: &dyn Clock) -> u64 {
         self.time(clock).0.saturating_sub(clock.wall().0)
+    }
+
+    /// The number of the next event.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq.load(Relaxed)
+    }
+
+    /// The partition's log is asked. For whoever asks it again and again.
+    pub fn ask_log(&self) {
+        self.is_log_asked.store(true, Relaxed);
+    }
+
+    /// It has answered.
+    pub fn log_answers(&self) {
+        self.log_answers.fetch_add(1, Relaxed);
+        self.is_log_asked.store(false, Relaxed);
+    }
+
+    /// Whether its log was asked and has not answered, and how often it has.
+    pub fn log_asked(&self) -> (bool, u64) {
+        (self.is_log_asked.load(Relaxed), self.log_answers.load(Relaxed))
     }
 
     /// What its thread is doing.
@@ -287,6 +317,11 @@ impl Shared {
         }
     }
 
+    /// Whether a turn is under way.
+    pub fn is_in_turn(&self) -> bool {
+        self.turn_since_us.load(Relaxed) != IDLE
+    }
+
     /// How many turns of commands have ended, and what the last of them took.
     pub fn turns(&self) -> (u64, u64) {
         (self.turns.load(Relaxed), self.last_turn_us.load(Relaxed))
@@ -303,8 +338,6 @@ pub struct Replica {
     partitions: Vec<Arc<Shared>>,
     /// Partitions that somebody has added, and that the log does not have.
     strange: Mutex<BTreeSet<u32>>,
-    /// Whether the log's cluster does not answer.
-    is_out_of_reach: AtomicBool,
 }
 
 impl Replica {
@@ -320,17 +353,7 @@ impl Replica {
 
     fn of(partitions: u32, is_contested: bool) -> Replica {
         let partitions = (0..partitions).map(|p| Arc::new(Shared::new(p, is_contested))).collect();
-        Replica { partitions, strange: Mutex::default(), is_out_of_reach: AtomicBool::new(false) }
-    }
-
-    /// Whether the log's cluster does not answer this process.
-    pub fn is_out_of_reach(&self) -> bool {
-        self.is_out_of_reach.load(Relaxed)
-    }
-
-    /// It does not any more, or does again.
-    pub fn set_out_of_reach(&self, is_out_of_reach: bool) {
-        self.is_out_of_reach.store(is_out_of_reach, Relaxed);
+        Replica { partitions, strange: Mutex::default() }
     }
 
     /// Partitions that this process was given and that the log does not have.

@@ -7,6 +7,7 @@ mod desk;
 mod leaving;
 mod problems;
 mod race;
+mod readiness;
 mod timeouts;
 
 use crate::server::Server;

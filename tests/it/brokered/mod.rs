@@ -16,6 +16,7 @@ mod proxy_copies;
 mod proxy_far;
 mod proxy_given_up;
 mod proxy_late;
+mod readiness;
 mod replies;
 mod rig;
 mod rogue;

@@ -195,7 +195,7 @@ fn a_fork_stops_its_partition_everywhere() {
     for url in &urls {
         until("the process says why", || {
             let reasons = reasons(url);
-            reasons["0"].as_str().is_some_and(|why| why.contains("L3 broken")) && reasons["1"].is_null()
+            reasons["0"]["why"].as_str().is_some_and(|why| why.contains("L3 broken")) && reasons["1"].is_null()
         });
     }
     let verified = site.run(["verify"]);

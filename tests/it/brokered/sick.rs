@@ -65,7 +65,7 @@ fn serves_the_sound_one(log: &Log, dir: &Path, told: &mut Told) -> Server {
 
 /// What the process says of the sick partition.
 fn said_of_it(server: &Server) -> String {
-    get(server, "/readyz").json()["partitions"]["0"].as_str().unwrap_or_default().to_owned()
+    get(server, "/readyz").json()["partitions"]["0"]["why"].as_str().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn who_can_serve_nothing_is_not_in_the_group() {
     until("the other one has stopped", || matches!(mood(&other, 0), Mood::Halted(_)));
     let (live, ready) = (get(&other, "/livez"), get(&other, "/readyz"));
     assert_eq!((live.status, ready.status), (503, 503), "{live:?}");
-    assert!(live.json()["partitions"]["0"].as_str().unwrap().contains("L3 broken"), "{live:?}");
+    assert!(live.json()["partitions"]["0"]["why"].as_str().unwrap().contains("L3 broken"), "{live:?}");
     assert_eq!(members(), 1, "it has joined");
     // The first one meets it when it has to claim the partition again, and leaves.
     Rogue::as_owner(&log);

@@ -35,7 +35,7 @@ fn stranger(log: &Log, records: u64) -> BaseProducer {
 /// What `/readyz` says of the partition.
 fn told_of(server: &Server) -> Option<String> {
     let health = server.client().get("/readyz").json();
-    health["partitions"]["0"].as_str().map(str::to_owned)
+    health["partitions"]["0"]["why"].as_str().map(str::to_owned)
 }
 
 fn gauge(server: &Server) -> u64 {

@@ -162,7 +162,7 @@ fn abandon(log: &Log) -> Command {
 /// What readiness says of the partition.
 fn trouble(server: &Server) -> String {
     let ready = server.client().get("/readyz").json();
-    ready["partitions"]["0"].as_str().unwrap_or_default().to_owned()
+    ready["partitions"]["0"]["why"].as_str().unwrap_or_default().to_owned()
 }
 
 fn hurried(server: &Server, pool: &str, key: &str) -> Reply {

@@ -1,6 +1,6 @@
 //! Deadlines that pass, callers that leave, a log that takes nothing: what is told, and what is left behind (L5).
 
-use super::client::{Reply, request};
+use super::client::Reply;
 use super::desk::{Desk, NOW, ONE, TIMEOUT_MS, id};
 use crate::wait::until;
 use headroom::domain::{Amounts, Ask, AskKind, Dimension, Kind, PoolId};
@@ -8,7 +8,6 @@ use headroom::gateway::admission::Shed;
 use headroom::gateway::{Call, Outcome};
 use headroom::limits::{ABANDON_GRACE_MS, DEADLINE_MAX_MS};
 use headroom::log::AppendError;
-use headroom::replica::Mood;
 
 fn told(reply: &Reply) -> (u16, String, String) {
     (reply.status, reply.code(), reply.json()["outcome"].as_str().unwrap().to_owned())
@@ -167,40 +166,4 @@ fn calls_in_flight_when_the_gateway_closes_get_their_decision() {
     assert_eq!(told, [201, 409, 409, 409, 409]);
     assert_eq!((desk.holds("k0"), desk.holds("k1")), ((true, 1), (false, 1)));
     desk.end();
-}
-
-#[test]
-fn readiness_says_which_partition_does_not_serve_and_why() {
-    let desk = Desk::of(2);
-    let ready = |path: &str| {
-        let reply = super::client::Client::connect(desk.address).raw(&request("GET", path, &[], b""));
-        (reply.status, reply.body)
-    };
-    let mood = |partition: u32, mood: Mood| desk.gateway.replica().partition(partition).unwrap().set_mood(mood);
-    let body = |status: &str, closing: bool, partitions: &str| {
-        format!(r#"{{"status":"{status}","closing":{closing},"partitions":{{{partitions}}}}}"#)
-    };
-    assert_eq!(ready("/readyz"), (200, body("ok", false, "")));
-    mood(1, Mood::Rebuilding);
-    assert_eq!(ready("/readyz"), (503, body("unavailable", false, r#""1":"rebuilding""#)));
-    assert_eq!(ready("/startupz"), (503, body("unavailable", false, r#""1":"rebuilding""#)));
-    assert_eq!(ready("/livez"), (200, body("ok", false, "")));
-    mood(1, Mood::Halted("seq 4 is missing".to_owned()));
-    assert_eq!(ready("/readyz"), (200, body("degraded", false, r#""1":"halted: seq 4 is missing""#)));
-    assert_eq!(ready("/startupz").0, 200);
-    assert_eq!(ready("/livez"), (200, body("ok", false, "")));
-    mood(0, Mood::Lost("no state".to_owned()));
-    let none = r#""0":"lost: no state","1":"halted: seq 4 is missing""#;
-    assert_eq!(ready("/livez"), (503, body("unavailable", false, none)), "nothing is served here any more");
-    assert_eq!(ready("/readyz").0, 503);
-    mood(0, Mood::Stopped);
-    assert_eq!(ready("/livez").0, 200);
-    let both = r#""0":"stopped","1":"halted: seq 4 is missing""#;
-    assert_eq!(ready("/readyz"), (503, body("unavailable", false, both)));
-    mood(0, Mood::Owning);
-    mood(1, Mood::Owning);
-    desk.gateway.leave();
-    assert_eq!(ready("/readyz"), (503, body("unavailable", true, "")));
-    assert_eq!(ready("/livez").0, 200);
-    assert_eq!(NOW, desk.gateway.now());
 }

@@ -1,0 +1,255 @@
+//! Readiness by progress, a sans-IO machine. It is told what is seen of every partition at a moment, and says which of
+//! them do not decide, why, and since when. What a thread says of itself is one sign; the others need nobody's word:
+//! commands wait and no event comes, or the log was asked and does not answer.
+
+use crate::domain::Micros;
+use crate::limits::STALLED_MS;
+use std::collections::BTreeMap;
+
+/// What a partition's thread says of itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// The partition is served here or by another process. With what goes wrong, if something does: it may be decided
+    /// all the same.
+    Served(Option<String>),
+    /// Nothing of it is decided through this process, and this is why.
+    Stopped(String),
+}
+
+/// What is seen of a partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// What is said of it.
+    pub condition: Condition,
+    /// Whether commands wait for a decision.
+    pub waits: bool,
+    /// The number of events known: it grows with every decision.
+    pub events: u64,
+    /// Whether its log was asked and has not answered, and how often it has.
+    pub log: (bool, u64),
+}
+
+/// Why a partition is not as it should be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// For a person.
+    pub why: String,
+    /// Since when.
+    pub since: Micros,
+    /// Whether it may be decided all the same.
+    pub decides: bool,
+}
+
+/// What is worth a line in the log.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct News {
+    /// Partitions that have begun to be not as they should be, by why.
+    pub began: BTreeMap<String, Vec<u32>>,
+    /// Partitions that are so again.
+    pub ended: Vec<u32>,
+    /// For how long the longest of those was not, in milliseconds.
+    pub longest_ms: u64,
+}
+
+/// Since when something has been waited for without any progress.
+#[derive(Clone, Copy, Default, Debug)]
+struct Stall {
+    since: Option<Micros>,
+    progress: u64,
+}
+
+impl Stall {
+    /// Takes a look; answers since when, once that is long ago.
+    fn look(&mut self, waits: bool, progress: u64, now: Micros) -> Option<Micros> {
+        if !waits {
+            self.since = None;
+        } else if self.since.is_none() || progress != self.progress {
+            self.since = Some(now);
+        }
+        self.progress = progress;
+        self.since.filter(|since| now.ms_since(*since) >= STALLED_MS)
+    }
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Partition {
+    decisions: Stall,
+    log: Stall,
+    /// Since when it is not as it should be, and whether that was told.
+    bad: Option<(Micros, bool)>,
+}
+
+/// All partitions of one process.
+#[derive(Clone, Default, Debug)]
+pub struct Readiness {
+    partitions: BTreeMap<u32, Partition>,
+    /// The log as a whole.
+    log: Stall,
+}
+
+impl Readiness {
+    /// Takes a look at all partitions. Answers those that are not as they should be, and what has changed.
+    pub fn look(&mut self, seen: BTreeMap<u32, Seen>, now: Micros) -> (BTreeMap<u32, Standing>, News) {
+        let is_asked = seen.values().any(|seen| seen.log.0);
+        let answers = seen.values().fold(0u64, |sum, seen| sum.saturating_add(seen.log.1));
+        let silent = self.log.look(is_asked, answers, now);
+        self.partitions.retain(|partition, _| seen.contains_key(partition));
+        let (mut standings, mut news) = (BTreeMap::new(), News::default());
+        for (partition, seen) in seen {
+            let kept = self.partitions.entry(partition).or_default();
+            let is_worth_a_line = matches!(seen.condition, Condition::Served(_));
+            match kept.look(seen, silent, now) {
+                Some(mut standing) => {
+                    let (since, is_told) = kept.bad.get_or_insert((standing.since, false));
+                    standing.since = *since;
+                    // What is over in a moment is not worth one; what stops a partition has its own.
+                    if !*is_told && is_worth_a_line && now.ms_since(*since) >= STALLED_MS {
+                        *is_told = true;
+                        news.began.entry(standing.why.clone()).or_default().push(partition);
+                    }
+                    standings.insert(partition, standing);
+                }
+                None => {
+                    if let Some((since, true)) = kept.bad.take() {
+                        news.ended.push(partition);
+                        news.longest_ms = news.longest_ms.max(now.ms_since(since));
+                    }
+                }
+            }
+        }
+        (standings, news)
+    }
+}
+
+impl Partition {
+    fn look(&mut self, seen: Seen, all_silent: Option<Micros>, now: Micros) -> Option<Standing> {
+        let stalled = self.decisions.look(seen.waits, seen.events, now);
+        let silent = self.log.look(seen.log.0, seen.log.1, now);
+        let trouble = match seen.condition {
+            Condition::Stopped(why) => return Some(Standing { why, since: now, decides: false }),
+            Condition::Served(trouble) => trouble,
+        };
+        let (why, since) = match (all_silent, silent, stalled) {
+            (Some(since), ..) => ("the cluster does not answer", since),
+            (_, Some(since), _) => ("its log does not answer", since),
+            (.., Some(since)) => ("commands wait and nothing is decided", since),
+            (None, None, None) => return trouble.map(|why| Standing { why, since: now, decides: true }),
+        };
+        let why = trouble.map_or_else(|| why.to_owned(), |trouble| format!("{trouble}; {why}"));
+        Some(Standing { why, since, decides: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEGAN: Micros = Micros(1_000_000);
+
+    fn well() -> Seen {
+        Seen { condition: Condition::Served(None), waits: false, events: 7, log: (false, 3) }
+    }
+
+    fn waiting(events: u64) -> Seen {
+        Seen { waits: true, events, ..well() }
+    }
+
+    fn asked(answers: u64) -> Seen {
+        Seen { log: (true, answers), ..well() }
+    }
+
+    fn said(condition: Condition) -> Seen {
+        Seen { condition, ..well() }
+    }
+
+    fn at(ms: u64) -> Micros {
+        BEGAN.plus_ms(ms)
+    }
+
+    /// Looks at one partition at these times, beside another that is well. What is said at the end: why, since when in
+    /// milliseconds, and whether it may be decided all the same.
+    fn last(looks: &[(u64, Seen)]) -> Option<(String, u64, bool)> {
+        let mut readiness = Readiness::default();
+        let mut last = None;
+        for (n, (ms, seen)) in (0..).zip(looks) {
+            // Its log is asked and answers.
+            let other = Seen { log: (true, n), ..well() };
+            let (standings, _) = readiness.look(BTreeMap::from([(0, seen.clone()), (1, other)]), at(*ms));
+            assert!(!standings.contains_key(&1), "{standings:?}");
+            last = standings.get(&0).map(|s| (s.why.clone(), s.since.ms_since(BEGAN), s.decides));
+        }
+        last
+    }
+
+    #[test]
+    fn a_partition_is_judged_by_what_it_does() {
+        let trouble = || Condition::Served(Some("not owned: why".to_owned()));
+        let stopped = || Condition::Stopped("halted: why".to_owned());
+        let nothing = "commands wait and nothing is decided";
+        let silent = "its log does not answer";
+        let both = &format!("not owned: why; {nothing}");
+        let cases: [(&[(u64, Seen)], _); 13] = [
+            (&[(0, well()), (STALLED_MS, well())], None),
+            (&[(0, waiting(7)), (STALLED_MS - 1, waiting(7))], None),
+            (&[(0, waiting(7)), (STALLED_MS, waiting(7))], Some((nothing, 0, false))),
+            (&[(0, well()), (5, waiting(7)), (STALLED_MS + 5, waiting(7))], Some((nothing, 5, false))),
+            // Slow is not stalled, and nobody waits is not stalled.
+            (&[(0, waiting(7)), (1_000, waiting(8)), (STALLED_MS, waiting(8))], None),
+            (&[(0, waiting(7)), (1_000, well()), (STALLED_MS, waiting(7))], None),
+            (&[(0, waiting(7)), (STALLED_MS, waiting(7)), (STALLED_MS + 1, waiting(8))], None),
+            (&[(0, asked(3)), (STALLED_MS - 1, asked(3))], None),
+            (&[(0, asked(3)), (STALLED_MS, asked(3))], Some((silent, 0, false))),
+            (&[(0, asked(3)), (STALLED_MS, asked(4))], None),
+            (&[(3, said(trouble())), (STALLED_MS, said(trouble()))], Some(("not owned: why", 3, true))),
+            (
+                &[(0, waiting(7)), (STALLED_MS, Seen { condition: trouble(), ..waiting(7) })],
+                Some((both.as_str(), 0, false)),
+            ),
+            (&[(3, said(stopped())), (9, said(stopped()))], Some(("halted: why", 3, false))),
+        ];
+        for (looks, expected) in cases {
+            let expected = expected.map(|(why, since, decides)| (why.to_owned(), since, decides));
+            assert_eq!(last(looks), expected, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_of_which_no_part_answers_is_out_of_reach_for_partitions_not_asked_yet() {
+        let mut readiness = Readiness::default();
+        let seen = || BTreeMap::from([(0, asked(3)), (1, well())]);
+        assert!(readiness.look(seen(), at(0)).0.is_empty());
+        let (standings, news) = readiness.look(seen(), at(STALLED_MS));
+        let why = "the cluster does not answer";
+        let standing = Standing { why: why.to_owned(), since: at(0), decides: false };
+        assert_eq!(standings, BTreeMap::from([(0, standing.clone()), (1, standing)]));
+        assert_eq!(news.began, BTreeMap::from([(why.to_owned(), vec![0, 1])]));
+    }
+
+    #[test]
+    fn it_is_told_once_that_it_begins_and_once_that_it_ends() {
+        let mut readiness = Readiness::default();
+        let mut look = |ms: u64, seen: Seen| readiness.look(BTreeMap::from([(4, seen)]), at(ms)).1;
+        assert_eq!(look(0, waiting(7)), News::default());
+        let why = "commands wait and nothing is decided".to_owned();
+        assert_eq!(look(STALLED_MS, waiting(7)).began, BTreeMap::from([(why, vec![4])]));
+        assert_eq!(look(STALLED_MS + 1, waiting(7)), News::default());
+        // Another reason is no other time.
+        let halted = said(Condition::Stopped("halted".to_owned()));
+        assert_eq!(look(STALLED_MS + 2, halted), News::default());
+        let ended = News { ended: vec![4], longest_ms: STALLED_MS + 3, ..News::default() };
+        assert_eq!(look(STALLED_MS + 3, well()), ended);
+        assert_eq!(look(STALLED_MS + 4, well()), News::default());
+        // What is over in a moment is not told.
+        let trouble = said(Condition::Served(Some("fenced".to_owned())));
+        assert_eq!(look(STALLED_MS + 5, trouble), News::default());
+        assert_eq!(look(STALLED_MS + 6, well()), News::default());
+    }
+
+    #[test]
+    fn a_partition_that_is_not_there_any_more_is_forgotten() {
+        let mut readiness = Readiness::default();
+        readiness.look(BTreeMap::from([(9, waiting(1))]), at(0));
+        readiness.look(BTreeMap::new(), at(1));
+        assert!(readiness.look(BTreeMap::from([(9, waiting(1))]), at(STALLED_MS)).0.is_empty());
+    }
+}

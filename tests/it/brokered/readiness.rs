@@ -1,0 +1,130 @@
+//! What whole processes say of themselves when an owner or the only broker is gone, and when they are told wrong names.
+
+use super::serve::{Serving, Site};
+use crate::process::agent;
+use crate::rig::Rig;
+use crate::wait::until;
+use headroom::domain::{PoolId, route};
+use headroom::time::Stopwatch;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const PARTITIONS: u32 = 2;
+/// For how long the only broker is away at least.
+const AWAY: Duration = Duration::from_secs(20);
+
+fn readyz(process: &Serving<'_>) -> (u16, Value) {
+    let mut reply = agent().get(format!("{}/readyz", process.url().unwrap())).call().unwrap();
+    let body = reply.body_mut().read_to_string().unwrap();
+    (reply.status().as_u16(), serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
+}
+
+/// A pool of this partition.
+fn pool_of(partition: u32) -> String {
+    let of = |name: &String| route::partition_of(&PoolId::new(name).unwrap(), PARTITIONS) == partition;
+    (0..).map(|n| format!("van-{n}")).find(of).unwrap()
+}
+
+fn put(process: &Serving<'_>, partition: u32, timeout_ms: u64) -> u16 {
+    let put = agent().put(format!("{}/v1/pools/{}", process.url().unwrap(), pool_of(partition)));
+    let put = put.header("request-timeout-ms", timeout_ms.to_string()).content_type("application/json");
+    put.send(json!({ "limits": { "orders": 9 } }).to_string()).unwrap().status().as_u16()
+}
+
+/// Lines of a process that say that something begins to be wrong with partitions, and that it is over.
+fn told(process: &Serving<'_>) -> [Vec<String>; 2] {
+    let logged = process.logged();
+    ["partitions are degraded", "partitions are as they should be again"]
+        .map(|what| logged.lines().filter(|line| line.contains(what)).map(str::to_owned).collect())
+}
+
+#[test]
+fn a_process_says_that_partitions_whose_owner_was_killed_decide_nothing() {
+    let site = Site::new(Rig::shared(), PARTITIONS);
+    let [process, other] = ["a", "b"].map(|name| site.serve(name));
+    let is_given = |line: &str| line.contains("gives partitions") && !line.contains("partitions=[]");
+    until("the other has its share", || other.logged().lines().any(is_given));
+    (0..PARTITIONS).for_each(|p| until("the pool is made", || put(&process, p, 5_000) < 300));
+    until("nothing is wrong", || readyz(&process).1["status"] == "ok");
+    let before = told(&process).map(|lines| lines.len());
+    other.kill9();
+    let killed = Stopwatch::start();
+    let mut seen = Value::Null;
+    until("readiness names a partition", || {
+        // Callers wait in vain for a moment, and are not heard any more then.
+        for p in 0..PARTITIONS {
+            let _ = put(&process, p, 250);
+        }
+        let (status, body) = readyz(&process);
+        seen = body;
+        status == 200 && seen["status"] == "degraded"
+    });
+    println!("an owner's death is told after {:?}: {seen}", killed.elapsed());
+    let mut standings = seen["partitions"].as_object().unwrap().values();
+    let why = |standing: &Value| standing["why"].as_str().unwrap().to_owned();
+    assert!(standings.all(|standing| why(standing).contains("nothing is decided")), "{seen}");
+    until("the partitions are this process's", || {
+        (0..PARTITIONS).all(|p| put(&process, p, 5_000) < 300) && readyz(&process).1["status"] == "ok"
+    });
+    let [began, ended] = told(&process);
+    assert!(began.len() > before[0] && began.len() == ended.len(), "{began:?} {ended:?}");
+    let last = (began.last().unwrap(), ended.last().unwrap());
+    assert!(last.0.contains("WARN") && last.0.contains("nothing is decided"), "{last:?}");
+    assert!(last.1.contains("INFO") && last.1.contains("after_ms="), "{last:?}");
+}
+
+#[test]
+fn a_process_says_that_its_only_broker_is_gone_for_as_long_as_it_is() {
+    let rig = Rig::start(1, false);
+    let site = Site::new(&rig, PARTITIONS);
+    let process = site.serve("a");
+    (0..PARTITIONS).for_each(|p| until("the pool is made", || put(&process, p, 5_000) < 300));
+    until("nothing is wrong", || readyz(&process).1["status"] == "ok");
+    let killed = Stopwatch::start();
+    rig.broker(1, "kill");
+    let mut seen = (0, Value::Null);
+    until("readiness says so", || {
+        seen = readyz(&process);
+        seen.0 == 503
+    });
+    println!("a broker's death is told after {:?}", killed.elapsed());
+    let says = |seen: &(u16, Value)| {
+        let why = |p: u32| seen.1["partitions"][p.to_string()]["why"].as_str().unwrap_or_default().to_owned();
+        (0..PARTITIONS).all(|p| why(p).contains("does not answer"))
+    };
+    assert!(says(&seen), "{seen:?}");
+    until("the broker was away for long", || {
+        let seen = readyz(&process);
+        assert!(seen.0 == 503 && says(&seen), "after {:?}: {seen:?}", killed.elapsed());
+        killed.elapsed() > AWAY
+    });
+    rig.broker(1, "start");
+    until("the process serves again", || readyz(&process).0 == 200);
+    until("calls are decided", || (0..PARTITIONS).all(|p| put(&process, p, 5_000) < 300));
+    until("nothing is wrong any more", || readyz(&process).1["status"] == "ok");
+    let [began, ended] = told(&process);
+    let is_first = began[0].contains("WARN") && began[0].contains("the cluster does not answer");
+    assert!(is_first && began.len() <= ended.len(), "{began:?} {ended:?}");
+    let after_ms = |line: &String| line.rsplit_once("after_ms=").unwrap().1.parse::<u128>().unwrap();
+    assert!(ended.iter().map(after_ms).max().unwrap() >= AWAY.as_millis(), "{ended:?}");
+}
+
+/// The topics of a log that is not there, one by one and all together.
+#[test]
+fn wrong_names_of_topics_are_refused_at_the_start() {
+    let site = Site::new(Rig::shared(), PARTITIONS);
+    let topics = &site.cluster().topics;
+    let names = [
+        ("--topic-commands", &topics.commands),
+        ("--topic-events", &topics.events),
+        ("--topic-replies", &topics.replies),
+        ("--topic-dead-letters", &topics.dead_letters),
+        ("--topic-manifest", &topics.manifest),
+    ];
+    for (flag, name) in names {
+        let mut serve = site.command(["serve", "--listen", "127.0.0.1:0", flag, &format!("{name}-mistyped")]);
+        let ended = crate::process::run(serve.arg("--data-dir").arg(site.path("a")));
+        assert_ne!(ended.code, 0, "{flag}: {}{}", ended.out, ended.err);
+        assert!(ended.err.contains(&format!("{name}-mistyped")), "{flag}: {}", ended.err);
+    }
+}
