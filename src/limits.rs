@@ -141,6 +141,13 @@ pub const CLOCK_AHEAD_MAX_MS: u64 = 10_000;
 pub const CHECKPOINT_EVENTS: u64 = 16_384;
 /// Time after which the owner offers a checkpoint if anything changed, in milliseconds.
 pub const CHECKPOINT_INTERVAL_MS: u64 = 5_000;
+/// Time between two looks at whether the embedded log's file is in its place while nothing is committed, in milliseconds.
+pub const FILE_LOOK_MS: u64 = 500;
+/// Time between two flushes of the witness to the disk, in milliseconds: so much of what it has seen a power cut may
+/// take from it.
+pub const WITNESS_FLUSH_MS: u64 = 500;
+/// Partitions that a refusal to serve a log names one by one.
+pub const LOSSES_TOLD_MAX: usize = 8;
 /// Time without a turn after which an owner on a log that forgets who is silent makes one, in milliseconds.
 pub const TICK_AFTER_MS: u64 = 60_000;
 /// Time before an owner that failed is made anew, in milliseconds; twice as long with every failure that follows soon.
@@ -251,5 +258,7 @@ const _: () = {
     assert!(REGISTRY_IDS_WAITING_MAX >= 2 * PARTITIONS_MAX as usize);
     // An id and its fingerprint take 28 bytes of a file; what was known at the start has room beside them.
     assert!((REGISTRY_ANSWERS_MAX + 64) * 28 < 64 << 10);
+    // A file that was taken away shows within a second, by the poll after a look is due.
+    assert!(FILE_LOOK_MS + POLL_WAIT_MAX_MS < 1_000 && WITNESS_FLUSH_MS < CHECKPOINT_INTERVAL_MS);
     assert!(PARTITIONS_DEFAULT <= PARTITIONS_MAX && HOLD_TTL_MIN_MS < HOLD_TTL_MAX_MS);
 };

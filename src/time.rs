@@ -11,6 +11,12 @@ pub use steps::Steps;
 use crate::domain::Micros;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// A time as RFC 3339, for a person; one that has none is the last that does.
+pub fn text(at: Micros) -> String {
+    let instant = i64::try_from(at.0).ok().and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
+    instant.unwrap_or(jiff::Timestamp::MAX).to_string()
+}
+
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
     /// The time by which this process measures: it goes on with the monotonic clock, so it never decreases and never

@@ -1,15 +1,17 @@
 //! The embedded log's side: this process owns every partition, from its start to its end.
 
 use super::owner::{Household, Served};
+use super::witness::{Flushing, open};
 use super::{Side, StartError, draw, draw_wide, spawn};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::log::embedded::{Embedded, Options};
-use crate::log::{ClaimError, CommandSink, CommittedTail, ReplyChannel};
+use crate::log::{ClaimError, CommandSink, CommittedTail, Manifest, ReplyChannel};
 use crate::owner::Report;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::shell::End;
 use crate::replica::{Mood, PartitionState, Replica, Shared};
+use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
 use crate::time::Clock;
@@ -18,7 +20,10 @@ use std::thread::JoinHandle;
 
 pub(super) fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Side, StartError> {
     let options = Options { partitions: config.partitions, log_id: draw_wide(), now: clock.now() };
-    let log = Embedded::open(&config.data_dir, options).map_err(StartError::Log)?;
+    let store = Arc::new(SledStore::open(&config.data_dir));
+    let log = open(&config.data_dir, options, &store).map_err(StartError::Log)?;
+    let Manifest { log_id, partitions, .. } = log.manifest();
+    let flushing = Flushing::start(&store, log_id, partitions)?;
     let (sink, tail) = (Arc::clone(&log) as Arc<dyn CommandSink>, Arc::clone(&log) as Arc<dyn CommittedTail>);
     let replica = Arc::new(Replica::new(log.partitions()));
     let gateway = Arc::new(Gateway::new(
@@ -30,15 +35,15 @@ pub(super) fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics
         Arc::clone(&clock),
     ));
     metrics.watch(&gateway, sink);
-    let (checkpointer, work) = Checkpointer::new(log.manifest().log_id);
+    let (checkpointer, work) = Checkpointer::new(log_id);
     let household = Arc::new(Household {
-        partitions: log.partitions(),
-        log_id: log.manifest().log_id,
+        partitions,
+        log_id,
         tail: Arc::clone(&tail),
-        store: Arc::new(SledStore::open(&config.data_dir)),
+        store: Arc::clone(&store) as Arc<dyn Store>,
         clock,
         replies: Arc::clone(&gateway) as Arc<dyn ReplyChannel>,
-        checkpointer,
+        checkpointer: checkpointer.noting(store),
         metrics,
         // Every decision is this process's own: its caller is told of it as a reply.
         heard: Box::new(|_| {}),
@@ -57,7 +62,8 @@ pub(super) fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics
     let end = move || {
         log.close();
         let owners_ended = owners.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
-        owners_ended == 0 && checkpoints.join().is_ok()
+        let is_written = checkpoints.join().is_ok();
+        flushing.end() && is_written && owners_ended == 0
     };
     Ok(Side { gateway, tail, end: Box::new(end) })
 }
@@ -83,7 +89,8 @@ fn own(household: &Household, log: &Embedded, shared: &Arc<Shared>) {
         Served::Ended(End::Fenced) => end("another owner has the partition".to_owned(), Mood::Halted),
         // The log knows what it failed at, and says so from then on.
         Served::Ended(End::Unknown(why)) => {
-            let why = log.end(partition).err().map_or(why.clone(), |error| format!("{why}: {error}"));
+            let error = log.end(partition).err().map(|error| error.to_string()).filter(|error| *error != why);
+            let why = error.map_or(why.clone(), |error| format!("{why}: {error}"));
             end(why, Mood::Halted);
         }
     }

@@ -4,6 +4,7 @@ use super::cluster::checked;
 use super::handover::Watch;
 use super::owner::Household;
 use super::owning::Owning;
+use super::witness::{Flushing, told};
 use super::{Hold, Side, StartError, draw, spawn};
 use crate::config::{self, Config};
 use crate::domain::Recorded;
@@ -11,10 +12,12 @@ use crate::gateway::Gateway;
 use crate::limits::{PULSE_MS, TICK_AFTER_MS};
 use crate::log::kafka::preflight::preflight;
 use crate::log::kafka::{Fitness, Kafka, Member, ReplyReader, Stream};
-use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
+use crate::log::{AppendError, CommandSink, CommittedTail, Manifest, NewCommand, Reply, ReplyChannel};
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::follower::{Follower, Pulse};
+use crate::owner::losses::{Loss, What};
 use crate::replica::{Mood, Replica, Shared};
+use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
 use crate::time::{Clock, Stopwatch};
@@ -48,7 +51,8 @@ pub(super) fn start(
     std::fs::create_dir_all(&config.data_dir).map_err(io)?;
     let hold = Hold::take(&config.data_dir).map_err(io)?.ok_or_else(|| StartError::InUse(config.data_dir.clone()))?;
     let log = open(config, kafka)?;
-    let partitions = log.manifest().partitions;
+    let Manifest { log_id, partitions, .. } = *log.manifest();
+    let (store, flushing) = keep(config, kafka, &log)?;
     let replica = Arc::new(Replica::shared(partitions));
     let incarnation = draw();
     let tail = Arc::new(log.clone()) as Arc<dyn CommittedTail>;
@@ -79,16 +83,16 @@ pub(super) fn start(
             }
         });
     }
-    let (checkpointer, work) = Checkpointer::new(log.manifest().log_id);
+    let (checkpointer, work) = Checkpointer::new(log_id);
     let replies = log.replies(incarnation, Some(Arc::clone(&gateway) as Arc<dyn ReplyChannel>))?;
     let household = Arc::new(Household {
         partitions,
-        log_id: log.manifest().log_id,
+        log_id,
         tail: Arc::clone(&tail),
-        store: Arc::new(SledStore::open(&config.data_dir)),
+        store: Arc::clone(&store) as Arc<dyn Store>,
         clock,
         replies: Arc::new(replies),
-        checkpointer,
+        checkpointer: checkpointer.noting(store),
         metrics,
         heard: heard(incarnation, &gateway),
         tick_after_ms: Some(TICK_AFTER_MS),
@@ -108,7 +112,7 @@ pub(super) fn start(
                 tracing::error!(left, "commands of this process are not known to be in the log, and not waited for");
             }
         }
-        let ended = threads.end() && checkpoints.join().is_ok();
+        let ended = threads.end() && checkpoints.join().is_ok() && flushing.end();
         drop(hold);
         ended
     };
@@ -120,6 +124,23 @@ fn open(config: &Config, kafka: &config::Kafka) -> Result<Kafka, StartError> {
     let (log, cluster_id) = checked(config, kafka, preflight)?;
     tracing::info!(cluster_id, partitions = log.manifest().partitions, "the cluster is as it should be");
     Ok(log)
+}
+
+/// What the data directory keeps beside the log. A log that is not the one that it has seen is refused; a partition of
+/// which something is gone stops by itself.
+fn keep(config: &Config, kafka: &config::Kafka, log: &Kafka) -> Result<(Arc<SledStore>, Flushing), StartError> {
+    let (store, found) = (Arc::new(SledStore::open(&config.data_dir)), log.manifest().log_id);
+    for partition in store.kept().map_err(|error| StartError::Witness(error.detail))? {
+        // What cannot be read stops that partition.
+        let seen = store.seen(partition).unwrap_or_default();
+        if let Some(other) = seen.iter().find(|seen| seen.log_id != found) {
+            let loss = Loss { partition, what: What::OtherLog { seen: other.log_id, found } };
+            let topics = &kafka.topics;
+            return Err(StartError::OtherLog(format!("{} (in {})", told(&[loss]), topics.events)));
+        }
+    }
+    let flushing = Flushing::start(&store, found, log.manifest().partitions)?;
+    Ok((store, flushing))
 }
 
 /// What an event read from the log may be: the outcome of one of this process's calls.

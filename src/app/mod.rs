@@ -9,9 +9,11 @@ mod kafka;
 mod owner;
 mod owning;
 mod shutdown;
+mod witness;
 
 pub use cluster::{asked, cluster, look, registry};
 pub use hold::Hold;
+pub use witness::{losses, nothing_was_seen, open, told};
 
 use crate::api;
 use crate::config::Config;
@@ -49,6 +51,10 @@ pub enum StartError {
     Cluster(LogError),
     /// Another process keeps its checkpoints in the data directory.
     InUse(PathBuf),
+    /// The witness cannot be written.
+    Witness(String),
+    /// The data directory has seen another log.
+    OtherLog(String),
     /// The address cannot be listened on.
     Listen(SocketAddr, std::io::Error),
     /// A file of the data directory cannot be written, or a thread not started.
@@ -64,6 +70,8 @@ impl fmt::Display for StartError {
             StartError::InUse(dir) => {
                 write!(f, "{} is in use by another process: stop it, or name another data_dir", dir.display())
             }
+            StartError::Witness(why) => f.write_str(why),
+            StartError::OtherLog(why) => write!(f, "the log cannot be served: {why}"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }

@@ -4,16 +4,17 @@
 use super::flags::PlaceFlags;
 use super::source::{Source, cannot_open};
 use super::{Failure, Verdict};
+use crate::app;
 use crate::config::Config;
 use crate::domain::{Command, Micros, PoolId, ReservationId, route};
 use crate::limits::LETTERS_MAX;
-use crate::log::embedded::{Embedded, Options};
+use crate::log::embedded::Options;
 use crate::log::letters::{DeadLetters, Letter, LetterId, Original, Resolution};
 use crate::log::{CommittedTail, LogError};
-use crate::time::{Clock, SystemClock};
+use crate::store::sled::SledStore;
+use crate::time::{Clock, SystemClock, text};
 use crate::wire;
 use clap::Subcommand;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Arc;
@@ -84,7 +85,8 @@ fn desk<'a, W>(config: &Config, writes: bool, out: &'a mut W) -> Result<Desk<'a,
             drop(reader);
             // There is a log, so that nothing is made of these.
             let options = Options { partitions: None, log_id: 0, now: Micros(0) };
-            let log = Embedded::open(&config.data_dir, options).map_err(|error| cannot_open(&error))?;
+            let store = SledStore::open(&config.data_dir);
+            let log = app::open(&config.data_dir, options, &store).map_err(|error| cannot_open(&error))?;
             (log.partitions(), log)
         }
         Source::Directory(reader) => (reader.partitions(), Arc::new(reader)),
@@ -121,7 +123,7 @@ impl<W: Write> Desk<'_, W> {
                     writeln!(self.out, "{}", described(&letter))?;
                     continue;
                 }
-                let (id, when, state) = (letter.id().to_string(), time(letter.said.at), state(&letter));
+                let (id, when, state) = (letter.id().to_string(), text(letter.said.at), state(&letter));
                 let Letter { length, said, .. } = letter;
                 writeln!(self.out, "{id:16} {when:27} {length:>8}  {state:9}  {}", said.reason)?;
             }
@@ -161,7 +163,7 @@ impl<W: Write> Desk<'_, W> {
         })?;
         writeln!(self.out, "{id} is appended again to partition {partition}")?;
         if command.deadline < now {
-            writeln!(self.out, "its deadline passed at {}: it will be refused as expired", time(command.deadline))?;
+            writeln!(self.out, "its deadline passed at {}: it will be refused as expired", text(command.deadline))?;
         }
         Ok(())
     }
@@ -207,7 +209,7 @@ impl<W: Write> Desk<'_, W> {
     fn is_open(&self, letter: &Letter) -> Result<(), Failure> {
         match letter.resolved {
             None => Ok(()),
-            Some((resolution, at)) => refuse(format!("{} was {} at {}", letter.id(), resolution.text(), time(at))),
+            Some((resolution, at)) => refuse(format!("{} was {} at {}", letter.id(), resolution.text(), text(at))),
         }
     }
 }
@@ -224,11 +226,6 @@ fn state(letter: &Letter) -> &'static str {
     letter.resolved.map_or("open", |(resolution, _)| resolution.text())
 }
 
-fn time(at: Micros) -> String {
-    let instant = i64::try_from(at.0).ok().and_then(|us| Timestamp::from_microsecond(us).ok());
-    instant.unwrap_or(Timestamp::MAX).to_string()
-}
-
 fn described(letter: &Letter) -> Value {
     let Letter { partition, said, length, resolved } = letter;
     json!({
@@ -236,7 +233,7 @@ fn described(letter: &Letter) -> Value {
         "partition": partition,
         "offset": said.offset,
         "at": said.at.0,
-        "when": time(said.at),
+        "when": text(said.at),
         "reason": said.reason,
         "bytes": length,
         "state": state(letter),

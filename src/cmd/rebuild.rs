@@ -7,7 +7,7 @@ mod progress;
 use super::source::Source;
 use super::state::{Restart, Restarting};
 use super::{Failure, Verdict};
-use crate::app::Hold;
+use crate::app::{self, Hold};
 use crate::config::Config;
 use crate::domain::Digest;
 use crate::log::{ClaimError, CommittedTail, LogError};
@@ -34,6 +34,10 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Fail
     let ends = ends.map_err(unreadable)?;
     let events = ends.iter().copied().fold(0, u64::saturating_add);
     let store = SledStore::open(&config.data_dir);
+    let losses = app::losses(tail, &store, log_id).map_err(unreadable)?;
+    if !losses.is_empty() {
+        return Err(Failure::Wrong(format!("nothing was rebuilt: {}", app::told(&losses))));
+    }
     let (progress, replay) = (Progress::new(events), Duration::ZERO);
     let mut rebuilding = Rebuilding { log_id, tail, store: &store, progress, replay, out };
     let mut is_fine = true;

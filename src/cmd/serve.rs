@@ -41,6 +41,7 @@ fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> 
 fn cannot_start(error: StartError) -> Failure {
     match error {
         StartError::Log(error) => cannot_open(&error),
+        StartError::OtherLog(_) => Failure::Wrong(error.to_string()),
         other => Failure::Unusable(other.to_string()),
     }
 }

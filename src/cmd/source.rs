@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::log::CommittedTail;
 use crate::log::embedded::{EmbeddedReader, OpenError};
 use crate::log::kafka::Kafka;
+use crate::store::sled::SledStore;
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ impl Source {
                     Err(_) if tries > 0 => std::thread::park_timeout(TRY_EVERY),
                     asked => return asked.map(|server| Source::Server(Box::new(server))),
                 },
-                Err(error) => return Err(cannot_open(&error)),
+                Err(error) => return Err(cannot_open(&gone(dir, error))),
             }
         }
     }
@@ -75,8 +76,22 @@ impl Source {
     }
 }
 
+/// A log that is not there, and was, is lost.
+fn gone(dir: &Path, error: OpenError) -> OpenError {
+    match (&error, app::nothing_was_seen(&SledStore::open(dir))) {
+        (OpenError::Io { path, .. }, Err(detail)) if dir.is_dir() && !path.exists() => {
+            OpenError::Behind { path: path.clone(), detail }
+        }
+        _ => error,
+    }
+}
+
 /// That a log is damaged is an answer to every question about it; anything else means that there is none.
 pub(super) fn cannot_open(error: &OpenError) -> Failure {
     let text = error.to_string();
-    if matches!(error, OpenError::Damaged { .. }) { Failure::Wrong(text) } else { Failure::Unusable(text) }
+    if matches!(error, OpenError::Damaged { .. } | OpenError::Behind { .. }) {
+        Failure::Wrong(text)
+    } else {
+        Failure::Unusable(text)
+    }
 }

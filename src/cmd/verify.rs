@@ -19,6 +19,7 @@ use crate::domain::{Breach, Digest, Law, Recorded};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::embedded::{EmbeddedReader, OpenError};
 use crate::log::{CommittedTail, LogError, StoredEvent};
+use crate::owner::losses::loss;
 use crate::replica::PartitionState;
 use crate::store::sled::SledStore;
 use crate::wire;
@@ -205,6 +206,7 @@ impl<'a> Verifying<'a> {
         if let Some(detail) = self.commands.as_mut().filter(|_| is_read).and_then(Commands::left_over) {
             self.breach(Law::OneDecision, self.until.saturating_sub(1), detail);
         }
+        self.miss()?;
         let digest = self.audit.digest();
         self.tell_commands();
         self.compare(digest)?;
@@ -214,6 +216,20 @@ impl<'a> Verifying<'a> {
             notes.push(format!("{} commands were gone before they were decided, as its events say", report.lost));
         }
         Ok(Found { report, breaches, digest, agreeing, notes })
+    }
+
+    /// L10: what the directory has seen of the partition and the log does not hold.
+    fn miss(&mut self) -> Result<(), LogError> {
+        let (Beside::Checkpoints { store, .. }, Some(log_id)) = (self.beside, self.source.log_id()) else {
+            return Ok(());
+        };
+        match loss(self.source.tail(), store, log_id, self.partition) {
+            Ok(loss) => self.breaches.extend(loss.map(|loss| loss.breach())),
+            // What cannot be read is told of already.
+            Err(_) if self.source.is_there() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// How much of what the events answer was there to be compared; of a directory it is all.
@@ -291,8 +307,13 @@ impl<'a> Verifying<'a> {
         let live = std::mem::take(&mut self.agreeing);
         self.agree("fold", folded == audited, || format!("the fold comes to {folded}, the auditor to {audited}"));
         self.agreeing.extend(live);
-        let Beside::Checkpoints { store, .. } = self.beside else { return Ok(()) };
-        let Some(log_id) = self.source.log_id() else { return Ok(()) };
+        let (Beside::Checkpoints { store, .. }, Some(log_id)) = (self.beside, self.source.log_id()) else {
+            return Ok(());
+        };
+        if self.breaches.iter().any(|breach| breach.law == Law::LogIsTruth) {
+            // A checkpoint of what is gone is nothing that a restart would go by.
+            return Ok(());
+        }
         let restarting = Restarting { log_id, tail: self.source.tail(), store };
         match restarting.restart(self.partition, self.until)? {
             Restart::Absent => self.notes.push("no checkpoint".to_owned()),

@@ -37,7 +37,7 @@ laws! {
     OneState = "L7", "fold of all events = fold of snapshot and tail = live state, compared by digest";
     HonestReads = "L8", "a read says how old it is, never goes backwards on a node, and equals a committed prefix";
     ClocksDecideNothing = "L9", "clocks may expire a request early or late; they never decide capacity";
-    LogIsTruth = "L10", "the local store may lag the log and never leads it; in doubt it is wiped and rebuilt";
+    LogIsTruth = "L10", "a checkpoint may lag the log, and an odd one is rebuilt from it; a log that holds less than was seen of it stops until a person decides";
 }
 
 impl fmt::Display for Law {

@@ -1,9 +1,11 @@
-//! One thread that writes checkpoints, off the commit path. An owner drafts (which copies references) and offers the
+//! What an owner or a follower leaves beside the log. A note of how far the log was seen as committed is written at once.
+//! One thread writes checkpoints, off the commit path. An owner drafts (which copies references) and offers the
 //! draft; while one is being written the next waits with its partition, which only makes it larger.
 
 use super::report::Report;
-use crate::replica::{Draft, PartitionState, Shared};
-use crate::store::Store;
+use crate::domain::Recorded;
+use crate::replica::{Draft, PartitionState, Position, Shared};
+use crate::store::{Seen, Store};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ enum Order {
 pub struct Checkpointer {
     orders: Sender<Order>,
     log_id: u128,
+    /// Where notes go, if anywhere.
+    notes: Option<Arc<dyn Store>>,
 }
 
 /// The thread's work: run it on a thread of its own until every [`Checkpointer`] is gone.
@@ -30,7 +34,28 @@ impl Checkpointer {
     /// Both ends.
     pub fn new(log_id: u128) -> (Checkpointer, Work) {
         let (sender, receiver) = bounded(1);
-        (Checkpointer { orders: sender, log_id }, Work { orders: receiver })
+        (Checkpointer { orders: sender, log_id, notes: None }, Work { orders: receiver })
+    }
+
+    /// The same, and what is seen as committed is noted there.
+    #[must_use]
+    pub fn noting(self, store: Arc<dyn Store>) -> Checkpointer {
+        Checkpointer { notes: Some(store), ..self }
+    }
+
+    /// Notes that this event is committed, before anybody is told.
+    pub(super) fn committed(&self, recorded: &Recorded) {
+        if let Some(store) = &self.notes {
+            store.note(recorded.event.partition, &Seen::of(self.log_id, recorded));
+        }
+    }
+
+    /// Notes that everything before this position of the partition is committed.
+    pub(super) fn saw(&self, partition: u32, position: &Position) {
+        let Position { next_seq, chain, decided_at, .. } = *position;
+        if let Some(store) = &self.notes {
+            store.note(partition, &Seen { log_id: self.log_id, next_seq, chain, decided_at });
+        }
     }
 
     /// Offers the partition's changes, and answers whether they were taken: not while the thread is busy.

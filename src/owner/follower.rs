@@ -46,6 +46,8 @@ pub struct Follower<'a, S> {
     /// Those whose checkpoint was not looked at yet.
     unrestored: BTreeSet<u32>,
     checkpoint_due: BTreeMap<u32, Micros>,
+    /// How far each was noted to be committed.
+    noted: BTreeMap<u32, u64>,
     pulse: &'a Pulse,
 }
 
@@ -67,6 +69,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
             failing: BTreeMap::new(),
             unrestored: (0..replica.partition_count()).collect(),
             checkpoint_due: BTreeMap::new(),
+            noted: BTreeMap::new(),
             pulse,
         }
     }
@@ -102,12 +105,24 @@ impl<'a, S: EventStream> Follower<'a, S> {
                 }
             }
         }
+        self.note();
         for (partition, place) in self.stream.places() {
             if let Some(shared) = self.replica.partition(partition) {
                 self.pulse.read_to(partition, shared, place);
             }
         }
         Ok(())
+    }
+
+    /// Notes how far the followed partitions were seen as committed.
+    fn note(&mut self) {
+        for partition in &self.followed {
+            let Some(shared) = self.replica.partition(*partition) else { continue };
+            let position = shared.read(|state| *state.position());
+            if self.noted.insert(*partition, position.next_seq) != Some(position.next_seq) {
+                self.checkpointer.saw(*partition, &position);
+            }
+        }
     }
 
     fn try_to_attend(&mut self, shared: &Arc<Shared>) {
@@ -188,7 +203,15 @@ impl<'a, S: EventStream> Follower<'a, S> {
             return Ok(());
         }
         if shared.mood() == Mood::Rebuilding {
-            self.recovery.restore(shared)?;
+            match self.recovery.restore(shared) {
+                Ok(_) => {}
+                Err(ClaimError::Log(error)) => return Err(error),
+                // Nothing was read of it yet: there is no state that anybody may see.
+                Err(ClaimError::Breach(breach)) => {
+                    shared.set_mood(Mood::Lost(breach.to_string()));
+                    self.stopped(partition, &breach);
+                }
+            }
         }
         self.unrestored.remove(&partition);
         self.is_well(partition, shared);
@@ -240,9 +263,13 @@ impl<'a, S: EventStream> Follower<'a, S> {
                 self.recovery.wipe(partition, &why);
             }
         } else if shared.halt(&why) {
-            self.recovery.report.breach(breach);
-            self.recovery.report.halted(partition, &why);
+            self.stopped(partition, breach);
         }
+    }
+
+    fn stopped(&self, partition: u32, breach: &Breach) {
+        self.recovery.report.breach(breach);
+        self.recovery.report.halted(partition, &breach.to_string());
     }
 
     fn checkpoint(&mut self, partition: u32, shared: &Arc<Shared>) {

@@ -7,6 +7,7 @@ pub mod checkpointer;
 pub mod crash;
 pub mod follower;
 pub mod handover;
+pub mod losses;
 pub mod ownership;
 pub mod partition;
 pub mod recover;

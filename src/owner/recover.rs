@@ -1,5 +1,6 @@
 //! Bringing a partition's state back: from its checkpoint where that is beyond doubt, and from the log always.
 
+use super::losses::loss;
 use super::report::Report;
 use crate::domain::{Breach, Recorded};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
@@ -39,9 +40,13 @@ impl Recovery<'_> {
     /// Puts the partition's checkpoint into `shared`, or nothing if there is none of use; answers whether there was.
     ///
     /// # Errors
-    /// [`LogError`] when the log does not say whether the checkpoint is of use: `shared` is as it was.
-    pub fn restore(&self, shared: &Shared) -> Result<bool, LogError> {
+    /// [`ClaimError::Breach`] when the log holds less than was seen of it (L10), and [`ClaimError::Log`] when it does not
+    /// say: nothing that was seen is removed, and `shared` is as it was.
+    pub fn restore(&self, shared: &Shared) -> Result<bool, ClaimError> {
         let partition = shared.read(PartitionState::partition);
+        if let Some(loss) = loss(self.tail, self.store, self.log_id, partition)? {
+            return Err(ClaimError::Breach(loss.breach()));
+        }
         let checkpoint = self.checkpoint(partition)?;
         let is_there = checkpoint.is_some();
         shared.set_restored(is_there);

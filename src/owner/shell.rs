@@ -144,6 +144,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let decided = self.clock.now();
         let outcome = self.log.commit(Arc::clone(&turn));
         crash::point("committed");
+        if let Some(last) = staged.decided().last().filter(|_| outcome == CommitOutcome::Ok) {
+            self.checkpointer.committed(last);
+        }
         let concluded = self.shared.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
         crash::point("adopted");
         let now = self.clock.now();

@@ -1,9 +1,12 @@
-//! Checkpoints: a copy of a partition's state that makes a restart short. Disposable by law (L10): it may lag the log
-//! and never leads it, it never decides anything, and whatever is odd about it, it is wiped and rebuilt from the log.
+//! What a data directory keeps beside a log. Checkpoints are copies of a partition's state that make a restart short.
+//! They never decide anything (L10): one that is odd in any way is wiped and rebuilt from the log. The witness says how
+//! far the log was seen as committed. A log that holds less than anything here has seen has lost something: that is for
+//! a person to look into, and nothing here is removed before.
 
 pub mod sled;
+pub mod witness;
 
-use crate::domain::{Digest, Micros};
+use crate::domain::{Digest, Micros, Recorded};
 use std::fmt;
 
 /// Which state a checkpoint holds.
@@ -27,6 +30,33 @@ pub struct Mark {
     pub decided_at: Micros,
 }
 
+/// How far a partition of a log was seen as committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// The log.
+    pub log_id: u128,
+    /// The sequence number after the last event seen.
+    pub next_seq: u64,
+    /// The last event's digest.
+    pub chain: Digest,
+    /// The last event's time.
+    pub decided_at: Micros,
+}
+
+impl Seen {
+    /// Up to this event.
+    pub fn of(log_id: u128, Recorded { event, digest }: &Recorded) -> Seen {
+        Seen { log_id, next_seq: event.seq.saturating_add(1), chain: *digest, decided_at: event.decided_at }
+    }
+}
+
+impl From<&Mark> for Seen {
+    fn from(mark: &Mark) -> Seen {
+        let Mark { log_id, next_seq, chain, decided_at, .. } = *mark;
+        Seen { log_id, next_seq, chain, decided_at }
+    }
+}
+
 /// One row: a piece of state, or its absence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
@@ -47,7 +77,7 @@ pub struct Checkpoint {
     pub rows: Vec<Row>,
 }
 
-/// Why there is no checkpoint to be had. Never a reason to stop: the log has it all.
+/// Why what is kept cannot be had.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoreError {
     /// What happened, and to which file, for a person.
@@ -62,7 +92,7 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// Where checkpoints are kept.
+/// Where checkpoints are kept, and the witness.
 pub trait Store: Send + Sync {
     /// Hands every row of the partition's checkpoint to `row`, and answers which state they make; `None` when there is
     /// no checkpoint.
@@ -84,4 +114,18 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`] when it could not be removed; then nothing may be applied to it either.
     fn wipe(&self, partition: u32, why: &str) -> Result<(), StoreError>;
+
+    /// How far everything that is kept here has seen the partition as committed. A checkpoint that cannot be read says
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] when nobody can know any more what was seen.
+    fn seen(&self, partition: u32) -> Result<Vec<Seen>, StoreError> {
+        let mark = self.load(partition, &mut |_, _| {}).ok().flatten();
+        Ok(mark.filter(|mark| mark.partition == partition).iter().map(Seen::from).collect())
+    }
+
+    /// Notes how far the partition was seen as committed, before anybody is told. What is noted survives the end of this
+    /// process at once, and that of the machine soon.
+    fn note(&self, _partition: u32, _seen: &Seen) {}
 }

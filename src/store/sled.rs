@@ -7,12 +7,13 @@
 
 mod rows;
 
-use super::{Checkpoint, Mark, Row, Store, StoreError};
+use super::witness::Witness;
+use super::{Checkpoint, Mark, Row, Seen, Store, StoreError};
 use crate::domain::{Digest, Micros};
 use parking_lot::Mutex;
 use rows::{Place, Reader, Writer};
 use sled::{Batch, Db};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -37,12 +38,57 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 pub struct SledStore {
     root: PathBuf,
     open: Mutex<BTreeMap<u32, Db>>,
+    witness: Witness,
 }
 
 impl SledStore {
-    /// Checkpoints under `<data_dir>/checkpoint`. Touches no file.
+    /// Checkpoints under `<data_dir>/checkpoint`, with the directory's witness. Touches no file.
     pub fn open(data_dir: &Path) -> SledStore {
-        SledStore { root: data_dir.join("checkpoint"), open: Mutex::new(BTreeMap::new()) }
+        let (root, witness) = (data_dir.join("checkpoint"), Witness::of(data_dir));
+        SledStore { root, open: Mutex::new(BTreeMap::new()), witness }
+    }
+
+    /// The directory's witness.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    /// The partitions of which anything is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that cannot be told.
+    pub fn kept(&self) -> Result<BTreeSet<u32>, StoreError> {
+        let mut kept: BTreeSet<u32> = (0..self.witness.partitions()?).collect();
+        let cannot = |error: std::io::Error| StoreError { detail: format!("{}: {error}", self.root.display()) };
+        let names = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(kept),
+            names => names.map_err(cannot)?,
+        };
+        for name in names {
+            let name = name.map_err(cannot)?.file_name();
+            kept.extend(name.to_str().and_then(|name| name.strip_prefix('p')?.parse::<u32>().ok()));
+        }
+        Ok(kept)
+    }
+
+    /// Moves everything that is kept into a directory of its own, for whoever looks into a loss, and answers which.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn set_aside(&self) -> std::io::Result<PathBuf> {
+        let mut open = self.open.lock();
+        std::mem::take(&mut *open).into_values().for_each(close);
+        let data_dir = self.root.parent().unwrap_or(&self.root);
+        let aside = (1..).map(|n: u64| data_dir.join(format!("lost-{n}"))).find(|dir| !dir.exists());
+        let aside = aside.unwrap_or_else(|| data_dir.join("lost"));
+        fs::create_dir(&aside)?;
+        for path in [self.witness.path(), &self.root] {
+            if let Some(name) = path.file_name().filter(|_| path.exists()) {
+                fs::rename(path, aside.join(name))?;
+            }
+        }
+        fs::File::open(data_dir)?.sync_all()?;
+        Ok(aside)
     }
 
     /// Where a partition's checkpoint is.
@@ -116,6 +162,18 @@ impl Store for SledStore {
             close(db);
         }
         self.remove(partition, why).map_err(|error| self.error(partition, &format!("cannot be wiped: {error}")))
+    }
+
+    fn seen(&self, partition: u32) -> Result<Vec<Seen>, StoreError> {
+        let is_there = self.dir(partition).try_exists().unwrap_or(true);
+        // One that cannot be read says nothing: whoever loads it finds out.
+        let held = if is_there { self.with(partition, |disk| disk.held()).ok().flatten() } else { None };
+        let marked = held.map(|held| Seen::from(&held.mark));
+        Ok(marked.into_iter().chain(self.witness.seen(partition)?).collect())
+    }
+
+    fn note(&self, partition: u32, seen: &Seen) {
+        self.witness.note(partition, seen);
     }
 }
 

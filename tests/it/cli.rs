@@ -8,7 +8,7 @@ use crate::process::{Ended, headroom, run};
 use std::path::Path;
 
 /// Runs a command on a data directory.
-fn on<const N: usize>(dir: &Path, args: [&str; N]) -> Ended {
+pub fn on<const N: usize>(dir: &Path, args: [&str; N]) -> Ended {
     run(headroom(args).arg("--data-dir").arg(dir))
 }
 

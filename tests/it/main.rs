@@ -19,6 +19,7 @@ mod golden;
 mod http;
 mod impossible;
 mod letters;
+mod losses;
 mod machine;
 mod machine_laws;
 mod memory;

@@ -242,17 +242,21 @@ fn a_replay_stops_at_the_first_event_that_cannot_follow() {
     assert_eq!(broken(vec![(last, none)], last), None, "what comes afterwards is not asked for");
 }
 
-fn recovered(world: &World, store: &dyn Store, log_id: u128) -> (Digest, Vec<String>) {
+/// The state that a restart comes to and why checkpoints were wiped; or why it is refused, and how many were wiped.
+fn recovered(world: &World, store: &dyn Store, log_id: u128) -> Result<(Digest, Vec<String>), (ClaimError, usize)> {
     let heard = crate::world::Heard::default();
     let (tail, clock) = (world.log.as_ref(), &world.clock);
     let recovery = Recovery { log_id, tail, store, clock, report: &heard, heard: &|_| {} };
     let replica = headroom::replica::Replica::new(1);
     let shared = replica.partition(0).unwrap();
-    let is_of_checkpoint = recovery.restore(shared).unwrap();
+    let is_of_checkpoint = match recovery.restore(shared) {
+        Ok(is_there) => is_there,
+        Err(error) => return Err((error, heard.wiped.lock().len())),
+    };
     let mut owned = recovery.claim(world.log.as_ref(), shared, is_of_checkpoint).unwrap();
     assert_eq!(owned.poll(&mut Vec::new(), Duration::ZERO), Ok(Polled::Idle));
     let wiped = heard.wiped.lock().clone();
-    (shared.read(PartitionState::digest), wiped)
+    Ok((shared.read(PartitionState::digest), wiped))
 }
 
 #[test]
@@ -261,33 +265,52 @@ fn a_checkpoint_that_is_odd_in_any_way_is_wiped_and_the_state_is_the_same() {
     let from_log = {
         let world = world();
         world.store.wipe(0, "to begin with").unwrap();
-        recovered(&world, &world.store, log_id).0
+        recovered(&world, &world.store, log_id).unwrap().0
     };
     let sound = world();
-    assert_eq!(recovered(&sound, &sound.store, log_id), (from_log, vec![]));
-
-    let of_another_log = world();
-    let (digest, wiped) = recovered(&of_another_log, &of_another_log.store, log_id + 1);
-    assert_eq!((digest, wiped.len()), (from_log, 1), "{wiped:?}");
+    assert_eq!(recovered(&sound, &sound.store, log_id), Ok((from_log, vec![])));
 
     for (what, spoil) in SPOILERS {
         let world = world();
         let spoilt = Spoilt { store: &world.store, spoil: *spoil };
-        let (digest, wiped) = recovered(&world, &spoilt, log_id);
+        let (digest, wiped) = recovered(&world, &spoilt, log_id).unwrap();
         assert_eq!(digest, from_log, "{what}");
         assert_eq!(wiped.len(), 1, "{what}: {wiped:?}");
         // It is gone: the next start finds none.
-        assert_eq!(recovered(&world, &world.store, log_id), (from_log, vec![]), "{what}");
+        assert_eq!(recovered(&world, &world.store, log_id), Ok((from_log, vec![])), "{what}");
     }
 }
+
+/// A checkpoint that is whole and has seen what the log does not hold: the log has lost it, and the checkpoint is all
+/// that shows it.
+#[test]
+fn a_log_that_does_not_hold_what_its_checkpoint_has_seen_is_refused_and_nothing_is_wiped() {
+    let log_id = 7;
+    for (what, spoil, says) in WITNESSES {
+        let world = world();
+        let before = world.store.seen(0).unwrap();
+        let (error, wiped) = recovered(&world, &Spoilt { store: &world.store, spoil: *spoil }, log_id).unwrap_err();
+        let ClaimError::Breach(breach) = error else { panic!("{what}: {error}") };
+        assert_eq!((breach.law, wiped), (Law::LogIsTruth, 0), "{what}: {breach}");
+        assert!(breach.detail.contains(says), "{what}: {breach}");
+        assert_eq!(world.store.seen(0).unwrap(), before, "{what}");
+    }
+    let world = world();
+    let (error, wiped) = recovered(&world, &world.store, log_id + 1).unwrap_err();
+    let says = "events of log 00000000000000000000000000000007 were seen as committed, and this is log 000000000";
+    assert!(error.to_string().contains(says) && wiped == 0, "{error}");
+}
+
+const WITNESSES: &[(&str, Spoiler, &str)] = &[
+    ("ahead of the log", |mark, _| mark.next_seq += 100, " were seen as committed and are gone, "),
+    ("of another history", |mark, _| mark.chain = Digest([3; 16]), " is another one than was seen as committed"),
+    ("of another log", |mark, _| mark.log_id += 1, "and this is log 00000000000000000000000000000007"),
+];
 
 type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 type Spoiler = fn(&mut headroom::store::Mark, &mut Rows);
 
 const SPOILERS: &[(&str, Spoiler)] = &[
-    ("ahead of the log", |mark, _| mark.next_seq += 100),
-    ("behind its own rows", |mark, _| mark.next_seq -= 1),
-    ("another chain", |mark, _| mark.chain = Digest([3; 16])),
     ("another format", |mark, _| mark.format_version += 1),
     ("another partition", |mark, _| mark.partition += 1),
     ("a missing page", |_, rows| rows.retain(|(key, _)| !key.starts_with(&page_prefix()))),
@@ -396,5 +419,5 @@ fn after_a_failed_checkpoint_only_a_whole_one_is_written() {
     turn(reserve(3, None), 3);
     store.apply(&draft()).unwrap();
     let digest = shared.read(PartitionState::digest);
-    assert_eq!(recovered(&world, &store, log_id), (digest, vec![]));
+    assert_eq!(recovered(&world, &store, log_id), Ok((digest, vec![])));
 }

@@ -142,11 +142,15 @@ impl Committer {
                 written
             }
         };
-        if let Err(fault) = &written {
+        // What is in another file than the log's is gone with this process: nobody is told yes for it.
+        let written = written.map_err(|fault| {
             // Not tried again: after a failed flush the system may have dropped the pages it could not write and call
             // the next flush a success. Only a new process, reading the file from the disk, knows what is in it.
-            let detail = format!("writing {} failed, restart to go on: {fault}", file.path.display());
-            state.failed.get_or_insert(LogError::new(detail));
+            format!("writing {} failed, restart to go on: {fault}", file.path.display())
+        });
+        let written = written.and_then(|()| if batch.is_empty() { Ok(()) } else { file.is_in_place() });
+        if let Err(detail) = &written {
+            state.failed.get_or_insert(LogError::new(detail.as_str()));
         }
         if written.is_ok() {
             // Before the next owner can look: what is committed must not go back to the queue.

@@ -44,6 +44,13 @@ pub enum OpenError {
         /// What this process has, or was asked for.
         ours: u64,
     },
+    /// It holds less than was seen of it, or is gone.
+    Behind {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        detail: String,
+    },
     /// A new log cannot have so many partitions.
     Partitions {
         /// How many were asked for.
@@ -64,6 +71,9 @@ impl fmt::Display for OpenError {
             }
             OpenError::Mismatch { path, what, log, ours } => {
                 write!(f, "the log {} was made with {what} {log}, this process has {ours}", path.display())
+            }
+            OpenError::Behind { path, detail } => {
+                write!(f, "the log {} has lost something and was left as it is: {detail}", path.display())
             }
             OpenError::Partitions { asked } => {
                 let most = crate::limits::PARTITIONS_MAX;

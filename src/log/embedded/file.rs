@@ -3,6 +3,7 @@
 //! was done about dead letters.
 
 use super::super::Manifest;
+use super::Judge;
 use super::error::{Fault, OpenError, guarded};
 use super::held::HeldBack;
 use super::row::{Kind, Place, Row};
@@ -13,6 +14,7 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// How the file is laid out: tables, rows, checksums.
@@ -113,6 +115,8 @@ pub(super) struct LogFile {
     pub(super) manifest: Manifest,
     pub(super) heads: Vec<Head>,
     pub(super) pages: Pages,
+    /// Which file it is on its device.
+    identity: (u64, u64),
     /// Keeps other processes out of the directory, also while there is no file in it yet.
     _lock: File,
 }
@@ -137,35 +141,63 @@ impl Drop for Pages {
     }
 }
 
+impl LogFile {
+    /// Whether the file is still the one that its name stands for: what is written to another one is gone with this
+    /// process.
+    pub(super) fn is_in_place(&self) -> Result<(), String> {
+        match fs::metadata(&self.path) {
+            Ok(found) if identity(&found) == self.identity => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("{} cannot be looked at: {error}", self.path.display())),
+        }
+        let (path, process) = (self.path.display(), std::process::id());
+        Err(format!(
+            "{path} was removed or replaced under this process: as long as the process runs, the file that it wrote can \
+             be copied from /proc/{process}/fd"
+        ))
+    }
+}
+
+fn identity(found: &fs::Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+/// Makes the changes that opening the file has held back.
+pub(super) type Release = Box<dyn FnOnce() -> Result<(), OpenError>>;
+
 /// Whether what is opened may be written to, and be made if it is not there.
 #[derive(Clone, Copy)]
 pub(super) enum Access<'a> {
     /// The file is read and nothing is changed, not even to repair it.
     ReadOnly,
-    /// With the manifest that a new log gets.
-    Write(&'a Manifest),
+    /// With the manifest that a new log gets, and whoever is asked before one is made.
+    Write(&'a Manifest, &'a Judge<'a>),
 }
 
 /// Opens the log in `dir`, which must have so many `partitions` if any number is given, through `wrap` around its file.
+/// Nothing that is there is changed before what comes with it is called.
 pub(super) fn open<B: StorageBackend>(
     dir: &Path,
     access: Access<'_>,
     partitions: Option<u32>,
     wrap: impl FnOnce(FileBackend) -> B,
-) -> Result<LogFile, OpenError> {
+) -> Result<(LogFile, Release), OpenError> {
     let path = dir.join(FILE_NAME);
-    if let Access::Write(_) = access {
+    if let Access::Write(..) = access {
         fs::create_dir_all(dir).map_err(|error| io_error(dir, &error))?;
     }
-    let writable = matches!(access, Access::Write(_));
+    let writable = matches!(access, Access::Write(..));
     let lock = lock_directory(dir, writable)?;
-    if let Access::Write(manifest) = access
+    if let Access::Write(manifest, judge) = access
         && !path.try_exists().map_err(|error| io_error(&path, &error))?
     {
+        judge(None).map_err(|detail| OpenError::Behind { path: path.clone(), detail })?;
         create(dir, &path, manifest)?;
     }
     let file = OpenOptions::new().read(true).write(writable).open(&path).map_err(|error| io_error(&path, &error))?;
     recognise(&path, &file)?;
+    let identity = identity(&file.metadata().map_err(|error| io_error(&path, &error))?);
     let backend = FileBackend::new(file).map_err(|error| refusal(dir, &path, Fault::from(error)))?;
     let held = HeldBack::new(wrap(backend), !writable);
     let opened = guarded(|| Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(held.clone())?));
@@ -173,10 +205,9 @@ pub(super) fn open<B: StorageBackend>(
     let checked = guarded(|| check(pages.db()?));
     let (manifest, heads) = checked.map_err(|fault| refusal(dir, &path, fault))?;
     let manifest = agreed(&path, manifest, partitions)?;
-    if writable {
-        held.release().map_err(|error| io_error(&path, &error))?;
-    }
-    Ok(LogFile { path, manifest, heads, pages, _lock: lock })
+    let of = path.clone();
+    let release = Box::new(move || held.release().map_err(|error| io_error(&of, &error)));
+    Ok((LogFile { path, manifest, heads, pages, identity, _lock: lock }, release))
 }
 
 /// The manifest, if this process can keep to it.
@@ -196,7 +227,7 @@ fn agreed(path: &Path, found: Result<Manifest, u32>, partitions: Option<u32>) ->
 /// Reads the whole file and holds every page to redb's own checksums, in memory: what neither a claim nor a reader
 /// would meet, such as the list of free pages.
 pub(super) fn check_pages(dir: &Path) -> Result<(), OpenError> {
-    let mut file = open(dir, Access::ReadOnly, None, |file| file)?;
+    let (mut file, _) = open(dir, Access::ReadOnly, None, |file| file)?;
     let sound = guarded(|| match file.pages.0.as_mut() {
         Some(db) => Ok(db.check_integrity()?),
         None => Ok(false),

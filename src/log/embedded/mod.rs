@@ -21,6 +21,7 @@ use super::{
 use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
 use crate::limits;
+use crate::time::Stopwatch;
 use commit::Committer;
 use error::guarded;
 use file::{Access, LogFile, Span};
@@ -30,6 +31,7 @@ use redb::backends::FileBackend;
 use row::Kind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Bytes a claim reads at a time.
@@ -47,6 +49,10 @@ pub struct Options {
     pub now: Micros,
 }
 
+/// Asked before a log is opened for writing: whether it holds all that it should. Nothing stands for a log that is not
+/// there, and would be made. It answers what is missing.
+pub type Judge<'a> = dyn Fn(Option<&Embedded>) -> Result<(), String> + 'a;
+
 /// The log. Dropping the last handle to it, owned partitions included, closes the file.
 pub struct Embedded {
     shared: Arc<Shared>,
@@ -56,6 +62,28 @@ struct Shared {
     file: LogFile,
     intakes: Vec<Intake>,
     committer: Committer,
+    looked: Looked,
+}
+
+/// When it was last looked whether the file is in its place.
+struct Looked {
+    since: Stopwatch,
+    at_ms: AtomicU64,
+}
+
+impl Default for Looked {
+    fn default() -> Looked {
+        Looked { since: Stopwatch::start(), at_ms: AtomicU64::new(0) }
+    }
+}
+
+impl Looked {
+    /// Whether it is time to look again. One of those who ask at the same time is told so.
+    fn is_due(&self) -> bool {
+        let (now_ms, last_ms) = (self.since.now().0 / 1_000, self.at_ms.load(Relaxed));
+        now_ms.saturating_sub(last_ms) >= limits::FILE_LOOK_MS
+            && self.at_ms.compare_exchange(last_ms, now_ms, Relaxed, Relaxed).is_ok()
+    }
 }
 
 impl Embedded {
@@ -64,12 +92,21 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`]; whatever file there is, is left as it is.
     pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
-        Embedded::open_through(dir, options, |file| file)
+        Embedded::open_judged(dir, options, &|_| Ok(()))
+    }
+
+    /// The same, if `judge` finds nothing missing.
+    ///
+    /// # Errors
+    /// [`OpenError`]; whatever file there is, is left as it is.
+    pub fn open_judged(dir: &Path, options: Options, judge: &Judge<'_>) -> Result<Arc<Embedded>, OpenError> {
+        Embedded::open_through(dir, options, judge, |file| file)
     }
 
     fn open_through<B: StorageBackend>(
         dir: &Path,
         options: Options,
+        judge: &Judge<'_>,
         wrap: impl FnOnce(FileBackend) -> B,
     ) -> Result<Arc<Embedded>, OpenError> {
         let ours = Manifest {
@@ -80,10 +117,13 @@ impl Embedded {
             dedup_window_ms: limits::DEDUP_WINDOW_MS,
             created_at: options.now,
         };
-        let file = file::open(dir, Access::Write(&ours), options.partitions, wrap)?;
+        let (file, release) = file::open(dir, Access::Write(&ours, judge), options.partitions, wrap)?;
         let committer = Committer::new(&file.heads);
         let intakes = file.heads.iter().map(|_| Intake::default()).collect();
-        Ok(Arc::new(Embedded { shared: Arc::new(Shared { file, intakes, committer }) }))
+        let log = Embedded { shared: Arc::new(Shared { file, intakes, committer, looked: Looked::default() }) };
+        judge(Some(&log)).map_err(|detail| OpenError::Behind { path: log.shared.file.path.clone(), detail })?;
+        release()?;
+        Ok(Arc::new(log))
     }
 
     /// What the log is.
@@ -125,9 +165,10 @@ impl EmbeddedReader {
     /// # Errors
     /// [`OpenError`].
     pub fn open(dir: &Path) -> Result<EmbeddedReader, OpenError> {
-        let file = file::open(dir, Access::ReadOnly, None, |file| file)?;
+        let (file, _) = file::open(dir, Access::ReadOnly, None, |file| file)?;
         let (intakes, committer) = (Vec::new(), Committer::new(&file.heads));
-        Ok(EmbeddedReader { log: Embedded { shared: Arc::new(Shared { file, intakes, committer }) } })
+        let shared = Shared { file, intakes, committer, looked: Looked::default() };
+        Ok(EmbeddedReader { log: Embedded { shared: Arc::new(shared) } })
     }
 
     /// Reads the whole file and checks every page of it, those included that no reader meets. Opening and reading check
@@ -281,6 +322,11 @@ impl Owned {
 impl OwnedPartition for Owned {
     fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
         let intake = self.shared.intake(self.partition).ok_or_else(|| LogError::new("no such partition"))?;
+        if self.shared.looked.is_due()
+            && let Err(detail) = self.shared.file.is_in_place()
+        {
+            self.shared.committer.fail(LogError::new(detail));
+        }
         // A file that failed under another partition's turn has failed for all.
         self.shared.committer.head(self.partition)?;
         intake.poll(self.generation, &mut self.next_offset, batch, wait)

@@ -138,7 +138,8 @@ fn open(dir: &TempDir) -> (Arc<Embedded>, Arc<(Mutex<Conduct>, Condvar)>) {
     drop(Embedded::open(dir.path(), OPTIONS).unwrap());
     let safe = fs::read(dir.path().join(FILE_NAME)).unwrap();
     let conduct = Arc::new((Mutex::new(Conduct { safe, ..Conduct::default() }), Condvar::new()));
-    let log = Embedded::open_through(dir.path(), OPTIONS, |file| Disk { file, conduct: conduct.clone() }).unwrap();
+    let log = Embedded::open_through(dir.path(), OPTIONS, &|_| Ok(()), |file| Disk { file, conduct: conduct.clone() })
+        .unwrap();
     (log, conduct)
 }
 

@@ -3,6 +3,7 @@
 use super::service::Log;
 use super::told::{Told, pool};
 use crate::server::Server;
+use crate::store::copy_tree as copy;
 use headroom::domain::{PoolId, route};
 use headroom::replica::PartitionState;
 use headroom::time::SystemClock;
@@ -21,15 +22,6 @@ fn serve(log: &Log, dir: &Path) -> Server {
 fn pool_of(partition: u32) -> String {
     let of = |name: &String| route::partition_of(&PoolId::new(name).unwrap(), PARTITIONS) == partition;
     (0..).map(|n| format!("van-{n}")).find(of).unwrap()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() { copy(&entry.path(), &to) } else { drop(fs::copy(entry.path(), to)) }
-    }
 }
 
 /// A log, what its callers were told, and copies of its directory: after half of it and after all.

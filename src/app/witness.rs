@@ -1,0 +1,98 @@
+//! What the data directory has seen of a log: asked before the log is served, and written while it is.
+
+use super::{StartError, spawn};
+use crate::limits::{LOSSES_TOLD_MAX, WITNESS_FLUSH_MS};
+use crate::log::embedded::{Embedded, OpenError, Options};
+use crate::log::{CommittedTail, LogError};
+use crate::owner::losses::{Loss, loss};
+use crate::store::Store;
+use crate::store::sled::SledStore;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The thread that flushes the witness to the disk.
+pub(super) struct Flushing {
+    told: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Flushing {
+    /// Begins to write the witness of this log.
+    ///
+    /// # Errors
+    /// [`StartError::Witness`] when it cannot be written.
+    pub(super) fn start(store: &Arc<SledStore>, log_id: u128, partitions: u32) -> Result<Flushing, StartError> {
+        store.witness().begin(log_id, partitions).map_err(|error| StartError::Witness(error.detail))?;
+        let (told, wait) = bounded::<()>(0);
+        let store = Arc::clone(store);
+        let thread = spawn("witness", move || {
+            while wait.recv_timeout(Duration::from_millis(WITNESS_FLUSH_MS)) == Err(RecvTimeoutError::Timeout) {
+                store.witness().flush();
+            }
+            store.witness().flush();
+        })?;
+        Ok(Flushing { told, thread })
+    }
+
+    /// Flushes what was noted last; answers whether the thread ended cleanly.
+    pub(super) fn end(self) -> bool {
+        drop(self.told);
+        self.thread.join().is_ok()
+    }
+}
+
+/// Opens the embedded log in `dir`, if it holds all that was seen of it.
+///
+/// # Errors
+/// [`OpenError`]; whatever there is, is left as it is.
+pub fn open(dir: &Path, options: Options, store: &SledStore) -> Result<Arc<Embedded>, OpenError> {
+    Embedded::open_judged(dir, options, &|log| {
+        let Some(log) = log else { return nothing_was_seen(store) };
+        let log_id = log.manifest().log_id;
+        let losses = losses(log, store, log_id).map_err(|error| error.to_string())?;
+        if losses.is_empty() { Ok(()) } else { Err(told(&losses)) }
+    })
+}
+
+/// Everything that was seen of a log's partitions and is gone.
+///
+/// # Errors
+/// [`LogError`] when the log does not say.
+pub fn losses(tail: &dyn CommittedTail, store: &SledStore, log_id: u128) -> Result<Vec<Loss>, LogError> {
+    (0..tail.partitions()).filter_map(|partition| loss(tail, store, log_id, partition).transpose()).collect()
+}
+
+/// Whether a directory without a log never had one.
+///
+/// # Errors
+/// What was seen of the log that is gone.
+pub fn nothing_was_seen(store: &SledStore) -> Result<(), String> {
+    let kept = store.kept().map_err(|error| error.detail)?;
+    let seen = kept.into_iter().map(|partition| store.seen(partition).map(|seen| (partition, seen)));
+    let seen: Vec<_> = seen.collect::<Result<_, _>>().map_err(|error| error.detail)?;
+    let furthest = seen.iter().filter_map(|(partition, seen)| {
+        let furthest = seen.iter().filter(|seen| seen.next_seq > 0).max_by_key(|seen| seen.next_seq)?;
+        Some((*partition, *furthest))
+    });
+    let furthest: Vec<_> = furthest.collect();
+    let losses: Vec<_> = furthest.iter().map(|(partition, seen)| Loss::of_all(*partition, seen)).collect();
+    if losses.is_empty() { Ok(()) } else { Err(format!("the file is gone; {}", told(&losses))) }
+}
+
+/// Losses for a person who has to decide what becomes of them.
+pub fn told(losses: &[Loss]) -> String {
+    let mut text: Vec<String> = losses.iter().take(LOSSES_TOLD_MAX).map(Loss::to_string).collect();
+    let more = losses.len().saturating_sub(LOSSES_TOLD_MAX);
+    if more > 0 {
+        text.push(format!("and of {more} more partitions"));
+    }
+    let way_out = if losses.iter().any(Loss::is_of_another_log) {
+        "bring back that log, or name another data_dir for this one"
+    } else {
+        "bring back the file that has them"
+    };
+    format!("{}; {way_out}", text.join("; "))
+}

@@ -1,0 +1,161 @@
+//! Whether a log still holds all that was seen of it (L10). What is gone is named, and a person has to look into it: an
+//! owner that went on would give away again what was promised to others.
+
+use crate::domain::{Breach, Digest, Law, Micros};
+use crate::log::{CommittedTail, LogError};
+use crate::store::{Seen, Store};
+use crate::time::text;
+use crate::wire;
+use std::fmt;
+
+/// Something of a partition that was seen as committed and is not in its log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loss {
+    /// The partition.
+    pub partition: u32,
+    /// What is wrong.
+    pub what: What,
+}
+
+/// What can be wrong with a log that has lost something.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum What {
+    /// It ends before the last event that was seen.
+    Short {
+        /// The first event that is gone.
+        from: u64,
+        /// The event after the last one seen.
+        until: u64,
+        /// When the last event was decided that is left, if one is.
+        since: Option<Micros>,
+        /// When the last event was decided that was seen.
+        last: Micros,
+    },
+    /// It holds another event in the place of the last one seen.
+    Other {
+        /// That place.
+        at: u64,
+        /// When the event that was seen was decided.
+        last: Micros,
+    },
+    /// What was seen was seen of another log.
+    OtherLog {
+        /// That one.
+        seen: u128,
+        /// The one that is there.
+        found: u128,
+    },
+    /// What was seen cannot be read.
+    Unreadable(String),
+}
+
+impl Loss {
+    /// Of a log that is gone.
+    pub fn of_all(partition: u32, seen: &Seen) -> Loss {
+        let what = What::Short { from: 0, until: seen.next_seq, since: None, last: seen.decided_at };
+        Loss { partition, what }
+    }
+
+    /// Whether it is another log that was seen.
+    pub fn is_of_another_log(&self) -> bool {
+        matches!(self.what, What::OtherLog { .. })
+    }
+
+    /// The first event that is gone, and the one after the last, as far as that is known.
+    pub fn events(&self) -> (u64, u64) {
+        match self.what {
+            What::Short { from, until, .. } => (from, until),
+            What::Other { at, .. } => (at, at.saturating_add(1)),
+            What::OtherLog { .. } | What::Unreadable(_) => (0, 0),
+        }
+    }
+
+    /// The law that it breaks.
+    pub fn breach(&self) -> Breach {
+        Breach { law: Law::LogIsTruth, partition: self.partition, seq: self.events().0, detail: self.what.to_string() }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "partition {}: {}", self.partition, self.what)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Short { from, until, since, last } => {
+                let (to, count) = (until.saturating_sub(1), until.saturating_sub(*from));
+                write!(f, "events {from} to {to} were seen as committed and are gone, {count} in all, ")?;
+                if let Some(since) = since {
+                    write!(f, "decided since {} and ", text(*since))?;
+                }
+                write!(f, "up to {}", text(*last))
+            }
+            What::Other { at, last } => {
+                write!(f, "event {at} is another one than was seen as committed, which was decided at {}", text(*last))
+            }
+            What::OtherLog { seen, found } => {
+                write!(f, "events of log {seen:032x} were seen as committed, and this is log {found:032x}")
+            }
+            What::Unreadable(why) => write!(f, "what was seen as committed cannot be known: {why}"),
+        }
+    }
+}
+
+/// What the log has lost of the partition, if anything that `store` has seen of it is gone and no event says so.
+///
+/// # Errors
+/// [`LogError`] when the log does not say.
+pub fn loss(
+    tail: &dyn CommittedTail,
+    store: &dyn Store,
+    log_id: u128,
+    partition: u32,
+) -> Result<Option<Loss>, LogError> {
+    let all = match store.seen(partition) {
+        Ok(all) => all,
+        Err(error) => return Ok(Some(Loss { partition, what: What::Unreadable(error.detail) })),
+    };
+    let mut worst: Option<Loss> = None;
+    for seen in all {
+        let Some(what) = missing(tail, log_id, partition, &seen)? else { continue };
+        let loss = Loss { partition, what };
+        if worst.as_ref().is_none_or(|worst| worst.events().1 <= loss.events().1) {
+            worst = Some(loss);
+        }
+    }
+    Ok(worst)
+}
+
+fn missing(tail: &dyn CommittedTail, log_id: u128, partition: u32, seen: &Seen) -> Result<Option<What>, LogError> {
+    if seen.log_id != log_id {
+        return Ok(Some(What::OtherLog { seen: seen.log_id, found: log_id }));
+    }
+    let Some(at) = seen.next_seq.checked_sub(1) else { return Ok(None) };
+    let (until, last) = (seen.next_seq, seen.decided_at);
+    let mut end = tail.end(partition)?;
+    if end < until {
+        // Where a reader comes to may lie before what was committed, for as long as a transaction is open. A log that
+        // readers see all of needs no more: an owner that was killed in its turn keeps no restart waiting.
+        end = tail.end_told(partition)?;
+    }
+    let what = if end < until {
+        let since = end.checked_sub(1).map(|left| decided(tail, partition, left)).transpose()?.flatten();
+        What::Short { from: end, until, since: since.map(|(_, at)| at), last }
+    } else {
+        match decided(tail, partition, at)? {
+            Some((chain, _)) if chain == seen.chain => return Ok(None),
+            _ => What::Other { at, last },
+        }
+    };
+    Ok(Some(what))
+}
+
+/// The digest and the time of an event that the log holds; nothing where its bytes are none.
+fn decided(tail: &dyn CommittedTail, partition: u32, seq: u64) -> Result<Option<(Digest, Micros)>, LogError> {
+    let events = tail.read(partition, seq, 1)?;
+    let recorded = events.first().and_then(|event| wire::event::decode(&event.bytes).ok());
+    Ok(recorded.map(|recorded| (recorded.digest, recorded.event.decided_at)))
+}

@@ -1,0 +1,322 @@
+//! The witness: a small file beside a log that says how far each of its partitions was seen as committed. It is written
+//! after a commit and before anybody is told, so that it is never ahead of a sound log and never behind what was
+//! promised; the end of the process loses none of it. It is flushed to the disk now and then, by
+//! [`Witness::flush`], because a log that is flushed with every commit loses nothing by a power cut alone.
+//!
+//! A header, and two places for each partition that are written in turn: of one that is half written the other one
+//! speaks. Everything is little-endian and has a checksum; nothing here knows what an event is.
+
+use super::{Seen, StoreError};
+use crate::domain::{Digest, Micros};
+use crate::limits::PARTITIONS_MAX;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+const FILE_NAME: &str = "witness";
+const MAGIC: &[u8; 16] = b"headroom-witness";
+const FORMAT_VERSION: u32 = 1;
+/// Bytes of the header and of every place: a part of one sector, which disks write whole.
+const PLACE_BYTES: usize = 64;
+const CHECK_BYTES: usize = 8;
+
+type Place = [u8; PLACE_BYTES];
+
+/// The file, which need not exist yet.
+pub struct Witness {
+    path: PathBuf,
+    open: OnceLock<Open>,
+}
+
+/// The file, being written.
+struct Open {
+    file: File,
+    log_id: u128,
+    /// Of each partition, how often it was noted.
+    counts: Vec<AtomicU64>,
+    is_dirty: AtomicBool,
+    is_failing: AtomicBool,
+}
+
+/// What the header says.
+#[derive(Clone, Copy)]
+struct Header {
+    log_id: u128,
+    partitions: u32,
+}
+
+impl Witness {
+    /// Of this directory. Touches no file.
+    pub fn of(data_dir: &Path) -> Witness {
+        Witness { path: data_dir.join(FILE_NAME), open: OnceLock::new() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many partitions it speaks of; none where there is no witness.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    pub fn partitions(&self) -> Result<u32, StoreError> {
+        Ok(self.read()?.map_or(0, |(_, header)| header.partitions))
+    }
+
+    /// How far it has seen the partition as committed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it cannot be read.
+    pub fn seen(&self, partition: u32) -> Result<Option<Seen>, StoreError> {
+        let Some((file, header)) = self.read()? else { return Ok(None) };
+        if partition >= header.partitions {
+            return Ok(None);
+        }
+        let newest = newest(&file, header.log_id, partition).map_err(|error| self.error(&error.to_string()))?;
+        newest.map(|newest| newest.map(|(_, seen)| seen)).map_err(|why| self.error(why))
+    }
+
+    /// Begins to write it, for this log. What it has seen of the log stays.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is of another log or cannot be written.
+    pub fn begin(&self, log_id: u128, partitions: u32) -> Result<(), StoreError> {
+        match self.read()? {
+            Some((_, found)) if (found.log_id, found.partitions) != (log_id, partitions) => {
+                return Err(self.error("is of another log"));
+            }
+            Some(_) => {}
+            None => self.create(Header { log_id, partitions }).map_err(|error| self.error(&error.to_string()))?,
+        }
+        let opened = OpenOptions::new().read(true).write(true).open(&self.path);
+        let file = opened.map_err(|error| self.error(&error.to_string()))?;
+        let mut counts = Vec::new();
+        for partition in 0..partitions {
+            let newest = newest(&file, log_id, partition).map_err(|error| self.error(&error.to_string()))?;
+            let count = newest.ok().flatten().map_or(0, |(count, _)| count);
+            counts.push(AtomicU64::new(count));
+        }
+        let (is_dirty, is_failing) = Default::default();
+        // Whoever began before goes on.
+        let _ = self.open.set(Open { file, log_id, counts, is_dirty, is_failing });
+        Ok(())
+    }
+
+    /// Notes how far the partition was seen, if it was begun. For the partition's one writer.
+    pub fn note(&self, partition: u32, seen: &Seen) {
+        let Some(open) = self.open.get() else { return };
+        let Some(count) = open.counts.get(partition as usize) else { return };
+        let next = count.load(Relaxed).saturating_add(1);
+        count.store(next, Relaxed);
+        let place = encode(open.log_id, partition, next, seen);
+        let written = open.file.write_all_at(&place, place_at(partition, next));
+        open.is_dirty.store(true, Relaxed);
+        self.tell(open, written);
+    }
+
+    /// Has what was noted survive the end of the machine.
+    pub fn flush(&self) {
+        let Some(open) = self.open.get() else { return };
+        if open.is_dirty.swap(false, Relaxed) {
+            self.tell(open, open.file.sync_data());
+        }
+    }
+
+    /// A witness that cannot be written is said once: the log itself holds every yes, and only a loss might go unseen.
+    fn tell(&self, open: &Open, done: io::Result<()>) {
+        let path = self.path.display();
+        match done {
+            Ok(()) if open.is_failing.load(Relaxed) => {
+                open.is_failing.store(false, Relaxed);
+                tracing::info!(%path, "the witness is written again");
+            }
+            Ok(()) => {}
+            Err(error) if !open.is_failing.swap(true, Relaxed) => {
+                tracing::error!(%path, %error, "the witness cannot be written: a loss of the log might not be noticed");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn read(&self) -> Result<Option<(File, Header)>, StoreError> {
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(|error| self.error(&error.to_string()))?,
+        };
+        let mut place = [0; PLACE_BYTES];
+        let read = file.read_exact_at(&mut place, 0);
+        let header = read.ok().and_then(|()| Header::decode(&place));
+        let header = header.ok_or_else(|| self.error("is damaged: its header cannot be read"))?;
+        Ok(Some((file, header)))
+    }
+
+    /// Makes it whole under another name first, so that a crash leaves no half of one.
+    fn create(&self, header: Header) -> io::Result<()> {
+        let new = self.path.with_extension("new");
+        let mut bytes = header.encode().to_vec();
+        bytes.resize(usize::try_from(place_at(header.partitions, 0)).unwrap_or(PLACE_BYTES), 0);
+        fs::write(&new, bytes)?;
+        File::open(&new)?.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    }
+
+    fn error(&self, why: &str) -> StoreError {
+        StoreError { detail: format!("the witness {} {why}", self.path.display()) }
+    }
+}
+
+impl Header {
+    fn encode(self) -> Place {
+        let Header { log_id, partitions } = self;
+        let body = [MAGIC.as_slice(), &FORMAT_VERSION.to_le_bytes(), &partitions.to_le_bytes(), &log_id.to_le_bytes()]
+            .concat();
+        sealed(&body, &[])
+    }
+
+    fn decode(place: &Place) -> Option<Header> {
+        let (magic, rest) = opened(place, &[])?.split_first_chunk::<16>()?;
+        let (version, rest) = rest.split_first_chunk()?;
+        let (partitions, rest) = rest.split_first_chunk()?;
+        let partitions = u32::from_le_bytes(*partitions);
+        let is_ours = magic == MAGIC && u32::from_le_bytes(*version) == FORMAT_VERSION;
+        let log_id = u128::from_le_bytes(*rest.first_chunk()?);
+        (is_ours && (1..=PARTITIONS_MAX).contains(&partitions)).then_some(Header { log_id, partitions })
+    }
+}
+
+/// Where the note of this count of a partition lies.
+fn place_at(partition: u32, count: u64) -> u64 {
+    let place = u64::from(partition).saturating_mul(2).saturating_add(1).saturating_add(count % 2);
+    place.saturating_mul(PLACE_BYTES as u64)
+}
+
+/// The last note of a partition, or why it cannot be known.
+fn newest(file: &File, log_id: u128, partition: u32) -> io::Result<Result<Option<(u64, Seen)>, &'static str>> {
+    let (mut newest, mut is_odd) = (None::<(u64, Seen)>, false);
+    for side in 0..2 {
+        let mut place = [0; PLACE_BYTES];
+        file.read_exact_at(&mut place, place_at(partition, side))?;
+        let noted = decode(log_id, partition, &place);
+        is_odd |= noted.is_none() && place != [0; PLACE_BYTES];
+        newest = newest.into_iter().chain(noted).max_by_key(|(count, _)| *count);
+    }
+    Ok(if newest.is_none() && is_odd { Err("is damaged: what it has seen cannot be read") } else { Ok(newest) })
+}
+
+fn encode(log_id: u128, partition: u32, count: u64, seen: &Seen) -> Place {
+    let Seen { next_seq, chain, decided_at, .. } = seen;
+    let numbers = [count, *next_seq, decided_at.0].map(u64::to_le_bytes).concat();
+    sealed(&[numbers.as_slice(), &chain.0].concat(), &keyed(log_id, partition))
+}
+
+fn decode(log_id: u128, partition: u32, place: &Place) -> Option<(u64, Seen)> {
+    let (count, rest) = opened(place, &keyed(log_id, partition))?.split_first_chunk()?;
+    let (next_seq, rest) = rest.split_first_chunk()?;
+    let (decided_at, rest) = rest.split_first_chunk()?;
+    let (next_seq, decided_at) = (u64::from_le_bytes(*next_seq), Micros(u64::from_le_bytes(*decided_at)));
+    let seen = Seen { log_id, next_seq, chain: Digest(*rest.first_chunk()?), decided_at };
+    Some((u64::from_le_bytes(*count), seen))
+}
+
+/// What a note's checksum holds beside the note, so that one found elsewhere is not believed there.
+fn keyed(log_id: u128, partition: u32) -> Vec<u8> {
+    [log_id.to_le_bytes().as_slice(), &partition.to_le_bytes()].concat()
+}
+
+fn sealed(body: &[u8], key: &[u8]) -> Place {
+    let mut place = [0; PLACE_BYTES];
+    let (check, room) = place.split_at_mut(CHECK_BYTES);
+    room.iter_mut().zip(body).for_each(|(to, from)| *to = *from);
+    let sum = checksum(room, key);
+    check.copy_from_slice(&sum);
+    place
+}
+
+fn opened<'a>(place: &'a Place, key: &[u8]) -> Option<&'a [u8]> {
+    let (check, body) = place.split_first_chunk::<CHECK_BYTES>()?;
+    (*check == checksum(body, key)).then_some(body)
+}
+
+fn checksum(body: &[u8], key: &[u8]) -> [u8; CHECK_BYTES] {
+    let mut sum = [0; CHECK_BYTES];
+    blake3::Hasher::new().update(key).update(body).finalize_xof().fill(&mut sum);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: u128 = 7;
+
+    fn seen(next_seq: u64) -> Seen {
+        Seen { log_id: LOG, next_seq, chain: Digest([9; 16]), decided_at: Micros(next_seq * 10) }
+    }
+
+    fn begun(dir: &Path, partitions: u32) -> Witness {
+        let witness = Witness::of(dir);
+        witness.begin(LOG, partitions).unwrap();
+        witness
+    }
+
+    #[test]
+    fn what_was_noted_last_is_what_it_says_whoever_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!((Witness::of(dir.path()).seen(0), Witness::of(dir.path()).partitions()), (Ok(None), Ok(0)));
+        let witness = begun(dir.path(), 3);
+        assert_eq!(witness.seen(1), Ok(None));
+        // A loss that was accepted takes it back as well.
+        for next in [5, 9, 2, 3] {
+            witness.note(1, &seen(next));
+            witness.note(7, &seen(next));
+            assert_eq!(Witness::of(dir.path()).seen(1), Ok(Some(seen(next))));
+        }
+        drop(witness);
+        let again = begun(dir.path(), 3);
+        again.note(1, &seen(4));
+        again.flush();
+        assert_eq!((again.seen(1), again.seen(0), again.partitions()), (Ok(Some(seen(4))), Ok(None), Ok(3)));
+        for (log_id, partitions) in [(LOG + 1, 3), (LOG, 4)] {
+            let error = Witness::of(dir.path()).begin(log_id, partitions).unwrap_err();
+            assert!(error.detail.ends_with("is of another log"), "{error}");
+        }
+    }
+
+    #[test]
+    fn whatever_byte_is_changed_it_says_what_was_noted_or_that_it_cannot_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let witness = begun(dir.path(), 2);
+        for next in 1..=3 {
+            witness.note(0, &seen(next));
+        }
+        let bytes = fs::read(witness.path()).unwrap();
+        let mut found = [0; 3];
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            fs::write(witness.path(), changed).unwrap();
+            match Witness::of(dir.path()).seen(0) {
+                Ok(newest) if newest == Some(seen(3)) => found[0] += 1,
+                Ok(older) => {
+                    assert_eq!(older, Some(seen(2)));
+                    found[1] += 1;
+                }
+                Err(error) => {
+                    assert!(error.detail.contains("is damaged"), "{error}");
+                    found[2] += 1;
+                }
+            }
+        }
+        // The header, the newer of the two places, and all the rest.
+        assert_eq!(found, [bytes.len() - 2 * PLACE_BYTES, PLACE_BYTES, PLACE_BYTES]);
+        for cut in [0, 1, PLACE_BYTES, PLACE_BYTES + 1] {
+            fs::write(witness.path(), &bytes[..cut]).unwrap();
+            assert!(Witness::of(dir.path()).seen(0).is_err(), "cut at {cut}");
+        }
+    }
+}
