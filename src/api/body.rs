@@ -5,7 +5,10 @@ use super::json::{Members, Value, quoted, shown};
 use super::problem::Edge;
 use super::reply::Problem;
 use crate::domain::coverage::Query;
-use crate::domain::{Amounts, Dimension, LimitChange, Micros, Mode, Name, NameError, PoolId, PoolSpec, Window};
+use crate::domain::{
+    Amounts, Dimension, Edit, LimitChange, Micros, Mode, Name, NameError, PoolChange, PoolId, PoolSpec, Window,
+    WindowChange,
+};
 use crate::limits::{
     AREAS_MAX, DIMENSIONS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, PAGE_POOLS_DEFAULT, PAGE_POOLS_MAX,
     UNITS_MAX,
@@ -67,17 +70,34 @@ pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
     })
 }
 
-/// Reads a change of limits.
+/// Reads a change of a pool. Here `null` says that a part goes.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn limit_change(body: &[u8]) -> Parsed<LimitChange> {
-    let mut fields = Fields::parse(body, &["limits", "adjust"])?;
-    match (fields.optional("limits"), fields.optional("adjust")) {
-        (Some(limits), None) => Ok(LimitChange::To(amounts("limits", limits, 0)?)),
-        (None, Some(adjust)) => Ok(LimitChange::By(deltas(adjust)?)),
-        (Some(_), Some(_)) => Err(Problem::edge(Edge::BadChange, "the body has both 'limits' and 'adjust': send one")),
-        (None, None) => Err(Problem::edge(Edge::BadChange, "the body has neither 'limits' nor 'adjust': send one")),
+pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
+    let mut fields = Fields::parse(body, &["limits", "adjust", "areas", "window", "labels", "mode"])?;
+    let limits = match (fields.set("limits")?, fields.set("adjust")?) {
+        (None, None) => None,
+        (Some(limits), None) => Some(LimitChange::To(amounts("limits", limits, 0)?)),
+        (None, Some(adjust)) => Some(LimitChange::By(deltas(adjust)?)),
+        (Some(_), Some(_)) => {
+            return Err(Problem::edge(Edge::BadChange, "the body has both 'limits' and 'adjust': send one"));
+        }
+    };
+    let change = PoolChange {
+        limits,
+        areas: fields.set("areas")?.map(areas).transpose()?,
+        window: fields.edit("window", window_change)?,
+        labels: fields.set("labels")?.map(label_changes).transpose()?.unwrap_or_default(),
+        mode: fields.set("mode")?.map(mode_of).transpose()?,
+    };
+    if change.is_well_formed() {
+        Ok(change)
+    } else {
+        Err(Problem::edge(
+            Edge::BadChange,
+            "the body changes nothing: name limits or adjust, areas, window, labels or mode",
+        ))
     }
 }
 
@@ -186,8 +206,33 @@ impl<'a> Fields<'a> {
 
     /// `null` says what absence says.
     fn optional(&mut self, name: &str) -> Option<Value<'a>> {
+        self.given(name).filter(|value| *value != Value::Null)
+    }
+
+    /// What is there, `null` included.
+    fn given(&mut self, name: &str) -> Option<Value<'a>> {
         let at = self.0.iter().position(|(key, _)| key == name)?;
-        Some(self.0.swap_remove(at).1).filter(|value| *value != Value::Null)
+        Some(self.0.swap_remove(at).1)
+    }
+
+    /// A part that a change may set and never clears.
+    fn set(&mut self, name: &str) -> Parsed<Option<Value<'a>>> {
+        match self.given(name) {
+            Some(Value::Null) => {
+                let detail = format!("{name} cannot be null: leave it out, and it stays as it is");
+                Err(Problem::edge(Edge::BadChange, detail))
+            }
+            given => Ok(given),
+        }
+    }
+
+    /// A part that a change may set, or clear with `null`.
+    fn edit<T>(&mut self, name: &str, read: impl FnOnce(Value<'a>) -> Parsed<T>) -> Parsed<Edit<T>> {
+        Ok(match self.given(name) {
+            None => Edit::Keep,
+            Some(Value::Null) => Edit::Clear,
+            Some(value) => Edit::To(read(value)?),
+        })
     }
 
     fn required(&mut self, name: &str) -> Parsed<Value<'a>> {
@@ -303,17 +348,46 @@ fn areas(value: Value<'_>) -> Parsed<BTreeSet<Name>> {
 }
 
 fn labels(value: Value<'_>) -> Parsed<BTreeMap<Name, Name>> {
+    each_label(value, |field, value| name(field, value))
+}
+
+/// Labels with their new values; one with `null` goes.
+fn label_changes(value: Value<'_>) -> Parsed<BTreeMap<Name, Option<Name>>> {
+    each_label(value, |field, value| match value {
+        Value::Null => Ok(None),
+        value => name(field, value).map(Some),
+    })
+}
+
+fn each_label<'a, T>(value: Value<'a>, read: impl Fn(&str, Value<'a>) -> Parsed<T>) -> Parsed<BTreeMap<Name, T>> {
     let members = members("labels", value, Edge::BadName)?;
     if members.len() > LABELS_MAX {
         let detail = format!("labels names {}, {LABELS_MAX} are the most", members.len());
         return Err(Problem::edge(Edge::TooManyLabels, detail));
     }
-    let label = |(key, value): (std::borrow::Cow<'_, str>, Value<'_>)| {
+    let label = |(key, value): (std::borrow::Cow<'_, str>, Value<'a>)| {
         let field = format!("labels.{}", quoted(&key));
         let label = Name::new(&key).map_err(|error| bad_name("a label's name", &key, error))?;
-        Ok((label, name(&field, value)?))
+        Ok((label, read(&field, value)?))
     };
     members.into_iter().map(label).collect()
+}
+
+fn window_change(value: Value<'_>) -> Parsed<WindowChange> {
+    let members = members("window", value, Edge::BadWindow)?;
+    known_only("window.", &members, &["start", "end", "cutoff"])?;
+    let mut fields = Fields(members);
+    let mut part = |name: &str| {
+        let field = format!("window.{name}");
+        match fields.given(name) {
+            Some(Value::Null) => {
+                Err(Problem::edge(Edge::BadWindow, format!("{field} cannot be null: a window has both ends")))
+            }
+            given => given.map(|value| time(&field, value)).transpose(),
+        }
+    };
+    let (start, end) = (part("start")?, part("end")?);
+    Ok(WindowChange { start, end, cutoff: fields.edit("cutoff", |value| time("window.cutoff", value))? })
 }
 
 fn window(value: Value<'_>) -> Parsed<Window> {

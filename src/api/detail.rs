@@ -4,8 +4,8 @@
 use super::dto::Time;
 use crate::domain::{AskKind, Event, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
-    COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX,
-    UNITS_MAX,
+    COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, POOLS_PER_PARTITION_MAX,
+    RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
 };
 
 /// Of a Reserve that timed out and holds nothing.
@@ -81,6 +81,11 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         Reason::UnknownDimension | Reason::OverLimit | Reason::LimitOutOfRange | Reason::DimensionInUse => {
             of_dimension(rejection)
         }
+        Reason::InvalidWindow => format!(
+            "the window of {pool} would lack its start or its end, or would not end after its start and its cutoff: send \
+             those of the three that do not fit"
+        ),
+        Reason::LabelsFull => format!("{pool} would have more than {LABELS_MAX} labels: remove some with null"),
         Reason::HoldExpired => {
             format!("the hold of {} had run out at {}: reserve again", Reservation(rejection), at(event))
         }
@@ -188,6 +193,7 @@ mod tests {
             used: units(7, 9),
             mode: None,
             version: Some(3),
+            asked: None,
         };
         let key = is_keyed.then(|| IdempotencyKey::new("k-1").unwrap());
         let id = CommandId(7);
@@ -225,6 +231,8 @@ mod tests {
                 Reason::UnknownDimension => &["no dimension orders", "are crates, orders"],
                 Reason::OverLimit => &["3 of 10 orders", "4 were asked for", "ask for less"],
                 Reason::LimitOutOfRange => &["limit of orders", "is 10", "by less"],
+                Reason::InvalidWindow => &["pool van-1", "start", "cutoff"],
+                Reason::LabelsFull => &["pool van-1", "32 labels", "null"],
                 Reason::DimensionInUse => &["7 orders of pool van-1", "release"],
                 Reason::AlreadyReleased | Reason::NotAHold => &["reservation hr_"],
             };

@@ -187,6 +187,9 @@ pub struct PoolDto<'a> {
     labels: Labels<'a>,
     /// How often the planner's word has changed, from 1: its ETag.
     version: u64,
+    /// Of a PUT to a pool that was there: the version that this one replaces, with all that the PUT did not name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_version: Option<u64>,
     /// Of the decision that made it so; not in reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<ProofDto<'a>>,
@@ -215,8 +218,17 @@ impl<'a> PoolDto<'a> {
             window: pool.spec.window.map(WindowDto::from),
             labels: Labels(&pool.spec.labels),
             version: pool.version,
+            replaced_version: None,
             proof: decided.map(ProofDto::of),
         }
+    }
+}
+
+impl PoolDto<'_> {
+    /// Of a PUT to a pool that was there.
+    #[must_use]
+    pub fn replacing(self) -> Self {
+        PoolDto { replaced_version: self.version.checked_sub(1), ..self }
     }
 }
 

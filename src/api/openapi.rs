@@ -51,17 +51,40 @@ struct PoolSpec {
     mode: Option<String>,
 }
 
-/// A change of limits: either member, not both. Dimensions that are not named stay.
+/// A change of a pool. What is not named stays; `null` clears the window, its cutoff, or a label.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what body.rs reads")]
-struct LimitChange {
-    /// Limits as they shall be.
+struct PoolChange {
+    /// Limits as they shall be, of dimensions that the pool has; the others stay. Not together with `adjust`.
     limits: Option<BTreeMap<String, u64>>,
-    /// Differences.
+    /// Differences to limits.
     adjust: Option<BTreeMap<String, i64>>,
+    /// Where it is offered: all areas anew.
+    areas: Option<Vec<String>>,
+    /// The time it stands for; `null`: none.
+    window: Option<WindowChange>,
+    /// Labels that get another value, or go with `null`; the others stay.
+    labels: Option<BTreeMap<String, Option<String>>>,
+    /// `open`, `paused` or `closed`.
+    mode: Option<String>,
 }
 
-/// Opening, holding or closing.
+/// Parts of a window; those not named stay.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what body.rs reads")]
+struct WindowChange {
+    /// When the slot begins.
+    #[schema(format = DateTime)]
+    start: Option<String>,
+    /// When the slot is over.
+    #[schema(format = DateTime)]
+    end: Option<String>,
+    /// From when nothing is admitted any more; `null`: the end.
+    #[schema(format = DateTime)]
+    cutoff: Option<String>,
+}
+
+/// Opening, pausing or closing.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what body.rs reads")]
 struct ModeChange {
@@ -167,9 +190,9 @@ const OPERATIONS: &[Operation] = &[
         method: HttpMethod::Put,
         path: "/v1/pools/{pool}",
         id: "define_pool",
-        summary: "Make a pool, or say anew what it is",
+        summary: "Make a pool, or replace all that is said of it: what the body does not name is cleared",
         body: Some("PoolSpec"),
-        ok: &[("200", "Pool", "Said anew"), ("201", "Pool", "Made")],
+        ok: &[("200", "Pool", "Replaced; `replaced_version` is the version before it"), ("201", "Pool", "Made")],
         parameters: DEFINE,
         edges: &[
             Edge::BadName,
@@ -189,9 +212,9 @@ const OPERATIONS: &[Operation] = &[
     Operation {
         method: HttpMethod::Patch,
         path: "/v1/pools/{pool}",
-        id: "adjust_limits",
-        summary: "Change limits; lowering one below what is used evicts nobody",
-        body: Some("LimitChange"),
+        id: "change_pool",
+        summary: "Change parts of a pool and keep the rest; a limit below what is used evicts nobody",
+        body: Some("PoolChange"),
         ok: &[("200", "Pool", "The pool after it")],
         parameters: EDIT,
         edges: &[
@@ -199,6 +222,11 @@ const OPERATIONS: &[Operation] = &[
             Edge::BadUnits,
             Edge::NoDimensions,
             Edge::TooManyDimensions,
+            Edge::TooManyAreas,
+            Edge::TooManyLabels,
+            Edge::BadTime,
+            Edge::BadWindow,
+            Edge::BadMode,
             Edge::BadChange,
             Edge::BadVersion,
         ],
@@ -207,6 +235,8 @@ const OPERATIONS: &[Operation] = &[
             Reason::StaleVersion,
             Reason::UnknownDimension,
             Reason::LimitOutOfRange,
+            Reason::InvalidWindow,
+            Reason::LabelsFull,
             Reason::KeyReused,
         ],
         kind: Kind::Command,
@@ -366,7 +396,8 @@ fn components() -> utoipa::openapi::Components {
     ComponentsBuilder::new()
         .schema_from::<Reserve>()
         .schema_from::<PoolSpec>()
-        .schema_from::<LimitChange>()
+        .schema_from::<PoolChange>()
+        .schema_from::<WindowChange>()
         .schema_from::<ModeChange>()
         .schema_from::<Extension>()
         .schema_from::<AvailabilityQuery>()
@@ -464,7 +495,8 @@ fn known_parameter(name: &str) -> ParameterBuilder {
             name,
             Header,
             Type::String,
-            "The same key is the same request: it is done once, and answered alike",
+            "The same key on the same pool or reservation is the same request: it is done once, and answered alike. On two \
+             pools it is two requests",
         ),
         "Request-Timeout-Ms" => {
             let text =
@@ -492,7 +524,7 @@ mod tests {
         let readers: [(&str, Reader); 6] = [
             ("Reserve", |b| body::reserve(b).err().map(|e| e.code())),
             ("PoolSpec", |b| body::pool_spec(b).err().map(|e| e.code())),
-            ("LimitChange", |b| body::limit_change(b).err().map(|e| e.code())),
+            ("PoolChange", |b| body::pool_change(b).err().map(|e| e.code())),
             ("ModeChange", |b| body::mode(b).err().map(|e| e.code())),
             ("Extension", |b| body::extension(b).err().map(|e| e.code())),
             ("AvailabilityQuery", |b| body::availability(b).err().map(|e| e.code())),
@@ -505,7 +537,7 @@ mod tests {
             }
             assert_eq!(reader(b"{\"nothing\":null}"), Some("unknown_field"), "{schema}");
             let required = document["components"]["schemas"][schema]["required"].as_array().cloned();
-            let is_read_empty = reader(b"{}").is_none() || schema == "LimitChange";
+            let is_read_empty = reader(b"{}").is_none() || schema == "PoolChange";
             assert_eq!(required.is_none_or(|names| names.is_empty()), is_read_empty, "{schema}");
         }
     }

@@ -5,7 +5,7 @@ use super::reply::{Answer, Problem, Reply, decided, is_repeated};
 use super::request::Asked;
 use super::{Api, body, detail, problem};
 use crate::domain::coverage::Query;
-use crate::domain::{Ask, PoolId, Reason};
+use crate::domain::{Ask, Edit, PoolChange, PoolId, Reason};
 use crate::gateway::Call;
 use crate::limits::PAGE_POOLS_DEFAULT;
 use crate::replica::{Listing, PoolPage};
@@ -64,13 +64,20 @@ pub async fn put(api: Arc<Api>, asked: Asked) -> Answer {
     change(&api, &asked, Ask::DefinePool { pool, spec, expected_version }).await
 }
 
-/// `PATCH /v1/pools/{pool}`.
+/// `PATCH /v1/pools/{pool}`: a change of limits alone is one by name.
 pub async fn patch(api: Arc<Api>, asked: Asked) -> Answer {
     let pool = body::pool_id("the pool in the path", asked.param())?;
     asked.query(&[])?;
     let expected_version = asked.if_match()?;
-    let change_of_limits = body::limit_change(&asked.body)?;
-    change(&api, &asked, Ask::AdjustLimits { pool, change: change_of_limits, expected_version }).await
+    let ask = match body::pool_change(&asked.body)? {
+        PoolChange { limits: Some(limits), areas: None, window: Edit::Keep, labels, mode: None }
+            if labels.is_empty() =>
+        {
+            Ask::AdjustLimits { pool, change: limits, expected_version }
+        }
+        change => Ask::ChangePool { pool, change, expected_version },
+    };
+    change(&api, &asked, ask).await
 }
 
 /// `POST /v1/pools/{pool}/mode`.
@@ -89,6 +96,8 @@ async fn change(api: &Api, asked: &Asked, ask: Ask) -> Answer {
     let Some(pool) = decided.event.body.pool() else { return Err(Problem::unexpected(&decided)) };
     let is_new = is_definition && pool.version == 1;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    let reply = Reply::json(status, &PoolDto::of(pool, Some(&decided)));
+    let body = PoolDto::of(pool, Some(&decided));
+    let body = if is_definition && !is_new { body.replacing() } else { body };
+    let reply = Reply::json(status, &body);
     Ok(reply.etag(pool.version).replayed(is_repeated(&decided)))
 }

@@ -91,7 +91,7 @@ edge_cases! {
     BadTime = "bad_time", 400, "A time is not valid";
     BadWindow = "bad_window", 400, "The window is not valid";
     BadMode = "bad_mode", 400, "The mode is not valid";
-    BadChange = "bad_change", 400, "The change of limits is not valid";
+    BadChange = "bad_change", 400, "The change of the pool is not valid";
     BadHoldTtl = "bad_hold_ttl", 400, "The hold's time is not valid";
     BadTimeout = "bad_timeout", 400, "The Request-Timeout-Ms header is not valid";
     BadKey = "bad_key", 400, "The Idempotency-Key header is not valid";
@@ -161,6 +161,10 @@ pub fn of_reason(reason: Reason) -> Case {
         Reason::UnknownDimension => fault("unknown_dimension", 409, "The pool has no such dimension"),
         Reason::OverLimit => fault("over_limit", 409, "It does not fit"),
         Reason::LimitOutOfRange => fault("limit_out_of_range", 409, "The limit would leave its range"),
+        Reason::InvalidWindow => {
+            fault("invalid_window", 409, "The window would be incomplete, or its times out of order")
+        }
+        Reason::LabelsFull => fault("labels_full", 409, "The pool would have more labels than it may"),
         Reason::DimensionInUse => fault("dimension_in_use", 409, "Reservations still use the dimension"),
         Reason::HoldExpired => fault("hold_expired", 409, "The hold has expired"),
         Reason::AlreadyReleased => fault("already_released", 409, "The reservation has been released"),

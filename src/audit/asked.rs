@@ -4,7 +4,8 @@
 
 use super::judge::Judge;
 use crate::domain::{
-    Amounts, Ask, AskKind, Body, Command, Entry, Event, Law, LimitChange, Micros, Pool, Reason, Rejection,
+    Amounts, Ask, AskKind, Body, Command, Edit, Entry, Event, Law, LimitChange, Micros, Pool, PoolChange, PoolSpec,
+    Reason, Rejection, WindowChange,
 };
 
 impl Judge<'_> {
@@ -53,11 +54,23 @@ fn possible(event: &Event, asked: AskKind) -> Option<Vec<Ask>> {
             let at = |expected_version| Ask::DefinePool { pool: id.clone(), spec: spec.clone(), expected_version };
             vec![at(None), at(version.checked_sub(1))]
         }
+        (AskKind::AdjustLimits | AskKind::SetMode, Body::Rejected(rejection)) => vec![refused(asked, rejection)?],
         (AskKind::SetMode, Body::ModeSet(Pool { id, spec, version, .. })) => {
             let at = |expected_version| Ask::SetMode { pool: id.clone(), mode: spec.mode, expected_version };
             vec![at(None), at(version.checked_sub(1))]
         }
         _ => return None,
+    })
+}
+
+/// The change of limits or of the mode that was refused; `None` where an older version wrote the event, which does not
+/// tell.
+fn refused(ask: AskKind, rejection: &Rejection) -> Option<Ask> {
+    let (pool, asked) = (rejection.pool.clone()?, rejection.asked.as_deref()?.clone());
+    let expected_version = asked.version;
+    Some(match ask {
+        AskKind::SetMode => Ask::SetMode { pool, mode: asked.mode?, expected_version },
+        _ => Ask::AdjustLimits { pool, change: asked.limits?, expected_version },
     })
 }
 
@@ -68,9 +81,9 @@ fn held_for(event: &Event, entry: &Entry) -> Option<Option<u64>> {
     (event.decided_at.plus_ms(ttl_ms) == until).then_some(Some(ttl_ms))
 }
 
-/// How the event is no answer to this command, beyond what their stamps say. `limits` are those of the command's pool
-/// before it.
-pub fn contradiction(event: &Event, command: &Command, limits: Option<&Amounts>) -> Option<String> {
+/// How the event is no answer to this command, beyond what their stamps say. `before` is what was said of the command's
+/// pool before it.
+pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>) -> Option<String> {
     let Command { ask, deadline, .. } = command;
     in_time(event, ask.kind(), *deadline).or_else(|| about_another(event, ask)).or_else(|| match (&event.body, ask) {
         (Body::Accepted(entry), Ask::Reserve { demand, hold_ttl_ms, order_ref, .. }) => {
@@ -95,11 +108,16 @@ pub fn contradiction(event: &Event, command: &Command, limits: Option<&Amounts>)
             (!is_so).then(|| format!("it sets {:?} at version {}, asked was {ask:?}", pool.spec.mode, pool.version))
         }
         (Body::LimitsAdjusted(pool), Ask::AdjustLimits { change, expected_version, .. }) => {
-            let is_so = limits.is_none_or(|before| is_changed(before, change, &pool.spec.limits));
-            let after = &pool.spec.limits;
+            let is_so = before.is_none_or(|before| is_changed(&before.limits, Some(change), &pool.spec.limits));
             (!(is_so && is_version(pool, *expected_version)))
-                .then(|| format!("it makes {after:?} of limits {limits:?}, asked was {ask:?}"))
+                .then(|| format!("it makes {:?} of {before:?}, asked was {ask:?}", pool.spec.limits))
         }
+        (Body::PoolChanged(pool), Ask::ChangePool { change, expected_version, .. }) => {
+            let is_so = before.is_none_or(|before| is_said_anew(before, change, &pool.spec));
+            (!(is_so && is_version(pool, *expected_version)))
+                .then(|| format!("it makes {:?} of {before:?}, asked was {ask:?}", pool.spec))
+        }
+        (Body::Rejected(rejection), ask) if ask.reservation().is_none() => refuses_another(rejection, ask),
         _ => None,
     })
 }
@@ -133,10 +151,63 @@ fn is_version(pool: &Pool, expected: Option<u64>) -> bool {
     expected.is_none_or(|expected| expected.checked_add(1) == Some(pool.version))
 }
 
-fn is_changed(before: &Amounts, change: &LimitChange, after: &Amounts) -> bool {
+/// Whether a refusal tells of another change than was asked for, where it tells of one.
+fn refuses_another(rejection: &Rejection, ask: &Ask) -> Option<String> {
+    let told = rejection.asked.as_deref()?;
+    let (limits, mode, expected_version) = match ask {
+        Ask::DefinePool { spec, expected_version, .. } => {
+            (Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), expected_version)
+        }
+        Ask::AdjustLimits { change, expected_version, .. } => (Some(change.clone()), None, expected_version),
+        Ask::SetMode { mode, expected_version, .. } => (None, Some(*mode), expected_version),
+        Ask::ChangePool { change, expected_version, .. } => (change.limits.clone(), change.mode, expected_version),
+        _ => return Some(format!("it refuses {told:?}, asked was {ask:?}")),
+    };
+    let is_so = told.limits == limits && told.mode == mode && told.version == *expected_version;
+    (!is_so).then(|| format!("it refuses {told:?}, asked was {ask:?}"))
+}
+
+/// Whether one word of a planner became the other by this change, and by nothing else.
+fn is_said_anew(before: &PoolSpec, change: &PoolChange, after: &PoolSpec) -> bool {
+    let mut labels = before.labels.clone();
+    for (label, value) in &change.labels {
+        labels.remove(label);
+        labels.extend(value.iter().map(|value| (label.clone(), value.clone())));
+    }
+    labels == after.labels
+        && is_changed(&before.limits, change.limits.as_ref(), &after.limits)
+        && after.areas == *change.areas.as_ref().unwrap_or(&before.areas)
+        && after.mode == change.mode.unwrap_or(before.mode)
+        && window_parts(after) == changed_parts(window_parts(before), change.window)
+}
+
+/// Start, end and cutoff of a window.
+type Parts = [Option<Micros>; 3];
+
+fn window_parts(spec: &PoolSpec) -> Parts {
+    spec.window.map_or([None; 3], |window| [Some(window.start), Some(window.end), window.cutoff])
+}
+
+fn changed_parts([start, end, cutoff]: Parts, edit: Edit<WindowChange>) -> Parts {
+    match edit {
+        Edit::Keep => [start, end, cutoff],
+        Edit::Clear => [None; 3],
+        Edit::To(to) => {
+            let cutoff = match to.cutoff {
+                Edit::Keep => cutoff,
+                Edit::Clear => None,
+                Edit::To(cutoff) => Some(cutoff),
+            };
+            [to.start.or(start), to.end.or(end), cutoff]
+        }
+    }
+}
+
+fn is_changed(before: &Amounts, change: Option<&LimitChange>, after: &Amounts) -> bool {
     let expected = before.try_map(|d, limit| match change {
-        LimitChange::To(to) => Some(to.get(d).unwrap_or(limit)),
-        LimitChange::By(by) => {
+        None => Some(limit),
+        Some(LimitChange::To(to)) => Some(to.get(d).unwrap_or(limit)),
+        Some(LimitChange::By(by)) => {
             let delta = by.iter().find(|(other, _)| *other == d).map_or(0, |(_, delta)| *delta);
             limit.checked_add_signed(delta)
         }

@@ -6,8 +6,8 @@ use super::lives::{Life, Stand};
 use super::{Found, State};
 use crate::domain::route::{partition_of, pool_hash};
 use crate::domain::{
-    AskKind, Attempt, Body, Entry, Event, Kind, Law, Micros, Mode, Pool, PoolId, PoolSpec, Reason, ReleaseCause,
-    ReservationId, Status,
+    Amounts, AskKind, Attempt, Body, Entry, Event, Kind, Law, Micros, Mode, Pool, PoolId, PoolSpec, Reason,
+    ReleaseCause, ReservationId, Status,
 };
 use crate::limits::{ATTEMPTS_MAX, DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 
@@ -38,7 +38,9 @@ impl Judge<'_> {
         // Whether an answer is the one given before must be known before this one is remembered.
         let event = self.event;
         match &event.body {
-            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => self.pool_said(pool),
+            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
+                self.pool_said(pool);
+            }
             Body::Accepted(entry) => self.accepted(entry),
             Body::Confirmed(entry) => self.confirmed(entry),
             Body::Extended(entry) => self.extended(entry),
@@ -98,9 +100,10 @@ impl Judge<'_> {
         });
         let spec = before.map(|book| &book.spec);
         let kept = match self.event.body.kind() {
+            Kind::PoolChanged => spec.is_some_and(|old| same_dimensions(&old.limits, &pool.spec.limits)),
             Kind::LimitsAdjusted => spec.is_some_and(|old| {
-                let same = old.limits.iter().map(|(d, _)| d).eq(pool.spec.limits.iter().map(|(d, _)| d));
-                same && PoolSpec { limits: old.limits.clone(), ..pool.spec.clone() } == *old
+                same_dimensions(&old.limits, &pool.spec.limits)
+                    && PoolSpec { limits: old.limits.clone(), ..pool.spec.clone() } == *old
             }),
             Kind::ModeSet => spec.is_some_and(|old| PoolSpec { mode: old.mode, ..pool.spec.clone() } == *old),
             _ => true,
@@ -420,12 +423,17 @@ impl Judge<'_> {
     }
 }
 
+fn same_dimensions(one: &Amounts, other: &Amounts) -> bool {
+    one.iter().map(|(d, _)| d).eq(other.iter().map(|(d, _)| d))
+}
+
 /// Whether a body can be the answer to what was asked.
 fn answers(body: &Body, ask: AskKind) -> bool {
     match body {
         Body::PoolDefined(_) => ask == AskKind::DefinePool,
         Body::LimitsAdjusted(_) => ask == AskKind::AdjustLimits,
         Body::ModeSet(_) => ask == AskKind::SetMode,
+        Body::PoolChanged(_) => ask == AskKind::ChangePool,
         Body::Accepted(_) => ask == AskKind::Reserve,
         Body::Confirmed(_) => ask == AskKind::Confirm,
         Body::Extended(_) => ask == AskKind::Extend,

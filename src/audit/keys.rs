@@ -36,7 +36,9 @@ pub(super) fn is_unkept(reason: Reason) -> bool {
 /// What a command with this ask and key was about, as its event tells.
 pub(super) fn key_of(command: &CommandStamp, body: &Body) -> Option<CommandKey> {
     let target = match command.ask {
-        AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode => Target::Pool(body.pool_id()?.clone()),
+        AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode | AskKind::ChangePool => {
+            Target::Pool(body.pool_id()?.clone())
+        }
         AskKind::Confirm | AskKind::Extend | AskKind::Release => Target::Reservation(body.reservation_id()?),
         AskKind::Reserve | AskKind::Abandon | AskKind::Handover => return None,
     };

@@ -23,7 +23,7 @@ mod report;
 pub use report::{PartitionReport, Report};
 
 use crate::domain::{
-    Amounts, CommandKey, Digest, Law, Micros, Pool, PoolId, Recorded, Remembered, Reservation, ReservationId,
+    CommandKey, Digest, Law, Micros, Pool, PoolId, PoolSpec, Recorded, Remembered, Reservation, ReservationId,
 };
 use crate::limits::{REMEMBERED_COMMANDS_MAX, REMEMBERED_RESERVATIONS_MAX};
 use crate::wire::digest::Stating;
@@ -117,9 +117,9 @@ impl PartitionAudit {
         self.state.books.iter()
     }
 
-    /// The limits of a pool, as they stand.
-    pub fn limits(&self, pool: &PoolId) -> Option<&Amounts> {
-        self.state.books.get(pool).map(|book| &book.spec.limits)
+    /// What is said of a pool, as it stands.
+    pub fn spec(&self, pool: &PoolId) -> Option<&PoolSpec> {
+        self.state.books.get(pool).map(|book| &book.spec)
     }
 
     /// The live reservations as they stand, by id.
@@ -185,7 +185,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Dimension, Mode, PoolSpec};
+    use crate::domain::{Amounts, Dimension, Mode};
 
     #[test]
     fn a_sum_that_no_live_demand_makes_is_found_at_the_end() {

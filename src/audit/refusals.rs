@@ -4,7 +4,8 @@ use super::books::Book;
 use super::judge::Judge;
 use super::keys::is_business;
 use super::lives::{Life, Stand};
-use crate::domain::{Amounts, AskKind, Law, Mode, Reason, Rejection};
+use crate::domain::{Amounts, AskKind, Law, LimitChange, Mode, Reason, Rejection};
+use crate::limits::UNITS_MAX;
 
 impl Judge<'_> {
     /// A refusal given now.
@@ -96,6 +97,8 @@ impl Judge<'_> {
             Reason::OverLimit => book.is_some_and(|b| is_over(b, rejection)),
             Reason::DimensionInUse => rejection.dimension.is_some_and(|d| book.is_some_and(|b| b.used_of(d) > 0)),
             Reason::Abandoned => self.was_abandoned(rejection),
+            Reason::StaleVersion => is_stale(book, rejection),
+            Reason::LimitOutOfRange => is_out_of_range(book, rejection),
             _ => self.reason_of_reservation_held(rejection),
         };
         let law = match reason {
@@ -144,6 +147,23 @@ impl Judge<'_> {
     fn demand_refused(&self, rejection: &Rejection) -> Option<Amounts> {
         self.state.lives.decided(rejection.reservation?).map(|life| life.demand.clone())
     }
+}
+
+/// Whether the pool has not the version that it was expected to have. Older events do not tell which that was.
+fn is_stale(book: Option<&Book>, rejection: &Rejection) -> bool {
+    let expected = rejection.asked.as_ref().and_then(|asked| asked.version);
+    expected.is_none_or(|expected| expected != book.map_or(0, |book| book.version))
+}
+
+/// Whether the limit of the dimension named would leave its range. Older events do not tell what was asked.
+fn is_out_of_range(book: Option<&Book>, rejection: &Rejection) -> bool {
+    let Some(asked) = rejection.asked.as_ref() else { return true };
+    let (Some(LimitChange::By(by)), Some(d), Some(book)) = (&asked.limits, rejection.dimension, book) else {
+        return false;
+    };
+    let delta = by.iter().find(|(other, _)| *other == d).map_or(0, |(_, delta)| i128::from(*delta));
+    let after = book.spec.limits.get(d).map(|limit| i128::from(limit).saturating_add(delta));
+    after.is_some_and(|after| !(0..=i128::from(UNITS_MAX)).contains(&after))
 }
 
 /// Whether the dimension named is the first of those demanded that does not fit.

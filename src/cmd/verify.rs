@@ -245,9 +245,9 @@ impl<'a> Verifying<'a> {
         for event in events.iter().take_while(|event| event.seq < until) {
             match wire::event::decode(&event.bytes) {
                 Ok(recorded) => {
-                    let limits = recorded.event.body.pool_id().and_then(|pool| self.audit.limits(pool));
+                    let said = recorded.event.body.pool_id().and_then(|pool| self.audit.spec(pool));
                     let commands = self.commands.as_mut();
-                    let difference = commands.and_then(|commands| commands.compare(&recorded.event, limits));
+                    let difference = commands.and_then(|commands| commands.compare(&recorded.event, said));
                     self.audit.observe(&recorded);
                     self.fold(&recorded);
                     match difference {

@@ -1,5 +1,6 @@
 //! What is asked of a partition, one record in `headroom.commands`.
 
+use super::change::{Edit, LimitChange, PoolChange};
 use super::event::CommandStamp;
 use super::ids::{Attempt, CommandId, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
 use super::pool::{Mode, PoolSpec};
@@ -111,18 +112,18 @@ pub enum Ask {
         /// Whose.
         nonce: u64,
     },
+    /// Change more of a pool than its limits or its mode alone.
+    ChangePool {
+        /// Which pool.
+        pool: PoolId,
+        /// How.
+        change: PoolChange,
+        /// Only at this version.
+        expected_version: Option<u64>,
+    },
 }
 
-/// New limits, as they shall be or as differences; dimensions not named stay.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LimitChange {
-    /// As they shall be.
-    To(Amounts),
-    /// As differences.
-    By(Vec<(Dimension, i64)>),
-}
-
-/// The kinds of [`Ask`], without what they carry.
+/// The kinds of [`Ask`], without what they carry. Their order is part of every fingerprint: new ones come last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[expect(missing_docs, reason = "named as the variants of Ask")]
 pub enum AskKind {
@@ -135,6 +136,7 @@ pub enum AskKind {
     Release,
     Abandon,
     Handover,
+    ChangePool,
 }
 
 impl Ask {
@@ -150,6 +152,7 @@ impl Ask {
             Ask::Release { .. } => AskKind::Release,
             Ask::Abandon { .. } => AskKind::Abandon,
             Ask::Handover { .. } => AskKind::Handover,
+            Ask::ChangePool { .. } => AskKind::ChangePool,
         }
     }
 
@@ -159,6 +162,7 @@ impl Ask {
             Ask::DefinePool { pool, .. }
             | Ask::AdjustLimits { pool, .. }
             | Ask::SetMode { pool, .. }
+            | Ask::ChangePool { pool, .. }
             | Ask::Reserve { pool, .. }
             | Ask::Abandon { pool, .. } => Some(pool),
             Ask::Confirm { .. } | Ask::Extend { .. } | Ask::Release { .. } | Ask::Handover { .. } => None,
@@ -173,7 +177,11 @@ impl Ask {
             | Ask::Extend { reservation, .. }
             | Ask::Release { reservation }
             | Ask::Abandon { reservation, .. } => Some(*reservation),
-            Ask::DefinePool { .. } | Ask::AdjustLimits { .. } | Ask::SetMode { .. } | Ask::Handover { .. } => None,
+            Ask::DefinePool { .. }
+            | Ask::AdjustLimits { .. }
+            | Ask::SetMode { .. }
+            | Ask::ChangePool { .. }
+            | Ask::Handover { .. } => None,
         }
     }
 
@@ -202,15 +210,11 @@ impl Ask {
                 hash.optional(*expected_version);
             }
             Ask::AdjustLimits { change, expected_version, .. } => {
-                match change {
-                    LimitChange::To(limits) => hash.amounts(0, limits.iter()),
-                    LimitChange::By(deltas) => {
-                        // The order in which a caller names dimensions is no part of what is asked.
-                        let mut sorted: Vec<_> = deltas.iter().map(|(d, delta)| (*d, *delta as u64)).collect();
-                        sorted.sort_unstable();
-                        hash.amounts(1, sorted.into_iter());
-                    }
-                }
+                hash.limits(change);
+                hash.optional(*expected_version);
+            }
+            Ask::ChangePool { change, expected_version, .. } => {
+                hash.change(change);
                 hash.optional(*expected_version);
             }
             Ask::SetMode { mode, expected_version, .. } => {
@@ -260,6 +264,49 @@ impl Fnv {
             self.text(dimension.as_str());
             self.number(units);
         }
+    }
+
+    fn limits(&mut self, change: &LimitChange) {
+        match change {
+            LimitChange::To(limits) => self.amounts(0, limits.iter()),
+            LimitChange::By(deltas) => {
+                // The order in which a caller names dimensions is no part of what is asked.
+                let mut sorted: Vec<_> = deltas.iter().map(|(d, delta)| (*d, *delta as u64)).collect();
+                sorted.sort_unstable();
+                self.amounts(1, sorted.into_iter());
+            }
+        }
+    }
+
+    fn edit<T>(&mut self, edit: &Edit<T>, put: impl FnOnce(&mut Fnv, &T)) {
+        match edit {
+            Edit::Keep => self.number(0),
+            Edit::Clear => self.number(1),
+            Edit::To(value) => {
+                self.number(2);
+                put(self, value);
+            }
+        }
+    }
+
+    fn change(&mut self, change: &PoolChange) {
+        let PoolChange { limits, areas, window, labels, mode } = change;
+        self.number(u64::from(limits.is_some()));
+        limits.iter().for_each(|limits| self.limits(limits));
+        self.optional(areas.as_ref().map(|areas| areas.len() as u64));
+        areas.iter().flatten().for_each(|area| self.text(area.as_str()));
+        self.edit(window, |hash, window| {
+            hash.optional(window.start.map(|start| start.0));
+            hash.optional(window.end.map(|end| end.0));
+            hash.edit(&window.cutoff, |hash, cutoff| hash.number(cutoff.0));
+        });
+        self.number(labels.len() as u64);
+        for (label, value) in labels {
+            self.text(label.as_str());
+            // A name is never empty.
+            self.text(value.as_ref().map_or("", Name::as_str));
+        }
+        self.optional(mode.map(|mode| mode as u64));
     }
 
     fn spec(&mut self, spec: &PoolSpec) {

@@ -1,8 +1,9 @@
 //! The decision: what a command comes to, given a partition's state and the time. It reads and never writes; the
 //! refusals are tried in the order of [`Reason`].
 
-use super::command::{Ask, Command, LimitChange};
-use super::event::{Body, Entry, Rejection, ReleaseCause};
+use super::change::{LimitChange, PoolChange};
+use super::command::{Ask, Command};
+use super::event::{Asked, Body, Entry, Rejection, ReleaseCause};
 use super::ids::{Dimension, Name, PoolId, ReservationId};
 use super::ledger::{CommandKey, Ledger, Target};
 use super::outcome::Reason;
@@ -11,8 +12,8 @@ use super::reservation::{Reservation, Status};
 use super::route::{partition_of, partition_of_reservation, pool_hash};
 use super::units::{Amounts, Micros};
 use crate::limits::{
-    AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DIMENSIONS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
-    POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
+    AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
+    POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX,
 };
 
 /// Where and when a decision is made.
@@ -57,6 +58,12 @@ impl From<Reason> for Refusal {
     }
 }
 
+impl From<(Reason, Option<Dimension>)> for Refusal {
+    fn from((reason, dimension): (Reason, Option<Dimension>)) -> Refusal {
+        Refusal(reason, dimension)
+    }
+}
+
 type Decision = Result<Body, Refusal>;
 
 impl<L: Ledger> Case<'_, L> {
@@ -84,6 +91,7 @@ impl<L: Ledger> Case<'_, L> {
                 let spec = PoolSpec { mode: *mode, ..pool.spec.clone() };
                 Ok(Body::ModeSet(changed(pool, spec)))
             }
+            Ask::ChangePool { pool, change, expected_version } => self.change(pool, change, *expected_version),
             Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref } => {
                 self.reserve(pool, *reservation, demand, *hold_ttl_ms, order_ref.clone())
             }
@@ -156,23 +164,13 @@ impl<L: Ledger> Case<'_, L> {
 
     fn adjust(&self, id: &PoolId, change: &LimitChange, expected_version: Option<u64>) -> Decision {
         let pool = self.pool_at(id, expected_version)?;
-        let limits = &pool.spec.limits;
-        let unknown = match change {
-            LimitChange::To(to) => to.iter().map(|(d, _)| d).find(|d| limits.get(*d).is_none()),
-            LimitChange::By(by) => by.iter().map(|(d, _)| *d).find(|d| limits.get(*d).is_none()),
-        };
-        if let Some(d) = unknown {
-            return Err(Refusal(Reason::UnknownDimension, Some(d)));
-        }
-        let after = match change {
-            LimitChange::To(to) => Ok(limits.map(|d, limit| to.get(d).unwrap_or(limit))),
-            LimitChange::By(by) => limits.try_map(|d, limit| {
-                let delta = by.iter().find(|(other, _)| *other == d).map_or(0, |(_, delta)| *delta);
-                limit.checked_add_signed(delta).filter(|after| *after <= UNITS_MAX)
-            }),
-        };
-        let limits = after.map_err(|d| Refusal(Reason::LimitOutOfRange, Some(d)))?;
+        let limits = change.of(&pool.spec.limits)?;
         Ok(Body::LimitsAdjusted(changed(pool, PoolSpec { limits, ..pool.spec.clone() })))
+    }
+
+    fn change(&self, id: &PoolId, change: &PoolChange, expected_version: Option<u64>) -> Decision {
+        let pool = self.pool_at(id, expected_version)?;
+        Ok(Body::PoolChanged(changed(pool, change.of(&pool.spec)?)))
     }
 
     fn reserve(
@@ -335,16 +333,33 @@ impl<L: Ledger> Case<'_, L> {
             used: pool.map(|p| p.used.clone()),
             mode: pool.map(|p| p.spec.mode),
             version: pool.map(|p| p.version),
+            asked: asked(ask).map(Box::new),
         }
     }
+}
+
+/// What a change asks of a pool.
+fn asked(ask: &Ask) -> Option<Asked> {
+    let (limits, mode, expected_version) = match ask {
+        Ask::DefinePool { spec, expected_version, .. } => {
+            (Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), expected_version)
+        }
+        Ask::AdjustLimits { change, expected_version, .. } => (Some(change.clone()), None, expected_version),
+        Ask::SetMode { mode, expected_version, .. } => (None, Some(*mode), expected_version),
+        Ask::ChangePool { change, expected_version, .. } => (change.limits.clone(), change.mode, expected_version),
+        _ => return None,
+    };
+    let asked = Asked { limits, mode, version: *expected_version };
+    (asked != Asked::default()).then_some(asked)
 }
 
 /// The scope under which a command's key is remembered. A Reserve's is in its reservation id already.
 pub fn command_key(command: &Command) -> Option<CommandKey> {
     let target = match &command.ask {
-        Ask::DefinePool { pool, .. } | Ask::AdjustLimits { pool, .. } | Ask::SetMode { pool, .. } => {
-            Target::Pool(pool.clone())
-        }
+        Ask::DefinePool { pool, .. }
+        | Ask::AdjustLimits { pool, .. }
+        | Ask::SetMode { pool, .. }
+        | Ask::ChangePool { pool, .. } => Target::Pool(pool.clone()),
         Ask::Confirm { reservation } | Ask::Extend { reservation, .. } | Ask::Release { reservation } => {
             Target::Reservation(*reservation)
         }
@@ -380,14 +395,11 @@ fn is_well_formed(ask: &Ask) -> bool {
     let is_ttl = |ttl: u64| (HOLD_TTL_MIN_MS..=HOLD_TTL_MAX_MS).contains(&ttl);
     match ask {
         Ask::DefinePool { spec, .. } => is_spec(spec),
-        Ask::AdjustLimits { change: LimitChange::To(to), .. } => is_amounts(to, 0),
-        Ask::AdjustLimits { change: LimitChange::By(by), .. } => {
-            let bounded = !by.is_empty() && by.len() <= DIMENSIONS_MAX;
-            bounded && Amounts::new(by.iter().map(|(d, _)| (*d, 0))).is_some()
-        }
+        Ask::AdjustLimits { change, .. } => change.is_well_formed(),
+        Ask::ChangePool { change, .. } => change.is_well_formed(),
         Ask::Reserve { pool, reservation, demand, hold_ttl_ms, .. } => {
             let id_fits = reservation.pool_hash() == pool_hash(pool);
-            id_fits && is_amounts(demand, 1) && hold_ttl_ms.is_none_or(is_ttl)
+            id_fits && demand.is_within(1) && hold_ttl_ms.is_none_or(is_ttl)
         }
         Ask::Extend { hold_ttl_ms, .. } => is_ttl(*hold_ttl_ms),
         Ask::Abandon { pool, reservation } => reservation.pool_hash() == pool_hash(pool),
@@ -395,16 +407,9 @@ fn is_well_formed(ask: &Ask) -> bool {
     }
 }
 
-fn is_amounts(amounts: &Amounts, least: u64) -> bool {
-    let bounded = !amounts.is_empty() && amounts.len() <= DIMENSIONS_MAX;
-    bounded && amounts.iter().all(|(_, units)| (least..=UNITS_MAX).contains(&units))
-}
-
 fn is_spec(spec: &PoolSpec) -> bool {
-    let in_order = spec.window.is_none_or(|window| {
-        window.start < window.end && window.end <= Micros::MAX && window.closes_at() <= window.end
-    });
-    in_order && is_amounts(&spec.limits, 0) && spec.areas.len() <= AREAS_MAX && spec.labels.len() <= LABELS_MAX
+    let in_order = spec.window.is_none_or(|window| window.is_in_order());
+    in_order && spec.limits.is_within(0) && spec.areas.len() <= AREAS_MAX && spec.labels.len() <= LABELS_MAX
 }
 
 fn is_routed_here(ask: &Ask, place: Place) -> bool {

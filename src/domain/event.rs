@@ -1,6 +1,7 @@
 //! A decision as recorded: one record in `headroom.events`, and all a caller is told. It carries the values after it
 //! of whatever it touched, so one record can be understood alone.
 
+use super::change::LimitChange;
 use super::command::AskKind;
 use super::ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
 use super::outcome::Reason;
@@ -81,6 +82,8 @@ pub enum Body {
     LimitsAdjusted(Pool),
     /// A pool was opened, paused or closed.
     ModeSet(Pool),
+    /// Parts of a pool were said anew.
+    PoolChanged(Pool),
     /// Capacity was taken.
     Accepted(Entry),
     /// A hold became a reservation for good.
@@ -180,6 +183,19 @@ pub struct Rejection {
     pub mode: Option<Mode>,
     /// The pool's version, if it is known.
     pub version: Option<u64>,
+    /// What was asked of the pool, where a change of it is refused.
+    pub asked: Option<Box<Asked>>,
+}
+
+/// What a refused change asked of a pool, as far as it is recorded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Asked {
+    /// The limits.
+    pub limits: Option<LimitChange>,
+    /// The mode.
+    pub mode: Option<Mode>,
+    /// The version that the pool was expected to have; 0 means that there must be none.
+    pub version: Option<u64>,
 }
 
 /// The kinds of [`Body`], without what they carry.
@@ -202,6 +218,7 @@ pub enum Kind {
     HandedOver,
     Tick,
     CommandsLost,
+    PoolChanged,
 }
 
 impl Body {
@@ -211,6 +228,7 @@ impl Body {
             Body::PoolDefined(_) => Kind::PoolDefined,
             Body::LimitsAdjusted(_) => Kind::LimitsAdjusted,
             Body::ModeSet(_) => Kind::ModeSet,
+            Body::PoolChanged(_) => Kind::PoolChanged,
             Body::Accepted(_) => Kind::Accepted,
             Body::Confirmed(_) => Kind::Confirmed,
             Body::Extended(_) => Kind::Extended,
@@ -243,7 +261,9 @@ impl Body {
     /// The pool after it, where it tells of the whole of one.
     pub fn pool(&self) -> Option<&Pool> {
         match self {
-            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => Some(pool),
+            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
+                Some(pool)
+            }
             Body::Repeated(original) => original.pool(),
             _ => None,
         }

@@ -38,7 +38,7 @@ type Folded = Result<(), (Law, String)>;
 
 fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
     match &event.body {
-        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => {
+        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
             fold_pool(ledger, pool)?;
         }
         Body::Accepted(entry) => fold_accepted(ledger, event, entry)?,
@@ -74,7 +74,7 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
 fn remember(ledger: &mut impl LedgerMut, event: &Event) {
     let Some((command, key)) = event.command().and_then(|c| Some((c, c.key.clone()?))) else { return };
     let target = match command.ask {
-        AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode => {
+        AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode | AskKind::ChangePool => {
             event.body.pool_id().cloned().map(Target::Pool)
         }
         AskKind::Confirm | AskKind::Extend | AskKind::Release => event.body.reservation_id().map(Target::Reservation),

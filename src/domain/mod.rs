@@ -3,6 +3,7 @@
 //! live and on replay alike, and [`law`] names what must always hold.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+pub mod change;
 pub mod command;
 pub mod coverage;
 pub mod decide;
@@ -17,8 +18,9 @@ pub mod reservation;
 pub mod route;
 pub mod units;
 
-pub use command::{Ask, AskKind, Command, LimitChange};
-pub use event::{Body, Cause, CommandStamp, Entry, Event, Kind, Recorded, Rejection, ReleaseCause};
+pub use change::{Edit, LimitChange, PoolChange, WindowChange};
+pub use command::{Ask, AskKind, Command};
+pub use event::{Asked, Body, Cause, CommandStamp, Entry, Event, Kind, Recorded, Rejection, ReleaseCause};
 pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId};
 pub use law::{Breach, Law};
 pub use ledger::{CommandKey, Ledger, LedgerMut, Remembered, Target, kept_until};

@@ -65,6 +65,10 @@ reasons! {
     OverLimit = "over_limit", true;
     /// The limit would leave its range.
     LimitOutOfRange = "limit_out_of_range", true;
+    /// The window would lack its start or its end, or they and the cutoff would be out of order.
+    InvalidWindow = "invalid_window", true;
+    /// The pool would have more labels than it may.
+    LabelsFull = "labels_full", true;
     /// A dimension that reservations still use would go.
     DimensionInUse = "dimension_in_use", true;
     /// The hold expired before.

@@ -31,6 +31,11 @@ impl Window {
     pub fn closes_at(&self) -> Micros {
         self.cutoff.unwrap_or(self.end)
     }
+
+    /// Whether it begins before it ends, and closes no later than it ends.
+    pub fn is_in_order(&self) -> bool {
+        self.start < self.end && self.end <= Micros::MAX && self.closes_at() <= self.end
+    }
 }
 
 /// What a planner says of a pool.

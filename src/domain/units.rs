@@ -1,6 +1,7 @@
 //! Quantities: amounts per dimension, and time. Arithmetic is checked; nothing wraps.
 
 use super::ids::Dimension;
+use crate::limits::{DIMENSIONS_MAX, UNITS_MAX};
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +55,13 @@ impl Amounts {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether there are as many dimensions as may be named together, each with at least `least` units and no more than
+    /// there may be.
+    pub fn is_within(&self, least: u64) -> bool {
+        let bounded = !self.is_empty() && self.len() <= DIMENSIONS_MAX;
+        bounded && self.iter().all(|(_, units)| (least..=UNITS_MAX).contains(&units))
     }
 
     /// The same dimensions, each with `f` of its units.

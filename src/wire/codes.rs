@@ -25,6 +25,7 @@ codes! { AskKind as "Ask", "Unknown":
     "Release" = AskKind::Release,
     "Abandon" = AskKind::Abandon,
     "Handover" = AskKind::Handover,
+    "ChangePool" = AskKind::ChangePool,
 }
 
 codes! { Kind as "Kind", "Unknown":
@@ -44,6 +45,7 @@ codes! { Kind as "Kind", "Unknown":
     "HandedOver" = Kind::HandedOver,
     "Tick" = Kind::Tick,
     "CommandsLost" = Kind::CommandsLost,
+    "PoolChanged" = Kind::PoolChanged,
 }
 
 // `held` is how older versions spelt `paused`.
@@ -94,4 +96,6 @@ codes! { Reason as "Reason", "unknown":
     "deadline_too_far" = Reason::DeadlineTooFar,
     "too_many_commands" = Reason::TooManyCommands,
     "paused" = Reason::Paused,
+    "invalid_window" = Reason::InvalidWindow,
+    "labels_full" = Reason::LabelsFull,
 }

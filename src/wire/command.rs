@@ -1,16 +1,17 @@
 //! Commands, as they stand in `headroom.commands`.
 
-use super::field::{Coded, Hex, Id, Labels, Names, Text, Units, record};
+use super::field::{Code, Coded, Hex, Id, Labels, Names, Text, Units, record};
 use super::schema::COMMANDS;
-use super::{DecodeError, SpecFields, amounts, counted, natural, present, saturated};
+use super::{DecodeError, SpecFields, amounts, change_of, counted, natural, present, saturated};
 use crate::domain::{
-    Ask, AskKind, Attempt, Command, CommandId, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolId, PoolSpec,
-    ReservationId,
+    Ask, AskKind, Attempt, Command, CommandId, Edit, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolChange,
+    PoolId, PoolSpec, ReservationId, WindowChange,
 };
 use crate::limits::COMMAND_BYTES_MAX;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 record! {
     /// The schema's record.
@@ -37,7 +38,22 @@ record! {
         hold_ttl_ms: i64,
         order_ref: Text<'a, Name>,
         nonce: i64,
+        removed_labels: Names<'a>,
+        cleared: Vec<Coded<Part>>,
     }
+}
+
+/// A part that a pool may lack.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Part {
+    Window,
+    Cutoff,
+}
+
+impl Code for Part {
+    const NAME: &'static str = "Part";
+    const SYMBOLS: &'static [&'static str] = &["unknown", "window", "cutoff"];
+    const VALUES: &'static [Part] = &[Part::Window, Part::Cutoff];
 }
 
 /// Longest command of the usual kind, so that its buffer need not grow.
@@ -99,10 +115,11 @@ fn record_of(command: &Command) -> CommandRecord<'_> {
         }
         Ask::AdjustLimits { change, expected_version, .. } => {
             record.expected_version = version(expected_version);
-            match change {
-                LimitChange::To(limits) => record.limits = Some(Units::Amounts(limits)),
-                LimitChange::By(changes) => record.adjust = Some(Units::Changes(changes)),
-            }
+            put_limits(&mut record, change);
+        }
+        Ask::ChangePool { change, expected_version, .. } => {
+            record.expected_version = version(expected_version);
+            put_change(&mut record, change);
         }
         Ask::SetMode { mode, expected_version, .. } => {
             record.expected_version = version(expected_version);
@@ -118,6 +135,42 @@ fn record_of(command: &Command) -> CommandRecord<'_> {
         Ask::Confirm { .. } | Ask::Release { .. } | Ask::Abandon { .. } => {}
     }
     record
+}
+
+fn put_limits<'a>(record: &mut CommandRecord<'a>, change: &'a LimitChange) {
+    match change {
+        LimitChange::To(limits) => record.limits = Some(Units::Amounts(limits)),
+        LimitChange::By(changes) => record.adjust = Some(Units::Changes(changes)),
+    }
+}
+
+fn put_change<'a>(record: &mut CommandRecord<'a>, change: &'a PoolChange) {
+    let mut cleared = Vec::new();
+    if let Some(limits) = &change.limits {
+        put_limits(record, limits);
+    }
+    record.areas = change.areas.as_ref().map(|areas| Names(Cow::Borrowed(areas)));
+    match change.window {
+        Edit::Keep => {}
+        Edit::Clear => cleared.push(Coded(Part::Window)),
+        Edit::To(window) => {
+            record.window_start = window.start.map(|start| saturated(start.0));
+            record.window_end = window.end.map(|end| saturated(end.0));
+            match window.cutoff {
+                Edit::Keep => {}
+                Edit::Clear => cleared.push(Coded(Part::Cutoff)),
+                Edit::To(cutoff) => record.cutoff = Some(saturated(cutoff.0)),
+            }
+        }
+    }
+    let (set, removed): (Vec<_>, Vec<_>) = change.labels.iter().partition(|(_, value)| value.is_some());
+    let set: BTreeMap<Name, Name> =
+        set.into_iter().filter_map(|(label, value)| Some((label.clone(), value.clone()?))).collect();
+    let removed: BTreeSet<Name> = removed.into_iter().map(|(label, _)| label.clone()).collect();
+    record.labels = Some(set).filter(|set| !set.is_empty()).map(|set| Labels(Cow::Owned(set)));
+    record.removed_labels = Some(removed).filter(|removed| !removed.is_empty()).map(|names| Names(Cow::Owned(names)));
+    record.mode = change.mode.map(Coded);
+    record.cleared = Some(cleared).filter(|cleared| !cleared.is_empty());
 }
 
 fn put_spec<'a>(record: &mut CommandRecord<'a>, spec: &'a PoolSpec) {
@@ -154,7 +207,12 @@ fn ask_of(mut record: CommandRecord<'static>) -> Result<Ask, DecodeError> {
     let reservation = || present(reservation, "reservation");
     Ok(match record.kind.0 {
         AskKind::DefinePool => Ask::DefinePool { pool: pool()?, spec: spec_of(record)?, expected_version },
-        AskKind::AdjustLimits => Ask::AdjustLimits { pool: pool()?, change: change_of(record)?, expected_version },
+        AskKind::AdjustLimits => {
+            let change = change_of(record.limits, record.adjust)?;
+            let change = change.ok_or_else(|| DecodeError::new("limits and adjust are missing"))?;
+            Ask::AdjustLimits { pool: pool()?, change, expected_version }
+        }
+        AskKind::ChangePool => Ask::ChangePool { pool: pool()?, change: pool_change_of(record)?, expected_version },
         AskKind::SetMode => Ask::SetMode { pool: pool()?, mode: present(record.mode, "mode")?.0, expected_version },
         AskKind::Reserve => Ask::Reserve {
             pool: pool()?,
@@ -184,11 +242,40 @@ fn spec_of(record: CommandRecord<'static>) -> Result<PoolSpec, DecodeError> {
     fields.spec()
 }
 
-fn change_of(record: CommandRecord<'static>) -> Result<LimitChange, DecodeError> {
-    match (record.limits, record.adjust) {
-        (Some(limits), None) => Ok(LimitChange::To(amounts(limits, "limits")?)),
-        (None, Some(Units::Read(changes))) => Ok(LimitChange::By(changes)),
-        (None, _) => Err(DecodeError::new("limits and adjust are missing")),
-        (Some(_), Some(_)) => Err(DecodeError::new("limits and adjust are both given")),
+fn pool_change_of(mut record: CommandRecord<'static>) -> Result<PoolChange, DecodeError> {
+    let instant = |long: Option<i64>, field| long.map(|long| natural(long, field).map(Micros)).transpose();
+    let cleared = record.cleared.take().unwrap_or_default();
+    let is_cleared = |part: Part| cleared.contains(&Coded(part));
+    let (start, end) = (instant(record.window_start, "window_start")?, instant(record.window_end, "window_end")?);
+    let cutoff = edit_of(instant(record.cutoff, "cutoff")?, is_cleared(Part::Cutoff), "cutoff")?;
+    let parts = WindowChange { start, end, cutoff };
+    let window = Some(parts).filter(|parts| *parts != WindowChange::default());
+    let mut labels: BTreeMap<Name, Option<Name>> = record
+        .removed_labels
+        .take()
+        .into_iter()
+        .flat_map(|labels| labels.0.into_owned())
+        .map(|label| (label, None))
+        .collect();
+    for (label, value) in record.labels.take().into_iter().flat_map(|labels| labels.0.into_owned()) {
+        if labels.insert(label, Some(value)).is_some() {
+            return Err(DecodeError::new("a label is set and removed"));
+        }
+    }
+    Ok(PoolChange {
+        limits: change_of(record.limits.take(), record.adjust.take())?,
+        areas: record.areas.take().map(|areas| areas.0.into_owned()),
+        window: edit_of(window, is_cleared(Part::Window), "window")?,
+        labels,
+        mode: record.mode.map(|mode| mode.0),
+    })
+}
+
+fn edit_of<T>(value: Option<T>, is_cleared: bool, field: &str) -> Result<Edit<T>, DecodeError> {
+    match (value, is_cleared) {
+        (Some(_), true) => Err(DecodeError::new(format_args!("{field} is set and cleared"))),
+        (Some(value), false) => Ok(Edit::To(value)),
+        (None, true) => Ok(Edit::Clear),
+        (None, false) => Ok(Edit::Keep),
     }
 }

@@ -2,10 +2,10 @@
 
 use super::field::{Bytes16, Coded, Hex, Id, Labels, Names, Text, Units, record};
 use super::schema::EVENTS;
-use super::{DecodeError, SpecFields, amounts, counted, frame, natural, present, saturated};
+use super::{DecodeError, SpecFields, amounts, change_of, counted, frame, natural, present, saturated};
 use crate::domain::{
-    AskKind, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, IdempotencyKey, Kind,
-    Micros, Mode, Name, Pool, PoolId, Reason, Recorded, Rejection, ReleaseCause, Status,
+    AskKind, Asked, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, IdempotencyKey,
+    Kind, LimitChange, Micros, Mode, Name, Pool, PoolId, Reason, Recorded, Rejection, ReleaseCause, Status,
 };
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -49,6 +49,10 @@ record! {
         nonce: i64,
         detail: Detail<'a>,
         skipped: i64,
+        asked_limits: Units<'a>,
+        asked_adjust: Units<'a>,
+        asked_mode: Coded<Mode>,
+        asked_version: i64,
     }
 }
 
@@ -162,7 +166,9 @@ fn record_of(event: &Event) -> EventRecord<'_> {
 
 fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a Body) {
     match body {
-        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => put_pool(record, pool),
+        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
+            put_pool(record, pool);
+        }
         Body::Accepted(entry) | Body::Confirmed(entry) | Body::Extended(entry) | Body::Expired(entry) => {
             put_entry(record, entry);
         }
@@ -224,6 +230,15 @@ fn put_rejection<'a>(record: &mut EventRecord<'a>, rejection: &'a Rejection) {
     record.used = rejection.used.as_ref().map(Units::Amounts);
     record.mode = rejection.mode.map(Coded);
     record.version = rejection.version.map(saturated);
+    if let Some(asked) = &rejection.asked {
+        match &asked.limits {
+            Some(LimitChange::To(limits)) => record.asked_limits = Some(Units::Amounts(limits)),
+            Some(LimitChange::By(changes)) => record.asked_adjust = Some(Units::Changes(changes)),
+            None => {}
+        }
+        record.asked_mode = asked.mode.map(Coded);
+        record.asked_version = asked.version.map(saturated);
+    }
 }
 
 fn event_of(record: &mut EventRecord<'static>) -> Result<Event, DecodeError> {
@@ -270,6 +285,7 @@ fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, Decode
         Kind::PoolDefined => Body::PoolDefined(pool_of(record)?),
         Kind::LimitsAdjusted => Body::LimitsAdjusted(pool_of(record)?),
         Kind::ModeSet => Body::ModeSet(pool_of(record)?),
+        Kind::PoolChanged => Body::PoolChanged(pool_of(record)?),
         Kind::Accepted => Body::Accepted(entry_of(record)?),
         Kind::Confirmed => Body::Confirmed(entry_of(record)?),
         Kind::Extended => Body::Extended(entry_of(record)?),
@@ -341,5 +357,15 @@ fn rejection_of(record: &mut EventRecord<'static>) -> Result<Rejection, DecodeEr
         used: units(record.used.take(), "used")?,
         mode: record.mode.take().map(|mode| mode.0),
         version: record.version.map(|version| natural(version, "version")).transpose()?,
+        asked: asked_of(record)?,
     })
+}
+
+fn asked_of(record: &mut EventRecord<'static>) -> Result<Option<Box<Asked>>, DecodeError> {
+    let asked = Asked {
+        limits: change_of(record.asked_limits.take(), record.asked_adjust.take())?,
+        mode: record.asked_mode.take().map(|mode| mode.0),
+        version: record.asked_version.map(|version| natural(version, "asked_version")).transpose()?,
+    };
+    Ok(Some(asked).filter(|asked| *asked != Asked::default()).map(Box::new))
 }

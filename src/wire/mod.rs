@@ -13,7 +13,7 @@ pub mod reply;
 pub mod schema;
 pub mod snapshot;
 
-use crate::domain::{Amounts, Micros, Mode, PoolSpec, Window};
+use crate::domain::{Amounts, LimitChange, Micros, Mode, PoolSpec, Window};
 use field::{Labels, Names, Units};
 use std::fmt;
 
@@ -77,6 +77,16 @@ fn amounts(units: Units<'_>, field: &str) -> Result<Amounts, DecodeError> {
     }
     let natural = pairs.into_iter().map(|(dimension, units)| (dimension, units.cast_unsigned()));
     Amounts::new(natural).ok_or_else(|| DecodeError::new(format_args!("{field} has a dimension twice")))
+}
+
+/// A change of limits, if there is one: new ones or differences.
+fn change_of(limits: Option<Units<'_>>, adjust: Option<Units<'_>>) -> Result<Option<LimitChange>, DecodeError> {
+    match (limits, adjust) {
+        (Some(limits), None) => Ok(Some(LimitChange::To(amounts(limits, "limits")?))),
+        (None, Some(Units::Read(changes))) => Ok(Some(LimitChange::By(changes))),
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(DecodeError::new("limits and adjust are both given")),
+    }
 }
 
 /// What a planner says of a pool, as it stands in commands and events alike.

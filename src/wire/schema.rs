@@ -307,6 +307,7 @@ mod tests {
     fn codes_are_their_schemas_symbols() {
         agrees::<crate::domain::AskKind>(COMMAND);
         agrees::<crate::domain::AskKind>(EVENT);
+        agrees::<command::Part>(COMMAND);
         agrees::<crate::domain::Kind>(EVENT);
         agrees::<crate::domain::Mode>(COMMAND);
         agrees::<crate::domain::Mode>(EVENT);

@@ -55,11 +55,29 @@ pub fn pool() -> impl Strategy<Value = Pool> {
     (pool_id(), spec(), amounts(), units()).prop_map(|(id, spec, used, version)| Pool { id, spec, used, version })
 }
 
-pub fn ask() -> impl Strategy<Value = Ask> {
-    let changes = prop_oneof![
-        amounts().prop_map(LimitChange::To),
-        vec((dimension(), any::<i64>()), 0..4).prop_map(LimitChange::By)
-    ];
+fn limit_change() -> impl Strategy<Value = LimitChange> {
+    prop_oneof![amounts().prop_map(LimitChange::To), vec((dimension(), any::<i64>()), 0..4).prop_map(LimitChange::By)]
+}
+
+fn edit<T: Clone + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T> + 'static,
+) -> impl Strategy<Value = Edit<T>> {
+    prop_oneof![Just(Edit::Keep), Just(Edit::Clear), value.prop_map(Edit::To)]
+}
+
+fn pool_change() -> BoxedStrategy<PoolChange> {
+    let parts = (option::of(micros()), option::of(micros()), edit(micros()));
+    let parts = parts.prop_map(|(start, end, cutoff)| WindowChange { start, end, cutoff });
+    let window = edit(parts.prop_filter("names something", |parts| *parts != WindowChange::default()));
+    let labels = btree_map(name(), option::of(name()), 0..4);
+    let areas = option::of(btree_set(name(), 0..4));
+    (option::of(limit_change()), areas, window, labels, option::of(mode()))
+        .prop_map(|(limits, areas, window, labels, mode)| PoolChange { limits, areas, window, labels, mode })
+        .boxed()
+}
+
+pub fn ask() -> BoxedStrategy<Ask> {
+    let changes = limit_change();
     let version = || option::of(units());
     prop_oneof![
         (pool_id(), spec(), version()).prop_map(|(pool, spec, expected_version)| Ask::DefinePool {
@@ -86,12 +104,18 @@ pub fn ask() -> impl Strategy<Value = Ask> {
                 order_ref
             }
         ),
+        (pool_id(), pool_change(), version()).prop_map(|(pool, change, expected_version)| Ask::ChangePool {
+            pool,
+            change,
+            expected_version
+        }),
         reservation_id().prop_map(|reservation| Ask::Confirm { reservation }),
         (reservation_id(), units()).prop_map(|(reservation, hold_ttl_ms)| Ask::Extend { reservation, hold_ttl_ms }),
         reservation_id().prop_map(|reservation| Ask::Release { reservation }),
         (pool_id(), reservation_id()).prop_map(|(pool, reservation)| Ask::Abandon { pool, reservation }),
         any::<u64>().prop_map(|nonce| Ask::Handover { nonce }),
     ]
+    .boxed()
 }
 
 pub fn attempt() -> impl Strategy<Value = Attempt> {
@@ -167,23 +191,31 @@ pub fn reason() -> impl Strategy<Value = Reason> {
     proptest::sample::select(Reason::ALL)
 }
 
-fn rejection() -> impl Strategy<Value = Rejection> {
+fn rejection() -> BoxedStrategy<Rejection> {
     let about = (option::of(dimension()), option::of(pool_id()), option::of(reservation_id()), option::of(name()));
     let counters = (option::of(amounts()), option::of(amounts()), option::of(amounts()));
-    (reason(), about, counters, option::of(mode()), option::of(units())).prop_map(
-        |(reason, (dimension, pool, reservation, order_ref), (demand, limits, used), mode, version)| Rejection {
-            reason,
-            dimension,
-            pool,
-            reservation,
-            demand,
-            order_ref,
-            limits,
-            used,
-            mode,
-            version,
-        },
-    )
+    let asked = (option::of(limit_change()), option::of(mode()), option::of(units()));
+    let asked = asked.prop_map(|(limits, mode, version)| Asked { limits, mode, version });
+    let asked = asked.prop_map(|asked| Some(asked).filter(|asked| *asked != Asked::default()).map(Box::new));
+    (reason(), about, counters, (option::of(mode()), option::of(units()), asked))
+        .prop_map(
+            |(reason, (dimension, pool, reservation, order_ref), (demand, limits, used), (mode, version, asked))| {
+                Rejection {
+                    reason,
+                    dimension,
+                    pool,
+                    reservation,
+                    demand,
+                    order_ref,
+                    limits,
+                    used,
+                    mode,
+                    version,
+                    asked,
+                }
+            },
+        )
+        .boxed()
 }
 
 /// Any body that is no repetition.
@@ -193,6 +225,7 @@ pub fn original() -> impl Strategy<Value = Body> {
         pool().prop_map(Body::PoolDefined),
         pool().prop_map(Body::LimitsAdjusted),
         pool().prop_map(Body::ModeSet),
+        pool().prop_map(Body::PoolChanged),
         entry().prop_map(Body::Accepted),
         entry().prop_map(Body::Confirmed),
         entry().prop_map(Body::Extended),

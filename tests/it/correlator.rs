@@ -70,6 +70,7 @@ fn refused(command: &Command, reason: Reason) -> Recorded {
         used: None,
         mode: None,
         version: None,
+        asked: None,
     };
     recorded(command, Body::Rejected(rejection))
 }

@@ -90,6 +90,19 @@ fn asks() -> Vec<Ask> {
     ]
 }
 
+/// Those that the first version does not have.
+fn newer_asks() -> Vec<Ask> {
+    let window = WindowChange { start: None, end: Some(Micros(1_795_262_400_000_000)), cutoff: Edit::Clear };
+    let change = PoolChange {
+        limits: Some(LimitChange::By(vec![(Dimension::new("orders").unwrap(), 7)])),
+        areas: Some([name("SG-03")].into()),
+        window: Edit::To(window),
+        labels: BTreeMap::from([(name("fleet"), None), (name("shift"), Some(name("early")))]),
+        mode: Some(Mode::Paused),
+    };
+    vec![Ask::ChangePool { pool: pool_id(), change, expected_version: Some(3) }]
+}
+
 fn command_of(ask: Ask) -> Command {
     Command {
         id: CommandId(0x0123_4567_89ab_cdef_0000_0000_0001_e240),
@@ -127,6 +140,7 @@ fn bodies() -> Vec<Body> {
         used: Some(amounts(57, 3_000)),
         mode: Some(Mode::Open),
         version: Some(3),
+        asked: None,
     };
     let repeated = |body| Body::Repeated(Box::new(body));
     vec![
@@ -149,6 +163,29 @@ fn bodies() -> Vec<Body> {
         Body::HandedOver { nonce: 2 },
         Body::Tick,
     ]
+}
+
+/// Those that the second version does not have.
+fn newer_bodies() -> Vec<Body> {
+    let asked = Asked {
+        limits: Some(LimitChange::By(vec![(Dimension::new("orders").unwrap(), -101)])),
+        mode: Some(Mode::Open),
+        version: Some(3),
+    };
+    let rejection = Rejection {
+        reason: Reason::LimitOutOfRange,
+        dimension: Some(Dimension::new("orders").unwrap()),
+        pool: Some(pool_id()),
+        reservation: None,
+        demand: None,
+        order_ref: None,
+        limits: Some(amounts(100, 3_000)),
+        used: Some(amounts(57, 1_200)),
+        mode: Some(Mode::Open),
+        version: Some(3),
+        asked: Some(Box::new(asked)),
+    };
+    vec![Body::PoolChanged(pool()), Body::Rejected(rejection)]
 }
 
 fn cause(kind: Kind) -> Option<Cause> {
@@ -187,7 +224,7 @@ fn recorded(body: Body) -> (Recorded, Vec<u8>) {
 #[test]
 fn commands() {
     let mut lines = Vec::new();
-    for ask in asks() {
+    for ask in asks().into_iter().chain(newer_asks()) {
         let kind = ask.kind();
         let command = command_of(ask);
         let bytes = command::encode(&command);
@@ -200,7 +237,7 @@ fn commands() {
 #[test]
 fn events() {
     let (mut lines, mut read) = (Vec::new(), Vec::new());
-    for body in bodies() {
+    for body in bodies().into_iter().chain(newer_bodies()) {
         let kind = body.kind();
         let (recorded, bytes) = recorded(body);
         assert_eq!(event::decode(&bytes).unwrap(), recorded);

@@ -5,6 +5,7 @@ mod bad_input;
 pub mod client;
 mod desk;
 mod leaving;
+mod planner;
 mod problems;
 mod race;
 mod readiness;

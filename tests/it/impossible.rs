@@ -66,6 +66,7 @@ fn refused(key: &str) -> Body {
         used: None,
         mode: None,
         version: None,
+        asked: None,
     })
 }
 

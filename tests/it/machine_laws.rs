@@ -5,10 +5,10 @@ use crate::machine::{Machine, MapLedger};
 use crate::model::Model;
 use crate::scenario::{reservation_id, seen_body};
 use headroom::domain::{
-    Amounts, Ask, Attempt, Body, Command, CommandId, Dimension, Event, IdempotencyKey, LimitChange, Micros, Mode,
-    PoolId, PoolSpec, ReservationId, Window,
+    Amounts, Ask, Attempt, Body, Command, CommandId, Dimension, Edit, Event, IdempotencyKey, LimitChange, Micros, Mode,
+    Name, PoolChange, PoolId, PoolSpec, ReservationId, Window, WindowChange,
 };
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -98,7 +98,26 @@ fn edit() -> impl Strategy<Value = Ask> {
             mode,
             expected_version
         }),
+        (pool(), pool_change(), version()).prop_map(|(pool, change, expected_version)| Ask::ChangePool {
+            pool,
+            change,
+            expected_version
+        }),
     ]
+}
+
+fn pool_change() -> impl Strategy<Value = PoolChange> {
+    let instant = || option::of((0..200u64).prop_map(|at| Micros(START + at * 1_000_000)));
+    let edit = |to| prop_oneof![Just(Edit::Keep), Just(Edit::Clear), Just(Edit::To(to))];
+    let cutoff = (0..200u64).prop_flat_map(move |at| edit(Micros(START + at * 1_000_000)));
+    let window = (instant(), instant(), cutoff).prop_map(|(start, end, cutoff)| WindowChange { start, end, cutoff });
+    let window = prop_oneof![2 => Just(Edit::Keep), 1 => Just(Edit::Clear), 4 => window.prop_map(Edit::To)];
+    let name = || select(vec!["fleet", "shift"]).prop_map(|text| Name::new(text).unwrap());
+    let labels = btree_map(name(), option::of(name()), 0..2);
+    let areas = option::of(btree_set(name(), 0..2));
+    (option::of(change()), areas, window, labels, option::of(mode()))
+        .prop_map(|(limits, areas, window, labels, mode)| PoolChange { limits, areas, window, labels, mode })
+        .prop_filter("names something", PoolChange::is_well_formed)
 }
 
 fn settlement() -> impl Strategy<Value = Ask> {

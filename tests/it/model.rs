@@ -1,7 +1,9 @@
 //! A second, dumber pool machine, written from the design's words. It shares with the domain what a command is and how
 //! amounts are kept, and no decision: what is used it adds up anew from what lives, every time it is asked.
 
-use headroom::domain::{Amounts, Ask, Command, Dimension, LimitChange, Mode, PoolId, PoolSpec, ReservationId};
+use headroom::domain::{
+    Amounts, Ask, Command, Dimension, Edit, LimitChange, Mode, PoolChange, PoolId, PoolSpec, ReservationId, Window,
+};
 use std::collections::BTreeMap;
 
 const WINDOW: u64 = 15_000_000;
@@ -210,9 +212,9 @@ impl Model {
         let old = self.pools.get(id).cloned();
         let (expected, new) = match ask {
             Ask::DefinePool { expected_version, spec, .. } => (expected_version, Some(spec)),
-            Ask::AdjustLimits { expected_version, .. } | Ask::SetMode { expected_version, .. } => {
-                (expected_version, None)
-            }
+            Ask::AdjustLimits { expected_version, .. }
+            | Ask::SetMode { expected_version, .. }
+            | Ask::ChangePool { expected_version, .. } => (expected_version, None),
             _ => panic!("{ask:?}"),
         };
         let (old, version) = old.or(new.map(|spec| (spec.clone(), 0))).ok_or("unknown_pool")?;
@@ -224,6 +226,7 @@ impl Model {
                 (PoolSpec { limits: adjusted(&old.limits, change)?, ..old }, "adjusted")
             }
             Ask::SetMode { mode, .. } => (PoolSpec { mode: *mode, ..old }, "mode_set"),
+            Ask::ChangePool { change, .. } => (changed(old, change)?, "changed"),
             _ => {
                 let spec = new.unwrap();
                 let lost = old.limits.iter().find(|(d, _)| spec.limits.get(*d).is_none() && self.used(id, *d) > 0);
@@ -233,6 +236,37 @@ impl Model {
         self.pools.insert(id.clone(), (spec, version + 1));
         Ok(answer)
     }
+}
+
+fn changed(mut spec: PoolSpec, change: &PoolChange) -> Result<PoolSpec, String> {
+    if let Some(limits) = &change.limits {
+        spec.limits = adjusted(&spec.limits, limits)?;
+    }
+    let old = spec.window;
+    spec.window = match change.window {
+        Edit::Keep => old,
+        Edit::Clear => None,
+        Edit::To(to) => {
+            let (start, end) = (to.start.or(old.map(|w| w.start)), to.end.or(old.map(|w| w.end)));
+            let (start, end) = start.zip(end).ok_or("invalid_window")?;
+            let cutoff = match to.cutoff {
+                Edit::Keep => old.and_then(|w| w.cutoff),
+                Edit::Clear => None,
+                Edit::To(cutoff) => Some(cutoff),
+            };
+            if start >= end || cutoff.is_some_and(|cutoff| cutoff > end) {
+                return Err("invalid_window".to_owned());
+            }
+            Some(Window { start, end, cutoff })
+        }
+    };
+    for (label, value) in &change.labels {
+        spec.labels.remove(label);
+        spec.labels.extend(value.iter().map(|value| (label.clone(), value.clone())));
+    }
+    spec.areas = change.areas.clone().unwrap_or(spec.areas);
+    spec.mode = change.mode.unwrap_or(spec.mode);
+    Ok(spec)
 }
 
 fn adjusted(limits: &Amounts, change: &LimitChange) -> Result<Amounts, String> {

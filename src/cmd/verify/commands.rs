@@ -3,7 +3,7 @@
 //! still has. One batch of commands is kept at a time.
 
 use crate::audit::asked::contradiction;
-use crate::domain::{Amounts, Body, Cause, Event};
+use crate::domain::{Body, Cause, Event, PoolSpec};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommandTail, LogError, Record};
 use crate::wire;
@@ -75,8 +75,8 @@ impl<'a> Commands<'a> {
 
     /// What is to be said of the command that the event answers, and of the places that it says hold none or were lost.
     /// One that is decided twice is the auditor's to tell.
-    /// `limits` are those of the pool that it is about, before it.
-    pub(super) fn compare(&mut self, event: &Event, limits: Option<&Amounts>) -> Option<Finding> {
+    /// `said` is what was said before it of the pool that it is about.
+    pub(super) fn compare(&mut self, event: &Event, said: Option<&PoolSpec>) -> Option<Finding> {
         let cause = event.cause.as_ref().filter(|cause| !self.is_over && cause.input_offset >= self.next)?;
         let offset = cause.input_offset;
         let before = cause.first().unwrap_or_default().max(self.next)..offset;
@@ -90,7 +90,7 @@ impl<'a> Commands<'a> {
         }
         self.answered = self.answered.saturating_add(1);
         let difference = match self.first_in(before) {
-            Ok(None) => self.answers(event, cause, limits)?,
+            Ok(None) => self.answers(event, cause, said)?,
             Ok(Some(there)) => {
                 format!("it says that there is no command right before {offset}, and the log holds {there}")
             }
@@ -105,7 +105,7 @@ impl<'a> Commands<'a> {
     }
 
     /// What is wrong with the command itself.
-    fn answers(&mut self, event: &Event, cause: &Cause, limits: Option<&Amounts>) -> Option<String> {
+    fn answers(&mut self, event: &Event, cause: &Cause, before: Option<&PoolSpec>) -> Option<String> {
         let offset = cause.input_offset;
         if offset < self.first {
             return None;
@@ -113,7 +113,7 @@ impl<'a> Commands<'a> {
         match self.at(offset) {
             Ok(Some(record)) => {
                 self.compared = self.compared.saturating_add(1);
-                difference(&record, event, cause, limits)
+                difference(&record, event, cause, before)
             }
             // It went while this was reading.
             Ok(None) if offset < self.first => None,
@@ -182,10 +182,10 @@ impl<'a> Commands<'a> {
 }
 
 /// How the command is another one than the event says. What cannot be read must be answered as such.
-fn difference(record: &Record, event: &Event, cause: &Cause, limits: Option<&Amounts>) -> Option<String> {
+fn difference(record: &Record, event: &Event, cause: &Cause, before: Option<&PoolSpec>) -> Option<String> {
     let offset = record.offset;
     match (wire::command::decode(&record.bytes), &cause.command) {
-        (Ok(command), Some(said)) if command.stamp() == *said => contradiction(event, &command, limits),
+        (Ok(command), Some(said)) if command.stamp() == *said => contradiction(event, &command, before),
         (Ok(command), Some(said)) if command.id != said.id => {
             Some(format!("it answers command {:032x}, at offset {offset} is {:032x}", said.id.0, command.id.0))
         }

@@ -8,7 +8,8 @@ mod script;
 
 use headroom::audit::{PartitionAudit, PartitionReport, Report, asked};
 use headroom::domain::{
-    Ask, Body, Command, Event, Kind, Law, LimitChange, Micros, Mode, PoolId, Reason, Recorded, Rejection, route,
+    Ask, Body, Command, Edit, Event, Kind, Law, LimitChange, Micros, Mode, Name, PoolChange, PoolId, Reason, Recorded,
+    Rejection, route,
 };
 use headroom::limits::ATTEMPTS_MAX;
 use owner::PARTITIONS;
@@ -32,7 +33,7 @@ fn the_script_is_clean_and_the_report_says_so() {
     let found = audit.finish();
     assert_eq!(found.breaches(), []);
     let kinds: BTreeSet<Kind> = owner.log.iter().map(|recorded| recorded.event.body.kind()).collect();
-    assert_eq!(kinds.len(), 16, "every kind happens, and not only {kinds:?}");
+    assert_eq!(kinds.len(), 17, "every kind happens, and not only {kinds:?}");
     let kind = |at: At| owner.log[at as usize].event.body.kind();
     assert_eq!([At::R5_ABANDONED, At::R7_LATE, At::R8_COPY, At::R12_ABANDONED].map(kind), [Kind::Rejected; 4]);
     assert_eq!([At::TICK, At::HANDED_OVER].map(kind), [Kind::Tick, Kind::HandedOver]);
@@ -135,12 +136,12 @@ fn an_event_that_is_no_answer_to_its_command_is_found() {
         let (mut event, mut command) = (owner.log[at as usize].event.clone(), (**command).clone());
         spoil(&mut event, &mut command);
         let before = audited(script::PARTITION, &owner.log[..at as usize]);
-        asked::contradiction(&event, &command, before.limits(&script::the_pool()))
+        asked::contradiction(&event, &command, before.spec(&script::the_pool()))
     };
     for (at, input) in commands.iter().enumerate() {
         if let owner::Input::Take(command) = input {
             let before = audited(script::PARTITION, &owner.log[..at]);
-            let found = asked::contradiction(&owner.log[at].event, command, before.limits(&script::the_pool()));
+            let found = asked::contradiction(&owner.log[at].event, command, before.spec(&script::the_pool()));
             assert_eq!(found, None, "{:?}", owner.log[at]);
         }
     }
@@ -150,6 +151,11 @@ fn an_event_that_is_no_answer_to_its_command_is_found() {
         (At::LIMITS_LOWERED, |_, c| *adjust(c).1 = LimitChange::To(owner::amounts(&[("orders", 3)])), "it makes"),
         (At::LIMITS_LOWERED, |_, c| *adjust(c).1 = LimitChange::By(vec![(owner::dimension("orders"), 1)]), "it makes"),
         (At::LIMITS_LOWERED, |_, c| *adjust(c).2 = Some(7), "it makes"),
+        (At::CHANGED, |_, c| pool_change(c).mode = Some(Mode::Closed), "it makes"),
+        (At::CHANGED, |_, c| pool_change(c).window = Edit::Keep, "it makes"),
+        (At::CHANGED, |_, c| pool_change(c).areas = Some([Name::new("SG-01").unwrap()].into()), "it makes"),
+        (At::CHANGE_STALE, |_, c| pool_change(c).mode = Some(Mode::Open), "it refuses"),
+        (At::ADJUST_OUT_OF_RANGE, |_, c| *adjust(c).2 = Some(7), "it refuses"),
         (At::R4_OVER_LIMIT, |e, _| rejection(e).demand = Some(owner::amounts(&[("orders", 2)])), "it refuses"),
         (At::R4_OVER_LIMIT, |e, _| rejection(e).reservation = Some(script::id(9)), "it tells of"),
         (At::R8_ACCEPTED, |e, c| c.deadline = Micros(e.decided_at.0 - 1), "its deadline is"),
@@ -164,6 +170,11 @@ fn an_event_that_is_no_answer_to_its_command_is_found() {
         pool.spec.limits = orders(1);
     });
     assert!(found.is_some_and(|found| found.starts_with("it makes")));
+}
+
+fn pool_change(command: &mut Command) -> &mut PoolChange {
+    let Ask::ChangePool { change, .. } = &mut command.ask else { panic!() };
+    change
 }
 
 fn adjust(command: &mut Command) -> (&mut PoolId, &mut LimitChange, &mut Option<u64>) {

@@ -47,9 +47,13 @@ fn entry(log: &mut Log, at: At) -> &mut Entry {
 
 fn said(log: &mut Log, at: At) -> &mut Pool {
     match innermost(&mut event(log, at).body) {
-        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => pool,
+        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => pool,
         body => panic!("{at:?} has no pool: {body:?}"),
     }
+}
+
+fn asked(log: &mut Log, at: At) -> &mut Asked {
+    rejection(log, at).asked.as_mut().unwrap()
 }
 
 fn rejection(log: &mut Log, at: At) -> &mut Rejection {
@@ -293,6 +297,9 @@ fn what_was_not_asked() {
             let Body::Abandoned { reservation, .. } = &mut event(log, At::R5_BURNED).body else { panic!() };
             *reservation = id(6);
         }),
+        ("another change was refused", Law::OneDecision, At::ADJUST_OUT_OF_RANGE, |log| {
+            asked(log, At::ADJUST_OUT_OF_RANGE).limits = Some(LimitChange::By(vec![(dimension("orders"), -4)]));
+        }),
         ("another mode", Law::OneDecision, At::MODE_CLOSED, |log| said(log, At::MODE_CLOSED).spec.mode = Mode::Paused),
         ("another area", Law::OneDecision, At::DEFINED, |log| {
             said(log, At::DEFINED).spec.areas.insert(Name::new("SG-01").unwrap());
@@ -470,6 +477,15 @@ fn l7_one_state() {
         }),
         ("limits of another dimension", Law::OneState, At::LIMITS_LOWERED, |log| {
             said(log, At::LIMITS_LOWERED).spec.limits = amounts(&[("orders", 2), ("pallets", 2)]);
+        }),
+        ("a change that drops a dimension", Law::OneState, At::CHANGED, |log| {
+            said(log, At::CHANGED).spec.limits = amounts(&[("orders", 2)]);
+        }),
+        ("stale and was not", Law::OneState, At::CHANGE_STALE, |log| {
+            asked(log, At::CHANGE_STALE).version = Some(5);
+        }),
+        ("out of range and was not", Law::OneState, At::ADJUST_OUT_OF_RANGE, |log| {
+            asked(log, At::ADJUST_OUT_OF_RANGE).limits = Some(LimitChange::By(vec![(dimension("orders"), -2)]));
         }),
         ("told in another stand", Law::OneState, At::R1_AGAIN, |log| {
             entry(log, At::R1_AGAIN).status = Status::Released

@@ -56,6 +56,13 @@ enum Step {
         mode: Mode,
         key: u8,
     },
+    Change {
+        pool: usize,
+        delta: i64,
+        mode: Mode,
+        window_ms: Option<u64>,
+        key: u8,
+    },
     Wait {
         ms: u64,
     },
@@ -93,7 +100,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (pool.clone(), 0..8u64, any::<bool>())
             .prop_map(|(pool, limit, crates)| Step::Define { pool, limit, crates }),
         2 => (pool.clone(), -3..4i64, 0..4u8).prop_map(|(pool, delta, key)| Step::Adjust { pool, delta, key }),
-        2 => (pool, mode, 0..4u8).prop_map(|(pool, mode, key)| Step::Mode { pool, mode, key }),
+        2 => (pool.clone(), mode.clone(), 0..4u8).prop_map(|(pool, mode, key)| Step::Mode { pool, mode, key }),
+        2 => (pool, -3..4i64, mode, prop::option::of(0..30u64), 0..4u8).prop_map(|(pool, delta, mode, hours, key)| {
+            Step::Change { pool, delta, mode, window_ms: hours.map(|hours| hours * 3_600_000), key }
+        }),
         4 => prop_oneof![6 => Just(1u64), 6 => Just(700), 1 => Just(25 * 3_600_000)].prop_map(|ms| Step::Wait { ms }),
         2 => Just(Step::Expire),
         1 => prop_oneof![Just(Input::Claim), Just(Input::Tick), Just(Input::Unreadable), (1..4u64).prop_map(Input::Lost)]
@@ -188,6 +198,19 @@ impl Player {
             Step::Adjust { pool, delta, key } => {
                 let change = LimitChange::By(vec![(dimension("orders"), delta)]);
                 self.ask(Ask::AdjustLimits { pool: self.pools[pool].clone(), change, expected_version: None }, key);
+            }
+            Step::Change { pool, delta, mode, window_ms, key } => {
+                let end = window_ms.map(|ms| self.owner.now.plus_ms(ms));
+                let window = end.map_or(Edit::Clear, |end| {
+                    Edit::To(WindowChange { start: Some(self.owner.now), end: Some(end), cutoff: Edit::Clear })
+                });
+                let limits = Some(LimitChange::By(vec![(dimension("orders"), delta)]));
+                let change = PoolChange { limits, window, mode: Some(mode), ..PoolChange::default() };
+                let pool = self.pools[pool].clone();
+                self.ask(
+                    Ask::ChangePool { pool, change, expected_version: Some(u64::from(key)).filter(|v| *v > 2) },
+                    key,
+                );
             }
             Step::Mode { pool, mode, key } => {
                 self.ask(Ask::SetMode { pool: self.pools[pool].clone(), mode, expected_version: None }, key);
@@ -306,7 +329,8 @@ fn change_kind(body: &mut Body) {
         Body::Repeated(original) => *original,
         Body::PoolDefined(pool) => Body::LimitsAdjusted(pool),
         Body::LimitsAdjusted(pool) => Body::ModeSet(pool),
-        Body::ModeSet(pool) => Body::PoolDefined(pool),
+        Body::ModeSet(pool) => Body::PoolChanged(pool),
+        Body::PoolChanged(pool) => Body::PoolDefined(pool),
         Body::HandedOver { nonce } | Body::Barrier { nonce } => Body::Malformed { detail: nonce.to_string() },
         Body::Malformed { .. } => Body::HandedOver { nonce: 1 },
         Body::CommandsLost { .. } => Body::Tick,
@@ -327,7 +351,7 @@ fn entry_of(body: &mut Body) -> Option<&mut Entry> {
 fn counters(body: &mut Body, f: impl FnOnce(&mut Amounts, &mut Amounts)) {
     match body {
         Body::Repeated(original) => counters(original, f),
-        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => {
+        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
             f(&mut pool.spec.limits, &mut pool.used);
         }
         Body::Rejected(rejection) => {

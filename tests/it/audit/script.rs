@@ -19,7 +19,8 @@ places! {
     BARRIER DEFINED R1_ACCEPTED R1_AGAIN R1_ABANDONED R2_HELD R2_EXTENDED R2_EXTENDED_AGAIN R2_CONFIRMED
     R3_HELD R4_OVER_LIMIT R4_AGAIN LIMITS_LOWERED R3_EXPIRED R2_RELEASED R2_RELEASED_AGAIN R2_RELEASED_KEYED R5_BURNED R5_ABANDONED
     R5_ACCEPTED R5_TAKEN_BACK MODE_CLOSED R6_CLOSED MODE_OPEN R7_LATE MALFORMED R1_REUSED BARRIER_2 TICK
-    R2_CONFIRMED_AGAIN MODE_REUSED R8_ACCEPTED R8_COPY R12_TOO_FAR R12_ABANDONED R9_UNKNOWN R10_PAST_CUTOFF LOST R11_AFTER_MARKERS HANDED_OVER
+    R2_CONFIRMED_AGAIN MODE_REUSED R8_ACCEPTED R8_COPY R12_TOO_FAR R12_ABANDONED R9_UNKNOWN R10_PAST_CUTOFF LOST R11_AFTER_MARKERS
+    CHANGED CHANGE_STALE ADJUST_OUT_OF_RANGE HANDED_OVER
 }
 
 pub fn the_pool() -> PoolId {
@@ -107,5 +108,11 @@ fn second_half(owner: &mut Owner) {
     owner.give(Input::Lost(5));
     owner.skip(2);
     owner.take(&reserve(11, 1, 16, None));
+    let ask = |change, expected_version| Ask::ChangePool { pool: the_pool(), change, expected_version };
+    let change = |mode| PoolChange { mode: Some(mode), window: Edit::Clear, ..PoolChange::default() };
+    owner.take(&command(ask(change(Mode::Open), Some(4)), 98, None));
+    owner.take(&command(ask(change(Mode::Closed), Some(4)), 99, None));
+    let by = LimitChange::By(vec![(dimension("orders"), -3)]);
+    owner.take(&command(Ask::AdjustLimits { pool: the_pool(), change: by, expected_version: None }, 100, None));
     owner.take(&command(Ask::Handover { nonce: 7 }, 97, None));
 }

@@ -103,6 +103,15 @@ const FINAL: &[Row] = &[
         &["1 of 2", "3 were", "new one"],
     ),
     ("limit_out_of_range", "PATCH", "/v1/pools/p", KEY, r#"{"adjust":{"crates":-10}}"#, &["crates", "is 9", "0 to"]),
+    (
+        "invalid_window",
+        "PATCH",
+        "/v1/pools/p",
+        KEY,
+        r#"{"window":{"start":"2126-11-21T02:00:00Z"}}"#,
+        &["pool p", "its end"],
+    ),
+    ("labels_full", "PATCH", "/v1/pools/labelled", KEY, r#"{"labels":{"more":"v"}}"#, &["pool labelled", "32"]),
     ("dimension_in_use", "PUT", "/v1/pools/p", KEY, r#"{"limits":{"crates":1}}"#, &["1 orders", "pool p"]),
     ("already_released", "POST", "/v1/reservations/RELEASED/confirm", &[], "", &["reservation hr_", "released"]),
     ("not_a_hold", "POST", "/v1/reservations/FULL/confirm-twice", &[], "", &["reservation hr_", "confirmed"]),
@@ -133,6 +142,9 @@ fn filled(server: &Server, c: &mut Client) -> [String; 3] {
         assert_eq!(c.send("PUT", &format!("/v1/pools/{pool}"), &[], body).status, 201, "{pool}");
     }
     server.pool("other", 2);
+    let labels = (0..32).map(|n| format!("\"l{n}\":\"v\"")).collect::<Vec<_>>().join(",");
+    let labelled = format!(r#"{{"limits":{{"orders":1}},"labels":{{{labels}}}}}"#);
+    assert_eq!(c.send("PUT", "/v1/pools/labelled", &[], &labelled).status, 201);
     let mut made = |key: &str, body: &str| {
         let made = c.send("POST", "/v1/reservations", &[&format!("Idempotency-Key: {key}")], body);
         assert_eq!(made.status, 201, "{made:?}");

@@ -6,7 +6,9 @@ use crate::process::agent;
 use crate::server::Server;
 use crate::wait::until;
 use crate::world::ManualClock;
-use headroom::domain::{Amounts, Ask, Ledger, LimitChange, Micros, Mode, Name, PoolSpec, ReservationId};
+use headroom::domain::{
+    Amounts, Ask, Edit, Ledger, LimitChange, Micros, Mode, Name, PoolChange, PoolSpec, ReservationId,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -115,13 +117,10 @@ impl Caller<'_> {
                 ("PUT", format!("/v1/pools/{pool}"), of_pool(expected_version), Some(spec_body(spec)))
             }
             Ask::AdjustLimits { pool, change, expected_version } => {
-                let body = match change {
-                    LimitChange::To(limits) => json!({ "limits": units(limits) }),
-                    LimitChange::By(by) => {
-                        json!({ "adjust": by.iter().map(|(d, n)| (d.to_string(), json!(n))).collect::<Map<_, _>>() })
-                    }
-                };
-                ("PATCH", format!("/v1/pools/{pool}"), of_pool(expected_version), Some(body))
+                ("PATCH", format!("/v1/pools/{pool}"), of_pool(expected_version), Some(limits_body(change)))
+            }
+            Ask::ChangePool { pool, change, expected_version } => {
+                ("PATCH", format!("/v1/pools/{pool}"), of_pool(expected_version), Some(change_body(change)))
             }
             Ask::SetMode { pool, mode, expected_version } => {
                 let body = json!({ "mode": mode_text(*mode) });
@@ -168,6 +167,7 @@ fn kind_of(ask: &Ask, answer: &Value) -> &'static str {
         Ask::DefinePool { .. } => "defined",
         Ask::AdjustLimits { .. } => "adjusted",
         Ask::SetMode { .. } => "mode_set",
+        Ask::ChangePool { .. } => "changed",
         Ask::Reserve { .. } => "accepted",
         Ask::Confirm { .. } => "confirmed",
         Ask::Extend { .. } => "extended",
@@ -230,6 +230,44 @@ fn mode_text(mode: Mode) -> &'static str {
         Mode::Paused => "paused",
         Mode::Closed => "closed",
     }
+}
+
+fn limits_body(change: &LimitChange) -> Value {
+    match change {
+        LimitChange::To(limits) => json!({ "limits": units(limits) }),
+        LimitChange::By(by) => {
+            json!({ "adjust": by.iter().map(|(d, n)| (d.to_string(), json!(n))).collect::<Map<_, _>>() })
+        }
+    }
+}
+
+fn change_body(change: &PoolChange) -> Value {
+    let mut body = change.limits.as_ref().map_or_else(|| json!({}), limits_body);
+    let mut put = |name: &str, value: Value| body.as_object_mut().unwrap().insert(name.to_owned(), value);
+    if let Some(areas) = &change.areas {
+        put("areas", json!(areas.iter().map(Name::as_str).collect::<Vec<_>>()));
+    }
+    match change.window {
+        Edit::Keep => {}
+        Edit::Clear => drop(put("window", Value::Null)),
+        Edit::To(parts) => {
+            let mut window = Map::new();
+            window.extend(parts.start.map(|at| ("start".to_owned(), json!(rfc3339(at)))));
+            window.extend(parts.end.map(|at| ("end".to_owned(), json!(rfc3339(at)))));
+            if parts.cutoff != Edit::Keep {
+                window.insert("cutoff".to_owned(), json!(parts.cutoff.of(None).map(rfc3339)));
+            }
+            put("window", window.into());
+        }
+    }
+    if !change.labels.is_empty() {
+        let value = |value: &Option<Name>| json!(value.as_ref().map(Name::as_str));
+        put("labels", change.labels.iter().map(|(k, v)| (k.to_string(), value(v))).collect::<Map<_, _>>().into());
+    }
+    if let Some(mode) = change.mode {
+        put("mode", json!(mode_text(mode)));
+    }
+    body
 }
 
 fn spec_body(spec: &PoolSpec) -> Value {

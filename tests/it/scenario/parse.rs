@@ -4,8 +4,8 @@
 use super::seen::{MIDNIGHT, clock};
 use super::{Expectation, Fields, Final, Scenario, Step, Subject, Turn};
 use headroom::domain::{
-    Amounts, Ask, Attempt, Command, CommandId, Dimension, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolId,
-    PoolSpec, ReservationId, Window,
+    Amounts, Ask, Attempt, Command, CommandId, Dimension, Edit, IdempotencyKey, LimitChange, Micros, Mode, Name,
+    PoolChange, PoolId, PoolSpec, ReservationId, Window, WindowChange,
 };
 use headroom::gateway::routing;
 use headroom::limits::{DEADLINE_MAX_MS, TURN_TIMERS_MAX};
@@ -34,7 +34,7 @@ const FIELDS: &[&str] = &[
     "window",
 ];
 /// Words after which amounts are of this kind.
-const AMOUNTS: &[&str] = &["demand", "limits", "used"];
+const AMOUNTS: &[&str] = &["adjust", "demand", "limits", "used"];
 
 type Parsed<T> = Result<T, String>;
 
@@ -135,6 +135,11 @@ impl<'a> Words<'a> {
 
     fn parse<T>(&self, option: &str, f: impl Fn(&str) -> Parsed<T>) -> Parsed<Option<T>> {
         self.options.get(option).map(|value| f(value)).transpose()
+    }
+
+    fn deltas(&self) -> Parsed<Vec<(Dimension, i64)>> {
+        let delta = |value: &str| value.parse::<i64>().map_err(|why| wrong(value, why));
+        self.amounts.iter().map(|(_, d, value)| Ok((*d, delta(value)?))).collect()
     }
 
     fn units(&self) -> Parsed<Amounts> {
@@ -303,7 +308,9 @@ impl Parser {
             return Ok((command.clone(), true));
         }
         let ask = match verb {
-            "pool" | "limits" | "adjust" | "mode" | "reserve" | "abandon" => self.pool_ask(verb, subject, &words)?,
+            "pool" | "change" | "limits" | "adjust" | "mode" | "reserve" | "abandon" => {
+                self.pool_ask(verb, subject, &words)?
+            }
             "confirm" => Ask::Confirm { reservation: self.reference(subject)? },
             "release" => Ask::Release { reservation: self.reference(subject)? },
             "extend" => {
@@ -349,12 +356,9 @@ impl Parser {
         let expected_version = words.parse("expect", number)?;
         Ok(match verb {
             "pool" => Ask::DefinePool { pool, spec: self.spec(words)?, expected_version },
+            "change" => Ask::ChangePool { pool, change: self.change(words)?, expected_version },
             "limits" => Ask::AdjustLimits { pool, change: LimitChange::To(words.units()?), expected_version },
-            "adjust" => {
-                let delta = |value: &str| value.parse::<i64>().map_err(|why| wrong(value, why));
-                let by = words.amounts.iter().map(|(_, d, value)| Ok((*d, delta(value)?)));
-                Ask::AdjustLimits { pool, change: LimitChange::By(by.collect::<Parsed<_>>()?), expected_version }
-            }
+            "adjust" => Ask::AdjustLimits { pool, change: LimitChange::By(words.deltas()?), expected_version },
             "mode" => {
                 let mode = mode(words.bare.get(1).ok_or("does not say which mode")?)?;
                 Ask::SetMode { pool, mode, expected_version }
@@ -395,8 +399,42 @@ impl Parser {
         }
     }
 
+    /// `adjust` before amounts makes differences of them; `none` for a window, a cutoff or a label's value clears it; half
+    /// a window is `11:00-` or `-13:00`.
+    fn change(&self, words: &Words) -> Parsed<PoolChange> {
+        let limits = match words.amounts.first() {
+            None => None,
+            Some(("adjust", ..)) => Some(LimitChange::By(words.deltas()?)),
+            Some(_) => Some(LimitChange::To(words.units()?)),
+        };
+        let end = |text: &str| if text.is_empty() { Ok(None) } else { self.instant(text).map(Some) };
+        let window = match words.options.get("window") {
+            Some(&"none") => Edit::Clear,
+            window => {
+                let cutoff = match words.options.get("cutoff") {
+                    None => Edit::Keep,
+                    Some(&"none") => Edit::Clear,
+                    Some(cutoff) => Edit::To(self.instant(cutoff)?),
+                };
+                let (from, to) = window.map_or(Some(("", "")), |text| text.split_once('-')).ok_or("no start-end")?;
+                let parts = WindowChange { start: end(from)?, end: end(to)?, cutoff };
+                if parts == WindowChange::default() { Edit::Keep } else { Edit::To(parts) }
+            }
+        };
+        let label = |text: &str| {
+            let (label, value) = text.split_once(':').ok_or("a label is label:value")?;
+            Ok((name(label)?, if value == "none" { None } else { Some(name(value)?) }))
+        };
+        Ok(PoolChange {
+            limits,
+            areas: words.parse("areas", names)?,
+            window,
+            labels: words.parse("labels", |text| text.split(',').map(label).collect())?.unwrap_or_default(),
+            mode: words.parse("mode", mode)?,
+        })
+    }
+
     fn spec(&self, words: &Words) -> Parsed<PoolSpec> {
-        let list = |text: &str| text.split(',').map(name).collect::<Parsed<BTreeSet<_>>>();
         let label = |text: &str| {
             let (label, value) = text.split_once(':').ok_or("a label is label:value")?;
             Ok((name(label)?, name(value)?))
@@ -408,7 +446,7 @@ impl Parser {
         }
         Ok(PoolSpec {
             limits: words.units()?,
-            areas: words.parse("areas", list)?.unwrap_or_default(),
+            areas: words.parse("areas", names)?.unwrap_or_default(),
             window: window.map(|(start, end)| Window { start, end, cutoff }),
             labels: words.parse("labels", |text| text.split(',').map(label).collect())?.unwrap_or_default(),
             mode: words.parse("mode", mode)?.unwrap_or(Mode::Open),
@@ -458,6 +496,10 @@ fn number(text: &str) -> Parsed<u64> {
 
 fn name(text: &str) -> Parsed<Name> {
     Name::new(text).map_err(|why| wrong(text, why))
+}
+
+fn names(text: &str) -> Parsed<BTreeSet<Name>> {
+    text.split(',').map(name).collect()
 }
 
 fn mode(text: &str) -> Parsed<Mode> {

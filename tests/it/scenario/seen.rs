@@ -22,6 +22,7 @@ pub fn seen_body(body: &Body) -> Seen {
         Body::PoolDefined(_) => "defined".to_owned(),
         Body::LimitsAdjusted(_) => "adjusted".to_owned(),
         Body::ModeSet(_) => "mode_set".to_owned(),
+        Body::PoolChanged(_) => "changed".to_owned(),
         Body::Accepted(_) => "accepted".to_owned(),
         Body::Confirmed(_) => "confirmed".to_owned(),
         Body::Extended(_) => "extended".to_owned(),
