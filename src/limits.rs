@@ -48,6 +48,14 @@ pub const POOLS_PER_PARTITION_MAX: usize = 1 << 18;
 /// Reservations one partition keeps in memory, live and remembered.
 pub const RESERVATIONS_PER_PARTITION_MAX: usize = 1 << 25;
 
+/// Time before an embedded log that failed is opened again, in milliseconds; twice as long with every time in vain.
+pub const LOG_REOPEN_MS: u64 = 50;
+/// Longest such time, in milliseconds, unless opening takes long: of the time that passes, it takes one part in
+/// [`LOG_REOPEN_ONE_IN`] and one.
+pub const LOG_REOPEN_MAX_MS: u64 = 2_000;
+/// See [`LOG_REOPEN_MAX_MS`].
+pub const LOG_REOPEN_ONE_IN: u32 = 4;
+
 /// Partitions of a new embedded log, and the most any log may have.
 pub const PARTITIONS_DEFAULT: u32 = 4;
 /// See [`PARTITIONS_DEFAULT`].
@@ -82,8 +90,11 @@ pub const REGISTRY_ANSWERS_MAX: usize = 1_024;
 pub const TURN_RECORDS_MAX: usize = 4_096;
 /// Command bytes one turn takes; the first record is always taken.
 pub const TURN_BYTES_MAX: usize = 4 << 20;
-/// Due holds one turn expires; the rest follow in the next.
-pub const TURN_TIMERS_MAX: usize = 1_024;
+/// Due holds one turn expires; the rest follow in the next. Few, so that callers hardly wait for them.
+pub const TURN_TIMERS_MAX: usize = 128;
+/// Due holds one turn looks at when a pool would refuse a call for want of what they still take, and expires of that pool;
+/// and those that it expires while nobody is served yet.
+pub const TURN_OVERDUE_MAX: usize = 4_096;
 /// Longest encoded command: a pool definition with every name at its longest fits.
 pub const COMMAND_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a command that nobody could decide that are kept of it, and bytes of its key: more than any that somebody
@@ -228,12 +239,15 @@ const _: () = {
     assert!(QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE >= INFLIGHT_PER_PARTITION_MAX);
     assert!(QUEUED_COMMANDS_MAX >= 2 * INFLIGHT_PER_PARTITION_MAX);
     assert!(ABANDON_RETRY_MS < ABANDON_GRACE_MS);
+    assert!(LOG_REOPEN_MS < LOG_REOPEN_MAX_MS);
     // What has just begun is seen by the next look, or asked about by the next question and then seen.
     assert!(STALLED_MS + PULSE_MS + 2 * READINESS_LOOK_MS < READINESS_SHOWS_MS);
     // A record that may be appended fits a turn.
     assert!(COMMAND_BYTES_MAX <= TURN_BYTES_MAX && HTTP_BODY_BYTES_MAX <= COMMAND_BYTES_MAX);
     // What could be decided is kept whole, and a letter with its headers fits what librdkafka sends at most, 1,000,000.
     assert!(COMMAND_BYTES_MAX < LETTER_BYTES_MAX && LETTER_BYTES_MAX + LETTER_KEY_BYTES_MAX < 990_000);
+    // A turn that expires what is overdue is no larger than one of commands.
+    assert!(TURN_TIMERS_MAX < TURN_OVERDUE_MAX && TURN_OVERDUE_MAX <= TURN_RECORDS_MAX);
     // A decoder may allocate what one command can hold.
     assert!(DECODE_ALLOCATION_BYTES_MAX >= COMMAND_BYTES_MAX);
     // Sums of what a pool admits stay far from the end of u64.

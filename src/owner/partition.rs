@@ -5,12 +5,13 @@ use super::report::TurnReport;
 use super::stage::Stage;
 use crate::domain::decide::{Place, decide, expire};
 use crate::domain::evolve::evolve;
-use crate::domain::{Body, Breach, Cause, Event, Micros, PoolId, Reason, Recorded};
-use crate::limits::TURN_TIMERS_MAX;
+use crate::domain::{Body, Breach, Cause, Event, Ledger, Micros, PoolId, Reason, Recorded, ReservationId};
+use crate::limits::{TURN_OVERDUE_MAX, TURN_TIMERS_MAX};
 use crate::log::letters::DeadLetter;
 use crate::log::{CommitOutcome, OF_ANOTHER_LOG, Record, Reply, StoredEvent, Turn};
 use crate::replica::{PartitionState, Position};
 use crate::wire;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// An owner of one partition, for one epoch.
@@ -94,19 +95,31 @@ impl Partition {
         turn.finish(vec![Record { offset: input_offset, skipped, bytes: Vec::new() }])
     }
 
-    /// Decides a batch: first the holds that are due, then each command in order, each on top of those before it.
+    /// A turn of holds that are due, for an owner that serves nobody yet. Nothing to commit when none is due.
+    ///
+    /// # Panics
+    /// When a decision breaks a law: better no owner than a wrong one.
+    pub fn expire(&self, state: &PartitionState, now: Micros) -> Staged {
+        let mut turn = Drafting::begin(self, state, now);
+        let due = state.due(turn.now, TURN_OVERDUE_MAX);
+        turn.expire(&due);
+        turn.finish(Vec::new())
+    }
+
+    /// Decides a batch: first holds that are due, then each command in order, each on top of those before it. When more
+    /// are due than a turn takes, those of a pool that would refuse a command for want of room come first all the same:
+    /// nobody is refused by a hold that is over.
     ///
     /// # Panics
     /// When a decision breaks a law: better no owner than a wrong one.
     pub fn decide(&self, state: &PartitionState, batch: Vec<Record>, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
-        for id in state.due(turn.now, TURN_TIMERS_MAX) {
-            if let Some(body) = expire(&turn.stage, id, turn.now) {
-                turn.add(None, body);
-            }
-        }
-        for record in &batch {
-            turn.answer(record);
+        let due = state.due(turn.now, TURN_TIMERS_MAX);
+        turn.take(&due, &batch);
+        let overdue = if due.len() < TURN_TIMERS_MAX { Vec::new() } else { turn.overdue_of_full_pools(state) };
+        if overdue.len() > due.len() {
+            turn = Drafting::begin(self, state, now);
+            turn.take(&overdue, &batch);
         }
         turn.finish(batch)
     }
@@ -160,6 +173,32 @@ impl<'a> Drafting<'a> {
         let stage = Stage::over(state);
         let (events, pools, decided, dead) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Drafting { owner, stage, position, now, events, pools, decided, dead }
+    }
+
+    fn take(&mut self, due: &[ReservationId], batch: &[Record]) {
+        self.expire(due);
+        batch.iter().for_each(|record| self.answer(record));
+    }
+
+    fn expire(&mut self, due: &[ReservationId]) {
+        for id in due {
+            if let Some(body) = expire(&self.stage, *id, self.now) {
+                self.add(None, body);
+            }
+        }
+    }
+
+    /// The holds that this turn began with, and others that are due in pools that have refused for want of room.
+    fn overdue_of_full_pools(&self, state: &PartitionState) -> Vec<ReservationId> {
+        let bodies = self.decided.iter().map(|decided| &decided.event.body);
+        let is_full = |body: &&Body| matches!(body, Body::Rejected(refused) if refused.reason == Reason::OverLimit);
+        let full: BTreeSet<&PoolId> = bodies.filter(is_full).filter_map(Body::pool_id).collect();
+        if full.is_empty() {
+            return Vec::new();
+        }
+        let is_of_full = |id: &ReservationId| state.reservation(id).is_some_and(|held| full.contains(&held.pool));
+        let due = state.due(self.now, TURN_OVERDUE_MAX).into_iter().enumerate();
+        due.filter(|(n, id)| *n < TURN_TIMERS_MAX || is_of_full(id)).map(|(_, id)| id).collect()
     }
 
     fn answer(&mut self, record: &Record) {

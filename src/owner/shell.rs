@@ -57,6 +57,14 @@ impl<O: OwnedPartition> Shell<'_, O> {
         if let Err(end) = self.settle(barrier, now) {
             return end;
         }
+        // Whoever is served first must not be refused by holds that ended while nobody looked.
+        while self.is_due(self.time()) {
+            let (time, now) = (self.time(), self.clock.now());
+            let expired = self.shared.read(|state| self.owner.expire(state, time));
+            if let Err(end) = self.settle(expired, now) {
+                return end;
+            }
+        }
         self.shared.set_mood(Mood::Owning);
         let mut checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
         let mut tick_due = self.tick_due(now);
@@ -112,6 +120,10 @@ impl<O: OwnedPartition> Shell<'_, O> {
         self.shared.read(|state| state.position().next_seq)
     }
 
+    fn is_due(&self, time: Micros) -> bool {
+        self.shared.read(PartitionState::next_due).is_some_and(|due| due <= time)
+    }
+
     /// Until the next hold is due, within bounds.
     fn wait(&self) -> Duration {
         let time = self.time();
@@ -124,8 +136,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
     fn turn(&mut self, mut batch: Vec<Record>) -> Result<(), End> {
         loop {
             let (time, now) = (self.time(), self.clock.now());
-            let is_due = self.shared.read(PartitionState::next_due).is_some_and(|due| due <= time);
-            if batch.is_empty() && !is_due {
+            if batch.is_empty() && !self.is_due(time) {
                 return Ok(());
             }
             self.shared.turn_begins(now);

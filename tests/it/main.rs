@@ -25,6 +25,7 @@ mod machine_laws;
 mod memory;
 mod metrics;
 mod model;
+mod overdue;
 mod owner;
 mod owner_laws;
 mod process;

@@ -88,7 +88,7 @@ impl Report for Heard {
 }
 
 pub struct World {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     pub log: Arc<Embedded>,
     pub store: SledStore,
     pub clock: ManualClock,
@@ -102,7 +102,12 @@ impl World {
         let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(0) };
         let log = Embedded::open(dir.path(), options).unwrap();
         let store = SledStore::open(dir.path());
-        World { _dir: dir, log, store, clock: ManualClock::default(), heard: Heard::default(), partitions }
+        World { dir, log, store, clock: ManualClock::default(), heard: Heard::default(), partitions }
+    }
+
+    /// What is left when it is over.
+    pub fn close(self) -> tempfile::TempDir {
+        self.dir
     }
 
     /// The partition as a starting process finds it, and the right to it.

@@ -1,0 +1,112 @@
+//! Holds that end while nobody can look, or more at once than one turn expires: they refuse nobody.
+
+use crate::http::client::Client;
+use crate::server::Server;
+use crate::world::{ManualClock, World, commit_turn};
+use headroom::domain::*;
+use headroom::gateway::routing::reservation_id;
+use headroom::limits::{TURN_OVERDUE_MAX, TURN_RECORDS_MAX, TURN_TIMERS_MAX};
+use headroom::log::{CommandSink, NewCommand};
+use headroom::owner::Partition;
+use headroom::wire;
+use std::sync::Arc;
+
+const NOW: Micros = Micros(1_800_000_000_000_000);
+const HOLD_MS: u64 = 1_000;
+
+fn pool(name: &str) -> PoolId {
+    PoolId::new(name).unwrap()
+}
+
+fn orders(units: u64) -> Amounts {
+    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
+}
+
+/// The number makes its id and its key.
+fn command(number: u64, now: Micros, ask: Ask) -> Vec<u8> {
+    wire::command::encode(&Command {
+        id: CommandId(u128::from(number)),
+        reply_to: None,
+        attempt: Attempt(number),
+        actor: None,
+        key: Some(key(number)),
+        deadline: now.plus_ms(10_000),
+        ask,
+    })
+}
+
+fn key(number: u64) -> IdempotencyKey {
+    IdempotencyKey::new(&format!("K{number}")).unwrap()
+}
+
+fn define(number: u64, name: &str, units: u64) -> Vec<u8> {
+    let (areas, labels) = Default::default();
+    let spec = PoolSpec { limits: orders(units), areas, window: None, labels, mode: Mode::Open };
+    command(number, NOW, Ask::DefinePool { pool: pool(name), spec, expected_version: None })
+}
+
+fn reserve(number: u64, now: Micros, name: &str, hold_ttl_ms: Option<u64>) -> Vec<u8> {
+    let (pool, reservation) = (pool(name), reservation_id(&pool(name), &key(number)));
+    command(number, now, Ask::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms, order_ref: None })
+}
+
+/// Decides these, as many turns as that takes.
+fn decided(world: &World, commands: &[Vec<u8>]) {
+    let (shared, mut owned) = world.recover(0);
+    let owner = shared.read(|state| Partition::claim(state, 1));
+    for commands in commands.chunks(TURN_RECORDS_MAX) {
+        for bytes in commands {
+            world.log.append(NewCommand { partition: 0, key: b"", bytes, takes_back: None }).unwrap();
+        }
+        assert_eq!(commit_turn(&owner, &shared, &mut owned, NOW).len(), commands.len());
+    }
+}
+
+#[test]
+fn nobody_is_refused_for_want_of_what_a_hold_takes_whose_turn_has_not_come() {
+    let crowd = 3 * TURN_TIMERS_MAX as u64;
+    let mut commands = vec![define(1, "crowded", crowd), define(2, "full", 2)];
+    commands.extend((10..10 + crowd).map(|n| reserve(n, NOW, "crowded", Some(HOLD_MS))));
+    // Due after the crowd.
+    commands.push(reserve(3, NOW, "full", Some(HOLD_MS + 1)));
+    commands.push(reserve(4, NOW, "full", None));
+    let world = World::new(1);
+    decided(&world, &commands);
+    let (shared, mut owned) = world.recover(0);
+    let owner = shared.read(|state| Partition::claim(state, 1));
+    let late = NOW.plus_ms(2 * HOLD_MS);
+    for number in [5, 6] {
+        let bytes = reserve(number, late, "full", None);
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: None }).unwrap();
+    }
+    let events = commit_turn(&owner, &shared, &mut owned, late);
+    let kinds: Vec<_> = events.iter().map(|recorded| recorded.event.body.kind()).collect();
+    let (answers, timers) = (&kinds[kinds.len() - 2..], &kinds[..kinds.len() - 2]);
+    // One place has come free, and one only.
+    assert_eq!(answers, [Kind::Accepted, Kind::Rejected]);
+    assert!(timers.len() == TURN_TIMERS_MAX + 1 && timers.iter().all(|kind| *kind == Kind::Expired), "{timers:?}");
+    let left = || shared.read(|state| state.due(late, usize::MAX).len());
+    assert_eq!(left(), 2 * TURN_TIMERS_MAX);
+    while left() > 0 {
+        let expired = commit_turn(&owner, &shared, &mut owned, late);
+        assert!(!expired.is_empty() && expired.len() <= TURN_TIMERS_MAX);
+    }
+    world.assert_recovers_alike(&shared, "when all is expired");
+}
+
+#[test]
+fn an_owner_is_ready_when_what_fell_due_before_is_expired() {
+    let count = TURN_OVERDUE_MAX as u64 + 1_000;
+    let world = World::new(1);
+    let mut commands = vec![define(1, "van-1", count)];
+    commands.extend((10..10 + count).map(|n| reserve(n, NOW, "van-1", Some(HOLD_MS))));
+    decided(&world, &commands);
+    let dir = world.close();
+    let clock = Arc::new(ManualClock::at(NOW.plus_ms(2 * HOLD_MS)));
+    let server = Server::start(dir.path(), 1, clock);
+    // All of them were in the way.
+    let body = format!(r#"{{"pool":"van-1","demand":{{"orders":{count}}}}}"#);
+    let reply = Client::connect(server.address).send("POST", "/v1/reservations", &["Request-Timeout-Ms: 5000"], &body);
+    assert_eq!(reply.status, 201, "{reply:?}");
+    drop(server);
+}
