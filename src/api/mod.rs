@@ -165,7 +165,7 @@ impl Api {
         // A partition that has stopped is read for as long as its state says something.
         let is_empty = || shared.read(|state| state.position().next_seq == 0);
         if matches!(shared.mood(), Mood::Rebuilding | Mood::Lost(_))
-            || (matches!(shared.mood(), Mood::Halted(_)) && is_empty())
+            || (matches!(shared.mood(), Mood::Halted(_) | Mood::Reopening(_)) && is_empty())
         {
             return Err(Problem::new(problem::REBUILDING, "see /readyz for which partitions are"));
         }

@@ -5,8 +5,8 @@ use super::witness::{Flushing, open};
 use super::{Side, StartError, draw, draw_wide, spawn};
 use crate::config::Config;
 use crate::gateway::Gateway;
-use crate::log::embedded::{Embedded, Options};
-use crate::log::{ClaimError, CommandSink, CommittedTail, Manifest, ReplyChannel};
+use crate::log::embedded::{Embedded, Options, Reopened};
+use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, Manifest, ReplyChannel};
 use crate::owner::Report;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::shell::End;
@@ -17,6 +17,10 @@ use crate::telemetry::Metrics;
 use crate::time::Clock;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Between two looks at whether a log that failed takes turns again.
+const REOPEN_LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Side, StartError> {
     let options = Options { partitions: config.partitions, log_id: draw_wide(), now: clock.now() };
@@ -70,28 +74,58 @@ pub(super) fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics
 
 fn own(household: &Household, log: &Embedded, shared: &Arc<Shared>) {
     let partition = shared.read(PartitionState::partition);
-    // The partition stays readable, and answers nobody until the process is started again.
+    // Whatever it was, nobody is answered before the process is started again.
     let end = |why: String, mood: fn(String) -> Mood| {
         log.close_partition(partition);
         household.metrics.halted(partition, &why);
         shared.set_mood(mood(why));
     };
-    let is_of_checkpoint = match household.recovery().restore(shared) {
-        Ok(is_there) => is_there,
-        Err(error) => return end(error.to_string(), Mood::Lost),
-    };
-    match household.serve(log, shared, is_of_checkpoint) {
-        Served::NotClaimed(ClaimError::Log(error)) => end(error.to_string(), Mood::Lost),
-        Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
-            end(breach.to_string(), Mood::Lost);
-        }
-        Served::Ended(End::Closed) => shared.set_mood(Mood::Stopped),
-        Served::Ended(End::Fenced) => end("another owner has the partition".to_owned(), Mood::Halted),
-        // The log knows what it failed at, and says so from then on.
-        Served::Ended(End::Unknown(why)) => {
-            let error = log.end(partition).err().map(|error| error.to_string()).filter(|error| *error != why);
-            let why = error.map_or(why.clone(), |error| format!("{why}: {error}"));
-            end(why, Mood::Halted);
+    // Whether the state is all that was committed before the log failed: then it is read meanwhile.
+    let mut is_whole = false;
+    loop {
+        let reopenings = log.reopenings();
+        let served = match if is_whole { Ok(false) } else { household.recovery().restore(shared) } {
+            Ok(is_of_checkpoint) => household.serve(log, shared, is_of_checkpoint),
+            Err(error) => Served::NotClaimed(error),
+        };
+        let why = match served {
+            Served::NotClaimed(ClaimError::Log(error)) => error.to_string(),
+            Served::NotClaimed(ClaimError::Breach(breach))
+            | Served::Ended(End::Breach(breach) | End::Forked(breach)) => return end(breach.to_string(), Mood::Lost),
+            Served::Ended(End::Closed) => return shared.set_mood(Mood::Stopped),
+            Served::Ended(End::Fenced) => return end("another owner has the partition".to_owned(), Mood::Halted),
+            Served::Ended(End::Unknown(why)) => {
+                is_whole = true;
+                why
+            }
+        };
+        let waits = |why| if is_whole { shared.set_mood(Mood::Reopening(why)) } else { shared.set_unread(Some(why)) };
+        let stopped = if is_whole { Mood::Halted } else { Mood::Lost };
+        match reopened(log, partition, waits) {
+            None => return shared.set_mood(Mood::Stopped),
+            Some(Err(error)) => return end(error.to_string(), stopped),
+            // It had not failed: trying again would come to the same.
+            Some(Ok(())) if log.reopenings() == reopenings => return end(why, stopped),
+            Some(Ok(())) => shared.set_unread(None),
         }
     }
+}
+
+/// Waits until the log takes turns, or never will again, telling `waits` why it does not. Nothing when the process ends.
+fn reopened(log: &Embedded, partition: u32, waits: impl Fn(String)) -> Option<Result<(), LogError>> {
+    let mut told = None;
+    while !log.is_closed(partition) {
+        match log.reopen() {
+            Reopened::Whole => return Some(Ok(())),
+            Reopened::Never(error) => return Some(Err(error)),
+            Reopened::Later(error) => {
+                if told.as_ref() != Some(&error) {
+                    waits(error.to_string());
+                    told = Some(error);
+                }
+                std::thread::park_timeout(REOPEN_LOOK);
+            }
+        }
+    }
+    None
 }

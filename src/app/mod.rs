@@ -1,5 +1,6 @@
 //! The composition root: picks the adapters, starts the threads, owns the order in which everything ends.
 
+mod address;
 mod clock;
 mod cluster;
 mod embedded;
@@ -11,6 +12,7 @@ mod owning;
 mod shutdown;
 mod witness;
 
+pub use address::ADDRESS_FILE;
 pub use cluster::{asked, cluster, look, registry};
 pub use hold::Hold;
 pub use witness::{losses, nothing_was_seen, open, told};
@@ -24,18 +26,16 @@ use crate::log::{CommittedTail, LogError};
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::Clock;
+use address::AddressFile;
 use shutdown::Shutdown;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
-
-/// Where a running server says how it is reached: its address and process id, on one line.
-pub const ADDRESS_FILE: &str = "server.addr";
 
 /// Time that Abandons get at shutdown to be in the log.
 const ABANDONS_DRAIN: Duration = Duration::from_secs(1);
@@ -99,6 +99,7 @@ pub struct App {
     address: SocketAddr,
     listener: TcpListener,
     data_dir: PathBuf,
+    address_file: AddressFile,
     side: Side,
     metrics: Arc<Metrics>,
 }
@@ -123,8 +124,8 @@ impl App {
             let gone = |error: tokio::task::JoinError| StartError::Io(data_dir.clone(), error.into());
             started.await.map_err(gone)??
         };
-        write_address(&data_dir, address)?;
-        Ok(App { address, listener, data_dir, side, metrics })
+        let address_file = AddressFile::write(&data_dir, address);
+        Ok(App { address, listener, data_dir, address_file, side, metrics })
     }
 
     /// Where it listens.
@@ -146,7 +147,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // The first to be made is the last to go: what the others wait for as they go is bounded as well.
         let shutting_down = Shutdown::default();
-        let App { listener, data_dir, side, metrics, .. } = self;
+        let App { listener, data_dir, address_file, side, metrics, .. } = self;
         let Side { gateway, tail, end } = side;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
@@ -163,6 +164,7 @@ impl App {
                 gateway.keep_watch().await;
             }
         });
+        let addressing = tokio::spawn(address_file.written());
         let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide());
         let told = async {
             shutdown.await;
@@ -175,7 +177,7 @@ impl App {
             tracing::warn!(calls, abandons, "the log did not take everything that callers who left give back");
         }
         let ended = tokio::task::spawn_blocking(end).await.unwrap_or(false);
-        for task in [deadlines, watching, readiness] {
+        for task in [deadlines, watching, readiness, addressing] {
             task.abort();
             // It holds the log until it is gone.
             let _ = task.await;
@@ -193,12 +195,6 @@ fn draw() -> u64 {
 
 fn draw_wide() -> u128 {
     (u128::from(draw()) << 64) | u128::from(draw())
-}
-
-fn write_address(data_dir: &Path, address: SocketAddr) -> Result<(), StartError> {
-    let path = data_dir.join(ADDRESS_FILE);
-    let line = format!("{address} {}\n", std::process::id());
-    std::fs::write(&path, line).map_err(|error| StartError::Io(path, error))
 }
 
 /// Starts a thread.

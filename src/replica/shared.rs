@@ -21,6 +21,9 @@ pub enum Mood {
     Claiming,
     /// It decides.
     Owning,
+    /// Its log failed, for this reason, and is opened again when it can be: nothing is decided meanwhile. What was committed
+    /// before can be read.
+    Reopening(String),
     /// It has stopped for good, and this is why. What was committed before can be read.
     Halted(String),
     /// Its state could not be rebuilt, and this is why: nothing may be read of it.

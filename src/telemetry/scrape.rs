@@ -13,7 +13,7 @@ use std::sync::{Arc, Weak};
 /// Pools looked at before the owner gets its turn.
 const POOLS_AT_ONCE: usize = 1_024;
 /// What a partition can be doing, as labels.
-const MOODS: [&str; 7] = ["rebuilding", "following", "claiming", "owning", "halted", "lost", "stopped"];
+const MOODS: [&str; 8] = ["rebuilding", "following", "claiming", "owning", "reopening", "halted", "lost", "stopped"];
 
 /// What gauges are read from.
 pub(super) struct Watched {
@@ -127,6 +127,7 @@ fn mood(mood: &Mood) -> &'static str {
         Mood::Following => "following",
         Mood::Claiming => "claiming",
         Mood::Owning => "owning",
+        Mood::Reopening(_) => "reopening",
         Mood::Halted(_) => "halted",
         Mood::Lost(_) => "lost",
         Mood::Stopped => "stopped",

@@ -15,6 +15,7 @@ mod damage;
 mod demo;
 mod follower;
 mod fresh;
+mod full_disk;
 mod golden;
 mod http;
 mod impossible;

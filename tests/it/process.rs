@@ -124,12 +124,19 @@ pub struct Served {
 impl Served {
     #[track_caller]
     pub fn start(command: &mut Command) -> Served {
+        let served = Served::listening(command);
+        // The owners open their partitions first.
+        let (agent, ready) = (agent(), format!("{}/readyz", served.url));
+        until("the server is ready", || agent.get(&ready).call().is_ok_and(|r| r.status() == 200));
+        served
+    }
+
+    /// The same before it is ready.
+    #[track_caller]
+    pub fn listening(command: &mut Command) -> Served {
         let mut running = Running::start(command);
         let line = running.line();
         let url = line.strip_prefix("headroom listens on ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
-        // The owners open their partitions first.
-        let agent = agent();
-        until("the server is ready", || agent.get(format!("{url}/readyz")).call().is_ok_and(|r| r.status() == 200));
         Served { running, url }
     }
 }

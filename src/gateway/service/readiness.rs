@@ -64,6 +64,7 @@ impl Gateway {
                 Condition::Served(not_owned.or_else(not_followed).or_else(|| self.ahead(shared)))
             }
             Mood::Rebuilding => Condition::Stopped(not_followed().unwrap_or_else(|| "rebuilding".to_owned())),
+            Mood::Reopening(why) => Condition::Stopped(format!("waits for its log: {why}")),
             Mood::Halted(why) => Condition::Stopped(format!("halted: {why}")),
             Mood::Lost(why) => Condition::Stopped(format!("lost: {why}")),
             Mood::Stopped => Condition::Stopped("stopped".to_owned()),

@@ -1,14 +1,17 @@
 //! Who owns what, where each partition ends, and the group commit: turns of several partitions become durable in one
 //! transaction of the file, so that they share one flush to the disk. There is no thread for it: the first to come
-//! commits what is there, those who come meanwhile wait and are committed together by one of them. No retries.
+//! commits what is there, those who come meanwhile wait and are committed together by one of them. No retries: after a
+//! fault nothing is known before the file was opened again.
 
 use super::super::{CommitOutcome, LogError, Turn};
-use super::error::{Fault, guarded};
+use super::error::Fault;
 use super::file::{COMMANDS, EVENTS, HEADS, Head, LogFile};
 use super::intake::Intake;
 use super::row::{Kind, NewRow, Place, lay_out};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use redb::Database;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A turn on its way into the file.
 struct Ticket {
@@ -38,6 +41,8 @@ struct State {
     /// Whether someone writes. Whoever does not, waits.
     writing: bool,
     failed: Option<LogError>,
+    /// Why it takes no turn although it can be read.
+    read_only: Option<LogError>,
 }
 
 /// All partitions' ends and the one place where they move.
@@ -56,7 +61,8 @@ impl Committer {
     pub(super) fn new(heads: &[Head]) -> Committer {
         let partitions = heads.iter().map(|head| Partition { head: *head, ..Partition::default() }).collect();
         let (queue, concluded) = (Vec::new(), BTreeMap::new());
-        let state = State { partitions, queue, concluded, next_ticket: 0, writing: false, failed: None };
+        let state =
+            State { partitions, queue, concluded, next_ticket: 0, writing: false, failed: None, read_only: None };
         Committer { state: Mutex::new(state), moved: Condvar::new() }
     }
 
@@ -83,6 +89,49 @@ impl Committer {
     /// Gives the file up: from now on nothing is known of what it holds.
     pub(super) fn fail(&self, error: LogError) -> LogError {
         self.state.lock().failed.get_or_insert(error).clone()
+    }
+
+    /// Why the file takes no turn, if that is so.
+    pub(super) fn failure(&self) -> Option<LogError> {
+        let state = self.state.lock();
+        state.failed.clone().or_else(|| state.read_only.clone())
+    }
+
+    /// The file takes no turn for this reason, if there is one, and can be read.
+    pub(super) fn set_read_only(&self, why: Option<LogError>) {
+        self.state.lock().read_only = why;
+    }
+
+    /// The file was opened again, and ends here: what became of the turns that were being written is known. Commands that
+    /// turned out to be decided do not wait any more.
+    ///
+    /// # Errors
+    /// [`LogError`] when it holds less than was known to be committed: nothing changes.
+    pub(super) fn reopened(
+        &self,
+        path: &Path,
+        heads: &[Head],
+        intakes: &[Intake],
+        read_only: Option<LogError>,
+    ) -> Result<(), LogError> {
+        let mut state = self.state.lock();
+        self.moved.wait_while(&mut state, |state| state.writing);
+        for (partition, (known, head)) in state.partitions.iter().zip(heads).enumerate() {
+            let Head { next_seq, next_input } = known.head;
+            if head.next_seq < next_seq || head.next_input < next_input {
+                let path = path.display();
+                let detail = format!("{path} has lost events of partition {partition}: it ends at {head:?}, not at ");
+                return Err(LogError::new(detail + &format!("{:?}", known.head)));
+            }
+        }
+        for (partition, (known, head)) in state.partitions.iter_mut().zip(heads).enumerate() {
+            let decided = head.next_input.saturating_sub(known.head.next_input);
+            let decided = usize::try_from(decided).unwrap_or(usize::MAX);
+            intakes.get(partition).into_iter().for_each(|intake| intake.committed(decided));
+            known.head = *head;
+        }
+        (state.failed, state.read_only) = (None, read_only);
+        Ok(())
     }
 
     /// See [`super::super::OwnedPartition::commit`]; `owner` is a partition and a generation of it.
@@ -137,17 +186,13 @@ impl Committer {
             [] => Ok(()),
             batch => {
                 state.writing = true;
-                let written = MutexGuard::unlocked(state, || guarded(|| write(file, batch)));
+                let written = MutexGuard::unlocked(state, || file.with(|db| write(db, batch)));
                 state.writing = false;
                 written
             }
         };
         // What is in another file than the log's is gone with this process: nobody is told yes for it.
-        let written = written.map_err(|fault| {
-            // Not tried again: after a failed flush the system may have dropped the pages it could not write and call
-            // the next flush a success. Only a new process, reading the file from the disk, knows what is in it.
-            format!("writing {} failed, restart to go on: {fault}", file.path.display())
-        });
+        let written = written.map_err(|fault| format!("writing {} failed: {fault}", file.path.display()));
         let written = written.and_then(|()| if batch.is_empty() { Ok(()) } else { file.is_in_place() });
         if let Err(detail) = &written {
             state.failed.get_or_insert(LogError::new(detail.as_str()));
@@ -177,6 +222,10 @@ impl State {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
+    fn takes_nothing(&self) -> bool {
+        self.failed.is_some() || self.read_only.is_some()
+    }
+
     fn partition(&self, partition: u32) -> Result<&Partition, LogError> {
         self.partitions.get(partition as usize).ok_or_else(|| no_partition(partition, self.partitions.len()))
     }
@@ -191,7 +240,7 @@ impl State {
     }
 
     fn enter(&mut self, (partition, generation): (u32, u64), turn: &Turn) -> Entry {
-        if self.failed.is_some() {
+        if self.takes_nothing() {
             return Entry::Decided(CommitOutcome::Unknown);
         }
         if !self.owns(partition, generation) {
@@ -215,7 +264,7 @@ impl State {
 
     /// Everything queued by those who still own their partition; the others are told.
     fn take_queue(&mut self) -> Vec<Ticket> {
-        let outcome = if self.failed.is_some() { Some(CommitOutcome::Unknown) } else { None };
+        let outcome = self.takes_nothing().then_some(CommitOutcome::Unknown);
         let queue = std::mem::take(&mut self.queue);
         let mut batch = Vec::with_capacity(queue.len());
         for ticket in queue {
@@ -240,6 +289,9 @@ impl State {
                 partition.in_flight = false;
                 if written {
                     partition.head = ticket.head;
+                } else {
+                    // Its owner claims again: what it goes by may not be what is in the file.
+                    partition.generation = partition.generation.saturating_add(1);
                 }
             }
             self.concluded.insert(ticket.id, outcome);
@@ -255,9 +307,9 @@ fn no_partition(partition: u32, count: usize) -> LogError {
     LogError::new(format!("there is no partition {partition}, the log has {count}"))
 }
 
-fn write(file: &LogFile, batch: &[Ticket]) -> Result<(), Fault> {
+fn write(db: &Database, batch: &[Ticket]) -> Result<(), Fault> {
     // Flushed to the disk before commit returns: redb's default durability.
-    let txn = file.pages.db()?.begin_write()?;
+    let txn = db.begin_write()?;
     {
         let mut events = txn.open_table(EVENTS)?;
         let mut commands = txn.open_table(COMMANDS)?;

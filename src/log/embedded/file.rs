@@ -5,17 +5,19 @@
 use super::super::Manifest;
 use super::Judge;
 use super::error::{Fault, OpenError, guarded};
-use super::held::HeldBack;
+use super::held::{Flag, HeldBack};
 use super::row::{Kind, Place, Row};
 use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{DEDUP_WINDOW_MS, PARTITIONS_MAX};
+use parking_lot::RwLock;
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 /// How the file is laid out: tables, rows, checksums.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -113,31 +115,93 @@ fn read_manifest(value: &[u8]) -> Option<Result<Manifest, u32>> {
 pub(super) struct LogFile {
     pub(super) path: PathBuf,
     pub(super) manifest: Manifest,
+    /// As they were when it was opened.
     pub(super) heads: Vec<Head>,
-    pub(super) pages: Pages,
+    pages: RwLock<Pages>,
+    /// Opens it, as it was opened.
+    opens: Box<dyn Fn() -> Result<Opened, OpenError> + Send + Sync>,
+    has_lost_a_flush: Flag,
     /// Which file it is on its device.
     identity: (u64, u64),
     /// Keeps other processes out of the directory, also while there is no file in it yet.
     _lock: File,
 }
 
-/// redb, kept where its closing cannot take the process down: see [`guarded`].
-pub(super) struct Pages(Option<Database>);
+/// What opening it comes to.
+struct Opened {
+    manifest: Manifest,
+    heads: Vec<Head>,
+    pages: Pages,
+    identity: (u64, u64),
+    release: Release,
+}
 
-impl Pages {
-    pub(super) fn db(&self) -> Result<&Database, Fault> {
-        self.0.as_ref().ok_or_else(|| damaged("it is closed"))
+impl LogFile {
+    /// Reads or writes it. Not while it is opened again.
+    pub(super) fn with<T>(&self, what: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
+        let pages = self.pages.read();
+        guarded(|| what(pages.db()?))
+    }
+
+    /// Whether it can be read and takes nothing.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.pages.read().is_shut.load(Ordering::SeqCst)
+    }
+
+    /// Whether a flush has failed. The system may have dropped the pages that it could not write, and call the next flush
+    /// a success: what this process reads of the file may not be what is on the disk.
+    pub(super) fn has_lost_a_flush(&self) -> bool {
+        self.has_lost_a_flush.load(Ordering::SeqCst)
+    }
+
+    /// Opens it again after a fault: all that is known of it is dropped, and learnt from the file. Answers where its
+    /// partitions end.
+    ///
+    /// # Errors
+    /// [`OpenError`]: it may be tried again.
+    pub(super) fn reopen(&self) -> Result<Vec<Head>, OpenError> {
+        let mut pages = self.pages.write();
+        // A file that has lost its name is there for as long as this process has it open.
+        self.is_in_place().map_err(|detail| OpenError::Io { path: self.path.clone(), detail })?;
+        // Closing what is not sound must leave no mark that it was closed in order.
+        pages.is_shut.store(true, Ordering::SeqCst);
+        pages.close();
+        let opened = (self.opens)()?;
+        if opened.manifest != self.manifest || opened.identity != self.identity {
+            let detail = "it is not the file that this process had open".to_owned();
+            return Err(OpenError::Io { path: self.path.clone(), detail });
+        }
+        (opened.release)()?;
+        *pages = opened.pages;
+        Ok(opened.heads)
     }
 }
 
-impl Drop for Pages {
-    fn drop(&mut self) {
-        let db = self.0.take();
+/// redb, kept where its closing cannot take the process down: see [`guarded`].
+struct Pages {
+    db: Option<Database>,
+    /// See [`HeldBack::shut`].
+    is_shut: Flag,
+}
+
+impl Pages {
+    fn db(&self) -> Result<&Database, Fault> {
+        self.db.as_ref().ok_or_else(|| damaged("it is closed"))
+    }
+
+    fn close(&mut self) {
+        let db = self.db.take();
         // What was committed is in the file; closing only makes the next opening short.
         let _closed = guarded(|| {
             drop(db);
             Ok(())
         });
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -163,7 +227,8 @@ fn identity(found: &fs::Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-/// Makes the changes that opening the file has held back.
+/// Makes the changes that opening the file has held back. One that has no room for them is left as it was, and can be
+/// read.
 pub(super) type Release = Box<dyn FnOnce() -> Result<(), OpenError>>;
 
 /// Whether what is opened may be written to, and be made if it is not there.
@@ -181,7 +246,7 @@ pub(super) fn open<B: StorageBackend>(
     dir: &Path,
     access: Access<'_>,
     partitions: Option<u32>,
-    wrap: impl FnOnce(FileBackend) -> B,
+    wrap: impl Fn(FileBackend) -> B + Send + Sync + 'static,
 ) -> Result<(LogFile, Release), OpenError> {
     let path = dir.join(FILE_NAME);
     if let Access::Write(..) = access {
@@ -195,19 +260,46 @@ pub(super) fn open<B: StorageBackend>(
         judge(None).map_err(|detail| OpenError::Behind { path: path.clone(), detail })?;
         create(dir, &path, manifest)?;
     }
-    let file = OpenOptions::new().read(true).write(writable).open(&path).map_err(|error| io_error(&path, &error))?;
-    recognise(&path, &file)?;
-    let identity = identity(&file.metadata().map_err(|error| io_error(&path, &error))?);
-    let backend = FileBackend::new(file).map_err(|error| refusal(dir, &path, Fault::from(error)))?;
-    let held = HeldBack::new(wrap(backend), !writable);
+    let (of, at) = (dir.to_owned(), path.clone());
+    let has_lost_a_flush = Flag::default();
+    let lost = Flag::clone(&has_lost_a_flush);
+    let opens = Box::new(move || {
+        opened(&of, &at, (writable, partitions), |backend| HeldBack::new(wrap(backend), !writable, Flag::clone(&lost)))
+    });
+    let Opened { manifest, heads, pages, identity, release } = opens()?;
+    let pages = RwLock::new(pages);
+    Ok((LogFile { path, manifest, heads, pages, opens, has_lost_a_flush, identity, _lock: lock }, release))
+}
+
+/// Opens the file at `path`, which is there.
+fn opened<B: StorageBackend>(
+    dir: &Path,
+    path: &Path,
+    (writable, partitions): (bool, Option<u32>),
+    hold_back: impl FnOnce(FileBackend) -> HeldBack<B>,
+) -> Result<Opened, OpenError> {
+    let file = OpenOptions::new().read(true).write(writable).open(path).map_err(|error| io_error(path, &error))?;
+    recognise(path, &file)?;
+    let identity = identity(&file.metadata().map_err(|error| io_error(path, &error))?);
+    let backend = FileBackend::new(file).map_err(|error| refusal(dir, path, Fault::from(error)))?;
+    let held = hold_back(backend);
     let opened = guarded(|| Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(held.clone())?));
-    let pages = Pages(Some(opened.map_err(|fault| refusal(dir, &path, fault))?));
+    let db = Some(opened.map_err(|fault| refusal(dir, path, fault))?);
+    let pages = Pages { db, is_shut: held.shut() };
     let checked = guarded(|| check(pages.db()?));
-    let (manifest, heads) = checked.map_err(|fault| refusal(dir, &path, fault))?;
-    let manifest = agreed(&path, manifest, partitions)?;
-    let of = path.clone();
-    let release = Box::new(move || held.release().map_err(|error| io_error(&of, &error)));
-    Ok((LogFile { path, manifest, heads, pages, identity, _lock: lock }, release))
+    let (manifest, heads) = checked.map_err(|fault| refusal(dir, path, fault))?;
+    let manifest = agreed(path, manifest, partitions)?;
+    let of = path.to_owned();
+    let release = Box::new(move || {
+        held.release().or_else(|error| if is_want_of_room(&error) { Ok(()) } else { Err(io_error(&of, &error)) })
+    });
+    Ok(Opened { manifest, heads, pages, identity, release })
+}
+
+/// Whether there was no room for a change: nothing is wrong with what is in the file.
+fn is_want_of_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// The manifest, if this process can keep to it.
@@ -227,8 +319,8 @@ fn agreed(path: &Path, found: Result<Manifest, u32>, partitions: Option<u32>) ->
 /// Reads the whole file and holds every page to redb's own checksums, in memory: what neither a claim nor a reader
 /// would meet, such as the list of free pages.
 pub(super) fn check_pages(dir: &Path) -> Result<(), OpenError> {
-    let (mut file, _) = open(dir, Access::ReadOnly, None, |file| file)?;
-    let sound = guarded(|| match file.pages.0.as_mut() {
+    let (file, _) = open(dir, Access::ReadOnly, None, |file| file)?;
+    let sound = guarded(|| match file.pages.write().db.as_mut() {
         Some(db) => Ok(db.check_integrity()?),
         None => Ok(false),
     });
@@ -381,13 +473,13 @@ pub(super) struct Span {
 }
 
 /// Reads records without a gap, making each with `make`.
-pub(super) fn read<T>(pages: &Pages, span: Span, make: impl Fn(u64, &[u8]) -> T) -> Result<Vec<T>, Fault> {
+pub(super) fn read<T>(db: &Database, span: Span, make: impl Fn(u64, &[u8]) -> T) -> Result<Vec<T>, Fault> {
     let Span { kind, partition, from, end, bytes_max } = span;
     let mut read = Vec::new();
     if from >= end {
         return Ok(read);
     }
-    let txn = pages.db()?.begin_read()?;
+    let txn = db.begin_read()?;
     let table = rows(&txn, kind)?;
     // The row that holds `from` is the last one that begins at or before it.
     let first = table.range((partition, 0)..=(partition, from))?.next_back().transpose()?;

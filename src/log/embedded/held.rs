@@ -1,7 +1,7 @@
 //! A file that is not written to until it has been looked at. redb marks and repairs a file as it opens it; a file that
 //! turns out not to be ours, or not to be whole, must be left as it was found. So what redb writes during the opening is
 //! held back in memory, and goes to the file in the same order once the log has been checked. A file opened for reading
-//! only is never released.
+//! only is never released. One that could not take what was held back is read, and takes nothing any more.
 
 use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
@@ -32,6 +32,19 @@ struct Inner<B> {
     shared: bool,
     released: AtomicBool,
     changes: Mutex<Vec<Change>>,
+    /// Whether no change is made any more.
+    is_shut: Flag,
+    /// Whether a flush failed.
+    has_lost_a_flush: Flag,
+}
+
+/// What others know of a file without knowing what kind of file it is.
+pub(super) type Flag = Arc<AtomicBool>;
+
+impl<B: StorageBackend> Inner<B> {
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_data().inspect_err(|_| self.has_lost_a_flush.store(true, Ordering::SeqCst))
+    }
 }
 
 impl<B> Clone for HeldBack<B> {
@@ -42,27 +55,37 @@ impl<B> Clone for HeldBack<B> {
 
 impl<B: StorageBackend> HeldBack<B> {
     /// Holds back all changes to `file`. One that will only be read is `shared` with others who only read it: its lock
-    /// needs no more, and a file opened for reading gets no other.
-    pub(super) fn new(file: B, shared: bool) -> HeldBack<B> {
-        let (released, changes) = (AtomicBool::new(false), Mutex::default());
-        HeldBack { inner: Arc::new(Inner { file, shared, released, changes }) }
+    /// needs no more, and a file opened for reading gets no other. `has_lost_a_flush` is set when a flush fails.
+    pub(super) fn new(file: B, shared: bool, has_lost_a_flush: Flag) -> HeldBack<B> {
+        let (released, changes, is_shut) = (AtomicBool::new(false), Mutex::default(), Flag::default());
+        HeldBack { inner: Arc::new(Inner { file, shared, released, changes, is_shut, has_lost_a_flush }) }
     }
 
-    /// Makes the changes held back, and from now on every change at once.
+    /// Whoever sets it has no change made any more.
+    pub(super) fn shut(&self) -> Flag {
+        Arc::clone(&self.inner.is_shut)
+    }
+
+    /// Makes the changes held back, flushes them, and from now on makes every change at once. When that fails no change
+    /// is made any more, and what was held back is still read.
     pub(super) fn release(&self) -> io::Result<()> {
-        let mut changes = self.inner.changes.lock();
-        for change in changes.drain(..) {
-            match change {
-                Change::Length(length) => self.inner.file.set_len(length)?,
-                Change::Bytes(offset, bytes) => self.inner.file.write(offset, &bytes)?,
-                Change::Sync => self.inner.file.sync_data()?,
-            }
-        }
-        self.inner.released.store(true, Ordering::Release);
+        let inner = &*self.inner;
+        let mut changes = inner.changes.lock();
+        let made = changes.iter().try_for_each(|change| match change {
+            Change::Length(length) => inner.file.set_len(*length),
+            Change::Bytes(offset, bytes) => inner.file.write(*offset, bytes),
+            Change::Sync => inner.flush(),
+        });
+        made.and_then(|()| inner.flush()).inspect_err(|_| inner.is_shut.store(true, Ordering::SeqCst))?;
+        changes.clear();
+        inner.released.store(true, Ordering::Release);
         Ok(())
     }
 
     fn change(&self, now: impl FnOnce(&B) -> io::Result<()>, later: impl FnOnce() -> Change) -> io::Result<()> {
+        if self.inner.is_shut.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the file takes nothing before it is opened again"));
+        }
         if self.inner.released.load(Ordering::Acquire) {
             return now(&self.inner.file);
         }
@@ -118,7 +141,7 @@ impl<B: StorageBackend> StorageBackend for HeldBack<B> {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.change(B::sync_data, || Change::Sync)
+        self.change(|_| self.inner.flush(), || Change::Sync)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -164,7 +187,7 @@ mod tests {
 
     #[test]
     fn reads_see_what_is_held_back_and_release_makes_it_so() {
-        let held = HeldBack::new(InMemoryBackend::new(), false);
+        let held = HeldBack::new(InMemoryBackend::new(), false, Flag::default());
         let file = |held: &HeldBack<InMemoryBackend>| {
             let mut all = vec![0; held.inner.file.len().unwrap() as usize];
             held.inner.file.read(0, &mut all).unwrap();
@@ -187,6 +210,9 @@ mod tests {
         held.release().unwrap();
         assert_eq!((held.len().unwrap(), file(&held)), (10, seen.to_vec()));
         held.write(0, b"-").unwrap();
+        assert_eq!(file(&held)[0], b'-');
+        held.shut().store(true, Ordering::SeqCst);
+        assert!(held.write(0, b"+").is_err() && held.set_len(1).is_err() && held.sync_data().is_err());
         assert_eq!(file(&held)[0], b'-');
     }
 }

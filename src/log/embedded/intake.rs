@@ -74,11 +74,18 @@ impl Intake {
         }
     }
 
-    /// The first `count` of those polled are part of the log.
+    /// The first `count` of those that were polled are part of the log. They may have come back, from an owner that did not
+    /// know.
     pub(super) fn committed(&self, count: usize) {
         let mut state = self.state.lock();
-        let count = count.min(state.polled.len());
-        state.polled.drain(..count);
+        let polled = count.min(state.polled.len());
+        state.polled.drain(..polled);
+        let came_back = count.saturating_sub(polled).min(state.waiting.len());
+        state.waiting.drain(..came_back);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().closed
     }
 
     /// See [`super::super::OwnedPartition::poll`]; `next` is the offset of the next record, moved on by those added.

@@ -3,7 +3,7 @@
 
 use super::super::letters::{DeadLetter, DeadLetters, Letter, LetterId, Original, Resolution};
 use super::super::{LogError, Record};
-use super::error::{Fault, guarded};
+use super::error::Fault;
 use super::file::{LETTERS, Span};
 use super::row::{Kind, Place};
 use super::{CLAIM_READ_BYTES, Embedded, EmbeddedReader, Shared};
@@ -45,8 +45,8 @@ impl Shared {
 
     /// Adds what was done about them.
     fn settle(&self, partition: u32, letters: &mut [Letter]) -> Result<(), LogError> {
-        let settled = guarded(|| {
-            let txn = self.file.pages.db()?.begin_read()?;
+        let settled = self.file.with(|db| {
+            let txn = db.begin_read()?;
             let table = match txn.open_table(LETTERS) {
                 Ok(table) => table,
                 // Nothing was ever done about any.
@@ -74,15 +74,15 @@ impl Shared {
     }
 
     fn resolve(&self, id: LetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
-        let written = guarded(|| {
-            let txn = self.file.pages.db()?.begin_write()?;
+        let written = self.file.with(|db| {
+            let txn = db.begin_write()?;
             let value = place(id.partition, id.offset).seal(&body(resolution, now));
             txn.open_table(LETTERS)?.insert((id.partition, id.offset), value.as_slice())?;
             txn.commit()?;
             Ok(())
         });
         written.map_err(|fault| {
-            let detail = format!("writing {} failed, restart to go on: {fault}", self.file.path.display());
+            let detail = format!("writing {} failed: {fault}", self.file.path.display());
             self.committer.fail(LogError::new(detail))
         })
     }

@@ -8,11 +8,13 @@ mod file;
 mod held;
 mod intake;
 mod letters;
+mod reopen;
 mod row;
 #[cfg(test)]
 mod tests;
 
 pub use error::OpenError;
+pub use reopen::Reopened;
 
 use super::{
     AppendError, ClaimError, CommandSink, CommandTail, CommitOutcome, CommittedTail, Fold, LogError, Manifest,
@@ -23,11 +25,11 @@ use crate::domain::route::HASH_VERSION;
 use crate::limits;
 use crate::time::Stopwatch;
 use commit::Committer;
-use error::guarded;
 use file::{Access, LogFile, Span};
 use intake::Intake;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
+use reopen::Reopening;
 use row::Kind;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,6 +64,7 @@ struct Shared {
     file: LogFile,
     intakes: Vec<Intake>,
     committer: Committer,
+    reopening: Reopening,
     looked: Looked,
 }
 
@@ -107,7 +110,7 @@ impl Embedded {
         dir: &Path,
         options: Options,
         judge: &Judge<'_>,
-        wrap: impl FnOnce(FileBackend) -> B,
+        wrap: impl Fn(FileBackend) -> B + Send + Sync + 'static,
     ) -> Result<Arc<Embedded>, OpenError> {
         let ours = Manifest {
             log_id: options.log_id,
@@ -118,11 +121,11 @@ impl Embedded {
             created_at: options.now,
         };
         let (file, release) = file::open(dir, Access::Write(&ours, judge), options.partitions, wrap)?;
-        let committer = Committer::new(&file.heads);
         let intakes = file.heads.iter().map(|_| Intake::default()).collect();
-        let log = Embedded { shared: Arc::new(Shared { file, intakes, committer, looked: Looked::default() }) };
+        let log = Embedded { shared: Arc::new(Shared::new(file, intakes)) };
         judge(Some(&log)).map_err(|detail| OpenError::Behind { path: log.shared.file.path.clone(), detail })?;
         release()?;
+        log.shared.committer.set_read_only(reopen::want_of_room(&log.shared.file));
         Ok(Arc::new(log))
     }
 
@@ -166,9 +169,7 @@ impl EmbeddedReader {
     /// [`OpenError`].
     pub fn open(dir: &Path) -> Result<EmbeddedReader, OpenError> {
         let (file, _) = file::open(dir, Access::ReadOnly, None, |file| file)?;
-        let (intakes, committer) = (Vec::new(), Committer::new(&file.heads));
-        let shared = Shared { file, intakes, committer, looked: Looked::default() };
-        Ok(EmbeddedReader { log: Embedded { shared: Arc::new(shared) } })
+        Ok(EmbeddedReader { log: Embedded { shared: Arc::new(Shared::new(file, Vec::new())) } })
     }
 
     /// Reads the whole file and checks every page of it, those included that no reader meets. Opening and reading check
@@ -212,6 +213,11 @@ impl CommittedTail for EmbeddedReader {
 }
 
 impl Shared {
+    fn new(file: LogFile, intakes: Vec<Intake>) -> Shared {
+        let committer = Committer::new(&file.heads);
+        Shared { file, intakes, committer, reopening: Reopening::default(), looked: Looked::default() }
+    }
+
     fn intake(&self, partition: u32) -> Option<&Intake> {
         self.intakes.get(partition as usize)
     }
@@ -224,7 +230,7 @@ impl Shared {
                 "{kind:?} of partition {partition} in {path} end at {end}, {from} was asked for"
             )));
         }
-        guarded(|| file::read(&self.file.pages, span, make)).map_err(|fault| {
+        self.file.with(|db| file::read(db, span, make)).map_err(|fault| {
             let error = LogError::new(format!("reading {path} failed: {fault}"));
             // A damaged place says nothing of the others; a disk that does not answer does.
             if fault.is_local() { error } else { self.committer.fail(error) }
@@ -328,7 +334,7 @@ impl OwnedPartition for Owned {
             self.shared.committer.fail(LogError::new(detail));
         }
         // A file that failed under another partition's turn has failed for all.
-        self.shared.committer.head(self.partition)?;
+        self.shared.committer.failure().map_or(Ok(()), Err)?;
         intake.poll(self.generation, &mut self.next_offset, batch, wait)
     }
 

@@ -4,6 +4,7 @@
 use super::file::{FILE_NAME, MANIFEST};
 use super::*;
 use crate::limits::{COMMAND_BYTES_MAX, TURN_BYTES_MAX};
+use crate::time::Stopwatch;
 use parking_lot::{Condvar, Mutex};
 use redb::BackendError;
 use std::fs;
@@ -22,6 +23,8 @@ enum Change {
 #[derive(Debug, Default)]
 struct Conduct {
     writes_fail: bool,
+    /// The write after so many more is made, and is told to have failed; so do all that follow.
+    fails_after: Option<usize>,
     syncs_fail: bool,
     syncs_wait: bool,
     syncs: usize,
@@ -82,7 +85,7 @@ impl Disk {
     fn change(&self, change: Change) -> io::Result<()> {
         let mut conduct = self.conduct.0.lock();
         if conduct.writes_fail {
-            return Err(io::Error::other("no space left"));
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left"));
         }
         conduct.since.push(change);
         if conduct.draw(6) == 0 {
@@ -105,7 +108,19 @@ impl StorageBackend for Disk {
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.change(Change::Bytes(offset, data.to_vec()))?;
-        self.file.write(offset, data)
+        self.file.write(offset, data)?;
+        let mut conduct = self.conduct.0.lock();
+        match &mut conduct.fails_after {
+            Some(0) => {
+                conduct.writes_fail = true;
+                Err(io::Error::other("nobody knows"))
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
     fn sync_data(&self) -> io::Result<()> {
         let (conduct, changed) = &*self.conduct;
@@ -138,9 +153,25 @@ fn open(dir: &TempDir) -> (Arc<Embedded>, Arc<(Mutex<Conduct>, Condvar)>) {
     drop(Embedded::open(dir.path(), OPTIONS).unwrap());
     let safe = fs::read(dir.path().join(FILE_NAME)).unwrap();
     let conduct = Arc::new((Mutex::new(Conduct { safe, ..Conduct::default() }), Condvar::new()));
-    let log = Embedded::open_through(dir.path(), OPTIONS, &|_| Ok(()), |file| Disk { file, conduct: conduct.clone() })
-        .unwrap();
-    (log, conduct)
+    (open_on(dir, &conduct), conduct)
+}
+
+fn open_on(dir: &TempDir, conduct: &Arc<(Mutex<Conduct>, Condvar)>) -> Arc<Embedded> {
+    let conduct = conduct.clone();
+    let disk = move |file| Disk { file, conduct: conduct.clone() };
+    Embedded::open_through(dir.path(), OPTIONS, &|_| Ok(()), disk).unwrap()
+}
+
+/// Asks the log to be opened again until it says something else than that this has to wait.
+fn reopened(log: &Embedded) -> Reopened {
+    let waiting = Stopwatch::start();
+    loop {
+        match log.reopen() {
+            Reopened::Later(error) => assert!(waiting.elapsed() < Duration::from_secs(60), "{error}"),
+            told => return told,
+        }
+        thread::yield_now();
+    }
 }
 
 /// A turn of events that say where they are.
@@ -211,12 +242,106 @@ fn a_commit_that_fails_is_unknown_and_so_is_everything_after_it() {
         assert!(said.contains("log.redb") && said.contains(if syncs { "disk is gone" } else { "no space" }), "{said}");
         assert_eq!(CommittedTail::read(&*log, 0, 0, 1).unwrap_err().detail, said);
         assert!(matches!(log.claim(0, 0, &mut |_| Ok(0)), Err(ClaimError::Log(error)) if error.detail == said));
+        // After a flush that failed nothing shows what is on the disk.
+        let told = reopened(&log);
+        assert_eq!(matches!(told, Reopened::Never(_)), syncs, "{told:?}");
+        if !syncs {
+            assert_eq!(owner.commit(turn(0, 5, 3)), CommitOutcome::Fenced, "it does not know what is in the file");
+            assert_eq!(other.commit(turn(1, 0, 1)), CommitOutcome::Ok, "nothing of it was unknown");
+            assert_eq!(claim(&log, 0).1, turn(0, 0, 5).events);
+        }
         drop((log, owner, other));
         let log = Embedded::open(dir.path(), OPTIONS).unwrap();
         let events = claim(&log, 0).1;
         assert!([5, 8].contains(&events.len()), "{}", events.len());
         assert_eq!(events, turn(0, 0, events.len() as u64).events);
     }
+}
+
+/// Whatever became of the turn: what the log holds when it is opened again is what counts, for events and commands alike.
+#[test]
+fn a_turn_of_which_nobody_knows_is_decided_once_when_the_log_is_opened_again() {
+    let mut found = std::collections::BTreeSet::new();
+    for writes in 0..40 {
+        let dir = TempDir::new().unwrap();
+        let (log, conduct) = open(&dir);
+        let (mut owner, _) = claim(&log, 0);
+        assert_eq!(owner.commit(turn(0, 0, 5)), CommitOutcome::Ok);
+        for n in 0..4u8 {
+            log.append(NewCommand { partition: 0, key: b"", bytes: &[n], takes_back: None }).unwrap();
+        }
+        let mut inputs = Vec::new();
+        owner.poll(&mut inputs, Duration::ZERO).unwrap();
+        inputs.truncate(3);
+        let turn = Arc::new(Turn { inputs, ..(*turn(0, 5, 3)).clone() });
+        conduct.0.lock().fails_after = Some(writes);
+        if owner.commit(turn) == CommitOutcome::Ok {
+            break;
+        }
+        {
+            let mut conduct = conduct.0.lock();
+            (conduct.fails_after, conduct.writes_fail) = (None, false);
+        }
+        // An owner gives back what it polled, before or after.
+        let owner = (writes % 2 == 0).then_some(owner);
+        assert_eq!(reopened(&log), Reopened::Whole, "after {writes} writes");
+        drop(owner);
+        let head = log.shared.committer.head(0).unwrap();
+        found.insert(head.next_seq);
+        let mut left = Vec::new();
+        let next = (head.next_seq, head.next_input);
+        let mut owner = log.claim(0, head.next_seq, &mut |_| unreachable!()).unwrap();
+        owner.poll(&mut left, Duration::ZERO).unwrap();
+        let left: Vec<_> = left.iter().map(|record| (record.offset, record.bytes[0])).collect();
+        let all = [(0, 0), (1, 1), (2, 2), (3, 3)];
+        match next {
+            (5, 0) => assert_eq!(left, all),
+            (8, 3) => assert_eq!(left, all[3..]),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(Vec::from_iter(found), [5, 8], "both are to be met");
+}
+
+#[test]
+fn a_log_that_is_opened_without_room_is_read_and_takes_turns_when_there_is_some() {
+    let dir = TempDir::new().unwrap();
+    let (log, conduct) = open(&dir);
+    assert_eq!(claim(&log, 0).0.commit(turn(0, 0, 5)), CommitOutcome::Ok);
+    // As a killed process leaves it.
+    let left = fs::read(dir.path().join(FILE_NAME)).unwrap();
+    drop(log);
+    fs::write(dir.path().join(FILE_NAME), &left).unwrap();
+    conduct.0.lock().writes_fail = true;
+    let log = open_on(&dir, &conduct);
+    let (mut owner, events) = claim(&log, 0);
+    assert_eq!(events, turn(0, 0, 5).events);
+    assert_eq!(owner.commit(turn(0, 5, 1)), CommitOutcome::Unknown);
+    assert!(owner.poll(&mut Vec::new(), Duration::ZERO).unwrap_err().detail.contains("no room"));
+    assert!(matches!(log.reopen(), Reopened::Later(error) if error.detail.contains("no room")));
+    assert!(fs::read(dir.path().join(FILE_NAME)).unwrap() == left, "it is as it was found");
+    conduct.0.lock().writes_fail = false;
+    assert_eq!(reopened(&log), Reopened::Whole);
+    let (mut owner, events) = claim(&log, 0);
+    assert_eq!(events, turn(0, 0, 5).events);
+    assert_eq!(owner.commit(turn(0, 5, 1)), CommitOutcome::Ok);
+}
+
+#[test]
+fn a_file_that_is_another_when_it_is_opened_again_or_holds_less_takes_no_turn() {
+    let dir = TempDir::new().unwrap();
+    let (log, conduct) = open(&dir);
+    let path = dir.path().join(FILE_NAME);
+    let earlier = fs::read(&path).unwrap();
+    assert_eq!(claim(&log, 0).0.commit(turn(0, 0, 5)), CommitOutcome::Ok);
+    let (mut owner, _) = claim(&log, 0);
+    conduct.0.lock().writes_fail = true;
+    assert_eq!(owner.commit(turn(0, 5, 3)), CommitOutcome::Unknown);
+    conduct.0.lock().writes_fail = false;
+    fs::write(&path, earlier).unwrap();
+    let Reopened::Never(error) = reopened(&log) else { panic!("it has lost five events") };
+    assert!(error.detail.contains("has lost events of partition 0"), "{error}");
+    assert_eq!(owner.commit(turn(0, 0, 1)), CommitOutcome::Unknown);
 }
 
 #[test]

@@ -1,0 +1,48 @@
+//! The file in which a running server says how it is reached. A disk without room for it keeps no server from starting:
+//! it is written when there is some.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Its address and process id, on one line.
+pub const ADDRESS_FILE: &str = "server.addr";
+/// Between two tries to write it.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The file, for as long as the server runs.
+pub(super) struct AddressFile {
+    path: PathBuf,
+    line: String,
+    is_written: bool,
+}
+
+impl AddressFile {
+    /// Writes it, if that can be done.
+    pub(super) fn write(data_dir: &Path, address: SocketAddr) -> AddressFile {
+        let (path, line) = (data_dir.join(ADDRESS_FILE), format!("{address} {}\n", std::process::id()));
+        let mut file = AddressFile { path, line, is_written: false };
+        if let Err(error) = file.try_to_write() {
+            let path = file.path.display();
+            tracing::warn!(%path, %error, "the file that says where this server is cannot be written; trying again");
+        }
+        file
+    }
+
+    /// Writes it if it is not written yet, however long that takes.
+    pub(super) async fn written(mut self) {
+        let mut tries = tokio::time::interval(RETRY);
+        while !self.is_written {
+            tries.tick().await;
+            // What is wrong was said at the first try.
+            let _ = self.try_to_write();
+        }
+    }
+
+    fn try_to_write(&mut self) -> io::Result<()> {
+        std::fs::write(&self.path, &self.line)?;
+        self.is_written = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! A disk without room, as the real binary meets it: a limit on the size of files stands for one. Nothing is promised
+//! meanwhile, what was committed is read, and all goes on by itself when there is room.
+
+use crate::process::{Served, agent, headroom, run};
+use crate::wait::until;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+
+/// A server whose files may grow, or may not at first. The system ends a process that does not ignore that it may not.
+fn command(dir: &Path, has_room: bool) -> Command {
+    let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--partitions", "2", "--data-dir"]);
+    serve.arg(dir);
+    limited(&serve, has_room)
+}
+
+fn limited(program: &Command, has_room: bool) -> Command {
+    let limit = if has_room { "" } else { "ulimit -S -f 0;" };
+    let mut command = Command::new("sh");
+    let script = format!("trap '' XFSZ; {limit} exec \"$0\" \"$@\"");
+    command.arg("-c").arg(script).arg(program.get_program()).args(program.get_args());
+    for (name, _) in program.get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn room(served: &Served, has_room: bool) {
+    let ours = getrlimit(Resource::Fsize);
+    let limit = if has_room { ours } else { Rlimit { current: Some(0), ..ours } };
+    prlimit(Some(Pid::from_child(served.running.child())), Resource::Fsize, limit).unwrap();
+}
+
+fn reserve(served: &Served, key: &str) -> u16 {
+    let post = agent().post(format!("{}/v1/reservations", served.url)).header("idempotency-key", key);
+    let post = post.header("request-timeout-ms", "250").content_type("application/json");
+    post.send(json!({ "pool": "van-1", "demand": { "orders": 1 } }).to_string()).unwrap().status().as_u16()
+}
+
+fn get(served: &Served, path: &str) -> (u16, Value) {
+    let mut reply = agent().get(format!("{}{path}", served.url)).call().unwrap();
+    let text = reply.body_mut().read_to_string().unwrap();
+    (reply.status().as_u16(), serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+fn used(served: &Served) -> Value {
+    let (status, pool) = get(served, "/v1/pools/van-1");
+    assert_eq!(status, 200, "what was committed is read: {pool}");
+    pool["used"]["orders"].clone()
+}
+
+/// Makes a pool, and says yes once.
+fn begin(served: &Served) {
+    let put = agent().put(format!("{}/v1/pools/van-1", served.url)).content_type("application/json");
+    assert_eq!(put.send(r#"{"limits":{"orders":1000}}"#).unwrap().status(), 201);
+    assert_eq!(reserve(served, "first"), 201);
+}
+
+fn is_said(served: &Served) -> bool {
+    let (status, ready) = get(served, "/readyz");
+    let standings = ready["partitions"].as_object().unwrap();
+    let says = |standing: &Value| standing["why"].as_str().unwrap().starts_with("waits for its log: ");
+    status == 503 && standings.len() == 2 && standings.values().all(says)
+}
+
+#[test]
+fn a_disk_that_was_full_for_a_moment_needs_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = Served::start(&mut command(dir.path(), true));
+    begin(&served);
+    room(&served, false);
+    let refused: Vec<_> = (0..3).map(|n| reserve(&served, &format!("refused-{n}"))).collect();
+    assert!(refused.iter().all(|status| matches!(status, 503 | 504)), "{refused:?}");
+    until("both partitions say so", || is_said(&served));
+    assert_eq!(used(&served), 1);
+    assert_eq!(get(&served, "/livez").0, 200);
+    room(&served, true);
+    until("a yes is said again", || reserve(&served, "second") == 201);
+    until("nothing is wrong", || get(&served, "/readyz").1["status"] == "ok");
+    // Who was not told no for good is not told yes and no: the same key says what became of it.
+    let again: Vec<_> = (0..3).map(|n| reserve(&served, &format!("refused-{n}"))).collect();
+    assert_eq!((again, used(&served)), (vec![201; 3], 5.into()));
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    for (level, line) in [("WARN", "the log takes no turn"), ("INFO", "the log takes turns again")] {
+        let lines: Vec<_> = ended.err.lines().filter(|text| text.contains(line)).collect();
+        assert!(lines.len() == 1 && lines[0].contains(level), "{lines:?}");
+    }
+    let verified = run(headroom(["verify", "--data-dir"]).arg(dir.path()));
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
+
+#[test]
+fn a_server_that_starts_on_a_full_disk_is_read_and_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut served = Served::start(&mut command(dir.path(), true));
+    begin(&served);
+    served.running.kill();
+    let served = Served::listening(&mut command(dir.path(), false));
+    until("both partitions say so", || is_said(&served));
+    assert_eq!(used(&served), 1);
+    assert_eq!(reserve(&served, "refused"), 503);
+    room(&served, true);
+    until("a yes is said again", || reserve(&served, "second") == 201);
+    assert_eq!(used(&served), 2);
+    let verified = || run(headroom(["verify", "--data-dir"]).arg(dir.path()));
+    until("it is verified through the server", || verified().code == 0);
+    // And without one: nothing is written to a log that is read.
+    let mut running = served.running;
+    running.kill();
+    let mut verify = limited(&headroom(["verify", "--data-dir"]), false);
+    let verified = run(verify.arg(dir.path()));
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
