@@ -1,6 +1,7 @@
 //! Request bodies, from JSON to the domain's own types. Every refusal has its code and names the member.
 
 use super::dto::Time;
+use super::instant;
 use super::json::{Members, Value, quoted, shown};
 use super::problem::Edge;
 use super::reply::Problem;
@@ -423,13 +424,8 @@ fn window(value: Value<'_>) -> Parsed<Window> {
 
 fn time(field: &str, value: Value<'_>) -> Parsed<Micros> {
     let text = text(field, value, Edge::BadTime)?;
-    let wrong = |why: &str| Problem::edge(Edge::BadTime, format!("{field} is {}, {why}", quoted(&text)));
-    let instant: jiff::Timestamp =
-        text.parse().map_err(|_| wrong("it has to be an RFC 3339 time, like 2030-01-01T10:00:00Z"))?;
-    if instant.subsec_nanosecond() % 1_000 != 0 {
-        return Err(wrong("which is finer than a microsecond"));
-    }
-    u64::try_from(instant.as_microsecond()).map(Micros).map_err(|_| wrong("which is before 1970"))
+    let wrong = |why| Problem::edge(Edge::BadTime, format!("{field} is {}, {why}", quoted(&text)));
+    instant::parse(&text).map_err(wrong)
 }
 
 fn mode_of(value: Value<'_>) -> Parsed<Mode> {

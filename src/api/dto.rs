@@ -1,5 +1,6 @@
 //! What goes out, as JSON: views over the domain's values. The domain itself knows no format.
 
+use super::instant::Shown;
 use super::problem;
 use crate::domain::{Amounts, Micros, Mode, Name, Pool, Recorded, ReservationId, Status, Window};
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -27,9 +28,7 @@ pub struct Time(pub Micros);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let instant = i64::try_from(self.0.0).ok().and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
-        // Beyond what the calendar holds, the last instant it does: such a time only ever means "never".
-        instant.unwrap_or(jiff::Timestamp::MAX).fmt(f)
+        Shown(self.0).fmt(f)
     }
 }
 

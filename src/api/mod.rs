@@ -8,6 +8,7 @@ mod detail;
 mod dto;
 mod health;
 mod internal;
+mod instant;
 mod json;
 mod openapi;
 mod pools;

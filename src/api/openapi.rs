@@ -504,7 +504,12 @@ fn known_parameter(name: &str) -> ParameterBuilder {
             parameter(name, Header, Type::Integer, &text)
         }
         "Headroom-Actor" => parameter(name, Header, Type::String, "Who asks; recorded with the decision"),
-        "If-Match" => parameter(name, Header, Type::String, "The pool's ETag: refused when it has another version"),
+        "If-Match" => parameter(
+            name,
+            Header,
+            Type::String,
+            "The pool's ETag: refused when it has another version; `*`: when there is no such pool",
+        ),
         _ => parameter(name, Header, Type::String, "`*`: refused when the pool exists"),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::dto::{PoolDto, PoolsDto};
 use super::reply::{Answer, Problem, Reply, decided, is_repeated};
-use super::request::Asked;
+use super::request::{Asked, Expected};
 use super::{Api, body, detail, problem};
 use crate::domain::coverage::Query;
 use crate::domain::{Ask, Edit, PoolChange, PoolId, Reason};
@@ -59,9 +59,31 @@ pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
 pub async fn put(api: Arc<Api>, asked: Asked) -> Answer {
     let pool = body::pool_id("the pool in the path", asked.param())?;
     asked.query(&[])?;
-    let expected_version = asked.expected_version()?;
+    let expected_version = match asked.expected()? {
+        None => None,
+        Some(Expected::Version(version)) => Some(version),
+        Some(Expected::Nothing) => Some(0),
+        Some(Expected::Something) => {
+            exists(&api, &pool).await?;
+            None
+        }
+    };
     let spec = body::pool_spec(&asked.body)?;
     change(&api, &asked, Ask::DefinePool { pool, spec, expected_version }).await
+}
+
+/// Refuses a pool that there is not. One that there is does not go away, so that it is still there when the command is
+/// decided.
+async fn exists(api: &Api, id: &PoolId) -> Result<(), Problem> {
+    let replica = api.gateway().replica();
+    if replica.pool(id).is_some() {
+        return Ok(());
+    }
+    if let Some(shared) = replica.of_pool(id) {
+        api.readable(shared, true).await?;
+    }
+    let absent = || Problem::new(problem::of_reason(Reason::StaleVersion), detail::unknown_pool(id));
+    replica.pool(id).map(drop).ok_or_else(absent)
 }
 
 /// `PATCH /v1/pools/{pool}`: a change of limits alone is one by name.

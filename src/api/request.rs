@@ -44,6 +44,17 @@ pub async fn run<F: Future<Output = Answer>>(
     route: &'static str,
     body_bytes_max: usize,
     request: Request,
+/// What a caller expects of a pool before it is changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expected {
+    /// This version.
+    Version(u64),
+    /// Any version, but that it is there.
+    Something,
+    /// That it is not there.
+    Nothing,
+}
+
     handler: impl FnOnce(Arc<Api>, Asked) -> F,
 ) -> Response<Body> {
     let number = api.next_number();
@@ -217,28 +228,26 @@ impl Asked {
         Name::new(text).map(Some).map_err(|error| body::bad_name("the Headroom-Actor header", text, error))
     }
 
-    /// The version that the caller expects, of If-Match.
+    /// The version that the caller expects, of If-Match. `*` is any: a pool that there is not is refused anyway.
     ///
     /// # Errors
     /// The [`Problem`] to answer.
     pub fn if_match(&self) -> Result<Option<u64>, Problem> {
-        let Some(text) = self.header(IF_MATCH.as_str(), Edge::BadVersion)? else { return Ok(None) };
-        let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
-        let version = digits.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
-        let wrong = || format!("If-Match is {}, it has to be one ETag of the pool, like \"3\"", quoted(text));
-        version.map(Some).ok_or_else(|| Problem::edge(Edge::BadVersion, wrong()))
+        Ok(match self.matching()? {
+            Some(Expected::Version(version)) => Some(version),
+            _ => None,
+        })
     }
 
-    /// The version that the caller expects: of If-Match, or 0 (there must be none) of `If-None-Match: *`.
+    /// What the caller expects of a pool that is defined, of If-Match and If-None-Match.
     ///
     /// # Errors
     /// The [`Problem`] to answer.
-    pub fn expected_version(&self) -> Result<Option<u64>, Problem> {
-        let version = self.if_match()?;
+    pub fn expected(&self) -> Result<Option<Expected>, Problem> {
+        let expected = self.matching()?;
         match self.header(IF_NONE_MATCH.as_str(), Edge::BadVersion)? {
-            None => Ok(version),
-            Some("*") if version.is_none() => Ok(Some(0)),
+            None => Ok(expected),
+            Some("*") if expected.is_none() => Ok(Some(Expected::Nothing)),
             Some("*") => {
                 Err(Problem::edge(Edge::BadVersion, "If-Match and If-None-Match cannot both hold: send one of them"))
             }
@@ -297,6 +306,20 @@ impl Asked {
         }
         let text = value
             .to_str()
+    fn matching(&self) -> Result<Option<Expected>, Problem> {
+        let text = match self.header(IF_MATCH.as_str(), Edge::BadVersion)? {
+            None => return Ok(None),
+            Some("*") => return Ok(Some(Expected::Something)),
+            Some(text) => text,
+        };
+        let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
+        let version = digits.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
+        let wrong = || format!("If-Match is {}, it has to be one ETag of the pool, like \"3\", or *", quoted(text));
+        let expected = version.map(|version| Some(Expected::Version(version)));
+        expected.ok_or_else(|| Problem::edge(Edge::BadVersion, wrong()))
+    }
+
             .map_err(|_| Problem::edge(edge, format!("the header {name} has a byte that is not visible ASCII")))?;
         Ok(Some(text.trim()))
     }

@@ -15,6 +15,8 @@ pub enum NameError {
     Character,
     /// An id whose check digits or length are wrong.
     Check,
+    /// `.` or `..`, which a path does not keep.
+    Dots,
 }
 
 impl fmt::Display for NameError {
@@ -24,6 +26,7 @@ impl fmt::Display for NameError {
             NameError::TooLong(max) => write!(f, "is longer than {max} bytes"),
             NameError::Character => f.write_str("has a character that is not allowed"),
             NameError::Check => f.write_str("is not an id that Headroom gave out"),
+            NameError::Dots => f.write_str("is only dots, which has another meaning in a path"),
         }
     }
 }
@@ -49,7 +52,7 @@ fn is_key_byte(b: u8) -> bool {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $max:expr, $allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $allowed:expr $(, not $refused:expr => $why:expr)?) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -61,6 +64,9 @@ macro_rules! name {
             /// [`NameError`] says what is wrong with it.
             pub fn new(text: &str) -> Result<$name, NameError> {
                 check(text, $max, $allowed)?;
+                $(if $refused.contains(&text) {
+                    return Err($why);
+                })?
                 Ok($name(text.into()))
             }
 
@@ -85,8 +91,9 @@ macro_rules! name {
 }
 
 name!(
-    /// A pool's id: 1 to 64 of `A-Z a-z 0-9 . _ : -`, compared byte by byte.
-    PoolId, NAME_BYTES_MAX, is_name_byte
+    /// A pool's id: 1 to 64 of `A-Z a-z 0-9 . _ : -`, compared byte by byte, but not `.` or `..`: clients take those out of
+    /// a path before they send it.
+    PoolId, NAME_BYTES_MAX, is_name_byte, not [".", ".."] => NameError::Dots
 );
 name!(
     /// Any other short name (area, label, order reference, actor), in the alphabet of [`PoolId`].
@@ -288,7 +295,7 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        for good in ["a", "SG-01:2026-11-21T10", &"x".repeat(64)] {
+        for good in ["a", "...", ".a", "SG-01:2026-11-21T10", &"x".repeat(64)] {
             assert_eq!(PoolId::new(good).map(|p| p.to_string()), Ok(good.to_string()));
         }
         let bad = [
@@ -300,6 +307,8 @@ mod tests {
             ("a\0", NameError::Character),
             ("\u{202e}abc", NameError::Character),
             ("é", NameError::Character),
+            (".", NameError::Dots),
+            ("..", NameError::Dots),
         ];
         for (text, why) in bad {
             assert_eq!(PoolId::new(text), Err(why), "{text:?}");

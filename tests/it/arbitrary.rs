@@ -27,7 +27,7 @@ pub fn name() -> impl Strategy<Value = Name> {
 }
 
 pub fn pool_id() -> impl Strategy<Value = PoolId> {
-    "[A-Za-z0-9._:-]{1,64}".prop_map(|text| PoolId::new(&text).unwrap())
+    "[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,63}".prop_map(|text| PoolId::new(&text).unwrap())
 }
 
 pub fn key() -> impl Strategy<Value = IdempotencyKey> {

@@ -61,6 +61,11 @@ fn pools_are_defined_read_changed_and_listed() {
     assert_eq!((&second["pools"][0]["pool"], second["next"].is_null()), (&"a".into(), true));
 
     let changed = c.send("PATCH", "/v1/pools/a", &[], r#"{"adjust":{"orders":-1}}"#);
+    // For good: the last day that can be written.
+    let always = r#"{"limits":{"orders":1},"window":{"start":"2026-01-01T00:00:00Z","end":"9999-12-31T23:59:59Z"}}"#;
+    let made = c.send("PUT", "/v1/pools/always", &[], always);
+    assert_eq!((made.status, &made.json()["window"]["end"]), (201, &"9999-12-31T23:59:59Z".into()));
+
     assert_eq!((changed.status, &changed.json()["limits"]["orders"]), (200, &0.into()));
     let changed = c.send("PATCH", "/v1/pools/a", &[], r#"{"limits":{"orders":7}}"#);
     assert_eq!((changed.status, &changed.json()["limits"]["orders"]), (200, &7.into()));
@@ -86,12 +91,36 @@ fn an_edit_of_another_version_is_refused() {
         ("POST", "/v1/pools/p/mode", r#"{"mode":"closed"}"#),
     ] {
         assert_eq!(c.send(method, path, &["If-Match: \"1\""], body).code(), "stale_version", "{method} {path}");
-        for bad in ["If-Match: *", "If-Match: 2", "If-Match: W/\"2\"", "If-Match: \"1\", \"2\"", "If-Match: \"0\""] {
+        for bad in ["If-Match: **", "If-Match: 2", "If-Match: W/\"2\"", "If-Match: \"1\", \"2\"", "If-Match: \"0\""] {
             assert_eq!(c.send(method, path, &[bad], body).code(), "bad_version", "{method} {path} {bad}");
         }
     }
-    let both = c.send("PUT", "/v1/pools/p", &["If-Match: \"2\"", "If-None-Match: *"], one);
-    assert_eq!(both.code(), "bad_version");
+    for expected in ["If-Match: \"2\"", "If-Match: *"] {
+        let both = c.send("PUT", "/v1/pools/p", &[expected, "If-None-Match: *"], one);
+        assert_eq!(both.code(), "bad_version");
+    }
+}
+
+/// `If-Match: *` is for whoever wants to change a pool and not to make one.
+#[test]
+fn any_version_is_expected_of_a_pool_that_exists() {
+    let server = Server::alone();
+    let c = &mut server.client();
+    let any: &[&str] = &["If-Match: *"];
+    let one = r#"{"limits":{"orders":1}}"#;
+    let refused = c.send("PUT", "/v1/pools/p", any, one);
+    assert_eq!((refused.status, refused.code().as_str()), (412, "stale_version"));
+    assert_eq!(c.get("/v1/pools/p?fresh=true").code(), "unknown_pool");
+    assert_eq!(c.send("PATCH", "/v1/pools/p", any, one).code(), "unknown_pool");
+    server.pool("p", 1);
+    for (method, path, body, version) in [
+        ("PUT", "/v1/pools/p", r#"{"limits":{"orders":2}}"#, 2),
+        ("PATCH", "/v1/pools/p", r#"{"limits":{"orders":3}}"#, 3),
+        ("POST", "/v1/pools/p/mode", r#"{"mode":"closed"}"#, 4),
+    ] {
+        let changed = c.send(method, path, any, body);
+        assert_eq!((changed.status, &changed.json()["version"]), (200, &version.into()), "{method} {path}");
+    }
 }
 
 #[test]
