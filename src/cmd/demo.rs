@@ -11,7 +11,7 @@ mod week;
 
 use super::client;
 use super::client::define::define;
-use super::interrupt::interrupted;
+use super::interrupt::Listening;
 use super::scratch::Scratch;
 use super::{Failure, Verdict};
 use crate::app::App;
@@ -82,6 +82,8 @@ pub(super) fn settings(directory: Option<&Path>) -> Result<Config, Failure> {
 
 /// Starts the server, lets everybody in, and stops it again.
 async fn stage(args: &Args, config: &Config, out: &mut dyn Write) -> Result<bool, String> {
+    // From the start: whoever is ended by a signal cannot put its directory away.
+    let (mut interrupts, mut hangup) = (Listening::to_interrupts(), Listening::to_hangup());
     let app = App::start(config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await;
     let app = app.map_err(|error| error.to_string())?;
     let address = app.address();
@@ -90,13 +92,21 @@ async fn stage(args: &Args, config: &Config, out: &mut dyn Write) -> Result<bool
         // Dropping the other end stops the server as well.
         let _ = stopped.await;
     }));
-    let ended = play(args, address, out).await;
+    let ended = tokio::select! {
+        ended = play(args, address, &mut interrupts, out) => ended,
+        () = hangup.heard() => Err("the terminal is gone".to_owned()),
+    };
     drop(stop);
     let stopped = server.await.map_err(|error| error.to_string())?;
     stopped.map_err(str::to_owned).and(ended)
 }
 
-async fn play(args: &Args, address: SocketAddr, out: &mut dyn Write) -> Result<bool, String> {
+async fn play(
+    args: &Args,
+    address: SocketAddr,
+    interrupts: &mut Listening,
+    out: &mut dyn Write,
+) -> Result<bool, String> {
     let mut rng = StdRng::seed_from_u64(args.seed);
     let clock = SystemClock::new();
     let week = Week::new(clock.now(), &mut rng);
@@ -116,8 +126,8 @@ async fn play(args: &Args, address: SocketAddr, out: &mut dyn Write) -> Result<b
     people.spawn(Planner::new(Arc::clone(&stage), StdRng::seed_from_u64(rng.random())).plan(until));
     let screen = Screen::new(Arc::clone(&stage), Look::of_environment(), title);
     tokio::select! {
-        () = screen.show(until, out) => {}
-        () = interrupted() => people.abort_all(),
+        is_watched = screen.show(until, out) => if !is_watched { people.abort_all() },
+        () = interrupts.heard() => people.abort_all(),
     }
     screen::say(out, "\nThe doors are closed; what was begun is finished, and the last holds run out.");
     let everybody = async { while people.join_next().await.is_some() {} };

@@ -125,7 +125,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(Verdict::Fine) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => ExitCode::from(1),
         Err(failure) => {
-            eprintln!("headroom: {failure}");
+            // Whoever closed the terminal reads no more.
+            let _ = writeln!(io::stderr(), "headroom: {failure}");
             ExitCode::from(if matches!(failure, Failure::Wrong(_)) { 1 } else { 2 })
         }
     }

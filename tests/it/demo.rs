@@ -1,6 +1,22 @@
 //! The demonstration, without a terminal: what it prints, how it ends, and what it leaves behind.
 
-use crate::process::{Ended, headroom, run};
+use crate::process::{Ended, Running, headroom, run, spawn};
+use crate::wait::until;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Command;
+
+/// Much longer than a test waits.
+fn endless(temp: &Path) -> Command {
+    let mut demo = headroom(["demo", "--seconds", "600", "--shoppers", "20"]);
+    demo.env("TMPDIR", temp);
+    demo
+}
+
+fn is_empty(temp: &Path) -> bool {
+    std::fs::read_dir(temp).unwrap().count() == 0
+}
 
 #[test]
 fn the_demonstration_ends_with_a_clean_audit_and_leaves_nothing() {
@@ -14,5 +30,31 @@ fn the_demonstration_ends_with_a_clean_audit_and_leaves_nothing() {
     for said in ["  L1  holds ", "  L7  holds ", "  0 breaches over ", " 0 answered otherwise", " 0 overbooked by"] {
         assert!(out.contains(said), "{said:?} in:\n{out}");
     }
-    assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0, "its directory is gone");
+    assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+    let days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    assert!(days.iter().any(|day| out.contains(&format!("want {day} "))), "{out}");
+    assert!(out.contains(" not in time: no decision by the caller's deadline,"), "{out}");
+    assert!(is_empty(temp.path()), "its directory is gone");
+}
+
+#[test]
+fn a_terminal_that_is_closed_leaves_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut demo = Running::start(&mut endless(temp.path()));
+    until("shoppers shop", || demo.line().contains(" s left  201 "));
+    assert!(!is_empty(temp.path()));
+    kill_process(Pid::from_child(demo.child()), Signal::HUP).unwrap();
+    assert_eq!(demo.ended().code, 2);
+    assert!(is_empty(temp.path()));
+}
+
+#[test]
+fn an_output_that_is_closed_ends_it_and_leaves_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut demo = spawn(&mut endless(temp.path()));
+    let mut first = String::new();
+    BufReader::new(demo.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.contains("Headroom"), "{first}");
+    until("the demonstration ends", || demo.try_wait().unwrap().is_some());
+    assert!(is_empty(temp.path()));
 }

@@ -2,6 +2,7 @@
 //! for in it.
 
 use super::Stage;
+use super::paint::COLUMNS;
 use crate::audit::history::History;
 use crate::cmd::client::Connection;
 use crate::cmd::client::inspect::Inspection;
@@ -28,16 +29,15 @@ pub async fn audit(stage: &Stage) -> Result<(String, bool), String> {
 }
 
 fn text(found: &Inspection, retried: u64, contradicted: u64) -> String {
-    let mut out =
-        String::from("\nThe log, read back and judged by a second model that shares no code with the first:\n");
+    let mut out = String::from("\nThe log, judged by a second model that shares no code with the first:\n");
     // Writing to a string does not fail.
     for law in SHOWN {
         let broken = found.breaches_of(law);
         let mark = if broken == 0 { "holds " } else { "BROKEN" };
-        let _ = writeln!(out, "  {:<3} {mark}  {}", law.id(), law.sentence());
+        let _ = writeln!(out, "{}", wrapped(&format!("  {:<3} {mark}  ", law.id()), law.sentence()));
     }
     found.breaches().take(BREACHES_MAX).for_each(|breach| {
-        let _ = writeln!(out, "  {breach}");
+        let _ = writeln!(out, "{}", wrapped("  ", &breach.to_string()));
     });
     let callers = &found.callers;
     let full = found.pools.values().filter(|pool| pool.spec.limits.iter().any(|(d, _)| pool.remaining(d) == Some(0)));
@@ -48,11 +48,46 @@ fn text(found: &Inspection, retried: u64, contradicted: u64) -> String {
     let _ = writeln!(out, "  {retried} retries with the same key, {contradicted} answered otherwise");
     let _ = write!(
         out,
-        "  {} orders stand in {} slots, {} of them sold out, {} overbooked by a decision",
+        "  {} orders stand in {} slots, {} sold out, {} overbooked by a decision",
         found.live.len(),
         found.pools.len(),
         full.count(),
         found.breaches_of(Law::Capacity)
     );
     out
+}
+
+/// A text behind its mark, on as many lines as it takes.
+fn wrapped(mark: &str, text: &str) -> String {
+    let (mut out, mut column) = (mark.to_owned(), mark.chars().count());
+    let margin = column;
+    for word in text.split(' ') {
+        let width = word.chars().count() + 1;
+        if column > margin && column + width > COLUMNS {
+            out.push_str(&format!("\n{:margin$}", ""));
+            column = margin;
+        }
+        if column > margin {
+            out.push(' ');
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_sentences_go_on_below_where_they_began() {
+        assert_eq!(wrapped("  ", "short"), "  short");
+        let law = wrapped("  L7  holds   ", &"word ".repeat(20));
+        assert!(law.lines().count() > 1 && law.lines().all(|line| line.chars().count() <= COLUMNS), "{law}");
+        assert!(law.lines().skip(1).all(|line| line.starts_with("              word")), "{law}");
+        for law in Law::ALL {
+            assert!(wrapped("  L10 BROKEN  ", law.sentence()).lines().all(|line| line.chars().count() <= COLUMNS));
+        }
+    }
 }

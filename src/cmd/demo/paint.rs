@@ -12,6 +12,10 @@ use std::fmt::Write;
 const CIVIDIS: [(u8, u8); 8] = [(17, 255), (18, 255), (60, 255), (102, 16), (144, 16), (185, 16), (221, 16), (227, 16)];
 /// The same as heights.
 const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// What the third kind of answer is.
+const NOT_IN_TIME: &str = " not in time: no decision by the caller's deadline, and nothing is held";
+/// Columns of the terminal that everything fits.
+pub const COLUMNS: usize = 80;
 /// Seconds of answers that the small curve shows.
 pub const CURVE_SECONDS: usize = 40;
 
@@ -57,9 +61,9 @@ impl View<'_> {
     /// The picture, line by line.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![
-            format!("{}  {} s left", self.bold(&self.title), self.left),
+            self.bold(&self.title),
             String::new(),
-            format!(" {} · orders taken of each two-hour slot", self.bold(&self.week.day_name())),
+            format!(" {} · orders taken of each two-hour slot  {} s left", self.bold(&self.week.day_name()), self.left),
             format!(" {:10}{}", "", HOURS.map(|(hour, _)| format!("  {hour:02}-")).concat()),
         ];
         lines.extend((0..ZONES.len()).map(|zone| self.zone(zone)));
@@ -68,20 +72,25 @@ impl View<'_> {
         lines.extend(self.figures());
         lines.push(String::new());
         lines.push(format!(" most contested  {}", self.contested()));
-        lines.extend(self.news.iter().map(|line| format!(" {line}")));
+        // What failed may say so at any length.
+        lines.extend(self.news.iter().map(|line| format!(" {line}").chars().take(COLUMNS).collect()));
         lines
+    }
+
+    /// What stands above the lines of a run that is not drawn.
+    pub fn heading(&self) -> Vec<String> {
+        let day = self.week.day_name();
+        let title = self.title.clone();
+        vec![title, format!(" most shoppers want {day}; times are UTC"), NOT_IN_TIME.to_owned()]
     }
 
     /// The same second in one line.
     pub fn line(&self) -> String {
         let Counts { yes, no, late, .. } = self.second.counts;
-        let (p50, p99) = self.quantiles();
-        let (events, rate) = self.events;
-        let contested = self.contested();
+        let (_, p99) = self.quantiles();
         format!(
-            "{:>3} s left  201 {yes:>4}/s  409 {no:>4}/s  503 {late:>3}/s  p50 {p50} ms  p99 {p99} ms  \
-             {rate:>5} events/s, {events} in the log  {contested}",
-            self.left
+            "{:>3} s left  201 {yes:>5}/s  409 {no:>5}/s  503 {late:>4}/s  p99 {p99} ms  {:>7} events",
+            self.left, self.events.0
         )
     }
 
@@ -116,7 +125,7 @@ impl View<'_> {
 
     fn legend(&self) -> String {
         let scale: String = BLOCKS.iter().skip(1).collect();
-        format!(" {:10}{scale} taken of the limit   ! more than a lowered limit   ‖ paused   × closed", "")
+        format!(" {scale} taken of the limit  ! over a lowered limit  ‖ paused  × closed")
     }
 
     fn figures(&self) -> Vec<String> {
@@ -130,15 +139,14 @@ impl View<'_> {
         let answers = yes + no + late + other + silent;
         vec![
             format!(" {answers:>6} answers/s  {curve}"),
-            format!(" {yes:>6} 201 yes    {no:>6} 409 no    {late:>6} 503 not in time    {other:>6} reads and changes"),
+            format!(" {yes:>5} 201 yes  {no:>5} 409 no  {late:>5} 503 not in time  {other:>6} reads and changes"),
+            NOT_IN_TIME.to_owned(),
+            format!(" p50 {p50} ms  p99 {p99} ms  {rate} events/s, {events} in the log"),
             format!(
-                " p50 {p50} ms   p99 {p99} ms   {rate} events/s, {events} in the log   {} yes so far",
+                " {} yes so far: {confirmed} holds confirmed, {left} left to expire, {released} released",
                 self.all.yes
             ),
-            format!(
-                " {confirmed} holds confirmed, {left} left to expire, {released} released; \
-                 {retried} retries with the same key, {contradicted} answered otherwise"
-            ),
+            format!(" {retried} retries with the same key, {contradicted} answered otherwise"),
         ]
     }
 
@@ -239,9 +247,41 @@ mod tests {
         };
         let plain = view(false);
         assert!(plain[4].starts_with(" Harbour      0 █ 20 ! 22 ×  5 ‖  7    ? "), "{:?}", plain[4]);
-        assert!(plain.iter().all(|line| !line.contains('\x1b') && line.chars().count() <= 100), "{plain:#?}");
-        assert!(plain.iter().any(|line| line.ends_with("Harbour 10-12: 9 refused, 20 of 20 orders taken")));
+        assert!(plain.iter().all(|line| !line.contains('\x1b') && line.chars().count() <= COLUMNS), "{plain:#?}");
+        assert!(plain[2].starts_with(" Sunday 22 November ·") && plain.iter().any(|line| line == NOT_IN_TIME));
+        assert!(plain.iter().any(|line| line.ends_with("Harbour Sun 10-12: 9 refused, 20 of 20 orders taken")));
         let coloured = view(true);
         assert!(coloured[4].contains("\x1b[48;5;227;38;5;16m█ 20\x1b[0m"), "{:?}", coloured[4]);
+    }
+
+    #[test]
+    fn however_much_happens_the_lines_fit() {
+        let week = Week::new(Micros(1_795_262_400_000_000), &mut StdRng::seed_from_u64(1));
+        let most = Counts { yes: 99_999, no: 99_999, late: 9_999, other: 999_999, silent: 0 };
+        let deeds =
+            Deeds { confirmed: 99_999, left: 99_999, released: 99_999, retried: 999_999, contradicted: 999_999 };
+        let mut second = Period { counts: most, ..Period::default() };
+        second.latency_us.record(4_000_000).unwrap();
+        let contested = Some((week.of(week.shown, 4)[9].pool.clone(), 999_999));
+        let news = vec![format!("the planner {}", "x".repeat(90))];
+        let (curve, title) = ([9; CURVE_SECONDS], format!(" {}", "x".repeat(78)));
+        let (heat, all, events) = (BTreeMap::new(), most, (9_999_999, 99_999));
+        let view = View {
+            week: &week,
+            heat: &heat,
+            title,
+            left: 600,
+            second: &second,
+            all,
+            deeds,
+            events,
+            contested,
+            news,
+            curve: &curve,
+            in_colour: false,
+        };
+        for line in view.lines().into_iter().chain(view.heading()).chain([view.line()]) {
+            assert!(line.chars().count() <= COLUMNS, "{}: {line}", line.chars().count());
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::Stage;
 use super::shopper::GIVE_UP;
 use super::week::{HOURS, Week, ZONES, choose};
 use crate::cmd::client::{self, Connection, Method};
+use jiff::civil::Date;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::sync::Arc;
@@ -94,13 +95,16 @@ impl Planner {
     }
 }
 
-/// A pool as people say it: `Marina 18-20`.
+/// A pool as people say it: `Marina Sun 18-20`.
 pub fn spoken(pool: &str) -> String {
-    let parts = pool.split_once(':').zip(pool.rsplit_once('T').and_then(|(_, hour)| hour.parse::<u64>().ok()));
-    match parts {
-        Some(((zone, _), hour)) if HOURS.iter().any(|(h, _)| *h == hour) => format!("{zone} {hour}-{}", hour + 2),
-        _ => pool.to_owned(),
-    }
+    let told = || {
+        let (zone, time) = pool.split_once(':')?;
+        let (day, hour) = time.split_once('T')?;
+        let (day, hour): (Date, u64) = (day.parse().ok()?, hour.parse().ok()?);
+        let is_slot = HOURS.iter().any(|(h, _)| *h == hour);
+        is_slot.then(|| format!("{zone} {} {hour}-{}", day.strftime("%a"), hour + 2))
+    };
+    told().unwrap_or_else(|| pool.to_owned())
 }
 
 #[cfg(test)]
@@ -109,7 +113,7 @@ mod tests {
 
     #[test]
     fn slots_are_said_by_zone_and_hours() {
-        assert_eq!(spoken("Marina:2026-11-22T18"), "Marina 18-20");
+        assert_eq!(spoken("Marina:2026-11-22T18"), "Marina Sun 18-20");
         assert_eq!(spoken("something-else"), "something-else");
     }
 }

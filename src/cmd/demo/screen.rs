@@ -66,8 +66,8 @@ impl Screen {
         Screen { stage, look, title, server, heat, second, events: (0, 0), curve: Vec::new() }
     }
 
-    /// Shows what goes on until the time is up.
-    pub async fn show(mut self, until: Instant, out: &mut dyn Write) {
+    /// Shows what goes on until the time is up; false when nobody reads it any more.
+    pub async fn show(mut self, until: Instant, out: &mut dyn Write) -> bool {
         let _cursor = self.look.is_live.then(|| {
             // Once: everything before stays in the terminal's memory.
             put(out, "\x1b[2J\x1b[?25l");
@@ -75,6 +75,9 @@ impl Screen {
         });
         // What was there before anybody came is nobody's event.
         self.turn().await;
+        if !self.look.is_live {
+            say(out, &self.view(0).heading().join("\n"));
+        }
         self.events.1 = 0;
         let mut next = Instant::now();
         loop {
@@ -87,13 +90,13 @@ impl Screen {
                     self.turn().await;
                 }
                 let left = until.saturating_duration_since(Instant::now()).as_secs();
-                if self.look.is_live {
-                    put(out, &frame(&self.view(left).lines()));
-                } else if is_second {
-                    say(out, &self.view(left).line());
-                }
-                if Instant::now() >= until {
-                    return;
+                let is_read = if self.look.is_live {
+                    put(out, &frame(&self.view(left).lines()))
+                } else {
+                    !is_second || say(out, &self.view(left).line())
+                };
+                if !is_read || Instant::now() >= until {
+                    return is_read;
                 }
             }
         }
@@ -145,12 +148,12 @@ impl Screen {
     }
 }
 
-/// Prints a line.
-pub fn say(out: &mut dyn Write, line: &str) {
-    put(out, &format!("{line}\n"));
+/// Prints a line; false when nobody reads it.
+pub fn say(out: &mut dyn Write, line: &str) -> bool {
+    put(out, &format!("{line}\n"))
 }
 
-fn put(out: &mut dyn Write, text: &str) {
-    // Whoever closed the output has seen enough; the run still ends with its audit.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+/// Whoever closed the output has seen enough; the run still ends with its audit.
+fn put(out: &mut dyn Write, text: &str) -> bool {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
