@@ -189,6 +189,8 @@ pub const CAUGHT_UP_AT_ONCE: u64 = 200_000;
 /// Reservations that share one page of memory, which is what checkpoints copy: so many fill 8 KiB.
 pub const PAGE_SLOTS: usize = 73;
 
+/// Longest name of a host, in bytes: that of DNS.
+pub const HOST_BYTES_MAX: usize = 253;
 /// Longest request body, in bytes.
 pub const HTTP_BODY_BYTES_MAX: usize = 16 << 10;
 /// Longest request head, in bytes.
@@ -201,8 +203,26 @@ pub const HTTP_HEAD_TIMEOUT_MS: u64 = 5_000;
 pub const HTTP_IDLE_TIMEOUT_MS: u64 = 60_000;
 /// Time a client has to send a request's body, in milliseconds.
 pub const HTTP_BODY_TIMEOUT_MS: u64 = 5_000;
-/// Open connections; more wait in the listener's backlog.
+/// Open connections of callers; for one more the one goes that has waited longest for a request.
 pub const HTTP_CONNECTIONS_MAX: usize = 4_096;
+/// Connections beyond those while all of them are being served: probes are answered, others are told so.
+pub const HTTP_CONNECTIONS_KEPT: usize = 64;
+/// Time in which such a connection has to send its request, in milliseconds.
+pub const HTTP_KEPT_WAIT_MS: u64 = 1_000;
+/// Connections that were told to make room and have not ended yet.
+pub const HTTP_CONNECTIONS_ENDING_MAX: usize = 64;
+/// Time for which a connection is read on behind its last answer, in milliseconds, so that the answer arrives.
+pub const HTTP_LINGER_MS: u64 = 200;
+/// Time in which a caller who sends no more, but has not hung up, takes the first byte of an answer, in milliseconds.
+pub const HTTP_KNOCK_MS: u64 = 20;
+/// Time after SIGTERM in which connections are still taken that had begun before, in milliseconds: a round trip of theirs.
+pub const HTTP_NEWCOMERS_MS: u64 = 50;
+/// Open files of the process itself, and of each partition: its share of the log, checkpoints, or clients of a cluster.
+pub const FILES_OF_PROCESS: usize = 256;
+/// See [`FILES_OF_PROCESS`].
+pub const FILES_OF_PARTITION: usize = 32;
+/// Connections of callers that are served however few files the system lets the process open.
+pub const HTTP_CONNECTIONS_MIN: usize = 16;
 /// Pools one availability page or listing holds, at most and when nothing is asked.
 pub const PAGE_POOLS_MAX: usize = 500;
 /// See [`PAGE_POOLS_MAX`].
@@ -263,6 +283,12 @@ const _: () = {
     // A call that was taken is answered before its connection is closed, and a last turn has its time after it.
     assert!(SHUTDOWN_CALLS_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
     assert!(SHUTDOWN_CALLS_MS + SHUTDOWN_REST_MS < SHUTDOWN_MS);
+    // A probe has a place though all callers are being served, and those who make room are gone before they are too many.
+    assert!(
+        HTTP_CONNECTIONS_KEPT > 0 && HTTP_CONNECTIONS_ENDING_MAX > 0 && HTTP_CONNECTIONS_MIN <= HTTP_CONNECTIONS_MAX
+    );
+    assert!(ABANDON_GRACE_MS + HTTP_KNOCK_MS <= 50);
+    assert!(HTTP_KEPT_WAIT_MS <= HTTP_HEAD_TIMEOUT_MS && HTTP_LINGER_MS + HTTP_NEWCOMERS_MS < LEAVE_MS);
     assert!(DEADLINE_DEFAULT_MS <= DEADLINE_MAX_MS && PAGE_POOLS_DEFAULT <= PAGE_POOLS_MAX);
     assert!(MIN_IN_SYNC_DEFAULT < REPLICATION_DEFAULT && REPLICATION_DEFAULT <= REPLICATION_MAX);
     assert!(REGISTRY_TIMEOUT_MIN_MS < REGISTRY_TIMEOUT_DEFAULT_MS);

@@ -15,6 +15,9 @@ use utoipa::ToSchema;
 
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
+/// What is asked by whoever watches the process: it is answered when nobody else is.
+pub const PROBES: [&str; 4] = ["/livez", "/readyz", "/startupz", "/metrics"];
+
 /// Whether this process serves, and if not, why.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Health)]

@@ -5,12 +5,15 @@
 
 mod body;
 mod detail;
+mod docs;
 mod dto;
 mod health;
-mod internal;
+mod hosts;
 mod instant;
+mod internal;
 mod json;
 mod openapi;
+mod places;
 mod pools;
 pub mod problem;
 mod reply;
@@ -19,14 +22,16 @@ mod reservations;
 mod server;
 mod socket;
 
+pub use hosts::Hosts;
 pub use openapi::document;
+pub use places::Bounds;
 pub use server::serve;
 
 use crate::gateway::Gateway;
 use crate::gateway::admission::Shed;
 use crate::limits::{
-    COMMAND_BYTES_MAX, FRESH_WAIT_MAX_MS, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_CONNECTIONS_MAX,
-    HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
+    COMMAND_BYTES_MAX, FRESH_WAIT_MAX_MS, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX,
+    HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
 };
 use crate::log::CommittedTail;
 use crate::replica::{Mood, Shared};
@@ -84,7 +89,7 @@ pub struct Limits {
     /// Time for a body.
     pub body_timeout: Duration,
     /// Open connections.
-    pub connections: usize,
+    pub connections: Bounds,
     /// Time that open connections get to end by themselves at shutdown.
     pub leave: Duration,
     /// Time that calls in flight get after that.
@@ -99,7 +104,7 @@ impl Default for Limits {
             head_timeout: Duration::from_millis(HTTP_HEAD_TIMEOUT_MS),
             idle_timeout: Duration::from_millis(HTTP_IDLE_TIMEOUT_MS),
             body_timeout: Duration::from_millis(HTTP_BODY_TIMEOUT_MS),
-            connections: HTTP_CONNECTIONS_MAX,
+            connections: Bounds::default(),
             leave: Duration::from_millis(LEAVE_MS),
             shutdown: Duration::from_millis(SHUTDOWN_CALLS_MS),
         }
@@ -113,6 +118,7 @@ pub struct State {
     tail: Arc<dyn CommittedTail>,
     metrics: Arc<dyn Metrics>,
     limits: Limits,
+    hosts: Hosts,
     /// The upper quarter names the process in request ids, the rest is told to nobody.
     secret: u128,
 }
@@ -120,7 +126,14 @@ pub struct State {
 impl State {
     /// With the usual limits, and a secret drawn at start: it seeds the names of what nobody named.
     pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, metrics: Arc<dyn Metrics>, secret: u128) -> State {
-        State { gateway, tail, metrics, limits: Limits::default(), secret }
+        let (limits, hosts) = (Limits::default(), Hosts::default());
+        State { gateway, tail, metrics, limits, hosts, secret }
+    }
+
+    /// By these names, too.
+    #[must_use]
+    pub fn hosts(self, hosts: Hosts) -> State {
+        State { hosts, ..self }
     }
 
     /// With other limits.
@@ -211,6 +224,9 @@ fn table() -> Vec<Route> {
         path("/startupz").on(GET, health::startupz),
         path("/metrics").on(GET, health::metrics),
         path("/openapi.json").on(GET, health::openapi),
+        path("/docs").on(GET, docs::root),
+        path("/docs/").on(GET, docs::file),
+        path("/docs/{*file}").on(GET, docs::file),
         path("/internal/log").on(GET, internal::log),
         path("/internal/log/{partition}").on(GET, internal::events),
         path("/internal/state/{partition}").on(GET, internal::state),
@@ -221,7 +237,6 @@ fn routes(api: Arc<Api>) -> Router {
     table()
         .into_iter()
         .fold(Router::new(), |router, route| router.merge(route.done()))
-        .merge(openapi::browser())
         .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| {
             request::run(api, "(none)", HTTP_BODY_BYTES_MAX, request, health::not_found)
         })
@@ -287,11 +302,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// What is for this machine's command line alone is not described.
+    /// What is for this machine's command line alone is not described, nor is the description's own page.
     #[test]
     fn the_document_names_every_path_and_method_there_is() {
         let mut served = BTreeSet::new();
-        for route in table().into_iter().filter(|route| !route.path.starts_with("/internal/")) {
+        let is_described = |path: &str| !path.starts_with("/internal/") && !path.starts_with("/docs");
+        for route in table().into_iter().filter(|route| is_described(route.path)) {
             // The server answers HEAD wherever it answers GET.
             let methods = route.allowed.iter().filter(|method| **method != "HEAD");
             served.extend(methods.map(|method| (route.path.to_owned(), method.to_ascii_lowercase())));

@@ -1,16 +1,12 @@
-//! The API's description, OpenAPI 3.1, made of the same table of refusals and the same types that answer; and a page
-//! to browse it, served from this binary.
+//! The API's description, OpenAPI 3.1, made of the same table of refusals and the same types that answer.
 
-use super::Api;
 use super::dto::{Code, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto, ReservationDto, WindowDto};
 use super::health::{HealthDto, StandingDto};
 use super::problem::{Case, Edge, NOT_FRESH, REBUILDING, RETRYABLE, SHED, TIMEOUT, TIMEOUT_UNKNOWN, cases, of_reason};
 use crate::domain::Reason;
 use crate::limits::{DEADLINE_MAX_MS, UNITS_MAX};
-use axum::Router;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
@@ -19,7 +15,6 @@ use utoipa::openapi::{
     ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, RefOr, Required,
     ResponseBuilder,
 };
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// Asking for capacity.
 #[derive(ToSchema)]
@@ -373,11 +368,6 @@ pub fn document() -> OpenApi {
     OpenApiBuilder::new().info(info).paths(paths).components(Some(components())).build()
 }
 
-/// The page at `/docs`.
-pub(super) fn browser() -> Router<Arc<Api>> {
-    SwaggerUi::new("/docs").config(Config::new(["/openapi.json"])).into()
-}
-
 fn introduction() -> String {
     let mut text = format!(
         "Reserves capacity and never overbooks. Units are integers from 0 to {UNITS_MAX}; times are RFC 3339. A caller \
@@ -450,17 +440,25 @@ fn described(operation: &Operation) -> OperationBuilder {
 fn refusals(operation: &Operation) -> BTreeMap<u16, String> {
     let edges = operation.edges.iter().map(|edge| edge.case());
     let mut cases: Vec<Case> = edges.chain(operation.reasons.iter().map(|reason| of_reason(*reason))).collect();
-    let command = [Edge::BadKey, Edge::BadTimeout];
+    let command = [Edge::BadKey, Edge::BadTimeout, Edge::BadHost, Edge::ForeignHost, Edge::ForeignOrigin];
     match operation.kind {
         Kind::Reserve | Kind::Command => {
             cases.extend(command.iter().map(|edge| edge.case()));
             cases.extend([SHED, TIMEOUT, TIMEOUT_UNKNOWN]);
         }
-        Kind::Read => cases.extend([NOT_FRESH, REBUILDING]),
+        Kind::Read => cases.extend([SHED, NOT_FRESH, REBUILDING]),
         Kind::Page => {}
     }
     if operation.body.is_some() {
-        let body = [Edge::BadJson, Edge::UnknownField, Edge::BodyTooLarge, Edge::WrongContentType, Edge::BodyTimeout];
+        let body = [
+            Edge::BadJson,
+            Edge::UnknownField,
+            Edge::BodyTooLarge,
+            Edge::WrongContentType,
+            Edge::UnknownContentEncoding,
+            Edge::UnknownTransferCoding,
+            Edge::BodyTimeout,
+        ];
         cases.extend(body.iter().map(|edge| edge.case()));
     }
     let mut texts: BTreeMap<u16, String> = BTreeMap::new();

@@ -78,6 +78,7 @@ macro_rules! edge_cases {
 
 edge_cases! {
     BadRequest = "bad_request", 400, "The request is not valid HTTP";
+    BadHost = "bad_host", 400, "The Host header is missing or not valid";
     BadJson = "bad_json", 400, "The body is not the JSON expected";
     UnknownField = "unknown_field", 400, "The request has a field that does not exist";
     MissingField = "missing_field", 400, "A required field is missing";
@@ -97,6 +98,7 @@ edge_cases! {
     BadKey = "bad_key", 400, "The Idempotency-Key header is not valid";
     BadVersion = "bad_version", 400, "The If-Match or If-None-Match header is not valid";
     BadQuery = "bad_query", 400, "A query parameter is not valid";
+    ForeignOrigin = "foreign_origin", 403, "The request comes from another site's page";
     NotFound = "not_found", 404, "There is nothing at this path";
     MethodNotAllowed = "method_not_allowed", 405, "The path does not take this method";
     HeadTimeout = "head_timeout", 408, "The request did not come in time";
@@ -104,7 +106,10 @@ edge_cases! {
     BodyTooLarge = "body_too_large", 413, "The body is too large";
     UriTooLong = "uri_too_long", 414, "The request's target is too long";
     WrongContentType = "wrong_content_type", 415, "The body has to be application/json";
+    UnknownContentEncoding = "unknown_content_encoding", 415, "The body's encoding is not known";
+    ForeignHost = "foreign_host", 421, "The request is meant for another service";
     HeadTooLarge = "head_too_large", 431, "The request's head is too large";
+    UnknownTransferCoding = "unknown_transfer_coding", 501, "The body's transfer coding is not known";
 }
 
 impl Edge {
@@ -183,6 +188,7 @@ pub fn of_shed(shed: Shed) -> (Case, Cow<'static, str>) {
         Shed::Full => "the queue of the partition is full: try again when it is shorter",
         Shed::NoOwner => "nobody decides for the partition at present: try again, /readyz says why",
         Shed::Closing => "the process is shutting down: try again, another one takes the call",
+        Shed::Connections => "as many connections as may be open are being served: try again, or ask another process",
     };
     (SHED, detail.into())
 }

@@ -3,7 +3,7 @@
 use super::detail;
 use super::dto::{ProblemDto, ProofDto, TypeUrn, Units};
 use super::problem::{self, Case, Edge};
-use crate::domain::{Amounts, Body as Decision, Recorded, Rejection};
+use crate::domain::{Amounts, Body as Decision, CommandId, PoolId, Recorded, Rejection, ReservationId};
 use crate::gateway::Outcome;
 use crate::gateway::admission::Shed;
 use axum::body::Body;
@@ -22,6 +22,15 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What an answer has reserved, and by which command: if nobody can be told, it is taken back.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// The command.
+    pub id: CommandId,
+    /// The pool and the reservation.
+    pub reserved: (PoolId, ReservationId),
+}
+
 /// What a handler answers.
 pub type Answer = Result<Reply, Problem>;
 
@@ -34,6 +43,7 @@ pub struct Reply {
     etag: Option<u64>,
     is_replayed: bool,
     header: Option<(HeaderName, HeaderValue)>,
+    receipt: Option<Receipt>,
 }
 
 impl Reply {
@@ -47,7 +57,7 @@ impl Reply {
 
     /// Any body.
     pub fn bytes(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Reply {
-        Reply { status, content_type, body, etag: None, is_replayed: false, header: None }
+        Reply { status, content_type, body, etag: None, is_replayed: false, header: None, receipt: None }
     }
 
     /// With a pool's version as its ETag.
@@ -68,8 +78,17 @@ impl Reply {
         Reply { header: Some((name, value)), ..self }
     }
 
+    /// With what it has reserved.
+    #[must_use]
+    pub fn receipt(self, receipt: Option<Receipt>) -> Reply {
+        Reply { receipt, ..self }
+    }
+
     fn into_response(self, request_id: &str) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body));
+        if let Some(receipt) = self.receipt {
+            response.extensions_mut().insert(receipt);
+        }
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, self.content_type);

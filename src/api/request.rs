@@ -6,12 +6,14 @@ use super::problem::Edge;
 use super::reply::{Answer, Problem, respond};
 use super::{Api, Finished, body};
 use crate::domain::{IdempotencyKey, Name, NameError};
+use crate::gateway::admission::Shed;
 use crate::limits::DEADLINE_MAX_MS;
 use axum::RequestExt;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
-use axum::http::{HeaderMap, Method, Response, Uri};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::BodyExt;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
@@ -23,6 +25,10 @@ use std::task::Poll;
 /// Who is at the other end; put there by the accept loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
+
+/// The mark of a request on a place that is kept for probes, which it is none of; put there by the accept loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowded;
 
 /// A request, read whole.
 #[derive(Debug)]
@@ -38,12 +44,6 @@ pub struct Asked {
     pub number: u64,
 }
 
-/// Runs one handler for one request.
-pub async fn run<F: Future<Output = Answer>>(
-    api: Arc<Api>,
-    route: &'static str,
-    body_bytes_max: usize,
-    request: Request,
 /// What a caller expects of a pool before it is changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expected {
@@ -55,6 +55,12 @@ pub enum Expected {
     Nothing,
 }
 
+/// Runs one handler for one request.
+pub async fn run<F: Future<Output = Answer>>(
+    api: Arc<Api>,
+    route: &'static str,
+    body_bytes_max: usize,
+    request: Request,
     handler: impl FnOnce(Arc<Api>, Asked) -> F,
 ) -> Response<Body> {
     let number = api.next_number();
@@ -62,7 +68,7 @@ pub enum Expected {
     let method = method_name(request.method());
     let mut watch = Watch { api: &api, route, method, begun_us: api.gateway().now().0, end: None };
     let answer = guarded(async {
-        let asked = read(&api, number, body_bytes_max, request).await?;
+        let asked = read(&api, number, route, body_bytes_max, request).await?;
         handler(Arc::clone(&api), asked).await
     })
     .await;
@@ -111,11 +117,24 @@ async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
     .await
 }
 
-async fn read(api: &Api, number: u64, body_bytes_max: usize, mut request: Request) -> Result<Asked, Problem> {
+async fn read(
+    api: &Api,
+    number: u64,
+    route: &'static str,
+    body_bytes_max: usize,
+    mut request: Request,
+) -> Result<Asked, Problem> {
+    if request.extensions().get::<Crowded>().is_some() {
+        return Err(Shed::Connections.into());
+    }
     let params = request.extract_parts::<RawPathParams>().await;
+    let (parts, body) = request.into_parts();
+    target(&parts)?;
+    let is_guarded = !parts.method.is_safe() || route.starts_with("/internal/");
+    api.state.hosts.check(&parts, is_guarded)?;
+    codings(&parts.headers)?;
     let params = params.map_err(|_| Problem::edge(Edge::BadName, "the path is not UTF-8 once it is decoded"))?;
     let param = params.iter().next().map(|(_, value)| value.to_owned());
-    let (parts, body) = request.into_parts();
     let body = read_body(api, body_bytes_max, &parts.headers, body).await?;
     if !body.is_empty() && !is_json(&parts.headers) {
         let sent = parts.headers.get(CONTENT_TYPE).map(|value| quoted(&String::from_utf8_lossy(value.as_bytes())));
@@ -125,6 +144,35 @@ async fn read(api: &Api, number: u64, body_bytes_max: usize, mut request: Reques
     }
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
     Ok(Asked { headers: parts.headers, uri: parts.uri, param, body, peer, number })
+}
+
+/// Refuses what is no path: the service as a whole, which takes no method, and what is written without its slash.
+fn target(parts: &Parts) -> Result<(), Problem> {
+    let all = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
+    match parts.uri.path() {
+        _ if parts.method == Method::CONNECT => {
+            Err(Problem::method_not_allowed("this service, which is no proxy,", all))
+        }
+        path if path.starts_with('/') => Ok(()),
+        "*" => Err(Problem::method_not_allowed("a path of this service", all)),
+        _ => Err(Problem::edge(Edge::BadRequest, "the target is no path: begin it with a slash, like /v1/pools")),
+    }
+}
+
+/// Refuses a body that is written in a way nobody here can read, whatever it holds.
+fn codings(headers: &HeaderMap) -> Result<(), Problem> {
+    let only = |header: HeaderName, known: &str, edge| {
+        let said: Vec<_> =
+            headers.get_all(&header).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let said = said.join(", ");
+        if said.is_empty() || said.eq_ignore_ascii_case(known) {
+            return Ok(());
+        }
+        let detail = format!("the {header} header is {}, it has to be {known} alone, or left out", quoted(&said));
+        Err(Problem::edge(edge, detail))
+    };
+    only(TRANSFER_ENCODING, "chunked", Edge::UnknownTransferCoding)?;
+    only(CONTENT_ENCODING, "identity", Edge::UnknownContentEncoding)
 }
 
 async fn read_body(api: &Api, most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
@@ -258,6 +306,20 @@ impl Asked {
         }
     }
 
+    fn matching(&self) -> Result<Option<Expected>, Problem> {
+        let text = match self.header(IF_MATCH.as_str(), Edge::BadVersion)? {
+            None => return Ok(None),
+            Some("*") => return Ok(Some(Expected::Something)),
+            Some(text) => text,
+        };
+        let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
+        let version = digits.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
+        let wrong = || format!("If-Match is {}, it has to be one ETag of the pool, like \"3\", or *", quoted(text));
+        let expected = version.map(|version| Some(Expected::Version(version)));
+        expected.ok_or_else(|| Problem::edge(Edge::BadVersion, wrong()))
+    }
+
     /// The query's parameters, all of which have to be known ones.
     ///
     /// # Errors
@@ -306,20 +368,6 @@ impl Asked {
         }
         let text = value
             .to_str()
-    fn matching(&self) -> Result<Option<Expected>, Problem> {
-        let text = match self.header(IF_MATCH.as_str(), Edge::BadVersion)? {
-            None => return Ok(None),
-            Some("*") => return Ok(Some(Expected::Something)),
-            Some(text) => text,
-        };
-        let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-        let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
-        let version = digits.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
-        let wrong = || format!("If-Match is {}, it has to be one ETag of the pool, like \"3\", or *", quoted(text));
-        let expected = version.map(|version| Some(Expected::Version(version)));
-        expected.ok_or_else(|| Problem::edge(Edge::BadVersion, wrong()))
-    }
-
             .map_err(|_| Problem::edge(edge, format!("the header {name} has a byte that is not visible ASCII")))?;
         Ok(Some(text.trim()))
     }

@@ -2,7 +2,7 @@
 
 use super::dto::{ProofDto, ReleasedDto, ReservationDto, Time, Units, status_code};
 use super::json::quoted;
-use super::reply::{Answer, Problem, Reply, decided, is_repeated};
+use super::reply::{Answer, Problem, Receipt, Reply, decided, is_repeated};
 use super::request::Asked;
 use super::{Api, body, detail, problem};
 use crate::domain::{Ask, IdempotencyKey, Name, Pool, Reason, Recorded, Reservation, ReservationId, Status};
@@ -24,7 +24,9 @@ pub async fn reserve(api: Arc<Api>, asked: Asked) -> Answer {
     let reservation = routing::reservation_id(&pool, id_key);
     let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
     let decided = decided(api.gateway().call(Call { ask, key, actor, timeout_ms }).await)?;
-    told(StatusCode::CREATED, &decided)
+    let reserved = decided.event.body.entry().map(|entry| (entry.pool.clone(), entry.reservation));
+    let receipt = decided.event.command().zip(reserved).map(|(command, reserved)| Receipt { id: command.id, reserved });
+    Ok(told(StatusCode::CREATED, &decided)?.receipt(receipt))
 }
 
 /// `GET /v1/reservations/{reservation}`.

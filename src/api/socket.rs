@@ -2,60 +2,56 @@
 //! a connection may idle, and a body in the answers that hyper gives by itself to what is not HTTP.
 
 use super::Api;
+use super::places::{HEAD, IDLE, Place};
 use super::problem::Edge;
 use super::reply::Problem;
 use super::{Finished, Limits};
+use crate::limits::{HTTP_KNOCK_MS, HTTP_LINGER_MS};
+use socket2::SockRef;
 use std::future::Future;
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What a connection is doing, as far as its time limits go. Shared with the service that answers its requests.
-#[derive(Default)]
-pub struct Phase(AtomicU8);
+/// Reads of what nobody wants any more, of a kilobyte each, before a connection is closed all the same.
+const LINGER_READS_MAX: usize = 256;
 
-/// Between two requests, and before the first: callers open connections before they need them.
-const IDLE: u8 = 0;
-const HEAD: u8 = 1;
-const BUSY: u8 = 2;
+/// What is told of a head that is refused before anybody can say which line of it is wrong.
+const NO_HEAD: &str = "the head cannot be read as HTTP/1.1: see RFC 9112 for how it is written, and for how Content-Length, \
+                       or Transfer-Encoding with chunked at its end, says where the body ends";
 
-impl Phase {
-    /// A request has been read and is being answered.
-    pub fn busy(&self) {
-        self.0.store(BUSY, Relaxed);
-    }
-
-    /// Its answer is on its way.
-    pub fn idle(&self) {
-        self.0.store(IDLE, Relaxed);
-    }
-
-    fn head(&self) {
-        self.0.store(HEAD, Relaxed);
-    }
-
-    fn get(&self) -> u8 {
-        self.0.load(Relaxed)
-    }
+/// How long a connection may take.
+#[derive(Clone, Copy)]
+pub struct Waits {
+    /// For a request's head, from its first byte.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
 }
 
 /// A connection with its time limits.
 pub struct Socket {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     api: Arc<Api>,
-    phase: Arc<Phase>,
+    place: Arc<Place>,
+    waits: Waits,
     /// The phase seen last, and since when.
-    seen: (u8, Instant),
+    seen: (u64, Instant),
     /// One timer for the connection's whole life: it may ring early and is then set again, which costs a busy
     /// connection nothing.
     timer: Option<Pin<Box<Sleep>>>,
     replacement: Option<Replacement>,
+    knock: Option<Knock>,
 }
+
+/// Whether the other side turns out to be gone.
+type Knock = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// An answer of ours on its way in place of one of hyper's.
 struct Replacement {
@@ -65,20 +61,20 @@ struct Replacement {
 }
 
 impl Socket {
-    pub fn new(stream: TcpStream, api: Arc<Api>, phase: Arc<Phase>) -> Socket {
-        Socket { stream, api, phase, seen: (IDLE, Instant::now()), timer: None, replacement: None }
+    pub fn new(stream: Arc<TcpStream>, api: Arc<Api>, place: Arc<Place>, waits: Waits) -> Socket {
+        let seen = (IDLE, Instant::now());
+        Socket { stream, api, place, waits, seen, timer: None, replacement: None, knock: None }
     }
 
     /// Pending, or the error of a time limit that has passed.
     fn wait<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let phase = self.phase.get();
+        let phase = self.place.line.phase.kind();
         if self.seen.0 != phase {
             self.seen = (phase, Instant::now());
         }
-        let limits = &self.api.limits;
         let limit = match phase {
-            HEAD => limits.head_timeout,
-            IDLE => limits.idle_timeout,
+            HEAD => self.waits.head,
+            IDLE => self.waits.idle,
             _ => return Poll::Pending,
         };
         let Some(due) = self.seen.1.checked_add(limit) else { return Poll::Pending };
@@ -139,12 +135,7 @@ impl Socket {
             return None;
         }
         match status.get(..3)? {
-            b"400" => {
-                Some(self.refusal(
-                    Edge::BadRequest,
-                    "the head cannot be read as HTTP/1.1: see RFC 9112 for how it is written",
-                ))
-            }
+            b"400" => Some(self.refusal(Edge::BadRequest, NO_HEAD)),
             b"414" => Some(
                 self.refusal(Edge::UriTooLong, "the target is longer than is read: move what it says into the body"),
             ),
@@ -160,16 +151,56 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        match Pin::new(&mut self.stream).poll_read(cx, buf) {
-            Poll::Ready(result) => {
-                if buf.filled().len() > before && self.phase.get() == IDLE {
-                    self.phase.head();
-                    self.seen = (HEAD, Instant::now());
-                }
-                Poll::Ready(result)
+        loop {
+            if self.stream.poll_read_ready(cx)?.is_pending() {
+                return self.wait(cx);
             }
-            Poll::Pending => self.wait(cx),
+            match self.stream.try_read_buf(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(n) => {
+                    let phase = &self.place.line.phase;
+                    if n > 0 && phase.kind() == IDLE {
+                        phase.head();
+                        self.seen = (HEAD, Instant::now());
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl Socket {
+    /// Whoever sends no more may still listen or may have hung up: nobody can tell before something is sent. So an answer
+    /// that has reserved something begins with one byte, which who has hung up does not take; then it is no answer yet, and
+    /// what it has reserved is taken back. `None`: write on.
+    fn knock(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if !self.place.line.owes() {
+            return None;
+        }
+        if self.knock.is_none() && sends_no_more(&self.stream) {
+            let sent = self.write(cx, buf.get(..1)?);
+            if let Poll::Ready(Ok(_)) = sent {
+                self.knock = Some(Box::pin(turns_out_gone(Arc::clone(&self.stream))));
+            }
+            return Some(sent);
+        }
+        let is_gone = match self.knock.as_mut()?.as_mut().poll(cx) {
+            Poll::Pending => return Some(Poll::Pending),
+            Poll::Ready(is_gone) => is_gone,
+        };
+        self.knock = None;
+        is_gone.then(|| Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())))
+    }
+
+    fn write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
         }
     }
 }
@@ -186,7 +217,7 @@ impl AsyncWrite for Socket {
             if rest.is_empty() {
                 return Poll::Ready(Ok(ours.replaces));
             }
-            let poll = Pin::new(&mut self.stream).poll_write(cx, rest);
+            let poll = self.write(cx, rest);
             if let Poll::Ready(Ok(n)) = &poll {
                 ours.written = ours.written.saturating_add(*n);
             }
@@ -196,16 +227,23 @@ impl AsyncWrite for Socket {
                 Poll::Pending => return self.wait(cx),
             }
         }
-        match Pin::new(&mut self.stream).poll_write(cx, buf) {
+        if let Some(knocked) = self.knock(cx, buf) {
+            return knocked;
+        }
+        match self.write(cx, buf) {
             Poll::Pending => self.wait(cx),
-            ready => ready,
+            Poll::Ready(done) => {
+                if done.is_ok() {
+                    drop(self.place.line.settle());
+                }
+                Poll::Ready(done)
+            }
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         // hyper does not read again after an answer until something wakes it: the idle limit has to.
-        match self.phase.get() {
+        match self.place.line.phase.kind() {
             IDLE => match self.wait(cx) {
                 Poll::Ready(late) => Poll::Ready(late),
                 Poll::Pending => Poll::Ready(Ok(())),
@@ -214,8 +252,48 @@ impl AsyncWrite for Socket {
         }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whoever has gone already needs not be told.
+        let _ = SockRef::from(&*self.stream).shutdown(Shutdown::Write);
         Poll::Ready(Ok(()))
     }
+}
+
+/// Reads on for a moment behind the last word, so that it arrives: a connection that is closed with bytes unread is reset,
+/// and whoever sent them may lose what it was told.
+pub async fn linger(stream: &TcpStream) {
+    let mut chunk = [0; 1 << 10];
+    let read = async {
+        for _ in 0..LINGER_READS_MAX {
+            match stream.readable().await.and_then(|()| stream.try_read(&mut chunk)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    };
+    // A second time does no harm.
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    let _ = tokio::time::timeout(Duration::from_millis(HTTP_LINGER_MS), read).await;
+}
+
+/// Whether the other side has sent something that nobody has read yet.
+pub fn has_unread(stream: &TcpStream) -> bool {
+    unread(stream).is_ok_and(|n| n > 0)
+}
+
+/// Whether everything has been read that the other side will ever send.
+fn sends_no_more(stream: &TcpStream) -> bool {
+    unread(stream).is_ok_and(|n| n == 0)
+}
+
+/// Looks for a byte that nobody has read yet.
+fn unread(stream: &TcpStream) -> io::Result<usize> {
+    SockRef::from(stream).peek(&mut [std::mem::MaybeUninit::uninit()])
+}
+
+/// Waits for as long as it may take until a byte that was sent is refused.
+async fn turns_out_gone(stream: Arc<TcpStream>) -> bool {
+    let refused = stream.ready(Interest::ERROR);
+    tokio::time::timeout(Duration::from_millis(HTTP_KNOCK_MS), refused).await.is_ok()
 }

@@ -4,6 +4,7 @@ mod address;
 mod clock;
 mod cluster;
 mod embedded;
+mod files;
 mod handover;
 mod hold;
 mod kafka;
@@ -102,6 +103,8 @@ pub struct App {
     address_file: AddressFile,
     side: Side,
     metrics: Arc<Metrics>,
+    limits: api::Limits,
+    hosts: api::Hosts,
 }
 
 impl App {
@@ -113,6 +116,8 @@ impl App {
     pub async fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<App, StartError> {
         let data_dir = config.data_dir.clone();
         let listen = config.listen;
+        files::raise();
+        files::close(&data_dir);
         let listener = TcpListener::bind(listen).await.map_err(|e| StartError::Listen(listen, e))?;
         let address = listener.local_addr().map_err(|e| StartError::Listen(listen, e))?;
         let side = {
@@ -125,7 +130,10 @@ impl App {
             started.await.map_err(gone)??
         };
         let address_file = AddressFile::write(&data_dir, address);
-        Ok(App { address, listener, data_dir, address_file, side, metrics })
+        let connections = files::connections(side.tail.partitions(), config.connections_per_address);
+        let limits = api::Limits { connections, ..api::Limits::default() };
+        let hosts = api::Hosts::new(config.hosts.clone());
+        Ok(App { address, listener, data_dir, address_file, side, metrics, limits, hosts })
     }
 
     /// Where it listens.
@@ -147,7 +155,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // The first to be made is the last to go: what the others wait for as they go is bounded as well.
         let shutting_down = Shutdown::default();
-        let App { listener, data_dir, address_file, side, metrics, .. } = self;
+        let App { listener, data_dir, address_file, side, metrics, limits, hosts, .. } = self;
         let Side { gateway, tail, end } = side;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
@@ -165,7 +173,7 @@ impl App {
             }
         });
         let addressing = tokio::spawn(address_file.written());
-        let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide());
+        let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide()).limits(limits).hosts(hosts);
         let told = async {
             shutdown.await;
             shutting_down.begin();

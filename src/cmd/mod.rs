@@ -23,6 +23,7 @@ mod verify;
 use crate::telemetry;
 use clap::{Parser, Subcommand};
 use flags::{PlaceFlags, SettingFlags};
+use rustix::fs::Mode;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -143,6 +144,8 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Schemas(action) => action.load()?,
         Command::Demo(_) => demo::settings(None)?,
     };
+    // What is written is for this user alone: the log holds who ordered what.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
     // Not line by line: cat prints millions. Whoever wants to be read at once flushes.
     let out = &mut BufWriter::new(io::stdout().lock());

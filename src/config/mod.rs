@@ -6,11 +6,11 @@ mod kafka;
 pub mod raw;
 mod setting;
 
-use crate::limits::{DEADLINE_MAX_MS, PARTITIONS_MAX};
+use crate::limits::{DEADLINE_MAX_MS, HOST_BYTES_MAX, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
 pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
 pub use raw::{FileText, Given, Inputs, Raw, Source};
 pub use setting::{Kind, Setting};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -46,6 +46,10 @@ pub struct Config {
     pub log_level: String,
     /// How long a call may take whose caller names no time.
     pub deadline_default_ms: u64,
+    /// Names that callers may call this service by, in lower case.
+    pub hosts: BTreeSet<String>,
+    /// How many connections one address may have; `None`: as many as there may be.
+    pub connections_per_address: Option<usize>,
     /// What it was made of, for [`Config::dump`].
     given: BTreeMap<Setting, Given>,
 }
@@ -96,6 +100,9 @@ impl Config {
         let log_format = checking.setting(Setting::LogFormat, log_format);
         let log_level = checking.setting(Setting::LogLevel, log_level);
         let deadline = checking.setting(Setting::DeadlineDefaultMs, |text| number(text, 1..=DEADLINE_MAX_MS));
+        let hosts = checking.optional(Setting::Hosts, hosts).unwrap_or_default();
+        let per_address = |text: &str| number(text, 1..=HTTP_CONNECTIONS_MAX);
+        let connections_per_address = checking.optional(Setting::ConnectionsPerAddress, per_address);
         let kafka = kafka::check(&mut checking);
         let problems = checking.problems;
         match (listen, data_dir, log_format, log_level, deadline) {
@@ -103,7 +110,18 @@ impl Config {
                 if problems.is_empty() =>
             {
                 let given = raw.given;
-                Ok(Config { listen, data_dir, partitions, kafka, log_format, log_level, deadline_default_ms, given })
+                Ok(Config {
+                    listen,
+                    data_dir,
+                    partitions,
+                    kafka,
+                    log_format,
+                    log_level,
+                    deadline_default_ms,
+                    hosts,
+                    connections_per_address,
+                    given,
+                })
             }
             _ => Err(Problems(problems)),
         }
@@ -185,6 +203,21 @@ fn directory(text: &str) -> Result<PathBuf, String> {
 fn number<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T>) -> Result<T, String> {
     let number = text.trim().parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| format!("is not a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// Names of hosts, without ports.
+fn hosts(text: &str) -> Result<BTreeSet<String>, String> {
+    let names: BTreeSet<String> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+    if names.iter().all(|name| is_host_name(name)) {
+        return Ok(names);
+    }
+    Err("is not a list of names of hosts, without ports, with commas between".to_owned())
+}
+
+/// Whether a text can be the name of a host.
+pub fn is_host_name(text: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    (1..=HOST_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain)
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
@@ -328,6 +361,15 @@ mod tests {
         let config = Config::load(&inputs).unwrap();
         let again = Config::load(&file(&config.dump())).unwrap();
         assert_eq!(Config { given: BTreeMap::new(), ..again }, Config { given: BTreeMap::new(), ..config });
+    }
+
+    #[test]
+    fn hosts_are_names_without_ports() {
+        let of = |text: &str| hosts(text).map(|names| names.into_iter().collect::<Vec<_>>());
+        assert_eq!(of("Slots.Example, slots"), Ok(vec!["slots".to_owned(), "slots.example".to_owned()]));
+        for bad in ["", "a,", "a:80", "http://a", "a b", "*.example", &"x".repeat(254)] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

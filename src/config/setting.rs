@@ -69,6 +69,10 @@ settings! {
         "which log lines are written: a level, or module=level with commas between";
     DeadlineDefaultMs = "deadline_default_ms", "--deadline-default-ms", Some(&DEADLINE_DEFAULT_MS), Kind::Number("MS"),
         "how long a call may take whose caller names no time";
+    Hosts = "hosts", "--hosts", None, Kind::Text("NAME,..."),
+        "names that callers may call this service by to change anything; localhost and addresses always are";
+    ConnectionsPerAddress = "connections_per_address", "--connections-per-address", None, Kind::Number("N"),
+        "how many connections one address may have; for one more its longest idle one is closed";
     KafkaBrokers = "kafka_brokers", "--kafka-brokers", None, Kind::Text("HOST:PORT,..."),
         "the Kafka cluster that carries the log; without one the log is embedded";
     KafkaSecurityProtocol = "kafka_security_protocol", "--kafka-security-protocol", Some(&"plaintext"),

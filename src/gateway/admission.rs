@@ -20,6 +20,8 @@ pub enum Shed {
     NoOwner,
     /// The process is shutting down.
     Closing,
+    /// As many connections as may are being served.
+    Connections,
 }
 
 impl Shed {
@@ -31,6 +33,7 @@ impl Shed {
             Shed::Full => "full",
             Shed::NoOwner => "no_owner",
             Shed::Closing => "closing",
+            Shed::Connections => "connections",
         }
     }
 }

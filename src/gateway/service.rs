@@ -125,6 +125,17 @@ impl Gateway {
         }
     }
 
+    /// Takes back what this call of ours has reserved: its answer has come and cannot be told.
+    pub fn take_back(&self, id: CommandId, reserved: (PoolId, ReservationId)) {
+        self.gone(id, Some(reserved));
+    }
+
+    fn gone(&self, id: CommandId, reserved: Option<(PoolId, ReservationId)>) {
+        let outputs = self.correlator.lock().disconnected(id, reserved);
+        self.perform(outputs);
+        self.rearm.notify_one();
+    }
+
     /// What callers may read.
     pub fn replica(&self) -> &Arc<Replica> {
         &self.replica
@@ -314,9 +325,7 @@ impl Departure<'_> {
 impl Drop for Departure<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            let outputs = self.gateway.correlator.lock().disconnected(self.id, self.reserved.take());
-            self.gateway.perform(outputs);
-            self.gateway.rearm.notify_one();
+            self.gateway.gone(self.id, self.reserved.take());
         }
     }
 }

@@ -4,6 +4,7 @@ mod availability;
 mod bad_input;
 pub mod client;
 mod desk;
+mod edges;
 mod leaving;
 mod planner;
 mod problems;
@@ -60,12 +61,12 @@ fn pools_are_defined_read_changed_and_listed() {
     let second = c.get("/v1/pools?limit=1&cursor=SG%3A1").json();
     assert_eq!((&second["pools"][0]["pool"], second["next"].is_null()), (&"a".into(), true));
 
-    let changed = c.send("PATCH", "/v1/pools/a", &[], r#"{"adjust":{"orders":-1}}"#);
     // For good: the last day that can be written.
     let always = r#"{"limits":{"orders":1},"window":{"start":"2026-01-01T00:00:00Z","end":"9999-12-31T23:59:59Z"}}"#;
     let made = c.send("PUT", "/v1/pools/always", &[], always);
     assert_eq!((made.status, &made.json()["window"]["end"]), (201, &"9999-12-31T23:59:59Z".into()));
 
+    let changed = c.send("PATCH", "/v1/pools/a", &[], r#"{"adjust":{"orders":-1}}"#);
     assert_eq!((changed.status, &changed.json()["limits"]["orders"]), (200, &0.into()));
     let changed = c.send("PATCH", "/v1/pools/a", &[], r#"{"limits":{"orders":7}}"#);
     assert_eq!((changed.status, &changed.json()["limits"]["orders"]), (200, &7.into()));

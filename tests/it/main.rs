@@ -13,6 +13,7 @@ mod coverage;
 mod crash;
 mod damage;
 mod demo;
+mod files;
 mod follower;
 mod fresh;
 mod full_disk;

@@ -37,13 +37,18 @@ struct Running {
 }
 
 impl Server {
-    /// Serving, with every partition ready.
-    pub fn start(data_dir: &Path, partitions: u32, clock: Arc<dyn Clock>) -> Server {
+    /// How a server over this directory is configured.
+    pub fn config(data_dir: &Path, partitions: u32) -> Config {
         let mut config = Config::load(&Inputs::default()).unwrap();
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.data_dir = data_dir.to_owned();
         config.partitions = Some(partitions);
-        let server = Server::of(&config, clock);
+        config
+    }
+
+    /// Serving, with every partition ready.
+    pub fn start(data_dir: &Path, partitions: u32, clock: Arc<dyn Clock>) -> Server {
+        let server = Server::of(&Server::config(data_dir, partitions), clock);
         for shared in server.gateway.replica().partitions() {
             until("the partition is ready", || shared.mood() != Mood::Rebuilding);
         }

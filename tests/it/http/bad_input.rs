@@ -182,7 +182,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
     assert_eq!((reply.status, reply.code().as_str()), (413, "body_too_large"));
 
     let mut c = server.client();
-    c.write(b"POST /v1/reservations HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
+    c.write(b"POST /v1/reservations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
     for _ in 0..5 {
         c.write(format!("1000\r\n{}\r\n", " ".repeat(4096)).as_bytes());
     }
@@ -240,7 +240,7 @@ fn slow_callers_are_told_and_let_go() {
     let (mut head, mut body) = (server.client(), server.client());
     head.write(b"GET /livez HTTP/1.1\r\nHost:");
     body.write(
-        b"POST /v1/reservations HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n{",
+        b"POST /v1/reservations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n{",
     );
     let told = body.read().unwrap();
     assert_eq!((told.status, told.code().as_str()), (408, "body_timeout"));

@@ -159,7 +159,7 @@ impl Client {
 
 /// A request's bytes. A body is JSON unless a header says otherwise.
 pub fn request(method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: headroom\r\n");
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
     for header in headers {
         text.push_str(header);
         text.push_str("\r\n");

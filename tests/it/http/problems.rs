@@ -19,6 +19,25 @@ const KEY: &[&str] = &["Idempotency-Key: k"];
 
 /// What is asked of a server with the pools of [`filled`]: each refusal is final under its key.
 const FINAL: &[Row] = &[
+    ("bad_host", "POST", "/v1/reservations", &["Host: other"], ONE, &["'localhost'", "'other'"]),
+    ("foreign_host", "PUT", "http://other.example/v1/pools/p", KEY, ONE, &["other.example", "'hosts'"]),
+    (
+        "foreign_origin",
+        "POST",
+        "/v1/reservations",
+        &["Origin: https://other.example"],
+        ONE,
+        &["'https://other.example'"],
+    ),
+    ("unknown_content_encoding", "POST", "/v1/reservations", &["Content-Encoding: gzip"], ONE, &["'gzip'", "identity"]),
+    (
+        "unknown_transfer_coding",
+        "POST",
+        "/v1/reservations",
+        &["Transfer-Encoding: gzip, chunked"],
+        ONE,
+        &["'gzip, chunked'", "chunked alone"],
+    ),
     ("bad_json", "POST", "/v1/reservations", KEY, "[]", &["an array", "an object"]),
     ("unknown_field", "POST", "/v1/reservations", KEY, r#"{"pol":"p"}"#, &["'pol'", "pool, demand"]),
     ("missing_field", "POST", "/v1/reservations", KEY, r#"{"pool":"p"}"#, &["'demand'"]),

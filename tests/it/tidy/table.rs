@@ -98,6 +98,8 @@ pub(super) const CRATES: &[Bound] = &[
         rooms: &["api"], reason: "how callers are spoken to is the API's business" },
     Bound { names: &["hyper", "hyper_util", "http_body_util"], rooms: &["api", "cmd::client"],
         reason: "HTTP is spoken by who serves it and by the tools that call it" },
+    Bound { names: &["socket2"], rooms: &["api"], reason: "what tokio leaves out of a socket, for who accepts them" },
+    Bound { names: &["rustix"], rooms: &["app::files", "cmd"], reason: "what a process asks of its system" },
     Bound { names: &["tokio"], rooms: &["api", "gateway::service", "app", "cmd", "main", "log::kafka::registry"],
         reason: "deciding is synchronous" },
     Bound { names: &["apache_avro"], rooms: &["wire"], reason: "bytes have one owner" },

@@ -1,0 +1,351 @@
+//! Places for connections: how many there are, how many one address may take, and who goes when there is none left. Some
+//! are kept for when all others are taken by callers who are being served: on those a probe is answered, and anybody else
+//! is refused at once instead of waiting unheard. It knows no socket.
+
+use super::reply::Receipt;
+use crate::limits::{HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
+use tokio::sync::Notify;
+
+/// How many places there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Those for callers.
+    pub callers: usize,
+    /// Those that are kept.
+    pub kept: usize,
+    /// Connections that were told to end and are still open.
+    pub ending: usize,
+    /// Those for callers that one address may take, if that is bounded.
+    pub of_address: Option<usize>,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            callers: HTTP_CONNECTIONS_MAX,
+            kept: HTTP_CONNECTIONS_KEPT,
+            ending: HTTP_CONNECTIONS_ENDING_MAX,
+            of_address: None,
+        }
+    }
+}
+
+/// What a connection is doing: the kind, and above it the place in the order in which connections began to wait.
+#[derive(Default)]
+pub struct Phase(AtomicU64);
+
+/// Between two requests, and before the first: callers open connections before they need them.
+pub const IDLE: u64 = 0;
+/// A request has begun to come.
+pub const HEAD: u64 = 1;
+/// A request is being answered.
+pub const BUSY: u64 = 2;
+const KINDS: u64 = 4;
+
+impl Phase {
+    /// A request has been read and is being answered.
+    pub fn busy(&self) {
+        self.0.store(BUSY, Relaxed);
+    }
+
+    /// A request has begun to come. It has been waited for no longer than before.
+    pub fn head(&self) {
+        self.0.fetch_or(HEAD, Relaxed);
+    }
+
+    /// What it is doing.
+    pub fn kind(&self) -> u64 {
+        self.0.load(Relaxed) % KINDS
+    }
+
+    fn idle(&self, turn: u64) {
+        self.0.store(turn.saturating_mul(KINDS), Relaxed);
+    }
+
+    /// Since when a request is waited for, in turns.
+    fn waits_since(&self) -> Option<u64> {
+        let phase = self.0.load(Relaxed);
+        (phase % KINDS != BUSY).then_some(phase / KINDS)
+    }
+}
+
+/// What one connection shares with its place.
+#[derive(Default)]
+pub struct Line {
+    /// What it is doing.
+    pub phase: Phase,
+    is_told: AtomicBool,
+    told: Notify,
+    /// What its last answer has reserved, until the answer is on its way to somebody.
+    owed: Mutex<Option<Receipt>>,
+}
+
+impl Line {
+    /// Keeps what an answer has reserved.
+    pub fn owe(&self, receipt: Receipt) {
+        *self.owed.lock() = Some(receipt);
+    }
+
+    /// Whether an answer that reserved something has not been sent.
+    pub fn owes(&self) -> bool {
+        self.owed.lock().is_some()
+    }
+
+    /// What was reserved for an answer that has not been sent; nothing is owed any more.
+    pub fn settle(&self) -> Option<Receipt> {
+        self.owed.lock().take()
+    }
+
+    /// Whether it was told to end.
+    pub fn is_told(&self) -> bool {
+        self.is_told.load(SeqCst)
+    }
+
+    /// Returns when it is told to end.
+    pub async fn told(&self) {
+        self.told.notified().await;
+    }
+
+    fn tell(&self) {
+        self.is_told.store(true, SeqCst);
+        self.told.notify_one();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Caller,
+    Kept,
+    Ending,
+}
+
+struct Taken {
+    address: IpAddr,
+    kind: Kind,
+    line: Arc<Line>,
+}
+
+/// All of them.
+pub struct Places {
+    bounds: Bounds,
+    book: Mutex<Book>,
+    freed: Notify,
+    turns: AtomicU64,
+}
+
+#[derive(Default)]
+struct Book {
+    next: u64,
+    taken: BTreeMap<u64, Taken>,
+    /// How many of them there are of each kind.
+    callers: usize,
+    kept: usize,
+    ending: usize,
+}
+
+impl Places {
+    /// None taken yet.
+    pub fn new(bounds: Bounds) -> Arc<Places> {
+        let (book, freed, turns) = (Mutex::default(), Notify::new(), AtomicU64::new(0));
+        Arc::new(Places { bounds, book, freed, turns })
+    }
+
+    /// A place for a connection from there; where there is none, the connection goes that has waited longest for a
+    /// request. `None`: everybody is being served, and on the kept places as well.
+    pub fn take(self: &Arc<Places>, address: IpAddr) -> Option<Place> {
+        let mut book = self.book.lock();
+        let kind = book.room(self.bounds, address)?;
+        let number = book.next;
+        book.next = number.saturating_add(1);
+        let line = Arc::new(Line::default());
+        line.phase.idle(self.turn());
+        book.taken.insert(number, Taken { address, kind, line: Arc::clone(&line) });
+        let count = book.count(kind);
+        *count = count.saturating_add(1);
+        Some(Place { places: Arc::clone(self), number, line, is_kept: kind == Kind::Kept })
+    }
+
+    /// The same, as soon as there is one.
+    pub async fn taken(self: &Arc<Places>, address: IpAddr) -> Place {
+        loop {
+            let freed = self.freed.notified();
+            if let Some(place) = self.take(address) {
+                return place;
+            }
+            freed.await;
+        }
+    }
+
+    /// Returns when no connection is left.
+    pub async fn empty(&self) {
+        loop {
+            let freed = self.freed.notified();
+            if self.book.lock().taken.is_empty() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Tells every connection to end.
+    pub fn end(&self) {
+        self.book.lock().taken.values().for_each(|taken| taken.line.tell());
+    }
+
+    fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, Relaxed)
+    }
+}
+
+impl Book {
+    /// The kind of place that there is for one more from this address.
+    fn room(&mut self, bounds: Bounds, address: IpAddr) -> Option<Kind> {
+        let of_address = |taken: &Taken| taken.kind == Kind::Caller && taken.address == address;
+        let is_over = |most| self.taken.values().filter(|taken| of_address(taken)).count() >= most;
+        let has_room = if bounds.of_address.is_some_and(is_over) {
+            self.end_longest_waiting(bounds, of_address)
+        } else {
+            self.has_free(Kind::Caller, bounds)
+        };
+        if has_room {
+            return Some(Kind::Caller);
+        }
+        self.has_free(Kind::Kept, bounds).then_some(Kind::Kept)
+    }
+
+    fn has_free(&mut self, kind: Kind, bounds: Bounds) -> bool {
+        let most = if kind == Kind::Kept { bounds.kept } else { bounds.callers };
+        *self.count(kind) < most || self.end_longest_waiting(bounds, |taken| taken.kind == kind)
+    }
+
+    fn count(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Caller => &mut self.callers,
+            Kind::Kept => &mut self.kept,
+            Kind::Ending => &mut self.ending,
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(taken) = self.taken.remove(&number) {
+            let count = self.count(taken.kind);
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn end_longest_waiting(&mut self, bounds: Bounds, among: impl Fn(&Taken) -> bool) -> bool {
+        if self.ending >= bounds.ending {
+            return false;
+        }
+        let waiting = self.taken.values_mut().filter(|taken| among(taken));
+        let waiting = waiting.filter_map(|taken| Some((taken.line.phase.waits_since()?, taken)));
+        let Some((_, longest)) = waiting.min_by_key(|(since, _)| *since) else { return false };
+        let was = std::mem::replace(&mut longest.kind, Kind::Ending);
+        longest.line.tell();
+        self.ending = self.ending.saturating_add(1);
+        let count = self.count(was);
+        *count = count.saturating_sub(1);
+        true
+    }
+}
+
+/// A connection's place, taken until this is dropped.
+pub struct Place {
+    places: Arc<Places>,
+    number: u64,
+    /// What the connection shares with it.
+    pub line: Arc<Line>,
+    /// Whether it is one of those that are kept.
+    pub is_kept: bool,
+}
+
+impl Place {
+    /// Its connection waits for a request from now on.
+    pub fn waits(&self) {
+        self.line.phase.idle(self.places.turn());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.book.lock().remove(self.number);
+        self.places.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+
+    fn places(callers: usize, kept: usize, of_address: Option<usize>) -> Arc<Places> {
+        Places::new(Bounds { callers, kept, ending: 2, of_address })
+    }
+
+    #[test]
+    fn who_has_waited_longest_makes_room() {
+        let places = places(3, 1, None);
+        let [a, b, c] = [(); 3].map(|()| places.take(HERE).unwrap());
+        a.line.phase.busy();
+        a.waits();
+        c.line.phase.head();
+        let d = places.take(HERE).unwrap();
+        assert!((!d.is_kept, b.line.is_told(), a.line.is_told(), c.line.is_told()) == (true, true, false, false));
+        drop(b);
+        // Whoever is slow with a request has no more right to a place than whoever sends none.
+        d.line.phase.busy();
+        let e = places.take(HERE).unwrap();
+        assert!(!e.is_kept && c.line.is_told() && !a.line.is_told());
+        drop((a, c, d, e));
+        assert_eq!(places.book.lock().taken.len(), 0);
+    }
+
+    #[test]
+    fn when_all_are_served_there_are_the_kept_places_and_those_change_hands() {
+        let places = places(2, 2, None);
+        let served = [(); 2].map(|()| places.take(HERE).unwrap());
+        served.iter().for_each(|place| place.line.phase.busy());
+        let kept = [(); 2].map(|()| places.take(HERE).unwrap());
+        assert!(kept.iter().all(|place| place.is_kept));
+        let third = places.take(THERE).unwrap();
+        assert!(third.is_kept && kept[0].line.is_told() && !kept[1].line.is_told());
+        [&kept[1], &third].iter().for_each(|place| place.line.phase.busy());
+        assert!(places.take(HERE).is_none(), "everybody is served");
+        drop(kept);
+        assert!(places.take(HERE).unwrap().is_kept);
+        drop(served);
+        assert!(!places.take(HERE).unwrap().is_kept);
+    }
+
+    #[test]
+    fn no_more_are_ending_than_may() {
+        let places = places(3, 0, None);
+        let waiting = [(); 3].map(|()| places.take(HERE).unwrap());
+        let newer = [(); 2].map(|()| places.take(HERE).unwrap());
+        assert!(places.take(HERE).is_none(), "two have still to end");
+        drop((waiting, newer));
+        assert!(places.take(HERE).is_some());
+    }
+
+    #[test]
+    fn an_address_at_its_bound_makes_room_itself() {
+        let places = places(4, 1, Some(2));
+        let other = places.take(THERE).unwrap();
+        let [first, second] = [(); 2].map(|()| places.take(HERE).unwrap());
+        let third = places.take(HERE).unwrap();
+        assert!(first.line.is_told() && !other.line.is_told() && !third.is_kept);
+        [&second, &third].iter().for_each(|place| place.line.phase.busy());
+        assert!(places.take(HERE).unwrap().is_kept, "it has none that waits");
+        assert!(!places.take(THERE).unwrap().is_kept);
+    }
+}
