@@ -136,7 +136,7 @@ fn keep(config: &Config, kafka: &config::Kafka, log: &Kafka) -> Result<(Arc<Sled
         if let Some(other) = seen.iter().find(|seen| seen.log_id != found) {
             let loss = Loss { partition, what: What::OtherLog { seen: other.log_id, found } };
             let topics = &kafka.topics;
-            return Err(StartError::OtherLog(format!("{} (in {})", told(&[loss]), topics.events)));
+            return Err(StartError::OtherLog(format!("{} (in {})", told(&[loss], found), topics.events)));
         }
     }
     let flushing = Flushing::start(&store, found, log.manifest().partitions)?;

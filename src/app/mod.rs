@@ -16,7 +16,7 @@ mod witness;
 pub use address::ADDRESS_FILE;
 pub use cluster::{asked, cluster, look, registry};
 pub use hold::Hold;
-pub use witness::{losses, nothing_was_seen, open, told};
+pub use witness::{losses, nothing_was_seen, open, seen, told};
 
 use crate::api;
 use crate::config::Config;

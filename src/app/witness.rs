@@ -5,8 +5,8 @@ use crate::limits::{LOSSES_TOLD_MAX, WITNESS_FLUSH_MS};
 use crate::log::embedded::{Embedded, OpenError, Options};
 use crate::log::{CommittedTail, LogError};
 use crate::owner::losses::{Loss, loss};
-use crate::store::Store;
 use crate::store::sled::SledStore;
+use crate::store::{Store, StoreError};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use std::path::Path;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub fn open(dir: &Path, options: Options, store: &SledStore) -> Result<Arc<Embed
         let Some(log) = log else { return nothing_was_seen(store) };
         let log_id = log.manifest().log_id;
         let losses = losses(log, store, log_id).map_err(|error| error.to_string())?;
-        if losses.is_empty() { Ok(()) } else { Err(told(&losses)) }
+        if losses.is_empty() { Ok(()) } else { Err(told(&losses, log_id)) }
     })
 }
 
@@ -70,29 +70,42 @@ pub fn losses(tail: &dyn CommittedTail, store: &SledStore, log_id: u128) -> Resu
 /// # Errors
 /// What was seen of the log that is gone.
 pub fn nothing_was_seen(store: &SledStore) -> Result<(), String> {
-    let kept = store.kept().map_err(|error| error.detail)?;
-    let seen = kept.into_iter().map(|partition| store.seen(partition).map(|seen| (partition, seen)));
-    let seen: Vec<_> = seen.collect::<Result<_, _>>().map_err(|error| error.detail)?;
-    let furthest = seen.iter().filter_map(|(partition, seen)| {
-        let furthest = seen.iter().filter(|seen| seen.next_seq > 0).max_by_key(|seen| seen.next_seq)?;
-        Some((*partition, *furthest))
-    });
-    let furthest: Vec<_> = furthest.collect();
-    let losses: Vec<_> = furthest.iter().map(|(partition, seen)| Loss::of_all(*partition, seen)).collect();
-    if losses.is_empty() { Ok(()) } else { Err(format!("the file is gone; {}", told(&losses))) }
+    match seen(store).map_err(|error| error.detail)? {
+        None => Ok(()),
+        Some((log_id, losses)) => Err(format!("the file is gone; {}", told(&losses, log_id))),
+    }
+}
+
+/// All that was seen of a log that is gone, and the log's id; nothing where none was.
+///
+/// # Errors
+/// [`StoreError`] when that cannot be read.
+pub fn seen(store: &SledStore) -> Result<Option<(u128, Vec<Loss>)>, StoreError> {
+    let (mut log_id, mut losses) = (None, Vec::new());
+    for partition in store.kept()? {
+        let seen = store.seen(partition)?.into_iter().filter(|seen| seen.next_seq > 0);
+        if let Some(furthest) = seen.max_by_key(|seen| seen.next_seq) {
+            log_id = Some(furthest.log_id);
+            losses.push(Loss::of_all(partition, &furthest));
+        }
+    }
+    Ok(log_id.map(|log_id| (log_id, losses)))
 }
 
 /// Losses for a person who has to decide what becomes of them.
-pub fn told(losses: &[Loss]) -> String {
+pub fn told(losses: &[Loss], log_id: u128) -> String {
     let mut text: Vec<String> = losses.iter().take(LOSSES_TOLD_MAX).map(Loss::to_string).collect();
     let more = losses.len().saturating_sub(LOSSES_TOLD_MAX);
     if more > 0 {
         text.push(format!("and of {more} more partitions"));
     }
     let way_out = if losses.iter().any(Loss::is_of_another_log) {
-        "bring back that log, or name another data_dir for this one"
+        "bring back that log, or name another data_dir for this one".to_owned()
     } else {
-        "bring back the file that has them"
+        format!(
+            "bring back the log that has them, or accept the loss for good with headroom log accept-loss \
+             --log {log_id:032x} --because TEXT"
+        )
     };
     format!("{}; {way_out}", text.join("; "))
 }

@@ -14,6 +14,8 @@ pub(super) struct Chain {
     is_empty: bool,
     /// Places of commands that were gone before they were decided.
     lost: u64,
+    /// Events that were committed and are gone, as events say.
+    events_lost: u64,
 }
 
 impl Chain {
@@ -27,6 +29,7 @@ impl Chain {
             now: Micros(0),
             is_empty: true,
             lost: 0,
+            events_lost: 0,
         }
     }
 
@@ -50,6 +53,10 @@ impl Chain {
         self.lost
     }
 
+    pub(super) fn events_lost(&self) -> u64 {
+        self.events_lost
+    }
+
     pub(super) fn last_seq(&self) -> Option<u64> {
         (!self.is_empty).then_some(self.next_seq.saturating_sub(1))
     }
@@ -59,6 +66,7 @@ impl Chain {
         let event = &recorded.event;
         self.check_place(event, found);
         self.check_input(event, found);
+        self.check_loss(event, found);
         self.next_seq = event.seq.saturating_add(1);
         self.epoch = self.epoch.max(event.epoch);
         self.digest = recorded.digest;
@@ -82,6 +90,15 @@ impl Chain {
         // Two claims of one epoch would be two owners that nothing tells apart.
         let claims_anew = !matches!(event.body, Body::Barrier { .. }) || event.epoch > *epoch;
         found.expect(claims_anew, Law::Chain, || format!("a claim of epoch {} after {epoch}", event.epoch));
+    }
+
+    /// What is gone came after what is left.
+    fn check_loss(&mut self, event: &Event, found: &mut Found) {
+        let Body::EventsLost { from, until, .. } = event.body else { return };
+        found.expect(from <= until && from <= self.next_seq, Law::Chain, || {
+            format!("it says that the events from {from} to before {until} are gone, and stands at {}", event.seq)
+        });
+        self.events_lost = self.events_lost.saturating_add(until.saturating_sub(from));
     }
 
     fn check_input(&mut self, event: &Event, found: &mut Found) {

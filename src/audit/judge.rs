@@ -52,6 +52,7 @@ impl Judge<'_> {
             Body::Abandoned { pool, reservation } => self.abandoned(pool, *reservation),
             Body::Malformed { .. }
             | Body::CommandsLost { .. }
+            | Body::EventsLost { .. }
             | Body::Barrier { .. }
             | Body::HandedOver { .. }
             | Body::Tick => {}
@@ -68,7 +69,7 @@ impl Judge<'_> {
         let body = &self.event.body;
         let ask = self.event.command().map(|command| command.ask);
         let holds = match (&self.event.cause, body) {
-            (None, body) => matches!(body.kind(), Kind::Expired | Kind::Barrier | Kind::Tick),
+            (None, body) => matches!(body.kind(), Kind::Expired | Kind::Barrier | Kind::Tick | Kind::EventsLost),
             (Some(cause), Body::Malformed { .. }) => cause.command.is_none(),
             (Some(cause), Body::CommandsLost { .. }) => cause.command.is_none() && cause.unread.is_none(),
             (Some(cause), _) => cause.unread.is_none() && ask.is_some_and(|ask| answers(body, ask)),
@@ -447,8 +448,11 @@ fn answers(body: &Body, ask: AskKind) -> bool {
             Body::Rejected(_) => !matches!(ask, AskKind::Abandon | AskKind::Handover),
             original => answers(original, ask),
         },
-        Body::Expired(_) | Body::Malformed { .. } | Body::CommandsLost { .. } | Body::Barrier { .. } | Body::Tick => {
-            false
-        }
+        Body::Expired(_)
+        | Body::Malformed { .. }
+        | Body::CommandsLost { .. }
+        | Body::EventsLost { .. }
+        | Body::Barrier { .. }
+        | Body::Tick => false,
     }
 }

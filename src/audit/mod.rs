@@ -157,6 +157,7 @@ impl PartitionAudit {
             last_seq,
             next_input: self.chain.next_input(),
             lost: self.chain.lost(),
+            events_lost: self.chain.events_lost(),
             chain: self.chain.digest(),
             breaches,
         }

@@ -76,6 +76,8 @@ pub struct PartitionReport {
     pub next_input: u64,
     /// Commands that were gone before they were decided, as events say.
     pub lost: u64,
+    /// Events that were committed and are gone, as events say.
+    pub events_lost: u64,
     /// The last event's digest.
     pub chain: Digest,
     pub(super) breaches: Breaches,
@@ -103,6 +105,9 @@ impl fmt::Display for PartitionReport {
         }
         if self.lost > 0 {
             write!(f, ", {} commands lost", self.lost)?;
+        }
+        if self.events_lost > 0 {
+            write!(f, ", {} events lost", self.events_lost)?;
         }
         Ok(())
     }

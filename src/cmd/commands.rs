@@ -3,26 +3,20 @@
 //! back.
 
 use super::flags::PlaceFlags;
+use super::saying::{broken, reason, say, take, unusable};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
 use crate::log::kafka::admin::Admin;
-use crate::log::kafka::{Kafka, Owned, Stand, Standing};
-use crate::log::{ClaimError, CommitOutcome, CommittedTail, LogError, OwnedPartition};
-use crate::owner::recover::{self, fold_stored};
-use crate::owner::{Partition, Staged};
-use crate::replica::PartitionState;
-use crate::time::{Clock, SystemClock};
+use crate::log::kafka::{Kafka, Stand, Standing};
+use crate::log::{CommittedTail, Fold};
+use crate::owner::recover;
 use clap::Subcommand;
 use std::io::Write;
 
-/// How often a partition is taken: servers that cannot go on try to take it all the time.
-const TRIES: u32 = 20;
 /// What nobody can know any more.
 const LOST: &str = "a caller who was told no by its deadline shortly before may hold what its Abandon, now gone, was to \
                     give back: compare what lives with your orders";
-/// Longest reason, in characters: an event has room for it.
-const REASON_CHARS_MAX: usize = 200;
 
 /// What to do with the commands of a log on a cluster.
 #[derive(Debug, Subcommand)]
@@ -81,73 +75,28 @@ fn skip(log: &Kafka, partition: u32, reason: &str, out: &mut impl Write) -> Resu
     }
     let end = log.end(partition).map_err(unusable)?;
     let mut state = recover::rebuild(log, partition, end, &mut |_| {}).map_err(broken)?;
-    for _ in 0..TRIES {
-        let from = state.position().next_seq;
-        let mut fold = |event| fold_stored(&mut state, &event).map(|(next_input, _)| next_input);
-        let (mut owned, standing) = match log.take_past_gap(partition, from, &mut fold) {
-            Ok(taken) => taken,
-            Err(ClaimError::Log(error)) => {
-                tracing::info!(partition, %error, "the partition was not taken; trying again");
-                continue;
-            }
-            Err(breach) => return Err(broken(breach)),
-        };
+    let claim = |from: u64, fold: &mut Fold<'_>| log.take_past_gap(partition, from, fold);
+    take(&mut state, claim, |(owned, standing), state| {
         let Some(until) = standing.skip_until() else {
             writeln!(out, "partition {partition}: somebody has said so meanwhile")?;
-            return Ok(Verdict::Fine);
+            return Ok(true);
         };
         let detail = format!("{reason}: {standing}");
-        if say(&mut owned, log.partitions(), &mut state, until, &detail)? {
-            writeln!(out, "partition {partition}: {standing}; it goes on at {until}, and the log says so")?;
-            // Whatever lies before it is not what was decided: nobody is to take it for that.
-            let topic = &log.cluster().topics.commands;
-            let trimmed = Admin::new(log.cluster().clone()).and_then(|admin| admin.trim(topic, partition, until));
-            if let Err(why) = trimmed {
-                writeln!(
-                    out,
-                    "{why}: remove what lies before {until} with kafka-delete-records.sh, or verify tells of it"
-                )?;
-            }
-            writeln!(out, "{LOST}")?;
-            return Ok(Verdict::Fine);
+        if !say(owned, log.partitions(), state, |owner, state, now| owner.lost(state, until, &detail, now))? {
+            return Ok(false);
         }
-    }
-    Err(Failure::Unusable(format!("servers took partition {partition} back {TRIES} times: stop them and try again")))
-}
-
-/// The two turns of an owner that has nothing else to say; answers whether both are in the log.
-fn say(owned: &mut Owned, partitions: u32, state: &mut PartitionState, until: u64, why: &str) -> Result<bool, Failure> {
-    let (owner, clock) = (Partition::claim(state, partitions), SystemClock::new());
-    let mut commit = |state: &mut PartitionState, staged: Staged| {
-        let outcome = owned.commit(staged.turn());
-        owner.conclude(state, staged, outcome).map_err(|breach| Failure::Wrong(breach.to_string()))?;
-        Ok::<_, Failure>(outcome == CommitOutcome::Ok)
-    };
-    let barrier = owner.barrier(state, nonce(), clock.now());
-    if !commit(state, barrier)? {
-        return Ok(false);
-    }
-    let lost = owner.lost(state, until, why, clock.now());
-    commit(state, lost)
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    let is_well = (1..=REASON_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if is_well { Ok(text.to_owned()) } else { Err(format!("not 1 to {REASON_CHARS_MAX} characters on one line")) }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a claim is told from others by a number that nobody else draws")]
-fn nonce() -> u64 {
-    rand::random()
-}
-
-fn unusable(error: LogError) -> Failure {
-    Failure::Unusable(error.to_string())
-}
-
-fn broken(error: ClaimError) -> Failure {
-    match error {
-        ClaimError::Breach(breach) => Failure::Wrong(breach.to_string()),
-        ClaimError::Log(error) => unusable(error),
-    }
+        writeln!(out, "partition {partition}: {standing}; it goes on at {until}, and the log says so")?;
+        // Whatever lies before it is not what was decided: nobody is to take it for that.
+        let topic = &log.cluster().topics.commands;
+        let trimmed = Admin::new(log.cluster().clone()).and_then(|admin| admin.trim(topic, partition, until));
+        if let Err(why) = trimmed {
+            writeln!(
+                out,
+                "{why}: remove what lies before {until} with kafka-delete-records.sh, or verify tells of it"
+            )?;
+        }
+        writeln!(out, "{LOST}")?;
+        Ok(true)
+    })?;
+    Ok(Verdict::Fine)
 }

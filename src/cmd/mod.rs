@@ -10,7 +10,9 @@ mod dead_letters;
 pub mod demo;
 mod flags;
 pub mod interrupt;
+mod log;
 mod rebuild;
+mod saying;
 mod schemas;
 pub mod scratch;
 mod serve;
@@ -62,6 +64,9 @@ enum Command {
     /// Look after commands on a Kafka cluster that are gone before they were decided
     #[command(subcommand)]
     Commands(commands::Action),
+    /// Decide what becomes of a log that has lost something
+    #[command(subcommand)]
+    Log(log::Action),
     /// Look after commands that nobody could decide
     #[command(subcommand)]
     DeadLetters(dead_letters::Action),
@@ -140,6 +145,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
         Command::Commands(action) => action.load()?,
         Command::DeadLetters(action) => action.load()?,
+        Command::Log(action) => action.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
         Command::Demo(_) => demo::settings(None)?,
@@ -157,6 +163,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Demo(args) => demo::run(&args, out),
         Command::Commands(action) => commands::run(&config, &action, out),
         Command::DeadLetters(action) => dead_letters::run(&config, &action, out),
+        Command::Log(action) => log::run(&config, &action, out),
         Command::Topics(action) => topics::run(&config, &action, out),
         Command::Schemas(action) => schemas::run(&config, &action, out),
         Command::Config(_) => config::run(&config, out),

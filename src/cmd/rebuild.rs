@@ -36,7 +36,7 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Fail
     let store = SledStore::open(&config.data_dir);
     let losses = app::losses(tail, &store, log_id).map_err(unreadable)?;
     if !losses.is_empty() {
-        return Err(Failure::Wrong(format!("nothing was rebuilt: {}", app::told(&losses))));
+        return Err(Failure::Wrong(format!("nothing was rebuilt: {}", app::told(&losses, log_id))));
     }
     let (progress, replay) = (Progress::new(events), Duration::ZERO);
     let mut rebuilding = Rebuilding { log_id, tail, store: &store, progress, replay, out };

@@ -15,7 +15,7 @@ use super::{Failure, Verdict};
 use crate::app::Hold;
 use crate::audit::{PartitionAudit, PartitionReport};
 use crate::config::Config;
-use crate::domain::{Breach, Digest, Law, Recorded};
+use crate::domain::{Body, Breach, Digest, Law, Recorded};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::embedded::{EmbeddedReader, OpenError};
 use crate::log::{CommittedTail, LogError, StoredEvent};
@@ -249,6 +249,11 @@ impl<'a> Verifying<'a> {
                     let commands = self.commands.as_mut();
                     let difference = commands.and_then(|commands| commands.compare(&recorded.event, said));
                     self.audit.observe(&recorded);
+                    if let Body::EventsLost { detail, from, until } = &recorded.event.body {
+                        let seq = event.seq;
+                        self.notes
+                            .push(format!("seq {seq} says that events {from} to before {until} are lost: {detail}"));
+                    }
                     self.fold(&recorded);
                     match difference {
                         Some(Finding::Wrong(detail)) => self.breach(Law::OneDecision, event.seq, detail),

@@ -22,7 +22,7 @@ pub struct Event {
     pub prev: Digest,
     /// When it was decided; never earlier than the record before it.
     pub decided_at: Micros,
-    /// What caused it; `None` for timers, barriers and ticks. Of [`Body::CommandsLost`] the last command that is lost.
+    /// What caused it; `None` for timers, barriers, ticks and lost events. Of [`Body::CommandsLost`] the last command that is lost.
     pub cause: Option<Cause>,
     /// What was decided.
     pub body: Body,
@@ -115,6 +115,16 @@ pub enum Body {
     CommandsLost {
         /// Who says so, and why they are gone.
         detail: String,
+    },
+    /// Events that were committed are gone from the log, and a person has accepted that. The log goes on after what is
+    /// left of it: their sequence numbers are given to others.
+    EventsLost {
+        /// Who says so, and why they are gone.
+        detail: String,
+        /// The first that is gone.
+        from: u64,
+        /// The one after the last that is known to be gone.
+        until: u64,
     },
     /// An owner's claim.
     Barrier {
@@ -219,6 +229,7 @@ pub enum Kind {
     Tick,
     CommandsLost,
     PoolChanged,
+    EventsLost,
 }
 
 impl Body {
@@ -239,6 +250,7 @@ impl Body {
             Body::Abandoned { .. } => Kind::Abandoned,
             Body::Malformed { .. } => Kind::Malformed,
             Body::CommandsLost { .. } => Kind::CommandsLost,
+            Body::EventsLost { .. } => Kind::EventsLost,
             Body::Barrier { .. } => Kind::Barrier,
             Body::HandedOver { .. } => Kind::HandedOver,
             Body::Tick => Kind::Tick,

@@ -61,6 +61,7 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
         Body::Abandoned { pool, reservation } => fold_abandoned(ledger, event, pool, *reservation)?,
         Body::Malformed { .. }
         | Body::CommandsLost { .. }
+        | Body::EventsLost { .. }
         | Body::Barrier { .. }
         | Body::HandedOver { .. }
         | Body::Tick => return Ok(()),

@@ -1,7 +1,8 @@
 //! Whether a log still holds all that was seen of it (L10). What is gone is named, and a person has to look into it: an
 //! owner that went on would give away again what was promised to others.
 
-use crate::domain::{Breach, Digest, Law, Micros};
+use crate::domain::{Body, Breach, Digest, Law, Micros, Recorded};
+use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError};
 use crate::store::{Seen, Store};
 use crate::time::text;
@@ -67,6 +68,14 @@ impl Loss {
             What::Short { from, until, .. } => (from, until),
             What::Other { at, .. } => (at, at.saturating_add(1)),
             What::OtherLog { .. } | What::Unreadable(_) => (0, 0),
+        }
+    }
+
+    /// When the last of them was decided, as far as that is known.
+    pub fn last(&self) -> Micros {
+        match self.what {
+            What::Short { last, .. } | What::Other { last, .. } => last,
+            What::OtherLog { .. } | What::Unreadable(_) => Micros(0),
         }
     }
 
@@ -141,16 +150,35 @@ fn missing(tail: &dyn CommittedTail, log_id: u128, partition: u32, seen: &Seen) 
         // readers see all of needs no more: an owner that was killed in its turn keeps no restart waiting.
         end = tail.end_told(partition)?;
     }
-    let what = if end < until {
+    let is_there = |(chain, _)| chain == seen.chain;
+    let found = if end < until { None } else { decided(tail, partition, at)? };
+    if found.is_some_and(is_there) || is_accepted(tail, partition, end, seen)? {
+        return Ok(None);
+    }
+    Ok(Some(if end < until {
         let since = end.checked_sub(1).map(|left| decided(tail, partition, left)).transpose()?.flatten();
         What::Short { from: end, until, since: since.map(|(_, at)| at), last }
     } else {
-        match decided(tail, partition, at)? {
-            Some((chain, _)) if chain == seen.chain => return Ok(None),
-            _ => What::Other { at, last },
+        What::Other { at, last }
+    }))
+}
+
+/// Whether an event of the log says that a person has accepted the loss. It is later than all that was lost, and what
+/// came after it is not.
+fn is_accepted(tail: &dyn CommittedTail, partition: u32, end: u64, seen: &Seen) -> Result<bool, LogError> {
+    let mut next = 0;
+    while next < end {
+        for event in tail.read(partition, next, TURN_BYTES_MAX)? {
+            next = event.seq.saturating_add(1);
+            let Ok(Recorded { event, .. }) = wire::event::decode(&event.bytes) else { continue };
+            if matches!(event.body, Body::EventsLost { until, .. } if until >= seen.next_seq)
+                && event.decided_at > seen.decided_at
+            {
+                return Ok(true);
+            }
         }
-    };
-    Ok(Some(what))
+    }
+    Ok(false)
 }
 
 /// The digest and the time of an event that the log holds; nothing where its bytes are none.

@@ -95,6 +95,20 @@ impl Partition {
         turn.finish(vec![Record { offset: input_offset, skipped, bytes: Vec::new() }])
     }
 
+    /// The turn that says that events are gone, from this one to before that one, for an operator who accepts it. It is
+    /// later than `last`, when the last of them was decided that anybody knows of.
+    pub fn events_lost(
+        &self,
+        state: &PartitionState,
+        (from, until): (u64, u64),
+        detail: &str,
+        (last, now): (Micros, Micros),
+    ) -> Staged {
+        let mut turn = Drafting::begin(self, state, now.max(Micros(last.0.saturating_add(1))));
+        turn.add(None, Body::EventsLost { detail: detail.to_owned(), from, until });
+        turn.finish(Vec::new())
+    }
+
     /// A turn of holds that are due, for an owner that serves nobody yet. Nothing to commit when none is due.
     ///
     /// # Panics

@@ -46,6 +46,7 @@ codes! { Kind as "Kind", "Unknown":
     "Tick" = Kind::Tick,
     "CommandsLost" = Kind::CommandsLost,
     "PoolChanged" = Kind::PoolChanged,
+    "EventsLost" = Kind::EventsLost,
 }
 
 // `held` is how older versions spelt `paused`.

@@ -53,6 +53,8 @@ record! {
         asked_adjust: Units<'a>,
         asked_mode: Coded<Mode>,
         asked_version: i64,
+        lost_from: i64,
+        lost_until: i64,
     }
 }
 
@@ -115,7 +117,7 @@ fn digest_of(datum: &[u8]) -> Digest {
     Digest(hash.as_bytes().first_chunk().copied().unwrap_or_default())
 }
 
-/// What is wrong with a record that could not be read, or why commands are gone.
+/// What is wrong with a record that could not be read, or why commands or events are gone.
 pub(super) struct Detail<'a>(Cow<'a, str>);
 
 impl serde::Serialize for Detail<'_> {
@@ -189,6 +191,11 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a Body) {
             record.reservation = Some(Id(*reservation));
         }
         Body::Malformed { detail } | Body::CommandsLost { detail } => record.detail = Some(Detail::of(detail)),
+        Body::EventsLost { detail, from, until } => {
+            record.detail = Some(Detail::of(detail));
+            record.lost_from = Some(saturated(*from));
+            record.lost_until = Some(saturated(*until));
+        }
         Body::Barrier { nonce } | Body::HandedOver { nonce } => record.nonce = Some(nonce.cast_signed()),
         Body::Tick => {}
     }
@@ -305,6 +312,11 @@ fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, Decode
         },
         Kind::Malformed => Body::Malformed { detail: detail_of(record)? },
         Kind::CommandsLost => Body::CommandsLost { detail: detail_of(record)? },
+        Kind::EventsLost => Body::EventsLost {
+            detail: detail_of(record)?,
+            from: counted(record.lost_from, "lost_from")?,
+            until: counted(record.lost_until, "lost_until")?,
+        },
         Kind::Barrier => Body::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
         Kind::HandedOver => Body::HandedOver { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
         Kind::Tick => Body::Tick,

@@ -235,6 +235,7 @@ pub fn original() -> impl Strategy<Value = Body> {
         (pool_id(), reservation_id()).prop_map(|(pool, reservation)| Body::Abandoned { pool, reservation }),
         ".{0,64}".prop_map(|detail| Body::Malformed { detail }),
         ".{0,64}".prop_map(|detail| Body::CommandsLost { detail }),
+        (".{0,64}", units(), units()).prop_map(|(detail, from, until)| Body::EventsLost { detail, from, until }),
         any::<u64>().prop_map(|nonce| Body::Barrier { nonce }),
         any::<u64>().prop_map(|nonce| Body::HandedOver { nonce }),
         Just(Body::Tick),

@@ -96,7 +96,7 @@ fn a_log_that_is_gone_is_refused_while_anything_has_seen_it() {
         let path = dir.path().join(without);
         let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         let says = "events 0 to 21 were seen as committed and are gone, 22 in all";
-        refused(dir.path(), &[says, "bring back the file that has them"]);
+        refused(dir.path(), &[says, "headroom log accept-loss --log "]);
         assert!(!log_in(dir.path()).exists(), "nor is another one made");
         fs::rename(dir.path().join("elsewhere"), log_in(dir.path())).unwrap();
         assert_eq!(on(dir.path(), ["verify"]).code, 0);
@@ -175,6 +175,59 @@ fn a_file_that_is_taken_away_under_its_server_ends_the_yeses() {
         server.running.kill();
         let says = if is_idle { "events 22 to 43 were seen" } else { "events 0 to 43 were seen" };
         refused(dir.path(), &[says]);
+    }
+}
+
+/// What a refusal says of the log to name.
+fn id_in(told: &str) -> String {
+    told.split("--log ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+}
+
+fn accept(dir: &Path, id: &str) -> Ended {
+    on(dir, ["log", "accept-loss", "--log", id, "--because", "told by the tests"])
+}
+
+/// A person may accept a loss, once, and by the log's name. The log says so from then on, and goes on; what comes to be
+/// lost after that is another loss.
+#[test]
+fn a_loss_that_is_accepted_is_an_event_and_what_showed_it_is_kept() {
+    for is_gone in [false, true] {
+        let dir = ended(false);
+        let older = fs::read(log_in(dir.path())).unwrap();
+        let mut server = serve(dir.path());
+        assert_eq!(reserve(&server, "van-1", 20), 20);
+        server.running.kill();
+        if is_gone { fs::remove_file(log_in(dir.path())) } else { fs::write(log_in(dir.path()), &older) }.unwrap();
+        let told = on(dir.path(), ["serve", "--listen", "127.0.0.1:0"]).err;
+        let witness = fs::read(dir.path().join("witness")).unwrap();
+        let other = accept(dir.path(), &"7".repeat(32));
+        assert_eq!(other.code, 2, "{}", other.out);
+        assert_says(&other.err, &["77777777777777777777777777777777 was named"]);
+        let accepted = accept(dir.path(), &id_in(&told));
+        assert_eq!(accepted.code, 0, "{}{}", accepted.out, accepted.err);
+        let lost = if is_gone { "events 0 to 43 were seen" } else { "events 22 to 43 were seen" };
+        assert_says(&accepted.out, &["partition 0: ", lost, "the log says that this is accepted", "lost-1"]);
+        assert_eq!(fs::read(dir.path().join("lost-1/witness")).unwrap(), witness);
+        assert!(dir.path().join("lost-1/checkpoint/p0").exists());
+        let again = accept(dir.path(), &id_in(&told));
+        assert_eq!((again.code, &*again.out), (0, "nothing that was seen is gone, and nothing was said\n"));
+        let copy = fs::read(log_in(dir.path())).unwrap();
+        // What has seen it may come back, with a backup or because the machine stopped: the event answers it.
+        copy_tree(&dir.path().join("lost-1"), dir.path());
+        let mut server = serve(dir.path());
+        assert_eq!(reserve(&server, "van-1", 5), 5);
+        server.running.kill();
+        let verified = on(dir.path(), ["verify"]);
+        assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+        let said = if is_gone { "events 0 to before 44 are lost" } else { "events 22 to before 44 are lost" };
+        assert_says(&verified.out, &[said, "told by the tests: events ", "clean: no law broken"]);
+        let now = fs::read(log_in(dir.path())).unwrap();
+        for back in [&copy, &older] {
+            fs::write(log_in(dir.path()), back).unwrap();
+            refused(dir.path(), &["seen as committed"]);
+        }
+        fs::write(log_in(dir.path()), now).unwrap();
+        assert_eq!(serve(dir.path()).running.terminate().code, 0);
     }
 }
 

@@ -60,6 +60,7 @@ fn partition(found: &Found) -> Value {
         "live": report.live,
         "last_seq": report.last_seq,
         "commands_lost": report.lost,
+        "events_lost": report.events_lost,
         "chain": report.chain.to_string(),
         "digest": digest.to_string(),
         "breach_count": found.breach_count(),

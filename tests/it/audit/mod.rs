@@ -33,7 +33,7 @@ fn the_script_is_clean_and_the_report_says_so() {
     let found = audit.finish();
     assert_eq!(found.breaches(), []);
     let kinds: BTreeSet<Kind> = owner.log.iter().map(|recorded| recorded.event.body.kind()).collect();
-    assert_eq!(kinds.len(), 17, "every kind happens, and not only {kinds:?}");
+    assert_eq!(kinds.len(), 18, "every kind happens, and not only {kinds:?}");
     let kind = |at: At| owner.log[at as usize].event.body.kind();
     assert_eq!([At::R5_ABANDONED, At::R7_LATE, At::R8_COPY, At::R12_ABANDONED].map(kind), [Kind::Rejected; 4]);
     assert_eq!([At::TICK, At::HANDED_OVER].map(kind), [Kind::Tick, Kind::HandedOver]);
@@ -41,14 +41,14 @@ fn the_script_is_clean_and_the_report_says_so() {
     assert_eq!(audit.digest(), owner.maps.digest(owner.now));
     let last = owner.log.last().unwrap();
     assert_eq!(
-        (found.lost, found.next_input),
-        (5, owner.log.iter().filter(|r| r.event.cause.is_some()).count() as u64 + 6)
+        (found.lost, found.events_lost, found.next_input),
+        (5, 3, owner.log.iter().filter(|r| r.event.cause.is_some()).count() as u64 + 6)
     );
     assert_eq!((found.last_seq, found.chain), (Some(last.event.seq), last.digest));
     let report = Report::from_iter([found, PartitionAudit::new(0, PARTITIONS).finish()]);
     let text = format!(
         "partition 0: 0 events, 0 pools, 0 live reservations, chain empty\n\
-         partition 2: {} events, 1 pools, 2 live reservations, chain {} at seq {}, 5 commands lost\n\
+         partition 2: {} events, 1 pools, 2 live reservations, chain {} at seq {}, 5 commands lost, 3 events lost\n\
          clean: no law broken in {} events of 2 partitions",
         owner.log.len(),
         last.digest,

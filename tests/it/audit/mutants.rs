@@ -76,6 +76,14 @@ fn offset(log: &mut Log, at: At) -> &mut u64 {
 }
 
 /// Puts the body of one event in place of another's.
+/// The events that the script says are lost.
+fn lost(log: &mut Log) -> (&mut u64, &mut u64) {
+    match &mut event(log, At::EVENTS_LOST).body {
+        Body::EventsLost { from, until, .. } => (from, until),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn copy_body(log: &mut Log, from: At, to: At) {
     let body = event(log, from).body.clone();
     event(log, to).body = body;
@@ -325,6 +333,8 @@ fn l3_chain() {
         ("no epoch", Law::Chain, At::BARRIER, |log| event(log, At::BARRIER).epoch = 0),
         ("a claim of the same epoch", Law::Chain, At::BARRIER_2, |log| event(log, At::BARRIER_2).epoch = 1),
         ("time going back", Law::Chain, At::TICK, |log| event(log, At::TICK).decided_at.0 -= 1),
+        ("a loss that ends before it begins", Law::Chain, At::EVENTS_LOST, |log| *lost(log).1 = 0),
+        ("a loss of what is yet to come", Law::Chain, At::EVENTS_LOST, |log| *lost(log).0 = u64::MAX),
         ("another partition", Law::Chain, At::TICK, |log| event(log, At::TICK).partition = 0),
         ("another partition's pool", Law::Chain, At::DEFINED, |log| {
             said(log, At::DEFINED).id = pools_of(0).next().unwrap()

@@ -19,6 +19,8 @@ pub enum Input {
     Unreadable,
     /// So many commands are gone.
     Lost(u64),
+    /// So many events are gone.
+    EventsLost(u64),
     Expire(ReservationId),
     Take(Box<Command>),
 }
@@ -70,6 +72,10 @@ impl Owner {
             Input::Lost(many) => {
                 self.skip(many - 1);
                 (Some(self.cause(None)), Body::CommandsLost { detail: "by hand".to_owned() })
+            }
+            Input::EventsLost(many) => {
+                let from = self.log.len() as u64;
+                (None, Body::EventsLost { detail: "by hand".to_owned(), from, until: from + many })
             }
             Input::Unreadable => (Some(self.cause(None)), Body::Malformed { detail: "not a record".to_owned() }),
             Input::Expire(id) => match expire(&self.maps, *id, self.now) {

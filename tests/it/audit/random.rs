@@ -106,7 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         4 => prop_oneof![6 => Just(1u64), 6 => Just(700), 1 => Just(25 * 3_600_000)].prop_map(|ms| Step::Wait { ms }),
         2 => Just(Step::Expire),
-        1 => prop_oneof![Just(Input::Claim), Just(Input::Tick), Just(Input::Unreadable), (1..4u64).prop_map(Input::Lost)]
+        1 => prop_oneof![Just(Input::Claim), Just(Input::Tick), Just(Input::Unreadable), (1..4u64).prop_map(Input::Lost), (0..4u64).prop_map(Input::EventsLost)]
             .prop_map(Step::Give),
         1 => (1..4u64).prop_map(Step::Skip),
         1 => Just(Step::Misrouted),
@@ -334,6 +334,7 @@ fn change_kind(body: &mut Body) {
         Body::HandedOver { nonce } | Body::Barrier { nonce } => Body::Malformed { detail: nonce.to_string() },
         Body::Malformed { .. } => Body::HandedOver { nonce: 1 },
         Body::CommandsLost { .. } => Body::Tick,
+        Body::EventsLost { detail, .. } => Body::Malformed { detail },
         Body::Tick => Body::Barrier { nonce: 1 },
         Body::Abandoned { .. } => Body::Tick,
         unchanged @ Body::Rejected(_) => unchanged,
