@@ -231,6 +231,10 @@ pub const PAGE_POOLS_DEFAULT: usize = 100;
 pub const FRESH_WAIT_MAX_MS: u64 = 1_000;
 /// Readers of one partition that may wait for newer state.
 pub const FRESH_WAITERS_MAX: usize = 4_096;
+/// Connections served at a time while the log is being opened, each for one request; more wait in the listener's backlog.
+pub const STARTING_CONNECTIONS_MAX: usize = 64;
+/// Between two log lines that say how far a start has come, in milliseconds.
+pub const STARTUP_LINE_MS: u64 = 3_000;
 /// Time after SIGTERM in which calls on open connections are still served, each the last of its connection, in
 /// milliseconds: who sends one as its connection is closed cannot tell whether it was heard.
 pub const LEAVE_MS: u64 = 1_000;
@@ -258,6 +262,7 @@ const _: () = {
     // Every call in flight can queue its command, and every one of them its Abandon besides.
     assert!(QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE >= INFLIGHT_PER_PARTITION_MAX);
     assert!(QUEUED_COMMANDS_MAX >= 2 * INFLIGHT_PER_PARTITION_MAX);
+    assert!(STARTING_CONNECTIONS_MAX < HTTP_CONNECTIONS_MAX && READINESS_LOOK_MS < STARTUP_LINE_MS);
     assert!(ABANDON_RETRY_MS < ABANDON_GRACE_MS);
     assert!(LOG_REOPEN_MS < LOG_REOPEN_MAX_MS);
     // What has just begun is seen by the next look, or asked about by the next question and then seen.

@@ -6,7 +6,9 @@ use super::json::quoted;
 use super::problem::Edge;
 use super::reply::{Answer, JSON, Problem, Reply};
 use super::request::Asked;
+use crate::gateway::Startup;
 use crate::gateway::readiness::Standing;
+use crate::log::Opening;
 use axum::http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -30,6 +32,38 @@ pub struct HealthDto {
     /// Every partition that is not as it should be.
     #[schema(value_type = BTreeMap<String, StandingDto>)]
     partitions: BTreeMap<u32, StandingDto>,
+    /// How far the start is, until it is over; `/startupz` says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    startup: Option<StartupDto>,
+}
+
+/// How far a start is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Startup)]
+pub struct StartupDto {
+    /// `opening` the log, `rebuilding` states from it, or `expiring` the holds that fell due meanwhile.
+    phase: &'static str,
+    /// While the log is opened: bytes of its file that were read. One that was not closed in order is read as a whole, parts
+    /// of it more than once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_bytes: Option<u64>,
+    /// The bytes that it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of_bytes: Option<u64>,
+    /// Every partition that is not served yet.
+    #[schema(value_type = BTreeMap<String, RebuiltDto>)]
+    partitions: BTreeMap<u32, RebuiltDto>,
+}
+
+/// How much of a partition is rebuilt.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rebuilt)]
+pub struct RebuiltDto {
+    /// Events that its state holds.
+    events: u64,
+    /// Events that its log has, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<u64>,
 }
 
 /// Why a partition is not as it should be.
@@ -66,17 +100,46 @@ pub async fn readyz(api: Arc<Api>, _: Asked) -> Answer {
 
 /// `GET /startupz`: every partition's state has been rebuilt once, but for those that cannot be read now.
 pub async fn startupz(api: Arc<Api>, _: Asked) -> Answer {
-    let status = if is_rebuilding(&api) { UNAVAILABLE } else { "ok" };
-    Ok(health(status, api.gateway().is_leaving(), api.gateway().standings()))
+    let gateway = api.gateway();
+    if !is_rebuilding(&api) {
+        return Ok(health("ok", gateway.is_leaving(), gateway.standings()));
+    }
+    let startup = gateway.startup().map(|Startup { phase, partitions }| {
+        let rebuilt = |(partition, (events, of))| (partition, RebuiltDto { events, of });
+        let partitions = partitions.into_iter().map(rebuilt).collect();
+        StartupDto { phase, read_bytes: None, of_bytes: None, partitions }
+    });
+    let health = health_of(UNAVAILABLE, gateway.is_leaving(), gateway.standings());
+    Ok(answer(HealthDto { startup, ..health }))
+}
+
+/// `GET /livez` before the log is open.
+pub fn alive() -> Reply {
+    health("ok", false, BTreeMap::new())
+}
+
+/// `GET /readyz` and `GET /startupz` before the log is open.
+pub fn opening(opening: &Opening) -> Reply {
+    let (read_bytes, of_bytes) = opening.told().unzip();
+    let startup = Some(StartupDto { phase: "opening", read_bytes, of_bytes, partitions: BTreeMap::new() });
+    answer(HealthDto { startup, ..health_of(UNAVAILABLE, false, BTreeMap::new()) })
 }
 
 const UNAVAILABLE: &str = "unavailable";
 
 fn health(status: &'static str, closing: bool, standings: BTreeMap<u32, Standing>) -> Reply {
-    let code = if status == UNAVAILABLE { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    answer(health_of(status, closing, standings))
+}
+
+fn answer(health: HealthDto) -> Reply {
+    let code = if health.status == UNAVAILABLE { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    Reply::json(code, &health)
+}
+
+fn health_of(status: &'static str, closing: bool, standings: BTreeMap<u32, Standing>) -> HealthDto {
     let dto = |Standing { why, since, .. }| StandingDto { why, since: Time(since) };
     let partitions = standings.into_iter().map(|(partition, standing)| (partition, dto(standing))).collect();
-    Reply::json(code, &HealthDto { status, closing, partitions })
+    HealthDto { status, closing, partitions, startup: None }
 }
 
 /// Whether a partition is on its way to being served. One that cannot be read now is not: the others need not wait.

@@ -21,11 +21,13 @@ mod request;
 mod reservations;
 mod server;
 mod socket;
+mod starting;
 
 pub use hosts::Hosts;
 pub use openapi::document;
 pub use places::Bounds;
 pub use server::serve;
+pub use starting::starting;
 
 use crate::gateway::Gateway;
 use crate::gateway::admission::Shed;

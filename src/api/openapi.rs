@@ -1,7 +1,7 @@
 //! The API's description, OpenAPI 3.1, made of the same table of refusals and the same types that answer.
 
 use super::dto::{Code, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto, ReservationDto, WindowDto};
-use super::health::{HealthDto, StandingDto};
+use super::health::{HealthDto, RebuiltDto, StandingDto, StartupDto};
 use super::problem::{Case, Edge, NOT_FRESH, REBUILDING, RETRYABLE, SHED, TIMEOUT, TIMEOUT_UNKNOWN, cases, of_reason};
 use crate::domain::Reason;
 use crate::limits::{DEADLINE_MAX_MS, UNITS_MAX};
@@ -334,7 +334,12 @@ const OPERATIONS: &[Operation] = &[
         "Whether calls are decided; 200 `degraded` names partitions on which they are not, 503 (the same body) says that none is",
         "Health",
     ),
-    page("/startupz", "startupz", "Every partition's state has been rebuilt (503 until then)", "Health"),
+    page(
+        "/startupz",
+        "startupz",
+        "Every partition's state has been rebuilt (until then 503, and how far that is)",
+        "Health",
+    ),
     page("/metrics", "metrics", "Prometheus' text format", ""),
     page("/openapi.json", "openapi", "This document", ""),
 ];
@@ -401,6 +406,8 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<Code>()
         .schema_from::<HealthDto>()
         .schema_from::<StandingDto>()
+        .schema_from::<StartupDto>()
+        .schema_from::<RebuiltDto>()
         .build()
 }
 

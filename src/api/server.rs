@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tower::Service;
 
 /// How long the loop lets go when the system has no more file descriptors or memory to give.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Drops what would begin a connection (in a segment's 13th byte SYN is set, and ACK is not) and lets all else pass.
 const NO_NEWCOMERS: [SockFilter; 5] = [

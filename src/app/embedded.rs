@@ -6,7 +6,7 @@ use super::{Side, StartError, draw, draw_wide, spawn};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::log::embedded::{Embedded, Options, Reopened};
-use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, Manifest, ReplyChannel};
+use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, Manifest, Opening, ReplyChannel};
 use crate::owner::Report;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::shell::End;
@@ -22,10 +22,15 @@ use std::time::Duration;
 /// Between two looks at whether a log that failed takes turns again.
 const REOPEN_LOOK: Duration = Duration::from_millis(10);
 
-pub(super) fn start(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Side, StartError> {
+pub(super) fn start(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    opening: &Arc<Opening>,
+) -> Result<Side, StartError> {
     let options = Options { partitions: config.partitions, log_id: draw_wide(), now: clock.now() };
     let store = Arc::new(SledStore::open(&config.data_dir));
-    let log = open(&config.data_dir, options, &store).map_err(StartError::Log)?;
+    let log = open(&config.data_dir, options, &store, opening).map_err(StartError::Log)?;
     let Manifest { log_id, partitions, .. } = log.manifest();
     let flushing = Flushing::start(&store, log_id, partitions)?;
     let (sink, tail) = (Arc::clone(&log) as Arc<dyn CommandSink>, Arc::clone(&log) as Arc<dyn CommittedTail>);

@@ -21,9 +21,10 @@ pub use witness::{losses, nothing_was_seen, open, seen, told};
 use crate::api;
 use crate::config::Config;
 use crate::gateway::Gateway;
+use crate::limits::STARTUP_LINE_MS;
 use crate::log::embedded::OpenError;
 use crate::log::kafka::preflight::Unfit;
-use crate::log::{CommittedTail, LogError};
+use crate::log::{CommittedTail, LogError, Opening};
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::Clock;
@@ -33,6 +34,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -121,11 +123,16 @@ impl App {
         let listener = TcpListener::bind(listen).await.map_err(|e| StartError::Listen(listen, e))?;
         let address = listener.local_addr().map_err(|e| StartError::Listen(listen, e))?;
         let side = {
-            let (config, metrics) = (config.clone(), Arc::clone(&metrics));
-            let started = tokio::task::spawn_blocking(move || match &config.kafka {
-                Some(kafka) => kafka::start(&config, kafka, clock, metrics),
-                None => embedded::start(&config, clock, metrics),
+            let opening = Arc::new(Opening::default());
+            let (config, metrics, of) = (config.clone(), Arc::clone(&metrics), Arc::clone(&opening));
+            let started = tokio::task::spawn_blocking(move || {
+                let _watched = threads::watch("opening");
+                match &config.kafka {
+                    Some(kafka) => kafka::start(&config, kafka, clock, metrics),
+                    None => embedded::start(&config, clock, metrics, &of),
+                }
             });
+            let started = api::starting(&listener, &opening, told_until(&opening, started));
             let gone = |error: tokio::task::JoinError| StartError::Io(data_dir.clone(), error.into());
             started.await.map_err(gone)??
         };
@@ -193,6 +200,24 @@ impl App {
         // A file that is left behind names a server that does not answer: readers find out.
         let _ = std::fs::remove_file(data_dir.join(ADDRESS_FILE));
         if ended { Ok(()) } else { Err("an owner did not end cleanly") }
+    }
+}
+
+/// Says now and then how far the opening of the log is, until `work` is done.
+async fn told_until<T>(opening: &Opening, work: impl Future<Output = T>) -> T {
+    let mut lines = tokio::time::interval(Duration::from_millis(STARTUP_LINE_MS));
+    // The first one is due at once.
+    lines.tick().await;
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = lines.tick() => {
+                let (read_bytes, of_bytes) = opening.told().unwrap_or_default();
+                tracing::info!(read_bytes, of_bytes, "the log is being opened");
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{StartError, spawn};
 use crate::limits::{LOSSES_TOLD_MAX, WITNESS_FLUSH_MS};
 use crate::log::embedded::{Embedded, OpenError, Options};
-use crate::log::{CommittedTail, LogError};
+use crate::log::{CommittedTail, LogError, Opening};
 use crate::owner::losses::{Loss, loss};
 use crate::store::sled::SledStore;
 use crate::store::{Store, StoreError};
@@ -44,17 +44,23 @@ impl Flushing {
     }
 }
 
-/// Opens the embedded log in `dir`, if it holds all that was seen of it.
+/// Opens the embedded log in `dir`, if it holds all that was seen of it. `opening` says meanwhile how far that is.
 ///
 /// # Errors
 /// [`OpenError`]; whatever there is, is left as it is.
-pub fn open(dir: &Path, options: Options, store: &SledStore) -> Result<Arc<Embedded>, OpenError> {
-    Embedded::open_judged(dir, options, &|log| {
+pub fn open(
+    dir: &Path,
+    options: Options,
+    store: &SledStore,
+    opening: &Arc<Opening>,
+) -> Result<Arc<Embedded>, OpenError> {
+    let judge = |log: Option<&Embedded>| {
         let Some(log) = log else { return nothing_was_seen(store) };
         let log_id = log.manifest().log_id;
         let losses = losses(log, store, log_id).map_err(|error| error.to_string())?;
         if losses.is_empty() { Ok(()) } else { Err(told(&losses, log_id)) }
-    })
+    };
+    Embedded::open_judged(dir, options, &judge, opening)
 }
 
 /// Everything that was seen of a log's partitions and is gone.

@@ -86,7 +86,8 @@ fn desk<'a, W>(config: &Config, writes: bool, out: &'a mut W) -> Result<Desk<'a,
             // There is a log, so that nothing is made of these.
             let options = Options { partitions: None, log_id: 0, now: Micros(0) };
             let store = SledStore::open(&config.data_dir);
-            let log = app::open(&config.data_dir, options, &store).map_err(|error| cannot_open(&error))?;
+            let log =
+                app::open(&config.data_dir, options, &store, &Arc::default()).map_err(|error| cannot_open(&error))?;
             (log.partitions(), log)
         }
         Source::Directory(reader) => (reader.partitions(), Arc::new(reader)),

@@ -2,6 +2,8 @@
 
 mod readiness;
 
+pub use readiness::Startup;
+
 use super::admission::{InFlight, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::readiness::Readiness;

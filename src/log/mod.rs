@@ -5,6 +5,9 @@
 pub mod embedded;
 pub mod kafka;
 pub mod letters;
+mod opening;
+
+pub use opening::Opening;
 
 use crate::domain::{Breach, CommandId, Micros, PoolId, Recorded};
 use std::fmt;

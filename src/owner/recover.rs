@@ -5,7 +5,7 @@ use super::report::Report;
 use crate::domain::{Breach, Recorded};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::checkpoint::Restoring;
-use crate::replica::{PartitionState, Shared};
+use crate::replica::{Mood, PartitionState, Shared};
 use crate::store::Store;
 use crate::time::Clock;
 use crate::wire;
@@ -60,6 +60,7 @@ impl Recovery<'_> {
     /// [`ClaimError`] when the log cannot be read or breaks a law.
     pub(super) fn catch_up(&self, shared: &Shared, enough: u64, until: u64) -> Result<(), ClaimError> {
         let (partition, from) = shared.read(|state| (state.partition(), state.position().next_seq));
+        shared.set_goal(until);
         ahead(self.tail, partition, from..until, enough, |events| {
             let folded = shared.follow(|state| fold_all(state, &events));
             let folded = folded.ok_or_else(|| LogError::new("the partition has got an owner meanwhile"));
@@ -104,6 +105,12 @@ impl Recovery<'_> {
 
     fn replay<L: PartitionLog>(&self, log: &L, shared: &Shared) -> Result<L::Owned, ClaimError> {
         let (partition, from) = shared.read(|state| (state.partition(), state.position().next_seq));
+        // What was followed is at the end already, and asking for it takes time that a claim must not take.
+        if shared.mood() == Mood::Rebuilding
+            && let Ok(end) = self.tail.end(partition)
+        {
+            shared.set_goal(end);
+        }
         log.claim(partition, from, &mut |event| {
             let (next_input, recorded) = shared.write(|state| fold_stored(state, &event))?;
             (self.heard)(&recorded);

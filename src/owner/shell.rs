@@ -58,6 +58,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
             return end;
         }
         // Whoever is served first must not be refused by holds that ended while nobody looked.
+        self.shared.set_expiring(true);
         while self.is_due(self.time()) {
             let (time, now) = (self.time(), self.clock.now());
             let expired = self.shared.read(|state| self.owner.expire(state, time));
@@ -65,6 +66,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 return end;
             }
         }
+        self.shared.set_expiring(false);
         self.shared.set_mood(Mood::Owning);
         let mut checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
         let mut tick_due = self.tick_due(now);

@@ -60,6 +60,10 @@ pub struct Shared {
     time: Mutex<LogClock>,
     /// The number of the next event, for who must not wait for the state.
     next_seq: AtomicU64,
+    /// Where the log ended when rebuilding began, [`IDLE`] when that is not known.
+    goal: AtomicU64,
+    /// Whether its state is whole and holds that fell due before are being expired.
+    is_expiring: AtomicBool,
     /// Whether its log was asked and has not answered, and how often it has.
     is_log_asked: AtomicBool,
     log_answers: AtomicU64,
@@ -91,6 +95,8 @@ impl Shared {
             current_at: AtomicU64::new(0),
             time: Mutex::default(),
             next_seq: AtomicU64::new(0),
+            goal: AtomicU64::new(IDLE),
+            is_expiring: AtomicBool::new(false),
             is_log_asked: AtomicBool::new(false),
             log_answers: AtomicU64::new(0),
             waiting: Mutex::new(Vec::new()),
@@ -146,6 +152,26 @@ impl Shared {
     /// The number of the next event.
     pub fn next_seq(&self) -> u64 {
         self.next_seq.load(Relaxed)
+    }
+
+    /// Where the log ended when rebuilding began, if that is known.
+    pub fn goal(&self) -> Option<u64> {
+        Some(self.goal.load(Relaxed)).filter(|goal| *goal != IDLE)
+    }
+
+    /// For whoever rebuilds the state up to there.
+    pub fn set_goal(&self, next_seq: u64) {
+        self.goal.store(next_seq, Relaxed);
+    }
+
+    /// Whether its state is whole and holds that fell due before are being expired.
+    pub fn is_expiring(&self) -> bool {
+        self.is_expiring.load(Relaxed)
+    }
+
+    /// For its owner.
+    pub fn set_expiring(&self, is_expiring: bool) {
+        self.is_expiring.store(is_expiring, Relaxed);
     }
 
     /// The partition's log is asked. For whoever asks it again and again.

@@ -252,7 +252,7 @@ struct Left {
 
 fn open(dir: &Path) -> Result<Arc<Embedded>, OpenError> {
     let options = Options { partitions: Some(PARTITIONS), log_id: LOG_ID, now: Micros(0) };
-    crate::process::once_free(|| app::open(dir, options, &SledStore::open(dir)))
+    crate::process::once_free(|| app::open(dir, options, &SledStore::open(dir), &Default::default()))
 }
 
 impl Noted {

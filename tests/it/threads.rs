@@ -1,10 +1,12 @@
 //! Threads that run until the end: none of them is missed when it panics, nor waited for without a limit when it hangs.
 //! What is planted needs the feature `crash-points`.
 
-use crate::process::{Running, Served, headroom};
-use headroom::limits::{LEAVE_MS, SHUTDOWN_MS};
+use crate::process::{Running, Served, agent, headroom};
+use crate::wait::until;
+use headroom::limits::{LEAVE_MS, SHUTDOWN_MS, STARTUP_LINE_MS};
 use headroom::time::Stopwatch;
 use rustix::process::{Pid, Signal, kill_process};
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,6 +30,32 @@ fn a_panic_of_any_of_them_ends_the_process() {
         let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
         ends_when_it_panics(serve.arg(dir.path()), thread);
     }
+}
+
+/// A log that takes long to open: the process is not silent, to whoever asks and to whoever reads log lines.
+#[test]
+fn a_start_that_takes_long_says_so() {
+    if !cfg!(feature = "crash-points") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // Whoever asks has to know the port before the process says it.
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let mut serve = headroom(["serve", "--listen", &address.to_string(), "--data-dir"]);
+    let mut running = Running::start(serve.arg(dir.path()).env("HEADROOM_CRASH_AT", "hang:opening"));
+    let (starting, agent) = (Stopwatch::start(), agent());
+    let mut said = String::new();
+    until("it says what it does", || {
+        let asked = agent.get(format!("http://{address}/startupz")).call();
+        let answer = asked.ok().filter(|reply| reply.status() == 503);
+        said = answer.and_then(|mut reply| reply.body_mut().read_to_string().ok()).unwrap_or_default();
+        !said.is_empty()
+    });
+    assert!(said.contains(r#""phase":"opening""#), "{said}");
+    until("a line is due", || starting.elapsed() > Duration::from_millis(2 * STARTUP_LINE_MS));
+    running.kill();
+    let ended = running.ended();
+    assert!(ended.err.contains("the log is being opened"), "{}", ended.err);
 }
 
 #[test]

@@ -2,10 +2,35 @@
 
 use super::Gateway;
 use crate::gateway::readiness::{Condition, News, Seen, Standing};
-use crate::limits::{CLOCK_AHEAD_MAX_MS, READINESS_LOOK_MS};
+use crate::limits::{CLOCK_AHEAD_MAX_MS, READINESS_LOOK_MS, STARTUP_LINE_MS};
 use crate::replica::{Mood, Shared};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// The state is read from checkpoint and log.
+const REBUILDING: &str = "rebuilding";
+/// It is whole, and holds that fell due before are expired.
+const EXPIRING: &str = "expiring";
+
+/// How far a start is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Startup {
+    /// What is being done.
+    pub phase: &'static str,
+    /// Of each partition that is not served yet, how many of its events its state holds, and how many there are, if that is
+    /// known.
+    pub partitions: BTreeMap<u32, (u64, Option<u64>)>,
+}
+
+impl Startup {
+    fn tell(&self) {
+        let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0u64, u64::saturating_add);
+        let (partitions, phase) = (self.partitions.len(), self.phase);
+        let events = sum(&mut self.partitions.values().map(|(events, _)| *events));
+        let of = sum(&mut self.partitions.values().filter_map(|(_, of)| *of));
+        tracing::info!(phase, partitions, events, of, "the process is starting");
+    }
+}
 
 impl Gateway {
     /// Every partition that is not as it should be, by the gateway's clock.
@@ -32,10 +57,25 @@ impl Gateway {
     /// asking. One task runs it.
     pub async fn keep_watch(&self) {
         let mut look = tokio::time::interval(Duration::from_millis(READINESS_LOOK_MS));
+        let mut line = tokio::time::interval(Duration::from_millis(STARTUP_LINE_MS));
+        // The first one is due at once.
+        line.tick().await;
         loop {
-            look.tick().await;
-            self.standings();
+            tokio::select! {
+                _ = look.tick() => drop(self.standings()),
+                _ = line.tick() => self.startup().iter().for_each(Startup::tell),
+            }
         }
+    }
+
+    /// How far the start of this process is; nothing when no partition is rebuilt any more.
+    pub fn startup(&self) -> Option<Startup> {
+        let rebuilding = (0..).zip(self.replica.partitions()).filter(|(_, shared)| shared.mood() == Mood::Rebuilding);
+        let rebuilding: Vec<_> = rebuilding.collect();
+        let phase = if rebuilding.iter().all(|(_, shared)| shared.is_expiring()) { EXPIRING } else { REBUILDING };
+        let events = rebuilding.into_iter().map(|(partition, shared)| (partition, (shared.next_seq(), shared.goal())));
+        let partitions: BTreeMap<_, _> = events.collect();
+        (!partitions.is_empty()).then_some(Startup { phase, partitions })
     }
 
     fn seen(&self) -> BTreeMap<u32, Seen> {
@@ -63,7 +103,8 @@ impl Gateway {
                 let not_owned = shared.trouble().map(|why| format!("not owned: {why}"));
                 Condition::Served(not_owned.or_else(not_followed).or_else(|| self.ahead(shared)))
             }
-            Mood::Rebuilding => Condition::Stopped(not_followed().unwrap_or_else(|| "rebuilding".to_owned())),
+            Mood::Rebuilding if shared.is_expiring() => Condition::Stopped(EXPIRING.to_owned()),
+            Mood::Rebuilding => Condition::Stopped(not_followed().unwrap_or_else(|| REBUILDING.to_owned())),
             Mood::Reopening(why) => Condition::Stopped(format!("waits for its log: {why}")),
             Mood::Halted(why) => Condition::Stopped(format!("halted: {why}")),
             Mood::Lost(why) => Condition::Stopped(format!("lost: {why}")),

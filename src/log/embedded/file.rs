@@ -2,7 +2,7 @@
 //! [`super::commit`]. Nothing in it is ever changed or removed but the heads, which follow the last row, and what
 //! was done about dead letters.
 
-use super::super::Manifest;
+use super::super::{Manifest, Opening};
 use super::Judge;
 use super::error::{Fault, OpenError, guarded};
 use super::held::{Flag, HeldBack};
@@ -17,6 +17,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// How the file is laid out: tables, rows, checksums.
@@ -247,6 +248,7 @@ pub(super) fn open<B: StorageBackend>(
     access: Access<'_>,
     partitions: Option<u32>,
     wrap: impl Fn(FileBackend) -> B + Send + Sync + 'static,
+    opening: Arc<Opening>,
 ) -> Result<(LogFile, Release), OpenError> {
     let path = dir.join(FILE_NAME);
     if let Access::Write(..) = access {
@@ -264,7 +266,10 @@ pub(super) fn open<B: StorageBackend>(
     let has_lost_a_flush = Flag::default();
     let lost = Flag::clone(&has_lost_a_flush);
     let opens = Box::new(move || {
-        opened(&of, &at, (writable, partitions), |backend| HeldBack::new(wrap(backend), !writable, Flag::clone(&lost)))
+        opened(&of, &at, (writable, partitions), |backend| {
+            opening.begins(backend.len().unwrap_or_default());
+            HeldBack::new(wrap(backend), !writable, Flag::clone(&lost), Arc::clone(&opening))
+        })
     });
     let Opened { manifest, heads, pages, identity, release } = opens()?;
     let pages = RwLock::new(pages);
@@ -319,7 +324,7 @@ fn agreed(path: &Path, found: Result<Manifest, u32>, partitions: Option<u32>) ->
 /// Reads the whole file and holds every page to redb's own checksums, in memory: what neither a claim nor a reader
 /// would meet, such as the list of free pages.
 pub(super) fn check_pages(dir: &Path) -> Result<(), OpenError> {
-    let (file, _) = open(dir, Access::ReadOnly, None, |file| file)?;
+    let (file, _) = open(dir, Access::ReadOnly, None, |file| file, Arc::default())?;
     let sound = guarded(|| match file.pages.write().db.as_mut() {
         Some(db) => Ok(db.check_integrity()?),
         None => Ok(false),

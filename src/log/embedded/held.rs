@@ -3,6 +3,7 @@
 //! held back in memory, and goes to the file in the same order once the log has been checked. A file opened for reading
 //! only is never released. One that could not take what was held back is read, and takes nothing any more.
 
+use super::super::Opening;
 use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
 use std::fmt::Debug;
@@ -36,6 +37,7 @@ struct Inner<B> {
     is_shut: Flag,
     /// Whether a flush failed.
     has_lost_a_flush: Flag,
+    opening: Arc<Opening>,
 }
 
 /// What others know of a file without knowing what kind of file it is.
@@ -56,9 +58,9 @@ impl<B> Clone for HeldBack<B> {
 impl<B: StorageBackend> HeldBack<B> {
     /// Holds back all changes to `file`. One that will only be read is `shared` with others who only read it: its lock
     /// needs no more, and a file opened for reading gets no other. `has_lost_a_flush` is set when a flush fails.
-    pub(super) fn new(file: B, shared: bool, has_lost_a_flush: Flag) -> HeldBack<B> {
+    pub(super) fn new(file: B, shared: bool, has_lost_a_flush: Flag, opening: Arc<Opening>) -> HeldBack<B> {
         let (released, changes, is_shut) = (AtomicBool::new(false), Mutex::default(), Flag::default());
-        HeldBack { inner: Arc::new(Inner { file, shared, released, changes, is_shut, has_lost_a_flush }) }
+        HeldBack { inner: Arc::new(Inner { file, shared, released, changes, is_shut, has_lost_a_flush, opening }) }
     }
 
     /// Whoever sets it has no change made any more.
@@ -122,6 +124,7 @@ impl<B: StorageBackend> StorageBackend for HeldBack<B> {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.opening.reads(out.len());
         let changes = if self.inner.released.load(Ordering::Acquire) { None } else { Some(self.inner.changes.lock()) };
         let Some(changes) = changes.filter(|changes| !changes.is_empty()) else {
             return self.inner.file.read(offset, out);
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn reads_see_what_is_held_back_and_release_makes_it_so() {
-        let held = HeldBack::new(InMemoryBackend::new(), false, Flag::default());
+        let held = HeldBack::new(InMemoryBackend::new(), false, Flag::default(), Arc::default());
         let file = |held: &HeldBack<InMemoryBackend>| {
             let mut all = vec![0; held.inner.file.len().unwrap() as usize];
             held.inner.file.read(0, &mut all).unwrap();

@@ -18,7 +18,7 @@ pub use reopen::Reopened;
 
 use super::{
     AppendError, ClaimError, CommandSink, CommandTail, CommitOutcome, CommittedTail, Fold, LogError, Manifest,
-    NewCommand, OwnedPartition, PartitionLog, Polled, Record, StoredEvent, Turn,
+    NewCommand, Opening, OwnedPartition, PartitionLog, Polled, Record, StoredEvent, Turn,
 };
 use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
@@ -95,21 +95,26 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`]; whatever file there is, is left as it is.
     pub fn open(dir: &Path, options: Options) -> Result<Arc<Embedded>, OpenError> {
-        Embedded::open_judged(dir, options, &|_| Ok(()))
+        Embedded::open_judged(dir, options, &|_| Ok(()), &Arc::default())
     }
 
-    /// The same, if `judge` finds nothing missing.
+    /// The same, if `judge` finds nothing missing. `opening` says meanwhile how far that is.
     ///
     /// # Errors
     /// [`OpenError`]; whatever file there is, is left as it is.
-    pub fn open_judged(dir: &Path, options: Options, judge: &Judge<'_>) -> Result<Arc<Embedded>, OpenError> {
-        Embedded::open_through(dir, options, judge, |file| file)
+    pub fn open_judged(
+        dir: &Path,
+        options: Options,
+        judge: &Judge<'_>,
+        opening: &Arc<Opening>,
+    ) -> Result<Arc<Embedded>, OpenError> {
+        Embedded::open_through(dir, options, (judge, opening), |file| file)
     }
 
     fn open_through<B: StorageBackend>(
         dir: &Path,
         options: Options,
-        judge: &Judge<'_>,
+        (judge, opening): (&Judge<'_>, &Arc<Opening>),
         wrap: impl Fn(FileBackend) -> B + Send + Sync + 'static,
     ) -> Result<Arc<Embedded>, OpenError> {
         let ours = Manifest {
@@ -120,7 +125,8 @@ impl Embedded {
             dedup_window_ms: limits::DEDUP_WINDOW_MS,
             created_at: options.now,
         };
-        let (file, release) = file::open(dir, Access::Write(&ours, judge), options.partitions, wrap)?;
+        let access = Access::Write(&ours, judge);
+        let (file, release) = file::open(dir, access, options.partitions, wrap, Arc::clone(opening))?;
         let intakes = file.heads.iter().map(|_| Intake::default()).collect();
         let log = Embedded { shared: Arc::new(Shared::new(file, intakes)) };
         judge(Some(&log)).map_err(|detail| OpenError::Behind { path: log.shared.file.path.clone(), detail })?;
@@ -168,7 +174,7 @@ impl EmbeddedReader {
     /// # Errors
     /// [`OpenError`].
     pub fn open(dir: &Path) -> Result<EmbeddedReader, OpenError> {
-        let (file, _) = file::open(dir, Access::ReadOnly, None, |file| file)?;
+        let (file, _) = file::open(dir, Access::ReadOnly, None, |file| file, Arc::default())?;
         Ok(EmbeddedReader { log: Embedded { shared: Arc::new(Shared::new(file, Vec::new())) } })
     }
 

@@ -159,7 +159,7 @@ fn open(dir: &TempDir) -> (Arc<Embedded>, Arc<(Mutex<Conduct>, Condvar)>) {
 fn open_on(dir: &TempDir, conduct: &Arc<(Mutex<Conduct>, Condvar)>) -> Arc<Embedded> {
     let conduct = conduct.clone();
     let disk = move |file| Disk { file, conduct: conduct.clone() };
-    Embedded::open_through(dir.path(), OPTIONS, &|_| Ok(()), disk).unwrap()
+    Embedded::open_through(dir.path(), OPTIONS, (&|_| Ok(()), &Arc::default()), disk).unwrap()
 }
 
 /// Asks the log to be opened again until it says something else than that this has to wait.

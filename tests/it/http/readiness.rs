@@ -3,11 +3,14 @@
 use super::client::{Client, request};
 use super::desk::{Desk, NOW};
 use crate::wait::until;
+use headroom::api;
 use headroom::domain::{PoolId, route};
 use headroom::limits::STALLED_MS;
+use headroom::log::Opening;
 use headroom::replica::Mood;
 use headroom::time::Stopwatch;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const PARTITIONS: u32 = 2;
 
@@ -46,7 +49,18 @@ fn readiness_says_which_partition_does_not_serve_and_why() {
     mood(1, Mood::Rebuilding);
     let rebuilding = json!({ "1": why("rebuilding") });
     assert_eq!(blotted("/readyz"), (503, body("unavailable", false, &rebuilding)));
-    assert_eq!(blotted("/startupz"), (503, body("unavailable", false, &rebuilding)));
+    let mut starting = body("unavailable", false, &rebuilding);
+    starting["startup"] = json!({ "phase": "rebuilding", "partitions": { "1": { "events": 0 } } });
+    assert_eq!(blotted("/startupz"), (503, starting.clone()));
+    let other = desk.gateway.replica().partition(1).unwrap();
+    other.set_goal(9);
+    starting["startup"]["partitions"]["1"]["of"] = 9.into();
+    assert_eq!(blotted("/startupz"), (503, starting.clone()));
+    other.set_expiring(true);
+    starting["startup"]["phase"] = "expiring".into();
+    starting["partitions"]["1"]["why"] = "expiring".into();
+    assert_eq!(blotted("/startupz"), (503, starting));
+    other.set_expiring(false);
     assert_eq!(blotted("/livez"), (200, body("ok", false, &json!({}))));
     mood(1, Mood::Halted("seq 4 is missing".to_owned()));
     assert_eq!(blotted("/readyz"), (200, body("degraded", false, &json!({ "1": why("halted: seq 4 is missing") }))));
@@ -97,4 +111,38 @@ fn an_owner_that_decides_nothing_is_seen_by_what_waits_for_it() {
     desk.decide();
     assert_eq!(caller.read().unwrap().status, 200);
     assert_eq!(asked(&desk, "/readyz"), (200, body("ok", false, &json!({}))));
+}
+
+/// The log is open when the test says so.
+#[test]
+fn a_process_that_opens_its_log_says_how_far_that_is_and_refuses_calls() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let (address, opening) = (listener.local_addr().unwrap(), Arc::new(Opening::default()));
+    let (open, opened) = tokio::sync::oneshot::channel();
+    let starting = runtime.spawn({
+        let opening = Arc::clone(&opening);
+        async move { (api::starting(&listener, &opening, opened).await.unwrap(), listener) }
+    });
+    let ask = |method: &str, path: &str| Client::connect(address).raw(&request(method, path, &[], b""));
+    let told = |startup: Value| {
+        let mut told = body("unavailable", false, &json!({}));
+        told["startup"] = startup;
+        told
+    };
+    let begun = ask("GET", "/startupz");
+    assert_eq!((begun.status, begun.json()), (503, told(json!({ "phase": "opening", "partitions": {} }))));
+    opening.begins(4_096);
+    opening.reads(1_000);
+    for path in ["/startupz", "/readyz"] {
+        let reply = ask("GET", path);
+        let startup = json!({ "phase": "opening", "read_bytes": 1_000, "of_bytes": 4_096, "partitions": {} });
+        assert_eq!((reply.status, reply.json()), (503, told(startup)));
+    }
+    assert_eq!(ask("GET", "/livez").status, 200);
+    let refused = ask("POST", "/v1/reservations");
+    assert_eq!((refused.status, refused.code().as_str()), (503, "rebuilding"));
+    open.send("what came of it").unwrap();
+    let (came_of_it, _listener) = runtime.block_on(starting).unwrap();
+    assert_eq!(came_of_it, "what came of it");
 }

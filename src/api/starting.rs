@@ -1,0 +1,68 @@
+//! What is answered while the log is being opened, before there is anything to serve: that the process lives, how far it
+//! is, and that callers have to try again.
+
+use super::health;
+use super::problem::REBUILDING;
+use super::reply::{Problem, respond};
+use super::server::ACCEPT_PAUSE;
+use crate::limits::{HTTP_HEAD_TIMEOUT_MS, STARTING_CONNECTIONS_MAX};
+use crate::log::Opening;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Longest time that a connection gets here, for one request.
+const LIMIT: Duration = Duration::from_millis(HTTP_HEAD_TIMEOUT_MS);
+/// What stands for the id of a request that nobody counts yet.
+const REQUEST_ID: &str = "starting";
+
+/// Answers until `work` is done, then hands over what it came to. Connections that wait to be accepted then are served by
+/// whoever listens next.
+pub async fn starting<T>(listener: &TcpListener, opening: &Arc<Opening>, work: impl Future<Output = T>) -> T {
+    let places = Arc::new(Semaphore::new(STARTING_CONNECTIONS_MAX));
+    let mut work = pin!(work);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            done = &mut work => return done,
+            accepted = accept(listener, &places) => accepted,
+        };
+        if let Some((stream, place)) = accepted {
+            tokio::spawn(connection(stream, Arc::clone(opening), place));
+        }
+    }
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    if let Ok((stream, _)) = listener.accept().await {
+        return Some((stream, place));
+    }
+    let _ = timeout(ACCEPT_PAUSE, std::future::pending::<()>()).await;
+    None
+}
+
+async fn connection(stream: TcpStream, opening: Arc<Opening>, place: OwnedSemaphorePermit) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = match request.uri().path() {
+            "/livez" => Ok(health::alive()),
+            "/readyz" | "/startupz" => Ok(health::opening(&opening)),
+            _ => Err(Problem::new(REBUILDING, "the log is being opened: /startupz says how far that is")),
+        };
+        std::future::ready(Ok::<_, Infallible>(respond(answer, REQUEST_ID)))
+    });
+    let served = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    // Who broke off or took too long has nothing to lose here.
+    let _ = timeout(LIMIT, served).await;
+    drop(place);
+}
