@@ -227,6 +227,13 @@ pub const HTTP_CONNECTIONS_MIN: usize = 16;
 pub const PAGE_POOLS_MAX: usize = 500;
 /// See [`PAGE_POOLS_MAX`].
 pub const PAGE_POOLS_DEFAULT: usize = 100;
+/// Queries over pools that are under way; more are shed.
+pub const READS_MAX: usize = 512;
+/// Queries over pools that are worked on at once, at most: half as many as there are processors, so that decisions have
+/// the others.
+pub const READS_AT_ONCE_MAX: usize = 8;
+/// Pools that a query looks at before the next one gets its turn.
+pub const SEARCH_STEP_POOLS: usize = 1_024;
 /// Time `?fresh=true` may wait for the replica, in milliseconds.
 pub const FRESH_WAIT_MAX_MS: u64 = 1_000;
 /// Readers of one partition that may wait for newer state.
@@ -295,6 +302,9 @@ const _: () = {
     assert!(ABANDON_GRACE_MS + HTTP_KNOCK_MS <= 50);
     assert!(HTTP_KEPT_WAIT_MS <= HTTP_HEAD_TIMEOUT_MS && HTTP_LINGER_MS + HTTP_NEWCOMERS_MS < LEAVE_MS);
     assert!(DEADLINE_DEFAULT_MS <= DEADLINE_MAX_MS && PAGE_POOLS_DEFAULT <= PAGE_POOLS_MAX);
+    // However many read, there are connections for those who reserve; and a step gets further than one page.
+    assert!(READS_MAX <= HTTP_CONNECTIONS_MAX / 2 && READS_AT_ONCE_MAX <= READS_MAX);
+    assert!(SEARCH_STEP_POOLS > PAGE_POOLS_MAX);
     assert!(MIN_IN_SYNC_DEFAULT < REPLICATION_DEFAULT && REPLICATION_DEFAULT <= REPLICATION_MAX);
     assert!(REGISTRY_TIMEOUT_MIN_MS < REGISTRY_TIMEOUT_DEFAULT_MS);
     assert!(REGISTRY_TIMEOUT_DEFAULT_MS < REGISTRY_TIMEOUT_MAX_MS);

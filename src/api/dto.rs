@@ -246,12 +246,24 @@ pub fn mode_code(mode: Mode) -> &'static str {
 pub struct PoolsDto<'a> {
     /// By id.
     pub pools: Vec<PoolDto<'a>>,
-    /// Of each partition, the sequence number after the last event that this answer knows of.
+    /// Of each partition that could be read, the sequence number after the last event that this answer knows of.
     pub as_of: &'a BTreeMap<u32, u64>,
+    /// Partitions that could not be read: what they hold is missing here. Empty when nothing is.
+    pub incomplete: Vec<IncompleteDto<'a>>,
     /// For how long this may have been out of date.
     pub staleness_ms: u64,
     /// The cursor of the next page, when there is more.
     pub next: Option<&'a str>,
+}
+
+/// A partition whose pools an answer does not hold.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Incomplete)]
+pub struct IncompleteDto<'a> {
+    /// The partition.
+    pub partition: u32,
+    /// Why it could not be read.
+    pub reason: &'a str,
 }
 
 /// A reservation.

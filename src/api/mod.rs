@@ -16,6 +16,7 @@ mod openapi;
 mod places;
 mod pools;
 pub mod problem;
+mod reads;
 mod reply;
 mod request;
 mod reservations;
@@ -36,11 +37,13 @@ use crate::limits::{
     HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
 };
 use crate::log::CommittedTail;
-use crate::replica::{Mood, Shared};
+use crate::replica::{Mood, PartitionState, Shared};
 use axum::Router;
 use axum::extract::{Request, State as Extracted};
 use axum::http::HeaderValue;
 use axum::routing::{MethodFilter, MethodRouter};
+use problem::Unread;
+use reads::Reads;
 use reply::{Answer, Problem};
 use request::Asked;
 use std::future::Future;
@@ -151,12 +154,14 @@ struct Api {
     limits: Limits,
     next_number: AtomicU64,
     openapi: Vec<u8>,
+    reads: Reads,
 }
 
 impl Api {
     fn new(state: State) -> Arc<Api> {
         let openapi = openapi::document().to_json().unwrap_or_default().into_bytes();
-        Arc::new(Api { limits: state.limits, state, next_number: AtomicU64::new(1), openapi })
+        let (limits, next_number, reads) = (state.limits, AtomicU64::new(1), Reads::new());
+        Arc::new(Api { limits, state, next_number, openapi, reads })
     }
 
     fn gateway(&self) -> &Gateway {
@@ -177,29 +182,26 @@ impl Api {
     }
 
     /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is not whole.
-    async fn readable(&self, shared: &Shared, is_fresh: bool) -> Result<(), Problem> {
+    async fn readable(&self, shared: &Shared, is_fresh: bool) -> Result<(), Unread> {
+        let unread = |case, why| Err(Unread { partition: shared.read(PartitionState::partition), case, why });
+        let stopped = shared.stopped();
         // A partition that has stopped is read for as long as its state says something.
         let is_empty = || shared.read(|state| state.position().next_seq == 0);
-        if matches!(shared.mood(), Mood::Rebuilding | Mood::Lost(_))
-            || (matches!(shared.mood(), Mood::Halted(_) | Mood::Reopening(_)) && is_empty())
-        {
-            return Err(Problem::new(problem::REBUILDING, "see /readyz for which partitions are"));
+        let case = match shared.mood() {
+            Mood::Rebuilding => Some(problem::REBUILDING),
+            Mood::Lost(_) => Some(problem::UNREADABLE),
+            Mood::Halted(_) if is_empty() => Some(problem::UNREADABLE),
+            Mood::Reopening(_) if is_empty() => Some(problem::REBUILDING),
+            _ => None,
+        };
+        if let Some(case) = case {
+            // Whatever it was, it may be over by now.
+            return unread(case, stopped.unwrap_or_else(|| "rebuilding".to_owned()));
         }
         let within = Duration::from_millis(FRESH_WAIT_MAX_MS);
         if is_fresh && !self.gateway().fresh(shared, within).await {
-            let detail = format!(
-                "what was committed when the call came was not read within {FRESH_WAIT_MAX_MS} ms: try again, or without \
-                 fresh=true, when the answer may be older and is there now"
-            );
-            return Err(Problem::new(problem::NOT_FRESH, detail));
-        }
-        Ok(())
-    }
-
-    /// The same for every partition.
-    async fn all_readable(&self, is_fresh: bool) -> Result<(), Problem> {
-        for shared in self.gateway().replica().partitions() {
-            self.readable(shared, is_fresh).await?;
+            let late = || format!("what was committed when the call came was not read within {FRESH_WAIT_MAX_MS} ms");
+            return unread(problem::NOT_FRESH, stopped.unwrap_or_else(late));
         }
         Ok(())
     }

@@ -1,8 +1,12 @@
 //! The API's description, OpenAPI 3.1, made of the same table of refusals and the same types that answer.
 
-use super::dto::{Code, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto, ReservationDto, WindowDto};
+use super::dto::{
+    Code, IncompleteDto, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto, ReservationDto, WindowDto,
+};
 use super::health::{HealthDto, RebuiltDto, StandingDto, StartupDto};
-use super::problem::{Case, Edge, NOT_FRESH, REBUILDING, RETRYABLE, SHED, TIMEOUT, TIMEOUT_UNKNOWN, cases, of_reason};
+use super::problem::{
+    Case, Edge, NOT_FRESH, REBUILDING, RETRYABLE, SHED, TIMEOUT, TIMEOUT_UNKNOWN, UNREADABLE, cases, of_reason,
+};
 use crate::domain::Reason;
 use crate::limits::{DEADLINE_MAX_MS, UNITS_MAX};
 use std::collections::BTreeMap;
@@ -398,6 +402,7 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<AvailabilityQuery>()
         .schema_from::<PoolDto<'_>>()
         .schema_from::<PoolsDto<'_>>()
+        .schema_from::<IncompleteDto<'_>>()
         .schema_from::<WindowDto>()
         .schema_from::<ReservationDto<'_>>()
         .schema_from::<ReleasedDto<'_>>()
@@ -453,7 +458,7 @@ fn refusals(operation: &Operation) -> BTreeMap<u16, String> {
             cases.extend(command.iter().map(|edge| edge.case()));
             cases.extend([SHED, TIMEOUT, TIMEOUT_UNKNOWN]);
         }
-        Kind::Read => cases.extend([SHED, NOT_FRESH, REBUILDING]),
+        Kind::Read => cases.extend([SHED, NOT_FRESH, REBUILDING, UNREADABLE]),
         Kind::Page => {}
     }
     if operation.body.is_some() {

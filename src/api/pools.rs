@@ -1,6 +1,8 @@
 //! Pools: what planners say of them, and what callers may know of them.
 
-use super::dto::{PoolDto, PoolsDto};
+use super::dto::{IncompleteDto, PoolDto, PoolsDto};
+use super::problem::Unread;
+use super::reads::Read;
 use super::reply::{Answer, Problem, Reply, decided, is_repeated};
 use super::request::{Asked, Expected};
 use super::{Api, body, detail, problem};
@@ -8,7 +10,7 @@ use crate::domain::coverage::Query;
 use crate::domain::{Ask, Edit, PoolChange, PoolId, Reason};
 use crate::gateway::Call;
 use crate::limits::PAGE_POOLS_DEFAULT;
-use crate::replica::{Listing, PoolPage};
+use crate::replica::{Listing, PoolPage, Search};
 use axum::http::StatusCode;
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use std::sync::Arc;
 pub async fn availability(api: Arc<Api>, asked: Asked) -> Answer {
     let is_fresh = asked.wants_fresh()?;
     let body::Availability { query, limit, after } = body::availability(&asked.body)?;
-    listing(&api, &query, limit, after, is_fresh).await
+    listing(api, query, PoolPage { after, limit }, is_fresh).await
 }
 
 /// `GET /v1/pools`.
@@ -24,21 +26,42 @@ pub async fn list(api: Arc<Api>, asked: Asked) -> Answer {
     let query = asked.query(&["fresh", "limit", "cursor"])?;
     let limit = query.number("limit")?.map(body::page_limit).transpose()?.unwrap_or(PAGE_POOLS_DEFAULT);
     let after = query.get("cursor").map(body::page_cursor).transpose()?;
-    listing(&api, &Query::default(), limit, after, query.fresh()?).await
+    listing(api, Query::default(), PoolPage { after, limit }, query.fresh()?).await
 }
 
-async fn listing(api: &Api, query: &Query, limit: usize, after: Option<PoolId>, is_fresh: bool) -> Answer {
-    api.all_readable(is_fresh).await?;
-    let gateway = api.gateway();
-    let page = PoolPage { after: after.as_ref(), limit };
-    let Listing { pools, as_of, staleness_ms, next } = gateway.replica().availability(query, page, gateway.clock());
+/// What can be read, and which partitions cannot.
+async fn listing(api: Arc<Api>, query: Query, page: PoolPage, is_fresh: bool) -> Answer {
+    let (mut readable, mut incomplete) = (Vec::new(), Vec::new());
+    for shared in api.gateway().replica().partitions() {
+        match api.readable(shared, is_fresh).await {
+            Ok(()) => readable.push(Arc::clone(shared)),
+            // It will be, if it is asked again.
+            Err(unread) if unread.case == problem::NOT_FRESH && shared.folds() => return Err(unread.into()),
+            Err(unread) => incomplete.push(unread),
+        }
+    }
+    if readable.is_empty() {
+        let first = incomplete.into_iter().max_by_key(|unread| unread.case.is_retryable);
+        return Err(first.map_or_else(|| Problem::bug("a log without partitions"), Problem::from));
+    }
+    let _place = api.reads.enter()?;
+    let gateway = Arc::clone(&api.state.gateway);
+    let begin =
+        move || Read { search: Search::begin(&readable, query, page, gateway.clock()), incomplete, reply: told };
+    api.reads.run(begin).await
+}
+
+fn told(listing: Listing, incomplete: &[Unread]) -> Reply {
+    let Listing { pools, as_of, staleness_ms, next } = listing;
+    let incomplete = incomplete.iter().map(|unread| IncompleteDto { partition: unread.partition, reason: &unread.why });
     let body = PoolsDto {
         pools: pools.iter().map(|pool| PoolDto::of(pool, None)).collect(),
         as_of: &as_of,
+        incomplete: incomplete.collect(),
         staleness_ms,
         next: next.as_ref().map(PoolId::as_str),
     };
-    Ok(Reply::json(StatusCode::OK, &body))
+    Reply::json(StatusCode::OK, &body)
 }
 
 /// `GET /v1/pools/{pool}`.
@@ -113,7 +136,8 @@ pub async fn mode(api: Arc<Api>, asked: Asked) -> Answer {
 
 async fn change(api: &Api, asked: &Asked, ask: Ask) -> Answer {
     let is_definition = matches!(ask, Ask::DefinePool { .. });
-    let call = Call { ask, key: asked.key()?, actor: asked.actor()?, timeout_ms: asked.timeout_ms()? };
+    let (key, actor, timeout_ms) = (asked.key()?, asked.actor()?, asked.timeout_ms()?);
+    let call = Call { ask, key, actor, timeout_ms, arrived: asked.arrived };
     let decided = decided(api.gateway().call(call).await)?;
     let Some(pool) = decided.event.body.pool() else { return Err(Problem::unexpected(&decided)) };
     let is_new = is_definition && pool.version == 1;

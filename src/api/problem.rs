@@ -4,7 +4,7 @@
 
 use crate::domain::Reason;
 use crate::gateway::admission::Shed;
-use crate::limits::INFLIGHT_PER_PARTITION_MAX;
+use crate::limits::{INFLIGHT_PER_PARTITION_MAX, READS_MAX};
 use std::borrow::Cow;
 
 /// What `retryable` says in every row of the table, for callers.
@@ -126,8 +126,10 @@ pub const INTERNAL: Case =
 pub const SHED: Case = passing("shed", 503, "The service cannot take this call now");
 /// A reader asked for the newest state, and it did not come in time.
 pub const NOT_FRESH: Case = passing("not_fresh", 503, "The newest state did not come in time");
-/// The partition's state is being rebuilt, or could not be.
-pub const REBUILDING: Case = passing("rebuilding", 503, "The state asked for is not whole");
+/// The partition's state is being rebuilt.
+pub const REBUILDING: Case = passing("rebuilding", 503, "The state asked for is not whole yet");
+/// The partition's state could not be rebuilt.
+pub const UNREADABLE: Case = fault("unreadable", 503, "The state asked for cannot be read");
 /// A timeout after which it is certain that nothing was left behind.
 pub const TIMEOUT: Case = passing("timeout", 503, "No decision came in time, and none will");
 /// A timeout after which nobody knows yet.
@@ -138,6 +140,17 @@ pub const TIMEOUT_UNKNOWN: Case = Case {
     outcome: Effect::Unknown,
     is_retryable: true,
 };
+
+/// A partition whose state is not read for a caller, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unread {
+    /// Which one.
+    pub partition: u32,
+    /// What a caller is told who asked for nothing else.
+    pub case: Case,
+    /// Why, in words.
+    pub why: String,
+}
 
 /// The row of a refusal by the owner.
 pub fn of_reason(reason: Reason) -> Case {
@@ -189,6 +202,10 @@ pub fn of_shed(shed: Shed) -> (Case, Cow<'static, str>) {
         Shed::NoOwner => "nobody decides for the partition at present: try again, /readyz says why",
         Shed::Closing => "the process is shutting down: try again, another one takes the call",
         Shed::Connections => "as many connections as may be open are being served: try again, or ask another process",
+        Shed::Reads => {
+            let most = READS_MAX;
+            return (SHED, format!("{most} queries over pools are under way, which is the most: try again").into());
+        }
     };
     (SHED, detail.into())
 }
@@ -199,8 +216,10 @@ pub fn cases() -> Vec<Case> {
     // What a copy of a command comes to is told nobody.
     let told = Reason::ALL.iter().filter(|reason| **reason != Reason::Duplicate);
     let decided = told.map(|reason| of_reason(*reason));
-    let mut cases: Vec<_> =
-        edge.chain(decided).chain([INTERNAL, SHED, NOT_FRESH, REBUILDING, TIMEOUT, TIMEOUT_UNKNOWN]).collect();
+    let mut cases: Vec<_> = edge
+        .chain(decided)
+        .chain([INTERNAL, SHED, NOT_FRESH, REBUILDING, UNREADABLE, TIMEOUT, TIMEOUT_UNKNOWN])
+        .collect();
     cases.sort_unstable_by_key(|case| (case.status, case.code));
     cases.dedup();
     cases

@@ -2,7 +2,7 @@
 
 use super::detail;
 use super::dto::{ProblemDto, ProofDto, TypeUrn, Units};
-use super::problem::{self, Case, Edge};
+use super::problem::{self, Case, Edge, Unread};
 use crate::domain::{Amounts, Body as Decision, CommandId, PoolId, Recorded, Rejection, ReservationId};
 use crate::gateway::Outcome;
 use crate::gateway::admission::Shed;
@@ -189,7 +189,8 @@ impl Problem {
         let is_replayed = self.decided.as_ref().is_some_and(|decided| is_repeated(decided));
         let reply = Reply::bytes(status, PROBLEM_JSON, self.body(request_id)).replayed(is_replayed);
         let mut response = reply.into_response(request_id);
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        let may_pass = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        if may_pass && self.case.is_retryable {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
         }
         if let Some(allowed) = self.allow {
@@ -203,6 +204,17 @@ impl From<Shed> for Problem {
     fn from(shed: Shed) -> Problem {
         let (case, detail) = problem::of_shed(shed);
         Problem { shed: Some(shed), ..Problem::new(case, detail) }
+    }
+}
+
+impl From<Unread> for Problem {
+    fn from(Unread { partition, case, why }: Unread) -> Problem {
+        let then = match case {
+            problem::NOT_FRESH => "try again, or without fresh=true, when the answer may be older and is there now",
+            case if case.is_retryable => "try again",
+            _ => "somebody has to mend its log and to start the process again",
+        };
+        Problem::new(case, format!("partition {partition} cannot be read: {why}; {then}"))
     }
 }
 

@@ -5,7 +5,7 @@ use super::json::quoted;
 use super::problem::Edge;
 use super::reply::{Answer, Problem, respond};
 use super::{Api, Finished, body};
-use crate::domain::{IdempotencyKey, Name, NameError};
+use crate::domain::{IdempotencyKey, Micros, Name, NameError};
 use crate::gateway::admission::Shed;
 use crate::limits::DEADLINE_MAX_MS;
 use axum::RequestExt;
@@ -42,6 +42,8 @@ pub struct Asked {
     pub peer: Option<IpAddr>,
     /// The request's number in this process.
     pub number: u64,
+    /// When its head had been read: a caller's time runs from then on.
+    pub arrived: Micros,
 }
 
 /// What a caller expects of a pool before it is changed.
@@ -66,9 +68,10 @@ pub async fn run<F: Future<Output = Answer>>(
     let number = api.next_number();
     let request_id = api.request_id(number);
     let method = method_name(request.method());
-    let mut watch = Watch { api: &api, route, method, begun_us: api.gateway().now().0, end: None };
+    let arrived = api.gateway().now();
+    let mut watch = Watch { api: &api, route, method, arrived, end: None };
     let answer = guarded(async {
-        let asked = read(&api, number, route, body_bytes_max, request).await?;
+        let asked = read(&api, (number, arrived), route, body_bytes_max, request).await?;
         handler(Arc::clone(&api), asked).await
     })
     .await;
@@ -88,13 +91,13 @@ struct Watch<'a> {
     api: &'a Api,
     route: &'static str,
     method: &'static str,
-    begun_us: u64,
+    arrived: Micros,
     end: Option<(u16, &'static str)>,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        let took_us = self.api.gateway().now().0.saturating_sub(self.begun_us);
+        let took_us = self.api.gateway().now().0.saturating_sub(self.arrived.0);
         let (status, code) = self.end.unwrap_or((499, "caller_left"));
         let (route, method) = (self.route, self.method);
         let finished = Finished { route, method, status, code, took_us };
@@ -119,7 +122,7 @@ async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
 
 async fn read(
     api: &Api,
-    number: u64,
+    (number, arrived): (u64, Micros),
     route: &'static str,
     body_bytes_max: usize,
     mut request: Request,
@@ -143,7 +146,7 @@ async fn read(
         return Err(Problem::edge(Edge::WrongContentType, detail));
     }
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-    Ok(Asked { headers: parts.headers, uri: parts.uri, param, body, peer, number })
+    Ok(Asked { headers: parts.headers, uri: parts.uri, param, body, peer, number, arrived })
 }
 
 /// Refuses what is no path: the service as a whole, which takes no method, and what is written without its slash.

@@ -23,7 +23,7 @@ pub async fn reserve(api: Arc<Api>, asked: Asked) -> Answer {
     let Some(id_key) = key.as_ref().or(own_key.as_ref()) else { return Err(Problem::bug("no key to make an id of")) };
     let reservation = routing::reservation_id(&pool, id_key);
     let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
-    let decided = decided(api.gateway().call(Call { ask, key, actor, timeout_ms }).await)?;
+    let decided = decided(api.gateway().call(Call { ask, key, actor, timeout_ms, arrived: asked.arrived }).await)?;
     let reserved = decided.event.body.entry().map(|entry| (entry.pool.clone(), entry.reservation));
     let receipt = decided.event.command().zip(reserved).map(|(command, reserved)| Receipt { id: command.id, reserved });
     Ok(told(StatusCode::CREATED, &decided)?.receipt(receipt))
@@ -81,26 +81,25 @@ async fn change(api: &Api, asked: &Asked, ask: impl FnOnce(ReservationId) -> Ask
     let id = reservation_id(asked)?;
     asked.query(&[])?;
     let (gateway, key, actor) = (api.gateway(), asked.key()?, asked.actor()?);
-    let mut timeout_ms = gateway.timeout_ms(asked.timeout_ms()?);
+    let timeout_ms = gateway.timeout_ms(asked.timeout_ms()?);
     // Nothing is appended for an id that was never admitted: whoever guesses ids costs the log nothing.
     if admitted(api, id).is_none() {
         let shared = gateway.replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
-        let begun = gateway.now();
         api.readable(shared, false).await?;
-        let is_fresh = gateway.fresh(shared, Duration::from_millis(timeout_ms)).await;
+        // One deadline for both waits.
+        let left_ms = timeout_ms.saturating_sub(gateway.now().ms_since(asked.arrived));
+        let is_fresh = gateway.fresh(shared, Duration::from_millis(left_ms)).await;
         if admitted(api, id).is_none() {
             let detail = "the reservation is not known to this process, and may be to others: try again";
             return Err(if is_fresh { unknown(id) } else { Problem::new(problem::NOT_FRESH, detail) });
         }
-        // One deadline for both waits.
-        timeout_ms = timeout_ms.saturating_sub(gateway.now().ms_since(begun)).max(1);
     }
-    let call = Call { ask: ask(id), key, actor, timeout_ms: Some(timeout_ms) };
+    let call = Call { ask: ask(id), key, actor, timeout_ms: Some(timeout_ms), arrived: asked.arrived };
     decided(api.gateway().call(call).await)
 }
 
 /// What is known of a reservation that was admitted once, and its pool.
-fn admitted(api: &Api, id: ReservationId) -> Option<(Reservation, Pool)> {
+fn admitted(api: &Api, id: ReservationId) -> Option<(Reservation, Arc<Pool>)> {
     let gateway = api.gateway();
     gateway.replica().reservation(&id, gateway.clock()).filter(|(known, _)| status_code(known.status).is_some())
 }

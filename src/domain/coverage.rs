@@ -29,6 +29,11 @@ impl Query {
         here && labelled && self.is_in_time(pool) && (self.demand.is_empty() || takes(pool, &self.demand, now))
     }
 
+    /// The instant after which a window has to end: one that has ended takes nothing any more.
+    pub fn takes_from(&self, now: Micros) -> Option<Micros> {
+        if self.demand.is_empty() { self.from } else { self.from.max(Some(now)) }
+    }
+
     fn is_in_time(&self, pool: &Pool) -> bool {
         pool.spec.window.is_none_or(|window| {
             self.from.is_none_or(|from| window.end > from) && self.to.is_none_or(|to| window.start < to)

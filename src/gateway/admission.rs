@@ -22,6 +22,8 @@ pub enum Shed {
     Closing,
     /// As many connections as may are being served.
     Connections,
+    /// As many queries over pools are under way as may.
+    Reads,
 }
 
 impl Shed {
@@ -34,6 +36,7 @@ impl Shed {
             Shed::NoOwner => "no_owner",
             Shed::Closing => "closing",
             Shed::Connections => "connections",
+            Shed::Reads => "reads",
         }
     }
 }
@@ -83,6 +86,9 @@ pub fn in_time(
 ) -> Result<(), Shed> {
     if !shared.folds() {
         return Err(Shed::NoOwner);
+    }
+    if now >= deadline {
+        return Err(Shed::Wait);
     }
     let turn_age_us = shared.turn_age_us(now);
     if waiting == 0 && turn_age_us == 0 {

@@ -34,6 +34,8 @@ pub struct Call {
     pub actor: Option<Name>,
     /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`], the gateway's default when absent.
     pub timeout_ms: Option<u64>,
+    /// Since when.
+    pub arrived: Micros,
 }
 
 type Waiter = oneshot::Sender<Outcome>;
@@ -91,13 +93,13 @@ impl Gateway {
     /// [`Shed`]: nothing of the call is in the log, now or later.
     pub async fn call(&self, call: Call) -> Result<Outcome, Shed> {
         let now = self.clock.now();
-        let timeout_ms = self.timeout_ms(call.timeout_ms);
-        let deadline = now.plus_ms(timeout_ms);
+        let deadline = call.arrived.plus_ms(self.timeout_ms(call.timeout_ms));
         let (partition, key) = routing::route(&call.ask, self.replica.partition_count()).ok_or(Shed::NoOwner)?;
         let _place = self.admit(partition, now, deadline)?;
         let (waiter, outcome) = oneshot::channel();
         let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time(self.clock.as_ref());
-        let deadline_there = there.plus_ms(timeout_ms);
+        let left_us = deadline.0.saturating_sub(now.0);
+        let deadline_there = Micros(there.0.saturating_add(left_us));
         let request = Request { ask: call.ask, key: call.key, actor: call.actor, deadline, deadline_there };
         let (command, is_earliest) = {
             let mut correlator = self.correlator.lock();
@@ -384,7 +386,8 @@ mod tests {
         let pool = PoolId::new("pool").unwrap();
         let reservation = ReservationId::new(7, [7; 11]);
         let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
-        let mut call = Box::pin(gateway.call(Call { ask, key: None, actor: None, timeout_ms: None }));
+        let arrived = gateway.now();
+        let mut call = Box::pin(gateway.call(Call { ask, key: None, actor: None, timeout_ms: None, arrived }));
         let context = &mut Context::from_waker(Waker::noop());
         assert!(call.as_mut().poll(context).is_pending());
         *gateway.correlator.lock() = Correlator::new(1);

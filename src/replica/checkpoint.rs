@@ -77,7 +77,7 @@ impl PartitionState {
     /// Makes the next checkpoint hold everything: there is none to build on.
     pub fn mark_all_dirty(&mut self) {
         self.dirty.base = None;
-        self.dirty.pools.extend(self.pools.keys().cloned());
+        self.dirty.pools.extend(self.pools.iter().map(|pool| pool.id.clone()));
         self.dirty.pages.extend(0..self.slab.page_count());
         self.dirty.remembered.extend(self.remembered.keys().cloned());
         self.dirty.decided.extend(self.decided.leaves());

@@ -5,12 +5,14 @@
 
 pub mod checkpoint;
 mod decided;
+mod pools;
 pub mod query;
 pub mod shared;
 mod slab;
 pub mod state;
 
 pub use checkpoint::Draft;
-pub use query::{Listing, PoolPage};
+pub use pools::Pools;
+pub use query::{Listing, PoolPage, Search};
 pub use shared::{Mood, Replica, Shared};
 pub use state::{Bounds, PartitionState, Position};

@@ -1,18 +1,20 @@
 //! What callers may ask of the replica. Every answer says which prefix of each partition it equals, and how old that
 //! is (L8); none of them ever touches the log.
 
+use super::pools::Pools;
 use super::shared::{Replica, Shared};
 use crate::domain::coverage::Query;
-use crate::domain::{Ledger, Pool, PoolId, Reservation, ReservationId};
+use crate::domain::{Ledger, Micros, Pool, PoolId, Reservation, ReservationId};
+use crate::limits::SEARCH_STEP_POOLS;
 use crate::time::Clock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One page of pools.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolPage<'a> {
+#[derive(Clone, Debug)]
+pub struct PoolPage {
     /// Pools after this one.
-    pub after: Option<&'a PoolId>,
+    pub after: Option<PoolId>,
     /// At most so many.
     pub limit: usize,
 }
@@ -30,47 +32,129 @@ pub struct Listing {
     pub next: Option<PoolId>,
 }
 
-impl Replica {
-    /// The pools that match, by id.
-    pub fn availability(&self, query: &Query, page: PoolPage<'_>, clock: &dyn Clock) -> Listing {
+/// A query over some partitions, on its way. It holds the pools as they were when it began and no lock, and is taken on in
+/// steps of bounded work, so that one that has to look at many pools keeps nobody waiting.
+pub struct Search {
+    query: Query,
+    page: PoolPage,
+    /// The partitions that have not been searched to their end, the one that is being searched last.
+    views: Vec<View>,
+    /// The pool up to which that one has been searched.
+    reached: Option<PoolId>,
+    /// The first of those that match, by id, and one more than the page holds.
+    found: Vec<Arc<Pool>>,
+    as_of: BTreeMap<u32, u64>,
+    staleness_us: u64,
+}
+
+/// The pools of one partition, and its time: a cutoff has passed here when it has passed for the owner.
+struct View {
+    pools: Pools,
+    time: Micros,
+}
+
+/// What came of looking at some pools of one partition.
+struct Looked {
+    found: Vec<Arc<Pool>>,
+    /// The last one, when there are more to look at.
+    reached: Option<PoolId>,
+    count: usize,
+}
+
+impl Search {
+    /// Looks for the pools that match, by id, in what these partitions hold now.
+    pub fn begin<'a>(
+        partitions: impl IntoIterator<Item = &'a Arc<Shared>>,
+        query: Query,
+        page: PoolPage,
+        clock: &dyn Clock,
+    ) -> Search {
         let now = clock.now();
-        let mut as_of = BTreeMap::new();
-        let mut staleness_us = 0;
-        let mut pools = Vec::new();
-        for shared in self.partitions() {
+        let (mut views, mut as_of, mut staleness_us) = (Vec::new(), BTreeMap::new(), 0);
+        for shared in partitions {
             // Read before the state: a turn that begins in between makes the answer older than it says, never younger.
             staleness_us = staleness_us.max(shared.staleness_us(now));
-            let mut of_partition: Vec<_> = shared.read(|state| {
+            let pools = shared.read(|state| {
                 as_of.insert(state.partition(), state.position().next_seq);
-                // References only: the owner waits for this lock, and a query may look at every pool in vain.
-                state.pools_after(page.after).cloned().collect()
+                state.pools().clone()
             });
-            // A cutoff has passed here when it has passed for the owner.
-            let time = shared.time(clock);
-            of_partition.retain(|pool| query.matches(pool, time));
-            pools.append(&mut of_partition);
+            views.push(View { pools, time: shared.time(clock) });
             // And after it: one that began anew in between says so.
             staleness_us = staleness_us.max(shared.staleness_us(now));
         }
-        pools.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        Search { query, page, views, reached: None, found: Vec::new(), as_of, staleness_us }
+    }
+
+    /// Looks at some more pools, at most [`SEARCH_STEP_POOLS`], and at as many entries of the index; answers whether there
+    /// is more to look at.
+    pub fn step(&mut self) -> bool {
+        let mut left = SEARCH_STEP_POOLS;
+        while left > 0
+            && let Some(view) = self.views.last()
+        {
+            let Looked { found, reached, count } = self.look(view, left);
+            left = left.saturating_sub(count.max(1));
+            self.found.extend(found);
+            self.found.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            self.found.truncate(self.wanted());
+            if reached.is_none() {
+                self.views.pop();
+            }
+            self.reached = reached;
+        }
+        !self.views.is_empty()
+    }
+
+    fn look(&self, View { pools, time }: &View, most: usize) -> Looked {
+        let mut looked = Looked { found: Vec::new(), reached: None, count: 0 };
+        // What lies behind a full page of others is not on this one.
+        let end = self.found.get(self.page.limit).map(|pool| &pool.id);
+        let after = self.reached.as_ref().or(self.page.after.as_ref());
+        let mut last: Option<&PoolId> = None;
+        for id in pools.candidates(&self.query, *time, after, most) {
+            if looked.found.len() == self.wanted() || end.is_some_and(|end| id > end) {
+                return looked;
+            }
+            if looked.count == most {
+                looked.reached = last.cloned();
+                return looked;
+            }
+            looked.count = looked.count.saturating_add(1);
+            let pool = pools.get(id).filter(|pool| last != Some(id) && self.query.matches(pool, *time));
+            looked.found.extend(pool.cloned());
+            last = Some(id);
+        }
+        looked
+    }
+
+    /// One more than the page holds, which tells that there is a next one.
+    fn wanted(&self) -> usize {
+        self.page.limit.saturating_add(1)
+    }
+
+    /// The page, once there is no more to look at.
+    pub fn finish(self) -> Listing {
+        let Search { page, found: mut pools, as_of, staleness_us, .. } = self;
         let more = pools.len() > page.limit;
         pools.truncate(page.limit);
         let next = pools.last().filter(|_| more).map(|pool| pool.id.clone());
         Listing { pools, as_of, staleness_ms: staleness_us / 1_000, next }
     }
+}
 
+impl Replica {
     /// One pool.
-    pub fn pool(&self, id: &PoolId) -> Option<Pool> {
-        self.of_pool(id)?.read(|state| state.pool(id).cloned())
+    pub fn pool(&self, id: &PoolId) -> Option<Arc<Pool>> {
+        self.of_pool(id)?.read(|state| state.pools().get(id).cloned())
     }
 
     /// What is known of a reservation, and its pool.
-    pub fn reservation(&self, id: &ReservationId, clock: &dyn Clock) -> Option<(Reservation, Pool)> {
+    pub fn reservation(&self, id: &ReservationId, clock: &dyn Clock) -> Option<(Reservation, Arc<Pool>)> {
         let shared: &Shared = self.of_reservation(id)?;
         let now = shared.time(clock);
         shared.read(|state| {
             let known = state.reservation(id).filter(|r| r.is_known(now))?;
-            Some((known.clone(), state.pool(&known.pool)?.clone()))
+            Some((known.clone(), Arc::clone(state.pools().get(&known.pool)?)))
         })
     }
 }

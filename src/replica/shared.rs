@@ -1,5 +1,5 @@
 //! The states of all partitions as other threads see them. Each has one writer, its owner or follower; readers take
-//! the lock for as long as one query lasts.
+//! the lock for as long as it takes to look at one pool or reservation, or to copy the references of all pools.
 
 use super::state::PartitionState;
 use crate::domain::{Micros, PoolId, ReservationId, route};
@@ -31,6 +31,11 @@ pub enum Mood {
     /// It has stopped because it was asked to.
     Stopped,
 }
+
+/// The state is read from checkpoint and log.
+pub const REBUILDING: &str = "rebuilding";
+/// It is whole, and holds that fell due before are expired.
+pub const EXPIRING: &str = "expiring";
 
 /// One partition.
 pub struct Shared {
@@ -193,6 +198,24 @@ impl Shared {
     /// What its thread is doing.
     pub fn mood(&self) -> Mood {
         self.mood.read().clone()
+    }
+
+    /// Why nothing of the partition is decided through this process, if its thread says so: in words.
+    pub fn stopped(&self) -> Option<String> {
+        match self.mood() {
+            Mood::Owning | Mood::Claiming | Mood::Following => None,
+            Mood::Rebuilding if self.is_expiring() => Some(EXPIRING.to_owned()),
+            Mood::Rebuilding => Some(self.not_followed().unwrap_or_else(|| REBUILDING.to_owned())),
+            Mood::Reopening(why) => Some(format!("waits for its log: {why}")),
+            Mood::Halted(why) => Some(format!("halted: {why}")),
+            Mood::Lost(why) => Some(format!("lost: {why}")),
+            Mood::Stopped => Some("stopped".to_owned()),
+        }
+    }
+
+    /// [`Shared::unread`], in words.
+    pub fn not_followed(&self) -> Option<String> {
+        self.unread().map(|why| format!("not followed: {why}"))
     }
 
     /// Whether the state goes on with the log, so that commands may be sent and what is committed will be seen.

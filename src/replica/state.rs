@@ -1,6 +1,7 @@
 //! The state of one partition at a sequence number.
 
 use super::decided::{Decided, LeafNo};
+use super::pools::Pools;
 use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
 use crate::domain::{
@@ -48,7 +49,7 @@ pub struct PartitionState {
     pub(super) partition: u32,
     bounds: Bounds,
     pub(super) position: Position,
-    pub(super) pools: BTreeMap<PoolId, Arc<Pool>>,
+    pub(super) pools: Pools,
     pub(super) slab: Slab,
     common: Common,
     /// Holds by when they expire.
@@ -80,7 +81,7 @@ impl PartitionState {
             partition,
             bounds: Bounds::default(),
             position: Position::default(),
-            pools: BTreeMap::new(),
+            pools: Pools::default(),
             slab: Slab::default(),
             common: Common::default(),
             timers: BTreeSet::new(),
@@ -111,7 +112,7 @@ impl PartitionState {
         decided: Decided,
     ) -> Result<PartitionState, String> {
         let mut state = PartitionState { position, slab, common, decided, ..PartitionState::new(partition) };
-        state.pools = pools.into_iter().map(|pool| (pool.id.clone(), Arc::new(pool))).collect();
+        pools.into_iter().for_each(|pool| state.pools.put(pool));
         for (key, value) in remembered {
             state.remembered_until.insert((value.until, key.clone()));
             state.remembered.insert(key, value);
@@ -134,7 +135,7 @@ impl PartitionState {
                 }
             }
         }
-        for pool in state.pools.values() {
+        for pool in state.pools.iter() {
             let sums = used.remove(&pool.id).unwrap_or_default();
             let sum = pool.used.map(|d, _| sums.get(&d).copied().unwrap_or_default());
             if sum != pool.used || sums.keys().any(|d| pool.used.get(*d).is_none()) {
@@ -213,15 +214,9 @@ impl PartitionState {
         self.dirty.events
     }
 
-    /// Every pool, by id.
-    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        self.pools.values()
-    }
-
-    /// The pools from `after` (exclusive) on, by id.
-    pub fn pools_after(&self, after: Option<&PoolId>) -> impl Iterator<Item = &Arc<Pool>> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.pools.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(_, pool)| pool)
+    /// Its pools. A copy costs some reference counts, and stays as it is.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// Every live reservation, by id.
@@ -236,7 +231,7 @@ impl PartitionState {
     pub fn digest(&self) -> Digest {
         let now = self.position.decided_at;
         let mut stating = Stating::begin();
-        self.pools.values().for_each(|pool| stating.pool(pool));
+        self.pools.iter().for_each(|pool| stating.pool(pool));
         let mut known: Vec<_> = self.slab.iter().filter(|(_, r)| r.is_known(now)).collect();
         known.sort_unstable_by_key(|(id, _)| *id);
         known.into_iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
@@ -301,7 +296,7 @@ impl Ledger for PartitionState {
     }
 
     fn pool_count(&self) -> usize {
-        self.pools.len()
+        self.pools.count()
     }
 
     fn reservation_count(&self) -> usize {
@@ -312,15 +307,12 @@ impl Ledger for PartitionState {
 impl LedgerMut for PartitionState {
     fn put_pool(&mut self, pool: Pool) {
         self.dirty.pools.insert(pool.id.clone());
-        self.pools.insert(pool.id.clone(), Arc::new(pool));
+        self.pools.put(pool);
     }
 
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
-        if let Some(pool) = self.pools.get_mut(id) {
-            f(Arc::make_mut(pool));
-            if !self.dirty.pools.contains(id) {
-                self.dirty.pools.insert(id.clone());
-            }
+        if self.pools.update(id, f) && !self.dirty.pools.contains(id) {
+            self.dirty.pools.insert(id.clone());
         }
     }
 

@@ -185,7 +185,9 @@ impl Metrics {
         for law in Law::ALL {
             self.breaches.with_label_values(&[law.id()]);
         }
-        for shed in [Shed::InFlight, Shed::Wait, Shed::Full, Shed::NoOwner, Shed::Closing, Shed::Connections] {
+        for shed in
+            [Shed::InFlight, Shed::Wait, Shed::Full, Shed::NoOwner, Shed::Closing, Shed::Connections, Shed::Reads]
+        {
             self.shed.with_label_values(&[shed.code()]);
         }
     }

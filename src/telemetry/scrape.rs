@@ -4,14 +4,11 @@
 use super::Metrics;
 use super::metrics::as_seconds;
 use super::report::outcome;
-use crate::domain::PoolId;
 use crate::gateway::Gateway;
 use crate::log::{CommandSink, CommitOutcome};
 use crate::replica::{Mood, Replica, Shared};
 use std::sync::{Arc, Weak};
 
-/// Pools looked at before the owner gets its turn.
-const POOLS_AT_ONCE: usize = 1_024;
 /// What a partition can be doing, as labels.
 const MOODS: [&str; 8] = ["rebuilding", "following", "claiming", "owning", "reopening", "halted", "lost", "stopped"];
 
@@ -134,26 +131,10 @@ fn mood(mood: &Mood) -> &'static str {
     }
 }
 
-/// Pools, and those over-committed. The owner may change some in between: it is a gauge, not a judgement.
+/// Pools, and those over-committed.
 fn count_pools(shared: &Shared) -> (usize, usize) {
-    let (mut pools, mut over_committed) = (0usize, 0usize);
-    let mut after: Option<PoolId> = None;
-    loop {
-        let seen = pools;
-        let last = shared.read(|state| {
-            let mut last = None;
-            for pool in state.pools_after(after.as_ref()).take(POOLS_AT_ONCE) {
-                pools = pools.saturating_add(1);
-                over_committed = over_committed.saturating_add(usize::from(pool.is_over_committed()));
-                last = Some(&pool.id);
-            }
-            last.cloned()
-        });
-        if pools.saturating_sub(seen) < POOLS_AT_ONCE {
-            return (pools, over_committed);
-        }
-        after = last;
-    }
+    let pools = shared.read(|state| state.pools().clone());
+    (pools.count(), pools.iter().filter(|pool| pool.is_over_committed()).count())
 }
 
 fn as_gauge(count: usize) -> i64 {

@@ -5,6 +5,7 @@ mod bad_input;
 pub mod client;
 mod desk;
 mod edges;
+mod incomplete;
 mod leaving;
 mod planner;
 mod problems;
@@ -47,12 +48,12 @@ fn pools_are_defined_read_changed_and_listed() {
     assert_eq!(read.header("etag"), Some("\"1\""));
     expect(c, ("GET", "/v1/pools/SG:1", &[], ""), 200, &format!("{open}}}"));
 
-    let page = format!(r#"{{"pools":[{open}}}],"as_of":{{"0":2}},"staleness_ms":*,"next":null}}"#);
+    let page = format!(r#"{{"pools":[{open}}}],"as_of":{{"0":2}},"incomplete":[],"staleness_ms":*,"next":null}}"#);
     expect(c, ("GET", "/v1/pools?limit=1", &[], ""), 200, &page);
     let wanted = r#"{"areas":["SG-01"],"from":"2126-11-21T03:00:00Z","to":"2126-11-21T05:00:00Z","demand":{"orders":10},"labels":{"fleet":"van"},"limit":5}"#;
     expect(c, ("POST", "/v1/availability", &[], wanted), 200, &page);
     expect(c, ("POST", "/v1/availability?fresh=true", &[], ""), 200, &page);
-    let none = r#"{"pools":[],"as_of":{"0":2},"staleness_ms":*,"next":null}"#;
+    let none = r#"{"pools":[],"as_of":{"0":2},"incomplete":[],"staleness_ms":*,"next":null}"#;
     expect(c, ("POST", "/v1/availability", &[], r#"{"demand":{"orders":11}}"#), 200, none);
 
     server.pool("a", 1);

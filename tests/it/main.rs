@@ -34,6 +34,7 @@ mod process;
 mod rig;
 mod scenario;
 mod schemas;
+mod search;
 mod server;
 mod store;
 mod threads;

@@ -3,14 +3,10 @@
 use super::Gateway;
 use crate::gateway::readiness::{Condition, News, Seen, Standing};
 use crate::limits::{CLOCK_AHEAD_MAX_MS, READINESS_LOOK_MS, STARTUP_LINE_MS};
+use crate::replica::shared::{EXPIRING, REBUILDING};
 use crate::replica::{Mood, Shared};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// The state is read from checkpoint and log.
-const REBUILDING: &str = "rebuilding";
-/// It is whole, and holds that fell due before are expired.
-const EXPIRING: &str = "expiring";
 
 /// How far a start is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,23 +89,15 @@ impl Gateway {
     }
 
     fn condition(&self, shared: &Shared) -> Condition {
-        let not_followed = || shared.unread().map(|why| format!("not followed: {why}"));
-        match shared.mood() {
-            Mood::Owning => {
-                let waits = shared.trouble().map(|why| format!("waits: {why}"));
-                Condition::Served(waits.or_else(|| self.ahead(shared)))
-            }
-            Mood::Claiming | Mood::Following => {
-                let not_owned = shared.trouble().map(|why| format!("not owned: {why}"));
-                Condition::Served(not_owned.or_else(not_followed).or_else(|| self.ahead(shared)))
-            }
-            Mood::Rebuilding if shared.is_expiring() => Condition::Stopped(EXPIRING.to_owned()),
-            Mood::Rebuilding => Condition::Stopped(not_followed().unwrap_or_else(|| REBUILDING.to_owned())),
-            Mood::Reopening(why) => Condition::Stopped(format!("waits for its log: {why}")),
-            Mood::Halted(why) => Condition::Stopped(format!("halted: {why}")),
-            Mood::Lost(why) => Condition::Stopped(format!("lost: {why}")),
-            Mood::Stopped => Condition::Stopped("stopped".to_owned()),
+        if let Some(why) = shared.stopped() {
+            return Condition::Stopped(why);
         }
+        let trouble = shared.trouble();
+        let trouble = match shared.mood() {
+            Mood::Owning => trouble.map(|why| format!("waits: {why}")),
+            _ => trouble.map(|why| format!("not owned: {why}")).or_else(|| shared.not_followed()),
+        };
+        Condition::Served(trouble.or_else(|| self.ahead(shared)))
     }
 
     /// What is to be said of a partition whose time is too far ahead of this machine's clock. It decides all the same.

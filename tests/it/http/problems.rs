@@ -142,8 +142,16 @@ const PASSING: &[&str] =
     &["shed", "timeout", "rebuilding", "not_fresh", "deadline_too_far", "head_timeout", "body_timeout"];
 
 /// What no caller of a sound service gets to see, and what takes more than a test has: said of in the API's own tests.
-const BUILT: &[&str] =
-    &["internal", "misrouted", "malformed", "partition_full", "too_many_attempts", "too_many_commands", "uri_too_long"];
+const BUILT: &[&str] = &[
+    "internal",
+    "misrouted",
+    "malformed",
+    "partition_full",
+    "too_many_attempts",
+    "too_many_commands",
+    "unreadable",
+    "uri_too_long",
+];
 
 #[test]
 fn every_code_is_shown_here() {

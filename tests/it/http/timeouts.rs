@@ -131,7 +131,7 @@ fn a_call_that_is_dropped_is_taken_back_and_one_that_is_answered_is_not() {
         let orders = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
         let (pool, reservation) = (PoolId::new("p").unwrap(), id("k"));
         let ask = Ask::Reserve { pool, reservation, demand: orders, hold_ttl_ms: None, order_ref: None };
-        Call { ask, key: None, actor: None, timeout_ms: Some(TIMEOUT_MS) }
+        Call { ask, key: None, actor: None, timeout_ms: Some(TIMEOUT_MS), arrived: NOW }
     };
     let spawn = |desk: &Desk| {
         let gateway = desk.gateway.clone();
@@ -167,5 +167,21 @@ fn calls_in_flight_when_the_gateway_closes_get_their_decision() {
     let told: Vec<_> = callers.iter_mut().map(|caller| caller.read().unwrap().status).collect();
     assert_eq!(told, [201, 409, 409, 409, 409]);
     assert_eq!((desk.holds("k0"), desk.holds("k1")), ((true, 1), (false, 1)));
+    desk.end();
+}
+
+#[test]
+fn a_callers_time_runs_from_when_the_head_of_its_request_has_been_read() {
+    let desk = Desk::new();
+    let mut client = super::client::Client::connect(desk.address);
+    let timeout = format!("Request-Timeout-Ms: {TIMEOUT_MS}");
+    let whole = super::request("POST", "/v1/reservations", &[&timeout, "Expect: 100-continue"], ONE.as_bytes());
+    let (head, body) = whole.split_at(whole.len() - ONE.len());
+    client.write(head);
+    assert_eq!(client.read().unwrap().status, 100, "the head has been read");
+    desk.at(TIMEOUT_MS);
+    let told = client.raw(body);
+    assert_eq!((told.status, told.code().as_str(), &told.json()["reason"]), (503, "shed", &"wait".into()));
+    assert_eq!(desk.taken().len(), 1, "nothing of it is in the log");
     desk.end();
 }

@@ -153,7 +153,7 @@ impl Caller<'_> {
     pub(super) fn last(&self, last: &Final, now: Micros) -> Seen {
         let replica = self.server.gateway.replica();
         match &last.subject {
-            Subject::Pool(id) => seen_pool(replica.pool(id).as_ref()),
+            Subject::Pool(id) => seen_pool(replica.pool(id).as_deref()),
             Subject::Reservation(id) => {
                 let id = self.ids.get(id).map_or(*id, |text| ReservationId::parse(text).unwrap());
                 replica.of_reservation(&id).unwrap().read(|state| seen_reservation(state.reservation(&id), now))

@@ -1,0 +1,208 @@
+//! A partition's pools, found by id, by area and by time. All of it is persistent: a copy shares what it is made of and
+//! costs a few reference counts, so that a reader takes one away and the owner goes on. Of what a copy shares, the owner
+//! copies some nodes of 16 entries before it changes a pool.
+
+use crate::domain::coverage::Query;
+use crate::domain::pool::Window;
+use crate::domain::{Micros, Name, Pool, PoolId};
+use imbl::{OrdMap, OrdSet};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::iter::{from_fn, successors};
+use std::ops::Bound::{self, Excluded, Unbounded};
+use std::sync::Arc;
+
+/// Pools with their index.
+#[derive(Clone, Default)]
+pub struct Pools {
+    by_id: OrdMap<PoolId, Arc<Pool>>,
+    by_time: Times,
+    areas: OrdMap<Name, Area>,
+}
+
+/// The pools of one area.
+#[derive(Clone, Default)]
+struct Area {
+    by_id: OrdSet<PoolId>,
+    by_time: Times,
+}
+
+impl Pools {
+    /// Puts a pool in place of what was there.
+    pub fn put(&mut self, pool: Pool) {
+        let before = self.by_id.get(&pool.id).cloned();
+        let place = |pool: &Pool| (pool.spec.window, pool.spec.areas.clone());
+        if before.as_deref().map(place) != Some(place(&pool)) {
+            if let Some(before) = before {
+                self.unlist(&before);
+            }
+            self.list(&pool);
+        }
+        self.by_id.insert(pool.id.clone(), Arc::new(pool));
+    }
+
+    /// Changes what is used of a pool that is there: its place in the index stays.
+    pub fn update(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) -> bool {
+        let found = self.by_id.get_mut(id).map(Arc::make_mut);
+        found.map(f).is_some()
+    }
+
+    /// One of them.
+    pub fn get(&self, id: &PoolId) -> Option<&Arc<Pool>> {
+        self.by_id.get(id)
+    }
+
+    /// All of them, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.by_id.values()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Ids of pools after this one, in order, among them all that the query looks for; one may come again at once, for
+    /// another of its areas. Where the times of the query leave at most so many pools, they are found by time, and
+    /// otherwise by id.
+    pub fn candidates<'a>(
+        &'a self,
+        query: &'a Query,
+        now: Micros,
+        after: Option<&PoolId>,
+        most: usize,
+    ) -> Box<dyn Iterator<Item = &'a PoolId> + 'a> {
+        let (from, to) = (query.takes_from(now), query.to);
+        let is_timed = from.is_some() || to.is_some();
+        match is_timed.then(|| self.timed(query, from, to, most)).flatten() {
+            Some(mut ids) => {
+                ids.retain(|id| after.is_none_or(|after| *id > after));
+                ids.sort_unstable();
+                Box::new(ids.into_iter())
+            }
+            None => self.ids_after(query, after),
+        }
+    }
+
+    /// The pools of the query's areas and times; nothing when there are more of them than that.
+    fn timed<'a>(
+        &'a self,
+        query: &'a Query,
+        from: Option<Micros>,
+        to: Option<Micros>,
+        most: usize,
+    ) -> Option<Vec<&'a PoolId>> {
+        let ids: Vec<_> = if query.areas.is_empty() {
+            self.by_time.during(from, to).take(most.saturating_add(1)).collect()
+        } else {
+            let times = self.of_areas(query).flat_map(|area| area.by_time.during(from, to));
+            times.take(most.saturating_add(1)).collect()
+        };
+        (ids.len() <= most).then_some(ids)
+    }
+
+    /// The pools of the query's areas after this one, by id.
+    fn ids_after<'a>(&'a self, query: &'a Query, after: Option<&PoolId>) -> Box<dyn Iterator<Item = &'a PoolId> + 'a> {
+        let range: (Bound<&PoolId>, Bound<&PoolId>) = (after.map_or(Unbounded, Excluded), Unbounded);
+        if query.areas.is_empty() {
+            return Box::new(self.by_id.range::<_, PoolId>(range).map(|(id, _)| id));
+        }
+        Box::new(merged(self.of_areas(query).map(|area| area.by_id.range::<_, PoolId>(range)).collect()))
+    }
+
+    fn of_areas<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = &'a Area> {
+        query.areas.iter().filter_map(|area| self.areas.get(area))
+    }
+
+    fn list(&mut self, pool: &Pool) {
+        self.by_time.insert(pool);
+        for name in &pool.spec.areas {
+            let area = self.areas.entry(name.clone()).or_default();
+            area.by_id.insert(pool.id.clone());
+            area.by_time.insert(pool);
+        }
+    }
+
+    fn unlist(&mut self, pool: &Pool) {
+        self.by_time.remove(pool);
+        for name in &pool.spec.areas {
+            let Some(area) = self.areas.get_mut(name) else { continue };
+            area.by_id.remove(&pool.id);
+            area.by_time.remove(pool);
+            if area.by_id.is_empty() {
+                self.areas.remove(name);
+            }
+        }
+    }
+}
+
+/// Sorted sequences as one.
+fn merged<'a>(mut sources: Vec<impl Iterator<Item = &'a PoolId>>) -> impl Iterator<Item = &'a PoolId> {
+    let firsts = sources.iter_mut().enumerate().filter_map(|(at, source)| Some(Reverse((source.next()?, at))));
+    let mut heads: BinaryHeap<_> = firsts.collect();
+    from_fn(move || {
+        let Reverse((first, at)) = heads.pop()?;
+        heads.extend(sources.get_mut(at)?.next().map(|next| Reverse((next, at))));
+        Some(first)
+    })
+}
+
+/// Pools by when their windows begin, in classes of windows of about the same length: within one, a window that begins
+/// much earlier than the time asked for has ended before it.
+#[derive(Clone, Default)]
+struct Times(OrdSet<Place>);
+
+/// A pool's place among those; without a pool, the place before all that begin then.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    class: u32,
+    start: Micros,
+    pool: Option<PoolId>,
+}
+
+/// The class of pools without a window, after those of each power of two.
+const NO_WINDOW: u32 = u64::BITS;
+
+impl Place {
+    fn of(pool: &Pool) -> Place {
+        let length_us = |window: Window| window.end.0.saturating_sub(window.start.0);
+        let class = pool.spec.window.map_or(NO_WINDOW, |window| length_us(window).max(1).ilog2());
+        let start = pool.spec.window.map_or(Micros(0), |window| window.start);
+        Place { class, start, pool: Some(pool.id.clone()) }
+    }
+
+    fn before(class: u32, start: Micros) -> Place {
+        Place { class, start, pool: None }
+    }
+}
+
+impl Times {
+    fn insert(&mut self, pool: &Pool) {
+        self.0.insert(Place::of(pool));
+    }
+
+    fn remove(&mut self, pool: &Pool) {
+        self.0.remove(&Place::of(pool));
+    }
+
+    /// Every pool whose window ends after `from` and begins before `to`, or that has none; and some whose window ends up
+    /// to twice its length before `from`.
+    fn during(&self, from: Option<Micros>, to: Option<Micros>) -> impl Iterator<Item = &PoolId> {
+        let next_class = |class| self.0.range(Place::before(class, Micros(0))..).next().map(|place| place.class);
+        let classes = successors(next_class(0), move |class| next_class(class.saturating_add(1)));
+        classes.flat_map(move |class| {
+            let end = Place::before(class.saturating_add(1), Micros(0));
+            let (first, end) = match NO_WINDOW.checked_sub(class.saturating_add(1)) {
+                None => (Micros(0), end),
+                Some(shorter) => {
+                    let longest_us = u64::MAX.checked_shr(shorter).unwrap_or_default();
+                    let first = from.map_or(Micros(0), |from| Micros(from.0.saturating_sub(longest_us)));
+                    (first, to.map_or(end, |to| Place::before(class, to)))
+                }
+            };
+            let first = Place::before(class, first);
+            let range = (first < end).then(|| self.0.range(first..end));
+            range.into_iter().flatten().filter_map(|place| place.pool.as_ref())
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! Partitions that cannot be read: what the others hold is answered, and says which are missing and why.
+
+use super::client::Client;
+use super::desk::Desk;
+use crate::server::Server;
+use headroom::domain::{PoolId, ReservationId, route};
+use headroom::replica::Mood;
+use headroom::time::SystemClock;
+use serde_json::{Value, json};
+use std::fs;
+use std::sync::Arc;
+
+const PARTITIONS: u32 = 4;
+const POOLS: usize = 16;
+/// What the damaged event holds, and no other.
+const MARK: &[u8] = b"spoilt-here";
+
+fn pool(n: usize) -> String {
+    format!("p{n:02}")
+}
+
+fn partition_of(pool: &str) -> u32 {
+    route::partition_of(&PoolId::new(pool).unwrap(), PARTITIONS)
+}
+
+fn listed(page: &Value) -> Vec<&str> {
+    page["pools"].as_array().unwrap().iter().map(|pool| pool["pool"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let serve = || Server::start(dir.path(), PARTITIONS, Arc::new(SystemClock::new()));
+    let mark = std::str::from_utf8(MARK).unwrap();
+    {
+        let server = serve();
+        let c = &mut server.client();
+        for n in 0..POOLS {
+            let body = json!({"limits": {"orders": 1}, "labels": {"mark": if n == 0 { mark } else { "sound" }}});
+            let made = c.send("PUT", &format!("/v1/pools/{}", pool(n)), &[], &body.to_string());
+            assert_eq!(made.status, 201, "{made:?}");
+        }
+    }
+    // All of the log is read at the next start.
+    fs::remove_dir_all(dir.path().join("checkpoint")).unwrap();
+    let path = dir.path().join("log.redb");
+    let mut bytes = fs::read(&path).unwrap();
+    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(MARK)).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| bytes[at] ^= 1);
+    fs::write(&path, bytes).unwrap();
+
+    let server = serve();
+    let c = &mut server.client();
+    let damaged = partition_of(&pool(0));
+    let sound: Vec<_> = (0..POOLS).map(pool).filter(|pool| partition_of(pool) != damaged).collect();
+    let pages = [
+        c.get("/v1/pools"),
+        c.get("/v1/pools?fresh=true"),
+        c.post("/v1/availability", ""),
+        c.post("/v1/availability?fresh=true", r#"{"demand":{"orders":1}}"#),
+    ];
+    for page in pages {
+        assert_eq!(page.status, 200, "{page:?}");
+        let page = page.json();
+        assert_eq!(listed(&page), sound);
+        let incomplete = page["incomplete"].as_array().unwrap();
+        assert_eq!((incomplete.len(), &incomplete[0]["partition"]), (1, &json!(damaged)), "{page}");
+        assert!(incomplete[0]["reason"].as_str().unwrap().starts_with("lost: "), "{page}");
+        let as_of = page["as_of"].as_object().unwrap();
+        assert!(as_of.len() == PARTITIONS as usize - 1 && !as_of.contains_key(&damaged.to_string()), "{page}");
+    }
+    // A pool of the damaged partition says why, and one of another is there.
+    let reservation = ReservationId::new(route::pool_hash(&PoolId::new(&pool(0)).unwrap()), [0; 11]);
+    for path in [format!("/v1/pools/{}", pool(0)), format!("/v1/reservations/{reservation}")] {
+        let refused = c.get(&path);
+        assert_eq!((refused.status, refused.code().as_str()), (503, "unreadable"), "{path}");
+        let problem = refused.json();
+        let says = format!("partition {damaged} cannot be read: lost: ");
+        assert!(problem["detail"].as_str().unwrap().starts_with(&says) && problem["retryable"] == false, "{problem}");
+    }
+    assert_eq!(c.get(&format!("/v1/pools/{}", sound[0])).status, 200);
+}
+
+#[test]
+fn where_nothing_can_be_read_the_answer_says_whether_it_will_be() {
+    let desk = Desk::of(2);
+    let mood = |partition: u32, mood: Mood| desk.gateway.replica().partition(partition).unwrap().set_mood(mood);
+    let list = || Client::connect(desk.address).get("/v1/pools");
+    assert_eq!(list().json()["incomplete"], json!([]));
+    mood(1, Mood::Rebuilding);
+    assert_eq!(list().json()["incomplete"], json!([{"partition": 1, "reason": "rebuilding"}]));
+    mood(0, Mood::Lost("no state".to_owned()));
+    assert_eq!((list().status, list().code().as_str()), (503, "rebuilding"));
+    mood(1, Mood::Halted("seq 0 is missing".to_owned()));
+    assert_eq!((list().status, list().code().as_str()), (503, "unreadable"));
+}
