@@ -4,7 +4,7 @@ use crate::arrivals::Arrivals;
 use crate::machine::brokers_of;
 use clap::{Parser, Subcommand};
 use headroom::cmd::client;
-use headroom::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, PAGE_POOLS_MAX};
+use headroom::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, POOLS_PER_PARTITION_MAX};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -104,6 +104,10 @@ pub struct Args {
     /// Keep-alive connections for queries.
     #[arg(long, default_value_t = 16)]
     pub read_connections: usize,
+    /// Readers that ask for availability again as soon as they are answered. The reservations are measured twice: alone,
+    /// and beside them.
+    #[arg(long, default_value_t = 0, conflicts_with = "ramp")]
+    pub readers: usize,
     /// Pools of `spread`, and the pools that queries search.
     #[arg(long, default_value_t = 500)]
     pub pools: u32,
@@ -262,7 +266,8 @@ impl Args {
         within("read-connections", self.read_connections as f64, 1.0, connections_max)?;
         within("backlog", self.backlog as f64, 1.0, 1e6)?;
         within("read-rate", self.read_rate, 0.0, RATE_MAX)?;
-        within("pools", f64::from(self.pools), 1.0, PAGE_POOLS_MAX as f64)?;
+        within("pools", f64::from(self.pools), 1.0, POOLS_PER_PARTITION_MAX as f64)?;
+        within("readers", self.readers as f64, 0.0, connections_max)?;
         within("timeout-ms", self.timeout_ms as f64, 1.0, DEADLINE_MAX_MS as f64)?;
         within("rate x seconds", self.pace.rate * self.pace.duration(), 1.0, REQUESTS_MAX)
     }
@@ -355,6 +360,7 @@ mod tests {
     fn work_is_bounded_and_stays_on_this_machine() {
         check("loadtest hot --url http://127.0.0.1:1 --rate 5000").unwrap();
         check("loadtest spread --serve ./headroom --read-rate 100 --limit 50").unwrap();
+        check("loadtest hot --serve ./headroom --readers 256 --pools 5000").unwrap();
         check("loadtest compare --serve ./headroom --brokers 127.0.0.1:1 --rounds 5 --linger-ms 3").unwrap();
         check("loadtest bare --brokers 127.0.0.1:1 --rate 10000 --linger-ms 3").unwrap();
         for bad in [
@@ -364,7 +370,8 @@ mod tests {
             "loadtest hot --url http://127.0.0.1:1 --rate 0",
             "loadtest hot --url http://127.0.0.1:1 --rate NaN",
             "loadtest hot --url http://127.0.0.1:1 --rate 100000 --seconds 3600",
-            "loadtest hot --url http://127.0.0.1:1 --pools 501",
+            "loadtest hot --url http://127.0.0.1:1 --pools 300000",
+            "loadtest hot --url http://127.0.0.1:1 --readers 4096",
             "loadtest",
             "loadtest hot --url http://127.0.0.1:1 --brokers 127.0.0.1:1",
             "loadtest compare --serve ./headroom",

@@ -88,7 +88,10 @@ impl Service {
         let best = match args.ramp {
             Some(p99_ms) => Some(ramp::climb(&mut session, args.pace.rate, p99_ms, &mut keep).await?),
             None => {
-                keep(session.phase(args.pace.rate).await?);
+                keep(session.phase(args.pace.rate, 0).await?);
+                if args.readers > 0 {
+                    keep(session.phase(args.pace.rate, args.readers).await?);
+                }
                 None
             }
         };

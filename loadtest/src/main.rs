@@ -13,6 +13,7 @@ mod figure;
 mod lane;
 mod machine;
 mod ramp;
+mod readers;
 mod report;
 mod server;
 mod session;

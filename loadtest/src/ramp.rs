@@ -47,7 +47,7 @@ pub async fn climb(
 }
 
 async fn step(session: &mut Session, rate: f64, p99_ms: f64, show: &mut impl FnMut(Figures)) -> Result<bool, String> {
-    let figures = session.phase(rate).await?;
+    let figures = session.phase(rate, 0).await?;
     let p99_us = figures.reserves.all_us().value_at_quantile(0.99);
     let is_good = figures.not_sustained().is_none() && (p99_us as f64) < p99_ms * 1e3;
     show(figures);

@@ -4,6 +4,7 @@ use crate::alarm::Alarm;
 use crate::args::{Args, PaceArgs, REQUESTS_MAX};
 use crate::lane::{Job, Lane};
 use crate::machine::Cpu;
+use crate::readers::{Course, Readers};
 use crate::tally::Tally;
 use crate::target::Target;
 use crate::turns::Turns;
@@ -43,6 +44,8 @@ pub struct Figures {
     pub reserves: Tally,
     /// The queries, if there were any.
     pub queries: Option<Tally>,
+    /// What readers in a closed loop were told, if there were any.
+    pub readers: Option<Tally>,
     /// CPU time used in the measured time.
     pub cpu: Cpu,
     /// What turns cost in it, on a cluster.
@@ -120,11 +123,12 @@ impl Session {
         f64::from(self.next_number) + rate * self.args.pace.duration() <= REQUESTS_MAX
     }
 
-    /// Offers `rate` reservations a second through the warm-up and the measured time, and waits for what is left.
+    /// Offers `rate` reservations a second through the warm-up and the measured time, beside so many readers, and waits
+    /// for what is left.
     ///
     /// # Errors
     /// Why it cannot be done.
-    pub async fn phase(&mut self, rate: f64) -> Result<Figures, String> {
+    pub async fn phase(&mut self, rate: f64, readers: usize) -> Result<Figures, String> {
         let Args { pace: PaceArgs { warmup, seconds, .. }, read_rate, .. } = self.args;
         let start = Micros(self.clock.now().0 + HEAD_START_US);
         let measured = Micros(start.0 + (warmup * 1e6) as u64);
@@ -137,14 +141,26 @@ impl Session {
             }
             self.stream(Kind::Query, read_rate, times, self.args.read_connections).await.map(Some)
         };
+        let course = Course {
+            address: self.address,
+            target: Arc::clone(&self.target),
+            clock: Arc::clone(&self.clock),
+            measured: (measured, end),
+            give_up: self.give_up(),
+        };
+        let readers = (readers > 0).then(|| Readers::start(course, readers)).transpose()?;
         let costs = self.costs_between(measured, end);
         let (reserves, queries, costs) = tokio::join!(reserves, queries, costs);
         let ((reserves, made), queries) = (reserves?, queries?);
+        let readers = match readers {
+            Some(readers) => Some(readers.end().await?),
+            None => None,
+        };
         self.next_number = made;
         // The next phase starts on a log at rest.
         log::settled_ends(&mut self.control).await?;
         let (cpu, turns) = costs?;
-        Ok(Figures { rate, seconds, reserves, queries: queries.map(|(tally, _)| tally), cpu, turns })
+        Ok(Figures { rate, seconds, reserves, queries: queries.map(|(tally, _)| tally), readers, cpu, turns })
     }
 
     /// Offers one kind of request and answers what was counted, with the number after the last.
@@ -198,8 +214,12 @@ impl Session {
             lane: Arc::clone(lane),
             tally: Arc::clone(tally),
             endings: Arc::clone(&self.endings),
-            give_up: Duration::from_millis(self.args.timeout_ms + GIVE_UP_AFTER_MS),
+            give_up: self.give_up(),
         }
+    }
+
+    fn give_up(&self) -> Duration {
+        Duration::from_millis(self.args.timeout_ms + GIVE_UP_AFTER_MS)
     }
 
     async fn costs_between(&self, from: Micros, to: Micros) -> Result<(Cpu, Option<Turns>), String> {

@@ -8,8 +8,10 @@ use headroom::cmd::client::{self, Method, Outgoing, Uri};
 use headroom::domain::{IdempotencyKey, PoolId};
 use headroom::gateway::routing;
 
-/// Areas the pools are divided over: a query asks for one of them.
+/// Areas the pools are divided over, minute by minute: a query asks for some minutes of one of them.
 const AREAS: u32 = 25;
+/// Those minutes, and so the pools that match.
+const MATCHES: u32 = 20;
 /// Multiplied with a number, spreads neighbours over all pools.
 const SCATTER: u32 = 2_654_435_761;
 
@@ -35,7 +37,7 @@ impl Target {
             pools: args.pools,
             limit: args.limit,
             timeout_ms: args.timeout_ms,
-            is_read_too: args.read_rate > 0.0,
+            is_read_too: args.read_rate > 0.0 || args.readers > 0,
             reservations: Uri::from_static("/v1/reservations"),
             availability: Uri::from_static("/v1/availability"),
         }
@@ -61,8 +63,14 @@ impl Target {
 
     /// The query with this number.
     pub fn query(&self, number: u32) -> Outgoing {
-        let area = number.wrapping_mul(SCATTER) % AREAS;
-        let body = format!(r#"{{"areas":["{}-a{area}"],"demand":{{"orders":1}},"limit":20}}"#, self.prefix);
+        let scattered = number.wrapping_mul(SCATTER);
+        let (area, first) =
+            (scattered % AREAS, scattered / AREAS % (self.pools / AREAS).saturating_sub(MATCHES).max(1));
+        let (from, to) = (minute(first), minute(first + MATCHES));
+        let body = format!(
+            r#"{{"areas":["{}-a{area}"],"from":"{from}","to":"{to}","demand":{{"orders":1}},"limit":{MATCHES}}}"#,
+            self.prefix
+        );
         client::json(Method::POST, self.availability.clone(), body)
     }
 
@@ -83,11 +91,21 @@ impl Target {
     /// The pools, each with its definition.
     pub fn pools(&self) -> Vec<Definition> {
         let spread = if self.scenario == Scenario::Spread || self.is_read_too { self.pools } else { 0 };
-        let body = |area: u32| {
-            format!(r#"{{"limits":{{"orders":{}}},"areas":["{}-a{area}"],"mode":"open"}}"#, self.limit, self.prefix)
+        let body = |number: u32, area: u32| {
+            let (start, end) = (minute(number / AREAS), minute(number / AREAS + 1));
+            format!(
+                r#"{{"limits":{{"orders":{}}},"areas":["{}-a{area}"],"window":{{"start":"{start}","end":"{end}"}}}}"#,
+                self.limit, self.prefix
+            )
         };
-        let spread = (0..spread).map(|n| (format!("{}-{n}", self.prefix), body(n % AREAS)));
-        let hot = (self.scenario == Scenario::Hot).then(|| (format!("{}-hot", self.prefix), body(AREAS)));
+        let spread = (0..spread).map(|n| (format!("{}-{n}", self.prefix), body(n, n % AREAS)));
+        let hot = (self.scenario == Scenario::Hot).then(|| (format!("{}-hot", self.prefix), body(0, AREAS)));
         spread.chain(hot).collect()
     }
+}
+
+/// The beginning of a minute, counted from one that no run sees.
+fn minute(number: u32) -> String {
+    let (day, hour, minute) = (number / 1_440 + 1, number / 60 % 24, number % 60);
+    format!("2100-01-{day:02}T{hour:02}:{minute:02}:00Z")
 }
