@@ -452,26 +452,22 @@ fn described(operation: &Operation) -> OperationBuilder {
 fn refusals(operation: &Operation) -> BTreeMap<u16, String> {
     let edges = operation.edges.iter().map(|edge| edge.case());
     let mut cases: Vec<Case> = edges.chain(operation.reasons.iter().map(|reason| of_reason(*reason))).collect();
-    let command = [Edge::BadKey, Edge::BadTimeout, Edge::BadHost, Edge::ForeignHost, Edge::ForeignOrigin];
+    // What every request has to be.
+    cases.extend([Edge::BadHost, Edge::UnknownContentEncoding, Edge::UnknownTransferCoding].map(Edge::case));
+    if operation.method != HttpMethod::Get {
+        cases.extend([Edge::ForeignHost, Edge::ForeignOrigin].map(Edge::case));
+    }
     match operation.kind {
         Kind::Reserve | Kind::Command => {
-            cases.extend(command.iter().map(|edge| edge.case()));
+            cases.extend([Edge::BadKey, Edge::BadTimeout].map(Edge::case));
             cases.extend([SHED, TIMEOUT, TIMEOUT_UNKNOWN]);
         }
         Kind::Read => cases.extend([SHED, NOT_FRESH, REBUILDING, UNREADABLE]),
         Kind::Page => {}
     }
     if operation.body.is_some() {
-        let body = [
-            Edge::BadJson,
-            Edge::UnknownField,
-            Edge::BodyTooLarge,
-            Edge::WrongContentType,
-            Edge::UnknownContentEncoding,
-            Edge::UnknownTransferCoding,
-            Edge::BodyTimeout,
-        ];
-        cases.extend(body.iter().map(|edge| edge.case()));
+        let body = [Edge::BadJson, Edge::UnknownField, Edge::BodyTooLarge, Edge::WrongContentType, Edge::BodyTimeout];
+        cases.extend(body.map(Edge::case));
     }
     let mut texts: BTreeMap<u16, String> = BTreeMap::new();
     for case in cases {

@@ -4,7 +4,7 @@ use crate::server::Server;
 use crate::wait::PATIENCE;
 use headroom::api::problem;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 impl Server {
@@ -85,11 +85,16 @@ pub struct Client {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).unwrap();
+        Client::reach(address).unwrap()
+    }
+
+    /// A connection, if somebody listens there.
+    pub fn reach(address: SocketAddr) -> io::Result<Client> {
+        let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Client { stream, unread: Vec::new() }
+        Ok(Client { stream, unread: Vec::new() })
     }
 
     pub fn get(&mut self, path: &str) -> Reply {
@@ -150,7 +155,7 @@ impl Client {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return None,
                 Ok(n) => self.unread.extend_from_slice(&chunk[..n]),
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
                 Err(error) => panic!("no answer and no end: {error}"),
             }
         }

@@ -2,6 +2,7 @@
 //! everybody who was told yes does.
 
 use super::client::{Client, request};
+use crate::process::{Served, headroom};
 use crate::server::Server;
 use crate::wait::until;
 use headroom::app::ADDRESS_FILE;
@@ -11,7 +12,9 @@ use headroom::log::embedded::EmbeddedReader;
 use headroom::owner::recover::rebuild;
 use headroom::time::SystemClock;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 const CALLERS: usize = 64;
 const ROUNDS: usize = 50;
@@ -103,4 +106,39 @@ fn what_was_told_at_shutdown_is_what_the_next_start_finds() {
     assert_eq!(counted(c, "headroom_reservations_live"), yes.len() as u64);
     let pool = c.get(&format!("/v1/pools/{}", PoolId::new("p").unwrap())).json();
     assert_eq!(pool["used"]["orders"], yes.len());
+}
+
+/// Calls until nobody listens any more; on one connection for as long as the answers do not end it, or on one each.
+fn call_on(address: SocketAddr, keeps: bool, answered: &AtomicUsize) {
+    let bytes = request("POST", "/v1/reservations", &[], ONE.as_bytes());
+    while let Ok(mut client) = Client::reach(address) {
+        loop {
+            client.write(&bytes);
+            let reply = client.read().unwrap_or_else(|| panic!("no answer, keeps: {keeps}"));
+            assert!(matches!(reply.status, 201 | 503 | 504), "{reply:?}");
+            answered.fetch_add(1, Relaxed);
+            if !keeps || reply.header("connection") == Some("close") {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_process_that_is_told_to_end_answers_every_call_it_was_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--partitions", "1", "--data-dir"];
+    let Served { running, url } = Served::start(headroom(serve).arg(dir.path()));
+    let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let limit = r#"{"limits":{"orders":1000000}}"#;
+    assert_eq!(Client::connect(address).send("PUT", "/v1/pools/p", &[], limit).status, 201);
+    let answered = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for n in 0..CALLERS {
+            let answered = &answered;
+            scope.spawn(move || call_on(address, n % 2 == 0, answered));
+        }
+        until("calls are answered", || answered.load(Relaxed) > 20 * CALLERS);
+        assert_eq!(running.terminate().code, 0);
+    });
 }
