@@ -23,6 +23,9 @@ pub const HOLD_TTL_MIN_MS: u64 = 100;
 /// See [`HOLD_TTL_MIN_MS`].
 pub const HOLD_TTL_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 
+/// Longest text in which an operator says why something was done to the log by hand, in characters.
+pub const REASON_CHARS_MAX: usize = 200;
+
 /// Log time for which a decided key, an ended reservation and a burned attempt are remembered.
 /// Part of the fold: changing it changes states, so the log's manifest pins it.
 pub const DEDUP_WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -34,6 +37,9 @@ pub const COMMAND_WINDOW_MS: u64 = 15_000;
 pub const COMMAND_SPAN_MS: u64 = 3_000;
 /// Ids of decided commands kept per partition; more commands are refused. Some 25 bytes each.
 pub const DECIDED_COMMANDS_MAX: usize = 1 << 20;
+/// Ids of decided commands that a partition may keep when its clock is set back: they stay until a copy of each would be
+/// too late by the old time, a day at most, and what is left is for those that come.
+pub const CLOCK_SET_COMMANDS_MAX: usize = DECIDED_COMMANDS_MAX / 2;
 /// Ids in one row of a checkpoint, and in what memory shares with it.
 pub const DECIDED_LEAF_IDS: usize = 4_000;
 /// Ended reservations, refusals and burned attempts remembered per partition; the oldest go first.
@@ -263,6 +269,8 @@ const _: () = {
     assert!(CLOCK_AHEAD_MAX_MS + DEADLINE_MAX_MS <= COMMAND_WINDOW_MS);
     // A step is told within a second, and is more than a late look makes of an adjusted clock.
     assert!(CLOCK_LOOK_MS + CLOCK_STEP_MS < 1_000 && CLOCK_LOOK_MS < CLOCK_STEP_MS);
+    // A clock that was set back twice keeps the ids of all those commands, and still takes more.
+    assert!(CLOCK_SET_COMMANDS_MAX + TURN_RECORDS_MAX < DECIDED_COMMANDS_MAX);
     // Who is refused for another reason is burned for longer than that.
     assert!(DEDUP_WINDOW_MS > COMMAND_WINDOW_MS + COMMAND_SPAN_MS);
     assert!(DECIDED_LEAF_IDS * 16 <= DECODE_ALLOCATION_BYTES_MAX && TURN_RECORDS_MAX < DECIDED_COMMANDS_MAX);

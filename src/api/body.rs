@@ -6,13 +6,14 @@ use super::json::{Members, Value, quoted, shown};
 use super::problem::Edge;
 use super::reply::Problem;
 use crate::domain::coverage::Query;
+use crate::domain::event::is_reason;
 use crate::domain::{
     Amounts, Dimension, Edit, LimitChange, Micros, Mode, Name, NameError, PoolChange, PoolId, PoolSpec, Window,
     WindowChange,
 };
 use crate::limits::{
     AREAS_MAX, DIMENSIONS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, PAGE_POOLS_DEFAULT, PAGE_POOLS_MAX,
-    UNITS_MAX,
+    REASON_CHARS_MAX, UNITS_MAX,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,6 +109,16 @@ pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
 /// The [`Problem`] to answer.
 pub fn mode(body: &[u8]) -> Parsed<Mode> {
     Fields::parse(body, &["mode"])?.required("mode").and_then(mode_of)
+}
+
+/// Reads `{"because": …}`.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn because(body: &[u8]) -> Parsed<String> {
+    let why = text("because", Fields::parse(body, &["because"])?.required("because")?, Edge::BadName)?;
+    let detail = || format!("'because' has to be 1 to {REASON_CHARS_MAX} characters on one line");
+    is_reason(&why).then(|| why.into_owned()).ok_or_else(|| Problem::edge(Edge::BadName, detail()))
 }
 
 /// Reads `{"hold_ttl_ms": …}`.

@@ -88,7 +88,7 @@ pub async fn state(api: Arc<Api>, asked: Asked) -> Answer {
 }
 
 /// To anyone else the path is not there.
-fn local_only(asked: &Asked) -> Result<(), Problem> {
+pub(super) fn local_only(asked: &Asked) -> Result<(), Problem> {
     let is_local = asked.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
     if is_local { Ok(()) } else { Err(nothing_at(asked)) }
 }

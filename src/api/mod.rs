@@ -4,6 +4,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod body;
+mod clock;
 mod detail;
 mod docs;
 mod dto;
@@ -234,6 +235,7 @@ fn table() -> Vec<Route> {
         path("/internal/log").on(GET, internal::log),
         path("/internal/log/{partition}").on(GET, internal::events),
         path("/internal/state/{partition}").on(GET, internal::state),
+        path("/internal/clock").on(POST, clock::set),
     ]
 }
 

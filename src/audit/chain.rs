@@ -1,7 +1,11 @@
 //! The chain of one partition's records (L3), and the commands they answer (L2): pure counting, no meaning.
 
 use super::Found;
+use super::report::ClockSet;
 use crate::domain::{Body, Cause, Digest, Event, Law, Micros, Recorded};
+
+/// Times that a clock was set which are told one by one: each is the work of a person.
+const CLOCK_SETS_KEPT_MAX: usize = 100;
 
 /// Where the chain stands.
 pub(super) struct Chain {
@@ -16,6 +20,8 @@ pub(super) struct Chain {
     lost: u64,
     /// Events that were committed and are gone, as events say.
     events_lost: u64,
+    /// The first times that its clock was set.
+    clock_sets: Vec<ClockSet>,
 }
 
 impl Chain {
@@ -30,6 +36,7 @@ impl Chain {
             is_empty: true,
             lost: 0,
             events_lost: 0,
+            clock_sets: Vec::new(),
         }
     }
 
@@ -57,6 +64,10 @@ impl Chain {
         self.events_lost
     }
 
+    pub(super) fn clock_sets(&self) -> &[ClockSet] {
+        &self.clock_sets
+    }
+
     pub(super) fn last_seq(&self) -> Option<u64> {
         (!self.is_empty).then_some(self.next_seq.saturating_sub(1))
     }
@@ -71,6 +82,9 @@ impl Chain {
         self.epoch = self.epoch.max(event.epoch);
         self.digest = recorded.digest;
         self.now = self.now.max(event.decided_at);
+        if let Body::ClockSet { from, detail } = &event.body {
+            self.set_clock(event, *from, detail);
+        }
         self.is_empty = false;
     }
 
@@ -84,8 +98,12 @@ impl Chain {
         found.expect(event.prev == *digest, Law::Chain, || {
             format!("it follows {}, the record before it is {digest}", event.prev)
         });
-        found.expect(event.decided_at >= *now, Law::Chain, || {
-            format!("decided at {}, the record before it at {}", event.decided_at.0, now.0)
+        let told = match event.body {
+            Body::ClockSet { from, .. } => from,
+            _ => event.decided_at,
+        };
+        found.expect(told >= *now, Law::ClocksDecideNothing, || {
+            format!("the time is {}, the record before it was decided at {}", told.0, now.0)
         });
         // Two claims of one epoch would be two owners that nothing tells apart.
         let claims_anew = !matches!(event.body, Body::Barrier { .. }) || event.epoch > *epoch;
@@ -99,6 +117,15 @@ impl Chain {
             format!("it says that the events from {from} to before {until} are gone, and stands at {}", event.seq)
         });
         self.events_lost = self.events_lost.saturating_add(until.saturating_sub(from));
+    }
+
+    /// The one way in which time goes back.
+    fn set_clock(&mut self, event: &Event, from: Micros, detail: &str) {
+        self.now = event.decided_at;
+        if self.clock_sets.len() < CLOCK_SETS_KEPT_MAX {
+            let (seq, to, detail) = (event.seq, event.decided_at, detail.to_owned());
+            self.clock_sets.push(ClockSet { seq, from, to, detail });
+        }
     }
 
     fn check_input(&mut self, event: &Event, found: &mut Found) {

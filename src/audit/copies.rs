@@ -19,6 +19,16 @@ impl Copies {
         }
     }
 
+    /// The clock goes back from `from`. A copy of what was decided a short while ago has its deadline by the old time: its
+    /// id is kept by that, but not beyond `latest`.
+    pub(super) fn carry(&mut self, from: Micros, latest: Micros) {
+        self.forget(from);
+        let mut late = self.0.split_off(&latest);
+        if !late.is_empty() {
+            self.0.entry(latest).or_default().extend(late.values_mut().flat_map(std::mem::take));
+        }
+    }
+
     fn holds(&self, id: CommandId) -> bool {
         self.0.values().any(|span| span.contains(&id))
     }

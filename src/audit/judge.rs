@@ -50,6 +50,7 @@ impl Judge<'_> {
             Body::Repeated(original) => self.repeated(original),
             Body::Rejected(rejection) => self.rejected(rejection),
             Body::Abandoned { pool, reservation } => self.abandoned(pool, *reservation),
+            Body::ClockSet { from, .. } => self.clock_set(*from),
             Body::Malformed { .. }
             | Body::CommandsLost { .. }
             | Body::EventsLost { .. }
@@ -69,7 +70,9 @@ impl Judge<'_> {
         let body = &self.event.body;
         let ask = self.event.command().map(|command| command.ask);
         let holds = match (&self.event.cause, body) {
-            (None, body) => matches!(body.kind(), Kind::Expired | Kind::Barrier | Kind::Tick | Kind::EventsLost),
+            (None, body) => {
+                matches!(body.kind(), Kind::Expired | Kind::Barrier | Kind::Tick | Kind::EventsLost | Kind::ClockSet)
+            }
             (Some(cause), Body::Malformed { .. }) => cause.command.is_none(),
             (Some(cause), Body::CommandsLost { .. }) => cause.command.is_none() && cause.unread.is_none(),
             (Some(cause), _) => cause.unread.is_none() && ask.is_some_and(|ask| answers(body, ask)),
@@ -79,6 +82,15 @@ impl Judge<'_> {
             let place = self.event.cause.as_ref().map(|cause| cause.input_offset);
             format!("{:?} is no answer to command {place:?}, {ask:?}", body.kind())
         });
+    }
+
+    /// L9: a clock goes back, and nothing ends earlier or later for it than it would have.
+    fn clock_set(&mut self, from: Micros) {
+        let to = self.event.decided_at;
+        self.found.expect(from > to, Law::ClocksDecideNothing, || {
+            format!("the clock is set from {} to {}, which is not back", from.0, to.0)
+        });
+        self.state.set_back(from, to, self.window_end());
     }
 
     /// L3: what is decided here belongs here. A refusal may say that it does not.
@@ -453,6 +465,7 @@ fn answers(body: &Body, ask: AskKind) -> bool {
         | Body::CommandsLost { .. }
         | Body::EventsLost { .. }
         | Body::Barrier { .. }
-        | Body::Tick => false,
+        | Body::Tick
+        | Body::ClockSet { .. } => false,
     }
 }

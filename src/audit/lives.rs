@@ -129,6 +129,18 @@ impl Lives {
         self.gone.forget(now);
     }
 
+    /// The clock went back by so many microseconds: every hold lasts, and everything is remembered, as long as it would
+    /// have.
+    pub(super) fn set_back(&mut self, by_us: u64) {
+        self.past.set_back(by_us);
+        self.gone.set_back(by_us);
+        for life in self.live.values_mut() {
+            if let Stand::Held(until) = &mut life.stand {
+                until.0 = until.0.saturating_sub(by_us);
+            }
+        }
+    }
+
     pub(super) fn live(&self, id: ReservationId) -> Option<&Life> {
         self.live.get(&id)
     }

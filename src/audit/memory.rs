@@ -56,6 +56,13 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         }
     }
 
+    /// The clock went back by so many microseconds: everything is kept for as long as it would have been.
+    pub(super) fn set_back(&mut self, by_us: u64) {
+        let back = |until: Micros| Micros(until.0.saturating_sub(by_us));
+        self.order = std::mem::take(&mut self.order).into_iter().map(|(until, key)| (back(until), key)).collect();
+        self.entries.values_mut().for_each(|kept| kept.until = back(kept.until));
+    }
+
     /// What is remembered.
     pub(super) fn recall(&self, key: &K) -> Option<&V> {
         self.entries.get(key).filter(|kept| kept.until > self.now).map(|kept| &kept.value)

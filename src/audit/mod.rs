@@ -20,7 +20,7 @@ mod memory;
 mod refusals;
 mod report;
 
-pub use report::{PartitionReport, Report};
+pub use report::{ClockSet, PartitionReport, Report};
 
 use crate::domain::{
     CommandKey, Digest, Law, Micros, Pool, PoolId, PoolSpec, Recorded, Remembered, Reservation, ReservationId,
@@ -158,6 +158,7 @@ impl PartitionAudit {
             next_input: self.chain.next_input(),
             lost: self.chain.lost(),
             events_lost: self.chain.events_lost(),
+            clock_sets: self.chain.clock_sets().to_vec(),
             chain: self.chain.digest(),
             breaches,
         }
@@ -169,6 +170,13 @@ impl State {
         self.lives.forget(now);
         self.answers.forget(now);
         self.copies.forget(now);
+    }
+
+    fn set_back(&mut self, from: Micros, to: Micros, window_end: Micros) {
+        let by_us = from.0.saturating_sub(to.0);
+        self.lives.set_back(by_us);
+        self.answers.set_back(by_us);
+        self.copies.carry(from, window_end);
     }
 
     /// The sums kept event by event must be what the live reservations add up to.

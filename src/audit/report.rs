@@ -1,7 +1,7 @@
 //! What an audit found, for a person: one line a partition, one line a breach, one verdict.
 
 use super::Found;
-use crate::domain::{Breach, Digest, Law};
+use crate::domain::{Breach, Digest, Law, Micros};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -59,6 +59,26 @@ impl fmt::Display for Breaches {
     }
 }
 
+/// That a partition's clock was set back by an operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClockSet {
+    /// The event.
+    pub seq: u64,
+    /// The time before.
+    pub from: Micros,
+    /// The time after.
+    pub to: Micros,
+    /// Who says so, and why.
+    pub detail: String,
+}
+
+impl fmt::Display for ClockSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ClockSet { seq, from, to, detail } = self;
+        write!(f, "its clock was set back by {} s at seq {seq}: {detail}", from.ms_since(*to) / 1_000)
+    }
+}
+
 /// What was found in one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionReport {
@@ -78,6 +98,8 @@ pub struct PartitionReport {
     pub lost: u64,
     /// Events that were committed and are gone, as events say.
     pub events_lost: u64,
+    /// The first times that its clock was set, as events say.
+    pub clock_sets: Vec<ClockSet>,
     /// The last event's digest.
     pub chain: Digest,
     pub(super) breaches: Breaches,

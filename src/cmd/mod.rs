@@ -4,6 +4,7 @@
 
 mod cat;
 pub mod client;
+mod clock;
 mod commands;
 mod config;
 mod dead_letters;
@@ -67,6 +68,9 @@ enum Command {
     /// Decide what becomes of a log that has lost something
     #[command(subcommand)]
     Log(log::Action),
+    /// Repair the time of partitions that a wrong clock has taken ahead
+    #[command(subcommand)]
+    Clock(clock::Action),
     /// Look after commands that nobody could decide
     #[command(subcommand)]
     DeadLetters(dead_letters::Action),
@@ -144,6 +148,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
         Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
         Command::Commands(action) => action.load()?,
+        Command::Clock(action) => action.load()?,
         Command::DeadLetters(action) => action.load()?,
         Command::Log(action) => action.load()?,
         Command::Topics(action) => action.load()?,
@@ -161,6 +166,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Cat { what, .. } => cat::run(&config, what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
         Command::Demo(args) => demo::run(&args, out),
+        Command::Clock(action) => clock::run(&config, &action, out),
         Command::Commands(action) => commands::run(&config, &action, out),
         Command::DeadLetters(action) => dead_letters::run(&config, &action, out),
         Command::Log(action) => log::run(&config, &action, out),

@@ -2,6 +2,8 @@
 
 use super::Failure;
 use crate::domain::Micros;
+use crate::domain::event::is_reason;
+use crate::limits::REASON_CHARS_MAX;
 use crate::log::{ClaimError, CommitOutcome, Fold, LogError, OwnedPartition};
 use crate::owner::recover::fold_stored;
 use crate::owner::{Partition, Staged};
@@ -10,13 +12,11 @@ use crate::time::{Clock, SystemClock};
 
 /// How often a partition is taken: servers that cannot go on try to take it all the time.
 const TRIES: u32 = 20;
-/// Longest reason, in characters: an event has room for it.
-const REASON_CHARS_MAX: usize = 200;
 
 /// A reason as it is given on the command line.
 pub(super) fn reason(text: &str) -> Result<String, String> {
-    let is_well = (1..=REASON_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if is_well { Ok(text.to_owned()) } else { Err(format!("not 1 to {REASON_CHARS_MAX} characters on one line")) }
+    let wrong = || format!("not 1 to {REASON_CHARS_MAX} characters on one line");
+    is_reason(text).then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 /// Takes the partition of this state, and again when a server took it back, until `say` answers that all is said.

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::client::Connection;
-use super::client::log::{self, LiveState};
+use super::client::log::{self, ClockSet, LiveState};
 use crate::app::ADDRESS_FILE;
 use crate::log::{CommittedTail, LogError, StoredEvent};
 use parking_lot::Mutex;
@@ -50,6 +50,11 @@ impl Server {
         self.ask(async |connection| log::state(connection, partition).await)
     }
 
+    /// Has it set the clocks of its partitions back.
+    pub(super) fn set_clock(&self, because: &str) -> Result<Vec<ClockSet>, LogError> {
+        self.ask(async |connection| log::set_clock(connection, because).await)
+    }
+
     pub(super) fn is_there(&self) -> bool {
         self.ends().is_ok()
     }
@@ -60,7 +65,7 @@ impl Server {
 
     fn ask<T>(&self, question: impl AsyncFnOnce(&mut Connection) -> Result<T, String>) -> Result<T, LogError> {
         let answer = self.runtime.block_on(question(&mut self.connection.lock()));
-        answer.map_err(|why| LogError::new(format!("cannot read {}{why}", self.base)))
+        answer.map_err(|why| LogError::new(format!("cannot call {}{why}", self.base)))
     }
 }
 

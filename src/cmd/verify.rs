@@ -215,6 +215,7 @@ impl<'a> Verifying<'a> {
         if report.lost > 0 {
             notes.push(format!("{} commands were gone before they were decided, as its events say", report.lost));
         }
+        notes.extend(report.clock_sets.iter().map(ToString::to_string));
         Ok(Found { report, breaches, digest, agreeing, notes })
     }
 

@@ -8,6 +8,7 @@ use super::outcome::Reason;
 use super::pool::{Mode, Pool};
 use super::reservation::Status;
 use super::units::{Amounts, Micros};
+use crate::limits::REASON_CHARS_MAX;
 
 /// A decision as recorded.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,9 +21,9 @@ pub struct Event {
     pub epoch: u32,
     /// The digest of the record before it; zero for the first.
     pub prev: Digest,
-    /// When it was decided; never earlier than the record before it.
+    /// When it was decided; never earlier than the record before it, but where this sets the clock back.
     pub decided_at: Micros,
-    /// What caused it; `None` for timers, barriers, ticks and lost events. Of [`Body::CommandsLost`] the last command that is lost.
+    /// What caused it; `None` for timers, barriers, ticks, lost events and clocks that are set. Of [`Body::CommandsLost`] the last command that is lost.
     pub cause: Option<Cause>,
     /// What was decided.
     pub body: Body,
@@ -138,6 +139,14 @@ pub enum Body {
     },
     /// Nothing happened for a while.
     Tick,
+    /// The partition's time was ahead, and was set back to that of this event. What holds and what is remembered for a
+    /// time lasts as long as it would have.
+    ClockSet {
+        /// The time before.
+        from: Micros,
+        /// Who says so, and why.
+        detail: String,
+    },
 }
 
 /// A reservation after the event, and its pool's counters.
@@ -208,6 +217,11 @@ pub struct Asked {
     pub version: Option<u64>,
 }
 
+/// Whether this may be what an operator says of something that was done by hand: some characters on one line.
+pub fn is_reason(text: &str) -> bool {
+    (1..=REASON_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
 /// The kinds of [`Body`], without what they carry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[expect(missing_docs, reason = "named as the variants of Body")]
@@ -230,6 +244,7 @@ pub enum Kind {
     CommandsLost,
     PoolChanged,
     EventsLost,
+    ClockSet,
 }
 
 impl Body {
@@ -254,6 +269,7 @@ impl Body {
             Body::Barrier { .. } => Kind::Barrier,
             Body::HandedOver { .. } => Kind::HandedOver,
             Body::Tick => Kind::Tick,
+            Body::ClockSet { .. } => Kind::ClockSet,
         }
     }
 

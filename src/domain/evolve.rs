@@ -59,6 +59,7 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
             fold_refused(ledger, event, rejection)?;
         }
         Body::Abandoned { pool, reservation } => fold_abandoned(ledger, event, pool, *reservation)?,
+        Body::ClockSet { from, .. } => return fold_clock_set(ledger, event, *from),
         Body::Malformed { .. }
         | Body::CommandsLost { .. }
         | Body::EventsLost { .. }
@@ -107,6 +108,17 @@ fn fold_pool(ledger: &mut impl LedgerMut, pool: &Pool) -> Folded {
         return Err((Law::OneState, detail));
     }
     ledger.put_pool(pool.clone());
+    Ok(())
+}
+
+/// Everything that lasts until a time lasts as long as it would have.
+fn fold_clock_set(ledger: &mut impl LedgerMut, event: &Event, from: Micros) -> Folded {
+    let to = event.decided_at;
+    if from <= to {
+        return Err((Law::ClocksDecideNothing, format!("the clock is set from {} to {}: not back", from.0, to.0)));
+    }
+    ledger.set_back(from.0.saturating_sub(to.0));
+    ledger.carry_decided(from, forget_at(event));
     Ok(())
 }
 

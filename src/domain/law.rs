@@ -36,7 +36,7 @@ laws! {
     TrueYes = "L6", "a caller told yes has exactly one committed acceptance";
     OneState = "L7", "fold of all events = fold of snapshot and tail = live state, compared by digest";
     HonestReads = "L8", "a read says how old it is, never goes backwards on a node, and equals a committed prefix";
-    ClocksDecideNothing = "L9", "clocks may expire a request early or late; they never decide capacity";
+    ClocksDecideNothing = "L9", "clocks may expire a request early or late and never decide capacity; a partition's time goes back where its clock is set, and nowhere else";
     LogIsTruth = "L10", "a checkpoint may lag the log, and an odd one is rebuilt from it; a log that holds less than was seen of it stops until a person decides";
 }
 

@@ -73,8 +73,14 @@ pub trait LedgerMut: Ledger {
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation));
     /// Keeps the answer of a key.
     fn remember(&mut self, key: CommandKey, remembered: Remembered);
-    /// Keeps the id of a decided command until then, which is never earlier than for the one before.
+    /// Keeps the id of a decided command until then.
     fn keep_decided(&mut self, id: CommandId, until: Micros);
+    /// The clock goes back by so many microseconds: every hold ends, and every answer and whatever else is not live is
+    /// forgotten, earlier by as much.
+    fn set_back(&mut self, by_us: u64);
+    /// Ids of decided commands that are kept at `from` stay for as long as they would by the old time, and not beyond
+    /// `latest`: a copy of such a command has its deadline by the old time. All others go.
+    fn carry_decided(&mut self, from: Micros, latest: Micros);
     /// Lets go of a bounded number of the oldest entries that may be forgotten at `now` or are too many,
     /// and of every command's id that is kept no longer.
     fn forget(&mut self, now: Micros);

@@ -18,6 +18,12 @@ impl Micros {
         Micros(self.0.saturating_add(ms.saturating_mul(1_000)).min(Micros::MAX.0))
     }
 
+    /// This instant as a clock shows it that was set back by so many microseconds.
+    #[must_use]
+    pub fn set_back(self, by_us: u64) -> Micros {
+        Micros(self.0.saturating_sub(by_us))
+    }
+
     /// Milliseconds from `earlier` to this instant; 0 when it is not earlier.
     pub fn ms_since(self, earlier: Micros) -> u64 {
         self.0.saturating_sub(earlier.0) / 1_000

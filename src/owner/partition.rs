@@ -81,6 +81,17 @@ impl Partition {
         turn.finish(Vec::new())
     }
 
+    /// The turn that sets the partition's time back from `from` to `to`, with what an operator says of it. Nothing to
+    /// commit when the log is not ahead of `to`.
+    pub fn set_clock(&self, state: &PartitionState, from: Micros, to: Micros, because: &str) -> Staged {
+        let mut turn = Drafting::begin(self, state, from);
+        let from = std::mem::replace(&mut turn.now, to);
+        if to < from {
+            turn.add(None, Body::ClockSet { from, detail: because.to_owned() });
+        }
+        turn.finish(Vec::new())
+    }
+
     /// The turn that says of every command from the next one on and before `until` that it is gone and will never be
     /// decided, and why, for an operator who knows. Nothing to commit when the next command is not before it.
     pub fn lost(&self, state: &PartitionState, until: u64, detail: &str, now: Micros) -> Staged {

@@ -5,10 +5,10 @@ use super::checkpointer::Checkpointer;
 use super::crash;
 use super::partition::{Partition, Staged};
 use super::report::{Report, TurnReport};
-use crate::domain::{Breach, Micros};
-use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, POLL_WAIT_MAX_MS};
+use crate::domain::{Breach, Ledger, Micros};
+use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
 use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, ReplyChannel, Turn};
-use crate::replica::{Mood, PartitionState, Shared};
+use crate::replica::{ClockRequest, Mood, PartitionState, Setting, Shared};
 use crate::time::Clock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +86,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
             if let Err(end) = self.turn(batch) {
                 return end;
             }
+            if let Some(Err(end)) = self.shared.clock_request().map(|request| self.set_clock(request)) {
+                return end;
+            }
             let now = self.clock.now();
             if self.next_seq() > next_seq {
                 tick_due = self.tick_due(now);
@@ -149,6 +152,24 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 Some(again) => batch = again.inputs.clone(),
             }
         }
+    }
+
+    /// Sets the partition's time back to the wall clock's, in a turn of its own.
+    fn set_clock(&mut self, ClockRequest { because, told }: ClockRequest) -> Result<(), End> {
+        let (from, to) = (self.time(), self.clock.wall());
+        let (seq, kept) = self.shared.read(|state| (state.position().next_seq, state.decided_count(from)));
+        if kept > CLOCK_SET_COMMANDS_MAX {
+            told(Setting::Busy);
+            return Ok(());
+        }
+        let staged = self.shared.read(|state| self.owner.set_clock(state, from, to, &because));
+        if staged.is_empty() {
+            told(Setting::NotAhead);
+            return Ok(());
+        }
+        let again = self.settle(staged, self.clock.now())?;
+        told(if again.is_none() { Setting::Done { seq, from, to } } else { Setting::NotCommitted });
+        Ok(())
     }
 
     /// Commits a turn and does what follows. Answers the turn when nothing came of it and it may be decided again.

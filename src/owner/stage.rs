@@ -102,6 +102,12 @@ impl<L: Ledger> LedgerMut for Stage<'_, L> {
         self.decided.insert(id);
     }
 
+    /// A clock is set by a turn of its own: nothing that comes after it is asked of the stage.
+    fn set_back(&mut self, _by_us: u64) {}
+
+    /// See [`Stage::set_back`].
+    fn carry_decided(&mut self, _from: Micros, _latest: Micros) {}
+
     /// The state forgets when the turn is folded; until then what may be forgotten is merely not known.
     fn forget(&mut self, _now: Micros) {}
 }

@@ -75,6 +75,16 @@ impl Decided {
         gone
     }
 
+    /// Keeps nothing for longer than until then; the leaves that are gone or changed.
+    pub fn keep_no_later(&mut self, until: Micros) -> Vec<LeafNo> {
+        let late = self.0.split_off(self.0.partition_point(|span| span.until <= until));
+        let mut changed: Vec<_> = late.iter().flat_map(Span::numbers).collect();
+        for id in late.iter().flat_map(|span| &span.leaves).flat_map(|leaf| leaf.iter()) {
+            changed.extend(self.put(*id, until));
+        }
+        changed
+    }
+
     /// A leaf that is there.
     pub fn leaf(&self, (until, no): LeafNo) -> Option<&Arc<Leaf>> {
         let at = self.0.binary_search_by_key(&until, |span| span.until).ok()?;
@@ -164,6 +174,12 @@ mod tests {
         assert_eq!(restored.put(CommandId(7 << 90), late), Some((late, 1)));
         assert!(Decided::restore(stored().skip(1).collect()).is_ok(), "the last leaf may not be there yet");
         assert!(Decided::restore(stored().take(3).collect()).is_err(), "an earlier one is missing");
+        let mut hurried = Decided::restore(stored().collect()).unwrap();
+        assert_eq!(hurried.keep_no_later(Micros(6)), []);
+        let mut changed = hurried.keep_no_later(Micros(4));
+        changed.dedup();
+        assert_eq!(changed, [(late, 0), (late, 1), (Micros(4), 0), (Micros(4), 1)]);
+        assert_eq!([2, 3, 4].map(|now| held(&hurried, Micros(now))), [10_000, 5_000, 0]);
         assert_eq!(decided.forget(Micros(2)), []);
         assert_eq!(decided.forget(Micros(3)), [(early, 0), (early, 1)]);
         assert_eq!((decided.leaf((early, 0)).is_none(), held(&decided, Micros(0))), (true, 5_000));

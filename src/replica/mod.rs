@@ -4,6 +4,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod checkpoint;
+mod clock_set;
 mod decided;
 mod pools;
 pub mod query;
@@ -12,6 +13,7 @@ mod slab;
 pub mod state;
 
 pub use checkpoint::Draft;
+pub use clock_set::{ClockRequest, Setting};
 pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};
 pub use shared::{Mood, Replica, Shared};

@@ -1,6 +1,7 @@
 //! The states of all partitions as other threads see them. Each has one writer, its owner or follower; readers take
 //! the lock for as long as it takes to look at one pool or reservation, or to copy the references of all pools.
 
+use super::clock_set::ClockRequest;
 use super::state::PartitionState;
 use crate::domain::{Micros, PoolId, ReservationId, route};
 use crate::limits::{DEADLINE_MAX_MS, FRESH_WAITERS_MAX};
@@ -73,6 +74,8 @@ pub struct Shared {
     is_log_asked: AtomicBool,
     log_answers: AtomicU64,
     waiting: Mutex<Vec<Waiter>>,
+    /// Whether an operator wants the clock to be set, for the owner.
+    clock_request: Mutex<Option<ClockRequest>>,
 }
 
 /// Who waits for a sequence number.
@@ -105,6 +108,7 @@ impl Shared {
             is_log_asked: AtomicBool::new(false),
             log_answers: AtomicU64::new(0),
             waiting: Mutex::new(Vec::new()),
+            clock_request: Mutex::default(),
         }
     }
 
@@ -195,6 +199,20 @@ impl Shared {
         (self.is_log_asked.load(Relaxed), self.log_answers.load(Relaxed))
     }
 
+    /// Asks the owner to set the clock back. Whoever asked before is told nothing any more.
+    pub fn ask_to_set_clock(&self, request: ClockRequest) {
+        let mut asked = self.clock_request.lock();
+        // Under the lock that a mood takes which decides no more: nobody waits for an owner that is gone.
+        if *self.mood.read() == Mood::Owning {
+            *asked = Some(request);
+        }
+    }
+
+    /// What the owner was asked. For its thread.
+    pub fn clock_request(&self) -> Option<ClockRequest> {
+        self.clock_request.lock().take()
+    }
+
     /// What its thread is doing.
     pub fn mood(&self) -> Mood {
         self.mood.read().clone()
@@ -234,7 +252,11 @@ impl Shared {
         if mood == Mood::Owning {
             self.set_trouble(None);
         }
+        let is_owning = mood == Mood::Owning;
         *self.mood.write() = mood;
+        if !is_owning {
+            drop(self.clock_request());
+        }
         self.folds.store(folds, Relaxed);
         if !folds {
             self.waiting.lock().clear();

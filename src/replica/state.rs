@@ -5,8 +5,8 @@ use super::pools::Pools;
 use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
 use crate::domain::{
-    Breach, Cause, CommandId, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded, Remembered,
-    Reservation, ReservationId, Status,
+    Body, Breach, Cause, CommandId, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded,
+    Remembered, Reservation, ReservationId, Status,
 };
 use crate::limits::{FORGOTTEN_PER_EVENT_MAX, REMEMBERED_COMMANDS_MAX, REMEMBERED_RESERVATIONS_MAX};
 use crate::wire::digest::Stating;
@@ -167,8 +167,16 @@ impl PartitionState {
         if event.prev != chain {
             return breach(Law::Chain, format!("follows {} where the record before is {chain}", event.prev));
         }
-        if event.epoch < epoch || event.decided_at < decided_at {
-            return breach(Law::Chain, format!("epoch or time goes back from {epoch} and {}", decided_at.0));
+        if event.epoch < epoch {
+            return breach(Law::Chain, format!("epoch {} after {epoch}", event.epoch));
+        }
+        // A clock may be set back, from no earlier time than was told.
+        let told = match event.body {
+            Body::ClockSet { from, .. } => from,
+            _ => event.decided_at,
+        };
+        if told < decided_at {
+            return breach(Law::ClocksDecideNothing, format!("time goes back from {} to {}", decided_at.0, told.0));
         }
         let cause = event.cause.as_ref();
         if let Some(cause) = cause.filter(|cause| cause.first() != Some(next_input)) {
@@ -347,6 +355,23 @@ impl LedgerMut for PartitionState {
         if let Some(leaf) = self.decided.put(id, until) {
             self.dirty.decided.insert(leaf);
         }
+    }
+
+    /// As if each were changed by an event of its own: whatever is kept beside them follows.
+    fn set_back(&mut self, by_us: u64) {
+        let timed = self.slab.iter().filter(|(_, r)| r.status != Status::Confirmed);
+        let timed: Vec<_> = timed.map(|(id, r)| (*id, r.pool.clone())).collect();
+        for (id, pool) in timed {
+            self.update_reservation(&pool, id, |r| r.until = r.until.set_back(by_us));
+        }
+        for (key, answer) in self.remembered.clone() {
+            self.remember(key, Remembered { until: answer.until.set_back(by_us), ..answer });
+        }
+    }
+
+    fn carry_decided(&mut self, from: Micros, latest: Micros) {
+        self.dirty.decided.extend(self.decided.forget(from));
+        self.dirty.decided.extend(self.decided.keep_no_later(latest));
     }
 
     fn forget(&mut self, now: Micros) {

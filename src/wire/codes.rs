@@ -47,6 +47,7 @@ codes! { Kind as "Kind", "Unknown":
     "CommandsLost" = Kind::CommandsLost,
     "PoolChanged" = Kind::PoolChanged,
     "EventsLost" = Kind::EventsLost,
+    "ClockSet" = Kind::ClockSet,
 }
 
 // `held` is how older versions spelt `paused`.

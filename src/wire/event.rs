@@ -55,6 +55,7 @@ record! {
         asked_version: i64,
         lost_from: i64,
         lost_until: i64,
+        clock_from: i64,
     }
 }
 
@@ -117,7 +118,7 @@ fn digest_of(datum: &[u8]) -> Digest {
     Digest(hash.as_bytes().first_chunk().copied().unwrap_or_default())
 }
 
-/// What is wrong with a record that could not be read, or why commands or events are gone.
+/// What is wrong with a record that could not be read, why commands or events are gone, or why a clock was set.
 pub(super) struct Detail<'a>(Cow<'a, str>);
 
 impl serde::Serialize for Detail<'_> {
@@ -197,6 +198,10 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a Body) {
             record.lost_until = Some(saturated(*until));
         }
         Body::Barrier { nonce } | Body::HandedOver { nonce } => record.nonce = Some(nonce.cast_signed()),
+        Body::ClockSet { from, detail } => {
+            record.clock_from = Some(saturated(from.0));
+            record.detail = Some(Detail::of(detail));
+        }
         Body::Tick => {}
     }
 }
@@ -320,6 +325,9 @@ fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, Decode
         Kind::Barrier => Body::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
         Kind::HandedOver => Body::HandedOver { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
         Kind::Tick => Body::Tick,
+        Kind::ClockSet => {
+            Body::ClockSet { from: Micros(counted(record.clock_from, "clock_from")?), detail: detail_of(record)? }
+        }
     })
 }
 

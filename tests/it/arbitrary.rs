@@ -236,6 +236,7 @@ pub fn original() -> impl Strategy<Value = Body> {
         ".{0,64}".prop_map(|detail| Body::Malformed { detail }),
         ".{0,64}".prop_map(|detail| Body::CommandsLost { detail }),
         (".{0,64}", units(), units()).prop_map(|(detail, from, until)| Body::EventsLost { detail, from, until }),
+        (micros(), ".{0,64}").prop_map(|(from, detail)| Body::ClockSet { from, detail }),
         any::<u64>().prop_map(|nonce| Body::Barrier { nonce }),
         any::<u64>().prop_map(|nonce| Body::HandedOver { nonce }),
         Just(Body::Tick),

@@ -1,5 +1,6 @@
 //! The clock: what a partition's time makes of two clocks, and what callers see of one that is wrong.
 
+mod real;
 mod served;
 
 use headroom::domain::Micros;

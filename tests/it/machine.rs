@@ -108,6 +108,18 @@ impl LedgerMut for MapLedger {
         self.decided.insert(id, until);
     }
 
+    fn set_back(&mut self, by_us: u64) {
+        let timed = self.reservations.values_mut().filter(|r| r.status != Status::Confirmed).map(|r| &mut r.until);
+        timed
+            .chain(self.remembered.values_mut().map(|r| &mut r.until))
+            .for_each(|until| *until = until.set_back(by_us));
+    }
+
+    fn carry_decided(&mut self, from: Micros, latest: Micros) {
+        self.decided.retain(|_, until| *until > from);
+        self.decided.values_mut().for_each(|until| *until = latest.min(*until));
+    }
+
     fn forget(&mut self, now: Micros) {
         if self.hoards {
             return;
@@ -185,6 +197,15 @@ impl Machine {
         }
         assert_eq!(self.ledger, stage, "a turn's events do not lead to the state it was decided against");
         Ok(turned)
+    }
+
+    /// Sets the clock back, in a turn of its own.
+    pub fn set_clock(&mut self, to: Micros) -> Result<(), Breach> {
+        let from = std::mem::replace(&mut self.now, to);
+        let mut ledger = self.ledger.clone();
+        self.record(&mut ledger, None, Body::ClockSet { from, detail: "by hand".to_owned() })?;
+        self.ledger = ledger;
+        Ok(())
     }
 
     fn record(&mut self, stage: &mut MapLedger, command: Option<&Command>, body: Body) -> Result<Body, Breach> {

@@ -33,7 +33,7 @@ pub struct Scenario {
     pub full_of_reservations: bool,
     /// Holds that one turn expires at most.
     pub timers_per_turn: usize,
-    /// In order; their times never decrease.
+    /// In order; their times never decrease, but where the clock is set.
     pub turns: Vec<Turn>,
     /// What is there at the end, at the time of the last turn.
     pub finals: Vec<Final>,
@@ -44,6 +44,8 @@ pub struct Scenario {
 pub struct Turn {
     pub at: Micros,
     pub line: usize,
+    /// It sets the clock back to its time, and does nothing else.
+    pub sets_clock: bool,
     /// The holds that expire before the first command, in order.
     pub timers: Vec<Expectation>,
     pub steps: Vec<Step>,

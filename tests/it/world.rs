@@ -5,7 +5,7 @@ use headroom::domain::{Breach, Micros, Recorded};
 use headroom::log::embedded::{Embedded, Options, Owned};
 use headroom::log::{CommitOutcome, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
-use headroom::owner::{Partition, Report, TurnReport};
+use headroom::owner::{Partition, Report, Staged, TurnReport};
 use headroom::replica::{Replica, Shared};
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
@@ -29,9 +29,9 @@ impl ManualClock {
         clock
     }
 
-    /// Both clocks show this.
+    /// Both clocks show this; the steady one never goes back.
     pub fn set(&self, now: Micros) {
-        self.now.store(now.0, Relaxed);
+        self.now.fetch_max(now.0, Relaxed);
         self.step(now);
     }
 
@@ -154,6 +154,11 @@ pub fn commit_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, now: M
     let mut batch = Vec::new();
     owned.poll(&mut batch, Duration::ZERO).unwrap();
     let staged = shared.read(|state| owner.decide(state, batch, now));
+    conclude_turn(owner, shared, owned, staged)
+}
+
+/// Commits what was decided.
+pub fn conclude_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, staged: Staged) -> Vec<Recorded> {
     let decided = staged.decided().to_vec();
     if !staged.is_empty() {
         let outcome = owned.commit(staged.turn());

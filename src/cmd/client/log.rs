@@ -2,7 +2,7 @@
 //! `GET /internal/log/{partition}?from=SEQ` hands its records out, each behind its length in four big-endian bytes;
 //! `GET /internal/state/{partition}` says what the server makes of them.
 
-use super::{Answer, Connection, bare, path};
+use super::{Answer, Connection, Outgoing, bare, json, path};
 use crate::log::StoredEvent;
 use hyper::Method;
 use serde::Deserialize;
@@ -79,6 +79,45 @@ pub async fn state(server: &mut Connection, partition: u32) -> Result<LiveState,
     serde_json::from_slice(&answer.body).map_err(|e| format!("{text}: {e}"))
 }
 
+/// What came of setting one partition's clock back.
+#[derive(Deserialize)]
+pub struct ClockSet {
+    /// The partition.
+    pub partition: u32,
+    /// In one word.
+    pub result: String,
+    /// Where it was set: the event, and the time before and after.
+    pub set: Option<Set>,
+}
+
+/// A clock that was set.
+#[derive(Deserialize)]
+pub struct Set {
+    /// The event.
+    pub seq: u64,
+    /// The time before, as RFC 3339.
+    pub from: String,
+    /// The time after.
+    pub to: String,
+}
+
+#[derive(Deserialize)]
+struct Clocks {
+    partitions: Vec<ClockSet>,
+}
+
+/// Has the server set the clocks of its partitions back.
+///
+/// # Errors
+/// Why it does not.
+pub async fn set_clock(server: &mut Connection, because: &str) -> Result<Vec<ClockSet>, String> {
+    let text = "/internal/clock";
+    let body = serde_json::json!({ "because": because }).to_string();
+    let answer = taken(server, text, json(Method::POST, path(text)?, body)).await?;
+    let Clocks { partitions } = serde_json::from_slice(&answer.body).map_err(|e| format!("{text}: {e}"))?;
+    Ok(partitions)
+}
+
 /// Hands every framed event of the partition, from the one at `seq` to the one before `end`, to `each`.
 ///
 /// # Errors
@@ -127,7 +166,11 @@ fn unframed(mut page: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 async fn get(server: &mut Connection, text: &str) -> Result<Answer, String> {
-    let answer = server.call(bare(Method::GET, path(text)?), ANSWER_TIMEOUT).await;
+    taken(server, text, bare(Method::GET, path(text)?)).await
+}
+
+async fn taken(server: &mut Connection, text: &str, request: Outgoing) -> Result<Answer, String> {
+    let answer = server.call(request, ANSWER_TIMEOUT).await;
     let answer = answer.map_err(|e| format!("{text}: {e}"))?;
     if answer.status == 200 {
         return Ok(answer);

@@ -33,7 +33,7 @@ fn the_script_is_clean_and_the_report_says_so() {
     let found = audit.finish();
     assert_eq!(found.breaches(), []);
     let kinds: BTreeSet<Kind> = owner.log.iter().map(|recorded| recorded.event.body.kind()).collect();
-    assert_eq!(kinds.len(), 18, "every kind happens, and not only {kinds:?}");
+    assert_eq!(kinds.len(), 19, "every kind happens, and not only {kinds:?}");
     let kind = |at: At| owner.log[at as usize].event.body.kind();
     assert_eq!([At::R5_ABANDONED, At::R7_LATE, At::R8_COPY, At::R12_ABANDONED].map(kind), [Kind::Rejected; 4]);
     assert_eq!([At::TICK, At::HANDED_OVER].map(kind), [Kind::Tick, Kind::HandedOver]);

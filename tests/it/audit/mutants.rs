@@ -45,6 +45,13 @@ fn entry(log: &mut Log, at: At) -> &mut Entry {
     }
 }
 
+fn set_from(log: &mut Log, at: At) -> &mut Micros {
+    match &mut event(log, at).body {
+        Body::ClockSet { from, .. } => from,
+        body => panic!("{at:?} sets no clock: {body:?}"),
+    }
+}
+
 fn said(log: &mut Log, at: At) -> &mut Pool {
     match innermost(&mut event(log, at).body) {
         Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => pool,
@@ -332,7 +339,7 @@ fn l3_chain() {
         ("a stale epoch", Law::Chain, At::TICK, |log| event(log, At::TICK).epoch = 1),
         ("no epoch", Law::Chain, At::BARRIER, |log| event(log, At::BARRIER).epoch = 0),
         ("a claim of the same epoch", Law::Chain, At::BARRIER_2, |log| event(log, At::BARRIER_2).epoch = 1),
-        ("time going back", Law::Chain, At::TICK, |log| event(log, At::TICK).decided_at.0 -= 1),
+        ("time going back", Law::ClocksDecideNothing, At::TICK, |log| event(log, At::TICK).decided_at.0 -= 1),
         ("a loss that ends before it begins", Law::Chain, At::EVENTS_LOST, |log| *lost(log).1 = 0),
         ("a loss of what is yet to come", Law::Chain, At::EVENTS_LOST, |log| *lost(log).0 = u64::MAX),
         ("another partition", Law::Chain, At::TICK, |log| event(log, At::TICK).partition = 0),
@@ -559,6 +566,29 @@ fn l9_clocks() {
         }),
         ("held until before", Law::ClocksDecideNothing, At::R2_HELD, |log| {
             entry(log, At::R2_HELD).hold_until = Some(Micros(5))
+        }),
+        ("a clock that is set forward", Law::ClocksDecideNothing, At::CLOCK_SET, |log| {
+            set_from(log, At::CLOCK_SET).0 -= 7 * HOUR_MS * 1_000;
+        }),
+        ("a clock that is set from an earlier time", Law::ClocksDecideNothing, At::CLOCK_SET, |log| {
+            set_from(log, At::CLOCK_SET).0 -= 1;
+        }),
+        ("a clock that is set back without a word", Law::ClocksDecideNothing, At::CLOCK_SET, |log| {
+            event(log, At::CLOCK_SET).body = Body::Tick;
+        }),
+        ("a hold that the clock left behind", Law::ClocksDecideNothing, At::R13_EXPIRED, |log| {
+            set_from(log, At::CLOCK_SET_AGAIN).0 -= 1;
+        }),
+        (
+            "a hold that ends before its time by a clock that was set",
+            Law::ClocksDecideNothing,
+            At::R13_EXPIRED,
+            |log| {
+                entry(log, At::R13_HELD).hold_until.as_mut().unwrap().0 += 1;
+            },
+        ),
+        ("capacity that goes with another clock", Law::Capacity, At::LIMITS_RAISED, |log| {
+            said(log, At::LIMITS_RAISED).used = entry(log, At::R13_HELD).used.clone();
         }),
         ("past a cutoff that was to come", Law::ClocksDecideNothing, At::R10_PAST_CUTOFF, |log| {
             let cutoff = event(log, At::R10_PAST_CUTOFF).decided_at.plus_ms(HOUR_MS);

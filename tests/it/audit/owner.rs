@@ -22,6 +22,8 @@ pub enum Input {
     /// So many events are gone.
     EventsLost(u64),
     Expire(ReservationId),
+    /// The clock is set back by so many milliseconds.
+    SetClock(u64),
     Take(Box<Command>),
 }
 
@@ -63,6 +65,7 @@ impl Owner {
 
     /// Writes the one record that the input comes to; none for a hold that is not due.
     pub fn give(&mut self, input: Input) {
+        let given_at = self.now;
         let (cause, body) = match &input {
             Input::Claim => {
                 self.epoch += 1;
@@ -82,13 +85,18 @@ impl Owner {
                 Some(body) => (None, body),
                 None => return,
             },
+            Input::SetClock(ms) => {
+                let from = self.now;
+                self.now = from.set_back(ms * 1_000);
+                (None, Body::ClockSet { from, detail: "by hand".to_owned() })
+            }
             Input::Take(command) => {
                 let place = Place { partition: self.partition, partitions: PARTITIONS, now: self.now };
                 let body = decide(&self.maps, command, place);
                 (Some(self.cause(Some(command.stamp()))), body)
             }
         };
-        self.inputs.push((self.now, input));
+        self.inputs.push((given_at, input));
         self.write(cause, body);
     }
 

@@ -106,8 +106,15 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         4 => prop_oneof![6 => Just(1u64), 6 => Just(700), 1 => Just(25 * 3_600_000)].prop_map(|ms| Step::Wait { ms }),
         2 => Just(Step::Expire),
-        1 => prop_oneof![Just(Input::Claim), Just(Input::Tick), Just(Input::Unreadable), (1..4u64).prop_map(Input::Lost), (0..4u64).prop_map(Input::EventsLost)]
-            .prop_map(Step::Give),
+        1 => prop_oneof![
+            Just(Input::Claim),
+            Just(Input::Tick),
+            Just(Input::Unreadable),
+            (1..4u64).prop_map(Input::Lost),
+            (0..4u64).prop_map(Input::EventsLost),
+            prop_oneof![Just(300u64), Just(3_600_000), Just(30 * 3_600_000)].prop_map(Input::SetClock),
+        ]
+        .prop_map(Step::Give),
         1 => (1..4u64).prop_map(Step::Skip),
         1 => Just(Step::Misrouted),
         2 => any::<prop::sample::Index>().prop_map(Step::Copy),
@@ -333,7 +340,7 @@ fn change_kind(body: &mut Body) {
         Body::PoolChanged(pool) => Body::PoolDefined(pool),
         Body::HandedOver { nonce } | Body::Barrier { nonce } => Body::Malformed { detail: nonce.to_string() },
         Body::Malformed { .. } => Body::HandedOver { nonce: 1 },
-        Body::CommandsLost { .. } => Body::Tick,
+        Body::CommandsLost { .. } | Body::ClockSet { .. } => Body::Tick,
         Body::EventsLost { detail, .. } => Body::Malformed { detail },
         Body::Tick => Body::Barrier { nonce: 1 },
         Body::Abandoned { .. } => Body::Tick,

@@ -133,7 +133,7 @@ fn a_log_in_use_by_nobody_who_answers_is_2() {
     std::fs::write(&path, "127.0.0.1:1 1\n").unwrap();
     let ended = on(dir.path(), ["verify"]);
     assert_eq!(ended.code, 2, "{}", ended.out);
-    assert_says(&ended.err, &["cannot read http://127.0.0.1:1/internal/log"]);
+    assert_says(&ended.err, &["cannot call http://127.0.0.1:1/internal/log"]);
     std::fs::remove_file(&path).unwrap();
     let ended = run(headroom(["cat", "--data-dir"]).arg(dir.path()));
     assert_eq!(ended.code, 2);

@@ -31,29 +31,29 @@ fn behind_its_log(ahead_ms: u64, prepare: impl FnOnce(&mut Client)) -> (tempfile
     (dir, Arc::new(ManualClock::at(TEN)))
 }
 
-fn define(client: &mut Client, pool: &str, orders: u64, window: &Value) {
+pub(super) fn define(client: &mut Client, pool: &str, orders: u64, window: &Value) {
     let body = json!({"limits": {"orders": orders}, "window": window}).to_string();
     let reply = client.send("PUT", &format!("/v1/pools/{pool}"), PATIENT, &body);
     assert_eq!(reply.status, 201, "{reply:?}");
 }
 
-fn reserve(client: &mut Client, pool: &str, hold_ttl_ms: Option<u64>) -> Reply {
+pub(super) fn reserve(client: &mut Client, pool: &str, hold_ttl_ms: Option<u64>) -> Reply {
     let body = json!({"pool": pool, "demand": {"orders": 1}, "hold_ttl_ms": hold_ttl_ms});
     client.send("POST", "/v1/reservations", PATIENT, &body.to_string())
 }
 
 /// The pools that would take an order now.
-fn offered(client: &mut Client) -> Vec<String> {
+pub(super) fn offered(client: &mut Client) -> Vec<String> {
     let page = client.post("/v1/availability", r#"{"demand":{"orders":1}}"#).json();
     page["pools"].as_array().unwrap().iter().map(|pool| pool["pool"].as_str().unwrap().to_owned()).collect()
 }
 
-fn used(client: &mut Client, pool: &str) -> Value {
+pub(super) fn used(client: &mut Client, pool: &str) -> Value {
     client.get(&format!("/v1/pools/{pool}")).json()["used"]["orders"].clone()
 }
 
 /// Of one partition's gauge, or of a counter's sum.
-fn metric(client: &mut Client, name: &str) -> f64 {
+pub(super) fn metric(client: &mut Client, name: &str) -> f64 {
     let text = client.get("/metrics").body;
     text.lines()
         .filter(|line| line.starts_with(name))
@@ -127,4 +127,28 @@ fn a_wall_clock_that_is_put_right_while_running_is_followed() {
     assert_eq!(reserve(&mut client, "night", None).status, 201);
     until("the step is counted", || metric(&mut client, "headroom_clock_steps_total{direction=\"back\"}") == 1.0);
     assert_eq!(metric(&mut client, "headroom_clock_ahead_seconds{"), 3_900.0);
+}
+
+#[test]
+fn a_clock_that_is_set_opens_what_was_closed_and_is_told_of() {
+    let (dir, clock) = behind_its_log(8 * HOUR_MS, |client| define(client, "noon", 5, &window([12, 14])));
+    let (server, mut client) = serve(dir.path(), &clock);
+    assert_eq!(reserve(&mut client, "noon", None).code(), "past_cutoff");
+    for body in [r#"{"because":""}"#, r#"{"because":"two\nlines"}"#] {
+        assert_eq!(client.post("/internal/clock", body).code(), "bad_name");
+    }
+    let set = client.post("/internal/clock", r#"{"because":"on call: a wrong clock"}"#).json();
+    let partition = &set["partitions"][0];
+    assert_eq!((&partition["result"], &partition["set"]["to"]), (&"set".into(), &"2026-11-21T10:00:00Z".into()));
+    assert_eq!(partition["set"]["from"], "2026-11-21T18:00:00Z");
+    assert_eq!(offered(&mut client), ["noon"]);
+    assert_eq!(reserve(&mut client, "noon", None).status, 201);
+    assert_eq!(metric(&mut client, "headroom_clock_ahead_seconds{"), 0.0);
+    assert_eq!(client.get("/readyz").json()["status"], "ok");
+    let again = client.post("/internal/clock", r#"{"because":"once more"}"#).json();
+    assert_eq!(again["partitions"][0]["result"], "not_ahead");
+    // Whoever starts again goes on from there.
+    drop((client, server));
+    let (_server, mut client) = serve(dir.path(), &clock);
+    assert_eq!(offered(&mut client), ["noon"]);
 }

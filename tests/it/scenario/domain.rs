@@ -19,6 +19,11 @@ impl Depth for DomainDepth {
         machine.timers_per_turn = scenario.timers_per_turn;
         let mut transcript = Transcript::default();
         for turn in &scenario.turns {
+            if turn.sets_clock {
+                machine.set_clock(turn.at).unwrap_or_else(|breach| panic!("{}:{}: {breach}", scenario.file, turn.line));
+                transcript.turns.push(TurnSeen::default());
+                continue;
+            }
             let commands: Vec<_> = turn.steps.iter().map(|step| step.command.clone()).collect();
             let turned = machine.turn(turn.at, &commands);
             let turned = turned.unwrap_or_else(|breach| panic!("{}:{}: {breach}", scenario.file, turn.line));

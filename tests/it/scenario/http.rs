@@ -31,7 +31,15 @@ impl Depth for HttpDepth {
         let mut caller = Caller::new(&server);
         let mut transcript = Transcript::default();
         for turn in &scenario.turns {
+            if turn.sets_clock {
+                clock.step(turn.at);
+                server.set_clock("by hand");
+                transcript.turns.push(TurnSeen::default());
+                continue;
+            }
             clock.set(turn.at);
+            // A time that nobody has seen has not passed for a partition whose clock is put back.
+            server.gateway.replica().partitions().for_each(|shared| assert!(shared.time(clock.as_ref()) >= turn.at));
             server.wait_for_timers(turn.at);
             let answers = turn.steps.iter().map(|step| caller.step(step)).collect();
             transcript.turns.push(TurnSeen { timers: None, answers });
@@ -53,6 +61,13 @@ pub(super) fn shows(kind: &str, field: &str) -> bool {
 }
 
 impl Server {
+    /// What an operator does about clocks that are ahead.
+    pub fn set_clock(&self, because: &str) {
+        let body = json!({ "because": because }).to_string();
+        let answer = self.client().post("/internal/clock", &body);
+        assert_eq!((answer.status, &answer.json()["partitions"][0]["result"]), (200, &"set".into()), "{answer:?}");
+    }
+
     /// Holds that are due expire by themselves; nobody is told.
     pub fn wait_for_timers(&self, now: Micros) {
         for shared in self.gateway.replica().partitions() {

@@ -2,8 +2,8 @@
 //! and at the end the state must come back the same from the log alone and from a checkpoint.
 
 use super::{Depth, Scenario, Subject, Transcript, TurnSeen, seen_body, seen_pool, seen_reservation};
-use crate::world::{World, commit_turn};
-use headroom::domain::{Body, Ledger, Recorded};
+use crate::world::{World, commit_turn, conclude_turn};
+use headroom::domain::{Body, Ledger, Micros, Recorded};
 use headroom::log::{CommandSink, NewCommand};
 use headroom::owner::Partition;
 use headroom::wire;
@@ -21,7 +21,15 @@ impl Depth for OwnerDepth {
         let (shared, mut owned) = world.recover(partition);
         let owner = shared.read(|state| Partition::claim(state, partitions));
         let mut transcript = Transcript::default();
+        let mut now = Micros(0);
         for turn in &scenario.turns {
+            let from = std::mem::replace(&mut now, turn.at);
+            if turn.sets_clock {
+                let staged = shared.read(|state| owner.set_clock(state, from, turn.at, "by hand"));
+                conclude_turn(&owner, &shared, &mut owned, staged);
+                transcript.turns.push(TurnSeen::default());
+                continue;
+            }
             for step in &turn.steps {
                 let bytes = wire::command::encode(&step.command);
                 let command = NewCommand { partition, key: b"", bytes: &bytes, takes_back: None };

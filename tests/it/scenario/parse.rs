@@ -216,6 +216,15 @@ impl Parser {
                 (self.now, self.section) = (at, Section::When);
                 self.start_turn();
             }
+            (["clock", time], Section::When) => {
+                let at = self.instant(time)?;
+                if at >= self.now {
+                    return Err("the clock is not set back".to_owned());
+                }
+                self.now = at;
+                self.start_turn().sets_clock = true;
+                self.is_turn_over = true;
+            }
             (["turn"], Section::Given | Section::When) => self.is_turn_over = true,
             (["then"], Section::Given | Section::When) => self.section = Section::Then,
             _ => return Err(format!("`{}` is not understood here", words.join(" "))),
@@ -225,7 +234,7 @@ impl Parser {
 
     fn start_turn(&mut self) -> &mut Turn {
         self.is_turn_over = false;
-        let turn = Turn { at: self.now, line: self.line, timers: Vec::new(), steps: Vec::new() };
+        let turn = Turn { at: self.now, line: self.line, sets_clock: false, timers: Vec::new(), steps: Vec::new() };
         self.scenario.turns.push(turn);
         self.scenario.turns.last_mut().unwrap()
     }

@@ -34,6 +34,7 @@ pub fn seen_body(body: &Body) -> Seen {
         Body::Malformed { .. } => "malformed".to_owned(),
         Body::CommandsLost { .. } => "commands_lost".to_owned(),
         Body::EventsLost { .. } => "events_lost".to_owned(),
+        Body::ClockSet { .. } => "clock_set".to_owned(),
         Body::Barrier { .. } => "barrier".to_owned(),
         Body::HandedOver { .. } => "handed_over".to_owned(),
         Body::Tick => "tick".to_owned(),
