@@ -207,6 +207,8 @@ pub const HTTP_HEADERS_MAX: usize = 64;
 pub const HTTP_HEAD_TIMEOUT_MS: u64 = 5_000;
 /// Time a connection may idle between two requests, or keep an answer from leaving, in milliseconds.
 pub const HTTP_IDLE_TIMEOUT_MS: u64 = 60_000;
+/// Log lines a second for the refused and failed requests of one problem code; of the others only the number is told.
+pub const LOGGED_REFUSALS_PER_SECOND: u32 = 10;
 /// Time a client has to send a request's body, in milliseconds.
 pub const HTTP_BODY_TIMEOUT_MS: u64 = 5_000;
 /// Open connections of callers; for one more the one goes that has waited longest for a request.
@@ -324,4 +326,6 @@ const _: () = {
     // A file that was taken away shows within a second, by the poll after a look is due.
     assert!(FILE_LOOK_MS + POLL_WAIT_MAX_MS < 1_000 && WITNESS_FLUSH_MS < CHECKPOINT_INTERVAL_MS);
     assert!(PARTITIONS_DEFAULT <= PARTITIONS_MAX && HOLD_TTL_MIN_MS < HOLD_TTL_MAX_MS);
+    // One refusal alone is always found in the log.
+    assert!(LOGGED_REFUSALS_PER_SECOND > 0);
 };

@@ -31,6 +31,7 @@ pub use places::Bounds;
 pub use server::serve;
 pub use starting::starting;
 
+use crate::domain::Micros;
 use crate::gateway::Gateway;
 use crate::gateway::admission::Shed;
 use crate::limits::{
@@ -54,7 +55,7 @@ use std::time::Duration;
 
 /// One finished request, for whoever counts them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Finished {
+pub struct Finished<'a> {
     /// The route's pattern, never a path: a few dozen at most.
     pub route: &'static str,
     /// The method, `OTHER` for those we have no use for.
@@ -63,6 +64,12 @@ pub struct Finished {
     pub status: u16,
     /// `ok`, a problem's code, or `caller_left`.
     pub code: &'static str,
+    /// What the code says, in words; empty when it is `ok`.
+    pub title: &'static str,
+    /// Its number, as the answer tells it.
+    pub trace_id: &'a str,
+    /// When it was over, by the clock that measures.
+    pub at: Micros,
     /// How long it took, in microseconds.
     pub took_us: u64,
 }
@@ -70,7 +77,7 @@ pub struct Finished {
 /// Who counts.
 pub trait Metrics: Send + Sync {
     /// A request is over.
-    fn request_finished(&self, finished: &Finished);
+    fn request_finished(&self, finished: &Finished<'_>);
     /// A call was shed.
     fn shed(&self, shed: Shed);
     /// A connection was opened.

@@ -101,6 +101,7 @@ edge_cases! {
     ForeignOrigin = "foreign_origin", 403, "The request comes from another site's page";
     NotFound = "not_found", 404, "There is nothing at this path";
     MethodNotAllowed = "method_not_allowed", 405, "The path does not take this method";
+    TlsNotSpoken = "tls_not_spoken", 400, "The caller speaks TLS, and this address takes plain HTTP";
     HeadTimeout = "head_timeout", 408, "The request did not come in time";
     BodyTimeout = "body_timeout", 408, "The body did not come in time";
     BodyTooLarge = "body_too_large", 413, "The body is too large";

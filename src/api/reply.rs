@@ -156,6 +156,11 @@ impl Problem {
         self.case.code
     }
 
+    /// What its code says, in words.
+    pub fn title(&self) -> &'static str {
+        self.case.title
+    }
+
     /// Of a shed call, why.
     pub fn shed(&self) -> Option<Shed> {
         self.shed

@@ -69,7 +69,7 @@ pub async fn run<F: Future<Output = Answer>>(
     let request_id = api.request_id(number);
     let method = method_name(request.method());
     let arrived = api.gateway().now();
-    let mut watch = Watch { api: &api, route, method, arrived, end: None };
+    let mut watch = Watch { api: &api, route, method, trace_id: &request_id, arrived, end: None };
     let answer = guarded(async {
         let asked = read(&api, (number, arrived), route, body_bytes_max, request).await?;
         handler(Arc::clone(&api), asked).await
@@ -80,9 +80,9 @@ pub async fn run<F: Future<Output = Answer>>(
     {
         api.state.metrics.shed(shed);
     }
-    let code = answer.as_ref().map_or_else(Problem::code, |_| "ok");
+    let (code, title) = answer.as_ref().map_or_else(|problem| (problem.code(), problem.title()), |_| ("ok", ""));
     let response = respond(answer, &request_id);
-    watch.end = Some((response.status().as_u16(), code));
+    watch.end = Some((response.status().as_u16(), code, title));
     response
 }
 
@@ -91,16 +91,19 @@ struct Watch<'a> {
     api: &'a Api,
     route: &'static str,
     method: &'static str,
+    trace_id: &'a str,
     arrived: Micros,
-    end: Option<(u16, &'static str)>,
+    end: Option<(u16, &'static str, &'static str)>,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        let took_us = self.api.gateway().now().0.saturating_sub(self.arrived.0);
-        let (status, code) = self.end.unwrap_or((499, "caller_left"));
-        let (route, method) = (self.route, self.method);
-        let finished = Finished { route, method, status, code, took_us };
+        let at = self.api.gateway().now();
+        let took_us = at.0.saturating_sub(self.arrived.0);
+        let left = (499, "caller_left", "The caller did not wait for the answer");
+        let (status, code, title) = self.end.unwrap_or(left);
+        let (route, method, trace_id) = (self.route, self.method, self.trace_id);
+        let finished = Finished { route, method, status, code, title, trace_id, at, took_us };
         self.api.state.metrics.request_finished(&finished);
     }
 }

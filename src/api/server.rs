@@ -217,7 +217,7 @@ mod tests {
     struct Heard(parking_lot::Mutex<Vec<(u16, &'static str)>>);
 
     impl Metrics for Heard {
-        fn request_finished(&self, finished: &Finished) {
+        fn request_finished(&self, finished: &Finished<'_>) {
             self.0.lock().push((finished.status, finished.code));
         }
 

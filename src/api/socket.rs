@@ -26,6 +26,11 @@ const LINGER_READS_MAX: usize = 256;
 const NO_HEAD: &str = "the head cannot be read as HTTP/1.1: see RFC 9112 for how it is written, and for how Content-Length, \
                        or Transfer-Encoding with chunked at its end, says where the body ends";
 
+/// A TLS record of the kind that opens a connection, of any version since SSL 3.
+const TLS_HANDSHAKE: &[u8] = &[0x16, 0x03];
+const SPEAK_PLAIN: &str =
+    "the caller speaks TLS (https), and this address takes plain HTTP: use http, or a proxy that ends TLS";
+
 /// How long a connection may take.
 #[derive(Clone, Copy)]
 pub struct Waits {
@@ -48,6 +53,8 @@ pub struct Socket {
     timer: Option<Pin<Box<Sleep>>>,
     replacement: Option<Replacement>,
     knock: Option<Knock>,
+    /// Whether the head that is read now begins as TLS does.
+    is_tls: bool,
 }
 
 /// Whether the other side turns out to be gone.
@@ -63,7 +70,7 @@ struct Replacement {
 impl Socket {
     pub fn new(stream: Arc<TcpStream>, api: Arc<Api>, place: Arc<Place>, waits: Waits) -> Socket {
         let seen = (IDLE, Instant::now());
-        Socket { stream, api, place, waits, seen, timer: None, replacement: None, knock: None }
+        Socket { stream, api, place, waits, seen, timer: None, replacement: None, knock: None, is_tls: false }
     }
 
     /// Pending, or the error of a time limit that has passed.
@@ -104,14 +111,17 @@ impl Socket {
     /// A whole response, for a request that never became one.
     fn refusal(&self, edge: Edge, detail: &str) -> Vec<u8> {
         let case = edge.case();
+        let request_id = self.api.request_id(self.api.next_number());
         self.api.state.metrics.request_finished(&Finished {
             route: "(none)",
             method: "OTHER",
             status: case.status,
             code: case.code,
+            title: case.title,
+            trace_id: &request_id,
+            at: self.api.gateway().now(),
             took_us: 0,
         });
-        let request_id = self.api.request_id(self.api.next_number());
         let body = Problem::edge(edge, detail.to_owned()).body(&request_id);
         let reason = axum::http::StatusCode::from_u16(case.status).ok().and_then(|s| s.canonical_reason());
         let mut bytes = format!(
@@ -135,6 +145,7 @@ impl Socket {
             return None;
         }
         match status.get(..3)? {
+            b"400" if self.is_tls => Some(self.refusal(Edge::TlsNotSpoken, SPEAK_PLAIN)),
             b"400" => Some(self.refusal(Edge::BadRequest, NO_HEAD)),
             b"414" => Some(
                 self.refusal(Edge::UriTooLong, "the target is longer than is read: move what it says into the body"),
@@ -151,6 +162,7 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         loop {
             if self.stream.poll_read_ready(cx)?.is_pending() {
                 return self.wait(cx);
@@ -161,6 +173,7 @@ impl AsyncRead for Socket {
                     let phase = &self.place.line.phase;
                     if n > 0 && phase.kind() == IDLE {
                         phase.head();
+                        self.is_tls = buf.filled().get(before..).is_some_and(|head| head.starts_with(TLS_HANDSHAKE));
                         self.seen = (HEAD, Instant::now());
                     }
                     return Poll::Ready(Ok(()));

@@ -179,6 +179,7 @@ impl App {
                 gateway.keep_watch().await;
             }
         });
+        let requests = Arc::clone(&metrics);
         let addressing = tokio::spawn(address_file.written());
         let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide()).limits(limits).hosts(hosts);
         let told = async {
@@ -186,6 +187,7 @@ impl App {
             shutting_down.begin();
         };
         api::serve(listener, state, told).await;
+        requests.requests_are_over();
         // What callers who left have to give back is to be in the log as well.
         if tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await.is_err() {
             let (calls, abandons) = gateway.pending();

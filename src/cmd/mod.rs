@@ -106,6 +106,11 @@ enum Failure {
     Wrong(String),
     /// It could not be asked.
     Unusable(String),
+    /// The log said it already.
+    Logged {
+        /// Whether it is what [`Failure::Wrong`] is.
+        is_wrong: bool,
+    },
     /// Whoever read the output has enough of it.
     Closed,
 }
@@ -114,6 +119,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Wrong(what) | Failure::Unusable(what) => f.write_str(what),
+            Failure::Logged { .. } => f.write_str("the log says why"),
             Failure::Closed => f.write_str("the output is closed"),
         }
     }
@@ -135,9 +141,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(Verdict::Fine) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => ExitCode::from(1),
         Err(failure) => {
-            // Whoever closed the terminal reads no more.
-            let _ = writeln!(io::stderr(), "headroom: {failure}");
-            ExitCode::from(if matches!(failure, Failure::Wrong(_)) { 1 } else { 2 })
+            if !matches!(failure, Failure::Logged { .. }) {
+                // Whoever closed the terminal reads no more.
+                let _ = writeln!(io::stderr(), "headroom: {failure}");
+            }
+            let is_wrong = matches!(failure, Failure::Wrong(_) | Failure::Logged { is_wrong: true });
+            ExitCode::from(if is_wrong { 1 } else { 2 })
         }
     }
 }

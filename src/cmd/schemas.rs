@@ -15,7 +15,8 @@ use std::io::Write;
 /// What to do with the schemas.
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Show that every version reads every other, and what the registry, if one is configured, has and would take
+    /// Show that every version reads every other, and that the registry, if one is configured, has them all: what a
+    /// server needs to start
     Check(ClusterFlags),
     /// Tell the registry which changes may pass, and register every version
     Register(ClusterFlags),
@@ -61,15 +62,15 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     Ok(Verdict::fine_if(is_fine))
 }
 
-/// Whether a server may start, or may after `register`.
+/// Whether a server may start.
 fn tell(subject: &Subject, level: Option<&str>, standing: &[Standing], out: &mut impl Write) -> Result<bool, Failure> {
     let Subject { name, level: wanted, .. } = subject;
     let is_registered = standing.iter().any(|standing| matches!(standing, Standing::Registered(_)));
-    let mut is_fine = !standing.contains(&Standing::Refused);
+    let mut is_fine = standing.iter().all(|standing| matches!(standing, Standing::Registered(_)));
     for (version, standing) in (1..).zip(standing) {
         match standing {
             Standing::Registered(id) => writeln!(out, "{name}: version {version} has id {id}")?,
-            Standing::Acceptable => writeln!(out, "{name}: version {version} is not registered, and can be")?,
+            Standing::Acceptable => writeln!(out, "{name}: version {version} is not registered: register does it")?,
             Standing::Refused => writeln!(out, "{name}: version {version} is refused: others are there already")?,
         }
     }

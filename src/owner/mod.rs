@@ -16,4 +16,4 @@ pub mod shell;
 mod stage;
 
 pub use partition::{Partition, Staged};
-pub use report::{Report, TurnReport};
+pub use report::{Recovered, Report, TurnReport};

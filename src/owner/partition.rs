@@ -164,6 +164,8 @@ impl Partition {
         if outcome != CommitOutcome::Ok {
             return Ok(concluded);
         }
+        let dead = &staged.turn.dead;
+        concluded.report.dead = dead.first().map(|first| (first.clone(), dead.len()));
         for decided in staged.decided {
             state.fold(&decided)?;
             concluded.report.count(&decided.event);

@@ -1,7 +1,7 @@
 //! Bringing a partition's state back: from its checkpoint where that is beyond doubt, and from the log always.
 
 use super::losses::loss;
-use super::report::Report;
+use super::report::{Recovered, Report};
 use crate::domain::{Breach, Recorded};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::checkpoint::Restoring;
@@ -92,8 +92,9 @@ impl Recovery<'_> {
             other => other?,
         };
         shared.set_restored(false);
-        let took_us = self.clock.now().0.saturating_sub(begun.0);
-        self.report.recovered(partition, at().1.saturating_sub(from), took_us, is_of_checkpoint);
+        let (events, took_us) = (at().1, self.clock.now().0.saturating_sub(begun.0));
+        let read = events.saturating_sub(from);
+        self.report.recovered(partition, &Recovered { events, read, took_us, from_checkpoint: is_of_checkpoint });
         Ok(owned)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::domain::{Breach, Event, Kind, Reason};
 use crate::log::CommitOutcome;
+use crate::log::letters::DeadLetter;
 use std::collections::BTreeMap;
 
 /// One turn.
@@ -11,6 +12,8 @@ pub struct TurnReport {
     pub outcome: CommitOutcome,
     /// Its events by kind and, for refusals, reason.
     pub events: BTreeMap<(Kind, Option<Reason>), u64>,
+    /// What nobody could decide: the first, and how many.
+    pub dead: Option<(DeadLetter, usize)>,
     /// From the end of the poll to the end of the commit, in microseconds; set by the shell.
     pub turn_us: u64,
     /// The commit alone, in microseconds; set by the shell.
@@ -19,7 +22,7 @@ pub struct TurnReport {
 
 impl TurnReport {
     pub(super) fn new(outcome: CommitOutcome) -> TurnReport {
-        TurnReport { outcome, events: BTreeMap::new(), turn_us: 0, commit_us: 0 }
+        TurnReport { outcome, events: BTreeMap::new(), dead: None, turn_us: 0, commit_us: 0 }
     }
 
     pub(super) fn count(&mut self, event: &Event) {
@@ -27,6 +30,19 @@ impl TurnReport {
         let count = self.events.entry((event.body.kind(), reason)).or_default();
         *count = count.saturating_add(1);
     }
+}
+
+/// How a partition's state was rebuilt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recovered {
+    /// Events that the state is made of.
+    pub events: u64,
+    /// Those of them that were read from the log; the others are in a checkpoint, or had been followed.
+    pub read: u64,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// Whether it began with a checkpoint.
+    pub from_checkpoint: bool,
 }
 
 /// Who listens to owners. Called on the partition's thread: it must not wait.
@@ -37,8 +53,8 @@ pub trait Report: Send + Sync {
     fn checkpoint(&self, partition: u32, result: Result<usize, &str>);
     /// The partition's store was of no use and was removed.
     fn store_wiped(&self, partition: u32, why: &str);
-    /// The partition was rebuilt: how many events were read from the log, over how long, from a checkpoint or not.
-    fn recovered(&self, partition: u32, events: u64, took_us: u64, from_checkpoint: bool);
+    /// The partition was rebuilt.
+    fn recovered(&self, partition: u32, recovered: &Recovered);
     /// The partition cannot be followed, and why, or can again: `None`. It is tried again and again.
     fn unread(&self, partition: u32, why: Option<&str>);
     /// A law was found broken.

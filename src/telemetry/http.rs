@@ -1,13 +1,17 @@
-//! What the API reports, as metrics. No log lines: a request is nothing to wake anyone for.
+//! What the API reports, as metrics; and a line for requests that were refused or failed, so that an answer's `trace_id`
+//! is found in the log: at INFO, for none of them is anything to wake anyone for, and a bounded number a second.
 
 use super::Metrics;
 use super::metrics::as_seconds;
 use crate::api::{self, Finished};
+use crate::domain::Micros;
 use crate::gateway::admission::Shed;
+use std::sync::atomic::Ordering::Relaxed;
 
 impl api::Metrics for Metrics {
-    fn request_finished(&self, finished: &Finished) {
-        let Finished { route, method, status, code, took_us } = *finished;
+    fn request_finished(&self, finished: &Finished<'_>) {
+        self.log(finished);
+        let Finished { route, method, status, code, took_us, .. } = *finished;
         let status = status.to_string();
         self.http_requests.with_label_values(&[method, route, &status, code]).inc();
         self.http_seconds.with_label_values(&[method, route, &status]).observe(as_seconds(took_us));
@@ -27,5 +31,37 @@ impl api::Metrics for Metrics {
 
     fn render(&self) -> String {
         self.text()
+    }
+}
+
+impl Metrics {
+    fn log(&self, finished: &Finished<'_>) {
+        let Finished { route, method, status, code, title, trace_id, at, took_us } = *finished;
+        let is_fine = title.is_empty();
+        if is_fine && !self.has_left_out.load(Relaxed) {
+            return;
+        }
+        let mut samples = self.samples.lock();
+        let left_out = samples.left_out(at);
+        let is_logged = !is_fine && samples.admits(code, at);
+        self.has_left_out.store(samples.has_left_out(), Relaxed);
+        drop(samples);
+        tell(left_out);
+        if is_logged {
+            let took_ms = took_us / 1_000;
+            tracing::info!(trace_id, method, route, status, code, took_ms, "request not done: {title}");
+        }
+    }
+
+    /// Tells of the requests without a line of which nothing was told yet: no other request will come.
+    pub fn requests_are_over(&self) {
+        let left_out = self.samples.lock().left_out(Micros::MAX);
+        tell(left_out);
+    }
+}
+
+fn tell(left_out: Vec<(&'static str, u64)>) {
+    for (code, count) in left_out {
+        tracing::info!(code, count, "requests not done, without a line each");
     }
 }

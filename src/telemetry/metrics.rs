@@ -3,14 +3,16 @@
 //! Call sites call functions; no name or label stands anywhere else.
 
 use super::clock::ClockMetrics;
+use super::sample::Samples;
 use super::scrape::{Pacing, Watched};
 use crate::domain::{Breach, Law};
 use crate::gateway::admission::Shed;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
+use std::sync::atomic::AtomicBool;
 
 /// From half a millisecond to a second, close together around the promised 100 ms.
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0];
@@ -24,6 +26,9 @@ pub struct Metrics {
     registry: Registry,
     pub(super) watched: RwLock<Option<Watched>>,
     pub(super) pace: RwLock<Option<Pacing>>,
+    pub(super) samples: Mutex<Samples>,
+    /// Whether requests got no line, of which nothing was told yet.
+    pub(super) has_left_out: AtomicBool,
 
     pub(super) turns: IntCounterVec,
     pub(super) events: IntCounterVec,
@@ -119,6 +124,8 @@ impl Metrics {
             registry: r.clone(),
             watched: RwLock::new(None),
             pace: RwLock::new(None),
+            samples: Mutex::default(),
+            has_left_out: AtomicBool::new(false),
             turns: counters(r, "headroom_turns_total", "Turns, by what became of them.", &["partition", "outcome"]),
             events: counters(r, "headroom_events_total", "Committed events.", &["partition", "kind", "reason"]),
             turn_seconds: seconds(

@@ -6,6 +6,7 @@ mod clock;
 mod http;
 mod metrics;
 mod report;
+mod sample;
 mod scrape;
 
 pub use metrics::Metrics;

@@ -4,7 +4,8 @@ use super::Metrics;
 use super::metrics::as_seconds;
 use crate::domain::{Breach, Kind};
 use crate::log::CommitOutcome;
-use crate::owner::{Report, TurnReport};
+use crate::log::letters::{DeadLetter, LetterId};
+use crate::owner::{Recovered, Report, TurnReport};
 
 /// A turn's outcome as a label.
 pub(super) fn outcome(outcome: CommitOutcome) -> &'static str {
@@ -35,6 +36,10 @@ impl Report for Metrics {
         }
         self.turn_seconds.with_label_values(&[&label]).observe(as_seconds(report.turn_us));
         self.commit_seconds.with_label_values(&[&label]).observe(as_seconds(report.commit_us));
+        if let Some((DeadLetter { offset, reason, .. }, count)) = &report.dead {
+            let first = LetterId { partition, offset: *offset };
+            tracing::warn!(partition, count, %first, reason, "nobody can decide these commands: see headroom dead-letters");
+        }
         let (mut records, mut live) = (0u64, 0i64);
         for ((kind, reason), count) in &report.events {
             // Debug writes a kind as the event's schema does.
@@ -70,16 +75,17 @@ impl Report for Metrics {
 
     /// Called by the state's one writer before its first turn: from here on, counting what turns change keeps the
     /// number of live reservations right without ever counting them again.
-    fn recovered(&self, partition: u32, events: u64, took_us: u64, from_checkpoint: bool) {
+    fn recovered(&self, partition: u32, recovered: &Recovered) {
+        let Recovered { events, read, took_us, from_checkpoint } = *recovered;
         let label = partition.to_string();
         self.recovery_seconds.with_label_values(&[&label]).set(as_seconds(took_us));
-        self.recovery_events.with_label_values(&[&label]).set(i64::try_from(events).unwrap_or(i64::MAX));
+        self.recovery_events.with_label_values(&[&label]).set(i64::try_from(read).unwrap_or(i64::MAX));
         let shared = self.watched.read().as_ref().and_then(|watched| watched.partition(partition));
         if let Some(shared) = shared {
             let live = shared.read(|state| state.live().len());
             self.live.with_label_values(&[&label]).set(i64::try_from(live).unwrap_or(i64::MAX));
         }
-        tracing::info!(partition, events, took_ms = took_us / 1_000, from_checkpoint, "partition recovered");
+        tracing::info!(partition, events, read, took_ms = took_us / 1_000, from_checkpoint, "partition recovered");
     }
 
     fn unread(&self, partition: u32, why: Option<&str>) {
@@ -95,5 +101,53 @@ impl Report for Metrics {
 
     fn halted(&self, partition: u32, why: &str) {
         tracing::error!(partition, why, "partition halted: its callers are refused until the process is restarted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Micros;
+    use parking_lot::Mutex;
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
+    /// Where lines go.
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_command_that_nobody_can_decide_is_a_warning() {
+        let page = Page::default();
+        let writer = page.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let letter = DeadLetter { offset: 7, at: Micros(1), reason: "misrouted".to_owned() };
+        let mut report = TurnReport {
+            outcome: CommitOutcome::Ok,
+            events: Default::default(),
+            dead: Some((letter, 3)),
+            turn_us: 1,
+            commit_us: 1,
+        };
+        tracing::subscriber::with_default(lines, || {
+            Metrics::new().turn(2, &report);
+            report.dead = None;
+            Metrics::new().turn(2, &report);
+        });
+        let told = String::from_utf8(page.0.lock().clone()).unwrap();
+        assert_eq!(told.lines().count(), 1, "{told}");
+        for part in [" WARN ", "partition=2 count=3 first=2-7 reason=\"misrouted\"", "headroom dead-letters"] {
+            assert!(told.contains(part), "{part} in {told}");
+        }
     }
 }

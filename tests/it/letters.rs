@@ -99,8 +99,13 @@ fn a_turn_says_which_of_its_commands_nobody_could_decide() {
     let state = PartitionState::new(0);
     let owner = Partition::claim(&state, PARTITIONS);
     let inputs = [b"garbage".to_vec(), definition(pool_of(0)), of_unknown_schema(), definition(pool_of(1)), Vec::new()];
-    let batch = inputs.into_iter().zip(5..).map(|(bytes, offset)| Record { offset, skipped: 0, bytes }).collect();
-    let turn = owner.decide(&state, batch, NOW).turn();
+    let batch = inputs
+        .into_iter()
+        .zip(5..)
+        .map(|(bytes, offset)| Record { offset, skipped: if offset == 5 { 5 } else { 0 }, bytes })
+        .collect();
+    let staged = owner.decide(&state, batch, NOW);
+    let turn = staged.turn();
     assert_eq!(turn.events.len(), 5);
     let dead: Vec<_> = turn.dead.iter().map(|letter| (letter.offset, letter.at, &*letter.reason)).collect();
     let expected = [
@@ -110,6 +115,8 @@ fn a_turn_says_which_of_its_commands_nobody_could_decide() {
         (9, "malformed: shorter than its frame"),
     ];
     assert_eq!(dead, expected.map(|(offset, reason)| (offset, NOW, reason)));
+    let told = owner.conclude(&mut PartitionState::new(0), staged, CommitOutcome::Ok).unwrap().report.dead;
+    assert_eq!(told, Some((turn.dead[0].clone(), 4)), "what telemetry warns of");
 }
 
 #[test]

@@ -2,11 +2,11 @@
 //! on them. `HEADROOM_REWRITE_GOLDEN=1` writes the file anew.
 
 use headroom::api::{Finished, Metrics as _};
-use headroom::domain::{Breach, Kind, Law, Reason};
+use headroom::domain::{Breach, Kind, Law, Micros, Reason};
 use headroom::gateway::Gateway;
 use headroom::gateway::admission::Shed;
 use headroom::log::{AppendError, CommandSink, CommitOutcome, CommittedTail, LogError, NewCommand, StoredEvent};
-use headroom::owner::{Report, TurnReport};
+use headroom::owner::{Recovered, Report, TurnReport};
 use headroom::replica::{Mood, Replica};
 use headroom::telemetry::{Metrics, Pace};
 use headroom::time::SystemClock;
@@ -53,7 +53,7 @@ fn rendered() -> String {
         Arc::new(Gateway::new(1, 250, Arc::clone(&commands), tail, Arc::clone(&replica), Arc::new(SystemClock::new())));
     metrics.watch(&gateway, commands);
     metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4 });
-    metrics.recovered(0, 7, 2_000_000, true);
+    metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
     replica.partition(0).unwrap().set_mood(Mood::Owning);
     metrics.turn(0, &turn([(Kind::Accepted, None, 3), (Kind::Released, None, 1), (Kind::Expired, None, 1)]));
     metrics.turn(0, &turn([(Kind::Accepted, None, 4), (Kind::Rejected, Some(Reason::OverLimit), 2)]));
@@ -65,6 +65,9 @@ fn rendered() -> String {
         route: "/v1/reservations",
         status: 201,
         code: "ok",
+        title: "",
+        trace_id: "1-1",
+        at: Micros(0),
         took_us: 12_000,
     });
     metrics.connected();
@@ -75,7 +78,7 @@ fn rendered() -> String {
 
 fn turn<const N: usize>(events: [(Kind, Option<Reason>, u64); N]) -> TurnReport {
     let events = events.into_iter().map(|(kind, reason, count)| ((kind, reason), count)).collect();
-    TurnReport { outcome: CommitOutcome::Ok, events, turn_us: 4_000, commit_us: 3_000 }
+    TurnReport { outcome: CommitOutcome::Ok, events, dead: None, turn_us: 4_000, commit_us: 3_000 }
 }
 
 /// `name type {labels} help`, sorted.

@@ -5,7 +5,7 @@ use headroom::domain::{Breach, Micros, Recorded};
 use headroom::log::embedded::{Embedded, Options, Owned};
 use headroom::log::{CommitOutcome, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
-use headroom::owner::{Partition, Report, Staged, TurnReport};
+use headroom::owner::{Partition, Recovered, Report, Staged, TurnReport};
 use headroom::replica::{Replica, Shared};
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
@@ -75,7 +75,7 @@ impl Report for Heard {
     fn store_wiped(&self, _partition: u32, why: &str) {
         self.wiped.lock().push(why.to_owned());
     }
-    fn recovered(&self, _partition: u32, _events: u64, _took_us: u64, _from_checkpoint: bool) {}
+    fn recovered(&self, _partition: u32, _recovered: &Recovered) {}
     fn unread(&self, _partition: u32, why: Option<&str>) {
         self.unread.lock().push(why.map(str::to_owned));
     }

@@ -107,7 +107,7 @@ impl Admin {
     /// # Errors
     /// When no broker answers.
     pub fn cluster_id(&self) -> Result<String, LogError> {
-        let cannot = |error| self.cannot(format_args!("kafka at {} does not answer", self.cluster.brokers), &error);
+        let cannot = |error| self.unanswered(&error);
         // Any answer has it; without one the client would look for it in its own time.
         self.asks.fetch_metadata(Some(&self.cluster.topics.manifest), ASK_LIMIT).map_err(cannot)?;
         let id = self.asks.client().fetch_cluster_id(ASK_LIMIT);
@@ -309,6 +309,22 @@ impl Admin {
             answer.map_err(|(_, code)| self.cannot(what, &KafkaError::AdminOp(code)))?;
         }
         Ok(())
+    }
+
+    /// With a word about TLS where one side may speak it and the other not: the client's complaint names no setting.
+    fn unanswered(&self, error: &KafkaError) -> LogError {
+        let LogError { detail, .. } =
+            self.cannot(format_args!("kafka at {} does not answer", self.cluster.brokers), error);
+        let protocol = self.cluster.security.get("security.protocol").map_or("plaintext", String::as_str);
+        let is_tls = protocol.to_ascii_lowercase().contains("ssl") && !protocol.eq_ignore_ascii_case("sasl_plaintext");
+        // A broker that wants TLS hangs up, of which the client makes no complaint.
+        let hung_up = detail.ends_with(&RDKafkaErrorCode::BrokerTransportFailure.to_string());
+        let advice = match is_tls {
+            true if detail.contains("wrong version number") => ": it does not seem to speak TLS",
+            false if hung_up => ": it hangs up, as one does that expects TLS",
+            _ => return LogError::new(detail),
+        };
+        LogError::new(format!("{detail}{advice} (kafka_security_protocol is {protocol})"))
     }
 
     fn cannot(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {

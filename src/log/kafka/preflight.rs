@@ -120,8 +120,12 @@ fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         rests_on(start, &admin, reasons);
     }
     if !bad.is_empty() {
-        reasons.extend(bad.iter().map(ToString::to_string));
-        reasons.push("headroom topics plan says what can be done about the topics".to_owned());
+        let mut bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
+        // Advice is no reason, and not counted as one.
+        if let Some(last) = bad.last_mut() {
+            last.push_str("\n  headroom topics plan says what can be done about the topics");
+        }
+        reasons.extend(bad);
     }
     // When there is none, that is one of the differences.
     Some((seen.manifest.ok()??.manifest, id))

@@ -256,7 +256,20 @@ impl Asking<'_> {
             (_, Some(raw)) => raw.message.clone(),
             _ => cause.to_string(),
         };
-        LogError::new(format!("the registry at {} cannot {what}: {told}", self.registry.url))
+        let advice = tls_advice(&self.registry.url, &told);
+        LogError::new(format!("the registry at {} cannot {what}: {told}{advice}", self.registry.url))
+    }
+}
+
+/// A word about TLS where one side may speak it and the other not: the error alone says that in no words.
+fn tls_advice(url: &str, told: &str) -> &'static str {
+    let hung_up = ["reset by peer", "connection closed", "invalid HTTP version", "unexpected end of file"];
+    match url.starts_with("https:") {
+        true if told.contains("wrong version number") => ": it does not seem to speak TLS, and registry_url says https",
+        false if hung_up.iter().any(|sign| told.contains(sign)) => {
+            ": it hangs up, as one does that expects TLS, and registry_url says http"
+        }
+        _ => "",
     }
 }
 

@@ -360,8 +360,9 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
         "wrong.manifest has cleanup.policy=delete instead of compact".to_owned(),
         format!("wrong.manifest {unsynced}"),
         "wrong.manifest holds a manifest with partitions=4, and here it is 8".to_owned(),
-        "wrong.manifest holds a manifest with hash_version=9, and here it is 1".to_owned(),
-        "headroom topics plan says what can be done about the topics".to_owned(),
+        "wrong.manifest holds a manifest with hash_version=9, and here it is 1\n  \
+         headroom topics plan says what can be done about the topics"
+            .to_owned(),
         format!(
             "the registry at {url} does not know {}: headroom schemas register makes them known",
             unknown.join(", ")

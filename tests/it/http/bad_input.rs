@@ -209,12 +209,15 @@ fn what_is_too_large_is_refused_before_it_is_read() {
 #[test]
 fn what_is_no_http_gets_a_problem_and_an_end() {
     let server = Server::alone();
-    for garbage in
-        [&b"\x16\x03\x01\x02\x00\x01\x00\x01"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\0\r\n\r\n"]
-    {
+    for (garbage, code) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\x01"[..], "tls_not_spoken"),
+        (b"GET\r\n\r\n", "bad_request"),
+        (b"GET / HTTP/9.9\r\n\r\n", "bad_request"),
+        (b"\0\0\0\0\r\n\r\n", "bad_request"),
+    ] {
         let mut c = server.client();
         let reply = c.raw(garbage);
-        assert_eq!((reply.status, reply.code().as_str()), (400, "bad_request"), "{garbage:?}");
+        assert_eq!((reply.status, reply.code().as_str()), (400, code), "{garbage:?}");
         c.ended();
     }
     // Behind a good request, in the same packet.

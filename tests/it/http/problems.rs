@@ -69,6 +69,7 @@ const FINAL: &[Row] = &[
     ("body_too_large", "POST", "/v1/reservations", KEY, "LARGE", &["16384 bytes"]),
     ("wrong_content_type", "POST", "/v1/reservations", &["Content-Type: text/csv"], ONE, &["'text/csv'"]),
     ("head_too_large", "GET", "/v1/pools", &["X-Filler: LARGE"], "", &["16384 bytes", "64 fields"]),
+    ("tls_not_spoken", "\x16\x03\x01", "", &[], "", &["TLS", "plain HTTP"]),
     ("bad_request", "GET", "no path", &[], "", &["HTTP/1.1"]),
     ("key_reused", "POST", "/v1/reservations", &["Idempotency-Key: full"], ONE, &["key full", "pool p", "new key"]),
     (
