@@ -232,12 +232,11 @@ fn described(letter: &Letter) -> Value {
     json!({
         "id": letter.id().to_string(),
         "partition": partition,
-        "offset": said.offset,
-        "at": said.at.0,
-        "when": text(said.at),
+        "offset": said.offset.to_string(),
+        "at": text(said.at),
         "reason": said.reason,
         "bytes": length,
         "state": state(letter),
-        "resolved_at": resolved.map(|(_, at)| at.0),
+        "resolved_at": resolved.map(|(_, at)| text(at)),
     })
 }

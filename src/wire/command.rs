@@ -1,6 +1,7 @@
 //! Commands, as they stand in `headroom.commands`.
 
 use super::field::{Code, Coded, Hex, Id, Labels, Names, Text, Units, record};
+use super::readable::readable;
 use super::schema::COMMANDS;
 use super::{DecodeError, SpecFields, amounts, change_of, counted, natural, present, saturated};
 use crate::domain::{
@@ -89,9 +90,10 @@ struct Head {
     command_id: Option<Hex>,
 }
 
-/// The command as people and scripts read it: the record's fields that are not null under the schema's names.
+/// The command as people and scripts read it: the record's fields that are not null under the schema's names, as
+/// [`readable`] says.
 pub fn to_json(command: &Command) -> Value {
-    serde_json::to_value(record_of(command)).unwrap_or_default()
+    Value::Object(readable(&record_of(command)))
 }
 
 fn record_of(command: &Command) -> CommandRecord<'_> {

@@ -1,13 +1,14 @@
 //! Events, as they stand in `headroom.events`, and their digests, which make the chain.
 
 use super::field::{Bytes16, Coded, Hex, Id, Labels, Names, Text, Units, record};
+use super::readable::readable;
 use super::schema::EVENTS;
 use super::{DecodeError, SpecFields, amounts, change_of, counted, frame, natural, present, saturated};
 use crate::domain::{
     AskKind, Asked, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, IdempotencyKey,
     Kind, LimitChange, Micros, Mode, Name, Pool, PoolId, Reason, Recorded, Rejection, ReleaseCause, Status,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::borrow::Cow;
 
 record! {
@@ -80,16 +81,12 @@ pub fn decode(bytes: &[u8]) -> Result<Recorded, DecodeError> {
     Ok(Recorded { event: event_of(&mut record)?, digest: digest_of(datum) })
 }
 
-/// The event as people and scripts read it: the record's fields that are not null under the schema's names, and its
-/// digest. Times are microseconds since the epoch, as in the schema.
+/// The event as people and scripts read it: the record's fields that are not null under the schema's names, as
+/// [`readable`] says, and its digest.
 pub fn to_json(recorded: &Recorded) -> Value {
-    match serde_json::to_value(record_of(&recorded.event)) {
-        Ok(Value::Object(mut object)) => {
-            object.insert("digest".to_owned(), Value::String(recorded.digest.to_string()));
-            Value::Object(object)
-        }
-        Ok(_) | Err(_) => Value::Object(Map::new()),
-    }
+    let mut object = readable(&record_of(&recorded.event));
+    object.insert("digest".to_owned(), Value::String(recorded.digest.to_string()));
+    Value::Object(object)
 }
 
 /// What was decided, framed as an event without its place in a log.

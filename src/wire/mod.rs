@@ -9,6 +9,7 @@ pub mod event;
 mod field;
 pub mod frame;
 mod page;
+mod readable;
 pub mod reply;
 pub mod schema;
 pub mod snapshot;

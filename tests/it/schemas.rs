@@ -51,10 +51,25 @@ fn everything_but_the_kind_may_be_null_and_everything_is_explained() {
 fn every_schema_file_is_embedded() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas");
     let embedded = [COMMAND, EVENT, REPLY, SNAPSHOT].concat();
-    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|file| file.extension().is_some_and(|end| end == "avsc")).collect();
     assert_eq!(files.len(), embedded.len());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(embedded.contains(&text.as_str()), "{}", file.display());
     }
+}
+
+/// The page for those who read events explains every kind that there is.
+#[test]
+fn every_kind_of_event_is_explained_to_its_readers() {
+    let page = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas/README.md")).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(EVENT.last().unwrap()).unwrap();
+    let kinds = schema["fields"][0]["type"]["symbols"].as_array().unwrap();
+    // The first is that of kinds which the reader does not know.
+    for kind in kinds.iter().skip(1).map(|kind| kind.as_str().unwrap()) {
+        assert!(page.contains(&format!("\n| `{kind}` | ")), "{kind}");
+    }
+    let newest = format!("`event.v{}.avsc`", EVENT.len());
+    assert!(page.contains(&newest), "{newest}");
 }

@@ -177,8 +177,8 @@ fn what_people_read_has_the_schemas_names() {
     let json = event::to_json(&event::decode(&bytes).unwrap());
     let digest = event::decode(&bytes).unwrap().digest.to_string();
     let expected = serde_json::json!({
-        "kind": "Tick", "partition": 0, "seq": 1, "epoch": 1, "prev": "00000000000000000000000000000000",
-        "decided_at": 1, "digest": digest,
+        "kind": "Tick", "partition": 0, "seq": "1", "epoch": "1", "prev": "00000000000000000000000000000000",
+        "decided_at": "1970-01-01T00:00:00.000001Z", "digest": digest,
     });
     assert_eq!(json, expected);
 }

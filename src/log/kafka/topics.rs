@@ -194,6 +194,9 @@ pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
         }
     }
     allow(Role::Operator, &["Describe"], "--cluster");
+    // Whoever reads with a group is let into those that are named after the role.
+    let groups = format!("--group {}-{} --resource-pattern-type prefixed", cluster.application, Role::Analyst);
+    allow(Role::Analyst, &["Describe", "Read"], &groups);
     lines
 }
 
@@ -259,5 +262,8 @@ mod tests {
                      --resource-pattern-type prefixed";
         assert!(acls.iter().any(|line| line.contains("headroom-owner") && line.ends_with(turns)), "{acls:?}");
         assert!(acls.iter().all(|line| !line.contains(text)));
+        let reads = "User:headroom-analyst --operation Describe --operation Read --group headroom-analyst \
+                     --resource-pattern-type prefixed";
+        assert!(acls.iter().any(|line| line.ends_with(reads)), "{acls:?}");
     }
 }

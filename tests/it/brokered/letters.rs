@@ -61,14 +61,14 @@ fn what_nobody_can_decide_is_answered_kept_and_dealt_with() {
     for (offset, (letter, reason)) in list().iter().zip(reasons).enumerate() {
         let (key, bytes) = records[offset];
         let id = format!("0-{offset}");
-        assert_eq!((&letter["id"], &letter["offset"]), (&id.as_str().into(), &offset.into()));
+        assert_eq!((&letter["id"], &letter["offset"]), (&id.as_str().into(), &offset.to_string().into()));
         assert_eq!(letter["bytes"], bytes.map_or(0, <[u8]>::len));
         assert!(letter["reason"].as_str().unwrap().contains(reason), "{letter}");
         let shown: Value = serde_json::from_str(&letters("show", &[&id]).out).unwrap();
         assert_eq!(shown["key"], key.map_or(Value::Null, |key| hex(key).into()));
         let kept = bytes.map(|bytes| &bytes[..bytes.len().min(900 << 10)]);
         assert!(shown["value"] == kept.map_or(Value::Null, |bytes| hex(bytes).into()), "{id}");
-        let event = events.iter().find(|event| event["input_offset"] == offset).unwrap();
+        let event = events.iter().find(|event| event["input_offset"] == letter["offset"]).unwrap();
         assert_eq!(event["decided_at"], letter["at"]);
         assert!(["Malformed", "Rejected"].contains(&event["kind"].as_str().unwrap()), "{event}");
     }

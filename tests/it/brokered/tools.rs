@@ -99,7 +99,7 @@ fn answers(printed: &str) -> Vec<&str> {
 
 fn seqs(printed: &str) -> Vec<u64> {
     let event = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
-    printed.lines().map(|line| event(line)["seq"].as_u64().unwrap()).collect()
+    printed.lines().map(|line| event(line)["seq"].as_str().unwrap().parse().unwrap()).collect()
 }
 
 /// Retention, or a person, has taken the first events of a partition away.

@@ -45,7 +45,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("domain", &["limits"], "pure: values in, values out"),
     room("log", &["domain", "limits", "time"], "what a log owes, whatever it is"),
     room("store", &["domain", "limits", "time"], "what a store owes, whatever it is"),
-    room("wire", &["domain", "limits", "log", "store"], "bytes and values, and nothing that happens"),
+    room("wire", &["domain", "limits", "log", "store", "time"], "bytes and values, and nothing that happens"),
     room("log::embedded", &["log", "wire", "domain", "limits", "time"], "an adapter knows its trait"),
     room("log::kafka", &["log", "wire", "domain", "limits", "threads", "time"], "an adapter knows its trait"),
     room("store::sled", &["store", "wire", "domain", "limits", "time"], "an adapter knows its trait"),

@@ -1,0 +1,68 @@
+//! Records as people and scripts read them: JSON under the schema's names, in one rule that loses nothing. A `long` is
+//! a string, for JSON's numbers lose digits beyond 2^53; a time is RFC 3339; units in maps are numbers, which they fit.
+
+use crate::domain::Micros;
+use crate::time;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The fields of records that are times, which are longs as well.
+pub(super) const TIMES: &[&str] = &["decided_at", "hold_until", "window_start", "window_end", "cutoff", "deadline"];
+/// The fields that are of 32 bits.
+pub(super) const INTS: &[&str] = &["partition"];
+
+/// The fields of a record that are not null.
+pub(super) fn readable(record: &impl Serialize) -> Map<String, Value> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(record) else { return Map::new() };
+    let shown = |(name, value): (String, Value)| {
+        let value = match &value {
+            Value::Number(number) if TIMES.contains(&&*name) => {
+                let us = number.as_u64().unwrap_or_default();
+                Value::String(time::text(Micros(us)))
+            }
+            Value::Number(number) if !INTS.contains(&&*name) => Value::String(number.to_string()),
+            _ => value,
+        };
+        (name, value)
+    };
+    fields.into_iter().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::{COMMAND, EVENT};
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The names of the fields of one of these types.
+    fn fields(schema: &Value, is_asked: impl Fn(&Value) -> bool) -> BTreeSet<String> {
+        let fields = schema["fields"].as_array().unwrap().iter();
+        let fields = fields.filter(|field| field["type"].as_array().is_some_and(|types| types.iter().any(&is_asked)));
+        fields.map(|field| field["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn times_and_ints_are_those_of_the_schemas() {
+        let (mut times, mut ints) = (BTreeSet::new(), BTreeSet::new());
+        for texts in [COMMAND, EVENT] {
+            let schema: Value = serde_json::from_str(texts.last().unwrap()).unwrap();
+            times.append(&mut fields(&schema, |of| of["logicalType"] == "timestamp-micros"));
+            ints.append(&mut fields(&schema, |of| of == "int"));
+        }
+        assert_eq!(times, TIMES.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(ints, INTS.iter().map(|name| (*name).to_owned()).collect());
+    }
+
+    #[test]
+    fn no_number_loses_a_digit() {
+        let record = serde_json::json!({
+            "partition": 3, "seq": (1u64 << 53) + 1, "fingerprint": i64::MIN, "decided_at": 1_800_000_000_000_001u64,
+            "limits": {"orders": 1_000_000_000_000_000u64}, "pool": "p",
+        });
+        let expected = serde_json::json!({
+            "partition": 3, "seq": "9007199254740993", "fingerprint": "-9223372036854775808",
+            "decided_at": "2027-01-15T08:00:00.000001Z", "limits": {"orders": 1_000_000_000_000_000u64}, "pool": "p",
+        });
+        assert_eq!(Value::Object(readable(&record)), expected);
+    }
+}
