@@ -103,8 +103,9 @@ fn a_process_says_that_its_only_broker_is_gone_for_as_long_as_it_is() {
     until("calls are decided", || (0..PARTITIONS).all(|p| put(&process, p, 5_000) < 300));
     until("nothing is wrong any more", || readyz(&process).1["status"] == "ok");
     let [began, ended] = told(&process);
-    let is_first = began[0].contains("WARN") && began[0].contains("the cluster does not answer");
-    assert!(is_first && began.len() <= ended.len(), "{began:?} {ended:?}");
+    // A broker that has just started may be slow to decide something, too.
+    let is_said = |line: &&String| line.contains("WARN") && line.contains("the cluster does not answer");
+    assert_eq!(began.iter().filter(is_said).count(), 1, "{began:?} {ended:?}");
     let after_ms = |line: &String| line.rsplit_once("after_ms=").unwrap().1.parse::<u128>().unwrap();
     assert!(ended.iter().map(after_ms).max().unwrap() >= AWAY.as_millis(), "{ended:?}");
 }
