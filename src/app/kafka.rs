@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::domain::Recorded;
 use crate::gateway::Gateway;
 use crate::limits::{PULSE_MS, TICK_AFTER_MS};
-use crate::log::kafka::preflight::preflight;
+use crate::log::kafka::preflight::{keep_topics, preflight};
 use crate::log::kafka::{Fitness, Kafka, Member, ReplyReader, Stream};
 use crate::log::{AppendError, CommandSink, CommittedTail, Manifest, NewCommand, Reply, ReplyChannel};
 use crate::owner::checkpointer::Checkpointer;
@@ -140,6 +140,8 @@ fn keep(config: &Config, kafka: &config::Kafka, log: &Kafka) -> Result<(Arc<Sled
         }
     }
     let flushing = Flushing::start(&store, found, log.manifest().partitions)?;
+    let dir = &config.data_dir;
+    keep_topics(dir, &log.cluster().topics).map_err(|error| StartError::Io(dir.clone(), error))?;
     Ok((store, flushing))
 }
 

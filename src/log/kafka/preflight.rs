@@ -7,7 +7,7 @@ use super::reader::Reader;
 use super::registry::{Registry, subjects};
 use super::resolver::Ask;
 use super::topics::Asked;
-use super::{Cluster, coordination, record, remembered};
+use super::{Cluster, Topics, coordination, record, remembered};
 use crate::log::{LogError, Manifest};
 use crate::wire::frame::Fingerprint;
 use crate::wire::schema;
@@ -78,6 +78,14 @@ pub fn preflight(start: &Start<'_>) -> Result<Ready, Unfit> {
         }
         _ => Err(Unfit(reasons)),
     }
+}
+
+/// Remembers the topics of a log, once it is known to be the one that the directory has seen.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn keep_topics(data_dir: &Path, topics: &Topics) -> std::io::Result<()> {
+    remembered::keep_topics(data_dir, topics)
 }
 
 /// For those who only read: the topics need not be fit for a server, and nothing is remembered of them.
@@ -191,6 +199,12 @@ fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
         Ok(_) => {}
         Err(error) => reasons.push(format!("cannot read {dir}: {error}")),
     }
+    match remembered::other_topics(start.data_dir, &start.cluster.topics) {
+        Ok(others) => reasons.extend(others.iter().map(|(now, before)| {
+            format!("{now}, and {dir} was used with {before}: put the name right, or name another data_dir")
+        })),
+        Err(error) => reasons.push(format!("cannot read {dir}: {error}")),
+    }
 }
 
 /// With the ids of all schemas that this program writes or reads; of a server they are remembered. Every `None` comes with a
@@ -216,7 +230,8 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
                     ids.push((fingerprint, id));
                     current = current.saturating_add(1);
                 }
-                None if ids.iter().any(|(known, _)| *known == fingerprint) => {}
+                // A registry that answers is believed, also when it says that it does not know these topics' schemas.
+                None if failed.is_some() && ids.iter().any(|(known, _)| *known == fingerprint) => {}
                 None => unknown.push(format!("{} version {version}", subject.name)),
             }
         }

@@ -1,6 +1,7 @@
-//! What a data directory remembers of a cluster: its id, so that a foreign one is refused, and the registry's ids, so
-//! that a start does not need the registry. Losing them costs the memory, nothing else.
+//! What a data directory remembers of a cluster: its id and the log's topics, so that others are refused, and the
+//! registry's ids, so that a start does not need the registry. Losing them costs the memory, nothing else.
 
+use super::Topics;
 use crate::limits::REGISTRY_ANSWERS_MAX;
 use crate::wire::frame::Fingerprint;
 use std::fmt::Write;
@@ -9,8 +10,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 const CLUSTER_FILE: &str = "cluster.id";
+const TOPICS_FILE: &str = "topics";
 const IDS_FILE: &str = "registry.ids";
-/// Most that is read of either.
+/// Most that is read of each.
 const BYTES_MAX: u64 = 64 << 10;
 
 /// The cluster that this directory was first used with.
@@ -20,6 +22,24 @@ pub(super) fn cluster_id(dir: &Path) -> io::Result<Option<String>> {
 
 pub(super) fn keep_cluster_id(dir: &Path, id: &str) -> io::Result<()> {
     replace(dir, CLUSTER_FILE, &format!("{id}\n"))
+}
+
+/// The settings that differ from those that this directory was first used with: what each is, and what it was.
+pub(super) fn other_topics(dir: &Path, topics: &Topics) -> io::Result<Vec<(String, String)>> {
+    let before = read(&dir.join(TOPICS_FILE))?.unwrap_or_default();
+    let now = settings(topics);
+    let pairs = now.lines().zip(before.lines()).filter(|(now, before)| now != before);
+    Ok(pairs.map(|(now, before)| (now.to_owned(), before.to_owned())).collect())
+}
+
+pub(super) fn keep_topics(dir: &Path, topics: &Topics) -> io::Result<()> {
+    replace(dir, TOPICS_FILE, &settings(topics))
+}
+
+/// One setting a line.
+fn settings(topics: &Topics) -> String {
+    let lines = Topics::SETTINGS.iter().zip(topics.all()).map(|(setting, name)| format!("{setting} = {name}\n"));
+    lines.collect()
 }
 
 /// With an id that was learned. Those that the registry gives now are the last, `current` of them: past the bound the
@@ -102,6 +122,18 @@ mod tests {
         assert_eq!(known[0].1, 4_000_000_000 + 2 * u32::try_from(REGISTRY_ANSWERS_MAX).unwrap() - 1);
         keep_ids(dir.path(), "http://r", &known).unwrap();
         assert_eq!(ids(dir.path(), "http://r"), known);
+    }
+
+    #[test]
+    fn topics_that_differ_are_told_by_their_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = Topics::of("h");
+        assert_eq!(other_topics(dir.path(), &topics).unwrap(), []);
+        keep_topics(dir.path(), &topics).unwrap();
+        assert_eq!(other_topics(dir.path(), &topics).unwrap(), []);
+        let mistyped = Topics { events: "h.event".to_owned(), ..topics };
+        let told = ("topic_events = h.event".to_owned(), "topic_events = h.events".to_owned());
+        assert_eq!(other_topics(dir.path(), &mistyped).unwrap(), [told]);
     }
 
     #[test]

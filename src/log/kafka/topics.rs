@@ -146,6 +146,10 @@ pub fn wanted(topics: &Topics, asked: &Asked, partitions: u32) -> Vec<Wanted> {
 }
 
 impl Topics {
+    /// The settings that name them, in the order of [`Topics::all`].
+    pub(super) const SETTINGS: [&str; 6] =
+        ["topic_commands", "topic_events", "topic_replies", "topic_snapshots", "topic_dead_letters", "topic_manifest"];
+
     /// All of them.
     pub fn all(&self) -> [&str; 6] {
         [&self.commands, &self.events, &self.replies, &self.snapshots, &self.dead_letters, &self.manifest]

@@ -20,12 +20,12 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn admin(site: &Site) -> (AdminClient<DefaultClientContext>, AdminOptions) {
+pub fn admin(site: &Site) -> (AdminClient<DefaultClientContext>, AdminOptions) {
     let admin = ClientConfig::new().set("bootstrap.servers", &site.cluster().brokers).create().unwrap();
     (admin, AdminOptions::new().operation_timeout(Some(LIMIT)))
 }
 
-fn wait<F: Future>(future: F) -> F::Output {
+pub fn wait<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
@@ -91,7 +91,7 @@ fn told(process: &Serving<'_>) -> String {
     told
 }
 
-fn put(process: &Serving<'_>, orders: u64) -> u16 {
+pub fn put(process: &Serving<'_>, orders: u64) -> u16 {
     let url = format!("{}/v1/pools/van-1", process.url().unwrap());
     let put = agent().put(url).header("Request-Timeout-Ms", "5000").content_type("application/json");
     put.send(format!("{{\"limits\":{{\"orders\":{orders}}}}}")).unwrap().status().as_u16()

@@ -7,6 +7,7 @@ mod ends;
 mod fenced;
 mod gone;
 mod letters;
+mod losses;
 mod nemesis;
 mod one_owner;
 mod positions;

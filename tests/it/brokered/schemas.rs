@@ -107,6 +107,12 @@ fn a_server_starts_without_the_registry_when_it_has_the_ids() {
     let foreign = [0, 0x6E, 0, 0, 1];
     assert_eq!(read(&framing, &foreign), Ok(foreign.to_vec()), "the registry says that there is none");
 
+    // What it gave for other topics stands in for nothing.
+    let mistyped = Place::on(&rig, "headrom");
+    mistyped.apply();
+    let told = mistyped.preflight(Some(&registry), dir.path()).unwrap_err().to_string();
+    assert!(told.contains("does not know headrom.commands-value version 1, "), "{told}");
+
     rig.registry("stop");
     let framing = place.preflight(Some(&registry), dir.path()).unwrap().framing;
     assert_eq!(framing.outgoing(bytes.clone()), expected);

@@ -1,0 +1,96 @@
+//! Logs on a cluster that hold less than a process has seen, and logs that are others: neither is served from what that
+//! process kept, and all that shows it is left.
+
+use super::gone::{admin, put, wait};
+use super::serve::{Serving, Site};
+use crate::cli::assert_says;
+use crate::process::{Ended, agent, run};
+use crate::rig::Rig;
+use crate::wait::until;
+use rdkafka::admin::{NewTopic, TopicReplication};
+
+/// A site of one partition, and the end of its only process.
+fn begun() -> Site {
+    let site = Site::new(Rig::shared(), 1);
+    let process = site.serve("a");
+    (1..20).for_each(|orders| assert!(put(&process, orders) < 300));
+    process.terminate();
+    drop(process);
+    site
+}
+
+/// Runs a command on what the process kept.
+fn on_a<const N: usize>(site: &Site, args: [&str; N], more: &[&str]) -> Ended {
+    run(site.command(args).args(more).arg("--data-dir").arg(site.path("a")))
+}
+
+/// Names that are mistyped make another log, which has the first one's commands: its server would answer them all anew.
+#[test]
+fn a_mistyped_topic_is_refused_by_its_name_and_nothing_that_was_seen_is_removed() {
+    let site = begun();
+    let topics = &site.cluster().topics;
+    let (events, manifest) = (format!("{}-x", topics.events), format!("{}-x", topics.manifest));
+    let mistyped = ["--topic-events", &events, "--topic-manifest", &manifest];
+    assert_eq!(on_a(&site, ["topics", "apply"], &mistyped).code, 0);
+    let serve = || on_a(&site, ["serve", "--listen", "127.0.0.1:0"], &mistyped);
+    let told = serve();
+    assert_eq!((told.code, &*told.out), (2, ""), "{}", told.err);
+    let says = [format!("topic_events = {events}, and "), format!("was used with topic_events = {}: ", topics.events)];
+    assert_says(&told.err, &[&says[0], &says[1], "put the name right, or name another data_dir"]);
+    // Nor where the names are not remembered.
+    std::fs::remove_file(site.path("a/topics")).unwrap();
+    let told = serve();
+    assert_eq!((told.code, &*told.out), (1, ""), "{}", told.err);
+    let log_id = format!("{:032x}", site.log().manifest().log_id);
+    let seen = format!("events of log {log_id} were seen as committed, and this is log ");
+    assert_says(&told.err, &[&seen, "bring back that log, or name another data_dir", &events]);
+    let verified = on_a(&site, ["verify"], &mistyped);
+    assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+    assert_says(&verified.out, &["L10 broken at partition 0", &seen]);
+    assert!(site.path("a/checkpoint/p0").exists() && !site.path("a/checkpoint/p0.aside").exists());
+    let process = site.serve("a");
+    assert_eq!(put(&process, 30), 200);
+    process.terminate();
+    let verified = on_a(&site, ["verify"], &[]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
+
+fn readiness(process: &Serving<'_>) -> (u16, String) {
+    let mut reply = agent().get(format!("{}/readyz", process.url().unwrap())).call().unwrap();
+    (reply.status().as_u16(), reply.body_mut().read_to_string().unwrap())
+}
+
+/// The events' topic is made anew by hand while no process runs: what is left is nothing, and everybody was told more.
+#[test]
+fn a_partition_whose_events_are_gone_stops_until_a_person_accepts_it() {
+    let site = begun();
+    let (admin, options) = admin(&site);
+    let topic = site.cluster().topics.events.clone();
+    wait(admin.delete_topics(&[&topic], &options)).unwrap().remove(0).unwrap();
+    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    until("it is there again", || wait(admin.create_topics([&new], &options)).unwrap().remove(0).is_ok());
+    until("it is as it should be", || site.run(["topics", "apply"]).code == 0);
+    let process = site.serving("a");
+    process.start();
+    until("it says what is gone", || readiness(&process).1.contains("events 0 to "));
+    let (status, told) = readiness(&process);
+    assert_eq!(status, 503, "{told}");
+    assert_says(&told, &["L10 broken at partition 0 seq 0: events 0 to ", "were seen as committed and are gone"]);
+    assert_ne!(put(&process, 50), 200);
+    process.terminate();
+    assert!(site.path("a/checkpoint/p0").exists() && !site.path("a/checkpoint/p0.aside").exists());
+    let verified = on_a(&site, ["verify"], &[]);
+    assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+    assert_says(&verified.out, &["L10 broken at partition 0 seq 0: events 0 to "]);
+    let log_id = format!("{:032x}", site.log().manifest().log_id);
+    let accepted = on_a(&site, ["log", "accept-loss", "--log", &log_id, "--because", "told by the tests"], &[]);
+    assert_eq!(accepted.code, 0, "{}{}", accepted.out, accepted.err);
+    assert_says(&accepted.out, &["partition 0: events 0 to ", "the log says that this is accepted"]);
+    assert!(site.path("a/lost-1/checkpoint/p0").exists() && site.path("a/lost-1/witness").exists());
+    process.start();
+    until("it is served again", || put(&process, 60) < 300);
+    process.terminate();
+    let verified = on_a(&site, ["verify"], &[]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert_says(&verified.out, &["seq 1 says that events 0 to before ", " are lost: told by the tests: "]);
+}
