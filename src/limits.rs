@@ -16,8 +16,11 @@ pub const AREAS_MAX: usize = 256;
 pub const LABELS_MAX: usize = 32;
 /// Largest limit or demand in one dimension: exact in an Avro long and in a JSON number (2^53).
 pub const UNITS_MAX: u64 = 1_000_000_000_000_000;
-/// Unabandoned (and, apart from them, burned) attempts one reservation keeps.
-pub const ATTEMPTS_MAX: usize = 16;
+/// Attempts not abandoned that one reservation keeps apart. With one more it is settled: it lives until it is released or
+/// expires, whichever of them is abandoned.
+pub const ATTEMPTS_MAX: usize = 64;
+/// Attempts of one reservation that were abandoned before they came, and whose deadline has not passed.
+pub const BURNED_ATTEMPTS_MAX: usize = 16;
 /// Shortest and longest time a hold may be asked for, in milliseconds.
 pub const HOLD_TTL_MIN_MS: u64 = 100;
 /// See [`HOLD_TTL_MIN_MS`].
@@ -116,7 +119,7 @@ pub const LETTERS_HOLD_MS: u64 = 30_000;
 /// Different demands of one partition's reservations that are kept once however many reservations take them.
 pub const SHARED_DEMANDS_MAX: usize = 4_096;
 /// Largest single allocation a decoder makes on a length field's word.
-pub const DECODE_ALLOCATION_BYTES_MAX: usize = 64 << 10;
+pub const DECODE_ALLOCATION_BYTES_MAX: usize = 128 << 10;
 /// Commands waiting for one partition's owner; more are shed.
 pub const QUEUED_COMMANDS_MAX: usize = 16_384;
 /// Places of that queue kept for Abandon commands, which must not be shed.
@@ -193,7 +196,7 @@ pub const FOLLOWED_AT_ONCE: usize = 1_024;
 /// Events that a follower far behind folds between two such looks: a process that is to end waits for them.
 pub const CAUGHT_UP_AT_ONCE: u64 = 200_000;
 /// Reservations that share one page of memory, which is what checkpoints copy: so many fill 8 KiB.
-pub const PAGE_SLOTS: usize = 73;
+pub const PAGE_SLOTS: usize = 63;
 
 /// Longest name of a host, in bytes: that of DNS.
 pub const HOST_BYTES_MAX: usize = 253;

@@ -2,9 +2,9 @@
 //! who hears of the event, since it is made of nothing else.
 
 use super::dto::Time;
-use crate::domain::{AskKind, Event, PoolId, Reason, Rejection, ReservationId};
+use crate::domain::{AskKind, Body, Event, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
-    COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, POOLS_PER_PARTITION_MAX,
+    BURNED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, POOLS_PER_PARTITION_MAX,
     RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
 };
 
@@ -30,7 +30,12 @@ pub fn unknown_reservation(reservation: ReservationId) -> String {
 
 /// Of a refusal that was decided, now or before.
 pub fn of_refusal(event: &Event, rejection: &Rejection) -> String {
-    let said = said(event, rejection);
+    let said = match &event.body {
+        Body::Repeated(_, Some(Origin { decided_at: Some(at), .. })) => {
+            format!("the key was refused at {}: {}", Time(*at), said(event, rejection))
+        }
+        _ => said(event, rejection),
+    };
     let has_key = event.command().is_some_and(|command| command.key.is_some());
     if has_key && rejection.reason.is_remembered() {
         format!("{said}; the key keeps this answer for {WINDOW_HOURS} hours, so ask again under a new one")
@@ -65,7 +70,10 @@ fn said(event: &Event, rejection: &Rejection) -> String {
             None => format!("the reservation's id is in use for something else in {pool}: try again"),
         },
         Reason::TooManyAttempts => {
-            format!("{pool} keeps no more attempts of {}: use a new key", Reservation(rejection))
+            format!(
+                "{BURNED_ATTEMPTS_MAX} tries of {} were given up before they came, and this may be another: try again",
+                Reservation(rejection)
+            )
         }
         Reason::PartitionFull => full(event),
         Reason::UnknownPool => rejection.pool.as_ref().map_or_else(|| pool.to_string(), unknown_pool),
@@ -79,7 +87,7 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         Reason::Closed => format!("{pool} is closed: take another pool, or open it"),
         Reason::Paused => format!("{pool} is paused: take another pool, or open it"),
         Reason::UnknownDimension | Reason::OverLimit | Reason::LimitOutOfRange | Reason::DimensionInUse => {
-            of_dimension(rejection)
+            of_dimension(event, rejection)
         }
         Reason::InvalidWindow => format!(
             "the window of {pool} would lack its start or its end, or would not end after its start and its cutoff: send \
@@ -122,7 +130,7 @@ fn stale(rejection: &Rejection) -> String {
     }
 }
 
-fn of_dimension(rejection: &Rejection) -> String {
+fn of_dimension(event: &Event, rejection: &Rejection) -> String {
     let pool = Pool(rejection);
     let Some(d) = rejection.dimension else { return pool.to_string() };
     let units = |amounts: &Option<crate::domain::Amounts>| {
@@ -131,6 +139,9 @@ fn of_dimension(rejection: &Rejection) -> String {
     let (asked, limit, used) = (units(&rejection.demand), units(&rejection.limits), units(&rejection.used));
     match rejection.reason {
         Reason::UnknownDimension => {
+            if matches!(event.body, Body::Repeated(..)) {
+                return format!("{pool} had no dimension {d}: read it to see those it has");
+            }
             let known: Vec<_> = rejection.limits.iter().flat_map(|l| l.iter()).map(|(d, _)| d.to_string()).collect();
             format!("{pool} has no dimension {d}: its dimensions are {}", known.join(", "))
         }
@@ -142,7 +153,8 @@ fn of_dimension(rejection: &Rejection) -> String {
         }
         _ => {
             let left = limit.saturating_sub(used);
-            format!("{pool} has {left} of {limit} {d} left, {asked} were asked for: ask for less, or of another pool")
+            let had = if matches!(event.body, Body::Repeated(..)) { "had" } else { "has" };
+            format!("{pool} {had} {left} of {limit} {d} left, {asked} were asked for: ask for less, or of another pool")
         }
     }
 }
@@ -175,9 +187,7 @@ impl std::fmt::Display for Reservation<'_> {
 mod tests {
     use super::super::problem;
     use super::*;
-    use crate::domain::{
-        Amounts, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, IdempotencyKey, Micros,
-    };
+    use crate::domain::{Amounts, Attempt, Cause, CommandId, CommandStamp, Digest, Dimension, IdempotencyKey, Micros};
 
     fn refusal(reason: Reason, ask: AskKind, is_keyed: bool) -> String {
         let (orders, crates) = (Dimension::new("orders").unwrap(), Dimension::new("crates").unwrap());
@@ -197,7 +207,16 @@ mod tests {
         };
         let key = is_keyed.then(|| IdempotencyKey::new("k-1").unwrap());
         let id = CommandId(7);
-        let stamp = CommandStamp { id, reply_to: None, attempt: Attempt(1), actor: None, ask, key, fingerprint: 0 };
+        let stamp = CommandStamp {
+            id,
+            reply_to: None,
+            attempt: Attempt(1),
+            actor: None,
+            ask,
+            key,
+            fingerprint: 0,
+            deadline: None,
+        };
         let event = Event {
             partition: 2,
             seq: 9,
@@ -222,7 +241,7 @@ mod tests {
                 Reason::DeadlineTooFar => &["15000 ms", "2027-01-15T08:00:00Z", "clocks"],
                 Reason::TooManyCommands => &["15000 ms", "try again"],
                 Reason::KeyReused => &["key k-1", "pool van-1", "new key"],
-                Reason::TooManyAttempts => &["reservation hr_", "new key"],
+                Reason::TooManyAttempts => &["16 tries", "reservation hr_", "try again"],
                 Reason::PartitionFull => &["partition 2", "33554432 reservations"],
                 Reason::UnknownPool => &["pool van-1", "PUT /v1/pools/van-1"],
                 Reason::UnknownReservation => &["reservation hr_", "24 hours"],

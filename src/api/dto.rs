@@ -2,7 +2,7 @@
 
 use super::instant::Shown;
 use super::problem;
-use crate::domain::{Amounts, Micros, Mode, Name, Pool, Recorded, ReservationId, Status, Window};
+use crate::domain::{Amounts, Body, Micros, Mode, Name, Origin, Pool, Recorded, ReservationId, Status, Window};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +90,45 @@ pub struct ProofDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     digest: Option<Hex<'a>>,
+    /// Of an answer that was given before: the event that gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original: Option<OriginDto>,
+}
+
+/// The event that gave an answer first, of the same partition.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Origin)]
+pub struct OriginDto {
+    /// Its place in the partition.
+    seq: u64,
+    /// When it was decided, as long as that is kept: of a refusal, or of a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    decided_at: Option<Time>,
+}
+
+/// An event's place in the log.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Place)]
+pub struct PlaceDto {
+    /// The partition.
+    pub partition: u32,
+    /// The event's place in it.
+    pub seq: u64,
+}
+
+/// A pool's counters at the time of a read.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Counters)]
+pub struct CountersDto<'a> {
+    /// The first event of the partition that the read does not include.
+    pub next_seq: u64,
+    /// Its limits.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub limits: Units<'a>,
+    /// Its units in use.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub used: Units<'a>,
 }
 
 struct Hex<'a>(&'a [u8; 16]);
@@ -118,18 +157,12 @@ impl<'a> ProofDto<'a> {
             limits: entry.map(|e| &e.limits).or(rejection.and_then(|r| r.limits.as_ref())).map(Units),
             used: entry.map(|e| &e.used).or(rejection.and_then(|r| r.used.as_ref())).map(Units),
             digest: Some(Hex(&decided.digest.0)),
-        }
-    }
-
-    /// Of what the replica says: the event that last changed the reservation, and its pool as it is now.
-    pub fn of_read(partition: u32, seq: u64, pool: &'a Pool) -> ProofDto<'a> {
-        ProofDto {
-            partition,
-            seq,
-            epoch: None,
-            limits: Some(Units(&pool.spec.limits)),
-            used: Some(Units(&pool.used)),
-            digest: None,
+            original: match event.body {
+                Body::Repeated(_, Some(Origin { seq, decided_at })) => {
+                    Some(OriginDto { seq, decided_at: decided_at.map(Time) })
+                }
+                _ => None,
+            },
         }
     }
 }
@@ -247,6 +280,7 @@ pub struct PoolsDto<'a> {
     /// By id.
     pub pools: Vec<PoolDto<'a>>,
     /// Of each partition that could be read, the sequence number after the last event that this answer knows of.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub as_of: &'a BTreeMap<u32, u64>,
     /// Partitions that could not be read: what they hold is missing here. Empty when nothing is.
     pub incomplete: Vec<IncompleteDto<'a>>,
@@ -288,8 +322,15 @@ pub struct ReservationDto<'a> {
     /// The caller's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_ref: Option<&'a str>,
-    /// Where it stands in the log.
-    pub proof: ProofDto<'a>,
+    /// Of a decision: where it stands in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofDto<'a>>,
+    /// Of a read: the event that last changed the status, or until when it is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_event: Option<PlaceDto>,
+    /// Of a read: the pool's counters at the time of the read, which are not those of that event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_now: Option<CountersDto<'a>>,
 }
 
 /// A reservation given back.
@@ -308,6 +349,13 @@ pub struct ReleasedDto<'a> {
 
 fn as_text<S: Serializer>(id: &ReservationId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
+}
+
+fn as_text_if_any<S: Serializer>(id: &Option<ReservationId>, serializer: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => as_text(id, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// A status's name in bodies; `None` of an id under which nothing was ever admitted.
@@ -353,6 +401,10 @@ pub struct ProblemDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, u64>>)]
     pub remaining: Option<Units<'a>>,
+    /// The reservation that is over, or no hold.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text_if_any")]
+    #[schema(value_type = Option<String>)]
+    pub reservation: Option<ReservationId>,
     /// Of a decided refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofDto<'a>>,

@@ -1,7 +1,8 @@
 //! The API's description, OpenAPI 3.1, made of the same table of refusals and the same types that answer.
 
 use super::dto::{
-    Code, IncompleteDto, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto, ReservationDto, WindowDto,
+    Code, CountersDto, IncompleteDto, OriginDto, PlaceDto, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto,
+    ReservationDto, WindowDto,
 };
 use super::health::{HealthDto, RebuiltDto, StandingDto, StartupDto};
 use super::problem::{
@@ -407,6 +408,9 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<ReservationDto<'_>>()
         .schema_from::<ReleasedDto<'_>>()
         .schema_from::<ProofDto<'_>>()
+        .schema_from::<OriginDto>()
+        .schema_from::<PlaceDto>()
+        .schema_from::<CountersDto<'_>>()
         .schema_from::<ProblemDto<'_>>()
         .schema_from::<Code>()
         .schema_from::<HealthDto>()
@@ -551,6 +555,24 @@ mod tests {
             let is_read_empty = reader(b"{}").is_none() || schema == "PoolChange";
             assert_eq!(required.is_none_or(|names| names.is_empty()), is_read_empty, "{schema}");
         }
+    }
+
+    /// JSON's names are texts: a map whose names had to be numbers would fit no answer.
+    #[test]
+    fn no_map_has_names_that_are_no_texts() {
+        fn named(value: &Value, found: &mut Vec<Value>) {
+            match value {
+                Value::Object(fields) => {
+                    found.extend(fields.get("propertyNames").map(|names| names["type"].clone()));
+                    fields.values().for_each(|value| named(value, found));
+                }
+                Value::Array(items) => items.iter().for_each(|value| named(value, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        named(&serde_json::to_value(document()).unwrap(), &mut found);
+        assert!(!found.is_empty() && found.iter().all(|kind| kind == "string"), "{found:?}");
     }
 
     #[test]

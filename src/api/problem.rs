@@ -168,7 +168,9 @@ pub fn of_reason(reason: Reason) -> Case {
         }
         Reason::TooManyCommands => passing("too_many_commands", 503, "The partition was asked too much a moment ago"),
         Reason::KeyReused => fault("key_reused", 422, "The key was used with another body"),
-        Reason::TooManyAttempts => fault("too_many_attempts", 409, "The key was tried too often"),
+        Reason::TooManyAttempts => {
+            passing("too_many_attempts", 503, "Too many tries of the key were given up just now")
+        }
         // What is in it does not go by itself.
         Reason::PartitionFull => fault("partition_full", 503, "The partition holds as much as it may"),
         Reason::UnknownPool => fault("unknown_pool", 404, "There is no such pool"),

@@ -3,7 +3,7 @@
 use super::detail;
 use super::dto::{ProblemDto, ProofDto, TypeUrn, Units};
 use super::problem::{self, Case, Edge, Unread};
-use crate::domain::{Amounts, Body as Decision, CommandId, PoolId, Recorded, Rejection, ReservationId};
+use crate::domain::{Amounts, Body as Decision, CommandId, Reason, Recorded, Rejection, ReservationId, Reserved};
 use crate::gateway::Outcome;
 use crate::gateway::admission::Shed;
 use axum::body::Body;
@@ -27,8 +27,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Receipt {
     /// The command.
     pub id: CommandId,
-    /// The pool and the reservation.
-    pub reserved: (PoolId, ReservationId),
+    /// What it has reserved.
+    pub reserved: Reserved,
 }
 
 /// What a handler answers.
@@ -181,6 +181,7 @@ impl Problem {
             reason: self.shed.map(Shed::code),
             dimension: rejection.and_then(|r| r.dimension).map(|d| d.to_string()),
             remaining: remaining.as_ref().map(Units),
+            reservation: rejection.and_then(over),
             proof: self.decided.as_deref().map(ProofDto::of),
             trace_id: request_id,
         };
@@ -256,7 +257,13 @@ pub fn decided(outcome: Result<Outcome, Shed>) -> Result<Box<Recorded>, Problem>
 
 /// Whether the answer was given before.
 pub fn is_repeated(decided: &Recorded) -> bool {
-    matches!(decided.event.body, Decision::Repeated(_))
+    matches!(decided.event.body, Decision::Repeated(..))
+}
+
+/// The reservation that is not what was expected of it.
+fn over(rejection: &Rejection) -> Option<ReservationId> {
+    let is_of_one = matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased | Reason::NotAHold);
+    rejection.reservation.filter(|_| is_of_one)
 }
 
 fn remaining(rejection: &Rejection) -> Option<Amounts> {

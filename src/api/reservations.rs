@@ -1,12 +1,13 @@
 //! Reservations: taking capacity, keeping it, giving it back.
 
-use super::dto::{ProofDto, ReleasedDto, ReservationDto, Time, Units, status_code};
+use super::dto::{CountersDto, PlaceDto, ProofDto, ReleasedDto, ReservationDto, Time, Units, status_code};
 use super::json::quoted;
 use super::reply::{Answer, Problem, Receipt, Reply, decided, is_repeated};
 use super::request::Asked;
 use super::{Api, body, detail, problem};
-use crate::domain::{Ask, IdempotencyKey, Name, Pool, Reason, Recorded, Reservation, ReservationId, Status};
+use crate::domain::{Ask, IdempotencyKey, Micros, Name, Reason, Recorded, ReservationId, Reserved, Status};
 use crate::gateway::{Call, routing};
+use crate::replica::query::Known;
 use axum::http::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +25,11 @@ pub async fn reserve(api: Arc<Api>, asked: Asked) -> Answer {
     let reservation = routing::reservation_id(&pool, id_key);
     let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
     let decided = decided(api.gateway().call(Call { ask, key, actor, timeout_ms, arrived: asked.arrived }).await)?;
-    let reserved = decided.event.body.entry().map(|entry| (entry.pool.clone(), entry.reservation));
-    let receipt = decided.event.command().zip(reserved).map(|(command, reserved)| Receipt { id: command.id, reserved });
+    let receipt = decided.event.command().zip(decided.event.body.entry()).map(|(command, entry)| {
+        let deadline = command.deadline.unwrap_or(Micros::MAX);
+        let reserved = Reserved { pool: entry.pool.clone(), reservation: entry.reservation, deadline };
+        Receipt { id: command.id, reserved }
+    });
     Ok(told(StatusCode::CREATED, &decided)?.receipt(receipt))
 }
 
@@ -36,7 +40,7 @@ pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
     let gateway = api.gateway();
     let shared = gateway.replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
     api.readable(shared, is_fresh).await?;
-    let (known, pool) = admitted(&api, id).ok_or_else(|| unknown(id))?;
+    let Known { reservation: known, pool, next_seq } = admitted(&api, id).ok_or_else(|| unknown(id))?;
     let partition = shared.read(crate::replica::PartitionState::partition);
     let body = ReservationDto {
         reservation: id,
@@ -45,7 +49,9 @@ pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
         demand: Units(&known.demand),
         hold_until: (known.status == Status::Held).then_some(Time(known.until)),
         order_ref: known.order_ref.as_deref(),
-        proof: ProofDto::of_read(partition, known.seq, &pool),
+        proof: None,
+        last_event: Some(PlaceDto { partition, seq: known.seq }),
+        pool_now: Some(CountersDto { next_seq, limits: Units(&pool.spec.limits), used: Units(&pool.used) }),
     };
     Ok(Reply::json(StatusCode::OK, &body))
 }
@@ -99,9 +105,10 @@ async fn change(api: &Api, asked: &Asked, ask: impl FnOnce(ReservationId) -> Ask
 }
 
 /// What is known of a reservation that was admitted once, and its pool.
-fn admitted(api: &Api, id: ReservationId) -> Option<(Reservation, Arc<Pool>)> {
+fn admitted(api: &Api, id: ReservationId) -> Option<Known> {
     let gateway = api.gateway();
-    gateway.replica().reservation(&id, gateway.clock()).filter(|(known, _)| status_code(known.status).is_some())
+    let known = gateway.replica().reservation(&id, gateway.clock())?;
+    status_code(known.reservation.status).map(|_| known)
 }
 
 /// Whatever is no id of ours names no reservation of ours.
@@ -124,7 +131,9 @@ fn told(status: StatusCode, decided: &Recorded) -> Answer {
         demand: Units(&entry.demand),
         hold_until: entry.hold_until.map(Time),
         order_ref: entry.order_ref.as_ref().map(Name::as_str),
-        proof: ProofDto::of(decided),
+        proof: Some(ProofDto::of(decided)),
+        last_event: None,
+        pool_now: None,
     };
     Ok(Reply::json(status, &body).replayed(is_repeated(decided)))
 }

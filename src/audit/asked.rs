@@ -28,19 +28,19 @@ impl Judge<'_> {
 /// Every ask that can have come to this; `None` where the event does not tell enough of it.
 fn possible(event: &Event, asked: AskKind) -> Option<Vec<Ask>> {
     let body = match &event.body {
-        Body::Repeated(original) => original,
+        Body::Repeated(original, _) => original,
         body => body,
     };
     Some(match (asked, body) {
         // What is repeated of a Reserve is what it came to, whose fingerprint is compared.
-        (AskKind::Reserve, Body::Accepted(entry)) if !matches!(event.body, Body::Repeated(_)) => {
+        (AskKind::Reserve, Body::Accepted(entry)) if !matches!(event.body, Body::Repeated(..)) => {
             let Entry { pool, reservation, demand, order_ref, .. } = entry.clone();
             held_for(event, entry)
                 .map(|hold_ttl_ms| Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref })
                 .into_iter()
                 .collect()
         }
-        (AskKind::Extend, Body::Extended(entry)) if !matches!(event.body, Body::Repeated(_)) => {
+        (AskKind::Extend, Body::Extended(entry)) if !matches!(event.body, Body::Repeated(..)) => {
             let ttl = held_for(event, entry).flatten();
             ttl.map(|hold_ttl_ms| Ask::Extend { reservation: entry.reservation, hold_ttl_ms }).into_iter().collect()
         }

@@ -150,7 +150,7 @@ impl History {
         let event = &recorded.event;
         let told = match &event.body {
             Body::Accepted(entry) => Some(entry.reservation),
-            Body::Repeated(original) => match &**original {
+            Body::Repeated(original, _) => match &**original {
                 Body::Accepted(entry) => Some(entry.reservation),
                 _ => None,
             },

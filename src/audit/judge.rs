@@ -6,10 +6,10 @@ use super::lives::{Life, Stand};
 use super::{Found, State};
 use crate::domain::route::{partition_of, pool_hash};
 use crate::domain::{
-    Amounts, AskKind, Attempt, Body, Entry, Event, Kind, Law, Micros, Mode, Pool, PoolId, PoolSpec, Reason,
+    Amounts, AskKind, Attempt, Body, Entry, Event, Kind, Law, Micros, Mode, Origin, Pool, PoolId, PoolSpec, Reason,
     ReleaseCause, ReservationId, Status,
 };
-use crate::limits::{ATTEMPTS_MAX, DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
+use crate::limits::{DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 
 /// One event under judgement.
 pub(super) struct Judge<'a> {
@@ -47,7 +47,7 @@ impl Judge<'_> {
             Body::Released(entry, ReleaseCause::Caller) => self.ended(entry, Ended::Caller),
             Body::Released(entry, ReleaseCause::Abandoned) => self.ended(entry, Ended::Abandon),
             Body::Expired(entry) => self.ended(entry, Ended::Time),
-            Body::Repeated(original) => self.repeated(original),
+            Body::Repeated(original, origin) => self.repeated(original, *origin),
             Body::Rejected(rejection) => self.rejected(rejection),
             Body::Abandoned { pool, reservation } => self.abandoned(pool, *reservation),
             Body::ClockSet { from, .. } => self.clock_set(*from),
@@ -169,6 +169,7 @@ impl Judge<'_> {
             fingerprint: command.map(|c| c.fingerprint).unwrap_or_default(),
             counting: command.map(|c| c.attempt).into_iter().collect(),
             seq: self.event.seq,
+            decided_seq: self.event.seq,
             stand,
             ..Life::void(entry.pool.clone(), burned)
         };
@@ -294,11 +295,12 @@ impl Judge<'_> {
             }
             Ended::Abandon => {
                 let attempt = self.event.command().map(|command| command.attempt);
-                self.found.expect(attempt.is_some_and(|a| life.counting == [a]), Law::FinalNo, || {
+                let is_last = !life.is_settled && attempt.is_some_and(|a| life.counting == [a]);
+                self.found.expect(is_last, Law::FinalNo, || {
                     format!("{id} lives for {:?} and is taken away with {attempt:?}", life.counting)
                 });
                 if let Some(attempt) = attempt {
-                    self.state.lives.strike(id, attempt, self.window_end());
+                    self.state.lives.strike(id, attempt, self.comes_no_more());
                 }
             }
         }
@@ -306,6 +308,7 @@ impl Judge<'_> {
         if how != Ended::Abandon {
             life.stand = if how == Ended::Time { Stand::Expired } else { Stand::Released };
             life.counting.clear();
+            life.is_settled = false;
             life.seq = self.event.seq;
             self.state.lives.remember(id, life, until);
         } else if !life.burned.is_empty() {
@@ -317,16 +320,19 @@ impl Judge<'_> {
     fn abandoned(&mut self, pool: &PoolId, id: ReservationId) {
         let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
         self.is_of_pool(pool, id);
-        let until = self.window_end();
-        let seq = self.event.seq;
-        if let Some(life) = self.state.lives.live_mut(id) {
-            let was_last = life.abandon(attempt) && life.counting.is_empty();
-            life.seq = seq;
-            self.found.expect(!was_last, Law::FinalNo, || format!("{id} lives on without any attempt"));
-        } else {
-            self.burn(pool, id, attempt);
+        let may_come = self.burned_until() >= self.now;
+        let counted = self.state.lives.live(id).is_some_and(|life| life.counting.contains(&attempt));
+        match self.state.lives.live_mut(id) {
+            Some(life) if counted => {
+                life.counting.retain(|a| *a != attempt);
+                let was_last = life.counting.is_empty();
+                self.found.expect(!was_last, Law::FinalNo, || format!("{id} lives on without any attempt"));
+            }
+            Some(life) if may_come => life.burn(attempt),
+            None if may_come => self.burn(pool, id, attempt),
+            _ => {}
         }
-        self.state.lives.strike(id, attempt, until);
+        self.state.lives.strike(id, attempt, self.comes_no_more());
     }
 
     /// L5 for a Reserve whose copy nobody would know: its attempt is taken back with its refusal.
@@ -336,11 +342,10 @@ impl Judge<'_> {
                 return;
             }
             life.burn(attempt);
-            life.seq = self.event.seq;
         } else {
             self.burn(pool, id, attempt);
         }
-        self.state.lives.strike(id, attempt, self.window_end());
+        self.state.lives.strike(id, attempt, self.comes_no_more());
     }
 
     /// What ended or was refused takes nothing: of that nothing is kept beside the strike.
@@ -351,16 +356,39 @@ impl Judge<'_> {
             None => Life::void(pool.clone(), Vec::new()),
         };
         life.burn(attempt);
-        life.seq = self.event.seq;
-        let until = self.window_end();
-        self.state.lives.remember(id, life, until);
+        let until = self.comes_no_more();
+        self.state.lives.remember_longer(id, life, until);
     }
 
-    fn repeated(&mut self, original: &Body) {
+    /// The command's deadline, where the event tells it.
+    pub(super) fn deadline(&self) -> Option<Micros> {
+        self.event.command().and_then(|command| command.deadline)
+    }
+
+    /// The last instant in which an attempt that was given up may come.
+    fn burned_until(&self) -> Micros {
+        self.deadline().map_or(self.window_end(), |deadline| deadline.min(self.window_end()))
+    }
+
+    /// The first instant in which it comes too late whenever it comes.
+    fn comes_no_more(&self) -> Micros {
+        Micros(self.burned_until().0.saturating_add(1))
+    }
+
+    fn repeated(&mut self, original: &Body, origin: Option<Origin>) {
         let Some(command) = self.event.command() else { return };
-        if let Some(key) = key_of(command, &self.event.body)
-            && self.state.answers.recall(&key).is_some_and(|answer| answer.body == *original)
-        {
+        let key = key_of(command, &self.event.body);
+        let answer = key.and_then(|key| self.state.answers.recall(&key)).filter(|answer| answer.body == *original);
+        let life = self.event.body.reservation_id().and_then(|id| self.state.lives.decided(id));
+        let seq = match (answer, command.ask) {
+            (Some(answer), _) => Some(answer.seq),
+            (None, AskKind::Reserve) => life.map(|life| life.decided_seq),
+            (None, _) => life.map(|life| life.seq),
+        };
+        let is_answer = answer.is_some();
+        let is_named = origin.zip(seq).is_none_or(|(origin, seq)| origin.seq == seq);
+        self.found.expect(is_named, Law::SameAnswer, || format!("repeats {origin:?}, which seq {seq:?} has answered"));
+        if is_answer {
             return;
         }
         match (command.ask, original) {
@@ -380,20 +408,14 @@ impl Judge<'_> {
     /// The reservation as it is now; while it lives, one more attempt that it lives for.
     fn reserved_again(&mut self, entry: &Entry) {
         let id = entry.reservation;
-        self.stands(entry, |stand| stand.written().is_some());
+        self.stands(entry, Stand::is_live);
         let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
         if self.state.lives.live(id).is_none() {
             return;
         }
         self.counts(id);
-        let seq = self.event.seq;
         if let Some(life) = self.state.lives.live_mut(id) {
-            life.seq = seq;
-            if !life.counting.contains(&attempt) {
-                life.counting.push(attempt);
-            }
-            let count = life.counting.len();
-            self.found.expect(count <= ATTEMPTS_MAX, Law::OneState, || format!("{id} lives for {count} attempts"));
+            life.count(attempt);
         }
     }
 
@@ -419,17 +441,19 @@ impl Judge<'_> {
     fn remember(&mut self) {
         let Some(command) = self.event.command() else { return };
         let body = match &self.event.body {
-            Body::Repeated(original) => original,
+            Body::Repeated(original, _) => original,
             body => body,
         };
         if body.rejection().is_some_and(|rejection| !is_business(rejection.reason)) {
             return;
         }
         let Some(key) = key_of(command, body) else { return };
-        let is_own = matches!(self.event.body, Body::Repeated(_))
-            && self.state.answers.recall(&key).is_some_and(|answer| answer.body == *body);
-        if !is_own {
-            let answer = Answer { fingerprint: command.fingerprint, body: body.clone() };
+        if self.state.answers.recall(&key).is_none() {
+            let seq = match &self.event.body {
+                Body::Repeated(_, Some(origin)) => origin.seq,
+                _ => self.event.seq,
+            };
+            let answer = Answer { fingerprint: command.fingerprint, body: body.clone(), seq };
             let until = self.window_end();
             self.state.answers.put(key, answer, until);
         }
@@ -454,8 +478,8 @@ fn answers(body: &Body, ask: AskKind) -> bool {
         Body::Released(_, ReleaseCause::Abandoned) | Body::Abandoned { .. } => ask == AskKind::Abandon,
         Body::HandedOver { .. } => ask == AskKind::Handover,
         Body::Rejected(_) => true,
-        Body::Repeated(original) => match &**original {
-            Body::Repeated(_) | Body::Abandoned { .. } | Body::HandedOver { .. } => false,
+        Body::Repeated(original, _) => match &**original {
+            Body::Repeated(..) | Body::Abandoned { .. } | Body::HandedOver { .. } => false,
             Body::Expired(_) => ask == AskKind::Release,
             Body::Rejected(_) => !matches!(ask, AskKind::Abandon | AskKind::Handover),
             original => answers(original, ask),

@@ -8,6 +8,8 @@ use crate::domain::{AskKind, Body, CommandKey, CommandStamp, Law, Reason, Reject
 pub(super) struct Answer {
     pub(super) fingerprint: u64,
     pub(super) body: Body,
+    /// The event that gave it.
+    pub(super) seq: u64,
 }
 
 /// Whether a refusal is an outcome that a key keeps; the others say something of this try alone.
@@ -72,14 +74,9 @@ impl Judge<'_> {
         let Some(id) = self.event.body.reservation_id() else { return };
         let known = self.state.lives.decided(id);
         let is_same = known.is_some_and(|life| life.fingerprint == command.fingerprint);
-        let is_full = |life: &Life| {
-            let counts = life.counting.contains(&command.attempt);
-            life.stand.is_live() && life.is_full() && !counts
-        };
         let answered = match &self.event.body {
-            Body::Repeated(original) if known.is_none_or(|life| is_as_before(life, original)) => Answered::Again,
-            // Where nothing was decided yet as many are burned: whether it is so is judged with the reason.
-            Body::Rejected(r) if r.reason == Reason::TooManyAttempts && known.is_some_and(is_full) => Answered::Again,
+            Body::Repeated(original, _) if known.is_none_or(|life| is_as_before(life, original)) => Answered::Again,
+            Body::Rejected(r) if known.is_some_and(|life| self.is_over(life, r.reason)) => Answered::Again,
             body => answered(body),
         };
         self.key_verdict(known.is_some(), is_same, &answered, || format!("reservation {id}"));
@@ -90,12 +87,40 @@ impl Judge<'_> {
         let known = self.state.answers.recall(&key);
         let is_same = known.is_some_and(|answer| answer.fingerprint == command.fingerprint);
         let answered = match &self.event.body {
-            Body::Repeated(original) if known.is_some_and(|answer| answer.body == **original) => Answered::Again,
+            body if known.and_then(|answer| self.over_since(answer)).is_some() => {
+                let over = known.and_then(|answer| self.over_since(answer));
+                if body.rejection().map(|r| r.reason) == over { Answered::Again } else { answered(body) }
+            }
+            Body::Repeated(original, _) if known.is_some_and(|answer| answer.body == **original) => Answered::Again,
             // Such as Confirm of what is confirmed: whether it stands so is judged where it is repeated.
-            Body::Repeated(_) => Answered::Fresh,
+            Body::Repeated(..) => Answered::Fresh,
             body => answered(body),
         };
         self.key_verdict(known.is_some(), is_same, &answered, || format!("key {:?}", key.key));
+    }
+
+    /// Whether a reservation is over for this reason: to say so is what is left of its yes.
+    fn is_over(&self, life: &Life, reason: Reason) -> bool {
+        self.why_over(life) == Some(reason)
+    }
+
+    fn why_over(&self, life: &Life) -> Option<Reason> {
+        match life.stand {
+            Stand::Held(until) if until <= self.now => Some(Reason::HoldExpired),
+            Stand::Expired => Some(Reason::HoldExpired),
+            Stand::Released => Some(Reason::AlreadyReleased),
+            Stand::Held(_) | Stand::Confirmed | Stand::Void | Stand::Refused(..) => None,
+        }
+    }
+
+    /// Of an answer that told of a living reservation, why it is over by now.
+    fn over_since(&self, answer: &Answer) -> Option<Reason> {
+        match &answer.body {
+            Body::Confirmed(entry) | Body::Extended(entry) => {
+                self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life))
+            }
+            _ => None,
+        }
     }
 
     fn key_verdict(&mut self, is_known: bool, is_same: bool, answered: &Answered, who: impl Fn() -> String) {
@@ -128,6 +153,6 @@ fn is_as_before(life: &Life, original: &Body) -> bool {
     match (life.stand, original) {
         (Stand::Refused(reason, dimension), Body::Rejected(r)) => r.reason == reason && r.dimension == dimension,
         (Stand::Refused(..) | Stand::Void, _) => false,
-        (_, original) => matches!(original, Body::Accepted(_)),
+        (stand, original) => stand.is_live() && matches!(original, Body::Accepted(_)),
     }
 }

@@ -4,9 +4,10 @@
 use super::memory::Memory;
 use crate::domain::reservation::AttemptSets;
 use crate::domain::{
-    Amounts, Attempt, Attempts, Dimension, Entry, Micros, Name, PoolId, Reason, Reservation, ReservationId, Status,
+    Amounts, Attempt, Attempts, Dimension, Entry, Judged, Micros, Name, PoolId, Reason, Reservation, ReservationId,
+    Status,
 };
-use crate::limits::{ATTEMPTS_MAX, REMEMBERED_RESERVATIONS_MAX};
+use crate::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX, REMEMBERED_RESERVATIONS_MAX};
 use std::collections::BTreeMap;
 
 /// Where a reservation id stands.
@@ -52,10 +53,16 @@ pub(super) struct Life {
     pub(super) fingerprint: u64,
     /// Attempts it lives for.
     pub(super) counting: Vec<Attempt>,
+    /// More attempts count than an owner keeps apart: it lives whichever of them are taken back.
+    pub(super) is_settled: bool,
     /// Attempts taken back before they came.
     pub(super) burned: Vec<Attempt>,
     /// The event that last changed it.
     pub(super) seq: u64,
+    /// The event that accepted or refused it.
+    pub(super) decided_seq: u64,
+    /// Limit and use of the dimension that refused it.
+    pub(super) judged: Option<Judged>,
     pub(super) stand: Stand,
 }
 
@@ -68,8 +75,11 @@ impl Life {
             order_ref: None,
             fingerprint: 0,
             counting: Vec::new(),
+            is_settled: false,
             burned,
             seq: 0,
+            decided_seq: 0,
+            judged: None,
             stand: Stand::Void,
         }
     }
@@ -79,26 +89,29 @@ impl Life {
         self.pool == entry.pool && self.order_ref == entry.order_ref
     }
 
-    /// Takes an attempt back; answers whether it counted. One that had not come is burned.
-    pub(super) fn abandon(&mut self, attempt: Attempt) -> bool {
-        let counted = self.counting.contains(&attempt);
-        self.counting.retain(|a| *a != attempt);
-        if !counted {
-            self.burn(attempt);
+    /// One more attempt for which it lives.
+    pub(super) fn count(&mut self, attempt: Attempt) {
+        if self.is_settled || self.counting.contains(&attempt) {
+            return;
         }
-        counted
+        self.counting.push(attempt);
+        if self.counting.len() > ATTEMPTS_MAX || self.is_burned_full() {
+            self.is_settled = true;
+            self.counting.clear();
+            self.burned.clear();
+        }
     }
 
-    /// Burns an attempt that does not count; of so many as are kept already no other is let in.
+    /// Burns an attempt that does not count; there is a bound to how many are kept.
     pub(super) fn burn(&mut self, attempt: Attempt) {
-        if !self.burned.contains(&attempt) && self.burned.len() < ATTEMPTS_MAX {
+        if !self.is_settled && !self.burned.contains(&attempt) && !self.is_burned_full() {
             self.burned.push(attempt);
         }
     }
 
-    /// Whether no attempt that does not count already is let in.
-    pub(super) fn is_full(&self) -> bool {
-        self.counting.len() >= ATTEMPTS_MAX || self.burned.len() >= ATTEMPTS_MAX
+    /// Whether as many are burned as are kept.
+    pub(super) fn is_burned_full(&self) -> bool {
+        self.burned.len() >= BURNED_ATTEMPTS_MAX
     }
 }
 
@@ -175,13 +188,19 @@ impl Lives {
         self.past.put(id, life, until);
     }
 
+    /// The same, and no shorter than until now.
+    pub(super) fn remember_longer(&mut self, id: ReservationId, life: Life, until: Micros) {
+        let until = self.past.until(&id).map_or(until, |before| before.max(until));
+        self.past.put(id, life, until);
+    }
+
     /// From now on this attempt must not count.
     pub(super) fn strike(&mut self, id: ReservationId, attempt: Attempt, until: Micros) {
         self.gone.put((id, attempt), self.past.stamp(), until);
     }
 
-    /// Whether the owner must know that this attempt may not count. It keeps only so many of one reservation, and lets in
-    /// none when there are more.
+    /// Whether the owner must know that this attempt may not count. It keeps only so many of one reservation; of more it
+    /// lets none in, or what it lets in takes nothing.
     pub(super) fn is_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
         self.gone.recall(&(id, attempt)).is_some_and(|stamp| self.past.is_recent(*stamp))
     }
@@ -224,10 +243,16 @@ impl Life {
             pool: self.pool.clone(),
             demand: self.demand.clone(),
             order_ref: self.order_ref.as_ref().map(|text| text.as_str().into()),
-            attempts: Attempts::from_sets(AttemptSets { live: self.counting.clone(), burned: self.burned.clone() }),
+            attempts: if self.is_settled {
+                Attempts::Settled
+            } else {
+                Attempts::from_sets(AttemptSets { live: self.counting.clone(), burned: self.burned.clone() })
+            },
             fingerprint: self.fingerprint,
             until: hold_until.or(remembered_until).unwrap_or_default(),
             seq: self.seq,
+            decided_seq: self.decided_seq,
+            judged: self.judged.map(Box::new),
             status,
         }
     }

@@ -68,6 +68,11 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         self.entries.get(key).filter(|kept| kept.until > self.now).map(|kept| &kept.value)
     }
 
+    /// Until when it is remembered.
+    pub(super) fn until(&self, key: &K) -> Option<Micros> {
+        self.entries.get(key).map(|kept| kept.until).filter(|until| *until > self.now)
+    }
+
     /// Whether something was let go before its time.
     pub(super) fn has_overflowed(&self) -> bool {
         self.overflowed

@@ -134,8 +134,8 @@ impl PartitionAudit {
         self.pools().for_each(|pool| stating.pool(&pool));
         let known = self.state.lives.known();
         known.iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
-        for (key, Answer { fingerprint, body }, until) in self.state.answers.iter() {
-            let remembered = Remembered { fingerprint: *fingerprint, until, body: Box::new(body.clone()) };
+        for (key, Answer { fingerprint, body, seq }, until) in self.state.answers.iter() {
+            let remembered = Remembered { fingerprint: *fingerprint, until, body: Box::new(body.clone()), seq: *seq };
             stating.answer(key, &remembered);
         }
         self.state.copies.iter().for_each(|(until, id)| stating.decided(until, id));

@@ -4,7 +4,7 @@ use super::books::Book;
 use super::judge::Judge;
 use super::keys::is_business;
 use super::lives::{Life, Stand};
-use crate::domain::{Amounts, AskKind, Law, LimitChange, Mode, Reason, Rejection};
+use crate::domain::{Amounts, AskKind, Judged, Law, LimitChange, Mode, Reason, Rejection};
 use crate::limits::UNITS_MAX;
 
 impl Judge<'_> {
@@ -24,6 +24,8 @@ impl Judge<'_> {
                     self.refused_for_now(pool, id, command.attempt);
                 }
             }
+            // What is over is told as over, and that is no answer of its own.
+            AskKind::Reserve if matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased) => {}
             AskKind::Reserve if is_business(rejection.reason) && command.key.is_some() => {
                 self.remember_refused(rejection, command.fingerprint);
             }
@@ -51,6 +53,8 @@ impl Judge<'_> {
             order_ref: rejection.order_ref.clone(),
             fingerprint,
             seq: self.event.seq,
+            decided_seq: self.event.seq,
+            judged: judged(rejection),
             stand: Stand::Refused(rejection.reason, rejection.dimension),
             ..Life::void(pool.clone(), burned)
         };
@@ -99,11 +103,12 @@ impl Judge<'_> {
             Reason::Abandoned => self.was_abandoned(rejection),
             Reason::StaleVersion => is_stale(book, rejection),
             Reason::LimitOutOfRange => is_out_of_range(book, rejection),
+            Reason::Expired => self.deadline().is_none_or(|deadline| deadline < self.now),
             _ => self.reason_of_reservation_held(rejection),
         };
         let law = match reason {
             Reason::OverLimit => Law::Capacity,
-            Reason::PastCutoff => Law::ClocksDecideNothing,
+            Reason::PastCutoff | Reason::Expired => Law::ClocksDecideNothing,
             Reason::Abandoned => Law::SameAnswer,
             _ => Law::OneState,
         };
@@ -128,14 +133,18 @@ impl Judge<'_> {
                 stand => stand == Some(Stand::Expired),
             },
             Reason::NotAHold => stand == Some(Stand::Confirmed),
-            Reason::TooManyAttempts => self.state.lives.recall(id).is_some_and(Life::is_full),
+            Reason::TooManyAttempts => self.state.lives.recall(id).is_some_and(Life::is_burned_full),
             _ => true,
         }
     }
 
-    /// A refusal given before, again.
+    /// A refusal given before, again: with what it was judged against then.
     pub(super) fn refused_again(&mut self, rejection: &Rejection) {
-        self.told_counters(rejection);
+        let known = rejection.reservation.and_then(|id| self.state.lives.decided(id));
+        let is_as_judged = known.is_none_or(|life| life.judged == judged(rejection));
+        self.found.expect(is_as_judged && rejection.mode.is_none(), Law::SameAnswer, || {
+            format!("a refusal is repeated with limits {:?} and used {:?}", rejection.limits, rejection.used)
+        });
         let demand = self.demand_refused(rejection);
         self.found.expect(
             demand.is_none_or(|demand| rejection.demand.as_ref() == Some(&demand)),
@@ -164,6 +173,12 @@ fn is_out_of_range(book: Option<&Book>, rejection: &Rejection) -> bool {
     let delta = by.iter().find(|(other, _)| *other == d).map_or(0, |(_, delta)| i128::from(*delta));
     let after = book.spec.limits.get(d).map(|limit| i128::from(limit).saturating_add(delta));
     after.is_some_and(|after| !(0..=i128::from(UNITS_MAX)).contains(&after))
+}
+
+/// Limit and use of the dimension that decided.
+fn judged(rejection: &Rejection) -> Option<Judged> {
+    let of = |amounts: &Option<Amounts>| amounts.as_ref()?.get(rejection.dimension?);
+    Some(Judged { limit: of(&rejection.limits)?, used: of(&rejection.used)? })
 }
 
 /// Whether the dimension named is the first of those demanded that does not fit.

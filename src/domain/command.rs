@@ -19,7 +19,8 @@ pub struct Command {
     pub actor: Option<Name>,
     /// The caller's key: the same key, the same answer.
     pub key: Option<IdempotencyKey>,
-    /// After this instant it is refused: nobody waits for it any more. An Abandon never is.
+    /// After this instant it is refused: nobody waits for it any more. An Abandon never is: it carries the deadline of the
+    /// try that it takes back, which cannot count after it.
     pub deadline: Micros,
     /// What is asked.
     pub ask: Ask,
@@ -36,8 +37,30 @@ impl Command {
             ask: self.ask.kind(),
             key: self.key.clone(),
             fingerprint: self.ask.fingerprint(),
+            deadline: Some(self.deadline),
         }
     }
+
+    /// What an Abandon would take back of it.
+    pub fn reserved(&self) -> Option<Reserved> {
+        match &self.ask {
+            Ask::Reserve { pool, reservation, .. } => {
+                Some(Reserved { pool: pool.clone(), reservation: *reservation, deadline: self.deadline })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What an Abandon says of the Reserve that it takes back, beside its attempt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reserved {
+    /// The pool.
+    pub pool: PoolId,
+    /// The reservation.
+    pub reservation: ReservationId,
+    /// The Reserve's deadline: after it the attempt cannot count any more.
+    pub deadline: Micros,
 }
 
 /// What is asked.
@@ -182,14 +205,6 @@ impl Ask {
             | Ask::SetMode { .. }
             | Ask::ChangePool { .. }
             | Ask::Handover { .. } => None,
-        }
-    }
-
-    /// What an Abandon would take back of it: the pool and reservation of a Reserve.
-    pub fn can_be_taken_back(&self) -> Option<(PoolId, ReservationId)> {
-        match self {
-            Ask::Reserve { pool, reservation, .. } => Some((pool.clone(), *reservation)),
-            _ => None,
         }
     }
 

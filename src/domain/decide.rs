@@ -3,16 +3,16 @@
 
 use super::change::{LimitChange, PoolChange};
 use super::command::{Ask, Command};
-use super::event::{Asked, Body, Entry, Rejection, ReleaseCause};
+use super::event::{Asked, Body, Entry, Origin, Rejection, ReleaseCause};
 use super::ids::{Dimension, Name, PoolId, ReservationId};
 use super::ledger::{CommandKey, Ledger, Target};
 use super::outcome::Reason;
 use super::pool::{Mode, Pool, PoolSpec};
-use super::reservation::{Reservation, Status};
+use super::reservation::{Judged, Reservation, Status};
 use super::route::{partition_of, partition_of_reservation, pool_hash};
 use super::units::{Amounts, Micros};
 use crate::limits::{
-    AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
+    AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
     POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX,
 };
 
@@ -121,13 +121,28 @@ impl<L: Ledger> Case<'_, L> {
         Ok(())
     }
 
-    /// The answer that this command's key (of another command than Reserve) was given.
+    /// The answer that this command's key (of another command than Reserve) was given. A reservation that has ended since
+    /// is not called confirmed or held once more.
     fn answered_before(&self) -> Result<Option<Body>, Refusal> {
         let Some(key) = command_key(self.command) else { return Ok(None) };
-        match self.ledger.remembered(&key).filter(|r| r.until > self.now) {
-            Some(r) if r.fingerprint == self.command.ask.fingerprint() => Ok(Some(Body::Repeated(r.body.clone()))),
-            Some(_) => Err(Reason::KeyReused.into()),
-            None => Ok(None),
+        let Some(answer) = self.ledger.remembered(&key).filter(|r| r.until > self.now) else { return Ok(None) };
+        if answer.fingerprint != self.command.ask.fingerprint() {
+            return Err(Reason::KeyReused.into());
+        }
+        if let Body::Confirmed(entry) | Body::Extended(entry) = &*answer.body
+            && let Some(known) = self.ledger.reservation(&entry.reservation).filter(|r| r.is_known(self.now))
+        {
+            self.not_ended(known)?;
+        }
+        Ok(Some(Body::Repeated(answer.body.clone(), Some(remembered(answer.seq, answer.until)))))
+    }
+
+    fn not_ended(&self, known: &Reservation) -> Result<(), Refusal> {
+        match known.status {
+            Status::Held if known.until <= self.now => Err(Reason::HoldExpired.into()),
+            Status::Expired => Err(Reason::HoldExpired.into()),
+            Status::Released => Err(Reason::AlreadyReleased.into()),
+            Status::Held | Status::Confirmed | Status::Void | Status::Refused { .. } => Ok(()),
         }
     }
 
@@ -227,22 +242,27 @@ impl<L: Ledger> Case<'_, L> {
         }))
     }
 
-    /// The answer to a Reserve whose id is known: as it stands now.
+    /// The answer to a Reserve whose id is known: as it stands now, while it lives.
     fn repeated(&self, known: &Reservation, id: ReservationId) -> Decision {
         if known.fingerprint != self.command.ask.fingerprint() {
             return Err(Reason::KeyReused.into());
         }
         if let Status::Refused { reason, .. } = known.status {
-            let rejection = self.rejection(&Refusal(reason, known.binding()));
-            return Ok(Body::Repeated(Box::new(Body::Rejected(rejection))));
+            let rejection = self.refused_before(known, reason);
+            return Ok(Body::Repeated(Box::new(Body::Rejected(rejection)), Some(remembered(known.seq, known.until))));
         }
-        let is_counted = known.attempts.live().contains(&self.command.attempt);
-        let is_full = known.attempts.is_full() || known.attempts.is_burned_full();
-        if known.status.is_live() && is_full && !is_counted {
-            return Err(Reason::TooManyAttempts.into());
-        }
+        self.not_ended(known)?;
         let pool = self.pool(&known.pool)?;
-        Ok(Body::Repeated(Box::new(Body::Accepted(entry(pool, known, id)))))
+        Ok(again(Body::Accepted(entry(pool, known, id)), known.decided_seq))
+    }
+
+    /// A refusal as it was judged then: the pool's counters of now are no part of it.
+    fn refused_before(&self, known: &Reservation, reason: Reason) -> Rejection {
+        let dimension = known.binding();
+        let judged = dimension.zip(known.judged.as_deref());
+        let one = |of: fn(&Judged) -> u64| judged.and_then(|(d, judged)| Amounts::new([(d, of(judged))]));
+        let (limits, used) = (one(|judged| judged.limit), one(|judged| judged.used));
+        Rejection { limits, used, mode: None, version: None, ..self.rejection(&Refusal(reason, dimension)) }
     }
 
     fn known(&self, id: ReservationId) -> Result<(&Reservation, &Pool), Refusal> {
@@ -255,19 +275,14 @@ impl<L: Ledger> Case<'_, L> {
     /// A hold that is not over, and its pool.
     fn hold(&self, id: ReservationId) -> Result<(&Reservation, &Pool), Refusal> {
         let (known, pool) = self.known(id)?;
-        match known.status {
-            Status::Held if known.until <= self.now => Err(Reason::HoldExpired.into()),
-            Status::Held => Ok((known, pool)),
-            Status::Expired => Err(Reason::HoldExpired.into()),
-            Status::Released => Err(Reason::AlreadyReleased.into()),
-            Status::Confirmed | Status::Void | Status::Refused { .. } => Err(Reason::NotAHold.into()),
-        }
+        self.not_ended(known)?;
+        if known.status == Status::Held { Ok((known, pool)) } else { Err(Reason::NotAHold.into()) }
     }
 
     fn confirm(&self, id: ReservationId) -> Decision {
         let (known, pool) = self.known(id)?;
         if known.status == Status::Confirmed {
-            return Ok(Body::Repeated(Box::new(Body::Confirmed(entry(pool, known, id)))));
+            return Ok(again(Body::Confirmed(entry(pool, known, id)), known.seq));
         }
         let (held, pool) = self.hold(id)?;
         Ok(Body::Confirmed(Entry { status: Status::Confirmed, hold_until: None, ..entry(pool, held, id) }))
@@ -282,11 +297,8 @@ impl<L: Ledger> Case<'_, L> {
     fn release(&self, id: ReservationId) -> Decision {
         let (known, pool) = self.known(id)?;
         match known.status {
-            Status::Expired => Ok(Body::Repeated(Box::new(Body::Expired(entry(pool, known, id))))),
-            Status::Released => {
-                let again = Body::Released(entry(pool, known, id), ReleaseCause::Caller);
-                Ok(Body::Repeated(Box::new(again)))
-            }
+            Status::Expired => Ok(again(Body::Expired(entry(pool, known, id)), known.seq)),
+            Status::Released => Ok(again(Body::Released(entry(pool, known, id), ReleaseCause::Caller), known.seq)),
             _ => Ok(Body::Released(given_back(pool, known, id, Status::Released), ReleaseCause::Caller)),
         }
     }
@@ -366,6 +378,17 @@ pub fn command_key(command: &Command) -> Option<CommandKey> {
         Ask::Reserve { .. } | Ask::Abandon { .. } | Ask::Handover { .. } => return None,
     };
     command.key.clone().map(|key| CommandKey { target, key })
+}
+
+/// What the event at `seq` has made so already.
+fn again(body: Body, seq: u64) -> Body {
+    Body::Repeated(Box::new(body), Some(Origin { seq, decided_at: None }))
+}
+
+/// The event at `seq`, whose answer is kept until then.
+fn remembered(seq: u64, until: Micros) -> Origin {
+    let decided_at = until.0.checked_sub(DEDUP_WINDOW_MS.saturating_mul(1_000)).map(Micros);
+    Origin { seq, decided_at }
 }
 
 fn changed(pool: &Pool, spec: PoolSpec) -> Pool {

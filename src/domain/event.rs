@@ -72,6 +72,9 @@ pub struct CommandStamp {
     pub key: Option<IdempotencyKey>,
     /// The body's fingerprint.
     pub fingerprint: u64,
+    /// After this instant it was to be refused, by the partition's time; events of older versions do not say. Of an
+    /// Abandon that of the try it takes back.
+    pub deadline: Option<Micros>,
 }
 
 /// What was decided.
@@ -95,8 +98,9 @@ pub enum Body {
     Released(Entry, ReleaseCause),
     /// A hold was not confirmed in time: its capacity was given back.
     Expired(Entry),
-    /// The answer given before, again. For a Reserve with the reservation as it is now.
-    Repeated(Box<Body>),
+    /// The answer given before, again, and the event that gave it, which events of older versions do not name. For a
+    /// Reserve that was accepted with the reservation as it is now.
+    Repeated(Box<Body>, Option<Origin>),
     /// Refused.
     Rejected(Rejection),
     /// An attempt was taken back and gave nothing back: others share the reservation, or it had not come.
@@ -149,6 +153,15 @@ pub enum Body {
     },
 }
 
+/// The event that gave an answer first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// Its place in the partition.
+    pub seq: u64,
+    /// When it was decided, where that is still known: of what is kept for a while, not of a reservation that lives.
+    pub decided_at: Option<Micros>,
+}
+
 /// A reservation after the event, and its pool's counters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
@@ -179,7 +192,8 @@ pub enum ReleaseCause {
     Abandoned,
 }
 
-/// A refusal with what it was judged against.
+/// A refusal with what it was judged against. One that is repeated tells of the pool no more than limit and use of the
+/// dimension that decided it, as they were when it was decided.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rejection {
     /// Why.
@@ -260,7 +274,7 @@ impl Body {
             Body::Extended(_) => Kind::Extended,
             Body::Released(..) => Kind::Released,
             Body::Expired(_) => Kind::Expired,
-            Body::Repeated(_) => Kind::Repeated,
+            Body::Repeated(..) => Kind::Repeated,
             Body::Rejected(_) => Kind::Rejected,
             Body::Abandoned { .. } => Kind::Abandoned,
             Body::Malformed { .. } => Kind::Malformed,
@@ -281,7 +295,7 @@ impl Body {
             | Body::Extended(entry)
             | Body::Released(entry, _)
             | Body::Expired(entry) => Some(entry),
-            Body::Repeated(original) => original.entry(),
+            Body::Repeated(original, _) => original.entry(),
             _ => None,
         }
     }
@@ -292,7 +306,7 @@ impl Body {
             Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
                 Some(pool)
             }
-            Body::Repeated(original) => original.pool(),
+            Body::Repeated(original, _) => original.pool(),
             _ => None,
         }
     }
@@ -311,7 +325,7 @@ impl Body {
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {
             Body::Rejected(rejection) => Some(rejection),
-            Body::Repeated(original) => original.rejection(),
+            Body::Repeated(original, _) => original.rejection(),
             _ => None,
         }
     }

@@ -7,9 +7,9 @@ use super::ids::ReservationId;
 use super::law::{self, Breach, Law};
 use super::ledger::{CommandKey, LedgerMut, Remembered, Target, kept_until};
 use super::pool::Pool;
-use super::reservation::{Attempts, Reservation, Status};
+use super::reservation::{Attempts, Judged, Reservation, Status};
 use super::units::{Amounts, Micros};
-use super::{AskKind, Name};
+use super::{AskKind, Name, Reason};
 use crate::limits::DEDUP_WINDOW_MS;
 
 /// Folds `event` into `ledger`.
@@ -48,7 +48,7 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
         }
         Body::Released(entry, cause) => fold_ended(ledger, event, entry, Some(*cause))?,
         Body::Expired(entry) => fold_ended(ledger, event, entry, None)?,
-        Body::Repeated(original) => fold_repeated(ledger, event, original)?,
+        Body::Repeated(original, _) => fold_repeated(ledger, event, original)?,
         Body::Rejected(rejection) => {
             if rejection.reason.is_open() {
                 fold_burned(ledger, event, rejection);
@@ -71,8 +71,8 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
     Ok(())
 }
 
-/// Keeps the answer of a keyed command. One that repeats what is remembered does not prolong it; one that repeats what
-/// the state says (a second confirm under a key of its own) is that key's answer from now on.
+/// Keeps the answer of a keyed command. What is remembered already is neither replaced nor prolonged; an answer that
+/// repeats what the state says (a second confirm under a key of its own) is that key's answer from now on.
 fn remember(ledger: &mut impl LedgerMut, event: &Event) {
     let Some((command, key)) = event.command().and_then(|c| Some((c, c.key.clone()?))) else { return };
     let target = match command.ask {
@@ -83,12 +83,14 @@ fn remember(ledger: &mut impl LedgerMut, event: &Event) {
         AskKind::Reserve | AskKind::Abandon | AskKind::Handover => None,
     };
     let Some(key) = target.map(|target| CommandKey { target, key }) else { return };
-    let body = match &event.body {
-        Body::Repeated(_) if ledger.remembered(&key).is_some_and(|r| r.until > event.decided_at) => return,
-        Body::Repeated(original) => original.clone(),
-        body => Box::new(body.clone()),
+    if ledger.remembered(&key).is_some_and(|r| r.until > event.decided_at) {
+        return;
+    }
+    let (body, seq) = match &event.body {
+        Body::Repeated(original, origin) => (original.clone(), origin.map_or(event.seq, |origin| origin.seq)),
+        body => (Box::new(body.clone()), event.seq),
     };
-    ledger.remember(key, Remembered { fingerprint: command.fingerprint, until: forget_at(event), body });
+    ledger.remember(key, Remembered { fingerprint: command.fingerprint, until: forget_at(event), body, seq });
 }
 
 fn forget_at(event: &Event) -> Micros {
@@ -162,6 +164,7 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
         r.fingerprint = command.fingerprint;
         r.until = entry.hold_until.unwrap_or_default();
         r.seq = event.seq;
+        r.decided_seq = event.seq;
         r.status = entry.status;
     });
     Ok(())
@@ -209,10 +212,7 @@ fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &Body) ->
     {
         live_status(ledger, entry)?;
         is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
-        ledger.update_reservation(&entry.pool, entry.reservation, |r| {
-            r.attempts.add(command.attempt);
-            r.seq = event.seq;
-        });
+        ledger.update_reservation(&entry.pool, entry.reservation, |r| r.attempts.add(command.attempt));
     }
     Ok(())
 }
@@ -220,10 +220,13 @@ fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &Body) ->
 fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) -> Folded {
     let Some(command) = event.command().filter(|c| c.ask == AskKind::Reserve && c.key.is_some()) else { return Ok(()) };
     let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return Ok(()) };
+    is_of_pool(ledger, event, pool, id)?;
+    if matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased) {
+        return fold_over(ledger, event, rejection.reason, id);
+    }
     if ledger.reservation(&id).is_some_and(|r| r.status.is_live()) {
         return Err((Law::TrueYes, format!("{id} is refused while it lives")));
     }
-    is_of_pool(ledger, event, pool, id)?;
     let demand = rejection.demand.clone().unwrap_or_default();
     let binding = rejection.dimension.and_then(|d| demand.iter().position(|(other, _)| other == d));
     ledger.update_reservation(pool, id, |r| {
@@ -232,10 +235,30 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
         r.fingerprint = command.fingerprint;
         r.until = forget_at(event);
         r.seq = event.seq;
+        r.decided_seq = event.seq;
+        r.judged = judged(rejection).map(Box::new);
         r.status = Status::Refused { reason: rejection.reason, binding: binding.and_then(|at| u8::try_from(at).ok()) };
         r.demand = demand;
     });
     Ok(())
+}
+
+fn judged(rejection: &Rejection) -> Option<Judged> {
+    let of = |amounts: &Option<Amounts>| amounts.as_ref()?.get(rejection.dimension?);
+    Some(Judged { limit: of(&rejection.limits)?, used: of(&rejection.used)? })
+}
+
+/// A Reserve of a reservation that is over says so, and changes nothing.
+fn fold_over(ledger: &impl LedgerMut, event: &Event, reason: Reason, id: ReservationId) -> Folded {
+    let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
+    // What was too much to be remembered is not known to be otherwise.
+    let is_so = known.is_none_or(|r| match r.status {
+        Status::Held => reason == Reason::HoldExpired && r.until <= event.decided_at,
+        Status::Expired => reason == Reason::HoldExpired,
+        Status::Released => reason == Reason::AlreadyReleased,
+        Status::Confirmed | Status::Void | Status::Refused { .. } => false,
+    });
+    if is_so { Ok(()) } else { Err((Law::SameAnswer, format!("{id} is refused as {reason}, and is not over so"))) }
 }
 
 /// Its caller is told no, and nobody would know a copy of it: its attempt is burned as if it had been given up.
@@ -246,13 +269,21 @@ fn fold_burned(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection
     if is_of_pool(ledger, event, pool, id).is_err() {
         return;
     }
-    give_up(ledger, event, (pool, id), |attempts| attempts.burn(command.attempt));
+    let until = burned_until(event, command);
+    give_up(ledger, event, (pool, id), until, |attempts| attempts.burn(command.attempt));
+}
+
+/// How long an attempt that was given up may come yet: until its deadline. Events of older versions do not name it.
+fn burned_until(event: &Event, command: &CommandStamp) -> Micros {
+    command.deadline.map_or(forget_at(event), |deadline| deadline.min(forget_at(event)))
 }
 
 fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) -> Folded {
     let command = stamp(event)?;
     is_of_pool(ledger, event, pool, id)?;
-    give_up(ledger, event, (pool, id), |attempts| attempts.abandon(command.attempt));
+    let until = burned_until(event, command);
+    let may_come = until >= event.decided_at;
+    give_up(ledger, event, (pool, id), until, |attempts| attempts.abandon(command.attempt, may_come));
     Ok(())
 }
 
@@ -260,20 +291,23 @@ fn give_up(
     ledger: &mut impl LedgerMut,
     event: &Event,
     (pool, id): (&PoolId, ReservationId),
+    until: Micros,
     change: impl FnOnce(&mut Attempts),
 ) {
     let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
     let status = known.map_or(Status::Void, |r| r.status);
-    // Of an ended or refused reservation an attempt can take nothing any more: there is nothing to burn.
-    if !status.is_live() && status != Status::Void {
+    // Of an ended or refused reservation an attempt can take nothing any more: there is nothing to burn. Nor is there of
+    // one that nobody knows, when the attempt comes too late whenever it comes.
+    let is_void = status == Status::Void;
+    if !status.is_live() && (!is_void || until < event.decided_at) {
         return;
     }
     ledger.update_reservation(pool, id, |r| {
         r.renew(event.decided_at, pool);
         change(&mut r.attempts);
-        r.seq = event.seq;
-        if r.status == Status::Void {
-            r.until = forget_at(event);
+        if is_void {
+            // In the instant of its deadline it would still be in time.
+            r.until = r.until.max(Micros(until.0.saturating_add(1)));
         }
     });
 }

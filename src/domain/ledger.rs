@@ -35,6 +35,8 @@ pub struct Remembered {
     pub until: Micros,
     /// The decision.
     pub body: Box<Body>,
+    /// The event that decided.
+    pub seq: u64,
 }
 
 /// Until when the id of a command that is decided now is kept: those of a span of time together.

@@ -43,7 +43,8 @@ reasons! {
     Abandoned = "abandoned", false;
     /// Its key was used with another body.
     KeyReused = "key_reused", false;
-    /// The reservation has as many attempts as are kept.
+    /// So many attempts of the reservation were abandoned before they came that it cannot be told whether this is one.
+    /// It passes with their deadlines.
     TooManyAttempts = "too_many_attempts", false;
     /// The partition holds as much as it may.
     PartitionFull = "partition_full", false;

@@ -3,7 +3,7 @@
 use super::ids::{Attempt, Dimension, PoolId};
 use super::outcome::Reason;
 use super::units::{Amounts, Micros};
-use crate::limits::ATTEMPTS_MAX;
+use crate::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX};
 
 /// Where a reservation id stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -50,10 +50,23 @@ pub struct Reservation {
     pub fingerprint: u64,
     /// Held: when it expires. Not live: when it is forgotten. Confirmed: meaningless, 0.
     pub until: Micros,
-    /// The event that last changed it.
+    /// The event that last changed where it stands or until when.
     pub seq: u64,
+    /// The event that accepted or refused it.
+    pub decided_seq: u64,
+    /// Limit and use, at that time, of the dimension that refused it.
+    pub judged: Option<Box<Judged>>,
     /// Where it stands.
     pub status: Status,
+}
+
+/// What a dimension of a pool was like when a demand did not fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Judged {
+    /// Its limit.
+    pub limit: u64,
+    /// Its units in use.
+    pub used: u64,
 }
 
 impl Reservation {
@@ -67,6 +80,8 @@ impl Reservation {
             fingerprint: 0,
             until: Micros(0),
             seq: 0,
+            decided_seq: 0,
+            judged: None,
             status: Status::Void,
         }
     }
@@ -99,6 +114,9 @@ impl Reservation {
 }
 
 /// The attempts of one reservation: those not abandoned, and those abandoned before they came. Nearly always one.
+///
+/// There is no telling which of very many attempts count. One that was told yes must not lose the reservation, so with
+/// more than are kept it is settled: no Abandon takes it any more.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Attempts {
     /// None.
@@ -106,11 +124,13 @@ pub enum Attempts {
     None,
     /// One not abandoned, none burned.
     One(Attempt),
+    /// More than are kept: they count whatever is abandoned.
+    Settled,
     /// Anything else.
     Many(Box<AttemptSets>),
 }
 
-/// Both sets, in order of arrival, each at most [`ATTEMPTS_MAX`] long.
+/// Both sets, in order of arrival: at most [`ATTEMPTS_MAX`] and [`BURNED_ATTEMPTS_MAX`] long.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AttemptSets {
     /// Not abandoned.
@@ -132,7 +152,7 @@ impl Attempts {
     /// Those not abandoned.
     pub fn live(&self) -> &[Attempt] {
         match self {
-            Attempts::None => &[],
+            Attempts::None | Attempts::Settled => &[],
             Attempts::One(one) => std::slice::from_ref(one),
             Attempts::Many(sets) => &sets.live,
         }
@@ -142,34 +162,33 @@ impl Attempts {
     pub fn burned(&self) -> &[Attempt] {
         match self {
             Attempts::Many(sets) => &sets.burned,
-            Attempts::None | Attempts::One(_) => &[],
+            Attempts::None | Attempts::One(_) | Attempts::Settled => &[],
         }
     }
 
-    /// Whether one more can be kept.
-    pub fn is_full(&self) -> bool {
-        self.live().len() >= ATTEMPTS_MAX
-    }
-
-    /// Whether as many are burned as are kept. One more could not be told from one that nobody gave up: none is let in.
+    /// Whether as many are burned as are kept. One more could not be told from one that nobody gave up.
     pub fn is_burned_full(&self) -> bool {
-        self.burned().len() >= ATTEMPTS_MAX
+        self.burned().len() >= BURNED_ATTEMPTS_MAX
     }
 
-    /// Adds one that is not abandoned; a known one changes nothing.
+    /// Adds one that is not abandoned; a known one changes nothing. One that cannot be kept, or of which it cannot be told
+    /// whether it was burned, settles.
     pub fn add(&mut self, attempt: Attempt) {
-        self.change(|sets| {
-            if !sets.live.contains(&attempt) {
-                sets.live.push(attempt);
-            }
-        });
+        if matches!(self, Attempts::Settled) || self.live().contains(&attempt) {
+            return;
+        }
+        if self.live().len() >= ATTEMPTS_MAX || self.is_burned_full() {
+            *self = Attempts::Settled;
+        } else {
+            self.change(|sets| sets.live.push(attempt));
+        }
     }
 
-    /// Takes one away; one that never came is burned instead.
-    pub fn abandon(&mut self, attempt: Attempt) {
+    /// Takes one away; one that never came is burned instead, if it may come yet.
+    pub fn abandon(&mut self, attempt: Attempt, may_come: bool) {
         if self.live().contains(&attempt) {
             self.change(|sets| sets.live.retain(|a| *a != attempt));
-        } else {
+        } else if may_come {
             self.burn(attempt);
         }
     }
@@ -177,7 +196,7 @@ impl Attempts {
     /// Burns one that never came, if it did not, and if there is room: see [`Attempts::is_burned_full`].
     pub fn burn(&mut self, attempt: Attempt) {
         let is_known = self.live().contains(&attempt) || self.burned().contains(&attempt);
-        if !is_known && !self.is_burned_full() {
+        if !is_known && !self.is_burned_full() && !matches!(self, Attempts::Settled) {
             self.change(|sets| sets.burned.push(attempt));
         }
     }
@@ -189,7 +208,7 @@ impl Attempts {
 
     fn change(&mut self, f: impl FnOnce(&mut AttemptSets)) {
         let mut sets = match std::mem::take(self) {
-            Attempts::None => AttemptSets::default(),
+            Attempts::None | Attempts::Settled => AttemptSets::default(),
             Attempts::One(one) => AttemptSets { live: vec![one], burned: Vec::new() },
             Attempts::Many(sets) => *sets,
         };

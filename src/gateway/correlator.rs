@@ -6,9 +6,7 @@
 //! says that the attempt holds nothing; if that takes longer than the grace, it is told that the outcome is unknown.
 //! The other commands cannot be taken back, so their timeout is unknown at once.
 
-use crate::domain::{
-    Ask, Attempt, Command, CommandId, IdempotencyKey, Micros, Name, PoolId, Reason, Recorded, ReservationId,
-};
+use crate::domain::{Ask, Attempt, Command, CommandId, IdempotencyKey, Micros, Name, Reason, Recorded, Reserved};
 use crate::limits::{ABANDON_GRACE_MS, ABANDON_RETRY_MS};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +62,7 @@ struct Pending<W> {
     /// When something has to be done about it.
     due: Micros,
     /// What an Abandon would take back, of a Reserve.
-    takes_back: Option<(PoolId, ReservationId)>,
+    takes_back: Option<Reserved>,
     /// The number of the Abandon that follows it.
     abandon: Option<u64>,
 }
@@ -101,11 +99,8 @@ impl<W> Correlator<W> {
     /// [`Correlator::withdraw`].
     pub fn submit(&mut self, request: Request, waiter: W) -> Command {
         let number = self.number();
-        let takes_back = request.ask.can_be_taken_back();
         let due = request.deadline;
-        self.due.insert((due, number));
-        self.pending.insert(number, Pending { waiter: Some(waiter), due, takes_back, abandon: None });
-        Command {
+        let command = Command {
             id: self.id(number),
             reply_to: Some(self.incarnation),
             attempt: self.attempt(number),
@@ -113,7 +108,11 @@ impl<W> Correlator<W> {
             key: request.key,
             deadline: request.deadline_there,
             ask: request.ask,
-        }
+        };
+        self.due.insert((due, number));
+        let takes_back = command.reserved();
+        self.pending.insert(number, Pending { waiter: Some(waiter), due, takes_back, abandon: None });
+        command
     }
 
     /// Forgets a call whose command the log did not take: it will never be decided.
@@ -164,7 +163,7 @@ impl<W> Correlator<W> {
 
     /// A caller has left without its answer. `reserved` is what its call was to reserve, if it was a Reserve: an answer
     /// that was on its way to nobody is taken back as well.
-    pub fn disconnected(&mut self, id: CommandId, reserved: Option<(PoolId, ReservationId)>) -> Outputs<W> {
+    pub fn disconnected(&mut self, id: CommandId, reserved: Option<Reserved>) -> Outputs<W> {
         let mut outputs = Outputs { answers: Vec::new(), append: Vec::new() };
         let Some(number) = self.own(id) else { return outputs };
         if !self.pending.contains_key(&number) {
@@ -253,16 +252,17 @@ impl<W> Correlator<W> {
     }
 
     /// The Abandon of a call's attempt, and its own number.
-    fn abandon_of(&mut self, number: u64, (pool, reservation): (PoolId, ReservationId)) -> (u64, Command) {
+    fn abandon_of(&mut self, number: u64, reserved: Reserved) -> (u64, Command) {
         let attempt = self.attempt(number);
         let own = self.number();
+        let Reserved { pool, reservation, deadline } = reserved;
         let command = Command {
             id: self.id(own),
             reply_to: Some(self.incarnation),
             attempt,
             actor: None,
             key: None,
-            deadline: Micros::MAX,
+            deadline,
             ask: Ask::Abandon { pool, reservation },
         };
         (own, command)

@@ -8,7 +8,7 @@ use super::admission::{InFlight, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::readiness::Readiness;
 use super::routing;
-use crate::domain::{Ask, Command, CommandId, IdempotencyKey, Micros, Name, PoolId, ReservationId};
+use crate::domain::{Ask, Command, CommandId, IdempotencyKey, Micros, Name, Reserved};
 use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
 use crate::replica::{Replica, Shared};
@@ -109,7 +109,7 @@ impl Gateway {
         if is_earliest {
             self.rearm.notify_one();
         }
-        let reserved = command.ask.can_be_taken_back();
+        let reserved = command.reserved();
         let departure = Departure { gateway: self, id: command.id, reserved, is_over: false };
         if let Err(error) = self.append(partition, &key, &command) {
             departure.over();
@@ -130,11 +130,11 @@ impl Gateway {
     }
 
     /// Takes back what this call of ours has reserved: its answer has come and cannot be told.
-    pub fn take_back(&self, id: CommandId, reserved: (PoolId, ReservationId)) {
+    pub fn take_back(&self, id: CommandId, reserved: Reserved) {
         self.gone(id, Some(reserved));
     }
 
-    fn gone(&self, id: CommandId, reserved: Option<(PoolId, ReservationId)>) {
+    fn gone(&self, id: CommandId, reserved: Option<Reserved>) {
         let outputs = self.correlator.lock().disconnected(id, reserved);
         self.perform(outputs);
         self.rearm.notify_one();
@@ -316,7 +316,7 @@ impl Drop for Place<'_> {
 struct Departure<'a> {
     gateway: &'a Gateway,
     id: CommandId,
-    reserved: Option<(PoolId, ReservationId)>,
+    reserved: Option<Reserved>,
     is_over: bool,
 }
 
@@ -337,7 +337,7 @@ impl Drop for Departure<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Amounts, Dimension};
+    use crate::domain::{Amounts, Dimension, PoolId, ReservationId};
     use crate::log::{LogError, StoredEvent};
     use crate::replica::Mood;
     use crate::time::SystemClock;

@@ -32,6 +32,17 @@ pub struct Listing {
     pub next: Option<PoolId>,
 }
 
+/// A reservation as it was read.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What is known of it.
+    pub reservation: Reservation,
+    /// Its pool.
+    pub pool: Arc<Pool>,
+    /// The first event of the partition that the read does not include.
+    pub next_seq: u64,
+}
+
 /// A query over some partitions, on its way. It holds the pools as they were when it began and no lock, and is taken on in
 /// steps of bounded work, so that one that has to look at many pools keeps nobody waiting.
 pub struct Search {
@@ -148,13 +159,14 @@ impl Replica {
         self.of_pool(id)?.read(|state| state.pools().get(id).cloned())
     }
 
-    /// What is known of a reservation, and its pool.
-    pub fn reservation(&self, id: &ReservationId, clock: &dyn Clock) -> Option<(Reservation, Arc<Pool>)> {
+    /// What is known of a reservation, and its pool, after one event of their partition.
+    pub fn reservation(&self, id: &ReservationId, clock: &dyn Clock) -> Option<Known> {
         let shared: &Shared = self.of_reservation(id)?;
         let now = shared.time(clock);
         shared.read(|state| {
             let known = state.reservation(id).filter(|r| r.is_known(now))?;
-            Some((known.clone(), Arc::clone(state.pools().get(&known.pool)?)))
+            let pool = Arc::clone(state.pools().get(&known.pool)?);
+            Some(Known { reservation: known.clone(), pool, next_seq: state.position().next_seq })
         })
     }
 }

@@ -5,8 +5,8 @@ use super::event::encode_body;
 use super::field::Code;
 use super::frame::FRAME_BYTES;
 use crate::domain::{
-    Amounts, Attempt, CommandId, CommandKey, Digest, Micros, Mode, Pool, PoolId, Reason, Remembered, Reservation,
-    ReservationId, Status, Target,
+    Amounts, Attempt, Attempts, CommandId, CommandKey, Digest, Micros, Mode, Pool, PoolId, Reason, Remembered,
+    Reservation, ReservationId, Status, Target,
 };
 
 /// What is hashed first, so that this digest is none of anything else.
@@ -166,6 +166,7 @@ impl Hash {
         self.text(reservation.pool.as_str());
         self.amounts(&reservation.demand);
         self.text(reservation.order_ref.as_deref().unwrap_or_default());
+        self.number(u64::from(matches!(reservation.attempts, Attempts::Settled)));
         self.attempts(reservation.attempts.live());
         self.attempts(reservation.attempts.burned());
         self.number(reservation.fingerprint);
@@ -183,6 +184,10 @@ impl Hash {
             self.code::<Reason>(reason);
             self.number(binding.map_or(u64::MAX, u64::from));
         }
+        for judged in reservation.judged.iter() {
+            self.number(judged.limit);
+            self.number(judged.used);
+        }
     }
 
     fn answer(&mut self, key: &CommandKey, answer: &Remembered) {
@@ -199,7 +204,7 @@ impl Hash {
         self.text(key.key.as_str());
         self.number(answer.fingerprint);
         self.number(answer.until.0);
-        let body = encode_body(&answer.body);
+        let body = encode_body(&answer.body, None);
         let datum = body.get(FRAME_BYTES..).unwrap_or_default();
         self.number(datum.len() as u64);
         self.pending.extend_from_slice(datum);

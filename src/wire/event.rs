@@ -6,7 +6,7 @@ use super::schema::EVENTS;
 use super::{DecodeError, SpecFields, amounts, change_of, counted, frame, natural, present, saturated};
 use crate::domain::{
     AskKind, Asked, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, IdempotencyKey,
-    Kind, LimitChange, Micros, Mode, Name, Pool, PoolId, Reason, Recorded, Rejection, ReleaseCause, Status,
+    Kind, LimitChange, Micros, Mode, Name, Origin, Pool, PoolId, Reason, Recorded, Rejection, ReleaseCause, Status,
 };
 use serde_json::Value;
 use std::borrow::Cow;
@@ -57,6 +57,9 @@ record! {
         lost_from: i64,
         lost_until: i64,
         clock_from: i64,
+        deadline: i64,
+        original_seq: i64,
+        original_decided_at: i64,
     }
 }
 
@@ -89,9 +92,10 @@ pub fn to_json(recorded: &Recorded) -> Value {
     Value::Object(object)
 }
 
-/// What was decided, framed as an event without its place in a log.
-pub(super) fn encode_body(body: &Body) -> Vec<u8> {
+/// What was decided, framed as an event without its place in a log, or with no more of it than this sequence number.
+pub(super) fn encode_body(body: &Body, seq: Option<u64>) -> Vec<u8> {
     let mut record = EventRecord::of(Coded(body.kind()));
+    record.seq = seq.map(saturated);
     put_body(&mut record, body);
     EVENTS.write(&record, USUAL_BYTES)
 }
@@ -103,10 +107,11 @@ pub(super) fn encode_pool(pool: &Pool) -> Vec<u8> {
     EVENTS.write(&record, USUAL_BYTES)
 }
 
-/// What [`encode_body`] and [`encode_pool`] framed.
-pub(super) fn decode_body(bytes: &[u8]) -> Result<Body, DecodeError> {
+/// What [`encode_body`] and [`encode_pool`] framed, with its sequence number.
+pub(super) fn decode_body(bytes: &[u8]) -> Result<(Body, Option<u64>), DecodeError> {
     let (mut record, _) = EVENTS.read::<EventRecord<'static>>(bytes)?;
-    body_of(record.kind.0, &mut record)
+    let seq = record.seq.map(|seq| natural(seq, "seq")).transpose()?;
+    Ok((body_of(record.kind.0, &mut record)?, seq))
 }
 
 /// A record's digest: of its datum, so that it does not depend on the frame. The datum holds its predecessor's.
@@ -159,6 +164,7 @@ fn record_of(event: &Event) -> EventRecord<'_> {
         record.ask = Some(Coded(command.ask));
         record.key = command.key.as_ref().map(Text::of);
         record.fingerprint = Some(command.fingerprint.cast_signed());
+        record.deadline = command.deadline.map(|deadline| saturated(deadline.0));
     }
     put_body(&mut record, &event.body);
     record
@@ -176,7 +182,9 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a Body) {
             record.cause = Some(Coded(*cause));
             put_entry(record, entry);
         }
-        Body::Repeated(original) => {
+        Body::Repeated(original, origin) => {
+            record.original_seq = origin.map(|origin| saturated(origin.seq));
+            record.original_decided_at = origin.and_then(|origin| origin.decided_at).map(|at| saturated(at.0));
             // A repetition of a repetition is one of the original.
             if original.kind() != Kind::Repeated {
                 record.repeats = Some(Coded(original.kind()));
@@ -286,6 +294,7 @@ fn stamp_of(id: CommandId, ask: AskKind, record: &mut EventRecord<'static>) -> R
         ask,
         key: record.key.take().map(Text::value),
         fingerprint: present(record.fingerprint, "fingerprint")?.cast_unsigned(),
+        deadline: record.deadline.map(|deadline| natural(deadline, "deadline").map(Micros)).transpose()?,
     })
 }
 
@@ -305,7 +314,7 @@ fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, Decode
         Kind::Expired => Body::Expired(entry_of(record)?),
         Kind::Repeated => match present(record.repeats.take(), "repeats")?.0 {
             Kind::Repeated => return Err(DecodeError::new("a repetition repeats a repetition")),
-            original => Body::Repeated(Box::new(body_of(original, record)?)),
+            original => Body::Repeated(Box::new(body_of(original, record)?), origin_of(record)?),
         },
         Kind::Rejected => Body::Rejected(rejection_of(record)?),
         Kind::Abandoned => Body::Abandoned {
@@ -326,6 +335,12 @@ fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, Decode
             Body::ClockSet { from: Micros(counted(record.clock_from, "clock_from")?), detail: detail_of(record)? }
         }
     })
+}
+
+fn origin_of(record: &EventRecord<'static>) -> Result<Option<Origin>, DecodeError> {
+    let Some(seq) = record.original_seq else { return Ok(None) };
+    let at = record.original_decided_at.map(|at| natural(at, "original_decided_at").map(Micros));
+    Ok(Some(Origin { seq: natural(seq, "original_seq")?, decided_at: at.transpose()? }))
 }
 
 fn detail_of(record: &mut EventRecord<'static>) -> Result<String, DecodeError> {

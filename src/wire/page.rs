@@ -3,16 +3,19 @@
 //! [`super::snapshot::FORMAT_VERSION`], and whatever does not read as it should means that the page is rebuilt.
 //!
 //! Numbers are little-endian, texts and lists behind their length. An entry is: slot; id; pool (empty: that of the
-//! entry before); status; demand; order reference (empty: none); attempts, then burned ones; fingerprint; until; seq.
+//! entry before); status; demand; order reference (empty: none); attempts, then burned ones; fingerprint; until; seq; that of the event that decided; judged (absent: a zero).
+//! More attempts than are kept are their count alone.
 
 use super::DecodeError;
 use super::field::Code;
 use crate::domain::reservation::AttemptSets;
 use crate::domain::{
-    Amounts, Attempt, Attempts, Dimension, Micros, Name, NameError, PoolId, Reason, Reservation, ReservationId, Status,
+    Amounts, Attempt, Attempts, Dimension, Judged, Micros, Name, NameError, PoolId, Reason, Reservation, ReservationId,
+    Status,
 };
 use crate::limits::{
-    ATTEMPTS_MAX, DECODE_ALLOCATION_BYTES_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX, NAME_BYTES_MAX, PAGE_SLOTS,
+    ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX, DECODE_ALLOCATION_BYTES_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX,
+    NAME_BYTES_MAX, PAGE_SLOTS,
 };
 use std::fmt;
 
@@ -24,12 +27,14 @@ const EXPIRED: u8 = 4;
 const REFUSED: u8 = 5;
 /// Of a refusal that no dimension decided.
 const NOT_BOUND: u8 = u8::MAX;
+/// The count of attempts where more count than are kept.
+const SETTLED: usize = u16::MAX as usize;
 
 /// A reservation of the usual size, so that the buffer seldom grows.
 const USUAL_BYTES: usize = 160;
 /// The longest one.
 const ENTRY_BYTES_MAX: usize =
-    64 + 2 * NAME_BYTES_MAX + DIMENSIONS_MAX * (DIMENSION_BYTES_MAX + 9) + 2 * ATTEMPTS_MAX * 8;
+    96 + 2 * NAME_BYTES_MAX + DIMENSIONS_MAX * (DIMENSION_BYTES_MAX + 9) + (ATTEMPTS_MAX + BURNED_ATTEMPTS_MAX) * 8;
 
 // A page is one bytes field, which a decoder must be willing to allocate; a slot and a text's length are a byte.
 const _: () = assert!(PAGE_SLOTS * ENTRY_BYTES_MAX <= DECODE_ALLOCATION_BYTES_MAX);
@@ -52,13 +57,23 @@ pub(super) fn pack<'a>(entries: impl Iterator<Item = (u8, &'a ReservationId, &'a
             put_number(&mut bytes, units);
         }
         put_text(&mut bytes, reservation.order_ref.as_deref().unwrap_or_default());
-        for attempts in [reservation.attempts.live(), reservation.attempts.burned()] {
-            put_count(&mut bytes, attempts.len());
-            attempts.iter().for_each(|attempt| put_number(&mut bytes, attempt.0));
+        if reservation.attempts == Attempts::Settled {
+            put_count(&mut bytes, SETTLED);
+        } else {
+            for attempts in [reservation.attempts.live(), reservation.attempts.burned()] {
+                put_count(&mut bytes, attempts.len());
+                attempts.iter().for_each(|attempt| put_number(&mut bytes, attempt.0));
+            }
         }
         put_number(&mut bytes, reservation.fingerprint);
         put_number(&mut bytes, reservation.until.0);
         put_number(&mut bytes, reservation.seq);
+        put_number(&mut bytes, reservation.decided_seq);
+        bytes.push(u8::from(reservation.judged.is_some()));
+        for judged in reservation.judged.iter() {
+            put_number(&mut bytes, judged.limit);
+            put_number(&mut bytes, judged.used);
+        }
     }
     bytes
 }
@@ -113,10 +128,12 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<(u8, ReservationId, Reservation
             status,
             demand: rest.demand()?,
             order_ref: rest.order_ref()?,
-            attempts: Attempts::from_sets(AttemptSets { live: rest.attempts()?, burned: rest.attempts()? }),
+            attempts: rest.attempts()?,
             fingerprint: rest.number()?,
             until: Micros(rest.number()?),
             seq: rest.number()?,
+            decided_seq: rest.number()?,
+            judged: rest.judged()?,
         };
         entries.push((slot, id, reservation));
     }
@@ -195,8 +212,25 @@ impl<'a> Rest<'a> {
         }
     }
 
-    fn attempts(&mut self) -> Result<Vec<Attempt>, DecodeError> {
-        let count = self.count()?;
+    fn attempts(&mut self) -> Result<Attempts, DecodeError> {
+        match self.count()? {
+            SETTLED => Ok(Attempts::Settled),
+            live => {
+                let live = self.attempt_list(live)?;
+                let burned = self.count()?;
+                Ok(Attempts::from_sets(AttemptSets { live, burned: self.attempt_list(burned)? }))
+            }
+        }
+    }
+
+    fn judged(&mut self) -> Result<Option<Box<Judged>>, DecodeError> {
+        match self.byte()? {
+            0 => Ok(None),
+            _ => Ok(Some(Box::new(Judged { limit: self.number()?, used: self.number()? }))),
+        }
+    }
+
+    fn attempt_list(&mut self, count: usize) -> Result<Vec<Attempt>, DecodeError> {
         let mut attempts = Vec::with_capacity(count.min(ATTEMPTS_MAX));
         for _ in 0..count {
             attempts.push(Attempt(self.number()?));

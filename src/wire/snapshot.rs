@@ -11,7 +11,7 @@ use crate::limits::DECIDED_LEAF_IDS;
 use std::borrow::Cow;
 
 /// How rows are laid out. A checkpoint of another version is rebuilt from the log, never converted.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// What a row's key begins with.
 const POOL: u8 = b'p';
@@ -106,7 +106,7 @@ pub fn remembered_key(key: &CommandKey) -> Vec<u8> {
 /// The row of a remembered answer.
 pub fn remembered_row(key: &CommandKey, remembered: &Remembered) -> KeyValue {
     let record = SnapshotRecord {
-        event: Some(Bytes(Cow::Owned(event::encode_body(&remembered.body)))),
+        event: Some(Bytes(Cow::Owned(event::encode_body(&remembered.body, Some(remembered.seq))))),
         fingerprint: Some(remembered.fingerprint.cast_signed()),
         until: Some(saturated(remembered.until.0)),
         ..SnapshotRecord::of(Coded(SnapshotKind::Remembered))
@@ -134,7 +134,7 @@ pub fn decided_row(no: (Micros, u32), ids: &[CommandId]) -> KeyValue {
 pub fn decode_row(key: &[u8], value: &[u8]) -> Result<Piece, DecodeError> {
     let (record, _) = SNAPSHOTS.read::<SnapshotRecord<'static>>(value)?;
     let piece = match (record.kind.0, key) {
-        (SnapshotKind::Pool, [POOL, ..]) => match event::decode_body(&present(record.event, "event")?.0)? {
+        (SnapshotKind::Pool, [POOL, ..]) => match event::decode_body(&present(record.event, "event")?.0)?.0 {
             Body::PoolDefined(pool) => Piece::Pool(pool),
             _ => return Err(DecodeError::new("a pool's row tells of no pool")),
         },
@@ -143,10 +143,12 @@ pub fn decode_row(key: &[u8], value: &[u8]) -> Result<Piece, DecodeError> {
             Piece::Page(no, page::unpack(&present(record.page, "page")?.0)?)
         }
         (SnapshotKind::Remembered, [REMEMBERED, rest @ ..]) => {
+            let (body, seq) = event::decode_body(&present(record.event, "event")?.0)?;
             let remembered = Remembered {
                 fingerprint: present(record.fingerprint, "fingerprint")?.cast_unsigned(),
                 until: Micros(counted(record.until, "until")?),
-                body: Box::new(event::decode_body(&present(record.event, "event")?.0)?),
+                body: Box::new(body),
+                seq: present(seq, "seq")?,
             };
             Piece::Remembered(command_key_of(rest)?, remembered)
         }

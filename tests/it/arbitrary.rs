@@ -145,8 +145,9 @@ fn ask_kind() -> impl Strategy<Value = AskKind> {
 
 fn stamp() -> impl Strategy<Value = CommandStamp> {
     let head = (any::<u128>(), option::of(any::<u64>()), attempt(), option::of(name()));
-    (head, ask_kind(), option::of(key()), any::<u64>()).prop_map(
-        |((id, reply_to, attempt, actor), ask, key, fingerprint)| CommandStamp {
+    (head, ask_kind(), option::of(key()), any::<u64>(), option::of(micros())).prop_map(
+        |((id, reply_to, attempt, actor), ask, key, fingerprint, deadline)| CommandStamp {
+            deadline,
             id: CommandId(id),
             reply_to,
             attempt,
@@ -244,7 +245,10 @@ pub fn original() -> impl Strategy<Value = Body> {
 }
 
 pub fn body() -> impl Strategy<Value = Body> {
-    prop_oneof![3 => original(), 1 => original().prop_map(|body| Body::Repeated(Box::new(body)))]
+    let origin = (units(), option::of(micros())).prop_map(|(seq, decided_at)| Origin { seq, decided_at });
+    let repeated = (original(), option::of(origin)).prop_map(|(body, origin)| Body::Repeated(Box::new(body), origin));
+    // On the heap: a tree of all that a body may be is larger than a test's stack likes.
+    prop_oneof![3 => original().boxed(), 1 => repeated.boxed()]
 }
 
 pub fn event() -> impl Strategy<Value = Event> {
@@ -261,8 +265,9 @@ pub fn event() -> impl Strategy<Value = Event> {
 }
 
 fn attempts() -> impl Strategy<Value = Attempts> {
-    (vec(attempt(), 0..3), vec(attempt(), 0..3))
-        .prop_map(|(live, burned)| Attempts::from_sets(reservation::AttemptSets { live, burned }))
+    let sets = (vec(attempt(), 0..3), vec(attempt(), 0..3))
+        .prop_map(|(live, burned)| Attempts::from_sets(reservation::AttemptSets { live, burned }));
+    prop_oneof![9 => sets, 1 => Just(Attempts::Settled)]
 }
 
 pub fn reservation() -> impl Strategy<Value = Reservation> {
@@ -275,9 +280,10 @@ pub fn reservation() -> impl Strategy<Value = Reservation> {
         Just(Status::Expired),
         refused
     ];
-    let numbers = (any::<u64>(), micros(), units());
-    (pool_id(), amounts(), option::of(name()), attempts(), numbers, status).prop_map(
-        |(pool, demand, order_ref, attempts, (fingerprint, until, seq), status)| Reservation {
+    let numbers = (any::<u64>(), micros(), units(), units());
+    let judged = option::of((any::<u64>(), any::<u64>()).prop_map(|(limit, used)| Box::new(Judged { limit, used })));
+    (pool_id(), amounts(), option::of(name()), attempts(), numbers, status, judged).prop_map(
+        |(pool, demand, order_ref, attempts, (fingerprint, until, seq, decided_seq), status, judged)| Reservation {
             pool,
             demand,
             order_ref: order_ref.map(|text| text.as_str().into()),
@@ -285,6 +291,8 @@ pub fn reservation() -> impl Strategy<Value = Reservation> {
             fingerprint,
             until,
             seq,
+            decided_seq,
+            judged,
             status,
         },
     )
@@ -307,7 +315,9 @@ pub fn page() -> impl Strategy<Value = Vec<(u8, ReservationId, Reservation)>> {
 
 pub fn remembered() -> impl Strategy<Value = (CommandKey, Remembered)> {
     let target = prop_oneof![pool_id().prop_map(Target::Pool), reservation_id().prop_map(Target::Reservation)];
-    (target, key(), any::<u64>(), micros(), original()).prop_map(|(target, key, fingerprint, until, body)| {
-        (CommandKey { target, key }, Remembered { fingerprint, until, body: Box::new(body) })
-    })
+    (target, key(), any::<u64>(), micros(), original(), units()).prop_map(
+        |(target, key, fingerprint, until, body, seq)| {
+            (CommandKey { target, key }, Remembered { fingerprint, until, body: Box::new(body), seq })
+        },
+    )
 }

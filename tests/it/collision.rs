@@ -103,7 +103,7 @@ fn an_event_that_tells_of_a_reservation_under_another_pool_is_refused() {
         Body::Extended(entry(held, Status::Held, 0)),
         Body::Released(entry(held, Status::Released, 0), ReleaseCause::Caller),
         Body::Expired(entry(held, Status::Expired, 0)),
-        Body::Repeated(Box::new(Body::Accepted(entry(held, Status::Held, 0)))),
+        Body::Repeated(Box::new(Body::Accepted(entry(held, Status::Held, 0))), None),
         Body::Abandoned { pool: other.clone(), reservation: held },
         Body::Abandoned { pool: other.clone(), reservation: void },
     ];

@@ -223,9 +223,10 @@ fn a_caller_who_leaves_takes_its_reserve_back() {
     let mut correlator = Correlator::new(7);
     let reserve = correlator.submit(reserve(), "caller");
     let release = correlator.submit(release(), "other");
-    let outputs = correlator.disconnected(reserve.id, Some(ids()));
+    let outputs = correlator.disconnected(reserve.id, reserve.reserved());
     assert_eq!(outputs.append.len(), 1);
-    assert!(correlator.disconnected(reserve.id, Some(ids())).append.is_empty());
+    assert_eq!(outputs.append[0].deadline, reserve.deadline, "after it the attempt cannot count");
+    assert!(correlator.disconnected(reserve.id, reserve.reserved()).append.is_empty());
     assert!(correlator.disconnected(release.id, None).append.is_empty());
     assert!(correlator.decided(accepted(&reserve)).is_none());
     assert!(correlator.decided(abandoned(&outputs.append[0])).is_none());
@@ -245,7 +246,7 @@ fn an_answer_on_its_way_to_a_caller_who_left_is_taken_back() {
     let mut correlator = Correlator::new(7);
     let command = correlator.submit(reserve(), "caller");
     assert!(correlator.decided(accepted(&command)).is_some());
-    let outputs = correlator.disconnected(command.id, Some(ids()));
+    let outputs = correlator.disconnected(command.id, command.reserved());
     let [abandon] = &outputs.append[..] else { panic!("{outputs:?}") };
     assert_eq!((abandon.attempt, abandon.ask.kind()), (command.attempt, AskKind::Abandon));
     assert!(correlator.decided(abandoned(abandon)).is_none());
@@ -257,7 +258,7 @@ fn an_abandon_of_a_stopped_partition_leaves_its_caller_in_doubt_and_nothing_behi
     let mut correlator = Correlator::new(7);
     let told = correlator.submit(reserve(), "caller");
     let left = correlator.submit(reserve(), "left");
-    let outputs = correlator.disconnected(left.id, Some(ids()));
+    let outputs = correlator.disconnected(left.id, left.reserved());
     correlator.lost(&outputs.append[0]);
     let outputs = correlator.tick(DEADLINE);
     assert_eq!(outputs.append[0].attempt, told.attempt);

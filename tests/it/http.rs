@@ -144,20 +144,34 @@ fn a_reservation_lives_and_ends() {
     let made = expect(c, ("POST", "/v1/reservations", key, body), 201, &told("confirmed", &after(2, 3)));
     assert_eq!(made.header("idempotent-replayed"), None);
     let bare: &[&str] = &["Idempotency-Key: k-1"];
-    let again = expect(c, ("POST", "/v1/reservations", bare, body), 201, &told("confirmed", &after(3, 3)));
+    let replay = after(3, 3).replace(r#""*"}"#, r#""*","original":{"seq":2}}"#);
+    let again = expect(c, ("POST", "/v1/reservations", bare, body), 201, &told("confirmed", &replay));
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
 
     let path = format!("/v1/reservations/{id}");
-    // Who was answered reads what was answered: the repetition is the reservation's last event.
-    let read = told("confirmed", r#""seq":3,"limits":{"orders":10},"used":{"orders":3}}"#);
+    // Another order changes the pool's counters and nothing of this one.
+    let other = c.send("POST", "/v1/reservations", &[], r#"{"pool":"p","demand":{"orders":1}}"#).json();
+    assert_eq!(
+        c.get(&format!("/v1/reservations/{}", other["reservation"].as_str().unwrap())).json()["last_event"]["seq"],
+        4
+    );
+    let read = format!(
+        r#"{{"reservation":"{id}","pool":"p","status":"confirmed","demand":{{"orders":3}},"order_ref":"o-1","last_event":{{"partition":0,"seq":2}},"pool_now":{{"next_seq":5,"limits":{{"orders":10}},"used":{{"orders":4}}}}}}"#
+    );
     expect(c, ("GET", &path, &[], ""), 200, &read);
 
     let released =
-        |seq: u64| format!(r#"{{"reservation":"{id}","status":"released","proof":{{"partition":0,{}}}"#, after(seq, 0));
-    let gone = expect(c, ("DELETE", &path, &[], ""), 200, &released(4));
-    assert_eq!(gone.header("idempotent-replayed"), None);
+        |seq: u64| format!(r#"{{"reservation":"{id}","status":"released","proof":{{"partition":0,{}}}"#, after(seq, 1));
     let gone = expect(c, ("DELETE", &path, &[], ""), 200, &released(5));
+    assert_eq!(gone.header("idempotent-replayed"), None);
+    let repeated = released(6).replace(r#""*"}"#, r#""*","original":{"seq":5}}"#);
+    let gone = expect(c, ("DELETE", &path, &[], ""), 200, &repeated);
     assert_eq!(gone.header("idempotent-replayed"), Some("true"));
+    let late = c.send("POST", "/v1/reservations", key, body);
+    assert_eq!(
+        (late.status, late.code(), &late.json()["reservation"]),
+        (409, "already_released".to_owned(), &id.into())
+    );
     assert_eq!(c.get(&format!("{path}?fresh=true")).json()["status"], "released");
     assert_eq!(c.send("POST", &format!("{path}/confirm"), &[], "").code(), "already_released");
 
@@ -199,16 +213,21 @@ fn refusals_say_why_and_with_what_proof() {
     server.pool("p", 2);
     let c = &mut server.client();
     let three = r#"{"pool":"p","demand":{"orders":3}}"#;
-    let golden = |seq: u64| {
-        format!(
-            r#"{{"type":"urn:headroom:problem:over_limit","title":"It does not fit","status":409,"detail":"pool p has 2 of 2 orders left, 3 were asked for: ask for less, or of another pool; the key keeps this answer for 24 hours, so ask again under a new one","code":"over_limit","outcome":"not_applied","retryable":false,"dimension":"orders","remaining":{{"orders":2}},"proof":{{"partition":0,"seq":{seq},"epoch":1,"limits":{{"orders":2}},"used":{{"orders":0}},"digest":"*"}},"trace_id":"*"}}"#
-        )
-    };
+    let golden = r#"{"type":"urn:headroom:problem:over_limit","title":"It does not fit","status":409,"detail":"pool p has 2 of 2 orders left, 3 were asked for: ask for less, or of another pool; the key keeps this answer for 24 hours, so ask again under a new one","code":"over_limit","outcome":"not_applied","retryable":false,"dimension":"orders","remaining":{"orders":2},"proof":{"partition":0,"seq":2,"epoch":1,"limits":{"orders":2},"used":{"orders":0},"digest":"*"},"trace_id":"*"}"#;
     let key: &[&str] = &["Idempotency-Key: k"];
-    let first = expect(c, ("POST", "/v1/reservations", key, three), 409, &golden(2));
+    let first = expect(c, ("POST", "/v1/reservations", key, three), 409, golden);
     assert_eq!((first.code().as_str(), first.header("idempotent-replayed")), ("over_limit", None));
-    let again = expect(c, ("POST", "/v1/reservations", key, three), 409, &golden(3));
-    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    // Again, and the pool has changed since: told with what it was judged against, when, and what may help.
+    assert_eq!(c.send("PATCH", "/v1/pools/p", &[], r#"{"limits":{"orders":9}}"#).status, 200);
+    let again = c.send("POST", "/v1/reservations", key, three);
+    assert_eq!((again.status, again.header("idempotent-replayed")), (409, Some("true")));
+    let told = again.json();
+    let (at, judged) = (&told["proof"]["original"]["decided_at"], &told["proof"]);
+    let detail = "pool p had 2 of 2 orders left, 3 were asked for: ask for less, or of another pool; the key keeps this answer for 24 hours, so ask again under a new one";
+    assert_eq!(told["detail"], format!("the key was refused at {}: {detail}", at.as_str().unwrap()));
+    assert_eq!((&told["code"], &told["remaining"]["orders"]), (&"over_limit".into(), &2.into()));
+    assert_eq!([&judged["limits"]["orders"], &judged["used"]["orders"], &judged["original"]["seq"]], [2, 0, 2]);
+    assert_eq!(c.send("PATCH", "/v1/pools/p", &[], r#"{"limits":{"orders":2}}"#).status, 200);
 
     let mut refused = |body: &str| {
         let reply = c.post("/v1/reservations", body);

@@ -95,7 +95,7 @@ fn an_event_that_no_decision_produces_is_refused_by_the_law_it_breaks() {
         (Body::Expired(entry("K9", Status::Expired, 2)), Law::TrueYes),
         (Body::Confirmed(entry("K1", Status::Confirmed, 3)), Law::OneState),
         (Body::Extended(entry("K1", Status::Held, 3)), Law::OneState),
-        (Body::Repeated(Box::new(accepted("K9", 3))), Law::TrueYes),
+        (Body::Repeated(Box::new(accepted("K9", 3)), None), Law::TrueYes),
         (refused("K1"), Law::TrueYes),
     ];
     for (body, law) in bodies {

@@ -232,7 +232,7 @@ fn capacity(events: &[Event]) {
             _ => {}
         }
         let (id, used) = match (event.body.entry(), event.body.pool()) {
-            _ if matches!(event.body, Body::Repeated(_)) => continue,
+            _ if matches!(event.body, Body::Repeated(..)) => continue,
             (Some(e), _) => (&e.pool, &e.used),
             (_, Some(pool)) => (&pool.id, &pool.used),
             _ => continue,

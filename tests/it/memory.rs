@@ -93,7 +93,7 @@ fn the_oldest_that_is_over_goes_first_and_the_living_never() {
     let past = ["ended", "refused", "burned", "N0", "N1", "N2"];
     told.sweep();
     assert_eq!(told.known(&past), ["ended", "refused", "burned"]);
-    for (new, kept) in [("N0", ["refused", "burned", "N0"]), ("N1", ["burned", "N0", "N1"]), ("N2", ["N0", "N1", "N2"])]
+    for (new, kept) in [("N0", ["ended", "refused", "N0"]), ("N1", ["refused", "N0", "N1"]), ("N2", ["N0", "N1", "N2"])]
     {
         assert_eq!(told.reserve(new, 9), Kind::Rejected);
         told.sweep();

@@ -27,7 +27,8 @@ use State::{Confirmed, Expired, Held, Nothing, Refused, Released};
 struct Known {
     state: State,
     body: Option<Ask>,
-    tries: Vec<u64>,
+    /// `None` when there are more than are kept.
+    tries: Option<Vec<u64>>,
     burned: Vec<u64>,
     until: u64,
 }
@@ -94,11 +95,16 @@ impl Model {
         let key = c.key.as_ref().filter(|_| !is_try).map(|key| key.as_str().to_owned());
         let scope = key.map(|key| (c.ask.pool().cloned(), c.ask.reservation(), key));
         if let Some((ask, answer, _)) = scope.as_ref().and_then(|scope| self.answers.get(scope)) {
-            return if *ask == c.ask { format!("repeated {answer}") } else { "rejected key_reused".to_owned() };
+            let over = matches!(&**answer, "confirmed" | "extended").then(|| self.over(c.ask.reservation())).flatten();
+            return match over {
+                _ if *ask != c.ask => "rejected key_reused".to_owned(),
+                Some(reason) => format!("rejected {reason}"),
+                None => format!("repeated {answer}"),
+            };
         }
         let answer = match (&c.ask, c.ask.reservation()) {
             (Ask::Reserve { .. }, Some(id)) => self.reserve(id, c),
-            (Ask::Abandon { .. }, Some(id)) => Ok(self.abandon(id, c.attempt.0).to_owned()),
+            (Ask::Abandon { .. }, Some(id)) => Ok(self.abandon(id, c.attempt.0, c.deadline.0).to_owned()),
             (ask, Some(id)) => self.settle(id, ask).map(str::to_owned).map_err(str::to_owned),
             (ask, None) => self.edit(ask).map(str::to_owned),
         };
@@ -110,21 +116,38 @@ impl Model {
         answer
     }
 
+    /// Why what lived once is over.
+    fn over(&self, id: Option<ReservationId>) -> Option<&'static str> {
+        match self.known.get(&id?)?.state {
+            Held(until) if until <= self.now => Some("hold_expired"),
+            Expired => Some("hold_expired"),
+            Released => Some("already_released"),
+            _ => None,
+        }
+    }
+
     fn reserve(&mut self, id: ReservationId, c: &Command) -> Result<String, String> {
         let Ask::Reserve { pool, demand, hold_ttl_ms, .. } = &c.ask else { panic!("{c:?}") };
+        let over = self.over(Some(id));
         if let Some(k) = self.known.get_mut(&id) {
-            let is_new = !k.tries.contains(&c.attempt.0);
             match &k.state {
                 _ if k.burned.contains(&c.attempt.0) => return Err("abandoned".to_owned()),
                 Nothing if k.burned.len() == 16 => return Err("too_many_attempts".to_owned()),
                 Nothing => {}
                 _ if k.body.as_ref() != Some(&c.ask) => return Err("key_reused".to_owned()),
                 Refused(reason) => return Ok(format!("repeated rejected {reason}")),
-                Held(_) | Confirmed if is_new && (k.tries.len() == 16 || k.burned.len() == 16) => {
-                    return Err("too_many_attempts".to_owned());
+                Held(_) | Confirmed | Expired | Released if over.is_some() => return Err(over.unwrap().to_owned()),
+                Held(_) | Confirmed | Expired | Released => {
+                    let is_burned_full = k.burned.len() == 16;
+                    if let Some(tries) = &mut k.tries
+                        && !tries.contains(&c.attempt.0)
+                    {
+                        tries.push(c.attempt.0);
+                        if tries.len() > 64 || is_burned_full {
+                            (k.tries, k.burned) = (None, Vec::new());
+                        }
+                    }
                 }
-                Held(_) | Confirmed if is_new => k.tries.push(c.attempt.0),
-                _ => {}
             }
             if !matches!(k.state, Nothing) {
                 return Ok("repeated accepted".to_owned());
@@ -137,7 +160,7 @@ impl Model {
             Err(reason) => return Err(reason.clone()),
         };
         let k = self.known.entry(id).or_default();
-        (k.state, k.body, k.tries, k.until) = (state, Some(c.ask.clone()), vec![c.attempt.0], self.now + DAY);
+        (k.state, k.body, k.tries, k.until) = (state, Some(c.ask.clone()), Some(vec![c.attempt.0]), self.now + DAY);
         fits.map(|()| "accepted".to_owned())
     }
 
@@ -158,22 +181,26 @@ impl Model {
         }
     }
 
-    fn abandon(&mut self, id: ReservationId, attempt: u64) -> &'static str {
+    /// A try that is given up, and may come until then.
+    fn abandon(&mut self, id: ReservationId, attempt: u64, deadline: u64) -> &'static str {
+        let last = deadline.min(self.now + DAY);
+        let may_come = last >= self.now;
         let k = self.known.entry(id).or_default();
-        match k.state {
-            Released | Expired | Refused(_) => return "abandoned",
-            Nothing => k.until = self.now + DAY,
-            Held(_) | Confirmed if k.tries == [attempt] => {
-                (k.state, k.until) = (Nothing, self.now + DAY);
+        match (&k.state, &mut k.tries) {
+            (Released | Expired | Refused(_), _) | (Held(_) | Confirmed, None) => return "abandoned",
+            (Nothing, _) if may_come => k.until = k.until.max(last + 1),
+            (Held(_) | Confirmed, Some(tries)) if *tries == [attempt] => {
+                // Where nothing else was given up nothing is left to know.
+                (k.state, k.until) = (Nothing, if k.burned.is_empty() { 0 } else { self.now + DAY });
                 return "released";
             }
-            Held(_) | Confirmed if k.tries.contains(&attempt) => {
-                k.tries.retain(|a| *a != attempt);
+            (Held(_) | Confirmed, Some(tries)) if tries.contains(&attempt) => {
+                tries.retain(|a| *a != attempt);
                 return "abandoned";
             }
-            Held(_) | Confirmed => {}
+            _ => {}
         }
-        if !k.burned.contains(&attempt) && k.burned.len() < 16 {
+        if may_come && !k.burned.contains(&attempt) && k.burned.len() < 16 {
             k.burned.push(attempt);
         }
         "abandoned"
@@ -182,10 +209,11 @@ impl Model {
     /// A try that is refused for now is as good as given up.
     fn burn(&mut self, c: &Command) {
         let Ask::Reserve { reservation, .. } = c.ask else { return };
-        let counts = self.known.get(&reservation).is_some_and(|k| k.tries.contains(&c.attempt.0));
+        let tries = self.known.get(&reservation).and_then(|k| k.tries.as_ref());
+        let counts = tries.is_some_and(|tries| tries.contains(&c.attempt.0));
         let lives = self.known.get(&reservation).is_some_and(|k| matches!(k.state, Held(_) | Confirmed));
         if !(lives && counts) {
-            self.abandon(reservation, c.attempt.0);
+            self.abandon(reservation, c.attempt.0, c.deadline.0);
         }
     }
 

@@ -11,7 +11,7 @@ use headroom::domain::{
     Ask, Body, Command, Edit, Event, Kind, Law, LimitChange, Micros, Mode, Name, PoolChange, PoolId, Reason, Recorded,
     Rejection, route,
 };
-use headroom::limits::ATTEMPTS_MAX;
+use headroom::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX};
 use owner::PARTITIONS;
 use script::At;
 use std::collections::BTreeSet;
@@ -74,7 +74,7 @@ fn a_report_keeps_the_first_hundred_breaches_and_counts_all() {
 
 #[test]
 fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
-    let most = u64::try_from(ATTEMPTS_MAX).unwrap();
+    let most = u64::try_from(BURNED_ATTEMPTS_MAX).unwrap();
     let mut owner = script::play();
     (0..=most).for_each(|n| owner.take(&script::abandon(20, 1_000 + n)));
     owner.take(&script::set_mode(Mode::Open, "again"));
@@ -87,22 +87,28 @@ fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
     owner.take(&script::reserve(20, 1, 2_000, None));
     assert_eq!((refused(&owner), report(&owner.log).breaches()), (Some(Reason::TooManyAttempts), &[][..]));
 
-    let mut owner = owner::Owner::new(script::PARTITION);
-    owner.give(owner::Input::Claim);
-    let spec = owner::spec(owner::amounts(&[("orders", 1)]));
-    let define = Ask::DefinePool { pool: script::the_pool(), spec, expected_version: None };
-    owner.take(&owner::command(define, 1, None));
-    (0..=most).for_each(|n| owner.take(&script::reserve(1, 1, n, None)));
-    let last = owner.log.last().unwrap().event.body.rejection();
-    assert_eq!(last.map(|r| r.reason), Some(Reason::TooManyAttempts));
-    assert_eq!(report(&owner.log).breaches(), []);
-    let mut one_more = owner.log.clone();
-    let again = owner.log[owner.log.len() - 2].event.body.clone();
-    one_more.last_mut().unwrap().event.body = again;
-    assert!(report(&one_more).breaches().iter().any(|b| b.law == Law::OneState), "one attempt more than are kept");
-    (0..most).for_each(|n| owner.take(&script::abandon(1, n)));
-    let audit = audited(script::PARTITION, &owner.log);
-    assert_eq!((audit.breach_count(), audit.live().count()), (0, 0));
+    let most = u64::try_from(ATTEMPTS_MAX).unwrap();
+    let lived_for = |attempts: u64| {
+        let mut owner = owner::Owner::new(script::PARTITION);
+        owner.give(owner::Input::Claim);
+        let spec = owner::spec(owner::amounts(&[("orders", 1)]));
+        let define = Ask::DefinePool { pool: script::the_pool(), spec, expected_version: None };
+        owner.take(&owner::command(define, 1, None));
+        (0..attempts).for_each(|n| owner.take(&script::reserve(1, 1, n, None)));
+        (0..attempts).for_each(|n| owner.take(&script::abandon(1, n)));
+        owner
+    };
+    for (attempts, alive) in [(most, 0), (most + 1, 1)] {
+        let owner = lived_for(attempts);
+        let audit = audited(script::PARTITION, &owner.log);
+        assert_eq!((audit.breach_count(), audit.live().count()), (0, alive), "{attempts} attempts");
+        assert_eq!(audit.digest(), owner.maps.digest(owner.now));
+    }
+    // One that nobody counts apart takes it away all the same: the callers of the others were told yes.
+    let mut taken = lived_for(most + 1).log;
+    let last = lived_for(most).log.last().unwrap().event.body.clone();
+    taken.last_mut().unwrap().event.body = last;
+    assert!(report(&taken).breaches().iter().any(|b| b.law == Law::FinalNo), "an attempt that is not the last");
 }
 
 /// Pools of one hash have the same ids: who burned one is no other's.

@@ -29,7 +29,7 @@ fn event(log: &mut Log, at: At) -> &mut Event {
 
 fn innermost(body: &mut Body) -> &mut Body {
     match body {
-        Body::Repeated(original) => innermost(original),
+        Body::Repeated(original, _) => innermost(original),
         body => body,
     }
 }
@@ -156,9 +156,6 @@ fn l1_counters() {
         ("used in an extension", Law::Capacity, At::R2_EXTENDED, |log| entry(log, At::R2_EXTENDED).used = seven()),
         ("used in a refusal", Law::Capacity, At::R4_OVER_LIMIT, |log| {
             rejection(log, At::R4_OVER_LIMIT).used = Some(seven());
-        }),
-        ("used in a refusal again", Law::Capacity, At::R4_AGAIN, |log| {
-            rejection(log, At::R4_AGAIN).used = Some(seven())
         }),
         ("used of a new pool", Law::Capacity, At::DEFINED, |log| said(log, At::DEFINED).used = seven()),
         ("used after new limits", Law::Capacity, At::LIMITS_LOWERED, |log| {
@@ -390,6 +387,9 @@ fn l4_same_key_same_answer() {
         ("a key answered afresh", Law::SameAnswer, At::R2_EXTENDED_AGAIN, |log| {
             copy_body(log, At::R2_EXTENDED, At::R2_EXTENDED_AGAIN);
         }),
+        ("used in a refusal again", Law::SameAnswer, At::R4_AGAIN, |log| {
+            rejection(log, At::R4_AGAIN).used = Some(seven())
+        }),
         ("a key's other body answered", Law::SameAnswer, At::R2_CONFIRMED_AGAIN, |log| {
             stamp(log, At::R2_CONFIRMED_AGAIN).fingerprint ^= 1;
         }),
@@ -398,7 +398,7 @@ fn l4_same_key_same_answer() {
         }),
         ("a repetition of nothing, without a key", Law::SameAnswer, At::MODE_CLOSED, |log| {
             let body = event(log, At::MODE_CLOSED).body.clone();
-            event(log, At::MODE_CLOSED).body = Body::Repeated(Box::new(body));
+            event(log, At::MODE_CLOSED).body = Body::Repeated(Box::new(body), None);
             stamp(log, At::MODE_CLOSED).key = None;
         }),
         ("a repetition of its own answered otherwise", Law::SameAnswer, At::R2_RELEASED_KEYED, |log| {
@@ -406,7 +406,7 @@ fn l4_same_key_same_answer() {
         }),
         ("a release repeated as an expiry", Law::SameAnswer, At::R2_RELEASED_AGAIN, |log| {
             let entry = entry(log, At::R2_RELEASED_AGAIN).clone();
-            event(log, At::R2_RELEASED_AGAIN).body = Body::Repeated(Box::new(Body::Expired(entry)));
+            event(log, At::R2_RELEASED_AGAIN).body = Body::Repeated(Box::new(Body::Expired(entry)), None);
         }),
         ("refused as abandoned, and never was", Law::SameAnswer, At::R6_CLOSED, |log| {
             refuse_with(log, At::R6_CLOSED, Reason::Abandoned);

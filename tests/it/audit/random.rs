@@ -333,7 +333,7 @@ fn change_kind(body: &mut Body) {
         Body::Released(entry, ReleaseCause::Caller) => Body::Released(entry, ReleaseCause::Abandoned),
         Body::Released(entry, ReleaseCause::Abandoned) => Body::Released(entry, ReleaseCause::Caller),
         Body::Expired(entry) => Body::Released(entry, ReleaseCause::Caller),
-        Body::Repeated(original) => *original,
+        Body::Repeated(original, _) => *original,
         Body::PoolDefined(pool) => Body::LimitsAdjusted(pool),
         Body::LimitsAdjusted(pool) => Body::ModeSet(pool),
         Body::ModeSet(pool) => Body::PoolChanged(pool),
@@ -351,14 +351,14 @@ fn change_kind(body: &mut Body) {
 fn entry_of(body: &mut Body) -> Option<&mut Entry> {
     match body {
         Body::Accepted(e) | Body::Confirmed(e) | Body::Extended(e) | Body::Released(e, _) | Body::Expired(e) => Some(e),
-        Body::Repeated(original) => entry_of(original),
+        Body::Repeated(original, _) => entry_of(original),
         _ => None,
     }
 }
 
 fn counters(body: &mut Body, f: impl FnOnce(&mut Amounts, &mut Amounts)) {
     match body {
-        Body::Repeated(original) => counters(original, f),
+        Body::Repeated(original, _) => counters(original, f),
         Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
             f(&mut pool.spec.limits, &mut pool.used);
         }
@@ -407,7 +407,7 @@ fn is_harmless(owner: &Owner, at: usize, field: Field, changed: &[Recorded]) -> 
 fn is_told_again(log: &[Recorded], pool: &PoolId) -> bool {
     let tells = |event: &&Event| {
         let is_old =
-            matches!(event.body, Body::Repeated(_)) && event.command().is_none_or(|c| c.ask != AskKind::Reserve);
+            matches!(event.body, Body::Repeated(..)) && event.command().is_none_or(|c| c.ask != AskKind::Reserve);
         let shows = event.body.entry().is_some()
             || event.body.pool().is_some()
             || event.body.rejection().is_some_and(|r| r.limits.is_some());

@@ -28,7 +28,7 @@ pub fn seen_body(body: &Body) -> Seen {
         Body::Extended(_) => "extended".to_owned(),
         Body::Released(..) => "released".to_owned(),
         Body::Expired(_) => "expired".to_owned(),
-        Body::Repeated(original) => format!("repeated {}", seen_body(original).kind),
+        Body::Repeated(original, _) => format!("repeated {}", seen_body(original).kind),
         Body::Rejected(rejection) => format!("rejected {}", rejection.reason),
         Body::Abandoned { .. } => "abandoned".to_owned(),
         Body::Malformed { .. } => "malformed".to_owned(),
