@@ -408,7 +408,8 @@ impl Judge<'_> {
     /// The reservation as it is now; while it lives, one more attempt that it lives for.
     fn reserved_again(&mut self, entry: &Entry) {
         let id = entry.reservation;
-        self.stands(entry, Stand::is_live);
+        let is_older = self.is_older();
+        self.stands(entry, |stand| stand.is_live() || (is_older && stand.written().is_some()));
         let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
         if self.state.lives.live(id).is_none() {
             return;

@@ -74,8 +74,11 @@ impl Judge<'_> {
         let Some(id) = self.event.body.reservation_id() else { return };
         let known = self.state.lives.decided(id);
         let is_same = known.is_some_and(|life| life.fingerprint == command.fingerprint);
+        let is_older = self.is_older();
+        let is_again = |life: &Life, original| is_as_before(life, original, is_older);
         let answered = match &self.event.body {
-            Body::Repeated(original, _) if known.is_none_or(|life| is_as_before(life, original)) => Answered::Again,
+            Body::Repeated(original, _) if known.is_none_or(|life| is_again(life, original)) => Answered::Again,
+            Body::Rejected(r) if is_older && r.reason == Reason::TooManyAttempts && known.is_some() => Answered::Again,
             Body::Rejected(r) if known.is_some_and(|life| self.is_over(life, r.reason)) => Answered::Again,
             body => answered(body),
         };
@@ -87,7 +90,7 @@ impl Judge<'_> {
         let known = self.state.answers.recall(&key);
         let is_same = known.is_some_and(|answer| answer.fingerprint == command.fingerprint);
         let answered = match &self.event.body {
-            body if known.and_then(|answer| self.over_since(answer)).is_some() => {
+            body if !self.is_older() && known.and_then(|answer| self.over_since(answer)).is_some() => {
                 let over = known.and_then(|answer| self.over_since(answer));
                 if body.rejection().map(|r| r.reason) == over { Answered::Again } else { answered(body) }
             }
@@ -97,6 +100,12 @@ impl Judge<'_> {
             body => answered(body),
         };
         self.key_verdict(known.is_some(), is_same, &answered, || format!("key {:?}", key.key));
+    }
+
+    /// Whether an older version has decided, which events without a deadline tell: it called a reservation that was over
+    /// what it had been, told a refusal again with the counters of that time, and let in only so many attempts.
+    pub(super) fn is_older(&self) -> bool {
+        self.event.command().is_some_and(|command| command.deadline.is_none())
     }
 
     /// Whether a reservation is over for this reason: to say so is what is left of its yes.
@@ -149,10 +158,10 @@ fn answered(body: &Body) -> Answered {
 }
 
 /// Whether a repeated answer to a Reserve is of the outcome that it had.
-fn is_as_before(life: &Life, original: &Body) -> bool {
+fn is_as_before(life: &Life, original: &Body, is_older: bool) -> bool {
     match (life.stand, original) {
         (Stand::Refused(reason, dimension), Body::Rejected(r)) => r.reason == reason && r.dimension == dimension,
         (Stand::Refused(..) | Stand::Void, _) => false,
-        (stand, original) => stand.is_live() && matches!(original, Body::Accepted(_)),
+        (stand, original) => (stand.is_live() || is_older) && matches!(original, Body::Accepted(_)),
     }
 }

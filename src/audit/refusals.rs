@@ -133,16 +133,19 @@ impl Judge<'_> {
                 stand => stand == Some(Stand::Expired),
             },
             Reason::NotAHold => stand == Some(Stand::Confirmed),
-            Reason::TooManyAttempts => self.state.lives.recall(id).is_some_and(Life::is_burned_full),
+            Reason::TooManyAttempts => self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_burned_full),
             _ => true,
         }
     }
 
     /// A refusal given before, again: with what it was judged against then.
     pub(super) fn refused_again(&mut self, rejection: &Rejection) {
-        let known = rejection.reservation.and_then(|id| self.state.lives.decided(id));
+        if self.is_older() {
+            self.told_counters(rejection);
+        }
+        let known = rejection.reservation.and_then(|id| self.state.lives.decided(id)).filter(|_| !self.is_older());
         let is_as_judged = known.is_none_or(|life| life.judged == judged(rejection));
-        self.found.expect(is_as_judged && rejection.mode.is_none(), Law::SameAnswer, || {
+        self.found.expect(is_as_judged && (self.is_older() || rejection.mode.is_none()), Law::SameAnswer, || {
             format!("a refusal is repeated with limits {:?} and used {:?}", rejection.limits, rejection.used)
         });
         let demand = self.demand_refused(rejection);

@@ -111,6 +111,35 @@ fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
     assert!(report(&taken).breaches().iter().any(|b| b.law == Law::FinalNo), "an attempt that is not the last");
 }
 
+/// As a version before told it that kept no deadlines: a reservation that is over is repeated as what it was, and a
+/// refusal with the pool's counters of the time at which it is repeated.
+#[test]
+fn what_an_older_version_has_decided_is_judged_by_its_rules() {
+    let mut log = script::play().log;
+    for recorded in &mut log {
+        if let Some(command) = recorded.event.cause.as_mut().and_then(|cause| cause.command.as_mut()) {
+            command.deadline = None;
+        }
+        if let Body::Repeated(_, origin) = &mut recorded.event.body {
+            *origin = None;
+        }
+    }
+    let body = |at: At| Box::new(log[at as usize].event.body.clone());
+    let again = [(At::R4_OVER_LIMIT, At::R4_AGAIN), (At::R2_CONFIRMED, At::R2_CONFIRMED_AGAIN)];
+    let told = again.map(|(first, again)| (again, Body::Repeated(body(first), None)));
+    for (at, body) in told {
+        log[at as usize].event.body = body;
+    }
+    assert_eq!(report(&log).breaches(), []);
+    // By the rules of now neither would do.
+    for at in [At::R4_AGAIN, At::R2_CONFIRMED_AGAIN] {
+        let mut log = log.clone();
+        log[at as usize].event.cause.as_mut().unwrap().command.as_mut().unwrap().deadline = Some(Micros::MAX);
+        let found = report(&log);
+        assert!(found.breaches().iter().any(|b| b.law == Law::SameAnswer && b.seq == at as u64), "{at:?}");
+    }
+}
+
 /// Pools of one hash have the same ids: who burned one is no other's.
 #[test]
 fn an_id_that_is_told_under_another_pool_is_found() {
