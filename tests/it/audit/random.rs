@@ -403,18 +403,19 @@ fn is_harmless(owner: &Owner, at: usize, field: Field, changed: &[Recorded]) -> 
 }
 
 /// Whether an event tells the pool's limits before they are said anew. What a key other than a Reserve's is answered
-/// again is from back then.
+/// again is from back then, and so is a refusal.
 fn is_told_again(log: &[Recorded], pool: &PoolId) -> bool {
     let tells = |event: &&Event| {
-        let is_old =
-            matches!(event.body, Body::Repeated(..)) && event.command().is_none_or(|c| c.ask != AskKind::Reserve);
+        let is_of_reserve = event.command().is_some_and(|c| c.ask == AskKind::Reserve);
+        let is_old = matches!(event.body, Body::Repeated(..)) && (!is_of_reserve || event.body.rejection().is_some());
         let shows = event.body.entry().is_some()
             || event.body.pool().is_some()
             || event.body.rejection().is_some_and(|r| r.limits.is_some());
         event.body.pool_id() == Some(pool) && shows && !is_old
     };
     let next = log.iter().map(|recorded| &recorded.event).find(tells);
-    next.is_some_and(|event| !matches!(event.body, Body::PoolDefined(_) | Body::LimitsAdjusted(_)))
+    let says = |body: &Body| matches!(body, Body::PoolDefined(_) | Body::LimitsAdjusted(_) | Body::PoolChanged(_));
+    next.is_some_and(|event| !says(&event.body))
 }
 
 proptest! {
