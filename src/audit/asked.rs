@@ -154,17 +154,7 @@ fn is_version(pool: &Pool, expected: Option<u64>) -> bool {
 /// Whether a refusal tells of another change than was asked for, where it tells of one.
 fn refuses_another(rejection: &Rejection, ask: &Ask) -> Option<String> {
     let told = rejection.asked.as_deref()?;
-    let (limits, mode, expected_version) = match ask {
-        Ask::DefinePool { spec, expected_version, .. } => {
-            (Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), expected_version)
-        }
-        Ask::AdjustLimits { change, expected_version, .. } => (Some(change.clone()), None, expected_version),
-        Ask::SetMode { mode, expected_version, .. } => (None, Some(*mode), expected_version),
-        Ask::ChangePool { change, expected_version, .. } => (change.limits.clone(), change.mode, expected_version),
-        _ => return Some(format!("it refuses {told:?}, asked was {ask:?}")),
-    };
-    let is_so = told.limits == limits && told.mode == mode && told.version == *expected_version;
-    (!is_so).then(|| format!("it refuses {told:?}, asked was {ask:?}"))
+    (ask.asked().as_ref() != Some(told)).then(|| format!("it refuses {told:?}, asked was {ask:?}"))
 }
 
 /// Whether one word of a planner became the other by this change, and by nothing else.

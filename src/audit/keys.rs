@@ -79,7 +79,7 @@ impl Judge<'_> {
         let answered = match &self.event.body {
             Body::Repeated(original, _) if known.is_none_or(|life| is_again(life, original)) => Answered::Again,
             Body::Rejected(r) if is_older && r.reason == Reason::TooManyAttempts && known.is_some() => Answered::Again,
-            Body::Rejected(r) if known.is_some_and(|life| self.is_over(life, r.reason)) => Answered::Again,
+            Body::Rejected(r) if known.is_some_and(|life| self.why_over(life) == Some(r.reason)) => Answered::Again,
             body => answered(body),
         };
         self.key_verdict(known.is_some(), is_same, &answered, || format!("reservation {id}"));
@@ -89,11 +89,10 @@ impl Judge<'_> {
         let Some(key) = key_of(command, &self.event.body) else { return };
         let known = self.state.answers.recall(&key);
         let is_same = known.is_some_and(|answer| answer.fingerprint == command.fingerprint);
+        let over = known.filter(|_| !self.is_older()).and_then(|answer| self.over_since(answer));
         let answered = match &self.event.body {
-            body if !self.is_older() && known.and_then(|answer| self.over_since(answer)).is_some() => {
-                let over = known.and_then(|answer| self.over_since(answer));
-                if body.rejection().map(|r| r.reason) == over { Answered::Again } else { answered(body) }
-            }
+            body if over.is_some() && body.rejection().map(|r| r.reason) == over => Answered::Again,
+            body if over.is_some() => answered(body),
             Body::Repeated(original, _) if known.is_some_and(|answer| answer.body == **original) => Answered::Again,
             // Such as Confirm of what is confirmed: whether it stands so is judged where it is repeated.
             Body::Repeated(..) => Answered::Fresh,
@@ -108,11 +107,7 @@ impl Judge<'_> {
         self.event.command().is_some_and(|command| command.deadline.is_none())
     }
 
-    /// Whether a reservation is over for this reason: to say so is what is left of its yes.
-    fn is_over(&self, life: &Life, reason: Reason) -> bool {
-        self.why_over(life) == Some(reason)
-    }
-
+    /// Why a reservation is over: to say so is what is left of its yes.
     fn why_over(&self, life: &Life) -> Option<Reason> {
         match life.stand {
             Stand::Held(until) if until <= self.now => Some(Reason::HoldExpired),

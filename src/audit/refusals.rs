@@ -4,7 +4,7 @@ use super::books::Book;
 use super::judge::Judge;
 use super::keys::is_business;
 use super::lives::{Life, Stand};
-use crate::domain::{Amounts, AskKind, Judged, Law, LimitChange, Mode, Reason, Rejection};
+use crate::domain::{Amounts, AskKind, Law, LimitChange, Mode, Reason, Rejection};
 use crate::limits::UNITS_MAX;
 
 impl Judge<'_> {
@@ -54,7 +54,7 @@ impl Judge<'_> {
             fingerprint,
             seq: self.event.seq,
             decided_seq: self.event.seq,
-            judged: judged(rejection),
+            judged: rejection.judged(),
             stand: Stand::Refused(rejection.reason, rejection.dimension),
             ..Life::void(pool.clone(), burned)
         };
@@ -144,7 +144,7 @@ impl Judge<'_> {
             self.told_counters(rejection);
         }
         let known = rejection.reservation.and_then(|id| self.state.lives.decided(id)).filter(|_| !self.is_older());
-        let is_as_judged = known.is_none_or(|life| life.judged == judged(rejection));
+        let is_as_judged = known.is_none_or(|life| life.judged == rejection.judged());
         self.found.expect(is_as_judged && (self.is_older() || rejection.mode.is_none()), Law::SameAnswer, || {
             format!("a refusal is repeated with limits {:?} and used {:?}", rejection.limits, rejection.used)
         });
@@ -176,12 +176,6 @@ fn is_out_of_range(book: Option<&Book>, rejection: &Rejection) -> bool {
     let delta = by.iter().find(|(other, _)| *other == d).map_or(0, |(_, delta)| i128::from(*delta));
     let after = book.spec.limits.get(d).map(|limit| i128::from(limit).saturating_add(delta));
     after.is_some_and(|after| !(0..=i128::from(UNITS_MAX)).contains(&after))
-}
-
-/// Limit and use of the dimension that decided.
-fn judged(rejection: &Rejection) -> Option<Judged> {
-    let of = |amounts: &Option<Amounts>| amounts.as_ref()?.get(rejection.dimension?);
-    Some(Judged { limit: of(&rejection.limits)?, used: of(&rejection.used)? })
 }
 
 /// Whether the dimension named is the first of those demanded that does not fit.

@@ -1,7 +1,7 @@
 //! What is asked of a partition, one record in `headroom.commands`.
 
 use super::change::{Edit, LimitChange, PoolChange};
-use super::event::CommandStamp;
+use super::event::{Asked, CommandStamp};
 use super::ids::{Attempt, CommandId, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
 use super::pool::{Mode, PoolSpec};
 use super::units::{Amounts, Micros};
@@ -79,7 +79,7 @@ pub enum Ask {
     AdjustLimits {
         /// Which pool.
         pool: PoolId,
-        /// How.
+        /// The limits as they shall be, or the differences to them, in units per dimension.
         change: LimitChange,
         /// Only at this version.
         expected_version: Option<u64>,
@@ -139,7 +139,7 @@ pub enum Ask {
     ChangePool {
         /// Which pool.
         pool: PoolId,
-        /// How.
+        /// The parts that change; the others stay.
         change: PoolChange,
         /// Only at this version.
         expected_version: Option<u64>,
@@ -206,6 +206,21 @@ impl Ask {
             | Ask::ChangePool { .. }
             | Ask::Handover { .. } => None,
         }
+    }
+
+    /// What a change asks of a pool, as far as the event of its refusal tells; `None` when that is nothing.
+    pub fn asked(&self) -> Option<Asked> {
+        let (limits, mode, expected_version) = match self {
+            Ask::DefinePool { spec, expected_version, .. } => {
+                (Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), expected_version)
+            }
+            Ask::AdjustLimits { change, expected_version, .. } => (Some(change.clone()), None, expected_version),
+            Ask::SetMode { mode, expected_version, .. } => (None, Some(*mode), expected_version),
+            Ask::ChangePool { change, expected_version, .. } => (change.limits.clone(), change.mode, expected_version),
+            _ => return None,
+        };
+        let asked = Asked { limits, mode, version: *expected_version };
+        (asked != Asked::default()).then_some(asked)
     }
 
     /// A stable 64-bit fingerprint of the body, so that a key reused with another body can be told. It is recorded in

@@ -3,7 +3,7 @@
 
 use super::change::{LimitChange, PoolChange};
 use super::command::{Ask, Command};
-use super::event::{Asked, Body, Entry, Origin, Rejection, ReleaseCause};
+use super::event::{Body, Entry, Origin, Rejection, ReleaseCause};
 use super::ids::{Dimension, Name, PoolId, ReservationId};
 use super::ledger::{CommandKey, Ledger, Target};
 use super::outcome::Reason;
@@ -138,12 +138,7 @@ impl<L: Ledger> Case<'_, L> {
     }
 
     fn not_ended(&self, known: &Reservation) -> Result<(), Refusal> {
-        match known.status {
-            Status::Held if known.until <= self.now => Err(Reason::HoldExpired.into()),
-            Status::Expired => Err(Reason::HoldExpired.into()),
-            Status::Released => Err(Reason::AlreadyReleased.into()),
-            Status::Held | Status::Confirmed | Status::Void | Status::Refused { .. } => Ok(()),
-        }
+        known.why_over(self.now).map_or(Ok(()), |reason| Err(reason.into()))
     }
 
     fn pool(&self, id: &PoolId) -> Result<&Pool, Refusal> {
@@ -345,24 +340,9 @@ impl<L: Ledger> Case<'_, L> {
             used: pool.map(|p| p.used.clone()),
             mode: pool.map(|p| p.spec.mode),
             version: pool.map(|p| p.version),
-            asked: asked(ask).map(Box::new),
+            asked: ask.asked().map(Box::new),
         }
     }
-}
-
-/// What a change asks of a pool.
-fn asked(ask: &Ask) -> Option<Asked> {
-    let (limits, mode, expected_version) = match ask {
-        Ask::DefinePool { spec, expected_version, .. } => {
-            (Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), expected_version)
-        }
-        Ask::AdjustLimits { change, expected_version, .. } => (Some(change.clone()), None, expected_version),
-        Ask::SetMode { mode, expected_version, .. } => (None, Some(*mode), expected_version),
-        Ask::ChangePool { change, expected_version, .. } => (change.limits.clone(), change.mode, expected_version),
-        _ => return None,
-    };
-    let asked = Asked { limits, mode, version: *expected_version };
-    (asked != Asked::default()).then_some(asked)
 }
 
 /// The scope under which a command's key is remembered. A Reserve's is in its reservation id already.

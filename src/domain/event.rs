@@ -6,7 +6,7 @@ use super::command::AskKind;
 use super::ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
 use super::outcome::Reason;
 use super::pool::{Mode, Pool};
-use super::reservation::Status;
+use super::reservation::{Judged, Status};
 use super::units::{Amounts, Micros};
 use crate::limits::REASON_CHARS_MAX;
 
@@ -234,6 +234,14 @@ pub struct Asked {
 /// Whether this may be what an operator says of something that was done by hand: some characters on one line.
 pub fn is_reason(text: &str) -> bool {
     (1..=REASON_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+impl Rejection {
+    /// Limit and use of the dimension that decided it.
+    pub fn judged(&self) -> Option<Judged> {
+        let of = |amounts: &Option<Amounts>| amounts.as_ref()?.get(self.dimension?);
+        Some(Judged { limit: of(&self.limits)?, used: of(&self.used)? })
+    }
 }
 
 /// The kinds of [`Body`], without what they carry.

@@ -7,7 +7,7 @@ use super::ids::ReservationId;
 use super::law::{self, Breach, Law};
 use super::ledger::{CommandKey, LedgerMut, Remembered, Target, kept_until};
 use super::pool::Pool;
-use super::reservation::{Attempts, Judged, Reservation, Status};
+use super::reservation::{Attempts, Reservation, Status};
 use super::units::{Amounts, Micros};
 use super::{AskKind, Name, Reason};
 use crate::limits::DEDUP_WINDOW_MS;
@@ -236,28 +236,18 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
         r.until = forget_at(event);
         r.seq = event.seq;
         r.decided_seq = event.seq;
-        r.judged = judged(rejection).map(Box::new);
+        r.judged = rejection.judged().map(Box::new);
         r.status = Status::Refused { reason: rejection.reason, binding: binding.and_then(|at| u8::try_from(at).ok()) };
         r.demand = demand;
     });
     Ok(())
 }
 
-fn judged(rejection: &Rejection) -> Option<Judged> {
-    let of = |amounts: &Option<Amounts>| amounts.as_ref()?.get(rejection.dimension?);
-    Some(Judged { limit: of(&rejection.limits)?, used: of(&rejection.used)? })
-}
-
 /// A Reserve of a reservation that is over says so, and changes nothing.
 fn fold_over(ledger: &impl LedgerMut, event: &Event, reason: Reason, id: ReservationId) -> Folded {
     let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
     // What was too much to be remembered is not known to be otherwise.
-    let is_so = known.is_none_or(|r| match r.status {
-        Status::Held => reason == Reason::HoldExpired && r.until <= event.decided_at,
-        Status::Expired => reason == Reason::HoldExpired,
-        Status::Released => reason == Reason::AlreadyReleased,
-        Status::Confirmed | Status::Void | Status::Refused { .. } => false,
-    });
+    let is_so = known.is_none_or(|r| r.why_over(event.decided_at) == Some(reason));
     if is_so { Ok(()) } else { Err((Law::SameAnswer, format!("{id} is refused as {reason}, and is not over so"))) }
 }
 

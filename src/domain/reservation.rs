@@ -91,6 +91,16 @@ impl Reservation {
         self.status.is_live() || self.until > now
     }
 
+    /// Why it lives no more, if it did: a hold whose time has passed is over, expired by an event or not yet.
+    pub fn why_over(&self, now: Micros) -> Option<Reason> {
+        match self.status {
+            Status::Held if self.until <= now => Some(Reason::HoldExpired),
+            Status::Expired => Some(Reason::HoldExpired),
+            Status::Released => Some(Reason::AlreadyReleased),
+            Status::Held | Status::Confirmed | Status::Void | Status::Refused { .. } => None,
+        }
+    }
+
     /// What may be forgotten at `now` counts as forgotten, swept or not: nothing of it gets into what comes after it, which
     /// is of this pool.
     pub fn renew(&mut self, now: Micros, pool: &PoolId) {

@@ -82,7 +82,6 @@ fn offset(log: &mut Log, at: At) -> &mut u64 {
     &mut cause(log, at).input_offset
 }
 
-/// Puts the body of one event in place of another's.
 /// The events that the script says are lost.
 fn lost(log: &mut Log) -> (&mut u64, &mut u64) {
     match &mut event(log, At::EVENTS_LOST).body {
@@ -91,6 +90,7 @@ fn lost(log: &mut Log) -> (&mut u64, &mut u64) {
     }
 }
 
+/// Puts the body of one event in place of another's.
 fn copy_body(log: &mut Log, from: At, to: At) {
     let body = event(log, from).body.clone();
     event(log, to).body = body;
