@@ -46,7 +46,7 @@ fn a_claim_of_an_idle_partition_does_not_wait_for_the_coordinator() {
 fn a_claim_reads_only_what_the_state_lacks() {
     let log = Log::new(1);
     let dir = tempfile::tempdir().unwrap();
-    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    let server = log.serve_alone(dir.path());
     pool(&server, "van-1", 1_000);
     let mut told = Told::default();
     (0..30).for_each(|n| assert!(told.reserve(&server, "van-1", &format!("K{n}"))));

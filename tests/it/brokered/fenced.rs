@@ -232,7 +232,7 @@ const ROUNDS: usize = 6;
 fn a_client_with_an_owners_name_costs_a_moment_and_no_answer() {
     let log = Log::new(1);
     let dir = tempfile::tempdir().unwrap();
-    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    let server = log.serve_alone(dir.path());
     pool(&server, "van-1", 1_000_000);
     let (told, blips) = callers(&server, "van-1", 4, |yes| {
         let blip = |round: usize| {

@@ -15,7 +15,7 @@ use headroom::log::{
     ClaimError, CommandSink, CommitOutcome, CommittedTail, EventStream, Manifest, NewCommand, OwnedPartition,
     PartitionLog, Polled, StoredEvent, Streamed, Turn,
 };
-use headroom::time::{Stopwatch, SystemClock};
+use headroom::time::Stopwatch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -234,7 +234,7 @@ fn an_owner_yields_to_another_and_not_to_itself() {
 fn an_idle_owner_stays_current() {
     let log = Log::new(1);
     let dir = tempfile::tempdir().unwrap();
-    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    let server = log.serve_alone(dir.path());
     for orders in 1..12 {
         super::told::pool(&server, "van-1", orders);
     }

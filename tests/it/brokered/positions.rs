@@ -5,14 +5,12 @@ use super::service::Log;
 use super::told::{Told, callers, pool};
 use crate::wait::until;
 use headroom::log::kafka::settings::group_of;
-use headroom::time::SystemClock;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
-use std::sync::Arc;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -54,7 +52,7 @@ fn delete_group(log: &Log) -> bool {
 fn what_the_group_keeps_has_no_say() {
     let log = Log::new(1);
     let dir = tempfile::tempdir().unwrap();
-    let serve = || log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    let serve = || log.serve_alone(dir.path());
     let server = serve();
     pool(&server, "van-1", 1_000_000);
     let mut all = Told::default();

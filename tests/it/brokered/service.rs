@@ -14,7 +14,7 @@ use headroom::log::kafka::plan::compare;
 use headroom::log::kafka::{Cluster, Framing, Kafka};
 use headroom::log::{CommittedTail, Manifest, StoredEvent};
 use headroom::replica::{Mood, PartitionState};
-use headroom::time::Clock;
+use headroom::time::{Clock, SystemClock};
 use headroom::wire;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,6 +91,11 @@ impl Log {
             until("the partition is ready", || shared.mood() == mood);
         }
         server
+    }
+
+    /// A process that takes calls and owns every partition, by the machine's clock.
+    pub fn serve_alone(&self, data_dir: &Path) -> Server {
+        self.serve(data_dir, "gateway,owner", Arc::new(SystemClock::new()))
     }
 
     /// As another process sees it.

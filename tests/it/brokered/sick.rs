@@ -113,7 +113,7 @@ fn who_can_serve_nothing_is_not_in_the_group() {
         let groups = consumer.fetch_group_list(Some(&group_of(log.manifest.log_id)), Duration::from_secs(5)).unwrap();
         groups.groups().iter().map(|group| group.members().len()).sum::<usize>()
     };
-    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    let server = log.serve_alone(dir.path());
     pool(&server, "van-1", 100);
     assert_eq!(members(), 1);
     plant(&log.cluster, 0, Some((1_000_000, b"no event")));

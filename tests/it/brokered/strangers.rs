@@ -6,9 +6,7 @@ use super::told::{Told, pool, reserve};
 use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::Kind;
-use headroom::time::SystemClock;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use std::sync::Arc;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -49,7 +47,7 @@ fn gauge(server: &Server) -> u64 {
 fn an_open_transaction_on_commands_is_seen_and_costs_no_event() {
     let log = Log::new(1);
     let dir = tempfile::tempdir().unwrap();
-    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    let server = log.serve_alone(dir.path());
     pool(&server, "van-1", 100);
     let mut told = Told::default();
     assert!(told.reserve(&server, "van-1", "first"));

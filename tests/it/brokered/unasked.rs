@@ -235,7 +235,7 @@ fn what_a_silent_registry_was_asked_about_is_decided_when_it_answers() {
 fn what_a_later_version_asks_is_left_to_a_later_version() {
     let log = Log::new(1);
     let dir = tempfile::tempdir().unwrap();
-    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    let server = log.serve_alone(dir.path());
     pool(&server, "van-1", 100);
     let mut told = Told::default();
     assert!(told.reserve(&server, "van-1", "before"));
@@ -253,7 +253,7 @@ fn what_a_later_version_asks_is_left_to_a_later_version() {
     assert!(!told.hear("van-1", "behind", &hurried(&server, "van-1", "behind")));
     // It ends as it should, although it was never done; whoever comes next leaves it alone as well.
     drop(server);
-    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    let server = log.serve_alone(dir.path());
     until("the partition says what it waits for", || trouble(&server).contains("a newer version"));
     drop(server);
     assert_eq!((count(&log, Kind::Malformed), log.rebuilt(0).position().next_input), (2, next_input + 2));
@@ -319,7 +319,7 @@ fn every_record_of_ours_says_its_schema_and_is_read_without_a_registry() {
 fn a_dead_letter_keeps_what_its_record_says_of_its_schema() {
     let log = Log::new(PARTITIONS);
     let dir = tempfile::tempdir().unwrap();
-    let server = log.serve(dir.path(), "gateway,owner", Arc::new(SystemClock::new()));
+    let server = log.serve_alone(dir.path());
     // It came to a partition that is not its pool's, under an id that nobody here can ask about.
     let inside = definition(pool_of(1));
     let schema = fingerprint_of(COMMAND.last().unwrap()).unwrap();
