@@ -9,12 +9,31 @@ pub use log_clock::LogClock;
 pub use steps::Steps;
 
 use crate::domain::Micros;
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A time as RFC 3339, for a person; one that has none is the last that does.
+/// The Unix epoch.
+pub const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+/// The last instant that RFC 3339 can write, to the microsecond: 9999-12-31T23:59:59.999999Z.
+pub const LAST: Micros = Micros(253_402_300_799_999_999);
+
+/// An instant as RFC 3339, in UTC. Beyond [`LAST`] it is that one: such a time only ever means "never".
+#[derive(Clone, Copy)]
+pub struct Shown(pub Micros);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = i64::try_from(self.0.min(LAST).0).unwrap_or(i64::MAX);
+        let date_time = EPOCH.saturating_add(SignedDuration::from_micros(us));
+        write!(f, "{date_time}Z")
+    }
+}
+
+/// The same as a text.
 pub fn text(at: Micros) -> String {
-    let instant = i64::try_from(at.0).ok().and_then(|us| jiff::Timestamp::from_microsecond(us).ok());
-    instant.unwrap_or(jiff::Timestamp::MAX).to_string()
+    Shown(at).to_string()
 }
 
 /// Where the time comes from.

@@ -1,8 +1,8 @@
 //! What goes out, as JSON: views over the domain's values. The domain itself knows no format.
 
-use super::instant::Shown;
 use super::problem;
 use crate::domain::{Amounts, Body, Micros, Mode, Name, Origin, Pool, Recorded, ReservationId, Status, Window};
+use crate::time::Shown;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};

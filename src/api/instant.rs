@@ -1,14 +1,11 @@
-//! Instants, as callers write and read them: RFC 3339 and nothing beside it, from 1970 to the end of the year 9999, to the
+//! Instants, as callers write them: RFC 3339 and nothing beside it, from 1970 to the end of the year 9999, to the
 //! microsecond.
 
 use crate::domain::Micros;
-use jiff::SignedDuration;
+use crate::time::{EPOCH, LAST};
 use jiff::civil::DateTime;
 use std::fmt;
 
-const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
-/// 9999-12-31T23:59:59.999999Z.
-const LAST: Micros = Micros(253_402_300_799_999_999);
 /// A date and a time, digit by digit.
 const SHAPE: &[u8] = b"0000-00-00T00:00:00";
 
@@ -83,22 +80,10 @@ fn offset_s(text: &str) -> Result<i64, Wrong> {
     }
 }
 
-/// An instant as it is shown, in UTC. Beyond the last that can be written it is that one: such a time only ever means
-/// "never".
-#[derive(Clone, Copy)]
-pub struct Shown(pub Micros);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let us = i64::try_from(self.0.min(LAST).0).unwrap_or(i64::MAX);
-        let date_time = EPOCH.saturating_add(SignedDuration::from_micros(us));
-        write!(f, "{date_time}Z")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Shown;
 
     #[test]
     fn what_is_said_is_shown_in_utc() {

@@ -9,6 +9,7 @@
 use super::{Seen, StoreError};
 use crate::domain::{Digest, Micros};
 use crate::limits::PARTITIONS_MAX;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -76,7 +77,7 @@ impl Witness {
         if partition >= header.partitions {
             return Ok(None);
         }
-        let newest = newest(&file, header.log_id, partition).map_err(|error| self.error(&error.to_string()))?;
+        let newest = newest(&file, header.log_id, partition).map_err(|error| self.error(error))?;
         newest.map(|newest| newest.map(|(_, seen)| seen)).map_err(|why| self.error(why))
     }
 
@@ -90,13 +91,13 @@ impl Witness {
                 return Err(self.error("is of another log"));
             }
             Some(_) => {}
-            None => self.create(Header { log_id, partitions }).map_err(|error| self.error(&error.to_string()))?,
+            None => self.create(Header { log_id, partitions }).map_err(|error| self.error(error))?,
         }
         let opened = OpenOptions::new().read(true).write(true).open(&self.path);
-        let file = opened.map_err(|error| self.error(&error.to_string()))?;
+        let file = opened.map_err(|error| self.error(error))?;
         let mut counts = Vec::new();
         for partition in 0..partitions {
-            let newest = newest(&file, log_id, partition).map_err(|error| self.error(&error.to_string()))?;
+            let newest = newest(&file, log_id, partition).map_err(|error| self.error(error))?;
             let count = newest.ok().flatten().map_or(0, |(count, _)| count);
             counts.push(AtomicU64::new(count));
         }
@@ -145,7 +146,7 @@ impl Witness {
     fn read(&self) -> Result<Option<(File, Header)>, StoreError> {
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(|error| self.error(&error.to_string()))?,
+            file => file.map_err(|error| self.error(error))?,
         };
         let mut place = [0; PLACE_BYTES];
         let read = file.read_exact_at(&mut place, 0);
@@ -165,7 +166,7 @@ impl Witness {
         self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     }
 
-    fn error(&self, why: &str) -> StoreError {
+    fn error(&self, why: impl fmt::Display) -> StoreError {
         StoreError { detail: format!("the witness {} {why}", self.path.display()) }
     }
 }
