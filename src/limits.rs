@@ -25,6 +25,8 @@ pub const BURNED_ATTEMPTS_MAX: usize = 16;
 pub const HOLD_TTL_MIN_MS: u64 = 100;
 /// See [`HOLD_TTL_MIN_MS`].
 pub const HOLD_TTL_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Longest whole life that a pool may allow a hold, however often it is extended.
+pub const HOLD_LIFE_MAX_MS: u64 = 30 * HOLD_TTL_MAX_MS;
 
 /// Longest text in which an operator says why something was done to the log by hand, in characters.
 pub const REASON_CHARS_MAX: usize = 200;
@@ -329,6 +331,9 @@ const _: () = {
     // A file that was taken away shows within a second, by the poll after a look is due.
     assert!(FILE_LOOK_MS + POLL_WAIT_MAX_MS < 1_000 && WITNESS_FLUSH_MS < CHECKPOINT_INTERVAL_MS);
     assert!(PARTITIONS_DEFAULT <= PARTITIONS_MAX && HOLD_TTL_MIN_MS < HOLD_TTL_MAX_MS);
+    assert!(HOLD_TTL_MAX_MS <= HOLD_LIFE_MAX_MS);
+    // A life that has become too long to be counted is longer than any pool may allow.
+    assert!(HOLD_LIFE_MAX_MS < u32::MAX as u64);
     // One refusal alone is always found in the log.
     assert!(LOGGED_REFUSALS_PER_SECOND > 0);
 };

@@ -8,16 +8,21 @@ use super::reply::Problem;
 use crate::domain::coverage::Query;
 use crate::domain::event::is_reason;
 use crate::domain::{
-    Amounts, Dimension, Edit, LimitChange, Micros, Mode, Name, NameError, PoolChange, PoolId, PoolSpec, Window,
-    WindowChange,
+    Amounts, Dimension, Edit, LimitChange, Micros, Mode, Name, NameError, PoolChange, PoolId, PoolRules, PoolSpec,
+    RuleChange, Window, WindowChange,
 };
 use crate::limits::{
-    AREAS_MAX, DIMENSIONS_MAX, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, PAGE_POOLS_DEFAULT, PAGE_POOLS_MAX,
-    REASON_CHARS_MAX, UNITS_MAX,
+    AREAS_MAX, DIMENSIONS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, PAGE_POOLS_DEFAULT,
+    PAGE_POOLS_MAX, REASON_CHARS_MAX, UNITS_MAX,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 type Parsed<T> = Result<T, Problem>;
+
+/// The rules of a pool, by name.
+const TTL_MAX: &str = "hold_ttl_max_ms";
+const LIFE_MAX: &str = "hold_life_max_ms";
+const UNIQUE: &str = "unique_order_ref";
 
 /// `POST /v1/reservations`.
 #[derive(Debug)]
@@ -62,13 +67,18 @@ pub fn reserve(body: &[u8]) -> Parsed<Reserve> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
-    let mut fields = Fields::parse(body, &["limits", "areas", "window", "labels", "mode"])?;
+    let mut fields = Fields::parse(body, &["limits", "areas", "window", "labels", "mode", TTL_MAX, LIFE_MAX, UNIQUE])?;
     Ok(PoolSpec {
         limits: fields.required("limits").and_then(|value| amounts("limits", value, 0))?,
         areas: fields.optional("areas").map(areas).transpose()?.unwrap_or_default(),
         window: fields.optional("window").map(window).transpose()?,
         labels: fields.optional("labels").map(labels).transpose()?.unwrap_or_default(),
         mode: fields.optional("mode").map(mode_of).transpose()?.unwrap_or(Mode::Open),
+        rules: PoolRules {
+            hold_ttl_max_ms: fields.optional(TTL_MAX).map(hold_ttl_max).transpose()?,
+            hold_life_max_ms: fields.optional(LIFE_MAX).map(hold_life_max).transpose()?,
+            unique_order_ref: fields.optional(UNIQUE).map(is_unique).transpose()?.unwrap_or_default(),
+        },
     })
 }
 
@@ -77,7 +87,8 @@ pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
-    let mut fields = Fields::parse(body, &["limits", "adjust", "areas", "window", "labels", "mode"])?;
+    let mut fields =
+        Fields::parse(body, &["limits", "adjust", "areas", "window", "labels", "mode", TTL_MAX, LIFE_MAX, UNIQUE])?;
     let limits = match (fields.set("limits")?, fields.set("adjust")?) {
         (None, None) => None,
         (Some(limits), None) => Some(LimitChange::To(amounts("limits", limits, 0)?)),
@@ -92,13 +103,22 @@ pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
         window: fields.edit("window", window_change)?,
         labels: fields.set("labels")?.map(label_changes).transpose()?.unwrap_or_default(),
         mode: fields.set("mode")?.map(mode_of).transpose()?,
+        rules: RuleChange {
+            hold_ttl_max_ms: fields.edit(TTL_MAX, hold_ttl_max)?,
+            hold_life_max_ms: fields.edit(LIFE_MAX, hold_life_max)?,
+            unique_order_ref: match fields.edit(UNIQUE, is_unique)? {
+                Edit::Keep => None,
+                Edit::Clear => Some(false),
+                Edit::To(is_unique) => Some(is_unique),
+            },
+        },
     };
     if change.is_well_formed() {
         Ok(change)
     } else {
         Err(Problem::edge(
             Edge::BadChange,
-            "the body changes nothing: name limits or adjust, areas, window, labels or mode",
+            "the body changes nothing: name limits or adjust, areas, window, labels, mode or a rule",
         ))
     }
 }
@@ -457,6 +477,33 @@ fn hold_ttl(value: Value<'_>) -> Parsed<u64> {
         other => {
             let (ttl, range) = (shown(&other), format!("an integer from {HOLD_TTL_MIN_MS} to {HOLD_TTL_MAX_MS}"));
             Err(Problem::edge(Edge::BadHoldTtl, format!("hold_ttl_ms is {ttl}, it has to be {range}")))
+        }
+    }
+}
+
+fn hold_ttl_max(value: Value<'_>) -> Parsed<u64> {
+    rule_ms(TTL_MAX, value, HOLD_TTL_MAX_MS)
+}
+
+fn hold_life_max(value: Value<'_>) -> Parsed<u64> {
+    rule_ms(LIFE_MAX, value, HOLD_LIFE_MAX_MS)
+}
+
+fn rule_ms(name: &str, value: Value<'_>, most: u64) -> Parsed<u64> {
+    match value {
+        Value::Unsigned(ms) if (HOLD_TTL_MIN_MS..=most).contains(&ms) => Ok(ms),
+        other => {
+            let (ms, range) = (shown(&other), format!("an integer from {HOLD_TTL_MIN_MS} to {most}"));
+            Err(Problem::edge(Edge::BadRule, format!("{name} is {ms}, it has to be {range}")))
+        }
+    }
+}
+
+fn is_unique(value: Value<'_>) -> Parsed<bool> {
+    match value {
+        Value::Bool(is_unique) => Ok(is_unique),
+        other => {
+            Err(Problem::edge(Edge::BadRule, format!("{UNIQUE} is {}, it has to be true or false", shown(&other))))
         }
     }
 }

@@ -2,7 +2,7 @@
 //! who hears of the event, since it is made of nothing else.
 
 use super::dto::Time;
-use crate::domain::{AskKind, Body, Event, Origin, PoolId, Reason, Rejection, ReservationId};
+use crate::domain::{AskKind, Body, Event, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
     BURNED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, POOLS_PER_PARTITION_MAX,
     RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
@@ -81,6 +81,8 @@ fn said(event: &Event, rejection: &Rejection) -> String {
             rejection.reservation.map_or_else(|| "there is no such reservation".into(), unknown_reservation)
         }
         Reason::StaleVersion => stale(rejection),
+        Reason::OrderHasReservation => existing(rejection),
+        Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => held_too_long(rejection),
         Reason::PastCutoff => {
             format!("{pool} took no more reservations at {}, its cutoff had passed: take another pool", at(event))
         }
@@ -118,6 +120,24 @@ fn full(event: &Event) -> String {
             "partition {partition} knows {RESERVATIONS_PER_PARTITION_MAX} reservations, which is the most: release some"
         )
     }
+}
+
+fn existing(rejection: &Rejection) -> String {
+    let order = rejection.order_ref.as_ref().map_or("of this request", Name::as_str);
+    let (pool, id) = (Pool(rejection), rejection.existing_reservation);
+    let id = id.map_or_else(|| "a reservation".to_owned(), |id| format!("reservation {id}"));
+    format!("order {order} has {id} in {pool}, which lets an order have one: use that, or release it first")
+}
+
+fn held_too_long(rejection: &Rejection) -> String {
+    let pool = Pool(rejection);
+    let why = match rejection.reason {
+        Reason::HoldTooLong => "bounds the time that a hold gets at once",
+        Reason::HoldTooOld => "bounds the whole life of a hold, from when it was accepted",
+        _ => "has a window, and no hold outlives its end",
+    };
+    let latest = rejection.hold_until.map_or_else(String::new, |until| format!(" at {}", Time(until)));
+    format!("{pool} {why}: ask for a time that ends{latest} or earlier, or do without a hold")
 }
 
 fn stale(rejection: &Rejection) -> String {
@@ -203,6 +223,8 @@ mod tests {
             used: units(7, 9),
             mode: None,
             version: Some(3),
+            hold_until: Some(Micros(1_800_000_060_000_000)),
+            existing_reservation: Some(ReservationId::new(7, [2; 11])),
             asked: None,
         };
         let key = is_keyed.then(|| IdempotencyKey::new("k-1").unwrap());
@@ -250,6 +272,10 @@ mod tests {
                 Reason::UnknownDimension => &["no dimension orders", "are crates, orders"],
                 Reason::OverLimit => &["3 of 10 orders", "4 were asked for", "ask for less"],
                 Reason::LimitOutOfRange => &["limit of orders", "is 10", "by less"],
+                Reason::OrderHasReservation => &["reservation hr_", "pool van-1"],
+                Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => {
+                    &["pool van-1", "2027-01-15T08:01:00Z"]
+                }
                 Reason::InvalidWindow => &["pool van-1", "start", "cutoff"],
                 Reason::LabelsFull => &["pool van-1", "32 labels", "null"],
                 Reason::DimensionInUse => &["7 orders of pool van-1", "release"],

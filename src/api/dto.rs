@@ -217,6 +217,15 @@ pub struct PoolDto<'a> {
     /// What else is said of it.
     #[schema(value_type = BTreeMap<String, String>)]
     labels: Labels<'a>,
+    /// The longest time that a hold gets at once, if that is bounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_ttl_max_ms: Option<u64>,
+    /// The longest whole life of a hold, if that is bounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_life_max_ms: Option<u64>,
+    /// Whether an order may have one live reservation at most; no when absent.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unique_order_ref: bool,
     /// How often the planner's word has changed, from 1: its ETag.
     version: u64,
     /// Of a PUT to a pool that was there: the version that this one replaces, with all that the PUT did not name.
@@ -249,6 +258,9 @@ impl<'a> PoolDto<'a> {
             areas: Names(&pool.spec.areas),
             window: pool.spec.window.map(WindowDto::from),
             labels: Labels(&pool.spec.labels),
+            hold_ttl_max_ms: pool.spec.rules.hold_ttl_max_ms,
+            hold_life_max_ms: pool.spec.rules.hold_life_max_ms,
+            unique_order_ref: pool.spec.rules.unique_order_ref,
             version: pool.version,
             replaced_version: None,
             proof: decided.map(ProofDto::of),
@@ -401,10 +413,14 @@ pub struct ProblemDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BTreeMap<String, u64>>)]
     pub remaining: Option<Units<'a>>,
-    /// The reservation that is over, or no hold.
+    /// The reservation that is over, or no hold, or the one that the order has already.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text_if_any")]
     #[schema(value_type = Option<String>)]
     pub reservation: Option<ReservationId>,
+    /// Of a hold that is refused more time, the latest instant until which it could last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub hold_until: Option<Time>,
     /// Of a decided refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<ProofDto<'a>>,

@@ -7,7 +7,7 @@ use super::reply::{Answer, Problem, Reply, decided, is_repeated};
 use super::request::{Asked, Expected};
 use super::{Api, body, detail, problem};
 use crate::domain::coverage::Query;
-use crate::domain::{Ask, Edit, PoolChange, PoolId, Reason};
+use crate::domain::{Ask, Edit, PoolChange, PoolId, Reason, RuleChange};
 use crate::gateway::Call;
 use crate::limits::PAGE_POOLS_DEFAULT;
 use crate::replica::{Listing, PoolPage, Search};
@@ -115,8 +115,8 @@ pub async fn patch(api: Arc<Api>, asked: Asked) -> Answer {
     asked.query(&[])?;
     let expected_version = asked.if_match()?;
     let ask = match body::pool_change(&asked.body)? {
-        PoolChange { limits: Some(limits), areas: None, window: Edit::Keep, labels, mode: None }
-            if labels.is_empty() =>
+        PoolChange { limits: Some(limits), areas: None, window: Edit::Keep, labels, mode: None, rules }
+            if labels.is_empty() && rules == RuleChange::default() =>
         {
             Ask::AdjustLimits { pool, change: limits, expected_version }
         }

@@ -94,6 +94,7 @@ edge_cases! {
     BadMode = "bad_mode", 400, "The mode is not valid";
     BadChange = "bad_change", 400, "The change of the pool is not valid";
     BadHoldTtl = "bad_hold_ttl", 400, "The hold's time is not valid";
+    BadRule = "bad_rule", 400, "A rule of the pool is not valid";
     BadTimeout = "bad_timeout", 400, "The Request-Timeout-Ms header is not valid";
     BadKey = "bad_key", 400, "The Idempotency-Key header is not valid";
     BadVersion = "bad_version", 400, "The If-Match or If-None-Match header is not valid";
@@ -176,6 +177,9 @@ pub fn of_reason(reason: Reason) -> Case {
         Reason::UnknownPool => fault("unknown_pool", 404, "There is no such pool"),
         Reason::UnknownReservation => fault("unknown_reservation", 404, "There is no such reservation"),
         Reason::StaleVersion => fault("stale_version", 412, "The pool has another version"),
+        Reason::OrderHasReservation => {
+            fault("order_has_reservation", 409, "The order has a live reservation in the pool, which lets it have one")
+        }
         Reason::PastCutoff => fault("past_cutoff", 409, "The pool's cutoff has passed"),
         Reason::Closed => fault("closed", 409, "The pool is closed"),
         Reason::Paused => fault("paused", 409, "The pool is paused"),
@@ -190,6 +194,9 @@ pub fn of_reason(reason: Reason) -> Case {
         Reason::HoldExpired => fault("hold_expired", 409, "The hold has expired"),
         Reason::AlreadyReleased => fault("already_released", 409, "The reservation has been released"),
         Reason::NotAHold => fault("not_a_hold", 409, "The reservation is not a hold"),
+        Reason::HoldTooLong => fault("hold_too_long", 409, "The pool lets no hold have so much time at once"),
+        Reason::HoldTooOld => fault("hold_too_old", 409, "The pool lets no hold live so long in all"),
+        Reason::HoldBeyondWindow => fault("hold_beyond_window", 409, "The hold would outlive the pool's window"),
     }
 }
 

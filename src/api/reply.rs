@@ -1,7 +1,7 @@
 //! An answer on its way out: bytes, made in one buffer, and the few headers that go with them.
 
 use super::detail;
-use super::dto::{ProblemDto, ProofDto, TypeUrn, Units};
+use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
 use super::problem::{self, Case, Edge, Unread};
 use crate::domain::{Amounts, Body as Decision, CommandId, Reason, Recorded, Rejection, ReservationId, Reserved};
 use crate::gateway::Outcome;
@@ -181,7 +181,8 @@ impl Problem {
             reason: self.shed.map(Shed::code),
             dimension: rejection.and_then(|r| r.dimension).map(|d| d.to_string()),
             remaining: remaining.as_ref().map(Units),
-            reservation: rejection.and_then(over),
+            reservation: rejection.and_then(in_the_way),
+            hold_until: rejection.and_then(|r| r.hold_until).map(Time),
             proof: self.decided.as_deref().map(ProofDto::of),
             trace_id: request_id,
         };
@@ -260,10 +261,13 @@ pub fn is_repeated(decided: &Recorded) -> bool {
     matches!(decided.event.body, Decision::Repeated(..))
 }
 
-/// The reservation that is not what was expected of it.
-fn over(rejection: &Rejection) -> Option<ReservationId> {
-    let is_of_one = matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased | Reason::NotAHold);
-    rejection.reservation.filter(|_| is_of_one)
+/// The reservation that is not what was expected of it, or that is in the way.
+fn in_the_way(rejection: &Rejection) -> Option<ReservationId> {
+    match rejection.reason {
+        Reason::HoldExpired | Reason::AlreadyReleased | Reason::NotAHold => rejection.reservation,
+        Reason::OrderHasReservation => rejection.existing_reservation,
+        _ => None,
+    }
 }
 
 fn remaining(rejection: &Rejection) -> Option<Amounts> {

@@ -91,8 +91,11 @@ pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>
             let is_held = held_for(event, entry) == Some(*hold_ttl_ms);
             (!(is_so && is_held)).then(|| format!("it accepts {entry:?}, asked was {ask:?}"))
         }
-        (Body::Rejected(Rejection { demand, order_ref, .. }), Ask::Reserve { demand: asked, order_ref: order, .. }) => {
-            let is_so = demand.as_ref() == Some(asked) && order_ref == order;
+        (Body::Rejected(rejection), Ask::Reserve { demand: asked, order_ref: order, hold_ttl_ms, .. }) => {
+            let Rejection { demand, order_ref, .. } = rejection;
+            let told = rejection.asked.as_deref();
+            let is_told = told.is_none_or(|told| told.hold_ttl_ms == *hold_ttl_ms);
+            let is_so = demand.as_ref() == Some(asked) && order_ref == order && is_told;
             (!is_so).then(|| format!("it refuses {demand:?} for {order_ref:?}, asked was {ask:?}"))
         }
         (Body::Extended(entry), Ask::Extend { hold_ttl_ms, .. }) => {
@@ -116,6 +119,11 @@ pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>
             let is_so = before.is_none_or(|before| is_said_anew(before, change, &pool.spec));
             (!(is_so && is_version(pool, *expected_version)))
                 .then(|| format!("it makes {:?} of {before:?}, asked was {ask:?}", pool.spec))
+        }
+        (Body::Rejected(rejection), Ask::Extend { hold_ttl_ms, .. }) => {
+            let told = rejection.asked.as_deref();
+            let is_so = told.is_none_or(|told| told.hold_ttl_ms == Some(*hold_ttl_ms));
+            (!is_so).then(|| format!("it refuses {told:?}, asked were {hold_ttl_ms} ms"))
         }
         (Body::Rejected(rejection), ask) if ask.reservation().is_none() => refuses_another(rejection, ask),
         _ => None,
@@ -168,7 +176,18 @@ fn is_said_anew(before: &PoolSpec, change: &PoolChange, after: &PoolSpec) -> boo
         && is_changed(&before.limits, change.limits.as_ref(), &after.limits)
         && after.areas == *change.areas.as_ref().unwrap_or(&before.areas)
         && after.mode == change.mode.unwrap_or(before.mode)
+        && is_most(before.rules.hold_ttl_max_ms, change.rules.hold_ttl_max_ms, after.rules.hold_ttl_max_ms)
+        && is_most(before.rules.hold_life_max_ms, change.rules.hold_life_max_ms, after.rules.hold_life_max_ms)
+        && after.rules.unique_order_ref == change.rules.unique_order_ref.unwrap_or(before.rules.unique_order_ref)
         && window_parts(after) == changed_parts(window_parts(before), change.window)
+}
+
+fn is_most(before: Option<u64>, edit: Edit<u64>, after: Option<u64>) -> bool {
+    match edit {
+        Edit::Keep => after == before,
+        Edit::Clear => after.is_none(),
+        Edit::To(ms) => after == Some(ms),
+    }
 }
 
 /// Start, end and cutoff of a window.

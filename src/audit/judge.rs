@@ -158,12 +158,14 @@ impl Judge<'_> {
             self.found.expect(until > self.now, Law::ClocksDecideNothing, || format!("{id} is held until {}", until.0));
         }
         self.counts(id);
+        self.alone(entry);
+        self.held_within(entry, self.now);
         let burned = match self.state.lives.recall(id) {
             Some(life) if life.stand == Stand::Void => life.burned.clone(),
             _ => Vec::new(),
         };
         let command = self.event.command();
-        let life = Life {
+        let mut life = Life {
             demand: entry.demand.clone(),
             order_ref: entry.order_ref.clone(),
             fingerprint: command.map(|c| c.fingerprint).unwrap_or_default(),
@@ -173,11 +175,40 @@ impl Judge<'_> {
             stand,
             ..Life::void(entry.pool.clone(), burned)
         };
+        if let Stand::Held(until) = stand {
+            life.hold(until, self.now);
+        }
         if let Some(lost) = self.state.lives.begin(id, life) {
             self.state.books.give_back(&lost.pool, &lost.demand);
         }
         self.state.books.take(&entry.pool, &entry.demand);
         self.counters(entry);
+    }
+
+    /// Where a pool lets an order have one live reservation, there is no other.
+    fn alone(&mut self, entry: &Entry) {
+        let is_unique = self.state.books.get(&entry.pool).is_some_and(|book| book.spec.rules.unique_order_ref);
+        let Some(order_ref) = entry.order_ref.as_ref().filter(|_| is_unique) else { return };
+        let other = self.state.lives.of_order(&entry.pool, order_ref);
+        self.found.expect(other.is_none(), Law::OneState, || {
+            format!("{} is accepted for order {order_ref}, which has {other:?}", entry.reservation)
+        });
+    }
+
+    /// A hold whose life counts from `since` lasts no longer than the pool and its window let it. Older versions knew no
+    /// such bounds, and do not tell since when a hold lives.
+    fn held_within(&mut self, entry: &Entry, since: Micros) {
+        let (Some(until), Some(told)) = (entry.hold_until, entry.hold_since) else { return };
+        let Some(spec) = self.state.books.get(&entry.pool).map(|book| &book.spec) else { return };
+        let is_within = |from: Micros, ms: Option<u64>| ms.is_none_or(|ms| until <= from.plus_ms(ms));
+        let is_short = is_within(self.now, spec.rules.hold_ttl_max_ms);
+        let is_young = is_within(since, spec.rules.hold_life_max_ms);
+        let is_in_window = spec.window.is_none_or(|window| until <= window.end);
+        let (rules, window) = (spec.rules, spec.window);
+        self.found.expect(told == since && is_short && is_young && is_in_window, Law::OneState, || {
+            let id = entry.reservation;
+            format!("{id} is held since {} until {}, against {rules:?} and {window:?}", told.0, until.0)
+        });
     }
 
     /// L1 for an acceptance, by the sums before it.
@@ -261,13 +292,15 @@ impl Judge<'_> {
     }
 
     fn extended(&mut self, entry: &Entry) {
-        if self.hold(entry).is_none() {
-            return;
-        }
+        let Some(life) = self.hold(entry) else { return };
         let until = entry.hold_until.unwrap_or_default();
         self.told_as(entry, Stand::Held(until));
         self.found.expect(until > self.now, Law::ClocksDecideNothing, || format!("extended until {}", until.0));
+        self.held_within(entry, life.since);
         self.stand(entry.reservation, Stand::Held(until));
+        if let Some(held) = self.state.lives.live_mut(entry.reservation) {
+            held.hold(until, life.since);
+        }
     }
 
     fn stand(&mut self, id: ReservationId, stand: Stand) {

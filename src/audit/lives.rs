@@ -8,7 +8,7 @@ use crate::domain::{
     Status,
 };
 use crate::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX, REMEMBERED_RESERVATIONS_MAX};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a reservation id stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,11 +57,13 @@ pub(super) struct Life {
     pub(super) is_settled: bool,
     /// Attempts taken back before they came.
     pub(super) burned: Vec<Attempt>,
+    /// Of a hold, the instant from which its life counts.
+    pub(super) since: Micros,
     /// The event that last changed it.
     pub(super) seq: u64,
     /// The event that accepted or refused it.
     pub(super) decided_seq: u64,
-    /// Limit and use of the dimension that refused it.
+    /// What it was refused by.
     pub(super) judged: Option<Judged>,
     pub(super) stand: Stand,
 }
@@ -77,6 +79,7 @@ impl Life {
             counting: Vec::new(),
             is_settled: false,
             burned,
+            since: Micros(0),
             seq: 0,
             decided_seq: 0,
             judged: None,
@@ -86,7 +89,15 @@ impl Life {
 
     /// Whether the entry tells of this reservation: what an event may not change, whatever it does.
     pub(super) fn is_of(&self, entry: &Entry) -> bool {
-        self.pool == entry.pool && self.order_ref == entry.order_ref
+        let is_since = entry.hold_since.is_none_or(|since| since == self.since);
+        self.pool == entry.pool && self.order_ref == entry.order_ref && is_since
+    }
+
+    /// It is a hold until then. Since when it lives is kept to the millisecond: the one that has begun counts whole.
+    pub(super) fn hold(&mut self, until: Micros, since: Micros) {
+        let ms = u64::from(until.held_ms_since(since));
+        self.stand = Stand::Held(until);
+        self.since = Micros(until.0.saturating_sub(ms.saturating_mul(1_000)));
     }
 
     /// One more attempt for which it lives.
@@ -118,6 +129,8 @@ impl Life {
 /// Every reservation id of the partition.
 pub(super) struct Lives {
     live: BTreeMap<ReservationId, Life>,
+    /// The live ones that have an order.
+    orders: BTreeSet<(PoolId, Name, ReservationId)>,
     past: Memory<ReservationId, Life>,
     /// Attempts taken back or refused as too late, with the stamp of `past` at that time.
     gone: Memory<(ReservationId, Attempt), u64>,
@@ -128,6 +141,7 @@ impl Lives {
     pub(super) fn new(remembered_max: usize) -> Lives {
         Lives {
             live: BTreeMap::new(),
+            orders: BTreeSet::new(),
             past: Memory::new(remembered_max),
             gone: Memory::new(REMEMBERED_RESERVATIONS_MAX),
         }
@@ -150,6 +164,7 @@ impl Lives {
         for life in self.live.values_mut() {
             if let Stand::Held(until) = &mut life.stand {
                 until.0 = until.0.saturating_sub(by_us);
+                life.since.0 = life.since.0.saturating_sub(by_us);
             }
         }
     }
@@ -175,12 +190,28 @@ impl Lives {
     /// Starts a life; answers the one that it replaces, which there must not be.
     pub(super) fn begin(&mut self, id: ReservationId, life: Life) -> Option<Life> {
         self.past.remove(&id);
-        self.live.insert(id, life)
+        let lost = self.end(id);
+        if let Some(order_ref) = &life.order_ref {
+            self.orders.insert((life.pool.clone(), order_ref.clone(), id));
+        }
+        self.live.insert(id, life);
+        lost
+    }
+
+    /// The live reservation that the order has in the pool; of several, that of the least id.
+    pub(super) fn of_order(&self, pool: &PoolId, order_ref: &Name) -> Option<ReservationId> {
+        let least = (pool.clone(), order_ref.clone(), ReservationId::new(0, [0; 11]));
+        let first = self.orders.range(least..).next();
+        first.filter(|(of, order, _)| (of, order) == (pool, order_ref)).map(|(.., id)| *id)
     }
 
     /// Ends a life.
     pub(super) fn end(&mut self, id: ReservationId) -> Option<Life> {
-        self.live.remove(&id)
+        let life = self.live.remove(&id)?;
+        if let Some(order_ref) = &life.order_ref {
+            self.orders.remove(&(life.pool.clone(), order_ref.clone(), id));
+        }
+        Some(life)
     }
 
     /// Remembers what is not live.
@@ -253,6 +284,7 @@ impl Life {
             seq: self.seq,
             decided_seq: self.decided_seq,
             judged: self.judged.map(Box::new),
+            held_ms: hold_until.map_or(0, |until| until.held_ms_since(self.since)),
             status,
         }
     }

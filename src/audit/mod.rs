@@ -194,14 +194,15 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Amounts, Dimension, Mode};
+    use crate::domain::{Amounts, Dimension, Mode, PoolRules};
 
     #[test]
     fn a_sum_that_no_live_demand_makes_is_found_at_the_end() {
         let orders = |units| Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap();
         let id = PoolId::new("pool").unwrap();
         let (areas, labels) = Default::default();
-        let spec = PoolSpec { limits: orders(3), areas, window: None, labels, mode: Mode::Open };
+        let spec =
+            PoolSpec { limits: orders(3), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
         let mut audit = PartitionAudit::new(0, 1);
         audit.state.books.say(&Pool { id: id.clone(), spec, used: orders(0), version: 1 });
         assert_eq!(audit.finish().breach_count(), 0);

@@ -102,6 +102,8 @@ impl Judge<'_> {
             Reason::DimensionInUse => rejection.dimension.is_some_and(|d| book.is_some_and(|b| b.used_of(d) > 0)),
             Reason::Abandoned => self.was_abandoned(rejection),
             Reason::StaleVersion => is_stale(book, rejection),
+            Reason::OrderHasReservation => self.has_reservation(rejection),
+            Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => self.is_held_too_long(rejection),
             Reason::LimitOutOfRange => is_out_of_range(book, rejection),
             Reason::Expired => self.deadline().is_none_or(|deadline| deadline < self.now),
             _ => self.reason_of_reservation_held(rejection),
@@ -113,6 +115,34 @@ impl Judge<'_> {
             _ => Law::OneState,
         };
         self.found.expect(held, law, || format!("refused as {reason}, and it was not so"));
+    }
+
+    /// Whether the order has the reservation that is named.
+    fn has_reservation(&self, rejection: &Rejection) -> bool {
+        let (Some(pool), Some(order_ref)) = (&rejection.pool, &rejection.order_ref) else { return false };
+        let is_unique = self.state.books.get(pool).is_some_and(|book| book.spec.rules.unique_order_ref);
+        let existing = self.state.lives.of_order(pool, order_ref);
+        is_unique && existing.is_some() && existing == rejection.existing_reservation
+    }
+
+    /// Whether the time asked for the hold is past the bound that is named, and the latest instant told is the first of all
+    /// bounds.
+    fn is_held_too_long(&self, rejection: &Rejection) -> bool {
+        let Some(book) = rejection.pool.as_ref().and_then(|pool| self.state.books.get(pool)) else { return false };
+        let Some(ttl_ms) = rejection.asked.as_ref().and_then(|asked| asked.hold_ttl_ms) else { return false };
+        let life = rejection.reservation.and_then(|id| self.state.lives.live(id));
+        let since = life.filter(|life| matches!(life.stand, Stand::Held(_))).map_or(self.now, |life| life.since);
+        let rules = book.spec.rules;
+        let by_time = rules.hold_ttl_max_ms.map(|ms| self.now.plus_ms(ms));
+        let by_life = rules.hold_life_max_ms.map(|ms| since.plus_ms(ms));
+        let by_window = book.spec.window.map(|window| window.end);
+        let named = match rejection.reason {
+            Reason::HoldTooLong => by_time,
+            Reason::HoldTooOld => by_life,
+            _ => by_window,
+        };
+        let latest = [by_time, by_life, by_window].into_iter().flatten().min();
+        named.is_some_and(|bound| self.now.plus_ms(ttl_ms) > bound) && rejection.hold_until == latest
     }
 
     fn was_abandoned(&self, rejection: &Rejection) -> bool {
@@ -146,7 +176,7 @@ impl Judge<'_> {
         let known = rejection.reservation.and_then(|id| self.state.lives.decided(id)).filter(|_| !self.is_older());
         let is_as_judged = known.is_none_or(|life| life.judged == rejection.judged());
         self.found.expect(is_as_judged && (self.is_older() || rejection.mode.is_none()), Law::SameAnswer, || {
-            format!("a refusal is repeated with limits {:?} and used {:?}", rejection.limits, rejection.used)
+            format!("a refusal is repeated with {:?}", rejection.judged())
         });
         let demand = self.demand_refused(rejection);
         self.found.expect(

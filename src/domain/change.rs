@@ -2,7 +2,7 @@
 
 use super::ids::{Dimension, Name};
 use super::outcome::Reason;
-use super::pool::{Mode, PoolSpec, Window};
+use super::pool::{Mode, PoolRules, PoolSpec, Window};
 use super::units::{Amounts, Micros};
 use crate::limits::{AREAS_MAX, DIMENSIONS_MAX, LABELS_MAX, UNITS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +50,28 @@ pub struct WindowChange {
     pub cutoff: Edit<Micros>,
 }
 
+/// Rules of a pool; those not named stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RuleChange {
+    /// The longest time that a hold gets at once.
+    pub hold_ttl_max_ms: Edit<u64>,
+    /// The longest whole life of a hold.
+    pub hold_life_max_ms: Edit<u64>,
+    /// Whether an order may have one live reservation at most.
+    pub unique_order_ref: Option<bool>,
+}
+
+impl RuleChange {
+    /// The rules after it.
+    pub(super) fn of(self, before: PoolRules) -> PoolRules {
+        PoolRules {
+            hold_ttl_max_ms: self.hold_ttl_max_ms.of(before.hold_ttl_max_ms),
+            hold_life_max_ms: self.hold_life_max_ms.of(before.hold_life_max_ms),
+            unique_order_ref: self.unique_order_ref.unwrap_or(before.unique_order_ref),
+        }
+    }
+}
+
 /// Parts of a pool; those not named stay.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PoolChange {
@@ -63,6 +85,8 @@ pub struct PoolChange {
     pub labels: BTreeMap<Name, Option<Name>>,
     /// Whether it admits.
     pub mode: Option<Mode>,
+    /// What it asks of its reservations.
+    pub rules: RuleChange,
 }
 
 /// Why a change is refused, and the dimension that decided it.
@@ -106,10 +130,13 @@ impl LimitChange {
 impl PoolChange {
     /// Whether it is one that a caller can have meant: it names something, and no more than a pool may have.
     pub fn is_well_formed(&self) -> bool {
-        let PoolChange { limits, areas, window, labels, mode: _ } = self;
+        let PoolChange { limits, areas, window, labels, mode: _, rules } = self;
         let names_something = *self != PoolChange::default() && *window != Edit::To(WindowChange::default());
         let bounded = areas.as_ref().is_none_or(|areas| areas.len() <= AREAS_MAX) && labels.len() <= LABELS_MAX;
-        names_something && bounded && limits.as_ref().is_none_or(LimitChange::is_well_formed)
+        names_something
+            && bounded
+            && rules.of(PoolRules::default()).is_well_formed()
+            && limits.as_ref().is_none_or(LimitChange::is_well_formed)
     }
 
     /// What is said of the pool after it.
@@ -135,7 +162,8 @@ impl PoolChange {
             return Err((Reason::LabelsFull, None));
         }
         let areas = self.areas.as_ref().unwrap_or(&before.areas).clone();
-        Ok(PoolSpec { limits, areas, window, labels, mode: self.mode.unwrap_or(before.mode) })
+        let (mode, rules) = (self.mode.unwrap_or(before.mode), self.rules.of(before.rules));
+        Ok(PoolSpec { limits, areas, window, labels, mode, rules })
     }
 }
 

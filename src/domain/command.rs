@@ -1,9 +1,9 @@
 //! What is asked of a partition, one record in `headroom.commands`.
 
-use super::change::{Edit, LimitChange, PoolChange};
+use super::change::{Edit, LimitChange, PoolChange, RuleChange};
 use super::event::{Asked, CommandStamp};
 use super::ids::{Attempt, CommandId, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
-use super::pool::{Mode, PoolSpec};
+use super::pool::{Mode, PoolRules, PoolSpec};
 use super::units::{Amounts, Micros};
 
 /// A request with everything its decision needs; the log's stamp travels beside, not inside.
@@ -208,18 +208,24 @@ impl Ask {
         }
     }
 
-    /// What a change asks of a pool, as far as the event of its refusal tells; `None` when that is nothing.
+    /// What is asked of a pool or of a hold, as far as the event of its refusal tells; `None` when that is nothing.
     pub fn asked(&self) -> Option<Asked> {
-        let (limits, mode, expected_version) = match self {
+        let of_pool =
+            |limits, mode, version: &Option<u64>| Asked { limits, mode, version: *version, hold_ttl_ms: None };
+        let of_hold = |hold_ttl_ms| Asked { hold_ttl_ms, ..Asked::default() };
+        let asked = match self {
             Ask::DefinePool { spec, expected_version, .. } => {
-                (Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), expected_version)
+                of_pool(Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), expected_version)
             }
-            Ask::AdjustLimits { change, expected_version, .. } => (Some(change.clone()), None, expected_version),
-            Ask::SetMode { mode, expected_version, .. } => (None, Some(*mode), expected_version),
-            Ask::ChangePool { change, expected_version, .. } => (change.limits.clone(), change.mode, expected_version),
+            Ask::AdjustLimits { change, expected_version, .. } => of_pool(Some(change.clone()), None, expected_version),
+            Ask::SetMode { mode, expected_version, .. } => of_pool(None, Some(*mode), expected_version),
+            Ask::ChangePool { change, expected_version, .. } => {
+                of_pool(change.limits.clone(), change.mode, expected_version)
+            }
+            Ask::Reserve { hold_ttl_ms, .. } => of_hold(*hold_ttl_ms),
+            Ask::Extend { hold_ttl_ms, .. } => of_hold(Some(*hold_ttl_ms)),
             _ => return None,
         };
-        let asked = Asked { limits, mode, version: *expected_version };
         (asked != Asked::default()).then_some(asked)
     }
 
@@ -320,7 +326,7 @@ impl Fnv {
     }
 
     fn change(&mut self, change: &PoolChange) {
-        let PoolChange { limits, areas, window, labels, mode } = change;
+        let PoolChange { limits, areas, window, labels, mode, rules } = change;
         self.number(u64::from(limits.is_some()));
         limits.iter().for_each(|limits| self.limits(limits));
         self.optional(areas.as_ref().map(|areas| areas.len() as u64));
@@ -337,6 +343,12 @@ impl Fnv {
             self.text(value.as_ref().map_or("", Name::as_str));
         }
         self.optional(mode.map(|mode| mode as u64));
+        // Older versions knew no rules: a change of none has the fingerprint that they gave it.
+        if *rules != RuleChange::default() {
+            self.edit(&rules.hold_ttl_max_ms, |hash, ms| hash.number(*ms));
+            self.edit(&rules.hold_life_max_ms, |hash, ms| hash.number(*ms));
+            self.optional(rules.unique_order_ref.map(u64::from));
+        }
     }
 
     fn spec(&mut self, spec: &PoolSpec) {
@@ -352,5 +364,12 @@ impl Fnv {
             self.text(value.as_str());
         }
         self.number(spec.mode as u64);
+        // Older versions knew no rules, and a pool without any has the fingerprint that they gave it.
+        if spec.rules != PoolRules::default() {
+            self.number(u64::MAX);
+            self.optional(spec.rules.hold_ttl_max_ms);
+            self.optional(spec.rules.hold_life_max_ms);
+            self.number(u64::from(spec.rules.unique_order_ref));
+        }
     }
 }

@@ -210,6 +210,9 @@ impl<L: Ledger> Case<'_, L> {
             return Err(Reason::PartitionFull.into());
         }
         let pool = self.pool(pool)?;
+        if self.holder(pool, order_ref.as_ref()).is_some() {
+            return Err(Reason::OrderHasReservation.into());
+        }
         if pool.spec.window.is_some_and(|window| window.closes_at() <= self.now) {
             return Err(Reason::PastCutoff.into());
         }
@@ -224,17 +227,34 @@ impl<L: Ledger> Case<'_, L> {
         if let Some((d, _)) = demand.iter().find(|(d, units)| pool.remaining(*d).is_none_or(|free| *units > free)) {
             return Err(Refusal(Reason::OverLimit, Some(d)));
         }
-        let hold_until = hold_ttl_ms.map(|ttl| self.now.plus_ms(ttl));
+        let hold_until = hold_ttl_ms.map(|ttl| self.hold_until(pool, self.now, ttl)).transpose()?;
         Ok(Body::Accepted(Entry {
             pool: pool.id.clone(),
             reservation: id,
             status: if hold_until.is_some() { Status::Held } else { Status::Confirmed },
             demand: demand.clone(),
             hold_until,
+            hold_since: hold_until.map(|_| self.now),
             order_ref,
             limits: pool.spec.limits.clone(),
             used: pool.used.map(|d, used| used.saturating_add(demand.get(d).unwrap_or_default())),
         }))
+    }
+
+    /// The live reservation that the order has in a pool that lets it have one.
+    fn holder(&self, pool: &Pool, order_ref: Option<&Name>) -> Option<ReservationId> {
+        let order_ref = order_ref.filter(|_| pool.spec.rules.unique_order_ref)?;
+        self.ledger.of_order(&pool.id, order_ref.as_str(), |_| true)
+    }
+
+    /// Until when a hold lasts whose life counts from `since` and that gets so much time now. One that may not have it is
+    /// refused, not cut short: its caller would count on the time that was asked for.
+    fn hold_until(&self, pool: &Pool, since: Micros, ttl_ms: u64) -> Result<Micros, Refusal> {
+        let until = self.now.plus_ms(ttl_ms);
+        match pool.spec.hold_bounds(since, self.now).iter().find(|(bound, _)| until > *bound) {
+            Some((_, reason)) => Err((*reason).into()),
+            None => Ok(until),
+        }
     }
 
     /// The answer to a Reserve whose id is known: as it stands now, while it lives.
@@ -254,10 +274,19 @@ impl<L: Ledger> Case<'_, L> {
     /// A refusal as it was judged then: the pool's counters of now are no part of it.
     fn refused_before(&self, known: &Reservation, reason: Reason) -> Rejection {
         let dimension = known.binding();
-        let judged = dimension.zip(known.judged.as_deref());
-        let one = |of: fn(&Judged) -> u64| judged.and_then(|(d, judged)| Amounts::new([(d, of(judged))]));
-        let (limits, used) = (one(|judged| judged.limit), one(|judged| judged.used));
-        Rejection { limits, used, mode: None, version: None, ..self.rejection(&Refusal(reason, dimension)) }
+        let (mut limits, mut used) = (None, None);
+        let (mut existing_reservation, mut hold_until) = (None, None);
+        match known.judged.as_deref() {
+            Some(Judged::Units { limit, used: in_use }) => {
+                let one = |units: u64| dimension.and_then(|d| Amounts::new([(d, units)]));
+                (limits, used) = (one(*limit), one(*in_use));
+            }
+            Some(Judged::Order(id)) => existing_reservation = Some(*id),
+            Some(Judged::Hold(until)) => hold_until = Some(*until),
+            None => {}
+        }
+        let told = self.rejection(&Refusal(reason, dimension));
+        Rejection { limits, used, mode: None, version: None, existing_reservation, hold_until, ..told }
     }
 
     fn known(&self, id: ReservationId) -> Result<(&Reservation, &Pool), Refusal> {
@@ -280,12 +309,17 @@ impl<L: Ledger> Case<'_, L> {
             return Ok(again(Body::Confirmed(entry(pool, known, id)), known.seq));
         }
         let (held, pool) = self.hold(id)?;
-        Ok(Body::Confirmed(Entry { status: Status::Confirmed, hold_until: None, ..entry(pool, held, id) }))
+        Ok(Body::Confirmed(Entry {
+            status: Status::Confirmed,
+            hold_until: None,
+            hold_since: None,
+            ..entry(pool, held, id)
+        }))
     }
 
     fn extend(&self, id: ReservationId, hold_ttl_ms: u64) -> Decision {
         let (held, pool) = self.hold(id)?;
-        let hold_until = Some(self.now.plus_ms(hold_ttl_ms));
+        let hold_until = Some(self.hold_until(pool, held.held_since(), hold_ttl_ms)?);
         Ok(Body::Extended(Entry { hold_until, ..entry(pool, held, id) }))
     }
 
@@ -329,7 +363,12 @@ impl<L: Ledger> Case<'_, L> {
             Ask::Reserve { demand, order_ref, .. } => (Some(demand.clone()), order_ref.clone()),
             _ => (None, None),
         };
+        let since = known.filter(|r| r.status == Status::Held).map_or(self.now, Reservation::held_since);
+        let latest = |pool: &Pool| pool.spec.hold_bounds(since, self.now).iter().map(|(bound, _)| *bound).min();
+        let is_of_order = refusal.0 == Reason::OrderHasReservation;
         Rejection {
+            hold_until: pool.filter(|_| refusal.0.is_of_hold_time()).and_then(latest),
+            existing_reservation: pool.filter(|_| is_of_order).and_then(|pool| self.holder(pool, order_ref.as_ref())),
             reason: refusal.0,
             dimension: refusal.1,
             pool: id.cloned(),
@@ -383,6 +422,7 @@ fn entry(pool: &Pool, known: &Reservation, reservation: ReservationId) -> Entry 
         status: known.status,
         demand: known.demand.clone(),
         hold_until: (known.status == Status::Held).then_some(known.until),
+        hold_since: (known.status == Status::Held).then(|| known.held_since()),
         order_ref: known.order_ref.as_deref().and_then(|text| Name::new(text).ok()),
         limits: pool.spec.limits.clone(),
         used: pool.used.clone(),
@@ -391,7 +431,7 @@ fn entry(pool: &Pool, known: &Reservation, reservation: ReservationId) -> Entry 
 
 fn given_back(pool: &Pool, known: &Reservation, id: ReservationId, status: Status) -> Entry {
     let used = pool.used.map(|d, used| used.saturating_sub(known.demand.get(d).unwrap_or_default()));
-    Entry { status, hold_until: None, used, ..entry(pool, known, id) }
+    Entry { status, hold_until: None, hold_since: None, used, ..entry(pool, known, id) }
 }
 
 fn is_well_formed(ask: &Ask) -> bool {
@@ -412,7 +452,11 @@ fn is_well_formed(ask: &Ask) -> bool {
 
 fn is_spec(spec: &PoolSpec) -> bool {
     let in_order = spec.window.is_none_or(|window| window.is_in_order());
-    in_order && spec.limits.is_within(0) && spec.areas.len() <= AREAS_MAX && spec.labels.len() <= LABELS_MAX
+    in_order
+        && spec.rules.is_well_formed()
+        && spec.limits.is_within(0)
+        && spec.areas.len() <= AREAS_MAX
+        && spec.labels.len() <= LABELS_MAX
 }
 
 fn is_routed_here(ask: &Ask, place: Place) -> bool {

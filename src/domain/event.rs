@@ -175,6 +175,8 @@ pub struct Entry {
     pub demand: Amounts,
     /// When the hold expires.
     pub hold_until: Option<Micros>,
+    /// Of a hold, the instant from which its life counts. Events of older versions do not tell it.
+    pub hold_since: Option<Micros>,
     /// The caller's order.
     pub order_ref: Option<Name>,
     /// The pool's limits.
@@ -192,8 +194,8 @@ pub enum ReleaseCause {
     Abandoned,
 }
 
-/// A refusal with what it was judged against. One that is repeated tells of the pool no more than limit and use of the
-/// dimension that decided it, as they were when it was decided.
+/// A refusal with what it was judged against. One that is repeated tells of the pool no more than what decided it
+/// ([`Judged`]), as it was then.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rejection {
     /// Why.
@@ -216,11 +218,15 @@ pub struct Rejection {
     pub mode: Option<Mode>,
     /// The pool's version, if it is known.
     pub version: Option<u64>,
-    /// What was asked of the pool, where a change of it is refused.
+    /// Of a hold that is refused more time, the latest instant until which it could last.
+    pub hold_until: Option<Micros>,
+    /// The reservation that the order has already.
+    pub existing_reservation: Option<ReservationId>,
+    /// What was asked, where a change of a pool or a hold is refused.
     pub asked: Option<Box<Asked>>,
 }
 
-/// What a refused change asked of a pool, as far as it is recorded.
+/// What was asked of a pool or of a hold and refused, as far as it is recorded.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Asked {
     /// The limits.
@@ -229,6 +235,8 @@ pub struct Asked {
     pub mode: Option<Mode>,
     /// The version that the pool was expected to have; 0 means that there must be none.
     pub version: Option<u64>,
+    /// The hold's time.
+    pub hold_ttl_ms: Option<u64>,
 }
 
 /// Whether this may be what an operator says of something that was done by hand: some characters on one line.
@@ -237,10 +245,14 @@ pub fn is_reason(text: &str) -> bool {
 }
 
 impl Rejection {
-    /// Limit and use of the dimension that decided it.
+    /// What it was judged by: the other reservation, the latest instant, or limit and use of the dimension that decided it.
     pub fn judged(&self) -> Option<Judged> {
         let of = |amounts: &Option<Amounts>| amounts.as_ref()?.get(self.dimension?);
-        Some(Judged { limit: of(&self.limits)?, used: of(&self.used)? })
+        match self.reason {
+            Reason::OrderHasReservation => self.existing_reservation.map(Judged::Order),
+            reason if reason.is_of_hold_time() => self.hold_until.map(Judged::Hold),
+            _ => Some(Judged::Units { limit: of(&self.limits)?, used: of(&self.used)? }),
+        }
     }
 }
 

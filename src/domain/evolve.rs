@@ -153,6 +153,11 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
     if ledger.reservation(&entry.reservation).is_some_and(|r| r.status.is_live()) {
         return Err((Law::TrueYes, format!("{} is accepted while it lives", entry.reservation)));
     }
+    lasts_as_it_may(pool, event, entry, event.decided_at)?;
+    let sole = entry.order_ref.as_ref().filter(|_| pool.spec.rules.unique_order_ref);
+    if let Some(other) = sole.and_then(|order_ref| ledger.of_order(&pool.id, order_ref.as_str(), |_| true)) {
+        return Err((Law::OneState, format!("{} is accepted for an order that has {other}", entry.reservation)));
+    }
     let pool = &pool.id.clone();
     is_of_pool(ledger, event, pool, entry.reservation)?;
     ledger.update_pool(pool, |pool| pool.used = entry.used.clone());
@@ -166,8 +171,25 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
         r.seq = event.seq;
         r.decided_seq = event.seq;
         r.status = entry.status;
+        r.held_ms = held_ms(entry, event.decided_at);
     });
     Ok(())
+}
+
+/// A hold lasts no longer than its pool lets one that is held since then. Events of older versions knew no such bounds; they
+/// do not tell since when.
+fn lasts_as_it_may(pool: &Pool, event: &Event, entry: &Entry, since: Micros) -> Folded {
+    let (Some(until), Some(told)) = (entry.hold_until, entry.hold_since) else { return Ok(()) };
+    let bounds = pool.spec.hold_bounds(since, event.decided_at);
+    if told == since && bounds.iter().all(|(bound, _)| until <= *bound) {
+        return Ok(());
+    }
+    let detail = format!("{} is held since {} until {}, against {bounds:?}", entry.reservation, told.0, until.0);
+    Err((Law::OneState, detail))
+}
+
+fn held_ms(entry: &Entry, since: Micros) -> u32 {
+    entry.hold_until.map_or(0, |until| until.held_ms_since(since))
 }
 
 fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Status, until: Micros) -> Folded {
@@ -176,10 +198,13 @@ fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Stat
     if status != Status::Held {
         return Err((Law::OneState, format!("{} is not a hold", entry.reservation)));
     }
+    let since = ledger.reservation(&entry.reservation).map_or(event.decided_at, Reservation::held_since);
+    lasts_as_it_may(known_pool(ledger, &entry.pool)?, event, entry, since)?;
     ledger.update_reservation(&entry.pool, entry.reservation, |r| {
         r.until = until;
         r.seq = event.seq;
         r.status = to;
+        r.held_ms = held_ms(entry, since);
     });
     Ok(())
 }
@@ -194,6 +219,7 @@ fn fold_ended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, cause: 
         r.until = forget_at(event);
         r.seq = event.seq;
         r.attempts.end();
+        r.held_ms = 0;
         // Abandoned leaves no outcome behind: the same key is decided anew.
         r.status = if cause == Some(ReleaseCause::Abandoned) { Status::Void } else { entry.status };
         if r.status == Status::Void {

@@ -52,6 +52,13 @@ pub trait Ledger {
     fn pool(&self, id: &PoolId) -> Option<&Pool>;
     /// What is known of the reservation; it may be forgettable already (see [`Reservation::is_known`]).
     fn reservation(&self, id: &ReservationId) -> Option<&Reservation>;
+    /// The live reservation of this order in this pool, among those that are asked about; of several, that of the least id.
+    fn of_order(
+        &self,
+        pool: &PoolId,
+        order_ref: &str,
+        is_asked: impl Fn(&ReservationId) -> bool,
+    ) -> Option<ReservationId>;
     /// The answer this key was given; it may be forgettable already.
     fn remembered(&self, key: &CommandKey) -> Option<&Remembered>;
     /// Whether a command of this id was decided, and its id is kept at `now`.

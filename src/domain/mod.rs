@@ -18,13 +18,13 @@ pub mod reservation;
 pub mod route;
 pub mod units;
 
-pub use change::{Edit, LimitChange, PoolChange, WindowChange};
+pub use change::{Edit, LimitChange, PoolChange, RuleChange, WindowChange};
 pub use command::{Ask, AskKind, Command, Reserved};
 pub use event::{Asked, Body, Cause, CommandStamp, Entry, Event, Kind, Origin, Recorded, Rejection, ReleaseCause};
 pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId};
 pub use law::{Breach, Law};
 pub use ledger::{CommandKey, Ledger, LedgerMut, Remembered, Target, kept_until};
 pub use outcome::Reason;
-pub use pool::{Mode, Pool, PoolSpec, Window};
+pub use pool::{Mode, Pool, PoolRules, PoolSpec, Window};
 pub use reservation::{Attempts, Judged, Reservation, Status};
 pub use units::{Amounts, Micros};

@@ -54,6 +54,8 @@ reasons! {
     UnknownReservation = "unknown_reservation", true;
     /// The pool has another version than expected.
     StaleVersion = "stale_version", true;
+    /// The order has a live reservation in the pool, which lets it have one.
+    OrderHasReservation = "order_has_reservation", true;
     /// The pool's cutoff has passed.
     PastCutoff = "past_cutoff", true;
     /// The pool is closed.
@@ -78,6 +80,12 @@ reasons! {
     AlreadyReleased = "already_released", true;
     /// The reservation is not a hold.
     NotAHold = "not_a_hold", true;
+    /// The pool lets no hold have so much time at once.
+    HoldTooLong = "hold_too_long", true;
+    /// The pool lets no hold live so long in all.
+    HoldTooOld = "hold_too_old", true;
+    /// The hold would outlive the pool's window.
+    HoldBeyondWindow = "hold_beyond_window", true;
 }
 
 impl Reason {
@@ -94,6 +102,11 @@ impl Reason {
     /// command nobody may be told that it is not applied.
     pub fn is_open(self) -> bool {
         matches!(self, Reason::DeadlineTooFar | Reason::TooManyCommands)
+    }
+
+    /// Whether a hold was refused the time that was asked for it.
+    pub fn is_of_hold_time(self) -> bool {
+        matches!(self, Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow)
     }
 
     /// The reason with this code.

@@ -1,7 +1,9 @@
 //! A pool: what may be reserved, what is, and when and where it is offered.
 
 use super::ids::{Dimension, Name, PoolId};
+use super::outcome::Reason;
 use super::units::{Amounts, Micros};
+use crate::limits::{HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether a pool admits anything at all.
@@ -51,6 +53,41 @@ pub struct PoolSpec {
     pub labels: BTreeMap<Name, Name>,
     /// Whether it admits.
     pub mode: Mode,
+    /// What it asks of its reservations.
+    pub rules: PoolRules,
+}
+
+/// What a pool asks of its reservations beside that they fit. A rule counts for what is decided while it is set, and evicts
+/// nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PoolRules {
+    /// The longest time that a hold gets at once.
+    pub hold_ttl_max_ms: Option<u64>,
+    /// The longest whole life of a hold, however often it is extended.
+    pub hold_life_max_ms: Option<u64>,
+    /// Whether an order may have one live reservation at most.
+    pub unique_order_ref: bool,
+}
+
+impl PoolRules {
+    /// Whether the times are such as holds may have.
+    pub fn is_well_formed(&self) -> bool {
+        let is_within = |time: Option<u64>, most| time.is_none_or(|ms| (HOLD_TTL_MIN_MS..=most).contains(&ms));
+        is_within(self.hold_ttl_max_ms, HOLD_TTL_MAX_MS) && is_within(self.hold_life_max_ms, HOLD_LIFE_MAX_MS)
+    }
+}
+
+impl PoolSpec {
+    /// Until when a hold may last whose life counts from `since` and that gets its time at `now`, and the reason to refuse
+    /// it more: by its time, by its life, and by the window.
+    pub fn hold_bounds(&self, since: Micros, now: Micros) -> [(Micros, Reason); 3] {
+        let after = |from: Micros, ms: Option<u64>| ms.map_or(Micros::MAX, |ms| from.plus_ms(ms));
+        [
+            (after(now, self.rules.hold_ttl_max_ms), Reason::HoldTooLong),
+            (after(since, self.rules.hold_life_max_ms), Reason::HoldTooOld),
+            (self.window.map_or(Micros::MAX, |window| window.end), Reason::HoldBeyondWindow),
+        ]
+    }
 }
 
 /// A pool as it is: the planner's word and what has been admitted under it.

@@ -1,6 +1,6 @@
 //! A reservation's life, and what is remembered of it afterwards.
 
-use super::ids::{Attempt, Dimension, PoolId};
+use super::ids::{Attempt, Dimension, PoolId, ReservationId};
 use super::outcome::Reason;
 use super::units::{Amounts, Micros};
 use crate::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX};
@@ -54,19 +54,28 @@ pub struct Reservation {
     pub seq: u64,
     /// The event that accepted or refused it.
     pub decided_seq: u64,
-    /// Limit and use, at that time, of the dimension that refused it.
+    /// What it was refused by, as it was then.
     pub judged: Option<Box<Judged>>,
     /// Where it stands.
     pub status: Status,
+    /// Held: how long it is from its acceptance to `until`, in milliseconds, a begun one counted whole. 0 otherwise.
+    pub held_ms: u32,
 }
 
-/// What a dimension of a pool was like when a demand did not fit.
+/// What a refusal was judged by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Judged {
-    /// Its limit.
-    pub limit: u64,
-    /// Its units in use.
-    pub used: u64,
+pub enum Judged {
+    /// What the dimension was like in which a demand did not fit.
+    Units {
+        /// Its limit.
+        limit: u64,
+        /// Its units in use.
+        used: u64,
+    },
+    /// The reservation that the order had.
+    Order(ReservationId),
+    /// The latest instant until which the hold could last.
+    Hold(Micros),
 }
 
 impl Reservation {
@@ -83,7 +92,23 @@ impl Reservation {
             decided_seq: 0,
             judged: None,
             status: Status::Void,
+            held_ms: 0,
         }
+    }
+
+    /// The order of a live one.
+    pub fn live_order(&self) -> Option<&str> {
+        self.order_ref.as_deref().filter(|_| self.status.is_live())
+    }
+
+    /// Whether it is a live one of this order.
+    pub fn is_of_order(&self, pool: &PoolId, order_ref: &str) -> bool {
+        self.pool == *pool && self.live_order() == Some(order_ref)
+    }
+
+    /// Of a hold, the instant from which its life counts.
+    pub fn held_since(&self) -> Micros {
+        self.until.set_back(u64::from(self.held_ms).saturating_mul(1_000))
     }
 
     /// Whether it still counts at `now`: live, or remembered for a while yet.

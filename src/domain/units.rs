@@ -28,6 +28,11 @@ impl Micros {
     pub fn ms_since(self, earlier: Micros) -> u64 {
         self.0.saturating_sub(earlier.0) / 1_000
     }
+
+    /// The same, with a begun millisecond counted whole; the most that can be counted where it is longer.
+    pub fn held_ms_since(self, earlier: Micros) -> u32 {
+        u32::try_from(self.0.saturating_sub(earlier.0).div_ceil(1_000)).unwrap_or(u32::MAX)
+    }
 }
 
 /// Units per dimension, sorted by dimension, each dimension once. A copy shares them.

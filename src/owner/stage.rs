@@ -4,6 +4,7 @@
 use crate::domain::{
     CommandId, CommandKey, Ledger, LedgerMut, Micros, Pool, PoolId, Remembered, Reservation, ReservationId,
 };
+use crate::replica::Orders;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub struct Stage<'a, L> {
@@ -11,6 +12,8 @@ pub struct Stage<'a, L> {
     pools: BTreeMap<PoolId, Pool>,
     /// `None`: nothing is left of it.
     reservations: BTreeMap<ReservationId, Option<Reservation>>,
+    /// Of those.
+    orders: Orders,
     remembered: BTreeMap<CommandKey, Remembered>,
     decided: BTreeSet<CommandId>,
     pools_added: usize,
@@ -23,6 +26,7 @@ impl<'a, L: Ledger> Stage<'a, L> {
             base,
             pools: BTreeMap::new(),
             reservations: BTreeMap::new(),
+            orders: Orders::default(),
             remembered: BTreeMap::new(),
             decided: BTreeSet::new(),
             pools_added: 0,
@@ -41,6 +45,18 @@ impl<L: Ledger> Ledger for Stage<'_, L> {
             Some(staged) => staged.as_ref(),
             None => self.base.reservation(id),
         }
+    }
+
+    fn of_order(
+        &self,
+        pool: &PoolId,
+        order_ref: &str,
+        is_asked: impl Fn(&ReservationId) -> bool,
+    ) -> Option<ReservationId> {
+        let is_of_order = |id: &ReservationId| self.reservation(id).is_some_and(|r| r.is_of_order(pool, order_ref));
+        let staged = self.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id));
+        let is_asked = |id: &ReservationId| !self.reservations.contains_key(id) && is_asked(id);
+        staged.into_iter().chain(self.base.of_order(pool, order_ref, is_asked)).min()
     }
 
     fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
@@ -88,7 +104,10 @@ impl<L: Ledger> LedgerMut for Stage<'_, L> {
             self.reservations_added = self.reservations_added.saturating_add(1);
             Reservation::void(pool.clone())
         });
+        let had = reservation.live_order().map(Box::<str>::from);
         f(&mut reservation);
+        had.iter().for_each(|order_ref| self.orders.remove(&reservation.pool, order_ref, id));
+        reservation.live_order().iter().for_each(|order_ref| self.orders.insert(&reservation.pool, order_ref, id));
         let kept = (!reservation.is_empty()).then_some(reservation);
         self.reservations.insert(id, kept);
     }

@@ -6,6 +6,7 @@
 pub mod checkpoint;
 mod clock_set;
 mod decided;
+mod orders;
 mod pools;
 pub mod query;
 pub mod shared;
@@ -14,6 +15,7 @@ pub mod state;
 
 pub use checkpoint::Draft;
 pub use clock_set::{ClockRequest, Setting};
+pub use orders::Orders;
 pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};
 pub use shared::{Mood, Replica, Shared};

@@ -1,6 +1,7 @@
 //! The state of one partition at a sequence number.
 
 use super::decided::{Decided, LeafNo};
+use super::orders::Orders;
 use super::pools::Pools;
 use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
@@ -56,6 +57,7 @@ pub struct PartitionState {
     timers: BTreeSet<(Micros, ReservationId)>,
     /// What is not live any more, by when it may be forgotten.
     forgettable: BTreeSet<(Micros, ReservationId)>,
+    orders: Orders,
     pub(super) remembered: BTreeMap<CommandKey, Remembered>,
     remembered_until: BTreeSet<(Micros, CommandKey)>,
     pub(super) decided: Decided,
@@ -86,6 +88,7 @@ impl PartitionState {
             common: Common::default(),
             timers: BTreeSet::new(),
             forgettable: BTreeSet::new(),
+            orders: Orders::default(),
             remembered: BTreeMap::new(),
             remembered_until: BTreeSet::new(),
             decided: Decided::default(),
@@ -126,6 +129,9 @@ impl PartitionState {
             };
             if let Some(queue) = queue {
                 queue.insert((reservation.until, *id));
+            }
+            if let Some(order_ref) = reservation.live_order() {
+                state.orders.insert(&reservation.pool, order_ref, *id);
             }
             if reservation.status.is_live() {
                 let of_pool = used.entry(&reservation.pool).or_default();
@@ -291,6 +297,16 @@ impl Ledger for PartitionState {
         self.slab.get(id)
     }
 
+    fn of_order(
+        &self,
+        pool: &PoolId,
+        order_ref: &str,
+        is_asked: impl Fn(&ReservationId) -> bool,
+    ) -> Option<ReservationId> {
+        let is_of_order = |id: &ReservationId| self.slab.get(id).is_some_and(|r| r.is_of_order(pool, order_ref));
+        self.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id))
+    }
+
     fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
         self.remembered.get(key)
     }
@@ -329,10 +345,16 @@ impl LedgerMut for PartitionState {
         let was = found.and_then(|slot| self.slab.at(slot)).map(|(_, r)| (r.status, r.until));
         let slot = found.unwrap_or_else(|| self.slab.insert(id, Reservation::void(pool.clone())));
         let Some((_, reservation)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
+        let had = reservation.live_order().map(Box::<str>::from);
         f(reservation);
         self.common.share(reservation);
         let is = (reservation.status, reservation.until);
         let is_empty = reservation.is_empty();
+        let has = reservation.live_order();
+        if had.as_deref() != has {
+            had.iter().for_each(|order_ref| self.orders.remove(&reservation.pool, order_ref, id));
+            has.iter().for_each(|order_ref| self.orders.insert(&reservation.pool, order_ref, id));
+        }
         self.touch(slot);
         if is_empty {
             self.queue(id, was, None);

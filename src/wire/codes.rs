@@ -100,4 +100,8 @@ codes! { Reason as "Reason", "unknown":
     "paused" = Reason::Paused,
     "invalid_window" = Reason::InvalidWindow,
     "labels_full" = Reason::LabelsFull,
+    "order_has_reservation" = Reason::OrderHasReservation,
+    "hold_too_long" = Reason::HoldTooLong,
+    "hold_too_old" = Reason::HoldTooOld,
+    "hold_beyond_window" = Reason::HoldBeyondWindow,
 }

@@ -6,7 +6,7 @@ use super::schema::COMMANDS;
 use super::{DecodeError, SpecFields, amounts, change_of, counted, natural, present, saturated};
 use crate::domain::{
     Ask, AskKind, Attempt, Command, CommandId, Edit, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolChange,
-    PoolId, PoolSpec, ReservationId, WindowChange,
+    PoolId, PoolSpec, ReservationId, RuleChange, WindowChange,
 };
 use crate::limits::COMMAND_BYTES_MAX;
 use serde::de::IgnoredAny;
@@ -41,6 +41,9 @@ record! {
         nonce: i64,
         removed_labels: Names<'a>,
         cleared: Vec<Coded<Part>>,
+        hold_ttl_max_ms: i64,
+        hold_life_max_ms: i64,
+        unique_order_ref: bool,
     }
 }
 
@@ -49,12 +52,14 @@ record! {
 pub(super) enum Part {
     Window,
     Cutoff,
+    HoldTtlMax,
+    HoldLifeMax,
 }
 
 impl Code for Part {
     const NAME: &'static str = "Part";
-    const SYMBOLS: &'static [&'static str] = &["unknown", "window", "cutoff"];
-    const VALUES: &'static [Part] = &[Part::Window, Part::Cutoff];
+    const SYMBOLS: &'static [&'static str] = &["unknown", "window", "cutoff", "hold_ttl_max_ms", "hold_life_max_ms"];
+    const VALUES: &'static [Part] = &[Part::Window, Part::Cutoff, Part::HoldTtlMax, Part::HoldLifeMax];
 }
 
 /// Longest command of the usual kind, so that its buffer need not grow.
@@ -165,6 +170,18 @@ fn put_change<'a>(record: &mut CommandRecord<'a>, change: &'a PoolChange) {
             }
         }
     }
+    let rules = change.rules;
+    for (part, edit, field) in [
+        (Part::HoldTtlMax, rules.hold_ttl_max_ms, &mut record.hold_ttl_max_ms),
+        (Part::HoldLifeMax, rules.hold_life_max_ms, &mut record.hold_life_max_ms),
+    ] {
+        match edit {
+            Edit::Keep => {}
+            Edit::Clear => cleared.push(Coded(part)),
+            Edit::To(ms) => *field = Some(saturated(ms)),
+        }
+    }
+    record.unique_order_ref = rules.unique_order_ref;
     let (set, removed): (Vec<_>, Vec<_>) = change.labels.iter().partition(|(_, value)| value.is_some());
     let set: BTreeMap<Name, Name> =
         set.into_iter().filter_map(|(label, value)| Some((label.clone(), value.clone()?))).collect();
@@ -183,6 +200,9 @@ fn put_spec<'a>(record: &mut CommandRecord<'a>, spec: &'a PoolSpec) {
     record.cutoff = spec.window.and_then(|window| window.cutoff).map(|cutoff| saturated(cutoff.0));
     record.labels = Some(Labels(Cow::Borrowed(&spec.labels)));
     record.mode = Some(Coded(spec.mode));
+    record.hold_ttl_max_ms = spec.rules.hold_ttl_max_ms.map(saturated);
+    record.hold_life_max_ms = spec.rules.hold_life_max_ms.map(saturated);
+    record.unique_order_ref = Some(true).filter(|_| spec.rules.unique_order_ref);
 }
 
 fn command_of(mut record: CommandRecord<'static>) -> Result<Command, DecodeError> {
@@ -240,6 +260,8 @@ fn spec_of(record: CommandRecord<'static>) -> Result<PoolSpec, DecodeError> {
         window: [record.window_start, record.window_end, record.cutoff],
         labels: record.labels,
         mode: present(record.mode, "mode")?.0,
+        hold_max: [record.hold_ttl_max_ms, record.hold_life_max_ms],
+        unique_order_ref: record.unique_order_ref,
     };
     fields.spec()
 }
@@ -248,6 +270,9 @@ fn pool_change_of(mut record: CommandRecord<'static>) -> Result<PoolChange, Deco
     let instant = |long: Option<i64>, field| long.map(|long| natural(long, field).map(Micros)).transpose();
     let cleared = record.cleared.take().unwrap_or_default();
     let is_cleared = |part: Part| cleared.contains(&Coded(part));
+    let most = |long: Option<i64>, part, field| {
+        edit_of(long.map(|long| natural(long, field)).transpose()?, is_cleared(part), field)
+    };
     let (start, end) = (instant(record.window_start, "window_start")?, instant(record.window_end, "window_end")?);
     let cutoff = edit_of(instant(record.cutoff, "cutoff")?, is_cleared(Part::Cutoff), "cutoff")?;
     let parts = WindowChange { start, end, cutoff };
@@ -270,6 +295,11 @@ fn pool_change_of(mut record: CommandRecord<'static>) -> Result<PoolChange, Deco
         window: edit_of(window, is_cleared(Part::Window), "window")?,
         labels,
         mode: record.mode.map(|mode| mode.0),
+        rules: RuleChange {
+            hold_ttl_max_ms: most(record.hold_ttl_max_ms, Part::HoldTtlMax, "hold_ttl_max_ms")?,
+            hold_life_max_ms: most(record.hold_life_max_ms, Part::HoldLifeMax, "hold_life_max_ms")?,
+            unique_order_ref: record.unique_order_ref,
+        },
     })
 }
 

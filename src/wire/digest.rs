@@ -5,12 +5,12 @@ use super::event::encode_body;
 use super::field::Code;
 use super::frame::FRAME_BYTES;
 use crate::domain::{
-    Amounts, Attempt, Attempts, CommandId, CommandKey, Digest, Micros, Mode, Pool, PoolId, Reason, Remembered,
+    Amounts, Attempt, Attempts, CommandId, CommandKey, Digest, Judged, Micros, Mode, Pool, PoolId, Reason, Remembered,
     Reservation, ReservationId, Status, Target,
 };
 
 /// What is hashed first, so that this digest is none of anything else.
-const CONTEXT: &[u8] = b"headroom state 2";
+const CONTEXT: &[u8] = b"headroom state 3";
 
 /// A state being hashed: pools, then reservations, then remembered answers, then ids of decided commands, each in
 /// strictly ascending order. Of all of them those that count at the time of the last event: what may be forgotten is
@@ -120,8 +120,12 @@ impl Hash {
     }
 
     fn instant(&mut self, instant: Option<Micros>) {
-        self.number(u64::from(instant.is_some()));
-        self.number(instant.unwrap_or_default().0);
+        self.optional(instant.map(|instant| instant.0));
+    }
+
+    fn optional(&mut self, number: Option<u64>) {
+        self.number(u64::from(number.is_some()));
+        self.number(number.unwrap_or_default());
     }
 
     fn amounts(&mut self, amounts: &Amounts) {
@@ -157,6 +161,9 @@ impl Hash {
             self.text(value.as_str());
         }
         self.code::<Mode>(spec.mode);
+        self.optional(spec.rules.hold_ttl_max_ms);
+        self.optional(spec.rules.hold_life_max_ms);
+        self.number(u64::from(spec.rules.unique_order_ref));
         self.amounts(&pool.used);
         self.number(pool.version);
     }
@@ -172,6 +179,7 @@ impl Hash {
         self.number(reservation.fingerprint);
         // A confirmed one's deadline means nothing.
         self.instant(Some(reservation.until).filter(|_| reservation.status != Status::Confirmed));
+        self.number(u64::from(reservation.held_ms));
         self.number(match reservation.status {
             Status::Void => 0,
             Status::Held => 1,
@@ -184,9 +192,14 @@ impl Hash {
             self.code::<Reason>(reason);
             self.number(binding.map_or(u64::MAX, u64::from));
         }
-        for judged in reservation.judged.iter() {
-            self.number(judged.limit);
-            self.number(judged.used);
+        match reservation.judged.as_deref() {
+            None => {}
+            Some(Judged::Units { limit, used }) => {
+                self.number(*limit);
+                self.number(*used);
+            }
+            Some(Judged::Order(id)) => self.pending.extend_from_slice(id.bytes()),
+            Some(Judged::Hold(until)) => self.number(until.0),
         }
     }
 

@@ -60,6 +60,12 @@ record! {
         deadline: i64,
         original_seq: i64,
         original_decided_at: i64,
+        hold_since: i64,
+        asked_hold_ttl_ms: i64,
+        existing_reservation: Id,
+        hold_ttl_max_ms: i64,
+        hold_life_max_ms: i64,
+        unique_order_ref: bool,
     }
 }
 
@@ -223,6 +229,9 @@ fn put_pool<'a>(record: &mut EventRecord<'a>, pool: &'a Pool) {
     record.window_end = spec.window.map(|window| saturated(window.end.0));
     record.cutoff = spec.window.and_then(|window| window.cutoff).map(|cutoff| saturated(cutoff.0));
     record.labels = Some(Labels(Cow::Borrowed(&spec.labels)));
+    record.hold_ttl_max_ms = spec.rules.hold_ttl_max_ms.map(saturated);
+    record.hold_life_max_ms = spec.rules.hold_life_max_ms.map(saturated);
+    record.unique_order_ref = Some(true).filter(|_| spec.rules.unique_order_ref);
 }
 
 fn put_entry<'a>(record: &mut EventRecord<'a>, entry: &'a Entry) {
@@ -231,6 +240,7 @@ fn put_entry<'a>(record: &mut EventRecord<'a>, entry: &'a Entry) {
     record.status = Some(Coded(entry.status));
     record.demand = Some(Units::Amounts(&entry.demand));
     record.hold_until = entry.hold_until.map(|until| saturated(until.0));
+    record.hold_since = entry.hold_since.map(|since| saturated(since.0));
     record.order_ref = entry.order_ref.as_ref().map(Text::of);
     record.limits = Some(Units::Amounts(&entry.limits));
     record.used = Some(Units::Amounts(&entry.used));
@@ -247,6 +257,8 @@ fn put_rejection<'a>(record: &mut EventRecord<'a>, rejection: &'a Rejection) {
     record.used = rejection.used.as_ref().map(Units::Amounts);
     record.mode = rejection.mode.map(Coded);
     record.version = rejection.version.map(saturated);
+    record.hold_until = rejection.hold_until.map(|until| saturated(until.0));
+    record.existing_reservation = rejection.existing_reservation.map(Id);
     if let Some(asked) = &rejection.asked {
         match &asked.limits {
             Some(LimitChange::To(limits)) => record.asked_limits = Some(Units::Amounts(limits)),
@@ -255,6 +267,7 @@ fn put_rejection<'a>(record: &mut EventRecord<'a>, rejection: &'a Rejection) {
         }
         record.asked_mode = asked.mode.map(Coded);
         record.asked_version = asked.version.map(saturated);
+        record.asked_hold_ttl_ms = asked.hold_ttl_ms.map(saturated);
     }
 }
 
@@ -354,6 +367,8 @@ fn pool_of(record: &mut EventRecord<'static>) -> Result<Pool, DecodeError> {
         window: [record.window_start, record.window_end, record.cutoff],
         labels: record.labels.take(),
         mode: present(record.mode.take(), "mode")?.0,
+        hold_max: [record.hold_ttl_max_ms, record.hold_life_max_ms],
+        unique_order_ref: record.unique_order_ref,
     };
     Ok(Pool {
         id: present(record.pool.take(), "pool")?.value(),
@@ -370,6 +385,7 @@ fn entry_of(record: &mut EventRecord<'static>) -> Result<Entry, DecodeError> {
         status: present(record.status.take(), "status")?.0,
         demand: amounts(present(record.demand.take(), "demand")?, "demand")?,
         hold_until: record.hold_until.map(|until| natural(until, "hold_until").map(Micros)).transpose()?,
+        hold_since: record.hold_since.map(|since| natural(since, "hold_since").map(Micros)).transpose()?,
         order_ref: record.order_ref.take().map(Text::value),
         limits: amounts(present(record.limits.take(), "limits")?, "limits")?,
         used: amounts(present(record.used.take(), "used")?, "used")?,
@@ -389,6 +405,8 @@ fn rejection_of(record: &mut EventRecord<'static>) -> Result<Rejection, DecodeEr
         used: units(record.used.take(), "used")?,
         mode: record.mode.take().map(|mode| mode.0),
         version: record.version.map(|version| natural(version, "version")).transpose()?,
+        hold_until: record.hold_until.map(|until| natural(until, "hold_until").map(Micros)).transpose()?,
+        existing_reservation: record.existing_reservation.take().map(|id| id.0),
         asked: asked_of(record)?,
     })
 }
@@ -398,6 +416,7 @@ fn asked_of(record: &mut EventRecord<'static>) -> Result<Option<Box<Asked>>, Dec
         limits: change_of(record.asked_limits.take(), record.asked_adjust.take())?,
         mode: record.asked_mode.take().map(|mode| mode.0),
         version: record.asked_version.map(|version| natural(version, "asked_version")).transpose()?,
+        hold_ttl_ms: record.asked_hold_ttl_ms.map(|ttl| natural(ttl, "asked_hold_ttl_ms")).transpose()?,
     };
     Ok(Some(asked).filter(|asked| *asked != Asked::default()).map(Box::new))
 }

@@ -14,7 +14,7 @@ pub mod reply;
 pub mod schema;
 pub mod snapshot;
 
-use crate::domain::{Amounts, LimitChange, Micros, Mode, PoolSpec, Window};
+use crate::domain::{Amounts, LimitChange, Micros, Mode, PoolRules, PoolSpec, Window};
 use field::{Labels, Names, Units};
 use std::fmt;
 
@@ -97,11 +97,14 @@ struct SpecFields {
     window: [Option<i64>; 3],
     labels: Option<Labels<'static>>,
     mode: Mode,
+    hold_max: [Option<i64>; 2],
+    unique_order_ref: Option<bool>,
 }
 
 impl SpecFields {
     fn spec(self) -> Result<PoolSpec, DecodeError> {
         let instant = |long: i64, field| natural(long, field).map(Micros);
+        let [hold_ttl_max_ms, hold_life_max_ms] = self.hold_max;
         let window = match self.window {
             [None, None, None] => None,
             [Some(start), Some(end), cutoff] => Some(Window {
@@ -117,6 +120,11 @@ impl SpecFields {
             window,
             labels: self.labels.map(|labels| labels.0.into_owned()).unwrap_or_default(),
             mode: self.mode,
+            rules: PoolRules {
+                hold_ttl_max_ms: hold_ttl_max_ms.map(|ms| natural(ms, "hold_ttl_max_ms")).transpose()?,
+                hold_life_max_ms: hold_life_max_ms.map(|ms| natural(ms, "hold_life_max_ms")).transpose()?,
+                unique_order_ref: self.unique_order_ref.unwrap_or_default(),
+            },
         })
     }
 }

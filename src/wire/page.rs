@@ -3,7 +3,8 @@
 //! [`super::snapshot::FORMAT_VERSION`], and whatever does not read as it should means that the page is rebuilt.
 //!
 //! Numbers are little-endian, texts and lists behind their length. An entry is: slot; id; pool (empty: that of the
-//! entry before); status; demand; order reference (empty: none); attempts, then burned ones; fingerprint; until; seq; that of the event that decided; judged (absent: a zero).
+//! entry before); status, and of a hold how long it is in all; demand; order reference (empty: none); attempts, then burned
+//! ones; fingerprint; until; seq; that of the event that decided; what it was judged by.
 //! More attempts than are kept are their count alone.
 
 use super::DecodeError;
@@ -25,6 +26,10 @@ const CONFIRMED: u8 = 2;
 const RELEASED: u8 = 3;
 const EXPIRED: u8 = 4;
 const REFUSED: u8 = 5;
+const NOT_JUDGED: u8 = 0;
+const BY_UNITS: u8 = 1;
+const BY_ORDER: u8 = 2;
+const BY_HOLD: u8 = 3;
 /// Of a refusal that no dimension decided.
 const NOT_BOUND: u8 = u8::MAX;
 /// The count of attempts where more count than are kept.
@@ -51,6 +56,9 @@ pub(super) fn pack<'a>(entries: impl Iterator<Item = (u8, &'a ReservationId, &'a
         put_text(&mut bytes, pool.map_or("", PoolId::as_str));
         before = Some(&reservation.pool);
         put_status(&mut bytes, reservation.status);
+        if reservation.status == Status::Held {
+            bytes.extend_from_slice(&reservation.held_ms.to_le_bytes());
+        }
         put_count(&mut bytes, reservation.demand.len());
         for (dimension, units) in reservation.demand.iter() {
             put_text(&mut bytes, dimension.as_str());
@@ -69,13 +77,28 @@ pub(super) fn pack<'a>(entries: impl Iterator<Item = (u8, &'a ReservationId, &'a
         put_number(&mut bytes, reservation.until.0);
         put_number(&mut bytes, reservation.seq);
         put_number(&mut bytes, reservation.decided_seq);
-        bytes.push(u8::from(reservation.judged.is_some()));
-        for judged in reservation.judged.iter() {
-            put_number(&mut bytes, judged.limit);
-            put_number(&mut bytes, judged.used);
-        }
+        put_judged(&mut bytes, reservation.judged.as_deref());
     }
     bytes
+}
+
+fn put_judged(bytes: &mut Vec<u8>, judged: Option<&Judged>) {
+    match judged {
+        None => bytes.push(NOT_JUDGED),
+        Some(Judged::Units { limit, used }) => {
+            bytes.push(BY_UNITS);
+            put_number(bytes, *limit);
+            put_number(bytes, *used);
+        }
+        Some(Judged::Order(id)) => {
+            bytes.push(BY_ORDER);
+            bytes.extend_from_slice(id.bytes());
+        }
+        Some(Judged::Hold(until)) => {
+            bytes.push(BY_HOLD);
+            put_number(bytes, until.0);
+        }
+    }
 }
 
 fn put_status(bytes: &mut Vec<u8>, status: Status) {
@@ -117,15 +140,17 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<(u8, ReservationId, Reservation
         if usize::from(slot) >= PAGE_SLOTS || entries.last().is_some_and(|(before, ..)| *before >= slot) {
             return Err(DecodeError::new(format_args!("slot {slot} is out of order")));
         }
-        let id = ReservationId::from_bytes(rest.array()?).map_err(wrong("a reservation's id"))?;
+        let id = rest.id()?;
         let pool = match rest.text()? {
             "" => entries.last().map(|(.., before)| before.pool.clone()).ok_or_else(|| DecodeError::missing("pool"))?,
             pool => PoolId::new(pool).map_err(wrong("a pool's id"))?,
         };
         let status = rest.status()?;
+        let held_ms = if status == Status::Held { u32::from_le_bytes(rest.array()?) } else { 0 };
         let reservation = Reservation {
             pool,
             status,
+            held_ms,
             demand: rest.demand()?,
             order_ref: rest.order_ref()?,
             attempts: rest.attempts()?,
@@ -178,6 +203,10 @@ impl<'a> Rest<'a> {
         std::str::from_utf8(bytes).map_err(|_| DecodeError::new("a text is not utf-8"))
     }
 
+    fn id(&mut self) -> Result<ReservationId, DecodeError> {
+        ReservationId::from_bytes(self.array()?).map_err(wrong("a reservation's id"))
+    }
+
     fn status(&mut self) -> Result<Status, DecodeError> {
         Ok(match self.byte()? {
             VOID => Status::Void,
@@ -224,10 +253,13 @@ impl<'a> Rest<'a> {
     }
 
     fn judged(&mut self) -> Result<Option<Box<Judged>>, DecodeError> {
-        match self.byte()? {
-            0 => Ok(None),
-            _ => Ok(Some(Box::new(Judged { limit: self.number()?, used: self.number()? }))),
-        }
+        Ok(Some(Box::new(match self.byte()? {
+            NOT_JUDGED => return Ok(None),
+            BY_UNITS => Judged::Units { limit: self.number()?, used: self.number()? },
+            BY_ORDER => Judged::Order(self.id()?),
+            BY_HOLD => Judged::Hold(Micros(self.number()?)),
+            _ => return Err(DecodeError::new("what a refusal was judged by is not known here")),
+        })))
     }
 
     fn attempt_list(&mut self, count: usize) -> Result<Vec<Attempt>, DecodeError> {

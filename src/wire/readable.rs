@@ -7,8 +7,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// The fields of records that are times, which are longs as well.
-pub(super) const TIMES: &[&str] =
-    &["decided_at", "hold_until", "window_start", "window_end", "cutoff", "deadline", "original_decided_at"];
+pub(super) const TIMES: &[&str] = &[
+    "decided_at",
+    "hold_until",
+    "hold_since",
+    "window_start",
+    "window_end",
+    "cutoff",
+    "deadline",
+    "original_decided_at",
+];
 /// The fields that are of 32 bits.
 pub(super) const INTS: &[&str] = &["partition"];
 

@@ -19,13 +19,17 @@ use std::io::BufRead;
 use std::sync::{LazyLock, Once};
 
 /// Every version of the command schema ever released, oldest first.
-pub const COMMAND: &[&str] =
-    &[include_str!("../../schemas/command.v1.avsc"), include_str!("../../schemas/command.v2.avsc")];
+pub const COMMAND: &[&str] = &[
+    include_str!("../../schemas/command.v1.avsc"),
+    include_str!("../../schemas/command.v2.avsc"),
+    include_str!("../../schemas/command.v3.avsc"),
+];
 /// Every version of the event schema ever released, oldest first.
 pub const EVENT: &[&str] = &[
     include_str!("../../schemas/event.v1.avsc"),
     include_str!("../../schemas/event.v2.avsc"),
     include_str!("../../schemas/event.v3.avsc"),
+    include_str!("../../schemas/event.v4.avsc"),
 ];
 /// Every version of the reply schema ever released, oldest first.
 pub const REPLY: &[&str] = &[include_str!("../../schemas/reply.v1.avsc")];

@@ -11,7 +11,7 @@ use crate::limits::DECIDED_LEAF_IDS;
 use std::borrow::Cow;
 
 /// How rows are laid out. A checkpoint of another version is rebuilt from the log, never converted.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// What a row's key begins with.
 const POOL: u8 = b'p';

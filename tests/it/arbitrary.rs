@@ -47,8 +47,22 @@ pub fn window() -> impl Strategy<Value = Window> {
 }
 
 pub fn spec() -> impl Strategy<Value = PoolSpec> {
-    (amounts(), btree_set(name(), 0..4), option::of(window()), btree_map(name(), name(), 0..4), mode())
-        .prop_map(|(limits, areas, window, labels, mode)| PoolSpec { limits, areas, window, labels, mode })
+    let rules = (option::of(units()), option::of(units()), any::<bool>());
+    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| PoolRules {
+        hold_ttl_max_ms,
+        hold_life_max_ms,
+        unique_order_ref,
+    });
+    (amounts(), btree_set(name(), 0..4), option::of(window()), btree_map(name(), name(), 0..4), mode(), rules)
+        .prop_map(|(limits, areas, window, labels, mode, rules)| PoolSpec {
+            limits,
+            areas,
+            window,
+            labels,
+            mode,
+            rules,
+        })
+        .boxed()
 }
 
 pub fn pool() -> impl Strategy<Value = Pool> {
@@ -71,8 +85,21 @@ fn pool_change() -> BoxedStrategy<PoolChange> {
     let window = edit(parts.prop_filter("names something", |parts| *parts != WindowChange::default()));
     let labels = btree_map(name(), option::of(name()), 0..4);
     let areas = option::of(btree_set(name(), 0..4));
-    (option::of(limit_change()), areas, window, labels, option::of(mode()))
-        .prop_map(|(limits, areas, window, labels, mode)| PoolChange { limits, areas, window, labels, mode })
+    let rules = (edit(units()), edit(units()), option::of(any::<bool>()));
+    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| RuleChange {
+        hold_ttl_max_ms,
+        hold_life_max_ms,
+        unique_order_ref,
+    });
+    (option::of(limit_change()), areas, window, labels, option::of(mode()), rules)
+        .prop_map(|(limits, areas, window, labels, mode, rules)| PoolChange {
+            limits,
+            areas,
+            window,
+            labels,
+            mode,
+            rules,
+        })
         .boxed()
 }
 
@@ -174,13 +201,15 @@ fn entry() -> impl Strategy<Value = Entry> {
     let status =
         prop_oneof![Just(Status::Held), Just(Status::Confirmed), Just(Status::Released), Just(Status::Expired)];
     let counters = (amounts(), amounts(), amounts());
-    (pool_id(), reservation_id(), status, option::of(micros()), option::of(name()), counters).prop_map(
-        |(pool, reservation, status, hold_until, order_ref, (demand, limits, used))| Entry {
+    let held = (option::of(micros()), option::of(micros()));
+    (pool_id(), reservation_id(), status, held, option::of(name()), counters).prop_map(
+        |(pool, reservation, status, (hold_until, hold_since), order_ref, (demand, limits, used))| Entry {
             pool,
             reservation,
             status,
             demand,
             hold_until,
+            hold_since,
             order_ref,
             limits,
             used,
@@ -195,12 +224,22 @@ pub fn reason() -> impl Strategy<Value = Reason> {
 fn rejection() -> BoxedStrategy<Rejection> {
     let about = (option::of(dimension()), option::of(pool_id()), option::of(reservation_id()), option::of(name()));
     let counters = (option::of(amounts()), option::of(amounts()), option::of(amounts()));
-    let asked = (option::of(limit_change()), option::of(mode()), option::of(units()));
-    let asked = asked.prop_map(|(limits, mode, version)| Asked { limits, mode, version });
+    let asked = (option::of(limit_change()), option::of(mode()), option::of(units()), option::of(units()));
+    let asked = asked.prop_map(|(limits, mode, version, hold_ttl_ms)| Asked { limits, mode, version, hold_ttl_ms });
     let asked = asked.prop_map(|asked| Some(asked).filter(|asked| *asked != Asked::default()).map(Box::new));
-    (reason(), about, counters, (option::of(mode()), option::of(units()), asked))
+    (
+        reason(),
+        about,
+        counters,
+        (option::of(mode()), option::of(units()), asked, option::of(micros()), option::of(reservation_id())),
+    )
         .prop_map(
-            |(reason, (dimension, pool, reservation, order_ref), (demand, limits, used), (mode, version, asked))| {
+            |(
+                reason,
+                (dimension, pool, reservation, order_ref),
+                (demand, limits, used),
+                (mode, version, asked, hold_until, existing_reservation),
+            )| {
                 Rejection {
                     reason,
                     dimension,
@@ -212,6 +251,8 @@ fn rejection() -> BoxedStrategy<Rejection> {
                     used,
                     mode,
                     version,
+                    hold_until,
+                    existing_reservation,
                     asked,
                 }
             },
@@ -280,10 +321,15 @@ pub fn reservation() -> impl Strategy<Value = Reservation> {
         Just(Status::Expired),
         refused
     ];
-    let numbers = (any::<u64>(), micros(), units(), units());
-    let judged = option::of((any::<u64>(), any::<u64>()).prop_map(|(limit, used)| Box::new(Judged { limit, used })));
+    let numbers = (any::<u64>(), micros(), units(), units(), any::<u32>());
+    let judged = prop_oneof![
+        (any::<u64>(), any::<u64>()).prop_map(|(limit, used)| Judged::Units { limit, used }),
+        reservation_id().prop_map(Judged::Order),
+        micros().prop_map(Judged::Hold),
+    ];
+    let judged = option::of(judged.prop_map(Box::new));
     (pool_id(), amounts(), option::of(name()), attempts(), numbers, status, judged).prop_map(
-        |(pool, demand, order_ref, attempts, (fingerprint, until, seq, decided_seq), status, judged)| Reservation {
+        |(pool, demand, order_ref, attempts, (fingerprint, until, seq, decided_seq, ms), status, judged)| Reservation {
             pool,
             demand,
             order_ref: order_ref.map(|text| text.as_str().into()),
@@ -293,6 +339,7 @@ pub fn reservation() -> impl Strategy<Value = Reservation> {
             seq,
             decided_seq,
             judged,
+            held_ms: if status == Status::Held { ms } else { 0 },
             status,
         },
     )

@@ -42,7 +42,8 @@ fn machine(pools: &[PoolId; 2]) -> Machine {
     let mut machine = Machine::new(0, 1, MapLedger { hoards: true, ..MapLedger::default() });
     for (number, pool) in (900..).zip(pools) {
         let (areas, labels) = Default::default();
-        let spec = PoolSpec { limits: orders(5), areas, window: None, labels, mode: Mode::Open };
+        let spec =
+            PoolSpec { limits: orders(5), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
         let define = Ask::DefinePool { pool: pool.clone(), spec, expected_version: None };
         machine.turn(NOW, &[command(number, NOW, define)]).unwrap();
     }

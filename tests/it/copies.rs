@@ -29,7 +29,8 @@ fn command(number: u128, ask: Ask, key: Option<&str>) -> Command {
 
 fn define(number: u128, limit: u64) -> Command {
     let (areas, labels) = Default::default();
-    let spec = PoolSpec { limits: orders(limit), areas, window: None, labels, mode: Mode::Open };
+    let spec =
+        PoolSpec { limits: orders(limit), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
     command(number, Ask::DefinePool { pool: pool(), spec, expected_version: None }, None)
 }
 

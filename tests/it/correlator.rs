@@ -47,6 +47,7 @@ fn accepted(command: &Command) -> Recorded {
         status: Status::Confirmed,
         demand: amounts(1),
         hold_until: None,
+        hold_since: None,
         order_ref: None,
         limits: amounts(1),
         used: amounts(1),
@@ -70,6 +71,8 @@ fn refused(command: &Command, reason: Reason) -> Recorded {
         used: None,
         mode: None,
         version: None,
+        hold_until: None,
+        existing_reservation: None,
         asked: None,
     };
     recorded(command, Body::Rejected(rejection))

@@ -1,7 +1,7 @@
 //! Which pools serve a query: one row for each clause and each boundary of time.
 
 use headroom::domain::coverage::Query;
-use headroom::domain::{Amounts, Dimension, Micros, Mode, Name, Pool, PoolId, PoolSpec, Window};
+use headroom::domain::{Amounts, Dimension, Micros, Mode, Name, Pool, PoolId, PoolRules, PoolSpec, Window};
 
 const START: u64 = 1_000;
 const CUTOFF: u64 = 1_500;
@@ -26,6 +26,7 @@ fn pool() -> Pool {
         window: Some(window),
         labels: [("fleet", "van"), ("shift", "early")].map(|(label, value)| (name(label), name(value))).into(),
         mode: Mode::Open,
+        rules: PoolRules::default(),
     };
     Pool { id: PoolId::new("p").unwrap(), spec, used: amounts([("crates", 4), ("orders", 7)]), version: 1 }
 }

@@ -59,6 +59,7 @@ fn spec() -> PoolSpec {
         }),
         labels: BTreeMap::from([(name("fleet"), name("van"))]),
         mode: Mode::Open,
+        rules: PoolRules::default(),
     }
 }
 
@@ -99,8 +100,24 @@ fn newer_asks() -> Vec<Ask> {
         window: Edit::To(window),
         labels: BTreeMap::from([(name("fleet"), None), (name("shift"), Some(name("early")))]),
         mode: Some(Mode::Paused),
+        rules: RuleChange::default(),
     };
     vec![Ask::ChangePool { pool: pool_id(), change, expected_version: Some(3) }]
+}
+
+/// Those that the second version does not have.
+fn newest_asks() -> Vec<Ask> {
+    let rules =
+        RuleChange { hold_ttl_max_ms: Edit::To(600_000), hold_life_max_ms: Edit::Clear, unique_order_ref: Some(true) };
+    let change = PoolChange { rules, ..PoolChange::default() };
+    vec![
+        Ask::ChangePool { pool: pool_id(), change, expected_version: None },
+        Ask::DefinePool { pool: pool_id(), spec: PoolSpec { rules: ruled(), ..spec() }, expected_version: None },
+    ]
+}
+
+fn ruled() -> PoolRules {
+    PoolRules { hold_ttl_max_ms: Some(600_000), hold_life_max_ms: Some(3_600_000), unique_order_ref: true }
 }
 
 fn command_of(ask: Ask) -> Command {
@@ -122,6 +139,7 @@ fn entry(status: Status) -> Entry {
         status,
         demand: amounts(1, 4),
         hold_until: (status == Status::Held).then_some(Micros(1_795_240_600_000_000)),
+        hold_since: (status == Status::Held).then_some(Micros(1_795_240_000_000_000)),
         order_ref: Some(name("A-1234567")),
         limits: amounts(100, 3_000),
         used: amounts(57, 1_200),
@@ -140,6 +158,8 @@ fn bodies() -> Vec<Body> {
         used: Some(amounts(57, 3_000)),
         mode: Some(Mode::Open),
         version: Some(3),
+        hold_until: None,
+        existing_reservation: None,
         asked: None,
     };
     let origin = Origin { seq: 99_000, decided_at: Some(Micros(1_795_230_000_000_000)) };
@@ -174,6 +194,7 @@ fn newer_bodies() -> Vec<Body> {
         limits: Some(LimitChange::By(vec![(Dimension::new("orders").unwrap(), -101)])),
         mode: Some(Mode::Open),
         version: Some(3),
+        hold_ttl_ms: None,
     };
     let rejection = Rejection {
         reason: Reason::LimitOutOfRange,
@@ -186,9 +207,25 @@ fn newer_bodies() -> Vec<Body> {
         used: Some(amounts(57, 1_200)),
         mode: Some(Mode::Open),
         version: Some(3),
+        hold_until: None,
+        existing_reservation: None,
         asked: Some(Box::new(asked)),
     };
     vec![Body::PoolChanged(pool()), Body::Rejected(rejection)]
+}
+
+/// Those that the third version does not have.
+fn newest_bodies() -> Vec<Body> {
+    let Some(Body::Rejected(rejection)) = newer_bodies().pop() else { panic!("the last one is a refusal") };
+    let of = |reason| Rejection { reason, dimension: None, reservation: Some(id()), ..rejection.clone() };
+    let too_long = Rejection {
+        hold_until: Some(Micros(1_795_240_600_000_000)),
+        asked: Some(Box::new(Asked { hold_ttl_ms: Some(601_000), ..Asked::default() })),
+        ..of(Reason::HoldTooLong)
+    };
+    let another = Rejection { existing_reservation: Some(id()), asked: None, ..of(Reason::OrderHasReservation) };
+    let ruled = Pool { spec: PoolSpec { rules: ruled(), ..spec() }, ..pool() };
+    vec![Body::PoolChanged(ruled), Body::Rejected(too_long), Body::Rejected(another)]
 }
 
 fn cause(kind: Kind) -> Option<Cause> {
@@ -228,7 +265,7 @@ fn recorded(body: Body) -> (Recorded, Vec<u8>) {
 #[test]
 fn commands() {
     let mut lines = Vec::new();
-    for ask in asks().into_iter().chain(newer_asks()) {
+    for ask in asks().into_iter().chain(newer_asks()).chain(newest_asks()) {
         let kind = ask.kind();
         let command = command_of(ask);
         let bytes = command::encode(&command);
@@ -241,7 +278,7 @@ fn commands() {
 #[test]
 fn events() {
     let (mut lines, mut read) = (Vec::new(), Vec::new());
-    for body in bodies().into_iter().chain(newer_bodies()) {
+    for body in bodies().into_iter().chain(newer_bodies()).chain(newest_bodies()) {
         let kind = body.kind();
         let (recorded, bytes) = recorded(body);
         assert_eq!(event::decode(&bytes).unwrap(), recorded);
@@ -282,6 +319,18 @@ fn second_version(mut event: Event) -> Event {
     event
 }
 
+/// What the third version wrote: not since when a hold lives.
+fn third_version(mut event: Event) -> Event {
+    let body = match &mut event.body {
+        Body::Repeated(original, _) => &mut **original,
+        body => body,
+    };
+    if let Body::Accepted(entry) | Body::Extended(entry) = body {
+        entry.hold_since = None;
+    }
+    event
+}
+
 /// The events in a frozen file are these, and their digests are those of the bytes that were written then.
 fn reads_frozen_events(file: &str, expected: impl ExactSizeIterator<Item = Event>) {
     let lines = frozen(file);
@@ -295,8 +344,10 @@ fn reads_frozen_events(file: &str, expected: impl ExactSizeIterator<Item = Event
 
 #[test]
 fn what_older_versions_wrote_is_read_as_it_was_written() {
+    let third = bodies().into_iter().chain(newer_bodies()).map(|body| third_version(recorded(body).0.event));
+    reads_frozen_events("events.v3.hex", third.collect::<Vec<_>>().into_iter());
     let second = bodies().into_iter().filter(|body| !matches!(body.kind(), Kind::EventsLost | Kind::ClockSet));
-    let second: Vec<Event> = second.map(|body| second_version(recorded(body).0.event)).collect();
+    let second: Vec<Event> = second.map(|body| third_version(second_version(recorded(body).0.event))).collect();
     let is_first = |event: &Event| event.body.kind() != Kind::CommandsLost;
     let first: Vec<Event> = second.iter().filter(|event| is_first(event)).cloned().map(first_version).collect();
     reads_frozen_events("events.v2.hex", second.into_iter());
@@ -305,9 +356,14 @@ fn what_older_versions_wrote_is_read_as_it_was_written() {
         let read = reply::decode(&bytes).unwrap();
         assert_eq!(read.decided.event, second_version(recorded(Body::Accepted(entry(Status::Confirmed))).0.event));
     }
-    let commands = frozen("commands.v1.hex");
-    assert_eq!(commands.len(), asks().len());
-    for ((name, bytes), ask) in commands.iter().zip(asks()) {
+    reads_frozen_commands("commands.v1.hex", asks());
+    reads_frozen_commands("commands.v2.hex", asks().into_iter().chain(newer_asks()).collect());
+}
+
+fn reads_frozen_commands(file: &str, asks: Vec<Ask>) {
+    let commands = frozen(file);
+    assert_eq!(commands.len(), asks.len(), "{file}");
+    for ((name, bytes), ask) in commands.iter().zip(asks) {
         assert_eq!(*name, format!("{:?}", ask.kind()));
         assert_eq!(command::id_of(bytes), Some(command_of(ask.clone()).id));
         assert_eq!(command::decode(bytes).unwrap(), command_of(ask));
@@ -333,9 +389,10 @@ fn reservation(status: Status, attempts: Attempts) -> Reservation {
         seq: 123_456,
         decided_seq: 123_400,
         judged: match status {
-            Status::Refused { .. } => Some(Box::new(Judged { limit: 100, used: 98 })),
+            Status::Refused { .. } => Some(Box::new(Judged::Units { limit: 100, used: 98 })),
             _ => None,
         },
+        held_ms: if status == Status::Held { 600_000 } else { 0 },
         status,
     }
 }

@@ -6,7 +6,7 @@ use crate::scenario::reservation_id;
 use headroom::domain::evolve::evolve;
 use headroom::domain::{
     Amounts, Ask, Attempt, Body, Command, CommandId, Dimension, Entry, IdempotencyKey, Law, Micros, Mode, Pool, PoolId,
-    PoolSpec, Reason, Rejection, ReleaseCause, ReservationId, Status,
+    PoolRules, PoolSpec, Reason, Rejection, ReleaseCause, ReservationId, Status,
 };
 
 fn units(orders: u64) -> Amounts {
@@ -34,6 +34,7 @@ fn spec(orders: u64) -> PoolSpec {
         window: None,
         labels: Default::default(),
         mode: Mode::Open,
+        rules: PoolRules::default(),
     }
 }
 
@@ -48,6 +49,7 @@ fn entry(key: &str, status: Status, used: u64) -> Entry {
         status,
         demand: units(1),
         hold_until: None,
+        hold_since: None,
         order_ref: None,
         limits: units(3),
         used: units(used),
@@ -66,6 +68,8 @@ fn refused(key: &str) -> Body {
         used: None,
         mode: None,
         version: None,
+        hold_until: None,
+        existing_reservation: None,
         asked: None,
     })
 }

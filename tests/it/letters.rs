@@ -2,7 +2,9 @@
 
 use crate::cli::assert_says;
 use crate::process::{Ended, headroom, once_free, run};
-use headroom::domain::{Amounts, Ask, Attempt, Command, CommandId, Dimension, Micros, Mode, PoolId, PoolSpec, route};
+use headroom::domain::{
+    Amounts, Ask, Attempt, Command, CommandId, Dimension, Micros, Mode, PoolId, PoolRules, PoolSpec, route,
+};
 use headroom::log::embedded::{Embedded, Options};
 use headroom::log::{
     CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, PartitionLog, Record, Turn,
@@ -31,7 +33,7 @@ pub fn pool_of(partition: u32) -> PoolId {
 pub fn definition(pool: PoolId) -> Vec<u8> {
     let limits = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
     let (areas, labels) = Default::default();
-    let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open };
+    let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
     let ask = Ask::DefinePool { pool, spec, expected_version: None };
     // Of the same pool the same command.
     let id = CommandId(ask.pool().map_or(0, route::pool_hash).into());

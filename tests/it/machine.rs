@@ -57,6 +57,16 @@ impl Ledger for MapLedger {
         self.reservations.get(id)
     }
 
+    fn of_order(
+        &self,
+        pool: &PoolId,
+        order_ref: &str,
+        is_asked: impl Fn(&ReservationId) -> bool,
+    ) -> Option<ReservationId> {
+        let mut of_order = self.reservations.iter().filter(|(_, r)| r.is_of_order(pool, order_ref)).map(|(id, _)| id);
+        of_order.find(|id| is_asked(id)).copied()
+    }
+
     fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
         self.remembered.get(key)
     }

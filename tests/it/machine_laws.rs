@@ -6,7 +6,7 @@ use crate::model::Model;
 use crate::scenario::{reservation_id, seen_body};
 use headroom::domain::{
     Amounts, Ask, Attempt, Body, Command, CommandId, Dimension, Edit, Event, IdempotencyKey, LimitChange, Micros, Mode,
-    Name, PoolChange, PoolId, PoolSpec, ReservationId, Window, WindowChange,
+    Name, PoolChange, PoolId, PoolRules, PoolSpec, ReservationId, RuleChange, Window, WindowChange,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -58,12 +58,29 @@ fn spec() -> impl Strategy<Value = PoolSpec> {
         cutoff: at.is_multiple_of(2).then_some(Micros(START + at * 500_000)),
     };
     let window = option::weighted(0.2, (1..200u64).prop_map(window));
-    (units(&["orders", "crates"], 5), window, mode()).prop_map(|(limits, window, mode)| PoolSpec {
+    (units(&["orders", "crates"], 5), window, mode(), rules()).prop_map(|(limits, window, mode, rules)| PoolSpec {
         limits,
         areas: Default::default(),
         window,
         labels: Default::default(),
         mode,
+        rules,
+    })
+}
+
+fn rules() -> impl Strategy<Value = PoolRules> {
+    let bound = || option::weighted(0.3, select(vec![200, 1_000, 20_000]));
+    (bound(), bound(), any::<bool>()).prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| PoolRules {
+        hold_ttl_max_ms,
+        hold_life_max_ms,
+        unique_order_ref,
+    })
+}
+
+fn rule_change() -> impl Strategy<Value = RuleChange> {
+    let bound = || select(vec![Edit::Keep, Edit::Clear, Edit::To(200), Edit::To(20_000)]);
+    (bound(), bound(), option::of(any::<bool>())).prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| {
+        RuleChange { hold_ttl_max_ms, hold_life_max_ms, unique_order_ref }
     })
 }
 
@@ -115,8 +132,15 @@ fn pool_change() -> impl Strategy<Value = PoolChange> {
     let name = || select(vec!["fleet", "shift"]).prop_map(|text| Name::new(text).unwrap());
     let labels = btree_map(name(), option::of(name()), 0..2);
     let areas = option::of(btree_set(name(), 0..2));
-    (option::of(change()), areas, window, labels, option::of(mode()))
-        .prop_map(|(limits, areas, window, labels, mode)| PoolChange { limits, areas, window, labels, mode })
+    (option::of(change()), areas, window, labels, option::of(mode()), rule_change())
+        .prop_map(|(limits, areas, window, labels, mode, rules)| PoolChange {
+            limits,
+            areas,
+            window,
+            labels,
+            mode,
+            rules,
+        })
         .prop_filter("names something", PoolChange::is_well_formed)
 }
 
@@ -138,12 +162,14 @@ fn ahead() -> impl Strategy<Value = Option<u64>> {
 
 /// A command, how long after the one before it its turn is, and of which earlier one it is a copy.
 fn command() -> impl Strategy<Value = (u64, Command, Option<u64>, Option<Index>)> {
-    let reserve = (pool(), label(), demand(), hold()).prop_map(|(pool, label, demand, hold_ttl_ms)| Ask::Reserve {
+    let order = option::of(select(vec!["O-1", "O-2", "O-3"]).prop_map(|text| Name::new(text).unwrap()));
+    let reserve = (pool(), label(), demand(), hold(), order);
+    let reserve = reserve.prop_map(|(pool, label, demand, hold_ttl_ms, order_ref)| Ask::Reserve {
         reservation: reservation_id(&pool, &label),
         pool,
         demand,
         hold_ttl_ms,
-        order_ref: None,
+        order_ref,
     });
     let abandon =
         (pool(), label()).prop_map(|(pool, label)| Ask::Abandon { reservation: reservation_id(&pool, &label), pool });
@@ -302,6 +328,7 @@ proptest! {
             window: None,
             labels: Default::default(),
             mode: Mode::Open,
+            rules: PoolRules::default(),
         };
         let define = plain(Ask::DefinePool { pool: van.clone(), spec, expected_version: None }, 0);
         let commands = std::iter::once(define).chain(placed.into_iter().map(|(_, command)| command));

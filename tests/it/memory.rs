@@ -29,7 +29,14 @@ impl Told {
     fn new(limit: u64) -> Told {
         let mut told = Told { life: Life::new(BOUNDS), now: START };
         let (areas, labels) = Default::default();
-        let spec = PoolSpec { limits: orders(limit), areas, window: None, labels, mode: Mode::Open };
+        let spec = PoolSpec {
+            limits: orders(limit),
+            areas,
+            window: None,
+            labels,
+            mode: Mode::Open,
+            rules: PoolRules::default(),
+        };
         told.ask(Ask::DefinePool { pool: pool(), spec, expected_version: None }, None);
         told
     }

@@ -31,6 +31,8 @@ struct Known {
     tries: Option<Vec<u64>>,
     burned: Vec<u64>,
     until: u64,
+    /// Of a hold, from when its life counts.
+    since: u64,
 }
 
 /// What a command's key is a key of, and the key.
@@ -127,7 +129,7 @@ impl Model {
     }
 
     fn reserve(&mut self, id: ReservationId, c: &Command) -> Result<String, String> {
-        let Ask::Reserve { pool, demand, hold_ttl_ms, .. } = &c.ask else { panic!("{c:?}") };
+        let Ask::Reserve { hold_ttl_ms, .. } = &c.ask else { panic!("{c:?}") };
         let over = self.over(Some(id));
         if let Some(k) = self.known.get_mut(&id) {
             match &k.state {
@@ -153,7 +155,7 @@ impl Model {
                 return Ok("repeated accepted".to_owned());
             }
         }
-        let fits = self.fits(pool, demand);
+        let fits = self.fits(c);
         let state = match &fits {
             Ok(()) => hold_ttl_ms.map_or(Confirmed, |ttl| Held(self.now + ttl * 1_000)),
             Err(reason) if c.key.is_some() => Refused(reason.clone()),
@@ -161,11 +163,19 @@ impl Model {
         };
         let k = self.known.entry(id).or_default();
         (k.state, k.body, k.tries, k.until) = (state, Some(c.ask.clone()), Some(vec![c.attempt.0]), self.now + DAY);
+        k.since = self.now;
         fits.map(|()| "accepted".to_owned())
     }
 
-    fn fits(&self, id: &PoolId, demand: &Amounts) -> Result<(), String> {
+    fn fits(&self, c: &Command) -> Result<(), String> {
+        let Ask::Reserve { pool: id, demand, hold_ttl_ms, order_ref, .. } = &c.ask else { panic!("{c:?}") };
         let (spec, _) = self.pools.get(id).ok_or("unknown_pool")?;
+        let is_of_order =
+            |ask: &Ask| matches!(ask, Ask::Reserve { pool, order_ref: of, .. } if pool == id && of == order_ref);
+        let is_other = |k: &Known| matches!(k.state, Held(_) | Confirmed) && k.body.as_ref().is_some_and(is_of_order);
+        if spec.rules.unique_order_ref && order_ref.is_some() && self.known.values().any(is_other) {
+            return Err("order_has_reservation".to_owned());
+        }
         let lacks = |d| spec.limits.get(d).is_none();
         let over = |d, units| self.used(id, d) + units > spec.limits.get(d).unwrap_or(0);
         match spec.mode {
@@ -175,7 +185,10 @@ impl Model {
             Mode::Open => match demand.iter().find(|(d, _)| lacks(*d)) {
                 Some((d, _)) => Err(format!("unknown_dimension {d}")),
                 None => {
-                    demand.iter().find(|(d, n)| over(*d, *n)).map_or(Ok(()), |(d, _)| Err(format!("over_limit {d}")))
+                    let over = demand.iter().find(|(d, n)| over(*d, *n));
+                    over.map_or(Ok(()), |(d, _)| Err(format!("over_limit {d}")))?;
+                    let held = |ttl: u64| held(spec, self.now, self.now, ttl).map(drop);
+                    hold_ttl_ms.map_or(Ok(()), held).map_err(str::to_owned)
                 }
             },
         }
@@ -219,6 +232,10 @@ impl Model {
 
     fn settle(&mut self, id: ReservationId, ask: &Ask) -> Result<&'static str, &'static str> {
         let k = self.known.get_mut(&id).ok_or("unknown_reservation")?;
+        let spec = match &k.body {
+            Some(Ask::Reserve { pool, .. }) => self.pools.get(pool).map(|(spec, _)| spec),
+            _ => None,
+        };
         let (state, answer) = match (ask, &k.state) {
             (_, Nothing | Refused(_)) => return Err("unknown_reservation"),
             (Ask::Confirm { .. }, Confirmed) => return Ok("repeated confirmed"),
@@ -226,7 +243,11 @@ impl Model {
             (Ask::Release { .. }, Expired) => return Ok("repeated expired"),
             (Ask::Release { .. }, _) => (Released, "released"),
             (Ask::Confirm { .. }, Held(_)) => (Confirmed, "confirmed"),
-            (Ask::Extend { hold_ttl_ms, .. }, Held(_)) => (Held(self.now + hold_ttl_ms * 1_000), "extended"),
+            (Ask::Extend { hold_ttl_ms, .. }, Held(_)) => {
+                let until = held(spec.unwrap(), k.since, self.now, *hold_ttl_ms)?;
+                k.since = until - (until - k.since).div_ceil(1_000) * 1_000;
+                (Held(until), "extended")
+            }
             (_, Expired) => return Err("hold_expired"),
             (_, Released) => return Err("already_released"),
             _ => return Err("not_a_hold"),
@@ -266,6 +287,26 @@ impl Model {
     }
 }
 
+/// Until when a hold lasts that lives since then and gets so much time now.
+fn held(spec: &PoolSpec, since: u64, now: u64, ttl_ms: u64) -> Result<u64, &'static str> {
+    let until = now + ttl_ms * 1_000;
+    let is_past = |from: u64, ms: Option<u64>| ms.is_some_and(|ms| until > from + ms * 1_000);
+    match spec.rules {
+        rules if is_past(now, rules.hold_ttl_max_ms) => Err("hold_too_long"),
+        rules if is_past(since, rules.hold_life_max_ms) => Err("hold_too_old"),
+        _ if spec.window.is_some_and(|window| until > window.end.0) => Err("hold_beyond_window"),
+        _ => Ok(until),
+    }
+}
+
+fn most(old: Option<u64>, edit: Edit<u64>) -> Option<u64> {
+    match edit {
+        Edit::Keep => old,
+        Edit::Clear => None,
+        Edit::To(ms) => Some(ms),
+    }
+}
+
 fn changed(mut spec: PoolSpec, change: &PoolChange) -> Result<PoolSpec, String> {
     if let Some(limits) = &change.limits {
         spec.limits = adjusted(&spec.limits, limits)?;
@@ -294,6 +335,10 @@ fn changed(mut spec: PoolSpec, change: &PoolChange) -> Result<PoolSpec, String> 
     }
     spec.areas = change.areas.clone().unwrap_or(spec.areas);
     spec.mode = change.mode.unwrap_or(spec.mode);
+    let (rules, to) = (&mut spec.rules, change.rules);
+    rules.hold_ttl_max_ms = most(rules.hold_ttl_max_ms, to.hold_ttl_max_ms);
+    rules.hold_life_max_ms = most(rules.hold_life_max_ms, to.hold_life_max_ms);
+    rules.unique_order_ref = to.unique_order_ref.unwrap_or(rules.unique_order_ref);
     Ok(spec)
 }
 

@@ -41,7 +41,8 @@ fn key(number: u64) -> IdempotencyKey {
 
 fn define(number: u64, name: &str, units: u64) -> Vec<u8> {
     let (areas, labels) = Default::default();
-    let spec = PoolSpec { limits: orders(units), areas, window: None, labels, mode: Mode::Open };
+    let spec =
+        PoolSpec { limits: orders(units), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
     command(number, NOW, Ask::DefinePool { pool: pool(name), spec, expected_version: None })
 }
 

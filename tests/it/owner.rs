@@ -45,6 +45,7 @@ fn define(number: u64) -> Vec<u8> {
         window: None,
         labels: Default::default(),
         mode: Mode::Open,
+        rules: PoolRules::default(),
     };
     command(number, Ask::DefinePool { pool: pool(), spec, expected_version: None })
 }

@@ -5,7 +5,7 @@ use crate::arbitrary::mode;
 use crate::world::ManualClock;
 use headroom::domain::coverage::Query;
 use headroom::domain::pool::Window;
-use headroom::domain::{Amounts, Dimension, LedgerMut, Micros, Mode, Name, Pool, PoolId, PoolSpec};
+use headroom::domain::{Amounts, Dimension, LedgerMut, Micros, Mode, Name, Pool, PoolId, PoolRules, PoolSpec};
 use headroom::limits::SEARCH_STEP_POOLS;
 use headroom::replica::{Listing, PoolPage, Replica, Search};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -46,7 +46,7 @@ fn pool() -> impl Strategy<Value = Pool> {
     (0..40u32, areas, option::of(window()), labels, mode(), 0..3u64).prop_map(
         |(number, areas, window, labels, mode, used)| Pool {
             id: PoolId::new(&format!("p{number:02}")).unwrap(),
-            spec: PoolSpec { limits: orders(2), areas, window, labels, mode },
+            spec: PoolSpec { limits: orders(2), areas, window, labels, mode, rules: PoolRules::default() },
             used: orders(used),
             version: 1,
         },
@@ -143,6 +143,7 @@ fn hourly(number: u64, area: &str) -> Pool {
             window: Some(Window { start, end, cutoff: None }),
             labels: BTreeMap::new(),
             mode: Mode::Open,
+            rules: PoolRules::default(),
         },
         used: orders(0),
         version: 1,

@@ -12,7 +12,8 @@ pub struct Reserve {
     pool: String,
     /// Units by dimension, each at least 1; all of them are taken, or none.
     demand: BTreeMap<String, u64>,
-    /// As a hold for so many milliseconds, to be confirmed; for good when absent.
+    /// As a hold for so many milliseconds, to be confirmed; for good when absent. A hold that would last longer than the
+    /// pool lets it, or beyond the window's end, is refused, and the refusal says what the latest instant is.
     hold_ttl_ms: Option<u64>,
     /// The caller's order.
     order_ref: Option<String>,
@@ -32,9 +33,17 @@ pub struct PoolSpec {
     labels: Option<BTreeMap<String, String>>,
     /// `open` (when absent), `paused` or `closed`.
     mode: Option<String>,
+    /// The longest time that a hold gets at once, in milliseconds; a day when absent.
+    hold_ttl_max_ms: Option<u64>,
+    /// The longest whole life of a hold from when it was accepted, however often it is extended, in milliseconds; no bound
+    /// when absent.
+    hold_life_max_ms: Option<u64>,
+    /// Whether an order may have one live reservation of the pool at most; no when absent. Those that are there when it is set
+    /// count: they stay, and no other is accepted.
+    unique_order_ref: Option<bool>,
 }
 
-/// A change of a pool. What is not named stays; `null` clears the window, its cutoff, or a label.
+/// A change of a pool. What is not named stays; `null` clears the window, its cutoff, a label, or a rule.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what body.rs reads")]
 pub struct PoolChange {
@@ -50,6 +59,12 @@ pub struct PoolChange {
     labels: Option<BTreeMap<String, Option<String>>>,
     /// `open`, `paused` or `closed`.
     mode: Option<String>,
+    /// The longest time that a hold gets at once; `null`: a day.
+    hold_ttl_max_ms: Option<u64>,
+    /// The longest whole life of a hold; `null`: no bound.
+    hold_life_max_ms: Option<u64>,
+    /// Whether an order may have one live reservation of the pool at most; `null`: no.
+    unique_order_ref: Option<bool>,
 }
 
 /// Parts of a window; those not named stay.

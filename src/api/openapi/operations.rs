@@ -36,6 +36,16 @@ const EDIT: &[&str] = &["If-Match", "Idempotency-Key", "Request-Timeout-Ms", "He
 const DEFINE: &[&str] = &["If-Match", "If-None-Match", "Idempotency-Key", "Request-Timeout-Ms", "Headroom-Actor"];
 const HOLD: &[Reason] =
     &[Reason::UnknownReservation, Reason::HoldExpired, Reason::AlreadyReleased, Reason::NotAHold, Reason::KeyReused];
+const EXTENSION: &[Reason] = &[
+    Reason::UnknownReservation,
+    Reason::HoldExpired,
+    Reason::AlreadyReleased,
+    Reason::NotAHold,
+    Reason::HoldTooLong,
+    Reason::HoldTooOld,
+    Reason::HoldBeyondWindow,
+    Reason::KeyReused,
+];
 
 /// All of them.
 pub const OPERATIONS: &[Operation] = &[
@@ -93,6 +103,7 @@ pub const OPERATIONS: &[Operation] = &[
             Edge::BadTime,
             Edge::BadWindow,
             Edge::BadMode,
+            Edge::BadRule,
             Edge::BadVersion,
         ],
         reasons: &[Reason::StaleVersion, Reason::DimensionInUse, Reason::PartitionFull, Reason::KeyReused],
@@ -116,6 +127,7 @@ pub const OPERATIONS: &[Operation] = &[
             Edge::BadTime,
             Edge::BadWindow,
             Edge::BadMode,
+            Edge::BadRule,
             Edge::BadChange,
             Edge::BadVersion,
         ],
@@ -160,11 +172,15 @@ pub const OPERATIONS: &[Operation] = &[
         ],
         reasons: &[
             Reason::UnknownPool,
+            Reason::OrderHasReservation,
             Reason::PastCutoff,
             Reason::Closed,
             Reason::Paused,
             Reason::UnknownDimension,
             Reason::OverLimit,
+            Reason::HoldTooLong,
+            Reason::HoldTooOld,
+            Reason::HoldBeyondWindow,
             Reason::TooManyAttempts,
             Reason::PartitionFull,
             Reason::KeyReused,
@@ -218,7 +234,7 @@ pub const OPERATIONS: &[Operation] = &[
         ok: &[("200", "Reservation", "Extended")],
         parameters: COMMAND,
         edges: &[Edge::BadHoldTtl],
-        reasons: HOLD,
+        reasons: EXTENSION,
         kind: Kind::Command,
     },
     page("/livez", "livez", "There is something to serve (503 when all has stopped for good)", "Health"),

@@ -1,5 +1,7 @@
 //! One planted breach at a time in the clean script: each must be found, under its law, at its place.
 
+mod rules;
+
 use super::owner::*;
 use super::report;
 use super::script::{At, HOUR_MS, id, play};

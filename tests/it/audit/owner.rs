@@ -152,7 +152,14 @@ pub fn pools_of(partition: u32) -> impl Iterator<Item = PoolId> {
 }
 
 pub fn spec(limits: Amounts) -> PoolSpec {
-    PoolSpec { limits, areas: BTreeSet::new(), window: None, labels: BTreeMap::new(), mode: Mode::Open }
+    PoolSpec {
+        limits,
+        areas: BTreeSet::new(),
+        window: None,
+        labels: BTreeMap::new(),
+        mode: Mode::Open,
+        rules: PoolRules::default(),
+    }
 }
 
 pub fn command(ask: Ask, attempt: u64, key: Option<IdempotencyKey>) -> Command {

@@ -180,7 +180,8 @@ impl Player {
                 let demand = amounts(if n + 1 == IDS { &crates } else { &crates[..1] });
                 let (reservation, hold_ttl_ms) = (self.id(pool, n), hold.then_some(500));
                 let pool = self.pools[pool].clone();
-                let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref: None };
+                let order_ref = (n < 3).then(|| Name::new(&format!("O-{}", n % 2)).unwrap());
+                let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
                 let deadline = if is_late {
                     Micros(1)
                 } else {
@@ -195,13 +196,7 @@ impl Player {
                 self.ask(Ask::Extend { reservation: self.id(pool, n), hold_ttl_ms: ttl_ms }, key);
             }
             Step::Release { pool, n, key } => self.ask(Ask::Release { reservation: self.id(pool, n) }, key),
-            Step::Define { pool, limit, crates } => {
-                let limits = if crates { vec![("orders", limit), ("crates", 3)] } else { vec![("orders", limit)] };
-                let end = self.owner.now.plus_ms(30 * 3_600_000);
-                let window = Window { start: self.owner.now, end, cutoff: None };
-                let spec = PoolSpec { window: Some(window).filter(|_| crates), ..spec(amounts(&limits)) };
-                self.ask(Ask::DefinePool { pool: self.pools[pool].clone(), spec, expected_version: None }, 0);
-            }
+            Step::Define { pool, limit, crates } => self.define(pool, limit, crates),
             Step::Adjust { pool, delta, key } => {
                 let change = LimitChange::By(vec![(dimension("orders"), delta)]);
                 self.ask(Ask::AdjustLimits { pool: self.pools[pool].clone(), change, expected_version: None }, key);
@@ -212,7 +207,8 @@ impl Player {
                     Edit::To(WindowChange { start: Some(self.owner.now), end: Some(end), cutoff: Edit::Clear })
                 });
                 let limits = Some(LimitChange::By(vec![(dimension("orders"), delta)]));
-                let change = PoolChange { limits, window, mode: Some(mode), ..PoolChange::default() };
+                let rules = RuleChange { unique_order_ref: Some(delta > 0), ..RuleChange::default() };
+                let change = PoolChange { limits, window, mode: Some(mode), rules, ..PoolChange::default() };
                 let pool = self.pools[pool].clone();
                 self.ask(
                     Ask::ChangePool { pool, change, expected_version: Some(u64::from(key)).filter(|v| *v > 2) },
@@ -237,6 +233,19 @@ impl Player {
             }
             Step::Handover => self.ask(Ask::Handover { nonce: 1 }, 0),
         }
+    }
+
+    fn define(&mut self, pool: usize, limit: u64, crates: bool) {
+        let limits = if crates { vec![("orders", limit), ("crates", 3)] } else { vec![("orders", limit)] };
+        let end = self.owner.now.plus_ms(30 * 3_600_000);
+        let window = Window { start: self.owner.now, end, cutoff: None };
+        let rules = PoolRules {
+            hold_ttl_max_ms: limit.is_multiple_of(3).then_some(400),
+            hold_life_max_ms: limit.is_multiple_of(4).then_some(1_000),
+            unique_order_ref: limit % 2 == 1,
+        };
+        let spec = PoolSpec { window: Some(window).filter(|_| crates), rules, ..spec(amounts(&limits)) };
+        self.ask(Ask::DefinePool { pool: self.pools[pool].clone(), spec, expected_version: None }, 0);
     }
 
     fn abandon(&mut self, pick: prop::sample::Index, is_early: bool) {

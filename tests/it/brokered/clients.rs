@@ -33,7 +33,7 @@ struct Line {
 fn pools(of: &str, key: impl Fn(&PoolId, u32) -> String) -> Vec<Line> {
     let limits = Amounts::new([(Dimension::new("orders").unwrap(), 9)]).unwrap();
     let (areas, labels) = (Default::default(), Default::default());
-    let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open };
+    let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
     let line = |n| {
         let pool = PoolId::new(&format!("{of}-{n}")).unwrap();
         let bytes = wire::command::encode(&Command {

@@ -149,6 +149,7 @@ fn commands() -> [impl Fn() -> Vec<u8>; 3] {
         window: None,
         labels: Default::default(),
         mode: Mode::Open,
+        rules: PoolRules::default(),
     };
     let reserve = |key| {
         let reservation = reservation_id(&pool, &IdempotencyKey::new(key).unwrap());

@@ -3,7 +3,7 @@
 use super::{assert_says, on};
 use headroom::domain::{
     Amounts, Ask, Attempt, Body, Cause, Command, CommandId, Digest, Dimension, Entry, Event, Micros, Mode, Pool,
-    PoolId, PoolSpec, ReservationId, Status, route,
+    PoolId, PoolRules, PoolSpec, ReservationId, Status, route,
 };
 use headroom::log::embedded::{Embedded, Options};
 use headroom::log::{CommitOutcome, CommittedTail, OwnedPartition, PartitionLog, Record, StoredEvent, Turn};
@@ -52,6 +52,7 @@ impl Writing {
             window: None,
             labels: BTreeMap::new(),
             mode: Mode::Open,
+            rules: PoolRules::default(),
         };
         let pool = Pool { id: pool_id(), spec, used: orders(0), version: 1 };
         let ask = Ask::DefinePool { pool: pool_id(), spec: pool.spec.clone(), expected_version: None };
@@ -75,6 +76,7 @@ impl Writing {
             status: Status::Confirmed,
             demand: orders(taken),
             hold_until: None,
+            hold_since: None,
             order_ref: None,
             limits: orders(limit),
             used: orders(self.used),

@@ -2,6 +2,7 @@
 
 use super::{assert_says, on};
 use crate::process::{Ended, Running, Served, headroom, run, spawn};
+use headroom::wire::schema::EVENT;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -33,8 +34,7 @@ impl Served {
 
 /// The fields of the event schema.
 fn schema_fields() -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/event.v3.avsc");
-    let schema: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(EVENT.last().unwrap()).unwrap();
     let fields = schema["fields"].as_array().unwrap();
     fields.iter().map(|field| field["name"].as_str().unwrap().to_owned()).collect()
 }

@@ -74,3 +74,40 @@ fn a_change_of_nothing_or_of_what_cannot_go_is_refused_by_name() {
     }
     assert_eq!(c.get("/v1/pools/p").json()["version"], 1);
 }
+
+#[test]
+fn the_rules_of_a_pool_are_set_kept_and_cleared() {
+    let server = Server::alone();
+    let mut c = server.client();
+    let rules =
+        |pool: &Value| ["hold_ttl_max_ms", "hold_life_max_ms", "unique_order_ref"].map(|rule| pool[rule].clone());
+    let mut says = |method, body: &str, expected: [Value; 3]| {
+        let answer = c.send(method, "/v1/pools/p", &[], body);
+        assert!(answer.status < 300, "{body}: {answer:?}");
+        assert_eq!(rules(&answer.json()), expected, "{body}");
+        assert_eq!(rules(&c.get("/v1/pools/p").json()), expected, "{body}");
+    };
+    let none = || [Value::Null, Value::Null, Value::Null];
+    let all = r#"{"limits":{"orders":3},"hold_ttl_max_ms":60000,"hold_life_max_ms":600000,"unique_order_ref":true}"#;
+    says("PUT", all, [60_000.into(), 600_000.into(), true.into()]);
+    says("PATCH", r#"{"mode":"paused"}"#, [60_000.into(), 600_000.into(), true.into()]);
+    says("PATCH", r#"{"hold_ttl_max_ms":null}"#, [Value::Null, 600_000.into(), true.into()]);
+    says("PATCH", r#"{"hold_life_max_ms":null,"hold_ttl_max_ms":100}"#, [100.into(), Value::Null, true.into()]);
+    says("PATCH", r#"{"unique_order_ref":null}"#, [100.into(), Value::Null, Value::Null]);
+    says("PATCH", r#"{"unique_order_ref":true,"hold_ttl_max_ms":null}"#, [Value::Null, Value::Null, true.into()]);
+    says("PATCH", r#"{"unique_order_ref":false}"#, none());
+    says("PUT", all, [60_000.into(), 600_000.into(), true.into()]);
+    says("PUT", r#"{"limits":{"orders":3}}"#, none());
+    let refused = [
+        r#"{"hold_ttl_max_ms":99}"#,
+        r#"{"hold_ttl_max_ms":86400001}"#,
+        r#"{"hold_ttl_max_ms":"600"}"#,
+        r#"{"hold_life_max_ms":2592000001}"#,
+        r#"{"hold_life_max_ms":-1}"#,
+        r#"{"unique_order_ref":"yes"}"#,
+        r#"{"unique_order_ref":1}"#,
+    ];
+    for body in refused {
+        assert_eq!(c.send("PATCH", "/v1/pools/p", &[], body).code(), "bad_rule", "{body}");
+    }
+}

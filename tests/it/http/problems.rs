@@ -132,6 +132,39 @@ const FINAL: &[Row] = &[
         &["pool p", "its end"],
     ),
     ("labels_full", "PATCH", "/v1/pools/labelled", KEY, r#"{"labels":{"more":"v"}}"#, &["pool labelled", "32"]),
+    ("bad_rule", "PUT", "/v1/pools/p", KEY, r#"{"limits":{"orders":1},"hold_ttl_max_ms":5}"#, &["is 5,", "100 to"]),
+    (
+        "order_has_reservation",
+        "POST",
+        "/v1/reservations",
+        KEY,
+        r#"{"pool":"ruled","demand":{"orders":1},"order_ref":"O-1"}"#,
+        &["order O-1", "hr_", "pool ruled"],
+    ),
+    (
+        "hold_too_long",
+        "POST",
+        "/v1/reservations",
+        KEY,
+        r#"{"pool":"ruled","demand":{"orders":1},"hold_ttl_ms":1001}"#,
+        &["pool ruled", "T"],
+    ),
+    (
+        "hold_too_old",
+        "POST",
+        "/v1/reservations",
+        KEY,
+        r#"{"pool":"aged","demand":{"orders":1},"hold_ttl_ms":3000}"#,
+        &["pool aged", "T"],
+    ),
+    (
+        "hold_beyond_window",
+        "POST",
+        "/v1/reservations",
+        KEY,
+        r#"{"pool":"ending","demand":{"orders":1},"hold_ttl_ms":86400000}"#,
+        &["pool ending", "T"],
+    ),
     ("dimension_in_use", "PUT", "/v1/pools/p", KEY, r#"{"limits":{"crates":1}}"#, &["1 orders", "pool p"]),
     ("already_released", "POST", "/v1/reservations/RELEASED/confirm", &[], "", &["reservation hr_", "released"]),
     ("not_a_hold", "POST", "/v1/reservations/FULL/confirm-twice", &[], "", &["reservation hr_", "confirmed"]),
@@ -170,6 +203,16 @@ fn filled(server: &Server, c: &mut Client) -> [String; 3] {
         assert_eq!(c.send("PUT", &format!("/v1/pools/{pool}"), &[], body).status, 201, "{pool}");
     }
     server.pool("other", 2);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let ending =
+        format!(r#"{{"limits":{{"orders":1}},"window":{{"start":"2000-01-01T00:00:00Z","end":"{soon:.0}"}}}}"#);
+    let ruled = r#"{"limits":{"orders":2},"hold_ttl_max_ms":1000,"unique_order_ref":true}"#;
+    let aged = r#"{"limits":{"orders":2},"hold_life_max_ms":1000}"#;
+    for (pool, body) in [("ending", &*ending), ("ruled", ruled), ("aged", aged)] {
+        assert_eq!(c.send("PUT", &format!("/v1/pools/{pool}"), &[], body).status, 201, "{pool}");
+    }
+    let first = r#"{"pool":"ruled","demand":{"orders":1},"order_ref":"O-1"}"#;
+    assert_eq!(c.post("/v1/reservations", first).status, 201);
     let labels = (0..32).map(|n| format!("\"l{n}\":\"v\"")).collect::<Vec<_>>().join(",");
     let labelled = format!(r#"{{"limits":{{"orders":1}},"labels":{{{labels}}}}}"#);
     assert_eq!(c.send("PUT", "/v1/pools/labelled", &[], &labelled).status, 201);

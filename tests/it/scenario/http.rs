@@ -54,7 +54,7 @@ impl Depth for HttpDepth {
 pub(super) fn shows(kind: &str, field: &str) -> bool {
     let is_counter = field.starts_with("limits.") || field.starts_with("used.");
     match kind.rsplit(' ').nth(1).unwrap_or(kind) {
-        "rejected" => is_counter || field == "dimension",
+        "rejected" => is_counter || ["dimension", "until", "existing"].contains(&field),
         _ if kind.ends_with("released") || kind.ends_with("expired") => is_counter || field == "reservation",
         _ => field != "cause",
     }
@@ -216,6 +216,13 @@ fn flat(answer: &Value) -> Fields {
     }
     let time = |value: &Value| value.as_str().map(|text| clock(instant(text)));
     put("until", &json!(time(&answer["hold_until"])));
+    if answer["code"] == "order_has_reservation" {
+        put("existing", &answer["reservation"]);
+    }
+    for (name, field) in [("hold_ttl_max_ms", "ttl_max"), ("hold_life_max_ms", "life_max")] {
+        put(field, &json!(answer[name].as_u64().map(|ms| format!("{ms}ms"))));
+    }
+    put("unique", &json!(answer["unique_order_ref"].as_bool().filter(|is| *is).map(|_| "yes")));
     let window = &answer["window"];
     put("cutoff", &json!(time(&window["cutoff"])));
     put("window", &json!(time(&window["start"]).zip(time(&window["end"])).map(|(a, b)| format!("{a}-{b}"))));
@@ -282,6 +289,15 @@ fn change_body(change: &PoolChange) -> Value {
     if let Some(mode) = change.mode {
         put("mode", json!(mode_text(mode)));
     }
+    let rules = change.rules;
+    for (name, edit) in [("hold_ttl_max_ms", rules.hold_ttl_max_ms), ("hold_life_max_ms", rules.hold_life_max_ms)] {
+        if edit != Edit::Keep {
+            put(name, json!(edit.of(None)));
+        }
+    }
+    if let Some(is_unique) = rules.unique_order_ref {
+        put("unique_order_ref", json!(is_unique));
+    }
     body
 }
 
@@ -291,6 +307,9 @@ fn spec_body(spec: &PoolSpec) -> Value {
         "areas": spec.areas.iter().map(Name::as_str).collect::<Vec<_>>(),
         "labels": spec.labels.iter().map(|(k, v)| (k.to_string(), json!(v.as_str()))).collect::<Map<_, _>>(),
         "mode": mode_text(spec.mode),
+        "hold_ttl_max_ms": spec.rules.hold_ttl_max_ms,
+        "hold_life_max_ms": spec.rules.hold_life_max_ms,
+        "unique_order_ref": spec.rules.unique_order_ref,
     });
     if let Some(window) = spec.window {
         body["window"] = json!({ "start": rfc3339(window.start), "end": rfc3339(window.end) });

@@ -1,21 +1,23 @@
 //! From a scenario's text to its steps. Every word is understood or refused with file and line: a misspelt field that
 //! was skipped would be an expectation that holds for ever.
 
+mod words;
+
 use super::seen::{MIDNIGHT, clock};
 use super::{Expectation, Fields, Final, Scenario, Step, Subject, Turn};
 use headroom::domain::{
-    Amounts, Ask, Attempt, Command, CommandId, Dimension, Edit, IdempotencyKey, LimitChange, Micros, Mode, Name,
-    PoolChange, PoolId, PoolSpec, ReservationId, Window, WindowChange,
+    Amounts, Ask, Attempt, Command, CommandId, Dimension, Edit, IdempotencyKey, LimitChange, Micros, Mode, PoolChange,
+    PoolId, PoolRules, PoolSpec, ReservationId, RuleChange, Window, WindowChange,
 };
 use headroom::gateway::routing;
 use headroom::limits::{DEADLINE_MAX_MS, TURN_TIMERS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+use words::{duration, edited_ms, mode, name, names, number, wrong, yes};
 
 /// What a command's line may say beside amounts.
 const OPTIONS: &[&str] = &[
-    "as", "areas", "attempt", "called", "cutoff", "deadline", "expect", "hold", "id", "key", "labels", "mode", "ref",
-    "window",
+    "as", "areas", "attempt", "called", "cutoff", "deadline", "expect", "hold", "id", "key", "labels", "life_max",
+    "mode", "ref", "ttl_max", "unique", "window",
 ];
 /// What an expectation may name beside amounts.
 const FIELDS: &[&str] = &[
@@ -23,12 +25,16 @@ const FIELDS: &[&str] = &[
     "cause",
     "cutoff",
     "dimension",
+    "existing",
     "labels",
+    "life_max",
     "mode",
     "over_committed",
     "pool",
     "ref",
     "status",
+    "ttl_max",
+    "unique",
     "until",
     "version",
     "window",
@@ -289,6 +295,8 @@ impl Parser {
                     let (start, end) = self.span(value)?;
                     format!("{}-{}", clock(start), clock(end))
                 }
+                "ttl_max" | "life_max" if *value != "none" => format!("{}ms", duration(value)? / 1_000),
+                "existing" if *value != "none" => self.reference(value)?.to_string(),
                 "pool" if *value != "none" => self.pool_id(value)?.to_string(),
                 _ => (*value).to_owned(),
             };
@@ -440,6 +448,11 @@ impl Parser {
             window,
             labels: words.parse("labels", |text| text.split(',').map(label).collect())?.unwrap_or_default(),
             mode: words.parse("mode", mode)?,
+            rules: RuleChange {
+                hold_ttl_max_ms: words.parse("ttl_max", edited_ms)?.unwrap_or_default(),
+                hold_life_max_ms: words.parse("life_max", edited_ms)?.unwrap_or_default(),
+                unique_order_ref: words.parse("unique", yes)?,
+            },
         })
     }
 
@@ -459,6 +472,11 @@ impl Parser {
             window: window.map(|(start, end)| Window { start, end, cutoff }),
             labels: words.parse("labels", |text| text.split(',').map(label).collect())?.unwrap_or_default(),
             mode: words.parse("mode", mode)?.unwrap_or(Mode::Open),
+            rules: PoolRules {
+                hold_ttl_max_ms: words.parse("ttl_max", duration)?.map(|us| us / 1_000),
+                hold_life_max_ms: words.parse("life_max", duration)?.map(|us| us / 1_000),
+                unique_order_ref: words.parse("unique", yes)?.unwrap_or_default(),
+            },
         })
     }
 
@@ -493,46 +511,6 @@ impl Parser {
         let (start, end) = text.split_once('-').ok_or_else(|| wrong(text, "is no start-end"))?;
         Ok((self.instant(start)?, self.instant(end)?))
     }
-}
-
-fn wrong(text: &str, why: impl Display) -> String {
-    format!("`{text}` {why}")
-}
-
-fn number(text: &str) -> Parsed<u64> {
-    text.parse().map_err(|why| wrong(text, why))
-}
-
-fn name(text: &str) -> Parsed<Name> {
-    Name::new(text).map_err(|why| wrong(text, why))
-}
-
-fn names(text: &str) -> Parsed<BTreeSet<Name>> {
-    text.split(',').map(name).collect()
-}
-
-fn mode(text: &str) -> Parsed<Mode> {
-    match text {
-        "open" => Ok(Mode::Open),
-        "paused" => Ok(Mode::Paused),
-        "closed" => Ok(Mode::Closed),
-        _ => Err(wrong(text, "is no mode")),
-    }
-}
-
-/// `250ms`, `60s`, `24h`…, in microseconds.
-fn duration(text: &str) -> Parsed<u64> {
-    let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(|| wrong(text, "has no unit"))?;
-    let (count, unit) = text.split_at(at);
-    let micros = match unit {
-        "us" => 1,
-        "ms" => 1_000,
-        "s" => 1_000_000,
-        "m" => 60_000_000,
-        "h" => 3_600_000_000,
-        _ => return Err(wrong(text, "has no unit that is known")),
-    };
-    number(count)?.checked_mul(micros).ok_or_else(|| wrong(text, "is too long"))
 }
 
 #[cfg(test)]

@@ -123,6 +123,15 @@ fn pool_fields(fields: &mut Fields, pool: &Pool) {
     put(fields, "over_committed", if pool.is_over_committed() { "yes" } else { "no" });
     amounts(fields, "limits", &pool.spec.limits);
     amounts(fields, "used", &pool.used);
+    let rules = pool.spec.rules;
+    for (field, ms) in [("ttl_max", rules.hold_ttl_max_ms), ("life_max", rules.hold_life_max_ms)] {
+        if let Some(ms) = ms {
+            put(fields, field, format!("{ms}ms"));
+        }
+    }
+    if rules.unique_order_ref {
+        put(fields, "unique", "yes");
+    }
     let areas: Vec<_> = pool.spec.areas.iter().map(|area| area.as_str()).collect();
     let labels: Vec<_> = pool.spec.labels.iter().map(|(label, value)| format!("{label}:{value}")).collect();
     for (field, texts) in [("areas", areas.join(",")), ("labels", labels.join(","))] {
@@ -143,6 +152,12 @@ fn rejection_fields(fields: &mut Fields, rejection: &Rejection) {
     amounts(fields, "demand", rejection.demand.as_ref().unwrap_or(&none));
     amounts(fields, "limits", rejection.limits.as_ref().unwrap_or(&none));
     amounts(fields, "used", rejection.used.as_ref().unwrap_or(&none));
+    if let Some(until) = rejection.hold_until {
+        put(fields, "until", clock(until));
+    }
+    if let Some(id) = rejection.existing_reservation {
+        put(fields, "existing", id);
+    }
     if let Some(dimension) = rejection.dimension {
         put(fields, "dimension", dimension);
     }
