@@ -1,6 +1,6 @@
 //! What goes out, as JSON: views over the domain's values. The domain itself knows no format.
 
-use super::problem;
+use super::schema;
 use crate::domain::{Amounts, Body, Micros, Mode, Name, Origin, Pool, Recorded, ReservationId, Status, Window};
 use crate::time::Shown;
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -69,65 +69,77 @@ impl<T: std::fmt::Display> Serialize for Text<T> {
 
 /// Where a decision stands in the log, so that it can be found and checked there.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Proof)]
 pub struct ProofDto<'a> {
     /// The partition.
+    #[schema(value_type = schema::Partition)]
     partition: u32,
     /// The event's place in it.
+    #[schema(value_type = schema::Seq)]
     seq: u64,
     /// The owner that decided: how many the partition has had.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Count, required = false)]
     epoch: Option<u32>,
     /// The pool's limits after it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BTreeMap<String, u64>>)]
+    #[schema(value_type = schema::Units, required = false)]
     limits: Option<Units<'a>>,
     /// The pool's units in use after it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BTreeMap<String, u64>>)]
+    #[schema(value_type = schema::Units, required = false)]
     used: Option<Units<'a>>,
     /// The event's digest, which chains all before it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = schema::Digest, required = false)]
     digest: Option<Hex<'a>>,
     /// Of an answer that was given before: the event that gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = OriginDto, required = false)]
     original: Option<OriginDto>,
 }
 
 /// The event that gave an answer first, of the same partition.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Origin)]
 pub struct OriginDto {
     /// Its place in the partition.
+    #[schema(value_type = schema::Seq)]
     seq: u64,
     /// When it was decided, as long as that is kept: of a refusal, or of a change.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = schema::Instant, required = false)]
     decided_at: Option<Time>,
 }
 
 /// An event's place in the log.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Place)]
 pub struct PlaceDto {
     /// The partition.
+    #[schema(value_type = schema::Partition)]
     pub partition: u32,
     /// The event's place in it.
+    #[schema(value_type = schema::Seq)]
     pub seq: u64,
 }
 
 /// A pool's counters at the time of a read.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Counters)]
 pub struct CountersDto<'a> {
     /// The first event of the partition that the read does not include.
+    #[schema(value_type = schema::Seq)]
     pub next_seq: u64,
     /// Its limits.
-    #[schema(value_type = BTreeMap<String, u64>)]
+    #[schema(value_type = schema::Units)]
     pub limits: Units<'a>,
     /// Its units in use.
-    #[schema(value_type = BTreeMap<String, u64>)]
+    #[schema(value_type = schema::Units)]
     pub used: Units<'a>,
 }
 
@@ -169,17 +181,18 @@ impl<'a> ProofDto<'a> {
 
 /// The time a pool stands for.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Window)]
 pub struct WindowDto {
     /// When the slot begins.
-    #[schema(value_type = String, format = DateTime)]
+    #[schema(value_type = schema::Instant)]
     start: Time,
     /// When the slot is over.
-    #[schema(value_type = String, format = DateTime)]
+    #[schema(value_type = schema::Instant)]
     end: Time,
     /// From when nothing is admitted any more; the end when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = schema::Instant, required = false)]
     cutoff: Option<Time>,
 }
 
@@ -191,48 +204,58 @@ impl From<Window> for WindowDto {
 
 /// A pool as it is.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Pool)]
 pub struct PoolDto<'a> {
     /// Its id.
+    #[schema(value_type = schema::PoolId)]
     pool: &'a str,
     /// Units it may admit.
-    #[schema(value_type = BTreeMap<String, u64>)]
+    #[schema(value_type = schema::Units)]
     limits: Units<'a>,
     /// Units admitted and not given back.
-    #[schema(value_type = BTreeMap<String, u64>)]
+    #[schema(value_type = schema::Units)]
     used: Units<'a>,
     /// Units still free; 0 where more is admitted than the limit.
-    #[schema(value_type = BTreeMap<String, u64>)]
+    #[schema(value_type = schema::Units)]
     remaining: Remaining<'a>,
     /// `open`, `paused` or `closed`.
+    #[schema(value_type = schema::Mode)]
     mode: &'static str,
     /// Whether more is admitted than the limit in some dimension.
     over_committed: bool,
     /// Where it is offered.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = schema::Areas)]
     areas: Names<'a>,
     /// The time it stands for, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = WindowDto, required = false)]
     window: Option<WindowDto>,
     /// What else is said of it.
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = schema::Labels)]
     labels: Labels<'a>,
     /// The longest time that a hold gets at once, if that is bounded.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::HoldTtl, required = false)]
     hold_ttl_max_ms: Option<u64>,
     /// The longest whole life of a hold, if that is bounded.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::HoldLife, required = false)]
     hold_life_max_ms: Option<u64>,
     /// Whether an order may have one live reservation at most; no when absent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
     unique_order_ref: bool,
     /// How often the planner's word has changed, from 1: its ETag.
+    #[schema(value_type = schema::Version)]
     version: u64,
     /// Of a PUT to a pool that was there: the version that this one replaces, with all that the PUT did not name.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Version, required = false)]
     replaced_version: Option<u64>,
     /// Of the decision that made it so; not in reads.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ProofDto<'a>, required = false)]
     proof: Option<ProofDto<'a>>,
 }
 
@@ -276,6 +299,9 @@ impl PoolDto<'_> {
     }
 }
 
+/// All of them.
+pub const MODES: [Mode; 3] = [Mode::Open, Mode::Paused, Mode::Closed];
+
 /// A mode's name in bodies.
 pub fn mode_code(mode: Mode) -> &'static str {
     match mode {
@@ -287,26 +313,31 @@ pub fn mode_code(mode: Mode) -> &'static str {
 
 /// Pools, and how true they are.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Pools)]
 pub struct PoolsDto<'a> {
     /// By id.
     pub pools: Vec<PoolDto<'a>>,
     /// Of each partition that could be read, the sequence number after the last event that this answer knows of.
-    #[schema(value_type = BTreeMap<String, u64>)]
+    #[schema(value_type = schema::Places)]
     pub as_of: &'a BTreeMap<u32, u64>,
     /// Partitions that could not be read: what they hold is missing here. Empty when nothing is.
     pub incomplete: Vec<IncompleteDto<'a>>,
     /// For how long this may have been out of date.
+    #[schema(value_type = schema::Count)]
     pub staleness_ms: u64,
     /// The cursor of the next page, when there is more.
+    #[schema(value_type = Option<schema::PoolId>, required = true)]
     pub next: Option<&'a str>,
 }
 
 /// A partition whose pools an answer does not hold.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Incomplete)]
 pub struct IncompleteDto<'a> {
     /// The partition.
+    #[schema(value_type = schema::Partition)]
     pub partition: u32,
     /// Why it could not be read.
     pub reason: &'a str,
@@ -314,46 +345,55 @@ pub struct IncompleteDto<'a> {
 
 /// A reservation.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Reservation)]
 pub struct ReservationDto<'a> {
     /// Its id.
     #[serde(serialize_with = "as_text")]
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ReservationId)]
     pub reservation: ReservationId,
     /// Its pool.
+    #[schema(value_type = schema::PoolId)]
     pub pool: &'a str,
     /// `confirmed`, `held`, `released` or `expired`.
+    #[schema(value_type = schema::Status)]
     pub status: &'static str,
     /// Units it takes, or took.
-    #[schema(value_type = BTreeMap<String, u64>)]
+    #[schema(value_type = schema::Demand)]
     pub demand: Units<'a>,
     /// When the hold expires.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = schema::Instant, required = false)]
     pub hold_until: Option<Time>,
     /// The caller's order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Name, required = false)]
     pub order_ref: Option<&'a str>,
     /// Of a decision: where it stands in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ProofDto<'a>, required = false)]
     pub proof: Option<ProofDto<'a>>,
     /// Of a read: the event that last changed the status, or until when it is held.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = PlaceDto, required = false)]
     pub last_event: Option<PlaceDto>,
     /// Of a read: the pool's counters at the time of the read, which are not those of that event.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = CountersDto<'a>, required = false)]
     pub pool_now: Option<CountersDto<'a>>,
 }
 
 /// A reservation given back.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Released)]
 pub struct ReleasedDto<'a> {
     /// Its id.
     #[serde(serialize_with = "as_text")]
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ReservationId)]
     pub reservation: ReservationId,
     /// `released`, or `expired` when its hold had run out before.
+    #[schema(value_type = schema::End)]
     pub status: &'static str,
     /// Where the release stands in the log.
     pub proof: ProofDto<'a>,
@@ -383,11 +423,12 @@ pub fn status_code(status: Status) -> Option<&'static str> {
 
 /// RFC 9457.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Problem)]
 pub struct ProblemDto<'a> {
     /// `urn:headroom:problem:` and the code.
     #[serde(rename = "type")]
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^urn:headroom:problem:[a-z_]+$")]
     pub kind: TypeUrn,
     /// What happened, the same for every problem of this code.
     pub title: &'static str,
@@ -396,33 +437,36 @@ pub struct ProblemDto<'a> {
     /// What is wrong this time, with which value, and what to do.
     pub detail: &'a str,
     /// Stable, to branch on.
-    #[schema(value_type = Code)]
+    #[schema(value_type = schema::Code)]
     pub code: &'static str,
     /// `not_applied`: nothing of it happened or will. `unknown`: it may yet; repeat it with the same key.
+    #[schema(value_type = schema::Effect)]
     pub outcome: &'static str,
     /// Whether the same request, under the same key, may succeed later although nobody changes anything.
     pub retryable: bool,
     /// Of a shed call, why.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::ShedReason, required = false)]
     pub reason: Option<&'static str>,
     /// The first dimension that refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = schema::Dimension, required = false)]
     pub dimension: Option<String>,
     /// What the pool had left.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BTreeMap<String, u64>>)]
+    #[schema(value_type = schema::Units, required = false)]
     pub remaining: Option<Units<'a>>,
     /// The reservation that is over, or no hold, or the one that the order has already.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text_if_any")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = schema::ReservationId, required = false)]
     pub reservation: Option<ReservationId>,
     /// Of a hold that is refused more time, the latest instant until which it could last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = schema::Instant, required = false)]
     pub hold_until: Option<Time>,
     /// Of a decided refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ProofDto<'a>, required = false)]
     pub proof: Option<ProofDto<'a>>,
     /// The request's id, as in `X-Request-Id`.
     pub trace_id: &'a str,
@@ -436,20 +480,3 @@ impl Serialize for TypeUrn {
         serializer.collect_str(&format_args!("urn:headroom:problem:{}", self.0))
     }
 }
-
-/// The codes of [`problem::cases`].
-pub struct Code;
-
-impl utoipa::PartialSchema for Code {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        let mut codes: Vec<_> = problem::cases().iter().map(|case| case.code).collect();
-        codes.sort_unstable();
-        codes.dedup();
-        utoipa::openapi::ObjectBuilder::new()
-            .schema_type(utoipa::openapi::schema::Type::String)
-            .enum_values(Some(codes))
-            .into()
-    }
-}
-
-impl ToSchema for Code {}

@@ -6,6 +6,7 @@ use super::json::quoted;
 use super::problem::Edge;
 use super::reply::{Answer, JSON, Problem, Reply};
 use super::request::Asked;
+use super::schema;
 use crate::gateway::Startup;
 use crate::gateway::readiness::Standing;
 use crate::log::Opening;
@@ -22,10 +23,12 @@ pub const PROBES: [&str; 4] = ["/livez", "/readyz", "/startupz", "/metrics"];
 
 /// Whether this process serves, and if not, why.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Health)]
 pub struct HealthDto {
     /// `ok`; `degraded`: some partitions do not decide as they should, the others do; `unavailable`: none decides, or the
     /// process begins or ends.
+    #[schema(value_type = schema::Condition)]
     status: &'static str,
     /// Whether it is shutting down.
     closing: bool,
@@ -34,21 +37,26 @@ pub struct HealthDto {
     partitions: BTreeMap<u32, StandingDto>,
     /// How far the start is, until it is over; `/startupz` says it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = StartupDto, required = false)]
     startup: Option<StartupDto>,
 }
 
 /// How far a start is.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Startup)]
 pub struct StartupDto {
     /// `opening` the log, `rebuilding` states from it, or `expiring` the holds that fell due meanwhile.
+    #[schema(value_type = schema::Phase)]
     phase: &'static str,
     /// While the log is opened: bytes of its file that were read. One that was not closed in order is read as a whole, parts
     /// of it more than once.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Count, required = false)]
     read_bytes: Option<u64>,
     /// The bytes that it has.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Count, required = false)]
     of_bytes: Option<u64>,
     /// Every partition that is not served yet.
     #[schema(value_type = BTreeMap<String, RebuiltDto>)]
@@ -57,23 +65,27 @@ pub struct StartupDto {
 
 /// How much of a partition is rebuilt.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Rebuilt)]
 pub struct RebuiltDto {
     /// Events that its state holds.
+    #[schema(value_type = schema::Count)]
     events: u64,
     /// Events that its log has, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Count, required = false)]
     of: Option<u64>,
 }
 
 /// Why a partition is not as it should be.
 #[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = Standing)]
 pub struct StandingDto {
     /// For a person.
     why: String,
     /// Since when, as far as this process knows.
-    #[schema(value_type = String, format = DateTime)]
+    #[schema(value_type = schema::Instant)]
     since: Time,
 }
 

@@ -21,6 +21,7 @@ mod reads;
 mod reply;
 mod request;
 mod reservations;
+mod schema;
 mod server;
 mod socket;
 mod starting;

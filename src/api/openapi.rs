@@ -2,27 +2,33 @@
 //! asked is listed in [`operations`].
 
 mod bodies;
+mod examples;
+mod headers;
 mod operations;
+mod parameters;
 
 use super::dto::{
-    Code, CountersDto, IncompleteDto, OriginDto, PlaceDto, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto,
+    CountersDto, IncompleteDto, OriginDto, PlaceDto, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto,
     ReservationDto, WindowDto,
 };
 use super::health::{HealthDto, RebuiltDto, StandingDto, StartupDto};
-use super::problem::{
-    Case, Edge, NOT_FRESH, REBUILDING, RETRYABLE, SHED, TIMEOUT, TIMEOUT_UNKNOWN, UNREADABLE, cases, of_reason,
-};
-use crate::limits::{DEADLINE_MAX_MS, UNITS_MAX};
-use bodies::{AvailabilityQuery, Extension, ModeChange, PoolChange, PoolSpec, Reserve, WindowChange};
+use super::problem::{Case, RETRYABLE, cases};
+use super::schema;
+use crate::limits::UNITS_MAX;
+use bodies::{AvailabilityQuery, Extension, ModeChange, PoolChange, PoolSpec, Reserve, WindowChange, WindowSpec};
 use operations::{Kind, OPERATIONS, Operation};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::PartialSchema;
+use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::path::{OperationBuilder, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{ComponentsBuilder, Schema, Type};
+use utoipa::openapi::schema::{AllOfBuilder, ComponentsBuilder};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, RefOr, Required,
-    ResponseBuilder,
+    ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, RefOr, Required, Response,
+    ResponseBuilder, Schema,
 };
 
 /// The description.
@@ -53,10 +59,11 @@ fn introduction() -> String {
 }
 
 fn components() -> utoipa::openapi::Components {
-    ComponentsBuilder::new()
+    let components = ComponentsBuilder::new()
         .schema_from::<Reserve>()
         .schema_from::<PoolSpec>()
-        .schema_from::<PoolChange>()
+        .schema_from::<WindowSpec>()
+        .schema("PoolChange", pool_change())
         .schema_from::<WindowChange>()
         .schema_from::<ModeChange>()
         .schema_from::<Extension>()
@@ -72,116 +79,74 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<PlaceDto>()
         .schema_from::<CountersDto<'_>>()
         .schema_from::<ProblemDto<'_>>()
-        .schema_from::<Code>()
         .schema_from::<HealthDto>()
         .schema_from::<StandingDto>()
         .schema_from::<StartupDto>()
-        .schema_from::<RebuiltDto>()
-        .build()
+        .schema_from::<RebuiltDto>();
+    headers::with_headers(schema::with_values(components)).build()
+}
+
+/// At least one part, and of limits one of the two ways to say them.
+fn pool_change() -> RefOr<Schema> {
+    let mut change = <PoolChange as PartialSchema>::schema();
+    if let RefOr::T(Schema::Object(object)) = &mut change {
+        object.min_properties = Some(1);
+        object.extensions = Some(Extensions::from_iter([("not", json!({ "required": ["limits", "adjust"] }))]));
+    }
+    change
 }
 
 fn described(operation: &Operation) -> OperationBuilder {
     let tag = operation.path.split('/').nth(2).filter(|_| operation.kind != Kind::Page).unwrap_or("operation");
     let mut builder =
         OperationBuilder::new().operation_id(Some(operation.id)).summary(Some(operation.summary)).tag(tag);
-    if let Some((_, rest)) = operation.path.split_once('{') {
-        let name = rest.split('}').next().unwrap_or_default();
-        builder = builder.parameter(parameter(name, ParameterIn::Path, Type::String, "Its id"));
-    }
-    for name in operation.parameters {
-        builder = builder.parameter(known_parameter(name));
+    for parameter in parameters::of(operation) {
+        builder = builder.parameter(parameter);
     }
     if let Some(schema) = operation.body {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-        let body = RequestBodyBuilder::new().required(Some(Required::True)).content("application/json", content);
+        let examples = examples::requests(operation.id);
+        let examples = examples.into_iter().map(|(name, body)| (name, ExampleBuilder::new().value(Some(body)).build()));
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).examples_from_iter(examples);
+        let required = if operation.may_lack_body() { Required::False } else { Required::True };
+        let body = RequestBodyBuilder::new().required(Some(required)).content("application/json", content.build());
         builder = builder.request_body(Some(body.build()));
     }
     for (status, schema, description) in operation.ok {
-        let mut response = ResponseBuilder::new().description(*description);
-        if !schema.is_empty() {
-            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(*schema))).build();
-            response = response.content("application/json", content);
-        }
-        builder = builder.response(*status, response);
+        builder = builder.response(*status, good(operation, status, schema, description));
     }
-    for (status, description) in refusals(operation) {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
-        builder = builder.response(status.to_string(), response);
+    for (status, cases) in operation.refusals() {
+        builder = builder.response(status.to_string(), refused(operation, status, &cases));
     }
     builder
 }
 
-/// What may be refused, by status.
-fn refusals(operation: &Operation) -> BTreeMap<u16, String> {
-    let edges = operation.edges.iter().map(|edge| edge.case());
-    let mut cases: Vec<Case> = edges.chain(operation.reasons.iter().map(|reason| of_reason(*reason))).collect();
-    // What every request has to be.
-    cases.extend([Edge::BadHost, Edge::UnknownContentEncoding, Edge::UnknownTransferCoding].map(Edge::case));
-    if operation.method != HttpMethod::Get {
-        cases.extend([Edge::ForeignHost, Edge::ForeignOrigin].map(Edge::case));
-    }
-    match operation.kind {
-        Kind::Reserve | Kind::Command => {
-            cases.extend([Edge::BadKey, Edge::BadTimeout].map(Edge::case));
-            cases.extend([SHED, TIMEOUT, TIMEOUT_UNKNOWN]);
-        }
-        Kind::Read => cases.extend([SHED, NOT_FRESH, REBUILDING, UNREADABLE]),
-        Kind::Page => {}
-    }
-    if operation.body.is_some() {
-        let body = [Edge::BadJson, Edge::UnknownField, Edge::BodyTooLarge, Edge::WrongContentType, Edge::BodyTimeout];
-        cases.extend(body.map(Edge::case));
-    }
-    let mut texts: BTreeMap<u16, String> = BTreeMap::new();
+fn good(operation: &Operation, status: &str, schema: &str, description: &str) -> Response {
+    let kind = if schema == "Metrics" { "text/plain" } else { "application/json" };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema)));
+    let content = content.example(examples::answer(operation.id, status)).build();
+    let mut response = ResponseBuilder::new().description(description).content(kind, content).build();
+    headers::of_good(operation, schema, &mut response);
+    response
+}
+
+/// A problem with one of these codes.
+fn refused(operation: &Operation, status: u16, cases: &[Case]) -> Response {
+    let (mut codes, mut description) = (Vec::new(), String::new());
     for case in cases {
-        let text = texts.entry(case.status).or_default();
-        let separator = if text.is_empty() { "" } else { "; " };
-        let _ = write!(text, "{separator}`{}`: {}", case.code, case.title);
+        let separator = if description.is_empty() { "" } else { "; " };
+        // Writing to a string cannot fail.
+        let _ = write!(description, "{separator}`{}`: {}", case.code, case.title);
+        codes.push(case.code);
     }
-    texts
-}
-
-fn parameter(name: &str, place: ParameterIn, kind: Type, description: &str) -> ParameterBuilder {
-    let required = if place == ParameterIn::Path { Required::True } else { Required::False };
-    let schema: RefOr<Schema> = ObjectBuilder::new().schema_type(kind).into();
-    ParameterBuilder::new()
-        .name(name)
-        .parameter_in(place)
-        .required(required)
-        .description(Some(description))
-        .schema(Some(schema))
-}
-
-fn known_parameter(name: &str) -> ParameterBuilder {
-    use ParameterIn::{Header, Query};
-    match name {
-        "fresh" => {
-            parameter(name, Query, Type::Boolean, "Whether to wait for everything that was committed before this call")
-        }
-        "limit" => parameter(name, Query, Type::Integer, "At most so many pools"),
-        "cursor" => parameter(name, Query, Type::String, "`next` of the page before"),
-        "Idempotency-Key" => parameter(
-            name,
-            Header,
-            Type::String,
-            "The same key on the same pool or reservation is the same request: it is done once, and answered alike. On two \
-             pools it is two requests",
-        ),
-        "Request-Timeout-Ms" => {
-            let text =
-                format!("How long the caller waits: 1 to {DEADLINE_MAX_MS}; the server's usual time when absent");
-            parameter(name, Header, Type::Integer, &text)
-        }
-        "Headroom-Actor" => parameter(name, Header, Type::String, "Who asks; recorded with the decision"),
-        "If-Match" => parameter(
-            name,
-            Header,
-            Type::String,
-            "The pool's ETag: refused when it has another version; `*`: when there is no such pool",
-        ),
-        _ => parameter(name, Header, Type::String, "`*`: refused when the pool exists"),
-    }
+    let mine = ObjectBuilder::new()
+        .property("status", schema::bounded(status.into(), status.into()))
+        .property("code", schema::one_of(codes));
+    let problem = AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(mine);
+    let content = ContentBuilder::new().schema(Some(problem)).example(cases.first().map(examples::problem)).build();
+    let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
+    let mut response = response.build();
+    headers::of_refusal(operation, cases, &mut response);
+    response
 }
 
 #[cfg(test)]

@@ -27,6 +27,10 @@ pub enum Shed {
 }
 
 impl Shed {
+    /// All of them.
+    pub const ALL: [Shed; 7] =
+        [Shed::InFlight, Shed::Wait, Shed::Full, Shed::NoOwner, Shed::Closing, Shed::Connections, Shed::Reads];
+
     /// Its name in metrics and problem details.
     pub fn code(self) -> &'static str {
         match self {

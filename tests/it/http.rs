@@ -5,6 +5,7 @@ mod bad_input;
 pub mod client;
 mod desk;
 mod edges;
+mod examples;
 mod incomplete;
 mod leaving;
 mod planner;

@@ -13,6 +13,7 @@ mod coverage;
 mod crash;
 mod damage;
 mod demo;
+mod described;
 mod files;
 mod follower;
 mod fresh;

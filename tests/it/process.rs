@@ -1,5 +1,6 @@
 //! The binary as a child process: with no setting but those the test gives, and never waited for without a limit.
 
+use crate::described;
 use crate::wait::{PATIENCE, soon, until};
 use headroom::log::embedded::OpenError;
 use std::io::{self, BufRead, BufReader, Read};
@@ -141,8 +142,8 @@ impl Served {
     }
 }
 
-/// A caller that takes every status for an answer.
+/// A caller that takes every status for an answer, if it is as described.
 pub fn agent() -> ureq::Agent {
     let agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
-    agent.build().into()
+    agent.middleware(described::checked).build().into()
 }

@@ -1,7 +1,11 @@
 //! What can be asked: every path and method with its parameters, its answers and its refusals.
 
-use crate::api::problem::Edge;
+use crate::api::health::PROBES;
+use crate::api::problem::{
+    Case, Edge, INTERNAL, NOT_FRESH, REBUILDING, SHED, TIMEOUT, TIMEOUT_UNKNOWN, UNREADABLE, of_reason,
+};
 use crate::domain::Reason;
+use std::collections::BTreeMap;
 use utoipa::openapi::path::HttpMethod;
 
 /// One path and method, and what may come of it.
@@ -57,7 +61,14 @@ pub const OPERATIONS: &[Operation] = &[
         body: Some("AvailabilityQuery"),
         ok: &[("200", "Pools", "The pools, by id")],
         parameters: &["fresh"],
-        edges: &[Edge::BadUnits, Edge::ZeroDemand, Edge::TooManyDimensions, Edge::BadTime, Edge::BadQuery],
+        edges: &[
+            Edge::BadName,
+            Edge::ZeroDemand,
+            Edge::TooManyDimensions,
+            Edge::TooManyAreas,
+            Edge::TooManyLabels,
+            Edge::BadTime,
+        ],
         reasons: &[],
         kind: Kind::Read,
     },
@@ -69,7 +80,7 @@ pub const OPERATIONS: &[Operation] = &[
         body: None,
         ok: &[("200", "Pools", "The pools, by id")],
         parameters: &["fresh", "limit", "cursor"],
-        edges: &[Edge::BadQuery],
+        edges: &[],
         reasons: &[],
         kind: Kind::Read,
     },
@@ -81,7 +92,7 @@ pub const OPERATIONS: &[Operation] = &[
         body: None,
         ok: &[("200", "Pool", "The pool; its version is its ETag")],
         parameters: &["fresh"],
-        edges: &[Edge::BadName, Edge::BadQuery],
+        edges: &[],
         reasons: &[Reason::UnknownPool],
         kind: Kind::Read,
     },
@@ -94,8 +105,6 @@ pub const OPERATIONS: &[Operation] = &[
         ok: &[("200", "Pool", "Replaced; `replaced_version` is the version before it"), ("201", "Pool", "Made")],
         parameters: DEFINE,
         edges: &[
-            Edge::BadName,
-            Edge::BadUnits,
             Edge::NoDimensions,
             Edge::TooManyDimensions,
             Edge::TooManyAreas,
@@ -105,6 +114,7 @@ pub const OPERATIONS: &[Operation] = &[
             Edge::BadMode,
             Edge::BadRule,
             Edge::BadVersion,
+            Edge::MissingField,
         ],
         reasons: &[Reason::StaleVersion, Reason::DimensionInUse, Reason::PartitionFull, Reason::KeyReused],
         kind: Kind::Command,
@@ -118,8 +128,6 @@ pub const OPERATIONS: &[Operation] = &[
         ok: &[("200", "Pool", "The pool after it")],
         parameters: EDIT,
         edges: &[
-            Edge::BadName,
-            Edge::BadUnits,
             Edge::NoDimensions,
             Edge::TooManyDimensions,
             Edge::TooManyAreas,
@@ -150,7 +158,7 @@ pub const OPERATIONS: &[Operation] = &[
         body: Some("ModeChange"),
         ok: &[("200", "Pool", "The pool after it")],
         parameters: EDIT,
-        edges: &[Edge::BadName, Edge::BadMode, Edge::BadVersion],
+        edges: &[Edge::BadMode, Edge::BadVersion, Edge::MissingField],
         reasons: &[Reason::UnknownPool, Reason::StaleVersion, Reason::KeyReused],
         kind: Kind::Command,
     },
@@ -162,14 +170,7 @@ pub const OPERATIONS: &[Operation] = &[
         body: Some("Reserve"),
         ok: &[("201", "Reservation", "Taken; with Idempotent-Replayed: true when the key had it before")],
         parameters: COMMAND,
-        edges: &[
-            Edge::BadName,
-            Edge::BadUnits,
-            Edge::ZeroDemand,
-            Edge::TooManyDimensions,
-            Edge::BadHoldTtl,
-            Edge::MissingField,
-        ],
+        edges: &[Edge::BadName, Edge::ZeroDemand, Edge::TooManyDimensions, Edge::BadHoldTtl, Edge::MissingField],
         reasons: &[
             Reason::UnknownPool,
             Reason::OrderHasReservation,
@@ -184,8 +185,8 @@ pub const OPERATIONS: &[Operation] = &[
             Reason::TooManyAttempts,
             Reason::PartitionFull,
             Reason::KeyReused,
-            Reason::DeadlineTooFar,
-            Reason::TooManyCommands,
+            Reason::HoldExpired,
+            Reason::AlreadyReleased,
         ],
         kind: Kind::Reserve,
     },
@@ -197,7 +198,7 @@ pub const OPERATIONS: &[Operation] = &[
         body: None,
         ok: &[("200", "Reservation", "The reservation")],
         parameters: &["fresh"],
-        edges: &[Edge::BadQuery],
+        edges: &[],
         reasons: &[Reason::UnknownReservation],
         kind: Kind::Read,
     },
@@ -233,39 +234,113 @@ pub const OPERATIONS: &[Operation] = &[
         body: Some("Extension"),
         ok: &[("200", "Reservation", "Extended")],
         parameters: COMMAND,
-        edges: &[Edge::BadHoldTtl],
+        edges: &[Edge::BadHoldTtl, Edge::MissingField],
         reasons: EXTENSION,
         kind: Kind::Command,
     },
-    page("/livez", "livez", "There is something to serve (503 when all has stopped for good)", "Health"),
+    page(
+        "/livez",
+        "livez",
+        "Whether there is something to serve",
+        &[("200", "Health", "There is"), ("503", "Health", "All has stopped for good")],
+    ),
     page(
         "/readyz",
         "readyz",
-        "Whether calls are decided; 200 `degraded` names partitions on which they are not, 503 (the same body) says that none is",
-        "Health",
+        "Whether calls are decided",
+        &[
+            ("200", "Health", "They are; `degraded` names partitions on which they are not"),
+            ("503", "Health", "No partition decides, or the process starts or ends"),
+        ],
     ),
     page(
         "/startupz",
         "startupz",
-        "Every partition's state has been rebuilt (until then 503, and how far that is)",
-        "Health",
+        "Whether every partition's state has been rebuilt",
+        &[("200", "Health", "It has"), ("503", "Health", "Not yet, and how far that is")],
     ),
-    page("/metrics", "metrics", "Prometheus' text format", ""),
-    page("/openapi.json", "openapi", "This document", ""),
+    page("/metrics", "metrics", "Everything that is counted", &[("200", "Metrics", "Prometheus' text format")]),
+    page("/openapi.json", "openapi", "This document", &[("200", "Document", "OpenAPI 3.1")]),
 ];
 
-const fn page(path: &'static str, id: &'static str, summary: &'static str, schema: &'static str) -> Operation {
-    let ok: &[_] = if schema.is_empty() { &[("200", "", "It")] } else { &[("200", "Health", "It is so")] };
-    Operation {
-        method: HttpMethod::Get,
-        path,
-        id,
-        summary,
-        body: None,
-        ok,
-        parameters: &[],
-        edges: &[],
-        reasons: &[],
-        kind: Kind::Page,
+const fn page(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    ok: &'static [(&'static str, &'static str, &'static str)],
+) -> Operation {
+    let (method, body, parameters) = (HttpMethod::Get, None, &[]);
+    Operation { method, path, id, summary, body, ok, parameters, edges: &[], reasons: &[], kind: Kind::Page }
+}
+
+/// What every request has to be.
+const EDGES: [Edge; 10] = [
+    Edge::BadRequest,
+    Edge::BadHost,
+    Edge::HeadTimeout,
+    Edge::BodyTimeout,
+    Edge::BodyTooLarge,
+    Edge::UriTooLong,
+    Edge::WrongContentType,
+    Edge::UnknownContentEncoding,
+    Edge::HeadTooLarge,
+    Edge::UnknownTransferCoding,
+];
+/// What may come of every command.
+const REASONS: [Reason; 4] = [Reason::Malformed, Reason::Misrouted, Reason::DeadlineTooFar, Reason::TooManyCommands];
+
+impl Operation {
+    /// Whether it is decided by an owner.
+    pub fn is_command(&self) -> bool {
+        matches!(self.kind, Kind::Reserve | Kind::Command)
+    }
+
+    /// Whether no body is as good as an empty one.
+    pub fn may_lack_body(&self) -> bool {
+        self.kind == Kind::Read
+    }
+
+    /// What may be refused, by status.
+    pub fn refusals(&self) -> BTreeMap<u16, Vec<Case>> {
+        let decided = if self.is_command() { &REASONS[..] } else { &[] };
+        let mut cases: Vec<Case> = self.edges.iter().chain(&EDGES).chain(self.more()).map(|edge| edge.case()).collect();
+        cases.extend(self.reasons.iter().chain(decided).map(|reason| of_reason(*reason)));
+        cases.push(INTERNAL);
+        cases.extend(match self.kind {
+            Kind::Reserve => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, REBUILDING][..],
+            Kind::Command => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, NOT_FRESH, REBUILDING, UNREADABLE],
+            Kind::Read => &[SHED, NOT_FRESH, REBUILDING, UNREADABLE],
+            Kind::Page if PROBES.contains(&self.path) => &[],
+            Kind::Page => &[SHED, REBUILDING],
+        });
+        let mut by_status: BTreeMap<u16, Vec<Case>> = BTreeMap::new();
+        for case in cases {
+            let of_status = by_status.entry(case.status).or_default();
+            if !of_status.contains(&case) {
+                of_status.push(case);
+            }
+        }
+        by_status
+    }
+
+    /// What is refused of its kind.
+    fn more(&self) -> Vec<&'static Edge> {
+        let mut more = Vec::new();
+        if self.method != HttpMethod::Get {
+            more.extend(&[Edge::ForeignHost, Edge::ForeignOrigin]);
+        }
+        if self.kind != Kind::Page {
+            more.push(&Edge::BadQuery);
+        }
+        if self.path.contains('{') {
+            more.push(&Edge::BadName);
+        }
+        if self.is_command() {
+            more.extend(&[Edge::BadKey, Edge::BadTimeout, Edge::BadName]);
+        }
+        if self.body.is_some() || self.is_command() {
+            more.extend(&[Edge::BadJson, Edge::UnknownField, Edge::BadUnits]);
+        }
+        more
     }
 }

@@ -1,7 +1,6 @@
 //! Schemas at a real registry: registered by a person, found by a server, and refused where older readers would be lost.
 
 use super::topics::{Place, registry};
-use crate::process::agent;
 use crate::rig::Rig;
 use headroom::log::kafka::framing::{Unread, Writer};
 use headroom::log::kafka::registry::{Standing, Subject, subjects};
@@ -17,7 +16,7 @@ fn schemas(place: &Place, action: &str, url: &str) -> (i32, String) {
 }
 
 fn put(url: String, body: &str) {
-    let put = agent().put(url).content_type("application/vnd.schemaregistry.v1+json").send(body);
+    let put = ureq::put(url).content_type("application/vnd.schemaregistry.v1+json").send(body);
     assert_eq!(put.unwrap().status(), 200);
 }
 

@@ -1,9 +1,10 @@
-//! A caller that sends exactly the bytes it is told to.
+//! A caller that sends exactly the bytes it is told to, and takes no answer that is not as described.
 
+use crate::described::{self, Asked};
 use crate::server::Server;
 use crate::wait::PATIENCE;
 use headroom::api::problem;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
@@ -81,6 +82,8 @@ impl Reply {
 pub struct Client {
     stream: TcpStream,
     unread: Vec<u8>,
+    /// What was sent and is not answered yet.
+    asked: VecDeque<Asked>,
 }
 
 impl Client {
@@ -94,7 +97,7 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Ok(Client { stream, unread: Vec::new() })
+        Ok(Client { stream, unread: Vec::new(), asked: VecDeque::new() })
     }
 
     pub fn get(&mut self, path: &str) -> Reply {
@@ -118,6 +121,7 @@ impl Client {
 
     /// These bytes; that the other side has stopped listening shows in what is read.
     pub fn write(&mut self, bytes: &[u8]) {
+        self.asked.extend(Asked::all_in(bytes));
         let _ = self.stream.write_all(bytes);
     }
 
@@ -134,7 +138,12 @@ impl Client {
         let length: usize = headers.get("content-length").map_or(0, |text| text.parse().unwrap());
         self.read_until(|unread| (unread.len() >= length).then_some(0))?;
         let body = String::from_utf8(self.unread.drain(..length).collect()).unwrap();
-        Some(Reply { status, headers, body })
+        let reply = Reply { status, headers, body };
+        // Who is told to go on has his answer still to come.
+        if status >= 200 {
+            described::check(self.asked.pop_front().as_ref(), &reply);
+        }
+        Some(reply)
     }
 
     /// Waits until the other side ends the connection.

@@ -1,0 +1,64 @@
+//! Headers of answers: which there are, and which operation sends which.
+
+use super::operations::Operation;
+use crate::api::problem::{Case, of_reason};
+use crate::api::schema;
+use serde_json::json;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::schema::{ComponentsBuilder, Type};
+use utoipa::openapi::{Header, ObjectBuilder, Ref, RefOr, Response};
+
+const REQUEST_ID: &str = "X-Request-Id";
+const REPLAYED: &str = "Idempotent-Replayed";
+const ETAG: &str = "ETag";
+const RETRY_AFTER: &str = "Retry-After";
+
+/// With all of them.
+pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
+    let text = |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    let all = [
+        (REQUEST_ID, true, text("^[!-~]+$"), "The request's number: `trace_id` of a problem, and in the server's log"),
+        (ETAG, true, text("^\"[1-9][0-9]*\"$"), "The pool's version, for `If-Match`"),
+        (REPLAYED, false, schema::one_of(["true"]), "The key had this answer before"),
+        (RETRY_AFTER, false, schema::bounded(1, 1), "Seconds after which what stands in the way may have passed"),
+    ];
+    for (name, is_required, of, description) in all {
+        components = components.header(name, header(is_required, of, description));
+    }
+    components
+}
+
+fn header(is_required: bool, of: ObjectBuilder, description: &str) -> Header {
+    let mut header = HeaderBuilder::new().schema(Some(of)).description(Some(description)).build();
+    // OpenAPI has this word for a header, and utoipa does not.
+    header.extensions = is_required.then(|| Extensions::from_iter([("required", json!(true))]));
+    header
+}
+
+/// Adds those of a good answer.
+pub fn of_good(operation: &Operation, schema: &str, response: &mut Response) {
+    add(response, REQUEST_ID);
+    if schema == "Pool" {
+        add(response, ETAG);
+    }
+    if operation.is_command() {
+        add(response, REPLAYED);
+    }
+}
+
+/// Adds those of a refusal by one of these cases.
+pub fn of_refusal(operation: &Operation, cases: &[Case], response: &mut Response) {
+    add(response, REQUEST_ID);
+    if cases.iter().any(|case| case.status == 503 && case.is_retryable) {
+        add(response, RETRY_AFTER);
+    }
+    if operation.is_command() && operation.reasons.iter().any(|reason| cases.contains(&of_reason(*reason))) {
+        add(response, REPLAYED);
+    }
+}
+
+fn add(response: &mut Response, header: &str) {
+    let known = Ref::new(format!("#/components/headers/{header}"));
+    response.headers.insert(header.to_owned(), RefOr::Ref(known));
+}

@@ -1,0 +1,175 @@
+//! Schemas of the values that requests and answers are made of, with the bounds that [`crate::limits`] sets them. What may
+//! be wider or narrower is so everywhere when it is here.
+
+use super::dto::MODES;
+use super::problem;
+use crate::gateway::admission::Shed;
+use crate::limits::{
+    AREAS_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, KEY_BYTES_MAX,
+    LABELS_MAX, NAME_BYTES_MAX, PAGE_POOLS_MAX, PARTITIONS_MAX, UNITS_MAX,
+};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ComponentsBuilder, Object, SchemaFormat, Type};
+use utoipa::openapi::{KnownFormat, ObjectBuilder, Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+macro_rules! values {
+    ($($(#[$doc:meta])* $name:ident = $schema:expr;)*) => {
+        $(
+            $(#[$doc])*
+            pub struct $name;
+
+            impl PartialSchema for $name {
+                fn schema() -> RefOr<Schema> {
+                    $schema.into()
+                }
+            }
+
+            impl ToSchema for $name {}
+        )*
+
+        /// With all of them.
+        pub fn with_values(components: ComponentsBuilder) -> ComponentsBuilder {
+            components $(.schema_from::<$name>())*
+        }
+    };
+}
+
+values! {
+    /// A pool's id.
+    PoolId = text(POOL_ID, NAME_BYTES_MAX)
+        .description(Some("Of `A-Z a-z 0-9 . _ : -`, but not `.` or `..`; compared byte by byte"));
+    /// An area, a label, an order reference, an actor.
+    Name = text(NAME, NAME_BYTES_MAX).description(Some("Of `A-Z a-z 0-9 . _ : -`; compared byte by byte"));
+    /// An `Idempotency-Key`.
+    Key = text(&format!("^(\"{KEY}{{1,{KEY_BYTES_MAX}}}\"|{KEY}{{1,{KEY_BYTES_MAX}}})$"), KEY_BYTES_MAX.saturating_add(2))
+        .description(Some("Visible ASCII characters without \" and \\, bare or in double quotes"));
+    /// A reservation's id.
+    ReservationId = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^hr_[0-7][0-9a-hjkmnp-tv-z]{25}$"))
+        .description(Some("The same pool and key give the same id"));
+    /// An instant.
+    Instant = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .description(Some("RFC 3339 with an offset, from 1970 to 9999, to the microsecond"));
+    /// A dimension's name.
+    Dimension = text(DIMENSION, DIMENSION_BYTES_MAX);
+    /// Units by dimension.
+    Units = amounts(0, UNITS_MAX).description(Some("Units by dimension"));
+    /// Limits as they are asked for.
+    Limits = amounts(0, UNITS_MAX).min_properties(Some(1)).description(Some("Units by dimension; at least one"));
+    /// What is asked for.
+    Demand = amounts(1, UNITS_MAX)
+        .min_properties(Some(1))
+        .description(Some("Units by dimension, each at least 1; all of them are taken, or none"));
+    /// Changes of limits.
+    Differences = by_dimension(integer().minimum(Some(-UNITS_MOST)).maximum(Some(UNITS_MOST)))
+        .min_properties(Some(1))
+        .description(Some("Differences by dimension"));
+    /// Areas.
+    Areas = ArrayBuilder::new().items(Ref::from_schema_name("Name")).max_items(Some(AREAS_MAX));
+    /// Labels with their values.
+    Labels = labels(Ref::from_schema_name("Name"));
+    /// Time for a hold.
+    HoldTtl = bounded(HOLD_TTL_MIN_MS, HOLD_TTL_MAX_MS).description(Some("In milliseconds"));
+    /// The whole life of a hold.
+    HoldLife = bounded(HOLD_TTL_MIN_MS, HOLD_LIFE_MAX_MS).description(Some("In milliseconds"));
+    /// Pools of a page.
+    PageLimit = bounded(1, PAGE_POOLS_MAX as u64);
+    /// A pool's version.
+    Version = at_least(1);
+    /// A partition.
+    Partition = bounded(0, LAST_PARTITION);
+    /// A place in a partition.
+    Seq = at_least(0);
+    /// A count, or a time in milliseconds.
+    Count = at_least(0);
+    /// A digest.
+    Digest = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$"));
+    /// A pool's mode.
+    Mode = one_of(MODES.map(super::dto::mode_code));
+    /// What has become of a reservation.
+    Status = one_of(["confirmed", "held", "released", "expired"]);
+    /// How a reservation ended.
+    End = one_of(["released", "expired"]);
+    /// Why a call was shed.
+    ShedReason = one_of(Shed::ALL.map(Shed::code));
+    /// Whether a refused call may yet have happened.
+    Effect = one_of(["not_applied", "unknown"]);
+    /// How a process is.
+    Condition = one_of(["ok", "degraded", "unavailable"]);
+    /// What a start is at.
+    Phase = one_of(["opening", "rebuilding", "expiring"]);
+    /// The code of a refusal.
+    Code = one_of(codes());
+    /// Everything that is counted.
+    Metrics = ObjectBuilder::new().schema_type(Type::String);
+    /// A description of an API.
+    Document = ObjectBuilder::new().schema_type(Type::Object);
+    /// By partition, the place after the last event that is known.
+    Places = by(text("^[0-9]+$", PARTITION_DIGITS), at_least(0));
+}
+
+const POOL_ID: &str = r"^([A-Za-z0-9._:-]*[A-Za-z0-9_:-][A-Za-z0-9._:-]*|\.{3,})$";
+/// A character of a key.
+const KEY: &str = r"[!#-\[\]-~]";
+const NAME: &str = "^[A-Za-z0-9._:-]+$";
+const DIMENSION: &str = "^[a-z][a-z0-9_]*$";
+/// Of a partition's number, as a name.
+const PARTITION_DIGITS: usize = LAST_PARTITION.ilog10() as usize + 1;
+const LAST_PARTITION: u64 = PARTITIONS_MAX as u64 - 1;
+const UNITS_MOST: i64 = UNITS_MAX as i64;
+
+/// Of dimensions, at most as many as a pool has.
+fn amounts(least: u64, most: u64) -> ObjectBuilder {
+    by_dimension(bounded(least, most))
+}
+
+fn by_dimension(of: ObjectBuilder) -> ObjectBuilder {
+    by(text(DIMENSION, DIMENSION_BYTES_MAX), of).max_properties(Some(DIMENSIONS_MAX))
+}
+
+/// Labels with these values.
+pub fn labels(of: impl Into<RefOr<Schema>>) -> ObjectBuilder {
+    by(text(NAME, NAME_BYTES_MAX), of).max_properties(Some(LABELS_MAX))
+}
+
+fn by(names: ObjectBuilder, of: impl Into<RefOr<Schema>>) -> ObjectBuilder {
+    let names: Object = names.build();
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property_names(Some(names))
+        .additional_properties(Some(AdditionalProperties::RefOr(of.into())))
+}
+
+/// A text of this pattern, of at most so many characters.
+fn text(pattern: &str, most: usize) -> ObjectBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    text.min_length(Some(1)).max_length(Some(most))
+}
+
+fn integer() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+}
+
+fn at_least(least: u64) -> ObjectBuilder {
+    integer().minimum(Some(least as usize))
+}
+
+/// An integer from the least to the most.
+pub fn bounded(least: u64, most: u64) -> ObjectBuilder {
+    at_least(least).maximum(Some(most as usize))
+}
+
+/// One of a closed set of words.
+pub fn one_of(words: impl IntoIterator<Item = &'static str>) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words))
+}
+
+fn codes() -> Vec<&'static str> {
+    let mut codes: Vec<_> = problem::cases().iter().map(|case| case.code).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+}
