@@ -149,6 +149,14 @@ pub fn extension(body: &[u8]) -> Parsed<u64> {
     Fields::parse(body, &["hold_ttl_ms"])?.required("hold_ttl_ms").and_then(hold_ttl)
 }
 
+/// Reads `{"demand": …}`.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn amendment(body: &[u8]) -> Parsed<Amounts> {
+    Fields::parse(body, &["demand"])?.required("demand").and_then(|value| demand("demand", value))
+}
+
 /// Checks that there is no body, or an empty object.
 ///
 /// # Errors

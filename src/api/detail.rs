@@ -157,6 +157,7 @@ fn of_dimension(event: &Event, rejection: &Rejection) -> String {
         amounts.as_ref().and_then(|amounts| amounts.get(d)).unwrap_or_default()
     };
     let (asked, limit, used) = (units(&rejection.demand), units(&rejection.limits), units(&rejection.used));
+    let taken = units(&rejection.demand_before);
     match rejection.reason {
         Reason::UnknownDimension => {
             if matches!(event.body, Body::Repeated(..)) {
@@ -174,7 +175,12 @@ fn of_dimension(event: &Event, rejection: &Rejection) -> String {
         _ => {
             let left = limit.saturating_sub(used);
             let had = if matches!(event.body, Body::Repeated(..)) { "had" } else { "has" };
-            format!("{pool} {had} {left} of {limit} {d} left, {asked} were asked for: ask for less, or of another pool")
+            let asked = if rejection.demand_before.is_some() {
+                format!("{} more were asked for, {asked} in place of {taken}", asked.saturating_sub(taken))
+            } else {
+                format!("{asked} were asked for")
+            };
+            format!("{pool} {had} {left} of {limit} {d} left, {asked}: ask for less, or of another pool")
         }
     }
 }
@@ -218,6 +224,7 @@ mod tests {
             pool: PoolId::new("van-1").ok(),
             reservation: Some(ReservationId::new(7, [1; 11])),
             demand: units(4, 1),
+            demand_before: None,
             order_ref: None,
             limits: units(10, 30),
             used: units(7, 9),

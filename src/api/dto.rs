@@ -361,6 +361,10 @@ pub struct ReservationDto<'a> {
     /// Units it takes, or took.
     #[schema(value_type = schema::Demand)]
     pub demand: Units<'a>,
+    /// Of an amend: units it took before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schema::Demand, required = false)]
+    pub demand_before: Option<Units<'a>>,
     /// When the hold expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Instant, required = false)]
@@ -373,7 +377,7 @@ pub struct ReservationDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ProofDto<'a>, required = false)]
     pub proof: Option<ProofDto<'a>>,
-    /// Of a read: the event that last changed the status, or until when it is held.
+    /// Of a read: the event that last changed the status, what it takes, or until when it is held.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = PlaceDto, required = false)]
     pub last_event: Option<PlaceDto>,

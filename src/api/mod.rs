@@ -229,6 +229,7 @@ fn table() -> Vec<Route> {
         path("/v1/reservations").on(POST, reservations::reserve),
         path("/v1/reservations/{reservation}")
             .on(GET, reservations::get)
+            .on(MethodFilter::PATCH, reservations::amend)
             .on(MethodFilter::DELETE, reservations::release),
         path("/v1/reservations/{reservation}/confirm").on(POST, reservations::confirm),
         path("/v1/reservations/{reservation}/extend").on(POST, reservations::extend),

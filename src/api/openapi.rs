@@ -15,7 +15,9 @@ use super::health::{HealthDto, RebuiltDto, StandingDto, StartupDto};
 use super::problem::{Case, RETRYABLE, cases};
 use super::schema;
 use crate::limits::UNITS_MAX;
-use bodies::{AvailabilityQuery, Extension, ModeChange, PoolChange, PoolSpec, Reserve, WindowChange, WindowSpec};
+use bodies::{
+    Amendment, AvailabilityQuery, Extension, ModeChange, PoolChange, PoolSpec, Reserve, WindowChange, WindowSpec,
+};
 use operations::{Kind, OPERATIONS, Operation};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -67,6 +69,7 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<WindowChange>()
         .schema_from::<ModeChange>()
         .schema_from::<Extension>()
+        .schema_from::<Amendment>()
         .schema_from::<AvailabilityQuery>()
         .schema_from::<PoolDto<'_>>()
         .schema_from::<PoolsDto<'_>>()
@@ -161,11 +164,12 @@ mod tests {
         let document = serde_json::to_value(document()).unwrap();
         assert_eq!(document["openapi"], "3.1.0");
         type Reader = fn(&[u8]) -> Option<&'static str>;
-        let readers: [(&str, Reader); 6] = [
+        let readers: [(&str, Reader); 7] = [
             ("Reserve", |b| body::reserve(b).err().map(|e| e.code())),
             ("PoolSpec", |b| body::pool_spec(b).err().map(|e| e.code())),
             ("PoolChange", |b| body::pool_change(b).err().map(|e| e.code())),
             ("ModeChange", |b| body::mode(b).err().map(|e| e.code())),
+            ("Amendment", |b| body::amendment(b).err().map(|e| e.code())),
             ("Extension", |b| body::extension(b).err().map(|e| e.code())),
             ("AvailabilityQuery", |b| body::availability(b).err().map(|e| e.code())),
         ];

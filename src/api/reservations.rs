@@ -47,6 +47,7 @@ pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
         pool: pool.id.as_str(),
         status: status_code(known.status).ok_or_else(|| unknown(id))?,
         demand: Units(&known.demand),
+        demand_before: None,
         hold_until: (known.status == Status::Held).then_some(Time(known.until)),
         order_ref: known.order_ref.as_deref(),
         proof: None,
@@ -67,6 +68,13 @@ pub async fn confirm(api: Arc<Api>, asked: Asked) -> Answer {
 pub async fn extend(api: Arc<Api>, asked: Asked) -> Answer {
     let hold_ttl_ms = body::extension(&asked.body)?;
     let decided = change(&api, &asked, |reservation| Ask::Extend { reservation, hold_ttl_ms }).await?;
+    told(StatusCode::OK, &decided)
+}
+
+/// `PATCH /v1/reservations/{reservation}`.
+pub async fn amend(api: Arc<Api>, asked: Asked) -> Answer {
+    let demand = body::amendment(&asked.body)?;
+    let decided = change(&api, &asked, |reservation| Ask::Amend { reservation, demand }).await?;
     told(StatusCode::OK, &decided)
 }
 
@@ -129,6 +137,7 @@ fn told(status: StatusCode, decided: &Recorded) -> Answer {
         pool: entry.pool.as_str(),
         status: status_code(entry.status).unwrap_or_default(),
         demand: Units(&entry.demand),
+        demand_before: decided.event.body.demand_before().map(Units),
         hold_until: entry.hold_until.map(Time),
         order_ref: entry.order_ref.as_ref().map(Name::as_str),
         proof: Some(ProofDto::of(decided)),

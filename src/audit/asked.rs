@@ -45,6 +45,12 @@ fn possible(event: &Event, asked: AskKind) -> Option<Vec<Ask>> {
             ttl.map(|hold_ttl_ms| Ask::Extend { reservation: entry.reservation, hold_ttl_ms }).into_iter().collect()
         }
         (AskKind::Confirm, body) => vec![Ask::Confirm { reservation: body.reservation_id()? }],
+        (AskKind::Amend, Body::Amended(Entry { reservation, demand, .. }, _)) => {
+            vec![Ask::Amend { reservation: *reservation, demand: demand.clone() }]
+        }
+        (AskKind::Amend, Body::Rejected(Rejection { reservation, demand, .. })) => {
+            vec![Ask::Amend { reservation: (*reservation)?, demand: demand.clone()? }]
+        }
         (AskKind::Release, body) => vec![Ask::Release { reservation: body.reservation_id()? }],
         (AskKind::Abandon, body) => {
             vec![Ask::Abandon { pool: body.pool_id()?.clone(), reservation: body.reservation_id()? }]
@@ -97,6 +103,12 @@ pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>
             let is_told = told.is_none_or(|told| told.hold_ttl_ms == *hold_ttl_ms);
             let is_so = demand.as_ref() == Some(asked) && order_ref == order && is_told;
             (!is_so).then(|| format!("it refuses {demand:?} for {order_ref:?}, asked was {ask:?}"))
+        }
+        (Body::Amended(Entry { demand, .. }, _), Ask::Amend { demand: asked, .. }) => {
+            (demand != asked).then(|| format!("it takes {demand:?} from now on, asked was {ask:?}"))
+        }
+        (Body::Rejected(Rejection { demand, .. }), Ask::Amend { demand: asked, .. }) => {
+            (demand.as_ref() != Some(asked)).then(|| format!("it refuses {demand:?}, asked was {ask:?}"))
         }
         (Body::Extended(entry), Ask::Extend { hold_ttl_ms, .. }) => {
             let is_so = held_for(event, entry) == Some(Some(*hold_ttl_ms));

@@ -109,3 +109,12 @@ impl Books {
         })
     }
 }
+
+/// How much more than before is demanded, in the dimensions in which it is more.
+pub(super) fn more_than(before: &Amounts, demand: &Amounts) -> Amounts {
+    let more = demand.iter().filter_map(|(d, units)| {
+        let more = units.saturating_sub(before.get(d).unwrap_or_default());
+        (more > 0).then_some((d, more))
+    });
+    Amounts::new(more).unwrap_or_default()
+}

@@ -1,6 +1,7 @@
 //! One event against what the events before it came to. Every check reports and goes on; the model then follows what
 //! it holds to be true, so that one wrong record is one finding and not a thousand.
 
+use super::books::more_than;
 use super::keys::{Answer, is_business, key_of};
 use super::lives::{Life, Stand};
 use super::{Found, State};
@@ -44,6 +45,7 @@ impl Judge<'_> {
             Body::Accepted(entry) => self.accepted(entry),
             Body::Confirmed(entry) => self.confirmed(entry),
             Body::Extended(entry) => self.extended(entry),
+            Body::Amended(entry, before) => self.amended(entry, before),
             Body::Released(entry, ReleaseCause::Caller) => self.ended(entry, Ended::Caller),
             Body::Released(entry, ReleaseCause::Abandoned) => self.ended(entry, Ended::Abandon),
             Body::Expired(entry) => self.ended(entry, Ended::Time),
@@ -143,7 +145,7 @@ impl Judge<'_> {
     fn accepted(&mut self, entry: &Entry) {
         let id = entry.reservation;
         self.is_of_pool(&entry.pool, id);
-        self.admissible(entry);
+        self.admissible(entry, &Amounts::default());
         self.found
             .expect(self.state.lives.live(id).is_none(), Law::TrueYes, || format!("{id} is accepted while it lives"));
         let stand = match (entry.status, entry.hold_until) {
@@ -211,8 +213,8 @@ impl Judge<'_> {
         });
     }
 
-    /// L1 for an acceptance, by the sums before it.
-    fn admissible(&mut self, entry: &Entry) {
+    /// L1 for a reservation that takes its demand in place of what it took before, by the sums before it.
+    pub(super) fn admissible(&mut self, entry: &Entry, before: &Amounts) {
         let Entry { pool, demand, .. } = entry;
         let Some(book) = self.state.books.get(pool) else {
             return self.found.breach(Law::Capacity, format!("accepted in pool {pool}, which is not defined"));
@@ -221,7 +223,11 @@ impl Judge<'_> {
         self.found.expect(is_demand, Law::Capacity, || format!("accepted a demand of {demand:?}"));
         let unknown = demand.iter().map(|(d, _)| d).find(|d| book.spec.limits.get(*d).is_none());
         self.found.expect(unknown.is_none(), Law::Capacity, || format!("pool {pool} has no dimension {unknown:?}"));
-        let above = book.first_above(demand);
+        let more = more_than(before, demand);
+        if more.is_empty() && !before.is_empty() {
+            return;
+        }
+        let above = book.first_above(&more);
         self.found.expect(above.is_none(), Law::Capacity, || {
             format!("{demand:?} on {:?} is above {:?} in {above:?}", book.used, book.spec.limits)
         });
@@ -232,7 +238,7 @@ impl Judge<'_> {
     }
 
     /// L1: the counters that an event shows are those after it.
-    fn counters(&mut self, entry: &Entry) {
+    pub(super) fn counters(&mut self, entry: &Entry) {
         let Some(book) = self.state.books.get(&entry.pool) else {
             return self.found.breach(Law::OneState, format!("pool {} is not defined", entry.pool));
         };
@@ -260,7 +266,7 @@ impl Judge<'_> {
         self.found.expect(life.is_of(entry), Law::OneState, || format!("{} is told otherwise", entry.reservation));
     }
 
-    fn told_as(&mut self, entry: &Entry, stand: Stand) {
+    pub(super) fn told_as(&mut self, entry: &Entry, stand: Stand) {
         self.found.expect(stand.written() == Some((entry.status, entry.hold_until)), Law::OneState, || {
             format!("{} is {stand:?}, told as {:?} until {:?}", entry.reservation, entry.status, entry.hold_until)
         });
@@ -428,6 +434,7 @@ impl Judge<'_> {
             (AskKind::Reserve, Body::Accepted(entry)) => self.reserved_again(entry),
             (AskKind::Reserve, Body::Rejected(rejection)) => self.refused_again(rejection),
             (AskKind::Confirm, Body::Confirmed(entry)) => self.stands(entry, |stand| stand == Stand::Confirmed),
+            (AskKind::Amend, Body::Amended(entry, before)) => self.amended_already(entry, before),
             (AskKind::Release, Body::Released(entry, ReleaseCause::Caller)) => {
                 self.stands(entry, |stand| stand == Stand::Released);
             }
@@ -454,7 +461,7 @@ impl Judge<'_> {
     }
 
     /// An answer again must tell what is so now.
-    fn stands(&mut self, entry: &Entry, fits: impl Fn(Stand) -> bool) {
+    pub(super) fn stands(&mut self, entry: &Entry, fits: impl Fn(Stand) -> bool) {
         self.counters(entry);
         let id = entry.reservation;
         match self.state.lives.decided(id) {
@@ -508,6 +515,7 @@ fn answers(body: &Body, ask: AskKind) -> bool {
         Body::Accepted(_) => ask == AskKind::Reserve,
         Body::Confirmed(_) => ask == AskKind::Confirm,
         Body::Extended(_) => ask == AskKind::Extend,
+        Body::Amended(..) => ask == AskKind::Amend,
         Body::Released(_, ReleaseCause::Caller) => ask == AskKind::Release,
         Body::Released(_, ReleaseCause::Abandoned) | Body::Abandoned { .. } => ask == AskKind::Abandon,
         Body::HandedOver { .. } => ask == AskKind::Handover,

@@ -41,7 +41,9 @@ pub(super) fn key_of(command: &CommandStamp, body: &Body) -> Option<CommandKey> 
         AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode | AskKind::ChangePool => {
             Target::Pool(body.pool_id()?.clone())
         }
-        AskKind::Confirm | AskKind::Extend | AskKind::Release => Target::Reservation(body.reservation_id()?),
+        AskKind::Confirm | AskKind::Extend | AskKind::Amend | AskKind::Release => {
+            Target::Reservation(body.reservation_id()?)
+        }
         AskKind::Reserve | AskKind::Abandon | AskKind::Handover => return None,
     };
     Some(CommandKey { target, key: command.key.clone()? })
@@ -120,7 +122,7 @@ impl Judge<'_> {
     /// Of an answer that told of a living reservation, why it is over by now.
     fn over_since(&self, answer: &Answer) -> Option<Reason> {
         match &answer.body {
-            Body::Confirmed(entry) | Body::Extended(entry) => {
+            Body::Confirmed(entry) | Body::Extended(entry) | Body::Amended(entry, _) => {
                 self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life))
             }
             _ => None,

@@ -8,6 +8,7 @@
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod amends;
 pub mod asked;
 mod books;
 mod chain;

@@ -1,6 +1,6 @@
 //! Refusals: a "no" must have a reason that held, and must leave nothing behind.
 
-use super::books::Book;
+use super::books::{Book, more_than};
 use super::judge::Judge;
 use super::keys::is_business;
 use super::lives::{Life, Stand};
@@ -12,6 +12,7 @@ impl Judge<'_> {
     pub(super) fn rejected(&mut self, rejection: &Rejection) {
         self.told_counters(rejection);
         self.reason_held(rejection);
+        self.told_before(rejection);
         let Some(command) = self.event.command() else { return };
         let Some(id) = rejection.reservation else { return };
         match command.ask {
@@ -90,15 +91,24 @@ impl Judge<'_> {
     fn reason_held(&mut self, rejection: &Rejection) {
         let reason = rejection.reason;
         let book = rejection.pool.as_ref().and_then(|id| self.state.books.get(id));
+        let more = self.more_asked(rejection);
         let held = match reason {
             Reason::UnknownPool => book.is_none(),
+            // Of what takes no more nothing is refused, whatever became of the pool.
+            Reason::PastCutoff | Reason::Closed | Reason::Paused | Reason::UnknownDimension | Reason::OverLimit
+                if more.is_empty() && self.is_for(AskKind::Amend) =>
+            {
+                false
+            }
             Reason::PastCutoff => book.and_then(|b| b.spec.window).is_some_and(|w| w.closes_at() <= self.now),
             Reason::Closed => book.is_some_and(|b| b.spec.mode == Mode::Closed),
             Reason::Paused => book.is_some_and(|b| b.spec.mode == Mode::Paused),
             Reason::UnknownDimension => {
                 rejection.dimension.is_some_and(|d| book.is_some_and(|b| !b.used.contains_key(&d)))
             }
-            Reason::OverLimit => book.is_some_and(|b| is_over(b, rejection)),
+            Reason::OverLimit => {
+                rejection.dimension.is_some() && book.is_some_and(|b| b.first_above(&more) == rejection.dimension)
+            }
             Reason::DimensionInUse => rejection.dimension.is_some_and(|d| book.is_some_and(|b| b.used_of(d) > 0)),
             Reason::Abandoned => self.was_abandoned(rejection),
             Reason::StaleVersion => is_stale(book, rejection),
@@ -145,6 +155,30 @@ impl Judge<'_> {
         named.is_some_and(|bound| self.now.plus_ms(ttl_ms) > bound) && rejection.hold_until == latest
     }
 
+    fn is_for(&self, ask: AskKind) -> bool {
+        self.event.command().is_some_and(|command| command.ask == ask)
+    }
+
+    /// What was asked for beyond what the reservation takes, which is nothing but for an Amend of one that lives.
+    fn more_asked(&self, rejection: &Rejection) -> Amounts {
+        let Some(demand) = &rejection.demand else { return Amounts::default() };
+        more_than(&self.amended_before(rejection).unwrap_or_default(), demand)
+    }
+
+    /// What the reservation takes, of which an Amend is refused.
+    fn amended_before(&self, rejection: &Rejection) -> Option<Amounts> {
+        let id = rejection.reservation.filter(|_| self.is_for(AskKind::Amend))?;
+        self.state.lives.live(id).map(|life| life.demand.clone())
+    }
+
+    /// L1: a refused Amend leaves what it says that it leaves.
+    fn told_before(&mut self, rejection: &Rejection) {
+        let before = self.amended_before(rejection);
+        self.found.expect(rejection.demand_before == before, Law::Capacity, || {
+            format!("an amend is refused of {:?}, taken are {before:?}", rejection.demand_before)
+        });
+    }
+
     fn was_abandoned(&self, rejection: &Rejection) -> bool {
         let attempt = self.event.command().map(|command| command.attempt);
         let pair = rejection.reservation.zip(attempt);
@@ -162,7 +196,7 @@ impl Judge<'_> {
                 Some(Stand::Held(until)) => until <= self.now,
                 stand => stand == Some(Stand::Expired),
             },
-            Reason::NotAHold => stand == Some(Stand::Confirmed),
+            Reason::NotAHold => stand == Some(Stand::Confirmed) && !self.is_for(AskKind::Amend),
             Reason::TooManyAttempts => self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_burned_full),
             _ => true,
         }
@@ -206,10 +240,4 @@ fn is_out_of_range(book: Option<&Book>, rejection: &Rejection) -> bool {
     let delta = by.iter().find(|(other, _)| *other == d).map_or(0, |(_, delta)| i128::from(*delta));
     let after = book.spec.limits.get(d).map(|limit| i128::from(limit).saturating_add(delta));
     after.is_some_and(|after| !(0..=i128::from(UNITS_MAX)).contains(&after))
-}
-
-/// Whether the dimension named is the first of those demanded that does not fit.
-fn is_over(book: &Book, rejection: &Rejection) -> bool {
-    let demand = rejection.demand.as_ref();
-    rejection.dimension.is_some() && demand.is_some_and(|demand| book.first_above(demand) == rejection.dimension)
 }

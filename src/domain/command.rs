@@ -144,6 +144,13 @@ pub enum Ask {
         /// Only at this version.
         expected_version: Option<u64>,
     },
+    /// Let a reservation take other units of its pool.
+    Amend {
+        /// Which.
+        reservation: ReservationId,
+        /// All that it takes from now on.
+        demand: Amounts,
+    },
 }
 
 /// The kinds of [`Ask`], without what they carry. Their order is part of every fingerprint: new ones come last.
@@ -160,6 +167,7 @@ pub enum AskKind {
     Abandon,
     Handover,
     ChangePool,
+    Amend,
 }
 
 impl Ask {
@@ -176,6 +184,7 @@ impl Ask {
             Ask::Abandon { .. } => AskKind::Abandon,
             Ask::Handover { .. } => AskKind::Handover,
             Ask::ChangePool { .. } => AskKind::ChangePool,
+            Ask::Amend { .. } => AskKind::Amend,
         }
     }
 
@@ -188,7 +197,11 @@ impl Ask {
             | Ask::ChangePool { pool, .. }
             | Ask::Reserve { pool, .. }
             | Ask::Abandon { pool, .. } => Some(pool),
-            Ask::Confirm { .. } | Ask::Extend { .. } | Ask::Release { .. } | Ask::Handover { .. } => None,
+            Ask::Confirm { .. }
+            | Ask::Extend { .. }
+            | Ask::Amend { .. }
+            | Ask::Release { .. }
+            | Ask::Handover { .. } => None,
         }
     }
 
@@ -198,6 +211,7 @@ impl Ask {
             Ask::Reserve { reservation, .. }
             | Ask::Confirm { reservation }
             | Ask::Extend { reservation, .. }
+            | Ask::Amend { reservation, .. }
             | Ask::Release { reservation }
             | Ask::Abandon { reservation, .. } => Some(*reservation),
             Ask::DefinePool { .. }
@@ -263,6 +277,7 @@ impl Ask {
                 hash.text(order_ref.as_ref().map_or("", Name::as_str));
             }
             Ask::Extend { hold_ttl_ms, .. } => hash.number(*hold_ttl_ms),
+            Ask::Amend { demand, .. } => hash.amounts(0, demand.iter()),
             Ask::Handover { nonce } => hash.number(*nonce),
             Ask::Confirm { .. } | Ask::Release { .. } | Ask::Abandon { .. } => {}
         }

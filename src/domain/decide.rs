@@ -97,6 +97,7 @@ impl<L: Ledger> Case<'_, L> {
             }
             Ask::Confirm { reservation } => self.confirm(*reservation),
             Ask::Extend { reservation, hold_ttl_ms } => self.extend(*reservation, *hold_ttl_ms),
+            Ask::Amend { reservation, demand } => self.amend(*reservation, demand),
             Ask::Release { reservation } => self.release(*reservation),
             Ask::Abandon { pool, reservation } => self.abandon(pool, *reservation),
             Ask::Handover { nonce } => Ok(Body::HandedOver { nonce: *nonce }),
@@ -129,7 +130,7 @@ impl<L: Ledger> Case<'_, L> {
         if answer.fingerprint != self.command.ask.fingerprint() {
             return Err(Reason::KeyReused.into());
         }
-        if let Body::Confirmed(entry) | Body::Extended(entry) = &*answer.body
+        if let Body::Confirmed(entry) | Body::Extended(entry) | Body::Amended(entry, _) = &*answer.body
             && let Some(known) = self.ledger.reservation(&entry.reservation).filter(|r| r.is_known(self.now))
         {
             self.not_ended(known)?;
@@ -213,20 +214,7 @@ impl<L: Ledger> Case<'_, L> {
         if self.holder(pool, order_ref.as_ref()).is_some() {
             return Err(Reason::OrderHasReservation.into());
         }
-        if pool.spec.window.is_some_and(|window| window.closes_at() <= self.now) {
-            return Err(Reason::PastCutoff.into());
-        }
-        match pool.spec.mode {
-            Mode::Open => {}
-            Mode::Closed => return Err(Reason::Closed.into()),
-            Mode::Paused => return Err(Reason::Paused.into()),
-        }
-        if let Some((d, _)) = demand.iter().find(|(d, _)| pool.spec.limits.get(*d).is_none()) {
-            return Err(Refusal(Reason::UnknownDimension, Some(d)));
-        }
-        if let Some((d, _)) = demand.iter().find(|(d, units)| pool.remaining(*d).is_none_or(|free| *units > free)) {
-            return Err(Refusal(Reason::OverLimit, Some(d)));
-        }
+        self.admits(pool, || demand.iter())?;
         let hold_until = hold_ttl_ms.map(|ttl| self.hold_until(pool, self.now, ttl)).transpose()?;
         Ok(Body::Accepted(Entry {
             pool: pool.id.clone(),
@@ -239,6 +227,25 @@ impl<L: Ledger> Case<'_, L> {
             limits: pool.spec.limits.clone(),
             used: pool.used.map(|d, used| used.saturating_add(demand.get(d).unwrap_or_default())),
         }))
+    }
+
+    /// Whether the pool lets this much more be taken of it.
+    fn admits<I: Iterator<Item = (Dimension, u64)>>(&self, pool: &Pool, more: impl Fn() -> I) -> Result<(), Refusal> {
+        if pool.spec.window.is_some_and(|window| window.closes_at() <= self.now) {
+            return Err(Reason::PastCutoff.into());
+        }
+        match pool.spec.mode {
+            Mode::Open => {}
+            Mode::Closed => return Err(Reason::Closed.into()),
+            Mode::Paused => return Err(Reason::Paused.into()),
+        }
+        if let Some((d, _)) = more().find(|(d, _)| pool.spec.limits.get(*d).is_none()) {
+            return Err(Refusal(Reason::UnknownDimension, Some(d)));
+        }
+        match more().find(|(d, units)| pool.remaining(*d).is_none_or(|free| *units > free)) {
+            Some((d, _)) => Err(Refusal(Reason::OverLimit, Some(d))),
+            None => Ok(()),
+        }
     }
 
     /// The live reservation that the order has in a pool that lets it have one.
@@ -323,6 +330,21 @@ impl<L: Ledger> Case<'_, L> {
         Ok(Body::Extended(Entry { hold_until, ..entry(pool, held, id) }))
     }
 
+    /// What takes no more is never refused, whatever became of the pool meanwhile: it gives back.
+    fn amend(&self, id: ReservationId, demand: &Amounts) -> Decision {
+        let (known, pool) = self.known(id)?;
+        self.not_ended(known)?;
+        let before = known.demand.clone();
+        if before == *demand {
+            return Ok(again(Body::Amended(entry(pool, known, id), before), known.seq));
+        }
+        if demand.beyond(&before).next().is_some() {
+            self.admits(pool, || demand.beyond(&before))?;
+        }
+        let used = pool.used.exchange(&before, demand).unwrap_or_else(|_| pool.used.clone());
+        Ok(Body::Amended(Entry { demand: demand.clone(), used, ..entry(pool, known, id) }, before))
+    }
+
     fn release(&self, id: ReservationId) -> Decision {
         let (known, pool) = self.known(id)?;
         match known.status {
@@ -361,11 +383,13 @@ impl<L: Ledger> Case<'_, L> {
         let pool = id.and_then(|id| self.ledger.pool(id));
         let (demand, order_ref) = match ask {
             Ask::Reserve { demand, order_ref, .. } => (Some(demand.clone()), order_ref.clone()),
+            Ask::Amend { demand, .. } => (Some(demand.clone()), None),
             _ => (None, None),
         };
         let since = known.filter(|r| r.status == Status::Held).map_or(self.now, Reservation::held_since);
         let latest = |pool: &Pool| pool.spec.hold_bounds(since, self.now).iter().map(|(bound, _)| *bound).min();
         let is_of_order = refusal.0 == Reason::OrderHasReservation;
+        let amended = known.filter(|r| matches!(ask, Ask::Amend { .. }) && r.status.is_live());
         Rejection {
             hold_until: pool.filter(|_| refusal.0.is_of_hold_time()).and_then(latest),
             existing_reservation: pool.filter(|_| is_of_order).and_then(|pool| self.holder(pool, order_ref.as_ref())),
@@ -374,6 +398,7 @@ impl<L: Ledger> Case<'_, L> {
             pool: id.cloned(),
             reservation,
             demand,
+            demand_before: amended.map(|r| r.demand.clone()),
             order_ref,
             limits: pool.map(|p| p.spec.limits.clone()),
             used: pool.map(|p| p.used.clone()),
@@ -391,9 +416,10 @@ pub fn command_key(command: &Command) -> Option<CommandKey> {
         | Ask::AdjustLimits { pool, .. }
         | Ask::SetMode { pool, .. }
         | Ask::ChangePool { pool, .. } => Target::Pool(pool.clone()),
-        Ask::Confirm { reservation } | Ask::Extend { reservation, .. } | Ask::Release { reservation } => {
-            Target::Reservation(*reservation)
-        }
+        Ask::Confirm { reservation }
+        | Ask::Extend { reservation, .. }
+        | Ask::Amend { reservation, .. }
+        | Ask::Release { reservation } => Target::Reservation(*reservation),
         Ask::Reserve { .. } | Ask::Abandon { .. } | Ask::Handover { .. } => return None,
     };
     command.key.clone().map(|key| CommandKey { target, key })
@@ -445,6 +471,7 @@ fn is_well_formed(ask: &Ask) -> bool {
             id_fits && demand.is_within(1) && hold_ttl_ms.is_none_or(is_ttl)
         }
         Ask::Extend { hold_ttl_ms, .. } => is_ttl(*hold_ttl_ms),
+        Ask::Amend { demand, .. } => demand.is_within(1),
         Ask::Abandon { pool, reservation } => reservation.pool_hash() == pool_hash(pool),
         Ask::SetMode { .. } | Ask::Confirm { .. } | Ask::Release { .. } | Ask::Handover { .. } => true,
     }

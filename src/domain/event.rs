@@ -94,6 +94,8 @@ pub enum Body {
     Confirmed(Entry),
     /// A hold got another deadline.
     Extended(Entry),
+    /// A reservation takes other units of its pool; with those that it took before.
+    Amended(Entry, Amounts),
     /// Capacity was given back.
     Released(Entry, ReleaseCause),
     /// A hold was not confirmed in time: its capacity was given back.
@@ -208,6 +210,8 @@ pub struct Rejection {
     pub reservation: Option<ReservationId>,
     /// Units asked for.
     pub demand: Option<Amounts>,
+    /// Units that the reservation takes and goes on to take, where an Amend of one that lives is refused.
+    pub demand_before: Option<Amounts>,
     /// The caller's order.
     pub order_ref: Option<Name>,
     /// The pool's limits, if it is known.
@@ -279,6 +283,7 @@ pub enum Kind {
     PoolChanged,
     EventsLost,
     ClockSet,
+    Amended,
 }
 
 impl Body {
@@ -292,6 +297,7 @@ impl Body {
             Body::Accepted(_) => Kind::Accepted,
             Body::Confirmed(_) => Kind::Confirmed,
             Body::Extended(_) => Kind::Extended,
+            Body::Amended(..) => Kind::Amended,
             Body::Released(..) => Kind::Released,
             Body::Expired(_) => Kind::Expired,
             Body::Repeated(..) => Kind::Repeated,
@@ -313,9 +319,20 @@ impl Body {
             Body::Accepted(entry)
             | Body::Confirmed(entry)
             | Body::Extended(entry)
+            | Body::Amended(entry, _)
             | Body::Released(entry, _)
             | Body::Expired(entry) => Some(entry),
             Body::Repeated(original, _) => original.entry(),
+            _ => None,
+        }
+    }
+
+    /// What the reservation took before, where an Amend of one that lives was done or refused.
+    pub fn demand_before(&self) -> Option<&Amounts> {
+        match self {
+            Body::Amended(_, before) => Some(before),
+            Body::Rejected(rejection) => rejection.demand_before.as_ref(),
+            Body::Repeated(original, _) => original.demand_before(),
             _ => None,
         }
     }

@@ -46,6 +46,7 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
         Body::Extended(entry) => {
             fold_hold(ledger, event, entry, Status::Held, entry.hold_until.unwrap_or_default())?;
         }
+        Body::Amended(entry, before) => fold_amended(ledger, event, entry, before)?,
         Body::Released(entry, cause) => fold_ended(ledger, event, entry, Some(*cause))?,
         Body::Expired(entry) => fold_ended(ledger, event, entry, None)?,
         Body::Repeated(original, _) => fold_repeated(ledger, event, original)?,
@@ -79,7 +80,9 @@ fn remember(ledger: &mut impl LedgerMut, event: &Event) {
         AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode | AskKind::ChangePool => {
             event.body.pool_id().cloned().map(Target::Pool)
         }
-        AskKind::Confirm | AskKind::Extend | AskKind::Release => event.body.reservation_id().map(Target::Reservation),
+        AskKind::Confirm | AskKind::Extend | AskKind::Amend | AskKind::Release => {
+            event.body.reservation_id().map(Target::Reservation)
+        }
         AskKind::Reserve | AskKind::Abandon | AskKind::Handover => None,
     };
     let Some(key) = target.map(|target| CommandKey { target, key }) else { return };
@@ -149,7 +152,8 @@ fn stamp(event: &Event) -> Result<&CommandStamp, (Law, String)> {
 fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> Folded {
     let command = stamp(event)?;
     let pool = known_pool(ledger, &entry.pool)?;
-    law::admitted(pool, &entry.demand, &entry.limits, &entry.used).map_err(|why| (Law::Capacity, why))?;
+    let nothing = Amounts::default();
+    law::admitted(pool, &nothing, &entry.demand, &entry.limits, &entry.used).map_err(|why| (Law::Capacity, why))?;
     if ledger.reservation(&entry.reservation).is_some_and(|r| r.status.is_live()) {
         return Err((Law::TrueYes, format!("{} is accepted while it lives", entry.reservation)));
     }
@@ -205,6 +209,27 @@ fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Stat
         r.seq = event.seq;
         r.status = to;
         r.held_ms = held_ms(entry, since);
+    });
+    Ok(())
+}
+
+/// It goes on as it stands, and takes other units.
+fn fold_amended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, before: &Amounts) -> Folded {
+    let (status, demand) = live_status(ledger, entry)?;
+    is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
+    if status != entry.status || entry.demand == *before {
+        let Entry { reservation, status: told, demand, .. } = entry;
+        return Err((Law::OneState, format!("{reservation} is {status:?}, amended to {demand:?} as {told:?}")));
+    }
+    if demand != *before {
+        return Err((Law::Capacity, format!("{} takes {demand:?}, told as {before:?}", entry.reservation)));
+    }
+    let pool = known_pool(ledger, &entry.pool)?;
+    law::admitted(pool, before, &entry.demand, &entry.limits, &entry.used).map_err(|why| (Law::Capacity, why))?;
+    ledger.update_pool(&entry.pool, |pool| pool.used = entry.used.clone());
+    ledger.update_reservation(&entry.pool, entry.reservation, |r| {
+        r.demand = entry.demand.clone();
+        r.seq = event.seq;
     });
     Ok(())
 }

@@ -28,7 +28,7 @@ macro_rules! laws {
 }
 
 laws! {
-    Capacity = "L1", "an acceptance never leaves used above the limit in force, in any dimension";
+    Capacity = "L1", "an acceptance never leaves used above the limit in force, in any dimension; nor does an amend, in any that it takes more of";
     OneDecision = "L2", "every command offset is covered by one event: it decides a command, skips a place without one, or calls it lost";
     Chain = "L3", "sequence numbers are dense, the epoch never decreases, each record holds its predecessor's digest";
     SameAnswer = "L4", "within the window a key has one business outcome on the pool or reservation that it was used on, another body under it is refused, and a reservation that is over is not called alive";
@@ -68,19 +68,26 @@ impl fmt::Display for Breach {
 
 impl std::error::Error for Breach {}
 
-/// L1: what an acceptance of `demand` must leave in `pool`.
+/// L1: what a reservation that takes `demand` in place of `before`, which is nothing for an acceptance, must leave in `pool`.
 ///
 /// # Errors
 /// What is wrong with `limits` or `used`.
-pub fn admitted(pool: &Pool, demand: &Amounts, limits: &Amounts, used: &Amounts) -> Result<(), String> {
+pub fn admitted(
+    pool: &Pool,
+    before: &Amounts,
+    demand: &Amounts,
+    limits: &Amounts,
+    used: &Amounts,
+) -> Result<(), String> {
     if *limits != pool.spec.limits {
         return Err(format!("judged against limits {limits:?}, in force are {:?}", pool.spec.limits));
     }
-    let expected = pool.used.map(|d, units| units.saturating_add(demand.get(d).unwrap_or_default()));
-    if *used != expected || demand.is_empty() {
-        return Err(format!("demand {demand:?} on used {:?} cannot leave used {used:?}", pool.used));
+    if pool.used.exchange(before, demand).as_ref() != Ok(used) || demand.is_empty() {
+        let was = &pool.used;
+        return Err(format!("demand {demand:?} in place of {before:?} on used {was:?} cannot leave used {used:?}"));
     }
-    match demand.iter().find(|(d, _)| used.get(*d) > limits.get(*d)) {
+    let is_above = |d| used.get(d).zip(limits.get(d)).is_none_or(|(used, limit)| used > limit);
+    match demand.beyond(before).find(|(d, _)| is_above(*d)) {
         Some((d, _)) => Err(format!("used {used:?} above limit {limits:?} in {d}")),
         None => Ok(()),
     }

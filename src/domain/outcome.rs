@@ -1,5 +1,5 @@
 //! Why a command is refused. The order of the variants is the order of precedence: of two reasons that hold, the
-//! earlier one is named. Codes are part of the API and of the event schema, and never change.
+//! earlier one is named; but a reservation that is over is called that, whatever holds of its pool. Codes are part of the API and of the event schema, and never change.
 
 use std::fmt;
 

@@ -50,7 +50,7 @@ pub struct Reservation {
     pub fingerprint: u64,
     /// Held: when it expires. Not live: when it is forgotten. Confirmed: meaningless, 0.
     pub until: Micros,
-    /// The event that last changed where it stands or until when.
+    /// The event that last changed where it stands, until when, or what it takes.
     pub seq: u64,
     /// The event that accepted or refused it.
     pub decided_seq: u64,

@@ -89,6 +89,23 @@ impl Amounts {
     }
 }
 
+impl Amounts {
+    /// What is left of these when `before` is given back and `after` is taken, in the same dimensions.
+    ///
+    /// # Errors
+    /// The first dimension in which more is given back than there is.
+    pub fn exchange(&self, before: &Amounts, after: &Amounts) -> Result<Amounts, Dimension> {
+        let of = |amounts: &Amounts, d| amounts.get(d).unwrap_or_default();
+        self.try_map(|d, units| Some(units.checked_sub(of(before, d))?.saturating_add(of(after, d))))
+    }
+
+    /// Every dimension in which these are more than those before, with how many more.
+    pub fn beyond<'a>(&'a self, before: &'a Amounts) -> impl Iterator<Item = (Dimension, u64)> + 'a {
+        let more = |(d, units): (Dimension, u64)| (d, units.saturating_sub(before.get(d).unwrap_or_default()));
+        self.iter().map(more).filter(|(_, more)| *more > 0)
+    }
+}
+
 impl fmt::Debug for Amounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()

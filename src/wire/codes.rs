@@ -26,6 +26,7 @@ codes! { AskKind as "Ask", "Unknown":
     "Abandon" = AskKind::Abandon,
     "Handover" = AskKind::Handover,
     "ChangePool" = AskKind::ChangePool,
+    "Amend" = AskKind::Amend,
 }
 
 codes! { Kind as "Kind", "Unknown":
@@ -48,6 +49,7 @@ codes! { Kind as "Kind", "Unknown":
     "PoolChanged" = Kind::PoolChanged,
     "EventsLost" = Kind::EventsLost,
     "ClockSet" = Kind::ClockSet,
+    "Amended" = Kind::Amended,
 }
 
 // `held` is how older versions spelt `paused`.

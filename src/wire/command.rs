@@ -138,6 +138,7 @@ fn record_of(command: &Command) -> CommandRecord<'_> {
             record.order_ref = order_ref.as_ref().map(Text::of);
         }
         Ask::Extend { hold_ttl_ms, .. } => record.hold_ttl_ms = Some(saturated(*hold_ttl_ms)),
+        Ask::Amend { demand, .. } => record.demand = Some(Units::Amounts(demand)),
         Ask::Handover { nonce } => record.nonce = Some(nonce.cast_signed()),
         Ask::Confirm { .. } | Ask::Release { .. } | Ask::Abandon { .. } => {}
     }
@@ -246,6 +247,9 @@ fn ask_of(mut record: CommandRecord<'static>) -> Result<Ask, DecodeError> {
         AskKind::Confirm => Ask::Confirm { reservation: reservation()? },
         AskKind::Extend => {
             Ask::Extend { reservation: reservation()?, hold_ttl_ms: present(hold_ttl_ms, "hold_ttl_ms")? }
+        }
+        AskKind::Amend => {
+            Ask::Amend { reservation: reservation()?, demand: amounts(present(record.demand, "demand")?, "demand")? }
         }
         AskKind::Release => Ask::Release { reservation: reservation()? },
         AskKind::Abandon => Ask::Abandon { pool: pool()?, reservation: reservation()? },

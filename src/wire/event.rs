@@ -66,6 +66,7 @@ record! {
         hold_ttl_max_ms: i64,
         hold_life_max_ms: i64,
         unique_order_ref: bool,
+        demand_before: Units<'a>,
     }
 }
 
@@ -184,6 +185,10 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a Body) {
         Body::Accepted(entry) | Body::Confirmed(entry) | Body::Extended(entry) | Body::Expired(entry) => {
             put_entry(record, entry);
         }
+        Body::Amended(entry, before) => {
+            record.demand_before = Some(Units::Amounts(before));
+            put_entry(record, entry);
+        }
         Body::Released(entry, cause) => {
             record.cause = Some(Coded(*cause));
             put_entry(record, entry);
@@ -252,6 +257,7 @@ fn put_rejection<'a>(record: &mut EventRecord<'a>, rejection: &'a Rejection) {
     record.pool = rejection.pool.as_ref().map(Text::of);
     record.reservation = rejection.reservation.map(Id);
     record.demand = rejection.demand.as_ref().map(Units::Amounts);
+    record.demand_before = rejection.demand_before.as_ref().map(Units::Amounts);
     record.order_ref = rejection.order_ref.as_ref().map(Text::of);
     record.limits = rejection.limits.as_ref().map(Units::Amounts);
     record.used = rejection.used.as_ref().map(Units::Amounts);
@@ -320,6 +326,10 @@ fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, Decode
         Kind::Accepted => Body::Accepted(entry_of(record)?),
         Kind::Confirmed => Body::Confirmed(entry_of(record)?),
         Kind::Extended => Body::Extended(entry_of(record)?),
+        Kind::Amended => {
+            let before = amounts(present(record.demand_before.take(), "demand_before")?, "demand_before")?;
+            Body::Amended(entry_of(record)?, before)
+        }
         Kind::Released => {
             let cause = present(record.cause.take(), "cause")?.0;
             Body::Released(entry_of(record)?, cause)
@@ -400,6 +410,7 @@ fn rejection_of(record: &mut EventRecord<'static>) -> Result<Rejection, DecodeEr
         pool: record.pool.take().map(Text::value),
         reservation: record.reservation.take().map(|id| id.0),
         demand: units(record.demand.take(), "demand")?,
+        demand_before: units(record.demand_before.take(), "demand_before")?,
         order_ref: record.order_ref.take().map(Text::value),
         limits: units(record.limits.take(), "limits")?,
         used: units(record.used.take(), "used")?,

@@ -138,6 +138,7 @@ pub fn ask() -> BoxedStrategy<Ask> {
         }),
         reservation_id().prop_map(|reservation| Ask::Confirm { reservation }),
         (reservation_id(), units()).prop_map(|(reservation, hold_ttl_ms)| Ask::Extend { reservation, hold_ttl_ms }),
+        (reservation_id(), amounts()).prop_map(|(reservation, demand)| Ask::Amend { reservation, demand }),
         reservation_id().prop_map(|reservation| Ask::Release { reservation }),
         (pool_id(), reservation_id()).prop_map(|(pool, reservation)| Ask::Abandon { pool, reservation }),
         any::<u64>().prop_map(|nonce| Ask::Handover { nonce }),
@@ -223,7 +224,8 @@ pub fn reason() -> impl Strategy<Value = Reason> {
 
 fn rejection() -> BoxedStrategy<Rejection> {
     let about = (option::of(dimension()), option::of(pool_id()), option::of(reservation_id()), option::of(name()));
-    let counters = (option::of(amounts()), option::of(amounts()), option::of(amounts()));
+    let demands = (option::of(amounts()), option::of(amounts()));
+    let counters = (demands, option::of(amounts()), option::of(amounts()));
     let asked = (option::of(limit_change()), option::of(mode()), option::of(units()), option::of(units()));
     let asked = asked.prop_map(|(limits, mode, version, hold_ttl_ms)| Asked { limits, mode, version, hold_ttl_ms });
     let asked = asked.prop_map(|asked| Some(asked).filter(|asked| *asked != Asked::default()).map(Box::new));
@@ -237,7 +239,7 @@ fn rejection() -> BoxedStrategy<Rejection> {
             |(
                 reason,
                 (dimension, pool, reservation, order_ref),
-                (demand, limits, used),
+                ((demand, demand_before), limits, used),
                 (mode, version, asked, hold_until, existing_reservation),
             )| {
                 Rejection {
@@ -246,6 +248,7 @@ fn rejection() -> BoxedStrategy<Rejection> {
                     pool,
                     reservation,
                     demand,
+                    demand_before,
                     order_ref,
                     limits,
                     used,
@@ -271,6 +274,7 @@ pub fn original() -> impl Strategy<Value = Body> {
         entry().prop_map(Body::Accepted),
         entry().prop_map(Body::Confirmed),
         entry().prop_map(Body::Extended),
+        (entry(), amounts()).prop_map(|(entry, before)| Body::Amended(entry, before)),
         (entry(), release).prop_map(|(entry, cause)| Body::Released(entry, cause)),
         entry().prop_map(Body::Expired),
         rejection().prop_map(Body::Rejected),

@@ -102,6 +102,7 @@ fn an_event_that_tells_of_a_reservation_under_another_pool_is_refused() {
         Body::Accepted(entry(void, Status::Held, 1)),
         Body::Confirmed(entry(held, Status::Confirmed, 0)),
         Body::Extended(entry(held, Status::Held, 0)),
+        Body::Amended(entry(held, Status::Held, 0), orders(1)),
         Body::Released(entry(held, Status::Released, 0), ReleaseCause::Caller),
         Body::Expired(entry(held, Status::Expired, 0)),
         Body::Repeated(Box::new(Body::Accepted(entry(held, Status::Held, 0))), None),

@@ -66,6 +66,7 @@ fn refused(command: &Command, reason: Reason) -> Recorded {
         pool: None,
         reservation: None,
         demand: None,
+        demand_before: None,
         order_ref: None,
         limits: None,
         used: None,

@@ -1,12 +1,13 @@
 //! The real binary, killed while callers write: at named points around the commit and at any moment. After every
-//! restart `headroom verify` finds every law kept, every 201 ever answered is in the log, and every "no" holds nothing.
+//! restart `headroom verify` finds every law kept, every 201 ever answered is in the log, and every "no" holds nothing; so
+//! is every amend that was answered 200.
 //! `HEADROOM_CRASH_KILLS` sets how often, `HEADROOM_CRASH_SEED` repeats a run.
 
 use crate::knob;
 use crate::process::{Served, agent, headroom, run};
 use crate::wait::soon;
 use headroom::audit::history::{Call, History, Proof, Told};
-use headroom::domain::{Digest, IdempotencyKey, PoolId, ReservationId};
+use headroom::domain::{Body, Digest, IdempotencyKey, PoolId, Recorded, ReservationId};
 use headroom::log::CommittedTail;
 use headroom::log::embedded::EmbeddedReader;
 use headroom::wire;
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -28,20 +30,23 @@ fn killed_at_any_moment_it_keeps_every_yes_and_every_no() {
     let seed = knob("HEADROOM_CRASH_SEED", 20_261_121);
     println!("{kills} kills, seed {seed}");
     let dir = tempfile::tempdir().unwrap();
-    let calls = Mutex::new(Vec::new());
+    let (calls, amended) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let mut moments = StdRng::seed_from_u64(seed);
     for round in 0..kills {
         let point = POINTS[usize::try_from(round).unwrap() % POINTS.len()];
         // Without the feature every kill is at a moment of this test's choosing.
         let at = (cfg!(feature = "crash-points") && round % 2 == 0).then(|| (point, moments.random_range(10..400)));
-        round_of_calls(dir.path(), at, &mut moments, &calls, seed.wrapping_mul(1_000) + round);
+        round_of_calls(dir.path(), at, &mut moments, (&calls, &amended), seed.wrapping_mul(1_000) + round);
         verify(dir.path());
         let report = judge(dir.path(), &calls.lock());
         assert!(report.is_clean(), "round {round}, seed {seed}, killed at {at:?}: {report}");
     }
     let report = judge(dir.path(), &calls.lock());
     println!("{report}");
+    let amended = amended.into_inner();
+    are_amended(dir.path(), &amended);
     // A run in which nobody was refused, or nobody left in doubt, shows nothing.
+    assert!(amended.len() as u64 > 10 * kills, "{} amends", amended.len());
     assert!(report.yes > 50 * kills && report.no > kills && report.unknown > kills && report.released > kills);
 }
 
@@ -50,7 +55,7 @@ fn round_of_calls(
     dir: &Path,
     crash_at: Option<(&str, u64)>,
     moments: &mut StdRng,
-    calls: &Mutex<Vec<Call>>,
+    (calls, amended): (&Mutex<Vec<Call>>, &Mutex<Vec<Proof>>),
     seed: u64,
 ) {
     let mut server = start(dir, crash_at);
@@ -67,6 +72,7 @@ fn round_of_calls(
                     answered.fetch_add(1, Relaxed);
                     calls.lock().extend(made);
                 }
+                amended.lock().append(&mut writer.amended);
             });
         }
         let happened = match crash_at {
@@ -97,7 +103,7 @@ fn start(dir: &Path, crash_at: Option<(&str, u64)>) -> Served {
     server
 }
 
-/// A caller that reserves, holds, confirms, releases, retries, and sometimes has no patience.
+/// A caller that reserves, holds, confirms, amends, releases, retries, and sometimes has no patience.
 struct Writer {
     agent: ureq::Agent,
     base: String,
@@ -105,18 +111,22 @@ struct Writer {
     /// The server is gone.
     is_cut_off: bool,
     held: Vec<(PoolId, ReservationId)>,
+    /// Of amends that were answered 200.
+    amended: Vec<Proof>,
 }
 
 impl Writer {
     fn new(url: &str, seed: u64) -> Writer {
         let base = format!("{url}/v1/reservations");
-        Writer { agent: agent(), base, random: StdRng::seed_from_u64(seed), is_cut_off: false, held: Vec::new() }
+        let random = StdRng::seed_from_u64(seed);
+        Writer { agent: agent(), base, random, is_cut_off: false, held: Vec::new(), amended: Vec::new() }
     }
 
     fn one(&mut self) -> Vec<Call> {
-        match self.random.random_range(0..10) {
+        match self.random.random_range(0..12) {
             0..4 if !self.held.is_empty() => self.release().into_iter().collect(),
             4 if !self.held.is_empty() => self.confirm(),
+            5..7 if !self.held.is_empty() => self.amend(),
             _ => self.reserve(),
         }
     }
@@ -185,6 +195,22 @@ impl Writer {
         let _ = self.agent.post(format!("{}/{}/confirm", self.base, self.held[at].1)).send_empty();
         Vec::new()
     }
+
+    /// More or less than it takes, sometimes twice under one key.
+    fn amend(&mut self) -> Vec<Call> {
+        let at = self.random.random_range(0..self.held.len());
+        let url = format!("{}/{}", self.base, self.held[at].1);
+        let demand = json!({ "orders": self.random.random_range(1..=2), "crates": self.random.random_range(1..=9) });
+        let body = json!({ "demand": demand }).to_string();
+        let key = format!("amend-{:016x}", self.random.next_u64());
+        for _ in 0..self.random.random_range(1..=2) {
+            let request = self.agent.patch(&url).header("idempotency-key", &key).content_type("application/json");
+            let response = request.send(&body).ok().filter(|response| response.status() == 200);
+            let text = response.and_then(|mut response| response.body_mut().read_to_string().ok());
+            self.amended.extend(text.map(|text| proof(&serde_json::from_str(&text).unwrap())));
+        }
+        Vec::new()
+    }
 }
 
 fn proof(answer: &Value) -> Proof {
@@ -210,17 +236,37 @@ fn verify(dir: &Path) {
 }
 
 fn judge(dir: &Path, calls: &[Call]) -> headroom::audit::history::HistoryReport {
-    let log = EmbeddedReader::open(dir).unwrap();
     let mut history = History::new();
     calls.iter().cloned().for_each(|call| history.record(call));
+    each_event(dir, |recorded| history.observe(recorded));
+    history.finish()
+}
+
+/// Whoever was told that a reservation takes other units finds the event that says so.
+fn are_amended(dir: &Path, told: &[Proof]) {
+    let mut events = BTreeMap::new();
+    each_event(dir, |Recorded { event, digest }| {
+        let original = if let Body::Repeated(original, _) = &event.body { original } else { &event.body };
+        if let Body::Amended(entry, _) = original {
+            let (reservation, partition, seq) = (entry.reservation, event.partition, event.seq);
+            let (epoch, digest) = (event.epoch, *digest);
+            events.insert((partition, seq), Proof { reservation, partition, seq, epoch, digest });
+        }
+    });
+    for proof in told {
+        assert_eq!(events.get(&(proof.partition, proof.seq)), Some(proof));
+    }
+}
+
+fn each_event(dir: &Path, mut see: impl FnMut(&Recorded)) {
+    let log = EmbeddedReader::open(dir).unwrap();
     for partition in 0..log.partitions() {
         let mut from = 0;
         loop {
             let events = log.read(partition, from, 1 << 20).unwrap();
             let Some(last) = events.last() else { break };
             from = last.seq + 1;
-            events.iter().for_each(|event| history.observe(&wire::event::decode(&event.bytes).unwrap()));
+            events.iter().for_each(|event| see(&wire::event::decode(&event.bytes).unwrap()));
         }
     }
-    history.finish()
 }

@@ -113,6 +113,7 @@ fn newest_asks() -> Vec<Ask> {
     vec![
         Ask::ChangePool { pool: pool_id(), change, expected_version: None },
         Ask::DefinePool { pool: pool_id(), spec: PoolSpec { rules: ruled(), ..spec() }, expected_version: None },
+        Ask::Amend { reservation: id(), demand: amounts(1, 7) },
     ]
 }
 
@@ -153,6 +154,7 @@ fn bodies() -> Vec<Body> {
         pool: Some(pool_id()),
         reservation: Some(id()),
         demand: Some(amounts(1, 4)),
+        demand_before: None,
         order_ref: None,
         limits: Some(amounts(100, 3_000)),
         used: Some(amounts(57, 3_000)),
@@ -202,6 +204,7 @@ fn newer_bodies() -> Vec<Body> {
         pool: Some(pool_id()),
         reservation: None,
         demand: None,
+        demand_before: None,
         order_ref: None,
         limits: Some(amounts(100, 3_000)),
         used: Some(amounts(57, 1_200)),
@@ -216,6 +219,23 @@ fn newer_bodies() -> Vec<Body> {
 
 /// Those that the third version does not have.
 fn newest_bodies() -> Vec<Body> {
+    let amended = Entry { demand: amounts(1, 7), ..entry(Status::Held) };
+    let too_much = Rejection {
+        reason: Reason::OverLimit,
+        dimension: Some(Dimension::new("crates").unwrap()),
+        pool: Some(pool_id()),
+        reservation: Some(id()),
+        demand: Some(amounts(1, 7)),
+        demand_before: Some(amounts(1, 4)),
+        order_ref: None,
+        limits: Some(amounts(100, 3_000)),
+        used: Some(amounts(57, 2_998)),
+        mode: Some(Mode::Open),
+        version: Some(3),
+        asked: None,
+        hold_until: None,
+        existing_reservation: None,
+    };
     let Some(Body::Rejected(rejection)) = newer_bodies().pop() else { panic!("the last one is a refusal") };
     let of = |reason| Rejection { reason, dimension: None, reservation: Some(id()), ..rejection.clone() };
     let too_long = Rejection {
@@ -225,7 +245,13 @@ fn newest_bodies() -> Vec<Body> {
     };
     let another = Rejection { existing_reservation: Some(id()), asked: None, ..of(Reason::OrderHasReservation) };
     let ruled = Pool { spec: PoolSpec { rules: ruled(), ..spec() }, ..pool() };
-    vec![Body::PoolChanged(ruled), Body::Rejected(too_long), Body::Rejected(another)]
+    vec![
+        Body::PoolChanged(ruled),
+        Body::Rejected(too_long),
+        Body::Rejected(another),
+        Body::Amended(amended, amounts(1, 4)),
+        Body::Rejected(too_much),
+    ]
 }
 
 fn cause(kind: Kind) -> Option<Cause> {

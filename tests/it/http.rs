@@ -181,6 +181,50 @@ fn a_reservation_lives_and_ends() {
 }
 
 #[test]
+fn a_reservation_takes_more_or_less() {
+    let server = Server::alone();
+    server.pool("p", 10);
+    let c = &mut server.client();
+    let made =
+        c.send("POST", "/v1/reservations", &[], r#"{"pool":"p","demand":{"orders":6},"order_ref":"o-1"}"#).json();
+    let id = made["reservation"].as_str().unwrap();
+    let path = format!("/v1/reservations/{id}");
+    let told = format!(
+        r#"{{"reservation":"{id}","pool":"p","status":"confirmed","demand":{{"orders":7}},"demand_before":{{"orders":6}},"order_ref":"o-1","proof":{{"partition":0,"seq":3,"epoch":1,"limits":{{"orders":10}},"used":{{"orders":7}},"digest":"*"}}}}"#
+    );
+    let key: &[&str] = &["Idempotency-Key: a-1"];
+    let seven = r#"{"demand":{"orders":7}}"#;
+    let amended = expect(c, ("PATCH", &path, key, seven), 200, &told);
+    assert_eq!(amended.header("idempotent-replayed"), None);
+    let same = c.send("PATCH", &path, &[], seven);
+    assert_eq!((same.status, same.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(same.json()["demand_before"], same.json()["demand"], "nothing changed");
+    let full = c.send("PATCH", &path, &[], r#"{"demand":{"orders":11}}"#);
+    let problem = full.json();
+    assert_eq!(
+        (full.status, &problem["dimension"], &problem["remaining"]["orders"]),
+        (409, &"orders".into(), &3.into())
+    );
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("3 of 10 orders left, 4 more were asked for, 11 in place of 7"), "{detail}");
+    assert_eq!(c.send("PATCH", &path, &[], r#"{"demand":{"orders":2}}"#).status, 200);
+    let again = c.send("PATCH", &path, key, seven);
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    let again = again.json();
+    assert_eq!((&again["demand"]["orders"], &again["proof"]["original"]["seq"]), (&7.into(), &3.into()), "as it was");
+    let read = c.get(&format!("{path}?fresh=true")).json();
+    let place = |seq: u64| serde_json::json!({ "partition": 0, "seq": seq });
+    assert_eq!((&read["demand"]["orders"], &read["last_event"]), (&2.into(), &place(6)), "{read}");
+    assert_eq!(read["pool_now"]["used"]["orders"], 2);
+    assert_eq!(c.send("DELETE", &path, &[], "").json()["proof"]["used"]["orders"], 0);
+    let late = c.send("PATCH", &path, key, seven);
+    assert_eq!(
+        (late.status, late.code(), &late.json()["reservation"]),
+        (409, "already_released".to_owned(), &id.into())
+    );
+}
+
+#[test]
 fn a_hold_is_extended_confirmed_or_expires() {
     let server = Server::alone();
     server.pool("p", 10);
@@ -263,6 +307,7 @@ fn unknown_reservations_never_reach_the_log() {
             ("DELETE", "", ""),
             ("POST", "/confirm", ""),
             ("POST", "/extend", r#"{"hold_ttl_ms":1000}"#),
+            ("PATCH", "", r#"{"demand":{"orders":1}}"#),
         ] {
             let reply = c.send(method, &format!("/v1/reservations/{id}{rest}"), &[], body);
             assert_eq!((reply.status, reply.code().as_str()), (404, "unknown_reservation"), "{method} {id}");

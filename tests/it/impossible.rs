@@ -63,6 +63,7 @@ fn refused(key: &str) -> Body {
         pool: Some(van("van-1")),
         reservation: Some(id(key)),
         demand: Some(units(1)),
+        demand_before: None,
         order_ref: None,
         limits: None,
         used: None,
@@ -85,6 +86,11 @@ fn an_event_that_no_decision_produces_is_refused_by_the_law_it_breaks() {
     let commands = [command("P1", define), reserve("K1", None), reserve("K2", Some(1_000)), reserve("K3", None)];
     machine.turn(Micros(1), &commands).unwrap();
     let accepted = |key, used| Body::Accepted(entry(key, Status::Confirmed, used));
+    let amended = |key, status, before, after, used| {
+        Body::Amended(Entry { demand: units(after), ..entry(key, status, used) }, units(before))
+    };
+    let pallets = Amounts::new([(Dimension::new("pallets").unwrap(), 1)]).unwrap();
+    let unknown = Body::Accepted(Entry { demand: pallets, ..entry("K9", Status::Confirmed, 3) });
     let released = |key, used| Body::Released(entry(key, Status::Released, used), ReleaseCause::Caller);
     let bodies = [
         (pool("van-2", units(1), 1), Law::OneState),
@@ -94,6 +100,13 @@ fn an_event_that_no_decision_produces_is_refused_by_the_law_it_breaks() {
         (pool("van-1", units(3), 3), Law::OneState),
         (accepted("K9", 4), Law::Capacity),
         (accepted("K9", 3), Law::Capacity),
+        (unknown, Law::Capacity),
+        (amended("K1", Status::Confirmed, 1, 2, 4), Law::Capacity),
+        (amended("K1", Status::Confirmed, 1, 2, 3), Law::Capacity),
+        (amended("K1", Status::Confirmed, 2, 1, 2), Law::Capacity),
+        (amended("K1", Status::Held, 1, 2, 3), Law::OneState),
+        (amended("K1", Status::Confirmed, 1, 1, 3), Law::OneState),
+        (amended("K9", Status::Confirmed, 1, 1, 3), Law::TrueYes),
         (released("K1", 1), Law::Capacity),
         (released("K9", 2), Law::TrueYes),
         (Body::Expired(entry("K9", Status::Expired, 2)), Law::TrueYes),

@@ -145,11 +145,13 @@ fn pool_change() -> impl Strategy<Value = PoolChange> {
 }
 
 fn settlement() -> impl Strategy<Value = Ask> {
-    (pool(), label(), 0..3, select(vec![100, 300, 10_000])).prop_map(|(pool, label, which, hold_ttl_ms)| {
+    let ttl = select(vec![100, 300, 10_000]);
+    (pool(), label(), 0..5, ttl, demand()).prop_map(|(pool, label, which, hold_ttl_ms, demand)| {
         let reservation = reservation_id(&pool, &label);
         match which {
             0 => Ask::Confirm { reservation },
             1 => Ask::Release { reservation },
+            2 | 3 => Ask::Amend { reservation, demand },
             _ => Ask::Extend { reservation, hold_ttl_ms },
         }
     })
@@ -251,6 +253,13 @@ fn capacity(events: &[Event]) {
             Body::Accepted(e) => {
                 living.insert(e.reservation, (e.pool.clone(), e.demand.clone()));
                 assert!(e.demand.iter().all(|(d, _)| e.used.get(d) <= e.limits.get(d)), "{event:?}");
+            }
+            Body::Amended(e, before) => {
+                let (_, demand) = living.get_mut(&e.reservation).unwrap();
+                assert_eq!(demand, before, "{event:?}");
+                let is_more = |d, units| units > before.get(d).unwrap_or(0);
+                assert!(e.demand.iter().all(|(d, n)| !is_more(d, n) || e.used.get(d) <= e.limits.get(d)), "{event:?}");
+                *demand = e.demand.clone();
             }
             Body::Released(e, _) | Body::Expired(e) => {
                 assert!(living.remove(&e.reservation).is_some(), "{event:?}");

@@ -27,6 +27,8 @@ use State::{Confirmed, Expired, Held, Nothing, Refused, Released};
 struct Known {
     state: State,
     body: Option<Ask>,
+    /// What it takes while it lives.
+    takes: Amounts,
     /// `None` when there are more than are kept.
     tries: Option<Vec<u64>>,
     burned: Vec<u64>,
@@ -69,7 +71,7 @@ impl Model {
     pub fn used(&self, of: &PoolId, d: Dimension) -> u64 {
         let live = self.known.values().filter(|k| matches!(k.state, Held(_) | Confirmed));
         let units = live.filter_map(|k| match &k.body {
-            Some(Ask::Reserve { pool, demand, .. }) if pool == of => demand.get(d),
+            Some(Ask::Reserve { pool, .. }) if pool == of => k.takes.get(d),
             _ => None,
         });
         units.sum()
@@ -77,7 +79,9 @@ impl Model {
 
     /// What a command comes to: kind, reason, and the dimension that decided it.
     pub fn decide(&mut self, c: &Command) -> String {
-        if matches!(&c.ask, Ask::Reserve { demand, .. } if demand.iter().any(|(_, units)| units == 0)) {
+        if let Ask::Reserve { demand, .. } | Ask::Amend { demand, .. } = &c.ask
+            && demand.iter().any(|(_, units)| units == 0)
+        {
             return "rejected malformed".to_owned();
         }
         if !matches!(c.ask, Ask::Abandon { .. }) {
@@ -97,7 +101,9 @@ impl Model {
         let key = c.key.as_ref().filter(|_| !is_try).map(|key| key.as_str().to_owned());
         let scope = key.map(|key| (c.ask.pool().cloned(), c.ask.reservation(), key));
         if let Some((ask, answer, _)) = scope.as_ref().and_then(|scope| self.answers.get(scope)) {
-            let over = matches!(&**answer, "confirmed" | "extended").then(|| self.over(c.ask.reservation())).flatten();
+            let over = matches!(&**answer, "confirmed" | "extended" | "amended")
+                .then(|| self.over(c.ask.reservation()))
+                .flatten();
             return match over {
                 _ if *ask != c.ask => "rejected key_reused".to_owned(),
                 Some(reason) => format!("rejected {reason}"),
@@ -107,6 +113,7 @@ impl Model {
         let answer = match (&c.ask, c.ask.reservation()) {
             (Ask::Reserve { .. }, Some(id)) => self.reserve(id, c),
             (Ask::Abandon { .. }, Some(id)) => Ok(self.abandon(id, c.attempt.0, c.deadline.0).to_owned()),
+            (Ask::Amend { demand, .. }, Some(id)) => self.amend(id, demand),
             (ask, Some(id)) => self.settle(id, ask).map(str::to_owned).map_err(str::to_owned),
             (ask, None) => self.edit(ask).map(str::to_owned),
         };
@@ -129,7 +136,7 @@ impl Model {
     }
 
     fn reserve(&mut self, id: ReservationId, c: &Command) -> Result<String, String> {
-        let Ask::Reserve { hold_ttl_ms, .. } = &c.ask else { panic!("{c:?}") };
+        let Ask::Reserve { demand, hold_ttl_ms, .. } = &c.ask else { panic!("{c:?}") };
         let over = self.over(Some(id));
         if let Some(k) = self.known.get_mut(&id) {
             match &k.state {
@@ -163,7 +170,7 @@ impl Model {
         };
         let k = self.known.entry(id).or_default();
         (k.state, k.body, k.tries, k.until) = (state, Some(c.ask.clone()), Some(vec![c.attempt.0]), self.now + DAY);
-        k.since = self.now;
+        (k.since, k.takes) = (self.now, demand.clone());
         fits.map(|()| "accepted".to_owned())
     }
 
@@ -176,8 +183,17 @@ impl Model {
         if spec.rules.unique_order_ref && order_ref.is_some() && self.known.values().any(is_other) {
             return Err("order_has_reservation".to_owned());
         }
+        self.has_room(id, &Amounts::default(), demand)?;
+        let held = |ttl: u64| held(spec, self.now, self.now, ttl).map(drop);
+        hold_ttl_ms.map_or(Ok(()), held).map_err(str::to_owned)
+    }
+
+    /// Whether a reservation that takes `before` may take `demand`.
+    fn has_room(&self, id: &PoolId, before: &Amounts, demand: &Amounts) -> Result<(), String> {
+        let (spec, _) = self.pools.get(id).ok_or("unknown_pool")?;
+        let had = |d| before.get(d).unwrap_or(0);
         let lacks = |d| spec.limits.get(d).is_none();
-        let over = |d, units| self.used(id, d) + units > spec.limits.get(d).unwrap_or(0);
+        let over = |d, units| units > had(d) && self.used(id, d) - had(d) + units > spec.limits.get(d).unwrap_or(0);
         match spec.mode {
             _ if spec.window.is_some_and(|w| w.cutoff.unwrap_or(w.end).0 <= self.now) => Err("past_cutoff".to_owned()),
             Mode::Closed => Err("closed".to_owned()),
@@ -186,12 +202,28 @@ impl Model {
                 Some((d, _)) => Err(format!("unknown_dimension {d}")),
                 None => {
                     let over = demand.iter().find(|(d, n)| over(*d, *n));
-                    over.map_or(Ok(()), |(d, _)| Err(format!("over_limit {d}")))?;
-                    let held = |ttl: u64| held(spec, self.now, self.now, ttl).map(drop);
-                    hold_ttl_ms.map_or(Ok(()), held).map_err(str::to_owned)
+                    over.map_or(Ok(()), |(d, _)| Err(format!("over_limit {d}")))
                 }
             },
         }
+    }
+
+    fn amend(&mut self, id: ReservationId, demand: &Amounts) -> Result<String, String> {
+        let over = self.over(Some(id));
+        let k = self.known.get(&id).filter(|k| !matches!(k.state, Nothing | Refused(_)));
+        let k = k.ok_or("unknown_reservation")?;
+        if let Some(reason) = over {
+            return Err(reason.to_owned());
+        }
+        if k.takes == *demand {
+            return Ok("repeated amended".to_owned());
+        }
+        let Some(Ask::Reserve { pool, .. }) = &k.body else { panic!("{id} lives without a Reserve") };
+        if demand.iter().any(|(d, units)| units > k.takes.get(d).unwrap_or(0)) {
+            self.has_room(pool, &k.takes, demand)?;
+        }
+        self.known.get_mut(&id).unwrap().takes = demand.clone();
+        Ok("amended".to_owned())
     }
 
     /// A try that is given up, and may come until then.

@@ -328,8 +328,18 @@ then
         let kinds: Vec<_> = answers.chain(turns().flat_map(|t| &t.timers)).filter_map(|e| e.kind.as_deref()).collect();
         let reasons = Reason::ALL.iter().map(|r| format!("rejected {}", r.code()));
         let remembered = Reason::ALL.iter().filter(|r| r.is_remembered()).map(|r| format!("repeated rejected {r}"));
-        let events =
-            ["defined", "adjusted", "mode_set", "changed", "accepted", "confirmed", "extended", "released", "expired"];
+        let events = [
+            "defined",
+            "adjusted",
+            "mode_set",
+            "changed",
+            "accepted",
+            "confirmed",
+            "extended",
+            "amended",
+            "released",
+            "expired",
+        ];
         let repeated = events.iter().map(|kind| format!("repeated {kind}"));
         let plain = events.iter().chain(&["abandoned", "handed_over"]).map(|kind| (*kind).to_owned());
         let missing: Vec<_> =

@@ -122,6 +122,16 @@ pub struct Extension {
     hold_ttl_ms: schema::HoldTtl,
 }
 
+/// Other units for a reservation.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what body.rs reads")]
+pub struct Amendment {
+    /// Units by dimension, each at least 1: all that the reservation takes from now on. A dimension that is not named is
+    /// given back.
+    demand: schema::Demand,
+}
+
 /// What is looked for; whatever is not named, every pool has.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -43,6 +43,7 @@ pub fn requests(operation: &str) -> Vec<(&'static str, Value)> {
             json!({ "pool": POOL, "demand": { "orders": 1, "crates": 4 }, "hold_ttl_ms": 600_000, "order_ref": "1001" }),
         )],
         "extend" => vec![("Fifteen minutes from now on", json!({ "hold_ttl_ms": 900_000 }))],
+        "amend" => vec![("Three crates more", json!({ "demand": { "orders": 1, "crates": 7 } }))],
         _ => Vec::new(),
     }
 }
@@ -71,7 +72,15 @@ pub fn answer(operation: &str, status: &str) -> Option<Value> {
                 ("pool_now", with(counters(1), [("next_seq", json!(5))])),
             ],
         ),
-        ("release", _) => json!({ "reservation": RESERVATION, "status": "released", "proof": decided(7, 0) }),
+        ("amend", _) => with(
+            reservation("confirmed"),
+            [
+                ("demand", json!({ "crates": 7, "orders": 1 })),
+                ("demand_before", json!({ "crates": 4, "orders": 1 })),
+                ("proof", with(decided(7, 1), [("used", json!({ "crates": 7, "orders": 1 }))])),
+            ],
+        ),
+        ("release", _) => json!({ "reservation": RESERVATION, "status": "released", "proof": decided(8, 0) }),
         ("livez" | "readyz" | "startupz", "200") => json!({ "status": "ok", "closing": false, "partitions": {} }),
         ("livez" | "readyz", _) => json!({
             "status": "unavailable", "closing": false,

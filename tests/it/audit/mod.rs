@@ -1,5 +1,6 @@
 //! The auditor finds nothing in what the domain writes, and finds every planted breach.
 
+mod amends;
 mod history;
 mod mutants;
 mod owner;
@@ -8,8 +9,8 @@ mod script;
 
 use headroom::audit::{PartitionAudit, PartitionReport, Report, asked};
 use headroom::domain::{
-    Ask, Body, Command, Edit, Event, Kind, Law, LimitChange, Micros, Mode, Name, PoolChange, PoolId, Reason, Recorded,
-    Rejection, route,
+    Amounts, Ask, Body, Command, Edit, Event, Kind, Law, LimitChange, Micros, Mode, Name, PoolChange, PoolId, Reason,
+    Recorded, Rejection, route,
 };
 use headroom::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX};
 use owner::PARTITIONS;
@@ -33,7 +34,7 @@ fn the_script_is_clean_and_the_report_says_so() {
     let found = audit.finish();
     assert_eq!(found.breaches(), []);
     let kinds: BTreeSet<Kind> = owner.log.iter().map(|recorded| recorded.event.body.kind()).collect();
-    assert_eq!(kinds.len(), 19, "every kind happens, and not only {kinds:?}");
+    assert_eq!(kinds.len(), 20, "every kind happens, and not only {kinds:?}");
     let kind = |at: At| owner.log[at as usize].event.body.kind();
     assert_eq!([At::R5_ABANDONED, At::R7_LATE, At::R8_COPY, At::R12_ABANDONED].map(kind), [Kind::Rejected; 4]);
     assert_eq!([At::TICK, At::HANDED_OVER].map(kind), [Kind::Tick, Kind::HandedOver]);
@@ -193,6 +194,8 @@ fn an_event_that_is_no_answer_to_its_command_is_found() {
         (At::ADJUST_OUT_OF_RANGE, |_, c| *adjust(c).2 = Some(7), "it refuses"),
         (At::R4_OVER_LIMIT, |e, _| rejection(e).demand = Some(owner::amounts(&[("orders", 2)])), "it refuses"),
         (At::R4_OVER_LIMIT, |e, _| rejection(e).reservation = Some(script::id(9)), "it tells of"),
+        (At::R2_AMENDED, |_, c| *amended(c) = owner::amounts(&[("orders", 2)]), "it takes"),
+        (At::R3_AMEND_REFUSED, |_, c| *amended(c) = owner::amounts(&[("orders", 3)]), "it refuses"),
         (At::R8_ACCEPTED, |e, c| c.deadline = Micros(e.decided_at.0 - 1), "its deadline is"),
         (At::R7_LATE, |e, c| c.deadline = e.decided_at, "its deadline is"),
     ];
@@ -215,6 +218,11 @@ fn pool_change(command: &mut Command) -> &mut PoolChange {
 fn adjust(command: &mut Command) -> (&mut PoolId, &mut LimitChange, &mut Option<u64>) {
     let Ask::AdjustLimits { pool, change, expected_version } = &mut command.ask else { panic!() };
     (pool, change, expected_version)
+}
+
+fn amended(command: &mut Command) -> &mut Amounts {
+    let Ask::Amend { demand, .. } = &mut command.ask else { panic!() };
+    demand
 }
 
 fn rejection(event: &mut Event) -> &mut Rejection {

@@ -3,17 +3,18 @@
 mod rules;
 
 use super::owner::*;
+use super::random::{counters, entry_of};
 use super::report;
 use super::script::{At, HOUR_MS, id, play};
 use headroom::domain::*;
 
-type Log = Vec<Recorded>;
+pub type Log = Vec<Recorded>;
 
 /// A planted breach: what it is, the law and place it must be found under, and how it is planted.
-type Planted = (&'static str, Law, At, fn(&mut Log));
+pub type Planted = (&'static str, Law, At, fn(&mut Log));
 
 #[track_caller]
-fn check(planted: &[Planted]) {
+pub fn check(planted: &[Planted]) {
     for (what, law, at, plant) in planted {
         let mut log = play().log;
         let clean = log.clone();
@@ -25,26 +26,19 @@ fn check(planted: &[Planted]) {
     }
 }
 
-fn event(log: &mut Log, at: At) -> &mut Event {
+pub fn event(log: &mut Log, at: At) -> &mut Event {
     &mut log[at as usize].event
 }
 
-fn innermost(body: &mut Body) -> &mut Body {
+pub fn innermost(body: &mut Body) -> &mut Body {
     match body {
         Body::Repeated(original, _) => innermost(original),
         body => body,
     }
 }
 
-fn entry(log: &mut Log, at: At) -> &mut Entry {
-    match innermost(&mut event(log, at).body) {
-        Body::Accepted(entry)
-        | Body::Confirmed(entry)
-        | Body::Extended(entry)
-        | Body::Released(entry, _)
-        | Body::Expired(entry) => entry,
-        body => panic!("{at:?} has no entry: {body:?}"),
-    }
+pub fn entry(log: &mut Log, at: At) -> &mut Entry {
+    entry_of(&mut event(log, at).body).unwrap_or_else(|| panic!("{at:?} has no entry"))
 }
 
 fn set_from(log: &mut Log, at: At) -> &mut Micros {
@@ -54,7 +48,7 @@ fn set_from(log: &mut Log, at: At) -> &mut Micros {
     }
 }
 
-fn said(log: &mut Log, at: At) -> &mut Pool {
+pub fn said(log: &mut Log, at: At) -> &mut Pool {
     match innermost(&mut event(log, at).body) {
         Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => pool,
         body => panic!("{at:?} has no pool: {body:?}"),
@@ -65,7 +59,7 @@ fn asked(log: &mut Log, at: At) -> &mut Asked {
     rejection(log, at).asked.as_mut().unwrap()
 }
 
-fn rejection(log: &mut Log, at: At) -> &mut Rejection {
+pub fn rejection(log: &mut Log, at: At) -> &mut Rejection {
     match innermost(&mut event(log, at).body) {
         Body::Rejected(rejection) => rejection,
         body => panic!("{at:?} is no refusal: {body:?}"),
@@ -93,29 +87,18 @@ fn lost(log: &mut Log) -> (&mut u64, &mut u64) {
 }
 
 /// Puts the body of one event in place of another's.
-fn copy_body(log: &mut Log, from: At, to: At) {
+pub fn copy_body(log: &mut Log, from: At, to: At) {
     let body = event(log, from).body.clone();
     event(log, to).body = body;
 }
 
-fn refuse_with(log: &mut Log, at: At, reason: Reason) {
+pub fn refuse_with(log: &mut Log, at: At, reason: Reason) {
     rejection(log, at).reason = reason;
 }
 
 /// Tells every event's counters otherwise, so that what an acceptance says agrees with itself and with all others.
-fn retell(log: &mut Log, from: At, f: impl Fn(&mut Amounts, &mut Amounts)) {
-    for recorded in &mut log[from as usize..] {
-        match innermost(&mut recorded.event.body) {
-            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) => {
-                f(&mut pool.spec.limits, &mut pool.used);
-            }
-            Body::Rejected(Rejection { limits: Some(limits), used: Some(used), .. }) => f(limits, used),
-            Body::Accepted(e) | Body::Confirmed(e) | Body::Extended(e) | Body::Released(e, _) | Body::Expired(e) => {
-                f(&mut e.limits, &mut e.used);
-            }
-            _ => {}
-        }
-    }
+pub fn retell(log: &mut Log, from: At, f: impl Fn(&mut Amounts, &mut Amounts)) {
+    log[from as usize..].iter_mut().for_each(|recorded| counters(&mut recorded.event.body, &f));
 }
 
 /// So many orders less.
@@ -142,7 +125,7 @@ fn refuse(log: &mut Log, at: At, like: At, reason: Reason) {
 }
 
 /// What no counter in the script ever is.
-fn seven() -> Amounts {
+pub fn seven() -> Amounts {
     amounts(&[("crates", 0), ("orders", 7)])
 }
 

@@ -36,6 +36,13 @@ enum Step {
         key: u8,
         ttl_ms: u64,
     },
+    Amend {
+        pool: usize,
+        n: u8,
+        key: u8,
+        units: u64,
+        crates: u64,
+    },
     Release {
         pool: usize,
         n: u8,
@@ -90,12 +97,14 @@ fn step() -> impl Strategy<Value = Step> {
     let abandon = |(pick, is_early)| Step::Abandon { pick, is_early };
     let confirm = |(pool, n, key)| Step::Confirm { pool, n, key };
     let extend = |(pool, n, key, ttl_ms)| Step::Extend { pool, n, key, ttl_ms };
+    let amend = |(pool, n, key, units, crates)| Step::Amend { pool, n, key, units, crates };
     let release = |(pool, n, key)| Step::Release { pool, n, key };
     prop_oneof![
         12 => reserve,
         6 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(abandon),
         3 => (pool.clone(), 0..IDS, 0..4u8).prop_map(confirm),
         2 => (pool.clone(), 0..IDS, 0..4u8, prop_oneof![Just(100u64), Just(900)]).prop_map(extend),
+        4 => (pool.clone(), 0..IDS, 0..4u8, 1..4u64, 0..3u64).prop_map(amend),
         3 => (pool.clone(), 0..IDS, 0..4u8).prop_map(release),
         2 => (pool.clone(), 0..8u64, any::<bool>())
             .prop_map(|(pool, limit, crates)| Step::Define { pool, limit, crates }),
@@ -152,6 +161,12 @@ fn small_key(n: u8) -> Option<IdempotencyKey> {
     if n == 0 { None } else { key(&format!("k{n}")) }
 }
 
+/// So many orders, and crates if there are any.
+fn some_units(orders: u64, crates: u64) -> Amounts {
+    let both = [("orders", orders), ("crates", crates)];
+    amounts(&both[..1 + usize::from(crates > 0)])
+}
+
 impl Player {
     fn fresh(&mut self) -> u64 {
         self.attempts += 1;
@@ -176,8 +191,7 @@ impl Player {
                     None => self.fresh(),
                 };
                 self.came.push((pool, n, attempt));
-                let crates = [("orders", units), ("crates", 1)];
-                let demand = amounts(if n + 1 == IDS { &crates } else { &crates[..1] });
+                let demand = some_units(units, u64::from(n + 1 == IDS));
                 let (reservation, hold_ttl_ms) = (self.id(pool, n), hold.then_some(500));
                 let pool = self.pools[pool].clone();
                 let order_ref = (n < 3).then(|| Name::new(&format!("O-{}", n % 2)).unwrap());
@@ -194,6 +208,10 @@ impl Player {
             Step::Confirm { pool, n, key } => self.ask(Ask::Confirm { reservation: self.id(pool, n) }, key),
             Step::Extend { pool, n, key, ttl_ms } => {
                 self.ask(Ask::Extend { reservation: self.id(pool, n), hold_ttl_ms: ttl_ms }, key);
+            }
+            Step::Amend { pool, n, key, units, crates } => {
+                let demand = some_units(units, crates);
+                self.ask(Ask::Amend { reservation: self.id(pool, n), demand }, key);
             }
             Step::Release { pool, n, key } => self.ask(Ask::Release { reservation: self.id(pool, n) }, key),
             Step::Define { pool, limit, crates } => self.define(pool, limit, crates),
@@ -226,11 +244,7 @@ impl Player {
                 let pool = pools_of(PARTITION + 1).next().unwrap();
                 self.ask(Ask::SetMode { pool, mode: Mode::Paused, expected_version: None }, 0);
             }
-            Step::Copy(of) => {
-                let told = self.owner.inputs.iter().filter(|(_, input)| matches!(input, Input::Take(_)));
-                let (_, input) = of.get(&told.collect::<Vec<_>>());
-                self.owner.give(input.clone());
-            }
+            Step::Copy(of) => self.copy(of),
             Step::Handover => self.ask(Ask::Handover { nonce: 1 }, 0),
         }
     }
@@ -246,6 +260,12 @@ impl Player {
         };
         let spec = PoolSpec { window: Some(window).filter(|_| crates), rules, ..spec(amounts(&limits)) };
         self.ask(Ask::DefinePool { pool: self.pools[pool].clone(), spec, expected_version: None }, 0);
+    }
+
+    fn copy(&mut self, of: prop::sample::Index) {
+        let told = self.owner.inputs.iter().filter(|(_, input)| matches!(input, Input::Take(_)));
+        let (_, input) = of.get(&told.collect::<Vec<_>>());
+        self.owner.give(input.clone());
     }
 
     fn abandon(&mut self, pick: prop::sample::Index, is_early: bool) {
@@ -274,11 +294,12 @@ enum Field {
     InputOffset,
     Skipped,
     Demand,
+    DemandBefore,
     Attempt,
     Kind,
 }
 
-const FIELDS: [Field; 11] = [
+const FIELDS: [Field; 12] = [
     Field::Used,
     Field::Limits,
     Field::Seq,
@@ -288,6 +309,7 @@ const FIELDS: [Field; 11] = [
     Field::InputOffset,
     Field::Skipped,
     Field::Demand,
+    Field::DemandBefore,
     Field::Attempt,
     Field::Kind,
 ];
@@ -307,6 +329,11 @@ fn change(event: &mut Event, field: Field, by: u64) {
         Field::Demand => {
             if let Some(entry) = entry_of(&mut event.body) {
                 raised(&mut entry.demand, by);
+            }
+        }
+        Field::DemandBefore => {
+            if let Some(before) = before_of(&mut event.body) {
+                raised(before, by);
             }
         }
         Field::Seq => event.seq = if up { event.seq + by } else { event.seq.wrapping_sub(by) },
@@ -339,6 +366,7 @@ fn change_kind(body: &mut Body) {
         Body::Accepted(entry) => Body::Confirmed(entry),
         Body::Confirmed(entry) => Body::Extended(entry),
         Body::Extended(entry) => Body::Accepted(entry),
+        Body::Amended(entry, _) => Body::Extended(entry),
         Body::Released(entry, ReleaseCause::Caller) => Body::Released(entry, ReleaseCause::Abandoned),
         Body::Released(entry, ReleaseCause::Abandoned) => Body::Released(entry, ReleaseCause::Caller),
         Body::Expired(entry) => Body::Released(entry, ReleaseCause::Caller),
@@ -357,15 +385,29 @@ fn change_kind(body: &mut Body) {
     };
 }
 
-fn entry_of(body: &mut Body) -> Option<&mut Entry> {
+fn before_of(body: &mut Body) -> Option<&mut Amounts> {
     match body {
-        Body::Accepted(e) | Body::Confirmed(e) | Body::Extended(e) | Body::Released(e, _) | Body::Expired(e) => Some(e),
+        Body::Amended(_, before) => Some(before),
+        Body::Rejected(rejection) => rejection.demand_before.as_mut(),
+        Body::Repeated(original, _) => before_of(original),
+        _ => None,
+    }
+}
+
+pub fn entry_of(body: &mut Body) -> Option<&mut Entry> {
+    match body {
+        Body::Accepted(e)
+        | Body::Confirmed(e)
+        | Body::Extended(e)
+        | Body::Amended(e, _)
+        | Body::Released(e, _)
+        | Body::Expired(e) => Some(e),
         Body::Repeated(original, _) => entry_of(original),
         _ => None,
     }
 }
 
-fn counters(body: &mut Body, f: impl FnOnce(&mut Amounts, &mut Amounts)) {
+pub fn counters(body: &mut Body, f: impl FnOnce(&mut Amounts, &mut Amounts)) {
     match body {
         Body::Repeated(original, _) => counters(original, f),
         Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {

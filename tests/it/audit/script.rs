@@ -17,7 +17,8 @@ macro_rules! places {
 
 places! {
     BARRIER DEFINED R1_ACCEPTED R1_AGAIN R1_ABANDONED R2_HELD R2_EXTENDED R2_EXTENDED_AGAIN R2_CONFIRMED
-    R3_HELD R4_OVER_LIMIT R4_AGAIN LIMITS_LOWERED R3_EXPIRED R2_RELEASED R2_RELEASED_AGAIN R2_RELEASED_KEYED R5_BURNED R5_ABANDONED
+    R3_HELD R4_OVER_LIMIT R4_AGAIN R2_AMENDED R2_AMENDED_AGAIN R3_AMEND_REFUSED R3_AMENDED LIMITS_LOWERED
+    R3_EXPIRED R2_RELEASED R2_RELEASED_AGAIN R2_RELEASED_KEYED R5_BURNED R5_ABANDONED
     R5_ACCEPTED R5_TAKEN_BACK MODE_CLOSED R6_CLOSED MODE_OPEN R7_LATE MALFORMED R1_REUSED BARRIER_2 TICK
     R2_CONFIRMED_AGAIN MODE_REUSED R8_ACCEPTED R8_COPY R12_TOO_FAR R12_ABANDONED R9_UNKNOWN R10_PAST_CUTOFF LOST EVENTS_LOST R11_AFTER_MARKERS
     CHANGED CHANGE_STALE ADJUST_OUT_OF_RANGE HANDED_OVER
@@ -73,6 +74,7 @@ fn first_half(owner: &mut Owner) {
     owner.take(&reserve(3, 1, 4, Some(60_000)));
     owner.take(&reserve(4, 1, 5, None));
     owner.take(&reserve(4, 1, 6, None));
+    amends(owner);
     let change = LimitChange::To(amounts(&[("orders", 2)]));
     owner.take(&command(Ask::AdjustLimits { pool: the_pool(), change, expected_version: Some(1) }, 94, None));
     owner.later_ms(60_000);
@@ -81,6 +83,15 @@ fn first_half(owner: &mut Owner) {
     // The same answer under a key of its own, which keeps it.
     owner.take(&command(Ask::Release { reservation: id(2) }, 95, key("release")));
     owner.take(&command(Ask::Release { reservation: id(2) }, 95, key("release")));
+}
+
+/// All orders are taken: more crates can be had, and no more orders.
+fn amends(owner: &mut Owner) {
+    let amend = |n, units, text| command(Ask::Amend { reservation: id(n), demand: amounts(units) }, 102, key(text));
+    owner.take(&amend(2, &[("orders", 1), ("crates", 4)], "amend"));
+    owner.take(&amend(2, &[("orders", 1), ("crates", 4)], "amend-again"));
+    owner.take(&amend(3, &[("orders", 2)], "amend-up"));
+    owner.take(&amend(3, &[("orders", 1), ("crates", 2)], "amend-hold"));
 }
 
 fn second_half(owner: &mut Owner) {

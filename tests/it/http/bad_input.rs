@@ -142,8 +142,22 @@ const OTHERS: &[Case] = &[
     ("POST", "/v1/reservations", &["Content-Type: text/plain"], RESERVE, 415, "wrong_content_type"),
     ("POST", "/v1/reservations?dry_run=true", &[], RESERVE, 400, "bad_query"),
     ("POST", "/v1/reservations", &[], "", 400, "bad_json"),
+    ("PATCH", AMENDED, &[], "", 400, "bad_json"),
+    ("PATCH", AMENDED, &[], "{}", 400, "missing_field"),
+    ("PATCH", AMENDED, &[], r#"{"demand":null}"#, 400, "missing_field"),
+    ("PATCH", AMENDED, &[], r#"{"demand":{}}"#, 400, "zero_demand"),
+    ("PATCH", AMENDED, &[], r#"{"demand":{"orders":0}}"#, 400, "zero_demand"),
+    ("PATCH", AMENDED, &[], r#"{"demand":{"orders":-1}}"#, 400, "bad_units"),
+    ("PATCH", AMENDED, &[], r#"{"demand":{"orders":1000000000000001}}"#, 400, "bad_units"),
+    ("PATCH", AMENDED, &[], r#"{"demand":{"Orders":1}}"#, 400, "bad_name"),
+    ("PATCH", AMENDED, &[], r#"{"demand":{"orders":1},"order_ref":"o-1"}"#, 400, "unknown_field"),
+    ("PATCH", AMENDED, &["Request-Timeout-Ms: 5001"], r#"{"demand":{"orders":1}}"#, 400, "bad_timeout"),
+    ("PATCH", AMENDED, &["Idempotency-Key: a b"], r#"{"demand":{"orders":1}}"#, 400, "bad_key"),
+    ("PATCH", AMENDED, &["Content-Type: text/plain"], r#"{"demand":{"orders":1}}"#, 415, "wrong_content_type"),
 ];
 
+/// Of nobody: what is wrong with the request is told first.
+const AMENDED: &str = "/v1/reservations/hr_2mpkm84c8dz4dsnnmazepsnyh0";
 const RESERVE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
 
 fn ends(c: &mut Client) -> u64 {

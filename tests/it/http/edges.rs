@@ -46,6 +46,7 @@ fn another_sites_page_reaches_nothing_internal_and_changes_nothing() {
     for (method, path) in [
         ("POST", confirm.as_str()),
         ("POST", &extend),
+        ("PATCH", &path),
         ("DELETE", &path),
         ("PUT", "/v1/pools/q"),
         ("PATCH", "/v1/pools/p"),

@@ -17,6 +17,7 @@ const ORDER: &[&str] = &[
     "get_reservation",
     "extend",
     "confirm",
+    "amend",
     "release",
     "livez",
     "readyz",
@@ -69,7 +70,9 @@ fn tried(c: &mut Client, path: &str, method: &str, operation: &Value) {
         if !shown.is_null() {
             let told = reply.json();
             assert_eq!(members(&told), members(shown), "{method} {target} {body}");
-            for name in ["reservation", "pool", "status", "demand", "order_ref", "areas", "labels", "mode"] {
+            for name in
+                ["reservation", "pool", "status", "demand", "demand_before", "order_ref", "areas", "labels", "mode"]
+            {
                 assert_eq!(told[name], shown[name], "{method} {target} {body}: {name}");
             }
         }

@@ -6,6 +6,8 @@ use crate::server::Server;
 use std::collections::BTreeMap;
 
 const CALLERS: usize = 1_000;
+/// Callers who have a unit each, and want another one.
+const AMENDERS: usize = 100;
 
 #[test]
 fn of_a_thousand_callers_one_gets_the_last_unit() {
@@ -17,15 +19,42 @@ fn of_a_thousand_callers_one_gets_the_last_unit() {
         server.pool(&pool, 1);
         let body = format!(r#"{{"pool":"{pool}","demand":{{"orders":1}}}}"#);
         let bytes = request("POST", "/v1/reservations", &["Request-Timeout-Ms: 5000"], body.as_bytes());
-        // All of them ask before any of them listens.
-        callers.iter_mut().for_each(|caller| caller.write(&bytes));
-        let mut tally = BTreeMap::new();
-        for caller in &mut callers {
-            let reply = caller.read().unwrap();
-            let json = reply.json();
-            let said = json["code"].as_str().or(json["status"].as_str()).unwrap();
-            *tally.entry(format!("{} {said}", reply.status)).or_default() += 1;
-        }
+        let asked: Vec<_> = callers.iter().map(|_| bytes.clone()).collect();
+        let tally = all_at_once(&mut callers, &asked);
         assert_eq!(tally, expected, "round {n}");
+    }
+}
+
+/// All of them ask before any of them listens.
+fn all_at_once(callers: &mut [Client], asked: &[Vec<u8>]) -> BTreeMap<String, usize> {
+    callers.iter_mut().zip(asked).for_each(|(caller, bytes)| caller.write(bytes));
+    let mut tally = BTreeMap::new();
+    for caller in callers {
+        let reply = caller.read().unwrap();
+        let json = reply.json();
+        let said = json["code"].as_str().or(json["status"].as_str()).unwrap();
+        *tally.entry(format!("{} {said}", reply.status)).or_default() += 1;
+    }
+    tally
+}
+
+#[test]
+fn of_a_hundred_that_want_one_unit_more_each_as_many_get_it_as_there_are() {
+    let server = Server::alone();
+    let mut callers: Vec<Client> = (0..AMENDERS).map(|_| server.client()).collect();
+    let expected = BTreeMap::from([("200 confirmed".to_owned(), 7), ("409 over_limit".to_owned(), AMENDERS - 7)]);
+    for n in 0..knob("HEADROOM_RACE_ROUNDS", 10) {
+        let pool = format!("p{n}");
+        server.pool(&pool, AMENDERS as u64 + 7);
+        let body = format!(r#"{{"pool":"{pool}","demand":{{"orders":1}}}}"#);
+        let amend = |caller: &mut Client| {
+            let made = caller.post("/v1/reservations", &body).json();
+            let path = format!("/v1/reservations/{}", made["reservation"].as_str().unwrap());
+            request("PATCH", &path, &["Request-Timeout-Ms: 5000"], br#"{"demand":{"orders":2}}"#)
+        };
+        let asked: Vec<_> = callers.iter_mut().map(amend).collect();
+        assert_eq!(all_at_once(&mut callers, &asked), expected, "round {n}");
+        let read = server.client().get(&format!("/v1/pools/{pool}")).json();
+        assert_eq!((&read["used"], &read["over_committed"]), (&read["limits"], &false.into()), "round {n}");
     }
 }

@@ -155,6 +155,9 @@ impl Caller<'_> {
             Ask::Extend { reservation, hold_ttl_ms } => {
                 ("POST", self.path(reservation, "/extend"), vec![], Some(json!({ "hold_ttl_ms": hold_ttl_ms })))
             }
+            Ask::Amend { reservation, demand } => {
+                ("PATCH", self.path(reservation, ""), vec![], Some(json!({ "demand": units(demand) })))
+            }
             Ask::Release { reservation } => ("DELETE", self.path(reservation, ""), vec![], None),
             Ask::Abandon { .. } | Ask::Handover { .. } => panic!("no caller sends this"),
         }
@@ -186,6 +189,7 @@ fn kind_of(ask: &Ask, answer: &Value) -> &'static str {
         Ask::Reserve { .. } => "accepted",
         Ask::Confirm { .. } => "confirmed",
         Ask::Extend { .. } => "extended",
+        Ask::Amend { .. } => "amended",
         Ask::Release { .. } if answer["status"] == "expired" => "expired",
         Ask::Release { .. } => "released",
         Ask::Abandon { .. } | Ask::Handover { .. } => panic!("no caller sends this"),
@@ -226,8 +230,9 @@ fn flat(answer: &Value) -> Fields {
     let window = &answer["window"];
     put("cutoff", &json!(time(&window["cutoff"])));
     put("window", &json!(time(&window["start"]).zip(time(&window["end"])).map(|(a, b)| format!("{a}-{b}"))));
-    for of in ["demand", "limits", "used"] {
-        for amounts in [&answer[of], &answer["proof"][of]].into_iter().filter_map(Value::as_object) {
+    let units = [("demand", "demand"), ("demand_before", "before"), ("limits", "limits"), ("used", "used")];
+    for (name, of) in units {
+        for amounts in [&answer[name], &answer["proof"][name]].into_iter().filter_map(Value::as_object) {
             amounts.iter().for_each(|(dimension, units)| put(&format!("{of}.{dimension}"), units));
         }
     }

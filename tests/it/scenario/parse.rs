@@ -40,7 +40,7 @@ const FIELDS: &[&str] = &[
     "window",
 ];
 /// Words after which amounts are of this kind.
-const AMOUNTS: &[&str] = &["adjust", "demand", "limits", "used"];
+const AMOUNTS: &[&str] = &["adjust", "before", "demand", "limits", "used"];
 
 type Parsed<T> = Result<T, String>;
 
@@ -304,7 +304,9 @@ impl Parser {
         }
         for (of, dimension, value) in &words.amounts {
             if of.is_empty() {
-                return Err(format!("`{dimension}` is no field, and no `used`, `limits` or `demand` stands before it"));
+                return Err(format!(
+                    "`{dimension}` is no field, and no `used`, `limits`, `demand` or `before` stands before it"
+                ));
             }
             fields.insert(format!("{of}.{dimension}"), (*value).to_owned());
         }
@@ -330,6 +332,7 @@ impl Parser {
             }
             "confirm" => Ask::Confirm { reservation: self.reference(subject)? },
             "release" => Ask::Release { reservation: self.reference(subject)? },
+            "amend" => Ask::Amend { reservation: self.reference(subject)?, demand: words.units()? },
             "extend" => {
                 let hold = words.parse("hold", duration)?.ok_or("does not say for how long")?;
                 Ask::Extend { reservation: self.reference(subject)?, hold_ttl_ms: hold / 1_000 }

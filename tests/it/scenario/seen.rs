@@ -26,6 +26,7 @@ pub fn seen_body(body: &Body) -> Seen {
         Body::Accepted(_) => "accepted".to_owned(),
         Body::Confirmed(_) => "confirmed".to_owned(),
         Body::Extended(_) => "extended".to_owned(),
+        Body::Amended(..) => "amended".to_owned(),
         Body::Released(..) => "released".to_owned(),
         Body::Expired(_) => "expired".to_owned(),
         Body::Repeated(original, _) => format!("repeated {}", seen_body(original).kind),
@@ -42,6 +43,9 @@ pub fn seen_body(body: &Body) -> Seen {
     let mut fields = Fields::new();
     if let Some(entry) = body.entry() {
         entry_fields(&mut fields, entry);
+    }
+    if let Some(before) = body.demand_before() {
+        amounts(&mut fields, "before", before);
     }
     if let Some(pool) = body.pool() {
         pool_fields(&mut fields, pool);

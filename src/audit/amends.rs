@@ -1,0 +1,46 @@
+//! Reservations that take other units than before: what is given back and what is taken, in one event.
+
+use super::judge::Judge;
+use super::lives::Stand;
+use crate::domain::{Amounts, Entry, Law};
+
+impl Judge<'_> {
+    /// A life goes on as it stands, and takes other units of its pool.
+    pub(super) fn amended(&mut self, entry: &Entry, before: &Amounts) {
+        let id = entry.reservation;
+        let Some(life) = self.state.lives.live(id).cloned() else {
+            self.found.breach(Law::TrueYes, format!("{id} is amended and is not live"));
+            return self.counters(entry);
+        };
+        self.found.expect(*before == life.demand, Law::Capacity, || {
+            format!("{id} takes {:?}, the event says {before:?}", life.demand)
+        });
+        self.found.expect(entry.demand != life.demand, Law::OneState, || format!("{id} is amended to what it takes"));
+        self.found.expect(life.is_of(entry), Law::OneState, || format!("{id} is told otherwise"));
+        self.told_as(entry, life.stand);
+        self.found.expect(!self.is_run_out(life.stand), Law::ClocksDecideNothing, || {
+            format!("the hold of {id} was over, and is amended: {:?}", life.stand)
+        });
+        self.admissible(entry, &life.demand);
+        self.state.books.give_back(&life.pool, &life.demand);
+        self.state.books.take(&life.pool, &entry.demand);
+        if let Some(life) = self.state.lives.live_mut(id) {
+            life.demand = entry.demand.clone();
+            life.seq = self.event.seq;
+        }
+        self.counters(entry);
+    }
+
+    /// The answer to an Amend that asks for what is taken already.
+    pub(super) fn amended_already(&mut self, entry: &Entry, before: &Amounts) {
+        self.found.expect(*before == entry.demand, Law::SameAnswer, || {
+            format!("{} is told as amended already, from {before:?} to {:?}", entry.reservation, entry.demand)
+        });
+        let run_out = self.state.lives.live(entry.reservation).is_some_and(|life| self.is_run_out(life.stand));
+        self.stands(entry, |stand| stand.is_live() && !run_out);
+    }
+
+    fn is_run_out(&self, stand: Stand) -> bool {
+        matches!(stand, Stand::Held(until) if until <= self.now)
+    }
+}
