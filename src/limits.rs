@@ -140,6 +140,11 @@ pub const STALLED_MS: u64 = 1_500;
 pub const READINESS_LOOK_MS: u64 = 100;
 /// Between two questions to a log that other processes write, in milliseconds.
 pub const PULSE_MS: u64 = 200;
+/// Between two notes in which an owner on a cluster shows that it is there, and between two looks of a process at them, in
+/// milliseconds.
+pub const OWNER_BEAT_MS: u64 = 500;
+/// Time without such a note and without an event after which a partition counts as one that nobody owns, in milliseconds.
+pub const OWNERLESS_MS: u64 = 3_000;
 /// Time after which readiness has said that a partition does not decide, in milliseconds.
 pub const READINESS_SHOWS_MS: u64 = 2_000;
 /// Time past its deadline a timed-out Reserve may wait for its Abandon to be in the log, so that its "no" is
@@ -289,6 +294,8 @@ const _: () = {
     assert!(LOG_REOPEN_MS < LOG_REOPEN_MAX_MS);
     // What has just begun is seen by the next look, or asked about by the next question and then seen.
     assert!(STALLED_MS + PULSE_MS + 2 * READINESS_LOOK_MS < READINESS_SHOWS_MS);
+    // A partition that moves in order has an owner again by then, and two notes that are lost are not taken for its end.
+    assert!(OWNERLESS_MS >= 3 * OWNER_BEAT_MS + STALLED_MS && READINESS_LOOK_MS < OWNER_BEAT_MS);
     // A record that may be appended fits a turn.
     assert!(COMMAND_BYTES_MAX <= TURN_BYTES_MAX && HTTP_BODY_BYTES_MAX <= COMMAND_BYTES_MAX);
     // What could be decided is kept whole, and a letter with its headers fits what librdkafka sends at most, 1,000,000.

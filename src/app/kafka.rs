@@ -9,9 +9,9 @@ use super::{Hold, Side, StartError, draw, spawn};
 use crate::config::{self, Config};
 use crate::domain::Recorded;
 use crate::gateway::Gateway;
-use crate::limits::{PULSE_MS, TICK_AFTER_MS};
+use crate::limits::{OWNER_BEAT_MS, PULSE_MS, TICK_AFTER_MS};
 use crate::log::kafka::preflight::{keep_topics, preflight};
-use crate::log::kafka::{Fitness, Kafka, Member, ReplyReader, Stream};
+use crate::log::kafka::{Fitness, Kafka, Member, Notes, ReplyReader, Stream};
 use crate::log::{AppendError, CommandSink, CommittedTail, Manifest, NewCommand, Reply, ReplyChannel};
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::follower::{Follower, Pulse};
@@ -22,6 +22,7 @@ use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
 use crate::time::{Clock, Stopwatch};
 use crossbeam_channel::{Sender, bounded, never};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -35,6 +36,8 @@ const JOIN_LOOK: Duration = Duration::from_millis(5);
 const RETRY: Duration = Duration::from_millis(500);
 /// Between two looks at whether followed states are current.
 const PULSE: Duration = Duration::from_millis(PULSE_MS);
+/// Between two looks at what owners note.
+const BEAT: Duration = Duration::from_millis(OWNER_BEAT_MS);
 /// Longest wait at the end, when no owner is left, for the group of owners to hear of it: more than a session, for one that
 /// shares its partitions out anew first misses who was killed.
 const GROUP_LIMIT: Duration = Duration::from_secs(8);
@@ -180,7 +183,7 @@ struct Threads {
     shutdown: Sender<()>,
     ownership: JoinHandle<()>,
     member: Option<Member>,
-    /// Followers, replies and the pulse: they end after the owners.
+    /// Followers, replies, the pulse and beats: they end after the owners.
     others: Vec<JoinHandle<()>>,
 }
 
@@ -211,6 +214,10 @@ impl Threads {
             let (log, household, replica) = (log.clone(), Arc::clone(household), Arc::clone(replica));
             let ending = Arc::clone(&ending);
             others.push(spawn("pulse", move || feel(&log, &household, &replica, &pulse, &ending))?);
+        }
+        {
+            let (notes, replica, ending) = (log.notes()?, Arc::clone(replica), Arc::clone(&ending));
+            others.push(spawn("beats", move || hear(&notes, &replica, &ending))?);
         }
         let (member, changes) = if roles.owner {
             (0..replica.partition_count()).for_each(|partition| log.prepare(partition));
@@ -274,6 +281,20 @@ fn feel(log: &Kafka, household: &Household, replica: &Replica, pulse: &Pulse, en
             Some((log.whole_end(partition)?, log.written_end(partition)))
         });
         std::thread::park_timeout(PULSE);
+    }
+}
+
+/// Keeps known whether partitions have owners.
+fn hear(notes: &Notes, replica: &Replica, ending: &AtomicBool) {
+    while !ending.load(Relaxed) {
+        let beats = notes.beats().unwrap_or_else(|error| {
+            tracing::debug!(%error, "nobody knows which partitions have owners");
+            BTreeMap::new()
+        });
+        for (partition, shared) in (0..).zip(replica.partitions()) {
+            shared.set_beat(beats.get(&partition).copied().flatten());
+        }
+        std::thread::park_timeout(BEAT);
     }
 }
 

@@ -3,7 +3,7 @@
 //! commands wait and no event comes, or the log was asked and does not answer.
 
 use crate::domain::Micros;
-use crate::limits::STALLED_MS;
+use crate::limits::{OWNERLESS_MS, STALLED_MS};
 use std::collections::BTreeMap;
 
 /// What a partition's thread says of itself.
@@ -27,6 +27,8 @@ pub struct Seen {
     pub events: u64,
     /// Whether its log was asked and has not answered, and how often it has.
     pub log: (bool, u64),
+    /// How often another process has shown that it is the owner; nothing where that is not known or not asked.
+    pub owner: Option<u64>,
 }
 
 /// Why a partition is not as it should be.
@@ -59,15 +61,15 @@ struct Stall {
 }
 
 impl Stall {
-    /// Takes a look; answers since when, once that is long ago.
-    fn look(&mut self, waits: bool, progress: u64, now: Micros) -> Option<Micros> {
+    /// Takes a look; answers since when, once that is so long ago.
+    fn look(&mut self, waits: bool, progress: u64, now: Micros, limit_ms: u64) -> Option<Micros> {
         if !waits {
             self.since = None;
         } else if self.since.is_none() || progress != self.progress {
             self.since = Some(now);
         }
         self.progress = progress;
-        self.since.filter(|since| now.ms_since(*since) >= STALLED_MS)
+        self.since.filter(|since| now.ms_since(*since) >= limit_ms)
     }
 }
 
@@ -75,6 +77,7 @@ impl Stall {
 struct Partition {
     decisions: Stall,
     log: Stall,
+    owner: Stall,
     /// Since when it is not as it should be, and whether that was told.
     bad: Option<(Micros, bool)>,
 }
@@ -92,7 +95,7 @@ impl Readiness {
     pub fn look(&mut self, seen: BTreeMap<u32, Seen>, now: Micros) -> (BTreeMap<u32, Standing>, News) {
         let is_asked = seen.values().any(|seen| seen.log.0);
         let answers = seen.values().fold(0u64, |sum, seen| sum.saturating_add(seen.log.1));
-        let silent = self.log.look(is_asked, answers, now);
+        let silent = self.log.look(is_asked, answers, now, STALLED_MS);
         self.partitions.retain(|partition, _| seen.contains_key(partition));
         let (mut standings, mut news) = (BTreeMap::new(), News::default());
         for (partition, seen) in seen {
@@ -123,17 +126,21 @@ impl Readiness {
 
 impl Partition {
     fn look(&mut self, seen: Seen, all_silent: Option<Micros>, now: Micros) -> Option<Standing> {
-        let stalled = self.decisions.look(seen.waits, seen.events, now);
-        let silent = self.log.look(seen.log.0, seen.log.1, now);
+        let stalled = self.decisions.look(seen.waits, seen.events, now, STALLED_MS);
+        let silent = self.log.look(seen.log.0, seen.log.1, now, STALLED_MS);
+        // Whoever writes events is there, too.
+        let shown = seen.owner.unwrap_or_default().saturating_add(seen.events);
+        let ownerless = self.owner.look(seen.owner.is_some(), shown, now, OWNERLESS_MS);
         let trouble = match seen.condition {
             Condition::Stopped(why) => return Some(Standing { why, since: now, decides: false }),
             Condition::Served(trouble) => trouble,
         };
-        let (why, since) = match (all_silent, silent, stalled) {
+        let (why, since) = match (all_silent, silent, stalled, ownerless) {
             (Some(since), ..) => ("the cluster does not answer", since),
-            (_, Some(since), _) => ("its log does not answer", since),
-            (.., Some(since)) => ("commands wait and nothing is decided", since),
-            (None, None, None) => return trouble.map(|why| Standing { why, since: now, decides: true }),
+            (_, Some(since), ..) => ("its log does not answer", since),
+            (.., Some(since), _) => ("commands wait and nothing is decided", since),
+            (.., Some(since)) => ("no process shows that it owns it", since),
+            (None, None, None, None) => return trouble.map(|why| Standing { why, since: now, decides: true }),
         };
         let why = trouble.map_or_else(|| why.to_owned(), |trouble| format!("{trouble}; {why}"));
         Some(Standing { why, since, decides: false })
@@ -147,11 +154,15 @@ mod tests {
     const BEGAN: Micros = Micros(1_000_000);
 
     fn well() -> Seen {
-        Seen { condition: Condition::Served(None), waits: false, events: 7, log: (false, 3) }
+        Seen { condition: Condition::Served(None), waits: false, events: 7, log: (false, 3), owner: None }
     }
 
     fn waiting(events: u64) -> Seen {
         Seen { waits: true, events, ..well() }
+    }
+
+    fn owned(beats: u64) -> Seen {
+        Seen { owner: Some(beats), ..well() }
     }
 
     fn asked(answers: u64) -> Seen {
@@ -188,7 +199,8 @@ mod tests {
         let nothing = "commands wait and nothing is decided";
         let silent = "its log does not answer";
         let both = &format!("not owned: why; {nothing}");
-        let cases: [(&[(u64, Seen)], _); 13] = [
+        let nobody = "no process shows that it owns it";
+        let cases: [(&[(u64, Seen)], _); 18] = [
             (&[(0, well()), (STALLED_MS, well())], None),
             (&[(0, waiting(7)), (STALLED_MS - 1, waiting(7))], None),
             (&[(0, waiting(7)), (STALLED_MS, waiting(7))], Some((nothing, 0, false))),
@@ -206,6 +218,12 @@ mod tests {
                 Some((both.as_str(), 0, false)),
             ),
             (&[(3, said(stopped())), (9, said(stopped()))], Some(("halted: why", 3, false))),
+            (&[(0, owned(1)), (OWNERLESS_MS - 1, owned(1))], None),
+            (&[(0, owned(1)), (OWNERLESS_MS, owned(1))], Some((nobody, 0, false))),
+            (&[(0, owned(1)), (OWNERLESS_MS, owned(2))], None),
+            (&[(0, owned(1)), (OWNERLESS_MS, Seen { events: 8, ..owned(1) })], None),
+            // Nobody knows for a while.
+            (&[(0, owned(1)), (9, well()), (OWNERLESS_MS, owned(1))], None),
         ];
         for (looks, expected) in cases {
             let expected = expected.map(|(why, since, decides)| (why.to_owned(), since, decides));

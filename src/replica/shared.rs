@@ -64,6 +64,8 @@ pub struct Shared {
     current_at: AtomicU64,
     /// The partition's time, which owner, readers and gateway share.
     time: Mutex<LogClock>,
+    /// What its owner, if that is another process, noted last to show that it is there, and how often that was news.
+    beat: Mutex<(Option<u64>, u64)>,
     /// The number of the next event, for who must not wait for the state.
     next_seq: AtomicU64,
     /// Where the log ended when rebuilding began, [`IDLE`] when that is not known.
@@ -102,6 +104,7 @@ impl Shared {
             folds: AtomicBool::new(false),
             current_at: AtomicU64::new(0),
             time: Mutex::default(),
+            beat: Mutex::default(),
             next_seq: AtomicU64::new(0),
             goal: AtomicU64::new(IDLE),
             is_expiring: AtomicBool::new(false),
@@ -197,6 +200,19 @@ impl Shared {
     /// Whether its log was asked and has not answered, and how often it has.
     pub fn log_asked(&self) -> (bool, u64) {
         (self.is_log_asked.load(Relaxed), self.log_answers.load(Relaxed))
+    }
+
+    /// Its owner, whoever that is, has noted this to show that it is there; nothing where that is not known.
+    pub fn set_beat(&self, beat: Option<u64>) {
+        let mut kept = self.beat.lock();
+        *kept = (beat, kept.1.saturating_add(u64::from(kept.0 != beat)));
+    }
+
+    /// How often another process has shown that it owns the partition; nothing where that is not known, and where this
+    /// process is the owner.
+    pub fn beats(&self) -> Option<u64> {
+        let (beat, count) = *self.beat.lock();
+        beat.filter(|_| *self.mood.read() != Mood::Owning).map(|_| count)
     }
 
     /// Asks the owner to set the clock back. Whoever asked before is told nothing any more.

@@ -49,6 +49,7 @@ pub struct Metrics {
     pub(super) pending: IntGauge,
     pub(super) abandon_backlog: IntGauge,
     pub(super) mood: IntGaugeVec,
+    pub(super) deciding: IntGaugeVec,
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
 
@@ -158,6 +159,7 @@ impl Metrics {
             pending: gauge(r, "headroom_correlator_pending", "Calls that are not over, abandoned ones included."),
             abandon_backlog: gauge(r, "headroom_abandon_backlog", "Abandons that the log did not take yet."),
             mood: gauges(r, "headroom_partition_mood", "1 for what the partition is doing.", &["partition", "mood"]),
+            deciding: deciding(r),
             pools: gauges(r, "headroom_pools", "Pools known.", &["partition"]),
             over_committed: gauges(
                 r,
@@ -264,6 +266,11 @@ fn recovery_seconds(registry: &Registry) -> prometheus::GaugeVec {
 
 fn recovery_events(registry: &Registry) -> IntGaugeVec {
     gauges(registry, "headroom_recovery_events", "Events the last recovery read from the log.", &["partition"])
+}
+
+fn deciding(registry: &Registry) -> IntGaugeVec {
+    let help = "1 while calls on the partition are decided, by this process or another, as far as it knows.";
+    gauges(registry, "headroom_partition_deciding", help, &["partition"])
 }
 
 fn histograms(registry: &Registry, opts: HistogramOpts, labels: &[&str]) -> HistogramVec {

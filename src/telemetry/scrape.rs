@@ -90,8 +90,12 @@ impl Metrics {
             let (pending, backlog) = gateway.pending();
             self.pending.set(as_gauge(pending));
             self.abandon_backlog.set(as_gauge(backlog));
-            for (partition, calls) in gateway.in_flight().enumerate() {
-                self.in_flight.with_label_values(&[&partition.to_string()]).set(as_gauge(calls));
+            let standings = gateway.standings();
+            for (partition, calls) in (0..).zip(gateway.in_flight()) {
+                let label = partition.to_string();
+                self.in_flight.with_label_values(&[&label]).set(as_gauge(calls));
+                let decides = standings.get(&partition).is_none_or(|standing| standing.decides);
+                self.deciding.with_label_values(&[&label]).set(i64::from(decides));
             }
         }
         let (sink, replica) = (sink.upgrade(), replica.upgrade());

@@ -79,11 +79,11 @@ impl Gateway {
         let ours = (0..).zip(self.replica.partitions().zip(in_flight)).map(|(partition, (shared, in_flight))| {
             let waits = in_flight > 0 || shared.is_in_turn() || self.sink.waiting(partition) > 0;
             let (events, log) = (shared.next_seq(), shared.log_asked());
-            (partition, Seen { condition: self.condition(shared), waits, events, log })
+            (partition, Seen { condition: self.condition(shared), waits, events, log, owner: shared.beats() })
         });
         let strange = self.replica.strange().into_iter().map(|partition| {
             let condition = Condition::Stopped("not of this log: its manifest counts fewer".to_owned());
-            (partition, Seen { condition, waits: false, events: 0, log: (false, 0) })
+            (partition, Seen { condition, waits: false, events: 0, log: (false, 0), owner: None })
         });
         ours.chain(strange).collect()
     }

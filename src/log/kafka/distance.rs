@@ -10,22 +10,79 @@ use super::{Inner, Kafka};
 use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+/// Longest wait for notes that are read all the time.
+const BEATS_LIMIT: Duration = Duration::from_secs(1);
 /// Longest wait for an answer: who is further away than this is out of reach.
 const TRIP_LIMIT: Duration = Duration::from_secs(2);
-/// Begins a note, in microseconds.
-const NOTE: &str = "round_trip_us=";
+/// Begins what a note says of the way to the cluster, in microseconds.
+const TRIP: &str = "round_trip_us=";
+/// Begins what a note says that no other says of its process.
+const BEAT: &str = "beat=";
 
-/// The note of a process so far from the cluster.
-pub(super) fn note(trip_us: u64) -> String {
-    format!("{NOTE}{trip_us}")
+/// What an owner notes of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Note {
+    /// What a round trip to the cluster takes; 0 when that is not known.
+    pub(super) trip_us: u64,
+    /// Another number in every note of a process.
+    pub(super) beat: u64,
 }
 
-fn noted(text: &str) -> Option<Duration> {
-    text.strip_prefix(NOTE)?.parse().ok().map(Duration::from_micros)
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{TRIP}{} {BEAT}{}", self.trip_us, self.beat)
+    }
+}
+
+/// What a note says after this.
+fn noted(text: &str, what: &str) -> Option<u64> {
+    text.split(' ').find_map(|part| part.strip_prefix(what)?.parse().ok())
+}
+
+/// Reads the notes of owners, in the group's name and as no member of it.
+pub struct Notes {
+    inner: Arc<Inner>,
+    consumer: BaseConsumer<Talk>,
+}
+
+impl Notes {
+    fn new(inner: &Arc<Inner>) -> Result<Notes, LogError> {
+        let consumer = inner.cluster.member(inner.manifest.log_id).create_with_context(Talk::default());
+        let consumer = consumer.map_err(|error| failed("a reader of notes", &error))?;
+        Ok(Notes { inner: Arc::clone(inner), consumer })
+    }
+
+    /// Of every partition, empty where there is none.
+    fn read(&self, limit: Duration) -> Result<BTreeMap<u32, String>, LogError> {
+        let mut list = TopicPartitionList::new();
+        for partition in 0..self.inner.manifest.partitions {
+            list.add_partition(&self.inner.cluster.topics.commands, number(partition));
+        }
+        let asked = self.consumer.committed_offsets(list, limit);
+        let group = group_of(self.inner.manifest.log_id);
+        let list = asked.map_err(|error| failed(&format!("{group}: its notes"), &error))?;
+        let note = |place: &TopicPartitionListElem<'_>| {
+            Some((u32::try_from(place.partition()).ok()?, place.metadata().to_owned()))
+        };
+        Ok(list.elements().iter().filter_map(note).collect())
+    }
+
+    /// By what the owner of each partition showed last that it is there: 0 where nobody ever did, and nothing where it does
+    /// not say, as owners of an older version do not.
+    ///
+    /// # Errors
+    /// [`LogError`] when the cluster does not say.
+    pub fn beats(&self) -> Result<BTreeMap<u32, Option<u64>>, LogError> {
+        let beat = |note: String| if note.is_empty() { Some(0) } else { noted(&note, BEAT) };
+        Ok(self.read(BEATS_LIMIT)?.into_iter().map(|(partition, note)| (partition, beat(note))).collect())
+    }
 }
 
 /// The group of owners as it is now.
@@ -41,8 +98,7 @@ pub struct Company {
 pub struct Distance {
     inner: Arc<Inner>,
     reader: Reader,
-    /// In the group's name, and no member of it.
-    notes: BaseConsumer<Talk>,
+    notes: Notes,
 }
 
 impl Kafka {
@@ -53,9 +109,16 @@ impl Kafka {
     pub fn distance(&self) -> Result<Distance, LogError> {
         let inner = Arc::clone(&self.inner);
         let reader = Reader::uncommitted(&inner.cluster)?;
-        let notes = inner.cluster.member(inner.manifest.log_id).create_with_context(Talk::default());
-        let notes = notes.map_err(|error| failed("a reader of notes", &error))?;
+        let notes = Notes::new(&inner)?;
         Ok(Distance { inner, reader, notes })
+    }
+
+    /// Begins to read what owners note.
+    ///
+    /// # Errors
+    /// [`LogError`] when no client can be made.
+    pub fn notes(&self) -> Result<Notes, LogError> {
+        Notes::new(&self.inner)
     }
 }
 
@@ -75,21 +138,16 @@ impl Distance {
     /// # Errors
     /// [`LogError`] when the cluster does not say.
     pub fn company(&self) -> Result<Company, LogError> {
-        let cluster = &self.inner.cluster;
         let group = group_of(self.inner.manifest.log_id);
         let asked = self.reader.consumer().fetch_group_list(Some(&group), ASK_LIMIT);
         let groups = asked.map_err(|error| failed(&group, &error))?;
         let members = groups.groups().iter().filter(|found| found.name() == group).map(|found| found.members().len());
-        let mut list = TopicPartitionList::new();
-        for partition in 0..self.inner.manifest.partitions {
-            list.add_partition(&cluster.topics.commands, number(partition));
-        }
-        let asked = self.notes.committed_offsets(list, ASK_LIMIT);
-        let list = asked.map_err(|error| failed(&format!("{group}: its notes"), &error))?;
-        let trip = |place: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-            Some((u32::try_from(place.partition()).ok()?, noted(place.metadata())?))
+        let trip = |(partition, note): (u32, String)| {
+            let trip_us = noted(&note, TRIP).filter(|trip_us| *trip_us > 0)?;
+            Some((partition, Duration::from_micros(trip_us)))
         };
-        Ok(Company { members: members.sum(), trips: list.elements().iter().filter_map(trip).collect() })
+        let trips = self.notes.read(ASK_LIMIT)?.into_iter().filter_map(trip);
+        Ok(Company { members: members.sum(), trips: trips.collect() })
     }
 }
 
@@ -99,7 +157,10 @@ mod tests {
 
     #[test]
     fn a_note_is_read_as_it_is_written() {
-        assert_eq!(noted(&note(1_500)), Some(Duration::from_micros(1_500)));
-        assert_eq!((noted(""), noted("round_trip_us=soon")), (None, None));
+        let note = Note { trip_us: 1_500, beat: 7 }.to_string();
+        assert_eq!((noted(&note, TRIP), noted(&note, BEAT)), (Some(1_500), Some(7)));
+        // That of an older version.
+        assert_eq!((noted("round_trip_us=9", TRIP), noted("round_trip_us=9", BEAT)), (Some(9), None));
+        assert_eq!((noted("", TRIP), noted("round_trip_us=soon", TRIP)), (None, None));
     }
 }

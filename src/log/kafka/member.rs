@@ -3,9 +3,10 @@
 
 use super::super::LogError;
 use super::client::Talk;
-use super::distance::note;
+use super::distance::Note;
 use super::reader::{number, offset_of};
 use super::{Inner, Kafka, classify};
+use crate::limits::OWNER_BEAT_MS;
 use crate::threads;
 use crate::time::Stopwatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
@@ -24,8 +25,8 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for this process to be warm before it joins.
 const WARM_LIMIT: Duration = Duration::from_secs(60);
-/// Time between two notes of how far owners are, for tools that show lag; nobody else reads them.
-const NOTE_EVERY: Duration = Duration::from_secs(5);
+/// Time between two notes of how far owners are: tools show lag by them, and other processes that there is an owner.
+const NOTE_EVERY: Duration = Duration::from_millis(OWNER_BEAT_MS);
 /// News of the group that nobody has heard yet.
 const NEWS_MAX: usize = 64;
 
@@ -100,8 +101,8 @@ impl Kafka {
         let leaving = Arc::new(AtomicBool::new(false));
         let (fitness, positions) = (Box::new(fitness), Box::new(positions));
         let (door, inner) = (Door::default(), Arc::clone(&self.inner));
-        let work =
-            Work { inner, consumer, topic, door: door.clone(), leaving: Arc::clone(&leaving), fitness, positions };
+        let (leaves, since) = (Arc::clone(&leaving), Stopwatch::start());
+        let work = Work { inner, consumer, topic, door: door.clone(), leaving: leaves, fitness, positions, since };
         let thread = threads::spawn("membership", move || work.run());
         let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
         Ok((Member { door, leaving, thread: Some(thread) }, changes))
@@ -140,6 +141,8 @@ struct Work {
     leaving: Arc<AtomicBool>,
     fitness: Box<dyn Fn() -> Fitness + Send>,
     positions: Box<dyn Fn() -> Vec<(u32, u64)> + Send>,
+    /// What its notes are numbered by.
+    since: Stopwatch,
 }
 
 impl Work {
@@ -195,15 +198,13 @@ impl Work {
 
     fn note(&self) {
         let mut list = TopicPartitionList::new();
-        let trip_us = self.inner.trip_us.load(Relaxed);
+        let note = Note { trip_us: self.inner.trip_us.load(Relaxed), beat: self.since.now().0 };
         for (partition, next_input) in (self.positions)() {
             let offset = Offset::Offset(offset_of(next_input));
             let mut place = list.add_partition(&self.topic, number(partition));
             // An offset that is none is not noted.
             let _ = place.set_offset(offset);
-            if trip_us > 0 {
-                place.set_metadata(note(trip_us));
-            }
+            place.set_metadata(note.to_string());
         }
         if list.count() > 0
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)

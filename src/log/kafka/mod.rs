@@ -52,7 +52,7 @@ mod tail;
 pub mod topics;
 mod turns;
 
-pub use distance::{Company, Distance};
+pub use distance::{Company, Distance, Notes};
 pub use framing::Framing;
 pub use member::{Change, Door, Fitness, Member};
 pub use owned::Owned;

@@ -188,7 +188,10 @@ pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
     if let Some(log_id) = log_id {
         let turns = format!("--transactional-id {} --resource-pattern-type prefixed", transactional_ids(log_id));
         allow(Role::Owner, &["Describe", "Write"], &turns);
-        allow(Role::Owner, &["Describe", "Read"], &format!("--group {}", group_of(log_id)));
+        let owners = format!("--group {}", group_of(log_id));
+        allow(Role::Owner, &["Describe", "Read"], &owners);
+        // It reads which partitions have owners.
+        allow(Role::Gateway, &["Describe"], &owners);
     }
     // What a server looks at before it starts: brokers, and the topics that transactions and groups are noted in.
     for role in [Role::Gateway, Role::Owner] {

@@ -9,11 +9,11 @@ use headroom::time::Stopwatch;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const PARTITIONS: u32 = 2;
+pub(super) const PARTITIONS: u32 = 2;
 /// For how long the only broker is away at least.
 const AWAY: Duration = Duration::from_secs(20);
 
-fn readyz(process: &Serving<'_>) -> (u16, Value) {
+pub(super) fn readyz(process: &Serving<'_>) -> (u16, Value) {
     let mut reply = agent().get(format!("{}/readyz", process.url().unwrap())).call().unwrap();
     let body = reply.body_mut().read_to_string().unwrap();
     (reply.status().as_u16(), serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
@@ -25,7 +25,7 @@ fn pool_of(partition: u32) -> String {
     (0..).map(|n| format!("van-{n}")).find(of).unwrap()
 }
 
-fn put(process: &Serving<'_>, partition: u32, timeout_ms: u64) -> u16 {
+pub(super) fn put(process: &Serving<'_>, partition: u32, timeout_ms: u64) -> u16 {
     let put = agent().put(format!("{}/v1/pools/{}", process.url().unwrap(), pool_of(partition)));
     let put = put.header("request-timeout-ms", timeout_ms.to_string()).content_type("application/json");
     put.send(json!({ "limits": { "orders": 9 } }).to_string()).unwrap().status().as_u16()
@@ -71,6 +71,47 @@ fn a_process_says_that_partitions_whose_owner_was_killed_decide_nothing() {
     let last = (began.last().unwrap(), ended.last().unwrap());
     assert!(last.0.contains("WARN") && last.0.contains("nothing is decided"), "{last:?}");
     assert!(last.1.contains("INFO") && last.1.contains("after_ms="), "{last:?}");
+}
+
+/// What a process counts under this name with its labels.
+pub(super) fn metric(process: &Serving<'_>, name: &str) -> f64 {
+    let mut reply = agent().get(format!("{}/metrics", process.url().unwrap())).call().unwrap();
+    let text = reply.body_mut().read_to_string().unwrap();
+    let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap()
+}
+
+fn decides(process: &Serving<'_>, partition: u32) -> bool {
+    metric(process, &format!("headroom_partition_deciding{{partition=\"{partition}\"}}")) == 1.0
+}
+
+pub(super) fn owns(process: &Serving<'_>, partition: u32) -> bool {
+    metric(process, &format!("headroom_partition_mood{{mood=\"owning\",partition=\"{partition}\"}}")) == 1.0
+}
+
+#[test]
+fn a_partition_on_which_nobody_calls_is_seen_to_have_no_owner() {
+    let site = Site::new(Rig::shared(), PARTITIONS);
+    let [process, other] = ["a", "b"].map(|name| site.serve(name));
+    let mut owned = Vec::new();
+    until("each has its share", || {
+        owned = (0..PARTITIONS).filter(|p| owns(&other, *p)).collect();
+        owned.len() == 1 && (0..PARTITIONS).all(|p| decides(&process, p) && decides(&other, p))
+    });
+    until("nothing is wrong", || readyz(&process).1["status"] == "ok");
+    other.kill9();
+    let killed = Stopwatch::start();
+    let mut seen = Value::Null;
+    until("readiness names the partition", || {
+        seen = readyz(&process).1;
+        seen["status"] == "degraded"
+    });
+    println!("an owner's death on which nobody called is told after {:?}: {seen}", killed.elapsed());
+    let lost = owned[0].to_string();
+    assert_eq!(seen["partitions"][&lost]["why"], "no process shows that it owns it", "{seen}");
+    assert!(!decides(&process, owned[0]));
+    until("it has an owner again", || readyz(&process).1["status"] == "ok");
+    assert!(decides(&process, owned[0]));
 }
 
 #[test]
