@@ -164,6 +164,12 @@ pub const CLOCK_LOOK_MS: u64 = 250;
 pub const CLOCK_STEP_MS: u64 = 500;
 /// How far the time of a partition may be ahead of the wall clock before readiness says so, in milliseconds.
 pub const CLOCK_AHEAD_MAX_MS: u64 = 10_000;
+/// How far the wall clock of an owner on a cluster may be from that of its partition's broker, in milliseconds: beyond it
+/// the owner decides nothing.
+pub const CLOCK_BROKER_MAX_MS: u64 = 5_000;
+/// How far the time that a process tells may be ahead of both the log and a wall clock that is known to be right, in
+/// milliseconds.
+pub const CLOCK_TOLD_MAX_MS: u64 = 40_000;
 /// Events after which the owner offers a checkpoint.
 pub const CHECKPOINT_EVENTS: u64 = 16_384;
 /// Time after which the owner offers a checkpoint if anything changed, in milliseconds.
@@ -279,6 +285,10 @@ const _: () = {
     assert!(COMMAND_WINDOW_MS >= DEADLINE_MAX_MS + 10_000 && COMMAND_SPAN_MS < COMMAND_WINDOW_MS);
     // A clock that is off by so much that nobody is warned keeps no command from being in time.
     assert!(CLOCK_AHEAD_MAX_MS + DEADLINE_MAX_MS <= COMMAND_WINDOW_MS);
+    // Two owners whose clocks are as far apart as may be decide each other's commands.
+    assert!(2 * CLOCK_BROKER_MAX_MS + DEADLINE_MAX_MS <= COMMAND_WINDOW_MS);
+    // A log that is ahead of a clock goes on at half pace between two events of a silent owner.
+    assert!(TICK_AFTER_MS / 2 + CLOCK_BROKER_MAX_MS < CLOCK_TOLD_MAX_MS);
     // A step is told within a second, and is more than a late look makes of an adjusted clock.
     assert!(CLOCK_LOOK_MS + CLOCK_STEP_MS < 1_000 && CLOCK_LOOK_MS < CLOCK_STEP_MS);
     // A clock that was set back twice keeps the ids of all those commands, and still takes more.

@@ -3,9 +3,11 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod log_clock;
+mod stamp;
 mod steps;
 
 pub use log_clock::LogClock;
+pub use stamp::{Offset, Stamp};
 pub use steps::Steps;
 
 use crate::domain::Micros;
@@ -45,6 +47,11 @@ pub trait Clock: Send + Sync {
     /// What the wall clock shows, in microseconds since the Unix epoch, UTC. It may step in both directions. The time of
     /// a partition follows it: see [`LogClock`].
     fn wall(&self) -> Micros;
+
+    /// How far the wall clock is from the one that gave this stamp.
+    fn offset(&self, stamp: &Stamp) -> Offset {
+        stamp.offset(self.wall())
+    }
 }
 
 /// The machine's clocks.

@@ -98,6 +98,7 @@ fn own(household: &Household, log: &Embedded, shared: &Arc<Shared>) {
             Served::NotClaimed(ClaimError::Breach(breach))
             | Served::Ended(End::Breach(breach) | End::Forked(breach)) => return end(breach.to_string(), Mood::Lost),
             Served::Ended(End::Closed) => return shared.set_mood(Mood::Stopped),
+            Served::Ended(End::WrongClock(offset)) => return end(offset.to_string(), Mood::Halted),
             Served::Ended(End::Fenced) => return end("another owner has the partition".to_owned(), Mood::Halted),
             Served::Ended(End::Unknown(why)) => {
                 is_whole = true;

@@ -1,11 +1,12 @@
 //! The handover machine's shell: looks at turns and at the way to the cluster, and leaves the group of owners or comes back.
 
+use super::owner::Household;
 use crate::log::LogError;
 use crate::log::kafka::{Company, Distance, Door, Kafka};
-use crate::owner::handover::{Handover, Input, Others, Output, Turns};
+use crate::owner::handover::{Handover, Input, Others, Output, Turns, Why};
 use crate::replica::{Mood, Replica};
 use crate::telemetry::Metrics;
-use crate::time::Stopwatch;
+use crate::time::{Clock, Stopwatch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,6 +19,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) struct Watch {
     replica: Arc<Replica>,
     metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
     door: Door,
     distance: Distance,
     machine: Handover,
@@ -33,13 +35,14 @@ impl Watch {
     pub(super) fn new(
         log: &Kafka,
         replica: Arc<Replica>,
-        metrics: Arc<Metrics>,
+        household: &Household,
         door: Door,
         deadline_ms: u64,
     ) -> Result<Watch, LogError> {
         let (distance, machine, since) = (log.distance()?, Handover::new(deadline_ms), Stopwatch::start());
         let (seen, measured) = (BTreeMap::new(), 0);
-        Ok(Watch { replica, metrics, door, distance, machine, deadline_ms, since, seen, measured })
+        let (metrics, clock) = (Arc::clone(&household.metrics), Arc::clone(&household.clock));
+        Ok(Watch { replica, metrics, clock, door, distance, machine, deadline_ms, since, seen, measured })
     }
 
     pub(super) fn run(mut self, ending: &AtomicBool) {
@@ -53,24 +56,14 @@ impl Watch {
             if ending.load(Relaxed) {
                 return;
             }
-            let mut output = self.machine.handle(Input::Look(turns, trip.map(as_ms)), self.since.now());
+            let look = Input::Look(turns, trip.map(as_ms), self.is_clock_wrong());
+            let mut output = self.machine.handle(look, self.since.now());
             if output == Some(Output::Ask) {
                 let others = self.others(trip);
                 output = self.machine.handle(Input::Group(others), self.since.now());
             }
             match output {
-                Some(Output::Leave(partition, slow_ms)) => {
-                    let (trip_ms, deadline_ms) = (trip.map(as_ms), self.deadline_ms);
-                    tracing::warn!(
-                        partition,
-                        slow_ms,
-                        trip_ms,
-                        deadline_ms,
-                        "the cluster is too far for turns to fit callers' deadlines: partitions are left to others"
-                    );
-                    self.metrics.handed_over();
-                    self.door.leave();
-                }
+                Some(Output::Leave(why)) => self.leaves(why, trip),
                 Some(Output::Return) => {
                     tracing::info!(trip_ms = trip.map(as_ms), "this process may own partitions again");
                     self.door.enter();
@@ -78,6 +71,31 @@ impl Watch {
                 Some(Output::Ask) | None => {}
             }
         }
+    }
+
+    fn leaves(&self, why: Why, trip: Option<Duration>) {
+        let (trip_ms, deadline_ms) = (trip.map(as_ms), self.deadline_ms);
+        match why {
+            Why::Far(partition, slow_ms) => tracing::warn!(
+                partition,
+                slow_ms,
+                trip_ms,
+                deadline_ms,
+                "the cluster is too far for turns to fit callers' deadlines: partitions are left to others"
+            ),
+            Why::Clock => tracing::warn!("this machine's clock is not the brokers': partitions are left to others"),
+        }
+        self.metrics.handed_over(why);
+        self.door.leave();
+    }
+
+    /// Whether it is this machine's clock that keeps partitions from being decided. Where more brokers agree with it than
+    /// do not, it is a broker's.
+    fn is_clock_wrong(&self) -> bool {
+        let offsets = self.replica.partitions().filter_map(|shared| shared.clock_offset(self.clock.as_ref()));
+        let (far, near): (Vec<_>, Vec<_>) = offsets.partition(|offset| offset.is_far());
+        let is_refused = self.replica.partitions().any(|shared| shared.is_clock_refused());
+        far.len() > near.len() && (is_refused || self.machine.is_resting())
     }
 
     fn others(&self, trip: Option<Duration>) -> Others {

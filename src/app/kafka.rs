@@ -223,8 +223,8 @@ impl Threads {
             (0..replica.partition_count()).for_each(|partition| log.prepare(partition));
             let [warming, handed_over, replica] = [replica; 3].map(Arc::clone);
             let (member, changes) = log.join(move || fitness(&warming), move || positions(&replica))?;
-            let (metrics, ending) = (Arc::clone(&household.metrics), Arc::clone(&ending));
-            let watch = Watch::new(log, handed_over, metrics, member.door(), deadline_ms)?;
+            let ending = Arc::clone(&ending);
+            let watch = Watch::new(log, handed_over, household, member.door(), deadline_ms)?;
             others.push(spawn("handover", move || watch.run(&ending))?);
             (Some(member), changes)
         } else {
@@ -270,9 +270,13 @@ fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
     thread.join().is_ok()
 }
 
-/// Keeps what is current known to be so, and whether the cluster answers.
+/// Keeps what is current known to be so, what brokers' clocks show, and whether the cluster answers.
 fn feel(log: &Kafka, household: &Household, replica: &Replica, pulse: &Pulse, ending: &AtomicBool) {
+    let paces = log.paces();
     while !ending.load(Relaxed) {
+        for (partition, shared) in (0..).zip(replica.partitions()) {
+            shared.set_stamp(paces.stamp(partition));
+        }
         pulse.look(replica, household.clock.as_ref(), |partition| {
             // Each may have to be waited for.
             if ending.load(Relaxed) {

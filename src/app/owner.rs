@@ -85,7 +85,7 @@ impl Household {
                 panic!("{breach}");
             }
             End::Forked(breach) => self.metrics.breach(breach),
-            End::Closed | End::Fenced | End::Unknown(_) => {}
+            End::Closed | End::Fenced | End::WrongClock(_) | End::Unknown(_) => {}
         }
         Served::Ended(end)
     }
@@ -94,7 +94,8 @@ impl Household {
     /// expire late, and cutoffs pass early.
     fn look_at_the_clock(&self, partition: u32, shared: &Shared) {
         let ahead_ms = shared.ahead_us(self.clock.as_ref()) / 1_000;
-        if ahead_ms > CLOCK_AHEAD_MAX_MS {
+        // One that its broker has found wrong is told of already.
+        if ahead_ms > CLOCK_AHEAD_MAX_MS && !shared.is_clock_refused() {
             tracing::error!(partition, ahead_ms, "the log's time is ahead of this machine's clock: check the clock");
         }
     }

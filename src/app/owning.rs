@@ -148,6 +148,9 @@ impl Owning {
         // Another's now.
         if let Some(shared) = self.replica.partition(partition) {
             shared.set_trouble(None);
+            if shared.set_clock_refused(false) {
+                tracing::info!(partition, "a partition that this machine's clock kept undecided is given up");
+            }
         }
         self.releases.retain_mut(|(waiting, done)| {
             waiting.remove(&partition);
@@ -200,6 +203,18 @@ fn own(household: &Household, log: &Kafka, shared: &Arc<Shared>) -> Ended {
             tracing::info!(partition, "the partition's owner is another one now");
             shared.set_trouble(Some(why.to_owned()));
             Ended::Fenced
+        }
+        Served::Ended(End::WrongClock(offset)) => {
+            let why = offset.to_string();
+            if shared.set_clock_refused(true) {
+                tracing::error!(
+                    partition,
+                    why,
+                    "nothing is decided by this machine's clock: set it right, or its broker's"
+                );
+            }
+            shared.set_trouble(Some(why));
+            Ended::Failed
         }
         Served::Ended(End::Unknown(why)) => {
             trouble("the owner does not know where the log stands", &why);

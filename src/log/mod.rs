@@ -10,6 +10,7 @@ mod opening;
 pub use opening::Opening;
 
 use crate::domain::{Breach, CommandId, Micros, PoolId, Recorded};
+use crate::time::Stamp;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +133,11 @@ pub trait OwnedPartition: Send {
     /// Why commands that are there are not handed over for now, if that is so: the partition waits, and still has its
     /// owner.
     fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// What the log's own clock showed last, where it has one: the owner's clock may be held against it.
+    fn stamp(&self) -> Option<Stamp> {
         None
     }
 

@@ -48,11 +48,20 @@ pub enum Others {
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
-    /// A look at the partitions of which turns have ended here, and at how long a round trip took, in milliseconds: nothing
-    /// when the cluster did not answer.
-    Look(BTreeMap<u32, Turns>, Option<u64>),
+    /// A look at the partitions of which turns have ended here, at how long a round trip took, in milliseconds (nothing when
+    /// the cluster did not answer), and at whether this machine's clock keeps partitions from being decided here.
+    Look(BTreeMap<u32, Turns>, Option<u64>, bool),
     /// The answer to [`Output::Ask`].
     Group(Others),
+}
+
+/// Why this process leaves the group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// A partition is slow, and has been for so many milliseconds.
+    Far(u32, u64),
+    /// This machine's clock is far from the brokers'.
+    Clock,
 }
 
 /// What is to be done.
@@ -60,8 +69,8 @@ pub enum Input {
 pub enum Output {
     /// Find out who else is in the group, and say so.
     Ask,
-    /// Leave the group: a partition is slow, and has been for so many milliseconds.
-    Leave(u32, u64),
+    /// Leave the group.
+    Leave(Why),
     /// Join the group again.
     Return,
 }
@@ -80,6 +89,8 @@ pub struct Handover {
     trips: VecDeque<u64>,
     slow: BTreeMap<u32, Slow>,
     is_resting: bool,
+    /// Whether the clock was wrong at the last look.
+    is_clock_wrong: bool,
     /// When the last rest is over: before that it goes no second time, though it may have come back because nobody else was
     /// there.
     rest_over: Micros,
@@ -93,8 +104,18 @@ impl Handover {
     /// Of a process whose callers wait for so long.
     pub fn new(deadline_ms: u64) -> Handover {
         let (trips, slow) = (VecDeque::new(), BTreeMap::new());
-        let (is_resting, rest_over) = (false, Micros(0));
-        Handover { deadline_ms, trips, slow, is_resting, rest_over, rest_ms: 0, back: None, asked: None }
+        let (is_resting, is_clock_wrong, rest_over) = (false, false, Micros(0));
+        Handover {
+            deadline_ms,
+            trips,
+            slow,
+            is_resting,
+            is_clock_wrong,
+            rest_over,
+            rest_ms: 0,
+            back: None,
+            asked: None,
+        }
     }
 
     /// Whether it has left the group.
@@ -105,9 +126,11 @@ impl Handover {
     /// Takes an input; answers what is to be done.
     pub fn handle(&mut self, input: Input, now: Micros) -> Option<Output> {
         match input {
-            Input::Look(turns, trip_ms) => {
+            Input::Look(turns, trip_ms, is_clock_wrong) => {
+                self.is_clock_wrong = is_clock_wrong;
                 self.look(&turns, trip_ms, now);
-                let is_wanted = self.is_resting || (now >= self.rest_over && self.slowest(now).is_some());
+                let may_go = is_clock_wrong || self.slowest(now).is_some();
+                let is_wanted = self.is_resting || (now >= self.rest_over && may_go);
                 let is_due = self.asked.is_none_or(|asked| now.ms_since(asked) >= ASK_EVERY_MS);
                 (is_wanted && is_due).then(|| {
                     self.asked = Some(now);
@@ -116,10 +139,9 @@ impl Handover {
             }
             Input::Group(others) if self.is_resting => self.may_return(others, now).then(|| self.comes_back(now)),
             Input::Group(others) => {
-                let may_go = others == Others::Better && now >= self.rest_over;
-                let (partition, since) = self.slowest(now).filter(|_| may_go)?;
+                let why = self.may_leave(others, now).filter(|_| now >= self.rest_over)?;
                 self.goes(now);
-                Some(Output::Leave(partition, now.ms_since(since)))
+                Some(Output::Leave(why))
             }
         }
     }
@@ -159,6 +181,16 @@ impl Handover {
         slowest.filter(|_| self.is_far() == Some(true))
     }
 
+    fn may_leave(&self, others: Others, now: Micros) -> Option<Why> {
+        match others {
+            Others::Unknown | Others::Nobody => None,
+            // However far they are.
+            Others::Better | Others::NoneBetter if self.is_clock_wrong => Some(Why::Clock),
+            Others::NoneBetter => None,
+            Others::Better => self.slowest(now).map(|(partition, since)| Why::Far(partition, now.ms_since(since))),
+        }
+    }
+
     fn goes(&mut self, now: Micros) {
         let is_soon = self.back.is_some_and(|back| now.ms_since(back) < SLOW_FORGOTTEN_MS);
         let doubled = self.rest_ms.saturating_mul(2).min(SLOW_REST_MAX_MS);
@@ -168,7 +200,8 @@ impl Handover {
     }
 
     fn may_return(&self, others: Others, now: Micros) -> bool {
-        others == Others::Nobody || (now >= self.rest_over && self.is_far() == Some(false))
+        let is_well = now >= self.rest_over && self.is_far() == Some(false) && !self.is_clock_wrong;
+        others == Others::Nobody || is_well
     }
 
     fn comes_back(&mut self, now: Micros) -> Output {
@@ -193,13 +226,14 @@ mod tests {
         trip_ms: Option<u64>,
         others: Others,
         asked: u64,
+        is_clock_wrong: bool,
     }
 
     impl World {
         fn new() -> World {
             let handover = Handover::new(DEADLINE_MS);
             let (now, others) = (Micros(1_000_000), Others::Better);
-            World { handover, now, turn_ms: 8, trip_ms: Some(1), others, asked: 0 }
+            World { handover, now, turn_ms: 8, trip_ms: Some(1), others, asked: 0, is_clock_wrong: false }
         }
 
         /// Goes on for so long; answers what it did and when, in milliseconds from now.
@@ -212,7 +246,8 @@ mod tests {
                 let has_ended = self.now.0 / 1_000 % self.turn_ms.max(LOOK_MS) < LOOK_MS;
                 let is_seen = has_ended && !self.handover.is_resting();
                 let ended = is_seen.then_some((3, turns)).into_iter().collect();
-                let mut output = self.handover.handle(Input::Look(ended, self.trip_ms), self.now);
+                let look = Input::Look(ended, self.trip_ms, self.is_clock_wrong);
+                let mut output = self.handover.handle(look, self.now);
                 if output == Some(Output::Ask) {
                     self.asked += 1;
                     output = self.handover.handle(Input::Group(self.others), self.now);
@@ -243,7 +278,7 @@ mod tests {
         w.runs(5_000);
         w.slows();
         let gone = w.runs(SLOW_MS + 3_000);
-        let [(after_ms, Output::Leave(3, slow_ms))] = gone[..] else { panic!("{gone:?}") };
+        let [(after_ms, Output::Leave(Why::Far(3, slow_ms)))] = gone[..] else { panic!("{gone:?}") };
         assert!(after_ms <= SLOW_MS + 2_000 && slow_ms >= SLOW_MS, "{gone:?}");
         assert_eq!(w.runs(10 * SLOW_REST_MS), [], "while the link is slow it stays away");
         w.recovers();
@@ -291,7 +326,7 @@ mod tests {
         let outlasted = BTreeMap::from([(3, Turns { ended: 1, last_ms: 7_000 })]);
         let mut w = World::new();
         w.runs(5_000);
-        assert_eq!(w.handover.handle(Input::Look(outlasted, Some(5_000)), w.now), None);
+        assert_eq!(w.handover.handle(Input::Look(outlasted, Some(5_000), false), w.now), None);
         assert_eq!(w.runs(30_000), []);
         let mut w = World { turn_ms: 2_000, trip_ms: None, ..World::new() };
         assert_eq!(w.runs(60_000), []);
@@ -319,6 +354,28 @@ mod tests {
         assert_eq!(w.runs(6_000).len(), 1);
         w.recovers();
         assert!(matches!(w.runs(SLOW_REST_MS)[..], [(_, Output::Return)]));
+    }
+
+    #[test]
+    fn an_owner_whose_clock_is_wrong_goes_when_somebody_is_there_and_comes_back_when_it_is_right() {
+        for others in [Others::Nobody, Others::Unknown] {
+            let mut w = World { is_clock_wrong: true, others, ..World::new() };
+            assert_eq!(w.runs(60_000), [], "{others:?}");
+            w.others = Others::NoneBetter;
+            let gone = w.runs(2 * ASK_EVERY_MS);
+            assert!(matches!(gone[..], [(_, Output::Leave(Why::Clock))]), "{gone:?}");
+            assert_eq!(w.runs(10 * SLOW_REST_MS), [], "while the clock is wrong it stays away");
+            w.is_clock_wrong = false;
+            let back = w.runs(4_000);
+            assert!(matches!(back[..], [(_, Output::Return)]), "{back:?}");
+            // Soon after it waits longer, and when nobody is left it comes back as it is.
+            w.is_clock_wrong = true;
+            assert_eq!(w.runs(2_000).len(), 1);
+            w.others = Others::Nobody;
+            assert!(matches!(w.runs(2_000)[..], [(_, Output::Return)]));
+            w.others = Others::Better;
+            assert_eq!(w.runs(SLOW_REST_MS), [], "it does not go to and fro");
+        }
     }
 
     /// However long the cluster is slow for everybody, and whatever they say of each other, nobody goes more than once in

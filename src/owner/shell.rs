@@ -9,7 +9,7 @@ use crate::domain::{Breach, Ledger, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
 use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, ReplyChannel, Turn};
 use crate::replica::{ClockRequest, Mood, PartitionState, Setting, Shared};
-use crate::time::Clock;
+use crate::time::{Clock, Offset};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub enum End {
     Breach(Breach),
     /// A law is broken by what somebody else has written beside it: the same.
     Forked(Breach),
+    /// The wall clock is far from the broker's: nothing may be decided by it.
+    WrongClock(Offset),
 }
 
 /// Everything the loop needs.
@@ -51,59 +53,70 @@ pub struct Shell<'a, O> {
 impl<O: OwnedPartition> Shell<'_, O> {
     /// Opens the epoch with a barrier of this number, then serves until the log closes, fences or fails.
     pub fn run(mut self, nonce: u64) -> End {
-        let now = self.clock.now();
-        let time = self.time();
-        let barrier = self.shared.read(|state| self.owner.barrier(state, nonce, time));
-        if let Err(end) = self.settle(barrier, now) {
-            return end;
+        match self.begin(nonce).and_then(|begun| self.serve(begun)) {
+            Ok(()) => End::Closed,
+            Err(end) => end,
         }
+    }
+
+    /// Opens the epoch, and makes the state one that may be served. Answers since when it is.
+    fn begin(&mut self, nonce: u64) -> Result<Micros, End> {
+        let now = self.clock.now();
+        let time = self.time()?;
+        if self.shared.set_clock_refused(false) {
+            tracing::info!(partition = self.owner.partition(), "this machine's clock is as its broker's again");
+        }
+        let barrier = self.shared.read(|state| self.owner.barrier(state, nonce, time));
+        self.settle(barrier, now)?;
         // Whoever is served first must not be refused by holds that ended while nobody looked.
         self.shared.set_expiring(true);
-        while self.is_due(self.time()) {
-            let (time, now) = (self.time(), self.clock.now());
-            let expired = self.shared.read(|state| self.owner.expire(state, time));
-            if let Err(end) = self.settle(expired, now) {
-                return end;
+        loop {
+            let (time, now) = (self.time()?, self.clock.now());
+            if !self.is_due(time) {
+                break;
             }
+            let expired = self.shared.read(|state| self.owner.expire(state, time));
+            self.settle(expired, now)?;
         }
         self.shared.set_expiring(false);
         self.shared.set_mood(Mood::Owning);
-        let mut checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
-        let mut tick_due = self.tick_due(now);
+        Ok(now)
+    }
+
+    fn serve(&mut self, begun: Micros) -> Result<(), End> {
+        let mut checkpoint_due = begun.plus_ms(CHECKPOINT_INTERVAL_MS);
+        let mut tick_due = self.tick_due(begun);
         let mut trouble = None;
         loop {
             let mut batch = Vec::new();
-            let polled = match self.log.poll(&mut batch, self.wait()) {
+            let wait = self.wait()?;
+            let polled = match self.log.poll(&mut batch, wait) {
                 Ok(polled) => polled,
-                Err(LogError { breach: Some(breach), .. }) => return End::Forked(*breach),
-                Err(error) => return End::Unknown(error.to_string()),
+                Err(LogError { breach: Some(breach), .. }) => return Err(End::Forked(*breach)),
+                Err(error) => return Err(End::Unknown(error.to_string())),
             };
             let told = std::mem::replace(&mut trouble, self.log.trouble());
             if told != trouble {
                 self.shared.set_trouble(trouble.clone());
             }
             let next_seq = self.next_seq();
-            if let Err(end) = self.turn(batch) {
-                return end;
-            }
-            if let Some(Err(end)) = self.shared.clock_request().map(|request| self.set_clock(request)) {
-                return end;
+            self.turn(batch)?;
+            if let Some(request) = self.shared.clock_request() {
+                self.set_clock(request)?;
             }
             let now = self.clock.now();
             if self.next_seq() > next_seq {
                 tick_due = self.tick_due(now);
             } else if tick_due.is_some_and(|due| due <= now) {
-                let time = self.time();
+                let time = self.time()?;
                 let tick = self.shared.read(|state| self.owner.tick(state, time));
-                if let Err(end) = self.settle(tick, now) {
-                    return end;
-                }
+                self.settle(tick, now)?;
                 tick_due = self.tick_due(now);
             }
             let changed = self.shared.read(PartitionState::events_since_checkpoint);
             if polled == Polled::Closed {
                 self.checkpointer.offer_last(&self.shared);
-                return End::Closed;
+                return Ok(());
             }
             let is_due = changed >= CHECKPOINT_EVENTS || (changed > 0 && now >= checkpoint_due);
             if is_due && self.checkpointer.offer(&self.shared) {
@@ -112,9 +125,16 @@ impl<O: OwnedPartition> Shell<'_, O> {
         }
     }
 
-    /// The partition's time. Everything else here is a length, and goes by the steady clock.
-    fn time(&self) -> Micros {
-        self.shared.time(self.clock)
+    /// The partition's time. Everything else here is a length, and goes by the steady clock. Where the log has a clock of its
+    /// own, nothing is decided by one that is far from it.
+    fn time(&self) -> Result<Micros, End> {
+        let Some(stamp) = self.log.stamp() else { return Ok(self.shared.time(self.clock)) };
+        let offset = self.clock.offset(&stamp);
+        if offset.is_far() {
+            return Err(End::WrongClock(offset));
+        }
+        self.shared.set_stamp(Some(stamp));
+        Ok(self.shared.time(self.clock))
     }
 
     fn tick_due(&self, now: Micros) -> Option<Micros> {
@@ -130,17 +150,17 @@ impl<O: OwnedPartition> Shell<'_, O> {
     }
 
     /// Until the next hold is due, within bounds.
-    fn wait(&self) -> Duration {
-        let time = self.time();
+    fn wait(&self) -> Result<Duration, End> {
+        let time = self.time()?;
         let due = self.shared.read(PartitionState::next_due);
         let due_in_ms = due.map_or(POLL_WAIT_MAX_MS, |due| due.ms_since(time).saturating_add(1));
-        Duration::from_millis(due_in_ms.min(POLL_WAIT_MAX_MS))
+        Ok(Duration::from_millis(due_in_ms.min(POLL_WAIT_MAX_MS)))
     }
 
     /// Decides and commits a batch, and the holds that are due; again when nothing came of it.
     fn turn(&mut self, mut batch: Vec<Record>) -> Result<(), End> {
         loop {
-            let (time, now) = (self.time(), self.clock.now());
+            let (time, now) = (self.time()?, self.clock.now());
             if batch.is_empty() && !self.is_due(time) {
                 return Ok(());
             }
@@ -156,7 +176,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
 
     /// Sets the partition's time back to the wall clock's, in a turn of its own.
     fn set_clock(&mut self, ClockRequest { because, told }: ClockRequest) -> Result<(), End> {
-        let (from, to) = (self.time(), self.clock.wall());
+        let (from, to) = (self.time()?, self.clock.wall());
         let (seq, kept) = self.shared.read(|state| (state.position().next_seq, state.decided_count(from)));
         if kept > CLOCK_SET_COMMANDS_MAX {
             told(Setting::Busy);

@@ -4,8 +4,8 @@
 use super::clock_set::ClockRequest;
 use super::state::PartitionState;
 use crate::domain::{Micros, PoolId, ReservationId, route};
-use crate::limits::{DEADLINE_MAX_MS, FRESH_WAITERS_MAX};
-use crate::time::{Clock, LogClock};
+use crate::limits::{CLOCK_TOLD_MAX_MS, DEADLINE_MAX_MS, FRESH_WAITERS_MAX};
+use crate::time::{Clock, LogClock, Offset, Stamp};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -64,6 +64,10 @@ pub struct Shared {
     current_at: AtomicU64,
     /// The partition's time, which owner, readers and gateway share.
     time: Mutex<LogClock>,
+    /// What the clock of its broker showed, where it has one that says.
+    stamp: Mutex<Option<Stamp>>,
+    /// Whether an owner of this process ended because its clock is far from that one, and none has begun since.
+    is_clock_refused: AtomicBool,
     /// What its owner, if that is another process, noted last to show that it is there, and how often that was news.
     beat: Mutex<(Option<u64>, u64)>,
     /// The number of the next event, for who must not wait for the state.
@@ -104,6 +108,8 @@ impl Shared {
             folds: AtomicBool::new(false),
             current_at: AtomicU64::new(0),
             time: Mutex::default(),
+            stamp: Mutex::default(),
+            is_clock_refused: AtomicBool::new(false),
             beat: Mutex::default(),
             next_seq: AtomicU64::new(0),
             goal: AtomicU64::new(IDLE),
@@ -153,7 +159,30 @@ impl Shared {
     pub fn time(&self, clock: &dyn Clock) -> Micros {
         // Read under the lock, so that whoever is told later is told no earlier time.
         let mut time = self.time.lock();
-        time.tell(clock.wall(), clock.now())
+        let (wall, now) = (clock.wall(), clock.now());
+        let told = time.tell(wall, now);
+        let is_vouched = || self.clock_offset(clock).is_some_and(|offset| !offset.is_far());
+        if told.ms_since(wall) > CLOCK_TOLD_MAX_MS && is_vouched() { time.tell_vouched(wall, now) } else { told }
+    }
+
+    /// The clock of the partition's broker has shown this. For whoever looks again and again.
+    pub fn set_stamp(&self, stamp: Option<Stamp>) {
+        *self.stamp.lock() = stamp;
+    }
+
+    /// How far the wall clock is from that of the partition's broker, where that is known.
+    pub fn clock_offset(&self, clock: &dyn Clock) -> Option<Offset> {
+        self.stamp.lock().map(|stamp| clock.offset(&stamp))
+    }
+
+    /// Whether an owner of this process ended because its clock is far from the broker's, and none has begun since.
+    pub fn is_clock_refused(&self) -> bool {
+        self.is_clock_refused.load(Relaxed)
+    }
+
+    /// For whoever tries to own it. Answers whether that is news.
+    pub fn set_clock_refused(&self, is_refused: bool) -> bool {
+        self.is_clock_refused.swap(is_refused, Relaxed) != is_refused
     }
 
     /// How far the partition's time is ahead of the wall clock, in microseconds: where a clock was wrong, it may be.

@@ -1,7 +1,8 @@
 //! What is counted and told of clocks: steps of the machine's own, and how far partitions are ahead of it.
 
 use super::Metrics;
-use super::metrics::{counters, float_gauges};
+use super::metrics::{as_seconds, counters, float_gauges};
+use crate::time::Offset;
 use prometheus::{GaugeVec, IntCounterVec, Registry};
 
 /// Where a clock steps to.
@@ -11,6 +12,7 @@ const BACK: &str = "back";
 pub(super) struct ClockMetrics {
     steps: IntCounterVec,
     pub(super) ahead: GaugeVec,
+    broker_offset: GaugeVec,
 }
 
 impl ClockMetrics {
@@ -28,7 +30,18 @@ impl ClockMetrics {
                 "How far the partition's time is ahead of this machine's wall clock.",
                 &["partition"],
             ),
+            broker_offset: float_gauges(
+                r,
+                "headroom_clock_broker_offset_seconds",
+                "How far this machine's wall clock is ahead of that of the partition's broker, or behind it.",
+                &["partition"],
+            ),
         }
+    }
+
+    pub(super) fn offset(&self, partition: &str, Offset(offset_us): Offset) {
+        let seconds = as_seconds(offset_us.unsigned_abs());
+        self.broker_offset.with_label_values(&[partition]).set(if offset_us < 0 { -seconds } else { seconds });
     }
 
     pub(super) fn begin(&self) {

@@ -7,6 +7,7 @@ use super::sample::Samples;
 use super::scrape::{Pacing, Watched};
 use crate::domain::{Breach, Law};
 use crate::gateway::admission::Shed;
+use crate::owner::handover;
 use parking_lot::{Mutex, RwLock};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -18,6 +19,8 @@ use std::sync::atomic::AtomicBool;
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0];
 /// Why a process leaves its partitions to others.
 const FAR: &str = "far";
+/// The same.
+const CLOCK: &str = "clock";
 /// Up to [`crate::limits::TURN_RECORDS_MAX`].
 const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
@@ -189,7 +192,9 @@ impl Metrics {
 
     /// What never happened is 0, not absent: an alert on the first one needs the step from 0.
     fn begin(&self) {
-        self.turning.handovers.with_label_values(&[FAR]);
+        for reason in [FAR, CLOCK] {
+            self.turning.handovers.with_label_values(&[reason]);
+        }
         self.clock.begin();
         for law in Law::ALL {
             self.breaches.with_label_values(&[law.id()]);
@@ -207,9 +212,13 @@ impl Metrics {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
 
-    /// This process leaves its partitions to others, because the cluster is too far from it.
-    pub fn handed_over(&self) {
-        self.turning.handovers.with_label_values(&[FAR]).inc();
+    /// This process leaves its partitions to others, for this reason.
+    pub fn handed_over(&self, why: handover::Why) {
+        let reason = match why {
+            handover::Why::Far(..) => FAR,
+            handover::Why::Clock => CLOCK,
+        };
+        self.turning.handovers.with_label_values(&[reason]).inc();
     }
 
     /// A law was found broken.

@@ -117,6 +117,9 @@ impl Metrics {
             if let Some(gateway) = &gateway {
                 let ahead_us = shared.ahead_us(gateway.clock());
                 self.clock.ahead.with_label_values(&[&label]).set(as_seconds(ahead_us));
+                if let Some(offset) = shared.clock_offset(gateway.clock()) {
+                    self.clock.offset(&label, offset);
+                }
             }
         }
     }

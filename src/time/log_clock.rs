@@ -1,6 +1,7 @@
 //! The time of one partition's log, made of readings of two clocks that the caller hands in.
 
 use crate::domain::Micros;
+use crate::limits::CLOCK_TOLD_MAX_MS;
 
 /// Of the time that passes, the log's time goes on by one part in so many while it is ahead of the wall clock.
 const PACE: u64 = 2;
@@ -44,5 +45,15 @@ impl LogClock {
         }
         self.met = Some((reached, steady));
         reached
+    }
+
+    /// The same when the wall clock is known to be right. What was told by a wall clock that was far ahead, and is in no
+    /// event, is not kept to.
+    pub fn tell_vouched(&mut self, wall: Micros, steady: Micros) -> Micros {
+        let told = self.tell(wall, steady);
+        if told.ms_since(wall.max(self.decided_at)) > CLOCK_TOLD_MAX_MS {
+            self.met = None;
+        }
+        self.tell(wall, steady)
     }
 }

@@ -1,10 +1,10 @@
 //! The clock: what a partition's time makes of two clocks, and what callers see of one that is wrong.
 
-mod real;
+pub mod real;
 mod served;
 
 use headroom::domain::Micros;
-use headroom::limits::CLOCK_STEP_MS;
+use headroom::limits::{CLOCK_STEP_MS, CLOCK_TOLD_MAX_MS};
 use headroom::time::{LogClock, Steps};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -41,6 +41,23 @@ fn the_log_follows_the_wall_clock_and_goes_on_at_half_pace_where_it_is_ahead() {
     // The log was set back.
     clock.saw(Micros(170));
     assert_eq!(clock.tell(Micros(171), Micros(1_062)), Micros(171));
+}
+
+#[test]
+fn what_a_wrong_clock_was_told_is_forgotten_when_the_clock_is_vouched_for() {
+    let us = |ms: u64| Micros(START + ms * 1_000);
+    let (hour_ms, told_ms) = (3_600_000, CLOCK_TOLD_MAX_MS);
+    let mut clock = LogClock::default();
+    clock.saw(us(0));
+    assert_eq!(clock.tell(us(hour_ms), Micros(0)), us(hour_ms));
+    // The wall clock is right again, and nobody says so.
+    assert_eq!(clock.tell(us(10), Micros(0)), us(hour_ms));
+    assert_eq!(clock.tell_vouched(us(10), Micros(0)), us(10));
+    // What is in the log is kept to, and so is what a log that is ahead goes on by between two events.
+    clock.saw(us(hour_ms));
+    assert_eq!(clock.tell_vouched(us(20), Micros(0)), us(hour_ms));
+    assert_eq!(clock.tell_vouched(us(20), Micros(2_000 * told_ms)), us(hour_ms + told_ms));
+    assert_eq!(clock.tell_vouched(us(20), Micros(2_000 * told_ms + 2_000)), us(hour_ms));
 }
 
 /// What happens between two readings: so much time passes, and the wall clock steps by so much.

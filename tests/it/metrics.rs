@@ -9,7 +9,7 @@ use headroom::log::{AppendError, CommandSink, CommitOutcome, CommittedTail, LogE
 use headroom::owner::{Recovered, Report, TurnReport};
 use headroom::replica::{Mood, Replica};
 use headroom::telemetry::{Metrics, Pace};
-use headroom::time::SystemClock;
+use headroom::time::{Clock, Stamp, Stopwatch, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +54,9 @@ fn rendered() -> String {
     metrics.watch(&gateway, commands);
     metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4 });
     metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
-    replica.partition(0).unwrap().set_mood(Mood::Owning);
+    let partition = replica.partition(0).unwrap();
+    partition.set_stamp(Some(Stamp::new(SystemClock::new().wall(), Stopwatch::start())));
+    partition.set_mood(Mood::Owning);
     metrics.turn(0, &turn([(Kind::Accepted, None, 3), (Kind::Released, None, 1), (Kind::Expired, None, 1)]));
     metrics.turn(0, &turn([(Kind::Accepted, None, 4), (Kind::Rejected, Some(Reason::OverLimit), 2)]));
     metrics.checkpoint(0, Ok(5));

@@ -97,7 +97,12 @@ impl Gateway {
             Mood::Owning => trouble.map(|why| format!("waits: {why}")),
             _ => trouble.map(|why| format!("not owned: {why}")).or_else(|| shared.not_followed()),
         };
-        Condition::Served(trouble.or_else(|| self.ahead(shared)))
+        Condition::Served(trouble.or_else(|| self.clock_disagrees(shared)).or_else(|| self.ahead(shared)))
+    }
+
+    /// What is to be said of a partition whose broker's clock is far from this machine's: it is decided by others.
+    fn clock_disagrees(&self, shared: &Shared) -> Option<String> {
+        shared.clock_offset(self.clock.as_ref()).filter(|offset| offset.is_far()).map(|offset| offset.to_string())
     }
 
     /// What is to be said of a partition whose time is too far ahead of this machine's clock. It decides all the same.

@@ -135,6 +135,7 @@ impl Inner {
     fn mark_with(&self, partition: u32, (slot, turns): (u8, Turns), fence: Fence) -> Result<(Turns, i64), LogError> {
         let line = Line { headers: record::fence(fence), pool: None, bytes: None };
         let written = turns.write(std::iter::once(line), |_, _| Ok(true)).map_err(|failed| failed.why)?;
+        self.paces.stamped(partition, written.stamp);
         if !written.is_suspect() {
             return Ok((turns, written.first_offset));
         }

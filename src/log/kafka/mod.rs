@@ -63,6 +63,7 @@ pub use stand::{Stand, Standing};
 pub use stream::Stream;
 
 use super::{LogError, Manifest};
+use crate::time::Stamp;
 use parking_lot::Mutex;
 use progress::Progress;
 use reader::Reader;
@@ -96,6 +97,7 @@ struct Paced {
     commit_us: AtomicU64,
     pause_us: AtomicU64,
     held_back: AtomicU64,
+    stamp: Mutex<Option<Stamp>>,
 }
 
 /// Longest wait for an end that is asked for all the time.
@@ -225,7 +227,7 @@ impl Kafka {
     }
 }
 
-/// What turns cost, partition by partition.
+/// What turns cost, and what brokers' clocks showed, partition by partition.
 #[derive(Clone)]
 pub struct Paces(Arc<[Paced]>);
 
@@ -240,6 +242,18 @@ impl Paces {
             commit_us: pace.commit_us.load(Relaxed),
             pause_us: pace.pause_us.load(Relaxed),
             held_back: pace.held_back.load(Relaxed),
+        }
+    }
+
+    /// What the clock of a partition's broker showed last, as far as this process knows.
+    pub fn stamp(&self, partition: u32) -> Option<Stamp> {
+        *self.0.get(partition as usize)?.stamp.lock()
+    }
+
+    /// It has shown this; nothing where the broker does not say.
+    fn stamped(&self, partition: u32, stamp: Option<Stamp>) {
+        if let Some((pace, stamp)) = self.0.get(partition as usize).zip(stamp) {
+            *pace.stamp.lock() = Some(stamp);
         }
     }
 

@@ -21,7 +21,7 @@ use super::reader::{Next, Reader, offset_of};
 use super::record::{self, Decided};
 use super::turns::{Line, Turns};
 use crate::limits::{TURN_BYTES_MAX, TURN_RECORDS_MAX};
-use crate::time::Stopwatch;
+use crate::time::{Stamp, Stopwatch};
 use rdkafka::message::Message;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -275,6 +275,10 @@ impl OwnedPartition for Owned {
         self.stuck().map(|why| why.to_string()).or_else(held_back)
     }
 
+    fn stamp(&self) -> Option<Stamp> {
+        self.inner.paces.stamp(self.partition)
+    }
+
     fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {
         let (Some(first), Some(last)) = (turn.events.first(), turn.events.last()) else { return CommitOutcome::Ok };
         if self.over.is_some() || !self.progress().is_current(self.generation) {
@@ -329,6 +333,7 @@ impl OwnedPartition for Owned {
         let last = committed.last_offset.saturating_add(1);
         self.end = if last > end { last.saturating_add(2) } else { end.saturating_add(1) };
         self.progress().wrote(self.end);
+        self.inner.paces.stamped(self.partition, committed.stamp);
         let has_waited = self.pacer.turn(rest, committed.first_delivery);
         self.inner.paces.turned(self.partition, committed.commit, has_waited, self.pacer.pause());
         if committed.is_suspect() {

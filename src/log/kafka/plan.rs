@@ -122,9 +122,15 @@ impl fmt::Display for Pin {
 
 /// Settings of which more is well.
 const AT_LEAST: &[&str] = &["max.message.bytes", "min.insync.replicas"];
-/// Settings without which a record may be lost, taken away or refused.
-const SAFETY: &[&str] =
-    &["cleanup.policy", "max.message.bytes", "min.insync.replicas", "unclean.leader.election.enable"];
+/// Settings without which a record may be lost, taken away or refused, or decided by a clock that nobody holds against
+/// another.
+const SAFETY: &[&str] = &[
+    "cleanup.policy",
+    "max.message.bytes",
+    "message.timestamp.type",
+    "min.insync.replicas",
+    "unclean.leader.election.enable",
+];
 /// Why a log is left alone that this program does not know.
 const OTHER_PROGRAM: &str = "the log was made for another version of this program";
 /// Settings that say which events are kept.
@@ -443,6 +449,10 @@ mod tests {
         assert_told(
             set("h.events", "unclean.leader.election.enable", "true"),
             &[("h.events has unclean.leader.election.enable=true instead of false", false, true)],
+        );
+        assert_told(
+            set("h.events", "message.timestamp.type", "CreateTime"),
+            &[("h.events has message.timestamp.type=CreateTime instead of LogAppendTime", false, true)],
         );
         assert_told(
             set("h.commands", "retention.ms", "604800000"),

@@ -9,7 +9,9 @@ use super::classify::{self, Meaning, failed};
 use super::client::Talk;
 use super::reader::number;
 use super::record::{self, Course, Found};
+use super::turns::stamp;
 use super::{Inner, Kafka};
+use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -28,6 +30,8 @@ struct Followed {
     course: Course,
     /// Whether an event or the end was heard of since it was assigned.
     is_heard: bool,
+    /// Whether all that there was has been handed over: what comes then was written a moment ago.
+    is_at_end: bool,
     /// It is to be unassigned as soon as it is heard of.
     is_left: bool,
 }
@@ -125,7 +129,8 @@ impl EventStream for Stream {
         let list = self.list(partition, Offset::Offset(from))?;
         self.consumer.incremental_assign(&list).map_err(|error| failed("following", &error))?;
         let course = Course::of(self.inner.manifest.log_id, partition);
-        self.followed.insert(partition, Followed { from_seq, from, course, is_heard: false, is_left: false });
+        self.followed
+            .insert(partition, Followed { from_seq, from, course, is_heard: false, is_at_end: false, is_left: false });
         Ok(())
     }
 
@@ -148,7 +153,8 @@ impl EventStream for Stream {
             Some(Ok(message)) => message,
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 let partition = u32::try_from(partition).unwrap_or_default();
-                if hear(&mut self.followed, partition).is_some() {
+                if let Some(followed) = hear(&mut self.followed, partition) {
+                    followed.is_at_end = true;
                     return Ok(Some((partition, Streamed::End)));
                 }
                 self.leave(partition);
@@ -168,6 +174,9 @@ impl EventStream for Stream {
             self.leave(partition);
             return Ok(None);
         };
+        if std::mem::take(&mut followed.is_at_end) {
+            self.inner.paces.stamped(partition, stamp(&message, Stopwatch::start()));
+        }
         let found = record::found(&message, &self.inner.framing);
         if let Err(breach) = followed.course.take(&found) {
             drop(message);

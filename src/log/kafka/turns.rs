@@ -11,11 +11,11 @@ use super::classify::{self, Meaning, failed};
 use super::client::Talk;
 use super::reader::number;
 use super::settings::{COMMIT_SUSPECT, Cluster, TRANSACTION_LIMIT};
-use crate::domain::PoolId;
-use crate::time::Stopwatch;
+use crate::domain::{Micros, PoolId};
+use crate::time::{Stamp, Stopwatch};
 use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ struct Delivered {
     /// Of the first record, and of the last.
     offsets: Option<(i64, i64)>,
     error: Option<KafkaError>,
+    /// What the broker's clock showed when it wrote the last record.
+    stamp: Option<Stamp>,
     since: Option<Stopwatch>,
 }
 
@@ -47,12 +49,23 @@ impl ProducerContext for Reports {
                 if delivered.first_after.is_none() {
                     delivered.first_after = delivered.since.as_ref().map(Stopwatch::elapsed);
                 }
+                if let Some(since) = delivered.since {
+                    delivered.stamp = stamp(message, since).or(delivered.stamp);
+                }
             }
             Err((error, _)) => {
                 delivered.error.get_or_insert_with(|| error.clone());
             }
         }
     }
+}
+
+/// What the broker's clock showed when it appended the message, which was after `since`. Nothing of a topic whose records
+/// are stamped by whoever writes them.
+pub(super) fn stamp(message: &impl Message, since: Stopwatch) -> Option<Stamp> {
+    let Timestamp::LogAppendTime(ms) = message.timestamp() else { return None };
+    let shown = Micros(u64::try_from(ms).ok()?.checked_mul(1_000)?);
+    Some(Stamp::new(shown, since))
 }
 
 /// A committed transaction.
@@ -63,6 +76,8 @@ pub(super) struct Committed {
     pub(super) last_offset: i64,
     /// From its begin to its first delivery.
     pub(super) first_delivery: Duration,
+    /// What the broker's clock showed.
+    pub(super) stamp: Option<Stamp>,
     /// The commit alone, with all records delivered.
     pub(super) commit: Duration,
 }
@@ -150,8 +165,9 @@ impl Turns {
         let committed = self.producer.commit_transaction(TRANSACTION_LIMIT);
         committed.map_err(|error| self.failed("committing a turn", &error))?;
         let commit = committing.elapsed();
-        let first_delivery = self.producer.context().0.lock().first_after.unwrap_or_default();
-        Ok(Committed { first_offset, last_offset, first_delivery, commit })
+        let Delivered { first_after, stamp, .. } = std::mem::take(&mut *self.producer.context().0.lock());
+        let first_delivery = first_after.unwrap_or_default();
+        Ok(Committed { first_offset, last_offset, first_delivery, stamp, commit })
     }
 
     fn send(&self, line: &Line) -> Result<(), Failed> {

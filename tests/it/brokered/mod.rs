@@ -34,6 +34,7 @@ mod trap;
 mod unasked;
 mod unseen;
 mod whole;
+mod wrong_clock;
 
 use crate::rig::Rig;
 use crate::wait::until;

@@ -2,6 +2,7 @@
 //! What they log is kept when a test fails.
 
 use crate::brokered::prefix;
+use crate::clock::real::Stepped;
 use crate::process::{Ended, agent, headroom, run};
 use crate::rig::Rig;
 use crate::wait::until;
@@ -112,7 +113,7 @@ impl Site {
     pub fn serving(&self, name: &str) -> Serving<'_> {
         let (name, brokers) = (name.to_owned(), self.cluster.brokers.clone());
         let (process, at) = (Mutex::new(None), Whereabouts::default());
-        Serving { site: self, name, brokers, process, at }
+        Serving { site: self, name, brokers, clock: None, process, at }
     }
 
     /// What a process of this name has, and files of the site.
@@ -145,11 +146,19 @@ pub struct Serving<'s> {
     site: &'s Site,
     name: String,
     brokers: String,
+    /// Its wall clock, where that is not the machine's.
+    clock: Option<&'s Stepped>,
     process: Mutex<Option<Child>>,
     at: Whereabouts,
 }
 
-impl Serving<'_> {
+impl<'s> Serving<'s> {
+    /// By this wall clock.
+    pub fn by(mut self, clock: &'s Stepped) -> Serving<'s> {
+        self.clock = Some(clock);
+        self
+    }
+
     /// Starts it on any free port, over what it had before. Returns when it listens.
     #[track_caller]
     pub fn start(&self) {
@@ -158,6 +167,7 @@ impl Serving<'_> {
         let mut command = self.site.command(["serve", "--listen", "127.0.0.1:0"]);
         command.args(["--kafka-brokers", &self.brokers]);
         command.arg("--data-dir").arg(&data).env("RUST_BACKTRACE", "1");
+        self.clock.map(|clock| clock.rules(&mut command));
         let mut child = command.stdout(err.try_clone().unwrap()).stderr(err).spawn().unwrap();
         let mut address = None;
         until("the process listens", || {

@@ -350,6 +350,7 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
         format!("wrong.commands {unsynced}"),
         format!("wrong.events {few}"),
         "wrong.events has cleanup.policy=compact instead of delete".to_owned(),
+        "wrong.events has message.timestamp.type=CreateTime instead of LogAppendTime".to_owned(),
         format!("wrong.events {unsynced}"),
         "wrong.events has retention.ms=604800000 instead of -1".to_owned(),
         "wrong.events has unclean.leader.election.enable=true instead of false".to_owned(),
@@ -377,7 +378,7 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
     for (told, few) in rest.iter().zip(["instead of 3 or more", "=1 instead of 2 or more"]) {
         assert!(told.ends_with(&format!("{few}: every yes rests on it")), "{told}");
     }
-    assert!(told.to_string().starts_with("the log cannot be served, for 21 reasons\n  the cluster at "), "{told}");
+    assert!(told.to_string().starts_with("the log cannot be served, for 22 reasons\n  the cluster at "), "{told}");
     assert_eq!(std::fs::read_dir(start.data_dir).unwrap().count(), 1, "nothing new is remembered");
 }
 

@@ -13,14 +13,14 @@ use tempfile::TempDir;
 
 const HOUR_S: i64 = 3_600;
 
-/// A data directory, and a wall clock for whoever serves it.
-struct Stepped {
+/// A wall clock for processes, beside the machine's.
+pub struct Stepped {
     dir: TempDir,
     library: PathBuf,
 }
 
 impl Stepped {
-    fn by(seconds: i64) -> Stepped {
+    pub fn by(seconds: i64) -> Stepped {
         let dir = tempfile::tempdir().unwrap();
         let library = dir.path().join("stepping.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clock/stepping.c");
@@ -35,10 +35,16 @@ impl Stepped {
     }
 
     /// From now on the wall clock is off by so many seconds.
-    fn step(&self, seconds: i64) {
+    pub fn step(&self, seconds: i64) {
         let (new, file) = (self.dir.path().join("offset.new"), self.dir.path().join("offset"));
         std::fs::write(&new, seconds.to_string()).unwrap();
         std::fs::rename(new, file).unwrap();
+    }
+
+    /// This command goes by it.
+    pub fn rules<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        let file = self.dir.path().join("offset");
+        command.env("LD_PRELOAD", &self.library).env("CLOCK_OFFSET_FILE", file)
     }
 
     fn data(&self) -> PathBuf {
@@ -47,10 +53,7 @@ impl Stepped {
 
     fn serve(&self) -> (Served, Client) {
         let mut command = headroom(["--listen", "127.0.0.1:0", "--partitions", "1", "--data-dir"]);
-        command
-            .arg(self.data())
-            .env("LD_PRELOAD", &self.library)
-            .env("CLOCK_OFFSET_FILE", self.dir.path().join("offset"));
+        self.rules(command.arg(self.data()));
         let served = Served::start(&mut command);
         let client = Client::connect(served.url.strip_prefix("http://").unwrap().parse().unwrap());
         (served, client)

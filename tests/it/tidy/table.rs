@@ -61,7 +61,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("sink", &["domain", "wire", "log", "limits"], "follows the log"),
     room("sim", &["audit", "gateway", "owner", "replica", "domain", "wire", "log", "store", "limits", "time"],
         "everything pure, and nothing real"),
-    room("telemetry", &["api", "config", "gateway", "owner", "replica", "log", "domain", "limits"],
+    room("telemetry", &["api", "config", "gateway", "owner", "replica", "log", "domain", "limits", "time"],
         "names of metrics and spans; listens to what others report"),
     room("config", &["domain", "limits"], "raw values to checked ones"),
     room("api", &["gateway", "replica", "domain", "wire", "log", "limits", "time", "config"],

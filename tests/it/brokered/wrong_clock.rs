@@ -1,0 +1,128 @@
+//! Whole processes whose wall clock is off: brokers' clocks are the witness, and nothing is decided by one that is far from
+//! them. The other way round, a log that is ahead of all clocks is set back by hand.
+
+use super::readiness::{PARTITIONS, metric, owns, put, readyz};
+use super::serve::{Serving, Site};
+use super::told::pool;
+use crate::clock::real::Stepped;
+use crate::process::run;
+use crate::rig::Rig;
+use crate::server::Server;
+use crate::wait::until;
+use crate::world::ManualClock;
+use headroom::config::{Config, FileText, Inputs};
+use headroom::domain::Micros;
+use headroom::log::CommittedTail;
+use headroom::time::{Clock, Stopwatch, SystemClock};
+use headroom::wire;
+use std::sync::Arc;
+
+const HOUR_S: i64 = 3_600;
+
+/// When the events of the log were decided.
+fn decided(site: &Site) -> Vec<Micros> {
+    let log = site.log();
+    let events = |partition| {
+        let events = log.read(partition, 0, usize::MAX).unwrap();
+        events.into_iter().map(|event| wire::event::decode(&event.bytes).unwrap().event.decided_at)
+    };
+    (0..PARTITIONS).flat_map(events).collect()
+}
+
+/// Whether it says of every partition that its clock is off by about so much.
+fn disagrees(process: &Serving<'_>, how: &str) -> bool {
+    let seen = readyz(process).1;
+    let why = |p: u32| seen["partitions"][p.to_string()]["why"].as_str().unwrap_or_default().to_owned();
+    let off =
+        ["3599 s", "3600 s"].map(|by| format!("clock_disagrees: this machine's clock is {by} {how} its broker's"));
+    (0..PARTITIONS).all(|p| off.iter().any(|off| why(p).contains(off)))
+}
+
+fn decide(process: &Serving<'_>) -> bool {
+    (0..PARTITIONS).all(|p| put(process, p, 5_000) < 300)
+}
+
+#[test]
+fn an_owner_whose_clock_steps_by_an_hour_decides_nothing_and_another_takes_over() {
+    let site = Site::new(Rig::shared(), PARTITIONS);
+    let clock = Stepped::by(0);
+    let wrong = site.serving("a").by(&clock);
+    wrong.start();
+    until("it serves", || decide(&wrong));
+    clock.step(HOUR_S);
+    let stepped = Stopwatch::start();
+    until("it says so", || disagrees(&wrong, "ahead of"));
+    println!("a clock that is an hour ahead is told after {:?}", stepped.elapsed());
+    let before = decided(&site).len();
+    // Nobody is better.
+    for p in 0..PARTITIONS {
+        assert!(put(&wrong, p, 250) >= 500);
+    }
+    until("nothing is decided, and it says so", || readyz(&wrong).0 == 503);
+    assert_eq!(decided(&site).len(), before);
+    let alone = stepped.elapsed();
+    let right = site.serve("b");
+    until("the other decides", || decide(&right) && readyz(&right).1["status"] == "ok");
+    println!("an hour ahead: another, started {:?} later, decides after {:?}", alone, stepped.elapsed());
+    let (now, decided) = (SystemClock::new().wall(), decided(&site));
+    assert!(decided.iter().all(|at| *at <= now), "{now:?}: {decided:?}");
+    assert_eq!(metric(&wrong, "headroom_handovers_total{reason=\"clock\"}"), 1.0);
+    assert!(metric(&wrong, "headroom_clock_broker_offset_seconds{partition=\"0\"}") > 3_500.0);
+    assert!(disagrees(&wrong, "ahead of") && readyz(&wrong).0 == 200, "others decide, and its clock is still wrong");
+    clock.step(0);
+    until("its clock is right", || readyz(&wrong).1["status"] == "ok");
+    until("calls by way of it are decided", || decide(&wrong));
+    let logged = wrong.logged();
+    let count = |what| logged.lines().filter(|line| line.contains(what)).count();
+    let begun = count("nothing is decided by this machine's clock");
+    assert!(begun >= PARTITIONS as usize && logged.contains("ERROR"), "{logged}");
+    assert_eq!(count("clock kept undecided is given up") + count("clock is as its broker's again"), begun, "{logged}");
+    let verified = site.run(["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
+
+#[test]
+fn a_process_that_starts_an_hour_behind_decides_nothing_until_its_clock_is_right() {
+    let site = Site::new(Rig::shared(), PARTITIONS);
+    let clock = Stepped::by(-HOUR_S);
+    let process = site.serving("a").by(&clock);
+    process.start();
+    until("it says so, and is not ready", || disagrees(&process, "behind") && readyz(&process).0 == 503);
+    assert_eq!(decided(&site), []);
+    clock.step(0);
+    until("it serves", || decide(&process) && readyz(&process).1["status"] == "ok");
+    let now = SystemClock::new().wall();
+    let hour_ago = Micros(now.0 - HOUR_S.unsigned_abs() * 1_000_000 / 2);
+    assert!(decided(&site).iter().all(|at| (hour_ago..=now).contains(at)));
+}
+
+#[test]
+fn a_log_that_is_ahead_is_set_back_by_hand_on_a_cluster() {
+    let site = Site::new(Rig::shared(), PARTITIONS);
+    let path = site.path("headroom.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let file = Some(FileText { path: path.display().to_string(), text });
+    let mut config = Config::load(&Inputs { file, ..Inputs::default() }).unwrap();
+    (config.listen, config.data_dir) = ("127.0.0.1:0".parse().unwrap(), site.path("ahead"));
+    // As an older version did, this one goes by its own clock alone.
+    let ahead = SystemClock::new().wall().plus_ms(HOUR_S.unsigned_abs() * 1_000);
+    let server = Server::of(&config, Arc::new(ManualClock::at(ahead)));
+    (0..4).for_each(|n| pool(&server, &format!("van-{n}"), 100));
+    drop(server);
+    let process = site.serve("a");
+    until("it says so", || {
+        let seen = readyz(&process).1;
+        (0..PARTITIONS)
+            .all(|p| seen["partitions"][p.to_string()]["why"].to_string().contains("s ahead of this machine"))
+    });
+    until("it owns them", || (0..PARTITIONS).all(|p| owns(&process, p)));
+    let mut set = site.command(["clock", "set"]);
+    let set = run(set.args(["--because", "on call: a clock was wrong", "--data-dir"]).arg(site.path("a")));
+    assert_eq!(set.code, 0, "{}{}", set.out, set.err);
+    assert_eq!(set.out.matches("set back from").count(), PARTITIONS as usize, "{}", set.out);
+    until("nothing is wrong any more", || readyz(&process).1["status"] == "ok");
+    assert!(decide(&process));
+    let verified = site.run(["verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    assert!(verified.out.contains("on call: a clock was wrong"), "{}", verified.out);
+}
