@@ -2,6 +2,7 @@
 
 use crate::arrivals::Arrivals;
 use crate::machine::brokers_of;
+use crate::session::Beside;
 use clap::{Parser, Subcommand};
 use headroom::cmd::client;
 use headroom::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, POOLS_PER_PARTITION_MAX};
@@ -14,6 +15,8 @@ pub const REQUESTS_MAX: f64 = 20e6;
 const SECONDS_MAX: f64 = 3_600.0;
 /// Highest rate, a second.
 const RATE_MAX: f64 = 200_000.0;
+/// Most holds: making them takes a minute and more.
+const HOLDS_MAX: f64 = 200_000.0;
 /// Most rounds of a comparison.
 const ROUNDS_MAX: f64 = 1_000.0;
 /// Most owners of a bare loop.
@@ -108,6 +111,12 @@ pub struct Args {
     /// and beside them.
     #[arg(long, default_value_t = 0, conflicts_with = "ramp")]
     pub readers: usize,
+    /// Holds that end in one instant. The reservations are measured in rounds: each time alone, and from that instant on.
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["ramp", "readers"])]
+    pub holds: u32,
+    /// Those rounds.
+    #[arg(long, default_value_t = 3)]
+    pub hold_rounds: u32,
     /// Pools of `spread`, and the pools that queries search.
     #[arg(long, default_value_t = 500)]
     pub pools: u32,
@@ -250,6 +259,15 @@ impl Args {
         }
     }
 
+    /// What the reservations are measured beside, phase by phase.
+    pub fn besides(&self) -> Vec<Beside> {
+        if self.holds > 0 {
+            return [Beside::Nothing, Beside::Holds(self.holds)].repeat(self.hold_rounds as usize);
+        }
+        let readers = (self.readers > 0).then_some(Beside::Readers(self.readers));
+        std::iter::once(Beside::Nothing).chain(readers).collect()
+    }
+
     /// The process ids of the rig's brokers.
     pub fn broker_pids(&self) -> Vec<u32> {
         self.rig.as_deref().map(brokers_of).unwrap_or_default()
@@ -268,8 +286,11 @@ impl Args {
         within("read-rate", self.read_rate, 0.0, RATE_MAX)?;
         within("pools", f64::from(self.pools), 1.0, POOLS_PER_PARTITION_MAX as f64)?;
         within("readers", self.readers as f64, 0.0, connections_max)?;
+        within("holds", f64::from(self.holds), 0.0, HOLDS_MAX)?;
+        within("hold-rounds", f64::from(self.hold_rounds), 1.0, ROUNDS_MAX)?;
         within("timeout-ms", self.timeout_ms as f64, 1.0, DEADLINE_MAX_MS as f64)?;
-        within("rate x seconds", self.pace.rate * self.pace.duration(), 1.0, REQUESTS_MAX)
+        let (phases, held) = (self.besides().len() as f64, f64::from(self.holds) * f64::from(self.hold_rounds));
+        within("rate x seconds", self.pace.rate * self.pace.duration() * phases + held, 1.0, REQUESTS_MAX)
     }
 }
 
@@ -361,6 +382,7 @@ mod tests {
         check("loadtest hot --url http://127.0.0.1:1 --rate 5000").unwrap();
         check("loadtest spread --serve ./headroom --read-rate 100 --limit 50").unwrap();
         check("loadtest hot --serve ./headroom --readers 256 --pools 5000").unwrap();
+        check("loadtest hot --serve ./headroom --holds 20000 --hold-rounds 5 --seconds 2").unwrap();
         check("loadtest compare --serve ./headroom --brokers 127.0.0.1:1 --rounds 5 --linger-ms 3").unwrap();
         check("loadtest bare --brokers 127.0.0.1:1 --rate 10000 --linger-ms 3").unwrap();
         for bad in [
@@ -372,6 +394,8 @@ mod tests {
             "loadtest hot --url http://127.0.0.1:1 --rate 100000 --seconds 3600",
             "loadtest hot --url http://127.0.0.1:1 --pools 300000",
             "loadtest hot --url http://127.0.0.1:1 --readers 4096",
+            "loadtest hot --url http://127.0.0.1:1 --readers 4 --holds 5",
+            "loadtest hot --url http://127.0.0.1:1 --holds 300000",
             "loadtest",
             "loadtest hot --url http://127.0.0.1:1 --brokers 127.0.0.1:1",
             "loadtest compare --serve ./headroom",

@@ -88,9 +88,8 @@ impl Service {
         let best = match args.ramp {
             Some(p99_ms) => Some(ramp::climb(&mut session, args.pace.rate, p99_ms, &mut keep).await?),
             None => {
-                keep(session.phase(args.pace.rate, 0).await?);
-                if args.readers > 0 {
-                    keep(session.phase(args.pace.rate, args.readers).await?);
+                for beside in args.besides() {
+                    keep(session.phase(args.pace.rate, beside).await?);
                 }
                 None
             }

@@ -10,6 +10,7 @@ mod arrivals;
 mod bare;
 mod compare;
 mod figure;
+mod holds;
 mod lane;
 mod machine;
 mod ramp;
@@ -27,6 +28,7 @@ use args::{Args, Cli, Command, Scenario};
 use clap::Parser;
 use figure::Service;
 use headroom::cmd::interrupt::interrupted;
+use holds::Rounds;
 use serde_json::json;
 use session::Figures;
 use std::process::ExitCode;
@@ -89,6 +91,7 @@ async fn reserve(args: &Args) -> Result<bool, String> {
     };
     let outcome = service.measure(args, show).await?;
     let (standing, why) = outcome.standing();
+    let holds = (args.holds > 0).then(|| Rounds::of(&outcome.phases));
     if args.json {
         let phases: Vec<_> = outcome.phases.iter().map(report::json).collect();
         let audit = outcome.verdict.as_ref().map(Verdict::json);
@@ -96,11 +99,14 @@ async fn reserve(args: &Args) -> Result<bool, String> {
         println!(
             "{}",
             json!({"command": line, "machine": place, "load_after": load_after, "phases": phases, "best_rate": best,
-                   "audit": audit, "standing": standing})
+                   "holds": holds.as_ref().map(Rounds::json), "audit": audit, "standing": standing})
         );
     } else {
         if let Some(best) = outcome.best {
             println!("best     {best:.0} reservations/s");
+        }
+        if let Some(holds) = holds {
+            println!("holds    {} end at once: {}", args.holds, holds.text());
         }
         if let Some(verdict) = &outcome.verdict {
             println!("audit\n{}", verdict.text());

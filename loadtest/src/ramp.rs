@@ -1,7 +1,7 @@
 //! The search for the highest rate that is sustained with p99 below a bound: doubling, then bisection. Every step is a
 //! whole phase, shown like any other.
 
-use crate::session::{Figures, Session};
+use crate::session::{Beside, Figures, Session};
 
 /// Times the rate is doubled.
 const DOUBLINGS_MAX: u32 = 8;
@@ -47,7 +47,7 @@ pub async fn climb(
 }
 
 async fn step(session: &mut Session, rate: f64, p99_ms: f64, show: &mut impl FnMut(Figures)) -> Result<bool, String> {
-    let figures = session.phase(rate, 0).await?;
+    let figures = session.phase(rate, Beside::Nothing).await?;
     let p99_us = figures.reserves.all_us().value_at_quantile(0.99);
     let is_good = figures.not_sustained().is_none() && (p99_us as f64) < p99_ms * 1e3;
     show(figures);

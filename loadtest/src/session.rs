@@ -2,6 +2,7 @@
 
 use crate::alarm::Alarm;
 use crate::args::{Args, PaceArgs, REQUESTS_MAX};
+use crate::holds;
 use crate::lane::{Job, Lane};
 use crate::machine::Cpu;
 use crate::readers::{Course, Readers};
@@ -66,6 +67,17 @@ impl Figures {
     }
 }
 
+/// What a phase's reservations are measured beside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// So many readers in a closed loop.
+    Readers(usize),
+    /// The end of so many holds, all at the moment at which measuring begins.
+    Holds(u32),
+}
+
 /// Two kinds of requests, each in a lane of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -123,15 +135,19 @@ impl Session {
         f64::from(self.next_number) + rate * self.args.pace.duration() <= REQUESTS_MAX
     }
 
-    /// Offers `rate` reservations a second through the warm-up and the measured time, beside so many readers, and waits
-    /// for what is left.
+    /// Offers `rate` reservations a second through the warm-up and the measured time, beside what is asked for, and waits for
+    /// what is left.
     ///
     /// # Errors
     /// Why it cannot be done.
-    pub async fn phase(&mut self, rate: f64, readers: usize) -> Result<Figures, String> {
+    pub async fn phase(&mut self, rate: f64, beside: Beside) -> Result<Figures, String> {
         let Args { pace: PaceArgs { warmup, seconds, .. }, read_rate, .. } = self.args;
-        let start = Micros(self.clock.now().0 + HEAD_START_US);
-        let measured = Micros(start.0 + (warmup * 1e6) as u64);
+        let warmup_us = (warmup * 1e6) as u64;
+        let measured = match beside {
+            Beside::Holds(count) => self.hold(count, warmup_us).await?,
+            Beside::Nothing | Beside::Readers(_) => Micros(self.clock.now().0 + HEAD_START_US + warmup_us),
+        };
+        let start = Micros(measured.0 - warmup_us);
         let end = Micros(measured.0 + (seconds * 1e6) as u64);
         let times = (start, measured, end);
         let reserves = self.stream(Kind::Reserve, rate, times, self.args.connections);
@@ -148,7 +164,10 @@ impl Session {
             measured: (measured, end),
             give_up: self.give_up(),
         };
-        let readers = (readers > 0).then(|| Readers::start(course, readers)).transpose()?;
+        let readers = match beside {
+            Beside::Readers(count) => Some(Readers::start(course, count)?),
+            Beside::Nothing | Beside::Holds(_) => None,
+        };
         let costs = self.costs_between(measured, end);
         let (reserves, queries, costs) = tokio::join!(reserves, queries, costs);
         let ((reserves, made), queries) = (reserves?, queries?);
@@ -161,6 +180,25 @@ impl Session {
         log::settled_ends(&mut self.control).await?;
         let (cpu, turns) = costs?;
         Ok(Figures { rate, seconds, reserves, queries: queries.map(|(tally, _)| tally), readers, cpu, turns })
+    }
+
+    /// Makes so many holds, and answers when all of them end: early enough for a warm-up before that.
+    async fn hold(&mut self, count: u32, warmup_us: u64) -> Result<Micros, String> {
+        let due = Micros(self.clock.now().0 + holds::time_us(count) + HEAD_START_US + warmup_us);
+        let course = holds::Course {
+            address: self.address,
+            target: Arc::clone(&self.target),
+            clock: Arc::clone(&self.clock),
+            endings: Arc::clone(&self.endings),
+            due,
+        };
+        let last = self.next_number + count;
+        holds::make(course, self.next_number..last).await?;
+        self.next_number = last;
+        if self.clock.now().0 + HEAD_START_US + warmup_us > due.0 {
+            return Err(format!("{count} holds were not made in {} ms", holds::time_us(count) / 1_000));
+        }
+        Ok(due)
     }
 
     /// Offers one kind of request and answers what was counted, with the number after the last.
@@ -264,7 +302,7 @@ impl Worker {
         while let Some(job) = self.lane.next().await {
             let sent = self.clock.now();
             let request = match self.kind {
-                Kind::Reserve => self.target.reserve(job.number),
+                Kind::Reserve => self.target.reserve(job.number, None),
                 Kind::Query => self.target.query(job.number),
             };
             let ended = self.connection.call(request, self.give_up).await;

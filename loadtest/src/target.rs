@@ -54,9 +54,10 @@ impl Target {
         format!("{}-{number}", self.prefix)
     }
 
-    /// The reservation with this number.
-    pub fn reserve(&self, number: u32) -> Outgoing {
-        let body = format!(r#"{{"pool":"{}","demand":{{"orders":1}}}}"#, self.pool_name(number));
+    /// The reservation with this number; a hold of so many milliseconds, if they are given.
+    pub fn reserve(&self, number: u32, hold_ms: Option<u64>) -> Outgoing {
+        let hold = hold_ms.map_or(String::new(), |ms| format!(r#","hold_ttl_ms":{ms}"#));
+        let body = format!(r#"{{"pool":"{}","demand":{{"orders":1}}{hold}}}"#, self.pool_name(number));
         let request = client::json(Method::POST, self.reservations.clone(), body);
         client::timed(client::keyed(request, &self.key(number)), self.timeout_ms)
     }

@@ -18,6 +18,8 @@ pub struct Verdict {
     accepted: u64,
     /// Of those, taken back because their caller was told no.
     taken_back: u64,
+    /// Holds of this session that have ended.
+    expired: u64,
     /// This session's live reservations, by the auditor's own sums.
     live: u64,
 }
@@ -29,45 +31,48 @@ impl Verdict {
     /// Why the log could not be read.
     pub async fn reach(session: &mut Session) -> Result<Verdict, String> {
         let (history, unreadable) = session.history();
-        let (mut accepted, mut taken_back) = (0, 0);
+        let (mut accepted, mut taken_back, mut expired) = (0, 0, 0);
         let prefix = format!("{}-", session.target().prefix);
         let count = |recorded: &Recorded| {
             let is_ours = |body: &Body| body.pool_id().is_some_and(|pool| pool.as_str().starts_with(&prefix));
             match &recorded.event.body {
                 body @ Body::Accepted(_) if is_ours(body) => accepted += 1,
                 body @ Body::Released(_, ReleaseCause::Abandoned) if is_ours(body) => taken_back += 1,
+                body @ Body::Expired(_) if is_ours(body) => expired += 1,
                 _ => {}
             }
         };
         let found = Inspection::run(&mut session.control, history, count).await?;
         let live = found.live.values().filter(|reservation| session.target().owns(&reservation.pool)).count() as u64;
-        Ok(Verdict { found, unreadable, accepted, taken_back, live })
+        Ok(Verdict { found, unreadable, accepted, taken_back, expired, live })
     }
 
-    /// Live reservations that callers can account for: the ones told yes, and those of callers that do not know.
+    /// Live reservations that callers can account for: the ones told yes whose hold has not ended, and those of callers that
+    /// do not know.
     fn accounted(&self) -> u64 {
-        self.found.callers.yes + self.found.callers.unknown_live
+        (self.found.callers.yes + self.found.callers.unknown_live).saturating_sub(self.expired)
     }
 
     /// Why the figure is void; `None` when it counts.
     pub fn void(&self) -> Option<String> {
-        let Verdict { found, unreadable, accepted, taken_back, live } = self;
+        let Verdict { found, unreadable, accepted, taken_back, expired, live } = self;
         if !found.is_clean() {
             return Some(format!("{} breaches", found.breach_count()));
         }
         if *unreadable > 0 {
             return Some(format!("{unreadable} answers are none of the API's"));
         }
-        if *live != self.accounted() || accepted - taken_back != *live {
+        if *live != self.accounted() || accepted - taken_back - expired != *live {
             let told = self.accounted();
-            return Some(format!("{accepted} accepted - {taken_back} taken back, {live} live, {told} accounted for"));
+            let gone = format!("{taken_back} taken back - {expired} expired");
+            return Some(format!("{accepted} accepted - {gone}, {live} live, {told} accounted for"));
         }
         None
     }
 
     /// The same for people.
     pub fn text(&self) -> String {
-        let Verdict { found, accepted, taken_back, live, .. } = self;
+        let Verdict { found, accepted, taken_back, expired, live, .. } = self;
         let states = if found.states.is_empty() { "the server's are what the log adds up to" } else { "NOT the log's" };
         let mut lines: Vec<_> = found.breaches().take(SHOWN_MAX).map(|breach| format!("  {breach}")).collect();
         lines.insert(0, format!("  log      {}", last_line(&found.laws.to_string())));
@@ -75,7 +80,9 @@ impl Verdict {
         let (yes, unknown) = (found.callers.yes, found.callers.unknown_live);
         let sign = if *live == self.accounted() { "=" } else { "IS NOT" };
         lines.insert(2, format!("  states   {states}"));
-        lines.insert(3, format!("  accounts {accepted} accepted - {taken_back} taken back = {live} live {sign} {yes} yes + {unknown} unknown"));
+        let gone = format!("{taken_back} taken back - {expired} expired");
+        let told = format!("{yes} yes + {unknown} unknown - {expired} expired");
+        lines.insert(3, format!("  accounts {accepted} accepted - {gone} = {live} live {sign} {told}"));
         lines.join("\n")
     }
 
@@ -87,6 +94,7 @@ impl Verdict {
             "events": self.found.laws.events(),
             "accepted": self.accepted,
             "taken_back": self.taken_back,
+            "expired": self.expired,
             "live": self.live,
             "unreadable": self.unreadable,
             "callers": {
