@@ -84,10 +84,14 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         Reason::OrderHasReservation => existing(rejection),
         Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => held_too_long(rejection),
         Reason::PastCutoff => {
-            format!("{pool} took no more reservations at {}, its cutoff had passed: take another pool", at(event))
+            format!(
+                "{pool} took no more reservations at {}, its cutoff had passed: {}",
+                at(event),
+                elsewhere(rejection)
+            )
         }
-        Reason::Closed => format!("{pool} is closed: take another pool, or open it"),
-        Reason::Paused => format!("{pool} is paused: take another pool, or open it"),
+        Reason::Closed => format!("{pool} is closed: {}, or open it", elsewhere(rejection)),
+        Reason::Paused => format!("{pool} is paused: {}, or open it", elsewhere(rejection)),
         Reason::UnknownDimension | Reason::OverLimit | Reason::LimitOutOfRange | Reason::DimensionInUse => {
             of_dimension(event, rejection)
         }
@@ -104,6 +108,11 @@ fn said(event: &Event, rejection: &Rejection) -> String {
             format!("{} is confirmed: only a hold is confirmed or extended", Reservation(rejection))
         }
     }
+}
+
+/// What may be asked instead: a reservation stays in its pool.
+fn elsewhere(rejection: &Rejection) -> &'static str {
+    if rejection.demand_before.is_some() { "ask for no more than it takes" } else { "take another pool" }
 }
 
 fn at(event: &Event) -> Time {
@@ -176,11 +185,12 @@ fn of_dimension(event: &Event, rejection: &Rejection) -> String {
             let left = limit.saturating_sub(used);
             let had = if matches!(event.body, Body::Repeated(..)) { "had" } else { "has" };
             let asked = if rejection.demand_before.is_some() {
-                format!("{} more were asked for, {asked} in place of {taken}", asked.saturating_sub(taken))
+                let more = asked.saturating_sub(taken);
+                format!("{more} more were asked for, {asked} in place of {taken}: ask for less")
             } else {
-                format!("{asked} were asked for")
+                format!("{asked} were asked for: ask for less, or of another pool")
             };
-            format!("{pool} {had} {left} of {limit} {d} left, {asked}: ask for less, or of another pool")
+            format!("{pool} {had} {left} of {limit} {d} left, {asked}")
         }
     }
 }
@@ -224,7 +234,7 @@ mod tests {
             pool: PoolId::new("van-1").ok(),
             reservation: Some(ReservationId::new(7, [1; 11])),
             demand: units(4, 1),
-            demand_before: None,
+            demand_before: units(1, 1).filter(|_| ask == AskKind::Amend),
             order_ref: None,
             limits: units(10, 30),
             used: units(7, 9),
@@ -297,5 +307,16 @@ mod tests {
         }
         let pools = refusal(Reason::PartitionFull, AskKind::DefinePool, true);
         assert!(pools.contains("262144 pools"), "{pools}");
+    }
+
+    /// Another pool is no help to a reservation.
+    #[test]
+    fn a_refused_amend_says_how_much_more_it_was_and_what_it_may_ask() {
+        let more = refusal(Reason::OverLimit, AskKind::Amend, false);
+        assert!(more.contains("3 of 10 orders left, 3 more were asked for, 4 in place of 1"), "{more}");
+        for reason in [Reason::OverLimit, Reason::PastCutoff, Reason::Closed, Reason::Paused] {
+            let said = refusal(reason, AskKind::Amend, false);
+            assert!(said.contains("ask for") && !said.contains("another pool"), "{reason}: {said}");
+        }
     }
 }

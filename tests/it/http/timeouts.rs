@@ -101,6 +101,26 @@ fn a_command_that_cannot_be_taken_back_times_out_as_unknown() {
 }
 
 #[test]
+fn an_amend_that_times_out_is_unknown_and_told_under_its_key() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.ask("PATCH", "/v1/pools/p", &[], r#"{"limits":{"orders":5}}"#).status, 200);
+    assert_eq!(desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).status, 201);
+    let (timeout, path) = (format!("Request-Timeout-Ms: {TIMEOUT_MS}"), format!("/v1/reservations/{}", id("k")));
+    let (key, three) = ("Idempotency-Key: a", r#"{"demand":{"orders":3}}"#);
+    let before = desk.taken().len();
+    let mut caller = desk.send("PATCH", &path, &[key, &timeout], three);
+    until("the log has it", || desk.taken().len() > before);
+    desk.at(TIMEOUT_MS);
+    assert_eq!(told(&caller.read().unwrap()), said(504, "timeout", "unknown"));
+    assert_eq!(desk.decide_at(NOW), [Kind::Amended]);
+    assert_eq!(desk.holds("k"), (true, 3));
+    let again = desk.ask("PATCH", &path, &[key], three);
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(desk.holds("k"), (true, 3));
+    desk.end();
+}
+
+#[test]
 fn a_full_queue_is_shed_and_nothing_is_appended() {
     for (error, reason) in [(AppendError::Full, "full"), (AppendError::Closed, "no_owner")] {
         let desk = Desk::new();
