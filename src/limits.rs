@@ -267,7 +267,8 @@ pub const STARTING_CONNECTIONS_MAX: usize = 64;
 /// Between two log lines that say how far a start has come, in milliseconds.
 pub const STARTUP_LINE_MS: u64 = 3_000;
 /// Time after SIGTERM in which calls on open connections are still served, each the last of its connection, in
-/// milliseconds: who sends one as its connection is closed cannot tell whether it was heard.
+/// milliseconds: who sends one as its connection is closed cannot tell whether it was heard. A connection that has been
+/// silent for so long, whenever that began, is not waited for.
 pub const LEAVE_MS: u64 = 1_000;
 /// Time in-flight calls get after that, in milliseconds.
 pub const SHUTDOWN_CALLS_MS: u64 = 8_000;

@@ -4,6 +4,7 @@
 
 use super::reply::Receipt;
 use crate::limits::{HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX};
+use crate::time::Stopwatch;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How many places there are.
@@ -74,6 +76,11 @@ impl Phase {
     fn waits_since(&self) -> Option<u64> {
         let phase = self.0.load(Relaxed);
         (phase % KINDS != BUSY).then_some(phase / KINDS)
+    }
+
+    /// Since when nothing of a request has come, in turns.
+    fn silent_since(&self) -> Option<u64> {
+        self.waits_since().filter(|_| self.kind() == IDLE)
     }
 }
 
@@ -138,7 +145,9 @@ pub struct Places {
     bounds: Bounds,
     book: Mutex<Book>,
     freed: Notify,
-    turns: AtomicU64,
+    since: Stopwatch,
+    /// The last turn: microseconds since then, and each later than the one before.
+    turn: AtomicU64,
 }
 
 #[derive(Default)]
@@ -154,8 +163,8 @@ struct Book {
 impl Places {
     /// None taken yet.
     pub fn new(bounds: Bounds) -> Arc<Places> {
-        let (book, freed, turns) = (Mutex::default(), Notify::new(), AtomicU64::new(0));
-        Arc::new(Places { bounds, book, freed, turns })
+        let (book, freed, turn) = (Mutex::default(), Notify::new(), AtomicU64::new(0));
+        Arc::new(Places { bounds, book, freed, since: Stopwatch::start(), turn })
     }
 
     /// A place for a connection from there; where there is none, the connection goes that has waited longest for a
@@ -200,8 +209,27 @@ impl Places {
         self.book.lock().taken.values().for_each(|taken| taken.line.tell());
     }
 
+    /// Tells every connection to end that has been silent for so long, and answers when the next one will have been.
+    /// `None`: there is no other that is silent.
+    pub fn end_silent(&self, long: Duration) -> Option<Duration> {
+        let now = self.since.now().0;
+        let book = self.book.lock();
+        let lines = book.taken.values().map(|taken| &taken.line).filter(|line| !line.is_told());
+        let left = lines.filter_map(|line| {
+            let silent = Duration::from_micros(now.saturating_sub(line.phase.silent_since()?));
+            let left = long.saturating_sub(silent);
+            if left.is_zero() {
+                line.tell();
+            }
+            Some(left)
+        });
+        left.filter(|left| !left.is_zero()).min()
+    }
+
     fn turn(&self) -> u64 {
-        self.turns.fetch_add(1, Relaxed)
+        let now = self.since.now().0;
+        let next = |last: u64| now.max(last.saturating_add(1));
+        self.turn.fetch_update(Relaxed, Relaxed, |last| Some(next(last))).map_or(now, next)
     }
 }
 
@@ -325,6 +353,23 @@ mod tests {
         assert!(places.take(HERE).unwrap().is_kept);
         drop(served);
         assert!(!places.take(HERE).unwrap().is_kept);
+    }
+
+    /// At the end of the process nobody is waited for who had nothing to say before it.
+    #[test]
+    fn who_is_silent_is_told_to_end_however_long_ago_that_began() {
+        let places = places(4, 0, None);
+        let [silent, begun, served] = [(); 3].map(|()| places.take(HERE).unwrap());
+        begun.line.phase.head();
+        served.line.phase.busy();
+        let long = Duration::from_secs(3_600);
+        assert!(places.end_silent(long).is_some_and(|left| !left.is_zero() && left <= long));
+        assert!(!silent.line.is_told());
+        assert_eq!(places.end_silent(Duration::ZERO), None);
+        assert_eq!([&silent, &begun, &served].map(|place| place.line.is_told()), [true, false, false]);
+        // What it has been doing since then counts from its end.
+        served.waits();
+        assert!(places.end_silent(long).is_some() && !served.line.is_told());
     }
 
     #[test]

@@ -22,6 +22,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+/// The one transfer coding that is known.
+pub const CHUNKED: &str = "chunked";
+
 /// Who is at the other end; put there by the accept loop.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
@@ -174,11 +177,15 @@ fn codings(headers: &HeaderMap) -> Result<(), Problem> {
         if said.is_empty() || said.eq_ignore_ascii_case(known) {
             return Ok(());
         }
-        let detail = format!("the {header} header is {}, it has to be {known} alone, or left out", quoted(&said));
-        Err(Problem::edge(edge, detail))
+        Err(Problem::edge(edge, wrong_coding(&header, &said, known)))
     };
-    only(TRANSFER_ENCODING, "chunked", Edge::UnknownTransferCoding)?;
+    only(TRANSFER_ENCODING, CHUNKED, Edge::UnknownTransferCoding)?;
     only(CONTENT_ENCODING, "identity", Edge::UnknownContentEncoding)
+}
+
+/// What is wrong with a coding that is not the known one.
+pub fn wrong_coding(header: &HeaderName, said: &str, known: &str) -> String {
+    format!("the {header} header is {}, it has to be {known} alone, or left out", quoted(said))
 }
 
 async fn read_body(api: &Api, most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {

@@ -1,7 +1,7 @@
 //! The accept loop: how many connections, for how long, and how they end.
 
 use super::health::PROBES;
-use super::places::{Place, Places};
+use super::places::{HEAD, Place, Places};
 use super::reply::Receipt;
 use super::request::{Crowded, Peer};
 use super::socket::{Socket, Waits, has_unread, linger};
@@ -56,13 +56,24 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
     for accepted in last(listener).await {
         begin(Some(accepted), &places, &api, &router).await;
     }
-    // One that is silent for so long is not used.
-    let _ = timeout(limits.leave, places.empty()).await;
+    let _ = timeout(limits.leave, unused(&places, limits.leave)).await;
     api.gateway().close();
     places.end();
     if timeout(limits.shutdown, places.empty()).await.is_err() {
         tracing::warn!("some connections were still busy at the end of the time they get at shutdown");
     }
+}
+
+/// Has connections end that are not used: each when it has been silent for so long, whenever that began. Returns when none is
+/// left.
+async fn unused(places: &Places, silent: Duration) {
+    let mut empty = pin!(places.empty());
+    while let Some(left) = places.end_silent(silent) {
+        if timeout(left, &mut empty).await.is_ok() {
+            return;
+        }
+    }
+    empty.await;
 }
 
 /// The next connection. `None`: this one came to nothing.
@@ -166,12 +177,15 @@ async fn connection(
     );
     let ended = tokio::select! {
         ended = &mut serving => ended,
-        () = place.line.told() => {
+        () = place.line.told() => match place.line.phase.kind() {
             // What has been sent already is answered, and then it ends.
-            if !has_unread(&stream) {
+            _ if has_unread(&stream) => serving.await,
+            // Who has said a part of a request and no more for so long is owed nothing.
+            HEAD => Ok(()),
+            _ => {
                 serving.as_mut().graceful_shutdown();
+                serving.await
             }
-            serving.await
         }
     };
     if let Some(Receipt { id, reserved }) = place.line.settle() {

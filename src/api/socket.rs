@@ -5,8 +5,10 @@ use super::Api;
 use super::places::{HEAD, IDLE, Place};
 use super::problem::Edge;
 use super::reply::Problem;
+use super::request::{CHUNKED, wrong_coding};
 use super::{Finished, Limits};
 use crate::limits::{HTTP_KNOCK_MS, HTTP_LINGER_MS};
+use axum::http::header::TRANSFER_ENCODING;
 use socket2::SockRef;
 use std::future::Future;
 use std::io;
@@ -55,6 +57,8 @@ pub struct Socket {
     knock: Option<Knock>,
     /// Whether the head that is read now begins as TLS does.
     is_tls: bool,
+    /// What it says of its body's coding, if that leaves the body without an end.
+    unframed: Option<String>,
 }
 
 /// Whether the other side turns out to be gone.
@@ -70,7 +74,18 @@ struct Replacement {
 impl Socket {
     pub fn new(stream: Arc<TcpStream>, api: Arc<Api>, place: Arc<Place>, waits: Waits) -> Socket {
         let seen = (IDLE, Instant::now());
-        Socket { stream, api, place, waits, seen, timer: None, replacement: None, knock: None, is_tls: false }
+        Socket {
+            stream,
+            api,
+            place,
+            waits,
+            seen,
+            timer: None,
+            replacement: None,
+            knock: None,
+            is_tls: false,
+            unframed: None,
+        }
     }
 
     /// Pending, or the error of a time limit that has passed.
@@ -146,7 +161,12 @@ impl Socket {
         }
         match status.get(..3)? {
             b"400" if self.is_tls => Some(self.refusal(Edge::TlsNotSpoken, SPEAK_PLAIN)),
-            b"400" => Some(self.refusal(Edge::BadRequest, NO_HEAD)),
+            b"400" => Some(match &self.unframed {
+                Some(said) => {
+                    self.refusal(Edge::UnknownTransferCoding, &wrong_coding(&TRANSFER_ENCODING, said, CHUNKED))
+                }
+                None => self.refusal(Edge::BadRequest, NO_HEAD),
+            }),
             b"414" => Some(
                 self.refusal(Edge::UriTooLong, "the target is longer than is read: move what it says into the body"),
             ),
@@ -171,10 +191,15 @@ impl AsyncRead for Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(n) => {
                     let phase = &self.place.line.phase;
+                    let read = buf.filled().get(before..).unwrap_or_default();
                     if n > 0 && phase.kind() == IDLE {
                         phase.head();
-                        self.is_tls = buf.filled().get(before..).is_some_and(|head| head.starts_with(TLS_HANDSHAKE));
+                        self.is_tls = read.starts_with(TLS_HANDSHAKE);
+                        self.unframed = None;
                         self.seen = (HEAD, Instant::now());
+                    }
+                    if self.seen.0 == HEAD {
+                        self.unframed = unframed(read).or(self.unframed.take());
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -270,6 +295,19 @@ impl AsyncWrite for Socket {
         let _ = SockRef::from(&*self.stream).shutdown(Shutdown::Write);
         Poll::Ready(Ok(()))
     }
+}
+
+/// The Transfer-Encoding of a head that does not end in chunked, so that nobody knows where the body ends.
+fn unframed(head: &[u8]) -> Option<String> {
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).take_while(|line| !line.is_empty());
+    lines.find_map(|line| {
+        let (name, value) = line.split_at_checked(TRANSFER_ENCODING.as_str().len())?;
+        let value =
+            value.strip_prefix(b":").filter(|_| name.eq_ignore_ascii_case(TRANSFER_ENCODING.as_str().as_bytes()))?;
+        let is_last = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(CHUNKED.as_bytes());
+        let is_framed = value.rsplit(|byte| *byte == b',').next().is_some_and(is_last);
+        (!is_framed).then(|| String::from_utf8_lossy(value.trim_ascii()).into_owned())
+    })
 }
 
 /// Reads on for a moment behind the last word, so that it arrives: a connection that is closed with bytes unread is reset,

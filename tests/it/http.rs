@@ -379,10 +379,12 @@ fn calls_in_flight_are_answered_at_shutdown() {
     let head = request("POST", "/v1/reservations", &["Expect: 100-continue"], body.as_bytes());
     // Once the body is asked for, the call is in flight.
     assert_eq!(c.raw(&head[..head.len() - body.len()]).status, 100);
-    let idle = server.client();
+    // One that has begun to speak is waited for until the gateway is closed; who is silent is not.
+    let mut begun = server.client();
+    begun.write(b"GET /livez HTTP/1.1\r\n");
     std::thread::scope(|scope| {
         let stopping = scope.spawn(move || drop(server));
-        idle.ended();
+        begun.ended();
         c.write(body.as_bytes());
         let reply = c.read().unwrap();
         // The gateway is closed first: the answer is an honest refusal, not a broken connection.

@@ -2,6 +2,7 @@
 
 use crate::described;
 use crate::wait::{PATIENCE, soon, until};
+use headroom::app::StartError;
 use headroom::log::embedded::OpenError;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,15 +11,32 @@ use std::thread::JoinHandle;
 
 /// Opens a log that this process has closed. A child being spawned holds for a moment whatever files this one has open,
 /// locks included, so a log may be in use by a process that knows nothing of it.
-pub fn once_free<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+pub fn once_free<T, E: Refusal>(mut open: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let mut opened = open();
     soon(|| {
-        if matches!(opened, Err(OpenError::InUse { .. })) {
+        if opened.as_ref().is_err_and(E::is_in_use) {
             opened = open();
         }
-        !matches!(opened, Err(OpenError::InUse { .. }))
+        !opened.as_ref().is_err_and(E::is_in_use)
     });
     opened
+}
+
+/// Why a log is not opened.
+pub trait Refusal {
+    fn is_in_use(&self) -> bool;
+}
+
+impl Refusal for OpenError {
+    fn is_in_use(&self) -> bool {
+        matches!(self, OpenError::InUse { .. })
+    }
+}
+
+impl Refusal for StartError {
+    fn is_in_use(&self) -> bool {
+        matches!(self, StartError::InUse(_)) || matches!(self, StartError::Log(error) if error.is_in_use())
+    }
 }
 
 /// The binary. Settings of the environment, and knobs of these tests, are not for it.

@@ -1,6 +1,7 @@
 //! The whole service in a test's hands: the real composition in this process, over a data directory and a loopback
 //! port, at a time of the test's choosing.
 
+use crate::process::once_free;
 use crate::wait::until;
 use headroom::app::App;
 use headroom::config::{Config, Inputs};
@@ -57,7 +58,8 @@ impl Server {
 
     /// Serving as it is configured; partitions may not be ready.
     pub fn of(config: &Config, clock: Arc<dyn Clock>) -> Server {
-        let app = runtime().block_on(App::start(config, clock, Arc::new(Metrics::new()))).unwrap();
+        let start = || runtime().block_on(App::start(config, Arc::clone(&clock), Arc::new(Metrics::new())));
+        let app = once_free(start).unwrap_or_else(|error| panic!("{error}"));
         let (address, gateway) = (app.address(), Arc::clone(app.gateway()));
         let (stop, stopped) = oneshot::channel();
         let run = runtime().spawn(app.run(async move { drop(stopped.await) }));
