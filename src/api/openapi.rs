@@ -25,6 +25,7 @@ use std::fmt::Write;
 use utoipa::PartialSchema;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{OperationBuilder, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{AllOfBuilder, ComponentsBuilder};
@@ -48,7 +49,8 @@ pub fn document() -> OpenApi {
 
 fn introduction() -> String {
     let mut text = format!(
-        "Reserves capacity and never overbooks. Units are integers from 0 to {UNITS_MAX}; times are RFC 3339. A caller \
+        "Reserves capacity and never overbooks. Units are integers from 0 to {UNITS_MAX}, written without fraction and exponent; \
+         times are RFC 3339. A caller \
          that is told no holds nothing. Every refusal is an RFC 9457 problem with one of these codes. {RETRYABLE}\n\n\
          | status | code | retryable | outcome | meaning |\n|---|---|---|---|---|\n"
     );
@@ -66,7 +68,7 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<PoolSpec>()
         .schema_from::<WindowSpec>()
         .schema("PoolChange", pool_change())
-        .schema_from::<WindowChange>()
+        .schema("WindowChange", some_of::<WindowChange>())
         .schema_from::<ModeChange>()
         .schema_from::<Extension>()
         .schema_from::<Amendment>()
@@ -89,11 +91,19 @@ fn components() -> utoipa::openapi::Components {
     headers::with_headers(schema::with_values(components)).build()
 }
 
-/// At least one part, and of limits one of the two ways to say them.
-fn pool_change() -> RefOr<Schema> {
-    let mut change = <PoolChange as PartialSchema>::schema();
-    if let RefOr::T(Schema::Object(object)) = &mut change {
+/// At least one part of it.
+fn some_of<T: PartialSchema>() -> RefOr<Schema> {
+    let mut schema = T::schema();
+    if let RefOr::T(Schema::Object(object)) = &mut schema {
         object.min_properties = Some(1);
+    }
+    schema
+}
+
+/// Of limits one of the two ways to say them.
+fn pool_change() -> RefOr<Schema> {
+    let mut change = some_of::<PoolChange>();
+    if let RefOr::T(Schema::Object(object)) = &mut change {
         object.extensions = Some(Extensions::from_iter([("not", json!({ "required": ["limits", "adjust"] }))]));
     }
     change
@@ -127,7 +137,12 @@ fn good(operation: &Operation, status: &str, schema: &str, description: &str) ->
     let kind = if schema == "Metrics" { "text/plain" } else { "application/json" };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema)));
     let content = content.example(examples::answer(operation.id, status)).build();
-    let mut response = ResponseBuilder::new().description(description).content(kind, content).build();
+    let mut response = ResponseBuilder::new().description(description).content(kind, content);
+    for (id, parameter) in operation.leads_to() {
+        let link = LinkBuilder::new().operation_id(id).parameter(parameter, format!("$response.body#/{parameter}"));
+        response = response.link(id, link.build());
+    }
+    let mut response = response.build();
     headers::of_good(operation, schema, &mut response);
     response
 }

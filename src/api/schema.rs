@@ -51,6 +51,7 @@ values! {
     /// An instant.
     Instant = ObjectBuilder::new()
         .schema_type(Type::String)
+        .pattern(Some(INSTANT))
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
         .description(Some("RFC 3339 with an offset, from 1970 to 9999, to the microsecond"));
     /// A dimension's name.
@@ -115,6 +116,8 @@ const POOL_ID: &str = r"^([A-Za-z0-9._:-]*[A-Za-z0-9_:-][A-Za-z0-9._:-]*|\.{3,})
 /// A character of a key.
 const KEY: &str = r"[!#-\[\]-~]";
 const NAME: &str = "^[A-Za-z0-9._:-]+$";
+/// No year before 1970, no leap second, nothing finer than a microsecond.
+const INSTANT: &str = r"^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6}0*)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 const DIMENSION: &str = "^[a-z][a-z0-9_]*$";
 /// Of a partition's number, as a name.
 const PARTITION_DIGITS: usize = LAST_PARTITION.ilog10() as usize + 1;

@@ -31,7 +31,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    fn new(method: &str, target: &str) -> Asked {
+    pub fn new(method: &str, target: &str) -> Asked {
         Asked { method: method.to_owned(), target: target.to_owned() }
     }
 
@@ -64,6 +64,15 @@ pub fn check(asked: Option<&Asked>, reply: &Reply) {
     }
     if reply.header("content-type") == Some(PROBLEM) {
         reply.code();
+    }
+}
+
+/// The same, of an answer of which no headers are known.
+#[track_caller]
+pub fn check_body(asked: &Asked, status: u16, body: &[u8]) {
+    let body = String::from_utf8_lossy(body);
+    if let Err(fault) = DOCUMENT.judge_body(asked, status, &body) {
+        panic!("an answer is not as described: {fault}; asked: {asked:?}; {status} {body}");
     }
 }
 
@@ -120,6 +129,15 @@ impl Document {
             None if UNDESCRIBED.iter().any(|start| asked.path().starts_with(start)) && reply.status < 400 => Ok(()),
             None => self.is_problem(reply),
         }
+    }
+
+    /// The same without a look at the headers.
+    fn judge_body(&self, asked: &Asked, status: u16, body: &str) -> Result<(), String> {
+        let operation = self.operation(asked).ok_or("the operation is not described")?;
+        let contents = format!("{operation}/responses/{status}/content");
+        let kinds = self.at(&contents).and_then(Value::as_object);
+        let kind = kinds.and_then(|kinds| kinds.keys().next()).ok_or_else(|| format!("{status} is not described"))?;
+        self.fits(&format!("{contents}/{}/schema", escaped(kind)), &value(kind, body)?)
     }
 
     /// Where the operation is described. A path that fits without a parameter comes first.
@@ -256,6 +274,8 @@ fn what_is_not_as_described_is_found() {
 
 #[test]
 fn what_is_exempt_is_no_more_than_what_is_listed() {
+    let get = |status: u16, body: &str| DOCUMENT.judge_body(&Asked::new("GET", "/v1/pools/p"), status, body).is_ok();
+    assert!(get(200, &pool().body) && !get(201, &pool().body) && !get(200, "{}"));
     for target in ["/internal/log", "/docs/"] {
         assert_eq!(judged(Some(("GET", target)), &pool()), "");
         let failed = Reply { status: 500, ..pool() };

@@ -318,6 +318,20 @@ impl Operation {
         matches!(self.kind, Kind::Reserve | Kind::Command)
     }
 
+    /// What can be asked of what it makes, and the parameter that names it.
+    pub fn leads_to(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let parameter = match self.id {
+            "define_pool" => Some("pool"),
+            "reserve" => Some("reservation"),
+            _ => None,
+        };
+        let takes = |operation: &Operation, name: &str| operation.path.contains(&format!("{{{name}}}"));
+        let (all, id) = (OPERATIONS.iter(), self.id);
+        all.filter_map(move |other| {
+            parameter.filter(|name| other.id != id && takes(other, name)).map(|name| (other.id, name))
+        })
+    }
+
     /// Whether no body is as good as an empty one.
     pub fn may_lack_body(&self) -> bool {
         self.kind == Kind::Read

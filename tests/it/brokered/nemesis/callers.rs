@@ -3,6 +3,7 @@
 //! go to the next gateway when a connection breaks.
 
 use crate::brokered::serve::Whereabouts;
+use crate::described::{Asked, check_body};
 use headroom::audit::history::{Call, Told};
 use headroom::cmd::client::told::Ending;
 use headroom::cmd::client::{Answer, CallError, Connection, Method, Outgoing, bare, json, keyed, path, timed};
@@ -305,9 +306,13 @@ async fn ask(
     about: &About,
     request: Outgoing,
 ) -> (How, Option<ReservationId>) {
+    let asked = Asked::new(request.method().as_str(), request.uri().path());
     let begun = common.clock.elapsed();
     let ended = connection.call(request, about.patience).await;
     let took = common.clock.elapsed().saturating_sub(begun);
+    if let Ok(answer) = &ended {
+        check_body(&asked, answer.status, &answer.body);
+    }
     let is_reserve = about.reservation.is_none();
     let (how, code, told) = if is_reserve { reserved(&ended, about) } else { released(&ended) };
     if matches!(how, How::Yes | How::No) {
