@@ -47,17 +47,39 @@ pub const DECIDED_COMMANDS_MAX: usize = 1 << 20;
 pub const CLOCK_SET_COMMANDS_MAX: usize = DECIDED_COMMANDS_MAX / 2;
 /// Ids in one row of a checkpoint, and in what memory shares with it.
 pub const DECIDED_LEAF_IDS: usize = 4_000;
-/// Ended reservations, refusals and burned attempts remembered per partition; the oldest go first.
-pub const REMEMBERED_RESERVATIONS_MAX: usize = 1 << 20;
-/// Answers of keyed commands other than Reserve remembered per partition; the oldest go first. An answer about a pool is
-/// as large as the pool: some 20 KiB at the most.
-pub const REMEMBERED_COMMANDS_MAX: usize = 1 << 13;
-/// Entries forgotten while one event is folded: more than one event adds, so the backlog shrinks.
+/// Which bounds of what is remembered these are, and which formula of [`crate::domain::room`] counts it. Both are part of
+/// the fold, as [`DEDUP_WINDOW_MS`] is: a change of any of them is another version, and the log's manifest pins it. In a
+/// manifest that does not name one it is the first.
+pub const MEMORY_VERSION: u32 = 1;
+/// Bytes that one partition remembers, as [`crate::domain::room`] counts them: reservations that live or have ended,
+/// attempts given up, and answers of applied changes. None of it is forgotten before its time: work that needs more is
+/// refused.
+pub const MEMORY_BYTES_MAX: u64 = 3 << 30;
+/// Bytes beyond them for what may not be refused: attempts that are given up, and the answers of a Release and a Confirm.
+pub const MEMORY_RESERVE_BYTES: u64 = 256 << 20;
+/// Share of [`MEMORY_BYTES_MAX`] from which on an owner warns, in percent.
+pub const MEMORY_WARN_PERCENT: u64 = 80;
+/// Share below which what was warned of is over, so that it is said once.
+pub const MEMORY_CALM_PERCENT: u64 = 75;
+/// Bytes of refusals of keyed Reserve commands that one partition remembers; the oldest go first, as nothing was taken.
+pub const REFUSALS_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of refusals of other keyed commands that one partition remembers; the oldest go first.
+pub const REFUSED_ANSWERS_BYTES_MAX: u64 = 16 << 20;
+/// What a remembered reservation counts for, its share of every index included, beside its demand and its order.
+pub const RESERVATION_BYTES: u64 = 128;
+/// What a hold counts for besides, for its timer.
+pub const HOLD_BYTES: u64 = 64;
+/// What a remembered answer counts for, beside its texts and amounts.
+pub const ANSWER_BYTES: u64 = 768;
+/// What an answer counts for at the most: one about a pool with as many areas and labels as a pool may have.
+pub const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// What is remembered until some time within the same so many milliseconds stops counting together.
+pub const FORGET_SPAN_MS: u64 = 1_000;
+/// Entries whose time is over that are let go while one event is folded: more than one event adds, so that the backlog
+/// shrinks. Until then they are not known and do not count.
 pub const FORGOTTEN_PER_EVENT_MAX: usize = 4;
 /// Pools of one partition.
 pub const POOLS_PER_PARTITION_MAX: usize = 1 << 18;
-/// Reservations one partition keeps in memory, live and remembered.
-pub const RESERVATIONS_PER_PARTITION_MAX: usize = 1 << 25;
 
 /// Time before an embedded log that failed is opened again, in milliseconds; twice as long with every time in vain.
 pub const LOG_REOPEN_MS: u64 = 50;
@@ -209,7 +231,7 @@ pub const FOLLOWED_AT_ONCE: usize = 1_024;
 /// Events that a follower far behind folds between two such looks: a process that is to end waits for them.
 pub const CAUGHT_UP_AT_ONCE: u64 = 200_000;
 /// Reservations that share one page of memory, which is what checkpoints copy: so many fill 8 KiB.
-pub const PAGE_SLOTS: usize = 63;
+pub const PAGE_SLOTS: usize = 78;
 
 /// Longest name of a host, in bytes: that of DNS.
 pub const HOST_BYTES_MAX: usize = 253;
@@ -319,7 +341,27 @@ const _: () = {
     assert!(UNITS_MAX < u64::MAX / 4 && UNITS_MAX < 1 << 53);
     // Forgetting outpaces remembering: an event adds at most one entry to each memory.
     assert!(FORGOTTEN_PER_EVENT_MAX > 1);
-    assert!(REMEMBERED_RESERVATIONS_MAX < RESERVATIONS_PER_PARTITION_MAX);
+    // Ten million ended reservations of two dimensions each, with an order of 32 bytes, have room.
+    assert!(10_000_000 * (RESERVATION_BYTES + (48 + 2 * 24) + (48 + 32)) <= MEMORY_BYTES_MAX);
+    // Slots have 32-bit numbers.
+    assert!((MEMORY_BYTES_MAX + MEMORY_RESERVE_BYTES + REFUSALS_BYTES_MAX) / RESERVATION_BYTES < 1 << 32);
+    // An answer about the largest pool: its areas, its labels, its limits and what is used of them.
+    assert!(
+        ANSWER_BYTES as usize
+            + AREAS_MAX * (72 + NAME_BYTES_MAX)
+            + LABELS_MAX * (144 + 2 * NAME_BYTES_MAX)
+            + 2 * (48 + 24 * DIMENSIONS_MAX)
+            + 96
+            + KEY_BYTES_MAX
+            + NAME_BYTES_MAX
+            <= ANSWER_BYTES_MAX as usize
+    );
+    assert!(FORGET_SPAN_MS < DEDUP_WINDOW_MS);
+    assert!(
+        ANSWER_BYTES_MAX < REFUSED_ANSWERS_BYTES_MAX
+            && MEMORY_CALM_PERCENT < MEMORY_WARN_PERCENT
+            && MEMORY_WARN_PERCENT < 100
+    );
     assert!(CLAIM_RETRY_MS <= CLAIM_FENCED_MS && CLAIM_FENCED_MS <= CLAIM_RETRY_MAX_MS);
     assert!(CLAIM_RETRY_MAX_MS < CLAIM_STEADY_MS);
     // A handover pays for itself, and one that follows soon is always further away.

@@ -5,7 +5,7 @@ use crate::machine::brokers_of;
 use crate::session::Beside;
 use clap::{Parser, Subcommand};
 use headroom::cmd::client;
-use headroom::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, POOLS_PER_PARTITION_MAX};
+use headroom::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, NAME_BYTES_MAX, POOLS_PER_PARTITION_MAX};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -21,6 +21,8 @@ const HOLDS_MAX: f64 = 200_000.0;
 const ROUNDS_MAX: f64 = 1_000.0;
 /// Most owners of a bare loop.
 const BARE_PARTITIONS_MAX: f64 = 64.0;
+/// Most reservations of which the memory is measured: they come and go within a day of log time.
+const ENTRIES_MAX: u64 = 14_000_000;
 /// Longest linger or pause of a bare loop, in milliseconds.
 const WAIT_MS_MAX: f64 = 1_000.0;
 
@@ -46,6 +48,8 @@ pub enum Command {
     Bare(BareArgs),
     /// How fast the same client reads what is committed in a topic
     BareConsume(ConsumeArgs),
+    /// What a partition's memory takes for reservations that have ended; needs no server
+    Memory(MemoryArgs),
 }
 
 impl Command {
@@ -59,7 +63,34 @@ impl Command {
             Command::Compare(args) => args.check(),
             Command::Bare(args) => args.check(),
             Command::BareConsume(_) => Ok(()),
+            Command::Memory(args) => args.check(),
         }
+    }
+}
+
+/// What is remembered.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct MemoryArgs {
+    /// Reservations that were accepted and released.
+    #[arg(long, default_value_t = 10_000_000)]
+    pub entries: u64,
+    /// Length of each one's order reference; 0 for none.
+    #[arg(long, default_value_t = 0)]
+    pub order_bytes: usize,
+    /// Pools that they are of.
+    #[arg(long, default_value_t = 500)]
+    pub pools: usize,
+}
+
+impl MemoryArgs {
+    fn check(&self) -> Result<(), String> {
+        if self.entries == 0 || self.entries > ENTRIES_MAX {
+            return Err(format!("--entries is 1 to {ENTRIES_MAX}"));
+        }
+        if self.order_bytes > NAME_BYTES_MAX || self.pools == 0 || self.pools > POOLS_PER_PARTITION_MAX {
+            return Err(format!("--order-bytes is at most {NAME_BYTES_MAX}, --pools 1 to {POOLS_PER_PARTITION_MAX}"));
+        }
+        Ok(())
     }
 }
 

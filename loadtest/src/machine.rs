@@ -25,6 +25,13 @@ pub fn load() -> String {
     read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
+/// How much of the machine's memory this process has.
+pub fn resident_bytes() -> Option<u64> {
+    let status = read("/proc/self/status");
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())?;
+    Some(kib.parse::<u64>().ok()? * 1_024)
+}
+
 /// The file system that a path is on.
 pub fn file_system(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());

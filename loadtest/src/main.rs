@@ -13,6 +13,7 @@ mod figure;
 mod holds;
 mod lane;
 mod machine;
+mod memory;
 mod ramp;
 mod readers;
 mod report;
@@ -62,6 +63,7 @@ async fn run(command: Command) -> Result<bool, String> {
         Command::Compare(args) => unless_interrupted(compare::command(args)).await,
         Command::Bare(args) => unless_interrupted(bare::command(args)).await,
         Command::BareConsume(args) => unless_interrupted(bare::consume(args)).await,
+        Command::Memory(args) => memory::command(&args),
     }
 }
 

@@ -2,10 +2,10 @@
 //! who hears of the event, since it is made of nothing else.
 
 use super::dto::Time;
-use crate::domain::{AskKind, Body, Event, Name, Origin, PoolId, Reason, Rejection, ReservationId};
+use crate::domain::{Body, Event, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
-    BURNED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, POOLS_PER_PARTITION_MAX,
-    RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
+    BURNED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, MEMORY_BYTES_MAX,
+    POOLS_PER_PARTITION_MAX, UNITS_MAX,
 };
 
 /// Of a Reserve that timed out and holds nothing.
@@ -75,6 +75,12 @@ fn said(event: &Event, rejection: &Rejection) -> String {
                 Reservation(rejection)
             )
         }
+        Reason::MemoryFull => format!(
+            "partition {} remembers {MEMORY_BYTES_MAX} bytes, which is the most: try again later; what is over is \
+             forgotten after {} hours",
+            event.partition,
+            DEDUP_WINDOW_MS / 3_600_000
+        ),
         Reason::PartitionFull => full(event),
         Reason::UnknownPool => rejection.pool.as_ref().map_or_else(|| pool.to_string(), unknown_pool),
         Reason::UnknownReservation => {
@@ -121,14 +127,7 @@ fn at(event: &Event) -> Time {
 
 fn full(event: &Event) -> String {
     let partition = event.partition;
-    let is_definition = event.command().is_some_and(|command| command.ask == AskKind::DefinePool);
-    if is_definition {
-        format!("partition {partition} has {POOLS_PER_PARTITION_MAX} pools, which is the most: make fewer pools")
-    } else {
-        format!(
-            "partition {partition} knows {RESERVATIONS_PER_PARTITION_MAX} reservations, which is the most: release some"
-        )
-    }
+    format!("partition {partition} has {POOLS_PER_PARTITION_MAX} pools, which is the most: make fewer pools")
 }
 
 fn existing(rejection: &Rejection) -> String {
@@ -223,6 +222,7 @@ impl std::fmt::Display for Reservation<'_> {
 mod tests {
     use super::super::problem;
     use super::*;
+    use crate::domain::AskKind;
     use crate::domain::{Amounts, Attempt, Cause, CommandId, CommandStamp, Digest, Dimension, IdempotencyKey, Micros};
 
     fn refusal(reason: Reason, ask: AskKind, is_keyed: bool) -> String {
@@ -281,7 +281,8 @@ mod tests {
                 Reason::TooManyCommands => &["15000 ms", "try again"],
                 Reason::KeyReused => &["key k-1", "pool van-1", "new key"],
                 Reason::TooManyAttempts => &["16 tries", "reservation hr_", "try again"],
-                Reason::PartitionFull => &["partition 2", "33554432 reservations"],
+                Reason::MemoryFull => &["partition 2", "3221225472 bytes", "24 hours", "try again"],
+                Reason::PartitionFull => &["partition 2", "262144 pools"],
                 Reason::UnknownPool => &["pool van-1", "PUT /v1/pools/van-1"],
                 Reason::UnknownReservation => &["reservation hr_", "24 hours"],
                 Reason::StaleVersion => &["pool van-1", "version 3", "ETag"],
@@ -305,8 +306,6 @@ mod tests {
             assert_eq!(said.contains("under a new one"), reason.is_remembered(), "{reason}: {said}");
             assert!(!refusal(*reason, AskKind::Reserve, false).contains("under a new one"), "{reason}");
         }
-        let pools = refusal(Reason::PartitionFull, AskKind::DefinePool, true);
-        assert!(pools.contains("262144 pools"), "{pools}");
     }
 
     /// Another pool is no help to a reservation.

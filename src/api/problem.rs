@@ -168,6 +168,7 @@ pub fn of_reason(reason: Reason) -> Case {
             passing("deadline_too_far", 503, "The clocks of the gateway and of the owner are too far apart")
         }
         Reason::TooManyCommands => passing("too_many_commands", 503, "The partition was asked too much a moment ago"),
+        Reason::MemoryFull => passing("memory_full", 503, "The partition remembers as much as it may"),
         Reason::KeyReused => fault("key_reused", 422, "The key was used with another body"),
         Reason::TooManyAttempts => {
             passing("too_many_attempts", 503, "Too many tries of the key were given up just now")

@@ -49,7 +49,7 @@ pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
         demand: Units(&known.demand),
         demand_before: None,
         hold_until: (known.status == Status::Held).then_some(Time(known.until)),
-        order_ref: known.order_ref.as_deref(),
+        order_ref: known.order_ref.as_ref().map(Name::as_str),
         proof: None,
         last_event: Some(PlaceDto { partition, seq: known.seq }),
         pool_now: Some(CountersDto { next_seq, limits: Units(&pool.spec.limits), used: Units(&pool.used) }),

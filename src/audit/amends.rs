@@ -2,7 +2,7 @@
 
 use super::judge::Judge;
 use super::lives::Stand;
-use crate::domain::{Amounts, Entry, Law};
+use crate::domain::{Amounts, Entry, Law, room};
 
 impl Judge<'_> {
     /// A life goes on as it stands, and takes other units of its pool.
@@ -24,10 +24,15 @@ impl Judge<'_> {
         self.admissible(entry, &life.demand);
         self.state.books.give_back(&life.pool, &life.demand);
         self.state.books.take(&life.pool, &entry.demand);
-        if let Some(life) = self.state.lives.live_mut(id) {
+        let grows = room::growth(before, &entry.demand);
+        self.found.expect(grows == 0 || self.state.has_room(grows), Law::SameAnswer, || {
+            format!("{id} is amended where nothing more can be remembered")
+        });
+        let seq = self.event.seq;
+        self.state.lives.change(id, |life| {
             life.demand = entry.demand.clone();
-            life.seq = self.event.seq;
-        }
+            life.seq = seq;
+        });
         self.counters(entry);
     }
 

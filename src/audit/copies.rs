@@ -3,6 +3,7 @@
 
 use super::judge::Judge;
 use super::keys::is_unkept;
+use crate::domain::room::SHUT;
 use crate::domain::{AskKind, Body, CommandId, Law, Micros, Reason};
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,9 +43,23 @@ impl Copies {
         self.0.iter().flat_map(|(until, ids)| ids.iter().map(|id| (*until, *id)))
     }
 
+    /// Whether attempts may come that an owner had no room to remember.
+    pub(super) fn is_shut(&self) -> bool {
+        self.holds(SHUT)
+    }
+
+    /// From now on until `last` at least.
+    pub(super) fn shut(&mut self, last: Micros) {
+        self.keep_through(SHUT, last);
+    }
+
     fn keep(&mut self, id: CommandId, now: Micros) {
+        self.keep_through(id, now.plus_ms(COMMAND_WINDOW_MS));
+    }
+
+    fn keep_through(&mut self, id: CommandId, last: Micros) {
         let span_us = COMMAND_SPAN_MS.saturating_mul(1_000);
-        let earliest = now.plus_ms(COMMAND_WINDOW_MS).0;
+        let earliest = last.0;
         let into_span = earliest.checked_rem(span_us).unwrap_or_default();
         let until = Micros(earliest.saturating_add(span_us.saturating_sub(into_span)));
         self.0.entry(until).or_default().insert(id);

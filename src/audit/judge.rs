@@ -5,10 +5,11 @@ use super::books::more_than;
 use super::keys::{Answer, is_business, key_of};
 use super::lives::{Life, Stand};
 use super::{Found, State};
+use crate::domain::room;
 use crate::domain::route::{partition_of, pool_hash};
 use crate::domain::{
-    Amounts, AskKind, Attempt, Body, Entry, Event, Kind, Law, Micros, Mode, Origin, Pool, PoolId, PoolSpec, Reason,
-    ReleaseCause, ReservationId, Status,
+    Amounts, AskKind, Attempt, Body, CommandKey, Entry, Event, Kind, Law, Micros, Mode, Origin, Pool, PoolId, PoolSpec,
+    Reason, ReleaseCause, ReservationId, Status,
 };
 use crate::limits::{DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 
@@ -16,6 +17,8 @@ use crate::limits::{DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 pub(super) struct Judge<'a> {
     pub(super) state: &'a mut State,
     pub(super) event: &'a Event,
+    /// See [`crate::domain::event::VERSION`].
+    pub(super) version: u32,
     /// The latest time any event so far told.
     pub(super) now: Micros,
     pub(super) found: &'a mut Found,
@@ -180,6 +183,10 @@ impl Judge<'_> {
         if let Stand::Held(until) = stand {
             life.hold(until, self.now);
         }
+        // Attempts that were taken back have their room already.
+        let has_room = self.forgot_early() || self.state.has_room(life.bytes_anew());
+        self.found
+            .expect(has_room, Law::SameAnswer, || format!("{id} is accepted where nothing more can be remembered"));
         if let Some(lost) = self.state.lives.begin(id, life) {
             self.state.books.give_back(&lost.pool, &lost.demand);
         }
@@ -253,7 +260,8 @@ impl Judge<'_> {
     /// L5: an attempt that was taken back, or refused as too late, never counts.
     fn counts(&mut self, id: ReservationId) {
         let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
-        self.found.expect(!self.state.lives.is_struck(id, attempt), Law::FinalNo, || {
+        let may_count = !self.state.lives.is_struck(id, attempt) || self.may_have_forgotten_lives();
+        self.found.expect(may_count, Law::FinalNo, || {
             format!("attempt {} of {id} counts, and its caller was told no", attempt.0)
         });
     }
@@ -304,16 +312,15 @@ impl Judge<'_> {
         self.found.expect(until > self.now, Law::ClocksDecideNothing, || format!("extended until {}", until.0));
         self.held_within(entry, life.since);
         self.stand(entry.reservation, Stand::Held(until));
-        if let Some(held) = self.state.lives.live_mut(entry.reservation) {
-            held.hold(until, life.since);
-        }
+        self.state.lives.change(entry.reservation, |held| held.hold(until, life.since));
     }
 
     fn stand(&mut self, id: ReservationId, stand: Stand) {
-        if let Some(life) = self.state.lives.live_mut(id) {
+        let seq = self.event.seq;
+        self.state.lives.change(id, |life| {
             life.stand = stand;
-            life.seq = self.event.seq;
-        }
+            life.seq = seq;
+        });
     }
 
     fn ended(&mut self, entry: &Entry, how: Ended) {
@@ -361,42 +368,47 @@ impl Judge<'_> {
         self.is_of_pool(pool, id);
         let may_come = self.burned_until() >= self.now;
         let counted = self.state.lives.live(id).is_some_and(|life| life.counting.contains(&attempt));
-        match self.state.lives.live_mut(id) {
-            Some(life) if counted => {
-                life.counting.retain(|a| *a != attempt);
-                let was_last = life.counting.is_empty();
-                self.found.expect(!was_last, Law::FinalNo, || format!("{id} lives on without any attempt"));
-            }
-            Some(life) if may_come => life.burn(attempt),
-            None if may_come => self.burn(pool, id, attempt),
-            _ => {}
+        if counted {
+            self.state.lives.change(id, |life| life.counting.retain(|a| *a != attempt));
+            let is_left = self.state.lives.live(id).is_some_and(|life| !life.counting.is_empty());
+            self.found.expect(is_left, Law::FinalNo, || format!("{id} lives on without any attempt"));
+        } else if may_come {
+            self.burn(pool, id, attempt);
         }
         self.state.lives.strike(id, attempt, self.comes_no_more());
     }
 
     /// L5 for a Reserve whose copy nobody would know: its attempt is taken back with its refusal.
     pub(super) fn refused_for_now(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
-        if let Some(life) = self.state.lives.live_mut(id) {
-            if life.counting.contains(&attempt) {
-                return;
-            }
-            life.burn(attempt);
-        } else {
-            self.burn(pool, id, attempt);
+        if self.state.lives.live(id).is_some_and(|life| life.counting.contains(&attempt)) {
+            return;
         }
+        self.burn(pool, id, attempt);
         self.state.lives.strike(id, attempt, self.comes_no_more());
     }
 
-    /// What ended or was refused takes nothing: of that nothing is kept beside the strike.
+    /// What ended takes nothing: of that nothing is kept beside the strike. A refusal may be forgotten before the attempt
+    /// comes.
     fn burn(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
+        if self.state.lives.live(id).is_some() {
+            return self.state.lives.change(id, |life| life.burn(attempt));
+        }
         let mut life = match self.state.lives.recall(id) {
-            Some(life) if life.stand != Stand::Void => return,
+            Some(life) if matches!(life.stand, Stand::Released | Stand::Expired) => return,
             Some(life) => life.clone(),
             None => Life::void(pool.clone(), Vec::new()),
         };
-        life.burn(attempt);
         let until = self.comes_no_more();
-        self.state.lives.remember_longer(id, life, until);
+        if !self.state.has_reserve(1) {
+            return self.state.copies.shut(Micros(until.0.saturating_sub(1)));
+        }
+        let is_refusal = matches!(life.stand, Stand::Refused(..)) && life.burned.is_empty();
+        life.burn(attempt);
+        if is_refusal {
+            self.state.lives.remember(id, life, until);
+        } else {
+            self.state.lives.remember_longer(id, life, until);
+        }
     }
 
     /// The command's deadline, where the event tells it.
@@ -439,6 +451,7 @@ impl Judge<'_> {
                 self.stands(entry, |stand| stand == Stand::Released);
             }
             (AskKind::Release, Body::Expired(entry)) => self.stands(entry, |stand| stand == Stand::Expired),
+            _ if self.may_have_forgotten_answers() => {}
             (ask, body) => {
                 self.found.breach(Law::SameAnswer, format!("{ask:?} repeats {:?}, never answered", body.kind()));
             }
@@ -455,9 +468,7 @@ impl Judge<'_> {
             return;
         }
         self.counts(id);
-        if let Some(life) = self.state.lives.live_mut(id) {
-            life.count(attempt);
-        }
+        self.state.lives.change(id, |life| life.count(attempt));
     }
 
     /// An answer again must tell what is so now.
@@ -477,6 +488,22 @@ impl Judge<'_> {
         }
     }
 
+    /// L4: what is applied has to be remembered. What gives back, or keeps what was taken, is applied in any case.
+    fn has_room_for_answer(&mut self, key: &CommandKey, body: &Body) {
+        let has_room = match &self.event.body {
+            _ if self.forgot_early() => true,
+            Body::Released(..) | Body::Confirmed(_) | Body::Rejected(_) => true,
+            Body::Repeated(original, _) => self.state.has_reserve(room::of_answer(key, original)),
+            Body::Amended(entry, before) if more_than(before, &entry.demand).is_empty() => {
+                self.state.has_reserve(room::of_answer(key, body))
+            }
+            _ => self.state.has_room(room::of_answer(key, body)),
+        };
+        self.found.expect(has_room, Law::SameAnswer, || {
+            format!("key {:?} is answered where nothing more can be remembered", key.key)
+        });
+    }
+
     /// A key keeps its business outcome. What it repeats of its own is kept already; what it repeats of a reservation
     /// as it stands (a second Confirm, under a key of its own) is that key's answer from now on.
     fn remember(&mut self) {
@@ -494,6 +521,7 @@ impl Judge<'_> {
                 Body::Repeated(_, Some(origin)) => origin.seq,
                 _ => self.event.seq,
             };
+            self.has_room_for_answer(&key, body);
             let answer = Answer { fingerprint: command.fingerprint, body: body.clone(), seq };
             let until = self.window_end();
             self.state.answers.put(key, answer, until);

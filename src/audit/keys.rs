@@ -2,7 +2,9 @@
 
 use super::judge::Judge;
 use super::lives::{Life, Stand};
-use crate::domain::{AskKind, Body, CommandKey, CommandStamp, Law, Reason, Rejection, Target};
+use super::memory::{Memory, Ring};
+use crate::domain::room;
+use crate::domain::{AskKind, Body, CommandKey, CommandStamp, Law, Micros, Reason, Rejection, Target};
 
 /// The answer a key was given (of another command than Reserve, whose id holds its key).
 pub(super) struct Answer {
@@ -12,9 +14,77 @@ pub(super) struct Answer {
     pub(super) seq: u64,
 }
 
+/// From this version of events on owners remember what they decided for as long as they promise. Those before forgot early
+/// what was too much in number.
+const MEMORY_VERSION: u32 = 4;
+/// So many answers were known to owners before that.
+const OLDER_ANSWERS_MAX: usize = 1 << 13;
+
+/// Every answer that is remembered.
+pub(super) struct Answers {
+    applied: Memory<CommandKey, Answer>,
+    refused: Ring<CommandKey, Answer>,
+}
+
+impl Answers {
+    /// None yet; refusals are remembered in so many bytes.
+    pub(super) fn new(refused_bytes_max: u64) -> Answers {
+        Answers { applied: Memory::new(), refused: Ring::new(refused_bytes_max) }
+    }
+
+    pub(super) fn at(&mut self, now: Micros) {
+        self.applied.at(now);
+        self.refused.at(now);
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.applied.forget();
+        self.refused.forget();
+    }
+
+    pub(super) fn set_back(&mut self, from: Micros, by_us: u64) {
+        self.applied.set_back(from, by_us);
+        self.refused.set_back(by_us);
+    }
+
+    pub(super) fn recall(&self, key: &CommandKey) -> Option<&Answer> {
+        self.applied.recall(key).or_else(|| self.refused.recall(key))
+    }
+
+    /// Keeps an answer until then, a refusal while there is room for it.
+    pub(super) fn put(&mut self, key: CommandKey, answer: Answer, until: Micros) {
+        let bytes = room::of_answer(&key, &answer.body);
+        self.applied.remove(&key);
+        self.refused.remove(&key);
+        match answer.body {
+            Body::Rejected(_) => self.refused.put(key, answer, until, bytes),
+            _ => self.applied.put(key, answer, until, bytes),
+        }
+    }
+
+    /// Whether an owner of an older version may have forgotten some of them.
+    fn is_beyond_older(&self) -> bool {
+        self.applied.len().saturating_add(self.refused.len()) > OLDER_ANSWERS_MAX || self.refused.has_overflowed()
+    }
+
+    /// Bytes that an owner counts in its memory.
+    pub(super) fn bytes(&self) -> u64 {
+        self.applied.bytes()
+    }
+
+    /// All of them by key, and until when they are remembered.
+    pub(super) fn sorted(&self) -> Vec<(&CommandKey, &Answer, Micros)> {
+        let mut answers: Vec<_> = self.applied.iter().chain(self.refused.iter()).collect();
+        answers.sort_unstable_by_key(|(key, ..)| *key);
+        answers
+    }
+}
+
 /// Whether a refusal is an outcome that a key keeps; the others say something of this try alone.
 pub(super) fn is_business(reason: Reason) -> bool {
-    !is_earlier(reason) && !matches!(reason, Reason::KeyReused | Reason::TooManyAttempts | Reason::PartitionFull)
+    let of_this_try =
+        matches!(reason, Reason::KeyReused | Reason::TooManyAttempts | Reason::MemoryFull | Reason::PartitionFull);
+    !is_earlier(reason) && !of_this_try
 }
 
 /// Whether a refusal comes before any look at the key.
@@ -84,6 +154,10 @@ impl Judge<'_> {
             Body::Rejected(r) if known.is_some_and(|life| self.why_over(life) == Some(r.reason)) => Answered::Again,
             body => answered(body),
         };
+        if self.forgot_early() && (known.is_none() || self.state.lives.is_beyond_older()) {
+            // What it remembered of refusals, and what it had forgotten, is not known.
+            return;
+        }
         self.key_verdict(known.is_some(), is_same, &answered, || format!("reservation {id}"));
     }
 
@@ -100,6 +174,9 @@ impl Judge<'_> {
             Body::Repeated(..) => Answered::Fresh,
             body => answered(body),
         };
+        if self.may_have_forgotten_answers() {
+            return;
+        }
         self.key_verdict(known.is_some(), is_same, &answered, || format!("key {:?}", key.key));
     }
 
@@ -107,6 +184,21 @@ impl Judge<'_> {
     /// what it had been, told a refusal again with the counters of that time, and let in only so many attempts.
     pub(super) fn is_older(&self) -> bool {
         self.event.command().is_some_and(|command| command.deadline.is_none())
+    }
+
+    /// Whether it was decided by an owner that may forget before the time.
+    pub(super) fn forgot_early(&self) -> bool {
+        self.version < MEMORY_VERSION
+    }
+
+    /// Whether such an owner may have forgotten some reservation that this model remembers.
+    pub(super) fn may_have_forgotten_lives(&self) -> bool {
+        self.forgot_early() && self.state.lives.is_beyond_older()
+    }
+
+    /// The same of answers.
+    pub(super) fn may_have_forgotten_answers(&self) -> bool {
+        self.forgot_early() && self.state.answers.is_beyond_older()
     }
 
     /// Why a reservation is over: to say so is what is left of its yes.

@@ -1,14 +1,21 @@
 //! Reservations: the live ones, what the window remembers of the others, and the attempts that must never count
 //! again.
 
-use super::memory::Memory;
+use super::memory::{Memory, Ring};
 use crate::domain::reservation::AttemptSets;
+use crate::domain::room::{self, Standing};
 use crate::domain::{
     Amounts, Attempt, Attempts, Dimension, Entry, Judged, Micros, Name, PoolId, Reason, Reservation, ReservationId,
     Status,
 };
-use crate::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX, REMEMBERED_RESERVATIONS_MAX};
+use crate::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Attempts taken back that are watched; of older ones it is not judged whether they count.
+const GONE_MAX: u64 = 1 << 20;
+
+/// So many reservations that lived no more were known to owners of older versions; more were forgotten early.
+const OLDER_PAST_MAX: usize = 1 << 20;
 
 /// Where a reservation id stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,19 +138,25 @@ pub(super) struct Lives {
     live: BTreeMap<ReservationId, Life>,
     /// The live ones that have an order.
     orders: BTreeSet<(PoolId, Name, ReservationId)>,
+    /// Bytes of the live ones.
+    live_bytes: u64,
+    /// What ended, and what attempts were taken back of.
     past: Memory<ReservationId, Life>,
-    /// Attempts taken back or refused as too late, with the stamp of `past` at that time.
-    gone: Memory<(ReservationId, Attempt), u64>,
+    refused: Ring<ReservationId, Life>,
+    /// Attempts taken back or refused as too late.
+    gone: Ring<(ReservationId, Attempt), ()>,
 }
 
 impl Lives {
-    /// None yet; this many are remembered of those that do not live.
-    pub(super) fn new(remembered_max: usize) -> Lives {
+    /// None yet; refusals are remembered in so many bytes.
+    pub(super) fn new(refusals_bytes_max: u64) -> Lives {
         Lives {
             live: BTreeMap::new(),
             orders: BTreeSet::new(),
-            past: Memory::new(remembered_max),
-            gone: Memory::new(REMEMBERED_RESERVATIONS_MAX),
+            live_bytes: 0,
+            past: Memory::new(),
+            refused: Ring::new(refusals_bytes_max),
+            gone: Ring::new(GONE_MAX),
         }
     }
 
@@ -151,15 +164,23 @@ impl Lives {
         self.live.len()
     }
 
-    pub(super) fn forget(&mut self, now: Micros) {
-        self.past.forget(now);
-        self.gone.forget(now);
+    pub(super) fn at(&mut self, now: Micros) {
+        self.past.at(now);
+        self.refused.at(now);
+        self.gone.at(now);
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.past.forget();
+        self.refused.forget();
+        self.gone.forget();
     }
 
     /// The clock went back by so many microseconds: every hold lasts, and everything is remembered, as long as it would
     /// have.
-    pub(super) fn set_back(&mut self, by_us: u64) {
-        self.past.set_back(by_us);
+    pub(super) fn set_back(&mut self, from: Micros, by_us: u64) {
+        self.past.set_back(from, by_us);
+        self.refused.set_back(by_us);
         self.gone.set_back(by_us);
         for life in self.live.values_mut() {
             if let Stand::Held(until) = &mut life.stand {
@@ -169,17 +190,26 @@ impl Lives {
         }
     }
 
+    /// Bytes that an owner counts in its memory.
+    pub(super) fn bytes(&self) -> u64 {
+        self.live_bytes.saturating_add(self.past.bytes())
+    }
+
     pub(super) fn live(&self, id: ReservationId) -> Option<&Life> {
         self.live.get(&id)
     }
 
-    pub(super) fn live_mut(&mut self, id: ReservationId) -> Option<&mut Life> {
-        self.live.get_mut(&id)
+    /// Changes a life.
+    pub(super) fn change(&mut self, id: ReservationId, f: impl FnOnce(&mut Life)) {
+        let Some(life) = self.live.get_mut(&id) else { return };
+        let was = life.bytes();
+        f(life);
+        self.live_bytes = self.live_bytes.saturating_sub(was).saturating_add(life.bytes());
     }
 
     /// What is known of the id, live or remembered, burned attempts alone included.
     pub(super) fn recall(&self, id: ReservationId) -> Option<&Life> {
-        self.live.get(&id).or_else(|| self.past.recall(&id))
+        self.live.get(&id).or_else(|| self.past.recall(&id)).or_else(|| self.refused.recall(&id))
     }
 
     /// The same where something was decided.
@@ -190,10 +220,12 @@ impl Lives {
     /// Starts a life; answers the one that it replaces, which there must not be.
     pub(super) fn begin(&mut self, id: ReservationId, life: Life) -> Option<Life> {
         self.past.remove(&id);
+        self.refused.remove(&id);
         let lost = self.end(id);
         if let Some(order_ref) = &life.order_ref {
             self.orders.insert((life.pool.clone(), order_ref.clone(), id));
         }
+        self.live_bytes = self.live_bytes.saturating_add(life.bytes());
         self.live.insert(id, life);
         lost
     }
@@ -211,35 +243,53 @@ impl Lives {
         if let Some(order_ref) = &life.order_ref {
             self.orders.remove(&(life.pool.clone(), order_ref.clone(), id));
         }
+        self.live_bytes = self.live_bytes.saturating_sub(life.bytes());
         Some(life)
     }
 
-    /// Remembers what is not live.
+    /// Until when the id is remembered.
+    pub(super) fn until(&self, id: ReservationId) -> Option<Micros> {
+        self.past.until(&id).or_else(|| self.refused.until(&id))
+    }
+
+    /// Whether an owner of an older version may have forgotten some of it.
+    pub(super) fn is_beyond_older(&self) -> bool {
+        self.past.len().saturating_add(self.refused.len()) > OLDER_PAST_MAX || self.refused.has_overflowed()
+    }
+
+    /// Remembers what is not live. A refusal alone is remembered while there is room for it.
     pub(super) fn remember(&mut self, id: ReservationId, life: Life, until: Micros) {
-        self.past.put(id, life, until);
+        self.past.remove(&id);
+        self.refused.remove(&id);
+        let bytes = life.bytes();
+        if matches!(life.stand, Stand::Refused(..)) && life.burned.is_empty() {
+            self.refused.put(id, life, until, bytes);
+        } else {
+            self.past.put(id, life, until, bytes);
+        }
     }
 
     /// The same, and no shorter than until now.
     pub(super) fn remember_longer(&mut self, id: ReservationId, life: Life, until: Micros) {
-        let until = self.past.until(&id).map_or(until, |before| before.max(until));
-        self.past.put(id, life, until);
+        let before = self.until(id);
+        self.remember(id, life, before.map_or(until, |before| before.max(until)));
     }
 
     /// From now on this attempt must not count.
     pub(super) fn strike(&mut self, id: ReservationId, attempt: Attempt, until: Micros) {
-        self.gone.put((id, attempt), self.past.stamp(), until);
+        self.gone.put((id, attempt), (), until, 1);
     }
 
     /// Whether the owner must know that this attempt may not count. It keeps only so many of one reservation; of more it
     /// lets none in, or what it lets in takes nothing.
     pub(super) fn is_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
-        self.gone.recall(&(id, attempt)).is_some_and(|stamp| self.past.is_recent(*stamp))
+        self.gone.recall(&(id, attempt)).is_some()
     }
 
     /// Whether the owner may think that this attempt was taken back.
     pub(super) fn may_be_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
         let burned = self.recall(id).is_some_and(|life| life.burned.contains(&attempt));
-        burned || self.gone.has_overflowed() || self.gone.recall(&(id, attempt)).is_some()
+        burned || self.gone.has_overflowed() || self.is_struck(id, attempt)
     }
 
     /// The live ones, by id.
@@ -254,7 +304,8 @@ impl Lives {
 
     /// All that are known as values, by id.
     pub(super) fn known(&self) -> Vec<(ReservationId, Reservation)> {
-        let past = self.past.iter().map(|(id, life, until)| (*id, life.value(Some(until))));
+        let past = self.past.iter().chain(self.refused.iter());
+        let past = past.map(|(id, life, until)| (*id, life.value(Some(until))));
         let mut known: Vec<_> = self.iter().chain(past).collect();
         known.sort_unstable_by_key(|(id, _)| *id);
         known
@@ -262,6 +313,25 @@ impl Lives {
 }
 
 impl Life {
+    /// What an owner counts for it.
+    fn bytes(&self) -> u64 {
+        self.bytes_with((self.counting.len(), self.burned.len()))
+    }
+
+    /// The same of one that begins.
+    pub(super) fn bytes_anew(&self) -> u64 {
+        self.bytes_with((1, 0))
+    }
+
+    fn bytes_with(&self, attempts: (usize, usize)) -> u64 {
+        let standing = match self.stand {
+            Stand::Held(_) => Standing::Held,
+            Stand::Confirmed => Standing::Confirmed,
+            _ => Standing::Over,
+        };
+        room::of_parts(&self.demand, self.order_ref.as_ref(), attempts, standing, self.judged.is_some())
+    }
+
     /// As the domain's value; until when it is remembered, if it does not live.
     fn value(&self, remembered_until: Option<Micros>) -> Reservation {
         let at =
@@ -273,7 +343,7 @@ impl Life {
         Reservation {
             pool: self.pool.clone(),
             demand: self.demand.clone(),
-            order_ref: self.order_ref.as_ref().map(|text| text.as_str().into()),
+            order_ref: self.order_ref.clone(),
             attempts: if self.is_settled {
                 Attempts::Settled
             } else {

@@ -1,66 +1,88 @@
-//! What is remembered for a while: bounded in log time and in number, the oldest going first and so many with each event.
-//! It is the owner's rule, so that this model knows exactly what an owner knows: what may be forgotten at the time of an
-//! event counts as forgotten, and beyond the bound as much is forgotten as an owner forgets.
+//! What is remembered. It is the owner's rule, so that this model knows exactly what an owner knows: what is kept for a time
+//! is known until then and counts until its span of time is over; refusals are kept for a time as well, and the oldest
+//! go earlier when they are too many bytes.
 
 use crate::domain::Micros;
-use crate::limits::FORGOTTEN_PER_EVENT_MAX;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::limits::{FORGET_SPAN_MS, FORGOTTEN_PER_EVENT_MAX};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Values by key, kept for a while.
+/// Values by key, each kept for its time.
 pub(super) struct Memory<K, V> {
     entries: BTreeMap<K, Kept<V>>,
     /// When each entry goes.
     order: BTreeSet<(Micros, K)>,
+    /// Bytes by the end of their span, of spans that are not over, and the sum of them.
+    spans: BTreeMap<Micros, u64>,
+    bytes: u64,
     now: Micros,
-    added: u64,
-    max: usize,
-    overflowed: bool,
 }
 
 struct Kept<V> {
     value: V,
     until: Micros,
+    bytes: u64,
+    no: u64,
 }
 
 impl<K: Ord + Clone, V> Memory<K, V> {
-    /// A memory of about `max` entries.
-    pub(super) fn new(max: usize) -> Memory<K, V> {
-        let (entries, order) = (BTreeMap::new(), BTreeSet::new());
-        Memory { entries, order, now: Micros(0), added: 0, max, overflowed: false }
+    /// Nothing yet.
+    pub(super) fn new() -> Memory<K, V> {
+        let (entries, order, spans) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Memory { entries, order, spans, bytes: 0, now: Micros(0) }
     }
 
     /// Keeps `value` until then, in place of what was kept.
-    pub(super) fn put(&mut self, key: K, value: V, until: Micros) {
+    pub(super) fn put(&mut self, key: K, value: V, until: Micros, bytes: u64) {
         self.remove(&key);
-        self.added = self.added.saturating_add(1);
+        let end = span_end(until);
+        if end > self.now {
+            self.bytes = self.bytes.saturating_add(bytes);
+            let span = self.spans.entry(end).or_default();
+            *span = span.saturating_add(bytes);
+        }
         self.order.insert((until, key.clone()));
-        self.entries.insert(key, Kept { value, until });
+        self.entries.insert(key, Kept { value, until, bytes, no: 0 });
     }
 
     /// Takes an entry out.
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let kept = self.entries.remove(key)?;
         self.order.remove(&(kept.until, key.clone()));
+        if let Some(span) = self.spans.get_mut(&span_end(kept.until)) {
+            *span = span.saturating_sub(kept.bytes);
+            self.bytes = self.bytes.saturating_sub(kept.bytes);
+        }
         Some(kept.value)
     }
 
-    /// An event at `now`: lets go of some of the oldest that are due or too many.
-    pub(super) fn forget(&mut self, now: Micros) {
+    /// It is so late: what lies in spans that are over counts no more.
+    pub(super) fn at(&mut self, now: Micros) {
         self.now = now;
+        while let Some(over) = self.spans.first_entry().filter(|span| *span.key() <= now) {
+            self.bytes = self.bytes.saturating_sub(over.remove());
+        }
+    }
+
+    /// After an event: some of what counts no more goes.
+    pub(super) fn forget(&mut self) {
+        let now = self.now;
         for _ in 0..FORGOTTEN_PER_EVENT_MAX {
-            let is_full = self.order.len() > self.max;
-            let oldest = self.order.first().filter(|(until, _)| is_full || *until <= now).cloned();
-            let Some((until, key)) = oldest else { return };
-            self.overflowed |= until > now;
+            let oldest = self.order.first().filter(|(until, _)| span_end(*until) <= now).cloned();
+            let Some((_, key)) = oldest else { return };
             self.remove(&key);
         }
     }
 
-    /// The clock went back by so many microseconds: everything is kept for as long as it would have been.
-    pub(super) fn set_back(&mut self, by_us: u64) {
-        let back = |until: Micros| Micros(until.0.saturating_sub(by_us));
-        self.order = std::mem::take(&mut self.order).into_iter().map(|(until, key)| (back(until), key)).collect();
-        self.entries.values_mut().for_each(|kept| kept.until = back(kept.until));
+    /// The clock went back by so many microseconds from `from`: what was over then goes, and everything else is kept for as
+    /// long as it would have been.
+    pub(super) fn set_back(&mut self, from: Micros, by_us: u64) {
+        let entries = std::mem::take(&mut self.entries);
+        *self = Memory { now: self.now, ..Memory::new() };
+        for (key, Kept { value, until, bytes, .. }) in entries {
+            if until > from {
+                self.put(key, value, back(until, by_us), bytes);
+            }
+        }
     }
 
     /// What is remembered.
@@ -73,64 +95,167 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         self.entries.get(key).map(|kept| kept.until).filter(|until| *until > self.now)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes that count.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Everything that is remembered, and until when.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V, Micros)> {
+        known(&self.entries, self.now)
+    }
+}
+
+/// Values by key, kept for a time or until they are too many bytes: the oldest go first.
+pub(super) struct Ring<K, V> {
+    entries: BTreeMap<K, Kept<V>>,
+    /// In the order in which they came, with a number of their own.
+    order: VecDeque<(u64, K)>,
+    bytes: u64,
+    bytes_max: u64,
+    now: Micros,
+    added: u64,
+    overflowed: bool,
+}
+
+impl<K: Ord + Clone, V> Ring<K, V> {
+    /// Of so many bytes.
+    pub(super) fn new(bytes_max: u64) -> Ring<K, V> {
+        let (entries, order) = (BTreeMap::new(), VecDeque::new());
+        Ring { entries, order, bytes: 0, bytes_max, now: Micros(0), added: 0, overflowed: false }
+    }
+
+    /// Keeps `value`, in place of what was kept.
+    pub(super) fn put(&mut self, key: K, value: V, until: Micros, bytes: u64) {
+        self.remove(&key);
+        self.added = self.added.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.order.push_back((self.added, key.clone()));
+        self.entries.insert(key, Kept { value, until, bytes, no: self.added });
+    }
+
+    /// Takes an entry out.
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        let kept = self.entries.remove(key)?;
+        self.bytes = self.bytes.saturating_sub(kept.bytes);
+        Some(kept.value)
+    }
+
+    /// It is so late.
+    pub(super) fn at(&mut self, now: Micros) {
+        self.now = now;
+    }
+
+    /// After an event: lets go of the oldest while they are too many, and of some that are over.
+    pub(super) fn forget(&mut self) {
+        let now = self.now;
+        let mut swept = 0;
+        while let Some((no, key)) = self.order.front() {
+            let kept = self.entries.get(key).filter(|kept| kept.no == *no);
+            let is_over = kept.is_none_or(|kept| kept.until <= now);
+            if self.bytes <= self.bytes_max && !(is_over && swept < FORGOTTEN_PER_EVENT_MAX) {
+                return;
+            }
+            swept = swept.saturating_add(1);
+            self.overflowed |= !is_over;
+            let is_one = kept.is_some();
+            if let Some((_, key)) = self.order.pop_front().filter(|_| is_one) {
+                self.remove(&key);
+            }
+        }
+    }
+
+    /// What is remembered.
+    pub(super) fn recall(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).filter(|kept| kept.until > self.now).map(|kept| &kept.value)
+    }
+
+    /// Until when it is remembered, if there is room.
+    pub(super) fn until(&self, key: &K) -> Option<Micros> {
+        self.entries.get(key).map(|kept| kept.until).filter(|until| *until > self.now)
+    }
+
+    /// The clock went back by so many microseconds: everything is kept for as long as it would have been.
+    pub(super) fn set_back(&mut self, by_us: u64) {
+        self.entries.values_mut().for_each(|kept| kept.until = back(kept.until, by_us));
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether something was let go before its time.
     pub(super) fn has_overflowed(&self) -> bool {
         self.overflowed
     }
 
-    /// How many were put so far.
-    pub(super) fn stamp(&self) -> u64 {
-        self.added
-    }
-
-    /// Whether so few were put since this stamp that what was put then is kept for its time.
-    pub(super) fn is_recent(&self, stamp: u64) -> bool {
-        let since = self.added.saturating_sub(stamp);
-        since < u64::try_from(self.max).unwrap_or(u64::MAX)
-    }
-
-    /// Everything that is remembered, by key, and until when.
+    /// Everything that is remembered, and until when.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V, Micros)> {
-        let known = self.entries.iter().filter(|(_, kept)| kept.until > self.now);
-        known.map(|(key, kept)| (key, &kept.value, kept.until))
+        known(&self.entries, self.now)
     }
+}
+
+fn known<K, V>(entries: &BTreeMap<K, Kept<V>>, now: Micros) -> impl Iterator<Item = (&K, &V, Micros)> {
+    entries.iter().filter(move |(_, kept)| kept.until > now).map(|(key, kept)| (key, &kept.value, kept.until))
+}
+
+fn back(until: Micros, by_us: u64) -> Micros {
+    Micros(until.0.saturating_sub(by_us))
+}
+
+fn span_end(until: Micros) -> Micros {
+    let span_us = FORGET_SPAN_MS.saturating_mul(1_000);
+    let into_span = until.0.checked_rem(span_us).unwrap_or_default();
+    Micros(until.0.saturating_add(span_us.saturating_sub(into_span)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn lets_go_in_time_and_in_number_as_an_owner_does() {
-        let mut memory = Memory::new(200);
-        memory.put("old", 1, Micros(10));
-        memory.put("new", 2, Micros(20));
-        memory.forget(Micros(9));
-        assert_eq!(memory.recall(&"old"), Some(&1));
-        memory.forget(Micros(10));
-        assert_eq!((memory.recall(&"old"), memory.recall(&"new")), (None, Some(&2)));
+    const SPAN: u64 = FORGET_SPAN_MS * 1_000;
 
-        let mut memory = Memory::new(200);
-        for n in 0..300 {
-            memory.forget(Micros(0));
-            memory.put(n, n, Micros(10));
-        }
-        // What comes last is one too many until the next event.
-        assert_eq!((memory.recall(&98), memory.recall(&99), memory.order.len()), (None, Some(&99), 201));
-        assert!(memory.has_overflowed());
-        // What is due is not known, and goes a few at a time.
-        memory.forget(Micros(10));
-        assert_eq!((memory.recall(&299), memory.order.len()), (None, 201 - FORGOTTEN_PER_EVENT_MAX));
+    #[test]
+    fn what_is_kept_for_a_time_is_known_until_then_and_counts_until_its_span_is_over() {
+        let mut memory = Memory::new();
+        memory.put("old", 1, Micros(10), 7);
+        memory.put("new", 2, Micros(SPAN), 5);
+        memory.at(Micros(9));
+        memory.forget();
+        assert_eq!((memory.recall(&"old"), memory.bytes()), (Some(&1), 12));
+        memory.at(Micros(10));
+        memory.forget();
+        assert_eq!((memory.recall(&"old"), memory.recall(&"new"), memory.bytes()), (None, Some(&2), 12));
+        memory.put("new", 3, Micros(SPAN + 1), 6);
+        memory.at(Micros(SPAN));
+        memory.forget();
+        assert_eq!((memory.recall(&"new"), memory.bytes()), (Some(&3), 6));
+        memory.at(Micros(2 * SPAN));
+        memory.forget();
+        assert_eq!((memory.recall(&"new"), memory.bytes()), (None, 0));
     }
 
     #[test]
-    fn an_entry_put_again_lives_on() {
-        let mut memory = Memory::new(200);
-        memory.put("a", 1, Micros(10));
-        memory.put("a", 2, Micros(20));
-        memory.forget(Micros(15));
-        assert_eq!(memory.recall(&"a"), Some(&2));
-        assert_eq!(memory.remove(&"a"), Some(2));
-        assert_eq!(memory.recall(&"a"), None);
+    fn of_what_is_too_much_the_oldest_goes_with_the_next_event() {
+        let mut ring = Ring::new(20);
+        (0..5).for_each(|n| ring.put(n, n, Micros(10), 5));
+        assert_eq!((ring.recall(&0), ring.has_overflowed()), (Some(&0), false));
+        ring.at(Micros(1));
+        ring.forget();
+        assert_eq!((ring.recall(&0), ring.recall(&1), ring.has_overflowed()), (None, Some(&1), true));
+        // One that was put again is among the youngest.
+        ring.put(1, 11, Micros(10), 10);
+        ring.at(Micros(1));
+        ring.forget();
+        assert_eq!([1, 2, 3, 4].map(|n| ring.recall(&n).copied()), [Some(11), None, Some(3), Some(4)]);
+        ring.at(Micros(10));
+        ring.forget();
+        assert_eq!((ring.iter().count(), ring.bytes), (0, 0));
     }
 }

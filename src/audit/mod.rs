@@ -1,6 +1,6 @@
 //! The laws, re-derived from committed events alone by a second and dumber model: plain sums, plain sets, one pass, no
 //! decision. It judges what the owner wrote and never asks the owner's code: nothing of `decide` or `evolve` is used,
-//! nor any judgement of [`crate::domain`]'s values, only the values (and the pinned map from pool to partition).
+//! nor any judgement of [`crate::domain`]'s values, only the values (and what the manifest pins: the map from pool to partition, and the bytes that an entry counts for).
 //!
 //! What events do not hold it cannot judge: deadlines, how limits were to be changed, and what callers were told. For the
 //! first two, where commands are at hand, see [`asked`], for the last [`history`]. It never stops at a breach: it keeps its own sums, reports, and reads on. No clock, no input or output,
@@ -23,18 +23,15 @@ mod report;
 
 pub use report::{ClockSet, PartitionReport, Report};
 
-use crate::domain::{
-    CommandKey, Digest, Law, Micros, Pool, PoolId, PoolSpec, Recorded, Remembered, Reservation, ReservationId,
-};
-use crate::limits::{REMEMBERED_COMMANDS_MAX, REMEMBERED_RESERVATIONS_MAX};
+use crate::domain::room::Bounds;
+use crate::domain::{Digest, Law, Micros, Pool, PoolId, PoolSpec, Recorded, Remembered, Reservation, ReservationId};
 use crate::wire::digest::Stating;
 use books::Books;
 use chain::Chain;
 use copies::Copies;
 use judge::Judge;
-use keys::Answer;
+use keys::{Answer, Answers};
 use lives::Lives;
-use memory::Memory;
 use report::Breaches;
 
 /// One partition's auditor: it takes the partition's events from the first on, in the order of the log.
@@ -51,8 +48,10 @@ struct State {
     partitions: u32,
     books: Books,
     lives: Lives,
-    answers: Memory<CommandKey, Answer>,
+    answers: Answers,
     copies: Copies,
+    /// What the owner may remember.
+    bounds: Bounds,
 }
 
 /// What one event broke.
@@ -75,26 +74,24 @@ impl Found {
 impl PartitionAudit {
     /// The auditor of `partition` among `partitions`, before its first event.
     pub fn new(partition: u32, partitions: u32) -> PartitionAudit {
+        PartitionAudit::bounded(partition, partitions, Bounds::default())
+    }
+
+    /// The same of a log whose owner remembers no more than this.
+    pub fn bounded(partition: u32, partitions: u32, bounds: Bounds) -> PartitionAudit {
         PartitionAudit {
             chain: Chain::new(partition),
             state: State {
                 partitions,
                 books: Books::default(),
-                lives: Lives::new(REMEMBERED_RESERVATIONS_MAX),
-                answers: Memory::new(REMEMBERED_COMMANDS_MAX),
+                lives: Lives::new(bounds.refusals),
+                answers: Answers::new(bounds.refused_answers),
                 copies: Copies::default(),
+                bounds,
             },
             events: 0,
             breaches: Breaches::default(),
         }
-    }
-
-    /// Of a log whose owner remembers so much of what is over: ended reservations, and answers of keyed commands.
-    #[must_use]
-    pub fn bounded(mut self, reservations: usize, commands: usize) -> PartitionAudit {
-        self.state.lives = Lives::new(reservations);
-        self.state.answers = Memory::new(commands);
-        self
     }
 
     /// Takes the next event.
@@ -102,8 +99,10 @@ impl PartitionAudit {
         let mut found = Found::default();
         self.chain.observe(recorded, &mut found);
         let now = self.chain.now();
-        self.state.forget(now);
-        Judge { state: &mut self.state, event: &recorded.event, now, found: &mut found }.run();
+        self.state.at(now);
+        Judge { state: &mut self.state, event: &recorded.event, version: recorded.version, now, found: &mut found }
+            .run();
+        self.state.forget();
         self.events = self.events.saturating_add(1);
         self.breaches.take(self.chain.partition(), recorded.event.seq, found);
     }
@@ -128,6 +127,11 @@ impl PartitionAudit {
         self.state.lives.iter()
     }
 
+    /// Bytes that the owner's memory counts by now.
+    pub fn memory_used(&self) -> u64 {
+        self.state.memory_used()
+    }
+
     /// The digest of the state that the auditor's own model comes to: that of the owner, or a law is broken (L7). It is of
     /// all that counts, what is remembered included.
     pub fn digest(&self) -> Digest {
@@ -135,7 +139,7 @@ impl PartitionAudit {
         self.pools().for_each(|pool| stating.pool(&pool));
         let known = self.state.lives.known();
         known.iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
-        for (key, Answer { fingerprint, body, seq }, until) in self.state.answers.iter() {
+        for (key, Answer { fingerprint, body, seq }, until) in self.state.answers.sorted() {
             let remembered = Remembered { fingerprint: *fingerprint, until, body: Box::new(body.clone()), seq: *seq };
             stating.answer(key, &remembered);
         }
@@ -167,17 +171,40 @@ impl PartitionAudit {
 }
 
 impl State {
-    fn forget(&mut self, now: Micros) {
-        self.lives.forget(now);
-        self.answers.forget(now);
+    /// It is so late: what was kept until now is not known any more.
+    fn at(&mut self, now: Micros) {
+        self.lives.at(now);
+        self.answers.at(now);
         self.copies.forget(now);
+    }
+
+    /// After an event: lets go of what is over or too much, as an owner does.
+    fn forget(&mut self) {
+        self.lives.forget();
+        self.answers.forget();
     }
 
     fn set_back(&mut self, from: Micros, to: Micros, window_end: Micros) {
         let by_us = from.0.saturating_sub(to.0);
-        self.lives.set_back(by_us);
-        self.answers.set_back(by_us);
+        self.lives.set_back(from, by_us);
+        self.answers.set_back(from, by_us);
         self.copies.carry(from, window_end);
+    }
+
+    /// Bytes that the owner's memory counts.
+    fn memory_used(&self) -> u64 {
+        self.lives.bytes().saturating_add(self.answers.bytes())
+    }
+
+    /// Whether new work of so many bytes has room.
+    fn has_room(&self, bytes: u64) -> bool {
+        !self.copies.is_shut() && self.memory_used().saturating_add(bytes) <= self.bounds.memory
+    }
+
+    /// The same, in the reserve too.
+    fn has_reserve(&self, bytes: u64) -> bool {
+        let Bounds { memory, reserve, .. } = self.bounds;
+        self.memory_used().saturating_add(bytes) <= memory.saturating_add(reserve)
     }
 
     /// The sums kept event by event must be what the live reservations add up to.

@@ -4,8 +4,9 @@ use super::books::{Book, more_than};
 use super::judge::Judge;
 use super::keys::is_business;
 use super::lives::{Life, Stand};
+use crate::domain::room::{self, Standing};
 use crate::domain::{Amounts, AskKind, Law, LimitChange, Mode, Reason, Rejection};
-use crate::limits::UNITS_MAX;
+use crate::limits::{ANSWER_BYTES_MAX, UNITS_MAX};
 
 impl Judge<'_> {
     /// A refusal given now.
@@ -59,7 +60,9 @@ impl Judge<'_> {
             stand: Stand::Refused(rejection.reason, rejection.dimension),
             ..Life::void(pool.clone(), burned)
         };
-        let until = self.window_end();
+        // One beside attempts that were taken back goes with them.
+        let beside = self.state.lives.until(id).filter(|_| !refused.burned.is_empty());
+        let until = beside.unwrap_or(self.window_end());
         self.state.lives.remember(id, refused, until);
     }
 
@@ -115,13 +118,14 @@ impl Judge<'_> {
             Reason::OrderHasReservation => self.has_reservation(rejection),
             Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => self.is_held_too_long(rejection),
             Reason::LimitOutOfRange => is_out_of_range(book, rejection),
+            Reason::MemoryFull => self.was_full(rejection),
             Reason::Expired => self.deadline().is_none_or(|deadline| deadline < self.now),
             _ => self.reason_of_reservation_held(rejection),
         };
         let law = match reason {
             Reason::OverLimit => Law::Capacity,
             Reason::PastCutoff | Reason::Expired => Law::ClocksDecideNothing,
-            Reason::Abandoned => Law::SameAnswer,
+            Reason::Abandoned | Reason::MemoryFull => Law::SameAnswer,
             _ => Law::OneState,
         };
         self.found.expect(held, law, || format!("refused as {reason}, and it was not so"));
@@ -179,6 +183,18 @@ impl Judge<'_> {
         });
     }
 
+    /// Whether the memory had no room for the work. How much an answer about a pool would have been, and whether a hold was
+    /// asked for, an event does not tell.
+    fn was_full(&self, rejection: &Rejection) -> bool {
+        let bytes = match &rejection.demand {
+            Some(demand) if self.is_for(AskKind::Reserve) => {
+                room::of_parts(demand, rejection.order_ref.as_ref(), (1, 0), Standing::Held, false)
+            }
+            _ => ANSWER_BYTES_MAX,
+        };
+        !self.state.has_room(bytes)
+    }
+
     fn was_abandoned(&self, rejection: &Rejection) -> bool {
         let attempt = self.event.command().map(|command| command.attempt);
         let pair = rejection.reservation.zip(attempt);
@@ -190,6 +206,7 @@ impl Judge<'_> {
         let Some(id) = rejection.reservation else { return true };
         let stand = self.state.lives.decided(id).map(|life| life.stand);
         match rejection.reason {
+            Reason::UnknownReservation if self.may_have_forgotten_lives() => true,
             Reason::UnknownReservation => matches!(stand, None | Some(Stand::Refused(..))),
             Reason::AlreadyReleased => stand == Some(Stand::Released),
             Reason::HoldExpired => match stand {

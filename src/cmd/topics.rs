@@ -6,7 +6,7 @@ use super::{Failure, Verdict};
 use crate::app;
 use crate::config::{Config, Kafka};
 use crate::domain::route::HASH_VERSION;
-use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS};
+use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION};
 use crate::log::kafka::Cluster;
 use crate::log::kafka::admin::Admin;
 use crate::log::kafka::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned};
@@ -97,6 +97,7 @@ fn made(differences: &[Difference], seen: Seen) -> Pinned {
         hash_version: HASH_VERSION,
         format_version: FORMAT_VERSION,
         dedup_window_ms: DEDUP_WINDOW_MS,
+        memory_version: MEMORY_VERSION,
         created_at: SystemClock::new().now(),
     };
     Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: seen.place }

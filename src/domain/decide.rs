@@ -5,15 +5,16 @@ use super::change::{LimitChange, PoolChange};
 use super::command::{Ask, Command};
 use super::event::{Body, Entry, Origin, Rejection, ReleaseCause};
 use super::ids::{Dimension, Name, PoolId, ReservationId};
-use super::ledger::{CommandKey, Ledger, Target};
+use super::ledger::{CommandKey, Ledger, Target, has_reserve, has_room};
 use super::outcome::Reason;
 use super::pool::{Mode, Pool, PoolSpec};
 use super::reservation::{Judged, Reservation, Status};
+use super::room::{self, Standing};
 use super::route::{partition_of, partition_of_reservation, pool_hash};
 use super::units::{Amounts, Micros};
 use crate::limits::{
     AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
-    POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX,
+    POOLS_PER_PARTITION_MAX,
 };
 
 /// Where and when a decision is made.
@@ -83,6 +84,13 @@ impl<L: Ledger> Case<'_, L> {
         if let Some(answered) = self.answered_before()? {
             return Ok(answered);
         }
+        let body = self.anew(ask)?;
+        self.has_room_for(&body)?;
+        Ok(body)
+    }
+
+    /// A command whose key is new.
+    fn anew(&self, ask: &Ask) -> Decision {
         match ask {
             Ask::DefinePool { pool, spec, expected_version } => self.define(pool, spec, *expected_version),
             Ask::AdjustLimits { pool, change, expected_version } => self.adjust(pool, change, *expected_version),
@@ -102,6 +110,26 @@ impl<L: Ledger> Case<'_, L> {
             Ask::Abandon { pool, reservation } => self.abandon(pool, *reservation),
             Ask::Handover { nonce } => Ok(Body::HandedOver { nonce: *nonce }),
         }
+    }
+
+    /// Whether what a decision adds can be remembered: the answer of the command's key, and what a reservation takes more.
+    /// What ends or gives back, or keeps what was taken, is never refused for it; to say once more that it was done, and to
+    /// take less, may have room of the reserve.
+    fn has_room_for(&self, body: &Body) -> Result<(), Refusal> {
+        let answer = command_key(self.command).map_or(0, |key| room::of_answer(&key, body));
+        let has_room = match body {
+            Body::Released(..) | Body::Confirmed(_) => true,
+            Body::Repeated(..) => answer == 0 || has_reserve(self.ledger, answer, self.now),
+            Body::Amended(entry, before) if entry.demand.beyond(before).next().is_none() => {
+                answer == 0 || has_reserve(self.ledger, answer, self.now)
+            }
+            Body::Amended(entry, before) => {
+                let bytes = answer.saturating_add(room::growth(before, &entry.demand));
+                bytes == 0 || has_room(self.ledger, bytes, self.now)
+            }
+            _ => answer == 0 || has_room(self.ledger, answer, self.now),
+        };
+        if has_room { Ok(()) } else { Err(Reason::MemoryFull.into()) }
     }
 
     /// A command is decided once. A copy comes while the id is kept, or after the deadline.
@@ -207,8 +235,11 @@ impl<L: Ledger> Case<'_, L> {
             if known.attempts.is_burned_full() {
                 return Err(Reason::TooManyAttempts.into());
             }
-        } else if self.ledger.reservation_count() >= RESERVATIONS_PER_PARTITION_MAX {
-            return Err(Reason::PartitionFull.into());
+        }
+        let standing = if hold_ttl_ms.is_some() { Standing::Held } else { Standing::Confirmed };
+        let bytes = room::of_parts(demand, order_ref.as_ref(), (1, 0), standing, false);
+        if !has_room(self.ledger, bytes, self.now) {
+            return Err(Reason::MemoryFull.into());
         }
         let pool = self.pool(pool)?;
         if self.holder(pool, order_ref.as_ref()).is_some() {
@@ -270,8 +301,12 @@ impl<L: Ledger> Case<'_, L> {
             return Err(Reason::KeyReused.into());
         }
         if let Status::Refused { reason, .. } = known.status {
-            let rejection = self.refused_before(known, reason);
-            return Ok(Body::Repeated(Box::new(Body::Rejected(rejection)), Some(remembered(known.seq, known.until))));
+            let rejection = Body::Rejected(self.refused_before(known, reason));
+            // One that lasts as long as attempts that were given up does not tell when it was given.
+            if !known.attempts.burned().is_empty() {
+                return Ok(again(rejection, known.seq));
+            }
+            return Ok(Body::Repeated(Box::new(rejection), Some(remembered(known.seq, known.until))));
         }
         self.not_ended(known)?;
         let pool = self.pool(&known.pool)?;
@@ -449,7 +484,7 @@ fn entry(pool: &Pool, known: &Reservation, reservation: ReservationId) -> Entry 
         demand: known.demand.clone(),
         hold_until: (known.status == Status::Held).then_some(known.until),
         hold_since: (known.status == Status::Held).then(|| known.held_since()),
-        order_ref: known.order_ref.as_deref().and_then(|text| Name::new(text).ok()),
+        order_ref: known.order_ref.clone(),
         limits: pool.spec.limits.clone(),
         used: pool.used.clone(),
     }

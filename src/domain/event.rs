@@ -395,6 +395,9 @@ impl Event {
     }
 }
 
+/// The version of events that are decided here: of their schema, and of the rules that they were decided by.
+pub const VERSION: u32 = 4;
+
 /// An event with the digest of its bytes: what the log holds, and what a caller's proof names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recorded {
@@ -402,4 +405,13 @@ pub struct Recorded {
     pub event: Event,
     /// The digest of its bytes; the next event's `prev`.
     pub digest: Digest,
+    /// See [`VERSION`].
+    pub version: u32,
+}
+
+impl Recorded {
+    /// An event that is decided here.
+    pub fn new(event: Event, digest: Digest) -> Recorded {
+        Recorded { event, digest, version: VERSION }
+    }
 }

@@ -5,11 +5,12 @@ use super::event::{Body, CommandStamp, Entry, Event, Rejection, ReleaseCause};
 use super::ids::PoolId;
 use super::ids::ReservationId;
 use super::law::{self, Breach, Law};
-use super::ledger::{CommandKey, LedgerMut, Remembered, Target, kept_until};
+use super::ledger::{CommandKey, LedgerMut, Remembered, Target, has_reserve, kept_through, kept_until};
 use super::pool::Pool;
 use super::reservation::{Attempts, Reservation, Status};
+use super::room::{Keeping, SHUT};
 use super::units::{Amounts, Micros};
-use super::{AskKind, Name, Reason};
+use super::{AskKind, Reason};
 use crate::limits::DEDUP_WINDOW_MS;
 
 /// Folds `event` into `ledger`.
@@ -17,9 +18,10 @@ use crate::limits::DEDUP_WINDOW_MS;
 /// # Errors
 /// The [`Breach`] that makes the event impossible after this state; the state is then not to be used any more.
 pub fn evolve(ledger: &mut impl LedgerMut, event: &Event) -> Result<(), Breach> {
-    ledger.forget(event.decided_at);
     fold(ledger, event).map_err(|(law, detail)| Breach { law, partition: event.partition, seq: event.seq, detail })?;
     keep_decided(ledger, event);
+    // The next decision is made against what is left.
+    ledger.forget(event.decided_at);
     Ok(())
 }
 
@@ -122,7 +124,7 @@ fn fold_clock_set(ledger: &mut impl LedgerMut, event: &Event, from: Micros) -> F
     if from <= to {
         return Err((Law::ClocksDecideNothing, format!("the clock is set from {} to {}: not back", from.0, to.0)));
     }
-    ledger.set_back(from.0.saturating_sub(to.0));
+    ledger.set_back(from, from.0.saturating_sub(to.0));
     ledger.carry_decided(from, forget_at(event));
     Ok(())
 }
@@ -166,9 +168,12 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
     is_of_pool(ledger, event, pool, entry.reservation)?;
     ledger.update_pool(pool, |pool| pool.used = entry.used.clone());
     ledger.update_reservation(pool, entry.reservation, |r| {
-        r.renew(event.decided_at, pool);
+        // Older versions forgot some of what was decided early, and decided anew.
+        if r.status != Status::Void || !r.is_known(event.decided_at) {
+            *r = Reservation::void(pool.clone());
+        }
         r.demand = entry.demand.clone();
-        r.order_ref = entry.order_ref.as_ref().map(|text| text.as_str().into());
+        r.order_ref = entry.order_ref.clone();
         r.attempts.add(command.attempt);
         r.fingerprint = command.fingerprint;
         r.until = entry.hold_until.unwrap_or_default();
@@ -282,9 +287,12 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
     let binding = rejection.dimension.and_then(|d| demand.iter().position(|(other, _)| other == d));
     ledger.update_reservation(pool, id, |r| {
         r.renew(event.decided_at, pool);
-        r.order_ref = rejection.order_ref.as_ref().map(|text: &Name| text.as_str().into());
+        r.order_ref = rejection.order_ref.clone();
         r.fingerprint = command.fingerprint;
-        r.until = forget_at(event);
+        // One beside attempts that were given up goes with them.
+        if r.attempts.burned().is_empty() {
+            r.until = forget_at(event);
+        }
         r.seq = event.seq;
         r.decided_seq = event.seq;
         r.judged = rejection.judged().map(Box::new);
@@ -337,18 +345,27 @@ fn give_up(
 ) {
     let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
     let status = known.map_or(Status::Void, |r| r.status);
-    // Of an ended or refused reservation an attempt can take nothing any more: there is nothing to burn. Nor is there of
-    // one that nobody knows, when the attempt comes too late whenever it comes.
-    let is_void = status == Status::Void;
-    if !status.is_live() && (!is_void || until < event.decided_at) {
+    // Of an ended reservation an attempt can take nothing any more: there is nothing to burn. Nor is there of one that does
+    // not live, when the attempt comes too late whenever it comes.
+    let is_ended = matches!(status, Status::Released | Status::Expired);
+    if is_ended || !status.is_live() && until < event.decided_at {
+        return;
+    }
+    if !status.is_live() && !has_reserve(ledger, 1, event.decided_at) {
+        ledger.keep_decided(SHUT, kept_through(until));
         return;
     }
     ledger.update_reservation(pool, id, |r| {
         r.renew(event.decided_at, pool);
+        let is_refusal = r.keeping() == Keeping::Refusal;
         change(&mut r.attempts);
-        if is_void {
-            // In the instant of its deadline it would still be in time.
-            r.until = r.until.max(Micros(until.0.saturating_add(1)));
+        // In the instant of its deadline it would still be in time. A refusal took nothing: it may be forgotten then, and
+        // must not be before, lest the attempt be let in.
+        let through = Micros(until.0.saturating_add(1));
+        match status {
+            Status::Held | Status::Confirmed => {}
+            _ if is_refusal => r.until = through,
+            _ => r.until = r.until.max(through),
         }
     });
 }

@@ -51,11 +51,12 @@ fn is_key_byte(b: u8) -> bool {
     b.is_ascii_graphic() && !matches!(b, b'"' | b'\\')
 }
 
+/// A copy of a name shares its text, and is one word: reservations hold some.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $max:expr, $allowed:expr $(, not $refused:expr => $why:expr)?) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(Arc<Box<str>>);
 
         impl $name {
             /// The text, if it is one.
@@ -67,7 +68,7 @@ macro_rules! name {
                 $(if $refused.contains(&text) {
                     return Err($why);
                 })?
-                Ok($name(text.into()))
+                Ok($name(Arc::new(text.into())))
             }
 
             /// The text.
@@ -78,13 +79,13 @@ macro_rules! name {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", &*self.0)
+                write!(f, "{:?}", self.as_str())
             }
         }
     };

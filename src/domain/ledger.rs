@@ -5,6 +5,7 @@ use super::event::Body;
 use super::ids::{CommandId, IdempotencyKey, PoolId, ReservationId};
 use super::pool::Pool;
 use super::reservation::Reservation;
+use super::room::{Bounds, Keeping, SHUT};
 use super::units::Micros;
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS};
 
@@ -41,9 +42,24 @@ pub struct Remembered {
 
 /// Until when the id of a command that is decided now is kept: those of a span of time together.
 pub fn kept_until(decided_at: Micros) -> Micros {
+    kept_through(decided_at.plus_ms(COMMAND_WINDOW_MS))
+}
+
+/// The same, of an id that is to be known at `last` still.
+pub fn kept_through(last: Micros) -> Micros {
     let span_us = COMMAND_SPAN_MS.saturating_mul(1_000);
-    let spans = decided_at.plus_ms(COMMAND_WINDOW_MS).0.checked_div(span_us).unwrap_or_default();
+    let spans = last.0.checked_div(span_us).unwrap_or_default();
     Micros(spans.saturating_add(1).saturating_mul(span_us))
+}
+
+impl Remembered {
+    /// For how long it is kept: a refusal has changed nothing.
+    pub fn keeping(&self) -> Keeping {
+        match *self.body {
+            Body::Rejected(_) => Keeping::Refusal,
+            _ => Keeping::Until(self.until),
+        }
+    }
 }
 
 /// Reading a partition's state.
@@ -67,8 +83,22 @@ pub trait Ledger {
     fn decided_count(&self, now: Micros) -> usize;
     /// How many pools there are.
     fn pool_count(&self) -> usize;
-    /// How many reservations are kept, live and remembered.
-    fn reservation_count(&self) -> usize;
+    /// Bytes that count at `now` towards [`Bounds::memory`].
+    fn memory_used(&self, now: Micros) -> u64;
+    /// What may be remembered.
+    fn bounds(&self) -> Bounds;
+}
+
+/// Whether there is room for so many bytes of new work: none while an attempt may come that could not be remembered.
+pub fn has_room(ledger: &impl Ledger, bytes: u64, now: Micros) -> bool {
+    let fits = ledger.memory_used(now).saturating_add(bytes) <= ledger.bounds().memory;
+    fits && !ledger.is_decided(SHUT, now)
+}
+
+/// The same, in the reserve too, for what ends work or gives up.
+pub fn has_reserve(ledger: &impl Ledger, bytes: u64, now: Micros) -> bool {
+    let Bounds { memory, reserve, .. } = ledger.bounds();
+    ledger.memory_used(now).saturating_add(bytes) <= memory.saturating_add(reserve)
 }
 
 /// Changing it. Only [`super::evolve::evolve`] does.
@@ -84,13 +114,13 @@ pub trait LedgerMut: Ledger {
     fn remember(&mut self, key: CommandKey, remembered: Remembered);
     /// Keeps the id of a decided command until then.
     fn keep_decided(&mut self, id: CommandId, until: Micros);
-    /// The clock goes back by so many microseconds: every hold ends, and every answer and whatever else is not live is
-    /// forgotten, earlier by as much.
-    fn set_back(&mut self, by_us: u64);
+    /// The clock goes back from `from` by so many microseconds: every hold ends, and every answer and whatever else is not
+    /// live is forgotten, earlier by as much. What may be forgotten at `from` may be so now.
+    fn set_back(&mut self, from: Micros, by_us: u64);
     /// Ids of decided commands that are kept at `from` stay for as long as they would by the old time, and not beyond
     /// `latest`: a copy of such a command has its deadline by the old time. All others go.
     fn carry_decided(&mut self, from: Micros, latest: Micros);
-    /// Lets go of a bounded number of the oldest entries that may be forgotten at `now` or are too many,
-    /// and of every command's id that is kept no longer.
+    /// Lets go of refusals that are too many bytes, the oldest first, of a bounded number of the entries whose time is over
+    /// at `now`, and of every command's id that is kept no longer.
     fn forget(&mut self, now: Micros);
 }

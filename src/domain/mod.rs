@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod outcome;
 pub mod pool;
 pub mod reservation;
+pub mod room;
 pub mod route;
 pub mod units;
 

@@ -46,7 +46,9 @@ reasons! {
     /// So many attempts of the reservation were abandoned before they came that it cannot be told whether this is one.
     /// It passes with their deadlines.
     TooManyAttempts = "too_many_attempts", false;
-    /// The partition holds as much as it may.
+    /// The partition remembers as much as it may. What is remembered goes with time.
+    MemoryFull = "memory_full", false;
+    /// The partition has as many pools as it may.
     PartitionFull = "partition_full", false;
     /// There is no such pool.
     UnknownPool = "unknown_pool", true;

@@ -1,7 +1,8 @@
 //! A reservation's life, and what is remembered of it afterwards.
 
-use super::ids::{Attempt, Dimension, PoolId, ReservationId};
+use super::ids::{Attempt, Dimension, Name, PoolId, ReservationId};
 use super::outcome::Reason;
+use super::room::{Keeping, Standing};
 use super::units::{Amounts, Micros};
 use crate::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX};
 
@@ -35,7 +36,8 @@ impl Status {
     }
 }
 
-/// What a partition knows of one reservation id. A live one is never forgotten; the others are at `until`.
+/// What a partition knows of one reservation id. A live one is never forgotten; the others are at `until`, a refusal
+/// earlier when there are too many.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reservation {
     /// The pool it belongs to.
@@ -43,7 +45,7 @@ pub struct Reservation {
     /// Units it takes (or would have taken).
     pub demand: Amounts,
     /// The caller's order.
-    pub order_ref: Option<Box<str>>,
+    pub order_ref: Option<Name>,
     /// The tries behind it.
     pub attempts: Attempts,
     /// Fingerprint of the Reserve's body.
@@ -97,13 +99,13 @@ impl Reservation {
     }
 
     /// The order of a live one.
-    pub fn live_order(&self) -> Option<&str> {
-        self.order_ref.as_deref().filter(|_| self.status.is_live())
+    pub fn live_order(&self) -> Option<&Name> {
+        self.order_ref.as_ref().filter(|_| self.status.is_live())
     }
 
     /// Whether it is a live one of this order.
     pub fn is_of_order(&self, pool: &PoolId, order_ref: &str) -> bool {
-        self.pool == *pool && self.live_order() == Some(order_ref)
+        self.pool == *pool && self.live_order().is_some_and(|order| order.as_str() == order_ref)
     }
 
     /// Of a hold, the instant from which its life counts.
@@ -131,6 +133,24 @@ impl Reservation {
     pub fn renew(&mut self, now: Micros, pool: &PoolId) {
         if !self.is_known(now) {
             *self = Reservation::void(pool.clone());
+        }
+    }
+
+    /// How it lives.
+    pub fn standing(&self) -> Standing {
+        match self.status {
+            Status::Held => Standing::Held,
+            Status::Confirmed => Standing::Confirmed,
+            _ => Standing::Over,
+        }
+    }
+
+    /// For how long it is kept. A refusal with attempts that were given up is kept for their sake.
+    pub fn keeping(&self) -> Keeping {
+        match self.status {
+            Status::Held | Status::Confirmed => Keeping::Live,
+            Status::Refused { .. } if self.attempts.burned().is_empty() => Keeping::Refusal,
+            _ => Keeping::Until(self.until),
         }
     }
 

@@ -35,9 +35,10 @@ impl Micros {
     }
 }
 
-/// Units per dimension, sorted by dimension, each dimension once. A copy shares them.
+/// Units per dimension, sorted by dimension, each dimension once. A copy shares them, and is one word: every reservation
+/// holds some.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Amounts(Arc<[(Dimension, u64)]>);
+pub struct Amounts(Arc<Box<[(Dimension, u64)]>>);
 
 impl Amounts {
     /// Sorts what it is given; `None` when a dimension stands twice.
@@ -45,7 +46,7 @@ impl Amounts {
         let mut sorted: Vec<_> = amounts.into_iter().collect();
         sorted.sort_unstable_by_key(|(d, _)| *d);
         let twice = sorted.iter().zip(sorted.iter().skip(1)).any(|((a, _), (b, _))| a == b);
-        (!twice).then(|| Amounts(sorted.into()))
+        (!twice).then(|| Amounts(Arc::new(sorted.into())))
     }
 
     /// Units in this dimension.
@@ -77,7 +78,7 @@ impl Amounts {
 
     /// The same dimensions, each with `f` of its units.
     pub fn map(&self, f: impl Fn(Dimension, u64) -> u64) -> Amounts {
-        Amounts(self.0.iter().map(|(d, units)| (*d, f(*d, *units))).collect())
+        Amounts(Arc::new(self.0.iter().map(|(d, units)| (*d, f(*d, *units))).collect()))
     }
 
     /// The same dimensions, each with `f` of its units, or the first dimension for which there is none.
@@ -85,7 +86,8 @@ impl Amounts {
     /// # Errors
     /// The dimension for which `f` has no answer.
     pub fn try_map(&self, f: impl Fn(Dimension, u64) -> Option<u64>) -> Result<Amounts, Dimension> {
-        self.0.iter().map(|(d, units)| f(*d, *units).map(|n| (*d, n)).ok_or(*d)).collect::<Result<_, _>>().map(Amounts)
+        let amounts = self.0.iter().map(|(d, units)| f(*d, *units).map(|n| (*d, n)).ok_or(*d));
+        Ok(Amounts(Arc::new(amounts.collect::<Result<_, _>>()?)))
     }
 }
 

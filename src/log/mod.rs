@@ -335,6 +335,8 @@ pub struct Manifest {
     pub format_version: u32,
     /// For how long keys are remembered, see [`crate::limits::DEDUP_WINDOW_MS`].
     pub dedup_window_ms: u64,
+    /// How much is remembered, see [`crate::limits::MEMORY_VERSION`].
+    pub memory_version: u32,
     /// When it was made.
     pub created_at: Micros,
 }

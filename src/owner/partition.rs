@@ -176,6 +176,7 @@ impl Partition {
                 concluded.replies.push(Reply { to, decided });
             }
         }
+        concluded.report.memory_bytes = state.memory_used(state.position().decided_at);
         Ok(concluded)
     }
 }
@@ -183,7 +184,7 @@ impl Partition {
 /// A turn being decided.
 struct Drafting<'a> {
     owner: &'a Partition,
-    stage: Stage<'a, PartitionState>,
+    stage: Stage<'a>,
     position: Position,
     now: Micros,
     events: Vec<StoredEvent>,
@@ -197,7 +198,7 @@ impl<'a> Drafting<'a> {
     fn begin(owner: &'a Partition, state: &'a PartitionState, now: Micros) -> Drafting<'a> {
         let position = *state.position();
         let now = now.max(position.decided_at);
-        let stage = Stage::over(state);
+        let stage = Stage::over(state, now);
         let (events, pools, decided, dead) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Drafting { owner, stage, position, now, events, pools, decided, dead }
     }
@@ -266,7 +267,7 @@ impl<'a> Drafting<'a> {
         self.pools.push(event.body.pool_id().cloned());
         self.position.chain = digest;
         self.position.next_seq = self.position.next_seq.saturating_add(1);
-        self.decided.push(Recorded { event, digest });
+        self.decided.push(Recorded::new(event, digest));
     }
 
     fn finish(self, inputs: Vec<Record>) -> Staged {

@@ -14,6 +14,8 @@ pub struct TurnReport {
     pub events: BTreeMap<(Kind, Option<Reason>), u64>,
     /// What nobody could decide: the first, and how many.
     pub dead: Option<(DeadLetter, usize)>,
+    /// Bytes that the partition's memory counts after it.
+    pub memory_bytes: u64,
     /// From the end of the poll to the end of the commit, in microseconds; set by the shell.
     pub turn_us: u64,
     /// The commit alone, in microseconds; set by the shell.
@@ -22,7 +24,7 @@ pub struct TurnReport {
 
 impl TurnReport {
     pub(super) fn new(outcome: CommitOutcome) -> TurnReport {
-        TurnReport { outcome, events: BTreeMap::new(), dead: None, turn_us: 0, commit_us: 0 }
+        TurnReport { outcome, events: BTreeMap::new(), dead: None, memory_bytes: 0, turn_us: 0, commit_us: 0 }
     }
 
     pub(super) fn count(&mut self, event: &Event) {

@@ -1,41 +1,117 @@
 //! The overlay of a turn that is not committed yet: what its decisions see beyond the partition's state. Dropping it
-//! drops the turn.
+//! drops the turn. It remembers and forgets refusals with each event just as the state will when the turn is folded.
 
+use crate::domain::room::{self, Bounds, Keeping};
 use crate::domain::{
     CommandId, CommandKey, Ledger, LedgerMut, Micros, Pool, PoolId, Remembered, Reservation, ReservationId,
 };
-use crate::replica::Orders;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::replica::state::{refusal_bytes, refused_answer_bytes};
+use crate::replica::{Orders, PartitionState};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub struct Stage<'a, L> {
-    base: &'a L,
+pub struct Stage<'a> {
+    base: &'a PartitionState,
+    now: Micros,
     pools: BTreeMap<PoolId, Pool>,
     /// `None`: nothing is left of it.
     reservations: BTreeMap<ReservationId, Option<Reservation>>,
     /// Of those.
     orders: Orders,
-    remembered: BTreeMap<CommandKey, Remembered>,
+    /// `None`: it is forgotten.
+    remembered: BTreeMap<CommandKey, Option<Remembered>>,
     decided: BTreeSet<CommandId>,
     pools_added: usize,
-    reservations_added: usize,
+    used: u64,
+    refusals: Refusals<ReservationId>,
+    refused_answers: Refusals<CommandKey>,
 }
 
-impl<'a, L: Ledger> Stage<'a, L> {
-    pub fn over(base: &'a L) -> Stage<'a, L> {
+/// What the turn has made of the state's refusals of one kind.
+struct Refusals<K> {
+    /// Bytes of all that are left, those of the turn included.
+    bytes: u64,
+    /// Of the state's refusals so many are forgotten, or are none any more.
+    passed: usize,
+    /// Those of the turn, with the events that gave them.
+    added: VecDeque<(u64, K)>,
+}
+
+impl<K> Refusals<K> {
+    fn of(bytes: u64) -> Refusals<K> {
+        Refusals { bytes, passed: 0, added: VecDeque::new() }
+    }
+
+    fn count(&mut self, was: u64, is: u64) {
+        self.bytes = self.bytes.saturating_sub(was).saturating_add(is);
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// A turn at this time.
+    pub fn over(base: &'a PartitionState, now: Micros) -> Stage<'a> {
+        let (refusals, refused_answers) = base.refused_bytes();
         Stage {
             base,
+            now,
             pools: BTreeMap::new(),
             reservations: BTreeMap::new(),
             orders: Orders::default(),
             remembered: BTreeMap::new(),
             decided: BTreeSet::new(),
             pools_added: 0,
-            reservations_added: 0,
+            used: base.memory_used(now),
+            refusals: Refusals::of(refusals),
+            refused_answers: Refusals::of(refused_answers),
         }
+    }
+
+    /// Bytes that count in memory, and among refusals, of what is kept so.
+    fn bytes(&self, keeping: Keeping, bytes: u64) -> (u64, u64) {
+        match keeping {
+            Keeping::Live => (bytes, 0),
+            Keeping::Until(until) if room::span_end(until) > self.now => (bytes, 0),
+            Keeping::Until(_) => (0, 0),
+            Keeping::Refusal => (0, bytes),
+        }
+    }
+
+    fn bytes_of(&self, reservation: Option<&Reservation>) -> (u64, u64) {
+        reservation.map_or((0, 0), |r| self.bytes(r.keeping(), room::of_reservation(r)))
+    }
+
+    fn bytes_of_answer(&self, key: &CommandKey) -> (u64, u64) {
+        self.remembered(key).map_or((0, 0), |answer| self.bytes(answer.keeping(), room::of_answer(key, &answer.body)))
+    }
+
+    fn count(&mut self, was: u64, is: u64) {
+        self.used = self.used.saturating_sub(was).saturating_add(is);
+    }
+
+    /// The oldest refusal of a Reserve that is left, and its bytes; `Some(None)` for one that is none any more.
+    fn oldest_refusal(&mut self) -> Option<Option<(ReservationId, u64)>> {
+        if let Some(refusal) = self.base.refusal(self.refusals.passed) {
+            self.refusals.passed = self.refusals.passed.saturating_add(1);
+            return Some(refusal.filter(|(id, _)| !self.reservations.contains_key(id)));
+        }
+        let (seq, id) = self.refusals.added.pop_front()?;
+        let staged = self.reservations.get(&id).and_then(Option::as_ref);
+        Some(staged.and_then(|r| Some((id, refusal_bytes(r, seq)?))))
+    }
+
+    fn oldest_refused_answer(&mut self) -> Option<Option<(CommandKey, u64)>> {
+        if let Some(answer) = self.base.refused_answer(self.refused_answers.passed) {
+            self.refused_answers.passed = self.refused_answers.passed.saturating_add(1);
+            let left = answer.filter(|(key, _)| !self.remembered.contains_key(*key));
+            return Some(left.map(|(key, bytes)| (key.clone(), bytes)));
+        }
+        let (seq, key) = self.refused_answers.added.pop_front()?;
+        let staged = self.remembered.get(&key).and_then(Option::as_ref);
+        let bytes = staged.and_then(|answer| refused_answer_bytes(&key, answer, seq));
+        Some(bytes.map(|bytes| (key, bytes)))
     }
 }
 
-impl<L: Ledger> Ledger for Stage<'_, L> {
+impl Ledger for Stage<'_> {
     fn pool(&self, id: &PoolId) -> Option<&Pool> {
         self.pools.get(id).or_else(|| self.base.pool(id))
     }
@@ -60,7 +136,10 @@ impl<L: Ledger> Ledger for Stage<'_, L> {
     }
 
     fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
-        self.remembered.get(key).or_else(|| self.base.remembered(key))
+        match self.remembered.get(key) {
+            Some(staged) => staged.as_ref(),
+            None => self.base.remembered(key),
+        }
     }
 
     fn is_decided(&self, id: CommandId, now: Micros) -> bool {
@@ -75,13 +154,17 @@ impl<L: Ledger> Ledger for Stage<'_, L> {
         self.base.pool_count().saturating_add(self.pools_added)
     }
 
-    /// An upper bound within the turn: what the turn drops still counts.
-    fn reservation_count(&self) -> usize {
-        self.base.reservation_count().saturating_add(self.reservations_added)
+    /// At the turn's time.
+    fn memory_used(&self, _now: Micros) -> u64 {
+        self.used
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.base.bounds()
     }
 }
 
-impl<L: Ledger> LedgerMut for Stage<'_, L> {
+impl LedgerMut for Stage<'_> {
     fn put_pool(&mut self, pool: Pool) {
         if self.pool(&pool.id).is_none() {
             self.pools_added = self.pools_added.saturating_add(1);
@@ -100,20 +183,33 @@ impl<L: Ledger> LedgerMut for Stage<'_, L> {
     }
 
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
-        let mut reservation = self.reservation(&id).cloned().unwrap_or_else(|| {
-            self.reservations_added = self.reservations_added.saturating_add(1);
-            Reservation::void(pool.clone())
-        });
-        let had = reservation.live_order().map(Box::<str>::from);
+        let known = self.reservation(&id);
+        let was = self.bytes_of(known);
+        let mut reservation = known.cloned().unwrap_or_else(|| Reservation::void(pool.clone()));
+        let had = reservation.live_order().cloned();
         f(&mut reservation);
-        had.iter().for_each(|order_ref| self.orders.remove(&reservation.pool, order_ref, id));
-        reservation.live_order().iter().for_each(|order_ref| self.orders.insert(&reservation.pool, order_ref, id));
+        had.iter().for_each(|order| self.orders.remove(&reservation.pool, order.as_str(), id));
+        reservation.live_order().iter().for_each(|order| self.orders.insert(&reservation.pool, order.as_str(), id));
         let kept = (!reservation.is_empty()).then_some(reservation);
+        let is = self.bytes_of(kept.as_ref());
+        self.count(was.0, is.0);
+        self.refusals.count(was.1, is.1);
+        if let Some(seq) = kept.as_ref().filter(|r| r.keeping() == Keeping::Refusal).map(|r| r.seq) {
+            self.refusals.added.push_back((seq, id));
+        }
         self.reservations.insert(id, kept);
     }
 
     fn remember(&mut self, key: CommandKey, remembered: Remembered) {
-        self.remembered.insert(key, remembered);
+        let (was, refused) = (self.bytes_of_answer(&key), remembered.keeping() == Keeping::Refusal);
+        let seq = remembered.seq;
+        self.remembered.insert(key.clone(), Some(remembered));
+        let is = self.bytes_of_answer(&key);
+        self.count(was.0, is.0);
+        self.refused_answers.count(was.1, is.1);
+        if refused {
+            self.refused_answers.added.push_back((seq, key));
+        }
     }
 
     /// A turn is shorter than any id is kept.
@@ -122,11 +218,27 @@ impl<L: Ledger> LedgerMut for Stage<'_, L> {
     }
 
     /// A clock is set by a turn of its own: nothing that comes after it is asked of the stage.
-    fn set_back(&mut self, _by_us: u64) {}
+    fn set_back(&mut self, _from: Micros, _by_us: u64) {}
 
     /// See [`Stage::set_back`].
     fn carry_decided(&mut self, _from: Micros, _latest: Micros) {}
 
-    /// The state forgets when the turn is folded; until then what may be forgotten is merely not known.
-    fn forget(&mut self, _now: Micros) {}
+    /// What is kept for a time is let go when the turn is folded; until then what may be forgotten is merely not known.
+    fn forget(&mut self, _now: Micros) {
+        let bounds = self.base.bounds();
+        while self.refusals.bytes > bounds.refusals {
+            let Some(oldest) = self.oldest_refusal() else { break };
+            if let Some((id, bytes)) = oldest {
+                self.refusals.count(bytes, 0);
+                self.reservations.insert(id, None);
+            }
+        }
+        while self.refused_answers.bytes > bounds.refused_answers {
+            let Some(oldest) = self.oldest_refused_answer() else { break };
+            if let Some((key, bytes)) = oldest {
+                self.refused_answers.count(bytes, 0);
+                self.remembered.insert(key, None);
+            }
+        }
+    }
 }

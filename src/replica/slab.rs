@@ -3,7 +3,7 @@
 //! a million reservations costs the owner a clone of some reference counts.
 
 use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
-use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, SHARED_DEMANDS_MAX};
+use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES, SHARED_DEMANDS_MAX};
 use hashbrown::HashTable;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,6 +38,10 @@ pub type Page = [Option<Slot>; PAGE_SLOTS];
 
 /// With the two counters before it, a page is what allocators have a size for: a word more would cost it an eighth.
 const _: () = assert!(size_of::<Page>() + 2 * size_of::<usize>() <= 8_192);
+
+/// A reservation's share of its page and of the index, which is at least half full, and two places of four bytes in the
+/// order of forgetting.
+const _: () = assert!(8_192usize.div_ceil(PAGE_SLOTS) + 12 + 8 <= RESERVATION_BYTES as usize);
 
 /// Parts of the index, each a table of its own: a table that is full doubles at once, and the owner waits for it.
 const INDEX_PARTS: usize = 256;
@@ -81,10 +85,6 @@ impl Slab {
         Ok(slab)
     }
 
-    pub fn len(&self) -> usize {
-        self.pages.len().saturating_mul(PAGE_SLOTS).saturating_sub(self.free.len())
-    }
-
     pub fn find(&self, id: &ReservationId) -> Option<u32> {
         let hash = hash(id);
         let part = self.index.get(part_of(hash))?;
@@ -97,6 +97,12 @@ impl Slab {
 
     pub fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.pages.iter().flat_map(|page| page.iter().flatten())
+    }
+
+    /// Every slot that is in use.
+    pub fn slots(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        let slots = self.pages.iter().flat_map(|page| page.iter());
+        (0..).zip(slots).filter_map(|(no, slot)| Some((no, slot.as_ref()?)))
     }
 
     pub fn page(&self, no: u32) -> Option<&Arc<Page>> {
@@ -121,7 +127,7 @@ impl Slab {
             self.free.extend(slots.rev().filter_map(|slot| u32::try_from(slot).ok()));
             self.pages.push(Arc::new(empty_page()));
         }
-        let slot = self.free.pop().expect("RESERVATIONS_PER_PARTITION_MAX keeps slot numbers within u32");
+        let slot = self.free.pop().expect("MEMORY_BYTES_MAX keeps slot numbers within u32");
         if let Some(place) = self.place(slot) {
             *place = Some((id, reservation));
         }
@@ -203,11 +209,11 @@ mod tests {
         for id in &ids {
             slab.insert(*id, Reservation::void(pool.clone()));
         }
-        assert_eq!(slab.len(), ids.len());
         assert!(ids.iter().all(|id| slab.get(id).is_some()));
         let largest = slab.index.iter().map(HashTable::len).max().unwrap();
         assert!(largest * INDEX_PARTS < 2 * ids.len(), "{largest} of {} in one part", ids.len());
         ids.iter().step_by(2).for_each(|id| slab.remove(id));
-        assert_eq!((slab.len(), slab.get(&ids[0]).is_none()), (ids.len() / 2, true));
+        let left = ids.iter().filter(|id| slab.get(id).is_some()).count();
+        assert_eq!((slab.iter().count(), left), (ids.len() / 2, ids.len() / 2));
     }
 }

@@ -2,14 +2,16 @@
 
 use super::decided::{Decided, LeafNo};
 use super::orders::Orders;
+use super::past::{Charge, Past};
 use super::pools::Pools;
 use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
+use crate::domain::room::{self, Bounds, Keeping};
 use crate::domain::{
     Body, Breach, Cause, CommandId, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded,
     Remembered, Reservation, ReservationId, Status,
 };
-use crate::limits::{FORGOTTEN_PER_EVENT_MAX, REMEMBERED_COMMANDS_MAX, REMEMBERED_RESERVATIONS_MAX};
+use crate::limits::FORGOTTEN_PER_EVENT_MAX;
 use crate::wire::digest::Stating;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,22 +31,6 @@ pub struct Position {
     pub decided_at: Micros,
 }
 
-/// How much is remembered of what is over; the oldest goes first. Part of the fold: whoever folds the same events has
-/// the same bounds, which are those of [`crate::limits`] wherever a log is served.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bounds {
-    /// Ended reservations, refusals and burned attempts.
-    pub reservations: usize,
-    /// Answers of keyed commands other than Reserve.
-    pub commands: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds { reservations: REMEMBERED_RESERVATIONS_MAX, commands: REMEMBERED_COMMANDS_MAX }
-    }
-}
-
 /// Pools, reservations, remembered answers and timers.
 pub struct PartitionState {
     pub(super) partition: u32,
@@ -55,11 +41,11 @@ pub struct PartitionState {
     common: Common,
     /// Holds by when they expire.
     timers: BTreeSet<(Micros, ReservationId)>,
-    /// What is not live any more, by when it may be forgotten.
-    forgettable: BTreeSet<(Micros, ReservationId)>,
     orders: Orders,
     pub(super) remembered: BTreeMap<CommandKey, Remembered>,
+    /// Those of them that are no refusals, by when they may be forgotten.
     remembered_until: BTreeSet<(Micros, CommandKey)>,
+    past: Past,
     pub(super) decided: Decided,
     pub(super) dirty: Dirty,
 }
@@ -87,10 +73,10 @@ impl PartitionState {
             slab: Slab::default(),
             common: Common::default(),
             timers: BTreeSet::new(),
-            forgettable: BTreeSet::new(),
             orders: Orders::default(),
             remembered: BTreeMap::new(),
             remembered_until: BTreeSet::new(),
+            past: Past::default(),
             decided: Decided::default(),
             dirty: Dirty::default(),
         }
@@ -116,22 +102,11 @@ impl PartitionState {
     ) -> Result<PartitionState, String> {
         let mut state = PartitionState { position, slab, common, decided, ..PartitionState::new(partition) };
         pools.into_iter().for_each(|pool| state.pools.put(pool));
-        for (key, value) in remembered {
-            state.remembered_until.insert((value.until, key.clone()));
-            state.remembered.insert(key, value);
-        }
+        state.put_back(remembered);
         let mut used: BTreeMap<&PoolId, BTreeMap<_, u64>> = BTreeMap::new();
         for (id, reservation) in state.slab.iter() {
-            let queue = match reservation.status {
-                Status::Held => Some(&mut state.timers),
-                Status::Confirmed => None,
-                _ => Some(&mut state.forgettable),
-            };
-            if let Some(queue) = queue {
-                queue.insert((reservation.until, *id));
-            }
             if let Some(order_ref) = reservation.live_order() {
-                state.orders.insert(&reservation.pool, order_ref, *id);
+                state.orders.insert(&reservation.pool, order_ref.as_str(), *id);
             }
             if reservation.status.is_live() {
                 let of_pool = used.entry(&reservation.pool).or_default();
@@ -153,6 +128,21 @@ impl PartitionState {
             Some(pool) => Err(format!("reservations of a pool {pool} that is not there")),
             None => Ok(state),
         }
+    }
+
+    /// Everything that is kept into the order in which it was put there, which is that of events.
+    fn put_back(&mut self, mut remembered: Vec<(CommandKey, Remembered)>) {
+        remembered.sort_unstable_by_key(|(_, answer)| answer.seq);
+        for (key, answer) in remembered {
+            self.enter_answer(&key, &answer);
+            self.remembered.insert(key, answer);
+        }
+        let slots = self.slab.slots();
+        let mut charges: Vec<_> = slots.map(|(slot, (_, r))| (slot, charge(r))).collect();
+        charges.sort_unstable_by_key(|(_, charge)| charge.seq);
+        charges.into_iter().for_each(|(slot, charge)| self.past.count(slot, None, Some(charge)));
+        let held = self.slab.iter().filter(|(_, r)| r.status == Status::Held);
+        self.timers.extend(held.map(|(id, r)| (r.until, *id)));
     }
 
     /// Folds the next event in.
@@ -223,6 +213,24 @@ impl PartitionState {
         self.timers.first().map(|(until, _)| *until)
     }
 
+    /// The refusal of a Reserve after so many older ones, and its bytes; `Some(None)` where it is none any more.
+    pub fn refusal(&self, older: usize) -> Option<Option<(ReservationId, u64)>> {
+        let (seq, slot) = self.past.refusals.get(older)?;
+        let (id, reservation) = self.slab.at(*slot).map_or((None, None), |(id, r)| (Some(*id), Some(r)));
+        Some(id.zip(reservation.and_then(|r| refusal_bytes(r, *seq))))
+    }
+
+    /// The same of other keyed commands.
+    pub fn refused_answer(&self, older: usize) -> Option<Option<(&CommandKey, u64)>> {
+        let (seq, key) = self.past.refused_answers.get(older)?;
+        Some(self.remembered.get(key).and_then(|answer| Some((key, refused_answer_bytes(key, answer, *seq)?))))
+    }
+
+    /// Bytes of all refusals: of Reserve, and of other keyed commands.
+    pub fn refused_bytes(&self) -> (u64, u64) {
+        (self.past.refusals.bytes(), self.past.refused_answers.bytes())
+    }
+
     /// Events folded in since the last checkpoint was drafted.
     pub fn events_since_checkpoint(&self) -> u64 {
         self.dirty.events
@@ -255,23 +263,16 @@ impl PartitionState {
         stating.end()
     }
 
-    fn queue(&mut self, id: ReservationId, was: Option<(Status, Micros)>, is: Option<(Status, Micros)>) {
+    /// A hold's timer, as it was and as it is.
+    fn time(&mut self, id: ReservationId, was: Option<Micros>, is: Option<Micros>) {
         if was == is {
             return;
         }
-        if let Some((status, until)) = was {
-            match status {
-                Status::Held => self.timers.remove(&(until, id)),
-                Status::Confirmed => false,
-                _ => self.forgettable.remove(&(until, id)),
-            };
+        if let Some(until) = was {
+            self.timers.remove(&(until, id));
         }
-        if let Some((status, until)) = is {
-            match status {
-                Status::Held => self.timers.insert((until, id)),
-                Status::Confirmed => false,
-                _ => self.forgettable.insert((until, id)),
-            };
+        if let Some(until) = is {
+            self.timers.insert((until, id));
         }
     }
 
@@ -279,13 +280,107 @@ impl PartitionState {
         self.dirty.pages.insert(page_of(slot));
     }
 
-    fn drop_reservation(&mut self, id: ReservationId) {
-        let Some(slot) = self.slab.find(&id) else { return };
-        let was = self.slab.at(slot).map(|(_, r)| (r.status, r.until));
-        self.queue(id, was, None);
+    fn drop_slot(&mut self, slot: u32) {
+        let Some((id, was)) = self.slab.at(slot).map(|(id, r)| (*id, charge(r))) else { return };
+        self.past.count(slot, Some(was), None);
         self.slab.remove(&id);
         self.touch(slot);
     }
+
+    fn enter_answer(&mut self, key: &CommandKey, answer: &Remembered) {
+        let bytes = room::of_answer(key, &answer.body);
+        match answer.keeping() {
+            Keeping::Refusal => {
+                self.past.refused_answers.count(bytes);
+                self.past.refused_answers.push(answer.seq, key.clone());
+            }
+            Keeping::Until(_) | Keeping::Live => {
+                self.past.keep_bytes(answer.until, bytes);
+                self.remembered_until.insert((answer.until, key.clone()));
+            }
+        }
+    }
+
+    fn drop_answer(&mut self, key: &CommandKey) {
+        let Some(answer) = self.remembered.remove(key) else { return };
+        let bytes = room::of_answer(key, &answer.body);
+        match answer.keeping() {
+            Keeping::Refusal => self.past.refused_answers.discount(bytes),
+            Keeping::Until(_) | Keeping::Live => {
+                self.past.discount(answer.until, bytes);
+                self.remembered_until.remove(&(answer.until, key.clone()));
+            }
+        }
+        self.dirty.remembered.insert(key.clone());
+    }
+
+    fn forget_over(&mut self, now: Micros) {
+        for _ in 0..FORGOTTEN_PER_EVENT_MAX {
+            let Some(slot) = self.past.next_over(now) else { break };
+            let reservation = self.slab.at(slot).map(|(_, reservation)| reservation.keeping());
+            if matches!(reservation, Some(Keeping::Until(until)) if room::span_end(until) <= now) {
+                self.drop_slot(slot);
+            }
+        }
+        for _ in 0..FORGOTTEN_PER_EVENT_MAX {
+            let first = self.remembered_until.first().filter(|(until, _)| room::span_end(*until) <= now);
+            let Some((_, key)) = first.cloned() else { break };
+            self.drop_answer(&key);
+        }
+    }
+
+    fn forget_refusals(&mut self, now: Micros) {
+        let mut swept = 0;
+        while let Some(refusal) = self.refusal(0) {
+            let is_over = refusal.is_none_or(|(id, _)| self.slab.get(&id).is_none_or(|r| !r.is_known(now)));
+            let sweeps = is_over && swept < FORGOTTEN_PER_EVENT_MAX;
+            if self.past.refusals.bytes() <= self.bounds.refusals && !sweeps {
+                break;
+            }
+            swept = swept.saturating_add(1);
+            let popped = self.past.refusals.pop();
+            if let Some((_, slot)) = popped.filter(|_| refusal.is_some()) {
+                self.drop_slot(slot);
+            }
+        }
+    }
+
+    fn forget_refused_answers(&mut self, now: Micros) {
+        let mut swept = 0;
+        while let Some(answer) = self.refused_answer(0) {
+            let is_over = answer.is_none_or(|(key, _)| self.remembered.get(key).is_none_or(|a| a.until <= now));
+            let sweeps = is_over && swept < FORGOTTEN_PER_EVENT_MAX;
+            if self.past.refused_answers.bytes() <= self.bounds.refused_answers && !sweeps {
+                break;
+            }
+            swept = swept.saturating_add(1);
+            let is_one = answer.is_some();
+            if let Some((_, key)) = self.past.refused_answers.pop().filter(|_| is_one) {
+                self.drop_answer(&key);
+            }
+        }
+    }
+}
+
+/// When a hold expires.
+fn timer(reservation: &Reservation) -> Option<Micros> {
+    (reservation.status == Status::Held).then_some(reservation.until)
+}
+
+fn charge(reservation: &Reservation) -> Charge {
+    Charge { keeping: reservation.keeping(), bytes: room::of_reservation(reservation), seq: reservation.seq }
+}
+
+/// Of a reservation that the event at `seq` has refused, and nothing has changed since.
+pub fn refusal_bytes(reservation: &Reservation, seq: u64) -> Option<u64> {
+    let is_one = reservation.keeping() == Keeping::Refusal && reservation.seq == seq;
+    is_one.then(|| room::of_reservation(reservation))
+}
+
+/// Of an answer that the event at `seq` has refused, and nothing has changed since.
+pub fn refused_answer_bytes(key: &CommandKey, answer: &Remembered, seq: u64) -> Option<u64> {
+    let is_one = answer.keeping() == Keeping::Refusal && answer.seq == seq;
+    is_one.then(|| room::of_answer(key, &answer.body))
 }
 
 impl Ledger for PartitionState {
@@ -323,8 +418,12 @@ impl Ledger for PartitionState {
         self.pools.count()
     }
 
-    fn reservation_count(&self) -> usize {
-        self.slab.len()
+    fn memory_used(&self, now: Micros) -> u64 {
+        self.past.used(now)
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.bounds
     }
 }
 
@@ -342,33 +441,29 @@ impl LedgerMut for PartitionState {
 
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
         let found = self.slab.find(&id);
-        let was = found.and_then(|slot| self.slab.at(slot)).map(|(_, r)| (r.status, r.until));
+        let before = found.and_then(|slot| self.slab.at(slot)).map(|(_, r)| (charge(r), timer(r)));
         let slot = found.unwrap_or_else(|| self.slab.insert(id, Reservation::void(pool.clone())));
         let Some((_, reservation)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
-        let had = reservation.live_order().map(Box::<str>::from);
+        let had = reservation.live_order().cloned();
         f(reservation);
         self.common.share(reservation);
-        let is = (reservation.status, reservation.until);
-        let is_empty = reservation.is_empty();
+        let after = (!reservation.is_empty()).then(|| (charge(reservation), timer(reservation)));
         let has = reservation.live_order();
-        if had.as_deref() != has {
-            had.iter().for_each(|order_ref| self.orders.remove(&reservation.pool, order_ref, id));
-            has.iter().for_each(|order_ref| self.orders.insert(&reservation.pool, order_ref, id));
+        if had.as_ref() != has {
+            had.iter().for_each(|order| self.orders.remove(&reservation.pool, order.as_str(), id));
+            has.iter().for_each(|order| self.orders.insert(&reservation.pool, order.as_str(), id));
         }
         self.touch(slot);
-        if is_empty {
-            self.queue(id, was, None);
+        self.past.count(slot, before.map(|(was, _)| was), after.map(|(is, _)| is));
+        self.time(id, before.and_then(|(_, was)| was), after.and_then(|(_, is)| is));
+        if after.is_none() {
             self.slab.remove(&id);
-        } else {
-            self.queue(id, was, Some(is));
         }
     }
 
     fn remember(&mut self, key: CommandKey, remembered: Remembered) {
-        if let Some(before) = self.remembered.get(&key) {
-            self.remembered_until.remove(&(before.until, key.clone()));
-        }
-        self.remembered_until.insert((remembered.until, key.clone()));
+        self.drop_answer(&key);
+        self.enter_answer(&key, &remembered);
         self.dirty.remembered.insert(key.clone());
         self.remembered.insert(key, remembered);
     }
@@ -379,15 +474,22 @@ impl LedgerMut for PartitionState {
         }
     }
 
-    /// As if each were changed by an event of its own: whatever is kept beside them follows.
-    fn set_back(&mut self, by_us: u64) {
-        let timed = self.slab.iter().filter(|(_, r)| r.status != Status::Confirmed);
-        let timed: Vec<_> = timed.map(|(id, r)| (*id, r.pool.clone())).collect();
-        for (id, pool) in timed {
-            self.update_reservation(&pool, id, |r| r.until = r.until.set_back(by_us));
+    /// As if each were changed by an event of its own: whatever is kept beside them follows. What was over at `from` goes
+    /// at once: it must not count again.
+    fn set_back(&mut self, from: Micros, by_us: u64) {
+        let timed = self.slab.slots().filter(|(_, (_, r))| r.status != Status::Confirmed);
+        let timed: Vec<_> = timed.map(|(slot, (id, r))| (slot, *id, r.pool.clone(), r.keeping())).collect();
+        for (slot, id, pool, keeping) in timed {
+            match keeping {
+                Keeping::Until(until) if until <= from => self.drop_slot(slot),
+                _ => self.update_reservation(&pool, id, |r| r.until = r.until.set_back(by_us)),
+            }
         }
         for (key, answer) in self.remembered.clone() {
-            self.remember(key, Remembered { until: answer.until.set_back(by_us), ..answer });
+            match answer.keeping() {
+                Keeping::Until(until) if until <= from => self.drop_answer(&key),
+                _ => self.remember(key, Remembered { until: answer.until.set_back(by_us), ..answer }),
+            }
         }
     }
 
@@ -398,22 +500,8 @@ impl LedgerMut for PartitionState {
 
     fn forget(&mut self, now: Micros) {
         self.dirty.decided.extend(self.decided.forget(now));
-        for _ in 0..FORGOTTEN_PER_EVENT_MAX {
-            let full = self.forgettable.len() > self.bounds.reservations;
-            let oldest = self.forgettable.first().filter(|(until, _)| full || *until <= now);
-            let Some((_, id)) = oldest.copied() else { break };
-            self.drop_reservation(id);
-        }
-        for _ in 0..FORGOTTEN_PER_EVENT_MAX {
-            let full = self.remembered.len() > self.bounds.commands;
-            match self.remembered_until.first() {
-                Some((until, _)) if full || *until <= now => {}
-                _ => break,
-            }
-            if let Some((_, key)) = self.remembered_until.pop_first() {
-                self.remembered.remove(&key);
-                self.dirty.remembered.insert(key);
-            }
-        }
+        self.forget_over(now);
+        self.forget_refusals(now);
+        self.forget_refused_answers(now);
     }
 }

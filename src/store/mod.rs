@@ -45,7 +45,7 @@ pub struct Seen {
 
 impl Seen {
     /// Up to this event.
-    pub fn of(log_id: u128, Recorded { event, digest }: &Recorded) -> Seen {
+    pub fn of(log_id: u128, Recorded { event, digest, .. }: &Recorded) -> Seen {
         Seen { log_id, next_seq: event.seq.saturating_add(1), chain: *digest, decided_at: event.decided_at }
     }
 }

@@ -7,12 +7,14 @@ use super::sample::Samples;
 use super::scrape::{Pacing, Watched};
 use crate::domain::{Breach, Law};
 use crate::gateway::admission::Shed;
+use crate::limits::{MEMORY_BYTES_MAX, MEMORY_CALM_PERCENT, MEMORY_WARN_PERCENT};
 use crate::owner::handover;
 use parking_lot::{Mutex, RwLock};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 /// From half a millisecond to a second, close together around the promised 100 ms.
@@ -55,6 +57,7 @@ pub struct Metrics {
     pub(super) deciding: IntGaugeVec,
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
+    pub(super) memory: MemoryMetrics,
 
     pub(super) turning: TurnMetrics,
 
@@ -62,6 +65,62 @@ pub struct Metrics {
     pub(super) http_seconds: HistogramVec,
     pub(super) http_connections: IntGauge,
     pub(super) shed: IntCounterVec,
+}
+
+/// What partitions remember, and may.
+pub(super) struct MemoryMetrics {
+    bytes: IntGaugeVec,
+    ratio: prometheus::GaugeVec,
+    /// Partitions of which was warned.
+    warned: Mutex<BTreeSet<u32>>,
+}
+
+/// From so many bytes on an owner warns, once until they were fewer than those.
+const MEMORY_WARN_BYTES: u64 = MEMORY_BYTES_MAX / 100 * MEMORY_WARN_PERCENT;
+const MEMORY_CALM_BYTES: u64 = MEMORY_BYTES_MAX / 100 * MEMORY_CALM_PERCENT;
+
+impl MemoryMetrics {
+    fn new(r: &Registry) -> MemoryMetrics {
+        let limit = gauge(r, "headroom_memory_limit_bytes", "Bytes that one partition may remember.");
+        limit.set(i64::try_from(MEMORY_BYTES_MAX).unwrap_or(i64::MAX));
+        MemoryMetrics {
+            bytes: gauges(
+                r,
+                "headroom_memory_bytes",
+                "Bytes remembered: reservations that live or ended, attempts given up, answers of applied changes.",
+                &["partition"],
+            ),
+            ratio: float_gauges(
+                r,
+                "headroom_memory_used_ratio",
+                "Share of the limit that is remembered. At 1 new work is refused.",
+                &["partition"],
+            ),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Warns long before new work is refused.
+    pub(super) fn saw(&self, partition: u32, bytes: u64) {
+        let mut warned = self.warned.lock();
+        if bytes < MEMORY_CALM_BYTES {
+            warned.remove(&partition);
+        } else if bytes >= MEMORY_WARN_BYTES && warned.insert(partition) {
+            let limit_bytes = MEMORY_BYTES_MAX;
+            tracing::warn!(
+                partition,
+                bytes,
+                limit_bytes,
+                "the memory of what was reserved and changed fills up; at its limit new work is refused"
+            );
+        }
+    }
+
+    pub(super) fn of(&self, partition: &str, bytes: u64) {
+        self.bytes.with_label_values(&[partition]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let mib = |bytes: u64| f64::from(u32::try_from(bytes >> 20).unwrap_or(u32::MAX));
+        self.ratio.with_label_values(&[partition]).set(mib(bytes) / mib(MEMORY_BYTES_MAX));
+    }
 }
 
 /// What turns cost on a cluster, and what its group of owners does.
@@ -170,6 +229,7 @@ impl Metrics {
                 "Pools with more in use than their limit, since it was lowered.",
                 &["partition"],
             ),
+            memory: MemoryMetrics::new(r),
             turning: TurnMetrics::new(r),
             http_requests: counters(
                 r,

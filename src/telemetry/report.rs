@@ -2,6 +2,7 @@
 
 use super::Metrics;
 use super::metrics::as_seconds;
+use super::scrape::memory_used;
 use crate::domain::{Breach, Kind};
 use crate::log::CommitOutcome;
 use crate::log::letters::{DeadLetter, LetterId};
@@ -52,6 +53,7 @@ impl Report for Metrics {
         let records = f64::from(u32::try_from(records).unwrap_or(u32::MAX));
         self.turn_records.with_label_values(&[&label]).observe(records);
         self.live.with_label_values(&[&label]).add(live);
+        self.memory.saw(partition, report.memory_bytes);
     }
 
     fn checkpoint(&self, partition: u32, result: Result<usize, &str>) {
@@ -82,7 +84,8 @@ impl Report for Metrics {
         self.recovery_events.with_label_values(&[&label]).set(i64::try_from(read).unwrap_or(i64::MAX));
         let shared = self.watched.read().as_ref().and_then(|watched| watched.partition(partition));
         if let Some(shared) = shared {
-            let live = shared.read(|state| state.live().len());
+            let (live, used) = shared.read(|state| (state.live().len(), memory_used(state)));
+            self.memory.saw(partition, used);
             self.live.with_label_values(&[&label]).set(i64::try_from(live).unwrap_or(i64::MAX));
         }
         tracing::info!(partition, events, read, took_ms = took_us / 1_000, from_checkpoint, "partition recovered");
@@ -108,7 +111,9 @@ impl Report for Metrics {
 mod tests {
     use super::*;
     use crate::domain::Micros;
+    use crate::limits::MEMORY_BYTES_MAX;
     use parking_lot::Mutex;
+    use std::collections::BTreeMap;
     use std::io::{self, Write};
     use std::sync::Arc;
 
@@ -126,25 +131,40 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_command_that_nobody_can_decide_is_a_warning() {
+    const TURN: TurnReport = TurnReport {
+        outcome: CommitOutcome::Ok,
+        events: BTreeMap::new(),
+        dead: None,
+        memory_bytes: 0,
+        turn_us: 1,
+        commit_us: 1,
+    };
+
+    /// The lines that turns of partition 2 are worth.
+    fn told<const N: usize>(turns: [TurnReport; N]) -> String {
         let page = Page::default();
         let writer = page.clone();
         let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let metrics = Metrics::new();
+        tracing::subscriber::with_default(lines, || turns.iter().for_each(|turn| metrics.turn(2, turn)));
+        let told = page.0.lock().clone();
+        String::from_utf8(told).unwrap()
+    }
+
+    #[test]
+    fn a_memory_that_fills_up_is_a_warning_once_and_long_before_it_is_full() {
+        let turn = |percent| TurnReport { memory_bytes: MEMORY_BYTES_MAX / 100 * percent, ..TURN };
+        assert_eq!(told([turn(79)]), "");
+        let lines = told([79, 80, 79, 80, 99, 100].map(turn));
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+        assert!(lines.contains(" WARN ") && lines.contains("partition=2"), "{lines}");
+        assert_eq!(told([80, 74, 80].map(turn)).lines().count(), 2, "it is over, and begins again");
+    }
+
+    #[test]
+    fn a_command_that_nobody_can_decide_is_a_warning() {
         let letter = DeadLetter { offset: 7, at: Micros(1), reason: "misrouted".to_owned() };
-        let mut report = TurnReport {
-            outcome: CommitOutcome::Ok,
-            events: Default::default(),
-            dead: Some((letter, 3)),
-            turn_us: 1,
-            commit_us: 1,
-        };
-        tracing::subscriber::with_default(lines, || {
-            Metrics::new().turn(2, &report);
-            report.dead = None;
-            Metrics::new().turn(2, &report);
-        });
-        let told = String::from_utf8(page.0.lock().clone()).unwrap();
+        let told = told([TurnReport { dead: Some((letter, 3)), ..TURN }, TURN]);
         assert_eq!(told.lines().count(), 1, "{told}");
         for part in [" WARN ", "partition=2 count=3 first=2-7 reason=\"misrouted\"", "headroom dead-letters"] {
             assert!(told.contains(part), "{part} in {told}");

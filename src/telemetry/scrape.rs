@@ -4,9 +4,10 @@
 use super::Metrics;
 use super::metrics::as_seconds;
 use super::report::outcome;
+use crate::domain::Ledger;
 use crate::gateway::Gateway;
 use crate::log::{CommandSink, CommitOutcome};
-use crate::replica::{Mood, Replica, Shared};
+use crate::replica::{Mood, PartitionState, Replica, Shared};
 use std::sync::{Arc, Weak};
 
 /// What a partition can be doing, as labels.
@@ -121,8 +122,14 @@ impl Metrics {
                     self.clock.offset(&label, offset);
                 }
             }
+            self.memory.of(&label, shared.read(memory_used));
         }
     }
+}
+
+/// Bytes that count in a partition's memory at its last event.
+pub(super) fn memory_used(state: &PartitionState) -> u64 {
+    state.memory_used(state.position().decided_at)
 }
 
 fn mood(mood: &Mood) -> &'static str {

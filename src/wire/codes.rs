@@ -106,4 +106,5 @@ codes! { Reason as "Reason", "unknown":
     "hold_too_long" = Reason::HoldTooLong,
     "hold_too_old" = Reason::HoldTooOld,
     "hold_beyond_window" = Reason::HoldBeyondWindow,
+    "memory_full" = Reason::MemoryFull,
 }

@@ -5,8 +5,8 @@ use super::event::encode_body;
 use super::field::Code;
 use super::frame::FRAME_BYTES;
 use crate::domain::{
-    Amounts, Attempt, Attempts, CommandId, CommandKey, Digest, Judged, Micros, Mode, Pool, PoolId, Reason, Remembered,
-    Reservation, ReservationId, Status, Target,
+    Amounts, Attempt, Attempts, CommandId, CommandKey, Digest, Judged, Micros, Mode, Name, Pool, PoolId, Reason,
+    Remembered, Reservation, ReservationId, Status, Target,
 };
 
 /// What is hashed first, so that this digest is none of anything else.
@@ -172,7 +172,7 @@ impl Hash {
         self.pending.extend_from_slice(id.bytes());
         self.text(reservation.pool.as_str());
         self.amounts(&reservation.demand);
-        self.text(reservation.order_ref.as_deref().unwrap_or_default());
+        self.text(reservation.order_ref.as_ref().map_or("", Name::as_str));
         self.number(u64::from(matches!(reservation.attempts, Attempts::Settled)));
         self.attempts(reservation.attempts.live());
         self.attempts(reservation.attempts.burned());

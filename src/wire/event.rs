@@ -88,7 +88,7 @@ pub fn encode(event: &Event) -> (Vec<u8>, Digest) {
 /// [`DecodeError`] says what is wrong with the bytes.
 pub fn decode(bytes: &[u8]) -> Result<Recorded, DecodeError> {
     let (mut record, datum) = EVENTS.read::<EventRecord<'static>>(bytes)?;
-    Ok(Recorded { event: event_of(&mut record)?, digest: digest_of(datum) })
+    Ok(Recorded { event: event_of(&mut record)?, digest: digest_of(datum), version: EVENTS.version_of(bytes)? })
 }
 
 /// The event as people and scripts read it: the record's fields that are not null under the schema's names, as

@@ -64,7 +64,7 @@ pub(super) fn pack<'a>(entries: impl Iterator<Item = (u8, &'a ReservationId, &'a
             put_text(&mut bytes, dimension.as_str());
             put_number(&mut bytes, units);
         }
-        put_text(&mut bytes, reservation.order_ref.as_deref().unwrap_or_default());
+        put_text(&mut bytes, reservation.order_ref.as_ref().map_or("", Name::as_str));
         if reservation.attempts == Attempts::Settled {
             put_count(&mut bytes, SETTLED);
         } else {
@@ -234,10 +234,10 @@ impl<'a> Rest<'a> {
         Amounts::new(pairs).ok_or_else(|| DecodeError::new("a demand has a dimension twice"))
     }
 
-    fn order_ref(&mut self) -> Result<Option<Box<str>>, DecodeError> {
+    fn order_ref(&mut self) -> Result<Option<Name>, DecodeError> {
         match self.text()? {
             "" => Ok(None),
-            text => Name::new(text).map(|name| Some(name.as_str().into())).map_err(wrong("an order reference")),
+            text => Name::new(text).map(Some).map_err(wrong("an order reference")),
         }
     }
 

@@ -138,6 +138,14 @@ impl Topic {
         Ok((read_whole(&self.newest, &renewed)?, datum))
     }
 
+    /// The number of the version under which a record was written, from 1.
+    pub(super) fn version_of(&self, bytes: &[u8]) -> Result<u32, DecodeError> {
+        let (fingerprint, _) = frame::open(bytes)?;
+        let older = self.older.iter().position(|version| version.fingerprint == fingerprint);
+        let place = older.unwrap_or(self.older.len());
+        Ok(u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1))
+    }
+
     /// The first fields of a record that begins as one of the newest schema does, whatever follows them.
     pub(super) fn read_head<R: DeserializeOwned>(&self, bytes: &[u8]) -> Option<R> {
         let (fingerprint, datum) = frame::open(bytes).ok()?;
@@ -299,6 +307,15 @@ mod tests {
                 assert!(begins(&serde_json::from_str(older).unwrap(), &newest), "{older}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_decided_is_of_the_newest_version() {
+        assert_eq!(EVENT.len(), usize::try_from(crate::domain::event::VERSION).unwrap());
+        assert_eq!(
+            EVENTS.version_of(&EVENTS.write(&event::EventRecord::of(Coded(crate::domain::Kind::Tick)), 64)),
+            Ok(4)
+        );
     }
 
     fn agrees<T: Code>(texts: &[&str]) {

@@ -336,7 +336,7 @@ pub fn reservation() -> impl Strategy<Value = Reservation> {
         |(pool, demand, order_ref, attempts, (fingerprint, until, seq, decided_seq, ms), status, judged)| Reservation {
             pool,
             demand,
-            order_ref: order_ref.map(|text| text.as_str().into()),
+            order_ref,
             attempts,
             fingerprint,
             until,

@@ -4,10 +4,10 @@
 
 use crate::owner_laws::Life;
 use crate::scenario::reservation_id;
+use headroom::domain::room::Bounds;
 use headroom::domain::*;
 use headroom::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS, DECIDED_LEAF_IDS};
 use headroom::log::CommitOutcome;
-use headroom::replica::Bounds;
 use headroom::wire;
 
 const START: Micros = Micros(1_800_000_000_000_000);

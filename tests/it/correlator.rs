@@ -36,7 +36,7 @@ fn release() -> Request {
 fn recorded(command: &Command, body: Body) -> Recorded {
     let cause = Some(Cause::of(0, command.stamp()));
     let event = Event { partition: 0, seq: 0, epoch: 1, prev: Digest::default(), decided_at: Micros(0), cause, body };
-    Recorded { event, digest: Digest([1; 16]) }
+    Recorded::new(event, Digest([1; 16]))
 }
 
 fn accepted(command: &Command) -> Recorded {

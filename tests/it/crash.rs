@@ -245,7 +245,7 @@ fn judge(dir: &Path, calls: &[Call]) -> headroom::audit::history::HistoryReport 
 /// Whoever was told that a reservation takes other units finds the event that says so.
 fn are_amended(dir: &Path, told: &[Proof]) {
     let mut events = BTreeMap::new();
-    each_event(dir, |Recorded { event, digest }| {
+    each_event(dir, |Recorded { event, digest, .. }| {
         let original = if let Body::Repeated(original, _) = &event.body { original } else { &event.body };
         if let Body::Amended(entry, _) = original {
             let (reservation, partition, seq) = (entry.reservation, event.partition, event.seq);

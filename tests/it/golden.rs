@@ -245,12 +245,14 @@ fn newest_bodies() -> Vec<Body> {
     };
     let another = Rejection { existing_reservation: Some(id()), asked: None, ..of(Reason::OrderHasReservation) };
     let ruled = Pool { spec: PoolSpec { rules: ruled(), ..spec() }, ..pool() };
+    let full = Rejection { demand: Some(amounts(1, 4)), asked: None, ..of(Reason::MemoryFull) };
     vec![
         Body::PoolChanged(ruled),
         Body::Rejected(too_long),
         Body::Rejected(another),
         Body::Amended(amended, amounts(1, 4)),
         Body::Rejected(too_much),
+        Body::Rejected(full),
     ]
 }
 
@@ -285,7 +287,7 @@ fn recorded(body: Body) -> (Recorded, Vec<u8>) {
         body,
     };
     let (bytes, digest) = event::encode(&event);
-    (Recorded { event, digest }, bytes)
+    (Recorded::new(event, digest), bytes)
 }
 
 #[test]
@@ -408,7 +410,7 @@ fn reservation(status: Status, attempts: Attempts) -> Reservation {
     Reservation {
         pool: pool_id(),
         demand: amounts(1, 4),
-        order_ref: Some("A-1234567".into()),
+        order_ref: Some(name("A-1234567")),
         attempts,
         fingerprint: 0xdead_beef_0000_0001,
         until: Micros(1_795_240_600_000_000),

@@ -3,18 +3,18 @@
 
 use headroom::domain::decide::{Place, decide, expire};
 use headroom::domain::evolve::evolve;
+use headroom::domain::room::Bounds;
 use headroom::domain::{
     Body, Breach, Cause, Command, CommandId, CommandKey, Digest, Event, Ledger, LedgerMut, Micros, Pool, PoolId,
     Remembered, Reservation, ReservationId, Status,
 };
 use headroom::limits::{
-    DECIDED_COMMANDS_MAX, FORGOTTEN_PER_EVENT_MAX, POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX,
-    TURN_TIMERS_MAX,
+    DECIDED_COMMANDS_MAX, FORGOTTEN_PER_EVENT_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, TURN_TIMERS_MAX,
 };
 use headroom::wire::digest::Stating;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A partition's state as ordered maps. It keeps no count-bounded memory: no test remembers a million things.
+/// A partition's state as ordered maps. Its memory has no bound: no test remembers a million things.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct MapLedger {
     pub pools: BTreeMap<PoolId, Pool>,
@@ -28,8 +28,8 @@ pub struct MapLedger {
     pub full_of_pools: bool,
     /// Says that it keeps as many ids of commands as it may.
     pub full_of_commands: bool,
-    /// Says that it holds as many reservations as it may.
-    pub full_of_reservations: bool,
+    /// Says that it remembers as much as it may.
+    pub full_memory: bool,
 }
 
 impl MapLedger {
@@ -86,8 +86,12 @@ impl Ledger for MapLedger {
         if self.full_of_pools { POOLS_PER_PARTITION_MAX } else { self.pools.len() }
     }
 
-    fn reservation_count(&self) -> usize {
-        if self.full_of_reservations { RESERVATIONS_PER_PARTITION_MAX } else { self.reservations.len() }
+    fn memory_used(&self, _now: Micros) -> u64 {
+        if self.full_memory { MEMORY_BYTES_MAX } else { 0 }
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
     }
 }
 
@@ -118,7 +122,7 @@ impl LedgerMut for MapLedger {
         self.decided.insert(id, until);
     }
 
-    fn set_back(&mut self, by_us: u64) {
+    fn set_back(&mut self, _from: Micros, by_us: u64) {
         let timed = self.reservations.values_mut().filter(|r| r.status != Status::Confirmed).map(|r| &mut r.until);
         timed
             .chain(self.remembered.values_mut().map(|r| &mut r.until))

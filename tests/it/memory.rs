@@ -1,15 +1,22 @@
-//! What is remembered of what is over is bounded by count: past the bound the oldest goes first, and what is live never
-//! does.
+//! What is remembered of what is over: nothing that was taken or applied is forgotten before its time, whatever others do.
+//! Refusals are, the oldest first; and who needs room where there is none is refused by name.
 
 use crate::owner_laws::Life;
 use crate::scenario::reservation_id;
+use headroom::audit::PartitionAudit;
+use headroom::domain::room::{Bounds, Standing, of_parts, of_reservation};
 use headroom::domain::*;
+use headroom::limits::{COMMAND_SPAN_MS, DEDUP_WINDOW_MS, FORGET_SPAN_MS};
 use headroom::log::CommitOutcome;
-use headroom::replica::Bounds;
+use headroom::replica::PartitionState;
 use headroom::wire;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 const START: Micros = Micros(1_000_000_000_000);
-const BOUNDS: Bounds = Bounds { reservations: 3, commands: 2 };
+/// Longer than anything that is over is remembered.
+const WINDOW_MS: u64 = DEDUP_WINDOW_MS + FORGET_SPAN_MS;
 
 fn pool() -> PoolId {
     PoolId::new("van-1").unwrap()
@@ -19,15 +26,58 @@ fn orders(units: u64) -> Amounts {
     Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
 }
 
-/// A partition that decides one command a second.
-struct Told {
+fn key(text: &str) -> IdempotencyKey {
+    IdempotencyKey::new(text).unwrap()
+}
+
+/// What a reservation without order and hold counts for, one with as many orders as its key says nothing of.
+fn one() -> u64 {
+    of_parts(&orders(1), None, (1, 0), Standing::Confirmed, false)
+}
+
+fn reserve(key_text: &str, units: u64) -> Ask {
+    let (pool, reservation) = (pool(), reservation_id(&pool(), key_text));
+    Ask::Reserve { pool, reservation, demand: orders(units), hold_ttl_ms: None, order_ref: None }
+}
+
+fn adjust(delta: i64) -> Ask {
+    let by = vec![(Dimension::new("orders").unwrap(), delta)];
+    Ask::AdjustLimits { pool: pool(), change: LimitChange::By(by), expected_version: None }
+}
+
+fn release(key_text: &str) -> Ask {
+    Ask::Release { reservation: reservation_id(&pool(), key_text) }
+}
+
+fn amend(key_text: &str, units: u64) -> Ask {
+    Ask::Amend { reservation: reservation_id(&pool(), key_text), demand: orders(units) }
+}
+
+fn abandon(key_text: &str) -> Ask {
+    Ask::Abandon { pool: pool(), reservation: reservation_id(&pool(), key_text) }
+}
+
+/// Kind and reason.
+type Told = (Kind, Option<Reason>);
+
+fn refused(reason: Reason) -> Told {
+    (Kind::Rejected, Some(reason))
+}
+
+fn told(body: &Body) -> Told {
+    (body.kind(), body.rejection().map(|rejection| rejection.reason))
+}
+
+/// A partition that is asked one thing after the other, a millisecond apart.
+struct Asked {
     life: Life,
+    bounds: Bounds,
     now: Micros,
 }
 
-impl Told {
-    fn new(limit: u64) -> Told {
-        let mut told = Told { life: Life::new(BOUNDS), now: START };
+impl Asked {
+    fn new(bounds: Bounds, limit: u64) -> Asked {
+        let mut asked = Asked { life: Life::new(bounds), bounds, now: START };
         let (areas, labels) = Default::default();
         let spec = PoolSpec {
             limits: orders(limit),
@@ -37,115 +87,375 @@ impl Told {
             mode: Mode::Open,
             rules: PoolRules::default(),
         };
-        told.ask(Ask::DefinePool { pool: pool(), spec, expected_version: None }, None);
-        told
+        asked.ask(Ask::DefinePool { pool: pool(), spec, expected_version: None }, None);
+        asked
     }
 
-    fn ask(&mut self, ask: Ask, key: Option<&str>) -> Body {
-        let key = key.map(|key| IdempotencyKey::new(key).unwrap());
-        let (id, attempt, deadline) = (CommandId(self.life.log.len() as u128), Attempt(1), self.now.plus_ms(5_000));
-        let command = Command { id, reply_to: None, attempt, actor: None, key, deadline, ask };
-        self.tell(wire::command::encode(&command))
+    fn command(&self, nth: usize, ask: Ask, key_text: Option<&str>) -> Command {
+        let (id, deadline) = (CommandId((self.life.log.len() + nth) as u128), self.now.plus_ms(5_000));
+        Command { id, reply_to: None, attempt: Attempt(1), actor: None, key: key_text.map(key), deadline, ask }
     }
 
-    fn tell(&mut self, bytes: Vec<u8>) -> Body {
-        self.now = self.now.plus_ms(1_000);
-        let mut decided = self.life.turn(&[bytes], self.now, CommitOutcome::Ok);
-        decided.pop().unwrap().event.body
+    fn ask(&mut self, ask: Ask, key_text: Option<&str>) -> Told {
+        self.all([(ask, key_text)])[0]
     }
 
-    fn reserve(&mut self, key: &str, units: u64) -> Kind {
-        let (pool, reservation) = (pool(), reservation_id(&pool(), key));
-        let ask = Ask::Reserve { pool, reservation, demand: orders(units), hold_ttl_ms: None, order_ref: None };
-        self.ask(ask, Some(key)).kind()
+    /// Of one turn.
+    fn all<'a>(&mut self, asks: impl IntoIterator<Item = (Ask, Option<&'a str>)>) -> Vec<Told> {
+        self.now = self.now.plus_ms(1);
+        let commands = asks.into_iter().enumerate().map(|(nth, (ask, key))| self.command(nth, ask, key));
+        let batch: Vec<_> = commands.map(|command| wire::command::encode(&command)).collect();
+        self.turn(&batch)
     }
 
-    fn release(&mut self, key: &str) -> Kind {
-        self.ask(Ask::Release { reservation: reservation_id(&pool(), key) }, None).kind()
+    fn turn(&mut self, batch: &[Vec<u8>]) -> Vec<Told> {
+        let decided = self.life.turn(batch, self.now, CommitOutcome::Ok);
+        decided.iter().map(|recorded| told(&recorded.event.body)).collect()
     }
 
-    fn abandon(&mut self, key: &str) -> Kind {
-        self.ask(Ask::Abandon { pool: pool(), reservation: reservation_id(&pool(), key) }, None).kind()
+    fn reserve(&mut self, key_text: &str, units: u64) -> Told {
+        self.ask(reserve(key_text, units), Some(key_text))
     }
 
-    fn adjust(&mut self, key: &str) -> Kind {
-        let by = vec![(Dimension::new("orders").unwrap(), 1)];
-        let ask = Ask::AdjustLimits { pool: pool(), change: LimitChange::By(by), expected_version: None };
-        self.ask(ask, Some(key)).kind()
+    fn used(&self) -> u64 {
+        self.life.state.memory_used(self.now)
     }
 
-    /// An event that adds nothing: each one sweeps what those before it left.
-    fn sweep(&mut self) {
-        assert_eq!(self.tell(b"no command".to_vec()).kind(), Kind::Malformed);
-    }
-
-    fn knows(&self, key: &str) -> bool {
-        self.life.state.reservation(&reservation_id(&pool(), key)).is_some()
-    }
-
-    fn known<'a>(&self, keys: &[&'a str]) -> Vec<&'a str> {
-        keys.iter().copied().filter(|key| self.knows(key)).collect()
+    /// The same in a process that starts anew, from its checkpoint and from the log alone; the auditor finds it clean.
+    fn is_what_the_log_says(&self) {
+        let mut audit = PartitionAudit::bounded(0, 1, self.bounds);
+        for event in &self.life.log {
+            audit.observe(&wire::event::decode(&event.bytes).unwrap());
+        }
+        assert_eq!(audit.finish().breaches(), []);
+        let decided_at = self.life.state.position().decided_at;
+        let is = (self.life.state.digest(), self.life.state.memory_used(decided_at));
+        assert_eq!((audit.digest(), audit.memory_used()), is, "by the auditor's model");
+        for is_store_lost in [false, true] {
+            let again = self.life.restarted(is_store_lost).state;
+            assert_eq!((again.digest(), again.memory_used(decided_at)), is, "started anew");
+        }
     }
 }
 
 #[test]
-fn the_oldest_that_is_over_goes_first_and_the_living_never() {
-    let mut told = Told::new(6);
-    let living = ["L0", "L1", "L2", "L3", "L4"];
-    living.iter().for_each(|key| assert_eq!(told.reserve(key, 1), Kind::Accepted));
-    // Everything that is remembered for a while: an end, a refusal, a burned attempt.
-    assert_eq!((told.reserve("ended", 1), told.release("ended")), (Kind::Accepted, Kind::Released));
-    assert_eq!(told.reserve("refused", 9), Kind::Rejected);
-    assert_eq!(told.abandon("burned"), Kind::Abandoned);
-    let past = ["ended", "refused", "burned", "N0", "N1", "N2"];
-    told.sweep();
-    assert_eq!(told.known(&past), ["ended", "refused", "burned"]);
-    for (new, kept) in [("N0", ["ended", "refused", "N0"]), ("N1", ["refused", "N0", "N1"]), ("N2", ["N0", "N1", "N2"])]
-    {
-        assert_eq!(told.reserve(new, 9), Kind::Rejected);
-        told.sweep();
-        assert_eq!(told.known(&past), kept);
+fn a_key_keeps_its_answer_whatever_others_do() {
+    let mut asked = Asked::new(Bounds::default(), 10);
+    assert_eq!(asked.ask(adjust(5), Some("p1")), (Kind::LimitsAdjusted, None));
+    let others: Vec<String> = (0..8_193).map(|n| format!("other-{n}")).collect();
+    for some in others.chunks(1_000) {
+        let delta = |nth| if nth % 2 == 0 { 1 } else { -1 };
+        let told = asked.all(some.iter().zip(0..).map(|(key, nth)| (adjust(delta(nth)), Some(&**key))));
+        assert!(told.iter().all(|told| *told == (Kind::LimitsAdjusted, None)));
     }
-    assert_eq!(told.known(&living), living);
-    assert_eq!(told.life.state.pool(&pool()).unwrap().used, orders(5));
-    // A key that is remembered has its answer, one that is forgotten is decided anew.
-    assert_eq!((told.reserve("N2", 9), told.reserve("refused", 1)), (Kind::Repeated, Kind::Accepted));
-    assert_eq!(told.reserve("L0", 1), Kind::Repeated);
+    let before = asked.life.state.pool(&pool()).cloned();
+    assert_eq!(asked.ask(adjust(5), Some("p1")), (Kind::Repeated, None));
+    assert_eq!(asked.life.state.pool(&pool()).cloned(), before);
+    asked.is_what_the_log_says();
+}
+
+/// A storm of refusals in a sold-out pool, in turns of many.
+#[test]
+fn refusals_push_out_older_refusals_and_nothing_else() {
+    let bounds = Bounds {
+        refusals: 100 * of_parts(&orders(1), None, (0, 0), Standing::Over, true),
+        refused_answers: 4_000,
+        ..Bounds::default()
+    };
+    let mut asked = Asked::new(bounds, 2);
+    assert_eq!(asked.reserve("alive", 1).0, Kind::Accepted);
+    assert_eq!((asked.reserve("ended", 1).0, asked.ask(release("ended"), None).0), (Kind::Accepted, Kind::Released));
+    assert_eq!(asked.ask(adjust(-1), Some("applied")).0, Kind::LimitsAdjusted);
+    assert_eq!(asked.reserve("R-first", 1), refused(Reason::OverLimit));
+    // It is refused before it comes back, and given up.
+    assert_eq!(asked.reserve("R-burned", 1), refused(Reason::OverLimit));
+    let given_up = Command { attempt: Attempt(2), ..asked.command(0, abandon("R-burned"), None) };
+    assert_eq!(asked.turn(&[wire::command::encode(&given_up)]), [(Kind::Abandoned, None)]);
+    let used = asked.used();
+    let storm: Vec<String> = (0..300).map(|n| format!("S{n}")).collect();
+    for some in storm.chunks(70) {
+        let told = asked.all(some.iter().map(|key| (reserve(key, 1), Some(&**key))));
+        assert!(told.iter().all(|told| *told == refused(Reason::OverLimit)));
+        let told = asked.all(some.iter().map(|key| (release(key), Some(&**key))));
+        assert!(told.iter().all(|told| *told == refused(Reason::UnknownReservation)));
+        asked.life.checkpoint();
+    }
+    assert_eq!(asked.used(), used, "refusals need none of the memory");
+    asked.ask(Ask::Handover { nonce: 1 }, None);
+    let known = |asked: &Asked, key: &str| asked.life.state.reservation(&reservation_id(&pool(), key)).is_some();
+    let kept: Vec<_> = storm.iter().filter(|key| known(&asked, key)).collect();
+    assert_eq!(kept, storm[200..].iter().collect::<Vec<_>>());
+    assert_eq!((known(&asked, "R-first"), known(&asked, "R-burned")), (false, true));
+    asked.is_what_the_log_says();
+    // A refusal that is known is repeated; one that is forgotten is judged anew.
+    asked.ask(adjust(1), None);
+    assert_eq!(asked.reserve("S299", 1), (Kind::Repeated, Some(Reason::OverLimit)));
+    assert_eq!(asked.reserve("S0", 1), (Kind::Accepted, None));
+    assert_eq!(asked.reserve("ended", 1), refused(Reason::AlreadyReleased));
+    assert_eq!(asked.reserve("alive", 1), (Kind::Repeated, None));
+    assert_eq!(asked.ask(adjust(-1), Some("applied")), (Kind::Repeated, None));
+    let late = Command { attempt: Attempt(2), ..asked.command(0, reserve("R-burned", 1), Some("R-burned")) };
+    assert_eq!(asked.turn(&[wire::command::encode(&late)]), [refused(Reason::Abandoned)]);
+    asked.is_what_the_log_says();
 }
 
 #[test]
-fn the_oldest_answer_of_a_command_goes_first() {
-    let mut told = Told::new(1);
-    for key in ["C0", "C1", "C2"] {
-        assert_eq!(told.adjust(key), Kind::LimitsAdjusted);
+fn at_the_bound_new_work_is_refused_by_name_until_time_has_passed() {
+    let bounds = Bounds { memory: 5 * one(), reserve: 4_000, ..Bounds::default() };
+    let mut asked = Asked::new(bounds, 100);
+    for key in ["A", "B", "C", "D", "E"] {
+        assert_eq!(asked.reserve(key, 1), (Kind::Accepted, None));
     }
-    // The third answer is swept by the next event.
-    assert_eq!([told.adjust("C1"), told.adjust("C2")], [Kind::Repeated; 2]);
-    assert_eq!(told.adjust("C0"), Kind::LimitsAdjusted);
-    assert_eq!(told.life.state.pool(&pool()).unwrap().spec.limits, orders(5));
-    told.sweep();
-    // It had been repeated, which did not make it younger.
-    assert_eq!(told.adjust("C1"), Kind::LimitsAdjusted);
+    assert_eq!((asked.used(), asked.reserve("F", 1)), (bounds.memory, refused(Reason::MemoryFull)));
+    // Who gives back needs no room, and neither does what changes without a key; what was given back is remembered.
+    assert_eq!([asked.ask(release("A"), None), asked.ask(release("B"), Some("back"))], [(Kind::Released, None); 2]);
+    assert_eq!(asked.ask(adjust(1), None), (Kind::LimitsAdjusted, None));
+    assert_eq!(asked.ask(adjust(1), Some("more")), refused(Reason::MemoryFull));
+    assert_eq!(asked.ask(amend("C", 3), Some("amended")), refused(Reason::MemoryFull));
+    assert_eq!(asked.ask(amend("C", 3), None), (Kind::Amended, None));
+    assert_eq!(asked.ask(amend("C", 1), Some("less")), (Kind::Amended, None));
+    assert_eq!(asked.reserve("F", 1), refused(Reason::MemoryFull));
+    assert_eq!([asked.reserve("A", 1), asked.reserve("B", 1)], [refused(Reason::AlreadyReleased); 2]);
+    assert_eq!(asked.ask(release("B"), Some("back")), (Kind::Repeated, None));
+    assert_eq!([asked.reserve("C", 1), asked.reserve("D", 1)], [(Kind::Repeated, None); 2]);
+    asked.life.checkpoint();
+    asked.is_what_the_log_says();
+    asked.now = asked.now.plus_ms(WINDOW_MS);
+    assert_eq!([asked.reserve("F", 1), asked.reserve("A", 1)], [(Kind::Accepted, None); 2]);
+    assert_eq!(asked.reserve("G", 1), refused(Reason::MemoryFull));
+    assert_eq!(asked.used(), bounds.memory);
+    asked.is_what_the_log_says();
+}
+
+/// Where even the reserve is used up an attempt that was given up cannot be remembered. Until it cannot come any more
+/// nothing is let in.
+#[test]
+fn where_an_attempt_cannot_be_remembered_nothing_is_let_in_until_it_is_too_late() {
+    let bounds = Bounds { memory: 2 * one(), reserve: 0, ..Bounds::default() };
+    let mut asked = Asked::new(bounds, 100);
+    assert_eq!([asked.reserve("A", 1), asked.reserve("B", 1)], [(Kind::Accepted, None); 2]);
+    asked.all([(release("A"), None), (release("B"), None)]);
+    asked.now = asked.now.plus_ms(DEDUP_WINDOW_MS - 1_000);
+    let late = asked.command(1, reserve("C", 1), Some("C"));
+    assert_eq!(asked.ask(abandon("C"), None), (Kind::Abandoned, None));
+    assert_eq!(asked.life.state.reservation(&reservation_id(&pool(), "C")), None);
+    // By now there is room, and the attempt comes in time.
+    asked.now = asked.now.plus_ms(4_000);
+    assert_eq!(asked.used(), 0);
+    asked.life.checkpoint();
+    asked.is_what_the_log_says();
+    assert_eq!(asked.turn(&[wire::command::encode(&late)]), [refused(Reason::MemoryFull)]);
+    assert_eq!(asked.reserve("D", 1), refused(Reason::MemoryFull));
+    asked.now = late.deadline.plus_ms(COMMAND_SPAN_MS);
+    let late = Command { id: CommandId(99), ..late };
+    assert_eq!(asked.turn(&[wire::command::encode(&late)]), [refused(Reason::Expired)]);
+    assert_eq!(asked.reserve("D", 1), (Kind::Accepted, None));
+    asked.is_what_the_log_says();
 }
 
 /// A checkpoint written before something was forgotten must not bring it back.
 #[test]
 fn what_was_forgotten_does_not_come_back_with_a_checkpoint() {
-    let mut told = Told::new(1);
-    let (keys, newest) = (["R0", "R1", "R2", "R3", "R4"], ["R2", "R3", "R4"]);
-    let answers = ["C0", "C1", "C2", "C3"];
-    for (key, answer) in keys.into_iter().zip(answers.into_iter().cycle()) {
-        assert_eq!(told.reserve(key, 9), Kind::Rejected);
-        told.adjust(answer);
-        told.life.checkpoint();
+    let refusal = of_parts(&orders(9), None, (0, 0), Standing::Over, true);
+    let bounds = Bounds { refusals: 3 * refusal, ..Bounds::default() };
+    let mut asked = Asked::new(bounds, 1);
+    let keys = ["R0", "R1", "R2", "R3", "R4"];
+    for key in keys {
+        assert_eq!(asked.reserve(key, 9), refused(Reason::OverLimit));
+        asked.life.checkpoint();
     }
-    told.sweep();
-    told.sweep();
-    told.life.checkpoint();
+    asked.ask(Ask::Handover { nonce: 1 }, None);
+    asked.life.checkpoint();
     for is_store_lost in [false, true] {
-        let mut again = Told { life: told.life.restarted(is_store_lost), now: told.now };
-        assert_eq!(again.known(&keys), newest);
-        assert_eq!(again.adjust("C2"), Kind::LimitsAdjusted);
-        assert_eq!(again.adjust("C0"), Kind::Repeated);
+        let again = asked.life.restarted(is_store_lost);
+        let known = |key: &&str| again.state.reservation(&reservation_id(&pool(), key)).is_some();
+        assert_eq!(keys.into_iter().filter(known).collect::<Vec<_>>(), ["R2", "R3", "R4"]);
+    }
+}
+
+/// The log as it is read, with the last command's key in place of what it had.
+fn with_last_key(asked: &Asked, key_text: &str) -> Vec<Recorded> {
+    let mut log: Vec<_> = asked.life.log.iter().map(|event| wire::event::decode(&event.bytes).unwrap()).collect();
+    let stamp = log.last_mut().and_then(|last| last.event.cause.as_mut()?.command.as_mut()).unwrap();
+    stamp.key = Some(key(key_text));
+    log
+}
+
+/// The laws that the auditor finds broken in a log of this version, whose fold must come to the auditor's own sums.
+fn broken(log: &[Recorded], version: u32) -> Vec<Law> {
+    let (mut audit, mut state) = (PartitionAudit::new(0, 1), PartitionState::new(0));
+    for recorded in log {
+        let recorded = Recorded { version, ..recorded.clone() };
+        audit.observe(&recorded);
+        state.fold(&recorded).unwrap();
+    }
+    assert_eq!((audit.digest(), audit.memory_used()), (state.digest(), state.memory_used(state.position().decided_at)));
+    audit.finish().breaches().iter().map(|breach| breach.law).collect()
+}
+
+/// Owners of the third version remembered 8,192 answers, and forgot the oldest when there were more.
+#[test]
+fn what_was_forgotten_early_is_found_unless_an_older_owner_was_to_forget_it() {
+    for (others, is_found_in_older) in [(9, true), (8_192, false)] {
+        let mut asked = Asked::new(Bounds::default(), 10);
+        assert_eq!(asked.ask(adjust(5), Some("p1")), (Kind::LimitsAdjusted, None));
+        let others: Vec<String> = (0..others).map(|n| format!("other-{n}")).collect();
+        for some in others.chunks(1_000) {
+            asked.all(some.iter().map(|key| (adjust(0), Some(&**key))));
+        }
+        asked.ask(adjust(5), Some("p2"));
+        let log = with_last_key(&asked, "p1");
+        let of_version = |version, is_found: bool| {
+            assert_eq!(broken(&log, version), if is_found { vec![Law::SameAnswer] } else { vec![] })
+        };
+        of_version(4, true);
+        of_version(3, is_found_in_older);
+    }
+}
+
+/// One step of many callers at once.
+#[derive(Clone, Debug)]
+enum Step {
+    Reserve { key: u8, attempt: u64, units: u64, hold: bool },
+    Release(u8),
+    Confirm(u8, u8),
+    Abandon { key: u8, attempt: u64 },
+    Adjust(u8),
+    Later(u64),
+    SetBack(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (key, attempt) = (0..12u8, 0..3u64);
+    prop_oneof![
+        6 => (key.clone(), attempt.clone(), 1..4u64, any::<bool>()).prop_map(|(key, attempt, units, hold)|
+            // A key has one body.
+            Step::Reserve { key, attempt, units: if key % 3 == 0 { units } else { 1 + u64::from(key % 2) }, hold: hold && key % 5 == 0 }),
+        2 => key.clone().prop_map(Step::Release),
+        1 => (key.clone(), 0..3u8).prop_map(|(key, with)| Step::Confirm(key, with)),
+        2 => (key, attempt).prop_map(|(key, attempt)| Step::Abandon { key, attempt }),
+        2 => (0..6u8).prop_map(Step::Adjust),
+        2 => prop_oneof![Just(1), Just(1_000), Just(4_000), Just(DEDUP_WINDOW_MS / 2)].prop_map(Step::Later),
+        1 => prop_oneof![1..2_000u64, Just(5_000_000)].prop_map(Step::SetBack),
+    ]
+}
+
+fn bounds() -> impl Strategy<Value = Bounds> {
+    (0..12_000u64, 0..2_000u64, 0..1_500u64, 0..3_000u64)
+        .prop_map(|(memory, reserve, refusals, refused_answers)| Bounds { memory, reserve, refusals, refused_answers })
+}
+
+/// What callers were promised, kept by a list that forgets nothing.
+#[derive(Default)]
+struct Promised {
+    /// Keys whose reservation was accepted and not taken back with its attempts, and when it ended.
+    taken: BTreeMap<ReservationId, Option<Micros>>,
+    /// Attempts that were given up before they came.
+    given_up: BTreeSet<(ReservationId, Attempt)>,
+    /// Keys of changes that were applied, and when.
+    applied: BTreeMap<IdempotencyKey, Micros>,
+    /// What the clock was set back by in all: its times are those of a clock that never was.
+    set_back_us: u64,
+}
+
+impl Promised {
+    fn see(&mut self, event: &Event) {
+        if let Body::ClockSet { from, .. } = event.body {
+            self.set_back_us += from.0 - event.decided_at.0;
+        }
+        let (now, command) = (Micros(event.decided_at.0 + self.set_back_us), event.command());
+        let is_within = |at: Micros| now < at.plus_ms(DEDUP_WINDOW_MS);
+        match &event.body {
+            Body::Accepted(entry) => {
+                let command = command.unwrap();
+                let ended = self.taken.insert(entry.reservation, None);
+                assert!(ended.is_none_or(|at| at.is_some_and(|at| !is_within(at))), "{event:?} again");
+                assert!(!self.given_up.contains(&(entry.reservation, command.attempt)), "{event:?} was given up");
+            }
+            Body::Repeated(original, _) if matches!(**original, Body::Accepted(_)) => {
+                let pair = (event.body.reservation_id().unwrap(), command.unwrap().attempt);
+                assert!(!self.given_up.contains(&pair), "{event:?} was given up");
+            }
+            Body::Released(entry, ReleaseCause::Abandoned) => {
+                self.taken.remove(&entry.reservation);
+                self.given_up.insert((entry.reservation, command.unwrap().attempt));
+            }
+            Body::Released(entry, _) | Body::Expired(entry) => {
+                self.taken.insert(entry.reservation, Some(now));
+            }
+            Body::Abandoned { reservation, .. } => {
+                self.given_up.insert((*reservation, command.unwrap().attempt));
+            }
+            Body::LimitsAdjusted(_) => {
+                let before = command.unwrap().key.clone().and_then(|key| self.applied.insert(key, now));
+                assert!(!before.is_some_and(is_within), "{event:?} again");
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::machine_laws::config())]
+
+    /// Whatever callers do, in turns of any length, and however little is remembered: what was taken, applied or given up
+    /// is never answered anew within its window, and the memory keeps its bound.
+    #[test]
+    fn nothing_that_counted_is_answered_anew(steps in vec((step(), any::<bool>()), 1..120), bounds in bounds()) {
+        let mut asked = Asked::new(bounds, 9);
+        let mut promised = Promised::default();
+        let mut batch: Vec<Vec<u8>> = Vec::new();
+        // Each try of a key is one command, which comes once and has one deadline; its number is never used again.
+        let (mut round, mut begun) = (0, START);
+        for (step, is_cut) in &steps {
+            let name = |key: &u8| format!("K{key}");
+            let deadline = begun.plus_ms(5_000);
+            let plain = |asked: &Asked, ask, key: Option<&str>, nth| asked.command(nth, ask, key);
+            let nth = batch.len();
+            let command = match step {
+                Step::Reserve { key, attempt, units, hold } => {
+                    let Ask::Reserve { pool, reservation, demand, order_ref, .. } = reserve(&name(key), *units) else { panic!() };
+                    let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: hold.then_some(2_000), order_ref };
+                    let plain = plain(&asked, ask, Some(&name(key)), nth);
+                    let id = CommandId(u128::from(round << 16 | u64::from(*key) << 8 | attempt) << 64);
+                    Some(Command { id, attempt: Attempt(round * 3 + attempt), deadline, ..plain })
+                }
+                Step::Release(key) => Some(plain(&asked, release(&name(key)), None, nth)),
+                Step::Confirm(key, with) => {
+                    let ask = Ask::Confirm { reservation: reservation_id(&pool(), &name(key)) };
+                    Some(plain(&asked, ask, Some(&format!("C{with}")), nth))
+                }
+                Step::Abandon { key, attempt } => {
+                    let plain = plain(&asked, abandon(&name(key)), None, nth);
+                    Some(Command { attempt: Attempt(round * 3 + attempt), deadline, ..plain })
+                }
+                Step::Adjust(key) => Some(plain(&asked, adjust(1), Some(&format!("A{key}")), nth)),
+                Step::Later(_) | Step::SetBack(_) => None,
+            };
+            batch.extend(command.map(|command| wire::command::encode(&command)));
+            if *is_cut || matches!(step, Step::Later(_) | Step::SetBack(_)) {
+                asked.turn(&batch);
+                batch.clear();
+            }
+            if let Step::Later(ms) = step {
+                asked.now = asked.now.plus_ms(*ms);
+                asked.life.checkpoint();
+            }
+            if let Step::SetBack(ms) = step {
+                let to = asked.now.set_back(ms * 1_000);
+                asked.life.set_clock(asked.now, to);
+                (round, begun, asked.now) = (round + 1, to, to);
+            }
+            if asked.now > begun.plus_ms(8_000) {
+                (round, begun) = (round + 1, asked.now);
+            }
+            let live = asked.life.state.live().iter().map(|(_, r)| of_reservation(r)).sum::<u64>();
+            prop_assert!(asked.used() >= live);
+        }
+        asked.turn(&batch);
+        for event in &asked.life.log {
+            promised.see(&wire::event::decode(&event.bytes).unwrap().event);
+        }
+        asked.is_what_the_log_says();
     }
 }

@@ -80,7 +80,7 @@ fn rendered() -> String {
 
 fn turn<const N: usize>(events: [(Kind, Option<Reason>, u64); N]) -> TurnReport {
     let events = events.into_iter().map(|(kind, reason, count)| ((kind, reason), count)).collect();
-    TurnReport { outcome: CommitOutcome::Ok, events, dead: None, turn_us: 4_000, commit_us: 3_000 }
+    TurnReport { outcome: CommitOutcome::Ok, events, dead: None, memory_bytes: 0, turn_us: 4_000, commit_us: 3_000 }
 }
 
 /// `name type {labels} help`, sorted.

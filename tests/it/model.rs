@@ -169,7 +169,11 @@ impl Model {
             Err(reason) => return Err(reason.clone()),
         };
         let k = self.known.entry(id).or_default();
-        (k.state, k.body, k.tries, k.until) = (state, Some(c.ask.clone()), Some(vec![c.attempt.0]), self.now + DAY);
+        // A refusal beside attempts that were given up lasts as long as they.
+        if fits.is_ok() || k.burned.is_empty() {
+            k.until = self.now + DAY;
+        }
+        (k.state, k.body, k.tries) = (state, Some(c.ask.clone()), Some(vec![c.attempt.0]));
         (k.since, k.takes) = (self.now, demand.clone());
         fits.map(|()| "accepted".to_owned())
     }
@@ -232,8 +236,9 @@ impl Model {
         let may_come = last >= self.now;
         let k = self.known.entry(id).or_default();
         match (&k.state, &mut k.tries) {
-            (Released | Expired | Refused(_), _) | (Held(_) | Confirmed, None) => return "abandoned",
-            (Nothing, _) if may_come => k.until = k.until.max(last + 1),
+            (Released | Expired, _) | (Held(_) | Confirmed, None) => return "abandoned",
+            (Refused(_), _) if may_come && k.burned.is_empty() => k.until = last + 1,
+            (Nothing | Refused(_), _) if may_come => k.until = k.until.max(last + 1),
             (Held(_) | Confirmed, Some(tries)) if *tries == [attempt] => {
                 // Where nothing else was given up nothing is left to know.
                 (k.state, k.until) = (Nothing, if k.burned.is_empty() { 0 } else { self.now + DAY });

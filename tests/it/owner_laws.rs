@@ -4,13 +4,14 @@
 
 use crate::machine_laws::{Timed, commands, config};
 use headroom::audit::PartitionAudit;
+use headroom::domain::room::Bounds;
 use headroom::domain::{Ask, Command, CommandId, Digest, Kind, Ledger, Micros, Recorded};
 use headroom::log::{CommitOutcome, Record, StoredEvent};
 use headroom::owner::Partition;
 use headroom::owner::partition::Staged;
 use headroom::owner::recover::fold_stored;
 use headroom::replica::checkpoint::Restoring;
-use headroom::replica::{Bounds, PartitionState, Position};
+use headroom::replica::{PartitionState, Position};
 use headroom::store::{Mark, Row};
 use headroom::wire;
 use proptest::collection::vec;
@@ -60,7 +61,13 @@ fn story() -> impl Strategy<Value = Vec<(Timed, Around)>> {
 
 /// The usual memory, or one that is soon full.
 fn bounds() -> impl Strategy<Value = Bounds> {
-    let few = (0..4usize, 0..4usize).prop_map(|(reservations, commands)| Bounds { reservations, commands });
+    let few = (0..6_000u64, 0..1_000u64, 0..1_000u64, 0..4_000u64);
+    let few = few.prop_map(|(memory, reserve, refusals, refused_answers)| Bounds {
+        memory,
+        reserve,
+        refusals,
+        refused_answers,
+    });
     prop_oneof![Just(Bounds::default()), few]
 }
 
@@ -76,8 +83,9 @@ pub struct Life {
 }
 
 /// All that is compared of two states, beside what they answer.
-fn look(state: &PartitionState) -> (Position, Digest, Option<Micros>, usize, usize) {
-    (*state.position(), state.digest(), state.next_due(), state.pool_count(), state.reservation_count())
+fn look(state: &PartitionState) -> (Position, Digest, Option<Micros>, usize, u64) {
+    let used = state.memory_used(state.position().decided_at);
+    (*state.position(), state.digest(), state.next_due(), state.pool_count(), used)
 }
 
 impl Life {
@@ -91,6 +99,12 @@ impl Life {
     pub fn claim(&mut self, now: Micros) {
         self.owner = Partition::claim(&self.state, 1);
         let staged = self.owner.barrier(&self.state, 9, now);
+        self.settle(staged, CommitOutcome::Ok);
+    }
+
+    /// Sets the partition's clock back.
+    pub fn set_clock(&mut self, from: Micros, to: Micros) {
+        let staged = self.owner.set_clock(&self.state, from, to, "by hand");
         self.settle(staged, CommitOutcome::Ok);
     }
 
@@ -245,7 +259,7 @@ proptest! {
     #[test]
     fn only_what_was_committed_counts_and_its_bytes_say_all_of_it(story in story(), bounds in bounds()) {
         let follower = std::cell::RefCell::new(PartitionState::new(0).bounded(bounds));
-        let audit = PartitionAudit::new(0, 1).bounded(bounds.reservations, bounds.commands);
+        let audit = PartitionAudit::bounded(0, 1, bounds);
         let audit = std::cell::RefCell::new((audit, 0));
         let mut life = Life::new(bounds);
         life.run(&story, |life, decided| {
@@ -258,6 +272,8 @@ proptest! {
             }
             *seen = life.log.len();
             assert_eq!(audit.digest(), life.state.digest(), "by the auditor's model");
+            let used = life.state.memory_used(life.state.position().decided_at);
+            assert_eq!(audit.memory_used(), used, "by the auditor's model");
             for id in decided.iter().filter_map(|recorded| recorded.event.body.reservation_id()) {
                 assert_eq!(follower.reservation(&id), life.state.reservation(&id));
             }

@@ -30,7 +30,7 @@ pub struct Scenario {
     /// Whether the partition says that it keeps the ids of as many commands as it may.
     pub full_of_commands: bool,
     /// Whether the partition says that it can hold no more reservations.
-    pub full_of_reservations: bool,
+    pub full_memory: bool,
     /// Holds that one turn expires at most.
     pub timers_per_turn: usize,
     /// In order; their times never decrease, but where the clock is set.
@@ -352,7 +352,7 @@ then
     fn what_http_cannot_express_is_marked() {
         for scenario in all().iter().filter(|s| s.is_for("http")) {
             let file = &scenario.file;
-            let is_full = scenario.full_of_pools || scenario.full_of_reservations || scenario.full_of_commands;
+            let is_full = scenario.full_of_pools || scenario.full_memory || scenario.full_of_commands;
             assert!(!is_full, "{file}: a full partition");
             assert_eq!(scenario.timers_per_turn, TURN_TIMERS_MAX, "{file}: a bound of its own");
             assert_eq!(scenario.place, (0, 1), "{file}: a partition of its own");

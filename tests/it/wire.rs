@@ -24,13 +24,13 @@ proptest! {
     #[test]
     fn an_event_survives_its_bytes(original in arbitrary::event()) {
         let (bytes, digest) = event::encode(&original);
-        prop_assert_eq!(event::decode(&bytes), Ok(Recorded { event: original, digest }));
+        prop_assert_eq!(event::decode(&bytes), Ok(Recorded::new(original, digest)));
     }
 
     #[test]
     fn a_reply_survives_its_bytes(to: u64, original in arbitrary::event()) {
         let (_, digest) = event::encode(&original);
-        let decided = Recorded { event: original, digest };
+        let decided = Recorded::new(original, digest);
         prop_assert_eq!(reply::decode(&reply::encode(to, &decided)), Ok(reply::Reply { to, decided }));
     }
 

@@ -183,7 +183,6 @@ pub const OPERATIONS: &[Operation] = &[
             Reason::HoldTooOld,
             Reason::HoldBeyondWindow,
             Reason::TooManyAttempts,
-            Reason::PartitionFull,
             Reason::KeyReused,
             Reason::HoldExpired,
             Reason::AlreadyReleased,
@@ -310,7 +309,8 @@ const EDGES: [Edge; 10] = [
     Edge::UnknownTransferCoding,
 ];
 /// What may come of every command.
-const REASONS: [Reason; 4] = [Reason::Malformed, Reason::Misrouted, Reason::DeadlineTooFar, Reason::TooManyCommands];
+const REASONS: [Reason; 5] =
+    [Reason::Malformed, Reason::Misrouted, Reason::DeadlineTooFar, Reason::TooManyCommands, Reason::MemoryFull];
 
 impl Operation {
     /// Whether it is decided by an owner.

@@ -9,7 +9,7 @@ use super::held::{Flag, HeldBack};
 use super::row::{Kind, Place, Row};
 use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
-use crate::limits::{DEDUP_WINDOW_MS, PARTITIONS_MAX};
+use crate::limits::{DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_MAX};
 use parking_lot::RwLock;
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
@@ -79,7 +79,8 @@ impl Head {
 const MANIFEST_PLACE: Place = Place { kind: Kind::Manifest, partition: 0, first: 0 };
 
 pub(super) fn manifest_value(manifest: &Manifest) -> Vec<u8> {
-    let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, created_at } = manifest;
+    let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
+        manifest;
     let mut body = Vec::with_capacity(64);
     // The version first: whatever else a later one changes, it can be told apart by its first four bytes.
     body.extend_from_slice(&format_version.to_le_bytes());
@@ -88,6 +89,7 @@ pub(super) fn manifest_value(manifest: &Manifest) -> Vec<u8> {
     body.extend_from_slice(&dedup_window_ms.to_le_bytes());
     body.extend_from_slice(&created_at.0.to_le_bytes());
     body.extend_from_slice(&log_id.to_le_bytes());
+    body.extend_from_slice(&memory_version.to_le_bytes());
     MANIFEST_PLACE.seal(&body)
 }
 
@@ -102,12 +104,15 @@ fn read_manifest(value: &[u8]) -> Option<Result<Manifest, u32>> {
     let (partitions, rest) = rest.split_first_chunk()?;
     let (dedup_window_ms, rest) = rest.split_first_chunk()?;
     let (created_at, rest) = rest.split_first_chunk()?;
+    let (log_id, rest) = rest.split_first_chunk()?;
+    let memory_version = if rest.is_empty() { 1 } else { u32::from_le_bytes(rest.try_into().ok()?) };
     Some(Ok(Manifest {
-        log_id: u128::from_le_bytes(rest.try_into().ok()?),
+        log_id: u128::from_le_bytes(*log_id),
         partitions: u32::from_le_bytes(*partitions),
         hash_version: u32::from_le_bytes(*hash_version),
         format_version,
         dedup_window_ms: u64::from_le_bytes(*dedup_window_ms),
+        memory_version,
         created_at: Micros(u64::from_le_bytes(*created_at)),
     }))
 }
@@ -317,6 +322,7 @@ fn agreed(path: &Path, found: Result<Manifest, u32>, partitions: Option<u32>) ->
     let manifest = found.map_err(|_| OpenError::Damaged { path: path.to_owned(), detail: "no manifest".into() })?;
     agree("hash version", manifest.hash_version.into(), HASH_VERSION.into())?;
     agree("dedup window (ms)", manifest.dedup_window_ms, DEDUP_WINDOW_MS)?;
+    agree("memory version", manifest.memory_version.into(), MEMORY_VERSION.into())?;
     agree("partition count", manifest.partitions.into(), partitions.unwrap_or(manifest.partitions).into())?;
     Ok(manifest)
 }

@@ -123,6 +123,7 @@ impl Embedded {
             hash_version: HASH_VERSION,
             format_version: file::FORMAT_VERSION,
             dedup_window_ms: limits::DEDUP_WINDOW_MS,
+            memory_version: limits::MEMORY_VERSION,
             created_at: options.now,
         };
         let access = Access::Write(&ours, judge);

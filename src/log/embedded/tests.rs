@@ -425,6 +425,7 @@ fn another_version_or_window_is_refused_by_name() {
         (Manifest { format_version: 9, ..ours }, "format version", 9, 1),
         (Manifest { hash_version: 9, ..ours }, "hash version", 9, 1),
         (Manifest { dedup_window_ms: 9, ..ours }, "dedup window (ms)", 9, limits::DEDUP_WINDOW_MS),
+        (Manifest { memory_version: 9, ..ours }, "memory version", 9, limits::MEMORY_VERSION.into()),
     ] {
         let db = redb::Database::open(&path).unwrap();
         let txn = db.begin_write().unwrap();

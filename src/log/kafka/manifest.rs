@@ -106,6 +106,8 @@ struct Record {
     feature_level: u32,
     dedup_window_ms: u64,
     command_window_ms: u64,
+    #[serde(default = "first")]
+    memory_version: u32,
     /// Microseconds since the epoch.
     created_at: u64,
     cluster_id: String,
@@ -125,6 +127,11 @@ struct Names {
     manifest: String,
 }
 
+/// The version of what a manifest does not name.
+fn first() -> u32 {
+    1
+}
+
 /// What a manifest of any version has.
 #[derive(Deserialize)]
 struct Versioned {
@@ -134,7 +141,8 @@ struct Versioned {
 /// The record of a manifest.
 pub fn encode(pinned: &Pinned) -> String {
     let Pinned { manifest, feature_level, command_window_ms, place } = pinned.clone();
-    let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, created_at } = manifest;
+    let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
+        manifest;
     let Place { cluster_id, application, environment, topics } = place;
     let Topics { commands, events, replies, snapshots, dead_letters, manifest } = topics;
     let record = Record {
@@ -145,6 +153,7 @@ pub fn encode(pinned: &Pinned) -> String {
         feature_level,
         dedup_window_ms,
         command_window_ms,
+        memory_version,
         created_at: created_at.0,
         cluster_id,
         application,
@@ -164,7 +173,8 @@ fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
         return Err(Problem::OtherVersion(format_version));
     }
     let record: Record = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
-    let Record { log_id, partitions, hash_version, feature_level, dedup_window_ms, created_at, .. } = record;
+    let Record { log_id, partitions, hash_version, feature_level, dedup_window_ms, memory_version, created_at, .. } =
+        record;
     let is_hex = log_id.len() == 32 && log_id.bytes().all(|b| b.is_ascii_hexdigit());
     let log_id = u128::from_str_radix(&log_id, 16).ok().filter(|_| is_hex);
     let log_id = log_id.ok_or_else(|| unreadable(&"its log_id is not 32 hexadecimal digits"))?;
@@ -175,7 +185,15 @@ fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
     let Names { commands, events, replies, snapshots, dead_letters, manifest } = record.topics;
     let topics = Topics { commands, events, replies, snapshots, dead_letters, manifest };
     Ok(Pinned {
-        manifest: Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, created_at },
+        manifest: Manifest {
+            log_id,
+            partitions,
+            hash_version,
+            format_version,
+            dedup_window_ms,
+            memory_version,
+            created_at,
+        },
         feature_level,
         command_window_ms: record.command_window_ms,
         place: Place {
@@ -258,6 +276,7 @@ mod tests {
             hash_version: 1,
             format_version: FORMAT_VERSION,
             dedup_window_ms: 86_400_000,
+            memory_version: 1,
             created_at: Micros(1_700_000_000_000_000),
         };
         let place = Place {
@@ -270,13 +289,18 @@ mod tests {
         let text = encode(&pinned);
         let expected = concat!(
             r#"{"log_id":"0000000000000000000000000000001f","partitions":4,"hash_version":1,"format_version":2,"#,
-            r#""feature_level":1,"dedup_window_ms":86400000,"command_window_ms":15000,"#,
+            r#""feature_level":1,"dedup_window_ms":86400000,"command_window_ms":15000,"memory_version":1,"#,
             r#""created_at":1700000000000000,"cluster_id":"K1","#,
             r#""application":"headroom","environment":"prod","topics":{"commands":"h.commands","events":"h.events","#,
             r#""replies":"h.replies","snapshots":"h.snapshots","dead_letters":"h.dead-letters","#,
             r#""manifest":"h.manifest"}}"#,
         );
         assert_eq!(text, expected);
+        assert_eq!(
+            decode(text.replace("\"memory_version\":1,", "").as_bytes()),
+            Ok(pinned.clone()),
+            "as older ones are"
+        );
         assert_eq!(decode(text.as_bytes()), Ok(pinned));
         for bad in [
             "",

@@ -4,7 +4,7 @@
 use super::manifest::{FEATURE_LEVEL, Pinned, Place, Problem};
 use super::topics::{Asked, Purpose, Wanted, wanted};
 use crate::domain::route::HASH_VERSION;
-use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, PARTITIONS_DEFAULT, PARTITIONS_MAX};
+use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_DEFAULT, PARTITIONS_MAX};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -202,6 +202,7 @@ fn compare_manifest(asked: &Asked, seen: &Seen, partitions: u32, differ: &mut im
         (Pin::Program("feature_level"), level, level.min(FEATURE_LEVEL.into())),
         (Pin::Program("dedup_window_ms"), manifest.dedup_window_ms, DEDUP_WINDOW_MS),
         (Pin::Program("command_window_ms"), *command_window_ms, COMMAND_WINDOW_MS),
+        (Pin::Program("memory_version"), manifest.memory_version.into(), MEMORY_VERSION.into()),
     ] {
         if found != wanted {
             differ(What::OtherManifest { what, found: found.to_string(), wanted: wanted.to_string() });
@@ -356,6 +357,7 @@ mod tests {
             hash_version: HASH_VERSION,
             format_version: FORMAT_VERSION,
             dedup_window_ms: DEDUP_WINDOW_MS,
+            memory_version: MEMORY_VERSION,
             created_at: Micros(1),
         };
         Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: place() }
@@ -488,7 +490,8 @@ mod tests {
         );
         assert_told(
             |seen| {
-                let manifest = Manifest { hash_version: 9, dedup_window_ms: 1, ..pinned().manifest };
+                let ours = pinned().manifest;
+                let manifest = Manifest { hash_version: 9, dedup_window_ms: 1, memory_version: 9, ..ours };
                 seen.manifest = Ok(Some(Pinned { manifest, feature_level: 9, command_window_ms: 2, ..pinned() }));
             },
             &[
@@ -496,6 +499,7 @@ mod tests {
                 ("h.manifest holds a manifest with feature_level=9, and here it is 1", true, true),
                 ("h.manifest holds a manifest with dedup_window_ms=1, and here it is 86400000", true, true),
                 ("h.manifest holds a manifest with command_window_ms=2, and here it is 15000", true, true),
+                ("h.manifest holds a manifest with memory_version=9, and here it is 1", true, true),
             ],
         );
         assert_told(

@@ -10,7 +10,7 @@ fn call(n: u8, told: Told) -> Call {
 }
 
 fn yes(log: &[Recorded], n: u8, at: At) -> Call {
-    let Recorded { event, digest } = &log[at as usize];
+    let Recorded { event, digest, .. } = &log[at as usize];
     let (partition, seq, epoch) = (event.partition, event.seq, event.epoch);
     call(n, Told::Yes(Proof { reservation: id(n), partition, seq, epoch, digest: *digest }))
 }

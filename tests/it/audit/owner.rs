@@ -123,7 +123,7 @@ impl Owner {
 
 fn record(event: Event) -> Recorded {
     let hash = blake3::hash(format!("{event:?}").as_bytes());
-    Recorded { event, digest: Digest(hash.as_bytes()[..16].try_into().unwrap()) }
+    Recorded::new(event, Digest(hash.as_bytes()[..16].try_into().unwrap()))
 }
 
 pub fn pool(name: &str) -> PoolId {

@@ -132,6 +132,7 @@ pub fn open(prefix: &str, partitions: u32) -> Kafka {
         hash_version: 1,
         format_version: FORMAT_VERSION,
         dedup_window_ms: 0,
+        memory_version: headroom::limits::MEMORY_VERSION,
         created_at: Micros(0),
     };
     Kafka::open(cluster(prefix), manifest, Framing::none(), draw).unwrap()

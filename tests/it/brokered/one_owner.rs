@@ -32,6 +32,7 @@ fn open(prefix: &str, log_id: u128, name: &str) -> Kafka {
         hash_version: 1,
         format_version: FORMAT_VERSION,
         dedup_window_ms: 0,
+        memory_version: headroom::limits::MEMORY_VERSION,
         created_at: headroom::domain::Micros(0),
     };
     Kafka::open(cluster, manifest, Framing::none(), draw).unwrap()

@@ -39,6 +39,7 @@ impl Log {
             hash_version: headroom::domain::route::HASH_VERSION,
             format_version: headroom::log::kafka::manifest::FORMAT_VERSION,
             dedup_window_ms: headroom::limits::DEDUP_WINDOW_MS,
+            memory_version: headroom::limits::MEMORY_VERSION,
             created_at: Micros(0),
         };
         let log = Log { cluster, manifest };

@@ -143,6 +143,7 @@ fn pinned(place: &Place, partitions: u32) -> Pinned {
         hash_version: 1,
         format_version: FORMAT_VERSION,
         dedup_window_ms: DEDUP_WINDOW_MS,
+        memory_version: headroom::limits::MEMORY_VERSION,
         created_at: Micros(1),
     };
     Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: place.look().place }

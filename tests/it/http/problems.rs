@@ -180,6 +180,7 @@ const BUILT: &[&str] = &[
     "internal",
     "misrouted",
     "malformed",
+    "memory_full",
     "partition_full",
     "too_many_attempts",
     "too_many_commands",

@@ -12,8 +12,8 @@ impl Depth for DomainDepth {
     }
 
     fn run(&mut self, scenario: &Scenario) -> Transcript {
-        let Scenario { full_of_pools, full_of_reservations, full_of_commands, .. } = *scenario;
-        let ledger = MapLedger { full_of_pools, full_of_reservations, full_of_commands, ..MapLedger::default() };
+        let Scenario { full_of_pools, full_memory, full_of_commands, .. } = *scenario;
+        let ledger = MapLedger { full_of_pools, full_memory, full_of_commands, ..MapLedger::default() };
         let (partition, partitions) = scenario.place;
         let mut machine = Machine::new(partition, partitions, ledger);
         machine.timers_per_turn = scenario.timers_per_turn;

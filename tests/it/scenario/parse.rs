@@ -162,7 +162,7 @@ impl Parser {
             place: (0, 1),
             full_of_pools: false,
             full_of_commands: false,
-            full_of_reservations: false,
+            full_memory: false,
             timers_per_turn: TURN_TIMERS_MAX,
             turns: Vec::new(),
             finals: Vec::new(),
@@ -209,7 +209,7 @@ impl Parser {
             }
             (["full", "pools"], Section::Head) => self.scenario.full_of_pools = true,
             (["full", "commands"], Section::Head) => self.scenario.full_of_commands = true,
-            (["full", "reservations"], Section::Head) => self.scenario.full_of_reservations = true,
+            (["full", "memory"], Section::Head) => self.scenario.full_memory = true,
             (["timers", most], Section::Head) => {
                 self.scenario.timers_per_turn = most.parse().map_err(|why| wrong(most, why))?;
             }

@@ -1,0 +1,126 @@
+//! What a partition's memory takes for reservations that have ended: events are made and folded into a state, as an owner
+//! and a follower do, and the process says how much of the machine it has.
+
+use crate::args::MemoryArgs;
+use crate::machine;
+use headroom::domain::{
+    Amounts, Ask, Attempt, Body, Cause, Command, CommandId, Digest, Dimension, Entry, Event, IdempotencyKey, Ledger,
+    Micros, Mode, Name, Pool, PoolId, PoolRules, PoolSpec, Recorded, ReleaseCause, Status,
+};
+use headroom::gateway::routing;
+use headroom::replica::PartitionState;
+use headroom::time::Stopwatch;
+
+/// Log time from one event to the next: ten million reservations come and go within a day.
+const STEP_US: u64 = 3_000;
+/// When the first event is decided.
+const START_US: u64 = 1_795_000_000_000_000;
+
+/// Folds them, and prints what they take.
+///
+/// # Errors
+/// What the machine does not say, or an event that does not fit: a mistake in this module.
+pub fn command(args: &MemoryArgs) -> Result<bool, String> {
+    let line = std::env::args().collect::<Vec<_>>().join(" ");
+    println!("command  {line}\nmachine  {}\n", machine::line());
+    let mut folding = Folding::new(args)?;
+    let clock = Stopwatch::start();
+    let before = machine::resident_bytes().ok_or("the system does not say what is resident")?;
+    for nth in 0..args.entries {
+        folding.come_and_go(nth)?;
+    }
+    let after = machine::resident_bytes().unwrap_or_default();
+    let each = |bytes: u64| bytes.checked_div(args.entries).unwrap_or_default();
+    let counted = folding.state.memory_used(folding.now);
+    let took_ms = clock.elapsed().as_millis();
+    println!("ended    {} reservations, all remembered, folded in {took_ms} ms", args.entries);
+    println!("resident {before} bytes before, {after} after: {} each", each(after.saturating_sub(before)));
+    println!("counted  {counted} bytes towards the limit of {}: {} each", folding.state.bounds().memory, each(counted));
+    Ok(true)
+}
+
+struct Folding {
+    state: PartitionState,
+    pools: Vec<PoolId>,
+    limits: Amounts,
+    idle: Amounts,
+    order_bytes: usize,
+    now: Micros,
+    inputs: u64,
+}
+
+fn amounts(orders: u64, crates: u64) -> Result<Amounts, String> {
+    let dimension = |name| Dimension::new(name).map_err(|why| format!("{name}: {why:?}"));
+    Amounts::new([(dimension("orders")?, orders), (dimension("crates")?, crates)]).ok_or("a dimension twice".to_owned())
+}
+
+impl Folding {
+    fn new(args: &MemoryArgs) -> Result<Folding, String> {
+        let mut folding = Folding {
+            state: PartitionState::new(0),
+            pools: Vec::new(),
+            limits: amounts(1_000, 10_000)?,
+            idle: amounts(0, 0)?,
+            order_bytes: args.order_bytes,
+            now: Micros(START_US),
+            inputs: 0,
+        };
+        for nth in 0..args.pools {
+            let id = PoolId::new(&format!("van-{nth}")).map_err(|why| format!("{why:?}"))?;
+            let (areas, labels) = Default::default();
+            let (limits, rules) = (folding.limits.clone(), PoolRules::default());
+            let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open, rules };
+            let pool = Pool { id: id.clone(), spec: spec.clone(), used: folding.idle.clone(), version: 1 };
+            folding.pools.push(id.clone());
+            let ask = Ask::DefinePool { pool: id, spec, expected_version: None };
+            folding.fold(None, ask, Body::PoolDefined(pool))?;
+        }
+        Ok(folding)
+    }
+
+    /// A reservation is accepted and released.
+    fn come_and_go(&mut self, nth: u64) -> Result<(), String> {
+        let at = usize::try_from(nth).unwrap_or_default() % self.pools.len().max(1);
+        let pool = self.pools.get(at).ok_or("there is no pool")?.clone();
+        let key = IdempotencyKey::new(&format!("key-{nth}")).map_err(|why| format!("{why:?}"))?;
+        let reservation = routing::reservation_id(&pool, &key);
+        let demand = amounts(1, 1 + nth % 8)?;
+        let width = self.order_bytes;
+        let order_ref = (width > 0).then(|| Name::new(&format!("{nth:0width$}"))).transpose();
+        let order_ref = order_ref.map_err(|why| format!("{why:?}"))?;
+        let entry = Entry {
+            pool: pool.clone(),
+            reservation,
+            status: Status::Confirmed,
+            demand: demand.clone(),
+            hold_until: None,
+            hold_since: None,
+            order_ref: order_ref.clone(),
+            limits: self.limits.clone(),
+            used: demand.clone(),
+        };
+        let released = Entry { status: Status::Released, used: self.idle.clone(), ..entry.clone() };
+        let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref };
+        self.fold(Some(key), ask, Body::Accepted(entry))?;
+        self.fold(None, Ask::Release { reservation }, Body::Released(released, ReleaseCause::Caller))
+    }
+
+    fn fold(&mut self, key: Option<IdempotencyKey>, ask: Ask, body: Body) -> Result<(), String> {
+        self.now = Micros(self.now.0 + STEP_US);
+        let offset = self.inputs;
+        self.inputs += 1;
+        let (id, deadline) = (CommandId(u128::from(offset) << 64 | u128::from(offset)), self.now.plus_ms(250));
+        let command = Command { id, reply_to: None, attempt: Attempt(offset), actor: None, key, deadline, ask };
+        let event = Event {
+            partition: 0,
+            seq: self.state.position().next_seq,
+            epoch: 1,
+            prev: self.state.position().chain,
+            decided_at: self.now,
+            cause: Some(Cause::of(offset, command.stamp())),
+            body,
+        };
+        let digest = Digest(u128::from(offset + 1).to_le_bytes());
+        self.state.fold(&Recorded::new(event, digest)).map_err(|breach| breach.to_string())
+    }
+}

@@ -1,0 +1,172 @@
+//! What a partition's memory counts, and in which order it lets go. What is kept for a time lies in spans of log time,
+//! which stop counting as a whole; refusals lie in the order in which they were given, and the oldest go when they are
+//! too many bytes.
+
+use crate::domain::room::{Keeping, span_end};
+use crate::domain::{CommandKey, Micros};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Entries whose time is over within one span.
+#[derive(Default)]
+struct Span {
+    bytes: u64,
+    /// Slots of reservations that were to be forgotten then. Some may have become something else since.
+    slots: Vec<u32>,
+}
+
+/// How one entry counts, and since which event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Charge {
+    pub keeping: Keeping,
+    pub bytes: u64,
+    pub seq: u64,
+}
+
+/// Refusals of one kind, the oldest first. Some may have become something else since.
+pub struct Refusals<T> {
+    queue: VecDeque<(u64, T)>,
+    bytes: u64,
+}
+
+impl<T> Default for Refusals<T> {
+    fn default() -> Refusals<T> {
+        Refusals { queue: VecDeque::new(), bytes: 0 }
+    }
+}
+
+impl<T> Refusals<T> {
+    pub fn push(&mut self, seq: u64, item: T) {
+        self.queue.push_back((seq, item));
+    }
+
+    pub fn count(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    pub fn discount(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Bytes of those that are refusals still.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The one after so many older ones, and the event that gave it.
+    pub fn get(&self, older: usize) -> Option<&(u64, T)> {
+        self.queue.get(older)
+    }
+
+    pub fn pop(&mut self) -> Option<(u64, T)> {
+        self.queue.pop_front()
+    }
+}
+
+/// Both orders of forgetting, and the sums.
+#[derive(Default)]
+pub struct Past {
+    spans: BTreeMap<Micros, Span>,
+    /// Bytes of all spans, and of what lives.
+    kept: u64,
+    live: u64,
+    pub refusals: Refusals<u32>,
+    pub refused_answers: Refusals<CommandKey>,
+}
+
+impl Past {
+    /// Bytes that count at `now` towards what new work needs room in.
+    pub fn used(&self, now: Micros) -> u64 {
+        let over = self.spans.range(..=now).map(|(_, span)| span.bytes).fold(0, u64::saturating_add);
+        self.live.saturating_add(self.kept.saturating_sub(over))
+    }
+
+    /// A reservation in this slot counts so from now on.
+    pub fn count(&mut self, slot: u32, was: Option<Charge>, is: Option<Charge>) {
+        if was == is {
+            return;
+        }
+        match was {
+            Some(Charge { keeping: Keeping::Live, bytes, .. }) => self.live = self.live.saturating_sub(bytes),
+            Some(Charge { keeping: Keeping::Until(until), bytes, .. }) => self.discount(until, bytes),
+            Some(Charge { keeping: Keeping::Refusal, bytes, .. }) => self.refusals.discount(bytes),
+            None => {}
+        }
+        let Some(Charge { keeping, bytes, seq }) = is else { return };
+        let is_queued = was.is_some_and(|was| was.keeping == keeping && was.seq == seq);
+        match keeping {
+            Keeping::Live => self.live = self.live.saturating_add(bytes),
+            Keeping::Until(until) => {
+                let span = self.keep(until, bytes);
+                if !is_queued {
+                    span.slots.push(slot);
+                }
+            }
+            Keeping::Refusal => {
+                self.refusals.count(bytes);
+                if !is_queued {
+                    self.refusals.push(seq, slot);
+                }
+            }
+        }
+    }
+
+    /// So many bytes are kept until then.
+    pub fn keep_bytes(&mut self, until: Micros, bytes: u64) {
+        self.keep(until, bytes);
+    }
+
+    fn keep(&mut self, until: Micros, bytes: u64) -> &mut Span {
+        self.kept = self.kept.saturating_add(bytes);
+        let span = self.spans.entry(span_end(until)).or_default();
+        span.bytes = span.bytes.saturating_add(bytes);
+        span
+    }
+
+    /// So many bytes are not kept until then any more.
+    pub fn discount(&mut self, until: Micros, bytes: u64) {
+        self.kept = self.kept.saturating_sub(bytes);
+        if let Some(span) = self.spans.get_mut(&span_end(until)) {
+            span.bytes = span.bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// The next slot to look at whose time may be over at `now`.
+    pub fn next_over(&mut self, now: Micros) -> Option<u32> {
+        while let Some(mut first) = self.spans.first_entry().filter(|span| *span.key() <= now) {
+            match first.get_mut().slots.pop() {
+                Some(slot) => return Some(slot),
+                // Answers of the same span are let go apart.
+                None if first.get().bytes > 0 => return None,
+                None => drop(first.remove()),
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_counts_until_it_is_over_and_goes_when_it_is_empty() {
+        let mut past = Past::default();
+        let kept = |until, bytes| Some(Charge { keeping: Keeping::Until(Micros(until)), bytes, seq: 1 });
+        let live = Some(Charge { keeping: Keeping::Live, bytes: 10, seq: 1 });
+        past.count(0, None, live);
+        past.count(1, None, kept(5, 20));
+        past.count(2, None, kept(1_000_005, 30));
+        past.keep_bytes(Micros(6), 5);
+        let used = |past: &Past| [0, 999_999, 1_000_000, 2_000_000].map(|now| past.used(Micros(now)));
+        assert_eq!(used(&past), [65, 65, 40, 10]);
+        assert_eq!(past.next_over(Micros(999_999)), None);
+        assert_eq!(past.next_over(Micros(1_000_000)), Some(1));
+        past.count(1, kept(5, 20), None);
+        assert_eq!(past.next_over(Micros(2_000_000)), None, "an answer of that span is kept");
+        past.discount(Micros(6), 5);
+        assert_eq!(past.next_over(Micros(2_000_000)), Some(2));
+        past.count(2, kept(1_000_005, 30), live);
+        assert_eq!((past.next_over(Micros(9_000_000)), past.spans.len()), (None, 0));
+        assert_eq!(used(&past), [20; 4]);
+    }
+}
