@@ -59,8 +59,8 @@ impl Notes {
         Ok(Notes { inner: Arc::clone(inner), consumer })
     }
 
-    /// Of every partition, empty where there is none.
-    fn read(&self, limit: Duration) -> Result<BTreeMap<u32, String>, LogError> {
+    /// Of every partition of which the group says something: what is noted of it, nothing where nobody ever did.
+    fn read(&self, limit: Duration) -> Result<BTreeMap<u32, Option<String>>, LogError> {
         let mut list = TopicPartitionList::new();
         for partition in 0..self.inner.manifest.partitions {
             list.add_partition(&self.inner.cluster.topics.commands, number(partition));
@@ -69,7 +69,9 @@ impl Notes {
         let group = group_of(self.inner.manifest.log_id);
         let list = asked.map_err(|error| failed(&format!("{group}: its notes"), &error))?;
         let note = |place: &TopicPartitionListElem<'_>| {
-            Some((u32::try_from(place.partition()).ok()?, place.metadata().to_owned()))
+            place.error().ok()?;
+            let is_noted = place.offset().to_raw().is_some_and(|offset| offset >= 0);
+            Some((u32::try_from(place.partition()).ok()?, is_noted.then(|| place.metadata().to_owned())))
         };
         Ok(list.elements().iter().filter_map(note).collect())
     }
@@ -80,7 +82,7 @@ impl Notes {
     /// # Errors
     /// [`LogError`] when the cluster does not say.
     pub fn beats(&self) -> Result<BTreeMap<u32, Option<u64>>, LogError> {
-        let beat = |note: String| if note.is_empty() { Some(0) } else { noted(&note, BEAT) };
+        let beat = |note: Option<String>| note.map_or(Some(0), |note| noted(&note, BEAT));
         Ok(self.read(BEATS_LIMIT)?.into_iter().map(|(partition, note)| (partition, beat(note))).collect())
     }
 }
@@ -142,8 +144,8 @@ impl Distance {
         let asked = self.reader.consumer().fetch_group_list(Some(&group), ASK_LIMIT);
         let groups = asked.map_err(|error| failed(&group, &error))?;
         let members = groups.groups().iter().filter(|found| found.name() == group).map(|found| found.members().len());
-        let trip = |(partition, note): (u32, String)| {
-            let trip_us = noted(&note, TRIP).filter(|trip_us| *trip_us > 0)?;
+        let trip = |(partition, note): (u32, Option<String>)| {
+            let trip_us = noted(&note?, TRIP).filter(|trip_us| *trip_us > 0)?;
             Some((partition, Duration::from_micros(trip_us)))
         };
         let trips = self.notes.read(ASK_LIMIT)?.into_iter().filter_map(trip);
