@@ -37,6 +37,8 @@ struct State {
     marks: BTreeMap<u64, i64>,
     /// Sequence numbers between two marks.
     spacing: u64,
+    /// Where a turn was open that was waited for in vain the last time.
+    open: Option<i64>,
     /// How often the partition was claimed by this process.
     generation: u64,
     /// An owner of this process is to stop.
@@ -113,6 +115,16 @@ impl Progress {
     /// A turn of this process ended there.
     pub(super) fn wrote(&self, end: i64) {
         self.0.lock().written = Some(end);
+    }
+
+    /// Where a turn was open that was waited for in vain the last time, if one was.
+    pub(super) fn open(&self) -> Option<i64> {
+        self.0.lock().open
+    }
+
+    /// A turn is still open there, and was waited for, or none is.
+    pub(super) fn set_open(&self, place: Option<i64>) {
+        self.0.lock().open = place;
     }
 
     /// The end of what is committed, as the last turn of this process left it.

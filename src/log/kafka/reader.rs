@@ -203,22 +203,26 @@ impl Drop for Reader {
 }
 
 /// Waits until everything that is in the partition now is decided, so that a committed reader sees what was committed
-/// before. `all` sees uncommitted records too. Answers whether it is; an open transaction may take longer than `limit`.
+/// before. `all` sees uncommitted records too. Where a transaction is still open after the limit that is set for its place,
+/// that place is answered.
 pub(super) fn wait_for_open_turns(
     all: &Reader,
     committed: &Reader,
     (topic, partition): (&str, u32),
-    limit: Duration,
-) -> Result<bool, LogError> {
+    limit: impl Fn(i64) -> Duration,
+) -> Result<Option<i64>, LogError> {
     let (_, end) = all.bounds(topic, partition)?;
     let waiting = Stopwatch::start();
-    while committed.bounds(topic, partition)?.1 < end {
-        if waiting.elapsed() >= limit {
-            return Ok(false);
+    loop {
+        let (_, open) = committed.bounds(topic, partition)?;
+        if open >= end {
+            return Ok(None);
+        }
+        if waiting.elapsed() >= limit(open) {
+            return Ok(Some(open));
         }
         std::thread::park_timeout(Duration::from_millis(1));
     }
-    Ok(true)
 }
 
 /// A place as an offset of the client, which counts with a sign.

@@ -15,6 +15,9 @@ const NEAR: u64 = 2_048;
 const MARKED: u64 = 512;
 /// Longest wait for turns that are open when an end is asked for.
 const OPEN_TURNS_LIMIT: Duration = Duration::from_millis(250);
+/// The same for a turn that was waited for in vain before: whoever was killed in it will not end it, and a process that
+/// starts asks for ends and reads several times for each partition.
+const OPEN_TURNS_AGAIN: Duration = Duration::from_millis(10);
 /// Readers kept for the next read, and positions kept open for reads that go on.
 const KEPT: usize = 4;
 
@@ -223,8 +226,11 @@ impl Inner {
     }
 
     fn wait_for_open_turns(&self, partition: u32, reader: &Reader) -> Result<bool, LogError> {
-        let topic = &self.cluster.topics.events;
-        wait_for_open_turns(&self.uncommitted, reader, (topic, partition), OPEN_TURNS_LIMIT)
+        let (topic, progress) = (&self.cluster.topics.events, self.progress_of(partition));
+        let limit = |place| limit_of(progress.open(), place);
+        let open = wait_for_open_turns(&self.uncommitted, reader, (topic, partition), limit)?;
+        progress.set_open(open);
+        Ok(open.is_none())
     }
 
     pub(super) fn with_reader<T>(&self, f: impl FnOnce(&Reader) -> Result<T, LogError>) -> Result<T, LogError> {
@@ -244,6 +250,24 @@ impl Inner {
         let mut readers = self.readers.lock();
         if readers.len() < KEPT {
             readers.push(reader);
+        }
+    }
+}
+
+/// Longest wait for the turn that is open at this place, when the last one waited for in vain was open at `before`.
+fn limit_of(before: Option<i64>, place: i64) -> Duration {
+    if before == Some(place) { OPEN_TURNS_AGAIN } else { OPEN_TURNS_LIMIT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_nobody_ends_is_waited_for_once() {
+        let cases = [(None, OPEN_TURNS_LIMIT), (Some(7), OPEN_TURNS_AGAIN), (Some(6), OPEN_TURNS_LIMIT)];
+        for (before, limit) in cases {
+            assert_eq!(limit_of(before, 7), limit, "{before:?}");
         }
     }
 }
