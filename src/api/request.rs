@@ -280,12 +280,18 @@ impl Asked {
         ms.map(Some).ok_or_else(|| Problem::edge(Edge::BadTimeout, range()))
     }
 
-    /// Who asks.
+    /// Who asks: a name in UTF-8.
     ///
     /// # Errors
     /// The [`Problem`] to answer.
     pub fn actor(&self) -> Result<Option<Name>, Problem> {
-        let Some(text) = self.header("headroom-actor", Edge::BadName)? else { return Ok(None) };
+        let Some(value) = self.only("headroom-actor", Edge::BadName)? else { return Ok(None) };
+        let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
+            let detail = "the header headroom-actor is not UTF-8: send the name's bytes in UTF-8, as they are";
+            Problem::edge(Edge::BadName, detail)
+        })?;
+        // Blanks around a header's value are no part of it, and others than these two are none to HTTP.
+        let text = text.trim_matches([' ', '\t']);
         Name::new(text).map(Some).map_err(|error| body::bad_name("the Headroom-Actor header", text, error))
     }
 
@@ -373,12 +379,18 @@ impl Asked {
         if self.uri.query().is_none() { Ok(false) } else { self.query(&["fresh"])?.fresh() }
     }
 
-    fn header(&self, name: &str, edge: Edge) -> Result<Option<&str>, Problem> {
+    /// A header that stands once, if at all.
+    fn only(&self, name: &str, edge: Edge) -> Result<Option<&HeaderValue>, Problem> {
         let mut values = self.headers.get_all(name).iter();
-        let Some(value) = values.next() else { return Ok(None) };
-        if values.next().is_some() {
-            return Err(Problem::edge(edge, format!("the header {name} stands twice: send it once")));
+        let value = values.next();
+        match values.next() {
+            Some(_) => Err(Problem::edge(edge, format!("the header {name} stands twice: send it once"))),
+            None => Ok(value),
         }
+    }
+
+    fn header(&self, name: &str, edge: Edge) -> Result<Option<&str>, Problem> {
+        let Some(value) = self.only(name, edge)? else { return Ok(None) };
         let text = value
             .to_str()
             .map_err(|_| Problem::edge(edge, format!("the header {name} has a byte that is not visible ASCII")))?;

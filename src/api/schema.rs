@@ -12,6 +12,17 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ComponentsBuil
 use utoipa::openapi::{KnownFormat, ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+macro_rules! no_name_has {
+    () => {
+        r"\u0000-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B-\u200F\u2028-\u202E\u2060-\u206F\uE000-\uF8FF\uFEFF\uFFF9-\uFFFB"
+    };
+}
+macro_rules! blanks {
+    () => {
+        r" \u00A0\u1680\u2000-\u200A\u202F\u205F\u3000"
+    };
+}
+
 macro_rules! values {
     ($($(#[$doc:meta])* $name:ident = $schema:expr;)*) => {
         $(
@@ -39,7 +50,13 @@ values! {
     PoolId = text(POOL_ID, NAME_BYTES_MAX)
         .description(Some("Of `A-Z a-z 0-9 . _ : -`, but not `.` or `..`; compared byte by byte"));
     /// An area, a label, an order reference, an actor.
-    Name = text(NAME, NAME_BYTES_MAX).description(Some("Of `A-Z a-z 0-9 . _ : -`; compared byte by byte"));
+    Name = text(NAME, NAME_BYTES_MAX)
+        .examples(["SW1A 1AA", "Köln", "#1001", "SO/2026/00012", "dispatch@ops.example"])
+        .description(Some(
+            "Unicode text in normalization form C, of at most 64 bytes in UTF-8, without control, format, private-use and \
+             unassigned characters and without line or paragraph separators, that neither begins nor ends with a blank; \
+             compared byte by byte. The pattern says of this what a pattern can",
+        ));
     /// An `Idempotency-Key`.
     Key = text(&format!("^(\"{KEY}{{1,{KEY_BYTES_MAX}}}\"|{KEY}{{1,{KEY_BYTES_MAX}}})$"), KEY_BYTES_MAX.saturating_add(2))
         .description(Some("Visible ASCII characters without \" and \\, bare or in double quotes"));
@@ -115,7 +132,9 @@ values! {
 const POOL_ID: &str = r"^([A-Za-z0-9._:-]*[A-Za-z0-9_:-][A-Za-z0-9._:-]*|\.{3,})$";
 /// A character of a key.
 const KEY: &str = r"[!#-\[\]-~]";
-const NAME: &str = "^[A-Za-z0-9._:-]+$";
+/// Not all that is refused: regular expressions of different languages have no categories of characters in common.
+const NAME: &str =
+    concat!("^[^", no_name_has!(), blanks!(), "]([^", no_name_has!(), "]*[^", no_name_has!(), blanks!(), "])?$");
 /// No year before 1970, no leap second, nothing finer than a microsecond.
 const INSTANT: &str = r"^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6}0*)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 const DIMENSION: &str = "^[a-z][a-z0-9_]*$";

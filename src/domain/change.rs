@@ -1,6 +1,7 @@
 //! A change of a pool: what a planner says anew. What it does not name stays as it is.
 
-use super::ids::{Dimension, Name};
+use super::ids::Dimension;
+use super::name::Name;
 use super::outcome::Reason;
 use super::pool::{Mode, PoolRules, PoolSpec, Window};
 use super::units::{Amounts, Micros};

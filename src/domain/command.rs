@@ -2,7 +2,8 @@
 
 use super::change::{Edit, LimitChange, PoolChange, RuleChange};
 use super::event::{Asked, CommandStamp};
-use super::ids::{Attempt, CommandId, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
+use super::ids::{Attempt, CommandId, Dimension, IdempotencyKey, PoolId, ReservationId};
+use super::name::Name;
 use super::pool::{Mode, PoolRules, PoolSpec};
 use super::units::{Amounts, Micros};
 

@@ -1,6 +1,6 @@
 //! Which pools serve a request for availability.
 
-use super::ids::Name;
+use super::name::Name;
 use super::pool::{Mode, Pool};
 use super::units::{Amounts, Micros};
 use std::collections::{BTreeMap, BTreeSet};

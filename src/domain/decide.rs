@@ -4,8 +4,9 @@
 use super::change::{LimitChange, PoolChange};
 use super::command::{Ask, Command};
 use super::event::{Body, Entry, Origin, Rejection, ReleaseCause};
-use super::ids::{Dimension, Name, PoolId, ReservationId};
+use super::ids::{Dimension, PoolId, ReservationId};
 use super::ledger::{CommandKey, Ledger, Target, has_reserve, has_room};
+use super::name::Name;
 use super::outcome::Reason;
 use super::pool::{Mode, Pool, PoolSpec};
 use super::reservation::{Judged, Reservation, Status};

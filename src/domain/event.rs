@@ -3,7 +3,8 @@
 
 use super::change::LimitChange;
 use super::command::AskKind;
-use super::ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, Name, PoolId, ReservationId};
+use super::ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, PoolId, ReservationId};
+use super::name::Name;
 use super::outcome::Reason;
 use super::pool::{Mode, Pool};
 use super::reservation::{Judged, Status};

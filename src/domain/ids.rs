@@ -11,49 +11,106 @@ pub enum NameError {
     Empty,
     /// Longer than this many bytes.
     TooLong(usize),
-    /// A character outside the allowed set.
-    Character,
+    /// A character that does not belong there.
+    Character {
+        /// Which.
+        found: char,
+        /// Its place, counted in characters from 1.
+        at: usize,
+        /// What is wrong with it.
+        why: Why,
+    },
     /// An id whose check digits or length are wrong.
     Check,
     /// `.` or `..`, which a path does not keep.
     Dots,
 }
 
+/// What is wrong with a character in a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There are only these.
+    NotOf(&'static str),
+    /// It is a control character.
+    Control,
+    /// It is a format character.
+    Format,
+    /// It is a line or paragraph separator.
+    Separator,
+    /// It is for private use.
+    PrivateUse,
+    /// Unicode has not assigned it, as far as this version knows.
+    Unassigned,
+    /// It is a blank at the beginning or at the end.
+    OuterBlank,
+    /// The text is not in normalization form C from there on.
+    NotComposed,
+}
+
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NameError::Empty => f.write_str("is empty"),
-            NameError::TooLong(max) => write!(f, "is longer than {max} bytes"),
-            NameError::Character => f.write_str("has a character that is not allowed"),
+            NameError::TooLong(max) => write!(f, "is longer than {max} bytes of UTF-8"),
+            NameError::Character { found, at, why } => {
+                f.write_str("has ")?;
+                if found.is_ascii_graphic() {
+                    write!(f, "'{found}' ")?;
+                }
+                let code = u32::from(*found);
+                write!(f, "U+{code:04X} at character {at}: {why}")
+            }
             NameError::Check => f.write_str("is not an id that Headroom gave out"),
             NameError::Dots => f.write_str("is only dots, which has another meaning in a path"),
         }
     }
 }
 
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Why::NotOf(allowed) => return write!(f, "it may have {allowed}"),
+            Why::Control => "it is a control character",
+            Why::Format => "it is a format character, which nobody sees",
+            Why::Separator => "it separates lines or paragraphs",
+            Why::PrivateUse => "it is for private use, and means nothing to others",
+            Why::Unassigned => "it is no character that Unicode has assigned",
+            Why::OuterBlank => "it is a blank, with which a name neither begins nor ends",
+            Why::NotComposed => "the text is not in normalization form C (NFC) from there on",
+        })
+    }
+}
+
 impl std::error::Error for NameError {}
 
-fn check(text: &str, max: usize, allowed: impl Fn(u8) -> bool) -> Result<(), NameError> {
+/// The characters that a kind of name may have, and what they are called.
+struct Alphabet(fn(char) -> bool, &'static str);
+
+const POOL_CHARS: Alphabet =
+    Alphabet(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-'), "A-Z a-z 0-9 . _ : - only");
+const KEY_CHARS: Alphabet =
+    Alphabet(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\'), "visible ASCII without \" and \\ only");
+const DIMENSION_CHARS: Alphabet = Alphabet(
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_',
+    "a-z 0-9 _ only, and begins with one of a-z",
+);
+
+fn check(text: &str, max: usize, Alphabet(is_of, says): Alphabet) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
     if text.len() > max {
         return Err(NameError::TooLong(max));
     }
-    if text.bytes().all(allowed) { Ok(()) } else { Err(NameError::Character) }
+    match (1..).zip(text.chars()).find(|(_, c)| !is_of(*c)) {
+        Some((at, found)) => Err(NameError::Character { found, at, why: Why::NotOf(says) }),
+        None => Ok(()),
+    }
 }
 
-fn is_name_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-')
-}
-
-fn is_key_byte(b: u8) -> bool {
-    b.is_ascii_graphic() && !matches!(b, b'"' | b'\\')
-}
-
-/// A copy of a name shares its text, and is one word: reservations hold some.
+/// A text that is checked when it is made. A copy shares it, and is one word: reservations hold some.
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $max:expr, $allowed:expr $(, not $refused:expr => $why:expr)?) => {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<Box<str>>);
@@ -64,10 +121,7 @@ macro_rules! name {
             /// # Errors
             /// [`NameError`] says what is wrong with it.
             pub fn new(text: &str) -> Result<$name, NameError> {
-                check(text, $max, $allowed)?;
-                $(if $refused.contains(&text) {
-                    return Err($why);
-                })?
+                $check(text)?;
                 Ok($name(Arc::new(text.into())))
             }
 
@@ -90,20 +144,26 @@ macro_rules! name {
         }
     };
 }
+pub(super) use name;
 
 name!(
     /// A pool's id: 1 to 64 of `A-Z a-z 0-9 . _ : -`, compared byte by byte, but not `.` or `..`: clients take those out of
     /// a path before they send it.
-    PoolId, NAME_BYTES_MAX, is_name_byte, not [".", ".."] => NameError::Dots
-);
-name!(
-    /// Any other short name (area, label, order reference, actor), in the alphabet of [`PoolId`].
-    Name, NAME_BYTES_MAX, is_name_byte
+    PoolId, check_pool_id
 );
 name!(
     /// A caller's Idempotency-Key: 1 to 128 visible ASCII characters, without `"` and `\`.
-    IdempotencyKey, KEY_BYTES_MAX, is_key_byte
+    IdempotencyKey, check_key
 );
+
+fn check_pool_id(text: &str) -> Result<(), NameError> {
+    check(text, NAME_BYTES_MAX, POOL_CHARS)?;
+    if [".", ".."].contains(&text) { Err(NameError::Dots) } else { Ok(()) }
+}
+
+fn check_key(text: &str) -> Result<(), NameError> {
+    check(text, KEY_BYTES_MAX, KEY_CHARS)
+}
 
 /// A dimension's name: a lower-case letter, then up to 15 of `a-z 0-9 _`. Kept inline: every reservation holds some.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,9 +175,9 @@ impl Dimension {
     /// # Errors
     /// [`NameError`] says what is wrong with it.
     pub fn new(text: &str) -> Result<Dimension, NameError> {
-        check(text, DIMENSION_BYTES_MAX, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')?;
-        if !text.as_bytes().first().is_some_and(u8::is_ascii_lowercase) {
-            return Err(NameError::Character);
+        check(text, DIMENSION_BYTES_MAX, DIMENSION_CHARS)?;
+        if let Some(found) = text.chars().next().filter(|first| !first.is_ascii_lowercase()) {
+            return Err(NameError::Character { found, at: 1, why: Why::NotOf(DIMENSION_CHARS.1) });
         }
         let mut name = [0; DIMENSION_BYTES_MAX];
         for (to, from) in name.iter_mut().zip(text.bytes()) {
@@ -299,15 +359,16 @@ mod tests {
         for good in ["a", "...", ".a", "SG-01:2026-11-21T10", &"x".repeat(64)] {
             assert_eq!(PoolId::new(good).map(|p| p.to_string()), Ok(good.to_string()));
         }
+        let not_of = |found, at| NameError::Character { found, at, why: Why::NotOf(POOL_CHARS.1) };
         let bad = [
             ("", NameError::Empty),
             (&*"x".repeat(65), NameError::TooLong(64)),
-            ("a b", NameError::Character),
-            ("../x", NameError::Character),
-            ("{}", NameError::Character),
-            ("a\0", NameError::Character),
-            ("\u{202e}abc", NameError::Character),
-            ("é", NameError::Character),
+            ("a b", not_of(' ', 2)),
+            ("../x", not_of('/', 3)),
+            ("{}", not_of('{', 1)),
+            ("a\0", not_of('\0', 2)),
+            ("\u{202e}abc", not_of('\u{202e}', 1)),
+            ("é", not_of('é', 1)),
             (".", NameError::Dots),
             ("..", NameError::Dots),
         ];

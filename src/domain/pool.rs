@@ -1,6 +1,7 @@
 //! A pool: what may be reserved, what is, and when and where it is offered.
 
-use super::ids::{Dimension, Name, PoolId};
+use super::ids::{Dimension, PoolId};
+use super::name::Name;
 use super::outcome::Reason;
 use super::units::{Amounts, Micros};
 use crate::limits::{HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS};

@@ -1,6 +1,7 @@
 //! A reservation's life, and what is remembered of it afterwards.
 
-use super::ids::{Attempt, Dimension, Name, PoolId, ReservationId};
+use super::ids::{Attempt, Dimension, PoolId, ReservationId};
+use super::name::Name;
 use super::outcome::Reason;
 use super::room::{Keeping, Standing};
 use super::units::{Amounts, Micros};

@@ -2,8 +2,9 @@
 //! holds the same state comes to the same sum. They say no less than an entry takes, with its share of every index.
 
 use super::event::Body;
-use super::ids::{CommandId, Name};
+use super::ids::CommandId;
 use super::ledger::{CommandKey, Target};
+use super::name::Name;
 use super::pool::PoolSpec;
 use super::reservation::Reservation;
 use super::units::{Amounts, Micros};

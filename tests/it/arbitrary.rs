@@ -1,9 +1,12 @@
 //! Strategies for domain values: everything that can be written, whether it makes sense or not.
 
 use headroom::domain::*;
+use headroom::limits::NAME_BYTES_MAX;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
+use unicode_normalization::UnicodeNormalization;
 
 pub fn dimension() -> impl Strategy<Value = Dimension> {
     "[a-z][a-z0-9_]{0,15}".prop_map(|text| Dimension::new(&text).unwrap())
@@ -23,7 +26,16 @@ pub fn amounts() -> impl Strategy<Value = Amounts> {
 }
 
 pub fn name() -> impl Strategy<Value = Name> {
-    "[A-Za-z0-9._:-]{1,64}".prop_map(|text| Name::new(&text).unwrap())
+    let plain = "[A-Za-z0-9._:-]{1,64}".prop_map(|text| Name::new(&text).unwrap());
+    let any = "\\PC{1,40}".prop_filter_map("is no name", |text| {
+        let composed: String = text.nfc().collect();
+        let ends = composed.char_indices().map(|(at, c)| at + c.len_utf8());
+        let end = ends.take_while(|end| *end <= NAME_BYTES_MAX).last()?;
+        Name::new(composed[..end].trim()).ok()
+    });
+    let usual =
+        ["SW1A 1AA", "north east", "Köln", "#1001", "SO/2026/00012", "dispatch@ops.example", "東京 3", "a,b:c/{}"];
+    prop_oneof![plain, any, select(usual.to_vec()).prop_map(|text| Name::new(text).unwrap())]
 }
 
 pub fn pool_id() -> impl Strategy<Value = PoolId> {

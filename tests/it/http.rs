@@ -8,6 +8,7 @@ mod edges;
 mod examples;
 mod incomplete;
 mod leaving;
+mod names;
 mod planner;
 mod problems;
 mod race;

@@ -129,7 +129,7 @@ fn pool_change() -> impl Strategy<Value = PoolChange> {
     let cutoff = (0..200u64).prop_flat_map(move |at| edit(Micros(START + at * 1_000_000)));
     let window = (instant(), instant(), cutoff).prop_map(|(start, end, cutoff)| WindowChange { start, end, cutoff });
     let window = prop_oneof![2 => Just(Edit::Keep), 1 => Just(Edit::Clear), 4 => window.prop_map(Edit::To)];
-    let name = || select(vec!["fleet", "shift"]).prop_map(|text| Name::new(text).unwrap());
+    let name = || select(vec!["Flotte Süd", "shift"]).prop_map(|text| Name::new(text).unwrap());
     let labels = btree_map(name(), option::of(name()), 0..2);
     let areas = option::of(btree_set(name(), 0..2));
     (option::of(change()), areas, window, labels, option::of(mode()), rule_change())
@@ -164,7 +164,7 @@ fn ahead() -> impl Strategy<Value = Option<u64>> {
 
 /// A command, how long after the one before it its turn is, and of which earlier one it is a copy.
 fn command() -> impl Strategy<Value = (u64, Command, Option<u64>, Option<Index>)> {
-    let order = option::of(select(vec!["O-1", "O-2", "O-3"]).prop_map(|text| Name::new(text).unwrap()));
+    let order = option::of(select(vec!["#1001", "SO/2026/00012", "Köln 3"]).prop_map(|text| Name::new(text).unwrap()));
     let reserve = (pool(), label(), demand(), hold(), order);
     let reserve = reserve.prop_map(|(pool, label, demand, hold_ttl_ms, order_ref)| Ask::Reserve {
         reservation: reservation_id(&pool, &label),

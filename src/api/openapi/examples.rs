@@ -17,7 +17,7 @@ pub fn requests(operation: &str) -> Vec<(&'static str, Value)> {
         "define_pool" => vec![(
             "A delivery slot",
             json!({
-                "limits": { "orders": 10, "crates": 30 }, "areas": ["SG-01"], "window": window(),
+                "limits": { "orders": 10, "crates": 30 }, "areas": ["SW1A 1AA"], "window": window(),
                 "labels": { "fleet": "van" }, "mode": "open",
             }),
         )],
@@ -33,14 +33,14 @@ pub fn requests(operation: &str) -> Vec<(&'static str, Value)> {
             (
                 "A day's slots for one order",
                 json!({
-                    "areas": ["SG-01"], "from": "2126-01-01T00:00:00Z", "to": "2126-01-02T00:00:00Z",
+                    "areas": ["SW1A 1AA"], "from": "2126-01-01T00:00:00Z", "to": "2126-01-02T00:00:00Z",
                     "demand": { "orders": 1 }, "labels": { "fleet": "van" }, "limit": 10,
                 }),
             ),
         ],
         "reserve" => vec![(
             "A hold of ten minutes",
-            json!({ "pool": POOL, "demand": { "orders": 1, "crates": 4 }, "hold_ttl_ms": 600_000, "order_ref": "1001" }),
+            json!({ "pool": POOL, "demand": { "orders": 1, "crates": 4 }, "hold_ttl_ms": 600_000, "order_ref": "#1001" }),
         )],
         "extend" => vec![("Fifteen minutes from now on", json!({ "hold_ttl_ms": 900_000 }))],
         "amend" => vec![("Three crates more", json!({ "demand": { "orders": 1, "crates": 7 } }))],
@@ -113,7 +113,7 @@ fn window() -> Value {
 fn pool(orders: u64, version: u64) -> Value {
     json!({
         "pool": POOL, "limits": { "crates": 30, "orders": orders }, "used": { "crates": 0, "orders": 0 },
-        "remaining": { "crates": 30, "orders": orders }, "mode": "open", "over_committed": false, "areas": ["SG-01"],
+        "remaining": { "crates": 30, "orders": orders }, "mode": "open", "over_committed": false, "areas": ["SW1A 1AA"],
         "window": window(), "labels": { "fleet": "van" }, "version": version,
     })
 }
@@ -121,7 +121,7 @@ fn pool(orders: u64, version: u64) -> Value {
 fn reservation(status: &str) -> Value {
     json!({
         "reservation": RESERVATION, "pool": POOL, "status": status, "demand": { "crates": 4, "orders": 1 },
-        "order_ref": "1001",
+        "order_ref": "#1001",
     })
 }
 

@@ -37,7 +37,9 @@ fn known(name: &str, operation: &str) -> Parameter {
                 format!("How long the caller waits: 1 to {DEADLINE_MAX_MS}; the server's usual time when absent");
             (Header, schema::bounded(1, DEADLINE_MAX_MS).into(), text)
         }
-        "Headroom-Actor" => (Header, to("Name"), "Who asks; recorded with the decision".to_owned()),
+        "Headroom-Actor" => {
+            (Header, to("Name"), "Who asks; recorded with the decision. The bytes of UTF-8, as they are".to_owned())
+        }
         "If-Match" => {
             let text = "The pool's ETag: refused when it has another version; `*`: when there is no such pool";
             let etag = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^\"[1-9][0-9]{0,18}\"$"));

@@ -194,7 +194,7 @@ impl Player {
                 let demand = some_units(units, u64::from(n + 1 == IDS));
                 let (reservation, hold_ttl_ms) = (self.id(pool, n), hold.then_some(500));
                 let pool = self.pools[pool].clone();
-                let order_ref = (n < 3).then(|| Name::new(&format!("O-{}", n % 2)).unwrap());
+                let order_ref = (n < 3).then(|| Name::new(&format!("Köln #{}", n % 2)).unwrap());
                 let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
                 let deadline = if is_late {
                     Micros(1)

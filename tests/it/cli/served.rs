@@ -25,8 +25,8 @@ impl Served {
     /// A pool for two orders, and three calls for one.
     pub fn sell_out(&self, pool: &str) {
         let put = agent().put(format!("{}/v1/pools/{pool}", self.url)).content_type("application/json");
-        put.send(r#"{"limits":{"orders":2},"areas":["SG-01"],"labels":{"fleet":"van"}}"#).unwrap();
-        let body = format!(r#"{{"pool":"{pool}","demand":{{"orders":1}},"order_ref":"o-1"}}"#);
+        put.send(r#"{"limits":{"orders":2},"areas":["SW1A 1AA"],"labels":{"Köln":"Süd-Team"}}"#).unwrap();
+        let body = format!(r##"{{"pool":"{pool}","demand":{{"orders":1}},"order_ref":"#1001"}}"##);
         let reserve = || agent().post(format!("{}/v1/reservations", self.url)).content_type("application/json");
         let told = [(); 3].map(|()| reserve().send(&body).unwrap().status().as_u16());
         assert_eq!(told, [201, 201, 409]);
@@ -51,6 +51,10 @@ fn a_running_server_is_verified_read_and_left_alone() {
 
     let printed = on(dir.path(), ["cat"]);
     assert_eq!(printed.code, 0, "{}", printed.err);
+    assert_says(
+        &printed.out,
+        &[r#""areas":["SW1A 1AA"]"#, r#""labels":{"Köln":"Süd-Team"}"#, r##""order_ref":"#1001""##],
+    );
     let fields = schema_fields();
     let mut kinds = Vec::new();
     for line in printed.out.lines() {

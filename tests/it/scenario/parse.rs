@@ -525,7 +525,10 @@ mod tests {
         let bad = [
             ("  reserve van-1 key=K1 orders=1", "4: does not say what it comes to"),
             ("  reserve van-1 orders=1 -> accepted", "4: has neither `key` nor `as`"),
-            ("  reserve van-1 key=K1 Orders=1 -> accepted", "4: `Orders` has a character"),
+            (
+                "  reserve van-1 key=K1 Orders=1 -> accepted",
+                "4: `Orders` has 'O' U+004F at character 1: it may have a-z",
+            ),
             ("  reserve van-1 key=K1 orders=one -> accepted", "4: `one` invalid digit"),
             ("  reserve van-1 key=K1 key=K2 orders=1 -> accepted", "4: `key` stands twice"),
             ("  reserve van-1 key=K1 orders=1 -> accepted verison=1", "4: `verison` is no field"),

@@ -92,6 +92,8 @@ pub(super) struct Bound {
 pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["rdkafka", "schema_registry_converter"], rooms: &["log::kafka"], reason: "one log of several" },
     Bound { names: &["reqwest"], rooms: &["log::kafka::registry"], reason: "HTTP that is not the API's has one caller" },
+    Bound { names: &["unicode_normalization", "unicode_properties"], rooms: &["domain::name"],
+        reason: "one place says what a name is, and whoever decides says it" },
     Bound { names: &["imbl"], rooms: &["replica"], reason: "what readers share with the owner is kept in one place" },
     Bound { names: &["redb"], rooms: &["log::embedded"], reason: "one log of several" },
     Bound { names: &["sled"], rooms: &["store::sled"], reason: "disposable, so it must be replaceable" },
