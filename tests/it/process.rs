@@ -162,6 +162,14 @@ impl Served {
 
 /// A caller that takes every status for an answer, if it is as described.
 pub fn agent() -> ureq::Agent {
-    let agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false);
-    agent.middleware(described::checked).build().into()
+    any_agent().middleware(described::checked).build().into()
+}
+
+/// The same, of a server that is not ours.
+pub fn foreign_agent() -> ureq::Agent {
+    any_agent().build().into()
+}
+
+fn any_agent() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).http_status_as_error(false)
 }

@@ -1,6 +1,6 @@
 //! The rig itself: what the tests against it take for granted.
 
-use crate::process::{agent, spawn};
+use crate::process::{foreign_agent, spawn};
 use crate::rig::Rig;
 use crate::wait::until;
 use serde_json::Value;
@@ -28,7 +28,7 @@ fn ask(broker: &str) -> io::Result<[u8; 10]> {
 
 /// What the registry has.
 fn subjects(rig: &Rig) -> Value {
-    let mut response = agent().get(format!("{}/subjects", rig.registry_url())).call().unwrap();
+    let mut response = foreign_agent().get(format!("{}/subjects", rig.registry_url())).call().unwrap();
     assert_eq!(response.status(), 200);
     serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap()
 }
@@ -76,11 +76,11 @@ fn of_three_brokers_one_goes_and_comes_back() {
 fn the_registry_comes_back_with_its_schemas() {
     let rig = Rig::start(1, true);
     let schema = r#"{"schema":"{\"type\":\"record\",\"name\":\"A\",\"fields\":[]}"}"#;
-    let post = agent().post(format!("{}/subjects/a-value/versions", rig.registry_url()));
+    let post = foreign_agent().post(format!("{}/subjects/a-value/versions", rig.registry_url()));
     let posted = post.header("content-type", "application/vnd.schemaregistry.v1+json").send(schema).unwrap();
     assert_eq!(posted.status(), 200);
     rig.registry("stop");
-    assert!(agent().get(rig.registry_url()).call().is_err());
+    assert!(foreign_agent().get(rig.registry_url()).call().is_err());
     rig.registry("start");
     assert_eq!(subjects(&rig), serde_json::json!(["a-value"]));
 }
