@@ -188,7 +188,13 @@ impl<O: OwnedPartition> Shell<'_, O> {
             return Ok(());
         }
         let again = self.settle(staged, self.clock.now())?;
-        told(if again.is_none() { Setting::Done { seq, from, to } } else { Setting::NotCommitted });
+        if again.is_some() {
+            told(Setting::NotCommitted);
+            return Ok(());
+        }
+        // The time before may have been told to readers alone, with no event that shows that it went back.
+        self.shared.clock_was_set();
+        told(Setting::Done { seq, from, to });
         Ok(())
     }
 

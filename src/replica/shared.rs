@@ -185,6 +185,11 @@ impl Shared {
         self.is_clock_refused.swap(is_refused, Relaxed) != is_refused
     }
 
+    /// Its time was set back by an event. For its owner.
+    pub fn clock_was_set(&self) {
+        self.time.lock().begin_anew();
+    }
+
     /// How far the partition's time is ahead of the wall clock, in microseconds: where a clock was wrong, it may be.
     pub fn ahead_us(&self, clock: &dyn Clock) -> u64 {
         self.time(clock).0.saturating_sub(clock.wall().0)

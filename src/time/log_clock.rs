@@ -27,7 +27,7 @@ impl LogClock {
     /// the state is another one: the clock begins anew there.
     pub fn saw(&mut self, decided_at: Micros) {
         if decided_at < self.decided_at {
-            self.met = None;
+            self.begin_anew();
         }
         self.decided_at = decided_at;
     }
@@ -52,8 +52,13 @@ impl LogClock {
     pub fn tell_vouched(&mut self, wall: Micros, steady: Micros) -> Micros {
         let told = self.tell(wall, steady);
         if told.ms_since(wall.max(self.decided_at)) > CLOCK_TOLD_MAX_MS {
-            self.met = None;
+            self.begin_anew();
         }
         self.tell(wall, steady)
+    }
+
+    /// The log's time was set back. What was told before, be it in an event or not, is not kept to.
+    pub fn begin_anew(&mut self) {
+        self.met = None;
     }
 }

@@ -100,6 +100,26 @@ fn a_server_that_began_eight_hours_ahead_serves_when_its_clock_is_right_and_is_r
     assert!(printed.contains("ClockSet") && printed.contains("clock_from"), "{printed}");
 }
 
+/// The wrong time is in no event: nothing was decided while the clock was ahead.
+#[test]
+fn a_clock_that_was_ahead_while_nobody_called_is_repaired_by_hand() {
+    let stepped = Stepped::by(0);
+    let (served, mut client) = stepped.serve();
+    define(&mut client, "any", 5, &Value::Null);
+    let ahead = "headroom_clock_ahead_seconds";
+    stepped.step(600);
+    until("the step is counted", || metric(&mut client, "headroom_clock_steps_total{direction=\"forward\"}") == 1.0);
+    assert!(metric(&mut client, ahead) < 1.0);
+    stepped.step(0);
+    until("the log is ahead", || metric(&mut client, ahead) > 500.0);
+    stepped.says(["clock", "set", "--because", "on call: a guest was suspended"]);
+    assert!(metric(&mut client, ahead) < 60.0, "{}", metric(&mut client, ahead));
+    assert_eq!(client.get("/readyz").json()["status"], "ok");
+    assert_eq!(reserve(&mut client, "any", Some(1_000)).status, 201);
+    until("the hold is over", || used(&mut client, "any") == 0);
+    assert_eq!(served.running.terminate().code, 0);
+}
+
 #[test]
 fn a_server_that_began_ten_minutes_slow_follows_its_clock_when_that_is_put_right() {
     let stepped = Stepped::by(-600);
