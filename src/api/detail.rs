@@ -2,7 +2,7 @@
 //! who hears of the event, since it is made of nothing else.
 
 use super::dto::Time;
-use crate::domain::{Body, Event, Name, Origin, PoolId, Reason, Rejection, ReservationId};
+use crate::domain::{AskKind, Body, Event, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
     BURNED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, MEMORY_BYTES_MAX,
     POOLS_PER_PARTITION_MAX, UNITS_MAX,
@@ -11,6 +11,17 @@ use crate::limits::{
 /// Of a Reserve that timed out and holds nothing.
 pub const TAKEN_BACK: &str =
     "nobody decided before the deadline; the attempt was taken back, it holds nothing and never will: try again";
+
+/// Of a try that was not decided, under a key that has a reservation by an earlier one.
+pub const EARLIER_TRY: &str = "this try was not decided and holds nothing, but an earlier one under its key has reserved: repeat \
+     it with the same key to be told, or release the reservation";
+
+/// Of a call that may yet be decided.
+pub const UNKNOWN_UNDER_A_KEY: &str = "nobody decided before the deadline, and it may still be decided: repeat it with the same \
+     key to learn what became of it, or to have it done";
+/// The same where a repetition would be another call.
+pub const UNKNOWN_WITHOUT_A_KEY: &str = "nobody decided before the deadline, and it may still be decided: read what it was to \
+     change before asking again, and send a key with what must not be done twice";
 
 /// Of an answer that could not be made.
 pub const BUG: &str =
@@ -63,12 +74,7 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         Reason::TooManyCommands => format!(
             "the partition took {DECIDED_COMMANDS_MAX} commands within {COMMAND_WINDOW_MS} ms, which is the most: try again"
         ),
-        Reason::KeyReused => match event.command().and_then(|command| command.key.as_ref()) {
-            Some(key) => {
-                format!("the key {key} was used on {pool} for something else: use a new key for a new request")
-            }
-            None => format!("the reservation's id is in use for something else in {pool}: try again"),
-        },
+        Reason::KeyReused => key_reused(event, rejection),
         Reason::TooManyAttempts => {
             format!(
                 "{BURNED_ATTEMPTS_MAX} tries of {} were given up before they came, and this may be another: try again",
@@ -88,7 +94,7 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         }
         Reason::StaleVersion => stale(rejection),
         Reason::OrderHasReservation => existing(rejection),
-        Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => held_too_long(rejection),
+        Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => held_too_long(event, rejection),
         Reason::PastCutoff => {
             format!(
                 "{pool} took no more reservations at {}, its cutoff had passed: {}",
@@ -107,13 +113,25 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         ),
         Reason::LabelsFull => format!("{pool} would have more than {LABELS_MAX} labels: remove some with null"),
         Reason::HoldExpired => {
-            format!("the hold of {} had run out at {}: reserve again", Reservation(rejection), at(event))
+            format!("the hold of {} had run out by {}: reserve again", Reservation(rejection), at(event))
         }
         Reason::AlreadyReleased => format!("{} was released before: reserve again", Reservation(rejection)),
         Reason::NotAHold => {
             format!("{} is confirmed: only a hold is confirmed or extended", Reservation(rejection))
         }
     }
+}
+
+fn key_reused(event: &Event, rejection: &Rejection) -> String {
+    let pool = Pool(rejection);
+    let Some((command, key)) = event.command().and_then(|command| Some((command, command.key.as_ref()?))) else {
+        return format!("the reservation's id is in use for something else in {pool}: try again");
+    };
+    let on = match command.ask {
+        AskKind::Confirm | AskKind::Extend | AskKind::Amend | AskKind::Release => Reservation(rejection).to_string(),
+        _ => pool.to_string(),
+    };
+    format!("the key {key} was used on {on} for something else: use a new key for a new request")
 }
 
 /// What may be asked instead: a reservation stays in its pool.
@@ -137,15 +155,19 @@ fn existing(rejection: &Rejection) -> String {
     format!("order {order} has {id} in {pool}, which lets an order have one: use that, or release it first")
 }
 
-fn held_too_long(rejection: &Rejection) -> String {
+fn held_too_long(event: &Event, rejection: &Rejection) -> String {
     let pool = Pool(rejection);
     let why = match rejection.reason {
         Reason::HoldTooLong => "bounds the time that a hold gets at once",
         Reason::HoldTooOld => "bounds the whole life of a hold, from when it was accepted",
         _ => "has a window, and no hold outlives its end",
     };
-    let latest = rejection.hold_until.map_or_else(String::new, |until| format!(" at {}", Time(until)));
-    format!("{pool} {why}: ask for a time that ends{latest} or earlier, or do without a hold")
+    match rejection.hold_until {
+        Some(until) if until > event.decided_at => {
+            format!("{pool} {why}: ask for a time that ends at {} or earlier, or do without a hold", Time(until))
+        }
+        _ => format!("{pool} {why}, and that is now: confirm it while it lives, or do without a hold"),
+    }
 }
 
 fn stale(rejection: &Rejection) -> String {
@@ -222,7 +244,6 @@ impl std::fmt::Display for Reservation<'_> {
 mod tests {
     use super::super::problem;
     use super::*;
-    use crate::domain::AskKind;
     use crate::domain::{Amounts, Attempt, Cause, CommandId, CommandStamp, Digest, Dimension, IdempotencyKey, Micros};
 
     fn refusal(reason: Reason, ask: AskKind, is_keyed: bool) -> String {

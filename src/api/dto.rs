@@ -82,11 +82,11 @@ pub struct ProofDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Count, required = false)]
     epoch: Option<u32>,
-    /// The pool's limits after it.
+    /// The pool's limits after it; of an answer that a key had before, as they were then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Units, required = false)]
     limits: Option<Units<'a>>,
-    /// The pool's units in use after it.
+    /// The pool's units in use after it; of an answer that a key had before, as they were then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Units, required = false)]
     used: Option<Units<'a>>,
@@ -94,13 +94,13 @@ pub struct ProofDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Digest, required = false)]
     digest: Option<Hex<'a>>,
-    /// Of an answer that was given before: the event that gave it.
+    /// Of a call that changed nothing: the event that did what the answer tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = OriginDto, required = false)]
     original: Option<OriginDto>,
 }
 
-/// The event that gave an answer first, of the same partition.
+/// The event that did what an answer tells, of the same partition.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Origin)]
@@ -108,7 +108,7 @@ pub struct OriginDto {
     /// Its place in the partition.
     #[schema(value_type = schema::Seq)]
     seq: u64,
-    /// When it was decided, as long as that is kept: of a refusal, or of a change.
+    /// When the key was first answered so, as long as that is kept: of a refusal, or of a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Instant, required = false)]
     decided_at: Option<Time>,

@@ -32,9 +32,9 @@ pub use places::Bounds;
 pub use server::serve;
 pub use starting::starting;
 
-use crate::domain::Micros;
-use crate::gateway::Gateway;
+use crate::domain::{Ask, Micros, Recorded};
 use crate::gateway::admission::Shed;
+use crate::gateway::{Call, Gateway};
 use crate::limits::{
     COMMAND_BYTES_MAX, FRESH_WAIT_MAX_MS, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX,
     HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
@@ -188,6 +188,19 @@ impl Api {
     /// A key that nobody else has and nobody can guess, for the id of a reservation that was asked for without one.
     fn own_key(&self, number: u64) -> String {
         format!("{:032x}-{number}", self.state.secret)
+    }
+
+    /// Has a call decided. A try of a Reserve that comes to nothing is no "no" to its key while an earlier one has reserved,
+    /// as far as this process knows.
+    async fn call(&self, call: Call) -> Result<Box<Recorded>, Problem> {
+        let is_keyed = call.key.is_some();
+        let reserves = call.ask.reservation().filter(|_| is_keyed && matches!(call.ask, Ask::Reserve { .. }));
+        let gateway = self.gateway();
+        reply::decided(gateway.call(call).await, is_keyed).map_err(|problem| {
+            let known = reserves.and_then(|id| gateway.replica().reservation(&id, gateway.clock()));
+            let lives = known.is_some_and(|known| known.reservation.status.is_live());
+            if lives { problem.of_one_try() } else { problem }
+        })
     }
 
     /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is not whole.

@@ -3,7 +3,7 @@
 use super::dto::{IncompleteDto, PoolDto, PoolsDto};
 use super::problem::Unread;
 use super::reads::Read;
-use super::reply::{Answer, Problem, Reply, decided, is_repeated};
+use super::reply::{Answer, Problem, Reply, is_repeated};
 use super::request::{Asked, Expected};
 use super::{Api, body, detail, problem};
 use crate::domain::coverage::Query;
@@ -138,7 +138,7 @@ async fn change(api: &Api, asked: &Asked, ask: Ask) -> Answer {
     let is_definition = matches!(ask, Ask::DefinePool { .. });
     let (key, actor, timeout_ms) = (asked.key()?, asked.actor()?, asked.timeout_ms()?);
     let call = Call { ask, key, actor, timeout_ms, arrived: asked.arrived };
-    let decided = decided(api.gateway().call(call).await)?;
+    let decided = api.call(call).await?;
     let Some(pool) = decided.event.body.pool() else { return Err(Problem::unexpected(&decided)) };
     let is_new = is_definition && pool.version == 1;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };

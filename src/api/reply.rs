@@ -2,7 +2,7 @@
 
 use super::detail;
 use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
-use super::problem::{self, Case, Edge, Unread};
+use super::problem::{self, Case, Edge, Effect, Unread};
 use crate::domain::{Amounts, Body as Decision, CommandId, Reason, Recorded, Rejection, ReservationId, Reserved};
 use crate::gateway::Outcome;
 use crate::gateway::admission::Shed;
@@ -151,6 +151,17 @@ impl Problem {
         Problem::new(problem::INTERNAL, detail::BUG)
     }
 
+    /// Of one of several tries under a key, when an earlier one has reserved: the "no" to this one is none to the key.
+    #[must_use]
+    pub fn of_one_try(self) -> Problem {
+        let rejection = self.decided.as_ref().and_then(|decided| decided.event.body.rejection());
+        let is_of_key = rejection.is_some_and(|r| r.reason.is_remembered() || r.reason == Reason::KeyReused);
+        if is_of_key || self.case.outcome != Effect::NotApplied {
+            return self;
+        }
+        Problem { case: problem::TIMEOUT_UNKNOWN, detail: detail::EARLIER_TRY.into(), ..self }
+    }
+
     /// Its code.
     pub fn code(&self) -> &'static str {
         self.case.code
@@ -237,13 +248,12 @@ pub fn respond(answer: Answer, request_id: &str) -> Response<Body> {
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn decided(outcome: Result<Outcome, Shed>) -> Result<Box<Recorded>, Problem> {
+pub fn decided(outcome: Result<Outcome, Shed>, is_keyed: bool) -> Result<Box<Recorded>, Problem> {
     match outcome? {
         Outcome::TimedOut { is_unknown: false } => Err(Problem::new(problem::TIMEOUT, detail::TAKEN_BACK)),
         Outcome::TimedOut { is_unknown: true } => Err(Problem::new(
             problem::TIMEOUT_UNKNOWN,
-            "nobody decided before the deadline, and it may still be decided: repeat it with the same key to learn what \
-             became of it, or to have it done",
+            if is_keyed { detail::UNKNOWN_UNDER_A_KEY } else { detail::UNKNOWN_WITHOUT_A_KEY },
         )),
         Outcome::Decided(decided) => match decided.event.body.rejection() {
             None => Ok(decided),

@@ -2,7 +2,7 @@
 
 use super::dto::{CountersDto, PlaceDto, ProofDto, ReleasedDto, ReservationDto, Time, Units, status_code};
 use super::json::quoted;
-use super::reply::{Answer, Problem, Receipt, Reply, decided, is_repeated};
+use super::reply::{Answer, Problem, Receipt, Reply, is_repeated};
 use super::request::Asked;
 use super::{Api, body, detail, problem};
 use crate::domain::{Ask, IdempotencyKey, Micros, Name, Reason, Recorded, ReservationId, Reserved, Status};
@@ -24,7 +24,7 @@ pub async fn reserve(api: Arc<Api>, asked: Asked) -> Answer {
     let Some(id_key) = key.as_ref().or(own_key.as_ref()) else { return Err(Problem::bug("no key to make an id of")) };
     let reservation = routing::reservation_id(&pool, id_key);
     let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
-    let decided = decided(api.gateway().call(Call { ask, key, actor, timeout_ms, arrived: asked.arrived }).await)?;
+    let decided = api.call(Call { ask, key, actor, timeout_ms, arrived: asked.arrived }).await?;
     let receipt = decided.event.command().zip(decided.event.body.entry()).map(|(command, entry)| {
         let deadline = command.deadline.unwrap_or(Micros::MAX);
         let reserved = Reserved { pool: entry.pool.clone(), reservation: entry.reservation, deadline };
@@ -109,7 +109,7 @@ async fn change(api: &Api, asked: &Asked, ask: impl FnOnce(ReservationId) -> Ask
         }
     }
     let call = Call { ask: ask(id), key, actor, timeout_ms: Some(timeout_ms), arrived: asked.arrived };
-    decided(api.gateway().call(call).await)
+    api.call(call).await
 }
 
 /// What is known of a reservation that was admitted once, and its pool.

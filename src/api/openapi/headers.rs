@@ -20,7 +20,12 @@ pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
     let all = [
         (REQUEST_ID, true, text("^[!-~]+$"), "The request's number: `trace_id` of a problem, and in the server's log"),
         (ETAG, true, text("^\"[1-9][0-9]*\"$"), "The pool's version, for `If-Match`"),
-        (REPLAYED, false, schema::one_of(["true"]), "The key had this answer before"),
+        (
+            REPLAYED,
+            false,
+            schema::one_of(["true"]),
+            "This call changed nothing: the key had this answer before, or what was asked for was so already",
+        ),
         (RETRY_AFTER, false, schema::bounded(1, 1), "Seconds after which what stands in the way may have passed"),
     ];
     for (name, is_required, of, description) in all {

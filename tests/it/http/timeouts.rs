@@ -46,6 +46,30 @@ fn a_reserve_whose_deadline_passes_holds_nothing() {
     }
 }
 
+/// The "no" to one try must not be taken for one to the key: the caller may never have read the first answer.
+#[test]
+fn a_try_that_comes_to_nothing_is_no_no_when_an_earlier_one_of_its_key_has_reserved() {
+    let mut desk = Desk::new();
+    let mut first = desk.reserve("k");
+    assert_eq!(desk.decide(), [Kind::Accepted]);
+    assert_eq!(first.read().unwrap().status, 201);
+
+    let mut late = desk.reserve("k");
+    desk.at(TIMEOUT_MS);
+    abandoned(&desk, 3);
+    assert_eq!(desk.decide_at(NOW.plus_ms(TIMEOUT_MS + 1)), [Kind::Rejected, Kind::Abandoned]);
+    assert_eq!(told(&late.read().unwrap()), said(504, "timeout", "unknown"));
+
+    *desk.gate.refuses.lock() = Some(AppendError::Full);
+    let shed = desk.send("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE).read().unwrap();
+    assert_eq!(told(&shed), said(504, "timeout", "unknown"));
+    *desk.gate.refuses.lock() = None;
+
+    let again = desk.ask("POST", "/v1/reservations", &["Idempotency-Key: k"], ONE);
+    assert_eq!((again.status, again.header("idempotent-replayed"), desk.holds("k")), (201, Some("true"), (true, 1)));
+    desk.end();
+}
+
 #[test]
 fn an_acceptance_that_comes_after_the_deadline_is_no_answer() {
     let mut desk = Desk::new();
