@@ -191,13 +191,21 @@ impl Api {
     }
 
     /// Has a call decided. A try of a Reserve that comes to nothing is no "no" to its key while an earlier one has reserved,
-    /// as far as this process knows.
+    /// as far as this process knows. A partition without a state is called unreadable, as by those who read it.
     async fn call(&self, call: Call) -> Result<Box<Recorded>, Problem> {
         let is_keyed = call.key.is_some();
-        let reserves = call.ask.reservation().filter(|_| is_keyed && matches!(call.ask, Ask::Reserve { .. }));
+        let (pool, reservation) = (call.ask.pool().cloned(), call.ask.reservation());
+        let reserves = reservation.filter(|_| is_keyed && matches!(call.ask, Ask::Reserve { .. }));
         let gateway = self.gateway();
+        let replica = gateway.replica();
         reply::decided(gateway.call(call).await, is_keyed).map_err(|problem| {
-            let known = reserves.and_then(|id| gateway.replica().reservation(&id, gateway.clock()));
+            let of_pool = pool.and_then(|pool| replica.of_pool(&pool));
+            let shared = of_pool.or_else(|| reservation.and_then(|id| replica.of_reservation(&id)));
+            let lost = shared.filter(|shared| problem.shed() == Some(Shed::NoOwner) && shared.is_lost());
+            if let Some(shared) = lost {
+                return unread(shared, problem::UNREADABLE, shared.stopped().unwrap_or_default()).into();
+            }
+            let known = reserves.and_then(|id| replica.reservation(&id, gateway.clock()));
             let lives = known.is_some_and(|known| known.reservation.status.is_live());
             if lives { problem.of_one_try() } else { problem }
         })
@@ -205,7 +213,7 @@ impl Api {
 
     /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is not whole.
     async fn readable(&self, shared: &Shared, is_fresh: bool) -> Result<(), Unread> {
-        let unread = |case, why| Err(Unread { partition: shared.read(PartitionState::partition), case, why });
+        let unread = |case, why| Err(unread(shared, case, why));
         let stopped = shared.stopped();
         // A partition that has stopped is read for as long as its state says something.
         let is_empty = || shared.read(|state| state.position().next_seq == 0);
@@ -227,6 +235,10 @@ impl Api {
         }
         Ok(())
     }
+}
+
+fn unread(shared: &Shared, case: problem::Case, why: String) -> Unread {
+    Unread { partition: shared.read(PartitionState::partition), case, why }
 }
 
 /// Every path with its methods.

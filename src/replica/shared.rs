@@ -409,6 +409,11 @@ impl Shared {
         matches!(*self.mood.read(), Mood::Halted(_) | Mood::Lost(_))
     }
 
+    /// Whether its state could not be made.
+    pub fn is_lost(&self) -> bool {
+        matches!(*self.mood.read(), Mood::Lost(_))
+    }
+
     /// Whether the partition has its state, or cannot have it now for a reason of the log's.
     pub fn is_as_warm_as_can_be(&self) -> bool {
         self.mood() != Mood::Rebuilding || self.unread.lock().is_some()

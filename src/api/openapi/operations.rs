@@ -344,7 +344,7 @@ impl Operation {
         cases.extend(self.reasons.iter().chain(decided).map(|reason| of_reason(*reason)));
         cases.push(INTERNAL);
         cases.extend(match self.kind {
-            Kind::Reserve => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, REBUILDING][..],
+            Kind::Reserve => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, REBUILDING, UNREADABLE][..],
             Kind::Command => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, NOT_FRESH, REBUILDING, UNREADABLE],
             Kind::Read => &[SHED, NOT_FRESH, REBUILDING, UNREADABLE],
             Kind::Page if PROBES.contains(&self.path) => &[],

@@ -79,7 +79,12 @@ fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
         let says = format!("partition {damaged} cannot be read: lost: ");
         assert!(problem["detail"].as_str().unwrap().starts_with(&says) && problem["retryable"] == false, "{problem}");
     }
+    // So does a call that nobody will decide before somebody mends the log.
+    let order = |pool: &str| json!({"pool": pool, "demand": {"orders": 1}}).to_string();
+    let refused = c.post("/v1/reservations", &order(&pool(0)));
+    assert_eq!((refused.code().as_str(), &refused.json()["retryable"]), ("unreadable", &json!(false)), "{refused:?}");
     assert_eq!(c.get(&format!("/v1/pools/{}", sound[0])).status, 200);
+    assert_ne!(c.post("/v1/reservations", &order(&sound[0])).status, 503);
 }
 
 #[test]
