@@ -164,9 +164,9 @@ pub const READINESS_LOOK_MS: u64 = 100;
 pub const PULSE_MS: u64 = 200;
 /// Between two notes in which an owner on a cluster shows that it is there, and between two looks of a process at them, in
 /// milliseconds.
-pub const OWNER_BEAT_MS: u64 = 500;
+pub const OWNER_BEAT_MS: u64 = 110;
 /// Time without such a note and without an event after which a partition counts as one that nobody owns, in milliseconds.
-pub const OWNERLESS_MS: u64 = 3_000;
+pub const OWNERLESS_MS: u64 = 1_830;
 /// Time after which readiness has said that a partition does not decide, in milliseconds.
 pub const READINESS_SHOWS_MS: u64 = 2_000;
 /// Time past its deadline a timed-out Reserve may wait for its Abandon to be in the log, so that its "no" is
