@@ -175,7 +175,7 @@ fn own(household: &Household, log: &Kafka, shared: &Arc<Shared>) -> Ended {
         }
         std::thread::park_timeout(REBUILD_LOOK);
     }
-    if matches!(shared.mood(), Mood::Halted(_) | Mood::Lost(_)) {
+    if shared.has_stopped() {
         return Ended::Halted;
     }
     shared.set_mood(Mood::Claiming);

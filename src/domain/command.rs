@@ -69,7 +69,7 @@ pub struct Reserved {
 pub enum Ask {
     /// Make a pool, or say anew what it is.
     DefinePool {
-        /// Which.
+        /// The pool's id.
         pool: PoolId,
         /// What it is.
         spec: PoolSpec,
@@ -78,7 +78,7 @@ pub enum Ask {
     },
     /// Change some limits.
     AdjustLimits {
-        /// Which pool.
+        /// The pool's id.
         pool: PoolId,
         /// The limits as they shall be, or the differences to them, in units per dimension.
         change: LimitChange,
@@ -87,7 +87,7 @@ pub enum Ask {
     },
     /// Open, pause or close a pool.
     SetMode {
-        /// Which pool.
+        /// The pool's id.
         pool: PoolId,
         /// To what.
         mode: Mode,
@@ -109,19 +109,19 @@ pub enum Ask {
     },
     /// Make a hold a reservation for good.
     Confirm {
-        /// Which.
+        /// The reservation's id.
         reservation: ReservationId,
     },
     /// Give a hold so many milliseconds from now.
     Extend {
-        /// Which.
+        /// The reservation's id.
         reservation: ReservationId,
         /// How long.
         hold_ttl_ms: u64,
     },
     /// Give capacity back.
     Release {
-        /// Which.
+        /// The reservation's id.
         reservation: ReservationId,
     },
     /// Take back one try of a Reserve whose caller was told no.
@@ -138,7 +138,7 @@ pub enum Ask {
     },
     /// Change more of a pool than its limits or its mode alone.
     ChangePool {
-        /// Which pool.
+        /// The pool's id.
         pool: PoolId,
         /// The parts that change; the others stay.
         change: PoolChange,
@@ -147,7 +147,7 @@ pub enum Ask {
     },
     /// Let a reservation take other units of its pool.
     Amend {
-        /// Which.
+        /// The reservation's id.
         reservation: ReservationId,
         /// All that it takes from now on.
         demand: Amounts,

@@ -118,19 +118,20 @@ impl<L: Ledger> Case<'_, L> {
     /// take less, may have room of the reserve.
     fn has_room_for(&self, body: &Body) -> Result<(), Refusal> {
         let answer = command_key(self.command).map_or(0, |key| room::of_answer(&key, body));
-        let has_room = match body {
-            Body::Released(..) | Body::Confirmed(_) => true,
-            Body::Repeated(..) => answer == 0 || has_reserve(self.ledger, answer, self.now),
-            Body::Amended(entry, before) if entry.demand.beyond(before).next().is_none() => {
-                answer == 0 || has_reserve(self.ledger, answer, self.now)
-            }
-            Body::Amended(entry, before) => {
-                let bytes = answer.saturating_add(room::growth(before, &entry.demand));
-                bytes == 0 || has_room(self.ledger, bytes, self.now)
-            }
-            _ => answer == 0 || has_room(self.ledger, answer, self.now),
+        let (bytes, may_use_reserve) = match body {
+            Body::Released(..) | Body::Confirmed(_) => (0, true),
+            Body::Repeated(..) => (answer, true),
+            Body::Amended(entry, before) if entry.demand.beyond(before).next().is_none() => (answer, true),
+            Body::Amended(entry, before) => (answer.saturating_add(room::growth(before, &entry.demand)), false),
+            _ => (answer, false),
         };
-        if has_room { Ok(()) } else { Err(Reason::MemoryFull.into()) }
+        let fits = bytes == 0
+            || if may_use_reserve {
+                has_reserve(self.ledger, bytes, self.now)
+            } else {
+                has_room(self.ledger, bytes, self.now)
+            };
+        if fits { Ok(()) } else { Err(Reason::MemoryFull.into()) }
     }
 
     /// A command is decided once. A copy comes while the id is kept, or after the deadline.

@@ -13,7 +13,7 @@ pub enum NameError {
     TooLong(usize),
     /// A character that does not belong there.
     Character {
-        /// Which.
+        /// The character.
         found: char,
         /// Its place, counted in characters from 1.
         at: usize,

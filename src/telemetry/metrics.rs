@@ -19,9 +19,9 @@ use std::sync::atomic::AtomicBool;
 
 /// From half a millisecond to a second, close together around the promised 100 ms.
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0];
-/// Why a process leaves its partitions to others.
+/// Reason of a handover: the cluster is too far for turns to fit callers' deadlines.
 const FAR: &str = "far";
-/// The same.
+/// Reason of a handover: the machine's clock is far from the brokers'.
 const CLOCK: &str = "clock";
 /// Up to [`crate::limits::TURN_RECORDS_MAX`].
 const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
