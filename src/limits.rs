@@ -20,7 +20,7 @@ pub const UNITS_MAX: u64 = 1_000_000_000_000_000;
 /// expires, whichever of them is abandoned.
 pub const ATTEMPTS_MAX: usize = 64;
 /// Attempts of one reservation that were abandoned before they came, and whose deadline has not passed.
-pub const BURNED_ATTEMPTS_MAX: usize = 16;
+pub const CANCELLED_ATTEMPTS_MAX: usize = 16;
 /// Shortest and longest time a hold may be asked for, in milliseconds.
 pub const HOLD_TTL_MIN_MS: u64 = 100;
 /// See [`HOLD_TTL_MIN_MS`].
@@ -31,7 +31,7 @@ pub const HOLD_LIFE_MAX_MS: u64 = 30 * HOLD_TTL_MAX_MS;
 /// Longest text in which an operator says why something was done to the log by hand, in characters.
 pub const REASON_CHARS_MAX: usize = 200;
 
-/// Log time for which a decided key, an ended reservation and a burned attempt are remembered.
+/// Log time for which a decided key, an ended reservation and a cancelled attempt are remembered.
 /// Part of the fold: changing it changes states, so the log's manifest pins it.
 pub const DEDUP_WINDOW_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Log time for which the id of a decided command is kept at least: a copy of it decides nothing. A command may have its
@@ -316,7 +316,7 @@ const _: () = {
     assert!(CLOCK_LOOK_MS + CLOCK_STEP_MS < 1_000 && CLOCK_LOOK_MS < CLOCK_STEP_MS);
     // A clock that was set back twice keeps the ids of all those commands, and still takes more.
     assert!(CLOCK_SET_COMMANDS_MAX + TURN_RECORDS_MAX < DECIDED_COMMANDS_MAX);
-    // Who is refused for another reason is burned for longer than that.
+    // Who is refused for another reason is cancelled for longer than that.
     assert!(DEDUP_WINDOW_MS > COMMAND_WINDOW_MS + COMMAND_SPAN_MS);
     assert!(DECIDED_LEAF_IDS * 16 <= DECODE_ALLOCATION_BYTES_MAX && TURN_RECORDS_MAX < DECIDED_COMMANDS_MAX);
     // Every call in flight can queue its command, and every one of them its Abandon besides.

@@ -4,8 +4,8 @@
 use crate::args::MemoryArgs;
 use crate::machine;
 use headroom::domain::{
-    Amounts, Ask, Attempt, Body, Cause, Command, CommandId, Digest, Dimension, Entry, Event, IdempotencyKey, Ledger,
-    Micros, Mode, Name, Pool, PoolId, PoolRules, PoolSpec, Recorded, ReleaseCause, Status,
+    Amounts, Attempt, Cause, ChainedEvent, Command, CommandBody, CommandId, Digest, Dimension, Entry, Event, EventBody,
+    IdempotencyKey, Ledger, Micros, Mode, Name, Pool, PoolId, PoolRules, PoolSpec, ReleaseCause, Status,
 };
 use headroom::gateway::routing;
 use headroom::replica::PartitionState;
@@ -72,8 +72,8 @@ impl Folding {
             let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open, rules };
             let pool = Pool { id: id.clone(), spec: spec.clone(), used: folding.idle.clone(), version: 1 };
             folding.pools.push(id.clone());
-            let ask = Ask::DefinePool { pool: id, spec, expected_version: None };
-            folding.fold(None, ask, Body::PoolDefined(pool))?;
+            let ask = CommandBody::DefinePool { pool: id, spec, expected_version: None };
+            folding.fold(None, ask, EventBody::PoolDefined(pool))?;
         }
         Ok(folding)
     }
@@ -100,17 +100,17 @@ impl Folding {
             used: demand.clone(),
         };
         let released = Entry { status: Status::Released, used: self.idle.clone(), ..entry.clone() };
-        let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref };
-        self.fold(Some(key), ask, Body::Accepted(entry))?;
-        self.fold(None, Ask::Release { reservation }, Body::Released(released, ReleaseCause::Caller))
+        let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref };
+        self.fold(Some(key), body, EventBody::Accepted(entry))?;
+        self.fold(None, CommandBody::Release { reservation }, EventBody::Released(released, ReleaseCause::Caller))
     }
 
-    fn fold(&mut self, key: Option<IdempotencyKey>, ask: Ask, body: Body) -> Result<(), String> {
+    fn fold(&mut self, key: Option<IdempotencyKey>, body: CommandBody, decided: EventBody) -> Result<(), String> {
         self.now = Micros(self.now.0 + STEP_US);
         let offset = self.inputs;
         self.inputs += 1;
         let (id, deadline) = (CommandId(u128::from(offset) << 64 | u128::from(offset)), self.now.plus_ms(250));
-        let command = Command { id, reply_to: None, attempt: Attempt(offset), actor: None, key, deadline, ask };
+        let command = Command { id, reply_to: None, attempt: Attempt(offset), actor: None, key, deadline, body };
         let event = Event {
             partition: 0,
             seq: self.state.position().next_seq,
@@ -118,9 +118,9 @@ impl Folding {
             prev: self.state.position().chain,
             decided_at: self.now,
             cause: Some(Cause::of(offset, command.stamp())),
-            body,
+            body: decided,
         };
         let digest = Digest(u128::from(offset + 1).to_le_bytes());
-        self.state.fold(&Recorded::new(event, digest)).map_err(|breach| breach.to_string())
+        self.state.fold(&ChainedEvent::new(event, digest)).map_err(|breach| breach.to_string())
     }
 }

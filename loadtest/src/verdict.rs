@@ -3,7 +3,7 @@
 
 use crate::session::Session;
 use headroom::cmd::client::inspect::Inspection;
-use headroom::domain::{Body, Recorded, ReleaseCause};
+use headroom::domain::{ChainedEvent, EventBody, ReleaseCause};
 use serde_json::{Value, json};
 
 /// Breaches shown.
@@ -33,12 +33,12 @@ impl Verdict {
         let (history, unreadable) = session.history();
         let (mut accepted, mut taken_back, mut expired) = (0, 0, 0);
         let prefix = format!("{}-", session.target().prefix);
-        let count = |recorded: &Recorded| {
-            let is_ours = |body: &Body| body.pool_id().is_some_and(|pool| pool.as_str().starts_with(&prefix));
+        let count = |recorded: &ChainedEvent| {
+            let is_ours = |body: &EventBody| body.pool_id().is_some_and(|pool| pool.as_str().starts_with(&prefix));
             match &recorded.event.body {
-                body @ Body::Accepted(_) if is_ours(body) => accepted += 1,
-                body @ Body::Released(_, ReleaseCause::Abandoned) if is_ours(body) => taken_back += 1,
-                body @ Body::Expired(_) if is_ours(body) => expired += 1,
+                body @ EventBody::Accepted(_) if is_ours(body) => accepted += 1,
+                body @ EventBody::Released(_, ReleaseCause::Abandoned) if is_ours(body) => taken_back += 1,
+                body @ EventBody::Expired(_) if is_ours(body) => expired += 1,
                 _ => {}
             }
         };

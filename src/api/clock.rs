@@ -5,7 +5,7 @@ use super::body;
 use super::dto::Time;
 use super::internal::local_only;
 use super::reply::{Answer, Reply};
-use super::request::Asked;
+use super::request::HttpRequest;
 use crate::replica::{ClockRequest, Setting, Shared};
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -38,7 +38,7 @@ struct SetDto {
 }
 
 /// `POST /internal/clock`: sets back the clock of every partition that this process owns and that is ahead.
-pub async fn set(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn set(api: Arc<Api>, asked: HttpRequest) -> Answer {
     local_only(&asked)?;
     asked.query(&[])?;
     let because = body::because(&asked.body)?;

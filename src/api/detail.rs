@@ -2,9 +2,9 @@
 //! who hears of the event, since it is made of nothing else.
 
 use super::dto::Time;
-use crate::domain::{AskKind, Body, Event, Name, Origin, PoolId, Reason, Rejection, ReservationId};
+use crate::domain::{CommandKind, Event, EventBody, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
-    BURNED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, MEMORY_BYTES_MAX,
+    CANCELLED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, MEMORY_BYTES_MAX,
     POOLS_PER_PARTITION_MAX, UNITS_MAX,
 };
 
@@ -42,7 +42,7 @@ pub fn unknown_reservation(reservation: ReservationId) -> String {
 /// Of a refusal that was decided, now or before.
 pub fn of_refusal(event: &Event, rejection: &Rejection) -> String {
     let said = match &event.body {
-        Body::Repeated(_, Some(Origin { decided_at: Some(at), .. })) => {
+        EventBody::Repeated(_, Some(Origin { decided_at: Some(at), .. })) => {
             format!("the key was refused at {}: {}", Time(*at), said(event, rejection))
         }
         _ => said(event, rejection),
@@ -77,7 +77,7 @@ fn said(event: &Event, rejection: &Rejection) -> String {
         Reason::KeyReused => key_reused(event, rejection),
         Reason::TooManyAttempts => {
             format!(
-                "{BURNED_ATTEMPTS_MAX} tries of {} were given up before they came, and this may be another: try again",
+                "{CANCELLED_ATTEMPTS_MAX} tries of {} were given up before they came, and this may be another: try again",
                 Reservation(rejection)
             )
         }
@@ -127,8 +127,10 @@ fn key_reused(event: &Event, rejection: &Rejection) -> String {
     let Some((command, key)) = event.command().and_then(|command| Some((command, command.key.as_ref()?))) else {
         return format!("the reservation's id is in use for something else in {pool}: try again");
     };
-    let on = match command.ask {
-        AskKind::Confirm | AskKind::Extend | AskKind::Amend | AskKind::Release => Reservation(rejection).to_string(),
+    let on = match command.kind {
+        CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
+            Reservation(rejection).to_string()
+        }
         _ => pool.to_string(),
     };
     format!("the key {key} was used on {on} for something else: use a new key for a new request")
@@ -190,7 +192,7 @@ fn of_dimension(event: &Event, rejection: &Rejection) -> String {
     let taken = units(&rejection.demand_before);
     match rejection.reason {
         Reason::UnknownDimension => {
-            if matches!(event.body, Body::Repeated(..)) {
+            if matches!(event.body, EventBody::Repeated(..)) {
                 return format!("{pool} had no dimension {d}: read it to see those it has");
             }
             let known: Vec<_> = rejection.limits.iter().flat_map(|l| l.iter()).map(|(d, _)| d.to_string()).collect();
@@ -204,7 +206,7 @@ fn of_dimension(event: &Event, rejection: &Rejection) -> String {
         }
         _ => {
             let left = limit.saturating_sub(used);
-            let had = if matches!(event.body, Body::Repeated(..)) { "had" } else { "has" };
+            let had = if matches!(event.body, EventBody::Repeated(..)) { "had" } else { "has" };
             let asked = if rejection.demand_before.is_some() {
                 let more = asked.saturating_sub(taken);
                 format!("{more} more were asked for, {asked} in place of {taken}: ask for less")
@@ -246,7 +248,7 @@ mod tests {
     use super::*;
     use crate::domain::{Amounts, Attempt, Cause, CommandId, CommandStamp, Digest, Dimension, IdempotencyKey, Micros};
 
-    fn refusal(reason: Reason, ask: AskKind, is_keyed: bool) -> String {
+    fn refusal(reason: Reason, ask: CommandKind, is_keyed: bool) -> String {
         let (orders, crates) = (Dimension::new("orders").unwrap(), Dimension::new("crates").unwrap());
         let units = |orders_units, crates_units| Amounts::new([(orders, orders_units), (crates, crates_units)]);
         let rejection = Rejection {
@@ -255,7 +257,7 @@ mod tests {
             pool: PoolId::new("van-1").ok(),
             reservation: Some(ReservationId::new(7, [1; 11])),
             demand: units(4, 1),
-            demand_before: units(1, 1).filter(|_| ask == AskKind::Amend),
+            demand_before: units(1, 1).filter(|_| ask == CommandKind::Amend),
             order_ref: None,
             limits: units(10, 30),
             used: units(7, 9),
@@ -272,7 +274,7 @@ mod tests {
             reply_to: None,
             attempt: Attempt(1),
             actor: None,
-            ask,
+            kind: ask,
             key,
             fingerprint: 0,
             deadline: None,
@@ -284,7 +286,7 @@ mod tests {
             prev: Digest::default(),
             decided_at: Micros(1_800_000_000_000_000),
             cause: Some(Cause::of(4, stamp)),
-            body: Body::Rejected(rejection.clone()),
+            body: EventBody::Rejected(rejection.clone()),
         };
         of_refusal(&event, &rejection)
     }
@@ -320,22 +322,22 @@ mod tests {
                 Reason::DimensionInUse => &["7 orders of pool van-1", "release"],
                 Reason::AlreadyReleased | Reason::NotAHold => &["reservation hr_"],
             };
-            let said = refusal(*reason, AskKind::Reserve, true);
+            let said = refusal(*reason, CommandKind::Reserve, true);
             named.iter().for_each(|name| assert!(said.contains(name), "{reason}: {said:?} without {name:?}"));
             assert!(said.split(' ').count() > 5 && said != problem::of_reason(*reason).title, "{reason}: {said}");
             // What a key keeps, only another key can change; what it does not keep may be asked under it.
             assert_eq!(said.contains("under a new one"), reason.is_remembered(), "{reason}: {said}");
-            assert!(!refusal(*reason, AskKind::Reserve, false).contains("under a new one"), "{reason}");
+            assert!(!refusal(*reason, CommandKind::Reserve, false).contains("under a new one"), "{reason}");
         }
     }
 
     /// Another pool is no help to a reservation.
     #[test]
     fn a_refused_amend_says_how_much_more_it_was_and_what_it_may_ask() {
-        let more = refusal(Reason::OverLimit, AskKind::Amend, false);
+        let more = refusal(Reason::OverLimit, CommandKind::Amend, false);
         assert!(more.contains("3 of 10 orders left, 3 more were asked for, 4 in place of 1"), "{more}");
         for reason in [Reason::OverLimit, Reason::PastCutoff, Reason::Closed, Reason::Paused] {
-            let said = refusal(reason, AskKind::Amend, false);
+            let said = refusal(reason, CommandKind::Amend, false);
             assert!(said.contains("ask for") && !said.contains("another pool"), "{reason}: {said}");
         }
     }

@@ -3,20 +3,20 @@
 use super::Api;
 use super::problem::Edge;
 use super::reply::{Answer, Problem, Reply};
-use super::request::Asked;
+use super::request::HttpRequest;
 use axum::http::header::{CONTENT_ENCODING, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use std::sync::Arc;
 use utoipa_swagger_ui::{Config, SwaggerFile, serve};
 
 /// `GET /docs`: the page's files lie beneath it.
-pub async fn root(_: Arc<Api>, _: Asked) -> Answer {
+pub async fn root(_: Arc<Api>, _: HttpRequest) -> Answer {
     let text = HeaderValue::from_static("text/plain");
     Ok(Reply::bytes(StatusCode::SEE_OTHER, text, Vec::new()).header(LOCATION, HeaderValue::from_static("/docs/")))
 }
 
 /// `GET /docs/{file}`.
-pub async fn file(_: Arc<Api>, asked: Asked) -> Answer {
+pub async fn file(_: Arc<Api>, asked: HttpRequest) -> Answer {
     let found = serve(asked.param(), Arc::new(Config::new(["/openapi.json"])));
     let found = found.map_err(|_| Problem::bug("a page of the documentation could not be made"))?;
     let nothing = || Problem::edge(Edge::NotFound, "the documentation has no such file: begin at /docs/");

@@ -1,7 +1,9 @@
 //! What goes out, as JSON: views over the domain's values. The domain itself knows no format.
 
 use super::schema;
-use crate::domain::{Amounts, Body, Micros, Mode, Name, Origin, Pool, Recorded, ReservationId, Status, Window};
+use crate::domain::{
+    Amounts, ChainedEvent, EventBody, Micros, Mode, Name, Origin, Pool, ReservationId, Status, Window,
+};
 use crate::time::Shown;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -158,7 +160,7 @@ impl Serialize for Hex<'_> {
 
 impl<'a> ProofDto<'a> {
     /// Of a decision; the counters where the body does not tell them anyway.
-    pub fn of(decided: &'a Recorded) -> ProofDto<'a> {
+    pub fn of(decided: &'a ChainedEvent) -> ProofDto<'a> {
         let event = &decided.event;
         let entry = event.body.entry();
         let rejection = event.body.rejection();
@@ -170,7 +172,7 @@ impl<'a> ProofDto<'a> {
             used: entry.map(|e| &e.used).or(rejection.and_then(|r| r.used.as_ref())).map(Units),
             digest: Some(Hex(&decided.digest.0)),
             original: match event.body {
-                Body::Repeated(_, Some(Origin { seq, decided_at })) => {
+                EventBody::Repeated(_, Some(Origin { seq, decided_at })) => {
                     Some(OriginDto { seq, decided_at: decided_at.map(Time) })
                 }
                 _ => None,
@@ -270,7 +272,7 @@ impl Serialize for Remaining<'_> {
 
 impl<'a> PoolDto<'a> {
     /// With the proof of the decision that made it so, if it is one's answer.
-    pub fn of(pool: &'a Pool, decided: Option<&'a Recorded>) -> PoolDto<'a> {
+    pub fn of(pool: &'a Pool, decided: Option<&'a ChainedEvent>) -> PoolDto<'a> {
         PoolDto {
             pool: pool.id.as_str(),
             limits: Units(&pool.spec.limits),

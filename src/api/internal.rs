@@ -4,7 +4,7 @@
 use super::Api;
 use super::health::nothing_at;
 use super::reply::{Answer, Problem, Reply};
-use super::request::Asked;
+use super::request::HttpRequest;
 use crate::log::LogError;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -23,7 +23,7 @@ struct LogDto {
 }
 
 /// `GET /internal/log`.
-pub async fn log(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn log(api: Arc<Api>, asked: HttpRequest) -> Answer {
     local_only(&asked)?;
     asked.query(&[])?;
     blocking(move || {
@@ -37,7 +37,7 @@ pub async fn log(api: Arc<Api>, asked: Asked) -> Answer {
 
 /// `GET /internal/log/{partition}`: events from `from` on, each after its length (32 bits, big-endian); at the end of
 /// the log, nothing.
-pub async fn events(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn events(api: Arc<Api>, asked: HttpRequest) -> Answer {
     local_only(&asked)?;
     let partition = partition(&api, &asked)?;
     let from = asked.query(&["from"])?.number("from")?.unwrap_or_default();
@@ -68,7 +68,7 @@ struct StateDto {
 }
 
 /// `GET /internal/state/{partition}`. It keeps the partition's owner waiting while it counts.
-pub async fn state(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn state(api: Arc<Api>, asked: HttpRequest) -> Answer {
     local_only(&asked)?;
     let partition = partition(&api, &asked)?;
     asked.query(&[])?;
@@ -88,12 +88,12 @@ pub async fn state(api: Arc<Api>, asked: Asked) -> Answer {
 }
 
 /// To anyone else the path is not there.
-pub(super) fn local_only(asked: &Asked) -> Result<(), Problem> {
+pub(super) fn local_only(asked: &HttpRequest) -> Result<(), Problem> {
     let is_local = asked.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
     if is_local { Ok(()) } else { Err(nothing_at(asked)) }
 }
 
-fn partition(api: &Api, asked: &Asked) -> Result<u32, Problem> {
+fn partition(api: &Api, asked: &HttpRequest) -> Result<u32, Problem> {
     let partition = asked.param().parse().ok().filter(|partition| *partition < api.state.tail.partitions());
     partition.ok_or_else(|| nothing_at(asked))
 }

@@ -32,7 +32,7 @@ pub use places::Bounds;
 pub use server::serve;
 pub use starting::starting;
 
-use crate::domain::{Ask, Micros, Recorded};
+use crate::domain::{ChainedEvent, CommandBody, Micros};
 use crate::gateway::admission::Shed;
 use crate::gateway::{Call, Gateway};
 use crate::limits::{
@@ -40,7 +40,7 @@ use crate::limits::{
     HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
 };
 use crate::log::CommittedTail;
-use crate::replica::{Mood, PartitionState, Shared};
+use crate::replica::{PartitionState, PartitionStatus, Shared};
 use axum::Router;
 use axum::extract::{Request, State as Extracted};
 use axum::http::HeaderValue;
@@ -48,7 +48,7 @@ use axum::routing::{MethodFilter, MethodRouter};
 use problem::Unread;
 use reads::Reads;
 use reply::{Answer, Problem};
-use request::Asked;
+use request::HttpRequest;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -192,10 +192,10 @@ impl Api {
 
     /// Has a call decided. A try of a Reserve that comes to nothing is no "no" to its key while an earlier one has reserved,
     /// as far as this process knows. A partition without a state is called unreadable, as by those who read it.
-    async fn call(&self, call: Call) -> Result<Box<Recorded>, Problem> {
+    async fn call(&self, call: Call) -> Result<Box<ChainedEvent>, Problem> {
         let is_keyed = call.key.is_some();
-        let (pool, reservation) = (call.ask.pool().cloned(), call.ask.reservation());
-        let reserves = reservation.filter(|_| is_keyed && matches!(call.ask, Ask::Reserve { .. }));
+        let (pool, reservation) = (call.body.pool().cloned(), call.body.reservation());
+        let reserves = reservation.filter(|_| is_keyed && matches!(call.body, CommandBody::Reserve { .. }));
         let gateway = self.gateway();
         let replica = gateway.replica();
         reply::decided(gateway.call(call).await, is_keyed).map_err(|problem| {
@@ -217,16 +217,16 @@ impl Api {
         let stopped = shared.stopped();
         // A partition that has stopped is read for as long as its state says something.
         let is_empty = || shared.read(|state| state.position().next_seq == 0);
-        let case = match shared.mood() {
-            Mood::Rebuilding => Some(problem::REBUILDING),
-            Mood::Lost(_) => Some(problem::UNREADABLE),
-            Mood::Halted(_) if is_empty() => Some(problem::UNREADABLE),
-            Mood::Reopening(_) if is_empty() => Some(problem::REBUILDING),
+        let case = match shared.status() {
+            PartitionStatus::Restoring => Some(problem::RESTORING),
+            PartitionStatus::Unreadable(_) => Some(problem::UNREADABLE),
+            PartitionStatus::Failed(_) if is_empty() => Some(problem::UNREADABLE),
+            PartitionStatus::Reopening(_) if is_empty() => Some(problem::RESTORING),
             _ => None,
         };
         if let Some(case) = case {
             // Whatever it was, it may be over by now.
-            return unread(case, stopped.unwrap_or_else(|| "rebuilding".to_owned()));
+            return unread(case, stopped.unwrap_or_else(|| "restoring".to_owned()));
         }
         let within = Duration::from_millis(FRESH_WAIT_MAX_MS);
         if is_fresh && !self.gateway().fresh(shared, within).await {
@@ -301,7 +301,7 @@ impl Route {
     fn on<F: Future<Output = Answer> + Send + 'static>(
         self,
         filter: MethodFilter,
-        handler: impl Fn(Arc<Api>, Asked) -> F + Clone + Send + Sync + 'static,
+        handler: impl Fn(Arc<Api>, HttpRequest) -> F + Clone + Send + Sync + 'static,
     ) -> Route {
         self.sized(filter, HTTP_BODY_BYTES_MAX, handler)
     }
@@ -310,7 +310,7 @@ impl Route {
         mut self,
         filter: MethodFilter,
         body_bytes_max: usize,
-        handler: impl Fn(Arc<Api>, Asked) -> F + Clone + Send + Sync + 'static,
+        handler: impl Fn(Arc<Api>, HttpRequest) -> F + Clone + Send + Sync + 'static,
     ) -> Route {
         let path = self.path;
         self.methods = self.methods.on(filter, move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
@@ -330,7 +330,8 @@ impl Route {
         let path = self.path;
         let allowed = HeaderValue::try_from(self.allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
         let refuse = move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
-            let refusal = move |_: Arc<Api>, _: Asked| async move { Err(Problem::method_not_allowed(path, allowed)) };
+            let refusal =
+                move |_: Arc<Api>, _: HttpRequest| async move { Err(Problem::method_not_allowed(path, allowed)) };
             request::run(api, path, HTTP_BODY_BYTES_MAX, request, refusal)
         };
         Router::new().route(path, self.methods.fallback(refuse))

@@ -11,7 +11,7 @@ use super::dto::{
     CountersDto, IncompleteDto, OriginDto, PlaceDto, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto,
     ReservationDto, WindowDto,
 };
-use super::health::{HealthDto, RebuiltDto, StandingDto, StartupDto};
+use super::health::{HealthDto, OutageDto, RebuiltDto, StartupDto};
 use super::problem::{Case, RETRYABLE, cases};
 use super::schema;
 use crate::limits::UNITS_MAX;
@@ -85,7 +85,7 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<CountersDto<'_>>()
         .schema_from::<ProblemDto<'_>>()
         .schema_from::<HealthDto>()
-        .schema_from::<StandingDto>()
+        .schema_from::<OutageDto>()
         .schema_from::<StartupDto>()
         .schema_from::<RebuiltDto>();
     headers::with_headers(schema::with_values(components)).build()

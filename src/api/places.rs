@@ -86,7 +86,7 @@ impl Phase {
 
 /// What one connection shares with its place.
 #[derive(Default)]
-pub struct Line {
+pub struct ConnectionState {
     /// What it is doing.
     pub phase: Phase,
     is_told: AtomicBool,
@@ -95,7 +95,7 @@ pub struct Line {
     owed: Mutex<Option<Receipt>>,
 }
 
-impl Line {
+impl ConnectionState {
     /// Keeps what an answer has reserved.
     pub fn owe(&self, receipt: Receipt) {
         *self.owed.lock() = Some(receipt);
@@ -137,7 +137,7 @@ enum Kind {
 struct Taken {
     address: IpAddr,
     kind: Kind,
-    line: Arc<Line>,
+    line: Arc<ConnectionState>,
 }
 
 /// All of them.
@@ -169,21 +169,21 @@ impl Places {
 
     /// A place for a connection from there; where there is none, the connection goes that has waited longest for a
     /// request. `None`: everybody is being served, and on the kept places as well.
-    pub fn take(self: &Arc<Places>, address: IpAddr) -> Option<Place> {
+    pub fn take(self: &Arc<Places>, address: IpAddr) -> Option<ConnectionSlot> {
         let mut book = self.book.lock();
         let kind = book.room(self.bounds, address)?;
         let number = book.next;
         book.next = number.saturating_add(1);
-        let line = Arc::new(Line::default());
+        let line = Arc::new(ConnectionState::default());
         line.phase.idle(self.turn());
         book.taken.insert(number, Taken { address, kind, line: Arc::clone(&line) });
         let count = book.count(kind);
         *count = count.saturating_add(1);
-        Some(Place { places: Arc::clone(self), number, line, is_kept: kind == Kind::Kept })
+        Some(ConnectionSlot { places: Arc::clone(self), number, line, is_kept: kind == Kind::Kept })
     }
 
     /// The same, as soon as there is one.
-    pub async fn taken(self: &Arc<Places>, address: IpAddr) -> Place {
+    pub async fn taken(self: &Arc<Places>, address: IpAddr) -> ConnectionSlot {
         loop {
             let freed = self.freed.notified();
             if let Some(place) = self.take(address) {
@@ -286,23 +286,23 @@ impl Book {
 }
 
 /// A connection's place, taken until this is dropped.
-pub struct Place {
+pub struct ConnectionSlot {
     places: Arc<Places>,
     number: u64,
     /// What the connection shares with it.
-    pub line: Arc<Line>,
+    pub line: Arc<ConnectionState>,
     /// Whether it is one of those that are kept.
     pub is_kept: bool,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Its connection waits for a request from now on.
     pub fn waits(&self) {
         self.line.phase.idle(self.places.turn());
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.places.book.lock().remove(self.number);
         self.places.freed.notify_waiters();

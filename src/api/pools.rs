@@ -4,10 +4,10 @@ use super::dto::{IncompleteDto, PoolDto, PoolsDto};
 use super::problem::Unread;
 use super::reads::Read;
 use super::reply::{Answer, Problem, Reply, is_repeated};
-use super::request::{Asked, Expected};
+use super::request::{Expected, HttpRequest};
 use super::{Api, body, detail, problem};
 use crate::domain::coverage::Query;
-use crate::domain::{Ask, Edit, PoolChange, PoolId, Reason, RuleChange};
+use crate::domain::{CommandBody, Edit, PoolChange, PoolId, Reason, RuleChange};
 use crate::gateway::Call;
 use crate::limits::PAGE_POOLS_DEFAULT;
 use crate::replica::{Listing, PoolPage, Search};
@@ -15,14 +15,14 @@ use axum::http::StatusCode;
 use std::sync::Arc;
 
 /// `POST /v1/availability`.
-pub async fn availability(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn availability(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let is_fresh = asked.wants_fresh()?;
     let body::Availability { query, limit, after } = body::availability(&asked.body)?;
     listing(api, query, PoolPage { after, limit }, is_fresh).await
 }
 
 /// `GET /v1/pools`.
-pub async fn list(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn list(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let query = asked.query(&["fresh", "limit", "cursor"])?;
     let limit = query.number("limit")?.map(body::page_limit).transpose()?.unwrap_or(PAGE_POOLS_DEFAULT);
     let after = query.get("cursor").map(body::page_cursor).transpose()?;
@@ -65,7 +65,7 @@ fn told(listing: Listing, incomplete: &[Unread]) -> Reply {
 }
 
 /// `GET /v1/pools/{pool}`.
-pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn get(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let id = body::pool_id("the pool in the path", asked.param())?;
     let is_fresh = asked.wants_fresh()?;
     let replica = api.gateway().replica();
@@ -79,7 +79,7 @@ pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
 }
 
 /// `PUT /v1/pools/{pool}`.
-pub async fn put(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn put(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let pool = body::pool_id("the pool in the path", asked.param())?;
     asked.query(&[])?;
     let expected_version = match asked.expected()? {
@@ -92,7 +92,7 @@ pub async fn put(api: Arc<Api>, asked: Asked) -> Answer {
         }
     };
     let spec = body::pool_spec(&asked.body)?;
-    change(&api, &asked, Ask::DefinePool { pool, spec, expected_version }).await
+    change(&api, &asked, CommandBody::DefinePool { pool, spec, expected_version }).await
 }
 
 /// Refuses a pool that there is not. One that there is does not go away, so that it is still there when the command is
@@ -110,34 +110,34 @@ async fn exists(api: &Api, id: &PoolId) -> Result<(), Problem> {
 }
 
 /// `PATCH /v1/pools/{pool}`: a change of limits alone is one by name.
-pub async fn patch(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn patch(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let pool = body::pool_id("the pool in the path", asked.param())?;
     asked.query(&[])?;
     let expected_version = asked.if_match()?;
-    let ask = match body::pool_change(&asked.body)? {
+    let body = match body::pool_change(&asked.body)? {
         PoolChange { limits: Some(limits), areas: None, window: Edit::Keep, labels, mode: None, rules }
             if labels.is_empty() && rules == RuleChange::default() =>
         {
-            Ask::AdjustLimits { pool, change: limits, expected_version }
+            CommandBody::AdjustLimits { pool, change: limits, expected_version }
         }
-        change => Ask::ChangePool { pool, change, expected_version },
+        change => CommandBody::ChangePool { pool, change, expected_version },
     };
-    change(&api, &asked, ask).await
+    change(&api, &asked, body).await
 }
 
 /// `POST /v1/pools/{pool}/mode`.
-pub async fn mode(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn mode(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let pool = body::pool_id("the pool in the path", asked.param())?;
     asked.query(&[])?;
     let expected_version = asked.if_match()?;
     let mode = body::mode(&asked.body)?;
-    change(&api, &asked, Ask::SetMode { pool, mode, expected_version }).await
+    change(&api, &asked, CommandBody::SetMode { pool, mode, expected_version }).await
 }
 
-async fn change(api: &Api, asked: &Asked, ask: Ask) -> Answer {
-    let is_definition = matches!(ask, Ask::DefinePool { .. });
+async fn change(api: &Api, asked: &HttpRequest, body: CommandBody) -> Answer {
+    let is_definition = matches!(body, CommandBody::DefinePool { .. });
     let (key, actor, timeout_ms) = (asked.key()?, asked.actor()?, asked.timeout_ms()?);
-    let call = Call { ask, key, actor, timeout_ms, arrived: asked.arrived };
+    let call = Call { body, key, actor, timeout_ms, arrived: asked.arrived };
     let decided = api.call(call).await?;
     let Some(pool) = decided.event.body.pool() else { return Err(Problem::unexpected(&decided)) };
     let is_new = is_definition && pool.version == 1;

@@ -129,7 +129,7 @@ pub const SHED: Case = passing("shed", 503, "The service cannot take this call n
 /// A reader asked for the newest state, and it did not come in time.
 pub const NOT_FRESH: Case = passing("not_fresh", 503, "The newest state did not come in time");
 /// The partition's state is being rebuilt.
-pub const REBUILDING: Case = passing("rebuilding", 503, "The state asked for is not whole yet");
+pub const RESTORING: Case = passing("restoring", 503, "The state asked for is not whole yet");
 /// The partition's state could not be rebuilt.
 pub const UNREADABLE: Case = fault("unreadable", 503, "The state asked for cannot be read");
 /// A timeout after which it is certain that nothing was left behind.
@@ -229,7 +229,7 @@ pub fn cases() -> Vec<Case> {
     let decided = told.map(|reason| of_reason(*reason));
     let mut cases: Vec<_> = edge
         .chain(decided)
-        .chain([INTERNAL, SHED, NOT_FRESH, REBUILDING, UNREADABLE, TIMEOUT, TIMEOUT_UNKNOWN])
+        .chain([INTERNAL, SHED, NOT_FRESH, RESTORING, UNREADABLE, TIMEOUT, TIMEOUT_UNKNOWN])
         .collect();
     cases.sort_unstable_by_key(|case| (case.status, case.code));
     cases.dedup();

@@ -3,7 +3,7 @@
 use super::detail;
 use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
 use super::problem::{self, Case, Edge, Effect, Unread};
-use crate::domain::{Amounts, Body as Decision, CommandId, Reason, Recorded, Rejection, ReservationId, Reserved};
+use crate::domain::{Amounts, ChainedEvent, CommandId, EventBody, Reason, Rejection, ReservationId, Reserved};
 use crate::gateway::Outcome;
 use crate::gateway::admission::Shed;
 use axum::body::Body;
@@ -117,7 +117,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     shed: Option<Shed>,
     allow: Option<HeaderValue>,
-    decided: Option<Box<Recorded>>,
+    decided: Option<Box<ChainedEvent>>,
 }
 
 impl Problem {
@@ -145,7 +145,7 @@ impl Problem {
     }
 
     /// Of a decision of another kind than was asked for.
-    pub fn unexpected(decided: &Recorded) -> Problem {
+    pub fn unexpected(decided: &ChainedEvent) -> Problem {
         let (partition, seq) = (decided.event.partition, decided.event.seq);
         tracing::error!(partition, seq, kind = ?decided.event.body.kind(), "a decision is of another kind than its ask");
         Problem::new(problem::INTERNAL, detail::BUG)
@@ -248,7 +248,7 @@ pub fn respond(answer: Answer, request_id: &str) -> Response<Body> {
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn decided(outcome: Result<Outcome, Shed>, is_keyed: bool) -> Result<Box<Recorded>, Problem> {
+pub fn decided(outcome: Result<Outcome, Shed>, is_keyed: bool) -> Result<Box<ChainedEvent>, Problem> {
     match outcome? {
         Outcome::TimedOut { is_unknown: false } => Err(Problem::new(problem::TIMEOUT, detail::TAKEN_BACK)),
         Outcome::TimedOut { is_unknown: true } => Err(Problem::new(
@@ -267,8 +267,8 @@ pub fn decided(outcome: Result<Outcome, Shed>, is_keyed: bool) -> Result<Box<Rec
 }
 
 /// Whether the answer was given before.
-pub fn is_repeated(decided: &Recorded) -> bool {
-    matches!(decided.event.body, Decision::Repeated(..))
+pub fn is_repeated(decided: &ChainedEvent) -> bool {
+    matches!(decided.event.body, EventBody::Repeated(..))
 }
 
 /// The reservation that is not what was expected of it, or that is in the way.

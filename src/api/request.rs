@@ -35,7 +35,7 @@ pub struct Crowded;
 
 /// A request, read whole.
 #[derive(Debug)]
-pub struct Asked {
+pub struct HttpRequest {
     headers: HeaderMap,
     uri: Uri,
     param: Option<String>,
@@ -66,7 +66,7 @@ pub async fn run<F: Future<Output = Answer>>(
     route: &'static str,
     body_bytes_max: usize,
     request: Request,
-    handler: impl FnOnce(Arc<Api>, Asked) -> F,
+    handler: impl FnOnce(Arc<Api>, HttpRequest) -> F,
 ) -> Response<Body> {
     let number = api.next_number();
     let request_id = api.request_id(number);
@@ -132,7 +132,7 @@ async fn read(
     route: &'static str,
     body_bytes_max: usize,
     mut request: Request,
-) -> Result<Asked, Problem> {
+) -> Result<HttpRequest, Problem> {
     if request.extensions().get::<Crowded>().is_some() {
         return Err(Shed::Connections.into());
     }
@@ -152,7 +152,7 @@ async fn read(
         return Err(Problem::edge(Edge::WrongContentType, detail));
     }
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-    Ok(Asked { headers: parts.headers, uri: parts.uri, param, body, peer, number, arrived })
+    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, number, arrived })
 }
 
 /// Refuses what is no path: the service as a whole, which takes no method, and what is written without its slash.
@@ -248,7 +248,7 @@ fn method_name(method: &Method) -> &'static str {
     }
 }
 
-impl Asked {
+impl HttpRequest {
     /// The path's variable part, decoded.
     pub fn param(&self) -> &str {
         self.param.as_deref().unwrap_or_default()

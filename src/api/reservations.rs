@@ -3,9 +3,9 @@
 use super::dto::{CountersDto, PlaceDto, ProofDto, ReleasedDto, ReservationDto, Time, Units, status_code};
 use super::json::quoted;
 use super::reply::{Answer, Problem, Receipt, Reply, is_repeated};
-use super::request::Asked;
+use super::request::HttpRequest;
 use super::{Api, body, detail, problem};
-use crate::domain::{Ask, IdempotencyKey, Micros, Name, Reason, Recorded, ReservationId, Reserved, Status};
+use crate::domain::{ChainedEvent, CommandBody, IdempotencyKey, Micros, Name, Reason, ReservationId, Reserved, Status};
 use crate::gateway::{Call, routing};
 use crate::replica::query::Known;
 use axum::http::StatusCode;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// `POST /v1/reservations`.
-pub async fn reserve(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn reserve(api: Arc<Api>, asked: HttpRequest) -> Answer {
     asked.query(&[])?;
     let (key, actor, timeout_ms) = (asked.key()?, asked.actor()?, asked.timeout_ms()?);
     let body::Reserve { pool, demand, hold_ttl_ms, order_ref } = body::reserve(&asked.body)?;
@@ -23,8 +23,8 @@ pub async fn reserve(api: Arc<Api>, asked: Asked) -> Answer {
     };
     let Some(id_key) = key.as_ref().or(own_key.as_ref()) else { return Err(Problem::bug("no key to make an id of")) };
     let reservation = routing::reservation_id(&pool, id_key);
-    let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
-    let decided = api.call(Call { ask, key, actor, timeout_ms, arrived: asked.arrived }).await?;
+    let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
+    let decided = api.call(Call { body, key, actor, timeout_ms, arrived: asked.arrived }).await?;
     let receipt = decided.event.command().zip(decided.event.body.entry()).map(|(command, entry)| {
         let deadline = command.deadline.unwrap_or(Micros::MAX);
         let reserved = Reserved { pool: entry.pool.clone(), reservation: entry.reservation, deadline };
@@ -34,7 +34,7 @@ pub async fn reserve(api: Arc<Api>, asked: Asked) -> Answer {
 }
 
 /// `GET /v1/reservations/{reservation}`.
-pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn get(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let id = reservation_id(&asked)?;
     let is_fresh = asked.wants_fresh()?;
     let gateway = api.gateway();
@@ -58,30 +58,30 @@ pub async fn get(api: Arc<Api>, asked: Asked) -> Answer {
 }
 
 /// `POST /v1/reservations/{reservation}/confirm`.
-pub async fn confirm(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn confirm(api: Arc<Api>, asked: HttpRequest) -> Answer {
     body::nothing(&asked.body)?;
-    let decided = change(&api, &asked, |reservation| Ask::Confirm { reservation }).await?;
+    let decided = change(&api, &asked, |reservation| CommandBody::Confirm { reservation }).await?;
     told(StatusCode::OK, &decided)
 }
 
 /// `POST /v1/reservations/{reservation}/extend`.
-pub async fn extend(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn extend(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let hold_ttl_ms = body::extension(&asked.body)?;
-    let decided = change(&api, &asked, |reservation| Ask::Extend { reservation, hold_ttl_ms }).await?;
+    let decided = change(&api, &asked, |reservation| CommandBody::Extend { reservation, hold_ttl_ms }).await?;
     told(StatusCode::OK, &decided)
 }
 
 /// `PATCH /v1/reservations/{reservation}`.
-pub async fn amend(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn amend(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let demand = body::amendment(&asked.body)?;
-    let decided = change(&api, &asked, |reservation| Ask::Amend { reservation, demand }).await?;
+    let decided = change(&api, &asked, |reservation| CommandBody::Amend { reservation, demand }).await?;
     told(StatusCode::OK, &decided)
 }
 
 /// `DELETE /v1/reservations/{reservation}`.
-pub async fn release(api: Arc<Api>, asked: Asked) -> Answer {
+pub async fn release(api: Arc<Api>, asked: HttpRequest) -> Answer {
     body::nothing(&asked.body)?;
-    let decided = change(&api, &asked, |reservation| Ask::Release { reservation }).await?;
+    let decided = change(&api, &asked, |reservation| CommandBody::Release { reservation }).await?;
     let Some(entry) = decided.event.body.entry() else { return Err(Problem::unexpected(&decided)) };
     let body = ReleasedDto {
         reservation: entry.reservation,
@@ -91,7 +91,11 @@ pub async fn release(api: Arc<Api>, asked: Asked) -> Answer {
     Ok(Reply::json(StatusCode::OK, &body).replayed(is_repeated(&decided)))
 }
 
-async fn change(api: &Api, asked: &Asked, ask: impl FnOnce(ReservationId) -> Ask) -> Result<Box<Recorded>, Problem> {
+async fn change(
+    api: &Api,
+    asked: &HttpRequest,
+    ask: impl FnOnce(ReservationId) -> CommandBody,
+) -> Result<Box<ChainedEvent>, Problem> {
     let id = reservation_id(asked)?;
     asked.query(&[])?;
     let (gateway, key, actor) = (api.gateway(), asked.key()?, asked.actor()?);
@@ -108,7 +112,7 @@ async fn change(api: &Api, asked: &Asked, ask: impl FnOnce(ReservationId) -> Ask
             return Err(if is_fresh { unknown(id) } else { Problem::new(problem::NOT_FRESH, detail) });
         }
     }
-    let call = Call { ask: ask(id), key, actor, timeout_ms: Some(timeout_ms), arrived: asked.arrived };
+    let call = Call { body: ask(id), key, actor, timeout_ms: Some(timeout_ms), arrived: asked.arrived };
     api.call(call).await
 }
 
@@ -120,7 +124,7 @@ fn admitted(api: &Api, id: ReservationId) -> Option<Known> {
 }
 
 /// Whatever is no id of ours names no reservation of ours.
-fn reservation_id(asked: &Asked) -> Result<ReservationId, Problem> {
+fn reservation_id(asked: &HttpRequest) -> Result<ReservationId, Problem> {
     let case = problem::of_reason(Reason::UnknownReservation);
     ReservationId::parse(asked.param())
         .map_err(|error| Problem::new(case, format!("the id in the path is {}, which {error}", quoted(asked.param()))))
@@ -130,7 +134,7 @@ fn unknown(id: ReservationId) -> Problem {
     Problem::new(problem::of_reason(Reason::UnknownReservation), detail::unknown_reservation(id))
 }
 
-fn told(status: StatusCode, decided: &Recorded) -> Answer {
+fn told(status: StatusCode, decided: &ChainedEvent) -> Answer {
     let Some(entry) = decided.event.body.entry() else { return Err(Problem::unexpected(decided)) };
     let body = ReservationDto {
         reservation: entry.reservation,

@@ -118,7 +118,7 @@ values! {
     /// How a process is.
     Condition = one_of(["ok", "degraded", "unavailable"]);
     /// What a start is at.
-    Phase = one_of(["opening", "rebuilding", "expiring"]);
+    Phase = one_of(["opening", "restoring", "expiring"]);
     /// The code of a refusal.
     Code = one_of(codes());
     /// Everything that is counted.

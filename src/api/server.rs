@@ -1,7 +1,7 @@
 //! The accept loop: how many connections, for how long, and how they end.
 
 use super::health::PROBES;
-use super::places::{HEAD, Place, Places};
+use super::places::{ConnectionSlot, HEAD, Places};
 use super::reply::Receipt;
 use super::request::{Crowded, Peer};
 use super::socket::{Socket, Waits, has_unread, linger};
@@ -131,7 +131,7 @@ async fn begin(accepted: Option<(TcpStream, SocketAddr)>, places: &Arc<Places>, 
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
     api: &Arc<Api>,
     router: Router,
 ) -> hyper::Result<()> {

@@ -2,7 +2,7 @@
 //! a connection may idle, and a body in the answers that hyper gives by itself to what is not HTTP.
 
 use super::Api;
-use super::places::{HEAD, IDLE, Place};
+use super::places::{ConnectionSlot, HEAD, IDLE};
 use super::problem::Edge;
 use super::reply::Problem;
 use super::request::{CHUNKED, wrong_coding};
@@ -46,7 +46,7 @@ pub struct Waits {
 pub struct Socket {
     stream: Arc<TcpStream>,
     api: Arc<Api>,
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
     waits: Waits,
     /// The phase seen last, and since when.
     seen: (u64, Instant),
@@ -72,7 +72,7 @@ struct Replacement {
 }
 
 impl Socket {
-    pub fn new(stream: Arc<TcpStream>, api: Arc<Api>, place: Arc<Place>, waits: Waits) -> Socket {
+    pub fn new(stream: Arc<TcpStream>, api: Arc<Api>, place: Arc<ConnectionSlot>, waits: Waits) -> Socket {
         let seen = (IDLE, Instant::now());
         Socket {
             stream,

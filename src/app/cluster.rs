@@ -3,7 +3,7 @@
 use super::{StartError, draw_wide};
 use crate::config::{Config, Kafka};
 use crate::log;
-use crate::log::kafka::preflight::{self, Ready, Start, Unfit};
+use crate::log::kafka::preflight::{self, PreflightErrors, Ready, Start};
 use crate::log::kafka::registry::Registry;
 use crate::log::kafka::topics::Asked;
 use crate::log::kafka::{Cluster, Topics};
@@ -39,7 +39,7 @@ pub fn cluster(kafka: &Kafka) -> Cluster {
 /// The log on a cluster, for those who only read: nothing is written anywhere, and no server need run.
 ///
 /// # Errors
-/// [`StartError::Unfit`] with all reasons why it cannot be read, or [`StartError::Cluster`].
+/// [`StartError::PreflightErrors`] with all reasons why it cannot be read, or [`StartError::Cluster`].
 pub fn look(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartError> {
     checked(config, kafka, preflight::look).map(|(log, _)| log)
 }
@@ -48,7 +48,7 @@ pub fn look(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartEr
 pub(super) fn checked(
     config: &Config,
     kafka: &Kafka,
-    check: impl FnOnce(&Start<'_>) -> Result<Ready, Unfit>,
+    check: impl FnOnce(&Start<'_>) -> Result<Ready, PreflightErrors>,
 ) -> Result<(log::kafka::Kafka, String), StartError> {
     let (cluster, registry) = (cluster(kafka), registry(kafka));
     let start = Start {
@@ -58,7 +58,7 @@ pub(super) fn checked(
         registry: registry.as_ref(),
         data_dir: &config.data_dir,
     };
-    let Ready { manifest, cluster_id, framing } = check(&start).map_err(StartError::Unfit)?;
+    let Ready { manifest, cluster_id, framing } = check(&start).map_err(StartError::PreflightErrors)?;
     Ok((log::kafka::Kafka::open(cluster, manifest, framing, draw_wide)?, cluster_id))
 }
 

@@ -1,8 +1,8 @@
 //! The embedded log's side: this process owns every partition, from its start to its end.
 
-use super::owner::{Household, Served};
+use super::owner::{OwnerContext, Served};
 use super::witness::{Flushing, open};
-use super::{Side, StartError, draw, draw_wide, spawn};
+use super::{LogRuntime, StartError, draw, draw_wide, spawn};
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::log::embedded::{Embedded, Options, Reopened};
@@ -10,7 +10,7 @@ use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, Manifest, Ope
 use crate::owner::Report;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::shell::End;
-use crate::replica::{Mood, PartitionState, Replica, Shared};
+use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
@@ -27,7 +27,7 @@ pub(super) fn start(
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     opening: &Arc<Opening>,
-) -> Result<Side, StartError> {
+) -> Result<LogRuntime, StartError> {
     let options = Options { partitions: config.partitions, log_id: draw_wide(), now: clock.now() };
     let store = Arc::new(SledStore::open(&config.data_dir));
     let log = open(&config.data_dir, options, &store, opening).map_err(StartError::Log)?;
@@ -45,7 +45,7 @@ pub(super) fn start(
     ));
     metrics.watch(&gateway, sink);
     let (checkpointer, work) = Checkpointer::new(log_id);
-    let household = Arc::new(Household {
+    let context = Arc::new(OwnerContext {
         partitions,
         log_id,
         tail: Arc::clone(&tail),
@@ -55,60 +55,66 @@ pub(super) fn start(
         checkpointer: checkpointer.noting(store),
         metrics,
         // Every decision is this process's own: its caller is told of it as a reply.
-        heard: Box::new(|_| {}),
+        on_committed: Box::new(|_| {}),
         tick_after_ms: None,
     });
     let checkpoints = {
-        let (store, metrics) = (Arc::clone(&household.store), Arc::clone(&household.metrics));
+        let (store, metrics) = (Arc::clone(&context.store), Arc::clone(&context.metrics));
         spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
     };
     let mut owners = Vec::new();
     for shared in replica.partitions() {
-        let (household, log, shared) = (Arc::clone(&household), Arc::clone(&log), Arc::clone(shared));
-        owners.push(spawn(&format!("owner-{}", owners.len()), move || own(&household, &log, &shared))?);
+        let (context, log, shared) = (Arc::clone(&context), Arc::clone(&log), Arc::clone(shared));
+        owners.push(spawn(&format!("owner-{}", owners.len()), move || own(&context, &log, &shared))?);
     }
-    drop(household);
+    drop(context);
     let end = move || {
         log.close();
         let owners_ended = owners.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
         let is_written = checkpoints.join().is_ok();
         flushing.end() && is_written && owners_ended == 0
     };
-    Ok(Side { gateway, tail, end: Box::new(end) })
+    Ok(LogRuntime { gateway, tail, end: Box::new(end) })
 }
 
-fn own(household: &Household, log: &Embedded, shared: &Arc<Shared>) {
+fn own(context: &OwnerContext, log: &Embedded, shared: &Arc<Shared>) {
     let partition = shared.read(PartitionState::partition);
     // Whatever it was, nobody is answered before the process is started again.
-    let end = |why: String, mood: fn(String) -> Mood| {
+    let end = |why: String, status: fn(String) -> PartitionStatus| {
         log.close_partition(partition);
-        household.metrics.halted(partition, &why);
-        shared.set_mood(mood(why));
+        context.metrics.failed(partition, &why);
+        shared.set_status(status(why));
     };
     // Whether the state is all that was committed before the log failed: then it is read meanwhile.
     let mut is_whole = false;
     loop {
         let reopenings = log.reopenings();
-        let served = match if is_whole { Ok(false) } else { household.recovery().restore(shared) } {
-            Ok(is_of_checkpoint) => household.serve(log, shared, is_of_checkpoint),
+        let served = match if is_whole { Ok(false) } else { context.recovery().restore(shared) } {
+            Ok(is_of_checkpoint) => context.serve(log, shared, is_of_checkpoint),
             Err(error) => Served::NotClaimed(error),
         };
         let why = match served {
             Served::NotClaimed(ClaimError::Log(error)) => error.to_string(),
             Served::NotClaimed(ClaimError::Breach(breach))
-            | Served::Ended(End::Breach(breach) | End::Forked(breach)) => return end(breach.to_string(), Mood::Lost),
-            Served::Ended(End::Closed) => return shared.set_mood(Mood::Stopped),
-            Served::Ended(End::WrongClock(offset)) => return end(offset.to_string(), Mood::Halted),
-            Served::Ended(End::Fenced) => return end("another owner has the partition".to_owned(), Mood::Halted),
+            | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
+                return end(breach.to_string(), PartitionStatus::Unreadable);
+            }
+            Served::Ended(End::Closed) => return shared.set_status(PartitionStatus::Stopped),
+            Served::Ended(End::WrongClock(offset)) => return end(offset.to_string(), PartitionStatus::Failed),
+            Served::Ended(End::Fenced) => {
+                return end("another owner has the partition".to_owned(), PartitionStatus::Failed);
+            }
             Served::Ended(End::Unknown(why)) => {
                 is_whole = true;
                 why
             }
         };
-        let waits = |why| if is_whole { shared.set_mood(Mood::Reopening(why)) } else { shared.set_unread(Some(why)) };
-        let stopped = if is_whole { Mood::Halted } else { Mood::Lost };
+        let waits = |why| {
+            if is_whole { shared.set_status(PartitionStatus::Reopening(why)) } else { shared.set_unread(Some(why)) }
+        };
+        let stopped = if is_whole { PartitionStatus::Failed } else { PartitionStatus::Unreadable };
         match reopened(log, partition, waits) {
-            None => return shared.set_mood(Mood::Stopped),
+            None => return shared.set_status(PartitionStatus::Stopped),
             Some(Err(error)) => return end(error.to_string(), stopped),
             // It had not failed: trying again would come to the same.
             Some(Ok(())) if log.reopenings() == reopenings => return end(why, stopped),

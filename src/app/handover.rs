@@ -1,10 +1,10 @@
 //! The handover machine's shell: looks at turns and at the way to the cluster, and leaves the group of owners or comes back.
 
-use super::owner::Household;
+use super::owner::OwnerContext;
 use crate::log::LogError;
 use crate::log::kafka::{Company, Distance, Door, Kafka};
-use crate::owner::handover::{Handover, Input, Others, Output, Turns, Why};
-use crate::replica::{Mood, Replica};
+use crate::owner::handover::{Handover, Input, Others, Output, TurnTimes, Why};
+use crate::replica::{PartitionStatus, Replica};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Stopwatch};
 use std::collections::BTreeMap;
@@ -35,13 +35,13 @@ impl Watch {
     pub(super) fn new(
         log: &Kafka,
         replica: Arc<Replica>,
-        household: &Household,
+        context: &OwnerContext,
         door: Door,
         deadline_ms: u64,
     ) -> Result<Watch, LogError> {
         let (distance, machine, since) = (log.distance()?, Handover::new(deadline_ms), Stopwatch::start());
         let (seen, measured) = (BTreeMap::new(), 0);
-        let (metrics, clock) = (Arc::clone(&household.metrics), Arc::clone(&household.clock));
+        let (metrics, clock) = (Arc::clone(&context.metrics), Arc::clone(&context.clock));
         Ok(Watch { replica, metrics, clock, door, distance, machine, deadline_ms, since, seen, measured })
     }
 
@@ -99,7 +99,8 @@ impl Watch {
     }
 
     fn others(&self, trip: Option<Duration>) -> Others {
-        let is_ours = |partition| self.replica.partition(partition).is_some_and(|s| s.mood() == Mood::Owning);
+        let is_ours =
+            |partition| self.replica.partition(partition).is_some_and(|s| s.status() == PartitionStatus::Active);
         match (self.distance.company(), trip) {
             (Ok(company), Some(trip)) => others(&company, !self.machine.is_resting(), trip, is_ours),
             (Ok(_), None) => Others::Unknown,
@@ -111,13 +112,13 @@ impl Watch {
     }
 
     /// Of the partitions of which turns have ended since the last look.
-    fn turns(&mut self) -> BTreeMap<u32, Turns> {
+    fn turns(&mut self) -> BTreeMap<u32, TurnTimes> {
         let mut turns = BTreeMap::new();
         for (partition, shared) in (0..).zip(self.replica.partitions()) {
             let (count, last_us) = shared.turns();
             let before = self.seen.insert(partition, count).unwrap_or(count);
             if count > before {
-                turns.insert(partition, Turns { ended: count.saturating_sub(before), last_ms: last_us / 1_000 });
+                turns.insert(partition, TurnTimes { ended: count.saturating_sub(before), last_ms: last_us / 1_000 });
             }
         }
         turns

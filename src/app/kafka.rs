@@ -2,21 +2,21 @@
 
 use super::cluster::checked;
 use super::handover::Watch;
-use super::owner::Household;
+use super::owner::OwnerContext;
 use super::owning::Owning;
 use super::witness::{Flushing, told};
-use super::{Hold, Side, StartError, draw, spawn};
+use super::{Hold, LogRuntime, StartError, draw, spawn};
 use crate::config::{self, Config};
-use crate::domain::Recorded;
+use crate::domain::ChainedEvent;
 use crate::gateway::Gateway;
 use crate::limits::{OWNER_BEAT_MS, PULSE_MS, TICK_AFTER_MS};
 use crate::log::kafka::preflight::{keep_topics, preflight};
 use crate::log::kafka::{Fitness, Kafka, Member, Notes, ReplyReader, Stream};
 use crate::log::{AppendError, CommandSink, CommittedTail, Manifest, NewCommand, Reply, ReplyChannel};
 use crate::owner::checkpointer::Checkpointer;
-use crate::owner::follower::{Follower, Pulse};
+use crate::owner::follower::{EndOffsetProbe, Follower};
 use crate::owner::losses::{Loss, What};
-use crate::replica::{Mood, Replica, Shared};
+use crate::replica::{PartitionStatus, Replica, Shared};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
@@ -49,7 +49,7 @@ pub(super) fn start(
     kafka: &config::Kafka,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-) -> Result<Side, StartError> {
+) -> Result<LogRuntime, StartError> {
     let io = |error| StartError::Io(config.data_dir.clone(), error);
     std::fs::create_dir_all(&config.data_dir).map_err(io)?;
     let hold = Hold::take(&config.data_dir).map_err(io)?.ok_or_else(|| StartError::InUse(config.data_dir.clone()))?;
@@ -80,15 +80,15 @@ pub(super) fn start(
     });
     if let Some(sink) = &sink {
         let gateway = Arc::downgrade(&gateway);
-        sink.on_kept(move |abandon| {
+        sink.on_abandon_durable(move |abandon| {
             if let Some(gateway) = gateway.upgrade() {
-                gateway.kept(abandon);
+                gateway.abandon_durable(abandon);
             }
         });
     }
     let (checkpointer, work) = Checkpointer::new(log_id);
     let replies = log.replies(incarnation, Some(Arc::clone(&gateway) as Arc<dyn ReplyChannel>))?;
-    let household = Arc::new(Household {
+    let context = Arc::new(OwnerContext {
         partitions,
         log_id,
         tail: Arc::clone(&tail),
@@ -97,16 +97,16 @@ pub(super) fn start(
         replies: Arc::new(replies),
         checkpointer: checkpointer.noting(store),
         metrics,
-        heard: heard(incarnation, &gateway),
+        on_committed: on_committed(incarnation, &gateway),
         tick_after_ms: Some(TICK_AFTER_MS),
     });
     let checkpoints = {
-        let (store, metrics) = (Arc::clone(&household.store), Arc::clone(&household.metrics));
+        let (store, metrics) = (Arc::clone(&context.store), Arc::clone(&context.metrics));
         spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
     };
     let gateway_of = (incarnation, &gateway);
-    let threads = Threads::start(&log, &household, &replica, gateway_of, (kafka.roles, config.deadline_default_ms))?;
-    drop(household);
+    let threads = Threads::start(&log, &context, &replica, gateway_of, (kafka.roles, config.deadline_default_ms))?;
+    drop(context);
     let end = move || {
         // What this process has appended is in the log before its owners stop: those it still owns decide it.
         if let Some(sink) = sink {
@@ -119,7 +119,7 @@ pub(super) fn start(
         drop(hold);
         ended
     };
-    Ok(Side { gateway, tail, end: Box::new(end) })
+    Ok(LogRuntime { gateway, tail, end: Box::new(end) })
 }
 
 /// Checks the cluster and opens the log.
@@ -149,7 +149,7 @@ fn keep(config: &Config, kafka: &config::Kafka, log: &Kafka) -> Result<(Arc<Sled
 }
 
 /// What an event read from the log may be: the outcome of one of this process's calls.
-fn heard(incarnation: u64, gateway: &Arc<Gateway>) -> Box<dyn Fn(&Recorded) + Send + Sync> {
+fn on_committed(incarnation: u64, gateway: &Arc<Gateway>) -> Box<dyn Fn(&ChainedEvent) + Send + Sync> {
     let gateway = Arc::downgrade(gateway);
     Box::new(move |recorded| {
         let reply_to = recorded.event.command().and_then(|command| command.reply_to);
@@ -183,14 +183,14 @@ struct Threads {
     shutdown: Sender<()>,
     ownership: JoinHandle<()>,
     member: Option<Member>,
-    /// Followers, replies, the pulse and beats: they end after the owners.
+    /// Followers, replies, the probe and beats: they end after the owners.
     others: Vec<JoinHandle<()>>,
 }
 
 impl Threads {
     fn start(
         log: &Kafka,
-        household: &Arc<Household>,
+        context: &Arc<OwnerContext>,
         replica: &Arc<Replica>,
         (incarnation, gateway): (u64, &Arc<Gateway>),
         (roles, deadline_ms): (config::Roles, u64),
@@ -203,17 +203,17 @@ impl Threads {
             let (log, gateway, ending) = (log.clone(), Arc::clone(gateway), Arc::clone(&ending));
             others.push(spawn("replies", move || read_replies(&log, reader, incarnation, &gateway, &ending))?);
         }
-        let pulse = Arc::new(Pulse::new(replica.partition_count()));
+        let probe = Arc::new(EndOffsetProbe::new(replica.partition_count()));
         {
             let stream = log.stream()?;
-            let (household, replica) = (Arc::clone(household), Arc::clone(replica));
-            let (pulse, ending) = (Arc::clone(&pulse), Arc::clone(&ending));
-            others.push(spawn("follower", move || follow(stream, &household, &replica, &pulse, &ending))?);
+            let (context, replica) = (Arc::clone(context), Arc::clone(replica));
+            let (probe, ending) = (Arc::clone(&probe), Arc::clone(&ending));
+            others.push(spawn("follower", move || follow(stream, &context, &replica, &probe, &ending))?);
         }
         {
-            let (log, household, replica) = (log.clone(), Arc::clone(household), Arc::clone(replica));
+            let (log, context, replica) = (log.clone(), Arc::clone(context), Arc::clone(replica));
             let ending = Arc::clone(&ending);
-            others.push(spawn("pulse", move || feel(&log, &household, &replica, &pulse, &ending))?);
+            others.push(spawn("probe", move || probe_ends(&log, &context, &replica, &probe, &ending))?);
         }
         {
             let (notes, replica, ending) = (log.notes()?, Arc::clone(replica), Arc::clone(&ending));
@@ -224,15 +224,15 @@ impl Threads {
             let [warming, handed_over, replica] = [replica; 3].map(Arc::clone);
             let (member, changes) = log.join(move || fitness(&warming), move || positions(&replica))?;
             let ending = Arc::clone(&ending);
-            let watch = Watch::new(log, handed_over, household, member.door(), deadline_ms)?;
+            let watch = Watch::new(log, handed_over, context, member.door(), deadline_ms)?;
             others.push(spawn("handover", move || watch.run(&ending))?);
             (Some(member), changes)
         } else {
             (None, never())
         };
         let (shutdown, told) = bounded(0);
-        let (log, household, replica) = (log.clone(), Arc::clone(household), Arc::clone(replica));
-        let owning = Owning::new(log, household, replica);
+        let (log, context, replica) = (log.clone(), Arc::clone(context), Arc::clone(replica));
+        let owning = Owning::new(log, context, replica);
         let ownership = spawn("ownership", move || owning.run(&changes, &told))?;
         Ok(Threads { ending, shutdown, ownership, member, others })
     }
@@ -271,13 +271,13 @@ fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
 }
 
 /// Keeps what is current known to be so, what brokers' clocks show, and whether the cluster answers.
-fn feel(log: &Kafka, household: &Household, replica: &Replica, pulse: &Pulse, ending: &AtomicBool) {
+fn probe_ends(log: &Kafka, context: &OwnerContext, replica: &Replica, probe: &EndOffsetProbe, ending: &AtomicBool) {
     let paces = log.paces();
     while !ending.load(Relaxed) {
         for (partition, shared) in (0..).zip(replica.partitions()) {
             shared.set_stamp(paces.stamp(partition));
         }
-        pulse.look(replica, household.clock.as_ref(), |partition| {
+        probe.look(replica, context.clock.as_ref(), |partition| {
             // Each may have to be waited for.
             if ending.load(Relaxed) {
                 return None;
@@ -308,7 +308,7 @@ fn fitness(replica: &Replica) -> Fitness {
     if replica.has_stopped() {
         return Fitness::Never;
     }
-    let is_warm = |shared: &Arc<Shared>| shared.mood() != Mood::Rebuilding && !shared.has_stopped();
+    let is_warm = |shared: &Arc<Shared>| shared.status() != PartitionStatus::Restoring && !shared.has_stopped();
     match (replica.partitions().any(is_warm), replica.partitions().all(|shared| shared.is_as_warm_as_can_be())) {
         (true, true) => Fitness::Whole,
         (true, false) => Fitness::Partial,
@@ -317,7 +317,7 @@ fn fitness(replica: &Replica) -> Fitness {
 }
 
 fn positions(replica: &Replica) -> Vec<(u32, u64)> {
-    let owned = replica.partitions().filter(|shared| shared.mood() == Mood::Owning);
+    let owned = replica.partitions().filter(|shared| shared.status() == PartitionStatus::Active);
     owned.map(|shared| shared.read(|state| (state.partition(), state.position().next_input))).collect()
 }
 
@@ -340,9 +340,9 @@ fn read_replies(log: &Kafka, reader: ReplyReader, incarnation: u64, gateway: &Ga
     }
 }
 
-fn follow(stream: Stream, household: &Household, replica: &Replica, pulse: &Pulse, ending: &AtomicBool) {
-    let recovery = household.recovery();
-    let mut follower = Follower::new(stream, replica, &recovery, &household.checkpointer, pulse);
+fn follow(stream: Stream, context: &OwnerContext, replica: &Replica, probe: &EndOffsetProbe, ending: &AtomicBool) {
+    let recovery = context.recovery();
+    let mut follower = Follower::new(stream, replica, &recovery, &context.checkpointer, probe);
     while !ending.load(Relaxed) {
         if let Err(error) = follower.round(LOOK) {
             tracing::warn!(%error, "cannot follow the log; trying again");
@@ -357,23 +357,23 @@ mod tests {
 
     #[test]
     fn a_process_stands_for_what_it_has() {
-        let halted = || Mood::Halted("L3 broken".to_owned());
+        let halted = || PartitionStatus::Failed("L3 broken".to_owned());
         let cases = [
-            (vec![Mood::Rebuilding, Mood::Rebuilding], None, Fitness::Nothing),
-            (vec![Mood::Rebuilding, Mood::Rebuilding], Some(0), Fitness::Nothing),
-            (vec![Mood::Following, Mood::Rebuilding], None, Fitness::Partial),
-            (vec![Mood::Following, Mood::Rebuilding], Some(1), Fitness::Whole),
-            (vec![Mood::Following, Mood::Following], None, Fitness::Whole),
-            (vec![Mood::Following, halted()], None, Fitness::Whole),
-            (vec![Mood::Rebuilding, halted()], None, Fitness::Nothing),
-            (vec![Mood::Rebuilding, halted()], Some(0), Fitness::Nothing),
-            (vec![Mood::Lost("no state".to_owned()), halted()], None, Fitness::Never),
+            (vec![PartitionStatus::Restoring, PartitionStatus::Restoring], None, Fitness::Nothing),
+            (vec![PartitionStatus::Restoring, PartitionStatus::Restoring], Some(0), Fitness::Nothing),
+            (vec![PartitionStatus::Standby, PartitionStatus::Restoring], None, Fitness::Partial),
+            (vec![PartitionStatus::Standby, PartitionStatus::Restoring], Some(1), Fitness::Whole),
+            (vec![PartitionStatus::Standby, PartitionStatus::Standby], None, Fitness::Whole),
+            (vec![PartitionStatus::Standby, halted()], None, Fitness::Whole),
+            (vec![PartitionStatus::Restoring, halted()], None, Fitness::Nothing),
+            (vec![PartitionStatus::Restoring, halted()], Some(0), Fitness::Nothing),
+            (vec![PartitionStatus::Unreadable("no state".to_owned()), halted()], None, Fitness::Never),
         ];
         for (moods, unread, expected) in cases {
             let replica = Replica::shared(2);
             let said = format!("{moods:?}, {unread:?}");
-            for (partition, (shared, mood)) in (0..).zip(replica.partitions().zip(moods)) {
-                shared.set_mood(mood);
+            for (partition, (shared, status)) in (0..).zip(replica.partitions().zip(moods)) {
+                shared.set_status(status);
                 shared.set_unread((unread == Some(partition)).then(|| "no leader".to_owned()));
             }
             assert_eq!(fitness(&replica), expected, "{said}");

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::limits::STARTUP_LINE_MS;
 use crate::log::embedded::OpenError;
-use crate::log::kafka::preflight::Unfit;
+use crate::log::kafka::preflight::PreflightErrors;
 use crate::log::{CommittedTail, LogError, Opening};
 use crate::telemetry::Metrics;
 use crate::threads;
@@ -49,7 +49,7 @@ pub enum StartError {
     /// The embedded log cannot be opened.
     Log(OpenError),
     /// The cluster is not as it has to be, or cannot be reached: everything that is wrong with it.
-    Unfit(Unfit),
+    PreflightErrors(PreflightErrors),
     /// A client of the cluster cannot be made.
     Cluster(LogError),
     /// Another process keeps its checkpoints in the data directory.
@@ -68,7 +68,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Log(error) => error.fmt(f),
-            StartError::Unfit(unfit) => unfit.fmt(f),
+            StartError::PreflightErrors(unfit) => unfit.fmt(f),
             StartError::Cluster(error) => error.fmt(f),
             StartError::InUse(dir) => {
                 write!(f, "{} is in use by another process: stop it, or name another data_dir", dir.display())
@@ -90,7 +90,7 @@ impl From<LogError> for StartError {
 }
 
 /// What a log's kind brings along: its gateway, and the threads that own and follow partitions.
-struct Side {
+struct LogRuntime {
     gateway: Arc<Gateway>,
     tail: Arc<dyn CommittedTail>,
     /// Ends its threads, in their order, once no call is in flight; answers whether all ended cleanly. It blocks.
@@ -103,7 +103,7 @@ pub struct App {
     listener: TcpListener,
     data_dir: PathBuf,
     address_file: AddressFile,
-    side: Side,
+    side: LogRuntime,
     metrics: Arc<Metrics>,
     limits: api::Limits,
     hosts: api::Hosts,
@@ -163,7 +163,7 @@ impl App {
         // The first to be made is the last to go: what the others wait for as they go is bounded as well.
         let shutting_down = Shutdown::default();
         let App { listener, data_dir, address_file, side, metrics, limits, hosts, .. } = self;
-        let Side { gateway, tail, end } = side;
+        let LogRuntime { gateway, tail, end } = side;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
             async move {

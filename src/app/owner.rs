@@ -1,7 +1,7 @@
 //! One owner's thread, whatever the log: recover, claim, serve.
 
 use super::draw;
-use crate::domain::Recorded;
+use crate::domain::ChainedEvent;
 use crate::limits::CLOCK_AHEAD_MAX_MS;
 use crate::log::{ClaimError, CommittedTail, PartitionLog, ReplyChannel};
 use crate::owner::Partition;
@@ -15,7 +15,7 @@ use crate::time::Clock;
 use std::sync::Arc;
 
 /// What every owner and follower of a process has in common.
-pub(super) struct Household {
+pub(super) struct OwnerContext {
     pub(super) partitions: u32,
     pub(super) log_id: u128,
     pub(super) tail: Arc<dyn CommittedTail>,
@@ -25,7 +25,7 @@ pub(super) struct Household {
     pub(super) checkpointer: Checkpointer,
     pub(super) metrics: Arc<Metrics>,
     /// Told of every event that is read from the log.
-    pub(super) heard: Box<dyn Fn(&Recorded) + Send + Sync>,
+    pub(super) on_committed: Box<dyn Fn(&ChainedEvent) + Send + Sync>,
     /// See [`Shell::tick_after_ms`].
     pub(super) tick_after_ms: Option<u64>,
 }
@@ -38,7 +38,7 @@ pub(super) enum Served {
     Ended(End),
 }
 
-impl Household {
+impl OwnerContext {
     pub(super) fn recovery(&self) -> Recovery<'_> {
         Recovery {
             log_id: self.log_id,
@@ -46,7 +46,7 @@ impl Household {
             store: self.store.as_ref(),
             clock: self.clock.as_ref(),
             report: self.metrics.as_ref(),
-            heard: &*self.heard,
+            on_committed: &*self.on_committed,
         }
     }
 

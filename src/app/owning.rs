@@ -1,13 +1,13 @@
 //! Ownership's shell: hears the group and the owners, and makes and stops owners as the machine says.
 
-use super::owner::{Household, Served};
+use super::owner::{OwnerContext, Served};
 use super::spawn;
 use crate::log::ClaimError;
 use crate::log::kafka::{Change, Kafka};
 use crate::owner::Report;
 use crate::owner::ownership::{Ended, Input, Output, Ownership};
 use crate::owner::shell::End;
-use crate::replica::{Mood, PartitionState, Replica, Shared};
+use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
 use crate::time::Stopwatch;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ const REBUILD_LOOK: Duration = Duration::from_millis(5);
 /// See the module.
 pub(super) struct Owning {
     log: Kafka,
-    household: Arc<Household>,
+    context: Arc<OwnerContext>,
     replica: Arc<Replica>,
     machine: Ownership,
     /// What its pauses go by: they are this process's affair, and a decision's time is not.
@@ -38,12 +38,12 @@ pub(super) struct Owning {
 }
 
 impl Owning {
-    pub(super) fn new(log: Kafka, household: Arc<Household>, replica: Arc<Replica>) -> Owning {
+    pub(super) fn new(log: Kafka, context: Arc<OwnerContext>, replica: Arc<Replica>) -> Owning {
         let (end, ended) = bounded(usize::try_from(replica.partition_count()).unwrap_or(usize::MAX));
         let machine = Ownership::new(replica.partition_count());
         let (owners, releases) = (BTreeMap::new(), Vec::new());
         let since = Stopwatch::start();
-        Owning { log, household, replica, machine, since, owners, end, ended, releases, is_closing: false }
+        Owning { log, context, replica, machine, since, owners, end, ended, releases, is_closing: false }
     }
 
     /// Until the shutdown is told and every owner has ended.
@@ -93,7 +93,7 @@ impl Owning {
             match output {
                 Output::Claim(partition) => self.claim(partition),
                 Output::Stop(partition) => self.log.stop(partition, self.is_closing),
-                Output::Yield(partition) => self.log.yields(partition),
+                Output::Yield(partition) => self.log.step_down_when_fenced(partition),
                 Output::Released(partition) => self.released(partition),
                 Output::Unknown(partition) => self.is_unknown(partition),
             }
@@ -101,16 +101,17 @@ impl Owning {
     }
 
     fn revoke(&mut self, partition: u32) {
-        let is_served = self.replica.partition(partition).is_some_and(|shared| shared.mood() == Mood::Owning);
+        let is_served =
+            self.replica.partition(partition).is_some_and(|shared| shared.status() == PartitionStatus::Active);
         self.take(Input::Revoked(partition, is_served));
     }
 
     fn claim(&mut self, partition: u32) {
         let Some(shared) = self.replica.partition(partition).cloned() else { return };
         self.log.allow(partition);
-        let (log, household, ended) = (self.log.clone(), Arc::clone(&self.household), self.end.clone());
+        let (log, context, ended) = (self.log.clone(), Arc::clone(&self.context), self.end.clone());
         let owner = spawn(&format!("owner-{partition}"), move || {
-            let how = own(&household, &log, &shared);
+            let how = own(&context, &log, &shared);
             // As many may end as there are partitions: there is always a place.
             let _ = ended.send((partition, how));
         });
@@ -118,7 +119,7 @@ impl Owning {
             Ok(owner) => drop(self.owners.insert(partition, owner)),
             Err(error) => {
                 tracing::error!(partition, %error, "no owner can be made");
-                let _ = self.end.try_send((partition, Ended::Failed));
+                let _ = self.end.try_send((partition, Ended::Retry));
             }
         }
     }
@@ -164,38 +165,38 @@ impl Owning {
 }
 
 /// One owner, from the claim to its end; then the partition is followed again.
-fn own(household: &Household, log: &Kafka, shared: &Arc<Shared>) -> Ended {
+fn own(context: &OwnerContext, log: &Kafka, shared: &Arc<Shared>) -> Ended {
     let partition = shared.read(PartitionState::partition);
     // A follower reads the log up to what can be seen of it first: others may serve meanwhile. A turn that an earlier
     // owner left open is no end of that, but ends with the claim. What the follower waits for otherwise is a stranger's
     // transaction, which a claim would wait for as well.
-    while shared.mood() == Mood::Rebuilding {
+    while shared.status() == PartitionStatus::Restoring {
         if log.is_to_stop(partition) {
             return Ended::Stopped;
         }
         std::thread::park_timeout(REBUILD_LOOK);
     }
     if shared.has_stopped() {
-        return Ended::Halted;
+        return Ended::Failed;
     }
-    shared.set_mood(Mood::Claiming);
-    let halt = |why: String| {
-        household.metrics.halted(partition, &why);
-        shared.set_mood(Mood::Halted(why));
-        Ended::Halted
+    shared.set_status(PartitionStatus::Claiming);
+    let fail = |why: String| {
+        context.metrics.failed(partition, &why);
+        shared.set_status(PartitionStatus::Failed(why));
+        Ended::Failed
     };
-    let served = household.serve(log, shared, shared.is_restored());
+    let served = context.serve(log, shared, shared.is_restored());
     let trouble = |what: &str, why: &str| {
         tracing::warn!(partition, why, "{what}; trying again");
         shared.set_trouble(Some(why.to_owned()));
     };
     let how = match served {
         Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
-            return halt(breach.to_string());
+            return fail(breach.to_string());
         }
         Served::NotClaimed(ClaimError::Log(error)) => {
             trouble("the partition was not claimed", &error.to_string());
-            Ended::Failed
+            Ended::Retry
         }
         Served::Ended(End::Closed) => Ended::Stopped,
         Served::Ended(End::Fenced) => {
@@ -214,13 +215,13 @@ fn own(household: &Household, log: &Kafka, shared: &Arc<Shared>) -> Ended {
                 );
             }
             shared.set_trouble(Some(why));
-            Ended::Failed
+            Ended::Retry
         }
         Served::Ended(End::Unknown(why)) => {
             trouble("the owner does not know where the log stands", &why);
-            Ended::Failed
+            Ended::Retry
         }
     };
-    shared.set_mood(Mood::Following);
+    shared.set_status(PartitionStatus::Standby);
     how
 }

@@ -1,7 +1,7 @@
 //! Reservations that take other units than before: what is given back and what is taken, in one event.
 
 use super::judge::Judge;
-use super::lives::Stand;
+use super::lives::LifeStatus;
 use crate::domain::{Amounts, Entry, Law, room};
 
 impl Judge<'_> {
@@ -45,7 +45,7 @@ impl Judge<'_> {
         self.stands(entry, |stand| stand.is_live() && !run_out);
     }
 
-    fn is_run_out(&self, stand: Stand) -> bool {
-        matches!(stand, Stand::Held(until) if until <= self.now)
+    fn is_run_out(&self, stand: LifeStatus) -> bool {
+        matches!(stand, LifeStatus::Held(until) if until <= self.now)
     }
 }

@@ -4,17 +4,17 @@
 
 use super::judge::Judge;
 use crate::domain::{
-    Amounts, Ask, AskKind, Body, Command, Edit, Entry, Event, Law, LimitChange, Micros, Pool, PoolChange, PoolSpec,
-    Reason, Rejection, WindowChange,
+    Amounts, Command, CommandBody, CommandKind, Edit, Entry, Event, EventBody, Law, LimitChange, Micros, Pool,
+    PoolChange, PoolSpec, Reason, Rejection, WindowChange,
 };
 
 impl Judge<'_> {
     /// Judges whether the stamp is of an ask that can have come to this.
     pub(super) fn asked(&mut self) {
         let Some(command) = self.event.command() else { return };
-        let Some(asks) = possible(self.event, command.ask) else { return };
-        let is_one = asks.iter().any(|ask| ask.fingerprint() == command.fingerprint);
-        let law = if matches!(self.event.body, Body::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
+        let Some(asks) = possible(self.event, command.kind) else { return };
+        let is_one = asks.iter().any(|body| body.fingerprint() == command.fingerprint);
+        let law = if matches!(self.event.body, EventBody::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
         self.found.expect(is_one, law, || {
             format!(
                 "{:?} is not what was asked, which has fingerprint {:x}",
@@ -26,43 +26,48 @@ impl Judge<'_> {
 }
 
 /// Every ask that can have come to this; `None` where the event does not tell enough of it.
-fn possible(event: &Event, asked: AskKind) -> Option<Vec<Ask>> {
+fn possible(event: &Event, asked: CommandKind) -> Option<Vec<CommandBody>> {
     let body = match &event.body {
-        Body::Repeated(original, _) => original,
+        EventBody::Repeated(original, _) => original,
         body => body,
     };
     Some(match (asked, body) {
         // What is repeated of a Reserve is what it came to, whose fingerprint is compared.
-        (AskKind::Reserve, Body::Accepted(entry)) if !matches!(event.body, Body::Repeated(..)) => {
+        (CommandKind::Reserve, EventBody::Accepted(entry)) if !matches!(event.body, EventBody::Repeated(..)) => {
             let Entry { pool, reservation, demand, order_ref, .. } = entry.clone();
             held_for(event, entry)
-                .map(|hold_ttl_ms| Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref })
+                .map(|hold_ttl_ms| CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref })
                 .into_iter()
                 .collect()
         }
-        (AskKind::Extend, Body::Extended(entry)) if !matches!(event.body, Body::Repeated(..)) => {
+        (CommandKind::Extend, EventBody::Extended(entry)) if !matches!(event.body, EventBody::Repeated(..)) => {
             let ttl = held_for(event, entry).flatten();
-            ttl.map(|hold_ttl_ms| Ask::Extend { reservation: entry.reservation, hold_ttl_ms }).into_iter().collect()
+            ttl.map(|hold_ttl_ms| CommandBody::Extend { reservation: entry.reservation, hold_ttl_ms })
+                .into_iter()
+                .collect()
         }
-        (AskKind::Confirm, body) => vec![Ask::Confirm { reservation: body.reservation_id()? }],
-        (AskKind::Amend, Body::Amended(Entry { reservation, demand, .. }, _)) => {
-            vec![Ask::Amend { reservation: *reservation, demand: demand.clone() }]
+        (CommandKind::Confirm, body) => vec![CommandBody::Confirm { reservation: body.reservation_id()? }],
+        (CommandKind::Amend, EventBody::Amended(Entry { reservation, demand, .. }, _)) => {
+            vec![CommandBody::Amend { reservation: *reservation, demand: demand.clone() }]
         }
-        (AskKind::Amend, Body::Rejected(Rejection { reservation, demand, .. })) => {
-            vec![Ask::Amend { reservation: (*reservation)?, demand: demand.clone()? }]
+        (CommandKind::Amend, EventBody::Rejected(Rejection { reservation, demand, .. })) => {
+            vec![CommandBody::Amend { reservation: (*reservation)?, demand: demand.clone()? }]
         }
-        (AskKind::Release, body) => vec![Ask::Release { reservation: body.reservation_id()? }],
-        (AskKind::Abandon, body) => {
-            vec![Ask::Abandon { pool: body.pool_id()?.clone(), reservation: body.reservation_id()? }]
+        (CommandKind::Release, body) => vec![CommandBody::Release { reservation: body.reservation_id()? }],
+        (CommandKind::Abandon, body) => {
+            vec![CommandBody::Abandon { pool: body.pool_id()?.clone(), reservation: body.reservation_id()? }]
         }
-        (AskKind::Handover, Body::HandedOver { nonce }) => vec![Ask::Handover { nonce: *nonce }],
-        (AskKind::DefinePool, Body::PoolDefined(Pool { id, spec, version, .. })) => {
-            let at = |expected_version| Ask::DefinePool { pool: id.clone(), spec: spec.clone(), expected_version };
+        (CommandKind::Handover, EventBody::HandedOver { nonce }) => vec![CommandBody::Handover { nonce: *nonce }],
+        (CommandKind::DefinePool, EventBody::PoolDefined(Pool { id, spec, version, .. })) => {
+            let at =
+                |expected_version| CommandBody::DefinePool { pool: id.clone(), spec: spec.clone(), expected_version };
             vec![at(None), at(version.checked_sub(1))]
         }
-        (AskKind::AdjustLimits | AskKind::SetMode, Body::Rejected(rejection)) => vec![refused(asked, rejection)?],
-        (AskKind::SetMode, Body::ModeSet(Pool { id, spec, version, .. })) => {
-            let at = |expected_version| Ask::SetMode { pool: id.clone(), mode: spec.mode, expected_version };
+        (CommandKind::AdjustLimits | CommandKind::SetMode, EventBody::Rejected(rejection)) => {
+            vec![refused(asked, rejection)?]
+        }
+        (CommandKind::SetMode, EventBody::ModeSet(Pool { id, spec, version, .. })) => {
+            let at = |expected_version| CommandBody::SetMode { pool: id.clone(), mode: spec.mode, expected_version };
             vec![at(None), at(version.checked_sub(1))]
         }
         _ => return None,
@@ -71,12 +76,12 @@ fn possible(event: &Event, asked: AskKind) -> Option<Vec<Ask>> {
 
 /// The change of limits or of the mode that was refused; `None` where an older version wrote the event, which does not
 /// tell.
-fn refused(ask: AskKind, rejection: &Rejection) -> Option<Ask> {
+fn refused(body: CommandKind, rejection: &Rejection) -> Option<CommandBody> {
     let (pool, asked) = (rejection.pool.clone()?, rejection.asked.as_deref()?.clone());
     let expected_version = asked.version;
-    Some(match ask {
-        AskKind::SetMode => Ask::SetMode { pool, mode: asked.mode?, expected_version },
-        _ => Ask::AdjustLimits { pool, change: asked.limits?, expected_version },
+    Some(match body {
+        CommandKind::SetMode => CommandBody::SetMode { pool, mode: asked.mode?, expected_version },
+        _ => CommandBody::AdjustLimits { pool, change: asked.limits?, expected_version },
     })
 }
 
@@ -90,65 +95,71 @@ fn held_for(event: &Event, entry: &Entry) -> Option<Option<u64>> {
 /// How the event is no answer to this command, beyond what their stamps say. `before` is what was said of the command's
 /// pool before it.
 pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>) -> Option<String> {
-    let Command { ask, deadline, .. } = command;
-    in_time(event, ask.kind(), *deadline).or_else(|| about_another(event, ask)).or_else(|| match (&event.body, ask) {
-        (Body::Accepted(entry), Ask::Reserve { demand, hold_ttl_ms, order_ref, .. }) => {
-            let is_so = entry.demand == *demand && entry.order_ref == *order_ref;
-            let is_held = held_for(event, entry) == Some(*hold_ttl_ms);
-            (!(is_so && is_held)).then(|| format!("it accepts {entry:?}, asked was {ask:?}"))
+    let Command { body, deadline, .. } = command;
+    in_time(event, body.kind(), *deadline).or_else(|| about_another(event, body)).or_else(|| {
+        match (&event.body, body) {
+            (EventBody::Accepted(entry), CommandBody::Reserve { demand, hold_ttl_ms, order_ref, .. }) => {
+                let is_so = entry.demand == *demand && entry.order_ref == *order_ref;
+                let is_held = held_for(event, entry) == Some(*hold_ttl_ms);
+                (!(is_so && is_held)).then(|| format!("it accepts {entry:?}, asked was {body:?}"))
+            }
+            (
+                EventBody::Rejected(rejection),
+                CommandBody::Reserve { demand: asked, order_ref: order, hold_ttl_ms, .. },
+            ) => {
+                let Rejection { demand, order_ref, .. } = rejection;
+                let told = rejection.asked.as_deref();
+                let is_told = told.is_none_or(|told| told.hold_ttl_ms == *hold_ttl_ms);
+                let is_so = demand.as_ref() == Some(asked) && order_ref == order && is_told;
+                (!is_so).then(|| format!("it refuses {demand:?} for {order_ref:?}, asked was {body:?}"))
+            }
+            (EventBody::Amended(Entry { demand, .. }, _), CommandBody::Amend { demand: asked, .. }) => {
+                (demand != asked).then(|| format!("it takes {demand:?} from now on, asked was {body:?}"))
+            }
+            (EventBody::Rejected(Rejection { demand, .. }), CommandBody::Amend { demand: asked, .. }) => {
+                (demand.as_ref() != Some(asked)).then(|| format!("it refuses {demand:?}, asked was {body:?}"))
+            }
+            (EventBody::Extended(entry), CommandBody::Extend { hold_ttl_ms, .. }) => {
+                let is_so = held_for(event, entry) == Some(Some(*hold_ttl_ms));
+                (!is_so).then(|| format!("it holds until {:?}, asked were {hold_ttl_ms} ms", entry.hold_until))
+            }
+            (EventBody::PoolDefined(pool), CommandBody::DefinePool { spec, expected_version, .. }) => {
+                let is_so = pool.spec == *spec && is_version(pool, *expected_version);
+                (!is_so).then(|| format!("it defines {pool:?}, asked was {body:?}"))
+            }
+            (EventBody::ModeSet(pool), CommandBody::SetMode { mode, expected_version, .. }) => {
+                let is_so = pool.spec.mode == *mode && is_version(pool, *expected_version);
+                (!is_so)
+                    .then(|| format!("it sets {:?} at version {}, asked was {body:?}", pool.spec.mode, pool.version))
+            }
+            (EventBody::LimitsAdjusted(pool), CommandBody::AdjustLimits { change, expected_version, .. }) => {
+                let is_so = before.is_none_or(|before| is_changed(&before.limits, Some(change), &pool.spec.limits));
+                (!(is_so && is_version(pool, *expected_version)))
+                    .then(|| format!("it makes {:?} of {before:?}, asked was {body:?}", pool.spec.limits))
+            }
+            (EventBody::PoolChanged(pool), CommandBody::ChangePool { change, expected_version, .. }) => {
+                let is_so = before.is_none_or(|before| is_said_anew(before, change, &pool.spec));
+                (!(is_so && is_version(pool, *expected_version)))
+                    .then(|| format!("it makes {:?} of {before:?}, asked was {body:?}", pool.spec))
+            }
+            (EventBody::Rejected(rejection), CommandBody::Extend { hold_ttl_ms, .. }) => {
+                let told = rejection.asked.as_deref();
+                let is_so = told.is_none_or(|told| told.hold_ttl_ms == Some(*hold_ttl_ms));
+                (!is_so).then(|| format!("it refuses {told:?}, asked were {hold_ttl_ms} ms"))
+            }
+            (EventBody::Rejected(rejection), body) if body.reservation().is_none() => refuses_another(rejection, body),
+            _ => None,
         }
-        (Body::Rejected(rejection), Ask::Reserve { demand: asked, order_ref: order, hold_ttl_ms, .. }) => {
-            let Rejection { demand, order_ref, .. } = rejection;
-            let told = rejection.asked.as_deref();
-            let is_told = told.is_none_or(|told| told.hold_ttl_ms == *hold_ttl_ms);
-            let is_so = demand.as_ref() == Some(asked) && order_ref == order && is_told;
-            (!is_so).then(|| format!("it refuses {demand:?} for {order_ref:?}, asked was {ask:?}"))
-        }
-        (Body::Amended(Entry { demand, .. }, _), Ask::Amend { demand: asked, .. }) => {
-            (demand != asked).then(|| format!("it takes {demand:?} from now on, asked was {ask:?}"))
-        }
-        (Body::Rejected(Rejection { demand, .. }), Ask::Amend { demand: asked, .. }) => {
-            (demand.as_ref() != Some(asked)).then(|| format!("it refuses {demand:?}, asked was {ask:?}"))
-        }
-        (Body::Extended(entry), Ask::Extend { hold_ttl_ms, .. }) => {
-            let is_so = held_for(event, entry) == Some(Some(*hold_ttl_ms));
-            (!is_so).then(|| format!("it holds until {:?}, asked were {hold_ttl_ms} ms", entry.hold_until))
-        }
-        (Body::PoolDefined(pool), Ask::DefinePool { spec, expected_version, .. }) => {
-            let is_so = pool.spec == *spec && is_version(pool, *expected_version);
-            (!is_so).then(|| format!("it defines {pool:?}, asked was {ask:?}"))
-        }
-        (Body::ModeSet(pool), Ask::SetMode { mode, expected_version, .. }) => {
-            let is_so = pool.spec.mode == *mode && is_version(pool, *expected_version);
-            (!is_so).then(|| format!("it sets {:?} at version {}, asked was {ask:?}", pool.spec.mode, pool.version))
-        }
-        (Body::LimitsAdjusted(pool), Ask::AdjustLimits { change, expected_version, .. }) => {
-            let is_so = before.is_none_or(|before| is_changed(&before.limits, Some(change), &pool.spec.limits));
-            (!(is_so && is_version(pool, *expected_version)))
-                .then(|| format!("it makes {:?} of {before:?}, asked was {ask:?}", pool.spec.limits))
-        }
-        (Body::PoolChanged(pool), Ask::ChangePool { change, expected_version, .. }) => {
-            let is_so = before.is_none_or(|before| is_said_anew(before, change, &pool.spec));
-            (!(is_so && is_version(pool, *expected_version)))
-                .then(|| format!("it makes {:?} of {before:?}, asked was {ask:?}", pool.spec))
-        }
-        (Body::Rejected(rejection), Ask::Extend { hold_ttl_ms, .. }) => {
-            let told = rejection.asked.as_deref();
-            let is_so = told.is_none_or(|told| told.hold_ttl_ms == Some(*hold_ttl_ms));
-            (!is_so).then(|| format!("it refuses {told:?}, asked were {hold_ttl_ms} ms"))
-        }
-        (Body::Rejected(rejection), ask) if ask.reservation().is_none() => refuses_another(rejection, ask),
-        _ => None,
     })
 }
 
 /// Whether it was decided before its deadline, or refused as late. An Abandon has none.
-fn in_time(event: &Event, ask: AskKind, deadline: Micros) -> Option<String> {
+fn in_time(event: &Event, body: CommandKind, deadline: Micros) -> Option<String> {
     let refused = match &event.body {
-        Body::Rejected(rejection) => Some(rejection.reason),
+        EventBody::Rejected(rejection) => Some(rejection.reason),
         _ => None,
     };
-    let is_late = deadline < event.decided_at && ask != AskKind::Abandon;
+    let is_late = deadline < event.decided_at && body != CommandKind::Abandon;
     let is_so = match refused {
         // Told before anybody looks at the time.
         Some(Reason::Malformed | Reason::Misrouted | Reason::Duplicate) => true,
@@ -160,11 +171,11 @@ fn in_time(event: &Event, ask: AskKind, deadline: Micros) -> Option<String> {
 }
 
 /// Whether it tells of the pool and the reservation asked for.
-fn about_another(event: &Event, ask: &Ask) -> Option<String> {
+fn about_another(event: &Event, body: &CommandBody) -> Option<String> {
     let (pool, reservation) = (event.body.pool_id(), event.body.reservation_id());
-    let is_so = ask.reservation().is_none_or(|asked| reservation == Some(asked))
-        && ask.pool().is_none_or(|asked| pool == Some(asked));
-    (!is_so).then(|| format!("it tells of {pool:?} and {reservation:?}, asked was {ask:?}"))
+    let is_so = body.reservation().is_none_or(|asked| reservation == Some(asked))
+        && body.pool().is_none_or(|asked| pool == Some(asked));
+    (!is_so).then(|| format!("it tells of {pool:?} and {reservation:?}, asked was {body:?}"))
 }
 
 fn is_version(pool: &Pool, expected: Option<u64>) -> bool {
@@ -172,9 +183,9 @@ fn is_version(pool: &Pool, expected: Option<u64>) -> bool {
 }
 
 /// Whether a refusal tells of another change than was asked for, where it tells of one.
-fn refuses_another(rejection: &Rejection, ask: &Ask) -> Option<String> {
+fn refuses_another(rejection: &Rejection, body: &CommandBody) -> Option<String> {
     let told = rejection.asked.as_deref()?;
-    (ask.asked().as_ref() != Some(told)).then(|| format!("it refuses {told:?}, asked was {ask:?}"))
+    (body.asked().as_ref() != Some(told)).then(|| format!("it refuses {told:?}, asked was {body:?}"))
 }
 
 /// Whether one word of a planner became the other by this change, and by nothing else.

@@ -1,8 +1,8 @@
 //! The chain of one partition's records (L3), and the commands they answer (L2): pure counting, no meaning.
 
-use super::Found;
+use super::EventFindings;
 use super::report::ClockSet;
-use crate::domain::{Body, Cause, Digest, Event, Law, Micros, Recorded};
+use crate::domain::{Cause, ChainedEvent, Digest, Event, EventBody, Law, Micros};
 
 /// Times that a clock was set which are told one by one: each is the work of a person.
 const CLOCK_SETS_KEPT_MAX: usize = 100;
@@ -73,7 +73,7 @@ impl Chain {
     }
 
     /// Checks the record's place, then goes on from it, right or wrong: the next one is judged by what it follows.
-    pub(super) fn observe(&mut self, recorded: &Recorded, found: &mut Found) {
+    pub(super) fn observe(&mut self, recorded: &ChainedEvent, found: &mut EventFindings) {
         let event = &recorded.event;
         self.check_place(event, found);
         self.check_input(event, found);
@@ -82,13 +82,13 @@ impl Chain {
         self.epoch = self.epoch.max(event.epoch);
         self.digest = recorded.digest;
         self.now = self.now.max(event.decided_at);
-        if let Body::ClockSet { from, detail } = &event.body {
+        if let EventBody::ClockSet { from, detail } = &event.body {
             self.set_clock(event, *from, detail);
         }
         self.is_empty = false;
     }
 
-    fn check_place(&self, event: &Event, found: &mut Found) {
+    fn check_place(&self, event: &Event, found: &mut EventFindings) {
         let Chain { partition, next_seq, epoch, digest, now, .. } = self;
         found.expect(event.partition == *partition, Law::Chain, || {
             format!("the record says partition {}", event.partition)
@@ -99,20 +99,20 @@ impl Chain {
             format!("it follows {}, the record before it is {digest}", event.prev)
         });
         let told = match event.body {
-            Body::ClockSet { from, .. } => from,
+            EventBody::ClockSet { from, .. } => from,
             _ => event.decided_at,
         };
         found.expect(told >= *now, Law::ClocksDecideNothing, || {
             format!("the time is {}, the record before it was decided at {}", told.0, now.0)
         });
         // Two claims of one epoch would be two owners that nothing tells apart.
-        let claims_anew = !matches!(event.body, Body::Barrier { .. }) || event.epoch > *epoch;
+        let claims_anew = !matches!(event.body, EventBody::Barrier { .. }) || event.epoch > *epoch;
         found.expect(claims_anew, Law::Chain, || format!("a claim of epoch {} after {epoch}", event.epoch));
     }
 
     /// What is gone came after what is left.
-    fn check_loss(&mut self, event: &Event, found: &mut Found) {
-        let Body::EventsLost { from, until, .. } = event.body else { return };
+    fn check_loss(&mut self, event: &Event, found: &mut EventFindings) {
+        let EventBody::EventsLost { from, until, .. } = event.body else { return };
         found.expect(from <= until && from <= self.next_seq, Law::Chain, || {
             format!("it says that the events from {from} to before {until} are gone, and stands at {}", event.seq)
         });
@@ -128,7 +128,7 @@ impl Chain {
         }
     }
 
-    fn check_input(&mut self, event: &Event, found: &mut Found) {
+    fn check_input(&mut self, event: &Event, found: &mut EventFindings) {
         let Some(cause) = &event.cause else { return };
         let next = self.next_input;
         let Cause { input_offset, skipped, .. } = cause;
@@ -141,7 +141,7 @@ impl Chain {
             };
             format!("command {input_offset} {what} ({skipped} skipped), {next} was to come")
         });
-        if matches!(event.body, Body::CommandsLost { .. }) {
+        if matches!(event.body, EventBody::CommandsLost { .. }) {
             self.lost = self.lost.saturating_add(skipped.saturating_add(1));
         }
         self.next_input = next.max(cause.input_offset.saturating_add(1));

@@ -4,7 +4,7 @@
 use super::judge::Judge;
 use super::keys::is_unkept;
 use crate::domain::room::SHUT;
-use crate::domain::{AskKind, Body, CommandId, Law, Micros, Reason};
+use crate::domain::{CommandId, CommandKind, EventBody, Law, Micros, Reason};
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,9 +69,9 @@ impl Copies {
 impl Judge<'_> {
     /// Judges whether the command was new, and keeps its id. What an Abandon takes back it may take back again.
     pub(super) fn copied(&mut self) {
-        let Some(command) = self.event.command().filter(|command| command.ask != AskKind::Abandon) else { return };
+        let Some(command) = self.event.command().filter(|command| command.kind != CommandKind::Abandon) else { return };
         let refused = match &self.event.body {
-            Body::Rejected(rejection) => Some(rejection.reason),
+            EventBody::Rejected(rejection) => Some(rejection.reason),
             _ => None,
         };
         let id = command.id;

@@ -4,7 +4,8 @@
 
 use super::report::Breaches;
 use crate::domain::{
-    AskKind, Body, Breach, Digest, Event, IdempotencyKey, Law, PoolId, Reason, Recorded, ReleaseCause, ReservationId,
+    Breach, ChainedEvent, CommandKind, Digest, Event, EventBody, IdempotencyKey, Law, PoolId, Reason, ReleaseCause,
+    ReservationId,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -97,7 +98,7 @@ impl History {
     }
 
     /// Takes a committed event: every event of every partition, those of one partition in order.
-    pub fn observe(&mut self, recorded: &Recorded) {
+    pub fn observe(&mut self, recorded: &ChainedEvent) {
         let event = &recorded.event;
         self.learn_key(event);
         if let Some(id) = event.body.reservation_id() {
@@ -109,7 +110,7 @@ impl History {
     }
 
     fn learn_key(&mut self, event: &Event) {
-        let Some(command) = event.command().filter(|command| command.ask == AskKind::Reserve) else { return };
+        let Some(command) = event.command().filter(|command| command.kind == CommandKind::Reserve) else { return };
         let (Some(pool), Some(key)) = (event.body.pool_id(), &command.key) else { return };
         let Some(id) = event.body.reservation_id() else { return };
         if let Some(known) = self.keys.get_mut(&(pool.clone(), key.clone())) {
@@ -124,18 +125,18 @@ impl History {
         let Some(trace) = self.traces.get_mut(&id).filter(|_| !is_copy) else { return };
         trace.last = Some((event.partition, event.seq));
         let wrong = match &event.body {
-            Body::Accepted(_) => {
+            EventBody::Accepted(_) => {
                 let lived = std::mem::replace(&mut trace.is_live, true);
                 trace.lives = trace.lives.saturating_add(1);
                 trace.began = event.seq;
                 lived.then(|| format!("{id} is accepted a second time"))
             }
-            Body::Released(_, ReleaseCause::Abandoned) => {
+            EventBody::Released(_, ReleaseCause::Abandoned) => {
                 trace.is_live = false;
                 let proof = trace.proven.iter().find(|seq| **seq >= trace.began);
                 proof.map(|seq| format!("{id} is taken away from a caller told yes at seq {seq}"))
             }
-            Body::Released(_, ReleaseCause::Caller) | Body::Expired(_) => {
+            EventBody::Released(_, ReleaseCause::Caller) | EventBody::Expired(_) => {
                 trace.is_live = false;
                 None
             }
@@ -146,12 +147,12 @@ impl History {
         }
     }
 
-    fn prove(&mut self, proof: &Proof, recorded: &Recorded) {
+    fn prove(&mut self, proof: &Proof, recorded: &ChainedEvent) {
         let event = &recorded.event;
         let told = match &event.body {
-            Body::Accepted(entry) => Some(entry.reservation),
-            Body::Repeated(original, _) => match &**original {
-                Body::Accepted(entry) => Some(entry.reservation),
+            EventBody::Accepted(entry) => Some(entry.reservation),
+            EventBody::Repeated(original, _) => match &**original {
+                EventBody::Accepted(entry) => Some(entry.reservation),
                 _ => None,
             },
             _ => None,

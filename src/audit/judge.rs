@@ -3,13 +3,13 @@
 
 use super::books::more_than;
 use super::keys::{Answer, is_business, key_of};
-use super::lives::{Life, Stand};
-use super::{Found, State};
+use super::lives::{Life, LifeStatus};
+use super::{EventFindings, State};
 use crate::domain::room;
 use crate::domain::route::{partition_of, pool_hash};
 use crate::domain::{
-    Amounts, AskKind, Attempt, Body, CommandKey, Entry, Event, Kind, Law, Micros, Mode, Origin, Pool, PoolId, PoolSpec,
-    Reason, ReleaseCause, ReservationId, Status,
+    Amounts, Attempt, CommandKey, CommandKind, Entry, Event, EventBody, Kind, Law, Micros, Mode, Origin, Pool, PoolId,
+    PoolSpec, Reason, ReleaseCause, ReservationId, Status,
 };
 use crate::limits::{DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 
@@ -21,7 +21,7 @@ pub(super) struct Judge<'a> {
     pub(super) version: u32,
     /// The latest time any event so far told.
     pub(super) now: Micros,
-    pub(super) found: &'a mut Found,
+    pub(super) found: &'a mut EventFindings,
 }
 
 /// Whoever ended a reservation.
@@ -42,26 +42,29 @@ impl Judge<'_> {
         // Whether an answer is the one given before must be known before this one is remembered.
         let event = self.event;
         match &event.body {
-            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
+            EventBody::PoolDefined(pool)
+            | EventBody::LimitsAdjusted(pool)
+            | EventBody::ModeSet(pool)
+            | EventBody::PoolChanged(pool) => {
                 self.pool_said(pool);
             }
-            Body::Accepted(entry) => self.accepted(entry),
-            Body::Confirmed(entry) => self.confirmed(entry),
-            Body::Extended(entry) => self.extended(entry),
-            Body::Amended(entry, before) => self.amended(entry, before),
-            Body::Released(entry, ReleaseCause::Caller) => self.ended(entry, Ended::Caller),
-            Body::Released(entry, ReleaseCause::Abandoned) => self.ended(entry, Ended::Abandon),
-            Body::Expired(entry) => self.ended(entry, Ended::Time),
-            Body::Repeated(original, origin) => self.repeated(original, *origin),
-            Body::Rejected(rejection) => self.rejected(rejection),
-            Body::Abandoned { pool, reservation } => self.abandoned(pool, *reservation),
-            Body::ClockSet { from, .. } => self.clock_set(*from),
-            Body::Malformed { .. }
-            | Body::CommandsLost { .. }
-            | Body::EventsLost { .. }
-            | Body::Barrier { .. }
-            | Body::HandedOver { .. }
-            | Body::Tick => {}
+            EventBody::Accepted(entry) => self.accepted(entry),
+            EventBody::Confirmed(entry) => self.confirmed(entry),
+            EventBody::Extended(entry) => self.extended(entry),
+            EventBody::Amended(entry, before) => self.amended(entry, before),
+            EventBody::Released(entry, ReleaseCause::Caller) => self.ended(entry, Ended::Caller),
+            EventBody::Released(entry, ReleaseCause::Abandoned) => self.ended(entry, Ended::Abandon),
+            EventBody::Expired(entry) => self.ended(entry, Ended::Time),
+            EventBody::Repeated(original, origin) => self.repeated(original, *origin),
+            EventBody::Rejected(rejection) => self.rejected(rejection),
+            EventBody::Abandoned { pool, reservation } => self.abandoned(pool, *reservation),
+            EventBody::ClockSet { from, .. } => self.clock_set(*from),
+            EventBody::Malformed { .. }
+            | EventBody::CommandsLost { .. }
+            | EventBody::EventsLost { .. }
+            | EventBody::Barrier { .. }
+            | EventBody::HandedOver { .. }
+            | EventBody::Tick => {}
         }
         self.remember();
     }
@@ -73,16 +76,16 @@ impl Judge<'_> {
     /// L2: an event answers the command behind it, and only what needs none has none.
     fn caused(&mut self) {
         let body = &self.event.body;
-        let ask = self.event.command().map(|command| command.ask);
+        let ask = self.event.command().map(|command| command.kind);
         let holds = match (&self.event.cause, body) {
             (None, body) => {
                 matches!(body.kind(), Kind::Expired | Kind::Barrier | Kind::Tick | Kind::EventsLost | Kind::ClockSet)
             }
-            (Some(cause), Body::Malformed { .. }) => cause.command.is_none(),
-            (Some(cause), Body::CommandsLost { .. }) => cause.command.is_none() && cause.unread.is_none(),
+            (Some(cause), EventBody::Malformed { .. }) => cause.command.is_none(),
+            (Some(cause), EventBody::CommandsLost { .. }) => cause.command.is_none() && cause.unread.is_none(),
             (Some(cause), _) => cause.unread.is_none() && ask.is_some_and(|ask| answers(body, ask)),
         };
-        let law = if matches!(body, Body::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
+        let law = if matches!(body, EventBody::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
         self.found.expect(holds, law, || {
             let place = self.event.cause.as_ref().map(|cause| cause.input_offset);
             format!("{:?} is no answer to command {place:?}, {ask:?}", body.kind())
@@ -152,21 +155,21 @@ impl Judge<'_> {
         self.found
             .expect(self.state.lives.live(id).is_none(), Law::TrueYes, || format!("{id} is accepted while it lives"));
         let stand = match (entry.status, entry.hold_until) {
-            (Status::Held, Some(until)) => Stand::Held(until),
-            (Status::Confirmed, None) => Stand::Confirmed,
+            (Status::Held, Some(until)) => LifeStatus::Held(until),
+            (Status::Confirmed, None) => LifeStatus::Confirmed,
             (status, until) => {
                 self.found.breach(Law::TrueYes, format!("{id} is accepted as {status:?} until {until:?}"));
-                until.map_or(Stand::Confirmed, Stand::Held)
+                until.map_or(LifeStatus::Confirmed, LifeStatus::Held)
             }
         };
-        if let Stand::Held(until) = stand {
+        if let LifeStatus::Held(until) = stand {
             self.found.expect(until > self.now, Law::ClocksDecideNothing, || format!("{id} is held until {}", until.0));
         }
         self.counts(id);
         self.alone(entry);
         self.held_within(entry, self.now);
-        let burned = match self.state.lives.recall(id) {
-            Some(life) if life.stand == Stand::Void => life.burned.clone(),
+        let cancelled = match self.state.lives.recall(id) {
+            Some(life) if life.stand == LifeStatus::Void => life.cancelled.clone(),
             _ => Vec::new(),
         };
         let command = self.event.command();
@@ -178,9 +181,9 @@ impl Judge<'_> {
             seq: self.event.seq,
             decided_seq: self.event.seq,
             stand,
-            ..Life::void(entry.pool.clone(), burned)
+            ..Life::void(entry.pool.clone(), cancelled)
         };
-        if let Stand::Held(until) = stand {
+        if let LifeStatus::Held(until) = stand {
             life.hold(until, self.now);
         }
         // Attempts that were taken back have their room already.
@@ -274,7 +277,7 @@ impl Judge<'_> {
         self.found.expect(life.is_of(entry), Law::OneState, || format!("{} is told otherwise", entry.reservation));
     }
 
-    pub(super) fn told_as(&mut self, entry: &Entry, stand: Stand) {
+    pub(super) fn told_as(&mut self, entry: &Entry, stand: LifeStatus) {
         self.found.expect(stand.written() == Some((entry.status, entry.hold_until)), Law::OneState, || {
             format!("{} is {stand:?}, told as {:?} until {:?}", entry.reservation, entry.status, entry.hold_until)
         });
@@ -289,7 +292,7 @@ impl Judge<'_> {
             return None;
         };
         self.is_of(entry, &life);
-        let Stand::Held(until) = life.stand else {
+        let LifeStatus::Held(until) = life.stand else {
             self.found.breach(Law::TrueYes, format!("{id} is not a hold"));
             return None;
         };
@@ -300,22 +303,22 @@ impl Judge<'_> {
 
     fn confirmed(&mut self, entry: &Entry) {
         if self.hold(entry).is_some() {
-            self.told_as(entry, Stand::Confirmed);
-            self.stand(entry.reservation, Stand::Confirmed);
+            self.told_as(entry, LifeStatus::Confirmed);
+            self.stand(entry.reservation, LifeStatus::Confirmed);
         }
     }
 
     fn extended(&mut self, entry: &Entry) {
         let Some(life) = self.hold(entry) else { return };
         let until = entry.hold_until.unwrap_or_default();
-        self.told_as(entry, Stand::Held(until));
+        self.told_as(entry, LifeStatus::Held(until));
         self.found.expect(until > self.now, Law::ClocksDecideNothing, || format!("extended until {}", until.0));
         self.held_within(entry, life.since);
-        self.stand(entry.reservation, Stand::Held(until));
+        self.stand(entry.reservation, LifeStatus::Held(until));
         self.state.lives.change(entry.reservation, |held| held.hold(until, life.since));
     }
 
-    fn stand(&mut self, id: ReservationId, stand: Stand) {
+    fn stand(&mut self, id: ReservationId, stand: LifeStatus) {
         let seq = self.event.seq;
         self.state.lives.change(id, |life| {
             life.stand = stand;
@@ -332,11 +335,11 @@ impl Judge<'_> {
         self.is_of(entry, &life);
         self.state.books.give_back(&life.pool, &life.demand);
         self.counters(entry);
-        self.told_as(entry, if how == Ended::Time { Stand::Expired } else { Stand::Released });
+        self.told_as(entry, if how == Ended::Time { LifeStatus::Expired } else { LifeStatus::Released });
         match how {
             Ended::Caller => {}
             Ended::Time => {
-                let due = matches!(life.stand, Stand::Held(until) if until <= self.now);
+                let due = matches!(life.stand, LifeStatus::Held(until) if until <= self.now);
                 self.found.expect(due, Law::ClocksDecideNothing, || format!("{id} expires, and is {:?}", life.stand));
             }
             Ended::Abandon => {
@@ -352,13 +355,13 @@ impl Judge<'_> {
         }
         let until = self.window_end();
         if how != Ended::Abandon {
-            life.stand = if how == Ended::Time { Stand::Expired } else { Stand::Released };
+            life.stand = if how == Ended::Time { LifeStatus::Expired } else { LifeStatus::Released };
             life.counting.clear();
             life.is_settled = false;
             life.seq = self.event.seq;
             self.state.lives.remember(id, life, until);
-        } else if !life.burned.is_empty() {
-            self.state.lives.remember(id, Life::void(life.pool, life.burned), until);
+        } else if !life.cancelled.is_empty() {
+            self.state.lives.remember(id, Life::void(life.pool, life.cancelled), until);
         }
     }
 
@@ -366,14 +369,14 @@ impl Judge<'_> {
     fn abandoned(&mut self, pool: &PoolId, id: ReservationId) {
         let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
         self.is_of_pool(pool, id);
-        let may_come = self.burned_until() >= self.now;
+        let may_come = self.cancelled_until() >= self.now;
         let counted = self.state.lives.live(id).is_some_and(|life| life.counting.contains(&attempt));
         if counted {
             self.state.lives.change(id, |life| life.counting.retain(|a| *a != attempt));
             let is_left = self.state.lives.live(id).is_some_and(|life| !life.counting.is_empty());
             self.found.expect(is_left, Law::FinalNo, || format!("{id} lives on without any attempt"));
         } else if may_come {
-            self.burn(pool, id, attempt);
+            self.cancel(pool, id, attempt);
         }
         self.state.lives.strike(id, attempt, self.comes_no_more());
     }
@@ -383,18 +386,18 @@ impl Judge<'_> {
         if self.state.lives.live(id).is_some_and(|life| life.counting.contains(&attempt)) {
             return;
         }
-        self.burn(pool, id, attempt);
+        self.cancel(pool, id, attempt);
         self.state.lives.strike(id, attempt, self.comes_no_more());
     }
 
     /// What ended takes nothing: of that nothing is kept beside the strike. A refusal may be forgotten before the attempt
     /// comes.
-    fn burn(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
+    fn cancel(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
         if self.state.lives.live(id).is_some() {
-            return self.state.lives.change(id, |life| life.burn(attempt));
+            return self.state.lives.change(id, |life| life.cancel(attempt));
         }
         let mut life = match self.state.lives.recall(id) {
-            Some(life) if matches!(life.stand, Stand::Released | Stand::Expired) => return,
+            Some(life) if matches!(life.stand, LifeStatus::Released | LifeStatus::Expired) => return,
             Some(life) => life.clone(),
             None => Life::void(pool.clone(), Vec::new()),
         };
@@ -402,8 +405,8 @@ impl Judge<'_> {
         if !self.state.has_reserve(1) {
             return self.state.copies.shut(Micros(until.0.saturating_sub(1)));
         }
-        let is_refusal = matches!(life.stand, Stand::Refused(..)) && life.burned.is_empty();
-        life.burn(attempt);
+        let is_refusal = matches!(life.stand, LifeStatus::Refused(..)) && life.cancelled.is_empty();
+        life.cancel(attempt);
         if is_refusal {
             self.state.lives.remember(id, life, until);
         } else {
@@ -417,23 +420,23 @@ impl Judge<'_> {
     }
 
     /// The last instant in which an attempt that was given up may come.
-    fn burned_until(&self) -> Micros {
+    fn cancelled_until(&self) -> Micros {
         self.deadline().map_or(self.window_end(), |deadline| deadline.min(self.window_end()))
     }
 
     /// The first instant in which it comes too late whenever it comes.
     fn comes_no_more(&self) -> Micros {
-        Micros(self.burned_until().0.saturating_add(1))
+        Micros(self.cancelled_until().0.saturating_add(1))
     }
 
-    fn repeated(&mut self, original: &Body, origin: Option<Origin>) {
+    fn repeated(&mut self, original: &EventBody, origin: Option<Origin>) {
         let Some(command) = self.event.command() else { return };
         let key = key_of(command, &self.event.body);
         let answer = key.and_then(|key| self.state.answers.recall(&key)).filter(|answer| answer.body == *original);
         let life = self.event.body.reservation_id().and_then(|id| self.state.lives.decided(id));
-        let seq = match (answer, command.ask) {
+        let seq = match (answer, command.kind) {
             (Some(answer), _) => Some(answer.seq),
-            (None, AskKind::Reserve) => life.map(|life| life.decided_seq),
+            (None, CommandKind::Reserve) => life.map(|life| life.decided_seq),
             (None, _) => life.map(|life| life.seq),
         };
         let is_answer = answer.is_some();
@@ -442,15 +445,19 @@ impl Judge<'_> {
         if is_answer {
             return;
         }
-        match (command.ask, original) {
-            (AskKind::Reserve, Body::Accepted(entry)) => self.reserved_again(entry),
-            (AskKind::Reserve, Body::Rejected(rejection)) => self.refused_again(rejection),
-            (AskKind::Confirm, Body::Confirmed(entry)) => self.stands(entry, |stand| stand == Stand::Confirmed),
-            (AskKind::Amend, Body::Amended(entry, before)) => self.amended_already(entry, before),
-            (AskKind::Release, Body::Released(entry, ReleaseCause::Caller)) => {
-                self.stands(entry, |stand| stand == Stand::Released);
+        match (command.kind, original) {
+            (CommandKind::Reserve, EventBody::Accepted(entry)) => self.reserved_again(entry),
+            (CommandKind::Reserve, EventBody::Rejected(rejection)) => self.refused_again(rejection),
+            (CommandKind::Confirm, EventBody::Confirmed(entry)) => {
+                self.stands(entry, |stand| stand == LifeStatus::Confirmed)
             }
-            (AskKind::Release, Body::Expired(entry)) => self.stands(entry, |stand| stand == Stand::Expired),
+            (CommandKind::Amend, EventBody::Amended(entry, before)) => self.amended_already(entry, before),
+            (CommandKind::Release, EventBody::Released(entry, ReleaseCause::Caller)) => {
+                self.stands(entry, |stand| stand == LifeStatus::Released);
+            }
+            (CommandKind::Release, EventBody::Expired(entry)) => {
+                self.stands(entry, |stand| stand == LifeStatus::Expired)
+            }
             _ if self.may_have_forgotten_answers() => {}
             (ask, body) => {
                 self.found.breach(Law::SameAnswer, format!("{ask:?} repeats {:?}, never answered", body.kind()));
@@ -472,7 +479,7 @@ impl Judge<'_> {
     }
 
     /// An answer again must tell what is so now.
-    pub(super) fn stands(&mut self, entry: &Entry, fits: impl Fn(Stand) -> bool) {
+    pub(super) fn stands(&mut self, entry: &Entry, fits: impl Fn(LifeStatus) -> bool) {
         self.counters(entry);
         let id = entry.reservation;
         match self.state.lives.decided(id) {
@@ -489,12 +496,12 @@ impl Judge<'_> {
     }
 
     /// L4: what is applied has to be remembered. What gives back, or keeps what was taken, is applied in any case.
-    fn has_room_for_answer(&mut self, key: &CommandKey, body: &Body) {
+    fn has_room_for_answer(&mut self, key: &CommandKey, body: &EventBody) {
         let has_room = match &self.event.body {
             _ if self.forgot_early() => true,
-            Body::Released(..) | Body::Confirmed(_) | Body::Rejected(_) => true,
-            Body::Repeated(original, _) => self.state.has_reserve(room::of_answer(key, original)),
-            Body::Amended(entry, before) if more_than(before, &entry.demand).is_empty() => {
+            EventBody::Released(..) | EventBody::Confirmed(_) | EventBody::Rejected(_) => true,
+            EventBody::Repeated(original, _) => self.state.has_reserve(room::of_answer(key, original)),
+            EventBody::Amended(entry, before) if more_than(before, &entry.demand).is_empty() => {
                 self.state.has_reserve(room::of_answer(key, body))
             }
             _ => self.state.has_room(room::of_answer(key, body)),
@@ -509,7 +516,7 @@ impl Judge<'_> {
     fn remember(&mut self) {
         let Some(command) = self.event.command() else { return };
         let body = match &self.event.body {
-            Body::Repeated(original, _) => original,
+            EventBody::Repeated(original, _) => original,
             body => body,
         };
         if body.rejection().is_some_and(|rejection| !is_business(rejection.reason)) {
@@ -518,7 +525,7 @@ impl Judge<'_> {
         let Some(key) = key_of(command, body) else { return };
         if self.state.answers.recall(&key).is_none() {
             let seq = match &self.event.body {
-                Body::Repeated(_, Some(origin)) => origin.seq,
+                EventBody::Repeated(_, Some(origin)) => origin.seq,
                 _ => self.event.seq,
             };
             self.has_room_for_answer(&key, body);
@@ -534,32 +541,32 @@ fn same_dimensions(one: &Amounts, other: &Amounts) -> bool {
 }
 
 /// Whether a body can be the answer to what was asked.
-fn answers(body: &Body, ask: AskKind) -> bool {
+fn answers(body: &EventBody, ask: CommandKind) -> bool {
     match body {
-        Body::PoolDefined(_) => ask == AskKind::DefinePool,
-        Body::LimitsAdjusted(_) => ask == AskKind::AdjustLimits,
-        Body::ModeSet(_) => ask == AskKind::SetMode,
-        Body::PoolChanged(_) => ask == AskKind::ChangePool,
-        Body::Accepted(_) => ask == AskKind::Reserve,
-        Body::Confirmed(_) => ask == AskKind::Confirm,
-        Body::Extended(_) => ask == AskKind::Extend,
-        Body::Amended(..) => ask == AskKind::Amend,
-        Body::Released(_, ReleaseCause::Caller) => ask == AskKind::Release,
-        Body::Released(_, ReleaseCause::Abandoned) | Body::Abandoned { .. } => ask == AskKind::Abandon,
-        Body::HandedOver { .. } => ask == AskKind::Handover,
-        Body::Rejected(_) => true,
-        Body::Repeated(original, _) => match &**original {
-            Body::Repeated(..) | Body::Abandoned { .. } | Body::HandedOver { .. } => false,
-            Body::Expired(_) => ask == AskKind::Release,
-            Body::Rejected(_) => !matches!(ask, AskKind::Abandon | AskKind::Handover),
+        EventBody::PoolDefined(_) => ask == CommandKind::DefinePool,
+        EventBody::LimitsAdjusted(_) => ask == CommandKind::AdjustLimits,
+        EventBody::ModeSet(_) => ask == CommandKind::SetMode,
+        EventBody::PoolChanged(_) => ask == CommandKind::ChangePool,
+        EventBody::Accepted(_) => ask == CommandKind::Reserve,
+        EventBody::Confirmed(_) => ask == CommandKind::Confirm,
+        EventBody::Extended(_) => ask == CommandKind::Extend,
+        EventBody::Amended(..) => ask == CommandKind::Amend,
+        EventBody::Released(_, ReleaseCause::Caller) => ask == CommandKind::Release,
+        EventBody::Released(_, ReleaseCause::Abandoned) | EventBody::Abandoned { .. } => ask == CommandKind::Abandon,
+        EventBody::HandedOver { .. } => ask == CommandKind::Handover,
+        EventBody::Rejected(_) => true,
+        EventBody::Repeated(original, _) => match &**original {
+            EventBody::Repeated(..) | EventBody::Abandoned { .. } | EventBody::HandedOver { .. } => false,
+            EventBody::Expired(_) => ask == CommandKind::Release,
+            EventBody::Rejected(_) => !matches!(ask, CommandKind::Abandon | CommandKind::Handover),
             original => answers(original, ask),
         },
-        Body::Expired(_)
-        | Body::Malformed { .. }
-        | Body::CommandsLost { .. }
-        | Body::EventsLost { .. }
-        | Body::Barrier { .. }
-        | Body::Tick
-        | Body::ClockSet { .. } => false,
+        EventBody::Expired(_)
+        | EventBody::Malformed { .. }
+        | EventBody::CommandsLost { .. }
+        | EventBody::EventsLost { .. }
+        | EventBody::Barrier { .. }
+        | EventBody::Tick
+        | EventBody::ClockSet { .. } => false,
     }
 }

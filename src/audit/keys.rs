@@ -1,15 +1,15 @@
 //! L4: what a command's key may be answered, given what its key was answered before.
 
 use super::judge::Judge;
-use super::lives::{Life, Stand};
+use super::lives::{Life, LifeStatus};
 use super::memory::{Memory, Ring};
 use crate::domain::room;
-use crate::domain::{AskKind, Body, CommandKey, CommandStamp, Law, Micros, Reason, Rejection, Target};
+use crate::domain::{CommandKey, CommandKind, CommandStamp, EventBody, Law, Micros, Reason, Rejection, Target};
 
 /// The answer a key was given (of another command than Reserve, whose id holds its key).
 pub(super) struct Answer {
     pub(super) fingerprint: u64,
-    pub(super) body: Body,
+    pub(super) body: EventBody,
     /// The event that gave it.
     pub(super) seq: u64,
 }
@@ -57,7 +57,7 @@ impl Answers {
         self.applied.remove(&key);
         self.refused.remove(&key);
         match answer.body {
-            Body::Rejected(_) => self.refused.put(key, answer, until, bytes),
+            EventBody::Rejected(_) => self.refused.put(key, answer, until, bytes),
             _ => self.applied.put(key, answer, until, bytes),
         }
     }
@@ -106,15 +106,15 @@ pub(super) fn is_unkept(reason: Reason) -> bool {
 }
 
 /// What a command with this ask and key was about, as its event tells.
-pub(super) fn key_of(command: &CommandStamp, body: &Body) -> Option<CommandKey> {
-    let target = match command.ask {
-        AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode | AskKind::ChangePool => {
+pub(super) fn key_of(command: &CommandStamp, body: &EventBody) -> Option<CommandKey> {
+    let target = match command.kind {
+        CommandKind::DefinePool | CommandKind::AdjustLimits | CommandKind::SetMode | CommandKind::ChangePool => {
             Target::Pool(body.pool_id()?.clone())
         }
-        AskKind::Confirm | AskKind::Extend | AskKind::Amend | AskKind::Release => {
+        CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
             Target::Reservation(body.reservation_id()?)
         }
-        AskKind::Reserve | AskKind::Abandon | AskKind::Handover => return None,
+        CommandKind::Reserve | CommandKind::Abandon | CommandKind::Handover => return None,
     };
     Some(CommandKey { target, key: command.key.clone()? })
 }
@@ -135,7 +135,7 @@ impl Judge<'_> {
     /// L4 for the command behind this event, if there is one.
     pub(super) fn keyed(&mut self) {
         let Some(command) = self.event.command() else { return };
-        if command.ask == AskKind::Reserve {
+        if command.kind == CommandKind::Reserve {
             self.keyed_reserve(command);
         } else {
             self.keyed_other(command);
@@ -149,9 +149,13 @@ impl Judge<'_> {
         let is_older = self.is_older();
         let is_again = |life: &Life, original| is_as_before(life, original, is_older);
         let answered = match &self.event.body {
-            Body::Repeated(original, _) if known.is_none_or(|life| is_again(life, original)) => Answered::Again,
-            Body::Rejected(r) if is_older && r.reason == Reason::TooManyAttempts && known.is_some() => Answered::Again,
-            Body::Rejected(r) if known.is_some_and(|life| self.why_over(life) == Some(r.reason)) => Answered::Again,
+            EventBody::Repeated(original, _) if known.is_none_or(|life| is_again(life, original)) => Answered::Again,
+            EventBody::Rejected(r) if is_older && r.reason == Reason::TooManyAttempts && known.is_some() => {
+                Answered::Again
+            }
+            EventBody::Rejected(r) if known.is_some_and(|life| self.why_over(life) == Some(r.reason)) => {
+                Answered::Again
+            }
             body => answered(body),
         };
         if self.forgot_early() && (known.is_none() || self.state.lives.is_beyond_older()) {
@@ -169,9 +173,11 @@ impl Judge<'_> {
         let answered = match &self.event.body {
             body if over.is_some() && body.rejection().map(|r| r.reason) == over => Answered::Again,
             body if over.is_some() => answered(body),
-            Body::Repeated(original, _) if known.is_some_and(|answer| answer.body == **original) => Answered::Again,
+            EventBody::Repeated(original, _) if known.is_some_and(|answer| answer.body == **original) => {
+                Answered::Again
+            }
             // Such as Confirm of what is confirmed: whether it stands so is judged where it is repeated.
-            Body::Repeated(..) => Answered::Fresh,
+            EventBody::Repeated(..) => Answered::Fresh,
             body => answered(body),
         };
         if self.may_have_forgotten_answers() {
@@ -204,17 +210,17 @@ impl Judge<'_> {
     /// Why a reservation is over: to say so is what is left of its yes.
     fn why_over(&self, life: &Life) -> Option<Reason> {
         match life.stand {
-            Stand::Held(until) if until <= self.now => Some(Reason::HoldExpired),
-            Stand::Expired => Some(Reason::HoldExpired),
-            Stand::Released => Some(Reason::AlreadyReleased),
-            Stand::Held(_) | Stand::Confirmed | Stand::Void | Stand::Refused(..) => None,
+            LifeStatus::Held(until) if until <= self.now => Some(Reason::HoldExpired),
+            LifeStatus::Expired => Some(Reason::HoldExpired),
+            LifeStatus::Released => Some(Reason::AlreadyReleased),
+            LifeStatus::Held(_) | LifeStatus::Confirmed | LifeStatus::Void | LifeStatus::Refused(..) => None,
         }
     }
 
     /// Of an answer that told of a living reservation, why it is over by now.
     fn over_since(&self, answer: &Answer) -> Option<Reason> {
         match &answer.body {
-            Body::Confirmed(entry) | Body::Extended(entry) | Body::Amended(entry, _) => {
+            EventBody::Confirmed(entry) | EventBody::Extended(entry) | EventBody::Amended(entry, _) => {
                 self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life))
             }
             _ => None,
@@ -238,19 +244,21 @@ impl Judge<'_> {
 }
 
 /// A repetition that does not say what was said before is none: it is fresh, like any other answer.
-fn answered(body: &Body) -> Answered {
+fn answered(body: &EventBody) -> Answered {
     match body {
-        Body::Rejected(Rejection { reason: Reason::KeyReused, .. }) => Answered::Reused,
-        Body::Rejected(Rejection { reason, .. }) if is_earlier(*reason) => Answered::Earlier,
+        EventBody::Rejected(Rejection { reason: Reason::KeyReused, .. }) => Answered::Reused,
+        EventBody::Rejected(Rejection { reason, .. }) if is_earlier(*reason) => Answered::Earlier,
         _ => Answered::Fresh,
     }
 }
 
 /// Whether a repeated answer to a Reserve is of the outcome that it had.
-fn is_as_before(life: &Life, original: &Body, is_older: bool) -> bool {
+fn is_as_before(life: &Life, original: &EventBody, is_older: bool) -> bool {
     match (life.stand, original) {
-        (Stand::Refused(reason, dimension), Body::Rejected(r)) => r.reason == reason && r.dimension == dimension,
-        (Stand::Refused(..) | Stand::Void, _) => false,
-        (stand, original) => (stand.is_live() || is_older) && matches!(original, Body::Accepted(_)),
+        (LifeStatus::Refused(reason, dimension), EventBody::Rejected(r)) => {
+            r.reason == reason && r.dimension == dimension
+        }
+        (LifeStatus::Refused(..) | LifeStatus::Void, _) => false,
+        (stand, original) => (stand.is_live() || is_older) && matches!(original, EventBody::Accepted(_)),
     }
 }

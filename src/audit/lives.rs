@@ -8,7 +8,7 @@ use crate::domain::{
     Amounts, Attempt, Attempts, Dimension, Entry, Judged, Micros, Name, PoolId, Reason, Reservation, ReservationId,
     Status,
 };
-use crate::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX};
+use crate::limits::{ATTEMPTS_MAX, CANCELLED_ATTEMPTS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Attempts taken back that are watched; of older ones it is not judged whether they count.
@@ -19,7 +19,7 @@ const OLDER_PAST_MAX: usize = 1 << 20;
 
 /// Where a reservation id stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stand {
+pub(super) enum LifeStatus {
     /// Nothing decided: attempts were taken back before they came.
     Void,
     /// A hold until then.
@@ -34,19 +34,19 @@ pub(super) enum Stand {
     Refused(Reason, Option<Dimension>),
 }
 
-impl Stand {
+impl LifeStatus {
     pub(super) fn is_live(self) -> bool {
-        matches!(self, Stand::Held(_) | Stand::Confirmed)
+        matches!(self, LifeStatus::Held(_) | LifeStatus::Confirmed)
     }
 
     /// How an event writes it, with the hold's deadline; `None` where no entry can.
     pub(super) fn written(self) -> Option<(Status, Option<Micros>)> {
         match self {
-            Stand::Held(until) => Some((Status::Held, Some(until))),
-            Stand::Confirmed => Some((Status::Confirmed, None)),
-            Stand::Released => Some((Status::Released, None)),
-            Stand::Expired => Some((Status::Expired, None)),
-            Stand::Void | Stand::Refused(..) => None,
+            LifeStatus::Held(until) => Some((Status::Held, Some(until))),
+            LifeStatus::Confirmed => Some((Status::Confirmed, None)),
+            LifeStatus::Released => Some((Status::Released, None)),
+            LifeStatus::Expired => Some((Status::Expired, None)),
+            LifeStatus::Void | LifeStatus::Refused(..) => None,
         }
     }
 }
@@ -63,7 +63,7 @@ pub(super) struct Life {
     /// More attempts count than an owner keeps apart: it lives whichever of them are taken back.
     pub(super) is_settled: bool,
     /// Attempts taken back before they came.
-    pub(super) burned: Vec<Attempt>,
+    pub(super) cancelled: Vec<Attempt>,
     /// Of a hold, the instant from which its life counts.
     pub(super) since: Micros,
     /// The event that last changed it.
@@ -72,12 +72,12 @@ pub(super) struct Life {
     pub(super) decided_seq: u64,
     /// What it was refused by.
     pub(super) judged: Option<Judged>,
-    pub(super) stand: Stand,
+    pub(super) stand: LifeStatus,
 }
 
 impl Life {
     /// Nothing decided yet.
-    pub(super) fn void(pool: PoolId, burned: Vec<Attempt>) -> Life {
+    pub(super) fn void(pool: PoolId, cancelled: Vec<Attempt>) -> Life {
         Life {
             pool,
             demand: Amounts::default(),
@@ -85,12 +85,12 @@ impl Life {
             fingerprint: 0,
             counting: Vec::new(),
             is_settled: false,
-            burned,
+            cancelled,
             since: Micros(0),
             seq: 0,
             decided_seq: 0,
             judged: None,
-            stand: Stand::Void,
+            stand: LifeStatus::Void,
         }
     }
 
@@ -103,7 +103,7 @@ impl Life {
     /// It is a hold until then. Since when it lives is kept to the millisecond: the one that has begun counts whole.
     pub(super) fn hold(&mut self, until: Micros, since: Micros) {
         let ms = u64::from(until.held_ms_since(since));
-        self.stand = Stand::Held(until);
+        self.stand = LifeStatus::Held(until);
         self.since = Micros(until.0.saturating_sub(ms.saturating_mul(1_000)));
     }
 
@@ -113,23 +113,23 @@ impl Life {
             return;
         }
         self.counting.push(attempt);
-        if self.counting.len() > ATTEMPTS_MAX || self.is_burned_full() {
+        if self.counting.len() > ATTEMPTS_MAX || self.is_cancelled_full() {
             self.is_settled = true;
             self.counting.clear();
-            self.burned.clear();
+            self.cancelled.clear();
         }
     }
 
-    /// Burns an attempt that does not count; there is a bound to how many are kept.
-    pub(super) fn burn(&mut self, attempt: Attempt) {
-        if !self.is_settled && !self.burned.contains(&attempt) && !self.is_burned_full() {
-            self.burned.push(attempt);
+    /// Cancels an attempt that does not count; there is a bound to how many are kept.
+    pub(super) fn cancel(&mut self, attempt: Attempt) {
+        if !self.is_settled && !self.cancelled.contains(&attempt) && !self.is_cancelled_full() {
+            self.cancelled.push(attempt);
         }
     }
 
-    /// Whether as many are burned as are kept.
-    pub(super) fn is_burned_full(&self) -> bool {
-        self.burned.len() >= BURNED_ATTEMPTS_MAX
+    /// Whether as many are cancelled as are kept.
+    pub(super) fn is_cancelled_full(&self) -> bool {
+        self.cancelled.len() >= CANCELLED_ATTEMPTS_MAX
     }
 }
 
@@ -183,7 +183,7 @@ impl Lives {
         self.refused.set_back(by_us);
         self.gone.set_back(by_us);
         for life in self.live.values_mut() {
-            if let Stand::Held(until) = &mut life.stand {
+            if let LifeStatus::Held(until) = &mut life.stand {
                 until.0 = until.0.saturating_sub(by_us);
                 life.since.0 = life.since.0.saturating_sub(by_us);
             }
@@ -207,14 +207,14 @@ impl Lives {
         self.live_bytes = self.live_bytes.saturating_sub(was).saturating_add(life.bytes());
     }
 
-    /// What is known of the id, live or remembered, burned attempts alone included.
+    /// What is known of the id, live or remembered, cancelled attempts alone included.
     pub(super) fn recall(&self, id: ReservationId) -> Option<&Life> {
         self.live.get(&id).or_else(|| self.past.recall(&id)).or_else(|| self.refused.recall(&id))
     }
 
     /// The same where something was decided.
     pub(super) fn decided(&self, id: ReservationId) -> Option<&Life> {
-        self.recall(id).filter(|life| life.stand != Stand::Void)
+        self.recall(id).filter(|life| life.stand != LifeStatus::Void)
     }
 
     /// Starts a life; answers the one that it replaces, which there must not be.
@@ -262,7 +262,7 @@ impl Lives {
         self.past.remove(&id);
         self.refused.remove(&id);
         let bytes = life.bytes();
-        if matches!(life.stand, Stand::Refused(..)) && life.burned.is_empty() {
+        if matches!(life.stand, LifeStatus::Refused(..)) && life.cancelled.is_empty() {
             self.refused.put(id, life, until, bytes);
         } else {
             self.past.put(id, life, until, bytes);
@@ -288,8 +288,8 @@ impl Lives {
 
     /// Whether the owner may think that this attempt was taken back.
     pub(super) fn may_be_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
-        let burned = self.recall(id).is_some_and(|life| life.burned.contains(&attempt));
-        burned || self.gone.has_overflowed() || self.is_struck(id, attempt)
+        let cancelled = self.recall(id).is_some_and(|life| life.cancelled.contains(&attempt));
+        cancelled || self.gone.has_overflowed() || self.is_struck(id, attempt)
     }
 
     /// The live ones, by id.
@@ -315,7 +315,7 @@ impl Lives {
 impl Life {
     /// What an owner counts for it.
     fn bytes(&self) -> u64 {
-        self.bytes_with((self.counting.len(), self.burned.len()))
+        self.bytes_with((self.counting.len(), self.cancelled.len()))
     }
 
     /// The same of one that begins.
@@ -325,8 +325,8 @@ impl Life {
 
     fn bytes_with(&self, attempts: (usize, usize)) -> u64 {
         let standing = match self.stand {
-            Stand::Held(_) => Standing::Held,
-            Stand::Confirmed => Standing::Confirmed,
+            LifeStatus::Held(_) => Standing::Held,
+            LifeStatus::Confirmed => Standing::Confirmed,
             _ => Standing::Over,
         };
         room::of_parts(&self.demand, self.order_ref.as_ref(), attempts, standing, self.judged.is_some())
@@ -337,7 +337,9 @@ impl Life {
         let at =
             |d: Dimension| self.demand.iter().position(|(other, _)| other == d).and_then(|at| u8::try_from(at).ok());
         let (status, hold_until) = match self.stand {
-            Stand::Refused(reason, dimension) => (Status::Refused { reason, binding: dimension.and_then(at) }, None),
+            LifeStatus::Refused(reason, dimension) => {
+                (Status::Refused { reason, binding: dimension.and_then(at) }, None)
+            }
             stand => stand.written().unwrap_or((Status::Void, None)),
         };
         Reservation {
@@ -347,7 +349,7 @@ impl Life {
             attempts: if self.is_settled {
                 Attempts::Settled
             } else {
-                Attempts::from_sets(AttemptSets { live: self.counting.clone(), burned: self.burned.clone() })
+                Attempts::from_sets(AttemptSets { live: self.counting.clone(), cancelled: self.cancelled.clone() })
             },
             fingerprint: self.fingerprint,
             until: hold_until.or(remembered_until).unwrap_or_default(),

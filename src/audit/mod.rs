@@ -24,7 +24,9 @@ mod report;
 pub use report::{ClockSet, PartitionReport, Report};
 
 use crate::domain::room::Bounds;
-use crate::domain::{Digest, Law, Micros, Pool, PoolId, PoolSpec, Recorded, Remembered, Reservation, ReservationId};
+use crate::domain::{
+    ChainedEvent, DedupEntry, Digest, Law, Micros, Pool, PoolId, PoolSpec, Reservation, ReservationId,
+};
 use crate::wire::digest::Stating;
 use books::Books;
 use chain::Chain;
@@ -56,9 +58,9 @@ struct State {
 
 /// What one event broke.
 #[derive(Default)]
-struct Found(Vec<(Law, String)>);
+struct EventFindings(Vec<(Law, String)>);
 
-impl Found {
+impl EventFindings {
     /// Notes a breach unless `holds`.
     fn expect(&mut self, holds: bool, law: Law, detail: impl FnOnce() -> String) {
         if !holds {
@@ -95,8 +97,8 @@ impl PartitionAudit {
     }
 
     /// Takes the next event.
-    pub fn observe(&mut self, recorded: &Recorded) {
-        let mut found = Found::default();
+    pub fn observe(&mut self, recorded: &ChainedEvent) {
+        let mut found = EventFindings::default();
         self.chain.observe(recorded, &mut found);
         let now = self.chain.now();
         self.state.at(now);
@@ -140,7 +142,7 @@ impl PartitionAudit {
         let known = self.state.lives.known();
         known.iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
         for (key, Answer { fingerprint, body, seq }, until) in self.state.answers.sorted() {
-            let remembered = Remembered { fingerprint: *fingerprint, until, body: Box::new(body.clone()), seq: *seq };
+            let remembered = DedupEntry { fingerprint: *fingerprint, until, body: Box::new(body.clone()), seq: *seq };
             stating.answer(key, &remembered);
         }
         self.state.copies.iter().for_each(|(until, id)| stating.decided(until, id));
@@ -150,7 +152,7 @@ impl PartitionAudit {
     /// What was found. Counts every pool's live demands anew first. More events may follow.
     pub fn finish(&self) -> PartitionReport {
         let mut breaches = self.breaches.clone();
-        let mut found = Found::default();
+        let mut found = EventFindings::default();
         self.state.recount(&mut found);
         let last_seq = self.chain.last_seq();
         breaches.take(self.chain.partition(), last_seq.unwrap_or_default(), found);
@@ -208,7 +210,7 @@ impl State {
     }
 
     /// The sums kept event by event must be what the live reservations add up to.
-    fn recount(&self, found: &mut Found) {
+    fn recount(&self, found: &mut EventFindings) {
         let mut sums = self.books.emptied();
         for (_, life) in self.lives.each() {
             sums.take(&life.pool, &life.demand);

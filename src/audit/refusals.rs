@@ -3,9 +3,9 @@
 use super::books::{Book, more_than};
 use super::judge::Judge;
 use super::keys::is_business;
-use super::lives::{Life, Stand};
+use super::lives::{Life, LifeStatus};
 use crate::domain::room::{self, Standing};
-use crate::domain::{Amounts, AskKind, Law, LimitChange, Mode, Reason, Rejection};
+use crate::domain::{Amounts, CommandKind, Law, LimitChange, Mode, Reason, Rejection};
 use crate::limits::{ANSWER_BYTES_MAX, UNITS_MAX};
 
 impl Judge<'_> {
@@ -16,22 +16,22 @@ impl Judge<'_> {
         self.told_before(rejection);
         let Some(command) = self.event.command() else { return };
         let Some(id) = rejection.reservation else { return };
-        match command.ask {
-            AskKind::Reserve if rejection.reason == Reason::Expired => {
+        match command.kind {
+            CommandKind::Reserve if rejection.reason == Reason::Expired => {
                 self.state.lives.strike(id, command.attempt, self.window_end());
             }
-            AskKind::Reserve if matches!(rejection.reason, Reason::DeadlineTooFar | Reason::TooManyCommands) => {
+            CommandKind::Reserve if matches!(rejection.reason, Reason::DeadlineTooFar | Reason::TooManyCommands) => {
                 let known = self.state.lives.recall(id).map(|life| &life.pool);
                 if let Some(pool) = rejection.pool.as_ref().filter(|pool| known.is_none_or(|known| known == *pool)) {
                     self.refused_for_now(pool, id, command.attempt);
                 }
             }
             // What is over is told as over, and that is no answer of its own.
-            AskKind::Reserve if matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased) => {}
-            AskKind::Reserve if is_business(rejection.reason) && command.key.is_some() => {
+            CommandKind::Reserve if matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased) => {}
+            CommandKind::Reserve if is_business(rejection.reason) && command.key.is_some() => {
                 self.remember_refused(rejection, command.fingerprint);
             }
-            AskKind::Abandon => {
+            CommandKind::Abandon => {
                 // Its caller was told no already: an Abandon has nothing that could refuse it.
                 let counts = self.state.lives.live(id).is_some_and(|life| life.counting.contains(&command.attempt));
                 self.found.expect(!counts, Law::FinalNo, || {
@@ -49,7 +49,7 @@ impl Judge<'_> {
         if lives.live(id).is_some() {
             return;
         }
-        let burned = lives.recall(id).map(|life| life.burned.clone()).unwrap_or_default();
+        let cancelled = lives.recall(id).map(|life| life.cancelled.clone()).unwrap_or_default();
         let refused = Life {
             demand: rejection.demand.clone().unwrap_or_default(),
             order_ref: rejection.order_ref.clone(),
@@ -57,11 +57,11 @@ impl Judge<'_> {
             seq: self.event.seq,
             decided_seq: self.event.seq,
             judged: rejection.judged(),
-            stand: Stand::Refused(rejection.reason, rejection.dimension),
-            ..Life::void(pool.clone(), burned)
+            stand: LifeStatus::Refused(rejection.reason, rejection.dimension),
+            ..Life::void(pool.clone(), cancelled)
         };
         // One beside attempts that were taken back goes with them.
-        let beside = self.state.lives.until(id).filter(|_| !refused.burned.is_empty());
+        let beside = self.state.lives.until(id).filter(|_| !refused.cancelled.is_empty());
         let until = beside.unwrap_or(self.window_end());
         self.state.lives.remember(id, refused, until);
     }
@@ -99,7 +99,7 @@ impl Judge<'_> {
             Reason::UnknownPool => book.is_none(),
             // Of what takes no more nothing is refused, whatever became of the pool.
             Reason::PastCutoff | Reason::Closed | Reason::Paused | Reason::UnknownDimension | Reason::OverLimit
-                if more.is_empty() && self.is_for(AskKind::Amend) =>
+                if more.is_empty() && self.is_for(CommandKind::Amend) =>
             {
                 false
             }
@@ -145,7 +145,7 @@ impl Judge<'_> {
         let Some(book) = rejection.pool.as_ref().and_then(|pool| self.state.books.get(pool)) else { return false };
         let Some(ttl_ms) = rejection.asked.as_ref().and_then(|asked| asked.hold_ttl_ms) else { return false };
         let life = rejection.reservation.and_then(|id| self.state.lives.live(id));
-        let since = life.filter(|life| matches!(life.stand, Stand::Held(_))).map_or(self.now, |life| life.since);
+        let since = life.filter(|life| matches!(life.stand, LifeStatus::Held(_))).map_or(self.now, |life| life.since);
         let rules = book.spec.rules;
         let by_time = rules.hold_ttl_max_ms.map(|ms| self.now.plus_ms(ms));
         let by_life = rules.hold_life_max_ms.map(|ms| since.plus_ms(ms));
@@ -159,8 +159,8 @@ impl Judge<'_> {
         named.is_some_and(|bound| self.now.plus_ms(ttl_ms) > bound) && rejection.hold_until == latest
     }
 
-    fn is_for(&self, ask: AskKind) -> bool {
-        self.event.command().is_some_and(|command| command.ask == ask)
+    fn is_for(&self, ask: CommandKind) -> bool {
+        self.event.command().is_some_and(|command| command.kind == ask)
     }
 
     /// What was asked for beyond what the reservation takes, which is nothing but for an Amend of one that lives.
@@ -171,7 +171,7 @@ impl Judge<'_> {
 
     /// What the reservation takes, of which an Amend is refused.
     fn amended_before(&self, rejection: &Rejection) -> Option<Amounts> {
-        let id = rejection.reservation.filter(|_| self.is_for(AskKind::Amend))?;
+        let id = rejection.reservation.filter(|_| self.is_for(CommandKind::Amend))?;
         self.state.lives.live(id).map(|life| life.demand.clone())
     }
 
@@ -187,7 +187,7 @@ impl Judge<'_> {
     /// asked for, an event does not tell.
     fn was_full(&self, rejection: &Rejection) -> bool {
         let bytes = match &rejection.demand {
-            Some(demand) if self.is_for(AskKind::Reserve) => {
+            Some(demand) if self.is_for(CommandKind::Reserve) => {
                 room::of_parts(demand, rejection.order_ref.as_ref(), (1, 0), Standing::Held, false)
             }
             _ => ANSWER_BYTES_MAX,
@@ -207,14 +207,16 @@ impl Judge<'_> {
         let stand = self.state.lives.decided(id).map(|life| life.stand);
         match rejection.reason {
             Reason::UnknownReservation if self.may_have_forgotten_lives() => true,
-            Reason::UnknownReservation => matches!(stand, None | Some(Stand::Refused(..))),
-            Reason::AlreadyReleased => stand == Some(Stand::Released),
+            Reason::UnknownReservation => matches!(stand, None | Some(LifeStatus::Refused(..))),
+            Reason::AlreadyReleased => stand == Some(LifeStatus::Released),
             Reason::HoldExpired => match stand {
-                Some(Stand::Held(until)) => until <= self.now,
-                stand => stand == Some(Stand::Expired),
+                Some(LifeStatus::Held(until)) => until <= self.now,
+                stand => stand == Some(LifeStatus::Expired),
             },
-            Reason::NotAHold => stand == Some(Stand::Confirmed) && !self.is_for(AskKind::Amend),
-            Reason::TooManyAttempts => self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_burned_full),
+            Reason::NotAHold => stand == Some(LifeStatus::Confirmed) && !self.is_for(CommandKind::Amend),
+            Reason::TooManyAttempts => {
+                self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_cancelled_full)
+            }
             _ => true,
         }
     }

@@ -1,6 +1,6 @@
 //! What an audit found, for a person: one line a partition, one line a breach, one verdict.
 
-use super::Found;
+use super::EventFindings;
 use crate::domain::{Breach, Digest, Law, Micros};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ pub(super) struct Breaches {
 }
 
 impl Breaches {
-    pub(super) fn take(&mut self, partition: u32, seq: u64, found: Found) {
+    pub(super) fn take(&mut self, partition: u32, seq: u64, found: EventFindings) {
         for (law, detail) in found.0 {
             self.put(Breach { law, partition, seq, detail });
         }

@@ -8,7 +8,7 @@ use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
 use crate::log::kafka::admin::Admin;
-use crate::log::kafka::{Kafka, Stand, Standing};
+use crate::log::kafka::{CommandsPosition, Continuity, Kafka};
 use crate::log::{CommittedTail, Fold};
 use crate::owner::recover;
 use clap::Subcommand;
@@ -60,32 +60,32 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
 fn check(log: &Kafka, out: &mut impl Write) -> Result<Verdict, Failure> {
     let mut is_fine = true;
     for partition in 0..log.partitions() {
-        let Stand { next, first, end, standing } = log.stand_of(partition).map_err(unusable)?;
-        is_fine &= standing == Standing::Sound;
-        writeln!(out, "partition {partition}: decided up to {next}, there are {first} to {end}: {standing}")?;
+        let CommandsPosition { next, first, end, continuity } = log.commands_position(partition).map_err(unusable)?;
+        is_fine &= continuity == Continuity::Sound;
+        writeln!(out, "partition {partition}: decided up to {next}, there are {first} to {end}: {continuity}")?;
     }
     Ok(Verdict::fine_if(is_fine))
 }
 
 /// Takes the partition, says what is lost, and leaves it to its owners.
 fn skip(log: &Kafka, partition: u32, reason: &str, out: &mut impl Write) -> Result<Verdict, Failure> {
-    if log.stand_of(partition).map_err(unusable)?.standing == Standing::Sound {
+    if log.commands_position(partition).map_err(unusable)?.continuity == Continuity::Sound {
         writeln!(out, "partition {partition}: no command is gone, and nothing was said")?;
         return Ok(Verdict::Fine);
     }
     let end = log.end(partition).map_err(unusable)?;
     let mut state = recover::rebuild(log, partition, end, &mut |_| {}).map_err(broken)?;
     let claim = |from: u64, fold: &mut Fold<'_>| log.take_past_gap(partition, from, fold);
-    take(&mut state, claim, |(owned, standing), state| {
-        let Some(until) = standing.skip_until() else {
+    take(&mut state, claim, |(owned, continuity), state| {
+        let Some(until) = continuity.skip_until() else {
             writeln!(out, "partition {partition}: somebody has said so meanwhile")?;
             return Ok(true);
         };
-        let detail = format!("{reason}: {standing}");
+        let detail = format!("{reason}: {continuity}");
         if !say(owned, log.partitions(), state, |owner, state, now| owner.lost(state, until, &detail, now))? {
             return Ok(false);
         }
-        writeln!(out, "partition {partition}: {standing}; it goes on at {until}, and the log says so")?;
+        writeln!(out, "partition {partition}: {continuity}; it goes on at {until}, and the log says so")?;
         // Whatever lies before it is not what was decided: nobody is to take it for that.
         let topic = &log.cluster().topics.commands;
         let trimmed = Admin::new(log.cluster().clone()).and_then(|admin| admin.trim(topic, partition, until));

@@ -8,8 +8,8 @@ use crate::app;
 use crate::config::Config;
 use crate::domain::{Command, Micros, PoolId, ReservationId, route};
 use crate::limits::LETTERS_MAX;
+use crate::log::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution};
 use crate::log::embedded::Options;
-use crate::log::letters::{DeadLetters, Letter, LetterId, Original, Resolution};
 use crate::log::{CommittedTail, LogError};
 use crate::store::sled::SledStore;
 use crate::time::{Clock, SystemClock, text};
@@ -51,8 +51,8 @@ pub(super) struct One {
     #[command(flatten)]
     place: PlaceFlags,
     /// Its partition and offset, as they are listed
-    #[arg(value_name = "ID", value_parser = |text: &str| text.parse::<LetterId>())]
-    id: LetterId,
+    #[arg(value_name = "ID", value_parser = |text: &str| text.parse::<DeadLetterId>())]
+    id: DeadLetterId,
 }
 
 impl Action {
@@ -125,14 +125,14 @@ impl<W: Write> Desk<'_, W> {
                     continue;
                 }
                 let (id, when, state) = (letter.id().to_string(), text(letter.said.at), state(&letter));
-                let Letter { length, said, .. } = letter;
+                let DeadLetter { length, said, .. } = letter;
                 writeln!(self.out, "{id:16} {when:27} {length:>8}  {state:9}  {}", said.reason)?;
             }
         }
         Ok(())
     }
 
-    fn show(&mut self, id: LetterId) -> Result<(), Failure> {
+    fn show(&mut self, id: DeadLetterId) -> Result<(), Failure> {
         let (letter, original) = self.find(id)?;
         let mut told = described(&letter);
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -144,7 +144,7 @@ impl<W: Write> Desk<'_, W> {
         Ok(())
     }
 
-    fn retry(&mut self, id: LetterId, now: Micros) -> Result<(), Failure> {
+    fn retry(&mut self, id: DeadLetterId, now: Micros) -> Result<(), Failure> {
         let (letter, original) = self.find(id)?;
         self.is_open(&letter)?;
         let kept = original.bytes.as_ref().map_or(0, Vec::len);
@@ -169,7 +169,7 @@ impl<W: Write> Desk<'_, W> {
         Ok(())
     }
 
-    fn discard(&mut self, id: LetterId, now: Micros) -> Result<(), Failure> {
+    fn discard(&mut self, id: DeadLetterId, now: Micros) -> Result<(), Failure> {
         let (letter, _) = self.find(id)?;
         self.is_open(&letter)?;
         self.log.resolve(id, Resolution::Discarded, now).map_err(unusable)?;
@@ -181,10 +181,10 @@ impl<W: Write> Desk<'_, W> {
     fn home(&self, command: &Command) -> Option<u32> {
         let of_pool = |pool: &PoolId| route::partition_of(pool, self.partitions);
         let of_reservation = |id: ReservationId| route::partition_of_reservation(&id, self.partitions);
-        command.ask.pool().map(of_pool).or_else(|| command.ask.reservation().map(of_reservation))
+        command.body.pool().map(of_pool).or_else(|| command.body.reservation().map(of_reservation))
     }
 
-    fn read(&self, original: &Original) -> Result<Command, String> {
+    fn read(&self, original: &RawCommand) -> Result<Command, String> {
         original.bytes.as_ref().ok_or("its record had no value")?;
         let bytes = self.log.inside(original).map_err(|error| error.to_string())?;
         wire::command::decode(&bytes).map_err(|error| error.to_string())
@@ -198,7 +198,7 @@ impl<W: Write> Desk<'_, W> {
         Err(Failure::Unusable(format!("there is no partition {partition}, the log has {partitions}")))
     }
 
-    fn find(&self, id: LetterId) -> Result<(Letter, Original), Failure> {
+    fn find(&self, id: DeadLetterId) -> Result<(DeadLetter, RawCommand), Failure> {
         self.check(id.partition)?;
         let letters = self.log.letters(id.partition).map_err(unusable)?;
         let Some(letter) = letters.into_iter().find(|letter| letter.id() == id) else {
@@ -207,7 +207,7 @@ impl<W: Write> Desk<'_, W> {
         Ok((letter, self.log.original(id).map_err(unusable)?))
     }
 
-    fn is_open(&self, letter: &Letter) -> Result<(), Failure> {
+    fn is_open(&self, letter: &DeadLetter) -> Result<(), Failure> {
         match letter.resolved {
             None => Ok(()),
             Some((resolution, at)) => refuse(format!("{} was {} at {}", letter.id(), resolution.text(), text(at))),
@@ -223,12 +223,12 @@ fn unusable(error: LogError) -> Failure {
     Failure::Unusable(error.to_string())
 }
 
-fn state(letter: &Letter) -> &'static str {
+fn state(letter: &DeadLetter) -> &'static str {
     letter.resolved.map_or("open", |(resolution, _)| resolution.text())
 }
 
-fn described(letter: &Letter) -> Value {
-    let Letter { partition, said, length, resolved } = letter;
+fn described(letter: &DeadLetter) -> Value {
+    let DeadLetter { partition, said, length, resolved } = letter;
     json!({
         "id": letter.id().to_string(),
         "partition": partition,

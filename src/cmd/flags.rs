@@ -18,9 +18,9 @@ pub(super) trait Takes {
 
 /// Where a log is, for commands that look at one.
 #[derive(Debug)]
-pub(super) struct Place;
+pub(super) struct AnyLog;
 
-impl Takes for Place {
+impl Takes for AnyLog {
     fn takes(setting: Setting) -> bool {
         matches!(setting, Setting::DataDir | Setting::LogFormat | Setting::LogLevel) || setting.is_of_kafka()
     }
@@ -32,7 +32,7 @@ pub(super) struct Cluster;
 
 impl Takes for Cluster {
     fn takes(setting: Setting) -> bool {
-        Place::takes(setting) || setting == Setting::Partitions
+        AnyLog::takes(setting) || setting == Setting::Partitions
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Flags<T> {
     takes: PhantomData<T>,
 }
 
-pub(super) type PlaceFlags = Flags<Place>;
+pub(super) type PlaceFlags = Flags<AnyLog>;
 pub(super) type ClusterFlags = Flags<Cluster>;
 pub(super) type SettingFlags = Flags<Every>;
 

@@ -7,7 +7,7 @@ use crate::app;
 use crate::config::Config;
 use crate::log::LogError;
 use crate::log::kafka::Topics;
-use crate::log::kafka::registry::{Standing, Subject, subjects};
+use crate::log::kafka::registry::{Continuity, Subject, subjects};
 use crate::wire::schema::incompatibilities;
 use clap::Subcommand;
 use std::io::Write;
@@ -51,7 +51,7 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     for subject in &subjects {
         let unusable = |error: LogError| Failure::Unusable(error.to_string());
         if let Action::Check(_) = action {
-            let (level, standing) = registry.standing(subject).map_err(unusable)?;
+            let (level, standing) = registry.continuity(subject).map_err(unusable)?;
             is_fine &= tell(subject, level.as_deref(), &standing, out)?;
             continue;
         }
@@ -63,15 +63,20 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
 }
 
 /// Whether a server may start.
-fn tell(subject: &Subject, level: Option<&str>, standing: &[Standing], out: &mut impl Write) -> Result<bool, Failure> {
+fn tell(
+    subject: &Subject,
+    level: Option<&str>,
+    standing: &[Continuity],
+    out: &mut impl Write,
+) -> Result<bool, Failure> {
     let Subject { name, level: wanted, .. } = subject;
-    let is_registered = standing.iter().any(|standing| matches!(standing, Standing::Registered(_)));
-    let mut is_fine = standing.iter().all(|standing| matches!(standing, Standing::Registered(_)));
+    let is_registered = standing.iter().any(|standing| matches!(standing, Continuity::Registered(_)));
+    let mut is_fine = standing.iter().all(|standing| matches!(standing, Continuity::Registered(_)));
     for (version, standing) in (1..).zip(standing) {
         match standing {
-            Standing::Registered(id) => writeln!(out, "{name}: version {version} has id {id}")?,
-            Standing::Acceptable => writeln!(out, "{name}: version {version} is not registered: register does it")?,
-            Standing::Refused => writeln!(out, "{name}: version {version} is refused: others are there already")?,
+            Continuity::Registered(id) => writeln!(out, "{name}: version {version} has id {id}")?,
+            Continuity::Acceptable => writeln!(out, "{name}: version {version} is not registered: register does it")?,
+            Continuity::Refused => writeln!(out, "{name}: version {version} is refused: others are there already")?,
         }
     }
     if is_registered && level != Some(wanted) {

@@ -3,7 +3,7 @@
 
 use crate::domain::{Breach, Law};
 use crate::log::{ClaimError, CommittedTail, LogError};
-use crate::owner::recover::{carry_on, kept};
+use crate::owner::recover::{kept, replay_from};
 use crate::replica::PartitionState;
 use crate::store::Store;
 
@@ -43,7 +43,7 @@ impl Restarting<'_> {
         if from > until {
             return Ok(Restart::Odd(format!("it holds {from} events, the log only {until}")));
         }
-        match carry_on(self.tail, state, until, &mut |_| {}) {
+        match replay_from(self.tail, state, until, &mut |_| {}) {
             Ok(state) => Ok(Restart::State { from, state: Box::new(state) }),
             Err(ClaimError::Log(error)) => Err(error),
             Err(ClaimError::Breach(breach)) => {

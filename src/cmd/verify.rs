@@ -15,7 +15,7 @@ use super::{Failure, Verdict};
 use crate::app::Hold;
 use crate::audit::{PartitionAudit, PartitionReport};
 use crate::config::Config;
-use crate::domain::{Body, Breach, Digest, Law, Recorded};
+use crate::domain::{Breach, ChainedEvent, Digest, EventBody, Law};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::embedded::{EmbeddedReader, OpenError};
 use crate::log::{CommittedTail, LogError, StoredEvent};
@@ -28,7 +28,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// What was found in one partition.
-struct Found {
+struct PartitionFindings {
     /// By the auditor.
     report: PartitionReport,
     /// Beyond the auditor: what could not be read, and states that differ.
@@ -41,7 +41,7 @@ struct Found {
     notes: Vec<String>,
 }
 
-impl Found {
+impl PartitionFindings {
     fn breach_count(&self) -> u64 {
         let own = u64::try_from(self.breaches.len()).unwrap_or(u64::MAX);
         self.report.breach_count().saturating_add(own)
@@ -53,14 +53,14 @@ impl Found {
 }
 
 /// What was found in all.
-struct Whole {
-    found: Vec<Found>,
+struct VerifyReport {
+    found: Vec<PartitionFindings>,
     breaches: u64,
     /// What is wrong with the file, whatever can still be read of it.
     damage: Option<String>,
 }
 
-impl Whole {
+impl VerifyReport {
     fn is_clean(&self) -> bool {
         self.breaches == 0 && self.damage.is_none()
     }
@@ -69,14 +69,14 @@ impl Whole {
 pub(super) fn run(config: &Config, as_json: bool, out: &mut impl Write) -> Result<Verdict, Failure> {
     let damage = if config.kafka.is_none() { damage(&config.data_dir) } else { None };
     let source = Source::open(config)?;
-    let beside = Beside::of(&source, &config.data_dir)?;
+    let beside = LocalEvidence::of(&source, &config.data_dir)?;
     let mut found = Vec::new();
     for partition in 0..source.tail().partitions() {
         let checked = Verifying::new(&source, &beside, partition).and_then(Verifying::run);
         found.push(checked.map_err(|error| Failure::Unusable(error.to_string()))?);
     }
-    let breaches = found.iter().map(Found::breach_count).fold(0, u64::saturating_add);
-    let whole = Whole { found, breaches, damage };
+    let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
+    let whole = VerifyReport { found, breaches, damage };
     let verdict = Verdict::fine_if(whole.is_clean());
     match if as_json { print::json(&whole, out) } else { print::text(&whole, out) }.map_err(Failure::from) {
         // Who reads no further may still ask for the code.
@@ -86,7 +86,7 @@ pub(super) fn run(config: &Config, as_json: bool, out: &mut impl Write) -> Resul
 }
 
 /// What a data directory has to say beside the log.
-enum Beside {
+enum LocalEvidence {
     /// Nothing.
     Nothing,
     /// Checkpoints that nobody writes meanwhile.
@@ -95,16 +95,16 @@ enum Beside {
     Server(Box<Server>),
 }
 
-impl Beside {
-    fn of(source: &Source, dir: &Path) -> Result<Beside, Failure> {
-        let checkpoints = |hold| Beside::Checkpoints { store: SledStore::open(dir), _hold: hold };
+impl LocalEvidence {
+    fn of(source: &Source, dir: &Path) -> Result<LocalEvidence, Failure> {
+        let checkpoints = |hold| LocalEvidence::Checkpoints { store: SledStore::open(dir), _hold: hold };
         match source {
             Source::Directory(_) => Ok(checkpoints(None)),
-            Source::Server(_) => Ok(Beside::Nothing),
+            Source::Server(_) => Ok(LocalEvidence::Nothing),
             Source::Cluster(_) => match Hold::take(dir) {
                 Ok(Some(hold)) => Ok(checkpoints(Some(hold))),
-                Ok(None) => Server::of(dir).map(|server| Beside::Server(Box::new(server))),
-                Err(_) => Ok(Beside::Nothing),
+                Ok(None) => Server::of(dir).map(|server| LocalEvidence::Server(Box::new(server))),
+                Err(_) => Ok(LocalEvidence::Nothing),
             },
         }
     }
@@ -122,7 +122,7 @@ fn damage(dir: &Path) -> Option<String> {
 /// One partition being verified.
 struct Verifying<'a> {
     source: &'a Source,
-    beside: &'a Beside,
+    beside: &'a LocalEvidence,
     partition: u32,
     /// How far: the end as of the start; through a server, its state's position.
     until: u64,
@@ -139,10 +139,10 @@ struct Verifying<'a> {
 }
 
 impl<'a> Verifying<'a> {
-    fn new(source: &'a Source, beside: &'a Beside, partition: u32) -> Result<Verifying<'a>, LogError> {
+    fn new(source: &'a Source, beside: &'a LocalEvidence, partition: u32) -> Result<Verifying<'a>, LogError> {
         // The state is asked for first: whatever it holds is committed, and the log only grows.
         let live = match (source, beside) {
-            (Source::Server(server), _) | (_, Beside::Server(server)) => Some(server.state(partition)?),
+            (Source::Server(server), _) | (_, LocalEvidence::Server(server)) => Some(server.state(partition)?),
             _ => None,
         };
         let mut breaches = Vec::new();
@@ -174,7 +174,7 @@ impl<'a> Verifying<'a> {
         })
     }
 
-    fn run(mut self) -> Result<Found, LogError> {
+    fn run(mut self) -> Result<PartitionFindings, LogError> {
         let mut bytes_max = TURN_BYTES_MAX;
         while self.next < self.until {
             match self.source.tail().read(self.partition, self.next, bytes_max) {
@@ -216,12 +216,12 @@ impl<'a> Verifying<'a> {
             notes.push(format!("{} commands were gone before they were decided, as its events say", report.lost));
         }
         notes.extend(report.clock_sets.iter().map(ToString::to_string));
-        Ok(Found { report, breaches, digest, agreeing, notes })
+        Ok(PartitionFindings { report, breaches, digest, agreeing, notes })
     }
 
     /// L10: what the directory has seen of the partition and the log does not hold.
     fn miss(&mut self) -> Result<(), LogError> {
-        let (Beside::Checkpoints { store, .. }, Some(log_id)) = (self.beside, self.source.log_id()) else {
+        let (LocalEvidence::Checkpoints { store, .. }, Some(log_id)) = (self.beside, self.source.log_id()) else {
             return Ok(());
         };
         match loss(self.source.tail(), store, log_id, self.partition) {
@@ -250,7 +250,7 @@ impl<'a> Verifying<'a> {
                     let commands = self.commands.as_mut();
                     let difference = commands.and_then(|commands| commands.compare(&recorded.event, said));
                     self.audit.observe(&recorded);
-                    if let Body::EventsLost { detail, from, until } = &recorded.event.body {
+                    if let EventBody::EventsLost { detail, from, until } = &recorded.event.body {
                         let seq = event.seq;
                         self.notes
                             .push(format!("seq {seq} says that events {from} to before {until} are lost: {detail}"));
@@ -272,7 +272,7 @@ impl<'a> Verifying<'a> {
         }
     }
 
-    fn fold(&mut self, recorded: &Recorded) {
+    fn fold(&mut self, recorded: &ChainedEvent) {
         let Some(state) = &mut self.fold else { return };
         if let Err(breach) = state.fold(recorded) {
             // What the auditor sees, too, is not told twice.
@@ -313,7 +313,7 @@ impl<'a> Verifying<'a> {
         let live = std::mem::take(&mut self.agreeing);
         self.agree("fold", folded == audited, || format!("the fold comes to {folded}, the auditor to {audited}"));
         self.agreeing.extend(live);
-        let (Beside::Checkpoints { store, .. }, Some(log_id)) = (self.beside, self.source.log_id()) else {
+        let (LocalEvidence::Checkpoints { store, .. }, Some(log_id)) = (self.beside, self.source.log_id()) else {
             return Ok(());
         };
         if self.breaches.iter().any(|breach| breach.law == Law::LogIsTruth) {

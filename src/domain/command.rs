@@ -1,7 +1,7 @@
 //! What is asked of a partition, one record in `headroom.commands`.
 
 use super::change::{Edit, LimitChange, PoolChange, RuleChange};
-use super::event::{Asked, CommandStamp};
+use super::event::{AskedChange, CommandStamp};
 use super::ids::{Attempt, CommandId, Dimension, IdempotencyKey, PoolId, ReservationId};
 use super::name::Name;
 use super::pool::{Mode, PoolRules, PoolSpec};
@@ -24,7 +24,7 @@ pub struct Command {
     /// try that it takes back, which cannot count after it.
     pub deadline: Micros,
     /// What is asked.
-    pub ask: Ask,
+    pub body: CommandBody,
 }
 
 impl Command {
@@ -35,17 +35,17 @@ impl Command {
             reply_to: self.reply_to,
             attempt: self.attempt,
             actor: self.actor.clone(),
-            ask: self.ask.kind(),
+            kind: self.body.kind(),
             key: self.key.clone(),
-            fingerprint: self.ask.fingerprint(),
+            fingerprint: self.body.fingerprint(),
             deadline: Some(self.deadline),
         }
     }
 
     /// What an Abandon would take back of it.
     pub fn reserved(&self) -> Option<Reserved> {
-        match &self.ask {
-            Ask::Reserve { pool, reservation, .. } => {
+        match &self.body {
+            CommandBody::Reserve { pool, reservation, .. } => {
                 Some(Reserved { pool: pool.clone(), reservation: *reservation, deadline: self.deadline })
             }
             _ => None,
@@ -66,7 +66,7 @@ pub struct Reserved {
 
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ask {
+pub enum CommandBody {
     /// Make a pool, or say anew what it is.
     DefinePool {
         /// The pool's id.
@@ -154,10 +154,10 @@ pub enum Ask {
     },
 }
 
-/// The kinds of [`Ask`], without what they carry. Their order is part of every fingerprint: new ones come last.
+/// The kinds of [`CommandBody`], without what they carry. Their order is part of every fingerprint: new ones come last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[expect(missing_docs, reason = "named as the variants of Ask")]
-pub enum AskKind {
+pub enum CommandKind {
     DefinePool,
     AdjustLimits,
     SetMode,
@@ -171,77 +171,79 @@ pub enum AskKind {
     Amend,
 }
 
-impl Ask {
+impl CommandBody {
     /// Its kind.
-    pub fn kind(&self) -> AskKind {
+    pub fn kind(&self) -> CommandKind {
         match self {
-            Ask::DefinePool { .. } => AskKind::DefinePool,
-            Ask::AdjustLimits { .. } => AskKind::AdjustLimits,
-            Ask::SetMode { .. } => AskKind::SetMode,
-            Ask::Reserve { .. } => AskKind::Reserve,
-            Ask::Confirm { .. } => AskKind::Confirm,
-            Ask::Extend { .. } => AskKind::Extend,
-            Ask::Release { .. } => AskKind::Release,
-            Ask::Abandon { .. } => AskKind::Abandon,
-            Ask::Handover { .. } => AskKind::Handover,
-            Ask::ChangePool { .. } => AskKind::ChangePool,
-            Ask::Amend { .. } => AskKind::Amend,
+            CommandBody::DefinePool { .. } => CommandKind::DefinePool,
+            CommandBody::AdjustLimits { .. } => CommandKind::AdjustLimits,
+            CommandBody::SetMode { .. } => CommandKind::SetMode,
+            CommandBody::Reserve { .. } => CommandKind::Reserve,
+            CommandBody::Confirm { .. } => CommandKind::Confirm,
+            CommandBody::Extend { .. } => CommandKind::Extend,
+            CommandBody::Release { .. } => CommandKind::Release,
+            CommandBody::Abandon { .. } => CommandKind::Abandon,
+            CommandBody::Handover { .. } => CommandKind::Handover,
+            CommandBody::ChangePool { .. } => CommandKind::ChangePool,
+            CommandBody::Amend { .. } => CommandKind::Amend,
         }
     }
 
     /// The pool it names.
     pub fn pool(&self) -> Option<&PoolId> {
         match self {
-            Ask::DefinePool { pool, .. }
-            | Ask::AdjustLimits { pool, .. }
-            | Ask::SetMode { pool, .. }
-            | Ask::ChangePool { pool, .. }
-            | Ask::Reserve { pool, .. }
-            | Ask::Abandon { pool, .. } => Some(pool),
-            Ask::Confirm { .. }
-            | Ask::Extend { .. }
-            | Ask::Amend { .. }
-            | Ask::Release { .. }
-            | Ask::Handover { .. } => None,
+            CommandBody::DefinePool { pool, .. }
+            | CommandBody::AdjustLimits { pool, .. }
+            | CommandBody::SetMode { pool, .. }
+            | CommandBody::ChangePool { pool, .. }
+            | CommandBody::Reserve { pool, .. }
+            | CommandBody::Abandon { pool, .. } => Some(pool),
+            CommandBody::Confirm { .. }
+            | CommandBody::Extend { .. }
+            | CommandBody::Amend { .. }
+            | CommandBody::Release { .. }
+            | CommandBody::Handover { .. } => None,
         }
     }
 
     /// The reservation it names.
     pub fn reservation(&self) -> Option<ReservationId> {
         match self {
-            Ask::Reserve { reservation, .. }
-            | Ask::Confirm { reservation }
-            | Ask::Extend { reservation, .. }
-            | Ask::Amend { reservation, .. }
-            | Ask::Release { reservation }
-            | Ask::Abandon { reservation, .. } => Some(*reservation),
-            Ask::DefinePool { .. }
-            | Ask::AdjustLimits { .. }
-            | Ask::SetMode { .. }
-            | Ask::ChangePool { .. }
-            | Ask::Handover { .. } => None,
+            CommandBody::Reserve { reservation, .. }
+            | CommandBody::Confirm { reservation }
+            | CommandBody::Extend { reservation, .. }
+            | CommandBody::Amend { reservation, .. }
+            | CommandBody::Release { reservation }
+            | CommandBody::Abandon { reservation, .. } => Some(*reservation),
+            CommandBody::DefinePool { .. }
+            | CommandBody::AdjustLimits { .. }
+            | CommandBody::SetMode { .. }
+            | CommandBody::ChangePool { .. }
+            | CommandBody::Handover { .. } => None,
         }
     }
 
     /// What is asked of a pool or of a hold, as far as the event of its refusal tells; `None` when that is nothing.
-    pub fn asked(&self) -> Option<Asked> {
+    pub fn asked(&self) -> Option<AskedChange> {
         let of_pool =
-            |limits, mode, version: &Option<u64>| Asked { limits, mode, version: *version, hold_ttl_ms: None };
-        let of_hold = |hold_ttl_ms| Asked { hold_ttl_ms, ..Asked::default() };
+            |limits, mode, version: &Option<u64>| AskedChange { limits, mode, version: *version, hold_ttl_ms: None };
+        let of_hold = |hold_ttl_ms| AskedChange { hold_ttl_ms, ..AskedChange::default() };
         let asked = match self {
-            Ask::DefinePool { spec, expected_version, .. } => {
+            CommandBody::DefinePool { spec, expected_version, .. } => {
                 of_pool(Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), expected_version)
             }
-            Ask::AdjustLimits { change, expected_version, .. } => of_pool(Some(change.clone()), None, expected_version),
-            Ask::SetMode { mode, expected_version, .. } => of_pool(None, Some(*mode), expected_version),
-            Ask::ChangePool { change, expected_version, .. } => {
+            CommandBody::AdjustLimits { change, expected_version, .. } => {
+                of_pool(Some(change.clone()), None, expected_version)
+            }
+            CommandBody::SetMode { mode, expected_version, .. } => of_pool(None, Some(*mode), expected_version),
+            CommandBody::ChangePool { change, expected_version, .. } => {
                 of_pool(change.limits.clone(), change.mode, expected_version)
             }
-            Ask::Reserve { hold_ttl_ms, .. } => of_hold(*hold_ttl_ms),
-            Ask::Extend { hold_ttl_ms, .. } => of_hold(Some(*hold_ttl_ms)),
+            CommandBody::Reserve { hold_ttl_ms, .. } => of_hold(*hold_ttl_ms),
+            CommandBody::Extend { hold_ttl_ms, .. } => of_hold(Some(*hold_ttl_ms)),
             _ => return None,
         };
-        (asked != Asked::default()).then_some(asked)
+        (asked != AskedChange::default()).then_some(asked)
     }
 
     /// A stable 64-bit fingerprint of the body, so that a key reused with another body can be told. It is recorded in
@@ -256,31 +258,31 @@ impl Ask {
             hash.bytes(reservation.bytes());
         }
         match self {
-            Ask::DefinePool { spec, expected_version, .. } => {
+            CommandBody::DefinePool { spec, expected_version, .. } => {
                 hash.spec(spec);
                 hash.optional(*expected_version);
             }
-            Ask::AdjustLimits { change, expected_version, .. } => {
+            CommandBody::AdjustLimits { change, expected_version, .. } => {
                 hash.limits(change);
                 hash.optional(*expected_version);
             }
-            Ask::ChangePool { change, expected_version, .. } => {
+            CommandBody::ChangePool { change, expected_version, .. } => {
                 hash.change(change);
                 hash.optional(*expected_version);
             }
-            Ask::SetMode { mode, expected_version, .. } => {
+            CommandBody::SetMode { mode, expected_version, .. } => {
                 hash.number(*mode as u64);
                 hash.optional(*expected_version);
             }
-            Ask::Reserve { demand, hold_ttl_ms, order_ref, .. } => {
+            CommandBody::Reserve { demand, hold_ttl_ms, order_ref, .. } => {
                 hash.amounts(0, demand.iter());
                 hash.optional(*hold_ttl_ms);
                 hash.text(order_ref.as_ref().map_or("", Name::as_str));
             }
-            Ask::Extend { hold_ttl_ms, .. } => hash.number(*hold_ttl_ms),
-            Ask::Amend { demand, .. } => hash.amounts(0, demand.iter()),
-            Ask::Handover { nonce } => hash.number(*nonce),
-            Ask::Confirm { .. } | Ask::Release { .. } | Ask::Abandon { .. } => {}
+            CommandBody::Extend { hold_ttl_ms, .. } => hash.number(*hold_ttl_ms),
+            CommandBody::Amend { demand, .. } => hash.amounts(0, demand.iter()),
+            CommandBody::Handover { nonce } => hash.number(*nonce),
+            CommandBody::Confirm { .. } | CommandBody::Release { .. } | CommandBody::Abandon { .. } => {}
         }
         hash.0
     }

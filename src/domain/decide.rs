@@ -2,8 +2,8 @@
 //! refusals are tried in the order of [`Reason`].
 
 use super::change::{LimitChange, PoolChange};
-use super::command::{Ask, Command};
-use super::event::{Body, Entry, Origin, Rejection, ReleaseCause};
+use super::command::{Command, CommandBody};
+use super::event::{Entry, EventBody, Origin, Rejection, ReleaseCause};
 use super::ids::{Dimension, PoolId, ReservationId};
 use super::ledger::{CommandKey, Ledger, Target, has_reserve, has_room};
 use super::name::Name;
@@ -20,7 +20,7 @@ use crate::limits::{
 
 /// Where and when a decision is made.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct DecisionContext {
     /// The deciding partition.
     pub partition: u32,
     /// How many there are.
@@ -30,7 +30,7 @@ pub struct Place {
 }
 
 /// What `command` comes to. Total: every command gets exactly one body.
-pub fn decide(ledger: &impl Ledger, command: &Command, place: Place) -> Body {
+pub fn decide(ledger: &impl Ledger, command: &Command, place: DecisionContext) -> EventBody {
     let case = Case { ledger, command, now: place.now };
     match case.checked(place) {
         Ok(body) => body,
@@ -39,10 +39,10 @@ pub fn decide(ledger: &impl Ledger, command: &Command, place: Place) -> Body {
 }
 
 /// The body that expires a hold that is due, or `None` when it is none.
-pub fn expire(ledger: &impl Ledger, id: ReservationId, now: Micros) -> Option<Body> {
+pub fn expire(ledger: &impl Ledger, id: ReservationId, now: Micros) -> Option<EventBody> {
     let held = ledger.reservation(&id).filter(|r| r.status == Status::Held && r.until <= now)?;
     let pool = ledger.pool(&held.pool)?;
-    Some(Body::Expired(given_back(pool, held, id, Status::Expired)))
+    Some(EventBody::Expired(given_back(pool, held, id, Status::Expired)))
 }
 
 struct Case<'a, L> {
@@ -66,63 +66,65 @@ impl From<(Reason, Option<Dimension>)> for Refusal {
     }
 }
 
-type Decision = Result<Body, Refusal>;
+type Decision = Result<EventBody, Refusal>;
 
 impl<L: Ledger> Case<'_, L> {
-    fn checked(&self, place: Place) -> Decision {
-        let ask = &self.command.ask;
-        if !is_well_formed(ask) {
+    fn checked(&self, place: DecisionContext) -> Decision {
+        let body = &self.command.body;
+        if !is_well_formed(body) {
             return Err(Reason::Malformed.into());
         }
-        if !is_routed_here(ask, place) {
+        if !is_routed_here(body, place) {
             return Err(Reason::Misrouted.into());
         }
         // Giving up has no deadline: an Abandon that was refused as late would leave its caller's "no" holding capacity.
         // And it may be decided again: what an attempt has lost already it cannot lose once more.
-        if !matches!(ask, Ask::Abandon { .. }) {
+        if !matches!(body, CommandBody::Abandon { .. }) {
             self.is_new_and_in_time()?;
         }
         if let Some(answered) = self.answered_before()? {
             return Ok(answered);
         }
-        let body = self.anew(ask)?;
+        let body = self.anew(body)?;
         self.has_room_for(&body)?;
         Ok(body)
     }
 
     /// A command whose key is new.
-    fn anew(&self, ask: &Ask) -> Decision {
-        match ask {
-            Ask::DefinePool { pool, spec, expected_version } => self.define(pool, spec, *expected_version),
-            Ask::AdjustLimits { pool, change, expected_version } => self.adjust(pool, change, *expected_version),
-            Ask::SetMode { pool, mode, expected_version } => {
+    fn anew(&self, body: &CommandBody) -> Decision {
+        match body {
+            CommandBody::DefinePool { pool, spec, expected_version } => self.define(pool, spec, *expected_version),
+            CommandBody::AdjustLimits { pool, change, expected_version } => {
+                self.adjust(pool, change, *expected_version)
+            }
+            CommandBody::SetMode { pool, mode, expected_version } => {
                 let pool = self.pool_at(pool, *expected_version)?;
                 let spec = PoolSpec { mode: *mode, ..pool.spec.clone() };
-                Ok(Body::ModeSet(changed(pool, spec)))
+                Ok(EventBody::ModeSet(changed(pool, spec)))
             }
-            Ask::ChangePool { pool, change, expected_version } => self.change(pool, change, *expected_version),
-            Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref } => {
+            CommandBody::ChangePool { pool, change, expected_version } => self.change(pool, change, *expected_version),
+            CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref } => {
                 self.reserve(pool, *reservation, demand, *hold_ttl_ms, order_ref.clone())
             }
-            Ask::Confirm { reservation } => self.confirm(*reservation),
-            Ask::Extend { reservation, hold_ttl_ms } => self.extend(*reservation, *hold_ttl_ms),
-            Ask::Amend { reservation, demand } => self.amend(*reservation, demand),
-            Ask::Release { reservation } => self.release(*reservation),
-            Ask::Abandon { pool, reservation } => self.abandon(pool, *reservation),
-            Ask::Handover { nonce } => Ok(Body::HandedOver { nonce: *nonce }),
+            CommandBody::Confirm { reservation } => self.confirm(*reservation),
+            CommandBody::Extend { reservation, hold_ttl_ms } => self.extend(*reservation, *hold_ttl_ms),
+            CommandBody::Amend { reservation, demand } => self.amend(*reservation, demand),
+            CommandBody::Release { reservation } => self.release(*reservation),
+            CommandBody::Abandon { pool, reservation } => self.abandon(pool, *reservation),
+            CommandBody::Handover { nonce } => Ok(EventBody::HandedOver { nonce: *nonce }),
         }
     }
 
     /// Whether what a decision adds can be remembered: the answer of the command's key, and what a reservation takes more.
     /// What ends or gives back, or keeps what was taken, is never refused for it; to say once more that it was done, and to
     /// take less, may have room of the reserve.
-    fn has_room_for(&self, body: &Body) -> Result<(), Refusal> {
+    fn has_room_for(&self, body: &EventBody) -> Result<(), Refusal> {
         let answer = command_key(self.command).map_or(0, |key| room::of_answer(&key, body));
         let (bytes, may_use_reserve) = match body {
-            Body::Released(..) | Body::Confirmed(_) => (0, true),
-            Body::Repeated(..) => (answer, true),
-            Body::Amended(entry, before) if entry.demand.beyond(before).next().is_none() => (answer, true),
-            Body::Amended(entry, before) => (answer.saturating_add(room::growth(before, &entry.demand)), false),
+            EventBody::Released(..) | EventBody::Confirmed(_) => (0, true),
+            EventBody::Repeated(..) => (answer, true),
+            EventBody::Amended(entry, before) if entry.demand.beyond(before).next().is_none() => (answer, true),
+            EventBody::Amended(entry, before) => (answer.saturating_add(room::growth(before, &entry.demand)), false),
             _ => (answer, false),
         };
         let fits = bytes == 0
@@ -154,18 +156,18 @@ impl<L: Ledger> Case<'_, L> {
 
     /// The answer that this command's key (of another command than Reserve) was given. A reservation that has ended since
     /// is not called confirmed or held once more.
-    fn answered_before(&self) -> Result<Option<Body>, Refusal> {
+    fn answered_before(&self) -> Result<Option<EventBody>, Refusal> {
         let Some(key) = command_key(self.command) else { return Ok(None) };
         let Some(answer) = self.ledger.remembered(&key).filter(|r| r.until > self.now) else { return Ok(None) };
-        if answer.fingerprint != self.command.ask.fingerprint() {
+        if answer.fingerprint != self.command.body.fingerprint() {
             return Err(Reason::KeyReused.into());
         }
-        if let Body::Confirmed(entry) | Body::Extended(entry) | Body::Amended(entry, _) = &*answer.body
+        if let EventBody::Confirmed(entry) | EventBody::Extended(entry) | EventBody::Amended(entry, _) = &*answer.body
             && let Some(known) = self.ledger.reservation(&entry.reservation).filter(|r| r.is_known(self.now))
         {
             self.not_ended(known)?;
         }
-        Ok(Some(Body::Repeated(answer.body.clone(), Some(remembered(answer.seq, answer.until)))))
+        Ok(Some(EventBody::Repeated(answer.body.clone(), Some(remembered(answer.seq, answer.until)))))
     }
 
     fn not_ended(&self, known: &Reservation) -> Result<(), Refusal> {
@@ -191,7 +193,7 @@ impl<L: Ledger> Case<'_, L> {
                 return Err(Reason::StaleVersion.into());
             }
             let used = spec.limits.map(|_, _| 0);
-            return Ok(Body::PoolDefined(Pool { id: id.clone(), spec: spec.clone(), used, version: 1 }));
+            return Ok(EventBody::PoolDefined(Pool { id: id.clone(), spec: spec.clone(), used, version: 1 }));
         };
         if expected_version.is_some_and(|version| version != pool.version) {
             return Err(Reason::StaleVersion.into());
@@ -199,19 +201,19 @@ impl<L: Ledger> Case<'_, L> {
         let lost = pool.used.iter().find(|(d, used)| *used > 0 && spec.limits.get(*d).is_none());
         match lost {
             Some((d, _)) => Err(Refusal(Reason::DimensionInUse, Some(d))),
-            None => Ok(Body::PoolDefined(changed(pool, spec.clone()))),
+            None => Ok(EventBody::PoolDefined(changed(pool, spec.clone()))),
         }
     }
 
     fn adjust(&self, id: &PoolId, change: &LimitChange, expected_version: Option<u64>) -> Decision {
         let pool = self.pool_at(id, expected_version)?;
         let limits = change.of(&pool.spec.limits)?;
-        Ok(Body::LimitsAdjusted(changed(pool, PoolSpec { limits, ..pool.spec.clone() })))
+        Ok(EventBody::LimitsAdjusted(changed(pool, PoolSpec { limits, ..pool.spec.clone() })))
     }
 
     fn change(&self, id: &PoolId, change: &PoolChange, expected_version: Option<u64>) -> Decision {
         let pool = self.pool_at(id, expected_version)?;
-        Ok(Body::PoolChanged(changed(pool, change.of(&pool.spec)?)))
+        Ok(EventBody::PoolChanged(changed(pool, change.of(&pool.spec)?)))
     }
 
     fn reserve(
@@ -224,7 +226,7 @@ impl<L: Ledger> Case<'_, L> {
     ) -> Decision {
         let known = self.ledger.reservation(&id).filter(|r| r.is_known(self.now));
         if let Some(known) = known {
-            if known.attempts.burned().contains(&self.command.attempt) {
+            if known.attempts.cancelled().contains(&self.command.attempt) {
                 return Err(Reason::Abandoned.into());
             }
             // Two pools may have one hash, and so their keys one id: it is whose it was first.
@@ -234,7 +236,7 @@ impl<L: Ledger> Case<'_, L> {
             if known.status != Status::Void {
                 return self.repeated(known, id);
             }
-            if known.attempts.is_burned_full() {
+            if known.attempts.is_cancelled_full() {
                 return Err(Reason::TooManyAttempts.into());
             }
         }
@@ -249,7 +251,7 @@ impl<L: Ledger> Case<'_, L> {
         }
         self.admits(pool, || demand.iter())?;
         let hold_until = hold_ttl_ms.map(|ttl| self.hold_until(pool, self.now, ttl)).transpose()?;
-        Ok(Body::Accepted(Entry {
+        Ok(EventBody::Accepted(Entry {
             pool: pool.id.clone(),
             reservation: id,
             status: if hold_until.is_some() { Status::Held } else { Status::Confirmed },
@@ -299,20 +301,20 @@ impl<L: Ledger> Case<'_, L> {
 
     /// The answer to a Reserve whose id is known: as it stands now, while it lives.
     fn repeated(&self, known: &Reservation, id: ReservationId) -> Decision {
-        if known.fingerprint != self.command.ask.fingerprint() {
+        if known.fingerprint != self.command.body.fingerprint() {
             return Err(Reason::KeyReused.into());
         }
         if let Status::Refused { reason, .. } = known.status {
-            let rejection = Body::Rejected(self.refused_before(known, reason));
+            let rejection = EventBody::Rejected(self.refused_before(known, reason));
             // One that lasts as long as attempts that were given up does not tell when it was given.
-            if !known.attempts.burned().is_empty() {
+            if !known.attempts.cancelled().is_empty() {
                 return Ok(again(rejection, known.seq));
             }
-            return Ok(Body::Repeated(Box::new(rejection), Some(remembered(known.seq, known.until))));
+            return Ok(EventBody::Repeated(Box::new(rejection), Some(remembered(known.seq, known.until))));
         }
         self.not_ended(known)?;
         let pool = self.pool(&known.pool)?;
-        Ok(again(Body::Accepted(entry(pool, known, id)), known.decided_seq))
+        Ok(again(EventBody::Accepted(entry(pool, known, id)), known.decided_seq))
     }
 
     /// A refusal as it was judged then: the pool's counters of now are no part of it.
@@ -350,10 +352,10 @@ impl<L: Ledger> Case<'_, L> {
     fn confirm(&self, id: ReservationId) -> Decision {
         let (known, pool) = self.known(id)?;
         if known.status == Status::Confirmed {
-            return Ok(again(Body::Confirmed(entry(pool, known, id)), known.seq));
+            return Ok(again(EventBody::Confirmed(entry(pool, known, id)), known.seq));
         }
         let (held, pool) = self.hold(id)?;
-        Ok(Body::Confirmed(Entry {
+        Ok(EventBody::Confirmed(Entry {
             status: Status::Confirmed,
             hold_until: None,
             hold_since: None,
@@ -364,7 +366,7 @@ impl<L: Ledger> Case<'_, L> {
     fn extend(&self, id: ReservationId, hold_ttl_ms: u64) -> Decision {
         let (held, pool) = self.hold(id)?;
         let hold_until = Some(self.hold_until(pool, held.held_since(), hold_ttl_ms)?);
-        Ok(Body::Extended(Entry { hold_until, ..entry(pool, held, id) }))
+        Ok(EventBody::Extended(Entry { hold_until, ..entry(pool, held, id) }))
     }
 
     /// What takes no more is never refused, whatever became of the pool meanwhile: it gives back.
@@ -373,21 +375,21 @@ impl<L: Ledger> Case<'_, L> {
         self.not_ended(known)?;
         let before = known.demand.clone();
         if before == *demand {
-            return Ok(again(Body::Amended(entry(pool, known, id), before), known.seq));
+            return Ok(again(EventBody::Amended(entry(pool, known, id), before), known.seq));
         }
         if demand.beyond(&before).next().is_some() {
             self.admits(pool, || demand.beyond(&before))?;
         }
         let used = pool.used.exchange(&before, demand).unwrap_or_else(|_| pool.used.clone());
-        Ok(Body::Amended(Entry { demand: demand.clone(), used, ..entry(pool, known, id) }, before))
+        Ok(EventBody::Amended(Entry { demand: demand.clone(), used, ..entry(pool, known, id) }, before))
     }
 
     fn release(&self, id: ReservationId) -> Decision {
         let (known, pool) = self.known(id)?;
         match known.status {
-            Status::Expired => Ok(again(Body::Expired(entry(pool, known, id)), known.seq)),
-            Status::Released => Ok(again(Body::Released(entry(pool, known, id), ReleaseCause::Caller), known.seq)),
-            _ => Ok(Body::Released(given_back(pool, known, id, Status::Released), ReleaseCause::Caller)),
+            Status::Expired => Ok(again(EventBody::Expired(entry(pool, known, id)), known.seq)),
+            Status::Released => Ok(again(EventBody::Released(entry(pool, known, id), ReleaseCause::Caller), known.seq)),
+            _ => Ok(EventBody::Released(given_back(pool, known, id, Status::Released), ReleaseCause::Caller)),
         }
     }
 
@@ -401,32 +403,32 @@ impl<L: Ledger> Case<'_, L> {
         Ok(match live.and_then(|r| Some((r, self.ledger.pool(&r.pool)?))) {
             Some((known, pool)) if known.attempts.live() == [self.command.attempt] => {
                 let entry = given_back(pool, known, reservation, Status::Released);
-                Body::Released(entry, ReleaseCause::Abandoned)
+                EventBody::Released(entry, ReleaseCause::Abandoned)
             }
-            _ => Body::Abandoned { pool: pool.clone(), reservation },
+            _ => EventBody::Abandoned { pool: pool.clone(), reservation },
         })
     }
 
-    fn rejected(&self, refusal: Refusal) -> Body {
-        Body::Rejected(self.rejection(&refusal))
+    fn rejected(&self, refusal: Refusal) -> EventBody {
+        EventBody::Rejected(self.rejection(&refusal))
     }
 
     fn rejection(&self, refusal: &Refusal) -> Rejection {
-        let ask = &self.command.ask;
-        let reservation = ask.reservation();
+        let body = &self.command.body;
+        let reservation = body.reservation();
         let known = reservation.and_then(|id| self.ledger.reservation(&id)).filter(|r| r.is_known(self.now));
         let of_reservation = known.map(|r| &r.pool);
-        let id = ask.pool().or(of_reservation);
+        let id = body.pool().or(of_reservation);
         let pool = id.and_then(|id| self.ledger.pool(id));
-        let (demand, order_ref) = match ask {
-            Ask::Reserve { demand, order_ref, .. } => (Some(demand.clone()), order_ref.clone()),
-            Ask::Amend { demand, .. } => (Some(demand.clone()), None),
+        let (demand, order_ref) = match body {
+            CommandBody::Reserve { demand, order_ref, .. } => (Some(demand.clone()), order_ref.clone()),
+            CommandBody::Amend { demand, .. } => (Some(demand.clone()), None),
             _ => (None, None),
         };
         let since = known.filter(|r| r.status == Status::Held).map_or(self.now, Reservation::held_since);
         let latest = |pool: &Pool| pool.spec.hold_bounds(since, self.now).iter().map(|(bound, _)| *bound).min();
         let is_of_order = refusal.0 == Reason::OrderHasReservation;
-        let amended = known.filter(|r| matches!(ask, Ask::Amend { .. }) && r.status.is_live());
+        let amended = known.filter(|r| matches!(body, CommandBody::Amend { .. }) && r.status.is_live());
         Rejection {
             hold_until: pool.filter(|_| refusal.0.is_of_hold_time()).and_then(latest),
             existing_reservation: pool.filter(|_| is_of_order).and_then(|pool| self.holder(pool, order_ref.as_ref())),
@@ -441,30 +443,30 @@ impl<L: Ledger> Case<'_, L> {
             used: pool.map(|p| p.used.clone()),
             mode: pool.map(|p| p.spec.mode),
             version: pool.map(|p| p.version),
-            asked: ask.asked().map(Box::new),
+            asked: body.asked().map(Box::new),
         }
     }
 }
 
 /// The scope under which a command's key is remembered. A Reserve's is in its reservation id already.
 pub fn command_key(command: &Command) -> Option<CommandKey> {
-    let target = match &command.ask {
-        Ask::DefinePool { pool, .. }
-        | Ask::AdjustLimits { pool, .. }
-        | Ask::SetMode { pool, .. }
-        | Ask::ChangePool { pool, .. } => Target::Pool(pool.clone()),
-        Ask::Confirm { reservation }
-        | Ask::Extend { reservation, .. }
-        | Ask::Amend { reservation, .. }
-        | Ask::Release { reservation } => Target::Reservation(*reservation),
-        Ask::Reserve { .. } | Ask::Abandon { .. } | Ask::Handover { .. } => return None,
+    let target = match &command.body {
+        CommandBody::DefinePool { pool, .. }
+        | CommandBody::AdjustLimits { pool, .. }
+        | CommandBody::SetMode { pool, .. }
+        | CommandBody::ChangePool { pool, .. } => Target::Pool(pool.clone()),
+        CommandBody::Confirm { reservation }
+        | CommandBody::Extend { reservation, .. }
+        | CommandBody::Amend { reservation, .. }
+        | CommandBody::Release { reservation } => Target::Reservation(*reservation),
+        CommandBody::Reserve { .. } | CommandBody::Abandon { .. } | CommandBody::Handover { .. } => return None,
     };
     command.key.clone().map(|key| CommandKey { target, key })
 }
 
 /// What the event at `seq` has made so already.
-fn again(body: Body, seq: u64) -> Body {
-    Body::Repeated(Box::new(body), Some(Origin { seq, decided_at: None }))
+fn again(body: EventBody, seq: u64) -> EventBody {
+    EventBody::Repeated(Box::new(body), Some(Origin { seq, decided_at: None }))
 }
 
 /// The event at `seq`, whose answer is kept until then.
@@ -497,20 +499,23 @@ fn given_back(pool: &Pool, known: &Reservation, id: ReservationId, status: Statu
     Entry { status, hold_until: None, hold_since: None, used, ..entry(pool, known, id) }
 }
 
-fn is_well_formed(ask: &Ask) -> bool {
+fn is_well_formed(body: &CommandBody) -> bool {
     let is_ttl = |ttl: u64| (HOLD_TTL_MIN_MS..=HOLD_TTL_MAX_MS).contains(&ttl);
-    match ask {
-        Ask::DefinePool { spec, .. } => is_spec(spec),
-        Ask::AdjustLimits { change, .. } => change.is_well_formed(),
-        Ask::ChangePool { change, .. } => change.is_well_formed(),
-        Ask::Reserve { pool, reservation, demand, hold_ttl_ms, .. } => {
+    match body {
+        CommandBody::DefinePool { spec, .. } => is_spec(spec),
+        CommandBody::AdjustLimits { change, .. } => change.is_well_formed(),
+        CommandBody::ChangePool { change, .. } => change.is_well_formed(),
+        CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, .. } => {
             let id_fits = reservation.pool_hash() == pool_hash(pool);
             id_fits && demand.is_within(1) && hold_ttl_ms.is_none_or(is_ttl)
         }
-        Ask::Extend { hold_ttl_ms, .. } => is_ttl(*hold_ttl_ms),
-        Ask::Amend { demand, .. } => demand.is_within(1),
-        Ask::Abandon { pool, reservation } => reservation.pool_hash() == pool_hash(pool),
-        Ask::SetMode { .. } | Ask::Confirm { .. } | Ask::Release { .. } | Ask::Handover { .. } => true,
+        CommandBody::Extend { hold_ttl_ms, .. } => is_ttl(*hold_ttl_ms),
+        CommandBody::Amend { demand, .. } => demand.is_within(1),
+        CommandBody::Abandon { pool, reservation } => reservation.pool_hash() == pool_hash(pool),
+        CommandBody::SetMode { .. }
+        | CommandBody::Confirm { .. }
+        | CommandBody::Release { .. }
+        | CommandBody::Handover { .. } => true,
     }
 }
 
@@ -523,8 +528,8 @@ fn is_spec(spec: &PoolSpec) -> bool {
         && spec.labels.len() <= LABELS_MAX
 }
 
-fn is_routed_here(ask: &Ask, place: Place) -> bool {
-    let partition = match (ask.pool(), ask.reservation()) {
+fn is_routed_here(body: &CommandBody, place: DecisionContext) -> bool {
+    let partition = match (body.pool(), body.reservation()) {
         (Some(pool), _) => partition_of(pool, place.partitions),
         (None, Some(reservation)) => partition_of_reservation(&reservation, place.partitions),
         (None, None) => place.partition,

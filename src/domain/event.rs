@@ -2,7 +2,7 @@
 //! of whatever it touched, so one record can be understood alone.
 
 use super::change::LimitChange;
-use super::command::AskKind;
+use super::command::CommandKind;
 use super::ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, PoolId, ReservationId};
 use super::name::Name;
 use super::outcome::Reason;
@@ -24,10 +24,10 @@ pub struct Event {
     pub prev: Digest,
     /// When it was decided; never earlier than the record before it, but where this sets the clock back.
     pub decided_at: Micros,
-    /// What caused it; `None` for timers, barriers, ticks, lost events and clocks that are set. Of [`Body::CommandsLost`] the last command that is lost.
+    /// What caused it; `None` for timers, barriers, ticks, lost events and clocks that are set. Of [`EventBody::CommandsLost`] the last command that is lost.
     pub cause: Option<Cause>,
     /// What was decided.
-    pub body: Body,
+    pub body: EventBody,
 }
 
 /// The command behind an event, and its place.
@@ -68,7 +68,7 @@ pub struct CommandStamp {
     /// Who asked.
     pub actor: Option<Name>,
     /// What was asked.
-    pub ask: AskKind,
+    pub kind: CommandKind,
     /// The caller's key.
     pub key: Option<IdempotencyKey>,
     /// The body's fingerprint.
@@ -80,7 +80,7 @@ pub struct CommandStamp {
 
 /// What was decided.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Body {
+pub enum EventBody {
     /// A pool was made, or said anew.
     PoolDefined(Pool),
     /// A pool's limits were changed.
@@ -103,7 +103,7 @@ pub enum Body {
     Expired(Entry),
     /// The answer given before, again, and the event that gave it, which events of older versions do not name. For a
     /// Reserve that was accepted with the reservation as it is now.
-    Repeated(Box<Body>, Option<Origin>),
+    Repeated(Box<EventBody>, Option<Origin>),
     /// Refused.
     Rejected(Rejection),
     /// An attempt was taken back and gave nothing back: others share the reservation, or it had not come.
@@ -228,12 +228,12 @@ pub struct Rejection {
     /// The reservation that the order has already.
     pub existing_reservation: Option<ReservationId>,
     /// What was asked, where a change of a pool or a hold is refused.
-    pub asked: Option<Box<Asked>>,
+    pub asked: Option<Box<AskedChange>>,
 }
 
 /// What was asked of a pool or of a hold and refused, as far as it is recorded.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Asked {
+pub struct AskedChange {
     /// The limits.
     pub limits: Option<LimitChange>,
     /// The mode.
@@ -261,7 +261,7 @@ impl Rejection {
     }
 }
 
-/// The kinds of [`Body`], without what they carry.
+/// The kinds of [`EventBody`], without what they carry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[expect(missing_docs, reason = "named as the variants of Body")]
 pub enum Kind {
@@ -287,43 +287,43 @@ pub enum Kind {
     Amended,
 }
 
-impl Body {
+impl EventBody {
     /// Its kind.
     pub fn kind(&self) -> Kind {
         match self {
-            Body::PoolDefined(_) => Kind::PoolDefined,
-            Body::LimitsAdjusted(_) => Kind::LimitsAdjusted,
-            Body::ModeSet(_) => Kind::ModeSet,
-            Body::PoolChanged(_) => Kind::PoolChanged,
-            Body::Accepted(_) => Kind::Accepted,
-            Body::Confirmed(_) => Kind::Confirmed,
-            Body::Extended(_) => Kind::Extended,
-            Body::Amended(..) => Kind::Amended,
-            Body::Released(..) => Kind::Released,
-            Body::Expired(_) => Kind::Expired,
-            Body::Repeated(..) => Kind::Repeated,
-            Body::Rejected(_) => Kind::Rejected,
-            Body::Abandoned { .. } => Kind::Abandoned,
-            Body::Malformed { .. } => Kind::Malformed,
-            Body::CommandsLost { .. } => Kind::CommandsLost,
-            Body::EventsLost { .. } => Kind::EventsLost,
-            Body::Barrier { .. } => Kind::Barrier,
-            Body::HandedOver { .. } => Kind::HandedOver,
-            Body::Tick => Kind::Tick,
-            Body::ClockSet { .. } => Kind::ClockSet,
+            EventBody::PoolDefined(_) => Kind::PoolDefined,
+            EventBody::LimitsAdjusted(_) => Kind::LimitsAdjusted,
+            EventBody::ModeSet(_) => Kind::ModeSet,
+            EventBody::PoolChanged(_) => Kind::PoolChanged,
+            EventBody::Accepted(_) => Kind::Accepted,
+            EventBody::Confirmed(_) => Kind::Confirmed,
+            EventBody::Extended(_) => Kind::Extended,
+            EventBody::Amended(..) => Kind::Amended,
+            EventBody::Released(..) => Kind::Released,
+            EventBody::Expired(_) => Kind::Expired,
+            EventBody::Repeated(..) => Kind::Repeated,
+            EventBody::Rejected(_) => Kind::Rejected,
+            EventBody::Abandoned { .. } => Kind::Abandoned,
+            EventBody::Malformed { .. } => Kind::Malformed,
+            EventBody::CommandsLost { .. } => Kind::CommandsLost,
+            EventBody::EventsLost { .. } => Kind::EventsLost,
+            EventBody::Barrier { .. } => Kind::Barrier,
+            EventBody::HandedOver { .. } => Kind::HandedOver,
+            EventBody::Tick => Kind::Tick,
+            EventBody::ClockSet { .. } => Kind::ClockSet,
         }
     }
 
     /// The reservation and counters after it, where it tells of one.
     pub fn entry(&self) -> Option<&Entry> {
         match self {
-            Body::Accepted(entry)
-            | Body::Confirmed(entry)
-            | Body::Extended(entry)
-            | Body::Amended(entry, _)
-            | Body::Released(entry, _)
-            | Body::Expired(entry) => Some(entry),
-            Body::Repeated(original, _) => original.entry(),
+            EventBody::Accepted(entry)
+            | EventBody::Confirmed(entry)
+            | EventBody::Extended(entry)
+            | EventBody::Amended(entry, _)
+            | EventBody::Released(entry, _)
+            | EventBody::Expired(entry) => Some(entry),
+            EventBody::Repeated(original, _) => original.entry(),
             _ => None,
         }
     }
@@ -331,9 +331,9 @@ impl Body {
     /// What the reservation took before, where an Amend of one that lives was done or refused.
     pub fn demand_before(&self) -> Option<&Amounts> {
         match self {
-            Body::Amended(_, before) => Some(before),
-            Body::Rejected(rejection) => rejection.demand_before.as_ref(),
-            Body::Repeated(original, _) => original.demand_before(),
+            EventBody::Amended(_, before) => Some(before),
+            EventBody::Rejected(rejection) => rejection.demand_before.as_ref(),
+            EventBody::Repeated(original, _) => original.demand_before(),
             _ => None,
         }
     }
@@ -341,10 +341,11 @@ impl Body {
     /// The pool after it, where it tells of the whole of one.
     pub fn pool(&self) -> Option<&Pool> {
         match self {
-            Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
-                Some(pool)
-            }
-            Body::Repeated(original, _) => original.pool(),
+            EventBody::PoolDefined(pool)
+            | EventBody::LimitsAdjusted(pool)
+            | EventBody::ModeSet(pool)
+            | EventBody::PoolChanged(pool) => Some(pool),
+            EventBody::Repeated(original, _) => original.pool(),
             _ => None,
         }
     }
@@ -353,8 +354,8 @@ impl Body {
     /// person. It depends on nothing but the record and its place.
     pub fn undecidable(&self) -> Option<String> {
         match self {
-            Body::Malformed { detail } => Some(format!("malformed: {detail}")),
-            Body::Rejected(rejection) if rejection.reason == Reason::Misrouted => Some("misrouted".to_owned()),
+            EventBody::Malformed { detail } => Some(format!("malformed: {detail}")),
+            EventBody::Rejected(rejection) if rejection.reason == Reason::Misrouted => Some("misrouted".to_owned()),
             _ => None,
         }
     }
@@ -362,8 +363,8 @@ impl Body {
     /// The refusal, given now or given before.
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {
-            Body::Rejected(rejection) => Some(rejection),
-            Body::Repeated(original, _) => original.rejection(),
+            EventBody::Rejected(rejection) => Some(rejection),
+            EventBody::Repeated(original, _) => original.rejection(),
             _ => None,
         }
     }
@@ -371,7 +372,7 @@ impl Body {
     /// The id of the pool it is about.
     pub fn pool_id(&self) -> Option<&PoolId> {
         match self {
-            Body::Abandoned { pool, .. } => Some(pool),
+            EventBody::Abandoned { pool, .. } => Some(pool),
             _ => self
                 .entry()
                 .map(|e| &e.pool)
@@ -383,7 +384,7 @@ impl Body {
     /// The id of the reservation it is about.
     pub fn reservation_id(&self) -> Option<ReservationId> {
         match self {
-            Body::Abandoned { reservation, .. } => Some(*reservation),
+            EventBody::Abandoned { reservation, .. } => Some(*reservation),
             _ => self.entry().map(|e| e.reservation).or_else(|| self.rejection().and_then(|r| r.reservation)),
         }
     }
@@ -401,7 +402,7 @@ pub const VERSION: u32 = 4;
 
 /// An event with the digest of its bytes: what the log holds, and what a caller's proof names.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recorded {
+pub struct ChainedEvent {
     /// The event.
     pub event: Event,
     /// The digest of its bytes; the next event's `prev`.
@@ -410,9 +411,9 @@ pub struct Recorded {
     pub version: u32,
 }
 
-impl Recorded {
+impl ChainedEvent {
     /// An event that is decided here.
-    pub fn new(event: Event, digest: Digest) -> Recorded {
-        Recorded { event, digest, version: VERSION }
+    pub fn new(event: Event, digest: Digest) -> ChainedEvent {
+        ChainedEvent { event, digest, version: VERSION }
     }
 }

@@ -1,16 +1,16 @@
-//! The one way a state changes: folding an event, live, following and rebuilding alike. It takes the event's word for
+//! The one way a state changes: folding an event, live, following and restoring alike. It takes the event's word for
 //! the values after it, having checked that word against L1; it never decides.
 
-use super::event::{Body, CommandStamp, Entry, Event, Rejection, ReleaseCause};
+use super::event::{CommandStamp, Entry, Event, EventBody, Rejection, ReleaseCause};
 use super::ids::PoolId;
 use super::ids::ReservationId;
 use super::law::{self, Breach, Law};
-use super::ledger::{CommandKey, LedgerMut, Remembered, Target, has_reserve, kept_through, kept_until};
+use super::ledger::{CommandKey, DedupEntry, LedgerMut, Target, has_reserve, kept_through, kept_until};
 use super::pool::Pool;
 use super::reservation::{Attempts, Reservation, Status};
 use super::room::{Keeping, SHUT};
 use super::units::{Amounts, Micros};
-use super::{AskKind, Reason};
+use super::{CommandKind, Reason};
 use crate::limits::DEDUP_WINDOW_MS;
 
 /// Folds `event` into `ledger`.
@@ -27,8 +27,8 @@ pub fn evolve(ledger: &mut impl LedgerMut, event: &Event) -> Result<(), Breach> 
 
 /// Keeps the command's id, so that a copy of it decides nothing.
 fn keep_decided(ledger: &mut impl LedgerMut, event: &Event) {
-    let Some(command) = event.command().filter(|command| command.ask != AskKind::Abandon) else { return };
-    if let Body::Rejected(rejection) = &event.body
+    let Some(command) = event.command().filter(|command| command.kind != CommandKind::Abandon) else { return };
+    if let EventBody::Rejected(rejection) = &event.body
         && !rejection.reason.is_kept()
     {
         return;
@@ -40,35 +40,38 @@ type Folded = Result<(), (Law, String)>;
 
 fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
     match &event.body {
-        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
+        EventBody::PoolDefined(pool)
+        | EventBody::LimitsAdjusted(pool)
+        | EventBody::ModeSet(pool)
+        | EventBody::PoolChanged(pool) => {
             fold_pool(ledger, pool)?;
         }
-        Body::Accepted(entry) => fold_accepted(ledger, event, entry)?,
-        Body::Confirmed(entry) => fold_hold(ledger, event, entry, Status::Confirmed, Micros(0))?,
-        Body::Extended(entry) => {
+        EventBody::Accepted(entry) => fold_accepted(ledger, event, entry)?,
+        EventBody::Confirmed(entry) => fold_hold(ledger, event, entry, Status::Confirmed, Micros(0))?,
+        EventBody::Extended(entry) => {
             fold_hold(ledger, event, entry, Status::Held, entry.hold_until.unwrap_or_default())?;
         }
-        Body::Amended(entry, before) => fold_amended(ledger, event, entry, before)?,
-        Body::Released(entry, cause) => fold_ended(ledger, event, entry, Some(*cause))?,
-        Body::Expired(entry) => fold_ended(ledger, event, entry, None)?,
-        Body::Repeated(original, _) => fold_repeated(ledger, event, original)?,
-        Body::Rejected(rejection) => {
+        EventBody::Amended(entry, before) => fold_amended(ledger, event, entry, before)?,
+        EventBody::Released(entry, cause) => fold_ended(ledger, event, entry, Some(*cause))?,
+        EventBody::Expired(entry) => fold_ended(ledger, event, entry, None)?,
+        EventBody::Repeated(original, _) => fold_repeated(ledger, event, original)?,
+        EventBody::Rejected(rejection) => {
             if rejection.reason.is_open() {
-                fold_burned(ledger, event, rejection);
+                fold_cancelled(ledger, event, rejection);
             }
             if !rejection.reason.is_remembered() {
                 return Ok(());
             }
             fold_refused(ledger, event, rejection)?;
         }
-        Body::Abandoned { pool, reservation } => fold_abandoned(ledger, event, pool, *reservation)?,
-        Body::ClockSet { from, .. } => return fold_clock_set(ledger, event, *from),
-        Body::Malformed { .. }
-        | Body::CommandsLost { .. }
-        | Body::EventsLost { .. }
-        | Body::Barrier { .. }
-        | Body::HandedOver { .. }
-        | Body::Tick => return Ok(()),
+        EventBody::Abandoned { pool, reservation } => fold_abandoned(ledger, event, pool, *reservation)?,
+        EventBody::ClockSet { from, .. } => return fold_clock_set(ledger, event, *from),
+        EventBody::Malformed { .. }
+        | EventBody::CommandsLost { .. }
+        | EventBody::EventsLost { .. }
+        | EventBody::Barrier { .. }
+        | EventBody::HandedOver { .. }
+        | EventBody::Tick => return Ok(()),
     }
     remember(ledger, event);
     Ok(())
@@ -78,24 +81,24 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
 /// repeats what the state says (a second confirm under a key of its own) is that key's answer from now on.
 fn remember(ledger: &mut impl LedgerMut, event: &Event) {
     let Some((command, key)) = event.command().and_then(|c| Some((c, c.key.clone()?))) else { return };
-    let target = match command.ask {
-        AskKind::DefinePool | AskKind::AdjustLimits | AskKind::SetMode | AskKind::ChangePool => {
+    let target = match command.kind {
+        CommandKind::DefinePool | CommandKind::AdjustLimits | CommandKind::SetMode | CommandKind::ChangePool => {
             event.body.pool_id().cloned().map(Target::Pool)
         }
-        AskKind::Confirm | AskKind::Extend | AskKind::Amend | AskKind::Release => {
+        CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
             event.body.reservation_id().map(Target::Reservation)
         }
-        AskKind::Reserve | AskKind::Abandon | AskKind::Handover => None,
+        CommandKind::Reserve | CommandKind::Abandon | CommandKind::Handover => None,
     };
     let Some(key) = target.map(|target| CommandKey { target, key }) else { return };
     if ledger.remembered(&key).is_some_and(|r| r.until > event.decided_at) {
         return;
     }
     let (body, seq) = match &event.body {
-        Body::Repeated(original, origin) => (original.clone(), origin.map_or(event.seq, |origin| origin.seq)),
+        EventBody::Repeated(original, origin) => (original.clone(), origin.map_or(event.seq, |origin| origin.seq)),
         body => (Box::new(body.clone()), event.seq),
     };
-    ledger.remember(key, Remembered { fingerprint: command.fingerprint, until: forget_at(event), body, seq });
+    ledger.remember(key, DedupEntry { fingerprint: command.fingerprint, until: forget_at(event), body, seq });
 }
 
 fn forget_at(event: &Event) -> Micros {
@@ -253,17 +256,17 @@ fn fold_ended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, cause: 
         // Abandoned leaves no outcome behind: the same key is decided anew.
         r.status = if cause == Some(ReleaseCause::Abandoned) { Status::Void } else { entry.status };
         if r.status == Status::Void {
-            let burned = std::mem::take(&mut r.attempts);
-            *r = Reservation { attempts: burned, until: r.until, ..Reservation::void(r.pool.clone()) };
+            let cancelled = std::mem::take(&mut r.attempts);
+            *r = Reservation { attempts: cancelled, until: r.until, ..Reservation::void(r.pool.clone()) };
         }
     });
     Ok(())
 }
 
 /// A repeated Reserve of a live reservation adds its attempt; every other repetition changes nothing.
-fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &Body) -> Folded {
+fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &EventBody) -> Folded {
     let command = stamp(event)?;
-    if let (Body::Accepted(entry), AskKind::Reserve) = (original, command.ask)
+    if let (EventBody::Accepted(entry), CommandKind::Reserve) = (original, command.kind)
         && entry.status.is_live()
     {
         live_status(ledger, entry)?;
@@ -274,7 +277,9 @@ fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &Body) ->
 }
 
 fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) -> Folded {
-    let Some(command) = event.command().filter(|c| c.ask == AskKind::Reserve && c.key.is_some()) else { return Ok(()) };
+    let Some(command) = event.command().filter(|c| c.kind == CommandKind::Reserve && c.key.is_some()) else {
+        return Ok(());
+    };
     let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return Ok(()) };
     is_of_pool(ledger, event, pool, id)?;
     if matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased) {
@@ -290,7 +295,7 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
         r.order_ref = rejection.order_ref.clone();
         r.fingerprint = command.fingerprint;
         // One beside attempts that were given up goes with them.
-        if r.attempts.burned().is_empty() {
+        if r.attempts.cancelled().is_empty() {
             r.until = forget_at(event);
         }
         r.seq = event.seq;
@@ -310,27 +315,27 @@ fn fold_over(ledger: &impl LedgerMut, event: &Event, reason: Reason, id: Reserva
     if is_so { Ok(()) } else { Err((Law::SameAnswer, format!("{id} is refused as {reason}, and is not over so"))) }
 }
 
-/// Its caller is told no, and nobody would know a copy of it: its attempt is burned as if it had been given up.
-fn fold_burned(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) {
-    let Some(command) = event.command().filter(|command| command.ask == AskKind::Reserve) else { return };
+/// Its caller is told no, and nobody would know a copy of it: its attempt is cancelled as if it had been given up.
+fn fold_cancelled(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) {
+    let Some(command) = event.command().filter(|command| command.kind == CommandKind::Reserve) else { return };
     let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return };
     // Of another pool's id it would be refused anyhow.
     if is_of_pool(ledger, event, pool, id).is_err() {
         return;
     }
-    let until = burned_until(event, command);
-    give_up(ledger, event, (pool, id), until, |attempts| attempts.burn(command.attempt));
+    let until = cancelled_until(event, command);
+    give_up(ledger, event, (pool, id), until, |attempts| attempts.cancel(command.attempt));
 }
 
 /// How long an attempt that was given up may come yet: until its deadline. Events of older versions do not name it.
-fn burned_until(event: &Event, command: &CommandStamp) -> Micros {
+fn cancelled_until(event: &Event, command: &CommandStamp) -> Micros {
     command.deadline.map_or(forget_at(event), |deadline| deadline.min(forget_at(event)))
 }
 
 fn fold_abandoned(ledger: &mut impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) -> Folded {
     let command = stamp(event)?;
     is_of_pool(ledger, event, pool, id)?;
-    let until = burned_until(event, command);
+    let until = cancelled_until(event, command);
     let may_come = until >= event.decided_at;
     give_up(ledger, event, (pool, id), until, |attempts| attempts.abandon(command.attempt, may_come));
     Ok(())
@@ -345,7 +350,7 @@ fn give_up(
 ) {
     let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
     let status = known.map_or(Status::Void, |r| r.status);
-    // Of an ended reservation an attempt can take nothing any more: there is nothing to burn. Nor is there of one that does
+    // Of an ended reservation an attempt can take nothing any more: there is nothing to cancel. Nor is there of one that does
     // not live, when the attempt comes too late whenever it comes.
     let is_ended = matches!(status, Status::Released | Status::Expired);
     if is_ended || !status.is_live() && until < event.decided_at {

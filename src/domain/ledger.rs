@@ -1,7 +1,7 @@
 //! The state of a partition as the domain sees it: read by [`super::decide`], changed by [`super::evolve`]. The same
 //! two functions run over a partition's real state and over the overlay of a turn that is not committed yet.
 
-use super::event::Body;
+use super::event::EventBody;
 use super::ids::{CommandId, IdempotencyKey, PoolId, ReservationId};
 use super::pool::Pool;
 use super::reservation::Reservation;
@@ -29,13 +29,13 @@ pub struct CommandKey {
 
 /// The answer a key was given.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Remembered {
+pub struct DedupEntry {
     /// Fingerprint of the command's body.
     pub fingerprint: u64,
     /// When it is forgotten.
     pub until: Micros,
     /// The decision.
-    pub body: Box<Body>,
+    pub body: Box<EventBody>,
     /// The event that decided.
     pub seq: u64,
 }
@@ -52,11 +52,11 @@ pub fn kept_through(last: Micros) -> Micros {
     Micros(spans.saturating_add(1).saturating_mul(span_us))
 }
 
-impl Remembered {
+impl DedupEntry {
     /// For how long it is kept: a refusal has changed nothing.
     pub fn keeping(&self) -> Keeping {
         match *self.body {
-            Body::Rejected(_) => Keeping::Refusal,
+            EventBody::Rejected(_) => Keeping::Refusal,
             _ => Keeping::Until(self.until),
         }
     }
@@ -76,7 +76,7 @@ pub trait Ledger {
         is_asked: impl Fn(&ReservationId) -> bool,
     ) -> Option<ReservationId>;
     /// The answer this key was given; it may be forgettable already.
-    fn remembered(&self, key: &CommandKey) -> Option<&Remembered>;
+    fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry>;
     /// Whether a command of this id was decided, and its id is kept at `now`.
     fn is_decided(&self, id: CommandId, now: Micros) -> bool;
     /// How many such ids are kept at `now`.
@@ -111,7 +111,7 @@ pub trait LedgerMut: Ledger {
     /// nothing is left to remember.
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation));
     /// Keeps the answer of a key.
-    fn remember(&mut self, key: CommandKey, remembered: Remembered);
+    fn remember(&mut self, key: CommandKey, remembered: DedupEntry);
     /// Keeps the id of a decided command until then.
     fn keep_decided(&mut self, id: CommandId, until: Micros);
     /// The clock goes back from `from` by so many microseconds: every hold ends, and every answer and whatever else is not

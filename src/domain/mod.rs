@@ -21,11 +21,13 @@ pub mod route;
 pub mod units;
 
 pub use change::{Edit, LimitChange, PoolChange, RuleChange, WindowChange};
-pub use command::{Ask, AskKind, Command, Reserved};
-pub use event::{Asked, Body, Cause, CommandStamp, Entry, Event, Kind, Origin, Recorded, Rejection, ReleaseCause};
+pub use command::{Command, CommandBody, CommandKind, Reserved};
+pub use event::{
+    AskedChange, Cause, ChainedEvent, CommandStamp, Entry, Event, EventBody, Kind, Origin, Rejection, ReleaseCause,
+};
 pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, NameError, PoolId, ReservationId, Why};
 pub use law::{Breach, Law};
-pub use ledger::{CommandKey, Ledger, LedgerMut, Remembered, Target, kept_until};
+pub use ledger::{CommandKey, DedupEntry, Ledger, LedgerMut, Target, kept_until};
 pub use name::Name;
 pub use outcome::Reason;
 pub use pool::{Mode, Pool, PoolRules, PoolSpec, Window};

@@ -100,7 +100,7 @@ impl Reason {
         }
     }
 
-    /// Whether a copy of a command refused so may be decided otherwise. A Reserve's attempt is burned for it; of another
+    /// Whether a copy of a command refused so may be decided otherwise. A Reserve's attempt is cancelled for it; of another
     /// command nobody may be told that it is not applied.
     pub fn is_open(self) -> bool {
         matches!(self, Reason::DeadlineTooFar | Reason::TooManyCommands)

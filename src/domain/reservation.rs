@@ -5,12 +5,12 @@ use super::name::Name;
 use super::outcome::Reason;
 use super::room::{Keeping, Standing};
 use super::units::{Amounts, Micros};
-use crate::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX};
+use crate::limits::{ATTEMPTS_MAX, CANCELLED_ATTEMPTS_MAX};
 
 /// Where a reservation id stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Status {
-    /// Nothing was decided: only burned attempts are remembered.
+    /// Nothing was decided: only cancelled attempts are remembered.
     Void,
     /// Admitted until a deadline, to be confirmed before it.
     Held,
@@ -150,14 +150,14 @@ impl Reservation {
     pub fn keeping(&self) -> Keeping {
         match self.status {
             Status::Held | Status::Confirmed => Keeping::Live,
-            Status::Refused { .. } if self.attempts.burned().is_empty() => Keeping::Refusal,
+            Status::Refused { .. } if self.attempts.cancelled().is_empty() => Keeping::Refusal,
             _ => Keeping::Until(self.until),
         }
     }
 
     /// Whether nothing is left to remember.
     pub fn is_empty(&self) -> bool {
-        self.status == Status::Void && self.attempts.burned().is_empty()
+        self.status == Status::Void && self.attempts.cancelled().is_empty()
     }
 
     /// The dimension that refused it.
@@ -178,7 +178,7 @@ pub enum Attempts {
     /// None.
     #[default]
     None,
-    /// One not abandoned, none burned.
+    /// One not abandoned, none cancelled.
     One(Attempt),
     /// More than are kept: they count whatever is abandoned.
     Settled,
@@ -186,19 +186,19 @@ pub enum Attempts {
     Many(Box<AttemptSets>),
 }
 
-/// Both sets, in order of arrival: at most [`ATTEMPTS_MAX`] and [`BURNED_ATTEMPTS_MAX`] long.
+/// Both sets, in order of arrival: at most [`ATTEMPTS_MAX`] and [`CANCELLED_ATTEMPTS_MAX`] long.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AttemptSets {
     /// Not abandoned.
     pub live: Vec<Attempt>,
     /// Abandoned before they came.
-    pub burned: Vec<Attempt>,
+    pub cancelled: Vec<Attempt>,
 }
 
 impl Attempts {
     /// From both sets.
     pub fn from_sets(sets: AttemptSets) -> Attempts {
-        match (&*sets.live, &*sets.burned) {
+        match (&*sets.live, &*sets.cancelled) {
             ([], []) => Attempts::None,
             ([one], []) => Attempts::One(*one),
             _ => Attempts::Many(Box::new(sets)),
@@ -215,45 +215,45 @@ impl Attempts {
     }
 
     /// Those abandoned before they came.
-    pub fn burned(&self) -> &[Attempt] {
+    pub fn cancelled(&self) -> &[Attempt] {
         match self {
-            Attempts::Many(sets) => &sets.burned,
+            Attempts::Many(sets) => &sets.cancelled,
             Attempts::None | Attempts::One(_) | Attempts::Settled => &[],
         }
     }
 
-    /// Whether as many are burned as are kept. One more could not be told from one that nobody gave up.
-    pub fn is_burned_full(&self) -> bool {
-        self.burned().len() >= BURNED_ATTEMPTS_MAX
+    /// Whether as many are cancelled as are kept. One more could not be told from one that nobody gave up.
+    pub fn is_cancelled_full(&self) -> bool {
+        self.cancelled().len() >= CANCELLED_ATTEMPTS_MAX
     }
 
     /// Adds one that is not abandoned; a known one changes nothing. One that cannot be kept, or of which it cannot be told
-    /// whether it was burned, settles.
+    /// whether it was cancelled, settles.
     pub fn add(&mut self, attempt: Attempt) {
         if matches!(self, Attempts::Settled) || self.live().contains(&attempt) {
             return;
         }
-        if self.live().len() >= ATTEMPTS_MAX || self.is_burned_full() {
+        if self.live().len() >= ATTEMPTS_MAX || self.is_cancelled_full() {
             *self = Attempts::Settled;
         } else {
             self.change(|sets| sets.live.push(attempt));
         }
     }
 
-    /// Takes one away; one that never came is burned instead, if it may come yet.
+    /// Takes one away; one that never came is cancelled instead, if it may come yet.
     pub fn abandon(&mut self, attempt: Attempt, may_come: bool) {
         if self.live().contains(&attempt) {
             self.change(|sets| sets.live.retain(|a| *a != attempt));
         } else if may_come {
-            self.burn(attempt);
+            self.cancel(attempt);
         }
     }
 
-    /// Burns one that never came, if it did not, and if there is room: see [`Attempts::is_burned_full`].
-    pub fn burn(&mut self, attempt: Attempt) {
-        let is_known = self.live().contains(&attempt) || self.burned().contains(&attempt);
-        if !is_known && !self.is_burned_full() && !matches!(self, Attempts::Settled) {
-            self.change(|sets| sets.burned.push(attempt));
+    /// Cancels one that never came, if it did not, and if there is room: see [`Attempts::is_cancelled_full`].
+    pub fn cancel(&mut self, attempt: Attempt) {
+        let is_known = self.live().contains(&attempt) || self.cancelled().contains(&attempt);
+        if !is_known && !self.is_cancelled_full() && !matches!(self, Attempts::Settled) {
+            self.change(|sets| sets.cancelled.push(attempt));
         }
     }
 
@@ -265,7 +265,7 @@ impl Attempts {
     fn change(&mut self, f: impl FnOnce(&mut AttemptSets)) {
         let mut sets = match std::mem::take(self) {
             Attempts::None | Attempts::Settled => AttemptSets::default(),
-            Attempts::One(one) => AttemptSets { live: vec![one], burned: Vec::new() },
+            Attempts::One(one) => AttemptSets { live: vec![one], cancelled: Vec::new() },
             Attempts::Many(sets) => *sets,
         };
         f(&mut sets);

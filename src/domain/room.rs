@@ -1,7 +1,7 @@
 //! What an entry counts for in a partition's memory, in bytes. The counts follow from values alone, so that everybody who
 //! holds the same state comes to the same sum. They say no less than an entry takes, with its share of every index.
 
-use super::event::Body;
+use super::event::EventBody;
 use super::ids::CommandId;
 use super::ledger::{CommandKey, Target};
 use super::name::Name;
@@ -87,17 +87,17 @@ pub fn span_end(until: Micros) -> Micros {
     Micros(spans.saturating_add(1).saturating_mul(span_us))
 }
 
-/// Of a reservation with so many attempts, not abandoned ones and burned ones.
+/// Of a reservation with so many attempts, not abandoned ones and cancelled ones.
 pub fn of_parts(
     demand: &Amounts,
     order_ref: Option<&Name>,
-    (live, burned): (usize, usize),
+    (live, cancelled): (usize, usize),
     standing: Standing,
     is_judged: bool,
 ) -> u64 {
-    let attempts = match (live, burned) {
+    let attempts = match (live, cancelled) {
         (0 | 1, 0) => 0,
-        (live, burned) => ATTEMPTS_BYTES.saturating_add(times(live.saturating_add(burned), ATTEMPT_BYTES)),
+        (live, cancelled) => ATTEMPTS_BYTES.saturating_add(times(live.saturating_add(cancelled), ATTEMPT_BYTES)),
     };
     let held = if standing == Standing::Held { HOLD_BYTES } else { 0 };
     let order = match order_ref {
@@ -112,7 +112,7 @@ pub fn of_parts(
 /// Of a reservation.
 pub fn of_reservation(reservation: &Reservation) -> u64 {
     let Reservation { demand, order_ref, attempts, judged, .. } = reservation;
-    let counts = (attempts.live().len(), attempts.burned().len());
+    let counts = (attempts.live().len(), attempts.cancelled().len());
     of_parts(demand, order_ref.as_ref(), counts, reservation.standing(), judged.is_some())
 }
 
@@ -122,7 +122,7 @@ pub fn growth(before: &Amounts, demand: &Amounts) -> u64 {
 }
 
 /// Of the answer that a key was given.
-pub fn of_answer(key: &CommandKey, body: &Body) -> u64 {
+pub fn of_answer(key: &CommandKey, body: &EventBody) -> u64 {
     let target = match &key.target {
         Target::Pool(pool) => text(pool.as_str()),
         Target::Reservation(_) => 0,

@@ -125,7 +125,7 @@ mod tests {
         let shared = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
         assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Err(Shed::NoOwner));
-        shared.set_mood(crate::replica::Mood::Owning);
+        shared.set_status(crate::replica::PartitionStatus::Active);
         assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Ok(()));
         shared.turn_begins(Micros(700_000));
         assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Err(Shed::Wait));
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_queue_that_stands_still_sheds_what_could_not_be_answered() {
         let shared = crate::replica::Replica::shared(1).partition(0).cloned().unwrap();
-        shared.set_mood(crate::replica::Mood::Following);
+        shared.set_status(crate::replica::PartitionStatus::Standby);
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
         let stalled = Duration::from_millis;
         assert_eq!(in_time(&shared, (3, stalled(200)), now, soon), Ok(()));
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn an_idle_partition_is_not_shed_for_what_its_last_turns_took() {
         let shared = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
-        shared.set_mood(crate::replica::Mood::Owning);
+        shared.set_status(crate::replica::PartitionStatus::Active);
         shared.turn_begins(Micros(0));
         let now = Micros(3_600_000_000);
         shared.turn_ends(now, now);

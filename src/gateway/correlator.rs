@@ -6,7 +6,9 @@
 //! says that the attempt holds nothing; if that takes longer than the grace, it is told that the outcome is unknown.
 //! The other commands cannot be taken back, so their timeout is unknown at once.
 
-use crate::domain::{Ask, Attempt, Command, CommandId, IdempotencyKey, Micros, Name, Reason, Recorded, Reserved};
+use crate::domain::{
+    Attempt, ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reason, Reserved,
+};
 use crate::limits::{ABANDON_GRACE_MS, ABANDON_RETRY_MS};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The decision, as recorded.
-    Decided(Box<Recorded>),
+    Decided(Box<ChainedEvent>),
     /// The deadline passed. `is_unknown`: the command may yet be applied; otherwise it is certain that it holds
     /// nothing and never will.
     TimedOut {
@@ -27,7 +29,7 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub struct Request {
     /// What is asked.
-    pub ask: Ask,
+    pub body: CommandBody,
     /// The caller's key.
     pub key: Option<IdempotencyKey>,
     /// Who asks.
@@ -62,7 +64,7 @@ struct Pending<W> {
     /// When something has to be done about it.
     due: Micros,
     /// What an Abandon would take back, of a Reserve.
-    takes_back: Option<Reserved>,
+    cancels: Option<Reserved>,
     /// The number of the Abandon that follows it.
     abandon: Option<u64>,
 }
@@ -107,11 +109,11 @@ impl<W> Correlator<W> {
             actor: request.actor,
             key: request.key,
             deadline: request.deadline_there,
-            ask: request.ask,
+            body: request.body,
         };
         self.due.insert((due, number));
-        let takes_back = command.reserved();
-        self.pending.insert(number, Pending { waiter: Some(waiter), due, takes_back, abandon: None });
+        let cancels = command.reserved();
+        self.pending.insert(number, Pending { waiter: Some(waiter), due, cancels, abandon: None });
         command
     }
 
@@ -121,7 +123,7 @@ impl<W> Correlator<W> {
     }
 
     /// Takes a decision, from a reply or from the committed tail; the second of the two changes nothing.
-    pub fn decided(&mut self, recorded: Recorded) -> Option<Answer<W>> {
+    pub fn decided(&mut self, recorded: ChainedEvent) -> Option<Answer<W>> {
         let number = self.own(recorded.event.command()?.id)?;
         let refused = recorded.event.body.rejection().map(|rejection| rejection.reason);
         if refused == Some(Reason::Duplicate) {
@@ -138,9 +140,9 @@ impl<W> Correlator<W> {
             let waiter = pending.waiter.take()?;
             return Some(Answer { waiter, outcome: Outcome::Decided(Box::new(recorded)) });
         }
-        let Pending { waiter, takes_back, .. } = self.remove(number)?;
-        // A Reserve refused so is burned; of another command a copy may yet be applied.
-        let is_unknown = takes_back.is_none() && refused.is_some_and(Reason::is_open);
+        let Pending { waiter, cancels, .. } = self.remove(number)?;
+        // A Reserve refused so is cancelled; of another command a copy may yet be applied.
+        let is_unknown = cancels.is_none() && refused.is_some_and(Reason::is_open);
         let outcome = match is_unknown {
             true => Outcome::TimedOut { is_unknown },
             false => Outcome::Decided(Box::new(recorded)),
@@ -150,7 +152,7 @@ impl<W> Correlator<W> {
 
     /// An Abandon is in the log for good, and will be decided after its Reserve: what it takes back is gone, whoever
     /// decides it and when.
-    pub fn kept(&mut self, abandon: CommandId) -> Option<Answer<W>> {
+    pub fn abandon_durable(&mut self, abandon: CommandId) -> Option<Answer<W>> {
         let number = self.own(abandon)?;
         self.taken_back(number)
     }
@@ -171,7 +173,7 @@ impl<W> Correlator<W> {
         }
         if let Some(pending) = self.pending.get_mut(&number) {
             pending.waiter = None;
-            match (pending.abandon, &pending.takes_back) {
+            match (pending.abandon, &pending.cancels) {
                 (Some(_), _) => {}
                 (None, Some(_)) => self.abandon(number, &mut outputs),
                 (None, None) => drop(self.remove(number)),
@@ -187,7 +189,7 @@ impl<W> Correlator<W> {
         while let Some((due, number)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, number));
             let Some(pending) = self.pending.get_mut(&number) else { continue };
-            if pending.takes_back.is_some() && pending.abandon.is_none() {
+            if pending.cancels.is_some() && pending.abandon.is_none() {
                 self.abandon(number, &mut outputs);
                 continue;
             }
@@ -240,7 +242,7 @@ impl<W> Correlator<W> {
     }
 
     fn abandon(&mut self, number: u64, outputs: &mut Outputs<W>) {
-        let Some(reserved) = self.pending.get(&number).and_then(|pending| pending.takes_back.clone()) else { return };
+        let Some(reserved) = self.pending.get(&number).and_then(|pending| pending.cancels.clone()) else { return };
         let (own, command) = self.abandon_of(number, reserved);
         let Some(pending) = self.pending.get_mut(&number) else { return };
         self.due.remove(&(pending.due, number));
@@ -263,7 +265,7 @@ impl<W> Correlator<W> {
             actor: None,
             key: None,
             deadline,
-            ask: Ask::Abandon { pool, reservation },
+            body: CommandBody::Abandon { pool, reservation },
         };
         (own, command)
     }

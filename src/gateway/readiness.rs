@@ -33,7 +33,7 @@ pub struct Seen {
 
 /// Why a partition is not as it should be.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct Outage {
     /// For a person.
     pub why: String,
     /// Since when.
@@ -92,25 +92,25 @@ pub struct Readiness {
 
 impl Readiness {
     /// Takes a look at all partitions. Answers those that are not as they should be, and what has changed.
-    pub fn look(&mut self, seen: BTreeMap<u32, Seen>, now: Micros) -> (BTreeMap<u32, Standing>, News) {
+    pub fn look(&mut self, seen: BTreeMap<u32, Seen>, now: Micros) -> (BTreeMap<u32, Outage>, News) {
         let is_asked = seen.values().any(|seen| seen.log.0);
         let answers = seen.values().fold(0u64, |sum, seen| sum.saturating_add(seen.log.1));
         let silent = self.log.look(is_asked, answers, now, STALLED_MS);
         self.partitions.retain(|partition, _| seen.contains_key(partition));
-        let (mut standings, mut news) = (BTreeMap::new(), News::default());
+        let (mut outages, mut news) = (BTreeMap::new(), News::default());
         for (partition, seen) in seen {
             let kept = self.partitions.entry(partition).or_default();
             let is_worth_a_line = matches!(seen.condition, Condition::Served(_));
             match kept.look(seen, silent, now) {
-                Some(mut standing) => {
-                    let (since, is_told) = kept.bad.get_or_insert((standing.since, false));
-                    standing.since = *since;
+                Some(mut outage) => {
+                    let (since, is_told) = kept.bad.get_or_insert((outage.since, false));
+                    outage.since = *since;
                     // What is over in a moment is not worth one; what stops a partition has its own.
                     if !*is_told && is_worth_a_line && now.ms_since(*since) >= STALLED_MS {
                         *is_told = true;
-                        news.began.entry(standing.why.clone()).or_default().push(partition);
+                        news.began.entry(outage.why.clone()).or_default().push(partition);
                     }
-                    standings.insert(partition, standing);
+                    outages.insert(partition, outage);
                 }
                 None => {
                     if let Some((since, true)) = kept.bad.take() {
@@ -120,19 +120,19 @@ impl Readiness {
                 }
             }
         }
-        (standings, news)
+        (outages, news)
     }
 }
 
 impl Partition {
-    fn look(&mut self, seen: Seen, all_silent: Option<Micros>, now: Micros) -> Option<Standing> {
+    fn look(&mut self, seen: Seen, all_silent: Option<Micros>, now: Micros) -> Option<Outage> {
         let stalled = self.decisions.look(seen.waits, seen.events, now, STALLED_MS);
         let silent = self.log.look(seen.log.0, seen.log.1, now, STALLED_MS);
         // Whoever writes events is there, too.
         let shown = seen.owner.unwrap_or_default().saturating_add(seen.events);
         let ownerless = self.owner.look(seen.owner.is_some(), shown, now, OWNERLESS_MS);
         let trouble = match seen.condition {
-            Condition::Stopped(why) => return Some(Standing { why, since: now, decides: false }),
+            Condition::Stopped(why) => return Some(Outage { why, since: now, decides: false }),
             Condition::Served(trouble) => trouble,
         };
         let (why, since) = match (all_silent, silent, stalled, ownerless) {
@@ -140,10 +140,10 @@ impl Partition {
             (_, Some(since), ..) => ("its log does not answer", since),
             (.., Some(since), _) => ("commands wait and nothing is decided", since),
             (.., Some(since)) => ("no process shows that it owns it", since),
-            (None, None, None, None) => return trouble.map(|why| Standing { why, since: now, decides: true }),
+            (None, None, None, None) => return trouble.map(|why| Outage { why, since: now, decides: true }),
         };
         let why = trouble.map_or_else(|| why.to_owned(), |trouble| format!("{trouble}; {why}"));
-        Some(Standing { why, since, decides: false })
+        Some(Outage { why, since, decides: false })
     }
 }
 
@@ -185,9 +185,9 @@ mod tests {
         for (n, (ms, seen)) in (0..).zip(looks) {
             // Its log is asked and answers.
             let other = Seen { log: (true, n), ..well() };
-            let (standings, _) = readiness.look(BTreeMap::from([(0, seen.clone()), (1, other)]), at(*ms));
-            assert!(!standings.contains_key(&1), "{standings:?}");
-            last = standings.get(&0).map(|s| (s.why.clone(), s.since.ms_since(BEGAN), s.decides));
+            let (outages, _) = readiness.look(BTreeMap::from([(0, seen.clone()), (1, other)]), at(*ms));
+            assert!(!outages.contains_key(&1), "{outages:?}");
+            last = outages.get(&0).map(|s| (s.why.clone(), s.since.ms_since(BEGAN), s.decides));
         }
         last
     }
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_partition_is_judged_by_what_it_does() {
         let trouble = || Condition::Served(Some("not owned: why".to_owned()));
-        let stopped = || Condition::Stopped("halted: why".to_owned());
+        let stopped = || Condition::Stopped("failed: why".to_owned());
         let nothing = "commands wait and nothing is decided";
         let silent = "its log does not answer";
         let both = &format!("not owned: why; {nothing}");
@@ -217,7 +217,7 @@ mod tests {
                 &[(0, waiting(7)), (STALLED_MS, Seen { condition: trouble(), ..waiting(7) })],
                 Some((both.as_str(), 0, false)),
             ),
-            (&[(3, said(stopped())), (9, said(stopped()))], Some(("halted: why", 3, false))),
+            (&[(3, said(stopped())), (9, said(stopped()))], Some(("failed: why", 3, false))),
             (&[(0, owned(1)), (OWNERLESS_MS - 1, owned(1))], None),
             (&[(0, owned(1)), (OWNERLESS_MS, owned(1))], Some((nobody, 0, false))),
             (&[(0, owned(1)), (OWNERLESS_MS, owned(2))], None),
@@ -236,10 +236,10 @@ mod tests {
         let mut readiness = Readiness::default();
         let seen = || BTreeMap::from([(0, asked(3)), (1, well())]);
         assert!(readiness.look(seen(), at(0)).0.is_empty());
-        let (standings, news) = readiness.look(seen(), at(STALLED_MS));
+        let (outages, news) = readiness.look(seen(), at(STALLED_MS));
         let why = "the cluster does not answer";
-        let standing = Standing { why: why.to_owned(), since: at(0), decides: false };
-        assert_eq!(standings, BTreeMap::from([(0, standing.clone()), (1, standing)]));
+        let outage = Outage { why: why.to_owned(), since: at(0), decides: false };
+        assert_eq!(outages, BTreeMap::from([(0, outage.clone()), (1, outage)]));
         assert_eq!(news.began, BTreeMap::from([(why.to_owned(), vec![0, 1])]));
     }
 

@@ -8,7 +8,7 @@ use super::admission::{InFlight, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::readiness::Readiness;
 use super::routing;
-use crate::domain::{Ask, Command, CommandId, IdempotencyKey, Micros, Name, Reserved};
+use crate::domain::{Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved};
 use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
 use crate::replica::{Replica, Shared};
@@ -27,7 +27,7 @@ use tokio::sync::{Notify, oneshot};
 #[derive(Clone, Debug)]
 pub struct Call {
     /// What is asked.
-    pub ask: Ask,
+    pub body: CommandBody,
     /// The caller's key.
     pub key: Option<IdempotencyKey>,
     /// Who asks.
@@ -94,13 +94,13 @@ impl Gateway {
     pub async fn call(&self, call: Call) -> Result<Outcome, Shed> {
         let now = self.clock.now();
         let deadline = call.arrived.plus_ms(self.timeout_ms(call.timeout_ms));
-        let (partition, key) = routing::route(&call.ask, self.replica.partition_count()).ok_or(Shed::NoOwner)?;
+        let (partition, key) = routing::route(&call.body, self.replica.partition_count()).ok_or(Shed::NoOwner)?;
         let _place = self.admit(partition, now, deadline)?;
         let (waiter, outcome) = oneshot::channel();
         let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time(self.clock.as_ref());
         let left_us = deadline.0.saturating_sub(now.0);
         let deadline_there = Micros(there.0.saturating_add(left_us));
-        let request = Request { ask: call.ask, key: call.key, actor: call.actor, deadline, deadline_there };
+        let request = Request { body: call.body, key: call.key, actor: call.actor, deadline, deadline_there };
         let (command, is_earliest) = {
             let mut correlator = self.correlator.lock();
             let is_earliest = correlator.next_due().is_none_or(|due| deadline < due);
@@ -110,7 +110,7 @@ impl Gateway {
             self.rearm.notify_one();
         }
         let reserved = command.reserved();
-        let departure = Departure { gateway: self, id: command.id, reserved, is_over: false };
+        let departure = CancelOnDrop { gateway: self, id: command.id, reserved, is_over: false };
         if let Err(error) = self.append(partition, &key, &command) {
             departure.over();
             self.correlator.lock().withdraw(command.id);
@@ -226,7 +226,7 @@ impl Gateway {
         }
     }
 
-    fn admit(&self, partition: u32, now: Micros, deadline: Micros) -> Result<Place<'_>, Shed> {
+    fn admit(&self, partition: u32, now: Micros, deadline: Micros) -> Result<InFlightGuard<'_>, Shed> {
         if self.is_closing.load(Relaxed) {
             return Err(Shed::Closing);
         }
@@ -235,25 +235,25 @@ impl Gateway {
         let queue = (self.sink.waiting(partition), self.sink.stalled(partition));
         in_time(shared, queue, now, deadline)?;
         in_flight.enter()?;
-        Ok(Place(in_flight))
+        Ok(InFlightGuard(in_flight))
     }
 
     /// An Abandon of this gateway's is in the log for good, though nobody may have decided it yet: whoever decides, what
     /// it takes back is gone.
-    pub fn kept(&self, abandon: CommandId) {
-        give(self.correlator.lock().kept(abandon).into_iter().collect());
+    pub fn abandon_durable(&self, abandon: CommandId) {
+        give(self.correlator.lock().abandon_durable(abandon).into_iter().collect());
     }
 
     fn append(&self, partition: u32, key: &[u8], command: &Command) -> Result<(), AppendError> {
-        let takes_back = matches!(command.ask, Ask::Abandon { .. }).then_some(command.id);
+        let cancels = matches!(command.body, CommandBody::Abandon { .. }).then_some(command.id);
         let bytes = wire::command::encode(command);
-        self.sink.append(NewCommand { partition, key, bytes: &bytes, takes_back })
+        self.sink.append(NewCommand { partition, key, bytes: &bytes, cancels })
     }
 
     fn perform(&self, outputs: Outputs<Waiter>) {
         give(outputs.answers);
         for abandon in outputs.append {
-            let routed = routing::route(&abandon.ask, self.replica.partition_count());
+            let routed = routing::route(&abandon.body, self.replica.partition_count());
             let Some((partition, key)) = routed else { continue };
             match self.append(partition, &key, &abandon) {
                 Ok(()) => {}
@@ -304,29 +304,29 @@ fn give(answers: Vec<Answer<Waiter>>) {
 }
 
 /// One call in flight.
-struct Place<'a>(&'a InFlight);
+struct InFlightGuard<'a>(&'a InFlight);
 
-impl Drop for Place<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.0.leave();
     }
 }
 
 /// Tells the correlator when a call's future is dropped before its answer.
-struct Departure<'a> {
+struct CancelOnDrop<'a> {
     gateway: &'a Gateway,
     id: CommandId,
     reserved: Option<Reserved>,
     is_over: bool,
 }
 
-impl Departure<'_> {
+impl CancelOnDrop<'_> {
     fn over(mut self) {
         self.is_over = true;
     }
 }
 
-impl Drop for Departure<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.gateway.gone(self.id, self.reserved.take());
@@ -339,7 +339,7 @@ mod tests {
     use super::*;
     use crate::domain::{Amounts, Dimension, PoolId, ReservationId};
     use crate::log::{LogError, StoredEvent};
-    use crate::replica::Mood;
+    use crate::replica::PartitionStatus;
     use crate::time::SystemClock;
     use std::task::{Context, Poll, Waker};
 
@@ -380,20 +380,20 @@ mod tests {
     fn who_waits_for_what_nobody_will_answer_is_told_that_it_is_unknown_and_it_is_taken_back() {
         let log = Arc::new(Taking::default());
         let replica = Arc::new(Replica::new(1));
-        replica.partition(0).unwrap().set_mood(Mood::Owning);
+        replica.partition(0).unwrap().set_status(PartitionStatus::Active);
         let gateway = Gateway::new(1, 250, log.clone(), log.clone(), replica, Arc::new(SystemClock::new()));
         let demand = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
         let pool = PoolId::new("pool").unwrap();
         let reservation = ReservationId::new(7, [7; 11]);
-        let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
+        let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
         let arrived = gateway.now();
-        let mut call = Box::pin(gateway.call(Call { ask, key: None, actor: None, timeout_ms: None, arrived }));
+        let mut call = Box::pin(gateway.call(Call { body, key: None, actor: None, timeout_ms: None, arrived }));
         let context = &mut Context::from_waker(Waker::noop());
         assert!(call.as_mut().poll(context).is_pending());
         *gateway.correlator.lock() = Correlator::new(1);
         let told = call.as_mut().poll(context);
         assert!(matches!(told, Poll::Ready(Ok(Outcome::TimedOut { is_unknown: true }))), "{told:?}");
         let appended = log.0.lock();
-        assert!(matches!(appended[..], [_, Command { ask: Ask::Abandon { .. }, .. }]), "{appended:?}");
+        assert!(matches!(appended[..], [_, Command { body: CommandBody::Abandon { .. }, .. }]), "{appended:?}");
     }
 }

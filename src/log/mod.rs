@@ -2,14 +2,14 @@
 //! `tests/it/contract.rs` holds every implementation to one list of cases. Nothing here knows what a decision is: bytes
 //! in, bytes out, in order.
 
+pub mod dead_letters;
 pub mod embedded;
 pub mod kafka;
-pub mod letters;
 mod opening;
 
 pub use opening::Opening;
 
-use crate::domain::{Breach, CommandId, Micros, PoolId, Recorded};
+use crate::domain::{Breach, ChainedEvent, CommandId, Micros, PoolId};
 use crate::time::Stamp;
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct NewCommand<'a> {
     /// The framed command, at most [`crate::limits::COMMAND_BYTES_MAX`].
     pub bytes: &'a [u8],
     /// Its id if it takes something back (an Abandon): places are kept for those when all others are shed.
-    pub takes_back: Option<CommandId>,
+    pub cancels: Option<CommandId>,
 }
 
 /// Why a command was not taken. Nothing of it is in the log, now or later.
@@ -82,7 +82,7 @@ pub struct StoredEvent {
 /// What one turn writes: all of it becomes visible together, or none of it ever.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Turn {
-    /// The commands it decided, in order of offset; of commands that are lost (see [`crate::domain::Body::CommandsLost`])
+    /// The commands it decided, in order of offset; of commands that are lost (see [`crate::domain::EventBody::CommandsLost`])
     /// the last place, without bytes.
     pub inputs: Vec<Record>,
     /// Its events, in order of sequence number: those of timers, then one for each input.
@@ -92,7 +92,7 @@ pub struct Turn {
     pub pools: Vec<Option<PoolId>>,
     /// Those of its inputs that nobody could decide. A log that does not keep commands for as long as their events writes
     /// each of them down before anything of the turn is visible: then it is never lost, and may be there twice.
-    pub dead: Vec<letters::DeadLetter>,
+    pub dead: Vec<dead_letters::Undecidable>,
 }
 
 /// What became of a commit. There is no fifth case.
@@ -254,7 +254,7 @@ pub struct Reply {
     /// The gateway.
     pub to: u64,
     /// The decision, as recorded.
-    pub decided: Recorded,
+    pub decided: ChainedEvent,
 }
 
 /// Carrying outcomes back. A reply may be lost: the committed tail tells the same.

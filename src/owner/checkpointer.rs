@@ -3,7 +3,7 @@
 //! draft; while one is being written the next waits with its partition, which only makes it larger.
 
 use super::report::Report;
-use crate::domain::Recorded;
+use crate::domain::ChainedEvent;
 use crate::replica::{Draft, PartitionState, Position, Shared};
 use crate::store::{Seen, Store};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -44,7 +44,7 @@ impl Checkpointer {
     }
 
     /// Notes that this event is committed, before anybody is told.
-    pub(super) fn committed(&self, recorded: &Recorded) {
+    pub(super) fn committed(&self, recorded: &ChainedEvent) {
         if let Some(store) = &self.notes {
             store.note(recorded.event.partition, &Seen::of(self.log_id, recorded));
         }

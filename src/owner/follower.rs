@@ -7,7 +7,7 @@ use super::recover::{Recovery, fold_stored};
 use crate::domain::{Breach, Micros};
 use crate::limits::{CAUGHT_UP_AT_ONCE, CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
 use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
-use crate::replica::{Mood, PartitionState, Replica, Shared};
+use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
 use crate::time::Clock;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +48,7 @@ pub struct Follower<'a, S> {
     checkpoint_due: BTreeMap<u32, Micros>,
     /// How far each was noted to be committed.
     noted: BTreeMap<u32, u64>,
-    pulse: &'a Pulse,
+    probe: &'a EndOffsetProbe,
 }
 
 impl<'a, S: EventStream> Follower<'a, S> {
@@ -58,7 +58,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
         replica: &'a Replica,
         recovery: &'a Recovery<'a>,
         checkpointer: &'a Checkpointer,
-        pulse: &'a Pulse,
+        probe: &'a EndOffsetProbe,
     ) -> Follower<'a, S> {
         Follower {
             stream,
@@ -70,7 +70,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
             unrestored: (0..replica.partition_count()).collect(),
             checkpoint_due: BTreeMap::new(),
             noted: BTreeMap::new(),
-            pulse,
+            probe,
         }
     }
 
@@ -108,7 +108,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
         self.note();
         for (partition, place) in self.stream.places() {
             if let Some(shared) = self.replica.partition(partition) {
-                self.pulse.read_to(partition, shared, place);
+                self.probe.read_to(partition, shared, place);
             }
         }
         Ok(())
@@ -163,14 +163,14 @@ impl<'a, S: EventStream> Follower<'a, S> {
     fn attend(&mut self, shared: &Arc<Shared>) -> Result<(), LogError> {
         self.restore(shared)?;
         let (partition, next_seq) = shared.read(|state| (state.partition(), state.position().next_seq));
-        let is_ours = matches!(shared.mood(), Mood::Following | Mood::Rebuilding);
+        let is_ours = matches!(shared.status(), PartitionStatus::Standby | PartitionStatus::Restoring);
         if !is_ours {
             self.is_well(partition, shared);
             self.leave(partition);
             return Ok(());
         }
         let is_followed = self.followed.contains(&partition);
-        let is_near = shared.mood() != Mood::Rebuilding
+        let is_near = shared.status() != PartitionStatus::Restoring
             || self.failing.get(&partition).is_some_and(|failing| failing.tries >= STRETCH_TRIES);
         if !is_followed && (is_near || self.catch_up(partition, shared, next_seq)?) {
             self.stream.follow(partition, next_seq)?;
@@ -202,13 +202,13 @@ impl<'a, S: EventStream> Follower<'a, S> {
         if !self.unrestored.contains(&partition) {
             return Ok(());
         }
-        if shared.mood() == Mood::Rebuilding {
+        if shared.status() == PartitionStatus::Restoring {
             match self.recovery.restore(shared) {
                 Ok(_) => {}
                 Err(ClaimError::Log(error)) => return Err(error),
                 // Nothing was read of it yet: there is no state that anybody may see.
                 Err(ClaimError::Breach(breach)) => {
-                    shared.set_mood(Mood::Lost(breach.to_string()));
+                    shared.set_status(PartitionStatus::Unreadable(breach.to_string()));
                     self.stopped(partition, &breach);
                 }
             }
@@ -227,7 +227,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
     fn let_go_of(&mut self, partition: u32) {
         self.followed.remove(&partition);
         self.stream.leave(partition);
-        self.pulse.left(partition);
+        self.probe.left(partition);
     }
 
     fn leave(&mut self, partition: u32) {
@@ -244,7 +244,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
                 self.is_well(partition, shared);
                 // Its time goes on from here, as its owner's does, and not from when somebody asks for it.
                 shared.time(self.recovery.clock);
-                (self.recovery.heard)(&recorded);
+                (self.recovery.on_committed)(&recorded);
             }
             Some(Some(Err(breach))) => self.broken(partition, shared, &breach),
             Some(None) => {}
@@ -262,14 +262,14 @@ impl<'a, S: EventStream> Follower<'a, S> {
             if shared.begin_anew() {
                 self.recovery.wipe(partition, &why);
             }
-        } else if shared.halt(&why) {
+        } else if shared.fail(&why) {
             self.stopped(partition, breach);
         }
     }
 
     fn stopped(&self, partition: u32, breach: &Breach) {
         self.recovery.report.breach(breach);
-        self.recovery.report.halted(partition, &breach.to_string());
+        self.recovery.report.failed(partition, &breach.to_string());
     }
 
     fn checkpoint(&mut self, partition: u32, shared: &Arc<Shared>) {
@@ -285,20 +285,20 @@ impl<'a, S: EventStream> Follower<'a, S> {
 /// How a silent log is told from one that cannot be reached, and from one that hides what was committed behind a
 /// transaction that nobody ends: the log is asked for its whole end again and again, and what has been read up to such an
 /// end was current when it was asked for.
-pub struct Pulse(Vec<Mutex<Beat>>);
+pub struct EndOffsetProbe(Vec<Mutex<ProbeState>>);
 
 #[derive(Clone, Copy, Default)]
-struct Beat {
+struct ProbeState {
     /// The place up to which the partition is read, of one that is followed.
     read: Option<i64>,
     /// An end that is not read up to yet, and the time before it was asked for.
     asked: Option<(i64, Micros)>,
 }
 
-impl Pulse {
+impl EndOffsetProbe {
     /// Of as many partitions.
-    pub fn new(partitions: u32) -> Pulse {
-        Pulse((0..partitions).map(|_| Mutex::default()).collect())
+    pub fn new(partitions: u32) -> EndOffsetProbe {
+        EndOffsetProbe((0..partitions).map(|_| Mutex::default()).collect())
     }
 
     /// Asks for the end of every partition that has not stopped. `ends` answers the place before which everything lies
@@ -309,7 +309,7 @@ impl Pulse {
             if shared.has_stopped() {
                 continue;
             }
-            let is_owned = shared.mood() == Mood::Owning;
+            let is_owned = shared.status() == PartitionStatus::Active;
             let asked = clock.now();
             shared.ask_log();
             let Some((end, written)) = ends(partition) else { continue };
@@ -340,7 +340,7 @@ impl Pulse {
     /// It is not followed any more.
     fn left(&self, partition: u32) {
         if let Some(beat) = self.0.get(partition as usize) {
-            *beat.lock() = Beat::default();
+            *beat.lock() = ProbeState::default();
         }
     }
 }

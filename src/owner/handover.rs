@@ -25,7 +25,7 @@ const STALE_MS: u64 = 10_000;
 
 /// What came of a partition's turns since the last look, if any ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Turns {
+pub struct TurnTimes {
     /// Those that ended.
     pub ended: u64,
     /// What the last of them took, in milliseconds.
@@ -50,7 +50,7 @@ pub enum Others {
 pub enum Input {
     /// A look at the partitions of which turns have ended here, at how long a round trip took, in milliseconds (nothing when
     /// the cluster did not answer), and at whether this machine's clock keeps partitions from being decided here.
-    Look(BTreeMap<u32, Turns>, Option<u64>, bool),
+    Look(BTreeMap<u32, TurnTimes>, Option<u64>, bool),
     /// The answer to [`Output::Ask`].
     Group(Others),
 }
@@ -146,7 +146,7 @@ impl Handover {
         }
     }
 
-    fn look(&mut self, turns: &BTreeMap<u32, Turns>, trip_ms: Option<u64>, now: Micros) {
+    fn look(&mut self, turns: &BTreeMap<u32, TurnTimes>, trip_ms: Option<u64>, now: Micros) {
         match trip_ms {
             Some(trip_ms) => self.trips.push_back(trip_ms),
             // Nobody knows now what it is.
@@ -156,7 +156,7 @@ impl Handover {
             self.trips.pop_front();
         }
         self.slow.retain(|_, slow| now.ms_since(slow.last) < STALE_MS);
-        for (&partition, &Turns { ended, last_ms }) in turns {
+        for (&partition, &TurnTimes { ended, last_ms }) in turns {
             if last_ms < self.deadline_ms {
                 self.slow.remove(&partition);
                 continue;
@@ -241,7 +241,7 @@ mod tests {
             let (begun, mut done) = (self.now, Vec::new());
             while self.now.ms_since(begun) < ms {
                 self.now = self.now.plus_ms(LOOK_MS);
-                let turns = Turns { ended: (LOOK_MS / self.turn_ms).max(1), last_ms: self.turn_ms };
+                let turns = TurnTimes { ended: (LOOK_MS / self.turn_ms).max(1), last_ms: self.turn_ms };
                 // A turn ends with every look, or with every few.
                 let has_ended = self.now.0 / 1_000 % self.turn_ms.max(LOOK_MS) < LOOK_MS;
                 let is_seen = has_ended && !self.handover.is_resting();
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!((w.runs(60_000), w.asked), (vec![], 0), "they would be as slow elsewhere");
         // Nor is one long turn, such as one that outlasts a broker, nor a cluster that does not answer.
         w.slows();
-        let outlasted = BTreeMap::from([(3, Turns { ended: 1, last_ms: 7_000 })]);
+        let outlasted = BTreeMap::from([(3, TurnTimes { ended: 1, last_ms: 7_000 })]);
         let mut w = World::new();
         w.runs(5_000);
         assert_eq!(w.handover.handle(Input::Look(outlasted, Some(5_000), false), w.now), None);

@@ -1,7 +1,7 @@
 //! Whether a log still holds all that was seen of it (L10). What is gone is named, and a person has to look into it: an
 //! owner that went on would give away again what was promised to others.
 
-use crate::domain::{Body, Breach, Digest, Law, Micros, Recorded};
+use crate::domain::{Breach, ChainedEvent, Digest, EventBody, Law, Micros};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError};
 use crate::store::{Seen, Store};
@@ -170,8 +170,8 @@ fn is_accepted(tail: &dyn CommittedTail, partition: u32, end: u64, seen: &Seen) 
     while next < end {
         for event in tail.read(partition, next, TURN_BYTES_MAX)? {
             next = event.seq.saturating_add(1);
-            let Ok(Recorded { event, .. }) = wire::event::decode(&event.bytes) else { continue };
-            if matches!(event.body, Body::EventsLost { until, .. } if until >= seen.next_seq)
+            let Ok(ChainedEvent { event, .. }) = wire::event::decode(&event.bytes) else { continue };
+            if matches!(event.body, EventBody::EventsLost { until, .. } if until >= seen.next_seq)
                 && event.decided_at > seen.decided_at
             {
                 return Ok(true);

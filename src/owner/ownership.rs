@@ -23,9 +23,9 @@ pub enum Ended {
     /// The log takes nothing from it any more.
     Fenced,
     /// It could not claim, or does not know what became of a turn.
-    Failed,
+    Retry,
     /// A law is broken, or its state cannot be rebuilt: the partition is not to be served by this process again.
-    Halted,
+    Failed,
 }
 
 /// What happened.
@@ -61,7 +61,7 @@ pub enum Output {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Seat {
+enum Assignment {
     /// Nobody here owns it.
     Vacant,
     /// To be claimed then.
@@ -69,15 +69,15 @@ enum Seat {
     /// It has an owner, since then.
     Taken { since: Micros, is_stopping: bool },
     /// Never again.
-    Halted,
+    Failed,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct AssignmentSlot {
     is_assigned: bool,
     /// Whether nobody knows any more if it is.
     is_presumed: bool,
-    seat: Seat,
+    assignment: Assignment,
     /// Owners that ended soon, one after the other.
     failures: u32,
 }
@@ -86,7 +86,7 @@ struct Place {
 #[derive(Clone, Debug)]
 pub struct Ownership {
     partitions: u32,
-    places: BTreeMap<u32, Place>,
+    places: BTreeMap<u32, AssignmentSlot>,
     is_closing: bool,
 }
 
@@ -114,8 +114,8 @@ impl Ownership {
 
     /// When [`Input::Tick`] has something to do next.
     pub fn next_due(&self) -> Option<Micros> {
-        let due = |place: &Place| match place.seat {
-            Seat::Waiting { at } => Some(at),
+        let due = |place: &AssignmentSlot| match place.assignment {
+            Assignment::Waiting { at } => Some(at),
             _ => None,
         };
         self.places.values().filter_map(due).min()
@@ -129,7 +129,7 @@ impl Ownership {
 
     /// Whether no partition has an owner here.
     pub fn is_idle(&self) -> bool {
-        !self.places.values().any(|place| matches!(place.seat, Seat::Taken { .. }))
+        !self.places.values().any(|place| matches!(place.assignment, Assignment::Taken { .. }))
     }
 
     /// The group goes by its topic, which may have been given more partitions than the log was made with.
@@ -137,11 +137,11 @@ impl Ownership {
         partition >= self.partitions
     }
 
-    fn place(&mut self, partition: u32) -> &mut Place {
-        self.places.entry(partition).or_insert(Place {
+    fn place(&mut self, partition: u32) -> &mut AssignmentSlot {
+        self.places.entry(partition).or_insert(AssignmentSlot {
             is_assigned: false,
             is_presumed: false,
-            seat: Seat::Vacant,
+            assignment: Assignment::Vacant,
             failures: 0,
         })
     }
@@ -150,28 +150,28 @@ impl Ownership {
         let is_closing = self.is_closing;
         let place = self.place(partition);
         (place.is_assigned, place.is_presumed) = (true, false);
-        if is_closing || place.seat != Seat::Vacant {
+        if is_closing || place.assignment != Assignment::Vacant {
             return Vec::new();
         }
-        place.seat = Seat::Taken { since: now, is_stopping: false };
+        place.assignment = Assignment::Taken { since: now, is_stopping: false };
         vec![Output::Claim(partition)]
     }
 
     fn revoked(&mut self, partition: u32, is_served: bool) -> Vec<Output> {
         let place = self.place(partition);
         (place.is_assigned, place.is_presumed) = (false, false);
-        match &mut place.seat {
-            Seat::Taken { is_stopping: true, .. } => Vec::new(),
-            Seat::Taken { .. } if is_served => vec![Output::Yield(partition), Output::Released(partition)],
-            Seat::Taken { is_stopping, .. } => {
+        match &mut place.assignment {
+            Assignment::Taken { is_stopping: true, .. } => Vec::new(),
+            Assignment::Taken { .. } if is_served => vec![Output::Yield(partition), Output::Released(partition)],
+            Assignment::Taken { is_stopping, .. } => {
                 *is_stopping = true;
                 vec![Output::Stop(partition)]
             }
-            Seat::Vacant | Seat::Waiting { .. } => {
-                place.seat = Seat::Vacant;
+            Assignment::Vacant | Assignment::Waiting { .. } => {
+                place.assignment = Assignment::Vacant;
                 vec![Output::Released(partition)]
             }
-            Seat::Halted => vec![Output::Released(partition)],
+            Assignment::Failed => vec![Output::Released(partition)],
         }
     }
 
@@ -184,17 +184,17 @@ impl Ownership {
     fn ended(&mut self, partition: u32, how: Ended, now: Micros) -> Vec<Output> {
         let is_closing = self.is_closing;
         let place = self.place(partition);
-        let Seat::Taken { since, .. } = place.seat else { return Vec::new() };
-        place.seat = Seat::Vacant;
-        if how == Ended::Halted {
-            place.seat = Seat::Halted;
+        let Assignment::Taken { since, .. } = place.assignment else { return Vec::new() };
+        place.assignment = Assignment::Vacant;
+        if how == Ended::Failed {
+            place.assignment = Assignment::Failed;
         }
         // Who is fenced and not heard by the group has been replaced.
         place.is_assigned &= !(place.is_presumed && how == Ended::Fenced);
         if !place.is_assigned || is_closing {
             return vec![Output::Released(partition)];
         }
-        if place.seat == Seat::Halted {
+        if place.assignment == Assignment::Failed {
             return Vec::new();
         }
         let was_steady = now.ms_since(since) >= CLAIM_STEADY_MS;
@@ -202,23 +202,23 @@ impl Ownership {
         // One that stopped because it had to stop for a moment, and one that had long been steady, goes on at once; but
         // who is fenced hears the group first, which may have replaced it.
         if how == Ended::Stopped || (how != Ended::Fenced && place.failures == 0) {
-            place.seat = Seat::Taken { since: now, is_stopping: false };
+            place.assignment = Assignment::Taken { since: now, is_stopping: false };
             return vec![Output::Claim(partition)];
         }
         let doublings = place.failures.saturating_sub(1).min(16);
         let least_ms = if how == Ended::Fenced { CLAIM_FENCED_MS } else { CLAIM_RETRY_MS };
         let pause_ms = CLAIM_RETRY_MS.saturating_mul(1 << doublings).clamp(least_ms, CLAIM_RETRY_MAX_MS);
-        place.seat = Seat::Waiting { at: now.plus_ms(pause_ms) };
+        place.assignment = Assignment::Waiting { at: now.plus_ms(pause_ms) };
         Vec::new()
     }
 
     fn tick(&mut self, now: Micros) -> Vec<Output> {
         let mut outputs = Vec::new();
         for (partition, place) in &mut self.places {
-            if let Seat::Waiting { at } = place.seat
+            if let Assignment::Waiting { at } = place.assignment
                 && at <= now
             {
-                place.seat = Seat::Taken { since: now, is_stopping: false };
+                place.assignment = Assignment::Taken { since: now, is_stopping: false };
                 outputs.push(Output::Claim(*partition));
             }
         }
@@ -229,13 +229,13 @@ impl Ownership {
         self.is_closing = true;
         let mut outputs = Vec::new();
         for (partition, place) in &mut self.places {
-            match &mut place.seat {
-                Seat::Taken { is_stopping, .. } if !*is_stopping => {
+            match &mut place.assignment {
+                Assignment::Taken { is_stopping, .. } if !*is_stopping => {
                     *is_stopping = true;
                     outputs.push(Output::Stop(*partition));
                 }
-                Seat::Waiting { .. } => place.seat = Seat::Vacant,
-                Seat::Taken { .. } | Seat::Vacant | Seat::Halted => {}
+                Assignment::Waiting { .. } => place.assignment = Assignment::Vacant,
+                Assignment::Taken { .. } | Assignment::Vacant | Assignment::Failed => {}
             }
         }
         outputs
@@ -292,7 +292,7 @@ mod tests {
         w.check(Input::Assigned(4), &[Output::Claim(4)]);
         w.check(Input::Revoked(4, true), &[Output::Yield(4), Output::Released(4)]);
         w.check(Input::Assigned(4), &[]);
-        w.check(Input::Ended(4, Ended::Failed), &[]);
+        w.check(Input::Ended(4, Ended::Retry), &[]);
         assert!(w.ownership.next_due().is_some());
         // Or still here when the process ends.
         w.check(Input::Assigned(5), &[Output::Claim(5)]);
@@ -314,7 +314,7 @@ mod tests {
         let mut w = World::new();
         w.check(Input::Assigned(0), &[Output::Claim(0)]);
         let mut pauses_ms = Vec::new();
-        for how in [Ended::Failed, Ended::Failed, Ended::Failed, Ended::Fenced] {
+        for how in [Ended::Retry, Ended::Retry, Ended::Retry, Ended::Fenced] {
             w.check(Input::Ended(0, how), &[]);
             let due = w.ownership.next_due().unwrap();
             pauses_ms.push(due.ms_since(w.now));
@@ -324,7 +324,7 @@ mod tests {
         }
         assert_eq!(pauses_ms, [CLAIM_RETRY_MS, 2 * CLAIM_RETRY_MS, 4 * CLAIM_RETRY_MS, CLAIM_FENCED_MS]);
         assert!((0..40).all(|_| {
-            w.ownership.handle(Input::Ended(0, Ended::Failed), w.now);
+            w.ownership.handle(Input::Ended(0, Ended::Retry), w.now);
             let due = w.ownership.next_due().unwrap();
             let pause_ms = due.ms_since(w.now);
             w.now = due;
@@ -333,7 +333,7 @@ mod tests {
         }));
         // One that had served for long goes on at once.
         w.later(CLAIM_STEADY_MS);
-        w.check(Input::Ended(0, Ended::Failed), &[Output::Claim(0)]);
+        w.check(Input::Ended(0, Ended::Retry), &[Output::Claim(0)]);
         w.later(CLAIM_STEADY_MS);
         w.check(Input::Ended(0, Ended::Fenced), &[]);
         assert_eq!(w.ownership.next_due(), Some(w.now.plus_ms(CLAIM_FENCED_MS)));
@@ -359,7 +359,7 @@ mod tests {
         }
         assert_eq!(w.ownership.presumed(), [0, 1, 2]);
         // One fails and is made anew, one is fenced and is not.
-        w.check(Input::Ended(0, Ended::Failed), &[]);
+        w.check(Input::Ended(0, Ended::Retry), &[]);
         w.later(CLAIM_RETRY_MS);
         w.check(Input::Tick, &[Output::Claim(0)]);
         w.check(Input::Ended(1, Ended::Fenced), &[Output::Released(1)]);
@@ -380,7 +380,7 @@ mod tests {
     fn a_broken_law_ends_a_partition_for_good() {
         let mut w = World::new();
         w.check(Input::Assigned(0), &[Output::Claim(0)]);
-        w.check(Input::Ended(0, Ended::Halted), &[]);
+        w.check(Input::Ended(0, Ended::Failed), &[]);
         w.later(CLAIM_RETRY_MAX_MS);
         w.check(Input::Tick, &[]);
         w.check(Input::Revoked(0, false), &[Output::Released(0)]);
@@ -404,12 +404,12 @@ mod tests {
         let mut w = World::new();
         w.check(Input::Assigned(0), &[Output::Claim(0)]);
         w.check(Input::Assigned(1), &[Output::Claim(1)]);
-        w.check(Input::Ended(1, Ended::Failed), &[]);
+        w.check(Input::Ended(1, Ended::Retry), &[]);
         w.check(Input::Shutdown, &[Output::Stop(0)]);
         w.later(CLAIM_RETRY_MAX_MS);
         w.check(Input::Tick, &[]);
         w.check(Input::Assigned(2), &[]);
-        w.check(Input::Ended(0, Ended::Failed), &[Output::Released(0)]);
+        w.check(Input::Ended(0, Ended::Retry), &[Output::Released(0)]);
         assert!(w.ownership.is_idle());
         w.check(Input::Revoked(1, false), &[Output::Released(1)]);
     }

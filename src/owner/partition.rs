@@ -3,11 +3,11 @@
 
 use super::report::TurnReport;
 use super::stage::Stage;
-use crate::domain::decide::{Place, decide, expire};
+use crate::domain::decide::{DecisionContext, decide, expire};
 use crate::domain::evolve::evolve;
-use crate::domain::{Body, Breach, Cause, Event, Ledger, Micros, PoolId, Reason, Recorded, ReservationId};
+use crate::domain::{Breach, Cause, ChainedEvent, Event, EventBody, Ledger, Micros, PoolId, Reason, ReservationId};
 use crate::limits::{TURN_OVERDUE_MAX, TURN_TIMERS_MAX};
-use crate::log::letters::DeadLetter;
+use crate::log::dead_letters::Undecidable;
 use crate::log::{CommitOutcome, OF_ANOTHER_LOG, Record, Reply, StoredEvent, Turn};
 use crate::replica::{PartitionState, Position};
 use crate::wire;
@@ -26,7 +26,7 @@ pub struct Partition {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Staged {
     turn: Arc<Turn>,
-    decided: Vec<Recorded>,
+    decided: Vec<ChainedEvent>,
 }
 
 impl Staged {
@@ -41,7 +41,7 @@ impl Staged {
     }
 
     /// What was decided, in order.
-    pub fn decided(&self) -> &[Recorded] {
+    pub fn decided(&self) -> &[ChainedEvent] {
         &self.decided
     }
 }
@@ -70,14 +70,14 @@ impl Partition {
     /// The turn that opens the epoch.
     pub fn barrier(&self, state: &PartitionState, nonce: u64, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
-        turn.add(None, Body::Barrier { nonce });
+        turn.add(None, EventBody::Barrier { nonce });
         turn.finish(Vec::new())
     }
 
     /// A turn that says nothing but that there is an owner.
     pub fn tick(&self, state: &PartitionState, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
-        turn.add(None, Body::Tick);
+        turn.add(None, EventBody::Tick);
         turn.finish(Vec::new())
     }
 
@@ -87,7 +87,7 @@ impl Partition {
         let mut turn = Drafting::begin(self, state, from);
         let from = std::mem::replace(&mut turn.now, to);
         if to < from {
-            turn.add(None, Body::ClockSet { from, detail: because.to_owned() });
+            turn.add(None, EventBody::ClockSet { from, detail: because.to_owned() });
         }
         turn.finish(Vec::new())
     }
@@ -102,7 +102,7 @@ impl Partition {
         };
         let skipped = input_offset.saturating_sub(next);
         let cause = Cause { input_offset, skipped, command: None, unread: None };
-        turn.add(Some(cause), Body::CommandsLost { detail: detail.to_owned() });
+        turn.add(Some(cause), EventBody::CommandsLost { detail: detail.to_owned() });
         turn.finish(vec![Record { offset: input_offset, skipped, bytes: Vec::new() }])
     }
 
@@ -116,7 +116,7 @@ impl Partition {
         (last, now): (Micros, Micros),
     ) -> Staged {
         let mut turn = Drafting::begin(self, state, now.max(Micros(last.0.saturating_add(1))));
-        turn.add(None, Body::EventsLost { detail: detail.to_owned(), from, until });
+        turn.add(None, EventBody::EventsLost { detail: detail.to_owned(), from, until });
         turn.finish(Vec::new())
     }
 
@@ -189,8 +189,8 @@ struct Drafting<'a> {
     now: Micros,
     events: Vec<StoredEvent>,
     pools: Vec<Option<PoolId>>,
-    decided: Vec<Recorded>,
-    dead: Vec<DeadLetter>,
+    decided: Vec<ChainedEvent>,
+    dead: Vec<Undecidable>,
 }
 
 impl<'a> Drafting<'a> {
@@ -219,8 +219,9 @@ impl<'a> Drafting<'a> {
     /// The holds that this turn began with, and others that are due in pools that have refused for want of room.
     fn overdue_of_full_pools(&self, state: &PartitionState) -> Vec<ReservationId> {
         let bodies = self.decided.iter().map(|decided| &decided.event.body);
-        let is_full = |body: &&Body| matches!(body, Body::Rejected(refused) if refused.reason == Reason::OverLimit);
-        let full: BTreeSet<&PoolId> = bodies.filter(is_full).filter_map(Body::pool_id).collect();
+        let is_full =
+            |body: &&EventBody| matches!(body, EventBody::Rejected(refused) if refused.reason == Reason::OverLimit);
+        let full: BTreeSet<&PoolId> = bodies.filter(is_full).filter_map(EventBody::pool_id).collect();
         if full.is_empty() {
             return Vec::new();
         }
@@ -234,22 +235,24 @@ impl<'a> Drafting<'a> {
         let (command, unread, body) = match wire::command::decode(&record.bytes) {
             Ok(command) => {
                 let Partition { partition, partitions, .. } = *self.owner;
-                let body = decide(&self.stage, &command, Place { partition, partitions, now: self.now });
+                let body = decide(&self.stage, &command, DecisionContext { partition, partitions, now: self.now });
                 (Some(command.stamp()), None, body)
             }
             Err(_) if record.bytes == OF_ANOTHER_LOG => {
                 let detail = String::from_utf8_lossy(OF_ANOTHER_LOG).into_owned();
-                (None, None, Body::Malformed { detail })
+                (None, None, EventBody::Malformed { detail })
             }
-            Err(error) => (None, wire::command::id_of(&record.bytes), Body::Malformed { detail: error.to_string() }),
+            Err(error) => {
+                (None, wire::command::id_of(&record.bytes), EventBody::Malformed { detail: error.to_string() })
+            }
         };
         if let Some(reason) = body.undecidable() {
-            self.dead.push(DeadLetter { offset: record.offset, at: self.now, reason });
+            self.dead.push(Undecidable { offset: record.offset, at: self.now, reason });
         }
         self.add(Some(Cause { input_offset, skipped, command, unread }), body);
     }
 
-    fn add(&mut self, cause: Option<Cause>, body: Body) {
+    fn add(&mut self, cause: Option<Cause>, body: EventBody) {
         let event = Event {
             partition: self.owner.partition,
             seq: self.position.next_seq,
@@ -267,7 +270,7 @@ impl<'a> Drafting<'a> {
         self.pools.push(event.body.pool_id().cloned());
         self.position.chain = digest;
         self.position.next_seq = self.position.next_seq.saturating_add(1);
-        self.decided.push(Recorded::new(event, digest));
+        self.decided.push(ChainedEvent::new(event, digest));
     }
 
     fn finish(self, inputs: Vec<Record>) -> Staged {

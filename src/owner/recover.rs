@@ -2,10 +2,10 @@
 
 use super::losses::loss;
 use super::report::{Recovered, Report};
-use crate::domain::{Breach, Recorded};
+use crate::domain::{Breach, ChainedEvent};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::checkpoint::Restoring;
-use crate::replica::{Mood, PartitionState, Shared};
+use crate::replica::{PartitionState, PartitionStatus, Shared};
 use crate::store::Store;
 use crate::time::Clock;
 use crate::wire;
@@ -33,7 +33,7 @@ pub struct Recovery<'a> {
     /// Who listens.
     pub report: &'a dyn Report,
     /// Told of every event that is read from the log: it may be what a caller still waits for.
-    pub heard: &'a (dyn Fn(&Recorded) + Sync),
+    pub on_committed: &'a (dyn Fn(&ChainedEvent) + Sync),
 }
 
 impl Recovery<'_> {
@@ -65,7 +65,7 @@ impl Recovery<'_> {
             let folded = shared.follow(|state| fold_all(state, &events));
             let folded = folded.ok_or_else(|| LogError::new("the partition has got an owner meanwhile"));
             folded?.map_err(ClaimError::Breach)?;
-            events.iter().flatten().for_each(|recorded| (self.heard)(recorded));
+            events.iter().flatten().for_each(|recorded| (self.on_committed)(recorded));
             Ok(())
         })
     }
@@ -107,14 +107,14 @@ impl Recovery<'_> {
     fn replay<L: PartitionLog>(&self, log: &L, shared: &Shared) -> Result<L::Owned, ClaimError> {
         let (partition, from) = shared.read(|state| (state.partition(), state.position().next_seq));
         // What was followed is at the end already, and asking for it takes time that a claim must not take.
-        if shared.mood() == Mood::Rebuilding
+        if shared.status() == PartitionStatus::Restoring
             && let Ok(end) = self.tail.end(partition)
         {
             shared.set_goal(end);
         }
         log.claim(partition, from, &mut |event| {
             let (next_input, recorded) = shared.write(|state| fold_stored(state, &event))?;
-            (self.heard)(&recorded);
+            (self.on_committed)(&recorded);
             Ok(next_input)
         })
     }
@@ -125,7 +125,7 @@ impl Recovery<'_> {
     /// [`LogError`] when the log does not say.
     pub fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, LogError> {
         let state = match kept(self.store, self.log_id, partition) {
-            Ok(Some(state)) => self.oddity(&state)?.map_or(Ok(Some(state)), Err),
+            Ok(Some(state)) => self.mismatch(&state)?.map_or(Ok(Some(state)), Err),
             other => other,
         };
         Ok(state.unwrap_or_else(|why| {
@@ -135,7 +135,7 @@ impl Recovery<'_> {
     }
 
     /// Why the log does not go on from this state.
-    fn oddity(&self, state: &PartitionState) -> Result<Option<String>, LogError> {
+    fn mismatch(&self, state: &PartitionState) -> Result<Option<String>, LogError> {
         let (partition, position) = (state.partition(), *state.position());
         // Where a reader comes to may lie before what was committed, for as long as a transaction is open. One that is
         // not ahead of that needs no more: an owner that was killed in its turn keeps no restart waiting.
@@ -179,13 +179,13 @@ pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<Pa
 ///
 /// # Errors
 /// The [`Breach`]; bytes that are no event break the chain.
-pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<(u64, Recorded), Breach> {
+pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<(u64, ChainedEvent), Breach> {
     let recorded = decode_event(state.partition(), event)?;
     state.fold(&recorded)?;
     Ok((state.position().next_input, recorded))
 }
 
-fn decode_event(partition: u32, event: &StoredEvent) -> Result<Recorded, Breach> {
+fn decode_event(partition: u32, event: &StoredEvent) -> Result<ChainedEvent, Breach> {
     wire::event::decode(&event.bytes).map_err(|error| Breach {
         law: crate::domain::Law::Chain,
         partition,
@@ -194,17 +194,17 @@ fn decode_event(partition: u32, event: &StoredEvent) -> Result<Recorded, Breach>
     })
 }
 
-/// Rebuilds a partition's state from its first event on; see [`carry_on`].
+/// Rebuilds a partition's state from its first event on; see [`replay_from`].
 ///
 /// # Errors
-/// Those of [`carry_on`].
+/// Those of [`replay_from`].
 pub fn rebuild(
     tail: &dyn CommittedTail,
     partition: u32,
     until: u64,
     progress: &mut dyn FnMut(u64),
 ) -> Result<PartitionState, ClaimError> {
-    carry_on(tail, PartitionState::new(partition), until, progress)
+    replay_from(tail, PartitionState::new(partition), until, progress)
 }
 
 /// Carries a state on to the event before `until`, which the log has, calling `progress` with the sequence number
@@ -212,7 +212,7 @@ pub fn rebuild(
 ///
 /// # Errors
 /// [`ClaimError`] when the log cannot be read or breaks a law.
-pub fn carry_on(
+pub fn replay_from(
     tail: &dyn CommittedTail,
     mut state: PartitionState,
     until: u64,
@@ -228,7 +228,7 @@ pub fn carry_on(
 }
 
 /// One event's, for those before it are folded first: the first breach is the one to name.
-type Decoded = Result<Recorded, Breach>;
+type Decoded = Result<ChainedEvent, Breach>;
 
 fn fold_all(state: &mut PartitionState, events: &[Decoded]) -> Result<(), Breach> {
     events.iter().try_for_each(|decoded| decoded.as_ref().map_err(Breach::clone).and_then(|event| state.fold(event)))

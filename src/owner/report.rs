@@ -2,7 +2,7 @@
 
 use crate::domain::{Breach, Event, Kind, Reason};
 use crate::log::CommitOutcome;
-use crate::log::letters::DeadLetter;
+use crate::log::dead_letters::Undecidable;
 use std::collections::BTreeMap;
 
 /// One turn.
@@ -13,7 +13,7 @@ pub struct TurnReport {
     /// Its events by kind and, for refusals, reason.
     pub events: BTreeMap<(Kind, Option<Reason>), u64>,
     /// What nobody could decide: the first, and how many.
-    pub dead: Option<(DeadLetter, usize)>,
+    pub dead: Option<(Undecidable, usize)>,
     /// Bytes that the partition's memory counts after it.
     pub memory_bytes: u64,
     /// From the end of the poll to the end of the commit, in microseconds; set by the shell.
@@ -62,5 +62,5 @@ pub trait Report: Send + Sync {
     /// A law was found broken.
     fn breach(&self, breach: &Breach);
     /// The partition stopped for good.
-    fn halted(&self, partition: u32, why: &str);
+    fn failed(&self, partition: u32, why: &str);
 }

@@ -8,7 +8,7 @@ use super::report::{Report, TurnReport};
 use crate::domain::{Breach, Ledger, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
 use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, ReplyChannel, Turn};
-use crate::replica::{ClockRequest, Mood, PartitionState, Setting, Shared};
+use crate::replica::{ClockRequest, PartitionState, PartitionStatus, Setting, Shared};
 use crate::time::{Clock, Offset};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
             self.settle(expired, now)?;
         }
         self.shared.set_expiring(false);
-        self.shared.set_mood(Mood::Owning);
+        self.shared.set_status(PartitionStatus::Active);
         Ok(now)
     }
 

@@ -3,7 +3,7 @@
 
 use crate::domain::room::{self, Bounds, Keeping};
 use crate::domain::{
-    CommandId, CommandKey, Ledger, LedgerMut, Micros, Pool, PoolId, Remembered, Reservation, ReservationId,
+    CommandId, CommandKey, DedupEntry, Ledger, LedgerMut, Micros, Pool, PoolId, Reservation, ReservationId,
 };
 use crate::replica::state::{refusal_bytes, refused_answer_bytes};
 use crate::replica::{Orders, PartitionState};
@@ -18,7 +18,7 @@ pub struct Stage<'a> {
     /// Of those.
     orders: Orders,
     /// `None`: it is forgotten.
-    remembered: BTreeMap<CommandKey, Option<Remembered>>,
+    remembered: BTreeMap<CommandKey, Option<DedupEntry>>,
     decided: BTreeSet<CommandId>,
     pools_added: usize,
     used: u64,
@@ -135,7 +135,7 @@ impl Ledger for Stage<'_> {
         staged.into_iter().chain(self.base.of_order(pool, order_ref, is_asked)).min()
     }
 
-    fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
+    fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry> {
         match self.remembered.get(key) {
             Some(staged) => staged.as_ref(),
             None => self.base.remembered(key),
@@ -200,7 +200,7 @@ impl LedgerMut for Stage<'_> {
         self.reservations.insert(id, kept);
     }
 
-    fn remember(&mut self, key: CommandKey, remembered: Remembered) {
+    fn remember(&mut self, key: CommandKey, remembered: DedupEntry) {
         let (was, refused) = (self.bytes_of_answer(&key), remembered.keeping() == Keeping::Refusal);
         let seq = remembered.seq;
         self.remembered.insert(key.clone(), Some(remembered));

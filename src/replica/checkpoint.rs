@@ -3,7 +3,7 @@
 use super::decided::{Decided, Leaf, LeafNo};
 use super::slab::{Common, Page, Slab};
 use super::state::{Dirty, PartitionState, Position};
-use crate::domain::{CommandKey, Pool, PoolId, Remembered};
+use crate::domain::{CommandKey, DedupEntry, Pool, PoolId};
 use crate::store::{Checkpoint, Mark, Row};
 use crate::wire::snapshot::{self, FORMAT_VERSION, Piece};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Draft {
     base: Option<u64>,
     pools: Vec<Arc<Pool>>,
     pages: Vec<(u32, Arc<Page>)>,
-    remembered: Vec<(CommandKey, Option<Remembered>)>,
+    remembered: Vec<(CommandKey, Option<DedupEntry>)>,
     decided: Vec<(LeafNo, Option<Arc<Leaf>>)>,
     events: u64,
 }
@@ -92,7 +92,7 @@ pub struct Restoring {
     pools: Vec<Pool>,
     pages: Vec<(u32, Arc<Page>)>,
     common: Common,
-    remembered: Vec<(CommandKey, Remembered)>,
+    remembered: Vec<(CommandKey, DedupEntry)>,
     decided: Vec<(LeafNo, Leaf)>,
     odd: Option<String>,
 }
@@ -116,7 +116,7 @@ impl Restoring {
     pub fn row(&mut self, key: &[u8], value: &[u8]) {
         match snapshot::decode_row(key, value) {
             Ok(Piece::Pool(pool)) => self.pools.push(pool),
-            Ok(Piece::Remembered(key, remembered)) => self.remembered.push((key, remembered)),
+            Ok(Piece::DedupEntry(key, remembered)) => self.remembered.push((key, remembered)),
             Ok(Piece::Decided(no, ids)) => self.decided.push((no, ids)),
             Ok(Piece::Page(no, slots)) => {
                 let mut page: Page = std::array::from_fn(|_| None);

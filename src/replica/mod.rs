@@ -19,5 +19,5 @@ pub use clock_set::{ClockRequest, Setting};
 pub use orders::Orders;
 pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};
-pub use shared::{Mood, Replica, Shared};
+pub use shared::{PartitionStatus, Replica, Shared};
 pub use state::{PartitionState, Position};

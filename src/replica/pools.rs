@@ -150,11 +150,11 @@ fn merged<'a>(mut sources: Vec<impl Iterator<Item = &'a PoolId>>) -> impl Iterat
 /// Pools by when their windows begin, in classes of windows of about the same length: within one, a window that begins
 /// much earlier than the time asked for has ended before it.
 #[derive(Clone, Default)]
-struct Times(OrdSet<Place>);
+struct Times(OrdSet<WindowKey>);
 
 /// A pool's place among those; without a pool, the place before all that begin then.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct WindowKey {
     class: u32,
     start: Micros,
     pool: Option<PoolId>,
@@ -163,44 +163,44 @@ struct Place {
 /// The class of pools without a window, after those of each power of two.
 const NO_WINDOW: u32 = u64::BITS;
 
-impl Place {
-    fn of(pool: &Pool) -> Place {
+impl WindowKey {
+    fn of(pool: &Pool) -> WindowKey {
         let length_us = |window: Window| window.end.0.saturating_sub(window.start.0);
         let class = pool.spec.window.map_or(NO_WINDOW, |window| length_us(window).max(1).ilog2());
         let start = pool.spec.window.map_or(Micros(0), |window| window.start);
-        Place { class, start, pool: Some(pool.id.clone()) }
+        WindowKey { class, start, pool: Some(pool.id.clone()) }
     }
 
-    fn before(class: u32, start: Micros) -> Place {
-        Place { class, start, pool: None }
+    fn before(class: u32, start: Micros) -> WindowKey {
+        WindowKey { class, start, pool: None }
     }
 }
 
 impl Times {
     fn insert(&mut self, pool: &Pool) {
-        self.0.insert(Place::of(pool));
+        self.0.insert(WindowKey::of(pool));
     }
 
     fn remove(&mut self, pool: &Pool) {
-        self.0.remove(&Place::of(pool));
+        self.0.remove(&WindowKey::of(pool));
     }
 
     /// Every pool whose window ends after `from` and begins before `to`, or that has none; and some whose window ends up
     /// to twice its length before `from`.
     fn during(&self, from: Option<Micros>, to: Option<Micros>) -> impl Iterator<Item = &PoolId> {
-        let next_class = |class| self.0.range(Place::before(class, Micros(0))..).next().map(|place| place.class);
+        let next_class = |class| self.0.range(WindowKey::before(class, Micros(0))..).next().map(|place| place.class);
         let classes = successors(next_class(0), move |class| next_class(class.saturating_add(1)));
         classes.flat_map(move |class| {
-            let end = Place::before(class.saturating_add(1), Micros(0));
+            let end = WindowKey::before(class.saturating_add(1), Micros(0));
             let (first, end) = match NO_WINDOW.checked_sub(class.saturating_add(1)) {
                 None => (Micros(0), end),
                 Some(shorter) => {
                     let longest_us = u64::MAX.checked_shr(shorter).unwrap_or_default();
                     let first = from.map_or(Micros(0), |from| Micros(from.0.saturating_sub(longest_us)));
-                    (first, to.map_or(end, |to| Place::before(class, to)))
+                    (first, to.map_or(end, |to| WindowKey::before(class, to)))
                 }
             };
-            let first = Place::before(class, first);
+            let first = WindowKey::before(class, first);
             let range = (first < end).then(|| self.0.range(first..end));
             range.into_iter().flatten().filter_map(|place| place.pool.as_ref())
         })

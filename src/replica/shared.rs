@@ -13,35 +13,35 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// What a partition's thread is doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Mood {
+pub enum PartitionStatus {
     /// It reads checkpoint and log; nobody answers for the partition yet.
-    Rebuilding,
+    Restoring,
     /// Another process decides; this one folds what is committed, and could go on from there.
-    Following,
+    Standby,
     /// It is being taken over by this process.
     Claiming,
     /// It decides.
-    Owning,
+    Active,
     /// Its log failed, for this reason, and is opened again when it can be: nothing is decided meanwhile. What was committed
     /// before can be read.
     Reopening(String),
     /// It has stopped for good, and this is why. What was committed before can be read.
-    Halted(String),
+    Failed(String),
     /// Its state could not be rebuilt, and this is why: nothing may be read of it.
-    Lost(String),
+    Unreadable(String),
     /// It has stopped because it was asked to.
     Stopped,
 }
 
 /// The state is read from checkpoint and log.
-pub const REBUILDING: &str = "rebuilding";
+pub const RESTORING: &str = "restoring";
 /// It is whole, and holds that fell due before are expired.
 pub const EXPIRING: &str = "expiring";
 
 /// One partition.
 pub struct Shared {
     state: RwLock<PartitionState>,
-    mood: RwLock<Mood>,
+    status: RwLock<PartitionStatus>,
     /// When the turn under way began, [`IDLE`] when none is.
     turn_since_us: AtomicU64,
     /// Why this process does not own the partition although it should, or owns it and decides nothing.
@@ -72,7 +72,7 @@ pub struct Shared {
     beat: Mutex<(Option<u64>, u64)>,
     /// The number of the next event, for who must not wait for the state.
     next_seq: AtomicU64,
-    /// Where the log ended when rebuilding began, [`IDLE`] when that is not known.
+    /// Where the log ended when restoring began, [`IDLE`] when that is not known.
     goal: AtomicU64,
     /// Whether its state is whole and holds that fell due before are being expired.
     is_expiring: AtomicBool,
@@ -96,7 +96,7 @@ impl Shared {
     fn new(partition: u32, is_contested: bool) -> Shared {
         Shared {
             state: RwLock::new(PartitionState::new(partition)),
-            mood: RwLock::new(Mood::Rebuilding),
+            status: RwLock::new(PartitionStatus::Restoring),
             turn_since_us: AtomicU64::new(IDLE),
             trouble: Mutex::new(None),
             unread: Mutex::new(None),
@@ -200,7 +200,7 @@ impl Shared {
         self.next_seq.load(Relaxed)
     }
 
-    /// Where the log ended when rebuilding began, if that is known.
+    /// Where the log ended when restoring began, if that is known.
     pub fn goal(&self) -> Option<u64> {
         Some(self.goal.load(Relaxed)).filter(|goal| *goal != IDLE)
     }
@@ -246,14 +246,14 @@ impl Shared {
     /// process is the owner.
     pub fn beats(&self) -> Option<u64> {
         let (beat, count) = *self.beat.lock();
-        beat.filter(|_| *self.mood.read() != Mood::Owning).map(|_| count)
+        beat.filter(|_| *self.status.read() != PartitionStatus::Active).map(|_| count)
     }
 
     /// Asks the owner to set the clock back. Whoever asked before is told nothing any more.
     pub fn ask_to_set_clock(&self, request: ClockRequest) {
         let mut asked = self.clock_request.lock();
-        // Under the lock that a mood takes which decides no more: nobody waits for an owner that is gone.
-        if *self.mood.read() == Mood::Owning {
+        // Under the lock that a status takes which decides no more: nobody waits for an owner that is gone.
+        if *self.status.read() == PartitionStatus::Active {
             *asked = Some(request);
         }
     }
@@ -264,20 +264,20 @@ impl Shared {
     }
 
     /// What its thread is doing.
-    pub fn mood(&self) -> Mood {
-        self.mood.read().clone()
+    pub fn status(&self) -> PartitionStatus {
+        self.status.read().clone()
     }
 
     /// Why nothing of the partition is decided through this process, if its thread says so: in words.
     pub fn stopped(&self) -> Option<String> {
-        match self.mood() {
-            Mood::Owning | Mood::Claiming | Mood::Following => None,
-            Mood::Rebuilding if self.is_expiring() => Some(EXPIRING.to_owned()),
-            Mood::Rebuilding => Some(self.not_followed().unwrap_or_else(|| REBUILDING.to_owned())),
-            Mood::Reopening(why) => Some(format!("waits for its log: {why}")),
-            Mood::Halted(why) => Some(format!("halted: {why}")),
-            Mood::Lost(why) => Some(format!("lost: {why}")),
-            Mood::Stopped => Some("stopped".to_owned()),
+        match self.status() {
+            PartitionStatus::Active | PartitionStatus::Claiming | PartitionStatus::Standby => None,
+            PartitionStatus::Restoring if self.is_expiring() => Some(EXPIRING.to_owned()),
+            PartitionStatus::Restoring => Some(self.not_followed().unwrap_or_else(|| RESTORING.to_owned())),
+            PartitionStatus::Reopening(why) => Some(format!("waits for its log: {why}")),
+            PartitionStatus::Failed(why) => Some(format!("failed: {why}")),
+            PartitionStatus::Unreadable(why) => Some(format!("unreadable: {why}")),
+            PartitionStatus::Stopped => Some("stopped".to_owned()),
         }
     }
 
@@ -291,19 +291,19 @@ impl Shared {
         self.folds.load(Relaxed)
     }
 
-    /// For its thread. Returns when nobody folds any more who was allowed to by the mood before.
-    pub fn set_mood(&self, mood: Mood) {
+    /// For its thread. Returns when nobody folds any more who was allowed to by the status before.
+    pub fn set_status(&self, status: PartitionStatus) {
         // Whatever a turn under way leaves behind, readers are told since when.
-        if mood != Mood::Owning {
+        if status != PartitionStatus::Active {
             let since = self.turn_since_us.swap(IDLE, Relaxed);
             self.current_at.fetch_min(since, Relaxed);
         }
-        let folds = matches!(mood, Mood::Owning | Mood::Claiming | Mood::Following);
-        if mood == Mood::Owning {
+        let folds = matches!(status, PartitionStatus::Active | PartitionStatus::Claiming | PartitionStatus::Standby);
+        if status == PartitionStatus::Active {
             self.set_trouble(None);
         }
-        let is_owning = mood == Mood::Owning;
-        *self.mood.write() = mood;
+        let is_owning = status == PartitionStatus::Active;
+        *self.status.write() = status;
         if !is_owning {
             drop(self.clock_request());
         }
@@ -316,17 +316,17 @@ impl Shared {
     /// Folds on behalf of a follower; `None` when the state is another's to change.
     pub fn follow<T>(&self, f: impl FnOnce(&mut PartitionState) -> T) -> Option<T> {
         // Held for as long as the fold takes: an owner that is made meanwhile waits for its end.
-        let mood = self.mood.read();
-        matches!(*mood, Mood::Following | Mood::Rebuilding).then(|| self.write(f))
+        let status = self.status.read();
+        matches!(*status, PartitionStatus::Standby | PartitionStatus::Restoring).then(|| self.write(f))
     }
 
     /// A follower that began to look at `asked` has come to the end of what readers see. More may be hidden behind an open
     /// transaction: until it is known that nothing was, the state is as old as its last event.
     pub fn caught_up(&self, asked: Micros) {
-        let mut mood = self.mood.write();
-        if *mood == Mood::Rebuilding {
+        let mut status = self.status.write();
+        if *status == PartitionStatus::Restoring {
             self.is_current(self.time.lock().decided_at().min(asked));
-            *mood = Mood::Following;
+            *status = PartitionStatus::Standby;
             self.folds.store(true, Relaxed);
         }
     }
@@ -334,7 +334,7 @@ impl Shared {
     /// A followed state is of no use: it begins anew, and nobody reads it until it is whole again. Answers whether it is
     /// so; not when the state is another's to change.
     pub fn begin_anew(&self) -> bool {
-        self.stop_following(Mood::Rebuilding, || {
+        self.stop_following(PartitionStatus::Restoring, || {
             // Before the state: who reads an empty one and asks afterwards how old it is hears that nobody knows.
             self.current_at.store(0, Relaxed);
             self.set_restored(false);
@@ -344,16 +344,16 @@ impl Shared {
 
     /// A followed partition stops for good, and this is why. Answers whether it does; not when the state is another's to
     /// change: a claim meets what its follower has met.
-    pub fn halt(&self, why: &str) -> bool {
-        self.stop_following(Mood::Halted(why.to_owned()), || {})
+    pub fn fail(&self, why: &str) -> bool {
+        self.stop_following(PartitionStatus::Failed(why.to_owned()), || {})
     }
 
-    fn stop_following(&self, then: Mood, change: impl FnOnce()) -> bool {
-        let mut mood = self.mood.write();
-        if !matches!(*mood, Mood::Following | Mood::Rebuilding) {
+    fn stop_following(&self, then: PartitionStatus, change: impl FnOnce()) -> bool {
+        let mut status = self.status.write();
+        if !matches!(*status, PartitionStatus::Standby | PartitionStatus::Restoring) {
             return false;
         }
-        *mood = then;
+        *status = then;
         self.folds.store(false, Relaxed);
         change();
         self.waiting.lock().clear();
@@ -367,8 +367,8 @@ impl Shared {
 
     /// For how long the state may have been behind the log.
     pub fn staleness_us(&self, now: Micros) -> u64 {
-        match *self.mood.read() {
-            Mood::Rebuilding | Mood::Owning if !self.is_contested => self.turn_age_us(now),
+        match *self.status.read() {
+            PartitionStatus::Restoring | PartitionStatus::Active if !self.is_contested => self.turn_age_us(now),
             _ => now.0.saturating_sub(self.current_at.load(Relaxed)),
         }
     }
@@ -406,17 +406,17 @@ impl Shared {
 
     /// Whether it is served here no more, before the process is started again.
     pub fn has_stopped(&self) -> bool {
-        matches!(*self.mood.read(), Mood::Halted(_) | Mood::Lost(_))
+        matches!(*self.status.read(), PartitionStatus::Failed(_) | PartitionStatus::Unreadable(_))
     }
 
     /// Whether its state could not be made.
     pub fn is_lost(&self) -> bool {
-        matches!(*self.mood.read(), Mood::Lost(_))
+        matches!(*self.status.read(), PartitionStatus::Unreadable(_))
     }
 
     /// Whether the partition has its state, or cannot have it now for a reason of the log's.
     pub fn is_as_warm_as_can_be(&self) -> bool {
-        self.mood() != Mood::Rebuilding || self.unread.lock().is_some()
+        self.status() != PartitionStatus::Restoring || self.unread.lock().is_some()
     }
 
     /// A turn begins. For its thread.
@@ -537,20 +537,25 @@ mod tests {
 
     #[test]
     fn what_is_claimed_is_not_its_followers_to_stop() {
-        for mood in [Mood::Claiming, Mood::Owning, Mood::Halted("before".to_owned()), Mood::Stopped] {
+        for status in [
+            PartitionStatus::Claiming,
+            PartitionStatus::Active,
+            PartitionStatus::Failed("before".to_owned()),
+            PartitionStatus::Stopped,
+        ] {
             let replica = Replica::shared(1);
             let shared = replica.partition(0).unwrap();
-            shared.set_mood(mood.clone());
-            assert!(!shared.halt("a breach") && !shared.begin_anew() && shared.follow(|_| ()).is_none());
-            assert_eq!(shared.mood(), mood);
+            shared.set_status(status.clone());
+            assert!(!shared.fail("a breach") && !shared.begin_anew() && shared.follow(|_| ()).is_none());
+            assert_eq!(shared.status(), status);
         }
-        for mood in [Mood::Rebuilding, Mood::Following] {
+        for status in [PartitionStatus::Restoring, PartitionStatus::Standby] {
             let replica = Replica::shared(1);
             let shared = replica.partition(0).unwrap();
-            shared.set_mood(mood.clone());
-            assert!(shared.begin_anew() && shared.mood() == Mood::Rebuilding && !shared.folds());
-            shared.set_mood(mood);
-            assert!(shared.halt("a breach") && shared.has_stopped() && !shared.folds());
+            shared.set_status(status.clone());
+            assert!(shared.begin_anew() && shared.status() == PartitionStatus::Restoring && !shared.folds());
+            shared.set_status(status);
+            assert!(shared.fail("a breach") && shared.has_stopped() && !shared.folds());
         }
     }
 

@@ -8,8 +8,8 @@ use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
 use crate::domain::room::{self, Bounds, Keeping};
 use crate::domain::{
-    Body, Breach, Cause, CommandId, CommandKey, Digest, Law, Ledger, LedgerMut, Micros, Pool, PoolId, Recorded,
-    Remembered, Reservation, ReservationId, Status,
+    Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Micros,
+    Pool, PoolId, Reservation, ReservationId, Status,
 };
 use crate::limits::FORGOTTEN_PER_EVENT_MAX;
 use crate::wire::digest::Stating;
@@ -42,7 +42,7 @@ pub struct PartitionState {
     /// Holds by when they expire.
     timers: BTreeSet<(Micros, ReservationId)>,
     orders: Orders,
-    pub(super) remembered: BTreeMap<CommandKey, Remembered>,
+    pub(super) remembered: BTreeMap<CommandKey, DedupEntry>,
     /// Those of them that are no refusals, by when they may be forgotten.
     remembered_until: BTreeSet<(Micros, CommandKey)>,
     past: Past,
@@ -97,7 +97,7 @@ impl PartitionState {
         position: Position,
         pools: Vec<Pool>,
         (slab, common): (Slab, Common),
-        remembered: Vec<(CommandKey, Remembered)>,
+        remembered: Vec<(CommandKey, DedupEntry)>,
         decided: Decided,
     ) -> Result<PartitionState, String> {
         let mut state = PartitionState { position, slab, common, decided, ..PartitionState::new(partition) };
@@ -131,7 +131,7 @@ impl PartitionState {
     }
 
     /// Everything that is kept into the order in which it was put there, which is that of events.
-    fn put_back(&mut self, mut remembered: Vec<(CommandKey, Remembered)>) {
+    fn put_back(&mut self, mut remembered: Vec<(CommandKey, DedupEntry)>) {
         remembered.sort_unstable_by_key(|(_, answer)| answer.seq);
         for (key, answer) in remembered {
             self.enter_answer(&key, &answer);
@@ -149,7 +149,7 @@ impl PartitionState {
     ///
     /// # Errors
     /// The [`Breach`]: the event cannot follow on this state. The state is then not to be used any more.
-    pub fn fold(&mut self, recorded: &Recorded) -> Result<(), Breach> {
+    pub fn fold(&mut self, recorded: &ChainedEvent) -> Result<(), Breach> {
         let event = &recorded.event;
         let Position { next_seq, next_input, epoch, chain, decided_at } = self.position;
         let breach = |law, detail| Err(Breach { law, partition: self.partition, seq: event.seq, detail });
@@ -168,7 +168,7 @@ impl PartitionState {
         }
         // A clock may be set back, from no earlier time than was told.
         let told = match event.body {
-            Body::ClockSet { from, .. } => from,
+            EventBody::ClockSet { from, .. } => from,
             _ => event.decided_at,
         };
         if told < decided_at {
@@ -249,7 +249,7 @@ impl PartitionState {
     }
 
     /// The digest of all that counts at the time of the last event (L7): pools, reservations that live or are remembered
-    /// with their burned attempts, remembered answers, and ids of decided commands.
+    /// with their cancelled attempts, remembered answers, and ids of decided commands.
     pub fn digest(&self) -> Digest {
         let now = self.position.decided_at;
         let mut stating = Stating::begin();
@@ -287,7 +287,7 @@ impl PartitionState {
         self.touch(slot);
     }
 
-    fn enter_answer(&mut self, key: &CommandKey, answer: &Remembered) {
+    fn enter_answer(&mut self, key: &CommandKey, answer: &DedupEntry) {
         let bytes = room::of_answer(key, &answer.body);
         match answer.keeping() {
             Keeping::Refusal => {
@@ -378,7 +378,7 @@ pub fn refusal_bytes(reservation: &Reservation, seq: u64) -> Option<u64> {
 }
 
 /// Of an answer that the event at `seq` has refused, and nothing has changed since.
-pub fn refused_answer_bytes(key: &CommandKey, answer: &Remembered, seq: u64) -> Option<u64> {
+pub fn refused_answer_bytes(key: &CommandKey, answer: &DedupEntry, seq: u64) -> Option<u64> {
     let is_one = answer.keeping() == Keeping::Refusal && answer.seq == seq;
     is_one.then(|| room::of_answer(key, &answer.body))
 }
@@ -402,7 +402,7 @@ impl Ledger for PartitionState {
         self.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id))
     }
 
-    fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
+    fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry> {
         self.remembered.get(key)
     }
 
@@ -461,7 +461,7 @@ impl LedgerMut for PartitionState {
         }
     }
 
-    fn remember(&mut self, key: CommandKey, remembered: Remembered) {
+    fn remember(&mut self, key: CommandKey, remembered: DedupEntry) {
         self.drop_answer(&key);
         self.enter_answer(&key, &remembered);
         self.dirty.remembered.insert(key.clone());
@@ -488,7 +488,7 @@ impl LedgerMut for PartitionState {
         for (key, answer) in self.remembered.clone() {
             match answer.keeping() {
                 Keeping::Until(until) if until <= from => self.drop_answer(&key),
-                _ => self.remember(key, Remembered { until: answer.until.set_back(by_us), ..answer }),
+                _ => self.remember(key, DedupEntry { until: answer.until.set_back(by_us), ..answer }),
             }
         }
     }

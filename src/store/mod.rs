@@ -6,7 +6,7 @@
 pub mod sled;
 pub mod witness;
 
-use crate::domain::{Digest, Micros, Recorded};
+use crate::domain::{ChainedEvent, Digest, Micros};
 use std::fmt;
 
 /// Which state a checkpoint holds.
@@ -45,7 +45,7 @@ pub struct Seen {
 
 impl Seen {
     /// Up to this event.
-    pub fn of(log_id: u128, Recorded { event, digest, .. }: &Recorded) -> Seen {
+    pub fn of(log_id: u128, ChainedEvent { event, digest, .. }: &ChainedEvent) -> Seen {
         Seen { log_id, next_seq: event.seq.saturating_add(1), chain: *digest, decided_at: event.decided_at }
     }
 }

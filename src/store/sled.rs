@@ -11,7 +11,7 @@ use super::witness::Witness;
 use super::{Checkpoint, Mark, Row, Seen, Store, StoreError};
 use crate::domain::{Digest, Micros};
 use parking_lot::Mutex;
-use rows::{Place, Reader, Writer};
+use rows::{Reader, RowSpan, Writer};
 use sled::{Batch, Db};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -317,15 +317,15 @@ impl Disk<'_> {
         }
     }
 
-    fn place(&self, key: &[u8]) -> Result<Option<Place>, String> {
+    fn place(&self, key: &[u8]) -> Result<Option<RowSpan>, String> {
         let found = guarded(|| self.db.get(row_key(key)))?;
-        found.map(|bytes| Place::decode(&bytes).ok_or_else(|| NO_PLACE.to_owned())).transpose()
+        found.map(|bytes| RowSpan::decode(&bytes).ok_or_else(|| NO_PLACE.to_owned())).transpose()
     }
 
-    fn each_row(&self, mut row: impl FnMut(&[u8], Place) -> Result<(), String>) -> Result<(), String> {
+    fn each_row(&self, mut row: impl FnMut(&[u8], RowSpan) -> Result<(), String>) -> Result<(), String> {
         let mut entries = guarded(|| Ok(self.db.scan_prefix([ROW_PREFIX])))?;
         while let Some((key, place)) = guarded(|| entries.next().transpose())? {
-            row(key.get(1..).unwrap_or_default(), Place::decode(&place).ok_or(NO_PLACE)?)?;
+            row(key.get(1..).unwrap_or_default(), RowSpan::decode(&place).ok_or(NO_PLACE)?)?;
         }
         Ok(())
     }
@@ -363,13 +363,13 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, place: Place) {
+    fn add(&mut self, place: RowSpan) {
         self.rows = self.rows.wrapping_add(1);
         self.bytes = self.bytes.wrapping_add(u64::from(place.len));
         self.sum = self.sum.wrapping_add(place.check);
     }
 
-    fn remove(&mut self, place: Place) {
+    fn remove(&mut self, place: RowSpan) {
         self.rows = self.rows.wrapping_sub(1);
         self.bytes = self.bytes.wrapping_sub(u64::from(place.len));
         self.sum = self.sum.wrapping_sub(place.check);

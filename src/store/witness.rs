@@ -24,7 +24,7 @@ const FORMAT_VERSION: u32 = 1;
 const PLACE_BYTES: usize = 64;
 const CHECK_BYTES: usize = 8;
 
-type Place = [u8; PLACE_BYTES];
+type Entry = [u8; PLACE_BYTES];
 
 /// The file, which need not exist yet.
 pub struct Witness {
@@ -172,14 +172,14 @@ impl Witness {
 }
 
 impl Header {
-    fn encode(self) -> Place {
+    fn encode(self) -> Entry {
         let Header { log_id, partitions } = self;
         let body = [MAGIC.as_slice(), &FORMAT_VERSION.to_le_bytes(), &partitions.to_le_bytes(), &log_id.to_le_bytes()]
             .concat();
         sealed(&body, &[])
     }
 
-    fn decode(place: &Place) -> Option<Header> {
+    fn decode(place: &Entry) -> Option<Header> {
         let (magic, rest) = opened(place, &[])?.split_first_chunk::<16>()?;
         let (version, rest) = rest.split_first_chunk()?;
         let (partitions, rest) = rest.split_first_chunk()?;
@@ -209,13 +209,13 @@ fn newest(file: &File, log_id: u128, partition: u32) -> io::Result<Result<Option
     Ok(if newest.is_none() && is_odd { Err("is damaged: what it has seen cannot be read") } else { Ok(newest) })
 }
 
-fn encode(log_id: u128, partition: u32, count: u64, seen: &Seen) -> Place {
+fn encode(log_id: u128, partition: u32, count: u64, seen: &Seen) -> Entry {
     let Seen { next_seq, chain, decided_at, .. } = seen;
     let numbers = [count, *next_seq, decided_at.0].map(u64::to_le_bytes).concat();
     sealed(&[numbers.as_slice(), &chain.0].concat(), &keyed(log_id, partition))
 }
 
-fn decode(log_id: u128, partition: u32, place: &Place) -> Option<(u64, Seen)> {
+fn decode(log_id: u128, partition: u32, place: &Entry) -> Option<(u64, Seen)> {
     let (count, rest) = opened(place, &keyed(log_id, partition))?.split_first_chunk()?;
     let (next_seq, rest) = rest.split_first_chunk()?;
     let (decided_at, rest) = rest.split_first_chunk()?;
@@ -229,7 +229,7 @@ fn keyed(log_id: u128, partition: u32) -> Vec<u8> {
     [log_id.to_le_bytes().as_slice(), &partition.to_le_bytes()].concat()
 }
 
-fn sealed(body: &[u8], key: &[u8]) -> Place {
+fn sealed(body: &[u8], key: &[u8]) -> Entry {
     let mut place = [0; PLACE_BYTES];
     let (check, room) = place.split_at_mut(CHECK_BYTES);
     room.iter_mut().zip(body).for_each(|(to, from)| *to = *from);
@@ -238,7 +238,7 @@ fn sealed(body: &[u8], key: &[u8]) -> Place {
     place
 }
 
-fn opened<'a>(place: &'a Place, key: &[u8]) -> Option<&'a [u8]> {
+fn opened<'a>(place: &'a Entry, key: &[u8]) -> Option<&'a [u8]> {
     let (check, body) = place.split_first_chunk::<CHECK_BYTES>()?;
     (*check == checksum(body, key)).then_some(body)
 }

@@ -53,7 +53,7 @@ pub struct Metrics {
     pub(super) in_flight: IntGaugeVec,
     pub(super) pending: IntGauge,
     pub(super) abandon_backlog: IntGauge,
-    pub(super) mood: IntGaugeVec,
+    pub(super) status: IntGaugeVec,
     pub(super) deciding: IntGaugeVec,
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
@@ -220,7 +220,7 @@ impl Metrics {
             in_flight: gauges(r, "headroom_calls_in_flight", "Calls not answered yet.", &["partition"]),
             pending: gauge(r, "headroom_correlator_pending", "Calls that are not over, abandoned ones included."),
             abandon_backlog: gauge(r, "headroom_abandon_backlog", "Abandons that the log did not take yet."),
-            mood: gauges(r, "headroom_partition_mood", "1 for what the partition is doing.", &["partition", "mood"]),
+            status: statuses(r),
             deciding: deciding(r),
             pools: gauges(r, "headroom_pools", "Pools known.", &["partition"]),
             over_committed: gauges(
@@ -335,6 +335,10 @@ fn recovery_seconds(registry: &Registry) -> prometheus::GaugeVec {
 
 fn recovery_events(registry: &Registry) -> IntGaugeVec {
     gauges(registry, "headroom_recovery_events", "Events the last recovery read from the log.", &["partition"])
+}
+
+fn statuses(registry: &Registry) -> IntGaugeVec {
+    gauges(registry, "headroom_partition_status", "1 for what the partition is doing.", &["partition", "status"])
 }
 
 fn deciding(registry: &Registry) -> IntGaugeVec {

@@ -5,7 +5,7 @@ use super::metrics::as_seconds;
 use super::scrape::memory_used;
 use crate::domain::{Breach, Kind};
 use crate::log::CommitOutcome;
-use crate::log::letters::{DeadLetter, LetterId};
+use crate::log::dead_letters::{DeadLetterId, Undecidable};
 use crate::owner::{Recovered, Report, TurnReport};
 
 /// A turn's outcome as a label.
@@ -37,8 +37,8 @@ impl Report for Metrics {
         }
         self.turn_seconds.with_label_values(&[&label]).observe(as_seconds(report.turn_us));
         self.commit_seconds.with_label_values(&[&label]).observe(as_seconds(report.commit_us));
-        if let Some((DeadLetter { offset, reason, .. }, count)) = &report.dead {
-            let first = LetterId { partition, offset: *offset };
+        if let Some((Undecidable { offset, reason, .. }, count)) = &report.dead {
+            let first = DeadLetterId { partition, offset: *offset };
             tracing::warn!(partition, count, %first, reason, "nobody can decide these commands: see headroom dead-letters");
         }
         let (mut records, mut live) = (0u64, 0i64);
@@ -102,8 +102,8 @@ impl Report for Metrics {
         Metrics::breach(self, breach);
     }
 
-    fn halted(&self, partition: u32, why: &str) {
-        tracing::error!(partition, why, "partition halted: its callers are refused until the process is restarted");
+    fn failed(&self, partition: u32, why: &str) {
+        tracing::error!(partition, why, "partition failed: its callers are refused until the process is restarted");
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_command_that_nobody_can_decide_is_a_warning() {
-        let letter = DeadLetter { offset: 7, at: Micros(1), reason: "misrouted".to_owned() };
+        let letter = Undecidable { offset: 7, at: Micros(1), reason: "misrouted".to_owned() };
         let told = told([TurnReport { dead: Some((letter, 3)), ..TURN }, TURN]);
         assert_eq!(told.lines().count(), 1, "{told}");
         for part in [" WARN ", "partition=2 count=3 first=2-7 reason=\"misrouted\"", "headroom dead-letters"] {

@@ -7,11 +7,12 @@ use super::report::outcome;
 use crate::domain::Ledger;
 use crate::gateway::Gateway;
 use crate::log::{CommandSink, CommitOutcome};
-use crate::replica::{Mood, PartitionState, Replica, Shared};
+use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
 use std::sync::{Arc, Weak};
 
 /// What a partition can be doing, as labels.
-const MOODS: [&str; 8] = ["rebuilding", "following", "claiming", "owning", "reopening", "halted", "lost", "stopped"];
+const STATUSES: [&str; 8] =
+    ["restoring", "standby", "claiming", "active", "reopening", "failed", "unreadable", "stopped"];
 
 /// What gauges are read from.
 pub(super) struct Watched {
@@ -91,11 +92,11 @@ impl Metrics {
             let (pending, backlog) = gateway.pending();
             self.pending.set(as_gauge(pending));
             self.abandon_backlog.set(as_gauge(backlog));
-            let standings = gateway.standings();
+            let outages = gateway.outages();
             for (partition, calls) in (0..).zip(gateway.in_flight()) {
                 let label = partition.to_string();
                 self.in_flight.with_label_values(&[&label]).set(as_gauge(calls));
-                let decides = standings.get(&partition).is_none_or(|standing| standing.decides);
+                let decides = outages.get(&partition).is_none_or(|outage| outage.decides);
                 self.deciding.with_label_values(&[&label]).set(i64::from(decides));
             }
         }
@@ -108,9 +109,9 @@ impl Metrics {
             if let Some(sink) = &sink {
                 self.waiting.with_label_values(&[&label]).set(as_gauge(sink.waiting(partition)));
             }
-            let mood = mood(&shared.mood());
-            for other in MOODS {
-                self.mood.with_label_values(&[label.as_str(), other]).set(i64::from(other == mood));
+            let status = status(&shared.status());
+            for other in STATUSES {
+                self.status.with_label_values(&[label.as_str(), other]).set(i64::from(other == status));
             }
             let (pools, over_committed) = count_pools(shared);
             self.pools.with_label_values(&[&label]).set(as_gauge(pools));
@@ -132,16 +133,16 @@ pub(super) fn memory_used(state: &PartitionState) -> u64 {
     state.memory_used(state.position().decided_at)
 }
 
-fn mood(mood: &Mood) -> &'static str {
-    match mood {
-        Mood::Rebuilding => "rebuilding",
-        Mood::Following => "following",
-        Mood::Claiming => "claiming",
-        Mood::Owning => "owning",
-        Mood::Reopening(_) => "reopening",
-        Mood::Halted(_) => "halted",
-        Mood::Lost(_) => "lost",
-        Mood::Stopped => "stopped",
+fn status(status: &PartitionStatus) -> &'static str {
+    match status {
+        PartitionStatus::Restoring => "restoring",
+        PartitionStatus::Standby => "standby",
+        PartitionStatus::Claiming => "claiming",
+        PartitionStatus::Active => "active",
+        PartitionStatus::Reopening(_) => "reopening",
+        PartitionStatus::Failed(_) => "failed",
+        PartitionStatus::Unreadable(_) => "unreadable",
+        PartitionStatus::Stopped => "stopped",
     }
 }
 

@@ -2,7 +2,7 @@
 //! reader's version does not know; it is written for nothing and decoded as nothing.
 
 use super::field::Code;
-use crate::domain::{AskKind, Kind, Mode, Reason, ReleaseCause, Status};
+use crate::domain::{CommandKind, Kind, Mode, Reason, ReleaseCause, Status};
 
 /// A table in the order of the schema's symbols.
 macro_rules! codes {
@@ -15,18 +15,18 @@ macro_rules! codes {
     };
 }
 
-codes! { AskKind as "Ask", "Unknown":
-    "DefinePool" = AskKind::DefinePool,
-    "AdjustLimits" = AskKind::AdjustLimits,
-    "SetMode" = AskKind::SetMode,
-    "Reserve" = AskKind::Reserve,
-    "Confirm" = AskKind::Confirm,
-    "Extend" = AskKind::Extend,
-    "Release" = AskKind::Release,
-    "Abandon" = AskKind::Abandon,
-    "Handover" = AskKind::Handover,
-    "ChangePool" = AskKind::ChangePool,
-    "Amend" = AskKind::Amend,
+codes! { CommandKind as "Ask", "Unknown":
+    "DefinePool" = CommandKind::DefinePool,
+    "AdjustLimits" = CommandKind::AdjustLimits,
+    "SetMode" = CommandKind::SetMode,
+    "Reserve" = CommandKind::Reserve,
+    "Confirm" = CommandKind::Confirm,
+    "Extend" = CommandKind::Extend,
+    "Release" = CommandKind::Release,
+    "Abandon" = CommandKind::Abandon,
+    "Handover" = CommandKind::Handover,
+    "ChangePool" = CommandKind::ChangePool,
+    "Amend" = CommandKind::Amend,
 }
 
 codes! { Kind as "Kind", "Unknown":

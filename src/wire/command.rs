@@ -5,8 +5,8 @@ use super::readable::readable;
 use super::schema::COMMANDS;
 use super::{DecodeError, SpecFields, amounts, change_of, counted, natural, present, saturated};
 use crate::domain::{
-    Ask, AskKind, Attempt, Command, CommandId, Edit, IdempotencyKey, LimitChange, Micros, Mode, Name, PoolChange,
-    PoolId, PoolSpec, ReservationId, RuleChange, WindowChange,
+    Attempt, Command, CommandBody, CommandId, CommandKind, Edit, IdempotencyKey, LimitChange, Micros, Mode, Name,
+    PoolChange, PoolId, PoolSpec, ReservationId, RuleChange, WindowChange,
 };
 use crate::limits::COMMAND_BYTES_MAX;
 use serde::de::IgnoredAny;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 record! {
     /// The schema's record.
     CommandRecord {
-        kind: Coded<AskKind>,
+        kind: Coded<CommandKind>,
         command_id: Hex,
         reply_to: i64,
         attempt: i64,
@@ -102,7 +102,7 @@ pub fn to_json(command: &Command) -> Value {
 }
 
 fn record_of(command: &Command) -> CommandRecord<'_> {
-    let ask = &command.ask;
+    let body = &command.body;
     let mut record = CommandRecord {
         command_id: Some(Hex(command.id)),
         reply_to: command.reply_to.map(u64::cast_signed),
@@ -110,37 +110,37 @@ fn record_of(command: &Command) -> CommandRecord<'_> {
         actor: command.actor.as_ref().map(Text::of),
         key: command.key.as_ref().map(Text::of),
         deadline: Some(saturated(command.deadline.0)),
-        pool: ask.pool().map(Text::of),
-        reservation: ask.reservation().map(Id),
-        ..CommandRecord::of(Coded(ask.kind()))
+        pool: body.pool().map(Text::of),
+        reservation: body.reservation().map(Id),
+        ..CommandRecord::of(Coded(body.kind()))
     };
     let version = |expected: &Option<u64>| expected.map(saturated);
-    match ask {
-        Ask::DefinePool { spec, expected_version, .. } => {
+    match body {
+        CommandBody::DefinePool { spec, expected_version, .. } => {
             record.expected_version = version(expected_version);
             put_spec(&mut record, spec);
         }
-        Ask::AdjustLimits { change, expected_version, .. } => {
+        CommandBody::AdjustLimits { change, expected_version, .. } => {
             record.expected_version = version(expected_version);
             put_limits(&mut record, change);
         }
-        Ask::ChangePool { change, expected_version, .. } => {
+        CommandBody::ChangePool { change, expected_version, .. } => {
             record.expected_version = version(expected_version);
             put_change(&mut record, change);
         }
-        Ask::SetMode { mode, expected_version, .. } => {
+        CommandBody::SetMode { mode, expected_version, .. } => {
             record.expected_version = version(expected_version);
             record.mode = Some(Coded(*mode));
         }
-        Ask::Reserve { demand, hold_ttl_ms, order_ref, .. } => {
+        CommandBody::Reserve { demand, hold_ttl_ms, order_ref, .. } => {
             record.demand = Some(Units::Amounts(demand));
             record.hold_ttl_ms = hold_ttl_ms.map(saturated);
             record.order_ref = order_ref.as_ref().map(Text::of);
         }
-        Ask::Extend { hold_ttl_ms, .. } => record.hold_ttl_ms = Some(saturated(*hold_ttl_ms)),
-        Ask::Amend { demand, .. } => record.demand = Some(Units::Amounts(demand)),
-        Ask::Handover { nonce } => record.nonce = Some(nonce.cast_signed()),
-        Ask::Confirm { .. } | Ask::Release { .. } | Ask::Abandon { .. } => {}
+        CommandBody::Extend { hold_ttl_ms, .. } => record.hold_ttl_ms = Some(saturated(*hold_ttl_ms)),
+        CommandBody::Amend { demand, .. } => record.demand = Some(Units::Amounts(demand)),
+        CommandBody::Handover { nonce } => record.nonce = Some(nonce.cast_signed()),
+        CommandBody::Confirm { .. } | CommandBody::Release { .. } | CommandBody::Abandon { .. } => {}
     }
     record
 }
@@ -217,11 +217,11 @@ fn command_of(mut record: CommandRecord<'static>) -> Result<Command, DecodeError
         actor: record.actor.take().map(Text::value),
         key: record.key.take().map(Text::value),
         deadline,
-        ask: ask_of(record)?,
+        body: ask_of(record)?,
     })
 }
 
-fn ask_of(mut record: CommandRecord<'static>) -> Result<Ask, DecodeError> {
+fn ask_of(mut record: CommandRecord<'static>) -> Result<CommandBody, DecodeError> {
     let expected_version = record.expected_version.map(|version| natural(version, "expected_version")).transpose()?;
     let hold_ttl_ms = record.hold_ttl_ms.map(|ttl| natural(ttl, "hold_ttl_ms")).transpose()?;
     let pool = record.pool.take().map(Text::value);
@@ -229,31 +229,36 @@ fn ask_of(mut record: CommandRecord<'static>) -> Result<Ask, DecodeError> {
     let reservation: Option<ReservationId> = record.reservation.take().map(|id| id.0);
     let reservation = || present(reservation, "reservation");
     Ok(match record.kind.0 {
-        AskKind::DefinePool => Ask::DefinePool { pool: pool()?, spec: spec_of(record)?, expected_version },
-        AskKind::AdjustLimits => {
+        CommandKind::DefinePool => CommandBody::DefinePool { pool: pool()?, spec: spec_of(record)?, expected_version },
+        CommandKind::AdjustLimits => {
             let change = change_of(record.limits, record.adjust)?;
             let change = change.ok_or_else(|| DecodeError::new("limits and adjust are missing"))?;
-            Ask::AdjustLimits { pool: pool()?, change, expected_version }
+            CommandBody::AdjustLimits { pool: pool()?, change, expected_version }
         }
-        AskKind::ChangePool => Ask::ChangePool { pool: pool()?, change: pool_change_of(record)?, expected_version },
-        AskKind::SetMode => Ask::SetMode { pool: pool()?, mode: present(record.mode, "mode")?.0, expected_version },
-        AskKind::Reserve => Ask::Reserve {
+        CommandKind::ChangePool => {
+            CommandBody::ChangePool { pool: pool()?, change: pool_change_of(record)?, expected_version }
+        }
+        CommandKind::SetMode => {
+            CommandBody::SetMode { pool: pool()?, mode: present(record.mode, "mode")?.0, expected_version }
+        }
+        CommandKind::Reserve => CommandBody::Reserve {
             pool: pool()?,
             reservation: reservation()?,
             demand: amounts(present(record.demand, "demand")?, "demand")?,
             hold_ttl_ms,
             order_ref: record.order_ref.map(Text::value),
         },
-        AskKind::Confirm => Ask::Confirm { reservation: reservation()? },
-        AskKind::Extend => {
-            Ask::Extend { reservation: reservation()?, hold_ttl_ms: present(hold_ttl_ms, "hold_ttl_ms")? }
+        CommandKind::Confirm => CommandBody::Confirm { reservation: reservation()? },
+        CommandKind::Extend => {
+            CommandBody::Extend { reservation: reservation()?, hold_ttl_ms: present(hold_ttl_ms, "hold_ttl_ms")? }
         }
-        AskKind::Amend => {
-            Ask::Amend { reservation: reservation()?, demand: amounts(present(record.demand, "demand")?, "demand")? }
-        }
-        AskKind::Release => Ask::Release { reservation: reservation()? },
-        AskKind::Abandon => Ask::Abandon { pool: pool()?, reservation: reservation()? },
-        AskKind::Handover => Ask::Handover { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
+        CommandKind::Amend => CommandBody::Amend {
+            reservation: reservation()?,
+            demand: amounts(present(record.demand, "demand")?, "demand")?,
+        },
+        CommandKind::Release => CommandBody::Release { reservation: reservation()? },
+        CommandKind::Abandon => CommandBody::Abandon { pool: pool()?, reservation: reservation()? },
+        CommandKind::Handover => CommandBody::Handover { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
     })
 }
 

@@ -5,8 +5,8 @@ use super::event::encode_body;
 use super::field::Code;
 use super::frame::FRAME_BYTES;
 use crate::domain::{
-    Amounts, Attempt, Attempts, CommandId, CommandKey, Digest, Judged, Micros, Mode, Name, Pool, PoolId, Reason,
-    Remembered, Reservation, ReservationId, Status, Target,
+    Amounts, Attempt, Attempts, CommandId, CommandKey, DedupEntry, Digest, Judged, Micros, Mode, Name, Pool, PoolId,
+    Reason, Reservation, ReservationId, Status, Target,
 };
 
 /// What is hashed first, so that this digest is none of anything else.
@@ -61,7 +61,7 @@ impl Stating {
     ///
     /// # Panics
     /// When it is out of order.
-    pub fn answer(&mut self, key: &CommandKey, answer: &Remembered) {
+    pub fn answer(&mut self, key: &CommandKey, answer: &DedupEntry) {
         assert!(self.answer.as_ref() < Some(key) && self.decided.is_none(), "answers are hashed in order of key");
         self.answer = Some(key.clone());
         self.hash.number(3);
@@ -175,7 +175,7 @@ impl Hash {
         self.text(reservation.order_ref.as_ref().map_or("", Name::as_str));
         self.number(u64::from(matches!(reservation.attempts, Attempts::Settled)));
         self.attempts(reservation.attempts.live());
-        self.attempts(reservation.attempts.burned());
+        self.attempts(reservation.attempts.cancelled());
         self.number(reservation.fingerprint);
         // A confirmed one's deadline means nothing.
         self.instant(Some(reservation.until).filter(|_| reservation.status != Status::Confirmed));
@@ -203,7 +203,7 @@ impl Hash {
         }
     }
 
-    fn answer(&mut self, key: &CommandKey, answer: &Remembered) {
+    fn answer(&mut self, key: &CommandKey, answer: &DedupEntry) {
         match &key.target {
             Target::Pool(pool) => {
                 self.number(1);

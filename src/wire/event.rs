@@ -5,8 +5,9 @@ use super::readable::readable;
 use super::schema::EVENTS;
 use super::{DecodeError, SpecFields, amounts, change_of, counted, frame, natural, present, saturated};
 use crate::domain::{
-    AskKind, Asked, Attempt, Body, Cause, CommandId, CommandStamp, Digest, Dimension, Entry, Event, IdempotencyKey,
-    Kind, LimitChange, Micros, Mode, Name, Origin, Pool, PoolId, Reason, Recorded, Rejection, ReleaseCause, Status,
+    AskedChange, Attempt, Cause, ChainedEvent, CommandId, CommandKind, CommandStamp, Digest, Dimension, Entry, Event,
+    EventBody, IdempotencyKey, Kind, LimitChange, Micros, Mode, Name, Origin, Pool, PoolId, Reason, Rejection,
+    ReleaseCause, Status,
 };
 use serde_json::Value;
 use std::borrow::Cow;
@@ -25,7 +26,7 @@ record! {
         reply_to: i64,
         attempt: i64,
         actor: Text<'a, Name>,
-        ask: Coded<AskKind>,
+        ask: Coded<CommandKind>,
         key: Text<'a, IdempotencyKey>,
         fingerprint: i64,
         repeats: Coded<Kind>,
@@ -86,21 +87,21 @@ pub fn encode(event: &Event) -> (Vec<u8>, Digest) {
 ///
 /// # Errors
 /// [`DecodeError`] says what is wrong with the bytes.
-pub fn decode(bytes: &[u8]) -> Result<Recorded, DecodeError> {
+pub fn decode(bytes: &[u8]) -> Result<ChainedEvent, DecodeError> {
     let (mut record, datum) = EVENTS.read::<EventRecord<'static>>(bytes)?;
-    Ok(Recorded { event: event_of(&mut record)?, digest: digest_of(datum), version: EVENTS.version_of(bytes)? })
+    Ok(ChainedEvent { event: event_of(&mut record)?, digest: digest_of(datum), version: EVENTS.version_of(bytes)? })
 }
 
 /// The event as people and scripts read it: the record's fields that are not null under the schema's names, as
 /// [`readable`] says, and its digest.
-pub fn to_json(recorded: &Recorded) -> Value {
+pub fn to_json(recorded: &ChainedEvent) -> Value {
     let mut object = readable(&record_of(&recorded.event));
     object.insert("digest".to_owned(), Value::String(recorded.digest.to_string()));
     Value::Object(object)
 }
 
 /// What was decided, framed as an event without its place in a log, or with no more of it than this sequence number.
-pub(super) fn encode_body(body: &Body, seq: Option<u64>) -> Vec<u8> {
+pub(super) fn encode_body(body: &EventBody, seq: Option<u64>) -> Vec<u8> {
     let mut record = EventRecord::of(Coded(body.kind()));
     record.seq = seq.map(saturated);
     put_body(&mut record, body);
@@ -115,7 +116,7 @@ pub(super) fn encode_pool(pool: &Pool) -> Vec<u8> {
 }
 
 /// What [`encode_body`] and [`encode_pool`] framed, with its sequence number.
-pub(super) fn decode_body(bytes: &[u8]) -> Result<(Body, Option<u64>), DecodeError> {
+pub(super) fn decode_body(bytes: &[u8]) -> Result<(EventBody, Option<u64>), DecodeError> {
     let (mut record, _) = EVENTS.read::<EventRecord<'static>>(bytes)?;
     let seq = record.seq.map(|seq| natural(seq, "seq")).transpose()?;
     Ok((body_of(record.kind.0, &mut record)?, seq))
@@ -168,7 +169,7 @@ fn record_of(event: &Event) -> EventRecord<'_> {
         record.reply_to = command.reply_to.map(u64::cast_signed);
         record.attempt = Some(command.attempt.0.cast_signed());
         record.actor = command.actor.as_ref().map(Text::of);
-        record.ask = Some(Coded(command.ask));
+        record.ask = Some(Coded(command.kind));
         record.key = command.key.as_ref().map(Text::of);
         record.fingerprint = Some(command.fingerprint.cast_signed());
         record.deadline = command.deadline.map(|deadline| saturated(deadline.0));
@@ -177,23 +178,29 @@ fn record_of(event: &Event) -> EventRecord<'_> {
     record
 }
 
-fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a Body) {
+fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a EventBody) {
     match body {
-        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
+        EventBody::PoolDefined(pool)
+        | EventBody::LimitsAdjusted(pool)
+        | EventBody::ModeSet(pool)
+        | EventBody::PoolChanged(pool) => {
             put_pool(record, pool);
         }
-        Body::Accepted(entry) | Body::Confirmed(entry) | Body::Extended(entry) | Body::Expired(entry) => {
+        EventBody::Accepted(entry)
+        | EventBody::Confirmed(entry)
+        | EventBody::Extended(entry)
+        | EventBody::Expired(entry) => {
             put_entry(record, entry);
         }
-        Body::Amended(entry, before) => {
+        EventBody::Amended(entry, before) => {
             record.demand_before = Some(Units::Amounts(before));
             put_entry(record, entry);
         }
-        Body::Released(entry, cause) => {
+        EventBody::Released(entry, cause) => {
             record.cause = Some(Coded(*cause));
             put_entry(record, entry);
         }
-        Body::Repeated(original, origin) => {
+        EventBody::Repeated(original, origin) => {
             record.original_seq = origin.map(|origin| saturated(origin.seq));
             record.original_decided_at = origin.and_then(|origin| origin.decided_at).map(|at| saturated(at.0));
             // A repetition of a repetition is one of the original.
@@ -202,23 +209,25 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a Body) {
             }
             put_body(record, original);
         }
-        Body::Rejected(rejection) => put_rejection(record, rejection),
-        Body::Abandoned { pool, reservation } => {
+        EventBody::Rejected(rejection) => put_rejection(record, rejection),
+        EventBody::Abandoned { pool, reservation } => {
             record.pool = Some(Text::of(pool));
             record.reservation = Some(Id(*reservation));
         }
-        Body::Malformed { detail } | Body::CommandsLost { detail } => record.detail = Some(Detail::of(detail)),
-        Body::EventsLost { detail, from, until } => {
+        EventBody::Malformed { detail } | EventBody::CommandsLost { detail } => {
+            record.detail = Some(Detail::of(detail))
+        }
+        EventBody::EventsLost { detail, from, until } => {
             record.detail = Some(Detail::of(detail));
             record.lost_from = Some(saturated(*from));
             record.lost_until = Some(saturated(*until));
         }
-        Body::Barrier { nonce } | Body::HandedOver { nonce } => record.nonce = Some(nonce.cast_signed()),
-        Body::ClockSet { from, detail } => {
+        EventBody::Barrier { nonce } | EventBody::HandedOver { nonce } => record.nonce = Some(nonce.cast_signed()),
+        EventBody::ClockSet { from, detail } => {
             record.clock_from = Some(saturated(from.0));
             record.detail = Some(Detail::of(detail));
         }
-        Body::Tick => {}
+        EventBody::Tick => {}
     }
 }
 
@@ -304,58 +313,58 @@ fn cause_of(record: &mut EventRecord<'static>) -> Result<Option<Cause>, DecodeEr
     Ok(Some(Cause { input_offset, skipped, command, unread }))
 }
 
-fn stamp_of(id: CommandId, ask: AskKind, record: &mut EventRecord<'static>) -> Result<CommandStamp, DecodeError> {
+fn stamp_of(id: CommandId, ask: CommandKind, record: &mut EventRecord<'static>) -> Result<CommandStamp, DecodeError> {
     Ok(CommandStamp {
         id,
         reply_to: record.reply_to.map(i64::cast_unsigned),
         attempt: Attempt(present(record.attempt, "attempt")?.cast_unsigned()),
         actor: record.actor.take().map(Text::value),
-        ask,
+        kind: ask,
         key: record.key.take().map(Text::value),
         fingerprint: present(record.fingerprint, "fingerprint")?.cast_unsigned(),
         deadline: record.deadline.map(|deadline| natural(deadline, "deadline").map(Micros)).transpose()?,
     })
 }
 
-fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<Body, DecodeError> {
+fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<EventBody, DecodeError> {
     Ok(match kind {
-        Kind::PoolDefined => Body::PoolDefined(pool_of(record)?),
-        Kind::LimitsAdjusted => Body::LimitsAdjusted(pool_of(record)?),
-        Kind::ModeSet => Body::ModeSet(pool_of(record)?),
-        Kind::PoolChanged => Body::PoolChanged(pool_of(record)?),
-        Kind::Accepted => Body::Accepted(entry_of(record)?),
-        Kind::Confirmed => Body::Confirmed(entry_of(record)?),
-        Kind::Extended => Body::Extended(entry_of(record)?),
+        Kind::PoolDefined => EventBody::PoolDefined(pool_of(record)?),
+        Kind::LimitsAdjusted => EventBody::LimitsAdjusted(pool_of(record)?),
+        Kind::ModeSet => EventBody::ModeSet(pool_of(record)?),
+        Kind::PoolChanged => EventBody::PoolChanged(pool_of(record)?),
+        Kind::Accepted => EventBody::Accepted(entry_of(record)?),
+        Kind::Confirmed => EventBody::Confirmed(entry_of(record)?),
+        Kind::Extended => EventBody::Extended(entry_of(record)?),
         Kind::Amended => {
             let before = amounts(present(record.demand_before.take(), "demand_before")?, "demand_before")?;
-            Body::Amended(entry_of(record)?, before)
+            EventBody::Amended(entry_of(record)?, before)
         }
         Kind::Released => {
             let cause = present(record.cause.take(), "cause")?.0;
-            Body::Released(entry_of(record)?, cause)
+            EventBody::Released(entry_of(record)?, cause)
         }
-        Kind::Expired => Body::Expired(entry_of(record)?),
+        Kind::Expired => EventBody::Expired(entry_of(record)?),
         Kind::Repeated => match present(record.repeats.take(), "repeats")?.0 {
             Kind::Repeated => return Err(DecodeError::new("a repetition repeats a repetition")),
-            original => Body::Repeated(Box::new(body_of(original, record)?), origin_of(record)?),
+            original => EventBody::Repeated(Box::new(body_of(original, record)?), origin_of(record)?),
         },
-        Kind::Rejected => Body::Rejected(rejection_of(record)?),
-        Kind::Abandoned => Body::Abandoned {
+        Kind::Rejected => EventBody::Rejected(rejection_of(record)?),
+        Kind::Abandoned => EventBody::Abandoned {
             pool: present(record.pool.take(), "pool")?.value(),
             reservation: present(record.reservation.take(), "reservation")?.0,
         },
-        Kind::Malformed => Body::Malformed { detail: detail_of(record)? },
-        Kind::CommandsLost => Body::CommandsLost { detail: detail_of(record)? },
-        Kind::EventsLost => Body::EventsLost {
+        Kind::Malformed => EventBody::Malformed { detail: detail_of(record)? },
+        Kind::CommandsLost => EventBody::CommandsLost { detail: detail_of(record)? },
+        Kind::EventsLost => EventBody::EventsLost {
             detail: detail_of(record)?,
             from: counted(record.lost_from, "lost_from")?,
             until: counted(record.lost_until, "lost_until")?,
         },
-        Kind::Barrier => Body::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
-        Kind::HandedOver => Body::HandedOver { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
-        Kind::Tick => Body::Tick,
+        Kind::Barrier => EventBody::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
+        Kind::HandedOver => EventBody::HandedOver { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
+        Kind::Tick => EventBody::Tick,
         Kind::ClockSet => {
-            Body::ClockSet { from: Micros(counted(record.clock_from, "clock_from")?), detail: detail_of(record)? }
+            EventBody::ClockSet { from: Micros(counted(record.clock_from, "clock_from")?), detail: detail_of(record)? }
         }
     })
 }
@@ -422,12 +431,12 @@ fn rejection_of(record: &mut EventRecord<'static>) -> Result<Rejection, DecodeEr
     })
 }
 
-fn asked_of(record: &mut EventRecord<'static>) -> Result<Option<Box<Asked>>, DecodeError> {
-    let asked = Asked {
+fn asked_of(record: &mut EventRecord<'static>) -> Result<Option<Box<AskedChange>>, DecodeError> {
+    let asked = AskedChange {
         limits: change_of(record.asked_limits.take(), record.asked_adjust.take())?,
         mode: record.asked_mode.take().map(|mode| mode.0),
         version: record.asked_version.map(|version| natural(version, "asked_version")).transpose()?,
         hold_ttl_ms: record.asked_hold_ttl_ms.map(|ttl| natural(ttl, "asked_hold_ttl_ms")).transpose()?,
     };
-    Ok(Some(asked).filter(|asked| *asked != Asked::default()).map(Box::new))
+    Ok(Some(asked).filter(|asked| *asked != AskedChange::default()).map(Box::new))
 }

@@ -3,7 +3,7 @@
 //! [`super::snapshot::FORMAT_VERSION`], and whatever does not read as it should means that the page is rebuilt.
 //!
 //! Numbers are little-endian, texts and lists behind their length. An entry is: slot; id; pool (empty: that of the
-//! entry before); status, and of a hold how long it is in all; demand; order reference (empty: none); attempts, then burned
+//! entry before); status, and of a hold how long it is in all; demand; order reference (empty: none); attempts, then cancelled
 //! ones; fingerprint; until; seq; that of the event that decided; what it was judged by.
 //! More attempts than are kept are their count alone.
 
@@ -15,7 +15,7 @@ use crate::domain::{
     Status,
 };
 use crate::limits::{
-    ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX, DECODE_ALLOCATION_BYTES_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX,
+    ATTEMPTS_MAX, CANCELLED_ATTEMPTS_MAX, DECODE_ALLOCATION_BYTES_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX,
     NAME_BYTES_MAX, PAGE_SLOTS,
 };
 use std::fmt;
@@ -39,7 +39,7 @@ const SETTLED: usize = u16::MAX as usize;
 const USUAL_BYTES: usize = 160;
 /// The longest one.
 const ENTRY_BYTES_MAX: usize =
-    96 + 2 * NAME_BYTES_MAX + DIMENSIONS_MAX * (DIMENSION_BYTES_MAX + 9) + (ATTEMPTS_MAX + BURNED_ATTEMPTS_MAX) * 8;
+    96 + 2 * NAME_BYTES_MAX + DIMENSIONS_MAX * (DIMENSION_BYTES_MAX + 9) + (ATTEMPTS_MAX + CANCELLED_ATTEMPTS_MAX) * 8;
 
 // A page is one bytes field, which a decoder must be willing to allocate; a slot and a text's length are a byte.
 const _: () = assert!(PAGE_SLOTS * ENTRY_BYTES_MAX <= DECODE_ALLOCATION_BYTES_MAX);
@@ -68,7 +68,7 @@ pub(super) fn pack<'a>(entries: impl Iterator<Item = (u8, &'a ReservationId, &'a
         if reservation.attempts == Attempts::Settled {
             put_count(&mut bytes, SETTLED);
         } else {
-            for attempts in [reservation.attempts.live(), reservation.attempts.burned()] {
+            for attempts in [reservation.attempts.live(), reservation.attempts.cancelled()] {
                 put_count(&mut bytes, attempts.len());
                 attempts.iter().for_each(|attempt| put_number(&mut bytes, attempt.0));
             }
@@ -246,8 +246,8 @@ impl<'a> Rest<'a> {
             SETTLED => Ok(Attempts::Settled),
             live => {
                 let live = self.attempt_list(live)?;
-                let burned = self.count()?;
-                Ok(Attempts::from_sets(AttemptSets { live, burned: self.attempt_list(burned)? }))
+                let cancelled = self.count()?;
+                Ok(Attempts::from_sets(AttemptSets { live, cancelled: self.attempt_list(cancelled)? }))
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::field::{Bytes, Bytes16, Code, Coded, record};
 use super::schema::REPLIES;
 use super::{DecodeError, event, present};
-use crate::domain::Recorded;
+use crate::domain::ChainedEvent;
 use std::borrow::Cow;
 
 /// What a reply tells.
@@ -35,11 +35,11 @@ pub struct Reply {
     /// The gateway.
     pub to: u64,
     /// The decision, as recorded.
-    pub decided: Recorded,
+    pub decided: ChainedEvent,
 }
 
 /// The framed reply.
-pub fn encode(to: u64, decided: &Recorded) -> Vec<u8> {
+pub fn encode(to: u64, decided: &ChainedEvent) -> Vec<u8> {
     let (event, digest) = event::encode(&decided.event);
     debug_assert_eq!(digest, decided.digest, "an event is encoded as it was recorded");
     let capacity = event.len().saturating_add(64);

@@ -326,8 +326,8 @@ mod tests {
 
     #[test]
     fn codes_are_their_schemas_symbols() {
-        agrees::<crate::domain::AskKind>(COMMAND);
-        agrees::<crate::domain::AskKind>(EVENT);
+        agrees::<crate::domain::CommandKind>(COMMAND);
+        agrees::<crate::domain::CommandKind>(EVENT);
         agrees::<command::Part>(COMMAND);
         agrees::<crate::domain::Kind>(EVENT);
         agrees::<crate::domain::Mode>(COMMAND);
@@ -354,24 +354,24 @@ mod tests {
         {"name": "more", "type": ["null", "long"], "default": null}]}"#;
 
     record! {
-        OldRecord { kind: Coded<crate::domain::AskKind>, gone: Bytes<'a>, body: Bytes<'a>, }
+        OldRecord { kind: Coded<crate::domain::CommandKind>, gone: Bytes<'a>, body: Bytes<'a>, }
     }
     record! {
-        NewRecord { kind: Coded<crate::domain::AskKind>, body: Bytes<'a>, more: i64, }
+        NewRecord { kind: Coded<crate::domain::CommandKind>, body: Bytes<'a>, more: i64, }
     }
 
     #[test]
     fn an_older_writers_record_is_read_as_one_of_the_newest_schema() {
         let old = Topic::new(&[OLD]);
-        let symbols = serde_json::to_string(crate::domain::AskKind::SYMBOLS).unwrap();
+        let symbols = serde_json::to_string(crate::domain::CommandKind::SYMBOLS).unwrap();
         let both = Topic::new(&[OLD, &NEW.replace("SYMBOLS", &symbols)]);
         let record = OldRecord {
             body: Some(Bytes(b"body".as_slice().into())),
-            ..OldRecord::of(Coded(crate::domain::AskKind::Release))
+            ..OldRecord::of(Coded(crate::domain::CommandKind::Release))
         };
         let bytes = old.write(&record, 64);
         let (read, datum) = both.read::<NewRecord<'static>>(&bytes).unwrap();
-        assert_eq!(read.kind, Coded(crate::domain::AskKind::Release));
+        assert_eq!(read.kind, Coded(crate::domain::CommandKind::Release));
         assert_eq!(read.body.map(|bytes| bytes.0.into_owned()), Some(b"body".to_vec()));
         assert_eq!((read.more, datum), (None, &bytes[frame::FRAME_BYTES..]));
         let unread = old.read::<OldRecord<'static>>(&both.write(&NewRecord::of(read.kind), 64)).err();

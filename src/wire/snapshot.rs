@@ -5,7 +5,8 @@ use super::field::{Bytes, Code, Coded, record};
 use super::schema::SNAPSHOTS;
 use super::{DecodeError, counted, event, page, present, saturated};
 use crate::domain::{
-    Body, CommandId, CommandKey, IdempotencyKey, Micros, Pool, PoolId, Remembered, Reservation, ReservationId, Target,
+    CommandId, CommandKey, DedupEntry, EventBody, IdempotencyKey, Micros, Pool, PoolId, Reservation, ReservationId,
+    Target,
 };
 use crate::limits::DECIDED_LEAF_IDS;
 use std::borrow::Cow;
@@ -27,7 +28,7 @@ const OF_RESERVATION: u8 = b'r';
 pub(super) enum SnapshotKind {
     Pool,
     Page,
-    Remembered,
+    DedupEntry,
     Decided,
 }
 
@@ -35,7 +36,7 @@ impl Code for SnapshotKind {
     const NAME: &'static str = "SnapshotKind";
     const SYMBOLS: &'static [&'static str] = &["Unknown", "Pool", "Page", "Remembered", "Decided"];
     const VALUES: &'static [SnapshotKind] =
-        &[SnapshotKind::Pool, SnapshotKind::Page, SnapshotKind::Remembered, SnapshotKind::Decided];
+        &[SnapshotKind::Pool, SnapshotKind::Page, SnapshotKind::DedupEntry, SnapshotKind::Decided];
 }
 
 record! {
@@ -61,7 +62,7 @@ pub enum Piece {
     /// A page: its number, and its reservations by slot.
     Page(u32, Vec<(u8, ReservationId, Reservation)>),
     /// The answer that a key was given.
-    Remembered(CommandKey, Remembered),
+    DedupEntry(CommandKey, DedupEntry),
     /// Ids of decided commands: until when they are kept, which part of those it is, and the ids.
     Decided((Micros, u32), Vec<CommandId>),
 }
@@ -104,12 +105,12 @@ pub fn remembered_key(key: &CommandKey) -> Vec<u8> {
 }
 
 /// The row of a remembered answer.
-pub fn remembered_row(key: &CommandKey, remembered: &Remembered) -> KeyValue {
+pub fn remembered_row(key: &CommandKey, remembered: &DedupEntry) -> KeyValue {
     let record = SnapshotRecord {
         event: Some(Bytes(Cow::Owned(event::encode_body(&remembered.body, Some(remembered.seq))))),
         fingerprint: Some(remembered.fingerprint.cast_signed()),
         until: Some(saturated(remembered.until.0)),
-        ..SnapshotRecord::of(Coded(SnapshotKind::Remembered))
+        ..SnapshotRecord::of(Coded(SnapshotKind::DedupEntry))
     };
     (remembered_key(key), write(&record))
 }
@@ -135,22 +136,22 @@ pub fn decode_row(key: &[u8], value: &[u8]) -> Result<Piece, DecodeError> {
     let (record, _) = SNAPSHOTS.read::<SnapshotRecord<'static>>(value)?;
     let piece = match (record.kind.0, key) {
         (SnapshotKind::Pool, [POOL, ..]) => match event::decode_body(&present(record.event, "event")?.0)?.0 {
-            Body::PoolDefined(pool) => Piece::Pool(pool),
+            EventBody::PoolDefined(pool) => Piece::Pool(pool),
             _ => return Err(DecodeError::new("a pool's row tells of no pool")),
         },
         (SnapshotKind::Page, [PAGE, no @ ..]) => {
             let no = no.try_into().map(u32::from_be_bytes).map_err(|_| DecodeError::new("not a page's key"))?;
             Piece::Page(no, page::unpack(&present(record.page, "page")?.0)?)
         }
-        (SnapshotKind::Remembered, [REMEMBERED, rest @ ..]) => {
+        (SnapshotKind::DedupEntry, [REMEMBERED, rest @ ..]) => {
             let (body, seq) = event::decode_body(&present(record.event, "event")?.0)?;
-            let remembered = Remembered {
+            let remembered = DedupEntry {
                 fingerprint: present(record.fingerprint, "fingerprint")?.cast_unsigned(),
                 until: Micros(counted(record.until, "until")?),
                 body: Box::new(body),
                 seq: present(seq, "seq")?,
             };
-            Piece::Remembered(command_key_of(rest)?, remembered)
+            Piece::DedupEntry(command_key_of(rest)?, remembered)
         }
         (SnapshotKind::Decided, [DECIDED, no @ ..]) => {
             let ids = present(record.ids, "ids")?.0;

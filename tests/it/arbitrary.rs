@@ -115,27 +115,27 @@ fn pool_change() -> BoxedStrategy<PoolChange> {
         .boxed()
 }
 
-pub fn ask() -> BoxedStrategy<Ask> {
+pub fn ask() -> BoxedStrategy<CommandBody> {
     let changes = limit_change();
     let version = || option::of(units());
     prop_oneof![
-        (pool_id(), spec(), version()).prop_map(|(pool, spec, expected_version)| Ask::DefinePool {
+        (pool_id(), spec(), version()).prop_map(|(pool, spec, expected_version)| CommandBody::DefinePool {
             pool,
             spec,
             expected_version
         }),
-        (pool_id(), changes, version()).prop_map(|(pool, change, expected_version)| Ask::AdjustLimits {
+        (pool_id(), changes, version()).prop_map(|(pool, change, expected_version)| CommandBody::AdjustLimits {
             pool,
             change,
             expected_version
         }),
-        (pool_id(), mode(), version()).prop_map(|(pool, mode, expected_version)| Ask::SetMode {
+        (pool_id(), mode(), version()).prop_map(|(pool, mode, expected_version)| CommandBody::SetMode {
             pool,
             mode,
             expected_version
         }),
         (pool_id(), reservation_id(), amounts(), option::of(units()), option::of(name())).prop_map(
-            |(pool, reservation, demand, hold_ttl_ms, order_ref)| Ask::Reserve {
+            |(pool, reservation, demand, hold_ttl_ms, order_ref)| CommandBody::Reserve {
                 pool,
                 reservation,
                 demand,
@@ -143,17 +143,18 @@ pub fn ask() -> BoxedStrategy<Ask> {
                 order_ref
             }
         ),
-        (pool_id(), pool_change(), version()).prop_map(|(pool, change, expected_version)| Ask::ChangePool {
+        (pool_id(), pool_change(), version()).prop_map(|(pool, change, expected_version)| CommandBody::ChangePool {
             pool,
             change,
             expected_version
         }),
-        reservation_id().prop_map(|reservation| Ask::Confirm { reservation }),
-        (reservation_id(), units()).prop_map(|(reservation, hold_ttl_ms)| Ask::Extend { reservation, hold_ttl_ms }),
-        (reservation_id(), amounts()).prop_map(|(reservation, demand)| Ask::Amend { reservation, demand }),
-        reservation_id().prop_map(|reservation| Ask::Release { reservation }),
-        (pool_id(), reservation_id()).prop_map(|(pool, reservation)| Ask::Abandon { pool, reservation }),
-        any::<u64>().prop_map(|nonce| Ask::Handover { nonce }),
+        reservation_id().prop_map(|reservation| CommandBody::Confirm { reservation }),
+        (reservation_id(), units())
+            .prop_map(|(reservation, hold_ttl_ms)| CommandBody::Extend { reservation, hold_ttl_ms }),
+        (reservation_id(), amounts()).prop_map(|(reservation, demand)| CommandBody::Amend { reservation, demand }),
+        reservation_id().prop_map(|reservation| CommandBody::Release { reservation }),
+        (pool_id(), reservation_id()).prop_map(|(pool, reservation)| CommandBody::Abandon { pool, reservation }),
+        any::<u64>().prop_map(|nonce| CommandBody::Handover { nonce }),
     ]
     .boxed()
 }
@@ -171,7 +172,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         actor,
         key,
         deadline,
-        ask,
+        body: ask,
     })
 }
 
@@ -179,7 +180,7 @@ pub fn digest() -> impl Strategy<Value = Digest> {
     any::<[u8; 16]>().prop_map(Digest)
 }
 
-fn ask_kind() -> impl Strategy<Value = AskKind> {
+fn ask_kind() -> impl Strategy<Value = CommandKind> {
     ask().prop_map(|ask| ask.kind())
 }
 
@@ -192,7 +193,7 @@ fn stamp() -> impl Strategy<Value = CommandStamp> {
             reply_to,
             attempt,
             actor,
-            ask,
+            kind: ask,
             key,
             fingerprint,
         },
@@ -239,8 +240,9 @@ fn rejection() -> BoxedStrategy<Rejection> {
     let demands = (option::of(amounts()), option::of(amounts()));
     let counters = (demands, option::of(amounts()), option::of(amounts()));
     let asked = (option::of(limit_change()), option::of(mode()), option::of(units()), option::of(units()));
-    let asked = asked.prop_map(|(limits, mode, version, hold_ttl_ms)| Asked { limits, mode, version, hold_ttl_ms });
-    let asked = asked.prop_map(|asked| Some(asked).filter(|asked| *asked != Asked::default()).map(Box::new));
+    let asked =
+        asked.prop_map(|(limits, mode, version, hold_ttl_ms)| AskedChange { limits, mode, version, hold_ttl_ms });
+    let asked = asked.prop_map(|asked| Some(asked).filter(|asked| *asked != AskedChange::default()).map(Box::new));
     (
         reason(),
         about,
@@ -276,34 +278,35 @@ fn rejection() -> BoxedStrategy<Rejection> {
 }
 
 /// Any body that is no repetition.
-pub fn original() -> impl Strategy<Value = Body> {
+pub fn original() -> impl Strategy<Value = EventBody> {
     let release = prop_oneof![Just(ReleaseCause::Caller), Just(ReleaseCause::Abandoned)];
     prop_oneof![
-        pool().prop_map(Body::PoolDefined),
-        pool().prop_map(Body::LimitsAdjusted),
-        pool().prop_map(Body::ModeSet),
-        pool().prop_map(Body::PoolChanged),
-        entry().prop_map(Body::Accepted),
-        entry().prop_map(Body::Confirmed),
-        entry().prop_map(Body::Extended),
-        (entry(), amounts()).prop_map(|(entry, before)| Body::Amended(entry, before)),
-        (entry(), release).prop_map(|(entry, cause)| Body::Released(entry, cause)),
-        entry().prop_map(Body::Expired),
-        rejection().prop_map(Body::Rejected),
-        (pool_id(), reservation_id()).prop_map(|(pool, reservation)| Body::Abandoned { pool, reservation }),
-        ".{0,64}".prop_map(|detail| Body::Malformed { detail }),
-        ".{0,64}".prop_map(|detail| Body::CommandsLost { detail }),
-        (".{0,64}", units(), units()).prop_map(|(detail, from, until)| Body::EventsLost { detail, from, until }),
-        (micros(), ".{0,64}").prop_map(|(from, detail)| Body::ClockSet { from, detail }),
-        any::<u64>().prop_map(|nonce| Body::Barrier { nonce }),
-        any::<u64>().prop_map(|nonce| Body::HandedOver { nonce }),
-        Just(Body::Tick),
+        pool().prop_map(EventBody::PoolDefined),
+        pool().prop_map(EventBody::LimitsAdjusted),
+        pool().prop_map(EventBody::ModeSet),
+        pool().prop_map(EventBody::PoolChanged),
+        entry().prop_map(EventBody::Accepted),
+        entry().prop_map(EventBody::Confirmed),
+        entry().prop_map(EventBody::Extended),
+        (entry(), amounts()).prop_map(|(entry, before)| EventBody::Amended(entry, before)),
+        (entry(), release).prop_map(|(entry, cause)| EventBody::Released(entry, cause)),
+        entry().prop_map(EventBody::Expired),
+        rejection().prop_map(EventBody::Rejected),
+        (pool_id(), reservation_id()).prop_map(|(pool, reservation)| EventBody::Abandoned { pool, reservation }),
+        ".{0,64}".prop_map(|detail| EventBody::Malformed { detail }),
+        ".{0,64}".prop_map(|detail| EventBody::CommandsLost { detail }),
+        (".{0,64}", units(), units()).prop_map(|(detail, from, until)| EventBody::EventsLost { detail, from, until }),
+        (micros(), ".{0,64}").prop_map(|(from, detail)| EventBody::ClockSet { from, detail }),
+        any::<u64>().prop_map(|nonce| EventBody::Barrier { nonce }),
+        any::<u64>().prop_map(|nonce| EventBody::HandedOver { nonce }),
+        Just(EventBody::Tick),
     ]
 }
 
-pub fn body() -> impl Strategy<Value = Body> {
+pub fn body() -> impl Strategy<Value = EventBody> {
     let origin = (units(), option::of(micros())).prop_map(|(seq, decided_at)| Origin { seq, decided_at });
-    let repeated = (original(), option::of(origin)).prop_map(|(body, origin)| Body::Repeated(Box::new(body), origin));
+    let repeated =
+        (original(), option::of(origin)).prop_map(|(body, origin)| EventBody::Repeated(Box::new(body), origin));
     // On the heap: a tree of all that a body may be is larger than a test's stack likes.
     prop_oneof![3 => original().boxed(), 1 => repeated.boxed()]
 }
@@ -323,7 +326,7 @@ pub fn event() -> impl Strategy<Value = Event> {
 
 fn attempts() -> impl Strategy<Value = Attempts> {
     let sets = (vec(attempt(), 0..3), vec(attempt(), 0..3))
-        .prop_map(|(live, burned)| Attempts::from_sets(reservation::AttemptSets { live, burned }));
+        .prop_map(|(live, cancelled)| Attempts::from_sets(reservation::AttemptSets { live, cancelled }));
     prop_oneof![9 => sets, 1 => Just(Attempts::Settled)]
 }
 
@@ -376,11 +379,11 @@ pub fn page() -> impl Strategy<Value = Vec<(u8, ReservationId, Reservation)>> {
     })
 }
 
-pub fn remembered() -> impl Strategy<Value = (CommandKey, Remembered)> {
+pub fn remembered() -> impl Strategy<Value = (CommandKey, DedupEntry)> {
     let target = prop_oneof![pool_id().prop_map(Target::Pool), reservation_id().prop_map(Target::Reservation)];
     (target, key(), any::<u64>(), micros(), original(), units()).prop_map(
         |(target, key, fingerprint, until, body, seq)| {
-            (CommandKey { target, key }, Remembered { fingerprint, until, body: Box::new(body), seq })
+            (CommandKey { target, key }, DedupEntry { fingerprint, until, body: Box::new(body), seq })
         },
     )
 }

@@ -23,18 +23,18 @@ fn orders(units: u64) -> Amounts {
     Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
 }
 
-fn command(number: u64, at: Micros, ask: Ask) -> Command {
+fn command(number: u64, at: Micros, body: CommandBody) -> Command {
     let (id, attempt, deadline) = (CommandId(number.into()), Attempt(number), at.plus_ms(5_000));
-    Command { id, reply_to: None, attempt, actor: None, key: IdempotencyKey::new("K").ok(), deadline, ask }
+    Command { id, reply_to: None, attempt, actor: None, key: IdempotencyKey::new("K").ok(), deadline, body }
 }
 
 fn reserve(number: u64, at: Micros, pool: &PoolId, reservation: ReservationId) -> Command {
     let (pool, demand) = (pool.clone(), orders(1));
-    command(number, at, Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None })
+    command(number, at, CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None })
 }
 
 fn abandon(number: u64, pool: &PoolId, reservation: ReservationId) -> Command {
-    command(number, NOW, Ask::Abandon { pool: pool.clone(), reservation })
+    command(number, NOW, CommandBody::Abandon { pool: pool.clone(), reservation })
 }
 
 fn machine(pools: &[PoolId; 2]) -> Machine {
@@ -44,7 +44,7 @@ fn machine(pools: &[PoolId; 2]) -> Machine {
         let (areas, labels) = Default::default();
         let spec =
             PoolSpec { limits: orders(5), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
-        let define = Ask::DefinePool { pool: pool.clone(), spec, expected_version: None };
+        let define = CommandBody::DefinePool { pool: pool.clone(), spec, expected_version: None };
         machine.turn(NOW, &[command(number, NOW, define)]).unwrap();
     }
     machine
@@ -61,7 +61,7 @@ fn an_id_of_another_pool_is_refused_and_a_forgotten_one_is_the_new_pools() {
     let [one, other] = &pools;
     let id = ReservationId::new(pool_hash(one), [7; 11]);
     let refused = (Kind::Rejected, Some(Reason::KeyReused));
-    // Burned under one pool, then asked for under the other.
+    // Cancelled under one pool, then asked for under the other.
     let mut machine = machine(&pools);
     assert_eq!(answer(&mut machine, NOW, abandon(1, one, id)), (Kind::Abandoned, None));
     assert_eq!(answer(&mut machine, NOW, reserve(2, NOW, other, id)), refused);
@@ -76,7 +76,7 @@ fn an_id_of_another_pool_is_refused_and_a_forgotten_one_is_the_new_pools() {
     assert_eq!(answer(&mut machine, later, reserve(6, later, other, id)), (Kind::Accepted, None));
     assert_eq!(machine.ledger.reservations[&id].pool, *other);
     assert_eq!(machine.ledger.pools[other].used, orders(1));
-    let release = command(7, later, Ask::Release { reservation: id });
+    let release = command(7, later, CommandBody::Release { reservation: id });
     assert_eq!(answer(&mut machine, later, release), (Kind::Released, None));
     assert_eq!(pools.each_ref().map(|pool| machine.ledger.pools[pool].used.clone()), [orders(0), orders(0)]);
 }
@@ -87,9 +87,9 @@ fn an_event_that_tells_of_a_reservation_under_another_pool_is_refused() {
     let [one, other] = &pools;
     let (held, void) = (ReservationId::new(pool_hash(one), [7; 11]), ReservationId::new(pool_hash(one), [8; 11]));
     let mut machine = machine(&pools);
-    let Command { ask, .. } = reserve(1, NOW, one, held);
-    let Ask::Reserve { pool, reservation, demand, order_ref, .. } = ask else { panic!() };
-    let hold = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: Some(60_000), order_ref };
+    let Command { body, .. } = reserve(1, NOW, one, held);
+    let CommandBody::Reserve { pool, reservation, demand, order_ref, .. } = body else { panic!() };
+    let hold = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: Some(60_000), order_ref };
     assert_eq!(answer(&mut machine, NOW, command(1, NOW, hold)), (Kind::Accepted, None));
     let accepted = machine.events.last().unwrap().clone();
     assert_eq!(answer(&mut machine, NOW, abandon(2, one, void)), (Kind::Abandoned, None));
@@ -99,15 +99,15 @@ fn an_event_that_tells_of_a_reservation_under_another_pool_is_refused() {
         entry
     };
     let bodies = [
-        Body::Accepted(entry(void, Status::Held, 1)),
-        Body::Confirmed(entry(held, Status::Confirmed, 0)),
-        Body::Extended(entry(held, Status::Held, 0)),
-        Body::Amended(entry(held, Status::Held, 0), orders(1)),
-        Body::Released(entry(held, Status::Released, 0), ReleaseCause::Caller),
-        Body::Expired(entry(held, Status::Expired, 0)),
-        Body::Repeated(Box::new(Body::Accepted(entry(held, Status::Held, 0))), None),
-        Body::Abandoned { pool: other.clone(), reservation: held },
-        Body::Abandoned { pool: other.clone(), reservation: void },
+        EventBody::Accepted(entry(void, Status::Held, 1)),
+        EventBody::Confirmed(entry(held, Status::Confirmed, 0)),
+        EventBody::Extended(entry(held, Status::Held, 0)),
+        EventBody::Amended(entry(held, Status::Held, 0), orders(1)),
+        EventBody::Released(entry(held, Status::Released, 0), ReleaseCause::Caller),
+        EventBody::Expired(entry(held, Status::Expired, 0)),
+        EventBody::Repeated(Box::new(EventBody::Accepted(entry(held, Status::Held, 0))), None),
+        EventBody::Abandoned { pool: other.clone(), reservation: held },
+        EventBody::Abandoned { pool: other.clone(), reservation: void },
     ];
     for body in bodies {
         let event = Event { body, ..accepted.clone() };

@@ -48,7 +48,7 @@ fn event(seq: u64, next_input: u64, text: &[u8]) -> StoredEvent {
 }
 
 fn append(sink: &dyn CommandSink, partition: u32, bytes: &[u8]) -> Result<(), AppendError> {
-    sink.append(NewCommand { partition, key: b"pool", bytes, takes_back: None })
+    sink.append(NewCommand { partition, key: b"pool", bytes, cancels: None })
 }
 
 /// An owner that decides as these tests do: one event for each input, holding the input's bytes.
@@ -383,9 +383,9 @@ fn a_read_stays_within_its_bytes_but_gives_one_event<H: Harness>() {
 fn a_full_queue_refuses_but_keeps_places_for_what_takes_back<H: Harness>() {
     let harness = H::fresh(2);
     let sink = harness.sink();
-    let fill = |takes_back: bool| {
-        let takes_back = takes_back.then_some(CommandId(1));
-        let command = NewCommand { partition: 0, key: b"pool", bytes: b"c", takes_back };
+    let fill = |cancels: bool| {
+        let cancels = cancels.then_some(CommandId(1));
+        let command = NewCommand { partition: 0, key: b"pool", bytes: b"c", cancels };
         (0..).find_map(|count| sink.append(command).err().map(|error| (count, error))).unwrap()
     };
     assert!(matches!(fill(false), (1.., AppendError::Full)));

@@ -22,31 +22,31 @@ fn orders(units: u64) -> Amounts {
     Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
 }
 
-fn command(number: u128, ask: Ask, key: Option<&str>) -> Command {
+fn command(number: u128, body: CommandBody, key: Option<&str>) -> Command {
     let (attempt, key) = (Attempt(number as u64), key.map(|key| IdempotencyKey::new(key).unwrap()));
-    Command { id: CommandId(number), reply_to: Some(9), attempt, actor: None, key, deadline: DEADLINE, ask }
+    Command { id: CommandId(number), reply_to: Some(9), attempt, actor: None, key, deadline: DEADLINE, body }
 }
 
 fn define(number: u128, limit: u64) -> Command {
     let (areas, labels) = Default::default();
     let spec =
         PoolSpec { limits: orders(limit), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
-    command(number, Ask::DefinePool { pool: pool(), spec, expected_version: None }, None)
+    command(number, CommandBody::DefinePool { pool: pool(), spec, expected_version: None }, None)
 }
 
 fn reserve(number: u128, name: &str, is_keyed: bool) -> Command {
     let (pool, reservation) = (pool(), reservation_id(&pool(), name));
-    let ask = Ask::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms: None, order_ref: None };
-    command(number, ask, Some(name).filter(|_| is_keyed))
+    let body = CommandBody::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms: None, order_ref: None };
+    command(number, body, Some(name).filter(|_| is_keyed))
 }
 
 fn release(number: u128, name: &str) -> Command {
-    command(number, Ask::Release { reservation: reservation_id(&pool(), name) }, None)
+    command(number, CommandBody::Release { reservation: reservation_id(&pool(), name) }, None)
 }
 
 fn abandon(number: u128, name: &str, of: &Command) -> Command {
-    let ask = Ask::Abandon { pool: pool(), reservation: reservation_id(&pool(), name) };
-    Command { attempt: of.attempt, deadline: Micros::MAX, ..command(number, ask, None) }
+    let body = CommandBody::Abandon { pool: pool(), reservation: reservation_id(&pool(), name) };
+    Command { attempt: of.attempt, deadline: Micros::MAX, ..command(number, body, None) }
 }
 
 /// What happens between a command and its copy.
@@ -63,7 +63,7 @@ const BETWEEN: [Between; 5] =
     [Between::Nothing, Between::Turn, Between::Owner, Between::Restart, Between::RestartFromTheLog];
 
 /// Decides the commands and then the copy; answers the life after it and what the copy came to.
-fn play(commands: &[Command], copy: &Command, between: Between) -> (Life, Body) {
+fn play(commands: &[Command], copy: &Command, between: Between) -> (Life, EventBody) {
     let mut life = Life::new(Bounds::default());
     let mut batch: Vec<_> = commands.iter().map(wire::command::encode).collect();
     if !matches!(between, Between::Nothing) {
@@ -93,8 +93,11 @@ fn play(commands: &[Command], copy: &Command, between: Between) -> (Life, Body) 
 fn a_copy_of_a_decided_command_does_nothing_wherever_it_comes() {
     let (first, keyed, keyless) = (reserve(2, "first", true), reserve(3, "keyed", true), reserve(3, "keyless", false));
     let by = vec![(Dimension::new("orders").unwrap(), 3)];
-    let adjust =
-        command(2, Ask::AdjustLimits { pool: pool(), change: LimitChange::By(by), expected_version: None }, None);
+    let adjust = command(
+        2,
+        CommandBody::AdjustLimits { pool: pool(), change: LimitChange::By(by), expected_version: None },
+        None,
+    );
     let paths = [
         (
             "refused, and then there is room",
@@ -182,10 +185,10 @@ fn ids_are_kept_for_as_long_as_a_copy_may_be_in_time_and_not_much_longer() {
 #[test]
 fn what_a_checkpoint_has_lost_shows_in_the_digest() {
     let mut life = Life::new(Bounds::default());
-    let to = Ask::AdjustLimits { pool: pool(), change: LimitChange::To(orders(0)), expected_version: None };
+    let to = CommandBody::AdjustLimits { pool: pool(), change: LimitChange::To(orders(0)), expected_version: None };
     let keyed = command(3, to, Some("remembered"));
     let commands =
-        [define(1, 0), reserve(2, "refused", true), keyed, abandon(4, "burned", &reserve(5, "burned", true))];
+        [define(1, 0), reserve(2, "refused", true), keyed, abandon(4, "cancelled", &reserve(5, "cancelled", true))];
     life.turn(&commands.iter().map(wire::command::encode).collect::<Vec<_>>(), START, CommitOutcome::Ok);
     life.checkpoint();
     assert_eq!((life.state.live(), life.restarted(false).state.digest()), (Vec::new(), life.state.digest()));

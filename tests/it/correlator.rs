@@ -19,13 +19,13 @@ fn ids() -> (PoolId, ReservationId) {
 
 fn reserve() -> Request {
     let (pool, reservation) = ids();
-    let ask = Ask::Reserve { pool, reservation, demand: amounts(1), hold_ttl_ms: None, order_ref: None };
-    Request { ask, key: None, actor: None, deadline: DEADLINE, deadline_there: DEADLINE }
+    let body = CommandBody::Reserve { pool, reservation, demand: amounts(1), hold_ttl_ms: None, order_ref: None };
+    Request { body, key: None, actor: None, deadline: DEADLINE, deadline_there: DEADLINE }
 }
 
 fn release() -> Request {
     Request {
-        ask: Ask::Release { reservation: ids().1 },
+        body: CommandBody::Release { reservation: ids().1 },
         key: None,
         actor: None,
         deadline: DEADLINE,
@@ -33,13 +33,13 @@ fn release() -> Request {
     }
 }
 
-fn recorded(command: &Command, body: Body) -> Recorded {
+fn recorded(command: &Command, body: EventBody) -> ChainedEvent {
     let cause = Some(Cause::of(0, command.stamp()));
     let event = Event { partition: 0, seq: 0, epoch: 1, prev: Digest::default(), decided_at: Micros(0), cause, body };
-    Recorded::new(event, Digest([1; 16]))
+    ChainedEvent::new(event, Digest([1; 16]))
 }
 
-fn accepted(command: &Command) -> Recorded {
+fn accepted(command: &Command) -> ChainedEvent {
     let (pool, reservation) = ids();
     let entry = Entry {
         pool,
@@ -52,14 +52,14 @@ fn accepted(command: &Command) -> Recorded {
         limits: amounts(1),
         used: amounts(1),
     };
-    recorded(command, Body::Accepted(entry))
+    recorded(command, EventBody::Accepted(entry))
 }
 
-fn rejected(command: &Command) -> Recorded {
+fn rejected(command: &Command) -> ChainedEvent {
     refused(command, Reason::OverLimit)
 }
 
-fn refused(command: &Command, reason: Reason) -> Recorded {
+fn refused(command: &Command, reason: Reason) -> ChainedEvent {
     let rejection = Rejection {
         reason,
         dimension: None,
@@ -76,12 +76,12 @@ fn refused(command: &Command, reason: Reason) -> Recorded {
         existing_reservation: None,
         asked: None,
     };
-    recorded(command, Body::Rejected(rejection))
+    recorded(command, EventBody::Rejected(rejection))
 }
 
-fn abandoned(command: &Command) -> Recorded {
+fn abandoned(command: &Command) -> ChainedEvent {
     let (pool, reservation) = ids();
-    recorded(command, Body::Abandoned { pool, reservation })
+    recorded(command, EventBody::Abandoned { pool, reservation })
 }
 
 /// A copy of a command decides nothing, and says nothing of what the command came to.
@@ -99,7 +99,7 @@ fn what_a_copy_comes_to_is_no_answer() {
     assert_eq!(answer.outcome, Outcome::TimedOut { is_unknown: false });
 }
 
-/// A Reserve is burned with such a refusal; a copy of another command may yet be applied.
+/// A Reserve is cancelled with such a refusal; a copy of another command may yet be applied.
 #[test]
 fn a_refusal_that_a_copy_may_escape_is_final_for_a_reserve_alone() {
     let mut correlator = Correlator::new(7);
@@ -138,7 +138,7 @@ fn a_timed_out_reserve_is_answered_when_its_abandon_is_in_the_log() {
     let outputs = correlator.tick(DEADLINE);
     assert!(outputs.answers.is_empty());
     let [abandon] = &outputs.append[..] else { panic!("{outputs:?}") };
-    assert_eq!((abandon.attempt, abandon.ask.kind()), (command.attempt, AskKind::Abandon));
+    assert_eq!((abandon.attempt, abandon.body.kind()), (command.attempt, CommandKind::Abandon));
     // The acceptance arrives late: it is being taken back, so it is no answer.
     assert!(correlator.decided(accepted(&command)).is_none());
     let answer = correlator.decided(abandoned(abandon)).unwrap();
@@ -150,12 +150,12 @@ fn a_timed_out_reserve_is_answered_when_its_abandon_is_in_the_log() {
 fn an_abandon_that_is_in_the_log_for_good_answers_before_anyone_decides_it() {
     let mut correlator = Correlator::new(7);
     let command = correlator.submit(reserve(), "caller");
-    assert!(correlator.kept(command.id).is_none(), "a reserve that is in the log answers nothing");
+    assert!(correlator.abandon_durable(command.id).is_none(), "a reserve that is in the log answers nothing");
     let abandon = correlator.tick(DEADLINE).append.pop().unwrap();
-    let answer = correlator.kept(abandon.id).unwrap();
+    let answer = correlator.abandon_durable(abandon.id).unwrap();
     assert_eq!((answer.waiter, answer.outcome), ("caller", Outcome::TimedOut { is_unknown: false }));
     // What its owner decides of the two, sometime, is nobody's any more.
-    assert!(correlator.kept(abandon.id).is_none());
+    assert!(correlator.abandon_durable(abandon.id).is_none());
     assert!(correlator.decided(accepted(&command)).is_none() && correlator.decided(abandoned(&abandon)).is_none());
     assert!(correlator.is_empty() && correlator.next_due().is_none());
 }
@@ -252,7 +252,7 @@ fn an_answer_on_its_way_to_a_caller_who_left_is_taken_back() {
     assert!(correlator.decided(accepted(&command)).is_some());
     let outputs = correlator.disconnected(command.id, command.reserved());
     let [abandon] = &outputs.append[..] else { panic!("{outputs:?}") };
-    assert_eq!((abandon.attempt, abandon.ask.kind()), (command.attempt, AskKind::Abandon));
+    assert_eq!((abandon.attempt, abandon.body.kind()), (command.attempt, CommandKind::Abandon));
     assert!(correlator.decided(abandoned(abandon)).is_none());
     assert!(correlator.is_empty());
 }

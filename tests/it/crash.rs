@@ -7,7 +7,7 @@ use crate::knob;
 use crate::process::{Served, agent, headroom, run};
 use crate::wait::soon;
 use headroom::audit::history::{Call, History, Proof, Told};
-use headroom::domain::{Body, Digest, IdempotencyKey, PoolId, Recorded, ReservationId};
+use headroom::domain::{ChainedEvent, Digest, EventBody, IdempotencyKey, PoolId, ReservationId};
 use headroom::log::CommittedTail;
 use headroom::log::embedded::EmbeddedReader;
 use headroom::wire;
@@ -245,9 +245,9 @@ fn judge(dir: &Path, calls: &[Call]) -> headroom::audit::history::HistoryReport 
 /// Whoever was told that a reservation takes other units finds the event that says so.
 fn are_amended(dir: &Path, told: &[Proof]) {
     let mut events = BTreeMap::new();
-    each_event(dir, |Recorded { event, digest, .. }| {
-        let original = if let Body::Repeated(original, _) = &event.body { original } else { &event.body };
-        if let Body::Amended(entry, _) = original {
+    each_event(dir, |ChainedEvent { event, digest, .. }| {
+        let original = if let EventBody::Repeated(original, _) = &event.body { original } else { &event.body };
+        if let EventBody::Amended(entry, _) = original {
             let (reservation, partition, seq) = (entry.reservation, event.partition, event.seq);
             let (epoch, digest) = (event.epoch, *digest);
             events.insert((partition, seq), Proof { reservation, partition, seq, epoch, digest });
@@ -258,7 +258,7 @@ fn are_amended(dir: &Path, told: &[Proof]) {
     }
 }
 
-fn each_event(dir: &Path, mut see: impl FnMut(&Recorded)) {
+fn each_event(dir: &Path, mut see: impl FnMut(&ChainedEvent)) {
     let log = EmbeddedReader::open(dir).unwrap();
     for partition in 0..log.partitions() {
         let mut from = 0;

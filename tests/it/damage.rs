@@ -43,7 +43,7 @@ const TURNS: [(u32, u64); 7] = [(0, 1), (1, 3), (0, 900), (1, 2), (1, 1), (0, 40
 /// Commits a turn of so many events at the end of a partition and adds them to what it holds. Whether it did.
 fn commit(log: &Embedded, partition: u32, count: u64, events: &mut Vec<StoredEvent>) -> bool {
     for _ in 0..count {
-        let command = NewCommand { partition, key: b"", bytes: &[5; 90], takes_back: None };
+        let command = NewCommand { partition, key: b"", bytes: &[5; 90], cancels: None };
         log.append(command).unwrap();
     }
     let first = events.len() as u64;

@@ -12,10 +12,10 @@ use headroom::log::{
 };
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
-use headroom::owner::follower::{Follower, Pulse};
+use headroom::owner::follower::{EndOffsetProbe, Follower};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::shell::{End, Shell};
-use headroom::replica::{Mood, Replica, Shared};
+use headroom::replica::{PartitionStatus, Replica, Shared};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ struct Following {
     hidden: AtomicU64,
     refused: AtomicU32,
     unread: AtomicU64,
-    pulse: Pulse,
+    pulse: EndOffsetProbe,
 }
 
 impl Following {
@@ -147,7 +147,7 @@ impl Following {
             let barrier = shared.read(|state| owner.barrier(state, 99, Micros(5)));
             assert_eq!(owned.commit(barrier.turn()), CommitOutcome::Ok);
         }
-        let (replica, pulse) = (Replica::shared(2), Pulse::new(2));
+        let (replica, pulse) = (Replica::shared(2), EndOffsetProbe::new(2));
         Following { replica, pulse, ..Following::with(world, World::new(2)) }
     }
 
@@ -155,7 +155,7 @@ impl Following {
         let (is_silent, is_unreadable) = (AtomicBool::new(false), AtomicBool::new(false));
         let (log, open_at) = (Arc::clone(&kept.log), AtomicU64::new(u64::MAX));
         let tail = Tail { log, is_silent, is_unreadable, spoilt: None, open_at };
-        let (replica, asked, pulse) = (Replica::shared(1), Asked::default(), Pulse::new(1));
+        let (replica, asked, pulse) = (Replica::shared(1), Asked::default(), EndOffsetProbe::new(1));
         let (hidden, refused) = (AtomicU64::new(u64::MAX), AtomicU32::new(u32::MAX));
         let unread = AtomicU64::new(u64::MAX);
         Following { world, kept, tail, replica, asked, hidden, refused, unread, pulse }
@@ -179,7 +179,7 @@ impl Following {
             store: &self.kept.store,
             clock: &self.world.clock,
             report: &self.world.heard,
-            heard: &|_| *heard.lock() += 1,
+            on_committed: &|_| *heard.lock() += 1,
         };
         let (checkpointer, _work) = Checkpointer::new(recovery.log_id);
         let (log, next) = (Arc::clone(&self.world.log), BTreeMap::new());
@@ -220,9 +220,9 @@ impl Following {
 #[test]
 fn what_others_own_is_followed_to_the_end_and_every_event_is_heard() {
     let following = Following::of(world());
-    assert_eq!(following.shared().mood(), Mood::Rebuilding);
+    assert_eq!(following.shared().status(), PartitionStatus::Restoring);
     let heard = following.run(|_| {});
-    assert_eq!(following.shared().mood(), Mood::Following);
+    assert_eq!(following.shared().status(), PartitionStatus::Standby);
     assert_eq!(u64::try_from(heard).unwrap(), following.world.log.end(0).unwrap());
     assert_eq!(*following.asked.lock(), [(0, Some(0))]);
     following.assert_is_the_logs();
@@ -246,7 +246,7 @@ fn far_behind() -> Following {
     let log = Arc::clone(&following.world.log);
     let (shared, mut owned) = following.world.recover(0);
     let owner = shared.read(|state| Partition::claim(state, 2));
-    let malformed = NewCommand { partition: 0, key: b"", bytes: b"no command", takes_back: None };
+    let malformed = NewCommand { partition: 0, key: b"", bytes: b"no command", cancels: None };
     while log.end(0).unwrap() <= 2 * FOLLOWED_AT_ONCE as u64 {
         (0..100).for_each(|_| log.append(malformed).unwrap());
         commit_turn(&owner, &shared, &mut owned, Micros(0));
@@ -261,7 +261,7 @@ fn who_is_far_behind_reads_up_to_the_end_before_it_follows() {
     let end = following.world.log.end(0).unwrap();
     let heard = following.run(|_| {});
     assert_eq!(*following.asked.lock(), [(0, Some(end))]);
-    assert_eq!((u64::try_from(heard).unwrap(), following.shared().mood()), (end, Mood::Following));
+    assert_eq!((u64::try_from(heard).unwrap(), following.shared().status()), (end, PartitionStatus::Standby));
     following.assert_is_the_logs();
 }
 
@@ -269,9 +269,9 @@ fn who_is_far_behind_reads_up_to_the_end_before_it_follows() {
 fn who_is_far_behind_stops_at_what_is_no_event() {
     let mut following = far_behind();
     following.tail.spoilt = Some(1_500);
-    following.world.heard.halts.store(true, Relaxed);
+    following.world.heard.may_fail.store(true, Relaxed);
     following.run(|_| {});
-    let Mood::Halted(why) = following.shared().mood() else { panic!("{:?}", following.shared().mood()) };
+    let PartitionStatus::Failed(why) = following.shared().status() else { panic!("{:?}", following.shared().status()) };
     assert!(why.contains("seq 1500") && why.contains("its bytes are no event"), "{why}");
     assert!(following.shared().read(|state| state.position().next_seq) <= 1_500);
 }
@@ -281,10 +281,10 @@ fn what_is_owned_here_is_left_alone_and_followed_again_from_where_its_owner_left
     let following = Following::of(world());
     let end = following.world.log.end(0).unwrap();
     following.run(|round| match round {
-        0 => following.shared().set_mood(Mood::Claiming),
+        0 => following.shared().set_status(PartitionStatus::Claiming),
         1 => {
             assert!(following.shared().follow(|_| ()).is_none(), "a claim is the state's one writer");
-            following.shared().set_mood(Mood::Following);
+            following.shared().set_status(PartitionStatus::Standby);
         }
         _ => {}
     });
@@ -295,15 +295,15 @@ fn what_is_owned_here_is_left_alone_and_followed_again_from_where_its_owner_left
 #[test]
 fn what_comes_during_a_claim_that_comes_to_nothing_is_asked_for_again() {
     let following = Following::of(world());
-    let set = |mood| following.shared().set_mood(mood);
+    let set = |status| following.shared().set_status(status);
     // The claim is over before the follower looks at moods again.
     let claims = AtomicBool::new(true);
     let handing = |seq| match seq {
-        2 if claims.swap(false, Relaxed) => set(Mood::Claiming),
-        4 => set(Mood::Following),
+        2 if claims.swap(false, Relaxed) => set(PartitionStatus::Claiming),
+        4 => set(PartitionStatus::Standby),
         _ => {}
     };
-    following.run_and(|_| set(Mood::Following), &handing);
+    following.run_and(|_| set(PartitionStatus::Standby), &handing);
     assert_eq!(*following.asked.lock(), [(0, Some(0)), (0, None), (0, Some(2))]);
     following.assert_is_the_logs();
 }
@@ -342,7 +342,7 @@ fn a_turn_that_a_killed_owner_left_open_keeps_no_checkpoint_waiting() {
     following.hidden.store(KEPT + 5, Relaxed);
     following.run(|_| {});
     let next_seq = following.shared().read(|state| state.position().next_seq);
-    assert_eq!((next_seq, following.shared().mood()), (KEPT + 5, Mood::Following));
+    assert_eq!((next_seq, following.shared().status()), (KEPT + 5, PartitionStatus::Standby));
     assert_eq!(*following.asked.lock(), [(0, Some(KEPT))]);
     assert!(following.world.heard.unread.lock().is_empty());
 }
@@ -353,7 +353,7 @@ fn a_checkpoint_that_may_be_ahead_of_the_log_waits_until_that_is_known() {
     following.tail.open_at.store(KEPT - 5, Relaxed);
     following.run(|round| {
         if round == 0 {
-            assert_eq!(following.shared().mood(), Mood::Rebuilding);
+            assert_eq!(following.shared().status(), PartitionStatus::Restoring);
             assert_eq!(following.shared().unread().as_deref(), Some("open"));
             assert!(following.shared().is_as_warm_as_can_be(), "this one must not keep a process from the others");
             following.tail.open_at.store(u64::MAX, Relaxed);
@@ -371,14 +371,14 @@ fn a_partition_that_cannot_be_followed_keeps_nobody_from_the_others() {
     let following = Following::of_two();
     following.refused.store(0, Relaxed);
     following.run(|round| {
-        let moods: Vec<Mood> = following.replica.partitions().map(|shared| shared.mood()).collect();
+        let moods: Vec<PartitionStatus> = following.replica.partitions().map(|shared| shared.status()).collect();
         match round {
-            0 => assert_eq!(moods, [Mood::Rebuilding, Mood::Following]),
+            0 => assert_eq!(moods, [PartitionStatus::Restoring, PartitionStatus::Standby]),
             1 => {
                 following.refused.store(u32::MAX, Relaxed);
                 following.world.clock.set(Micros(1_000_000));
             }
-            2 => assert_eq!(moods, [Mood::Following, Mood::Following]),
+            2 => assert_eq!(moods, [PartitionStatus::Standby, PartitionStatus::Standby]),
             _ => {}
         }
     });
@@ -422,13 +422,13 @@ fn a_restored_state_that_turns_out_broken_is_not_read_before_it_is_whole_again()
     following.run(|round| {
         let next_seq = following.shared().read(|state| state.position().next_seq);
         match round {
-            0 => assert_eq!((next_seq, following.shared().mood()), (1, Mood::Following)),
-            1 => assert_eq!((next_seq, following.shared().mood()), (0, Mood::Rebuilding)),
+            0 => assert_eq!((next_seq, following.shared().status()), (1, PartitionStatus::Standby)),
+            1 => assert_eq!((next_seq, following.shared().status()), (0, PartitionStatus::Restoring)),
             _ => {}
         }
         following.hidden.store(u64::MAX, Relaxed);
     });
-    assert_eq!(following.shared().mood(), Mood::Following);
+    assert_eq!(following.shared().status(), PartitionStatus::Standby);
     following.assert_is_the_logs();
 }
 
@@ -493,13 +493,13 @@ fn a_follower_that_was_stopped_does_not_call_current_what_it_had_before() {
             following.world.clock.set(later(9_000));
         }
     });
-    assert_eq!((following.shared().mood(), following.stale_ms(later(9_000))), (Mood::Following, 9_000));
+    assert_eq!((following.shared().status(), following.stale_ms(later(9_000))), (PartitionStatus::Standby, 9_000));
 }
 
 #[test]
 fn an_owner_is_current_only_while_its_own_turn_is_the_last() {
     let following = Following::of(world());
-    following.shared().set_mood(Mood::Owning);
+    following.shared().set_status(PartitionStatus::Active);
     following.shared().is_current(later(1_000));
     assert_eq!(following.look(later(2_000), Some(40), Some(40)), 0);
     assert_eq!(following.look(later(3_000), Some(42), Some(40)), 1_000);

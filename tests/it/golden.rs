@@ -67,32 +67,32 @@ fn pool() -> Pool {
     Pool { id: pool_id(), spec: spec(), used: amounts(57, 1_200), version: 3 }
 }
 
-fn asks() -> Vec<Ask> {
+fn asks() -> Vec<CommandBody> {
     let (pool, reservation) = (pool_id(), id());
     let by = vec![(Dimension::new("orders").unwrap(), -2)];
-    let adjust = |change| Ask::AdjustLimits { pool: pool.clone(), change, expected_version: None };
+    let adjust = |change| CommandBody::AdjustLimits { pool: pool.clone(), change, expected_version: None };
     vec![
-        Ask::DefinePool { pool: pool.clone(), spec: spec(), expected_version: Some(0) },
+        CommandBody::DefinePool { pool: pool.clone(), spec: spec(), expected_version: Some(0) },
         adjust(LimitChange::To(amounts(12, 0))),
         adjust(LimitChange::By(by)),
-        Ask::SetMode { pool: pool.clone(), mode: Mode::Closed, expected_version: Some(3) },
-        Ask::Reserve {
+        CommandBody::SetMode { pool: pool.clone(), mode: Mode::Closed, expected_version: Some(3) },
+        CommandBody::Reserve {
             pool: pool.clone(),
             reservation,
             demand: amounts(1, 4),
             hold_ttl_ms: Some(600_000),
             order_ref: Some(name("A-1234567")),
         },
-        Ask::Confirm { reservation },
-        Ask::Extend { reservation, hold_ttl_ms: 60_000 },
-        Ask::Release { reservation },
-        Ask::Abandon { pool: pool.clone(), reservation },
-        Ask::Handover { nonce: u64::MAX },
+        CommandBody::Confirm { reservation },
+        CommandBody::Extend { reservation, hold_ttl_ms: 60_000 },
+        CommandBody::Release { reservation },
+        CommandBody::Abandon { pool: pool.clone(), reservation },
+        CommandBody::Handover { nonce: u64::MAX },
     ]
 }
 
 /// Those that the first version does not have.
-fn newer_asks() -> Vec<Ask> {
+fn newer_asks() -> Vec<CommandBody> {
     let window = WindowChange { start: None, end: Some(Micros(1_795_262_400_000_000)), cutoff: Edit::Clear };
     let change = PoolChange {
         limits: Some(LimitChange::By(vec![(Dimension::new("orders").unwrap(), 7)])),
@@ -102,18 +102,22 @@ fn newer_asks() -> Vec<Ask> {
         mode: Some(Mode::Paused),
         rules: RuleChange::default(),
     };
-    vec![Ask::ChangePool { pool: pool_id(), change, expected_version: Some(3) }]
+    vec![CommandBody::ChangePool { pool: pool_id(), change, expected_version: Some(3) }]
 }
 
 /// Those that the second version does not have.
-fn newest_asks() -> Vec<Ask> {
+fn newest_asks() -> Vec<CommandBody> {
     let rules =
         RuleChange { hold_ttl_max_ms: Edit::To(600_000), hold_life_max_ms: Edit::Clear, unique_order_ref: Some(true) };
     let change = PoolChange { rules, ..PoolChange::default() };
     vec![
-        Ask::ChangePool { pool: pool_id(), change, expected_version: None },
-        Ask::DefinePool { pool: pool_id(), spec: PoolSpec { rules: ruled(), ..spec() }, expected_version: None },
-        Ask::Amend { reservation: id(), demand: amounts(1, 7) },
+        CommandBody::ChangePool { pool: pool_id(), change, expected_version: None },
+        CommandBody::DefinePool {
+            pool: pool_id(),
+            spec: PoolSpec { rules: ruled(), ..spec() },
+            expected_version: None,
+        },
+        CommandBody::Amend { reservation: id(), demand: amounts(1, 7) },
     ]
 }
 
@@ -121,7 +125,7 @@ fn ruled() -> PoolRules {
     PoolRules { hold_ttl_max_ms: Some(600_000), hold_life_max_ms: Some(3_600_000), unique_order_ref: true }
 }
 
-fn command_of(ask: Ask) -> Command {
+fn command_of(body: CommandBody) -> Command {
     Command {
         id: CommandId(0x0123_4567_89ab_cdef_0000_0000_0001_e240),
         reply_to: Some(0x8000_0000_0000_0001),
@@ -129,7 +133,7 @@ fn command_of(ask: Ask) -> Command {
         actor: Some(name("checkout")),
         key: Some(IdempotencyKey::new("order/2026#123456").unwrap()),
         deadline: Micros(1_795_240_000_250_000),
-        ask,
+        body,
     }
 }
 
@@ -147,7 +151,7 @@ fn entry(status: Status) -> Entry {
     }
 }
 
-fn bodies() -> Vec<Body> {
+fn bodies() -> Vec<EventBody> {
     let rejection = Rejection {
         reason: Reason::OverLimit,
         dimension: Some(Dimension::new("crates").unwrap()),
@@ -165,34 +169,34 @@ fn bodies() -> Vec<Body> {
         asked: None,
     };
     let origin = Origin { seq: 99_000, decided_at: Some(Micros(1_795_230_000_000_000)) };
-    let repeated = |body| Body::Repeated(Box::new(body), Some(origin));
+    let repeated = |body| EventBody::Repeated(Box::new(body), Some(origin));
     vec![
-        Body::PoolDefined(pool()),
-        Body::LimitsAdjusted(pool()),
-        Body::ModeSet(Pool { spec: PoolSpec { mode: Mode::Paused, window: None, ..spec() }, ..pool() }),
-        Body::Accepted(entry(Status::Held)),
-        Body::Confirmed(entry(Status::Confirmed)),
-        Body::Extended(entry(Status::Held)),
-        Body::Released(entry(Status::Released), ReleaseCause::Caller),
-        Body::Released(entry(Status::Released), ReleaseCause::Abandoned),
-        Body::Expired(entry(Status::Expired)),
-        repeated(Body::Accepted(entry(Status::Confirmed))),
-        repeated(Body::Rejected(rejection.clone())),
-        Body::Rejected(rejection),
-        Body::Abandoned { pool: pool_id(), reservation: id() },
-        Body::Malformed { detail: "shorter than its frame".to_owned() },
-        Body::CommandsLost { detail: "by hand: retention".to_owned() },
-        Body::EventsLost { detail: "by hand: an older copy".to_owned(), from: 123_400, until: 123_900 },
-        Body::Barrier { nonce: 1 },
-        Body::HandedOver { nonce: 2 },
-        Body::Tick,
-        Body::ClockSet { from: Micros(1_795_268_800_000_000), detail: "by hand: a wrong clock".to_owned() },
+        EventBody::PoolDefined(pool()),
+        EventBody::LimitsAdjusted(pool()),
+        EventBody::ModeSet(Pool { spec: PoolSpec { mode: Mode::Paused, window: None, ..spec() }, ..pool() }),
+        EventBody::Accepted(entry(Status::Held)),
+        EventBody::Confirmed(entry(Status::Confirmed)),
+        EventBody::Extended(entry(Status::Held)),
+        EventBody::Released(entry(Status::Released), ReleaseCause::Caller),
+        EventBody::Released(entry(Status::Released), ReleaseCause::Abandoned),
+        EventBody::Expired(entry(Status::Expired)),
+        repeated(EventBody::Accepted(entry(Status::Confirmed))),
+        repeated(EventBody::Rejected(rejection.clone())),
+        EventBody::Rejected(rejection),
+        EventBody::Abandoned { pool: pool_id(), reservation: id() },
+        EventBody::Malformed { detail: "shorter than its frame".to_owned() },
+        EventBody::CommandsLost { detail: "by hand: retention".to_owned() },
+        EventBody::EventsLost { detail: "by hand: an older copy".to_owned(), from: 123_400, until: 123_900 },
+        EventBody::Barrier { nonce: 1 },
+        EventBody::HandedOver { nonce: 2 },
+        EventBody::Tick,
+        EventBody::ClockSet { from: Micros(1_795_268_800_000_000), detail: "by hand: a wrong clock".to_owned() },
     ]
 }
 
 /// Those that the second version does not have.
-fn newer_bodies() -> Vec<Body> {
-    let asked = Asked {
+fn newer_bodies() -> Vec<EventBody> {
+    let asked = AskedChange {
         limits: Some(LimitChange::By(vec![(Dimension::new("orders").unwrap(), -101)])),
         mode: Some(Mode::Open),
         version: Some(3),
@@ -214,11 +218,11 @@ fn newer_bodies() -> Vec<Body> {
         existing_reservation: None,
         asked: Some(Box::new(asked)),
     };
-    vec![Body::PoolChanged(pool()), Body::Rejected(rejection)]
+    vec![EventBody::PoolChanged(pool()), EventBody::Rejected(rejection)]
 }
 
 /// Those that the third version does not have.
-fn newest_bodies() -> Vec<Body> {
+fn newest_bodies() -> Vec<EventBody> {
     let amended = Entry { demand: amounts(1, 7), ..entry(Status::Held) };
     let too_much = Rejection {
         reason: Reason::OverLimit,
@@ -236,23 +240,23 @@ fn newest_bodies() -> Vec<Body> {
         hold_until: None,
         existing_reservation: None,
     };
-    let Some(Body::Rejected(rejection)) = newer_bodies().pop() else { panic!("the last one is a refusal") };
+    let Some(EventBody::Rejected(rejection)) = newer_bodies().pop() else { panic!("the last one is a refusal") };
     let of = |reason| Rejection { reason, dimension: None, reservation: Some(id()), ..rejection.clone() };
     let too_long = Rejection {
         hold_until: Some(Micros(1_795_240_600_000_000)),
-        asked: Some(Box::new(Asked { hold_ttl_ms: Some(601_000), ..Asked::default() })),
+        asked: Some(Box::new(AskedChange { hold_ttl_ms: Some(601_000), ..AskedChange::default() })),
         ..of(Reason::HoldTooLong)
     };
     let another = Rejection { existing_reservation: Some(id()), asked: None, ..of(Reason::OrderHasReservation) };
     let ruled = Pool { spec: PoolSpec { rules: ruled(), ..spec() }, ..pool() };
     let full = Rejection { demand: Some(amounts(1, 4)), asked: None, ..of(Reason::MemoryFull) };
     vec![
-        Body::PoolChanged(ruled),
-        Body::Rejected(too_long),
-        Body::Rejected(another),
-        Body::Amended(amended, amounts(1, 4)),
-        Body::Rejected(too_much),
-        Body::Rejected(full),
+        EventBody::PoolChanged(ruled),
+        EventBody::Rejected(too_long),
+        EventBody::Rejected(another),
+        EventBody::Amended(amended, amounts(1, 4)),
+        EventBody::Rejected(too_much),
+        EventBody::Rejected(full),
     ]
 }
 
@@ -262,7 +266,7 @@ fn cause(kind: Kind) -> Option<Cause> {
         reply_to: Some(0x8000_0000_0000_0001),
         attempt: Attempt(77),
         actor: Some(name("checkout")),
-        ask: AskKind::Reserve,
+        kind: CommandKind::Reserve,
         key: Some(IdempotencyKey::new("order/2026#123456").unwrap()),
         fingerprint: 0xdead_beef_0000_0001,
         deadline: Some(Micros(1_795_240_000_250_000)),
@@ -276,7 +280,7 @@ fn cause(kind: Kind) -> Option<Cause> {
     }
 }
 
-fn recorded(body: Body) -> (Recorded, Vec<u8>) {
+fn recorded(body: EventBody) -> (ChainedEvent, Vec<u8>) {
     let event = Event {
         partition: 3,
         seq: 123_456,
@@ -287,15 +291,15 @@ fn recorded(body: Body) -> (Recorded, Vec<u8>) {
         body,
     };
     let (bytes, digest) = event::encode(&event);
-    (Recorded::new(event, digest), bytes)
+    (ChainedEvent::new(event, digest), bytes)
 }
 
 #[test]
 fn commands() {
     let mut lines = Vec::new();
-    for ask in asks().into_iter().chain(newer_asks()).chain(newest_asks()) {
-        let kind = ask.kind();
-        let command = command_of(ask);
+    for body in asks().into_iter().chain(newer_asks()).chain(newest_asks()) {
+        let kind = body.kind();
+        let command = command_of(body);
         let bytes = command::encode(&command);
         assert_eq!(command::decode(&bytes).unwrap(), command);
         lines.push((format!("{kind:?}"), hex(&bytes)));
@@ -341,7 +345,7 @@ fn second_version(mut event: Event) -> Event {
     if let Some(command) = event.cause.as_mut().and_then(|cause| cause.command.as_mut()) {
         command.deadline = None;
     }
-    if let Body::Repeated(_, origin) = &mut event.body {
+    if let EventBody::Repeated(_, origin) = &mut event.body {
         *origin = None;
     }
     event
@@ -350,10 +354,10 @@ fn second_version(mut event: Event) -> Event {
 /// What the third version wrote: not since when a hold lives.
 fn third_version(mut event: Event) -> Event {
     let body = match &mut event.body {
-        Body::Repeated(original, _) => &mut **original,
+        EventBody::Repeated(original, _) => &mut **original,
         body => body,
     };
-    if let Body::Accepted(entry) | Body::Extended(entry) = body {
+    if let EventBody::Accepted(entry) | EventBody::Extended(entry) = body {
         entry.hold_since = None;
     }
     event
@@ -382,25 +386,25 @@ fn what_older_versions_wrote_is_read_as_it_was_written() {
     reads_frozen_events("events.v1.hex", first.into_iter());
     for (_, bytes) in frozen("replies.v1.hex") {
         let read = reply::decode(&bytes).unwrap();
-        assert_eq!(read.decided.event, second_version(recorded(Body::Accepted(entry(Status::Confirmed))).0.event));
+        assert_eq!(read.decided.event, second_version(recorded(EventBody::Accepted(entry(Status::Confirmed))).0.event));
     }
     reads_frozen_commands("commands.v1.hex", asks());
     reads_frozen_commands("commands.v2.hex", asks().into_iter().chain(newer_asks()).collect());
 }
 
-fn reads_frozen_commands(file: &str, asks: Vec<Ask>) {
+fn reads_frozen_commands(file: &str, asks: Vec<CommandBody>) {
     let commands = frozen(file);
     assert_eq!(commands.len(), asks.len(), "{file}");
-    for ((name, bytes), ask) in commands.iter().zip(asks) {
-        assert_eq!(*name, format!("{:?}", ask.kind()));
-        assert_eq!(command::id_of(bytes), Some(command_of(ask.clone()).id));
-        assert_eq!(command::decode(bytes).unwrap(), command_of(ask));
+    for ((name, bytes), body) in commands.iter().zip(asks) {
+        assert_eq!(*name, format!("{:?}", body.kind()));
+        assert_eq!(command::id_of(bytes), Some(command_of(body.clone()).id));
+        assert_eq!(command::decode(bytes).unwrap(), command_of(body));
     }
 }
 
 #[test]
 fn replies() {
-    let (recorded, _) = recorded(Body::Accepted(entry(Status::Confirmed)));
+    let (recorded, _) = recorded(EventBody::Accepted(entry(Status::Confirmed)));
     let bytes = reply::encode(u64::MAX, &recorded);
     assert_eq!(reply::decode(&bytes).unwrap(), reply::Reply { to: u64::MAX, decided: recorded });
     golden("replies.hex", &[("Decided".to_owned(), hex(&bytes))]);
@@ -428,15 +432,15 @@ fn reservation(status: Status, attempts: Attempts) -> Reservation {
 #[test]
 fn snapshot_rows() {
     let refused = Status::Refused { reason: Reason::NotAHold, binding: Some(1) };
-    let many = Attempts::from_sets(AttemptSets { live: vec![Attempt(1), Attempt(2)], burned: vec![Attempt(3)] });
+    let many = Attempts::from_sets(AttemptSets { live: vec![Attempt(1), Attempt(2)], cancelled: vec![Attempt(3)] });
     let page = [
         (0, id(), reservation(Status::Held, Attempts::One(Attempt(77)))),
         (1, id(), reservation(refused, Attempts::None)),
         (62, id(), reservation(Status::Confirmed, many)),
     ];
     let key = CommandKey { target: Target::Reservation(id()), key: IdempotencyKey::new("k#1").unwrap() };
-    let body = Box::new(Body::Confirmed(entry(Status::Confirmed)));
-    let remembered = Remembered { fingerprint: 7, until: Micros(1_795_240_600_000_000), body, seq: 99_000 };
+    let body = Box::new(EventBody::Confirmed(entry(Status::Confirmed)));
+    let remembered = DedupEntry { fingerprint: 7, until: Micros(1_795_240_600_000_000), body, seq: 99_000 };
     let rows = [
         ("Pool", pool_row(&pool())),
         ("Page", page_row(258, page.iter().map(|(slot, id, reservation)| (*slot, id, reservation)))),
@@ -458,8 +462,8 @@ fn the_digest_of_a_state() {
     let refused = Status::Refused { reason: Reason::OverLimit, binding: Some(1) };
     stating.reservation(ReservationId::new(u32::MAX, [9; 11]), &reservation(refused, Attempts::None));
     let key = CommandKey { target: Target::Pool(pool_id()), key: IdempotencyKey::new("k#1").unwrap() };
-    let (until, body) = (Micros(1_795_240_600_000_000), Box::new(Body::ModeSet(pool())));
-    stating.answer(&key, &Remembered { fingerprint: 7, until, body, seq: 99_000 });
+    let (until, body) = (Micros(1_795_240_600_000_000), Box::new(EventBody::ModeSet(pool())));
+    stating.answer(&key, &DedupEntry { fingerprint: 7, until, body, seq: 99_000 });
     stating.decided(until, CommandId(1 << 64));
     golden("state.hex", &[("State".to_owned(), stating.end().to_string())]);
 }

@@ -5,8 +5,8 @@ use crate::machine::{Machine, MapLedger};
 use crate::scenario::reservation_id;
 use headroom::domain::evolve::evolve;
 use headroom::domain::{
-    Amounts, Ask, Attempt, Body, Command, CommandId, Dimension, Entry, IdempotencyKey, Law, Micros, Mode, Pool, PoolId,
-    PoolRules, PoolSpec, Reason, Rejection, ReleaseCause, ReservationId, Status,
+    Amounts, Attempt, Command, CommandBody, CommandId, Dimension, Entry, EventBody, IdempotencyKey, Law, Micros, Mode,
+    Pool, PoolId, PoolRules, PoolSpec, Reason, Rejection, ReleaseCause, ReservationId, Status,
 };
 
 fn units(orders: u64) -> Amounts {
@@ -21,10 +21,10 @@ fn id(key: &str) -> ReservationId {
     reservation_id(&van("van-1"), key)
 }
 
-fn command(key: &str, ask: Ask) -> Command {
+fn command(key: &str, body: CommandBody) -> Command {
     let id = CommandId(key.bytes().fold(0, |id, byte| id << 8 | u128::from(byte)));
     let (key, deadline) = (Some(IdempotencyKey::new(key).unwrap()), Micros(1_000_000));
-    Command { id, reply_to: None, attempt: Attempt(1), actor: None, key, deadline, ask }
+    Command { id, reply_to: None, attempt: Attempt(1), actor: None, key, deadline, body }
 }
 
 fn spec(orders: u64) -> PoolSpec {
@@ -38,8 +38,8 @@ fn spec(orders: u64) -> PoolSpec {
     }
 }
 
-fn pool(name: &str, used: Amounts, version: u64) -> Body {
-    Body::PoolDefined(Pool { id: van(name), spec: spec(3), used, version })
+fn pool(name: &str, used: Amounts, version: u64) -> EventBody {
+    EventBody::PoolDefined(Pool { id: van(name), spec: spec(3), used, version })
 }
 
 fn entry(key: &str, status: Status, used: u64) -> Entry {
@@ -56,8 +56,8 @@ fn entry(key: &str, status: Status, used: u64) -> Entry {
     }
 }
 
-fn refused(key: &str) -> Body {
-    Body::Rejected(Rejection {
+fn refused(key: &str) -> EventBody {
+    EventBody::Rejected(Rejection {
         reason: Reason::OverLimit,
         dimension: None,
         pool: Some(van("van-1")),
@@ -80,18 +80,18 @@ fn an_event_that_no_decision_produces_is_refused_by_the_law_it_breaks() {
     let mut machine = Machine::new(0, 1, MapLedger::default());
     let reserve = |key, hold_ttl_ms| {
         let (pool, reservation) = (van("van-1"), id(key));
-        command(key, Ask::Reserve { pool, reservation, demand: units(1), hold_ttl_ms, order_ref: None })
+        command(key, CommandBody::Reserve { pool, reservation, demand: units(1), hold_ttl_ms, order_ref: None })
     };
-    let define = Ask::DefinePool { pool: van("van-1"), spec: spec(3), expected_version: None };
+    let define = CommandBody::DefinePool { pool: van("van-1"), spec: spec(3), expected_version: None };
     let commands = [command("P1", define), reserve("K1", None), reserve("K2", Some(1_000)), reserve("K3", None)];
     machine.turn(Micros(1), &commands).unwrap();
-    let accepted = |key, used| Body::Accepted(entry(key, Status::Confirmed, used));
+    let accepted = |key, used| EventBody::Accepted(entry(key, Status::Confirmed, used));
     let amended = |key, status, before, after, used| {
-        Body::Amended(Entry { demand: units(after), ..entry(key, status, used) }, units(before))
+        EventBody::Amended(Entry { demand: units(after), ..entry(key, status, used) }, units(before))
     };
     let pallets = Amounts::new([(Dimension::new("pallets").unwrap(), 1)]).unwrap();
-    let unknown = Body::Accepted(Entry { demand: pallets, ..entry("K9", Status::Confirmed, 3) });
-    let released = |key, used| Body::Released(entry(key, Status::Released, used), ReleaseCause::Caller);
+    let unknown = EventBody::Accepted(Entry { demand: pallets, ..entry("K9", Status::Confirmed, 3) });
+    let released = |key, used| EventBody::Released(entry(key, Status::Released, used), ReleaseCause::Caller);
     let bodies = [
         (pool("van-2", units(1), 1), Law::OneState),
         (pool("van-2", Amounts::default(), 1), Law::OneState),
@@ -109,10 +109,10 @@ fn an_event_that_no_decision_produces_is_refused_by_the_law_it_breaks() {
         (amended("K9", Status::Confirmed, 1, 1, 3), Law::TrueYes),
         (released("K1", 1), Law::Capacity),
         (released("K9", 2), Law::TrueYes),
-        (Body::Expired(entry("K9", Status::Expired, 2)), Law::TrueYes),
-        (Body::Confirmed(entry("K1", Status::Confirmed, 3)), Law::OneState),
-        (Body::Extended(entry("K1", Status::Held, 3)), Law::OneState),
-        (Body::Repeated(Box::new(accepted("K9", 3)), None), Law::TrueYes),
+        (EventBody::Expired(entry("K9", Status::Expired, 2)), Law::TrueYes),
+        (EventBody::Confirmed(entry("K1", Status::Confirmed, 3)), Law::OneState),
+        (EventBody::Extended(entry("K1", Status::Held, 3)), Law::OneState),
+        (EventBody::Repeated(Box::new(accepted("K9", 3)), None), Law::TrueYes),
         (refused("K1"), Law::TrueYes),
     ];
     for (body, law) in bodies {

@@ -1,12 +1,12 @@
 //! A partition in a test's hand: `decide` and `evolve` over plain ordered maps, turn by turn, without a log, a thread or
 //! a clock. It is slow and obvious on purpose: what it shows is what the domain alone promises.
 
-use headroom::domain::decide::{Place, decide, expire};
+use headroom::domain::decide::{DecisionContext, decide, expire};
 use headroom::domain::evolve::evolve;
 use headroom::domain::room::Bounds;
 use headroom::domain::{
-    Body, Breach, Cause, Command, CommandId, CommandKey, Digest, Event, Ledger, LedgerMut, Micros, Pool, PoolId,
-    Remembered, Reservation, ReservationId, Status,
+    Breach, Cause, Command, CommandId, CommandKey, DedupEntry, Digest, Event, EventBody, Ledger, LedgerMut, Micros,
+    Pool, PoolId, Reservation, ReservationId, Status,
 };
 use headroom::limits::{
     DECIDED_COMMANDS_MAX, FORGOTTEN_PER_EVENT_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, TURN_TIMERS_MAX,
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct MapLedger {
     pub pools: BTreeMap<PoolId, Pool>,
     pub reservations: BTreeMap<ReservationId, Reservation>,
-    pub remembered: BTreeMap<CommandKey, Remembered>,
+    pub remembered: BTreeMap<CommandKey, DedupEntry>,
     /// Ids of decided commands, and until when each is kept.
     pub decided: BTreeMap<CommandId, Micros>,
     /// Keeps what may be forgotten: what is decided must not depend on when the memory is swept.
@@ -67,7 +67,7 @@ impl Ledger for MapLedger {
         of_order.find(|id| is_asked(id)).copied()
     }
 
-    fn remembered(&self, key: &CommandKey) -> Option<&Remembered> {
+    fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry> {
         self.remembered.get(key)
     }
 
@@ -114,7 +114,7 @@ impl LedgerMut for MapLedger {
         }
     }
 
-    fn remember(&mut self, key: CommandKey, remembered: Remembered) {
+    fn remember(&mut self, key: CommandKey, remembered: DedupEntry) {
         self.remembered.insert(key, remembered);
     }
 
@@ -158,9 +158,9 @@ impl LedgerMut for MapLedger {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Turned {
     /// The holds that were due, expired before anything else, by (until, id).
-    pub timers: Vec<Body>,
+    pub timers: Vec<EventBody>,
     /// One body per command, in order.
-    pub answers: Vec<Body>,
+    pub answers: Vec<EventBody>,
 }
 
 /// A partition that decides turns.
@@ -201,7 +201,7 @@ impl Machine {
                 turned.timers.push(self.record(&mut stage, None, body)?);
             }
         }
-        let place = Place { partition: self.partition, partitions: self.partitions, now: self.now };
+        let place = DecisionContext { partition: self.partition, partitions: self.partitions, now: self.now };
         for command in commands {
             let body = decide(&stage, command, place);
             turned.answers.push(self.record(&mut stage, Some(command), body)?);
@@ -217,12 +217,17 @@ impl Machine {
     pub fn set_clock(&mut self, to: Micros) -> Result<(), Breach> {
         let from = std::mem::replace(&mut self.now, to);
         let mut ledger = self.ledger.clone();
-        self.record(&mut ledger, None, Body::ClockSet { from, detail: "by hand".to_owned() })?;
+        self.record(&mut ledger, None, EventBody::ClockSet { from, detail: "by hand".to_owned() })?;
         self.ledger = ledger;
         Ok(())
     }
 
-    fn record(&mut self, stage: &mut MapLedger, command: Option<&Command>, body: Body) -> Result<Body, Breach> {
+    fn record(
+        &mut self,
+        stage: &mut MapLedger,
+        command: Option<&Command>,
+        body: EventBody,
+    ) -> Result<EventBody, Breach> {
         let cause = command.map(|c| Cause::of(self.inputs, c.stamp()));
         self.inputs += u64::from(cause.is_some());
         let event = Event {

@@ -5,8 +5,8 @@ use crate::machine::{Machine, MapLedger};
 use crate::model::Model;
 use crate::scenario::{reservation_id, seen_body};
 use headroom::domain::{
-    Amounts, Ask, Attempt, Body, Command, CommandId, Dimension, Edit, Event, IdempotencyKey, LimitChange, Micros, Mode,
-    Name, PoolChange, PoolId, PoolRules, PoolSpec, ReservationId, RuleChange, Window, WindowChange,
+    Amounts, Attempt, Command, CommandBody, CommandId, Dimension, Edit, Event, EventBody, IdempotencyKey, LimitChange,
+    Micros, Mode, Name, PoolChange, PoolId, PoolRules, PoolSpec, ReservationId, RuleChange, Window, WindowChange,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -97,25 +97,25 @@ fn change() -> impl Strategy<Value = LimitChange> {
     ]
 }
 
-fn edit() -> impl Strategy<Value = Ask> {
+fn edit() -> impl Strategy<Value = CommandBody> {
     let version = || option::weighted(0.3, 0..4u64);
     prop_oneof![
-        (pool(), spec(), version()).prop_map(|(pool, spec, expected_version)| Ask::DefinePool {
+        (pool(), spec(), version()).prop_map(|(pool, spec, expected_version)| CommandBody::DefinePool {
             pool,
             spec,
             expected_version
         }),
-        (pool(), change(), version()).prop_map(|(pool, change, expected_version)| Ask::AdjustLimits {
+        (pool(), change(), version()).prop_map(|(pool, change, expected_version)| CommandBody::AdjustLimits {
             pool,
             change,
             expected_version
         }),
-        (pool(), mode(), version()).prop_map(|(pool, mode, expected_version)| Ask::SetMode {
+        (pool(), mode(), version()).prop_map(|(pool, mode, expected_version)| CommandBody::SetMode {
             pool,
             mode,
             expected_version
         }),
-        (pool(), pool_change(), version()).prop_map(|(pool, change, expected_version)| Ask::ChangePool {
+        (pool(), pool_change(), version()).prop_map(|(pool, change, expected_version)| CommandBody::ChangePool {
             pool,
             change,
             expected_version
@@ -144,15 +144,15 @@ fn pool_change() -> impl Strategy<Value = PoolChange> {
         .prop_filter("names something", PoolChange::is_well_formed)
 }
 
-fn settlement() -> impl Strategy<Value = Ask> {
+fn settlement() -> impl Strategy<Value = CommandBody> {
     let ttl = select(vec![100, 300, 10_000]);
     (pool(), label(), 0..5, ttl, demand()).prop_map(|(pool, label, which, hold_ttl_ms, demand)| {
         let reservation = reservation_id(&pool, &label);
         match which {
-            0 => Ask::Confirm { reservation },
-            1 => Ask::Release { reservation },
-            2 | 3 => Ask::Amend { reservation, demand },
-            _ => Ask::Extend { reservation, hold_ttl_ms },
+            0 => CommandBody::Confirm { reservation },
+            1 => CommandBody::Release { reservation },
+            2 | 3 => CommandBody::Amend { reservation, demand },
+            _ => CommandBody::Extend { reservation, hold_ttl_ms },
         }
     })
 }
@@ -166,25 +166,25 @@ fn ahead() -> impl Strategy<Value = Option<u64>> {
 fn command() -> impl Strategy<Value = (u64, Command, Option<u64>, Option<Index>)> {
     let order = option::of(select(vec!["#1001", "SO/2026/00012", "Köln 3"]).prop_map(|text| Name::new(text).unwrap()));
     let reserve = (pool(), label(), demand(), hold(), order);
-    let reserve = reserve.prop_map(|(pool, label, demand, hold_ttl_ms, order_ref)| Ask::Reserve {
+    let reserve = reserve.prop_map(|(pool, label, demand, hold_ttl_ms, order_ref)| CommandBody::Reserve {
         reservation: reservation_id(&pool, &label),
         pool,
         demand,
         hold_ttl_ms,
         order_ref,
     });
-    let abandon =
-        (pool(), label()).prop_map(|(pool, label)| Ask::Abandon { reservation: reservation_id(&pool, &label), pool });
-    let ask = prop_oneof![8 => reserve, 3 => abandon, 4 => settlement(), 3 => edit()];
+    let abandon = (pool(), label())
+        .prop_map(|(pool, label)| CommandBody::Abandon { reservation: reservation_id(&pool, &label), pool });
+    let body = prop_oneof![8 => reserve, 3 => abandon, 4 => settlement(), 3 => edit()];
     let key = option::weighted(0.6, select(vec!["C0", "C1"]));
     let later = prop_oneof![8 => Just(0), 4 => 1..200_000u64, 1 => Just(30_000_000), 1 => Just(86_400_000_000)];
     let attempt = prop_oneof![4 => 0..3u64, 1 => 0..20u64];
     let later = prop_oneof![20 => later, 1 => select(vec![3_000_000, 15_000_000, 18_000_000])];
     let copy = option::weighted(0.15, any::<Index>());
-    (later, ask, key, attempt, ahead(), copy).prop_map(|(later, ask, key, attempt, ahead, copy)| {
+    (later, body, key, attempt, ahead(), copy).prop_map(|(later, body, key, attempt, ahead, copy)| {
         let key = key.map(|key| IdempotencyKey::new(key).unwrap());
         let (id, attempt, deadline) = (CommandId(0), Attempt(attempt), Micros(0));
-        (later, Command { id, reply_to: None, attempt, actor: None, key, deadline, ask }, ahead, copy)
+        (later, Command { id, reply_to: None, attempt, actor: None, key, deadline, body }, ahead, copy)
     })
 }
 
@@ -194,7 +194,10 @@ pub fn commands() -> impl Strategy<Value = Vec<Timed>> {
         let mut now = START;
         let define = |name, spec: PoolSpec| {
             let pool = PoolId::new(name).unwrap();
-            plain(Ask::DefinePool { pool, spec: PoolSpec { mode: Mode::Open, ..spec }, expected_version: None }, 0)
+            plain(
+                CommandBody::DefinePool { pool, spec: PoolSpec { mode: Mode::Open, ..spec }, expected_version: None },
+                0,
+            )
         };
         let mut told: Vec<Timed> = Vec::new();
         for (name, spec) in [("van-1", one), ("van-2", two)] {
@@ -214,10 +217,10 @@ pub fn commands() -> impl Strategy<Value = Vec<Timed>> {
     })
 }
 
-fn plain(ask: Ask, attempt: u64) -> Command {
-    let kind = ask.kind() as u128;
+fn plain(body: CommandBody, attempt: u64) -> Command {
+    let kind = body.kind() as u128;
     let (id, attempt) = (CommandId(kind << 64 | u128::from(attempt)), Attempt(attempt));
-    Command { id, reply_to: None, attempt, actor: None, key: None, deadline: Micros(START + 5_000_000), ask }
+    Command { id, reply_to: None, attempt, actor: None, key: None, deadline: Micros(START + 5_000_000), body }
 }
 
 /// Runs the commands with neighbours of one time in one turn, unless `cuts` says that a turn ends after a command.
@@ -235,12 +238,12 @@ fn run(ledger: MapLedger, commands: &[(Micros, Command)], cuts: &[bool]) -> Mach
     machine
 }
 
-fn bodies(machine: &Machine) -> Vec<&Body> {
+fn bodies(machine: &Machine) -> Vec<&EventBody> {
     machine.events.iter().map(|event| &event.body).collect()
 }
 
 /// An answer as the model words it.
-fn answer(body: &Body) -> String {
+fn answer(body: &EventBody) -> String {
     let seen = seen_body(body);
     seen.fields.get("dimension").map_or(seen.kind.clone(), |d| format!("{} {d}", seen.kind))
 }
@@ -250,24 +253,24 @@ fn capacity(events: &[Event]) {
     let mut living: BTreeMap<ReservationId, (PoolId, Amounts)> = BTreeMap::new();
     for event in events {
         match &event.body {
-            Body::Accepted(e) => {
+            EventBody::Accepted(e) => {
                 living.insert(e.reservation, (e.pool.clone(), e.demand.clone()));
                 assert!(e.demand.iter().all(|(d, _)| e.used.get(d) <= e.limits.get(d)), "{event:?}");
             }
-            Body::Amended(e, before) => {
+            EventBody::Amended(e, before) => {
                 let (_, demand) = living.get_mut(&e.reservation).unwrap();
                 assert_eq!(demand, before, "{event:?}");
                 let is_more = |d, units| units > before.get(d).unwrap_or(0);
                 assert!(e.demand.iter().all(|(d, n)| !is_more(d, n) || e.used.get(d) <= e.limits.get(d)), "{event:?}");
                 *demand = e.demand.clone();
             }
-            Body::Released(e, _) | Body::Expired(e) => {
+            EventBody::Released(e, _) | EventBody::Expired(e) => {
                 assert!(living.remove(&e.reservation).is_some(), "{event:?}");
             }
             _ => {}
         }
         let (id, used) = match (event.body.entry(), event.body.pool()) {
-            _ if matches!(event.body, Body::Repeated(..)) => continue,
+            _ if matches!(event.body, EventBody::Repeated(..)) => continue,
             (Some(e), _) => (&e.pool, &e.used),
             (_, Some(pool)) => (&pool.id, &pool.used),
             _ => continue,
@@ -287,7 +290,7 @@ proptest! {
         for (now, command) in &commands {
             let due = model.begin(now.0);
             let turned = machine.turn(*now, std::slice::from_ref(command)).unwrap();
-            let expired: Vec<_> = turned.timers.iter().filter_map(Body::reservation_id).collect();
+            let expired: Vec<_> = turned.timers.iter().filter_map(EventBody::reservation_id).collect();
             prop_assert_eq!(due, expired);
             prop_assert_eq!(model.decide(command), answer(&turned.answers[0]), "{:?}", command);
             prop_assert_eq!(model.pools.len(), machine.ledger.pools.len());
@@ -319,11 +322,11 @@ proptest! {
         let orders = |n| Amounts::new([(dimension("orders"), n)]).unwrap();
         let reserve = |label: &str, attempt| {
             let (pool, reservation) = (van.clone(), reservation_id(&van, label));
-            let ask = Ask::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms: None, order_ref: None };
-            Command { key: Some(IdempotencyKey::new(label).unwrap()), ..plain(ask, attempt) }
+            let body = CommandBody::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms: None, order_ref: None };
+            Command { key: Some(IdempotencyKey::new(label).unwrap()), ..plain(body, attempt) }
         };
         let abandon = |label: &str, attempt| {
-            plain(Ask::Abandon { pool: van.clone(), reservation: reservation_id(&van, label) }, attempt)
+            plain(CommandBody::Abandon { pool: van.clone(), reservation: reservation_id(&van, label) }, attempt)
         };
         let mut placed: Vec<(usize, Command)> = Vec::new();
         for (at, (label, given_up)) in tries.iter().enumerate() {
@@ -339,7 +342,7 @@ proptest! {
             mode: Mode::Open,
             rules: PoolRules::default(),
         };
-        let define = plain(Ask::DefinePool { pool: van.clone(), spec, expected_version: None }, 0);
+        let define = plain(CommandBody::DefinePool { pool: van.clone(), spec, expected_version: None }, 0);
         let commands = std::iter::once(define).chain(placed.into_iter().map(|(_, command)| command));
         let commands: Vec<_> = commands.map(|command| (Micros(START), command)).collect();
         let machine = run(MapLedger::default(), &commands, &[]);

@@ -35,26 +35,26 @@ fn one() -> u64 {
     of_parts(&orders(1), None, (1, 0), Standing::Confirmed, false)
 }
 
-fn reserve(key_text: &str, units: u64) -> Ask {
+fn reserve(key_text: &str, units: u64) -> CommandBody {
     let (pool, reservation) = (pool(), reservation_id(&pool(), key_text));
-    Ask::Reserve { pool, reservation, demand: orders(units), hold_ttl_ms: None, order_ref: None }
+    CommandBody::Reserve { pool, reservation, demand: orders(units), hold_ttl_ms: None, order_ref: None }
 }
 
-fn adjust(delta: i64) -> Ask {
+fn adjust(delta: i64) -> CommandBody {
     let by = vec![(Dimension::new("orders").unwrap(), delta)];
-    Ask::AdjustLimits { pool: pool(), change: LimitChange::By(by), expected_version: None }
+    CommandBody::AdjustLimits { pool: pool(), change: LimitChange::By(by), expected_version: None }
 }
 
-fn release(key_text: &str) -> Ask {
-    Ask::Release { reservation: reservation_id(&pool(), key_text) }
+fn release(key_text: &str) -> CommandBody {
+    CommandBody::Release { reservation: reservation_id(&pool(), key_text) }
 }
 
-fn amend(key_text: &str, units: u64) -> Ask {
-    Ask::Amend { reservation: reservation_id(&pool(), key_text), demand: orders(units) }
+fn amend(key_text: &str, units: u64) -> CommandBody {
+    CommandBody::Amend { reservation: reservation_id(&pool(), key_text), demand: orders(units) }
 }
 
-fn abandon(key_text: &str) -> Ask {
-    Ask::Abandon { pool: pool(), reservation: reservation_id(&pool(), key_text) }
+fn abandon(key_text: &str) -> CommandBody {
+    CommandBody::Abandon { pool: pool(), reservation: reservation_id(&pool(), key_text) }
 }
 
 /// Kind and reason.
@@ -64,7 +64,7 @@ fn refused(reason: Reason) -> Told {
     (Kind::Rejected, Some(reason))
 }
 
-fn told(body: &Body) -> Told {
+fn told(body: &EventBody) -> Told {
     (body.kind(), body.rejection().map(|rejection| rejection.reason))
 }
 
@@ -87,23 +87,23 @@ impl Asked {
             mode: Mode::Open,
             rules: PoolRules::default(),
         };
-        asked.ask(Ask::DefinePool { pool: pool(), spec, expected_version: None }, None);
+        asked.ask(CommandBody::DefinePool { pool: pool(), spec, expected_version: None }, None);
         asked
     }
 
-    fn command(&self, nth: usize, ask: Ask, key_text: Option<&str>) -> Command {
+    fn command(&self, nth: usize, body: CommandBody, key_text: Option<&str>) -> Command {
         let (id, deadline) = (CommandId((self.life.log.len() + nth) as u128), self.now.plus_ms(5_000));
-        Command { id, reply_to: None, attempt: Attempt(1), actor: None, key: key_text.map(key), deadline, ask }
+        Command { id, reply_to: None, attempt: Attempt(1), actor: None, key: key_text.map(key), deadline, body }
     }
 
-    fn ask(&mut self, ask: Ask, key_text: Option<&str>) -> Told {
-        self.all([(ask, key_text)])[0]
+    fn ask(&mut self, body: CommandBody, key_text: Option<&str>) -> Told {
+        self.all([(body, key_text)])[0]
     }
 
     /// Of one turn.
-    fn all<'a>(&mut self, asks: impl IntoIterator<Item = (Ask, Option<&'a str>)>) -> Vec<Told> {
+    fn all<'a>(&mut self, asks: impl IntoIterator<Item = (CommandBody, Option<&'a str>)>) -> Vec<Told> {
         self.now = self.now.plus_ms(1);
-        let commands = asks.into_iter().enumerate().map(|(nth, (ask, key))| self.command(nth, ask, key));
+        let commands = asks.into_iter().enumerate().map(|(nth, (body, key))| self.command(nth, body, key));
         let batch: Vec<_> = commands.map(|command| wire::command::encode(&command)).collect();
         self.turn(&batch)
     }
@@ -168,8 +168,8 @@ fn refusals_push_out_older_refusals_and_nothing_else() {
     assert_eq!(asked.ask(adjust(-1), Some("applied")).0, Kind::LimitsAdjusted);
     assert_eq!(asked.reserve("R-first", 1), refused(Reason::OverLimit));
     // It is refused before it comes back, and given up.
-    assert_eq!(asked.reserve("R-burned", 1), refused(Reason::OverLimit));
-    let given_up = Command { attempt: Attempt(2), ..asked.command(0, abandon("R-burned"), None) };
+    assert_eq!(asked.reserve("R-cancelled", 1), refused(Reason::OverLimit));
+    let given_up = Command { attempt: Attempt(2), ..asked.command(0, abandon("R-cancelled"), None) };
     assert_eq!(asked.turn(&[wire::command::encode(&given_up)]), [(Kind::Abandoned, None)]);
     let used = asked.used();
     let storm: Vec<String> = (0..300).map(|n| format!("S{n}")).collect();
@@ -181,11 +181,11 @@ fn refusals_push_out_older_refusals_and_nothing_else() {
         asked.life.checkpoint();
     }
     assert_eq!(asked.used(), used, "refusals need none of the memory");
-    asked.ask(Ask::Handover { nonce: 1 }, None);
+    asked.ask(CommandBody::Handover { nonce: 1 }, None);
     let known = |asked: &Asked, key: &str| asked.life.state.reservation(&reservation_id(&pool(), key)).is_some();
     let kept: Vec<_> = storm.iter().filter(|key| known(&asked, key)).collect();
     assert_eq!(kept, storm[200..].iter().collect::<Vec<_>>());
-    assert_eq!((known(&asked, "R-first"), known(&asked, "R-burned")), (false, true));
+    assert_eq!((known(&asked, "R-first"), known(&asked, "R-cancelled")), (false, true));
     asked.is_what_the_log_says();
     // A refusal that is known is repeated; one that is forgotten is judged anew.
     asked.ask(adjust(1), None);
@@ -194,7 +194,7 @@ fn refusals_push_out_older_refusals_and_nothing_else() {
     assert_eq!(asked.reserve("ended", 1), refused(Reason::AlreadyReleased));
     assert_eq!(asked.reserve("alive", 1), (Kind::Repeated, None));
     assert_eq!(asked.ask(adjust(-1), Some("applied")), (Kind::Repeated, None));
-    let late = Command { attempt: Attempt(2), ..asked.command(0, reserve("R-burned", 1), Some("R-burned")) };
+    let late = Command { attempt: Attempt(2), ..asked.command(0, reserve("R-cancelled", 1), Some("R-cancelled")) };
     assert_eq!(asked.turn(&[wire::command::encode(&late)]), [refused(Reason::Abandoned)]);
     asked.is_what_the_log_says();
 }
@@ -264,7 +264,7 @@ fn what_was_forgotten_does_not_come_back_with_a_checkpoint() {
         assert_eq!(asked.reserve(key, 9), refused(Reason::OverLimit));
         asked.life.checkpoint();
     }
-    asked.ask(Ask::Handover { nonce: 1 }, None);
+    asked.ask(CommandBody::Handover { nonce: 1 }, None);
     asked.life.checkpoint();
     for is_store_lost in [false, true] {
         let again = asked.life.restarted(is_store_lost);
@@ -274,7 +274,7 @@ fn what_was_forgotten_does_not_come_back_with_a_checkpoint() {
 }
 
 /// The log as it is read, with the last command's key in place of what it had.
-fn with_last_key(asked: &Asked, key_text: &str) -> Vec<Recorded> {
+fn with_last_key(asked: &Asked, key_text: &str) -> Vec<ChainedEvent> {
     let mut log: Vec<_> = asked.life.log.iter().map(|event| wire::event::decode(&event.bytes).unwrap()).collect();
     let stamp = log.last_mut().and_then(|last| last.event.cause.as_mut()?.command.as_mut()).unwrap();
     stamp.key = Some(key(key_text));
@@ -282,10 +282,10 @@ fn with_last_key(asked: &Asked, key_text: &str) -> Vec<Recorded> {
 }
 
 /// The laws that the auditor finds broken in a log of this version, whose fold must come to the auditor's own sums.
-fn broken(log: &[Recorded], version: u32) -> Vec<Law> {
+fn broken(log: &[ChainedEvent], version: u32) -> Vec<Law> {
     let (mut audit, mut state) = (PartitionAudit::new(0, 1), PartitionState::new(0));
     for recorded in log {
-        let recorded = Recorded { version, ..recorded.clone() };
+        let recorded = ChainedEvent { version, ..recorded.clone() };
         audit.observe(&recorded);
         state.fold(&recorded).unwrap();
     }
@@ -360,33 +360,33 @@ struct Promised {
 
 impl Promised {
     fn see(&mut self, event: &Event) {
-        if let Body::ClockSet { from, .. } = event.body {
+        if let EventBody::ClockSet { from, .. } = event.body {
             self.set_back_us += from.0 - event.decided_at.0;
         }
         let (now, command) = (Micros(event.decided_at.0 + self.set_back_us), event.command());
         let is_within = |at: Micros| now < at.plus_ms(DEDUP_WINDOW_MS);
         match &event.body {
-            Body::Accepted(entry) => {
+            EventBody::Accepted(entry) => {
                 let command = command.unwrap();
                 let ended = self.taken.insert(entry.reservation, None);
                 assert!(ended.is_none_or(|at| at.is_some_and(|at| !is_within(at))), "{event:?} again");
                 assert!(!self.given_up.contains(&(entry.reservation, command.attempt)), "{event:?} was given up");
             }
-            Body::Repeated(original, _) if matches!(**original, Body::Accepted(_)) => {
+            EventBody::Repeated(original, _) if matches!(**original, EventBody::Accepted(_)) => {
                 let pair = (event.body.reservation_id().unwrap(), command.unwrap().attempt);
                 assert!(!self.given_up.contains(&pair), "{event:?} was given up");
             }
-            Body::Released(entry, ReleaseCause::Abandoned) => {
+            EventBody::Released(entry, ReleaseCause::Abandoned) => {
                 self.taken.remove(&entry.reservation);
                 self.given_up.insert((entry.reservation, command.unwrap().attempt));
             }
-            Body::Released(entry, _) | Body::Expired(entry) => {
+            EventBody::Released(entry, _) | EventBody::Expired(entry) => {
                 self.taken.insert(entry.reservation, Some(now));
             }
-            Body::Abandoned { reservation, .. } => {
+            EventBody::Abandoned { reservation, .. } => {
                 self.given_up.insert((*reservation, command.unwrap().attempt));
             }
-            Body::LimitsAdjusted(_) => {
+            EventBody::LimitsAdjusted(_) => {
                 let before = command.unwrap().key.clone().and_then(|key| self.applied.insert(key, now));
                 assert!(!before.is_some_and(is_within), "{event:?} again");
             }
@@ -410,20 +410,20 @@ proptest! {
         for (step, is_cut) in &steps {
             let name = |key: &u8| format!("K{key}");
             let deadline = begun.plus_ms(5_000);
-            let plain = |asked: &Asked, ask, key: Option<&str>, nth| asked.command(nth, ask, key);
+            let plain = |asked: &Asked, body, key: Option<&str>, nth| asked.command(nth, body, key);
             let nth = batch.len();
             let command = match step {
                 Step::Reserve { key, attempt, units, hold } => {
-                    let Ask::Reserve { pool, reservation, demand, order_ref, .. } = reserve(&name(key), *units) else { panic!() };
-                    let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: hold.then_some(2_000), order_ref };
-                    let plain = plain(&asked, ask, Some(&name(key)), nth);
+                    let CommandBody::Reserve { pool, reservation, demand, order_ref, .. } = reserve(&name(key), *units) else { panic!() };
+                    let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: hold.then_some(2_000), order_ref };
+                    let plain = plain(&asked, body, Some(&name(key)), nth);
                     let id = CommandId(u128::from(round << 16 | u64::from(*key) << 8 | attempt) << 64);
                     Some(Command { id, attempt: Attempt(round * 3 + attempt), deadline, ..plain })
                 }
                 Step::Release(key) => Some(plain(&asked, release(&name(key)), None, nth)),
                 Step::Confirm(key, with) => {
-                    let ask = Ask::Confirm { reservation: reservation_id(&pool(), &name(key)) };
-                    Some(plain(&asked, ask, Some(&format!("C{with}")), nth))
+                    let body = CommandBody::Confirm { reservation: reservation_id(&pool(), &name(key)) };
+                    Some(plain(&asked, body, Some(&format!("C{with}")), nth))
                 }
                 Step::Abandon { key, attempt } => {
                     let plain = plain(&asked, abandon(&name(key)), None, nth);

@@ -7,7 +7,7 @@ use headroom::gateway::Gateway;
 use headroom::gateway::admission::Shed;
 use headroom::log::{AppendError, CommandSink, CommitOutcome, CommittedTail, LogError, NewCommand, StoredEvent};
 use headroom::owner::{Recovered, Report, TurnReport};
-use headroom::replica::{Mood, Replica};
+use headroom::replica::{PartitionStatus, Replica};
 use headroom::telemetry::{Metrics, Pace};
 use headroom::time::{Clock, Stamp, Stopwatch, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ fn rendered() -> String {
     metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
     let partition = replica.partition(0).unwrap();
     partition.set_stamp(Some(Stamp::new(SystemClock::new().wall(), Stopwatch::start())));
-    partition.set_mood(Mood::Owning);
+    partition.set_status(PartitionStatus::Active);
     metrics.turn(0, &turn([(Kind::Accepted, None, 3), (Kind::Released, None, 1), (Kind::Expired, None, 1)]));
     metrics.turn(0, &turn([(Kind::Accepted, None, 4), (Kind::Rejected, Some(Reason::OverLimit), 2)]));
     metrics.checkpoint(0, Ok(5));
@@ -128,8 +128,8 @@ fn what_happened_is_counted() {
         "headroom_events_total{kind=\"Accepted\",partition=\"0\",reason=\"\"} 7",
         "headroom_events_total{kind=\"Rejected\",partition=\"0\",reason=\"over_limit\"} 2",
         "headroom_commands_waiting{partition=\"0\"} 3",
-        "headroom_partition_mood{mood=\"owning\",partition=\"0\"} 1",
-        "headroom_partition_mood{mood=\"rebuilding\",partition=\"0\"} 0",
+        "headroom_partition_status{partition=\"0\",status=\"active\"} 1",
+        "headroom_partition_status{partition=\"0\",status=\"restoring\"} 0",
         "headroom_kafka_turns_waited_total{partition=\"0\"} 6",
         "headroom_kafka_slow_commits_total{partition=\"0\"} 0",
         "headroom_kafka_turn_pause_seconds{partition=\"0\"} 0.0035",

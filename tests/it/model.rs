@@ -2,7 +2,8 @@
 //! amounts are kept, and no decision: what is used it adds up anew from what lives, every time it is asked.
 
 use headroom::domain::{
-    Amounts, Ask, Command, Dimension, Edit, LimitChange, Mode, PoolChange, PoolId, PoolSpec, ReservationId, Window,
+    Amounts, Command, CommandBody, Dimension, Edit, LimitChange, Mode, PoolChange, PoolId, PoolSpec, ReservationId,
+    Window,
 };
 use std::collections::BTreeMap;
 
@@ -26,12 +27,12 @@ use State::{Confirmed, Expired, Held, Nothing, Refused, Released};
 #[derive(Default)]
 struct Known {
     state: State,
-    body: Option<Ask>,
+    body: Option<CommandBody>,
     /// What it takes while it lives.
     takes: Amounts,
     /// `None` when there are more than are kept.
     tries: Option<Vec<u64>>,
-    burned: Vec<u64>,
+    cancelled: Vec<u64>,
     until: u64,
     /// Of a hold, from when its life counts.
     since: u64,
@@ -44,7 +45,7 @@ type Scope = (Option<PoolId>, Option<ReservationId>, String);
 pub struct Model {
     pub pools: BTreeMap<PoolId, (PoolSpec, u64)>,
     known: BTreeMap<ReservationId, Known>,
-    answers: BTreeMap<Scope, (Ask, String, u64)>,
+    answers: BTreeMap<Scope, (CommandBody, String, u64)>,
     /// Until when the id of a decided command is kept.
     decided: BTreeMap<u128, u64>,
     now: u64,
@@ -71,7 +72,7 @@ impl Model {
     pub fn used(&self, of: &PoolId, d: Dimension) -> u64 {
         let live = self.known.values().filter(|k| matches!(k.state, Held(_) | Confirmed));
         let units = live.filter_map(|k| match &k.body {
-            Some(Ask::Reserve { pool, .. }) if pool == of => k.takes.get(d),
+            Some(CommandBody::Reserve { pool, .. }) if pool == of => k.takes.get(d),
             _ => None,
         });
         units.sum()
@@ -79,12 +80,12 @@ impl Model {
 
     /// What a command comes to: kind, reason, and the dimension that decided it.
     pub fn decide(&mut self, c: &Command) -> String {
-        if let Ask::Reserve { demand, .. } | Ask::Amend { demand, .. } = &c.ask
+        if let CommandBody::Reserve { demand, .. } | CommandBody::Amend { demand, .. } = &c.body
             && demand.iter().any(|(_, units)| units == 0)
         {
             return "rejected malformed".to_owned();
         }
-        if !matches!(c.ask, Ask::Abandon { .. }) {
+        if !matches!(c.body, CommandBody::Abandon { .. }) {
             if self.decided.contains_key(&c.id.0) {
                 return "rejected duplicate".to_owned();
             }
@@ -92,35 +93,35 @@ impl Model {
                 return "rejected expired".to_owned();
             }
             if c.deadline.0 > self.now + WINDOW {
-                self.burn(c);
+                self.cancel(c);
                 return "rejected deadline_too_far".to_owned();
             }
             self.decided.insert(c.id.0, (self.now + WINDOW) / SPAN * SPAN + SPAN);
         }
-        let is_try = matches!(c.ask, Ask::Reserve { .. } | Ask::Abandon { .. });
+        let is_try = matches!(c.body, CommandBody::Reserve { .. } | CommandBody::Abandon { .. });
         let key = c.key.as_ref().filter(|_| !is_try).map(|key| key.as_str().to_owned());
-        let scope = key.map(|key| (c.ask.pool().cloned(), c.ask.reservation(), key));
-        if let Some((ask, answer, _)) = scope.as_ref().and_then(|scope| self.answers.get(scope)) {
+        let scope = key.map(|key| (c.body.pool().cloned(), c.body.reservation(), key));
+        if let Some((body, answer, _)) = scope.as_ref().and_then(|scope| self.answers.get(scope)) {
             let over = matches!(&**answer, "confirmed" | "extended" | "amended")
-                .then(|| self.over(c.ask.reservation()))
+                .then(|| self.over(c.body.reservation()))
                 .flatten();
             return match over {
-                _ if *ask != c.ask => "rejected key_reused".to_owned(),
+                _ if *body != c.body => "rejected key_reused".to_owned(),
                 Some(reason) => format!("rejected {reason}"),
                 None => format!("repeated {answer}"),
             };
         }
-        let answer = match (&c.ask, c.ask.reservation()) {
-            (Ask::Reserve { .. }, Some(id)) => self.reserve(id, c),
-            (Ask::Abandon { .. }, Some(id)) => Ok(self.abandon(id, c.attempt.0, c.deadline.0).to_owned()),
-            (Ask::Amend { demand, .. }, Some(id)) => self.amend(id, demand),
-            (ask, Some(id)) => self.settle(id, ask).map(str::to_owned).map_err(str::to_owned),
-            (ask, None) => self.edit(ask).map(str::to_owned),
+        let answer = match (&c.body, c.body.reservation()) {
+            (CommandBody::Reserve { .. }, Some(id)) => self.reserve(id, c),
+            (CommandBody::Abandon { .. }, Some(id)) => Ok(self.abandon(id, c.attempt.0, c.deadline.0).to_owned()),
+            (CommandBody::Amend { demand, .. }, Some(id)) => self.amend(id, demand),
+            (body, Some(id)) => self.settle(id, body).map(str::to_owned).map_err(str::to_owned),
+            (body, None) => self.edit(body).map(str::to_owned),
         };
         let answer = answer.unwrap_or_else(|reason| format!("rejected {reason}"));
         if let Some(scope) = scope {
             let first = answer.strip_prefix("repeated ").unwrap_or(&answer).to_owned();
-            self.answers.insert(scope, (c.ask.clone(), first, self.now + DAY));
+            self.answers.insert(scope, (c.body.clone(), first, self.now + DAY));
         }
         answer
     }
@@ -136,24 +137,24 @@ impl Model {
     }
 
     fn reserve(&mut self, id: ReservationId, c: &Command) -> Result<String, String> {
-        let Ask::Reserve { demand, hold_ttl_ms, .. } = &c.ask else { panic!("{c:?}") };
+        let CommandBody::Reserve { demand, hold_ttl_ms, .. } = &c.body else { panic!("{c:?}") };
         let over = self.over(Some(id));
         if let Some(k) = self.known.get_mut(&id) {
             match &k.state {
-                _ if k.burned.contains(&c.attempt.0) => return Err("abandoned".to_owned()),
-                Nothing if k.burned.len() == 16 => return Err("too_many_attempts".to_owned()),
+                _ if k.cancelled.contains(&c.attempt.0) => return Err("abandoned".to_owned()),
+                Nothing if k.cancelled.len() == 16 => return Err("too_many_attempts".to_owned()),
                 Nothing => {}
-                _ if k.body.as_ref() != Some(&c.ask) => return Err("key_reused".to_owned()),
+                _ if k.body.as_ref() != Some(&c.body) => return Err("key_reused".to_owned()),
                 Refused(reason) => return Ok(format!("repeated rejected {reason}")),
                 Held(_) | Confirmed | Expired | Released if over.is_some() => return Err(over.unwrap().to_owned()),
                 Held(_) | Confirmed | Expired | Released => {
-                    let is_burned_full = k.burned.len() == 16;
+                    let is_cancelled_full = k.cancelled.len() == 16;
                     if let Some(tries) = &mut k.tries
                         && !tries.contains(&c.attempt.0)
                     {
                         tries.push(c.attempt.0);
-                        if tries.len() > 64 || is_burned_full {
-                            (k.tries, k.burned) = (None, Vec::new());
+                        if tries.len() > 64 || is_cancelled_full {
+                            (k.tries, k.cancelled) = (None, Vec::new());
                         }
                     }
                 }
@@ -170,19 +171,18 @@ impl Model {
         };
         let k = self.known.entry(id).or_default();
         // A refusal beside attempts that were given up lasts as long as they.
-        if fits.is_ok() || k.burned.is_empty() {
+        if fits.is_ok() || k.cancelled.is_empty() {
             k.until = self.now + DAY;
         }
-        (k.state, k.body, k.tries) = (state, Some(c.ask.clone()), Some(vec![c.attempt.0]));
+        (k.state, k.body, k.tries) = (state, Some(c.body.clone()), Some(vec![c.attempt.0]));
         (k.since, k.takes) = (self.now, demand.clone());
         fits.map(|()| "accepted".to_owned())
     }
 
     fn fits(&self, c: &Command) -> Result<(), String> {
-        let Ask::Reserve { pool: id, demand, hold_ttl_ms, order_ref, .. } = &c.ask else { panic!("{c:?}") };
+        let CommandBody::Reserve { pool: id, demand, hold_ttl_ms, order_ref, .. } = &c.body else { panic!("{c:?}") };
         let (spec, _) = self.pools.get(id).ok_or("unknown_pool")?;
-        let is_of_order =
-            |ask: &Ask| matches!(ask, Ask::Reserve { pool, order_ref: of, .. } if pool == id && of == order_ref);
+        let is_of_order = |body: &CommandBody| matches!(body, CommandBody::Reserve { pool, order_ref: of, .. } if pool == id && of == order_ref);
         let is_other = |k: &Known| matches!(k.state, Held(_) | Confirmed) && k.body.as_ref().is_some_and(is_of_order);
         if spec.rules.unique_order_ref && order_ref.is_some() && self.known.values().any(is_other) {
             return Err("order_has_reservation".to_owned());
@@ -222,7 +222,7 @@ impl Model {
         if k.takes == *demand {
             return Ok("repeated amended".to_owned());
         }
-        let Some(Ask::Reserve { pool, .. }) = &k.body else { panic!("{id} lives without a Reserve") };
+        let Some(CommandBody::Reserve { pool, .. }) = &k.body else { panic!("{id} lives without a Reserve") };
         if demand.iter().any(|(d, units)| units > k.takes.get(d).unwrap_or(0)) {
             self.has_room(pool, &k.takes, demand)?;
         }
@@ -237,11 +237,11 @@ impl Model {
         let k = self.known.entry(id).or_default();
         match (&k.state, &mut k.tries) {
             (Released | Expired, _) | (Held(_) | Confirmed, None) => return "abandoned",
-            (Refused(_), _) if may_come && k.burned.is_empty() => k.until = last + 1,
+            (Refused(_), _) if may_come && k.cancelled.is_empty() => k.until = last + 1,
             (Nothing | Refused(_), _) if may_come => k.until = k.until.max(last + 1),
             (Held(_) | Confirmed, Some(tries)) if *tries == [attempt] => {
                 // Where nothing else was given up nothing is left to know.
-                (k.state, k.until) = (Nothing, if k.burned.is_empty() { 0 } else { self.now + DAY });
+                (k.state, k.until) = (Nothing, if k.cancelled.is_empty() { 0 } else { self.now + DAY });
                 return "released";
             }
             (Held(_) | Confirmed, Some(tries)) if tries.contains(&attempt) => {
@@ -250,15 +250,15 @@ impl Model {
             }
             _ => {}
         }
-        if may_come && !k.burned.contains(&attempt) && k.burned.len() < 16 {
-            k.burned.push(attempt);
+        if may_come && !k.cancelled.contains(&attempt) && k.cancelled.len() < 16 {
+            k.cancelled.push(attempt);
         }
         "abandoned"
     }
 
     /// A try that is refused for now is as good as given up.
-    fn burn(&mut self, c: &Command) {
-        let Ask::Reserve { reservation, .. } = c.ask else { return };
+    fn cancel(&mut self, c: &Command) {
+        let CommandBody::Reserve { reservation, .. } = c.body else { return };
         let tries = self.known.get(&reservation).and_then(|k| k.tries.as_ref());
         let counts = tries.is_some_and(|tries| tries.contains(&c.attempt.0));
         let lives = self.known.get(&reservation).is_some_and(|k| matches!(k.state, Held(_) | Confirmed));
@@ -267,20 +267,20 @@ impl Model {
         }
     }
 
-    fn settle(&mut self, id: ReservationId, ask: &Ask) -> Result<&'static str, &'static str> {
+    fn settle(&mut self, id: ReservationId, body: &CommandBody) -> Result<&'static str, &'static str> {
         let k = self.known.get_mut(&id).ok_or("unknown_reservation")?;
         let spec = match &k.body {
-            Some(Ask::Reserve { pool, .. }) => self.pools.get(pool).map(|(spec, _)| spec),
+            Some(CommandBody::Reserve { pool, .. }) => self.pools.get(pool).map(|(spec, _)| spec),
             _ => None,
         };
-        let (state, answer) = match (ask, &k.state) {
+        let (state, answer) = match (body, &k.state) {
             (_, Nothing | Refused(_)) => return Err("unknown_reservation"),
-            (Ask::Confirm { .. }, Confirmed) => return Ok("repeated confirmed"),
-            (Ask::Release { .. }, Released) => return Ok("repeated released"),
-            (Ask::Release { .. }, Expired) => return Ok("repeated expired"),
-            (Ask::Release { .. }, _) => (Released, "released"),
-            (Ask::Confirm { .. }, Held(_)) => (Confirmed, "confirmed"),
-            (Ask::Extend { hold_ttl_ms, .. }, Held(_)) => {
+            (CommandBody::Confirm { .. }, Confirmed) => return Ok("repeated confirmed"),
+            (CommandBody::Release { .. }, Released) => return Ok("repeated released"),
+            (CommandBody::Release { .. }, Expired) => return Ok("repeated expired"),
+            (CommandBody::Release { .. }, _) => (Released, "released"),
+            (CommandBody::Confirm { .. }, Held(_)) => (Confirmed, "confirmed"),
+            (CommandBody::Extend { hold_ttl_ms, .. }, Held(_)) => {
                 let until = held(spec.unwrap(), k.since, self.now, *hold_ttl_ms)?;
                 k.since = until - (until - k.since).div_ceil(1_000) * 1_000;
                 (Held(until), "extended")
@@ -293,26 +293,26 @@ impl Model {
         Ok(answer)
     }
 
-    fn edit(&mut self, ask: &Ask) -> Result<&'static str, String> {
-        let id = ask.pool().unwrap();
+    fn edit(&mut self, body: &CommandBody) -> Result<&'static str, String> {
+        let id = body.pool().unwrap();
         let old = self.pools.get(id).cloned();
-        let (expected, new) = match ask {
-            Ask::DefinePool { expected_version, spec, .. } => (expected_version, Some(spec)),
-            Ask::AdjustLimits { expected_version, .. }
-            | Ask::SetMode { expected_version, .. }
-            | Ask::ChangePool { expected_version, .. } => (expected_version, None),
-            _ => panic!("{ask:?}"),
+        let (expected, new) = match body {
+            CommandBody::DefinePool { expected_version, spec, .. } => (expected_version, Some(spec)),
+            CommandBody::AdjustLimits { expected_version, .. }
+            | CommandBody::SetMode { expected_version, .. }
+            | CommandBody::ChangePool { expected_version, .. } => (expected_version, None),
+            _ => panic!("{body:?}"),
         };
         let (old, version) = old.or(new.map(|spec| (spec.clone(), 0))).ok_or("unknown_pool")?;
         if expected.is_some_and(|expected| expected != version) {
             return Err("stale_version".to_owned());
         }
-        let (spec, answer) = match ask {
-            Ask::AdjustLimits { change, .. } => {
+        let (spec, answer) = match body {
+            CommandBody::AdjustLimits { change, .. } => {
                 (PoolSpec { limits: adjusted(&old.limits, change)?, ..old }, "adjusted")
             }
-            Ask::SetMode { mode, .. } => (PoolSpec { mode: *mode, ..old }, "mode_set"),
-            Ask::ChangePool { change, .. } => (changed(old, change)?, "changed"),
+            CommandBody::SetMode { mode, .. } => (PoolSpec { mode: *mode, ..old }, "mode_set"),
+            CommandBody::ChangePool { change, .. } => (changed(old, change)?, "changed"),
             _ => {
                 let spec = new.unwrap();
                 let lost = old.limits.iter().find(|(d, _)| spec.limits.get(*d).is_none() && self.used(id, *d) > 0);

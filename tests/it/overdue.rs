@@ -23,7 +23,7 @@ fn orders(units: u64) -> Amounts {
 }
 
 /// The number makes its id and its key.
-fn command(number: u64, now: Micros, ask: Ask) -> Vec<u8> {
+fn command(number: u64, now: Micros, body: CommandBody) -> Vec<u8> {
     wire::command::encode(&Command {
         id: CommandId(u128::from(number)),
         reply_to: None,
@@ -31,7 +31,7 @@ fn command(number: u64, now: Micros, ask: Ask) -> Vec<u8> {
         actor: None,
         key: Some(key(number)),
         deadline: now.plus_ms(10_000),
-        ask,
+        body,
     })
 }
 
@@ -43,12 +43,12 @@ fn define(number: u64, name: &str, units: u64) -> Vec<u8> {
     let (areas, labels) = Default::default();
     let spec =
         PoolSpec { limits: orders(units), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
-    command(number, NOW, Ask::DefinePool { pool: pool(name), spec, expected_version: None })
+    command(number, NOW, CommandBody::DefinePool { pool: pool(name), spec, expected_version: None })
 }
 
 fn reserve(number: u64, now: Micros, name: &str, hold_ttl_ms: Option<u64>) -> Vec<u8> {
     let (pool, reservation) = (pool(name), reservation_id(&pool(name), &key(number)));
-    command(number, now, Ask::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms, order_ref: None })
+    command(number, now, CommandBody::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms, order_ref: None })
 }
 
 /// Decides these, as many turns as that takes.
@@ -57,7 +57,7 @@ fn decided(world: &World, commands: &[Vec<u8>]) {
     let owner = shared.read(|state| Partition::claim(state, 1));
     for commands in commands.chunks(TURN_RECORDS_MAX) {
         for bytes in commands {
-            world.log.append(NewCommand { partition: 0, key: b"", bytes, takes_back: None }).unwrap();
+            world.log.append(NewCommand { partition: 0, key: b"", bytes, cancels: None }).unwrap();
         }
         assert_eq!(commit_turn(&owner, &shared, &mut owned, NOW).len(), commands.len());
     }
@@ -78,7 +78,7 @@ fn nobody_is_refused_for_want_of_what_a_hold_takes_whose_turn_has_not_come() {
     let late = NOW.plus_ms(2 * HOLD_MS);
     for number in [5, 6] {
         let bytes = reserve(number, late, "full", None);
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: None }).unwrap();
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, cancels: None }).unwrap();
     }
     let events = commit_turn(&owner, &shared, &mut owned, late);
     let kinds: Vec<_> = events.iter().map(|recorded| recorded.event.body.kind()).collect();

@@ -26,7 +26,7 @@ fn orders(units: u64) -> Amounts {
     Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
 }
 
-fn command(number: u64, ask: Ask) -> Vec<u8> {
+fn command(number: u64, body: CommandBody) -> Vec<u8> {
     wire::command::encode(&Command {
         id: CommandId(u128::from(number)),
         reply_to: Some(9),
@@ -34,7 +34,7 @@ fn command(number: u64, ask: Ask) -> Vec<u8> {
         actor: None,
         key: Some(IdempotencyKey::new(&format!("K{number}")).unwrap()),
         deadline: NOW.plus_ms(10_000),
-        ask,
+        body,
     })
 }
 
@@ -47,13 +47,13 @@ fn define(number: u64) -> Vec<u8> {
         mode: Mode::Open,
         rules: PoolRules::default(),
     };
-    command(number, Ask::DefinePool { pool: pool(), spec, expected_version: None })
+    command(number, CommandBody::DefinePool { pool: pool(), spec, expected_version: None })
 }
 
 fn reserve(number: u64, hold_ttl_ms: Option<u64>) -> Vec<u8> {
     let key = IdempotencyKey::new(&format!("K{number}")).unwrap();
     let reservation = reservation_id(&pool(), &key);
-    command(number, Ask::Reserve { pool: pool(), reservation, demand: orders(1), hold_ttl_ms, order_ref: None })
+    command(number, CommandBody::Reserve { pool: pool(), reservation, demand: orders(1), hold_ttl_ms, order_ref: None })
 }
 
 fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<Record> {
@@ -67,7 +67,7 @@ fn a_command_of_another_log_is_told_as_such() {
     let owner = Partition::claim(&state, 1);
     let record = Record { offset: 0, skipped: 0, bytes: headroom::log::OF_ANOTHER_LOG.to_vec() };
     let staged = owner.decide(&state, vec![record], Micros(1));
-    assert_eq!(staged.decided()[0].event.body, Body::Malformed { detail: "asked of another log".to_owned() });
+    assert_eq!(staged.decided()[0].event.body, EventBody::Malformed { detail: "asked of another log".to_owned() });
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn commands_that_are_gone_have_one_event_that_says_so() {
     }
     let staged = owner.lost(&state, 50, "by hand: retention", NOW);
     let event = &staged.decided()[0].event;
-    assert_eq!(event.body, Body::CommandsLost { detail: "by hand: retention".to_owned() });
+    assert_eq!(event.body, EventBody::CommandsLost { detail: "by hand: retention".to_owned() });
     assert_eq!(event.cause, Some(Cause { input_offset: 49, skipped: 48, command: None, unread: None }));
     // Whoever writes down where to go on reads it from the inputs.
     assert_eq!(staged.turn().inputs, [Record { offset: 49, skipped: 48, bytes: Vec::new() }]);
@@ -182,7 +182,7 @@ pub fn world() -> World {
     let owner = shared.read(|state| Partition::claim(state, 1));
     for number in 1..=40 {
         let bytes = if number == 1 { define(1) } else { reserve(number, (number % 3 == 0).then_some(600_000)) };
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: None }).unwrap();
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, cancels: None }).unwrap();
         commit_turn(&owner, &shared, &mut owned, NOW.plus_ms(number));
         if number == 20 {
             world.checkpoint(&shared);
@@ -224,7 +224,7 @@ fn a_replay_stops_at_the_first_event_that_cannot_follow() {
         prev: Digest::default(),
         decided_at: NOW,
         cause: None,
-        body: Body::Tick,
+        body: EventBody::Tick,
     };
     let (later, _) = wire::event::encode(&later);
     let none = b"no event".to_vec();
@@ -247,7 +247,7 @@ fn a_replay_stops_at_the_first_event_that_cannot_follow() {
 fn recovered(world: &World, store: &dyn Store, log_id: u128) -> Result<(Digest, Vec<String>), (ClaimError, usize)> {
     let heard = crate::world::Heard::default();
     let (tail, clock) = (world.log.as_ref(), &world.clock);
-    let recovery = Recovery { log_id, tail, store, clock, report: &heard, heard: &|_| {} };
+    let recovery = Recovery { log_id, tail, store, clock, report: &heard, on_committed: &|_| {} };
     let replica = headroom::replica::Replica::new(1);
     let shared = replica.partition(0).unwrap();
     let is_of_checkpoint = match recovery.restore(shared) {
@@ -402,7 +402,7 @@ fn after_a_failed_checkpoint_only_a_whole_one_is_written() {
     let (shared, mut owned) = world.recover(0);
     let owner = shared.read(|state| Partition::claim(state, 1));
     let mut turn = |bytes: Vec<u8>, at: u64| {
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, takes_back: None }).unwrap();
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, cancels: None }).unwrap();
         commit_turn(&owner, &shared, &mut owned, NOW.plus_ms(at));
     };
     let log_id = world.log.manifest().log_id;

@@ -1,11 +1,11 @@
 //! What must hold of an owner and its state for any commands in any order: the same inputs make the same bytes, nothing
 //! counts but what was committed, and a state that comes back from the log or from a checkpoint at any point answers
-//! whatever comes next like the one that lived on: remembered keys, burned attempts and timers came back too.
+//! whatever comes next like the one that lived on: remembered keys, cancelled attempts and timers came back too.
 
 use crate::machine_laws::{Timed, commands, config};
 use headroom::audit::PartitionAudit;
 use headroom::domain::room::Bounds;
-use headroom::domain::{Ask, Command, CommandId, Digest, Kind, Ledger, Micros, Recorded};
+use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, Digest, Kind, Ledger, Micros};
 use headroom::log::{CommitOutcome, Record, StoredEvent};
 use headroom::owner::Partition;
 use headroom::owner::partition::Staged;
@@ -120,7 +120,7 @@ impl Life {
     }
 
     /// Decides a batch, twice, and again when its first commit comes to nothing.
-    pub fn turn(&mut self, batch: &[Vec<u8>], now: Micros, outcome: CommitOutcome) -> Vec<Recorded> {
+    pub fn turn(&mut self, batch: &[Vec<u8>], now: Micros, outcome: CommitOutcome) -> Vec<ChainedEvent> {
         let first = self.inputs;
         let records: Vec<_> = batch
             .iter()
@@ -169,7 +169,7 @@ impl Life {
     }
 
     /// Runs the commands; `each` sees the life after every turn.
-    fn run(&mut self, story: &[(Timed, Around)], each: impl Fn(&Life, &[Recorded])) {
+    fn run(&mut self, story: &[(Timed, Around)], each: impl Fn(&Life, &[ChainedEvent])) {
         let mut batch = Vec::new();
         for (at, ((now, command), around)) in story.iter().enumerate() {
             batch.push(bytes(command, around.is_garbage));
@@ -295,7 +295,7 @@ proptest! {
         prop_assert_eq!(&from_log.log, &living.log);
         prop_assert_eq!(&from_checkpoint.log, &living.log);
         for ((_, command), _) in before.iter().chain(&after) {
-            if let Ask::Reserve { reservation, .. } = &command.ask {
+            if let CommandBody::Reserve { reservation, .. } = &command.body {
                 prop_assert_eq!(from_checkpoint.state.reservation(reservation), living.state.reservation(reservation));
             }
         }

@@ -253,7 +253,7 @@ mod tests {
     use super::http::HttpDepth;
     use super::owner::OwnerDepth;
     use super::*;
-    use headroom::domain::{Ask, Reason};
+    use headroom::domain::{CommandBody, Reason};
     use headroom::limits::TURN_TIMERS_MAX;
 
     #[test]
@@ -359,7 +359,7 @@ then
             for step in scenario.turns.iter().flat_map(|turn| &turn.steps) {
                 let line = step.expected.line;
                 let kind = step.expected.kind.as_deref().unwrap_or_default();
-                let inner = matches!(step.command.ask, Ask::Abandon { .. } | Ask::Handover { .. });
+                let inner = matches!(step.command.body, CommandBody::Abandon { .. } | CommandBody::Handover { .. });
                 assert!(!inner, "{file}:{line}: a command that no caller sends");
                 let technical = ["malformed", "misrouted", "duplicate", "expired", "deadline_too_far", "abandoned"];
                 let is_technical = kind.strip_prefix("rejected ").is_some_and(|reason| technical.contains(&reason));

@@ -6,7 +6,7 @@ use crate::wait::until;
 use headroom::app::App;
 use headroom::config::{Config, Inputs};
 use headroom::gateway::Gateway;
-use headroom::replica::Mood;
+use headroom::replica::PartitionStatus;
 use headroom::telemetry::Metrics;
 use headroom::time::{Clock, SystemClock};
 use std::net::SocketAddr;
@@ -51,7 +51,7 @@ impl Server {
     pub fn start(data_dir: &Path, partitions: u32, clock: Arc<dyn Clock>) -> Server {
         let server = Server::of(&Server::config(data_dir, partitions), clock);
         for shared in server.gateway.replica().partitions() {
-            until("the partition is ready", || shared.mood() != Mood::Rebuilding);
+            until("the partition is ready", || shared.status() != PartitionStatus::Restoring);
         }
         server
     }

@@ -92,7 +92,7 @@ fn an_owner_that_was_silent_for_so_long_says_so() {
         at(TICK_MS);
         // Whatever it writes begins the time anew.
         at(TICK_MS + 500);
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: b"no command", takes_back: None }).unwrap();
+        world.log.append(NewCommand { partition: 0, key: b"", bytes: b"no command", cancels: None }).unwrap();
         until("it is answered", || shared.read(|state| state.position().next_input) == 1);
         at(2 * TICK_MS);
         at(2 * TICK_MS + 499);

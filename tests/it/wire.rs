@@ -1,8 +1,10 @@
 //! What is written is read as it was, and whatever else is read is refused in words.
 
 use crate::arbitrary;
-use headroom::domain::{Ask, AskKind, Attempt, Attempts, Command, CommandId, Digest, Event, Micros, Recorded};
-use headroom::domain::{Body, Pool, Reservation, ReservationId, Status};
+use headroom::domain::{
+    Attempt, Attempts, ChainedEvent, Command, CommandBody, CommandId, CommandKind, Digest, Event, Micros,
+};
+use headroom::domain::{EventBody, Pool, Reservation, ReservationId, Status};
 use headroom::limits::COMMAND_BYTES_MAX;
 use headroom::wire::snapshot::{Piece, decided_row, decode_row, page_row, pool_row, remembered_key, remembered_row};
 use headroom::wire::{DecodeError, command, digest, event, reply};
@@ -18,19 +20,19 @@ proptest! {
     #[test]
     fn a_command_is_the_same_body_after_its_bytes(original in arbitrary::command()) {
         let decoded = command::decode(&command::encode(&original)).unwrap();
-        prop_assert_eq!(decoded.ask.fingerprint(), original.ask.fingerprint());
+        prop_assert_eq!(decoded.body.fingerprint(), original.body.fingerprint());
     }
 
     #[test]
     fn an_event_survives_its_bytes(original in arbitrary::event()) {
         let (bytes, digest) = event::encode(&original);
-        prop_assert_eq!(event::decode(&bytes), Ok(Recorded::new(original, digest)));
+        prop_assert_eq!(event::decode(&bytes), Ok(ChainedEvent::new(original, digest)));
     }
 
     #[test]
     fn a_reply_survives_its_bytes(to: u64, original in arbitrary::event()) {
         let (_, digest) = event::encode(&original);
-        let decided = Recorded::new(original, digest);
+        let decided = ChainedEvent::new(original, digest);
         prop_assert_eq!(reply::decode(&reply::encode(to, &decided)), Ok(reply::Reply { to, decided }));
     }
 
@@ -49,7 +51,7 @@ proptest! {
         prop_assert_eq!(decode_row(&row, &value), Ok(Piece::Page(no, page)));
         let (row, value) = remembered_row(&key, &remembered);
         prop_assert_eq!(&row, &remembered_key(&key));
-        prop_assert_eq!(decode_row(&row, &value), Ok(Piece::Remembered(key, remembered)));
+        prop_assert_eq!(decode_row(&row, &value), Ok(Piece::DedupEntry(key, remembered)));
     }
 
     #[test]
@@ -107,7 +109,7 @@ fn refused<T: std::fmt::Debug>(decoded: Result<T, DecodeError>) -> Result<(), Te
 }
 
 fn tick(prev: Digest) -> Event {
-    Event { partition: 0, seq: 1, epoch: 1, prev, decided_at: Micros(1), cause: None, body: Body::Tick }
+    Event { partition: 0, seq: 1, epoch: 1, prev, decided_at: Micros(1), cause: None, body: EventBody::Tick }
 }
 
 #[test]
@@ -120,7 +122,7 @@ fn the_digest_is_of_the_datum_and_holds_its_predecessor() {
 
 #[test]
 fn refusals_name_what_is_wrong() {
-    let ask = Ask::Handover { nonce: 1 };
+    let ask = CommandBody::Handover { nonce: 1 };
     let command = Command {
         id: CommandId(1),
         reply_to: None,
@@ -128,9 +130,9 @@ fn refusals_name_what_is_wrong() {
         actor: None,
         key: None,
         deadline: Micros(0),
-        ask,
+        body: ask,
     };
-    assert_eq!(command.ask.kind(), AskKind::Handover);
+    assert_eq!(command.body.kind(), CommandKind::Handover);
     let good = command::encode(&command);
     let refusal = |bytes: &[u8]| command::decode(bytes).unwrap_err().to_string();
     let with = |at: usize, byte: u8| {
@@ -161,7 +163,7 @@ fn a_length_that_is_a_lie_allocates_nothing() {
         actor: None,
         key: None,
         deadline: Micros(0),
-        ask: Ask::Handover { nonce: 1 },
+        body: CommandBody::Handover { nonce: 1 },
     });
     // The first text's length, as the longest and the largest negative number there is.
     for lie in [[0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1], [0xFF; 10]] {
@@ -221,10 +223,10 @@ proptest! {
             _ => Attempts::Settled,
         };
         prop_assert_ne!(same, state(&pools, &counted));
-        let (mut burned, before) = (counted.clone(), state(&pools, &counted));
-        burned[0].1.attempts = Attempts::None;
-        burned[0].1.attempts.burn(Attempt(u64::MAX));
-        prop_assert_ne!(before, state(&pools, &burned));
+        let (mut cancelled, before) = (counted.clone(), state(&pools, &counted));
+        cancelled[0].1.attempts = Attempts::None;
+        cancelled[0].1.attempts.cancel(Attempt(u64::MAX));
+        prop_assert_ne!(before, state(&pools, &cancelled));
         let mut ended = live.clone();
         ended[0].1.status = Status::Released;
         prop_assert_ne!(same, state(&pools, &ended));

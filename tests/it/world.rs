@@ -1,7 +1,7 @@
 //! A partition's owner in a test's hands: a real log and store in a temporary directory, turns at times of the test's
 //! choosing.
 
-use headroom::domain::{Breach, Micros, Recorded};
+use headroom::domain::{Breach, ChainedEvent, Micros};
 use headroom::log::embedded::{Embedded, Options, Owned};
 use headroom::log::{CommitOutcome, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
@@ -69,7 +69,7 @@ pub struct Heard {
     /// Why a partition could not be followed, and that it could again.
     pub unread: Mutex<Vec<Option<String>>>,
     /// Whether a partition is expected to halt.
-    pub halts: AtomicBool,
+    pub may_fail: AtomicBool,
 }
 
 impl Report for Heard {
@@ -85,10 +85,10 @@ impl Report for Heard {
         self.unread.lock().push(why.map(str::to_owned));
     }
     fn breach(&self, breach: &Breach) {
-        assert!(self.halts.load(Relaxed), "{breach}");
+        assert!(self.may_fail.load(Relaxed), "{breach}");
     }
-    fn halted(&self, partition: u32, why: &str) {
-        assert!(self.halts.load(Relaxed), "partition {partition} halted: {why}");
+    fn failed(&self, partition: u32, why: &str) {
+        assert!(self.may_fail.load(Relaxed), "partition {partition} failed: {why}");
     }
 }
 
@@ -128,7 +128,7 @@ impl World {
             store: &self.store,
             clock: &self.clock,
             report: &self.heard,
-            heard: &|_| {},
+            on_committed: &|_| {},
         };
         let shared = Arc::clone(replica.partition(partition).unwrap());
         let is_of_checkpoint = recovery.restore(&shared).unwrap();
@@ -155,7 +155,7 @@ impl World {
 }
 
 /// Decides what waits, at this time, and commits it.
-pub fn commit_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, now: Micros) -> Vec<Recorded> {
+pub fn commit_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, now: Micros) -> Vec<ChainedEvent> {
     let mut batch = Vec::new();
     owned.poll(&mut batch, Duration::ZERO).unwrap();
     let staged = shared.read(|state| owner.decide(state, batch, now));
@@ -163,7 +163,7 @@ pub fn commit_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, now: M
 }
 
 /// Commits what was decided.
-pub fn conclude_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, staged: Staged) -> Vec<Recorded> {
+pub fn conclude_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, staged: Staged) -> Vec<ChainedEvent> {
     let decided = staged.decided().to_vec();
     if !staged.is_empty() {
         let outcome = owned.commit(staged.turn());

@@ -2,7 +2,7 @@
 
 use crate::api::health::PROBES;
 use crate::api::problem::{
-    Case, Edge, INTERNAL, NOT_FRESH, REBUILDING, SHED, TIMEOUT, TIMEOUT_UNKNOWN, UNREADABLE, of_reason,
+    Case, Edge, INTERNAL, NOT_FRESH, RESTORING, SHED, TIMEOUT, TIMEOUT_UNKNOWN, UNREADABLE, of_reason,
 };
 use crate::domain::Reason;
 use std::collections::BTreeMap;
@@ -344,11 +344,11 @@ impl Operation {
         cases.extend(self.reasons.iter().chain(decided).map(|reason| of_reason(*reason)));
         cases.push(INTERNAL);
         cases.extend(match self.kind {
-            Kind::Reserve => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, REBUILDING, UNREADABLE][..],
-            Kind::Command => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, NOT_FRESH, REBUILDING, UNREADABLE],
-            Kind::Read => &[SHED, NOT_FRESH, REBUILDING, UNREADABLE],
+            Kind::Reserve => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, RESTORING, UNREADABLE][..],
+            Kind::Command => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, NOT_FRESH, RESTORING, UNREADABLE],
+            Kind::Read => &[SHED, NOT_FRESH, RESTORING, UNREADABLE],
             Kind::Page if PROBES.contains(&self.path) => &[],
-            Kind::Page => &[SHED, REBUILDING],
+            Kind::Page => &[SHED, RESTORING],
         });
         let mut by_status: BTreeMap<u16, Vec<Case>> = BTreeMap::new();
         for case in cases {

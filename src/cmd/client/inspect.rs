@@ -4,7 +4,7 @@
 use super::{Connection, log};
 use crate::audit::history::{History, HistoryReport};
 use crate::audit::{PartitionAudit, Report};
-use crate::domain::{Breach, Digest, Law, Pool, PoolId, Recorded, Reservation, ReservationId};
+use crate::domain::{Breach, ChainedEvent, Digest, Law, Pool, PoolId, Reservation, ReservationId};
 use crate::wire;
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl Inspection {
     pub async fn run(
         server: &mut Connection,
         mut callers: History,
-        mut each: impl FnMut(&Recorded),
+        mut each: impl FnMut(&ChainedEvent),
     ) -> Result<Inspection, String> {
         let ends = log::settled_ends(server).await?;
         let partitions = u32::try_from(ends.len()).map_err(|e| e.to_string())?;

@@ -164,9 +164,9 @@ impl Shopper {
     async fn keep_or_not(&mut self, got: Got) {
         let thinking_ms = self.rng.random_range(100..900);
         self.pause(thinking_ms).await;
-        let mood: f64 = self.rng.random();
+        let status: f64 = self.rng.random();
         if got.is_held {
-            match mood {
+            match status {
                 m if m < 0.72 => self.confirm(&got).await,
                 m if m < 0.88 => return self.stage.board.deed(|deeds| deeds.left += 1),
                 _ => return self.release(&got).await,

@@ -3,7 +3,7 @@
 //! still has. One batch of commands is kept at a time.
 
 use crate::audit::asked::contradiction;
-use crate::domain::{Body, Cause, Event, PoolSpec};
+use crate::domain::{Cause, Event, EventBody, PoolSpec};
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommandTail, LogError, Record};
 use crate::wire;
@@ -81,7 +81,7 @@ impl<'a> Commands<'a> {
         let offset = cause.input_offset;
         let before = cause.first().unwrap_or_default().max(self.next)..offset;
         self.next = offset.saturating_add(1);
-        if matches!(event.body, Body::CommandsLost { .. }) {
+        if matches!(event.body, EventBody::CommandsLost { .. }) {
             let there = self.first_in(before.start..self.next).unwrap_or_default()?;
             return Some(Finding::Odd(format!(
                 "seq {} says that the commands from {} to {offset} are lost, and the log holds {there}",

@@ -1,23 +1,23 @@
 //! What was found, for a person as a table and a verdict, for a script as one JSON object.
 
-use super::{Found, Whole};
+use super::{PartitionFindings, VerifyReport};
 use crate::domain::Breach;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-pub(super) fn text(whole: &Whole, out: &mut impl Write) -> io::Result<()> {
-    let Whole { found, breaches, damage } = whole;
+pub(super) fn text(whole: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
+    let VerifyReport { found, breaches, damage } = whole;
     writeln!(out, "{:>9} {:>12} {:>8} {:>10}  {:32}  compared with", "partition", "events", "pools", "live", "digest")?;
-    for Found { report, digest, agreeing, .. } in found {
+    for PartitionFindings { report, digest, agreeing, .. } in found {
         let agreeing = agreeing.join(", ");
         let (partition, events, pools, live) = (report.partition, report.events, report.pools, report.live);
         writeln!(out, "{partition:>9} {events:>12} {pools:>8} {live:>10}  {digest}  {agreeing}")?;
     }
-    for Found { report, notes, .. } in found {
+    for PartitionFindings { report, notes, .. } in found {
         notes.iter().try_for_each(|note| writeln!(out, "partition {}: {note}", report.partition))?;
     }
     let mut told = 0u64;
-    for breach in found.iter().flat_map(Found::breaches) {
+    for breach in found.iter().flat_map(PartitionFindings::breaches) {
         writeln!(out, "{breach}")?;
         writeln!(out, "  {}: {}", breach.law, breach.law.sentence())?;
         told = told.saturating_add(1);
@@ -36,10 +36,10 @@ pub(super) fn text(whole: &Whole, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-pub(super) fn json(whole: &Whole, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn json(whole: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
     let found = &whole.found;
     let partitions: Vec<Value> = found.iter().map(partition).collect();
-    let breaches: Vec<Value> = found.iter().flat_map(Found::breaches).map(breach).collect();
+    let breaches: Vec<Value> = found.iter().flat_map(PartitionFindings::breaches).map(breach).collect();
     let told = json!({
         "clean": whole.is_clean(),
         "damage": whole.damage,
@@ -51,8 +51,8 @@ pub(super) fn json(whole: &Whole, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{told}")
 }
 
-fn partition(found: &Found) -> Value {
-    let Found { report, digest, agreeing, notes, .. } = found;
+fn partition(found: &PartitionFindings) -> Value {
+    let PartitionFindings { report, digest, agreeing, notes, .. } = found;
     json!({
         "partition": report.partition,
         "events": report.events,
@@ -75,6 +75,6 @@ fn breach(breach: &Breach) -> Value {
     json!({ "law": law.id(), "partition": partition, "seq": seq, "detail": detail })
 }
 
-fn event_count(found: &[Found]) -> u64 {
+fn event_count(found: &[PartitionFindings]) -> u64 {
     found.iter().map(|found| found.report.events).fold(0, u64::saturating_add)
 }

@@ -1,10 +1,10 @@
 //! The shell of [`Readiness`]: what this process sees of its partitions, and the lines that say what has changed.
 
 use super::Gateway;
-use crate::gateway::readiness::{Condition, News, Seen, Standing};
+use crate::gateway::readiness::{Condition, News, Outage, Seen};
 use crate::limits::{CLOCK_AHEAD_MAX_MS, READINESS_LOOK_MS, STARTUP_LINE_MS};
-use crate::replica::shared::{EXPIRING, REBUILDING};
-use crate::replica::{Mood, Shared};
+use crate::replica::shared::{EXPIRING, RESTORING};
+use crate::replica::{PartitionStatus, Shared};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,23 +30,23 @@ impl Startup {
 
 impl Gateway {
     /// Every partition that is not as it should be, by the gateway's clock.
-    pub fn standings(&self) -> BTreeMap<u32, Standing> {
+    pub fn outages(&self) -> BTreeMap<u32, Outage> {
         let (mut readiness, seen) = (self.readiness.lock(), self.seen());
         let now = self.running.now();
-        let (mut standings, news) = readiness.look(seen, now);
+        let (mut outages, news) = readiness.look(seen, now);
         drop(readiness);
         tell(&news);
         let wall = self.clock.wall();
-        for standing in standings.values_mut() {
-            let ago = now.0.saturating_sub(standing.since.0);
-            standing.since = crate::domain::Micros(wall.0.saturating_sub(ago));
+        for outage in outages.values_mut() {
+            let ago = now.0.saturating_sub(outage.since.0);
+            outage.since = crate::domain::Micros(wall.0.saturating_sub(ago));
         }
-        standings
+        outages
     }
 
     /// Whether a call on any partition may be decided.
-    pub fn decides(&self, standings: &BTreeMap<u32, Standing>) -> bool {
-        (0..self.replica.partition_count()).any(|p| standings.get(&p).is_none_or(|standing| standing.decides))
+    pub fn decides(&self, outages: &BTreeMap<u32, Outage>) -> bool {
+        (0..self.replica.partition_count()).any(|p| outages.get(&p).is_none_or(|outage| outage.decides))
     }
 
     /// Looks at the partitions again and again, for as long as it is polled: whoever reads log lines is told without
@@ -58,7 +58,7 @@ impl Gateway {
         line.tick().await;
         loop {
             tokio::select! {
-                _ = look.tick() => drop(self.standings()),
+                _ = look.tick() => drop(self.outages()),
                 _ = line.tick() => self.startup().iter().for_each(Startup::tell),
             }
         }
@@ -66,10 +66,11 @@ impl Gateway {
 
     /// How far the start of this process is; nothing when no partition is rebuilt any more.
     pub fn startup(&self) -> Option<Startup> {
-        let rebuilding = (0..).zip(self.replica.partitions()).filter(|(_, shared)| shared.mood() == Mood::Rebuilding);
-        let rebuilding: Vec<_> = rebuilding.collect();
-        let phase = if rebuilding.iter().all(|(_, shared)| shared.is_expiring()) { EXPIRING } else { REBUILDING };
-        let events = rebuilding.into_iter().map(|(partition, shared)| (partition, (shared.next_seq(), shared.goal())));
+        let restoring =
+            (0..).zip(self.replica.partitions()).filter(|(_, shared)| shared.status() == PartitionStatus::Restoring);
+        let restoring: Vec<_> = restoring.collect();
+        let phase = if restoring.iter().all(|(_, shared)| shared.is_expiring()) { EXPIRING } else { RESTORING };
+        let events = restoring.into_iter().map(|(partition, shared)| (partition, (shared.next_seq(), shared.goal())));
         let partitions: BTreeMap<_, _> = events.collect();
         (!partitions.is_empty()).then_some(Startup { phase, partitions })
     }
@@ -93,8 +94,8 @@ impl Gateway {
             return Condition::Stopped(why);
         }
         let trouble = shared.trouble();
-        let trouble = match shared.mood() {
-            Mood::Owning => trouble.map(|why| format!("waits: {why}")),
+        let trouble = match shared.status() {
+            PartitionStatus::Active => trouble.map(|why| format!("waits: {why}")),
             _ => trouble.map(|why| format!("not owned: {why}")).or_else(|| shared.not_followed()),
         };
         Condition::Served(trouble.or_else(|| self.clock_disagrees(shared)).or_else(|| self.ahead(shared)))

@@ -7,7 +7,7 @@ use super::super::{CommitOutcome, LogError, Turn};
 use super::error::Fault;
 use super::file::{COMMANDS, EVENTS, HEADS, Head, LogFile};
 use super::intake::Intake;
-use super::row::{Kind, NewRow, Place, lay_out};
+use super::row::{Kind, NewRow, RowKey, lay_out};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use redb::Database;
 use std::collections::BTreeMap;
@@ -145,8 +145,8 @@ impl Committer {
         let first_event = turn.events.first().map_or(0, |event| event.seq);
         let first_input = turn.inputs.first().map_or(0, |input| input.offset);
         // Before the lock: checksums take the longest of all that is not the disk.
-        let events = lay_out(Place { kind: Kind::Events, partition, first: first_event }, events);
-        let commands = lay_out(Place { kind: Kind::Commands, partition, first: first_input }, commands);
+        let events = lay_out(RowKey { kind: Kind::Events, partition, first: first_event }, events);
+        let commands = lay_out(RowKey { kind: Kind::Commands, partition, first: first_input }, commands);
 
         let mut state = self.state.lock();
         let id = match state.enter(owner, turn) {

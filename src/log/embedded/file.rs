@@ -4,9 +4,9 @@
 
 use super::super::{Manifest, Opening};
 use super::Judge;
+use super::deferred_writes::{DeferredWrites, Flag};
 use super::error::{Fault, OpenError, guarded};
-use super::held::{Flag, HeldBack};
-use super::row::{Kind, Place, Row};
+use super::row::{Kind, Row, RowKey};
 use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_MAX};
@@ -61,8 +61,8 @@ impl Head {
         Head::place(partition).seal(&body)
     }
 
-    fn place(partition: u32) -> Place {
-        Place { kind: Kind::Head, partition, first: 0 }
+    fn place(partition: u32) -> RowKey {
+        RowKey { kind: Kind::Head, partition, first: 0 }
     }
 
     fn read(partition: u32, value: &[u8]) -> Option<Head> {
@@ -76,7 +76,7 @@ impl Head {
     }
 }
 
-const MANIFEST_PLACE: Place = Place { kind: Kind::Manifest, partition: 0, first: 0 };
+const MANIFEST_PLACE: RowKey = RowKey { kind: Kind::Manifest, partition: 0, first: 0 };
 
 pub(super) fn manifest_value(manifest: &Manifest) -> Vec<u8> {
     let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
@@ -186,7 +186,7 @@ impl LogFile {
 /// redb, kept where its closing cannot take the process down: see [`guarded`].
 struct Pages {
     db: Option<Database>,
-    /// See [`HeldBack::shut`].
+    /// See [`DeferredWrites::shut`].
     is_shut: Flag,
 }
 
@@ -273,7 +273,7 @@ pub(super) fn open<B: StorageBackend>(
     let opens = Box::new(move || {
         opened(&of, &at, (writable, partitions), |backend| {
             opening.begins(backend.len().unwrap_or_default());
-            HeldBack::new(wrap(backend), !writable, Flag::clone(&lost), Arc::clone(&opening))
+            DeferredWrites::new(wrap(backend), !writable, Flag::clone(&lost), Arc::clone(&opening))
         })
     });
     let Opened { manifest, heads, pages, identity, release } = opens()?;
@@ -286,7 +286,7 @@ fn opened<B: StorageBackend>(
     dir: &Path,
     path: &Path,
     (writable, partitions): (bool, Option<u32>),
-    hold_back: impl FnOnce(FileBackend) -> HeldBack<B>,
+    hold_back: impl FnOnce(FileBackend) -> DeferredWrites<B>,
 ) -> Result<Opened, OpenError> {
     let file = OpenOptions::new().read(true).write(writable).open(path).map_err(|error| io_error(path, &error))?;
     recognise(path, &file)?;
@@ -448,7 +448,7 @@ fn check_end(txn: &ReadTransaction, kind: Kind, partition: u32, end: u64) -> Res
     let found = match rows(txn, kind)?.range((partition, 0)..=(partition, u64::MAX))?.next_back().transpose()? {
         None => 0,
         Some((key, value)) => {
-            let place = Place { kind, partition, first: key.value().1 };
+            let place = RowKey { kind, partition, first: key.value().1 };
             Row::open(place, value.value()).ok_or_else(|| changed(place))?.end()
         }
     };
@@ -462,7 +462,7 @@ fn damaged(detail: impl Into<String>) -> Fault {
     Fault::Damaged(detail.into())
 }
 
-fn changed(Place { kind, partition, first }: Place) -> Fault {
+fn changed(RowKey { kind, partition, first }: RowKey) -> Fault {
     damaged(format!("{kind:?} of partition {partition} from {first} on are not as they were written"))
 }
 
@@ -498,7 +498,7 @@ pub(super) fn read<T>(db: &Database, span: Span, make: impl Fn(u64, &[u8]) -> T)
     let (mut next, mut bytes) = (from, 0usize);
     for entry in table.range((partition, first)..(partition, end))? {
         let (key, value) = entry?;
-        let place = Place { kind, partition, first: key.value().1 };
+        let place = RowKey { kind, partition, first: key.value().1 };
         let row = Row::open(place, value.value()).ok_or_else(|| changed(place))?;
         for (at, record) in row.into_iter().skip_while(|(at, _)| *at < from).take_while(|(at, _)| *at < end) {
             if at != next {

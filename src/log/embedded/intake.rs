@@ -40,7 +40,7 @@ impl Intake {
         if state.closed {
             return Err(AppendError::Closed);
         }
-        let reserved = if command.takes_back.is_some() { 0 } else { QUEUED_ABANDONS_RESERVE };
+        let reserved = if command.cancels.is_some() { 0 } else { QUEUED_ABANDONS_RESERVE };
         if state.waiting.len() >= QUEUED_COMMANDS_MAX.saturating_sub(reserved) {
             return Err(AppendError::Full);
         }

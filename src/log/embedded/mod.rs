@@ -3,11 +3,11 @@
 //! file holds is checked as it is read. There is no compaction, no removal and no reply channel here.
 
 mod commit;
+mod dead_letters;
+mod deferred_writes;
 mod error;
 mod file;
-mod held;
 mod intake;
-mod letters;
 mod reopen;
 mod row;
 #[cfg(test)]

@@ -23,13 +23,13 @@ pub(super) enum Kind {
 
 /// The place of a value: what it is, of which partition, from which sequence number or offset on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(super) struct RowKey {
     pub(super) kind: Kind,
     pub(super) partition: u32,
     pub(super) first: u64,
 }
 
-impl Place {
+impl RowKey {
     fn checksum(self, body: &[u8]) -> [u8; CHECKSUM_BYTES] {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[self.kind as u8]).update(&self.partition.to_le_bytes()).update(&self.first.to_le_bytes());
@@ -58,7 +58,7 @@ pub(super) struct NewRow {
 }
 
 /// Lays `records` out in rows, the first of them at `first`.
-pub(super) fn lay_out<'a>(mut first: Place, records: impl Iterator<Item = &'a [u8]>) -> Vec<NewRow> {
+pub(super) fn lay_out<'a>(mut first: RowKey, records: impl Iterator<Item = &'a [u8]>) -> Vec<NewRow> {
     let mut rows = Vec::new();
     let mut open = Unsealed::default();
     for record in records {
@@ -96,7 +96,7 @@ impl Unsealed {
         self.count = self.count.saturating_add(1);
     }
 
-    fn seal(mut self, place: Place) -> NewRow {
+    fn seal(mut self, place: RowKey) -> NewRow {
         if let Some(count) = self.body.first_chunk_mut::<COUNT_BYTES>() {
             *count = self.count.to_le_bytes();
         }
@@ -114,7 +114,7 @@ pub(super) struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// The row found at `place`; `None` when it was not written there as it is.
-    pub(super) fn open(place: Place, value: &'a [u8]) -> Option<Row<'a>> {
+    pub(super) fn open(place: RowKey, value: &'a [u8]) -> Option<Row<'a>> {
         let (count, records) = place.open(value)?.split_first_chunk::<COUNT_BYTES>()?;
         Some(Row { first: place.first, count: u32::from_le_bytes(*count), records })
     }
@@ -162,7 +162,7 @@ impl<'a> Iterator for Records<'a> {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { kind: Kind::Events, partition: 3, first: 40 };
+    const PLACE: RowKey = RowKey { kind: Kind::Events, partition: 3, first: 40 };
 
     #[test]
     fn rows_give_back_what_was_laid_out_and_stay_bounded() {
@@ -172,7 +172,7 @@ mod tests {
         let mut next = PLACE.first;
         for row in &rows {
             assert_eq!(row.first, next);
-            let read = Row::open(Place { first: row.first, ..PLACE }, &row.value).unwrap();
+            let read = Row::open(RowKey { first: row.first, ..PLACE }, &row.value).unwrap();
             next = read.end();
             for (place, bytes) in read {
                 assert_eq!(bytes, records[(place - PLACE.first) as usize]);
@@ -201,7 +201,7 @@ mod tests {
             assert!(Row::open(PLACE, &row.value[..cut]).is_none(), "cut at {cut}");
         }
         for elsewhere in
-            [Place { kind: Kind::Commands, ..PLACE }, Place { partition: 4, ..PLACE }, Place { first: 41, ..PLACE }]
+            [RowKey { kind: Kind::Commands, ..PLACE }, RowKey { partition: 4, ..PLACE }, RowKey { first: 41, ..PLACE }]
         {
             assert!(Row::open(elsewhere, &row.value).is_none());
         }

@@ -268,7 +268,7 @@ fn a_turn_of_which_nobody_knows_is_decided_once_when_the_log_is_opened_again() {
         let (mut owner, _) = claim(&log, 0);
         assert_eq!(owner.commit(turn(0, 0, 5)), CommitOutcome::Ok);
         for n in 0..4u8 {
-            log.append(NewCommand { partition: 0, key: b"", bytes: &[n], takes_back: None }).unwrap();
+            log.append(NewCommand { partition: 0, key: b"", bytes: &[n], cancels: None }).unwrap();
         }
         let mut inputs = Vec::new();
         owner.poll(&mut inputs, Duration::ZERO).unwrap();
@@ -443,7 +443,7 @@ fn another_version_or_window_is_refused_by_name() {
 fn the_first_command_is_polled_however_large_and_polling_alone_has_an_end() {
     let intake = Intake::default();
     let bytes = vec![1; TURN_BYTES_MAX + 1];
-    let command = |bytes| NewCommand { partition: 0, key: b"", bytes, takes_back: None };
+    let command = |bytes| NewCommand { partition: 0, key: b"", bytes, cancels: None };
     let mut next = 0;
     let mut poll = || {
         let mut batch = Vec::new();

@@ -1,8 +1,8 @@
 //! Looking at a cluster, and changing its topics as [`super::plan`] decided. Everything here blocks, with a limit.
 
 use super::coordination::{self, Coordination};
-use super::manifest::{Pinned, Place};
-use super::plan::{Difference, Found, Seen, What};
+use super::manifest::{LogLocation, Pinned};
+use super::plan::{Difference, Seen, TopicState, What};
 use super::reader::offset_of;
 use super::settings::ASK_LIMIT;
 use super::topics::Wanted;
@@ -44,9 +44,9 @@ const COMPLAINT_LOOK: Duration = Duration::from_millis(20);
 
 /// Keeps what the client last complained about: its answers only say that there was none.
 #[derive(Clone, Default)]
-pub(super) struct Told(Arc<Mutex<Option<String>>>);
+pub(super) struct LastClientError(Arc<Mutex<Option<String>>>);
 
-impl ClientContext for Told {
+impl ClientContext for LastClientError {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -58,9 +58,9 @@ impl ClientContext for Told {
     }
 }
 
-impl ConsumerContext for Told {}
+impl ConsumerContext for LastClientError {}
 
-impl ProducerContext for Told {
+impl ProducerContext for LastClientError {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -70,7 +70,7 @@ impl ProducerContext for Told {
     }
 }
 
-impl Told {
+impl LastClientError {
     pub(super) fn error(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
         let code = error.rdkafka_error_code();
         match self.0.lock().take() {
@@ -83,10 +83,10 @@ impl Told {
 /// Who looks after the topics.
 pub struct Admin {
     cluster: Cluster,
-    told: Told,
+    told: LastClientError,
     /// Asks, and never makes a topic by asking.
-    asks: BaseConsumer<Told>,
-    client: AdminClient<Told>,
+    asks: BaseConsumer<LastClientError>,
+    client: AdminClient<LastClientError>,
 }
 
 impl Admin {
@@ -95,7 +95,7 @@ impl Admin {
     /// # Errors
     /// When what the cluster is told makes no client, such as a key that cannot be read.
     pub fn new(cluster: Cluster) -> Result<Admin, LogError> {
-        let told = Told::default();
+        let told = LastClientError::default();
         let cannot = |error| LogError::new(format!("cannot make a client of kafka: {error}"));
         let asks = cluster.reader_to_end().create_with_context(told.clone()).map_err(cannot)?;
         let client = cluster.plain().create_with_context(told.clone()).map_err(cannot)?;
@@ -132,7 +132,7 @@ impl Admin {
         let is_there = topics.contains_key(&self.cluster.topics.manifest);
         let manifest = if is_there { manifest::read(&self.asks, &self.cluster.topics.manifest)? } else { Ok(None) };
         let has_events = self.has_events(topics.get(&self.cluster.topics.events))?;
-        let place = Place::on(&self.cluster, self.cluster_id()?);
+        let place = LogLocation::on(&self.cluster, self.cluster_id()?);
         Ok(Seen { topics, manifest, place, has_events })
     }
 
@@ -158,12 +158,12 @@ impl Admin {
     }
 
     /// One of the cluster's own topics.
-    fn internal(&self, name: &str) -> Option<Result<Found, String>> {
+    fn internal(&self, name: &str) -> Option<Result<TopicState, String>> {
         let found = self.partitions_of(name).transpose()?.map_err(|error| error.to_string());
         let none = || format!("kafka tells no settings of {name}: is DescribeConfigs allowed?");
         Some(found.and_then(|found| {
             let config = self.told_of(&ResourceSpecifier::Topic(name)).ok_or_else(none)?;
-            Ok(Found { config, ..found })
+            Ok(TopicState { config, ..found })
         }))
     }
 
@@ -175,7 +175,7 @@ impl Admin {
         Some(pairs.collect()).filter(|settings: &BTreeMap<_, _>| !settings.is_empty())
     }
 
-    fn partitions_of(&self, name: &str) -> Result<Option<Found>, LogError> {
+    fn partitions_of(&self, name: &str) -> Result<Option<TopicState>, LogError> {
         let cannot = |error: &KafkaError| self.cannot(format_args!("cannot ask kafka about {name}"), error);
         let metadata = self.asks.fetch_metadata(Some(name), ASK_LIMIT).map_err(|error| cannot(&error))?;
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { return Ok(None) };
@@ -187,7 +187,7 @@ impl Admin {
         }
         let partitions = topic.partitions();
         let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
-        Ok(Some(Found {
+        Ok(Some(TopicState {
             partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
             replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
             config: BTreeMap::new(),
@@ -208,7 +208,7 @@ impl Admin {
         told.map_err(|error| cannot(&error))?.ok_or_else(|| LogError::new(none))
     }
 
-    fn has_events(&self, events: Option<&Found>) -> Result<bool, LogError> {
+    fn has_events(&self, events: Option<&TopicState>) -> Result<bool, LogError> {
         let topic = &self.cluster.topics.events;
         let cannot = |error: &KafkaError| self.cannot(format_args!("cannot ask kafka for the end of {topic}"), error);
         for partition in 0..events.map_or(0, |found| found.partitions) {

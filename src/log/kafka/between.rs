@@ -6,7 +6,7 @@
 use super::super::LogError;
 use super::Inner;
 use super::reader::{Next, Reader};
-use super::record::{self, Course, Found, Kind};
+use super::record::{self, Course, EventRecord, Kind};
 use super::settings::ASK_LIMIT;
 use crate::time::Stopwatch;
 use rdkafka::message::Message;
@@ -114,7 +114,7 @@ impl Between {
                 }
                 let found = record::found_awaited(message, &inner.framing);
                 match found {
-                    Found::Unread(why) => return Err(why.at(topic, partition, message.offset())),
+                    EventRecord::Unread(why) => return Err(why.at(topic, partition, message.offset())),
                     found => course.take(&found).map_err(LogError::from)?,
                 }
                 Ok(true)

@@ -9,11 +9,11 @@
 
 use super::super::{ClaimError, Fold, LogError, PartitionLog};
 use super::owned::Owned;
+use super::producer::{TransactionalProducer, TxnRecord};
 use super::reader::Reader;
-use super::record::{self, Course, Decided, Fence, Found};
+use super::record::{self, Course, Decided, EventRecord, Fence};
 use super::settings::TRANSACTION_LIMIT;
-use super::stable::Prepared;
-use super::turns::{Line, Turns};
+use super::standby::Prepared;
 use super::{Inner, Kafka};
 use crate::time::Stopwatch;
 use rdkafka::message::Message;
@@ -34,7 +34,7 @@ impl PartitionLog for Kafka {
     fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Owned, ClaimError> {
         let inner = &self.inner;
         let taken = inner.take(partition, from_seq, fold)?;
-        let reader = inner.stand(partition, taken.next.1, taken.reader)?;
+        let reader = inner.seek_commands(partition, taken.next.1, taken.reader)?;
         Ok(inner.owned(partition, Taken { reader, ..taken }))
     }
 }
@@ -42,7 +42,7 @@ impl PartitionLog for Kafka {
 /// A partition that was taken, before a reader stands at its next command.
 pub(super) struct Taken {
     generation: u64,
-    turns: Vec<Turns>,
+    turns: Vec<TransactionalProducer>,
     pub(super) reader: Reader,
     /// The next sequence number, and how far commands were decided.
     pub(super) next: (u64, Decided),
@@ -84,7 +84,12 @@ impl Inner {
         Owned::new(Arc::clone(inner), partition, generation, (turns, reader), (next_seq, decided, end))
     }
 
-    fn fence(&self, partition: u32, slot: u8, mut turns: Turns) -> Result<Turns, LogError> {
+    fn fence(
+        &self,
+        partition: u32,
+        slot: u8,
+        mut turns: TransactionalProducer,
+    ) -> Result<TransactionalProducer, LogError> {
         let fencing = Stopwatch::start();
         let mut limit = FENCE_LIMIT;
         loop {
@@ -96,15 +101,15 @@ impl Inner {
                 return Err(LogError::new(format!("partition {partition} was not fenced within {left_ms} ms")));
             }
             limit = limit.saturating_mul(2);
-            turns = Turns::prepare(&self.cluster, self.manifest.log_id, partition, slot)?;
+            turns = TransactionalProducer::prepare(&self.cluster, self.manifest.log_id, partition, slot)?;
         }
     }
 
     /// Another instance of one of the partition's producers, which fences the one before. That says nothing of who owns
     /// the partition: what is written with it counts only where nobody else has written before it.
-    pub(super) fn renewed(&self, partition: u32, slot: u8) -> Result<Turns, LogError> {
+    pub(super) fn renewed(&self, partition: u32, slot: u8) -> Result<TransactionalProducer, LogError> {
         let prepared = self.stable.take_one(partition, slot);
-        let fresh = || Turns::prepare(&self.cluster, self.manifest.log_id, partition, slot);
+        let fresh = || TransactionalProducer::prepare(&self.cluster, self.manifest.log_id, partition, slot);
         let turns = prepared.map_or_else(fresh, Ok)?;
         self.stable.prepare(partition);
         self.fence(partition, slot, turns)
@@ -112,7 +117,7 @@ impl Inner {
 
     /// Writes a fence through each producer. Answers their number, and the end of the partition when all of them are
     /// marked.
-    fn mark(&self, partition: u32, turns: &mut Vec<Turns>) -> Result<(u128, i64), LogError> {
+    fn mark(&self, partition: u32, turns: &mut Vec<TransactionalProducer>) -> Result<(u128, i64), LogError> {
         for _ in 0..MARKS_MAX {
             let fence = Fence { nonce: (self.draw)(), log_id: self.manifest.log_id };
             let marked = at_once(std::mem::take(turns), |slot, turns| self.mark_with(partition, (slot, turns), fence))?;
@@ -132,8 +137,13 @@ impl Inner {
     }
 
     /// Writes a fence through one of them, and answers where it lies. One whose commit was slow is replaced.
-    fn mark_with(&self, partition: u32, (slot, turns): (u8, Turns), fence: Fence) -> Result<(Turns, i64), LogError> {
-        let line = Line { headers: record::fence(fence), pool: None, bytes: None };
+    fn mark_with(
+        &self,
+        partition: u32,
+        (slot, turns): (u8, TransactionalProducer),
+        fence: Fence,
+    ) -> Result<(TransactionalProducer, i64), LogError> {
+        let line = TxnRecord { headers: record::fence(fence), pool: None, bytes: None };
         let written = turns.write(std::iter::once(line), |_, _| Ok(true)).map_err(|failed| failed.why)?;
         self.paces.stamped(partition, written.stamp);
         if !written.is_suspect() {
@@ -163,8 +173,8 @@ impl Inner {
             let found = record::found_awaited(message, &self.framing);
             course.take(&found).map_err(ClaimError::Breach)?;
             match found {
-                Found::Unread(why) => return Err(why.at(topic, partition, message.offset()).into()),
-                Found::Event(event, decided) => {
+                EventRecord::Unread(why) => return Err(why.at(topic, partition, message.offset()).into()),
+                EventRecord::Event(event, decided) => {
                     let seq = event.seq;
                     self.progress_of(partition).mark(seq, message.offset());
                     next = decided;
@@ -173,8 +183,8 @@ impl Inner {
                         next.check = if next == decided { decided.check } else { 0 };
                     }
                 }
-                Found::Fence(fence) => met += usize::from(fence.nonce == nonce),
-                Found::Foreign => {}
+                EventRecord::Fence(fence) => met += usize::from(fence.nonce == nonce),
+                EventRecord::Foreign => {}
             }
             Ok::<_, ClaimError>(met < fences)
         })?;
@@ -190,8 +200,8 @@ impl Inner {
 /// Does something with each of a partition's producers at the same time: each waits for the cluster, and a partition waits
 /// for all of them.
 fn at_once<T: Send>(
-    turns: Vec<Turns>,
-    work: impl Fn(u8, Turns) -> Result<T, LogError> + Sync,
+    turns: Vec<TransactionalProducer>,
+    work: impl Fn(u8, TransactionalProducer) -> Result<T, LogError> + Sync,
 ) -> Result<Vec<T>, LogError> {
     let work = &work;
     std::thread::scope(|scope| {

@@ -10,9 +10,9 @@ use rdkafka::producer::ProducerContext;
 
 /// Of every client; a client that is told something besides, such as deliveries, has a listener for it.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Talk<T = ()>(pub(super) T);
+pub(super) struct ClientLog<T = ()>(pub(super) T);
 
-impl<T: Send + Sync + 'static> ClientContext for Talk<T> {
+impl<T: Send + Sync + 'static> ClientContext for ClientLog<T> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -27,10 +27,10 @@ impl<T: Send + Sync + 'static> ClientContext for Talk<T> {
     }
 }
 
-impl ConsumerContext for Talk {}
+impl ConsumerContext for ClientLog {}
 
 /// Of a producer that does not wait for what becomes of a record.
-impl ProducerContext for Talk {
+impl ProducerContext for ClientLog {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}

@@ -1,7 +1,7 @@
 //! What every yes rests on beside our own topics: the topic in which the cluster notes what became of transactions, and
 //! brokers that take no record of a transaction that is over. Pure: [`super::admin`] looks.
 
-use super::plan::Found;
+use super::plan::TopicState;
 use super::topics::Asked;
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ pub(super) struct Coordination {
     /// The settings of every broker that was asked, or why they are not known.
     pub(super) brokers: BTreeMap<i32, Result<BTreeMap<String, String>, String>>,
     /// What was found of each of the topics, `None` where there is none yet, or why that is not known.
-    pub(super) transactions: Option<Result<Found, String>>,
-    pub(super) groups: Option<Result<Found, String>>,
+    pub(super) transactions: Option<Result<TopicState, String>>,
+    pub(super) groups: Option<Result<TopicState, String>>,
 }
 
 /// What is wrong with it.
@@ -72,7 +72,7 @@ pub(super) fn judge(seen: &Coordination, asked: &Asked) -> Verdict {
 /// How fewer copies there are of a topic, or will be, than of our own.
 fn few(
     seen: &Coordination,
-    (name, found, made): (&str, &Option<Result<Found, String>>, [&str; 2]),
+    (name, found, made): (&str, &Option<Result<TopicState, String>>, [&str; 2]),
     asked: &Asked,
     unknown: &mut Vec<String>,
 ) -> Vec<String> {
@@ -121,8 +121,8 @@ mod tests {
         pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
     }
 
-    fn topic(replicas: u16, in_sync: &str) -> Option<Result<Found, String>> {
-        Some(Ok(Found { partitions: 50, replicas, config: settings(&[(MIN_IN_SYNC, in_sync)]) }))
+    fn topic(replicas: u16, in_sync: &str) -> Option<Result<TopicState, String>> {
+        Some(Ok(TopicState { partitions: 50, replicas, config: settings(&[(MIN_IN_SYNC, in_sync)]) }))
     }
 
     fn well() -> Coordination {

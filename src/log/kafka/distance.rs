@@ -3,7 +3,7 @@
 
 use super::super::LogError;
 use super::classify::failed;
-use super::client::Talk;
+use super::client::ClientLog;
 use super::reader::{Reader, number};
 use super::settings::{ASK_LIMIT, group_of};
 use super::{Inner, Kafka};
@@ -49,12 +49,12 @@ fn noted(text: &str, what: &str) -> Option<u64> {
 /// Reads the notes of owners, in the group's name and as no member of it.
 pub struct Notes {
     inner: Arc<Inner>,
-    consumer: BaseConsumer<Talk>,
+    consumer: BaseConsumer<ClientLog>,
 }
 
 impl Notes {
     fn new(inner: &Arc<Inner>) -> Result<Notes, LogError> {
-        let consumer = inner.cluster.member(inner.manifest.log_id).create_with_context(Talk::default());
+        let consumer = inner.cluster.member(inner.manifest.log_id).create_with_context(ClientLog::default());
         let consumer = consumer.map_err(|error| failed("a reader of notes", &error))?;
         Ok(Notes { inner: Arc::clone(inner), consumer })
     }

@@ -5,7 +5,7 @@
 //! A process that an operator pointed at the wrong one of them is refused at its start. Who may write does not lean on
 //! that: transactional ids and the group are named after the log's id alone (see [`super::settings::transactional_ids`]).
 
-use super::admin::Told;
+use super::admin::LastClientError;
 use super::settings::ASK_LIMIT;
 use super::{Cluster, Topics};
 use crate::domain::Micros;
@@ -71,12 +71,12 @@ pub struct Pinned {
     /// For how long ids of decided commands are kept, see [`crate::limits::COMMAND_WINDOW_MS`].
     pub command_window_ms: u64,
     /// Where it belongs.
-    pub place: Place,
+    pub place: LogLocation,
 }
 
 /// Where a log belongs.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct LogLocation {
     /// The cluster's id. A copy of the log on another cluster has owners of its own, which nothing here can fence.
     pub cluster_id: String,
     /// See [`Cluster::application`].
@@ -87,11 +87,11 @@ pub struct Place {
     pub topics: Topics,
 }
 
-impl Place {
+impl LogLocation {
     /// Where a cluster of this id is told to have the log.
-    pub fn on(cluster: &Cluster, cluster_id: String) -> Place {
+    pub fn on(cluster: &Cluster, cluster_id: String) -> LogLocation {
         let Cluster { application, environment, topics, .. } = cluster.clone();
-        Place { cluster_id, application, environment, topics }
+        LogLocation { cluster_id, application, environment, topics }
     }
 }
 
@@ -143,7 +143,7 @@ pub fn encode(pinned: &Pinned) -> String {
     let Pinned { manifest, feature_level, command_window_ms, place } = pinned.clone();
     let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
         manifest;
-    let Place { cluster_id, application, environment, topics } = place;
+    let LogLocation { cluster_id, application, environment, topics } = place;
     let Topics { commands, events, replies, snapshots, dead_letters, manifest } = topics;
     let record = Record {
         log_id: format!("{log_id:032x}"),
@@ -196,7 +196,7 @@ fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
         },
         feature_level,
         command_window_ms: record.command_window_ms,
-        place: Place {
+        place: LogLocation {
             cluster_id: record.cluster_id,
             application: record.application,
             environment: record.environment,
@@ -206,7 +206,10 @@ fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
 }
 
 /// Reads the topic, which exists, to its end, with a client that says when it is there.
-pub(super) fn read(reader: &BaseConsumer<Told>, topic: &str) -> Result<Result<Option<Pinned>, Problem>, LogError> {
+pub(super) fn read(
+    reader: &BaseConsumer<LastClientError>,
+    topic: &str,
+) -> Result<Result<Option<Pinned>, Problem>, LogError> {
     let cannot = |error: &KafkaError| reader.context().error(format_args!("cannot read {topic}"), error);
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(topic, 0, Offset::Beginning).map_err(|error| cannot(&error))?;
@@ -216,7 +219,7 @@ pub(super) fn read(reader: &BaseConsumer<Told>, topic: &str) -> Result<Result<Op
     found.map_err(|error| cannot(&error))
 }
 
-fn to_end(reader: &BaseConsumer<Told>) -> KafkaResult<Result<Option<Pinned>, Problem>> {
+fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<Pinned>, Problem>> {
     let mut found: Option<Pinned> = None;
     let mut records: usize = 0;
     let mut looks = 0;
@@ -246,12 +249,16 @@ fn to_end(reader: &BaseConsumer<Told>) -> KafkaResult<Result<Option<Pinned>, Pro
 }
 
 /// Writes the manifest of a new log and reads it back: of two who write at once, one or both are told.
-pub(super) fn write(cluster: &Cluster, reader: &BaseConsumer<Told>, pinned: &Pinned) -> Result<(), LogError> {
+pub(super) fn write(
+    cluster: &Cluster,
+    reader: &BaseConsumer<LastClientError>,
+    pinned: &Pinned,
+) -> Result<(), LogError> {
     let topic = &cluster.topics.manifest;
-    let told = Told::default();
+    let told = LastClientError::default();
     let cannot = |error: &KafkaError| told.error(format_args!("cannot write {topic}"), error);
     let value = encode(pinned);
-    let producer: BaseProducer<Told> =
+    let producer: BaseProducer<LastClientError> =
         cluster.plain().create_with_context(told.clone()).map_err(|error| cannot(&error))?;
     let record = BaseRecord::to(topic).partition(0).key(KEY).payload(&value);
     producer.send(record).map_err(|(error, _)| cannot(&error))?;
@@ -279,7 +286,7 @@ mod tests {
             memory_version: 1,
             created_at: Micros(1_700_000_000_000_000),
         };
-        let place = Place {
+        let place = LogLocation {
             cluster_id: "K1".to_owned(),
             application: "headroom".to_owned(),
             environment: "prod".to_owned(),

@@ -2,7 +2,7 @@
 //! partitions are paused as soon as they are given, and stand at an offset that nobody asks for.
 
 use super::super::LogError;
-use super::client::Talk;
+use super::client::ClientLog;
 use super::distance::Note;
 use super::reader::{number, offset_of};
 use super::{Inner, Kafka, classify};
@@ -94,8 +94,8 @@ impl Kafka {
     ) -> Result<(Member, Receiver<Change>), LogError> {
         let (news, changes) = bounded(NEWS_MAX);
         let cluster = &self.inner.cluster;
-        let consumer: Result<BaseConsumer<Talk<Group>>, _> =
-            cluster.member(self.inner.manifest.log_id).create_with_context(Talk(Group { news }));
+        let consumer: Result<BaseConsumer<ClientLog<Group>>, _> =
+            cluster.member(self.inner.manifest.log_id).create_with_context(ClientLog(Group { news }));
         let consumer = consumer.map_err(|error| classify::failed("a member of the group", &error))?;
         let topic = cluster.topics.commands.clone();
         let leaving = Arc::new(AtomicBool::new(false));
@@ -135,7 +135,7 @@ impl Drop for Member {
 
 struct Work {
     inner: Arc<Inner>,
-    consumer: BaseConsumer<Talk<Group>>,
+    consumer: BaseConsumer<ClientLog<Group>>,
     topic: String,
     door: Door,
     leaving: Arc<AtomicBool>,
@@ -218,7 +218,7 @@ struct Group {
     news: Sender<Change>,
 }
 
-impl ConsumerContext for Talk<Group> {
+impl ConsumerContext for ClientLog<Group> {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions: Vec<u32> =
             list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();

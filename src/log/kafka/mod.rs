@@ -24,42 +24,42 @@ mod classify;
 mod client;
 mod commands;
 mod coordination;
+mod dead_letters;
 mod distance;
+mod durable;
 pub mod framing;
-mod held;
-mod held_back;
-mod letters;
+mod local_cache;
 pub mod manifest;
 mod member;
+mod open_transaction;
 mod owned;
 mod pacer;
 pub mod plan;
-mod post;
+mod position;
 pub mod preflight;
+mod producer;
 mod progress;
+mod read_ahead;
 mod reader;
 mod record;
 pub mod registry;
-mod remembered;
 mod replies;
 mod resolver;
 pub mod settings;
 mod sink;
-mod stable;
-mod stand;
+mod standby;
 mod stream;
 mod tail;
 pub mod topics;
-mod turns;
 
 pub use distance::{Company, Distance, Notes};
 pub use framing::Framing;
 pub use member::{Change, Door, Fitness, Member};
 pub use owned::Owned;
+pub use position::{CommandsPosition, Continuity};
 pub use replies::{Replies, ReplyReader};
 pub use settings::{Cluster, Topics};
 pub use sink::Sink;
-pub use stand::{Stand, Standing};
 pub use stream::Stream;
 
 use super::{LogError, Manifest};
@@ -67,7 +67,7 @@ use crate::time::Stamp;
 use parking_lot::Mutex;
 use progress::Progress;
 use reader::Reader;
-use stable::Stable;
+use standby::StandbyClients;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -113,13 +113,13 @@ struct Inner {
     draw: Box<dyn Fn() -> u128 + Send + Sync>,
     progress: Arc<Vec<Progress>>,
     paces: Paces,
-    stable: Stable,
+    stable: StandbyClients,
     /// Sees what is not committed, too: it is asked for ends.
     uncommitted: Reader,
     readers: Mutex<Vec<Reader>>,
     cursors: Mutex<Vec<tail::Cursor>>,
     command_cursor: Mutex<Option<commands::Cursor>>,
-    letters: letters::Writer,
+    letters: dead_letters::Writer,
     /// What a round trip to the cluster took last, in microseconds; 0 when it is not known.
     trip_us: AtomicU64,
 }
@@ -149,12 +149,12 @@ impl Kafka {
             draw: Box::new(draw),
             progress: Arc::new((0..partitions).map(|_| Progress::default()).collect()),
             paces: Paces((0..partitions).map(|_| Paced::default()).collect()),
-            stable: Stable::new(Arc::clone(&cluster), manifest.log_id, partitions)?,
+            stable: StandbyClients::new(Arc::clone(&cluster), manifest.log_id, partitions)?,
             uncommitted: Reader::uncommitted(&cluster)?,
             readers: Mutex::new(Vec::new()),
             cursors: Mutex::new(Vec::new()),
             command_cursor: Mutex::new(None),
-            letters: letters::Writer::default(),
+            letters: dead_letters::Writer::default(),
             trip_us: AtomicU64::new(0),
             cluster,
         };
@@ -184,9 +184,9 @@ impl Kafka {
     }
 
     /// Has the owner of a partition in this process stop when it sees that another one has written.
-    pub fn yields(&self, partition: u32) {
+    pub fn step_down_when_fenced(&self, partition: u32) {
         if let Some(progress) = self.inner.progress.get(partition as usize) {
-            progress.yields();
+            progress.step_down_when_fenced();
         }
     }
 

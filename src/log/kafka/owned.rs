@@ -13,13 +13,13 @@
 use super::super::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StoredEvent, Turn};
 use super::Inner;
 use super::between::Between;
-use super::held::Held;
-use super::held_back::{HeldBack, Watch};
+use super::open_transaction::{OpenTransaction, Watch};
 use super::pacer::Pacer;
+use super::producer::{TransactionalProducer, TxnRecord};
 use super::progress::Progress;
+use super::read_ahead::ReadAhead;
 use super::reader::{Next, Reader, offset_of};
 use super::record::{self, Decided};
-use super::turns::{Line, Turns};
 use crate::limits::{TURN_BYTES_MAX, TURN_RECORDS_MAX};
 use crate::time::{Stamp, Stopwatch};
 use rdkafka::message::Message;
@@ -41,7 +41,7 @@ pub struct Owned {
     inner: Arc<Inner>,
     partition: u32,
     generation: u64,
-    turns: Vec<Turns>,
+    turns: Vec<TransactionalProducer>,
     /// Which of them may not begin another transaction.
     is_suspect: Vec<bool>,
     /// Whose turn is next.
@@ -57,7 +57,7 @@ pub struct Owned {
     /// The offset after the last command polled.
     next_offset: u64,
     /// A command that was fetched and not handed over.
-    held: Option<Held>,
+    read_ahead: Option<ReadAhead>,
     pacer: Pacer,
     /// Since the end of the last turn.
     rested: Option<Stopwatch>,
@@ -75,7 +75,7 @@ impl Owned {
         inner: Arc<Inner>,
         partition: u32,
         generation: u64,
-        (turns, reader): (Vec<Turns>, Reader),
+        (turns, reader): (Vec<TransactionalProducer>, Reader),
         (next_seq, decided, end): (u64, Decided, i64),
     ) -> Owned {
         Owned {
@@ -91,7 +91,7 @@ impl Owned {
             decided,
             checks: VecDeque::new(),
             next_offset: decided.next_input,
-            held: None,
+            read_ahead: None,
             pacer: Pacer::new(),
             rested: None,
             looked: Stopwatch::start(),
@@ -119,33 +119,33 @@ impl Owned {
     /// what was aborted with them. Nothing comes while the next one cannot be read: nobody may decide it, and nothing may
     /// overtake it.
     fn read(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
-        let held = match self.held.take() {
-            Some(held) => held.again(&self.inner.framing),
+        let read_ahead = match self.read_ahead.take() {
+            Some(read_ahead) => read_ahead.again(&self.inner.framing),
             None => match self.reader.next(wait)? {
                 Next::Message(message) => {
                     let value = message.payload().unwrap_or_default();
-                    let held = Held::of(&message, &self.inner.framing, self.inner.manifest.log_id);
+                    let read_ahead = ReadAhead::of(&message, &self.inner.framing, self.inner.manifest.log_id);
                     // A reader may begin at the last command decided.
-                    if held.offset() < self.next_offset {
+                    if read_ahead.offset() < self.next_offset {
                         return Ok(None);
                     }
-                    self.checks.push_back((held.offset(), record::check_of(value)));
-                    held
+                    self.checks.push_back((read_ahead.offset(), record::check_of(value)));
+                    read_ahead
                 }
                 Next::End | Next::Nothing => return Ok(None),
             },
         };
-        match held {
-            Held::Read(record) => {
+        match read_ahead {
+            ReadAhead::Read(record) => {
                 Ok(Some(Record { skipped: record.offset.saturating_sub(self.next_offset), ..record }))
             }
-            held @ Held::Unread { .. } => {
-                if let Some(why) = held.why() {
+            read_ahead @ ReadAhead::Unread { .. } => {
+                if let Some(why) = read_ahead.why() {
                     let topic = &self.inner.cluster.topics.commands;
-                    self.inner.framing.tell(why, topic, self.partition, held.offset());
+                    self.inner.framing.tell(why, topic, self.partition, read_ahead.offset());
                     self.inner.framing.pause(why, wait);
                 }
-                self.held = Some(held);
+                self.read_ahead = Some(read_ahead);
                 Ok(None)
             }
         }
@@ -153,8 +153,10 @@ impl Owned {
 
     /// Why the next command cannot be handed over, if that is so.
     fn stuck(&self) -> Option<LogError> {
-        let held = self.held.as_ref()?;
-        held.why().map(|why| why.at(&self.inner.cluster.topics.commands, self.partition, offset_of(held.offset())))
+        let read_ahead = self.read_ahead.as_ref()?;
+        read_ahead
+            .why()
+            .map(|why| why.at(&self.inner.cluster.topics.commands, self.partition, offset_of(read_ahead.offset())))
     }
 
     /// Whether this owner is to stop here: who is to stop after the rest, and cannot read it, stops before it.
@@ -197,7 +199,7 @@ impl Owned {
                     return Ok(Some(record));
                 }
                 // What cannot be read yet is told of already.
-                None if self.held.is_some() => {}
+                None if self.read_ahead.is_some() => {}
                 None => self.inner.look_behind(self.partition, self.next_offset, &mut self.watch)?,
             }
             if left.is_zero() {
@@ -221,7 +223,7 @@ impl Owned {
         records == 0 || (records < TURN_RECORDS_MAX && bytes.saturating_add(record.bytes.len()) <= TURN_BYTES_MAX)
     }
 
-    fn lines<'t>(&'t self, turn: &'t Turn) -> impl Iterator<Item = Line> + 't {
+    fn lines<'t>(&'t self, turn: &'t Turn) -> impl Iterator<Item = TxnRecord> + 't {
         // Timers come first and decide no command; then each event decides the next one.
         let timers = turn.events.len().saturating_sub(turn.inputs.len());
         turn.events.iter().enumerate().map(move |(i, StoredEvent { seq, bytes })| {
@@ -230,7 +232,7 @@ impl Owned {
             let headers = record::place(*seq, decided, bytes);
             let bytes = self.inner.framing.outgoing(bytes.clone());
             let pool = turn.pools.get(i).cloned().flatten();
-            Line { headers, pool, bytes: Some(bytes) }
+            TxnRecord { headers, pool, bytes: Some(bytes) }
         })
     }
 
@@ -257,7 +259,7 @@ impl OwnedPartition for Owned {
         let (mut records, mut bytes, mut next) = (0usize, 0usize, Some(first));
         while let Some(record) = next {
             if !Owned::fits(records, bytes, &record) {
-                self.held = Some(Held::Read(record));
+                self.read_ahead = Some(ReadAhead::Read(record));
                 break;
             }
             records = records.saturating_add(1);
@@ -271,7 +273,7 @@ impl OwnedPartition for Owned {
     }
 
     fn trouble(&self) -> Option<String> {
-        let held_back = || self.watch.told().map(HeldBack::to_string);
+        let held_back = || self.watch.told().map(OpenTransaction::to_string);
         self.stuck().map(|why| why.to_string()).or_else(held_back)
     }
 

@@ -1,7 +1,7 @@
 //! What is there against what should be: the differences, what may be done about each, and which of them make it
 //! wrong to serve. Pure: [`super::admin`] looks, and does what is decided here.
 
-use super::manifest::{FEATURE_LEVEL, Pinned, Place, Problem};
+use super::manifest::{FEATURE_LEVEL, LogLocation, Pinned, Problem};
 use super::topics::{Asked, Purpose, Wanted, wanted};
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_DEFAULT, PARTITIONS_MAX};
@@ -10,7 +10,7 @@ use std::fmt;
 
 /// A topic as it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Found {
+pub struct TopicState {
     /// How many partitions it has.
     pub partitions: u32,
     /// How many brokers hold the partition that fewest hold.
@@ -23,11 +23,11 @@ pub struct Found {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
     /// Those of our topics that exist.
-    pub topics: BTreeMap<String, Found>,
+    pub topics: BTreeMap<String, TopicState>,
     /// The manifest, if there is one.
     pub manifest: Result<Option<Pinned>, Problem>,
     /// Where a log is looked for: on the cluster that answers, under the names that are asked about.
-    pub place: Place,
+    pub place: LogLocation,
     /// Whether an event was ever written.
     pub has_events: bool,
 }
@@ -161,7 +161,7 @@ pub fn compare(asked: &Asked, seen: &Seen) -> Vec<Difference> {
     differences
 }
 
-fn compare_topic(wanted: &Wanted, found: &Found, has_events: bool, differ: &mut impl FnMut(What)) {
+fn compare_topic(wanted: &Wanted, found: &TopicState, has_events: bool, differ: &mut impl FnMut(What)) {
     if found.partitions != wanted.partitions {
         differ(What::Partitions { found: found.partitions, wanted: wanted.partitions });
     }
@@ -341,8 +341,8 @@ mod tests {
 
     const ASKED: Asked = Asked { partitions: None, replication: 3, min_in_sync: 2 };
 
-    fn place() -> Place {
-        Place {
+    fn place() -> LogLocation {
+        LogLocation {
             cluster_id: "K1".to_owned(),
             application: "headroom".to_owned(),
             environment: "prod".to_owned(),
@@ -367,7 +367,7 @@ mod tests {
     fn sound() -> Seen {
         let found = |wanted: Wanted| {
             let Wanted { name, partitions, replicas, config, .. } = wanted;
-            (name, Found { partitions, replicas, config })
+            (name, TopicState { partitions, replicas, config })
         };
         let topics = wanted(&Topics::of("h"), &ASKED, 4).into_iter().map(found).collect();
         Seen { topics, manifest: Ok(Some(pinned())), place: place(), has_events: true }
@@ -514,7 +514,7 @@ mod tests {
     /// Each is refused by serve and by apply; what was made for others can be read, unless it would be read wrongly.
     #[test]
     fn a_log_of_another_place_is_left_alone() {
-        let change = |change: fn(&mut Place)| {
+        let change = |change: fn(&mut LogLocation)| {
             let mut seen = sound();
             let mut pinned = pinned();
             change(&mut pinned.place);

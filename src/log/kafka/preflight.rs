@@ -7,7 +7,7 @@ use super::reader::Reader;
 use super::registry::{Registry, subjects};
 use super::resolver::Ask;
 use super::topics::Asked;
-use super::{Cluster, Topics, coordination, record, remembered};
+use super::{Cluster, Topics, coordination, local_cache, record};
 use crate::log::{LogError, Manifest};
 use crate::wire::frame::Fingerprint;
 use crate::wire::schema;
@@ -45,9 +45,9 @@ pub struct Ready {
 
 /// Everything to put right. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unfit(pub Vec<String>);
+pub struct PreflightErrors(pub Vec<String>);
 
-impl fmt::Display for Unfit {
+impl fmt::Display for PreflightErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         write!(f, "the log cannot be served, for {count} reason{}", if count == 1 { "" } else { "s" })?;
@@ -55,13 +55,13 @@ impl fmt::Display for Unfit {
     }
 }
 
-impl std::error::Error for Unfit {}
+impl std::error::Error for PreflightErrors {}
 
 /// Looks at everything and changes nothing on the cluster. It waits for answers, with limits: not on an async worker.
 ///
 /// # Errors
-/// [`Unfit`]: all reasons not to start, not the first.
-pub fn preflight(start: &Start<'_>) -> Result<Ready, Unfit> {
+/// [`PreflightErrors`]: all reasons not to start, not the first.
+pub fn preflight(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     let mut reasons = Vec::new();
     let found = cluster(start, true, &mut reasons);
     let framing = framing(start, true, &mut reasons);
@@ -71,12 +71,12 @@ pub fn preflight(start: &Start<'_>) -> Result<Ready, Unfit> {
     }
     match (found, framing) {
         (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
-            match remembered::keep_cluster_id(start.data_dir, &cluster_id) {
+            match local_cache::keep_cluster_id(start.data_dir, &cluster_id) {
                 Ok(()) => Ok(Ready { manifest, cluster_id, framing }),
-                Err(error) => Err(Unfit(vec![format!("cannot write {}: {error}", start.data_dir.display())])),
+                Err(error) => Err(PreflightErrors(vec![format!("cannot write {}: {error}", start.data_dir.display())])),
             }
         }
-        _ => Err(Unfit(reasons)),
+        _ => Err(PreflightErrors(reasons)),
     }
 }
 
@@ -85,14 +85,14 @@ pub fn preflight(start: &Start<'_>) -> Result<Ready, Unfit> {
 /// # Errors
 /// When that cannot be written.
 pub fn keep_topics(data_dir: &Path, topics: &Topics) -> std::io::Result<()> {
-    remembered::keep_topics(data_dir, topics)
+    local_cache::keep_topics(data_dir, topics)
 }
 
 /// For those who only read: the topics need not be fit for a server, and nothing is remembered of them.
 ///
 /// # Errors
-/// [`Unfit`]: all reasons why the log cannot be read.
-pub fn look(start: &Start<'_>) -> Result<Ready, Unfit> {
+/// [`PreflightErrors`]: all reasons why the log cannot be read.
+pub fn look(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     let mut reasons = Vec::new();
     let found = cluster(start, false, &mut reasons);
     let framing = framing(start, false, &mut reasons);
@@ -100,7 +100,7 @@ pub fn look(start: &Start<'_>) -> Result<Ready, Unfit> {
         (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
             Ok(Ready { manifest, cluster_id, framing })
         }
-        _ => Err(Unfit(reasons)),
+        _ => Err(PreflightErrors(reasons)),
     }
 }
 
@@ -190,7 +190,7 @@ fn newest(
 fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
     let brokers = &start.cluster.brokers;
     let dir = start.data_dir.display();
-    match remembered::cluster_id(start.data_dir) {
+    match local_cache::cluster_id(start.data_dir) {
         Ok(Some(first)) if first != id => {
             reasons.push(format!(
                 "the cluster at {brokers} is {id}, and {dir} was used with {first}: name another data_dir"
@@ -199,7 +199,7 @@ fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
         Ok(_) => {}
         Err(error) => reasons.push(format!("cannot read {dir}: {error}")),
     }
-    match remembered::other_topics(start.data_dir, &start.cluster.topics) {
+    match local_cache::other_topics(start.data_dir, &start.cluster.topics) {
         Ok(others) => reasons.extend(others.iter().map(|(now, before)| {
             format!("{now}, and {dir} was used with {before}: put the name right, or name another data_dir")
         })),
@@ -211,7 +211,7 @@ fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
 /// reason.
 fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<Framing> {
     let Some(registry) = start.registry else { return Some(Framing::none()) };
-    let mut ids = remembered::ids(start.data_dir, &registry.url);
+    let mut ids = local_cache::ids(start.data_dir, &registry.url);
     let (mut unknown, mut current) = (Vec::new(), 0usize);
     let mut failed = None;
     for subject in subjects(&start.cluster.topics) {
@@ -241,7 +241,7 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         Some(error) if unknown.is_empty() => tracing::warn!("{error}: the ids that it gave before are used"),
         Some(error) => reasons.push(format!("{error}, and no ids are remembered here of {missing}")),
         None if unknown.is_empty() => {
-            if serves && let Err(error) = remembered::keep_ids(start.data_dir, &registry.url, &ids) {
+            if serves && let Err(error) = local_cache::keep_ids(start.data_dir, &registry.url, &ids) {
                 reasons.push(format!("cannot write {}: {error}", start.data_dir.display()));
             }
         }
@@ -274,8 +274,8 @@ fn ask(registry: Registry, dir: Option<PathBuf>, (known, current): (Vec<(Fingerp
             let found = answer?.and_then(|text| schema::fingerprint_of(&text));
             let Some(fingerprint) = found.filter(|fingerprint| ours.contains(fingerprint)) else { return Ok(None) };
             let mut known = known.lock();
-            remembered::with_id(&mut known, current, (fingerprint, *id));
-            let kept = dir.as_ref().map_or(Ok(()), |dir| remembered::keep_ids(dir, &registry.url, &known));
+            local_cache::with_id(&mut known, current, (fingerprint, *id));
+            let kept = dir.as_ref().map_or(Ok(()), |dir| local_cache::keep_ids(dir, &registry.url, &known));
             if let Err(error) = kept {
                 tracing::warn!(%error, "cannot remember a schema's id, and will ask again after the next start");
             }

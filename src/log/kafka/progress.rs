@@ -192,7 +192,7 @@ impl Progress {
     }
 
     /// The owner is to stop when it sees that another one has written.
-    pub(super) fn yields(&self) {
+    pub(super) fn step_down_when_fenced(&self) {
         self.0.lock().is_yielding = true;
     }
 
@@ -318,7 +318,7 @@ mod tests {
         assert!(stop.is_over(4, limit), "and not for ever: it may be unreadable");
         progress.stop(false);
         assert!(progress.is_over(0));
-        progress.yields();
+        progress.step_down_when_fenced();
         assert!(progress.is_yielding());
         progress.allow();
         assert!(!progress.is_yielding());

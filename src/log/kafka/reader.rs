@@ -6,7 +6,7 @@
 
 use super::super::LogError;
 use super::classify::{self, Meaning, failed};
-use super::client::Talk;
+use super::client::ClientLog;
 use super::settings::{ASK_LIMIT, Cluster};
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
@@ -41,7 +41,7 @@ pub(super) enum Next<'r> {
 
 /// See the module.
 pub(super) struct Reader {
-    consumer: BaseConsumer<Talk>,
+    consumer: BaseConsumer<ClientLog>,
     /// Since it was told of a place, from which nothing has come yet.
     unsettled: Mutex<Option<Stopwatch>>,
 }
@@ -63,13 +63,13 @@ impl Reader {
     }
 
     fn of(config: &ClientConfig) -> Result<Reader, LogError> {
-        let consumer = config.create_with_context(Talk::default());
+        let consumer = config.create_with_context(ClientLog::default());
         let reader = |consumer| Reader { consumer, unsettled: Mutex::new(None) };
         consumer.map(reader).map_err(|error| failed("a reader", &error))
     }
 
     /// The client itself, for questions about topics.
-    pub(super) fn consumer(&self) -> &BaseConsumer<Talk> {
+    pub(super) fn consumer(&self) -> &BaseConsumer<ClientLog> {
         &self.consumer
     }
 

@@ -26,7 +26,7 @@ const HEADERS_MAX: usize = 8;
 
 /// What a record of `events[p]` is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Found {
+pub(super) enum EventRecord {
     /// An event, and how far commands were decided with it.
     Event(StoredEvent, Decided),
     /// An event that cannot be read here, or not yet.
@@ -77,10 +77,10 @@ impl Course {
     }
 
     /// Takes the next record.
-    pub(super) fn take(&mut self, found: &Found) -> Result<(), Breach> {
+    pub(super) fn take(&mut self, found: &EventRecord) -> Result<(), Breach> {
         let breach = |seq, detail| Err(Breach { law: Law::Chain, partition: self.partition, seq, detail });
         match found {
-            Found::Event(event, _) => {
+            EventRecord::Event(event, _) => {
                 let (seq, next) = (event.seq, self.next.unwrap_or(event.seq));
                 if seq != next {
                     return breach(seq, format!("it lies where seq {next} is due"));
@@ -88,11 +88,11 @@ impl Course {
                 self.next = Some(seq.saturating_add(1));
                 Ok(())
             }
-            Found::Fence(fence) if fence.log_id != self.log_id => {
+            EventRecord::Fence(fence) if fence.log_id != self.log_id => {
                 let detail = format!("an owner of log {:032x} has taken the partition", fence.log_id);
                 breach(self.next.unwrap_or_default(), detail)
             }
-            Found::Unread(_) | Found::Fence(_) | Found::Foreign => Ok(()),
+            EventRecord::Unread(_) | EventRecord::Fence(_) | EventRecord::Foreign => Ok(()),
         }
     }
 }
@@ -173,7 +173,7 @@ pub(super) enum Kind {
     /// An event of this number.
     Event(u64),
     Fence,
-    /// See [`Found::Foreign`].
+    /// See [`EventRecord::Foreign`].
     Foreign,
 }
 
@@ -187,30 +187,30 @@ pub(super) fn kind(message: &BorrowedMessage<'_>) -> Kind {
 }
 
 /// What a message is. Waits for nobody.
-pub(super) fn found(message: &BorrowedMessage<'_>, framing: &Framing) -> Found {
+pub(super) fn found(message: &BorrowedMessage<'_>, framing: &Framing) -> EventRecord {
     found_by(message, |bytes| framing.incoming(bytes, schema_of(message), Writer::Owner))
 }
 
 /// The same, waiting for the registry for as long as an answer may take.
-pub(super) fn found_awaited(message: &BorrowedMessage<'_>, framing: &Framing) -> Found {
+pub(super) fn found_awaited(message: &BorrowedMessage<'_>, framing: &Framing) -> EventRecord {
     found_by(message, |bytes| framing.incoming_awaited(bytes, schema_of(message), Writer::Owner))
 }
 
-fn found_by(message: &BorrowedMessage<'_>, read: impl FnOnce(&[u8]) -> Result<Vec<u8>, Unread>) -> Found {
+fn found_by(message: &BorrowedMessage<'_>, read: impl FnOnce(&[u8]) -> Result<Vec<u8>, Unread>) -> EventRecord {
     if let (Some(place), Some(bytes)) = (header::<24>(message, 0, PLACE), message.payload()) {
         let seq = number(&place[..8]);
         let decided = Decided { next_input: number(&place[8..16]), check: number(&place[16..]) };
         return match read(bytes) {
-            Ok(bytes) => Found::Event(StoredEvent { seq, bytes }, decided),
-            Err(why) => Found::Unread(why),
+            Ok(bytes) => EventRecord::Event(StoredEvent { seq, bytes }, decided),
+            Err(why) => EventRecord::Unread(why),
         };
     }
     match (header(message, 0, FENCE), header(message, 1, LOG), message.payload()) {
         (Some(nonce), Some(log_id), None) => {
             let [nonce, log_id] = [nonce, log_id].map(u128::from_be_bytes);
-            Found::Fence(Fence { nonce, log_id })
+            EventRecord::Fence(Fence { nonce, log_id })
         }
-        _ => Found::Foreign,
+        _ => EventRecord::Foreign,
     }
 }
 
@@ -233,17 +233,17 @@ fn number(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    fn event(seq: u64) -> Found {
-        Found::Event(StoredEvent { seq, bytes: Vec::new() }, Decided::default())
+    fn event(seq: u64) -> EventRecord {
+        EventRecord::Event(StoredEvent { seq, bytes: Vec::new() }, Decided::default())
     }
 
-    fn fence(log_id: u128) -> Found {
-        Found::Fence(Fence { nonce: 1, log_id })
+    fn fence(log_id: u128) -> EventRecord {
+        EventRecord::Fence(Fence { nonce: 1, log_id })
     }
 
     /// What is said of the last of these records; those before it are well.
     #[track_caller]
-    fn last(records: &[Found]) -> Result<(), String> {
+    fn last(records: &[EventRecord]) -> Result<(), String> {
         let mut course = Course::of(7, 3);
         let (last, before) = records.split_last().unwrap();
         before.iter().for_each(|found| course.take(found).unwrap());
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_sequence_number_that_comes_again_or_is_left_out_is_a_breach() {
-        assert_eq!(last(&[event(10), fence(7), event(11), Found::Foreign, event(12)]), Ok(()));
+        assert_eq!(last(&[event(10), fence(7), event(11), EventRecord::Foreign, event(12)]), Ok(()));
         for (records, seq, due) in [
             ([event(11), event(12), event(11)], 11, 13),
             ([event(11), fence(7), event(11)], 11, 12),

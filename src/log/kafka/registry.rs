@@ -60,7 +60,7 @@ pub fn subjects(topics: &Topics) -> [Subject; 4] {
 
 /// What a registry says of a schema.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum Continuity {
     /// It has it, under this id.
     Registered(u32),
     /// It would take it.
@@ -91,17 +91,17 @@ impl Registry {
     ///
     /// # Errors
     /// When the registry does not answer, or not to us.
-    pub fn standing(&self, subject: &Subject) -> Result<(Option<String>, Vec<Standing>), LogError> {
+    pub fn continuity(&self, subject: &Subject) -> Result<(Option<String>, Vec<Continuity>), LogError> {
         self.ask(async |asking| {
-            let mut standing = Vec::new();
+            let mut continuity = Vec::new();
             for text in subject.versions {
-                standing.push(match asking.id(&subject.name, text).await? {
-                    Some(id) => Standing::Registered(id),
-                    None if asking.is_accepted(&subject.name, text).await? => Standing::Acceptable,
-                    None => Standing::Refused,
+                continuity.push(match asking.id(&subject.name, text).await? {
+                    Some(id) => Continuity::Registered(id),
+                    None if asking.is_accepted(&subject.name, text).await? => Continuity::Acceptable,
+                    None => Continuity::Refused,
                 });
             }
-            Ok((asking.level(&subject.name).await?, standing))
+            Ok((asking.level(&subject.name).await?, continuity))
         })
     }
 

@@ -2,7 +2,7 @@
 //! process's own gateway is told without a detour. A reply that is lost is told by the committed tail.
 
 use super::super::{LogError, Reply, ReplyChannel};
-use super::client::Talk;
+use super::client::ClientLog;
 use super::framing::{Framing, Writer, fingerprint_of};
 use super::reader::{Next, Reader, number};
 use super::record;
@@ -20,7 +20,7 @@ const BATCH: usize = 1_024;
 
 /// See the module.
 pub struct Replies {
-    producer: ThreadedProducer<Talk>,
+    producer: ThreadedProducer<ClientLog>,
     topic: String,
     partitions: u64,
     framing: Arc<Framing>,
@@ -35,7 +35,7 @@ impl Kafka {
     /// [`LogError`] when no client can be made, or the topic is not there.
     pub fn replies(&self, own: u64, gateway: Option<Arc<dyn ReplyChannel>>) -> Result<Replies, LogError> {
         let inner = &self.inner;
-        let producer = inner.cluster.replies().create_with_context(Talk::default());
+        let producer = inner.cluster.replies().create_with_context(ClientLog::default());
         let producer = producer.map_err(|error| classify::failed("the producer of replies", &error))?;
         let (topic, framing) = (inner.cluster.topics.replies.clone(), Arc::clone(&inner.framing));
         Ok(Replies { producer, topic, partitions: inner.reply_partitions()?, framing, own, gateway })

@@ -7,7 +7,7 @@
 //! Abandon is: it may come twice.
 
 use super::super::{AppendError, CommandSink, LogError, NewCommand};
-use super::client::Talk;
+use super::client::ClientLog;
 use super::framing::{Framing, fingerprint_of};
 use super::progress::Progress;
 use super::reader::number;
@@ -41,16 +41,16 @@ const IN_FLIGHT_ROOM: usize = 4;
 /// Between two looks at what was not delivered.
 const LOOK: Duration = Duration::from_millis(50);
 
-struct Command {
+struct QueuedCommand {
     partition: u32,
     key: Vec<u8>,
     bytes: Vec<u8>,
     /// What it was written under.
     schema: Option<Fingerprint>,
-    takes_back: Option<CommandId>,
+    cancels: Option<CommandId>,
 }
 
-type OnKept = Box<dyn Fn(CommandId) + Send + Sync>;
+type OnAbandonDurable = Box<dyn Fn(CommandId) + Send + Sync>;
 
 struct Common {
     log_id: u128,
@@ -63,8 +63,8 @@ struct Common {
     landed: Sender<()>,
     is_closed: AtomicBool,
     /// Abandons that a client failed to deliver.
-    again: Mutex<Vec<Command>>,
-    kept: RwLock<Option<OnKept>>,
+    again: Mutex<Vec<QueuedCommand>>,
+    on_abandon_durable: RwLock<Option<OnAbandonDurable>>,
 }
 
 impl Common {
@@ -91,7 +91,7 @@ impl Common {
 /// See the module.
 pub struct Sink {
     common: Arc<Common>,
-    queue: Sender<Command>,
+    queue: Sender<QueuedCommand>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -112,7 +112,7 @@ impl Kafka {
             progress: Arc::clone(&inner.progress),
             is_closed: AtomicBool::new(false),
             again: Mutex::new(Vec::new()),
-            kept: RwLock::new(None),
+            on_abandon_durable: RwLock::new(None),
         });
         let (queue, commands) = bounded(QUEUED_COMMANDS_MAX);
         let work = Work {
@@ -131,10 +131,10 @@ impl Kafka {
 }
 
 impl Sink {
-    /// Has `kept` called with every Abandon that is in the log for good, though nobody may have decided it yet. On a
+    /// Has `on_abandon_durable` called with every Abandon that is in the log for good, though nobody may have decided it yet. On a
     /// thread of the client: it must not wait.
-    pub fn on_kept(&self, kept: impl Fn(CommandId) + Send + Sync + 'static) {
-        *self.common.kept.write() = Some(Box::new(kept));
+    pub fn on_abandon_durable(&self, on_abandon_durable: impl Fn(CommandId) + Send + Sync + 'static) {
+        *self.common.on_abandon_durable.write() = Some(Box::new(on_abandon_durable));
     }
 
     /// Takes no more, and returns when all that was taken is in the log, or after `limit`. Answers how many commands are
@@ -168,14 +168,14 @@ impl CommandSink for Sink {
         if common.is_closed.load(Relaxed) {
             return Err(AppendError::Closed);
         }
-        let is_abandon = command.takes_back.is_some();
+        let is_abandon = command.cancels.is_some();
         if !progress.hand_over(|waiting, own| is_full(is_abandon, waiting, own)) {
             return Err(AppendError::Full);
         }
-        let NewCommand { partition, key, bytes, takes_back } = command;
+        let NewCommand { partition, key, bytes, cancels } = command;
         let schema = fingerprint_of(bytes);
         let bytes = common.framing.outgoing(bytes.to_vec());
-        let queued = self.queue.try_send(Command { partition, key: key.to_vec(), bytes, schema, takes_back });
+        let queued = self.queue.try_send(QueuedCommand { partition, key: key.to_vec(), bytes, schema, cancels });
         queued.map_err(|error| {
             progress.arrived(None);
             match error {
@@ -203,12 +203,12 @@ impl Drop for Sink {
     }
 }
 
-type Delivery = Talk<Arc<Common>>;
+type Delivery = ClientLog<Arc<Common>>;
 
 impl ProducerContext for Delivery {
     type DeliveryOpaque = Box<Option<CommandId>>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, takes_back: Box<Option<CommandId>>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, cancels: Box<Option<CommandId>>) {
         let message = match result {
             Ok(message) => message,
             Err((error, message)) => {
@@ -218,18 +218,18 @@ impl ProducerContext for Delivery {
         };
         let partition = u32::try_from(message.partition()).unwrap_or_default();
         self.0.lands(partition);
-        if result.is_err() && takes_back.is_some() {
+        if result.is_err() && cancels.is_some() {
             let copy = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
             let (key, bytes) = (copy(message.key()), copy(message.payload()));
-            let (schema, takes_back) = (record::schema_of(message), *takes_back);
-            return self.0.again.lock().push(Command { partition, key, bytes, schema, takes_back });
+            let (schema, cancels) = (record::schema_of(message), *cancels);
+            return self.0.again.lock().push(QueuedCommand { partition, key, bytes, schema, cancels });
         }
         let offset = result.as_ref().ok().and_then(|message| u64::try_from(message.offset()).ok());
         if let Some(progress) = self.0.progress.get(partition as usize) {
             progress.arrived(offset);
         }
-        if let (Some(id), Some(kept)) = (*takes_back, &*self.0.kept.read()) {
-            kept(id);
+        if let (Some(id), Some(on_abandon_durable)) = (*cancels, &*self.0.on_abandon_durable.read()) {
+            on_abandon_durable(id);
         }
     }
 }
@@ -237,13 +237,13 @@ impl ProducerContext for Delivery {
 type Client = ThreadedProducer<Delivery>;
 
 fn producer(common: &Arc<Common>) -> Result<Client, LogError> {
-    let made = common.cluster.commands().create_with_context(Talk(Arc::clone(common)));
+    let made = common.cluster.commands().create_with_context(ClientLog(Arc::clone(common)));
     made.map_err(|error| classify::failed("the producer of commands", &error))
 }
 
 /// Commands of one partition that wait to be handed to the client.
 struct Lane {
-    commands: Vec<Command>,
+    commands: Vec<QueuedCommand>,
     /// Since the first of them came.
     since: Stopwatch,
 }
@@ -251,7 +251,7 @@ struct Lane {
 struct Work {
     common: Arc<Common>,
     producer: Client,
-    commands: Receiver<Command>,
+    commands: Receiver<QueuedCommand>,
     landed: Receiver<()>,
     /// Those of partitions for which something waits.
     lanes: BTreeMap<u32, Lane>,
@@ -286,7 +286,7 @@ impl Work {
         }
     }
 
-    fn queue(&mut self, command: Command) {
+    fn queue(&mut self, command: QueuedCommand) {
         let lane = || Lane { commands: Vec::new(), since: Stopwatch::start() };
         self.lanes.entry(command.partition).or_insert_with(lane).commands.push(command);
     }
@@ -322,7 +322,7 @@ impl Work {
         }
     }
 
-    fn send(&mut self, command: Command) {
+    fn send(&mut self, command: QueuedCommand) {
         self.common.leaves(command.partition);
         while let Err(error) = self.try_send(&command) {
             if self.producer.client().fatal_error().is_some() {
@@ -340,8 +340,8 @@ impl Work {
         }
     }
 
-    fn try_send(&self, command: &Command) -> Result<(), KafkaError> {
-        let record = BaseRecord::with_opaque_to(&self.common.cluster.topics.commands, Box::new(command.takes_back))
+    fn try_send(&self, command: &QueuedCommand) -> Result<(), KafkaError> {
+        let record = BaseRecord::with_opaque_to(&self.common.cluster.topics.commands, Box::new(command.cancels))
             .partition(number(command.partition))
             .key(command.key.as_slice())
             .payload(command.bytes.as_slice())

@@ -6,10 +6,10 @@
 
 use super::super::{EventStream, LogError, Streamed};
 use super::classify::{self, Meaning, failed};
-use super::client::Talk;
+use super::client::ClientLog;
+use super::producer::stamp;
 use super::reader::number;
-use super::record::{self, Course, Found};
-use super::turns::stamp;
+use super::record::{self, Course, EventRecord};
 use super::{Inner, Kafka};
 use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
@@ -39,7 +39,7 @@ struct Followed {
 /// See the module.
 pub struct Stream {
     inner: Arc<Inner>,
-    consumer: BaseConsumer<Talk>,
+    consumer: BaseConsumer<ClientLog>,
     /// Every partition followed.
     followed: BTreeMap<u32, Followed>,
 }
@@ -54,7 +54,7 @@ impl Kafka {
         let consumer = inner
             .cluster
             .reader_to_end()
-            .create_with_context(Talk::default())
+            .create_with_context(ClientLog::default())
             .map_err(|error| failed("a stream", &error))?;
         Ok(Stream { inner, consumer, followed: BTreeMap::new() })
     }
@@ -184,14 +184,14 @@ impl EventStream for Stream {
             return Ok(Some((partition, Streamed::Broken(breach))));
         }
         let (event, decided) = match found {
-            Found::Event(event, decided) => (event, decided),
-            Found::Unread(why) => {
+            EventRecord::Event(event, decided) => (event, decided),
+            EventRecord::Unread(why) => {
                 let error = why.at(&self.inner.cluster.topics.events, partition, message.offset());
                 drop(message);
                 self.leave(partition);
                 return Ok(Some((partition, Streamed::Failed(error))));
             }
-            Found::Fence(_) | Found::Foreign => return Ok(None),
+            EventRecord::Fence(_) | EventRecord::Foreign => return Ok(None),
         };
         // Reading begins at a place not far before.
         if event.seq < followed.from_seq {

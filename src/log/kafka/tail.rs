@@ -3,7 +3,7 @@
 
 use super::super::{CommittedTail, LogError, StoredEvent};
 use super::reader::{Reader, wait_for_open_turns};
-use super::record::{self, Course, Found};
+use super::record::{self, Course, EventRecord};
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
 use rdkafka::message::Message;
@@ -28,7 +28,7 @@ pub(super) struct Cursor {
     reader: Reader,
     course: Course,
     /// Read, and not asked for yet.
-    held: Option<StoredEvent>,
+    read_ahead: Option<StoredEvent>,
 }
 
 impl CommittedTail for Kafka {
@@ -70,9 +70,9 @@ impl Inner {
             // Where the log ends says nothing of how it goes on: whoever reads it is told of a fork.
             let last = reader.last((topic, partition), (floor, end), |message| {
                 match record::found_awaited(message, &self.framing) {
-                    Found::Event(event, _) => Ok(Some(event.seq)),
-                    Found::Unread(why) => Err(why.at(topic, partition, message.offset())),
-                    Found::Fence(_) | Found::Foreign => Ok(None),
+                    EventRecord::Event(event, _) => Ok(Some(event.seq)),
+                    EventRecord::Unread(why) => Err(why.at(topic, partition, message.offset())),
+                    EventRecord::Fence(_) | EventRecord::Foreign => Ok(None),
                 }
             })?;
             match last {
@@ -96,12 +96,12 @@ impl Inner {
         let mut seen = is_kept;
         let mut cursor = kept.map_or_else(|| self.cursor(partition, from_seq), Ok)?;
         let (mut events, mut bytes) = (Vec::new(), 0usize);
-        if let Some(event) = cursor.held.take() {
+        if let Some(event) = cursor.read_ahead.take() {
             bytes = event.bytes.len();
             events.push(event);
         }
         let topic = &self.cluster.topics.events;
-        let mut held = None;
+        let mut read_ahead = None;
         let at_end = self.each(&mut cursor.course, partition, &cursor.reader, |event, _| {
             seen = seen || event.seq.saturating_add(1) >= from_seq;
             if event.seq < from_seq {
@@ -109,7 +109,7 @@ impl Inner {
             }
             let total = bytes.saturating_add(event.bytes.len());
             if !events.is_empty() && total > bytes_max {
-                held = Some(event);
+                read_ahead = Some(event);
                 return false;
             }
             bytes = total;
@@ -132,7 +132,7 @@ impl Inner {
             let why = format!("{topic}/{partition} does not hold seq {from_seq}; the next one is {}", first.seq);
             return Err(LogError::new(why));
         }
-        cursor.held = held;
+        cursor.read_ahead = read_ahead;
         if at_end {
             self.give_back(cursor.reader);
         } else {
@@ -155,7 +155,7 @@ impl Inner {
         let (first, _) = reader.bounds(topic, partition)?;
         let from = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?.max(first);
         reader.assign(topic, partition, from)?;
-        Ok(Cursor { partition, next_seq: from_seq, reader, course: self.course(partition), held: None })
+        Ok(Cursor { partition, next_seq: from_seq, reader, course: self.course(partition), read_ahead: None })
     }
 
     fn course(&self, partition: u32) -> Course {
@@ -210,11 +210,11 @@ impl Inner {
             let found = record::found_awaited(message, &self.framing);
             course.take(&found).map_err(LogError::from)?;
             let found = match found {
-                Found::Event(found, _) => found,
-                Found::Unread(why) => {
+                EventRecord::Event(found, _) => found,
+                EventRecord::Unread(why) => {
                     return Err(why.at(&self.cluster.topics.events, partition, message.offset()));
                 }
-                Found::Fence(_) | Found::Foreign => return Ok(true),
+                EventRecord::Fence(_) | EventRecord::Foreign => return Ok(true),
             };
             // Not every one: a replay would wait for the marks' lock as often as it has events.
             if found.seq >= next_mark {

@@ -1,5 +1,5 @@
 //! The bytes of rows, one after another in a plain file that is only appended to. Which of them count is not known
-//! here: whatever no [`Place`] points to is waste, left by an older checkpoint or by one that was never finished.
+//! here: whatever no [`RowSpan`] points to is waste, left by an older checkpoint or by one that was never finished.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of a row's checksum.
 const CHECK_BYTES: usize = 8;
-/// Bytes of an encoded [`Place`].
+/// Bytes of an encoded [`RowSpan`].
 const PLACE_BYTES: usize = 8 + 4 + CHECK_BYTES;
 
 /// Where a row's bytes are, and what they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(super) struct RowSpan {
     /// Where they begin.
     pub(super) offset: u64,
     /// How many there are.
@@ -22,18 +22,18 @@ pub(super) struct Place {
     pub(super) check: u64,
 }
 
-impl Place {
+impl RowSpan {
     /// Offset, length and checksum, little-endian.
     pub(super) fn encode(self) -> Vec<u8> {
         [&self.offset.to_le_bytes()[..], &self.len.to_le_bytes(), &self.check.to_le_bytes()].concat()
     }
 
-    /// What [`Place::encode`] made.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Place> {
+    /// What [`RowSpan::encode`] made.
+    pub(super) fn decode(bytes: &[u8]) -> Option<RowSpan> {
         let bytes: &[u8; PLACE_BYTES] = bytes.try_into().ok()?;
         let (offset, rest) = bytes.split_first_chunk()?;
         let (len, check) = rest.split_first_chunk()?;
-        Some(Place {
+        Some(RowSpan {
             offset: u64::from_le_bytes(*offset),
             len: u32::from_le_bytes(*len),
             check: u64::from_le_bytes(check.try_into().ok()?),
@@ -73,7 +73,7 @@ impl Reader {
     }
 
     /// The row's bytes, if they are the ones that were written.
-    pub(super) fn read(&mut self, key: &[u8], place: Place) -> io::Result<&[u8]> {
+    pub(super) fn read(&mut self, key: &[u8], place: RowSpan) -> io::Result<&[u8]> {
         let wrong = |what: &str| io::Error::other(format!("row {} {what}", hex(key)));
         if place.offset.checked_add(u64::from(place.len)).is_none_or(|end| end > self.end) {
             return Err(wrong("is beyond the end"));
@@ -102,10 +102,10 @@ impl Writer {
     }
 
     /// Appends a row.
-    pub(super) fn write(&mut self, key: &[u8], bytes: &[u8]) -> io::Result<Place> {
+    pub(super) fn write(&mut self, key: &[u8], bytes: &[u8]) -> io::Result<RowSpan> {
         let too_long = || io::Error::other(format!("row {} is too long", hex(key)));
         let len = u32::try_from(bytes.len()).map_err(|_| too_long())?;
-        let place = Place { offset: self.end, len, check: checksum(key, bytes) };
+        let place = RowSpan { offset: self.end, len, check: checksum(key, bytes) };
         self.end = self.end.checked_add(u64::from(len)).ok_or_else(too_long)?;
         self.file.write_all(bytes)?;
         Ok(place)

@@ -3,11 +3,11 @@
 use super::mutants::{check, copy_body, entry, event, innermost, refuse_with, rejection, retell, said, seven};
 use super::owner::{amounts, dimension};
 use super::script::At;
-use headroom::domain::{Amounts, Body, Law, Mode, Reason, Recorded, Status};
+use headroom::domain::{Amounts, ChainedEvent, EventBody, Law, Mode, Reason, Status};
 
-fn before(log: &mut Vec<Recorded>, at: At) -> &mut Amounts {
+fn before(log: &mut Vec<ChainedEvent>, at: At) -> &mut Amounts {
     match innermost(&mut event(log, at).body) {
-        Body::Amended(_, before) => before,
+        EventBody::Amended(_, before) => before,
         body => panic!("{at:?} amends nothing: {body:?}"),
     }
 }
@@ -56,7 +56,9 @@ fn what_an_amend_leaves_as_it_was() {
         ("an ended one revived", Law::TrueYes, At::R2_RELEASED_AGAIN, |log| {
             copy_body(log, At::R2_AMENDED, At::R2_RELEASED_AGAIN);
         }),
-        ("amended and never accepted", Law::TrueYes, At::R3_AMENDED, |log| event(log, At::R3_HELD).body = Body::Tick),
+        ("amended and never accepted", Law::TrueYes, At::R3_AMENDED, |log| {
+            event(log, At::R3_HELD).body = EventBody::Tick
+        }),
         ("confirmed by an amend", Law::OneState, At::R3_AMENDED, |log| {
             let entry = entry(log, At::R3_AMENDED);
             (entry.status, entry.hold_until) = (Status::Confirmed, None);

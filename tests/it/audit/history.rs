@@ -3,14 +3,14 @@
 use super::owner::key;
 use super::script::{At, id, play, the_pool};
 use headroom::audit::history::{Call, History, HistoryReport, Proof, Told};
-use headroom::domain::{Law, Recorded};
+use headroom::domain::{ChainedEvent, Law};
 
 fn call(n: u8, told: Told) -> Call {
     Call { pool: the_pool(), key: key(&format!("key-{n}")), reservation: None, told }
 }
 
-fn yes(log: &[Recorded], n: u8, at: At) -> Call {
-    let Recorded { event, digest, .. } = &log[at as usize];
+fn yes(log: &[ChainedEvent], n: u8, at: At) -> Call {
+    let ChainedEvent { event, digest, .. } = &log[at as usize];
     let (partition, seq, epoch) = (event.partition, event.seq, event.epoch);
     call(n, Told::Yes(Proof { reservation: id(n), partition, seq, epoch, digest: *digest }))
 }
@@ -23,7 +23,7 @@ fn released(n: u8) -> Call {
     Call { pool: the_pool(), key: None, reservation: Some(id(n)), told: Told::Released }
 }
 
-fn truth(log: &[Recorded]) -> Vec<Call> {
+fn truth(log: &[ChainedEvent]) -> Vec<Call> {
     vec![
         no(1, "timeout"),
         yes(log, 1, At::R1_AGAIN),
@@ -42,7 +42,7 @@ fn truth(log: &[Recorded]) -> Vec<Call> {
     ]
 }
 
-fn judged(calls: Vec<Call>, log: &[Recorded]) -> HistoryReport {
+fn judged(calls: Vec<Call>, log: &[ChainedEvent]) -> HistoryReport {
     let mut history = History::new();
     calls.into_iter().for_each(|call| history.record(call));
     log.iter().for_each(|recorded| history.observe(recorded));
@@ -60,7 +60,7 @@ fn the_truth_is_clean() {
 
 #[test]
 fn every_lie_is_found() {
-    type Lie = (&'static str, Law, At, fn(&mut Vec<Call>, &mut Vec<Recorded>));
+    type Lie = (&'static str, Law, At, fn(&mut Vec<Call>, &mut Vec<ChainedEvent>));
     fn proof(call: &mut Call) -> &mut Proof {
         match &mut call.told {
             Told::Yes(proof) => proof,

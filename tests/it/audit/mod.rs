@@ -9,21 +9,21 @@ mod script;
 
 use headroom::audit::{PartitionAudit, PartitionReport, Report, asked};
 use headroom::domain::{
-    Amounts, Ask, Body, Command, Edit, Event, Kind, Law, LimitChange, Micros, Mode, Name, PoolChange, PoolId, Reason,
-    Recorded, Rejection, route,
+    Amounts, ChainedEvent, Command, CommandBody, Edit, Event, EventBody, Kind, Law, LimitChange, Micros, Mode, Name,
+    PoolChange, PoolId, Reason, Rejection, route,
 };
-use headroom::limits::{ATTEMPTS_MAX, BURNED_ATTEMPTS_MAX};
+use headroom::limits::{ATTEMPTS_MAX, CANCELLED_ATTEMPTS_MAX};
 use owner::PARTITIONS;
 use script::At;
 use std::collections::BTreeSet;
 
-fn audited(partition: u32, log: &[Recorded]) -> PartitionAudit {
+fn audited(partition: u32, log: &[ChainedEvent]) -> PartitionAudit {
     let mut audit = PartitionAudit::new(partition, PARTITIONS);
     log.iter().for_each(|recorded| audit.observe(recorded));
     audit
 }
 
-fn report(log: &[Recorded]) -> PartitionReport {
+fn report(log: &[ChainedEvent]) -> PartitionReport {
     audited(script::PARTITION, log).finish()
 }
 
@@ -75,7 +75,7 @@ fn a_report_keeps_the_first_hundred_breaches_and_counts_all() {
 
 #[test]
 fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
-    let most = u64::try_from(BURNED_ATTEMPTS_MAX).unwrap();
+    let most = u64::try_from(CANCELLED_ATTEMPTS_MAX).unwrap();
     let mut owner = script::play();
     (0..=most).for_each(|n| owner.take(&script::abandon(20, 1_000 + n)));
     owner.take(&script::set_mode(Mode::Open, "again"));
@@ -93,7 +93,7 @@ fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
         let mut owner = owner::Owner::new(script::PARTITION);
         owner.give(owner::Input::Claim);
         let spec = owner::spec(owner::amounts(&[("orders", 1)]));
-        let define = Ask::DefinePool { pool: script::the_pool(), spec, expected_version: None };
+        let define = CommandBody::DefinePool { pool: script::the_pool(), spec, expected_version: None };
         owner.take(&owner::command(define, 1, None));
         (0..attempts).for_each(|n| owner.take(&script::reserve(1, 1, n, None)));
         (0..attempts).for_each(|n| owner.take(&script::abandon(1, n)));
@@ -121,13 +121,13 @@ fn what_an_older_version_has_decided_is_judged_by_its_rules() {
         if let Some(command) = recorded.event.cause.as_mut().and_then(|cause| cause.command.as_mut()) {
             command.deadline = None;
         }
-        if let Body::Repeated(_, origin) = &mut recorded.event.body {
+        if let EventBody::Repeated(_, origin) = &mut recorded.event.body {
             *origin = None;
         }
     }
     let body = |at: At| Box::new(log[at as usize].event.body.clone());
     let again = [(At::R4_OVER_LIMIT, At::R4_AGAIN), (At::R2_CONFIRMED, At::R2_CONFIRMED_AGAIN)];
-    let told = again.map(|(first, again)| (again, Body::Repeated(body(first), None)));
+    let told = again.map(|(first, again)| (again, EventBody::Repeated(body(first), None)));
     for (at, body) in told {
         log[at as usize].event.body = body;
     }
@@ -141,7 +141,7 @@ fn what_an_older_version_has_decided_is_judged_by_its_rules() {
     }
 }
 
-/// Pools of one hash have the same ids: who burned one is no other's.
+/// Pools of one hash have the same ids: who cancelled one is no other's.
 #[test]
 fn an_id_that_is_told_under_another_pool_is_found() {
     let [one, other] = crate::collision::pools();
@@ -149,15 +149,15 @@ fn an_id_that_is_told_under_another_pool_is_found() {
     let mut owner = owner::Owner::new(partition);
     owner.give(owner::Input::Claim);
     let spec = owner::spec(owner::amounts(&[("orders", 1)]));
-    owner.take(&owner::command(Ask::DefinePool { pool: one.clone(), spec, expected_version: None }, 1, None));
+    owner.take(&owner::command(CommandBody::DefinePool { pool: one.clone(), spec, expected_version: None }, 1, None));
     let reservation = owner::reservation(&one, 1);
-    owner.take(&owner::command(Ask::Abandon { pool: one.clone(), reservation }, 2, None));
+    owner.take(&owner::command(CommandBody::Abandon { pool: one.clone(), reservation }, 2, None));
     let demand = owner::amounts(&[("orders", 1)]);
-    let reserve = Ask::Reserve { pool: one, reservation, demand, hold_ttl_ms: None, order_ref: None };
+    let reserve = CommandBody::Reserve { pool: one, reservation, demand, hold_ttl_ms: None, order_ref: None };
     owner.take(&owner::command(reserve, 3, owner::key("K")));
     assert_eq!(audited(partition, &owner.log).finish().breaches(), []);
     let mut log = owner.log.clone();
-    log[2].event.body = Body::Abandoned { pool: other, reservation };
+    log[2].event.body = EventBody::Abandoned { pool: other, reservation };
     let report = audited(partition, &log).finish();
     assert!(report.breaches().iter().any(|b| b.law == Law::OneState && b.seq == 3), "{:?}", report.breaches());
 }
@@ -204,28 +204,28 @@ fn an_event_that_is_no_answer_to_its_command_is_found() {
         assert!(found.as_ref().is_some_and(|found| found.starts_with(says)), "{at:?}: {found:?}");
     }
     let found = contradiction(At::LIMITS_LOWERED, &|event, _| {
-        let Body::LimitsAdjusted(pool) = &mut event.body else { panic!() };
+        let EventBody::LimitsAdjusted(pool) = &mut event.body else { panic!() };
         pool.spec.limits = orders(1);
     });
     assert!(found.is_some_and(|found| found.starts_with("it makes")));
 }
 
 fn pool_change(command: &mut Command) -> &mut PoolChange {
-    let Ask::ChangePool { change, .. } = &mut command.ask else { panic!() };
+    let CommandBody::ChangePool { change, .. } = &mut command.body else { panic!() };
     change
 }
 
 fn adjust(command: &mut Command) -> (&mut PoolId, &mut LimitChange, &mut Option<u64>) {
-    let Ask::AdjustLimits { pool, change, expected_version } = &mut command.ask else { panic!() };
+    let CommandBody::AdjustLimits { pool, change, expected_version } = &mut command.body else { panic!() };
     (pool, change, expected_version)
 }
 
 fn amended(command: &mut Command) -> &mut Amounts {
-    let Ask::Amend { demand, .. } = &mut command.ask else { panic!() };
+    let CommandBody::Amend { demand, .. } = &mut command.body else { panic!() };
     demand
 }
 
 fn rejection(event: &mut Event) -> &mut Rejection {
-    let Body::Rejected(rejection) = &mut event.body else { panic!() };
+    let EventBody::Rejected(rejection) = &mut event.body else { panic!() };
     rejection
 }

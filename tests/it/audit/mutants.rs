@@ -8,7 +8,7 @@ use super::report;
 use super::script::{At, HOUR_MS, id, play};
 use headroom::domain::*;
 
-pub type Log = Vec<Recorded>;
+pub type Log = Vec<ChainedEvent>;
 
 /// A planted breach: what it is, the law and place it must be found under, and how it is planted.
 pub type Planted = (&'static str, Law, At, fn(&mut Log));
@@ -30,9 +30,9 @@ pub fn event(log: &mut Log, at: At) -> &mut Event {
     &mut log[at as usize].event
 }
 
-pub fn innermost(body: &mut Body) -> &mut Body {
+pub fn innermost(body: &mut EventBody) -> &mut EventBody {
     match body {
-        Body::Repeated(original, _) => innermost(original),
+        EventBody::Repeated(original, _) => innermost(original),
         body => body,
     }
 }
@@ -43,25 +43,28 @@ pub fn entry(log: &mut Log, at: At) -> &mut Entry {
 
 fn set_from(log: &mut Log, at: At) -> &mut Micros {
     match &mut event(log, at).body {
-        Body::ClockSet { from, .. } => from,
+        EventBody::ClockSet { from, .. } => from,
         body => panic!("{at:?} sets no clock: {body:?}"),
     }
 }
 
 pub fn said(log: &mut Log, at: At) -> &mut Pool {
     match innermost(&mut event(log, at).body) {
-        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => pool,
+        EventBody::PoolDefined(pool)
+        | EventBody::LimitsAdjusted(pool)
+        | EventBody::ModeSet(pool)
+        | EventBody::PoolChanged(pool) => pool,
         body => panic!("{at:?} has no pool: {body:?}"),
     }
 }
 
-fn asked(log: &mut Log, at: At) -> &mut Asked {
+fn asked(log: &mut Log, at: At) -> &mut AskedChange {
     rejection(log, at).asked.as_mut().unwrap()
 }
 
 pub fn rejection(log: &mut Log, at: At) -> &mut Rejection {
     match innermost(&mut event(log, at).body) {
-        Body::Rejected(rejection) => rejection,
+        EventBody::Rejected(rejection) => rejection,
         body => panic!("{at:?} is no refusal: {body:?}"),
     }
 }
@@ -81,7 +84,7 @@ fn offset(log: &mut Log, at: At) -> &mut u64 {
 /// The events that the script says are lost.
 fn lost(log: &mut Log) -> (&mut u64, &mut u64) {
     match &mut event(log, At::EVENTS_LOST).body {
-        Body::EventsLost { from, until, .. } => (from, until),
+        EventBody::EventsLost { from, until, .. } => (from, until),
         other => panic!("{other:?}"),
     }
 }
@@ -109,7 +112,7 @@ fn less(amounts: &mut Amounts, by: u64) {
 /// Refuses what was decided otherwise, against the counters that an honest refusal there would show.
 fn refuse(log: &mut Log, at: At, like: At, reason: Reason) {
     let (reservation, counters) = match &event(log, at).body {
-        Body::Abandoned { reservation, .. } => (*reservation, None),
+        EventBody::Abandoned { reservation, .. } => (*reservation, None),
         body => {
             let entry = body.entry().unwrap();
             (entry.reservation, Some((entry.limits.clone(), entry.used.clone())))
@@ -121,7 +124,7 @@ fn refuse(log: &mut Log, at: At, like: At, reason: Reason) {
     if let Some((limits, used)) = counters {
         (refusal.limits, refusal.used) = (Some(limits), Some(used));
     }
-    event(log, at).body = Body::Rejected(refusal);
+    event(log, at).body = EventBody::Rejected(refusal);
 }
 
 /// What no counter in the script ever is.
@@ -201,7 +204,7 @@ fn l1_admission() {
             let at = event(log, At::DEFINED).decided_at;
             said(log, At::DEFINED).spec.window.as_mut().unwrap().cutoff = Some(at);
         }),
-        ("accepted in no pool", Law::Capacity, At::R1_ACCEPTED, |log| event(log, At::DEFINED).body = Body::Tick),
+        ("accepted in no pool", Law::Capacity, At::R1_ACCEPTED, |log| event(log, At::DEFINED).body = EventBody::Tick),
         ("sold out and was not", Law::Capacity, At::R4_OVER_LIMIT, |log| {
             rejection(log, At::R4_OVER_LIMIT).dimension = Some(dimension("crates"));
         }),
@@ -252,10 +255,10 @@ fn l2_one_decision() {
             cause(log, At::R1_AGAIN).unread = Some(CommandId(7));
         }),
         ("a release for a Confirm", Law::OneDecision, At::R2_RELEASED, |log| {
-            stamp(log, At::R2_RELEASED).ask = AskKind::Confirm
+            stamp(log, At::R2_RELEASED).kind = CommandKind::Confirm
         }),
-        ("an abandonment for a Reserve", Law::OneDecision, At::R5_BURNED, |log| {
-            stamp(log, At::R5_BURNED).ask = AskKind::Reserve;
+        ("an abandonment for a Reserve", Law::OneDecision, At::R5_CANCELLED, |log| {
+            stamp(log, At::R5_CANCELLED).kind = CommandKind::Reserve;
         }),
     ]);
 }
@@ -290,8 +293,8 @@ fn what_was_not_asked() {
         ("another reservation released", Law::OneDecision, At::R2_RELEASED, |log| {
             entry(log, At::R2_RELEASED).reservation = id(1);
         }),
-        ("another reservation abandoned", Law::OneDecision, At::R5_BURNED, |log| {
-            let Body::Abandoned { reservation, .. } = &mut event(log, At::R5_BURNED).body else { panic!() };
+        ("another reservation abandoned", Law::OneDecision, At::R5_CANCELLED, |log| {
+            let EventBody::Abandoned { reservation, .. } = &mut event(log, At::R5_CANCELLED).body else { panic!() };
             *reservation = id(6);
         }),
         ("another change was refused", Law::OneDecision, At::ADJUST_OUT_OF_RANGE, |log| {
@@ -302,7 +305,7 @@ fn what_was_not_asked() {
             said(log, At::DEFINED).spec.areas.insert(Name::new("SG-01").unwrap());
         }),
         ("handed to another", Law::OneDecision, At::HANDED_OVER, |log| {
-            event(log, At::HANDED_OVER).body = Body::HandedOver { nonce: 8 };
+            event(log, At::HANDED_OVER).body = EventBody::HandedOver { nonce: 8 };
         }),
     ]);
 }
@@ -348,7 +351,7 @@ fn l4_same_key_same_answer() {
         }),
         ("refused, then accepted", Law::SameAnswer, At::R4_AGAIN, |log| {
             let mut body = event(log, At::R3_HELD).body.clone();
-            if let Body::Accepted(entry) = &mut body {
+            if let EventBody::Accepted(entry) = &mut body {
                 entry.reservation = id(4);
             }
             event(log, At::R4_AGAIN).body = body;
@@ -364,7 +367,7 @@ fn l4_same_key_same_answer() {
             stamp(log, At::R1_REUSED).fingerprint = stamp(log, At::R1_ACCEPTED).fingerprint;
         }),
         ("repeated, and never said", Law::SameAnswer, At::R1_AGAIN, |log| {
-            event(log, At::R1_ACCEPTED).body = Body::Tick
+            event(log, At::R1_ACCEPTED).body = EventBody::Tick
         }),
         ("a key answered otherwise", Law::SameAnswer, At::R2_EXTENDED_AGAIN, |log| {
             entry(log, At::R2_EXTENDED_AGAIN).hold_until = Some(Micros(9));
@@ -383,7 +386,7 @@ fn l4_same_key_same_answer() {
         }),
         ("a repetition of nothing, without a key", Law::SameAnswer, At::MODE_CLOSED, |log| {
             let body = event(log, At::MODE_CLOSED).body.clone();
-            event(log, At::MODE_CLOSED).body = Body::Repeated(Box::new(body), None);
+            event(log, At::MODE_CLOSED).body = EventBody::Repeated(Box::new(body), None);
             stamp(log, At::MODE_CLOSED).key = None;
         }),
         ("a repetition of its own answered otherwise", Law::SameAnswer, At::R2_RELEASED_KEYED, |log| {
@@ -391,7 +394,7 @@ fn l4_same_key_same_answer() {
         }),
         ("a release repeated as an expiry", Law::SameAnswer, At::R2_RELEASED_AGAIN, |log| {
             let entry = entry(log, At::R2_RELEASED_AGAIN).clone();
-            event(log, At::R2_RELEASED_AGAIN).body = Body::Repeated(Box::new(Body::Expired(entry)), None);
+            event(log, At::R2_RELEASED_AGAIN).body = EventBody::Repeated(Box::new(EventBody::Expired(entry)), None);
         }),
         ("refused as abandoned, and never was", Law::SameAnswer, At::R6_CLOSED, |log| {
             refuse_with(log, At::R6_CLOSED, Reason::Abandoned);
@@ -403,7 +406,7 @@ fn l4_same_key_same_answer() {
 fn l5_final_no() {
     check(&[
         ("the last attempt leaves it living", Law::FinalNo, At::R5_TAKEN_BACK, |log| {
-            copy_body(log, At::R5_BURNED, At::R5_TAKEN_BACK);
+            copy_body(log, At::R5_CANCELLED, At::R5_TAKEN_BACK);
         }),
         ("taken away from another attempt", Law::FinalNo, At::R5_TAKEN_BACK, |log| {
             stamp(log, At::R5_TAKEN_BACK).attempt = Attempt(77);
@@ -412,9 +415,9 @@ fn l5_final_no() {
             let mut given = entry(log, At::R1_AGAIN).clone();
             given.status = Status::Released;
             given.used = amounts(&[("crates", 0), ("orders", 0)]);
-            event(log, At::R1_ABANDONED).body = Body::Released(given, ReleaseCause::Abandoned);
+            event(log, At::R1_ABANDONED).body = EventBody::Released(given, ReleaseCause::Abandoned);
         }),
-        ("a burned attempt accepted", Law::FinalNo, At::R5_ACCEPTED, |log| {
+        ("a cancelled attempt accepted", Law::FinalNo, At::R5_ACCEPTED, |log| {
             stamp(log, At::R5_ACCEPTED).attempt = Attempt(9)
         }),
         ("an abandoned attempt counted again", Law::FinalNo, At::R8_ACCEPTED, |log| {
@@ -444,17 +447,23 @@ fn l6_true_yes() {
         ("accepted twice", Law::TrueYes, At::R1_AGAIN, |log| copy_body(log, At::R1_ACCEPTED, At::R1_AGAIN)),
         ("accepted by nobody", Law::TrueYes, At::R1_ACCEPTED, |log| event(log, At::R1_ACCEPTED).cause = None),
         ("accepted for a Release", Law::TrueYes, At::R1_ACCEPTED, |log| {
-            stamp(log, At::R1_ACCEPTED).ask = AskKind::Release
+            stamp(log, At::R1_ACCEPTED).kind = CommandKind::Release
         }),
         ("released twice", Law::TrueYes, At::R2_RELEASED_AGAIN, |log| {
             copy_body(log, At::R2_RELEASED, At::R2_RELEASED_AGAIN)
         }),
-        ("released and never accepted", Law::TrueYes, At::R2_RELEASED, |log| event(log, At::R2_HELD).body = Body::Tick),
-        ("confirmed and never accepted", Law::TrueYes, At::R2_CONFIRMED, |log| {
-            event(log, At::R2_HELD).body = Body::Tick
+        ("released and never accepted", Law::TrueYes, At::R2_RELEASED, |log| {
+            event(log, At::R2_HELD).body = EventBody::Tick
         }),
-        ("extended and never accepted", Law::TrueYes, At::R2_EXTENDED, |log| event(log, At::R2_HELD).body = Body::Tick),
-        ("expired and never accepted", Law::TrueYes, At::R3_EXPIRED, |log| event(log, At::R3_HELD).body = Body::Tick),
+        ("confirmed and never accepted", Law::TrueYes, At::R2_CONFIRMED, |log| {
+            event(log, At::R2_HELD).body = EventBody::Tick
+        }),
+        ("extended and never accepted", Law::TrueYes, At::R2_EXTENDED, |log| {
+            event(log, At::R2_HELD).body = EventBody::Tick
+        }),
+        ("expired and never accepted", Law::TrueYes, At::R3_EXPIRED, |log| {
+            event(log, At::R3_HELD).body = EventBody::Tick
+        }),
         ("extended though no hold", Law::TrueYes, At::R2_EXTENDED, |log| {
             entry(log, At::R2_HELD).status = Status::Confirmed;
             entry(log, At::R2_HELD).hold_until = None;
@@ -469,7 +478,7 @@ fn l6_true_yes() {
 #[test]
 fn l7_one_state() {
     check(&[
-        ("counters of no pool", Law::OneState, At::R1_ACCEPTED, |log| event(log, At::DEFINED).body = Body::Tick),
+        ("counters of no pool", Law::OneState, At::R1_ACCEPTED, |log| event(log, At::DEFINED).body = EventBody::Tick),
         ("a version left out", Law::OneState, At::LIMITS_LOWERED, |log| said(log, At::LIMITS_LOWERED).version += 1),
         ("a mode that changes limits", Law::OneState, At::MODE_CLOSED, |log| {
             said(log, At::MODE_CLOSED).spec.limits = amounts(&[("crates", 9), ("orders", 9)]);
@@ -559,7 +568,7 @@ fn l9_clocks() {
             set_from(log, At::CLOCK_SET).0 -= 1;
         }),
         ("a clock that is set back without a word", Law::ClocksDecideNothing, At::CLOCK_SET, |log| {
-            event(log, At::CLOCK_SET).body = Body::Tick;
+            event(log, At::CLOCK_SET).body = EventBody::Tick;
         }),
         ("a hold that the clock left behind", Law::ClocksDecideNothing, At::R13_EXPIRED, |log| {
             set_from(log, At::CLOCK_SET_AGAIN).0 -= 1;

@@ -3,7 +3,7 @@
 //! the event's debug text, since the auditor only compares it.
 
 use crate::machine::MapLedger;
-use headroom::domain::decide::{Place, decide, expire};
+use headroom::domain::decide::{DecisionContext, decide, expire};
 use headroom::domain::evolve::evolve;
 use headroom::domain::route::{partition_of, pool_hash};
 use headroom::domain::*;
@@ -31,7 +31,7 @@ pub struct Owner {
     pub maps: MapLedger,
     pub partition: u32,
     pub now: Micros,
-    pub log: Vec<Recorded>,
+    pub log: Vec<ChainedEvent>,
     /// What it was given, and when: one for each record.
     pub inputs: Vec<(Micros, Input)>,
     epoch: u32,
@@ -69,18 +69,18 @@ impl Owner {
         let (cause, body) = match &input {
             Input::Claim => {
                 self.epoch += 1;
-                (None, Body::Barrier { nonce: u64::from(self.epoch) })
+                (None, EventBody::Barrier { nonce: u64::from(self.epoch) })
             }
-            Input::Tick => (None, Body::Tick),
+            Input::Tick => (None, EventBody::Tick),
             Input::Lost(many) => {
                 self.skip(many - 1);
-                (Some(self.cause(None)), Body::CommandsLost { detail: "by hand".to_owned() })
+                (Some(self.cause(None)), EventBody::CommandsLost { detail: "by hand".to_owned() })
             }
             Input::EventsLost(many) => {
                 let from = self.log.len() as u64;
-                (None, Body::EventsLost { detail: "by hand".to_owned(), from, until: from + many })
+                (None, EventBody::EventsLost { detail: "by hand".to_owned(), from, until: from + many })
             }
-            Input::Unreadable => (Some(self.cause(None)), Body::Malformed { detail: "not a record".to_owned() }),
+            Input::Unreadable => (Some(self.cause(None)), EventBody::Malformed { detail: "not a record".to_owned() }),
             Input::Expire(id) => match expire(&self.maps, *id, self.now) {
                 Some(body) => (None, body),
                 None => return,
@@ -88,10 +88,10 @@ impl Owner {
             Input::SetClock(ms) => {
                 let from = self.now;
                 self.now = from.set_back(ms * 1_000);
-                (None, Body::ClockSet { from, detail: "by hand".to_owned() })
+                (None, EventBody::ClockSet { from, detail: "by hand".to_owned() })
             }
             Input::Take(command) => {
-                let place = Place { partition: self.partition, partitions: PARTITIONS, now: self.now };
+                let place = DecisionContext { partition: self.partition, partitions: PARTITIONS, now: self.now };
                 let body = decide(&self.maps, command, place);
                 (Some(self.cause(Some(command.stamp()))), body)
             }
@@ -111,7 +111,7 @@ impl Owner {
         self.skipped += places;
     }
 
-    fn write(&mut self, cause: Option<Cause>, body: Body) {
+    fn write(&mut self, cause: Option<Cause>, body: EventBody) {
         let prev = self.log.last().map(|r| r.digest).unwrap_or_default();
         let seq = self.log.len() as u64;
         let (partition, epoch) = (self.partition, self.epoch);
@@ -121,9 +121,9 @@ impl Owner {
     }
 }
 
-fn record(event: Event) -> Recorded {
+fn record(event: Event) -> ChainedEvent {
     let hash = blake3::hash(format!("{event:?}").as_bytes());
-    Recorded::new(event, Digest(hash.as_bytes()[..16].try_into().unwrap()))
+    ChainedEvent::new(event, Digest(hash.as_bytes()[..16].try_into().unwrap()))
 }
 
 pub fn pool(name: &str) -> PoolId {
@@ -162,7 +162,7 @@ pub fn spec(limits: Amounts) -> PoolSpec {
     }
 }
 
-pub fn command(ask: Ask, attempt: u64, key: Option<IdempotencyKey>) -> Command {
+pub fn command(body: CommandBody, attempt: u64, key: Option<IdempotencyKey>) -> Command {
     let id = CommandId(u128::from(attempt));
-    Command { id, reply_to: None, attempt: Attempt(attempt), actor: None, key, deadline: Micros::MAX, ask }
+    Command { id, reply_to: None, attempt: Attempt(attempt), actor: None, key, deadline: Micros::MAX, body }
 }

@@ -18,7 +18,7 @@ enum Step {
         units: u64,
         hold: bool,
         is_late: bool,
-        burned: bool,
+        cancelled: bool,
         keyed: bool,
     },
     Abandon {
@@ -82,16 +82,16 @@ enum Step {
     Handover,
 }
 
-/// Waits are short or longer than the window: an Abandon that finds an outcome about to be forgotten burns nothing,
+/// Waits are short or longer than the window: an Abandon that finds an outcome about to be forgotten cancels nothing,
 /// which only deadlines (seconds, not in this test) make safe.
 fn step() -> impl Strategy<Value = Step> {
     let pool = 0..2usize;
     let mode = prop_oneof![4 => Just(Mode::Open), 1 => Just(Mode::Paused), 1 => Just(Mode::Closed)];
     let reserve = (pool.clone(), 0..IDS, 1..4u64, any::<[bool; 3]>(), 0..10u8).prop_map(
-        |(pool, n, units, [hold, burned, keyed], late)| {
+        |(pool, n, units, [hold, cancelled, keyed], late)| {
             // Mostly one demand an id, so that a repeated key is mostly the same body.
             let units = if units == 3 { 2 } else { u64::from(n % 2) + 1 };
-            Step::Reserve { pool, n, units, hold: hold && n % 2 == 0, is_late: late == 0, burned, keyed }
+            Step::Reserve { pool, n, units, hold: hold && n % 2 == 0, is_late: late == 0, cancelled, keyed }
         },
     );
     let abandon = |(pick, is_early)| Step::Abandon { pick, is_early };
@@ -177,15 +177,15 @@ impl Player {
         reservation(&self.pools[pool], n)
     }
 
-    fn ask(&mut self, ask: Ask, key: u8) {
+    fn ask(&mut self, body: CommandBody, key: u8) {
         let attempt = self.fresh();
-        self.owner.take(&command(ask, attempt, small_key(key)));
+        self.owner.take(&command(body, attempt, small_key(key)));
     }
 
     fn step(&mut self, step: &Step) {
         match step.clone() {
-            Step::Reserve { pool, n, units, hold, is_late, burned, keyed } => {
-                let early = self.early.iter().position(|(p, m, _)| burned && (*p, *m) == (pool, n));
+            Step::Reserve { pool, n, units, hold, is_late, cancelled, keyed } => {
+                let early = self.early.iter().position(|(p, m, _)| cancelled && (*p, *m) == (pool, n));
                 let attempt = match early {
                     Some(at) => self.early.remove(at).2,
                     None => self.fresh(),
@@ -195,29 +195,32 @@ impl Player {
                 let (reservation, hold_ttl_ms) = (self.id(pool, n), hold.then_some(500));
                 let pool = self.pools[pool].clone();
                 let order_ref = (n < 3).then(|| Name::new(&format!("Köln #{}", n % 2)).unwrap());
-                let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
+                let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref };
                 let deadline = if is_late {
                     Micros(1)
                 } else {
                     self.owner.now.plus_ms([5_000, 15_001][usize::from(units == 2 && hold)])
                 };
                 let key = key(&format!("r{n}")).filter(|_| keyed);
-                self.owner.take(&Command { deadline, ..command(ask, attempt, key) });
+                self.owner.take(&Command { deadline, ..command(body, attempt, key) });
             }
             Step::Abandon { pick, is_early } => self.abandon(pick, is_early),
-            Step::Confirm { pool, n, key } => self.ask(Ask::Confirm { reservation: self.id(pool, n) }, key),
+            Step::Confirm { pool, n, key } => self.ask(CommandBody::Confirm { reservation: self.id(pool, n) }, key),
             Step::Extend { pool, n, key, ttl_ms } => {
-                self.ask(Ask::Extend { reservation: self.id(pool, n), hold_ttl_ms: ttl_ms }, key);
+                self.ask(CommandBody::Extend { reservation: self.id(pool, n), hold_ttl_ms: ttl_ms }, key);
             }
             Step::Amend { pool, n, key, units, crates } => {
                 let demand = some_units(units, crates);
-                self.ask(Ask::Amend { reservation: self.id(pool, n), demand }, key);
+                self.ask(CommandBody::Amend { reservation: self.id(pool, n), demand }, key);
             }
-            Step::Release { pool, n, key } => self.ask(Ask::Release { reservation: self.id(pool, n) }, key),
+            Step::Release { pool, n, key } => self.ask(CommandBody::Release { reservation: self.id(pool, n) }, key),
             Step::Define { pool, limit, crates } => self.define(pool, limit, crates),
             Step::Adjust { pool, delta, key } => {
                 let change = LimitChange::By(vec![(dimension("orders"), delta)]);
-                self.ask(Ask::AdjustLimits { pool: self.pools[pool].clone(), change, expected_version: None }, key);
+                self.ask(
+                    CommandBody::AdjustLimits { pool: self.pools[pool].clone(), change, expected_version: None },
+                    key,
+                );
             }
             Step::Change { pool, delta, mode, window_ms, key } => {
                 let end = window_ms.map(|ms| self.owner.now.plus_ms(ms));
@@ -229,12 +232,12 @@ impl Player {
                 let change = PoolChange { limits, window, mode: Some(mode), rules, ..PoolChange::default() };
                 let pool = self.pools[pool].clone();
                 self.ask(
-                    Ask::ChangePool { pool, change, expected_version: Some(u64::from(key)).filter(|v| *v > 2) },
+                    CommandBody::ChangePool { pool, change, expected_version: Some(u64::from(key)).filter(|v| *v > 2) },
                     key,
                 );
             }
             Step::Mode { pool, mode, key } => {
-                self.ask(Ask::SetMode { pool: self.pools[pool].clone(), mode, expected_version: None }, key);
+                self.ask(CommandBody::SetMode { pool: self.pools[pool].clone(), mode, expected_version: None }, key);
             }
             Step::Wait { ms } => self.owner.later_ms(ms),
             Step::Skip(places) => self.owner.skip(places),
@@ -242,10 +245,10 @@ impl Player {
             Step::Give(input) => self.owner.give(input),
             Step::Misrouted => {
                 let pool = pools_of(PARTITION + 1).next().unwrap();
-                self.ask(Ask::SetMode { pool, mode: Mode::Paused, expected_version: None }, 0);
+                self.ask(CommandBody::SetMode { pool, mode: Mode::Paused, expected_version: None }, 0);
             }
             Step::Copy(of) => self.copy(of),
-            Step::Handover => self.ask(Ask::Handover { nonce: 1 }, 0),
+            Step::Handover => self.ask(CommandBody::Handover { nonce: 1 }, 0),
         }
     }
 
@@ -259,7 +262,7 @@ impl Player {
             unique_order_ref: limit % 2 == 1,
         };
         let spec = PoolSpec { window: Some(window).filter(|_| crates), rules, ..spec(amounts(&limits)) };
-        self.ask(Ask::DefinePool { pool: self.pools[pool].clone(), spec, expected_version: None }, 0);
+        self.ask(CommandBody::DefinePool { pool: self.pools[pool].clone(), spec, expected_version: None }, 0);
     }
 
     fn copy(&mut self, of: prop::sample::Index) {
@@ -277,8 +280,8 @@ impl Player {
         } else {
             self.came[pick.index(self.came.len())]
         };
-        let ask = Ask::Abandon { pool: self.pools[pool].clone(), reservation: self.id(pool, n) };
-        self.owner.take(&command(ask, attempt, None));
+        let body = CommandBody::Abandon { pool: self.pools[pool].clone(), reservation: self.id(pool, n) };
+        self.owner.take(&command(body, attempt, None));
     }
 }
 
@@ -353,7 +356,7 @@ fn change(event: &mut Event, field: Field, by: u64) {
         Field::Attempt => {
             let stamp = event.cause.as_mut().and_then(|cause| cause.command.as_mut());
             // Of other commands it is no more than a name.
-            if let Some(stamp) = stamp.filter(|s| matches!(s.ask, AskKind::Reserve | AskKind::Abandon)) {
+            if let Some(stamp) = stamp.filter(|s| matches!(s.kind, CommandKind::Reserve | CommandKind::Abandon)) {
                 stamp.attempt = NEVER_USED;
             }
         }
@@ -361,59 +364,64 @@ fn change(event: &mut Event, field: Field, by: u64) {
     }
 }
 
-fn change_kind(body: &mut Body) {
-    *body = match std::mem::replace(body, Body::Tick) {
-        Body::Accepted(entry) => Body::Confirmed(entry),
-        Body::Confirmed(entry) => Body::Extended(entry),
-        Body::Extended(entry) => Body::Accepted(entry),
-        Body::Amended(entry, _) => Body::Extended(entry),
-        Body::Released(entry, ReleaseCause::Caller) => Body::Released(entry, ReleaseCause::Abandoned),
-        Body::Released(entry, ReleaseCause::Abandoned) => Body::Released(entry, ReleaseCause::Caller),
-        Body::Expired(entry) => Body::Released(entry, ReleaseCause::Caller),
-        Body::Repeated(original, _) => *original,
-        Body::PoolDefined(pool) => Body::LimitsAdjusted(pool),
-        Body::LimitsAdjusted(pool) => Body::ModeSet(pool),
-        Body::ModeSet(pool) => Body::PoolChanged(pool),
-        Body::PoolChanged(pool) => Body::PoolDefined(pool),
-        Body::HandedOver { nonce } | Body::Barrier { nonce } => Body::Malformed { detail: nonce.to_string() },
-        Body::Malformed { .. } => Body::HandedOver { nonce: 1 },
-        Body::CommandsLost { .. } | Body::ClockSet { .. } => Body::Tick,
-        Body::EventsLost { detail, .. } => Body::Malformed { detail },
-        Body::Tick => Body::Barrier { nonce: 1 },
-        Body::Abandoned { .. } => Body::Tick,
-        unchanged @ Body::Rejected(_) => unchanged,
+fn change_kind(body: &mut EventBody) {
+    *body = match std::mem::replace(body, EventBody::Tick) {
+        EventBody::Accepted(entry) => EventBody::Confirmed(entry),
+        EventBody::Confirmed(entry) => EventBody::Extended(entry),
+        EventBody::Extended(entry) => EventBody::Accepted(entry),
+        EventBody::Amended(entry, _) => EventBody::Extended(entry),
+        EventBody::Released(entry, ReleaseCause::Caller) => EventBody::Released(entry, ReleaseCause::Abandoned),
+        EventBody::Released(entry, ReleaseCause::Abandoned) => EventBody::Released(entry, ReleaseCause::Caller),
+        EventBody::Expired(entry) => EventBody::Released(entry, ReleaseCause::Caller),
+        EventBody::Repeated(original, _) => *original,
+        EventBody::PoolDefined(pool) => EventBody::LimitsAdjusted(pool),
+        EventBody::LimitsAdjusted(pool) => EventBody::ModeSet(pool),
+        EventBody::ModeSet(pool) => EventBody::PoolChanged(pool),
+        EventBody::PoolChanged(pool) => EventBody::PoolDefined(pool),
+        EventBody::HandedOver { nonce } | EventBody::Barrier { nonce } => {
+            EventBody::Malformed { detail: nonce.to_string() }
+        }
+        EventBody::Malformed { .. } => EventBody::HandedOver { nonce: 1 },
+        EventBody::CommandsLost { .. } | EventBody::ClockSet { .. } => EventBody::Tick,
+        EventBody::EventsLost { detail, .. } => EventBody::Malformed { detail },
+        EventBody::Tick => EventBody::Barrier { nonce: 1 },
+        EventBody::Abandoned { .. } => EventBody::Tick,
+        unchanged @ EventBody::Rejected(_) => unchanged,
     };
 }
 
-fn before_of(body: &mut Body) -> Option<&mut Amounts> {
+fn before_of(body: &mut EventBody) -> Option<&mut Amounts> {
     match body {
-        Body::Amended(_, before) => Some(before),
-        Body::Rejected(rejection) => rejection.demand_before.as_mut(),
-        Body::Repeated(original, _) => before_of(original),
+        EventBody::Amended(_, before) => Some(before),
+        EventBody::Rejected(rejection) => rejection.demand_before.as_mut(),
+        EventBody::Repeated(original, _) => before_of(original),
         _ => None,
     }
 }
 
-pub fn entry_of(body: &mut Body) -> Option<&mut Entry> {
+pub fn entry_of(body: &mut EventBody) -> Option<&mut Entry> {
     match body {
-        Body::Accepted(e)
-        | Body::Confirmed(e)
-        | Body::Extended(e)
-        | Body::Amended(e, _)
-        | Body::Released(e, _)
-        | Body::Expired(e) => Some(e),
-        Body::Repeated(original, _) => entry_of(original),
+        EventBody::Accepted(e)
+        | EventBody::Confirmed(e)
+        | EventBody::Extended(e)
+        | EventBody::Amended(e, _)
+        | EventBody::Released(e, _)
+        | EventBody::Expired(e) => Some(e),
+        EventBody::Repeated(original, _) => entry_of(original),
         _ => None,
     }
 }
 
-pub fn counters(body: &mut Body, f: impl FnOnce(&mut Amounts, &mut Amounts)) {
+pub fn counters(body: &mut EventBody, f: impl FnOnce(&mut Amounts, &mut Amounts)) {
     match body {
-        Body::Repeated(original, _) => counters(original, f),
-        Body::PoolDefined(pool) | Body::LimitsAdjusted(pool) | Body::ModeSet(pool) | Body::PoolChanged(pool) => {
+        EventBody::Repeated(original, _) => counters(original, f),
+        EventBody::PoolDefined(pool)
+        | EventBody::LimitsAdjusted(pool)
+        | EventBody::ModeSet(pool)
+        | EventBody::PoolChanged(pool) => {
             f(&mut pool.spec.limits, &mut pool.used);
         }
-        Body::Rejected(rejection) => {
+        EventBody::Rejected(rejection) => {
             if let (Some(limits), Some(used)) = (&mut rejection.limits, &mut rejection.used) {
                 f(limits, used);
             }
@@ -427,7 +435,7 @@ pub fn counters(body: &mut Body, f: impl FnOnce(&mut Amounts, &mut Amounts)) {
 }
 
 /// Whether the change at `at` leaves a log that the domain could have written.
-fn is_harmless(owner: &Owner, at: usize, field: Field, changed: &[Recorded]) -> bool {
+fn is_harmless(owner: &Owner, at: usize, field: Field, changed: &[ChainedEvent]) -> bool {
     match field {
         // The last word of a new owner, of whom nothing else is known.
         Field::Epoch => at + 1 == changed.len() && changed[at].event.epoch > owner.log[at].event.epoch,
@@ -446,7 +454,7 @@ fn is_harmless(owner: &Owner, at: usize, field: Field, changed: &[Recorded]) -> 
                 }
                 again.give(input);
             }
-            let bodies = |log: &[Recorded]| log.iter().map(|r| r.event.body.clone()).collect::<Vec<_>>();
+            let bodies = |log: &[ChainedEvent]| log.iter().map(|r| r.event.body.clone()).collect::<Vec<_>>();
             bodies(&again.log) == bodies(changed)
         }
         _ => false,
@@ -455,17 +463,20 @@ fn is_harmless(owner: &Owner, at: usize, field: Field, changed: &[Recorded]) -> 
 
 /// Whether an event tells the pool's limits before they are said anew. What a key other than a Reserve's is answered
 /// again is from back then, and so is a refusal.
-fn is_told_again(log: &[Recorded], pool: &PoolId) -> bool {
+fn is_told_again(log: &[ChainedEvent], pool: &PoolId) -> bool {
     let tells = |event: &&Event| {
-        let is_of_reserve = event.command().is_some_and(|c| c.ask == AskKind::Reserve);
-        let is_old = matches!(event.body, Body::Repeated(..)) && (!is_of_reserve || event.body.rejection().is_some());
+        let is_of_reserve = event.command().is_some_and(|c| c.kind == CommandKind::Reserve);
+        let is_old =
+            matches!(event.body, EventBody::Repeated(..)) && (!is_of_reserve || event.body.rejection().is_some());
         let shows = event.body.entry().is_some()
             || event.body.pool().is_some()
             || event.body.rejection().is_some_and(|r| r.limits.is_some());
         event.body.pool_id() == Some(pool) && shows && !is_old
     };
     let next = log.iter().map(|recorded| &recorded.event).find(tells);
-    let says = |body: &Body| matches!(body, Body::PoolDefined(_) | Body::LimitsAdjusted(_) | Body::PoolChanged(_));
+    let says = |body: &EventBody| {
+        matches!(body, EventBody::PoolDefined(_) | EventBody::LimitsAdjusted(_) | EventBody::PoolChanged(_))
+    };
     next.is_some_and(|event| !says(&event.body))
 }
 

@@ -8,7 +8,7 @@ use crate::world::Heard;
 use headroom::log::PartitionLog;
 use headroom::log::kafka::Kafka;
 use headroom::owner::recover::{Recovery, fold_stored};
-use headroom::replica::{Mood, PartitionState, Replica};
+use headroom::replica::{PartitionState, PartitionStatus, Replica};
 use headroom::store::sled::SledStore;
 use headroom::time::{Stopwatch, SystemClock};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ fn a_claim_reads_only_what_the_state_lacks() {
             store: &store,
             clock: &clock,
             report: &heard,
-            heard: &|_| {
+            on_committed: &|_| {
                 folded.fetch_add(1, Relaxed);
             },
         };
@@ -88,11 +88,13 @@ fn a_follower_takes_over_with_the_state_it_has() {
     let second = Server::of(&config, Arc::new(SystemClock::new()));
     let shared = second.gateway.replica().partition(0).unwrap();
     let end = first.gateway.replica().partition(0).unwrap().read(|state| state.position().next_seq);
-    until("it follows", || shared.mood() == Mood::Following && shared.read(|s| s.position().next_seq) == end);
+    until("it follows", || {
+        shared.status() == PartitionStatus::Standby && shared.read(|s| s.position().next_seq) == end
+    });
     let ending = Stopwatch::start();
     drop(first);
     let ended = ending.elapsed();
-    until("it owns", || shared.mood() == Mood::Owning);
+    until("it owns", || shared.status() == PartitionStatus::Active);
     println!("the first process ended within {ended:.1?}, the second owned after {:.1?}", ending.elapsed());
     let metrics = second.client().get("/metrics").body;
     let read = metrics.lines().find_map(|line| line.strip_prefix("headroom_recovery_events{partition=\"0\"} "));

@@ -43,7 +43,7 @@ fn pools(of: &str, key: impl Fn(&PoolId, u32) -> String) -> Vec<Line> {
             actor: None,
             key: None,
             deadline: super::in_time(),
-            ask: Ask::DefinePool { pool: pool.clone(), spec: spec.clone(), expected_version: None },
+            body: CommandBody::DefinePool { pool: pool.clone(), spec: spec.clone(), expected_version: None },
         });
         Line { key: key(&pool, n), pool, bytes }
     };
@@ -200,7 +200,7 @@ fn commands_of_other_programs_are_served_where_they_belong_and_refused_elsewhere
         let mut refused = 0;
         for (Line { pool, .. }, (partition, offset)) in lines.iter().zip(places) {
             let is_answer =
-                |recorded: &&Recorded| recorded.event.cause.as_ref().is_some_and(|c| c.input_offset == *offset);
+                |recorded: &&ChainedEvent| recorded.event.cause.as_ref().is_some_and(|c| c.input_offset == *offset);
             let answer = events[*partition as usize].iter().find(is_answer).unwrap();
             if route::partition_of(pool, PARTITIONS) == *partition {
                 assert_eq!(answer.event.body.kind(), Kind::PoolDefined, "{pool}");

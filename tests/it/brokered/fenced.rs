@@ -79,7 +79,7 @@ impl OwnedPartition for Sleeper<'_> {
 
 /// Keeps what callers would have been told.
 #[derive(Default)]
-struct Replies(Mutex<Vec<Recorded>>);
+struct Replies(Mutex<Vec<ChainedEvent>>);
 
 impl ReplyChannel for Replies {
     fn send(&self, replies: Vec<Reply>) {
@@ -104,7 +104,7 @@ impl Process {
     fn own(&self, bed: &Bed) -> End {
         let (dir, clock, heard) = (tempfile::tempdir().unwrap(), SystemClock::new(), Heard::default());
         let (tail, store) = (&self.kafka, &SledStore::open(dir.path()));
-        let recovery = Recovery { log_id: 1, tail, store, clock: &clock, report: &heard, heard: &|_| {} };
+        let recovery = Recovery { log_id: 1, tail, store, clock: &clock, report: &heard, on_committed: &|_| {} };
         // Nobody writes checkpoints.
         let (checkpointer, _) = Checkpointer::new(1);
         loop {
@@ -134,7 +134,7 @@ impl Process {
         self.shared.read(|state| state.position().next_input) == commands
     }
 
-    fn told(&self) -> Vec<Recorded> {
+    fn told(&self) -> Vec<ChainedEvent> {
         self.replies.0.lock().clone()
     }
 }
@@ -154,21 +154,21 @@ fn commands() -> [impl Fn() -> Vec<u8>; 3] {
     let reserve = |key| {
         let reservation = reservation_id(&pool, &IdempotencyKey::new(key).unwrap());
         let (pool, demand) = (pool.clone(), units(1));
-        Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None }
+        CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None }
     };
     let asks = [
-        (None, Ask::DefinePool { pool: pool.clone(), spec, expected_version: None }),
+        (None, CommandBody::DefinePool { pool: pool.clone(), spec, expected_version: None }),
         (Some("K1"), reserve("K1")),
         (Some("K2"), reserve("K2")),
     ];
     let mut number = 0;
-    asks.map(|(key, ask)| {
+    asks.map(|(key, body)| {
         number += 1;
         let key = key.map(|key| IdempotencyKey::new(key).unwrap());
         let (id, attempt) = (CommandId(number), Attempt(1));
         move || {
-            let (deadline, key, ask) = (super::in_time(), key.clone(), ask.clone());
-            wire::command::encode(&Command { id, reply_to: Some(9), attempt, actor: None, key, deadline, ask })
+            let (deadline, key, body) = (super::in_time(), key.clone(), body.clone());
+            wire::command::encode(&Command { id, reply_to: Some(9), attempt, actor: None, key, deadline, body })
         }
     })
 }
@@ -179,7 +179,7 @@ fn zombie(sleeps: Sleeps) {
     let (old, new) = (Process::new(&log), Process::new(&log));
     let sink = new.kafka.sink().unwrap();
     let append = |bytes: &[u8]| {
-        sink.append(NewCommand { partition: 0, key: b"van-1", bytes, takes_back: None }).unwrap();
+        sink.append(NewCommand { partition: 0, key: b"van-1", bytes, cancels: None }).unwrap();
     };
     let [define, first, second] = commands();
     let (asleep, falls_asleep) = bounded(1);
@@ -254,6 +254,6 @@ fn a_client_with_an_owners_name_costs_a_moment_and_no_answer() {
     told.check(&log, 0);
     log.alike(0, &[&server]);
     println!("{} told yes, {} told no; until they were told yes again: {blips:.1?}", told.yes(), told.no());
-    let barriers = log.audited(0).iter().filter(|r| matches!(r.event.body, Body::Barrier { .. })).count();
+    let barriers = log.audited(0).iter().filter(|r| matches!(r.event.body, EventBody::Barrier { .. })).count();
     assert!(barriers > ROUNDS, "nobody was fenced");
 }

@@ -5,9 +5,11 @@ use crate::process::agent;
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::audit::PartitionAudit;
-use headroom::domain::{Amounts, Ask, Attempt, Command, CommandId, Dimension, IdempotencyKey, Kind, PoolId, Recorded};
+use headroom::domain::{
+    Amounts, Attempt, ChainedEvent, Command, CommandBody, CommandId, Dimension, IdempotencyKey, Kind, PoolId,
+};
 use headroom::gateway::routing::reservation_id;
-use headroom::log::kafka::{Standing, settings};
+use headroom::log::kafka::{Continuity, settings};
 use headroom::log::{CommandSink, CommittedTail, NewCommand};
 use headroom::time::{Clock, SystemClock};
 use headroom::wire;
@@ -70,9 +72,9 @@ fn ask(site: &Site, count: u64) {
             actor: None,
             key: Some(key),
             deadline: now.plus_ms(5_000),
-            ask: Ask::Reserve { pool: pool.clone(), reservation, demand, hold_ttl_ms: None, order_ref: None },
+            body: CommandBody::Reserve { pool: pool.clone(), reservation, demand, hold_ttl_ms: None, order_ref: None },
         });
-        sink.append(NewCommand { partition: 0, key: b"van-1", bytes: &bytes, takes_back: None }).unwrap();
+        sink.append(NewCommand { partition: 0, key: b"van-1", bytes: &bytes, cancels: None }).unwrap();
     }
     assert_eq!(sink.close(LIMIT), 0);
 }
@@ -103,15 +105,15 @@ fn begun(rig: &Rig) -> (Site, u64) {
     let process = idle(&site, 20);
     process.terminate();
     drop(process);
-    let next = site.log().stand_of(0).unwrap();
-    assert_eq!((next.standing, next.next, next.end), (Standing::Sound, next.end, next.next));
+    let next = site.log().commands_position(0).unwrap();
+    assert_eq!((next.continuity, next.next, next.end), (Continuity::Sound, next.end, next.next));
     (site, next.next)
 }
 
-fn events(site: &Site) -> Vec<Recorded> {
+fn events(site: &Site) -> Vec<ChainedEvent> {
     let log = site.log();
     let end = log.end(0).unwrap();
-    let mut events: Vec<Recorded> = Vec::new();
+    let mut events: Vec<ChainedEvent> = Vec::new();
     while (events.len() as u64) < end {
         let more = log.read(0, events.len() as u64, usize::MAX).unwrap();
         events.extend(more.iter().map(|event| wire::event::decode(&event.bytes).unwrap()));
@@ -229,7 +231,7 @@ fn a_topic_that_was_made_anew_and_is_short_is_filled_up() {
     process.start();
     told(&process);
     says_so(&site, &process, 1);
-    assert!(site.log().stand_of(0).unwrap().next > next);
+    assert!(site.log().commands_position(0).unwrap().next > next);
     assert!(!settings::group_of(1).is_empty());
     process.terminate();
 }

@@ -3,10 +3,10 @@
 mod checkpoints;
 mod claims;
 mod clients;
+mod dead_letters;
 mod ends;
 mod fenced;
 mod gone;
-mod letters;
 mod losses;
 mod nemesis;
 mod one_owner;

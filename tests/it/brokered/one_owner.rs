@@ -90,7 +90,7 @@ fn what_is_asked_of_one_log_is_not_decided_by_another() {
     };
     for (log, bytes) in [(&one, b"one"), (&two, b"two"), (&one, b"one")] {
         let sink = log.sink().unwrap();
-        sink.append(NewCommand { partition: 0, key: b"pool", bytes, takes_back: None }).unwrap();
+        sink.append(NewCommand { partition: 0, key: b"pool", bytes, cancels: None }).unwrap();
         assert_eq!(sink.close(Duration::from_secs(30)), 0);
     }
     let polled = |log: &Kafka| {
@@ -217,14 +217,14 @@ fn an_owner_yields_to_another_and_not_to_itself() {
             assert_eq!(owned.commit(turn(seq)), CommitOutcome::Ok);
             seq += 1;
         }
-        log.yields(0);
+        log.step_down_when_fenced(0);
         // Longer than a look takes to come again.
         for _ in 0..4 {
             assert_eq!(owned.poll(&mut Vec::new(), Duration::from_millis(60)), Ok(Polled::Idle));
         }
         log.allow(0);
     }
-    log.yields(0);
+    log.step_down_when_fenced(0);
     let successor = other.claim(0, seq, &mut |_| panic!("there is no more")).unwrap();
     until("it sees its successor", || owned.poll(&mut Vec::new(), Duration::from_millis(60)) == Ok(Polled::Closed));
     drop(successor);

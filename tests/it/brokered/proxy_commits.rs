@@ -7,7 +7,7 @@ use super::told::{callers, pool};
 use crate::rig::Rig;
 use crate::server::Server;
 use crate::wait::until;
-use headroom::domain::Body;
+use headroom::domain::EventBody;
 use headroom::time::{Stopwatch, SystemClock};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn where_every_commit_is_slow_callers_are_told_yes_and_nothing_is_decided_twice(
         asking.elapsed()
     });
     let commits = slow.count() - before;
-    let barriers = log.audited(0).iter().filter(|r| matches!(r.event.body, Body::Barrier { .. })).count();
+    let barriers = log.audited(0).iter().filter(|r| matches!(r.event.body, EventBody::Barrier { .. })).count();
     let (yes, no) = (told.yes(), told.no());
     println!(
         "{yes} told yes, {no} told no in {took:.1?}; {commits} slow commits, {barriers} claims since the beginning"

@@ -86,7 +86,7 @@ fn decides(process: &Serving<'_>, partition: u32) -> bool {
 }
 
 pub(super) fn owns(process: &Serving<'_>, partition: u32) -> bool {
-    metric(process, &format!("headroom_partition_mood{{mood=\"owning\",partition=\"{partition}\"}}")) == 1.0
+    metric(process, &format!("headroom_partition_status{{partition=\"{partition}\",status=\"active\"}}")) == 1.0
 }
 
 #[test]

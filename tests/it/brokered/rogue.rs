@@ -2,7 +2,7 @@
 
 use super::service::Log;
 use headroom::domain::{
-    Amounts, Ask, Attempt, Command, CommandId, Dimension, IdempotencyKey, Micros, PoolId, ReservationId,
+    Amounts, Attempt, Command, CommandBody, CommandId, Dimension, IdempotencyKey, Micros, PoolId, ReservationId,
 };
 use headroom::gateway::routing::reservation_id;
 use headroom::log::kafka::Cluster;
@@ -106,7 +106,7 @@ fn forged(log: &Log, pool: &str, key: &str) -> (ReservationId, Vec<(StoredEvent,
         actor: None,
         key: Some(key),
         deadline: now.plus_ms(1_000),
-        ask: Ask::Reserve { pool, reservation: id, demand, hold_ttl_ms: None, order_ref: None },
+        body: CommandBody::Reserve { pool, reservation: id, demand, hold_ttl_ms: None, order_ref: None },
     });
     let staged = owner.decide(&state, vec![Record { offset, skipped: 0, bytes }], now);
     events.extend(staged.turn().events.iter().map(|event| (event.clone(), offset + 1)));

@@ -3,7 +3,7 @@
 use super::topics::{Place, registry};
 use crate::rig::Rig;
 use headroom::log::kafka::framing::{Unread, Writer};
-use headroom::log::kafka::registry::{Standing, Subject, subjects};
+use headroom::log::kafka::registry::{Continuity, Subject, subjects};
 use headroom::log::kafka::{Framing, Topics};
 use headroom::wire::frame::{self, FRAME_BYTES};
 use headroom::wire::schema::{COMMAND, fingerprint_of};
@@ -63,13 +63,13 @@ fn a_schema_that_others_cannot_read_is_refused() {
     let registry = registry(Rig::shared());
     let subject = |name: &str, level, versions| Subject { name: format!("strict.{name}"), level, versions };
     let good = subject("transitive", "FULL_TRANSITIVE", &[FIRST, SECOND]);
-    assert_eq!(registry.standing(&good).unwrap().1, [Standing::Acceptable; 2]);
+    assert_eq!(registry.continuity(&good).unwrap().1, [Continuity::Acceptable; 2]);
     let ids = registry.register(&good).unwrap();
     assert_eq!(registry.ids(&good).unwrap(), [Some(ids[0]), Some(ids[1])]);
     for bad in [&[FIRST, SECOND, THIRD], &[FIRST, SECOND, WORSE]] {
         let bad = Subject { versions: bad, ..good.clone() };
-        let (level, standing) = registry.standing(&bad).unwrap();
-        assert_eq!((level.as_deref(), standing[2]), (Some("FULL_TRANSITIVE"), Standing::Refused));
+        let (level, standing) = registry.continuity(&bad).unwrap();
+        assert_eq!((level.as_deref(), standing[2]), (Some("FULL_TRANSITIVE"), Continuity::Refused));
         let error = registry.register(&bad).unwrap_err();
         assert!(error.detail.contains("cannot register strict.transitive: "), "{error}");
         assert_eq!(registry.ids(&bad).unwrap()[2], None);

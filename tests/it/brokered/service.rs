@@ -6,14 +6,14 @@ use crate::wait::until;
 use headroom::app;
 use headroom::audit::PartitionAudit;
 use headroom::config::{Config, FileText, Inputs};
-use headroom::domain::{Micros, Recorded};
+use headroom::domain::{ChainedEvent, Micros};
 use headroom::limits::COMMAND_WINDOW_MS;
 use headroom::log::kafka::admin::Admin;
 use headroom::log::kafka::manifest::{FEATURE_LEVEL, Pinned};
 use headroom::log::kafka::plan::compare;
 use headroom::log::kafka::{Cluster, Framing, Kafka};
 use headroom::log::{CommittedTail, Manifest, StoredEvent};
-use headroom::replica::{Mood, PartitionState};
+use headroom::replica::{PartitionState, PartitionStatus};
 use headroom::time::{Clock, SystemClock};
 use headroom::wire;
 use std::path::Path;
@@ -87,9 +87,9 @@ impl Log {
     /// A process with these roles, which are all there is of them: it owns every partition if it owns any.
     pub fn serve(&self, data_dir: &Path, roles: &str, clock: Arc<dyn Clock>) -> Server {
         let server = Server::of(&self.config(data_dir, roles), clock);
-        let mood = if roles.contains("owner") { Mood::Owning } else { Mood::Following };
+        let status = if roles.contains("owner") { PartitionStatus::Active } else { PartitionStatus::Standby };
         for shared in server.gateway.replica().partitions() {
-            until("the partition is ready", || shared.mood() == mood);
+            until("the partition is ready", || shared.status() == status);
         }
         server
     }
@@ -119,7 +119,7 @@ impl Log {
 
     /// Every event of the partition, after the auditor has found nothing in them.
     #[track_caller]
-    pub fn audited(&self, partition: u32) -> Vec<Recorded> {
+    pub fn audited(&self, partition: u32) -> Vec<ChainedEvent> {
         let events = self.events(partition).into_iter().map(|event| wire::event::decode(&event.bytes).unwrap());
         let events: Vec<_> = events.collect();
         let mut audit = PartitionAudit::new(partition, self.manifest.partitions);

@@ -9,7 +9,7 @@ use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::{PoolId, route};
 use headroom::log::kafka::settings::group_of;
-use headroom::replica::Mood;
+use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::path::Path;
@@ -28,8 +28,8 @@ fn start(log: &Log, dir: &Path) -> Server {
     Server::of(&log.config(dir, "gateway,owner"), Arc::new(SystemClock::new()))
 }
 
-fn mood(server: &Server, partition: u32) -> Mood {
-    server.gateway.replica().partition(partition).unwrap().mood()
+fn status(server: &Server, partition: u32) -> PartitionStatus {
+    server.gateway.replica().partition(partition).unwrap().status()
 }
 
 /// A pool of this partition.
@@ -57,7 +57,7 @@ fn served(log: &Log, dir: &Path, happens: impl FnOnce(&Server, &mut [Told; 2])) 
 /// Starts again, and has the sound partition asked.
 fn serves_the_sound_one(log: &Log, dir: &Path, told: &mut Told) -> Server {
     let server = start(log, dir);
-    until("the sound partition has its owner", || mood(&server, SOUND) == Mood::Owning);
+    until("the sound partition has its owner", || status(&server, SOUND) == PartitionStatus::Active);
     assert!(told.reserve(&server, &pool_of(SOUND), "again"));
     until("the process takes calls", || get(&server, "/readyz").status == 200);
     server
@@ -79,10 +79,10 @@ fn a_strangers_open_transaction_on_one_partition_keeps_no_process_from_the_other
         assert!(sick.reserve(server, &pool_of(SICK), "hidden"));
     });
     let server = serves_the_sound_one(&log, dir.path(), &mut sound);
-    assert_ne!(mood(&server, SICK), Mood::Owning, "the stranger's transaction is over");
+    assert_ne!(status(&server, SICK), PartitionStatus::Active, "the stranger's transaction is over");
     until("it says why", || said_of_it(&server).starts_with("not followed: "));
     rogue.abort().unwrap();
-    until("the other one has its owner as well", || mood(&server, SICK) == Mood::Owning);
+    until("the other one has its owner as well", || status(&server, SICK) == PartitionStatus::Active);
     assert!(sick.reserve(&server, &pool_of(SICK), "again"));
     assert_eq!(said_of_it(&server), "");
     sick.check(&log, SICK);
@@ -96,7 +96,7 @@ fn a_strangers_record_on_one_partition_keeps_no_process_from_the_others() {
     let [_, mut sound] = served(&log, dir.path(), |_, _| {});
     plant(&log.cluster, 0, Some((1_000_000, b"no event")));
     let server = serves_the_sound_one(&log, dir.path(), &mut sound);
-    until("the partition has stopped", || matches!(mood(&server, SICK), Mood::Halted(_)));
+    until("the partition has stopped", || matches!(status(&server, SICK), PartitionStatus::Failed(_)));
     assert!(said_of_it(&server).contains("L3 broken at partition 0"), "{}", said_of_it(&server));
     // The log is broken, and no process could do better: this one goes on, and a restart would change nothing.
     assert_eq!(get(&server, "/livez").status, 200);
@@ -118,7 +118,7 @@ fn who_can_serve_nothing_is_not_in_the_group() {
     assert_eq!(members(), 1);
     plant(&log.cluster, 0, Some((1_000_000, b"no event")));
     let other = start(&log, &dir.path().join("other"));
-    until("the other one has stopped", || matches!(mood(&other, 0), Mood::Halted(_)));
+    until("the other one has stopped", || matches!(status(&other, 0), PartitionStatus::Failed(_)));
     let (live, ready) = (get(&other, "/livez"), get(&other, "/readyz"));
     assert_eq!((live.status, ready.status), (503, 503), "{live:?}");
     assert!(live.json()["partitions"]["0"]["why"].as_str().unwrap().contains("L3 broken"), "{live:?}");
@@ -127,7 +127,7 @@ fn who_can_serve_nothing_is_not_in_the_group() {
     Rogue::as_owner(&log);
     until("it has stopped as well", || {
         server.client().send("PUT", "/v1/pools/van-1", &[], r#"{"limits":{"orders":7}}"#);
-        matches!(mood(&server, 0), Mood::Halted(_))
+        matches!(status(&server, 0), PartitionStatus::Failed(_))
     });
     until("nobody is in it", || members() == 0);
 }

@@ -3,7 +3,7 @@
 use super::service::Log;
 use crate::http::client::Reply;
 use crate::server::Server;
-use headroom::domain::{Body, Dimension, IdempotencyKey, Ledger, PoolId, ReservationId};
+use headroom::domain::{Dimension, EventBody, IdempotencyKey, Ledger, PoolId, ReservationId};
 use headroom::gateway::routing::reservation_id;
 use headroom::replica::PartitionState;
 use parking_lot::Mutex;
@@ -127,7 +127,7 @@ impl Told {
         for (id, (seq, digest)) in &self.yes {
             let recorded = events.get(*seq as usize).unwrap_or_else(|| panic!("{id}: the log ends before seq {seq}"));
             assert_eq!((recorded.event.seq, &recorded.digest.to_string()), (*seq, digest), "{id}");
-            assert!(matches!(recorded.event.body, Body::Accepted(_)), "{id}: {:?}", recorded.event.body);
+            assert!(matches!(recorded.event.body, EventBody::Accepted(_)), "{id}: {:?}", recorded.event.body);
             assert_eq!(recorded.event.body.reservation_id(), Some(*id));
         }
         let lives = |id: &ReservationId| state.reservation(id).is_some_and(|r| r.status.is_live());

@@ -10,7 +10,7 @@ use headroom::log::Manifest;
 use headroom::log::kafka::admin::Admin;
 use headroom::log::kafka::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned, encode};
 use headroom::log::kafka::plan::Seen;
-use headroom::log::kafka::preflight::{Ready, Start, Unfit, preflight};
+use headroom::log::kafka::preflight::{PreflightErrors, Ready, Start, preflight};
 use headroom::log::kafka::registry::{Registry, subjects};
 use headroom::log::kafka::topics::Asked;
 use headroom::log::kafka::{Cluster, Topics};
@@ -121,7 +121,7 @@ impl Place {
         producer.flush(LIMIT).unwrap();
     }
 
-    pub fn preflight(&self, registry: Option<&Registry>, data_dir: &Path) -> Result<Ready, Unfit> {
+    pub fn preflight(&self, registry: Option<&Registry>, data_dir: &Path) -> Result<Ready, PreflightErrors> {
         preflight(&Start { cluster: &self.cluster(), asked: ASKED, cluster_id: None, registry, data_dir })
     }
 }
@@ -221,7 +221,7 @@ fn what_cannot_be_undone_is_refused_and_explained() {
         &place,
         &["--partitions", "8"],
         "manifest holds a manifest with partitions=4, and here it is 8: a log keeps the number of partitions that it \
-         was made with: ask for that or for none\n",
+         was made with: body for that or for none\n",
     );
     assert_refused(
         &place,
@@ -236,7 +236,7 @@ fn what_cannot_be_undone_is_refused_and_explained() {
             &place,
             &[],
             &format!(
-                "events has {name}={text} instead of {usual}: records may be gone already: set it by hand, and then ask \
+                "events has {name}={text} instead of {usual}: records may be gone already: set it by hand, and then body \
                  headroom verify\n"
             ),
         );
@@ -410,7 +410,8 @@ fn a_log_of_another_place_is_not_served() {
     let copy = Place::on(Rig::shared(), "copied");
     copy.create("manifest", 1);
     let made = pinned(&copy, 4);
-    let elsewhere = headroom::log::kafka::manifest::Place { cluster_id: "another".to_owned(), ..made.place.clone() };
+    let elsewhere =
+        headroom::log::kafka::manifest::LogLocation { cluster_id: "another".to_owned(), ..made.place.clone() };
     copy.write("manifest", "manifest", &encode(&Pinned { place: elsewhere, ..made }));
     let told = served(&copy, &[]);
     assert!(

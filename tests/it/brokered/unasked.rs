@@ -4,17 +4,17 @@
 use super::service::Log;
 use super::told::{Told, pool, reserve};
 use super::topics::{Place, registry};
+use crate::dead_letters::{PARTITIONS, definition, pool_of};
 use crate::http::client::Reply;
-use crate::letters::{PARTITIONS, definition, pool_of};
 use crate::rig::Rig;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::config;
-use headroom::domain::{Ask, Body, Command, CommandId, Kind, Micros, PoolId, Reason, Recorded};
+use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, EventBody, Kind, Micros, PoolId, Reason};
+use headroom::log::dead_letters::DeadLetters;
 use headroom::log::kafka::registry::{Registry, Subject, subjects};
-use headroom::log::letters::DeadLetters;
 use headroom::log::{CommittedTail, StoredEvent};
-use headroom::replica::Mood;
+use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
 use headroom::wire;
 use headroom::wire::frame::{FRAME_BYTES, Fingerprint};
@@ -108,7 +108,9 @@ fn serve(log: &Log, dir: &Path, door: &Door) -> Server {
     let of_door = config::Registry { url: door.url.clone(), timeout_ms: 2_000, user: None };
     config.kafka.as_mut().unwrap().registry = Some(of_door);
     let server = Server::of(&config, Arc::new(SystemClock::new()));
-    until("the partition is ready", || server.gateway.replica().partition(0).unwrap().mood() == Mood::Owning);
+    until("the partition is ready", || {
+        server.gateway.replica().partition(0).unwrap().status() == PartitionStatus::Active
+    });
     server
 }
 
@@ -133,7 +135,7 @@ fn write(brokers: &str, topic: &str, records: &[Written<'_>]) {
     producer.flush(LIMIT).unwrap();
 }
 
-fn decided(log: &Log) -> Vec<Recorded> {
+fn decided(log: &Log) -> Vec<ChainedEvent> {
     log.events(0).iter().map(|event: &StoredEvent| wire::event::decode(&event.bytes).unwrap()).collect()
 }
 
@@ -143,10 +145,10 @@ fn count(log: &Log, kind: Kind) -> usize {
 
 /// The Abandon of the reservation that was made last.
 fn abandon(log: &Log) -> Command {
-    let made = decided(log).into_iter().rev().find(|recorded| matches!(recorded.event.body, Body::Accepted(_)));
+    let made = decided(log).into_iter().rev().find(|recorded| matches!(recorded.event.body, EventBody::Accepted(_)));
     let event = made.unwrap().event;
-    let Body::Accepted(entry) = &event.body else { unreachable!() };
-    let ask = Ask::Abandon { pool: entry.pool.clone(), reservation: entry.reservation };
+    let EventBody::Accepted(entry) = &event.body else { unreachable!() };
+    let body = CommandBody::Abandon { pool: entry.pool.clone(), reservation: entry.reservation };
     let attempt = event.command().unwrap().attempt;
     Command {
         id: CommandId(super::draw()),
@@ -155,7 +157,7 @@ fn abandon(log: &Log) -> Command {
         actor: None,
         key: None,
         deadline: Micros::MAX,
-        ask,
+        body,
     }
 }
 
@@ -211,7 +213,7 @@ fn what_a_silent_registry_was_asked_about_is_decided_when_it_answers() {
     }
     until("it is known why", || trouble(&server).contains(&format!("{why}: ")));
     let events = decided(&log);
-    let is_of_wait = |recorded: &&Recorded| matches!(recorded.event.body.kind(), Kind::Malformed | Kind::Abandoned);
+    let is_of_wait = |recorded: &&ChainedEvent| matches!(recorded.event.body.kind(), Kind::Malformed | Kind::Abandoned);
     assert_eq!(events.iter().find(is_of_wait), None, "nothing after it is decided, and it is not either");
     door.turn(OPEN);
     until("it is decided as what it is", || used(&server, "van-2") == 0);
@@ -411,7 +413,7 @@ fn an_event_of_a_later_version_is_no_broken_chain() {
     assert!(cannot.detail.contains("written under a schema of a newer version"), "{cannot}");
     let staleness_ms = || follower.client().post("/v1/availability", "{}").json()["staleness_ms"].as_u64();
     until("the follower has met it", || staleness_ms().is_some_and(|ms| ms > 1_000));
-    assert_eq!(follower.gateway.replica().partition(0).unwrap().mood(), Mood::Following);
+    assert_eq!(follower.gateway.replica().partition(0).unwrap().status(), PartitionStatus::Standby);
     let pool = PoolId::new("van-1").unwrap();
     assert!(follower.gateway.replica().of_pool(&pool).unwrap().read(|state| state.position().next_seq == next_seq));
 }

@@ -2,8 +2,8 @@
 
 use super::{assert_says, on};
 use headroom::domain::{
-    Amounts, Ask, Attempt, Body, Cause, Command, CommandId, Digest, Dimension, Entry, Event, Micros, Mode, Pool,
-    PoolId, PoolRules, PoolSpec, ReservationId, Status, route,
+    Amounts, Attempt, Cause, Command, CommandBody, CommandId, Digest, Dimension, Entry, Event, EventBody, Micros, Mode,
+    Pool, PoolId, PoolRules, PoolSpec, ReservationId, Status, route,
 };
 use headroom::log::embedded::{Embedded, Options};
 use headroom::log::{CommitOutcome, CommittedTail, OwnedPartition, PartitionLog, Record, StoredEvent, Turn};
@@ -25,9 +25,9 @@ fn pool_id() -> PoolId {
     PoolId::new("slot").unwrap()
 }
 
-fn command(n: u64, ask: Ask) -> Command {
+fn command(n: u64, body: CommandBody) -> Command {
     let (id, attempt, deadline) = (CommandId(n.into()), Attempt(n), Micros(1));
-    Command { id, reply_to: None, attempt, actor: None, key: None, deadline, ask }
+    Command { id, reply_to: None, attempt, actor: None, key: None, deadline, body }
 }
 
 /// A log of one partition being written.
@@ -45,7 +45,7 @@ impl Writing {
     pub fn new(limit: u64) -> Writing {
         let mut writing =
             Writing { events: Vec::new(), inputs: Vec::new(), prev: Digest::default(), used: 0, skipped: 0 };
-        writing.add(None, Body::Barrier { nonce: 1 });
+        writing.add(None, EventBody::Barrier { nonce: 1 });
         let spec = PoolSpec {
             limits: orders(limit),
             areas: BTreeSet::new(),
@@ -55,8 +55,8 @@ impl Writing {
             rules: PoolRules::default(),
         };
         let pool = Pool { id: pool_id(), spec, used: orders(0), version: 1 };
-        let ask = Ask::DefinePool { pool: pool_id(), spec: pool.spec.clone(), expected_version: None };
-        writing.add(Some(ask), Body::PoolDefined(pool));
+        let body = CommandBody::DefinePool { pool: pool_id(), spec: pool.spec.clone(), expected_version: None };
+        writing.add(Some(body), EventBody::PoolDefined(pool));
         writing
     }
 
@@ -82,14 +82,14 @@ impl Writing {
             used: orders(self.used),
         };
         let (pool, reservation, demand) = (entry.pool.clone(), entry.reservation, orders(asked));
-        let ask = Ask::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
-        self.add(Some(ask), Body::Accepted(entry));
+        let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
+        self.add(Some(body), EventBody::Accepted(entry));
     }
 
-    fn add(&mut self, ask: Option<Ask>, body: Body) {
-        let cause = ask.map(|ask| {
+    fn add(&mut self, asked: Option<CommandBody>, body: EventBody) {
+        let cause = asked.map(|asked| {
             let input_offset = self.inputs.len() as u64;
-            let command = command(input_offset, ask);
+            let command = command(input_offset, asked);
             self.inputs.push(Record { offset: input_offset, skipped: 0, bytes: wire::command::encode(&command) });
             Cause { skipped: std::mem::take(&mut self.skipped), ..Cause::of(input_offset, command.stamp()) }
         });
@@ -99,8 +99,8 @@ impl Writing {
     /// A command that the next event says is none.
     fn skip(&mut self) {
         let offset = self.inputs.len() as u64;
-        let ask = Ask::Release { reservation: ReservationId::new(7, [1; 11]) };
-        let bytes = wire::command::encode(&command(offset, ask));
+        let body = CommandBody::Release { reservation: ReservationId::new(7, [1; 11]) };
+        let bytes = wire::command::encode(&command(offset, body));
         self.inputs.push(Record { offset, skipped: 0, bytes });
         self.skipped += 1;
     }
@@ -110,10 +110,10 @@ impl Writing {
         self.skip();
         let (input_offset, skipped) = (self.inputs.len() as u64 - 1, std::mem::take(&mut self.skipped) - 1);
         let cause = Cause { input_offset, skipped, command: None, unread: None };
-        self.event(Some(cause), Body::CommandsLost { detail: "by hand".to_owned() });
+        self.event(Some(cause), EventBody::CommandsLost { detail: "by hand".to_owned() });
     }
 
-    fn event(&mut self, cause: Option<Cause>, body: Body) {
+    fn event(&mut self, cause: Option<Cause>, body: EventBody) {
         let seq = self.events.len() as u64;
         let event = Event { partition: 0, seq, epoch: 1, prev: self.prev, decided_at: Micros(1), cause, body };
         let (bytes, digest) = wire::event::encode(&event);
@@ -317,8 +317,8 @@ fn commands_that_are_skipped_or_lost_and_are_there_are_found() {
 #[test]
 fn a_command_that_is_not_the_one_its_event_answers_is_found_there() {
     type Spoil = fn(&mut Writing, Vec<u8>);
-    let other = |n: u64, ask| wire::command::encode(&command(n, ask));
-    let release = || Ask::Release { reservation: ReservationId::new(7, [1; 11]) };
+    let other = |n: u64, body| wire::command::encode(&command(n, body));
+    let release = || CommandBody::Release { reservation: ReservationId::new(7, [1; 11]) };
     let cases: [(Spoil, Vec<u8>, &str); 5] = [
         (
             |w, bytes| w.inputs[1].bytes = bytes,

@@ -5,12 +5,14 @@ use super::client::{Client, Reply, request};
 use crate::wait::until;
 use crate::world::{ManualClock, World, commit_turn};
 use headroom::api::{self, State};
-use headroom::domain::{Ask, Attempt, IdempotencyKey, Kind, Ledger, Micros, PoolId, Recorded, ReservationId};
+use headroom::domain::{
+    Attempt, ChainedEvent, CommandBody, IdempotencyKey, Kind, Ledger, Micros, PoolId, ReservationId,
+};
 use headroom::gateway::{Gateway, routing};
 use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply as Told, ReplyChannel};
 use headroom::owner::Partition;
-use headroom::replica::{Mood, Replica, Shared};
+use headroom::replica::{PartitionStatus, Replica, Shared};
 use headroom::telemetry::Metrics;
 use headroom::time::Clock as _;
 use headroom::wire;
@@ -29,7 +31,7 @@ pub const TIMEOUT_MS: u64 = 20;
 pub struct Gate {
     log: Arc<Embedded>,
     pub refuses: Mutex<Option<AppendError>>,
-    taken: Mutex<Vec<(Ask, Attempt)>>,
+    taken: Mutex<Vec<(CommandBody, Attempt)>>,
 }
 
 impl CommandSink for Gate {
@@ -37,7 +39,7 @@ impl CommandSink for Gate {
         self.refuses.lock().map_or(Ok(()), Err)?;
         self.log.append(command)?;
         let command = wire::command::decode(command.bytes).unwrap();
-        self.taken.lock().push((command.ask, command.attempt));
+        self.taken.lock().push((command.body, command.attempt));
         Ok(())
     }
 
@@ -69,7 +71,7 @@ impl Desk {
         let world = World::new(partitions);
         let replica = Arc::new(Replica::new(partitions));
         let (shared, owned) = world.recover_in(&replica, 0);
-        replica.partitions().for_each(|shared| shared.set_mood(Mood::Owning));
+        replica.partitions().for_each(|shared| shared.set_status(PartitionStatus::Active));
         let owner = shared.read(|state| Partition::claim(state, partitions));
         let clock = Arc::new(ManualClock::at(NOW));
         let log = Arc::clone(&world.log);
@@ -123,7 +125,7 @@ impl Desk {
     }
 
     /// What the log took, in order.
-    pub fn taken(&self) -> Vec<(Ask, Attempt)> {
+    pub fn taken(&self) -> Vec<(CommandBody, Attempt)> {
         self.gate.taken.lock().clone()
     }
 
@@ -136,14 +138,14 @@ impl Desk {
     pub fn decide_at(&mut self, now: Micros) -> Vec<Kind> {
         let decided = commit_turn(&self.owner, &self.shared, &mut self.owned, now);
         let kinds = decided.iter().map(|decided| decided.event.body.kind()).collect();
-        let to = |decided: &Recorded| decided.event.command().and_then(|command| command.reply_to);
+        let to = |decided: &ChainedEvent| decided.event.command().and_then(|command| command.reply_to);
         let replies = decided.into_iter().filter_map(|decided| Some(Told { to: to(&decided)?, decided }));
         self.gateway.send(replies.collect());
         kinds
     }
 
     /// Decides what waits and commits it: the replies are lost.
-    pub fn decide_untold(&mut self) -> Vec<Recorded> {
+    pub fn decide_untold(&mut self) -> Vec<ChainedEvent> {
         commit_turn(&self.owner, &self.shared, &mut self.owned, self.clock.now())
     }
 

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::desk::Desk;
 use crate::server::Server;
 use headroom::domain::{PoolId, ReservationId, route};
-use headroom::replica::Mood;
+use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
 use serde_json::{Value, json};
 use std::fs;
@@ -66,7 +66,7 @@ fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
         assert_eq!(listed(&page), sound);
         let incomplete = page["incomplete"].as_array().unwrap();
         assert_eq!((incomplete.len(), &incomplete[0]["partition"]), (1, &json!(damaged)), "{page}");
-        assert!(incomplete[0]["reason"].as_str().unwrap().starts_with("lost: "), "{page}");
+        assert!(incomplete[0]["reason"].as_str().unwrap().starts_with("unreadable: "), "{page}");
         let as_of = page["as_of"].as_object().unwrap();
         assert!(as_of.len() == PARTITIONS as usize - 1 && !as_of.contains_key(&damaged.to_string()), "{page}");
     }
@@ -76,7 +76,7 @@ fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
         let refused = c.get(&path);
         assert_eq!((refused.status, refused.code().as_str()), (503, "unreadable"), "{path}");
         let problem = refused.json();
-        let says = format!("partition {damaged} cannot be read: lost: ");
+        let says = format!("partition {damaged} cannot be read: unreadable: ");
         assert!(problem["detail"].as_str().unwrap().starts_with(&says) && problem["retryable"] == false, "{problem}");
     }
     // So does a call that nobody will decide before somebody mends the log.
@@ -90,13 +90,15 @@ fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
 #[test]
 fn where_nothing_can_be_read_the_answer_says_whether_it_will_be() {
     let desk = Desk::of(2);
-    let mood = |partition: u32, mood: Mood| desk.gateway.replica().partition(partition).unwrap().set_mood(mood);
+    let status = |partition: u32, status: PartitionStatus| {
+        desk.gateway.replica().partition(partition).unwrap().set_status(status)
+    };
     let list = || Client::connect(desk.address).get("/v1/pools");
     assert_eq!(list().json()["incomplete"], json!([]));
-    mood(1, Mood::Rebuilding);
-    assert_eq!(list().json()["incomplete"], json!([{"partition": 1, "reason": "rebuilding"}]));
-    mood(0, Mood::Lost("no state".to_owned()));
-    assert_eq!((list().status, list().code().as_str()), (503, "rebuilding"));
-    mood(1, Mood::Halted("seq 0 is missing".to_owned()));
+    status(1, PartitionStatus::Restoring);
+    assert_eq!(list().json()["incomplete"], json!([{"partition": 1, "reason": "restoring"}]));
+    status(0, PartitionStatus::Unreadable("no state".to_owned()));
+    assert_eq!((list().status, list().code().as_str()), (503, "restoring"));
+    status(1, PartitionStatus::Failed("seq 0 is missing".to_owned()));
     assert_eq!((list().status, list().code().as_str()), (503, "unreadable"));
 }

@@ -8,7 +8,7 @@ use crate::wait::until;
 use headroom::api::problem;
 use headroom::limits::{ABANDON_GRACE_MS, COMMAND_WINDOW_MS, DEADLINE_MAX_MS};
 use headroom::log::AppendError;
-use headroom::replica::Mood;
+use headroom::replica::PartitionStatus;
 use std::collections::BTreeSet;
 
 /// Code, method, path, headers, body, and what its detail has to name.
@@ -173,7 +173,7 @@ const FINAL: &[Row] = &[
 
 /// What may pass by itself: [`what_may_pass_comes_through_with_the_same_key`] and its neighbours wait until it does.
 const PASSING: &[&str] =
-    &["shed", "timeout", "rebuilding", "not_fresh", "deadline_too_far", "head_timeout", "body_timeout"];
+    &["shed", "timeout", "restoring", "not_fresh", "deadline_too_far", "head_timeout", "body_timeout"];
 
 /// What no caller of a sound service gets to see, and what takes more than a test has: said of in the API's own tests.
 const BUILT: &[&str] = &[
@@ -320,9 +320,9 @@ fn a_read_of_a_state_that_is_rebuilt_comes_through_later() {
     let desk = Desk::new();
     let shared = desk.gateway.replica().partition(0).unwrap();
     let read = || desk.send("GET", "/v1/pools/p", &[], "").read().unwrap();
-    shared.set_mood(Mood::Rebuilding);
-    refused(&read(), 503, "rebuilding");
-    shared.set_mood(Mood::Owning);
+    shared.set_status(PartitionStatus::Restoring);
+    refused(&read(), 503, "restoring");
+    shared.set_status(PartitionStatus::Active);
     assert_eq!(read().status, 200);
     desk.end();
 }

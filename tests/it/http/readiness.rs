@@ -7,7 +7,7 @@ use headroom::api;
 use headroom::domain::{PoolId, route};
 use headroom::limits::STALLED_MS;
 use headroom::log::Opening;
-use headroom::replica::Mood;
+use headroom::replica::PartitionStatus;
 use headroom::time::Stopwatch;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -32,7 +32,9 @@ fn pool() -> String {
 #[test]
 fn readiness_says_which_partition_does_not_serve_and_why() {
     let desk = Desk::of(PARTITIONS);
-    let mood = |partition: u32, mood: Mood| desk.gateway.replica().partition(partition).unwrap().set_mood(mood);
+    let status = |partition: u32, status: PartitionStatus| {
+        desk.gateway.replica().partition(partition).unwrap().set_status(status)
+    };
     // What is met again was met at the first look.
     let since = "2027-01-15T08:00:00Z";
     let why = |why: &str| json!({ "why": why, "since": since });
@@ -46,11 +48,11 @@ fn readiness_says_which_partition_does_not_serve_and_why() {
         (status, body)
     };
     assert_eq!(blotted("/readyz"), (200, body("ok", false, &json!({}))));
-    mood(1, Mood::Rebuilding);
-    let rebuilding = json!({ "1": why("rebuilding") });
-    assert_eq!(blotted("/readyz"), (503, body("unavailable", false, &rebuilding)));
-    let mut starting = body("unavailable", false, &rebuilding);
-    starting["startup"] = json!({ "phase": "rebuilding", "partitions": { "1": { "events": 0 } } });
+    status(1, PartitionStatus::Restoring);
+    let restoring = json!({ "1": why("restoring") });
+    assert_eq!(blotted("/readyz"), (503, body("unavailable", false, &restoring)));
+    let mut starting = body("unavailable", false, &restoring);
+    starting["startup"] = json!({ "phase": "restoring", "partitions": { "1": { "events": 0 } } });
     assert_eq!(blotted("/startupz"), (503, starting.clone()));
     let other = desk.gateway.replica().partition(1).unwrap();
     other.set_goal(9);
@@ -62,20 +64,20 @@ fn readiness_says_which_partition_does_not_serve_and_why() {
     assert_eq!(blotted("/startupz"), (503, starting));
     other.set_expiring(false);
     assert_eq!(blotted("/livez"), (200, body("ok", false, &json!({}))));
-    mood(1, Mood::Halted("seq 4 is missing".to_owned()));
-    assert_eq!(blotted("/readyz"), (200, body("degraded", false, &json!({ "1": why("halted: seq 4 is missing") }))));
+    status(1, PartitionStatus::Failed("seq 4 is missing".to_owned()));
+    assert_eq!(blotted("/readyz"), (200, body("degraded", false, &json!({ "1": why("failed: seq 4 is missing") }))));
     assert_eq!(blotted("/startupz").0, 200);
     assert_eq!(blotted("/livez"), (200, body("ok", false, &json!({}))));
-    mood(0, Mood::Lost("no state".to_owned()));
-    let none = json!({ "0": why("lost: no state"), "1": why("halted: seq 4 is missing") });
+    status(0, PartitionStatus::Unreadable("no state".to_owned()));
+    let none = json!({ "0": why("unreadable: no state"), "1": why("failed: seq 4 is missing") });
     assert_eq!(blotted("/livez"), (503, body("unavailable", false, &none)), "nothing is served here any more");
     assert_eq!(blotted("/readyz").0, 503);
-    mood(0, Mood::Stopped);
+    status(0, PartitionStatus::Stopped);
     assert_eq!(blotted("/livez").0, 200);
-    let both = json!({ "0": why("stopped"), "1": why("halted: seq 4 is missing") });
+    let both = json!({ "0": why("stopped"), "1": why("failed: seq 4 is missing") });
     assert_eq!(blotted("/readyz"), (503, body("unavailable", false, &both)));
-    mood(0, Mood::Owning);
-    mood(1, Mood::Owning);
+    status(0, PartitionStatus::Active);
+    status(1, PartitionStatus::Active);
     desk.gateway.leave();
     assert_eq!(blotted("/readyz"), (503, body("unavailable", true, &json!({}))));
     assert_eq!(blotted("/livez").0, 200);
@@ -105,9 +107,9 @@ fn an_owner_that_decides_nothing_is_seen_by_what_waits_for_it() {
     assert!(seen["partitions"]["0"]["since"].is_string() && seen["partitions"]["1"].is_null(), "{seen}");
     // A partition beside it that has stopped leaves none that decides.
     let other = desk.gateway.replica().partition(1).unwrap();
-    other.set_mood(Mood::Halted("seq 4 is missing".to_owned()));
+    other.set_status(PartitionStatus::Failed("seq 4 is missing".to_owned()));
     assert_eq!(asked(&desk, "/readyz").0, 503);
-    other.set_mood(Mood::Owning);
+    other.set_status(PartitionStatus::Active);
     desk.decide();
     assert_eq!(caller.read().unwrap().status, 200);
     assert_eq!(asked(&desk, "/readyz"), (200, body("ok", false, &json!({}))));
@@ -141,7 +143,7 @@ fn a_process_that_opens_its_log_says_how_far_that_is_and_refuses_calls() {
     }
     assert_eq!(ask("GET", "/livez").status, 200);
     let refused = ask("POST", "/v1/reservations");
-    assert_eq!((refused.status, refused.code().as_str()), (503, "rebuilding"));
+    assert_eq!((refused.status, refused.code().as_str()), (503, "restoring"));
     open.send("what came of it").unwrap();
     let (came_of_it, _listener) = runtime.block_on(starting).unwrap();
     assert_eq!(came_of_it, "what came of it");

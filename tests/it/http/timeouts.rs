@@ -3,7 +3,7 @@
 use super::client::Reply;
 use super::desk::{Desk, NOW, ONE, TIMEOUT_MS, id};
 use crate::wait::until;
-use headroom::domain::{Amounts, Ask, AskKind, Dimension, Kind, PoolId};
+use headroom::domain::{Amounts, CommandBody, CommandKind, Dimension, Kind, PoolId};
 use headroom::gateway::admission::Shed;
 use headroom::gateway::{Call, Outcome};
 use headroom::limits::{ABANDON_GRACE_MS, DEADLINE_MAX_MS};
@@ -22,7 +22,7 @@ fn abandoned(desk: &Desk, before: usize) {
     until("the Abandon is appended", || desk.taken().len() > before);
     let taken = desk.taken();
     let [.., (reserve, attempt), (abandon, of)] = &taken[..] else { panic!("{taken:?}") };
-    assert_eq!((reserve.kind(), abandon.kind(), attempt), (AskKind::Reserve, AskKind::Abandon, of));
+    assert_eq!((reserve.kind(), abandon.kind(), attempt), (CommandKind::Reserve, CommandKind::Abandon, of));
     assert_eq!((reserve.pool(), reserve.reservation()), (abandon.pool(), abandon.reservation()));
 }
 
@@ -174,8 +174,8 @@ fn a_call_that_is_dropped_is_taken_back_and_one_that_is_answered_is_not() {
     let call = || {
         let orders = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
         let (pool, reservation) = (PoolId::new("p").unwrap(), id("k"));
-        let ask = Ask::Reserve { pool, reservation, demand: orders, hold_ttl_ms: None, order_ref: None };
-        Call { ask, key: None, actor: None, timeout_ms: Some(TIMEOUT_MS), arrived: NOW }
+        let ask = CommandBody::Reserve { pool, reservation, demand: orders, hold_ttl_ms: None, order_ref: None };
+        Call { body: ask, key: None, actor: None, timeout_ms: Some(TIMEOUT_MS), arrived: NOW }
     };
     let spawn = |desk: &Desk| {
         let gateway = desk.gateway.clone();

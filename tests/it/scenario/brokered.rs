@@ -11,7 +11,7 @@ use crate::brokered::service::Log;
 use crate::server::Server;
 use crate::wait::{soon, until};
 use crate::world::ManualClock;
-use headroom::domain::{Body, Ledger, Micros, Recorded};
+use headroom::domain::{ChainedEvent, EventBody, Ledger, Micros};
 use headroom::gateway::routing::route;
 use headroom::log::kafka::{Kafka, Sink, Stream};
 use headroom::log::{CommandSink, EventStream, NewCommand, Streamed};
@@ -63,7 +63,7 @@ impl Stage {
     /// All commands before this offset are.
     fn decided(&self, next_input: u64) {
         let is_decided = soon(|| self.position().1 >= next_input);
-        assert!(is_decided, "not decided, {:?}: {:?}", self.owned().mood(), self.owned().trouble());
+        assert!(is_decided, "not decided, {:?}: {:?}", self.owned().status(), self.owned().trouble());
     }
 
     /// Time passes, for all; what falls due is decided.
@@ -123,7 +123,7 @@ impl Events {
     }
 
     /// Those before this one.
-    fn until(&mut self, next_seq: u64) -> Vec<Recorded> {
+    fn until(&mut self, next_seq: u64) -> Vec<ChainedEvent> {
         let mut events = Vec::new();
         until("what was decided can be read", || {
             if let Some((_, Streamed::Event(event))) = self.stream.next(Duration::ZERO).unwrap() {
@@ -156,8 +156,8 @@ impl Depth for Commands<'_> {
             stage.clock.set(turn.at);
             for step in &turn.steps {
                 let bytes = wire::command::encode(&step.command);
-                let (_, key) = route(&step.command.ask, 1).unwrap_or_default();
-                let command = NewCommand { partition: 0, key: &key, bytes: &bytes, takes_back: None };
+                let (_, key) = route(&step.command.body, 1).unwrap_or_default();
+                let command = NewCommand { partition: 0, key: &key, bytes: &bytes, cancels: None };
                 stage.sink.append(command).unwrap();
             }
             let decided = next_input + turn.steps.len() as u64;
@@ -165,10 +165,10 @@ impl Depth for Commands<'_> {
             stage.owner.wait_for_timers(turn.at);
             let events = events.until(stage.position().0);
             // Time passes in weeks, so that the owner writes Ticks.
-            let is_told = |recorded: &&Recorded| !matches!(recorded.event.body, Body::Tick);
+            let is_told = |recorded: &&ChainedEvent| !matches!(recorded.event.body, EventBody::Tick);
             let (timers, answers): (Vec<_>, Vec<_>) =
                 events.iter().filter(is_told).partition(|recorded| recorded.event.cause.is_none());
-            let seen = |recorded: &Recorded| seen_body(&recorded.event.body);
+            let seen = |recorded: &ChainedEvent| seen_body(&recorded.event.body);
             let timers = timers.into_iter().map(seen).collect();
             let answers = answers.into_iter().map(seen).collect();
             transcript.turns.push(TurnSeen { timers: Some(timers), answers });

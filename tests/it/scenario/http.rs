@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::wait::until;
 use crate::world::ManualClock;
 use headroom::domain::{
-    Amounts, Ask, Edit, Ledger, LimitChange, Micros, Mode, Name, PoolChange, PoolSpec, ReservationId,
+    Amounts, CommandBody, Edit, Ledger, LimitChange, Micros, Mode, Name, PoolChange, PoolSpec, ReservationId,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ impl Caller<'_> {
 
     pub(super) fn step(&mut self, step: &Step) -> Seen {
         let command = &step.command;
-        let (method, path, headers, body) = self.request(&command.ask);
+        let (method, path, headers, body) = self.request(&command.body);
         let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.server.address))
@@ -109,39 +109,39 @@ impl Caller<'_> {
         let answer: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
         let kind = match answer["code"].as_str() {
             Some(code) => format!("rejected {code}"),
-            None => kind_of(&command.ask, &answer).to_owned(),
+            None => kind_of(&command.body, &answer).to_owned(),
         };
-        if let (Ask::Reserve { reservation, .. }, Some(id)) = (&command.ask, answer["reservation"].as_str()) {
+        if let (CommandBody::Reserve { reservation, .. }, Some(id)) = (&command.body, answer["reservation"].as_str()) {
             self.ids.insert(*reservation, id.to_owned());
         }
         let mut fields = flat(&answer);
-        if let Some(id) = command.ask.reservation() {
+        if let Some(id) = command.body.reservation() {
             fields.insert("reservation".to_owned(), id.to_string());
         }
         Seen { kind: if is_replayed { format!("repeated {kind}") } else { kind }, fields }
     }
 
-    fn request(&self, ask: &Ask) -> (&'static str, String, Vec<(&'static str, String)>, Option<Value>) {
+    fn request(&self, body: &CommandBody) -> (&'static str, String, Vec<(&'static str, String)>, Option<Value>) {
         let of_pool = |expected: &Option<u64>| match expected {
             None => vec![],
             Some(0) => vec![("if-none-match", "*".to_owned())],
             Some(version) => vec![("if-match", format!("\"{version}\""))],
         };
-        match ask {
-            Ask::DefinePool { pool, spec, expected_version } => {
+        match body {
+            CommandBody::DefinePool { pool, spec, expected_version } => {
                 ("PUT", format!("/v1/pools/{pool}"), of_pool(expected_version), Some(spec_body(spec)))
             }
-            Ask::AdjustLimits { pool, change, expected_version } => {
+            CommandBody::AdjustLimits { pool, change, expected_version } => {
                 ("PATCH", format!("/v1/pools/{pool}"), of_pool(expected_version), Some(limits_body(change)))
             }
-            Ask::ChangePool { pool, change, expected_version } => {
+            CommandBody::ChangePool { pool, change, expected_version } => {
                 ("PATCH", format!("/v1/pools/{pool}"), of_pool(expected_version), Some(change_body(change)))
             }
-            Ask::SetMode { pool, mode, expected_version } => {
+            CommandBody::SetMode { pool, mode, expected_version } => {
                 let body = json!({ "mode": mode_text(*mode) });
                 ("POST", format!("/v1/pools/{pool}/mode"), of_pool(expected_version), Some(body))
             }
-            Ask::Reserve { pool, demand, hold_ttl_ms, order_ref, .. } => {
+            CommandBody::Reserve { pool, demand, hold_ttl_ms, order_ref, .. } => {
                 let mut body = json!({ "pool": pool.as_str(), "demand": units(demand) });
                 if let Some(ttl) = hold_ttl_ms {
                     body["hold_ttl_ms"] = json!(ttl);
@@ -151,15 +151,15 @@ impl Caller<'_> {
                 }
                 ("POST", "/v1/reservations".to_owned(), vec![], Some(body))
             }
-            Ask::Confirm { reservation } => ("POST", self.path(reservation, "/confirm"), vec![], None),
-            Ask::Extend { reservation, hold_ttl_ms } => {
+            CommandBody::Confirm { reservation } => ("POST", self.path(reservation, "/confirm"), vec![], None),
+            CommandBody::Extend { reservation, hold_ttl_ms } => {
                 ("POST", self.path(reservation, "/extend"), vec![], Some(json!({ "hold_ttl_ms": hold_ttl_ms })))
             }
-            Ask::Amend { reservation, demand } => {
+            CommandBody::Amend { reservation, demand } => {
                 ("PATCH", self.path(reservation, ""), vec![], Some(json!({ "demand": units(demand) })))
             }
-            Ask::Release { reservation } => ("DELETE", self.path(reservation, ""), vec![], None),
-            Ask::Abandon { .. } | Ask::Handover { .. } => panic!("no caller sends this"),
+            CommandBody::Release { reservation } => ("DELETE", self.path(reservation, ""), vec![], None),
+            CommandBody::Abandon { .. } | CommandBody::Handover { .. } => panic!("no caller sends this"),
         }
     }
 
@@ -180,19 +180,19 @@ impl Caller<'_> {
     }
 }
 
-fn kind_of(ask: &Ask, answer: &Value) -> &'static str {
-    match ask {
-        Ask::DefinePool { .. } => "defined",
-        Ask::AdjustLimits { .. } => "adjusted",
-        Ask::SetMode { .. } => "mode_set",
-        Ask::ChangePool { .. } => "changed",
-        Ask::Reserve { .. } => "accepted",
-        Ask::Confirm { .. } => "confirmed",
-        Ask::Extend { .. } => "extended",
-        Ask::Amend { .. } => "amended",
-        Ask::Release { .. } if answer["status"] == "expired" => "expired",
-        Ask::Release { .. } => "released",
-        Ask::Abandon { .. } | Ask::Handover { .. } => panic!("no caller sends this"),
+fn kind_of(body: &CommandBody, answer: &Value) -> &'static str {
+    match body {
+        CommandBody::DefinePool { .. } => "defined",
+        CommandBody::AdjustLimits { .. } => "adjusted",
+        CommandBody::SetMode { .. } => "mode_set",
+        CommandBody::ChangePool { .. } => "changed",
+        CommandBody::Reserve { .. } => "accepted",
+        CommandBody::Confirm { .. } => "confirmed",
+        CommandBody::Extend { .. } => "extended",
+        CommandBody::Amend { .. } => "amended",
+        CommandBody::Release { .. } if answer["status"] == "expired" => "expired",
+        CommandBody::Release { .. } => "released",
+        CommandBody::Abandon { .. } | CommandBody::Handover { .. } => panic!("no caller sends this"),
     }
 }
 

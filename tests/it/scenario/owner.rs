@@ -3,7 +3,7 @@
 
 use super::{Depth, Scenario, Subject, Transcript, TurnSeen, seen_body, seen_pool, seen_reservation};
 use crate::world::{World, commit_turn, conclude_turn};
-use headroom::domain::{Body, Ledger, Micros, Recorded};
+use headroom::domain::{ChainedEvent, EventBody, Ledger, Micros};
 use headroom::log::{CommandSink, NewCommand};
 use headroom::owner::Partition;
 use headroom::wire;
@@ -32,15 +32,15 @@ impl Depth for OwnerDepth {
             }
             for step in &turn.steps {
                 let bytes = wire::command::encode(&step.command);
-                let command = NewCommand { partition, key: b"", bytes: &bytes, takes_back: None };
+                let command = NewCommand { partition, key: b"", bytes: &bytes, cancels: None };
                 world.log.append(command).unwrap();
             }
             let decided = commit_turn(&owner, &shared, &mut owned, turn.at);
-            let is_timer = |recorded: &&Recorded| recorded.event.cause.is_none();
-            let seen = |recorded: &Recorded| seen_body(&recorded.event.body);
+            let is_timer = |recorded: &&ChainedEvent| recorded.event.cause.is_none();
+            let seen = |recorded: &ChainedEvent| seen_body(&recorded.event.body);
             let timers = decided.iter().filter(is_timer).map(seen).collect();
             let answers = decided.iter().filter(|recorded| !is_timer(recorded)).map(seen).collect();
-            assert!(decided.iter().all(|r| !matches!(r.event.body, Body::Malformed { .. })), "{}", scenario.file);
+            assert!(decided.iter().all(|r| !matches!(r.event.body, EventBody::Malformed { .. })), "{}", scenario.file);
             transcript.turns.push(TurnSeen { timers: Some(timers), answers });
         }
         let now = scenario.turns.last().map(|turn| turn.at).unwrap_or_default();

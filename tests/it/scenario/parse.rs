@@ -6,8 +6,8 @@ mod words;
 use super::seen::{MIDNIGHT, clock};
 use super::{Expectation, Fields, Final, Scenario, Step, Subject, Turn};
 use headroom::domain::{
-    Amounts, Ask, Attempt, Command, CommandId, Dimension, Edit, IdempotencyKey, LimitChange, Micros, Mode, PoolChange,
-    PoolId, PoolRules, PoolSpec, ReservationId, RuleChange, Window, WindowChange,
+    Amounts, Attempt, Command, CommandBody, CommandId, Dimension, Edit, IdempotencyKey, LimitChange, Micros, Mode,
+    PoolChange, PoolId, PoolRules, PoolSpec, ReservationId, RuleChange, Window, WindowChange,
 };
 use headroom::gateway::routing;
 use headroom::limits::{DEADLINE_MAX_MS, TURN_TIMERS_MAX};
@@ -326,24 +326,24 @@ impl Parser {
             let command = self.called.get(subject).ok_or_else(|| format!("no command is called `{subject}`"))?;
             return Ok((command.clone(), true));
         }
-        let ask = match verb {
+        let body = match verb {
             "pool" | "change" | "limits" | "adjust" | "mode" | "reserve" | "abandon" => {
                 self.pool_ask(verb, subject, &words)?
             }
-            "confirm" => Ask::Confirm { reservation: self.reference(subject)? },
-            "release" => Ask::Release { reservation: self.reference(subject)? },
-            "amend" => Ask::Amend { reservation: self.reference(subject)?, demand: words.units()? },
+            "confirm" => CommandBody::Confirm { reservation: self.reference(subject)? },
+            "release" => CommandBody::Release { reservation: self.reference(subject)? },
+            "amend" => CommandBody::Amend { reservation: self.reference(subject)?, demand: words.units()? },
             "extend" => {
                 let hold = words.parse("hold", duration)?.ok_or("does not say for how long")?;
-                Ask::Extend { reservation: self.reference(subject)?, hold_ttl_ms: hold / 1_000 }
+                CommandBody::Extend { reservation: self.reference(subject)?, hold_ttl_ms: hold / 1_000 }
             }
-            "handover" => Ask::Handover { nonce: number(subject)? },
+            "handover" => CommandBody::Handover { nonce: number(subject)? },
             _ => return Err(format!("`{verb}` is no command")),
         };
         let attempt = match words.parse("attempt", number)? {
             Some(attempt) => attempt,
             None if verb == "abandon" => return Err("does not say which attempt".to_owned()),
-            None => self.next_attempt(&ask),
+            None => self.next_attempt(&body),
         };
         self.scene.commands += 1;
         let new = CommandId(self.scene.commands);
@@ -356,7 +356,7 @@ impl Parser {
             actor: None,
             key: words.parse("key", |key| IdempotencyKey::new(key).map_err(|why| format!("`{key}` {why}")))?,
             deadline: deadline.unwrap_or(self.now.plus_ms(DEADLINE_MAX_MS)),
-            ask,
+            body,
         };
         if let Some(name) = words.options.get("called") {
             self.called.insert((*name).to_owned(), command.clone());
@@ -364,33 +364,33 @@ impl Parser {
         Ok((command, is_special))
     }
 
-    fn next_attempt(&mut self, ask: &Ask) -> u64 {
-        let Ask::Reserve { reservation, .. } = ask else { return 1 };
+    fn next_attempt(&mut self, body: &CommandBody) -> u64 {
+        let CommandBody::Reserve { reservation, .. } = body else { return 1 };
         let attempts = self.attempts.entry(*reservation).or_default();
         *attempts += 1;
         *attempts
     }
 
-    fn pool_ask(&mut self, verb: &str, subject: &str, words: &Words) -> Parsed<Ask> {
+    fn pool_ask(&mut self, verb: &str, subject: &str, words: &Words) -> Parsed<CommandBody> {
         let pool = self.pool_id(subject)?;
         let expected_version = words.parse("expect", number)?;
         Ok(match verb {
-            "pool" => Ask::DefinePool { pool, spec: self.spec(words)?, expected_version },
-            "change" => Ask::ChangePool { pool, change: self.change(words)?, expected_version },
-            "limits" => Ask::AdjustLimits { pool, change: LimitChange::To(words.units()?), expected_version },
-            "adjust" => Ask::AdjustLimits { pool, change: LimitChange::By(words.deltas()?), expected_version },
+            "pool" => CommandBody::DefinePool { pool, spec: self.spec(words)?, expected_version },
+            "change" => CommandBody::ChangePool { pool, change: self.change(words)?, expected_version },
+            "limits" => CommandBody::AdjustLimits { pool, change: LimitChange::To(words.units()?), expected_version },
+            "adjust" => CommandBody::AdjustLimits { pool, change: LimitChange::By(words.deltas()?), expected_version },
             "mode" => {
                 let mode = mode(words.bare.get(1).ok_or("does not say which mode")?)?;
-                Ask::SetMode { pool, mode, expected_version }
+                CommandBody::SetMode { pool, mode, expected_version }
             }
-            "reserve" => Ask::Reserve {
+            "reserve" => CommandBody::Reserve {
                 reservation: self.own_id(&pool, words)?,
                 pool,
                 demand: words.units()?,
                 hold_ttl_ms: words.parse("hold", duration)?.map(|hold| hold / 1_000),
                 order_ref: words.parse("ref", name)?,
             },
-            _ => Ask::Abandon { reservation: self.own_id(&pool, words)?, pool },
+            _ => CommandBody::Abandon { reservation: self.own_id(&pool, words)?, pool },
         })
     }
 

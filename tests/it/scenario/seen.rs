@@ -2,7 +2,7 @@
 
 use super::{Fields, Seen};
 use headroom::domain::{
-    Amounts, Body, Entry, Micros, Mode, Pool, Rejection, ReleaseCause, Reservation, Status, Window,
+    Amounts, Entry, EventBody, Micros, Mode, Pool, Rejection, ReleaseCause, Reservation, Status, Window,
 };
 
 /// Midnight of 2026-11-21, UTC: the day on which every scenario plays.
@@ -17,28 +17,28 @@ pub fn clock(at: Micros) -> String {
 }
 
 /// An event's body.
-pub fn seen_body(body: &Body) -> Seen {
+pub fn seen_body(body: &EventBody) -> Seen {
     let kind = match body {
-        Body::PoolDefined(_) => "defined".to_owned(),
-        Body::LimitsAdjusted(_) => "adjusted".to_owned(),
-        Body::ModeSet(_) => "mode_set".to_owned(),
-        Body::PoolChanged(_) => "changed".to_owned(),
-        Body::Accepted(_) => "accepted".to_owned(),
-        Body::Confirmed(_) => "confirmed".to_owned(),
-        Body::Extended(_) => "extended".to_owned(),
-        Body::Amended(..) => "amended".to_owned(),
-        Body::Released(..) => "released".to_owned(),
-        Body::Expired(_) => "expired".to_owned(),
-        Body::Repeated(original, _) => format!("repeated {}", seen_body(original).kind),
-        Body::Rejected(rejection) => format!("rejected {}", rejection.reason),
-        Body::Abandoned { .. } => "abandoned".to_owned(),
-        Body::Malformed { .. } => "malformed".to_owned(),
-        Body::CommandsLost { .. } => "commands_lost".to_owned(),
-        Body::EventsLost { .. } => "events_lost".to_owned(),
-        Body::ClockSet { .. } => "clock_set".to_owned(),
-        Body::Barrier { .. } => "barrier".to_owned(),
-        Body::HandedOver { .. } => "handed_over".to_owned(),
-        Body::Tick => "tick".to_owned(),
+        EventBody::PoolDefined(_) => "defined".to_owned(),
+        EventBody::LimitsAdjusted(_) => "adjusted".to_owned(),
+        EventBody::ModeSet(_) => "mode_set".to_owned(),
+        EventBody::PoolChanged(_) => "changed".to_owned(),
+        EventBody::Accepted(_) => "accepted".to_owned(),
+        EventBody::Confirmed(_) => "confirmed".to_owned(),
+        EventBody::Extended(_) => "extended".to_owned(),
+        EventBody::Amended(..) => "amended".to_owned(),
+        EventBody::Released(..) => "released".to_owned(),
+        EventBody::Expired(_) => "expired".to_owned(),
+        EventBody::Repeated(original, _) => format!("repeated {}", seen_body(original).kind),
+        EventBody::Rejected(rejection) => format!("rejected {}", rejection.reason),
+        EventBody::Abandoned { .. } => "abandoned".to_owned(),
+        EventBody::Malformed { .. } => "malformed".to_owned(),
+        EventBody::CommandsLost { .. } => "commands_lost".to_owned(),
+        EventBody::EventsLost { .. } => "events_lost".to_owned(),
+        EventBody::ClockSet { .. } => "clock_set".to_owned(),
+        EventBody::Barrier { .. } => "barrier".to_owned(),
+        EventBody::HandedOver { .. } => "handed_over".to_owned(),
+        EventBody::Tick => "tick".to_owned(),
     };
     let mut fields = Fields::new();
     if let Some(entry) = body.entry() {
@@ -53,7 +53,7 @@ pub fn seen_body(body: &Body) -> Seen {
     if let Some(rejection) = body.rejection() {
         rejection_fields(&mut fields, rejection);
     }
-    if let Body::Released(_, cause) = body {
+    if let EventBody::Released(_, cause) = body {
         put(&mut fields, "cause", if *cause == ReleaseCause::Caller { "caller" } else { "abandoned" });
     }
     if let Some(id) = body.reservation_id() {

@@ -2,7 +2,7 @@
 
 use super::super::LogError;
 use super::classify::failed;
-use super::client::Talk;
+use super::client::ClientLog;
 use super::reader::number;
 use super::settings::Cluster;
 use crate::time::Stopwatch;
@@ -43,7 +43,7 @@ struct Batch {
 /// Counts what arrives.
 struct Arrivals;
 
-type Delivery = Talk<Arrivals>;
+type Delivery = ClientLog<Arrivals>;
 
 impl ProducerContext for Delivery {
     type DeliveryOpaque = Arc<Batch>;
@@ -59,14 +59,16 @@ impl ProducerContext for Delivery {
 }
 
 /// See the module. From any thread; after an error it is to be dropped.
-pub(super) struct Post {
+pub(super) struct DurableProducer {
     producer: ThreadedProducer<Delivery>,
 }
 
-impl Post {
-    pub(super) fn new(cluster: &Cluster) -> Result<Post, LogError> {
-        let producer = cluster.post().create_with_context(Talk(Arrivals));
-        producer.map(|producer| Post { producer }).map_err(|error| failed("the producer of dead letters", &error))
+impl DurableProducer {
+    pub(super) fn new(cluster: &Cluster) -> Result<DurableProducer, LogError> {
+        let producer = cluster.post().create_with_context(ClientLog(Arrivals));
+        producer
+            .map(|producer| DurableProducer { producer })
+            .map_err(|error| failed("the producer of dead letters", &error))
     }
 
     /// Returns when all of them are in the log. After an error some may be.

@@ -2,13 +2,13 @@
 
 use super::serve::Site;
 use super::{cluster, make_topics, open, prefix};
-use crate::letters::{Owner, PARTITIONS, definition, hex, objects, of_unknown_schema, pool_of, says};
+use crate::dead_letters::{Owner, PARTITIONS, definition, hex, objects, of_unknown_schema, pool_of, says};
 use crate::process::{Ended, run};
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::limits::LETTERS_HOLD_MS;
+use headroom::log::dead_letters::DeadLetters;
 use headroom::log::kafka::Cluster;
-use headroom::log::letters::DeadLetters;
 use headroom::log::{CommitOutcome, CommittedTail};
 use headroom::time::Stopwatch;
 use rdkafka::ClientConfig;

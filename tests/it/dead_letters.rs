@@ -3,7 +3,7 @@
 use crate::cli::assert_says;
 use crate::process::{Ended, headroom, once_free, run};
 use headroom::domain::{
-    Amounts, Ask, Attempt, Command, CommandId, Dimension, Micros, Mode, PoolId, PoolRules, PoolSpec, route,
+    Amounts, Attempt, Command, CommandBody, CommandId, Dimension, Micros, Mode, PoolId, PoolRules, PoolSpec, route,
 };
 use headroom::log::embedded::{Embedded, Options};
 use headroom::log::{
@@ -34,11 +34,11 @@ pub fn definition(pool: PoolId) -> Vec<u8> {
     let limits = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
     let (areas, labels) = Default::default();
     let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
-    let ask = Ask::DefinePool { pool, spec, expected_version: None };
+    let body = CommandBody::DefinePool { pool, spec, expected_version: None };
     // Of the same pool the same command.
-    let id = CommandId(ask.pool().map_or(0, route::pool_hash).into());
+    let id = CommandId(body.pool().map_or(0, route::pool_hash).into());
     let deadline = NOW.plus_ms(5_000);
-    let command = Command { id, reply_to: None, attempt: Attempt(1), actor: None, key: None, deadline, ask };
+    let command = Command { id, reply_to: None, attempt: Attempt(1), actor: None, key: None, deadline, body };
     wire::command::encode(&command)
 }
 
@@ -129,7 +129,7 @@ fn the_embedded_log_reads_them_from_its_events() {
     let options = Options { partitions: Some(PARTITIONS), log_id: 7, now: NOW };
     let log = Embedded::open(dir.path(), options).unwrap();
     for bytes in [b"garbage".to_vec(), definition(pool_of(0)), misrouted.clone()] {
-        log.append(NewCommand { partition: 0, key: b"key", bytes: &bytes, takes_back: None }).unwrap();
+        log.append(NewCommand { partition: 0, key: b"key", bytes: &bytes, cancels: None }).unwrap();
     }
     let mut owner = Owner::claim(&*log);
     assert_eq!(owner.decide(3).1, CommitOutcome::Ok);

@@ -1,11 +1,11 @@
 //! Dead letters of the embedded log. It keeps every command with its event, so that its events say which of them are
 //! letters; only what was done about one is written, in a table of its own.
 
-use super::super::letters::{DeadLetter, DeadLetters, Letter, LetterId, Original, Resolution};
+use super::super::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution, Undecidable};
 use super::super::{LogError, Record};
 use super::error::Fault;
 use super::file::{LETTERS, Span};
-use super::row::{Kind, Place};
+use super::row::{Kind, RowKey};
 use super::{CLAIM_READ_BYTES, Embedded, EmbeddedReader, Shared};
 use crate::domain::Micros;
 use crate::limits::LETTERS_MAX;
@@ -13,7 +13,7 @@ use crate::wire;
 use redb::ReadableDatabase;
 
 impl Shared {
-    fn letters(&self, partition: u32) -> Result<Vec<Letter>, LogError> {
+    fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
         let head = self.committer.head(partition)?;
         let (mut letters, mut from) = (Vec::new(), 0);
         while from < head.next_seq {
@@ -26,10 +26,10 @@ impl Shared {
                 if letters.len() >= LETTERS_MAX {
                     return Ok(letters);
                 }
-                let said = DeadLetter { offset: cause.input_offset, at: event.decided_at, reason };
+                let said = Undecidable { offset: cause.input_offset, at: event.decided_at, reason };
                 let length = self.command(partition, said.offset)?.map_or(0, |record| record.bytes.len());
                 let length = u64::try_from(length).unwrap_or(u64::MAX);
-                letters.push(Letter { partition, said, length, resolved: None });
+                letters.push(DeadLetter { partition, said, length, resolved: None });
             }
         }
         self.settle(partition, &mut letters)?;
@@ -44,7 +44,7 @@ impl Shared {
     }
 
     /// Adds what was done about them.
-    fn settle(&self, partition: u32, letters: &mut [Letter]) -> Result<(), LogError> {
+    fn settle(&self, partition: u32, letters: &mut [DeadLetter]) -> Result<(), LogError> {
         let settled = self.file.with(|db| {
             let txn = db.begin_read()?;
             let table = match txn.open_table(LETTERS) {
@@ -65,15 +65,15 @@ impl Shared {
         settled.map_err(|fault| LogError::new(format!("reading {} failed: {fault}", self.file.path.display())))
     }
 
-    fn original(&self, id: LetterId) -> Result<Original, LogError> {
+    fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError> {
         let record = self.command(id.partition, id.offset)?;
         let bytes = record.filter(|record| record.offset == id.offset).map(|record| record.bytes);
         bytes
-            .map(|bytes| Original { bytes: Some(bytes), ..Original::default() })
+            .map(|bytes| RawCommand { bytes: Some(bytes), ..RawCommand::default() })
             .ok_or_else(|| LogError::new(format!("{} does not hold command {}", self.file.path.display(), id.offset)))
     }
 
-    fn resolve(&self, id: LetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
+    fn resolve(&self, id: DeadLetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
         let written = self.file.with(|db| {
             let txn = db.begin_write()?;
             let value = place(id.partition, id.offset).seal(&body(resolution, now));
@@ -88,8 +88,8 @@ impl Shared {
     }
 }
 
-fn place(partition: u32, offset: u64) -> Place {
-    Place { kind: Kind::Letters, partition, first: offset }
+fn place(partition: u32, offset: u64) -> RowKey {
+    RowKey { kind: Kind::Letters, partition, first: offset }
 }
 
 fn body(resolution: Resolution, now: Micros) -> Vec<u8> {
@@ -98,7 +98,7 @@ fn body(resolution: Resolution, now: Micros) -> Vec<u8> {
     body
 }
 
-fn read(place: Place, value: &[u8]) -> Option<(Resolution, Micros)> {
+fn read(place: RowKey, value: &[u8]) -> Option<(Resolution, Micros)> {
     let (at, text) = place.open(value)?.split_first_chunk()?;
     Some((Resolution::named(std::str::from_utf8(text).ok()?)?, Micros(u64::from_le_bytes(*at))))
 }
@@ -106,37 +106,37 @@ fn read(place: Place, value: &[u8]) -> Option<(Resolution, Micros)> {
 const ITS_SERVERS: &str = "the embedded log takes commands from its own server alone: ask it again instead";
 
 impl DeadLetters for Embedded {
-    fn letters(&self, partition: u32) -> Result<Vec<Letter>, LogError> {
+    fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
         self.shared.letters(partition)
     }
 
-    fn original(&self, id: LetterId) -> Result<Original, LogError> {
+    fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError> {
         self.shared.original(id)
     }
 
-    fn append_again(&self, _: u32, _: &Original) -> Result<(), LogError> {
+    fn append_again(&self, _: u32, _: &RawCommand) -> Result<(), LogError> {
         Err(LogError::new(ITS_SERVERS))
     }
 
-    fn resolve(&self, id: LetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
+    fn resolve(&self, id: DeadLetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
         self.shared.resolve(id, resolution, now)
     }
 }
 
 impl DeadLetters for EmbeddedReader {
-    fn letters(&self, partition: u32) -> Result<Vec<Letter>, LogError> {
+    fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
         self.log.letters(partition)
     }
 
-    fn original(&self, id: LetterId) -> Result<Original, LogError> {
+    fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError> {
         self.log.original(id)
     }
 
-    fn append_again(&self, _: u32, _: &Original) -> Result<(), LogError> {
+    fn append_again(&self, _: u32, _: &RawCommand) -> Result<(), LogError> {
         Err(LogError::new(ITS_SERVERS))
     }
 
-    fn resolve(&self, _: LetterId, _: Resolution, _: Micros) -> Result<(), LogError> {
+    fn resolve(&self, _: DeadLetterId, _: Resolution, _: Micros) -> Result<(), LogError> {
         Err(LogError::new("the log was opened for reading"))
     }
 }

@@ -8,7 +8,7 @@
 
 use super::super::{CommitOutcome, LogError};
 use super::classify::{self, Meaning, failed};
-use super::client::Talk;
+use super::client::ClientLog;
 use super::reader::number;
 use super::settings::{COMMIT_SUSPECT, Cluster, TRANSACTION_LIMIT};
 use crate::domain::{Micros, PoolId};
@@ -35,7 +35,7 @@ struct Delivered {
 }
 
 /// Collects delivery reports.
-type Reports = Talk<Mutex<Delivered>>;
+type Reports = ClientLog<Mutex<Delivered>>;
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = ();
@@ -98,7 +98,7 @@ pub(super) struct Failed {
 }
 
 /// One record of a transaction.
-pub(super) struct Line {
+pub(super) struct TxnRecord {
     pub(super) headers: OwnedHeaders,
     /// Its key.
     pub(super) pool: Option<PoolId>,
@@ -107,18 +107,23 @@ pub(super) struct Line {
 }
 
 /// See the module.
-pub(super) struct Turns {
+pub(super) struct TransactionalProducer {
     producer: BaseProducer<Reports>,
     topic: String,
     partition: u32,
 }
 
-impl Turns {
+impl TransactionalProducer {
     /// A producer of one partition's turns, connected and not yet its owner: preparing it fences nobody.
-    pub(super) fn prepare(cluster: &Cluster, log_id: u128, partition: u32, slot: u8) -> Result<Turns, LogError> {
+    pub(super) fn prepare(
+        cluster: &Cluster,
+        log_id: u128,
+        partition: u32,
+        slot: u8,
+    ) -> Result<TransactionalProducer, LogError> {
         let producer = cluster.transactional(log_id, partition, slot).create_with_context(Reports::default());
         let producer: BaseProducer<Reports> = producer.map_err(|error| failed("a producer of turns", &error))?;
-        let turns = Turns { producer, topic: cluster.topics.events.clone(), partition };
+        let turns = TransactionalProducer { producer, topic: cluster.topics.events.clone(), partition };
         // The client asks for its coordinator every 500 ms, and a connection that it only boots from does not count.
         let asked = turns.producer.client().fetch_watermarks(&turns.topic, number(partition), TRANSACTION_LIMIT);
         asked.map_err(|error| failed("connecting a producer of turns", &error))?;
@@ -141,7 +146,7 @@ impl Turns {
     /// committed; when it says no, nothing ever is.
     pub(super) fn write(
         &self,
-        lines: impl Iterator<Item = Line>,
+        lines: impl Iterator<Item = TxnRecord>,
         is_ours: impl FnOnce(i64, i64) -> Result<bool, LogError>,
     ) -> Result<Committed, Failed> {
         *self.producer.context().0.lock() = Delivered { since: Some(Stopwatch::start()), ..Delivered::default() };
@@ -170,7 +175,7 @@ impl Turns {
         Ok(Committed { first_offset, last_offset, first_delivery, stamp, commit })
     }
 
-    fn send(&self, line: &Line) -> Result<(), Failed> {
+    fn send(&self, line: &TxnRecord) -> Result<(), Failed> {
         let mut record: BaseRecord<'_, [u8], [u8]> =
             BaseRecord::to(&self.topic).partition(number(self.partition)).headers(line.headers.clone());
         if let Some(pool) = &line.pool {

@@ -23,7 +23,7 @@ enum Change {
 
 /// The file as redb sees it. Clones are the same file: one for redb, one to release it with.
 #[derive(Debug)]
-pub(super) struct HeldBack<B> {
+pub(super) struct DeferredWrites<B> {
     inner: Arc<Inner<B>>,
 }
 
@@ -49,18 +49,20 @@ impl<B: StorageBackend> Inner<B> {
     }
 }
 
-impl<B> Clone for HeldBack<B> {
+impl<B> Clone for DeferredWrites<B> {
     fn clone(&self) -> Self {
-        HeldBack { inner: Arc::clone(&self.inner) }
+        DeferredWrites { inner: Arc::clone(&self.inner) }
     }
 }
 
-impl<B: StorageBackend> HeldBack<B> {
+impl<B: StorageBackend> DeferredWrites<B> {
     /// Holds back all changes to `file`. One that will only be read is `shared` with others who only read it: its lock
     /// needs no more, and a file opened for reading gets no other. `has_lost_a_flush` is set when a flush fails.
-    pub(super) fn new(file: B, shared: bool, has_lost_a_flush: Flag, opening: Arc<Opening>) -> HeldBack<B> {
+    pub(super) fn new(file: B, shared: bool, has_lost_a_flush: Flag, opening: Arc<Opening>) -> DeferredWrites<B> {
         let (released, changes, is_shut) = (AtomicBool::new(false), Mutex::default(), Flag::default());
-        HeldBack { inner: Arc::new(Inner { file, shared, released, changes, is_shut, has_lost_a_flush, opening }) }
+        DeferredWrites {
+            inner: Arc::new(Inner { file, shared, released, changes, is_shut, has_lost_a_flush, opening }),
+        }
     }
 
     /// Whoever sets it has no change made any more.
@@ -116,7 +118,7 @@ fn apply(change: &Change, offset: u64, out: &mut [u8]) {
     }
 }
 
-impl<B: StorageBackend> StorageBackend for HeldBack<B> {
+impl<B: StorageBackend> StorageBackend for DeferredWrites<B> {
     fn len(&self) -> io::Result<u64> {
         let changes = self.inner.changes.lock();
         let set = changes.iter().rev().find_map(|change| if let Change::Length(n) = change { Some(*n) } else { None });
@@ -190,8 +192,8 @@ mod tests {
 
     #[test]
     fn reads_see_what_is_held_back_and_release_makes_it_so() {
-        let held = HeldBack::new(InMemoryBackend::new(), false, Flag::default(), Arc::default());
-        let file = |held: &HeldBack<InMemoryBackend>| {
+        let held = DeferredWrites::new(InMemoryBackend::new(), false, Flag::default(), Arc::default());
+        let file = |held: &DeferredWrites<InMemoryBackend>| {
             let mut all = vec![0; held.inner.file.len().unwrap() as usize];
             held.inner.file.read(0, &mut all).unwrap();
             all

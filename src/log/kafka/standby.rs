@@ -2,9 +2,9 @@
 //! takes half a second more.
 
 use super::super::LogError;
+use super::producer::TransactionalProducer;
 use super::reader::Reader;
 use super::settings::{Cluster, SLOTS};
-use super::turns::Turns;
 use crate::threads;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 /// What a claim needs.
 pub(super) struct Prepared {
-    pub(super) turns: Vec<Turns>,
+    pub(super) turns: Vec<TransactionalProducer>,
     pub(super) reader: Reader,
 }
 
@@ -22,7 +22,7 @@ impl Prepared {
         let reader = Reader::waiting(cluster)?;
         reader.connect(&cluster.topics.events, partition)?;
         reader.connect(&cluster.topics.commands, partition)?;
-        let turns = (0..SLOTS).map(|slot| Turns::prepare(cluster, log_id, partition, slot));
+        let turns = (0..SLOTS).map(|slot| TransactionalProducer::prepare(cluster, log_id, partition, slot));
         Ok(Prepared { turns: turns.collect::<Result<_, _>>()?, reader })
     }
 }
@@ -32,19 +32,19 @@ enum Order {
     /// Make what a claim of the partition needs.
     Prepare(u32),
     /// Let a client go that is of no more use: that takes a moment, and whoever used it has other things to do.
-    Bury(Turns),
+    Bury(TransactionalProducer),
 }
 
 /// One for each partition, made by a thread of its own.
-pub(super) struct Stable {
+pub(super) struct StandbyClients {
     ready: Arc<Vec<Mutex<Option<Prepared>>>>,
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Stable {
+impl StandbyClients {
     /// For the partitions of a log, none of them ready.
-    pub(super) fn new(cluster: Arc<Cluster>, log_id: u128, partitions: u32) -> Result<Stable, LogError> {
+    pub(super) fn new(cluster: Arc<Cluster>, log_id: u128, partitions: u32) -> Result<StandbyClients, LogError> {
         let ready: Arc<Vec<_>> = Arc::new((0..partitions).map(|_| Mutex::new(None)).collect());
         let (orders, work) = bounded(usize::try_from(partitions).unwrap_or(usize::MAX).saturating_mul(2));
         let places = Arc::clone(&ready);
@@ -68,7 +68,7 @@ impl Stable {
             }
         });
         let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
-        Ok(Stable { ready, orders: Some(orders), thread: Some(thread) })
+        Ok(StandbyClients { ready, orders: Some(orders), thread: Some(thread) })
     }
 
     /// Has clients made ready for a partition that may be claimed.
@@ -78,12 +78,12 @@ impl Stable {
     }
 
     /// Lets a client go. One that finds no place is let go here and now.
-    pub(super) fn bury(&self, turns: Turns) {
+    pub(super) fn bury(&self, turns: TransactionalProducer) {
         let _ = self.orders.as_ref().map(|orders| orders.try_send(Order::Bury(turns)));
     }
 
     /// One of the partition's producers, if they are ready; the others are made anew.
-    pub(super) fn take_one(&self, partition: u32, slot: u8) -> Option<Turns> {
+    pub(super) fn take_one(&self, partition: u32, slot: u8) -> Option<TransactionalProducer> {
         let mut turns = self.take(partition)?.turns;
         let taken = (usize::from(slot) < turns.len()).then(|| turns.swap_remove(slot.into()));
         turns.into_iter().for_each(|turns| self.bury(turns));
@@ -96,7 +96,7 @@ impl Stable {
     }
 }
 
-impl Drop for Stable {
+impl Drop for StandbyClients {
     fn drop(&mut self) {
         drop(self.orders.take());
         // A thread that panicked has nothing left to hand over.

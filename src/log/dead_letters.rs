@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// What a turn says of one of its inputs that nobody could decide. It is a function of the input's bytes and partition,
 /// and of the schemas that this program knows: decided again, it is one again.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DeadLetter {
+pub struct Undecidable {
     /// The input's.
     pub offset: u64,
     /// When it was decided.
@@ -21,26 +21,26 @@ pub struct DeadLetter {
 
 /// A letter's id: where its command lies. As text `<partition>-<offset>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct LetterId {
+pub struct DeadLetterId {
     /// The partition it came to.
     pub partition: u32,
     /// Its offset there.
     pub offset: u64,
 }
 
-impl fmt::Display for LetterId {
+impl fmt::Display for DeadLetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.partition, self.offset)
     }
 }
 
-impl FromStr for LetterId {
+impl FromStr for DeadLetterId {
     type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<LetterId, &'static str> {
+    fn from_str(text: &str) -> Result<DeadLetterId, &'static str> {
         let parts = text.split_once('-').and_then(|(p, o)| Some((p.parse().ok()?, o.parse().ok()?)));
         let (partition, offset) = parts.ok_or("a dead letter's id is a partition and an offset, such as 0-17")?;
-        Ok(LetterId { partition, offset })
+        Ok(DeadLetterId { partition, offset })
     }
 }
 
@@ -70,27 +70,27 @@ impl Resolution {
 
 /// A letter as the log keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Its partition.
     pub partition: u32,
     /// What the turn said of it.
-    pub said: DeadLetter,
+    pub said: Undecidable,
     /// How many bytes the command had.
     pub length: u64,
     /// What was done about it, and when.
     pub resolved: Option<(Resolution, Micros)>,
 }
 
-impl Letter {
+impl DeadLetter {
     /// Its id.
-    pub fn id(&self) -> LetterId {
-        LetterId { partition: self.partition, offset: self.said.offset }
+    pub fn id(&self) -> DeadLetterId {
+        DeadLetterId { partition: self.partition, offset: self.said.offset }
     }
 }
 
 /// A command as it was.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Original {
+pub struct RawCommand {
     /// Its key, where the log keeps keys.
     pub key: Option<Vec<u8>>,
     /// Its bytes, up to [`crate::limits::LETTER_BYTES_MAX`]; `None` if its place held no value.
@@ -105,19 +105,19 @@ pub trait DeadLetters: Send + Sync {
     ///
     /// # Errors
     /// [`LogError`] when they cannot be read.
-    fn letters(&self, partition: u32) -> Result<Vec<Letter>, LogError>;
+    fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError>;
 
     /// The command of a letter that is there, as it was.
     ///
     /// # Errors
     /// [`LogError`] when it cannot be read.
-    fn original(&self, id: LetterId) -> Result<Original, LogError>;
+    fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError>;
 
     /// The bytes of a command that has any, as they are read inside, whatever frame they have in the log.
     ///
     /// # Errors
     /// [`LogError`] when it cannot be known yet what they are.
-    fn inside(&self, original: &Original) -> Result<Vec<u8>, LogError> {
+    fn inside(&self, original: &RawCommand) -> Result<Vec<u8>, LogError> {
         Ok(original.bytes.clone().unwrap_or_default())
     }
 
@@ -125,13 +125,13 @@ pub trait DeadLetters: Send + Sync {
     ///
     /// # Errors
     /// [`LogError`] when it may not be.
-    fn append_again(&self, partition: u32, original: &Original) -> Result<(), LogError>;
+    fn append_again(&self, partition: u32, original: &RawCommand) -> Result<(), LogError>;
 
     /// Notes what was done about a letter. When this returns it stays noted.
     ///
     /// # Errors
     /// [`LogError`] when it may not be.
-    fn resolve(&self, id: LetterId, resolution: Resolution, now: Micros) -> Result<(), LogError>;
+    fn resolve(&self, id: DeadLetterId, resolution: Resolution, now: Micros) -> Result<(), LogError>;
 }
 
 #[cfg(test)]
@@ -140,10 +140,10 @@ mod tests {
 
     #[test]
     fn an_id_is_read_as_it_is_written() {
-        let id = LetterId { partition: 3, offset: u64::MAX };
+        let id = DeadLetterId { partition: 3, offset: u64::MAX };
         assert_eq!(id.to_string().parse(), Ok(id));
         for bad in ["", "1", "-1", "1-", "1-2-3", "a-1", "4294967296-1"] {
-            assert!(bad.parse::<LetterId>().is_err(), "{bad}");
+            assert!(bad.parse::<DeadLetterId>().is_err(), "{bad}");
         }
     }
 }

@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Records of a partition that committed readers do not see.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct HeldBack {
+pub(super) struct OpenTransaction {
     topic: String,
     partition: u32,
     brokers: String,
@@ -27,17 +27,17 @@ pub(super) struct HeldBack {
     until: i64,
 }
 
-impl HeldBack {
+impl OpenTransaction {
     /// How many offsets that is.
     fn count(&self) -> u64 {
         u64::try_from(self.until.saturating_sub(self.from)).unwrap_or_default()
     }
 }
 
-impl fmt::Display for HeldBack {
+impl fmt::Display for OpenTransaction {
     /// The client has no call that names the producer: Kafka's own tool has.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HeldBack { topic, partition, brokers, from, until } = self;
+        let OpenTransaction { topic, partition, brokers, from, until } = self;
         write!(
             f,
             "{topic}/{partition}: offsets {from} to {until} are held back by a transaction that nobody has ended; \
@@ -52,7 +52,7 @@ impl fmt::Display for HeldBack {
 pub(super) struct Watch {
     looked: Option<Stopwatch>,
     /// What was found at the last look.
-    found: Option<HeldBack>,
+    found: Option<OpenTransaction>,
     /// Whether it was there at the look before as well, and was told.
     is_told: bool,
     /// The next command, where readable places lay behind it at the last look.
@@ -73,7 +73,7 @@ impl Watch {
     }
 
     /// Why nothing comes, if it is that.
-    pub(super) fn told(&self) -> Option<&HeldBack> {
+    pub(super) fn told(&self) -> Option<&OpenTransaction> {
         self.found.as_ref().filter(|_| self.is_told)
     }
 
@@ -87,8 +87,8 @@ impl Watch {
     }
 
     /// Takes what was found; the same at two looks is told.
-    fn take(&mut self, found: Option<HeldBack>) {
-        let from = |held: &Option<HeldBack>| held.as_ref().map(|held| held.from);
+    fn take(&mut self, found: Option<OpenTransaction>) {
+        let from = |held: &Option<OpenTransaction>| held.as_ref().map(|held| held.from);
         let is_same = found.is_some() && from(&found) == from(&self.found);
         if !is_same {
             self.came();
@@ -116,7 +116,7 @@ impl Inner {
         // A cluster that does not answer is told of elsewhere.
         let Ok((from, until)) = self.ends(topic, partition) else { return Ok(()) };
         let found = self.held_back(topic, partition, from..until);
-        self.paces.held_back(partition, found.as_ref().map_or(0, HeldBack::count));
+        self.paces.held_back(partition, found.as_ref().map_or(0, OpenTransaction::count));
         watch.take(found);
         let place = offset_of(next);
         if until < place {
@@ -150,10 +150,10 @@ impl Inner {
         Ok((from, until))
     }
 
-    fn held_back(&self, topic: &str, partition: u32, places: Range<i64>) -> Option<HeldBack> {
+    fn held_back(&self, topic: &str, partition: u32, places: Range<i64>) -> Option<OpenTransaction> {
         let Range { start: from, end: until } = places;
         let brokers = self.cluster.brokers.clone();
-        (from < until).then(|| HeldBack { topic: topic.to_owned(), partition, brokers, from, until })
+        (from < until).then(|| OpenTransaction { topic: topic.to_owned(), partition, brokers, from, until })
     }
 }
 
@@ -165,7 +165,7 @@ mod tests {
     fn what_is_there_at_two_looks_is_told_until_something_comes() {
         let held = |from| {
             let (topic, brokers) = ("h.commands".to_owned(), "k:9092".to_owned());
-            Some(HeldBack { topic, partition: 3, brokers, from, until: 12 })
+            Some(OpenTransaction { topic, partition: 3, brokers, from, until: 12 })
         };
         let mut watch = Watch::default();
         for (found, is_told) in

@@ -3,10 +3,10 @@
 //! told, and a person has to say so in the log (`headroom commands skip`).
 
 use super::super::{ClaimError, Fold, LogError};
+use super::durable::Sending;
 use super::owned::Owned;
-use super::post::Sending;
 use super::reader::{Next, Reader, offset_of};
-use super::record::{self, Course, Decided, Found};
+use super::record::{self, Course, Decided, EventRecord};
 use super::settings::ASK_LIMIT;
 use super::{Inner, Kafka};
 use crate::time::Stopwatch;
@@ -15,13 +15,13 @@ use std::fmt;
 use std::time::Duration;
 
 /// How long a reader may take to say where the commands lie; one that knows its way takes a millisecond.
-const STAND_LIMIT: Duration = Duration::from_secs(1);
+const SEEK_LIMIT: Duration = Duration::from_secs(1);
 /// Records that fill the places of commands that were decided in a topic that is gone, written at once.
 const FILLED_AT_ONCE: u64 = 1_000;
 
 /// How a partition's commands stand to what was decided of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub enum Continuity {
     /// The next command is where it should be, or will be.
     Sound,
     /// Commands were removed before anybody decided them.
@@ -47,31 +47,31 @@ pub enum Standing {
     },
 }
 
-impl Standing {
+impl Continuity {
     /// The offset after the last that an owner must leave out to go on; nothing where it can go on.
     pub fn skip_until(self) -> Option<u64> {
         match self {
-            Standing::Sound => None,
-            Standing::Removed { until, .. } => Some(until),
+            Continuity::Sound => None,
+            Continuity::Removed { until, .. } => Some(until),
             // An event says so, and an event of this kind leaves out one place at least.
-            Standing::Short { next, end } => Some(end.max(next.saturating_add(1))),
-            Standing::Other { at, end } => Some(end.max(at.saturating_add(2))),
+            Continuity::Short { next, end } => Some(end.max(next.saturating_add(1))),
+            Continuity::Other { at, end } => Some(end.max(at.saturating_add(2))),
         }
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for Continuity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Standing::Sound => f.write_str("sound"),
-            Standing::Removed { from, until } => {
+            Continuity::Sound => f.write_str("sound"),
+            Continuity::Removed { from, until } => {
                 let last = until.saturating_sub(1);
                 write!(f, "commands {from} to {last} were removed before they were decided")
             }
-            Standing::Short { next, end } => {
+            Continuity::Short { next, end } => {
                 write!(f, "the topic ends at {end}, and the next command is {next}: it was made anew or cut off")
             }
-            Standing::Other { at, .. } => {
+            Continuity::Other { at, .. } => {
                 write!(f, "command {at} is another one than was decided: the topic was made anew")
             }
         }
@@ -80,7 +80,7 @@ impl fmt::Display for Standing {
 
 /// A partition's commands, as somebody looks at them who owns nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stand {
+pub struct CommandsPosition {
     /// The next command to decide.
     pub next: u64,
     /// The first command that is there.
@@ -88,7 +88,7 @@ pub struct Stand {
     /// Where the topic ends.
     pub end: u64,
     /// How they stand to each other.
-    pub standing: Standing,
+    pub continuity: Continuity,
 }
 
 impl Kafka {
@@ -96,11 +96,11 @@ impl Kafka {
     ///
     /// # Errors
     /// [`LogError`] when commands or events cannot be read.
-    pub fn stand_of(&self, partition: u32) -> Result<Stand, LogError> {
+    pub fn commands_position(&self, partition: u32) -> Result<CommandsPosition, LogError> {
         let inner = &self.inner;
         inner.check(partition)?;
         let decided = inner.decided(partition)?;
-        inner.with_reader(|reader| inner.look(partition, decided, reader)).map(|(stand, _)| stand)
+        inner.with_reader(|reader| inner.look(partition, decided, reader)).map(|(position, _)| position)
     }
 
     /// Takes a partition like [`super::super::PartitionLog::claim`], for somebody who will say in the log that commands are
@@ -114,53 +114,53 @@ impl Kafka {
         partition: u32,
         from_seq: u64,
         fold: &mut Fold<'_>,
-    ) -> Result<(Owned, Standing), ClaimError> {
+    ) -> Result<(Owned, Continuity), ClaimError> {
         let inner = &self.inner;
         let taken = inner.take(partition, from_seq, fold)?;
-        let (stand, _) = inner.with_reader(|reader| inner.look(partition, taken.next.1, reader))?;
-        let missing = stand.standing.skip_until().unwrap_or_default().saturating_sub(stand.end);
+        let (position, _) = inner.with_reader(|reader| inner.look(partition, taken.next.1, reader))?;
+        let missing = position.continuity.skip_until().unwrap_or_default().saturating_sub(position.end);
         inner.fill(partition, missing)?;
-        Ok((inner.owned(partition, taken), stand.standing))
+        Ok((inner.owned(partition, taken), position.continuity))
     }
 }
 
 impl Inner {
     /// Has a reader stand at the next command: this one, or a new one if it does not know its way. A client that was made
     /// before a broker went may not have noticed.
-    pub(super) fn stand(&self, partition: u32, decided: Decided, reader: Reader) -> Result<Reader, LogError> {
+    pub(super) fn seek_commands(&self, partition: u32, decided: Decided, reader: Reader) -> Result<Reader, LogError> {
         let topic = &self.cluster.topics.commands;
-        let reader = match reader.bounds_within(topic, partition, STAND_LIMIT) {
+        let reader = match reader.bounds_within(topic, partition, SEEK_LIMIT) {
             Ok(_) => reader,
             Err(_) => Reader::waiting(&self.cluster)?,
         };
-        let (stand, is_there) = self.look(partition, decided, &reader)?;
-        match stand.standing {
-            Standing::Sound if is_there => Ok(reader),
-            Standing::Sound => {
+        let (position, is_there) = self.look(partition, decided, &reader)?;
+        match position.continuity {
+            Continuity::Sound if is_there => Ok(reader),
+            Continuity::Sound => {
                 reader.assign(topic, partition, offset_of(decided.next_input))?;
                 Ok(reader)
             }
-            standing => Err(LogError::new(format!(
-                "{topic}/{partition}: {standing}; headroom commands skip --partition {partition} says so in the log, and \
+            continuity => Err(LogError::new(format!(
+                "{topic}/{partition}: {continuity}; headroom commands skip --partition {partition} says so in the log, and \
                  what comes after it is decided"
             ))),
         }
     }
 
     /// How the commands stand, and whether the reader stands at the next one.
-    fn look(&self, partition: u32, decided: Decided, reader: &Reader) -> Result<(Stand, bool), LogError> {
+    fn look(&self, partition: u32, decided: Decided, reader: &Reader) -> Result<(CommandsPosition, bool), LogError> {
         let topic = &self.cluster.topics.commands;
         let (first, end) = reader.bounds(topic, partition)?;
         let [first, end] = [first, end].map(|offset| u64::try_from(offset).unwrap_or_default());
         let next = decided.next_input;
         let last = next.checked_sub(1).filter(|last| (first..end).contains(last) && decided.check != 0);
-        let standing = match last {
-            _ if next < first => Standing::Removed { from: next, until: first },
-            _ if next > end => Standing::Short { next, end },
-            Some(at) if !self.holds(partition, (at, decided.check), reader)? => Standing::Other { at, end },
-            _ => Standing::Sound,
+        let continuity = match last {
+            _ if next < first => Continuity::Removed { from: next, until: first },
+            _ if next > end => Continuity::Short { next, end },
+            Some(at) if !self.holds(partition, (at, decided.check), reader)? => Continuity::Other { at, end },
+            _ => Continuity::Sound,
         };
-        Ok((Stand { next, first, end, standing }, last.is_some()))
+        Ok((CommandsPosition { next, first, end, continuity }, last.is_some()))
     }
 
     /// Whether the command at this offset has this check.
@@ -191,9 +191,9 @@ impl Inner {
                 let found = record::found_awaited(message, &self.framing);
                 course.take(&found).map_err(LogError::from)?;
                 match found {
-                    Found::Event(_, decided) => Ok(Some(decided)),
-                    Found::Unread(why) => Err(why.at(topic, partition, message.offset())),
-                    Found::Fence(_) | Found::Foreign => Ok(None),
+                    EventRecord::Event(_, decided) => Ok(Some(decided)),
+                    EventRecord::Unread(why) => Err(why.at(topic, partition, message.offset())),
+                    EventRecord::Fence(_) | EventRecord::Foreign => Ok(None),
                 }
             })?;
             Ok(last.unwrap_or_default())

@@ -8,48 +8,48 @@ use crate::wire::frame::Fingerprint;
 use rdkafka::message::{BorrowedMessage, Message};
 
 /// A fetched command, as far as it could be read.
-pub(super) enum Held {
+pub(super) enum ReadAhead {
     /// As it is read inside.
     Read(Record),
     /// As it is on the cluster, and why it cannot be read.
     Unread { offset: u64, bytes: Vec<u8>, schema: Option<Fingerprint>, why: Unread },
 }
 
-impl Held {
+impl ReadAhead {
     /// What was fetched.
-    pub(super) fn of(message: &BorrowedMessage<'_>, framing: &Framing, log_id: u128) -> Held {
+    pub(super) fn of(message: &BorrowedMessage<'_>, framing: &Framing, log_id: u128) -> ReadAhead {
         match record::command(message, log_id, |value, schema| framing.incoming(value, schema, Writer::Anyone)) {
-            Ok(record) => Held::Read(record),
+            Ok(record) => ReadAhead::Read(record),
             Err(why) => {
                 let offset = u64::try_from(message.offset()).unwrap_or_default();
                 let bytes = message.payload().unwrap_or_default().to_vec();
-                Held::Unread { offset, bytes, schema: record::schema_of(message), why }
+                ReadAhead::Unread { offset, bytes, schema: record::schema_of(message), why }
             }
         }
     }
 
     pub(super) fn offset(&self) -> u64 {
         match self {
-            Held::Read(record) => record.offset,
-            Held::Unread { offset, .. } => *offset,
+            ReadAhead::Read(record) => record.offset,
+            ReadAhead::Unread { offset, .. } => *offset,
         }
     }
 
     /// Why it cannot be read, as far as anybody knows.
     pub(super) fn why(&self) -> Option<&Unread> {
         match self {
-            Held::Read(_) => None,
-            Held::Unread { why, .. } => Some(why),
+            ReadAhead::Read(_) => None,
+            ReadAhead::Unread { why, .. } => Some(why),
         }
     }
 
     /// The same after another look.
-    pub(super) fn again(self, framing: &Framing) -> Held {
+    pub(super) fn again(self, framing: &Framing) -> ReadAhead {
         match self {
-            Held::Read(_) => self,
-            Held::Unread { offset, bytes, schema, .. } => match framing.incoming(&bytes, schema, Writer::Anyone) {
-                Ok(bytes) => Held::Read(Record { offset, skipped: 0, bytes }),
-                Err(why) => Held::Unread { offset, bytes, schema, why },
+            ReadAhead::Read(_) => self,
+            ReadAhead::Unread { offset, bytes, schema, .. } => match framing.incoming(&bytes, schema, Writer::Anyone) {
+                Ok(bytes) => ReadAhead::Read(Record { offset, skipped: 0, bytes }),
+                Err(why) => ReadAhead::Unread { offset, bytes, schema, why },
             },
         }
     }

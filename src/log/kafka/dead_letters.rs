@@ -13,10 +13,10 @@
 //! as often, on a thread of its own: no turn waits for that. Nothing is lost with them but the convenience: the event says the offset and the reason, an error line names
 //! them, and the command stays in its topic for as long as that keeps any.
 
-use super::super::letters::{DeadLetter, DeadLetters, Letter, LetterId, Original, Resolution};
+use super::super::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution, Undecidable};
 use super::super::{LogError, Turn};
+use super::durable::{DurableProducer, Sending};
 use super::framing;
-use super::post::{Post, Sending};
 use super::reader::{Reader, offset_of};
 use super::record;
 use super::settings::ASK_LIMIT;
@@ -69,14 +69,14 @@ impl Failing {
 /// Writes them.
 #[derive(Default)]
 pub(super) struct Writer {
-    post: Mutex<Option<Arc<Post>>>,
+    post: Mutex<Option<Arc<DurableProducer>>>,
     failing: Mutex<BTreeMap<u32, Failing>>,
 }
 
 /// A command's record as it is in the cluster.
 #[derive(Default)]
-struct Found {
-    original: Original,
+struct StoredCommand {
+    original: RawCommand,
     length: u64,
 }
 
@@ -123,7 +123,7 @@ impl Inner {
     }
 
     /// Tries letters again that a turn goes without; each try may take seconds.
-    fn try_aside(self: &Arc<Self>, partition: u32, dead: Vec<DeadLetter>) {
+    fn try_aside(self: &Arc<Self>, partition: u32, dead: Vec<Undecidable>) {
         if let Some(failing) = self.letters.failing.lock().get_mut(&partition) {
             failing.is_tried_aside = true;
         }
@@ -142,16 +142,16 @@ impl Inner {
         }
     }
 
-    fn try_letters(&self, partition: u32, dead: &[DeadLetter]) -> Result<(), LogError> {
+    fn try_letters(&self, partition: u32, dead: &[Undecidable]) -> Result<(), LogError> {
         let found = self.originals(partition, dead)?;
-        let missing = Found::default();
+        let missing = StoredCommand::default();
         let records = dead.iter().map(|letter| {
-            let Found { original, length } = found.get(&letter.offset).unwrap_or(&missing);
+            let StoredCommand { original, length } = found.get(&letter.offset).unwrap_or(&missing);
             Sending {
                 topic: &self.cluster.topics.dead_letters,
                 partition,
                 headers: record::with_schema(
-                    headers_of(LetterId { partition, offset: letter.offset }, letter, *length),
+                    headers_of(DeadLetterId { partition, offset: letter.offset }, letter, *length),
                     original.schema,
                 ),
                 key: original.key.as_deref(),
@@ -166,14 +166,14 @@ impl Inner {
             let mut post = self.letters.post.lock();
             match &*post {
                 Some(post) => Arc::clone(post),
-                None => Arc::clone(post.insert(Arc::new(Post::new(&self.cluster)?))),
+                None => Arc::clone(post.insert(Arc::new(DurableProducer::new(&self.cluster)?))),
             }
         };
         post.send(records).inspect_err(|_| *self.letters.post.lock() = None)
     }
 
     /// The records at these offsets, in order, as they are; a place without one is left out.
-    fn originals(&self, partition: u32, letters: &[DeadLetter]) -> Result<BTreeMap<u64, Found>, LogError> {
+    fn originals(&self, partition: u32, letters: &[Undecidable]) -> Result<BTreeMap<u64, StoredCommand>, LogError> {
         let (Some(first), Some(last)) = (letters.first(), letters.last()) else { return Ok(BTreeMap::new()) };
         let mut wanted = letters.iter().map(|letter| letter.offset).peekable();
         let mut found = BTreeMap::new();
@@ -229,15 +229,15 @@ fn tell_unwritten(partition: u32, turn: &Turn, why: &str) {
     tracing::error!(partition, count, first, last, why, "dead letters are not written, and no longer waited for");
 }
 
-fn found_in(message: &BorrowedMessage<'_>) -> Found {
+fn found_in(message: &BorrowedMessage<'_>) -> StoredCommand {
     let cut = |bytes: &[u8], most: usize| bytes.get(..most).unwrap_or(bytes).to_vec();
-    let original = Original {
+    let original = RawCommand {
         key: message.key().map(|key| cut(key, LETTER_KEY_BYTES_MAX)),
         bytes: message.payload().map(|bytes| cut(bytes, LETTER_BYTES_MAX)),
         schema: record::schema_of(message),
     };
     let length = message.payload().map_or(0, <[u8]>::len);
-    Found { original, length: u64::try_from(length).unwrap_or(u64::MAX) }
+    StoredCommand { original, length: u64::try_from(length).unwrap_or(u64::MAX) }
 }
 
 fn headers(pairs: &[(&str, &str)]) -> OwnedHeaders {
@@ -245,14 +245,14 @@ fn headers(pairs: &[(&str, &str)]) -> OwnedHeaders {
     pairs.iter().fold(headers, |headers, &(key, value)| headers.insert(Header { key, value: Some(value) }))
 }
 
-fn headers_of(id: LetterId, letter: &DeadLetter, length: u64) -> OwnedHeaders {
+fn headers_of(id: DeadLetterId, letter: &Undecidable, length: u64) -> OwnedHeaders {
     let (id, at, length) = (id.to_string(), letter.at.0.to_string(), length.to_string());
     headers(&[(ID, &id), (REASON, &letter.reason), (AT, &at), (LENGTH, &length)])
 }
 
 /// What a record of the topic says.
 enum Said {
-    Letter(Letter),
+    DeadLetter(DeadLetter),
     Resolved(u64, Resolution, Micros),
 }
 
@@ -264,26 +264,26 @@ fn said(message: &BorrowedMessage<'_>, partition: u32) -> Option<Said> {
         std::str::from_utf8(header.value?).ok()
     };
     let at = Micros(header(AT)?.parse().ok()?);
-    let of_here = |text: &str| text.parse::<LetterId>().ok().filter(|id| id.partition == partition);
+    let of_here = |text: &str| text.parse::<DeadLetterId>().ok().filter(|id| id.partition == partition);
     if let Some(resolution) = header(RESOLUTION) {
         let id = of_here(std::str::from_utf8(message.key()?).ok()?)?;
         return Some(Said::Resolved(id.offset, Resolution::named(resolution)?, at));
     }
     let id = of_here(header(ID)?)?;
-    let said = DeadLetter { offset: id.offset, at, reason: header(REASON)?.to_owned() };
-    Some(Said::Letter(Letter { partition, said, length: header(LENGTH)?.parse().ok()?, resolved: None }))
+    let said = Undecidable { offset: id.offset, at, reason: header(REASON)?.to_owned() };
+    Some(Said::DeadLetter(DeadLetter { partition, said, length: header(LENGTH)?.parse().ok()?, resolved: None }))
 }
 
 impl DeadLetters for Kafka {
-    fn letters(&self, partition: u32) -> Result<Vec<Letter>, LogError> {
+    fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
         let inner = &self.inner;
         inner.check(partition)?;
-        let mut letters: BTreeMap<u64, Letter> = BTreeMap::new();
+        let mut letters: BTreeMap<u64, DeadLetter> = BTreeMap::new();
         let topic = &inner.cluster.topics.dead_letters;
         inner.with_reader(|reader| {
             inner.each_record(reader, (topic, partition), 0, |message| {
                 match said(message, partition) {
-                    Some(Said::Letter(letter)) if letters.len() < LETTERS_MAX => {
+                    Some(Said::DeadLetter(letter)) if letters.len() < LETTERS_MAX => {
                         letters.entry(letter.said.offset).or_insert(letter);
                     }
                     Some(Said::Resolved(offset, resolution, at)) => {
@@ -291,7 +291,7 @@ impl DeadLetters for Kafka {
                             letter.resolved = Some((resolution, at));
                         }
                     }
-                    Some(Said::Letter(_)) | None => {}
+                    Some(Said::DeadLetter(_)) | None => {}
                 }
                 true
             })
@@ -299,14 +299,14 @@ impl DeadLetters for Kafka {
         Ok(letters.into_values().collect())
     }
 
-    fn original(&self, id: LetterId) -> Result<Original, LogError> {
+    fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError> {
         let inner = &self.inner;
         inner.check(id.partition)?;
         let mut original = None;
         let topic = &inner.cluster.topics.dead_letters;
         inner.with_reader(|reader| {
             inner.each_record(reader, (topic, id.partition), 0, |message| {
-                if matches!(said(message, id.partition), Some(Said::Letter(letter)) if letter.id() == id) {
+                if matches!(said(message, id.partition), Some(Said::DeadLetter(letter)) if letter.id() == id) {
                     original = Some(found_in(message).original);
                 }
                 original.is_none()
@@ -315,13 +315,13 @@ impl DeadLetters for Kafka {
         original.ok_or_else(|| LogError::new(format!("{topic}/{} does not hold {id} any more", id.partition)))
     }
 
-    fn inside(&self, original: &Original) -> Result<Vec<u8>, LogError> {
+    fn inside(&self, original: &RawCommand) -> Result<Vec<u8>, LogError> {
         let bytes = original.bytes.as_deref().unwrap_or_default();
         let read = self.inner.framing.incoming_awaited(bytes, original.schema, framing::Writer::Anyone);
         read.map_err(|why| LogError::new(why.to_string()))
     }
 
-    fn append_again(&self, partition: u32, original: &Original) -> Result<(), LogError> {
+    fn append_again(&self, partition: u32, original: &RawCommand) -> Result<(), LogError> {
         let inner = &self.inner;
         inner.check(partition)?;
         inner.post(&[Sending {
@@ -333,7 +333,7 @@ impl DeadLetters for Kafka {
         }])
     }
 
-    fn resolve(&self, id: LetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
+    fn resolve(&self, id: DeadLetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
         let inner = &self.inner;
         inner.check(id.partition)?;
         let key = id.to_string();
