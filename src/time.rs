@@ -3,10 +3,12 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod log_clock;
+mod pause;
 mod stamp;
 mod steps;
 
 pub use log_clock::LogClock;
+pub use pause::{pause, pause_unless};
 pub use stamp::{Offset, Stamp};
 pub use steps::Steps;
 

@@ -2,7 +2,7 @@
 
 use headroom::log::kafka::admin::wait;
 use headroom::log::kafka::{Cluster, Topics};
-use headroom::time::{Clock, Stopwatch, SystemClock};
+use headroom::time::{Clock, Stopwatch, SystemClock, pause};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -117,7 +117,7 @@ fn has_leader(asks: &BaseConsumer, topic: &str, partition: u32) -> Result<(), St
         match asks.fetch_watermarks(topic, number(partition), LIMIT) {
             Ok(_) => return Ok(()),
             Err(error) if waiting.elapsed() > LIMIT => return Err(format!("{topic}/{partition}: {error}")),
-            Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
+            Err(_) => pause(Duration::from_millis(50)),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
-use crate::time::Clock;
+use crate::time::{Clock, pause};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -135,7 +135,7 @@ fn reopened(log: &Embedded, partition: u32, waits: impl Fn(String)) -> Option<Re
                     waits(error.to_string());
                     told = Some(error);
                 }
-                std::thread::park_timeout(REOPEN_LOOK);
+                pause(REOPEN_LOOK);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::log::kafka::{Company, Distance, Door, Kafka};
 use crate::owner::handover::{Handover, Input, Others, Output, TurnTimes, Why};
 use crate::replica::{PartitionStatus, Replica};
 use crate::telemetry::Metrics;
-use crate::time::{Clock, Stopwatch};
+use crate::time::{Clock, Stopwatch, pause_unless};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -47,7 +47,7 @@ impl Watch {
 
     pub(super) fn run(mut self, ending: &AtomicBool) {
         while !ending.load(Relaxed) {
-            std::thread::park_timeout(LOOK);
+            pause_unless(LOOK, || ending.load(Relaxed));
             let turns = self.turns();
             if let Some((partition, _)) = turns.iter().find(|(_, turns)| turns.last_ms >= self.deadline_ms) {
                 self.measured = *partition;

@@ -1,5 +1,6 @@
 //! A data directory beside a log that is on a cluster: one process at a time keeps its checkpoints there.
 
+use crate::time::pause;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
@@ -27,7 +28,7 @@ impl Hold {
             match lock.try_lock() {
                 // A file system that cannot lock directories is taken at its word.
                 Ok(()) | Err(TryLockError::Error(_)) => return Ok(Some(Hold { _lock: lock })),
-                Err(TryLockError::WouldBlock) => std::thread::park_timeout(TRY_EVERY),
+                Err(TryLockError::WouldBlock) => pause(TRY_EVERY),
             }
         }
         Ok(None)

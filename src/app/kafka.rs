@@ -20,7 +20,7 @@ use crate::replica::{PartitionStatus, Replica, Shared};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
-use crate::time::{Clock, Stopwatch};
+use crate::time::{Clock, Stopwatch, pause, pause_unless};
 use crossbeam_channel::{Sender, bounded, never};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -265,7 +265,7 @@ fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
         if waiting.elapsed() >= limit {
             return false;
         }
-        std::thread::park_timeout(JOIN_LOOK);
+        pause(JOIN_LOOK);
     }
     thread.join().is_ok()
 }
@@ -284,7 +284,7 @@ fn probe_ends(log: &Kafka, context: &OwnerContext, replica: &Replica, probe: &En
             }
             Some((log.whole_end(partition)?, log.written_end(partition)))
         });
-        std::thread::park_timeout(PULSE);
+        pause_unless(PULSE, || ending.load(Relaxed));
     }
 }
 
@@ -298,7 +298,7 @@ fn hear(notes: &Notes, replica: &Replica, ending: &AtomicBool) {
         for (partition, shared) in (0..).zip(replica.partitions()) {
             shared.set_beat(beats.get(&partition).copied().flatten());
         }
-        std::thread::park_timeout(BEAT);
+        pause_unless(BEAT, || ending.load(Relaxed));
     }
 }
 
@@ -325,7 +325,7 @@ fn read_replies(log: &Kafka, reader: ReplyReader, incarnation: u64, gateway: &Ga
     let mut reader = Some(reader);
     while !ending.load(Relaxed) {
         let Some(reading) = &reader else {
-            std::thread::park_timeout(RETRY);
+            pause_unless(RETRY, || ending.load(Relaxed));
             reader = log.reply_reader(incarnation).ok();
             continue;
         };
@@ -346,7 +346,7 @@ fn follow(stream: Stream, context: &OwnerContext, replica: &Replica, probe: &End
     while !ending.load(Relaxed) {
         if let Err(error) = follower.round(LOOK) {
             tracing::warn!(%error, "cannot follow the log; trying again");
-            std::thread::park_timeout(RETRY);
+            pause_unless(RETRY, || ending.load(Relaxed));
         }
     }
 }

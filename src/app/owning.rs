@@ -8,7 +8,7 @@ use crate::owner::Report;
 use crate::owner::ownership::{Ended, Input, Output, Ownership};
 use crate::owner::shell::End;
 use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
-use crate::time::Stopwatch;
+use crate::time::{Stopwatch, pause};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -174,7 +174,7 @@ fn own(context: &OwnerContext, log: &Kafka, shared: &Arc<Shared>) -> Ended {
         if log.is_to_stop(partition) {
             return Ended::Stopped;
         }
-        std::thread::park_timeout(REBUILD_LOOK);
+        pause(REBUILD_LOOK);
     }
     if shared.has_stopped() {
         return Ended::Failed;

@@ -6,6 +6,7 @@ use super::{Failure, Verdict};
 use crate::config::Config;
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError};
+use crate::time::pause;
 use crate::wire;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -
         }
     };
     loop {
-        std::thread::park_timeout(LOOK_EVERY);
+        pause(LOOK_EVERY);
         match server.take().map_or_else(|| Server::of(dir), Ok) {
             Err(_) => {}
             Ok(running) => match printing.print(&running) {
@@ -83,7 +84,7 @@ fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -
 /// The same on a cluster, which is waited for while it does not answer.
 fn follow_cluster(log: &dyn CommittedTail, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
     loop {
-        std::thread::park_timeout(LOOK_EVERY);
+        pause(LOOK_EVERY);
         match printing.print(log) {
             Ok(unread) if unread.is_empty() => {}
             Ok(unread) => tracing::debug!(?unread, "the cluster does not answer"),

@@ -8,6 +8,7 @@ use crate::log::CommittedTail;
 use crate::log::embedded::{EmbeddedReader, OpenError};
 use crate::log::kafka::Kafka;
 use crate::store::sled::SledStore;
+use crate::time::pause;
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl Source {
                 Ok(reader) => return Ok(Source::Directory(reader)),
                 // A server has the log open for a moment before it can be asked and after it was.
                 Err(OpenError::InUse { .. }) => match Server::of(dir) {
-                    Err(_) if tries > 0 => std::thread::park_timeout(TRY_EVERY),
+                    Err(_) if tries > 0 => pause(TRY_EVERY),
                     asked => return asked.map(|server| Source::Server(Box::new(server))),
                 },
                 Err(error) => return Err(cannot_open(&gone(dir, error))),

@@ -10,6 +10,7 @@ mod rows;
 use super::witness::Witness;
 use super::{Checkpoint, Mark, Row, Seen, Store, StoreError};
 use crate::domain::{Digest, Micros};
+use crate::time::pause;
 use parking_lot::Mutex;
 use rows::{Reader, RowSpan, Writer};
 use sled::{Batch, Db};
@@ -189,7 +190,7 @@ fn open_unlocked(dir: &Path) -> sled::Result<Db> {
         match config(dir).open() {
             // It has no kind of its own for this.
             Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
-                std::thread::park_timeout(LOCK_PAUSE);
+                pause(LOCK_PAUSE);
             }
             opened => return opened,
         }

@@ -242,7 +242,9 @@ const OFFENDERS: &[(&str, &str, &[&str])] = &[
     ),
     ("tests/it/http.rs", "#[ignore = \"slow\"]\nasync fn f() { tokio::time::sleep(D).await }", &["1 word", "2 word"]),
     ("tests/scenarios/a.txt", "given TODO", &["1 word"]),
-    ("loadtest/src/main.rs", "fn f() { std::thread::sleep(D); }", &[]),
+    ("loadtest/src/main.rs", "fn f() { std::thread::sleep(D); }", &["1 word"]),
+    ("src/app/mod.rs", "use std::thread::park_timeout;\nfn f() { park_timeout(D) }", &["1 word", "2 word"]),
+    ("src/time/pause.rs", "fn f() { std::thread::park_timeout(D); }", &[]),
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! Waiting with a limit: a test that waits for what never comes says so, instead of standing still.
 
-use headroom::time::{Clock, SystemClock};
+use headroom::time::{Clock, SystemClock, pause};
 use std::time::Duration;
 
 /// Longer than anything may take.
@@ -25,6 +25,6 @@ pub fn soon(mut holds: impl FnMut() -> bool) -> bool {
         if u128::from(clock.now().0 - begun.0) > PATIENCE.as_micros() {
             return false;
         }
-        std::thread::park_timeout(LOOK_EVERY);
+        pause(LOOK_EVERY);
     }
 }

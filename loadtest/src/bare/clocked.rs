@@ -2,13 +2,13 @@
 //! of this client sends nothing more of it and spins on what it was given, on a core that the brokers are in need of.
 
 use crate::topics::number;
+use headroom::time::pause;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::thread::park_timeout;
 use std::time::Duration;
 
 /// Records of one partition that may be in flight when more are handed to the client.
@@ -84,7 +84,7 @@ impl Clocked {
                         return Err(error);
                     }
                     record = refused;
-                    park_timeout(FULL);
+                    pause(FULL);
                 }
             }
         }

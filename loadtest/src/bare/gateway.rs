@@ -6,7 +6,7 @@ use crate::machine::{Cpu, brokers_of};
 use crate::tally::histogram;
 use hdrhistogram::Histogram;
 use headroom::domain::Micros;
-use headroom::time::{Clock, Stopwatch};
+use headroom::time::{Clock, Stopwatch, pause};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -14,7 +14,6 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
-use std::thread::park_timeout;
 use std::time::Duration;
 
 /// From everything being ready to the first command due.
@@ -88,7 +87,7 @@ pub fn offer(it: &Loop) -> Result<Offer, String> {
     let waiting = Stopwatch::start();
     while it.replied.load(Relaxed) < sent && !it.is_over() && waiting.elapsed() < LAST_REPLIES {
         let is_empty = producer.flow().map_err(failed)?;
-        park_timeout(if is_empty { LOOK } else { LOOK_SOON });
+        pause(if is_empty { LOOK } else { LOOK_SOON });
     }
     Ok(Offer { scheduled, dropped, sent, cpu })
 }
@@ -112,7 +111,7 @@ fn wait_until(it: &Loop, due: Micros, producer: &mut Clocked) -> Result<bool, Ka
             return Ok(false);
         }
         let look = if producer.flow()? { LOOK } else { LOOK_SOON };
-        park_timeout(Duration::from_micros(ahead.max(QUANTUM_US)).min(look));
+        pause(Duration::from_micros(ahead.max(QUANTUM_US)).min(look));
     }
 }
 

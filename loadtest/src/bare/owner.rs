@@ -9,7 +9,7 @@ use crate::topics::{log_id, number};
 use hdrhistogram::Histogram;
 use headroom::limits::TURN_RECORDS_MAX;
 use headroom::log::kafka::Cluster;
-use headroom::time::{Clock, Stopwatch};
+use headroom::time::{self, Clock, Stopwatch};
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
@@ -20,7 +20,6 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::util::Timeout;
 use std::sync::mpsc::Sender;
-use std::thread::park_timeout;
 use std::time::Duration;
 
 /// Longest wait for a connection, a fence or a delivery.
@@ -101,12 +100,12 @@ impl Slot {
                 }
                 record = refused;
                 self.0.poll(Duration::ZERO);
-                park_timeout(DRAIN_LOOK);
+                time::pause(DRAIN_LOOK);
             }
         }
         while self.0.in_flight_count() > 0 {
             self.0.poll(Duration::ZERO);
-            park_timeout(DRAIN_LOOK);
+            time::pause(DRAIN_LOOK);
         }
         self.0.poll(Duration::ZERO);
         self.0.commit_transaction(Timeout::Never)?;
@@ -173,10 +172,7 @@ fn poll(
             break first;
         }
     };
-    let left = rested.left_of(pause);
-    if !left.is_zero() {
-        park_timeout(left);
-    }
+    time::pause(rested.left_of(pause));
     let mut batch = vec![first];
     while batch.len() < TURN_RECORDS_MAX
         && let Some(bytes) = take(Duration::ZERO)?

@@ -8,6 +8,7 @@ use super::settings::ASK_LIMIT;
 use super::topics::Wanted;
 use super::{Cluster, manifest};
 use crate::log::LogError;
+use crate::time::pause;
 use parking_lot::Mutex;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
@@ -346,7 +347,7 @@ fn limited() -> AdminOptions {
 fn soon<T, E>(mut look: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
     for _ in 1..LOOKS_MAX {
         match look()? {
-            None => std::thread::park_timeout(LOOK_EVERY),
+            None => pause(LOOK_EVERY),
             found => return Ok(found),
         }
     }

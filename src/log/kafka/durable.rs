@@ -5,7 +5,7 @@ use super::classify::failed;
 use super::client::ClientLog;
 use super::reader::number;
 use super::settings::Cluster;
-use crate::time::Stopwatch;
+use crate::time::{Stopwatch, pause};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
@@ -104,7 +104,7 @@ impl DurableProducer {
                     if !sending.left_of(LIMIT).is_zero() =>
                 {
                     next = refused;
-                    std::thread::park_timeout(FULL_PAUSE);
+                    pause(FULL_PAUSE);
                 }
                 Err((error, _)) => return Err(error),
             }

@@ -19,7 +19,7 @@
 
 use super::resolver::{Answer, Ask, Resolver};
 use crate::log::LogError;
-use crate::time::Stopwatch;
+use crate::time::{Stopwatch, pause};
 use crate::wire::frame::{self, FRAME_BYTES, Fingerprint};
 use crate::wire::schema;
 use parking_lot::Mutex;
@@ -221,7 +221,7 @@ impl Framing {
         match (unread, &self.source) {
             // What it says is asked for anew by the next look.
             (Unread::Unasked { id, .. }, Some((_, _, resolver))) => drop(resolver.wait(*id, limit)),
-            _ => std::thread::park_timeout(limit),
+            _ => pause(limit),
         }
     }
 

@@ -8,7 +8,7 @@ use super::reader::{number, offset_of};
 use super::{Inner, Kafka, classify};
 use crate::limits::OWNER_BEAT_MS;
 use crate::threads;
-use crate::time::Stopwatch;
+use crate::time::{Stopwatch, pause};
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
@@ -155,7 +155,7 @@ impl Work {
             match (self.fitness)() {
                 Fitness::Whole => break,
                 Fitness::Partial if warming.elapsed() >= WARM_LIMIT => break,
-                Fitness::Partial | Fitness::Nothing | Fitness::Never => std::thread::park_timeout(LOOK),
+                Fitness::Partial | Fitness::Nothing | Fitness::Never => pause(LOOK),
             }
         }
         let (mut is_in, mut noted) = (false, Stopwatch::start());

@@ -21,7 +21,7 @@ use super::read_ahead::ReadAhead;
 use super::reader::{Next, Reader, offset_of};
 use super::record::{self, Decided};
 use crate::limits::{TURN_BYTES_MAX, TURN_RECORDS_MAX};
-use crate::time::{Stamp, Stopwatch};
+use crate::time::{Stamp, Stopwatch, pause};
 use rdkafka::message::Message;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -251,10 +251,7 @@ impl OwnedPartition for Owned {
         };
         if let Some(rested) = &self.rested {
             // The turn grows meanwhile.
-            let pause = rested.left_of(self.pacer.pause());
-            if !pause.is_zero() {
-                std::thread::park_timeout(pause);
-            }
+            pause(rested.left_of(self.pacer.pause()));
         }
         let (mut records, mut bytes, mut next) = (0usize, 0usize, Some(first));
         while let Some(record) = next {

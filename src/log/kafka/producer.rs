@@ -12,7 +12,7 @@ use super::client::ClientLog;
 use super::reader::number;
 use super::settings::{COMMIT_SUSPECT, Cluster, TRANSACTION_LIMIT};
 use crate::domain::{Micros, PoolId};
-use crate::time::{Stamp, Stopwatch};
+use crate::time::{Stamp, Stopwatch, pause};
 use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders, Timestamp};
@@ -190,7 +190,7 @@ impl TransactionalProducer {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
                     record = refused;
                     self.producer.poll(Duration::ZERO);
-                    std::thread::park_timeout(DRAIN_LOOK);
+                    pause(DRAIN_LOOK);
                 }
                 Err((error, _)) => return Err(self.failed("writing a turn", &error)),
             }
@@ -212,7 +212,7 @@ impl TransactionalProducer {
                 let why = LogError::new("writing a turn: its records were not delivered in time");
                 return Err(Failed { outcome: CommitOutcome::Unknown, why });
             }
-            std::thread::park_timeout(DRAIN_LOOK);
+            pause(DRAIN_LOOK);
         }
     }
 

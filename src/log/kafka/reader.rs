@@ -8,7 +8,7 @@ use super::super::LogError;
 use super::classify::{self, Meaning, failed};
 use super::client::ClientLog;
 use super::settings::{ASK_LIMIT, Cluster};
-use crate::time::Stopwatch;
+use crate::time::{Stopwatch, pause};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -188,7 +188,7 @@ impl Reader {
             match self.consumer.fetch_watermarks(topic, number(partition), left) {
                 Ok(bounds) => return Ok(bounds),
                 Err(error) if classify::of(&error) == Meaning::Transient && !left.is_zero() => {
-                    std::thread::park_timeout(LOOK.min(left));
+                    pause(LOOK.min(left));
                 }
                 Err(error) => return Err(failed(&format!("{topic}/{partition}: its offsets"), &error)),
             }
@@ -221,7 +221,7 @@ pub(super) fn wait_for_open_turns(
         if waiting.elapsed() >= limit(open) {
             return Ok(Some(open));
         }
-        std::thread::park_timeout(Duration::from_millis(1));
+        pause(Duration::from_millis(1));
     }
 }
 

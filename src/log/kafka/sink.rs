@@ -17,7 +17,7 @@ use super::{Kafka, classify};
 use crate::domain::CommandId;
 use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX};
 use crate::threads;
-use crate::time::Stopwatch;
+use crate::time::{Stopwatch, pause};
 use crate::wire::frame::Fingerprint;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use parking_lot::{Mutex, RwLock};
@@ -147,7 +147,7 @@ impl Sink {
             if left == 0 || closing.elapsed() >= limit {
                 return left;
             }
-            std::thread::park_timeout(Duration::from_millis(1));
+            pause(Duration::from_millis(1));
         }
     }
 }
@@ -336,7 +336,7 @@ impl Work {
             if self.common.is_closed.load(Relaxed) {
                 return;
             }
-            std::thread::park_timeout(Duration::from_millis(1));
+            pause(Duration::from_millis(1));
         }
     }
 

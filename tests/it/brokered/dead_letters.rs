@@ -10,7 +10,7 @@ use headroom::limits::LETTERS_HOLD_MS;
 use headroom::log::dead_letters::DeadLetters;
 use headroom::log::kafka::Cluster;
 use headroom::log::{CommitOutcome, CommittedTail};
-use headroom::time::Stopwatch;
+use headroom::time::{Stopwatch, pause};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -147,7 +147,7 @@ fn without_a_place_for_its_letters_a_turn_waits() {
         let turn = Stopwatch::start();
         assert_eq!(owner.decide(1).1, CommitOutcome::Ok);
         longest = longest.max(turn.elapsed());
-        std::thread::park_timeout(Duration::from_millis(200));
+        pause(Duration::from_millis(200));
         going_on.elapsed() > Duration::from_millis(LETTERS_HOLD_MS + 1_000)
     });
     assert!(longest < Duration::from_secs(3), "a turn took {longest:?}");
