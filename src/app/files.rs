@@ -4,7 +4,7 @@
 //! served, and that is said at the start and not found out under load.
 
 use super::ADDRESS_FILE;
-use crate::api::Bounds;
+use crate::api::http::Bounds;
 use crate::limits::{
     FILES_OF_PARTITION, FILES_OF_PROCESS, HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX,
     HTTP_CONNECTIONS_MIN, PARTITIONS_MAX,

@@ -18,7 +18,7 @@ pub use cluster::{asked, cluster, look, registry};
 pub use hold::Hold;
 pub use witness::{losses, nothing_was_seen, open, seen, told};
 
-use crate::api;
+use crate::api::http;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::limits::STARTUP_LINE_MS;
@@ -105,8 +105,8 @@ pub struct App {
     address_file: AddressFile,
     side: LogRuntime,
     metrics: Arc<Metrics>,
-    limits: api::Limits,
-    hosts: api::Hosts,
+    limits: http::Limits,
+    hosts: http::Hosts,
 }
 
 impl App {
@@ -132,14 +132,14 @@ impl App {
                     None => embedded::start(&config, clock, metrics, &of),
                 }
             });
-            let started = api::starting(&listener, &opening, told_until(&opening, started));
+            let started = http::starting(&listener, &opening, told_until(&opening, started));
             let gone = |error: tokio::task::JoinError| StartError::Io(data_dir.clone(), error.into());
             started.await.map_err(gone)??
         };
         let address_file = AddressFile::write(&data_dir, address);
         let connections = files::connections(side.tail.partitions(), config.connections_per_address);
-        let limits = api::Limits { connections, ..api::Limits::default() };
-        let hosts = api::Hosts::new(config.hosts.clone());
+        let limits = http::Limits { connections, ..http::Limits::default() };
+        let hosts = http::Hosts::new(config.hosts.clone());
         Ok(App { address, listener, data_dir, address_file, side, metrics, limits, hosts })
     }
 
@@ -181,12 +181,12 @@ impl App {
         });
         let requests = Arc::clone(&metrics);
         let addressing = tokio::spawn(address_file.written());
-        let state = api::State::new(Arc::clone(&gateway), tail, metrics, draw_wide()).limits(limits).hosts(hosts);
+        let state = http::State::new(Arc::clone(&gateway), tail, metrics, draw_wide()).limits(limits).hosts(hosts);
         let told = async {
             shutdown.await;
             shutting_down.begin();
         };
-        api::serve(listener, state, told).await;
+        http::serve(listener, state, told).await;
         requests.requests_are_over();
         // What callers who left have to give back is to be in the log as well.
         if tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await.is_err() {

@@ -3,12 +3,12 @@
 
 use super::Metrics;
 use super::metrics::as_seconds;
-use crate::api::{self, Finished};
+use crate::api::http::{self, Finished};
 use crate::domain::Micros;
 use crate::gateway::admission::Shed;
 use std::sync::atomic::Ordering::Relaxed;
 
-impl api::Metrics for Metrics {
+impl http::Metrics for Metrics {
     fn request_finished(&self, finished: &Finished<'_>) {
         self.log(finished);
         let Finished { route, method, status, code, took_us, .. } = *finished;

@@ -3,7 +3,7 @@
 
 use crate::http::client::Reply;
 use boon::{Compiler, Draft, SchemaIndex, Schemas};
-use headroom::api;
+use headroom::api::http;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -21,7 +21,7 @@ const PROBLEM: &str = "application/problem+json";
 /// What the schemas' compiler calls the document.
 const NAME: &str = "http://headroom/openapi.json";
 
-static DOCUMENT: LazyLock<Document> = LazyLock::new(|| Document::new(serde_json::to_value(api::document()).unwrap()));
+static DOCUMENT: LazyLock<Document> = LazyLock::new(|| Document::new(serde_json::to_value(http::document()).unwrap()));
 
 /// What was asked: a method, and a target as it stood in the request.
 #[derive(Clone, Debug)]

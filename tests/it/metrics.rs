@@ -1,7 +1,7 @@
 //! Names, types, labels and help of every metric, against `tests/golden/metrics.txt`: dashboards and alerts are built
 //! on them. `HEADROOM_REWRITE_GOLDEN=1` writes the file anew.
 
-use headroom::api::{Finished, Metrics as _};
+use headroom::api::http::{Finished, Metrics as _};
 use headroom::domain::{Breach, Kind, Law, Micros, Reason};
 use headroom::gateway::Gateway;
 use headroom::gateway::admission::Shed;

@@ -4,7 +4,7 @@
 use super::client::{Client, Reply, request};
 use crate::wait::until;
 use crate::world::{ManualClock, World, commit_turn};
-use headroom::api::{self, State};
+use headroom::api::http::{self, State};
 use headroom::domain::{
     Attempt, ChainedEvent, CommandBody, IdempotencyKey, Kind, Ledger, Micros, PoolId, ReservationId,
 };
@@ -84,7 +84,7 @@ impl Desk {
         let address = listener.local_addr().unwrap();
         let state = State::new(Arc::clone(&gateway), tail, Arc::new(Metrics::new()), 7);
         let (closing, closed) = oneshot::channel::<()>();
-        runtime.spawn(api::serve(listener, state, async move { drop(closed.await) }));
+        runtime.spawn(http::serve(listener, state, async move { drop(closed.await) }));
         let keeper = Arc::clone(&gateway);
         runtime.spawn(async move { keeper.keep_deadlines().await });
         let closing = Some(closing);

@@ -5,7 +5,7 @@ use super::client::{Client, Reply};
 use super::desk::{Desk, NOW, ONE, TIMEOUT_MS};
 use crate::server::Server;
 use crate::wait::until;
-use headroom::api::problem;
+use headroom::api::http::problem;
 use headroom::limits::{ABANDON_GRACE_MS, COMMAND_WINDOW_MS, DEADLINE_MAX_MS};
 use headroom::log::AppendError;
 use headroom::replica::PartitionStatus;

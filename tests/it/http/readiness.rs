@@ -3,7 +3,7 @@
 use super::client::{Client, request};
 use super::desk::{Desk, NOW};
 use crate::wait::until;
-use headroom::api;
+use headroom::api::http;
 use headroom::domain::{PoolId, route};
 use headroom::limits::STALLED_MS;
 use headroom::log::Opening;
@@ -124,7 +124,7 @@ fn a_process_that_opens_its_log_says_how_far_that_is_and_refuses_calls() {
     let (open, opened) = tokio::sync::oneshot::channel();
     let starting = runtime.spawn({
         let opening = Arc::clone(&opening);
-        async move { (api::starting(&listener, &opening, opened).await.unwrap(), listener) }
+        async move { (http::starting(&listener, &opening, opened).await.unwrap(), listener) }
     });
     let ask = |method: &str, path: &str| Client::connect(address).raw(&request(method, path, &[], b""));
     let told = |startup: Value| {

@@ -170,7 +170,7 @@ fn refused(operation: &Operation, status: u16, cases: &[Case]) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::body;
+    use crate::api::http::body;
     use serde_json::Value;
 
     /// What the description says can be sent is what the reader takes, by name.

@@ -2,10 +2,10 @@
 //! a connection may idle, and a body in the answers that hyper gives by itself to what is not HTTP.
 
 use super::Api;
-use super::places::{ConnectionSlot, HEAD, IDLE};
 use super::problem::Edge;
 use super::reply::Problem;
 use super::request::{CHUNKED, wrong_coding};
+use super::slots::{ConnectionSlot, HEAD, IDLE};
 use super::{Finished, Limits};
 use crate::limits::{HTTP_KNOCK_MS, HTTP_LINGER_MS};
 use axum::http::header::TRANSFER_ENCODING;

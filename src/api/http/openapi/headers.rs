@@ -1,8 +1,8 @@
 //! Headers of answers: which there are, and which operation sends which.
 
 use super::operations::Operation;
-use crate::api::problem::{Case, of_reason};
-use crate::api::schema;
+use crate::api::http::problem::{Case, of_reason};
+use crate::api::http::schema;
 use serde_json::json;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::HeaderBuilder;

@@ -1,6 +1,6 @@
-//! Request bodies as the description tells them; [`crate::api::body`] reads them.
+//! Request bodies as the description tells them; [`crate::api::http::body`] reads them.
 
-use crate::api::schema;
+use crate::api::http::schema;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{OneOfBuilder, Type};
 use utoipa::openapi::{ObjectBuilder, Ref};

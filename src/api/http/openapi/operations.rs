@@ -1,7 +1,7 @@
 //! What can be asked: every path and method with its parameters, its answers and its refusals.
 
-use crate::api::health::PROBES;
-use crate::api::problem::{
+use crate::api::http::health::PROBES;
+use crate::api::http::problem::{
     Case, Edge, INTERNAL, NOT_FRESH, RESTORING, SHED, TIMEOUT, TIMEOUT_UNKNOWN, UNREADABLE, of_reason,
 };
 use crate::domain::Reason;

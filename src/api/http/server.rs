@@ -1,9 +1,9 @@
 //! The accept loop: how many connections, for how long, and how they end.
 
 use super::health::PROBES;
-use super::places::{ConnectionSlot, HEAD, Places};
 use super::reply::Receipt;
 use super::request::{Crowded, Peer};
+use super::slots::{ConnectionSlot, HEAD, Places};
 use super::socket::{Socket, Waits, has_unread, linger};
 use super::{Api, State, routes};
 use crate::limits::{HTTP_KEPT_WAIT_MS, HTTP_NEWCOMERS_MS};
@@ -217,7 +217,7 @@ impl Drop for Open<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Bounds, Finished, Limits, Metrics};
+    use crate::api::http::{Bounds, Finished, Limits, Metrics};
     use crate::gateway::Gateway;
     use crate::gateway::admission::Shed;
     use crate::log::{AppendError, CommandSink, CommittedTail, LogError, NewCommand, StoredEvent};

@@ -2,7 +2,7 @@
 
 use super::examples;
 use super::operations::Operation;
-use crate::api::schema::{self, one_of};
+use crate::api::http::schema::{self, one_of};
 use crate::limits::DEADLINE_MAX_MS;
 use serde_json::{Value, json};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};

@@ -1,7 +1,7 @@
 //! Requests that a new service takes as they stand, from the first operation to the last, and what it answers. A
 //! test sends them.
 
-use crate::api::problem::Case;
+use crate::api::http::problem::Case;
 use serde_json::{Value, json};
 
 /// The pool of all examples.

@@ -1,0 +1,363 @@
+//! HTTP: requests in, problems and answers out. It parses, asks the gateway or the replica, and says what they said; it
+//! decides nothing. The accept loop with its limits is [`server`], the bounds of one request are [`request`], the one
+//! table of refusals is [`problem`].
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod body;
+mod clock;
+mod detail;
+mod docs;
+mod dto;
+mod health;
+mod hosts;
+mod instant;
+mod internal;
+mod json;
+mod openapi;
+mod pools;
+pub mod problem;
+mod reads;
+mod reply;
+mod request;
+mod reservations;
+mod schema;
+mod server;
+mod slots;
+mod socket;
+mod starting;
+
+pub use hosts::Hosts;
+pub use openapi::document;
+pub use server::serve;
+pub use slots::Bounds;
+pub use starting::starting;
+
+use crate::domain::{ChainedEvent, CommandBody, Micros};
+use crate::gateway::admission::Shed;
+use crate::gateway::{Call, Gateway};
+use crate::limits::{
+    COMMAND_BYTES_MAX, FRESH_WAIT_MAX_MS, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX,
+    HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
+};
+use crate::log::CommittedTail;
+use crate::replica::{PartitionState, PartitionStatus, Shared};
+use axum::Router;
+use axum::extract::{Request, State as Extracted};
+use axum::http::HeaderValue;
+use axum::routing::{MethodFilter, MethodRouter};
+use problem::Unread;
+use reads::Reads;
+use reply::{Answer, Problem};
+use request::HttpRequest;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// One finished request, for whoever counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Finished<'a> {
+    /// The route's pattern, never a path: a few dozen at most.
+    pub route: &'static str,
+    /// The method, `OTHER` for those we have no use for.
+    pub method: &'static str,
+    /// The HTTP status; 499 when the caller left.
+    pub status: u16,
+    /// `ok`, a problem's code, or `caller_left`.
+    pub code: &'static str,
+    /// What the code says, in words; empty when it is `ok`.
+    pub title: &'static str,
+    /// Its number, as the answer tells it.
+    pub trace_id: &'a str,
+    /// When it was over, by the clock that measures.
+    pub at: Micros,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+}
+
+/// Who counts.
+pub trait Metrics: Send + Sync {
+    /// A request is over.
+    fn request_finished(&self, finished: &Finished<'_>);
+    /// A call was shed.
+    fn shed(&self, shed: Shed);
+    /// A connection was opened.
+    fn connected(&self);
+    /// A connection is gone.
+    fn disconnected(&self);
+    /// Everything counted, in Prometheus' text format.
+    fn render(&self) -> String;
+}
+
+/// What a server allows its clients; the defaults are those of [`crate::limits`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest head, in bytes.
+    pub head_bytes: usize,
+    /// Header fields.
+    pub headers: usize,
+    /// Time for a head, from its first byte.
+    pub head_timeout: Duration,
+    /// Time between two requests of one connection.
+    pub idle_timeout: Duration,
+    /// Time for a body.
+    pub body_timeout: Duration,
+    /// Open connections.
+    pub connections: Bounds,
+    /// Time that open connections get to end by themselves at shutdown.
+    pub leave: Duration,
+    /// Time that calls in flight get after that.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            head_bytes: HTTP_HEAD_BYTES_MAX,
+            headers: HTTP_HEADERS_MAX,
+            head_timeout: Duration::from_millis(HTTP_HEAD_TIMEOUT_MS),
+            idle_timeout: Duration::from_millis(HTTP_IDLE_TIMEOUT_MS),
+            body_timeout: Duration::from_millis(HTTP_BODY_TIMEOUT_MS),
+            connections: Bounds::default(),
+            leave: Duration::from_millis(LEAVE_MS),
+            shutdown: Duration::from_millis(SHUTDOWN_CALLS_MS),
+        }
+    }
+}
+
+/// What the API serves.
+#[derive(Clone)]
+pub struct State {
+    gateway: Arc<Gateway>,
+    tail: Arc<dyn CommittedTail>,
+    metrics: Arc<dyn Metrics>,
+    limits: Limits,
+    hosts: Hosts,
+    /// The upper quarter names the process in request ids, the rest is told to nobody.
+    secret: u128,
+}
+
+impl State {
+    /// With the usual limits, and a secret drawn at start: it seeds the names of what nobody named.
+    pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, metrics: Arc<dyn Metrics>, secret: u128) -> State {
+        let (limits, hosts) = (Limits::default(), Hosts::default());
+        State { gateway, tail, metrics, limits, hosts, secret }
+    }
+
+    /// By these names, too.
+    #[must_use]
+    pub fn hosts(self, hosts: Hosts) -> State {
+        State { hosts, ..self }
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> State {
+        State { limits, ..self }
+    }
+}
+
+/// [`State`] and what the requests of one process share.
+struct Api {
+    state: State,
+    limits: Limits,
+    next_number: AtomicU64,
+    openapi: Vec<u8>,
+    reads: Reads,
+}
+
+impl Api {
+    fn new(state: State) -> Arc<Api> {
+        let openapi = openapi::document().to_json().unwrap_or_default().into_bytes();
+        let (limits, next_number, reads) = (state.limits, AtomicU64::new(1), Reads::new());
+        Arc::new(Api { limits, state, next_number, openapi, reads })
+    }
+
+    fn gateway(&self) -> &Gateway {
+        &self.state.gateway
+    }
+
+    fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Relaxed)
+    }
+
+    fn request_id(&self, number: u64) -> String {
+        format!("{:08x}-{number}", self.state.secret >> 96)
+    }
+
+    /// A key that nobody else has and nobody can guess, for the id of a reservation that was asked for without one.
+    fn own_key(&self, number: u64) -> String {
+        format!("{:032x}-{number}", self.state.secret)
+    }
+
+    /// Has a call decided. A try of a Reserve that comes to nothing is no "no" to its key while an earlier one has reserved,
+    /// as far as this process knows. A partition without a state is called unreadable, as by those who read it.
+    async fn call(&self, call: Call) -> Result<Box<ChainedEvent>, Problem> {
+        let is_keyed = call.key.is_some();
+        let (pool, reservation) = (call.body.pool().cloned(), call.body.reservation());
+        let reserves = reservation.filter(|_| is_keyed && matches!(call.body, CommandBody::Reserve { .. }));
+        let gateway = self.gateway();
+        let replica = gateway.replica();
+        reply::decided(gateway.call(call).await, is_keyed).map_err(|problem| {
+            let of_pool = pool.and_then(|pool| replica.of_pool(&pool));
+            let shared = of_pool.or_else(|| reservation.and_then(|id| replica.of_reservation(&id)));
+            let lost = shared.filter(|shared| problem.shed() == Some(Shed::NoOwner) && shared.is_lost());
+            if let Some(shared) = lost {
+                return unread(shared, problem::UNREADABLE, shared.stopped().unwrap_or_default()).into();
+            }
+            let known = reserves.and_then(|id| replica.reservation(&id, gateway.clock()));
+            let lives = known.is_some_and(|known| known.reservation.status.is_live());
+            if lives { problem.of_one_try() } else { problem }
+        })
+    }
+
+    /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is not whole.
+    async fn readable(&self, shared: &Shared, is_fresh: bool) -> Result<(), Unread> {
+        let unread = |case, why| Err(unread(shared, case, why));
+        let stopped = shared.stopped();
+        // A partition that has stopped is read for as long as its state says something.
+        let is_empty = || shared.read(|state| state.position().next_seq == 0);
+        let case = match shared.status() {
+            PartitionStatus::Restoring => Some(problem::RESTORING),
+            PartitionStatus::Unreadable(_) => Some(problem::UNREADABLE),
+            PartitionStatus::Failed(_) if is_empty() => Some(problem::UNREADABLE),
+            PartitionStatus::Reopening(_) if is_empty() => Some(problem::RESTORING),
+            _ => None,
+        };
+        if let Some(case) = case {
+            // Whatever it was, it may be over by now.
+            return unread(case, stopped.unwrap_or_else(|| "restoring".to_owned()));
+        }
+        let within = Duration::from_millis(FRESH_WAIT_MAX_MS);
+        if is_fresh && !self.gateway().fresh(shared, within).await {
+            let late = || format!("what was committed when the call came was not read within {FRESH_WAIT_MAX_MS} ms");
+            return unread(problem::NOT_FRESH, stopped.unwrap_or_else(late));
+        }
+        Ok(())
+    }
+}
+
+fn unread(shared: &Shared, case: problem::Case, why: String) -> Unread {
+    Unread { partition: shared.read(PartitionState::partition), case, why }
+}
+
+/// Every path with its methods.
+fn table() -> Vec<Route> {
+    vec![
+        path("/v1/availability").on(POST, pools::availability),
+        path("/v1/pools").on(GET, pools::list),
+        path("/v1/pools/{pool}")
+            .on(GET, pools::get)
+            .sized(MethodFilter::PUT, COMMAND_BYTES_MAX, pools::put)
+            .on(MethodFilter::PATCH, pools::patch),
+        path("/v1/pools/{pool}/mode").on(POST, pools::mode),
+        path("/v1/reservations").on(POST, reservations::reserve),
+        path("/v1/reservations/{reservation}")
+            .on(GET, reservations::get)
+            .on(MethodFilter::PATCH, reservations::amend)
+            .on(MethodFilter::DELETE, reservations::release),
+        path("/v1/reservations/{reservation}/confirm").on(POST, reservations::confirm),
+        path("/v1/reservations/{reservation}/extend").on(POST, reservations::extend),
+        path("/livez").on(GET, health::livez),
+        path("/readyz").on(GET, health::readyz),
+        path("/startupz").on(GET, health::startupz),
+        path("/metrics").on(GET, health::metrics),
+        path("/openapi.json").on(GET, health::openapi),
+        path("/docs").on(GET, docs::root),
+        path("/docs/").on(GET, docs::file),
+        path("/docs/{*file}").on(GET, docs::file),
+        path("/internal/log").on(GET, internal::log),
+        path("/internal/log/{partition}").on(GET, internal::events),
+        path("/internal/state/{partition}").on(GET, internal::state),
+        path("/internal/clock").on(POST, clock::set),
+    ]
+}
+
+fn routes(api: Arc<Api>) -> Router {
+    table()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.merge(route.done()))
+        .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| {
+            request::run(api, "(none)", HTTP_BODY_BYTES_MAX, request, health::not_found)
+        })
+        .with_state(api)
+}
+
+const GET: MethodFilter = MethodFilter::GET;
+const POST: MethodFilter = MethodFilter::POST;
+
+/// One path, and what its methods do.
+struct Route {
+    path: &'static str,
+    methods: MethodRouter<Arc<Api>>,
+    allowed: Vec<&'static str>,
+}
+
+fn path(path: &'static str) -> Route {
+    Route { path, methods: MethodRouter::new(), allowed: Vec::new() }
+}
+
+impl Route {
+    fn on<F: Future<Output = Answer> + Send + 'static>(
+        self,
+        filter: MethodFilter,
+        handler: impl Fn(Arc<Api>, HttpRequest) -> F + Clone + Send + Sync + 'static,
+    ) -> Route {
+        self.sized(filter, HTTP_BODY_BYTES_MAX, handler)
+    }
+
+    fn sized<F: Future<Output = Answer> + Send + 'static>(
+        mut self,
+        filter: MethodFilter,
+        body_bytes_max: usize,
+        handler: impl Fn(Arc<Api>, HttpRequest) -> F + Clone + Send + Sync + 'static,
+    ) -> Route {
+        let path = self.path;
+        self.methods = self.methods.on(filter, move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
+            request::run(api, path, body_bytes_max, request, handler)
+        });
+        self.allowed.extend(match filter {
+            MethodFilter::GET => &["GET", "HEAD"][..],
+            MethodFilter::PUT => &["PUT"],
+            MethodFilter::PATCH => &["PATCH"],
+            MethodFilter::DELETE => &["DELETE"],
+            _ => &["POST"],
+        });
+        self
+    }
+
+    fn done(self) -> Router<Arc<Api>> {
+        let path = self.path;
+        let allowed = HeaderValue::try_from(self.allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
+        let refuse = move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
+            let refusal =
+                move |_: Arc<Api>, _: HttpRequest| async move { Err(Problem::method_not_allowed(path, allowed)) };
+            request::run(api, path, HTTP_BODY_BYTES_MAX, request, refusal)
+        };
+        Router::new().route(path, self.methods.fallback(refuse))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// What is for this machine's command line alone is not described, nor is the description's own page.
+    #[test]
+    fn the_document_names_every_path_and_method_there_is() {
+        let mut served = BTreeSet::new();
+        let is_described = |path: &str| !path.starts_with("/internal/") && !path.starts_with("/docs");
+        for route in table().into_iter().filter(|route| is_described(route.path)) {
+            // The server answers HEAD wherever it answers GET.
+            let methods = route.allowed.iter().filter(|method| **method != "HEAD");
+            served.extend(methods.map(|method| (route.path.to_owned(), method.to_ascii_lowercase())));
+        }
+        let document: serde_json::Value = serde_json::from_str(&document().to_json().unwrap()).unwrap();
+        let mut described = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            described.extend(item.as_object().unwrap().keys().map(|method| (path.clone(), method.clone())));
+        }
+        assert_eq!(described, served);
+    }
+}
