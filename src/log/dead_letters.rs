@@ -2,7 +2,7 @@
 //! was, for a person to look at, to send again, or to put aside. Its id is the command's place, so that one told twice is
 //! one.
 
-use super::LogError;
+use super::error::LogError;
 use crate::domain::Micros;
 use std::fmt;
 use std::str::FromStr;

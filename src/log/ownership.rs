@@ -1,0 +1,100 @@
+//! Owning a partition: taking it, polling its commands, and committing turns.
+
+use super::commands::Record;
+use super::dead_letters::Undecidable;
+use super::error::{ClaimError, LogError};
+use super::events::StoredEvent;
+use crate::domain::{Breach, PoolId};
+use crate::time::Stamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What one turn writes: all of it becomes visible together, or none of it ever.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Turn {
+    /// The commands it decided, in order of offset; of commands that are lost (see [`crate::domain::EventBody::CommandsLost`])
+    /// the last place, without bytes.
+    pub inputs: Vec<Record>,
+    /// Its events, in order of sequence number: those of timers, then one for each input.
+    pub events: Vec<StoredEvent>,
+    /// The pools that its events are about, in their order, none where one is about no pool: the key of an event's
+    /// record, where records have keys. They may be left out, and nobody here reads them.
+    pub pools: Vec<Option<PoolId>>,
+    /// Those of its inputs that nobody could decide. A log that does not keep commands for as long as their events writes
+    /// each of them down before anything of the turn is visible: then it is never lost, and may be there twice.
+    pub dead: Vec<Undecidable>,
+}
+
+/// What became of a commit. There is no fifth case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommitOutcome {
+    /// Durable and visible.
+    Ok,
+    /// Nothing happened: drop the stage, decide again.
+    Aborted,
+    /// Another owner has the partition: answer nothing, forget it.
+    Fenced,
+    /// Nobody knows: drop everything, claim again, read the log, never guess.
+    Unknown,
+}
+
+/// What a poll found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Polled {
+    /// Commands were added to the batch.
+    Records,
+    /// None came in time.
+    Idle,
+    /// None will come any more: all that was handed over has been polled and the sink is closed.
+    Closed,
+}
+
+/// A partition owned by this thread. Dropping it gives it up.
+pub trait OwnedPartition: Send {
+    /// Adds what is waiting to `batch`: at most [`crate::limits::TURN_RECORDS_MAX`] records and
+    /// [`crate::limits::TURN_BYTES_MAX`] bytes, the first always; offsets go on where the last poll ended. Waits at most
+    /// `wait` for the first. What an owner polled and never committed, the next one polls, in the same order: a command
+    /// leaves by the turn that decided it, or with the process if the log keeps undecided ones in memory.
+    ///
+    /// # Errors
+    /// [`LogError`]: the partition is to be claimed again, unless a law is broken.
+    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError>;
+
+    /// Why commands that are there are not handed over for now, if that is so: the partition waits, and still has its
+    /// owner.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// What the log's own clock showed last, where it has one: the owner's clock may be held against it.
+    fn stamp(&self) -> Option<Stamp> {
+        None
+    }
+
+    /// Makes a turn durable. On [`CommitOutcome::Ok`] it survives the loss of this process and, where the log promises
+    /// it, of the machine; before that no reader sees any of it. After anything but `Ok` the partition is to be
+    /// claimed again, except that `Aborted` allows another try with the same inputs. A turn may hold fewer inputs than
+    /// were polled, or none; the rest go into later turns. A turn without inputs and events is `Ok` and nothing.
+    ///
+    /// # Panics
+    /// When the owner still has the partition and the turn does not go on where the log ends: it would leave a gap.
+    fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome;
+}
+
+/// Taking partitions.
+pub trait PartitionLog: Send + Sync {
+    /// The owned partition.
+    type Owned: OwnedPartition;
+
+    /// Takes the partition: fences every earlier owner, then hands every committed event from `from_seq` on to `fold`,
+    /// in order and without a gap. When it returns `Ok`, `fold` has seen all that any earlier owner committed or ever
+    /// will, and the next poll starts at `fold`'s last answer: the input offset after the last one decided. With
+    /// `from_seq` at the end `fold` sees nothing, and the log itself knows that offset.
+    ///
+    /// # Errors
+    /// [`ClaimError`], also when the log ends before `from_seq`; nothing is owned then, the earlier owner included.
+    fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Self::Owned, ClaimError>;
+}
+
+/// Folds one event and answers the next input offset after it.
+pub type Fold<'a> = dyn FnMut(StoredEvent) -> Result<u64, Breach> + 'a;
