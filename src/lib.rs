@@ -21,5 +21,7 @@ pub mod telemetry;
 
 pub mod api;
 
+pub mod client;
+
 pub mod app;
 pub mod cmd;

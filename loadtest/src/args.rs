@@ -4,7 +4,7 @@ use crate::arrivals::Arrivals;
 use crate::machine::brokers_of;
 use crate::session::Beside;
 use clap::{Parser, Subcommand};
-use headroom::cmd::client;
+use headroom::client;
 use headroom::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, NAME_BYTES_MAX, POOLS_PER_PARTITION_MAX};
 use std::net::SocketAddr;
 use std::path::PathBuf;

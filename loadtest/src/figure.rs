@@ -7,7 +7,7 @@ use crate::server::Started;
 use crate::session::{Figures, Session};
 use crate::topics::{Copies, Made, cluster};
 use crate::verdict::Verdict;
-use headroom::cmd::scratch::Scratch;
+use headroom::client::scratch::Scratch;
 use headroom::log::kafka::Cluster;
 use headroom::time::{Clock, Stopwatch, SystemClock};
 use std::net::SocketAddr;

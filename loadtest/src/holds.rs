@@ -3,8 +3,8 @@
 
 use crate::session::Figures;
 use crate::target::Target;
-use headroom::cmd::client::told::Ending;
-use headroom::cmd::client::{CallError, Connection};
+use headroom::client::reserve_answer::ReserveAnswer;
+use headroom::client::{CallError, Connection};
 use headroom::domain::Micros;
 use headroom::time::{Clock, SystemClock};
 use parking_lot::Mutex;
@@ -42,7 +42,7 @@ pub struct Course {
     /// The time.
     pub clock: Arc<SystemClock>,
     /// How each hold was answered, by its number.
-    pub endings: Arc<Mutex<Vec<(u32, Ending)>>>,
+    pub endings: Arc<Mutex<Vec<(u32, ReserveAnswer)>>>,
     /// When all of them end, but for the time that their calls take.
     pub due: Micros,
 }
@@ -79,7 +79,7 @@ async fn maker(course: Course, next: Arc<AtomicU32>, end: u32) -> Result<(), Str
                 break;
             }
         }
-        course.endings.lock().push((number, Ending::of(&ended)));
+        course.endings.lock().push((number, ReserveAnswer::of(&ended)));
         match ended {
             Ok(answer) if answer.status == 201 => {}
             Ok(answer) => return Err(format!("a hold was refused: {}", String::from_utf8_lossy(&answer.body))),

@@ -1,6 +1,6 @@
 //! The machine under a figure, and what the run took of it. A figure without its machine says nothing.
 
-use headroom::cmd::client::{self, Connection, Method};
+use headroom::client::{self, Connection, Method};
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;

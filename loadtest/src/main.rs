@@ -28,7 +28,7 @@ mod verdict;
 use args::{Args, Cli, Command, Scenario};
 use clap::Parser;
 use figure::Service;
-use headroom::cmd::interrupt::interrupted;
+use headroom::app::signals::Signals;
 use holds::Rounds;
 use serde_json::json;
 use session::Figures;
@@ -68,9 +68,11 @@ async fn run(command: Command) -> Result<bool, String> {
 }
 
 async fn unless_interrupted(running: impl Future<Output = Result<bool, String>>) -> Result<bool, String> {
+    let interrupts = Signals::interrupts();
+    let mut interrupts = interrupts.map_err(|error| format!("cannot listen for signals: {error}"))?;
     tokio::select! {
         ended = running => ended,
-        () = interrupted() => Err("interrupted".to_owned()),
+        () = interrupts.received() => Err("interrupted".to_owned()),
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::lane::Job;
 use crate::tally::Tally;
 use crate::target::Target;
-use headroom::cmd::client::Connection;
+use headroom::client::Connection;
 use headroom::domain::Micros;
 use headroom::time::{Clock, SystemClock};
 use parking_lot::Mutex;

@@ -1,7 +1,7 @@
 //! A server of the load test's own: started on a scratch directory, stopped by the signal an operator would send.
 
-use headroom::app::ADDRESS_FILE;
-use headroom::cmd::client::{self, Connection};
+use headroom::app::read_address;
+use headroom::client::{self, Connection};
 use headroom::limits::SHUTDOWN_MS;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -60,8 +60,7 @@ impl Started {
     }
 
     async fn is_ready(&mut self, data: &Path) -> bool {
-        let Ok(line) = std::fs::read_to_string(data.join(ADDRESS_FILE)) else { return false };
-        let Some(address) = line.split_whitespace().next().and_then(|word| word.parse().ok()) else { return false };
+        let Ok(address) = read_address(data) else { return false };
         self.address = address;
         client::is_ready(&mut Connection::new(address)).await
     }

@@ -10,9 +10,9 @@ use crate::tally::Tally;
 use crate::target::Target;
 use crate::turns::Turns;
 use headroom::audit::history::{Call, History};
-use headroom::cmd::client::define::define;
-use headroom::cmd::client::told::Ending;
-use headroom::cmd::client::{self, Connection, log};
+use headroom::client::pools::define;
+use headroom::client::reserve_answer::ReserveAnswer;
+use headroom::client::{self, Connection, internal};
 use headroom::domain::Micros;
 use headroom::time::{Clock, SystemClock};
 use parking_lot::Mutex;
@@ -98,7 +98,7 @@ pub struct Session {
     /// For what is not measured.
     pub control: Connection,
     /// How each reservation ended, by its number.
-    endings: Arc<Mutex<Vec<(u32, Ending)>>>,
+    endings: Arc<Mutex<Vec<(u32, ReserveAnswer)>>>,
     next_number: u32,
 }
 
@@ -177,7 +177,7 @@ impl Session {
         };
         self.next_number = made;
         // The next phase starts on a log at rest.
-        log::settled_ends(&mut self.control).await?;
+        internal::settled_ends(&mut self.control).await?;
         let (cpu, turns) = costs?;
         Ok(Figures { rate, seconds, reserves, queries: queries.map(|(tally, _)| tally), readers, cpu, turns })
     }
@@ -278,9 +278,9 @@ impl Session {
     pub fn history(&self) -> (History, u64) {
         let endings = self.endings.lock();
         let mut history = History::new();
-        let call = |(number, ending): &(u32, Ending)| -> Option<Call> { self.target.call(*number, *ending) };
+        let call = |(number, ending): &(u32, ReserveAnswer)| -> Option<Call> { self.target.call(*number, *ending) };
         endings.iter().filter_map(call).for_each(|call| history.record(call));
-        let unreadable = endings.iter().filter(|(_, ending)| *ending == Ending::Unreadable).count();
+        let unreadable = endings.iter().filter(|(_, ending)| *ending == ReserveAnswer::Unreadable).count();
         (history, unreadable as u64)
     }
 }
@@ -293,7 +293,7 @@ struct Worker {
     target: Arc<Target>,
     lane: Arc<Lane>,
     tally: Arc<Mutex<Tally>>,
-    endings: Arc<Mutex<Vec<(u32, Ending)>>>,
+    endings: Arc<Mutex<Vec<(u32, ReserveAnswer)>>>,
     give_up: Duration,
 }
 
@@ -309,7 +309,7 @@ impl Worker {
             let over = self.clock.now();
             self.tally.lock().ended(job, sent, over, &ended);
             if self.kind == Kind::Reserve {
-                self.endings.lock().push((job.number, Ending::of(&ended)));
+                self.endings.lock().push((job.number, ReserveAnswer::of(&ended)));
             }
         }
     }

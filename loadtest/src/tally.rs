@@ -2,7 +2,7 @@
 
 use crate::lane::Job;
 use hdrhistogram::Histogram;
-use headroom::cmd::client::{Answer, CallError};
+use headroom::client::{Answer, CallError};
 use headroom::domain::Micros;
 use std::array;
 

@@ -2,9 +2,9 @@
 
 use crate::args::{Args, Scenario};
 use headroom::audit::history::Call;
-use headroom::cmd::client::define::Definition;
-use headroom::cmd::client::told::Ending;
-use headroom::cmd::client::{self, Method, Outgoing, Uri};
+use headroom::client::pools::PoolDefinition;
+use headroom::client::reserve_answer::ReserveAnswer;
+use headroom::client::{self, Method, Outgoing, Uri};
 use headroom::domain::{IdempotencyKey, PoolId};
 use headroom::gateway::routing;
 
@@ -77,7 +77,7 @@ impl Target {
 
     /// What the caller of the reservation with this number saw, for the auditor; `None` only for names that this
     /// session does not make.
-    pub fn call(&self, number: u32, ending: Ending) -> Option<Call> {
+    pub fn call(&self, number: u32, ending: ReserveAnswer) -> Option<Call> {
         let pool = PoolId::new(&self.pool_name(number)).ok()?;
         let key = IdempotencyKey::new(&self.key(number)).ok()?;
         let reservation = Some(routing::reservation_id(&pool, &key));
@@ -90,7 +90,7 @@ impl Target {
     }
 
     /// The pools, each with its definition.
-    pub fn pools(&self) -> Vec<Definition> {
+    pub fn pools(&self) -> Vec<PoolDefinition> {
         let spread = if self.scenario == Scenario::Spread || self.is_read_too { self.pools } else { 0 };
         let body = |number: u32, area: u32| {
             let (start, end) = (minute(number / AREAS), minute(number / AREAS + 1));
@@ -99,8 +99,9 @@ impl Target {
                 self.limit, self.prefix
             )
         };
-        let spread = (0..spread).map(|n| (format!("{}-{n}", self.prefix), body(n, n % AREAS)));
-        let hot = (self.scenario == Scenario::Hot).then(|| (format!("{}-hot", self.prefix), body(0, AREAS)));
+        let definition = |pool, body| PoolDefinition { pool, body };
+        let spread = (0..spread).map(|n| definition(format!("{}-{n}", self.prefix), body(n, n % AREAS)));
+        let hot = (self.scenario == Scenario::Hot).then(|| definition(format!("{}-hot", self.prefix), body(0, AREAS)));
         spread.chain(hot).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! What turns cost a server on a cluster, by its own metrics: none of these are there when its log is embedded.
 
-use headroom::cmd::client::{self, Connection, Method};
+use headroom::client::{self, Connection, Method};
 use std::time::Duration;
 
 /// Longest wait for the metrics.

@@ -2,7 +2,7 @@
 //! a server that broke a law is void, however good it is.
 
 use crate::session::Session;
-use headroom::cmd::client::inspect::Inspection;
+use headroom::client::inspect::Inspection;
 use headroom::domain::{ChainedEvent, EventBody, ReleaseCause};
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! The file in which a running server says how it is reached. A disk without room for it keeps no server from starting:
-//! it is written when there is some.
+//! The file in the data directory that holds the address of the running server. A disk without room for it keeps no
+//! server from starting: the file is written when there is room.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Its address and process id, on one line.
 pub const ADDRESS_FILE: &str = "server.addr";
-/// Between two tries to write it.
+/// Pause between two attempts to write it.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The file, for as long as the server runs.
@@ -45,4 +45,14 @@ impl AddressFile {
         self.is_written = true;
         Ok(())
     }
+}
+
+/// The address that the server of this data directory listens on.
+///
+/// # Errors
+/// The file cannot be read or holds no address: no server runs, or it is just starting or stopping.
+pub fn read_address(data_dir: &Path) -> io::Result<SocketAddr> {
+    let text = std::fs::read_to_string(data_dir.join(ADDRESS_FILE))?;
+    let address = text.split_whitespace().next().and_then(|address| address.parse().ok());
+    address.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file holds no address"))
 }

@@ -11,9 +11,10 @@ mod kafka;
 mod owner;
 mod owning;
 mod shutdown;
+pub mod signals;
 mod witness;
 
-pub use address::ADDRESS_FILE;
+pub use address::{ADDRESS_FILE, read_address};
 pub use cluster::{asked, cluster, look, registry};
 pub use hold::Hold;
 pub use witness::{losses, nothing_was_seen, open, seen, told};

@@ -1,7 +1,6 @@
 //! `headroom cat`: events as people and scripts read them, one JSON object a line, under the schema's field names.
 
-use super::server::Server;
-use super::source::Source;
+use super::shared::source::{Source, running_server};
 use super::{Failure, Verdict};
 use crate::config::Config;
 use crate::limits::TURN_BYTES_MAX;
@@ -68,7 +67,7 @@ fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -
     };
     loop {
         pause(LOOK_EVERY);
-        match server.take().map_or_else(|| Server::of(dir), Ok) {
+        match server.take().map_or_else(|| running_server(dir), Ok) {
             Err(_) => {}
             Ok(running) => match printing.print(&running) {
                 Ok(unread) if unread.is_empty() => server = Some(running),

@@ -1,9 +1,9 @@
 //! `headroom clock`: repairs the time of partitions that a wrong clock has taken ahead, through the running server that
 //! owns them. Each repair is an event of the log.
 
-use super::flags::PlaceFlags;
-use super::saying::reason;
-use super::server::Server;
+use super::shared::flags::PlaceFlags;
+use super::shared::operator_turn::reason;
+use super::shared::source::running_server;
 use super::{Failure, Verdict};
 use crate::config::Config;
 use clap::Subcommand;
@@ -32,7 +32,7 @@ impl Action {
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
     let Action::Set { because, .. } = action;
-    let server = Server::of(&config.data_dir)?;
+    let server = running_server(&config.data_dir)?;
     let clocks = server.set_clock(because).map_err(|error| Failure::Unusable(error.to_string()))?;
     let mut is_fine = true;
     for clock in clocks {

@@ -2,8 +2,8 @@
 //! those that follow are gone. An owner does not go on by itself then: it would leave out what somebody may still bring
 //! back.
 
-use super::flags::PlaceFlags;
-use super::saying::{broken, reason, say, take, unusable};
+use super::shared::flags::PlaceFlags;
+use super::shared::operator_turn::{broken, reason, say, take, unusable};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;

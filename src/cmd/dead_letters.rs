@@ -1,8 +1,8 @@
 //! `headroom dead-letters`: the commands that nobody could decide, and what a person does about them. Each has been
 //! refused by an event already: a letter is not waited for by anybody.
 
-use super::flags::PlaceFlags;
-use super::source::{Source, cannot_open};
+use super::shared::flags::PlaceFlags;
+use super::shared::source::{Source, cannot_open};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;

@@ -1,9 +1,9 @@
 //! `headroom log`: what a person decides about a log that holds less than its data directory has seen. Until then it is
 //! not served. The decision is an event, so that whoever reads the log finds it; what shows the loss is kept.
 
-use super::flags::PlaceFlags;
-use super::saying::{broken, reason, say, take, unusable};
-use super::source::cannot_open;
+use super::shared::flags::PlaceFlags;
+use super::shared::operator_turn::{broken, reason, say, take, unusable};
+use super::shared::source::cannot_open;
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::{Config, Kafka};

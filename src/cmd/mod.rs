@@ -1,32 +1,26 @@
-//! The commands, one file each, over what the library offers. Every one ends with one of three codes: 0 fine, 1 what was
-//! asked about is wrong, 2 it could not be asked (bad usage, unreadable input). What a person or a script wants to read
-//! goes to standard output, everything else to standard error.
+//! The command line: a file for each small subcommand, a folder for each large one (`demo`, `rebuild`, `verify`), and
+//! `shared` for what several of them need. Every command ends with one of three codes: 0 fine, 1 what was asked about is
+//! wrong, 2 it could not be asked (bad usage, unreadable input). Results go to standard output, everything else to
+//! standard error.
 
 mod cat;
-pub mod client;
 mod clock;
 mod commands;
 mod config;
 mod dead_letters;
-pub mod demo;
-mod flags;
-pub mod interrupt;
+mod demo;
 mod log;
 mod rebuild;
-mod saying;
 mod schemas;
-pub mod scratch;
 mod serve;
-mod server;
-mod source;
-mod state;
+mod shared;
 mod topics;
 mod verify;
 
 use crate::telemetry;
 use clap::{Parser, Subcommand};
-use flags::{PlaceFlags, SettingFlags};
 use rustix::fs::Mode;
+use shared::flags::{PlaceFlags, SettingFlags};
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `headroom schemas`: every version of every schema against all others, and against what a registry has of them. A
 //! server registers nothing: a person or a pipeline does, here.
 
-use super::flags::ClusterFlags;
+use super::shared::flags::ClusterFlags;
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;

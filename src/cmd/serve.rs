@@ -1,14 +1,14 @@
 //! `headroom serve`: the service, until it is told to stop.
 
-use super::source::cannot_open;
+use super::shared::source::cannot_open;
 use super::{Failure, Verdict};
+use crate::app::signals::Signals;
 use crate::app::{App, StartError};
 use crate::config::{Config, LogFormat};
 use crate::telemetry::Metrics;
 use crate::time::SystemClock;
 use std::io::Write;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let is_json = config.log_format == LogFormat::Json;
@@ -26,8 +26,8 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
     let ended = runtime.block_on(async {
-        let mut terminate = listen_for(SignalKind::terminate())?;
-        let mut interrupt = listen_for(SignalKind::interrupt())?;
+        let cannot = |error| Failure::Unusable(format!("cannot listen for signals: {error}"));
+        let mut interrupts = Signals::interrupts().map_err(cannot)?;
         let app = App::start(config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await;
         let app = app.map_err(cannot_start)?;
         // Whoever asked for port 0 reads here which one it is; nobody has to.
@@ -37,10 +37,7 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
             LogFormat::Json => tracing::info!(url = format!("http://{address}"), "headroom listens"),
         }
         let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            interrupts.received().await;
             tracing::info!("shutting down");
         };
         let ended = app.run(shutdown).await;
@@ -50,10 +47,6 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     // What still asks the log asks for callers who are gone.
     runtime.shutdown_background();
     ended
-}
-
-fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
-    signal(kind).map_err(|error| Failure::Unusable(format!("cannot listen for signals: {error}")))
 }
 
 fn cannot_start(error: StartError) -> Failure {

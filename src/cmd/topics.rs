@@ -1,7 +1,7 @@
 //! `headroom topics`: the topics of a cluster against the files in `topics/`. Nothing is changed while anything is
 //! refused, and done twice it changes nothing the second time.
 
-use super::flags::ClusterFlags;
+use super::shared::flags::ClusterFlags;
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::{Config, Kafka};

@@ -2,7 +2,7 @@
 //! every answer anybody was given.
 
 use crate::audit::history::Call;
-use crate::cmd::client::{Answer, CallError};
+use crate::client::{Answer, CallError};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};

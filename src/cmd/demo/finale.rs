@@ -4,8 +4,8 @@
 use super::Stage;
 use super::paint::COLUMNS;
 use crate::audit::history::History;
-use crate::cmd::client::Connection;
-use crate::cmd::client::inspect::Inspection;
+use crate::client::Connection;
+use crate::client::inspect::Inspection;
 use crate::domain::Law;
 use std::fmt::Write;
 

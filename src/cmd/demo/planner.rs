@@ -4,7 +4,7 @@
 use super::Stage;
 use super::shopper::GIVE_UP;
 use super::week::{HOURS, Week, ZONES, choose};
-use crate::cmd::client::{self, Connection, Method};
+use crate::client::{self, Connection, Method};
 use jiff::civil::Date;
 use rand::RngExt;
 use rand::rngs::StdRng;

@@ -5,7 +5,7 @@ use super::Stage;
 use super::board::Period;
 use super::paint::{CURVE_SECONDS, Shown, View, frame, heat};
 use super::shopper::GIVE_UP;
-use crate::cmd::client::{self, Connection, Method, log};
+use crate::client::{self, Connection, Method, internal};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stdout};
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl Screen {
         if self.curve.len() > CURVE_SECONDS {
             self.curve.remove(0);
         }
-        if let Ok(ends) = log::ends(&mut self.server).await {
+        if let Ok(ends) = internal::ends(&mut self.server).await {
             let events = ends.iter().sum::<u64>();
             self.events = (events, events.saturating_sub(self.events.0));
         }

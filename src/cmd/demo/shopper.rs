@@ -4,8 +4,8 @@
 use super::Stage;
 use super::week::{Week, choose};
 use crate::audit::history::{Call, Told};
-use crate::cmd::client::told::Ending;
-use crate::cmd::client::{self, Answer, CallError, Connection, Method, Outgoing};
+use crate::client::reserve_answer::ReserveAnswer;
+use crate::client::{self, Answer, CallError, Connection, Method, Outgoing};
 use crate::domain::{IdempotencyKey, PoolId, ReservationId};
 use crate::time::Clock;
 use rand::RngExt;
@@ -114,15 +114,15 @@ impl Shopper {
         let body = format!(r#"{{"pool":"{pool}","demand":{{"orders":1,"crates":{crates}}}{ttl},"order_ref":"{key}"}}"#);
         let is_impatient = self.rng.random_bool(0.03);
         let mut ending = self.ask(pool, &key, &body, is_impatient.then_some(IMPATIENT_MS)).await;
-        let undecided = matches!(ending, Ending::Unknown | Ending::No("timeout" | "shed" | "not_sent"));
+        let undecided = matches!(ending, ReserveAnswer::Unknown | ReserveAnswer::No("timeout" | "shed" | "not_sent"));
         if undecided && self.rng.random_bool(0.8) {
             self.stage.board.deed(|deeds| deeds.retried += 1);
             ending = self.ask(pool, &key, &body, None).await;
         }
-        if ending == Ending::No("over_limit") {
+        if ending == ReserveAnswer::No("over_limit") {
             self.stage.board.refused(pool);
         }
-        let Ending::Yes(proof) = ending else { return None };
+        let ReserveAnswer::Yes(proof) = ending else { return None };
         if self.rng.random_bool(0.1) {
             self.ask_again(pool, &key, &body, proof.reservation).await;
         }
@@ -133,11 +133,11 @@ impl Shopper {
     async fn ask_again(&mut self, pool: &str, key: &str, body: &str, first: ReservationId) {
         let again = self.ask(pool, key, body, None).await;
         let contradicts = match again {
-            Ending::Yes(proof) => proof.reservation != first,
+            ReserveAnswer::Yes(proof) => proof.reservation != first,
             // A repeat may come too late for its deadline, and says so; it may not be refused.
-            Ending::No(code) => code != "timeout" && code != "shed",
-            Ending::Unknown => false,
-            Ending::Unreadable => true,
+            ReserveAnswer::No(code) => code != "timeout" && code != "shed",
+            ReserveAnswer::Unknown => false,
+            ReserveAnswer::Unreadable => true,
         };
         self.stage.board.deed(|deeds| {
             deeds.retried += 1;
@@ -145,14 +145,14 @@ impl Shopper {
         });
     }
 
-    async fn ask(&mut self, pool: &str, key: &str, body: &str, timeout_ms: Option<u64>) -> Ending {
-        let Ok(path) = client::path("/v1/reservations") else { return Ending::Unreadable };
+    async fn ask(&mut self, pool: &str, key: &str, body: &str, timeout_ms: Option<u64>) -> ReserveAnswer {
+        let Ok(path) = client::path("/v1/reservations") else { return ReserveAnswer::Unreadable };
         let request = client::keyed(client::json(Method::POST, path, body.to_owned()), key);
         let request = match timeout_ms {
             Some(ms) => client::timed(request, ms),
             None => request,
         };
-        let ending = Ending::of(&self.send(request).await);
+        let ending = ReserveAnswer::of(&self.send(request).await);
         let names = (PoolId::new(pool), IdempotencyKey::new(key));
         if let (Ok(pool), Ok(key)) = names {
             self.stage.board.call(Call { pool, key: Some(key), reservation: None, told: ending.told() });

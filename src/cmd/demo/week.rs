@@ -1,7 +1,7 @@
 //! What the demonstration sells: a week of two-hour delivery slots in six zones of a town, one beginning every hour
 //! from 09:00 to 20:00, each with a limit of orders and of crates. Times are UTC.
 
-use crate::cmd::client::define::Definition;
+use crate::client::pools::PoolDefinition;
 use crate::domain::Micros;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -90,7 +90,7 @@ impl Week {
     }
 
     /// The pools, each with its definition.
-    pub fn definitions(&self) -> Vec<Definition> {
+    pub fn definitions(&self) -> Vec<PoolDefinition> {
         let definition = |slot: &Slot| {
             let time = |us: u64| moment(Micros(us), "%Y-%m-%dT%H:%M:%SZ");
             let window = json!({
@@ -104,7 +104,7 @@ impl Week {
                 "window": window,
                 "labels": {"fleet": "van"},
             });
-            (slot.pool.clone(), body.to_string())
+            PoolDefinition { pool: slot.pool.clone(), body: body.to_string() }
         };
         self.slots.iter().map(definition).collect()
     }
@@ -170,7 +170,7 @@ mod tests {
         let evening = &week.of(1, 2)[9];
         assert_eq!((evening.pool.as_str(), ZONES[evening.zone].0), ("Marina:2026-11-22T18", "Marina"));
         assert!(Week::wanted(&evening.pool) > 2.0 && Week::wanted("Marina:2026-11-22T03") == 0.0);
-        let (pool, body) = &week.definitions()[0];
+        let PoolDefinition { pool, body } = &week.definitions()[0];
         assert_eq!(pool, "Harbour:2026-11-21T09");
         assert!(body.contains(r#""cutoff":"2026-11-21T07:30:00Z","end":"2026-11-21T11:00:00Z""#), "{body}");
         let early = Week::new(Micros(noon.0 - 6 * HOUR_US), &mut StdRng::seed_from_u64(1));

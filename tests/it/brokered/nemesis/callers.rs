@@ -5,8 +5,8 @@
 use crate::brokered::serve::Whereabouts;
 use crate::described::{Asked, check_body};
 use headroom::audit::history::{Call, Told};
-use headroom::cmd::client::told::Ending;
-use headroom::cmd::client::{Answer, CallError, Connection, Method, Outgoing, bare, json, keyed, path, timed};
+use headroom::client::reserve_answer::ReserveAnswer;
+use headroom::client::{Answer, CallError, Connection, Method, Outgoing, bare, json, keyed, path, timed};
 use headroom::domain::{IdempotencyKey, PoolId, ReservationId};
 use headroom::time::Stopwatch;
 use parking_lot::Mutex;
@@ -330,17 +330,17 @@ async fn ask(
 }
 
 fn reserved(ended: &Result<Answer, CallError>, about: &About) -> (How, &'static str, Told) {
-    let ending = Ending::of(ended);
+    let ending = ReserveAnswer::of(ended);
     let (how, code) = match (&ending, ended) {
-        (Ending::Yes(_), _) => (How::Yes, "yes"),
+        (ReserveAnswer::Yes(_), _) => (How::Yes, "yes"),
         (_, Err(CallError::NotSent(_))) => (How::NotSent, "not_sent"),
         (_, Err(CallError::Broken(_))) => (How::Broken, "broken"),
         (_, Err(CallError::GaveUp)) if about.patience < about.deadline => (How::Left, "left"),
         (_, Err(CallError::GaveUp)) => (How::Silent, "silent"),
-        (Ending::No(code @ ("timeout" | "shed" | "no_owner" | "closing" | "other")), _) => (How::Shed, *code),
-        (Ending::No(code), _) => (How::No, *code),
-        (Ending::Unknown, _) => (How::Unknown, "unknown"),
-        (Ending::Unreadable, _) => (How::Unreadable, "unreadable"),
+        (ReserveAnswer::No(code @ ("timeout" | "shed" | "no_owner" | "closing" | "other")), _) => (How::Shed, *code),
+        (ReserveAnswer::No(code), _) => (How::No, *code),
+        (ReserveAnswer::Unknown, _) => (How::Unknown, "unknown"),
+        (ReserveAnswer::Unreadable, _) => (How::Unreadable, "unreadable"),
     };
     (how, code, ending.told())
 }
@@ -350,8 +350,8 @@ fn released(ended: &Result<Answer, CallError>) -> (How, &'static str, Told) {
     let (how, code) = match ended {
         Ok(answer) if answer.status == 200 => return (How::Yes, "released", Told::Released),
         Ok(answer) if matches!(answer.status, 503 | 504) => (How::Unknown, "release unknown"),
-        Ok(_) => match Ending::of(ended) {
-            Ending::No(code) => (How::No, code),
+        Ok(_) => match ReserveAnswer::of(ended) {
+            ReserveAnswer::No(code) => (How::No, code),
             _ => (How::Unreadable, "unreadable"),
         },
         Err(CallError::NotSent(_)) => (How::NotSent, "not_sent"),

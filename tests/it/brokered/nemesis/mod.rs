@@ -14,7 +14,7 @@ use crate::rig::Rig;
 use crate::wait::until;
 use books::Books;
 use callers::{Callers, How};
-use headroom::cmd::client::define::define;
+use headroom::client::pools::{PoolDefinition, define};
 use headroom::domain::{PoolId, route};
 use headroom::log::kafka::settings::transactional_ids;
 use headroom::time::Stopwatch;
@@ -164,7 +164,8 @@ impl<'w> World<'w> {
             pools.extend(of_partition.take(POOLS).map(|pool| (pool, partition as usize)));
         }
         let body = format!(r#"{{"limits":{{"orders":{PLACES}}}}}"#);
-        let definitions: Vec<_> = pools.iter().map(|(pool, _)| (pool.as_str().to_owned(), body.clone())).collect();
+        let definition = |pool: &PoolId| PoolDefinition { pool: pool.as_str().to_owned(), body: body.clone() };
+        let definitions: Vec<_> = pools.iter().map(|(pool, _)| definition(pool)).collect();
         let address = self.processes[0].whereabouts().now().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         until("every pool is there", || runtime.block_on(define(address, definitions.clone())).is_ok());

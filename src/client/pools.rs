@@ -1,4 +1,4 @@
-//! Making many pools at once.
+//! Defines many pools over several connections.
 
 use super::{Connection, Method, json, path, timed};
 use hyper::body::Bytes;
@@ -7,23 +7,29 @@ use std::time::Duration;
 
 /// Connections that define pools at the same time.
 const DEFINERS: usize = 8;
-/// Time one definition may take.
+/// Deadline of one definition, in milliseconds.
 const TIMEOUT_MS: u64 = 2_000;
-/// Time past that after which the server counts as silent.
+/// Longest wait for the answer to one definition.
 const GIVE_UP: Duration = Duration::from_millis(2 * TIMEOUT_MS);
-/// Times a definition is tried: it is the same whether it is made once or twice.
+/// Attempts at one definition. Defining a pool twice in the same way changes nothing.
 const TRIES: u32 = 5;
 
-/// A pool's id and the body of its definition.
-pub type Definition = (String, String);
+/// A pool to define with `PUT /v1/pools/{pool}`.
+#[derive(Clone, Debug)]
+pub struct PoolDefinition {
+    /// The pool's id.
+    pub pool: String,
+    /// The JSON body of the request.
+    pub body: String,
+}
 
-/// Makes the pools.
+/// Defines the pools, in no particular order.
 ///
 /// # Errors
-/// Why one could not be made.
-pub async fn define(address: SocketAddr, pools: Vec<Definition>) -> Result<(), String> {
+/// A pool could not be defined: the last status and body, or why no answer came.
+pub async fn define(address: SocketAddr, pools: Vec<PoolDefinition>) -> Result<(), String> {
     let share = pools.len().div_ceil(DEFINERS).max(1);
-    let shares: Vec<_> = pools.chunks(share).map(<[Definition]>::to_vec).collect();
+    let shares: Vec<_> = pools.chunks(share).map(<[PoolDefinition]>::to_vec).collect();
     let tasks: Vec<_> = shares.into_iter().map(|share| tokio::spawn(put_all(address, share))).collect();
     for task in tasks {
         task.await.map_err(|e| e.to_string())??;
@@ -31,9 +37,9 @@ pub async fn define(address: SocketAddr, pools: Vec<Definition>) -> Result<(), S
     Ok(())
 }
 
-async fn put_all(address: SocketAddr, pools: Vec<Definition>) -> Result<(), String> {
+async fn put_all(address: SocketAddr, pools: Vec<PoolDefinition>) -> Result<(), String> {
     let mut server = Connection::new(address);
-    for (pool, body) in pools {
+    for PoolDefinition { pool, body } in pools {
         let target = format!("/v1/pools/{pool}");
         put(&mut server, &target, Bytes::from(body)).await.map_err(|why| format!("PUT {target}: {why}"))?;
     }

@@ -1,27 +1,27 @@
-//! A directory of a tool's own, gone when the tool is done.
+//! A temporary directory of a tool's own, deleted when the tool is done.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Names tried before giving up.
+/// Names that are tried before giving up.
 const TRIES: u32 = 1_000;
 
-/// A new, empty directory. Dropping it removes it with all that is in it.
+/// A new directory. Dropping this deletes the directory and everything in it.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A directory whose name begins with `purpose`, under the system's temporary one.
+    /// Makes an empty directory under the system's temporary directory; its name begins with `purpose`.
     ///
     /// # Errors
-    /// Why none can be made.
+    /// It cannot be created.
     pub fn new(purpose: &str) -> io::Result<Scratch> {
         Scratch::within(&std::env::temp_dir(), purpose)
     }
 
-    /// The same under another directory.
+    /// Makes an empty directory under `parent`; its name begins with `purpose`.
     ///
     /// # Errors
-    /// Why none can be made.
+    /// It cannot be created.
     pub fn within(parent: &Path, purpose: &str) -> io::Result<Scratch> {
         let process = std::process::id();
         for n in 0..TRIES {
@@ -31,10 +31,10 @@ impl Scratch {
                 made => return made.map(|()| Scratch(path)),
             }
         }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name tried is taken"))
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried exists already"))
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -42,7 +42,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Leftovers of a temporary directory are not worth an ending.
+        // A tool does not fail because its temporary directory could not be deleted.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -52,7 +52,7 @@ mod tests {
     use super::Scratch;
 
     #[test]
-    fn two_are_two_and_none_is_left() {
+    fn two_directories_differ_and_a_dropped_one_is_deleted() {
         let (a, b) = (Scratch::new("headroom-test").unwrap(), Scratch::new("headroom-test").unwrap());
         assert_ne!(a.path(), b.path());
         std::fs::write(a.path().join("file"), "x").unwrap();

@@ -7,13 +7,13 @@
 mod commands;
 mod print;
 
-use super::client::log::LiveState;
-use super::server::Server;
-use super::source::Source;
-use super::state::{Restart, Restarting};
+use super::shared::restart::{Restart, Restarting};
+use super::shared::source::{Source, running_server};
 use super::{Failure, Verdict};
 use crate::app::Hold;
 use crate::audit::{PartitionAudit, PartitionReport};
+use crate::client::internal::LiveState;
+use crate::client::running::RunningServer;
 use crate::config::Config;
 use crate::domain::{Breach, ChainedEvent, Digest, EventBody, Law};
 use crate::limits::TURN_BYTES_MAX;
@@ -92,7 +92,7 @@ enum LocalEvidence {
     /// Checkpoints that nobody writes meanwhile.
     Checkpoints { store: SledStore, _hold: Option<Hold> },
     /// A server of this log keeps its checkpoints there: its states say more.
-    Server(Box<Server>),
+    Server(Box<RunningServer>),
 }
 
 impl LocalEvidence {
@@ -103,7 +103,7 @@ impl LocalEvidence {
             Source::Server(_) => Ok(LocalEvidence::Nothing),
             Source::Cluster(_) => match Hold::take(dir) {
                 Ok(Some(hold)) => Ok(checkpoints(Some(hold))),
-                Ok(None) => Server::of(dir).map(|server| LocalEvidence::Server(Box::new(server))),
+                Ok(None) => running_server(dir).map(|server| LocalEvidence::Server(Box::new(server))),
                 Err(_) => Ok(LocalEvidence::Nothing),
             },
         }

@@ -1,8 +1,9 @@
-//! Where a log is read from: its directory, the server that has the directory open, or the cluster that carries it.
+//! Opens the log that a command reads: the data directory, the running server that has the directory open, or the
+//! Kafka cluster.
 
-use super::Failure;
-use super::server::Server;
-use crate::app;
+use crate::app::{self, ADDRESS_FILE};
+use crate::client::running::RunningServer;
+use crate::cmd::Failure;
 use crate::config::Config;
 use crate::log::CommittedTail;
 use crate::log::embedded::{EmbeddedReader, OpenError};
@@ -12,23 +13,23 @@ use crate::time::pause;
 use std::path::Path;
 use std::time::Duration;
 
-/// How often a log is tried that is in use by nobody who answers.
+/// Attempts to open a log that another process has open and no server serves.
 const TRIES: u32 = 10;
-/// Between two tries.
+/// Pause between two attempts.
 const TRY_EVERY: Duration = Duration::from_millis(100);
 
-/// A log to read.
-pub(super) enum Source {
+/// An open log.
+pub(in crate::cmd) enum Source {
     /// No server runs, and none can start while this is open.
     Directory(EmbeddedReader),
     /// A server runs.
-    Server(Box<Server>),
+    Server(Box<RunningServer>),
     /// A cluster, whoever else uses it.
     Cluster(Box<Kafka>),
 }
 
 impl Source {
-    pub(super) fn open(config: &Config) -> Result<Source, Failure> {
+    pub(in crate::cmd) fn open(config: &Config) -> Result<Source, Failure> {
         let Some(kafka) = &config.kafka else { return Source::of_directory(&config.data_dir) };
         let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
         Ok(Source::Cluster(Box::new(log)))
@@ -41,7 +42,7 @@ impl Source {
             match EmbeddedReader::open(dir) {
                 Ok(reader) => return Ok(Source::Directory(reader)),
                 // A server has the log open for a moment before it can be asked and after it was.
-                Err(OpenError::InUse { .. }) => match Server::of(dir) {
+                Err(OpenError::InUse { .. }) => match running_server(dir) {
                     Err(_) if tries > 0 => pause(TRY_EVERY),
                     asked => return asked.map(|server| Source::Server(Box::new(server))),
                 },
@@ -51,7 +52,7 @@ impl Source {
     }
 
     /// Whether it is still to be asked: then a read that failed says something of the log.
-    pub(super) fn is_there(&self) -> bool {
+    pub(in crate::cmd) fn is_there(&self) -> bool {
         match self {
             Source::Directory(_) => true,
             Source::Server(server) => server.is_there(),
@@ -60,7 +61,7 @@ impl Source {
     }
 
     /// The log's own id; through a server it is not to be had.
-    pub(super) fn log_id(&self) -> Option<u128> {
+    pub(in crate::cmd) fn log_id(&self) -> Option<u128> {
         match self {
             Source::Directory(reader) => Some(reader.manifest().log_id),
             Source::Server(_) => None,
@@ -68,13 +69,26 @@ impl Source {
         }
     }
 
-    pub(super) fn tail(&self) -> &dyn CommittedTail {
+    pub(in crate::cmd) fn tail(&self) -> &dyn CommittedTail {
         match self {
             Source::Directory(reader) => reader,
             Source::Server(server) => &**server,
             Source::Cluster(log) => &**log,
         }
     }
+}
+
+/// The server that has this data directory open.
+pub(in crate::cmd) fn running_server(dir: &Path) -> Result<RunningServer, Failure> {
+    let address = app::read_address(dir).map_err(|error| {
+        let (dir, path) = (dir.display(), dir.join(ADDRESS_FILE));
+        Failure::Unusable(format!(
+            "the log in {dir} is in use and {} does not say where its server is: {error}; \
+             it may be starting or stopping: try again",
+            path.display()
+        ))
+    })?;
+    RunningServer::at(address).map_err(|error| Failure::Unusable(error.to_string()))
 }
 
 /// A log that is not there, and was, is lost.
@@ -88,7 +102,7 @@ fn gone(dir: &Path, error: OpenError) -> OpenError {
 }
 
 /// That a log is damaged is an answer to every question about it; anything else means that there is none.
-pub(super) fn cannot_open(error: &OpenError) -> Failure {
+pub(in crate::cmd) fn cannot_open(error: &OpenError) -> Failure {
     let text = error.to_string();
     if matches!(error, OpenError::Damaged { .. } | OpenError::Behind { .. }) {
         Failure::Wrong(text)

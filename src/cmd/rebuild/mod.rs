@@ -4,8 +4,8 @@
 
 mod progress;
 
-use super::source::Source;
-use super::state::{Restart, Restarting};
+use super::shared::restart::{Restart, Restarting};
+use super::shared::source::Source;
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::Config;

@@ -1,19 +1,19 @@
-//! Reading a running server's committed log over HTTP: `GET /internal/log` says how long it is, and
-//! `GET /internal/log/{partition}?from=SEQ` hands its records out, each behind its length in four big-endian bytes;
-//! `GET /internal/state/{partition}` says what the server makes of them.
+//! The `/internal/...` endpoints of a running server, which answer the loopback only. `GET /internal/log` returns the
+//! end of every partition. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each is preceded by its
+//! length in four big-endian bytes. `GET /internal/state/{partition}` returns the digest of the partition's state.
+//! `POST /internal/clock` sets the time of partitions back.
 
-use super::{Answer, Connection, Outgoing, bare, json, path};
+use super::{Answer, Connection, Method, Outgoing, bare, json, path};
 use crate::log::StoredEvent;
-use hyper::Method;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Time one answer may take: computing the digest of a large state takes some.
+/// Longest wait for one answer. The digest of a large state takes the server a while.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time the log has to stay as long as it is to count as settled.
+/// A log that has had no new event for this long counts as settled.
 const SETTLED_FOR: Duration = Duration::from_millis(300);
-/// Time to wait for that; a log that never rests is read as far as it was then.
+/// Longest wait for a log to settle. After it, the ends as they are then are used.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
@@ -22,16 +22,16 @@ struct Ends {
     ends: Vec<u64>,
 }
 
-/// What else the server may say.
+/// The part of a problem body that is shown to a person.
 #[derive(Deserialize)]
 struct Refusal {
     detail: String,
 }
 
-/// For each partition the sequence number after its last committed event.
+/// The sequence number after the last committed event, by partition.
 ///
 /// # Errors
-/// Why it cannot be known.
+/// The server does not answer 200, or its answer contradicts itself.
 pub async fn ends(server: &mut Connection) -> Result<Vec<u64>, String> {
     let answer = get(server, "/internal/log").await?;
     let Ends { partitions, ends } = serde_json::from_slice(&answer.body).map_err(|e| format!("/internal/log: {e}"))?;
@@ -41,10 +41,10 @@ pub async fn ends(server: &mut Connection) -> Result<Vec<u64>, String> {
     Err(format!("/internal/log: {partitions} partitions with {} ends", ends.len()))
 }
 
-/// The ends once they rest: whoever was told "no" may still have its Abandon on the way.
+/// The ends once no partition grows any more: the Abandon of a caller who was told "no" may still be on its way.
 ///
 /// # Errors
-/// Why they cannot be known.
+/// As for [`ends`].
 pub async fn settled_ends(server: &mut Connection) -> Result<Vec<u64>, String> {
     let started = Instant::now();
     let mut known = ends(server).await?;
@@ -58,46 +58,46 @@ pub async fn settled_ends(server: &mut Connection) -> Result<Vec<u64>, String> {
     }
 }
 
-/// A partition's state as the server holds it.
+/// A partition's state in the server's memory.
 #[derive(Deserialize)]
 pub struct LiveState {
     /// The sequence number after the last event in it.
     pub next_seq: u64,
-    /// The last event's digest, as text.
+    /// The chain digest of the last event, in hexadecimal.
     pub chain: String,
-    /// The digest of all that counts in it, as text.
+    /// The digest of the state (L7), in hexadecimal.
     pub digest: String,
 }
 
-/// The state the server holds of a partition. Its owner waits while it is digested.
+/// The position and digests of a partition's state. Its owner decides nothing while the server computes the digest.
 ///
 /// # Errors
-/// Why it cannot be known.
+/// The server does not answer 200.
 pub async fn state(server: &mut Connection, partition: u32) -> Result<LiveState, String> {
     let text = format!("/internal/state/{partition}");
     let answer = get(server, &text).await?;
     serde_json::from_slice(&answer.body).map_err(|e| format!("{text}: {e}"))
 }
 
-/// What came of setting one partition's clock back.
+/// The result of setting one partition's clock back.
 #[derive(Deserialize)]
 pub struct ClockSet {
     /// The partition.
     pub partition: u32,
-    /// In one word.
+    /// A code: `set`, `not_ahead`, `busy`, `not_committed`, `not_owned` or `no_answer`.
     pub result: String,
-    /// Where it was set: the event, and the time before and after.
+    /// The recorded change; `None` when the clock was not set.
     pub set: Option<Set>,
 }
 
-/// A clock that was set.
+/// A recorded change of a partition's clock.
 #[derive(Deserialize)]
 pub struct Set {
-    /// The event.
+    /// The sequence number of the event that records it.
     pub seq: u64,
-    /// The time before, as RFC 3339.
+    /// The partition's time before, in RFC 3339.
     pub from: String,
-    /// The time after.
+    /// The partition's time after, in RFC 3339.
     pub to: String,
 }
 
@@ -106,10 +106,10 @@ struct Clocks {
     partitions: Vec<ClockSet>,
 }
 
-/// Has the server set the clocks of its partitions back.
+/// Asks the server to set the clocks of the partitions that it owns back to its own clock.
 ///
 /// # Errors
-/// Why it does not.
+/// The server does not answer 200.
 pub async fn set_clock(server: &mut Connection, because: &str) -> Result<Vec<ClockSet>, String> {
     let text = "/internal/clock";
     let body = serde_json::json!({ "because": because }).to_string();
@@ -118,10 +118,10 @@ pub async fn set_clock(server: &mut Connection, because: &str) -> Result<Vec<Clo
     Ok(partitions)
 }
 
-/// Hands every framed event of the partition, from the one at `seq` to the one before `end`, to `each`.
+/// Passes every encoded event of the partition from `seq` to before `end` to `each`, in order.
 ///
 /// # Errors
-/// Why the partition cannot be read, or what `each` found wrong.
+/// The partition cannot be read, or `each` failed.
 pub async fn read(
     server: &mut Connection,
     partition: u32,
@@ -132,7 +132,9 @@ pub async fn read(
     while seq < end {
         let events = page(server, partition, seq).await?;
         if events.is_empty() {
-            return Err(format!("partition {partition}: nothing from seq {seq} on, {end} is its end"));
+            return Err(format!(
+                "partition {partition}: the server returns no event from seq {seq} on, and its end is {end}"
+            ));
         }
         for event in events.iter().take_while(|event| event.seq < end) {
             each(&event.bytes).map_err(|e| format!("partition {partition} seq {seq}: {e}"))?;
@@ -142,18 +144,18 @@ pub async fn read(
     Ok(())
 }
 
-/// Events of the partition from this one on, as many as the server sends at a time; none at the end.
+/// One page of the partition's events from `from` on, as many as the server puts in it; empty at the end.
 ///
 /// # Errors
-/// Why they cannot be read.
+/// The server does not answer 200, or the page ends in the middle of an event.
 pub async fn page(server: &mut Connection, partition: u32, from: u64) -> Result<Vec<StoredEvent>, String> {
     let text = format!("/internal/log/{partition}?from={from}");
     let answer = get(server, &text).await?;
-    let records = unframed(&answer.body).ok_or_else(|| format!("{text}: half an event"))?;
+    let records = unframed(&answer.body).ok_or_else(|| format!("{text}: the page ends in the middle of an event"))?;
     Ok((from..).zip(records).map(|(seq, bytes)| StoredEvent { seq, bytes: bytes.to_vec() }).collect())
 }
 
-/// Records, each after its length; `None` when the last one is cut off.
+/// The records of a page; `None` when the last one is incomplete.
 fn unframed(mut page: &[u8]) -> Option<Vec<&[u8]>> {
     let mut records = Vec::new();
     while !page.is_empty() {

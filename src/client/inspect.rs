@@ -1,39 +1,40 @@
-//! The audit after a run: the whole committed log of a running server is read back and judged by the auditor's own
-//! model, every answer a caller was given is looked for in it, and the server's own state is held against the model's.
+//! The audit after a run of the load test or the demonstration. It reads the whole committed log of a running server,
+//! checks the laws with the auditor's own model, looks for every answer that a caller was given, and compares the
+//! server's state with the model's.
 
-use super::{Connection, log};
+use super::{Connection, internal};
 use crate::audit::history::{History, HistoryReport};
 use crate::audit::{PartitionAudit, Report};
 use crate::domain::{Breach, ChainedEvent, Digest, Law, Pool, PoolId, Reservation, ReservationId};
 use crate::wire;
 use std::collections::BTreeMap;
 
-/// What was found.
+/// The findings of one audit.
 pub struct Inspection {
-    /// The log by itself.
+    /// The laws that the log alone can show.
     pub laws: Report,
-    /// The log against what callers were told.
+    /// The log compared with the answers that callers were given.
     pub callers: HistoryReport,
-    /// The log against what the server holds of it: partitions whose state is not the model's.
+    /// Partitions whose state in the server differs from the model's (L7).
     pub states: Vec<Breach>,
-    /// The pools as the auditor adds them up.
+    /// The pools of the auditor's model.
     pub pools: BTreeMap<PoolId, Pool>,
-    /// The live reservations as the auditor adds them up.
+    /// The live reservations of the auditor's model.
     pub live: BTreeMap<ReservationId, Reservation>,
 }
 
 impl Inspection {
-    /// Reads the log of the server, once it has settled. `callers` holds every call made; `each` sees every event
-    /// besides.
+    /// Waits until the server's log has settled, and audits it. `callers` holds every call that was made; `each` is
+    /// called with every event, in order within a partition.
     ///
     /// # Errors
-    /// Why the log cannot be read.
+    /// The log cannot be read, or an event cannot be decoded.
     pub async fn run(
         server: &mut Connection,
         mut callers: History,
         mut each: impl FnMut(&ChainedEvent),
     ) -> Result<Inspection, String> {
-        let ends = log::settled_ends(server).await?;
+        let ends = internal::settled_ends(server).await?;
         let partitions = u32::try_from(ends.len()).map_err(|e| e.to_string())?;
         let (mut laws, mut states) = (Report::default(), Vec::new());
         let (mut pools, mut live) = (BTreeMap::new(), BTreeMap::new());
@@ -46,10 +47,10 @@ impl Inspection {
                 each(&recorded);
                 Ok(())
             };
-            log::read(server, partition, 0, end, &mut judge).await?;
-            // The state may be some events further on: the model follows it there.
-            let state = log::state(server, partition).await?;
-            log::read(server, partition, end, state.next_seq, &mut judge).await?;
+            internal::read(server, partition, 0, end, &mut judge).await?;
+            // The state may include later events: the model reads on to the same position.
+            let state = internal::state(server, partition).await?;
+            internal::read(server, partition, end, state.next_seq, &mut judge).await?;
             states.extend(compare(partition, &state, audit.digest()));
             pools.extend(audit.pools().map(|pool| (pool.id.clone(), pool)));
             live.extend(audit.live());
@@ -58,12 +59,12 @@ impl Inspection {
         Ok(Inspection { laws, callers: callers.finish(), states, pools, live })
     }
 
-    /// Whether every law held and every caller was told the truth.
+    /// Whether no law is broken and no caller was told anything that the log contradicts.
     pub fn is_clean(&self) -> bool {
         self.breach_count() == 0
     }
 
-    /// How often a law was broken.
+    /// The number of breaches of all kinds.
     pub fn breach_count(&self) -> u64 {
         let states = u64::try_from(self.states.len()).unwrap_or(u64::MAX);
         self.laws.breach_count().saturating_add(self.callers.breach_count()).saturating_add(states)
@@ -80,9 +81,9 @@ impl Inspection {
     }
 }
 
-/// L7: the server's state and the model's are one.
-fn compare(partition: u32, state: &log::LiveState, summed: Digest) -> Option<Breach> {
-    let detail = format!("the server's state is {}, the log adds up to {summed}", state.digest);
+/// L7: the server's state and the model's have the same digest.
+fn compare(partition: u32, state: &internal::LiveState, summed: Digest) -> Option<Breach> {
+    let detail = format!("the digest of the server's state is {}, that of the log's events {summed}", state.digest);
     let seq = state.next_seq.saturating_sub(1);
     (summed.to_string() != state.digest).then_some(Breach { law: Law::OneState, partition, seq, detail })
 }

@@ -9,12 +9,12 @@ mod screen;
 mod shopper;
 mod week;
 
-use super::client;
-use super::client::define::define;
-use super::interrupt::Listening;
-use super::scratch::Scratch;
 use super::{Failure, Verdict};
 use crate::app::App;
+use crate::app::signals::Signals;
+use crate::client;
+use crate::client::pools::define;
+use crate::client::scratch::Scratch;
 use crate::config::{Config, Inputs, Setting};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, SystemClock};
@@ -82,8 +82,9 @@ pub(super) fn settings(directory: Option<&Path>) -> Result<Config, Failure> {
 
 /// Starts the server, lets everybody in, and stops it again.
 async fn stage(args: &Args, config: &Config, out: &mut dyn Write) -> Result<bool, String> {
-    // From the start: whoever is ended by a signal cannot put its directory away.
-    let (mut interrupts, mut hangup) = (Listening::to_interrupts(), Listening::to_hangup());
+    // From the start: a process that a signal ends at once cannot delete its directory.
+    let cannot = |error| format!("cannot listen for signals: {error}");
+    let (mut interrupts, mut hangup) = (Signals::interrupts().map_err(cannot)?, Signals::hangup().map_err(cannot)?);
     let app = App::start(config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await;
     let app = app.map_err(|error| error.to_string())?;
     let address = app.address();
@@ -94,19 +95,14 @@ async fn stage(args: &Args, config: &Config, out: &mut dyn Write) -> Result<bool
     }));
     let ended = tokio::select! {
         ended = play(args, address, &mut interrupts, out) => ended,
-        () = hangup.heard() => Err("the terminal is gone".to_owned()),
+        () = hangup.received() => Err("the terminal is gone".to_owned()),
     };
     drop(stop);
     let stopped = server.await.map_err(|error| error.to_string())?;
     stopped.map_err(str::to_owned).and(ended)
 }
 
-async fn play(
-    args: &Args,
-    address: SocketAddr,
-    interrupts: &mut Listening,
-    out: &mut dyn Write,
-) -> Result<bool, String> {
+async fn play(args: &Args, address: SocketAddr, interrupts: &mut Signals, out: &mut dyn Write) -> Result<bool, String> {
     let mut rng = StdRng::seed_from_u64(args.seed);
     let clock = SystemClock::new();
     let week = Week::new(clock.now(), &mut rng);
@@ -127,7 +123,7 @@ async fn play(
     let screen = Screen::new(Arc::clone(&stage), Look::of_environment(), title);
     tokio::select! {
         is_watched = screen.show(until, out) => if !is_watched { people.abort_all() },
-        () = interrupts.heard() => people.abort_all(),
+        () = interrupts.received() => people.abort_all(),
     }
     screen::say(out, "\nThe doors are closed; what was begun is finished, and the last holds run out.");
     let everybody = async { while people.join_next().await.is_some() {} };

@@ -1,6 +1,6 @@
 //! Flags as typed, and the rest of what a configuration is made of: the file and the environment.
 
-use super::Failure;
+use crate::cmd::Failure;
 use crate::config::{Config, FileText, Inputs, Kind, Setting};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::BTreeMap;
@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 const SECRET_BYTES_MAX: u64 = 4_096;
 
 /// Which settings a command takes as flags. All others it takes from the file and the environment.
-pub(super) trait Takes {
+pub(in crate::cmd) trait Takes {
     fn takes(setting: Setting) -> bool;
 }
 
 /// Where a log is, for commands that look at one.
 #[derive(Debug)]
-pub(super) struct AnyLog;
+pub(in crate::cmd) struct AnyLog;
 
 impl Takes for AnyLog {
     fn takes(setting: Setting) -> bool {
@@ -28,7 +28,7 @@ impl Takes for AnyLog {
 
 /// A cluster, for commands that look after one.
 #[derive(Debug)]
-pub(super) struct Cluster;
+pub(in crate::cmd) struct Cluster;
 
 impl Takes for Cluster {
     fn takes(setting: Setting) -> bool {
@@ -38,7 +38,7 @@ impl Takes for Cluster {
 
 /// Every setting.
 #[derive(Debug)]
-pub(super) struct Every;
+pub(in crate::cmd) struct Every;
 
 impl Takes for Every {
     fn takes(_: Setting) -> bool {
@@ -48,18 +48,18 @@ impl Takes for Every {
 
 /// The settings that were given as flags.
 #[derive(Debug)]
-pub(super) struct Flags<T> {
+pub(in crate::cmd) struct Flags<T> {
     config: Option<PathBuf>,
     given: BTreeMap<Setting, String>,
     takes: PhantomData<T>,
 }
 
-pub(super) type PlaceFlags = Flags<AnyLog>;
-pub(super) type ClusterFlags = Flags<Cluster>;
-pub(super) type SettingFlags = Flags<Every>;
+pub(in crate::cmd) type PlaceFlags = Flags<AnyLog>;
+pub(in crate::cmd) type ClusterFlags = Flags<Cluster>;
+pub(in crate::cmd) type SettingFlags = Flags<Every>;
 
 impl<T: Takes> Flags<T> {
-    pub(super) fn load(&self) -> Result<Config, Failure> {
+    pub(in crate::cmd) fn load(&self) -> Result<Config, Failure> {
         // A variable that is not text cannot be a setting's value; what is left of it will be a problem by name.
         let env = std::env::vars_os()
             .map(|(name, text)| (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned()));

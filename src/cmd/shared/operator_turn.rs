@@ -1,6 +1,6 @@
 //! What a person has to say in a log: a partition is taken as an owner takes it, and left when it is said.
 
-use super::Failure;
+use crate::cmd::Failure;
 use crate::domain::Micros;
 use crate::domain::event::is_reason;
 use crate::limits::REASON_CHARS_MAX;
@@ -14,13 +14,13 @@ use crate::time::{Clock, SystemClock};
 const TRIES: u32 = 20;
 
 /// A reason as it is given on the command line.
-pub(super) fn reason(text: &str) -> Result<String, String> {
+pub(in crate::cmd) fn reason(text: &str) -> Result<String, String> {
     let wrong = || format!("not 1 to {REASON_CHARS_MAX} characters on one line");
     is_reason(text).then(|| text.to_owned()).ok_or_else(wrong)
 }
 
 /// Takes the partition of this state, and again when a server took it back, until `say` answers that all is said.
-pub(super) fn take<O>(
+pub(in crate::cmd) fn take<O>(
     state: &mut PartitionState,
     mut claim: impl FnMut(u64, &mut Fold<'_>) -> Result<O, ClaimError>,
     mut say: impl FnMut(O, &mut PartitionState) -> Result<bool, Failure>,
@@ -44,7 +44,7 @@ pub(super) fn take<O>(
 }
 
 /// The two turns of an owner that has nothing else to say; answers whether both are in the log.
-pub(super) fn say(
+pub(in crate::cmd) fn say(
     mut owned: impl OwnedPartition,
     partitions: u32,
     state: &mut PartitionState,
@@ -69,11 +69,11 @@ fn nonce() -> u64 {
     rand::random()
 }
 
-pub(super) fn unusable(error: LogError) -> Failure {
+pub(in crate::cmd) fn unusable(error: LogError) -> Failure {
     Failure::Unusable(error.to_string())
 }
 
-pub(super) fn broken(error: ClaimError) -> Failure {
+pub(in crate::cmd) fn broken(error: ClaimError) -> Failure {
     match error {
         ClaimError::Breach(breach) => Failure::Wrong(breach.to_string()),
         ClaimError::Log(error) => unusable(error),

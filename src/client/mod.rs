@@ -1,11 +1,16 @@
-//! How Headroom's own tools call a running server: one keep-alive HTTP/1.1 connection at a time, requests built by
-//! hand, the loopback only. It measures nothing and retries nothing that may have been sent; what an ending means is
-//! for the caller. No TLS, no redirects, no proxies.
+//! The HTTP client that the command line, the demonstration and the load test share, and what they build on it: pools
+//! made in bulk, the audit of a running server, its log read page by page, and a temporary directory of a tool's own.
+//!
+//! A [`Connection`] is one keep-alive HTTP/1.1 connection, for requests on the loopback. It measures nothing and never
+//! retries a request that may have been sent: the caller judges what a failure means. It has no TLS, follows no
+//! redirects and uses no proxies.
 
-pub mod define;
 pub mod inspect;
-pub mod log;
-pub mod told;
+pub mod internal;
+pub mod pools;
+pub mod reserve_answer;
+pub mod running;
+pub mod scratch;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -23,53 +28,53 @@ use tokio::time::{Instant, sleep_until};
 /// Longest answer taken, in bytes: some pages of the log.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 
-/// Time the server has to say whether it is ready.
+/// Longest wait for an answer of `/readyz`.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two such questions.
+/// Pause between two such requests.
 const READY_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("request-timeout-ms");
 const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 
-/// What is sent.
+/// A request with its whole body.
 pub type Outgoing = Request<Full<Bytes>>;
 
-/// What came back.
+/// A whole response.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// Whether it says that it is an earlier answer given again.
+    /// Whether it has the header `Idempotent-Replayed`: an earlier request with this key had the same answer.
     pub is_replayed: bool,
-    /// The body.
+    /// The whole body.
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// Why a call has no answer.
 #[derive(Debug)]
 pub enum CallError {
-    /// It never left: the server has not seen it.
+    /// The request was never sent: the server has not seen it.
     NotSent(String),
-    /// It left, and no whole answer came: nobody knows what became of it.
+    /// The request was sent, and no whole answer came: its outcome is not known.
     Broken(String),
-    /// It may have left, and no answer came in the time given.
+    /// The request may have been sent, and no answer came within the time limit.
     GaveUp,
 }
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::NotSent(why) => write!(f, "cannot be sent: {why}"),
+            CallError::NotSent(why) => write!(f, "the request cannot be sent: {why}"),
             CallError::Broken(why) => write!(f, "the connection broke: {why}"),
-            CallError::GaveUp => f.write_str("no answer in time"),
+            CallError::GaveUp => f.write_str("no answer within the time limit"),
         }
     }
 }
 
 impl std::error::Error for CallError {}
 
-/// A connection to one address, opened when it is first used and again when the server has closed it.
+/// A connection to one address. It is opened at its first use, and again after the server has closed it.
 pub struct Connection {
     address: SocketAddr,
     host: HeaderValue,
@@ -83,14 +88,14 @@ impl Connection {
         Connection { address, host, sender: None }
     }
 
-    /// Sends a request and waits for the whole answer, connecting if need be, all of it within `within`.
+    /// Sends a request and waits for the whole answer. `within` limits all of it, connecting included.
     ///
     /// # Errors
     /// [`CallError`].
     pub async fn call(&mut self, request: Outgoing, within: Duration) -> Result<Answer, CallError> {
         let ended = tokio::time::timeout(within, self.exchange(request)).await.unwrap_or(Err(CallError::GaveUp));
         if ended.is_err() {
-            // What might still come belongs to a request that is over.
+            // A late answer would be taken for that of the next request.
             self.sender = None;
         }
         ended
@@ -98,7 +103,8 @@ impl Connection {
 
     async fn exchange(&mut self, mut request: Outgoing) -> Result<Answer, CallError> {
         request.headers_mut().insert(HOST, self.host.clone());
-        // A connection may close under a request that it has not taken: then, and only then, another one is tried.
+        // The server may close an idle connection just before a request is written to it. Then, and only then, the
+        // request is sent on a new connection.
         let mut why = String::new();
         for _ in 0..2 {
             let sender = self.open().await?;
@@ -130,7 +136,7 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String
     let stream = TcpStream::connect(address).await.map_err(|e| format!("{address}: {e}"))?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    // It ends by itself once the sender is dropped or the server closes; the sender tells why.
+    // The task ends when the sender is dropped or the server closes. The sender reports the error.
     tokio::spawn(async move {
         let _ = connection.await;
     });
@@ -170,28 +176,28 @@ pub fn keyed(mut request: Outgoing, key: &str) -> Outgoing {
     request
 }
 
-/// The same request with so long to be decided.
+/// The same request with a deadline, in milliseconds from when the server reads it.
 pub fn timed(mut request: Outgoing, timeout_ms: u64) -> Outgoing {
     request.headers_mut().insert(REQUEST_TIMEOUT_MS, HeaderValue::from(timeout_ms));
     request
 }
 
-/// Whether the server says that it takes calls.
+/// Whether `/readyz` answers 200.
 pub async fn is_ready(server: &mut Connection) -> bool {
     let Ok(path) = path("/readyz") else { return false };
     server.call(bare(Method::GET, path), READY_TIMEOUT).await.is_ok_and(|answer| answer.status == 200)
 }
 
-/// Waits until the server takes calls.
+/// Waits until `/readyz` answers 200.
 ///
 /// # Errors
-/// When it does not within this time.
+/// It does not within this time.
 pub async fn ready(address: SocketAddr, within: Duration) -> Result<(), String> {
     let until = Instant::now() + within;
     let mut server = Connection::new(address);
     while !is_ready(&mut server).await {
         if Instant::now() > until {
-            return Err(format!("the server at {address} does not become ready"));
+            return Err(format!("the server at {address} is not ready after {} s", within.as_secs()));
         }
         sleep_until(Instant::now() + READY_LOOK_EVERY).await;
     }
@@ -201,27 +207,33 @@ pub async fn ready(address: SocketAddr, within: Duration) -> Result<(), String> 
 /// A path and query of the API.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The text is no URI.
 pub fn path(text: &str) -> Result<Uri, String> {
     Uri::try_from(text).map_err(|e| format!("{text}: {e}"))
 }
 
-/// The loopback address that a URL such as `http://127.0.0.1:8080` names. The tools make load and write pools: they
-/// are kept away from other machines.
+/// The loopback address that a URL such as `http://127.0.0.1:8080` names. The tools make load and write pools, so they
+/// call no other machine.
 ///
 /// # Errors
-/// Why it is none.
+/// The URL is not http, or its host is not an address of the loopback.
 pub fn loopback(url: &str) -> Result<SocketAddr, String> {
     let uri = Uri::try_from(url).map_err(|e| format!("{url}: {e}"))?;
     if uri.scheme_str() != Some("http") {
-        return Err(format!("{url}: only http:// is spoken"));
+        return Err(format!("{url}: only http:// is supported"));
     }
     let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
     let ip = match host.trim_matches(['[', ']']) {
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        text => text.parse::<IpAddr>().map_err(|_| format!("{url}: {text} is not an address of this machine"))?,
+        text => text
+            .parse::<IpAddr>()
+            .map_err(|_| format!("{url}: {text} is neither localhost nor an IP address of the loopback"))?,
     };
-    if ip.is_loopback() { Ok(SocketAddr::new(ip, port)) } else { Err(format!("{url}: {ip} is not the loopback")) }
+    if ip.is_loopback() {
+        Ok(SocketAddr::new(ip, port))
+    } else {
+        Err(format!("{url}: {ip} is not an address of the loopback"))
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::replica::PartitionState;
 use crate::store::Store;
 
 /// What a partition's checkpoint is worth.
-pub(super) enum Restart {
+pub(in crate::cmd) enum Restart {
     /// There is none.
     Absent,
     /// It cannot be read whole or is of something else: the next start removes it and reads the log.
@@ -25,15 +25,15 @@ pub(super) enum Restart {
 }
 
 /// A log with its checkpoints.
-pub(super) struct Restarting<'a> {
-    pub(super) log_id: u128,
-    pub(super) tail: &'a dyn CommittedTail,
-    pub(super) store: &'a dyn Store,
+pub(in crate::cmd) struct Restarting<'a> {
+    pub(in crate::cmd) log_id: u128,
+    pub(in crate::cmd) tail: &'a dyn CommittedTail,
+    pub(in crate::cmd) store: &'a dyn Store,
 }
 
 impl Restarting<'_> {
     /// The state at `until`, by way of the checkpoint.
-    pub(super) fn restart(&self, partition: u32, until: u64) -> Result<Restart, LogError> {
+    pub(in crate::cmd) fn restart(&self, partition: u32, until: u64) -> Result<Restart, LogError> {
         let state = match self.checkpoint(partition) {
             Ok(None) => return Ok(Restart::Absent),
             Ok(Some(state)) => state,
@@ -54,7 +54,7 @@ impl Restarting<'_> {
     }
 
     /// The checkpoint's own state.
-    pub(super) fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, String> {
+    pub(in crate::cmd) fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, String> {
         kept(self.store, self.log_id, partition)
     }
 }

@@ -1,0 +1,102 @@
+//! A running server's committed log and states, read over HTTP by code that blocks: while a server runs, nobody else can
+//! open its data directory.
+
+use super::Connection;
+use super::internal::{self, ClockSet, LiveState};
+use crate::log::{CommittedTail, LogError, StoredEvent};
+use parking_lot::Mutex;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::runtime::Runtime;
+
+/// A running server on this machine.
+pub struct RunningServer {
+    /// Runs on the calling thread: it makes progress only while an answer is waited for.
+    runtime: Runtime,
+    connection: Mutex<Connection>,
+    /// `http://ADDRESS:PORT`, for messages.
+    base: String,
+    partitions: u32,
+}
+
+impl RunningServer {
+    /// Connects to the server that listens on this address, and asks how many partitions it has.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn at(address: SocketAddr) -> Result<RunningServer, LogError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| LogError::new(format!("cannot start an event loop: {error}")))?;
+        let address = SocketAddr::new(reachable(address.ip()), address.port());
+        let connection = Mutex::new(Connection::new(address));
+        let mut server = RunningServer { runtime, connection, base: format!("http://{address}"), partitions: 0 };
+        server.partitions = u32::try_from(server.ends()?.len()).unwrap_or(u32::MAX);
+        Ok(server)
+    }
+
+    /// The position and digests of a partition's state in the server's memory.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub fn state(&self, partition: u32) -> Result<LiveState, LogError> {
+        self.ask(async |connection| internal::state(connection, partition).await)
+    }
+
+    /// Asks the server to set the clocks of its partitions back. `because` is recorded in the log.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub fn set_clock(&self, because: &str) -> Result<Vec<ClockSet>, LogError> {
+        self.ask(async |connection| internal::set_clock(connection, because).await)
+    }
+
+    /// Whether the server answers.
+    pub fn is_there(&self) -> bool {
+        self.ends().is_ok()
+    }
+
+    fn ends(&self) -> Result<Vec<u64>, LogError> {
+        self.ask(async |connection| internal::ends(connection).await)
+    }
+
+    fn ask<T>(&self, question: impl AsyncFnOnce(&mut Connection) -> Result<T, String>) -> Result<T, LogError> {
+        let answer = self.runtime.block_on(question(&mut self.connection.lock()));
+        answer.map_err(|why| LogError::new(format!("cannot call {}{why}", self.base)))
+    }
+}
+
+impl CommittedTail for RunningServer {
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    fn end(&self, partition: u32) -> Result<u64, LogError> {
+        let end = self.ends()?.get(partition as usize).copied();
+        end.ok_or_else(|| LogError::new(format!("there is no partition {partition}")))
+    }
+
+    /// Returns as many events as the server puts in one page; `_bytes_max` has no effect.
+    fn read(&self, partition: u32, from_seq: u64, _bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.ask(async |connection| internal::page(connection, partition, from_seq).await)
+    }
+}
+
+/// An address to connect to: a server that listens on every address is called on the loopback.
+fn reachable(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_listens_on_every_address_is_called_on_the_loopback() {
+        assert_eq!(reachable("0.0.0.0".parse().unwrap()), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!(reachable("::".parse().unwrap()), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        assert_eq!(reachable("10.1.2.3".parse().unwrap()), "10.1.2.3".parse::<IpAddr>().unwrap());
+    }
+}
