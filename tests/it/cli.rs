@@ -1,9 +1,9 @@
 //! The binary as operators and scripts meet it: exit codes, what is said where, and what is found in a log that is
 //! sound, damaged, or wrong.
 
-mod lines;
-pub mod logs;
-mod served;
+pub mod handwritten_logs;
+mod log_lines;
+mod running_server;
 
 use crate::process::{Ended, headroom, run};
 use headroom::wire::schema::EVENT;

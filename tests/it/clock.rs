@@ -1,7 +1,7 @@
 //! The clock: what a partition's time makes of two clocks, and what callers see of one that is wrong.
 
-pub mod real;
-mod served;
+mod over_http;
+pub mod real_binary;
 
 use headroom::domain::Micros;
 use headroom::limits::{CLOCK_STEP_MS, CLOCK_TOLD_MAX_MS};

@@ -3,17 +3,17 @@
 mod availability;
 mod bad_input;
 pub mod client;
-mod desk;
-mod edges;
+mod disconnects;
 mod examples;
-mod incomplete;
-mod leaving;
+mod manual_owner;
 mod names;
-mod planner;
+mod pool_changes;
 mod problems;
+mod protocol;
 mod race;
 mod readiness;
 mod timeouts;
+mod unreadable_partitions;
 
 use crate::server::Server;
 use crate::wait::until;

@@ -1,6 +1,6 @@
 //! The binary as a child process: with no setting but those the test gives, and never waited for without a limit.
 
-use crate::described;
+use crate::openapi_check;
 use crate::wait::{PATIENCE, soon, until};
 use headroom::app::StartError;
 use headroom::log::embedded::OpenError;
@@ -162,7 +162,7 @@ impl Served {
 
 /// A caller that takes every status for an answer, if it is as described.
 pub fn agent() -> ureq::Agent {
-    any_agent().middleware(described::checked).build().into()
+    any_agent().middleware(openapi_check::checked).build().into()
 }
 
 /// The same, of a server that is not ours.

@@ -1,6 +1,6 @@
 //! What is written is read as it was, and whatever else is read is refused in words.
 
-use crate::arbitrary;
+use crate::strategies;
 use headroom::domain::{
     Attempt, Attempts, ChainedEvent, Command, CommandBody, CommandId, CommandKind, Digest, Event, Micros,
 };
@@ -13,24 +13,24 @@ use proptest::prelude::*;
 
 proptest! {
     #[test]
-    fn a_command_survives_its_bytes(original in arbitrary::command()) {
+    fn a_command_survives_its_bytes(original in strategies::command()) {
         prop_assert_eq!(command::decode(&command::encode(&original)), Ok(original));
     }
 
     #[test]
-    fn a_command_is_the_same_body_after_its_bytes(original in arbitrary::command()) {
+    fn a_command_is_the_same_body_after_its_bytes(original in strategies::command()) {
         let decoded = command::decode(&command::encode(&original)).unwrap();
         prop_assert_eq!(decoded.body.fingerprint(), original.body.fingerprint());
     }
 
     #[test]
-    fn an_event_survives_its_bytes(original in arbitrary::event()) {
+    fn an_event_survives_its_bytes(original in strategies::event()) {
         let (bytes, digest) = event::encode(&original);
         prop_assert_eq!(event::decode(&bytes), Ok(ChainedEvent::new(original, digest)));
     }
 
     #[test]
-    fn a_reply_survives_its_bytes(to: u64, original in arbitrary::event()) {
+    fn a_reply_survives_its_bytes(to: u64, original in strategies::event()) {
         let (_, digest) = event::encode(&original);
         let decided = ChainedEvent::new(original, digest);
         prop_assert_eq!(reply::decode(&reply::encode(to, &decided)), Ok(reply::Reply { to, decided }));
@@ -38,10 +38,10 @@ proptest! {
 
     #[test]
     fn rows_survive_their_bytes(
-        pool in arbitrary::pool(),
-        (no, page) in (any::<u32>(), arbitrary::page()),
-        (key, remembered) in arbitrary::remembered(),
-        (until, ids) in (arbitrary::micros(), vec(any::<u128>().prop_map(CommandId), 0..9)),
+        pool in strategies::pool(),
+        (no, page) in (any::<u32>(), strategies::page()),
+        (key, remembered) in strategies::remembered(),
+        (until, ids) in (strategies::micros(), vec(any::<u128>().prop_map(CommandId), 0..9)),
     ) {
         let (row, value) = decided_row((until, no), &ids);
         prop_assert_eq!(decode_row(&row, &value), Ok(Piece::Decided((until, no), ids)));
@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn a_commands_id_is_read_whatever_follows_it(original in arbitrary::command(), cut: prop::sample::Index) {
+    fn a_commands_id_is_read_whatever_follows_it(original in strategies::command(), cut: prop::sample::Index) {
         let bytes = command::encode(&original);
         let (id, cut) = (Some(original.id), cut.index(bytes.len()));
         let head = headroom::wire::frame::FRAME_BYTES + 1 + 1 + 1 + 32;
@@ -75,9 +75,9 @@ proptest! {
 
     #[test]
     fn damage_never_panics(
-        original in arbitrary::event(),
-        asked in arbitrary::command(),
-        page in arbitrary::page(),
+        original in strategies::event(),
+        asked in strategies::command(),
+        page in strategies::page(),
         (at, to) in (any::<prop::sample::Index>(), any::<u8>()),
         cut: prop::sample::Index,
     ) {
@@ -186,7 +186,7 @@ fn what_people_read_has_the_schemas_names() {
 }
 
 fn live() -> impl Strategy<Value = Vec<(ReservationId, Reservation)>> {
-    let one = (arbitrary::reservation_id(), arbitrary::reservation(), any::<bool>());
+    let one = (strategies::reservation_id(), strategies::reservation(), any::<bool>());
     vec(one, 1..4).prop_map(|many| {
         let live = many.into_iter().map(|(id, reservation, held)| {
             let status = if held { Status::Held } else { Status::Confirmed };
@@ -205,7 +205,7 @@ fn state(pools: &[Pool], live: &[(ReservationId, Reservation)]) -> Digest {
 
 proptest! {
     #[test]
-    fn the_digest_of_a_state_is_of_its_values(pool in arbitrary::pool(), live in live()) {
+    fn the_digest_of_a_state_is_of_its_values(pool in strategies::pool(), live in live()) {
         let pools = [pool];
         let same = state(&pools, &live);
         let mut later = live.clone();

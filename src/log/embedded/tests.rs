@@ -1,5 +1,5 @@
 //! The embedded log over a disk that can stop, refuse and forget. What every log owes is in `tests/it/contract.rs`, what
-//! a damaged file comes to in `tests/it/damage.rs`.
+//! a damaged file comes to in `tests/it/corrupt_file.rs`.
 
 use super::file::{FILE_NAME, MANIFEST};
 use super::*;

@@ -144,7 +144,7 @@ fn what_an_older_version_has_decided_is_judged_by_its_rules() {
 /// Pools of one hash have the same ids: who cancelled one is no other's.
 #[test]
 fn an_id_that_is_told_under_another_pool_is_found() {
-    let [one, other] = crate::collision::pools();
+    let [one, other] = crate::id_collision::pools();
     let partition = route::partition_of(&one, PARTITIONS);
     let mut owner = owner::Owner::new(partition);
     owner.give(owner::Input::Claim);

@@ -1,7 +1,7 @@
 //! Checkpoints of a log on a cluster: whatever becomes of them, the state is the log's.
 
+use super::answers::{Told, pool};
 use super::service::Log;
-use super::told::{Told, pool};
 use crate::server::Server;
 use crate::store::copy_tree as copy;
 use headroom::domain::{PoolId, route};

@@ -1,7 +1,7 @@
 //! What taking a partition costs: how long it takes, which is printed, and what is read of the log for it.
 
+use super::answers::{Told, pool};
 use super::service::Log;
-use super::told::{Told, pool};
 use crate::server::Server;
 use crate::wait::until;
 use crate::world::Heard;

@@ -1,9 +1,9 @@
 //! Owners that do not know that they are none any more, and clients that take an owner's name: nothing of the former
 //! counts, and the latter cost a moment.
 
-use super::rogue::Rogue;
+use super::answers::{callers, pool};
+use super::foreign_writer::Rogue;
 use super::service::Log;
-use super::told::{callers, pool};
 use crate::wait::{PATIENCE, until};
 use crate::world::Heard;
 use crossbeam_channel::{Receiver, Sender, bounded};

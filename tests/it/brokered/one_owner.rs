@@ -1,7 +1,7 @@
 //! One owner at a time, whatever operators call themselves; and a log that two have written to is not passed over by
 //! anybody.
 
-use super::rogue::plant;
+use super::foreign_writer::plant;
 use super::serve::Site;
 use super::service::Log;
 use super::{draw, log_id, make_topics, prefix};
@@ -237,7 +237,7 @@ fn an_idle_owner_stays_current() {
     let dir = tempfile::tempdir().unwrap();
     let server = log.serve_alone(dir.path());
     for orders in 1..12 {
-        super::told::pool(&server, "van-1", orders);
+        super::answers::pool(&server, "van-1", orders);
     }
     let staleness = || server.client().post("/v1/availability", "{}").json()["staleness_ms"].as_u64().unwrap();
     let idle = Stopwatch::start();

@@ -2,7 +2,7 @@
 //! What they log is kept when a test fails.
 
 use crate::brokered::prefix;
-use crate::clock::real::Stepped;
+use crate::clock::real_binary::Stepped;
 use crate::process::{Ended, agent, headroom, run};
 use crate::rig::Rig;
 use crate::wait::until;

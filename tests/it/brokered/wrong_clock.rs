@@ -1,10 +1,10 @@
 //! Whole processes whose wall clock is off: brokers' clocks are the witness, and nothing is decided by one that is far from
 //! them. The other way round, a log that is ahead of all clocks is set back by hand.
 
+use super::answers::pool;
 use super::readiness::{PARTITIONS, metric, owns, put, readyz};
 use super::serve::{Serving, Site};
-use super::told::pool;
-use crate::clock::real::Stepped;
+use crate::clock::real_binary::Stepped;
 use crate::process::run;
 use crate::rig::Rig;
 use crate::server::Server;

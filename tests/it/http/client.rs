@@ -1,6 +1,6 @@
 //! A caller that sends exactly the bytes it is told to, and takes no answer that is not as described.
 
-use crate::described::{self, Asked};
+use crate::openapi_check::{self, Asked};
 use crate::server::Server;
 use crate::wait::PATIENCE;
 use headroom::api::http::problem;
@@ -141,7 +141,7 @@ impl Client {
         let reply = Reply { status, headers, body };
         // Who is told to go on has his answer still to come.
         if status >= 200 {
-            described::check(self.asked.pop_front().as_ref(), &reply);
+            openapi_check::check(self.asked.pop_front().as_ref(), &reply);
         }
         Some(reply)
     }

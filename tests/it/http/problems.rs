@@ -2,7 +2,7 @@
 //! its `retryable`.
 
 use super::client::{Client, Reply};
-use super::desk::{Desk, NOW, ONE, TIMEOUT_MS};
+use super::manual_owner::{Desk, NOW, ONE, TIMEOUT_MS};
 use crate::server::Server;
 use crate::wait::until;
 use headroom::api::http::problem;

@@ -1,7 +1,7 @@
 //! What `/readyz`, `/livez` and `/startupz` say of partitions that do not decide.
 
 use super::client::{Client, request};
-use super::desk::{Desk, NOW};
+use super::manual_owner::{Desk, NOW};
 use crate::wait::until;
 use headroom::api::http;
 use headroom::domain::{PoolId, route};

@@ -1,7 +1,7 @@
 //! Deadlines that pass, callers that leave, a log that takes nothing: what is told, and what is left behind (L5).
 
 use super::client::Reply;
-use super::desk::{Desk, NOW, ONE, TIMEOUT_MS, id};
+use super::manual_owner::{Desk, NOW, ONE, TIMEOUT_MS, id};
 use crate::wait::until;
 use headroom::domain::{Amounts, CommandBody, CommandKind, Dimension, Kind, PoolId};
 use headroom::gateway::admission::Shed;

@@ -3,7 +3,7 @@
 //! go to the next gateway when a connection breaks.
 
 use crate::brokered::serve::Whereabouts;
-use crate::described::{Asked, check_body};
+use crate::openapi_check::{Asked, check_body};
 use headroom::audit::history::{Call, Told};
 use headroom::client::reserve_answer::ReserveAnswer;
 use headroom::client::{Answer, CallError, Connection, Method, Outgoing, bare, json, keyed, path, timed};

@@ -4,16 +4,16 @@
 //!
 //! `HEADROOM_NEMESIS_SECONDS` goes on with faults at random for so long, `HEADROOM_NEMESIS_SEED` repeats a run's choices.
 
-mod books;
 mod callers;
+mod checks;
 mod report;
 
 use super::serve::{Serving, Site};
 use crate::knob;
 use crate::rig::Rig;
 use crate::wait::until;
-use books::Books;
 use callers::{Callers, How};
+use checks::Books;
 use headroom::client::pools::{PoolDefinition, define};
 use headroom::domain::{PoolId, route};
 use headroom::log::kafka::settings::transactional_ids;

@@ -1,9 +1,9 @@
 //! What is in a transaction that was aborted, or that nobody has ended, is nowhere: not in a follower's state, not in
 //! what is read, not in an answer, not in a checkpoint. Whoever holds readers up does so until its time is over.
 
-use super::rogue::Rogue;
+use super::answers::{Told, pool};
+use super::foreign_writer::Rogue;
 use super::service::Log;
-use super::told::{Told, pool};
 use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::{Ledger, ReservationId};

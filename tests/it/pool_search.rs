@@ -1,7 +1,7 @@
 //! Queries over pools: what the index finds is what a look at every pool finds, page by page, whatever is changed on the
 //! way; and a query holds what it began with, and nothing that the owner waits for.
 
-use crate::arbitrary::mode;
+use crate::strategies::mode;
 use crate::world::ManualClock;
 use headroom::domain::coverage::Query;
 use headroom::domain::pool::Window;

@@ -1,9 +1,9 @@
 //! A cluster that is slow to commit: callers who wait long enough are told yes all the same.
 
+use super::answers::{callers, pool};
 use super::proxy::frame::END_TXN;
 use super::proxy::{Fault, Proxy, Which};
 use super::service::Log;
-use super::told::{callers, pool};
 use crate::rig::Rig;
 use crate::server::Server;
 use crate::wait::until;

@@ -1,8 +1,8 @@
 //! Records whose schema a process does not know: what the registry has not said is not decided, what a later version wrote
 //! waits for that version, and nobody who cannot read events serves.
 
+use super::answers::{Told, pool, reserve};
 use super::service::Log;
-use super::told::{Told, pool, reserve};
 use super::topics::{Place, registry};
 use crate::dead_letters::{PARTITIONS, definition, pool_of};
 use crate::http::client::Reply;

@@ -2,7 +2,7 @@
 
 use super::topics::Place;
 use crate::cli::assert_says;
-use crate::cli::logs::Writing;
+use crate::cli::handwritten_logs::Writing;
 use crate::process::{Ended, Running, Served};
 use crate::rig::Rig;
 use headroom::log::kafka::{Framing, Kafka};

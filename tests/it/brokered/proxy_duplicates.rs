@@ -2,10 +2,10 @@
 //! number, which the broker knows. But an error on any partition makes it count anew on all of them, and what it sends
 //! then is new to the broker.
 
+use super::answers::{Told, pool, reserve};
 use super::proxy::frame::PRODUCE;
 use super::proxy::{Fault, Proxy, Rule, Which};
 use super::service::Log;
-use super::told::{Told, pool, reserve};
 use crate::http::client::Reply;
 use crate::rig::Rig;
 use crate::server::Server;

@@ -2,7 +2,7 @@
 
 use super::proxy::frame::END_TXN;
 use super::proxy::{Fault, Proxy, Which};
-use super::proxy_late::{Owner, seen};
+use super::proxy_late_writes::{Owner, seen};
 use super::service::Log;
 use crate::rig::Rig;
 use headroom::log::CommitOutcome;

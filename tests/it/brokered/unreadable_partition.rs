@@ -1,9 +1,9 @@
 //! One partition that cannot be read, and the others: whatever it is, a process that starts serves what it can, and says
 //! what it does not serve and why.
 
-use super::rogue::{Rogue, plant};
+use super::answers::{Told, pool};
+use super::foreign_writer::{Rogue, plant};
 use super::service::Log;
-use super::told::{Told, pool};
 use crate::http::client::Reply;
 use crate::server::Server;
 use crate::wait::until;

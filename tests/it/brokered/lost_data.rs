@@ -1,7 +1,7 @@
 //! Logs on a cluster that hold less than a process has seen, and logs that are others: neither is served from what that
 //! process kept, and all that shows it is left.
 
-use super::gone::{admin, put, wait};
+use super::lost_commands::{admin, put, wait};
 use super::serve::{Serving, Site};
 use crate::cli::assert_says;
 use crate::process::{Ended, agent, run};

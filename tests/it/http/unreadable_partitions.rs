@@ -1,7 +1,7 @@
 //! Partitions that cannot be read: what the others hold is answered, and says which are missing and why.
 
 use super::client::Client;
-use super::desk::Desk;
+use super::manual_owner::Desk;
 use crate::server::Server;
 use headroom::domain::{PoolId, ReservationId, route};
 use headroom::replica::PartitionStatus;

@@ -1,8 +1,8 @@
 //! The offsets that the cluster keeps for the group of owners are for tools that show lag. Whoever deletes or rewinds
 //! them, while owners run or between, changes nothing: where an owner goes on is in its events.
 
+use super::answers::{Told, callers, pool};
 use super::service::Log;
-use super::told::{Told, callers, pool};
 use crate::wait::until;
 use headroom::log::kafka::settings::group_of;
 use rdkafka::admin::{AdminClient, AdminOptions};

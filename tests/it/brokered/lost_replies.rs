@@ -1,7 +1,7 @@
 //! Replies that never arrive: the events tell the same, and every caller is answered.
 
+use super::answers::{Told, callers, pool};
 use super::service::Log;
-use super::told::{Told, callers, pool};
 use crate::wait::until;
 use headroom::time::{Stopwatch, SystemClock};
 use rdkafka::ClientConfig;

@@ -1,7 +1,7 @@
 //! The real binary with a wall clock that is wrong, and that steps while it runs. A library of a few lines is compiled
 //! and preloaded, so that the binary has nothing in it for the test alone, and nobody has to be root.
 
-use super::served::{define, metric, offered, reserve, used};
+use super::over_http::{define, metric, offered, reserve, used};
 use crate::http::client::Client;
 use crate::process::{Served, headroom, run};
 use crate::wait::until;

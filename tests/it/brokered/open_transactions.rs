@@ -1,8 +1,8 @@
 //! Strangers who may write commands: a transaction that they leave open silences a partition, which is seen at once; what
 //! they abort costs nothing.
 
+use super::answers::{Told, pool, reserve};
 use super::service::Log;
-use super::told::{Told, pool, reserve};
 use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::Kind;
