@@ -1,6 +1,6 @@
 //! Topics of a run's own: with as many copies as the cluster has room for, gone when the run is.
 
-use headroom::log::kafka::admin::wait;
+use headroom::log::kafka::ops::admin::wait;
 use headroom::log::kafka::{Cluster, Topics};
 use headroom::time::{Clock, Stopwatch, SystemClock, pause};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};

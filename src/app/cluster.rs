@@ -3,9 +3,9 @@
 use super::{StartError, draw_wide};
 use crate::config::{Config, Kafka};
 use crate::log;
-use crate::log::kafka::preflight::{self, PreflightErrors, Ready, Start};
-use crate::log::kafka::registry::Registry;
-use crate::log::kafka::topics::Asked;
+use crate::log::kafka::ops::preflight::{self, PreflightErrors, Ready, Start};
+use crate::log::kafka::ops::topics::Asked;
+use crate::log::kafka::schema::registry::Registry;
 use crate::log::kafka::{Cluster, Topics};
 use std::time::Duration;
 

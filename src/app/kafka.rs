@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::domain::ChainedEvent;
 use crate::gateway::Gateway;
 use crate::limits::{OWNER_BEAT_MS, PULSE_MS, TICK_AFTER_MS};
-use crate::log::kafka::preflight::{keep_topics, preflight};
+use crate::log::kafka::ops::preflight::{keep_topics, preflight};
 use crate::log::kafka::{Fitness, Kafka, Member, Notes, ReplyReader, Stream};
 use crate::log::{AppendError, CommandSink, CommittedTail, Manifest, NewCommand, Reply, ReplyChannel};
 use crate::owner::checkpointer::Checkpointer;

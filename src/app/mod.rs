@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::limits::STARTUP_LINE_MS;
 use crate::log::embedded::OpenError;
-use crate::log::kafka::preflight::PreflightErrors;
+use crate::log::kafka::ops::preflight::PreflightErrors;
 use crate::log::{CommittedTail, LogError, Opening};
 use crate::telemetry::Metrics;
 use crate::threads;

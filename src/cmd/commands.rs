@@ -7,7 +7,7 @@ use super::shared::operator_turn::{broken, reason, say, take, unusable};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
-use crate::log::kafka::admin::Admin;
+use crate::log::kafka::ops::admin::Admin;
 use crate::log::kafka::{CommandsPosition, Continuity, Kafka};
 use crate::log::{CommittedTail, Fold};
 use crate::owner::recover;

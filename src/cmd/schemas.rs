@@ -7,7 +7,7 @@ use crate::app;
 use crate::config::Config;
 use crate::log::LogError;
 use crate::log::kafka::Topics;
-use crate::log::kafka::registry::{Continuity, Subject, subjects};
+use crate::log::kafka::schema::registry::{Continuity, Subject, subjects};
 use crate::wire::schema::incompatibilities;
 use clap::Subcommand;
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! What stands before a datum so that a reader knows its writer's schema: Avro's single-object encoding, two marker
 //! bytes and the schema's CRC-64-AVRO fingerprint in little-endian order.
 //!
-//! A log with a schema registry frames by the registry's id instead, and translates: see `log::kafka::framing`. The datum
+//! A log with a schema registry frames by the registry's id instead, and translates: see `log::kafka::schema::framing`. The datum
 //! behind either frame is the same.
 
 use super::DecodeError;

@@ -219,7 +219,7 @@ const OFFENDERS: &[(&str, &str, &[&str])] = &[
     ("src/gateway/correlator.rs", "use tokio::sync::oneshot;\nuse std::net::IpAddr;", &["1 crate", "2 crate"]),
     ("src/log/mod.rs", "pub mod embedded;\npub use self::embedded::EmbeddedLog;\nuse rdkafka::x;", &["3 crate"]),
     ("src/log/embedded/mod.rs", "use redb::Database;\nuse super::LogError;\nuse crate::owner::x;", &["3 import"]),
-    ("src/log/kafka/claim.rs", "use rdkafka::x;\nuse ::sled::Db;", &["2 crate"]),
+    ("src/log/kafka/owner/claim.rs", "use rdkafka::x;\nuse ::sled::Db;", &["2 crate"]),
     (
         "src/store/sled.rs",
         "mod rows;\nuse rows::Place;\nuse super::Mark;\nuse sled::Db;\nuse redb::Database;",

@@ -7,9 +7,9 @@
 //!   leader that was elected a moment ago.
 //! - The error of a fenced producer is the same whether another owner came or its own transaction ran out of time.
 //! - The answer to a commit comes before its markers are written: committed readers see the turn a little later. Ends
-//!   and reads wait for what is open ([`reader::wait_for_open_turns`]), so that who was told of a commit finds it.
-//! - A flush of the client waits in steps of 100 ms, hence [`turns`] drains by itself.
-//! - The coordinator is asked for once in 500 ms, hence [`stable`].
+//!   and reads wait for what is open ([`client::reader::wait_for_open_turns`]), so that who was told of a commit finds it.
+//! - A flush of the client waits in steps of 100 ms, hence [`owner::producer`] drains by itself.
+//! - The coordinator is asked for once in 500 ms, hence [`owner::standby`].
 //! - An idempotent client with five messages of a partition in flight spins on the others until those have landed, hence
 //!   [`sink`] hands over all at once, and only when there is room.
 //! - A member of the group waits a second between the two rounds of a rebalance, in which nobody is given what moves,
@@ -17,57 +17,30 @@
 //!
 //! Nothing here knows what a decision is: bytes in, bytes out, in order.
 
-pub mod admin;
-mod between;
-mod claim;
-mod classify;
-mod client;
-mod commands;
-mod coordination;
-mod dead_letters;
-mod distance;
-mod durable;
-pub mod framing;
-mod local_cache;
-pub mod manifest;
-mod member;
-mod open_transaction;
-mod owned;
-mod pacer;
-pub mod plan;
-mod position;
-pub mod preflight;
-mod producer;
-mod progress;
-mod read_ahead;
-mod reader;
-mod record;
-pub mod registry;
-mod replies;
-mod resolver;
-pub mod settings;
-mod sink;
-mod standby;
-mod stream;
-mod tail;
-pub mod topics;
+pub mod client;
+mod data;
+mod group;
+pub mod ops;
+mod owner;
+pub mod schema;
 
-pub use distance::{Company, Distance, Notes};
-pub use framing::Framing;
-pub use member::{Change, Door, Fitness, Member};
-pub use owned::Owned;
-pub use position::{CommandsPosition, Continuity};
-pub use replies::{Replies, ReplyReader};
-pub use settings::{Cluster, Topics};
-pub use sink::Sink;
-pub use stream::Stream;
+pub use client::settings::{Cluster, Topics};
+pub use data::replies::{Replies, ReplyReader};
+pub use data::sink::Sink;
+pub use data::stream::Stream;
+pub use group::distance::{Company, Distance, Notes};
+pub use group::member::{Change, Door, Fitness, Member};
+pub use owner::owned::Owned;
+pub use owner::position::{CommandsPosition, Continuity};
+pub use schema::framing::Framing;
 
 use super::{LogError, Manifest};
 use crate::time::Stamp;
+use client::reader::Reader;
+use data::progress::Progress;
+use data::{commands, dead_letters, tail};
+use owner::standby::StandbyClients;
 use parking_lot::Mutex;
-use progress::Progress;
-use reader::Reader;
-use standby::StandbyClients;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

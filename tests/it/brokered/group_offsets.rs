@@ -4,7 +4,7 @@
 use super::answers::{Told, callers, pool};
 use super::service::Log;
 use crate::wait::until;
-use headroom::log::kafka::settings::group_of;
+use headroom::log::kafka::client::settings::group_of;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};

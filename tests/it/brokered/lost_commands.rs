@@ -9,7 +9,7 @@ use headroom::domain::{
     Amounts, Attempt, ChainedEvent, Command, CommandBody, CommandId, Dimension, IdempotencyKey, Kind, PoolId,
 };
 use headroom::gateway::routing::reservation_id;
-use headroom::log::kafka::{Continuity, settings};
+use headroom::log::kafka::{Continuity, client::settings};
 use headroom::log::{CommandSink, CommittedTail, NewCommand};
 use headroom::time::{Clock, SystemClock};
 use headroom::wire;

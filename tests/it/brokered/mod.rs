@@ -41,7 +41,7 @@ use crate::wait::until;
 use headroom::domain::Micros;
 use headroom::limits::COMMAND_WINDOW_MS;
 use headroom::log::Manifest;
-use headroom::log::kafka::manifest::FORMAT_VERSION;
+use headroom::log::kafka::ops::manifest::FORMAT_VERSION;
 use headroom::log::kafka::{Cluster, Framing, Kafka, Topics};
 use headroom::time::{Clock, SystemClock};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};

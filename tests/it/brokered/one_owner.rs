@@ -9,7 +9,7 @@ use crate::process::agent;
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::domain::Law;
-use headroom::log::kafka::manifest::FORMAT_VERSION;
+use headroom::log::kafka::ops::manifest::FORMAT_VERSION;
 use headroom::log::kafka::{Cluster, Framing, Kafka, Topics};
 use headroom::log::{
     ClaimError, CommandSink, CommitOutcome, CommittedTail, EventStream, Manifest, NewCommand, OwnedPartition,

@@ -6,7 +6,7 @@ use super::proxy_late_writes::{Owner, seen};
 use super::service::Log;
 use crate::rig::Rig;
 use headroom::log::CommitOutcome;
-use headroom::log::kafka::settings::TRANSACTION_LIMIT;
+use headroom::log::kafka::client::settings::TRANSACTION_LIMIT;
 use headroom::time::Stopwatch;
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use super::topics::{Place, registry};
 use crate::rig::Rig;
-use headroom::log::kafka::framing::{Unread, Writer};
-use headroom::log::kafka::registry::{Continuity, Subject, subjects};
+use headroom::log::kafka::schema::framing::{Unread, Writer};
+use headroom::log::kafka::schema::registry::{Continuity, Subject, subjects};
 use headroom::log::kafka::{Framing, Topics};
 use headroom::wire::frame::{self, FRAME_BYTES};
 use headroom::wire::schema::{COMMAND, fingerprint_of};

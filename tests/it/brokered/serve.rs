@@ -6,7 +6,7 @@ use crate::clock::real_binary::Stepped;
 use crate::process::{Ended, agent, headroom, run};
 use crate::rig::Rig;
 use crate::wait::until;
-use headroom::log::kafka::admin::Admin;
+use headroom::log::kafka::ops::admin::Admin;
 use headroom::log::kafka::{Cluster, Framing, Kafka, Topics};
 use headroom::time::Stopwatch;
 use parking_lot::Mutex;

@@ -8,9 +8,9 @@ use headroom::audit::PartitionAudit;
 use headroom::config::{Config, FileText, Inputs};
 use headroom::domain::{ChainedEvent, Micros};
 use headroom::limits::COMMAND_WINDOW_MS;
-use headroom::log::kafka::admin::Admin;
-use headroom::log::kafka::manifest::{FEATURE_LEVEL, Pinned};
-use headroom::log::kafka::plan::compare;
+use headroom::log::kafka::ops::admin::Admin;
+use headroom::log::kafka::ops::manifest::{FEATURE_LEVEL, Pinned};
+use headroom::log::kafka::ops::plan::compare;
 use headroom::log::kafka::{Cluster, Framing, Kafka};
 use headroom::log::{CommittedTail, Manifest, StoredEvent};
 use headroom::replica::{PartitionState, PartitionStatus};
@@ -37,7 +37,7 @@ impl Log {
             log_id: draw(),
             partitions,
             hash_version: headroom::domain::route::HASH_VERSION,
-            format_version: headroom::log::kafka::manifest::FORMAT_VERSION,
+            format_version: headroom::log::kafka::ops::manifest::FORMAT_VERSION,
             dedup_window_ms: headroom::limits::DEDUP_WINDOW_MS,
             memory_version: headroom::limits::MEMORY_VERSION,
             created_at: Micros(0),

@@ -7,12 +7,12 @@ use crate::wait::until;
 use headroom::domain::Micros;
 use headroom::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS};
 use headroom::log::Manifest;
-use headroom::log::kafka::admin::Admin;
-use headroom::log::kafka::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned, encode};
-use headroom::log::kafka::plan::Seen;
-use headroom::log::kafka::preflight::{PreflightErrors, Ready, Start, preflight};
-use headroom::log::kafka::registry::{Registry, subjects};
-use headroom::log::kafka::topics::Asked;
+use headroom::log::kafka::ops::admin::Admin;
+use headroom::log::kafka::ops::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned, encode};
+use headroom::log::kafka::ops::plan::Seen;
+use headroom::log::kafka::ops::preflight::{PreflightErrors, Ready, Start, preflight};
+use headroom::log::kafka::ops::topics::Asked;
+use headroom::log::kafka::schema::registry::{Registry, subjects};
 use headroom::log::kafka::{Cluster, Topics};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
@@ -411,7 +411,7 @@ fn a_log_of_another_place_is_not_served() {
     copy.create("manifest", 1);
     let made = pinned(&copy, 4);
     let elsewhere =
-        headroom::log::kafka::manifest::LogLocation { cluster_id: "another".to_owned(), ..made.place.clone() };
+        headroom::log::kafka::ops::manifest::LogLocation { cluster_id: "another".to_owned(), ..made.place.clone() };
     copy.write("manifest", "manifest", &encode(&Pinned { place: elsewhere, ..made }));
     let told = served(&copy, &[]);
     assert!(

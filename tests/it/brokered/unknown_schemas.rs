@@ -12,7 +12,7 @@ use crate::wait::until;
 use headroom::config;
 use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, EventBody, Kind, Micros, PoolId, Reason};
 use headroom::log::dead_letters::DeadLetters;
-use headroom::log::kafka::registry::{Registry, Subject, subjects};
+use headroom::log::kafka::schema::registry::{Registry, Subject, subjects};
 use headroom::log::{CommittedTail, StoredEvent};
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;

@@ -8,7 +8,7 @@ use crate::http::client::Reply;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::{PoolId, route};
-use headroom::log::kafka::settings::group_of;
+use headroom::log::kafka::client::settings::group_of;
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
 use rdkafka::consumer::{BaseConsumer, Consumer};

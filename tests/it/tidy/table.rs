@@ -92,7 +92,7 @@ pub(super) struct Bound {
 #[rustfmt::skip]
 pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["rdkafka", "schema_registry_converter"], rooms: &["log::kafka"], reason: "one log of several" },
-    Bound { names: &["reqwest"], rooms: &["log::kafka::registry"], reason: "HTTP that is not the API's has one caller" },
+    Bound { names: &["reqwest"], rooms: &["log::kafka::schema::registry"], reason: "HTTP that is not the API's has one caller" },
     Bound { names: &["unicode_normalization", "unicode_properties"], rooms: &["domain::name"],
         reason: "one place says what a name is, and whoever decides says it" },
     Bound { names: &["imbl"], rooms: &["replica"], reason: "what readers share with the owner is kept in one place" },
@@ -110,7 +110,7 @@ pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["prometheus", "opentelemetry"], rooms: &["telemetry"], reason: "every name of a metric in one place" },
     Bound { names: &["tracing_subscriber"], rooms: &["telemetry"], reason: "one place says where logs go" },
     Bound { names: &["clap", "indicatif"], rooms: &["cmd", "config", "main"], reason: "only commands talk to a terminal" },
-    Bound { names: &["serde_norway"], rooms: &["log::kafka::topics"], reason: "one place reads what topics declare" },
+    Bound { names: &["serde_norway"], rooms: &["log::kafka::ops::topics"], reason: "one place reads what topics declare" },
     Bound { names: &["toml"], rooms: &["config"], reason: "one place reads configuration" },
     Bound { names: &["mimalloc"], rooms: &["main"], reason: "a binary chooses its allocator" },
     Bound { names: &["rand"], rooms: &["app", "cmd", "sim", "log::embedded"], reason: "randomness is an argument" },

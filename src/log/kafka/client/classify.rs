@@ -1,0 +1,159 @@
+//! What the client's errors mean. One table, and nothing else in the crate looks at an error's code.
+
+use crate::log::{CommitOutcome, LogError};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+/// What an error means for whoever met it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::log::kafka) enum Meaning {
+    /// The instance may not write any more. It does not say that there is another owner: a transaction that ran past
+    /// its own time limit reads the same.
+    Fenced,
+    /// The log does not have the position asked for.
+    OutOfRange,
+    /// The cluster is slow, moving or away: trying again may help, with the same instance.
+    Transient,
+    /// A person has to change something: rights, topics, versions, settings.
+    Operator,
+    /// This instance is of no more use, for whatever reason. Also every error that nobody has thought of.
+    Dead,
+}
+
+/// The meaning of a code.
+pub(in crate::log::kafka) fn of_code(code: Code) -> Meaning {
+    match code {
+        Code::Fenced
+        | Code::ProducerFenced
+        | Code::InvalidProducerEpoch
+        | Code::InvalidProducerIdMapping
+        | Code::PurgeQueue
+        | Code::PurgeInflight => Meaning::Fenced,
+        Code::OffsetOutOfRange | Code::NoOffset | Code::AutoOffsetReset => Meaning::OutOfRange,
+        Code::MessageTimedOut
+        | Code::OperationTimedOut
+        | Code::TimedOutQueue
+        | Code::RequestTimedOut
+        | Code::BrokerTransportFailure
+        | Code::AllBrokersDown
+        | Code::BrokerDestroy
+        | Code::Resolve
+        | Code::QueueFull
+        | Code::Retry
+        | Code::WaitingForCoordinator
+        | Code::WaitCache
+        | Code::InProgress
+        | Code::Interrupted
+        | Code::ConcurrentTransactions
+        | Code::CoordinatorLoadInProgress
+        | Code::CoordinatorNotAvailable
+        | Code::NotCoordinator
+        | Code::LeaderNotAvailable
+        | Code::NotLeaderForPartition
+        | Code::FencedLeaderEpoch
+        | Code::UnknownLeaderEpoch
+        | Code::ReplicaNotAvailable
+        | Code::OffsetNotAvailable
+        | Code::BrokerNotAvailable
+        | Code::NetworkException
+        | Code::NotEnoughReplicas
+        | Code::NotEnoughReplicasAfterAppend
+        | Code::KafkaStorageError
+        | Code::PreferredLeaderNotAvailable
+        | Code::UnstableOffsetCommit
+        | Code::ThrottlingQuotaExceeded
+        | Code::UnknownPartition
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownTopic
+        | Code::RebalanceInProgress
+        | Code::IllegalGeneration
+        | Code::UnknownMemberId
+        | Code::AssignmentLost
+        | Code::PollExceeded => Meaning::Transient,
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState
+        | Code::SecurityDisabled
+        | Code::SSL
+        | Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::InvalidTransactionTimeout
+        | Code::InvalidReplicationFactor
+        | Code::UnsupportedVersion
+        | Code::UnsupportedFeature
+        | Code::UnsupportedForMessageFormat
+        | Code::InvalidRequiredAcks
+        | Code::MessageSizeTooLarge
+        | Code::PolicyViolation
+        | Code::InvalidTopic => Meaning::Operator,
+        _ => Meaning::Dead,
+    }
+}
+
+/// The meaning of an error. A fatal one is never worth another try, whatever its code is.
+pub(in crate::log::kafka) fn of(error: &KafkaError) -> Meaning {
+    let meaning = error.rdkafka_error_code().map_or(Meaning::Dead, of_code);
+    match error {
+        KafkaError::Transaction(inner) if inner.is_fatal() && meaning == Meaning::Transient => Meaning::Dead,
+        _ => meaning,
+    }
+}
+
+/// What is known of a turn whose commit failed so. `Aborted` is never certain: the request may have been applied.
+pub(in crate::log::kafka) fn of_commit(error: &KafkaError) -> CommitOutcome {
+    match of(error) {
+        Meaning::Fenced => CommitOutcome::Fenced,
+        Meaning::OutOfRange | Meaning::Transient | Meaning::Operator | Meaning::Dead => CommitOutcome::Unknown,
+    }
+}
+
+/// The error in words, with what was being done.
+pub(in crate::log::kafka) fn failed(doing: &str, error: &KafkaError) -> LogError {
+    match of(error) {
+        Meaning::OutOfRange => {
+            LogError::new(format!("{doing}: the log does not have this place: it was cut off or made anew ({error})"))
+        }
+        _ => LogError::new(format!("{doing}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_meaning_has_its_codes() {
+        let table = [
+            (Code::Fenced, Meaning::Fenced),
+            (Code::InvalidProducerEpoch, Meaning::Fenced),
+            (Code::PurgeQueue, Meaning::Fenced),
+            (Code::OffsetOutOfRange, Meaning::OutOfRange),
+            (Code::MessageTimedOut, Meaning::Transient),
+            (Code::ConcurrentTransactions, Meaning::Transient),
+            (Code::NotEnoughReplicas, Meaning::Transient),
+            (Code::TransactionalIdAuthorizationFailed, Meaning::Operator),
+            (Code::InvalidTransactionalState, Meaning::Dead),
+            (Code::OutOfOrderSequenceNumber, Meaning::Dead),
+            (Code::Unknown, Meaning::Dead),
+        ];
+        for (code, meaning) in table {
+            assert_eq!(of_code(code), meaning, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_commit_that_failed_is_never_taken_for_one_that_did_not_happen() {
+        let error = |code| KafkaError::MessageProduction(code);
+        assert_eq!(of_commit(&error(Code::Fenced)), CommitOutcome::Fenced);
+        for code in [Code::OperationTimedOut, Code::BrokerTransportFailure, Code::InvalidTransactionalState] {
+            assert_eq!(of_commit(&error(code)), CommitOutcome::Unknown, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_code_ends_the_instance() {
+        assert_eq!(of(&KafkaError::Canceled), Meaning::Dead);
+    }
+}

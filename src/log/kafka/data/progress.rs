@@ -1,0 +1,327 @@
+//! What this process has seen of a partition: how far its commands go and how many were taken, and where some of its
+//! events lie. All of it is a hint that saves asking; the cluster is asked where it matters.
+
+use crate::limits::SHUTDOWN_REST_MS;
+use crate::time::Stopwatch;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Marks kept per partition: at twice as many, every other one is dropped.
+const MARKS: usize = 1_024;
+
+/// Where an event lies: the record with this sequence number has this offset, or a later one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Mark {
+    pub(in crate::log::kafka) seq: u64,
+    pub(in crate::log::kafka) offset: i64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Commands handed to the client and not known to be in the log.
+    unacked: usize,
+    /// The offset after the last command known to be in the log.
+    end: u64,
+    /// The offset after the last command that an owner is known to have taken; nothing until one is heard of.
+    taken: Option<u64>,
+    /// The offset of the first command of this process, from which on they count until then: what lies before it may have
+    /// been taken long ago.
+    first: Option<u64>,
+    /// The offsets of this process's commands that are in the log and that no owner is known to have taken.
+    own: VecDeque<u64>,
+    /// Since a command waits and none was taken.
+    stalled: Option<Stopwatch>,
+    /// The end of what is committed, if the last turn was written by this process and nobody has written since.
+    written: Option<i64>,
+    marks: BTreeMap<u64, i64>,
+    /// Sequence numbers between two marks.
+    spacing: u64,
+    /// Where a turn was open that was waited for in vain the last time.
+    open: Option<i64>,
+    /// How often the partition was claimed by this process.
+    generation: u64,
+    /// An owner of this process is to stop.
+    stop: Option<Stop>,
+    /// Or when it sees that another one has written.
+    is_yielding: bool,
+}
+
+/// When an owner that is told to stop does so.
+#[derive(Clone, Copy)]
+struct Stop {
+    /// When it has taken the commands before this offset.
+    at: u64,
+    /// Or after a while: where they cannot be read, it would wait for ever.
+    since: Stopwatch,
+}
+
+impl Stop {
+    fn is_over(self, next: u64, elapsed: Duration) -> bool {
+        next >= self.at || elapsed >= Duration::from_millis(SHUTDOWN_REST_MS)
+    }
+}
+
+/// One partition's.
+#[derive(Default)]
+pub(in crate::log::kafka) struct Progress(Mutex<State>);
+
+impl Progress {
+    /// A command is on its way, unless `is_full` of those that wait and those of them that are this process's own.
+    pub(in crate::log::kafka) fn hand_over(&self, is_full: impl FnOnce(usize, usize) -> bool) -> bool {
+        let mut state = self.0.lock();
+        let refused = is_full(state.waiting(), state.unacked.saturating_add(state.own.len()));
+        if !refused {
+            state.unacked = state.unacked.saturating_add(1);
+            state.stalled.get_or_insert_with(Stopwatch::start);
+        }
+        !refused
+    }
+
+    /// A command that was on its way is in the log at this offset, or never will be.
+    pub(in crate::log::kafka) fn arrived(&self, offset: Option<u64>) {
+        let mut state = self.0.lock();
+        state.unacked = state.unacked.saturating_sub(1);
+        if let Some(offset) = offset {
+            state.end = state.end.max(offset.saturating_add(1));
+            state.first = Some(state.first.map_or(offset, |first| first.min(offset)));
+            if state.taken.is_none_or(|taken| offset >= taken) {
+                state.own.push_back(offset);
+            }
+        }
+        if state.waiting() == 0 {
+            state.stalled = None;
+        }
+    }
+
+    /// An owner of this process polls from `next` on.
+    pub(in crate::log::kafka) fn taken(&self, next: u64) {
+        self.0.lock().take(next);
+    }
+
+    /// Some owner has decided everything before `next`.
+    pub(in crate::log::kafka) fn decided(&self, next: u64) {
+        let mut state = self.0.lock();
+        if state.taken.is_none_or(|taken| next > taken) {
+            state.take(next);
+        }
+    }
+
+    /// For how long commands have been waiting without any being taken.
+    pub(super) fn stalled(&self) -> Duration {
+        self.0.lock().stalled.as_ref().map(Stopwatch::elapsed).unwrap_or_default()
+    }
+
+    /// A turn of this process ended there.
+    pub(in crate::log::kafka) fn wrote(&self, end: i64) {
+        self.0.lock().written = Some(end);
+    }
+
+    /// Where a turn was open that was waited for in vain the last time, if one was.
+    pub(in crate::log::kafka) fn open(&self) -> Option<i64> {
+        self.0.lock().open
+    }
+
+    /// A turn is still open there, and was waited for, or none is.
+    pub(super) fn set_open(&self, place: Option<i64>) {
+        self.0.lock().open = place;
+    }
+
+    /// The end of what is committed, as the last turn of this process left it.
+    pub(in crate::log::kafka) fn written(&self) -> Option<i64> {
+        self.0.lock().written
+    }
+
+    /// Commands that no owner is known to have taken.
+    pub(in crate::log::kafka) fn waiting(&self) -> usize {
+        self.0.lock().waiting()
+    }
+
+    /// Commands handed to the client and not known to be in the log.
+    pub(super) fn unacked(&self) -> usize {
+        self.0.lock().unacked
+    }
+
+    /// The event with this number lies at this offset.
+    pub(in crate::log::kafka) fn mark(&self, seq: u64, offset: i64) {
+        let mut state = self.0.lock();
+        let spacing = state.spacing;
+        let is_far = state.marks.range(..=seq).next_back().is_none_or(|(last, _)| seq.saturating_sub(*last) >= spacing);
+        if is_far {
+            state.marks.insert(seq, offset);
+        }
+        if state.marks.len() >= 2 * MARKS {
+            let mut keep = false;
+            state.marks.retain(|_, _| {
+                keep = !keep;
+                keep
+            });
+            state.spacing = state.spacing.max(1).saturating_mul(2);
+        }
+    }
+
+    /// The last mark that is not after this number, and the first one after it.
+    pub(super) fn around(&self, seq: u64) -> (Mark, Option<Mark>) {
+        let state = self.0.lock();
+        let mark = |(seq, offset): (&u64, &i64)| Mark { seq: *seq, offset: *offset };
+        let before = state.marks.range(..=seq).next_back().map(mark).unwrap_or_default();
+        (before, state.marks.range(seq.saturating_add(1)..).next().map(mark))
+    }
+
+    /// The last mark.
+    pub(super) fn last(&self) -> Mark {
+        self.around(u64::MAX).0
+    }
+
+    /// A claim begins: the number of the owner it makes.
+    pub(in crate::log::kafka) fn claim(&self) -> u64 {
+        let mut state = self.0.lock();
+        state.generation = state.generation.saturating_add(1);
+        state.generation
+    }
+
+    /// Whether the owner of this number is the last one that this process made.
+    pub(in crate::log::kafka) fn is_current(&self, generation: u64) -> bool {
+        self.0.lock().generation == generation
+    }
+
+    /// The owner is to stop now, or when it has taken all that is known to be in the log, within a bounded time.
+    pub(in crate::log::kafka) fn stop(&self, after_the_rest: bool) {
+        let mut state = self.0.lock();
+        state.stop = Some(Stop { at: if after_the_rest { state.end } else { 0 }, since: Stopwatch::start() });
+    }
+
+    /// The owner is to stop when it sees that another one has written.
+    pub(in crate::log::kafka) fn step_down_when_fenced(&self) {
+        self.0.lock().is_yielding = true;
+    }
+
+    /// Whether it is.
+    pub(in crate::log::kafka) fn is_yielding(&self) -> bool {
+        self.0.lock().is_yielding
+    }
+
+    /// The next owner need not stop.
+    pub(in crate::log::kafka) fn allow(&self) {
+        let mut state = self.0.lock();
+        (state.stop, state.is_yielding) = (None, false);
+    }
+
+    /// Whether an owner that polls from `next` on has to stop.
+    pub(in crate::log::kafka) fn is_over(&self, next: u64) -> bool {
+        self.0.lock().stop.is_some_and(|stop| stop.is_over(next, stop.since.elapsed()))
+    }
+}
+
+impl State {
+    fn take(&mut self, next: u64) {
+        self.taken = Some(next);
+        while self.own.front().is_some_and(|offset| *offset < next) {
+            self.own.pop_front();
+        }
+        self.stalled = (self.waiting() > 0).then(Stopwatch::start);
+    }
+
+    fn waiting(&self) -> usize {
+        let from = self.taken.or(self.first).unwrap_or(self.end);
+        let in_log = usize::try_from(self.end.saturating_sub(from)).unwrap_or(usize::MAX);
+        self.unacked.saturating_add(in_log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_what_is_on_its_way_and_what_nobody_took() {
+        let progress = Progress::default();
+        let two = |waiting: usize, _: usize| waiting >= 2;
+        assert!(progress.hand_over(two) && progress.hand_over(two) && !progress.hand_over(two));
+        assert_eq!((progress.waiting(), progress.unacked()), (2, 2));
+        progress.taken(10);
+        progress.arrived(Some(10));
+        progress.arrived(None);
+        assert_eq!((progress.waiting(), progress.unacked()), (1, 0));
+        assert!(progress.0.lock().stalled.is_some());
+        progress.decided(11);
+        progress.decided(5);
+        assert_eq!((progress.waiting(), progress.stalled()), (0, Duration::ZERO));
+    }
+
+    #[test]
+    fn what_lies_before_the_first_command_does_not_wait_until_an_owner_is_heard_of() {
+        let progress = Progress::default();
+        assert!(progress.hand_over(|_, _| false) && progress.hand_over(|_, _| false));
+        progress.arrived(Some(1_000_000));
+        assert_eq!((progress.waiting(), progress.unacked()), (2, 1));
+        progress.arrived(Some(1_000_003));
+        assert_eq!(progress.waiting(), 4);
+        // An owner is behind, and then is not.
+        progress.decided(999_990);
+        assert_eq!(progress.waiting(), 14);
+        progress.decided(1_000_004);
+        progress.decided(1_000_001);
+        assert_eq!(progress.waiting(), 0);
+    }
+
+    #[test]
+    fn what_others_have_waiting_takes_no_place_of_this_processs_own() {
+        let progress = Progress::default();
+        progress.taken(0);
+        let own = || {
+            let mut own = 0;
+            assert!(!progress.hand_over(|_, count| {
+                own = count;
+                true
+            }));
+            own
+        };
+        for offset in [20_000, 20_001, 40_000] {
+            assert!(progress.hand_over(|_, _| false));
+            progress.arrived(Some(offset));
+        }
+        assert_eq!((progress.waiting(), own()), (40_001, 3));
+        progress.decided(20_001);
+        assert!(progress.hand_over(|_, _| false));
+        assert_eq!((progress.waiting(), own()), (20_001, 3));
+        progress.taken(50_000);
+        assert_eq!(own(), 1);
+    }
+
+    #[test]
+    fn marks_stay_few_and_stay_true() {
+        let progress = Progress::default();
+        for seq in 0..100_000 {
+            progress.mark(seq, i64::try_from(seq * 2).unwrap());
+        }
+        assert!(progress.0.lock().marks.len() < 2 * MARKS);
+        for seq in [0, 1, 777, 50_000, 99_999] {
+            let (before, after) = progress.around(seq);
+            assert!(before.seq <= seq && seq - before.seq <= 512, "{seq}: {before:?}");
+            assert_eq!(before.offset, i64::try_from(before.seq * 2).unwrap());
+            assert!(after.is_none_or(|after| after.seq > seq));
+        }
+    }
+
+    #[test]
+    fn an_owner_is_told_to_stop_at_once_or_after_the_rest() {
+        let progress = Progress::default();
+        progress.arrived(Some(4));
+        let generation = progress.claim();
+        assert!(progress.is_current(generation) && !progress.is_over(0));
+        progress.stop(true);
+        assert!(!progress.is_over(4) && progress.is_over(5));
+        let stop = progress.0.lock().stop.unwrap();
+        let limit = Duration::from_millis(SHUTDOWN_REST_MS);
+        assert!(!stop.is_over(4, limit - Duration::from_millis(1)), "what is left is waited for");
+        assert!(stop.is_over(4, limit), "and not for ever: it may be unreadable");
+        progress.stop(false);
+        assert!(progress.is_over(0));
+        progress.step_down_when_fenced();
+        assert!(progress.is_yielding());
+        progress.allow();
+        assert!(!progress.is_yielding());
+        assert!(progress.claim() > generation && !progress.is_current(generation) && !progress.is_over(9));
+    }
+}

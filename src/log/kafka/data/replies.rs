@@ -1,0 +1,122 @@
+//! Outcomes on their way back. A gateway reads one partition of the replies' topic, which its incarnation names; a
+//! process's own gateway is told without a detour. A reply that is lost is told by the committed tail.
+
+use super::record;
+use crate::log::kafka::client::classify;
+use crate::log::kafka::client::context::ClientLog;
+use crate::log::kafka::client::reader::{Next, Reader, number};
+use crate::log::kafka::client::settings::ASK_LIMIT;
+use crate::log::kafka::schema::framing::{Framing, Writer, fingerprint_of};
+use crate::log::kafka::{Inner, Kafka};
+use crate::log::{LogError, Reply, ReplyChannel};
+use crate::wire;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::message::{Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, ThreadedProducer};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Replies handed over at once, at most.
+const BATCH: usize = 1_024;
+
+/// See the module.
+pub struct Replies {
+    producer: ThreadedProducer<ClientLog>,
+    topic: String,
+    partitions: u64,
+    framing: Arc<Framing>,
+    own: u64,
+    gateway: Option<Arc<dyn ReplyChannel>>,
+}
+
+impl Kafka {
+    /// The way back for decisions of this process. `gateway` is its own, if it has one, of this incarnation.
+    ///
+    /// # Errors
+    /// [`LogError`] when no client can be made, or the topic is not there.
+    pub fn replies(&self, own: u64, gateway: Option<Arc<dyn ReplyChannel>>) -> Result<Replies, LogError> {
+        let inner = &self.inner;
+        let producer = inner.cluster.replies().create_with_context(ClientLog::default());
+        let producer = producer.map_err(|error| classify::failed("the producer of replies", &error))?;
+        let (topic, framing) = (inner.cluster.topics.replies.clone(), Arc::clone(&inner.framing));
+        Ok(Replies { producer, topic, partitions: inner.reply_partitions()?, framing, own, gateway })
+    }
+
+    /// Reads the replies to the gateway of this incarnation from now on: whatever is sent to it after this call, the
+    /// reader hands over.
+    ///
+    /// # Errors
+    /// [`LogError`] when the topic cannot be read.
+    pub fn reply_reader(&self, incarnation: u64) -> Result<ReplyReader, LogError> {
+        let inner = &self.inner;
+        let reader = Reader::uncommitted(&inner.cluster)?;
+        let topic = &inner.cluster.topics.replies;
+        let partition = u32::try_from(incarnation % inner.reply_partitions()?).unwrap_or_default();
+        let (_, end) = reader.bounds(topic, partition)?;
+        reader.assign(topic, partition, end)?;
+        Ok(ReplyReader { reader, incarnation, framing: Arc::clone(&inner.framing) })
+    }
+}
+
+impl Inner {
+    fn reply_partitions(&self) -> Result<u64, LogError> {
+        let topic = &self.cluster.topics.replies;
+        let asked = self.uncommitted.consumer().fetch_metadata(Some(topic), ASK_LIMIT);
+        let metadata = asked.map_err(|error| classify::failed(topic, &error))?;
+        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        u64::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| LogError::new(format!("no topic {topic}")))
+    }
+}
+
+impl ReplyChannel for Replies {
+    fn send(&self, replies: Vec<Reply>) {
+        let (own, others): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.to == self.own);
+        if let Some(gateway) = self.gateway.as_ref().filter(|_| !own.is_empty()) {
+            gateway.send(own);
+        }
+        for Reply { to, decided } in others {
+            let inside = wire::reply::encode(to, &decided);
+            let headers = record::with_schema(OwnedHeaders::new(), fingerprint_of(&inside));
+            let bytes = self.framing.outgoing(inside);
+            let key = to.to_be_bytes();
+            let partition = u32::try_from(to % self.partitions).unwrap_or_default();
+            let record = BaseRecord::to(&self.topic).partition(number(partition)).key(&key[..]).payload(&bytes);
+            let record = record.headers(headers);
+            if let Err((error, _)) = self.producer.send(record) {
+                tracing::debug!(%error, "a reply was not sent; the committed tail tells it");
+            }
+        }
+    }
+}
+
+/// Reads the replies to one gateway.
+pub struct ReplyReader {
+    reader: Reader,
+    incarnation: u64,
+    framing: Arc<Framing>,
+}
+
+impl ReplyReader {
+    /// What has come, waiting at most `wait` for the first.
+    ///
+    /// # Errors
+    /// [`LogError`] when the topic cannot be read.
+    pub fn next(&self, wait: Duration) -> Result<Vec<Reply>, LogError> {
+        let mut replies = Vec::new();
+        let mut wait = wait;
+        while replies.len() < BATCH {
+            let Next::Message(message) = self.reader.next(wait)? else { break };
+            wait = Duration::ZERO;
+            if message.key() != Some(&self.incarnation.to_be_bytes()[..]) {
+                continue;
+            }
+            let (payload, schema) = (message.payload().unwrap_or_default(), record::schema_of(&message));
+            let read = self.framing.incoming(payload, schema, Writer::Anyone).map_err(|why| why.to_string());
+            match read.and_then(|bytes| wire::reply::decode(&bytes).map_err(|error| error.to_string())) {
+                Ok(reply) => replies.push(Reply { to: reply.to, decided: reply.decided }),
+                Err(error) => tracing::warn!(%error, "a reply cannot be read; the committed tail tells it"),
+            }
+        }
+        Ok(replies)
+    }
+}

@@ -1,0 +1,368 @@
+//! Commands on their way into `commands[p]`: one thread hands them to an idempotent client, so that each is in the log
+//! once and in the order of appending. When many come it gathers them for a few milliseconds, for a request costs and
+//! its records do not.
+//!
+//! The client never gives a command up. Should it fail for good (which it calls fatal) the thread makes another one;
+//! what was on its way then may or may not be in the log, and is not sent again: its caller runs into the deadline. An
+//! Abandon is: it may come twice.
+
+use super::progress::Progress;
+use super::record;
+use crate::domain::CommandId;
+use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX};
+use crate::log::kafka::Kafka;
+use crate::log::kafka::client::classify;
+use crate::log::kafka::client::context::ClientLog;
+use crate::log::kafka::client::reader::number;
+use crate::log::kafka::client::settings::Cluster;
+use crate::log::kafka::schema::framing::{Framing, fingerprint_of};
+use crate::log::{AppendError, CommandSink, LogError, NewCommand};
+use crate::threads;
+use crate::time::{Stopwatch, pause};
+use crate::wire::frame::Fingerprint;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
+use parking_lot::{Mutex, RwLock};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Above this many a second, commands are gathered.
+const GATHER_ABOVE_PER_S: f64 = 1_500.0;
+/// For how long.
+const GATHER: Duration = Duration::from_millis(3);
+/// Commands of one partition that may be in flight when more are handed to the client. With five the client sends
+/// nothing more of that partition until they have landed, and meanwhile its thread spins on whatever it was given:
+/// it would take a core from the brokers that it waits for.
+const IN_FLIGHT_ROOM: usize = 4;
+/// Between two looks at what was not delivered.
+const LOOK: Duration = Duration::from_millis(50);
+
+struct QueuedCommand {
+    partition: u32,
+    key: Vec<u8>,
+    bytes: Vec<u8>,
+    /// What it was written under.
+    schema: Option<Fingerprint>,
+    cancels: Option<CommandId>,
+}
+
+type OnAbandonDurable = Box<dyn Fn(CommandId) + Send + Sync>;
+
+struct Common {
+    log_id: u128,
+    cluster: Arc<Cluster>,
+    framing: Arc<Framing>,
+    progress: Arc<Vec<Progress>>,
+    /// Of every partition, how many commands the client holds.
+    in_flight: Vec<AtomicUsize>,
+    /// Rung when a partition has room again.
+    landed: Sender<()>,
+    is_closed: AtomicBool,
+    /// Abandons that a client failed to deliver.
+    again: Mutex<Vec<QueuedCommand>>,
+    on_abandon_durable: RwLock<Option<OnAbandonDurable>>,
+}
+
+impl Common {
+    /// Whether the client would send more of this partition.
+    fn has_room(&self, partition: u32) -> bool {
+        self.in_flight.get(partition as usize).is_none_or(|count| count.load(Relaxed) <= IN_FLIGHT_ROOM)
+    }
+
+    fn leaves(&self, partition: u32) {
+        if let Some(count) = self.in_flight.get(partition as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn lands(&self, partition: u32) {
+        let count = self.in_flight.get(partition as usize).map(|count| count.fetch_sub(1, Relaxed));
+        if count.is_some_and(|before| before == IN_FLIGHT_ROOM + 1) {
+            // Rung already is rung.
+            let _ = self.landed.try_send(());
+        }
+    }
+}
+
+/// See the module.
+pub struct Sink {
+    common: Arc<Common>,
+    queue: Sender<QueuedCommand>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Kafka {
+    /// The way in for this process's commands.
+    ///
+    /// # Errors
+    /// [`LogError`] when no client or thread can be made.
+    pub fn sink(&self) -> Result<Sink, LogError> {
+        let inner = &self.inner;
+        let (bell, landed) = bounded(1);
+        let common = Arc::new(Common {
+            in_flight: inner.progress.iter().map(|_| AtomicUsize::new(0)).collect(),
+            landed: bell,
+            log_id: inner.manifest.log_id,
+            cluster: Arc::clone(&inner.cluster),
+            framing: Arc::clone(&inner.framing),
+            progress: Arc::clone(&inner.progress),
+            is_closed: AtomicBool::new(false),
+            again: Mutex::new(Vec::new()),
+            on_abandon_durable: RwLock::new(None),
+        });
+        let (queue, commands) = bounded(QUEUED_COMMANDS_MAX);
+        let work = Work {
+            producer: producer(&common)?,
+            common: Arc::clone(&common),
+            commands,
+            landed,
+            lanes: BTreeMap::new(),
+            per_s: 0.0,
+            since: Stopwatch::start(),
+        };
+        let thread = threads::spawn("commands", move || work.run());
+        let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
+        Ok(Sink { common, queue, thread: Mutex::new(Some(thread)) })
+    }
+}
+
+impl Sink {
+    /// Has `on_abandon_durable` called with every Abandon that is in the log for good, though nobody may have decided it yet. On a
+    /// thread of the client: it must not wait.
+    pub fn on_abandon_durable(&self, on_abandon_durable: impl Fn(CommandId) + Send + Sync + 'static) {
+        *self.common.on_abandon_durable.write() = Some(Box::new(on_abandon_durable));
+    }
+
+    /// Takes no more, and returns when all that was taken is in the log, or after `limit`. Answers how many commands are
+    /// not known to be in the log.
+    pub fn close(&self, limit: Duration) -> usize {
+        self.common.is_closed.store(true, Relaxed);
+        let closing = Stopwatch::start();
+        loop {
+            let left = self.common.progress.iter().map(Progress::unacked).sum();
+            if left == 0 || closing.elapsed() >= limit {
+                return left;
+            }
+            pause(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Whether a command finds no place where so many wait, and so many of them are this process's own. What others have
+/// waiting is no reason to refuse what takes a Reserve back.
+fn is_full(is_abandon: bool, waiting: usize, own: usize) -> bool {
+    if is_abandon {
+        return own >= QUEUED_COMMANDS_MAX;
+    }
+    waiting >= QUEUED_COMMANDS_MAX.saturating_sub(QUEUED_ABANDONS_RESERVE)
+}
+
+impl CommandSink for Sink {
+    fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError> {
+        let common = &self.common;
+        let progress = common.progress.get(command.partition as usize).ok_or(AppendError::Closed)?;
+        if common.is_closed.load(Relaxed) {
+            return Err(AppendError::Closed);
+        }
+        let is_abandon = command.cancels.is_some();
+        if !progress.hand_over(|waiting, own| is_full(is_abandon, waiting, own)) {
+            return Err(AppendError::Full);
+        }
+        let NewCommand { partition, key, bytes, cancels } = command;
+        let schema = fingerprint_of(bytes);
+        let bytes = common.framing.outgoing(bytes.to_vec());
+        let queued = self.queue.try_send(QueuedCommand { partition, key: key.to_vec(), bytes, schema, cancels });
+        queued.map_err(|error| {
+            progress.arrived(None);
+            match error {
+                TrySendError::Full(_) => AppendError::Full,
+                TrySendError::Disconnected(_) => AppendError::Closed,
+            }
+        })
+    }
+
+    fn waiting(&self, partition: u32) -> usize {
+        self.common.progress.get(partition as usize).map_or(0, Progress::waiting)
+    }
+
+    fn stalled(&self, partition: u32) -> Duration {
+        self.common.progress.get(partition as usize).map(Progress::stalled).unwrap_or_default()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        let (nobody, _) = bounded(0);
+        drop(std::mem::replace(&mut self.queue, nobody));
+        // A thread that panicked has nothing left to send.
+        let _ = self.thread.lock().take().map(JoinHandle::join);
+    }
+}
+
+type Delivery = ClientLog<Arc<Common>>;
+
+impl ProducerContext for Delivery {
+    type DeliveryOpaque = Box<Option<CommandId>>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, cancels: Box<Option<CommandId>>) {
+        let message = match result {
+            Ok(message) => message,
+            Err((error, message)) => {
+                tracing::warn!(%error, "a command was not delivered");
+                message
+            }
+        };
+        let partition = u32::try_from(message.partition()).unwrap_or_default();
+        self.0.lands(partition);
+        if result.is_err() && cancels.is_some() {
+            let copy = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
+            let (key, bytes) = (copy(message.key()), copy(message.payload()));
+            let (schema, cancels) = (record::schema_of(message), *cancels);
+            return self.0.again.lock().push(QueuedCommand { partition, key, bytes, schema, cancels });
+        }
+        let offset = result.as_ref().ok().and_then(|message| u64::try_from(message.offset()).ok());
+        if let Some(progress) = self.0.progress.get(partition as usize) {
+            progress.arrived(offset);
+        }
+        if let (Some(id), Some(on_abandon_durable)) = (*cancels, &*self.0.on_abandon_durable.read()) {
+            on_abandon_durable(id);
+        }
+    }
+}
+
+type Client = ThreadedProducer<Delivery>;
+
+fn producer(common: &Arc<Common>) -> Result<Client, LogError> {
+    let made = common.cluster.commands().create_with_context(ClientLog(Arc::clone(common)));
+    made.map_err(|error| classify::failed("the producer of commands", &error))
+}
+
+/// Commands of one partition that wait to be handed to the client.
+struct Lane {
+    commands: Vec<QueuedCommand>,
+    /// Since the first of them came.
+    since: Stopwatch,
+}
+
+struct Work {
+    common: Arc<Common>,
+    producer: Client,
+    commands: Receiver<QueuedCommand>,
+    landed: Receiver<()>,
+    /// Those of partitions for which something waits.
+    lanes: BTreeMap<u32, Lane>,
+    /// Commands a second, lately.
+    per_s: f64,
+    /// Since the last were handed over.
+    since: Stopwatch,
+}
+
+impl Work {
+    fn run(mut self) {
+        let (commands, landed, nothing) = (self.commands.clone(), self.landed.clone(), never());
+        loop {
+            let undelivered = std::mem::take(&mut *self.common.again.lock());
+            undelivered.into_iter().for_each(|command| self.send(command));
+            // Whoever gathers is not woken by each: the first began the wait, and the others are there when it ends.
+            let is_gathering = !self.gathers_for().is_zero() && !self.lanes.is_empty();
+            let coming = if is_gathering { &nothing } else { &commands };
+            select! {
+                recv(coming) -> command => match command {
+                    Ok(command) => self.queue(command),
+                    Err(_) => {
+                        let left = std::mem::take(&mut self.lanes).into_values().flat_map(|lane| lane.commands);
+                        return left.for_each(|command| self.send(command));
+                    }
+                },
+                recv(landed) -> _ => {},
+                default(self.wait()) => {},
+            }
+            commands.try_iter().for_each(|command| self.queue(command));
+            self.hand_over();
+        }
+    }
+
+    fn queue(&mut self, command: QueuedCommand) {
+        let lane = || Lane { commands: Vec::new(), since: Stopwatch::start() };
+        self.lanes.entry(command.partition).or_insert_with(lane).commands.push(command);
+    }
+
+    fn gathers_for(&self) -> Duration {
+        if self.per_s > GATHER_ABOVE_PER_S { GATHER } else { Duration::ZERO }
+    }
+
+    /// How long nothing is to be done, unless something comes or lands.
+    fn wait(&self) -> Duration {
+        let gathers_for = self.gathers_for();
+        let free = self.lanes.iter().filter(|(partition, _)| self.common.has_room(**partition));
+        free.map(|(_, lane)| lane.since.left_of(gathers_for)).min().unwrap_or(LOOK).min(LOOK)
+    }
+
+    fn hand_over(&mut self) {
+        let gathers_for = self.gathers_for();
+        let is_due =
+            |partition: u32, lane: &Lane| lane.since.left_of(gathers_for).is_zero() && self.common.has_room(partition);
+        let due: Vec<u32> = self.lanes.iter().filter(|(p, lane)| is_due(**p, lane)).map(|(p, _)| *p).collect();
+        let mut count = 0u32;
+        for lane in due.iter().filter_map(|partition| self.lanes.remove(partition)).collect::<Vec<_>>() {
+            for command in lane.commands {
+                self.send(command);
+                count = count.saturating_add(1);
+            }
+        }
+        if count > 0 {
+            let elapsed = self.since.elapsed().as_secs_f64().max(1e-6);
+            self.since = Stopwatch::start();
+            let weight = (elapsed / 0.05).min(1.0);
+            self.per_s += weight * (f64::from(count) / elapsed - self.per_s);
+        }
+    }
+
+    fn send(&mut self, command: QueuedCommand) {
+        self.common.leaves(command.partition);
+        while let Err(error) = self.try_send(&command) {
+            if self.producer.client().fatal_error().is_some() {
+                tracing::error!(%error, "the producer of commands is of no more use: making another");
+                if let Ok(another) = producer(&self.common) {
+                    // What the old one still holds it reports undelivered as it goes.
+                    self.producer = another;
+                }
+            }
+            // How many are left was said when it was closed.
+            if self.common.is_closed.load(Relaxed) {
+                return;
+            }
+            pause(Duration::from_millis(1));
+        }
+    }
+
+    fn try_send(&self, command: &QueuedCommand) -> Result<(), KafkaError> {
+        let record = BaseRecord::with_opaque_to(&self.common.cluster.topics.commands, Box::new(command.cancels))
+            .partition(number(command.partition))
+            .key(command.key.as_slice())
+            .payload(command.bytes.as_slice())
+            .headers(record::with_schema(
+                record::with_log(OwnedHeaders::new_with_capacity(2), self.common.log_id),
+                command.schema,
+            ));
+        self.producer.send(record).map_err(|(error, _)| error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_waiting_sheds_calls_and_no_abandons() {
+        assert!(is_full(false, QUEUED_COMMANDS_MAX, 0) && !is_full(true, QUEUED_COMMANDS_MAX, 0));
+        assert!(is_full(false, QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE, 0));
+        assert!(!is_full(true, QUEUED_COMMANDS_MAX, QUEUED_COMMANDS_MAX - 1), "these have places of their own");
+        assert!(is_full(true, QUEUED_COMMANDS_MAX, QUEUED_COMMANDS_MAX));
+    }
+}

@@ -1,0 +1,375 @@
+//! Looking at a cluster, and changing its topics as [`super::plan`] decided. Everything here blocks, with a limit.
+
+use super::coordination::{self, Coordination};
+use super::manifest::{self, LogLocation, Pinned};
+use super::plan::{Difference, Seen, TopicState, What};
+use super::topics::Wanted;
+use crate::log::LogError;
+use crate::log::kafka::Cluster;
+use crate::log::kafka::client::reader::offset_of;
+use crate::log::kafka::client::settings::ASK_LIMIT;
+use crate::time::pause;
+use parking_lot::Mutex;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// Between two looks for what is there in a moment, and how many there are.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOKS_MAX: usize = 100;
+/// What is said of a topic that was made a moment ago, before every broker knows it and one leads it.
+const PASSING: &[RDKafkaErrorCode] = &[
+    RDKafkaErrorCode::LeaderNotAvailable,
+    RDKafkaErrorCode::NotLeaderForPartition,
+    RDKafkaErrorCode::UnknownPartition,
+    RDKafkaErrorCode::UnknownTopic,
+    RDKafkaErrorCode::UnknownTopicOrPartition,
+];
+/// How often a client is asked for what it complains about, and how long each time.
+const COMPLAINTS_MAX: usize = 16;
+const COMPLAINT_LOOK: Duration = Duration::from_millis(20);
+
+/// Keeps what the client last complained about: its answers only say that there was none.
+#[derive(Clone, Default)]
+pub(super) struct LastClientError(Arc<Mutex<Option<String>>>);
+
+impl ClientContext for LastClientError {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all are down says less than why one is, and a partition's end is no complaint.
+        let says_nothing = [RDKafkaErrorCode::AllBrokersDown, RDKafkaErrorCode::PartitionEOF];
+        if error.rdkafka_error_code().is_none_or(|code| !says_nothing.contains(&code)) {
+            *self.0.lock() = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for LastClientError {}
+
+impl ProducerContext for LastClientError {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            *self.0.lock() = Some(error.to_string());
+        }
+    }
+}
+
+impl LastClientError {
+    pub(super) fn error(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
+        let code = error.rdkafka_error_code();
+        match self.0.lock().take() {
+            Some(reason) => LogError::new(format!("{what}: {reason}")),
+            None => LogError::new(format!("{what}: {}", code.map_or(error.to_string(), |code| code.to_string()))),
+        }
+    }
+}
+
+/// Who looks after the topics.
+pub struct Admin {
+    cluster: Cluster,
+    told: LastClientError,
+    /// Asks, and never makes a topic by asking.
+    asks: BaseConsumer<LastClientError>,
+    client: AdminClient<LastClientError>,
+}
+
+impl Admin {
+    /// Opens connections when they are needed.
+    ///
+    /// # Errors
+    /// When what the cluster is told makes no client, such as a key that cannot be read.
+    pub fn new(cluster: Cluster) -> Result<Admin, LogError> {
+        let told = LastClientError::default();
+        let cannot = |error| LogError::new(format!("cannot make a client of kafka: {error}"));
+        let asks = cluster.reader_to_end().create_with_context(told.clone()).map_err(cannot)?;
+        let client = cluster.plain().create_with_context(told.clone()).map_err(cannot)?;
+        Ok(Admin { cluster, told, asks, client })
+    }
+
+    /// The cluster's id.
+    ///
+    /// # Errors
+    /// When no broker answers.
+    pub fn cluster_id(&self) -> Result<String, LogError> {
+        let cannot = |error| self.unanswered(&error);
+        // Any answer has it; without one the client would look for it in its own time.
+        self.asks.fetch_metadata(Some(&self.cluster.topics.manifest), ASK_LIMIT).map_err(cannot)?;
+        let id = self.asks.client().fetch_cluster_id(ASK_LIMIT);
+        id.ok_or_else(|| cannot(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)))
+    }
+
+    /// Our topics and the manifest, as they are.
+    ///
+    /// # Errors
+    /// When a broker does not answer, or not to us.
+    pub fn look(&self) -> Result<Seen, LogError> {
+        let mut topics = BTreeMap::new();
+        for name in self.cluster.topics.all() {
+            if let Some(found) = self.partitions_of(name)? {
+                topics.insert(name.to_owned(), found);
+            }
+        }
+        for (name, found) in &mut topics {
+            let value = |entry: ConfigEntry| (entry.name, entry.value.unwrap_or_default());
+            found.config = self.settings_of(name)?.into_iter().map(value).collect();
+        }
+        let is_there = topics.contains_key(&self.cluster.topics.manifest);
+        let manifest = if is_there { manifest::read(&self.asks, &self.cluster.topics.manifest)? } else { Ok(None) };
+        let has_events = self.has_events(topics.get(&self.cluster.topics.events))?;
+        let place = LogLocation::on(&self.cluster, self.cluster_id()?);
+        Ok(Seen { topics, manifest, place, has_events })
+    }
+
+    /// What our transactions and the group lean on, as it is. What a broker does not tell is not an error here.
+    pub(super) fn coordination(&self) -> Coordination {
+        Coordination {
+            brokers: self.brokers(),
+            transactions: self.internal(coordination::TRANSACTIONS),
+            groups: self.internal(coordination::GROUPS),
+        }
+    }
+
+    /// The settings of every broker there is.
+    fn brokers(&self) -> BTreeMap<i32, Result<BTreeMap<String, String>, String>> {
+        let Ok(metadata) = self.asks.fetch_metadata(Some(&self.cluster.topics.manifest), ASK_LIMIT) else {
+            return BTreeMap::new();
+        };
+        let settings = |id: i32| {
+            let none = || format!("broker {id} tells no settings: is DescribeConfigs on the cluster allowed?");
+            self.told_of(&ResourceSpecifier::Broker(id)).ok_or_else(none)
+        };
+        metadata.brokers().iter().map(|broker| (broker.id(), settings(broker.id()))).collect()
+    }
+
+    /// One of the cluster's own topics.
+    fn internal(&self, name: &str) -> Option<Result<TopicState, String>> {
+        let found = self.partitions_of(name).transpose()?.map_err(|error| error.to_string());
+        let none = || format!("kafka tells no settings of {name}: is DescribeConfigs allowed?");
+        Some(found.and_then(|found| {
+            let config = self.told_of(&ResourceSpecifier::Topic(name)).ok_or_else(none)?;
+            Ok(TopicState { config, ..found })
+        }))
+    }
+
+    /// The settings of something that has been there for long, if they are told.
+    fn told_of(&self, resource: &ResourceSpecifier<'_>) -> Option<BTreeMap<String, String>> {
+        let answers = wait(self.client.describe_configs([resource], &limited()));
+        let entries = answers.ok()?.pop()?.ok()?.entries;
+        let pairs = entries.into_iter().map(|entry| (entry.name, entry.value.unwrap_or_default()));
+        Some(pairs.collect()).filter(|settings: &BTreeMap<_, _>| !settings.is_empty())
+    }
+
+    fn partitions_of(&self, name: &str) -> Result<Option<TopicState>, LogError> {
+        let cannot = |error: &KafkaError| self.cannot(format_args!("cannot ask kafka about {name}"), error);
+        let metadata = self.asks.fetch_metadata(Some(name), ASK_LIMIT).map_err(|error| cannot(&error))?;
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { return Ok(None) };
+        match topic.error().map(RDKafkaErrorCode::from) {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => return Ok(None),
+            // A partition without a leader is a matter of time, and says so of itself.
+            Some(RDKafkaErrorCode::LeaderNotAvailable) | None => {}
+            Some(code) => return Err(cannot(&KafkaError::MetadataFetch(code))),
+        }
+        let partitions = topic.partitions();
+        let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
+        Ok(Some(TopicState {
+            partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+            replicas: u16::try_from(replicas).unwrap_or(u16::MAX),
+            config: BTreeMap::new(),
+        }))
+    }
+
+    fn settings_of(&self, name: &str) -> Result<Vec<ConfigEntry>, LogError> {
+        let cannot =
+            |error: &KafkaError| self.cannot(format_args!("cannot ask kafka for the settings of {name}"), error);
+        let asked = [ResourceSpecifier::Topic(name)];
+        let told = soon(|| {
+            let mut answers = wait(self.client.describe_configs(&asked, &limited()))?;
+            let resource = answers.pop().transpose().map_err(KafkaError::AdminOp)?;
+            // The client does not pass on why there are none.
+            Ok(resource.map(|resource| resource.entries).filter(|entries| !entries.is_empty()))
+        });
+        let none = format!("kafka tells no settings of {name}: is DescribeConfigs allowed?");
+        told.map_err(|error| cannot(&error))?.ok_or_else(|| LogError::new(none))
+    }
+
+    fn has_events(&self, events: Option<&TopicState>) -> Result<bool, LogError> {
+        let topic = &self.cluster.topics.events;
+        let cannot = |error: &KafkaError| self.cannot(format_args!("cannot ask kafka for the end of {topic}"), error);
+        for partition in 0..events.map_or(0, |found| found.partitions) {
+            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+            let ends = soon(|| match self.asks.fetch_watermarks(topic, partition, ASK_LIMIT) {
+                Err(error) if error.rdkafka_error_code().is_some_and(|code| PASSING.contains(&code)) => Ok(None),
+                ends => ends.map(Some),
+            });
+            let nobody = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
+            if ends.map_err(|error| cannot(&error))?.ok_or_else(|| cannot(&nobody))?.1 > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Does away with the differences of which none is refused. What is there already is not touched: done again after
+    /// half of it failed, it does the other half.
+    ///
+    /// # Errors
+    /// The first step that the cluster refuses.
+    pub fn apply(&self, differences: &[Difference], made: &Pinned) -> Result<(), LogError> {
+        let missing = differences.iter().filter_map(|difference| match &difference.what {
+            What::Missing(wanted) => Some(wanted),
+            _ => None,
+        });
+        self.create(&missing.collect::<Vec<_>>())?;
+        let mut changes: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
+        for difference in differences {
+            if let What::Setting { name, wanted, .. } = &difference.what {
+                changes.entry(&difference.topic).or_default().insert(name, wanted);
+            }
+        }
+        for (topic, settings) in changes {
+            self.set(topic, &settings)?;
+        }
+        match differences.iter().any(|difference| matches!(difference.what, What::NoManifest { .. })) {
+            true => manifest::write(&self.cluster, &self.asks, made),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes the records of a topic's partition before this offset.
+    ///
+    /// # Errors
+    /// When the cluster does not do it, or may not on our behalf.
+    pub fn trim(&self, topic: &str, partition: u32, until: u64) -> Result<(), LogError> {
+        let what = format_args!("cannot remove records of {topic}/{partition}");
+        let number = i32::try_from(partition).unwrap_or(i32::MAX);
+        let offset = Offset::Offset(offset_of(until));
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(topic, number, offset);
+        let trimmed = added.and_then(|()| wait(self.client.delete_records(&list, &limited())));
+        let answered = trimmed.and_then(|answers| answers.elements().iter().try_for_each(|element| element.error()));
+        answered.map_err(|error| self.cannot(what, &error))
+    }
+
+    fn create(&self, topics: &[&Wanted]) -> Result<(), LogError> {
+        let new = topics.iter().map(|wanted| {
+            let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+            let replication = TopicReplication::Fixed(count(wanted.replicas.into()));
+            let new = NewTopic::new(&wanted.name, count(wanted.partitions), replication);
+            wanted.config.iter().fold(new, |new, (name, text)| new.set(name, text))
+        });
+        let new: Vec<NewTopic<'_>> = new.collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let answers = wait(self.client.create_topics(&new, &limited()));
+        for answer in answers.map_err(|error| self.cannot(format_args!("cannot create topics"), &error))? {
+            answer.map_err(|(topic, code)| LogError::new(format!("cannot create {topic}: {code}")))?;
+        }
+        for Wanted { name, partitions, .. } in topics {
+            let made =
+                soon(|| Ok::<_, LogError>(self.partitions_of(name)?.filter(|found| found.partitions == *partitions)));
+            made?
+                .ok_or_else(|| LogError::new(format!("{name} was created, and no broker knows it yet: apply again")))?;
+        }
+        Ok(())
+    }
+
+    /// The request replaces all that was ever set on a topic, so that what is not ours is said again.
+    fn set(&self, topic: &str, settings: &BTreeMap<&str, &str>) -> Result<(), LogError> {
+        let said = self.settings_of(topic)?.into_iter();
+        let said = said.filter(|entry| entry.source == ConfigSource::DynamicTopic);
+        let said: BTreeMap<String, String> = said.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+        let mut alter = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        for (name, text) in said.iter().map(|(name, text)| (name.as_str(), text.as_str())) {
+            alter = alter.set(name, text);
+        }
+        for (name, text) in settings {
+            alter = alter.set(name, text);
+        }
+        let what = format_args!("cannot change the settings of {topic}");
+        let answers =
+            wait(self.client.alter_configs(&[alter], &limited())).map_err(|error| self.cannot(what, &error))?;
+        for answer in answers {
+            answer.map_err(|(_, code)| self.cannot(what, &KafkaError::AdminOp(code)))?;
+        }
+        Ok(())
+    }
+
+    /// With a word about TLS where one side may speak it and the other not: the client's complaint names no setting.
+    fn unanswered(&self, error: &KafkaError) -> LogError {
+        let LogError { detail, .. } =
+            self.cannot(format_args!("kafka at {} does not answer", self.cluster.brokers), error);
+        let protocol = self.cluster.security.get("security.protocol").map_or("plaintext", String::as_str);
+        let is_tls = protocol.to_ascii_lowercase().contains("ssl") && !protocol.eq_ignore_ascii_case("sasl_plaintext");
+        // A broker that wants TLS hangs up, of which the client makes no complaint.
+        let hung_up = detail.ends_with(&RDKafkaErrorCode::BrokerTransportFailure.to_string());
+        let advice = match is_tls {
+            true if detail.contains("wrong version number") => ": it does not seem to speak TLS",
+            false if hung_up => ": it hangs up, as one does that expects TLS",
+            _ => return LogError::new(detail),
+        };
+        LogError::new(format!("{detail}{advice} (kafka_security_protocol is {protocol})"))
+    }
+
+    fn cannot(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
+        // Complaints wait until the client is polled, the first of them before any record; and one may be on its way.
+        for _ in 0..COMPLAINTS_MAX {
+            if self.told.0.lock().is_none() {
+                self.asks.poll(COMPLAINT_LOOK);
+            }
+        }
+        self.told.error(what, error)
+    }
+}
+
+fn limited() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ASK_LIMIT)).operation_timeout(Some(ASK_LIMIT))
+}
+
+/// Looks until something is there, with a limit.
+fn soon<T, E>(mut look: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
+    for _ in 1..LOOKS_MAX {
+        match look()? {
+            None => pause(LOOK_EVERY),
+            found => return Ok(found),
+        }
+    }
+    look()
+}
+
+/// Waits for an answer that another thread of the client brings, within the limit it was asked with.
+pub fn wait<F: Future>(future: F) -> F::Output {
+    struct Waiting(Thread);
+
+    impl Wake for Waiting {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Arc::new(Waiting(std::thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a data directory remembers of a cluster: its id and the log's topics, so that others are refused, and the
+//! registry's ids, so that a start does not need the registry. Losing them costs the memory, nothing else.
+
+use crate::limits::REGISTRY_ANSWERS_MAX;
+use crate::log::kafka::Topics;
+use crate::wire::frame::Fingerprint;
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+const CLUSTER_FILE: &str = "cluster.id";
+const TOPICS_FILE: &str = "topics";
+const IDS_FILE: &str = "registry.ids";
+/// Most that is read of each.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// The cluster that this directory was first used with.
+pub(super) fn cluster_id(dir: &Path) -> io::Result<Option<String>> {
+    Ok(read(&dir.join(CLUSTER_FILE))?.map(|text| text.trim().to_owned()))
+}
+
+pub(super) fn keep_cluster_id(dir: &Path, id: &str) -> io::Result<()> {
+    replace(dir, CLUSTER_FILE, &format!("{id}\n"))
+}
+
+/// The settings that differ from those that this directory was first used with: what each is, and what it was.
+pub(super) fn other_topics(dir: &Path, topics: &Topics) -> io::Result<Vec<(String, String)>> {
+    let before = read(&dir.join(TOPICS_FILE))?.unwrap_or_default();
+    let now = settings(topics);
+    let pairs = now.lines().zip(before.lines()).filter(|(now, before)| now != before);
+    Ok(pairs.map(|(now, before)| (now.to_owned(), before.to_owned())).collect())
+}
+
+pub(super) fn keep_topics(dir: &Path, topics: &Topics) -> io::Result<()> {
+    replace(dir, TOPICS_FILE, &settings(topics))
+}
+
+/// One setting a line.
+fn settings(topics: &Topics) -> String {
+    let lines = Topics::SETTINGS.iter().zip(topics.all()).map(|(setting, name)| format!("{setting} = {name}\n"));
+    lines.collect()
+}
+
+/// With an id that was learned. Those that the registry gives now are the last, `current` of them: past the bound the
+/// oldest of the others is forgotten.
+pub(super) fn with_id(ids: &mut Vec<(Fingerprint, u32)>, current: usize, learned: (Fingerprint, u32)) {
+    // First, so that it is read and never written.
+    ids.insert(0, learned);
+    let others = ids.len().saturating_sub(current);
+    if others > REGISTRY_ANSWERS_MAX {
+        ids.remove(others.saturating_sub(1));
+    }
+}
+
+/// The ids that this registry gave. Another's say nothing, and neither does a file that is odd in any way.
+pub(super) fn ids(dir: &Path, url: &str) -> Vec<(Fingerprint, u32)> {
+    let text = read(&dir.join(IDS_FILE)).ok().flatten().unwrap_or_default();
+    let mut lines = text.lines();
+    if lines.next() != Some(url) {
+        return Vec::new();
+    }
+    let parsed = lines.map(|line| {
+        let (id, hex) = line.split_once(' ')?;
+        let fingerprint = u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 16)?;
+        Some((fingerprint.to_be_bytes(), id.parse().ok()?))
+    });
+    parsed.collect::<Option<_>>().unwrap_or_default()
+}
+
+pub(super) fn keep_ids(dir: &Path, url: &str, ids: &[(Fingerprint, u32)]) -> io::Result<()> {
+    let mut text = format!("{url}\n");
+    for (fingerprint, id) in ids {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{id} {:016x}", u64::from_be_bytes(*fingerprint));
+    }
+    replace(dir, IDS_FILE, &text)
+}
+
+fn read(path: &Path) -> io::Result<Option<String>> {
+    let mut text = String::new();
+    match File::open(path).and_then(|file| file.take(BYTES_MAX).read_to_string(&mut text)) {
+        Ok(_) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whoever reads it meanwhile finds the old or the new, never half of one.
+fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let new = dir.join(format!("{name}.new"));
+    fs::write(&new, text)?;
+    fs::rename(new, dir.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDS: [(Fingerprint, u32); 2] = [([0, 2, 3, 4, 5, 6, 7, 8], 1), ([0xff; 8], u32::MAX)];
+
+    #[test]
+    fn what_is_kept_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("new");
+        assert_eq!((cluster_id(&dir).unwrap(), ids(&dir, "http://r")), (None, vec![]));
+        keep_cluster_id(&dir, "abc").unwrap();
+        keep_ids(&dir, "http://r", &IDS).unwrap();
+        assert_eq!((cluster_id(&dir).unwrap().as_deref(), ids(&dir, "http://r")), (Some("abc"), IDS.to_vec()));
+        assert_eq!(ids(&dir, "http://other"), []);
+    }
+
+    #[test]
+    fn as_many_ids_as_are_learned_fit_the_file_and_the_oldest_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut known = IDS.to_vec();
+        for id in 0..2 * u32::try_from(REGISTRY_ANSWERS_MAX).unwrap() {
+            with_id(&mut known, IDS.len(), ([0xee; 8], 4_000_000_000 + id));
+        }
+        assert_eq!((known.len(), &known[REGISTRY_ANSWERS_MAX..]), (REGISTRY_ANSWERS_MAX + IDS.len(), &IDS[..]));
+        assert_eq!(known[0].1, 4_000_000_000 + 2 * u32::try_from(REGISTRY_ANSWERS_MAX).unwrap() - 1);
+        keep_ids(dir.path(), "http://r", &known).unwrap();
+        assert_eq!(ids(dir.path(), "http://r"), known);
+    }
+
+    #[test]
+    fn topics_that_differ_are_told_by_their_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = Topics::of("h");
+        assert_eq!(other_topics(dir.path(), &topics).unwrap(), []);
+        keep_topics(dir.path(), &topics).unwrap();
+        assert_eq!(other_topics(dir.path(), &topics).unwrap(), []);
+        let mistyped = Topics { events: "h.event".to_owned(), ..topics };
+        let told = ("topic_events = h.event".to_owned(), "topic_events = h.events".to_owned());
+        assert_eq!(other_topics(dir.path(), &mistyped).unwrap(), [told]);
+    }
+
+    #[test]
+    fn odd_ids_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        for odd in ["", "http://r", "http://r\n1", "http://r\nx 0000000000000001", "http://r\n1 01", "http://r\n\n"] {
+            fs::write(dir.path().join(IDS_FILE), odd).unwrap();
+            assert_eq!(ids(dir.path(), "http://r"), [], "{odd:?}");
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The manifest of a log on a cluster: one JSON record under one key, in a topic of its own. It is written once, before
+//! anything else, and a second one that says something else is an error that a person has to look into.
+//!
+//! It pins the log's place as well: the cluster, the application and the environment that it was made for, and its topics.
+//! A process that an operator pointed at the wrong one of them is refused at its start. Who may write does not lean on
+//! that: transactional ids and the group are named after the log's id alone (see [`crate::log::kafka::client::settings::transactional_ids`]).
+
+use super::admin::LastClientError;
+use crate::domain::Micros;
+use crate::limits::PARTITIONS_MAX;
+use crate::log::kafka::client::settings::ASK_LIMIT;
+use crate::log::kafka::{Cluster, Topics};
+use crate::log::{LogError, Manifest};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// How a log is laid out on a cluster. Version 1 named its owners after settings, so that two of them could write.
+pub const FORMAT_VERSION: u32 = 2;
+/// What this program can read and write. A log has the level that it was made with, every process that serves it knows at
+/// least that one, and nothing is written that a lower level does not know: the first level knows the schemas that are
+/// there.
+pub const FEATURE_LEVEL: u32 = 1;
+/// The record's key.
+const KEY: &[u8] = b"manifest";
+/// Most records that are read of a topic that should hold one.
+const RECORDS_MAX: usize = 1_024;
+/// How long one look for the next record takes, and how many of them may find none.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS_MAX: u128 = ASK_LIMIT.as_millis() / LOOK.as_millis();
+
+/// Why what stands for a manifest is none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Problem {
+    /// A record under its key says something else.
+    Unreadable(String),
+    /// It is laid out as another version of this program does it.
+    OtherVersion(u32),
+    /// Two records say different things.
+    Two,
+    /// There is more than a manifest in the topic.
+    Crowded,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Unreadable(why) => write!(f, "holds a manifest that cannot be read: {why}"),
+            Problem::OtherVersion(found) => {
+                write!(f, "holds a manifest with format_version={found}, and here it is {FORMAT_VERSION}")
+            }
+            Problem::Two => f.write_str("holds two manifests that differ"),
+            Problem::Crowded => write!(f, "holds more than {RECORDS_MAX} records and should hold one"),
+        }
+    }
+}
+
+/// What a log on a cluster was made with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pinned {
+    /// What every log pins, whatever carries it.
+    pub manifest: Manifest,
+    /// See [`FEATURE_LEVEL`].
+    pub feature_level: u32,
+    /// For how long ids of decided commands are kept, see [`crate::limits::COMMAND_WINDOW_MS`].
+    pub command_window_ms: u64,
+    /// Where it belongs.
+    pub place: LogLocation,
+}
+
+/// Where a log belongs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogLocation {
+    /// The cluster's id. A copy of the log on another cluster has owners of its own, which nothing here can fence.
+    pub cluster_id: String,
+    /// See [`Cluster::application`].
+    pub application: String,
+    /// See [`Cluster::environment`].
+    pub environment: String,
+    /// The names of its topics.
+    pub topics: Topics,
+}
+
+impl LogLocation {
+    /// Where a cluster of this id is told to have the log.
+    pub fn on(cluster: &Cluster, cluster_id: String) -> LogLocation {
+        let Cluster { application, environment, topics, .. } = cluster.clone();
+        LogLocation { cluster_id, application, environment, topics }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    /// 32 hexadecimal digits.
+    log_id: String,
+    partitions: u32,
+    hash_version: u32,
+    format_version: u32,
+    feature_level: u32,
+    dedup_window_ms: u64,
+    command_window_ms: u64,
+    #[serde(default = "first")]
+    memory_version: u32,
+    /// Microseconds since the epoch.
+    created_at: u64,
+    cluster_id: String,
+    application: String,
+    environment: String,
+    topics: Names,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Names {
+    commands: String,
+    events: String,
+    replies: String,
+    snapshots: String,
+    dead_letters: String,
+    manifest: String,
+}
+
+/// The version of what a manifest does not name.
+fn first() -> u32 {
+    1
+}
+
+/// What a manifest of any version has.
+#[derive(Deserialize)]
+struct Versioned {
+    format_version: u32,
+}
+
+/// The record of a manifest.
+pub fn encode(pinned: &Pinned) -> String {
+    let Pinned { manifest, feature_level, command_window_ms, place } = pinned.clone();
+    let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
+        manifest;
+    let LogLocation { cluster_id, application, environment, topics } = place;
+    let Topics { commands, events, replies, snapshots, dead_letters, manifest } = topics;
+    let record = Record {
+        log_id: format!("{log_id:032x}"),
+        partitions,
+        hash_version,
+        format_version,
+        feature_level,
+        dedup_window_ms,
+        command_window_ms,
+        memory_version,
+        created_at: created_at.0,
+        cluster_id,
+        application,
+        environment,
+        topics: Names { commands, events, replies, snapshots, dead_letters, manifest },
+    };
+    match serde_json::to_string(&record) {
+        Ok(text) => text,
+        Err(error) => unreachable!("numbers and a text are json: {error}"),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
+    let unreadable = |why: &dyn fmt::Display| Problem::Unreadable(why.to_string());
+    let Versioned { format_version } = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+    if format_version != FORMAT_VERSION {
+        return Err(Problem::OtherVersion(format_version));
+    }
+    let record: Record = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+    let Record { log_id, partitions, hash_version, feature_level, dedup_window_ms, memory_version, created_at, .. } =
+        record;
+    let is_hex = log_id.len() == 32 && log_id.bytes().all(|b| b.is_ascii_hexdigit());
+    let log_id = u128::from_str_radix(&log_id, 16).ok().filter(|_| is_hex);
+    let log_id = log_id.ok_or_else(|| unreadable(&"its log_id is not 32 hexadecimal digits"))?;
+    if !(1..=PARTITIONS_MAX).contains(&partitions) {
+        return Err(unreadable(&format_args!("its partitions are not 1 to {PARTITIONS_MAX}")));
+    }
+    let created_at = Micros(created_at);
+    let Names { commands, events, replies, snapshots, dead_letters, manifest } = record.topics;
+    let topics = Topics { commands, events, replies, snapshots, dead_letters, manifest };
+    Ok(Pinned {
+        manifest: Manifest {
+            log_id,
+            partitions,
+            hash_version,
+            format_version,
+            dedup_window_ms,
+            memory_version,
+            created_at,
+        },
+        feature_level,
+        command_window_ms: record.command_window_ms,
+        place: LogLocation {
+            cluster_id: record.cluster_id,
+            application: record.application,
+            environment: record.environment,
+            topics,
+        },
+    })
+}
+
+/// Reads the topic, which exists, to its end, with a client that says when it is there.
+pub(super) fn read(
+    reader: &BaseConsumer<LastClientError>,
+    topic: &str,
+) -> Result<Result<Option<Pinned>, Problem>, LogError> {
+    let cannot = |error: &KafkaError| reader.context().error(format_args!("cannot read {topic}"), error);
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(topic, 0, Offset::Beginning).map_err(|error| cannot(&error))?;
+    reader.assign(&from).map_err(|error| cannot(&error))?;
+    let found = to_end(reader);
+    reader.unassign().map_err(|error| cannot(&error))?;
+    found.map_err(|error| cannot(&error))
+}
+
+fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<Pinned>, Problem>> {
+    let mut found: Option<Pinned> = None;
+    let mut records: usize = 0;
+    let mut looks = 0;
+    let mut last = KafkaError::NoMessageReceived;
+    while looks < LOOKS_MAX {
+        match reader.poll(LOOK) {
+            None => looks += 1,
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Ok(found)),
+            // A topic that was made a moment ago is not known to every broker.
+            Some(Err(error)) => (looks, last) = (looks + 1, error),
+            Some(Ok(_)) if records == RECORDS_MAX => return Ok(Err(Problem::Crowded)),
+            Some(Ok(message)) if message.key() == Some(KEY) => {
+                let pinned = match decode(message.payload().unwrap_or_default()) {
+                    Ok(pinned) => pinned,
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                if found.as_ref().is_some_and(|other| *other != pinned) {
+                    return Ok(Err(Problem::Two));
+                }
+                found = Some(pinned);
+                records += 1;
+            }
+            Some(Ok(_)) => records += 1,
+        }
+    }
+    Err(last)
+}
+
+/// Writes the manifest of a new log and reads it back: of two who write at once, one or both are told.
+pub(super) fn write(
+    cluster: &Cluster,
+    reader: &BaseConsumer<LastClientError>,
+    pinned: &Pinned,
+) -> Result<(), LogError> {
+    let topic = &cluster.topics.manifest;
+    let told = LastClientError::default();
+    let cannot = |error: &KafkaError| told.error(format_args!("cannot write {topic}"), error);
+    let value = encode(pinned);
+    let producer: BaseProducer<LastClientError> =
+        cluster.plain().create_with_context(told.clone()).map_err(|error| cannot(&error))?;
+    let record = BaseRecord::to(topic).partition(0).key(KEY).payload(&value);
+    producer.send(record).map_err(|(error, _)| cannot(&error))?;
+    producer.flush(ASK_LIMIT).map_err(|error| cannot(&error))?;
+    match read(reader, topic)? {
+        Ok(Some(found)) if found == *pinned => Ok(()),
+        Ok(Some(_)) => Err(LogError::new(format!("{topic} {}", Problem::Two))),
+        Ok(None) => Err(cannot(&KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))),
+        Err(problem) => Err(LogError::new(format!("{topic} {problem}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written() {
+        let manifest = Manifest {
+            log_id: 0x1f,
+            partitions: 4,
+            hash_version: 1,
+            format_version: FORMAT_VERSION,
+            dedup_window_ms: 86_400_000,
+            memory_version: 1,
+            created_at: Micros(1_700_000_000_000_000),
+        };
+        let place = LogLocation {
+            cluster_id: "K1".to_owned(),
+            application: "headroom".to_owned(),
+            environment: "prod".to_owned(),
+            topics: Topics::of("h"),
+        };
+        let pinned = Pinned { manifest, feature_level: 1, command_window_ms: 15_000, place };
+        let text = encode(&pinned);
+        let expected = concat!(
+            r#"{"log_id":"0000000000000000000000000000001f","partitions":4,"hash_version":1,"format_version":2,"#,
+            r#""feature_level":1,"dedup_window_ms":86400000,"command_window_ms":15000,"memory_version":1,"#,
+            r#""created_at":1700000000000000,"cluster_id":"K1","#,
+            r#""application":"headroom","environment":"prod","topics":{"commands":"h.commands","events":"h.events","#,
+            r#""replies":"h.replies","snapshots":"h.snapshots","dead_letters":"h.dead-letters","#,
+            r#""manifest":"h.manifest"}}"#,
+        );
+        assert_eq!(text, expected);
+        assert_eq!(
+            decode(text.replace("\"memory_version\":1,", "").as_bytes()),
+            Ok(pinned.clone()),
+            "as older ones are"
+        );
+        assert_eq!(decode(text.as_bytes()), Ok(pinned));
+        for bad in [
+            "",
+            "{}",
+            &text.replace("1f", "xx"),
+            &text.replace("00001f", "1f"),
+            &text.replace("}}", "},\"a\":1}"),
+            &text.replace("s\":4", "s\":0"),
+            &text.replace("\"environment\":\"prod\",", ""),
+        ] {
+            assert!(matches!(decode(bad.as_bytes()), Err(Problem::Unreadable(_))), "{bad}");
+        }
+        let older = r#"{"log_id":"0000000000000000000000000000001f","partitions":4,"format_version":1}"#;
+        assert_eq!(decode(older.as_bytes()), Err(Problem::OtherVersion(1)));
+    }
+}

@@ -1,0 +1,9 @@
+//! What an operator looks after: topics, the manifest, rights, and the checks before a server starts.
+
+pub mod admin;
+pub(super) mod coordination;
+pub(super) mod local_cache;
+pub mod manifest;
+pub mod plan;
+pub mod preflight;
+pub mod topics;

@@ -1,0 +1,582 @@
+//! What is there against what should be: the differences, what may be done about each, and which of them make it
+//! wrong to serve. Pure: [`super::admin`] looks, and does what is decided here.
+
+use super::manifest::{FEATURE_LEVEL, LogLocation, Pinned, Problem};
+use super::topics::{Asked, Purpose, Wanted, wanted};
+use crate::domain::route::HASH_VERSION;
+use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_DEFAULT, PARTITIONS_MAX};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A topic as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TopicState {
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How many brokers hold the partition that fewest hold.
+    pub replicas: u16,
+    /// Its settings in force.
+    pub config: BTreeMap<String, String>,
+}
+
+/// A cluster as it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// Those of our topics that exist.
+    pub topics: BTreeMap<String, TopicState>,
+    /// The manifest, if there is one.
+    pub manifest: Result<Option<Pinned>, Problem>,
+    /// Where a log is looked for: on the cluster that answers, under the names that are asked about.
+    pub place: LogLocation,
+    /// Whether an event was ever written.
+    pub has_events: bool,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// The topic.
+    pub topic: String,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// What is different.
+    pub what: What,
+}
+
+/// What is different.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum What {
+    /// There is no such topic.
+    Missing(Wanted),
+    /// There is no topic of events, and a manifest of the log that had one.
+    LostEvents,
+    /// It has another number of partitions.
+    Partitions {
+        /// As it is.
+        found: u32,
+        /// As it should be.
+        wanted: u32,
+    },
+    /// Too few brokers hold it.
+    Replicas {
+        /// As it is.
+        found: u16,
+        /// At least.
+        wanted: u16,
+    },
+    /// A setting is another, or less than it must at least be.
+    Setting {
+        /// What the cluster calls it.
+        name: String,
+        /// As it is.
+        found: String,
+        /// As it should be.
+        wanted: String,
+        /// Whether records of the truth may be gone because of it.
+        is_late: bool,
+    },
+    /// There is no manifest, and nothing that one was made for.
+    NoManifest {
+        /// What it will say.
+        partitions: u32,
+    },
+    /// There is no manifest, but there are events.
+    LostManifest,
+    /// What stands for a manifest is none.
+    BadManifest(Problem),
+    /// The manifest says something that is not so here.
+    OtherManifest {
+        /// Of what.
+        what: Pin,
+        /// As it says.
+        found: String,
+        /// As it is here.
+        wanted: String,
+    },
+}
+
+/// What a manifest pins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pin {
+    /// How many partitions the log has.
+    Partitions,
+    /// Something that the program has in it, by its name in the manifest.
+    Program(&'static str),
+    /// The cluster that the log was made on.
+    Cluster,
+    /// The application or the environment that it was made for, by its name in the manifest.
+    Name(&'static str),
+    /// A topic, by the setting that names it.
+    Topic(&'static str),
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pin::Partitions => "partitions",
+            Pin::Cluster => "cluster_id",
+            Pin::Program(name) | Pin::Name(name) | Pin::Topic(name) => name,
+        })
+    }
+}
+
+/// Settings of which more is well.
+const AT_LEAST: &[&str] = &["max.message.bytes", "min.insync.replicas"];
+/// Settings without which a record may be lost, taken away or refused, or decided by a clock that nobody holds against
+/// another.
+const SAFETY: &[&str] = &[
+    "cleanup.policy",
+    "max.message.bytes",
+    "message.timestamp.type",
+    "min.insync.replicas",
+    "unclean.leader.election.enable",
+];
+/// Why a log is left alone that this program does not know.
+const OTHER_PROGRAM: &str = "the log was made for another version of this program";
+/// Settings that say which events are kept.
+const RETENTION: &[&str] = &["cleanup.policy", "retention.bytes", "retention.ms"];
+
+/// Every difference. A manifest says how many partitions there are; before there is one, whoever asks, what is there,
+/// and the default, in this order.
+pub fn compare(asked: &Asked, seen: &Seen) -> Vec<Difference> {
+    let topics = &seen.place.topics;
+    let manifest = seen.manifest.as_ref().ok().and_then(Option::as_ref).map(|pinned| &pinned.manifest);
+    let there = seen.topics.get(&topics.events).map(|found| found.partitions).filter(|count| *count <= PARTITIONS_MAX);
+    let partitions = manifest.map(|manifest| manifest.partitions).or(asked.partitions).or(there);
+    let partitions = partitions.unwrap_or(PARTITIONS_DEFAULT);
+    let mut differences = Vec::new();
+    for wanted in wanted(topics, asked, partitions) {
+        let mut differ = |what| {
+            differences.push(Difference { topic: wanted.name.clone(), purpose: wanted.purpose, what });
+        };
+        match seen.topics.get(&wanted.name) {
+            None if wanted.purpose == Purpose::Events && manifest.is_some() => differ(What::LostEvents),
+            None => differ(What::Missing(wanted.clone())),
+            Some(found) => compare_topic(&wanted, found, seen.has_events, &mut differ),
+        }
+        if wanted.purpose == Purpose::Manifest {
+            compare_manifest(asked, seen, partitions, &mut differ);
+        }
+    }
+    differences
+}
+
+fn compare_topic(wanted: &Wanted, found: &TopicState, has_events: bool, differ: &mut impl FnMut(What)) {
+    if found.partitions != wanted.partitions {
+        differ(What::Partitions { found: found.partitions, wanted: wanted.partitions });
+    }
+    if found.replicas < wanted.replicas {
+        differ(What::Replicas { found: found.replicas, wanted: wanted.replicas });
+    }
+    for (name, text) in &wanted.config {
+        let found = found.config.get(name).map_or("", String::as_str);
+        let is_well = if AT_LEAST.contains(&name.as_str()) {
+            matches!((found.parse::<u64>(), text.parse::<u64>()), (Ok(found), Ok(wanted)) if found >= wanted)
+        } else {
+            found == text
+        };
+        if !is_well {
+            let is_late = match wanted.purpose {
+                Purpose::Events => has_events && RETENTION.contains(&name.as_str()),
+                Purpose::Commands => name == "cleanup.policy",
+                _ => false,
+            };
+            differ(What::Setting { name: name.clone(), found: found.to_owned(), wanted: text.clone(), is_late });
+        }
+    }
+}
+
+fn compare_manifest(asked: &Asked, seen: &Seen, partitions: u32, differ: &mut impl FnMut(What)) {
+    let Pinned { manifest, feature_level, command_window_ms, place } = match &seen.manifest {
+        Ok(Some(pinned)) => pinned,
+        Ok(None) if seen.has_events => return differ(What::LostManifest),
+        Ok(None) => return differ(What::NoManifest { partitions }),
+        Err(problem) => return differ(What::BadManifest(problem.clone())),
+    };
+    let said = u64::from(manifest.partitions);
+    let level = u64::from(*feature_level);
+    for (what, found, wanted) in [
+        (Pin::Partitions, said, asked.partitions.map_or(said, u64::from)),
+        (Pin::Program("hash_version"), manifest.hash_version.into(), HASH_VERSION.into()),
+        // A program knows all levels up to its own.
+        (Pin::Program("feature_level"), level, level.min(FEATURE_LEVEL.into())),
+        (Pin::Program("dedup_window_ms"), manifest.dedup_window_ms, DEDUP_WINDOW_MS),
+        (Pin::Program("command_window_ms"), *command_window_ms, COMMAND_WINDOW_MS),
+        (Pin::Program("memory_version"), manifest.memory_version.into(), MEMORY_VERSION.into()),
+    ] {
+        if found != wanted {
+            differ(What::OtherManifest { what, found: found.to_string(), wanted: wanted.to_string() });
+        }
+    }
+    let (found, wanted) = (place, &seen.place);
+    for (what, found, wanted) in [
+        (Pin::Cluster, &found.cluster_id, &wanted.cluster_id),
+        (Pin::Name("application"), &found.application, &wanted.application),
+        (Pin::Name("environment"), &found.environment, &wanted.environment),
+        (Pin::Topic("topic_commands"), &found.topics.commands, &wanted.topics.commands),
+        (Pin::Topic("topic_events"), &found.topics.events, &wanted.topics.events),
+        (Pin::Topic("topic_replies"), &found.topics.replies, &wanted.topics.replies),
+        (Pin::Topic("topic_snapshots"), &found.topics.snapshots, &wanted.topics.snapshots),
+        (Pin::Topic("topic_dead_letters"), &found.topics.dead_letters, &wanted.topics.dead_letters),
+        (Pin::Topic("topic_manifest"), &found.topics.manifest, &wanted.topics.manifest),
+    ] {
+        if found != wanted {
+            differ(What::OtherManifest { what, found: found.clone(), wanted: wanted.clone() });
+        }
+    }
+}
+
+impl Difference {
+    /// Why nobody but a person may do away with it; `None` when `apply` does.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match &self.what {
+            What::Missing(_) | What::NoManifest { .. } => None,
+            What::LostEvents => {
+                Some("what was decided is gone: bring it back, or begin another log with topics of its own")
+            }
+            What::Partitions { .. } => Some(match self.purpose {
+                Purpose::Replies | Purpose::Manifest => "make the topic anew, or add what is missing by hand",
+                _ => "pools would move to other partitions, away from what was decided about them",
+            }),
+            What::Replicas { .. } => Some("moving replicas is for kafka-reassign-partitions.sh"),
+            What::Setting { is_late, .. } => {
+                let why = "records may be gone already: set it by hand, and then ask headroom verify";
+                is_late.then_some(why)
+            }
+            What::LostManifest => Some("write back the record that was there, or use the topics of an empty log"),
+            What::BadManifest(Problem::OtherVersion(_)) => Some(OTHER_PROGRAM),
+            What::BadManifest(_) => Some("leave only the record that the log was made with"),
+            What::OtherManifest { what, .. } => Some(match what {
+                Pin::Partitions => {
+                    "a log keeps the number of partitions that it was made with: ask for that or for none"
+                }
+                Pin::Program(_) => OTHER_PROGRAM,
+                Pin::Cluster => "a copy of a log would have owners beside those of the log: name the cluster it is on",
+                Pin::Name(_) => "whoever serves a log is of what it was made for: say so, or name topics of your own",
+                Pin::Topic(_) => "a log keeps the topics that it was made with: name those, or all of another log's",
+            }),
+        }
+    }
+
+    /// Whether a server that started all the same could lose, misjudge or refuse something.
+    pub fn is_unsafe(&self) -> bool {
+        match &self.what {
+            What::Setting { name, .. } => {
+                let is_kept = self.purpose == Purpose::Events && RETENTION.contains(&name.as_str());
+                is_kept || SAFETY.contains(&name.as_str())
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether nobody can tell what the log says because of it.
+    pub fn is_unreadable(&self) -> bool {
+        match &self.what {
+            What::Missing(_) => matches!(self.purpose, Purpose::Events | Purpose::Manifest),
+            What::Partitions { .. } => self.purpose == Purpose::Events,
+            What::LostEvents | What::NoManifest { .. } | What::LostManifest | What::BadManifest(_) => true,
+            // Whatever it was made for, it can be looked at.
+            What::OtherManifest { what, .. } => !matches!(what, Pin::Cluster | Pin::Name(_)),
+            What::Replicas { .. } | What::Setting { .. } => false,
+        }
+    }
+
+    /// What `apply` does about it.
+    pub fn step(&self) -> String {
+        let topic = &self.topic;
+        match &self.what {
+            What::Missing(wanted) => {
+                let config: Vec<String> = wanted.config.iter().map(|(name, text)| format!("{name}={text}")).collect();
+                let (partitions, replicas) =
+                    (counted(wanted.partitions, "partition"), counted(wanted.replicas, "replica"));
+                format!("create {topic}: {partitions}, {replicas}, {}", config.join(" "))
+            }
+            What::Setting { name, found, wanted, .. } => format!("set {name}={wanted} on {topic}, instead of {found}"),
+            What::NoManifest { partitions } => {
+                format!("write the manifest of a log with {} into {topic}", counted(*partitions, "partition"))
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.topic)?;
+        match &self.what {
+            What::Missing(_) => f.write_str("does not exist"),
+            What::LostEvents => f.write_str("does not exist, and there is the manifest of a log that had it"),
+            What::Partitions { found, wanted } => {
+                write!(f, "has {} instead of {wanted}", counted(*found, "partition"))
+            }
+            What::Replicas { found, wanted } => {
+                write!(f, "has {} instead of {wanted} or more", counted(*found, "replica"))
+            }
+            What::Setting { name, found, wanted, .. } => {
+                let more = if AT_LEAST.contains(&name.as_str()) { " or more" } else { "" };
+                write!(f, "has {name}={found} instead of {wanted}{more}")
+            }
+            What::NoManifest { .. } => f.write_str("holds no manifest"),
+            What::LostManifest => f.write_str("holds no manifest, and there are events that were written with one"),
+            What::BadManifest(problem) => write!(f, "{problem}"),
+            What::OtherManifest { what, found, wanted } => {
+                write!(f, "holds a manifest with {what}={found}, and here it is {wanted}")
+            }
+        }
+    }
+}
+
+fn counted(count: impl Into<u32>, what: &str) -> String {
+    let count = count.into();
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Micros;
+    use crate::log::Manifest;
+    use crate::log::kafka::Topics;
+    use crate::log::kafka::ops::manifest::FORMAT_VERSION;
+
+    const ASKED: Asked = Asked { partitions: None, replication: 3, min_in_sync: 2 };
+
+    fn place() -> LogLocation {
+        LogLocation {
+            cluster_id: "K1".to_owned(),
+            application: "headroom".to_owned(),
+            environment: "prod".to_owned(),
+            topics: Topics::of("h"),
+        }
+    }
+
+    fn pinned() -> Pinned {
+        let manifest = Manifest {
+            log_id: 7,
+            partitions: 4,
+            hash_version: HASH_VERSION,
+            format_version: FORMAT_VERSION,
+            dedup_window_ms: DEDUP_WINDOW_MS,
+            memory_version: MEMORY_VERSION,
+            created_at: Micros(1),
+        };
+        Pinned { manifest, feature_level: FEATURE_LEVEL, command_window_ms: COMMAND_WINDOW_MS, place: place() }
+    }
+
+    /// A cluster on which everything is as it should be.
+    fn sound() -> Seen {
+        let found = |wanted: Wanted| {
+            let Wanted { name, partitions, replicas, config, .. } = wanted;
+            (name, TopicState { partitions, replicas, config })
+        };
+        let topics = wanted(&Topics::of("h"), &ASKED, 4).into_iter().map(found).collect();
+        Seen { topics, manifest: Ok(Some(pinned())), place: place(), has_events: true }
+    }
+
+    fn told(seen: &Seen, asked: &Asked) -> Vec<(String, bool, bool)> {
+        let differences = compare(asked, seen);
+        differences.iter().map(|d| (d.to_string(), d.refusal().is_some(), d.is_unsafe())).collect()
+    }
+
+    #[track_caller]
+    fn assert_told(change: impl FnOnce(&mut Seen), expected: &[(&str, bool, bool)]) {
+        let mut seen = sound();
+        change(&mut seen);
+        let told = told(&seen, &ASKED);
+        let told: Vec<(&str, bool, bool)> = told.iter().map(|(text, refused, bad)| (&**text, *refused, *bad)).collect();
+        assert_eq!(told, expected);
+    }
+
+    fn set(topic: &'static str, name: &'static str, text: &'static str) -> impl FnOnce(&mut Seen) {
+        move |seen| {
+            seen.topics.get_mut(topic).unwrap().config.insert(name.to_owned(), text.to_owned());
+        }
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_differs_in_nothing() {
+        assert_told(|_| (), &[]);
+        // More is as well, and what is not declared is not ours.
+        assert_told(set("h.events", "min.insync.replicas", "3"), &[]);
+        assert_told(set("h.events", "max.message.bytes", "9999999"), &[]);
+        assert_told(set("h.events", "flush.ms", "1"), &[]);
+        assert_told(|seen| seen.topics.get_mut("h.events").unwrap().replicas = 5, &[]);
+        assert_eq!(told(&sound(), &Asked { partitions: Some(4), ..ASKED }), []);
+    }
+
+    /// Each difference, whether apply refuses it, and whether serve does.
+    #[test]
+    fn every_difference_is_told_and_judged() {
+        assert_told(|seen| drop(seen.topics.remove("h.replies")), &[("h.replies does not exist", false, true)]);
+        assert_told(
+            |seen| drop(seen.topics.remove("h.events")),
+            &[("h.events does not exist, and there is the manifest of a log that had it", true, true)],
+        );
+        assert_told(
+            |seen| seen.topics.get_mut("h.events").unwrap().partitions = 8,
+            &[("h.events has 8 partitions instead of 4", true, true)],
+        );
+        assert_told(
+            |seen| seen.topics.get_mut("h.replies").unwrap().partitions = 1,
+            &[("h.replies has 1 partition instead of 8", true, true)],
+        );
+        assert_told(
+            |seen| seen.topics.get_mut("h.commands").unwrap().replicas = 1,
+            &[("h.commands has 1 replica instead of 3 or more", true, true)],
+        );
+        assert_told(
+            set("h.events", "cleanup.policy", "compact"),
+            &[("h.events has cleanup.policy=compact instead of delete", true, true)],
+        );
+        assert_told(
+            set("h.events", "retention.ms", "604800000"),
+            &[("h.events has retention.ms=604800000 instead of -1", true, true)],
+        );
+        assert_told(
+            set("h.events", "retention.bytes", "1"),
+            &[("h.events has retention.bytes=1 instead of -1", true, true)],
+        );
+        assert_told(
+            set("h.commands", "cleanup.policy", "compact"),
+            &[("h.commands has cleanup.policy=compact instead of delete", true, true)],
+        );
+        assert_told(
+            set("h.snapshots", "cleanup.policy", "delete"),
+            &[("h.snapshots has cleanup.policy=delete instead of compact", false, true)],
+        );
+        assert_told(
+            set("h.events", "min.insync.replicas", "1"),
+            &[("h.events has min.insync.replicas=1 instead of 2 or more", false, true)],
+        );
+        assert_told(
+            set("h.events", "unclean.leader.election.enable", "true"),
+            &[("h.events has unclean.leader.election.enable=true instead of false", false, true)],
+        );
+        assert_told(
+            set("h.events", "message.timestamp.type", "CreateTime"),
+            &[("h.events has message.timestamp.type=CreateTime instead of LogAppendTime", false, true)],
+        );
+        assert_told(
+            set("h.commands", "retention.ms", "604800000"),
+            &[("h.commands has retention.ms=604800000 instead of 259200000", false, false)],
+        );
+        assert_told(
+            set("h.events", "compression.type", "zstd"),
+            &[("h.events has compression.type=zstd instead of producer", false, false)],
+        );
+    }
+
+    #[test]
+    fn nothing_is_gone_where_nothing_was() {
+        let mut seen = Seen { has_events: false, ..sound() };
+        set("h.events", "retention.ms", "604800000")(&mut seen);
+        let expected = "h.events has retention.ms=604800000 instead of -1";
+        assert_eq!(told(&seen, &ASKED), [(expected.to_owned(), false, true)]);
+    }
+
+    #[test]
+    fn a_manifest_is_written_for_an_empty_log_only() {
+        assert_told(
+            |seen| (seen.manifest, seen.has_events) = (Ok(None), false),
+            &[("h.manifest holds no manifest", false, true)],
+        );
+        assert_told(
+            |seen| seen.manifest = Ok(None),
+            &[("h.manifest holds no manifest, and there are events that were written with one", true, true)],
+        );
+        assert_told(
+            |seen| seen.manifest = Err(Problem::Two),
+            &[("h.manifest holds two manifests that differ", true, true)],
+        );
+        assert_told(
+            |seen| {
+                let ours = pinned().manifest;
+                let manifest = Manifest { hash_version: 9, dedup_window_ms: 1, memory_version: 9, ..ours };
+                seen.manifest = Ok(Some(Pinned { manifest, feature_level: 9, command_window_ms: 2, ..pinned() }));
+            },
+            &[
+                ("h.manifest holds a manifest with hash_version=9, and here it is 1", true, true),
+                ("h.manifest holds a manifest with feature_level=9, and here it is 1", true, true),
+                ("h.manifest holds a manifest with dedup_window_ms=1, and here it is 86400000", true, true),
+                ("h.manifest holds a manifest with command_window_ms=2, and here it is 15000", true, true),
+                ("h.manifest holds a manifest with memory_version=9, and here it is 1", true, true),
+            ],
+        );
+        assert_told(
+            |seen| seen.manifest = Err(Problem::OtherVersion(1)),
+            &[("h.manifest holds a manifest with format_version=1, and here it is 2", true, true)],
+        );
+        let asked = told(&sound(), &Asked { partitions: Some(8), ..ASKED });
+        let expected = "h.manifest holds a manifest with partitions=4, and here it is 8";
+        assert_eq!(asked, [(expected.to_owned(), true, true)]);
+    }
+
+    /// Each is refused by serve and by apply; what was made for others can be read, unless it would be read wrongly.
+    #[test]
+    fn a_log_of_another_place_is_left_alone() {
+        let change = |change: fn(&mut LogLocation)| {
+            let mut seen = sound();
+            let mut pinned = pinned();
+            change(&mut pinned.place);
+            seen.manifest = Ok(Some(pinned));
+            let differences = compare(&ASKED, &seen);
+            let told = |d: &Difference| {
+                assert!(d.refusal().is_some() && d.is_unsafe(), "{d}");
+                (d.to_string(), d.is_unreadable())
+            };
+            differences.iter().map(told).collect::<Vec<_>>()
+        };
+        let holds = |what: &str, is_unreadable| (format!("h.manifest holds a manifest with {what}"), is_unreadable);
+        assert_eq!(
+            change(|place| place.cluster_id = "K2".to_owned()),
+            [holds("cluster_id=K2, and here it is K1", false)]
+        );
+        assert_eq!(
+            change(|place| place.application = "other".to_owned()),
+            [holds("application=other, and here it is headroom", false)]
+        );
+        assert_eq!(
+            change(|place| place.environment = "green".to_owned()),
+            [holds("environment=green, and here it is prod", false)]
+        );
+        let topics = change(|place| place.topics = Topics::of("g"));
+        let names = ["commands", "events", "replies", "snapshots", "dead-letters", "manifest"];
+        let setting = |name: &str| format!("topic_{}", name.replace('-', "_"));
+        let expected = names.map(|name| holds(&format!("{}=g.{name}, and here it is h.{name}", setting(name)), true));
+        assert_eq!(topics, expected);
+    }
+
+    #[test]
+    fn before_there_is_a_manifest_whoever_asks_says_how_many_partitions_there_are() {
+        let nothing = Seen { topics: BTreeMap::new(), manifest: Ok(None), place: place(), has_events: false };
+        let made_with = |seen: &Seen, partitions| {
+            let differences = compare(&Asked { partitions, ..ASKED }, seen);
+            differences.into_iter().find_map(|difference| match difference.what {
+                What::NoManifest { partitions } => Some(partitions),
+                _ => None,
+            })
+        };
+        assert_eq!((made_with(&nothing, Some(12)), made_with(&nothing, None)), (Some(12), Some(PARTITIONS_DEFAULT)));
+        // An apply that stopped half way is gone on with.
+        let mut half = Seen { manifest: Ok(None), has_events: false, ..sound() };
+        half.topics.get_mut("h.events").unwrap().partitions = 6;
+        assert_eq!(made_with(&half, None), Some(6));
+        let other: Vec<String> = told(&half, &ASKED).into_iter().map(|(text, ..)| text).collect();
+        assert_eq!(other[0], "h.commands has 4 partitions instead of 6");
+    }
+
+    #[test]
+    fn a_step_says_what_is_done() {
+        let mut seen = Seen { manifest: Ok(None), has_events: false, ..sound() };
+        seen.topics.remove("h.manifest");
+        set("h.replies", "retention.ms", "1")(&mut seen);
+        let steps: Vec<String> = compare(&ASKED, &seen).iter().map(Difference::step).collect();
+        let expected = [
+            "set retention.ms=600000 on h.replies, instead of 1",
+            "create h.manifest: 1 partition, 3 replicas, cleanup.policy=compact compression.type=producer \
+             max.message.bytes=1048588 min.insync.replicas=2 unclean.leader.election.enable=false",
+            "write the manifest of a log with 4 partitions into h.manifest",
+        ];
+        assert_eq!(steps, expected);
+    }
+}

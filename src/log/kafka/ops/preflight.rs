@@ -1,0 +1,289 @@
+//! What is looked at before a server starts on a cluster. Whoever has to put it right gets the whole list at once.
+
+use super::admin::Admin;
+use super::coordination;
+use super::local_cache;
+use super::plan::{Difference, compare};
+use super::topics::Asked;
+use crate::log::kafka::client::reader::Reader;
+use crate::log::kafka::data::record;
+use crate::log::kafka::schema::framing::{Framing, Source, Writer};
+use crate::log::kafka::schema::registry::{Registry, subjects};
+use crate::log::kafka::schema::resolver::Ask;
+use crate::log::kafka::{Cluster, Topics};
+use crate::log::{LogError, Manifest};
+use crate::wire::frame::Fingerprint;
+use crate::wire::schema;
+use parking_lot::Mutex;
+use rdkafka::message::Message;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What a server is about to start with.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// What is asked of its topics.
+    pub asked: Asked,
+    /// The id it must have; `None` takes that of the first start.
+    pub cluster_id: Option<&'a str>,
+    /// Who gives schemas their ids, if they have any.
+    pub registry: Option<&'a Registry>,
+    /// Where it is remembered which cluster it was, and which ids.
+    pub data_dir: &'a Path,
+}
+
+/// What a server needs to know of a cluster that is as it should be.
+#[derive(Debug)]
+pub struct Ready {
+    /// What the log was made with.
+    pub manifest: Manifest,
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// How records say under which schema they were written.
+    pub framing: Framing,
+}
+
+/// Everything to put right. Never empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PreflightErrors(pub Vec<String>);
+
+impl fmt::Display for PreflightErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the log cannot be served, for {count} reason{}", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|reason| write!(f, "\n  {reason}"))
+    }
+}
+
+impl std::error::Error for PreflightErrors {}
+
+/// Looks at everything and changes nothing on the cluster. It waits for answers, with limits: not on an async worker.
+///
+/// # Errors
+/// [`PreflightErrors`]: all reasons not to start, not the first.
+pub fn preflight(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
+    let mut reasons = Vec::new();
+    let found = cluster(start, true, &mut reasons);
+    let framing = framing(start, true, &mut reasons);
+    // Topics that are not as they should be say enough.
+    if let (Some((manifest, _)), Some(framing), true) = (&found, &framing, reasons.is_empty()) {
+        unread(start, manifest, framing, &mut reasons);
+    }
+    match (found, framing) {
+        (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
+            match local_cache::keep_cluster_id(start.data_dir, &cluster_id) {
+                Ok(()) => Ok(Ready { manifest, cluster_id, framing }),
+                Err(error) => Err(PreflightErrors(vec![format!("cannot write {}: {error}", start.data_dir.display())])),
+            }
+        }
+        _ => Err(PreflightErrors(reasons)),
+    }
+}
+
+/// Remembers the topics of a log, once it is known to be the one that the directory has seen.
+///
+/// # Errors
+/// When that cannot be written.
+pub fn keep_topics(data_dir: &Path, topics: &Topics) -> std::io::Result<()> {
+    local_cache::keep_topics(data_dir, topics)
+}
+
+/// For those who only read: the topics need not be fit for a server, and nothing is remembered of them.
+///
+/// # Errors
+/// [`PreflightErrors`]: all reasons why the log cannot be read.
+pub fn look(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
+    let mut reasons = Vec::new();
+    let found = cluster(start, false, &mut reasons);
+    let framing = framing(start, false, &mut reasons);
+    match (found, framing) {
+        (Some((manifest, cluster_id)), Some(framing)) if reasons.is_empty() => {
+            Ok(Ready { manifest, cluster_id, framing })
+        }
+        _ => Err(PreflightErrors(reasons)),
+    }
+}
+
+/// The manifest and the cluster's id. `None` comes with a reason.
+fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<(Manifest, String)> {
+    let told = |reasons: &mut Vec<String>, error: LogError| reasons.push(error.to_string());
+    let admin = Admin::new(start.cluster.clone()).map_err(|error| told(reasons, error)).ok()?;
+    // When nobody answers this, nobody answers anything.
+    let id = admin.cluster_id().map_err(|error| told(reasons, error)).ok()?;
+    let brokers = &start.cluster.brokers;
+    if let Some(wanted) = start.cluster_id.filter(|wanted| *wanted != id) {
+        reasons.push(format!("the cluster at {brokers} is {id}, and kafka_cluster_id = {wanted}"));
+    }
+    if serves {
+        foreign(start, &id, reasons);
+    }
+    let seen = admin.look().map_err(|error| told(reasons, error)).ok()?;
+    let differences = compare(&start.asked, &seen);
+    let is_bad = |difference: &Difference| if serves { difference.is_unsafe() } else { difference.is_unreadable() };
+    let (bad, odd): (Vec<_>, Vec<_>) = differences.iter().partition(|difference| is_bad(difference));
+    for difference in odd.iter().filter(|_| serves) {
+        tracing::warn!("{difference}: headroom topics apply would change it");
+    }
+    if serves {
+        rests_on(start, &admin, reasons);
+    }
+    if !bad.is_empty() {
+        let mut bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
+        // Advice is no reason, and not counted as one.
+        if let Some(last) = bad.last_mut() {
+            last.push_str("\n  headroom topics plan says what can be done about the topics");
+        }
+        reasons.extend(bad);
+    }
+    // When there is none, that is one of the differences.
+    Some((seen.manifest.ok()??.manifest, id))
+}
+
+/// What every yes rests on beside our topics.
+fn rests_on(start: &Start<'_>, admin: &Admin, reasons: &mut Vec<String>) {
+    let verdict = coordination::judge(&admin.coordination(), &start.asked);
+    for warning in verdict.warnings {
+        tracing::warn!("{warning}");
+    }
+    reasons.extend(verdict.reasons);
+}
+
+/// Every partition whose newest event this process cannot read: it could neither follow nor own it. Events whose bytes are
+/// none are not looked for here: nobody can read them, and the partition says so by itself.
+fn unread(start: &Start<'_>, manifest: &Manifest, framing: &Framing, reasons: &mut Vec<String>) {
+    let topic = &start.cluster.topics.events;
+    let reader = match Reader::ending(start.cluster) {
+        Ok(reader) => reader,
+        Err(error) => return reasons.push(error.to_string()),
+    };
+    for partition in 0..manifest.partitions {
+        match newest(&reader, (topic, partition), framing, start.registry.is_some()) {
+            Ok(None) => {}
+            Ok(Some(why)) => reasons.push(format!("the newest event cannot be read: {why}")),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+}
+
+/// Why the newest event of a partition cannot be read, if there is one and that is so.
+fn newest(
+    reader: &Reader,
+    (topic, partition): (&str, u32),
+    framing: &Framing,
+    has_registry: bool,
+) -> Result<Option<LogError>, LogError> {
+    let (first, end) = reader.bounds(topic, partition)?;
+    if first >= end {
+        return Ok(None);
+    }
+    let last = reader.last((topic, partition), (first, end), |message| {
+        Ok(record::event(message).map(|event| (event, message.offset())))
+    })?;
+    Ok(last.and_then(|((bytes, schema), offset)| {
+        // What it says of itself is enough to read it, and older events may not say it.
+        let schema = schema.filter(|_| has_registry);
+        let read = framing.incoming_awaited(&bytes, schema, Writer::Owner);
+        read.err().map(|why| why.at(topic, partition, offset))
+    }))
+}
+
+fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
+    let brokers = &start.cluster.brokers;
+    let dir = start.data_dir.display();
+    match local_cache::cluster_id(start.data_dir) {
+        Ok(Some(first)) if first != id => {
+            reasons.push(format!(
+                "the cluster at {brokers} is {id}, and {dir} was used with {first}: name another data_dir"
+            ));
+        }
+        Ok(_) => {}
+        Err(error) => reasons.push(format!("cannot read {dir}: {error}")),
+    }
+    match local_cache::other_topics(start.data_dir, &start.cluster.topics) {
+        Ok(others) => reasons.extend(others.iter().map(|(now, before)| {
+            format!("{now}, and {dir} was used with {before}: put the name right, or name another data_dir")
+        })),
+        Err(error) => reasons.push(format!("cannot read {dir}: {error}")),
+    }
+}
+
+/// With the ids of all schemas that this program writes or reads; of a server they are remembered. Every `None` comes with a
+/// reason.
+fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<Framing> {
+    let Some(registry) = start.registry else { return Some(Framing::none()) };
+    let mut ids = local_cache::ids(start.data_dir, &registry.url);
+    let (mut unknown, mut current) = (Vec::new(), 0usize);
+    let mut failed = None;
+    for subject in subjects(&start.cluster.topics) {
+        // Whoever did not answer once is not waited for again.
+        let answers = failed.clone().map_or_else(|| registry.ids(&subject), Err);
+        let answers = answers.unwrap_or_else(|error| {
+            failed = Some(error);
+            vec![None; subject.versions.len()]
+        });
+        for ((version, text), id) in (1..).zip(subject.versions).zip(answers) {
+            let Some(fingerprint) = schema::fingerprint_of(text) else { continue };
+            match id {
+                // What it says now is what is written; what it said once is read all the same.
+                Some(id) => {
+                    ids.retain(|known| *known != (fingerprint, id));
+                    ids.push((fingerprint, id));
+                    current = current.saturating_add(1);
+                }
+                // A registry that answers is believed, also when it says that it does not know these topics' schemas.
+                None if failed.is_some() && ids.iter().any(|(known, _)| *known == fingerprint) => {}
+                None => unknown.push(format!("{} version {version}", subject.name)),
+            }
+        }
+    }
+    let missing = unknown.join(", ");
+    match failed {
+        Some(error) if unknown.is_empty() => tracing::warn!("{error}: the ids that it gave before are used"),
+        Some(error) => reasons.push(format!("{error}, and no ids are remembered here of {missing}")),
+        None if unknown.is_empty() => {
+            if serves && let Err(error) = local_cache::keep_ids(start.data_dir, &registry.url, &ids) {
+                reasons.push(format!("cannot write {}: {error}", start.data_dir.display()));
+            }
+        }
+        None => reasons.push(format!(
+            "the registry at {} does not know {missing}: headroom schemas register makes them known",
+            registry.url
+        )),
+    }
+    if !unknown.is_empty() {
+        return None;
+    }
+    let dir = serves.then(|| start.data_dir.to_owned());
+    let source = Source {
+        name: registry.url.clone(),
+        patience: registry.timeout,
+        ask: ask(registry.clone(), dir, (ids.clone(), current)),
+    };
+    Framing::new(ids, source).map_err(|error| reasons.push(error.to_string())).ok()
+}
+
+/// About ids that were not known at the start: another text of a schema that is ours, or a stranger's. The last `current`
+/// of those that are known are what the registry gives now.
+fn ask(registry: Registry, dir: Option<PathBuf>, (known, current): (Vec<(Fingerprint, u32)>, usize)) -> Box<Ask> {
+    let ours: BTreeSet<Fingerprint> = known.iter().map(|(fingerprint, _)| *fingerprint).collect();
+    // Those that it gave the last time, if it gives none now.
+    let current = current.max(ours.len());
+    let known = Mutex::new(known);
+    Box::new(move |ids| {
+        let said = registry.schemas(ids).into_iter().zip(ids).map(|(answer, id)| {
+            let found = answer?.and_then(|text| schema::fingerprint_of(&text));
+            let Some(fingerprint) = found.filter(|fingerprint| ours.contains(fingerprint)) else { return Ok(None) };
+            let mut known = known.lock();
+            local_cache::with_id(&mut known, current, (fingerprint, *id));
+            let kept = dir.as_ref().map_or(Ok(()), |dir| local_cache::keep_ids(dir, &registry.url, &known));
+            if let Err(error) = kept {
+                tracing::warn!(%error, "cannot remember a schema's id, and will ask again after the next start");
+            }
+            Ok(Some(fingerprint))
+        });
+        said.collect()
+    })
+}

@@ -1,0 +1,276 @@
+//! The topics as the files in `topics/` declare them.
+
+use super::coordination::{GROUPS, TRANSACTIONS};
+use crate::log::kafka::client::settings::{group_of, transactional_ids};
+use crate::log::kafka::{Cluster, Topics};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::LazyLock;
+
+static DECLARED: LazyLock<Vec<Declared>> = LazyLock::new(|| {
+    let files = [
+        include_str!("../../../../topics/commands.yaml"),
+        include_str!("../../../../topics/events.yaml"),
+        include_str!("../../../../topics/replies.yaml"),
+        include_str!("../../../../topics/snapshots.yaml"),
+        include_str!("../../../../topics/dead-letters.yaml"),
+        include_str!("../../../../topics/manifest.yaml"),
+    ];
+    let declared = files.map(|text| match serde_norway::from_str(text) {
+        Ok(declared) => declared,
+        Err(error) => unreachable!("an embedded topic is none: {error}"),
+    });
+    declared.into()
+});
+
+/// What a topic is for, by the setting that names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub enum Purpose {
+    /// What callers ask.
+    #[serde(rename = "topic_commands")]
+    Commands,
+    /// What was decided.
+    #[serde(rename = "topic_events")]
+    Events,
+    /// Outcomes.
+    #[serde(rename = "topic_replies")]
+    Replies,
+    /// States.
+    #[serde(rename = "topic_snapshots")]
+    Snapshots,
+    /// What nobody could decide.
+    #[serde(rename = "topic_dead_letters")]
+    DeadLetters,
+    /// What the log was made with.
+    #[serde(rename = "topic_manifest")]
+    Manifest,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Declared {
+    name: Purpose,
+    #[expect(dead_code, reason = "for who reads the file; a file without it is refused")]
+    carries: String,
+    partitions: Value,
+    replication: Value,
+    config: BTreeMap<String, Value>,
+    acl: BTreeMap<Role, Vec<String>>,
+}
+
+/// Who is let in to do what.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    Gateway,
+    Owner,
+    Operator,
+    Analyst,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Gateway => "gateway",
+            Role::Owner => "owner",
+            Role::Operator => "operator",
+            Role::Analyst => "analyst",
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(untagged)]
+enum Value {
+    Switch(bool),
+    Number(i64),
+    /// A setting's name, or a text that the cluster knows.
+    Text(String),
+}
+
+impl Value {
+    fn text(&self, asked: &Asked, partitions: u32) -> String {
+        match self {
+            Value::Switch(is_on) => is_on.to_string(),
+            Value::Number(number) => number.to_string(),
+            Value::Text(text) => match text.as_str() {
+                "log" => partitions.to_string(),
+                "kafka_replication" => asked.replication.to_string(),
+                "kafka_min_in_sync" => asked.min_in_sync.to_string(),
+                text => text.to_owned(),
+            },
+        }
+    }
+}
+
+/// What an operator asks of the topics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// How many partitions the log must have; `None` takes what it has.
+    pub partitions: Option<u32>,
+    /// How many brokers hold every topic, at least.
+    pub replication: u16,
+    /// How many of them have a record before it counts as written, at least.
+    pub min_in_sync: u16,
+}
+
+/// A topic as it should be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// What it is called.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// How many brokers hold it, at least.
+    pub replicas: u16,
+    /// Its settings, as the cluster calls them. Others are not looked at.
+    pub config: BTreeMap<String, String>,
+}
+
+/// All topics of a log with so many partitions.
+pub fn wanted(topics: &Topics, asked: &Asked, partitions: u32) -> Vec<Wanted> {
+    let wanted = |declared: &Declared| {
+        let text = |value: &Value| value.text(asked, partitions);
+        Wanted {
+            purpose: declared.name,
+            name: topics.of_purpose(declared.name).to_owned(),
+            partitions: text(&declared.partitions).parse().unwrap_or(partitions),
+            replicas: text(&declared.replication).parse().unwrap_or(asked.replication),
+            config: declared.config.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+        }
+    };
+    DECLARED.iter().map(wanted).collect()
+}
+
+impl Topics {
+    /// The settings that name them, in the order of [`Topics::all`].
+    pub(super) const SETTINGS: [&str; 6] =
+        ["topic_commands", "topic_events", "topic_replies", "topic_snapshots", "topic_dead_letters", "topic_manifest"];
+
+    /// All of them.
+    pub fn all(&self) -> [&str; 6] {
+        [&self.commands, &self.events, &self.replies, &self.snapshots, &self.dead_letters, &self.manifest]
+            .map(String::as_str)
+    }
+
+    fn of_purpose(&self, purpose: Purpose) -> &str {
+        match purpose {
+            Purpose::Commands => &self.commands,
+            Purpose::Events => &self.events,
+            Purpose::Replies => &self.replies,
+            Purpose::Snapshots => &self.snapshots,
+            Purpose::DeadLetters => &self.dead_letters,
+            Purpose::Manifest => &self.manifest,
+        }
+    }
+}
+
+/// What every role has to be allowed, as calls of Kafka's own tool: the client has none of its own. Users are called
+/// `User:<application>-<role>`; whoever calls them otherwise puts the names in. Before there is a log, those that are
+/// about its id are left out: with them nobody but its owners can take a transactional id that fences them.
+pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut allow = |role: Role, operations: &[&str], on: &str| {
+        let operations: Vec<String> = operations.iter().map(|operation| format!("--operation {operation}")).collect();
+        let user = format!("User:{}-{role}", cluster.application);
+        let add = format!("kafka-acls.sh --bootstrap-server {} --add --allow-principal", cluster.brokers);
+        lines.push(format!("{add} {user} {} {on}", operations.join(" ")));
+    };
+    for declared in DECLARED.iter() {
+        let on = format!("--topic {}", cluster.topics.of_purpose(declared.name));
+        for (role, operations) in &declared.acl {
+            allow(*role, &operations.iter().map(String::as_str).collect::<Vec<_>>(), &on);
+        }
+    }
+    if let Some(log_id) = log_id {
+        let turns = format!("--transactional-id {} --resource-pattern-type prefixed", transactional_ids(log_id));
+        allow(Role::Owner, &["Describe", "Write"], &turns);
+        let owners = format!("--group {}", group_of(log_id));
+        allow(Role::Owner, &["Describe", "Read"], &owners);
+        // It reads which partitions have owners.
+        allow(Role::Gateway, &["Describe"], &owners);
+    }
+    // What a server looks at before it starts: brokers, and the topics that transactions and groups are noted in.
+    for role in [Role::Gateway, Role::Owner] {
+        allow(role, &["DescribeConfigs"], "--cluster");
+        for topic in [TRANSACTIONS, GROUPS] {
+            allow(role, &["Describe", "DescribeConfigs"], &format!("--topic {topic}"));
+        }
+    }
+    allow(Role::Operator, &["Describe"], "--cluster");
+    // Whoever reads with a group is let into those that are named after the role.
+    let groups = format!("--group {}-{} --resource-pattern-type prefixed", cluster.application, Role::Analyst);
+    allow(Role::Analyst, &["Describe", "Read"], &groups);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::COMMAND_BYTES_MAX;
+
+    const ASKED: Asked = Asked { partitions: None, replication: 5, min_in_sync: 3 };
+
+    #[test]
+    fn every_file_declares_another_topic() {
+        let wanted = wanted(&Topics::of("x"), &ASKED, 7);
+        let told: Vec<(&str, u32, u16, &str)> = wanted
+            .iter()
+            .map(|topic| (&*topic.name, topic.partitions, topic.replicas, &*topic.config["cleanup.policy"]))
+            .collect();
+        let expected = [
+            ("x.commands", 7, 5, "delete"),
+            ("x.events", 7, 5, "delete"),
+            ("x.replies", 8, 5, "delete"),
+            ("x.snapshots", 7, 5, "compact"),
+            ("x.dead-letters", 7, 5, "delete"),
+            ("x.manifest", 1, 5, "compact"),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn every_topic_is_kept_as_asked_and_takes_what_is_written() {
+        for topic in wanted(&Topics::of("x"), &ASKED, 7) {
+            let number = |name: &str| topic.config[name].parse::<usize>().unwrap();
+            assert_eq!(number("min.insync.replicas"), 3, "{}", topic.name);
+            assert!(number("max.message.bytes") > 2 * COMMAND_BYTES_MAX, "{}", topic.name);
+            assert_eq!(topic.config["compression.type"], "producer");
+        }
+        let events = wanted(&Topics::of("x"), &ASKED, 7).remove(1);
+        assert_eq!((&*events.config["retention.ms"], &*events.config["retention.bytes"]), ("-1", "-1"));
+    }
+
+    #[test]
+    fn nobody_but_an_owner_writes_events() {
+        let text = "{brokers: k, security: none}";
+        let cluster = Cluster {
+            brokers: "k:9092".to_owned(),
+            security: BTreeMap::from([("sasl.password".to_owned(), text.to_owned())]),
+            application: "headroom".to_owned(),
+            environment: "prod".to_owned(),
+            topics: Topics::of("h"),
+            alternates: true,
+        };
+        assert!(acls(&cluster, None).iter().all(|line| !line.contains("--transactional-id")));
+        let acls = acls(&cluster, Some(0x2a));
+        let writers: Vec<&String> =
+            acls.iter().filter(|line| line.contains("Write") && line.ends_with("--topic h.events")).collect();
+        let add = "kafka-acls.sh --bootstrap-server k:9092 --add --allow-principal";
+        let owner = format!(
+            "{add} User:headroom-owner --operation Describe --operation DescribeConfigs --operation Read \
+             --operation Write --topic h.events"
+        );
+        assert_eq!(writers, [&owner]);
+        let turns = "--operation Write --transactional-id headroom.0000000000000000000000000000002a. \
+                     --resource-pattern-type prefixed";
+        assert!(acls.iter().any(|line| line.contains("headroom-owner") && line.ends_with(turns)), "{acls:?}");
+        assert!(acls.iter().all(|line| !line.contains(text)));
+        let reads = "User:headroom-analyst --operation Describe --operation Read --group headroom-analyst \
+                     --resource-pattern-type prefixed";
+        assert!(acls.iter().any(|line| line.ends_with(reads)), "{acls:?}");
+    }
+}

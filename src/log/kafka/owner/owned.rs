@@ -1,0 +1,351 @@
+//! A partition owned by this thread: commands from a consumer that stands where the log says, turns through producers
+//! that nobody else can use any more.
+//!
+//! An owner knows every offset of its events since its claim: its records, and one marker behind each turn, which may be
+//! written a little later than the next turn's records. Of a turn that comes to lie further on it reads what somebody else
+//! has written between, before anything is committed: behind another owner's fence it commits nothing (see
+//! [`super::between`]).
+//!
+//! A commit that was slow, though it succeeded, may have been sent twice, and its second copy could end a later
+//! transaction of the same instance. So that instance is replaced before its next turn. Making another one fences nobody
+//! but itself and the next owner's, should there be one: such a turn lies behind that owner's fence, and is not committed.
+
+use super::between::Between;
+use super::open_transaction::{OpenTransaction, Watch};
+use super::pacer::Pacer;
+use super::producer::{TransactionalProducer, TxnRecord};
+use super::read_ahead::ReadAhead;
+use crate::limits::{TURN_BYTES_MAX, TURN_RECORDS_MAX};
+use crate::log::kafka::Inner;
+use crate::log::kafka::client::reader::{Next, Reader, offset_of};
+use crate::log::kafka::data::progress::Progress;
+use crate::log::kafka::data::record::{self, Decided};
+use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StoredEvent, Turn};
+use crate::time::{Stamp, Stopwatch, pause};
+use rdkafka::message::Message;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest single wait for a command: an owner that is to stop, or has been fenced by this process, sees it then.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Between two looks, by an owner that is to yield, at whether another has written. Whoever has something to commit hears
+/// of it then.
+const YIELD_LOOK: Duration = Duration::from_millis(100);
+/// Longest wait for such a look.
+const YIELD_LIMIT: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub struct Owned {
+    inner: Arc<Inner>,
+    partition: u32,
+    generation: u64,
+    turns: Vec<TransactionalProducer>,
+    /// Which of them may not begin another transaction.
+    is_suspect: Vec<bool>,
+    /// Whose turn is next.
+    slot: usize,
+    reader: Reader,
+    next_seq: u64,
+    /// The offset after all that this owner has written, and all markers of it, once they are there.
+    end: i64,
+    /// How far commands were decided.
+    decided: Decided,
+    /// Checks of the commands polled and not decided, by offset.
+    checks: VecDeque<(u64, u64)>,
+    /// The offset after the last command polled.
+    next_offset: u64,
+    /// A command that was fetched and not handed over.
+    read_ahead: Option<ReadAhead>,
+    pacer: Pacer,
+    /// Since the end of the last turn.
+    rested: Option<Stopwatch>,
+    /// Since the last look at whether another has written.
+    looked: Stopwatch,
+    between: Between,
+    /// Why nothing comes, perhaps.
+    watch: Watch,
+    /// The owner may not go on, and why.
+    over: Option<LogError>,
+}
+
+impl Owned {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        partition: u32,
+        generation: u64,
+        (turns, reader): (Vec<TransactionalProducer>, Reader),
+        (next_seq, decided, end): (u64, Decided, i64),
+    ) -> Owned {
+        Owned {
+            inner,
+            partition,
+            generation,
+            is_suspect: vec![false; turns.len()],
+            turns,
+            slot: 0,
+            reader,
+            next_seq,
+            end,
+            decided,
+            checks: VecDeque::new(),
+            next_offset: decided.next_input,
+            read_ahead: None,
+            pacer: Pacer::new(),
+            rested: None,
+            looked: Stopwatch::start(),
+            between: Between::default(),
+            watch: Watch::default(),
+            over: None,
+        }
+    }
+
+    fn progress(&self) -> &Progress {
+        self.inner.progress_of(self.partition)
+    }
+
+    fn check(&self) -> Result<(), LogError> {
+        if let Some(why) = &self.over {
+            return Err(why.clone());
+        }
+        if self.progress().is_current(self.generation) {
+            return Ok(());
+        }
+        Err(LogError::new(format!("partition {} has another owner", self.partition)))
+    }
+
+    /// Reads the next command. Places before it that hold none are told with it: markers of a stranger's transactions, and
+    /// what was aborted with them. Nothing comes while the next one cannot be read: nobody may decide it, and nothing may
+    /// overtake it.
+    fn read(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
+        let read_ahead = match self.read_ahead.take() {
+            Some(read_ahead) => read_ahead.again(&self.inner.framing),
+            None => match self.reader.next(wait)? {
+                Next::Message(message) => {
+                    let value = message.payload().unwrap_or_default();
+                    let read_ahead = ReadAhead::of(&message, &self.inner.framing, self.inner.manifest.log_id);
+                    // A reader may begin at the last command decided.
+                    if read_ahead.offset() < self.next_offset {
+                        return Ok(None);
+                    }
+                    self.checks.push_back((read_ahead.offset(), record::check_of(value)));
+                    read_ahead
+                }
+                Next::End | Next::Nothing => return Ok(None),
+            },
+        };
+        match read_ahead {
+            ReadAhead::Read(record) => {
+                Ok(Some(Record { skipped: record.offset.saturating_sub(self.next_offset), ..record }))
+            }
+            read_ahead @ ReadAhead::Unread { .. } => {
+                if let Some(why) = read_ahead.why() {
+                    let topic = &self.inner.cluster.topics.commands;
+                    self.inner.framing.tell(why, topic, self.partition, read_ahead.offset());
+                    self.inner.framing.pause(why, wait);
+                }
+                self.read_ahead = Some(read_ahead);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Why the next command cannot be handed over, if that is so.
+    fn stuck(&self) -> Option<LogError> {
+        let read_ahead = self.read_ahead.as_ref()?;
+        read_ahead
+            .why()
+            .map(|why| why.at(&self.inner.cluster.topics.commands, self.partition, offset_of(read_ahead.offset())))
+    }
+
+    /// Whether this owner is to stop here: who is to stop after the rest, and cannot read it, stops before it.
+    fn is_over(&self) -> bool {
+        let next = if self.stuck().is_some() { u64::MAX } else { self.next_offset };
+        self.progress().is_over(next)
+    }
+
+    /// Whether this owner is to yield, and another has written since its last turn; then it is to stop.
+    fn is_succeeded(&mut self) -> bool {
+        let progress = self.inner.progress_of(self.partition);
+        let Some(written) = progress.written().filter(|_| progress.is_yielding()) else { return false };
+        if self.looked.elapsed() < YIELD_LOOK {
+            return false;
+        }
+        self.looked = Stopwatch::start();
+        let end = self.reader.bounds_within(&self.inner.cluster.topics.events, self.partition, YIELD_LIMIT);
+        let is_succeeded = end.is_ok_and(|(_, end)| end > written);
+        if is_succeeded {
+            progress.stop(false);
+        }
+        is_succeeded
+    }
+
+    /// Waits for the first command, at most `wait`.
+    fn first(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
+        let waiting = Stopwatch::start();
+        self.between.settle(&self.inner, self.partition)?;
+        loop {
+            self.check()?;
+            if self.is_over() || self.is_succeeded() {
+                return Ok(None);
+            }
+            let left = waiting.left_of(wait);
+            match self.read(left.min(LOOK))? {
+                Some(record) => {
+                    if self.watch.came() {
+                        self.inner.paces.held_back(self.partition, 0);
+                    }
+                    return Ok(Some(record));
+                }
+                // What cannot be read yet is told of already.
+                None if self.read_ahead.is_some() => {}
+                None => self.inner.look_behind(self.partition, self.next_offset, &mut self.watch)?,
+            }
+            if left.is_zero() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Has an instance that may not begin another transaction replaced.
+    fn renew(&mut self) -> Result<(), LogError> {
+        if std::mem::take(&mut self.is_suspect[self.slot]) {
+            let slot = u8::try_from(self.slot).unwrap_or(u8::MAX);
+            let renewed = self.inner.renewed(self.partition, slot)?;
+            let old = std::mem::replace(&mut self.turns[self.slot], renewed);
+            self.inner.stable.bury(old);
+        }
+        Ok(())
+    }
+
+    fn fits(records: usize, bytes: usize, record: &Record) -> bool {
+        records == 0 || (records < TURN_RECORDS_MAX && bytes.saturating_add(record.bytes.len()) <= TURN_BYTES_MAX)
+    }
+
+    fn lines<'t>(&'t self, turn: &'t Turn) -> impl Iterator<Item = TxnRecord> + 't {
+        // Timers come first and decide no command; then each event decides the next one.
+        let timers = turn.events.len().saturating_sub(turn.inputs.len());
+        turn.events.iter().enumerate().map(move |(i, StoredEvent { seq, bytes })| {
+            let input = i.checked_sub(timers).and_then(|i| turn.inputs.get(i));
+            let decided = input.map_or(self.decided, |input| self.decided_with(input));
+            let headers = record::place(*seq, decided, bytes);
+            let bytes = self.inner.framing.outgoing(bytes.clone());
+            let pool = turn.pools.get(i).cloned().flatten();
+            TxnRecord { headers, pool, bytes: Some(bytes) }
+        })
+    }
+
+    /// How far commands are decided with this one.
+    fn decided_with(&self, input: &Record) -> Decided {
+        let found = self.checks.binary_search_by_key(&input.offset, |(offset, _)| *offset).ok();
+        let check = found.and_then(|at| self.checks.get(at)).map_or(0, |(_, check)| *check);
+        Decided { next_input: input.offset.saturating_add(1), check }
+    }
+}
+
+impl OwnedPartition for Owned {
+    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
+        let Some(first) = self.first(wait)? else {
+            return Ok(if self.is_over() { Polled::Closed } else { Polled::Idle });
+        };
+        if let Some(rested) = &self.rested {
+            // The turn grows meanwhile.
+            pause(rested.left_of(self.pacer.pause()));
+        }
+        let (mut records, mut bytes, mut next) = (0usize, 0usize, Some(first));
+        while let Some(record) = next {
+            if !Owned::fits(records, bytes, &record) {
+                self.read_ahead = Some(ReadAhead::Read(record));
+                break;
+            }
+            records = records.saturating_add(1);
+            bytes = bytes.saturating_add(record.bytes.len());
+            self.next_offset = record.offset.saturating_add(1);
+            batch.push(record);
+            next = self.read(Duration::ZERO)?;
+        }
+        self.progress().taken(self.next_offset);
+        Ok(Polled::Records)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let held_back = || self.watch.told().map(OpenTransaction::to_string);
+        self.stuck().map(|why| why.to_string()).or_else(held_back)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.inner.paces.stamp(self.partition)
+    }
+
+    fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {
+        let (Some(first), Some(last)) = (turn.events.first(), turn.events.last()) else { return CommitOutcome::Ok };
+        if self.over.is_some() || !self.progress().is_current(self.generation) {
+            return CommitOutcome::Fenced;
+        }
+        assert_eq!(first.seq, self.next_seq, "a turn must go on where the log ends");
+        if let Err(why) = self.inner.write_letters(self.partition, &turn) {
+            tracing::warn!(partition = self.partition, %why, "a turn waits for its dead letters: claiming again");
+            self.over = Some(why);
+            return CommitOutcome::Unknown;
+        }
+        if let Err(why) = self.renew() {
+            tracing::info!(partition = self.partition, %why, "a producer of turns was not replaced: claiming again");
+            self.over = Some(why);
+            return CommitOutcome::Unknown;
+        }
+        let rest = self.rested.as_ref().map(Stopwatch::elapsed);
+        // Our records, up to where they end if nobody else has written.
+        let records = i64::try_from(turn.events.len()).unwrap_or(i64::MAX);
+        let end = self.end.saturating_add(records);
+        let mut between = std::mem::take(&mut self.between);
+        let (begin, seqs) = (self.end, first.seq..last.seq.saturating_add(1));
+        // Markers that are not there yet; of each turn there is one.
+        let earliest = begin.saturating_sub(i64::try_from(self.turns.len()).unwrap_or(i64::MAX));
+        let written = self.turns[self.slot].write(self.lines(&turn), |first, last| {
+            if first < earliest {
+                let topic = &self.inner.cluster.topics.events;
+                let why = format!("{topic}/{} has lost what lay before offset {earliest}", self.partition);
+                return Err(LogError::new(why));
+            }
+            if last < end {
+                return Ok(true);
+            }
+            between.is_ours(&self.inner, self.partition, begin..last.saturating_add(1), seqs)
+        });
+        self.between = between;
+        let committed = match written {
+            Ok(committed) => committed,
+            Err(failed) => {
+                tracing::info!(partition = self.partition, why = %failed.why, "a turn did not come to a clean end");
+                self.over = Some(failed.why);
+                return failed.outcome;
+            }
+        };
+        self.next_seq = last.seq.saturating_add(1);
+        self.decided = turn.inputs.last().map_or(self.decided, |input| self.decided_with(input));
+        while self.checks.front().is_some_and(|(offset, _)| *offset < self.decided.next_input) {
+            self.checks.pop_front();
+        }
+        self.progress().mark(first.seq, committed.first_offset);
+        // The transaction has one marker, and the one before it may still be on its way.
+        let last = committed.last_offset.saturating_add(1);
+        self.end = if last > end { last.saturating_add(2) } else { end.saturating_add(1) };
+        self.progress().wrote(self.end);
+        self.inner.paces.stamped(self.partition, committed.stamp);
+        let has_waited = self.pacer.turn(rest, committed.first_delivery);
+        self.inner.paces.turned(self.partition, committed.commit, has_waited, self.pacer.pause());
+        if committed.is_suspect() {
+            let took_ms = committed.commit.as_millis();
+            tracing::warn!(
+                partition = self.partition,
+                took_ms,
+                "a slow commit may have been sent twice: its producer goes"
+            );
+            self.is_suspect[self.slot] = true;
+        }
+        self.slot = (self.slot + 1) % self.turns.len();
+        self.rested = Some(Stopwatch::start());
+        CommitOutcome::Ok
+    }
+}

@@ -1,0 +1,56 @@
+//! A command that an owner has fetched and not handed over: because it does not fit the poll, or because it cannot be
+//! read yet. Its bytes stay here until it can be; nothing after it is fetched meanwhile.
+
+use crate::log::Record;
+use crate::log::kafka::data::record;
+use crate::log::kafka::schema::framing::{Framing, Unread, Writer};
+use crate::wire::frame::Fingerprint;
+use rdkafka::message::{BorrowedMessage, Message};
+
+/// A fetched command, as far as it could be read.
+pub(super) enum ReadAhead {
+    /// As it is read inside.
+    Read(Record),
+    /// As it is on the cluster, and why it cannot be read.
+    Unread { offset: u64, bytes: Vec<u8>, schema: Option<Fingerprint>, why: Unread },
+}
+
+impl ReadAhead {
+    /// What was fetched.
+    pub(in crate::log::kafka) fn of(message: &BorrowedMessage<'_>, framing: &Framing, log_id: u128) -> ReadAhead {
+        match record::command(message, log_id, |value, schema| framing.incoming(value, schema, Writer::Anyone)) {
+            Ok(record) => ReadAhead::Read(record),
+            Err(why) => {
+                let offset = u64::try_from(message.offset()).unwrap_or_default();
+                let bytes = message.payload().unwrap_or_default().to_vec();
+                ReadAhead::Unread { offset, bytes, schema: record::schema_of(message), why }
+            }
+        }
+    }
+
+    pub(in crate::log::kafka) fn offset(&self) -> u64 {
+        match self {
+            ReadAhead::Read(record) => record.offset,
+            ReadAhead::Unread { offset, .. } => *offset,
+        }
+    }
+
+    /// Why it cannot be read, as far as anybody knows.
+    pub(in crate::log::kafka) fn why(&self) -> Option<&Unread> {
+        match self {
+            ReadAhead::Read(_) => None,
+            ReadAhead::Unread { why, .. } => Some(why),
+        }
+    }
+
+    /// The same after another look.
+    pub(in crate::log::kafka) fn again(self, framing: &Framing) -> ReadAhead {
+        match self {
+            ReadAhead::Read(_) => self,
+            ReadAhead::Unread { offset, bytes, schema, .. } => match framing.incoming(&bytes, schema, Writer::Anyone) {
+                Ok(bytes) => ReadAhead::Read(Record { offset, skipped: 0, bytes }),
+                Err(why) => ReadAhead::Unread { offset, bytes, schema, why },
+            },
+        }
+    }
+}
