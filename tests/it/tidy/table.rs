@@ -104,7 +104,7 @@ pub(super) const CRATES: &[Bound] = &[
         reason: "HTTP is spoken by who serves it and by the tools that call it" },
     Bound { names: &["socket2"], rooms: &["api"], reason: "what tokio leaves out of a socket, for who accepts them" },
     Bound { names: &["rustix"], rooms: &["app::files", "cmd"], reason: "what a process asks of its system" },
-    Bound { names: &["tokio"], rooms: &["api", "gateway::service", "app", "client", "cmd", "main", "log::kafka::registry"],
+    Bound { names: &["tokio"], rooms: &["api", "gateway::service", "app", "client", "cmd", "main", "log::kafka::schema::registry"],
         reason: "deciding is synchronous" },
     Bound { names: &["apache_avro"], rooms: &["wire"], reason: "bytes have one owner" },
     Bound { names: &["prometheus", "opentelemetry"], rooms: &["telemetry"], reason: "every name of a metric in one place" },
