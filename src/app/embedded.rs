@@ -10,7 +10,7 @@ use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, Manifest, Ope
 use crate::owner::Report;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::shell::End;
-use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
+use crate::replica::{PartitionHandle, PartitionStatus, Replica};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
@@ -63,9 +63,9 @@ pub(super) fn start(
         spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
     };
     let mut owners = Vec::new();
-    for shared in replica.partitions() {
-        let (context, log, shared) = (Arc::clone(&context), Arc::clone(&log), Arc::clone(shared));
-        owners.push(spawn(&format!("owner-{}", owners.len()), move || own(&context, &log, &shared))?);
+    for handle in replica.partitions() {
+        let (context, log, handle) = (Arc::clone(&context), Arc::clone(&log), Arc::clone(handle));
+        owners.push(spawn(&format!("owner-{}", owners.len()), move || own(&context, &log, &handle))?);
     }
     drop(context);
     let end = move || {
@@ -77,20 +77,20 @@ pub(super) fn start(
     Ok(LogRuntime { gateway, tail, end: Box::new(end) })
 }
 
-fn own(context: &OwnerContext, log: &Embedded, shared: &Arc<Shared>) {
-    let partition = shared.read(PartitionState::partition);
+fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
+    let partition = handle.id();
     // Whatever it was, nobody is answered before the process is started again.
     let end = |why: String, status: fn(String) -> PartitionStatus| {
         log.close_partition(partition);
         context.metrics.failed(partition, &why);
-        shared.set_status(status(why));
+        handle.set_status(status(why));
     };
     // Whether the state is all that was committed before the log failed: then it is read meanwhile.
     let mut is_whole = false;
     loop {
         let reopenings = log.reopenings();
-        let served = match if is_whole { Ok(false) } else { context.recovery().restore(shared) } {
-            Ok(is_of_checkpoint) => context.serve(log, shared, is_of_checkpoint),
+        let served = match if is_whole { Ok(false) } else { context.recovery().restore(handle) } {
+            Ok(is_of_checkpoint) => context.serve(log, handle, is_of_checkpoint),
             Err(error) => Served::NotClaimed(error),
         };
         let why = match served {
@@ -99,7 +99,7 @@ fn own(context: &OwnerContext, log: &Embedded, shared: &Arc<Shared>) {
             | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
                 return end(breach.to_string(), PartitionStatus::Unreadable);
             }
-            Served::Ended(End::Closed) => return shared.set_status(PartitionStatus::Stopped),
+            Served::Ended(End::Closed) => return handle.set_status(PartitionStatus::Stopped),
             Served::Ended(End::WrongClock(offset)) => return end(offset.to_string(), PartitionStatus::Failed),
             Served::Ended(End::Fenced) => {
                 return end("another owner has the partition".to_owned(), PartitionStatus::Failed);
@@ -110,15 +110,15 @@ fn own(context: &OwnerContext, log: &Embedded, shared: &Arc<Shared>) {
             }
         };
         let waits = |why| {
-            if is_whole { shared.set_status(PartitionStatus::Reopening(why)) } else { shared.set_unread(Some(why)) }
+            if is_whole { handle.set_status(PartitionStatus::Reopening(why)) } else { handle.set_unread(Some(why)) }
         };
         let stopped = if is_whole { PartitionStatus::Failed } else { PartitionStatus::Unreadable };
         match reopened(log, partition, waits) {
-            None => return shared.set_status(PartitionStatus::Stopped),
+            None => return handle.set_status(PartitionStatus::Stopped),
             Some(Err(error)) => return end(error.to_string(), stopped),
             // It had not failed: trying again would come to the same.
             Some(Ok(())) if log.reopenings() == reopenings => return end(why, stopped),
-            Some(Ok(())) => shared.set_unread(None),
+            Some(Ok(())) => handle.set_unread(None),
         }
     }
 }

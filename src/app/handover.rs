@@ -92,9 +92,9 @@ impl Watch {
     /// Whether it is this machine's clock that keeps partitions from being decided. Where more brokers agree with it than
     /// do not, it is a broker's.
     fn is_clock_wrong(&self) -> bool {
-        let offsets = self.replica.partitions().filter_map(|shared| shared.clock_offset(self.clock.as_ref()));
+        let offsets = self.replica.partitions().filter_map(|handle| handle.clock_offset(self.clock.as_ref()));
         let (far, near): (Vec<_>, Vec<_>) = offsets.partition(|offset| offset.is_far());
-        let is_refused = self.replica.partitions().any(|shared| shared.is_clock_refused());
+        let is_refused = self.replica.partitions().any(|handle| handle.is_clock_refused());
         far.len() > near.len() && (is_refused || self.machine.is_resting())
     }
 
@@ -114,8 +114,8 @@ impl Watch {
     /// Of the partitions of which turns have ended since the last look.
     fn turns(&mut self) -> BTreeMap<u32, TurnTimes> {
         let mut turns = BTreeMap::new();
-        for (partition, shared) in (0..).zip(self.replica.partitions()) {
-            let (count, last_us) = shared.turns();
+        for (partition, handle) in (0..).zip(self.replica.partitions()) {
+            let (count, last_us) = handle.turns();
             let before = self.seen.insert(partition, count).unwrap_or(count);
             if count > before {
                 turns.insert(partition, TurnTimes { ended: count.saturating_sub(before), last_ms: last_us / 1_000 });

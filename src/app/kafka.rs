@@ -16,7 +16,7 @@ use crate::log::{AppendError, CommandSink, CommittedTail, Manifest, NewCommand, 
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::follower::{EndOffsetProbe, Follower};
 use crate::owner::losses::{Loss, What};
-use crate::replica::{PartitionStatus, Replica, Shared};
+use crate::replica::{PartitionHandle, PartitionStatus, Replica};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
@@ -274,8 +274,8 @@ fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
 fn probe_ends(log: &Kafka, context: &OwnerContext, replica: &Replica, probe: &EndOffsetProbe, ending: &AtomicBool) {
     let paces = log.paces();
     while !ending.load(Relaxed) {
-        for (partition, shared) in (0..).zip(replica.partitions()) {
-            shared.set_stamp(paces.stamp(partition));
+        for (partition, handle) in (0..).zip(replica.partitions()) {
+            handle.set_stamp(paces.stamp(partition));
         }
         probe.look(replica, context.clock.as_ref(), |partition| {
             // Each may have to be waited for.
@@ -295,8 +295,8 @@ fn hear(notes: &Notes, replica: &Replica, ending: &AtomicBool) {
             tracing::debug!(%error, "nobody knows which partitions have owners");
             BTreeMap::new()
         });
-        for (partition, shared) in (0..).zip(replica.partitions()) {
-            shared.set_beat(beats.get(&partition).copied().flatten());
+        for (partition, handle) in (0..).zip(replica.partitions()) {
+            handle.set_beat(beats.get(&partition).copied().flatten());
         }
         pause_unless(BEAT, || ending.load(Relaxed));
     }
@@ -308,8 +308,9 @@ fn fitness(replica: &Replica) -> Fitness {
     if replica.has_stopped() {
         return Fitness::Never;
     }
-    let is_warm = |shared: &Arc<Shared>| shared.status() != PartitionStatus::Restoring && !shared.has_stopped();
-    match (replica.partitions().any(is_warm), replica.partitions().all(|shared| shared.is_as_warm_as_can_be())) {
+    let is_warm =
+        |handle: &Arc<PartitionHandle>| handle.status() != PartitionStatus::Restoring && !handle.has_stopped();
+    match (replica.partitions().any(is_warm), replica.partitions().all(|handle| handle.is_as_warm_as_can_be())) {
         (true, true) => Fitness::Whole,
         (true, false) => Fitness::Partial,
         (false, _) => Fitness::Nothing,
@@ -317,8 +318,8 @@ fn fitness(replica: &Replica) -> Fitness {
 }
 
 fn positions(replica: &Replica) -> Vec<(u32, u64)> {
-    let owned = replica.partitions().filter(|shared| shared.status() == PartitionStatus::Active);
-    owned.map(|shared| shared.read(|state| (state.partition(), state.position().next_input))).collect()
+    let owned = replica.partitions().filter(|handle| handle.status() == PartitionStatus::Active);
+    owned.map(|handle| (handle.id(), handle.read(|state| state.position().next_input))).collect()
 }
 
 fn read_replies(log: &Kafka, reader: ReplyReader, incarnation: u64, gateway: &Gateway, ending: &AtomicBool) {
@@ -372,9 +373,9 @@ mod tests {
         for (moods, unread, expected) in cases {
             let replica = Replica::shared(2);
             let said = format!("{moods:?}, {unread:?}");
-            for (partition, (shared, status)) in (0..).zip(replica.partitions().zip(moods)) {
-                shared.set_status(status);
-                shared.set_unread((unread == Some(partition)).then(|| "no leader".to_owned()));
+            for (partition, (handle, status)) in (0..).zip(replica.partitions().zip(moods)) {
+                handle.set_status(status);
+                handle.set_unread((unread == Some(partition)).then(|| "no leader".to_owned()));
             }
             assert_eq!(fitness(&replica), expected, "{said}");
         }

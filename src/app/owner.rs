@@ -8,7 +8,7 @@ use crate::owner::Partition;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::recover::Recovery;
 use crate::owner::shell::{End, Shell};
-use crate::replica::{PartitionState, Shared};
+use crate::replica::PartitionHandle;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::time::Clock;
@@ -55,9 +55,14 @@ impl OwnerContext {
     ///
     /// # Panics
     /// When what was committed cannot follow on what was there: whatever this process believes is wrong.
-    pub(super) fn serve<L: PartitionLog>(&self, log: &L, shared: &Arc<Shared>, is_of_checkpoint: bool) -> Served {
-        let partition = shared.read(PartitionState::partition);
-        let owned = match self.recovery().claim(log, shared, is_of_checkpoint) {
+    pub(super) fn serve<L: PartitionLog>(
+        &self,
+        log: &L,
+        handle: &Arc<PartitionHandle>,
+        is_of_checkpoint: bool,
+    ) -> Served {
+        let partition = handle.id();
+        let owned = match self.recovery().claim(log, handle, is_of_checkpoint) {
             Ok(owned) => owned,
             Err(error) => {
                 if let ClaimError::Breach(breach) = &error {
@@ -66,12 +71,12 @@ impl OwnerContext {
                 return Served::NotClaimed(error);
             }
         };
-        self.look_at_the_clock(partition, shared);
-        let owner = shared.read(|state| Partition::claim(state, self.partitions));
+        self.look_at_the_clock(partition, handle);
+        let owner = handle.read(|state| Partition::claim(state, self.partitions));
         let shell = Shell {
             log: owned,
             owner,
-            shared: Arc::clone(shared),
+            handle: Arc::clone(handle),
             clock: self.clock.as_ref(),
             replies: self.replies.as_ref(),
             checkpointer: &self.checkpointer,
@@ -92,10 +97,10 @@ impl OwnerContext {
 
     /// A log that was written by a clock ahead of this one goes on at half pace until this one has caught up: holds
     /// expire late, and cutoffs pass early.
-    fn look_at_the_clock(&self, partition: u32, shared: &Shared) {
-        let ahead_ms = shared.ahead_us(self.clock.as_ref()) / 1_000;
+    fn look_at_the_clock(&self, partition: u32, handle: &PartitionHandle) {
+        let ahead_ms = handle.ahead_us(self.clock.as_ref()) / 1_000;
         // One that its broker has found wrong is told of already.
-        if ahead_ms > CLOCK_AHEAD_MAX_MS && !shared.is_clock_refused() {
+        if ahead_ms > CLOCK_AHEAD_MAX_MS && !handle.is_clock_refused() {
             tracing::error!(partition, ahead_ms, "the log's time is ahead of this machine's clock: check the clock");
         }
     }

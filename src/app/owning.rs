@@ -7,7 +7,7 @@ use crate::log::kafka::{Change, Kafka};
 use crate::owner::Report;
 use crate::owner::ownership::{Ended, Input, Output, Ownership};
 use crate::owner::shell::End;
-use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
+use crate::replica::{PartitionHandle, PartitionStatus, Replica};
 use crate::time::{Stopwatch, pause};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,16 +102,16 @@ impl Owning {
 
     fn revoke(&mut self, partition: u32) {
         let is_served =
-            self.replica.partition(partition).is_some_and(|shared| shared.status() == PartitionStatus::Active);
+            self.replica.partition(partition).is_some_and(|handle| handle.status() == PartitionStatus::Active);
         self.take(Input::Revoked(partition, is_served));
     }
 
     fn claim(&mut self, partition: u32) {
-        let Some(shared) = self.replica.partition(partition).cloned() else { return };
+        let Some(handle) = self.replica.partition(partition).cloned() else { return };
         self.log.allow(partition);
         let (log, context, ended) = (self.log.clone(), Arc::clone(&self.context), self.end.clone());
         let owner = spawn(&format!("owner-{partition}"), move || {
-            let how = own(&context, &log, &shared);
+            let how = own(&context, &log, &handle);
             // As many may end as there are partitions: there is always a place.
             let _ = ended.send((partition, how));
         });
@@ -147,9 +147,9 @@ impl Owning {
     fn released(&mut self, partition: u32) {
         self.replica.set_strange(partition, false);
         // Another's now.
-        if let Some(shared) = self.replica.partition(partition) {
-            shared.set_trouble(None);
-            if shared.set_clock_refused(false) {
+        if let Some(handle) = self.replica.partition(partition) {
+            handle.set_trouble(None);
+            if handle.set_clock_refused(false) {
                 tracing::info!(partition, "a partition that this machine's clock kept undecided is given up");
             }
         }
@@ -165,30 +165,30 @@ impl Owning {
 }
 
 /// One owner, from the claim to its end; then the partition is followed again.
-fn own(context: &OwnerContext, log: &Kafka, shared: &Arc<Shared>) -> Ended {
-    let partition = shared.read(PartitionState::partition);
+fn own(context: &OwnerContext, log: &Kafka, handle: &Arc<PartitionHandle>) -> Ended {
+    let partition = handle.id();
     // A follower reads the log up to what can be seen of it first: others may serve meanwhile. A turn that an earlier
     // owner left open is no end of that, but ends with the claim. What the follower waits for otherwise is a stranger's
     // transaction, which a claim would wait for as well.
-    while shared.status() == PartitionStatus::Restoring {
+    while handle.status() == PartitionStatus::Restoring {
         if log.is_to_stop(partition) {
             return Ended::Stopped;
         }
         pause(REBUILD_LOOK);
     }
-    if shared.has_stopped() {
+    if handle.has_stopped() {
         return Ended::Failed;
     }
-    shared.set_status(PartitionStatus::Claiming);
+    handle.set_status(PartitionStatus::Claiming);
     let fail = |why: String| {
         context.metrics.failed(partition, &why);
-        shared.set_status(PartitionStatus::Failed(why));
+        handle.set_status(PartitionStatus::Failed(why));
         Ended::Failed
     };
-    let served = context.serve(log, shared, shared.is_restored());
+    let served = context.serve(log, handle, handle.is_restored());
     let trouble = |what: &str, why: &str| {
         tracing::warn!(partition, why, "{what}; trying again");
-        shared.set_trouble(Some(why.to_owned()));
+        handle.set_trouble(Some(why.to_owned()));
     };
     let how = match served {
         Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
@@ -202,19 +202,19 @@ fn own(context: &OwnerContext, log: &Kafka, shared: &Arc<Shared>) -> Ended {
         Served::Ended(End::Fenced) => {
             let why = "another owner fenced it";
             tracing::info!(partition, "the partition's owner is another one now");
-            shared.set_trouble(Some(why.to_owned()));
+            handle.set_trouble(Some(why.to_owned()));
             Ended::Fenced
         }
         Served::Ended(End::WrongClock(offset)) => {
             let why = offset.to_string();
-            if shared.set_clock_refused(true) {
+            if handle.set_clock_refused(true) {
                 tracing::error!(
                     partition,
                     why,
                     "nothing is decided by this machine's clock: set it right, or its broker's"
                 );
             }
-            shared.set_trouble(Some(why));
+            handle.set_trouble(Some(why));
             Ended::Retry
         }
         Served::Ended(End::Unknown(why)) => {
@@ -222,6 +222,6 @@ fn own(context: &OwnerContext, log: &Kafka, shared: &Arc<Shared>) -> Ended {
             Ended::Retry
         }
     };
-    shared.set_status(PartitionStatus::Standby);
+    handle.set_status(PartitionStatus::Standby);
     how
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::Micros;
 use crate::limits::{INFLIGHT_PER_PARTITION_MAX, TURN_RECORDS_MAX};
-use crate::replica::Shared;
+use crate::replica::PartitionHandle;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -83,24 +83,24 @@ impl InFlight {
 /// # Errors
 /// [`Shed`] says why not.
 pub fn in_time(
-    shared: &Shared,
+    handle: &PartitionHandle,
     (waiting, stalled): (usize, Duration),
     now: Micros,
     deadline: Micros,
 ) -> Result<(), Shed> {
-    if !shared.folds() {
+    if !handle.folds() {
         return Err(Shed::NoOwner);
     }
     if now >= deadline {
         return Err(Shed::Wait);
     }
-    let turn_age_us = shared.turn_age_us(now);
+    let turn_age_us = handle.turn_age_us(now);
     if waiting == 0 && turn_age_us == 0 {
         return Ok(());
     }
     let turns = u64::try_from(waiting / TURN_RECORDS_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let stalled_us = u64::try_from(stalled.as_micros()).unwrap_or(u64::MAX);
-    let wait_us = shared.turn_us().max(turn_age_us).saturating_mul(turns).max(stalled_us);
+    let wait_us = handle.turn_us().max(turn_age_us).saturating_mul(turns).max(stalled_us);
     if now.0.saturating_add(wait_us) < deadline.0 { Ok(()) } else { Err(Shed::Wait) }
 }
 
@@ -122,37 +122,37 @@ mod tests {
 
     #[test]
     fn a_stalled_turn_sheds_what_could_not_be_answered() {
-        let shared = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
+        let handle = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
-        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Err(Shed::NoOwner));
-        shared.set_status(crate::replica::PartitionStatus::Active);
-        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Ok(()));
-        shared.turn_begins(Micros(700_000));
-        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Err(Shed::Wait));
-        shared.turn_ends(now, now);
-        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, soon), Ok(()));
-        assert_eq!(in_time(&shared, (7 * TURN_RECORDS_MAX, Duration::ZERO), now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Err(Shed::NoOwner));
+        handle.set_status(crate::replica::PartitionStatus::Active);
+        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Ok(()));
+        handle.turn_begins(Micros(700_000));
+        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Err(Shed::Wait));
+        handle.turn_ends(now, now);
+        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, (7 * TURN_RECORDS_MAX, Duration::ZERO), now, soon), Err(Shed::Wait));
     }
 
     #[test]
     fn a_queue_that_stands_still_sheds_what_could_not_be_answered() {
-        let shared = crate::replica::Replica::shared(1).partition(0).cloned().unwrap();
-        shared.set_status(crate::replica::PartitionStatus::Standby);
+        let handle = crate::replica::Replica::shared(1).partition(0).cloned().unwrap();
+        handle.set_status(crate::replica::PartitionStatus::Standby);
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
         let stalled = Duration::from_millis;
-        assert_eq!(in_time(&shared, (3, stalled(200)), now, soon), Ok(()));
-        assert_eq!(in_time(&shared, (3, stalled(300)), now, soon), Err(Shed::Wait));
-        assert_eq!(in_time(&shared, (0, stalled(300)), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, (3, stalled(200)), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, (3, stalled(300)), now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, (0, stalled(300)), now, soon), Ok(()));
     }
 
     #[test]
     fn an_idle_partition_is_not_shed_for_what_its_last_turns_took() {
-        let shared = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
-        shared.set_status(crate::replica::PartitionStatus::Active);
-        shared.turn_begins(Micros(0));
+        let handle = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
+        handle.set_status(crate::replica::PartitionStatus::Active);
+        handle.turn_begins(Micros(0));
         let now = Micros(3_600_000_000);
-        shared.turn_ends(now, now);
-        assert_eq!(in_time(&shared, (0, Duration::ZERO), now, now.plus_ms(250)), Ok(()));
-        assert_eq!(in_time(&shared, (1, Duration::ZERO), now, now.plus_ms(250)), Err(Shed::Wait));
+        handle.turn_ends(now, now);
+        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, now.plus_ms(250)), Ok(()));
+        assert_eq!(in_time(&handle, (1, Duration::ZERO), now, now.plus_ms(250)), Err(Shed::Wait));
     }
 }

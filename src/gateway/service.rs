@@ -11,7 +11,7 @@ use super::routing;
 use crate::domain::{Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved};
 use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
 use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
-use crate::replica::{Replica, Shared};
+use crate::replica::{PartitionHandle, Replica};
 use crate::time::{Clock, Stopwatch};
 use crate::wire;
 use parking_lot::Mutex;
@@ -157,17 +157,17 @@ impl Gateway {
 
     /// Waits until the partition's replica has seen everything committed before this call; false when that takes
     /// longer than `within` or [`FRESH_WAIT_MAX_MS`], or cannot be known.
-    pub async fn fresh(&self, shared: &Shared, within: Duration) -> bool {
+    pub async fn fresh(&self, handle: &PartitionHandle, within: Duration) -> bool {
         let within = within.min(Duration::from_millis(FRESH_WAIT_MAX_MS));
-        tokio::time::timeout(within, self.reaches_end(shared)).await.unwrap_or(false)
+        tokio::time::timeout(within, self.reaches_end(handle)).await.unwrap_or(false)
     }
 
-    async fn reaches_end(&self, shared: &Shared) -> bool {
-        let partition = shared.read(crate::replica::PartitionState::partition);
+    async fn reaches_end(&self, handle: &PartitionHandle) -> bool {
+        let partition = handle.id();
         let Some(end) = self.ends.get(partition as usize) else { return false };
         let Some(end) = end.since_now(&self.tail, partition).await else { return false };
         let (done, reached) = oneshot::channel();
-        shared.when_at(end, move || {
+        handle.when_at(end, move || {
             // Whoever waited may have given up.
             let _ = done.send(());
         });
@@ -230,10 +230,10 @@ impl Gateway {
         if self.is_closing.load(Relaxed) {
             return Err(Shed::Closing);
         }
-        let shared = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
+        let handle = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
         let in_flight = self.in_flight.get(partition as usize).ok_or(Shed::NoOwner)?;
         let queue = (self.sink.waiting(partition), self.sink.stalled(partition));
-        in_time(shared, queue, now, deadline)?;
+        in_time(handle, queue, now, deadline)?;
         in_flight.enter()?;
         Ok(InFlightGuard(in_flight))
     }

@@ -4,14 +4,14 @@
 
 use super::report::Report;
 use crate::domain::ChainedEvent;
-use crate::replica::{Draft, PartitionState, Position, Shared};
+use crate::replica::{Draft, PartitionHandle, PartitionState, Position};
 use crate::store::{Seen, Store};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 
 /// What the thread is told.
 enum Order {
-    Write(Draft, Arc<Shared>),
+    Write(Draft, Arc<PartitionHandle>),
     /// Answered when everything ordered before is done.
     Flush(Sender<()>),
 }
@@ -59,23 +59,23 @@ impl Checkpointer {
     }
 
     /// Offers the partition's changes, and answers whether they were taken: not while the thread is busy.
-    pub fn offer(&self, shared: &Arc<Shared>) -> bool {
+    pub fn offer(&self, handle: &Arc<PartitionHandle>) -> bool {
         if !self.orders.is_empty() {
             return false;
         }
         // The one place of the channel may be taken meanwhile: then the draft goes back.
-        let draft = shared.write(|state| state.draft_checkpoint(self.log_id));
-        let Err(refused) = self.orders.try_send(Order::Write(draft, Arc::clone(shared))) else { return true };
+        let draft = handle.write(|state| state.draft_checkpoint(self.log_id));
+        let Err(refused) = self.orders.try_send(Order::Write(draft, Arc::clone(handle))) else { return true };
         if let Order::Write(draft, _) = refused.into_inner() {
-            shared.write(|state| state.take_back(&draft));
+            handle.write(|state| state.take_back(&draft));
         }
         false
     }
 
     /// Hands the partition's changes over, waiting for the thread.
-    pub fn offer_last(&self, shared: &Arc<Shared>) {
-        let draft = shared.write(|state| state.draft_checkpoint(self.log_id));
-        if self.orders.send(Order::Write(draft, Arc::clone(shared))).is_ok() {
+    pub fn offer_last(&self, handle: &Arc<PartitionHandle>) {
+        let draft = handle.write(|state| state.draft_checkpoint(self.log_id));
+        if self.orders.send(Order::Write(draft, Arc::clone(handle))).is_ok() {
             let (done, wait) = bounded(1);
             if self.orders.send(Order::Flush(done)).is_ok() {
                 // An error means that the thread is gone: there is nothing left to wait for.
@@ -90,7 +90,7 @@ impl Work {
     pub fn run(self, store: &dyn Store, report: &dyn Report) {
         for order in self.orders {
             match order {
-                Order::Write(draft, shared) => write(store, report, &draft, &shared),
+                Order::Write(draft, handle) => write(store, report, &draft, &handle),
                 Order::Flush(done) => {
                     // Whoever asked may have given up waiting.
                     let _ = done.send(());
@@ -101,14 +101,14 @@ impl Work {
 }
 
 /// A failed write leaves a checkpoint that lacks these changes: it goes, and the next one holds everything.
-fn write(store: &dyn Store, report: &dyn Report, draft: &Draft, shared: &Shared) {
+fn write(store: &dyn Store, report: &dyn Report, draft: &Draft, handle: &PartitionHandle) {
     let checkpoint = draft.encode();
     let partition = checkpoint.mark.partition;
     match store.apply(&checkpoint) {
         Ok(()) => report.checkpoint(partition, Ok(checkpoint.rows.len())),
         Err(error) => {
             report.checkpoint(partition, Err(&error.detail));
-            shared.write(PartitionState::mark_all_dirty);
+            handle.write(PartitionState::mark_all_dirty);
             if let Err(error) = store.wipe(partition, &error.detail) {
                 report.checkpoint(partition, Err(&error.detail));
             }

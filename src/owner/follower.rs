@@ -7,7 +7,7 @@ use super::recover::{Recovery, fold_stored};
 use crate::domain::{Breach, Micros};
 use crate::limits::{CAUGHT_UP_AT_ONCE, CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
 use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
-use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
+use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
 use crate::time::Clock;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,8 +80,8 @@ impl<'a, S: EventStream> Follower<'a, S> {
     /// # Errors
     /// [`LogError`] when none of the log can be read now: call again after a while.
     pub fn round(&mut self, wait: Duration) -> Result<(), LogError> {
-        for shared in self.replica.partitions() {
-            self.try_to_attend(shared);
+        for handle in self.replica.partitions() {
+            self.try_to_attend(handle);
         }
         let mut wait = wait;
         for _ in 0..FOLLOWED_AT_ONCE {
@@ -89,26 +89,26 @@ impl<'a, S: EventStream> Follower<'a, S> {
             let next = self.stream.next(wait).inspect_err(|_| self.let_go())?;
             wait = Duration::ZERO;
             let Some((partition, streamed)) = next else { break };
-            let Some(shared) = self.replica.partition(partition) else { continue };
+            let Some(handle) = self.replica.partition(partition) else { continue };
             match streamed {
-                Streamed::Event(event) => self.fold(partition, shared, &event),
-                Streamed::Broken(breach) => self.broken(partition, shared, &breach),
+                Streamed::Event(event) => self.fold(partition, handle, &event),
+                Streamed::Broken(breach) => self.broken(partition, handle, &breach),
                 Streamed::Failed(error) => {
                     self.let_go_of(partition);
-                    self.put_off(shared, asked, error);
+                    self.put_off(handle, asked, error);
                 }
                 // One of before the partition was left says nothing of the state now.
                 Streamed::End if !self.followed.contains(&partition) => {}
                 Streamed::End => {
-                    self.is_well(partition, shared);
-                    shared.caught_up(asked);
+                    self.is_well(partition, handle);
+                    handle.caught_up(asked);
                 }
             }
         }
         self.note();
         for (partition, place) in self.stream.places() {
-            if let Some(shared) = self.replica.partition(partition) {
-                self.probe.read_to(partition, shared, place);
+            if let Some(handle) = self.replica.partition(partition) {
+                self.probe.read_to(partition, handle, place);
             }
         }
         Ok(())
@@ -117,28 +117,28 @@ impl<'a, S: EventStream> Follower<'a, S> {
     /// Notes how far the followed partitions were seen as committed.
     fn note(&mut self) {
         for partition in &self.followed {
-            let Some(shared) = self.replica.partition(*partition) else { continue };
-            let position = shared.read(|state| *state.position());
+            let Some(handle) = self.replica.partition(*partition) else { continue };
+            let position = handle.read(|state| *state.position());
             if self.noted.insert(*partition, position.next_seq) != Some(position.next_seq) {
                 self.checkpointer.saw(*partition, &position);
             }
         }
     }
 
-    fn try_to_attend(&mut self, shared: &Arc<Shared>) {
-        let partition = shared.read(PartitionState::partition);
+    fn try_to_attend(&mut self, handle: &Arc<PartitionHandle>) {
+        let partition = handle.id();
         let begun = self.recovery.clock.now();
         if self.failing.get(&partition).is_some_and(|failing| begun < failing.due) {
             return;
         }
-        if let Err(error) = self.attend(shared) {
-            self.put_off(shared, begun, error);
+        if let Err(error) = self.attend(handle) {
+            self.put_off(handle, begun, error);
         }
     }
 
     /// Tries a partition again after a while.
-    fn put_off(&mut self, shared: &Shared, begun: Micros, error: LogError) {
-        let partition = shared.read(PartitionState::partition);
+    fn put_off(&mut self, handle: &PartitionHandle, begun: Micros, error: LogError) {
+        let partition = handle.id();
         let failing = self.failing.entry(partition).or_default();
         let doublings = failing.tries.min(16);
         failing.tries = failing.tries.saturating_add(1);
@@ -148,73 +148,73 @@ impl<'a, S: EventStream> Follower<'a, S> {
         if failing.tries == 1 {
             self.recovery.report.unread(partition, Some(&error.detail));
         }
-        shared.set_unread(Some(error.detail));
+        handle.set_unread(Some(error.detail));
     }
 
     /// The partition is read on, or another's affair.
-    fn is_well(&mut self, partition: u32, shared: &Shared) {
+    fn is_well(&mut self, partition: u32, handle: &PartitionHandle) {
         if self.failing.remove(&partition).is_some() {
-            shared.set_unread(None);
+            handle.set_unread(None);
             self.recovery.report.unread(partition, None);
         }
     }
 
     /// Follows a partition that nobody here owns, and leaves one that somebody does.
-    fn attend(&mut self, shared: &Arc<Shared>) -> Result<(), LogError> {
-        self.restore(shared)?;
-        let (partition, next_seq) = shared.read(|state| (state.partition(), state.position().next_seq));
-        let is_ours = matches!(shared.status(), PartitionStatus::Standby | PartitionStatus::Restoring);
+    fn attend(&mut self, handle: &Arc<PartitionHandle>) -> Result<(), LogError> {
+        self.restore(handle)?;
+        let (partition, next_seq) = (handle.id(), handle.read(|state| state.position().next_seq));
+        let is_ours = matches!(handle.status(), PartitionStatus::Standby | PartitionStatus::Restoring);
         if !is_ours {
-            self.is_well(partition, shared);
+            self.is_well(partition, handle);
             self.leave(partition);
             return Ok(());
         }
         let is_followed = self.followed.contains(&partition);
-        let is_near = shared.status() != PartitionStatus::Restoring
+        let is_near = handle.status() != PartitionStatus::Restoring
             || self.failing.get(&partition).is_some_and(|failing| failing.tries >= STRETCH_TRIES);
-        if !is_followed && (is_near || self.catch_up(partition, shared, next_seq)?) {
+        if !is_followed && (is_near || self.catch_up(partition, handle, next_seq)?) {
             self.stream.follow(partition, next_seq)?;
             self.followed.insert(partition);
         }
-        self.checkpoint(partition, shared);
+        self.checkpoint(partition, handle);
         Ok(())
     }
 
     /// Reads what is far behind the log's end, a stretch in each round: a stream hands over one event after the other.
     /// Answers whether the end is near.
-    fn catch_up(&mut self, partition: u32, shared: &Shared, next_seq: u64) -> Result<bool, LogError> {
+    fn catch_up(&mut self, partition: u32, handle: &PartitionHandle, next_seq: u64) -> Result<bool, LogError> {
         let end = self.recovery.tail.end(partition)?;
         if end.saturating_sub(next_seq) <= FOLLOWED_AT_ONCE as u64 {
             return Ok(true);
         }
-        match self.recovery.catch_up(shared, next_seq.saturating_add(CAUGHT_UP_AT_ONCE), end) {
-            Ok(()) => self.is_well(partition, shared),
+        match self.recovery.catch_up(handle, next_seq.saturating_add(CAUGHT_UP_AT_ONCE), end) {
+            Ok(()) => self.is_well(partition, handle),
             Err(ClaimError::Log(error)) => return Err(error),
-            Err(ClaimError::Breach(breach)) => self.broken(partition, shared, &breach),
+            Err(ClaimError::Breach(breach)) => self.broken(partition, handle, &breach),
         }
         Ok(false)
     }
 
     /// Puts the partition's checkpoint in, once. A log that does not say whether it is of use is asked again after a
     /// while.
-    fn restore(&mut self, shared: &Shared) -> Result<(), LogError> {
-        let partition = shared.read(PartitionState::partition);
+    fn restore(&mut self, handle: &PartitionHandle) -> Result<(), LogError> {
+        let partition = handle.id();
         if !self.unrestored.contains(&partition) {
             return Ok(());
         }
-        if shared.status() == PartitionStatus::Restoring {
-            match self.recovery.restore(shared) {
+        if handle.status() == PartitionStatus::Restoring {
+            match self.recovery.restore(handle) {
                 Ok(_) => {}
                 Err(ClaimError::Log(error)) => return Err(error),
                 // Nothing was read of it yet: there is no state that anybody may see.
                 Err(ClaimError::Breach(breach)) => {
-                    shared.set_status(PartitionStatus::Unreadable(breach.to_string()));
+                    handle.set_status(PartitionStatus::Unreadable(breach.to_string()));
                     self.stopped(partition, &breach);
                 }
             }
         }
         self.unrestored.remove(&partition);
-        self.is_well(partition, shared);
+        self.is_well(partition, handle);
         Ok(())
     }
 
@@ -236,17 +236,17 @@ impl<'a, S: EventStream> Follower<'a, S> {
         }
     }
 
-    fn fold(&mut self, partition: u32, shared: &Shared, event: &StoredEvent) {
+    fn fold(&mut self, partition: u32, handle: &PartitionHandle, event: &StoredEvent) {
         // One that was handed over before its owner was made and taken back again is known already.
-        let folded = shared.follow(|state| (event.seq >= state.position().next_seq).then(|| fold_stored(state, event)));
+        let folded = handle.follow(|state| (event.seq >= state.position().next_seq).then(|| fold_stored(state, event)));
         match folded {
             Some(Some(Ok((_, recorded)))) => {
-                self.is_well(partition, shared);
+                self.is_well(partition, handle);
                 // Its time goes on from here, as its owner's does, and not from when somebody asks for it.
-                shared.time(self.recovery.clock);
+                handle.time(self.recovery.clock);
                 (self.recovery.on_committed)(&recorded);
             }
-            Some(Some(Err(breach))) => self.broken(partition, shared, &breach),
+            Some(Some(Err(breach))) => self.broken(partition, handle, &breach),
             Some(None) => {}
             // It is being claimed. A claim that fails leaves the state behind this event: it has to be handed over again.
             None => self.leave(partition),
@@ -254,15 +254,15 @@ impl<'a, S: EventStream> Follower<'a, S> {
     }
 
     /// A checkpoint that the log does not go on from is removed, and all of the log read; anything else is the end.
-    fn broken(&mut self, partition: u32, shared: &Shared, breach: &Breach) {
+    fn broken(&mut self, partition: u32, handle: &PartitionHandle, breach: &Breach) {
         self.let_go_of(partition);
         let why = breach.to_string();
         // Unless it is claimed already: then the claim meets the same.
-        if shared.is_restored() {
-            if shared.begin_anew() {
+        if handle.is_restored() {
+            if handle.begin_anew() {
                 self.recovery.wipe(partition, &why);
             }
-        } else if shared.fail(&why) {
+        } else if handle.fail(&why) {
             self.stopped(partition, breach);
         }
     }
@@ -272,11 +272,11 @@ impl<'a, S: EventStream> Follower<'a, S> {
         self.recovery.report.failed(partition, &breach.to_string());
     }
 
-    fn checkpoint(&mut self, partition: u32, shared: &Arc<Shared>) {
-        let changed = shared.read(PartitionState::events_since_checkpoint);
+    fn checkpoint(&mut self, partition: u32, handle: &Arc<PartitionHandle>) {
+        let changed = handle.read(PartitionState::events_since_checkpoint);
         let now = self.recovery.clock.now();
         let due = self.checkpoint_due.entry(partition).or_insert(now.plus_ms(CHECKPOINT_INTERVAL_MS));
-        if (changed >= CHECKPOINT_EVENTS || (changed > 0 && now >= *due)) && self.checkpointer.offer(shared) {
+        if (changed >= CHECKPOINT_EVENTS || (changed > 0 && now >= *due)) && self.checkpointer.offer(handle) {
             *due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
         }
     }
@@ -305,19 +305,19 @@ impl EndOffsetProbe {
     /// that anybody was told of, decided or not, and where this process's last turn ended; nothing when the log does not
     /// say. It may wait.
     pub fn look(&self, replica: &Replica, clock: &dyn Clock, ends: impl Fn(u32) -> Option<(i64, Option<i64>)>) {
-        for (partition, (shared, beat)) in (0..).zip(replica.partitions().zip(&self.0)) {
-            if shared.has_stopped() {
+        for (partition, (handle, beat)) in (0..).zip(replica.partitions().zip(&self.0)) {
+            if handle.has_stopped() {
                 continue;
             }
-            let is_owned = shared.status() == PartitionStatus::Active;
+            let is_owned = handle.status() == PartitionStatus::Active;
             let asked = clock.now();
-            shared.ask_log();
+            handle.ask_log();
             let Some((end, written)) = ends(partition) else { continue };
-            shared.log_answers();
+            handle.log_answers();
             let mut beat = beat.lock();
             match beat.read {
-                _ if is_owned && written == Some(end) => shared.is_current(asked),
-                Some(read) if read >= end => shared.is_current(asked),
+                _ if is_owned && written == Some(end) => handle.is_current(asked),
+                Some(read) if read >= end => handle.is_current(asked),
                 // The first one is read up to first.
                 Some(_) => {
                     beat.asked.get_or_insert((end, asked));
@@ -328,12 +328,12 @@ impl EndOffsetProbe {
     }
 
     /// A followed partition's state is that of all that lies before this place.
-    fn read_to(&self, partition: u32, shared: &Shared, place: i64) {
+    fn read_to(&self, partition: u32, handle: &PartitionHandle, place: i64) {
         let Some(beat) = self.0.get(partition as usize) else { return };
         let mut beat = beat.lock();
         beat.read = Some(place);
         if let Some((_, asked)) = beat.asked.take_if(|(end, _)| *end <= place) {
-            shared.is_current(asked);
+            handle.is_current(asked);
         }
     }
 

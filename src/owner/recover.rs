@@ -5,7 +5,7 @@ use super::report::{Recovered, Report};
 use crate::domain::{Breach, ChainedEvent};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::checkpoint::Restoring;
-use crate::replica::{PartitionState, PartitionStatus, Shared};
+use crate::replica::{PartitionHandle, PartitionState, PartitionStatus};
 use crate::store::Store;
 use crate::time::Clock;
 use crate::wire;
@@ -37,20 +37,20 @@ pub struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Puts the partition's checkpoint into `shared`, or nothing if there is none of use; answers whether there was.
+    /// Puts the partition's checkpoint into `handle`, or nothing if there is none of use; answers whether there was.
     ///
     /// # Errors
     /// [`ClaimError::Breach`] when the log holds less than was seen of it (L10), and [`ClaimError::Log`] when it does not
-    /// say: nothing that was seen is removed, and `shared` is as it was.
-    pub fn restore(&self, shared: &Shared) -> Result<bool, ClaimError> {
-        let partition = shared.read(PartitionState::partition);
+    /// say: nothing that was seen is removed, and `handle` is as it was.
+    pub fn restore(&self, handle: &PartitionHandle) -> Result<bool, ClaimError> {
+        let partition = handle.id();
         if let Some(loss) = loss(self.tail, self.store, self.log_id, partition)? {
             return Err(ClaimError::Breach(loss.breach()));
         }
         let checkpoint = self.checkpoint(partition)?;
         let is_there = checkpoint.is_some();
-        shared.set_restored(is_there);
-        shared.write(|current| *current = checkpoint.unwrap_or_else(|| PartitionState::new(partition)));
+        handle.set_restored(is_there);
+        handle.write(|current| *current = checkpoint.unwrap_or_else(|| PartitionState::new(partition)));
         Ok(is_there)
     }
 
@@ -58,11 +58,11 @@ impl Recovery<'_> {
     ///
     /// # Errors
     /// [`ClaimError`] when the log cannot be read or breaks a law.
-    pub(super) fn catch_up(&self, shared: &Shared, enough: u64, until: u64) -> Result<(), ClaimError> {
-        let (partition, from) = shared.read(|state| (state.partition(), state.position().next_seq));
-        shared.set_goal(until);
+    pub(super) fn catch_up(&self, handle: &PartitionHandle, enough: u64, until: u64) -> Result<(), ClaimError> {
+        let (partition, from) = (handle.id(), handle.read(|state| state.position().next_seq));
+        handle.set_goal(until);
         ahead(self.tail, partition, from..until, enough, |events| {
-            let folded = shared.follow(|state| fold_all(state, &events));
+            let folded = handle.follow(|state| fold_all(state, &events));
             let folded = folded.ok_or_else(|| LogError::new("the partition has got an owner meanwhile"));
             folded?.map_err(ClaimError::Breach)?;
             events.iter().flatten().for_each(|recorded| (self.on_committed)(recorded));
@@ -70,50 +70,50 @@ impl Recovery<'_> {
         })
     }
 
-    /// Claims the partition and takes `shared` on to the end of its log, from where it is: a checkpoint's state or a
+    /// Claims the partition and takes `handle` on to the end of its log, from where it is: a checkpoint's state or a
     /// follower's. The log is the truth: a checkpoint that it does not go on from is removed, and all of it read.
     ///
     /// # Errors
-    /// [`ClaimError`]; `shared` is then not to be served.
+    /// [`ClaimError`]; `handle` is then not to be served.
     pub fn claim<L: PartitionLog>(
         &self,
         log: &L,
-        shared: &Shared,
+        handle: &PartitionHandle,
         is_of_checkpoint: bool,
     ) -> Result<L::Owned, ClaimError> {
         let begun = self.clock.now();
-        let at = || shared.read(|state| (state.partition(), state.position().next_seq));
-        let (partition, from) = at();
-        let owned = match self.replay(log, shared) {
+        let at = || handle.read(|state| state.position().next_seq);
+        let (partition, from) = (handle.id(), at());
+        let owned = match self.replay(log, handle) {
             Err(ClaimError::Breach(breach)) if is_of_checkpoint => {
-                self.start_over(shared, &breach.to_string());
-                self.replay(log, shared)?
+                self.start_over(handle, &breach.to_string());
+                self.replay(log, handle)?
             }
             other => other?,
         };
-        shared.set_restored(false);
-        let (events, took_us) = (at().1, self.clock.now().0.saturating_sub(begun.0));
+        handle.set_restored(false);
+        let (events, took_us) = (at(), self.clock.now().0.saturating_sub(begun.0));
         let read = events.saturating_sub(from);
         self.report.recovered(partition, &Recovered { events, read, took_us, from_checkpoint: is_of_checkpoint });
         Ok(owned)
     }
 
-    fn start_over(&self, shared: &Shared, why: &str) {
-        let partition = shared.read(PartitionState::partition);
+    fn start_over(&self, handle: &PartitionHandle, why: &str) {
+        let partition = handle.id();
         self.wipe(partition, why);
-        shared.write(|state| *state = PartitionState::new(partition));
+        handle.write(|state| *state = PartitionState::new(partition));
     }
 
-    fn replay<L: PartitionLog>(&self, log: &L, shared: &Shared) -> Result<L::Owned, ClaimError> {
-        let (partition, from) = shared.read(|state| (state.partition(), state.position().next_seq));
+    fn replay<L: PartitionLog>(&self, log: &L, handle: &PartitionHandle) -> Result<L::Owned, ClaimError> {
+        let (partition, from) = (handle.id(), handle.read(|state| state.position().next_seq));
         // What was followed is at the end already, and asking for it takes time that a claim must not take.
-        if shared.status() == PartitionStatus::Restoring
+        if handle.status() == PartitionStatus::Restoring
             && let Ok(end) = self.tail.end(partition)
         {
-            shared.set_goal(end);
+            handle.set_goal(end);
         }
         log.claim(partition, from, &mut |event| {
-            let (next_input, recorded) = shared.write(|state| fold_stored(state, &event))?;
+            let (next_input, recorded) = handle.write(|state| fold_stored(state, &event))?;
             (self.on_committed)(&recorded);
             Ok(next_input)
         })

@@ -8,7 +8,7 @@ use super::report::{Report, TurnReport};
 use crate::domain::{Breach, Ledger, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
 use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, ReplyChannel, Turn};
-use crate::replica::{ClockRequest, PartitionState, PartitionStatus, Setting, Shared};
+use crate::replica::{ClockRequest, PartitionHandle, PartitionState, PartitionStatus, Setting};
 use crate::time::{Clock, Offset};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub struct Shell<'a, O> {
     /// The machine.
     pub owner: Partition,
     /// The state it is the one writer of.
-    pub shared: Arc<Shared>,
+    pub handle: Arc<PartitionHandle>,
     /// The time.
     pub clock: &'a dyn Clock,
     /// Where outcomes go.
@@ -63,23 +63,23 @@ impl<O: OwnedPartition> Shell<'_, O> {
     fn begin(&mut self, nonce: u64) -> Result<Micros, End> {
         let now = self.clock.now();
         let time = self.time()?;
-        if self.shared.set_clock_refused(false) {
+        if self.handle.set_clock_refused(false) {
             tracing::info!(partition = self.owner.partition(), "this machine's clock is as its broker's again");
         }
-        let barrier = self.shared.read(|state| self.owner.barrier(state, nonce, time));
+        let barrier = self.handle.read(|state| self.owner.barrier(state, nonce, time));
         self.settle(barrier, now)?;
         // Whoever is served first must not be refused by holds that ended while nobody looked.
-        self.shared.set_expiring(true);
+        self.handle.set_expiring(true);
         loop {
             let (time, now) = (self.time()?, self.clock.now());
             if !self.is_due(time) {
                 break;
             }
-            let expired = self.shared.read(|state| self.owner.expire(state, time));
+            let expired = self.handle.read(|state| self.owner.expire(state, time));
             self.settle(expired, now)?;
         }
-        self.shared.set_expiring(false);
-        self.shared.set_status(PartitionStatus::Active);
+        self.handle.set_expiring(false);
+        self.handle.set_status(PartitionStatus::Active);
         Ok(now)
     }
 
@@ -97,11 +97,11 @@ impl<O: OwnedPartition> Shell<'_, O> {
             };
             let told = std::mem::replace(&mut trouble, self.log.trouble());
             if told != trouble {
-                self.shared.set_trouble(trouble.clone());
+                self.handle.set_trouble(trouble.clone());
             }
             let next_seq = self.next_seq();
             self.turn(batch)?;
-            if let Some(request) = self.shared.clock_request() {
+            if let Some(request) = self.handle.clock_request() {
                 self.set_clock(request)?;
             }
             let now = self.clock.now();
@@ -109,17 +109,17 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 tick_due = self.tick_due(now);
             } else if tick_due.is_some_and(|due| due <= now) {
                 let time = self.time()?;
-                let tick = self.shared.read(|state| self.owner.tick(state, time));
+                let tick = self.handle.read(|state| self.owner.tick(state, time));
                 self.settle(tick, now)?;
                 tick_due = self.tick_due(now);
             }
-            let changed = self.shared.read(PartitionState::events_since_checkpoint);
+            let changed = self.handle.read(PartitionState::events_since_checkpoint);
             if polled == Polled::Closed {
-                self.checkpointer.offer_last(&self.shared);
+                self.checkpointer.offer_last(&self.handle);
                 return Ok(());
             }
             let is_due = changed >= CHECKPOINT_EVENTS || (changed > 0 && now >= checkpoint_due);
-            if is_due && self.checkpointer.offer(&self.shared) {
+            if is_due && self.checkpointer.offer(&self.handle) {
                 checkpoint_due = now.plus_ms(CHECKPOINT_INTERVAL_MS);
             }
         }
@@ -128,13 +128,13 @@ impl<O: OwnedPartition> Shell<'_, O> {
     /// The partition's time. Everything else here is a length, and goes by the steady clock. Where the log has a clock of its
     /// own, nothing is decided by one that is far from it.
     fn time(&self) -> Result<Micros, End> {
-        let Some(stamp) = self.log.stamp() else { return Ok(self.shared.time(self.clock)) };
+        let Some(stamp) = self.log.stamp() else { return Ok(self.handle.time(self.clock)) };
         let offset = self.clock.offset(&stamp);
         if offset.is_far() {
             return Err(End::WrongClock(offset));
         }
-        self.shared.set_stamp(Some(stamp));
-        Ok(self.shared.time(self.clock))
+        self.handle.set_stamp(Some(stamp));
+        Ok(self.handle.time(self.clock))
     }
 
     fn tick_due(&self, now: Micros) -> Option<Micros> {
@@ -142,17 +142,17 @@ impl<O: OwnedPartition> Shell<'_, O> {
     }
 
     fn next_seq(&self) -> u64 {
-        self.shared.read(|state| state.position().next_seq)
+        self.handle.read(|state| state.position().next_seq)
     }
 
     fn is_due(&self, time: Micros) -> bool {
-        self.shared.read(PartitionState::next_due).is_some_and(|due| due <= time)
+        self.handle.read(PartitionState::next_due).is_some_and(|due| due <= time)
     }
 
     /// Until the next hold is due, within bounds.
     fn wait(&self) -> Result<Duration, End> {
         let time = self.time()?;
-        let due = self.shared.read(PartitionState::next_due);
+        let due = self.handle.read(PartitionState::next_due);
         let due_in_ms = due.map_or(POLL_WAIT_MAX_MS, |due| due.ms_since(time).saturating_add(1));
         Ok(Duration::from_millis(due_in_ms.min(POLL_WAIT_MAX_MS)))
     }
@@ -164,8 +164,8 @@ impl<O: OwnedPartition> Shell<'_, O> {
             if batch.is_empty() && !self.is_due(time) {
                 return Ok(());
             }
-            self.shared.turn_begins(now);
-            let staged = self.shared.read(|state| self.owner.decide(state, batch, time));
+            self.handle.turn_begins(now);
+            let staged = self.handle.read(|state| self.owner.decide(state, batch, time));
             crash::point("decided");
             match self.settle(staged, now)? {
                 None => return Ok(()),
@@ -177,12 +177,12 @@ impl<O: OwnedPartition> Shell<'_, O> {
     /// Sets the partition's time back to the wall clock's, in a turn of its own.
     fn set_clock(&mut self, ClockRequest { because, told }: ClockRequest) -> Result<(), End> {
         let (from, to) = (self.time()?, self.clock.wall());
-        let (seq, kept) = self.shared.read(|state| (state.position().next_seq, state.decided_count(from)));
+        let (seq, kept) = self.handle.read(|state| (state.position().next_seq, state.decided_count(from)));
         if kept > CLOCK_SET_COMMANDS_MAX {
             told(Setting::Busy);
             return Ok(());
         }
-        let staged = self.shared.read(|state| self.owner.set_clock(state, from, to, &because));
+        let staged = self.handle.read(|state| self.owner.set_clock(state, from, to, &because));
         if staged.is_empty() {
             told(Setting::NotAhead);
             return Ok(());
@@ -193,7 +193,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
             return Ok(());
         }
         // The time before may have been told to readers alone, with no event that shows that it went back.
-        self.shared.clock_was_set();
+        self.handle.clock_was_set();
         told(Setting::Done { seq, from, to });
         Ok(())
     }
@@ -207,13 +207,13 @@ impl<O: OwnedPartition> Shell<'_, O> {
         if let Some(last) = staged.decided().last().filter(|_| outcome == CommitOutcome::Ok) {
             self.checkpointer.committed(last);
         }
-        let concluded = self.shared.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
+        let concluded = self.handle.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
         crash::point("adopted");
         let now = self.clock.now();
         // After anything else the log may hold more than the state does, and readers are told for how long already.
         if matches!(outcome, CommitOutcome::Ok | CommitOutcome::Aborted) {
             // The log let this owner write after that moment; since when it has not been one is not known.
-            self.shared.turn_ends(decided, now);
+            self.handle.turn_ends(decided, now);
         }
         self.replies.send(concluded.replies);
         let report = TurnReport {

@@ -2,7 +2,7 @@
 //! is (L8); none of them ever touches the log.
 
 use super::pools::Pools;
-use super::shared::{Replica, Shared};
+use super::{PartitionHandle, Replica};
 use crate::domain::coverage::Query;
 use crate::domain::{Ledger, Micros, Pool, PoolId, Reservation, ReservationId};
 use crate::limits::SEARCH_STEP_POOLS;
@@ -75,23 +75,23 @@ struct Looked {
 impl Search {
     /// Looks for the pools that match, by id, in what these partitions hold now.
     pub fn begin<'a>(
-        partitions: impl IntoIterator<Item = &'a Arc<Shared>>,
+        partitions: impl IntoIterator<Item = &'a Arc<PartitionHandle>>,
         query: Query,
         page: PoolPage,
         clock: &dyn Clock,
     ) -> Search {
         let now = clock.now();
         let (mut views, mut as_of, mut staleness_us) = (Vec::new(), BTreeMap::new(), 0);
-        for shared in partitions {
+        for handle in partitions {
             // Read before the state: a turn that begins in between makes the answer older than it says, never younger.
-            staleness_us = staleness_us.max(shared.staleness_us(now));
-            let pools = shared.read(|state| {
-                as_of.insert(state.partition(), state.position().next_seq);
+            staleness_us = staleness_us.max(handle.staleness_us(now));
+            let pools = handle.read(|state| {
+                as_of.insert(handle.id(), state.position().next_seq);
                 state.pools().clone()
             });
-            views.push(View { pools, time: shared.time(clock) });
+            views.push(View { pools, time: handle.time(clock) });
             // And after it: one that began anew in between says so.
-            staleness_us = staleness_us.max(shared.staleness_us(now));
+            staleness_us = staleness_us.max(handle.staleness_us(now));
         }
         Search { query, page, views, reached: None, found: Vec::new(), as_of, staleness_us }
     }
@@ -161,9 +161,9 @@ impl Replica {
 
     /// What is known of a reservation, and its pool, after one event of their partition.
     pub fn reservation(&self, id: &ReservationId, clock: &dyn Clock) -> Option<Known> {
-        let shared: &Shared = self.of_reservation(id)?;
-        let now = shared.time(clock);
-        shared.read(|state| {
+        let handle = self.of_reservation(id)?;
+        let now = handle.time(clock);
+        handle.read(|state| {
             let known = state.reservation(id).filter(|r| r.is_known(now))?;
             let pool = Arc::clone(state.pools().get(&known.pool)?);
             Some(Known { reservation: known.clone(), pool, next_seq: state.position().next_seq })

@@ -82,9 +82,9 @@ impl Report for Metrics {
         let label = partition.to_string();
         self.recovery_seconds.with_label_values(&[&label]).set(as_seconds(took_us));
         self.recovery_events.with_label_values(&[&label]).set(i64::try_from(read).unwrap_or(i64::MAX));
-        let shared = self.watched.read().as_ref().and_then(|watched| watched.partition(partition));
-        if let Some(shared) = shared {
-            let (live, used) = shared.read(|state| (state.live().len(), memory_used(state)));
+        let handle = self.watched.read().as_ref().and_then(|watched| watched.partition(partition));
+        if let Some(handle) = handle {
+            let (live, used) = handle.read(|state| (state.live().len(), memory_used(state)));
             self.memory.saw(partition, used);
             self.live.with_label_values(&[&label]).set(i64::try_from(live).unwrap_or(i64::MAX));
         }

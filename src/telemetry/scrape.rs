@@ -7,7 +7,7 @@ use super::report::outcome;
 use crate::domain::Ledger;
 use crate::gateway::Gateway;
 use crate::log::{CommandSink, CommitOutcome};
-use crate::replica::{PartitionState, PartitionStatus, Replica, Shared};
+use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
 use std::sync::{Arc, Weak};
 
 /// What a partition can be doing, as labels.
@@ -41,7 +41,7 @@ pub(super) struct Pacing {
 }
 
 impl Watched {
-    pub(super) fn partition(&self, partition: u32) -> Option<Arc<Shared>> {
+    pub(super) fn partition(&self, partition: u32) -> Option<Arc<PartitionHandle>> {
         self.replica.upgrade()?.partition(partition).cloned()
     }
 }
@@ -104,26 +104,26 @@ impl Metrics {
         if let Some(replica) = &replica {
             self.turning.strange.set(as_gauge(replica.strange().len()));
         }
-        for (partition, shared) in (0..).zip(replica.iter().flat_map(|replica| replica.partitions())) {
+        for (partition, handle) in (0..).zip(replica.iter().flat_map(|replica| replica.partitions())) {
             let label = partition.to_string();
             if let Some(sink) = &sink {
                 self.waiting.with_label_values(&[&label]).set(as_gauge(sink.waiting(partition)));
             }
-            let status = status(&shared.status());
+            let status = status(&handle.status());
             for other in STATUSES {
                 self.status.with_label_values(&[label.as_str(), other]).set(i64::from(other == status));
             }
-            let (pools, over_committed) = count_pools(shared);
+            let (pools, over_committed) = count_pools(handle);
             self.pools.with_label_values(&[&label]).set(as_gauge(pools));
             self.over_committed.with_label_values(&[&label]).set(as_gauge(over_committed));
             if let Some(gateway) = &gateway {
-                let ahead_us = shared.ahead_us(gateway.clock());
+                let ahead_us = handle.ahead_us(gateway.clock());
                 self.clock.ahead.with_label_values(&[&label]).set(as_seconds(ahead_us));
-                if let Some(offset) = shared.clock_offset(gateway.clock()) {
+                if let Some(offset) = handle.clock_offset(gateway.clock()) {
                     self.clock.offset(&label, offset);
                 }
             }
-            self.memory.of(&label, shared.read(memory_used));
+            self.memory.of(&label, handle.read(memory_used));
         }
     }
 }
@@ -147,8 +147,8 @@ fn status(status: &PartitionStatus) -> &'static str {
 }
 
 /// Pools, and those over-committed.
-fn count_pools(shared: &Shared) -> (usize, usize) {
-    let pools = shared.read(|state| state.pools().clone());
+fn count_pools(handle: &PartitionHandle) -> (usize, usize) {
+    let pools = handle.read(|state| state.pools().clone());
     (pools.count(), pools.iter().filter(|pool| pool.is_over_committed()).count())
 }
 

@@ -15,7 +15,7 @@ use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::follower::{EndOffsetProbe, Follower};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::shell::{End, Shell};
-use headroom::replica::{PartitionStatus, Replica, Shared};
+use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,9 +142,9 @@ impl Following {
     fn of_two() -> Following {
         let world = World::new(2);
         for partition in 0..2 {
-            let (shared, mut owned) = world.recover(partition);
-            let owner = shared.read(|state| Partition::claim(state, 2));
-            let barrier = shared.read(|state| owner.barrier(state, 99, Micros(5)));
+            let (handle, mut owned) = world.recover(partition);
+            let owner = handle.read(|state| Partition::claim(state, 2));
+            let barrier = handle.read(|state| owner.barrier(state, 99, Micros(5)));
             assert_eq!(owned.commit(barrier.turn()), CommitOutcome::Ok);
         }
         let (replica, pulse) = (Replica::shared(2), EndOffsetProbe::new(2));
@@ -161,7 +161,7 @@ impl Following {
         Following { world, kept, tail, replica, asked, hidden, refused, unread, pulse }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn handle(&self) -> &Arc<PartitionHandle> {
         self.replica.partition(0).unwrap()
     }
 
@@ -202,7 +202,7 @@ impl Following {
     }
 
     fn stale_ms(&self, now: Micros) -> u64 {
-        self.shared().staleness_us(now) / 1_000
+        self.handle().staleness_us(now) / 1_000
     }
 
     /// The end of the log, as its ends are counted.
@@ -212,7 +212,7 @@ impl Following {
 
     fn assert_is_the_logs(&self) {
         let replayed = rebuild(self.world.log.as_ref(), 0, self.world.log.end(0).unwrap(), &mut |_| {}).unwrap();
-        let followed = self.shared().read(|state| (*state.position(), state.digest()));
+        let followed = self.handle().read(|state| (*state.position(), state.digest()));
         assert_eq!(followed, (*replayed.position(), replayed.digest()));
     }
 }
@@ -220,9 +220,9 @@ impl Following {
 #[test]
 fn what_others_own_is_followed_to_the_end_and_every_event_is_heard() {
     let following = Following::of(world());
-    assert_eq!(following.shared().status(), PartitionStatus::Restoring);
+    assert_eq!(following.handle().status(), PartitionStatus::Restoring);
     let heard = following.run(|_| {});
-    assert_eq!(following.shared().status(), PartitionStatus::Standby);
+    assert_eq!(following.handle().status(), PartitionStatus::Standby);
     assert_eq!(u64::try_from(heard).unwrap(), following.world.log.end(0).unwrap());
     assert_eq!(*following.asked.lock(), [(0, Some(0))]);
     following.assert_is_the_logs();
@@ -231,12 +231,12 @@ fn what_others_own_is_followed_to_the_end_and_every_event_is_heard() {
 /// Another log, and a checkpoint of its state, one event long.
 fn with_a_checkpoint() -> World {
     let other = World::new(1);
-    let (shared, mut owned) = other.recover(0);
-    let owner = shared.read(|state| Partition::claim(state, 1));
-    let barrier = shared.read(|state| owner.barrier(state, 99, Micros(5)));
+    let (handle, mut owned) = other.recover(0);
+    let owner = handle.read(|state| Partition::claim(state, 1));
+    let barrier = handle.read(|state| owner.barrier(state, 99, Micros(5)));
     let outcome = owned.commit(barrier.turn());
-    shared.write(|state| owner.conclude(state, barrier, outcome)).unwrap();
-    other.checkpoint(&shared);
+    handle.write(|state| owner.conclude(state, barrier, outcome)).unwrap();
+    other.checkpoint(&handle);
     other
 }
 
@@ -244,12 +244,12 @@ fn with_a_checkpoint() -> World {
 fn far_behind() -> Following {
     let mut following = Following::of(world());
     let log = Arc::clone(&following.world.log);
-    let (shared, mut owned) = following.world.recover(0);
-    let owner = shared.read(|state| Partition::claim(state, 2));
+    let (handle, mut owned) = following.world.recover(0);
+    let owner = handle.read(|state| Partition::claim(state, 2));
     let malformed = NewCommand { partition: 0, key: b"", bytes: b"no command", cancels: None };
     while log.end(0).unwrap() <= 2 * FOLLOWED_AT_ONCE as u64 {
         (0..100).for_each(|_| log.append(malformed).unwrap());
-        commit_turn(&owner, &shared, &mut owned, Micros(0));
+        commit_turn(&owner, &handle, &mut owned, Micros(0));
     }
     following.tail.log = log;
     following
@@ -261,7 +261,7 @@ fn who_is_far_behind_reads_up_to_the_end_before_it_follows() {
     let end = following.world.log.end(0).unwrap();
     let heard = following.run(|_| {});
     assert_eq!(*following.asked.lock(), [(0, Some(end))]);
-    assert_eq!((u64::try_from(heard).unwrap(), following.shared().status()), (end, PartitionStatus::Standby));
+    assert_eq!((u64::try_from(heard).unwrap(), following.handle().status()), (end, PartitionStatus::Standby));
     following.assert_is_the_logs();
 }
 
@@ -271,9 +271,9 @@ fn who_is_far_behind_stops_at_what_is_no_event() {
     following.tail.spoilt = Some(1_500);
     following.world.heard.may_fail.store(true, Relaxed);
     following.run(|_| {});
-    let PartitionStatus::Failed(why) = following.shared().status() else { panic!("{:?}", following.shared().status()) };
+    let PartitionStatus::Failed(why) = following.handle().status() else { panic!("{:?}", following.handle().status()) };
     assert!(why.contains("seq 1500") && why.contains("its bytes are no event"), "{why}");
-    assert!(following.shared().read(|state| state.position().next_seq) <= 1_500);
+    assert!(following.handle().read(|state| state.position().next_seq) <= 1_500);
 }
 
 #[test]
@@ -281,10 +281,10 @@ fn what_is_owned_here_is_left_alone_and_followed_again_from_where_its_owner_left
     let following = Following::of(world());
     let end = following.world.log.end(0).unwrap();
     following.run(|round| match round {
-        0 => following.shared().set_status(PartitionStatus::Claiming),
+        0 => following.handle().set_status(PartitionStatus::Claiming),
         1 => {
-            assert!(following.shared().follow(|_| ()).is_none(), "a claim is the state's one writer");
-            following.shared().set_status(PartitionStatus::Standby);
+            assert!(following.handle().follow(|_| ()).is_none(), "a claim is the state's one writer");
+            following.handle().set_status(PartitionStatus::Standby);
         }
         _ => {}
     });
@@ -295,7 +295,7 @@ fn what_is_owned_here_is_left_alone_and_followed_again_from_where_its_owner_left
 #[test]
 fn what_comes_during_a_claim_that_comes_to_nothing_is_asked_for_again() {
     let following = Following::of(world());
-    let set = |status| following.shared().set_status(status);
+    let set = |status| following.handle().set_status(status);
     // The claim is over before the follower looks at moods again.
     let claims = AtomicBool::new(true);
     let handing = |seq| match seq {
@@ -341,8 +341,8 @@ fn a_turn_that_a_killed_owner_left_open_keeps_no_checkpoint_waiting() {
     following.tail.open_at.store(KEPT + 5, Relaxed);
     following.hidden.store(KEPT + 5, Relaxed);
     following.run(|_| {});
-    let next_seq = following.shared().read(|state| state.position().next_seq);
-    assert_eq!((next_seq, following.shared().status()), (KEPT + 5, PartitionStatus::Standby));
+    let next_seq = following.handle().read(|state| state.position().next_seq);
+    assert_eq!((next_seq, following.handle().status()), (KEPT + 5, PartitionStatus::Standby));
     assert_eq!(*following.asked.lock(), [(0, Some(KEPT))]);
     assert!(following.world.heard.unread.lock().is_empty());
 }
@@ -353,9 +353,9 @@ fn a_checkpoint_that_may_be_ahead_of_the_log_waits_until_that_is_known() {
     following.tail.open_at.store(KEPT - 5, Relaxed);
     following.run(|round| {
         if round == 0 {
-            assert_eq!(following.shared().status(), PartitionStatus::Restoring);
-            assert_eq!(following.shared().unread().as_deref(), Some("open"));
-            assert!(following.shared().is_as_warm_as_can_be(), "this one must not keep a process from the others");
+            assert_eq!(following.handle().status(), PartitionStatus::Restoring);
+            assert_eq!(following.handle().unread().as_deref(), Some("open"));
+            assert!(following.handle().is_as_warm_as_can_be(), "this one must not keep a process from the others");
             following.tail.open_at.store(u64::MAX, Relaxed);
         }
         following.world.clock.set(Micros((round as u64 + 1) * 1_000_000));
@@ -371,7 +371,7 @@ fn a_partition_that_cannot_be_followed_keeps_nobody_from_the_others() {
     let following = Following::of_two();
     following.refused.store(0, Relaxed);
     following.run(|round| {
-        let moods: Vec<PartitionStatus> = following.replica.partitions().map(|shared| shared.status()).collect();
+        let moods: Vec<PartitionStatus> = following.replica.partitions().map(|handle| handle.status()).collect();
         match round {
             0 => assert_eq!(moods, [PartitionStatus::Restoring, PartitionStatus::Standby]),
             1 => {
@@ -384,7 +384,7 @@ fn a_partition_that_cannot_be_followed_keeps_nobody_from_the_others() {
     });
     assert_eq!(*following.asked.lock(), [(1, Some(0)), (0, Some(0))]);
     assert_eq!(*following.world.heard.unread.lock(), [Some("refused".to_owned()), None], "told once");
-    assert_eq!(following.shared().unread(), None);
+    assert_eq!(following.handle().unread(), None);
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn an_event_that_cannot_be_handed_over_is_asked_for_again_and_told_of_once() {
     following.run(|round| {
         following.world.clock.set(Micros((round as u64 + 1) * 10_000_000));
         if round == 2 {
-            assert_eq!(following.shared().unread().as_deref(), Some("unread"));
+            assert_eq!(following.handle().unread().as_deref(), Some("unread"));
             following.unread.store(u64::MAX, Relaxed);
         }
     });
@@ -411,7 +411,7 @@ fn a_stretch_that_cannot_be_read_is_followed_up_to_what_is_wrong_with_it() {
     following.run(|round| following.world.clock.set(Micros((round as u64 + 1) * 10_000_000)));
     assert_eq!(*following.asked.lock(), [(0, Some(0))]);
     assert_eq!(following.world.heard.unread.lock().len(), 2);
-    assert!(following.shared().read(|state| state.position().next_seq) > 0);
+    assert!(following.handle().read(|state| state.position().next_seq) > 0);
 }
 
 #[test]
@@ -420,15 +420,15 @@ fn a_restored_state_that_turns_out_broken_is_not_read_before_it_is_whole_again()
     let following = Following::with(world(), other);
     following.hidden.store(1, Relaxed);
     following.run(|round| {
-        let next_seq = following.shared().read(|state| state.position().next_seq);
+        let next_seq = following.handle().read(|state| state.position().next_seq);
         match round {
-            0 => assert_eq!((next_seq, following.shared().status()), (1, PartitionStatus::Standby)),
-            1 => assert_eq!((next_seq, following.shared().status()), (0, PartitionStatus::Restoring)),
+            0 => assert_eq!((next_seq, following.handle().status()), (1, PartitionStatus::Standby)),
+            1 => assert_eq!((next_seq, following.handle().status()), (0, PartitionStatus::Restoring)),
             _ => {}
         }
         following.hidden.store(u64::MAX, Relaxed);
     });
-    assert_eq!(following.shared().status(), PartitionStatus::Standby);
+    assert_eq!(following.handle().status(), PartitionStatus::Standby);
     following.assert_is_the_logs();
 }
 
@@ -493,14 +493,14 @@ fn a_follower_that_was_stopped_does_not_call_current_what_it_had_before() {
             following.world.clock.set(later(9_000));
         }
     });
-    assert_eq!((following.shared().status(), following.stale_ms(later(9_000))), (PartitionStatus::Standby, 9_000));
+    assert_eq!((following.handle().status(), following.stale_ms(later(9_000))), (PartitionStatus::Standby, 9_000));
 }
 
 #[test]
 fn an_owner_is_current_only_while_its_own_turn_is_the_last() {
     let following = Following::of(world());
-    following.shared().set_status(PartitionStatus::Active);
-    following.shared().is_current(later(1_000));
+    following.handle().set_status(PartitionStatus::Active);
+    following.handle().is_current(later(1_000));
     assert_eq!(following.look(later(2_000), Some(40), Some(40)), 0);
     assert_eq!(following.look(later(3_000), Some(42), Some(40)), 1_000);
     assert_eq!(following.look(later(4_000), Some(42), None), 2_000);
@@ -527,14 +527,14 @@ impl OwnedPartition for Slow<'_> {
 #[test]
 fn an_owner_that_was_stopped_in_its_turn_is_current_as_of_the_turn() {
     let (world, replica) = (world(), Replica::shared(1));
-    let (shared, owned) = world.recover_in(&replica, 0);
+    let (handle, owned) = world.recover_in(&replica, 0);
     world.clock.set(later(1_000));
     // Nobody writes checkpoints.
     let (checkpointer, _) = Checkpointer::new(7);
     let shell = Shell {
         log: Slow { owned, clock: &world.clock },
-        owner: shared.read(|state| Partition::claim(state, 1)),
-        shared: Arc::clone(&shared),
+        owner: handle.read(|state| Partition::claim(state, 1)),
+        handle: Arc::clone(&handle),
         clock: &world.clock,
         replies: &NoReplies,
         checkpointer: &checkpointer,
@@ -542,7 +542,7 @@ fn an_owner_that_was_stopped_in_its_turn_is_current_as_of_the_turn() {
         tick_after_ms: None,
     };
     assert_eq!(shell.run(7), End::Closed);
-    assert_eq!(shared.staleness_us(later(10_000)), 9_000_000);
+    assert_eq!(handle.staleness_us(later(10_000)), 9_000_000);
 }
 
 struct NoReplies;

@@ -65,8 +65,8 @@ fn reads(answers: [Result<u64, LogError>; 2]) -> (Vec<bool>, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let told = runtime.block_on(async {
         let fresh = || {
-            let (gateway, shared) = (Arc::clone(&gateway), Arc::clone(replica.partition(0).unwrap()));
-            async move { gateway.fresh(&shared, Duration::from_secs(20)).await }
+            let (gateway, handle) = (Arc::clone(&gateway), Arc::clone(replica.partition(0).unwrap()));
+            async move { gateway.fresh(&handle, Duration::from_secs(20)).await }
         };
         let first = tokio::spawn(fresh());
         yield_now().await;

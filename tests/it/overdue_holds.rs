@@ -53,13 +53,13 @@ fn reserve(number: u64, now: Micros, name: &str, hold_ttl_ms: Option<u64>) -> Ve
 
 /// Decides these, as many turns as that takes.
 fn decided(world: &World, commands: &[Vec<u8>]) {
-    let (shared, mut owned) = world.recover(0);
-    let owner = shared.read(|state| Partition::claim(state, 1));
+    let (handle, mut owned) = world.recover(0);
+    let owner = handle.read(|state| Partition::claim(state, 1));
     for commands in commands.chunks(TURN_RECORDS_MAX) {
         for bytes in commands {
             world.log.append(NewCommand { partition: 0, key: b"", bytes, cancels: None }).unwrap();
         }
-        assert_eq!(commit_turn(&owner, &shared, &mut owned, NOW).len(), commands.len());
+        assert_eq!(commit_turn(&owner, &handle, &mut owned, NOW).len(), commands.len());
     }
 }
 
@@ -73,26 +73,26 @@ fn nobody_is_refused_for_want_of_what_a_hold_takes_whose_turn_has_not_come() {
     commands.push(reserve(4, NOW, "full", None));
     let world = World::new(1);
     decided(&world, &commands);
-    let (shared, mut owned) = world.recover(0);
-    let owner = shared.read(|state| Partition::claim(state, 1));
+    let (handle, mut owned) = world.recover(0);
+    let owner = handle.read(|state| Partition::claim(state, 1));
     let late = NOW.plus_ms(2 * HOLD_MS);
     for number in [5, 6] {
         let bytes = reserve(number, late, "full", None);
         world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, cancels: None }).unwrap();
     }
-    let events = commit_turn(&owner, &shared, &mut owned, late);
+    let events = commit_turn(&owner, &handle, &mut owned, late);
     let kinds: Vec<_> = events.iter().map(|recorded| recorded.event.body.kind()).collect();
     let (answers, timers) = (&kinds[kinds.len() - 2..], &kinds[..kinds.len() - 2]);
     // One place has come free, and one only.
     assert_eq!(answers, [Kind::Accepted, Kind::Rejected]);
     assert!(timers.len() == TURN_TIMERS_MAX + 1 && timers.iter().all(|kind| *kind == Kind::Expired), "{timers:?}");
-    let left = || shared.read(|state| state.due(late, usize::MAX).len());
+    let left = || handle.read(|state| state.due(late, usize::MAX).len());
     assert_eq!(left(), 2 * TURN_TIMERS_MAX);
     while left() > 0 {
-        let expired = commit_turn(&owner, &shared, &mut owned, late);
+        let expired = commit_turn(&owner, &handle, &mut owned, late);
         assert!(!expired.is_empty() && expired.len() <= TURN_TIMERS_MAX);
     }
-    world.assert_recovers_alike(&shared, "when all is expired");
+    world.assert_recovers_alike(&handle, "when all is expired");
 }
 
 #[test]

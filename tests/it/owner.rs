@@ -178,14 +178,14 @@ fn one_byte_in_a_committed_event_breaks_the_chain_and_is_named() {
 /// A log with a checkpoint in its middle.
 pub fn world() -> World {
     let world = World::new(1);
-    let (shared, mut owned) = world.recover(0);
-    let owner = shared.read(|state| Partition::claim(state, 1));
+    let (handle, mut owned) = world.recover(0);
+    let owner = handle.read(|state| Partition::claim(state, 1));
     for number in 1..=40 {
         let bytes = if number == 1 { define(1) } else { reserve(number, (number % 3 == 0).then_some(600_000)) };
         world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, cancels: None }).unwrap();
-        commit_turn(&owner, &shared, &mut owned, NOW.plus_ms(number));
+        commit_turn(&owner, &handle, &mut owned, NOW.plus_ms(number));
         if number == 20 {
-            world.checkpoint(&shared);
+            world.checkpoint(&handle);
         }
     }
     world
@@ -249,15 +249,15 @@ fn recovered(world: &World, store: &dyn Store, log_id: u128) -> Result<(Digest, 
     let (tail, clock) = (world.log.as_ref(), &world.clock);
     let recovery = Recovery { log_id, tail, store, clock, report: &heard, on_committed: &|_| {} };
     let replica = headroom::replica::Replica::new(1);
-    let shared = replica.partition(0).unwrap();
-    let is_of_checkpoint = match recovery.restore(shared) {
+    let handle = replica.partition(0).unwrap();
+    let is_of_checkpoint = match recovery.restore(handle) {
         Ok(is_there) => is_there,
         Err(error) => return Err((error, heard.wiped.lock().len())),
     };
-    let mut owned = recovery.claim(world.log.as_ref(), shared, is_of_checkpoint).unwrap();
+    let mut owned = recovery.claim(world.log.as_ref(), handle, is_of_checkpoint).unwrap();
     assert_eq!(owned.poll(&mut Vec::new(), Duration::ZERO), Ok(Polled::Idle));
     let wiped = heard.wiped.lock().clone();
-    Ok((shared.read(PartitionState::digest), wiped))
+    Ok((handle.read(PartitionState::digest), wiped))
 }
 
 #[test]
@@ -399,26 +399,26 @@ impl Store for Failing<'_> {
 #[test]
 fn after_a_failed_checkpoint_only_a_whole_one_is_written() {
     let world = World::new(1);
-    let (shared, mut owned) = world.recover(0);
-    let owner = shared.read(|state| Partition::claim(state, 1));
+    let (handle, mut owned) = world.recover(0);
+    let owner = handle.read(|state| Partition::claim(state, 1));
     let mut turn = |bytes: Vec<u8>, at: u64| {
         world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, cancels: None }).unwrap();
-        commit_turn(&owner, &shared, &mut owned, NOW.plus_ms(at));
+        commit_turn(&owner, &handle, &mut owned, NOW.plus_ms(at));
     };
     let log_id = world.log.manifest().log_id;
-    let draft = || shared.write(|state| state.draft_checkpoint(log_id)).encode();
+    let draft = || handle.write(|state| state.draft_checkpoint(log_id)).encode();
     let store = Failing { store: &world.store, fails: AtomicBool::new(true) };
     turn(define(1), 1);
     let first = draft();
     turn(reserve(2, None), 2);
     let second = draft();
     assert!(store.apply(&first).is_err());
-    shared.write(PartitionState::mark_all_dirty);
+    handle.write(PartitionState::mark_all_dirty);
     store.fails.store(false, Relaxed);
     assert!(store.apply(&second).is_err(), "it builds on one that was never written");
-    shared.write(PartitionState::mark_all_dirty);
+    handle.write(PartitionState::mark_all_dirty);
     turn(reserve(3, None), 3);
     store.apply(&draft()).unwrap();
-    let digest = shared.read(PartitionState::digest);
+    let digest = handle.read(PartitionState::digest);
     assert_eq!(recovered(&world, &store, log_id), Ok((digest, vec![])));
 }

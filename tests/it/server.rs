@@ -50,8 +50,8 @@ impl Server {
     /// Serving, with every partition ready.
     pub fn start(data_dir: &Path, partitions: u32, clock: Arc<dyn Clock>) -> Server {
         let server = Server::of(&Server::config(data_dir, partitions), clock);
-        for shared in server.gateway.replica().partitions() {
-            until("the partition is ready", || shared.status() != PartitionStatus::Restoring);
+        for handle in server.gateway.replica().partitions() {
+            until("the partition is ready", || handle.status() != PartitionStatus::Restoring);
         }
         server
     }

@@ -11,7 +11,7 @@ use headroom::log::{Record, Reply, ReplyChannel, Turn};
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::shell::{End, Shell};
-use headroom::replica::{PartitionState, Shared};
+use headroom::replica::{PartitionHandle, PartitionState};
 use headroom::time::Clock;
 use headroom::wire;
 use std::sync::Arc;
@@ -52,18 +52,18 @@ fn decided(tail: &dyn CommittedTail) -> Vec<(Kind, u64)> {
 }
 
 /// An owner at work, by a clock that `script` moves.
-fn owner(tick_after_ms: Option<u64>, script: impl FnOnce(&World, &Shared, &dyn Fn(u64))) -> Vec<(Kind, u64)> {
+fn owner(tick_after_ms: Option<u64>, script: impl FnOnce(&World, &PartitionHandle, &dyn Fn(u64))) -> Vec<(Kind, u64)> {
     let world = World::new(1);
     world.clock.set(NOW);
-    let (shared, owned) = world.recover(0);
+    let (handle, owned) = world.recover(0);
     let polls = AtomicUsize::new(0);
     // Nobody writes checkpoints.
     let (checkpointer, _) = Checkpointer::new(7);
     std::thread::scope(|scope| {
         let shell = Shell {
             log: Counted { owned, polls: &polls },
-            owner: shared.read(|state| Partition::claim(state, 1)),
-            shared: Arc::clone(&shared),
+            owner: handle.read(|state| Partition::claim(state, 1)),
+            handle: Arc::clone(&handle),
             clock: &world.clock as &dyn Clock,
             replies: &Nobody,
             checkpointer: &checkpointer,
@@ -78,7 +78,7 @@ fn owner(tick_after_ms: Option<u64>, script: impl FnOnce(&World, &Shared, &dyn F
             until("the owner has looked", || polls.load(Relaxed) >= before + 3);
         };
         at(0);
-        script(&world, &shared, &at);
+        script(&world, &handle, &at);
         world.log.close();
         assert_eq!(running.join().unwrap(), End::Closed);
     });
@@ -87,13 +87,13 @@ fn owner(tick_after_ms: Option<u64>, script: impl FnOnce(&World, &Shared, &dyn F
 
 #[test]
 fn an_owner_that_was_silent_for_so_long_says_so() {
-    let events = owner(Some(TICK_MS), |world, shared, at| {
+    let events = owner(Some(TICK_MS), |world, handle, at| {
         at(TICK_MS - 1);
         at(TICK_MS);
         // Whatever it writes begins the time anew.
         at(TICK_MS + 500);
         world.log.append(NewCommand { partition: 0, key: b"", bytes: b"no command", cancels: None }).unwrap();
-        until("it is answered", || shared.read(|state| state.position().next_input) == 1);
+        until("it is answered", || handle.read(|state| state.position().next_input) == 1);
         at(2 * TICK_MS);
         at(2 * TICK_MS + 499);
         at(2 * TICK_MS + 500);
@@ -123,8 +123,8 @@ fn the_embedded_service_writes_none() {
     server.pool("van-1", 1);
     // A checkpoint becomes due as well, and would come after the Tick.
     clock.set(NOW.plus_ms(100 * TICK_AFTER_MS));
-    let shared = server.gateway.replica().partition(0).unwrap();
-    until("a checkpoint is drafted", || shared.read(PartitionState::events_since_checkpoint) == 0);
+    let handle = server.gateway.replica().partition(0).unwrap();
+    until("a checkpoint is drafted", || handle.read(PartitionState::events_since_checkpoint) == 0);
     drop(server);
     let kinds: Vec<_> = decided(&EmbeddedReader::open(dir.path()).unwrap()).into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, [Kind::Barrier, Kind::PoolDefined]);

@@ -6,7 +6,7 @@ use headroom::log::embedded::{Embedded, Options, Owned};
 use headroom::log::{CommitOutcome, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::{Partition, Recovered, Report, Staged, TurnReport};
-use headroom::replica::{Replica, Shared};
+use headroom::replica::{PartitionHandle, Replica};
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
 use headroom::time::{Clock, Offset, Stamp};
@@ -116,12 +116,12 @@ impl World {
     }
 
     /// The partition as a starting process finds it, and the right to it.
-    pub fn recover(&self, partition: u32) -> (Arc<Shared>, Owned) {
+    pub fn recover(&self, partition: u32) -> (Arc<PartitionHandle>, Owned) {
         self.recover_in(&Replica::new(self.partitions), partition)
     }
 
     /// The same, among the others of a replica.
-    pub fn recover_in(&self, replica: &Replica, partition: u32) -> (Arc<Shared>, Owned) {
+    pub fn recover_in(&self, replica: &Replica, partition: u32) -> (Arc<PartitionHandle>, Owned) {
         let recovery = Recovery {
             log_id: self.log.manifest().log_id,
             tail: self.log.as_ref(),
@@ -130,23 +130,24 @@ impl World {
             report: &self.heard,
             on_committed: &|_| {},
         };
-        let shared = Arc::clone(replica.partition(partition).unwrap());
-        let is_of_checkpoint = recovery.restore(&shared).unwrap();
-        let owned = recovery.claim(self.log.as_ref(), &shared, is_of_checkpoint).unwrap();
-        (shared, owned)
+        let handle = Arc::clone(replica.partition(partition).unwrap());
+        let is_of_checkpoint = recovery.restore(&handle).unwrap();
+        let owned = recovery.claim(self.log.as_ref(), &handle, is_of_checkpoint).unwrap();
+        (handle, owned)
     }
 
-    pub fn checkpoint(&self, shared: &Shared) {
-        let draft = shared.write(|state| state.draft_checkpoint(self.log.manifest().log_id));
+    pub fn checkpoint(&self, handle: &PartitionHandle) {
+        let draft = handle.write(|state| state.draft_checkpoint(self.log.manifest().log_id));
         self.store.apply(&draft.encode()).unwrap();
     }
 
     /// L7: the log alone, and a checkpoint with nothing after it, make the state that lives.
-    pub fn assert_recovers_alike(&self, shared: &Shared, what: &str) {
-        let (partition, position, digest) = shared.read(|state| (state.partition(), *state.position(), state.digest()));
+    pub fn assert_recovers_alike(&self, handle: &PartitionHandle, what: &str) {
+        let partition = handle.id();
+        let (position, digest) = handle.read(|state| (*state.position(), state.digest()));
         let replayed = rebuild(self.log.as_ref(), partition, position.next_seq, &mut |_| {}).unwrap();
         assert_eq!((*replayed.position(), replayed.digest()), (position, digest), "{what}: from the log");
-        self.checkpoint(shared);
+        self.checkpoint(handle);
         let (restored, _owned) = self.recover(partition);
         let restored = restored.read(|state| (*state.position(), state.digest()));
         assert_eq!(restored, (position, digest), "{what}: from a checkpoint");
@@ -155,20 +156,25 @@ impl World {
 }
 
 /// Decides what waits, at this time, and commits it.
-pub fn commit_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, now: Micros) -> Vec<ChainedEvent> {
+pub fn commit_turn(owner: &Partition, handle: &PartitionHandle, owned: &mut Owned, now: Micros) -> Vec<ChainedEvent> {
     let mut batch = Vec::new();
     owned.poll(&mut batch, Duration::ZERO).unwrap();
-    let staged = shared.read(|state| owner.decide(state, batch, now));
-    conclude_turn(owner, shared, owned, staged)
+    let staged = handle.read(|state| owner.decide(state, batch, now));
+    conclude_turn(owner, handle, owned, staged)
 }
 
 /// Commits what was decided.
-pub fn conclude_turn(owner: &Partition, shared: &Shared, owned: &mut Owned, staged: Staged) -> Vec<ChainedEvent> {
+pub fn conclude_turn(
+    owner: &Partition,
+    handle: &PartitionHandle,
+    owned: &mut Owned,
+    staged: Staged,
+) -> Vec<ChainedEvent> {
     let decided = staged.decided().to_vec();
     if !staged.is_empty() {
         let outcome = owned.commit(staged.turn());
         assert_eq!(outcome, CommitOutcome::Ok);
-        shared.write(|state| owner.conclude(state, staged, outcome)).unwrap();
+        handle.write(|state| owner.conclude(state, staged, outcome)).unwrap();
     }
     decided
 }

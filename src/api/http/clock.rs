@@ -6,7 +6,7 @@ use super::dto::Time;
 use super::internal::local_only;
 use super::reply::{Answer, Reply};
 use super::request::HttpRequest;
-use crate::replica::{ClockRequest, Setting, Shared};
+use crate::replica::{ClockRequest, PartitionHandle, Setting};
 use axum::http::StatusCode;
 use serde::Serialize;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub async fn set(api: Arc<Api>, asked: HttpRequest) -> Answer {
     local_only(&asked)?;
     asked.query(&[])?;
     let because = body::because(&asked.body)?;
-    let waiting: Vec<_> = api.gateway().replica().partitions().map(|shared| ask(shared, &because)).collect();
+    let waiting: Vec<_> = api.gateway().replica().partitions().map(|handle| ask(handle, &because)).collect();
     let mut partitions = Vec::new();
     for (partition, answer) in (0..).zip(waiting) {
         let told = tokio::time::timeout(SET_LIMIT, answer).await;
@@ -59,9 +59,9 @@ pub async fn set(api: Arc<Api>, asked: HttpRequest) -> Answer {
     Ok(Reply::json(StatusCode::OK, &ClocksDto { partitions }))
 }
 
-fn ask(shared: &Shared, because: &str) -> oneshot::Receiver<Setting> {
+fn ask(handle: &PartitionHandle, because: &str) -> oneshot::Receiver<Setting> {
     let (told, answer) = oneshot::channel();
-    shared.ask_to_set_clock(ClockRequest {
+    handle.ask_to_set_clock(ClockRequest {
         because: because.to_owned(),
         told: Box::new(move |setting| {
             // Whoever asked may have given up.

@@ -156,7 +156,7 @@ fn health_of(status: &'static str, closing: bool, outages: BTreeMap<u32, Outage>
 
 /// Whether a partition is on its way to being served. One that cannot be read now is not: the others need not wait.
 fn is_restoring(api: &Api) -> bool {
-    !api.gateway().replica().partitions().all(|shared| shared.is_as_warm_as_can_be())
+    !api.gateway().replica().partitions().all(|handle| handle.is_as_warm_as_can_be())
 }
 
 /// `GET /metrics`.

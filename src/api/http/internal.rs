@@ -74,8 +74,8 @@ pub async fn state(api: Arc<Api>, asked: HttpRequest) -> Answer {
     asked.query(&[])?;
     blocking(move || {
         let replica = api.gateway().replica();
-        let shared = replica.partition(partition).ok_or_else(|| Problem::bug("a partition went away"))?;
-        let body = shared.read(|state| StateDto {
+        let handle = replica.partition(partition).ok_or_else(|| Problem::bug("a partition went away"))?;
+        let body = handle.read(|state| StateDto {
             next_seq: state.position().next_seq,
             chain: state.position().chain.to_string(),
             digest: state.digest().to_string(),

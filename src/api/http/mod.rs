@@ -40,7 +40,7 @@ use crate::limits::{
     HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
 };
 use crate::log::CommittedTail;
-use crate::replica::{PartitionState, PartitionStatus, Shared};
+use crate::replica::{PartitionHandle, PartitionStatus};
 use axum::Router;
 use axum::extract::{Request, State as Extracted};
 use axum::http::HeaderValue;
@@ -200,10 +200,10 @@ impl Api {
         let replica = gateway.replica();
         reply::decided(gateway.call(call).await, is_keyed).map_err(|problem| {
             let of_pool = pool.and_then(|pool| replica.of_pool(&pool));
-            let shared = of_pool.or_else(|| reservation.and_then(|id| replica.of_reservation(&id)));
-            let lost = shared.filter(|shared| problem.shed() == Some(Shed::NoOwner) && shared.is_lost());
-            if let Some(shared) = lost {
-                return unread(shared, problem::UNREADABLE, shared.stopped().unwrap_or_default()).into();
+            let handle = of_pool.or_else(|| reservation.and_then(|id| replica.of_reservation(&id)));
+            let lost = handle.filter(|handle| problem.shed() == Some(Shed::NoOwner) && handle.is_lost());
+            if let Some(handle) = lost {
+                return unread(handle, problem::UNREADABLE, handle.stopped().unwrap_or_default()).into();
             }
             let known = reserves.and_then(|id| replica.reservation(&id, gateway.clock()));
             let lives = known.is_some_and(|known| known.reservation.status.is_live());
@@ -212,12 +212,12 @@ impl Api {
     }
 
     /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is not whole.
-    async fn readable(&self, shared: &Shared, is_fresh: bool) -> Result<(), Unread> {
-        let unread = |case, why| Err(unread(shared, case, why));
-        let stopped = shared.stopped();
+    async fn readable(&self, handle: &PartitionHandle, is_fresh: bool) -> Result<(), Unread> {
+        let unread = |case, why| Err(unread(handle, case, why));
+        let stopped = handle.stopped();
         // A partition that has stopped is read for as long as its state says something.
-        let is_empty = || shared.read(|state| state.position().next_seq == 0);
-        let case = match shared.status() {
+        let is_empty = || handle.read(|state| state.position().next_seq == 0);
+        let case = match handle.status() {
             PartitionStatus::Restoring => Some(problem::RESTORING),
             PartitionStatus::Unreadable(_) => Some(problem::UNREADABLE),
             PartitionStatus::Failed(_) if is_empty() => Some(problem::UNREADABLE),
@@ -229,7 +229,7 @@ impl Api {
             return unread(case, stopped.unwrap_or_else(|| "restoring".to_owned()));
         }
         let within = Duration::from_millis(FRESH_WAIT_MAX_MS);
-        if is_fresh && !self.gateway().fresh(shared, within).await {
+        if is_fresh && !self.gateway().fresh(handle, within).await {
             let late = || format!("what was committed when the call came was not read within {FRESH_WAIT_MAX_MS} ms");
             return unread(problem::NOT_FRESH, stopped.unwrap_or_else(late));
         }
@@ -237,8 +237,8 @@ impl Api {
     }
 }
 
-fn unread(shared: &Shared, case: problem::Case, why: String) -> Unread {
-    Unread { partition: shared.read(PartitionState::partition), case, why }
+fn unread(handle: &PartitionHandle, case: problem::Case, why: String) -> Unread {
+    Unread { partition: handle.id(), case, why }
 }
 
 /// Every path with its methods.

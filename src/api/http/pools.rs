@@ -32,11 +32,11 @@ pub async fn list(api: Arc<Api>, asked: HttpRequest) -> Answer {
 /// What can be read, and which partitions cannot.
 async fn listing(api: Arc<Api>, query: Query, page: PoolPage, is_fresh: bool) -> Answer {
     let (mut readable, mut incomplete) = (Vec::new(), Vec::new());
-    for shared in api.gateway().replica().partitions() {
-        match api.readable(shared, is_fresh).await {
-            Ok(()) => readable.push(Arc::clone(shared)),
+    for handle in api.gateway().replica().partitions() {
+        match api.readable(handle, is_fresh).await {
+            Ok(()) => readable.push(Arc::clone(handle)),
             // It will be, if it is asked again.
-            Err(unread) if unread.case == problem::NOT_FRESH && shared.folds() => return Err(unread.into()),
+            Err(unread) if unread.case == problem::NOT_FRESH && handle.folds() => return Err(unread.into()),
             Err(unread) => incomplete.push(unread),
         }
     }
@@ -69,8 +69,8 @@ pub async fn get(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let id = body::pool_id("the pool in the path", asked.param())?;
     let is_fresh = asked.wants_fresh()?;
     let replica = api.gateway().replica();
-    if let Some(shared) = replica.of_pool(&id) {
-        api.readable(shared, is_fresh).await?;
+    if let Some(handle) = replica.of_pool(&id) {
+        api.readable(handle, is_fresh).await?;
     }
     match replica.pool(&id) {
         Some(pool) => Ok(Reply::json(StatusCode::OK, &PoolDto::of(&pool, None)).etag(pool.version)),
@@ -102,8 +102,8 @@ async fn exists(api: &Api, id: &PoolId) -> Result<(), Problem> {
     if replica.pool(id).is_some() {
         return Ok(());
     }
-    if let Some(shared) = replica.of_pool(id) {
-        api.readable(shared, true).await?;
+    if let Some(handle) = replica.of_pool(id) {
+        api.readable(handle, true).await?;
     }
     let absent = || Problem::new(problem::of_reason(Reason::StaleVersion), detail::unknown_pool(id));
     replica.pool(id).map(drop).ok_or_else(absent)

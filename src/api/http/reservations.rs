@@ -38,10 +38,10 @@ pub async fn get(api: Arc<Api>, asked: HttpRequest) -> Answer {
     let id = reservation_id(&asked)?;
     let is_fresh = asked.wants_fresh()?;
     let gateway = api.gateway();
-    let shared = gateway.replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
-    api.readable(shared, is_fresh).await?;
+    let handle = gateway.replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
+    api.readable(handle, is_fresh).await?;
     let Known { reservation: known, pool, next_seq } = admitted(&api, id).ok_or_else(|| unknown(id))?;
-    let partition = shared.read(crate::replica::PartitionState::partition);
+    let partition = handle.id();
     let body = ReservationDto {
         reservation: id,
         pool: pool.id.as_str(),
@@ -102,11 +102,11 @@ async fn change(
     let timeout_ms = gateway.timeout_ms(asked.timeout_ms()?);
     // Nothing is appended for an id that was never admitted: whoever guesses ids costs the log nothing.
     if admitted(api, id).is_none() {
-        let shared = gateway.replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
-        api.readable(shared, false).await?;
+        let handle = gateway.replica().of_reservation(&id).ok_or_else(|| unknown(id))?;
+        api.readable(handle, false).await?;
         // One deadline for both waits.
         let left_ms = timeout_ms.saturating_sub(gateway.now().ms_since(asked.arrived));
-        let is_fresh = gateway.fresh(shared, Duration::from_millis(left_ms)).await;
+        let is_fresh = gateway.fresh(handle, Duration::from_millis(left_ms)).await;
         if admitted(api, id).is_none() {
             let detail = "the reservation is not known to this process, and may be to others: try again";
             return Err(if is_fresh { unknown(id) } else { Problem::new(problem::NOT_FRESH, detail) });

@@ -3,8 +3,8 @@
 use super::Gateway;
 use crate::gateway::readiness::{Condition, News, Outage, Seen};
 use crate::limits::{CLOCK_AHEAD_MAX_MS, READINESS_LOOK_MS, STARTUP_LINE_MS};
-use crate::replica::shared::{EXPIRING, RESTORING};
-use crate::replica::{PartitionStatus, Shared};
+use crate::replica::partition::{EXPIRING, RESTORING};
+use crate::replica::{PartitionHandle, PartitionStatus};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -67,20 +67,20 @@ impl Gateway {
     /// How far the start of this process is; nothing when no partition is rebuilt any more.
     pub fn startup(&self) -> Option<Startup> {
         let restoring =
-            (0..).zip(self.replica.partitions()).filter(|(_, shared)| shared.status() == PartitionStatus::Restoring);
+            (0..).zip(self.replica.partitions()).filter(|(_, handle)| handle.status() == PartitionStatus::Restoring);
         let restoring: Vec<_> = restoring.collect();
-        let phase = if restoring.iter().all(|(_, shared)| shared.is_expiring()) { EXPIRING } else { RESTORING };
-        let events = restoring.into_iter().map(|(partition, shared)| (partition, (shared.next_seq(), shared.goal())));
+        let phase = if restoring.iter().all(|(_, handle)| handle.is_expiring()) { EXPIRING } else { RESTORING };
+        let events = restoring.into_iter().map(|(partition, handle)| (partition, (handle.next_seq(), handle.goal())));
         let partitions: BTreeMap<_, _> = events.collect();
         (!partitions.is_empty()).then_some(Startup { phase, partitions })
     }
 
     fn seen(&self) -> BTreeMap<u32, Seen> {
         let in_flight = self.in_flight();
-        let ours = (0..).zip(self.replica.partitions().zip(in_flight)).map(|(partition, (shared, in_flight))| {
-            let waits = in_flight > 0 || shared.is_in_turn() || self.sink.waiting(partition) > 0;
-            let (events, log) = (shared.next_seq(), shared.log_asked());
-            (partition, Seen { condition: self.condition(shared), waits, events, log, owner: shared.beats() })
+        let ours = (0..).zip(self.replica.partitions().zip(in_flight)).map(|(partition, (handle, in_flight))| {
+            let waits = in_flight > 0 || handle.is_in_turn() || self.sink.waiting(partition) > 0;
+            let (events, log) = (handle.next_seq(), handle.log_asked());
+            (partition, Seen { condition: self.condition(handle), waits, events, log, owner: handle.beats() })
         });
         let strange = self.replica.strange().into_iter().map(|partition| {
             let condition = Condition::Stopped("not of this log: its manifest counts fewer".to_owned());
@@ -89,26 +89,26 @@ impl Gateway {
         ours.chain(strange).collect()
     }
 
-    fn condition(&self, shared: &Shared) -> Condition {
-        if let Some(why) = shared.stopped() {
+    fn condition(&self, handle: &PartitionHandle) -> Condition {
+        if let Some(why) = handle.stopped() {
             return Condition::Stopped(why);
         }
-        let trouble = shared.trouble();
-        let trouble = match shared.status() {
+        let trouble = handle.trouble();
+        let trouble = match handle.status() {
             PartitionStatus::Active => trouble.map(|why| format!("waits: {why}")),
-            _ => trouble.map(|why| format!("not owned: {why}")).or_else(|| shared.not_followed()),
+            _ => trouble.map(|why| format!("not owned: {why}")).or_else(|| handle.not_followed()),
         };
-        Condition::Served(trouble.or_else(|| self.clock_disagrees(shared)).or_else(|| self.ahead(shared)))
+        Condition::Served(trouble.or_else(|| self.clock_disagrees(handle)).or_else(|| self.ahead(handle)))
     }
 
     /// What is to be said of a partition whose broker's clock is far from this machine's: it is decided by others.
-    fn clock_disagrees(&self, shared: &Shared) -> Option<String> {
-        shared.clock_offset(self.clock.as_ref()).filter(|offset| offset.is_far()).map(|offset| offset.to_string())
+    fn clock_disagrees(&self, handle: &PartitionHandle) -> Option<String> {
+        handle.clock_offset(self.clock.as_ref()).filter(|offset| offset.is_far()).map(|offset| offset.to_string())
     }
 
     /// What is to be said of a partition whose time is too far ahead of this machine's clock. It decides all the same.
-    fn ahead(&self, shared: &Shared) -> Option<String> {
-        let ahead_ms = shared.ahead_us(self.clock.as_ref()) / 1_000;
+    fn ahead(&self, handle: &PartitionHandle) -> Option<String> {
+        let ahead_ms = handle.ahead_us(self.clock.as_ref()) / 1_000;
         let ahead_s = ahead_ms / 1_000;
         (ahead_ms > CLOCK_AHEAD_MAX_MS).then(|| format!("its time is {ahead_s} s ahead of this machine's clock"))
     }

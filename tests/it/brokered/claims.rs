@@ -53,8 +53,8 @@ fn a_claim_reads_only_what_the_state_lacks() {
     drop(server);
     let events = log.events(0);
     for known in [0, 1, events.len() / 2, events.len() - 1, events.len()] {
-        let shared = Arc::clone(Replica::new(1).partition(0).unwrap());
-        shared.write(|state| events[..known].iter().for_each(|event| drop(fold_stored(state, event).unwrap())));
+        let handle = Arc::clone(Replica::new(1).partition(0).unwrap());
+        handle.write(|state| events[..known].iter().for_each(|event| drop(fold_stored(state, event).unwrap())));
         let (dir, clock, heard, folded) =
             (tempfile::tempdir().unwrap(), SystemClock::new(), Heard::default(), AtomicUsize::new(0));
         let (kafka, store) = (log.open(), SledStore::open(dir.path()));
@@ -68,9 +68,9 @@ fn a_claim_reads_only_what_the_state_lacks() {
                 folded.fetch_add(1, Relaxed);
             },
         };
-        drop(recovery.claim(&kafka, &shared, false).unwrap());
+        drop(recovery.claim(&kafka, &handle, false).unwrap());
         assert_eq!(folded.into_inner(), events.len() - known);
-        assert_eq!(shared.read(PartitionState::digest), log.rebuilt(0).digest());
+        assert_eq!(handle.read(PartitionState::digest), log.rebuilt(0).digest());
     }
     told.check(&log, 0);
 }
@@ -86,15 +86,15 @@ fn a_follower_takes_over_with_the_state_it_has() {
     (0..30).for_each(|n| assert!(told.reserve(&first, "van-1", &format!("K{n}"))));
     let config = log.config(dirs[1].path(), "gateway,owner");
     let second = Server::of(&config, Arc::new(SystemClock::new()));
-    let shared = second.gateway.replica().partition(0).unwrap();
+    let handle = second.gateway.replica().partition(0).unwrap();
     let end = first.gateway.replica().partition(0).unwrap().read(|state| state.position().next_seq);
     until("it follows", || {
-        shared.status() == PartitionStatus::Standby && shared.read(|s| s.position().next_seq) == end
+        handle.status() == PartitionStatus::Standby && handle.read(|s| s.position().next_seq) == end
     });
     let ending = Stopwatch::start();
     drop(first);
     let ended = ending.elapsed();
-    until("it owns", || shared.status() == PartitionStatus::Active);
+    until("it owns", || handle.status() == PartitionStatus::Active);
     println!("the first process ended within {ended:.1?}, the second owned after {:.1?}", ending.elapsed());
     let metrics = second.client().get("/metrics").body;
     let read = metrics.lines().find_map(|line| line.strip_prefix("headroom_recovery_events{partition=\"0\"} "));

@@ -180,8 +180,8 @@ fn commands_of_other_programs_are_served_where_they_belong_and_refused_elsewhere
         let offsets = written.iter().flat_map(|(.., places)| places).filter(|place| place.0 == partition);
         offsets.map(|place| place.1 + 1).max().unwrap()
     };
-    for (partition, shared) in (0..).zip(server.gateway.replica().partitions()) {
-        until("all is decided", || shared.read(|state| state.position().next_input) == last(partition));
+    for (partition, handle) in (0..).zip(server.gateway.replica().partitions()) {
+        until("all is decided", || handle.read(|state| state.position().next_input) == last(partition));
     }
     let events: Vec<_> = (0..PARTITIONS).map(|partition| log.audited(partition)).collect();
     for (partition, events) in (0..).zip(&events) {

@@ -18,7 +18,7 @@ use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::recover::Recovery;
 use headroom::owner::shell::{End, Shell};
-use headroom::replica::{Replica, Shared};
+use headroom::replica::{PartitionHandle, Replica};
 use headroom::store::sled::SledStore;
 use headroom::time::{Stopwatch, SystemClock};
 use headroom::wire;
@@ -90,14 +90,14 @@ impl ReplyChannel for Replies {
 /// A process's part: its client, its state, and what its owner tells.
 struct Process {
     kafka: Kafka,
-    shared: Arc<Shared>,
+    handle: Arc<PartitionHandle>,
     replies: Replies,
 }
 
 impl Process {
     fn new(log: &Log) -> Process {
-        let shared = Arc::clone(Replica::new(1).partition(0).unwrap());
-        Process { kafka: log.open(), shared, replies: Replies::default() }
+        let handle = Arc::clone(Replica::new(1).partition(0).unwrap());
+        Process { kafka: log.open(), handle, replies: Replies::default() }
     }
 
     /// Claims and serves, again when that did not work or a commit was too slow to be trusted; not after it has slept.
@@ -108,15 +108,15 @@ impl Process {
         // Nobody writes checkpoints.
         let (checkpointer, _) = Checkpointer::new(1);
         loop {
-            let owned = match recovery.claim(&self.kafka, &self.shared, false) {
+            let owned = match recovery.claim(&self.kafka, &self.handle, false) {
                 Ok(owned) => owned,
                 Err(ClaimError::Log(_)) => continue,
                 Err(breach) => panic!("{breach}"),
             };
             let shell = Shell {
                 log: Sleeper { owned, bed },
-                owner: self.shared.read(|state| Partition::claim(state, 1)),
-                shared: Arc::clone(&self.shared),
+                owner: self.handle.read(|state| Partition::claim(state, 1)),
+                handle: Arc::clone(&self.handle),
                 clock: &clock,
                 replies: &self.replies,
                 checkpointer: &checkpointer,
@@ -131,7 +131,7 @@ impl Process {
     }
 
     fn has_decided(&self, commands: u64) -> bool {
-        self.shared.read(|state| state.position().next_input) == commands
+        self.handle.read(|state| state.position().next_input) == commands
     }
 
     fn told(&self) -> Vec<ChainedEvent> {

@@ -139,10 +139,10 @@ impl Place<'_> {
             }
             reply
         });
-        let shared = owner.gateway.replica().partition(0).unwrap();
+        let handle = owner.gateway.replica().partition(0).unwrap();
         until("the copy is in the log", || count_of(&written(log, 0), &before) == 2);
         let end = written(log, 0).len() as u64;
-        until("it is decided", || shared.read(|state| state.position().next_input) == end);
+        until("it is decided", || handle.read(|state| state.position().next_input) == end);
         reply
     }
 

@@ -88,8 +88,8 @@ impl Log {
     pub fn serve(&self, data_dir: &Path, roles: &str, clock: Arc<dyn Clock>) -> Server {
         let server = Server::of(&self.config(data_dir, roles), clock);
         let status = if roles.contains("owner") { PartitionStatus::Active } else { PartitionStatus::Standby };
-        for shared in server.gateway.replica().partitions() {
-            until("the partition is ready", || shared.status() == status);
+        for handle in server.gateway.replica().partitions() {
+            until("the partition is ready", || handle.status() == status);
         }
         server
     }
@@ -141,8 +141,8 @@ impl Log {
         let expected = (*state.position(), state.digest());
         for server in servers {
             let seen = || {
-                let shared = server.gateway.replica().partition(partition).unwrap();
-                shared.read(|state| (*state.position(), state.digest()))
+                let handle = server.gateway.replica().partition(partition).unwrap();
+                handle.read(|state| (*state.position(), state.digest()))
             };
             until("the replica is where the log is", || seen().0 == expected.0);
             assert_eq!(seen(), expected, "partition {partition}");

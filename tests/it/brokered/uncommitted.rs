@@ -33,8 +33,8 @@ fn begun(log: &Log, dirs: &[TempDir; 2]) -> (Server, Server, Told) {
 }
 
 fn knows(server: &Server, id: ReservationId) -> bool {
-    let shared = server.gateway.replica().partition(0).unwrap();
-    shared.read(|state| state.reservation(&id).is_some())
+    let handle = server.gateway.replica().partition(0).unwrap();
+    handle.read(|state| state.reservation(&id).is_some())
 }
 
 fn followed(server: &Server) -> u64 {

@@ -12,7 +12,7 @@ use headroom::gateway::{Gateway, routing};
 use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply as Told, ReplyChannel};
 use headroom::owner::Partition;
-use headroom::replica::{PartitionStatus, Replica, Shared};
+use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
 use headroom::telemetry::Metrics;
 use headroom::time::Clock as _;
 use headroom::wire;
@@ -59,7 +59,7 @@ pub struct Desk {
     pub clock: Arc<ManualClock>,
     world: World,
     owner: Partition,
-    shared: Arc<Shared>,
+    handle: Arc<PartitionHandle>,
     owned: Owned,
     runtime: Runtime,
     pub closing: Option<oneshot::Sender<()>>,
@@ -70,9 +70,9 @@ impl Desk {
     pub fn of(partitions: u32) -> Desk {
         let world = World::new(partitions);
         let replica = Arc::new(Replica::new(partitions));
-        let (shared, owned) = world.recover_in(&replica, 0);
-        replica.partitions().for_each(|shared| shared.set_status(PartitionStatus::Active));
-        let owner = shared.read(|state| Partition::claim(state, partitions));
+        let (handle, owned) = world.recover_in(&replica, 0);
+        replica.partitions().for_each(|handle| handle.set_status(PartitionStatus::Active));
+        let owner = handle.read(|state| Partition::claim(state, partitions));
         let clock = Arc::new(ManualClock::at(NOW));
         let log = Arc::clone(&world.log);
         let gate = Arc::new(Gate { log, refuses: Mutex::new(None), taken: Mutex::new(Vec::new()) });
@@ -88,7 +88,7 @@ impl Desk {
         let keeper = Arc::clone(&gateway);
         runtime.spawn(async move { keeper.keep_deadlines().await });
         let closing = Some(closing);
-        Desk { address, gateway, gate, clock, world, owner, shared, owned, runtime, closing }
+        Desk { address, gateway, gate, clock, world, owner, handle, owned, runtime, closing }
     }
 
     /// With one partition, and a pool `p` of one order.
@@ -136,7 +136,7 @@ impl Desk {
 
     /// The same, by an owner whose clock says this.
     pub fn decide_at(&mut self, now: Micros) -> Vec<Kind> {
-        let decided = commit_turn(&self.owner, &self.shared, &mut self.owned, now);
+        let decided = commit_turn(&self.owner, &self.handle, &mut self.owned, now);
         let kinds = decided.iter().map(|decided| decided.event.body.kind()).collect();
         let to = |decided: &ChainedEvent| decided.event.command().and_then(|command| command.reply_to);
         let replies = decided.into_iter().filter_map(|decided| Some(Told { to: to(&decided)?, decided }));
@@ -146,7 +146,7 @@ impl Desk {
 
     /// Decides what waits and commits it: the replies are lost.
     pub fn decide_untold(&mut self) -> Vec<ChainedEvent> {
-        commit_turn(&self.owner, &self.shared, &mut self.owned, self.clock.now())
+        commit_turn(&self.owner, &self.handle, &mut self.owned, self.clock.now())
     }
 
     /// So long after the start.
@@ -158,7 +158,7 @@ impl Desk {
     pub fn holds(&self, key: &str) -> (bool, u64) {
         let pool = PoolId::new("p").unwrap();
         let id = id(key);
-        self.shared.read(|state| {
+        self.handle.read(|state| {
             let is_live = state.reservation(&id).is_some_and(|r| r.status.is_live());
             (is_live, state.pool(&pool).unwrap().used.iter().map(|(_, units)| units).sum())
         })
@@ -166,7 +166,7 @@ impl Desk {
 
     /// L7 and nothing left waiting.
     pub fn end(self) {
-        self.world.assert_recovers_alike(&self.shared, "at the end");
+        self.world.assert_recovers_alike(&self.handle, "at the end");
         assert_eq!(self.gateway.pending(), (0, 0));
         assert_eq!(self.gateway.in_flight().sum::<usize>(), 0);
         self.runtime.shutdown_background();

@@ -318,11 +318,11 @@ fn what_may_pass_comes_through_with_the_same_key() {
 #[test]
 fn a_read_of_a_state_that_is_rebuilt_comes_through_later() {
     let desk = Desk::new();
-    let shared = desk.gateway.replica().partition(0).unwrap();
+    let handle = desk.gateway.replica().partition(0).unwrap();
     let read = || desk.send("GET", "/v1/pools/p", &[], "").read().unwrap();
-    shared.set_status(PartitionStatus::Restoring);
+    handle.set_status(PartitionStatus::Restoring);
     refused(&read(), 503, "restoring");
-    shared.set_status(PartitionStatus::Active);
+    handle.set_status(PartitionStatus::Active);
     assert_eq!(read().status, 200);
     desk.end();
 }

@@ -15,7 +15,7 @@ use headroom::domain::{ChainedEvent, EventBody, Ledger, Micros};
 use headroom::gateway::routing::route;
 use headroom::log::kafka::{Kafka, Sink, Stream};
 use headroom::log::{CommandSink, EventStream, NewCommand, Streamed};
-use headroom::replica::Shared;
+use headroom::replica::PartitionHandle;
 use headroom::wire;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Stage {
         Stage { log, clock, gateway, owner, kafka, sink, _dirs: dirs }
     }
 
-    fn owned(&self) -> &Shared {
+    fn owned(&self) -> &PartitionHandle {
         self.owner.gateway.replica().partition(0).unwrap()
     }
 

@@ -39,7 +39,7 @@ impl Depth for HttpDepth {
             }
             clock.set(turn.at);
             // A time that nobody has seen has not passed for a partition whose clock is put back.
-            server.gateway.replica().partitions().for_each(|shared| assert!(shared.time(clock.as_ref()) >= turn.at));
+            server.gateway.replica().partitions().for_each(|handle| assert!(handle.time(clock.as_ref()) >= turn.at));
             server.wait_for_timers(turn.at);
             let answers = turn.steps.iter().map(|step| caller.step(step)).collect();
             transcript.turns.push(TurnSeen { timers: None, answers });
@@ -70,8 +70,8 @@ impl Server {
 
     /// Holds that are due expire by themselves; nobody is told.
     pub fn wait_for_timers(&self, now: Micros) {
-        for shared in self.gateway.replica().partitions() {
-            until("due holds expire", || shared.read(|state| state.next_due()).is_none_or(|due| due > now));
+        for handle in self.gateway.replica().partitions() {
+            until("due holds expire", || handle.read(|state| state.next_due()).is_none_or(|due| due > now));
         }
     }
 }

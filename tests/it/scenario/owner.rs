@@ -18,15 +18,15 @@ impl Depth for OwnerDepth {
     fn run(&mut self, scenario: &Scenario) -> Transcript {
         let (partition, partitions) = scenario.place;
         let world = World::new(partitions);
-        let (shared, mut owned) = world.recover(partition);
-        let owner = shared.read(|state| Partition::claim(state, partitions));
+        let (handle, mut owned) = world.recover(partition);
+        let owner = handle.read(|state| Partition::claim(state, partitions));
         let mut transcript = Transcript::default();
         let mut now = Micros(0);
         for turn in &scenario.turns {
             let from = std::mem::replace(&mut now, turn.at);
             if turn.sets_clock {
-                let staged = shared.read(|state| owner.set_clock(state, from, turn.at, "by hand"));
-                conclude_turn(&owner, &shared, &mut owned, staged);
+                let staged = handle.read(|state| owner.set_clock(state, from, turn.at, "by hand"));
+                conclude_turn(&owner, &handle, &mut owned, staged);
                 transcript.turns.push(TurnSeen::default());
                 continue;
             }
@@ -35,7 +35,7 @@ impl Depth for OwnerDepth {
                 let command = NewCommand { partition, key: b"", bytes: &bytes, cancels: None };
                 world.log.append(command).unwrap();
             }
-            let decided = commit_turn(&owner, &shared, &mut owned, turn.at);
+            let decided = commit_turn(&owner, &handle, &mut owned, turn.at);
             let is_timer = |recorded: &&ChainedEvent| recorded.event.cause.is_none();
             let seen = |recorded: &ChainedEvent| seen_body(&recorded.event.body);
             let timers = decided.iter().filter(is_timer).map(seen).collect();
@@ -44,14 +44,14 @@ impl Depth for OwnerDepth {
             transcript.turns.push(TurnSeen { timers: Some(timers), answers });
         }
         let now = scenario.turns.last().map(|turn| turn.at).unwrap_or_default();
-        transcript.finals = shared.read(|state| {
+        transcript.finals = handle.read(|state| {
             let look = |subject: &Subject| match subject {
                 Subject::Pool(id) => seen_pool(state.pool(id)),
                 Subject::Reservation(id) => seen_reservation(state.reservation(id), now),
             };
             scenario.finals.iter().map(|last| look(&last.subject)).collect()
         });
-        world.assert_recovers_alike(&shared, &scenario.file);
+        world.assert_recovers_alike(&handle, &scenario.file);
         transcript
     }
 }

@@ -1,14 +1,12 @@
-//! The states of all partitions as other threads see them. Each has one writer, its owner or follower; readers take
-//! the lock for as long as it takes to look at one pool or reservation, or to copy the references of all pools.
+//! One partition as all threads of the process see it. It has one writer, its owner or its follower; readers take the
+//! lock for as long as it takes to look at one pool or reservation, or to copy the references of all pools.
 
-use super::clock_set::ClockRequest;
-use super::state::PartitionState;
-use crate::domain::{Micros, PoolId, ReservationId, route};
+use super::super::clock_set::ClockRequest;
+use super::super::state::PartitionState;
+use crate::domain::Micros;
 use crate::limits::{CLOCK_TOLD_MAX_MS, DEADLINE_MAX_MS, FRESH_WAITERS_MAX};
 use crate::time::{Clock, LogClock, Offset, Stamp};
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// What a partition's thread is doing.
@@ -38,8 +36,9 @@ pub const RESTORING: &str = "restoring";
 /// It is whole, and holds that fell due before are expired.
 pub const EXPIRING: &str = "expiring";
 
-/// One partition.
-pub struct Shared {
+/// One partition of the log in this process.
+pub struct PartitionHandle {
+    id: u32,
     state: RwLock<PartitionState>,
     status: RwLock<PartitionStatus>,
     /// When the turn under way began, [`IDLE`] when none is.
@@ -57,7 +56,7 @@ pub struct Shared {
     last_turn_us: AtomicU64,
     /// Whether others may own the partition, so that an owner has to prove that it still does.
     is_contested: bool,
-    /// What [`Shared::folds`] answers, for who holds a lock that a fold needs.
+    /// What [`PartitionHandle::folds`] answers, for who holds a lock that a fold needs.
     folds: AtomicBool,
     /// When the state was last known to be that of the log's end. Never later than that: who asks for a time first and then
     /// finds out may have been stopped in between, but not the other way round.
@@ -92,10 +91,12 @@ struct Waiter {
 
 const IDLE: u64 = u64::MAX;
 
-impl Shared {
-    fn new(partition: u32, is_contested: bool) -> Shared {
-        Shared {
-            state: RwLock::new(PartitionState::new(partition)),
+impl PartitionHandle {
+    /// A partition before its first event. `is_contested` says whether other processes may own it, too.
+    pub(in crate::replica) fn new(id: u32, is_contested: bool) -> PartitionHandle {
+        PartitionHandle {
+            id,
+            state: RwLock::new(PartitionState::new(id)),
             status: RwLock::new(PartitionStatus::Restoring),
             turn_since_us: AtomicU64::new(IDLE),
             trouble: Mutex::new(None),
@@ -119,6 +120,11 @@ impl Shared {
             waiting: Mutex::new(Vec::new()),
             clock_request: Mutex::default(),
         }
+    }
+
+    /// The number of the partition, from 0.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// Reads the state.
@@ -281,7 +287,7 @@ impl Shared {
         }
     }
 
-    /// [`Shared::unread`], in words.
+    /// [`PartitionHandle::unread`], in words.
     pub fn not_followed(&self) -> Option<String> {
         self.unread().map(|why| format!("not followed: {why}"))
     }
@@ -338,7 +344,7 @@ impl Shared {
             // Before the state: who reads an empty one and asks afterwards how old it is hears that nobody knows.
             self.current_at.store(0, Relaxed);
             self.set_restored(false);
-            self.write(|state| *state = PartitionState::new(state.partition()));
+            self.write(|state| *state = PartitionState::new(self.id));
         })
     }
 
@@ -462,78 +468,10 @@ impl Shared {
     }
 }
 
-/// Every partition of the log, on this node.
-pub struct Replica {
-    partitions: Vec<Arc<Shared>>,
-    /// Partitions that somebody has added, and that the log does not have.
-    strange: Mutex<BTreeSet<u32>>,
-}
-
-impl Replica {
-    /// All partitions at their beginning, of a log that this process alone writes.
-    pub fn new(partitions: u32) -> Replica {
-        Replica::of(partitions, false)
-    }
-
-    /// The same of a log that other processes write, too.
-    pub fn shared(partitions: u32) -> Replica {
-        Replica::of(partitions, true)
-    }
-
-    fn of(partitions: u32, is_contested: bool) -> Replica {
-        let partitions = (0..partitions).map(|p| Arc::new(Shared::new(p, is_contested))).collect();
-        Replica { partitions, strange: Mutex::default() }
-    }
-
-    /// Partitions that this process was given and that the log does not have.
-    pub fn strange(&self) -> BTreeSet<u32> {
-        self.strange.lock().clone()
-    }
-
-    /// This process was given one, or it was taken away again.
-    pub fn set_strange(&self, partition: u32, is_given: bool) {
-        let mut strange = self.strange.lock();
-        if is_given {
-            strange.insert(partition)
-        } else {
-            strange.remove(&partition)
-        };
-    }
-
-    /// How many partitions there are.
-    pub fn partition_count(&self) -> u32 {
-        u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether all of them have stopped for good.
-    pub fn has_stopped(&self) -> bool {
-        !self.partitions.is_empty() && self.partitions.iter().all(|shared| shared.has_stopped())
-    }
-
-    /// Every partition, in order.
-    pub fn partitions(&self) -> impl Iterator<Item = &Arc<Shared>> {
-        self.partitions.iter()
-    }
-
-    /// One of them.
-    pub fn partition(&self, partition: u32) -> Option<&Arc<Shared>> {
-        self.partitions.get(partition as usize)
-    }
-
-    /// The partition of a pool.
-    pub fn of_pool(&self, pool: &PoolId) -> Option<&Arc<Shared>> {
-        self.partition(route::partition_of(pool, self.partition_count()))
-    }
-
-    /// The partition of a reservation.
-    pub fn of_reservation(&self, id: &ReservationId) -> Option<&Arc<Shared>> {
-        self.partition(route::partition_of_reservation(id, self.partition_count()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::Replica;
 
     #[test]
     fn what_is_claimed_is_not_its_followers_to_stop() {
@@ -544,31 +482,31 @@ mod tests {
             PartitionStatus::Stopped,
         ] {
             let replica = Replica::shared(1);
-            let shared = replica.partition(0).unwrap();
-            shared.set_status(status.clone());
-            assert!(!shared.fail("a breach") && !shared.begin_anew() && shared.follow(|_| ()).is_none());
-            assert_eq!(shared.status(), status);
+            let handle = replica.partition(0).unwrap();
+            handle.set_status(status.clone());
+            assert!(!handle.fail("a breach") && !handle.begin_anew() && handle.follow(|_| ()).is_none());
+            assert_eq!(handle.status(), status);
         }
         for status in [PartitionStatus::Restoring, PartitionStatus::Standby] {
             let replica = Replica::shared(1);
-            let shared = replica.partition(0).unwrap();
-            shared.set_status(status.clone());
-            assert!(shared.begin_anew() && shared.status() == PartitionStatus::Restoring && !shared.folds());
-            shared.set_status(status);
-            assert!(shared.fail("a breach") && shared.has_stopped() && !shared.folds());
+            let handle = replica.partition(0).unwrap();
+            handle.set_status(status.clone());
+            assert!(handle.begin_anew() && handle.status() == PartitionStatus::Restoring && !handle.folds());
+            handle.set_status(status);
+            assert!(handle.fail("a breach") && handle.has_stopped() && !handle.folds());
         }
     }
 
     #[test]
     fn a_state_that_begins_anew_is_of_no_age_and_who_waits_for_it_is_told_nothing() {
         let replica = Replica::shared(1);
-        let shared = replica.partition(0).unwrap();
-        shared.caught_up(Micros(5));
-        shared.is_current(Micros(7));
-        assert_eq!(shared.staleness_us(Micros(9)), 2);
+        let handle = replica.partition(0).unwrap();
+        handle.caught_up(Micros(5));
+        handle.is_current(Micros(7));
+        assert_eq!(handle.staleness_us(Micros(9)), 2);
         let (wake, woken) = std::sync::mpsc::channel();
-        shared.when_at(3, move || wake.send(()).unwrap());
-        assert!(shared.begin_anew());
-        assert_eq!((woken.recv(), shared.staleness_us(Micros(9))), (Err(std::sync::mpsc::RecvError), 9));
+        handle.when_at(3, move || wake.send(()).unwrap());
+        assert!(handle.begin_anew());
+        assert_eq!((woken.recv(), handle.staleness_us(Micros(9))), (Err(std::sync::mpsc::RecvError), 9));
     }
 }
