@@ -57,7 +57,6 @@ fn possible(event: &Event, asked: CommandKind) -> Option<Vec<CommandBody>> {
         (CommandKind::Abandon, body) => {
             vec![CommandBody::Abandon { pool: body.pool_id()?.clone(), reservation: body.reservation_id()? }]
         }
-        (CommandKind::Handover, EventBody::HandedOver { nonce }) => vec![CommandBody::Handover { nonce: *nonce }],
         (CommandKind::DefinePool, EventBody::PoolDefined(Pool { id, spec, version, .. })) => {
             let at =
                 |expected_version| CommandBody::DefinePool { pool: id.clone(), spec: spec.clone(), expected_version };

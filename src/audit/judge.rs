@@ -63,7 +63,6 @@ impl Judge<'_> {
             | EventBody::CommandsLost { .. }
             | EventBody::EventsLost { .. }
             | EventBody::Barrier { .. }
-            | EventBody::HandedOver { .. }
             | EventBody::Tick => {}
         }
         self.remember();
@@ -553,12 +552,11 @@ fn answers(body: &EventBody, ask: CommandKind) -> bool {
         EventBody::Amended(..) => ask == CommandKind::Amend,
         EventBody::Released(_, ReleaseCause::Caller) => ask == CommandKind::Release,
         EventBody::Released(_, ReleaseCause::Abandoned) | EventBody::Abandoned { .. } => ask == CommandKind::Abandon,
-        EventBody::HandedOver { .. } => ask == CommandKind::Handover,
         EventBody::Rejected(_) => true,
         EventBody::Repeated(original, _) => match &**original {
-            EventBody::Repeated(..) | EventBody::Abandoned { .. } | EventBody::HandedOver { .. } => false,
+            EventBody::Repeated(..) | EventBody::Abandoned { .. } => false,
             EventBody::Expired(_) => ask == CommandKind::Release,
-            EventBody::Rejected(_) => !matches!(ask, CommandKind::Abandon | CommandKind::Handover),
+            EventBody::Rejected(_) => ask != CommandKind::Abandon,
             original => answers(original, ask),
         },
         EventBody::Expired(_)

@@ -114,7 +114,7 @@ pub(super) fn key_of(command: &CommandStamp, body: &EventBody) -> Option<Command
         CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
             Target::Reservation(body.reservation_id()?)
         }
-        CommandKind::Reserve | CommandKind::Abandon | CommandKind::Handover => return None,
+        CommandKind::Reserve | CommandKind::Abandon => return None,
     };
     Some(CommandKey { target, key: command.key.clone()? })
 }

@@ -111,7 +111,6 @@ impl<L: Ledger> Case<'_, L> {
             CommandBody::Amend { reservation, demand } => self.amend(*reservation, demand),
             CommandBody::Release { reservation } => self.release(*reservation),
             CommandBody::Abandon { pool, reservation } => self.abandon(pool, *reservation),
-            CommandBody::Handover { nonce } => Ok(EventBody::HandedOver { nonce: *nonce }),
         }
     }
 
@@ -459,7 +458,7 @@ pub fn command_key(command: &Command) -> Option<CommandKey> {
         | CommandBody::Extend { reservation, .. }
         | CommandBody::Amend { reservation, .. }
         | CommandBody::Release { reservation } => Target::Reservation(*reservation),
-        CommandBody::Reserve { .. } | CommandBody::Abandon { .. } | CommandBody::Handover { .. } => return None,
+        CommandBody::Reserve { .. } | CommandBody::Abandon { .. } => return None,
     };
     command.key.clone().map(|key| CommandKey { target, key })
 }
@@ -512,10 +511,7 @@ fn is_well_formed(body: &CommandBody) -> bool {
         CommandBody::Extend { hold_ttl_ms, .. } => is_ttl(*hold_ttl_ms),
         CommandBody::Amend { demand, .. } => demand.is_within(1),
         CommandBody::Abandon { pool, reservation } => reservation.pool_hash() == pool_hash(pool),
-        CommandBody::SetMode { .. }
-        | CommandBody::Confirm { .. }
-        | CommandBody::Release { .. }
-        | CommandBody::Handover { .. } => true,
+        CommandBody::SetMode { .. } | CommandBody::Confirm { .. } | CommandBody::Release { .. } => true,
     }
 }
 

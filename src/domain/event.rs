@@ -139,11 +139,6 @@ pub enum EventBody {
         /// Its own number.
         nonce: u64,
     },
-    /// The owner gave the partition away.
-    HandedOver {
-        /// To whom.
-        nonce: u64,
-    },
     /// Nothing happened for a while.
     Tick,
     /// The partition's time was ahead, and was set back to that of this event. What holds and what is remembered for a
@@ -278,7 +273,6 @@ pub enum Kind {
     Abandoned,
     Malformed,
     Barrier,
-    HandedOver,
     Tick,
     CommandsLost,
     PoolChanged,
@@ -308,7 +302,6 @@ impl EventBody {
             EventBody::CommandsLost { .. } => Kind::CommandsLost,
             EventBody::EventsLost { .. } => Kind::EventsLost,
             EventBody::Barrier { .. } => Kind::Barrier,
-            EventBody::HandedOver { .. } => Kind::HandedOver,
             EventBody::Tick => Kind::Tick,
             EventBody::ClockSet { .. } => Kind::ClockSet,
         }

@@ -70,7 +70,6 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
         | EventBody::CommandsLost { .. }
         | EventBody::EventsLost { .. }
         | EventBody::Barrier { .. }
-        | EventBody::HandedOver { .. }
         | EventBody::Tick => return Ok(()),
     }
     remember(ledger, event);
@@ -88,7 +87,7 @@ fn remember(ledger: &mut impl LedgerMut, event: &Event) {
         CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
             event.body.reservation_id().map(Target::Reservation)
         }
-        CommandKind::Reserve | CommandKind::Abandon | CommandKind::Handover => None,
+        CommandKind::Reserve | CommandKind::Abandon => None,
     };
     let Some(key) = target.map(|target| CommandKey { target, key }) else { return };
     if ledger.remembered(&key).is_some_and(|r| r.until > event.decided_at) {

@@ -1,19 +1,25 @@
-//! Enumerations as the schemas spell them. The first symbol of each, the schema's default, stands for one that the
-//! reader's version does not know; it is written for nothing and decoded as nothing.
+//! Enumerations as the schemas spell them. The first symbol of each, the schema's default, stands for a symbol that the
+//! reader's version does not know. It is never written, and a record that holds it is refused.
+//!
+//! A symbol without a value is retired: the schema keeps it for ever, no program writes it, and a record that holds it is
+//! refused by name.
 
 use super::field::Code;
 use crate::domain::{CommandKind, Kind, Mode, Reason, ReleaseCause, Status};
 
-/// A table in the order of the schema's symbols.
+/// A table in the order of the schema's symbols: each with its value, or with none if it is retired.
 macro_rules! codes {
-    ($type:ty as $name:literal, $unknown:literal: $($symbol:literal = $value:expr),* $(,)?) => {
+    (@value) => { None };
+    (@value $value:expr) => { Some($value) };
+    ($type:ty as $name:literal, $unknown:literal: $($symbol:literal $(= $value:expr)?),* $(,)?) => {
         impl Code for $type {
             const NAME: &'static str = $name;
             const SYMBOLS: &'static [&'static str] = &[$unknown, $($symbol),*];
-            const VALUES: &'static [$type] = &[$($value),*];
+            const VALUES: &'static [Option<$type>] = &[$(codes!(@value $($value)?)),*];
         }
     };
 }
+pub(super) use codes;
 
 codes! { CommandKind as "Ask", "Unknown":
     "DefinePool" = CommandKind::DefinePool,
@@ -24,7 +30,7 @@ codes! { CommandKind as "Ask", "Unknown":
     "Extend" = CommandKind::Extend,
     "Release" = CommandKind::Release,
     "Abandon" = CommandKind::Abandon,
-    "Handover" = CommandKind::Handover,
+    "Handover",
     "ChangePool" = CommandKind::ChangePool,
     "Amend" = CommandKind::Amend,
 }
@@ -43,7 +49,7 @@ codes! { Kind as "Kind", "Unknown":
     "Abandoned" = Kind::Abandoned,
     "Malformed" = Kind::Malformed,
     "Barrier" = Kind::Barrier,
-    "HandedOver" = Kind::HandedOver,
+    "HandedOver",
     "Tick" = Kind::Tick,
     "CommandsLost" = Kind::CommandsLost,
     "PoolChanged" = Kind::PoolChanged,

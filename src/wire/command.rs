@@ -1,5 +1,6 @@
 //! Commands, as they stand in `headroom.commands`.
 
+use super::codes::codes;
 use super::field::{Code, Coded, Hex, Id, Labels, Names, Text, Units, record};
 use super::readable::readable;
 use super::schema::COMMANDS;
@@ -56,10 +57,11 @@ pub(super) enum Part {
     HoldLifeMax,
 }
 
-impl Code for Part {
-    const NAME: &'static str = "Part";
-    const SYMBOLS: &'static [&'static str] = &["unknown", "window", "cutoff", "hold_ttl_max_ms", "hold_life_max_ms"];
-    const VALUES: &'static [Part] = &[Part::Window, Part::Cutoff, Part::HoldTtlMax, Part::HoldLifeMax];
+codes! { Part as "Part", "unknown":
+    "window" = Part::Window,
+    "cutoff" = Part::Cutoff,
+    "hold_ttl_max_ms" = Part::HoldTtlMax,
+    "hold_life_max_ms" = Part::HoldLifeMax,
 }
 
 /// Longest command of the usual kind, so that its buffer need not grow.
@@ -139,7 +141,6 @@ fn record_of(command: &Command) -> CommandRecord<'_> {
         }
         CommandBody::Extend { hold_ttl_ms, .. } => record.hold_ttl_ms = Some(saturated(*hold_ttl_ms)),
         CommandBody::Amend { demand, .. } => record.demand = Some(Units::Amounts(demand)),
-        CommandBody::Handover { nonce } => record.nonce = Some(nonce.cast_signed()),
         CommandBody::Confirm { .. } | CommandBody::Release { .. } | CommandBody::Abandon { .. } => {}
     }
     record
@@ -258,7 +259,6 @@ fn ask_of(mut record: CommandRecord<'static>) -> Result<CommandBody, DecodeError
         },
         CommandKind::Release => CommandBody::Release { reservation: reservation()? },
         CommandKind::Abandon => CommandBody::Abandon { pool: pool()?, reservation: reservation()? },
-        CommandKind::Handover => CommandBody::Handover { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
     })
 }
 

@@ -222,7 +222,7 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a EventBody) {
             record.lost_from = Some(saturated(*from));
             record.lost_until = Some(saturated(*until));
         }
-        EventBody::Barrier { nonce } | EventBody::HandedOver { nonce } => record.nonce = Some(nonce.cast_signed()),
+        EventBody::Barrier { nonce } => record.nonce = Some(nonce.cast_signed()),
         EventBody::ClockSet { from, detail } => {
             record.clock_from = Some(saturated(from.0));
             record.detail = Some(Detail::of(detail));
@@ -361,7 +361,6 @@ fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<EventBody, D
             until: counted(record.lost_until, "lost_until")?,
         },
         Kind::Barrier => EventBody::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
-        Kind::HandedOver => EventBody::HandedOver { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
         Kind::Tick => EventBody::Tick,
         Kind::ClockSet => {
             EventBody::ClockSet { from: Micros(counted(record.clock_from, "clock_from")?), detail: detail_of(record)? }

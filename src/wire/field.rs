@@ -103,13 +103,13 @@ pub(super) trait Code: Copy + PartialEq + 'static {
     const NAME: &'static str;
     /// The symbols, the one for "unknown" first.
     const SYMBOLS: &'static [&'static str];
-    /// What the symbols after the first mean.
-    const VALUES: &'static [Self];
+    /// What the symbols after the first mean; `None` for a symbol that is retired.
+    const VALUES: &'static [Option<Self>];
 
     /// The place of its symbol among [`Code::VALUES`]. Of several symbols the last one is written: the others are how
     /// older versions spelt it.
     fn place(self) -> Option<usize> {
-        Self::VALUES.iter().rposition(|value| *value == self)
+        Self::VALUES.iter().rposition(|value| *value == Some(self))
     }
 }
 
@@ -142,10 +142,14 @@ impl<T: Code> Visitor<'_> for Symbol<T> {
 
     fn visit_u64<E: Error>(self, at: u64) -> Result<Self::Value, E> {
         let at = usize::try_from(at).unwrap_or(usize::MAX);
-        let value = at.checked_sub(1).and_then(|known| T::VALUES.get(known));
-        value
-            .map(|value| Coded(*value))
-            .ok_or_else(|| E::custom(format_args!("the {} {at} is not known here", T::NAME)))
+        match at.checked_sub(1).and_then(|known| T::VALUES.get(known)) {
+            Some(Some(value)) => Ok(Coded(*value)),
+            Some(None) => {
+                let symbol = T::SYMBOLS.get(at).copied().unwrap_or_default();
+                Err(E::custom(format_args!("the {} {symbol} is retired: no program writes it", T::NAME)))
+            }
+            None => Err(E::custom(format_args!("the {} {at} is not known here", T::NAME))),
+        }
     }
 }
 

@@ -216,7 +216,7 @@ impl<'a> Rest<'a> {
             EXPIRED => Status::Expired,
             REFUSED => {
                 let [reason, binding] = self.array()?;
-                let known = Reason::VALUES.get(usize::from(reason)).copied();
+                let known = Reason::VALUES.get(usize::from(reason)).copied().flatten();
                 let reason = known.ok_or_else(|| DecodeError::new("a reason is not known here"))?;
                 Status::Refused { reason, binding: Some(binding).filter(|at| *at != NOT_BOUND) }
             }

@@ -1,6 +1,7 @@
 //! Replies: an outcome on its way back to the gateway that waits for it. A reply says exactly what is recorded: it
 //! holds the event's bytes and their digest, and nothing else.
 
+use super::codes::codes;
 use super::field::{Bytes, Bytes16, Code, Coded, record};
 use super::schema::REPLIES;
 use super::{DecodeError, event, present};
@@ -13,10 +14,8 @@ pub(super) enum ReplyKind {
     Decided,
 }
 
-impl Code for ReplyKind {
-    const NAME: &'static str = "ReplyKind";
-    const SYMBOLS: &'static [&'static str] = &["Unknown", "Decided"];
-    const VALUES: &'static [ReplyKind] = &[ReplyKind::Decided];
+codes! { ReplyKind as "ReplyKind", "Unknown":
+    "Decided" = ReplyKind::Decided,
 }
 
 record! {

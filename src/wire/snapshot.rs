@@ -1,6 +1,7 @@
 //! Rows of a checkpoint: one for each pool, page of reservations, remembered answer and leaf of command ids. A pool and an answer are told
 //! by the events that would make them; a page is packed, as `page.rs` says.
 
+use super::codes::codes;
 use super::field::{Bytes, Code, Coded, record};
 use super::schema::SNAPSHOTS;
 use super::{DecodeError, counted, event, page, present, saturated};
@@ -32,11 +33,11 @@ pub(super) enum SnapshotKind {
     Decided,
 }
 
-impl Code for SnapshotKind {
-    const NAME: &'static str = "SnapshotKind";
-    const SYMBOLS: &'static [&'static str] = &["Unknown", "Pool", "Page", "Remembered", "Decided"];
-    const VALUES: &'static [SnapshotKind] =
-        &[SnapshotKind::Pool, SnapshotKind::Page, SnapshotKind::DedupEntry, SnapshotKind::Decided];
+codes! { SnapshotKind as "SnapshotKind", "Unknown":
+    "Pool" = SnapshotKind::Pool,
+    "Page" = SnapshotKind::Page,
+    "Remembered" = SnapshotKind::DedupEntry,
+    "Decided" = SnapshotKind::Decided,
 }
 
 record! {

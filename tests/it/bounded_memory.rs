@@ -181,7 +181,7 @@ fn refusals_push_out_older_refusals_and_nothing_else() {
         asked.life.checkpoint();
     }
     assert_eq!(asked.used(), used, "refusals need none of the memory");
-    asked.ask(CommandBody::Handover { nonce: 1 }, None);
+    asked.ask(release("R-nobody"), None);
     let known = |asked: &Asked, key: &str| asked.life.state.reservation(&reservation_id(&pool(), key)).is_some();
     let kept: Vec<_> = storm.iter().filter(|key| known(&asked, key)).collect();
     assert_eq!(kept, storm[200..].iter().collect::<Vec<_>>());
@@ -264,7 +264,7 @@ fn what_was_forgotten_does_not_come_back_with_a_checkpoint() {
         assert_eq!(asked.reserve(key, 9), refused(Reason::OverLimit));
         asked.life.checkpoint();
     }
-    asked.ask(CommandBody::Handover { nonce: 1 }, None);
+    asked.ask(release("R-nobody"), None);
     asked.life.checkpoint();
     for is_store_lost in [false, true] {
         let again = asked.life.restarted(is_store_lost);

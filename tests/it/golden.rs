@@ -87,7 +87,6 @@ fn asks() -> Vec<CommandBody> {
         CommandBody::Extend { reservation, hold_ttl_ms: 60_000 },
         CommandBody::Release { reservation },
         CommandBody::Abandon { pool: pool.clone(), reservation },
-        CommandBody::Handover { nonce: u64::MAX },
     ]
 }
 
@@ -188,7 +187,6 @@ fn bodies() -> Vec<EventBody> {
         EventBody::CommandsLost { detail: "by hand: retention".to_owned() },
         EventBody::EventsLost { detail: "by hand: an older copy".to_owned(), from: 123_400, until: 123_900 },
         EventBody::Barrier { nonce: 1 },
-        EventBody::HandedOver { nonce: 2 },
         EventBody::Tick,
         EventBody::ClockSet { from: Micros(1_795_268_800_000_000), detail: "by hand: a wrong clock".to_owned() },
     ]

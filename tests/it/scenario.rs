@@ -341,7 +341,7 @@ then
             "expired",
         ];
         let repeated = events.iter().map(|kind| format!("repeated {kind}"));
-        let plain = events.iter().chain(&["abandoned", "handed_over"]).map(|kind| (*kind).to_owned());
+        let plain = events.iter().chain(&["abandoned"]).map(|kind| (*kind).to_owned());
         let missing: Vec<_> =
             reasons.chain(remembered).chain(repeated).chain(plain).filter(|k| !kinds.contains(&&**k)).collect();
         assert!(missing.is_empty(), "no scenario comes to {missing:?}");
@@ -359,7 +359,7 @@ then
             for step in scenario.turns.iter().flat_map(|turn| &turn.steps) {
                 let line = step.expected.line;
                 let kind = step.expected.kind.as_deref().unwrap_or_default();
-                let inner = matches!(step.command.body, CommandBody::Abandon { .. } | CommandBody::Handover { .. });
+                let inner = matches!(step.command.body, CommandBody::Abandon { .. });
                 assert!(!inner, "{file}:{line}: a command that no caller sends");
                 let technical = ["malformed", "misrouted", "duplicate", "expired", "deadline_too_far", "abandoned"];
                 let is_technical = kind.strip_prefix("rejected ").is_some_and(|reason| technical.contains(&reason));

@@ -154,7 +154,6 @@ pub fn ask() -> BoxedStrategy<CommandBody> {
         (reservation_id(), amounts()).prop_map(|(reservation, demand)| CommandBody::Amend { reservation, demand }),
         reservation_id().prop_map(|reservation| CommandBody::Release { reservation }),
         (pool_id(), reservation_id()).prop_map(|(pool, reservation)| CommandBody::Abandon { pool, reservation }),
-        any::<u64>().prop_map(|nonce| CommandBody::Handover { nonce }),
     ]
     .boxed()
 }
@@ -298,7 +297,6 @@ pub fn original() -> impl Strategy<Value = EventBody> {
         (".{0,64}", units(), units()).prop_map(|(detail, from, until)| EventBody::EventsLost { detail, from, until }),
         (micros(), ".{0,64}").prop_map(|(from, detail)| EventBody::ClockSet { from, detail }),
         any::<u64>().prop_map(|nonce| EventBody::Barrier { nonce }),
-        any::<u64>().prop_map(|nonce| EventBody::HandedOver { nonce }),
         Just(EventBody::Tick),
     ]
 }

@@ -122,7 +122,7 @@ fn the_digest_is_of_the_datum_and_holds_its_predecessor() {
 
 #[test]
 fn refusals_name_what_is_wrong() {
-    let ask = CommandBody::Handover { nonce: 1 };
+    let ask = CommandBody::Release { reservation: ReservationId::new(0, [0; 11]) };
     let command = Command {
         id: CommandId(1),
         reply_to: None,
@@ -132,7 +132,7 @@ fn refusals_name_what_is_wrong() {
         deadline: Micros(0),
         body: ask,
     };
-    assert_eq!(command.body.kind(), CommandKind::Handover);
+    assert_eq!(command.body.kind(), CommandKind::Release);
     let good = command::encode(&command);
     let refusal = |bytes: &[u8]| command::decode(bytes).unwrap_err().to_string();
     let with = |at: usize, byte: u8| {
@@ -146,12 +146,21 @@ fn refusals_name_what_is_wrong() {
     let by_schema = |text: String| text.strip_prefix("not of the schema it names: ").unwrap().to_owned();
     assert_eq!(by_schema(with(10, 0)), "the Ask 0 is not known here");
     assert_eq!(by_schema(with(10, 100)), "the Ask 50 is not known here");
+    assert_eq!(by_schema(with(10, 2 * 9)), "the Ask Handover is retired: no program writes it");
     assert_eq!(by_schema(with(13, b'X')), "a command's id is not 32 hex digits");
     assert!(by_schema(with(13, 0xFF)).contains("utf-8"));
     assert!(by_schema(with(11, 4)).contains("union"));
     assert!(by_schema(refusal(&good[..good.len() - 1])).contains("EOF"));
     assert_eq!(refusal(&[good.clone(), vec![0]].concat()), "bytes follow the record");
     assert_eq!(refusal(&vec![0; COMMAND_BYTES_MAX + 1]), "longer than 65536 bytes");
+}
+
+#[test]
+fn an_event_of_a_retired_kind_is_refused_by_name() {
+    let (mut bytes, _) = event::encode(&tick(Digest::default()));
+    bytes[10] = 2 * 14; // HandedOver, as Avro writes it.
+    let refusal = event::decode(&bytes).unwrap_err().to_string();
+    assert_eq!(refusal, "not of the schema it names: the Kind HandedOver is retired: no program writes it");
 }
 
 #[test]
@@ -163,7 +172,7 @@ fn a_length_that_is_a_lie_allocates_nothing() {
         actor: None,
         key: None,
         deadline: Micros(0),
-        body: CommandBody::Handover { nonce: 1 },
+        body: CommandBody::Release { reservation: ReservationId::new(0, [0; 11]) },
     });
     // The first text's length, as the longest and the largest negative number there is.
     for lie in [[0xFE, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1], [0xFF; 10]] {

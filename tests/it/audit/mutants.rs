@@ -304,9 +304,6 @@ fn what_was_not_asked() {
         ("another area", Law::OneDecision, At::DEFINED, |log| {
             said(log, At::DEFINED).spec.areas.insert(Name::new("SG-01").unwrap());
         }),
-        ("handed to another", Law::OneDecision, At::HANDED_OVER, |log| {
-            event(log, At::HANDED_OVER).body = EventBody::HandedOver { nonce: 8 };
-        }),
     ]);
 }
 

@@ -79,7 +79,6 @@ enum Step {
     Misrouted,
     /// The command before is decided once more.
     Copy(prop::sample::Index),
-    Handover,
 }
 
 /// Waits are short or longer than the window: an Abandon that finds an outcome about to be forgotten cancels nothing,
@@ -127,7 +126,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..4u64).prop_map(Step::Skip),
         1 => Just(Step::Misrouted),
         2 => any::<prop::sample::Index>().prop_map(Step::Copy),
-        1 => Just(Step::Handover),
     ]
 }
 
@@ -248,7 +246,6 @@ impl Player {
                 self.ask(CommandBody::SetMode { pool, mode: Mode::Paused, expected_version: None }, 0);
             }
             Step::Copy(of) => self.copy(of),
-            Step::Handover => self.ask(CommandBody::Handover { nonce: 1 }, 0),
         }
     }
 
@@ -378,11 +375,8 @@ fn change_kind(body: &mut EventBody) {
         EventBody::LimitsAdjusted(pool) => EventBody::ModeSet(pool),
         EventBody::ModeSet(pool) => EventBody::PoolChanged(pool),
         EventBody::PoolChanged(pool) => EventBody::PoolDefined(pool),
-        EventBody::HandedOver { nonce } | EventBody::Barrier { nonce } => {
-            EventBody::Malformed { detail: nonce.to_string() }
-        }
-        EventBody::Malformed { .. } => EventBody::HandedOver { nonce: 1 },
-        EventBody::CommandsLost { .. } | EventBody::ClockSet { .. } => EventBody::Tick,
+        EventBody::Barrier { nonce } => EventBody::Malformed { detail: nonce.to_string() },
+        EventBody::Malformed { .. } | EventBody::CommandsLost { .. } | EventBody::ClockSet { .. } => EventBody::Tick,
         EventBody::EventsLost { detail, .. } => EventBody::Malformed { detail },
         EventBody::Tick => EventBody::Barrier { nonce: 1 },
         EventBody::Abandoned { .. } => EventBody::Tick,

@@ -21,7 +21,7 @@ places! {
     R3_EXPIRED R2_RELEASED R2_RELEASED_AGAIN R2_RELEASED_KEYED R5_CANCELLED R5_ABANDONED
     R5_ACCEPTED R5_TAKEN_BACK MODE_CLOSED R6_CLOSED MODE_OPEN R7_LATE MALFORMED R1_REUSED BARRIER_2 TICK
     R2_CONFIRMED_AGAIN MODE_REUSED R8_ACCEPTED R8_COPY R12_TOO_FAR R12_ABANDONED R9_UNKNOWN R10_PAST_CUTOFF LOST EVENTS_LOST R11_AFTER_MARKERS
-    CHANGED CHANGE_STALE ADJUST_OUT_OF_RANGE HANDED_OVER
+    CHANGED CHANGE_STALE ADJUST_OUT_OF_RANGE
     CLOCK_SET LIMITS_RAISED R13_HELD CLOCK_SET_AGAIN R13_EXPIRED
 }
 
@@ -132,7 +132,6 @@ fn second_half(owner: &mut Owner) {
     owner.take(&command(asked(change(Mode::Closed), Some(4)), 99, None));
     let by = LimitChange::By(vec![(dimension("orders"), -3)]);
     owner.take(&command(CommandBody::AdjustLimits { pool: the_pool(), change: by, expected_version: None }, 100, None));
-    owner.take(&command(CommandBody::Handover { nonce: 7 }, 97, None));
     owner.give(Input::SetClock(6 * HOUR_MS));
     let change = LimitChange::To(amounts(&[("orders", 3)]));
     owner.take(&command(CommandBody::AdjustLimits { pool: the_pool(), change, expected_version: None }, 101, None));

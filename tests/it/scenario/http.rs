@@ -159,7 +159,7 @@ impl Caller<'_> {
                 ("PATCH", self.path(reservation, ""), vec![], Some(json!({ "demand": units(demand) })))
             }
             CommandBody::Release { reservation } => ("DELETE", self.path(reservation, ""), vec![], None),
-            CommandBody::Abandon { .. } | CommandBody::Handover { .. } => panic!("no caller sends this"),
+            CommandBody::Abandon { .. } => panic!("no caller sends this"),
         }
     }
 
@@ -192,7 +192,7 @@ fn kind_of(body: &CommandBody, answer: &Value) -> &'static str {
         CommandBody::Amend { .. } => "amended",
         CommandBody::Release { .. } if answer["status"] == "expired" => "expired",
         CommandBody::Release { .. } => "released",
-        CommandBody::Abandon { .. } | CommandBody::Handover { .. } => panic!("no caller sends this"),
+        CommandBody::Abandon { .. } => panic!("no caller sends this"),
     }
 }
 

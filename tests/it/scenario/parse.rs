@@ -337,7 +337,6 @@ impl Parser {
                 let hold = words.parse("hold", duration)?.ok_or("does not say for how long")?;
                 CommandBody::Extend { reservation: self.reference(subject)?, hold_ttl_ms: hold / 1_000 }
             }
-            "handover" => CommandBody::Handover { nonce: number(subject)? },
             _ => return Err(format!("`{verb}` is no command")),
         };
         let attempt = match words.parse("attempt", number)? {

@@ -37,7 +37,6 @@ pub fn seen_body(body: &EventBody) -> Seen {
         EventBody::EventsLost { .. } => "events_lost".to_owned(),
         EventBody::ClockSet { .. } => "clock_set".to_owned(),
         EventBody::Barrier { .. } => "barrier".to_owned(),
-        EventBody::HandedOver { .. } => "handed_over".to_owned(),
         EventBody::Tick => "tick".to_owned(),
     };
     let mut fields = Fields::new();
