@@ -1,70 +1,390 @@
-//! What the log on a cluster is told of the configuration.
+//! A process beside a log that several processes share: it owns the partitions that the group of owners gives it, and
+//! follows all the others. Nothing here knows which log it is.
 
-use super::{StartError, draw_wide};
-use crate::config::{Config, Kafka};
-use crate::log;
-use crate::log::kafka::ops::preflight::{self, PreflightErrors, Ready, Start};
-use crate::log::kafka::ops::topics::Asked;
-use crate::log::kafka::schema::registry::Registry;
-use crate::log::kafka::{Cluster, Topics};
+use super::handover::Watch;
+use super::owner::OwnerContext;
+use super::owning::Owning;
+use super::witness::Flushing;
+use super::{Hold, LogRuntime, StartError, draw, spawn};
+use crate::config::{Config, Roles};
+use crate::domain::ChainedEvent;
+use crate::gateway::Gateway;
+use crate::limits::{OWNER_BEAT_MS, PULSE_MS, TICK_AFTER_MS};
+use crate::log::{
+    AppendError, ClusterLog, CommandSink, CommittedTail, EventStream, Fitness, Manifest, Membership, NewCommand,
+    OwnedPosition, OwnerNotes, Reply, ReplyChannel, ReplyReader,
+};
+use crate::owner::checkpointer::Checkpointer;
+use crate::owner::follower::{EndOffsetProbe, Follower};
+use crate::replica::{PartitionHandle, PartitionStatus, Replica};
+use crate::store::Store;
+use crate::store::sled::SledStore;
+use crate::telemetry::Metrics;
+use crate::time::{Clock, Stopwatch, pause, pause_unless};
+use crossbeam_channel::{Sender, bounded, never};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What is asked of the topics.
-pub fn asked(config: &Config, kafka: &Kafka) -> Asked {
-    let Kafka { replication, min_in_sync, .. } = *kafka;
-    Asked { partitions: config.partitions, replication, min_in_sync }
+/// Longest wait for what comes over the network, of a thread that has to notice when it is to end.
+const LOOK: Duration = Duration::from_millis(50);
+/// Between two looks at whether a thread has ended.
+const JOIN_LOOK: Duration = Duration::from_millis(5);
+/// Before what failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Between two looks at whether followed states are current.
+const PROBE_EVERY: Duration = Duration::from_millis(PULSE_MS);
+/// Between two looks at what owners note.
+const NOTES_EVERY: Duration = Duration::from_millis(OWNER_BEAT_MS);
+/// Longest wait at shutdown, when no owner is left, for the group of owners to let this process go. It is longer than a
+/// session: a group that has just lost a member waits for that one's session to end first.
+const GROUP_LIMIT: Duration = Duration::from_secs(8);
+/// Longest wait at shutdown for this process's commands to be in the log.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a composition file has opened and checked.
+pub(super) struct Opened<L> {
+    pub(super) log: Arc<L>,
+    pub(super) store: Arc<SledStore>,
+    pub(super) flushing: Flushing,
+    pub(super) hold: Hold,
 }
 
-/// The cluster and Headroom's place on it.
-pub fn cluster(kafka: &Kafka) -> Cluster {
-    let names = kafka.topics.clone();
-    let security = kafka.security.iter().map(|(name, value)| ((*name).to_owned(), value.expose().to_owned()));
-    Cluster {
-        brokers: kafka.brokers.clone(),
-        security: security.collect(),
-        application: kafka.application.clone(),
-        environment: kafka.environment.clone(),
-        topics: Topics {
-            commands: names.commands,
-            events: names.events,
-            replies: names.replies,
-            snapshots: names.snapshots,
-            dead_letters: names.dead_letters,
-            manifest: names.manifest,
-        },
-        alternates: kafka.alternating_producers,
+/// Starts the gateway, the followers and the owners, as far as `roles` want them.
+pub(super) fn start<L: ClusterLog>(
+    config: &Config,
+    roles: Roles,
+    opened: Opened<L>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<LogRuntime, StartError> {
+    let Opened { log, store, flushing, hold } = opened;
+    let Manifest { log_id, partitions, .. } = *log.manifest();
+    let replica = Arc::new(Replica::shared(partitions));
+    let incarnation = draw();
+    let tail = Arc::clone(&log) as Arc<dyn CommittedTail>;
+    let producer = roles.gateway.then(|| log.producer()).transpose()?;
+    let sink: Arc<dyn CommandSink> = match &producer {
+        Some(producer) => Arc::clone(producer) as Arc<dyn CommandSink>,
+        None => Arc::new(NoSink),
+    };
+    let gateway = Arc::new(Gateway::new(
+        incarnation,
+        config.deadline_default_ms,
+        Arc::clone(&sink),
+        Arc::clone(&tail),
+        Arc::clone(&replica),
+        Arc::clone(&clock),
+    ));
+    metrics.watch(&gateway, Arc::clone(&sink));
+    if let Some(producer) = &producer {
+        let gateway = Arc::downgrade(&gateway);
+        producer.on_abandon_durable(Box::new(move |abandon| {
+            if let Some(gateway) = gateway.upgrade() {
+                gateway.abandon_durable(abandon);
+            }
+        }));
+    }
+    let (checkpointer, work) = Checkpointer::new(log_id);
+    let context = Arc::new(OwnerContext {
+        partitions,
+        log_id,
+        tail: Arc::clone(&tail),
+        store: Arc::clone(&store) as Arc<dyn Store>,
+        clock,
+        replies: log.replies(incarnation, Arc::clone(&gateway) as Arc<dyn ReplyChannel>)?,
+        checkpointer: checkpointer.noting(store),
+        metrics,
+        on_committed: on_committed(incarnation, &gateway),
+        tick_after_ms: Some(TICK_AFTER_MS),
+    });
+    let checkpoints = {
+        let (store, metrics) = (Arc::clone(&context.store), Arc::clone(&context.metrics));
+        spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
+    };
+    let deadline_ms = config.deadline_default_ms;
+    let process = Process { log, context, replica, sink, gateway: Arc::clone(&gateway), incarnation, deadline_ms };
+    let threads = Threads::start(&process, roles)?;
+    drop(process);
+    let end = move || {
+        // Commands of this process are in the log before its owners stop: those that still own a partition decide them.
+        if let Some(producer) = producer {
+            let left = producer.close(CLOSE_LIMIT);
+            if left > 0 {
+                tracing::error!(left, "commands of this process are not known to be in the log, and not waited for");
+            }
+        }
+        let ended = threads.end() && checkpoints.join().is_ok() && flushing.end();
+        drop(hold);
+        ended
+    };
+    Ok(LogRuntime { gateway, tail, end: Box::new(end) })
+}
+
+/// Offers every event that is read from the log to this process's gateway: it may be the outcome of a call whose reply was
+/// lost.
+fn on_committed(incarnation: u64, gateway: &Arc<Gateway>) -> Box<dyn Fn(&ChainedEvent) + Send + Sync> {
+    let gateway = Arc::downgrade(gateway);
+    Box::new(move |recorded| {
+        let reply_to = recorded.event.command().and_then(|command| command.reply_to);
+        if let (Some(to), Some(gateway)) = (reply_to.filter(|to| *to == incarnation), gateway.upgrade()) {
+            gateway.send(vec![Reply { to, decided: recorded.clone() }]);
+        }
+    })
+}
+
+/// The sink of a process that takes no calls.
+struct NoSink;
+
+impl CommandSink for NoSink {
+    fn append(&self, _: NewCommand<'_>) -> Result<(), AppendError> {
+        Err(AppendError::Closed)
+    }
+
+    fn waiting(&self, _: u32) -> usize {
+        0
+    }
+
+    fn stalled(&self, _: u32) -> Duration {
+        Duration::ZERO
     }
 }
 
-/// The log on a cluster, for those who only read: nothing is written anywhere, and no server need run.
-///
-/// # Errors
-/// [`StartError::PreflightErrors`] with all reasons why it cannot be read, or [`StartError::Cluster`].
-pub fn look(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartError> {
-    checked(config, kafka, preflight::look).map(|(log, _)| log)
+/// What the threads of this process share.
+pub(super) struct Process<L> {
+    pub(super) log: Arc<L>,
+    pub(super) context: Arc<OwnerContext>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) sink: Arc<dyn CommandSink>,
+    gateway: Arc<Gateway>,
+    /// The number that this process has drawn for itself: replies are addressed to it.
+    incarnation: u64,
+    /// The deadline of a call that names none.
+    pub(super) deadline_ms: u64,
 }
 
-/// The log on a cluster that was checked like this, and the cluster's id.
-pub(super) fn checked(
-    config: &Config,
-    kafka: &Kafka,
-    check: impl FnOnce(&Start<'_>) -> Result<Ready, PreflightErrors>,
-) -> Result<(log::kafka::Kafka, String), StartError> {
-    let (cluster, registry) = (cluster(kafka), registry(kafka));
-    let start = Start {
-        cluster: &cluster,
-        asked: asked(config, kafka),
-        cluster_id: kafka.cluster_id.as_deref(),
-        registry: registry.as_ref(),
-        data_dir: &config.data_dir,
+/// Everything that runs until the end.
+struct Threads {
+    ending: Arc<AtomicBool>,
+    /// Dropped to have all owners stop.
+    shutdown: Sender<()>,
+    ownership: JoinHandle<()>,
+    membership: Option<Arc<dyn Membership>>,
+    /// The threads that end after the owners.
+    others: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn start<L: ClusterLog>(process: &Process<L>, roles: Roles) -> Result<Threads, StartError> {
+        let Process { log, context, replica, gateway, incarnation, .. } = process;
+        let ending = Arc::new(AtomicBool::new(false));
+        let mut others = Vec::new();
+        if roles.gateway {
+            // It stands at the end of the replies before anything can be asked.
+            let reader = log.reply_reader(*incarnation)?;
+            let (log, gateway, ending) = (Arc::clone(log), Arc::clone(gateway), Arc::clone(&ending));
+            let again = {
+                let incarnation = *incarnation;
+                move || log.reply_reader(incarnation).ok()
+            };
+            others.push(spawn("replies", move || read_replies(reader, again, &gateway, &ending))?);
+        }
+        let probe = Arc::new(EndOffsetProbe::new(replica.partition_count()));
+        {
+            let stream = log.stream()?;
+            let (context, replica) = (Arc::clone(context), Arc::clone(replica));
+            let (probe, ending) = (Arc::clone(&probe), Arc::clone(&ending));
+            others.push(spawn("follower", move || follow(stream, &context, &replica, &probe, &ending))?);
+        }
+        {
+            let (log, context, replica) = (Arc::clone(log), Arc::clone(context), Arc::clone(replica));
+            let ending = Arc::clone(&ending);
+            others.push(spawn("probe", move || probe_ends(&*log, &context, &replica, &probe, &ending))?);
+        }
+        {
+            let (notes, replica, ending) = (log.owner_notes()?, Arc::clone(replica), Arc::clone(&ending));
+            others.push(spawn("beats", move || read_notes(&*notes, &replica, &ending))?);
+        }
+        let (membership, changes) = if roles.owner {
+            let [warming, owning] = [replica; 2].map(Arc::clone);
+            let joined = log.join(Box::new(move || fitness(&warming)), Box::new(move || positions(&owning)))?;
+            let ending = Arc::clone(&ending);
+            let watch = Watch::new(process, log.distance()?, Arc::clone(&joined.membership));
+            others.push(spawn("handover", move || watch.run(&ending))?);
+            (Some(joined.membership), joined.changes)
+        } else {
+            (None, never())
+        };
+        let (shutdown, told) = bounded(0);
+        let owning = Owning::new(process);
+        let ownership = spawn("ownership", move || owning.run(&changes, &told))?;
+        Ok(Threads { ending, shutdown, ownership, membership, others })
+    }
+
+    fn end(self) -> bool {
+        drop(self.shutdown);
+        let mut ended = true;
+        // The group is told that this process goes while its owners stop: it waits for them.
+        let leaving = self.membership.and_then(|membership| spawn("leaving", move || membership.leave()).ok());
+        ended &= self.ownership.join().is_ok();
+        if leaving.is_some_and(|leaving| !ends_within(leaving, GROUP_LIMIT)) {
+            tracing::error!(
+                "this process could not leave the group of owners: others get its partitions when its session ends"
+            );
+            ended = false;
+        }
+        self.ending.store(true, Relaxed);
+        for thread in self.others {
+            thread.thread().unpark();
+            ended &= thread.join().is_ok();
+        }
+        ended
+    }
+}
+
+/// Waits for a thread to end, and no longer than this. Answers whether it ended cleanly.
+fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
+    let waiting = Stopwatch::start();
+    while !thread.is_finished() {
+        if waiting.elapsed() >= limit {
+            return false;
+        }
+        pause(JOIN_LOOK);
+    }
+    thread.join().is_ok()
+}
+
+/// Keeps known which states are current, what brokers' clocks show, and whether the cluster answers.
+fn probe_ends<L: ClusterLog>(
+    log: &L,
+    context: &OwnerContext,
+    replica: &Replica,
+    probe: &EndOffsetProbe,
+    ending: &AtomicBool,
+) {
+    while !ending.load(Relaxed) {
+        for (partition, handle) in (0..).zip(replica.partitions()) {
+            handle.set_stamp(log.broker_clock(partition));
+        }
+        probe.look(replica, context.clock.as_ref(), |partition| {
+            // Each partition may take as long as the log does not answer.
+            if ending.load(Relaxed) {
+                return None;
+            }
+            Some((log.end_offset(partition).ok()?, log.written_end_offset(partition)))
+        });
+        pause_unless(PROBE_EVERY, || ending.load(Relaxed));
+    }
+}
+
+/// Keeps known whether partitions have owners.
+fn read_notes(notes: &dyn OwnerNotes, replica: &Replica, ending: &AtomicBool) {
+    while !ending.load(Relaxed) {
+        let beats = notes.beats().unwrap_or_else(|error| {
+            tracing::debug!(%error, "the notes of owners cannot be read: nobody knows which partitions have owners");
+            BTreeMap::new()
+        });
+        for (partition, handle) in (0..).zip(replica.partitions()) {
+            handle.set_beat(beats.get(&partition).copied().flatten());
+        }
+        pause_unless(NOTES_EVERY, || ending.load(Relaxed));
+    }
+}
+
+/// What this process could do as an owner. A partition that it cannot read now does not keep it from owning others, and
+/// nor does one that has stopped: a partition stops where its log is broken, which every process sees alike.
+fn fitness(replica: &Replica) -> Fitness {
+    if replica.has_stopped() {
+        return Fitness::Never;
+    }
+    let is_warm =
+        |handle: &Arc<PartitionHandle>| handle.status() != PartitionStatus::Restoring && !handle.has_stopped();
+    match (replica.partitions().any(is_warm), replica.partitions().all(|handle| handle.is_as_warm_as_can_be())) {
+        (true, true) => Fitness::Whole,
+        (true, false) => Fitness::Partial,
+        (false, _) => Fitness::Nothing,
+    }
+}
+
+fn positions(replica: &Replica) -> Vec<OwnedPosition> {
+    let owned = replica.partitions().filter(|handle| handle.status() == PartitionStatus::Active);
+    let position = |handle: &Arc<PartitionHandle>| OwnedPosition {
+        partition: handle.id(),
+        next_input: handle.read(|state| state.position().next_input),
     };
-    let Ready { manifest, cluster_id, framing } = check(&start).map_err(StartError::PreflightErrors)?;
-    Ok((log::kafka::Kafka::open(cluster, manifest, framing, draw_wide)?, cluster_id))
+    owned.map(position).collect()
 }
 
-/// The schema registry, if one is configured.
-pub fn registry(kafka: &Kafka) -> Option<Registry> {
-    let registry = kafka.registry.as_ref()?;
-    let user = registry.user.as_ref().map(|(name, password)| (name.clone(), password.expose().to_owned()));
-    Some(Registry { url: registry.url.clone(), timeout: Duration::from_millis(registry.timeout_ms), user })
+/// Hands replies to the gateway. A reader that failed is replaced by `again`, which may fail, too.
+fn read_replies(
+    reader: Box<dyn ReplyReader>,
+    again: impl Fn() -> Option<Box<dyn ReplyReader>>,
+    gateway: &Gateway,
+    ending: &AtomicBool,
+) {
+    let mut reader = Some(reader);
+    while !ending.load(Relaxed) {
+        let Some(reading) = &mut reader else {
+            pause_unless(RETRY, || ending.load(Relaxed));
+            reader = again();
+            continue;
+        };
+        match reading.next(LOOK) {
+            Ok(replies) if replies.is_empty() => {}
+            Ok(replies) => gateway.send(replies),
+            Err(error) => {
+                tracing::warn!(%error, "replies cannot be read; until they can, outcomes are read from the events");
+                reader = None;
+            }
+        }
+    }
+}
+
+fn follow(
+    stream: impl EventStream,
+    context: &OwnerContext,
+    replica: &Replica,
+    probe: &EndOffsetProbe,
+    ending: &AtomicBool,
+) {
+    let recovery = context.recovery();
+    let mut follower = Follower::new(stream, replica, &recovery, &context.checkpointer, probe);
+    while !ending.load(Relaxed) {
+        if let Err(error) = follower.round(LOOK) {
+            tracing::warn!(%error, "cannot follow the log; trying again");
+            pause_unless(RETRY, || ending.load(Relaxed));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_stands_for_what_it_has() {
+        let halted = || PartitionStatus::Failed("L3 broken".to_owned());
+        let cases = [
+            (vec![PartitionStatus::Restoring, PartitionStatus::Restoring], None, Fitness::Nothing),
+            (vec![PartitionStatus::Restoring, PartitionStatus::Restoring], Some(0), Fitness::Nothing),
+            (vec![PartitionStatus::Standby, PartitionStatus::Restoring], None, Fitness::Partial),
+            (vec![PartitionStatus::Standby, PartitionStatus::Restoring], Some(1), Fitness::Whole),
+            (vec![PartitionStatus::Standby, PartitionStatus::Standby], None, Fitness::Whole),
+            (vec![PartitionStatus::Standby, halted()], None, Fitness::Whole),
+            (vec![PartitionStatus::Restoring, halted()], None, Fitness::Nothing),
+            (vec![PartitionStatus::Restoring, halted()], Some(0), Fitness::Nothing),
+            (vec![PartitionStatus::Unreadable("no state".to_owned()), halted()], None, Fitness::Never),
+        ];
+        for (statuses, unread, expected) in cases {
+            let replica = Replica::shared(2);
+            let said = format!("{statuses:?}, {unread:?}");
+            for (partition, (handle, status)) in (0..).zip(replica.partitions().zip(statuses)) {
+                handle.set_status(status);
+                handle.set_unread((unread == Some(partition)).then(|| "no leader".to_owned()));
+            }
+            assert_eq!(fitness(&replica), expected, "{said}");
+        }
+    }
 }

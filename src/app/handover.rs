@@ -1,8 +1,7 @@
 //! The handover machine's shell: looks at turns and at the way to the cluster, and leaves the group of owners or comes back.
 
-use super::owner::OwnerContext;
-use crate::log::LogError;
-use crate::log::kafka::{Company, Distance, Door, Kafka};
+use super::cluster::Process;
+use crate::log::{ClusterDistance, ClusterLog, Company, Membership};
 use crate::owner::handover::{Handover, Input, Others, Output, TurnTimes, Why};
 use crate::replica::{PartitionStatus, Replica};
 use crate::telemetry::Metrics;
@@ -20,8 +19,8 @@ pub(super) struct Watch {
     replica: Arc<Replica>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    door: Door,
-    distance: Distance,
+    membership: Arc<dyn Membership>,
+    distance: Box<dyn ClusterDistance>,
     machine: Handover,
     deadline_ms: u64,
     since: Stopwatch,
@@ -32,17 +31,24 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(
-        log: &Kafka,
-        replica: Arc<Replica>,
-        context: &OwnerContext,
-        door: Door,
-        deadline_ms: u64,
-    ) -> Result<Watch, LogError> {
-        let (distance, machine, since) = (log.distance()?, Handover::new(deadline_ms), Stopwatch::start());
-        let (seen, measured) = (BTreeMap::new(), 0);
-        let (metrics, clock) = (Arc::clone(&context.metrics), Arc::clone(&context.clock));
-        Ok(Watch { replica, metrics, clock, door, distance, machine, deadline_ms, since, seen, measured })
+    pub(super) fn new<L: ClusterLog>(
+        process: &Process<L>,
+        distance: Box<dyn ClusterDistance>,
+        membership: Arc<dyn Membership>,
+    ) -> Watch {
+        let Process { context, replica, deadline_ms, .. } = process;
+        Watch {
+            replica: Arc::clone(replica),
+            metrics: Arc::clone(&context.metrics),
+            clock: Arc::clone(&context.clock),
+            membership,
+            distance,
+            machine: Handover::new(*deadline_ms),
+            deadline_ms: *deadline_ms,
+            since: Stopwatch::start(),
+            seen: BTreeMap::new(),
+            measured: 0,
+        }
     }
 
     pub(super) fn run(mut self, ending: &AtomicBool) {
@@ -52,7 +58,7 @@ impl Watch {
             if let Some((partition, _)) = turns.iter().find(|(_, turns)| turns.last_ms >= self.deadline_ms) {
                 self.measured = *partition;
             }
-            let trip = self.distance.trip(self.measured);
+            let trip = self.distance.round_trip(self.measured);
             if ending.load(Relaxed) {
                 return;
             }
@@ -66,7 +72,7 @@ impl Watch {
                 Some(Output::Leave(why)) => self.leaves(why, trip),
                 Some(Output::Return) => {
                     tracing::info!(trip_ms = trip.map(as_ms), "this process may own partitions again");
-                    self.door.enter();
+                    self.membership.resume();
                 }
                 Some(Output::Ask) | None => {}
             }
@@ -86,7 +92,7 @@ impl Watch {
             Why::Clock => tracing::warn!("this machine's clock is not the brokers': partitions are left to others"),
         }
         self.metrics.handed_over(why);
-        self.door.leave();
+        self.membership.rest();
     }
 
     /// Whether it is this machine's clock that keeps partitions from being decided. Where more brokers agree with it than
@@ -135,7 +141,7 @@ fn others(company: &Company, is_member: bool, trip: Duration, is_ours: impl Fn(u
     if company.members <= usize::from(is_member) {
         return Others::Nobody;
     }
-    let mut theirs = company.trips.iter().filter(|(partition, _)| !is_ours(*partition)).peekable();
+    let mut theirs = company.round_trips.iter().filter(|(partition, _)| !is_ours(**partition)).peekable();
     if theirs.peek().is_none() || theirs.any(|(_, theirs)| theirs.saturating_mul(2) <= trip) {
         return Others::Better;
     }
@@ -151,7 +157,7 @@ mod tests {
         let ms = Duration::from_millis;
         let company = |members, trips: &[(u32, u64)]| Company {
             members,
-            trips: trips.iter().map(|(partition, trip_ms)| (*partition, ms(*trip_ms))).collect(),
+            round_trips: trips.iter().map(|(partition, trip_ms)| (*partition, ms(*trip_ms))).collect(),
         };
         let is_ours = |partition| partition == 0;
         let cases = [

@@ -15,8 +15,8 @@ pub mod signals;
 mod witness;
 
 pub use address::{ADDRESS_FILE, read_address};
-pub use cluster::{asked, cluster, look, registry};
 pub use hold::Hold;
+pub use kafka::settings::{asked, cluster, look, registry};
 pub use witness::{losses, nothing_was_seen, open, seen, told};
 
 use crate::api::http;

@@ -1,9 +1,9 @@
 //! Ownership's shell: hears the group and the owners, and makes and stops owners as the machine says.
 
+use super::cluster::Process;
 use super::owner::{OwnerContext, Served};
 use super::spawn;
-use crate::log::ClaimError;
-use crate::log::kafka::{Change, Kafka};
+use crate::log::{ClaimError, ClusterLog, CommandSink, MembershipChange, StopWhen};
 use crate::owner::Report;
 use crate::owner::ownership::{Ended, Input, Output, Ownership};
 use crate::owner::shell::End;
@@ -20,11 +20,13 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Between two looks at whether a state is rebuilt.
 const REBUILD_LOOK: Duration = Duration::from_millis(5);
 
-/// See the module.
-pub(super) struct Owning {
-    log: Kafka,
+/// The thread that makes and stops the owners of this process.
+pub(super) struct Owning<L> {
+    log: Arc<L>,
     context: Arc<OwnerContext>,
     replica: Arc<Replica>,
+    /// Counts the commands of this process that wait.
+    sink: Arc<dyn CommandSink>,
     machine: Ownership,
     /// What its pauses go by: they are this process's affair, and a decision's time is not.
     since: Stopwatch,
@@ -37,17 +39,20 @@ pub(super) struct Owning {
     is_closing: bool,
 }
 
-impl Owning {
-    pub(super) fn new(log: Kafka, context: Arc<OwnerContext>, replica: Arc<Replica>) -> Owning {
+impl<L: ClusterLog> Owning<L> {
+    pub(super) fn new(process: &Process<L>) -> Owning<L> {
+        let Process { log, context, replica, sink, .. } = process;
+        let (log, context) = (Arc::clone(log), Arc::clone(context));
+        let (replica, sink) = (Arc::clone(replica), Arc::clone(sink));
         let (end, ended) = bounded(usize::try_from(replica.partition_count()).unwrap_or(usize::MAX));
         let machine = Ownership::new(replica.partition_count());
         let (owners, releases) = (BTreeMap::new(), Vec::new());
         let since = Stopwatch::start();
-        Owning { log, context, replica, machine, since, owners, end, ended, releases, is_closing: false }
+        Owning { log, context, replica, sink, machine, since, owners, end, ended, releases, is_closing: false }
     }
 
     /// Until the shutdown is told and every owner has ended.
-    pub(super) fn run(mut self, changes: &Receiver<Change>, told: &Receiver<()>) {
+    pub(super) fn run(mut self, changes: &Receiver<MembershipChange>, told: &Receiver<()>) {
         let (closed, nobody, mut changes, mut told) = (never(), never(), changes, told);
         while !(self.is_closing && self.machine.is_idle()) {
             let now = self.since.now();
@@ -55,7 +60,7 @@ impl Owning {
             let ended = self.ended.clone();
             select! {
                 recv(changes) -> change => match change {
-                    Ok(Change::Assigned(list)) => {
+                    Ok(MembershipChange::Assigned(list)) => {
                         tracing::info!(partitions = ?list, "the group gives partitions to this process");
                         // Who is given nothing may be given it in a moment; if it is another's, that one will fence.
                         let presumed = if list.is_empty() { Vec::new() } else { self.machine.presumed() };
@@ -63,13 +68,13 @@ impl Owning {
                         others.for_each(|p| self.revoke(p));
                         list.into_iter().for_each(|p| self.take(Input::Assigned(p)));
                     }
-                    Ok(Change::Lost(list)) => {
+                    Ok(MembershipChange::Lost(list)) => {
                         tracing::warn!(partitions = ?list, "the group is out of reach: its last word is presumed to hold");
                         list.into_iter().for_each(|p| self.take(Input::Lost(p)));
                     }
-                    Ok(Change::Revoked(list, done)) => {
+                    Ok(MembershipChange::Revoked { partitions: list, released }) => {
                         tracing::info!(partitions = ?list, "the group takes partitions from this process");
-                        self.releases.push((list.iter().copied().collect(), done));
+                        self.releases.push((list.iter().copied().collect(), released));
                         list.into_iter().for_each(|p| self.revoke(p));
                     }
                     Err(_) => changes = &nobody,
@@ -92,7 +97,10 @@ impl Owning {
         for output in self.machine.handle(input, self.since.now()) {
             match output {
                 Output::Claim(partition) => self.claim(partition),
-                Output::Stop(partition) => self.log.stop(partition, self.is_closing),
+                Output::Stop(partition) => {
+                    let when = if self.is_closing { StopWhen::OwnCommandsPolled } else { StopWhen::Now };
+                    self.log.stop(partition, when);
+                }
                 Output::Yield(partition) => self.log.step_down_when_fenced(partition),
                 Output::Released(partition) => self.released(partition),
                 Output::Unknown(partition) => self.is_unknown(partition),
@@ -109,9 +117,9 @@ impl Owning {
     fn claim(&mut self, partition: u32) {
         let Some(handle) = self.replica.partition(partition).cloned() else { return };
         self.log.allow(partition);
-        let (log, context, ended) = (self.log.clone(), Arc::clone(&self.context), self.end.clone());
+        let (log, context, ended) = (Arc::clone(&self.log), Arc::clone(&self.context), self.end.clone());
         let owner = spawn(&format!("owner-{partition}"), move || {
-            let how = own(&context, &log, &handle);
+            let how = own(&context, &*log, &handle);
             // As many may end as there are partitions: there is always a place.
             let _ = ended.send((partition, how));
         });
@@ -127,7 +135,7 @@ impl Owning {
     fn joined(&mut self, partition: u32) {
         // Its last word was heard: it ends within moments, and it aborts the process if it panics.
         let _ = self.owners.remove(&partition).map(JoinHandle::join);
-        let left = self.log.waiting(partition);
+        let left = self.sink.waiting(partition);
         if self.is_closing && left > 0 {
             tracing::warn!(partition, left, "commands of this process are left to the partition's next owner");
         }
@@ -165,7 +173,7 @@ impl Owning {
 }
 
 /// One owner, from the claim to its end; then the partition is followed again.
-fn own(context: &OwnerContext, log: &Kafka, handle: &Arc<PartitionHandle>) -> Ended {
+fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHandle>) -> Ended {
     let partition = handle.id();
     // A follower reads the log up to what can be seen of it first: others may serve meanwhile. A turn that an earlier
     // owner left open is no end of that, but ends with the claim. What the follower waits for otherwise is a stranger's

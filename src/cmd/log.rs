@@ -8,7 +8,7 @@ use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::{Config, Kafka};
 use crate::log::embedded::{Embedded, EmbeddedReader, OpenError, Options};
-use crate::log::{CommittedTail, Fold, PartitionLog};
+use crate::log::{ClusterLog, CommittedTail, Fold, PartitionLog};
 use crate::owner::losses::Loss;
 use crate::owner::recover;
 use crate::store::StoreError;

@@ -13,35 +13,46 @@ pub struct NewCommand<'a> {
     pub key: &'a [u8],
     /// The framed command, at most [`crate::limits::COMMAND_BYTES_MAX`].
     pub bytes: &'a [u8],
-    /// Its id if it takes something back (an Abandon): places are kept for those when all others are shed.
+    /// The command's id if it takes something back (an Abandon): a queue that is full for others still has room for it.
     pub cancels: Option<CommandId>,
 }
 
 /// Why a command was not taken. Nothing of it is in the log, now or later.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AppendError {
-    /// As many are waiting as may.
+    /// As many commands wait as the bound allows.
     Full,
-    /// The log takes no more: it is closing, or the partition has stopped.
+    /// The log takes no more commands: it is closing, or the partition has stopped.
     Closed,
 }
 
 /// Appending commands, from any thread.
 pub trait CommandSink: Send + Sync {
-    /// Hands a command over without waiting. `Ok` means that it will be polled after every command that this caller
-    /// handed over to the partition before, unless the process ends first; what became of it is known by its event
-    /// alone.
+    /// Hands a command over without waiting. `Ok` means that an owner polls it after every command that this caller handed
+    /// over to the partition before, unless the process ends first. What became of it is known by its event alone.
     ///
     /// # Errors
     /// [`AppendError`]: the command will never be decided.
     fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError>;
 
-    /// Commands handed over to the partition and not yet polled, as far as this process knows.
+    /// How many commands of the partition were handed over and not yet polled, as far as this process knows.
     fn waiting(&self, partition: u32) -> usize;
 
-    /// For how long some have been waiting without any being polled, as far as this process knows; none where the owner
-    /// is of this process and says itself how long it takes.
+    /// For how long commands have been waiting without any being polled, as far as this process knows; zero where the
+    /// owner is of this process and says itself how long it takes.
     fn stalled(&self, partition: u32) -> Duration;
+}
+
+/// The way in for the commands of one process, into a log that takes them over a network. Dropping it waits until what was
+/// taken is handed to the network.
+pub trait CommandProducer: CommandSink {
+    /// Has `told` called with the id of every Abandon that is in the log for good, though nobody may have decided it yet.
+    /// It is called on a thread of the log and must not wait. A second call takes the place of the first.
+    fn on_abandon_durable(&self, told: Box<dyn Fn(CommandId) + Send + Sync>);
+
+    /// Takes no more commands, and returns when all that were taken are in the log, or after `limit`. Answers how many are
+    /// not known to be there.
+    fn close(&self, limit: Duration) -> usize;
 }
 
 /// A command as the log holds it.
@@ -49,17 +60,17 @@ pub trait CommandSink: Send + Sync {
 pub struct Record {
     /// Its place among the partition's commands, from 0.
     pub offset: u64,
-    /// How many places right before it hold no command and never will; 0 in a log that only holds commands. The record
+    /// How many offsets right before it hold no command and never will; 0 in a log whose every offset holds one. The record
     /// before it stands right before those.
     pub skipped: u64,
     /// The bytes appended.
     pub bytes: Vec<u8>,
 }
 
-/// What stands for the bytes of a command that says that it is asked of another log: nobody can decide it here.
+/// What stands for the bytes of a command that names another log as its own: nobody can decide it here.
 pub const OF_ANOTHER_LOG: &[u8] = b"asked of another log";
 
-/// Reading commands beside whoever decides them, for those who look after a log.
+/// Reading commands beside their owner, for tools that inspect a log.
 pub trait CommandTail: Send + Sync {
     /// The offset of the first command that the log still has, or will have.
     ///

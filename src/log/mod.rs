@@ -5,6 +5,7 @@
 //! names that lie beside the bytes: the id of a command that takes something back, the pool that is an event's key, times,
 //! the event that a reply carries, and the breach that it reports when its own contents contradict each other.
 
+mod cluster;
 mod commands;
 pub mod dead_letters;
 pub mod embedded;
@@ -12,14 +13,19 @@ mod error;
 mod events;
 pub mod kafka;
 mod manifest;
+mod membership;
 mod opening;
 mod ownership;
 mod replies;
 
-pub use commands::{AppendError, CommandSink, CommandTail, NewCommand, OF_ANOTHER_LOG, Record};
+pub use cluster::{ClusterLog, EndOffsets};
+pub use commands::{AppendError, CommandProducer, CommandSink, CommandTail, NewCommand, OF_ANOTHER_LOG, Record};
 pub use error::{ClaimError, LogError};
 pub use events::{CommittedTail, EventStream, StoredEvent, Streamed};
 pub use manifest::Manifest;
+pub use membership::{
+    ClusterDistance, Company, Fitness, JoinedGroup, Membership, MembershipChange, OwnedPosition, OwnerNotes,
+};
 pub use opening::Opening;
-pub use ownership::{CommitOutcome, Fold, OwnedPartition, PartitionLog, Polled, Turn};
-pub use replies::{Reply, ReplyChannel};
+pub use ownership::{CommitOutcome, Fold, OwnedPartition, OwnerControl, PartitionLog, Polled, StopWhen, Turn};
+pub use replies::{Reply, ReplyChannel, ReplyReader};

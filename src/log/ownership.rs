@@ -45,23 +45,24 @@ pub enum Polled {
     Records,
     /// None came in time.
     Idle,
-    /// None will come any more: all that was handed over has been polled and the sink is closed.
+    /// No more commands are handed to this owner, which is to end: the sink is closed and all that was handed over has been
+    /// polled, or [`OwnerControl`] has told it to stop.
     Closed,
 }
 
-/// A partition owned by this thread. Dropping it gives it up.
+/// A partition owned by this thread. Dropping it gives the partition up.
 pub trait OwnedPartition: Send {
-    /// Adds what is waiting to `batch`: at most [`crate::limits::TURN_RECORDS_MAX`] records and
+    /// Adds the commands that wait to `batch`: at most [`crate::limits::TURN_RECORDS_MAX`] records and
     /// [`crate::limits::TURN_BYTES_MAX`] bytes, the first always; offsets go on where the last poll ended. Waits at most
-    /// `wait` for the first. What an owner polled and never committed, the next one polls, in the same order: a command
-    /// leaves by the turn that decided it, or with the process if the log keeps undecided ones in memory.
+    /// `wait` for the first. What an owner polled and never committed, the next owner polls, in the same order: a command
+    /// leaves by the turn that decided it, or with the process if the log keeps undecided commands in memory.
     ///
     /// # Errors
     /// [`LogError`]: the partition is to be claimed again, unless a law is broken.
     fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError>;
 
-    /// Why commands that are there are not handed over for now, if that is so: the partition waits, and still has its
-    /// owner.
+    /// Why commands that are in the log are not handed over for now; `None` when they are. The partition waits meanwhile,
+    /// and still has its owner.
     fn trouble(&self) -> Option<String> {
         None
     }
@@ -74,7 +75,7 @@ pub trait OwnedPartition: Send {
     /// Makes a turn durable. On [`CommitOutcome::Ok`] it survives the loss of this process and, where the log promises
     /// it, of the machine; before that no reader sees any of it. After anything but `Ok` the partition is to be
     /// claimed again, except that `Aborted` allows another try with the same inputs. A turn may hold fewer inputs than
-    /// were polled, or none; the rest go into later turns. A turn without inputs and events is `Ok` and nothing.
+    /// were polled, or none; the rest go into later turns. A turn without inputs and events is `Ok` and writes nothing.
     ///
     /// # Panics
     /// When the owner still has the partition and the turn does not go on where the log ends: it would leave a gap.
@@ -92,9 +93,39 @@ pub trait PartitionLog: Send + Sync {
     /// `from_seq` at the end `fold` sees nothing, and the log itself knows that offset.
     ///
     /// # Errors
-    /// [`ClaimError`], also when the log ends before `from_seq`; nothing is owned then, the earlier owner included.
+    /// [`ClaimError`], also when the log ends before `from_seq`; nobody owns the partition then, the earlier owner
+    /// included.
     fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Self::Owned, ClaimError>;
 }
 
 /// Folds one event and answers the next input offset after it.
 pub type Fold<'a> = dyn FnMut(StoredEvent) -> Result<u64, Breach> + 'a;
+
+/// When an owner that is told to stop does so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopWhen {
+    /// At its next poll, or in the one that it waits in.
+    Now,
+    /// When it has polled every command that this process is known to have appended, or within
+    /// [`crate::limits::SHUTDOWN_REST_MS`]: commands that nobody can read would keep it for ever.
+    OwnCommandsPolled,
+}
+
+/// Telling the owners of this process when to stop, from any thread. What is said holds for the partition's owner, for the
+/// one that is being made, and for those after it, until [`OwnerControl::allow`].
+pub trait OwnerControl: Send + Sync {
+    /// The partition's owner is to stop: its poll answers [`Polled::Closed`], without waiting for the end of its time. A
+    /// turn that it commits meanwhile is committed like any other.
+    fn stop(&self, partition: u32, when: StopWhen);
+
+    /// The partition's owner is to stop, as by [`StopWhen::Now`], once it sees that somebody else has written to the
+    /// partition. It looks several times a second. Until then it goes on.
+    fn step_down_when_fenced(&self, partition: u32);
+
+    /// Whether the partition's owner is to stop now.
+    fn is_to_stop(&self, partition: u32) -> bool;
+
+    /// Takes back what [`OwnerControl::stop`] and [`OwnerControl::step_down_when_fenced`] said. For whoever is about to make
+    /// an owner, when no earlier one is left.
+    fn allow(&self, partition: u32);
+}

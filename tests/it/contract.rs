@@ -562,4 +562,5 @@ macro_rules! contract {
 
 // Here because a macro is known below its definition only.
 mod brokered;
+mod cluster;
 mod embedded;

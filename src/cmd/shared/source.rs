@@ -5,9 +5,9 @@ use crate::app::{self, ADDRESS_FILE};
 use crate::client::running::RunningServer;
 use crate::cmd::Failure;
 use crate::config::Config;
-use crate::log::CommittedTail;
 use crate::log::embedded::{EmbeddedReader, OpenError};
 use crate::log::kafka::Kafka;
+use crate::log::{ClusterLog, CommittedTail, EndOffsets};
 use crate::store::sled::SledStore;
 use crate::time::pause;
 use std::path::Path;
@@ -56,7 +56,7 @@ impl Source {
         match self {
             Source::Directory(_) => true,
             Source::Server(server) => server.is_there(),
-            Source::Cluster(log) => log.whole_end(0).is_some(),
+            Source::Cluster(log) => log.end_offset(0).is_ok(),
         }
     }
 

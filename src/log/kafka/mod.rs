@@ -18,6 +18,7 @@
 //! Nothing here knows what a decision is: bytes in, bytes out, in order.
 
 pub mod client;
+mod cluster_log;
 mod data;
 mod group;
 pub mod ops;
@@ -25,11 +26,7 @@ mod owner;
 pub mod schema;
 
 pub use client::settings::{Cluster, Topics};
-pub use data::replies::{Replies, ReplyReader};
-pub use data::sink::Sink;
 pub use data::stream::Stream;
-pub use group::distance::{Company, Distance, Notes};
-pub use group::member::{Change, Door, Fitness, Member};
 pub use owner::owned::Owned;
 pub use owner::position::{CommandsPosition, Continuity};
 pub use schema::framing::Framing;
@@ -73,8 +70,6 @@ struct Paced {
     stamp: Mutex<Option<Stamp>>,
 }
 
-/// Longest wait for an end that is asked for all the time.
-const PULSE_LIMIT: Duration = Duration::from_secs(1);
 /// A commit this slow is what the client's flush would make of every one.
 const SLOW_COMMIT: Duration = Duration::from_millis(90);
 
@@ -137,61 +132,6 @@ impl Kafka {
     /// The cluster.
     pub fn cluster(&self) -> &Cluster {
         &self.inner.cluster
-    }
-
-    /// What identifies the log.
-    pub fn manifest(&self) -> &Manifest {
-        &self.inner.manifest
-    }
-
-    /// Has clients made ready for a partition that this process may be asked to take.
-    pub fn prepare(&self, partition: u32) {
-        self.inner.stable.prepare(partition);
-    }
-
-    /// Has the owner of a partition in this process stop: now, or after what this process has appended.
-    pub fn stop(&self, partition: u32, after_the_rest: bool) {
-        if let Some(progress) = self.inner.progress.get(partition as usize) {
-            progress.stop(after_the_rest);
-        }
-    }
-
-    /// Has the owner of a partition in this process stop when it sees that another one has written.
-    pub fn step_down_when_fenced(&self, partition: u32) {
-        if let Some(progress) = self.inner.progress.get(partition as usize) {
-            progress.step_down_when_fenced();
-        }
-    }
-
-    /// Whether the owner of a partition in this process is to stop.
-    pub fn is_to_stop(&self, partition: u32) -> bool {
-        self.inner.progress.get(partition as usize).is_some_and(|progress| progress.is_over(u64::MAX))
-    }
-
-    /// Commands of this process that no owner is known to have taken.
-    pub fn waiting(&self, partition: u32) -> usize {
-        self.inner.progress.get(partition as usize).map_or(0, Progress::waiting)
-    }
-
-    /// The next owner of a partition in this process need not stop, nor yield.
-    pub fn allow(&self, partition: u32) {
-        if let Some(progress) = self.inner.progress.get(partition as usize) {
-            progress.allow();
-        }
-    }
-
-    /// The end of the partition, with what is not decided yet: whatever anybody was told of by now lies before it. Nothing
-    /// when the cluster does not say. The end of what is committed would not do: an open transaction keeps it back, and
-    /// hides what was committed after its beginning.
-    pub fn whole_end(&self, partition: u32) -> Option<i64> {
-        let topic = &self.inner.cluster.topics.events;
-        let bounds = self.inner.uncommitted.bounds_within(topic, partition, PULSE_LIMIT);
-        bounds.ok().map(|(_, end)| end)
-    }
-
-    /// The same end as the last turn of this process left it, if it made one.
-    pub fn written_end(&self, partition: u32) -> Option<i64> {
-        self.inner.progress.get(partition as usize)?.written()
     }
 
     /// What turns cost, for whoever must not keep the log itself.

@@ -11,8 +11,8 @@ use headroom::domain::*;
 use headroom::gateway::routing::reservation_id;
 use headroom::log::kafka::{Kafka, Owned};
 use headroom::log::{
-    ClaimError, CommandSink, CommitOutcome, LogError, NewCommand, OwnedPartition, Polled, Record, Reply, ReplyChannel,
-    Turn,
+    ClaimError, ClusterLog, CommitOutcome, LogError, NewCommand, OwnedPartition, OwnerControl, Polled, Record, Reply,
+    ReplyChannel, StopWhen, Turn,
 };
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
@@ -177,7 +177,7 @@ fn commands() -> [impl Fn() -> Vec<u8>; 3] {
 fn zombie(sleeps: Sleeps) {
     let log = Log::new(1);
     let (old, new) = (Process::new(&log), Process::new(&log));
-    let sink = new.kafka.sink().unwrap();
+    let sink = new.kafka.producer().unwrap();
     let append = |bytes: &[u8]| {
         sink.append(NewCommand { partition: 0, key: b"van-1", bytes, cancels: None }).unwrap();
     };
@@ -203,7 +203,7 @@ fn zombie(sleeps: Sleeps) {
         let is_over = end == End::Fenced || (sleeps == Sleeps::AfterCommit && matches!(end, End::Unknown(_)));
         assert!(is_over, "{end:?}");
         assert_eq!(log.events(0), seen, "a fenced owner has written");
-        new.kafka.stop(0, true);
+        new.kafka.stop(0, StopWhen::OwnCommandsPolled);
         assert_eq!(heir.join().unwrap(), End::Closed);
     });
     let events = log.audited(0);

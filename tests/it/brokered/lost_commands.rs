@@ -10,7 +10,7 @@ use headroom::domain::{
 };
 use headroom::gateway::routing::reservation_id;
 use headroom::log::kafka::{Continuity, client::settings};
-use headroom::log::{CommandSink, CommittedTail, NewCommand};
+use headroom::log::{ClusterLog, CommittedTail, NewCommand};
 use headroom::time::{Clock, SystemClock};
 use headroom::wire;
 use rdkafka::ClientConfig;
@@ -58,7 +58,7 @@ fn make_anew(site: &Site) {
 /// Puts this many Reserves in the log, which nobody waits for.
 fn ask(site: &Site, count: u64) {
     let log = site.log();
-    let sink = log.sink().unwrap();
+    let sink = log.producer().unwrap();
     let pool = PoolId::new("van-1").unwrap();
     let now = SystemClock::new().now();
     for n in 0..count {

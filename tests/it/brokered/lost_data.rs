@@ -7,6 +7,7 @@ use crate::cli::assert_says;
 use crate::process::{Ended, agent, run};
 use crate::rig::Rig;
 use crate::wait::until;
+use headroom::log::ClusterLog;
 use rdkafka::admin::{NewTopic, TopicReplication};
 
 /// A site of one partition, and the end of its only process.

@@ -12,7 +12,7 @@ use headroom::domain::Law;
 use headroom::log::kafka::ops::manifest::FORMAT_VERSION;
 use headroom::log::kafka::{Cluster, Framing, Kafka, Topics};
 use headroom::log::{
-    ClaimError, CommandSink, CommitOutcome, CommittedTail, EventStream, Manifest, NewCommand, OwnedPartition,
+    ClaimError, ClusterLog, CommitOutcome, CommittedTail, EventStream, Manifest, NewCommand, OwnedPartition,
     PartitionLog, Polled, StoredEvent, Streamed, Turn,
 };
 use headroom::time::Stopwatch;
@@ -89,7 +89,7 @@ fn what_is_asked_of_one_log_is_not_decided_by_another() {
         Kafka::open(cluster, Manifest { log_id: log_id(&other), ..*one.manifest() }, Framing::none(), draw).unwrap()
     };
     for (log, bytes) in [(&one, b"one"), (&two, b"two"), (&one, b"one")] {
-        let sink = log.sink().unwrap();
+        let sink = log.producer().unwrap();
         sink.append(NewCommand { partition: 0, key: b"pool", bytes, cancels: None }).unwrap();
         assert_eq!(sink.close(Duration::from_secs(30)), 0);
     }
@@ -202,32 +202,6 @@ fn a_fork_stops_its_partition_everywhere() {
     let verified = site.run(["verify"]);
     assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
     assert!(verified.out.contains("L3 broken at partition 0"), "{}", verified.out);
-}
-
-/// An owner that is to yield takes none of its own markers for a successor, and stops when there is one.
-#[test]
-fn an_owner_yields_to_another_and_not_to_itself() {
-    let prefix = prefix();
-    make_topics(&prefix, 1);
-    let [log, other] = [(); 2].map(|()| open(&prefix, log_id(&prefix), "headroom"));
-    let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
-    let mut seq = 0;
-    for _ in 0..10 {
-        for _ in 0..7 {
-            assert_eq!(owned.commit(turn(seq)), CommitOutcome::Ok);
-            seq += 1;
-        }
-        log.step_down_when_fenced(0);
-        // Longer than a look takes to come again.
-        for _ in 0..4 {
-            assert_eq!(owned.poll(&mut Vec::new(), Duration::from_millis(60)), Ok(Polled::Idle));
-        }
-        log.allow(0);
-    }
-    log.step_down_when_fenced(0);
-    let successor = other.claim(0, seq, &mut |_| panic!("there is no more")).unwrap();
-    until("it sees its successor", || owned.poll(&mut Vec::new(), Duration::from_millis(60)) == Ok(Polled::Closed));
-    drop(successor);
 }
 
 /// What an idle owner reads stays current: all that lies in its partition is its own.

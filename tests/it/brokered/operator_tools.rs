@@ -6,7 +6,7 @@ use crate::cli::handwritten_logs::Writing;
 use crate::process::{Ended, Running, Served};
 use crate::rig::Rig;
 use headroom::log::kafka::{Framing, Kafka};
-use headroom::log::{CommandSink, CommitOutcome, NewCommand, OwnedPartition, PartitionLog, Turn};
+use headroom::log::{ClusterLog, CommitOutcome, NewCommand, OwnedPartition, PartitionLog, Turn};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -150,7 +150,7 @@ fn what_cannot_be_asked_is_2() {
 fn write(place: &Place, writing: &Writing, inputs: &[Vec<u8>]) -> Kafka {
     let manifest = place.look().manifest.unwrap().unwrap().manifest;
     let log = Kafka::open(place.cluster(), manifest, Framing::none(), || 1).unwrap();
-    let sink = log.sink().unwrap();
+    let sink = log.producer().unwrap();
     for bytes in inputs {
         sink.append(NewCommand { partition: 0, key: b"slot", bytes, cancels: None }).unwrap();
     }

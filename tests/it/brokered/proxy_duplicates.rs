@@ -11,8 +11,7 @@ use crate::rig::Rig;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::{Dimension, Ledger, PoolId, route};
-use headroom::log::kafka::Sink;
-use headroom::log::{CommandSink, NewCommand};
+use headroom::log::{ClusterLog, CommandSink, NewCommand};
 use headroom::time::SystemClock;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
@@ -37,7 +36,7 @@ fn written(log: &Log, partition: u32) -> Vec<Vec<u8>> {
     (first..end).map(next).collect()
 }
 
-fn append(sink: &Sink, partition: u32, text: &str) {
+fn append(sink: &dyn CommandSink, partition: u32, text: &str) {
     let bytes = text.as_bytes();
     sink.append(NewCommand { partition, key: b"pool", bytes, cancels: None }).unwrap();
 }
@@ -47,21 +46,21 @@ fn append(sink: &Sink, partition: u32, text: &str) {
 fn lost(rig: &Rig, proxy: &Proxy, beside: &[&str], fault: Option<Fault>) -> [Vec<String>; 2] {
     let log = Log::on(rig.brokers(), 2);
     let kafka = log.by(&rig.proxied_broker()).open();
-    let sink = kafka.sink().unwrap();
+    let sink = kafka.producer().unwrap();
     let [of_a, of_b] = [0, 1].map(|p| Which::api(PRODUCE).of("commands").at(&log.cluster.topics.commands, p));
     // A first one of each, from which the client knows that all is well.
-    append(&sink, 0, "a0");
-    append(&sink, 1, "b0");
+    append(&*sink, 0, "a0");
+    append(&*sink, 1, "b0");
     until("both are written", || written(&log, 0).len() + written(&log, 1).len() == 2);
 
     let watch = proxy.every(Which::api(PRODUCE).of("commands"), Fault::Watch);
     let held = proxy.every(Which::api(PRODUCE).of("commands"), Fault::Hold);
     // All on one connection: whatever is told of partition 1 comes before the answer that is lost.
     for (n, text) in beside.iter().enumerate() {
-        append(&sink, 1, text);
+        append(&*sink, 1, text);
         until("it waits at the proxy", || proxy.waiting(&of_b) == n + 1);
     }
-    append(&sink, 0, "a");
+    append(&*sink, 0, "a");
     until("it waits as well", || proxy.waiting(&of_a) == 1);
     let losing = proxy.next(1, of_a, Fault::LoseAnswer);
     let failing = fault.map(|fault| proxy.next(1, of_b, fault));

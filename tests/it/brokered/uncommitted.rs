@@ -8,7 +8,7 @@ use crate::server::Server;
 use crate::wait::until;
 use headroom::domain::{Ledger, ReservationId};
 use headroom::log::kafka::Kafka;
-use headroom::log::{CommittedTail, EventStream, PartitionLog, Streamed};
+use headroom::log::{ClusterLog, CommittedTail, EventStream, PartitionLog, Streamed};
 use headroom::time::{Stopwatch, SystemClock};
 use std::path::Path;
 use std::sync::Arc;

@@ -1,20 +1,22 @@
 //! The contract over Kafka: topics of its own for each case, on a broker that all of them share. A restart is another
 //! client of the same topics.
 
+use super::cluster::{ClusterHarness, cluster_contract};
 use super::*;
 use crate::brokered;
-use headroom::log::kafka::{Kafka, Sink};
+use headroom::log::kafka::Kafka;
+use headroom::log::{ClusterLog, CommandProducer, OwnerControl, StopWhen};
 
 struct Harnessed {
     kafka: Kafka,
-    sink: Arc<Sink>,
+    sink: Arc<dyn CommandProducer>,
     partitions: u32,
     prefix: String,
 }
 
 fn open(prefix: String, partitions: u32) -> Harnessed {
     let kafka = brokered::open(&prefix, partitions);
-    let sink = Arc::new(kafka.sink().unwrap());
+    let sink = kafka.producer().unwrap();
     Harnessed { kafka, sink, partitions, prefix }
 }
 
@@ -47,8 +49,15 @@ impl Harness for Harnessed {
 
     fn close(&self) {
         assert_eq!(self.sink.close(LONG), 0);
-        (0..self.partitions).for_each(|partition| self.kafka.stop(partition, true));
+        (0..self.partitions).for_each(|partition| self.kafka.stop(partition, StopWhen::OwnCommandsPolled));
+    }
+}
+
+impl ClusterHarness for Harnessed {
+    fn beside(&self) -> Self {
+        open(self.prefix.clone(), self.partitions)
     }
 }
 
 contract!(Harnessed);
+cluster_contract!(Harnessed);

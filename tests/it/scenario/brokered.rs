@@ -13,8 +13,8 @@ use crate::wait::{soon, until};
 use crate::world::ManualClock;
 use headroom::domain::{ChainedEvent, EventBody, Ledger, Micros};
 use headroom::gateway::routing::route;
-use headroom::log::kafka::{Kafka, Sink, Stream};
-use headroom::log::{CommandSink, EventStream, NewCommand, Streamed};
+use headroom::log::kafka::{Kafka, Stream};
+use headroom::log::{ClusterLog, CommandProducer, EventStream, NewCommand, Streamed};
 use headroom::replica::PartitionHandle;
 use headroom::wire;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ struct Stage {
     gateway: Server,
     owner: Server,
     kafka: Kafka,
-    sink: Sink,
+    sink: Arc<dyn CommandProducer>,
     _dirs: [tempfile::TempDir; 2],
 }
 
@@ -47,7 +47,7 @@ impl Stage {
         let owner = log.serve(dirs[0].path(), "owner", Arc::clone(&clock) as _);
         let gateway = log.serve(dirs[1].path(), "gateway", Arc::clone(&clock) as _);
         let kafka = log.open();
-        let sink = kafka.sink().unwrap();
+        let sink = kafka.producer().unwrap();
         Stage { log, clock, gateway, owner, kafka, sink, _dirs: dirs }
     }
 

@@ -2,6 +2,7 @@
 //! events lie. All of it is a hint that saves asking; the cluster is asked where it matters.
 
 use crate::limits::SHUTDOWN_REST_MS;
+use crate::log::StopWhen;
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -186,9 +187,13 @@ impl Progress {
     }
 
     /// The owner is to stop now, or when it has taken all that is known to be in the log, within a bounded time.
-    pub(in crate::log::kafka) fn stop(&self, after_the_rest: bool) {
+    pub(in crate::log::kafka) fn stop(&self, when: StopWhen) {
         let mut state = self.0.lock();
-        state.stop = Some(Stop { at: if after_the_rest { state.end } else { 0 }, since: Stopwatch::start() });
+        let at = match when {
+            StopWhen::Now => 0,
+            StopWhen::OwnCommandsPolled => state.end,
+        };
+        state.stop = Some(Stop { at, since: Stopwatch::start() });
     }
 
     /// The owner is to stop when it sees that another one has written.
@@ -310,13 +315,13 @@ mod tests {
         progress.arrived(Some(4));
         let generation = progress.claim();
         assert!(progress.is_current(generation) && !progress.is_over(0));
-        progress.stop(true);
+        progress.stop(StopWhen::OwnCommandsPolled);
         assert!(!progress.is_over(4) && progress.is_over(5));
         let stop = progress.0.lock().stop.unwrap();
         let limit = Duration::from_millis(SHUTDOWN_REST_MS);
         assert!(!stop.is_over(4, limit - Duration::from_millis(1)), "what is left is waited for");
         assert!(stop.is_over(4, limit), "and not for ever: it may be unreadable");
-        progress.stop(false);
+        progress.stop(StopWhen::Now);
         assert!(progress.is_over(0));
         progress.step_down_when_fenced();
         assert!(progress.is_yielding());

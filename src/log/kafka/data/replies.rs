@@ -2,13 +2,13 @@
 //! process's own gateway is told without a detour. A reply that is lost is told by the committed tail.
 
 use super::record;
+use crate::log::kafka::Inner;
 use crate::log::kafka::client::classify;
 use crate::log::kafka::client::context::ClientLog;
 use crate::log::kafka::client::reader::{Next, Reader, number};
 use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::kafka::schema::framing::{Framing, Writer, fingerprint_of};
-use crate::log::kafka::{Inner, Kafka};
-use crate::log::{LogError, Reply, ReplyChannel};
+use crate::log::{LogError, Reply, ReplyChannel, ReplyReader};
 use crate::wire;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::{Message, OwnedHeaders};
@@ -19,42 +19,37 @@ use std::time::Duration;
 /// Replies handed over at once, at most.
 const BATCH: usize = 1_024;
 
-/// See the module.
-pub struct Replies {
+/// The way back for decisions of this process, to the gateways of all processes.
+pub(in crate::log::kafka) struct Replies {
     producer: ThreadedProducer<ClientLog>,
     topic: String,
     partitions: u64,
     framing: Arc<Framing>,
     own: u64,
-    gateway: Option<Arc<dyn ReplyChannel>>,
+    gateway: Arc<dyn ReplyChannel>,
 }
 
-impl Kafka {
-    /// The way back for decisions of this process. `gateway` is its own, if it has one, of this incarnation.
-    ///
-    /// # Errors
-    /// [`LogError`] when no client can be made, or the topic is not there.
-    pub fn replies(&self, own: u64, gateway: Option<Arc<dyn ReplyChannel>>) -> Result<Replies, LogError> {
-        let inner = &self.inner;
+impl Replies {
+    pub(in crate::log::kafka) fn new(
+        inner: &Inner,
+        own: u64,
+        gateway: Arc<dyn ReplyChannel>,
+    ) -> Result<Replies, LogError> {
         let producer = inner.cluster.replies().create_with_context(ClientLog::default());
         let producer = producer.map_err(|error| classify::failed("the producer of replies", &error))?;
         let (topic, framing) = (inner.cluster.topics.replies.clone(), Arc::clone(&inner.framing));
         Ok(Replies { producer, topic, partitions: inner.reply_partitions()?, framing, own, gateway })
     }
+}
 
-    /// Reads the replies to the gateway of this incarnation from now on: whatever is sent to it after this call, the
-    /// reader hands over.
-    ///
-    /// # Errors
-    /// [`LogError`] when the topic cannot be read.
-    pub fn reply_reader(&self, incarnation: u64) -> Result<ReplyReader, LogError> {
-        let inner = &self.inner;
+impl GatewayReplies {
+    pub(in crate::log::kafka) fn new(inner: &Inner, incarnation: u64) -> Result<GatewayReplies, LogError> {
         let reader = Reader::uncommitted(&inner.cluster)?;
         let topic = &inner.cluster.topics.replies;
         let partition = u32::try_from(incarnation % inner.reply_partitions()?).unwrap_or_default();
         let (_, end) = reader.bounds(topic, partition)?;
         reader.assign(topic, partition, end)?;
-        Ok(ReplyReader { reader, incarnation, framing: Arc::clone(&inner.framing) })
+        Ok(GatewayReplies { reader, incarnation, framing: Arc::clone(&inner.framing) })
     }
 }
 
@@ -71,8 +66,8 @@ impl Inner {
 impl ReplyChannel for Replies {
     fn send(&self, replies: Vec<Reply>) {
         let (own, others): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.to == self.own);
-        if let Some(gateway) = self.gateway.as_ref().filter(|_| !own.is_empty()) {
-            gateway.send(own);
+        if !own.is_empty() {
+            self.gateway.send(own);
         }
         for Reply { to, decided } in others {
             let inside = wire::reply::encode(to, &decided);
@@ -90,18 +85,14 @@ impl ReplyChannel for Replies {
 }
 
 /// Reads the replies to one gateway.
-pub struct ReplyReader {
+pub(in crate::log::kafka) struct GatewayReplies {
     reader: Reader,
     incarnation: u64,
     framing: Arc<Framing>,
 }
 
-impl ReplyReader {
-    /// What has come, waiting at most `wait` for the first.
-    ///
-    /// # Errors
-    /// [`LogError`] when the topic cannot be read.
-    pub fn next(&self, wait: Duration) -> Result<Vec<Reply>, LogError> {
+impl ReplyReader for GatewayReplies {
+    fn next(&self, wait: Duration) -> Result<Vec<Reply>, LogError> {
         let mut replies = Vec::new();
         let mut wait = wait;
         while replies.len() < BATCH {

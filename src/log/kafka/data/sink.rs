@@ -10,13 +10,13 @@ use super::progress::Progress;
 use super::record;
 use crate::domain::CommandId;
 use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX};
-use crate::log::kafka::Kafka;
+use crate::log::kafka::Inner;
 use crate::log::kafka::client::classify;
 use crate::log::kafka::client::context::ClientLog;
 use crate::log::kafka::client::reader::number;
 use crate::log::kafka::client::settings::Cluster;
 use crate::log::kafka::schema::framing::{Framing, fingerprint_of};
-use crate::log::{AppendError, CommandSink, LogError, NewCommand};
+use crate::log::{AppendError, CommandProducer, CommandSink, LogError, NewCommand};
 use crate::threads;
 use crate::time::{Stopwatch, pause};
 use crate::wire::frame::Fingerprint;
@@ -89,20 +89,15 @@ impl Common {
     }
 }
 
-/// See the module.
-pub struct Sink {
+/// The producer of one process's commands, with a thread that hands them to the client.
+pub(in crate::log::kafka) struct Sink {
     common: Arc<Common>,
     queue: Sender<QueuedCommand>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Kafka {
-    /// The way in for this process's commands.
-    ///
-    /// # Errors
-    /// [`LogError`] when no client or thread can be made.
-    pub fn sink(&self) -> Result<Sink, LogError> {
-        let inner = &self.inner;
+impl Sink {
+    pub(in crate::log::kafka) fn new(inner: &Inner) -> Result<Sink, LogError> {
         let (bell, landed) = bounded(1);
         let common = Arc::new(Common {
             in_flight: inner.progress.iter().map(|_| AtomicUsize::new(0)).collect(),
@@ -131,16 +126,12 @@ impl Kafka {
     }
 }
 
-impl Sink {
-    /// Has `on_abandon_durable` called with every Abandon that is in the log for good, though nobody may have decided it yet. On a
-    /// thread of the client: it must not wait.
-    pub fn on_abandon_durable(&self, on_abandon_durable: impl Fn(CommandId) + Send + Sync + 'static) {
-        *self.common.on_abandon_durable.write() = Some(Box::new(on_abandon_durable));
+impl CommandProducer for Sink {
+    fn on_abandon_durable(&self, told: Box<dyn Fn(CommandId) + Send + Sync>) {
+        *self.common.on_abandon_durable.write() = Some(told);
     }
 
-    /// Takes no more, and returns when all that was taken is in the log, or after `limit`. Answers how many commands are
-    /// not known to be in the log.
-    pub fn close(&self, limit: Duration) -> usize {
+    fn close(&self, limit: Duration) -> usize {
         self.common.is_closed.store(true, Relaxed);
         let closing = Stopwatch::start();
         loop {

@@ -5,11 +5,11 @@
 //! is under way, so a partition is unassigned only then, and ignored meanwhile.
 
 use super::record::{self, Course, EventRecord};
+use crate::log::kafka::Inner;
 use crate::log::kafka::client::classify::{self, Meaning, failed};
 use crate::log::kafka::client::context::ClientLog;
 use crate::log::kafka::client::reader::number;
 use crate::log::kafka::owner::producer::stamp;
-use crate::log::kafka::{Inner, Kafka};
 use crate::log::{EventStream, LogError, Streamed};
 use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
@@ -36,7 +36,7 @@ struct Followed {
     is_left: bool,
 }
 
-/// See the module.
+/// The stream of one process. Each has a client of its own.
 pub struct Stream {
     inner: Arc<Inner>,
     consumer: BaseConsumer<ClientLog>,
@@ -44,13 +44,9 @@ pub struct Stream {
     followed: BTreeMap<u32, Followed>,
 }
 
-impl Kafka {
-    /// A stream that follows nothing yet.
-    ///
-    /// # Errors
-    /// [`LogError`] when no client can be made.
-    pub fn stream(&self) -> Result<Stream, LogError> {
-        let inner = Arc::clone(&self.inner);
+impl Stream {
+    pub(in crate::log::kafka) fn new(inner: &Arc<Inner>) -> Result<Stream, LogError> {
+        let inner = Arc::clone(inner);
         let consumer = inner
             .cluster
             .reader_to_end()
@@ -58,9 +54,7 @@ impl Kafka {
             .map_err(|error| failed("a stream", &error))?;
         Ok(Stream { inner, consumer, followed: BTreeMap::new() })
     }
-}
 
-impl Stream {
     fn list(&self, partition: u32, offset: Offset) -> Result<TopicPartitionList, LogError> {
         let mut list = TopicPartitionList::with_capacity(1);
         let topic = &self.inner.cluster.topics.events;
@@ -93,7 +87,7 @@ impl Stream {
 
     /// With a client that follows nothing: what the old one's error was about, it did not say.
     fn begin_anew(&mut self, error: &KafkaError) -> LogError {
-        if let Ok(anew) = Kafka::stream(&Kafka { inner: Arc::clone(&self.inner) }) {
+        if let Ok(anew) = Stream::new(&self.inner) {
             *self = anew;
         }
         failed("following", error)

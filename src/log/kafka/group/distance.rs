@@ -1,12 +1,12 @@
 //! How far the cluster is, and whether others in the group of owners are nearer. Owners note it with how far they are:
 //! those notes are all that a process has of the others without asking them.
 
-use crate::log::LogError;
+use crate::log::kafka::Inner;
 use crate::log::kafka::client::classify::failed;
 use crate::log::kafka::client::context::ClientLog;
 use crate::log::kafka::client::reader::{Reader, number};
 use crate::log::kafka::client::settings::{ASK_LIMIT, group_of};
-use crate::log::kafka::{Inner, Kafka};
+use crate::log::{ClusterDistance, Company, LogError, OwnerNotes};
 use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -47,13 +47,13 @@ fn noted(text: &str, what: &str) -> Option<u64> {
 }
 
 /// Reads the notes of owners, in the group's name and as no member of it.
-pub struct Notes {
+pub(in crate::log::kafka) struct Notes {
     inner: Arc<Inner>,
     consumer: BaseConsumer<ClientLog>,
 }
 
 impl Notes {
-    fn new(inner: &Arc<Inner>) -> Result<Notes, LogError> {
+    pub(in crate::log::kafka) fn new(inner: &Arc<Inner>) -> Result<Notes, LogError> {
         let consumer = inner.cluster.member(inner.manifest.log_id).create_with_context(ClientLog::default());
         let consumer = consumer.map_err(|error| failed("a reader of notes", &error))?;
         Ok(Notes { inner: Arc::clone(inner), consumer })
@@ -75,58 +75,31 @@ impl Notes {
         };
         Ok(list.elements().iter().filter_map(note).collect())
     }
+}
 
-    /// By what the owner of each partition showed last that it is there: 0 where nobody ever did, and nothing where it does
-    /// not say, as owners of an older version do not.
-    ///
-    /// # Errors
-    /// [`LogError`] when the cluster does not say.
-    pub fn beats(&self) -> Result<BTreeMap<u32, Option<u64>>, LogError> {
+impl OwnerNotes for Notes {
+    fn beats(&self) -> Result<BTreeMap<u32, Option<u64>>, LogError> {
         let beat = |note: Option<String>| note.map_or(Some(0), |note| noted(&note, BEAT));
         Ok(self.read(BEATS_LIMIT)?.into_iter().map(|(partition, note)| (partition, beat(note))).collect())
     }
 }
 
-/// The group of owners as it is now.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Company {
-    /// How many there are, this process included if it is one of them.
-    pub members: usize,
-    /// How far the owners of these partitions are from the cluster, by their own notes; one that says nothing is left out.
-    pub trips: Vec<(u32, Duration)>,
-}
-
 /// Measures it, with a client of its own.
-pub struct Distance {
+pub(in crate::log::kafka) struct Distance {
     inner: Arc<Inner>,
     reader: Reader,
     notes: Notes,
 }
 
-impl Kafka {
-    /// Begins to measure.
-    ///
-    /// # Errors
-    /// [`LogError`] when no client can be made.
-    pub fn distance(&self) -> Result<Distance, LogError> {
-        let inner = Arc::clone(&self.inner);
+impl Distance {
+    pub(in crate::log::kafka) fn new(inner: &Arc<Inner>) -> Result<Distance, LogError> {
         let reader = Reader::uncommitted(&inner.cluster)?;
-        let notes = Notes::new(&inner)?;
-        Ok(Distance { inner, reader, notes })
-    }
-
-    /// Begins to read what owners note.
-    ///
-    /// # Errors
-    /// [`LogError`] when no client can be made.
-    pub fn notes(&self) -> Result<Notes, LogError> {
-        Notes::new(&self.inner)
+        Ok(Distance { inner: Arc::clone(inner), reader, notes: Notes::new(inner)? })
     }
 }
 
-impl Distance {
-    /// How long a question about this partition and its answer take; nothing when none comes.
-    pub fn trip(&self, partition: u32) -> Option<Duration> {
+impl ClusterDistance for Distance {
+    fn round_trip(&self, partition: u32) -> Option<Duration> {
         let asking = Stopwatch::start();
         let answer = self.reader.bounds_within(&self.inner.cluster.topics.events, partition, TRIP_LIMIT);
         let trip = answer.is_ok().then(|| asking.elapsed());
@@ -135,11 +108,7 @@ impl Distance {
         trip
     }
 
-    /// Who is in the group.
-    ///
-    /// # Errors
-    /// [`LogError`] when the cluster does not say.
-    pub fn company(&self) -> Result<Company, LogError> {
+    fn company(&self) -> Result<Company, LogError> {
         let group = group_of(self.inner.manifest.log_id);
         let asked = self.reader.consumer().fetch_group_list(Some(&group), ASK_LIMIT);
         let groups = asked.map_err(|error| failed(&group, &error))?;
@@ -149,7 +118,7 @@ impl Distance {
             Some((partition, Duration::from_micros(trip_us)))
         };
         let trips = self.notes.read(ASK_LIMIT)?.into_iter().filter_map(trip);
-        Ok(Company { members: members.sum(), trips: trips.collect() })
+        Ok(Company { members: members.sum(), round_trips: trips.collect() })
     }
 }
 

@@ -20,7 +20,7 @@ use crate::log::kafka::Inner;
 use crate::log::kafka::client::reader::{Next, Reader, offset_of};
 use crate::log::kafka::data::progress::Progress;
 use crate::log::kafka::data::record::{self, Decided};
-use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StoredEvent, Turn};
+use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StopWhen, StoredEvent, Turn};
 use crate::time::{Stamp, Stopwatch, pause};
 use rdkafka::message::Message;
 use std::collections::VecDeque;
@@ -176,7 +176,7 @@ impl Owned {
         let end = self.reader.bounds_within(&self.inner.cluster.topics.events, self.partition, YIELD_LIMIT);
         let is_succeeded = end.is_ok_and(|(_, end)| end > written);
         if is_succeeded {
-            progress.stop(false);
+            progress.stop(StopWhen::Now);
         }
         is_succeeded
     }

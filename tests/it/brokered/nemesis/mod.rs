@@ -16,6 +16,7 @@ use callers::{Callers, How};
 use checks::Books;
 use headroom::client::pools::{PoolDefinition, define};
 use headroom::domain::{PoolId, route};
+use headroom::log::ClusterLog;
 use headroom::log::kafka::client::settings::transactional_ids;
 use headroom::time::Stopwatch;
 use rand::rngs::StdRng;

@@ -1,0 +1,70 @@
+//! The settings of a configuration as the log on Kafka takes them.
+
+use crate::app::{StartError, draw_wide};
+use crate::config::{Config, Kafka};
+use crate::log;
+use crate::log::kafka::ops::preflight::{self, PreflightErrors, Ready, Start};
+use crate::log::kafka::ops::topics::Asked;
+use crate::log::kafka::schema::registry::Registry;
+use crate::log::kafka::{Cluster, Topics};
+use std::time::Duration;
+
+/// What is asked of the topics.
+pub fn asked(config: &Config, kafka: &Kafka) -> Asked {
+    let Kafka { replication, min_in_sync, .. } = *kafka;
+    Asked { partitions: config.partitions, replication, min_in_sync }
+}
+
+/// The cluster and Headroom's place on it.
+pub fn cluster(kafka: &Kafka) -> Cluster {
+    let names = kafka.topics.clone();
+    let security = kafka.security.iter().map(|(name, value)| ((*name).to_owned(), value.expose().to_owned()));
+    Cluster {
+        brokers: kafka.brokers.clone(),
+        security: security.collect(),
+        application: kafka.application.clone(),
+        environment: kafka.environment.clone(),
+        topics: Topics {
+            commands: names.commands,
+            events: names.events,
+            replies: names.replies,
+            snapshots: names.snapshots,
+            dead_letters: names.dead_letters,
+            manifest: names.manifest,
+        },
+        alternates: kafka.alternating_producers,
+    }
+}
+
+/// The log on a cluster, for those who only read: nothing is written anywhere, and no server need run.
+///
+/// # Errors
+/// [`StartError::PreflightErrors`] with all reasons why it cannot be read, or [`StartError::Cluster`].
+pub fn look(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartError> {
+    checked(config, kafka, preflight::look).map(|(log, _)| log)
+}
+
+/// The log on a cluster that was checked like this, and the cluster's id.
+pub(in crate::app) fn checked(
+    config: &Config,
+    kafka: &Kafka,
+    check: impl FnOnce(&Start<'_>) -> Result<Ready, PreflightErrors>,
+) -> Result<(log::kafka::Kafka, String), StartError> {
+    let (cluster, registry) = (cluster(kafka), registry(kafka));
+    let start = Start {
+        cluster: &cluster,
+        asked: asked(config, kafka),
+        cluster_id: kafka.cluster_id.as_deref(),
+        registry: registry.as_ref(),
+        data_dir: &config.data_dir,
+    };
+    let Ready { manifest, cluster_id, framing } = check(&start).map_err(StartError::PreflightErrors)?;
+    Ok((log::kafka::Kafka::open(cluster, manifest, framing, draw_wide)?, cluster_id))
+}
+
+/// The schema registry, if one is configured.
+pub fn registry(kafka: &Kafka) -> Option<Registry> {
+    let registry = kafka.registry.as_ref()?;
+    let user = registry.user.as_ref().map(|(name, password)| (name.clone(), password.expose().to_owned()));
+    Some(Registry { url: registry.url.clone(), timeout: Duration::from_millis(registry.timeout_ms), user })
+}
