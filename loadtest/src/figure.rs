@@ -123,7 +123,6 @@ environment = "{}"
 topic_commands = "{}"
 topic_events = "{}"
 topic_replies = "{}"
-topic_snapshots = "{}"
 topic_dead_letters = "{}"
 topic_manifest = "{}"
 "#,
@@ -135,7 +134,6 @@ topic_manifest = "{}"
         topics.commands,
         topics.events,
         topics.replies,
-        topics.snapshots,
         topics.dead_letters,
         topics.manifest,
     );

@@ -67,8 +67,6 @@ pub struct TopicNames {
     pub events: String,
     /// `topic_replies`.
     pub replies: String,
-    /// `topic_snapshots`.
-    pub snapshots: String,
     /// `topic_dead_letters`.
     pub dead_letters: String,
     /// `topic_manifest`.
@@ -201,16 +199,14 @@ fn topics(checking: &mut Checking<'_>) -> Option<TopicNames> {
         topic(Setting::TopicCommands),
         topic(Setting::TopicEvents),
         topic(Setting::TopicReplies),
-        topic(Setting::TopicSnapshots),
         topic(Setting::TopicDeadLetters),
         topic(Setting::TopicManifest),
     ];
-    let [commands, events, replies, snapshots, dead_letters, manifest] = names;
+    let [commands, events, replies, dead_letters, manifest] = names;
     Some(TopicNames {
         commands: commands?,
         events: events?,
         replies: replies?,
-        snapshots: snapshots?,
         dead_letters: dead_letters?,
         manifest: manifest?,
     })

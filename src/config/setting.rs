@@ -121,8 +121,6 @@ settings! {
         "what was decided, which is the truth";
     TopicReplies = "topic_replies", "--topic-replies", Some(&"headroom.replies"), Kind::Text("TOPIC"),
         "outcomes on their way back to gateways";
-    TopicSnapshots = "topic_snapshots", "--topic-snapshots", Some(&"headroom.snapshots"), Kind::Text("TOPIC"),
-        "states, so that a new node need not read everything";
     TopicDeadLetters = "topic_dead_letters", "--topic-dead-letters", Some(&"headroom.dead-letters"),
         Kind::Text("TOPIC"), "what nobody could decide";
     TopicManifest = "topic_manifest", "--topic-manifest", Some(&"headroom.manifest"), Kind::Text("TOPIC"),

@@ -28,7 +28,6 @@ pub fn cluster(kafka: &Kafka) -> Cluster {
             commands: names.commands,
             events: names.events,
             replies: names.replies,
-            snapshots: names.snapshots,
             dead_letters: names.dead_letters,
             manifest: names.manifest,
         },

@@ -52,7 +52,7 @@ impl Site {
         let Cluster { brokers, topics, .. } = &self.cluster;
         let replication = brokers.split(',').count();
         let min_in_sync = replication.div_ceil(2);
-        let Topics { commands, events, replies, snapshots, dead_letters, manifest } = topics;
+        let Topics { commands, events, replies, dead_letters, manifest } = topics;
         format!(
             r#"
             kafka_brokers = "{brokers}"
@@ -62,7 +62,6 @@ impl Site {
             topic_commands = "{commands}"
             topic_events = "{events}"
             topic_replies = "{replies}"
-            topic_snapshots = "{snapshots}"
             topic_dead_letters = "{dead_letters}"
             topic_manifest = "{manifest}"
             "#

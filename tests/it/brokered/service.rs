@@ -74,7 +74,6 @@ impl Log {
             ("topic_commands", &topics.commands),
             ("topic_events", &topics.events),
             ("topic_replies", &topics.replies),
-            ("topic_snapshots", &topics.snapshots),
             ("topic_dead_letters", &topics.dead_letters),
             ("topic_manifest", &topics.manifest),
         ];

@@ -65,7 +65,7 @@ impl Place {
         command.args(args);
         command.env("HEADROOM_KAFKA_BROKERS", &self.brokers);
         command.env("HEADROOM_KAFKA_REPLICATION", "1").env("HEADROOM_KAFKA_MIN_IN_SYNC", "1");
-        for name in ["commands", "events", "replies", "snapshots", "dead-letters", "manifest"] {
+        for name in ["commands", "events", "replies", "dead-letters", "manifest"] {
             let variable = format!("HEADROOM_TOPIC_{}", name.replace('-', "_").to_uppercase());
             command.env(variable, self.topic(name));
         }
@@ -356,7 +356,6 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
         "wrong.events has retention.ms=604800000 instead of -1".to_owned(),
         "wrong.events has unclean.leader.election.enable=true instead of false".to_owned(),
         "wrong.replies does not exist".to_owned(),
-        "wrong.snapshots does not exist".to_owned(),
         "wrong.dead-letters does not exist".to_owned(),
         format!("wrong.manifest {few}"),
         "wrong.manifest has cleanup.policy=delete instead of compact".to_owned(),

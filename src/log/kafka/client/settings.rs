@@ -42,8 +42,6 @@ pub struct Topics {
     pub events: String,
     /// Outcomes on their way back to gateways.
     pub replies: String,
-    /// States at a sequence number.
-    pub snapshots: String,
     /// What nobody could decide.
     pub dead_letters: String,
     /// What the log was made with: one partition, compacted.
@@ -58,7 +56,6 @@ impl Topics {
             commands: name("commands"),
             events: name("events"),
             replies: name("replies"),
-            snapshots: name("snapshots"),
             dead_letters: name("dead-letters"),
             manifest: name("manifest"),
         }

@@ -4,6 +4,7 @@
 use crate::limits::REGISTRY_ANSWERS_MAX;
 use crate::log::kafka::Topics;
 use crate::wire::frame::Fingerprint;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -27,19 +28,17 @@ pub(super) fn keep_cluster_id(dir: &Path, id: &str) -> io::Result<()> {
 /// The settings that differ from those that this directory was first used with: what each is, and what it was.
 pub(super) fn other_topics(dir: &Path, topics: &Topics) -> io::Result<Vec<(String, String)>> {
     let before = read(&dir.join(TOPICS_FILE))?.unwrap_or_default();
-    let now = settings(topics);
-    let pairs = now.lines().zip(before.lines()).filter(|(now, before)| now != before);
-    Ok(pairs.map(|(now, before)| (now.to_owned(), before.to_owned())).collect())
+    let before: BTreeMap<&str, &str> = before.lines().filter_map(|line| line.split_once(" = ")).collect();
+    let differs = |(setting, now): (&&str, &str)| {
+        let before = before.get(setting).filter(|before| **before != now)?;
+        Some((format!("{setting} = {now}"), format!("{setting} = {before}")))
+    };
+    Ok(Topics::SETTINGS.iter().zip(topics.all()).filter_map(differs).collect())
 }
 
 pub(super) fn keep_topics(dir: &Path, topics: &Topics) -> io::Result<()> {
-    replace(dir, TOPICS_FILE, &settings(topics))
-}
-
-/// One setting a line.
-fn settings(topics: &Topics) -> String {
     let lines = Topics::SETTINGS.iter().zip(topics.all()).map(|(setting, name)| format!("{setting} = {name}\n"));
-    lines.collect()
+    replace(dir, TOPICS_FILE, &lines.collect::<String>())
 }
 
 /// With an id that was learned. Those that the registry gives now are the last, `current` of them: past the bound the
@@ -134,6 +133,18 @@ mod tests {
         let mistyped = Topics { events: "h.event".to_owned(), ..topics };
         let told = ("topic_events = h.event".to_owned(), "topic_events = h.events".to_owned());
         assert_eq!(other_topics(dir.path(), &mistyped).unwrap(), [told]);
+    }
+
+    #[test]
+    fn a_setting_that_an_older_version_had_is_no_other_topic() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = "topic_commands = h.commands\ntopic_events = h.events\ntopic_replies = h.replies\n\
+                      topic_snapshots = h.snapshots\ntopic_dead_letters = h.dead-letters\ntopic_manifest = h.manifest\n";
+        fs::write(dir.path().join(TOPICS_FILE), before).unwrap();
+        assert_eq!(other_topics(dir.path(), &Topics::of("h")).unwrap(), []);
+        let settings = |(now, _): (String, String)| now;
+        let others: Vec<_> = other_topics(dir.path(), &Topics::of("g")).unwrap().into_iter().map(settings).collect();
+        assert_eq!(others.len(), Topics::SETTINGS.len(), "{others:?}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -122,7 +123,9 @@ struct Names {
     commands: String,
     events: String,
     replies: String,
-    snapshots: String,
+    /// The name of a topic that was never written to. Manifests of older versions have it.
+    #[serde(default, rename = "snapshots", skip_serializing)]
+    _snapshots: Option<IgnoredAny>,
     dead_letters: String,
     manifest: String,
 }
@@ -144,7 +147,7 @@ pub fn encode(pinned: &Pinned) -> String {
     let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
         manifest;
     let LogLocation { cluster_id, application, environment, topics } = place;
-    let Topics { commands, events, replies, snapshots, dead_letters, manifest } = topics;
+    let Topics { commands, events, replies, dead_letters, manifest } = topics;
     let record = Record {
         log_id: format!("{log_id:032x}"),
         partitions,
@@ -158,7 +161,7 @@ pub fn encode(pinned: &Pinned) -> String {
         cluster_id,
         application,
         environment,
-        topics: Names { commands, events, replies, snapshots, dead_letters, manifest },
+        topics: Names { commands, events, replies, _snapshots: None, dead_letters, manifest },
     };
     match serde_json::to_string(&record) {
         Ok(text) => text,
@@ -182,8 +185,8 @@ fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
         return Err(unreadable(&format_args!("its partitions are not 1 to {PARTITIONS_MAX}")));
     }
     let created_at = Micros(created_at);
-    let Names { commands, events, replies, snapshots, dead_letters, manifest } = record.topics;
-    let topics = Topics { commands, events, replies, snapshots, dead_letters, manifest };
+    let Names { commands, events, replies, dead_letters, manifest, .. } = record.topics;
+    let topics = Topics { commands, events, replies, dead_letters, manifest };
     Ok(Pinned {
         manifest: Manifest {
             log_id,
@@ -299,7 +302,7 @@ mod tests {
             r#""feature_level":1,"dedup_window_ms":86400000,"command_window_ms":15000,"memory_version":1,"#,
             r#""created_at":1700000000000000,"cluster_id":"K1","#,
             r#""application":"headroom","environment":"prod","topics":{"commands":"h.commands","events":"h.events","#,
-            r#""replies":"h.replies","snapshots":"h.snapshots","dead_letters":"h.dead-letters","#,
+            r#""replies":"h.replies","dead_letters":"h.dead-letters","#,
             r#""manifest":"h.manifest"}}"#,
         );
         assert_eq!(text, expected);
@@ -308,6 +311,8 @@ mod tests {
             Ok(pinned.clone()),
             "as older ones are"
         );
+        let with_snapshots = text.replace(r#""dead_letters""#, r#""snapshots":"h.snapshots","dead_letters""#);
+        assert_eq!(decode(with_snapshots.as_bytes()), Ok(pinned.clone()), "of a log that had a topic more");
         assert_eq!(decode(text.as_bytes()), Ok(pinned));
         for bad in [
             "",

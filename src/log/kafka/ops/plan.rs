@@ -216,7 +216,6 @@ fn compare_manifest(asked: &Asked, seen: &Seen, partitions: u32, differ: &mut im
         (Pin::Topic("topic_commands"), &found.topics.commands, &wanted.topics.commands),
         (Pin::Topic("topic_events"), &found.topics.events, &wanted.topics.events),
         (Pin::Topic("topic_replies"), &found.topics.replies, &wanted.topics.replies),
-        (Pin::Topic("topic_snapshots"), &found.topics.snapshots, &wanted.topics.snapshots),
         (Pin::Topic("topic_dead_letters"), &found.topics.dead_letters, &wanted.topics.dead_letters),
         (Pin::Topic("topic_manifest"), &found.topics.manifest, &wanted.topics.manifest),
     ] {
@@ -441,8 +440,8 @@ mod tests {
             &[("h.commands has cleanup.policy=compact instead of delete", true, true)],
         );
         assert_told(
-            set("h.snapshots", "cleanup.policy", "delete"),
-            &[("h.snapshots has cleanup.policy=delete instead of compact", false, true)],
+            set("h.replies", "cleanup.policy", "compact"),
+            &[("h.replies has cleanup.policy=compact instead of delete", false, true)],
         );
         assert_told(
             set("h.events", "min.insync.replicas", "1"),
@@ -540,7 +539,7 @@ mod tests {
             [holds("environment=green, and here it is prod", false)]
         );
         let topics = change(|place| place.topics = Topics::of("g"));
-        let names = ["commands", "events", "replies", "snapshots", "dead-letters", "manifest"];
+        let names = ["commands", "events", "replies", "dead-letters", "manifest"];
         let setting = |name: &str| format!("topic_{}", name.replace('-', "_"));
         let expected = names.map(|name| holds(&format!("{}=g.{name}, and here it is h.{name}", setting(name)), true));
         assert_eq!(topics, expected);

@@ -13,7 +13,6 @@ static DECLARED: LazyLock<Vec<Declared>> = LazyLock::new(|| {
         include_str!("../../../../topics/commands.yaml"),
         include_str!("../../../../topics/events.yaml"),
         include_str!("../../../../topics/replies.yaml"),
-        include_str!("../../../../topics/snapshots.yaml"),
         include_str!("../../../../topics/dead-letters.yaml"),
         include_str!("../../../../topics/manifest.yaml"),
     ];
@@ -36,9 +35,6 @@ pub enum Purpose {
     /// Outcomes.
     #[serde(rename = "topic_replies")]
     Replies,
-    /// States.
-    #[serde(rename = "topic_snapshots")]
-    Snapshots,
     /// What nobody could decide.
     #[serde(rename = "topic_dead_letters")]
     DeadLetters,
@@ -147,13 +143,12 @@ pub fn wanted(topics: &Topics, asked: &Asked, partitions: u32) -> Vec<Wanted> {
 
 impl Topics {
     /// The settings that name them, in the order of [`Topics::all`].
-    pub(super) const SETTINGS: [&str; 6] =
-        ["topic_commands", "topic_events", "topic_replies", "topic_snapshots", "topic_dead_letters", "topic_manifest"];
+    pub(super) const SETTINGS: [&str; 5] =
+        ["topic_commands", "topic_events", "topic_replies", "topic_dead_letters", "topic_manifest"];
 
     /// All of them.
-    pub fn all(&self) -> [&str; 6] {
-        [&self.commands, &self.events, &self.replies, &self.snapshots, &self.dead_letters, &self.manifest]
-            .map(String::as_str)
+    pub fn all(&self) -> [&str; 5] {
+        [&self.commands, &self.events, &self.replies, &self.dead_letters, &self.manifest].map(String::as_str)
     }
 
     fn of_purpose(&self, purpose: Purpose) -> &str {
@@ -161,7 +156,6 @@ impl Topics {
             Purpose::Commands => &self.commands,
             Purpose::Events => &self.events,
             Purpose::Replies => &self.replies,
-            Purpose::Snapshots => &self.snapshots,
             Purpose::DeadLetters => &self.dead_letters,
             Purpose::Manifest => &self.manifest,
         }
@@ -225,7 +219,6 @@ mod tests {
             ("x.commands", 7, 5, "delete"),
             ("x.events", 7, 5, "delete"),
             ("x.replies", 8, 5, "delete"),
-            ("x.snapshots", 7, 5, "compact"),
             ("x.dead-letters", 7, 5, "delete"),
             ("x.manifest", 1, 5, "compact"),
         ];

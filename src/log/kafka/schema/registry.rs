@@ -3,7 +3,7 @@
 
 use crate::log::LogError;
 use crate::log::kafka::Topics;
-use crate::wire::schema::{COMMAND, EVENT, REPLY, SNAPSHOT};
+use crate::wire::schema::{COMMAND, EVENT, REPLY};
 use reqwest::{RequestBuilder, StatusCode};
 use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, is_compatible_schema, perform_sr_call, post_schema,
@@ -47,14 +47,13 @@ pub struct Subject {
 }
 
 /// The subjects of the topics whose records have schemas.
-pub fn subjects(topics: &Topics) -> [Subject; 4] {
+pub fn subjects(topics: &Topics) -> [Subject; 3] {
     let subject = |topic: &str, level, versions| Subject { name: format!("{topic}-value"), level, versions };
     [
         subject(&topics.commands, "FULL", COMMAND),
         // Kept for ever, so that every version has to read every other.
         subject(&topics.events, "FULL_TRANSITIVE", EVENT),
         subject(&topics.replies, "FULL", REPLY),
-        subject(&topics.snapshots, "FULL", SNAPSHOT),
     ]
 }
 
