@@ -1,4 +1,5 @@
-//! What the client's errors mean. One table, and nothing else in the crate looks at an error's code.
+//! What the client's errors mean. Every question about an error's code is answered in this file, and nowhere else in the
+//! crate: so one code has one meaning. (The end of a partition is not a code: readers match `KafkaError::PartitionEOF`.)
 
 use crate::log::{CommitOutcome, LogError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -107,6 +108,48 @@ pub(in crate::log::kafka) fn of_commit(error: &KafkaError) -> CommitOutcome {
         Meaning::Fenced => CommitOutcome::Fenced,
         Meaning::OutOfRange | Meaning::Transient | Meaning::Operator | Meaning::Dead => CommitOutcome::Unknown,
     }
+}
+
+/// Whether the client's queue has no room for a record: the record was not taken, and may be offered again.
+pub(in crate::log::kafka) fn is_queue_full(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageProduction(Code::QueueFull))
+}
+
+/// Whether a topic exists, by the error that its metadata has. A topic without a leader exists.
+///
+/// # Errors
+/// The code of any other error.
+pub(in crate::log::kafka) fn topic_exists(code: Option<Code>) -> Result<bool, Code> {
+    match code {
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(false),
+        None | Some(Code::LeaderNotAvailable) => Ok(true),
+        Some(code) => Err(code),
+    }
+}
+
+/// Whether a topic that was created a moment ago answers so, until every broker knows it and one of them leads it.
+pub(in crate::log::kafka) fn is_of_new_topic(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::UnknownPartition
+                | Code::UnknownTopic
+                | Code::UnknownTopicOrPartition
+        )
+    )
+}
+
+/// Whether an error that the client reports on its own explains nothing: that all brokers are down says less than why one
+/// of them is, and the end of a partition is no fault.
+pub(in crate::log::kafka) fn says_nothing(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(Code::AllBrokersDown | Code::PartitionEOF))
+}
+
+/// Whether a text ends with the error of a connection that the broker closed.
+pub(in crate::log::kafka) fn ends_with_hang_up(text: &str) -> bool {
+    text.ends_with(&Code::BrokerTransportFailure.to_string())
 }
 
 /// The error in words, with what was being done.

@@ -1,13 +1,13 @@
 //! Records that are in the log when a call returns: dead letters before their turn, and what a person appends.
 
-use super::classify::failed;
+use super::classify::{self, failed};
 use super::context::ClientLog;
 use super::reader::number;
 use super::settings::Cluster;
 use crate::log::LogError;
 use crate::time::{Stopwatch, pause};
 use parking_lot::{Condvar, Mutex};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use std::sync::Arc;
@@ -100,9 +100,7 @@ impl DurableProducer {
         loop {
             match self.producer.send(next) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused))
-                    if !sending.left_of(LIMIT).is_zero() =>
-                {
+                Err((error, refused)) if classify::is_queue_full(&error) && !sending.left_of(LIMIT).is_zero() => {
                     next = refused;
                     pause(FULL_PAUSE);
                 }

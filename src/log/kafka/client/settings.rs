@@ -62,6 +62,10 @@ impl Topics {
     }
 }
 
+/// The cluster's own topic of transactions: what is written here decides whether a transaction is committed.
+pub(in crate::log::kafka) const TRANSACTIONS: &str = "__transaction_state";
+/// The cluster's own topic of consumer groups. The group of owners is a hint: without it partitions stay where they are.
+pub(in crate::log::kafka) const GROUPS: &str = "__consumer_offsets";
 /// Begins the transactional ids and group names of all logs.
 const OF_LOGS: &str = "headroom";
 /// Producers of a partition. A claim fences all of them, whether they take turns or not: who had the partition before

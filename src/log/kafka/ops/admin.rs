@@ -1,23 +1,21 @@
 //! Looking at a cluster, and changing its topics as [`super::plan`] decided. Everything here blocks, with a limit.
 
-use super::coordination::{self, Coordination};
+use super::coordination::Coordination;
 use super::manifest::{self, LogLocation, Pinned};
 use super::plan::{Difference, Seen, TopicState, What};
 use super::topics::Wanted;
 use crate::log::LogError;
 use crate::log::kafka::Cluster;
+use crate::log::kafka::client::classify;
+use crate::log::kafka::client::context::LastClientError;
 use crate::log::kafka::client::reader::offset_of;
-use crate::log::kafka::client::settings::ASK_LIMIT;
+use crate::log::kafka::client::settings::{ASK_LIMIT, GROUPS, TRANSACTIONS};
 use crate::time::pause;
-use parking_lot::Mutex;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
@@ -31,60 +29,14 @@ use std::time::Duration;
 /// Between two looks for what is there in a moment, and how many there are.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS_MAX: usize = 100;
-/// What is said of a topic that was made a moment ago, before every broker knows it and one leads it.
-const PASSING: &[RDKafkaErrorCode] = &[
-    RDKafkaErrorCode::LeaderNotAvailable,
-    RDKafkaErrorCode::NotLeaderForPartition,
-    RDKafkaErrorCode::UnknownPartition,
-    RDKafkaErrorCode::UnknownTopic,
-    RDKafkaErrorCode::UnknownTopicOrPartition,
-];
 /// How often a client is asked for what it complains about, and how long each time.
 const COMPLAINTS_MAX: usize = 16;
 const COMPLAINT_LOOK: Duration = Duration::from_millis(20);
 
-/// Keeps what the client last complained about: its answers only say that there was none.
-#[derive(Clone, Default)]
-pub(super) struct LastClientError(Arc<Mutex<Option<String>>>);
-
-impl ClientContext for LastClientError {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // That all are down says less than why one is, and a partition's end is no complaint.
-        let says_nothing = [RDKafkaErrorCode::AllBrokersDown, RDKafkaErrorCode::PartitionEOF];
-        if error.rdkafka_error_code().is_none_or(|code| !says_nothing.contains(&code)) {
-            *self.0.lock() = Some(reason.to_owned());
-        }
-    }
-}
-
-impl ConsumerContext for LastClientError {}
-
-impl ProducerContext for LastClientError {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            *self.0.lock() = Some(error.to_string());
-        }
-    }
-}
-
-impl LastClientError {
-    pub(super) fn error(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
-        let code = error.rdkafka_error_code();
-        match self.0.lock().take() {
-            Some(reason) => LogError::new(format!("{what}: {reason}")),
-            None => LogError::new(format!("{what}: {}", code.map_or(error.to_string(), |code| code.to_string()))),
-        }
-    }
-}
-
 /// Who looks after the topics.
 pub struct Admin {
     cluster: Cluster,
-    told: LastClientError,
+    last_error: LastClientError,
     /// Asks, and never makes a topic by asking.
     asks: BaseConsumer<LastClientError>,
     client: AdminClient<LastClientError>,
@@ -96,11 +48,11 @@ impl Admin {
     /// # Errors
     /// When what the cluster is told makes no client, such as a key that cannot be read.
     pub fn new(cluster: Cluster) -> Result<Admin, LogError> {
-        let told = LastClientError::default();
+        let last_error = LastClientError::default();
         let cannot = |error| LogError::new(format!("cannot make a client of kafka: {error}"));
-        let asks = cluster.reader_to_end().create_with_context(told.clone()).map_err(cannot)?;
-        let client = cluster.plain().create_with_context(told.clone()).map_err(cannot)?;
-        Ok(Admin { cluster, told, asks, client })
+        let asks = cluster.reader_to_end().create_with_context(last_error.clone()).map_err(cannot)?;
+        let client = cluster.plain().create_with_context(last_error.clone()).map_err(cannot)?;
+        Ok(Admin { cluster, last_error, asks, client })
     }
 
     /// The cluster's id.
@@ -141,8 +93,8 @@ impl Admin {
     pub(super) fn coordination(&self) -> Coordination {
         Coordination {
             brokers: self.brokers(),
-            transactions: self.internal(coordination::TRANSACTIONS),
-            groups: self.internal(coordination::GROUPS),
+            transactions: self.internal(TRANSACTIONS),
+            groups: self.internal(GROUPS),
         }
     }
 
@@ -180,11 +132,9 @@ impl Admin {
         let cannot = |error: &KafkaError| self.cannot(format_args!("cannot ask kafka about {name}"), error);
         let metadata = self.asks.fetch_metadata(Some(name), ASK_LIMIT).map_err(|error| cannot(&error))?;
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { return Ok(None) };
-        match topic.error().map(RDKafkaErrorCode::from) {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => return Ok(None),
-            // A partition without a leader is a matter of time, and says so of itself.
-            Some(RDKafkaErrorCode::LeaderNotAvailable) | None => {}
-            Some(code) => return Err(cannot(&KafkaError::MetadataFetch(code))),
+        let exists = classify::topic_exists(topic.error().map(RDKafkaErrorCode::from));
+        if !exists.map_err(|code| cannot(&KafkaError::MetadataFetch(code)))? {
+            return Ok(None);
         }
         let partitions = topic.partitions();
         let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
@@ -215,7 +165,7 @@ impl Admin {
         for partition in 0..events.map_or(0, |found| found.partitions) {
             let partition = i32::try_from(partition).unwrap_or(i32::MAX);
             let ends = soon(|| match self.asks.fetch_watermarks(topic, partition, ASK_LIMIT) {
-                Err(error) if error.rdkafka_error_code().is_some_and(|code| PASSING.contains(&code)) => Ok(None),
+                Err(error) if classify::is_of_new_topic(&error) => Ok(None),
                 ends => ends.map(Some),
             });
             let nobody = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
@@ -319,7 +269,7 @@ impl Admin {
         let protocol = self.cluster.security.get("security.protocol").map_or("plaintext", String::as_str);
         let is_tls = protocol.to_ascii_lowercase().contains("ssl") && !protocol.eq_ignore_ascii_case("sasl_plaintext");
         // A broker that wants TLS hangs up, of which the client makes no complaint.
-        let hung_up = detail.ends_with(&RDKafkaErrorCode::BrokerTransportFailure.to_string());
+        let hung_up = classify::ends_with_hang_up(&detail);
         let advice = match is_tls {
             true if detail.contains("wrong version number") => ": it does not seem to speak TLS",
             false if hung_up => ": it hangs up, as one does that expects TLS",
@@ -331,11 +281,11 @@ impl Admin {
     fn cannot(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
         // Complaints wait until the client is polled, the first of them before any record; and one may be on its way.
         for _ in 0..COMPLAINTS_MAX {
-            if self.told.0.lock().is_none() {
+            if self.last_error.is_none() {
                 self.asks.poll(COMPLAINT_LOOK);
             }
         }
-        self.told.error(what, error)
+        self.last_error.error(what, error)
     }
 }
 

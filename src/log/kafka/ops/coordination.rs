@@ -3,12 +3,9 @@
 
 use super::plan::TopicState;
 use super::topics::Asked;
+use crate::log::kafka::client::settings::{GROUPS, TRANSACTIONS};
 use std::collections::BTreeMap;
 
-/// Where the cluster notes what became of transactions: a commit is what is written here.
-pub(super) const TRANSACTIONS: &str = "__transaction_state";
-/// Where it keeps groups. The group of owners is a hint: without it partitions only stay where they are.
-pub(super) const GROUPS: &str = "__consumer_offsets";
 /// Whether a broker asks, before it appends a record of a transaction, if that transaction is open. Where it does not, a
 /// late record of an owner that was fenced may be taken for one of the next owner's.
 const VERIFICATION: &str = "transaction.partition.verification.enable";

@@ -5,9 +5,9 @@
 //! A process that an operator pointed at the wrong one of them is refused at its start. Who may write does not lean on
 //! that: transactional ids and the group are named after the log's id alone (see [`crate::log::kafka::client::settings::transactional_ids`]).
 
-use super::admin::LastClientError;
 use crate::domain::Micros;
 use crate::limits::PARTITIONS_MAX;
+use crate::log::kafka::client::context::LastClientError;
 use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::kafka::{Cluster, Topics};
 use crate::log::{LogError, Manifest};
@@ -258,11 +258,11 @@ pub(super) fn write(
     pinned: &Pinned,
 ) -> Result<(), LogError> {
     let topic = &cluster.topics.manifest;
-    let told = LastClientError::default();
-    let cannot = |error: &KafkaError| told.error(format_args!("cannot write {topic}"), error);
+    let last_error = LastClientError::default();
+    let cannot = |error: &KafkaError| last_error.error(format_args!("cannot write {topic}"), error);
     let value = encode(pinned);
     let producer: BaseProducer<LastClientError> =
-        cluster.plain().create_with_context(told.clone()).map_err(|error| cannot(&error))?;
+        cluster.plain().create_with_context(last_error.clone()).map_err(|error| cannot(&error))?;
     let record = BaseRecord::to(topic).partition(0).key(KEY).payload(&value);
     producer.send(record).map_err(|(error, _)| cannot(&error))?;
     producer.flush(ASK_LIMIT).map_err(|error| cannot(&error))?;

@@ -1,7 +1,6 @@
 //! The topics as the files in `topics/` declare them.
 
-use super::coordination::{GROUPS, TRANSACTIONS};
-use crate::log::kafka::client::settings::{group_of, transactional_ids};
+use crate::log::kafka::client::settings::{GROUPS, TRANSACTIONS, group_of, transactional_ids};
 use crate::log::kafka::{Cluster, Topics};
 use serde::Deserialize;
 use std::collections::BTreeMap;

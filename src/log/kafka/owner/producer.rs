@@ -14,7 +14,7 @@ use crate::log::kafka::client::settings::{COMMIT_SUSPECT, Cluster, TRANSACTION_L
 use crate::log::{CommitOutcome, LogError};
 use crate::time::{Stamp, Stopwatch, pause};
 use parking_lot::Mutex;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use std::time::Duration;
@@ -187,7 +187,7 @@ impl TransactionalProducer {
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                Err((error, refused)) if classify::is_queue_full(&error) => {
                     record = refused;
                     self.producer.poll(Duration::ZERO);
                     pause(DRAIN_LOOK);
