@@ -1,5 +1,6 @@
-//! The pages (`*.md`), executed as far as a test can: every relative link leads to a file and a heading that exist, and
-//! every path, module and type in backticks exists. What stands in a block of code is not looked at.
+//! The pages (`*.md`), checked against the tree: every relative link leads to a file and a heading that exist. Every path,
+//! module, type and name with an underscore (a setting, a field, a metric, a code) in backticks exists. Blocks of code are
+//! not checked here; `tests/it/cli/documented.rs` checks the commands.
 
 use super::{Finding, scan, tracked};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,43 +13,54 @@ const ENDINGS: &[&str] = &[".rs", ".md", ".avsc", ".yaml", ".hex"];
 /// Where a page's paths may begin: at the top of the tree, or in `src`; or beside the page.
 const ROOTS: &[&str] = &["", "src/"];
 
-/// Every file of the tree. Those that are no text are empty.
-struct Tree(BTreeMap<String, String>);
+/// The files of the tree.
+struct Tree {
+    /// Their texts. Those that are no text are empty.
+    files: BTreeMap<String, String>,
+    /// Every word of the files that are no pages.
+    words: BTreeSet<String>,
+}
 
 impl Tree {
+    fn new(files: BTreeMap<String, String>) -> Tree {
+        let named = |file: &str| !file.ends_with(".md") && !file.ends_with(".lock") && !file.contains("/tidy/");
+        let texts = files.iter().filter(|(file, _)| named(file)).map(|(_, text)| text);
+        let words = texts.flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+        Tree { words: words.map(str::to_owned).collect(), files }
+    }
+
     fn of(root: &Path) -> Tree {
         let files = tracked(root).into_iter();
-        Tree(files.map(|file| (file.clone(), fs::read_to_string(root.join(file)).unwrap_or_default())).collect())
+        Tree::new(files.map(|file| (file.clone(), fs::read_to_string(root.join(file)).unwrap_or_default())).collect())
+    }
+
+    /// The pages with their texts.
+    fn pages(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.files.iter().filter(|(file, _)| file.ends_with(".md"))
     }
 
     /// Whether there is such a file or directory; one `*` stands for any part of one name.
     fn has(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
         match path.split_once('*') {
-            Some((before, after)) => self.0.keys().any(|file| {
+            Some((before, after)) => self.files.keys().any(|file| {
                 let middle = file.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
                 middle.is_some_and(|middle| !middle.contains('/'))
             }),
-            None => self.0.contains_key(path) || self.has_directory(path),
+            None => self.files.contains_key(path) || self.has_directory(path),
         }
     }
 
     fn has_directory(&self, path: &str) -> bool {
         let inside = format!("{path}/");
-        self.0.range(inside.clone()..).next().is_some_and(|(file, _)| file.starts_with(&inside))
-    }
-
-    /// Whether a word is in the code or the schemas.
-    fn knows(&self, word: &str) -> bool {
-        let is_source = |file: &str| file.starts_with("src/") && file.ends_with(".rs") || file.ends_with(".avsc");
-        self.0.iter().any(|(file, text)| is_source(file) && scan::has(text, word))
+        self.files.range(inside.clone()..).next().is_some_and(|(file, _)| file.starts_with(&inside))
     }
 
     /// Whether a path of modules and names leads to something. `None` when its first part is no module.
     fn leads(&self, path: &str) -> Option<bool> {
         let mut parts = path.split("::");
         let mut at = format!("src/{}", parts.next()?);
-        let is_module = |at: &str| self.has_directory(at) || self.0.contains_key(&format!("{at}.rs"));
+        let is_module = |at: &str| self.has_directory(at) || self.files.contains_key(&format!("{at}.rs"));
         if !is_module(&at) {
             return None;
         }
@@ -57,9 +69,15 @@ impl Tree {
             at = format!("{at}/{inner}");
         }
         let (file, inside) = (format!("{at}.rs"), format!("{at}/"));
-        let texts = || self.0.iter().filter(|(path, _)| **path == file || path.starts_with(&inside));
+        let texts = || self.files.iter().filter(|(path, _)| **path == file || path.starts_with(&inside));
         Some(names.all(|name| texts().any(|(_, text)| scan::has(text, name))))
     }
+}
+
+/// Every page of the tree with its text.
+pub fn pages() -> BTreeMap<String, String> {
+    let tree = Tree::of(Path::new(env!("CARGO_MANIFEST_DIR")));
+    tree.pages().map(|(page, text)| (page.clone(), text.clone())).collect()
 }
 
 /// A page without its blocks of code, as many lines as before.
@@ -116,7 +134,8 @@ fn dangling(page: &str, target: &str, tree: &Tree) -> Option<String> {
     let Some(file) = file.filter(|file| tree.has(file)) else {
         return Some(format!("{target} leads to no file"));
     };
-    let heading = heading.filter(|heading| tree.0.get(&file).is_none_or(|text| !anchors(text).contains(*heading)))?;
+    let heading =
+        heading.filter(|heading| tree.files.get(&file).is_none_or(|text| !anchors(text).contains(*heading)))?;
     Some(format!("{file} has no heading #{heading}"))
 }
 
@@ -140,8 +159,9 @@ fn missing(page: &str, word: &str, tree: &Tree) -> Option<(&'static str, String)
     }
     let mut letters = word.chars();
     let is_type = letters.next().is_some_and(|c| c.is_ascii_uppercase()) && letters.any(|c| c.is_ascii_lowercase());
-    let is_unknown = is_type && is_of("") && !tree.knows(word);
-    is_unknown.then(|| ("name", format!("{word} is in no source and no schema")))
+    let is_snake = word.contains('_') && word.starts_with(|c: char| c.is_ascii_lowercase());
+    let is_unknown = (is_type && is_of("") || is_snake && is_of("_")) && !tree.words.contains(word);
+    is_unknown.then(|| ("name", format!("{word} is in no file but pages")))
 }
 
 /// Every rule about one page.
@@ -170,8 +190,7 @@ fn check(page: &str, text: &str, tree: &Tree) -> Vec<Finding> {
 #[test]
 fn every_link_and_path_of_the_pages_exists() {
     let tree = Tree::of(Path::new(env!("CARGO_MANIFEST_DIR")));
-    let pages = tree.0.iter().filter(|(file, _)| file.ends_with(".md"));
-    let findings: Vec<Finding> = pages.flat_map(|(page, text)| check(page, text, &tree)).collect();
+    let findings: Vec<Finding> = tree.pages().flat_map(|(page, text)| check(page, text, &tree)).collect();
     let told: Vec<String> = findings.iter().map(Finding::to_string).collect();
     assert!(told.is_empty(), "\n{}\n", told.join("\n"));
 }
@@ -187,7 +206,8 @@ const PAGES: &[(&str, &[&str])] = &[
     ("`owner::shell` `owner::Loop` `owner::shell::run()` `std::thread::sleep`", &[]),
     ("`owner::gone` `owner::shell::gone`", &["1 module", "1 module"]),
     ("`Loop` `Accepted` `GET` `SG-01` `Idempotency-Key`", &[]),
-    ("x\n`Gone`", &["2 name"]),
+    ("x\n`Gone` `hold_gone`", &["2 name", "2 name"]),
+    ("`hold_ttl_ms` `hold` `data_dir:`", &[]),
     ("```sh\n`Gone` `owner/gone.rs` [a](gone.md)\n```\n`Loop`", &[]),
 ];
 
@@ -195,14 +215,14 @@ const PAGES: &[(&str, &[&str])] = &[
 fn every_kind_of_dead_link_is_found_and_nothing_else() {
     let files = [
         ("README.md", "# Headroom\n## Run it\n"),
-        ("schemas/event.avsc", "\"Accepted\""),
+        ("schemas/event.avsc", "\"Accepted\" \"hold_ttl_ms\""),
         ("src/owner/mod.rs", "pub struct Loop;"),
-        ("src/owner/shell.rs", "pub fn run() {}"),
+        ("src/owner/shell.rs", "pub fn run() {}\nconst data_dir: ();"),
         ("tests/it/a.rs", ""),
     ];
-    let mut tree = Tree(files.map(|(file, text)| (file.to_owned(), text.to_owned())).into());
+    let mut tree = Tree::new(files.map(|(file, text)| (file.to_owned(), text.to_owned())).into());
     for (text, expected) in PAGES {
-        tree.0.insert("src/PAGE.md".to_owned(), (*text).to_owned());
+        tree.files.insert("src/PAGE.md".to_owned(), (*text).to_owned());
         let found: Vec<String> =
             check("src/PAGE.md", text, &tree).iter().map(|f| format!("{} {}", f.line, f.rule)).collect();
         assert_eq!(found, *expected, "{text}");
