@@ -14,6 +14,8 @@ pub mod gateway;
 pub mod owner;
 pub mod replica;
 
+pub mod service;
+
 pub mod audit;
 
 pub mod config;

@@ -74,7 +74,6 @@ pub(super) fn start<L: ClusterLog>(
         incarnation,
         config.deadline_default_ms,
         Arc::clone(&sink),
-        Arc::clone(&tail),
         Arc::clone(&replica),
         Arc::clone(&clock),
     ));

@@ -39,7 +39,6 @@ pub(super) fn start(
         draw(),
         config.deadline_default_ms,
         Arc::clone(&sink),
-        Arc::clone(&tail),
         Arc::clone(&replica),
         Arc::clone(&clock),
     ));

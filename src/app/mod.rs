@@ -26,6 +26,7 @@ use crate::limits::STARTUP_LINE_MS;
 use crate::log::embedded::OpenError;
 use crate::log::kafka::ops::preflight::PreflightErrors;
 use crate::log::{CommittedTail, LogError, Opening};
+use crate::service::Service;
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::Clock;
@@ -105,6 +106,7 @@ pub struct App {
     data_dir: PathBuf,
     address_file: AddressFile,
     side: LogRuntime,
+    service: Arc<Service>,
     metrics: Arc<Metrics>,
     limits: http::Limits,
     hosts: http::Hosts,
@@ -141,7 +143,8 @@ impl App {
         let connections = files::connections(side.tail.partitions(), config.connections_per_address);
         let limits = http::Limits { connections, ..http::Limits::default() };
         let hosts = http::Hosts::new(config.hosts.clone());
-        Ok(App { address, listener, data_dir, address_file, side, metrics, limits, hosts })
+        let service = Arc::new(Service::new(Arc::clone(&side.gateway), Arc::clone(&side.tail), draw_wide()));
+        Ok(App { address, listener, data_dir, address_file, side, service, metrics, limits, hosts })
     }
 
     /// Where it listens.
@@ -149,9 +152,14 @@ impl App {
         self.address
     }
 
-    /// What HTTP calls.
+    /// The gateway of this process, for who looks at its partitions.
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.side.gateway
+    }
+
+    /// The use cases, which every edge calls.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
     }
 
     /// Serves until `shutdown`, then in this order: readiness off, calls in flight answered, what waits decided,
@@ -163,8 +171,8 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // The first to be made is the last to go: what the others wait for as they go is bounded as well.
         let shutting_down = Shutdown::default();
-        let App { listener, data_dir, address_file, side, metrics, limits, hosts, .. } = self;
-        let LogRuntime { gateway, tail, end } = side;
+        let App { listener, data_dir, address_file, side, service, metrics, limits, hosts, .. } = self;
+        let LogRuntime { gateway, end, .. } = side;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
             async move {
@@ -182,7 +190,8 @@ impl App {
         });
         let requests = Arc::clone(&metrics);
         let addressing = tokio::spawn(address_file.written());
-        let state = http::State::new(Arc::clone(&gateway), tail, metrics, draw_wide()).limits(limits).hosts(hosts);
+        let process = u32::try_from(draw() >> 32).unwrap_or_default();
+        let state = http::State::new(service, metrics, process).limits(limits).hosts(hosts);
         let told = async {
             shutdown.await;
             shutting_down.begin();

@@ -1,6 +1,6 @@
 //! From a caller's request to its outcome: admission, routing, the command's way into the log, and the correlation of
-//! what comes back. [`Correlator`] and [`Readiness`] are sans-IO; [`service`] is their shell, and what HTTP (and later
-//! gRPC) call.
+//! what comes back. [`Correlator`] and [`Readiness`] are sans-IO; [`service`] is their shell, which the
+//! use cases call.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod admission;

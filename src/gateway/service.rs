@@ -1,4 +1,4 @@
-//! The correlator's shell, and what HTTP and gRPC both call: one async call in, one outcome out.
+//! The correlator's shell, which [`crate::service`] calls: one async call in, one outcome out.
 
 mod readiness;
 
@@ -9,17 +9,14 @@ use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::readiness::Readiness;
 use super::routing;
 use crate::domain::{Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved};
-use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS, FRESH_WAIT_MAX_MS};
-use crate::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply, ReplyChannel};
-use crate::replica::{PartitionHandle, Replica};
+use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS};
+use crate::log::{AppendError, CommandSink, NewCommand, Reply, ReplyChannel};
+use crate::replica::Replica;
 use crate::time::{Clock, Stopwatch};
 use crate::wire;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
@@ -46,12 +43,9 @@ pub struct Gateway {
     /// The earliest deadline that the timer knows of has become earlier.
     rearm: Notify,
     sink: Arc<dyn CommandSink>,
-    tail: Arc<dyn CommittedTail>,
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     in_flight: Vec<InFlight>,
-    /// Of every partition, where its log ended lately.
-    ends: Vec<End>,
     readiness: Mutex<Readiness>,
     /// What readiness goes by: a clock that is set makes nobody ready.
     running: Stopwatch,
@@ -66,7 +60,6 @@ impl Gateway {
         incarnation: u64,
         deadline_default_ms: u64,
         sink: Arc<dyn CommandSink>,
-        tail: Arc<dyn CommittedTail>,
         replica: Arc<Replica>,
         clock: Arc<dyn Clock>,
     ) -> Gateway {
@@ -74,9 +67,7 @@ impl Gateway {
             correlator: Mutex::new(Correlator::new(incarnation)),
             rearm: Notify::new(),
             in_flight: replica.partitions().map(|_| InFlight::default()).collect(),
-            ends: replica.partitions().map(|_| End::default()).collect(),
             sink,
-            tail,
             replica,
             clock,
             readiness: Mutex::default(),
@@ -155,25 +146,6 @@ impl Gateway {
         self.clock.as_ref()
     }
 
-    /// Waits until the partition's replica has seen everything committed before this call; false when that takes
-    /// longer than `within` or [`FRESH_WAIT_MAX_MS`], or cannot be known.
-    pub async fn fresh(&self, handle: &PartitionHandle, within: Duration) -> bool {
-        let within = within.min(Duration::from_millis(FRESH_WAIT_MAX_MS));
-        tokio::time::timeout(within, self.reaches_end(handle)).await.unwrap_or(false)
-    }
-
-    async fn reaches_end(&self, handle: &PartitionHandle) -> bool {
-        let partition = handle.id();
-        let Some(end) = self.ends.get(partition as usize) else { return false };
-        let Some(end) = end.since_now(&self.tail, partition).await else { return false };
-        let (done, reached) = oneshot::channel();
-        handle.when_at(end, move || {
-            // Whoever waited may have given up.
-            let _ = done.send(());
-        });
-        reached.await.is_ok()
-    }
-
     /// How long a call may take whose caller names this time, or none.
     pub fn timeout_ms(&self, asked: Option<u64>) -> u64 {
         asked.unwrap_or(self.deadline_default_ms).min(DEADLINE_MAX_MS)
@@ -230,10 +202,10 @@ impl Gateway {
         if self.is_closing.load(Relaxed) {
             return Err(Shed::Closing);
         }
-        let handle = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
+        let shared = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
         let in_flight = self.in_flight.get(partition as usize).ok_or(Shed::NoOwner)?;
         let queue = (self.sink.waiting(partition), self.sink.stalled(partition));
-        in_time(handle, queue, now, deadline)?;
+        in_time(shared, queue, now, deadline)?;
         in_flight.enter()?;
         Ok(InFlightGuard(in_flight))
     }
@@ -270,29 +242,6 @@ impl ReplyChannel for Gateway {
         let answers: Vec<_> = replies.into_iter().filter_map(|reply| correlator.decided(reply.decided)).collect();
         drop(correlator);
         give(answers);
-    }
-}
-
-/// Where a log ends. It may have to be asked, so those who want to know at the same time share one answer.
-#[derive(Default)]
-struct End {
-    /// How often it was asked.
-    asked: AtomicU64,
-    /// The number of the last question that was answered, and the answer.
-    last: tokio::sync::Mutex<(u64, Option<u64>)>,
-}
-
-impl End {
-    /// An answer to a question asked after this call began; nothing when it cannot be known.
-    async fn since_now(&self, tail: &Arc<dyn CommittedTail>, partition: u32) -> Option<u64> {
-        let before = self.asked.load(SeqCst);
-        let mut last = self.last.lock().await;
-        if last.0 <= before {
-            let (number, tail) = (self.asked.fetch_add(1, SeqCst).saturating_add(1), Arc::clone(tail));
-            let end = tokio::task::spawn_blocking(move || tail.end_told(partition).ok()).await;
-            *last = (number, end.ok().flatten());
-        }
-        last.1
     }
 }
 
@@ -338,7 +287,6 @@ impl Drop for CancelOnDrop<'_> {
 mod tests {
     use super::*;
     use crate::domain::{Amounts, Dimension, PoolId, ReservationId};
-    use crate::log::{LogError, StoredEvent};
     use crate::replica::PartitionStatus;
     use crate::time::SystemClock;
     use std::task::{Context, Poll, Waker};
@@ -362,26 +310,12 @@ mod tests {
         }
     }
 
-    impl CommittedTail for Taking {
-        fn partitions(&self) -> u32 {
-            1
-        }
-
-        fn end(&self, _: u32) -> Result<u64, LogError> {
-            Ok(0)
-        }
-
-        fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
-            Ok(Vec::new())
-        }
-    }
-
     #[test]
     fn who_waits_for_what_nobody_will_answer_is_told_that_it_is_unknown_and_it_is_taken_back() {
         let log = Arc::new(Taking::default());
         let replica = Arc::new(Replica::new(1));
         replica.partition(0).unwrap().set_status(PartitionStatus::Active);
-        let gateway = Gateway::new(1, 250, log.clone(), log.clone(), replica, Arc::new(SystemClock::new()));
+        let gateway = Gateway::new(1, 250, log.clone(), replica, Arc::new(SystemClock::new()));
         let demand = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
         let pool = PoolId::new("pool").unwrap();
         let reservation = ReservationId::new(7, [7; 11]);

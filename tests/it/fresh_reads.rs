@@ -2,10 +2,9 @@
 //! began before a read says nothing of what was committed since.
 
 use crate::wait::until;
-use headroom::gateway::Gateway;
-use headroom::log::{AppendError, CommandSink, CommittedTail, LogError, NewCommand, StoredEvent};
+use headroom::log::{CommittedTail, LogError, StoredEvent};
 use headroom::replica::Replica;
-use headroom::time::SystemClock;
+use headroom::service::fresh::Freshness;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -42,31 +41,16 @@ impl CommittedTail for Slow {
     }
 }
 
-impl CommandSink for Slow {
-    fn append(&self, _: NewCommand<'_>) -> Result<(), AppendError> {
-        Err(AppendError::Closed)
-    }
-
-    fn waiting(&self, _: u32) -> usize {
-        0
-    }
-
-    fn stalled(&self, _: u32) -> Duration {
-        Duration::ZERO
-    }
-}
-
 /// One read, then many while the log is asked for it; then these answers. What each read was told, the first one's first.
 fn reads(answers: [Result<u64, LogError>; 2]) -> (Vec<bool>, usize) {
     let (log, let_go) = Slow::new();
     let replica = Arc::new(Replica::new(1));
-    let gateway = Gateway::new(1, 250, log.clone(), log.clone(), Arc::clone(&replica), Arc::new(SystemClock::new()));
-    let gateway = Arc::new(gateway);
+    let freshness = Arc::new(Freshness::new(log.clone(), 1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let told = runtime.block_on(async {
         let fresh = || {
-            let (gateway, handle) = (Arc::clone(&gateway), Arc::clone(replica.partition(0).unwrap()));
-            async move { gateway.fresh(&handle, Duration::from_secs(20)).await }
+            let (freshness, handle) = (Arc::clone(&freshness), Arc::clone(replica.partition(0).unwrap()));
+            async move { freshness.reached(&handle, Duration::from_secs(20)).await }
         };
         let first = tokio::spawn(fresh());
         yield_now().await;

@@ -5,7 +5,7 @@ use headroom::api::http::{Finished, Metrics as _};
 use headroom::domain::{Breach, Kind, Law, Micros, Reason};
 use headroom::gateway::Gateway;
 use headroom::gateway::admission::Shed;
-use headroom::log::{AppendError, CommandSink, CommitOutcome, CommittedTail, LogError, NewCommand, StoredEvent};
+use headroom::log::{AppendError, CommandSink, CommitOutcome, NewCommand};
 use headroom::owner::{Recovered, Report, TurnReport};
 use headroom::replica::{PartitionStatus, Replica};
 use headroom::telemetry::{Metrics, Pace};
@@ -31,27 +31,14 @@ impl CommandSink for Waiting {
     }
 }
 
-impl CommittedTail for Waiting {
-    fn partitions(&self) -> u32 {
-        1
-    }
-    fn end(&self, _: u32) -> Result<u64, LogError> {
-        Ok(0)
-    }
-    fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
-        Ok(Vec::new())
-    }
-}
-
 /// Every metric, each with something in it. The sink must outlive the rendering: metrics keep nothing alive.
 fn rendered() -> String {
     let metrics = Metrics::new();
     let replica = Arc::new(Replica::new(1));
-    let sink = Arc::new(Waiting);
-    let (commands, tail) = (Arc::clone(&sink) as Arc<dyn CommandSink>, Arc::clone(&sink) as Arc<dyn CommittedTail>);
-    let gateway =
-        Arc::new(Gateway::new(1, 250, Arc::clone(&commands), tail, Arc::clone(&replica), Arc::new(SystemClock::new())));
-    metrics.watch(&gateway, commands);
+    let commands: Arc<dyn CommandSink> = Arc::new(Waiting);
+    let clock = Arc::new(SystemClock::new());
+    let gateway = Arc::new(Gateway::new(1, 250, Arc::clone(&commands), Arc::clone(&replica), clock));
+    metrics.watch(&gateway, Arc::clone(&commands));
     metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4 });
     metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
     let partition = replica.partition(0).unwrap();

@@ -1,6 +1,6 @@
 //! Scenarios: given pools, commands at a time, and what each comes to, as text that a planner can read
 //! (`tests/scenarios/README.md` says how). One [`check`] runs them at every [`Depth`]: the domain alone, an owner over a
-//! log, the whole service, two processes of it and a broker. No expectation is written in code, and no depth has
+//! log, the use cases, the whole service over HTTP, two processes of it and a broker. No expectation is written in code, and no depth has
 //! scenarios of its own.
 
 mod brokered;
@@ -9,6 +9,7 @@ mod http;
 mod owner;
 mod parse;
 mod seen;
+mod service;
 
 use headroom::domain::{Command, Micros, PoolId, ReservationId};
 pub use parse::{Scene, parse, parse_at, reservation_id};
@@ -252,6 +253,7 @@ mod tests {
     use super::domain::DomainDepth;
     use super::http::HttpDepth;
     use super::owner::OwnerDepth;
+    use super::service::ServiceDepth;
     use super::*;
     use headroom::domain::{CommandBody, Reason};
     use headroom::limits::TURN_TIMERS_MAX;
@@ -264,6 +266,11 @@ mod tests {
     #[test]
     fn every_scenario_holds_for_an_owner_over_the_embedded_log() {
         check_all(|| OwnerDepth);
+    }
+
+    #[test]
+    fn every_scenario_holds_for_the_use_cases_that_every_edge_calls() {
+        check_all(|| ServiceDepth);
     }
 
     #[test]
@@ -349,8 +356,8 @@ then
 
     /// What a caller of the service cannot ask for in so many words must not be asked of it.
     #[test]
-    fn what_http_cannot_express_is_marked() {
-        for scenario in all().iter().filter(|s| s.is_for("http")) {
+    fn what_callers_cannot_ask_for_is_marked() {
+        for scenario in all().iter().filter(|s| s.is_for("http") || s.is_for("service")) {
             let file = &scenario.file;
             let is_full = scenario.full_of_pools || scenario.full_memory || scenario.full_of_commands;
             assert!(!is_full, "{file}: a full partition");

@@ -7,6 +7,7 @@ use headroom::app::App;
 use headroom::config::{Config, Inputs};
 use headroom::gateway::Gateway;
 use headroom::replica::PartitionStatus;
+use headroom::service::Service;
 use headroom::telemetry::Metrics;
 use headroom::time::{Clock, SystemClock};
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-fn runtime() -> &'static Runtime {
+/// Where everything asynchronous of the tests' servers runs.
+pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap())
 }
@@ -26,6 +28,7 @@ fn runtime() -> &'static Runtime {
 pub struct Server {
     pub address: SocketAddr,
     pub gateway: Arc<Gateway>,
+    pub service: Arc<Service>,
     running: Option<Running>,
     /// Its directory, if it is nobody else's.
     _dir: Option<TempDir>,
@@ -60,10 +63,10 @@ impl Server {
     pub fn of(config: &Config, clock: Arc<dyn Clock>) -> Server {
         let start = || runtime().block_on(App::start(config, Arc::clone(&clock), Arc::new(Metrics::new())));
         let app = once_free(start).unwrap_or_else(|error| panic!("{error}"));
-        let (address, gateway) = (app.address(), Arc::clone(app.gateway()));
+        let (address, gateway, service) = (app.address(), Arc::clone(app.gateway()), Arc::clone(app.service()));
         let (stop, stopped) = oneshot::channel();
         let run = runtime().spawn(app.run(async move { drop(stopped.await) }));
-        Server { address, gateway, running: Some(Running { stop, run }), _dir: None }
+        Server { address, gateway, service, running: Some(Running { stop, run }), _dir: None }
     }
 
     /// Over a new log, by the machine's clock, with one partition, so that sequence numbers are the same in every run.

@@ -15,6 +15,8 @@ use crate::limits::{
     AREAS_MAX, DIMENSIONS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, PAGE_POOLS_DEFAULT,
     PAGE_POOLS_MAX, REASON_CHARS_MAX, UNITS_MAX,
 };
+use crate::service::Reserve;
+use crate::service::reads::PoolPage;
 use std::collections::{BTreeMap, BTreeSet};
 
 type Parsed<T> = Result<T, Problem>;
@@ -24,28 +26,13 @@ const TTL_MAX: &str = "hold_ttl_max_ms";
 const LIFE_MAX: &str = "hold_life_max_ms";
 const UNIQUE: &str = "unique_order_ref";
 
-/// `POST /v1/reservations`.
-#[derive(Debug)]
-pub struct Reserve {
-    /// Of which pool.
-    pub pool: PoolId,
-    /// How much.
-    pub demand: Amounts,
-    /// For how long, as a hold.
-    pub hold_ttl_ms: Option<u64>,
-    /// The caller's order.
-    pub order_ref: Option<Name>,
-}
-
-/// `POST /v1/availability`.
+/// What `POST /v1/availability` asks for.
 #[derive(Debug)]
 pub struct Availability {
-    /// What is looked for.
+    /// What the pools have to match.
     pub query: Query,
-    /// At most so many pools.
-    pub limit: usize,
-    /// Pools after this one.
-    pub after: Option<PoolId>,
+    /// Which page of them.
+    pub page: PoolPage,
 }
 
 /// Reads a Reserve.
@@ -187,7 +174,7 @@ pub fn availability(body: &[u8]) -> Parsed<Availability> {
     };
     let cursor = fields.optional("cursor").map(|value| text("cursor", value, Edge::BadQuery)).transpose()?;
     let after = cursor.map(|cursor| page_cursor(&cursor)).transpose()?;
-    Ok(Availability { query, limit, after })
+    Ok(Availability { query, page: PoolPage { after, limit } })
 }
 
 /// How many pools a page holds.

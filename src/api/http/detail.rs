@@ -4,43 +4,90 @@
 use super::dto::Time;
 use crate::domain::{CommandKind, Event, EventBody, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
-    CANCELLED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, LABELS_MAX, MEMORY_BYTES_MAX,
-    POOLS_PER_PARTITION_MAX, UNITS_MAX,
+    CANCELLED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, INFLIGHT_PER_PARTITION_MAX,
+    LABELS_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, READS_MAX, UNITS_MAX,
 };
+use crate::service::{Code, Effect, Refusal, Shed, Unread};
+use std::borrow::Cow;
 
-/// Of a Reserve that timed out and holds nothing.
-pub const TAKEN_BACK: &str =
+const TAKEN_BACK: &str =
     "nobody decided before the deadline; the attempt was taken back, it holds nothing and never will: try again";
 
-/// Of a try that was not decided, under a key that has a reservation by an earlier one.
-pub const EARLIER_TRY: &str = "this try was not decided and holds nothing, but an earlier one under its key has reserved: repeat \
+const EARLIER_TRY: &str = "this try was not decided and holds nothing, but an earlier one under its key has reserved: repeat \
      it with the same key to be told, or release the reservation";
 
-/// Of a call that may yet be decided.
-pub const UNKNOWN_UNDER_A_KEY: &str = "nobody decided before the deadline, and it may still be decided: repeat it with the same \
+const UNKNOWN_UNDER_A_KEY: &str = "nobody decided before the deadline, and it may still be decided: repeat it with the same \
      key to learn what became of it, or to have it done";
-/// The same where a repetition would be another call.
-pub const UNKNOWN_WITHOUT_A_KEY: &str = "nobody decided before the deadline, and it may still be decided: read what it was to \
+/// Where a repetition would be another call.
+const UNKNOWN_WITHOUT_A_KEY: &str = "nobody decided before the deadline, and it may still be decided: read what it was to \
      change before asking again, and send a key with what must not be done twice";
 
 /// Of an answer that could not be made.
 pub const BUG: &str =
     "this is a bug, and what was asked may have been done: the log of the server says more, by trace_id";
 
+const NOT_KNOWN_HERE: &str = "the reservation is not known to this process, and may be to others: try again";
+
 const WINDOW_HOURS: u64 = DEDUP_WINDOW_MS / 3_600_000;
 
-/// Of a pool that is not there.
-pub fn unknown_pool(pool: &PoolId) -> String {
+/// What the answer to a refusal says in `detail`.
+pub fn of(refusal: &Refusal) -> Cow<'static, str> {
+    match refusal {
+        Refusal::Rejected { event, .. } => match event.event.body.rejection() {
+            Some(rejection) => of_rejection(&event.event, rejection).into(),
+            None => BUG.into(),
+        },
+        Refusal::TimedOut { effect: Effect::NotApplied, .. } => TAKEN_BACK.into(),
+        Refusal::TimedOut { effect: Effect::Unknown, is_keyed: true } => UNKNOWN_UNDER_A_KEY.into(),
+        Refusal::TimedOut { effect: Effect::Unknown, is_keyed: false } => UNKNOWN_WITHOUT_A_KEY.into(),
+        Refusal::Shed(shed) => of_shed(*shed),
+        Refusal::Unread(unread) => of_unread(unread).into(),
+        Refusal::UnknownPool(pool) | Refusal::NoPoolToReplace(pool) => unknown_pool(pool).into(),
+        Refusal::UnknownReservation(reservation) => unknown_reservation(*reservation).into(),
+        Refusal::NotKnownHere(_) => NOT_KNOWN_HERE.into(),
+        Refusal::EarlierAttempt(_) => EARLIER_TRY.into(),
+        Refusal::Internal => BUG.into(),
+    }
+}
+
+fn of_shed(shed: Shed) -> Cow<'static, str> {
+    match shed {
+        Shed::InFlight => {
+            let most = INFLIGHT_PER_PARTITION_MAX;
+            format!("{most} calls are in flight on the partition, which is the most: try again").into()
+        }
+        Shed::Wait => {
+            "the partition would not come to this call before its deadline: try again, or give it more time".into()
+        }
+        Shed::Full => "the queue of the partition is full: try again when it is shorter".into(),
+        Shed::NoOwner => "nobody decides for the partition at present: try again, /readyz says why".into(),
+        Shed::Closing => "the process is shutting down: try again, another one takes the call".into(),
+        Shed::Connections => {
+            "as many connections as may be open are being served: try again, or ask another process".into()
+        }
+        Shed::Reads => format!("{READS_MAX} queries over pools are under way, which is the most: try again").into(),
+    }
+}
+
+fn of_unread(Unread { partition, code, why }: &Unread) -> String {
+    let then = match code {
+        Code::NotFresh => "try again, or without fresh=true, when the answer may be older and is there now",
+        code if code.meaning().is_retryable => "try again",
+        _ => "somebody has to mend its log and to start the process again",
+    };
+    format!("partition {partition} cannot be read: {why}; {then}")
+}
+
+fn unknown_pool(pool: &PoolId) -> String {
     format!("there is no pool {pool}: define it with PUT /v1/pools/{pool}, or name one of GET /v1/pools")
 }
 
-/// Of a reservation that is not there.
-pub fn unknown_reservation(reservation: ReservationId) -> String {
+fn unknown_reservation(reservation: ReservationId) -> String {
     format!("reservation {reservation} is not known: it never was, or it ended more than {WINDOW_HOURS} hours ago")
 }
 
 /// Of a refusal that was decided, now or before.
-pub fn of_refusal(event: &Event, rejection: &Rejection) -> String {
+fn of_rejection(event: &Event, rejection: &Rejection) -> String {
     let said = match &event.body {
         EventBody::Repeated(_, Some(Origin { decided_at: Some(at), .. })) => {
             format!("the key was refused at {}: {}", Time(*at), said(event, rejection))
@@ -244,7 +291,6 @@ impl std::fmt::Display for Reservation<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::problem;
     use super::*;
     use crate::domain::{Amounts, Attempt, Cause, CommandId, CommandStamp, Digest, Dimension, IdempotencyKey, Micros};
 
@@ -288,7 +334,7 @@ mod tests {
             cause: Some(Cause::of(4, stamp)),
             body: EventBody::Rejected(rejection.clone()),
         };
-        of_refusal(&event, &rejection)
+        of_rejection(&event, &rejection)
     }
 
     /// With every value there is, so that each text names what a caller can look at.
@@ -324,7 +370,10 @@ mod tests {
             };
             let said = refusal(*reason, CommandKind::Reserve, true);
             named.iter().for_each(|name| assert!(said.contains(name), "{reason}: {said:?} without {name:?}"));
-            assert!(said.split(' ').count() > 5 && said != problem::of_reason(*reason).title, "{reason}: {said}");
+            assert!(
+                said.split(' ').count() > 5 && said != Code::of_reason(*reason).meaning().title,
+                "{reason}: {said}"
+            );
             // What a key keeps, only another key can change; what it does not keep may be asked under it.
             assert_eq!(said.contains("under a new one"), reason.is_remembered(), "{reason}: {said}");
             assert!(!refusal(*reason, CommandKind::Reserve, false).contains("under a new one"), "{reason}");

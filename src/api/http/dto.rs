@@ -294,10 +294,10 @@ impl<'a> PoolDto<'a> {
 }
 
 impl PoolDto<'_> {
-    /// Of a PUT to a pool that was there.
+    /// With the version that a PUT has replaced, if it has.
     #[must_use]
-    pub fn replacing(self) -> Self {
-        PoolDto { replaced_version: self.version.checked_sub(1), ..self }
+    pub fn replacing(self, replaced_version: Option<u64>) -> Self {
+        PoolDto { replaced_version, ..self }
     }
 }
 

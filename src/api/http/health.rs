@@ -7,9 +7,8 @@ use super::problem::Edge;
 use super::reply::{Answer, JSON, Problem, Reply};
 use super::request::HttpRequest;
 use super::schema;
-use crate::gateway::Startup;
-use crate::gateway::readiness::Outage;
 use crate::log::Opening;
+use crate::service::health::{Health, HealthStatus, Outage, Startup};
 use axum::http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -92,71 +91,55 @@ pub struct OutageDto {
 /// `GET /livez`: the process answers, and there is something for it to do. It says nothing of single partitions, which a
 /// restart would not help; but one in which all have stopped for good will not serve again by itself.
 pub async fn livez(api: Arc<Api>, _: HttpRequest) -> Answer {
-    let has_stopped = api.gateway().replica().has_stopped();
-    let outages = if has_stopped { api.gateway().outages() } else { BTreeMap::new() };
-    Ok(health(if has_stopped { UNAVAILABLE } else { "ok" }, false, outages))
+    Ok(health(api.service().live()))
 }
 
 /// `GET /readyz`: send calls here. A partition that does not decide keeps no other from serving.
 pub async fn readyz(api: Arc<Api>, _: HttpRequest) -> Answer {
-    let gateway = api.gateway();
-    let (closing, outages) = (gateway.is_leaving(), gateway.outages());
-    let is_served = !closing && !is_restoring(&api) && gateway.decides(&outages);
-    let status = match (is_served, outages.is_empty()) {
-        (false, _) => UNAVAILABLE,
-        (true, true) => "ok",
-        (true, false) => "degraded",
-    };
-    Ok(health(status, closing, outages))
+    Ok(health(api.service().ready()))
 }
 
 /// `GET /startupz`: every partition's state has been rebuilt once, but for those that cannot be read now.
 pub async fn startupz(api: Arc<Api>, _: HttpRequest) -> Answer {
-    let gateway = api.gateway();
-    if !is_restoring(&api) {
-        return Ok(health("ok", gateway.is_leaving(), gateway.outages()));
-    }
-    let startup = gateway.startup().map(|Startup { phase, partitions }| {
-        let rebuilt = |(partition, (events, of))| (partition, RebuiltDto { events, of });
-        let partitions = partitions.into_iter().map(rebuilt).collect();
-        StartupDto { phase, read_bytes: None, of_bytes: None, partitions }
-    });
-    let health = health_of(UNAVAILABLE, gateway.is_leaving(), gateway.outages());
-    Ok(answer(HealthDto { startup, ..health }))
+    Ok(health(api.service().started()))
 }
 
 /// `GET /livez` before the log is open.
 pub fn alive() -> Reply {
-    health("ok", false, BTreeMap::new())
+    let status = HealthStatus::Ok;
+    answer(status, HealthDto { status: code(status), closing: false, partitions: BTreeMap::new(), startup: None })
 }
 
 /// `GET /readyz` and `GET /startupz` before the log is open.
 pub fn opening(opening: &Opening) -> Reply {
     let (read_bytes, of_bytes) = opening.told().unzip();
     let startup = Some(StartupDto { phase: "opening", read_bytes, of_bytes, partitions: BTreeMap::new() });
-    answer(HealthDto { startup, ..health_of(UNAVAILABLE, false, BTreeMap::new()) })
+    let status = HealthStatus::Unavailable;
+    answer(status, HealthDto { status: code(status), closing: false, partitions: BTreeMap::new(), startup })
 }
 
-const UNAVAILABLE: &str = "unavailable";
-
-fn health(status: &'static str, closing: bool, outages: BTreeMap<u32, Outage>) -> Reply {
-    answer(health_of(status, closing, outages))
+fn health(Health { status, is_closing, outages, startup }: Health) -> Reply {
+    let outage = |Outage { why, since, .. }| OutageDto { why, since: Time(since) };
+    let partitions = outages.into_iter().map(|(partition, of)| (partition, outage(of))).collect();
+    let startup = startup.map(|Startup { phase, partitions }| {
+        let rebuilt = |(partition, (events, of))| (partition, RebuiltDto { events, of });
+        let partitions = partitions.into_iter().map(rebuilt).collect();
+        StartupDto { phase, read_bytes: None, of_bytes: None, partitions }
+    });
+    answer(status, HealthDto { status: code(status), closing: is_closing, partitions, startup })
 }
 
-fn answer(health: HealthDto) -> Reply {
-    let code = if health.status == UNAVAILABLE { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    Reply::json(code, &health)
+fn code(status: HealthStatus) -> &'static str {
+    match status {
+        HealthStatus::Ok => "ok",
+        HealthStatus::Degraded => "degraded",
+        HealthStatus::Unavailable => "unavailable",
+    }
 }
 
-fn health_of(status: &'static str, closing: bool, outages: BTreeMap<u32, Outage>) -> HealthDto {
-    let dto = |Outage { why, since, .. }| OutageDto { why, since: Time(since) };
-    let partitions = outages.into_iter().map(|(partition, outage)| (partition, dto(outage))).collect();
-    HealthDto { status, closing, partitions, startup: None }
-}
-
-/// Whether a partition is on its way to being served. One that cannot be read now is not: the others need not wait.
-fn is_restoring(api: &Api) -> bool {
-    !api.gateway().replica().partitions().all(|handle| handle.is_as_warm_as_can_be())
+fn answer(status: HealthStatus, health: HealthDto) -> Reply {
+    let is_served = status != HealthStatus::Unavailable;
+    Reply::json(if is_served { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
 }
 
 /// `GET /metrics`.

@@ -5,7 +5,8 @@ use super::Api;
 use super::health::nothing_at;
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
-use crate::log::LogError;
+use crate::service::Code;
+use crate::service::operator::{LogError, StateSummary};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
@@ -23,35 +24,31 @@ struct LogDto {
 }
 
 /// `GET /internal/log`.
-pub async fn log(api: Arc<Api>, asked: HttpRequest) -> Answer {
-    local_only(&asked)?;
-    asked.query(&[])?;
+pub async fn log(api: Arc<Api>, request: HttpRequest) -> Answer {
+    local_only(&request)?;
+    request.query(&[])?;
     blocking(move || {
-        let tail = &api.state.tail;
-        let partitions = tail.partitions();
-        let ends = (0..partitions).map(|partition| tail.end(partition)).collect::<Result<_, _>>().map_err(broken)?;
-        Ok(Reply::json(StatusCode::OK, &LogDto { partitions, ends }))
+        let ends = api.service().log_ends().map_err(unreadable)?;
+        Ok(Reply::json(StatusCode::OK, &LogDto { partitions: api.service().partition_count(), ends }))
     })
     .await
 }
 
 /// `GET /internal/log/{partition}`: events from `from` on, each after its length (32 bits, big-endian); at the end of
 /// the log, nothing.
-pub async fn events(api: Arc<Api>, asked: HttpRequest) -> Answer {
-    local_only(&asked)?;
-    let partition = partition(&api, &asked)?;
-    let from = asked.query(&["from"])?.number("from")?.unwrap_or_default();
+pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
+    local_only(&request)?;
+    let partition = partition(&api, &request)?;
+    let from = request.query(&["from"])?.number("from")?.unwrap_or_default();
     blocking(move || {
-        let tail = &api.state.tail;
-        let end = tail.end(partition).map_err(broken)?;
-        let events = if from < end { tail.read(partition, from, READ_BYTES_MAX).map_err(broken)? } else { Vec::new() };
+        let page = api.service().committed_events(partition, from, READ_BYTES_MAX).map_err(unreadable)?;
         let mut body = Vec::new();
-        for event in events {
+        for event in page.events {
             let length = u32::try_from(event.bytes.len()).map_err(|_| Problem::bug("an event is too long to send"))?;
             body.extend_from_slice(&length.to_be_bytes());
             body.extend_from_slice(&event.bytes);
         }
-        Ok(Reply::bytes(StatusCode::OK, OCTETS, body).header(END, HeaderValue::from(end)))
+        Ok(Reply::bytes(StatusCode::OK, OCTETS, body).header(END, HeaderValue::from(page.end)))
     })
     .await
 }
@@ -68,34 +65,28 @@ struct StateDto {
 }
 
 /// `GET /internal/state/{partition}`. It keeps the partition's owner waiting while it counts.
-pub async fn state(api: Arc<Api>, asked: HttpRequest) -> Answer {
-    local_only(&asked)?;
-    let partition = partition(&api, &asked)?;
-    asked.query(&[])?;
+pub async fn state(api: Arc<Api>, request: HttpRequest) -> Answer {
+    local_only(&request)?;
+    let partition = partition(&api, &request)?;
+    request.query(&[])?;
     blocking(move || {
-        let replica = api.gateway().replica();
-        let handle = replica.partition(partition).ok_or_else(|| Problem::bug("a partition went away"))?;
-        let body = handle.read(|state| StateDto {
-            next_seq: state.position().next_seq,
-            chain: state.position().chain.to_string(),
-            digest: state.digest().to_string(),
-            pools: state.pools().count(),
-            live: state.live().len(),
-        });
+        let summary = api.service().state_summary(partition).ok_or_else(|| Problem::bug("a partition went away"))?;
+        let StateSummary { next_seq, chain, digest, pools, live } = summary;
+        let body = StateDto { next_seq, chain: chain.to_string(), digest: digest.to_string(), pools, live };
         Ok(Reply::json(StatusCode::OK, &body))
     })
     .await
 }
 
 /// To anyone else the path is not there.
-pub(super) fn local_only(asked: &HttpRequest) -> Result<(), Problem> {
-    let is_local = asked.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
-    if is_local { Ok(()) } else { Err(nothing_at(asked)) }
+pub(super) fn local_only(request: &HttpRequest) -> Result<(), Problem> {
+    let is_local = request.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
+    if is_local { Ok(()) } else { Err(nothing_at(request)) }
 }
 
-fn partition(api: &Api, asked: &HttpRequest) -> Result<u32, Problem> {
-    let partition = asked.param().parse().ok().filter(|partition| *partition < api.state.tail.partitions());
-    partition.ok_or_else(|| nothing_at(asked))
+fn partition(api: &Api, request: &HttpRequest) -> Result<u32, Problem> {
+    let partition = request.param().parse().ok().filter(|partition| *partition < api.service().partition_count());
+    partition.ok_or_else(|| nothing_at(request))
 }
 
 async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
@@ -103,6 +94,6 @@ async fn blocking(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
     done.unwrap_or_else(|_| Err(Problem::bug("a read of the log panicked")))
 }
 
-fn broken(error: LogError) -> Problem {
-    Problem::new(super::problem::INTERNAL, format!("the log cannot be read: {error}"))
+fn unreadable(error: LogError) -> Problem {
+    Problem::of(Code::Internal, format!("the log cannot be read: {error}"))
 }

@@ -1,5 +1,5 @@
-//! HTTP: requests in, problems and answers out. It parses, asks the gateway or the replica, and says what they said; it
-//! decides nothing. The accept loop with its limits is [`server`], the bounds of one request are [`request`], the one
+//! The HTTP edge: requests in, problems and answers out. It parses a request, calls [`crate::service`], and writes what
+//! that answers as JSON; it decides nothing. The accept loop with its limits is [`server`], the bounds of one request are [`request`], the one
 //! table of refusals is [`problem`].
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -16,7 +16,6 @@ mod json;
 mod openapi;
 mod pools;
 pub mod problem;
-mod reads;
 mod reply;
 mod request;
 mod reservations;
@@ -32,21 +31,16 @@ pub use server::serve;
 pub use slots::Bounds;
 pub use starting::starting;
 
-use crate::domain::{ChainedEvent, CommandBody, Micros};
-use crate::gateway::admission::Shed;
-use crate::gateway::{Call, Gateway};
+use crate::domain::Micros;
 use crate::limits::{
-    COMMAND_BYTES_MAX, FRESH_WAIT_MAX_MS, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX,
-    HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
+    COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS,
+    HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
 };
-use crate::log::CommittedTail;
-use crate::replica::{PartitionHandle, PartitionStatus};
+use crate::service::{Service, Shed};
 use axum::Router;
 use axum::extract::{Request, State as Extracted};
 use axum::http::HeaderValue;
 use axum::routing::{MethodFilter, MethodRouter};
-use problem::Unread;
-use reads::Reads;
 use reply::{Answer, Problem};
 use request::HttpRequest;
 use std::future::Future;
@@ -125,23 +119,21 @@ impl Default for Limits {
     }
 }
 
-/// What the API serves.
+/// What the HTTP edge serves, and how.
 #[derive(Clone)]
 pub struct State {
-    gateway: Arc<Gateway>,
-    tail: Arc<dyn CommittedTail>,
+    service: Arc<Service>,
     metrics: Arc<dyn Metrics>,
     limits: Limits,
     hosts: Hosts,
-    /// The upper quarter names the process in request ids, the rest is told to nobody.
-    secret: u128,
+    /// Names the process in the ids of requests.
+    process: u32,
 }
 
 impl State {
-    /// With the usual limits, and a secret drawn at start: it seeds the names of what nobody named.
-    pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, metrics: Arc<dyn Metrics>, secret: u128) -> State {
-        let (limits, hosts) = (Limits::default(), Hosts::default());
-        State { gateway, tail, metrics, limits, hosts, secret }
+    /// With the usual limits. `process` is drawn at start, so that request ids of two processes differ.
+    pub fn new(service: Arc<Service>, metrics: Arc<dyn Metrics>, process: u32) -> State {
+        State { service, metrics, limits: Limits::default(), hosts: Hosts::default(), process }
     }
 
     /// By these names, too.
@@ -163,18 +155,17 @@ struct Api {
     limits: Limits,
     next_number: AtomicU64,
     openapi: Vec<u8>,
-    reads: Reads,
 }
 
 impl Api {
     fn new(state: State) -> Arc<Api> {
         let openapi = openapi::document().to_json().unwrap_or_default().into_bytes();
-        let (limits, next_number, reads) = (state.limits, AtomicU64::new(1), Reads::new());
-        Arc::new(Api { limits, state, next_number, openapi, reads })
+        let (limits, next_number) = (state.limits, AtomicU64::new(1));
+        Arc::new(Api { limits, state, next_number, openapi })
     }
 
-    fn gateway(&self) -> &Gateway {
-        &self.state.gateway
+    fn service(&self) -> &Service {
+        &self.state.service
     }
 
     fn next_number(&self) -> u64 {
@@ -182,63 +173,8 @@ impl Api {
     }
 
     fn request_id(&self, number: u64) -> String {
-        format!("{:08x}-{number}", self.state.secret >> 96)
+        format!("{:08x}-{number}", self.state.process)
     }
-
-    /// A key that nobody else has and nobody can guess, for the id of a reservation that was asked for without one.
-    fn own_key(&self, number: u64) -> String {
-        format!("{:032x}-{number}", self.state.secret)
-    }
-
-    /// Has a call decided. A try of a Reserve that comes to nothing is no "no" to its key while an earlier one has reserved,
-    /// as far as this process knows. A partition without a state is called unreadable, as by those who read it.
-    async fn call(&self, call: Call) -> Result<Box<ChainedEvent>, Problem> {
-        let is_keyed = call.key.is_some();
-        let (pool, reservation) = (call.body.pool().cloned(), call.body.reservation());
-        let reserves = reservation.filter(|_| is_keyed && matches!(call.body, CommandBody::Reserve { .. }));
-        let gateway = self.gateway();
-        let replica = gateway.replica();
-        reply::decided(gateway.call(call).await, is_keyed).map_err(|problem| {
-            let of_pool = pool.and_then(|pool| replica.of_pool(&pool));
-            let handle = of_pool.or_else(|| reservation.and_then(|id| replica.of_reservation(&id)));
-            let lost = handle.filter(|handle| problem.shed() == Some(Shed::NoOwner) && handle.is_lost());
-            if let Some(handle) = lost {
-                return unread(handle, problem::UNREADABLE, handle.stopped().unwrap_or_default()).into();
-            }
-            let known = reserves.and_then(|id| replica.reservation(&id, gateway.clock()));
-            let lives = known.is_some_and(|known| known.reservation.status.is_live());
-            if lives { problem.of_one_try() } else { problem }
-        })
-    }
-
-    /// Waits for the partition's newest state if the caller wants it, and refuses to read one that is not whole.
-    async fn readable(&self, handle: &PartitionHandle, is_fresh: bool) -> Result<(), Unread> {
-        let unread = |case, why| Err(unread(handle, case, why));
-        let stopped = handle.stopped();
-        // A partition that has stopped is read for as long as its state says something.
-        let is_empty = || handle.read(|state| state.position().next_seq == 0);
-        let case = match handle.status() {
-            PartitionStatus::Restoring => Some(problem::RESTORING),
-            PartitionStatus::Unreadable(_) => Some(problem::UNREADABLE),
-            PartitionStatus::Failed(_) if is_empty() => Some(problem::UNREADABLE),
-            PartitionStatus::Reopening(_) if is_empty() => Some(problem::RESTORING),
-            _ => None,
-        };
-        if let Some(case) = case {
-            // Whatever it was, it may be over by now.
-            return unread(case, stopped.unwrap_or_else(|| "restoring".to_owned()));
-        }
-        let within = Duration::from_millis(FRESH_WAIT_MAX_MS);
-        if is_fresh && !self.gateway().fresh(handle, within).await {
-            let late = || format!("what was committed when the call came was not read within {FRESH_WAIT_MAX_MS} ms");
-            return unread(problem::NOT_FRESH, stopped.unwrap_or_else(late));
-        }
-        Ok(())
-    }
-}
-
-fn unread(handle: &PartitionHandle, case: problem::Case, why: String) -> Unread {
-    Unread { partition: handle.id(), case, why }
 }
 
 /// Every path with its methods.

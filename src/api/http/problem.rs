@@ -3,33 +3,12 @@
 //! RFC 9457 problems.
 
 use crate::domain::Reason;
-use crate::gateway::admission::Shed;
-use crate::limits::{INFLIGHT_PER_PARTITION_MAX, READS_MAX};
-use std::borrow::Cow;
+use crate::service::outcome::{Code, Effect, Meaning};
 
 /// What `retryable` says in every row of the table, for callers.
 pub const RETRYABLE: &str = "`retryable: true` means that what stood in the way may pass by itself: the same request, \
     under the same `Idempotency-Key`, may succeed later. `retryable: false` means that it will not before somebody changes \
     what `detail` names: the request, its key, the pool, or the service.";
-
-/// Whether what was asked may yet have happened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Effect {
-    /// It has not and will not.
-    NotApplied,
-    /// Nobody knows yet: repeat it with the same key.
-    Unknown,
-}
-
-impl Effect {
-    /// Its name in bodies.
-    pub fn code(self) -> &'static str {
-        match self {
-            Effect::NotApplied => "not_applied",
-            Effect::Unknown => "unknown",
-        }
-    }
-}
 
 /// One row of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,14 +25,55 @@ pub struct Case {
     pub is_retryable: bool,
 }
 
-/// A case that the caller can only mend by asking something else.
-const fn fault(code: &'static str, status: u16, title: &'static str) -> Case {
-    Case { code, status, title, outcome: Effect::NotApplied, is_retryable: false }
+impl Case {
+    /// The row of a refusal by the service.
+    pub fn of(code: Code) -> Case {
+        let Meaning { name, title, effect, is_retryable } = code.meaning();
+        Case { code: name, status: status(code), title, outcome: effect, is_retryable }
+    }
 }
 
-/// A case that passes.
-const fn passing(code: &'static str, status: u16, title: &'static str) -> Case {
-    Case { code, status, title, outcome: Effect::NotApplied, is_retryable: true }
+/// The HTTP status of a refusal by the service.
+fn status(code: Code) -> u16 {
+    match code {
+        Code::Refused(reason) => status_of(reason),
+        Code::Shed | Code::NotFresh | Code::Restoring | Code::Unreadable | Code::Timeout => 503,
+        Code::TimeoutUnknown => 504,
+        Code::Internal => 500,
+    }
+}
+
+fn status_of(reason: Reason) -> u16 {
+    match reason {
+        Reason::Malformed => 400,
+        Reason::UnknownPool | Reason::UnknownReservation => 404,
+        Reason::StaleVersion => 412,
+        Reason::KeyReused => 422,
+        Reason::Misrouted | Reason::Duplicate => 500,
+        Reason::Expired
+        | Reason::Abandoned
+        | Reason::DeadlineTooFar
+        | Reason::TooManyCommands
+        | Reason::MemoryFull
+        | Reason::TooManyAttempts
+        | Reason::PartitionFull => 503,
+        Reason::OrderHasReservation
+        | Reason::PastCutoff
+        | Reason::Closed
+        | Reason::Paused
+        | Reason::UnknownDimension
+        | Reason::OverLimit
+        | Reason::LimitOutOfRange
+        | Reason::InvalidWindow
+        | Reason::LabelsFull
+        | Reason::DimensionInUse
+        | Reason::HoldExpired
+        | Reason::AlreadyReleased
+        | Reason::NotAHold
+        | Reason::HoldTooLong
+        | Reason::HoldTooOld
+        | Reason::HoldBeyondWindow => 409,
+    }
 }
 
 macro_rules! edge_cases {
@@ -68,9 +88,10 @@ macro_rules! edge_cases {
 
             /// Its row.
             pub fn case(self) -> Case {
-                match self {
-                    $(Edge::$name => Case { is_retryable: self.is_passing(), ..fault($code, $status, $title) },)*
-                }
+                let (code, status, title) = match self {
+                    $(Edge::$name => ($code, $status, $title),)*
+                };
+                Case { code, status, title, outcome: Effect::NotApplied, is_retryable: self.is_passing() }
             }
         }
     };
@@ -121,118 +142,11 @@ impl Edge {
     }
 }
 
-/// A bug: whatever was asked may have been done.
-pub const INTERNAL: Case =
-    Case { code: "internal", status: 500, title: "The server failed", outcome: Effect::Unknown, is_retryable: true };
-/// Shed before anything was appended.
-pub const SHED: Case = passing("shed", 503, "The service cannot take this call now");
-/// A reader asked for the newest state, and it did not come in time.
-pub const NOT_FRESH: Case = passing("not_fresh", 503, "The newest state did not come in time");
-/// The partition's state is being rebuilt.
-pub const RESTORING: Case = passing("restoring", 503, "The state asked for is not whole yet");
-/// The partition's state could not be rebuilt.
-pub const UNREADABLE: Case = fault("unreadable", 503, "The state asked for cannot be read");
-/// A timeout after which it is certain that nothing was left behind.
-pub const TIMEOUT: Case = passing("timeout", 503, "No decision came in time, and none will");
-/// A timeout after which nobody knows yet.
-pub const TIMEOUT_UNKNOWN: Case = Case {
-    code: "timeout",
-    status: 504,
-    title: "No decision came in time; it may yet be applied",
-    outcome: Effect::Unknown,
-    is_retryable: true,
-};
-
-/// A partition whose state is not read for a caller, and why.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unread {
-    /// Which one.
-    pub partition: u32,
-    /// What a caller is told who asked for nothing else.
-    pub case: Case,
-    /// Why, in words.
-    pub why: String,
-}
-
-/// The row of a refusal by the owner.
-pub fn of_reason(reason: Reason) -> Case {
-    match reason {
-        Reason::Malformed => fault("malformed", 400, "The command cannot be what any caller meant"),
-        Reason::Misrouted => fault("misrouted", 500, "The command came to the wrong partition"),
-        // Nobody is told of a copy; whoever were would not know what its original came to.
-        Reason::Duplicate => {
-            Case { outcome: Effect::Unknown, ..passing("duplicate", 500, "The command was decided before") }
-        }
-        Reason::Expired | Reason::Abandoned => TIMEOUT,
-        Reason::DeadlineTooFar => {
-            passing("deadline_too_far", 503, "The clocks of the gateway and of the owner are too far apart")
-        }
-        Reason::TooManyCommands => passing("too_many_commands", 503, "The partition was asked too much a moment ago"),
-        Reason::MemoryFull => passing("memory_full", 503, "The partition remembers as much as it may"),
-        Reason::KeyReused => fault("key_reused", 422, "The key was used with another body"),
-        Reason::TooManyAttempts => {
-            passing("too_many_attempts", 503, "Too many tries of the key were given up just now")
-        }
-        // What is in it does not go by itself.
-        Reason::PartitionFull => fault("partition_full", 503, "The partition holds as much as it may"),
-        Reason::UnknownPool => fault("unknown_pool", 404, "There is no such pool"),
-        Reason::UnknownReservation => fault("unknown_reservation", 404, "There is no such reservation"),
-        Reason::StaleVersion => fault("stale_version", 412, "The pool has another version"),
-        Reason::OrderHasReservation => {
-            fault("order_has_reservation", 409, "The order has a live reservation in the pool, which lets it have one")
-        }
-        Reason::PastCutoff => fault("past_cutoff", 409, "The pool's cutoff has passed"),
-        Reason::Closed => fault("closed", 409, "The pool is closed"),
-        Reason::Paused => fault("paused", 409, "The pool is paused"),
-        Reason::UnknownDimension => fault("unknown_dimension", 409, "The pool has no such dimension"),
-        Reason::OverLimit => fault("over_limit", 409, "It does not fit"),
-        Reason::LimitOutOfRange => fault("limit_out_of_range", 409, "The limit would leave its range"),
-        Reason::InvalidWindow => {
-            fault("invalid_window", 409, "The window would be incomplete, or its times out of order")
-        }
-        Reason::LabelsFull => fault("labels_full", 409, "The pool would have more labels than it may"),
-        Reason::DimensionInUse => fault("dimension_in_use", 409, "Reservations still use the dimension"),
-        Reason::HoldExpired => fault("hold_expired", 409, "The hold has expired"),
-        Reason::AlreadyReleased => fault("already_released", 409, "The reservation has been released"),
-        Reason::NotAHold => fault("not_a_hold", 409, "The reservation is not a hold"),
-        Reason::HoldTooLong => fault("hold_too_long", 409, "The pool lets no hold have so much time at once"),
-        Reason::HoldTooOld => fault("hold_too_old", 409, "The pool lets no hold live so long in all"),
-        Reason::HoldBeyondWindow => fault("hold_beyond_window", 409, "The hold would outlive the pool's window"),
-    }
-}
-
-/// What a caller is told of being shed.
-pub fn of_shed(shed: Shed) -> (Case, Cow<'static, str>) {
-    let detail = match shed {
-        Shed::InFlight => {
-            let most = INFLIGHT_PER_PARTITION_MAX;
-            return (SHED, format!("{most} calls are in flight on the partition, which is the most: try again").into());
-        }
-        Shed::Wait => "the partition would not come to this call before its deadline: try again, or give it more time",
-        Shed::Full => "the queue of the partition is full: try again when it is shorter",
-        Shed::NoOwner => "nobody decides for the partition at present: try again, /readyz says why",
-        Shed::Closing => "the process is shutting down: try again, another one takes the call",
-        Shed::Connections => "as many connections as may be open are being served: try again, or ask another process",
-        Shed::Reads => {
-            let most = READS_MAX;
-            return (SHED, format!("{most} queries over pools are under way, which is the most: try again").into());
-        }
-    };
-    (SHED, detail.into())
-}
-
 /// Every row, once, in order of status.
 pub fn cases() -> Vec<Case> {
     let edge = Edge::ALL.iter().map(|edge| edge.case());
-    // What a copy of a command comes to is told nobody.
-    let told = Reason::ALL.iter().filter(|reason| **reason != Reason::Duplicate);
-    let decided = told.map(|reason| of_reason(*reason));
-    let mut cases: Vec<_> = edge
-        .chain(decided)
-        .chain([INTERNAL, SHED, NOT_FRESH, RESTORING, UNREADABLE, TIMEOUT, TIMEOUT_UNKNOWN])
-        .collect();
+    let mut cases: Vec<_> = edge.chain(Code::all().map(Case::of)).collect();
     cases.sort_unstable_by_key(|case| (case.status, case.code));
-    cases.dedup();
     cases
 }
 
@@ -244,20 +158,9 @@ mod tests {
     #[test]
     fn a_code_means_one_thing() {
         let mut titles = BTreeMap::new();
-        for case in cases().into_iter().filter(|case| *case != TIMEOUT_UNKNOWN) {
+        for case in cases().into_iter().filter(|case| *case != Case::of(Code::TimeoutUnknown)) {
             assert_eq!(titles.insert(case.code, case), None, "{}", case.code);
             assert!(case.code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", case.code);
-            assert_eq!(case.outcome == Effect::Unknown, case == INTERNAL);
-        }
-    }
-
-    #[test]
-    fn a_refusal_keeps_its_reasons_code_unless_it_is_a_timeout() {
-        for reason in Reason::ALL {
-            let case = of_reason(*reason);
-            assert!(case == TIMEOUT || case.code == reason.code(), "{reason}");
-            // What a key remembers is no matter of load: asking again changes nothing.
-            assert!(!(reason.is_remembered() && case.is_retryable), "{reason}");
         }
     }
 }

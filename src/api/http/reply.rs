@@ -2,10 +2,9 @@
 
 use super::detail;
 use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
-use super::problem::{self, Case, Edge, Effect, Unread};
-use crate::domain::{Amounts, ChainedEvent, CommandId, EventBody, Reason, Rejection, ReservationId, Reserved};
-use crate::gateway::Outcome;
-use crate::gateway::admission::Shed;
+use super::problem::{Case, Edge};
+use crate::domain::{Amounts, ChainedEvent, EventBody, Reason, Rejection, ReservationId};
+use crate::service::{Code, Receipt, Refusal, Shed};
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -21,15 +20,6 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// What an answer has reserved, and by which command: if nobody can be told, it is taken back.
-#[derive(Clone, Debug)]
-pub struct Receipt {
-    /// The command.
-    pub id: CommandId,
-    /// What it has reserved.
-    pub reserved: Reserved,
-}
 
 /// What a handler answers.
 pub type Answer = Result<Reply, Problem>;
@@ -115,51 +105,38 @@ impl Reply {
 pub struct Problem {
     case: Case,
     detail: Cow<'static, str>,
-    shed: Option<Shed>,
+    /// The methods that the path takes, if the request's is none of them.
     allow: Option<HeaderValue>,
-    decided: Option<Box<ChainedEvent>>,
+    /// The refusal of the service, if it is one of those.
+    refusal: Option<Box<Refusal>>,
 }
 
 impl Problem {
-    /// Of this case.
-    pub fn new(case: Case, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { case, detail: detail.into(), shed: None, allow: None, decided: None }
+    fn new(case: Case, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { case, detail: detail.into(), allow: None, refusal: None }
     }
 
-    /// Of the edge.
+    /// A refusal with a code of the service, for a reason that only this edge knows.
+    pub fn of(code: Code, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem::new(Case::of(code), detail)
+    }
+
+    /// A refusal by this edge: the request never came as far as the service.
     pub fn edge(edge: Edge, detail: impl Into<Cow<'static, str>>) -> Problem {
         Problem::new(edge.case(), detail)
     }
 
-    /// Of a path that does not take the method.
+    /// A refusal of a method that the path does not take.
     pub fn method_not_allowed(path: &str, allowed: HeaderValue) -> Problem {
         let takes = allowed.to_str().unwrap_or_default();
         let problem = Problem::edge(Edge::MethodNotAllowed, format!("{path} takes {takes} and no other method"));
         Problem { allow: Some(allowed), ..problem }
     }
 
-    /// Of something that cannot be.
+    /// Logs a bug, and refuses the request that met it.
     pub fn bug(what: &'static str) -> Problem {
         tracing::error!(what, "an answer could not be made");
-        Problem::new(problem::INTERNAL, detail::BUG)
-    }
-
-    /// Of a decision of another kind than was asked for.
-    pub fn unexpected(decided: &ChainedEvent) -> Problem {
-        let (partition, seq) = (decided.event.partition, decided.event.seq);
-        tracing::error!(partition, seq, kind = ?decided.event.body.kind(), "a decision is of another kind than its ask");
-        Problem::new(problem::INTERNAL, detail::BUG)
-    }
-
-    /// Of one of several tries under a key, when an earlier one has reserved: the "no" to this one is none to the key.
-    #[must_use]
-    pub fn of_one_try(self) -> Problem {
-        let rejection = self.decided.as_ref().and_then(|decided| decided.event.body.rejection());
-        let is_of_key = rejection.is_some_and(|r| r.reason.is_remembered() || r.reason == Reason::KeyReused);
-        if is_of_key || self.case.outcome != Effect::NotApplied {
-            return self;
-        }
-        Problem { case: problem::TIMEOUT_UNKNOWN, detail: detail::EARLIER_TRY.into(), ..self }
+        Problem::from(Refusal::Internal)
     }
 
     /// Its code.
@@ -174,12 +151,17 @@ impl Problem {
 
     /// Of a shed call, why.
     pub fn shed(&self) -> Option<Shed> {
-        self.shed
+        self.refusal.as_deref().and_then(Refusal::shed)
+    }
+
+    /// The event of the refusal, if the owner decided it.
+    fn event(&self) -> Option<&ChainedEvent> {
+        self.refusal.as_deref().and_then(Refusal::event)
     }
 
     /// Its body.
     pub fn body(&self, request_id: &str) -> Vec<u8> {
-        let rejection = self.decided.as_deref().and_then(|decided| decided.event.body.rejection());
+        let rejection = self.event().and_then(|event| event.event.body.rejection());
         let remaining = rejection.and_then(remaining);
         let dto = ProblemDto {
             kind: TypeUrn(self.case.code),
@@ -189,12 +171,12 @@ impl Problem {
             code: self.case.code,
             outcome: self.case.outcome.code(),
             retryable: self.case.is_retryable,
-            reason: self.shed.map(Shed::code),
+            reason: self.shed().map(Shed::code),
             dimension: rejection.and_then(|r| r.dimension).map(|d| d.to_string()),
             remaining: remaining.as_ref().map(Units),
             reservation: rejection.and_then(in_the_way),
             hold_until: rejection.and_then(|r| r.hold_until).map(Time),
-            proof: self.decided.as_deref().map(ProofDto::of),
+            proof: self.event().map(ProofDto::of),
             trace_id: request_id,
         };
         let mut bytes = Vec::with_capacity(BODY_BYTES_USUAL);
@@ -204,7 +186,7 @@ impl Problem {
 
     fn into_response(self, request_id: &str) -> Response<Body> {
         let status = StatusCode::from_u16(self.case.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let is_replayed = self.decided.as_ref().is_some_and(|decided| is_repeated(decided));
+        let is_replayed = self.event().is_some_and(|event| matches!(event.event.body, EventBody::Repeated(..)));
         let reply = Reply::bytes(status, PROBLEM_JSON, self.body(request_id)).replayed(is_replayed);
         let mut response = reply.into_response(request_id);
         let may_pass = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
@@ -218,21 +200,10 @@ impl Problem {
     }
 }
 
-impl From<Shed> for Problem {
-    fn from(shed: Shed) -> Problem {
-        let (case, detail) = problem::of_shed(shed);
-        Problem { shed: Some(shed), ..Problem::new(case, detail) }
-    }
-}
-
-impl From<Unread> for Problem {
-    fn from(Unread { partition, case, why }: Unread) -> Problem {
-        let then = match case {
-            problem::NOT_FRESH => "try again, or without fresh=true, when the answer may be older and is there now",
-            case if case.is_retryable => "try again",
-            _ => "somebody has to mend its log and to start the process again",
-        };
-        Problem::new(case, format!("partition {partition} cannot be read: {why}; {then}"))
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let problem = Problem::of(refusal.code(), detail::of(&refusal));
+        Problem { refusal: Some(Box::new(refusal)), ..problem }
     }
 }
 
@@ -242,33 +213,6 @@ pub fn respond(answer: Answer, request_id: &str) -> Response<Body> {
         Ok(reply) => reply.into_response(request_id),
         Err(problem) => problem.into_response(request_id),
     }
-}
-
-/// The decision, unless it is a refusal or there is none.
-///
-/// # Errors
-/// The [`Problem`] to answer.
-pub fn decided(outcome: Result<Outcome, Shed>, is_keyed: bool) -> Result<Box<ChainedEvent>, Problem> {
-    match outcome? {
-        Outcome::TimedOut { is_unknown: false } => Err(Problem::new(problem::TIMEOUT, detail::TAKEN_BACK)),
-        Outcome::TimedOut { is_unknown: true } => Err(Problem::new(
-            problem::TIMEOUT_UNKNOWN,
-            if is_keyed { detail::UNKNOWN_UNDER_A_KEY } else { detail::UNKNOWN_WITHOUT_A_KEY },
-        )),
-        Outcome::Decided(decided) => match decided.event.body.rejection() {
-            None => Ok(decided),
-            Some(rejection) => {
-                let case = problem::of_reason(rejection.reason);
-                let detail = detail::of_refusal(&decided.event, rejection);
-                Err(Problem { decided: Some(decided), ..Problem::new(case, detail) })
-            }
-        },
-    }
-}
-
-/// Whether the answer was given before.
-pub fn is_repeated(decided: &ChainedEvent) -> bool {
-    matches!(decided.event.body, EventBody::Repeated(..))
 }
 
 /// The reservation that is not what was expected of it, or that is in the way.

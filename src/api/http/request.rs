@@ -6,8 +6,8 @@ use super::problem::Edge;
 use super::reply::{Answer, Problem, respond};
 use super::{Api, Finished, body};
 use crate::domain::{IdempotencyKey, Micros, Name, NameError};
-use crate::gateway::admission::Shed;
 use crate::limits::DEADLINE_MAX_MS;
+use crate::service::{CallContext, ExpectedPool, Refusal, Shed};
 use axum::RequestExt;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request};
@@ -43,21 +43,8 @@ pub struct HttpRequest {
     pub body: Bytes,
     /// Where it comes from, if the accept loop said.
     pub peer: Option<IpAddr>,
-    /// The request's number in this process.
-    pub number: u64,
     /// When its head had been read: a caller's time runs from then on.
     pub arrived: Micros,
-}
-
-/// What a caller expects of a pool before it is changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Expected {
-    /// This version.
-    Version(u64),
-    /// Any version, but that it is there.
-    Something,
-    /// That it is not there.
-    Nothing,
 }
 
 /// Runs one handler for one request.
@@ -71,10 +58,10 @@ pub async fn run<F: Future<Output = Answer>>(
     let number = api.next_number();
     let request_id = api.request_id(number);
     let method = method_name(request.method());
-    let arrived = api.gateway().now();
+    let arrived = api.service().now();
     let mut watch = Watch { api: &api, route, method, trace_id: &request_id, arrived, end: None };
     let answer = guarded(async {
-        let asked = read(&api, (number, arrived), route, body_bytes_max, request).await?;
+        let asked = read(&api, arrived, route, body_bytes_max, request).await?;
         handler(Arc::clone(&api), asked).await
     })
     .await;
@@ -101,7 +88,7 @@ struct Watch<'a> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        let at = self.api.gateway().now();
+        let at = self.api.service().now();
         let took_us = at.0.saturating_sub(self.arrived.0);
         let left = (499, "caller_left", "The caller did not wait for the answer");
         let (status, code, title) = self.end.unwrap_or(left);
@@ -120,7 +107,7 @@ async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
             tracing::error!(panic = text, "a request's handler panicked");
-            Poll::Ready(Err(Problem::new(super::problem::INTERNAL, super::detail::BUG)))
+            Poll::Ready(Err(Refusal::Internal.into()))
         }
     })
     .await
@@ -128,13 +115,13 @@ async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
 
 async fn read(
     api: &Api,
-    (number, arrived): (u64, Micros),
+    arrived: Micros,
     route: &'static str,
     body_bytes_max: usize,
     mut request: Request,
 ) -> Result<HttpRequest, Problem> {
     if request.extensions().get::<Crowded>().is_some() {
-        return Err(Shed::Connections.into());
+        return Err(Refusal::Shed(Shed::Connections).into());
     }
     let params = request.extract_parts::<RawPathParams>().await;
     let (parts, body) = request.into_parts();
@@ -152,7 +139,7 @@ async fn read(
         return Err(Problem::edge(Edge::WrongContentType, detail));
     }
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, number, arrived })
+    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, arrived })
 }
 
 /// Refuses what is no path: the service as a whole, which takes no method, and what is written without its slash.
@@ -254,11 +241,17 @@ impl HttpRequest {
         self.param.as_deref().unwrap_or_default()
     }
 
-    /// The Idempotency-Key, quoted or bare.
+    /// What the headers say about a call that changes something.
     ///
     /// # Errors
     /// The [`Problem`] to answer.
-    pub fn key(&self) -> Result<Option<IdempotencyKey>, Problem> {
+    pub fn context(&self) -> Result<CallContext, Problem> {
+        let (key, actor, timeout_ms) = (self.key()?, self.actor()?, self.timeout_ms()?);
+        Ok(CallContext { key, actor, timeout_ms, arrived: self.arrived })
+    }
+
+    /// The Idempotency-Key, quoted or bare.
+    fn key(&self) -> Result<Option<IdempotencyKey>, Problem> {
         let Some(text) = self.header("idempotency-key", Edge::BadKey)? else { return Ok(None) };
         let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         let wrong = |error: NameError| {
@@ -267,11 +260,8 @@ impl HttpRequest {
         IdempotencyKey::new(bare).map(Some).map_err(wrong)
     }
 
-    /// How long the caller waits.
-    ///
-    /// # Errors
-    /// The [`Problem`] to answer.
-    pub fn timeout_ms(&self) -> Result<Option<u64>, Problem> {
+    /// How long the caller waits, in milliseconds.
+    fn timeout_ms(&self) -> Result<Option<u64>, Problem> {
         let Some(text) = self.header("request-timeout-ms", Edge::BadTimeout)? else { return Ok(None) };
         let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let ms = text.parse().ok().filter(|ms| is_plain && (1..=DEADLINE_MAX_MS).contains(ms));
@@ -280,11 +270,8 @@ impl HttpRequest {
         ms.map(Some).ok_or_else(|| Problem::edge(Edge::BadTimeout, range()))
     }
 
-    /// Who asks: a name in UTF-8.
-    ///
-    /// # Errors
-    /// The [`Problem`] to answer.
-    pub fn actor(&self) -> Result<Option<Name>, Problem> {
+    /// The name of whoever makes the call, in UTF-8.
+    fn actor(&self) -> Result<Option<Name>, Problem> {
         let Some(value) = self.only("headroom-actor", Edge::BadName)? else { return Ok(None) };
         let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
             let detail = "the header headroom-actor is not UTF-8: send the name's bytes in UTF-8, as they are";
@@ -301,7 +288,7 @@ impl HttpRequest {
     /// The [`Problem`] to answer.
     pub fn if_match(&self) -> Result<Option<u64>, Problem> {
         Ok(match self.matching()? {
-            Some(Expected::Version(version)) => Some(version),
+            Some(ExpectedPool::Version(version)) => Some(version),
             _ => None,
         })
     }
@@ -310,11 +297,11 @@ impl HttpRequest {
     ///
     /// # Errors
     /// The [`Problem`] to answer.
-    pub fn expected(&self) -> Result<Option<Expected>, Problem> {
+    pub fn expected(&self) -> Result<Option<ExpectedPool>, Problem> {
         let expected = self.matching()?;
         match self.header(IF_NONE_MATCH.as_str(), Edge::BadVersion)? {
             None => Ok(expected),
-            Some("*") if expected.is_none() => Ok(Some(Expected::Nothing)),
+            Some("*") if expected.is_none() => Ok(Some(ExpectedPool::Absent)),
             Some("*") => {
                 Err(Problem::edge(Edge::BadVersion, "If-Match and If-None-Match cannot both hold: send one of them"))
             }
@@ -325,17 +312,17 @@ impl HttpRequest {
         }
     }
 
-    fn matching(&self) -> Result<Option<Expected>, Problem> {
+    fn matching(&self) -> Result<Option<ExpectedPool>, Problem> {
         let text = match self.header(IF_MATCH.as_str(), Edge::BadVersion)? {
             None => return Ok(None),
-            Some("*") => return Ok(Some(Expected::Something)),
+            Some("*") => return Ok(Some(ExpectedPool::Present)),
             Some(text) => text,
         };
         let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
         let version = digits.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
         let wrong = || format!("If-Match is {}, it has to be one ETag of the pool, like \"3\", or *", quoted(text));
-        let expected = version.map(|version| Some(Expected::Version(version)));
+        let expected = version.map(|version| Some(ExpectedPool::Version(version)));
         expected.ok_or_else(|| Problem::edge(Edge::BadVersion, wrong()))
     }
 

@@ -3,11 +3,11 @@
 
 use super::dto::MODES;
 use super::problem;
-use crate::gateway::admission::Shed;
 use crate::limits::{
     AREAS_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, KEY_BYTES_MAX,
     LABELS_MAX, NAME_BYTES_MAX, PAGE_POOLS_MAX, PARTITIONS_MAX, UNITS_MAX,
 };
+use crate::service::{Effect as CallEffect, Shed};
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ComponentsBuilder, Object, SchemaFormat, Type};
 use utoipa::openapi::{KnownFormat, ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -114,7 +114,7 @@ values! {
     /// Why a call was shed.
     ShedReason = one_of(Shed::ALL.map(Shed::code));
     /// Whether a refused call may yet have happened.
-    Effect = one_of(["not_applied", "unknown"]);
+    Effect = one_of(CallEffect::ALL.map(CallEffect::code));
     /// How a process is.
     Condition = one_of(["ok", "degraded", "unavailable"]);
     /// What a start is at.

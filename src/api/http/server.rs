@@ -1,7 +1,6 @@
 //! The accept loop: how many connections, for how long, and how they end.
 
 use super::health::PROBES;
-use super::reply::Receipt;
 use super::request::{Crowded, Peer};
 use super::slots::{ConnectionSlot, HEAD, Places};
 use super::socket::{Socket, Waits, has_unread, linger};
@@ -22,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tower::Service;
+use tower::Service as _;
 
 /// How long the loop lets go when the system has no more file descriptors or memory to give.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -52,12 +51,12 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
         };
         begin(accepted, &places, &api, &router).await;
     }
-    api.gateway().leave();
+    api.service().leave();
     for accepted in last(listener).await {
         begin(Some(accepted), &places, &api, &router).await;
     }
     let _ = timeout(limits.leave, unused(&places, limits.leave)).await;
-    api.gateway().close();
+    api.service().close();
     places.end();
     if timeout(limits.shutdown, places.empty()).await.is_err() {
         tracing::warn!("some connections were still busy at the end of the time they get at shutdown");
@@ -159,7 +158,7 @@ async fn connection(
             {
                 place.line.owe(receipt);
             }
-            if (place.is_kept || place.line.is_told() || api.gateway().is_leaving())
+            if (place.is_kept || place.line.is_told() || api.service().is_leaving())
                 && let Ok(response) = &mut response
             {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -188,11 +187,11 @@ async fn connection(
             }
         }
     };
-    if let Some(Receipt { id, reserved }) = place.line.settle() {
-        api.gateway().take_back(id, reserved);
+    if let Some(receipt) = place.line.settle() {
+        api.service().take_back(receipt);
     }
     // Whoever had to make room does not keep it.
-    if !place.line.is_told() || api.gateway().is_leaving() {
+    if !place.line.is_told() || api.service().is_leaving() {
         linger(&stream).await;
     }
     ended
@@ -218,11 +217,7 @@ impl Drop for Open<'_> {
 mod tests {
     use super::*;
     use crate::api::http::{Bounds, Finished, Limits, Metrics};
-    use crate::gateway::Gateway;
-    use crate::gateway::admission::Shed;
-    use crate::log::{AppendError, CommandSink, CommittedTail, LogError, NewCommand, StoredEvent};
-    use crate::replica::Replica;
-    use crate::time::SystemClock;
+    use crate::service::{Service, Shed};
     use std::io::{Read, Write};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -246,41 +241,8 @@ mod tests {
         }
     }
 
-    struct NoLog;
-
-    impl CommandSink for NoLog {
-        fn append(&self, _: NewCommand<'_>) -> Result<(), AppendError> {
-            Err(AppendError::Closed)
-        }
-
-        fn waiting(&self, _: u32) -> usize {
-            0
-        }
-
-        fn stalled(&self, _: u32) -> Duration {
-            Duration::ZERO
-        }
-    }
-
-    impl CommittedTail for NoLog {
-        fn partitions(&self) -> u32 {
-            1
-        }
-
-        fn end(&self, _: u32) -> Result<u64, LogError> {
-            panic!("planted")
-        }
-
-        fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
-            Ok(Vec::new())
-        }
-    }
-
     fn state(metrics: Arc<Heard>) -> State {
-        let log = Arc::new(NoLog);
-        let (replica, clock) = (Arc::new(Replica::new(1)), Arc::new(SystemClock::new()));
-        let gateway = Arc::new(Gateway::new(1, 250, log.clone(), log.clone(), replica, clock));
-        State::new(gateway, log, metrics, 7)
+        State::new(Arc::new(Service::over_no_log()), metrics, 7)
     }
 
     /// Serves with these limits while `caller` runs.

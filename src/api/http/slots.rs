@@ -2,8 +2,8 @@
 //! are kept for when all others are taken by callers who are being served: on those a probe is answered, and anybody else
 //! is refused at once instead of waiting unheard. It knows no socket.
 
-use super::reply::Receipt;
 use crate::limits::{HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX};
+use crate::service::Receipt;
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

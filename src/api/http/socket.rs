@@ -134,7 +134,7 @@ impl Socket {
             code: case.code,
             title: case.title,
             trace_id: &request_id,
-            at: self.api.gateway().now(),
+            at: self.api.service().now(),
             took_us: 0,
         });
         let body = Problem::edge(edge, detail.to_owned()).body(&request_id);

@@ -2,11 +2,11 @@
 //! is, and that callers have to try again.
 
 use super::health;
-use super::problem::RESTORING;
 use super::reply::{Problem, respond};
 use super::server::ACCEPT_PAUSE;
 use crate::limits::{HTTP_HEAD_TIMEOUT_MS, STARTING_CONNECTIONS_MAX};
 use crate::log::Opening;
+use crate::service::Code;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -57,7 +57,7 @@ async fn connection(stream: TcpStream, opening: Arc<Opening>, place: OwnedSemaph
         let answer = match request.uri().path() {
             "/livez" => Ok(health::alive()),
             "/readyz" | "/startupz" => Ok(health::opening(&opening)),
-            _ => Err(Problem::new(RESTORING, "the log is being opened: /startupz says how far that is")),
+            _ => Err(Problem::of(Code::Restoring, "the log is being opened: /startupz says how far that is")),
         };
         std::future::ready(Ok::<_, Infallible>(respond(answer, REQUEST_ID)))
     });

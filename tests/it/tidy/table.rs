@@ -52,6 +52,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("replica", &["domain", "wire", "log", "store", "limits", "time"], "the fold, fed by whoever holds the events"),
     room("owner", &["replica", "domain", "wire", "log", "store", "limits", "time"], "decides for any log and store"),
     room("gateway", &["replica", "domain", "wire", "log", "limits", "time"], "asks and answers, over any log"),
+    room("service", &["gateway", "replica", "domain", "log", "limits", "time"], "the use cases, for every edge"),
     Room {
         path: "audit",
         may_use: &["domain", "wire", "log", "limits"],
@@ -64,8 +65,8 @@ pub(super) const ROOMS: &[Room] = &[
     room("telemetry", &["api", "config", "gateway", "owner", "replica", "log", "domain", "limits", "time"],
         "names of metrics and spans; listens to what others report"),
     room("config", &["domain", "limits"], "raw values to checked ones"),
-    room("api", &["gateway", "replica", "domain", "wire", "log", "limits", "time", "config"],
-        "speaks for the gateway, decides nothing"),
+    room("api", &["service", "domain", "log", "limits", "time", "config"],
+        "speaks a protocol for the service, decides nothing; of the log only how far its opening is"),
     Room {
         path: "app",
         may_use: &["*"],
@@ -104,7 +105,8 @@ pub(super) const CRATES: &[Bound] = &[
         reason: "HTTP is spoken by who serves it and by the tools that call it" },
     Bound { names: &["socket2"], rooms: &["api"], reason: "what tokio leaves out of a socket, for who accepts them" },
     Bound { names: &["rustix"], rooms: &["app::files", "cmd"], reason: "what a process asks of its system" },
-    Bound { names: &["tokio"], rooms: &["api", "gateway::service", "app", "client", "cmd", "main", "log::kafka::schema::registry"],
+    Bound { names: &["tokio"],
+        rooms: &["api", "service", "gateway::service", "app", "client", "cmd", "main", "log::kafka::schema::registry"],
         reason: "deciding is synchronous" },
     Bound { names: &["apache_avro"], rooms: &["wire"], reason: "bytes have one owner" },
     Bound { names: &["prometheus", "opentelemetry"], rooms: &["telemetry"], reason: "every name of a metric in one place" },

@@ -1,8 +1,9 @@
 //! Headers of answers: which there are, and which operation sends which.
 
 use super::operations::Operation;
-use crate::api::http::problem::{Case, of_reason};
+use crate::api::http::problem::Case;
 use crate::api::http::schema;
+use crate::service::Code;
 use serde_json::json;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::HeaderBuilder;
@@ -58,7 +59,9 @@ pub fn of_refusal(operation: &Operation, cases: &[Case], response: &mut Response
     if cases.iter().any(|case| case.status == 503 && case.is_retryable) {
         add(response, RETRY_AFTER);
     }
-    if operation.is_command() && operation.reasons.iter().any(|reason| cases.contains(&of_reason(*reason))) {
+    if operation.is_command()
+        && operation.reasons.iter().any(|reason| cases.contains(&Case::of(Code::of_reason(*reason))))
+    {
         add(response, REPLAYED);
     }
 }

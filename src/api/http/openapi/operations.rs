@@ -1,10 +1,9 @@
 //! What can be asked: every path and method with its parameters, its answers and its refusals.
 
 use crate::api::http::health::PROBES;
-use crate::api::http::problem::{
-    Case, Edge, INTERNAL, NOT_FRESH, RESTORING, SHED, TIMEOUT, TIMEOUT_UNKNOWN, UNREADABLE, of_reason,
-};
+use crate::api::http::problem::{Case, Edge};
 use crate::domain::Reason;
+use crate::service::Code;
 use std::collections::BTreeMap;
 use utoipa::openapi::path::HttpMethod;
 
@@ -341,15 +340,17 @@ impl Operation {
     pub fn refusals(&self) -> BTreeMap<u16, Vec<Case>> {
         let decided = if self.is_command() { &REASONS[..] } else { &[] };
         let mut cases: Vec<Case> = self.edges.iter().chain(&EDGES).chain(self.more()).map(|edge| edge.case()).collect();
-        cases.extend(self.reasons.iter().chain(decided).map(|reason| of_reason(*reason)));
-        cases.push(INTERNAL);
-        cases.extend(match self.kind {
-            Kind::Reserve => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, RESTORING, UNREADABLE][..],
-            Kind::Command => &[SHED, TIMEOUT, TIMEOUT_UNKNOWN, NOT_FRESH, RESTORING, UNREADABLE],
-            Kind::Read => &[SHED, NOT_FRESH, RESTORING, UNREADABLE],
+        let reasons = self.reasons.iter().chain(decided).map(|reason| Code::of_reason(*reason));
+        let more: &[Code] = match self.kind {
+            Kind::Reserve => &[Code::Shed, Code::Timeout, Code::TimeoutUnknown, Code::Restoring, Code::Unreadable],
+            Kind::Command => {
+                &[Code::Shed, Code::Timeout, Code::TimeoutUnknown, Code::NotFresh, Code::Restoring, Code::Unreadable]
+            }
+            Kind::Read => &[Code::Shed, Code::NotFresh, Code::Restoring, Code::Unreadable],
             Kind::Page if PROBES.contains(&self.path) => &[],
-            Kind::Page => &[SHED, RESTORING],
-        });
+            Kind::Page => &[Code::Shed, Code::Restoring],
+        };
+        cases.extend(reasons.chain([Code::Internal]).chain(more.iter().copied()).map(Case::of));
         let mut by_status: BTreeMap<u16, Vec<Case>> = BTreeMap::new();
         for case in cases {
             let of_status = by_status.entry(case.status).or_default();

@@ -1,0 +1,69 @@
+//! Changing a reservation: confirming, extending, amending and releasing it.
+
+use super::{CallContext, Decided, Refusal, Service};
+use crate::domain::{Amounts, CommandBody, ReservationId};
+use std::time::Duration;
+
+/// What shall become of a reservation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReservationChange {
+    /// The hold becomes a reservation for good.
+    Confirm,
+    /// The hold lasts for so long from the decision on.
+    Extend {
+        /// The time in milliseconds.
+        hold_ttl_ms: u64,
+    },
+    /// The reservation takes other units.
+    Amend {
+        /// All units that it takes from now on, by dimension.
+        demand: Amounts,
+    },
+    /// The reservation gives back what it takes.
+    Release,
+}
+
+impl ReservationChange {
+    fn command(self, reservation: ReservationId) -> CommandBody {
+        match self {
+            ReservationChange::Confirm => CommandBody::Confirm { reservation },
+            ReservationChange::Extend { hold_ttl_ms } => CommandBody::Extend { reservation, hold_ttl_ms },
+            ReservationChange::Amend { demand } => CommandBody::Amend { reservation, demand },
+            ReservationChange::Release => CommandBody::Release { reservation },
+        }
+    }
+}
+
+impl Service {
+    /// Changes a reservation. Nothing is appended for an id that was never admitted, so that guessing ids costs the log
+    /// nothing. The look for the reservation and the wait for the decision share the caller's deadline.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn change_reservation(
+        &self,
+        id: ReservationId,
+        change: ReservationChange,
+        context: CallContext,
+    ) -> Result<Decided, Refusal> {
+        let timeout_ms = self.gateway.timeout_ms(context.timeout_ms);
+        let context = CallContext { timeout_ms: Some(timeout_ms), ..context };
+        if self.admitted(id).is_none() {
+            let left_ms = timeout_ms.saturating_sub(self.now().ms_since(context.arrived));
+            self.look_for(id, Duration::from_millis(left_ms)).await?;
+        }
+        self.decide(change.command(id), context).await
+    }
+
+    /// Looks for a reservation that this process does not know: another process may have admitted it a moment ago.
+    async fn look_for(&self, id: ReservationId, within: Duration) -> Result<(), Refusal> {
+        let handle = self.replica().of_reservation(&id).ok_or(Refusal::UnknownReservation(id))?;
+        self.readable(handle, false).await?;
+        let is_fresh = self.freshness.reached(handle, within).await;
+        match self.admitted(id) {
+            Some(_) => Ok(()),
+            None if is_fresh => Err(Refusal::UnknownReservation(id)),
+            None => Err(Refusal::NotKnownHere(id)),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Waiting for the newest state. The log is asked where a partition ends, and the caller waits until the state in this
+//! process has come that far.
+
+use crate::limits::FRESH_WAIT_MAX_MS;
+use crate::log::CommittedTail;
+use crate::replica::PartitionHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Knows where each partition of the log ended lately.
+pub struct Freshness {
+    tail: Arc<dyn CommittedTail>,
+    ends: Vec<End>,
+}
+
+impl Freshness {
+    /// Over this log with so many partitions.
+    pub fn new(tail: Arc<dyn CommittedTail>, partitions: u32) -> Freshness {
+        Freshness { tail, ends: (0..partitions).map(|_| End::default()).collect() }
+    }
+
+    /// Waits until the state of the partition has everything that was committed before this call. Answers `false` when
+    /// that takes longer than `within` or [`FRESH_WAIT_MAX_MS`], or cannot be known.
+    pub async fn reached(&self, handle: &PartitionHandle, within: Duration) -> bool {
+        let within = within.min(Duration::from_millis(FRESH_WAIT_MAX_MS));
+        tokio::time::timeout(within, self.reaches_end(handle)).await.unwrap_or(false)
+    }
+
+    async fn reaches_end(&self, handle: &PartitionHandle) -> bool {
+        let partition = handle.id();
+        let Some(end) = self.ends.get(partition as usize) else { return false };
+        let Some(end) = end.since_now(&self.tail, partition).await else { return false };
+        let (done, reached) = oneshot::channel();
+        handle.when_at(end, move || {
+            // Whoever waited may have given up.
+            let _ = done.send(());
+        });
+        reached.await.is_ok()
+    }
+}
+
+/// Where one partition of the log ends. The log may have to be asked, so that callers who want to know at the same time
+/// share one answer.
+#[derive(Default)]
+struct End {
+    /// How many questions were asked.
+    asked: AtomicU64,
+    /// The last question that was answered.
+    last: tokio::sync::Mutex<LastAnswer>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct LastAnswer {
+    /// The number of the question.
+    question: u64,
+    /// The sequence number after the last committed event; `None` when the log could not say.
+    end: Option<u64>,
+}
+
+impl End {
+    /// The answer to a question that was asked after this call began; `None` when it cannot be known.
+    async fn since_now(&self, tail: &Arc<dyn CommittedTail>, partition: u32) -> Option<u64> {
+        let before = self.asked.load(SeqCst);
+        let mut last = self.last.lock().await;
+        if last.question <= before {
+            let (question, tail) = (self.asked.fetch_add(1, SeqCst).saturating_add(1), Arc::clone(tail));
+            let end = tokio::task::spawn_blocking(move || tail.end_told(partition).ok()).await;
+            *last = LastAnswer { question, end: end.ok().flatten() };
+        }
+        last.end
+    }
+}

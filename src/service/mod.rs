@@ -1,0 +1,187 @@
+//! The use cases: what callers can have done, with domain values in and domain values out. Every edge (HTTP today) parses
+//! its own protocol, calls these functions, and says in its own words what they answer. A [`Decided`] carries the event
+//! that decided the call; a [`Refusal`] carries a [`Code`], from which an edge derives its status. Nothing here knows a
+//! protocol, a header or a status number.
+#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod change;
+pub mod fresh;
+pub mod health;
+pub mod operator;
+pub mod outcome;
+mod pools;
+pub mod reads;
+mod reserve;
+mod searches;
+
+pub use crate::gateway::admission::Shed;
+pub use change::ReservationChange;
+pub use health::Health;
+pub use outcome::{Code, Decided, Effect, Receipt, Refusal, Unread};
+pub use pools::ExpectedPool;
+pub use reads::{PoolList, ReservationView};
+pub use reserve::Reserve;
+
+use crate::domain::{CommandBody, IdempotencyKey, Micros, Name, ReservationId};
+use crate::gateway::{Call, Gateway, Outcome};
+use crate::log::CommittedTail;
+use crate::replica::{PartitionHandle, Replica};
+use fresh::Freshness;
+use searches::Searches;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// What every call that changes something says besides what it changes.
+#[derive(Clone, Debug)]
+pub struct CallContext {
+    /// The caller's idempotency key.
+    pub key: Option<IdempotencyKey>,
+    /// The name of whoever makes the call; it is recorded with the decision.
+    pub actor: Option<Name>,
+    /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`](crate::limits::DEADLINE_MAX_MS). `None` is the default of the process.
+    pub timeout_ms: Option<u64>,
+    /// When the request arrived, by [`Service::now`]. The caller's time is counted from then on.
+    pub arrived: Micros,
+}
+
+/// All use cases of one process.
+pub struct Service {
+    gateway: Arc<Gateway>,
+    tail: Arc<dyn CommittedTail>,
+    freshness: Freshness,
+    searches: Searches,
+    /// A number that nobody outside of the process knows: it seeds the ids of reservations that come without a key.
+    secret: u128,
+    /// The number of the next Reserve without a key.
+    next_unkeyed: AtomicU64,
+}
+
+impl Service {
+    /// Over this gateway and the committed events of its log. `secret` is drawn at start.
+    pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, secret: u128) -> Service {
+        let freshness = Freshness::new(Arc::clone(&tail), gateway.replica().partition_count());
+        let (searches, next_unkeyed) = (Searches::new(), AtomicU64::new(1));
+        Service { gateway, tail, freshness, searches, secret, next_unkeyed }
+    }
+
+    /// The clock that counts callers' time; it never goes back.
+    pub fn now(&self) -> Micros {
+        self.gateway.now()
+    }
+
+    /// Takes back what an answer has reserved that could not be delivered to its caller.
+    pub fn take_back(&self, Receipt { id, reserved }: Receipt) {
+        self.gateway.take_back(id, reserved);
+    }
+
+    /// Announces that this process will soon take no more calls: `ready` says so from now on.
+    pub fn leave(&self) {
+        self.gateway.leave();
+    }
+
+    /// Whether callers are asked to go elsewhere.
+    pub fn is_leaving(&self) -> bool {
+        self.gateway.is_leaving()
+    }
+
+    /// Takes no more calls. Calls in flight are still answered.
+    pub fn close(&self) {
+        self.gateway.close();
+    }
+
+    fn replica(&self) -> &Replica {
+        self.gateway.replica()
+    }
+
+    /// Appends a command and waits for its decision, until the caller's deadline.
+    async fn decide(&self, body: CommandBody, context: CallContext) -> Result<Decided, Refusal> {
+        let CallContext { key, actor, timeout_ms, arrived } = context;
+        let is_keyed = key.is_some();
+        let home = self.home(&body).cloned();
+        let reserves = body.reservation().filter(|_| is_keyed && matches!(body, CommandBody::Reserve { .. }));
+        let refusal = match self.gateway.call(Call { body, key, actor, timeout_ms, arrived }).await {
+            Ok(Outcome::Decided(event)) => match event.event.body.rejection().map(|rejection| rejection.reason) {
+                None => return Ok(Decided(event)),
+                Some(reason) => Refusal::Rejected { reason, event },
+            },
+            Ok(Outcome::TimedOut { is_unknown: false }) => Refusal::TimedOut { effect: Effect::NotApplied, is_keyed },
+            Ok(Outcome::TimedOut { is_unknown: true }) => Refusal::TimedOut { effect: Effect::Unknown, is_keyed },
+            Err(shed) => Refusal::Shed(shed),
+        };
+        let refusal = or_unreadable(refusal, home.as_deref());
+        let is_reserved = || reserves.is_some_and(|id| self.is_live(id));
+        if refusal.is_of_one_attempt() && is_reserved() {
+            return Err(Refusal::EarlierAttempt(Box::new(refusal)));
+        }
+        Err(refusal)
+    }
+
+    /// The partition that decides a command.
+    fn home(&self, body: &CommandBody) -> Option<&Arc<PartitionHandle>> {
+        let of_pool = body.pool().and_then(|pool| self.replica().of_pool(pool));
+        of_pool.or_else(|| body.reservation().and_then(|id| self.replica().of_reservation(&id)))
+    }
+
+    /// Whether the reservation takes capacity, as far as this process knows.
+    fn is_live(&self, id: ReservationId) -> bool {
+        let known = self.replica().reservation(&id, self.gateway.clock());
+        known.is_some_and(|known| known.reservation.status.is_live())
+    }
+}
+
+/// A partition whose state cannot be read has no owner either: callers are told the cause, as readers are.
+fn or_unreadable(refusal: Refusal, home: Option<&PartitionHandle>) -> Refusal {
+    match home {
+        Some(home) if matches!(refusal, Refusal::Shed(Shed::NoOwner)) && home.is_lost() => {
+            Refusal::Unread(Unread::of(home, Code::Unreadable, home.stopped().unwrap_or_default()))
+        }
+        _ => refusal,
+    }
+}
+
+#[cfg(test)]
+mod no_log {
+    use super::*;
+    use crate::log::{AppendError, CommandSink, LogError, NewCommand, StoredEvent};
+    use crate::time::SystemClock;
+    use std::time::Duration;
+
+    struct NoLog;
+
+    impl CommandSink for NoLog {
+        fn append(&self, _: NewCommand<'_>) -> Result<(), AppendError> {
+            Err(AppendError::Closed)
+        }
+
+        fn waiting(&self, _: u32) -> usize {
+            0
+        }
+
+        fn stalled(&self, _: u32) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    impl CommittedTail for NoLog {
+        fn partitions(&self) -> u32 {
+            1
+        }
+
+        fn end(&self, _: u32) -> Result<u64, LogError> {
+            panic!("planted")
+        }
+
+        fn read(&self, _: u32, _: u64, _: usize) -> Result<Vec<StoredEvent>, LogError> {
+            Ok(Vec::new())
+        }
+    }
+
+    impl Service {
+        /// Over a log of one partition that takes no commands, and panics when it is asked where it ends.
+        pub(crate) fn over_no_log() -> Service {
+            let (log, replica, clock) = (Arc::new(NoLog), Arc::new(Replica::new(1)), Arc::new(SystemClock::new()));
+            let gateway = Arc::new(Gateway::new(1, 250, log.clone(), replica, clock));
+            Service::new(gateway, log, 7)
+        }
+    }
+}

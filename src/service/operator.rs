@@ -1,0 +1,115 @@
+//! What the command line of the same machine asks of a running process, whose log it cannot open itself: committed
+//! events, digests of states, and setting clocks back. An edge decides who may call this.
+
+use super::Service;
+use crate::domain::Digest;
+use crate::replica::{ClockRequest, PartitionHandle};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+pub use crate::log::{LogError, StoredEvent};
+pub use crate::replica::Setting;
+
+/// How long an owner may take to set its clock: that changes every hold and everything that is remembered.
+const SET_CLOCK_LIMIT: Duration = Duration::from_secs(30);
+
+/// Some committed events of a partition.
+#[derive(Clone, Debug)]
+pub struct EventsPage {
+    /// The sequence number after the last committed event of the partition.
+    pub end: u64,
+    /// Events in order, from the first one asked for; none at the end of the log.
+    pub events: Vec<StoredEvent>,
+}
+
+/// The state of a partition in figures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StateSummary {
+    /// The sequence number of the next event.
+    pub next_seq: u64,
+    /// The digest of the last event.
+    pub chain: Digest,
+    /// The digest of the state, over everything that counts.
+    pub digest: Digest,
+    /// How many pools it has.
+    pub pools: usize,
+    /// How many reservations take capacity.
+    pub live: usize,
+}
+
+/// What came of setting the clock of one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClockAnswer {
+    /// The owner answered.
+    Answered(Setting),
+    /// This process does not own the partition.
+    NotOwned,
+    /// The owner did not answer in time.
+    Late,
+}
+
+impl Service {
+    /// How many partitions the log has.
+    pub fn partition_count(&self) -> u32 {
+        self.tail.partitions()
+    }
+
+    /// The sequence number after the last committed event, of each partition in order. It blocks.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn log_ends(&self) -> Result<Vec<u64>, LogError> {
+        (0..self.partition_count()).map(|partition| self.tail.end(partition)).collect()
+    }
+
+    /// Committed events from this sequence number on, of about `bytes_max` bytes together. It blocks.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn committed_events(&self, partition: u32, from: u64, bytes_max: usize) -> Result<EventsPage, LogError> {
+        let end = self.tail.end(partition)?;
+        let events = if from < end { self.tail.read(partition, from, bytes_max)? } else { Vec::new() };
+        Ok(EventsPage { end, events })
+    }
+
+    /// The state of a partition in figures; `None` when there is no such partition. It blocks, and the partition's owner
+    /// waits meanwhile.
+    pub fn state_summary(&self, partition: u32) -> Option<StateSummary> {
+        let summary = |handle: &PartitionHandle| {
+            handle.read(|state| StateSummary {
+                next_seq: state.position().next_seq,
+                chain: state.position().chain,
+                digest: state.digest(),
+                pools: state.pools().count(),
+                live: state.live().len(),
+            })
+        };
+        self.replica().partition(partition).map(|handle| summary(handle))
+    }
+
+    /// Sets back the clock of every partition that this process owns and that is ahead. Answers in order of partitions.
+    pub async fn set_clocks(&self, because: &str) -> Vec<ClockAnswer> {
+        let asked: Vec<_> = self.replica().partitions().map(|handle| ask_to_set_clock(handle, because)).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for answer in asked {
+            answers.push(match tokio::time::timeout(SET_CLOCK_LIMIT, answer).await {
+                Ok(Ok(setting)) => ClockAnswer::Answered(setting),
+                Ok(Err(_)) => ClockAnswer::NotOwned,
+                Err(_) => ClockAnswer::Late,
+            });
+        }
+        answers
+    }
+}
+
+fn ask_to_set_clock(handle: &PartitionHandle, because: &str) -> oneshot::Receiver<Setting> {
+    let (told, answer) = oneshot::channel();
+    handle.ask_to_set_clock(ClockRequest {
+        because: because.to_owned(),
+        told: Box::new(move |setting| {
+            // Whoever asked may have given up.
+            let _ = told.send(setting);
+        }),
+    });
+    answer
+}

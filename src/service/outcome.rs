@@ -1,0 +1,345 @@
+//! What a call comes to. A [`Decided`] is the owner's "yes": the event itself. A [`Refusal`] is everything else, with all
+//! that is known of it; its [`Code`] is stable, and the one table in [`Code::meaning`] says of each code what a caller may
+//! conclude. Edges add their own status and their own advice.
+
+use crate::domain::{ChainedEvent, CommandId, Entry, EventBody, Micros, Pool, PoolId, Reason, ReservationId, Reserved};
+use crate::gateway::admission::Shed;
+use crate::replica::PartitionHandle;
+
+/// Whether a call that was refused may have been applied all the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It was not applied and never will be.
+    NotApplied,
+    /// Nobody knows yet. The caller repeats the call with the same key.
+    Unknown,
+}
+
+impl Effect {
+    /// Both.
+    pub const ALL: [Effect; 2] = [Effect::NotApplied, Effect::Unknown];
+
+    /// The name that callers read.
+    pub fn code(self) -> &'static str {
+        match self {
+            Effect::NotApplied => "not_applied",
+            Effect::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why a call was refused. Callers branch on it, so that it never changes its meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Code {
+    /// The owner refused the command for this reason.
+    Refused(Reason),
+    /// The call was refused before anything of it was appended to the log.
+    Shed,
+    /// A reader asked for the newest state, and it did not come in time.
+    NotFresh,
+    /// The state of the partition is being rebuilt.
+    Restoring,
+    /// The state of the partition could not be rebuilt.
+    Unreadable,
+    /// The deadline passed, and it is certain that nothing was left behind.
+    Timeout,
+    /// The deadline passed, and nobody knows yet what becomes of the call.
+    TimeoutUnknown,
+    /// The server has a bug.
+    Internal,
+}
+
+/// What a caller may conclude from a [`Code`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Meaning {
+    /// The stable name of the code.
+    pub name: &'static str,
+    /// One sentence for people, the same for every refusal with this code.
+    pub title: &'static str,
+    /// Whether the call may have been applied.
+    pub effect: Effect,
+    /// Whether the same call, under the same key, may succeed later although nobody changes anything.
+    pub is_retryable: bool,
+}
+
+/// Only another call can help, or somebody who changes what stands in the way.
+const fn fault(name: &'static str, title: &'static str) -> Meaning {
+    Meaning { name, title, effect: Effect::NotApplied, is_retryable: false }
+}
+
+/// What stands in the way may pass by itself.
+const fn passing(name: &'static str, title: &'static str) -> Meaning {
+    Meaning { name, title, effect: Effect::NotApplied, is_retryable: true }
+}
+
+impl Code {
+    /// The code of a refusal by the owner. Both ways in which an owner comes too late to a command are timeouts.
+    pub fn of_reason(reason: Reason) -> Code {
+        match reason {
+            Reason::Expired | Reason::Abandoned => Code::Timeout,
+            reason => Code::Refused(reason),
+        }
+    }
+
+    /// Every code that a caller may read. No caller is told of a copy of its command.
+    pub fn all() -> impl Iterator<Item = Code> {
+        let decided = Reason::ALL.iter().filter(|reason| **reason != Reason::Duplicate);
+        let others = [
+            Code::Shed,
+            Code::NotFresh,
+            Code::Restoring,
+            Code::Unreadable,
+            Code::Timeout,
+            Code::TimeoutUnknown,
+            Code::Internal,
+        ];
+        decided.map(|reason| Code::of_reason(*reason)).filter(|code| *code != Code::Timeout).chain(others)
+    }
+
+    /// The row of this code in the table of all refusals.
+    pub fn meaning(self) -> Meaning {
+        let unknown = |meaning: Meaning| Meaning { effect: Effect::Unknown, ..meaning };
+        match self {
+            Code::Refused(reason) => of_reason(reason),
+            Code::Shed => passing("shed", "The service cannot take this call now"),
+            Code::NotFresh => passing("not_fresh", "The newest state did not come in time"),
+            Code::Restoring => passing("restoring", "The state asked for is not whole yet"),
+            Code::Unreadable => fault("unreadable", "The state asked for cannot be read"),
+            Code::Timeout => passing("timeout", "No decision came in time, and none will"),
+            Code::TimeoutUnknown => unknown(passing("timeout", "No decision came in time; it may yet be applied")),
+            Code::Internal => unknown(passing("internal", "The server failed")),
+        }
+    }
+}
+
+fn of_reason(reason: Reason) -> Meaning {
+    let title = title(reason);
+    match reason {
+        Reason::Expired | Reason::Abandoned => Code::Timeout.meaning(),
+        // Whoever were told would not know what the original came to.
+        Reason::Duplicate => Meaning { effect: Effect::Unknown, ..passing(reason.code(), title) },
+        Reason::DeadlineTooFar | Reason::TooManyCommands | Reason::MemoryFull | Reason::TooManyAttempts => {
+            passing(reason.code(), title)
+        }
+        reason => fault(reason.code(), title),
+    }
+}
+
+fn title(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Malformed => "The command cannot be what any caller meant",
+        Reason::Misrouted => "The command came to the wrong partition",
+        Reason::Duplicate => "The command was decided before",
+        Reason::Expired | Reason::Abandoned => Code::Timeout.meaning().title,
+        Reason::DeadlineTooFar => "The clocks of the gateway and of the owner are too far apart",
+        Reason::TooManyCommands => "The partition was asked too much a moment ago",
+        Reason::MemoryFull => "The partition remembers as much as it may",
+        Reason::KeyReused => "The key was used with another body",
+        Reason::TooManyAttempts => "Too many tries of the key were given up just now",
+        Reason::PartitionFull => "The partition holds as much as it may",
+        Reason::UnknownPool => "There is no such pool",
+        Reason::UnknownReservation => "There is no such reservation",
+        Reason::StaleVersion => "The pool has another version",
+        Reason::OrderHasReservation => "The order has a live reservation in the pool, which lets it have one",
+        Reason::PastCutoff => "The pool's cutoff has passed",
+        Reason::Closed => "The pool is closed",
+        Reason::Paused => "The pool is paused",
+        Reason::UnknownDimension => "The pool has no such dimension",
+        Reason::OverLimit => "It does not fit",
+        Reason::LimitOutOfRange => "The limit would leave its range",
+        Reason::InvalidWindow => "The window would be incomplete, or its times out of order",
+        Reason::LabelsFull => "The pool would have more labels than it may",
+        Reason::DimensionInUse => "Reservations still use the dimension",
+        Reason::HoldExpired => "The hold has expired",
+        Reason::AlreadyReleased => "The reservation has been released",
+        Reason::NotAHold => "The reservation is not a hold",
+        Reason::HoldTooLong => "The pool lets no hold have so much time at once",
+        Reason::HoldTooOld => "The pool lets no hold live so long in all",
+        Reason::HoldBeyondWindow => "The hold would outlive the pool's window",
+    }
+}
+
+/// A partition that could not be read for a caller.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unread {
+    /// The number of the partition.
+    pub partition: u32,
+    /// [`Code::NotFresh`], [`Code::Restoring`] or [`Code::Unreadable`].
+    pub code: Code,
+    /// The cause, for people.
+    pub why: String,
+}
+
+impl Unread {
+    pub(super) fn of(handle: &PartitionHandle, code: Code, why: String) -> Unread {
+        Unread { partition: handle.id(), code, why }
+    }
+}
+
+/// A call that got no "yes", with all that is known of why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The owner refused the command; the event has the details, and its place in the log is the proof.
+    Rejected {
+        /// The reason that the event gives.
+        reason: Reason,
+        /// The event of the refusal.
+        event: Box<ChainedEvent>,
+    },
+    /// The deadline passed without a decision.
+    TimedOut {
+        /// Whether the command may yet be applied.
+        effect: Effect,
+        /// Whether the call had a key, under which it can be repeated safely.
+        is_keyed: bool,
+    },
+    /// Nothing was appended: the process or the partition takes no more at the moment.
+    Shed(Shed),
+    /// The partition cannot be read.
+    Unread(Unread),
+    /// This pool does not exist.
+    UnknownPool(PoolId),
+    /// This pool does not exist, and the caller wants to change it only if it does.
+    NoPoolToReplace(PoolId),
+    /// This reservation does not exist any more, or never did.
+    UnknownReservation(ReservationId),
+    /// This process does not know the reservation, and did not learn in time whether the log does.
+    NotKnownHere(ReservationId),
+    /// This attempt came to nothing, but an earlier one under the same key has reserved. The refusal is that of the attempt.
+    EarlierAttempt(Box<Refusal>),
+    /// The server has a bug, which its log says more about.
+    Internal,
+}
+
+impl Refusal {
+    /// Logs a bug and refuses the call that met it.
+    pub(super) fn bug(what: &'static str) -> Refusal {
+        tracing::error!(what, "an answer could not be made");
+        Refusal::Internal
+    }
+
+    /// The stable code of this refusal.
+    pub fn code(&self) -> Code {
+        match self {
+            Refusal::Rejected { reason, .. } => Code::of_reason(*reason),
+            Refusal::TimedOut { effect: Effect::NotApplied, .. } => Code::Timeout,
+            Refusal::TimedOut { effect: Effect::Unknown, .. } | Refusal::EarlierAttempt(_) => Code::TimeoutUnknown,
+            Refusal::Shed(_) => Code::Shed,
+            Refusal::Unread(unread) => unread.code,
+            Refusal::UnknownPool(_) => Code::Refused(Reason::UnknownPool),
+            Refusal::NoPoolToReplace(_) => Code::Refused(Reason::StaleVersion),
+            Refusal::UnknownReservation(_) => Code::Refused(Reason::UnknownReservation),
+            Refusal::NotKnownHere(_) => Code::NotFresh,
+            Refusal::Internal => Code::Internal,
+        }
+    }
+
+    /// Why the call was shed, if it was.
+    pub fn shed(&self) -> Option<Shed> {
+        match self {
+            Refusal::Shed(shed) => Some(*shed),
+            Refusal::EarlierAttempt(attempt) => attempt.shed(),
+            _ => None,
+        }
+    }
+
+    /// The event of the refusal, if the owner decided it.
+    pub fn event(&self) -> Option<&ChainedEvent> {
+        match self {
+            Refusal::Rejected { event, .. } => Some(event),
+            Refusal::EarlierAttempt(attempt) => attempt.event(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is an answer to this attempt alone: not one that the key keeps, and not one that leaves open what
+    /// became of the call.
+    pub(super) fn is_of_one_attempt(&self) -> bool {
+        let is_of_key = match self {
+            Refusal::Rejected { reason, .. } => reason.is_remembered() || *reason == Reason::KeyReused,
+            _ => false,
+        };
+        !is_of_key && self.code().meaning().effect == Effect::NotApplied
+    }
+}
+
+/// A decision that did what the caller asked for: the event is the answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decided(pub Box<ChainedEvent>);
+
+impl Decided {
+    /// Whether the call changed nothing: the key had this answer before, or what was asked for was so already.
+    pub fn is_repeated(&self) -> bool {
+        matches!(self.0.event.body, EventBody::Repeated(..))
+    }
+
+    /// The pool after the decision.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`] when the decision is about something else.
+    pub fn pool(&self) -> Result<&Pool, Refusal> {
+        self.0.event.body.pool().ok_or_else(|| self.unexpected())
+    }
+
+    /// The version that a definition has replaced; `None` when it made the pool.
+    pub fn replaced_version(&self) -> Option<u64> {
+        let pool = self.0.event.body.pool()?;
+        pool.version.checked_sub(1).filter(|version| *version > 0)
+    }
+
+    /// The reservation after the decision.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`] when the decision is about something else.
+    pub fn entry(&self) -> Result<&Entry, Refusal> {
+        self.0.event.body.entry().ok_or_else(|| self.unexpected())
+    }
+
+    /// What a Reserve has reserved, to be taken back if its caller cannot be told.
+    pub fn receipt(&self) -> Option<Receipt> {
+        let (command, entry) = self.0.event.command().zip(self.0.event.body.entry())?;
+        let deadline = command.deadline.unwrap_or(Micros::MAX);
+        let reserved = Reserved { pool: entry.pool.clone(), reservation: entry.reservation, deadline };
+        Some(Receipt { id: command.id, reserved })
+    }
+
+    fn unexpected(&self) -> Refusal {
+        let event = &self.0.event;
+        let (partition, seq, kind) = (event.partition, event.seq, event.body.kind());
+        tracing::error!(partition, seq, ?kind, "a decision is of another kind than its command");
+        Refusal::Internal
+    }
+}
+
+/// What an answer has reserved, and by which command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// The command that reserved.
+    pub id: CommandId,
+    /// The reservation, as an Abandon names it.
+    pub reserved: Reserved,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_reasons_code_unless_it_is_a_timeout() {
+        for reason in Reason::ALL {
+            let code = Code::of_reason(*reason);
+            let meaning = code.meaning();
+            assert!(code == Code::Timeout || meaning.name == reason.code(), "{reason}");
+            // What a key remembers has nothing to do with load: a second call changes nothing.
+            assert!(!(reason.is_remembered() && meaning.is_retryable), "{reason}");
+        }
+    }
+
+    #[test]
+    fn only_a_timeout_and_a_bug_leave_open_what_happened() {
+        for code in Code::all() {
+            let is_open = matches!(code, Code::TimeoutUnknown | Code::Internal);
+            assert_eq!(code.meaning().effect == Effect::Unknown, is_open, "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Defining and changing pools.
+
+use super::{CallContext, Decided, Refusal, Service};
+use crate::domain::{CommandBody, Edit, Mode, PoolChange, PoolId, PoolSpec, RuleChange};
+
+/// What a planner expects of a pool before it is defined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExpectedPool {
+    /// The pool has this version.
+    Version(u64),
+    /// The pool exists, in any version.
+    Present,
+    /// The pool does not exist.
+    Absent,
+}
+
+impl Service {
+    /// Makes a pool, or replaces everything that its planner has said of it. [`Decided::replaced_version`] tells which of
+    /// the two it was.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn define_pool(
+        &self,
+        pool: PoolId,
+        spec: PoolSpec,
+        expected: Option<ExpectedPool>,
+        context: CallContext,
+    ) -> Result<Decided, Refusal> {
+        let expected_version = match expected {
+            None => None,
+            Some(ExpectedPool::Version(version)) => Some(version),
+            Some(ExpectedPool::Absent) => Some(0),
+            Some(ExpectedPool::Present) => {
+                self.require_pool(&pool).await?;
+                None
+            }
+        };
+        self.decide(CommandBody::DefinePool { pool, spec, expected_version }, context).await
+    }
+
+    /// Refuses a pool that does not exist. One that exists never goes away, so that it is still there when the command is
+    /// decided.
+    async fn require_pool(&self, id: &PoolId) -> Result<(), Refusal> {
+        let replica = self.replica();
+        if replica.pool(id).is_some() {
+            return Ok(());
+        }
+        if let Some(handle) = replica.of_pool(id) {
+            self.readable(handle, true).await?;
+        }
+        replica.pool(id).map(drop).ok_or_else(|| Refusal::NoPoolToReplace(id.clone()))
+    }
+
+    /// Changes parts of a pool and keeps the rest. A change of limits alone is recorded as one.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn change_pool(
+        &self,
+        pool: PoolId,
+        change: PoolChange,
+        expected_version: Option<u64>,
+        context: CallContext,
+    ) -> Result<Decided, Refusal> {
+        let body = match change {
+            PoolChange { limits: Some(limits), areas: None, window: Edit::Keep, labels, mode: None, rules }
+                if labels.is_empty() && rules == RuleChange::default() =>
+            {
+                CommandBody::AdjustLimits { pool, change: limits, expected_version }
+            }
+            change => CommandBody::ChangePool { pool, change, expected_version },
+        };
+        self.decide(body, context).await
+    }
+
+    /// Opens, pauses or closes a pool.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn set_mode(
+        &self,
+        pool: PoolId,
+        mode: Mode,
+        expected_version: Option<u64>,
+        context: CallContext,
+    ) -> Result<Decided, Refusal> {
+        self.decide(CommandBody::SetMode { pool, mode, expected_version }, context).await
+    }
+}

@@ -1,0 +1,129 @@
+//! Reads. They never touch the log's commands: they answer from the states in this process, and say how old those are.
+
+use super::{Code, Refusal, Service, Unread};
+use crate::domain::coverage::Query;
+use crate::domain::{Pool, PoolId, Reservation, ReservationId, Status};
+use crate::limits::FRESH_WAIT_MAX_MS;
+use crate::replica::query::Known;
+use crate::replica::{PartitionHandle, PartitionStatus, Search};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::replica::{Listing, PoolPage};
+
+/// One page of pools, and what is missing in it.
+#[derive(Clone, Debug)]
+pub struct PoolList {
+    /// The pools that could be read.
+    pub listing: Listing,
+    /// Partitions that could not be read: their pools are not in the listing.
+    pub incomplete: Vec<Unread>,
+}
+
+/// A reservation as it was read, with the counters of its pool at that time.
+#[derive(Clone, Debug)]
+pub struct ReservationView {
+    /// What the state holds of it.
+    pub reservation: Reservation,
+    /// Its pool.
+    pub pool: Arc<Pool>,
+    /// The number of its partition.
+    pub partition: u32,
+    /// The sequence number of the first event that the read does not include.
+    pub next_seq: u64,
+}
+
+impl Service {
+    /// One pool. `is_fresh` waits for everything that was committed before this call.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn pool(&self, id: &PoolId, is_fresh: bool) -> Result<Arc<Pool>, Refusal> {
+        if let Some(handle) = self.replica().of_pool(id) {
+            self.readable(handle, is_fresh).await?;
+        }
+        self.replica().pool(id).ok_or_else(|| Refusal::UnknownPool(id.clone()))
+    }
+
+    /// One reservation, which may have ended already. `is_fresh` waits for everything that was committed before this call.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn reservation(&self, id: ReservationId, is_fresh: bool) -> Result<ReservationView, Refusal> {
+        let unknown = || Refusal::UnknownReservation(id);
+        let handle = self.replica().of_reservation(&id).ok_or_else(unknown)?;
+        self.readable(handle, is_fresh).await?;
+        let Known { reservation, pool, next_seq } = self.admitted(id).ok_or_else(unknown)?;
+        Ok(ReservationView { reservation, pool, partition: handle.id(), next_seq })
+    }
+
+    /// A page of the pools that match, by id. Partitions that cannot be read are named; the call is refused only when all
+    /// of them are, or when a wait for the newest state was in vain. `render` makes the answer of the edge on a thread
+    /// that may block, because a page can be long.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn pools<T: Send + 'static>(
+        &self,
+        query: Query,
+        page: PoolPage,
+        is_fresh: bool,
+        render: fn(PoolList) -> T,
+    ) -> Result<T, Refusal> {
+        let (mut readable, mut incomplete) = (Vec::new(), Vec::new());
+        for handle in self.replica().partitions() {
+            match self.readable(handle, is_fresh).await {
+                Ok(()) => readable.push(Arc::clone(handle)),
+                // A second call will find it readable.
+                Err(unread) if unread.code == Code::NotFresh && handle.folds() => return Err(unread.into()),
+                Err(unread) => incomplete.push(unread),
+            }
+        }
+        if readable.is_empty() {
+            let first = incomplete.into_iter().max_by_key(|unread| unread.code.meaning().is_retryable);
+            return Err(first.map_or_else(|| Refusal::bug("a log without partitions"), Refusal::from));
+        }
+        let _slot = self.searches.enter().map_err(Refusal::Shed)?;
+        let gateway = Arc::clone(&self.gateway);
+        let begin = move || Search::begin(&readable, query, page, gateway.clock());
+        self.searches.run(begin, move |listing| render(PoolList { listing, incomplete })).await
+    }
+
+    /// Refuses a partition whose state is not whole. `is_fresh` waits until the state has everything that was committed
+    /// before this call.
+    pub(super) async fn readable(&self, handle: &PartitionHandle, is_fresh: bool) -> Result<(), Unread> {
+        let unread = |code, why| Err(Unread::of(handle, code, why));
+        let stopped = handle.stopped();
+        // A partition that has stopped is read for as long as its state says something.
+        let is_empty = || handle.read(|state| state.position().next_seq == 0);
+        let code = match handle.status() {
+            PartitionStatus::Restoring => Some(Code::Restoring),
+            PartitionStatus::Unreadable(_) => Some(Code::Unreadable),
+            PartitionStatus::Failed(_) if is_empty() => Some(Code::Unreadable),
+            PartitionStatus::Reopening(_) if is_empty() => Some(Code::Restoring),
+            _ => None,
+        };
+        if let Some(code) = code {
+            // The cause may be over by now.
+            return unread(code, stopped.unwrap_or_else(|| "restoring".to_owned()));
+        }
+        if is_fresh && !self.freshness.reached(handle, Duration::from_millis(FRESH_WAIT_MAX_MS)).await {
+            let late = || format!("what was committed when the call came was not read within {FRESH_WAIT_MAX_MS} ms");
+            return unread(Code::NotFresh, stopped.unwrap_or_else(late));
+        }
+        Ok(())
+    }
+
+    /// A reservation that was admitted once, and its pool. A refusal that a key remembers has an id as well, and is none.
+    pub(super) fn admitted(&self, id: ReservationId) -> Option<Known> {
+        let known = self.replica().reservation(&id, self.gateway.clock())?;
+        let was_admitted = !matches!(known.reservation.status, Status::Void | Status::Refused { .. });
+        was_admitted.then_some(known)
+    }
+}
+
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Refusal {
+        Refusal::Unread(unread)
+    }
+}

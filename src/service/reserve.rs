@@ -1,0 +1,43 @@
+//! Taking capacity.
+
+use super::{CallContext, Decided, Refusal, Service};
+use crate::domain::{Amounts, CommandBody, IdempotencyKey, Name, PoolId, ReservationId};
+use crate::gateway::routing;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The capacity that a caller asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reserve {
+    /// The pool that is to give it.
+    pub pool: PoolId,
+    /// Units by dimension, all of which are taken or none.
+    pub demand: Amounts,
+    /// How long the hold lasts, in milliseconds; `None` reserves for good.
+    pub hold_ttl_ms: Option<u64>,
+    /// The caller's order.
+    pub order_ref: Option<Name>,
+}
+
+impl Service {
+    /// Reserves capacity. The same key in the same pool makes the same reservation. The caller of a "yes" that cannot be
+    /// delivered owes a [`Service::take_back`]; when this future is dropped before it is done, the gateway does that.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to tell the caller.
+    pub async fn reserve(&self, reserve: Reserve, context: CallContext) -> Result<Decided, Refusal> {
+        let Reserve { pool, demand, hold_ttl_ms, order_ref } = reserve;
+        let reservation = self.reservation_id(&pool, context.key.as_ref())?;
+        self.decide(CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref }, context).await
+    }
+
+    /// The id of the reservation that this key makes in this pool. Without a key it is one that nobody else has and nobody
+    /// can guess.
+    fn reservation_id(&self, pool: &PoolId, key: Option<&IdempotencyKey>) -> Result<ReservationId, Refusal> {
+        if let Some(key) = key {
+            return Ok(routing::reservation_id(pool, key));
+        }
+        let number = self.next_unkeyed.fetch_add(1, Relaxed);
+        let own = IdempotencyKey::new(&format!("{:032x}-{number}", self.secret));
+        own.map(|own| routing::reservation_id(pool, &own)).map_err(|_| Refusal::bug("no key to make an id of"))
+    }
+}

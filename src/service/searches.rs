@@ -1,0 +1,86 @@
+//! Searches over pools: how many may be under way, how many of them are worked on at once, and where. They do not run on
+//! the threads that take calls in and give answers out: however many callers read, those are free for reservations.
+
+use super::Refusal;
+use crate::gateway::admission::Shed;
+use crate::limits::{READS_AT_ONCE_MAX, READS_MAX};
+use crate::replica::{Listing, Search};
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// The slots that searches take.
+pub(super) struct Searches {
+    /// One for each search that is under way.
+    slots: Semaphore,
+    /// One for each search that is worked on. The search that has waited longest is next.
+    turns: Semaphore,
+}
+
+enum Step<F, T> {
+    Unfinished(Search, F),
+    Done(T),
+}
+
+impl Searches {
+    /// All slots are free.
+    pub(super) fn new() -> Searches {
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        let at_once = (processors / 2).clamp(1, READS_AT_ONCE_MAX);
+        Searches { slots: Semaphore::new(READS_MAX), turns: Semaphore::new(at_once) }
+    }
+
+    /// Takes a slot, for as long as the permit lives.
+    ///
+    /// # Errors
+    /// [`Shed::Reads`] when there is none.
+    pub(super) fn enter(&self) -> Result<SemaphorePermit<'_>, Shed> {
+        self.slots.try_acquire().map_err(|_| Shed::Reads)
+    }
+
+    /// Begins a search, takes it to its end in turns with the others, and makes the answer.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`] when it panics.
+    pub(super) async fn run<F, T>(
+        &self,
+        begin: impl FnOnce() -> Search + Send + 'static,
+        render: F,
+    ) -> Result<T, Refusal>
+    where
+        F: FnOnce(Listing) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut step = self.turn(move || advance(begin(), render)).await?;
+        loop {
+            step = match step {
+                Step::Done(answer) => return Ok(answer),
+                Step::Unfinished(search, render) => self.turn(move || advance(search, render)).await?,
+            };
+        }
+    }
+
+    async fn turn<S: Send + 'static>(&self, work: impl FnOnce() -> S + Send + 'static) -> Result<S, Refusal> {
+        let _turn = self.turns.acquire().await;
+        tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::bug("a search over pools panicked"))
+    }
+}
+
+/// Does a bounded part of the work.
+fn advance<T, F: FnOnce(Listing) -> T>(mut search: Search, render: F) -> Step<F, T> {
+    if search.step() { Step::Unfinished(search, render) } else { Step::Done(render(search.finish())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_searches_are_under_way_than_may() {
+        let searches = Searches::new();
+        let mut slots: Vec<_> = (0..READS_MAX).map(|_| searches.enter().unwrap()).collect();
+        assert_eq!(searches.enter().err(), Some(Shed::Reads));
+        slots.pop();
+        assert!(searches.enter().is_ok());
+    }
+}
