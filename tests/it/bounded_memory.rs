@@ -1,8 +1,8 @@
 //! What is remembered of what is over: nothing that was taken or applied is forgotten before its time, whatever others do.
 //! Refusals are, the oldest first; and who needs room where there is none is refused by name.
 
+use crate::fixtures::{abandon, command, define, dimension, key, orders, pool_id, reservation_id, reserve_as};
 use crate::owner_laws::Life;
-use crate::scenario::reservation_id;
 use headroom::audit::PartitionAudit;
 use headroom::domain::room::{Bounds, Standing, of_parts, of_reservation};
 use headroom::domain::*;
@@ -19,15 +19,7 @@ const START: Micros = Micros(1_000_000_000_000);
 const WINDOW_MS: u64 = DEDUP_WINDOW_MS + FORGET_SPAN_MS;
 
 fn pool() -> PoolId {
-    PoolId::new("van-1").unwrap()
-}
-
-fn orders(units: u64) -> Amounts {
-    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
-}
-
-fn key(text: &str) -> IdempotencyKey {
-    IdempotencyKey::new(text).unwrap()
+    pool_id("van-1")
 }
 
 /// What a reservation without order and hold counts for, one with as many orders as its key says nothing of.
@@ -36,12 +28,11 @@ fn one() -> u64 {
 }
 
 fn reserve(key_text: &str, units: u64) -> CommandBody {
-    let (pool, reservation) = (pool(), reservation_id(&pool(), key_text));
-    CommandBody::Reserve { pool, reservation, demand: orders(units), hold_ttl_ms: None, order_ref: None }
+    reserve_as(&pool(), reservation_id(&pool(), key_text), units)
 }
 
 fn adjust(delta: i64) -> CommandBody {
-    let by = vec![(Dimension::new("orders").unwrap(), delta)];
+    let by = vec![(dimension("orders"), delta)];
     CommandBody::AdjustLimits { pool: pool(), change: LimitChange::By(by), expected_version: None }
 }
 
@@ -51,10 +42,6 @@ fn release(key_text: &str) -> CommandBody {
 
 fn amend(key_text: &str, units: u64) -> CommandBody {
     CommandBody::Amend { reservation: reservation_id(&pool(), key_text), demand: orders(units) }
-}
-
-fn abandon(key_text: &str) -> CommandBody {
-    CommandBody::Abandon { pool: pool(), reservation: reservation_id(&pool(), key_text) }
 }
 
 /// Kind and reason.
@@ -78,22 +65,14 @@ struct Asked {
 impl Asked {
     fn new(bounds: Bounds, limit: u64) -> Asked {
         let mut asked = Asked { life: Life::new(bounds), bounds, now: START };
-        let (areas, labels) = Default::default();
-        let spec = PoolSpec {
-            limits: orders(limit),
-            areas,
-            window: None,
-            labels,
-            mode: Mode::Open,
-            rules: PoolRules::default(),
-        };
-        asked.ask(CommandBody::DefinePool { pool: pool(), spec, expected_version: None }, None);
+        asked.ask(define(&pool(), orders(limit)), None);
         asked
     }
 
     fn command(&self, nth: usize, body: CommandBody, key_text: Option<&str>) -> Command {
-        let (id, deadline) = (CommandId((self.life.log.len() + nth) as u128), self.now.plus_ms(5_000));
-        Command { id, reply_to: None, attempt: Attempt(1), actor: None, key: key_text.map(key), deadline, body }
+        let number = (self.life.log.len() + nth) as u64;
+        let (attempt, key, deadline) = (Attempt(1), key_text.map(key), self.now.plus_ms(5_000));
+        Command { attempt, key, deadline, ..command(number, body) }
     }
 
     fn ask(&mut self, body: CommandBody, key_text: Option<&str>) -> Told {
@@ -169,7 +148,7 @@ fn refusals_push_out_older_refusals_and_nothing_else() {
     assert_eq!(asked.reserve("R-first", 1), refused(Reason::OverLimit));
     // It is refused before it comes back, and given up.
     assert_eq!(asked.reserve("R-cancelled", 1), refused(Reason::OverLimit));
-    let given_up = Command { attempt: Attempt(2), ..asked.command(0, abandon("R-cancelled"), None) };
+    let given_up = Command { attempt: Attempt(2), ..asked.command(0, abandon(&pool(), "R-cancelled"), None) };
     assert_eq!(asked.turn(&[wire::command::encode(&given_up)]), [(Kind::Abandoned, None)]);
     let used = asked.used();
     let storm: Vec<String> = (0..300).map(|n| format!("S{n}")).collect();
@@ -237,7 +216,7 @@ fn where_an_attempt_cannot_be_remembered_nothing_is_let_in_until_it_is_too_late(
     asked.all([(release("A"), None), (release("B"), None)]);
     asked.now = asked.now.plus_ms(DEDUP_WINDOW_MS - 1_000);
     let late = asked.command(1, reserve("C", 1), Some("C"));
-    assert_eq!(asked.ask(abandon("C"), None), (Kind::Abandoned, None));
+    assert_eq!(asked.ask(abandon(&pool(), "C"), None), (Kind::Abandoned, None));
     assert_eq!(asked.life.state.reservation(&reservation_id(&pool(), "C")), None);
     // By now there is room, and the attempt comes in time.
     asked.now = asked.now.plus_ms(4_000);
@@ -426,7 +405,7 @@ proptest! {
                     Some(plain(&asked, body, Some(&format!("C{with}")), nth))
                 }
                 Step::Abandon { key, attempt } => {
-                    let plain = plain(&asked, abandon(&name(key)), None, nth);
+                    let plain = plain(&asked, abandon(&pool(), &name(key)), None, nth);
                     Some(Command { attempt: Attempt(round * 3 + attempt), deadline, ..plain })
                 }
                 Step::Adjust(key) => Some(plain(&asked, adjust(1), Some(&format!("A{key}")), nth)),

@@ -1,26 +1,26 @@
 //! The correlator, driven by hand: every call is answered once and in time, and a "no" is final.
 
+use crate::fixtures::{self, orders, pool_id, reservation_id};
 use headroom::domain::*;
 use headroom::gateway::correlator::{Correlator, Outcome, Request};
-use headroom::gateway::routing::reservation_id;
 use headroom::limits::{ABANDON_GRACE_MS, ABANDON_RETRY_MS};
 
 const DEADLINE: Micros = Micros(1_000_000);
 
-fn amounts(units: u64) -> Amounts {
-    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
-}
-
 fn ids() -> (PoolId, ReservationId) {
-    let pool = PoolId::new("van-1").unwrap();
-    let id = reservation_id(&pool, &IdempotencyKey::new("K").unwrap());
+    let pool = pool_id("van-1");
+    let id = reservation_id(&pool, "K");
     (pool, id)
 }
 
 fn reserve() -> Request {
-    let (pool, reservation) = ids();
-    let body = CommandBody::Reserve { pool, reservation, demand: amounts(1), hold_ttl_ms: None, order_ref: None };
-    Request { body, key: None, actor: None, deadline: DEADLINE, deadline_there: DEADLINE }
+    Request {
+        body: fixtures::reserve(&ids().0, "K"),
+        key: None,
+        actor: None,
+        deadline: DEADLINE,
+        deadline_there: DEADLINE,
+    }
 }
 
 fn release() -> Request {
@@ -45,12 +45,12 @@ fn accepted(command: &Command) -> ChainedEvent {
         pool,
         reservation,
         status: Status::Confirmed,
-        demand: amounts(1),
+        demand: orders(1),
         hold_until: None,
         hold_since: None,
         order_ref: None,
-        limits: amounts(1),
-        used: amounts(1),
+        limits: orders(1),
+        used: orders(1),
     };
     recorded(command, EventBody::Accepted(entry))
 }

@@ -202,12 +202,15 @@ fn judge(bytes: &[u8], events: &[Vec<StoredEvent>]) -> Verdict {
 }
 
 #[test]
-fn what_is_not_damaged_is_right() {
+fn an_undamaged_file_reads_as_it_was_written() {
     for sample in [Sample::closed(), Sample::killed()] {
         assert_eq!(judge(&sample.bytes, &sample.events), Verdict::Right);
     }
 }
 
+/// The story: `log.redb` is an empty file, another program's database, or what a failed copy left. A process that took
+/// it for a new log would begin at zero in the place of the one that is missing. It is refused, and stays as it was
+/// found.
 #[test]
 fn a_foreign_file_is_refused() {
     let empty_redb = {
@@ -222,6 +225,8 @@ fn a_foreign_file_is_refused() {
     }
 }
 
+/// The story: a copy of the file stops half-way, because the network or the disk ended. Its beginning is sound, so it
+/// could be read as a shorter log, and what was sold since would be sold again. A cut anywhere is refused.
 #[test]
 fn a_truncated_file_is_refused() {
     for sample in [Sample::closed(), Sample::killed()] {
@@ -232,8 +237,11 @@ fn a_truncated_file_is_refused() {
     }
 }
 
+/// The story: a failing disk returns pages of zeros, or of ones, in the middle of the file. Read as data they would be
+/// other events. The file is refused, or what is read is right; only after a kill may the last turn be missing, which
+/// the witness notices.
 #[test]
-fn a_file_with_a_lost_stretch_is_never_wrong() {
+fn a_file_with_overwritten_pages_never_yields_wrong_events() {
     for (sample, worst) in [(Sample::closed(), Verdict::Right), (Sample::killed(), Verdict::Shorter)] {
         for start in (0..sample.bytes.len()).step_by(64 << 10) {
             for (length, fill) in [(4096, 0), (4096, 0xff), (100_000, 0)] {
@@ -265,20 +273,26 @@ fn flip_bits(sample: &Sample, worst: Verdict) {
     assert!(seen.contains(&Verdict::Refused), "only {seen:?}");
 }
 
+/// The story: one bit flips on the disk or on its way there. Most of a file is not read at every start, so the flip may
+/// be met months later, as a counter that is wrong. Whatever bit it is, the open or the read is refused, or the events
+/// are right.
 #[test]
 fn a_flipped_bit_is_noticed_or_does_not_matter() {
     flip_bits(&Sample::closed(), Verdict::Right);
 }
 
-/// What a killed process leaves can end in a turn that was being written, and a bit that flipped in the last turn looks
-/// just like that: the log then ends one turn earlier.
+/// The story: the same flip in a file that a killed process left. What a killed process leaves can end in a turn that
+/// was being written, and a bit that flipped in the last turn looks just like that. The log then ends one turn earlier
+/// and no more; the witness tells that this turn was committed (`lost_data.rs`).
 #[test]
 fn a_flipped_bit_after_a_kill_costs_the_last_turn_at_most() {
     flip_bits(&Sample::killed(), Verdict::Shorter);
 }
 
+/// The story: the server is started with eight partitions over a log that was made with two. A pool's commands would go
+/// to another partition than its past. The start is refused with both numbers, and the file is not touched.
 #[test]
-fn a_log_made_for_other_terms_is_refused() {
+fn a_log_made_with_another_partition_count_is_refused() {
     let sample = Sample::closed();
     let dir = tempfile::tempdir().unwrap();
     fs::write(file_in(dir.path()), &sample.bytes).unwrap();
@@ -307,6 +321,9 @@ fn the_manifest_stays_that_of_the_first_start() {
     assert_eq!(names_in(&below), ["log.redb"]);
 }
 
+/// The story: two servers are started over one directory, or a tool reads while one writes. Two writers would both
+/// decide, each without the other's orders. The second process is told that the directory is in use; readers alone
+/// share it.
 #[test]
 fn one_directory_has_one_writer_or_readers() {
     let dir = TempDir::new().unwrap();
@@ -327,7 +344,8 @@ fn one_directory_has_one_writer_or_readers() {
     assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
 }
 
-/// A crash while the file was being made leaves it under another name.
+/// The story: the process is killed while it makes the file for the first time. Half a file under the right name would
+/// be refused for ever. It is made under another name and renamed when it is whole, so the next start makes it anew.
 #[test]
 fn a_half_made_log_is_made_anew() {
     let dir = TempDir::new().unwrap();

@@ -24,6 +24,10 @@ const WRITERS: u64 = 6;
 const POOLS: u64 = 8;
 const POINTS: &[&str] = &["decided", "committed", "adopted"];
 
+/// The story: the machine loses power, or the kernel kills the process, while callers are being answered. A server that
+/// answered before its commit would have said yes to an order that the log does not hold; one that committed and forgot
+/// would hold capacity for a caller who was told no. After each restart every yes that was ever told is in the log
+/// exactly once, every no holds nothing, and whoever was told neither can ask again under the same key.
 #[test]
 fn killed_at_any_moment_it_keeps_every_yes_and_every_no() {
     let kills = knob("HEADROOM_CRASH_KILLS", 24);

@@ -1,10 +1,9 @@
 //! Dead letters: what nobody can decide is answered by an event, and kept for a person, on either log.
 
 use crate::cli::assert_says;
+use crate::fixtures::{command, define, hex, orders, pool_of};
 use crate::process::{Ended, headroom, once_free, run};
-use headroom::domain::{
-    Amounts, Attempt, Command, CommandBody, CommandId, Dimension, Micros, Mode, PoolId, PoolRules, PoolSpec, route,
-};
+use headroom::domain::{Command, CommandId, Micros, PoolId, route};
 use headroom::log::embedded::{Embedded, Options};
 use headroom::log::{
     CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, PartitionLog, Record, Turn,
@@ -23,32 +22,18 @@ pub const PARTITIONS: u32 = 2;
 const LONG: Duration = Duration::from_secs(20);
 const NOW: Micros = Micros(1_700_000_000_000_000);
 
-/// A pool of this partition.
-pub fn pool_of(partition: u32) -> PoolId {
-    let pools = (0..).map(|n| PoolId::new(&format!("pool-{n}")).unwrap());
-    pools.into_iter().find(|pool| route::partition_of(pool, PARTITIONS) == partition).unwrap()
-}
-
 /// The definition of a pool, in time at [`NOW`].
-pub fn definition(pool: PoolId) -> Vec<u8> {
-    let limits = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
-    let (areas, labels) = Default::default();
-    let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
-    let body = CommandBody::DefinePool { pool, spec, expected_version: None };
+pub fn definition(pool: &PoolId) -> Vec<u8> {
+    let body = define(pool, orders(1));
     // Of the same pool the same command.
-    let id = CommandId(body.pool().map_or(0, route::pool_hash).into());
-    let deadline = NOW.plus_ms(5_000);
-    let command = Command { id, reply_to: None, attempt: Attempt(1), actor: None, key: None, deadline, body };
+    let id = CommandId(route::pool_hash(pool).into());
+    let command = Command { id, deadline: NOW.plus_ms(5_000), ..command(1, body) };
     wire::command::encode(&command)
 }
 
 /// A record of a schema that nobody here has.
 pub fn of_unknown_schema() -> Vec<u8> {
     [&[0xC3, 0x01], &[0xAB; 8][..], b"datum"].concat()
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The objects of one line each.
@@ -100,7 +85,13 @@ impl<O: OwnedPartition> Owner<O> {
 fn a_turn_says_which_of_its_commands_nobody_could_decide() {
     let state = PartitionState::new(0);
     let owner = Partition::claim(&state, PARTITIONS);
-    let inputs = [b"garbage".to_vec(), definition(pool_of(0)), of_unknown_schema(), definition(pool_of(1)), Vec::new()];
+    let inputs = [
+        b"garbage".to_vec(),
+        definition(&pool_of(0, PARTITIONS)),
+        of_unknown_schema(),
+        definition(&pool_of(1, PARTITIONS)),
+        Vec::new(),
+    ];
     let batch = inputs
         .into_iter()
         .zip(5..)
@@ -125,10 +116,10 @@ fn a_turn_says_which_of_its_commands_nobody_could_decide() {
 fn the_embedded_log_reads_them_from_its_events() {
     let dir = tempfile::tempdir().unwrap();
     let on = |args: &[&str]| run(headroom(["dead-letters"]).args(args).arg("--data-dir").arg(dir.path()));
-    let misrouted = definition(pool_of(1));
+    let misrouted = definition(&pool_of(1, PARTITIONS));
     let options = Options { partitions: Some(PARTITIONS), log_id: 7, now: NOW };
     let log = Embedded::open(dir.path(), options).unwrap();
-    for bytes in [b"garbage".to_vec(), definition(pool_of(0)), misrouted.clone()] {
+    for bytes in [b"garbage".to_vec(), definition(&pool_of(0, PARTITIONS)), misrouted.clone()] {
         log.append(NewCommand { partition: 0, key: b"key", bytes: &bytes, cancels: None }).unwrap();
     }
     let mut owner = Owner::claim(&*log);

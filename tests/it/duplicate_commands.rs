@@ -2,51 +2,42 @@
 //! nothing, wherever it stands and whoever decides it: nobody who was told no holds anything, and what is applied is
 //! applied once.
 
+use crate::fixtures::{self, NOW, command, dimension, key, orders, pool_id, reservation_id};
 use crate::owner_laws::Life;
-use crate::scenario::reservation_id;
 use headroom::domain::room::Bounds;
 use headroom::domain::*;
 use headroom::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS, DECIDED_LEAF_IDS};
 use headroom::log::CommitOutcome;
 use headroom::wire;
 
-const START: Micros = Micros(1_800_000_000_000_000);
 /// As long as a caller may wait, and no longer than its copy is known.
-const DEADLINE: Micros = Micros(START.0 + 5_000_000);
+const DEADLINE: Micros = Micros(NOW.0 + 5_000_000);
 
 fn pool() -> PoolId {
-    PoolId::new("van-1").unwrap()
+    pool_id("van-1")
 }
 
-fn orders(units: u64) -> Amounts {
-    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
+/// Somebody waits for its reply.
+fn answered(number: u64, body: CommandBody) -> Command {
+    Command { reply_to: Some(9), ..command(number, body) }
 }
 
-fn command(number: u128, body: CommandBody, key: Option<&str>) -> Command {
-    let (attempt, key) = (Attempt(number as u64), key.map(|key| IdempotencyKey::new(key).unwrap()));
-    Command { id: CommandId(number), reply_to: Some(9), attempt, actor: None, key, deadline: DEADLINE, body }
+fn define(number: u64, limit: u64) -> Command {
+    answered(number, fixtures::define(&pool(), orders(limit)))
 }
 
-fn define(number: u128, limit: u64) -> Command {
-    let (areas, labels) = Default::default();
-    let spec =
-        PoolSpec { limits: orders(limit), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
-    command(number, CommandBody::DefinePool { pool: pool(), spec, expected_version: None }, None)
+fn reserve(number: u64, name: &str, is_keyed: bool) -> Command {
+    let key = is_keyed.then(|| key(name));
+    Command { key, ..answered(number, fixtures::reserve(&pool(), name)) }
 }
 
-fn reserve(number: u128, name: &str, is_keyed: bool) -> Command {
-    let (pool, reservation) = (pool(), reservation_id(&pool(), name));
-    let body = CommandBody::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms: None, order_ref: None };
-    command(number, body, Some(name).filter(|_| is_keyed))
+fn release(number: u64, name: &str) -> Command {
+    answered(number, CommandBody::Release { reservation: reservation_id(&pool(), name) })
 }
 
-fn release(number: u128, name: &str) -> Command {
-    command(number, CommandBody::Release { reservation: reservation_id(&pool(), name) }, None)
-}
-
-fn abandon(number: u128, name: &str, of: &Command) -> Command {
-    let body = CommandBody::Abandon { pool: pool(), reservation: reservation_id(&pool(), name) };
-    Command { attempt: of.attempt, deadline: Micros::MAX, ..command(number, body, None) }
+fn abandon(number: u64, name: &str, of: &Command) -> Command {
+    let (attempt, deadline) = (of.attempt, Micros::MAX);
+    Command { attempt, deadline, ..answered(number, fixtures::abandon(&pool(), name)) }
 }
 
 /// What happens between a command and its copy.
@@ -67,13 +58,13 @@ fn play(commands: &[Command], copy: &Command, between: Between) -> (Life, EventB
     let mut life = Life::new(Bounds::default());
     let mut batch: Vec<_> = commands.iter().map(wire::command::encode).collect();
     if !matches!(between, Between::Nothing) {
-        life.turn(&batch, START, CommitOutcome::Ok);
+        life.turn(&batch, NOW, CommitOutcome::Ok);
         batch.clear();
     }
     life = match between {
         Between::Nothing | Between::Turn => life,
         Between::Owner => {
-            life.claim(START);
+            life.claim(NOW);
             life
         }
         Between::Restart => {
@@ -84,7 +75,7 @@ fn play(commands: &[Command], copy: &Command, between: Between) -> (Life, EventB
     };
     batch.push(wire::command::encode(copy));
     // The last instant at which the original would have been decided.
-    let now = if matches!(between, Between::Nothing) { START } else { DEADLINE };
+    let now = if matches!(between, Between::Nothing) { NOW } else { DEADLINE };
     let body = life.turn(&batch, now, CommitOutcome::Ok).pop().unwrap().event.body;
     (life, body)
 }
@@ -92,12 +83,9 @@ fn play(commands: &[Command], copy: &Command, between: Between) -> (Life, EventB
 #[test]
 fn a_copy_of_a_decided_command_does_nothing_wherever_it_comes() {
     let (first, keyed, keyless) = (reserve(2, "first", true), reserve(3, "keyed", true), reserve(3, "keyless", false));
-    let by = vec![(Dimension::new("orders").unwrap(), 3)];
-    let adjust = command(
-        2,
-        CommandBody::AdjustLimits { pool: pool(), change: LimitChange::By(by), expected_version: None },
-        None,
-    );
+    let by = vec![(dimension("orders"), 3)];
+    let adjust =
+        answered(2, CommandBody::AdjustLimits { pool: pool(), change: LimitChange::By(by), expected_version: None });
     let paths = [
         (
             "refused, and then there is room",
@@ -148,7 +136,7 @@ fn an_attempt_that_was_given_up_never_counts_however_many_were() {
 fn nobody_is_told_of_a_copy() {
     let mut life = Life::new(Bounds::default());
     let first = wire::command::encode(&reserve(2, "first", true));
-    let told = life.told(&[wire::command::encode(&define(1, 1)), first.clone(), first], START);
+    let told = life.told(&[wire::command::encode(&define(1, 1)), first.clone(), first], NOW);
     assert_eq!(told, [Kind::PoolDefined, Kind::Accepted]);
 }
 
@@ -157,15 +145,15 @@ fn nobody_is_told_of_a_copy() {
 fn ids_are_kept_for_as_long_as_a_copy_may_be_in_time_and_not_much_longer() {
     let mut life = Life::new(Bounds::default());
     let bytes = |command: Command| wire::command::encode(&command);
-    life.turn(&[bytes(define(1, 0))], START, CommitOutcome::Ok);
-    let many = DECIDED_LEAF_IDS as u128 + 10;
+    life.turn(&[bytes(define(1, 0))], NOW, CommitOutcome::Ok);
+    let many = DECIDED_LEAF_IDS as u64 + 10;
     let batch: Vec<_> = (2..many).map(|n| bytes(reserve(n, "refused", true))).collect();
-    life.turn(&batch, START, CommitOutcome::Ok);
+    life.turn(&batch, NOW, CommitOutcome::Ok);
     life.checkpoint();
-    assert_eq!(life.state.decided_count(START), many as usize - 1);
-    let last = START.plus_ms(COMMAND_WINDOW_MS);
+    assert_eq!(life.state.decided_count(NOW), many as usize - 1);
+    let last = NOW.plus_ms(COMMAND_WINDOW_MS);
     for mut life in [life.restarted(false), life.restarted(true), life] {
-        let id = CommandId(many - 1);
+        let id = CommandId((many - 1).into());
         assert!(life.state.is_decided(id, last) && life.state.is_decided(CommandId(1), last));
         let late = Command { deadline: last, ..reserve(many - 1, "refused", true) };
         let body = life.turn(&[bytes(late)], last, CommitOutcome::Ok).pop().unwrap().event.body;
@@ -186,10 +174,10 @@ fn ids_are_kept_for_as_long_as_a_copy_may_be_in_time_and_not_much_longer() {
 fn what_a_checkpoint_has_lost_shows_in_the_digest() {
     let mut life = Life::new(Bounds::default());
     let to = CommandBody::AdjustLimits { pool: pool(), change: LimitChange::To(orders(0)), expected_version: None };
-    let keyed = command(3, to, Some("remembered"));
+    let keyed = Command { key: Some(key("remembered")), ..answered(3, to) };
     let commands =
         [define(1, 0), reserve(2, "refused", true), keyed, abandon(4, "cancelled", &reserve(5, "cancelled", true))];
-    life.turn(&commands.iter().map(wire::command::encode).collect::<Vec<_>>(), START, CommitOutcome::Ok);
+    life.turn(&commands.iter().map(wire::command::encode).collect::<Vec<_>>(), NOW, CommitOutcome::Ok);
     life.checkpoint();
     assert_eq!((life.state.live(), life.restarted(false).state.digest()), (Vec::new(), life.state.digest()));
     let kinds: std::collections::BTreeSet<u8> = life.rows().map(|key| key[0]).collect();

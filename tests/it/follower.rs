@@ -1,6 +1,7 @@
 //! What a follower owes: the state of what others own, as the log has it; hands off what is owned here; and no claim to
 //! be fresh that the log does not bear out.
 
+use crate::fixtures::{NOW, NoReplies};
 use crate::owner::world;
 use crate::world::{ManualClock, World, commit_turn};
 use headroom::domain::Micros;
@@ -8,7 +9,7 @@ use headroom::limits::FOLLOWED_AT_ONCE;
 use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{
     CommandSink, CommitOutcome, CommittedTail, EventStream, LogError, NewCommand, OwnedPartition, Polled, Record,
-    Reply, ReplyChannel, StoredEvent, Streamed, Turn,
+    StoredEvent, Streamed, Turn,
 };
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
@@ -434,7 +435,7 @@ fn a_restored_state_that_turns_out_broken_is_not_read_before_it_is_whole_again()
 
 /// The time of the last event of [`world`], and some more.
 fn later(ms: u64) -> Micros {
-    Micros(1_800_000_000_040_000 + ms * 1_000)
+    Micros(NOW.0 + 40_000 + ms * 1_000)
 }
 
 #[test]
@@ -543,10 +544,4 @@ fn an_owner_that_was_stopped_in_its_turn_is_current_as_of_the_turn() {
     };
     assert_eq!(shell.run(7), End::Closed);
     assert_eq!(handle.staleness_us(later(10_000)), 9_000_000);
-}
-
-struct NoReplies;
-
-impl ReplyChannel for NoReplies {
-    fn send(&self, _: Vec<Reply>) {}
 }

@@ -64,8 +64,12 @@ fn is_said(served: &Served) -> bool {
     status == 503 && standings.len() == 2 && standings.values().all(says)
 }
 
+/// The story: another program fills the disk for a minute, and a commit of the log fails. A server that took the failed
+/// turn for done would say yes to orders that are nowhere; one that gave up would have to be restarted by a person at
+/// night. It answers 503 or 504, shows what was committed, says why it does not decide, and decides again when there is
+/// room.
 #[test]
-fn a_disk_that_was_full_for_a_moment_needs_nobody() {
+fn a_server_recovers_by_itself_when_a_full_disk_has_room_again() {
     let dir = tempfile::tempdir().unwrap();
     let served = Served::start(&mut command(dir.path(), true));
     begin(&served);
@@ -91,8 +95,11 @@ fn a_disk_that_was_full_for_a_moment_needs_nobody() {
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }
 
+/// The story: the process dies of the full disk, and its supervisor starts it again while the disk is still full. A
+/// server that needs room before it opens its log would be down for readers as well. It serves reads from what was
+/// committed, refuses commands, and takes turns as soon as there is room; `headroom verify` needs no room at all.
 #[test]
-fn a_server_that_starts_on_a_full_disk_is_read_and_goes_on_when_there_is_room() {
+fn a_server_that_starts_on_a_full_disk_answers_reads_and_decides_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let mut served = Served::start(&mut command(dir.path(), true));
     begin(&served);

@@ -2,6 +2,7 @@
 //! and read alike by this: a difference is a new schema version or a mistake. `HEADROOM_REWRITE_GOLDEN=1` writes the
 //! files anew.
 
+use crate::fixtures::{self, dimension, hex, key, name};
 use headroom::domain::reservation::AttemptSets;
 use headroom::domain::*;
 use headroom::wire::snapshot::{decided_row, decode_row, page_row, pool_row, remembered_row};
@@ -27,21 +28,12 @@ fn golden(file: &str, lines: &[(String, String)]) {
     assert_eq!(text.lines().count(), golden.lines().count(), "{}", path.display());
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn amounts(orders: u64, crates: u64) -> Amounts {
-    let pairs = [("orders", orders), ("crates", crates)];
-    Amounts::new(pairs.map(|(d, units)| (Dimension::new(d).unwrap(), units))).unwrap()
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
+    fixtures::amounts(&[("orders", orders), ("crates", crates)])
 }
 
 fn pool_id() -> PoolId {
-    PoolId::new("SG-01:2026-11-21T10").unwrap()
+    fixtures::pool_id("SG-01:2026-11-21T10")
 }
 
 fn id() -> ReservationId {
@@ -69,7 +61,7 @@ fn pool() -> Pool {
 
 fn asks() -> Vec<CommandBody> {
     let (pool, reservation) = (pool_id(), id());
-    let by = vec![(Dimension::new("orders").unwrap(), -2)];
+    let by = vec![(dimension("orders"), -2)];
     let adjust = |change| CommandBody::AdjustLimits { pool: pool.clone(), change, expected_version: None };
     vec![
         CommandBody::DefinePool { pool: pool.clone(), spec: spec(), expected_version: Some(0) },
@@ -94,7 +86,7 @@ fn asks() -> Vec<CommandBody> {
 fn newer_asks() -> Vec<CommandBody> {
     let window = WindowChange { start: None, end: Some(Micros(1_795_262_400_000_000)), cutoff: Edit::Clear };
     let change = PoolChange {
-        limits: Some(LimitChange::By(vec![(Dimension::new("orders").unwrap(), 7)])),
+        limits: Some(LimitChange::By(vec![(dimension("orders"), 7)])),
         areas: Some([name("SG-03")].into()),
         window: Edit::To(window),
         labels: BTreeMap::from([(name("fleet"), None), (name("shift"), Some(name("early")))]),
@@ -130,7 +122,7 @@ fn command_of(body: CommandBody) -> Command {
         reply_to: Some(0x8000_0000_0000_0001),
         attempt: Attempt(77),
         actor: Some(name("checkout")),
-        key: Some(IdempotencyKey::new("order/2026#123456").unwrap()),
+        key: Some(key("order/2026#123456")),
         deadline: Micros(1_795_240_000_250_000),
         body,
     }
@@ -153,7 +145,7 @@ fn entry(status: Status) -> Entry {
 fn bodies() -> Vec<EventBody> {
     let rejection = Rejection {
         reason: Reason::OverLimit,
-        dimension: Some(Dimension::new("crates").unwrap()),
+        dimension: Some(dimension("crates")),
         pool: Some(pool_id()),
         reservation: Some(id()),
         demand: Some(amounts(1, 4)),
@@ -195,14 +187,14 @@ fn bodies() -> Vec<EventBody> {
 /// Those that the second version does not have.
 fn newer_bodies() -> Vec<EventBody> {
     let asked = AskedChange {
-        limits: Some(LimitChange::By(vec![(Dimension::new("orders").unwrap(), -101)])),
+        limits: Some(LimitChange::By(vec![(dimension("orders"), -101)])),
         mode: Some(Mode::Open),
         version: Some(3),
         hold_ttl_ms: None,
     };
     let rejection = Rejection {
         reason: Reason::LimitOutOfRange,
-        dimension: Some(Dimension::new("orders").unwrap()),
+        dimension: Some(dimension("orders")),
         pool: Some(pool_id()),
         reservation: None,
         demand: None,
@@ -224,7 +216,7 @@ fn newest_bodies() -> Vec<EventBody> {
     let amended = Entry { demand: amounts(1, 7), ..entry(Status::Held) };
     let too_much = Rejection {
         reason: Reason::OverLimit,
-        dimension: Some(Dimension::new("crates").unwrap()),
+        dimension: Some(dimension("crates")),
         pool: Some(pool_id()),
         reservation: Some(id()),
         demand: Some(amounts(1, 7)),
@@ -265,7 +257,7 @@ fn cause(kind: Kind) -> Option<Cause> {
         attempt: Attempt(77),
         actor: Some(name("checkout")),
         kind: CommandKind::Reserve,
-        key: Some(IdempotencyKey::new("order/2026#123456").unwrap()),
+        key: Some(key("order/2026#123456")),
         fingerprint: 0xdead_beef_0000_0001,
         deadline: Some(Micros(1_795_240_000_250_000)),
     };
@@ -436,7 +428,7 @@ fn snapshot_rows() {
         (1, id(), reservation(refused, Attempts::None)),
         (62, id(), reservation(Status::Confirmed, many)),
     ];
-    let key = CommandKey { target: Target::Reservation(id()), key: IdempotencyKey::new("k#1").unwrap() };
+    let key = CommandKey { target: Target::Reservation(id()), key: key("k#1") };
     let body = Box::new(EventBody::Confirmed(entry(Status::Confirmed)));
     let remembered = DedupEntry { fingerprint: 7, until: Micros(1_795_240_600_000_000), body, seq: 99_000 };
     let rows = [
@@ -459,7 +451,7 @@ fn the_digest_of_a_state() {
     stating.reservation(id(), &reservation(Status::Held, Attempts::One(Attempt(77))));
     let refused = Status::Refused { reason: Reason::OverLimit, binding: Some(1) };
     stating.reservation(ReservationId::new(u32::MAX, [9; 11]), &reservation(refused, Attempts::None));
-    let key = CommandKey { target: Target::Pool(pool_id()), key: IdempotencyKey::new("k#1").unwrap() };
+    let key = CommandKey { target: Target::Pool(pool_id()), key: key("k#1") };
     let (until, body) = (Micros(1_795_240_600_000_000), Box::new(EventBody::ModeSet(pool())));
     stating.answer(&key, &DedupEntry { fingerprint: 7, until, body, seq: 99_000 });
     stating.decided(until, CommandId(1 << 64));

@@ -1,6 +1,7 @@
 //! A reservation's id holds a hash of its pool, and two pools may have the same. An id belongs to one of them: whoever
 //! asks for it under the other is refused, and what it takes is given back where it was taken.
 
+use crate::fixtures::{NOW, command, define, key, orders, pool_id, reserve_as};
 use crate::machine::{Machine, MapLedger};
 use headroom::domain::evolve::evolve;
 use headroom::domain::route::pool_hash;
@@ -8,44 +9,33 @@ use headroom::domain::*;
 use headroom::limits::DEDUP_WINDOW_MS;
 use std::collections::BTreeMap;
 
-const NOW: Micros = Micros(1_800_000_000_000_000);
-
 /// Two pools whose ids begin alike.
 pub fn pools() -> [PoolId; 2] {
     let mut seen = BTreeMap::new();
     (0..)
-        .map(|n| PoolId::new(&format!("van-{n}")).unwrap())
+        .map(|n| pool_id(&format!("van-{n}")))
         .find_map(|pool| seen.insert(pool_hash(&pool), pool.clone()).map(|other| [other, pool]))
         .unwrap()
 }
 
-fn orders(units: u64) -> Amounts {
-    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
-}
-
-fn command(number: u64, at: Micros, body: CommandBody) -> Command {
-    let (id, attempt, deadline) = (CommandId(number.into()), Attempt(number), at.plus_ms(5_000));
-    Command { id, reply_to: None, attempt, actor: None, key: IdempotencyKey::new("K").ok(), deadline, body }
+/// Under the one key of these tests; its deadline is five seconds after `at`.
+fn keyed(number: u64, at: Micros, body: CommandBody) -> Command {
+    Command { key: Some(key("K")), deadline: at.plus_ms(5_000), ..command(number, body) }
 }
 
 fn reserve(number: u64, at: Micros, pool: &PoolId, reservation: ReservationId) -> Command {
-    let (pool, demand) = (pool.clone(), orders(1));
-    command(number, at, CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None })
+    keyed(number, at, reserve_as(pool, reservation, 1))
 }
 
 fn abandon(number: u64, pool: &PoolId, reservation: ReservationId) -> Command {
-    command(number, NOW, CommandBody::Abandon { pool: pool.clone(), reservation })
+    keyed(number, NOW, CommandBody::Abandon { pool: pool.clone(), reservation })
 }
 
 fn machine(pools: &[PoolId; 2]) -> Machine {
     // What may be forgotten is kept: it must not count.
     let mut machine = Machine::new(0, 1, MapLedger { hoards: true, ..MapLedger::default() });
     for (number, pool) in (900..).zip(pools) {
-        let (areas, labels) = Default::default();
-        let spec =
-            PoolSpec { limits: orders(5), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
-        let define = CommandBody::DefinePool { pool: pool.clone(), spec, expected_version: None };
-        machine.turn(NOW, &[command(number, NOW, define)]).unwrap();
+        machine.turn(NOW, &[keyed(number, NOW, define(pool, orders(5)))]).unwrap();
     }
     machine
 }
@@ -76,7 +66,7 @@ fn an_id_of_another_pool_is_refused_and_a_forgotten_one_is_the_new_pools() {
     assert_eq!(answer(&mut machine, later, reserve(6, later, other, id)), (Kind::Accepted, None));
     assert_eq!(machine.ledger.reservations[&id].pool, *other);
     assert_eq!(machine.ledger.pools[other].used, orders(1));
-    let release = command(7, later, CommandBody::Release { reservation: id });
+    let release = keyed(7, later, CommandBody::Release { reservation: id });
     assert_eq!(answer(&mut machine, later, release), (Kind::Released, None));
     assert_eq!(pools.each_ref().map(|pool| machine.ledger.pools[pool].used.clone()), [orders(0), orders(0)]);
 }
@@ -90,7 +80,7 @@ fn an_event_that_tells_of_a_reservation_under_another_pool_is_refused() {
     let Command { body, .. } = reserve(1, NOW, one, held);
     let CommandBody::Reserve { pool, reservation, demand, order_ref, .. } = body else { panic!() };
     let hold = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: Some(60_000), order_ref };
-    assert_eq!(answer(&mut machine, NOW, command(1, NOW, hold)), (Kind::Accepted, None));
+    assert_eq!(answer(&mut machine, NOW, keyed(1, NOW, hold)), (Kind::Accepted, None));
     let accepted = machine.events.last().unwrap().clone();
     assert_eq!(answer(&mut machine, NOW, abandon(2, one, void)), (Kind::Abandoned, None));
     let entry = |reservation, status, used| {

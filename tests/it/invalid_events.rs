@@ -1,58 +1,39 @@
 //! Events that no decision produces. `evolve` takes an event's word for the values after it, so what stands between a
 //! corrupt or foreign log and a wrong counter is that it refuses these, each by the law that it breaks.
 
+use crate::fixtures::{amounts, command, define, hold, key, open_pool, orders, pool_id, reservation_id, reserve};
 use crate::machine::{Machine, MapLedger};
-use crate::scenario::reservation_id;
 use headroom::domain::evolve::evolve;
 use headroom::domain::{
-    Amounts, Attempt, Command, CommandBody, CommandId, Dimension, Entry, EventBody, IdempotencyKey, Law, Micros, Mode,
-    Pool, PoolId, PoolRules, PoolSpec, Reason, Rejection, ReleaseCause, ReservationId, Status,
+    Amounts, Command, CommandBody, CommandId, Entry, EventBody, Law, Micros, Pool, Reason, Rejection, ReleaseCause,
+    ReservationId, Status,
 };
 
-fn units(orders: u64) -> Amounts {
-    Amounts::new([(Dimension::new("orders").unwrap(), orders)]).unwrap()
-}
-
-fn van(name: &str) -> PoolId {
-    PoolId::new(name).unwrap()
+/// Its id is made of its key.
+fn keyed(text: &str, body: CommandBody) -> Command {
+    let id = CommandId(text.bytes().fold(0, |id, byte| id << 8 | u128::from(byte)));
+    Command { id, key: Some(key(text)), deadline: Micros(1_000_000), ..command(1, body) }
 }
 
 fn id(key: &str) -> ReservationId {
-    reservation_id(&van("van-1"), key)
-}
-
-fn command(key: &str, body: CommandBody) -> Command {
-    let id = CommandId(key.bytes().fold(0, |id, byte| id << 8 | u128::from(byte)));
-    let (key, deadline) = (Some(IdempotencyKey::new(key).unwrap()), Micros(1_000_000));
-    Command { id, reply_to: None, attempt: Attempt(1), actor: None, key, deadline, body }
-}
-
-fn spec(orders: u64) -> PoolSpec {
-    PoolSpec {
-        limits: units(orders),
-        areas: Default::default(),
-        window: None,
-        labels: Default::default(),
-        mode: Mode::Open,
-        rules: PoolRules::default(),
-    }
+    reservation_id(&pool_id("van-1"), key)
 }
 
 fn pool(name: &str, used: Amounts, version: u64) -> EventBody {
-    EventBody::PoolDefined(Pool { id: van(name), spec: spec(3), used, version })
+    EventBody::PoolDefined(Pool { id: pool_id(name), spec: open_pool(orders(3)), used, version })
 }
 
 fn entry(key: &str, status: Status, used: u64) -> Entry {
     Entry {
-        pool: van("van-1"),
+        pool: pool_id("van-1"),
         reservation: id(key),
         status,
-        demand: units(1),
+        demand: orders(1),
         hold_until: None,
         hold_since: None,
         order_ref: None,
-        limits: units(3),
-        used: units(used),
+        limits: orders(3),
+        used: orders(used),
     }
 }
 
@@ -60,9 +41,9 @@ fn refused(key: &str) -> EventBody {
     EventBody::Rejected(Rejection {
         reason: Reason::OverLimit,
         dimension: None,
-        pool: Some(van("van-1")),
+        pool: Some(pool_id("van-1")),
         reservation: Some(id(key)),
-        demand: Some(units(1)),
+        demand: Some(orders(1)),
         demand_before: None,
         order_ref: None,
         limits: None,
@@ -78,26 +59,27 @@ fn refused(key: &str) -> EventBody {
 #[test]
 fn an_event_that_no_decision_produces_is_refused_by_the_law_it_breaks() {
     let mut machine = Machine::new(0, 1, MapLedger::default());
-    let reserve = |key, hold_ttl_ms| {
-        let (pool, reservation) = (van("van-1"), id(key));
-        command(key, CommandBody::Reserve { pool, reservation, demand: units(1), hold_ttl_ms, order_ref: None })
-    };
-    let define = CommandBody::DefinePool { pool: van("van-1"), spec: spec(3), expected_version: None };
-    let commands = [command("P1", define), reserve("K1", None), reserve("K2", Some(1_000)), reserve("K3", None)];
+    let van = pool_id("van-1");
+    let commands = [
+        keyed("P1", define(&van, orders(3))),
+        keyed("K1", reserve(&van, "K1")),
+        keyed("K2", hold(&van, "K2", 1_000)),
+        keyed("K3", reserve(&van, "K3")),
+    ];
     machine.turn(Micros(1), &commands).unwrap();
     let accepted = |key, used| EventBody::Accepted(entry(key, Status::Confirmed, used));
     let amended = |key, status, before, after, used| {
-        EventBody::Amended(Entry { demand: units(after), ..entry(key, status, used) }, units(before))
+        EventBody::Amended(Entry { demand: orders(after), ..entry(key, status, used) }, orders(before))
     };
-    let pallets = Amounts::new([(Dimension::new("pallets").unwrap(), 1)]).unwrap();
+    let pallets = amounts(&[("pallets", 1)]);
     let unknown = EventBody::Accepted(Entry { demand: pallets, ..entry("K9", Status::Confirmed, 3) });
     let released = |key, used| EventBody::Released(entry(key, Status::Released, used), ReleaseCause::Caller);
     let bodies = [
-        (pool("van-2", units(1), 1), Law::OneState),
+        (pool("van-2", orders(1), 1), Law::OneState),
         (pool("van-2", Amounts::default(), 1), Law::OneState),
-        (pool("van-2", units(0), 2), Law::OneState),
-        (pool("van-1", units(2), 2), Law::OneState),
-        (pool("van-1", units(3), 3), Law::OneState),
+        (pool("van-2", orders(0), 2), Law::OneState),
+        (pool("van-1", orders(2), 2), Law::OneState),
+        (pool("van-1", orders(3), 3), Law::OneState),
         (accepted("K9", 4), Law::Capacity),
         (accepted("K9", 3), Law::Capacity),
         (unknown, Law::Capacity),

@@ -88,6 +88,9 @@ fn ended(killed: bool) -> TempDir {
     dir
 }
 
+/// The story: somebody deletes `log.redb`, or mounts an empty volume in its place. A server that made a new log would
+/// begin with empty pools and sell every order a second time. While a checkpoint or the witness still says what was
+/// committed, the server refuses to start, names the events that are gone, and makes no other file.
 #[test]
 fn a_log_that_is_gone_is_refused_while_anything_has_seen_it() {
     for (killed, without) in [(true, "checkpoint"), (false, "checkpoint"), (false, "witness")] {
@@ -103,6 +106,9 @@ fn a_log_that_is_gone_is_refused_while_anything_has_seen_it() {
     }
 }
 
+/// The story: a backup from this morning is restored over the log of tonight. A server that served it would sell again
+/// what was sold since. The witness knows how far the log was committed, so the server refuses and names the events
+/// that are missing and since when.
 #[test]
 fn an_older_copy_of_a_log_is_refused() {
     let dir = ended(false);
@@ -117,6 +123,8 @@ fn an_older_copy_of_a_log_is_refused() {
     assert_eq!(on(dir.path(), ["verify"]).code, 0);
 }
 
+/// The story: the file of another environment is copied into this data directory. Served, it would answer with pools
+/// that are not these. The log's id is not the one that the directory has seen, so the server refuses it by name.
 #[test]
 fn another_log_in_the_place_of_the_one_that_was_seen_is_refused() {
     let (dir, other) = (ended(false), ended(false));
@@ -125,7 +133,9 @@ fn another_log_in_the_place_of_the_one_that_was_seen_is_refused() {
     refused(dir.path(), &says);
 }
 
-/// After a kill, the file is opened by what it held before its last commit when a byte of that is changed.
+/// The story: after a kill, a byte of the last commit is damaged on the disk. The file then opens with what it held one
+/// commit before, and looks sound: an order that was answered yes would be gone without a word. The witness holds the
+/// last commit too, so the shorter log is refused.
 #[test]
 fn a_changed_byte_that_takes_the_last_commit_is_noticed() {
     let dir = ended(true);
@@ -151,9 +161,11 @@ fn a_changed_byte_that_takes_the_last_commit_is_noticed() {
     assert!(shorter > 2, "only {shorter} of the changes take the last commit");
 }
 
-/// A server whose file was taken away, or replaced, says yes no more, and says why.
+/// The story: somebody deletes or replaces `log.redb` while the server runs. The open file still takes commits, and all
+/// of them vanish when the process ends. The server notices that the path leads to another file, says yes no more, and
+/// tells where the open file can still be rescued.
 #[test]
-fn a_file_that_is_taken_away_under_its_server_ends_the_yeses() {
+fn a_server_whose_file_is_taken_away_says_yes_no_more() {
     for is_idle in [false, true] {
         let dir = ended(false);
         let copy = dir.path().join("copy");
@@ -187,10 +199,11 @@ fn accept(dir: &Path, id: &str) -> Ended {
     on(dir, ["log", "accept-loss", "--log", id, "--because", "told by the tests"])
 }
 
-/// A person may accept a loss, once, and by the log's name. The log says so from then on, and goes on; what comes to be
-/// lost after that is another loss.
+/// The story: the data is gone for good, no backup is newer, and business must go on. A server that could be talked
+/// into forgetting by a flag would forget again the next time. A person accepts the loss once, by the log's id: the
+/// acceptance is an event, the evidence is moved aside and kept, and a later loss is refused as a new one.
 #[test]
-fn a_loss_that_is_accepted_is_an_event_and_what_showed_it_is_kept() {
+fn an_accepted_loss_is_recorded_in_the_log_and_its_evidence_is_kept() {
     for is_gone in [false, true] {
         let dir = ended(false);
         let older = fs::read(log_in(dir.path())).unwrap();
@@ -367,10 +380,12 @@ fn digests(log: &Embedded, partition: u32) -> Option<Vec<Digest>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// Whatever is done to the file of a killed server, it is refused, or a read of it is, or it holds all that was told.
-    /// With the file as it was, one of its two witnesses is enough to be served.
+    /// The story: a disk, a copy tool or a person harms the file of a killed server in a way that nobody thought of. What
+    /// was committed would be missing, or other events would stand in its place, and the server would sell on top of it.
+    /// The file is refused, or a read of it is, or it holds all that was committed. With an unharmed file one of its two
+    /// witnesses is enough to be served.
     #[test]
-    fn no_harm_to_a_file_takes_what_was_told_unseen(steps in steps(), harms in harms()) {
+    fn a_harmed_file_is_refused_or_holds_all_that_was_committed(steps in steps(), harms in harms()) {
         let (mut noted, mut copies) = (Noted::new(), Vec::new());
         for step in &steps {
             match step {

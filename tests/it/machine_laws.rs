@@ -1,14 +1,16 @@
 //! What must hold for any commands in any order: the machine agrees with the model, decides the same again, does not
 //! care how its commands are cut into turns or when its memory is swept, and keeps the laws at every prefix.
 
+use crate::fixtures::{self, define, dimension, orders, pool_id, reservation_id};
 use crate::machine::{Machine, MapLedger};
 use crate::model::Model;
-use crate::scenario::{reservation_id, seen_body};
+use crate::scenario::seen_body;
+use crate::strategies::pool_change_of;
 use headroom::domain::{
-    Amounts, Attempt, Command, CommandBody, CommandId, Dimension, Edit, Event, EventBody, IdempotencyKey, LimitChange,
-    Micros, Mode, Name, PoolChange, PoolId, PoolRules, PoolSpec, ReservationId, RuleChange, Window, WindowChange,
+    Amounts, Attempt, Command, CommandBody, CommandId, Event, EventBody, LimitChange, Micros, Mode, PoolChange, PoolId,
+    PoolRules, PoolSpec, ReservationId, Window,
 };
-use proptest::collection::{btree_map, btree_set, vec};
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -24,12 +26,8 @@ pub fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn dimension(name: &str) -> Dimension {
-    Dimension::new(name).unwrap()
-}
-
 fn pool() -> impl Strategy<Value = PoolId> {
-    select(vec!["van-1", "van-1", "van-2"]).prop_map(|name| PoolId::new(name).unwrap())
+    select(vec!["van-1", "van-1", "van-2"]).prop_map(pool_id)
 }
 
 fn label() -> impl Strategy<Value = String> {
@@ -77,13 +75,6 @@ fn rules() -> impl Strategy<Value = PoolRules> {
     })
 }
 
-fn rule_change() -> impl Strategy<Value = RuleChange> {
-    let bound = || select(vec![Edit::Keep, Edit::Clear, Edit::To(200), Edit::To(20_000)]);
-    (bound(), bound(), option::of(any::<bool>())).prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| {
-        RuleChange { hold_ttl_max_ms, hold_life_max_ms, unique_order_ref }
-    })
-}
-
 fn mode() -> impl Strategy<Value = Mode> {
     select(vec![Mode::Open, Mode::Open, Mode::Open, Mode::Open, Mode::Paused, Mode::Closed])
 }
@@ -124,24 +115,10 @@ fn edit() -> impl Strategy<Value = CommandBody> {
 }
 
 fn pool_change() -> impl Strategy<Value = PoolChange> {
-    let instant = || option::of((0..200u64).prop_map(|at| Micros(START + at * 1_000_000)));
-    let edit = |to| prop_oneof![Just(Edit::Keep), Just(Edit::Clear), Just(Edit::To(to))];
-    let cutoff = (0..200u64).prop_flat_map(move |at| edit(Micros(START + at * 1_000_000)));
-    let window = (instant(), instant(), cutoff).prop_map(|(start, end, cutoff)| WindowChange { start, end, cutoff });
-    let window = prop_oneof![2 => Just(Edit::Keep), 1 => Just(Edit::Clear), 4 => window.prop_map(Edit::To)];
-    let name = || select(vec!["Flotte Süd", "shift"]).prop_map(|text| Name::new(text).unwrap());
-    let labels = btree_map(name(), option::of(name()), 0..2);
-    let areas = option::of(btree_set(name(), 0..2));
-    (option::of(change()), areas, window, labels, option::of(mode()), rule_change())
-        .prop_map(|(limits, areas, window, labels, mode, rules)| PoolChange {
-            limits,
-            areas,
-            window,
-            labels,
-            mode,
-            rules,
-        })
-        .prop_filter("names something", PoolChange::is_well_formed)
+    let instant = || (0..200u64).prop_map(|at| Micros(START + at * 1_000_000));
+    let name = || select(vec!["Flotte Süd", "shift"]).prop_map(fixtures::name);
+    let bound = || select(vec![200, 20_000]);
+    pool_change_of(change(), instant, name, mode, bound).prop_filter("names something", PoolChange::is_well_formed)
 }
 
 fn settlement() -> impl Strategy<Value = CommandBody> {
@@ -164,7 +141,7 @@ fn ahead() -> impl Strategy<Value = Option<u64>> {
 
 /// A command, how long after the one before it its turn is, and of which earlier one it is a copy.
 fn command() -> impl Strategy<Value = (u64, Command, Option<u64>, Option<Index>)> {
-    let order = option::of(select(vec!["#1001", "SO/2026/00012", "Köln 3"]).prop_map(|text| Name::new(text).unwrap()));
+    let order = option::of(select(vec!["#1001", "SO/2026/00012", "Köln 3"]).prop_map(fixtures::name));
     let reserve = (pool(), label(), demand(), hold(), order);
     let reserve = reserve.prop_map(|(pool, label, demand, hold_ttl_ms, order_ref)| CommandBody::Reserve {
         reservation: reservation_id(&pool, &label),
@@ -182,7 +159,7 @@ fn command() -> impl Strategy<Value = (u64, Command, Option<u64>, Option<Index>)
     let later = prop_oneof![20 => later, 1 => select(vec![3_000_000, 15_000_000, 18_000_000])];
     let copy = option::weighted(0.15, any::<Index>());
     (later, body, key, attempt, ahead(), copy).prop_map(|(later, body, key, attempt, ahead, copy)| {
-        let key = key.map(|key| IdempotencyKey::new(key).unwrap());
+        let key = key.map(fixtures::key);
         let (id, attempt, deadline) = (CommandId(0), Attempt(attempt), Micros(0));
         (later, Command { id, reply_to: None, attempt, actor: None, key, deadline, body }, ahead, copy)
     })
@@ -193,7 +170,7 @@ pub fn commands() -> impl Strategy<Value = Vec<Timed>> {
     (spec(), spec(), vec(command(), 1..60)).prop_map(|(one, two, commands)| {
         let mut now = START;
         let define = |name, spec: PoolSpec| {
-            let pool = PoolId::new(name).unwrap();
+            let pool = pool_id(name);
             plain(
                 CommandBody::DefinePool { pool, spec: PoolSpec { mode: Mode::Open, ..spec }, expected_version: None },
                 0,
@@ -219,8 +196,8 @@ pub fn commands() -> impl Strategy<Value = Vec<Timed>> {
 
 fn plain(body: CommandBody, attempt: u64) -> Command {
     let kind = body.kind() as u128;
-    let (id, attempt) = (CommandId(kind << 64 | u128::from(attempt)), Attempt(attempt));
-    Command { id, reply_to: None, attempt, actor: None, key: None, deadline: Micros(START + 5_000_000), body }
+    let (id, deadline) = (CommandId(kind << 64 | u128::from(attempt)), Micros(START + 5_000_000));
+    Command { id, deadline, ..fixtures::command(attempt, body) }
 }
 
 /// Runs the commands with neighbours of one time in one turn, unless `cuts` says that a turn ends after a command.
@@ -318,31 +295,18 @@ proptest! {
     /// up is there. Each try has a number of its own and at most one abandon, anywhere.
     #[test]
     fn the_abandoned_hold_nothing(tries in vec((label(), option::of(0..50usize)), 1..25), limit in 1..4u64) {
-        let van = PoolId::new("van-1").unwrap();
-        let orders = |n| Amounts::new([(dimension("orders"), n)]).unwrap();
+        let van = pool_id("van-1");
         let reserve = |label: &str, attempt| {
-            let (pool, reservation) = (van.clone(), reservation_id(&van, label));
-            let body = CommandBody::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms: None, order_ref: None };
-            Command { key: Some(IdempotencyKey::new(label).unwrap()), ..plain(body, attempt) }
+            Command { key: Some(fixtures::key(label)), ..plain(fixtures::reserve(&van, label), attempt) }
         };
-        let abandon = |label: &str, attempt| {
-            plain(CommandBody::Abandon { pool: van.clone(), reservation: reservation_id(&van, label) }, attempt)
-        };
+        let abandon = |label: &str, attempt| plain(fixtures::abandon(&van, label), attempt);
         let mut placed: Vec<(usize, Command)> = Vec::new();
         for (at, (label, given_up)) in tries.iter().enumerate() {
             placed.push((2 * at, reserve(label, at as u64)));
             placed.extend(given_up.map(|place| (2 * place + 1, abandon(label, at as u64))));
         }
         placed.sort_by_key(|(place, _)| *place);
-        let spec = PoolSpec {
-            limits: orders(limit),
-            areas: Default::default(),
-            window: None,
-            labels: Default::default(),
-            mode: Mode::Open,
-            rules: PoolRules::default(),
-        };
-        let define = plain(CommandBody::DefinePool { pool: van.clone(), spec, expected_version: None }, 0);
+        let define = plain(define(&van, orders(limit)), 0);
         let commands = std::iter::once(define).chain(placed.into_iter().map(|(_, command)| command));
         let commands: Vec<_> = commands.map(|command| (Micros(START), command)).collect();
         let machine = run(MapLedger::default(), &commands, &[]);

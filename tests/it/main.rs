@@ -13,6 +13,7 @@ mod dead_letters;
 mod demo;
 mod duplicate_commands;
 mod file_limits;
+mod fixtures;
 mod follower;
 mod fresh_reads;
 mod full_disk;

@@ -1,54 +1,31 @@
 //! Holds that end while nobody can look, or more at once than one turn expires: they refuse nobody.
 
+use crate::fixtures::{self, NOW, append, command, hold, key, orders, pool_id};
 use crate::http::client::Client;
 use crate::server::Server;
 use crate::world::{ManualClock, World, commit_turn};
 use headroom::domain::*;
-use headroom::gateway::routing::reservation_id;
 use headroom::limits::{TURN_OVERDUE_MAX, TURN_RECORDS_MAX, TURN_TIMERS_MAX};
-use headroom::log::{CommandSink, NewCommand};
 use headroom::owner::Partition;
 use headroom::wire;
 use std::sync::Arc;
 
-const NOW: Micros = Micros(1_800_000_000_000_000);
 const HOLD_MS: u64 = 1_000;
 
-fn pool(name: &str) -> PoolId {
-    PoolId::new(name).unwrap()
-}
-
-fn orders(units: u64) -> Amounts {
-    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
-}
-
-/// The number makes its id and its key.
-fn command(number: u64, now: Micros, body: CommandBody) -> Vec<u8> {
-    wire::command::encode(&Command {
-        id: CommandId(u128::from(number)),
-        reply_to: None,
-        attempt: Attempt(number),
-        actor: None,
-        key: Some(key(number)),
-        deadline: now.plus_ms(10_000),
-        body,
-    })
-}
-
-fn key(number: u64) -> IdempotencyKey {
-    IdempotencyKey::new(&format!("K{number}")).unwrap()
+/// Keyed by its number; its deadline is ten seconds after `now`.
+fn encoded(number: u64, now: Micros, body: CommandBody) -> Vec<u8> {
+    let (key, deadline) = (Some(key(&format!("K{number}"))), now.plus_ms(10_000));
+    wire::command::encode(&Command { key, deadline, ..command(number, body) })
 }
 
 fn define(number: u64, name: &str, units: u64) -> Vec<u8> {
-    let (areas, labels) = Default::default();
-    let spec =
-        PoolSpec { limits: orders(units), areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
-    command(number, NOW, CommandBody::DefinePool { pool: pool(name), spec, expected_version: None })
+    encoded(number, NOW, fixtures::define(&pool_id(name), orders(units)))
 }
 
 fn reserve(number: u64, now: Micros, name: &str, hold_ttl_ms: Option<u64>) -> Vec<u8> {
-    let (pool, reservation) = (pool(name), reservation_id(&pool(name), &key(number)));
-    command(number, now, CommandBody::Reserve { pool, reservation, demand: orders(1), hold_ttl_ms, order_ref: None })
+    let (pool, key) = (pool_id(name), format!("K{number}"));
+    let body = hold_ttl_ms.map_or_else(|| fixtures::reserve(&pool, &key), |ttl_ms| hold(&pool, &key, ttl_ms));
+    encoded(number, now, body)
 }
 
 /// Decides these, as many turns as that takes.
@@ -57,7 +34,7 @@ fn decided(world: &World, commands: &[Vec<u8>]) {
     let owner = handle.read(|state| Partition::claim(state, 1));
     for commands in commands.chunks(TURN_RECORDS_MAX) {
         for bytes in commands {
-            world.log.append(NewCommand { partition: 0, key: b"", bytes, cancels: None }).unwrap();
+            append(&*world.log, 0, bytes);
         }
         assert_eq!(commit_turn(&owner, &handle, &mut owned, NOW).len(), commands.len());
     }
@@ -78,7 +55,7 @@ fn nobody_is_refused_for_want_of_what_a_hold_takes_whose_turn_has_not_come() {
     let late = NOW.plus_ms(2 * HOLD_MS);
     for number in [5, 6] {
         let bytes = reserve(number, late, "full", None);
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, cancels: None }).unwrap();
+        append(&*world.log, 0, &bytes);
     }
     let events = commit_turn(&owner, &handle, &mut owned, late);
     let kinds: Vec<_> = events.iter().map(|recorded| recorded.event.body.kind()).collect();

@@ -1,13 +1,10 @@
 //! What an owner owes whoever commits for it: a turn counts when it is committed and not before, the same inputs make
 //! the same bytes, and a state comes back from whatever is left of it.
 
+use crate::fixtures::{self, NOW, append, command, hold, key, orders, pool_id};
 use crate::world::{World, commit_turn};
 use headroom::domain::*;
-use headroom::gateway::routing::reservation_id;
-use headroom::log::{
-    ClaimError, CommandSink, CommitOutcome, CommittedTail, LogError, NewCommand, OwnedPartition, Polled, Record,
-    StoredEvent,
-};
+use headroom::log::{ClaimError, CommitOutcome, CommittedTail, LogError, OwnedPartition, Polled, Record, StoredEvent};
 use headroom::owner::Partition;
 use headroom::owner::recover::{Recovery, fold_stored, rebuild};
 use headroom::replica::PartitionState;
@@ -16,44 +13,24 @@ use headroom::wire;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-const NOW: Micros = Micros(1_800_000_000_000_000);
-
 fn pool() -> PoolId {
-    PoolId::new("van-1").unwrap()
+    pool_id("van-1")
 }
 
-fn orders(units: u64) -> Amounts {
-    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
-}
-
-fn command(number: u64, body: CommandBody) -> Vec<u8> {
-    wire::command::encode(&Command {
-        id: CommandId(u128::from(number)),
-        reply_to: Some(9),
-        attempt: Attempt(number),
-        actor: None,
-        key: Some(IdempotencyKey::new(&format!("K{number}")).unwrap()),
-        deadline: NOW.plus_ms(10_000),
-        body,
-    })
+/// Keyed by its number, and answered.
+fn encoded(number: u64, body: CommandBody) -> Vec<u8> {
+    let (reply_to, key, deadline) = (Some(9), Some(key(&format!("K{number}"))), NOW.plus_ms(10_000));
+    wire::command::encode(&Command { reply_to, key, deadline, ..command(number, body) })
 }
 
 fn define(number: u64) -> Vec<u8> {
-    let spec = PoolSpec {
-        limits: orders(100),
-        areas: Default::default(),
-        window: None,
-        labels: Default::default(),
-        mode: Mode::Open,
-        rules: PoolRules::default(),
-    };
-    command(number, CommandBody::DefinePool { pool: pool(), spec, expected_version: None })
+    encoded(number, fixtures::define(&pool(), orders(100)))
 }
 
 fn reserve(number: u64, hold_ttl_ms: Option<u64>) -> Vec<u8> {
-    let key = IdempotencyKey::new(&format!("K{number}")).unwrap();
-    let reservation = reservation_id(&pool(), &key);
-    command(number, CommandBody::Reserve { pool: pool(), reservation, demand: orders(1), hold_ttl_ms, order_ref: None })
+    let key = format!("K{number}");
+    let body = hold_ttl_ms.map_or_else(|| fixtures::reserve(&pool(), &key), |ttl_ms| hold(&pool(), &key, ttl_ms));
+    encoded(number, body)
 }
 
 fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<Record> {
@@ -182,7 +159,7 @@ pub fn world() -> World {
     let owner = handle.read(|state| Partition::claim(state, 1));
     for number in 1..=40 {
         let bytes = if number == 1 { define(1) } else { reserve(number, (number % 3 == 0).then_some(600_000)) };
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, cancels: None }).unwrap();
+        append(&*world.log, 0, &bytes);
         commit_turn(&owner, &handle, &mut owned, NOW.plus_ms(number));
         if number == 20 {
             world.checkpoint(&handle);
@@ -402,7 +379,7 @@ fn after_a_failed_checkpoint_only_a_whole_one_is_written() {
     let (handle, mut owned) = world.recover(0);
     let owner = handle.read(|state| Partition::claim(state, 1));
     let mut turn = |bytes: Vec<u8>, at: u64| {
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: &bytes, cancels: None }).unwrap();
+        append(&*world.log, 0, &bytes);
         commit_turn(&owner, &handle, &mut owned, NOW.plus_ms(at));
     };
     let log_id = world.log.manifest().log_id;

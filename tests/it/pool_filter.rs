@@ -1,7 +1,8 @@
 //! Which pools serve a query: one row for each clause and each boundary of time.
 
+use crate::fixtures::{amounts, name, open_pool, pool_id};
 use headroom::domain::coverage::Query;
-use headroom::domain::{Amounts, Dimension, Micros, Mode, Name, Pool, PoolId, PoolRules, PoolSpec, Window};
+use headroom::domain::{Micros, Mode, Pool, PoolSpec, Window};
 
 const START: u64 = 1_000;
 const CUTOFF: u64 = 1_500;
@@ -9,26 +10,16 @@ const END: u64 = 2_000;
 /// When it is asked, unless a row says otherwise.
 const NOW: u64 = 500;
 
-fn amounts<const N: usize>(amounts: [(&str, u64); N]) -> Amounts {
-    Amounts::new(amounts.map(|(d, units)| (Dimension::new(d).unwrap(), units))).unwrap()
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
-}
-
 /// Three of ten orders and five of nine crates are left.
 fn pool() -> Pool {
     let window = Window { start: Micros(START), end: Micros(END), cutoff: Some(Micros(CUTOFF)) };
     let spec = PoolSpec {
-        limits: amounts([("crates", 9), ("orders", 10)]),
         areas: ["A", "B"].map(name).into(),
         window: Some(window),
         labels: [("fleet", "van"), ("shift", "early")].map(|(label, value)| (name(label), name(value))).into(),
-        mode: Mode::Open,
-        rules: PoolRules::default(),
+        ..open_pool(amounts(&[("crates", 9), ("orders", 10)]))
     };
-    Pool { id: PoolId::new("p").unwrap(), spec, used: amounts([("crates", 4), ("orders", 7)]), version: 1 }
+    Pool { id: pool_id("p"), spec, used: amounts(&[("crates", 4), ("orders", 7)]), version: 1 }
 }
 
 fn areas<const N: usize>(areas: [&str; N]) -> Query {
@@ -40,7 +31,7 @@ fn labels<const N: usize>(labels: [(&str, &str); N]) -> Query {
 }
 
 fn demand<const N: usize>(demand: [(&str, u64); N]) -> Query {
-    Query { demand: amounts(demand), ..Query::default() }
+    Query { demand: amounts(&demand), ..Query::default() }
 }
 
 fn time(from: Option<u64>, to: Option<u64>) -> Query {
@@ -105,7 +96,7 @@ fn a_pool_is_found_by_the_time_it_stands_for() {
 fn a_pool_is_found_by_what_it_would_take_now() {
     let uncut = || but(|spec| spec.window = spec.window.map(|window| Window { cutoff: None, ..window }));
     let timeless = || but(|spec| spec.window = None);
-    let over = || but(|spec| spec.limits = amounts([("crates", 9), ("orders", 6)]));
+    let over = || but(|spec| spec.limits = amounts(&[("crates", 9), ("orders", 6)]));
     let one = || demand([("orders", 1)]);
     check(vec![
         ("exactly what is left", pool(), demand([("orders", 3)]), NOW, true),

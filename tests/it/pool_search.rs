@@ -1,11 +1,12 @@
 //! Queries over pools: what the index finds is what a look at every pool finds, page by page, whatever is changed on the
 //! way; and a query holds what it began with, and nothing that the owner waits for.
 
+use crate::fixtures::{name, open_pool, orders, pool_id};
 use crate::strategies::mode;
 use crate::world::ManualClock;
 use headroom::domain::coverage::Query;
 use headroom::domain::pool::Window;
-use headroom::domain::{Amounts, Dimension, LedgerMut, Micros, Mode, Name, Pool, PoolId, PoolRules, PoolSpec};
+use headroom::domain::{LedgerMut, Micros, Name, Pool, PoolId, PoolRules, PoolSpec};
 use headroom::limits::SEARCH_STEP_POOLS;
 use headroom::replica::{Listing, PoolPage, Replica, Search};
 use proptest::collection::{btree_map, btree_set, vec};
@@ -15,14 +16,6 @@ use std::collections::BTreeMap;
 
 const NOW: Micros = Micros(1_000);
 const PARTITIONS: u32 = 3;
-
-fn orders(units: u64) -> Amounts {
-    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
-}
 
 /// Few, so that they meet.
 fn few(texts: &'static [&'static str]) -> impl Strategy<Value = Name> {
@@ -45,7 +38,7 @@ fn pool() -> impl Strategy<Value = Pool> {
     let labels = btree_map(few(&["fleet"]), few(&["van", "bike"]), 0..2);
     (0..40u32, areas, option::of(window()), labels, mode(), 0..3u64).prop_map(
         |(number, areas, window, labels, mode, used)| Pool {
-            id: PoolId::new(&format!("p{number:02}")).unwrap(),
+            id: pool_id(&format!("p{number:02}")),
             spec: PoolSpec { limits: orders(2), areas, window, labels, mode, rules: PoolRules::default() },
             used: orders(used),
             version: 1,
@@ -136,14 +129,11 @@ proptest! {
 fn hourly(number: u64, area: &str) -> Pool {
     let (start, end) = (Micros(NOW.0 + number * 3_600_000_000), Micros(NOW.0 + (number + 1) * 3_600_000_000));
     Pool {
-        id: PoolId::new(&format!("{area}-{number:06}")).unwrap(),
+        id: pool_id(&format!("{area}-{number:06}")),
         spec: PoolSpec {
-            limits: orders(1),
             areas: [name(area)].into(),
             window: Some(Window { start, end, cutoff: None }),
-            labels: BTreeMap::new(),
-            mode: Mode::Open,
-            rules: PoolRules::default(),
+            ..open_pool(orders(1))
         },
         used: orders(0),
         version: 1,

@@ -12,7 +12,7 @@ mod seen;
 mod service;
 
 use headroom::domain::{Command, Micros, PoolId, ReservationId};
-pub use parse::{Scene, parse, parse_at, reservation_id};
+pub use parse::{Scene, parse, parse_at};
 pub use seen::{seen_body, seen_pool, seen_reservation};
 use std::collections::BTreeMap;
 use std::fmt::Write;

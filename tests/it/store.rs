@@ -184,6 +184,8 @@ fn partitions_are_apart() {
     assert_eq!(load(&store, 1), Ok(Some((b.mark, rows_of(&b)))));
 }
 
+/// The story: changes of one log, or of an older state, are written on top of another checkpoint. Loaded, it would be a
+/// state that no log has ever made. They are refused, and the checkpoint stays as it was.
 #[test]
 fn a_checkpoint_that_does_not_follow_is_refused() {
     let first = checkpoint(0, 10, 5, 10);
@@ -200,6 +202,8 @@ fn a_checkpoint_that_does_not_follow_is_refused() {
     assert_eq!(load(&store, 0), Ok(Some((first.mark, rows_of(&first)))));
 }
 
+/// The story: a write of changes fails, and the next ones build on what was never written. The checkpoint would miss
+/// the reservations between. Changes name the state that they change, and are refused on any other.
 #[test]
 fn changes_of_a_state_that_is_not_there_are_refused() {
     let first = checkpoint(0, 10, 5, 10);
@@ -216,6 +220,8 @@ fn changes_of_a_state_that_is_not_there_are_refused() {
     assert_eq!(load(&store, 0), Ok(None));
 }
 
+/// The story: somebody restores the directory of partition 0 under the name of partition 1. Its pools would appear
+/// twice. The checkpoint knows its partition and is refused, wiped, and rebuilt from the log.
 #[test]
 fn a_copy_from_another_partition_is_refused() {
     let dir = applied(&checkpoint(0, 10, 5, 10));
@@ -240,8 +246,10 @@ fn wiping_keeps_one_copy_aside_and_says_why() {
     assert_eq!(fs::read_dir(dir.path().join("checkpoint")).unwrap().count(), 1);
 }
 
+/// The story: one checkpoint directory is broken. If that kept the whole store from opening, every partition would be
+/// rebuilt from the log. The broken one alone is refused, and made anew.
 #[test]
-fn a_directory_that_cannot_be_opened_is_that_partitions_trouble() {
+fn a_directory_that_cannot_be_opened_affects_its_partition_alone() {
     let dir = TempDir::new().unwrap();
     let store = SledStore::open(dir.path());
     fs::create_dir_all(dir.path().join("checkpoint")).unwrap();
@@ -282,6 +290,9 @@ fn spoil(path: &Path, choice: u64) -> String {
     format!("{} {what} at {at}", path.display())
 }
 
+/// The story: a checkpoint's files are damaged on the disk: bits flip, pages are zeroed, ends are cut or grow. Loaded
+/// as they are, they would be pools with wrong counters, and the log after them would be folded on top. The load is
+/// refused, or gives exactly one of the checkpoints that were applied.
 #[test]
 fn spoilt_files_are_refused_or_load_as_some_checkpoint_that_was_applied() {
     // Three checkpoints, so that falling back to an older one is possible, and must then be all of it.
@@ -317,8 +328,11 @@ fn spoilt_files_are_refused_or_load_as_some_checkpoint_that_was_applied() {
     assert!(refused > 0, "none of {spoils} spoilt copies was refused: the spoiling does not reach the files");
 }
 
+/// The story: a file of the checkpoint is deleted by hand or was not in the backup. The library under the store panics
+/// on some of that, which would end the process in a loop of restarts. The load is refused or right, and a new
+/// checkpoint can be written.
 #[test]
-fn files_that_vanish_are_no_panic() {
+fn missing_files_are_refused_without_a_panic() {
     let written = checkpoint(0, 10, 40, 3_000);
     let dir = applied(&written);
     for missing in files(dir.path()) {
@@ -332,6 +346,8 @@ fn files_that_vanish_are_no_panic() {
     }
 }
 
+/// The story: the process is killed, or the directory copied, in the middle of a write. Half of the changes would be a
+/// state between two turns. What is left is refused, or is one of the checkpoints as it was applied.
 #[test]
 fn a_copy_taken_while_writing_is_refused_or_whole() {
     // What a kill leaves: the file as of some moment, cut anywhere in its last write.

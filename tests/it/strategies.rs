@@ -91,19 +91,32 @@ fn edit<T: Clone + std::fmt::Debug + 'static>(
     prop_oneof![Just(Edit::Keep), Just(Edit::Clear), value.prop_map(Edit::To)]
 }
 
-fn pool_change() -> BoxedStrategy<PoolChange> {
-    let parts = (option::of(micros()), option::of(micros()), edit(micros()));
+/// Changes of a pool, made of these limits, instants, names, modes and bounds of rules. Some name nothing.
+pub fn pool_change_of<I, N, M, B>(
+    limits: impl Strategy<Value = LimitChange> + 'static,
+    instant: fn() -> I,
+    name: fn() -> N,
+    mode: fn() -> M,
+    bound: fn() -> B,
+) -> BoxedStrategy<PoolChange>
+where
+    I: Strategy<Value = Micros> + 'static,
+    N: Strategy<Value = Name> + 'static,
+    M: Strategy<Value = Mode> + 'static,
+    B: Strategy<Value = u64> + 'static,
+{
+    let parts = (option::of(instant()), option::of(instant()), edit(instant()));
     let parts = parts.prop_map(|(start, end, cutoff)| WindowChange { start, end, cutoff });
     let window = edit(parts.prop_filter("names something", |parts| *parts != WindowChange::default()));
     let labels = btree_map(name(), option::of(name()), 0..4);
     let areas = option::of(btree_set(name(), 0..4));
-    let rules = (edit(units()), edit(units()), option::of(any::<bool>()));
+    let rules = (edit(bound()), edit(bound()), option::of(any::<bool>()));
     let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| RuleChange {
         hold_ttl_max_ms,
         hold_life_max_ms,
         unique_order_ref,
     });
-    (option::of(limit_change()), areas, window, labels, option::of(mode()), rules)
+    (option::of(limits), areas, window, labels, option::of(mode()), rules)
         .prop_map(|(limits, areas, window, labels, mode, rules)| PoolChange {
             limits,
             areas,
@@ -113,6 +126,10 @@ fn pool_change() -> BoxedStrategy<PoolChange> {
             rules,
         })
         .boxed()
+}
+
+fn pool_change() -> BoxedStrategy<PoolChange> {
+    pool_change_of(limit_change(), micros, name, mode, units)
 }
 
 pub fn ask() -> BoxedStrategy<CommandBody> {

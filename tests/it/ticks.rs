@@ -1,13 +1,13 @@
 //! Ticks: what a silent owner writes for a log that forgets who is silent, and no owner for one that does not.
 
+use crate::fixtures::{NOW, NoReplies, append};
 use crate::server::Server;
 use crate::wait::until;
 use crate::world::{ManualClock, World};
-use headroom::domain::{Kind, Micros};
+use headroom::domain::Kind;
 use headroom::limits::TICK_AFTER_MS;
 use headroom::log::embedded::{EmbeddedReader, Owned};
-use headroom::log::{CommandSink, CommitOutcome, CommittedTail, LogError, NewCommand, OwnedPartition, Polled};
-use headroom::log::{Record, Reply, ReplyChannel, Turn};
+use headroom::log::{CommitOutcome, CommittedTail, LogError, OwnedPartition, Polled, Record, Turn};
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::shell::{End, Shell};
@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-const NOW: Micros = Micros(1_800_000_000_000_000);
 const TICK_MS: u64 = 700;
 
 /// Counts how often its owner looked for commands.
@@ -36,12 +35,6 @@ impl OwnedPartition for Counted<'_> {
     fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {
         self.owned.commit(turn)
     }
-}
-
-struct Nobody;
-
-impl ReplyChannel for Nobody {
-    fn send(&self, _: Vec<Reply>) {}
 }
 
 /// What the log holds, with how long after [`NOW`] it was decided.
@@ -65,7 +58,7 @@ fn owner(tick_after_ms: Option<u64>, script: impl FnOnce(&World, &PartitionHandl
             owner: handle.read(|state| Partition::claim(state, 1)),
             handle: Arc::clone(&handle),
             clock: &world.clock as &dyn Clock,
-            replies: &Nobody,
+            replies: &NoReplies,
             checkpointer: &checkpointer,
             report: &world.heard,
             tick_after_ms,
@@ -92,7 +85,7 @@ fn an_owner_that_was_silent_for_so_long_says_so() {
         at(TICK_MS);
         // Whatever it writes begins the time anew.
         at(TICK_MS + 500);
-        world.log.append(NewCommand { partition: 0, key: b"", bytes: b"no command", cancels: None }).unwrap();
+        append(&*world.log, 0, b"no command");
         until("it is answered", || handle.read(|state| state.position().next_input) == 1);
         at(2 * TICK_MS);
         at(2 * TICK_MS + 499);

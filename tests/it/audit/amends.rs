@@ -1,8 +1,8 @@
 //! Planted breaches in events that tell of other units: each must be found, under its law, at its place.
 
 use super::mutants::{check, copy_body, entry, event, innermost, refuse_with, rejection, retell, said, seven};
-use super::owner::{amounts, dimension};
 use super::script::At;
+use crate::fixtures::{amounts, dimension};
 use headroom::domain::{Amounts, ChainedEvent, EventBody, Law, Mode, Reason, Status};
 
 fn before(log: &mut Vec<ChainedEvent>, at: At) -> &mut Amounts {

@@ -7,6 +7,7 @@ mod owner;
 mod random;
 mod script;
 
+use crate::fixtures::{amounts, dimension, open_pool, orders};
 use headroom::audit::{PartitionAudit, PartitionReport, Report, asked};
 use headroom::domain::{
     Amounts, ChainedEvent, Command, CommandBody, Edit, Event, EventBody, Kind, Law, LimitChange, Micros, Mode, Name,
@@ -92,7 +93,7 @@ fn as_many_attempts_as_are_kept_are_judged_and_no_more() {
     let lived_for = |attempts: u64| {
         let mut owner = owner::Owner::new(script::PARTITION);
         owner.give(owner::Input::Claim);
-        let spec = owner::spec(owner::amounts(&[("orders", 1)]));
+        let spec = open_pool(orders(1));
         let define = CommandBody::DefinePool { pool: script::the_pool(), spec, expected_version: None };
         owner.take(&owner::command(define, 1, None));
         (0..attempts).for_each(|n| owner.take(&script::reserve(1, 1, n, None)));
@@ -148,11 +149,11 @@ fn an_id_that_is_told_under_another_pool_is_found() {
     let partition = route::partition_of(&one, PARTITIONS);
     let mut owner = owner::Owner::new(partition);
     owner.give(owner::Input::Claim);
-    let spec = owner::spec(owner::amounts(&[("orders", 1)]));
+    let spec = open_pool(orders(1));
     owner.take(&owner::command(CommandBody::DefinePool { pool: one.clone(), spec, expected_version: None }, 1, None));
     let reservation = owner::reservation(&one, 1);
     owner.take(&owner::command(CommandBody::Abandon { pool: one.clone(), reservation }, 2, None));
-    let demand = owner::amounts(&[("orders", 1)]);
+    let demand = amounts(&[("orders", 1)]);
     let reserve = CommandBody::Reserve { pool: one, reservation, demand, hold_ttl_ms: None, order_ref: None };
     owner.take(&owner::command(reserve, 3, owner::key("K")));
     assert_eq!(audited(partition, &owner.log).finish().breaches(), []);
@@ -181,21 +182,21 @@ fn an_event_that_is_no_answer_to_its_command_is_found() {
             assert_eq!(found, None, "{:?}", owner.log[at]);
         }
     }
-    let orders = |units| owner::amounts(&[("crates", 50), ("orders", units)]);
+    let orders = |units| amounts(&[("crates", 50), ("orders", units)]);
     type Spoil = fn(&mut Event, &mut Command);
     let spoilt: &[(At, Spoil, &str)] = &[
-        (At::LIMITS_LOWERED, |_, c| *adjust(c).1 = LimitChange::To(owner::amounts(&[("orders", 3)])), "it makes"),
-        (At::LIMITS_LOWERED, |_, c| *adjust(c).1 = LimitChange::By(vec![(owner::dimension("orders"), 1)]), "it makes"),
+        (At::LIMITS_LOWERED, |_, c| *adjust(c).1 = LimitChange::To(amounts(&[("orders", 3)])), "it makes"),
+        (At::LIMITS_LOWERED, |_, c| *adjust(c).1 = LimitChange::By(vec![(dimension("orders"), 1)]), "it makes"),
         (At::LIMITS_LOWERED, |_, c| *adjust(c).2 = Some(7), "it makes"),
         (At::CHANGED, |_, c| pool_change(c).mode = Some(Mode::Closed), "it makes"),
         (At::CHANGED, |_, c| pool_change(c).window = Edit::Keep, "it makes"),
         (At::CHANGED, |_, c| pool_change(c).areas = Some([Name::new("SG-01").unwrap()].into()), "it makes"),
         (At::CHANGE_STALE, |_, c| pool_change(c).mode = Some(Mode::Open), "it refuses"),
         (At::ADJUST_OUT_OF_RANGE, |_, c| *adjust(c).2 = Some(7), "it refuses"),
-        (At::R4_OVER_LIMIT, |e, _| rejection(e).demand = Some(owner::amounts(&[("orders", 2)])), "it refuses"),
+        (At::R4_OVER_LIMIT, |e, _| rejection(e).demand = Some(amounts(&[("orders", 2)])), "it refuses"),
         (At::R4_OVER_LIMIT, |e, _| rejection(e).reservation = Some(script::id(9)), "it tells of"),
-        (At::R2_AMENDED, |_, c| *amended(c) = owner::amounts(&[("orders", 2)]), "it takes"),
-        (At::R3_AMEND_REFUSED, |_, c| *amended(c) = owner::amounts(&[("orders", 3)]), "it refuses"),
+        (At::R2_AMENDED, |_, c| *amended(c) = amounts(&[("orders", 2)]), "it takes"),
+        (At::R3_AMEND_REFUSED, |_, c| *amended(c) = amounts(&[("orders", 3)]), "it refuses"),
         (At::R8_ACCEPTED, |e, c| c.deadline = Micros(e.decided_at.0 - 1), "its deadline is"),
         (At::R7_LATE, |e, c| c.deadline = e.decided_at, "its deadline is"),
     ];

@@ -6,6 +6,7 @@ use super::owner::*;
 use super::random::{counters, entry_of};
 use super::report;
 use super::script::{At, HOUR_MS, id, play};
+use crate::fixtures::{amounts, dimension, pool_of};
 use headroom::domain::*;
 
 pub type Log = Vec<ChainedEvent>;
@@ -325,11 +326,9 @@ fn l3_chain() {
         ("a loss that ends before it begins", Law::Chain, At::EVENTS_LOST, |log| *lost(log).1 = 0),
         ("a loss of what is yet to come", Law::Chain, At::EVENTS_LOST, |log| *lost(log).0 = u64::MAX),
         ("another partition", Law::Chain, At::TICK, |log| event(log, At::TICK).partition = 0),
-        ("another partition's pool", Law::Chain, At::DEFINED, |log| {
-            said(log, At::DEFINED).id = pools_of(0).next().unwrap()
-        }),
+        ("another partition's pool", Law::Chain, At::DEFINED, |log| said(log, At::DEFINED).id = pool_of(0, PARTITIONS)),
         ("another pool's reservation", Law::Chain, At::R1_ACCEPTED, |log| {
-            entry(log, At::R1_ACCEPTED).reservation = reservation(&pools_of(0).next().unwrap(), 1);
+            entry(log, At::R1_ACCEPTED).reservation = reservation(&pool_of(0, PARTITIONS), 1);
         }),
     ]);
 }

@@ -2,12 +2,12 @@
 //! over plain maps, so its records are what the auditor must find clean. No log, no turns, no bytes: the digest is of
 //! the event's debug text, since the auditor only compares it.
 
+use crate::fixtures;
 use crate::machine::MapLedger;
 use headroom::domain::decide::{DecisionContext, decide, expire};
 use headroom::domain::evolve::evolve;
-use headroom::domain::route::{partition_of, pool_hash};
+use headroom::domain::route::pool_hash;
 use headroom::domain::*;
-use std::collections::{BTreeMap, BTreeSet};
 
 pub const PARTITIONS: u32 = 4;
 
@@ -126,43 +126,14 @@ fn record(event: Event) -> ChainedEvent {
     ChainedEvent::new(event, Digest(hash.as_bytes()[..16].try_into().unwrap()))
 }
 
-pub fn pool(name: &str) -> PoolId {
-    PoolId::new(name).unwrap()
-}
-
-pub fn dimension(name: &str) -> Dimension {
-    Dimension::new(name).unwrap()
-}
-
-pub fn amounts(pairs: &[(&str, u64)]) -> Amounts {
-    Amounts::new(pairs.iter().map(|(d, units)| (dimension(d), *units))).unwrap()
-}
-
 pub fn key(text: &str) -> Option<IdempotencyKey> {
-    Some(IdempotencyKey::new(text).unwrap())
+    Some(fixtures::key(text))
 }
 
 pub fn reservation(pool: &PoolId, unique: u8) -> ReservationId {
     ReservationId::new(pool_hash(pool), [unique; 11])
 }
 
-/// Names of pools that belong to the partition.
-pub fn pools_of(partition: u32) -> impl Iterator<Item = PoolId> {
-    (0..).map(|n| pool(&format!("pool-{n}"))).filter(move |id| partition_of(id, PARTITIONS) == partition)
-}
-
-pub fn spec(limits: Amounts) -> PoolSpec {
-    PoolSpec {
-        limits,
-        areas: BTreeSet::new(),
-        window: None,
-        labels: BTreeMap::new(),
-        mode: Mode::Open,
-        rules: PoolRules::default(),
-    }
-}
-
 pub fn command(body: CommandBody, attempt: u64, key: Option<IdempotencyKey>) -> Command {
-    let id = CommandId(u128::from(attempt));
-    Command { id, reply_to: None, attempt: Attempt(attempt), actor: None, key, deadline: Micros::MAX, body }
+    Command { key, deadline: Micros::MAX, ..fixtures::command(attempt, body) }
 }

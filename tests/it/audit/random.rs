@@ -3,6 +3,7 @@
 
 use super::audited;
 use super::owner::*;
+use crate::fixtures::{amounts, dimension, open_pool, pool_of, pools_of};
 use headroom::domain::*;
 use proptest::prelude::*;
 
@@ -147,7 +148,7 @@ fn play(steps: &[Step], hoards: bool) -> Owner {
     let mut owner = Owner::new(PARTITION);
     owner.maps.hoards = hoards;
     owner.give(Input::Claim);
-    let pools = pools_of(PARTITION).take(2).collect();
+    let pools = pools_of(PARTITION, PARTITIONS).take(2).collect();
     let mut player = Player { owner, pools, attempts: 0, came: Vec::new(), early: Vec::new() };
     player.step(&Step::Define { pool: 0, limit: 5, crates: false });
     steps.iter().for_each(|step| player.step(step));
@@ -242,7 +243,7 @@ impl Player {
             Step::Expire => self.owner.expire_due(),
             Step::Give(input) => self.owner.give(input),
             Step::Misrouted => {
-                let pool = pools_of(PARTITION + 1).next().unwrap();
+                let pool = pool_of(PARTITION + 1, PARTITIONS);
                 self.ask(CommandBody::SetMode { pool, mode: Mode::Paused, expected_version: None }, 0);
             }
             Step::Copy(of) => self.copy(of),
@@ -258,7 +259,7 @@ impl Player {
             hold_life_max_ms: limit.is_multiple_of(4).then_some(1_000),
             unique_order_ref: limit % 2 == 1,
         };
-        let spec = PoolSpec { window: Some(window).filter(|_| crates), rules, ..spec(amounts(&limits)) };
+        let spec = PoolSpec { window: Some(window).filter(|_| crates), rules, ..open_pool(amounts(&limits)) };
         self.ask(CommandBody::DefinePool { pool: self.pools[pool].clone(), spec, expected_version: None }, 0);
     }
 

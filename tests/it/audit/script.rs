@@ -1,6 +1,7 @@
 //! A short life of one pool in which every kind of event happens, each at a named place.
 
 use super::owner::*;
+use crate::fixtures::{amounts, dimension, open_pool, pool_of};
 use headroom::domain::*;
 
 pub const PARTITION: u32 = 2;
@@ -26,7 +27,7 @@ places! {
 }
 
 pub fn the_pool() -> PoolId {
-    pools_of(PARTITION).next().unwrap()
+    pool_of(PARTITION, PARTITIONS)
 }
 
 pub fn id(n: u8) -> ReservationId {
@@ -52,7 +53,7 @@ pub fn play() -> Owner {
     let mut owner = Owner::new(PARTITION);
     let end = owner.now.plus_ms(10 * HOUR_MS);
     let window = Window { start: owner.now.plus_ms(8 * HOUR_MS), end, cutoff: Some(owner.now.plus_ms(6 * HOUR_MS)) };
-    let spec = PoolSpec { window: Some(window), ..spec(amounts(&[("orders", 3), ("crates", 50)])) };
+    let spec = PoolSpec { window: Some(window), ..open_pool(amounts(&[("orders", 3), ("crates", 50)])) };
     owner.give(Input::Claim);
     owner.take(&command(
         CommandBody::DefinePool { pool: the_pool(), spec, expected_version: Some(0) },
@@ -91,8 +92,9 @@ fn first_half(owner: &mut Owner) {
 
 /// All orders are taken: more crates can be had, and no more orders.
 fn amends(owner: &mut Owner) {
-    let amend =
-        |n, units, text| command(CommandBody::Amend { reservation: id(n), demand: amounts(units) }, 102, key(text));
+    let amend = |n, units: &[_], text| {
+        command(CommandBody::Amend { reservation: id(n), demand: amounts(units) }, 102, key(text))
+    };
     owner.take(&amend(2, &[("orders", 1), ("crates", 4)], "amend"));
     owner.take(&amend(2, &[("orders", 1), ("crates", 4)], "amend-again"));
     owner.take(&amend(3, &[("orders", 2)], "amend-up"));

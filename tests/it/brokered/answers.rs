@@ -1,10 +1,10 @@
 //! What callers were told, to be held against the log when all is over.
 
 use super::service::Log;
+use crate::fixtures::{dimension, pool_id, reservation_id};
 use crate::http::client::Reply;
 use crate::server::Server;
-use headroom::domain::{Dimension, EventBody, IdempotencyKey, Ledger, PoolId, ReservationId};
-use headroom::gateway::routing::reservation_id;
+use headroom::domain::{EventBody, Ledger, PoolId, ReservationId};
 use headroom::replica::PartitionState;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,8 +83,8 @@ impl Told {
 
     #[track_caller]
     pub fn hear(&mut self, pool: &str, key: &str, reply: &Reply) -> bool {
-        let pool = PoolId::new(pool).unwrap();
-        let id = reservation_id(&pool, &IdempotencyKey::new(key).unwrap());
+        let pool = pool_id(pool);
+        let id = reservation_id(&pool, key);
         self.pools.insert(pool);
         let answer = reply.json();
         match (reply.status, answer["outcome"].as_str()) {
@@ -134,7 +134,7 @@ impl Told {
         assert!(self.yes.keys().all(lives), "a yes was taken away");
         assert!(!self.no.iter().any(lives), "a no holds something");
         let unknown = self.unknown.iter().filter(|id| lives(id)).count();
-        let orders = Dimension::new("orders").unwrap();
+        let orders = dimension("orders");
         let used = self.pools.iter().filter_map(|pool| state.pool(pool)?.used.get(orders)).sum::<u64>();
         assert_eq!(used, (self.yes.len() + unknown) as u64, "somebody holds what nobody was told of");
         state

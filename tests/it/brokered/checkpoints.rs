@@ -2,9 +2,9 @@
 
 use super::answers::{Told, pool};
 use super::service::Log;
+use crate::fixtures;
 use crate::server::Server;
 use crate::store::copy_tree as copy;
-use headroom::domain::{PoolId, route};
 use headroom::replica::PartitionState;
 use headroom::time::SystemClock;
 use std::fs;
@@ -20,8 +20,7 @@ fn serve(log: &Log, dir: &Path) -> Server {
 
 /// A pool of this partition.
 fn pool_of(partition: u32) -> String {
-    let of = |name: &String| route::partition_of(&PoolId::new(name).unwrap(), PARTITIONS) == partition;
-    (0..).map(|n| format!("van-{n}")).find(of).unwrap()
+    fixtures::pool_of(partition, PARTITIONS).as_str().to_owned()
 }
 
 /// A log, what its callers were told, and copies of its directory: after half of it and after all.
@@ -53,8 +52,11 @@ fn wiped(server: &Server) -> u64 {
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
+/// The story: checkpoints of a log on a cluster are damaged, swapped, copied from another process or left over from
+/// before. Taken at their word, a follower or an owner would answer from a state that the log never had. Whatever
+/// becomes of them, the state is the one that the log makes.
 #[test]
-fn whatever_becomes_of_checkpoints_the_state_is_the_logs() {
+fn a_damaged_checkpoint_never_changes_the_state() {
     let (log, mut told, [old, new]) = history();
     let checkpoint = |dir: &Path, partition: u32| dir.join(format!("checkpoint/p{partition}"));
     type Spoil<'a> = &'a dyn Fn(&Path);

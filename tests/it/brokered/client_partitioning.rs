@@ -2,6 +2,7 @@
 //! where its pool lives, as Java's client does, it is served; anywhere else it is refused, and answered all the same.
 
 use super::service::Log;
+use crate::fixtures::{command, define, orders, pool_id};
 use crate::process::spawn;
 use crate::wait::until;
 use headroom::domain::*;
@@ -31,20 +32,10 @@ struct Line {
 
 /// New pools, keyed by their ids unless somebody knows better.
 fn pools(of: &str, key: impl Fn(&PoolId, u32) -> String) -> Vec<Line> {
-    let limits = Amounts::new([(Dimension::new("orders").unwrap(), 9)]).unwrap();
-    let (areas, labels) = (Default::default(), Default::default());
-    let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open, rules: PoolRules::default() };
     let line = |n| {
-        let pool = PoolId::new(&format!("{of}-{n}")).unwrap();
-        let bytes = wire::command::encode(&Command {
-            id: CommandId(super::draw()),
-            reply_to: None,
-            attempt: Attempt(1),
-            actor: None,
-            key: None,
-            deadline: super::in_time(),
-            body: CommandBody::DefinePool { pool: pool.clone(), spec: spec.clone(), expected_version: None },
-        });
+        let pool = pool_id(&format!("{of}-{n}"));
+        let (id, deadline) = (CommandId(super::draw()), super::in_time());
+        let bytes = wire::command::encode(&Command { id, deadline, ..command(1, define(&pool, orders(9))) });
         Line { key: key(&pool, n), pool, bytes }
     };
     (0..24).map(line).collect()

@@ -2,7 +2,8 @@
 
 use super::serve::Site;
 use super::{cluster, make_topics, open, prefix};
-use crate::dead_letters::{Owner, PARTITIONS, definition, hex, objects, of_unknown_schema, pool_of, says};
+use crate::dead_letters::{Owner, PARTITIONS, definition, objects, of_unknown_schema, says};
+use crate::fixtures::{hex, pool_of};
 use crate::process::{Ended, run};
 use crate::rig::Rig;
 use crate::wait::until;
@@ -44,7 +45,7 @@ fn what_nobody_can_decide_is_answered_kept_and_dealt_with() {
         ended
     };
     let server = site.serve("a");
-    let (unknown, misrouted) = (of_unknown_schema(), definition(pool_of(1)));
+    let (unknown, misrouted) = (of_unknown_schema(), definition(&pool_of(1, PARTITIONS)));
     let long = vec![7; 950_000];
     let records: [Written<'_>; 5] = [
         (Some(b"k1"), Some(b"garbage")),
@@ -124,7 +125,7 @@ fn without_a_place_for_its_letters_a_turn_waits() {
     let options = AdminOptions::new().operation_timeout(Some(LIMIT));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(client.delete_topics(&[&cluster.topics.dead_letters], &options)).unwrap();
-    produce(&cluster, &[(None, Some(&definition(pool_of(0)))), (None, Some(b"garbage"))]);
+    produce(&cluster, &[(None, Some(&definition(&pool_of(0, PARTITIONS)))), (None, Some(b"garbage"))]);
     let log = open(&prefix, PARTITIONS);
     let mut owner = Owner::claim(&log);
     let events = log.end(0).unwrap();

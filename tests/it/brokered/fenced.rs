@@ -4,11 +4,11 @@
 use super::answers::{callers, pool};
 use super::foreign_writer::Rogue;
 use super::service::Log;
+use crate::fixtures::{define, orders, pool_id, reserve};
 use crate::wait::{PATIENCE, until};
 use crate::world::Heard;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use headroom::domain::*;
-use headroom::gateway::routing::reservation_id;
 use headroom::log::kafka::{Kafka, Owned};
 use headroom::log::{
     ClaimError, ClusterLog, CommitOutcome, LogError, NewCommand, OwnedPartition, OwnerControl, Polled, Record, Reply,
@@ -141,26 +141,9 @@ impl Process {
 
 /// What is asked, to be encoded when it is: a deadline is no further ahead than some seconds.
 fn commands() -> [impl Fn() -> Vec<u8>; 3] {
-    let (pool, orders) = (PoolId::new("van-1").unwrap(), Dimension::new("orders").unwrap());
-    let units = |units| Amounts::new([(orders, units)]).unwrap();
-    let spec = PoolSpec {
-        limits: units(1),
-        areas: Default::default(),
-        window: None,
-        labels: Default::default(),
-        mode: Mode::Open,
-        rules: PoolRules::default(),
-    };
-    let reserve = |key| {
-        let reservation = reservation_id(&pool, &IdempotencyKey::new(key).unwrap());
-        let (pool, demand) = (pool.clone(), units(1));
-        CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None }
-    };
-    let asks = [
-        (None, CommandBody::DefinePool { pool: pool.clone(), spec, expected_version: None }),
-        (Some("K1"), reserve("K1")),
-        (Some("K2"), reserve("K2")),
-    ];
+    let pool = pool_id("van-1");
+    let asks =
+        [(None, define(&pool, orders(1))), (Some("K1"), reserve(&pool, "K1")), (Some("K2"), reserve(&pool, "K2"))];
     let mut number = 0;
     asks.map(|(key, body)| {
         number += 1;
@@ -216,11 +199,16 @@ fn zombie(sleeps: Sleeps) {
     assert_eq!(new.told(), answers[by_old..]);
 }
 
+/// The story: the machine of an owner stops right before a commit, and another process takes the partition over. When
+/// the first resumes it still believes to be the owner, and would commit a turn that was decided on an old state. The
+/// broker refuses its commit, and its callers are told nothing by it.
 #[test]
 fn an_owner_that_slept_before_its_commit_writes_and_tells_nothing() {
     zombie(Sleeps::BeforeCommit);
 }
 
+/// The story: the machine stops right after the commit and before the replies. When it resumes others have decided long
+/// since. What it tells is what the log holds, and it decides nothing more.
 #[test]
 fn an_owner_that_slept_after_its_commit_tells_what_the_log_has_and_no_more() {
     zombie(Sleeps::AfterCommit);
@@ -228,7 +216,8 @@ fn an_owner_that_slept_after_its_commit_tells_what_the_log_has_and_no_more() {
 
 const ROUNDS: usize = 6;
 
-/// Somebody starts a client with the owner's transactional id, again and again, under load.
+/// The story: somebody starts a client with the owner's transactional id, again and again, under load. Each start
+/// fences the owner. It claims its partition again, which costs a moment, and no answer is wrong.
 #[test]
 fn a_client_with_an_owners_name_costs_a_moment_and_no_answer() {
     let log = Log::new(1);

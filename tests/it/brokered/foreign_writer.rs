@@ -1,10 +1,8 @@
 //! A client that writes into an owner's events, with a transactional id of the owner's or of its own.
 
 use super::service::Log;
-use headroom::domain::{
-    Amounts, Attempt, Command, CommandBody, CommandId, Dimension, IdempotencyKey, Micros, PoolId, ReservationId,
-};
-use headroom::gateway::routing::reservation_id;
+use crate::fixtures::{self, command, pool_id, reservation_id, reserve_as};
+use headroom::domain::{Command, CommandId, Micros, ReservationId};
 use headroom::log::kafka::Cluster;
 use headroom::log::{CommitOutcome, Record, StoredEvent};
 use headroom::owner::Partition;
@@ -96,18 +94,10 @@ fn forged(log: &Log, pool: &str, key: &str) -> (ReservationId, Vec<(StoredEvent,
     let barrier = owner.barrier(&state, 1, now);
     let mut events: Vec<_> = barrier.turn().events.iter().map(|event| (event.clone(), offset)).collect();
     owner.conclude(&mut state, barrier, CommitOutcome::Ok).unwrap();
-    let (pool, key) = (PoolId::new(pool).unwrap(), IdempotencyKey::new(key).unwrap());
-    let id = reservation_id(&pool, &key);
-    let demand = Amounts::new([(Dimension::new("orders").unwrap(), 7)]).unwrap();
-    let bytes = wire::command::encode(&Command {
-        id: CommandId(u128::from(offset)),
-        reply_to: None,
-        attempt: Attempt(1),
-        actor: None,
-        key: Some(key),
-        deadline: now.plus_ms(1_000),
-        body: CommandBody::Reserve { pool, reservation: id, demand, hold_ttl_ms: None, order_ref: None },
-    });
+    let (pool, deadline) = (pool_id(pool), now.plus_ms(1_000));
+    let id = reservation_id(&pool, key);
+    let command = Command { deadline, key: Some(fixtures::key(key)), ..command(1, reserve_as(&pool, id, 7)) };
+    let bytes = wire::command::encode(&Command { id: CommandId(u128::from(offset)), ..command });
     let staged = owner.decide(&state, vec![Record { offset, skipped: 0, bytes }], now);
     events.extend(staged.turn().events.iter().map(|event| (event.clone(), offset + 1)));
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();

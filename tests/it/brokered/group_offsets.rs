@@ -48,8 +48,11 @@ fn delete_group(log: &Log) -> bool {
     runtime.block_on(admin.delete_groups(&[&group], &options)).unwrap()[0].is_ok()
 }
 
+/// The story: an operator resets or deletes the offsets of the consumer group, as one does for other programs. An owner
+/// that went by them would decide commands twice, or skip some. Where an owner goes on is in its events, so nothing
+/// changes.
 #[test]
-fn what_the_group_keeps_has_no_say() {
+fn group_offsets_do_not_decide_where_an_owner_continues() {
     let log = Log::new(1);
     let dir = tempfile::tempdir().unwrap();
     let serve = || log.serve_alone(dir.path());

@@ -1,14 +1,12 @@
 //! Commands that are gone before anybody decided them: nobody goes on as if nothing had been, and a person can say so.
 
 use super::serve::{Serving, Site};
+use crate::fixtures::{command, key, pool_id, reserve};
 use crate::process::agent;
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::audit::PartitionAudit;
-use headroom::domain::{
-    Amounts, Attempt, ChainedEvent, Command, CommandBody, CommandId, Dimension, IdempotencyKey, Kind, PoolId,
-};
-use headroom::gateway::routing::reservation_id;
+use headroom::domain::{ChainedEvent, Command, CommandId, Kind};
 use headroom::log::kafka::{Continuity, client::settings};
 use headroom::log::{ClusterLog, CommittedTail, NewCommand};
 use headroom::time::{Clock, SystemClock};
@@ -59,21 +57,13 @@ fn make_anew(site: &Site) {
 fn ask(site: &Site, count: u64) {
     let log = site.log();
     let sink = log.producer().unwrap();
-    let pool = PoolId::new("van-1").unwrap();
+    let pool = pool_id("van-1");
     let now = SystemClock::new().now();
     for n in 0..count {
-        let key = IdempotencyKey::new(&format!("K{}-{n}", now.0)).unwrap();
-        let reservation = reservation_id(&pool, &key);
-        let demand = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
-        let bytes = wire::command::encode(&Command {
-            id: CommandId(u128::from(now.0) << 64 | u128::from(n)),
-            reply_to: None,
-            attempt: Attempt(n),
-            actor: None,
-            key: Some(key),
-            deadline: now.plus_ms(5_000),
-            body: CommandBody::Reserve { pool: pool.clone(), reservation, demand, hold_ttl_ms: None, order_ref: None },
-        });
+        let key_text = format!("K{}-{n}", now.0);
+        let (id, key) = (CommandId(u128::from(now.0) << 64 | u128::from(n)), Some(key(&key_text)));
+        let command = Command { id, key, deadline: now.plus_ms(5_000), ..command(n, reserve(&pool, &key_text)) };
+        let bytes = wire::command::encode(&command);
         sink.append(NewCommand { partition: 0, key: b"van-1", bytes: &bytes, cancels: None }).unwrap();
     }
     assert_eq!(sink.close(LIMIT), 0);
@@ -143,6 +133,9 @@ fn says_so(site: &Site, process: &Serving<'_>, skipped: u64) {
     assert!(verified.out.contains("commands were gone before they were decided"), "{}", verified.out);
 }
 
+/// The story: retention removes commands, or somebody deletes records, before an owner has decided them. An owner that
+/// went on at the next one would leave their callers without an answer and the log with a gap that looks like nothing.
+/// The partition stops and names the offsets, until a person says that they are lost.
 #[test]
 fn commands_that_were_removed_are_not_passed_over() {
     let (site, next) = begun(Rig::shared());
@@ -162,7 +155,8 @@ fn commands_that_were_removed_are_not_passed_over() {
     process.terminate();
 }
 
-/// What is decided and then removed is no loss, whoever was idle for how long.
+/// The story: retention removes commands that were decided long ago, while the owner is idle. An owner that took that
+/// for a loss would stop every partition after a quiet week. What is decided may be removed, and nothing stops.
 #[test]
 fn decided_commands_may_go() {
     let (site, next) = begun(Rig::shared());
@@ -173,8 +167,11 @@ fn decided_commands_may_go() {
     assert_eq!(site.run(["verify"]).code, 0);
 }
 
+/// The story: the commands' topic is deleted and made again. Its offsets begin at zero, so an owner would skip every
+/// command until the old offset is reached. It knows the last command that it decided, notices that the topic is
+/// another one, even when it has grown as long, and stops.
 #[test]
-fn another_topic_of_the_same_name_is_not_taken_for_the_first() {
+fn a_recreated_commands_topic_is_not_taken_for_the_first() {
     let (site, next) = begun(Rig::shared());
     make_anew(&site);
     let process = site.serving("a");
@@ -192,9 +189,10 @@ fn another_topic_of_the_same_name_is_not_taken_for_the_first() {
     process.terminate();
 }
 
-/// The same under a process that serves and has nothing to do: it finds out by itself, and does not shed for ever.
+/// The story: the same while a process serves and has nothing to do. It would shed every call from then on, because its
+/// commands never come. It finds out by itself and says so.
 #[test]
-fn a_topic_that_is_made_anew_under_an_idle_owner_is_noticed() {
+fn an_idle_owner_notices_that_its_commands_topic_was_recreated() {
     let site = Site::new(Rig::shared(), 1);
     let process = idle(&site, 9);
     make_anew(&site);
@@ -203,7 +201,9 @@ fn a_topic_that_is_made_anew_under_an_idle_owner_is_noticed() {
     process.terminate();
 }
 
-/// Events that are gone under their owner: it says no yes any more.
+/// The story: the events' topic is deleted and made again under a running owner. Its commits succeed, on top of
+/// nothing: after a restart all that was decided before is gone. The owner notices that its events do not follow each
+/// other, and says yes no more.
 #[test]
 fn an_owner_whose_events_are_gone_stops() {
     let site = Site::new(Rig::shared(), 1);
@@ -223,8 +223,11 @@ fn an_owner_whose_events_are_gone_stops() {
     process.kill9();
 }
 
+/// The story: a person says that the commands are lost, and the new topic is shorter than the old one was. Offsets that
+/// come again would be taken for decided. The topic is filled up to where the log is, so that every offset is used
+/// once.
 #[test]
-fn a_topic_that_was_made_anew_and_is_short_is_filled_up() {
+fn a_recreated_commands_topic_is_padded_to_the_old_offset() {
     let (site, next) = begun(Rig::shared());
     make_anew(&site);
     let process = site.serving("a");

@@ -25,9 +25,11 @@ fn on_a<const N: usize>(site: &Site, args: [&str; N], more: &[&str]) -> Ended {
     run(site.command(args).args(more).arg("--data-dir").arg(site.path("a")))
 }
 
-/// Names that are mistyped make another log, which has the first one's commands: its server would answer them all anew.
+/// The story: a topic's name is mistyped in the configuration, and `topics apply` makes it. The new log has the first
+/// one's commands and none of its events: a server would answer all of them anew. The data directory remembers the
+/// names and the log, so the server refuses, says which name differs, and removes nothing.
 #[test]
-fn a_mistyped_topic_is_refused_by_its_name_and_nothing_that_was_seen_is_removed() {
+fn a_mistyped_topic_name_is_refused_and_nothing_is_removed() {
     let site = begun();
     let topics = &site.cluster().topics;
     let (events, manifest) = (format!("{}-x", topics.events), format!("{}-x", topics.manifest));
@@ -61,7 +63,9 @@ fn readiness(process: &Serving<'_>) -> (u16, String) {
     (reply.status().as_u16(), reply.body_mut().read_to_string().unwrap())
 }
 
-/// The events' topic is made anew by hand while no process runs: what is left is nothing, and everybody was told more.
+/// The story: somebody deletes the events' topic and makes it again while no process runs. The log is empty, and
+/// everything that was sold could be sold again. The partition stops with the events that it has seen, until a person
+/// accepts the loss; the log then says so.
 #[test]
 fn a_partition_whose_events_are_gone_stops_until_a_person_accepts_it() {
     let site = begun();

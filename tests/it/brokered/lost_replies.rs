@@ -2,7 +2,9 @@
 
 use super::answers::{Told, callers, pool};
 use super::service::Log;
+use crate::fixtures::pool_id;
 use crate::wait::until;
+use headroom::domain::route;
 use headroom::time::{Stopwatch, SystemClock};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -41,7 +43,7 @@ fn callers_whose_replies_are_lost_are_answered_by_the_events() {
     let (many, ()) = callers(&gateway, "van-1", 8, |yes| until("many are answered", || yes() >= 100));
     told.add(many);
     assert_eq!(told.no(), 0);
-    let partition = headroom::domain::route::partition_of(&headroom::domain::PoolId::new("van-1").unwrap(), 2);
+    let partition = route::partition_of(&pool_id("van-1"), 2);
     told.check(&log, partition);
     log.alike(partition, &[&owner, &gateway]);
 }

@@ -43,6 +43,9 @@ fn turn(seq: u64) -> Arc<Turn> {
     Arc::new(Turn { events: vec![StoredEvent { seq, bytes: vec![b'.'] }], ..Turn::default() })
 }
 
+/// The story: two deployments serve one log under different application or environment names. If these names made the
+/// transactional ids, both would be owners and decide without each other. The ids are made of the log's own id, so one
+/// fences the other.
 #[test]
 fn other_names_make_no_second_owner() {
     let prefix = prefix();
@@ -60,7 +63,8 @@ fn other_names_make_no_second_owner() {
     assert_eq!(green.end(0), Ok(2));
 }
 
-/// Two manifests that name the same events: neither log's owners know of the other's.
+/// The story: two manifests name the same events' topic by mistake, so that owners of two logs write into one. Neither
+/// would know of the other's events. Both notice the foreign fence and stop.
 #[test]
 fn owners_of_two_logs_on_one_topic_stop() {
     let prefix = prefix();
@@ -76,7 +80,8 @@ fn owners_of_two_logs_on_one_topic_stop() {
     assert!(other.read(0, 0, 1).is_err(), "nor is it read");
 }
 
-/// Two logs whose gateways append to one topic: each decides what was asked of it, and nothing else.
+/// The story: gateways of two logs append to one commands' topic. Each owner would decide the other's orders too. A
+/// command says which log it is asked of; each decides its own, and answers the others' as malformed.
 #[test]
 fn what_is_asked_of_one_log_is_not_decided_by_another() {
     let [prefix, other] = [prefix(), prefix()];
@@ -107,7 +112,9 @@ fn what_is_asked_of_one_log_is_not_decided_by_another() {
     assert_eq!(polled(&two), [strange.clone(), b"two".to_vec(), strange]);
 }
 
-/// Between two turns somebody writes what is no event, and then what looks like one.
+/// The story: between two turns somebody writes into the owner's events, first what is no event, then what looks like
+/// one. An owner that never read its own partition would go on and fork the log. It reads what it has not written, and
+/// stops at a sequence number that comes again.
 #[test]
 fn an_owner_looks_at_what_it_has_not_written() {
     let prefix = prefix();
@@ -132,6 +139,8 @@ fn an_owner_looks_at_what_it_has_not_written() {
     assert!(why.is_some_and(|why| why.detail.contains("L3 broken at partition 0 seq 11")));
 }
 
+/// The story: two owners have both written event 11. Readers that took the first, or the last, would differ from each
+/// other. Everybody who reads the log finds the fork and names it.
 #[test]
 fn a_sequence_number_that_comes_again_is_a_breach_for_everyone_who_reads() {
     let prefix = prefix();
@@ -166,7 +175,8 @@ fn a_sequence_number_that_comes_again_is_a_breach_for_everyone_who_reads() {
     }
 }
 
-/// The same with whole processes: nobody serves such a partition, everybody says why, and the others are served on.
+/// The story: the same with whole processes. Nobody serves the forked partition, everybody says why, and the other
+/// partitions are served.
 #[test]
 fn a_fork_stops_its_partition_everywhere() {
     let site = Site::new(Rig::shared(), 2);

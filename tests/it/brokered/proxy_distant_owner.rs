@@ -3,10 +3,10 @@
 
 use super::proxy::{Fault, Proxy, Which};
 use super::serve::{Serving, Site};
+use crate::fixtures;
 use crate::process::agent;
 use crate::rig::Rig;
 use crate::wait::until;
-use headroom::domain::{PoolId, route};
 use headroom::time::Stopwatch;
 use serde_json::json;
 use std::time::Duration;
@@ -19,9 +19,7 @@ const AWAY: Duration = Duration::from_millis(300);
 const CALM: Duration = Duration::from_secs(20);
 
 fn pool_of(partition: u32) -> String {
-    let names = (0..).map(|n| format!("pool-{n}"));
-    let is_there = |name: &String| route::partition_of(&PoolId::new(name).unwrap(), PARTITIONS) == partition;
-    names.into_iter().find(is_there).unwrap()
+    fixtures::pool_of(partition, PARTITIONS).as_str().to_owned()
 }
 
 /// Calls for one partition by way of one process, and what came of them.
@@ -51,8 +49,11 @@ fn said(process: &Serving<'_>, what: &str) -> usize {
     process.logged().lines().filter(|line| line.contains(what)).count()
 }
 
+/// The story: the network between one process and the cluster becomes slow. Its turns take longer than callers wait, so
+/// its partitions say no to everybody although another process is near. It leaves the group once, the near one takes
+/// over, and it comes back when it is near again.
 #[test]
-fn who_is_far_from_the_cluster_leaves_its_partitions_to_who_is_near() {
+fn a_distant_owner_leaves_its_partitions_to_a_near_one() {
     const LEFT: &str = "partitions are left to others";
     const BACK: &str = "may own partitions again";
     let rig = Rig::proxied(&[]);

@@ -6,11 +6,12 @@ use super::answers::{Told, pool, reserve};
 use super::proxy::frame::PRODUCE;
 use super::proxy::{Fault, Proxy, Rule, Which};
 use super::service::Log;
+use crate::fixtures::{dimension, pool_id, pool_of};
 use crate::http::client::Reply;
 use crate::rig::Rig;
 use crate::server::Server;
 use crate::wait::until;
-use headroom::domain::{Dimension, Ledger, PoolId, route};
+use headroom::domain::Ledger;
 use headroom::log::{ClusterLog, CommandSink, NewCommand};
 use headroom::time::SystemClock;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -75,8 +76,11 @@ fn lost(rig: &Rig, proxy: &Proxy, beside: &[&str], fault: Option<Fault>) -> [Vec
     written
 }
 
+/// The story: an idempotent client loses a broker's answer while another partition fails, counts anew, and sends a
+/// record again under a new number. The broker takes it for new, so one command lies in the log twice. This shows that
+/// the client does so, which is why the owner has to know copies.
 #[test]
-fn an_answer_that_is_lost_while_another_partition_fails_makes_a_copy() {
+fn a_lost_answer_and_a_failing_partition_make_a_duplicate_command() {
     let rig = Rig::proxied(&[]);
     let proxy = Proxy::start(&rig);
     // Alone it makes none.
@@ -146,8 +150,8 @@ impl Place<'_> {
     }
 
     fn limit(&self) -> Option<u64> {
-        let pool = PoolId::new(&self.pools[0]).unwrap();
-        self.log.rebuilt(0).pool(&pool)?.spec.limits.get(Dimension::new("orders").unwrap())
+        let pool = pool_id(&self.pools[0]);
+        self.log.rebuilt(0).pool(&pool)?.spec.limits.get(dimension("orders"))
     }
 }
 
@@ -162,6 +166,9 @@ fn adjust(server: &Server, pool: &str, by: i64) -> Reply {
     server.client().send("PATCH", &format!("/v1/pools/{pool}"), &["Request-Timeout-Ms: 5000"], &body)
 }
 
+/// The story: such a copy comes to the log after its first was refused, or after what it changed was told. Decided
+/// again it would take capacity for a caller who was told no, or add five orders twice. It is decided once, and the
+/// copy does nothing.
 #[test]
 fn a_command_that_comes_to_the_log_twice_is_decided_once() {
     let rig = Rig::proxied(&[]);
@@ -170,10 +177,7 @@ fn a_command_that_comes_to_the_log_twice_is_decided_once() {
     let owner = log.serve(dirs[0].path(), "gateway,owner", Arc::new(SystemClock::new()));
     let through = log.by(&rig.proxied_broker());
     let gateway = through.serve(dirs[1].path(), "gateway", Arc::new(SystemClock::new()));
-    let pools = [0, 1].map(|partition| {
-        let lives_there = |id: &String| route::partition_of(&PoolId::new(id).unwrap(), 2) == partition;
-        (0..).map(|n| format!("van-{n}")).find(lives_there).unwrap()
-    });
+    let pools = [0, 1].map(|partition| pool_of(partition, 2).as_str().to_owned());
     pool(&gateway, &pools[0], 1);
     pool(&gateway, &pools[1], 100);
     let mut place = Place { proxy: &proxy, log, owner, gateway, pools, told: Default::default() };

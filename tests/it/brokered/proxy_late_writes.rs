@@ -103,12 +103,16 @@ fn nothing_late_is_seen(settings: &[&str]) {
     }
 }
 
+/// The story: an old owner's record hangs in the network while another process claims the partition and decides. When
+/// it comes to the broker at last, it could join the new owner's log and fork it. The claim's fence has raised the
+/// producer's epoch, so nobody ever sees the late record, even if the coordinator forgot the transaction.
 #[test]
 fn what_an_old_owner_wrote_late_is_never_seen() {
     nothing_late_is_seen(&[]);
 }
 
-/// As brokers were before 3.6: a record is taken without asking the coordinator whether there is a transaction.
+/// The story: the same on brokers as they were before 3.6, which take a record without asking the coordinator whether
+/// there is a transaction. The fence has to hold there as well.
 #[test]
 fn what_an_old_owner_wrote_late_is_never_seen_where_brokers_do_not_verify() {
     nothing_late_is_seen(&["transaction.partition.verification.enable=false"]);

@@ -15,8 +15,11 @@ use std::time::Duration;
 /// Longer than a commit may take that is trusted, and shorter than a caller waits.
 const SLOW: Duration = Duration::from_millis(900);
 
+/// The story: the cluster needs nearly a second for each commit. An owner that lost trust in every one of them would
+/// claim its partition after each turn and answer nobody. Callers who wait long enough are told yes, and nothing is
+/// decided twice.
 #[test]
-fn where_every_commit_is_slow_callers_are_told_yes_and_nothing_is_decided_twice() {
+fn slow_commits_are_answered_yes_and_nothing_is_decided_twice() {
     let rig = Rig::proxied(&[]);
     let (log, proxy) = (Log::on(rig.brokers(), 1), Proxy::start(&rig));
     let slow = proxy.every(Which::api(END_TXN).of("turns"), Fault::Late { request: SLOW, answer: Duration::ZERO });

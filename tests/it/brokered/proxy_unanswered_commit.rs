@@ -49,8 +49,11 @@ fn given_up(rig: &Rig, proxy: &Proxy, is_late: bool) {
     assert_eq!(seen(&log, right.last().unwrap()), right, "late: {is_late}");
 }
 
+/// The story: the request to commit is lost, or hangs in the network until another owner has claimed. An owner that
+/// guessed would tell yes for what is aborted, or decide again what is committed. It gives up without a guess, and the
+/// next claim reads what became of the turn.
 #[test]
-fn a_commit_that_nobody_answers_is_given_up_and_the_next_claim_decides() {
+fn an_unanswered_commit_is_given_up_and_the_next_claim_resolves_it() {
     let rig = Rig::proxied(&[]);
     let proxy = Proxy::start(&rig);
     for is_late in [false, true] {

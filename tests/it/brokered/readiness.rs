@@ -1,10 +1,10 @@
 //! What whole processes say of themselves when an owner or the only broker is gone, and when they are told wrong names.
 
 use super::serve::{Serving, Site};
+use crate::fixtures;
 use crate::process::agent;
 use crate::rig::Rig;
 use crate::wait::until;
-use headroom::domain::{PoolId, route};
 use headroom::time::Stopwatch;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -21,8 +21,7 @@ pub(super) fn readyz(process: &Serving<'_>) -> (u16, Value) {
 
 /// A pool of this partition.
 fn pool_of(partition: u32) -> String {
-    let of = |name: &String| route::partition_of(&PoolId::new(name).unwrap(), PARTITIONS) == partition;
-    (0..).map(|n| format!("van-{n}")).find(of).unwrap()
+    fixtures::pool_of(partition, PARTITIONS).as_str().to_owned()
 }
 
 pub(super) fn put(process: &Serving<'_>, partition: u32, timeout_ms: u64) -> u16 {

@@ -16,6 +16,9 @@ use std::time::Duration;
 /// More than the end may take: a machine under load is slow, and so is the end of a process.
 const LIMIT: Duration = Duration::from_millis(LEAVE_MS + SHUTDOWN_MS + 2_000);
 
+/// The story: one thread of the process panics. If the others went on, a partition would be owned and not decided, or
+/// followed and never current, until a person notices. The process ends at once and names the thread, and another takes
+/// over.
 #[test]
 fn a_panic_of_any_thread_ends_the_process() {
     if !cfg!(feature = "crash-points") {
@@ -35,7 +38,8 @@ fn readiness(process: &Serving<'_>) -> String {
     agent().get(url).call().unwrap().body_mut().read_to_string().unwrap()
 }
 
-/// Partitions that are added to the commands' topic are in the group's hands, and no partitions of the log.
+/// The story: somebody adds partitions to the commands' topic. They are in the group's hands and are no partitions of
+/// the log; an owner that waited for them would never end. They are named, and the process ends in time.
 #[test]
 fn partitions_that_are_added_are_named_and_keep_nobody_from_ending() {
     let site = Site::new(Rig::shared(), 2);
@@ -73,7 +77,9 @@ fn call(whereabouts: &Whereabouts, pool: &str, is_over: &AtomicBool, answered: &
     }
 }
 
-/// A broker that takes everything and answers nothing, while callers call.
+/// The story: a broker takes everything and answers nothing, while callers call and the process is told to end. Each
+/// client waits for its own limit, one after the other, and the supervisor would kill the process with answers owed. It
+/// ends within its limit.
 #[test]
 fn a_broker_that_hangs_keeps_nobody_from_ending() {
     let rig = Rig::start(1, false);

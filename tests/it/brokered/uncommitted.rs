@@ -70,8 +70,11 @@ fn streamed(log: &Kafka) -> u64 {
     next_seq
 }
 
+/// The story: a transaction on the events' topic is aborted, be it an owner's or a stranger's; its records stay in the
+/// log for good. A reader that took them for committed would hold an order that nobody was told. They are in no state,
+/// no answer, no checkpoint and no stream.
 #[test]
-fn what_an_aborted_transaction_held_is_nowhere() {
+fn events_of_an_aborted_transaction_are_nowhere() {
     let log = Log::new(1);
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (owner, follower, mut told) = begun(&log, &dirs);
@@ -102,8 +105,11 @@ fn what_an_aborted_transaction_held_is_nowhere() {
     told.check(&log, 0);
 }
 
+/// The story: a client opens a transaction on the events' topic and hangs. Committed readers see nothing behind it: a
+/// follower that did not know would call an old state current, and a new owner would wait for ever. The owner goes on,
+/// followers say how old they are, and the broker ends the transaction in time.
 #[test]
-fn an_open_transaction_shows_nothing_and_holds_nobody_up_for_good() {
+fn an_open_transaction_hides_later_events_for_a_bounded_time() {
     let log = Log::new(1);
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let (owner, follower, mut told) = begun(&log, &dirs);
@@ -144,7 +150,8 @@ fn an_open_transaction_shows_nothing_and_holds_nobody_up_for_good() {
     told.check(&log, 0);
 }
 
-/// The same below the service, for a claim: it folds what was committed before and after, and nothing between.
+/// The story: the same for a claim, which reads while transactions are open. If it folded an aborted event its state
+/// would differ from everybody's. It folds what was committed before and after, and nothing between.
 #[test]
 fn a_claim_folds_nothing_of_an_aborted_transaction() {
     let log = Log::new(1);

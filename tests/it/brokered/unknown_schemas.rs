@@ -4,13 +4,14 @@
 use super::answers::{Told, pool, reserve};
 use super::service::Log;
 use super::topics::{Place, registry};
-use crate::dead_letters::{PARTITIONS, definition, pool_of};
+use crate::dead_letters::{PARTITIONS, definition};
+use crate::fixtures::{command, pool_id, pool_of};
 use crate::http::client::Reply;
 use crate::rig::Rig;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::config;
-use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, EventBody, Kind, Micros, PoolId, Reason};
+use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, EventBody, Kind, Micros, Reason};
 use headroom::log::dead_letters::DeadLetters;
 use headroom::log::kafka::schema::registry::{Registry, Subject, subjects};
 use headroom::log::{CommittedTail, StoredEvent};
@@ -149,16 +150,8 @@ fn abandon(log: &Log) -> Command {
     let event = made.unwrap().event;
     let EventBody::Accepted(entry) = &event.body else { unreachable!() };
     let body = CommandBody::Abandon { pool: entry.pool.clone(), reservation: entry.reservation };
-    let attempt = event.command().unwrap().attempt;
-    Command {
-        id: CommandId(super::draw()),
-        reply_to: None,
-        attempt,
-        actor: None,
-        key: None,
-        deadline: Micros::MAX,
-        body,
-    }
+    let (id, attempt, deadline) = (CommandId(super::draw()), event.command().unwrap().attempt, Micros::MAX);
+    Command { id, attempt, deadline, ..command(0, body) }
 }
 
 /// What readiness says of the partition.
@@ -323,7 +316,7 @@ fn a_dead_letter_keeps_what_its_record_says_of_its_schema() {
     let dir = tempfile::tempdir().unwrap();
     let server = log.serve_alone(dir.path());
     // It came to a partition that is not its pool's, under an id that nobody here can ask about.
-    let inside = definition(pool_of(1));
+    let inside = definition(&pool_of(1, PARTITIONS));
     let schema = fingerprint_of(COMMAND.last().unwrap()).unwrap();
     let topic = &log.cluster.topics.commands;
     write(&log.cluster.brokers, topic, &[(&with_id(2_000_000_000, &inside), &[("schema", &schema)])]);
@@ -414,6 +407,6 @@ fn an_event_of_a_later_version_is_no_broken_chain() {
     let staleness_ms = || follower.client().post("/v1/availability", "{}").json()["staleness_ms"].as_u64();
     until("the follower has met it", || staleness_ms().is_some_and(|ms| ms > 1_000));
     assert_eq!(follower.gateway.replica().partition(0).unwrap().status(), PartitionStatus::Standby);
-    let pool = PoolId::new("van-1").unwrap();
+    let pool = pool_id("van-1");
     assert!(follower.gateway.replica().of_pool(&pool).unwrap().read(|state| state.position().next_seq == next_seq));
 }

@@ -4,10 +4,10 @@
 use super::answers::{Told, pool};
 use super::foreign_writer::{Rogue, plant};
 use super::service::Log;
+use crate::fixtures;
 use crate::http::client::Reply;
 use crate::server::Server;
 use crate::wait::until;
-use headroom::domain::{PoolId, route};
 use headroom::log::kafka::client::settings::group_of;
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
@@ -34,8 +34,7 @@ fn status(server: &Server, partition: u32) -> PartitionStatus {
 
 /// A pool of this partition.
 fn pool_of(partition: u32) -> String {
-    let of = |name: &String| route::partition_of(&PoolId::new(name).unwrap(), PARTITIONS) == partition;
-    (0..).map(|n| format!("van-{n}")).find(of).unwrap()
+    fixtures::pool_of(partition, PARTITIONS).as_str().to_owned()
 }
 
 fn get(server: &Server, path: &str) -> Reply {
@@ -68,6 +67,8 @@ fn said_of_it(server: &Server) -> String {
     get(server, "/readyz").json()["partitions"]["0"]["why"].as_str().unwrap_or_default().to_owned()
 }
 
+/// The story: a stranger's open transaction hides one partition's events when a process starts. A process that waited
+/// for every partition would serve none of them. It serves the others, and says which one it cannot read and why.
 #[test]
 fn a_strangers_open_transaction_on_one_partition_keeps_no_process_from_the_others() {
     let log = Log::new(PARTITIONS);
@@ -89,6 +90,8 @@ fn a_strangers_open_transaction_on_one_partition_keeps_no_process_from_the_other
     sound.check(&log, SOUND);
 }
 
+/// The story: somebody writes a record that is no event into one partition. That log is broken, and no process can do
+/// better by restarting. The partition stops with its law, and the others are served.
 #[test]
 fn a_strangers_record_on_one_partition_keeps_no_process_from_the_others() {
     let log = Log::new(PARTITIONS);
@@ -103,9 +106,10 @@ fn a_strangers_record_on_one_partition_keeps_no_process_from_the_others() {
     sound.check(&log, SOUND);
 }
 
-/// A group gives shares to whoever is in it.
+/// The story: a process can read none of its partitions. In the group it would be given shares, and they would be owned
+/// by nobody who decides. It is no member of the group, and leaves it when the last partition stops.
 #[test]
-fn who_can_serve_nothing_is_not_in_the_group() {
+fn a_process_that_can_serve_nothing_leaves_the_group() {
     let log = Log::new(1);
     let dir = tempfile::tempdir().unwrap();
     let consumer: BaseConsumer = log.cluster.plain().set("group.id", "nobody").create().unwrap();

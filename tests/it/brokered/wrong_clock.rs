@@ -42,6 +42,9 @@ fn decide(process: &Serving<'_>) -> bool {
     (0..PARTITIONS).all(|p| put(process, p, 5_000) < 300)
 }
 
+/// The story: time synchronisation on one machine fails, and its wall clock jumps by an hour. An owner that decided by
+/// it would expire holds an hour early, or keep them an hour longer. It compares its clock with its broker's before
+/// each turn, decides nothing, and another process takes over.
 #[test]
 fn an_owner_whose_clock_steps_by_an_hour_decides_nothing_and_another_takes_over() {
     let site = Site::new(Rig::shared(), PARTITIONS);
@@ -81,6 +84,8 @@ fn an_owner_whose_clock_steps_by_an_hour_decides_nothing_and_another_takes_over(
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }
 
+/// The story: a process starts on a machine whose clock is an hour behind. It waits, says why, and decides as soon as
+/// the clock is right; nobody has to restart it.
 #[test]
 fn a_process_that_starts_an_hour_behind_decides_nothing_until_its_clock_is_right() {
     let site = Site::new(Rig::shared(), PARTITIONS);
@@ -96,6 +101,8 @@ fn a_process_that_starts_an_hour_behind_decides_nothing_until_its_clock_is_right
     assert!(decided(&site).iter().all(|at| (hour_ago..=now).contains(at)));
 }
 
+/// The story: a wrong clock has written times into the log that are far ahead. Time never goes back by itself, so holds
+/// would last until the world has caught up. A person sets the log's clock back, once, by an event.
 #[test]
 fn a_log_that_is_ahead_is_set_back_by_hand_on_a_cluster() {
     let site = Site::new(Rig::shared(), PARTITIONS);

@@ -1,9 +1,9 @@
 //! Logs that a test writes event by event, without an owner: sound ones, and ones that no owner would write.
 
 use super::{assert_says, on};
+use crate::fixtures::{command, define, open_pool, orders, pool_id, reserve_as};
 use headroom::domain::{
-    Amounts, Attempt, Cause, Command, CommandBody, CommandId, Digest, Dimension, Entry, Event, EventBody, Micros, Mode,
-    Pool, PoolId, PoolRules, PoolSpec, ReservationId, Status, route,
+    Cause, Command, CommandBody, Digest, Entry, Event, EventBody, Micros, Pool, PoolId, ReservationId, Status, route,
 };
 use headroom::log::embedded::{Embedded, Options};
 use headroom::log::{CommitOutcome, CommittedTail, OwnedPartition, PartitionLog, Record, StoredEvent, Turn};
@@ -11,23 +11,18 @@ use headroom::owner::recover::rebuild;
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
 use headroom::wire;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 const LOG_ID: u128 = 7;
 
-fn orders(units: u64) -> Amounts {
-    Amounts::new([(Dimension::new("orders").unwrap(), units)]).unwrap()
+fn the_pool() -> PoolId {
+    pool_id("slot")
 }
 
-fn pool_id() -> PoolId {
-    PoolId::new("slot").unwrap()
-}
-
-fn command(n: u64, body: CommandBody) -> Command {
-    let (id, attempt, deadline) = (CommandId(n.into()), Attempt(n), Micros(1));
-    Command { id, reply_to: None, attempt, actor: None, key: None, deadline, body }
+/// Its deadline has passed long ago: who reads a log does not care.
+fn old_command(number: u64, body: CommandBody) -> Command {
+    Command { deadline: Micros(1), ..command(number, body) }
 }
 
 /// A log of one partition being written.
@@ -46,16 +41,8 @@ impl Writing {
         let mut writing =
             Writing { events: Vec::new(), inputs: Vec::new(), prev: Digest::default(), used: 0, skipped: 0 };
         writing.add(None, EventBody::Barrier { nonce: 1 });
-        let spec = PoolSpec {
-            limits: orders(limit),
-            areas: BTreeSet::new(),
-            window: None,
-            labels: BTreeMap::new(),
-            mode: Mode::Open,
-            rules: PoolRules::default(),
-        };
-        let pool = Pool { id: pool_id(), spec, used: orders(0), version: 1 };
-        let body = CommandBody::DefinePool { pool: pool_id(), spec: pool.spec.clone(), expected_version: None };
+        let pool = Pool { id: the_pool(), spec: open_pool(orders(limit)), used: orders(0), version: 1 };
+        let body = define(&pool.id, orders(limit));
         writing.add(Some(body), EventBody::PoolDefined(pool));
         writing
     }
@@ -71,8 +58,8 @@ impl Writing {
         let mut unique = [0; 11];
         unique[..8].copy_from_slice(&self.used.to_be_bytes());
         let entry = Entry {
-            pool: pool_id(),
-            reservation: ReservationId::new(route::pool_hash(&pool_id()), unique),
+            pool: the_pool(),
+            reservation: ReservationId::new(route::pool_hash(&the_pool()), unique),
             status: Status::Confirmed,
             demand: orders(taken),
             hold_until: None,
@@ -81,15 +68,14 @@ impl Writing {
             limits: orders(limit),
             used: orders(self.used),
         };
-        let (pool, reservation, demand) = (entry.pool.clone(), entry.reservation, orders(asked));
-        let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
+        let body = reserve_as(&entry.pool, entry.reservation, asked);
         self.add(Some(body), EventBody::Accepted(entry));
     }
 
     fn add(&mut self, asked: Option<CommandBody>, body: EventBody) {
         let cause = asked.map(|asked| {
             let input_offset = self.inputs.len() as u64;
-            let command = command(input_offset, asked);
+            let command = old_command(input_offset, asked);
             self.inputs.push(Record { offset: input_offset, skipped: 0, bytes: wire::command::encode(&command) });
             Cause { skipped: std::mem::take(&mut self.skipped), ..Cause::of(input_offset, command.stamp()) }
         });
@@ -100,7 +86,7 @@ impl Writing {
     fn skip(&mut self) {
         let offset = self.inputs.len() as u64;
         let body = CommandBody::Release { reservation: ReservationId::new(7, [1; 11]) };
-        let bytes = wire::command::encode(&command(offset, body));
+        let bytes = wire::command::encode(&old_command(offset, body));
         self.inputs.push(Record { offset, skipped: 0, bytes });
         self.skipped += 1;
     }

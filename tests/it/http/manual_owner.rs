@@ -2,13 +2,12 @@
 //! when the test says so, and the log takes what the test lets it take.
 
 use super::client::{Client, Reply, request};
+use crate::fixtures::{NOW, pool_id, reservation_id};
 use crate::wait::until;
 use crate::world::{ManualClock, World, commit_turn};
 use headroom::api::http::{self, State};
-use headroom::domain::{
-    Attempt, ChainedEvent, CommandBody, IdempotencyKey, Kind, Ledger, Micros, PoolId, ReservationId,
-};
-use headroom::gateway::{Gateway, routing};
+use headroom::domain::{Attempt, ChainedEvent, CommandBody, Kind, Ledger, Micros, ReservationId};
+use headroom::gateway::Gateway;
 use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply as Told, ReplyChannel};
 use headroom::owner::Partition;
@@ -24,7 +23,6 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-pub const NOW: Micros = Micros(1_800_000_000_000_000);
 /// What callers here wait: the gateway looks at its clock about that often.
 pub const TIMEOUT_MS: u64 = 20;
 
@@ -158,7 +156,7 @@ impl Desk {
 
     /// Whether what this key reserved takes capacity, and how many orders do.
     pub fn holds(&self, key: &str) -> (bool, u64) {
-        let pool = PoolId::new("p").unwrap();
+        let pool = pool_id("p");
         let id = id(key);
         self.handle.read(|state| {
             let is_live = state.reservation(&id).is_some_and(|r| r.status.is_live());
@@ -185,5 +183,5 @@ pub const ONE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
 
 /// What the key makes in `p`.
 pub fn id(key: &str) -> ReservationId {
-    routing::reservation_id(&PoolId::new("p").unwrap(), &IdempotencyKey::new(key).unwrap())
+    reservation_id(&pool_id("p"), key)
 }

@@ -2,7 +2,8 @@
 //! its `retryable`.
 
 use super::client::{Client, Reply};
-use super::manual_owner::{Desk, NOW, ONE, TIMEOUT_MS};
+use super::manual_owner::{Desk, ONE, TIMEOUT_MS};
+use crate::fixtures::NOW;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::api::http::problem;

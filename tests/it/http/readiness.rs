@@ -1,10 +1,10 @@
 //! What `/readyz`, `/livez` and `/startupz` say of partitions that do not decide.
 
 use super::client::{Client, request};
-use super::manual_owner::{Desk, NOW};
+use super::manual_owner::Desk;
+use crate::fixtures::{NOW, pool_of};
 use crate::wait::until;
 use headroom::api::http;
-use headroom::domain::{PoolId, route};
 use headroom::limits::STALLED_MS;
 use headroom::log::Opening;
 use headroom::replica::PartitionStatus;
@@ -25,8 +25,7 @@ fn body(status: &str, closing: bool, partitions: &Value) -> Value {
 
 /// A pool of the partition that the test decides for.
 fn pool() -> String {
-    let ours = |name: &String| route::partition_of(&PoolId::new(name).unwrap(), PARTITIONS) == 0;
-    (0..).map(|n| format!("van-{n}")).find(ours).unwrap()
+    pool_of(0, PARTITIONS).as_str().to_owned()
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Deadlines that pass, callers that leave, a log that takes nothing: what is told, and what is left behind (L5).
 
 use super::client::Reply;
-use super::manual_owner::{Desk, NOW, ONE, TIMEOUT_MS, id};
+use super::manual_owner::{Desk, ONE, TIMEOUT_MS, id};
+use crate::fixtures::{NOW, pool_id, reserve};
 use crate::wait::until;
-use headroom::domain::{Amounts, CommandBody, CommandKind, Dimension, Kind, PoolId};
+use headroom::domain::{CommandKind, Kind};
 use headroom::gateway::admission::Shed;
 use headroom::gateway::{Call, Outcome};
 use headroom::limits::{ABANDON_GRACE_MS, DEADLINE_MAX_MS};
@@ -171,11 +172,12 @@ fn what_a_caller_who_hangs_up_has_reserved_is_taken_back() {
 #[test]
 fn a_call_that_is_dropped_is_taken_back_and_one_that_is_answered_is_not() {
     let mut desk = Desk::new();
-    let call = || {
-        let orders = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
-        let (pool, reservation) = (PoolId::new("p").unwrap(), id("k"));
-        let ask = CommandBody::Reserve { pool, reservation, demand: orders, hold_ttl_ms: None, order_ref: None };
-        Call { body: ask, key: None, actor: None, timeout_ms: Some(TIMEOUT_MS), arrived: NOW }
+    let call = || Call {
+        body: reserve(&pool_id("p"), "k"),
+        key: None,
+        actor: None,
+        timeout_ms: Some(TIMEOUT_MS),
+        arrived: NOW,
     };
     let spawn = |desk: &Desk| {
         let gateway = desk.gateway.clone();

@@ -2,8 +2,9 @@
 
 use super::client::Client;
 use super::manual_owner::Desk;
+use crate::fixtures::pool_id;
 use crate::server::Server;
-use headroom::domain::{PoolId, ReservationId, route};
+use headroom::domain::{ReservationId, route};
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ fn pool(n: usize) -> String {
 }
 
 fn partition_of(pool: &str) -> u32 {
-    route::partition_of(&PoolId::new(pool).unwrap(), PARTITIONS)
+    route::partition_of(&pool_id(pool), PARTITIONS)
 }
 
 fn listed(page: &Value) -> Vec<&str> {
@@ -71,7 +72,7 @@ fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
         assert!(as_of.len() == PARTITIONS as usize - 1 && !as_of.contains_key(&damaged.to_string()), "{page}");
     }
     // A pool of the damaged partition says why, and one of another is there.
-    let reservation = ReservationId::new(route::pool_hash(&PoolId::new(&pool(0)).unwrap()), [0; 11]);
+    let reservation = ReservationId::new(route::pool_hash(&pool_id(&pool(0))), [0; 11]);
     for path in [format!("/v1/pools/{}", pool(0)), format!("/v1/reservations/{reservation}")] {
         let refused = c.get(&path);
         assert_eq!((refused.status, refused.code().as_str()), (503, "unreadable"), "{path}");

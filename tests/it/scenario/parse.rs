@@ -5,11 +5,11 @@ mod words;
 
 use super::seen::{MIDNIGHT, clock};
 use super::{Expectation, Fields, Final, Scenario, Step, Subject, Turn};
+use crate::fixtures::reservation_id;
 use headroom::domain::{
     Amounts, Attempt, Command, CommandBody, CommandId, Dimension, Edit, IdempotencyKey, LimitChange, Micros, Mode,
     PoolChange, PoolId, PoolRules, PoolSpec, ReservationId, RuleChange, Window, WindowChange,
 };
-use headroom::gateway::routing;
 use headroom::limits::{DEADLINE_MAX_MS, TURN_TIMERS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use words::{duration, edited_ms, mode, name, names, number, wrong, yes};
@@ -43,11 +43,6 @@ const FIELDS: &[&str] = &[
 const AMOUNTS: &[&str] = &["adjust", "before", "demand", "limits", "used"];
 
 type Parsed<T> = Result<T, String>;
-
-/// The id that this key of this pool makes.
-pub fn reservation_id(pool: &PoolId, key: &str) -> ReservationId {
-    routing::reservation_id(pool, &IdempotencyKey::new(key).unwrap())
-}
 
 /// Where and when a scenario plays: several of them may share one log.
 #[derive(Clone, Debug)]

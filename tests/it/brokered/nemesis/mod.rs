@@ -53,6 +53,10 @@ enum Fault {
     PauseCoordinator,
 }
 
+/// The story: owners are killed, stopped for longer than the group waits, and restarted one after the other, while
+/// callers call every process. Two owners could decide on one partition at once, or a stopped one could go on where it
+/// was when it resumes, and oversell. After each fault the log keeps every law, every answer was true, and all
+/// processes agree with a replay.
 #[test]
 fn processes_die_and_hang() {
     let rig = Rig::start(BROKERS, false);
@@ -69,6 +73,9 @@ fn processes_die_and_hang() {
 /// round may be slow for the machine's reasons, so the median of all is held to it.
 const KILLED_LIMIT: Duration = Duration::from_secs(10);
 
+/// The story: the rack loses power, and all processes go with a turn open. The next owners could decide without the
+/// turn that was committed and not read, or wait for ever for the one that nobody ends. They read the log to the end of
+/// what was open, and decide again within seconds.
 #[test]
 fn all_processes_die_at_once() {
     let rig = Rig::start(1, false);
@@ -80,6 +87,9 @@ fn all_processes_die_at_once() {
     world.close();
 }
 
+/// The story: brokers are killed one after the other, and the coordinator of transactions hangs. An owner that does not
+/// know what became of its commit could decide it twice, or tell yes for one that was aborted. It reads what became of
+/// it before it decides again.
 #[test]
 fn brokers_die_and_hang() {
     let rig = Rig::start(BROKERS, false);
