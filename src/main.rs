@@ -1,6 +1,5 @@
-//! The binary: parse, run one command, exit code. Everything else is the library's.
+//! The binary: reads the arguments, runs one command, and ends with its exit code. Everything else is in the library.
 
-use clap::Parser;
 use headroom::cmd::{Cli, run};
 use std::process::ExitCode;
 
@@ -8,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    run(Cli::parse())
+    run(Cli::read())
 }

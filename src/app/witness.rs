@@ -110,7 +110,7 @@ pub fn told(losses: &[Loss], log_id: u128) -> String {
     } else {
         format!(
             "bring back the log that has them, or accept the loss for good with headroom log accept-loss \
-             --log {log_id:032x} --because TEXT"
+             --log {log_id:032x} --because TEXT, and with the --data-dir or --config of this server"
         )
     };
     format!("{}; {way_out}", text.join("; "))

@@ -1,4 +1,4 @@
-//! `headroom cat`: events as people and scripts read them, one JSON object a line, under the schema's field names.
+//! `headroom cat`: prints events as JSON, one object a line, with the field names of the schema.
 
 use super::shared::source::{Source, running_server};
 use super::{Failure, Verdict};
@@ -13,19 +13,19 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-/// Between two looks at a log that is followed.
+/// Pause between two reads of a log that is followed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// What to print.
+/// The events to print.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct What {
-    /// Only this partition; otherwise all of them, one after the other, or as they come with --follow
+    /// Print this partition only; otherwise all, one after the other
     #[arg(long, value_name = "P")]
     partition: Option<u32>,
-    /// From this sequence number on, in each partition
+    /// Sequence number of the first event to print, in each partition
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     from: u64,
-    /// Go on with what is committed from now on, until interrupted
+    /// Go on with new events until interrupted; a server that stops is waited for
     #[arg(long)]
     follow: bool,
 }
@@ -34,11 +34,13 @@ pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<V
     let source = Source::open(config)?;
     let partitions = source.tail().partitions();
     if let Some(partition) = what.partition.filter(|partition| *partition >= partitions) {
-        return Err(Failure::Unusable(format!("there is no partition {partition}, the log has {partitions}")));
+        return Err(Failure::Unusable(format!(
+            "there is no partition {partition}: the log has {partitions}, numbered from 0"
+        )));
     }
     let wanted = what.partition.map_or(0..partitions, |partition| partition..partition.saturating_add(1));
     let mut printing = Printing { next: wanted.map(|partition| (partition, what.from)).collect(), odd: 0, out };
-    // What the log does not hold any more it will not hold later; the other partitions are whole.
+    // A part that the log has lost does not come back; the other partitions can be printed.
     let unread = printing.print(source.tail())?;
     if let Some(why) = unread.values().next().filter(|_| !source.is_there()) {
         return Err(Failure::Unusable(why.to_string()));
@@ -54,8 +56,8 @@ pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<V
     Ok(Verdict::fine_if(printing.odd == 0))
 }
 
-/// Goes on until the output is closed or cannot be written. A server that stops is waited for; while there is none,
-/// nothing is committed, and its directory is left alone so that one can start.
+/// Prints new events until the output is closed. A server that stops is waited for. While none runs, nothing is
+/// committed, and the data directory is left closed so that one can start.
 fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
     let mut server = match source {
         Source::Cluster(log) => return follow_cluster(&*log, printing),
@@ -71,7 +73,7 @@ fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -
             Err(_) => {}
             Ok(running) => match printing.print(&running) {
                 Ok(unread) if unread.is_empty() => server = Some(running),
-                // Asked anew where it is: it may have been started on another port.
+                // Its address is read again, because it may have been restarted on another port.
                 Ok(unread) => tracing::debug!(?unread, "the server does not answer"),
                 Err(Failure::Unusable(why)) => tracing::debug!(why, "the server does not answer"),
                 Err(other) => return Err(other),
@@ -80,7 +82,7 @@ fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -
     }
 }
 
-/// The same on a cluster, which is waited for while it does not answer.
+/// The same for a log on Kafka. A cluster that does not answer is waited for.
 fn follow_cluster(log: &dyn CommittedTail, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
     loop {
         pause(LOOK_EVERY);
@@ -94,15 +96,15 @@ fn follow_cluster(log: &dyn CommittedTail, printing: &mut Printing<'_, impl Writ
 }
 
 struct Printing<'a, W> {
-    /// Of each partition, the sequence number to go on with.
+    /// The sequence number of the next event to print, by partition.
     next: BTreeMap<u32, u64>,
-    /// Records that are no events.
+    /// Records that could not be decoded.
     odd: u64,
     out: &'a mut W,
 }
 
 impl<W: Write> Printing<'_, W> {
-    /// Everything that is committed and not printed yet. Answers the partitions that cannot be read up to their end.
+    /// Prints what is committed and not printed yet. Returns the partitions that could not be read to their end.
     fn print(&mut self, tail: &dyn CommittedTail) -> Result<BTreeMap<u32, LogError>, Failure> {
         let mut unread = BTreeMap::new();
         for (partition, next) in &mut self.next {
@@ -127,7 +129,7 @@ impl<W: Write> Printing<'_, W> {
                         Ok(recorded) => writeln!(self.out, "{}", wire::event::to_json(&recorded))?,
                         Err(error) => {
                             self.odd = self.odd.saturating_add(1);
-                            eprintln!("headroom: partition {partition} seq {} is no event: {error}", event.seq);
+                            eprintln!("headroom: partition {partition} seq {} cannot be decoded: {error}", event.seq);
                         }
                     }
                     *next = event.seq.saturating_add(1);

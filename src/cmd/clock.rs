@@ -1,7 +1,7 @@
-//! `headroom clock`: repairs the time of partitions that a wrong clock has taken ahead, through the running server that
-//! owns them. Each repair is an event of the log.
+//! `headroom clock`: sets the time of partitions back after a clock was ahead, through the running server that owns them.
+//! Each change is an event of the log.
 
-use super::shared::flags::PlaceFlags;
+use super::shared::flags::{Flags, RunningServer};
 use super::shared::operator_turn::reason;
 use super::shared::source::running_server;
 use super::{Failure, Verdict};
@@ -9,15 +9,17 @@ use crate::config::Config;
 use clap::Subcommand;
 use std::io::Write;
 
-/// What to do with the time of partitions.
+/// The subcommands of `clock`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Set the time of every partition that the running server owns, and that is ahead, back to the server's clock, and
-    /// say so in the log. Holds end, and keys are forgotten, when they would have. Set the machine's clock first
+    /// Set the time of partitions back to the clock of the running server that owns them
+    ///
+    /// Correct the clock of the machine first. Partitions whose time is not ahead stay as they are. An event records each
+    /// change. Holds and remembered keys keep the time that they have left.
     Set {
         #[command(flatten)]
-        place: PlaceFlags,
-        /// Why, and who says so, for whoever reads the log: up to 200 characters
+        flags: Flags<RunningServer>,
+        /// Why the time is set, and who decided it; recorded in the log, up to 200 characters
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         because: String,
     },
@@ -25,36 +27,41 @@ pub(super) enum Action {
 
 impl Action {
     pub(super) fn load(&self) -> Result<Config, Failure> {
-        let Action::Set { place, .. } = self;
-        place.load()
+        let Action::Set { flags, .. } = self;
+        flags.load()
     }
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
     let Action::Set { because, .. } = action;
-    let server = running_server(&config.data_dir)?;
-    let clocks = server.set_clock(because).map_err(|error| Failure::Unusable(error.to_string()))?;
+    let server = running_server(&config.data_dir).map_err(|why| {
+        let dir = config.data_dir.display();
+        Failure::Unusable(format!(
+            "no running server of {dir} answers, and this command works through one: {why}; start it, or name its \
+             directory with --data-dir"
+        ))
+    })?;
     let mut is_fine = true;
-    for clock in clocks {
+    for clock in server.set_clock(because)? {
         let partition = clock.partition;
         if let Some(set) = clock.set {
-            writeln!(out, "partition {partition}: set back from {} to {}, event {}", set.from, set.to, set.seq)?;
+            writeln!(out, "partition {partition}: set back from {} to {} by event {}", set.from, set.to, set.seq)?;
             continue;
         }
         is_fine &= clock.result == "not_ahead";
-        writeln!(out, "partition {partition}: {}", told(&clock.result))?;
+        writeln!(out, "partition {partition}: {}", explained(&clock.result))?;
     }
     Ok(Verdict::fine_if(is_fine))
 }
 
-/// What the server's word means, and what is to be done.
-fn told(result: &str) -> &str {
-    match result {
-        "not_ahead" => "not ahead of the server's clock, and left as it is",
-        "busy" => "too many commands were decided a short while ago: try again when fewer come in",
-        "not_committed" => "the log did not take it: try again",
-        "not_owned" => "this server does not own it now: run this where its owner is",
-        "no_answer" => "its owner did not answer: look at the events of the partition before you try again",
+/// The meaning of a result code of the server, and what to do about it.
+fn explained(code: &str) -> &str {
+    match code {
+        "not_ahead" => "not changed: its time is not ahead of the server's clock",
+        "busy" => "not changed: too many commands were decided just now; try again when there are fewer",
+        "not_committed" => "not changed: the log did not take the event; try again",
+        "not_owned" => "not changed: another server owns the partition; run this command there",
+        "no_answer" => "not known: the owner did not answer; look at its events with headroom cat before you try again",
         other => other,
     }
 }

@@ -1,4 +1,4 @@
-//! `headroom config`: the effective settings, as a file that means the same.
+//! `headroom config`: prints the settings in force, as a file that means the same.
 
 use super::{Failure, Verdict};
 use crate::config::Config;

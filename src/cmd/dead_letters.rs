@@ -1,16 +1,16 @@
-//! `headroom dead-letters`: the commands that nobody could decide, and what a person does about them. Each has been
-//! refused by an event already: a letter is not waited for by anybody.
+//! `headroom dead-letters`: the commands that could not be decided, and what an operator does about them. An event has
+//! refused each of them already: no caller waits for one.
 
-use super::shared::flags::PlaceFlags;
-use super::shared::source::{Source, cannot_open};
+use super::shared::flags::{AnyLog, Flags};
+use super::shared::source::{Source, cannot_open, in_use};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
 use crate::domain::{Command, Micros, PoolId, ReservationId, route};
 use crate::limits::LETTERS_MAX;
+use crate::log::CommittedTail;
 use crate::log::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution};
 use crate::log::embedded::Options;
-use crate::log::{CommittedTail, LogError};
 use crate::store::sled::SledStore;
 use crate::time::{Clock, SystemClock, text};
 use crate::wire;
@@ -19,38 +19,39 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Arc;
 
-/// What to do with the dead letters: commands that cannot be read or came to the wrong partition. They were refused, and
-/// are kept as they were: on a cluster in a topic of their own for 30 days, on the embedded log for ever.
+/// The subcommands of `dead-letters`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Print those that nothing was done about
+    /// List the dead letters that were neither retried nor discarded
     List {
         #[command(flatten)]
-        place: PlaceFlags,
-        /// Only those of this partition
+        flags: Flags<AnyLog>,
+        /// List those of this partition only
         #[arg(long, value_name = "P")]
         partition: Option<u32>,
-        /// The others, too
+        /// List those that were retried or discarded as well
         #[arg(long)]
         all: bool,
         /// Print one JSON object a line instead of a table
         #[arg(long)]
         json: bool,
     },
-    /// Print all that is known of one
+    /// Print one dead letter as JSON, with the bytes of its command in hexadecimal
     Show(One),
-    /// Append one again as it was, to the partition it belongs to, if it can be read; on a cluster only
+    /// Append the command of one dead letter again, to the partition it belongs to; only on Kafka
+    ///
+    /// The command has to be readable by now. It is appended byte for byte, and a deadline that has passed refuses it.
     Retry(One),
-    /// Put one aside: it is not listed any more
+    /// Discard one dead letter: it is not listed any more
     Discard(One),
 }
 
-/// One letter.
+/// Names one dead letter.
 #[derive(Debug, clap::Args)]
 pub(super) struct One {
     #[command(flatten)]
-    place: PlaceFlags,
-    /// Its partition and offset, as they are listed
+    flags: Flags<AnyLog>,
+    /// Id of the dead letter, PARTITION-OFFSET, as `list` prints it
     #[arg(value_name = "ID", value_parser = |text: &str| text.parse::<DeadLetterId>())]
     id: DeadLetterId,
 }
@@ -58,8 +59,8 @@ pub(super) struct One {
 impl Action {
     pub(super) fn load(&self) -> Result<Config, Failure> {
         match self {
-            Action::List { place, .. } => place.load(),
-            Action::Show(one) | Action::Retry(one) | Action::Discard(one) => one.place.load(),
+            Action::List { flags, .. } => flags.load(),
+            Action::Show(one) | Action::Retry(one) | Action::Discard(one) => one.flags.load(),
         }
     }
 }
@@ -78,12 +79,11 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
 fn desk<'a, W>(config: &Config, writes: bool, out: &'a mut W) -> Result<Desk<'a, W>, Failure> {
     let (partitions, log): (u32, Arc<dyn DeadLetters>) = match Source::open(config)? {
         Source::Server(_) => {
-            let dir = config.data_dir.display();
-            return Err(Failure::Unusable(format!("a server is running on {dir}: stop it and try again")));
+            return Err(in_use(&config.data_dir));
         }
         Source::Directory(reader) if writes => {
             drop(reader);
-            // There is a log, so that nothing is made of these.
+            // The log exists, so that these are not used to make one.
             let options = Options { partitions: None, log_id: 0, now: Micros(0) };
             let store = SledStore::open(&config.data_dir);
             let log =
@@ -109,12 +109,14 @@ impl<W: Write> Desk<'_, W> {
         }
         let wanted = partition.map_or(0..self.partitions, |partition| partition..partition.saturating_add(1));
         if !as_json {
-            writeln!(self.out, "{:16} {:27} {:>8}  {:9}  reason", "id", "when", "bytes", "state")?;
+            writeln!(self.out, "{:16} {:27} {:>8}  {:9}  reason", "id", "refused at", "bytes", "state")?;
         }
         for partition in wanted {
-            let letters = self.log.letters(partition).map_err(unusable)?;
+            let letters = self.log.letters(partition)?;
             if letters.len() >= LETTERS_MAX {
-                eprintln!("headroom: of partition {partition} only the oldest {LETTERS_MAX} are looked at");
+                eprintln!(
+                    "headroom: partition {partition} has more dead letters; only the oldest {LETTERS_MAX} are listed"
+                );
             }
             for letter in letters {
                 if letter.resolved.is_some() && !all {
@@ -150,21 +152,23 @@ impl<W: Write> Desk<'_, W> {
         let kept = original.bytes.as_ref().map_or(0, Vec::len);
         if u64::try_from(kept) != Ok(letter.length) {
             let length = letter.length;
-            return refuse(format!(
-                "{id} had {length} bytes, of which {kept} are kept: there is nothing to append again"
-            ));
+            return refuse(format!("{id} had {length} bytes, of which {kept} are kept: it cannot be appended again"));
         }
         let command = self
             .read(&original)
             .map_err(|why| Failure::Wrong(format!("{id} is not appended again: it still cannot be read: {why}")))?;
         let partition = self.home(&command).unwrap_or(id.partition);
-        self.log.append_again(partition, &original).map_err(unusable)?;
+        self.log.append_again(partition, &original)?;
         self.log.resolve(id, Resolution::Retried, now).map_err(|error| {
-            Failure::Unusable(format!("{id} was appended again to partition {partition}, but not marked: {error}"))
+            Failure::Unusable(format!("{id} was appended again to partition {partition}, but is still listed: {error}"))
         })?;
-        writeln!(self.out, "{id} is appended again to partition {partition}")?;
+        writeln!(self.out, "{id} was appended again to partition {partition}")?;
         if command.deadline < now {
-            writeln!(self.out, "its deadline passed at {}: it will be refused as expired", text(command.deadline))?;
+            writeln!(
+                self.out,
+                "its deadline passed at {}: its owner will refuse it as expired",
+                text(command.deadline)
+            )?;
         }
         Ok(())
     }
@@ -172,12 +176,12 @@ impl<W: Write> Desk<'_, W> {
     fn discard(&mut self, id: DeadLetterId, now: Micros) -> Result<(), Failure> {
         let (letter, _) = self.find(id)?;
         self.is_open(&letter)?;
-        self.log.resolve(id, Resolution::Discarded, now).map_err(unusable)?;
-        writeln!(self.out, "{id} is discarded")?;
+        self.log.resolve(id, Resolution::Discarded, now)?;
+        writeln!(self.out, "{id} was discarded")?;
         Ok(())
     }
 
-    /// Where the command belongs, if that is anywhere.
+    /// The partition that the command belongs to; `None` when it names neither a pool nor a reservation.
     fn home(&self, command: &Command) -> Option<u32> {
         let of_pool = |pool: &PoolId| route::partition_of(pool, self.partitions);
         let of_reservation = |id: ReservationId| route::partition_of_reservation(&id, self.partitions);
@@ -195,32 +199,32 @@ impl<W: Write> Desk<'_, W> {
             return Ok(());
         }
         let partitions = self.partitions;
-        Err(Failure::Unusable(format!("there is no partition {partition}, the log has {partitions}")))
+        Err(Failure::Unusable(format!("there is no partition {partition}: the log has {partitions}, numbered from 0")))
     }
 
     fn find(&self, id: DeadLetterId) -> Result<(DeadLetter, RawCommand), Failure> {
         self.check(id.partition)?;
-        let letters = self.log.letters(id.partition).map_err(unusable)?;
+        let letters = self.log.letters(id.partition)?;
         let Some(letter) = letters.into_iter().find(|letter| letter.id() == id) else {
-            return Err(Failure::Wrong(format!("there is no dead letter {id}: see headroom dead-letters list --all")));
+            return Err(Failure::Wrong(format!(
+                "there is no dead letter {id}: headroom dead-letters list --all prints every id"
+            )));
         };
-        Ok((letter, self.log.original(id).map_err(unusable)?))
+        Ok((letter, self.log.original(id)?))
     }
 
     fn is_open(&self, letter: &DeadLetter) -> Result<(), Failure> {
         match letter.resolved {
             None => Ok(()),
-            Some((resolution, at)) => refuse(format!("{} was {} at {}", letter.id(), resolution.text(), text(at))),
+            Some((resolution, at)) => {
+                refuse(format!("{} was {} already, at {}", letter.id(), resolution.text(), text(at)))
+            }
         }
     }
 }
 
 fn refuse<T>(why: String) -> Result<T, Failure> {
     Err(Failure::Wrong(why))
-}
-
-fn unusable(error: LogError) -> Failure {
-    Failure::Unusable(error.to_string())
 }
 
 fn state(letter: &DeadLetter) -> &'static str {

@@ -1,9 +1,9 @@
-//! `headroom log`: what a person decides about a log that holds less than its data directory has seen. Until then it is
-//! not served. The decision is an event, so that whoever reads the log finds it; what shows the loss is kept.
+//! `headroom log accept-loss`: an operator accepts that a log holds fewer events than its data directory has seen. Until
+//! then the log is not served. An event records the decision, and the files that show the loss are kept.
 
-use super::shared::flags::PlaceFlags;
-use super::shared::operator_turn::{broken, reason, say, take, unusable};
-use super::shared::source::cannot_open;
+use super::shared::flags::{Flags, LostLog};
+use super::shared::operator_turn::{claim_until_committed, commit_event, reason};
+use super::shared::source::{cannot_open, in_use};
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::{Config, Kafka};
@@ -17,19 +17,21 @@ use crate::time::{Clock, SystemClock};
 use clap::Subcommand;
 use std::io::Write;
 
-/// What to do with a log.
+/// The subcommands of `log`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Accept for good that events are gone which the data directory has seen as committed. An event in each partition
-    /// that lost some says so; what has seen them is moved to a directory beside, and the log is served again. Whoever
-    /// was promised something by those events holds nothing of it
+    /// Accept for good that events are gone which the data directory has seen as committed
+    ///
+    /// An event in each partition that has lost some records it. The notes and checkpoints that have seen the lost events
+    /// are moved to the directory lost-1 (lost-2, ...) beside the log, which can then be served again. Callers keep nothing
+    /// of what the lost events promised them.
     AcceptLoss {
         #[command(flatten)]
-        place: PlaceFlags,
-        /// The log's id, as the refusal to serve it says
+        flags: Flags<LostLog>,
+        /// Id of the log, which the refusal to serve it names: 32 hexadecimal digits
         #[arg(long, value_name = "ID", value_parser = id)]
         log: u128,
-        /// Why they are gone, and who accepts that, for whoever reads the log: up to 200 characters
+        /// Why the events are gone, and who accepts it; recorded in the log, up to 200 characters
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         because: String,
     },
@@ -38,7 +40,7 @@ pub(super) enum Action {
 impl Action {
     pub(super) fn load(&self) -> Result<Config, Failure> {
         match self {
-            Action::AcceptLoss { place, .. } => place.load(),
+            Action::AcceptLoss { flags, .. } => flags.load(),
         }
     }
 }
@@ -55,13 +57,13 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
     let (dir, store) = (&config.data_dir, SledStore::open(&config.data_dir));
     let cannot = |error: StoreError| Failure::Unusable(error.detail);
     let mut made_with = None;
-    // Before anything is written: opening a file to write to it puts it right as far as it can.
+    // Opening the log for writing repairs what it can: what is lost has to be known before that.
     let (found, losses) = match EmbeddedReader::open(dir) {
         Ok(reader) => {
             let found = reader.manifest().log_id;
-            (found, app::losses(&reader, &store, found).map_err(unusable)?)
+            (found, app::losses(&reader, &store, found)?)
         }
-        // It is made anew, with what was seen of it.
+        // The file is gone: it is made anew, with the partitions that were seen.
         Err(OpenError::Io { path, .. }) if dir.is_dir() && !path.exists() => {
             let partitions = store.witness().partitions().map_err(cannot)?;
             made_with = Some(partitions).filter(|partitions| *partitions > 0).or(config.partitions);
@@ -69,7 +71,7 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
         }
         Err(error) => return Err(cannot_open(&error)),
     };
-    if !is_to_be_said(id, found, &losses, out)? {
+    if !is_to_accept(id, found, &losses, out)? {
         return Ok(Verdict::Fine);
     }
     let options = Options { partitions: made_with, log_id: id, now: SystemClock::new().now() };
@@ -85,28 +87,29 @@ fn of_cluster(
     out: &mut impl Write,
 ) -> Result<Verdict, Failure> {
     let dir = &config.data_dir;
-    let in_use = || Failure::Unusable(format!("a server is running on {}: stop it and try again", dir.display()));
-    let cannot = |error| Failure::Unusable(format!("cannot look at {}: {error}", dir.display()));
-    let _hold = Hold::take(dir).map_err(cannot)?.ok_or_else(in_use)?;
+    let cannot = |error| Failure::Unusable(format!("cannot open the data directory {}: {error}", dir.display()));
+    let _hold = Hold::take(dir).map_err(cannot)?.ok_or_else(|| in_use(dir))?;
     let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
     let (store, found) = (SledStore::open(dir), log.manifest().log_id);
-    let losses = app::losses(&log, &store, found).map_err(unusable)?;
-    if is_to_be_said(id, found, &losses, out)? {
+    let losses = app::losses(&log, &store, found)?;
+    if is_to_accept(id, found, &losses, out)? {
         return accept(&log, &losses, because, &store, out);
     }
     Ok(Verdict::Fine)
 }
 
-/// Whether it is the log that is meant, and has lost anything that a person may accept.
-fn is_to_be_said(id: u128, found: u128, losses: &[Loss], out: &mut impl Write) -> Result<bool, Failure> {
+/// Whether `id` names this log, and the log has lost events that an operator may accept.
+fn is_to_accept(id: u128, found: u128, losses: &[Loss], out: &mut impl Write) -> Result<bool, Failure> {
     if losses.iter().any(Loss::is_of_another_log) {
         return Err(Failure::Wrong(app::told(losses, found)));
     }
     if found != id {
-        return Err(Failure::Unusable(format!("the log is {found:032x}, and {id:032x} was named")));
+        return Err(Failure::Unusable(format!(
+            "the id of this log is {found:032x}, and --log names {id:032x}: give the id that the refusal names"
+        )));
     }
     if losses.is_empty() {
-        writeln!(out, "nothing that was seen is gone, and nothing was said")?;
+        writeln!(out, "the log holds every event that was seen; nothing was changed")?;
     }
     Ok(!losses.is_empty())
 }
@@ -119,26 +122,28 @@ fn accept<L: PartitionLog + CommittedTail>(
     out: &mut impl Write,
 ) -> Result<Verdict, Failure> {
     for loss in losses {
-        let (partition, end) = (loss.partition, log.end(loss.partition).map_err(unusable)?);
-        let mut state = recover::rebuild(log, partition, end, &mut |_| {}).map_err(broken)?;
+        let (partition, end) = (loss.partition, log.end(loss.partition)?);
+        let mut state = recover::rebuild(log, partition, end, &mut |_| {})?;
         let (from, until) = loss.events();
         let detail = format!("{because}: {}", loss.what);
         let claim = |from: u64, fold: &mut Fold<'_>| log.claim(partition, from, fold);
-        take(&mut state, claim, |owned, state| {
-            say(owned, log.partitions(), state, |owner, state, now| {
+        claim_until_committed(&mut state, claim, |owned, state| {
+            commit_event(owned, log.partitions(), state, |owner, state, now| {
                 owner.events_lost(state, (from, until), &detail, (loss.last(), now))
             })
         })?;
-        writeln!(out, "{loss}; the log says that this is accepted")?;
+        writeln!(out, "{loss}; recorded in the log as accepted")?;
     }
-    let cannot = |error| Failure::Unusable(format!("what has seen the events cannot be moved aside: {error}"));
+    let cannot = |error| {
+        Failure::Unusable(format!("the notes and checkpoints that have seen the events cannot be moved: {error}"))
+    };
     let aside = store.set_aside().map_err(cannot)?;
-    writeln!(out, "what has seen the events is in {}", aside.display())?;
+    writeln!(out, "the notes and checkpoints that have seen the events are now in {}", aside.display())?;
     Ok(Verdict::Fine)
 }
 
 fn id(text: &str) -> Result<u128, String> {
     let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let id = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
-    id.ok_or_else(|| "a log's id is 32 hexadecimal digits".to_owned())
+    id.ok_or_else(|| "the id of a log has 32 hexadecimal digits".to_owned())
 }

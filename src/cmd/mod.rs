@@ -17,73 +17,110 @@ mod shared;
 mod topics;
 mod verify;
 
+use crate::log::LogError;
 use crate::telemetry;
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
-use shared::flags::{PlaceFlags, SettingFlags};
+use shared::flags::{AnyLog, Every, Flags};
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-/// Capacity reservation that never overbooks.
+/// What the help of the program says at its end.
+const TOP_NOTES: &str = "\
+Without a command, headroom serves. `headroom serve --help` lists every setting, those of a Kafka cluster too.
+Exit codes: 0 fine, 1 what was asked about is wrong, 2 bad usage or unreadable input.";
+
+/// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "headroom", version, about, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "headroom",
+    version,
+    about = "Capacity reservation that never overbooks",
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    serve: SettingFlags,
+    serve: Flags<Every>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve; also what happens without a subcommand
-    Serve(SettingFlags),
-    /// Re-derive the laws from the log with a second model, and compare states by digest
+    /// Run the service; the default without a command
+    Serve(Flags<Every>),
+    /// Show a week of delivery slots being sold out on a temporary server, then audit its log
+    Demo(demo::Args),
+    /// Check a log: derive every law anew with a second model, and compare states by digest
+    ///
+    /// Reads the log of a stopped server (--data-dir), of a running one through its HTTP interface (--data-dir), or of a
+    /// Kafka cluster (--kafka-brokers). Changes nothing. Exit code 0: no law is broken.
     Verify {
         #[command(flatten)]
-        place: PlaceFlags,
+        flags: Flags<AnyLog>,
         /// Print one JSON object instead of a table
         #[arg(long)]
         json: bool,
     },
-    /// Print events, one JSON object a line
+    /// Print events as JSON, one object a line
     Cat {
         #[command(flatten)]
-        place: PlaceFlags,
+        flags: Flags<AnyLog>,
         #[command(flatten)]
         what: cat::What,
     },
-    /// Drop the checkpoints of a stopped server, rebuild them from the log, and compare
-    Rebuild(PlaceFlags),
-    /// Look after commands on a Kafka cluster that are gone before they were decided
-    #[command(subcommand)]
-    Commands(commands::Action),
-    /// Decide what becomes of a log that has lost something
-    #[command(subcommand)]
-    Log(log::Action),
-    /// Repair the time of partitions that a wrong clock has taken ahead
-    #[command(subcommand)]
-    Clock(clock::Action),
-    /// Look after commands that nobody could decide
+    /// Rebuild the checkpoints of a stopped server from its log, and compare the states
+    ///
+    /// Each old checkpoint is deleted after the partition's events were read without a fault. Exit code 0: the old
+    /// checkpoint, the log and the new checkpoint lead to the same state.
+    Rebuild(Flags<AnyLog>),
+    /// Print the settings in force, and where each comes from
+    Config(Flags<Every>),
+    /// List, show, retry and discard commands that could not be decided
+    ///
+    /// Such a command cannot be read, or was sent to the wrong partition. An event refuses it, and the command is kept as
+    /// it was: on Kafka in a topic of its own for 30 days, in the embedded log for ever.
     #[command(subcommand)]
     DeadLetters(dead_letters::Action),
-    /// Show a week of delivery slots being sold out on a server of its own, and audit what it did
-    Demo(demo::Args),
-    /// Look after the topics of the log on a Kafka cluster
+    /// Accept that a log has lost events
+    #[command(subcommand)]
+    Log(log::Action),
+    /// Find and skip commands that a Kafka cluster has lost before they were decided
+    #[command(subcommand)]
+    Commands(commands::Action),
+    /// Set the time of partitions back after a clock was ahead
+    #[command(subcommand)]
+    Clock(clock::Action),
+    /// Compare, create and change the topics of a log on a Kafka cluster
     #[command(subcommand)]
     Topics(topics::Action),
-    /// Look after the schemas of what is recorded, and a registry's copies of them
+    /// Check the schemas of records, and register them in a schema registry
     #[command(subcommand)]
     Schemas(schemas::Action),
-    /// Print the effective configuration, and where each setting comes from
-    Config(SettingFlags),
 }
 
-/// What a command found.
+impl Cli {
+    /// Reads the arguments of the process. On bad usage, and for help, it prints and ends the process.
+    pub fn read() -> Cli {
+        let matches = Cli::with_notes().get_matches();
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line with a help of its own: settings of a cluster are left to `headroom serve --help`.
+    fn with_notes() -> clap::Command {
+        let is_of_kafka = |arg: &Arg| arg.get_help_heading().is_some();
+        let command = Cli::command().mut_args(|arg| if is_of_kafka(&arg) { arg.hide(true) } else { arg });
+        command.after_help(TOP_NOTES).after_long_help(TOP_NOTES)
+    }
+}
+
+/// The result of a command that could be carried out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
+    /// Exit code 0.
     Fine,
+    /// What was asked about is wrong: exit code 1.
     Wrong,
 }
 
@@ -93,19 +130,19 @@ impl Verdict {
     }
 }
 
-/// Why a command came to no verdict of its own.
+/// Why a command could not be carried out to its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Failure {
-    /// What was asked about is too wrong to be looked into.
+    /// What was asked about is wrong in a way that ends the command: exit code 1.
     Wrong(String),
-    /// It could not be asked.
+    /// Bad usage, or input that cannot be read: exit code 2.
     Unusable(String),
-    /// The log said it already.
+    /// The reason is in a log line already.
     Logged {
-        /// Whether it is what [`Failure::Wrong`] is.
+        /// Whether the exit code is 1, as for [`Failure::Wrong`].
         is_wrong: bool,
     },
-    /// Whoever read the output has enough of it.
+    /// The reader closed the output: exit code 0.
     Closed,
 }
 
@@ -113,14 +150,21 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Wrong(what) | Failure::Unusable(what) => f.write_str(what),
-            Failure::Logged { .. } => f.write_str("the log says why"),
+            Failure::Logged { .. } => f.write_str("the log lines say why"),
             Failure::Closed => f.write_str("the output is closed"),
         }
     }
 }
 
+impl From<LogError> for Failure {
+    /// For a log that cannot be read or written.
+    fn from(error: LogError) -> Failure {
+        Failure::Unusable(error.to_string())
+    }
+}
+
 impl From<io::Error> for Failure {
-    /// Of writing output: what is read is given its own words.
+    /// For errors of writing the output. Errors of reading get a message where they occur.
     fn from(error: io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::Closed,
@@ -129,14 +173,14 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Runs the one command that was asked for.
+/// Runs the command, and turns its result into an exit code.
 pub fn run(cli: Cli) -> ExitCode {
     match perform(cli) {
         Ok(Verdict::Fine) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Ok(Verdict::Wrong) => ExitCode::from(1),
         Err(failure) => {
             if !matches!(failure, Failure::Logged { .. }) {
-                // Whoever closed the terminal reads no more.
+                // Standard error may be closed as well.
                 let _ = writeln!(io::stderr(), "headroom: {failure}");
             }
             let is_wrong = matches!(failure, Failure::Wrong(_) | Failure::Logged { is_wrong: true });
@@ -149,7 +193,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let command = cli.command.unwrap_or(Command::Serve(cli.serve));
     let config = match &command {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
-        Command::Verify { place, .. } | Command::Cat { place, .. } | Command::Rebuild(place) => place.load()?,
+        Command::Verify { flags, .. } | Command::Cat { flags, .. } | Command::Rebuild(flags) => flags.load()?,
         Command::Commands(action) => action.load()?,
         Command::Clock(action) => action.load()?,
         Command::DeadLetters(action) => action.load()?,
@@ -158,10 +202,10 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Schemas(action) => action.load()?,
         Command::Demo(_) => demo::settings(None)?,
     };
-    // What is written is for this user alone: the log holds who ordered what.
+    // The log holds who ordered what: files are readable by this user only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
-    // Not line by line: cat prints millions. Whoever wants to be read at once flushes.
+    // Buffered, because cat prints millions of lines. Commands whose output is to be seen at once flush it.
     let out = &mut BufWriter::new(io::stdout().lock());
     let verdict = match command {
         Command::Serve(_) => serve::run(&config, out),
@@ -178,7 +222,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Config(_) => config::run(&config, out),
     }?;
     match out.flush().map_err(Failure::from) {
-        // Who reads no further may still ask for the code.
+        // A reader that has closed the output still gets the exit code.
         Ok(()) | Err(Failure::Closed) => Ok(verdict),
         Err(failure) => Err(failure),
     }

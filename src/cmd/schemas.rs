@@ -1,25 +1,25 @@
-//! `headroom schemas`: every version of every schema against all others, and against what a registry has of them. A
-//! server registers nothing: a person or a pipeline does, here.
+//! `headroom schemas`: checks that all versions of the schemas can read each other, and that a registry has them. A server
+//! registers nothing: an operator or a pipeline does it with this command.
 
-use super::shared::flags::ClusterFlags;
+use super::shared::flags::{Flags, Schemas};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
-use crate::log::LogError;
 use crate::log::kafka::Topics;
 use crate::log::kafka::schema::registry::{Continuity, Subject, subjects};
 use crate::wire::schema::incompatibilities;
 use clap::Subcommand;
 use std::io::Write;
 
-/// What to do with the schemas.
+/// The subcommands of `schemas`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Show that every version reads every other, and that the registry, if one is configured, has them all: what a
-    /// server needs to start
-    Check(ClusterFlags),
-    /// Tell the registry which changes may pass, and register every version
-    Register(ClusterFlags),
+    /// Check that all versions of the schemas can read each other, and that the registry has them
+    ///
+    /// The registry is asked when one is configured. Exit code 0: a server can start.
+    Check(Flags<Schemas>),
+    /// Register every version of the schemas, and set the registry's compatibility levels
+    Register(Flags<Schemas>),
 }
 
 impl Action {
@@ -33,7 +33,7 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     let topics = config.kafka.as_ref().map_or_else(|| Topics::of("headroom"), |kafka| app::cluster(kafka).topics);
     let registry = config.kafka.as_ref().and_then(app::registry);
     if let (Action::Register(_), None) = (action, &registry) {
-        let missing = "no registry is configured: give --registry-url, or registry_url in the file";
+        let missing = "no registry is configured: give --registry-url, or registry_url in the file of --config";
         return Err(Failure::Unusable(missing.to_owned()));
     }
     let subjects = subjects(&topics);
@@ -43,26 +43,25 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
         let found = incompatibilities(versions);
         found.iter().try_for_each(|why| writeln!(out, "{name}: {why}"))?;
         if found.is_empty() {
-            writeln!(out, "{name}: {} of its schema, and all read each other", counted(versions.len()))?;
+            writeln!(out, "{name}: {} of the schema, all readable by each other", counted(versions.len()))?;
         }
         is_fine &= found.is_empty();
     }
     let Some(registry) = registry.filter(|_| is_fine) else { return Ok(Verdict::fine_if(is_fine)) };
     for subject in &subjects {
-        let unusable = |error: LogError| Failure::Unusable(error.to_string());
         if let Action::Check(_) = action {
-            let (level, standing) = registry.continuity(subject).map_err(unusable)?;
+            let (level, standing) = registry.continuity(subject)?;
             is_fine &= tell(subject, level.as_deref(), &standing, out)?;
             continue;
         }
-        for (version, id) in (1..).zip(registry.register(subject).map_err(unusable)?) {
-            writeln!(out, "{}: version {version} has id {id}, {}", subject.name, subject.level)?;
+        for (version, id) in (1..).zip(registry.register(subject)?) {
+            writeln!(out, "{}: version {version} has id {id}, compatibility {}", subject.name, subject.level)?;
         }
     }
     Ok(Verdict::fine_if(is_fine))
 }
 
-/// Whether a server may start.
+/// Prints what the registry has of a subject; returns whether a server may start with it.
 fn tell(
     subject: &Subject,
     level: Option<&str>,
@@ -75,13 +74,18 @@ fn tell(
     for (version, standing) in (1..).zip(standing) {
         match standing {
             Continuity::Registered(id) => writeln!(out, "{name}: version {version} has id {id}")?,
-            Continuity::Acceptable => writeln!(out, "{name}: version {version} is not registered: register does it")?,
-            Continuity::Refused => writeln!(out, "{name}: version {version} is refused: others are there already")?,
+            Continuity::Acceptable => {
+                writeln!(out, "{name}: version {version} is not registered: run headroom schemas register")?
+            }
+            Continuity::Refused => writeln!(
+                out,
+                "{name}: version {version} is refused by the registry: it is incompatible with the versions that are registered"
+            )?,
         }
     }
     if is_registered && level != Some(wanted) {
-        let level = level.unwrap_or("what the registry lets pass usually");
-        writeln!(out, "{name}: changes are held to {level} instead of {wanted}: register says so")?;
+        let level = level.unwrap_or("the registry's default");
+        writeln!(out, "{name}: compatibility is {level} instead of {wanted}: run headroom schemas register")?;
         is_fine = false;
     }
     Ok(is_fine)

@@ -1,4 +1,4 @@
-//! `headroom serve`: the service, until it is told to stop.
+//! `headroom serve`: runs the service until SIGTERM or SIGINT.
 
 use super::shared::source::cannot_open;
 use super::{Failure, Verdict};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let is_json = config.log_format == LogFormat::Json;
     match serve(config, out) {
-        // Whoever reads JSON reads nothing else.
+        // Standard error holds JSON lines only: the error is one of them.
         Err(failure) if is_json => {
             tracing::error!("{failure}");
             Err(Failure::Logged { is_wrong: matches!(failure, Failure::Wrong(_)) })
@@ -30,7 +30,7 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
         let mut interrupts = Signals::interrupts().map_err(cannot)?;
         let app = App::start(config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await;
         let app = app.map_err(cannot_start)?;
-        // Whoever asked for port 0 reads here which one it is; nobody has to.
+        // With port 0 this line tells the port. Nobody has to read it: a closed output is no error.
         let address = app.address();
         match config.log_format {
             LogFormat::Text => drop(writeln!(out, "headroom listens on http://{address}").and_then(|()| out.flush())),
@@ -44,7 +44,7 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
         tracing::info!(is_clean = ended.is_ok(), "stopped");
         ended.map(|()| Verdict::Fine).map_err(|why| Failure::Wrong(why.to_owned()))
     });
-    // What still asks the log asks for callers who are gone.
+    // Tasks that are still running work for callers who are gone.
     runtime.shutdown_background();
     ended
 }

@@ -1,16 +1,16 @@
-//! What an operator says of a cluster, and what has to go together in it.
+//! The settings of a log on a Kafka cluster, and the checks of those that depend on each other.
 
 use super::{Checking, Setting, number};
 use crate::limits::{REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_MAX};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A text that is not to be shown.
+/// A text that must never be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text, for whom it is meant.
+    /// The text itself, for the client that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -22,76 +22,76 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Checked settings of the log on a cluster.
+/// Checked settings of a log on a Kafka cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kafka {
-    /// Where to find it: `host:port`, with commas between.
+    /// The bootstrap servers: `host:port`, separated by commas.
     pub brokers: String,
-    /// How to be let in: properties of librdkafka.
+    /// Security protocol, SASL and TLS, as properties of librdkafka.
     pub security: BTreeMap<&'static str, Secret>,
-    /// The id that the cluster must have; `None` takes that of the first start.
+    /// The id that the cluster must have; `None` for the id seen at the first start on this data directory.
     pub cluster_id: Option<String>,
-    /// How many brokers hold every topic, at least.
+    /// The lowest replication factor that a topic may have.
     pub replication: u16,
-    /// How many of them have a record before it counts as written, at least; not more than [`Kafka::replication`].
+    /// The lowest `min.insync.replicas` that a topic may have; at most [`Kafka::replication`].
     pub min_in_sync: u16,
-    /// Whether two producers take turns on a partition.
+    /// Whether two transactional producers take turns on a partition.
     pub alternating_producers: bool,
-    /// The application that the log belongs to.
+    /// The prefix of client ids and user names. The log's manifest pins it.
     pub application: String,
-    /// The environment that it belongs to.
+    /// The environment of the log, such as `prod`. The log's manifest pins it.
     pub environment: String,
-    /// What this process does.
+    /// The roles of this process.
     pub roles: Roles,
-    /// The names of the topics, each another.
+    /// The names of the topics, all different.
     pub topics: TopicNames,
-    /// Who gives schemas their ids; `None` leaves fingerprints in the records.
+    /// The schema registry; `None` when records carry fingerprints of schemas.
     pub registry: Option<Registry>,
 }
 
-/// What a process does on a cluster; at least one of them.
+/// The roles of a process on a cluster. At least one is set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Roles {
-    /// Takes calls.
+    /// Takes calls over HTTP.
     pub gateway: bool,
-    /// Owns partitions.
+    /// Owns partitions and decides their commands.
     pub owner: bool,
 }
 
-/// The names of the topics.
+/// The names of the topics of one log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TopicNames {
-    /// `topic_commands`.
+    /// The topic of commands.
     pub commands: String,
-    /// `topic_events`.
+    /// The topic of events.
     pub events: String,
-    /// `topic_replies`.
+    /// The topic of replies.
     pub replies: String,
-    /// `topic_dead_letters`.
+    /// The topic of dead letters.
     pub dead_letters: String,
-    /// `topic_manifest`.
+    /// The topic of the manifest.
     pub manifest: String,
 }
 
-/// A schema registry.
+/// The connection to a schema registry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Registry {
-    /// Without a slash at its end.
+    /// The base URL, without a slash at its end.
     pub url: String,
-    /// How long it may take to answer.
+    /// The timeout of a request, in milliseconds.
     pub timeout_ms: u64,
-    /// The user and the password it is asked with.
+    /// User name and password for HTTP basic authentication.
     pub user: Option<(String, Secret)>,
 }
 
-/// Brokers that are worth naming: a client finds the others by itself.
+/// Most brokers in the list. A client learns of the others from those that it reaches.
 const BROKERS_MAX: usize = 64;
-/// Longest name of a topic, as Kafka has it.
+/// Longest name of a topic that Kafka allows, in bytes.
 const TOPIC_BYTES_MAX: usize = 249;
-/// Longest name of an application or an environment.
+/// Longest name of an application or an environment, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// `None` without brokers, and when there is a problem.
+/// The settings of the cluster; `None` without brokers, or when a problem was noted.
 pub(super) fn check(checking: &mut Checking<'_>) -> Option<Kafka> {
     let brokers = checking.optional(Setting::KafkaBrokers, brokers);
     let security = security(checking);
@@ -105,9 +105,9 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Kafka> {
     let registry = registry(checking);
     if !checking.is_given(Setting::KafkaBrokers) {
         for setting in Setting::ALL.iter().filter(|setting| setting.is_of_kafka()) {
-            // Names are no wish: one environment may be set up with them for a log of either kind.
-            if !matches!(setting, Setting::Application | Setting::Environment) && checking.is_said(*setting) {
-                checking.clash(*setting, "is given without kafka_brokers, and the embedded log has no use for it");
+            // Application and environment only name the deployment, which may have an embedded log.
+            if !matches!(setting, Setting::Application | Setting::Environment) && checking.is_changed(*setting) {
+                checking.clash(*setting, "is set without kafka_brokers, and the embedded log does not use it");
             }
         }
         return None;
@@ -128,7 +128,7 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Kafka> {
     })
 }
 
-/// Properties of the client, and which settings of the others they need or have no use for.
+/// The client's security properties, after a check that the settings match the security protocol.
 fn security(checking: &mut Checking<'_>) -> Option<BTreeMap<&'static str, Secret>> {
     let protocol = checking.setting(Setting::KafkaSecurityProtocol, |text| {
         one_of(text, &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"])
@@ -174,13 +174,14 @@ fn security(checking: &mut Checking<'_>) -> Option<BTreeMap<&'static str, Secret
     Some(given.chain([("security.protocol", Secret(protocol))]).collect())
 }
 
-/// How many copies there are, and how many of them count.
+/// Replication factor and `min.insync.replicas`.
 fn copies(checking: &mut Checking<'_>) -> Option<(u16, u16)> {
     let replication = checking.setting(Setting::KafkaReplication, |text| number(text, 1..=REPLICATION_MAX));
     let min_in_sync = checking.setting(Setting::KafkaMinInSync, |text| number(text, 1..=REPLICATION_MAX));
     let (replication, min_in_sync) = (replication?, min_in_sync?);
     if min_in_sync > replication {
-        let what = format!("= {min_in_sync} is more than kafka_replication = {replication}: nothing could be written");
+        let what =
+            format!("= {min_in_sync} is more than kafka_replication = {replication}: no record could be written");
         checking.clash(Setting::KafkaMinInSync, what);
     }
     Some((replication, min_in_sync))
@@ -191,7 +192,7 @@ fn topics(checking: &mut Checking<'_>) -> Option<TopicNames> {
     let mut topic = |setting: Setting| {
         let name = checking.setting(setting, topic)?;
         if let Some(other) = seen.insert(name.clone(), setting) {
-            checking.clash(setting, format_args!("= {name} is the name of {} already", other.name()));
+            checking.clash(setting, format_args!("= {name} is already the name of {}", other.name()));
         }
         Some(name)
     };
@@ -215,8 +216,8 @@ fn topics(checking: &mut Checking<'_>) -> Option<TopicNames> {
 fn registry(checking: &mut Checking<'_>) -> Option<Registry> {
     let url = checking.optional(Setting::RegistryUrl, url);
     if url.as_deref().is_some_and(is_with_user) {
-        // Said without the address, which may hold a password.
-        checking.clash(Setting::RegistryUrl, "holds a user before its @: give registry_username and registry_password");
+        // The message leaves the URL out, because it may hold a password.
+        checking.clash(Setting::RegistryUrl, "holds a user name: set registry_username and registry_password instead");
     }
     let range = REGISTRY_TIMEOUT_MIN_MS..=REGISTRY_TIMEOUT_MAX_MS;
     let timeout_ms = checking.setting(Setting::RegistryTimeoutMs, |text| number(text, range.clone()));
@@ -230,15 +231,17 @@ fn registry(checking: &mut Checking<'_>) -> Option<Registry> {
 }
 
 impl Checking<'_> {
+    /// Notes that this value of a setting needs another setting.
     fn missing(&mut self, setting: Setting, value: &str, other: Setting) {
         self.clash(setting, format_args!("= {value} needs {}, which is not set", other.name()));
     }
 
+    /// Notes that a setting is set and has no effect.
     fn unused(&mut self, setting: Setting, without: &str) {
-        self.clash(setting, format_args!("is of use only with {without}"));
+        self.clash(setting, format_args!("has an effect only with {without}"));
     }
 
-    /// The one needs the other.
+    /// Notes a problem when `setting` is set and `other` is not.
     fn together(&mut self, setting: Setting, other: Setting) {
         if !self.is_given(other) {
             self.clash(setting, format_args!("needs {}, which is not set", other.name()));
@@ -248,7 +251,7 @@ impl Checking<'_> {
 
 fn one_of(text: &str, choices: &[&str]) -> Result<String, String> {
     let chosen = choices.iter().find(|choice| choice.eq_ignore_ascii_case(text));
-    chosen.map(|choice| (*choice).to_owned()).ok_or_else(|| format!("is none of {}", choices.join(", ")))
+    chosen.map(|choice| (*choice).to_owned()).ok_or_else(|| format!("is not one of {}", choices.join(", ")))
 }
 
 fn filled(text: &str) -> Result<String, String> {
@@ -264,12 +267,12 @@ fn brokers(text: &str) -> Result<String, String> {
     };
     let brokers: Vec<&str> = text.split(',').map(str::trim).collect();
     if brokers.len() > BROKERS_MAX || !brokers.iter().all(|broker| is_broker(broker)) {
-        return Err(format!("is not host:port, or up to {BROKERS_MAX} of them with commas between"));
+        return Err(format!("is not host:port, or up to {BROKERS_MAX} of them separated by commas"));
     }
     Ok(brokers.join(","))
 }
 
-/// Letters, digits and what else is named.
+/// Accepts letters, digits and the characters in `others`.
 fn word(text: &str, bytes_max: usize, others: &str) -> Result<String, String> {
     let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c));
     if is_word && text.len() <= bytes_max {
@@ -279,14 +282,14 @@ fn word(text: &str, bytes_max: usize, others: &str) -> Result<String, String> {
     Err(format!("is not 1 to {bytes_max} letters, digits and any of {}", others.join(" ")))
 }
 
-/// Without dots: they part the names that a transaction's name is made of.
+/// Accepts no dots: a dot ends the prefix in client ids.
 fn name(text: &str) -> Result<String, String> {
     word(text, NAME_BYTES_MAX, "-_")
 }
 
 fn topic(text: &str) -> Result<String, String> {
     match text {
-        "." | ".." => Err("is no name that Kafka allows".to_owned()),
+        "." | ".." => Err("is not a name that Kafka allows".to_owned()),
         _ => word(text, TOPIC_BYTES_MAX, "-_."),
     }
 }
@@ -297,7 +300,7 @@ fn roles(text: &str) -> Result<Roles, String> {
         match role.trim() {
             "gateway" => roles.gateway = true,
             "owner" => roles.owner = true,
-            _ => return Err("is not gateway, owner, or both with a comma between".to_owned()),
+            _ => return Err("is not gateway, owner, or gateway,owner".to_owned()),
         }
     }
     Ok(roles)
@@ -312,7 +315,7 @@ fn url(text: &str) -> Result<String, String> {
     if is_url {
         return Ok(text.trim_end_matches('/').to_owned());
     }
-    Err("is not an address such as http://registry:8081".to_owned())
+    Err("is not a URL such as http://registry:8081".to_owned())
 }
 
 fn is_with_user(url: &str) -> bool {
@@ -371,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lets_in_becomes_the_clients_properties() {
+    fn security_settings_become_properties_of_the_client() {
         let mut inputs = of(&format!("{SASL}\nkafka_sasl_password_file = \"/secrets/kafka\""));
         inputs.env.insert("HEADROOM_REGISTRY_PASSWORD".to_owned(), "of-env".to_owned());
         let kafka = Config::load(&inputs).unwrap().kafka.unwrap();
@@ -394,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_nowhere_to_be_read() {
+    fn secrets_are_never_printed() {
         let secrets = "kafka_sasl_password = \"hush-1\"\nkafka_ssl_key_password = \"hush-2\"";
         let inputs = of(&format!("{SASL}\n{secrets}\nregistry_password = \"hush-3\""));
         let config = Config::load(&inputs).unwrap();
@@ -439,17 +442,17 @@ mod tests {
         );
         let expected = "the configuration has 14 problems
   file headroom.toml: kafka_sasl_password_file = \"/none\" cannot be read: there is none
-  file headroom.toml: kafka_brokers = \"broker\" is not host:port, or up to 64 of them with commas between
-  file headroom.toml: kafka_sasl_mechanism = \"GSSAPI\" is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
+  file headroom.toml: kafka_brokers = \"broker\" is not host:port, or up to 64 of them separated by commas
+  file headroom.toml: kafka_sasl_mechanism = \"GSSAPI\" is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
   file headroom.toml: kafka_security_protocol = sasl_plaintext needs kafka_sasl_username, which is not set
-  file headroom.toml: kafka_ssl_key is of use only with kafka_security_protocol = ssl or sasl_ssl
+  file headroom.toml: kafka_ssl_key has an effect only with kafka_security_protocol = ssl or sasl_ssl
   file headroom.toml: kafka_ssl_key needs kafka_ssl_certificate, which is not set
-  default: kafka_min_in_sync = 2 is more than kafka_replication = 1: nothing could be written
+  default: kafka_min_in_sync = 2 is more than kafka_replication = 1: no record could be written
   file headroom.toml: environment = \"a.b\" is not 1 to 64 letters, digits and any of - _
-  file headroom.toml: roles = \"gateway,boss\" is not gateway, owner, or both with a comma between
-  file headroom.toml: topic_events = headroom.commands is the name of topic_commands already
+  file headroom.toml: roles = \"gateway,boss\" is not gateway, owner, or gateway,owner
+  file headroom.toml: topic_events = headroom.commands is already the name of topic_commands
   file headroom.toml: topic_replies = \"a b\" is not 1 to 249 letters, digits and any of - _ .
-  file headroom.toml: registry_url holds a user before its @: give registry_username and registry_password
+  file headroom.toml: registry_url holds a user name: set registry_username and registry_password instead
   file headroom.toml: registry_timeout_ms = \"5\" is not a whole number from 50 to 10000
   file headroom.toml: registry_username needs registry_password, which is not set";
         assert_eq!(problems.unwrap_err().to_string(), expected);
@@ -460,18 +463,18 @@ mod tests {
         let text = "kafka_replication = 1\nroles = \"owner\"\nregistry_url = \"http://r\"\ntopic_events = \"e\"";
         let problems = load(text).unwrap_err().to_string();
         for setting in ["kafka_replication", "roles", "registry_url", "topic_events"] {
-            let expected = format!("{setting} is given without kafka_brokers, and the embedded log has no use for it");
+            let expected = format!("{setting} is set without kafka_brokers, and the embedded log does not use it");
             assert!(problems.contains(&expected), "{problems}");
         }
         let both = of(&format!("{SASL}\nkafka_sasl_password = \"p\"\nkafka_sasl_password_file = \"/secrets/kafka\""));
         let problems = Config::load(&both).unwrap_err().to_string();
-        let expected = "kafka_sasl_password_file names a file, and kafka_sasl_password is given too, by file \
-            headroom.toml: give one of them";
+        let expected = "kafka_sasl_password_file is set, and kafka_sasl_password is set as well, by file \
+            headroom.toml: set only one of them";
         assert!(problems.contains(expected), "{problems}");
         let unused = "kafka_brokers = \"k:1\"\nkafka_sasl_username = \"me\"";
         let problems = load(unused).unwrap_err().to_string();
         assert!(
-            problems.contains("kafka_sasl_username is of use only with kafka_security_protocol = sasl_"),
+            problems.contains("kafka_sasl_username has an effect only with kafka_security_protocol = sasl_"),
             "{problems}"
         );
     }

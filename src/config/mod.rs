@@ -1,6 +1,6 @@
-//! What an operator may set. Two stages: [`raw`] gathers what was typed in file, environment and flags, and here it is
-//! checked into a [`Config`]. Both are pure, and neither stops at the first problem: whoever has to fix a deployment
-//! gets the whole list at once, each with where it came from. Bounds of the system are in [`crate::limits`], not here.
+//! The settings of a process, in two stages: [`raw`] collects texts from file, environment and flags, and this file
+//! parses and checks them into a [`Config`]. Both are pure. Neither stops at the first problem: an operator gets the
+//! whole list at once, each problem with its source. Bounds of the system are in [`crate::limits`], not here.
 
 mod kafka;
 pub mod raw;
@@ -9,7 +9,7 @@ mod setting;
 use crate::limits::{DEADLINE_MAX_MS, HOST_BYTES_MAX, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
 pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
 pub use raw::{FileText, Given, Inputs, Raw, Source};
-pub use setting::{Kind, Setting};
+pub use setting::{Group, Kind, Setting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
@@ -17,49 +17,49 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
-    /// For people.
+    /// One line of text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object a line, for programs.
     Json,
 }
 
-/// Levels of log lines, from none to all.
+/// Levels of log lines, from none to all of them.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 /// Checked settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Where HTTP is served; port 0 takes any free one.
+    /// The address that HTTP is served on; port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Where log and checkpoints are.
+    /// The directory of the embedded log and of checkpoints; on Kafka, of checkpoints and notes about the log.
     pub data_dir: PathBuf,
-    /// How many partitions the log must have; `None` takes what it has.
+    /// The number of partitions that the log must have; `None` accepts the number of an existing log.
     pub partitions: Option<u32>,
-    /// The cluster that carries the log; `None` is the embedded log.
+    /// The Kafka cluster that carries the log; `None` for the embedded log.
     pub kafka: Option<Kafka>,
-    /// How log lines are written.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// Which log lines are written: a level, or directives in `tracing`'s syntax.
+    /// The log lines that are written: a level, or directives in the syntax of `tracing`.
     pub log_level: String,
-    /// How long a call may take whose caller names no time.
+    /// The deadline of a call without `Request-Timeout-Ms`, in milliseconds, 1 to [`DEADLINE_MAX_MS`].
     pub deadline_default_ms: u64,
-    /// Names that callers may call this service by, in lower case.
+    /// The host names that calls which change something may be addressed to, in lower case.
     pub hosts: BTreeSet<String>,
-    /// How many connections one address may have; `None`: as many as there may be.
+    /// The connections that one client address may have; `None` when only the bound on all connections applies.
     pub connections_per_address: Option<usize>,
-    /// What it was made of, for [`Config::dump`].
+    /// The texts and sources of all settings, for [`Config::dump`].
     given: BTreeMap<Setting, Given>,
 }
 
-/// One thing to put right.
+/// One problem of the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// Where it was read.
+    /// The file, variable or flag that has to be changed.
     pub source: Source,
-    /// What is wrong and what would be right.
+    /// What is wrong, with the value, and what would be right.
     pub detail: String,
 }
 
@@ -69,7 +69,7 @@ impl Display for Problem {
     }
 }
 
-/// Everything to put right. Never empty.
+/// All problems of the configuration. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -84,10 +84,10 @@ impl Display for Problems {
 impl std::error::Error for Problems {}
 
 impl Config {
-    /// The settings that file, environment and flags make together.
+    /// Reads and checks the settings.
     ///
     /// # Errors
-    /// All [`Problems`], not the first.
+    /// All [`Problems`] at once.
     pub fn load(inputs: &Inputs) -> Result<Config, Problems> {
         Config::check(Raw::gather(inputs))
     }
@@ -127,13 +127,14 @@ impl Config {
         }
     }
 
-    /// The settings as a TOML file that means the same, each with where it came from; secrets are left out, so that a
-    /// file made of it asks for them instead of holding them.
+    /// The settings in force as a TOML file, each with its source. Saved and given with `--config`, the file means the
+    /// same. Secrets are left out: a server with such a file asks for them.
     pub fn dump(&self) -> String {
-        let mut text = String::new();
+        let mut text =
+            "# The settings in force. As a file for --config, this means the same; add the secrets.\n".to_owned();
         for setting in Setting::ALL {
             let name = setting.name();
-            // Writing to a String cannot fail.
+            // Writing to a String never fails.
             let _ = match (self.given.get(setting), setting.kind()) {
                 (Some(Given { source, .. }), Kind::Secret) => writeln!(text, "# {name} = (secret) # {source}"),
                 (Some(Given { text: value, source }), Kind::Number(_) | Kind::Truth) => {
@@ -155,7 +156,7 @@ struct Checking<'a> {
 }
 
 impl Checking<'_> {
-    /// `None` when it is not given or is a problem.
+    /// The checked value of a setting; `None` when it is not set or is wrong, which is noted as a problem.
     fn optional<T>(&mut self, setting: Setting, check: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let given = self.given.get(&setting)?;
         check(&given.text)
@@ -167,23 +168,24 @@ impl Checking<'_> {
             .ok()
     }
 
+    /// The same for a setting that has a default, and so always a value.
     fn setting<T>(&mut self, setting: Setting, check: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        debug_assert!(setting.default().is_some(), "{} has neither a default nor a way to be absent", setting.name());
+        debug_assert!(setting.default().is_some(), "{} has no default: read it with optional()", setting.name());
         self.optional(setting, check)
     }
 
-    /// Whether there is one; of a secret also when its file could not be read, which is a problem already.
+    /// Whether the setting is set. A secret counts as set when a file is named for it, even if that cannot be read.
     fn is_given(&self, setting: Setting) -> bool {
         let files = Setting::SECRETS.iter().filter(|(secret, _)| *secret == setting).map(|(_, file)| file);
         [setting].iter().chain(files).any(|setting| self.given.contains_key(setting))
     }
 
-    /// Whether anything but its default was said.
-    fn is_said(&self, setting: Setting) -> bool {
+    /// Whether the setting has another value than its default.
+    fn is_changed(&self, setting: Setting) -> bool {
         self.given.get(&setting).is_some_and(|given| Some(&given.text) != setting.default().as_ref())
     }
 
-    /// A problem of settings that do not go together: said of one of them.
+    /// Notes a problem of settings that contradict each other, with the source of this one.
     fn clash(&mut self, setting: Setting, what: impl Display) {
         if let Some(given) = self.given.get(&setting) {
             let detail = format!("{} {what}", setting.name());
@@ -193,11 +195,11 @@ impl Checking<'_> {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "is not an ip address and port, such as 127.0.0.1:8080".to_owned())
+    text.parse().map_err(|_| "is not an IP address and a port, such as 127.0.0.1:8080".to_owned())
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("is empty: name a directory".to_owned()) } else { Ok(PathBuf::from(text)) }
+    if text.is_empty() { Err("is empty: give the path of a directory".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
 fn number<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T>) -> Result<T, String> {
@@ -205,16 +207,16 @@ fn number<T: FromStr + PartialOrd + Display>(text: &str, range: RangeInclusive<T
     number.ok_or_else(|| format!("is not a whole number from {} to {}", range.start(), range.end()))
 }
 
-/// Names of hosts, without ports.
+/// Parses host names without ports, separated by commas.
 fn hosts(text: &str) -> Result<BTreeSet<String>, String> {
     let names: BTreeSet<String> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
     if names.iter().all(|name| is_host_name(name)) {
         return Ok(names);
     }
-    Err("is not a list of names of hosts, without ports, with commas between".to_owned())
+    Err("is not a list of host names without ports, separated by commas".to_owned())
 }
 
-/// Whether a text can be the name of a host.
+/// Whether a text can be a host name.
 pub fn is_host_name(text: &str) -> bool {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     (1..=HOST_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain)
@@ -228,7 +230,8 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// Stricter than the filter itself, to which a word that is no level is the name of a module: it would silence all else.
+/// Checks a log filter. It is stricter than the filter's own parser, which takes a misspelt level for a module's name and
+/// then writes no other lines.
 fn log_level(text: &str) -> Result<String, String> {
     let is_level = |text: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(text.trim()));
     let is_module = |text: &str| {
@@ -242,10 +245,10 @@ fn log_level(text: &str) -> Result<String, String> {
     if text.split(',').all(is_directive) {
         return Ok(text.to_owned());
     }
-    Err(format!("is not a level ({}) or module=level, with commas between", LEVELS.join(", ")))
+    Err(format!("is not a level ({}), or module=level, separated by commas", LEVELS.join(", ")))
 }
 
-/// A TOML basic string.
+/// The text as a TOML basic string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
@@ -273,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_is_a_configuration() {
+    fn defaults_are_a_valid_configuration() {
         let config = Config::load(&Inputs::default()).unwrap();
         assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(config.data_dir, PathBuf::from(".headroom"));
@@ -309,14 +312,14 @@ mod tests {
         inputs.flags.insert(Setting::DeadlineDefaultMs, "6000".to_owned());
         let problems = Config::load(&inputs).unwrap_err().to_string();
         let known: Vec<_> = Setting::ALL.iter().map(|setting| setting.name()).collect();
-        let known = format!("known are {}", known.join(", "));
+        let known = format!("the settings are {}", known.join(", "));
         let expected = format!(
             "the configuration has 8 problems
-  file headroom.toml: listne is no setting; {known}
-  file headroom.toml: log_level must be a text, a whole number, true or false
-  file headroom.toml: server is no setting; {known}
-  environment variable HEADROOM_LOG_LVL: log_lvl is no setting; {known}
-  environment variable HEADROOM_LISTEN: listen = \"localhost\" is not an ip address and port, such as 127.0.0.1:8080
+  file headroom.toml: there is no setting listne; {known}
+  file headroom.toml: log_level must be a string, a whole number, true or false
+  file headroom.toml: there is no setting server; {known}
+  environment variable HEADROOM_LOG_LVL: there is no setting log_lvl; {known}
+  environment variable HEADROOM_LISTEN: listen = \"localhost\" is not an IP address and a port, such as 127.0.0.1:8080
   file headroom.toml: partitions = \"0\" is not a whole number from 1 to 1024
   file headroom.toml: log_format = \"xml\" is neither text nor json
   flag --deadline-default-ms: deadline_default_ms = \"6000\" is not a whole number from 1 to 5000"
@@ -329,12 +332,12 @@ mod tests {
         let mut inputs = file("listen = \"1.1.1.1:1\"\npartitions = = 4\n");
         inputs.env = env(&[("HEADROOM_LOG_FORMAT", "")]);
         let problems = Config::load(&inputs).unwrap_err().to_string();
-        assert!(problems.contains("file headroom.toml: line 2 is not toml: "), "{problems}");
+        assert!(problems.contains("file headroom.toml: line 2 is not valid TOML: "), "{problems}");
         assert!(problems.contains("HEADROOM_LOG_FORMAT: log_format = \"\" is neither"), "{problems}");
     }
 
     #[test]
-    fn what_an_orchestrator_or_the_rig_adds_to_the_environment_is_no_problem() {
+    fn variables_of_an_orchestrator_or_the_rig_are_no_problem() {
         let mut inputs =
             Inputs { env: env(&[("HEADROOM_CONFIG", "x"), ("HEADROOM_RIG_DIR", "x")]), ..Inputs::default() };
         inputs.env.extend(env(&[
@@ -347,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_to_die_at_is_a_setting_only_where_there_are_any() {
+    fn a_crash_point_is_accepted_only_in_builds_that_have_crash_points() {
         let inputs = Inputs { env: env(&[("HEADROOM_CRASH_AT", "x")]), ..Inputs::default() };
         assert_eq!(Config::load(&inputs).is_ok(), cfg!(feature = "crash-points"));
     }

@@ -1,32 +1,32 @@
-//! What was typed, and where: file, environment and flags laid over the defaults, as text. What a text means is for
-//! [`super::Config`] to say.
+//! The values of settings as text, each with its source. A flag wins over the environment, the environment over the
+//! file, and the file over the default. [`super::Config`] parses and checks the texts.
 
 use super::{Problem, Setting};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What begins the name of every environment variable of ours.
-const ENV_PREFIX: &str = "HEADROOM_";
-/// Variables with that prefix that other parts read.
+/// Prefix of the environment variables that set settings.
+pub(super) const ENV_PREFIX: &str = "HEADROOM_";
+/// Variables with that prefix that are not settings.
 const ENV_OTHERS: &[&str] = &[
     "HEADROOM_CONFIG",
     #[cfg(feature = "crash-points")]
     "HEADROOM_CRASH_AT",
 ];
 
-/// What begins the names of those that the test rig reads.
+/// Prefix of the variables of the test rig, which are not settings either.
 const ENV_RIG: &str = "HEADROOM_RIG_";
 
-/// Where a value was read.
+/// The source of a value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// Nobody set it.
+    /// The default: nobody set it.
     Default,
-    /// A configuration file.
+    /// A file with this path: the configuration file, or one that holds a secret.
     File(String),
-    /// An environment variable.
+    /// An environment variable with this name.
     Env(String),
-    /// A flag of the command line.
+    /// A flag of the command line, with its dashes.
     Flag(&'static str),
 }
 
@@ -41,62 +41,62 @@ impl fmt::Display for Source {
     }
 }
 
-/// A value as typed.
+/// The text of a value, and its source.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Given {
-    /// The text.
+    /// The value as it was typed.
     pub text: String,
-    /// Where it was read.
+    /// The file, variable or flag that it was read from.
     pub source: Source,
 }
 
 impl fmt::Debug for Given {
-    /// Without the text, which may be a secret.
+    /// Leaves the text out, because it may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "of {}", self.source)
     }
 }
 
-/// A configuration file, read.
+/// The content of a configuration file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileText {
-    /// Its name, for messages.
+    /// The path of the file, for messages.
     pub path: String,
-    /// What it says.
+    /// The whole content, as TOML.
     pub text: String,
 }
 
-/// All that settings can come from.
+/// Everything that settings are read from.
 #[derive(Clone)]
 pub struct Inputs {
-    /// The file, if one was named.
+    /// The configuration file, if one was named.
     pub file: Option<FileText>,
-    /// The whole environment.
+    /// The whole environment of the process.
     pub env: BTreeMap<String, String>,
-    /// The flags that were given.
+    /// The settings that were given as flags.
     pub flags: BTreeMap<Setting, String>,
-    /// Reads a file that holds a secret, or says why not.
+    /// Reads a file that holds a secret; the error says what is wrong with the path.
     pub read_secret: fn(&str) -> Result<String, String>,
 }
 
 impl Default for Inputs {
     fn default() -> Inputs {
-        let read_secret = |_: &str| Err("cannot be read: no files are at hand".to_owned());
+        let read_secret = |_: &str| Err("cannot be read: reading files is not configured".to_owned());
         Inputs { file: None, env: BTreeMap::new(), flags: BTreeMap::new(), read_secret }
     }
 }
 
-/// The value that counts of each setting, and what could not be understood at all.
+/// The winning value of each setting, and the problems found on the way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Raw {
-    /// By setting. One that nobody set and that has no default is not there.
+    /// The values by setting, without those that nobody set and that have no default.
     pub given: BTreeMap<Setting, Given>,
-    /// What names no setting, and the like.
+    /// Unknown settings, values of a wrong TOML type, and files that cannot be read.
     pub problems: Vec<Problem>,
 }
 
 impl Raw {
-    /// Lays flags over environment over file over defaults.
+    /// Takes the defaults, then the file, the environment and the flags; a later value replaces an earlier one.
     pub fn gather(inputs: &Inputs) -> Raw {
         let mut raw = Raw { given: BTreeMap::new(), problems: Vec::new() };
         for setting in Setting::ALL {
@@ -119,15 +119,15 @@ impl Raw {
         raw
     }
 
-    /// A secret from the file that is named instead of it.
+    /// Reads a secret from the file that is named for it.
     fn take_secret(&mut self, secret: Setting, file: Setting, read: fn(&str) -> Result<String, String>) {
         let Some(Given { text: path, source }) = self.given.get(&file).cloned() else { return };
         if let Some(given) = self.given.get(&secret) {
-            let detail = format!("{} is given too, by {}: give one of them", secret.name(), given.source);
-            return self.problem(source, format!("{} names a file, and {detail}", file.name()));
+            let detail = format!("{} is set as well, by {}: set only one of them", secret.name(), given.source);
+            return self.problem(source, format!("{} is set, and {detail}", file.name()));
         }
         match read(&path) {
-            // Editors and `echo` end a file with a line's end, which is of no password.
+            // Editors and `echo` end a file with a line break, which is not part of the password.
             Ok(text) => self.put(secret, text.trim_end_matches(['\r', '\n']).to_owned(), Source::File(path)),
             Err(why) => self.problem(source, format!("{} = {} {why}", file.name(), super::quoted(&path))),
         }
@@ -148,7 +148,7 @@ impl Raw {
                 toml::Value::String(text) => self.put(setting, text, source.clone()),
                 toml::Value::Integer(number) => self.put(setting, number.to_string(), source.clone()),
                 toml::Value::Boolean(truth) => self.put(setting, truth.to_string(), source.clone()),
-                _ => self.problem(source.clone(), format!("{key} must be a text, a whole number, true or false")),
+                _ => self.problem(source.clone(), format!("{key} must be a string, a whole number, true or false")),
             }
         }
     }
@@ -173,7 +173,7 @@ impl Raw {
     }
 }
 
-/// Kubernetes tells every container of every service; one called `headroom…` makes variables with our prefix.
+/// Kubernetes gives every container variables about every service. Those of a service called `headroom…` have our prefix.
 fn is_of_a_service(rest: &str) -> bool {
     let rest = format!("_{rest}");
     rest.contains("_SERVICE_HOST")
@@ -184,11 +184,11 @@ fn is_of_a_service(rest: &str) -> bool {
 
 fn no_setting(key: &str) -> String {
     let known: Vec<_> = Setting::ALL.iter().map(|setting| setting.name()).collect();
-    format!("{key} is no setting; known are {}", known.join(", "))
+    format!("there is no setting {key}; the settings are {}", known.join(", "))
 }
 
 fn not_toml(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count().saturating_add(1);
-    format!("line {line} is not toml: {}", error.message().replace('\n', ", "))
+    format!("line {line} is not valid TOML: {}", error.message().replace('\n', ", "))
 }

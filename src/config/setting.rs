@@ -1,55 +1,71 @@
-//! The one table of settings: what each is called, what it is when nobody sets it, and what it is for.
+//! The one table of settings: the name, the flag, the default, the type and the description of each. The help of the
+//! command line, `headroom config` and the documentation show these texts.
 
+use super::raw::ENV_PREFIX;
 use crate::limits::{
-    DEADLINE_DEFAULT_MS, MIN_IN_SYNC_DEFAULT, PARTITIONS_DEFAULT, REGISTRY_TIMEOUT_DEFAULT_MS, REPLICATION_DEFAULT,
+    DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, MIN_IN_SYNC_DEFAULT, PARTITIONS_DEFAULT, PARTITIONS_MAX,
+    REGISTRY_TIMEOUT_DEFAULT_MS, REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_DEFAULT,
 };
 use std::fmt;
 
-/// How a setting is typed.
+/// The type of a setting's value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// As a text, called so in the help of the command line.
+    /// A text, with the placeholder that help shows for it.
     Text(&'static str),
-    /// As a whole number, called so there.
+    /// A whole number, with the placeholder that help shows for it.
     Number(&'static str),
-    /// As true or false.
+    /// `true` or `false`.
     Truth,
-    /// As a text that is never shown, and no flag: every user of a machine can read those.
+    /// A text that is never printed. It has no flag, because every user of a machine can read the flags of a process.
     Secret,
+}
+
+/// Settings that are listed together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Group {
+    /// The process and its HTTP interface, whatever the log is.
+    Process,
+    /// The Kafka cluster that carries the log, and the client's place on it.
+    Kafka,
+    /// The schema registry of a log on Kafka.
+    Registry,
+    /// The names of the topics of a log on Kafka.
+    Topics,
 }
 
 macro_rules! settings {
     ($($name:ident = $text:literal, $flag:literal, $default:expr, $kind:expr, $help:expr;)*) => {
         /// Everything that can be set.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum Setting { $(#[doc = concat!("`", $text, "`: see [`Setting::doc`].")] $name,)* }
+        pub enum Setting { $(#[doc = concat!("The setting `", $text, "`.")] $name,)* }
 
         impl Setting {
-            /// All of them.
+            /// Every setting, in the order of the table.
             pub const ALL: &[Setting] = &[$(Setting::$name,)*];
 
-            /// Its key in the file.
+            /// Its key in a configuration file.
             pub fn name(self) -> &'static str {
                 match self { $(Setting::$name => $text,)* }
             }
 
-            /// Its flag, unless it is a secret.
+            /// Its flag, with the dashes; empty for a secret.
             pub fn flag(self) -> &'static str {
                 match self { $(Setting::$name => $flag,)* }
             }
 
-            /// What it is when nobody sets it; `None` when it is then absent.
+            /// The value when nobody sets it; `None` when it has no value then.
             pub fn default(self) -> Option<String> {
                 let default: Option<&dyn fmt::Display> = match self { $(Setting::$name => $default,)* };
                 default.map(ToString::to_string)
             }
 
-            /// What it is for.
+            /// Its description, which begins with a small letter and has no full stop.
             pub fn doc(self) -> String {
                 match self { $(Setting::$name => $help.to_string(),)* }
             }
 
-            /// How it is typed.
+            /// The type of its value.
             pub fn kind(self) -> Kind {
                 match self { $(Setting::$name => $kind,)* }
             }
@@ -58,77 +74,83 @@ macro_rules! settings {
 }
 
 settings! {
-    Listen = "listen", "--listen", Some(&"127.0.0.1:8080"), Kind::Text("ADDR"),
-        "where HTTP is served; port 0 takes any free one";
-    DataDir = "data_dir", "--data-dir", Some(&".headroom"), Kind::Text("DIR"), "where log and checkpoints are";
+    Listen = "listen", "--listen", Some(&"127.0.0.1:8080"), Kind::Text("ADDR:PORT"),
+        "address and port to serve HTTP on; port 0 takes a free port";
+    DataDir = "data_dir", "--data-dir", Some(&".headroom"), Kind::Text("DIR"),
+        "directory of the embedded log and of checkpoints; on Kafka, of checkpoints";
     Partitions = "partitions", "--partitions", None, Kind::Number("N"),
-        format_args!("as many partitions as the log has, {PARTITIONS_DEFAULT} for a new one");
+        format_args!(
+            "partitions of a new log, 1 to {PARTITIONS_MAX} (default {PARTITIONS_DEFAULT}); an existing log keeps its number"
+        );
     LogFormat = "log_format", "--log-format", Some(&"text"), Kind::Text("FORMAT"),
-        "how log lines are written: text or json";
+        "format of log lines: text, or json (one object a line)";
     LogLevel = "log_level", "--log-level", Some(&"info"), Kind::Text("LEVEL"),
-        "which log lines are written: a level, or module=level with commas between";
+        "log lines to write: off, error, warn, info, debug or trace, or module=level, separated by commas";
     DeadlineDefaultMs = "deadline_default_ms", "--deadline-default-ms", Some(&DEADLINE_DEFAULT_MS), Kind::Number("MS"),
-        "how long a call may take whose caller names no time";
+        format_args!("deadline of calls without Request-Timeout-Ms, in milliseconds, 1 to {DEADLINE_MAX_MS}");
     Hosts = "hosts", "--hosts", None, Kind::Text("NAME,..."),
-        "names that callers may call this service by to change anything; localhost and addresses always are";
+        "host names accepted in calls that change something; localhost and IP addresses are always accepted";
     ConnectionsPerAddress = "connections_per_address", "--connections-per-address", None, Kind::Number("N"),
-        "how many connections one address may have; for one more its longest idle one is closed";
+        "connections that one client address may have (default: no limit of its own); for one more, its longest idle one \
+         is closed";
     KafkaBrokers = "kafka_brokers", "--kafka-brokers", None, Kind::Text("HOST:PORT,..."),
-        "the Kafka cluster that carries the log; without one the log is embedded";
+        "brokers of the Kafka cluster that carries the log; without them the log is embedded";
     KafkaSecurityProtocol = "kafka_security_protocol", "--kafka-security-protocol", Some(&"plaintext"),
-        Kind::Text("PROTOCOL"), "how brokers are spoken to: plaintext, ssl, sasl_plaintext or sasl_ssl";
+        Kind::Text("PROTOCOL"), "security protocol of brokers: plaintext, ssl, sasl_plaintext or sasl_ssl";
     KafkaSaslMechanism = "kafka_sasl_mechanism", "--kafka-sasl-mechanism", None, Kind::Text("MECHANISM"),
-        "how the user is shown to brokers: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
-    KafkaSaslUsername = "kafka_sasl_username", "--kafka-sasl-username", None, Kind::Text("NAME"),
-        "the user that brokers are asked as";
-    KafkaSaslPassword = "kafka_sasl_password", "", None, Kind::Secret, "that user's password";
+        "SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
+    KafkaSaslUsername = "kafka_sasl_username", "--kafka-sasl-username", None, Kind::Text("NAME"), "SASL user name";
+    KafkaSaslPassword = "kafka_sasl_password", "", None, Kind::Secret, "SASL password";
     KafkaSaslPasswordFile = "kafka_sasl_password_file", "--kafka-sasl-password-file", None, Kind::Text("FILE"),
-        "a file that holds that user's password";
+        "file that holds the SASL password";
     KafkaSslCa = "kafka_ssl_ca", "--kafka-ssl-ca", None, Kind::Text("FILE"),
-        "a PEM file of who may have signed the brokers' certificates, if the machine does not know them";
+        "PEM file of the authorities that sign brokers' certificates (default: those that the system trusts)";
     KafkaSslCertificate = "kafka_ssl_certificate", "--kafka-ssl-certificate", None, Kind::Text("FILE"),
-        "a PEM file of the certificate that is shown to brokers";
-    KafkaSslKey = "kafka_ssl_key", "--kafka-ssl-key", None, Kind::Text("FILE"), "a PEM file of that certificate's key";
-    KafkaSslKeyPassword = "kafka_ssl_key_password", "", None, Kind::Secret, "that key's password, if it has one";
+        "PEM file of the client certificate";
+    KafkaSslKey = "kafka_ssl_key", "--kafka-ssl-key", None, Kind::Text("FILE"),
+        "PEM file of the client certificate's private key";
+    KafkaSslKeyPassword = "kafka_ssl_key_password", "", None, Kind::Secret, "password of the private key";
     KafkaSslKeyPasswordFile = "kafka_ssl_key_password_file", "--kafka-ssl-key-password-file", None, Kind::Text("FILE"),
-        "a file that holds that key's password";
+        "file that holds the password of the private key";
     KafkaClusterId = "kafka_cluster_id", "--kafka-cluster-id", None, Kind::Text("ID"),
-        "the id that the cluster must have; otherwise that of the first start";
+        "id that the cluster must have (default: the one seen at the first start on this data_dir)";
     KafkaReplication = "kafka_replication", "--kafka-replication", Some(&REPLICATION_DEFAULT), Kind::Number("N"),
-        "how many brokers hold every topic, at least";
+        "lowest replication factor that a topic may have; new topics get it";
     KafkaMinInSync = "kafka_min_in_sync", "--kafka-min-in-sync", Some(&MIN_IN_SYNC_DEFAULT), Kind::Number("N"),
-        "how many of them have a record before it counts as written, at least";
+        "lowest min.insync.replicas that a topic may have, at most kafka_replication; new topics get it";
     KafkaAlternatingProducers = "kafka_alternating_producers", "--kafka-alternating-producers", Some(&true), Kind::Truth,
-        "whether two producers take turns on a partition: neither waits until the other's transaction has ended";
+        "two transactional producers take turns on a partition, so that none waits for the end of a transaction";
     Application = "application", "--application", Some(&"headroom"), Kind::Text("NAME"),
-        "begins the names of clients, and of the users that headroom topics acls lets in; the log's manifest pins it";
+        "prefix of Kafka client ids, and of users in headroom topics acls; the log's manifest pins it";
     Environment = "environment", "--environment", Some(&"dev"), Kind::Text("NAME"),
-        "what the log is for, such as prod: its manifest pins it, and a process that says something else is refused";
+        "environment of the log, such as prod; the log's manifest pins it, and a server of another one is refused";
     Roles = "roles", "--roles", Some(&"gateway,owner"), Kind::Text("ROLE,..."),
-        "what this process does on a cluster: gateway, owner, or both";
+        "roles of this process: gateway (takes calls), owner (decides), or both";
     RegistryUrl = "registry_url", "--registry-url", None, Kind::Text("URL"),
-        "the schema registry whose ids records carry; without one they carry fingerprints";
+        "URL of the schema registry; records carry its schema ids, and without one fingerprints of schemas";
     RegistryTimeoutMs = "registry_timeout_ms", "--registry-timeout-ms", Some(&REGISTRY_TIMEOUT_DEFAULT_MS),
-        Kind::Number("MS"), "how long the registry may take to answer";
-    RegistryUsername = "registry_username", "--registry-username", None, Kind::Text("NAME"),
-        "the user that the registry is asked as";
-    RegistryPassword = "registry_password", "", None, Kind::Secret, "that user's password";
+        Kind::Number("MS"),
+        format_args!(
+            "timeout of a registry request, in milliseconds, {REGISTRY_TIMEOUT_MIN_MS} to {REGISTRY_TIMEOUT_MAX_MS}"
+        );
+    RegistryUsername = "registry_username", "--registry-username", None, Kind::Text("NAME"), "registry user name";
+    RegistryPassword = "registry_password", "", None, Kind::Secret, "registry password";
     RegistryPasswordFile = "registry_password_file", "--registry-password-file", None, Kind::Text("FILE"),
-        "a file that holds that user's password";
+        "file that holds the registry password";
     TopicCommands = "topic_commands", "--topic-commands", Some(&"headroom.commands"), Kind::Text("TOPIC"),
-        "what callers ask";
+        "topic of commands";
     TopicEvents = "topic_events", "--topic-events", Some(&"headroom.events"), Kind::Text("TOPIC"),
-        "what was decided, which is the truth";
+        "topic of events, which are the log's decisions";
     TopicReplies = "topic_replies", "--topic-replies", Some(&"headroom.replies"), Kind::Text("TOPIC"),
-        "outcomes on their way back to gateways";
+        "topic of replies from owners to gateways";
     TopicDeadLetters = "topic_dead_letters", "--topic-dead-letters", Some(&"headroom.dead-letters"),
-        Kind::Text("TOPIC"), "what nobody could decide";
+        Kind::Text("TOPIC"), "topic of dead letters: commands that could not be decided";
     TopicManifest = "topic_manifest", "--topic-manifest", Some(&"headroom.manifest"), Kind::Text("TOPIC"),
-        "what the log was made with";
+        "topic of the manifest, which holds what the log was made with";
 }
 
 impl Setting {
-    /// Each secret, and the setting that names a file of it instead.
+    /// Each secret, with the setting that names a file which holds it.
     pub(super) const SECRETS: &[(Setting, Setting)] = &[
         (Setting::KafkaSaslPassword, Setting::KafkaSaslPasswordFile),
         (Setting::KafkaSslKeyPassword, Setting::KafkaSslKeyPasswordFile),
@@ -139,8 +161,23 @@ impl Setting {
         Setting::ALL.iter().copied().find(|setting| setting.name() == name)
     }
 
-    /// Whether it only matters on a cluster. The table has those last.
+    /// The group that it is listed in. The table has the groups one after the other.
+    pub fn group(self) -> Group {
+        match self {
+            _ if self >= Setting::TopicCommands => Group::Topics,
+            _ if self >= Setting::RegistryUrl => Group::Registry,
+            _ if self >= Setting::KafkaBrokers => Group::Kafka,
+            _ => Group::Process,
+        }
+    }
+
+    /// Whether it has an effect only when the log is on a Kafka cluster.
     pub fn is_of_kafka(self) -> bool {
-        self >= Setting::KafkaBrokers
+        self.group() != Group::Process
+    }
+
+    /// The environment variable that sets it.
+    pub fn variable(self) -> String {
+        format!("{ENV_PREFIX}{}", self.name().to_uppercase())
     }
 }

@@ -3,6 +3,7 @@
 
 mod documented;
 pub mod handwritten_logs;
+mod help;
 mod log_lines;
 mod running_server;
 
@@ -29,19 +30,25 @@ fn bad_usage_is_2_and_says_so_on_standard_error() {
     std::fs::write(&file, "no log").unwrap();
     let foreign = tempfile::tempdir().unwrap();
     std::fs::write(foreign.path().join("log.redb"), "no log").unwrap();
-    let cases: [(&[&str], &Path, &str); 9] = [
-        (&["verify"], &dir.path().join("none"), "cannot open the log"),
-        (&["cat"], &file, "cannot open the log"),
-        (&["rebuild"], foreign.path(), "is not a log of this program and was left as it is"),
-        (&["verify"], dir.path(), "cannot open the log"),
-        (&["verify", "--no-such-flag"], dir.path(), "unexpected argument"),
-        (&["topics", "plan"], dir.path(), "no cluster is configured: give --kafka-brokers"),
-        (&["schemas", "register"], dir.path(), "no registry is configured: give --registry-url"),
-        (&["topics", "check", "--kafka-sasl-password", "x"], dir.path(), "unexpected argument '--kafka-sasl-password'"),
-        (&["config", "--config", "/no/such.toml"], dir.path(), "cannot read /no/such.toml"),
+    let none = dir.path().join("none");
+    let loss = ["log", "accept-loss", "--because", "a test", "--log", "00000000000000000000000000000000"];
+    let cases: [(&[&str], Option<&Path>, &str); 12] = [
+        (&["verify"], Some(&none), "none: there is none; name the directory of a log with --data-dir"),
+        (&loss, Some(&none), "none: there is none; name the directory of a log with --data-dir"),
+        (&["cat"], Some(&file), "cannot open the log"),
+        (&["rebuild"], Some(foreign.path()), "is not a log of this program and was left as it is"),
+        (&["verify"], Some(dir.path()), "cannot open the log"),
+        (&["verify", "--no-such-flag"], Some(dir.path()), "unexpected argument"),
+        (&["clock", "set", "--because", "a test"], Some(dir.path()), "start it, or name its directory with --data-dir"),
+        (&["topics", "plan"], None, "no cluster is configured: give --kafka-brokers"),
+        (&["commands", "check"], None, "no cluster is configured: give --kafka-brokers"),
+        (&["schemas", "register"], None, "no registry is configured: give --registry-url"),
+        (&["topics", "check", "--kafka-sasl-password", "x"], None, "unexpected argument '--kafka-sasl-password'"),
+        (&["config", "--config", "/no/such.toml"], None, "cannot read the file of --config, /no/such.toml"),
     ];
     for (args, data_dir, says) in cases {
-        let ended = run(headroom([]).args(args).arg("--data-dir").arg(data_dir));
+        let data_dir = data_dir.map(|dir| [Path::new("--data-dir"), dir]);
+        let ended = run(headroom([]).args(args).args(data_dir.iter().flatten()));
         assert_eq!((ended.code, &*ended.out), (2, ""), "{args:?}");
         assert_says(&ended.err, &[says]);
     }
@@ -61,7 +68,7 @@ fn every_problem_of_a_configuration_is_told_at_once_by_every_command() {
             &ended.err,
             &[
                 "the configuration has 4 problems",
-                "headroom.toml: lissten is no setting",
+                "headroom.toml: there is no setting lissten",
                 "headroom.toml: partitions = \"many\"",
                 "environment variable HEADROOM_LISTEN: listen = \"localhost\"",
                 "flag --log-format: log_format = \"xml\"",
@@ -93,13 +100,13 @@ fn what_a_cluster_needs_is_told_without_one() {
     let ended = run(&mut headroom(["schemas", "check"]));
     assert_eq!((ended.code, &*ended.err), (0, ""));
     let versions = EVENT.len();
-    let told = format!("headroom.events-value: {versions} versions of its schema, and all read each other\n");
+    let told = format!("headroom.events-value: {versions} versions of the schema, all readable by each other\n");
     assert_says(&ended.out, &[&told]);
     let ended = run(&mut headroom(["topics", "acls", "--kafka-brokers", "127.0.0.1:1"]));
     assert_eq!((ended.code, &*ended.err), (0, ""));
     let writes =
         "User:headroom-owner --operation Describe --operation DescribeConfigs --operation Read --operation Write";
-    let later = "is named after the log: ask again after headroom topics apply.\n";
+    let later = "named after the log's id: run this again after headroom topics apply.\n";
     assert_says(&ended.out, &[&format!("{writes} --topic headroom.events\n"), "Connection refused", later]);
 }
 

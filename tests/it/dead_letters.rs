@@ -136,8 +136,8 @@ fn the_embedded_log_reads_them_from_its_events() {
     assert_eq!((&shown["key"], &shown["command"]["kind"]), (&Value::Null, &"DefinePool".into()));
     says(&on(&["retry", "0-2"]), 2, &["takes commands from its own server alone"]);
     says(&on(&["retry", "0-0"]), 1, &["0-0 is not appended again: it still cannot be read: shorter than its frame"]);
-    says(&on(&["discard", "0-0"]), 0, &["0-0 is discarded"]);
-    says(&on(&["discard", "0-0"]), 1, &["0-0 was discarded at"]);
+    says(&on(&["discard", "0-0"]), 0, &["0-0 was discarded"]);
+    says(&on(&["discard", "0-0"]), 1, &["0-0 was discarded already, at"]);
     assert_eq!(objects(&on(&["list", "--json"]).out).len(), 1);
     let all = objects(&on(&["list", "--json", "--all", "--partition", "0"]).out);
     assert_eq!((all.len(), &all[0]["state"]), (2, &"discarded".into()));

@@ -215,15 +215,15 @@ fn an_accepted_loss_is_recorded_in_the_log_and_its_evidence_is_kept() {
         let witness = fs::read(dir.path().join("witness")).unwrap();
         let other = accept(dir.path(), &"7".repeat(32));
         assert_eq!(other.code, 2, "{}", other.out);
-        assert_says(&other.err, &["77777777777777777777777777777777 was named"]);
+        assert_says(&other.err, &["--log names 77777777777777777777777777777777"]);
         let accepted = accept(dir.path(), &id_in(&told));
         assert_eq!(accepted.code, 0, "{}{}", accepted.out, accepted.err);
         let lost = if is_gone { "events 0 to 43 were seen" } else { "events 22 to 43 were seen" };
-        assert_says(&accepted.out, &["partition 0: ", lost, "the log says that this is accepted", "lost-1"]);
+        assert_says(&accepted.out, &["partition 0: ", lost, "recorded in the log as accepted", "lost-1"]);
         assert_eq!(fs::read(dir.path().join("lost-1/witness")).unwrap(), witness);
         assert!(dir.path().join("lost-1/checkpoint/p0").exists());
         let again = accept(dir.path(), &id_in(&told));
-        assert_eq!((again.code, &*again.out), (0, "nothing that was seen is gone, and nothing was said\n"));
+        assert_eq!((again.code, &*again.out), (0, "the log holds every event that was seen; nothing was changed\n"));
         let copy = fs::read(log_in(dir.path())).unwrap();
         // What has seen it may come back, with a backup or because the machine stopped: the event answers it.
         copy_tree(&dir.path().join("lost-1"), dir.path());

@@ -1,16 +1,16 @@
-//! `headroom rebuild`: new checkpoints for a stopped server, from the first event on; on a cluster, as far as the log went
-//! when it was begun. The state that the old checkpoint
-//! leads to, the one all events lead to, and the one read back from the new checkpoint must have one digest (L7).
+//! `headroom rebuild`: makes new checkpoints for a stopped server from the first event on; on Kafka, up to the end of the
+//! log at the start. The state that the old checkpoint leads to, the state after all events, and the state read back from
+//! the new checkpoint must have the same digest (L7).
 
 mod progress;
 
 use super::shared::restart::{Restart, Restarting};
-use super::shared::source::Source;
+use super::shared::source::{Source, in_use};
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::Config;
 use crate::domain::Digest;
-use crate::log::{ClaimError, CommittedTail, LogError};
+use crate::log::{ClaimError, CommittedTail};
 use crate::owner::recover;
 use crate::replica::PartitionState;
 use crate::store::Store;
@@ -24,17 +24,14 @@ use std::time::Duration;
 pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config)?;
     let (Some(log_id), Some(_hold)) = (source.log_id(), hold(&source, &config.data_dir)?) else {
-        let dir = config.data_dir.display();
-        return Err(Failure::Unusable(format!(
-            "a server is running on {dir}: stop it and try again, or let headroom verify compare its states"
-        )));
+        return Err(in_use(&config.data_dir));
     };
     let tail = source.tail();
     let ends = (0..tail.partitions()).map(|partition| tail.end(partition)).collect::<Result<Vec<_>, _>>();
-    let ends = ends.map_err(unreadable)?;
+    let ends = ends?;
     let events = ends.iter().copied().fold(0, u64::saturating_add);
     let store = SledStore::open(&config.data_dir);
-    let losses = app::losses(tail, &store, log_id).map_err(unreadable)?;
+    let losses = app::losses(tail, &store, log_id)?;
     if !losses.is_empty() {
         return Err(Failure::Wrong(format!("nothing was rebuilt: {}", app::told(&losses, log_id))));
     }
@@ -46,19 +43,29 @@ pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Fail
     }
     rebuilding.progress.finish();
     let seconds = rebuilding.replay.as_secs_f64().max(1e-6);
-    // Reading and folding alone: what is compared and written for it takes as long as the state is large.
+    // The time of reading and applying events. Comparing and writing the states is left out: it depends on their size.
     writeln!(out, "rebuilt from {events} events in {seconds:.1} s, {:.0} events/s", events as f64 / seconds)?;
     Ok(Verdict::fine_if(is_fine))
 }
 
-/// Keeps others from the directory of a log that is elsewhere; `None` when one is there already.
-fn hold(source: &Source, dir: &Path) -> Result<Option<Option<Hold>>, Failure> {
+/// Keeps servers from the data directory of a log on Kafka; `None` when a server uses it. The embedded log is locked by
+/// being open.
+fn hold(source: &Source, dir: &Path) -> Result<Option<DirectoryLock>, Failure> {
     if !matches!(source, Source::Cluster(_)) {
-        return Ok(Some(None));
+        return Ok(Some(DirectoryLock::ByOpenLog));
     }
     let held = std::fs::create_dir_all(dir).and_then(|()| Hold::take(dir));
-    let held = held.map_err(|error| Failure::Unusable(format!("cannot use {}: {error}", dir.display())))?;
-    Ok(held.map(Some))
+    let held =
+        held.map_err(|error| Failure::Unusable(format!("cannot use the data directory {}: {error}", dir.display())))?;
+    Ok(held.map(DirectoryLock::Held))
+}
+
+/// What keeps servers from the data directory while it is rebuilt.
+enum DirectoryLock {
+    /// The log is in the directory, and is open.
+    ByOpenLog,
+    /// The log is elsewhere.
+    Held(#[expect(dead_code, reason = "unlocks when dropped")] Hold),
 }
 
 struct Rebuilding<'a, W> {
@@ -66,36 +73,49 @@ struct Rebuilding<'a, W> {
     tail: &'a dyn CommittedTail,
     store: &'a SledStore,
     progress: Progress,
-    /// Time that reading and folding took.
+    /// Time that reading and applying events has taken so far.
     replay: Duration,
     out: &'a mut W,
 }
 
-/// What is compared of a state.
-type Seal = (u64, Digest, Digest);
+/// What is compared of two states.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Seal {
+    next_seq: u64,
+    chain: Digest,
+    digest: Digest,
+}
+
+/// The old checkpoint of a partition, before it is replaced.
+enum Old {
+    /// It leads to no state; the text says why.
+    Unusable(String),
+    /// It was made at `from`, and leads to a state.
+    State { from: u64, seal: Seal },
+}
 
 impl<W: Write> Rebuilding<'_, W> {
-    /// Whether all three states were the same.
+    /// Rebuilds one partition. Returns whether all three states were the same.
     fn partition(&mut self, partition: u32, end: u64) -> Result<bool, Failure> {
         let Rebuilding { log_id, tail, store, .. } = *self;
         let restarting = Restarting { log_id, tail, store };
-        let before = restarting.restart(partition, end).map_err(unreadable)?;
-        // Only one state at a time is kept in memory.
+        let before = restarting.restart(partition, end)?;
+        // Only one state at a time is in memory.
         let (before, mut is_fine) = match before {
-            Restart::Absent => (Ok("there was none".to_owned()), true),
-            Restart::Odd(why) => (Ok(format!("it was of no use: {why}")), true),
-            Restart::Breach(breach) => (Ok(breach.to_string()), false),
-            Restart::State { from, state } => (Err((from, seal(&state))), true),
+            Restart::Absent => (Old::Unusable("there was none".to_owned()), true),
+            Restart::Mismatch(why) => (Old::Unusable(format!("it did not match the log: {why}")), true),
+            Restart::Breach(breach) => (Old::Unusable(breach.to_string()), false),
+            Restart::State { from, state } => (Old::State { from, seal: seal(&state) }, true),
         };
         let progress = &mut self.progress;
         let replaying = Stopwatch::start();
         let rebuilt = recover::rebuild(tail, partition, end, &mut |reached| progress.reach(reached));
-        let mut state = rebuilt.map_err(broken)?;
+        let mut state = rebuilt.map_err(left_as_it_was)?;
         self.replay = self.replay.saturating_add(replaying.elapsed());
         self.progress.partition_done(end);
         let rebuilt = seal(&state);
         let (pools, live) = (state.pools().count(), state.live().len());
-        // The old checkpoint goes only now: whatever was wrong before this has changed nothing.
+        // The old checkpoint is deleted only now: an error before this changes nothing.
         let failed = |error: crate::store::StoreError| Failure::Unusable(error.to_string());
         store.wipe(partition, "rebuilt by command").map_err(failed)?;
         if end > 0 {
@@ -103,22 +123,27 @@ impl<W: Write> Rebuilding<'_, W> {
         }
         drop(state);
         let after = restarting.checkpoint(partition).map(|state| state.map(|state| seal(&state)));
-        let (_, chain, digest) = rebuilt;
-        writeln!(self.out, "partition {partition}: {end} events, {pools} pools, {live} live, digest {digest}")?;
+        let Seal { chain, digest, .. } = rebuilt;
+        writeln!(
+            self.out,
+            "partition {partition}: {end} events, {pools} pools, {live} live reservations, digest {digest}"
+        )?;
         let told = match before {
-            Ok(text) => text,
-            Err((from, before)) if before == rebuilt => format!("it was at {from} and led to the same state"),
-            Err((from, (_, old_chain, old))) => {
+            Old::Unusable(why) => why,
+            Old::State { from, seal } if seal == rebuilt => format!("it was at {from} and led to the same state"),
+            Old::State { from, seal: old } => {
                 is_fine = false;
+                let (old_chain, old) = (old.chain, old.digest);
                 format!(
-                    "DIFFERS: it was at {from} and led to {old} after {old_chain}, all events to {digest} after {chain}"
+                    "DIFFERS: it was at {from} and led to digest {old} after event {old_chain}, all events lead to \
+                     {digest} after {chain}"
                 )
             }
         };
         writeln!(self.out, "  old checkpoint: {told}")?;
         let told = match after {
             Ok(Some(after)) if after == rebuilt => "reads back as the same state".to_owned(),
-            Ok(None) if end == 0 => "none, there is nothing to keep".to_owned(),
+            Ok(None) if end == 0 => "none, because there are no events".to_owned(),
             other => {
                 is_fine = false;
                 format!("DIFFERS: {}", other.map_or_else(|why| why, |after| format!("it reads back as {after:?}")))
@@ -131,17 +156,15 @@ impl<W: Write> Rebuilding<'_, W> {
 }
 
 fn seal(state: &PartitionState) -> Seal {
-    (state.position().next_seq, state.position().chain, state.digest())
+    let position = state.position();
+    Seal { next_seq: position.next_seq, chain: position.chain, digest: state.digest() }
 }
 
-fn unreadable(error: LogError) -> Failure {
-    Failure::Unusable(error.to_string())
-}
-
-/// A log that does not fold is wrong, whoever asks.
-fn broken(error: ClaimError) -> Failure {
-    match error {
-        ClaimError::Breach(breach) => Failure::Wrong(format!("{breach}; the old checkpoint is as it was")),
-        ClaimError::Log(error) => Failure::Wrong(format!("{error}; the old checkpoint is as it was")),
-    }
+/// The events cannot be applied. That is wrong, and not unusable, because the log could be opened.
+fn left_as_it_was(error: ClaimError) -> Failure {
+    let why = match error {
+        ClaimError::Breach(breach) => breach.to_string(),
+        ClaimError::Log(error) => error.to_string(),
+    };
+    Failure::Wrong(format!("{why}; the old checkpoint was left as it was"))
 }

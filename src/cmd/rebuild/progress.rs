@@ -1,22 +1,22 @@
-//! How far a rebuild has come, on standard error: a bar for a terminal, a line now and then for anything else.
+//! Progress of a rebuild on standard error: a bar on a terminal, otherwise a line after each tenth of the events.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
-/// Lines written on the way to the end, where there is no terminal.
+/// Lines that are written in all, where there is no terminal.
 const LINES: u64 = 10;
 
 /// Progress over all partitions.
 pub(super) struct Progress {
     events: u64,
-    /// Events of the partitions that are done.
+    /// Events of the partitions that are finished.
     done: u64,
     bar: Option<ProgressBar>,
     lines: u64,
 }
 
 impl Progress {
-    /// Of so many events.
+    /// No progress yet, of so many events in all partitions.
     pub(super) fn new(events: u64) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let template = "{bar:40} {human_pos} of {human_len} events, {per_sec}, {eta} left";
@@ -26,7 +26,7 @@ impl Progress {
         Progress { events, done: 0, bar, lines: 0 }
     }
 
-    /// The partition at work has reached this sequence number.
+    /// The current partition has reached this sequence number.
     pub(super) fn reach(&mut self, next_seq: u64) {
         let reached = self.done.saturating_add(next_seq);
         if let Some(bar) = &self.bar {
@@ -39,12 +39,12 @@ impl Progress {
         }
     }
 
-    /// The partition at work had so many events.
+    /// The current partition is finished; it had so many events.
     pub(super) fn partition_done(&mut self, events: u64) {
         self.done = self.done.saturating_add(events);
     }
 
-    /// Leaves the terminal as it was.
+    /// Removes the bar from the terminal.
     pub(super) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

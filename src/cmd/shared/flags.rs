@@ -1,7 +1,7 @@
-//! Flags as typed, and the rest of what a configuration is made of: the file and the environment.
+//! The flags of each command, their help, and how they become a configuration together with file and environment.
 
 use crate::cmd::Failure;
-use crate::config::{Config, FileText, Inputs, Kind, Setting};
+use crate::config::{Config, FileText, Group, Inputs, Kind, Setting};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -11,32 +11,114 @@ use std::path::{Path, PathBuf};
 /// Longest secret that is read from a file, in bytes.
 const SECRET_BYTES_MAX: u64 = 4_096;
 
-/// Which settings a command takes as flags. All others it takes from the file and the environment.
+/// The settings that a command uses and so takes as flags. It ignores all others, which the file and the environment may
+/// set for other commands.
 pub(in crate::cmd) trait Takes {
     fn takes(setting: Setting) -> bool;
 }
 
-/// Where a log is, for commands that look at one.
+/// Log lines, which every command may write.
+fn is_of_log_lines(setting: Setting) -> bool {
+    matches!(setting, Setting::LogFormat | Setting::LogLevel)
+}
+
+/// What a client of the cluster needs to connect.
+fn is_of_connection(setting: Setting) -> bool {
+    let is_of_server = matches!(
+        setting,
+        Setting::KafkaReplication
+            | Setting::KafkaMinInSync
+            | Setting::KafkaAlternatingProducers
+            | Setting::Environment
+            | Setting::Roles
+    );
+    setting.group() == Group::Kafka && !is_of_server
+}
+
+/// For commands that read a log, wherever it is.
 #[derive(Debug)]
 pub(in crate::cmd) struct AnyLog;
 
 impl Takes for AnyLog {
     fn takes(setting: Setting) -> bool {
-        matches!(setting, Setting::DataDir | Setting::LogFormat | Setting::LogLevel) || setting.is_of_kafka()
+        setting == Setting::DataDir
+            || is_of_log_lines(setting)
+            || is_of_connection(setting)
+            || matches!(setting.group(), Group::Registry | Group::Topics)
     }
 }
 
-/// A cluster, for commands that look after one.
+/// For commands that write an event into a partition, as its owner does.
 #[derive(Debug)]
-pub(in crate::cmd) struct Cluster;
+pub(in crate::cmd) struct OwnedLog;
 
-impl Takes for Cluster {
+impl Takes for OwnedLog {
     fn takes(setting: Setting) -> bool {
-        AnyLog::takes(setting) || setting == Setting::Partitions
+        AnyLog::takes(setting) || setting == Setting::KafkaAlternatingProducers
     }
 }
 
-/// Every setting.
+/// For the command that writes into a log which has lost events, and may have to make its file anew.
+#[derive(Debug)]
+pub(in crate::cmd) struct LostLog;
+
+impl Takes for LostLog {
+    fn takes(setting: Setting) -> bool {
+        OwnedLog::takes(setting) || setting == Setting::Partitions
+    }
+}
+
+/// For commands that call the running server of a data directory.
+#[derive(Debug)]
+pub(in crate::cmd) struct RunningServer;
+
+impl Takes for RunningServer {
+    fn takes(setting: Setting) -> bool {
+        setting == Setting::DataDir || is_of_log_lines(setting)
+    }
+}
+
+/// For the command that prints permissions on topics.
+#[derive(Debug)]
+pub(in crate::cmd) struct Permissions;
+
+impl Takes for Permissions {
+    fn takes(setting: Setting) -> bool {
+        is_of_log_lines(setting)
+            || (is_of_connection(setting) && setting != Setting::KafkaClusterId)
+            || setting.group() == Group::Topics
+    }
+}
+
+/// For commands that compare or change topics.
+#[derive(Debug)]
+pub(in crate::cmd) struct ClusterTopics;
+
+impl Takes for ClusterTopics {
+    fn takes(setting: Setting) -> bool {
+        let of_topics = [Setting::Partitions, Setting::KafkaReplication, Setting::KafkaMinInSync, Setting::Environment];
+        is_of_log_lines(setting)
+            || is_of_connection(setting)
+            || of_topics.contains(&setting)
+            || setting.group() == Group::Topics
+    }
+}
+
+/// For commands that compare or register schemas.
+#[derive(Debug)]
+pub(in crate::cmd) struct Schemas;
+
+impl Takes for Schemas {
+    fn takes(setting: Setting) -> bool {
+        let without_schema = [Setting::TopicDeadLetters, Setting::TopicManifest];
+        is_of_log_lines(setting)
+            || setting == Setting::KafkaBrokers
+            || setting.group() == Group::Registry
+            || (setting.group() == Group::Topics && !without_schema.contains(&setting))
+    }
+}
+
+/// For the service, and for printing its settings.
 #[derive(Debug)]
 pub(in crate::cmd) struct Every;
 
@@ -46,7 +128,7 @@ impl Takes for Every {
     }
 }
 
-/// The settings that were given as flags.
+/// The configuration file and the settings that were given as flags.
 #[derive(Debug)]
 pub(in crate::cmd) struct Flags<T> {
     config: Option<PathBuf>,
@@ -54,13 +136,10 @@ pub(in crate::cmd) struct Flags<T> {
     takes: PhantomData<T>,
 }
 
-pub(in crate::cmd) type PlaceFlags = Flags<AnyLog>;
-pub(in crate::cmd) type ClusterFlags = Flags<Cluster>;
-pub(in crate::cmd) type SettingFlags = Flags<Every>;
-
 impl<T: Takes> Flags<T> {
+    /// Reads the file, the environment and the flags, and checks all settings, those of other commands too.
     pub(in crate::cmd) fn load(&self) -> Result<Config, Failure> {
-        // A variable that is not text cannot be a setting's value; what is left of it will be a problem by name.
+        // A variable that is not valid text is read with replacement characters: its setting is then a problem.
         let env = std::env::vars_os()
             .map(|(name, text)| (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned()));
         let file = self.config.as_deref().map(read).transpose()?;
@@ -71,13 +150,36 @@ impl<T: Takes> Flags<T> {
     fn settings() -> impl Iterator<Item = Setting> {
         Setting::ALL.iter().copied().filter(|setting| T::takes(*setting) && setting.kind() != Kind::Secret)
     }
+
+    /// What the help says below the flags, in short and in full.
+    fn notes() -> (String, String) {
+        let sources = "Settings also come from the file of --config (data_dir = \"DIR\") and from the environment \
+                       (HEADROOM_DATA_DIR=DIR).\nA flag wins over the environment, and the environment over the file.";
+        let secrets: Vec<String> = Setting::ALL
+            .iter()
+            .filter(|setting| setting.kind() == Kind::Secret && T::takes(**setting))
+            .map(|setting| setting.variable())
+            .collect();
+        match secrets.split_last() {
+            None => (sources.to_owned(), sources.to_owned()),
+            Some((last, others)) => (
+                format!("{sources}\nFor a log on Kafka, --help lists more settings."),
+                format!(
+                    "{sources}\nPasswords have no flag, because other users can read flags: name a file, or set\n{} or {last}.",
+                    others.join(", ")
+                ),
+            ),
+        }
+    }
 }
 
 impl<T: Takes> Args for Flags<T> {
     fn augment_args(command: Command) -> Command {
-        let config = Arg::new("config").long("config").value_name("FILE").env("HEADROOM_CONFIG");
-        let config = config.value_parser(clap::value_parser!(PathBuf)).help("A TOML file of settings");
-        command.arg(config).args(Self::settings().map(flag))
+        let config = Arg::new("config").long("config").value_name("FILE").env("HEADROOM_CONFIG").hide_env(true);
+        let config =
+            config.value_parser(clap::value_parser!(PathBuf)).help("TOML file of settings [env: HEADROOM_CONFIG]");
+        let (short, long) = Self::notes();
+        command.arg(config).args(Self::settings().map(flag)).after_help(short).after_long_help(long)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -98,24 +200,32 @@ impl<T: Takes> FromArgMatches for Flags<T> {
     }
 }
 
+/// The flag of a setting. The short help lists those of a cluster only by the one that turns it on.
 fn flag(setting: Setting) -> Arg {
     let doc = setting.doc();
     let (first, rest) = doc.split_at_checked(1).unwrap_or_default();
     let default = setting.default().map(|default| format!(" [default: {default}]")).unwrap_or_default();
-    let arg = Arg::new(setting.name())
-        .long(setting.flag().trim_start_matches('-'))
-        .help(format!("{}{rest}{default}", first.to_uppercase()));
+    let help = format!("{}{rest}{default}", first.to_uppercase());
+    let long = format!("{help} [env: {}]", setting.variable());
+    let arg = Arg::new(setting.name()).long(setting.flag().trim_start_matches('-')).help(help).long_help(long);
     let arg = match setting.kind() {
         Kind::Text(name) | Kind::Number(name) => arg.value_name(name),
         Kind::Truth => arg.value_name("true|false"),
         Kind::Secret => arg,
     };
-    if setting.is_of_kafka() { arg.help_heading("The log on a Kafka cluster") } else { arg }
+    let arg = arg.hide_short_help(setting.is_of_kafka() && setting != Setting::KafkaBrokers);
+    match setting.group() {
+        Group::Process => arg,
+        Group::Kafka => arg.help_heading("Kafka cluster"),
+        Group::Registry => arg.help_heading("Schema registry"),
+        Group::Topics => arg.help_heading("Topic names"),
+    }
 }
 
 fn read(path: &Path) -> Result<FileText, Failure> {
     let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| Failure::Unusable(format!("cannot read {}: {error}", path.display())))?;
+    let text = text
+        .map_err(|error| Failure::Unusable(format!("cannot read the file of --config, {}: {error}", path.display())))?;
     Ok(FileText { path: path.display().to_string(), text })
 }
 
@@ -125,7 +235,9 @@ fn read_secret(path: &str) -> Result<String, String> {
     let read = file.and_then(|file| file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text));
     match read {
         Err(error) => Err(format!("cannot be read: {error}")),
-        Ok(_) if text.len() as u64 > SECRET_BYTES_MAX => Err(format!("holds more than {SECRET_BYTES_MAX} bytes")),
+        Ok(_) if text.len() as u64 > SECRET_BYTES_MAX => {
+            Err(format!("holds more than {SECRET_BYTES_MAX} bytes, which is no password"))
+        }
         Ok(_) => Ok(text),
     }
 }

@@ -1,54 +1,57 @@
-//! What a person has to say in a log: a partition is taken as an owner takes it, and left when it is said.
+//! Events that an operator adds to a log: a command claims the partition as an owner does, commits the event, and leaves
+//! the partition to its owners.
 
 use crate::cmd::Failure;
 use crate::domain::Micros;
 use crate::domain::event::is_reason;
 use crate::limits::REASON_CHARS_MAX;
-use crate::log::{ClaimError, CommitOutcome, Fold, LogError, OwnedPartition};
+use crate::log::{ClaimError, CommitOutcome, Fold, OwnedPartition};
 use crate::owner::recover::fold_stored;
 use crate::owner::{Partition, Staged};
 use crate::replica::PartitionState;
 use crate::time::{Clock, SystemClock};
 
-/// How often a partition is taken: servers that cannot go on try to take it all the time.
+/// Attempts to claim a partition. Servers that run meanwhile claim it again and again.
 const TRIES: u32 = 20;
 
-/// A reason as it is given on the command line.
+/// Parses the reason that an operator gives on the command line.
 pub(in crate::cmd) fn reason(text: &str) -> Result<String, String> {
-    let wrong = || format!("not 1 to {REASON_CHARS_MAX} characters on one line");
+    let wrong = || format!("give 1 to {REASON_CHARS_MAX} characters on one line");
     is_reason(text).then(|| text.to_owned()).ok_or_else(wrong)
 }
 
-/// Takes the partition of this state, and again when a server took it back, until `say` answers that all is said.
-pub(in crate::cmd) fn take<O>(
+/// Claims the partition of this state, and claims it again when a server has taken it back, until `commit` returns true:
+/// everything is in the log.
+pub(in crate::cmd) fn claim_until_committed<O>(
     state: &mut PartitionState,
     mut claim: impl FnMut(u64, &mut Fold<'_>) -> Result<O, ClaimError>,
-    mut say: impl FnMut(O, &mut PartitionState) -> Result<bool, Failure>,
+    mut commit: impl FnMut(O, &mut PartitionState) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     let partition = state.partition();
     for _ in 0..TRIES {
         let from = state.position().next_seq;
         match claim(from, &mut |event| fold_stored(state, &event).map(|(next_input, _)| next_input)) {
             Ok(owned) => {
-                if say(owned, state)? {
+                if commit(owned, state)? {
                     return Ok(());
                 }
             }
             Err(ClaimError::Log(error)) => {
-                tracing::info!(partition, %error, "the partition was not taken; trying again");
+                tracing::info!(partition, %error, "the partition could not be claimed; trying again");
             }
-            Err(breach) => return Err(broken(breach)),
+            Err(breach) => return Err(breach.into()),
         }
     }
-    Err(Failure::Unusable(format!("servers took partition {partition} back {TRIES} times: stop them and try again")))
+    Err(Failure::Unusable(format!("servers claimed partition {partition} back {TRIES} times: stop them and try again")))
 }
 
-/// The two turns of an owner that has nothing else to say; answers whether both are in the log.
-pub(in crate::cmd) fn say(
+/// Commits the two turns of an owner that adds one event: the Barrier, and the event that `stage` makes. Returns whether
+/// both are in the log; when they are not, the partition has another owner.
+pub(in crate::cmd) fn commit_event(
     mut owned: impl OwnedPartition,
     partitions: u32,
     state: &mut PartitionState,
-    what: impl FnOnce(&Partition, &PartitionState, Micros) -> Staged,
+    stage: impl FnOnce(&Partition, &PartitionState, Micros) -> Staged,
 ) -> Result<bool, Failure> {
     let (owner, clock) = (Partition::claim(state, partitions), SystemClock::new());
     let mut commit = |state: &mut PartitionState, staged: Staged| {
@@ -60,22 +63,21 @@ pub(in crate::cmd) fn say(
     if !commit(state, barrier)? {
         return Ok(false);
     }
-    let said = what(&owner, state, clock.now());
-    commit(state, said)
+    let event = stage(&owner, state, clock.now());
+    commit(state, event)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a claim is told from others by a number that nobody else draws")]
+#[expect(clippy::disallowed_methods, reason = "a random number tells this claim from all others")]
 fn nonce() -> u64 {
     rand::random()
 }
 
-pub(in crate::cmd) fn unusable(error: LogError) -> Failure {
-    Failure::Unusable(error.to_string())
-}
-
-pub(in crate::cmd) fn broken(error: ClaimError) -> Failure {
-    match error {
-        ClaimError::Breach(breach) => Failure::Wrong(breach.to_string()),
-        ClaimError::Log(error) => unusable(error),
+impl From<ClaimError> for Failure {
+    /// A log that breaks a law is wrong; one that cannot be read is unusable.
+    fn from(error: ClaimError) -> Failure {
+        match error {
+            ClaimError::Breach(breach) => Failure::Wrong(breach.to_string()),
+            ClaimError::Log(error) => error.into(),
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! The state that a restart would come to: a partition's checkpoint and what the log has after it. Looks, and changes
-//! nothing: what is odd is told, not removed.
+//! The state that a restart would come to: a partition's checkpoint, and the events after it. Changes nothing: a
+//! checkpoint that does not match is reported, and not deleted as a restart would.
 
 use crate::domain::{Breach, Law};
 use crate::log::{ClaimError, CommittedTail, LogError};
@@ -7,24 +7,24 @@ use crate::owner::recover::{kept, replay_from};
 use crate::replica::PartitionState;
 use crate::store::Store;
 
-/// What a partition's checkpoint is worth.
+/// The state that a partition's checkpoint leads to.
 pub(in crate::cmd) enum Restart {
-    /// There is none.
+    /// The partition has no checkpoint.
     Absent,
-    /// It cannot be read whole or is of something else: the next start removes it and reads the log.
-    Odd(String),
-    /// It cannot be a state of this log.
+    /// The checkpoint is damaged or belongs to another log or version: the next start deletes it and reads the log.
+    Mismatch(String),
+    /// The events of the log do not follow on the checkpoint.
     Breach(Breach),
-    /// Carried on to `until`, it comes to this state.
+    /// The checkpoint and the events after it lead to this state.
     State {
-        /// Where the checkpoint ended.
+        /// The sequence number after the last event in the checkpoint.
         from: u64,
-        /// What it came to.
+        /// The state after all events.
         state: Box<PartitionState>,
     },
 }
 
-/// A log with its checkpoints.
+/// A log and the checkpoints of it in a data directory.
 pub(in crate::cmd) struct Restarting<'a> {
     pub(in crate::cmd) log_id: u128,
     pub(in crate::cmd) tail: &'a dyn CommittedTail,
@@ -32,28 +32,28 @@ pub(in crate::cmd) struct Restarting<'a> {
 }
 
 impl Restarting<'_> {
-    /// The state at `until`, by way of the checkpoint.
+    /// The state at `until`, read from the checkpoint and the events after it.
     pub(in crate::cmd) fn restart(&self, partition: u32, until: u64) -> Result<Restart, LogError> {
         let state = match self.checkpoint(partition) {
             Ok(None) => return Ok(Restart::Absent),
             Ok(Some(state)) => state,
-            Err(why) => return Ok(Restart::Odd(why)),
+            Err(why) => return Ok(Restart::Mismatch(why)),
         };
         let from = state.position().next_seq;
         if from > until {
-            return Ok(Restart::Odd(format!("it holds {from} events, the log only {until}")));
+            return Ok(Restart::Mismatch(format!("it was made after {from} events, and the log has only {until}")));
         }
         match replay_from(self.tail, state, until, &mut |_| {}) {
             Ok(state) => Ok(Restart::State { from, state: Box::new(state) }),
             Err(ClaimError::Log(error)) => Err(error),
             Err(ClaimError::Breach(breach)) => {
-                let detail = format!("does not follow on the checkpoint at {from}: {}", breach.detail);
+                let detail = format!("the event does not follow on the checkpoint at {from}: {}", breach.detail);
                 Ok(Restart::Breach(Breach { law: Law::OneState, detail, ..breach }))
             }
         }
     }
 
-    /// The checkpoint's own state.
+    /// The state in the checkpoint; the error says why it cannot be used.
     pub(in crate::cmd) fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, String> {
         kept(self.store, self.log_id, partition)
     }

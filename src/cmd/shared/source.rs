@@ -20,11 +20,11 @@ const TRY_EVERY: Duration = Duration::from_millis(100);
 
 /// An open log.
 pub(in crate::cmd) enum Source {
-    /// No server runs, and none can start while this is open.
+    /// The file of a stopped server. No server can start while it is open.
     Directory(EmbeddedReader),
-    /// A server runs.
+    /// A running server, asked over HTTP.
     Server(Box<RunningServer>),
-    /// A cluster, whoever else uses it.
+    /// The topics of a Kafka cluster, which servers may be using.
     Cluster(Box<Kafka>),
 }
 
@@ -41,17 +41,18 @@ impl Source {
             tries = tries.saturating_sub(1);
             match EmbeddedReader::open(dir) {
                 Ok(reader) => return Ok(Source::Directory(reader)),
-                // A server has the log open for a moment before it can be asked and after it was.
+                // A server has the log open for a moment before it can be called, and after it can be.
                 Err(OpenError::InUse { .. }) => match running_server(dir) {
                     Err(_) if tries > 0 => pause(TRY_EVERY),
-                    asked => return asked.map(|server| Source::Server(Box::new(server))),
+                    Err(why) => return Err(not_answering(dir, &why)),
+                    Ok(server) => return Ok(Source::Server(Box::new(server))),
                 },
                 Err(error) => return Err(cannot_open(&gone(dir, error))),
             }
         }
     }
 
-    /// Whether it is still to be asked: then a read that failed says something of the log.
+    /// Whether the log still answers. Then a read that failed shows a fault of the log and not of the connection.
     pub(in crate::cmd) fn is_there(&self) -> bool {
         match self {
             Source::Directory(_) => true,
@@ -60,7 +61,7 @@ impl Source {
         }
     }
 
-    /// The log's own id; through a server it is not to be had.
+    /// The id of the log; `None` through a server, which does not tell it.
     pub(in crate::cmd) fn log_id(&self) -> Option<u128> {
         match self {
             Source::Directory(reader) => Some(reader.manifest().log_id),
@@ -78,20 +79,26 @@ impl Source {
     }
 }
 
-/// The server that has this data directory open.
-pub(in crate::cmd) fn running_server(dir: &Path) -> Result<RunningServer, Failure> {
-    let address = app::read_address(dir).map_err(|error| {
-        let (dir, path) = (dir.display(), dir.join(ADDRESS_FILE));
-        Failure::Unusable(format!(
-            "the log in {dir} is in use and {} does not say where its server is: {error}; \
-             it may be starting or stopping: try again",
-            path.display()
-        ))
-    })?;
-    RunningServer::at(address).map_err(|error| Failure::Unusable(error.to_string()))
+/// The server that runs on this data directory; the error says why it cannot be called.
+pub(in crate::cmd) fn running_server(dir: &Path) -> Result<RunningServer, String> {
+    let no_address = |error| format!("{} does not say where its server is: {error}", dir.join(ADDRESS_FILE).display());
+    RunningServer::at(app::read_address(dir).map_err(no_address)?).map_err(|error| error.to_string())
 }
 
-/// A log that is not there, and was, is lost.
+/// A process has the data directory open, and cannot be asked.
+pub(in crate::cmd) fn not_answering(dir: &Path, why: &str) -> Failure {
+    let dir = dir.display();
+    Failure::Unusable(format!(
+        "the log in {dir} is in use and its server does not answer: {why}; it may be starting or stopping: try again"
+    ))
+}
+
+/// A server runs on the data directory, and the command needs the directory for itself.
+pub(in crate::cmd) fn in_use(dir: &Path) -> Failure {
+    Failure::Unusable(format!("a server is running on {}: stop it and try again", dir.display()))
+}
+
+/// Turns "there is no file" into "the log is lost" where the data directory has seen a log.
 fn gone(dir: &Path, error: OpenError) -> OpenError {
     match (&error, app::nothing_was_seen(&SledStore::open(dir))) {
         (OpenError::Io { path, .. }, Err(detail)) if dir.is_dir() && !path.exists() => {
@@ -101,12 +108,14 @@ fn gone(dir: &Path, error: OpenError) -> OpenError {
     }
 }
 
-/// That a log is damaged is an answer to every question about it; anything else means that there is none.
+/// A damaged log is a result of the command (exit code 1). For any other error the log could not be looked at.
 pub(in crate::cmd) fn cannot_open(error: &OpenError) -> Failure {
-    let text = error.to_string();
-    if matches!(error, OpenError::Damaged { .. } | OpenError::Behind { .. }) {
-        Failure::Wrong(text)
-    } else {
-        Failure::Unusable(text)
+    match error {
+        OpenError::Damaged { .. } | OpenError::Behind { .. } => Failure::Wrong(error.to_string()),
+        OpenError::Io { path, .. } if !path.exists() => Failure::Unusable(format!(
+            "cannot open the log {}: there is none; name the directory of a log with --data-dir",
+            path.display()
+        )),
+        _ => Failure::Unusable(error.to_string()),
     }
 }

@@ -1,6 +1,6 @@
-//! L2 by the log's own commands: every command that an event answers is there and is the one it says; and none is left
-//! over, in a log that holds only those that are decided. A log that keeps commands for a time is judged by those it
-//! still has. One batch of commands is kept at a time.
+//! L2, checked against the log's own commands: the command that an event answers is in the log and is the one that the
+//! event names. The embedded log holds decided commands only, so none may be left over. Kafka keeps commands for a time:
+//! those that are still there are compared. One batch of commands is in memory at a time.
 
 use crate::audit::asked::contradiction;
 use crate::domain::{Cause, Event, EventBody, PoolSpec};
@@ -10,38 +10,43 @@ use crate::wire;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Differences told of one partition; whoever has as many has a log that answers other commands than it holds.
+/// Most differences that are reported of one partition. With as many, the commands are those of another log.
 const DIFFERENCES_MAX: u64 = 100;
 
-/// What a look at the commands finds.
+/// A difference between an event and the commands.
 pub(super) enum Finding {
-    /// The event is wrong.
+    /// A breach of L2.
     Wrong(String),
-    /// It may be right, and is worth knowing.
-    Odd(String),
+    /// An observation that is not a breach.
+    Note(String),
 }
 
-/// A partition's commands, read as its events are.
+/// The commands of a partition, read beside its events.
 pub(super) struct Commands<'a> {
     log: &'a dyn CommandTail,
     partition: u32,
-    /// Whether the log goes on behind what is judged, and places without a record are decided like any other.
+    /// Whether the log may hold commands that are not decided yet, and offsets without a record. True on Kafka.
     is_open: bool,
+    /// Commands that were read and not compared yet.
     read: VecDeque<Record>,
+    /// The offset after the last command that was answered.
     next: u64,
-    /// The first that the log still has, as far as anybody knows.
+    /// The first offset that the log still has, as of the last time it was asked.
     first: u64,
+    /// Commands that were compared.
     compared: u64,
+    /// Commands that events answer.
     answered: u64,
-    /// An event could not be read: which command it answers, and so which are answered in all, is not known.
+    /// Whether an event could not be read: the command that it answers is not known then.
     is_count_lost: bool,
+    /// Differences that were reported.
     differences: u64,
-    /// There is nothing more to be said of them.
+    /// Whether the comparison has ended early.
     is_over: bool,
 }
 
 impl<'a> Commands<'a> {
-    /// Of a log that holds what is decided and nothing else.
+    /// The commands of a log that holds decided commands only.
     pub(super) fn of_decided(log: &'a dyn CommandTail, partition: u32) -> Result<Commands<'a>, LogError> {
         Ok(Commands {
             first: log.first(partition)?,
@@ -58,41 +63,42 @@ impl<'a> Commands<'a> {
         })
     }
 
-    /// Of a log that takes commands by itself, and keeps them for a time.
+    /// The commands of a log that takes commands before they are decided, and keeps them for a time.
     pub(super) fn of_taken(log: &'a dyn CommandTail, partition: u32) -> Result<Commands<'a>, LogError> {
         Ok(Commands { is_open: true, ..Commands::of_decided(log, partition)? })
     }
 
-    /// How many commands were compared, and how many were answered in all.
+    /// The commands that were compared, and those that events answer.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.compared, self.answered)
     }
 
-    /// There is an event that cannot be read.
+    /// Notes that an event cannot be read.
     pub(super) fn lose_count(&mut self) {
         self.is_count_lost = true;
     }
 
-    /// What is to be said of the command that the event answers, and of the places that it says hold none or were lost.
-    /// One that is decided twice is the auditor's to tell.
-    /// `said` is what was said before it of the pool that it is about.
-    pub(super) fn compare(&mut self, event: &Event, said: Option<&PoolSpec>) -> Option<Finding> {
+    /// Compares an event with the command that it answers, and with the offsets that it skips. A command that is decided
+    /// twice is left to the auditor. `before` is the specification of the event's pool before the event.
+    pub(super) fn compare(&mut self, event: &Event, before: Option<&PoolSpec>) -> Option<Finding> {
         let cause = event.cause.as_ref().filter(|cause| !self.is_over && cause.input_offset >= self.next)?;
         let offset = cause.input_offset;
-        let before = cause.first().unwrap_or_default().max(self.next)..offset;
+        let skipped = cause.first().unwrap_or_default().max(self.next)..offset;
         self.next = offset.saturating_add(1);
         if matches!(event.body, EventBody::CommandsLost { .. }) {
-            let there = self.first_in(before.start..self.next).unwrap_or_default()?;
-            return Some(Finding::Odd(format!(
-                "seq {} says that the commands from {} to {offset} are lost, and the log holds {there}",
-                event.seq, before.start
+            let there = self.first_in(skipped.start..self.next).unwrap_or_default()?;
+            return Some(Finding::Note(format!(
+                "seq {} records that commands {} to {offset} are lost, and the log holds command {there}",
+                event.seq, skipped.start
             )));
         }
         self.answered = self.answered.saturating_add(1);
-        let difference = match self.first_in(before) {
-            Ok(None) => self.answers(event, cause, said)?,
+        let difference = match self.first_in(skipped) {
+            Ok(None) => self.answers(event, cause, before)?,
             Ok(Some(there)) => {
-                format!("it says that there is no command right before {offset}, and the log holds {there}")
+                format!(
+                    "the event says that there is no command right before {offset}, and the log holds command {there}"
+                )
             }
             Err(error) => {
                 self.is_over = true;
@@ -104,7 +110,7 @@ impl<'a> Commands<'a> {
         Some(Finding::Wrong(difference))
     }
 
-    /// What is wrong with the command itself.
+    /// Compares the command itself with the event; `None` when they match or the log no longer has the command.
     fn answers(&mut self, event: &Event, cause: &Cause, before: Option<&PoolSpec>) -> Option<String> {
         let offset = cause.input_offset;
         if offset < self.first {
@@ -115,11 +121,11 @@ impl<'a> Commands<'a> {
                 self.compared = self.compared.saturating_add(1);
                 difference(&record, event, cause, before)
             }
-            // It went while this was reading.
+            // It was removed while this was reading.
             Ok(None) if offset < self.first => None,
             Ok(None) => {
                 self.is_over = true;
-                Some(format!("it answers command {offset}, which the log does not hold"))
+                Some(format!("the event answers command {offset}, which the log does not hold"))
             }
             Err(error) => {
                 self.is_over = true;
@@ -128,7 +134,7 @@ impl<'a> Commands<'a> {
         }
     }
 
-    /// The first of these places where the log still holds a command.
+    /// The first of these offsets at which the log still holds a command.
     fn first_in(&mut self, places: Range<u64>) -> Result<Option<u64>, LogError> {
         let places = places.start.max(self.first)..places.end;
         if places.is_empty() {
@@ -138,7 +144,7 @@ impl<'a> Commands<'a> {
         Ok(self.read.front().map(|record| record.offset).filter(|offset| *offset < places.end))
     }
 
-    /// Lets go of what was read before this place, and reads on where nothing is left.
+    /// Drops the commands before this offset, and reads the next batch when none is left.
     fn read_to(&mut self, offset: u64) -> Result<(), LogError> {
         while self.read.front().is_some_and(|record| record.offset < offset) {
             self.read.pop_front();
@@ -149,19 +155,24 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
-    /// Whether commands are there that no event answers, or are gone before one did; to be asked after the last event.
+    /// After the last event: commands that no event answers, or that were removed before one did.
     pub(super) fn left_over(&mut self) -> Option<String> {
         if self.is_over || self.is_count_lost {
             return None;
         }
         if self.is_open {
-            // The first that is there now may have been decided since the last event was read.
+            // Later commands may have been decided since the last event was read.
             let until = self.first.checked_sub(1).filter(|last| *last >= self.next)?;
-            return Some(format!("the log ends here, and commands {} to {until} are gone, unanswered", self.next));
+            return Some(format!(
+                "the log ends here, and commands {} to {until} are gone and no event answers them",
+                self.next
+            ));
         }
         match self.at(self.next) {
             Ok(None) => None,
-            Ok(Some(record)) => Some(format!("the log ends here and holds command {}, unanswered", record.offset)),
+            Ok(Some(record)) => {
+                Some(format!("the log ends here, and holds command {}, which no event answers", record.offset))
+            }
             Err(error) => Some(format!("the commands after the last one answered cannot be read: {error}")),
         }
     }
@@ -174,32 +185,34 @@ impl<'a> Commands<'a> {
             other => {
                 let is_place = other.is_some();
                 self.first = self.log.first(self.partition)?;
-                // Whoever decides it finds no bytes.
+                // The offset exists and has no record: its owner decides a command without bytes.
                 Ok((is_place && offset >= self.first).then(|| Record { offset, skipped: 0, bytes: Vec::new() }))
             }
         }
     }
 }
 
-/// How the command is another one than the event says. What cannot be read must be answered as such.
+/// How the command differs from what the event says of it. A command that cannot be decoded must be answered as such.
 fn difference(record: &Record, event: &Event, cause: &Cause, before: Option<&PoolSpec>) -> Option<String> {
     let offset = record.offset;
     match (wire::command::decode(&record.bytes), &cause.command) {
         (Ok(command), Some(said)) if command.stamp() == *said => contradiction(event, &command, before),
-        (Ok(command), Some(said)) if command.id != said.id => {
-            Some(format!("it answers command {:032x}, at offset {offset} is {:032x}", said.id.0, command.id.0))
-        }
+        (Ok(command), Some(said)) if command.id != said.id => Some(format!(
+            "the event answers command {:032x}, and at offset {offset} is {:032x}",
+            said.id.0, command.id.0
+        )),
         (Ok(command), Some(said)) => {
             let stamp = command.stamp();
-            Some(format!("it says of command {offset} that it is {said:?}, the log holds {stamp:?}"))
+            Some(format!("the event says of command {offset} that it is {said:?}, and the log holds {stamp:?}"))
         }
-        (Ok(_), None) => Some(format!("it says that command {offset} cannot be read, and it can")),
+        (Ok(_), None) => Some(format!("the event says that command {offset} cannot be decoded, and it can")),
         (Err(_), None) => {
             let found = wire::command::id_of(&record.bytes);
             let is_told = cause.unread.is_none() || cause.unread == found;
-            (!is_told)
-                .then(|| format!("it says that {:032x?} is at offset {offset}, there is {found:032x?}", cause.unread))
+            (!is_told).then(|| {
+                format!("the event says that {:032x?} is at offset {offset}, and there is {found:032x?}", cause.unread)
+            })
         }
-        (Err(error), Some(_)) => Some(format!("it answers command {offset}, of which nothing can be read: {error}")),
+        (Err(error), Some(_)) => Some(format!("the event answers command {offset}, which cannot be decoded: {error}")),
     }
 }

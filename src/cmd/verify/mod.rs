@@ -1,14 +1,14 @@
-//! `headroom verify`: every law that a log can show, re-derived by the auditor's model, and the states that must be one
-//! compared by digest (L7). Of a stopped server's directory also every page of the file; and where the log hands out
-//! commands, those that the events answer (L2): of a cluster, those that it still has. One partition after the other, a
-//! batch of events at a time: memory grows with what is live, never with the log. A log that is written meanwhile is
-//! judged as far as it went. Nothing is changed.
+//! `headroom verify`: checks every law that a log can show with the auditor's model, and compares by digest the states
+//! that must be equal (L7). For a stopped server it also checks every page of the file. Where the log still has the
+//! commands, it compares each event with the command that it answers (L2). It reads one partition after the other, a batch
+//! of events at a time: memory grows with the live state, never with the length of the log. A log that is written
+//! meanwhile is checked up to its end at the start. Nothing is changed.
 
 mod commands;
 mod print;
 
 use super::shared::restart::{Restart, Restarting};
-use super::shared::source::{Source, running_server};
+use super::shared::source::{Source, not_answering, running_server};
 use super::{Failure, Verdict};
 use crate::app::Hold;
 use crate::audit::{PartitionAudit, PartitionReport};
@@ -27,17 +27,17 @@ use commands::{Commands, Finding};
 use std::io::Write;
 use std::path::Path;
 
-/// What was found in one partition.
+/// The findings in one partition.
 struct PartitionFindings {
-    /// By the auditor.
+    /// The auditor's report.
     report: PartitionReport,
-    /// Beyond the auditor: what could not be read, and states that differ.
+    /// Breaches that the auditor cannot see: what could not be read, and states that differ.
     breaches: Vec<Breach>,
-    /// Of the state the log comes to, by the auditor's model.
+    /// The digest of the state after all events, by the auditor's model.
     digest: Digest,
-    /// What else came to that state.
+    /// The other states that have this digest, by name.
     agreeing: Vec<String>,
-    /// What is worth knowing and no breach.
+    /// Observations that are not breaches.
     notes: Vec<String>,
 }
 
@@ -52,11 +52,12 @@ impl PartitionFindings {
     }
 }
 
-/// What was found in all.
+/// The findings in all partitions.
 struct VerifyReport {
     found: Vec<PartitionFindings>,
+    /// The number of breaches in all partitions.
     breaches: u64,
-    /// What is wrong with the file, whatever can still be read of it.
+    /// Damage of the file, even where its events can still be read.
     damage: Option<String>,
 }
 
@@ -69,29 +70,29 @@ impl VerifyReport {
 pub(super) fn run(config: &Config, as_json: bool, out: &mut impl Write) -> Result<Verdict, Failure> {
     let damage = if config.kafka.is_none() { damage(&config.data_dir) } else { None };
     let source = Source::open(config)?;
-    let beside = LocalEvidence::of(&source, &config.data_dir)?;
+    let evidence = LocalEvidence::of(&source, &config.data_dir)?;
     let mut found = Vec::new();
     for partition in 0..source.tail().partitions() {
-        let checked = Verifying::new(&source, &beside, partition).and_then(Verifying::run);
+        let checked = Verifying::new(&source, &evidence, partition).and_then(Verifying::run);
         found.push(checked.map_err(|error| Failure::Unusable(error.to_string()))?);
     }
     let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
-    let whole = VerifyReport { found, breaches, damage };
-    let verdict = Verdict::fine_if(whole.is_clean());
-    match if as_json { print::json(&whole, out) } else { print::text(&whole, out) }.map_err(Failure::from) {
-        // Who reads no further may still ask for the code.
+    let report = VerifyReport { found, breaches, damage };
+    let verdict = Verdict::fine_if(report.is_clean());
+    match if as_json { print::json(&report, out) } else { print::text(&report, out) }.map_err(Failure::from) {
+        // A reader that has closed the output still gets the exit code.
         Ok(()) | Err(Failure::Closed) => Ok(verdict),
         Err(failure) => Err(failure),
     }
 }
 
-/// What a data directory has to say beside the log.
+/// What the data directory shows beside the log itself.
 enum LocalEvidence {
-    /// Nothing.
+    /// Nothing that can be compared.
     Nothing,
-    /// Checkpoints that nobody writes meanwhile.
+    /// Checkpoints, which no server writes meanwhile.
     Checkpoints { store: SledStore, _hold: Option<Hold> },
-    /// A server of this log keeps its checkpoints there: its states say more.
+    /// The states in the memory of a running server, whose checkpoints are in the directory.
     Server(Box<RunningServer>),
 }
 
@@ -103,15 +104,18 @@ impl LocalEvidence {
             Source::Server(_) => Ok(LocalEvidence::Nothing),
             Source::Cluster(_) => match Hold::take(dir) {
                 Ok(Some(hold)) => Ok(checkpoints(Some(hold))),
-                Ok(None) => running_server(dir).map(|server| LocalEvidence::Server(Box::new(server))),
+                Ok(None) => match running_server(dir) {
+                    Ok(server) => Ok(LocalEvidence::Server(Box::new(server))),
+                    Err(why) => Err(not_answering(dir, &why)),
+                },
                 Err(_) => Ok(LocalEvidence::Nothing),
             },
         }
     }
 }
 
-/// Every page of a file that no server has open, those included that no reader meets. Whatever else keeps it from being
-/// looked at is told when it is opened to be read.
+/// Damage of any page of a file that no server has open, unused pages included. Other errors are reported when the file
+/// is opened for reading.
 fn damage(dir: &Path) -> Option<String> {
     match EmbeddedReader::check_pages(dir) {
         Err(error @ OpenError::Damaged { .. }) => Some(error.to_string()),
@@ -119,19 +123,19 @@ fn damage(dir: &Path) -> Option<String> {
     }
 }
 
-/// One partition being verified.
+/// The verification of one partition.
 struct Verifying<'a> {
     source: &'a Source,
-    beside: &'a LocalEvidence,
+    evidence: &'a LocalEvidence,
     partition: u32,
-    /// How far: the end as of the start; through a server, its state's position.
+    /// The sequence number to stop before: the end of the log at the start, or the position of the server's state.
     until: u64,
     live: Option<LiveState>,
     next: u64,
     audit: PartitionAudit,
-    /// What the events answer, where it can be read.
+    /// The commands that the events answer, where the log has them.
     commands: Option<Commands<'a>>,
-    /// The owner's own fold, as long as it goes on.
+    /// The state by the owner's own fold; `None` after an event that it refused.
     fold: Option<PartitionState>,
     breaches: Vec<Breach>,
     notes: Vec<String>,
@@ -139,9 +143,9 @@ struct Verifying<'a> {
 }
 
 impl<'a> Verifying<'a> {
-    fn new(source: &'a Source, beside: &'a LocalEvidence, partition: u32) -> Result<Verifying<'a>, LogError> {
-        // The state is asked for first: whatever it holds is committed, and the log only grows.
-        let live = match (source, beside) {
+    fn new(source: &'a Source, evidence: &'a LocalEvidence, partition: u32) -> Result<Verifying<'a>, LogError> {
+        // The state is read first: everything in it is committed by then, and the log only grows.
+        let live = match (source, evidence) {
             (Source::Server(server), _) | (_, LocalEvidence::Server(server)) => Some(server.state(partition)?),
             _ => None,
         };
@@ -150,7 +154,7 @@ impl<'a> Verifying<'a> {
             Source::Directory(reader) => (reader.end(partition)?, Some(Commands::of_decided(reader, partition)?)),
             Source::Server(_) => (live.as_ref().map_or(0, |live| live.next_seq), None),
             Source::Cluster(log) => match log.end(partition) {
-                // What was committed cannot be had back.
+                // The log answers, and its end cannot be known: committed events are lost.
                 Err(error) if source.is_there() => {
                     breaches.push(Breach { law: Law::Chain, partition, seq: 0, detail: error.to_string() });
                     (0, None)
@@ -160,7 +164,7 @@ impl<'a> Verifying<'a> {
         };
         Ok(Verifying {
             source,
-            beside,
+            evidence,
             partition,
             until,
             live,
@@ -179,24 +183,24 @@ impl<'a> Verifying<'a> {
         while self.next < self.until {
             match self.source.tail().read(self.partition, self.next, bytes_max) {
                 Ok(events) if events.is_empty() => {
-                    let detail = format!("the log ends here, {} events were committed", self.until);
+                    let detail = format!("the log ends here, and {} events were committed", self.until);
                     self.breach(Law::Chain, self.next, detail);
                     break;
                 }
                 Ok(events) => self.observe(&events),
-                // Whatever can be read up to the bad place is judged.
+                // Read event by event up to the place that cannot be read.
                 Err(_) if bytes_max > 1 => bytes_max = 1,
                 Err(error) if self.source.is_there() => {
-                    // What was committed cannot be had back: a hole in the chain.
+                    // The log answers, and the event cannot be read: the chain has a hole.
                     self.breach(Law::Chain, self.next, format!("the log cannot be read from here on: {error}"));
                     break;
                 }
                 Err(error) => return Err(error),
             }
         }
-        // Of a log that was not read to its end more commands are to be expected.
+        // A log that was not read to its end has more commands than events were seen.
         let is_read = self.next == self.until;
-        // What lies behind the last event is no event of a number that was read already.
+        // What follows the last event must not be an event with an earlier sequence number.
         if is_read && let Err(error) = self.source.tail().read(self.partition, self.until, 1) {
             if !self.source.is_there() {
                 return Err(error);
@@ -206,35 +210,35 @@ impl<'a> Verifying<'a> {
         if let Some(detail) = self.commands.as_mut().filter(|_| is_read).and_then(Commands::left_over) {
             self.breach(Law::OneDecision, self.until.saturating_sub(1), detail);
         }
-        self.miss()?;
+        self.check_losses()?;
         let digest = self.audit.digest();
-        self.tell_commands();
+        self.note_commands();
         self.compare(digest)?;
         let Verifying { audit, breaches, mut notes, agreeing, .. } = self;
         let report = audit.finish();
         if report.lost > 0 {
-            notes.push(format!("{} commands were gone before they were decided, as its events say", report.lost));
+            notes.push(format!("{} commands were gone before they were decided, as events record", report.lost));
         }
         notes.extend(report.clock_sets.iter().map(ToString::to_string));
         Ok(PartitionFindings { report, breaches, digest, agreeing, notes })
     }
 
-    /// L10: what the directory has seen of the partition and the log does not hold.
-    fn miss(&mut self) -> Result<(), LogError> {
-        let (LocalEvidence::Checkpoints { store, .. }, Some(log_id)) = (self.beside, self.source.log_id()) else {
+    /// L10: events that the data directory has seen as committed and the log does not hold.
+    fn check_losses(&mut self) -> Result<(), LogError> {
+        let (LocalEvidence::Checkpoints { store, .. }, Some(log_id)) = (self.evidence, self.source.log_id()) else {
             return Ok(());
         };
         match loss(self.source.tail(), store, log_id, self.partition) {
             Ok(loss) => self.breaches.extend(loss.map(|loss| loss.breach())),
-            // What cannot be read is told of already.
+            // Events that cannot be read are reported already.
             Err(_) if self.source.is_there() => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// How much of what the events answer was there to be compared; of a directory it is all.
-    fn tell_commands(&mut self) {
+    /// Notes how many of the answered commands the topic still has. The embedded log has all of them.
+    fn note_commands(&mut self) {
         let Source::Cluster(log) = self.source else { return };
         let Some((compared, answered)) = self.commands.as_ref().map(Commands::counts) else { return };
         let topic = &log.cluster().topics.commands;
@@ -253,19 +257,21 @@ impl<'a> Verifying<'a> {
                     if let EventBody::EventsLost { detail, from, until } = &recorded.event.body {
                         let seq = event.seq;
                         self.notes
-                            .push(format!("seq {seq} says that events {from} to before {until} are lost: {detail}"));
+                            .push(format!("seq {seq} records that events {from} to before {until} are lost: {detail}"));
                     }
                     self.fold(&recorded);
                     match difference {
                         Some(Finding::Wrong(detail)) => self.breach(Law::OneDecision, event.seq, detail),
-                        Some(Finding::Odd(note)) => self.notes.push(note),
+                        Some(Finding::Note(note)) => self.notes.push(note),
                         None => {}
                     }
                 }
                 Err(error) => {
-                    self.breach(Law::Chain, event.seq, format!("its bytes are no event: {error}"));
+                    self.breach(Law::Chain, event.seq, format!("its bytes cannot be decoded as an event: {error}"));
                     self.fold = None;
-                    self.commands.iter_mut().for_each(Commands::lose_count);
+                    if let Some(commands) = &mut self.commands {
+                        commands.lose_count();
+                    }
                 }
             }
             self.next = event.seq.saturating_add(1);
@@ -275,11 +281,11 @@ impl<'a> Verifying<'a> {
     fn fold(&mut self, recorded: &ChainedEvent) {
         let Some(state) = &mut self.fold else { return };
         if let Err(breach) = state.fold(recorded) {
-            // What the auditor sees, too, is not told twice.
+            // A breach that the auditor sees as well is reported once.
             if self.audit.breach_count() == 0 {
                 self.breaches.push(breach);
             } else {
-                self.notes.push(format!("an owner could not fold seq {}: {}", breach.seq, breach.detail));
+                self.notes.push(format!("an owner could not apply seq {}: {}", breach.seq, breach.detail));
             }
             self.fold = None;
             return;
@@ -287,7 +293,7 @@ impl<'a> Verifying<'a> {
         self.compare_live();
     }
 
-    /// L7: the live state, when the fold has come to where it stands.
+    /// L7: compares the server's live state with the fold, once the fold has reached its position.
     fn compare_live(&mut self) {
         let Some(state) = &self.fold else { return };
         let next_seq = state.position().next_seq;
@@ -296,41 +302,46 @@ impl<'a> Verifying<'a> {
         let agrees = (&live.chain, &live.digest) == (&chain.to_string(), &folded.to_string());
         self.agree("live state", agrees, || {
             let LiveState { chain: live_chain, digest, .. } = &live;
-            format!("the live state is {digest} after {live_chain}, the fold {folded} after {chain}")
+            format!("the digest of the live state is {digest} after event {live_chain}, that of the log's events {folded} after {chain}")
         });
     }
 
-    /// L7: the auditor's model, the fold, and what a restart would come to.
+    /// L7: compares the auditor's model, the fold, and the state that a restart would come to.
     fn compare(&mut self, audited: Digest) -> Result<(), LogError> {
-        // Of a log without events.
+        // A log without events never calls this from fold().
         self.compare_live();
         let Some(fold) = self.fold.take().filter(|state| state.position().next_seq == self.until) else {
-            self.notes.push("states were not compared: the log cannot be folded to its end".to_owned());
+            self.notes.push("states were not compared: the events cannot be applied to the end of the log".to_owned());
             return Ok(());
         };
         let (chain, folded) = (fold.position().chain, fold.digest());
         drop(fold);
         let live = std::mem::take(&mut self.agreeing);
-        self.agree("fold", folded == audited, || format!("the fold comes to {folded}, the auditor to {audited}"));
+        self.agree("fold", folded == audited, || {
+            format!("the digest of the owner's fold is {folded}, that of the auditor's model {audited}")
+        });
         self.agreeing.extend(live);
-        let (LocalEvidence::Checkpoints { store, .. }, Some(log_id)) = (self.beside, self.source.log_id()) else {
+        let (LocalEvidence::Checkpoints { store, .. }, Some(log_id)) = (self.evidence, self.source.log_id()) else {
             return Ok(());
         };
         if self.breaches.iter().any(|breach| breach.law == Law::LogIsTruth) {
-            // A checkpoint of what is gone is nothing that a restart would go by.
+            // A restart does not use a checkpoint of events that are gone.
             return Ok(());
         }
         let restarting = Restarting { log_id, tail: self.source.tail(), store };
         match restarting.restart(self.partition, self.until)? {
             Restart::Absent => self.notes.push("no checkpoint".to_owned()),
-            Restart::Odd(why) => self.notes.push(format!("checkpoint of no use, the next start rebuilds it: {why}")),
+            Restart::Mismatch(why) => {
+                let note = "the checkpoint does not match the log, and the next start rebuilds it";
+                self.notes.push(format!("{note}: {why}"));
+            }
             Restart::Breach(breach) => self.breaches.push(breach),
             Restart::State { from, state } => {
                 let (restarted_chain, restarted) = (state.position().chain, state.digest());
                 let agrees = (restarted_chain, restarted) == (chain, folded);
                 self.agree(&format!("checkpoint at {from}"), agrees, || {
-                    let what = format!("the checkpoint at {from} and the events after it come to {restarted}");
-                    format!("{what} after {restarted_chain}, all events to {folded} after {chain}")
+                    let what = format!("the checkpoint at {from} and the events after it lead to digest {restarted}");
+                    format!("{what} after event {restarted_chain}, all events to {folded} after {chain}")
                 });
             }
         }

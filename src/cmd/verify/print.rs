@@ -1,13 +1,13 @@
-//! What was found, for a person as a table and a verdict, for a script as one JSON object.
+//! Prints a report: a table and a verdict for people, or one JSON object for scripts.
 
 use super::{PartitionFindings, VerifyReport};
 use crate::domain::Breach;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-pub(super) fn text(whole: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
-    let VerifyReport { found, breaches, damage } = whole;
-    writeln!(out, "{:>9} {:>12} {:>8} {:>10}  {:32}  compared with", "partition", "events", "pools", "live", "digest")?;
+pub(super) fn text(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
+    let VerifyReport { found, breaches, damage } = report;
+    writeln!(out, "{:>9} {:>12} {:>8} {:>10}  {:32}  same digest", "partition", "events", "pools", "live", "digest")?;
     for PartitionFindings { report, digest, agreeing, .. } in found {
         let agreeing = agreeing.join(", ");
         let (partition, events, pools, live) = (report.partition, report.events, report.pools, report.live);
@@ -16,14 +16,14 @@ pub(super) fn text(whole: &VerifyReport, out: &mut impl Write) -> io::Result<()>
     for PartitionFindings { report, notes, .. } in found {
         notes.iter().try_for_each(|note| writeln!(out, "partition {}: {note}", report.partition))?;
     }
-    let mut told = 0u64;
+    let mut shown = 0u64;
     for breach in found.iter().flat_map(PartitionFindings::breaches) {
         writeln!(out, "{breach}")?;
         writeln!(out, "  {}: {}", breach.law, breach.law.sentence())?;
-        told = told.saturating_add(1);
+        shown = shown.saturating_add(1);
     }
-    if *breaches > told {
-        writeln!(out, "and {} more", breaches.saturating_sub(told))?;
+    if *breaches > shown {
+        writeln!(out, "{} more breaches are not shown", breaches.saturating_sub(shown))?;
     }
     let (events, partitions) = (event_count(found), found.len());
     if let Some(damage) = damage {
@@ -36,19 +36,19 @@ pub(super) fn text(whole: &VerifyReport, out: &mut impl Write) -> io::Result<()>
     }
 }
 
-pub(super) fn json(whole: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
-    let found = &whole.found;
+pub(super) fn json(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
+    let found = &report.found;
     let partitions: Vec<Value> = found.iter().map(partition).collect();
     let breaches: Vec<Value> = found.iter().flat_map(PartitionFindings::breaches).map(breach).collect();
-    let told = json!({
-        "clean": whole.is_clean(),
-        "damage": whole.damage,
+    let report = json!({
+        "clean": report.is_clean(),
+        "damage": report.damage,
         "events": event_count(found),
-        "breach_count": whole.breaches,
+        "breach_count": report.breaches,
         "breaches": breaches,
         "partitions": partitions,
     });
-    writeln!(out, "{told}")
+    writeln!(out, "{report}")
 }
 
 fn partition(found: &PartitionFindings) -> Value {
@@ -69,7 +69,7 @@ fn partition(found: &PartitionFindings) -> Value {
     })
 }
 
-/// At most so many as each partition keeps are told in full; all are counted.
+/// One breach. Each partition keeps its first breaches; all of them are counted.
 fn breach(breach: &Breach) -> Value {
     let Breach { law, partition, seq, detail } = breach;
     json!({ "law": law.id(), "partition": partition, "seq": seq, "detail": detail })

@@ -77,11 +77,11 @@ fn what_nobody_can_decide_is_answered_kept_and_dealt_with() {
     says(&letters("retry", &["0-0"]), 1, &["still cannot be read: shorter than its frame"]);
     says(&letters("retry", &["0-3"]), 1, &["its record had no value"]);
     says(&letters("retry", &["0-4"]), 1, &["0-4 had 950000 bytes, of which 921600 are kept"]);
-    says(&letters("retry", &["0-2"]), 0, &["0-2 is appended again to partition 1"]);
-    says(&letters("retry", &["0-2"]), 1, &["0-2 was retried at"]);
+    says(&letters("retry", &["0-2"]), 0, &["0-2 was appended again to partition 1"]);
+    says(&letters("retry", &["0-2"]), 1, &["0-2 was retried already, at"]);
     // Its deadline has passed, which only who may decide it can say.
     until("it is decided where it belongs", || site.run(["cat", "--partition", "1"]).out.contains("\"expired\""));
-    says(&letters("discard", &["0-0"]), 0, &["0-0 is discarded"]);
+    says(&letters("discard", &["0-0"]), 0, &["0-0 was discarded"]);
     says(&letters("discard", &["0-9"]), 1, &["there is no dead letter 0-9"]);
     let open: Vec<_> = list().iter().map(|letter| letter["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(open, ["0-1", "0-3", "0-4"]);

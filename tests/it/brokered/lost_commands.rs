@@ -149,7 +149,7 @@ fn commands_that_were_removed_are_not_passed_over() {
     assert!(ended.code == 1 && ended.out.contains(&why), "{}{}", ended.out, ended.err);
     assert_eq!(put(&process, 88), 504, "nothing is decided");
     let verified = site.run(["verify"]);
-    let why = format!("commands {next} to {} are gone, unanswered", next + 3);
+    let why = format!("commands {next} to {} are gone and no event answers them", next + 3);
     assert!(verified.code == 1 && verified.out.contains(&why), "{}{}", verified.out, verified.err);
     says_so(&site, &process, 4);
     process.terminate();

@@ -69,7 +69,7 @@ fn a_log_is_verified_read_and_rebuilt_beside_its_server_and_without_one() {
     assert_eq!(seqs(&first).iter().filter(|seq| **seq == 0).count(), 2);
     assert!(answers(&rest) == answers(&printed.out) && !seqs(&rest).contains(&0), "{rest}");
     assert_eq!(place.headroom(&["cat", "--from", "1000"]).out, "");
-    says(&place.headroom(&["cat", "--partition", "2"]), 2, &["there is no partition 2, the log has 2"]);
+    says(&place.headroom(&["cat", "--partition", "2"]), 2, &["there is no partition 2: the log has 2"]);
     says(&rebuild(dir.path()), 2, &["a server is running on", "stop it and try again"]);
     says(&rebuild(other.path()), 0, &["rebuilt from", "old checkpoint: there was none"]);
     let second = place.headroom(&["serve", "--listen", "127.0.0.1:0", "--data-dir", text(dir.path())]);
@@ -188,14 +188,15 @@ fn commands_are_compared_for_as_long_as_they_are_kept() {
     write(&place, &writing, &taken);
     let topic = place.topic("commands");
     let compared = |count| format!("{count} of 5 commands are still in {topic}, and were compared");
-    let breach = "L2 broken at partition 0 seq 2: it answers command 1, of which nothing can be read";
+    let breach = "L2 broken at partition 0 seq 2: the event answers command 1, which cannot be decoded";
     says(&place.headroom(&["verify"]), 1, &[&compared(5), breach, "BROKEN: 1 breaches"]);
     for (first, left) in [(2, 3), (5, 0)] {
         remove_before(&topic, first);
         says(&place.headroom(&["verify"]), 0, &[&compared(left), "clean: no law broken in 6 events"]);
     }
     remove_before(&topic, 6);
-    let breach = "L2 broken at partition 0 seq 5: the log ends here, and commands 5 to 5 are gone, unanswered";
+    let breach =
+        "L2 broken at partition 0 seq 5: the log ends here, and commands 5 to 5 are gone and no event answers them";
     says(&place.headroom(&["verify"]), 1, &[breach, "BROKEN: 1 breaches"]);
 }
 

@@ -30,19 +30,25 @@ fn schemas_are_checked_registered_once_and_held_to_their_level() {
     let versions = COMMAND.len();
     let known = format!("known.commands-value: {versions} versions of its schema, and all read each other\n");
     assert!(told.starts_with(&known), "{told}");
-    assert!(told.contains("known.events-value: version 1 is not registered: register does it\n"), "{told}");
+    assert!(
+        told.contains("known.events-value: version 1 is not registered: run headroom schemas register\n"),
+        "{told}"
+    );
     let (code, registered) = schemas(&place, "register", url);
     assert_eq!(code, 0, "{registered}");
     assert_eq!(schemas(&place, "register", url), (0, registered.clone()), "the same ids");
     let ids = subjects(&Topics::of("known")).map(|subject| (registry(rig).ids(&subject).unwrap()[0].unwrap(), subject));
     for (id, Subject { name, level, .. }) in &ids {
-        assert!(registered.contains(&format!("{name}: version 1 has id {id}, {level}\n")), "{registered}");
+        assert!(
+            registered.contains(&format!("{name}: version 1 has id {id}, compatibility {level}\n")),
+            "{registered}"
+        );
     }
     assert_eq!(schemas(&place, "check", url).0, 0);
 
     put(format!("{url}/config/known.events-value"), r#"{"compatibility": "NONE"}"#);
     let (code, told) = schemas(&place, "check", url);
-    let lax = "known.events-value: changes are held to NONE instead of FULL_TRANSITIVE: register says so\n";
+    let lax = "known.events-value: compatibility is NONE instead of FULL_TRANSITIVE: run headroom schemas register\n";
     assert!(code == 1 && told.contains(lax), "{told}");
     schemas(&place, "register", url);
     assert_eq!(schemas(&place, "check", url).0, 0);

@@ -167,7 +167,7 @@ fn topics_are_planned_made_once_and_checked() {
     assert_eq!((made.manifest.partitions, seen.topics["once.events"].partitions), (3, 3));
 
     let again = place.headroom(&["topics", "apply"]);
-    assert_eq!((again.code, &*again.out), (0, "nothing to do\n"));
+    assert_eq!((again.code, &*again.out), (0, "the topics are as they should be; nothing to do\n"));
     assert_eq!(place.look(), seen, "the manifest too is the one that was written first");
     let check = place.headroom(&["topics", "check"]);
     assert_eq!((check.code, &*check.out), (0, "the topics are as they should be\n"));

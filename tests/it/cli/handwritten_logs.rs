@@ -168,9 +168,9 @@ fn a_lost_or_unreadable_checkpoint_is_no_breach() {
     std::fs::write(&rows, bytes).unwrap();
     let verified = on(dir.path(), ["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-    assert_says(&verified.out, &["checkpoint of no use, the next start rebuilds it"]);
+    assert_says(&verified.out, &["the checkpoint does not match the log, and the next start rebuilds it"]);
     assert!(rows.exists(), "looking removes nothing");
-    assert_says(&on(dir.path(), ["rebuild"]).out, &["it was of no use", "reads back as the same state"]);
+    assert_says(&on(dir.path(), ["rebuild"]).out, &["it did not match the log", "reads back as the same state"]);
     std::fs::remove_dir_all(dir.path().join("checkpoint")).unwrap();
     let verified = on(dir.path(), ["verify"]);
     assert_eq!(verified.code, 0);
@@ -223,10 +223,10 @@ fn bytes_that_are_no_event_break_the_chain_and_nothing_else() {
     writing.write(dir.path());
     let verified = on(dir.path(), ["verify"]);
     assert_eq!((verified.code, &*verified.err), (1, ""));
-    assert_says(&verified.out, &["L3 broken at partition 0 seq 2: its bytes are no event"]);
+    assert_says(&verified.out, &["L3 broken at partition 0 seq 2: its bytes cannot be decoded as an event"]);
     let printed = on(dir.path(), ["cat"]);
     assert_eq!((printed.code, printed.out.lines().count()), (1, 3));
-    assert_says(&printed.err, &["partition 0 seq 2 is no event"]);
+    assert_says(&printed.err, &["partition 0 seq 2 cannot be decoded"]);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn commands_that_are_skipped_or_lost_and_are_there_are_found() {
     writing.write(dir.path());
     let verified = on(dir.path(), ["verify"]);
     assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
-    let says = "L2 broken at partition 0 seq 3: it says that there is no command right before 3, and the log holds 2";
+    let says = "L2 broken at partition 0 seq 3: the event says that there is no command right before 3, and the log holds command 2";
     assert_says(&verified.out, &[says, "BROKEN: 1 breaches in 4 events"]);
 
     let dir = tempfile::tempdir().unwrap();
@@ -289,9 +289,9 @@ fn commands_that_are_skipped_or_lost_and_are_there_are_found() {
     let verified = on(dir.path(), ["verify"]);
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
     let notes = [
-        "partition 0: seq 2 says that the commands from 1 to 2 are lost, and the log holds 1",
-        "partition 0: seq 4 says that the commands from 4 to 4 are lost, and the log holds 4",
-        "partition 0: 3 commands were gone before they were decided, as its events say",
+        "partition 0: seq 2 records that commands 1 to 2 are lost, and the log holds command 1",
+        "partition 0: seq 4 records that commands 4 to 4 are lost, and the log holds command 4",
+        "partition 0: 3 commands were gone before they were decided, as events record",
         "clean: no law broken in 5 events",
     ];
     assert_says(&verified.out, &notes);
@@ -309,20 +309,20 @@ fn a_command_that_is_not_the_one_its_event_answers_is_found_there() {
         (
             |w, bytes| w.inputs[1].bytes = bytes,
             other(9, release()),
-            "seq 2: it answers command 00000000000000000000000000000001, at offset 1 is 00000000000000000000000000000009",
+            "seq 2: the event answers command 00000000000000000000000000000001, and at offset 1 is 00000000000000000000000000000009",
         ),
-        (|w, bytes| w.inputs[1].bytes = bytes, other(1, release()), "seq 2: it says of command 1 that it is"),
+        (|w, bytes| w.inputs[1].bytes = bytes, other(1, release()), "seq 2: the event says of command 1 that it is"),
         (
             |w, bytes| w.inputs[1].bytes = bytes,
             b"no command".to_vec(),
-            "seq 2: it answers command 1, of which nothing can be read",
+            "seq 2: the event answers command 1, which cannot be decoded",
         ),
         (
             |w, bytes| w.inputs.push(Record { offset: 3, skipped: 0, bytes }),
             other(3, release()),
-            "seq 3: the log ends here and holds command 3, unanswered",
+            "seq 3: the log ends here, and holds command 3, which no event answers",
         ),
-        (|w, _| drop(w.inputs.pop()), Vec::new(), "seq 3: it answers command 2, which the log does not hold"),
+        (|w, _| drop(w.inputs.pop()), Vec::new(), "seq 3: the event answers command 2, which the log does not hold"),
     ];
     for (spoil, bytes, says) in cases {
         let dir = tempfile::tempdir().unwrap();

@@ -96,7 +96,7 @@ fn what_is_printed_can_be_chosen_and_followed() {
     assert_eq!(on(dir.path(), ["cat", "--from", "100"]).out, "");
     let none = on(dir.path(), ["cat", "--partition", "2"]);
     assert_eq!(none.code, 2);
-    assert_says(&none.err, &["there is no partition 2, the log has 2"]);
+    assert_says(&none.err, &["there is no partition 2: the log has 2"]);
 
     let mut following = Running::start(headroom(["cat", "--follow", "--data-dir"]).arg(dir.path()));
     let mut seen: Vec<_> = (0..6).map(|_| following.line()).collect();
