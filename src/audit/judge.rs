@@ -8,8 +8,8 @@ use super::{EventFindings, State};
 use crate::domain::room;
 use crate::domain::route::{partition_of, pool_hash};
 use crate::domain::{
-    Amounts, Attempt, CommandKey, CommandKind, Entry, Event, EventBody, Kind, Law, Micros, Mode, Origin, Pool, PoolId,
-    PoolSpec, Reason, ReleaseCause, ReservationId, Status,
+    Amounts, Attempt, CommandKey, CommandKind, Entry, Event, EventBody, EventKind, Law, Micros, Mode, Origin, Pool,
+    PoolId, PoolSpec, Reason, ReleaseCause, ReservationId, Status,
 };
 use crate::limits::{DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 
@@ -78,7 +78,14 @@ impl Judge<'_> {
         let ask = self.event.command().map(|command| command.kind);
         let holds = match (&self.event.cause, body) {
             (None, body) => {
-                matches!(body.kind(), Kind::Expired | Kind::Barrier | Kind::Tick | Kind::EventsLost | Kind::ClockSet)
+                matches!(
+                    body.kind(),
+                    EventKind::Expired
+                        | EventKind::Barrier
+                        | EventKind::Tick
+                        | EventKind::EventsLost
+                        | EventKind::ClockSet
+                )
             }
             (Some(cause), EventBody::Malformed { .. }) => cause.command.is_none(),
             (Some(cause), EventBody::CommandsLost { .. }) => cause.command.is_none() && cause.unread.is_none(),
@@ -120,12 +127,12 @@ impl Judge<'_> {
         });
         let spec = before.map(|book| &book.spec);
         let kept = match self.event.body.kind() {
-            Kind::PoolChanged => spec.is_some_and(|old| same_dimensions(&old.limits, &pool.spec.limits)),
-            Kind::LimitsAdjusted => spec.is_some_and(|old| {
+            EventKind::PoolChanged => spec.is_some_and(|old| same_dimensions(&old.limits, &pool.spec.limits)),
+            EventKind::LimitsAdjusted => spec.is_some_and(|old| {
                 same_dimensions(&old.limits, &pool.spec.limits)
                     && PoolSpec { limits: old.limits.clone(), ..pool.spec.clone() } == *old
             }),
-            Kind::ModeSet => spec.is_some_and(|old| PoolSpec { mode: old.mode, ..pool.spec.clone() } == *old),
+            EventKind::ModeSet => spec.is_some_and(|old| PoolSpec { mode: old.mode, ..pool.spec.clone() } == *old),
             _ => true,
         };
         self.found.expect(kept, Law::OneState, || {

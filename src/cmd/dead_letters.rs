@@ -6,7 +6,7 @@ use super::shared::source::{Source, cannot_open, in_use};
 use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
-use crate::domain::{Command, Micros, PoolId, ReservationId, route};
+use crate::domain::{Command, Micros, route};
 use crate::limits::LETTERS_MAX;
 use crate::log::CommittedTail;
 use crate::log::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution};
@@ -157,7 +157,7 @@ impl<W: Write> Desk<'_, W> {
         let command = self
             .read(&original)
             .map_err(|why| Failure::Wrong(format!("{id} is not appended again: it still cannot be read: {why}")))?;
-        let partition = self.home(&command).unwrap_or(id.partition);
+        let partition = route::home(&command.body, self.partitions);
         self.log.append_again(partition, &original)?;
         self.log.resolve(id, Resolution::Retried, now).map_err(|error| {
             Failure::Unusable(format!("{id} was appended again to partition {partition}, but is still listed: {error}"))
@@ -179,13 +179,6 @@ impl<W: Write> Desk<'_, W> {
         self.log.resolve(id, Resolution::Discarded, now)?;
         writeln!(self.out, "{id} was discarded")?;
         Ok(())
-    }
-
-    /// The partition that the command belongs to; `None` when it names neither a pool nor a reservation.
-    fn home(&self, command: &Command) -> Option<u32> {
-        let of_pool = |pool: &PoolId| route::partition_of(pool, self.partitions);
-        let of_reservation = |id: ReservationId| route::partition_of_reservation(&id, self.partitions);
-        command.body.pool().map(of_pool).or_else(|| command.body.reservation().map(of_reservation))
     }
 
     fn read(&self, original: &RawCommand) -> Result<Command, String> {

@@ -3,6 +3,7 @@
 use super::change::{Edit, LimitChange, PoolChange, RuleChange};
 use super::event::{AskedChange, CommandStamp};
 use super::ids::{Attempt, CommandId, Dimension, IdempotencyKey, PoolId, ReservationId};
+use super::kind::CommandKind;
 use super::name::Name;
 use super::pool::{Mode, PoolRules, PoolSpec};
 use super::units::{Amounts, Micros};
@@ -149,21 +150,23 @@ pub enum CommandBody {
     },
 }
 
-/// The kinds of [`CommandBody`], without what they carry. The numbers are part of every fingerprint and never change. 8 was
-/// a kind that no released program wrote; it stays unused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[expect(missing_docs, reason = "named as the variants of Ask")]
-pub enum CommandKind {
-    DefinePool = 0,
-    AdjustLimits = 1,
-    SetMode = 2,
-    Reserve = 3,
-    Confirm = 4,
-    Extend = 5,
-    Release = 6,
-    Abandon = 7,
-    ChangePool = 9,
-    Amend = 10,
+/// What a command is about. Its partition, and the key of its record, follow from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject<'a> {
+    /// A pool.
+    Pool(&'a PoolId),
+    /// A reservation, whose id holds the hash of its pool.
+    Reservation(&'a ReservationId),
+}
+
+impl Subject<'_> {
+    /// The key of its record in the log, where records have keys.
+    pub fn record_key(&self) -> &[u8] {
+        match self {
+            Subject::Pool(pool) => pool.as_str().as_bytes(),
+            Subject::Reservation(reservation) => reservation.bytes(),
+        }
+    }
 }
 
 impl CommandBody {
@@ -183,23 +186,42 @@ impl CommandBody {
         }
     }
 
-    /// The pool it names.
-    pub fn pool(&self) -> Option<&PoolId> {
+    /// What it is about.
+    pub fn subject(&self) -> Subject<'_> {
         match self {
             CommandBody::DefinePool { pool, .. }
             | CommandBody::AdjustLimits { pool, .. }
             | CommandBody::SetMode { pool, .. }
             | CommandBody::ChangePool { pool, .. }
             | CommandBody::Reserve { pool, .. }
-            | CommandBody::Abandon { pool, .. } => Some(pool),
-            CommandBody::Confirm { .. }
-            | CommandBody::Extend { .. }
-            | CommandBody::Amend { .. }
-            | CommandBody::Release { .. } => None,
+            | CommandBody::Abandon { pool, .. } => Subject::Pool(pool),
+            CommandBody::Confirm { reservation }
+            | CommandBody::Extend { reservation, .. }
+            | CommandBody::Amend { reservation, .. }
+            | CommandBody::Release { reservation } => Subject::Reservation(reservation),
         }
     }
 
-    /// The reservation it names.
+    /// The pool that it names; `None` where it names a reservation alone.
+    pub fn pool(&self) -> Option<&PoolId> {
+        match self.subject() {
+            Subject::Pool(pool) => Some(pool),
+            Subject::Reservation(_) => None,
+        }
+    }
+
+    /// The version that the pool must have; 0 means that there must be no such pool. `None` where any version will do.
+    pub fn expected_version(&self) -> Option<u64> {
+        match self {
+            CommandBody::DefinePool { expected_version, .. }
+            | CommandBody::AdjustLimits { expected_version, .. }
+            | CommandBody::SetMode { expected_version, .. }
+            | CommandBody::ChangePool { expected_version, .. } => *expected_version,
+            _ => None,
+        }
+    }
+
+    /// The reservation that it names; a Reserve and an Abandon name it beside their pool.
     pub fn reservation(&self) -> Option<ReservationId> {
         match self {
             CommandBody::Reserve { reservation, .. }
@@ -217,24 +239,16 @@ impl CommandBody {
 
     /// What is asked of a pool or of a hold, as far as the event of its refusal tells; `None` when that is nothing.
     pub fn asked(&self) -> Option<AskedChange> {
-        let of_pool =
-            |limits, mode, version: &Option<u64>| AskedChange { limits, mode, version: *version, hold_ttl_ms: None };
-        let of_hold = |hold_ttl_ms| AskedChange { hold_ttl_ms, ..AskedChange::default() };
-        let asked = match self {
-            CommandBody::DefinePool { spec, expected_version, .. } => {
-                of_pool(Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), expected_version)
-            }
-            CommandBody::AdjustLimits { change, expected_version, .. } => {
-                of_pool(Some(change.clone()), None, expected_version)
-            }
-            CommandBody::SetMode { mode, expected_version, .. } => of_pool(None, Some(*mode), expected_version),
-            CommandBody::ChangePool { change, expected_version, .. } => {
-                of_pool(change.limits.clone(), change.mode, expected_version)
-            }
-            CommandBody::Reserve { hold_ttl_ms, .. } => of_hold(*hold_ttl_ms),
-            CommandBody::Extend { hold_ttl_ms, .. } => of_hold(Some(*hold_ttl_ms)),
+        let (limits, mode, hold_ttl_ms) = match self {
+            CommandBody::DefinePool { spec, .. } => (Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), None),
+            CommandBody::AdjustLimits { change, .. } => (Some(change.clone()), None, None),
+            CommandBody::SetMode { mode, .. } => (None, Some(*mode), None),
+            CommandBody::ChangePool { change, .. } => (change.limits.clone(), change.mode, None),
+            CommandBody::Reserve { hold_ttl_ms, .. } => (None, None, *hold_ttl_ms),
+            CommandBody::Extend { hold_ttl_ms, .. } => (None, None, Some(*hold_ttl_ms)),
             _ => return None,
         };
+        let asked = AskedChange { limits, mode, version: self.expected_version(), hold_ttl_ms };
         (asked != AskedChange::default()).then_some(asked)
     }
 

@@ -5,13 +5,13 @@ use super::change::{LimitChange, PoolChange};
 use super::command::{Command, CommandBody};
 use super::event::{Entry, EventBody, Origin, Rejection, ReleaseCause};
 use super::ids::{Dimension, PoolId, ReservationId};
-use super::ledger::{CommandKey, Ledger, Target, has_reserve, has_room};
+use super::ledger::{CommandKey, Ledger, has_reserve, has_room};
 use super::name::Name;
 use super::outcome::Reason;
 use super::pool::{Mode, Pool, PoolSpec};
 use super::reservation::{Judged, Reservation, Status};
 use super::room::{self, Standing};
-use super::route::{partition_of, partition_of_reservation, pool_hash};
+use super::route::{self, pool_hash};
 use super::units::{Amounts, Micros};
 use crate::limits::{
     AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
@@ -74,12 +74,10 @@ impl<L: Ledger> Case<'_, L> {
         if !is_well_formed(body) {
             return Err(Reason::Malformed.into());
         }
-        if !is_routed_here(body, place) {
+        if route::home(body, place.partitions) != place.partition {
             return Err(Reason::Misrouted.into());
         }
-        // Giving up has no deadline: an Abandon that was refused as late would leave its caller's "no" holding capacity.
-        // And it may be decided again: what an attempt has lost already it cannot lose once more.
-        if !matches!(body, CommandBody::Abandon { .. }) {
+        if body.kind().is_decided_once() {
             self.is_new_and_in_time()?;
         }
         if let Some(answered) = self.answered_before()? {
@@ -118,7 +116,7 @@ impl<L: Ledger> Case<'_, L> {
     /// What ends or gives back, or keeps what was taken, is never refused for it; to say once more that it was done, and to
     /// take less, may have room of the reserve.
     fn has_room_for(&self, body: &EventBody) -> Result<(), Refusal> {
-        let answer = command_key(self.command).map_or(0, |key| room::of_answer(&key, body));
+        let answer = self.key().map_or(0, |key| room::of_answer(&key, body));
         let (bytes, may_use_reserve) = match body {
             EventBody::Released(..) | EventBody::Confirmed(_) => (0, true),
             EventBody::Repeated(..) => (answer, true),
@@ -153,10 +151,16 @@ impl<L: Ledger> Case<'_, L> {
         Ok(())
     }
 
+    /// Under what its answer is remembered.
+    fn key(&self) -> Option<CommandKey> {
+        let Command { body, key, .. } = self.command;
+        CommandKey::of(body.kind(), key.as_ref(), body.pool(), body.reservation())
+    }
+
     /// The answer that this command's key (of another command than Reserve) was given. A reservation that has ended since
     /// is not called confirmed or held once more.
     fn answered_before(&self) -> Result<Option<EventBody>, Refusal> {
-        let Some(key) = command_key(self.command) else { return Ok(None) };
+        let Some(key) = self.key() else { return Ok(None) };
         let Some(answer) = self.ledger.remembered(&key).filter(|r| r.until > self.now) else { return Ok(None) };
         if answer.fingerprint != self.command.body.fingerprint() {
             return Err(Reason::KeyReused.into());
@@ -179,24 +183,20 @@ impl<L: Ledger> Case<'_, L> {
 
     fn pool_at(&self, id: &PoolId, expected_version: Option<u64>) -> Result<&Pool, Refusal> {
         let pool = self.pool(id)?;
-        let stale = expected_version.is_some_and(|version| version != pool.version);
-        if stale { Err(Reason::StaleVersion.into()) } else { Ok(pool) }
+        is_expected(Some(pool), expected_version)?;
+        Ok(pool)
     }
 
     fn define(&self, id: &PoolId, spec: &PoolSpec, expected_version: Option<u64>) -> Decision {
-        let Some(pool) = self.ledger.pool(id) else {
-            if self.ledger.pool_count() >= POOLS_PER_PARTITION_MAX {
-                return Err(Reason::PartitionFull.into());
-            }
-            if expected_version.is_some_and(|version| version != 0) {
-                return Err(Reason::StaleVersion.into());
-            }
+        let known = self.ledger.pool(id);
+        if known.is_none() && self.ledger.pool_count() >= POOLS_PER_PARTITION_MAX {
+            return Err(Reason::PartitionFull.into());
+        }
+        is_expected(known, expected_version)?;
+        let Some(pool) = known else {
             let used = spec.limits.map(|_, _| 0);
             return Ok(EventBody::PoolDefined(Pool { id: id.clone(), spec: spec.clone(), used, version: 1 }));
         };
-        if expected_version.is_some_and(|version| version != pool.version) {
-            return Err(Reason::StaleVersion.into());
-        }
         let lost = pool.used.iter().find(|(d, used)| *used > 0 && spec.limits.get(*d).is_none());
         match lost {
             Some((d, _)) => Err(Refusal(Reason::DimensionInUse, Some(d))),
@@ -447,20 +447,13 @@ impl<L: Ledger> Case<'_, L> {
     }
 }
 
-/// The scope under which a command's key is remembered. A Reserve's is in its reservation id already.
-pub fn command_key(command: &Command) -> Option<CommandKey> {
-    let target = match &command.body {
-        CommandBody::DefinePool { pool, .. }
-        | CommandBody::AdjustLimits { pool, .. }
-        | CommandBody::SetMode { pool, .. }
-        | CommandBody::ChangePool { pool, .. } => Target::Pool(pool.clone()),
-        CommandBody::Confirm { reservation }
-        | CommandBody::Extend { reservation, .. }
-        | CommandBody::Amend { reservation, .. }
-        | CommandBody::Release { reservation } => Target::Reservation(*reservation),
-        CommandBody::Reserve { .. } | CommandBody::Abandon { .. } => return None,
-    };
-    command.key.clone().map(|key| CommandKey { target, key })
+/// The one check of an expected version. A pool that is not there has version 0.
+fn is_expected(known: Option<&Pool>, expected_version: Option<u64>) -> Result<(), Refusal> {
+    let version = known.map_or(0, |pool| pool.version);
+    match expected_version {
+        Some(expected) if expected != version => Err(Reason::StaleVersion.into()),
+        _ => Ok(()),
+    }
 }
 
 /// What the event at `seq` has made so already.
@@ -522,13 +515,4 @@ fn is_spec(spec: &PoolSpec) -> bool {
         && spec.limits.is_within(0)
         && spec.areas.len() <= AREAS_MAX
         && spec.labels.len() <= LABELS_MAX
-}
-
-fn is_routed_here(body: &CommandBody, place: DecisionContext) -> bool {
-    let partition = match (body.pool(), body.reservation()) {
-        (Some(pool), _) => partition_of(pool, place.partitions),
-        (None, Some(reservation)) => partition_of_reservation(&reservation, place.partitions),
-        (None, None) => place.partition,
-    };
-    partition == place.partition
 }

@@ -2,8 +2,8 @@
 //! of whatever it touched, so one record can be understood alone.
 
 use super::change::LimitChange;
-use super::command::CommandKind;
 use super::ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, PoolId, ReservationId};
+use super::kind::{CommandKind, EventKind};
 use super::name::Name;
 use super::outcome::Reason;
 use super::pool::{Mode, Pool};
@@ -256,54 +256,29 @@ impl Rejection {
     }
 }
 
-/// The kinds of [`EventBody`], without what they carry.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[expect(missing_docs, reason = "named as the variants of Body")]
-pub enum Kind {
-    PoolDefined,
-    LimitsAdjusted,
-    ModeSet,
-    Accepted,
-    Confirmed,
-    Extended,
-    Released,
-    Expired,
-    Repeated,
-    Rejected,
-    Abandoned,
-    Malformed,
-    Barrier,
-    Tick,
-    CommandsLost,
-    PoolChanged,
-    EventsLost,
-    ClockSet,
-    Amended,
-}
-
 impl EventBody {
     /// Its kind.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EventKind {
         match self {
-            EventBody::PoolDefined(_) => Kind::PoolDefined,
-            EventBody::LimitsAdjusted(_) => Kind::LimitsAdjusted,
-            EventBody::ModeSet(_) => Kind::ModeSet,
-            EventBody::PoolChanged(_) => Kind::PoolChanged,
-            EventBody::Accepted(_) => Kind::Accepted,
-            EventBody::Confirmed(_) => Kind::Confirmed,
-            EventBody::Extended(_) => Kind::Extended,
-            EventBody::Amended(..) => Kind::Amended,
-            EventBody::Released(..) => Kind::Released,
-            EventBody::Expired(_) => Kind::Expired,
-            EventBody::Repeated(..) => Kind::Repeated,
-            EventBody::Rejected(_) => Kind::Rejected,
-            EventBody::Abandoned { .. } => Kind::Abandoned,
-            EventBody::Malformed { .. } => Kind::Malformed,
-            EventBody::CommandsLost { .. } => Kind::CommandsLost,
-            EventBody::EventsLost { .. } => Kind::EventsLost,
-            EventBody::Barrier { .. } => Kind::Barrier,
-            EventBody::Tick => Kind::Tick,
-            EventBody::ClockSet { .. } => Kind::ClockSet,
+            EventBody::PoolDefined(_) => EventKind::PoolDefined,
+            EventBody::LimitsAdjusted(_) => EventKind::LimitsAdjusted,
+            EventBody::ModeSet(_) => EventKind::ModeSet,
+            EventBody::PoolChanged(_) => EventKind::PoolChanged,
+            EventBody::Accepted(_) => EventKind::Accepted,
+            EventBody::Confirmed(_) => EventKind::Confirmed,
+            EventBody::Extended(_) => EventKind::Extended,
+            EventBody::Amended(..) => EventKind::Amended,
+            EventBody::Released(..) => EventKind::Released,
+            EventBody::Expired(_) => EventKind::Expired,
+            EventBody::Repeated(..) => EventKind::Repeated,
+            EventBody::Rejected(_) => EventKind::Rejected,
+            EventBody::Abandoned { .. } => EventKind::Abandoned,
+            EventBody::Malformed { .. } => EventKind::Malformed,
+            EventBody::CommandsLost { .. } => EventKind::CommandsLost,
+            EventBody::EventsLost { .. } => EventKind::EventsLost,
+            EventBody::Barrier { .. } => EventKind::Barrier,
+            EventBody::Tick => EventKind::Tick,
+            EventBody::ClockSet { .. } => EventKind::ClockSet,
         }
     }
 

@@ -5,7 +5,7 @@ use super::event::{CommandStamp, Entry, Event, EventBody, Rejection, ReleaseCaus
 use super::ids::PoolId;
 use super::ids::ReservationId;
 use super::law::{self, Breach, Law};
-use super::ledger::{CommandKey, DedupEntry, LedgerMut, Target, has_reserve, kept_through, kept_until};
+use super::ledger::{CommandKey, DedupEntry, LedgerMut, has_reserve, kept_through, kept_until};
 use super::pool::Pool;
 use super::reservation::{Attempts, Reservation, Status};
 use super::room::{Keeping, SHUT};
@@ -27,7 +27,7 @@ pub fn evolve(ledger: &mut impl LedgerMut, event: &Event) -> Result<(), Breach> 
 
 /// Keeps the command's id, so that a copy of it decides nothing.
 fn keep_decided(ledger: &mut impl LedgerMut, event: &Event) {
-    let Some(command) = event.command().filter(|command| command.kind != CommandKind::Abandon) else { return };
+    let Some(command) = event.command().filter(|command| command.kind.is_decided_once()) else { return };
     if let EventBody::Rejected(rejection) = &event.body
         && !rejection.reason.is_kept()
     {
@@ -79,17 +79,9 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
 /// Keeps the answer of a keyed command. What is remembered already is neither replaced nor prolonged; an answer that
 /// repeats what the state says (a second confirm under a key of its own) is that key's answer from now on.
 fn remember(ledger: &mut impl LedgerMut, event: &Event) {
-    let Some((command, key)) = event.command().and_then(|c| Some((c, c.key.clone()?))) else { return };
-    let target = match command.kind {
-        CommandKind::DefinePool | CommandKind::AdjustLimits | CommandKind::SetMode | CommandKind::ChangePool => {
-            event.body.pool_id().cloned().map(Target::Pool)
-        }
-        CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
-            event.body.reservation_id().map(Target::Reservation)
-        }
-        CommandKind::Reserve | CommandKind::Abandon => None,
-    };
-    let Some(key) = target.map(|target| CommandKey { target, key }) else { return };
+    let (Some(command), body) = (event.command(), &event.body) else { return };
+    let key = CommandKey::of(command.kind, command.key.as_ref(), body.pool_id(), body.reservation_id());
+    let Some(key) = key else { return };
     if ledger.remembered(&key).is_some_and(|r| r.until > event.decided_at) {
         return;
     }

@@ -3,6 +3,7 @@
 
 use super::event::EventBody;
 use super::ids::{CommandId, IdempotencyKey, PoolId, ReservationId};
+use super::kind::{CommandKind, KeyScope};
 use super::pool::Pool;
 use super::reservation::Reservation;
 use super::room::{Bounds, Keeping, SHUT};
@@ -25,6 +26,24 @@ pub struct CommandKey {
     pub target: Target,
     /// The key.
     pub key: IdempotencyKey,
+}
+
+impl CommandKey {
+    /// Under what the answer to a command of this kind is remembered: its key, in the scope of the pool or the reservation
+    /// that it is about. `None` where nothing is: the command has no key, or its kind remembers no answer.
+    pub fn of(
+        kind: CommandKind,
+        key: Option<&IdempotencyKey>,
+        pool: Option<&PoolId>,
+        reservation: Option<ReservationId>,
+    ) -> Option<CommandKey> {
+        let (scope, key) = (kind.key_scope()?, key?.clone());
+        let target = match scope {
+            KeyScope::Pool => Target::Pool(pool?.clone()),
+            KeyScope::Reservation => Target::Reservation(reservation?),
+        };
+        Some(CommandKey { target, key })
+    }
 }
 
 /// The answer a key was given.

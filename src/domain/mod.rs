@@ -10,6 +10,7 @@ pub mod decide;
 pub mod event;
 pub mod evolve;
 pub mod ids;
+pub mod kind;
 pub mod law;
 pub mod ledger;
 pub mod name;
@@ -21,11 +22,12 @@ pub mod route;
 pub mod units;
 
 pub use change::{Edit, LimitChange, PoolChange, RuleChange, WindowChange};
-pub use command::{Command, CommandBody, CommandKind, Reserved};
+pub use command::{Command, CommandBody, Reserved, Subject};
 pub use event::{
-    AskedChange, Cause, ChainedEvent, CommandStamp, Entry, Event, EventBody, Kind, Origin, Rejection, ReleaseCause,
+    AskedChange, Cause, ChainedEvent, CommandStamp, Entry, Event, EventBody, Origin, Rejection, ReleaseCause,
 };
 pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, NameError, PoolId, ReservationId, Why};
+pub use kind::{CommandKind, EventKind, KeyScope};
 pub use law::{Breach, Law};
 pub use ledger::{CommandKey, DedupEntry, Ledger, LedgerMut, Target, kept_until};
 pub use name::Name;

@@ -1,6 +1,7 @@
 //! Which partition a pool belongs to. Every writer of commands must agree, so the hash is Kafka's own (murmur2, as
 //! its Java client's default partitioner) and its version is pinned in the log's manifest.
 
+use super::command::{CommandBody, Subject};
 use super::ids::{PoolId, ReservationId};
 
 /// The version of the mapping from pool to partition that a manifest pins.
@@ -9,6 +10,14 @@ pub const HASH_VERSION: u32 = 1;
 /// The pool's hash: murmur2 of the id's bytes with the sign bit cleared.
 pub fn pool_hash(pool: &PoolId) -> u32 {
     murmur2(pool.as_str().as_bytes()) & 0x7fff_ffff
+}
+
+/// The partition that a command belongs to, among `partitions`, which is not 0. No other partition decides it.
+pub fn home(body: &CommandBody, partitions: u32) -> u32 {
+    match body.subject() {
+        Subject::Pool(pool) => partition_of(pool, partitions),
+        Subject::Reservation(reservation) => partition_of_reservation(reservation, partitions),
+    }
 }
 
 /// The partition of a pool among `partitions`, which is not 0.

@@ -1,6 +1,6 @@
-//! Which partition a request goes to, and under which id a reservation is made.
+//! Under which id a reservation is made.
 
-use crate::domain::{CommandBody, IdempotencyKey, PoolId, ReservationId, route};
+use crate::domain::{IdempotencyKey, PoolId, ReservationId, route};
 use sha2::{Digest, Sha256};
 
 /// The id of the reservation that this key makes in this pool: the same key, the same id.
@@ -16,13 +16,4 @@ pub fn reservation_id(pool: &PoolId, key: &IdempotencyKey) -> ReservationId {
         *to = from;
     }
     ReservationId::new(route::pool_hash(pool), unique)
-}
-
-/// The partition a command belongs to, and the key of its record; `None` when it names neither pool nor reservation.
-pub fn route(body: &CommandBody, partitions: u32) -> Option<(u32, Vec<u8>)> {
-    match (body.pool(), body.reservation()) {
-        (Some(pool), _) => Some((route::partition_of(pool, partitions), pool.as_str().as_bytes().to_vec())),
-        (None, Some(id)) => Some((route::partition_of_reservation(&id, partitions), id.bytes().to_vec())),
-        (None, None) => None,
-    }
 }

@@ -7,8 +7,7 @@ pub use readiness::Startup;
 use super::admission::{InFlight, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::readiness::Readiness;
-use super::routing;
-use crate::domain::{Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved};
+use crate::domain::{Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved, route};
 use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS};
 use crate::log::{AppendError, CommandSink, NewCommand, Reply, ReplyChannel};
 use crate::replica::Replica;
@@ -85,7 +84,7 @@ impl Gateway {
     pub async fn call(&self, call: Call) -> Result<Outcome, Shed> {
         let now = self.clock.now();
         let deadline = call.arrived.plus_ms(self.timeout_ms(call.timeout_ms));
-        let (partition, key) = routing::route(&call.body, self.replica.partition_count()).ok_or(Shed::NoOwner)?;
+        let partition = route::home(&call.body, self.replica.partition_count());
         let _place = self.admit(partition, now, deadline)?;
         let (waiter, outcome) = oneshot::channel();
         let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time(self.clock.as_ref());
@@ -102,7 +101,7 @@ impl Gateway {
         }
         let reserved = command.reserved();
         let departure = CancelOnDrop { gateway: self, id: command.id, reserved, is_over: false };
-        if let Err(error) = self.append(partition, &key, &command) {
+        if let Err(error) = self.append(partition, &command) {
             departure.over();
             self.correlator.lock().withdraw(command.id);
             return Err(match error {
@@ -216,18 +215,17 @@ impl Gateway {
         give(self.correlator.lock().abandon_durable(abandon).into_iter().collect());
     }
 
-    fn append(&self, partition: u32, key: &[u8], command: &Command) -> Result<(), AppendError> {
+    fn append(&self, partition: u32, command: &Command) -> Result<(), AppendError> {
         let cancels = matches!(command.body, CommandBody::Abandon { .. }).then_some(command.id);
         let bytes = wire::command::encode(command);
-        self.sink.append(NewCommand { partition, key, bytes: &bytes, cancels })
+        self.sink.append(NewCommand { partition, key: command.body.subject().record_key(), bytes: &bytes, cancels })
     }
 
     fn perform(&self, outputs: Outputs<Waiter>) {
         give(outputs.answers);
         for abandon in outputs.append {
-            let routed = routing::route(&abandon.body, self.replica.partition_count());
-            let Some((partition, key)) = routed else { continue };
-            match self.append(partition, &key, &abandon) {
+            let partition = route::home(&abandon.body, self.replica.partition_count());
+            match self.append(partition, &abandon) {
                 Ok(()) => {}
                 Err(AppendError::Full) => self.correlator.lock().not_appended(abandon, self.clock.now()),
                 Err(AppendError::Closed) => self.correlator.lock().lost(&abandon),

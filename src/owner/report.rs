@@ -1,6 +1,6 @@
 //! What an owner did, as plain data: telemetry turns it into metrics.
 
-use crate::domain::{Breach, Event, Kind, Reason};
+use crate::domain::{Breach, Event, EventKind, Reason};
 use crate::log::CommitOutcome;
 use crate::log::dead_letters::Undecidable;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ pub struct TurnReport {
     /// What became of it.
     pub outcome: CommitOutcome,
     /// Its events by kind and, for refusals, reason.
-    pub events: BTreeMap<(Kind, Option<Reason>), u64>,
+    pub events: BTreeMap<(EventKind, Option<Reason>), u64>,
     /// What nobody could decide: the first, and how many.
     pub dead: Option<(Undecidable, usize)>,
     /// Bytes that the partition's memory counts after it.

@@ -22,7 +22,7 @@ pub use pools::ExpectedPool;
 pub use reads::{PoolList, ReservationView};
 pub use reserve::Reserve;
 
-use crate::domain::{CommandBody, IdempotencyKey, Micros, Name, ReservationId};
+use crate::domain::{CommandBody, IdempotencyKey, Micros, Name, ReservationId, route};
 use crate::gateway::{Call, Gateway, Outcome};
 use crate::log::CommittedTail;
 use crate::replica::{PartitionHandle, Replica};
@@ -118,8 +118,7 @@ impl Service {
 
     /// The partition that decides a command.
     fn home(&self, body: &CommandBody) -> Option<&Arc<PartitionHandle>> {
-        let of_pool = body.pool().and_then(|pool| self.replica().of_pool(pool));
-        of_pool.or_else(|| body.reservation().and_then(|id| self.replica().of_reservation(&id)))
+        self.replica().partition(route::home(body, self.replica().partition_count()))
     }
 
     /// Whether the reservation takes capacity, as far as this process knows.

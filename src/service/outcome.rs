@@ -306,7 +306,7 @@ impl Decided {
     fn unexpected(&self) -> Refusal {
         let event = &self.0.event;
         let (partition, seq, kind) = (event.partition, event.seq, event.body.kind());
-        tracing::error!(partition, seq, ?kind, "a decision is of another kind than its command");
+        tracing::error!(partition, seq, %kind, "a decision is of another kind than its command");
         Refusal::Internal
     }
 }

@@ -3,7 +3,7 @@
 use super::Metrics;
 use super::metrics::as_seconds;
 use super::scrape::memory_used;
-use crate::domain::{Breach, Kind};
+use crate::domain::{Breach, EventKind};
 use crate::log::CommitOutcome;
 use crate::log::dead_letters::{DeadLetterId, Undecidable};
 use crate::owner::{Recovered, Report, TurnReport};
@@ -19,10 +19,10 @@ pub(super) fn outcome(outcome: CommitOutcome) -> &'static str {
 }
 
 /// By how many an event of this kind changes the number of live reservations.
-fn live_change(kind: Kind) -> i64 {
+fn live_change(kind: EventKind) -> i64 {
     match kind {
-        Kind::Accepted => 1,
-        Kind::Released | Kind::Expired => -1,
+        EventKind::Accepted => 1,
+        EventKind::Released | EventKind::Expired => -1,
         _ => 0,
     }
 }
@@ -43,9 +43,8 @@ impl Report for Metrics {
         }
         let (mut records, mut live) = (0u64, 0i64);
         for ((kind, reason), count) in &report.events {
-            // Debug writes a kind as the event's schema does.
-            let (name, reason) = (format!("{kind:?}"), reason.map_or("", |reason| reason.code()));
-            self.events.with_label_values(&[label.as_str(), &name, reason]).inc_by(*count);
+            let reason = reason.map_or("", |reason| reason.code());
+            self.events.with_label_values(&[label.as_str(), kind.name(), reason]).inc_by(*count);
             records = records.saturating_add(*count);
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
             live = live.saturating_add(count.saturating_mul(live_change(*kind)));

@@ -5,7 +5,7 @@
 //! refused by name.
 
 use super::field::Code;
-use crate::domain::{CommandKind, Kind, Mode, Reason, ReleaseCause, Status};
+use crate::domain::{CommandKind, EventKind, Mode, Reason, ReleaseCause, Status};
 
 /// A table in the order of the schema's symbols: each with its value, or with none if it is retired.
 macro_rules! codes {
@@ -35,27 +35,27 @@ codes! { CommandKind as "Ask", "Unknown":
     "Amend" = CommandKind::Amend,
 }
 
-codes! { Kind as "Kind", "Unknown":
-    "PoolDefined" = Kind::PoolDefined,
-    "LimitsAdjusted" = Kind::LimitsAdjusted,
-    "ModeSet" = Kind::ModeSet,
-    "Accepted" = Kind::Accepted,
-    "Confirmed" = Kind::Confirmed,
-    "Extended" = Kind::Extended,
-    "Released" = Kind::Released,
-    "Expired" = Kind::Expired,
-    "Repeated" = Kind::Repeated,
-    "Rejected" = Kind::Rejected,
-    "Abandoned" = Kind::Abandoned,
-    "Malformed" = Kind::Malformed,
-    "Barrier" = Kind::Barrier,
+codes! { EventKind as "Kind", "Unknown":
+    "PoolDefined" = EventKind::PoolDefined,
+    "LimitsAdjusted" = EventKind::LimitsAdjusted,
+    "ModeSet" = EventKind::ModeSet,
+    "Accepted" = EventKind::Accepted,
+    "Confirmed" = EventKind::Confirmed,
+    "Extended" = EventKind::Extended,
+    "Released" = EventKind::Released,
+    "Expired" = EventKind::Expired,
+    "Repeated" = EventKind::Repeated,
+    "Rejected" = EventKind::Rejected,
+    "Abandoned" = EventKind::Abandoned,
+    "Malformed" = EventKind::Malformed,
+    "Barrier" = EventKind::Barrier,
     "HandedOver",
-    "Tick" = Kind::Tick,
-    "CommandsLost" = Kind::CommandsLost,
-    "PoolChanged" = Kind::PoolChanged,
-    "EventsLost" = Kind::EventsLost,
-    "ClockSet" = Kind::ClockSet,
-    "Amended" = Kind::Amended,
+    "Tick" = EventKind::Tick,
+    "CommandsLost" = EventKind::CommandsLost,
+    "PoolChanged" = EventKind::PoolChanged,
+    "EventsLost" = EventKind::EventsLost,
+    "ClockSet" = EventKind::ClockSet,
+    "Amended" = EventKind::Amended,
 }
 
 // `held` is how older versions spelt `paused`.

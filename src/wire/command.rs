@@ -114,26 +114,14 @@ fn record_of(command: &Command) -> CommandRecord<'_> {
         deadline: Some(saturated(command.deadline.0)),
         pool: body.pool().map(Text::of),
         reservation: body.reservation().map(Id),
+        expected_version: body.expected_version().map(saturated),
         ..CommandRecord::of(Coded(body.kind()))
     };
-    let version = |expected: &Option<u64>| expected.map(saturated);
     match body {
-        CommandBody::DefinePool { spec, expected_version, .. } => {
-            record.expected_version = version(expected_version);
-            put_spec(&mut record, spec);
-        }
-        CommandBody::AdjustLimits { change, expected_version, .. } => {
-            record.expected_version = version(expected_version);
-            put_limits(&mut record, change);
-        }
-        CommandBody::ChangePool { change, expected_version, .. } => {
-            record.expected_version = version(expected_version);
-            put_change(&mut record, change);
-        }
-        CommandBody::SetMode { mode, expected_version, .. } => {
-            record.expected_version = version(expected_version);
-            record.mode = Some(Coded(*mode));
-        }
+        CommandBody::DefinePool { spec, .. } => put_spec(&mut record, spec),
+        CommandBody::AdjustLimits { change, .. } => put_limits(&mut record, change),
+        CommandBody::ChangePool { change, .. } => put_change(&mut record, change),
+        CommandBody::SetMode { mode, .. } => record.mode = Some(Coded(*mode)),
         CommandBody::Reserve { demand, hold_ttl_ms, order_ref, .. } => {
             record.demand = Some(Units::Amounts(demand));
             record.hold_ttl_ms = hold_ttl_ms.map(saturated);

@@ -6,7 +6,7 @@ use super::schema::EVENTS;
 use super::{DecodeError, SpecFields, amounts, change_of, counted, frame, natural, present, saturated};
 use crate::domain::{
     AskedChange, Attempt, Cause, ChainedEvent, CommandId, CommandKind, CommandStamp, Digest, Dimension, Entry, Event,
-    EventBody, IdempotencyKey, Kind, LimitChange, Micros, Mode, Name, Origin, Pool, PoolId, Reason, Rejection,
+    EventBody, EventKind, IdempotencyKey, LimitChange, Micros, Mode, Name, Origin, Pool, PoolId, Reason, Rejection,
     ReleaseCause, Status,
 };
 use serde_json::Value;
@@ -15,7 +15,7 @@ use std::borrow::Cow;
 record! {
     /// The schema's record.
     EventRecord {
-        kind: Coded<Kind>,
+        kind: Coded<EventKind>,
         partition: i32,
         seq: i64,
         epoch: i64,
@@ -29,7 +29,7 @@ record! {
         ask: Coded<CommandKind>,
         key: Text<'a, IdempotencyKey>,
         fingerprint: i64,
-        repeats: Coded<Kind>,
+        repeats: Coded<EventKind>,
         pool: Text<'a, PoolId>,
         reservation: Id,
         status: Coded<Status>,
@@ -110,7 +110,7 @@ pub(super) fn encode_body(body: &EventBody, seq: Option<u64>) -> Vec<u8> {
 
 /// A pool, framed as the event that would define it as it is.
 pub(super) fn encode_pool(pool: &Pool) -> Vec<u8> {
-    let mut record = EventRecord::of(Coded(Kind::PoolDefined));
+    let mut record = EventRecord::of(Coded(EventKind::PoolDefined));
     put_pool(&mut record, pool);
     EVENTS.write(&record, USUAL_BYTES)
 }
@@ -204,7 +204,7 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a EventBody) {
             record.original_seq = origin.map(|origin| saturated(origin.seq));
             record.original_decided_at = origin.and_then(|origin| origin.decided_at).map(|at| saturated(at.0));
             // A repetition of a repetition is one of the original.
-            if original.kind() != Kind::Repeated {
+            if original.kind() != EventKind::Repeated {
                 record.repeats = Some(Coded(original.kind()));
             }
             put_body(record, original);
@@ -326,43 +326,43 @@ fn stamp_of(id: CommandId, ask: CommandKind, record: &mut EventRecord<'static>) 
     })
 }
 
-fn body_of(kind: Kind, record: &mut EventRecord<'static>) -> Result<EventBody, DecodeError> {
+fn body_of(kind: EventKind, record: &mut EventRecord<'static>) -> Result<EventBody, DecodeError> {
     Ok(match kind {
-        Kind::PoolDefined => EventBody::PoolDefined(pool_of(record)?),
-        Kind::LimitsAdjusted => EventBody::LimitsAdjusted(pool_of(record)?),
-        Kind::ModeSet => EventBody::ModeSet(pool_of(record)?),
-        Kind::PoolChanged => EventBody::PoolChanged(pool_of(record)?),
-        Kind::Accepted => EventBody::Accepted(entry_of(record)?),
-        Kind::Confirmed => EventBody::Confirmed(entry_of(record)?),
-        Kind::Extended => EventBody::Extended(entry_of(record)?),
-        Kind::Amended => {
+        EventKind::PoolDefined => EventBody::PoolDefined(pool_of(record)?),
+        EventKind::LimitsAdjusted => EventBody::LimitsAdjusted(pool_of(record)?),
+        EventKind::ModeSet => EventBody::ModeSet(pool_of(record)?),
+        EventKind::PoolChanged => EventBody::PoolChanged(pool_of(record)?),
+        EventKind::Accepted => EventBody::Accepted(entry_of(record)?),
+        EventKind::Confirmed => EventBody::Confirmed(entry_of(record)?),
+        EventKind::Extended => EventBody::Extended(entry_of(record)?),
+        EventKind::Amended => {
             let before = amounts(present(record.demand_before.take(), "demand_before")?, "demand_before")?;
             EventBody::Amended(entry_of(record)?, before)
         }
-        Kind::Released => {
+        EventKind::Released => {
             let cause = present(record.cause.take(), "cause")?.0;
             EventBody::Released(entry_of(record)?, cause)
         }
-        Kind::Expired => EventBody::Expired(entry_of(record)?),
-        Kind::Repeated => match present(record.repeats.take(), "repeats")?.0 {
-            Kind::Repeated => return Err(DecodeError::new("a repetition repeats a repetition")),
+        EventKind::Expired => EventBody::Expired(entry_of(record)?),
+        EventKind::Repeated => match present(record.repeats.take(), "repeats")?.0 {
+            EventKind::Repeated => return Err(DecodeError::new("a repetition repeats a repetition")),
             original => EventBody::Repeated(Box::new(body_of(original, record)?), origin_of(record)?),
         },
-        Kind::Rejected => EventBody::Rejected(rejection_of(record)?),
-        Kind::Abandoned => EventBody::Abandoned {
+        EventKind::Rejected => EventBody::Rejected(rejection_of(record)?),
+        EventKind::Abandoned => EventBody::Abandoned {
             pool: present(record.pool.take(), "pool")?.value(),
             reservation: present(record.reservation.take(), "reservation")?.0,
         },
-        Kind::Malformed => EventBody::Malformed { detail: detail_of(record)? },
-        Kind::CommandsLost => EventBody::CommandsLost { detail: detail_of(record)? },
-        Kind::EventsLost => EventBody::EventsLost {
+        EventKind::Malformed => EventBody::Malformed { detail: detail_of(record)? },
+        EventKind::CommandsLost => EventBody::CommandsLost { detail: detail_of(record)? },
+        EventKind::EventsLost => EventBody::EventsLost {
             detail: detail_of(record)?,
             from: counted(record.lost_from, "lost_from")?,
             until: counted(record.lost_until, "lost_until")?,
         },
-        Kind::Barrier => EventBody::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
-        Kind::Tick => EventBody::Tick,
-        Kind::ClockSet => {
+        EventKind::Barrier => EventBody::Barrier { nonce: present(record.nonce, "nonce")?.cast_unsigned() },
+        EventKind::Tick => EventBody::Tick,
+        EventKind::ClockSet => {
             EventBody::ClockSet { from: Micros(counted(record.clock_from, "clock_from")?), detail: detail_of(record)? }
         }
     })

@@ -313,7 +313,7 @@ mod tests {
     fn what_is_decided_is_of_the_newest_version() {
         assert_eq!(EVENT.len(), usize::try_from(crate::domain::event::VERSION).unwrap());
         assert_eq!(
-            EVENTS.version_of(&EVENTS.write(&event::EventRecord::of(Coded(crate::domain::Kind::Tick)), 64)),
+            EVENTS.version_of(&EVENTS.write(&event::EventRecord::of(Coded(crate::domain::EventKind::Tick)), 64)),
             Ok(4)
         );
     }
@@ -329,7 +329,7 @@ mod tests {
         agrees::<crate::domain::CommandKind>(COMMAND);
         agrees::<crate::domain::CommandKind>(EVENT);
         agrees::<command::Part>(COMMAND);
-        agrees::<crate::domain::Kind>(EVENT);
+        agrees::<crate::domain::EventKind>(EVENT);
         agrees::<crate::domain::Mode>(COMMAND);
         agrees::<crate::domain::Mode>(EVENT);
         agrees::<crate::domain::Status>(EVENT);
@@ -337,6 +337,14 @@ mod tests {
         agrees::<Reason>(EVENT);
         agrees::<reply::ReplyKind>(REPLY);
         agrees::<snapshot::SnapshotKind>(SNAPSHOT);
+        // A symbol with a value is that value's name.
+        let is_named = |(value, symbol): (&Option<crate::domain::CommandKind>, &&str)| {
+            value.is_none_or(|kind| kind.name() == *symbol)
+        };
+        assert!(crate::domain::CommandKind::VALUES.iter().zip(&crate::domain::CommandKind::SYMBOLS[1..]).all(is_named));
+        for (kind, symbol) in crate::domain::EventKind::VALUES.iter().zip(&crate::domain::EventKind::SYMBOLS[1..]) {
+            assert!(kind.is_none_or(|kind| kind.name() == *symbol), "{symbol}");
+        }
         for reason in Reason::ALL {
             let place = reason.place().expect("every reason has a symbol");
             assert_eq!(Reason::SYMBOLS[place + 1], reason.code());

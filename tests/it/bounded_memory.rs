@@ -45,10 +45,10 @@ fn amend(key_text: &str, units: u64) -> CommandBody {
 }
 
 /// Kind and reason.
-type Told = (Kind, Option<Reason>);
+type Told = (EventKind, Option<Reason>);
 
 fn refused(reason: Reason) -> Told {
-    (Kind::Rejected, Some(reason))
+    (EventKind::Rejected, Some(reason))
 }
 
 fn told(body: &EventBody) -> Told {
@@ -120,15 +120,15 @@ impl Asked {
 #[test]
 fn a_key_keeps_its_answer_whatever_others_do() {
     let mut asked = Asked::new(Bounds::default(), 10);
-    assert_eq!(asked.ask(adjust(5), Some("p1")), (Kind::LimitsAdjusted, None));
+    assert_eq!(asked.ask(adjust(5), Some("p1")), (EventKind::LimitsAdjusted, None));
     let others: Vec<String> = (0..8_193).map(|n| format!("other-{n}")).collect();
     for some in others.chunks(1_000) {
         let delta = |nth| if nth % 2 == 0 { 1 } else { -1 };
         let told = asked.all(some.iter().zip(0..).map(|(key, nth)| (adjust(delta(nth)), Some(&**key))));
-        assert!(told.iter().all(|told| *told == (Kind::LimitsAdjusted, None)));
+        assert!(told.iter().all(|told| *told == (EventKind::LimitsAdjusted, None)));
     }
     let before = asked.life.state.pool(&pool()).cloned();
-    assert_eq!(asked.ask(adjust(5), Some("p1")), (Kind::Repeated, None));
+    assert_eq!(asked.ask(adjust(5), Some("p1")), (EventKind::Repeated, None));
     assert_eq!(asked.life.state.pool(&pool()).cloned(), before);
     asked.is_what_the_log_says();
 }
@@ -142,14 +142,17 @@ fn refusals_push_out_older_refusals_and_nothing_else() {
         ..Bounds::default()
     };
     let mut asked = Asked::new(bounds, 2);
-    assert_eq!(asked.reserve("alive", 1).0, Kind::Accepted);
-    assert_eq!((asked.reserve("ended", 1).0, asked.ask(release("ended"), None).0), (Kind::Accepted, Kind::Released));
-    assert_eq!(asked.ask(adjust(-1), Some("applied")).0, Kind::LimitsAdjusted);
+    assert_eq!(asked.reserve("alive", 1).0, EventKind::Accepted);
+    assert_eq!(
+        (asked.reserve("ended", 1).0, asked.ask(release("ended"), None).0),
+        (EventKind::Accepted, EventKind::Released)
+    );
+    assert_eq!(asked.ask(adjust(-1), Some("applied")).0, EventKind::LimitsAdjusted);
     assert_eq!(asked.reserve("R-first", 1), refused(Reason::OverLimit));
     // It is refused before it comes back, and given up.
     assert_eq!(asked.reserve("R-cancelled", 1), refused(Reason::OverLimit));
     let given_up = Command { attempt: Attempt(2), ..asked.command(0, abandon(&pool(), "R-cancelled"), None) };
-    assert_eq!(asked.turn(&[wire::command::encode(&given_up)]), [(Kind::Abandoned, None)]);
+    assert_eq!(asked.turn(&[wire::command::encode(&given_up)]), [(EventKind::Abandoned, None)]);
     let used = asked.used();
     let storm: Vec<String> = (0..300).map(|n| format!("S{n}")).collect();
     for some in storm.chunks(70) {
@@ -168,11 +171,11 @@ fn refusals_push_out_older_refusals_and_nothing_else() {
     asked.is_what_the_log_says();
     // A refusal that is known is repeated; one that is forgotten is judged anew.
     asked.ask(adjust(1), None);
-    assert_eq!(asked.reserve("S299", 1), (Kind::Repeated, Some(Reason::OverLimit)));
-    assert_eq!(asked.reserve("S0", 1), (Kind::Accepted, None));
+    assert_eq!(asked.reserve("S299", 1), (EventKind::Repeated, Some(Reason::OverLimit)));
+    assert_eq!(asked.reserve("S0", 1), (EventKind::Accepted, None));
     assert_eq!(asked.reserve("ended", 1), refused(Reason::AlreadyReleased));
-    assert_eq!(asked.reserve("alive", 1), (Kind::Repeated, None));
-    assert_eq!(asked.ask(adjust(-1), Some("applied")), (Kind::Repeated, None));
+    assert_eq!(asked.reserve("alive", 1), (EventKind::Repeated, None));
+    assert_eq!(asked.ask(adjust(-1), Some("applied")), (EventKind::Repeated, None));
     let late = Command { attempt: Attempt(2), ..asked.command(0, reserve("R-cancelled", 1), Some("R-cancelled")) };
     assert_eq!(asked.turn(&[wire::command::encode(&late)]), [refused(Reason::Abandoned)]);
     asked.is_what_the_log_says();
@@ -183,24 +186,27 @@ fn at_the_bound_new_work_is_refused_by_name_until_time_has_passed() {
     let bounds = Bounds { memory: 5 * one(), reserve: 4_000, ..Bounds::default() };
     let mut asked = Asked::new(bounds, 100);
     for key in ["A", "B", "C", "D", "E"] {
-        assert_eq!(asked.reserve(key, 1), (Kind::Accepted, None));
+        assert_eq!(asked.reserve(key, 1), (EventKind::Accepted, None));
     }
     assert_eq!((asked.used(), asked.reserve("F", 1)), (bounds.memory, refused(Reason::MemoryFull)));
     // Who gives back needs no room, and neither does what changes without a key; what was given back is remembered.
-    assert_eq!([asked.ask(release("A"), None), asked.ask(release("B"), Some("back"))], [(Kind::Released, None); 2]);
-    assert_eq!(asked.ask(adjust(1), None), (Kind::LimitsAdjusted, None));
+    assert_eq!(
+        [asked.ask(release("A"), None), asked.ask(release("B"), Some("back"))],
+        [(EventKind::Released, None); 2]
+    );
+    assert_eq!(asked.ask(adjust(1), None), (EventKind::LimitsAdjusted, None));
     assert_eq!(asked.ask(adjust(1), Some("more")), refused(Reason::MemoryFull));
     assert_eq!(asked.ask(amend("C", 3), Some("amended")), refused(Reason::MemoryFull));
-    assert_eq!(asked.ask(amend("C", 3), None), (Kind::Amended, None));
-    assert_eq!(asked.ask(amend("C", 1), Some("less")), (Kind::Amended, None));
+    assert_eq!(asked.ask(amend("C", 3), None), (EventKind::Amended, None));
+    assert_eq!(asked.ask(amend("C", 1), Some("less")), (EventKind::Amended, None));
     assert_eq!(asked.reserve("F", 1), refused(Reason::MemoryFull));
     assert_eq!([asked.reserve("A", 1), asked.reserve("B", 1)], [refused(Reason::AlreadyReleased); 2]);
-    assert_eq!(asked.ask(release("B"), Some("back")), (Kind::Repeated, None));
-    assert_eq!([asked.reserve("C", 1), asked.reserve("D", 1)], [(Kind::Repeated, None); 2]);
+    assert_eq!(asked.ask(release("B"), Some("back")), (EventKind::Repeated, None));
+    assert_eq!([asked.reserve("C", 1), asked.reserve("D", 1)], [(EventKind::Repeated, None); 2]);
     asked.life.checkpoint();
     asked.is_what_the_log_says();
     asked.now = asked.now.plus_ms(WINDOW_MS);
-    assert_eq!([asked.reserve("F", 1), asked.reserve("A", 1)], [(Kind::Accepted, None); 2]);
+    assert_eq!([asked.reserve("F", 1), asked.reserve("A", 1)], [(EventKind::Accepted, None); 2]);
     assert_eq!(asked.reserve("G", 1), refused(Reason::MemoryFull));
     assert_eq!(asked.used(), bounds.memory);
     asked.is_what_the_log_says();
@@ -212,11 +218,11 @@ fn at_the_bound_new_work_is_refused_by_name_until_time_has_passed() {
 fn where_an_attempt_cannot_be_remembered_nothing_is_let_in_until_it_is_too_late() {
     let bounds = Bounds { memory: 2 * one(), reserve: 0, ..Bounds::default() };
     let mut asked = Asked::new(bounds, 100);
-    assert_eq!([asked.reserve("A", 1), asked.reserve("B", 1)], [(Kind::Accepted, None); 2]);
+    assert_eq!([asked.reserve("A", 1), asked.reserve("B", 1)], [(EventKind::Accepted, None); 2]);
     asked.all([(release("A"), None), (release("B"), None)]);
     asked.now = asked.now.plus_ms(DEDUP_WINDOW_MS - 1_000);
     let late = asked.command(1, reserve("C", 1), Some("C"));
-    assert_eq!(asked.ask(abandon(&pool(), "C"), None), (Kind::Abandoned, None));
+    assert_eq!(asked.ask(abandon(&pool(), "C"), None), (EventKind::Abandoned, None));
     assert_eq!(asked.life.state.reservation(&reservation_id(&pool(), "C")), None);
     // By now there is room, and the attempt comes in time.
     asked.now = asked.now.plus_ms(4_000);
@@ -228,7 +234,7 @@ fn where_an_attempt_cannot_be_remembered_nothing_is_let_in_until_it_is_too_late(
     asked.now = late.deadline.plus_ms(COMMAND_SPAN_MS);
     let late = Command { id: CommandId(99), ..late };
     assert_eq!(asked.turn(&[wire::command::encode(&late)]), [refused(Reason::Expired)]);
-    assert_eq!(asked.reserve("D", 1), (Kind::Accepted, None));
+    assert_eq!(asked.reserve("D", 1), (EventKind::Accepted, None));
     asked.is_what_the_log_says();
 }
 
@@ -277,7 +283,7 @@ fn broken(log: &[ChainedEvent], version: u32) -> Vec<Law> {
 fn what_was_forgotten_early_is_found_unless_an_older_owner_was_to_forget_it() {
     for (others, is_found_in_older) in [(9, true), (8_192, false)] {
         let mut asked = Asked::new(Bounds::default(), 10);
-        assert_eq!(asked.ask(adjust(5), Some("p1")), (Kind::LimitsAdjusted, None));
+        assert_eq!(asked.ask(adjust(5), Some("p1")), (EventKind::LimitsAdjusted, None));
         let others: Vec<String> = (0..others).map(|n| format!("other-{n}")).collect();
         for some in others.chunks(1_000) {
             asked.all(some.iter().map(|key| (adjust(0), Some(&**key))));

@@ -137,7 +137,7 @@ fn nobody_is_told_of_a_copy() {
     let mut life = Life::new(Bounds::default());
     let first = wire::command::encode(&reserve(2, "first", true));
     let told = life.told(&[wire::command::encode(&define(1, 1)), first.clone(), first], NOW);
-    assert_eq!(told, [Kind::PoolDefined, Kind::Accepted]);
+    assert_eq!(told, [EventKind::PoolDefined, EventKind::Accepted]);
 }
 
 /// Ids are let go when no copy can be in time any more; what is left of them in checkpoints goes, too.

@@ -250,7 +250,7 @@ fn newest_bodies() -> Vec<EventBody> {
     ]
 }
 
-fn cause(kind: Kind) -> Option<Cause> {
+fn cause(kind: EventKind) -> Option<Cause> {
     let stamp = CommandStamp {
         id: CommandId(0x0123_4567_89ab_cdef_0000_0000_0001_e240),
         reply_to: Some(0x8000_0000_0000_0001),
@@ -262,10 +262,12 @@ fn cause(kind: Kind) -> Option<Cause> {
         deadline: Some(Micros(1_795_240_000_250_000)),
     };
     match kind {
-        Kind::Barrier | Kind::Tick | Kind::Expired | Kind::EventsLost | Kind::ClockSet => None,
-        Kind::Malformed => Some(Cause { input_offset: 123_400, skipped: 0, command: None, unread: Some(stamp.id) }),
-        Kind::CommandsLost => Some(Cause { input_offset: 123_400, skipped: 300, command: None, unread: None }),
-        Kind::Repeated => Some(Cause { skipped: 2, ..Cause::of(123_400, stamp) }),
+        EventKind::Barrier | EventKind::Tick | EventKind::Expired | EventKind::EventsLost | EventKind::ClockSet => None,
+        EventKind::Malformed => {
+            Some(Cause { input_offset: 123_400, skipped: 0, command: None, unread: Some(stamp.id) })
+        }
+        EventKind::CommandsLost => Some(Cause { input_offset: 123_400, skipped: 300, command: None, unread: None }),
+        EventKind::Repeated => Some(Cause { skipped: 2, ..Cause::of(123_400, stamp) }),
         _ => Some(Cause::of(123_400, stamp)),
     }
 }
@@ -368,9 +370,10 @@ fn reads_frozen_events(file: &str, expected: impl ExactSizeIterator<Item = Event
 fn what_older_versions_wrote_is_read_as_it_was_written() {
     let third = bodies().into_iter().chain(newer_bodies()).map(|body| third_version(recorded(body).0.event));
     reads_frozen_events("events.v3.hex", third.collect::<Vec<_>>().into_iter());
-    let second = bodies().into_iter().filter(|body| !matches!(body.kind(), Kind::EventsLost | Kind::ClockSet));
+    let second =
+        bodies().into_iter().filter(|body| !matches!(body.kind(), EventKind::EventsLost | EventKind::ClockSet));
     let second: Vec<Event> = second.map(|body| third_version(second_version(recorded(body).0.event))).collect();
-    let is_first = |event: &Event| event.body.kind() != Kind::CommandsLost;
+    let is_first = |event: &Event| event.body.kind() != EventKind::CommandsLost;
     let first: Vec<Event> = second.iter().filter(|event| is_first(event)).cloned().map(first_version).collect();
     reads_frozen_events("events.v2.hex", second.into_iter());
     reads_frozen_events("events.v1.hex", first.into_iter());

@@ -40,7 +40,7 @@ fn machine(pools: &[PoolId; 2]) -> Machine {
     machine
 }
 
-fn answer(machine: &mut Machine, at: Micros, command: Command) -> (Kind, Option<Reason>) {
+fn answer(machine: &mut Machine, at: Micros, command: Command) -> (EventKind, Option<Reason>) {
     let body = machine.turn(at, &[command]).unwrap().answers.pop().unwrap();
     (body.kind(), body.rejection().map(|rejection| rejection.reason))
 }
@@ -50,24 +50,24 @@ fn an_id_of_another_pool_is_refused_and_a_forgotten_one_is_the_new_pools() {
     let pools = pools();
     let [one, other] = &pools;
     let id = ReservationId::new(pool_hash(one), [7; 11]);
-    let refused = (Kind::Rejected, Some(Reason::KeyReused));
+    let refused = (EventKind::Rejected, Some(Reason::KeyReused));
     // Cancelled under one pool, then asked for under the other.
     let mut machine = machine(&pools);
-    assert_eq!(answer(&mut machine, NOW, abandon(1, one, id)), (Kind::Abandoned, None));
+    assert_eq!(answer(&mut machine, NOW, abandon(1, one, id)), (EventKind::Abandoned, None));
     assert_eq!(answer(&mut machine, NOW, reserve(2, NOW, other, id)), refused);
     assert_eq!(answer(&mut machine, NOW, abandon(3, other, id)), refused);
-    assert_eq!(answer(&mut machine, NOW, reserve(4, NOW, one, id)), (Kind::Accepted, None));
+    assert_eq!(answer(&mut machine, NOW, reserve(4, NOW, one, id)), (EventKind::Accepted, None));
     assert_eq!(answer(&mut machine, NOW, abandon(4, other, id)), refused);
     assert_eq!(machine.ledger.reservations[&id].attempts.live(), [Attempt(4)]);
     assert_eq!(answer(&mut machine, NOW, reserve(5, NOW, other, id)), refused);
-    assert_eq!(answer(&mut machine, NOW, abandon(4, one, id)), (Kind::Released, None));
+    assert_eq!(answer(&mut machine, NOW, abandon(4, one, id)), (EventKind::Released, None));
     // When nothing of it counts any more it is whose it is asked for.
     let later = NOW.plus_ms(DEDUP_WINDOW_MS);
-    assert_eq!(answer(&mut machine, later, reserve(6, later, other, id)), (Kind::Accepted, None));
+    assert_eq!(answer(&mut machine, later, reserve(6, later, other, id)), (EventKind::Accepted, None));
     assert_eq!(machine.ledger.reservations[&id].pool, *other);
     assert_eq!(machine.ledger.pools[other].used, orders(1));
     let release = keyed(7, later, CommandBody::Release { reservation: id });
-    assert_eq!(answer(&mut machine, later, release), (Kind::Released, None));
+    assert_eq!(answer(&mut machine, later, release), (EventKind::Released, None));
     assert_eq!(pools.each_ref().map(|pool| machine.ledger.pools[pool].used.clone()), [orders(0), orders(0)]);
 }
 
@@ -80,9 +80,9 @@ fn an_event_that_tells_of_a_reservation_under_another_pool_is_refused() {
     let Command { body, .. } = reserve(1, NOW, one, held);
     let CommandBody::Reserve { pool, reservation, demand, order_ref, .. } = body else { panic!() };
     let hold = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: Some(60_000), order_ref };
-    assert_eq!(answer(&mut machine, NOW, keyed(1, NOW, hold)), (Kind::Accepted, None));
+    assert_eq!(answer(&mut machine, NOW, keyed(1, NOW, hold)), (EventKind::Accepted, None));
     let accepted = machine.events.last().unwrap().clone();
-    assert_eq!(answer(&mut machine, NOW, abandon(2, one, void)), (Kind::Abandoned, None));
+    assert_eq!(answer(&mut machine, NOW, abandon(2, one, void)), (EventKind::Abandoned, None));
     let entry = |reservation, status, used| {
         let mut entry = accepted.body.entry().unwrap().clone();
         (entry.pool, entry.reservation, entry.status, entry.used) = (other.clone(), reservation, status, orders(used));

@@ -2,7 +2,7 @@
 //! on them. `HEADROOM_REWRITE_GOLDEN=1` writes the file anew.
 
 use headroom::api::http::{Finished, Metrics as _};
-use headroom::domain::{Breach, Kind, Law, Micros, Reason};
+use headroom::domain::{Breach, EventKind, Law, Micros, Reason};
 use headroom::gateway::Gateway;
 use headroom::gateway::admission::Shed;
 use headroom::log::{AppendError, CommandSink, CommitOutcome, NewCommand};
@@ -44,8 +44,11 @@ fn rendered() -> String {
     let partition = replica.partition(0).unwrap();
     partition.set_stamp(Some(Stamp::new(SystemClock::new().wall(), Stopwatch::start())));
     partition.set_status(PartitionStatus::Active);
-    metrics.turn(0, &turn([(Kind::Accepted, None, 3), (Kind::Released, None, 1), (Kind::Expired, None, 1)]));
-    metrics.turn(0, &turn([(Kind::Accepted, None, 4), (Kind::Rejected, Some(Reason::OverLimit), 2)]));
+    metrics.turn(
+        0,
+        &turn([(EventKind::Accepted, None, 3), (EventKind::Released, None, 1), (EventKind::Expired, None, 1)]),
+    );
+    metrics.turn(0, &turn([(EventKind::Accepted, None, 4), (EventKind::Rejected, Some(Reason::OverLimit), 2)]));
     metrics.checkpoint(0, Ok(5));
     metrics.checkpoint(0, Err("no space"));
     metrics.store_wiped(0, "odd");
@@ -65,7 +68,7 @@ fn rendered() -> String {
     metrics.render()
 }
 
-fn turn<const N: usize>(events: [(Kind, Option<Reason>, u64); N]) -> TurnReport {
+fn turn<const N: usize>(events: [(EventKind, Option<Reason>, u64); N]) -> TurnReport {
     let events = events.into_iter().map(|(kind, reason, count)| ((kind, reason), count)).collect();
     TurnReport { outcome: CommitOutcome::Ok, events, dead: None, memory_bytes: 0, turn_us: 4_000, commit_us: 3_000 }
 }

@@ -61,8 +61,8 @@ fn nobody_is_refused_for_want_of_what_a_hold_takes_whose_turn_has_not_come() {
     let kinds: Vec<_> = events.iter().map(|recorded| recorded.event.body.kind()).collect();
     let (answers, timers) = (&kinds[kinds.len() - 2..], &kinds[..kinds.len() - 2]);
     // One place has come free, and one only.
-    assert_eq!(answers, [Kind::Accepted, Kind::Rejected]);
-    assert!(timers.len() == TURN_TIMERS_MAX + 1 && timers.iter().all(|kind| *kind == Kind::Expired), "{timers:?}");
+    assert_eq!(answers, [EventKind::Accepted, EventKind::Rejected]);
+    assert!(timers.len() == TURN_TIMERS_MAX + 1 && timers.iter().all(|kind| *kind == EventKind::Expired), "{timers:?}");
     let left = || handle.read(|state| state.due(late, usize::MAX).len());
     assert_eq!(left(), 2 * TURN_TIMERS_MAX);
     while left() > 0 {

@@ -63,7 +63,7 @@ fn nothing_of_a_turn_counts_before_its_commit_and_all_of_it_after() {
     assert_eq!(staged.turn().events.len(), 4);
     let concluded = owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     let told: Vec<_> = concluded.replies.iter().map(|r| (r.to, r.decided.event.body.kind())).collect();
-    assert_eq!(told, [(9, Kind::PoolDefined), (9, Kind::Accepted), (9, Kind::Accepted)]);
+    assert_eq!(told, [(9, EventKind::PoolDefined), (9, EventKind::Accepted), (9, EventKind::Accepted)]);
     assert_eq!((state.position().next_seq, state.position().next_input), (4, 4));
     assert_eq!(state.pool(&pool()).map(|p| p.used.clone()), Some(orders(2)));
     assert_eq!(state.next_due(), Some(NOW.plus_ms(1_000)));

@@ -5,7 +5,7 @@
 use crate::machine_laws::{Timed, commands, config};
 use headroom::audit::PartitionAudit;
 use headroom::domain::room::Bounds;
-use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, Digest, Kind, Ledger, Micros};
+use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, Digest, EventKind, Ledger, Micros};
 use headroom::log::{CommitOutcome, Record, StoredEvent};
 use headroom::owner::Partition;
 use headroom::owner::partition::Staged;
@@ -144,7 +144,7 @@ impl Life {
     }
 
     /// Decides a batch, and says of what callers are told.
-    pub fn told(&mut self, batch: &[Vec<u8>], now: Micros) -> Vec<Kind> {
+    pub fn told(&mut self, batch: &[Vec<u8>], now: Micros) -> Vec<EventKind> {
         let record = |(bytes, offset): (&Vec<u8>, u64)| Record { offset, skipped: 0, bytes: bytes.clone() };
         let records = batch.iter().zip(self.inputs..).map(record).collect();
         let staged = self.owner.decide(&self.state, records, now);

@@ -38,14 +38,17 @@ impl OwnedPartition for Counted<'_> {
 }
 
 /// What the log holds, with how long after [`NOW`] it was decided.
-fn decided(tail: &dyn CommittedTail) -> Vec<(Kind, u64)> {
+fn decided(tail: &dyn CommittedTail) -> Vec<(EventKind, u64)> {
     let events = tail.read(0, 0, usize::MAX).unwrap();
     let events = events.iter().map(|event| wire::event::decode(&event.bytes).unwrap().event);
     events.map(|event| (event.body.kind(), event.decided_at.ms_since(NOW))).collect()
 }
 
 /// An owner at work, by a clock that `script` moves.
-fn owner(tick_after_ms: Option<u64>, script: impl FnOnce(&World, &PartitionHandle, &dyn Fn(u64))) -> Vec<(Kind, u64)> {
+fn owner(
+    tick_after_ms: Option<u64>,
+    script: impl FnOnce(&World, &PartitionHandle, &dyn Fn(u64)),
+) -> Vec<(EventKind, u64)> {
     let world = World::new(1);
     world.clock.set(NOW);
     let (handle, owned) = world.recover(0);
@@ -93,11 +96,11 @@ fn an_owner_that_was_silent_for_so_long_says_so() {
         at(9 * TICK_MS);
     });
     let expected = [
-        (Kind::Barrier, 0),
-        (Kind::Tick, TICK_MS),
-        (Kind::Malformed, TICK_MS + 500),
-        (Kind::Tick, 2 * TICK_MS + 500),
-        (Kind::Tick, 9 * TICK_MS),
+        (EventKind::Barrier, 0),
+        (EventKind::Tick, TICK_MS),
+        (EventKind::Malformed, TICK_MS + 500),
+        (EventKind::Tick, 2 * TICK_MS + 500),
+        (EventKind::Tick, 9 * TICK_MS),
     ];
     assert_eq!(events, expected);
 }
@@ -105,7 +108,7 @@ fn an_owner_that_was_silent_for_so_long_says_so() {
 #[test]
 fn an_owner_that_need_not_say_so_does_not() {
     let events = owner(None, |_, _, at| (1..50).for_each(|hours| at(hours * 3_600_000)));
-    assert_eq!(events, [(Kind::Barrier, 0)]);
+    assert_eq!(events, [(EventKind::Barrier, 0)]);
 }
 
 #[test]
@@ -120,5 +123,5 @@ fn the_embedded_service_writes_none() {
     until("a checkpoint is drafted", || handle.read(PartitionState::events_since_checkpoint) == 0);
     drop(server);
     let kinds: Vec<_> = decided(&EmbeddedReader::open(dir.path()).unwrap()).into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds, [Kind::Barrier, Kind::PoolDefined]);
+    assert_eq!(kinds, [EventKind::Barrier, EventKind::PoolDefined]);
 }

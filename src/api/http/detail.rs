@@ -2,7 +2,7 @@
 //! who hears of the event, since it is made of nothing else.
 
 use super::dto::Time;
-use crate::domain::{CommandKind, Event, EventBody, Name, Origin, PoolId, Reason, Rejection, ReservationId};
+use crate::domain::{Event, EventBody, KeyScope, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
     CANCELLED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, INFLIGHT_PER_PARTITION_MAX,
     LABELS_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, READS_MAX, UNITS_MAX,
@@ -174,11 +174,9 @@ fn key_reused(event: &Event, rejection: &Rejection) -> String {
     let Some((command, key)) = event.command().and_then(|command| Some((command, command.key.as_ref()?))) else {
         return format!("the reservation's id is in use for something else in {pool}: try again");
     };
-    let on = match command.kind {
-        CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
-            Reservation(rejection).to_string()
-        }
-        _ => pool.to_string(),
+    let on = match command.kind.key_scope() {
+        Some(KeyScope::Reservation) => Reservation(rejection).to_string(),
+        Some(KeyScope::Pool) | None => pool.to_string(),
     };
     format!("the key {key} was used on {on} for something else: use a new key for a new request")
 }
@@ -292,7 +290,9 @@ impl std::fmt::Display for Reservation<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Amounts, Attempt, Cause, CommandId, CommandStamp, Digest, Dimension, IdempotencyKey, Micros};
+    use crate::domain::{
+        Amounts, Attempt, Cause, CommandId, CommandKind, CommandStamp, Digest, Dimension, IdempotencyKey, Micros,
+    };
 
     fn refusal(reason: Reason, ask: CommandKind, is_keyed: bool) -> String {
         let (orders, crates) = (Dimension::new("orders").unwrap(), Dimension::new("crates").unwrap());

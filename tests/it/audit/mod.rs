@@ -10,8 +10,8 @@ mod script;
 use crate::fixtures::{amounts, dimension, open_pool, orders};
 use headroom::audit::{PartitionAudit, PartitionReport, Report, asked};
 use headroom::domain::{
-    Amounts, ChainedEvent, Command, CommandBody, Edit, Event, EventBody, Kind, Law, LimitChange, Micros, Mode, Name,
-    PoolChange, PoolId, Reason, Rejection, route,
+    Amounts, ChainedEvent, Command, CommandBody, Edit, Event, EventBody, EventKind, Law, LimitChange, Micros, Mode,
+    Name, PoolChange, PoolId, Reason, Rejection, route,
 };
 use headroom::limits::{ATTEMPTS_MAX, CANCELLED_ATTEMPTS_MAX};
 use owner::PARTITIONS;
@@ -34,11 +34,11 @@ fn the_script_is_clean_and_the_report_says_so() {
     let audit = audited(script::PARTITION, &owner.log);
     let found = audit.finish();
     assert_eq!(found.breaches(), []);
-    let kinds: BTreeSet<Kind> = owner.log.iter().map(|recorded| recorded.event.body.kind()).collect();
+    let kinds: BTreeSet<EventKind> = owner.log.iter().map(|recorded| recorded.event.body.kind()).collect();
     assert_eq!(kinds.len(), 19, "every kind happens, and not only {kinds:?}");
     let kind = |at: At| owner.log[at as usize].event.body.kind();
-    assert_eq!([At::R5_ABANDONED, At::R7_LATE, At::R8_COPY, At::R12_ABANDONED].map(kind), [Kind::Rejected; 4]);
-    assert_eq!(kind(At::TICK), Kind::Tick);
+    assert_eq!([At::R5_ABANDONED, At::R7_LATE, At::R8_COPY, At::R12_ABANDONED].map(kind), [EventKind::Rejected; 4]);
+    assert_eq!(kind(At::TICK), EventKind::Tick);
     assert_eq!(audit.pools().collect::<Vec<_>>(), owner.maps.pools.values().cloned().collect::<Vec<_>>());
     assert_eq!(audit.digest(), owner.maps.digest(owner.now));
     let last = owner.log.last().unwrap();

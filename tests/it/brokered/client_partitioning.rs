@@ -182,8 +182,8 @@ fn commands_of_other_programs_are_served_where_they_belong_and_refused_elsewhere
     // Places of markers, and of what was aborted, have no events: the next command's says how many there were.
     let skipped = events.iter().flatten().filter_map(|r| r.event.cause.as_ref()).map(|cause| cause.skipped);
     assert!(skipped.max() > Some(0));
-    assert!(events.iter().flatten().all(|r| r.event.body.kind() != Kind::Malformed));
-    let defined: Vec<_> = events.iter().flatten().filter(|r| r.event.body.kind() == Kind::PoolDefined).collect();
+    assert!(events.iter().flatten().all(|r| r.event.body.kind() != EventKind::Malformed));
+    let defined: Vec<_> = events.iter().flatten().filter(|r| r.event.body.kind() == EventKind::PoolDefined).collect();
     assert!(!defined.iter().any(|r| r.event.body.pool_id().unwrap().as_str().starts_with("given-up")));
     for (of, is_routed, places) in &written {
         let lines = pools(of, by_pool);
@@ -194,7 +194,7 @@ fn commands_of_other_programs_are_served_where_they_belong_and_refused_elsewhere
                 |recorded: &&ChainedEvent| recorded.event.cause.as_ref().is_some_and(|c| c.input_offset == *offset);
             let answer = events[*partition as usize].iter().find(is_answer).unwrap();
             if route::partition_of(pool, PARTITIONS) == *partition {
-                assert_eq!(answer.event.body.kind(), Kind::PoolDefined, "{pool}");
+                assert_eq!(answer.event.body.kind(), EventKind::PoolDefined, "{pool}");
                 continue;
             }
             refused += 1;

@@ -192,7 +192,7 @@ fn zombie(sleeps: Sleeps) {
     let events = log.audited(0);
     let answers: Vec<_> = events.iter().filter(|recorded| recorded.event.cause.is_some()).cloned().collect();
     let kinds: Vec<_> = answers.iter().map(|recorded| recorded.event.body.kind()).collect();
-    assert_eq!(kinds, [Kind::PoolDefined, Kind::Accepted, Kind::Rejected]);
+    assert_eq!(kinds, [EventKind::PoolDefined, EventKind::Accepted, EventKind::Rejected]);
     // Whoever told it, it is what the log has.
     let by_old = if sleeps == Sleeps::BeforeCommit { 1 } else { 2 };
     assert_eq!(old.told(), answers[..by_old]);

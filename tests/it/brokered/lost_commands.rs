@@ -6,7 +6,7 @@ use crate::process::agent;
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::audit::PartitionAudit;
-use headroom::domain::{ChainedEvent, Command, CommandId, Kind};
+use headroom::domain::{ChainedEvent, Command, CommandId, EventKind};
 use headroom::log::kafka::{Continuity, client::settings};
 use headroom::log::{ClusterLog, CommittedTail, NewCommand};
 use headroom::time::{Clock, SystemClock};
@@ -121,7 +121,7 @@ fn says_so(site: &Site, process: &Serving<'_>, skipped: u64) {
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     until("it is served again", || put(process, 77) < 300);
     let events = events(site);
-    let lost: Vec<_> = events.iter().filter(|r| r.event.body.kind() == Kind::CommandsLost).collect();
+    let lost: Vec<_> = events.iter().filter(|r| r.event.body.kind() == EventKind::CommandsLost).collect();
     assert_eq!(lost.len(), 1);
     assert_eq!(lost[0].event.cause.as_ref().unwrap().skipped + 1, skipped);
     let ended = site.run(["commands", "check"]);

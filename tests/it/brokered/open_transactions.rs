@@ -5,7 +5,7 @@ use super::answers::{Told, pool, reserve};
 use super::service::Log;
 use crate::server::Server;
 use crate::wait::until;
-use headroom::domain::Kind;
+use headroom::domain::EventKind;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::time::Duration;
 
@@ -70,6 +70,6 @@ fn an_open_transaction_on_commands_is_named_and_costs_no_event() {
     let events = log.audited(0);
     let after = events[before..].iter().filter_map(|recorded| recorded.event.cause.as_ref());
     assert_eq!(after.map(|cause| cause.skipped).max(), Some(500), "what was aborted, and no event for it");
-    assert!(events.iter().all(|recorded| recorded.event.body.kind() != Kind::Malformed));
+    assert!(events.iter().all(|recorded| recorded.event.body.kind() != EventKind::Malformed));
     log.alike(0, &[&server]);
 }

@@ -11,7 +11,7 @@ use crate::rig::Rig;
 use crate::server::Server;
 use crate::wait::until;
 use headroom::config;
-use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, EventBody, Kind, Micros, Reason};
+use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, EventBody, EventKind, Micros, Reason};
 use headroom::log::dead_letters::DeadLetters;
 use headroom::log::kafka::schema::registry::{Registry, Subject, subjects};
 use headroom::log::{CommittedTail, StoredEvent};
@@ -140,7 +140,7 @@ fn decided(log: &Log) -> Vec<ChainedEvent> {
     log.events(0).iter().map(|event: &StoredEvent| wire::event::decode(&event.bytes).unwrap()).collect()
 }
 
-fn count(log: &Log, kind: Kind) -> usize {
+fn count(log: &Log, kind: EventKind) -> usize {
     decided(log).iter().filter(|recorded| recorded.event.body.kind() == kind).count()
 }
 
@@ -206,11 +206,12 @@ fn what_a_silent_registry_was_asked_about_is_decided_when_it_answers() {
     }
     until("it is known why", || trouble(&server).contains(&format!("{why}: ")));
     let events = decided(&log);
-    let is_of_wait = |recorded: &&ChainedEvent| matches!(recorded.event.body.kind(), Kind::Malformed | Kind::Abandoned);
+    let is_of_wait =
+        |recorded: &&ChainedEvent| matches!(recorded.event.body.kind(), EventKind::Malformed | EventKind::Abandoned);
     assert_eq!(events.iter().find(is_of_wait), None, "nothing after it is decided, and it is not either");
     door.turn(OPEN);
     until("it is decided as what it is", || used(&server, "van-2") == 0);
-    until("the strangers' are answered", || count(&log, Kind::Malformed) == 10);
+    until("the strangers' are answered", || count(&log, EventKind::Malformed) == 10);
     until("nothing is waited for", || trouble(&server).is_empty());
     until("callers are served", || told.reserve(&server, "van-1", &format!("after-{}", told.no())));
     log.alike(0, &[&server]);
@@ -244,14 +245,14 @@ fn what_a_later_version_asks_is_left_to_a_later_version() {
     until("the partition says what it waits for", || {
         trouble(&server).contains("written under a schema of a newer version, abababababababab")
     });
-    until("those before it are answered", || count(&log, Kind::Malformed) == 2);
+    until("those before it are answered", || count(&log, EventKind::Malformed) == 2);
     assert!(!told.hear("van-1", "behind", &hurried(&server, "van-1", "behind")));
     // It ends as it should, although it was never done; whoever comes next leaves it alone as well.
     drop(server);
     let server = log.serve_alone(dir.path());
     until("the partition says what it waits for", || trouble(&server).contains("a newer version"));
     drop(server);
-    assert_eq!((count(&log, Kind::Malformed), log.rebuilt(0).position().next_input), (2, next_input + 2));
+    assert_eq!((count(&log, EventKind::Malformed), log.rebuilt(0).position().next_input), (2, next_input + 2));
     told.check(&log, 0);
 }
 

@@ -6,7 +6,7 @@ use crate::fixtures::{NOW, pool_id, reservation_id};
 use crate::wait::until;
 use crate::world::{ManualClock, World, commit_turn};
 use headroom::api::http::{self, State};
-use headroom::domain::{Attempt, ChainedEvent, CommandBody, Kind, Ledger, Micros, ReservationId};
+use headroom::domain::{Attempt, ChainedEvent, CommandBody, EventKind, Ledger, Micros, ReservationId};
 use headroom::gateway::Gateway;
 use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply as Told, ReplyChannel};
@@ -130,12 +130,12 @@ impl Desk {
     }
 
     /// Decides what waits, commits it, and tells the gateway.
-    pub fn decide(&mut self) -> Vec<Kind> {
+    pub fn decide(&mut self) -> Vec<EventKind> {
         self.decide_at(self.clock.now())
     }
 
     /// The same, by an owner whose clock says this.
-    pub fn decide_at(&mut self, now: Micros) -> Vec<Kind> {
+    pub fn decide_at(&mut self, now: Micros) -> Vec<EventKind> {
         let decided = commit_turn(&self.owner, &self.handle, &mut self.owned, now);
         let kinds = decided.iter().map(|decided| decided.event.body.kind()).collect();
         let to = |decided: &ChainedEvent| decided.event.command().and_then(|command| command.reply_to);

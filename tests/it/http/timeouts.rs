@@ -4,7 +4,7 @@ use super::client::Reply;
 use super::manual_owner::{Desk, ONE, TIMEOUT_MS, id};
 use crate::fixtures::{NOW, pool_id, reserve};
 use crate::wait::until;
-use headroom::domain::{CommandKind, Kind};
+use headroom::domain::{CommandKind, EventKind};
 use headroom::gateway::admission::Shed;
 use headroom::gateway::{Call, Outcome};
 use headroom::limits::{ABANDON_GRACE_MS, DEADLINE_MAX_MS};
@@ -30,9 +30,10 @@ fn abandoned(desk: &Desk, before: usize) {
 /// Whether the owner came to the Reserve in time (and the Abandon takes an acceptance back) or too late: a final no.
 #[test]
 fn a_reserve_whose_deadline_passes_holds_nothing() {
-    for (decided_at, kinds) in
-        [(TIMEOUT_MS - 1, [Kind::Accepted, Kind::Released]), (TIMEOUT_MS + 1, [Kind::Rejected, Kind::Abandoned])]
-    {
+    for (decided_at, kinds) in [
+        (TIMEOUT_MS - 1, [EventKind::Accepted, EventKind::Released]),
+        (TIMEOUT_MS + 1, [EventKind::Rejected, EventKind::Abandoned]),
+    ] {
         let mut desk = Desk::new();
         let mut caller = desk.reserve("k");
         desk.at(TIMEOUT_MS);
@@ -52,13 +53,13 @@ fn a_reserve_whose_deadline_passes_holds_nothing() {
 fn a_try_that_comes_to_nothing_is_no_no_when_an_earlier_one_of_its_key_has_reserved() {
     let mut desk = Desk::new();
     let mut first = desk.reserve("k");
-    assert_eq!(desk.decide(), [Kind::Accepted]);
+    assert_eq!(desk.decide(), [EventKind::Accepted]);
     assert_eq!(first.read().unwrap().status, 201);
 
     let mut late = desk.reserve("k");
     desk.at(TIMEOUT_MS);
     abandoned(&desk, 3);
-    assert_eq!(desk.decide_at(NOW.plus_ms(TIMEOUT_MS + 1)), [Kind::Rejected, Kind::Abandoned]);
+    assert_eq!(desk.decide_at(NOW.plus_ms(TIMEOUT_MS + 1)), [EventKind::Rejected, EventKind::Abandoned]);
     assert_eq!(told(&late.read().unwrap()), said(504, "timeout", "unknown"));
 
     *desk.gate.refuses.lock() = Some(AppendError::Full);
@@ -80,7 +81,7 @@ fn an_acceptance_that_comes_after_the_deadline_is_no_answer() {
     assert_eq!(desk.holds("k"), (true, 1));
     desk.at(TIMEOUT_MS);
     abandoned(&desk, 2);
-    assert_eq!(desk.decide(), [Kind::Released]);
+    assert_eq!(desk.decide(), [EventKind::Released]);
     assert_eq!(told(&caller.read().unwrap()), said(503, "timeout", "not_applied"));
     assert_eq!(desk.holds("k"), (false, 0));
     desk.end();
@@ -103,7 +104,7 @@ fn an_answer_that_cannot_be_made_final_is_unknown_and_still_comes_to_nothing() {
         *desk.gate.refuses.lock() = None;
         desk.at(TIMEOUT_MS + ABANDON_GRACE_MS + DEADLINE_MAX_MS);
         abandoned(&desk, 2);
-        assert_eq!(desk.decide_at(NOW), [Kind::Accepted, Kind::Released]);
+        assert_eq!(desk.decide_at(NOW), [EventKind::Accepted, EventKind::Released]);
         assert_eq!(desk.holds("k"), (false, 0));
         desk.end();
     }
@@ -120,7 +121,7 @@ fn a_command_that_cannot_be_taken_back_times_out_as_unknown() {
     assert_eq!(told(&caller.read().unwrap()), said(504, "timeout", "unknown"));
     assert_eq!((desk.taken().len(), desk.gateway.pending()), (3, (0, 0)));
     // Unknown, for it happens yet.
-    assert_eq!(desk.decide_at(NOW), [Kind::Released]);
+    assert_eq!(desk.decide_at(NOW), [EventKind::Released]);
     assert_eq!(desk.holds("k"), (false, 0));
     desk.end();
 }
@@ -137,7 +138,7 @@ fn an_amend_that_times_out_is_unknown_and_told_under_its_key() {
     until("the log has it", || desk.taken().len() > before);
     desk.at(TIMEOUT_MS);
     assert_eq!(told(&caller.read().unwrap()), said(504, "timeout", "unknown"));
-    assert_eq!(desk.decide_at(NOW), [Kind::Amended]);
+    assert_eq!(desk.decide_at(NOW), [EventKind::Amended]);
     assert_eq!(desk.holds("k"), (true, 3));
     let again = desk.ask("PATCH", &path, &[key], three);
     assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
@@ -162,9 +163,9 @@ fn a_full_queue_is_shed_and_nothing_is_appended() {
 fn what_a_caller_who_hangs_up_has_reserved_is_taken_back() {
     let mut desk = Desk::new();
     drop(desk.reserve("k"));
-    assert_eq!(desk.decide(), [Kind::Accepted]);
+    assert_eq!(desk.decide(), [EventKind::Accepted]);
     abandoned(&desk, 2);
-    assert_eq!(desk.decide(), [Kind::Released]);
+    assert_eq!(desk.decide(), [EventKind::Released]);
     assert_eq!(desk.holds("k"), (false, 0));
     desk.end();
 }
@@ -187,13 +188,13 @@ fn a_call_that_is_dropped_is_taken_back_and_one_that_is_answered_is_not() {
     until("the log has it", || desk.taken().len() == 2);
     dropped.abort();
     abandoned(&desk, 2);
-    assert_eq!(desk.decide(), [Kind::Accepted, Kind::Released]);
+    assert_eq!(desk.decide(), [EventKind::Accepted, EventKind::Released]);
 
     let answered = spawn(&desk);
     until("the log has it", || desk.taken().len() == 4);
-    assert_eq!(desk.decide(), [Kind::Accepted]);
+    assert_eq!(desk.decide(), [EventKind::Accepted]);
     let outcome = desk.runtime().block_on(answered).unwrap();
-    assert!(matches!(&outcome, Ok(Outcome::Decided(decided)) if decided.event.body.kind() == Kind::Accepted));
+    assert!(matches!(&outcome, Ok(Outcome::Decided(decided)) if decided.event.body.kind() == EventKind::Accepted));
     desk.at(TIMEOUT_MS + DEADLINE_MAX_MS);
     assert_eq!((desk.taken().len(), desk.holds("k")), (4, (true, 1)));
 

@@ -12,7 +12,6 @@ use crate::server::Server;
 use crate::wait::{soon, until};
 use crate::world::ManualClock;
 use headroom::domain::{ChainedEvent, EventBody, Ledger, Micros};
-use headroom::gateway::routing::route;
 use headroom::log::kafka::{Kafka, Stream};
 use headroom::log::{ClusterLog, CommandProducer, EventStream, NewCommand, Streamed};
 use headroom::replica::PartitionHandle;
@@ -156,8 +155,8 @@ impl Depth for Commands<'_> {
             stage.clock.set(turn.at);
             for step in &turn.steps {
                 let bytes = wire::command::encode(&step.command);
-                let (_, key) = route(&step.command.body, 1).unwrap_or_default();
-                let command = NewCommand { partition: 0, key: &key, bytes: &bytes, cancels: None };
+                let subject = step.command.body.subject();
+                let command = NewCommand { partition: 0, key: subject.record_key(), bytes: &bytes, cancels: None };
                 stage.sink.append(command).unwrap();
             }
             let decided = next_input + turn.steps.len() as u64;
