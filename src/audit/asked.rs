@@ -16,11 +16,7 @@ impl Judge<'_> {
         let is_one = asks.iter().any(|body| body.fingerprint() == command.fingerprint);
         let law = if matches!(self.event.body, EventBody::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
         self.found.expect(is_one, law, || {
-            format!(
-                "{:?} is not what was asked, which has fingerprint {:x}",
-                self.event.body.kind(),
-                command.fingerprint
-            )
+            format!("{} is not what was asked, which has fingerprint {:x}", self.event.body.kind(), command.fingerprint)
         });
     }
 }

@@ -159,7 +159,7 @@ impl History {
         };
         let trace = self.traces.entry(proof.reservation).or_default();
         let detail = if told != Some(proof.reservation) {
-            format!("{} was told yes with this record, a {:?}", proof.reservation, event.body.kind())
+            format!("{} was told yes with this record, a {}", proof.reservation, event.body.kind())
         } else if (proof.epoch, proof.digest) != (event.epoch, recorded.digest) {
             let Proof { epoch, digest, .. } = proof;
             format!("told epoch {epoch}, digest {digest}; it has {}, {}", event.epoch, recorded.digest)

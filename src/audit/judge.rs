@@ -2,14 +2,12 @@
 //! it holds to be true, so that one wrong record is one finding and not a thousand.
 
 use super::books::more_than;
-use super::keys::{Answer, is_business, key_of};
 use super::lives::{Life, LifeStatus};
 use super::{EventFindings, State};
-use crate::domain::room;
 use crate::domain::route::{partition_of, pool_hash};
 use crate::domain::{
-    Amounts, Attempt, CommandKey, CommandKind, Entry, Event, EventBody, EventKind, Law, Micros, Mode, Origin, Pool,
-    PoolId, PoolSpec, Reason, ReleaseCause, ReservationId, Status,
+    Amounts, Attempt, CommandKind, Entry, Event, EventBody, EventKind, Law, Micros, Mode, Pool, PoolId, PoolSpec,
+    Reason, ReleaseCause, ReservationId, Status,
 };
 use crate::limits::{DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 
@@ -94,7 +92,7 @@ impl Judge<'_> {
         let law = if matches!(body, EventBody::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
         self.found.expect(holds, law, || {
             let place = self.event.cause.as_ref().map(|cause| cause.input_offset);
-            format!("{:?} is no answer to command {place:?}, {ask:?}", body.kind())
+            format!("{} is no answer to command {place:?}, {ask:?}", body.kind())
         });
     }
 
@@ -136,7 +134,7 @@ impl Judge<'_> {
             _ => true,
         };
         self.found.expect(kept, Law::OneState, || {
-            format!("{:?} of pool {} changes something else", self.event.body.kind(), pool.id)
+            format!("{} of pool {} changes something else", self.event.body.kind(), pool.id)
         });
         let limits = &pool.spec.limits;
         let in_range = (1..=DIMENSIONS_MAX).contains(&limits.len()) && limits.iter().all(|(_, n)| n <= UNITS_MAX);
@@ -267,7 +265,7 @@ impl Judge<'_> {
     }
 
     /// L5: an attempt that was taken back, or refused as too late, never counts.
-    fn counts(&mut self, id: ReservationId) {
+    pub(super) fn counts(&mut self, id: ReservationId) {
         let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
         let may_count = !self.state.lives.is_struck(id, attempt) || self.may_have_forgotten_lives();
         self.found.expect(may_count, Law::FinalNo, || {
@@ -276,7 +274,7 @@ impl Judge<'_> {
     }
 
     /// What no event of a life may change; `demand` would be capacity that comes or goes unseen.
-    fn is_of(&mut self, entry: &Entry, life: &Life) {
+    pub(super) fn is_of(&mut self, entry: &Entry, life: &Life) {
         self.found.expect(entry.demand == life.demand, Law::Capacity, || {
             format!("{} takes {:?}, the event says {:?}", entry.reservation, life.demand, entry.demand)
         });
@@ -433,112 +431,6 @@ impl Judge<'_> {
     /// The first instant in which it comes too late whenever it comes.
     fn comes_no_more(&self) -> Micros {
         Micros(self.cancelled_until().0.saturating_add(1))
-    }
-
-    fn repeated(&mut self, original: &EventBody, origin: Option<Origin>) {
-        let Some(command) = self.event.command() else { return };
-        let key = key_of(command, &self.event.body);
-        let answer = key.and_then(|key| self.state.answers.recall(&key)).filter(|answer| answer.body == *original);
-        let life = self.event.body.reservation_id().and_then(|id| self.state.lives.decided(id));
-        let seq = match (answer, command.kind) {
-            (Some(answer), _) => Some(answer.seq),
-            (None, CommandKind::Reserve) => life.map(|life| life.decided_seq),
-            (None, _) => life.map(|life| life.seq),
-        };
-        let is_answer = answer.is_some();
-        let is_named = origin.zip(seq).is_none_or(|(origin, seq)| origin.seq == seq);
-        self.found.expect(is_named, Law::SameAnswer, || format!("repeats {origin:?}, which seq {seq:?} has answered"));
-        if is_answer {
-            return;
-        }
-        match (command.kind, original) {
-            (CommandKind::Reserve, EventBody::Accepted(entry)) => self.reserved_again(entry),
-            (CommandKind::Reserve, EventBody::Rejected(rejection)) => self.refused_again(rejection),
-            (CommandKind::Confirm, EventBody::Confirmed(entry)) => {
-                self.stands(entry, |stand| stand == LifeStatus::Confirmed)
-            }
-            (CommandKind::Amend, EventBody::Amended(entry, before)) => self.amended_already(entry, before),
-            (CommandKind::Release, EventBody::Released(entry, ReleaseCause::Caller)) => {
-                self.stands(entry, |stand| stand == LifeStatus::Released);
-            }
-            (CommandKind::Release, EventBody::Expired(entry)) => {
-                self.stands(entry, |stand| stand == LifeStatus::Expired)
-            }
-            _ if self.may_have_forgotten_answers() => {}
-            (ask, body) => {
-                self.found.breach(Law::SameAnswer, format!("{ask:?} repeats {:?}, never answered", body.kind()));
-            }
-        }
-    }
-
-    /// The reservation as it is now; while it lives, one more attempt that it lives for.
-    fn reserved_again(&mut self, entry: &Entry) {
-        let id = entry.reservation;
-        let is_older = self.is_older();
-        self.stands(entry, |stand| stand.is_live() || (is_older && stand.written().is_some()));
-        let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
-        if self.state.lives.live(id).is_none() {
-            return;
-        }
-        self.counts(id);
-        self.state.lives.change(id, |life| life.count(attempt));
-    }
-
-    /// An answer again must tell what is so now.
-    pub(super) fn stands(&mut self, entry: &Entry, fits: impl Fn(LifeStatus) -> bool) {
-        self.counters(entry);
-        let id = entry.reservation;
-        match self.state.lives.decided(id) {
-            Some(life) if fits(life.stand) => {
-                let life = life.clone();
-                self.is_of(entry, &life);
-                self.told_as(entry, life.stand);
-            }
-            known => {
-                let stand = known.map(|life| life.stand);
-                self.found.breach(Law::SameAnswer, format!("{id} is answered as {:?}, and is {stand:?}", entry.status));
-            }
-        }
-    }
-
-    /// L4: what is applied has to be remembered. What gives back, or keeps what was taken, is applied in any case.
-    fn has_room_for_answer(&mut self, key: &CommandKey, body: &EventBody) {
-        let has_room = match &self.event.body {
-            _ if self.forgot_early() => true,
-            EventBody::Released(..) | EventBody::Confirmed(_) | EventBody::Rejected(_) => true,
-            EventBody::Repeated(original, _) => self.state.has_reserve(room::of_answer(key, original)),
-            EventBody::Amended(entry, before) if more_than(before, &entry.demand).is_empty() => {
-                self.state.has_reserve(room::of_answer(key, body))
-            }
-            _ => self.state.has_room(room::of_answer(key, body)),
-        };
-        self.found.expect(has_room, Law::SameAnswer, || {
-            format!("key {:?} is answered where nothing more can be remembered", key.key)
-        });
-    }
-
-    /// A key keeps its business outcome. What it repeats of its own is kept already; what it repeats of a reservation
-    /// as it stands (a second Confirm, under a key of its own) is that key's answer from now on.
-    fn remember(&mut self) {
-        let Some(command) = self.event.command() else { return };
-        let body = match &self.event.body {
-            EventBody::Repeated(original, _) => original,
-            body => body,
-        };
-        if body.rejection().is_some_and(|rejection| !is_business(rejection.reason)) {
-            return;
-        }
-        let Some(key) = key_of(command, body) else { return };
-        if self.state.answers.recall(&key).is_none() {
-            let seq = match &self.event.body {
-                EventBody::Repeated(_, Some(origin)) => origin.seq,
-                _ => self.event.seq,
-            };
-            self.has_room_for_answer(&key, body);
-            let answer = Answer { fingerprint: command.fingerprint, body: body.clone(), seq };
-            let until = self.window_end();
-            self.state.answers.put(key, answer, until);
-        }
     }
 }
 

@@ -1,84 +1,17 @@
 //! L4: what a command's key may be answered, given what its key was answered before.
 
+use super::answers::Answer;
+use super::books::more_than;
 use super::judge::Judge;
 use super::lives::{Life, LifeStatus};
-use super::memory::{Memory, Ring};
 use crate::domain::room;
-use crate::domain::{CommandKey, CommandKind, CommandStamp, EventBody, Law, Micros, Reason, Rejection, Target};
-
-/// The answer a key was given (of another command than Reserve, whose id holds its key).
-pub(super) struct Answer {
-    pub(super) fingerprint: u64,
-    pub(super) body: EventBody,
-    /// The event that gave it.
-    pub(super) seq: u64,
-}
+use crate::domain::{
+    CommandKey, CommandKind, CommandStamp, Entry, EventBody, Law, Origin, Reason, Rejection, ReleaseCause, Target,
+};
 
 /// From this version of events on owners remember what they decided for as long as they promise. Those before forgot early
 /// what was too much in number.
 const MEMORY_VERSION: u32 = 4;
-/// So many answers were known to owners before that.
-const OLDER_ANSWERS_MAX: usize = 1 << 13;
-
-/// Every answer that is remembered.
-pub(super) struct Answers {
-    applied: Memory<CommandKey, Answer>,
-    refused: Ring<CommandKey, Answer>,
-}
-
-impl Answers {
-    /// None yet; refusals are remembered in so many bytes.
-    pub(super) fn new(refused_bytes_max: u64) -> Answers {
-        Answers { applied: Memory::new(), refused: Ring::new(refused_bytes_max) }
-    }
-
-    pub(super) fn at(&mut self, now: Micros) {
-        self.applied.at(now);
-        self.refused.at(now);
-    }
-
-    pub(super) fn forget(&mut self) {
-        self.applied.forget();
-        self.refused.forget();
-    }
-
-    pub(super) fn set_back(&mut self, from: Micros, by_us: u64) {
-        self.applied.set_back(from, by_us);
-        self.refused.set_back(by_us);
-    }
-
-    pub(super) fn recall(&self, key: &CommandKey) -> Option<&Answer> {
-        self.applied.recall(key).or_else(|| self.refused.recall(key))
-    }
-
-    /// Keeps an answer until then, a refusal while there is room for it.
-    pub(super) fn put(&mut self, key: CommandKey, answer: Answer, until: Micros) {
-        let bytes = room::of_answer(&key, &answer.body);
-        self.applied.remove(&key);
-        self.refused.remove(&key);
-        match answer.body {
-            EventBody::Rejected(_) => self.refused.put(key, answer, until, bytes),
-            _ => self.applied.put(key, answer, until, bytes),
-        }
-    }
-
-    /// Whether an owner of an older version may have forgotten some of them.
-    fn is_beyond_older(&self) -> bool {
-        self.applied.len().saturating_add(self.refused.len()) > OLDER_ANSWERS_MAX || self.refused.has_overflowed()
-    }
-
-    /// Bytes that an owner counts in its memory.
-    pub(super) fn bytes(&self) -> u64 {
-        self.applied.bytes()
-    }
-
-    /// All of them by key, and until when they are remembered.
-    pub(super) fn sorted(&self) -> Vec<(&CommandKey, &Answer, Micros)> {
-        let mut answers: Vec<_> = self.applied.iter().chain(self.refused.iter()).collect();
-        answers.sort_unstable_by_key(|(key, ..)| *key);
-        answers
-    }
-}
 
 /// Whether a refusal is an outcome that a key keeps; the others say something of this try alone.
 pub(super) fn is_business(reason: Reason) -> bool {
@@ -238,7 +171,113 @@ impl Judge<'_> {
             (false, _, Answered::Reused) => Some("is refused as reused, and was not used so"),
         };
         if let Some(wrong) = wrong {
-            self.found.breach(Law::SameAnswer, format!("{} {wrong}: {kind:?}", who()));
+            self.found.breach(Law::SameAnswer, format!("{} {wrong}: {kind}", who()));
+        }
+    }
+
+    pub(super) fn repeated(&mut self, original: &EventBody, origin: Option<Origin>) {
+        let Some(command) = self.event.command() else { return };
+        let key = key_of(command, &self.event.body);
+        let answer = key.and_then(|key| self.state.answers.recall(&key)).filter(|answer| answer.body == *original);
+        let life = self.event.body.reservation_id().and_then(|id| self.state.lives.decided(id));
+        let seq = match (answer, command.kind) {
+            (Some(answer), _) => Some(answer.seq),
+            (None, CommandKind::Reserve) => life.map(|life| life.decided_seq),
+            (None, _) => life.map(|life| life.seq),
+        };
+        let is_answer = answer.is_some();
+        let is_named = origin.zip(seq).is_none_or(|(origin, seq)| origin.seq == seq);
+        self.found.expect(is_named, Law::SameAnswer, || format!("repeats {origin:?}, which seq {seq:?} has answered"));
+        if is_answer {
+            return;
+        }
+        match (command.kind, original) {
+            (CommandKind::Reserve, EventBody::Accepted(entry)) => self.reserved_again(entry),
+            (CommandKind::Reserve, EventBody::Rejected(rejection)) => self.refused_again(rejection),
+            (CommandKind::Confirm, EventBody::Confirmed(entry)) => {
+                self.stands(entry, |stand| stand == LifeStatus::Confirmed)
+            }
+            (CommandKind::Amend, EventBody::Amended(entry, before)) => self.amended_already(entry, before),
+            (CommandKind::Release, EventBody::Released(entry, ReleaseCause::Caller)) => {
+                self.stands(entry, |stand| stand == LifeStatus::Released);
+            }
+            (CommandKind::Release, EventBody::Expired(entry)) => {
+                self.stands(entry, |stand| stand == LifeStatus::Expired)
+            }
+            _ if self.may_have_forgotten_answers() => {}
+            (ask, body) => {
+                self.found.breach(Law::SameAnswer, format!("{ask} repeats {}, never answered", body.kind()));
+            }
+        }
+    }
+
+    /// The reservation as it is now; while it lives, one more attempt that it lives for.
+    fn reserved_again(&mut self, entry: &Entry) {
+        let id = entry.reservation;
+        let is_older = self.is_older();
+        self.stands(entry, |stand| stand.is_live() || (is_older && stand.written().is_some()));
+        let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
+        if self.state.lives.live(id).is_none() {
+            return;
+        }
+        self.counts(id);
+        self.state.lives.change(id, |life| life.count(attempt));
+    }
+
+    /// An answer again must tell what is so now.
+    pub(super) fn stands(&mut self, entry: &Entry, fits: impl Fn(LifeStatus) -> bool) {
+        self.counters(entry);
+        let id = entry.reservation;
+        match self.state.lives.decided(id) {
+            Some(life) if fits(life.stand) => {
+                let life = life.clone();
+                self.is_of(entry, &life);
+                self.told_as(entry, life.stand);
+            }
+            known => {
+                let stand = known.map(|life| life.stand);
+                self.found.breach(Law::SameAnswer, format!("{id} is answered as {:?}, and is {stand:?}", entry.status));
+            }
+        }
+    }
+
+    /// L4: what is applied has to be remembered. What gives back, or keeps what was taken, is applied in any case.
+    fn has_room_for_answer(&mut self, key: &CommandKey, body: &EventBody) {
+        let has_room = match &self.event.body {
+            _ if self.forgot_early() => true,
+            EventBody::Released(..) | EventBody::Confirmed(_) | EventBody::Rejected(_) => true,
+            EventBody::Repeated(original, _) => self.state.has_reserve(room::of_answer(key, original)),
+            EventBody::Amended(entry, before) if more_than(before, &entry.demand).is_empty() => {
+                self.state.has_reserve(room::of_answer(key, body))
+            }
+            _ => self.state.has_room(room::of_answer(key, body)),
+        };
+        self.found.expect(has_room, Law::SameAnswer, || {
+            format!("key {:?} is answered where nothing more can be remembered", key.key)
+        });
+    }
+
+    /// A key keeps its business outcome. What it repeats of its own is kept already; what it repeats of a reservation
+    /// as it stands (a second Confirm, under a key of its own) is that key's answer from now on.
+    pub(super) fn remember(&mut self) {
+        let Some(command) = self.event.command() else { return };
+        let body = match &self.event.body {
+            EventBody::Repeated(original, _) => original,
+            body => body,
+        };
+        if body.rejection().is_some_and(|rejection| !is_business(rejection.reason)) {
+            return;
+        }
+        let Some(key) = key_of(command, body) else { return };
+        if self.state.answers.recall(&key).is_none() {
+            let seq = match &self.event.body {
+                EventBody::Repeated(_, Some(origin)) => origin.seq,
+                _ => self.event.seq,
+            };
+            self.has_room_for_answer(&key, body);
+            let answer = Answer { fingerprint: command.fingerprint, body: body.clone(), seq };
+            let until = self.window_end();
+            self.state.answers.put(key, answer, until);
         }
     }
 }

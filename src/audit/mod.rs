@@ -9,6 +9,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod amends;
+mod answers;
 pub mod asked;
 mod books;
 mod chain;
@@ -28,11 +29,11 @@ use crate::domain::{
     ChainedEvent, DedupEntry, Digest, Law, Micros, Pool, PoolId, PoolSpec, Reservation, ReservationId,
 };
 use crate::wire::digest::Stating;
+use answers::{Answer, Answers};
 use books::Books;
 use chain::Chain;
 use copies::Copies;
 use judge::Judge;
-use keys::{Answer, Answers};
 use lives::Lives;
 use report::Breaches;
 
