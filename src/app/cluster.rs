@@ -12,7 +12,7 @@ use crate::gateway::Gateway;
 use crate::limits::{OWNER_BEAT_MS, PULSE_MS, TICK_AFTER_MS};
 use crate::log::{
     AppendError, ClusterLog, CommandSink, CommittedTail, EventStream, Fitness, Manifest, Membership, NewCommand,
-    OwnedPosition, OwnerNotes, Reply, ReplyChannel, ReplyReader,
+    OwnedPosition, OwnerNotes, ReplyChannel, ReplyReader,
 };
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::follower::{EndOffsetProbe, Follower};
@@ -128,8 +128,8 @@ fn on_committed(incarnation: u64, gateway: &Arc<Gateway>) -> Box<dyn Fn(&Chained
     let gateway = Arc::downgrade(gateway);
     Box::new(move |recorded| {
         let reply_to = recorded.event.command().and_then(|command| command.reply_to);
-        if let (Some(to), Some(gateway)) = (reply_to.filter(|to| *to == incarnation), gateway.upgrade()) {
-            gateway.send(vec![Reply { to, decided: recorded.clone() }]);
+        if let Some(gateway) = gateway.upgrade().filter(|_| reply_to == Some(incarnation)) {
+            gateway.decided([recorded.clone()]);
         }
     })
 }

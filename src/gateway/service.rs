@@ -7,7 +7,7 @@ pub use readiness::Startup;
 use super::admission::{InFlight, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::readiness::Readiness;
-use crate::domain::{Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved, route};
+use crate::domain::{ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved, route};
 use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS};
 use crate::log::{AppendError, CommandSink, NewCommand, Reply, ReplyChannel};
 use crate::replica::Replica;
@@ -215,6 +215,15 @@ impl Gateway {
         give(self.correlator.lock().abandon_durable(abandon).into_iter().collect());
     }
 
+    /// Answers the calls that these decisions are about. A decision that is told twice, or is of no call of this gateway, does
+    /// nothing.
+    pub fn decided(&self, decisions: impl IntoIterator<Item = ChainedEvent>) {
+        let mut correlator = self.correlator.lock();
+        let answers: Vec<_> = decisions.into_iter().filter_map(|decided| correlator.decided(decided)).collect();
+        drop(correlator);
+        give(answers);
+    }
+
     fn append(&self, partition: u32, command: &Command) -> Result<(), AppendError> {
         let cancels = matches!(command.body, CommandBody::Abandon { .. }).then_some(command.id);
         let bytes = wire::command::encode(command);
@@ -236,10 +245,7 @@ impl Gateway {
 
 impl ReplyChannel for Gateway {
     fn send(&self, replies: Vec<Reply>) {
-        let mut correlator = self.correlator.lock();
-        let answers: Vec<_> = replies.into_iter().filter_map(|reply| correlator.decided(reply.decided)).collect();
-        drop(correlator);
-        give(answers);
+        self.decided(replies.into_iter().map(|reply| reply.decided));
     }
 }
 

@@ -57,7 +57,7 @@ pub trait CommandProducer: CommandSink {
 
 /// A command as the log holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Record {
+pub struct StoredCommand {
     /// Its place among the partition's commands, from 0.
     pub offset: u64,
     /// How many offsets right before it hold no command and never will; 0 in a log whose every offset holds one. The record
@@ -83,5 +83,5 @@ pub trait CommandTail: Send + Sync {
     ///
     /// # Errors
     /// [`LogError`] when the log cannot be read, or never reached so far.
-    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<Record>, LogError>;
+    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError>;
 }

@@ -19,7 +19,7 @@ mod ownership;
 mod replies;
 
 pub use cluster::{ClusterLog, EndOffsets};
-pub use commands::{AppendError, CommandProducer, CommandSink, CommandTail, NewCommand, OF_ANOTHER_LOG, Record};
+pub use commands::{AppendError, CommandProducer, CommandSink, CommandTail, NewCommand, OF_ANOTHER_LOG, StoredCommand};
 pub use error::{ClaimError, LogError};
 pub use events::{CommittedTail, EventStream, StoredEvent, Streamed};
 pub use manifest::Manifest;
@@ -27,5 +27,7 @@ pub use membership::{
     ClusterDistance, Company, Fitness, JoinedGroup, Membership, MembershipChange, OwnedPosition, OwnerNotes,
 };
 pub use opening::Opening;
-pub use ownership::{CommitOutcome, Fold, OwnedPartition, OwnerControl, PartitionLog, Polled, StopWhen, Turn};
+pub use ownership::{
+    CommitOutcome, Fold, OwnedPartition, OwnerControl, PartitionLog, Polled, StopWhen, Turn, TurnEvent,
+};
 pub use replies::{Reply, ReplyChannel, ReplyReader};

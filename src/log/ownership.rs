@@ -1,6 +1,6 @@
 //! Owning a partition: taking it, polling its commands, and committing turns.
 
-use super::commands::Record;
+use super::commands::StoredCommand;
 use super::dead_letters::Undecidable;
 use super::error::{ClaimError, LogError};
 use super::events::StoredEvent;
@@ -14,15 +14,24 @@ use std::time::Duration;
 pub struct Turn {
     /// The commands it decided, in order of offset; of commands that are lost (see [`crate::domain::EventBody::CommandsLost`])
     /// the last place, without bytes.
-    pub inputs: Vec<Record>,
+    pub inputs: Vec<StoredCommand>,
     /// Its events, in order of sequence number: those of timers, then one for each input.
-    pub events: Vec<StoredEvent>,
-    /// The pools that its events are about, in their order, none where one is about no pool: the key of an event's
-    /// record, where records have keys. They may be left out, and nobody here reads them.
-    pub pools: Vec<Option<PoolId>>,
+    pub events: Vec<TurnEvent>,
     /// Those of its inputs that nobody could decide. A log that does not keep commands for as long as their events writes
     /// each of them down before anything of the turn is visible: then it is never lost, and may be there twice.
     pub dead: Vec<Undecidable>,
+}
+
+/// An event that a turn writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TurnEvent {
+    /// Its place in the partition.
+    pub seq: u64,
+    /// The pool that it is about, if it is about one: the key of its record in a log whose records have keys. No reader
+    /// depends on it.
+    pub key: Option<PoolId>,
+    /// The framed event.
+    pub bytes: Vec<u8>,
 }
 
 /// What became of a commit. There is no fifth case.
@@ -59,7 +68,7 @@ pub trait OwnedPartition: Send {
     ///
     /// # Errors
     /// [`LogError`]: the partition is to be claimed again, unless a law is broken.
-    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError>;
+    fn poll(&mut self, batch: &mut Vec<StoredCommand>, wait: Duration) -> Result<Polled, LogError>;
 
     /// Why commands that are in the log are not handed over for now; `None` when they are. The partition waits meanwhile,
     /// and still has its owner.

@@ -5,12 +5,14 @@ use crate::domain::ChainedEvent;
 use std::time::Duration;
 
 /// An outcome on its way to the gateway that waits for it. It is sent after the commit, never before.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
     /// The number that the gateway's process has drawn for itself.
     pub to: u64,
     /// The decision, as the log holds it.
     pub decided: ChainedEvent,
+    /// The framed event, as its turn has written it.
+    pub bytes: Vec<u8>,
 }
 
 /// Carrying outcomes back. A reply may be lost: whoever follows the partition's events finds the same outcome there.

@@ -8,7 +8,7 @@ use crate::domain::evolve::evolve;
 use crate::domain::{Breach, Cause, ChainedEvent, Event, EventBody, Ledger, Micros, PoolId, Reason, ReservationId};
 use crate::limits::{TURN_OVERDUE_MAX, TURN_TIMERS_MAX};
 use crate::log::dead_letters::Undecidable;
-use crate::log::{CommitOutcome, OF_ANOTHER_LOG, Record, Reply, StoredEvent, Turn};
+use crate::log::{CommitOutcome, OF_ANOTHER_LOG, Reply, StoredCommand, Turn, TurnEvent};
 use crate::replica::{PartitionState, Position};
 use crate::wire;
 use std::collections::BTreeSet;
@@ -103,7 +103,7 @@ impl Partition {
         let skipped = input_offset.saturating_sub(next);
         let cause = Cause { input_offset, skipped, command: None, unread: None };
         turn.add(Some(cause), EventBody::CommandsLost { detail: detail.to_owned() });
-        turn.finish(vec![Record { offset: input_offset, skipped, bytes: Vec::new() }])
+        turn.finish(vec![StoredCommand { offset: input_offset, skipped, bytes: Vec::new() }])
     }
 
     /// The turn that says that events are gone, from this one to before that one, for an operator who accepts it. It is
@@ -137,7 +137,7 @@ impl Partition {
     ///
     /// # Panics
     /// When a decision breaks a law: better no owner than a wrong one.
-    pub fn decide(&self, state: &PartitionState, batch: Vec<Record>, now: Micros) -> Staged {
+    pub fn decide(&self, state: &PartitionState, batch: Vec<StoredCommand>, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         let due = state.due(turn.now, TURN_TIMERS_MAX);
         turn.take(&due, &batch);
@@ -164,16 +164,18 @@ impl Partition {
         if outcome != CommitOutcome::Ok {
             return Ok(concluded);
         }
-        let dead = &staged.turn.dead;
-        concluded.report.dead = dead.first().map(|first| (first.clone(), dead.len()));
-        for decided in staged.decided {
+        // A log keeps no turn that it has committed, so that this moves the bytes and copies none.
+        let Turn { events, dead, .. } = Arc::unwrap_or_clone(staged.turn);
+        let dead_count = dead.len();
+        concluded.report.dead = dead.into_iter().next().map(|first| (first, dead_count));
+        for (decided, written) in staged.decided.into_iter().zip(events) {
             state.fold(&decided)?;
             concluded.report.count(&decided.event);
             // Of a copy nobody is told: the first decision is the answer.
             let is_copy = decided.event.body.rejection().is_some_and(|r| r.reason == Reason::Duplicate);
             let stamp = decided.event.command().filter(|_| !is_copy);
             if let Some(to) = stamp.and_then(|command| command.reply_to) {
-                concluded.replies.push(Reply { to, decided });
+                concluded.replies.push(Reply { to, decided, bytes: written.bytes });
             }
         }
         concluded.report.memory_bytes = state.memory_used(state.position().decided_at);
@@ -187,8 +189,7 @@ struct Drafting<'a> {
     stage: Stage<'a>,
     position: Position,
     now: Micros,
-    events: Vec<StoredEvent>,
-    pools: Vec<Option<PoolId>>,
+    events: Vec<TurnEvent>,
     decided: Vec<ChainedEvent>,
     dead: Vec<Undecidable>,
 }
@@ -199,11 +200,11 @@ impl<'a> Drafting<'a> {
         let position = *state.position();
         let now = now.max(position.decided_at);
         let stage = Stage::over(state, now);
-        let (events, pools, decided, dead) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Drafting { owner, stage, position, now, events, pools, decided, dead }
+        let (events, decided, dead) = (Vec::new(), Vec::new(), Vec::new());
+        Drafting { owner, stage, position, now, events, decided, dead }
     }
 
-    fn take(&mut self, due: &[ReservationId], batch: &[Record]) {
+    fn take(&mut self, due: &[ReservationId], batch: &[StoredCommand]) {
         self.expire(due);
         batch.iter().for_each(|record| self.answer(record));
     }
@@ -230,8 +231,8 @@ impl<'a> Drafting<'a> {
         due.filter(|(n, id)| *n < TURN_TIMERS_MAX || is_of_full(id)).map(|(_, id)| id).collect()
     }
 
-    fn answer(&mut self, record: &Record) {
-        let Record { offset: input_offset, skipped, .. } = *record;
+    fn answer(&mut self, record: &StoredCommand) {
+        let StoredCommand { offset: input_offset, skipped, .. } = *record;
         let (command, unread, body) = match wire::command::decode(&record.bytes) {
             Ok(command) => {
                 let Partition { partition, partitions, .. } = *self.owner;
@@ -266,15 +267,14 @@ impl<'a> Drafting<'a> {
             panic!("a decision must fit the state it was made on: {breach}");
         }
         let (bytes, digest) = wire::event::encode(&event);
-        self.events.push(StoredEvent { seq: event.seq, bytes });
-        self.pools.push(event.body.pool_id().cloned());
+        self.events.push(TurnEvent { seq: event.seq, key: event.body.pool_id().cloned(), bytes });
         self.position.chain = digest;
         self.position.next_seq = self.position.next_seq.saturating_add(1);
         self.decided.push(ChainedEvent::new(event, digest));
     }
 
-    fn finish(self, inputs: Vec<Record>) -> Staged {
-        let Drafting { events, pools, decided, dead, .. } = self;
-        Staged { turn: Arc::new(Turn { inputs, events, pools, dead }), decided }
+    fn finish(self, inputs: Vec<StoredCommand>) -> Staged {
+        let Drafting { events, decided, dead, .. } = self;
+        Staged { turn: Arc::new(Turn { inputs, events, dead }), decided }
     }
 }

@@ -7,7 +7,7 @@ use super::partition::{Partition, Staged};
 use super::report::{Report, TurnReport};
 use crate::domain::{Breach, Ledger, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
-use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, ReplyChannel, Turn};
+use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, ReplyChannel, StoredCommand, Turn};
 use crate::replica::{ClockRequest, PartitionHandle, PartitionState, PartitionStatus, Setting};
 use crate::time::{Clock, Offset};
 use std::sync::Arc;
@@ -158,7 +158,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
     }
 
     /// Decides and commits a batch, and the holds that are due; again when nothing came of it.
-    fn turn(&mut self, mut batch: Vec<Record>) -> Result<(), End> {
+    fn turn(&mut self, mut batch: Vec<StoredCommand>) -> Result<(), End> {
         loop {
             let (time, now) = (self.time()?, self.clock.now());
             if batch.is_empty() && !self.is_due(time) {
@@ -200,10 +200,10 @@ impl<O: OwnedPartition> Shell<'_, O> {
 
     /// Commits a turn and does what follows. Answers the turn when nothing came of it and it may be decided again.
     fn settle(&mut self, staged: Staged, begun: Micros) -> Result<Option<Arc<Turn>>, End> {
-        let turn = staged.turn();
         let decided = self.clock.now();
-        let outcome = self.log.commit(Arc::clone(&turn));
+        let outcome = self.log.commit(staged.turn());
         crash::point("committed");
+        let again = (outcome == CommitOutcome::Aborted).then(|| staged.turn());
         if let Some(last) = staged.decided().last().filter(|_| outcome == CommitOutcome::Ok) {
             self.checkpointer.committed(last);
         }
@@ -223,8 +223,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
         };
         self.report.turn(self.owner.partition(), &report);
         match outcome {
-            CommitOutcome::Ok => Ok(None),
-            CommitOutcome::Aborted => Ok(Some(turn)),
+            CommitOutcome::Ok | CommitOutcome::Aborted => Ok(again),
             CommitOutcome::Fenced => Err(End::Fenced),
             CommitOutcome::Unknown => Err(End::Unknown("the log does not say what became of a turn".to_owned())),
         }

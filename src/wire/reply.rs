@@ -5,7 +5,7 @@ use super::codes::codes;
 use super::field::{Bytes, Bytes16, Code, Coded, record};
 use super::schema::REPLIES;
 use super::{DecodeError, event, present};
-use crate::domain::ChainedEvent;
+use crate::log::Reply;
 use std::borrow::Cow;
 
 /// What a reply tells.
@@ -28,27 +28,16 @@ record! {
     }
 }
 
-/// An outcome on its way back.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reply {
-    /// The gateway.
-    pub to: u64,
-    /// The decision, as recorded.
-    pub decided: ChainedEvent,
-}
-
-/// The framed reply.
-pub fn encode(to: u64, decided: &ChainedEvent) -> Vec<u8> {
-    let (event, digest) = event::encode(&decided.event);
-    debug_assert_eq!(digest, decided.digest, "an event is encoded as it was recorded");
-    let capacity = event.len().saturating_add(64);
+/// The framed reply. The event is not encoded again: its bytes are those that the turn has written.
+pub fn encode(reply: &Reply) -> Vec<u8> {
+    let Reply { to, decided, bytes } = reply;
     let record = ReplyRecord {
         to: Some(to.cast_signed()),
         digest: Some(Bytes16(decided.digest)),
-        event: Some(Bytes(Cow::Owned(event))),
+        event: Some(Bytes(Cow::Borrowed(bytes))),
         ..ReplyRecord::of(Coded(ReplyKind::Decided))
     };
-    REPLIES.write(&record, capacity)
+    REPLIES.write(&record, bytes.len().saturating_add(64))
 }
 
 /// The reply behind framed bytes.
@@ -57,9 +46,10 @@ pub fn encode(to: u64, decided: &ChainedEvent) -> Vec<u8> {
 /// [`DecodeError`] says what is wrong with the bytes; also when the event is not the one the digest names.
 pub fn decode(bytes: &[u8]) -> Result<Reply, DecodeError> {
     let (record, _) = REPLIES.read::<ReplyRecord<'static>>(bytes)?;
-    let decided = event::decode(&present(record.event, "event")?.0)?;
+    let bytes = present(record.event, "event")?.0.into_owned();
+    let decided = event::decode(&bytes)?;
     if decided.digest != present(record.digest, "digest")?.0 {
         return Err(DecodeError::new("the event is not the one that the digest names"));
     }
-    Ok(Reply { to: present(record.to, "to")?.cast_unsigned(), decided })
+    Ok(Reply { to: present(record.to, "to")?.cast_unsigned(), decided, bytes })
 }

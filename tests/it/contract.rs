@@ -3,12 +3,13 @@
 //!
 //! An event of these tests is a sign, the next input offset and a text, so that folding it needs no state.
 
+use crate::turns::{self, stored};
 use crate::wait::until;
 use headroom::domain::{Breach, CommandId, Law};
 use headroom::limits::{COMMAND_BYTES_MAX, QUEUED_ABANDONS_RESERVE, TURN_BYTES_MAX, TURN_RECORDS_MAX};
 use headroom::log::{
     AppendError, ClaimError, CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, PartitionLog,
-    Polled, Record, StoredEvent, Turn,
+    Polled, StoredCommand, StoredEvent, Turn,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +80,7 @@ fn try_claim<H: Harness>(harness: &H, partition: u32, from_seq: u64) -> Result<O
 
 impl<O: OwnedPartition> Owner<O> {
     /// Polls until `count` commands are there, which no single poll exceeds.
-    fn poll(&mut self, count: usize) -> Vec<Record> {
+    fn poll(&mut self, count: usize) -> Vec<StoredCommand> {
         let mut all = Vec::new();
         while all.len() < count {
             let mut batch = Vec::new();
@@ -90,10 +91,10 @@ impl<O: OwnedPartition> Owner<O> {
         all
     }
 
-    fn turn(&self, inputs: Vec<Record>) -> Arc<Turn> {
+    fn turn(&self, inputs: Vec<StoredCommand>) -> Arc<Turn> {
         let events = inputs.iter().zip(self.next_seq..);
-        let events = events.map(|(input, seq)| event(seq, input.offset + 1, &input.bytes)).collect();
-        Arc::new(Turn { inputs, events, ..Turn::default() })
+        let events: Vec<_> = events.map(|(input, seq)| event(seq, input.offset + 1, &input.bytes)).collect();
+        Arc::new(turns::turn(inputs, &events))
     }
 
     fn commit(&mut self, turn: &Arc<Turn>) -> CommitOutcome {
@@ -121,7 +122,7 @@ fn three_turns<H: Harness>() -> (H, Owner<OwnedOf<H>>, Vec<StoredEvent>) {
     let mut owner = claim(&harness, 0, 0);
     let sink = harness.sink();
     let turns = [&["a"][..], &["b", "c", "d"], &["e", "f"]].map(|commands| owner.run(&*sink, commands));
-    let events = turns.iter().flat_map(|turn| turn.events.clone()).collect();
+    let events = turns.iter().flat_map(|turn| stored(turn)).collect();
     (harness, owner, events)
 }
 
@@ -193,8 +194,8 @@ fn a_turn_is_seen_whole_or_not_at_all<H: Harness>() {
             }
         });
         for _ in 0..TURNS {
-            let events = (0..EVENTS).map(|i| event(owner.next_seq + i, 0, &[7; 100])).collect();
-            assert_eq!(owner.commit(&Arc::new(Turn { events, ..Turn::default() })), CommitOutcome::Ok);
+            let events: Vec<_> = (0..EVENTS).map(|i| event(owner.next_seq + i, 0, &[7; 100])).collect();
+            assert_eq!(owner.commit(&Arc::new(turns::turn(Vec::new(), &events))), CommitOutcome::Ok);
         }
         reader.join().unwrap();
     });
@@ -240,7 +241,7 @@ fn a_claim_folds_everything_from_any_position<H: Harness>() {
         assert_eq!(owner.folded, events[from..], "from {from}");
         assert_eq!(
             owner.poll(1),
-            [Record { offset: events.len() as u64, skipped: 0, bytes: b"next".to_vec() }],
+            [StoredCommand { offset: events.len() as u64, skipped: 0, bytes: b"next".to_vec() }],
             "from {from}"
         );
     }
@@ -255,7 +256,7 @@ fn a_fold_that_finds_a_breach_leaves_nothing_owned<H: Harness>() {
         if event.seq == 2 { Err(breach()) } else { Ok(next_input_of(&event)) }
     });
     assert_eq!((claimed.err(), seen), (Some(ClaimError::Breach(breach())), 2));
-    let turn = before.turn(vec![Record { offset: before.next_input, skipped: 0, bytes: b"late".to_vec() }]);
+    let turn = before.turn(vec![StoredCommand { offset: before.next_input, skipped: 0, bytes: b"late".to_vec() }]);
     assert_eq!(before.commit(&turn), CommitOutcome::Fenced);
     assert_eq!(claim(&harness, 0, 0).folded, events);
 }
@@ -275,13 +276,13 @@ fn a_claim_fences_the_earlier_owner_without_a_trace<H: Harness>() {
     drop(before);
     let turn = after.run(&*harness.sink(), &["i"]);
     let mut offsets: Vec<_> = turn.inputs.iter().map(|input| input.offset).collect();
-    events.extend(turn.events.iter().cloned());
+    events.extend(stored(&turn));
     while events.len() < 9 {
         let inputs = after.poll(1);
         offsets.extend(inputs.iter().map(|input| input.offset));
         let turn = after.turn(inputs);
         assert_eq!(after.commit(&turn), CommitOutcome::Ok);
-        events.extend(turn.events.iter().cloned());
+        events.extend(stored(&turn));
     }
     assert_eq!(offsets, [6, 7, 8]);
     let texts: Vec<_> = events.iter().map(|event| event.bytes[9..].to_vec()).collect();
@@ -314,7 +315,7 @@ fn what_was_polled_and_not_committed_is_polled_again<H: Harness>() {
     append(&*sink, 0, b"e").unwrap();
     let again = claim(&harness, 0, 0).poll(4);
     let expected = [(1, "b"), (2, "c"), (3, "d"), (4, "e")];
-    assert_eq!(again, expected.map(|(offset, text)| Record { offset, skipped: 0, bytes: text.into() }));
+    assert_eq!(again, expected.map(|(offset, text)| StoredCommand { offset, skipped: 0, bytes: text.into() }));
 }
 
 fn a_turn_may_leave_inputs_for_later_and_have_none<H: Harness>() {
@@ -327,7 +328,7 @@ fn a_turn_may_leave_inputs_for_later_and_have_none<H: Harness>() {
     }
     let mut first = owner.poll(2);
     let second = first.split_off(1);
-    let timers = Turn { events: vec![event(0, 0, b"timer")], ..Turn::default() };
+    let timers = turns::turn(Vec::new(), &[event(0, 0, b"timer")]);
     assert_eq!(owner.commit(&Arc::new(timers)), CommitOutcome::Ok);
     for inputs in [first, second] {
         let turn = owner.turn(inputs);
@@ -350,7 +351,7 @@ fn a_restart_keeps_events_and_the_next_input<H: Harness>() {
     assert_eq!(turn.inputs[0].offset, events.len() as u64);
     drop(owner);
     let harness = harness.reopened();
-    assert_eq!(claim(&harness, 0, 0).folded, [events, turn.events.clone()].concat());
+    assert_eq!(claim(&harness, 0, 0).folded, [events, stored(&turn)].concat());
 }
 
 fn readers_agree_from_any_position<H: Harness>() {
@@ -374,7 +375,7 @@ fn a_read_stays_within_its_bytes_but_gives_one_event<H: Harness>() {
     let mut owner = claim(&harness, 0, 0);
     let sizes = [100, 100, 50, 300_000, 10, 10];
     let events: Vec<_> = sizes.iter().zip(0..).map(|(size, seq)| event(seq, 0, &vec![1; size - 9])).collect();
-    assert_eq!(owner.commit(&Arc::new(Turn { events, ..Turn::default() })), CommitOutcome::Ok);
+    assert_eq!(owner.commit(&Arc::new(turns::turn(Vec::new(), &events))), CommitOutcome::Ok);
     let count = |from, bytes_max| harness.tail().read(0, from, bytes_max).unwrap().len();
     assert_eq!([count(0, 0), count(0, 199), count(0, 200), count(0, 250), count(0, 300_249)], [1, 1, 2, 3, 3]);
     assert_eq!([count(0, 300_250), count(3, 10), count(4, 19), count(4, 20)], [4, 1, 1, 2]);

@@ -2,12 +2,11 @@
 //! wrong, nothing panics, and a file that is refused stays as it was found.
 
 use crate::process::once_free;
+use crate::turns;
 use headroom::domain::Micros;
 use headroom::limits::PARTITIONS_MAX;
 use headroom::log::embedded::{Embedded, EmbeddedReader, OpenError, Options};
-use headroom::log::{
-    CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, PartitionLog, StoredEvent, Turn,
-};
+use headroom::log::{CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, PartitionLog, StoredEvent};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,7 +56,7 @@ fn commit(log: &Embedded, partition: u32, count: u64, events: &mut Vec<StoredEve
             StoredEvent { seq, bytes: [&(offset + 1).to_le_bytes(), text.as_bytes()].concat() }
         })
         .collect();
-    let outcome = owner.commit(Arc::new(Turn { inputs, events: turn.clone(), ..Turn::default() }));
+    let outcome = owner.commit(Arc::new(turns::turn(inputs, &turn)));
     assert!(matches!(outcome, CommitOutcome::Ok | CommitOutcome::Unknown));
     if outcome == CommitOutcome::Ok {
         events.extend(turn);

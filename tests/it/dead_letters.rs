@@ -6,7 +6,7 @@ use crate::process::{Ended, headroom, once_free, run};
 use headroom::domain::{Command, CommandId, Micros, PoolId, route};
 use headroom::log::embedded::{Embedded, Options};
 use headroom::log::{
-    CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, PartitionLog, Record, Turn,
+    CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, PartitionLog, StoredCommand, Turn,
 };
 use headroom::owner::Partition;
 use headroom::owner::recover::fold_stored;
@@ -69,7 +69,7 @@ impl<O: OwnedPartition> Owner<O> {
 
     /// Decides so many commands in one turn.
     pub fn decide(&mut self, count: usize) -> (Arc<Turn>, CommitOutcome) {
-        let mut batch: Vec<Record> = Vec::new();
+        let mut batch: Vec<StoredCommand> = Vec::new();
         while batch.len() < count {
             self.owned.poll(&mut batch, LONG).unwrap();
         }
@@ -95,7 +95,7 @@ fn a_turn_says_which_of_its_commands_nobody_could_decide() {
     let batch = inputs
         .into_iter()
         .zip(5..)
-        .map(|(bytes, offset)| Record { offset, skipped: if offset == 5 { 5 } else { 0 }, bytes })
+        .map(|(bytes, offset)| StoredCommand { offset, skipped: if offset == 5 { 5 } else { 0 }, bytes })
         .collect();
     let staged = owner.decide(&state, batch, NOW);
     let turn = staged.turn();

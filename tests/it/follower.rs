@@ -8,8 +8,8 @@ use headroom::domain::Micros;
 use headroom::limits::FOLLOWED_AT_ONCE;
 use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{
-    CommandSink, CommitOutcome, CommittedTail, EventStream, LogError, NewCommand, OwnedPartition, Polled, Record,
-    StoredEvent, Streamed, Turn,
+    CommandSink, CommitOutcome, CommittedTail, EventStream, LogError, NewCommand, OwnedPartition, Polled,
+    StoredCommand, StoredEvent, Streamed, Turn,
 };
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
@@ -514,7 +514,7 @@ struct Slow<'a> {
 }
 
 impl OwnedPartition for Slow<'_> {
-    fn poll(&mut self, _: &mut Vec<Record>, _: Duration) -> Result<Polled, LogError> {
+    fn poll(&mut self, _: &mut Vec<StoredCommand>, _: Duration) -> Result<Polled, LogError> {
         Ok(Polled::Closed)
     }
 

@@ -5,6 +5,7 @@
 use crate::fixtures::{self, dimension, hex, key, name};
 use headroom::domain::reservation::AttemptSets;
 use headroom::domain::*;
+use headroom::log::Reply;
 use headroom::wire::snapshot::{decided_row, decode_row, page_row, pool_row, remembered_row};
 use headroom::wire::{command, digest, event, reply};
 use std::collections::BTreeMap;
@@ -397,9 +398,10 @@ fn reads_frozen_commands(file: &str, asks: Vec<CommandBody>) {
 
 #[test]
 fn replies() {
-    let (recorded, _) = recorded(EventBody::Accepted(entry(Status::Confirmed)));
-    let bytes = reply::encode(u64::MAX, &recorded);
-    assert_eq!(reply::decode(&bytes).unwrap(), reply::Reply { to: u64::MAX, decided: recorded });
+    let (decided, event) = recorded(EventBody::Accepted(entry(Status::Confirmed)));
+    let told = Reply { to: u64::MAX, decided, bytes: event };
+    let bytes = reply::encode(&told);
+    assert_eq!(reply::decode(&bytes).unwrap(), told);
     golden("replies.hex", &[("Decided".to_owned(), hex(&bytes))]);
 }
 

@@ -42,6 +42,7 @@ mod strategies;
 mod threads;
 mod ticks;
 mod tidy;
+mod turns;
 mod wait;
 mod wire;
 mod world;

@@ -2,9 +2,12 @@
 //! the same bytes, and a state comes back from whatever is left of it.
 
 use crate::fixtures::{self, NOW, append, command, hold, key, orders, pool_id};
+use crate::turns::stored;
 use crate::world::{World, commit_turn};
 use headroom::domain::*;
-use headroom::log::{ClaimError, CommitOutcome, CommittedTail, LogError, OwnedPartition, Polled, Record, StoredEvent};
+use headroom::log::{
+    ClaimError, CommitOutcome, CommittedTail, LogError, OwnedPartition, Polled, StoredCommand, StoredEvent,
+};
 use headroom::owner::Partition;
 use headroom::owner::recover::{Recovery, fold_stored, rebuild};
 use headroom::replica::PartitionState;
@@ -33,8 +36,8 @@ fn reserve(number: u64, hold_ttl_ms: Option<u64>) -> Vec<u8> {
     encoded(number, body)
 }
 
-fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<Record> {
-    commands.into_iter().zip(0..).map(|(bytes, offset)| Record { offset, skipped: 0, bytes }).collect()
+fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<StoredCommand> {
+    commands.into_iter().zip(0..).map(|(bytes, offset)| StoredCommand { offset, skipped: 0, bytes }).collect()
 }
 
 /// Whoever reads the log is told why nobody can decide it, and not that it is no command.
@@ -42,7 +45,7 @@ fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<Record> {
 fn a_command_of_another_log_is_told_as_such() {
     let state = PartitionState::new(0);
     let owner = Partition::claim(&state, 1);
-    let record = Record { offset: 0, skipped: 0, bytes: headroom::log::OF_ANOTHER_LOG.to_vec() };
+    let record = StoredCommand { offset: 0, skipped: 0, bytes: headroom::log::OF_ANOTHER_LOG.to_vec() };
     let staged = owner.decide(&state, vec![record], Micros(1));
     assert_eq!(staged.decided()[0].event.body, EventBody::Malformed { detail: "asked of another log".to_owned() });
 }
@@ -60,10 +63,13 @@ fn nothing_of_a_turn_counts_before_its_commit_and_all_of_it_after() {
     }
     let staged = owner.decide(&state, batch(), NOW);
     assert_eq!(staged, owner.decide(&state, batch(), NOW), "the same inputs make the same bytes");
-    assert_eq!(staged.turn().events.len(), 4);
+    let written: Vec<_> = staged.turn().events.iter().map(|event| event.bytes.as_ptr()).collect();
+    assert_eq!(written.len(), 4);
     let concluded = owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     let told: Vec<_> = concluded.replies.iter().map(|r| (r.to, r.decided.event.body.kind())).collect();
     assert_eq!(told, [(9, EventKind::PoolDefined), (9, EventKind::Accepted), (9, EventKind::Accepted)]);
+    let sent: Vec<_> = concluded.replies.iter().map(|reply| reply.bytes.as_ptr()).collect();
+    assert!(sent.iter().all(|bytes| written.contains(bytes)), "a reply has the bytes of its event and no copy of them");
     assert_eq!((state.position().next_seq, state.position().next_input), (4, 4));
     assert_eq!(state.pool(&pool()).map(|p| p.used.clone()), Some(orders(2)));
     assert_eq!(state.next_due(), Some(NOW.plus_ms(1_000)));
@@ -75,7 +81,7 @@ fn a_turns_time_never_goes_back() {
     let owner = Partition::claim(&state, 1);
     let staged = owner.decide(&state, records([define(1)]), NOW);
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
-    let batch = vec![Record { offset: 1, skipped: 0, bytes: reserve(2, None) }];
+    let batch = vec![StoredCommand { offset: 1, skipped: 0, bytes: reserve(2, None) }];
     let staged = owner.decide(&state, batch, Micros(NOW.0 - 5_000_000));
     assert_eq!(staged.decided()[0].event.decided_at, NOW);
 }
@@ -87,14 +93,14 @@ fn what_stands_between_commands_is_skipped_by_the_event_of_the_next() {
     let owner = Partition::claim(&state, 1);
     let mut cut = reserve(2, None);
     cut.truncate(cut.len() - 1);
-    let at = |offset, skipped, bytes| Record { offset, skipped, bytes };
+    let at = |offset, skipped, bytes| StoredCommand { offset, skipped, bytes };
     let batch = vec![at(0, 0, define(1)), at(4, 3, cut), at(5, 0, b"no command".to_vec()), at(7, 1, reserve(3, None))];
     let staged = owner.decide(&state, batch, NOW);
     let cause = |at: usize| staged.decided()[at].event.cause.clone().unwrap();
     assert_eq!((cause(0).skipped, cause(1).skipped, cause(3).skipped), (0, 3, 1));
     assert_eq!((cause(1).command, cause(1).unread), (None, Some(CommandId(2))));
     assert_eq!((cause(2).command, cause(2).unread), (None, None));
-    let events = staged.turn().events.clone();
+    let events = stored(&staged.turn());
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     let mut follower = PartitionState::new(0);
     events.iter().for_each(|event| drop(fold_stored(&mut follower, event).unwrap()));
@@ -123,11 +129,11 @@ fn commands_that_are_gone_have_one_event_that_says_so() {
     assert_eq!(event.body, EventBody::CommandsLost { detail: "by hand: retention".to_owned() });
     assert_eq!(event.cause, Some(Cause { input_offset: 49, skipped: 48, command: None, unread: None }));
     // Whoever writes down where to go on reads it from the inputs.
-    assert_eq!(staged.turn().inputs, [Record { offset: 49, skipped: 48, bytes: Vec::new() }]);
+    assert_eq!(staged.turn().inputs, [StoredCommand { offset: 49, skipped: 48, bytes: Vec::new() }]);
     let digest = state.digest();
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     assert_eq!((state.position().next_input, state.digest()), (50, digest));
-    let record = Record { offset: 50, skipped: 0, bytes: reserve(2, None) };
+    let record = StoredCommand { offset: 50, skipped: 0, bytes: reserve(2, None) };
     let staged = owner.decide(&state, vec![record], NOW);
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     assert_eq!(state.pool(&pool()).map(|pool| pool.used.clone()), Some(orders(1)));
@@ -138,10 +144,10 @@ fn one_byte_in_a_committed_event_breaks_the_chain_and_is_named() {
     let state = PartitionState::new(0);
     let owner = Partition::claim(&state, 1);
     let staged = owner.decide(&state, records([define(1), reserve(2, None), reserve(3, None)]), NOW);
-    let turn = staged.turn();
-    for at in 0..turn.events[1].bytes.len() {
+    let events = stored(&staged.turn());
+    for at in 0..events[1].bytes.len() {
         let mut replica = PartitionState::new(0);
-        let broken = turn.events.iter().any(|event| {
+        let broken = events.iter().any(|event| {
             let mut event = event.clone();
             if event.seq == 1 {
                 event.bytes[at] ^= 1;

@@ -3,10 +3,11 @@
 //! whatever comes next like the one that lived on: remembered keys, cancelled attempts and timers came back too.
 
 use crate::machine_laws::{Timed, commands, config};
+use crate::turns::stored;
 use headroom::audit::PartitionAudit;
 use headroom::domain::room::Bounds;
 use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, Digest, EventKind, Ledger, Micros};
-use headroom::log::{CommitOutcome, Record, StoredEvent};
+use headroom::log::{CommitOutcome, StoredCommand, StoredEvent};
 use headroom::owner::Partition;
 use headroom::owner::partition::Staged;
 use headroom::owner::recover::fold_stored;
@@ -109,11 +110,11 @@ impl Life {
     }
 
     fn settle(&mut self, staged: Staged, outcome: CommitOutcome) {
-        let turn = staged.turn();
+        let written = stored(&staged.turn());
         let before = look(&self.state);
         let concluded = self.owner.conclude(&mut self.state, staged, outcome).unwrap();
         if outcome == CommitOutcome::Ok {
-            self.log.extend(turn.events.iter().cloned());
+            self.log.extend(written);
         } else {
             assert!(concluded.replies.is_empty() && look(&self.state) == before, "{outcome:?} left something");
         }
@@ -125,7 +126,7 @@ impl Life {
         let records: Vec<_> = batch
             .iter()
             .zip(first..)
-            .map(|(bytes, offset)| Record { offset, skipped: 0, bytes: bytes.clone() })
+            .map(|(bytes, offset)| StoredCommand { offset, skipped: 0, bytes: bytes.clone() })
             .collect();
         let staged = self.owner.decide(&self.state, records.clone(), now);
         assert_eq!(staged, self.owner.decide(&self.state, records.clone(), now), "decided twice");
@@ -145,7 +146,7 @@ impl Life {
 
     /// Decides a batch, and says of what callers are told.
     pub fn told(&mut self, batch: &[Vec<u8>], now: Micros) -> Vec<EventKind> {
-        let record = |(bytes, offset): (&Vec<u8>, u64)| Record { offset, skipped: 0, bytes: bytes.clone() };
+        let record = |(bytes, offset): (&Vec<u8>, u64)| StoredCommand { offset, skipped: 0, bytes: bytes.clone() };
         let records = batch.iter().zip(self.inputs..).map(record).collect();
         let staged = self.owner.decide(&self.state, records, now);
         let concluded = self.owner.conclude(&mut self.state, staged, CommitOutcome::Ok).unwrap();

@@ -4,10 +4,10 @@ use crate::fixtures::{NOW, NoReplies, append};
 use crate::server::Server;
 use crate::wait::until;
 use crate::world::{ManualClock, World};
-use headroom::domain::Kind;
+use headroom::domain::EventKind;
 use headroom::limits::TICK_AFTER_MS;
 use headroom::log::embedded::{EmbeddedReader, Owned};
-use headroom::log::{CommitOutcome, CommittedTail, LogError, OwnedPartition, Polled, Record, Turn};
+use headroom::log::{CommitOutcome, CommittedTail, LogError, OwnedPartition, Polled, StoredCommand, Turn};
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::shell::{End, Shell};
@@ -27,7 +27,7 @@ struct Counted<'a> {
 }
 
 impl OwnedPartition for Counted<'_> {
-    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
+    fn poll(&mut self, batch: &mut Vec<StoredCommand>, wait: Duration) -> Result<Polled, LogError> {
         self.polls.fetch_add(1, Relaxed);
         self.owned.poll(batch, wait)
     }

@@ -6,6 +6,7 @@ use headroom::domain::{
 };
 use headroom::domain::{EventBody, Pool, Reservation, ReservationId, Status};
 use headroom::limits::COMMAND_BYTES_MAX;
+use headroom::log::Reply;
 use headroom::wire::snapshot::{Piece, decided_row, decode_row, page_row, pool_row, remembered_key, remembered_row};
 use headroom::wire::{DecodeError, command, digest, event, reply};
 use proptest::collection::vec;
@@ -31,9 +32,9 @@ proptest! {
 
     #[test]
     fn a_reply_survives_its_bytes(to: u64, original in strategies::event()) {
-        let (_, digest) = event::encode(&original);
-        let decided = ChainedEvent::new(original, digest);
-        prop_assert_eq!(reply::decode(&reply::encode(to, &decided)), Ok(reply::Reply { to, decided }));
+        let (bytes, digest) = event::encode(&original);
+        let reply = Reply { to, decided: ChainedEvent::new(original, digest), bytes };
+        prop_assert_eq!(reply::decode(&reply::encode(&reply)), Ok(reply));
     }
 
     #[test]

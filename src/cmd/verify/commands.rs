@@ -5,7 +5,7 @@
 use crate::audit::asked::contradiction;
 use crate::domain::{Cause, Event, EventBody, PoolSpec};
 use crate::limits::TURN_BYTES_MAX;
-use crate::log::{CommandTail, LogError, Record};
+use crate::log::{CommandTail, LogError, StoredCommand};
 use crate::wire;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub(super) struct Commands<'a> {
     /// Whether the log may hold commands that are not decided yet, and offsets without a record. True on Kafka.
     is_open: bool,
     /// Commands that were read and not compared yet.
-    read: VecDeque<Record>,
+    read: VecDeque<StoredCommand>,
     /// The offset after the last command that was answered.
     next: u64,
     /// The first offset that the log still has, as of the last time it was asked.
@@ -177,7 +177,7 @@ impl<'a> Commands<'a> {
         }
     }
 
-    fn at(&mut self, offset: u64) -> Result<Option<Record>, LogError> {
+    fn at(&mut self, offset: u64) -> Result<Option<StoredCommand>, LogError> {
         self.read_to(offset)?;
         match self.read.front() {
             Some(record) if record.offset == offset => Ok(self.read.pop_front()),
@@ -186,14 +186,14 @@ impl<'a> Commands<'a> {
                 let is_place = other.is_some();
                 self.first = self.log.first(self.partition)?;
                 // The offset exists and has no record: its owner decides a command without bytes.
-                Ok((is_place && offset >= self.first).then(|| Record { offset, skipped: 0, bytes: Vec::new() }))
+                Ok((is_place && offset >= self.first).then(|| StoredCommand { offset, skipped: 0, bytes: Vec::new() }))
             }
         }
     }
 }
 
 /// How the command differs from what the event says of it. A command that cannot be decoded must be answered as such.
-fn difference(record: &Record, event: &Event, cause: &Cause, before: Option<&PoolSpec>) -> Option<String> {
+fn difference(record: &StoredCommand, event: &Event, cause: &Cause, before: Option<&PoolSpec>) -> Option<String> {
     let offset = record.offset;
     match (wire::command::decode(&record.bytes), &cause.command) {
         (Ok(command), Some(said)) if command.stamp() == *said => contradiction(event, &command, before),

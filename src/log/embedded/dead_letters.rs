@@ -2,7 +2,7 @@
 //! letters; only what was done about one is written, in a table of its own.
 
 use super::super::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution, Undecidable};
-use super::super::{LogError, Record};
+use super::super::{LogError, StoredCommand};
 use super::error::Fault;
 use super::file::{LETTERS, Span};
 use super::row::{Kind, RowKey};
@@ -36,10 +36,10 @@ impl Shared {
         Ok(letters)
     }
 
-    fn command(&self, partition: u32, offset: u64) -> Result<Option<Record>, LogError> {
+    fn command(&self, partition: u32, offset: u64) -> Result<Option<StoredCommand>, LogError> {
         let end = self.committer.head(partition)?.next_input;
         let span = Span { kind: Kind::Commands, partition, from: offset, end, bytes_max: 1 };
-        let read = self.read(span, |offset, bytes| Record { offset, skipped: 0, bytes: bytes.to_vec() })?;
+        let read = self.read(span, |offset, bytes| StoredCommand { offset, skipped: 0, bytes: bytes.to_vec() })?;
         Ok(read.into_iter().next())
     }
 

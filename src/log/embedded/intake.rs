@@ -2,7 +2,7 @@
 //! turn that decides it, so what waits here is lost with the process, and only then: what an owner polled and did not
 //! commit goes back to the front when the partition gets another owner.
 
-use super::super::{AppendError, LogError, NewCommand, Polled, Record};
+use super::super::{AppendError, LogError, NewCommand, Polled, StoredCommand};
 use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX, TURN_BYTES_MAX, TURN_RECORDS_MAX};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -93,7 +93,7 @@ impl Intake {
         &self,
         generation: u64,
         next: &mut u64,
-        batch: &mut Vec<Record>,
+        batch: &mut Vec<StoredCommand>,
         wait: Duration,
     ) -> Result<Polled, LogError> {
         let mut state = self.state.lock();
@@ -114,7 +114,7 @@ impl Intake {
                 break;
             }
             records = records.saturating_add(1);
-            batch.push(Record { offset: *next, skipped: 0, bytes: command.clone() });
+            batch.push(StoredCommand { offset: *next, skipped: 0, bytes: command.clone() });
             *next = next.saturating_add(1);
             let command = state.waiting.pop_front();
             state.polled.extend(command);

@@ -18,7 +18,7 @@ pub use reopen::Reopened;
 
 use super::{
     AppendError, ClaimError, CommandSink, CommandTail, CommitOutcome, CommittedTail, Fold, LogError, Manifest,
-    NewCommand, Opening, OwnedPartition, PartitionLog, Polled, Record, StoredEvent, Turn,
+    NewCommand, Opening, OwnedPartition, PartitionLog, Polled, StoredCommand, StoredEvent, Turn,
 };
 use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
@@ -156,10 +156,10 @@ impl Embedded {
     ///
     /// # Errors
     /// [`LogError`] when the log cannot be read or does not reach so far.
-    pub fn commands(&self, partition: u32, from_offset: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+    pub fn commands(&self, partition: u32, from_offset: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
         let end = self.shared.committer.head(partition)?.next_input;
         let span = Span { kind: Kind::Commands, partition, from: from_offset, end, bytes_max };
-        self.shared.read(span, |offset, bytes| Record { offset, skipped: 0, bytes: bytes.to_vec() })
+        self.shared.read(span, |offset, bytes| StoredCommand { offset, skipped: 0, bytes: bytes.to_vec() })
     }
 }
 
@@ -200,7 +200,7 @@ impl CommandTail for EmbeddedReader {
         Ok(0)
     }
 
-    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
         self.log.commands(partition, from, bytes_max)
     }
 }
@@ -333,7 +333,7 @@ impl Owned {
 }
 
 impl OwnedPartition for Owned {
-    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
+    fn poll(&mut self, batch: &mut Vec<StoredCommand>, wait: Duration) -> Result<Polled, LogError> {
         let intake = self.shared.intake(self.partition).ok_or_else(|| LogError::new("no such partition"))?;
         if self.shared.looked.is_due()
             && let Err(detail) = self.shared.file.is_in_place()

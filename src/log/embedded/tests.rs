@@ -4,6 +4,7 @@
 use super::file::{FILE_NAME, MANIFEST};
 use super::*;
 use crate::limits::{COMMAND_BYTES_MAX, TURN_BYTES_MAX};
+use crate::log::TurnEvent;
 use crate::time::Stopwatch;
 use parking_lot::{Condvar, Mutex};
 use redb::BackendError;
@@ -174,11 +175,16 @@ fn reopened(log: &Embedded) -> Reopened {
     }
 }
 
-/// A turn of events that say where they are.
-fn turn(partition: u32, first: u64, count: u64) -> Arc<Turn> {
+/// Events whose bytes contain their place.
+fn events(partition: u32, first: u64, count: u64) -> Vec<StoredEvent> {
     let bytes = |seq: u64| [0u64, seq, u64::from(partition)].map(u64::to_le_bytes).concat().repeat(12);
-    let events = (first..first + count).map(|seq| StoredEvent { seq, bytes: bytes(seq) }).collect();
-    Arc::new(Turn { events, ..Turn::default() })
+    (first..first + count).map(|seq| StoredEvent { seq, bytes: bytes(seq) }).collect()
+}
+
+/// A turn of those events.
+fn turn(partition: u32, first: u64, count: u64) -> Arc<Turn> {
+    let written = |StoredEvent { seq, bytes }| TurnEvent { seq, key: None, bytes };
+    Arc::new(Turn { events: events(partition, first, count).into_iter().map(written).collect(), ..Turn::default() })
 }
 
 fn claim(log: &Embedded, partition: u32) -> (Owned, Vec<StoredEvent>) {
@@ -214,7 +220,7 @@ fn a_power_cut_at_any_point_keeps_every_committed_turn_and_no_half_of_another() 
         let log = Embedded::open(dir.path(), OPTIONS).unwrap();
         let found = [0, 1].map(|partition| {
             let events = claim(&log, partition).1;
-            assert_eq!(events, turn(partition, 0, events.len() as u64).events);
+            assert_eq!(events, self::events(partition, 0, events.len() as u64));
             events.len() as u64
         });
         assert!(ends[committed..].iter().take(2).any(|end| *end == found), "{found:?} after {:?}", ends[committed]);
@@ -248,13 +254,13 @@ fn a_commit_that_fails_is_unknown_and_so_is_everything_after_it() {
         if !syncs {
             assert_eq!(owner.commit(turn(0, 5, 3)), CommitOutcome::Fenced, "it does not know what is in the file");
             assert_eq!(other.commit(turn(1, 0, 1)), CommitOutcome::Ok, "nothing of it was unknown");
-            assert_eq!(claim(&log, 0).1, turn(0, 0, 5).events);
+            assert_eq!(claim(&log, 0).1, self::events(0, 0, 5));
         }
         drop((log, owner, other));
         let log = Embedded::open(dir.path(), OPTIONS).unwrap();
         let events = claim(&log, 0).1;
         assert!([5, 8].contains(&events.len()), "{}", events.len());
-        assert_eq!(events, turn(0, 0, events.len() as u64).events);
+        assert_eq!(events, self::events(0, 0, events.len() as u64));
     }
 }
 
@@ -315,7 +321,7 @@ fn a_log_that_is_opened_without_room_is_read_and_takes_turns_when_there_is_some(
     conduct.0.lock().writes_fail = true;
     let log = open_on(&dir, &conduct);
     let (mut owner, events) = claim(&log, 0);
-    assert_eq!(events, turn(0, 0, 5).events);
+    assert_eq!(events, self::events(0, 0, 5));
     assert_eq!(owner.commit(turn(0, 5, 1)), CommitOutcome::Unknown);
     assert!(owner.poll(&mut Vec::new(), Duration::ZERO).unwrap_err().detail.contains("no room"));
     assert!(matches!(log.reopen(), Reopened::Later(error) if error.detail.contains("no room")));
@@ -323,7 +329,7 @@ fn a_log_that_is_opened_without_room_is_read_and_takes_turns_when_there_is_some(
     conduct.0.lock().writes_fail = false;
     assert_eq!(reopened(&log), Reopened::Whole);
     let (mut owner, events) = claim(&log, 0);
-    assert_eq!(events, turn(0, 0, 5).events);
+    assert_eq!(events, self::events(0, 0, 5));
     assert_eq!(owner.commit(turn(0, 5, 1)), CommitOutcome::Ok);
 }
 
@@ -364,7 +370,7 @@ fn turns_that_meet_share_a_flush() {
         changed.notify_all();
     });
     assert_eq!(conduct.lock().syncs, before + 2);
-    assert!((0..4).all(|partition| claim(&log, partition).1 == turn(partition, 0, 2).events));
+    assert!((0..4).all(|partition| claim(&log, partition).1 == self::events(partition, 0, 2)));
 }
 
 #[test]
@@ -392,7 +398,7 @@ fn a_claim_waits_for_the_commit_it_is_too_late_to_fence() {
         changed.notify_all();
         assert_eq!((writing.join().unwrap(), queued.join().unwrap()), (CommitOutcome::Ok, CommitOutcome::Fenced));
         let events = claimed.join().unwrap();
-        assert_eq!(events, turn(0, 0, 2).events);
+        assert_eq!(events, self::events(0, 0, 2));
     });
     assert_eq!(claim(&log, 1).1, []);
 }

@@ -5,7 +5,7 @@
 use super::{cluster, log_id, make_topics, open, prefix};
 use crate::wait::until;
 use headroom::log::kafka::{Kafka, Owned};
-use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, StoredEvent, Turn};
+use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, Turn, TurnEvent};
 use headroom::time::Stopwatch;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::util::Timeout;
@@ -32,7 +32,7 @@ fn claim(kafka: &Kafka) -> (Owned, u64) {
 
 /// Events that decide no command, as timers' do not.
 fn turn(next_seq: u64, count: u64) -> Arc<Turn> {
-    let event = |seq| StoredEvent { seq, bytes: vec![b'.'; EVENT_BYTES] };
+    let event = |seq| TurnEvent { seq, key: None, bytes: vec![b'.'; EVENT_BYTES] };
     Arc::new(Turn { events: (next_seq..next_seq + count).map(event).collect(), ..Turn::default() })
 }
 

@@ -11,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use headroom::domain::*;
 use headroom::log::kafka::{Kafka, Owned};
 use headroom::log::{
-    ClaimError, ClusterLog, CommitOutcome, LogError, NewCommand, OwnedPartition, OwnerControl, Polled, Record, Reply,
-    ReplyChannel, StopWhen, Turn,
+    ClaimError, ClusterLog, CommitOutcome, LogError, NewCommand, OwnedPartition, OwnerControl, Polled, Reply,
+    ReplyChannel, StopWhen, StoredCommand, Turn,
 };
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
@@ -65,7 +65,7 @@ impl Bed {
 }
 
 impl OwnedPartition for Sleeper<'_> {
-    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
+    fn poll(&mut self, batch: &mut Vec<StoredCommand>, wait: Duration) -> Result<Polled, LogError> {
         self.owned.poll(batch, wait)
     }
 

@@ -4,7 +4,7 @@ use super::service::Log;
 use crate::fixtures::{self, command, pool_id, reservation_id, reserve_as};
 use headroom::domain::{Command, CommandId, Micros, ReservationId};
 use headroom::log::kafka::Cluster;
-use headroom::log::{CommitOutcome, Record, StoredEvent};
+use headroom::log::{CommitOutcome, StoredCommand, TurnEvent};
 use headroom::owner::Partition;
 use headroom::wire;
 use rdkafka::ClientConfig;
@@ -86,7 +86,7 @@ pub fn plant(cluster: &Cluster, partition: i32, event: Option<(u64, &[u8])>) {
 }
 
 /// A barrier and an acceptance that would be the log's next events, with the input offset after each.
-fn forged(log: &Log, pool: &str, key: &str) -> (ReservationId, Vec<(StoredEvent, u64)>) {
+fn forged(log: &Log, pool: &str, key: &str) -> (ReservationId, Vec<(TurnEvent, u64)>) {
     let mut state = log.rebuilt(0);
     let now = Micros(state.position().decided_at.0 + 1);
     let owner = Partition::claim(&state, log.manifest.partitions);
@@ -98,7 +98,7 @@ fn forged(log: &Log, pool: &str, key: &str) -> (ReservationId, Vec<(StoredEvent,
     let id = reservation_id(&pool, key);
     let command = Command { deadline, key: Some(fixtures::key(key)), ..command(1, reserve_as(&pool, id, 7)) };
     let bytes = wire::command::encode(&Command { id: CommandId(u128::from(offset)), ..command });
-    let staged = owner.decide(&state, vec![Record { offset, skipped: 0, bytes }], now);
+    let staged = owner.decide(&state, vec![StoredCommand { offset, skipped: 0, bytes }], now);
     events.extend(staged.turn().events.iter().map(|event| (event.clone(), offset + 1)));
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     (id, events)

@@ -7,6 +7,7 @@ use super::service::Log;
 use super::{draw, log_id, make_topics, prefix};
 use crate::process::agent;
 use crate::rig::Rig;
+use crate::turns;
 use crate::wait::until;
 use headroom::domain::Law;
 use headroom::log::kafka::ops::manifest::FORMAT_VERSION;
@@ -40,7 +41,7 @@ fn open(prefix: &str, log_id: u128, name: &str) -> Kafka {
 
 /// A turn of one event that decides nothing.
 fn turn(seq: u64) -> Arc<Turn> {
-    Arc::new(Turn { events: vec![StoredEvent { seq, bytes: vec![b'.'] }], ..Turn::default() })
+    Arc::new(turns::turn(Vec::new(), &[StoredEvent { seq, bytes: vec![b'.'] }]))
 }
 
 /// The story: two deployments serve one log under different application or environment names. If these names made the

@@ -5,8 +5,9 @@ use crate::cli::assert_says;
 use crate::cli::handwritten_logs::Writing;
 use crate::process::{Ended, Running, Served};
 use crate::rig::Rig;
+use crate::turns;
 use headroom::log::kafka::{Framing, Kafka};
-use headroom::log::{ClusterLog, CommitOutcome, NewCommand, OwnedPartition, PartitionLog, Turn};
+use headroom::log::{ClusterLog, CommitOutcome, NewCommand, OwnedPartition, PartitionLog};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -156,7 +157,7 @@ fn write(place: &Place, writing: &Writing, inputs: &[Vec<u8>]) -> Kafka {
     }
     assert_eq!(sink.close(LIMIT), 0);
     let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
-    let turn = Turn { inputs: writing.inputs.clone(), events: writing.events.clone(), ..Turn::default() };
+    let turn = turns::turn(writing.inputs.clone(), &writing.events);
     assert_eq!(owned.commit(Arc::new(turn)), CommitOutcome::Ok);
     log
 }

@@ -6,7 +6,7 @@ use super::service::Log;
 use crate::rig::Rig;
 use crate::wait::until;
 use headroom::log::kafka::{Kafka, Owned};
-use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, StoredEvent, Turn};
+use headroom::log::{CommitOutcome, OwnedPartition, PartitionLog, Turn, TurnEvent};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -38,7 +38,7 @@ impl Owner {
     pub fn turn(&mut self, by: &str) -> CommitOutcome {
         let seq = self.next_seq;
         self.next_seq += 1;
-        let event = StoredEvent { seq, bytes: format!("{by}-{seq}").into_bytes() };
+        let event = TurnEvent { seq, key: None, bytes: format!("{by}-{seq}").into_bytes() };
         self.owned.commit(Arc::new(Turn { events: vec![event], ..Turn::default() }))
     }
 }

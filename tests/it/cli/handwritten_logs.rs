@@ -2,11 +2,12 @@
 
 use super::{assert_says, on};
 use crate::fixtures::{command, define, open_pool, orders, pool_id, reserve_as};
+use crate::turns;
 use headroom::domain::{
     Cause, Command, CommandBody, Digest, Entry, Event, EventBody, Micros, Pool, PoolId, ReservationId, Status, route,
 };
 use headroom::log::embedded::{Embedded, Options};
-use headroom::log::{CommitOutcome, CommittedTail, OwnedPartition, PartitionLog, Record, StoredEvent, Turn};
+use headroom::log::{CommitOutcome, CommittedTail, OwnedPartition, PartitionLog, StoredCommand, StoredEvent};
 use headroom::owner::recover::rebuild;
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
@@ -28,7 +29,7 @@ fn old_command(number: u64, body: CommandBody) -> Command {
 /// A log of one partition being written.
 pub struct Writing {
     pub events: Vec<StoredEvent>,
-    pub inputs: Vec<Record>,
+    pub inputs: Vec<StoredCommand>,
     prev: Digest,
     used: u64,
     /// Places that the next event says hold no command.
@@ -76,7 +77,11 @@ impl Writing {
         let cause = asked.map(|asked| {
             let input_offset = self.inputs.len() as u64;
             let command = old_command(input_offset, asked);
-            self.inputs.push(Record { offset: input_offset, skipped: 0, bytes: wire::command::encode(&command) });
+            self.inputs.push(StoredCommand {
+                offset: input_offset,
+                skipped: 0,
+                bytes: wire::command::encode(&command),
+            });
             Cause { skipped: std::mem::take(&mut self.skipped), ..Cause::of(input_offset, command.stamp()) }
         });
         self.event(cause, body);
@@ -87,7 +92,7 @@ impl Writing {
         let offset = self.inputs.len() as u64;
         let body = CommandBody::Release { reservation: ReservationId::new(7, [1; 11]) };
         let bytes = wire::command::encode(&old_command(offset, body));
-        self.inputs.push(Record { offset, skipped: 0, bytes });
+        self.inputs.push(StoredCommand { offset, skipped: 0, bytes });
         self.skipped += 1;
     }
 
@@ -120,7 +125,7 @@ impl Writing {
         let options = Options { partitions: Some(1), log_id: LOG_ID, now: Micros(1) };
         let log = Embedded::open(dir, options).unwrap();
         let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
-        let turn = Turn { inputs: self.inputs.clone(), events: self.events.clone(), ..Turn::default() };
+        let turn = turns::turn(self.inputs.clone(), &self.events);
         assert_eq!(owned.commit(Arc::new(turn)), CommitOutcome::Ok);
         log
     }
@@ -318,7 +323,7 @@ fn a_command_that_is_not_the_one_its_event_answers_is_found_there() {
             "seq 2: the event answers command 1, which cannot be decoded",
         ),
         (
-            |w, bytes| w.inputs.push(Record { offset: 3, skipped: 0, bytes }),
+            |w, bytes| w.inputs.push(StoredCommand { offset: 3, skipped: 0, bytes }),
             other(3, release()),
             "seq 3: the log ends here, and holds command 3, which no event answers",
         ),

@@ -2,10 +2,11 @@
 //! [`headroom::log`], beside those of every log.
 
 use super::{Harness, LONG, OwnedOf, Owner, append, claim, event};
+use crate::turns;
 use crate::wait::until;
 use headroom::log::{
     ClusterLog, CommitOutcome, CommittedTail, EndOffsets, Fitness, JoinedGroup, MembershipChange, OwnedPartition,
-    OwnedPosition, OwnerControl, Polled, StopWhen, Turn,
+    OwnedPosition, OwnerControl, Polled, StopWhen,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ pub trait ClusterHarness: Harness<Log: ClusterLog> {
 
 /// Commits one event that answers no command.
 fn commit_one<H: Harness>(owner: &mut Owner<OwnedOf<H>>) -> CommitOutcome {
-    let events = vec![event(owner.next_seq, owner.next_input, b"timer")];
-    owner.commit(&Arc::new(Turn { events, ..Turn::default() }))
+    let events = [event(owner.next_seq, owner.next_input, b"timer")];
+    owner.commit(&Arc::new(turns::turn(Vec::new(), &events)))
 }
 
 pub fn a_waiting_owner_hears_that_it_is_to_stop<H: ClusterHarness>() {

@@ -9,7 +9,7 @@ use headroom::api::http::{self, State};
 use headroom::domain::{Attempt, ChainedEvent, CommandBody, EventKind, Ledger, Micros, ReservationId};
 use headroom::gateway::Gateway;
 use headroom::log::embedded::{Embedded, Owned};
-use headroom::log::{AppendError, CommandSink, CommittedTail, NewCommand, Reply as Told, ReplyChannel};
+use headroom::log::{AppendError, CommandSink, CommittedTail, NewCommand};
 use headroom::owner::Partition;
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
 use headroom::service::Service;
@@ -138,9 +138,10 @@ impl Desk {
     pub fn decide_at(&mut self, now: Micros) -> Vec<EventKind> {
         let decided = commit_turn(&self.owner, &self.handle, &mut self.owned, now);
         let kinds = decided.iter().map(|decided| decided.event.body.kind()).collect();
-        let to = |decided: &ChainedEvent| decided.event.command().and_then(|command| command.reply_to);
-        let replies = decided.into_iter().filter_map(|decided| Some(Told { to: to(&decided)?, decided }));
-        self.gateway.send(replies.collect());
+        self.gateway.decided(decided.into_iter().filter(|decided| {
+            // What nobody waits for is told to nobody.
+            decided.event.command().is_some_and(|command| command.reply_to.is_some())
+        }));
         kinds
     }
 

@@ -5,7 +5,7 @@ use crate::log::kafka::client::reader::{Reader, offset_of};
 use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::kafka::schema::framing::Writer;
 use crate::log::kafka::{Inner, Kafka};
-use crate::log::{CommandTail, LogError, Record};
+use crate::log::{CommandTail, LogError, StoredCommand};
 use rdkafka::message::Message;
 
 /// What a record costs beside its bytes.
@@ -26,7 +26,7 @@ impl CommandTail for Kafka {
         Ok(u64::try_from(first).unwrap_or_default())
     }
 
-    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
         let inner = &self.inner;
         inner.check(partition)?;
         let kept = inner.command_cursor.lock().take();
@@ -58,7 +58,7 @@ impl Inner {
         Ok(Some(Cursor { partition, next, reader }))
     }
 
-    fn commands(&self, mut cursor: Cursor, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+    fn commands(&self, mut cursor: Cursor, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
         let (mut records, mut bytes) = (Vec::new(), 0usize);
         let Cursor { partition, next, reader } = &mut cursor;
         let at_end = reader.each((&self.cluster.topics.commands, *partition), ASK_LIMIT, |message| {

@@ -75,7 +75,7 @@ pub(in crate::log::kafka) struct Writer {
 
 /// A command's record as it is in the cluster.
 #[derive(Default)]
-struct StoredCommand {
+struct FoundCommand {
     original: RawCommand,
     length: u64,
 }
@@ -144,9 +144,9 @@ impl Inner {
 
     fn try_letters(&self, partition: u32, dead: &[Undecidable]) -> Result<(), LogError> {
         let found = self.originals(partition, dead)?;
-        let missing = StoredCommand::default();
+        let missing = FoundCommand::default();
         let records = dead.iter().map(|letter| {
-            let StoredCommand { original, length } = found.get(&letter.offset).unwrap_or(&missing);
+            let FoundCommand { original, length } = found.get(&letter.offset).unwrap_or(&missing);
             Sending {
                 topic: &self.cluster.topics.dead_letters,
                 partition,
@@ -173,7 +173,7 @@ impl Inner {
     }
 
     /// The records at these offsets, in order, as they are; a place without one is left out.
-    fn originals(&self, partition: u32, letters: &[Undecidable]) -> Result<BTreeMap<u64, StoredCommand>, LogError> {
+    fn originals(&self, partition: u32, letters: &[Undecidable]) -> Result<BTreeMap<u64, FoundCommand>, LogError> {
         let (Some(first), Some(last)) = (letters.first(), letters.last()) else { return Ok(BTreeMap::new()) };
         let mut wanted = letters.iter().map(|letter| letter.offset).peekable();
         let mut found = BTreeMap::new();
@@ -229,7 +229,7 @@ fn tell_unwritten(partition: u32, turn: &Turn, why: &str) {
     tracing::error!(partition, count, first, last, why, "dead letters are not written, and no longer waited for");
 }
 
-fn found_in(message: &BorrowedMessage<'_>) -> StoredCommand {
+fn found_in(message: &BorrowedMessage<'_>) -> FoundCommand {
     let cut = |bytes: &[u8], most: usize| bytes.get(..most).unwrap_or(bytes).to_vec();
     let original = RawCommand {
         key: message.key().map(|key| cut(key, LETTER_KEY_BYTES_MAX)),
@@ -237,7 +237,7 @@ fn found_in(message: &BorrowedMessage<'_>) -> StoredCommand {
         schema: record::schema_of(message),
     };
     let length = message.payload().map_or(0, <[u8]>::len);
-    StoredCommand { original, length: u64::try_from(length).unwrap_or(u64::MAX) }
+    FoundCommand { original, length: u64::try_from(length).unwrap_or(u64::MAX) }
 }
 
 fn headers(pairs: &[(&str, &str)]) -> OwnedHeaders {

@@ -9,7 +9,7 @@
 
 use crate::domain::{Breach, Law};
 use crate::log::kafka::schema::framing::{Framing, Unread, Writer, fingerprint_of};
-use crate::log::{OF_ANOTHER_LOG, Record, StoredEvent};
+use crate::log::{OF_ANOTHER_LOG, StoredCommand, StoredEvent};
 use crate::wire::frame::Fingerprint;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 
@@ -145,12 +145,12 @@ pub(in crate::log::kafka) fn command(
     message: &BorrowedMessage<'_>,
     log_id: u128,
     read: impl FnOnce(&[u8], Option<Fingerprint>) -> Result<Vec<u8>, Unread>,
-) -> Result<Record, Unread> {
+) -> Result<StoredCommand, Unread> {
     let bytes = match is_of_another(message, log_id) {
         true => OF_ANOTHER_LOG.to_vec(),
         false => read(message.payload().unwrap_or_default(), schema_of(message))?,
     };
-    Ok(Record { offset: u64::try_from(message.offset()).unwrap_or_default(), skipped: 0, bytes })
+    Ok(StoredCommand { offset: u64::try_from(message.offset()).unwrap_or_default(), skipped: 0, bytes })
 }
 
 /// What a record says of its schema.

@@ -69,8 +69,9 @@ impl ReplyChannel for Replies {
         if !own.is_empty() {
             self.gateway.send(own);
         }
-        for Reply { to, decided } in others {
-            let inside = wire::reply::encode(to, &decided);
+        for reply in others {
+            let to = reply.to;
+            let inside = wire::reply::encode(&reply);
             let headers = record::with_schema(OwnedHeaders::new(), fingerprint_of(&inside));
             let bytes = self.framing.outgoing(inside);
             let key = to.to_be_bytes();
@@ -104,7 +105,7 @@ impl ReplyReader for GatewayReplies {
             let (payload, schema) = (message.payload().unwrap_or_default(), record::schema_of(&message));
             let read = self.framing.incoming(payload, schema, Writer::Anyone).map_err(|why| why.to_string());
             match read.and_then(|bytes| wire::reply::decode(&bytes).map_err(|error| error.to_string())) {
-                Ok(reply) => replies.push(Reply { to: reply.to, decided: reply.decided }),
+                Ok(reply) => replies.push(reply),
                 Err(error) => tracing::warn!(%error, "a reply cannot be read; the committed tail tells it"),
             }
         }

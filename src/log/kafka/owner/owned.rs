@@ -20,7 +20,7 @@ use crate::log::kafka::Inner;
 use crate::log::kafka::client::reader::{Next, Reader, offset_of};
 use crate::log::kafka::data::progress::Progress;
 use crate::log::kafka::data::record::{self, Decided};
-use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, Record, StopWhen, StoredEvent, Turn};
+use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, StopWhen, StoredCommand, Turn, TurnEvent};
 use crate::time::{Stamp, Stopwatch, pause};
 use rdkafka::message::Message;
 use std::collections::VecDeque;
@@ -118,7 +118,7 @@ impl Owned {
     /// Reads the next command. Places before it that hold none are told with it: markers of a stranger's transactions, and
     /// what was aborted with them. Nothing comes while the next one cannot be read: nobody may decide it, and nothing may
     /// overtake it.
-    fn read(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
+    fn read(&mut self, wait: Duration) -> Result<Option<StoredCommand>, LogError> {
         let read_ahead = match self.read_ahead.take() {
             Some(read_ahead) => read_ahead.again(&self.inner.framing),
             None => match self.reader.next(wait)? {
@@ -137,7 +137,7 @@ impl Owned {
         };
         match read_ahead {
             ReadAhead::Read(record) => {
-                Ok(Some(Record { skipped: record.offset.saturating_sub(self.next_offset), ..record }))
+                Ok(Some(StoredCommand { skipped: record.offset.saturating_sub(self.next_offset), ..record }))
             }
             read_ahead @ ReadAhead::Unread { .. } => {
                 if let Some(why) = read_ahead.why() {
@@ -182,7 +182,7 @@ impl Owned {
     }
 
     /// Waits for the first command, at most `wait`.
-    fn first(&mut self, wait: Duration) -> Result<Option<Record>, LogError> {
+    fn first(&mut self, wait: Duration) -> Result<Option<StoredCommand>, LogError> {
         let waiting = Stopwatch::start();
         self.between.settle(&self.inner, self.partition)?;
         loop {
@@ -219,25 +219,24 @@ impl Owned {
         Ok(())
     }
 
-    fn fits(records: usize, bytes: usize, record: &Record) -> bool {
+    fn fits(records: usize, bytes: usize, record: &StoredCommand) -> bool {
         records == 0 || (records < TURN_RECORDS_MAX && bytes.saturating_add(record.bytes.len()) <= TURN_BYTES_MAX)
     }
 
     fn lines<'t>(&'t self, turn: &'t Turn) -> impl Iterator<Item = TxnRecord> + 't {
         // Timers come first and decide no command; then each event decides the next one.
         let timers = turn.events.len().saturating_sub(turn.inputs.len());
-        turn.events.iter().enumerate().map(move |(i, StoredEvent { seq, bytes })| {
+        turn.events.iter().enumerate().map(move |(i, TurnEvent { seq, key, bytes })| {
             let input = i.checked_sub(timers).and_then(|i| turn.inputs.get(i));
             let decided = input.map_or(self.decided, |input| self.decided_with(input));
             let headers = record::place(*seq, decided, bytes);
             let bytes = self.inner.framing.outgoing(bytes.clone());
-            let pool = turn.pools.get(i).cloned().flatten();
-            TxnRecord { headers, pool, bytes: Some(bytes) }
+            TxnRecord { headers, pool: key.clone(), bytes: Some(bytes) }
         })
     }
 
     /// How far commands are decided with this one.
-    fn decided_with(&self, input: &Record) -> Decided {
+    fn decided_with(&self, input: &StoredCommand) -> Decided {
         let found = self.checks.binary_search_by_key(&input.offset, |(offset, _)| *offset).ok();
         let check = found.and_then(|at| self.checks.get(at)).map_or(0, |(_, check)| *check);
         Decided { next_input: input.offset.saturating_add(1), check }
@@ -245,7 +244,7 @@ impl Owned {
 }
 
 impl OwnedPartition for Owned {
-    fn poll(&mut self, batch: &mut Vec<Record>, wait: Duration) -> Result<Polled, LogError> {
+    fn poll(&mut self, batch: &mut Vec<StoredCommand>, wait: Duration) -> Result<Polled, LogError> {
         let Some(first) = self.first(wait)? else {
             return Ok(if self.is_over() { Polled::Closed } else { Polled::Idle });
         };

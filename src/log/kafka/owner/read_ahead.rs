@@ -1,7 +1,7 @@
 //! A command that an owner has fetched and not handed over: because it does not fit the poll, or because it cannot be
 //! read yet. Its bytes stay here until it can be; nothing after it is fetched meanwhile.
 
-use crate::log::Record;
+use crate::log::StoredCommand;
 use crate::log::kafka::data::record;
 use crate::log::kafka::schema::framing::{Framing, Unread, Writer};
 use crate::wire::frame::Fingerprint;
@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 /// A fetched command, as far as it could be read.
 pub(super) enum ReadAhead {
     /// As it is read inside.
-    Read(Record),
+    Read(StoredCommand),
     /// As it is on the cluster, and why it cannot be read.
     Unread { offset: u64, bytes: Vec<u8>, schema: Option<Fingerprint>, why: Unread },
 }
@@ -48,7 +48,7 @@ impl ReadAhead {
         match self {
             ReadAhead::Read(_) => self,
             ReadAhead::Unread { offset, bytes, schema, .. } => match framing.incoming(&bytes, schema, Writer::Anyone) {
-                Ok(bytes) => ReadAhead::Read(Record { offset, skipped: 0, bytes }),
+                Ok(bytes) => ReadAhead::Read(StoredCommand { offset, skipped: 0, bytes }),
                 Err(why) => ReadAhead::Unread { offset, bytes, schema, why },
             },
         }
