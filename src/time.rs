@@ -1,5 +1,5 @@
-//! The clock, as an argument: everything that needs the time is handed a [`Clock`] or a [`Micros`].
-//! [`SystemClock`] is the only place that reads the machine's. [`LogClock`] makes a partition's time of its readings.
+//! The clock is an argument: code that needs the time is given a [`Clock`] or a [`Micros`]. Only [`SystemClock`]
+//! reads the machine's clocks. [`LogClock`] turns its readings into the time of a partition.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod log_clock;
@@ -20,10 +20,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The Unix epoch.
 pub const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
-/// The last instant that RFC 3339 can write, to the microsecond: 9999-12-31T23:59:59.999999Z.
+/// The last time that RFC 3339 can write, to the microsecond: 9999-12-31T23:59:59.999999Z.
 pub const LAST: Micros = Micros(253_402_300_799_999_999);
 
-/// An instant as RFC 3339, in UTC. Beyond [`LAST`] it is that one: such a time only ever means "never".
+/// A time as RFC 3339, in UTC. Times after [`LAST`] are shown as [`LAST`], because they only ever mean "never".
 #[derive(Clone, Copy)]
 pub struct Shown(pub Micros);
 
@@ -35,35 +35,36 @@ impl fmt::Display for Shown {
     }
 }
 
-/// The same as a text.
+/// A time as RFC 3339 text, in UTC.
 pub fn text(at: Micros) -> String {
     Shown(at).to_string()
 }
 
-/// Where the time comes from.
+/// A source of the time.
 pub trait Clock: Send + Sync {
-    /// The time by which this process measures: it goes on with the monotonic clock, so it never decreases and never
-    /// steps. Deadlines of calls, lengths and ages go by it. It may differ from the wall clock by any amount.
+    /// The time by which this process measures, in microseconds. It follows the monotonic clock, so that it never
+    /// goes back and never jumps. Deadlines of calls, durations and ages use it. It may differ from the wall clock by
+    /// any amount.
     fn now(&self) -> Micros;
 
-    /// What the wall clock shows, in microseconds since the Unix epoch, UTC. It may step in both directions. The time of
-    /// a partition follows it: see [`LogClock`].
+    /// The time of the wall clock, in microseconds since the Unix epoch, UTC. It may jump in both directions. The
+    /// time of a partition follows it: see [`LogClock`].
     fn wall(&self) -> Micros;
 
-    /// How far the wall clock is from the one that gave this stamp.
+    /// How far the wall clock is from the clock that gave this stamp.
     fn offset(&self, stamp: &Stamp) -> Offset {
         stamp.offset(self.wall())
     }
 }
 
-/// The machine's clocks.
+/// The clocks of this machine.
 pub struct SystemClock {
     started: Stopwatch,
     started_at: Micros,
 }
 
 impl SystemClock {
-    /// A clock that measures from now on, beginning with what the wall clock shows.
+    /// A clock that starts with the time of the wall clock, and measures from now on.
     pub fn new() -> SystemClock {
         SystemClock { started: Stopwatch::start(), started_at: wall() }
     }
@@ -91,28 +92,28 @@ fn wall() -> Micros {
     Micros(u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX).min(Micros::MAX.0))
 }
 
-/// How long something takes, by the monotonic clock: for waits that have a limit, and for figures.
+/// Measures a duration by the monotonic clock, for waits with a limit and for figures.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Runs from now on.
+    /// A stopwatch that starts now.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
     pub fn start() -> Stopwatch {
         Stopwatch(Instant::now())
     }
 
-    /// For how long it has been running.
+    /// The time since it was started.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 
-    /// The same, as the time that has passed since it was started.
+    /// The time since it was started, in microseconds.
     pub fn now(&self) -> Micros {
         Micros(u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// What is left of a limit.
+    /// What is left of a limit; 0 when it has passed.
     pub fn left_of(&self, limit: Duration) -> Duration {
         limit.saturating_sub(self.elapsed())
     }

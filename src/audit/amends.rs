@@ -1,11 +1,11 @@
-//! Reservations that take other units than before: what is given back and what is taken, in one event.
+//! Amends: one event gives back what a reservation took and takes what was asked for.
 
 use super::judge::Judge;
 use super::lives::LifeStatus;
 use crate::domain::{Amounts, Entry, Law, room};
 
 impl Judge<'_> {
-    /// A life goes on as it stands, and takes other units of its pool.
+    /// Judges an amend: the reservation keeps its status and takes other units of its pool.
     pub(super) fn amended(&mut self, entry: &Entry, before: &Amounts) {
         let id = entry.reservation;
         let Some(life) = self.state.lives.live(id).cloned() else {
@@ -36,7 +36,7 @@ impl Judge<'_> {
         self.counters(entry);
     }
 
-    /// The answer to an Amend that asks for what is taken already.
+    /// Judges the repeated answer to an Amend that asks for what is already taken.
     pub(super) fn amended_already(&mut self, entry: &Entry, before: &Amounts) {
         self.found.expect(*before == entry.demand, Law::SameAnswer, || {
             format!("{} is told as amended already, from {before:?} to {:?}", entry.reservation, entry.demand)

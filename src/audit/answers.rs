@@ -1,29 +1,29 @@
-//! The answers that idempotency keys were given, as the auditor remembers them: for as long as an owner must, and in no
-//! more room.
+//! The answers that were given to idempotency keys, as the auditor remembers them. They are kept as long as an owner
+//! must keep them, in the same number of bytes.
 
 use super::memory::{Memory, Ring};
 use crate::domain::room;
 use crate::domain::{CommandKey, EventBody, Micros};
 
-/// The answer a key was given (of another command than Reserve, whose id holds its key).
+/// The answer that was given to a key. A Reserve has none, because its reservation id contains the key.
 pub(super) struct Answer {
     pub(super) fingerprint: u64,
     pub(super) body: EventBody,
-    /// The event that gave it.
+    /// The sequence number of the event that gave it.
     pub(super) seq: u64,
 }
 
-/// So many answers were known to owners before that.
+/// The number of answers that owners of older versions remembered.
 const OLDER_ANSWERS_MAX: usize = 1 << 13;
 
-/// Every answer that is remembered.
+/// Every remembered answer.
 pub(super) struct Answers {
     applied: Memory<CommandKey, Answer>,
     refused: Ring<CommandKey, Answer>,
 }
 
 impl Answers {
-    /// None yet; refusals are remembered in so many bytes.
+    /// No answers. Refusals are remembered in `refused_bytes_max` bytes.
     pub(super) fn new(refused_bytes_max: u64) -> Answers {
         Answers { applied: Memory::new(), refused: Ring::new(refused_bytes_max) }
     }
@@ -47,7 +47,7 @@ impl Answers {
         self.applied.recall(key).or_else(|| self.refused.recall(key))
     }
 
-    /// Keeps an answer until then, a refusal while there is room for it.
+    /// Remembers an answer until `until`; a refusal only while there is room.
     pub(super) fn put(&mut self, key: CommandKey, answer: Answer, until: Micros) {
         let bytes = room::of_answer(&key, &answer.body);
         self.applied.remove(&key);
@@ -63,12 +63,12 @@ impl Answers {
         self.applied.len().saturating_add(self.refused.len()) > OLDER_ANSWERS_MAX || self.refused.has_overflowed()
     }
 
-    /// Bytes that an owner counts in its memory.
+    /// Bytes that count in an owner's memory.
     pub(super) fn bytes(&self) -> u64 {
         self.applied.bytes()
     }
 
-    /// All of them by key, and until when they are remembered.
+    /// All answers, sorted by key, and until when they are remembered.
     pub(super) fn sorted(&self) -> Vec<(&CommandKey, &Answer, Micros)> {
         let mut answers: Vec<_> = self.applied.iter().chain(self.refused.iter()).collect();
         answers.sort_unstable_by_key(|(key, ..)| *key);

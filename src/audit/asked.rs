@@ -1,6 +1,6 @@
-//! L2 by meaning: an event answers what was asked, and not merely the command it names. The stamp holds a fingerprint of
-//! the whole ask; where the event tells all of that, it is computed anew from the event. Where the command itself is at
-//! hand everything is compared.
+//! L2 by meaning: an event answers what its command asked, and does not only name the command. An event holds the
+//! fingerprint of its command. Where the event tells the whole command body, the fingerprint is computed again from
+//! the event. Where the command itself is at hand, everything is compared.
 
 use super::judge::Judge;
 use crate::domain::{
@@ -9,7 +9,7 @@ use crate::domain::{
 };
 
 impl Judge<'_> {
-    /// Judges whether the stamp is of an ask that can have come to this.
+    /// Judges whether the fingerprint is that of a command that can have led to this event.
     pub(super) fn asked(&mut self) {
         let Some(command) = self.event.command() else { return };
         let Some(asks) = possible(self.event, command.kind) else { return };
@@ -21,14 +21,14 @@ impl Judge<'_> {
     }
 }
 
-/// Every ask that can have come to this; `None` where the event does not tell enough of it.
+/// All command bodies that can have led to this event; `None` where the event does not tell enough.
 fn possible(event: &Event, asked: CommandKind) -> Option<Vec<CommandBody>> {
     let body = match &event.body {
         EventBody::Repeated(original, _) => original,
         body => body,
     };
     Some(match (asked, body) {
-        // What is repeated of a Reserve is what it came to, whose fingerprint is compared.
+        // A repeated Reserve shows its first outcome, and `keyed` compares the fingerprints.
         (CommandKind::Reserve, EventBody::Accepted(entry)) if !matches!(event.body, EventBody::Repeated(..)) => {
             let Entry { pool, reservation, demand, order_ref, .. } = entry.clone();
             held_for(event, entry)
@@ -69,8 +69,7 @@ fn possible(event: &Event, asked: CommandKind) -> Option<Vec<CommandBody>> {
     })
 }
 
-/// The change of limits or of the mode that was refused; `None` where an older version wrote the event, which does not
-/// tell.
+/// The refused change of limits or of the mode; `None` where the event is of an older version, which does not tell.
 fn refused(body: CommandKind, rejection: &Rejection) -> Option<CommandBody> {
     let (pool, asked) = (rejection.pool.clone()?, rejection.asked.as_deref()?.clone());
     let expected_version = asked.version;
@@ -80,15 +79,16 @@ fn refused(body: CommandKind, rejection: &Rejection) -> Option<CommandBody> {
     })
 }
 
-/// For how long the event holds, if it is a hold; `None` when that is no time that can be asked for.
+/// The time for which the event's hold was asked for, or `Some(None)` when it is no hold. `None` when no command can
+/// have asked for that time.
 fn held_for(event: &Event, entry: &Entry) -> Option<Option<u64>> {
     let Some(until) = entry.hold_until else { return Some(None) };
     let ttl_ms = until.ms_since(event.decided_at);
     (event.decided_at.plus_ms(ttl_ms) == until).then_some(Some(ttl_ms))
 }
 
-/// How the event is no answer to this command, beyond what their stamps say. `before` is what was said of the command's
-/// pool before it.
+/// Why the event is no answer to this command, beyond what its fingerprint tells; `None` if it can be one. `before`
+/// is the definition of the command's pool before the event.
 pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>) -> Option<String> {
     let Command { body, deadline, .. } = command;
     in_time(event, body.kind(), *deadline).or_else(|| about_another(event, body)).or_else(|| {
@@ -148,7 +148,7 @@ pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>
     })
 }
 
-/// Whether it was decided before its deadline, or refused as late. An Abandon has none.
+/// Whether the command was decided before its deadline, or refused as late. An Abandon is never late.
 fn in_time(event: &Event, body: CommandKind, deadline: Micros) -> Option<String> {
     let refused = match &event.body {
         EventBody::Rejected(rejection) => Some(rejection.reason),
@@ -156,7 +156,7 @@ fn in_time(event: &Event, body: CommandKind, deadline: Micros) -> Option<String>
     };
     let is_late = deadline < event.decided_at && body != CommandKind::Abandon;
     let is_so = match refused {
-        // Told before anybody looks at the time.
+        // The owner finds these before it looks at the time.
         Some(Reason::Malformed | Reason::Misrouted | Reason::Duplicate) => true,
         Some(Reason::Expired) => is_late,
         _ => !is_late,
@@ -165,7 +165,7 @@ fn in_time(event: &Event, body: CommandKind, deadline: Micros) -> Option<String>
         .then(|| format!("its deadline is {}, it is decided at {} as {:?}", deadline.0, event.decided_at.0, refused))
 }
 
-/// Whether it tells of the pool and the reservation asked for.
+/// Whether the event is about the pool and the reservation that the command names.
 fn about_another(event: &Event, body: &CommandBody) -> Option<String> {
     let (pool, reservation) = (event.body.pool_id(), event.body.reservation_id());
     let is_so = body.reservation().is_none_or(|asked| reservation == Some(asked))
@@ -177,13 +177,13 @@ fn is_version(pool: &Pool, expected: Option<u64>) -> bool {
     expected.is_none_or(|expected| expected.checked_add(1) == Some(pool.version))
 }
 
-/// Whether a refusal tells of another change than was asked for, where it tells of one.
+/// Whether a refusal shows another change than was asked for, where it shows one.
 fn refuses_another(rejection: &Rejection, body: &CommandBody) -> Option<String> {
     let told = rejection.asked.as_deref()?;
     (body.asked().as_ref() != Some(told)).then(|| format!("it refuses {told:?}, asked was {body:?}"))
 }
 
-/// Whether one word of a planner became the other by this change, and by nothing else.
+/// Whether the change, and nothing else, turned one definition into the other.
 fn is_said_anew(before: &PoolSpec, change: &PoolChange, after: &PoolSpec) -> bool {
     let mut labels = before.labels.clone();
     for (label, value) in &change.labels {

@@ -1,35 +1,36 @@
-//! Pools by plain sums: what is used is what this model added and took away itself, never what an event says. Sums are
-//! wider than demands, so that a log that overbooks is counted, not clamped.
+//! Pools by plain sums. What is in use is what this model has added and taken away by itself, never what an event
+//! says. The sums are wider than demands, so that a log that overbooks is counted and not clamped.
 
 use crate::domain::{Amounts, Dimension, Pool, PoolId, PoolSpec};
 use std::collections::BTreeMap;
 
-/// Units used per dimension.
+/// Units in use per dimension.
 pub(super) type Sums = BTreeMap<Dimension, u128>;
 
-/// One pool.
+/// One pool, as the auditor sees it.
 #[derive(Clone)]
 pub(super) struct Book {
-    /// The planner's word, as the last event that said it.
+    /// The definition that the last event gave.
     pub(super) spec: PoolSpec,
-    /// The model's own sums; every dimension of the limits, and any other that live demands still take.
+    /// The model's own sums, for every dimension of the limits and for every other dimension that live demands still
+    /// use.
     pub(super) used: Sums,
-    /// How often the word changed.
+    /// The version: counts changes of the definition.
     pub(super) version: u64,
 }
 
 impl Book {
-    /// Whether these are the sums.
+    /// Whether `used` agrees with these sums.
     pub(super) fn is_used(&self, said: &Amounts) -> bool {
         self.used.len() == said.len() && said.iter().all(|(d, units)| self.used.get(&d) == Some(&u128::from(units)))
     }
 
-    /// Units used in this dimension.
+    /// The sum of this dimension.
     pub(super) fn used_of(&self, dimension: Dimension) -> u128 {
         self.used.get(&dimension).copied().unwrap_or_default()
     }
 
-    /// The first demanded dimension that the pool has and that would go above its limit.
+    /// The first demanded dimension of the pool that would go above its limit.
     pub(super) fn first_above(&self, demand: &Amounts) -> Option<Dimension> {
         let above = |d: Dimension, units: u64| {
             let limit = self.spec.limits.get(d).map(u128::from);
@@ -38,7 +39,7 @@ impl Book {
         demand.iter().find(|(d, units)| above(*d, *units)).map(|(d, _)| d)
     }
 
-    /// Takes a new word over. Sums of dimensions that went are kept while something is used of them.
+    /// Takes over a new definition. Sums of dimensions that are gone stay while units of them are in use.
     pub(super) fn say(&mut self, spec: &PoolSpec, version: u64) {
         self.spec = spec.clone();
         self.version = version;
@@ -49,7 +50,7 @@ impl Book {
     }
 }
 
-/// Every pool of the partition.
+/// All pools of the partition.
 #[derive(Default)]
 pub(super) struct Books(BTreeMap<PoolId, Book>);
 
@@ -62,13 +63,13 @@ impl Books {
         self.0.len()
     }
 
-    /// Takes a pool's new word over; a new pool starts with nothing used.
+    /// Takes over the definition of a pool. A new pool starts with nothing in use.
     pub(super) fn say(&mut self, pool: &Pool) {
         let new = || Book { spec: pool.spec.clone(), used: Sums::new(), version: 0 };
         self.0.entry(pool.id.clone()).or_insert_with(new).say(&pool.spec, pool.version);
     }
 
-    /// Adds a demand.
+    /// Adds a demand to the sums of its pool.
     pub(super) fn take(&mut self, pool: &PoolId, demand: &Amounts) {
         let Some(book) = self.0.get_mut(pool) else { return };
         for (d, units) in demand.iter() {
@@ -77,7 +78,7 @@ impl Books {
         }
     }
 
-    /// Takes a demand away again.
+    /// Takes a demand away from the sums of its pool.
     pub(super) fn give_back(&mut self, pool: &PoolId, demand: &Amounts) {
         let Some(book) = self.0.get_mut(pool) else { return };
         for (d, units) in demand.iter() {
@@ -86,20 +87,20 @@ impl Books {
         }
     }
 
-    /// The same pools with nothing used.
+    /// The same pools with nothing in use.
     pub(super) fn emptied(&self) -> Books {
         let mut books = self.0.clone();
         books.values_mut().for_each(|book| book.used.values_mut().for_each(|units| *units = 0));
         Books(books)
     }
 
-    /// Pools whose sums are not those of `other`, with both.
+    /// Pools whose sums differ from those of `other`, with both sums as text.
     pub(super) fn differences<'a>(&'a self, other: &'a Books) -> impl Iterator<Item = (&'a PoolId, String, String)> {
         let pairs = self.0.iter().filter_map(|(id, book)| Some((id, &book.used, &other.0.get(id)?.used)));
         pairs.filter(|(_, a, b)| a != b).map(|(id, a, b)| (id, format!("{a:?}"), format!("{b:?}")))
     }
 
-    /// Every pool as a value, by id.
+    /// Every pool as a domain value, by id.
     pub(super) fn iter(&self) -> impl Iterator<Item = Pool> + '_ {
         self.0.iter().map(|(id, book)| Pool {
             id: id.clone(),
@@ -110,7 +111,7 @@ impl Books {
     }
 }
 
-/// How much more than before is demanded, in the dimensions in which it is more.
+/// By how much `demand` exceeds `before`, in the dimensions in which it does.
 pub(super) fn more_than(before: &Amounts, demand: &Amounts) -> Amounts {
     let more = demand.iter().filter_map(|(d, units)| {
         let more = units.saturating_sub(before.get(d).unwrap_or_default());

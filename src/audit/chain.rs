@@ -1,13 +1,14 @@
-//! The chain of one partition's records (L3), and the commands they answer (L2): pure counting, no meaning.
+//! The chain of one partition's events (L3), and the offsets of commands that they cover (L2). This module only
+//! counts; it does not look at the meaning of events.
 
 use super::EventFindings;
 use super::report::ClockSet;
 use crate::domain::{Cause, ChainedEvent, Digest, Event, EventBody, Law, Micros};
 
-/// Times that a clock was set which are told one by one: each is the work of a person.
+/// Most set clocks that are reported one by one; each one is the work of a person.
 const CLOCK_SETS_KEPT_MAX: usize = 100;
 
-/// Where the chain stands.
+/// The end of the chain so far.
 pub(super) struct Chain {
     partition: u32,
     next_seq: u64,
@@ -16,11 +17,11 @@ pub(super) struct Chain {
     digest: Digest,
     now: Micros,
     is_empty: bool,
-    /// Places of commands that were gone before they were decided.
+    /// Offsets of commands that were lost before they were decided.
     lost: u64,
-    /// Events that were committed and are gone, as events say.
+    /// Events that were committed and are lost, as events say.
     events_lost: u64,
-    /// The first times that its clock was set.
+    /// The first times that the clock was set back.
     clock_sets: Vec<ClockSet>,
 }
 
@@ -72,7 +73,8 @@ impl Chain {
         (!self.is_empty).then_some(self.next_seq.saturating_sub(1))
     }
 
-    /// Checks the record's place, then goes on from it, right or wrong: the next one is judged by what it follows.
+    /// Checks the place of the event, and continues from it whether it is right or wrong: the next event is judged
+    /// against this one.
     pub(super) fn observe(&mut self, recorded: &ChainedEvent, found: &mut EventFindings) {
         let event = &recorded.event;
         self.check_place(event, found);
@@ -110,7 +112,7 @@ impl Chain {
         found.expect(claims_anew, Law::Chain, || format!("a claim of epoch {} after {epoch}", event.epoch));
     }
 
-    /// What is gone came after what is left.
+    /// An EventsLost event must name events that came after those that are left.
     fn check_loss(&mut self, event: &Event, found: &mut EventFindings) {
         let EventBody::EventsLost { from, until, .. } = event.body else { return };
         found.expect(from <= until && from <= self.next_seq, Law::Chain, || {
@@ -119,7 +121,7 @@ impl Chain {
         self.events_lost = self.events_lost.saturating_add(until.saturating_sub(from));
     }
 
-    /// The one way in which time goes back.
+    /// A ClockSet event is the only one that may go back in time.
     fn set_clock(&mut self, event: &Event, from: Micros, detail: &str) {
         self.now = event.decided_at;
         if self.clock_sets.len() < CLOCK_SETS_KEPT_MAX {

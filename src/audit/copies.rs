@@ -1,5 +1,5 @@
-//! L2 by identity: a command is decided once, however often the log holds it. The ids of decided commands are known for
-//! a while, and so long nothing but "a copy" is an answer to them.
+//! L2 by identity: a command is decided once, however often the log holds it. The ids of decided commands are known
+//! for a while. For so long, "duplicate" is the only answer to them.
 
 use super::judge::Judge;
 use super::keys::is_unkept;
@@ -8,20 +8,20 @@ use crate::domain::{CommandId, CommandKind, EventBody, Law, Micros, Reason};
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Ids of decided commands, by when they are let go.
+/// Ids of decided commands, by the time when they are forgotten.
 #[derive(Default)]
 pub(super) struct Copies(BTreeMap<Micros, BTreeSet<CommandId>>);
 
 impl Copies {
-    /// Lets go of what is over.
+    /// Forgets the ids whose time is over.
     pub(super) fn forget(&mut self, now: Micros) {
         while let Some(first) = self.0.first_entry().filter(|span| *span.key() <= now) {
             first.remove();
         }
     }
 
-    /// The clock goes back from `from`. A copy of what was decided a short while ago has its deadline by the old time: its
-    /// id is kept by that, but not beyond `latest`.
+    /// The clock goes back from `from`. Copies of recent commands have their deadlines by the old time. Their ids are
+    /// kept by the old time too, but not beyond `latest`.
     pub(super) fn carry(&mut self, from: Micros, latest: Micros) {
         self.forget(from);
         let mut late = self.0.split_off(&latest);
@@ -38,7 +38,7 @@ impl Copies {
         self.0.values().map(BTreeSet::len).fold(0, usize::saturating_add)
     }
 
-    /// All of them, by when they are let go.
+    /// All ids, by the time when they are forgotten.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Micros, CommandId)> + '_ {
         self.0.iter().flat_map(|(until, ids)| ids.iter().map(|id| (*until, *id)))
     }
@@ -48,7 +48,7 @@ impl Copies {
         self.holds(SHUT)
     }
 
-    /// From now on until `last` at least.
+    /// Notes that such attempts may come, at least until `last`.
     pub(super) fn shut(&mut self, last: Micros) {
         self.keep_through(SHUT, last);
     }
@@ -67,7 +67,7 @@ impl Copies {
 }
 
 impl Judge<'_> {
-    /// Judges whether the command was new, and keeps its id. What an Abandon takes back it may take back again.
+    /// Judges whether the command is new, and keeps its id. An Abandon may be decided again.
     pub(super) fn copied(&mut self) {
         let Some(command) = self.event.command().filter(|command| command.kind != CommandKind::Abandon) else { return };
         let refused = match &self.event.body {
@@ -77,7 +77,7 @@ impl Judge<'_> {
         let id = command.id;
         let is_known = self.state.copies.holds(id);
         match refused {
-            // Told from its bytes alone.
+            // The owner tells these from the bytes alone, before it looks at ids.
             Some(Reason::Malformed | Reason::Misrouted) => {}
             Some(Reason::Duplicate) => self.found.expect(is_known, Law::OneDecision, || {
                 format!("command {:032x} is refused as a copy, and none of its id was decided", id.0)

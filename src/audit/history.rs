@@ -1,6 +1,6 @@
-//! What callers were told, held against the log. Calls are recorded while a run lasts, events are read after it.
-//! Memory grows with the calls alone. It says nothing of how long an answer took, and trusts the log's order: whether
-//! the log itself is sound is for [`super::PartitionAudit`].
+//! Compares what callers were told with the log. Calls are recorded during a run, and events are read after it.
+//! Memory grows with the number of calls alone. This module says nothing of how long an answer took. It trusts the
+//! order of the log; [`super::PartitionAudit`] judges whether the log is sound.
 
 use super::report::Breaches;
 use crate::domain::{
@@ -10,44 +10,45 @@ use crate::domain::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// One call, as its caller saw it end.
+/// One call and how it ended for its caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Call {
-    /// The pool asked of.
+    /// The pool of the call.
     pub pool: PoolId,
-    /// The key it was made with.
+    /// The call's idempotency key.
     pub key: Option<IdempotencyKey>,
     /// The reservation, where the caller knows its id.
     pub reservation: Option<ReservationId>,
-    /// The end.
+    /// What the caller was told in the end.
     pub told: Told,
 }
 
 /// What a caller was told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Told {
-    /// Its Reserve: yes, with the proof of it.
+    /// A Reserve was accepted; with the proof from the answer.
     Yes(Proof),
-    /// Its Reserve: no, and for good (refused, shed, or timed out with nothing applied), with the code.
+    /// A Reserve was refused for good (refused, shed, or timed out with nothing applied); with the code of the
+    /// problem.
     No(String),
-    /// Its Reserve: nothing, or that nobody knows.
+    /// A Reserve got no answer, or the answer that its outcome is unknown.
     Unknown,
-    /// Its Release: done.
+    /// A Release was done.
     Released,
 }
 
-/// What an answer says of the record behind it.
+/// The part of an answer that names the event behind it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Proof {
-    /// The reservation.
+    /// The reservation that the caller was told.
     pub reservation: ReservationId,
-    /// The record's partition.
+    /// The partition of the event.
     pub partition: u32,
-    /// Its place there.
+    /// The sequence number of the event.
     pub seq: u64,
-    /// The owner that decided it.
+    /// The epoch of the owner that decided it.
     pub epoch: u32,
-    /// The digest of its bytes.
+    /// The digest of the event.
     pub digest: Digest,
 }
 
@@ -55,11 +56,11 @@ pub struct Proof {
 #[derive(Default)]
 pub struct History {
     calls: Vec<Call>,
-    /// Yeses that wait for their record.
+    /// Proofs whose event has not been read yet, by partition and sequence number.
     proofs: BTreeMap<(u32, u64), Vec<Proof>>,
-    /// Reservations that callers know.
+    /// Reservations whose ids callers know.
     traces: BTreeMap<ReservationId, Trace>,
-    /// Keys that callers used, and the reservation the log shows under each.
+    /// Keys that callers used, and the reservation that the log shows under each.
     keys: BTreeMap<(PoolId, IdempotencyKey), Option<ReservationId>>,
     breaches: Breaches,
 }
@@ -69,20 +70,20 @@ pub struct History {
 struct Trace {
     lives: u64,
     is_live: bool,
-    /// The acceptance that began the present or last life.
+    /// The event that accepted its present or last life.
     began: u64,
-    /// Where the yeses told of it were found.
+    /// The events that callers were told yes with.
     proven: Vec<u64>,
     last: Option<(u32, u64)>,
 }
 
 impl History {
-    /// No calls yet.
+    /// A history without any calls.
     pub fn new() -> History {
         History::default()
     }
 
-    /// Takes a call. Every call of a run is to be recorded before its events are read.
+    /// Takes a call. All calls of a run must be recorded before its events are read.
     pub fn record(&mut self, call: Call) {
         if let Told::Yes(proof) = &call.told {
             self.proofs.entry((proof.partition, proof.seq)).or_default().push(*proof);
@@ -97,7 +98,7 @@ impl History {
         self.calls.push(call);
     }
 
-    /// Takes a committed event: every event of every partition, those of one partition in order.
+    /// Takes a committed event. All events of all partitions must come, those of one partition in order.
     pub fn observe(&mut self, recorded: &ChainedEvent) {
         let event = &recorded.event;
         self.learn_key(event);
@@ -120,7 +121,7 @@ impl History {
     }
 
     fn follow(&mut self, id: ReservationId, event: &Event) {
-        // A copy of a command is about nothing.
+        // A refused copy of a command says nothing of its key.
         let is_copy = event.body.rejection().is_some_and(|rejection| rejection.reason == Reason::Duplicate);
         let Some(trace) = self.traces.get_mut(&id).filter(|_| !is_copy) else { return };
         trace.last = Some((event.partition, event.seq));
@@ -181,7 +182,7 @@ impl History {
         told.or_else(by_key)
     }
 
-    /// What was found once every event has been read.
+    /// The findings, once all events have been read.
     pub fn finish(&self) -> HistoryReport {
         let mut report = HistoryReport { breaches: self.breaches.clone(), ..HistoryReport::default() };
         for proof in self.proofs.values().flatten() {
@@ -205,20 +206,20 @@ impl History {
     }
 }
 
-/// What was found of a history of calls.
+/// What was found about a history of calls.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HistoryReport {
-    /// Calls told yes.
+    /// Number of Reserves that were told yes.
     pub yes: u64,
-    /// Calls told no.
+    /// Number of Reserves that were told no.
     pub no: u64,
-    /// Calls that do not know.
+    /// Number of Reserves whose caller does not know the outcome.
     pub unknown: u64,
-    /// Of those, the ones whose reservation is live at the end.
+    /// How many of those have a live reservation at the end.
     pub unknown_live: u64,
-    /// Releases told done.
+    /// Number of Releases that were told done.
     pub released: u64,
-    /// Calls of which the log shows nothing: no id was known, and no command under their key was decided.
+    /// Number of calls of which the log shows nothing: no id was known, and no command under their key was decided.
     pub unseen: u64,
     breaches: Breaches,
 }
@@ -265,7 +266,7 @@ impl HistoryReport {
         self.breach_count() == 0
     }
 
-    /// How many were not.
+    /// Number of breaches.
     pub fn breach_count(&self) -> u64 {
         self.breaches.count()
     }

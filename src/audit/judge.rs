@@ -1,5 +1,5 @@
-//! One event against what the events before it came to. Every check reports and goes on; the model then follows what
-//! it holds to be true, so that one wrong record is one finding and not a thousand.
+//! Judges one event against what the events before it came to. Every check reports and continues. The model then
+//! takes over what it holds to be true, so that one wrong event makes one finding and not a thousand.
 
 use super::books::more_than;
 use super::lives::{Life, LifeStatus};
@@ -11,18 +11,18 @@ use crate::domain::{
 };
 use crate::limits::{DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 
-/// One event under judgement.
+/// One event that is being judged.
 pub(super) struct Judge<'a> {
     pub(super) state: &'a mut State,
     pub(super) event: &'a Event,
-    /// See [`crate::domain::event::VERSION`].
+    /// The version that wrote the event, see [`crate::domain::event::VERSION`].
     pub(super) version: u32,
-    /// The latest time any event so far told.
+    /// The latest time of all events so far.
     pub(super) now: Micros,
     pub(super) found: &'a mut EventFindings,
 }
 
-/// Whoever ended a reservation.
+/// What ended a reservation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
     Caller,
@@ -37,7 +37,7 @@ impl Judge<'_> {
         self.asked();
         self.routed();
         self.keyed();
-        // Whether an answer is the one given before must be known before this one is remembered.
+        // Judges keys first: whether an answer repeats an earlier one must be known before this one is remembered.
         let event = self.event;
         match &event.body {
             EventBody::PoolDefined(pool)
@@ -70,7 +70,7 @@ impl Judge<'_> {
         self.now.plus_ms(DEDUP_WINDOW_MS)
     }
 
-    /// L2: an event answers the command behind it, and only what needs none has none.
+    /// L2: an event answers the command behind it, and only an event that needs no command has none.
     fn caused(&mut self) {
         let body = &self.event.body;
         let ask = self.event.command().map(|command| command.kind);
@@ -96,7 +96,7 @@ impl Judge<'_> {
         });
     }
 
-    /// L9: a clock goes back, and nothing ends earlier or later for it than it would have.
+    /// L9: a clock that is set goes back, and no hold ends earlier or later for it than it would have.
     fn clock_set(&mut self, from: Micros) {
         let to = self.event.decided_at;
         self.found.expect(from > to, Law::ClocksDecideNothing, || {
@@ -105,7 +105,7 @@ impl Judge<'_> {
         self.state.set_back(from, to, self.window_end());
     }
 
-    /// L3: what is decided here belongs here. A refusal may say that it does not.
+    /// L3: the event is about a pool of this partition. Only a refusal may say that its command is not.
     fn routed(&mut self) {
         if self.event.body.rejection().is_some_and(|r| matches!(r.reason, Reason::Misrouted | Reason::Malformed)) {
             return;
@@ -146,7 +146,7 @@ impl Judge<'_> {
         });
     }
 
-    /// L7: an id belongs to one pool, for as long as anything is known of it.
+    /// L7: an id belongs to one pool as long as anything is known of it.
     pub(super) fn is_of_pool(&mut self, pool: &PoolId, id: ReservationId) {
         let known = self.state.lives.recall(id).map(|life| &life.pool).filter(|known| *known != pool);
         self.found.expect(known.is_none(), Law::OneState, || format!("{id} is of pool {known:?}, told as of {pool}"));
@@ -190,7 +190,7 @@ impl Judge<'_> {
         if let LifeStatus::Held(until) = stand {
             life.hold(until, self.now);
         }
-        // Attempts that were taken back have their room already.
+        // Cancelled attempts have their room already.
         let has_room = self.forgot_early() || self.state.has_room(life.bytes_anew());
         self.found
             .expect(has_room, Law::SameAnswer, || format!("{id} is accepted where nothing more can be remembered"));
@@ -201,7 +201,7 @@ impl Judge<'_> {
         self.counters(entry);
     }
 
-    /// Where a pool lets an order have one live reservation, there is no other.
+    /// Where a pool allows an order one live reservation, there is no other.
     fn alone(&mut self, entry: &Entry) {
         let is_unique = self.state.books.get(&entry.pool).is_some_and(|book| book.spec.rules.unique_order_ref);
         let Some(order_ref) = entry.order_ref.as_ref().filter(|_| is_unique) else { return };
@@ -211,8 +211,8 @@ impl Judge<'_> {
         });
     }
 
-    /// A hold whose life counts from `since` lasts no longer than the pool and its window let it. Older versions knew no
-    /// such bounds, and do not tell since when a hold lives.
+    /// A hold whose life counts from `since` lasts no longer than its pool and the pool's window allow. Events of
+    /// older versions have no such bounds, and do not say since when a hold lives.
     fn held_within(&mut self, entry: &Entry, since: Micros) {
         let (Some(until), Some(told)) = (entry.hold_until, entry.hold_since) else { return };
         let Some(spec) = self.state.books.get(&entry.pool).map(|book| &book.spec) else { return };
@@ -227,7 +227,7 @@ impl Judge<'_> {
         });
     }
 
-    /// L1 for a reservation that takes its demand in place of what it took before, by the sums before it.
+    /// L1 for a reservation that takes its demand in place of `before`, by the sums before the event.
     pub(super) fn admissible(&mut self, entry: &Entry, before: &Amounts) {
         let Entry { pool, demand, .. } = entry;
         let Some(book) = self.state.books.get(pool) else {
@@ -273,7 +273,7 @@ impl Judge<'_> {
         });
     }
 
-    /// What no event of a life may change; `demand` would be capacity that comes or goes unseen.
+    /// What no event of a reservation may change. A changed `demand` would be capacity that comes or goes unseen.
     pub(super) fn is_of(&mut self, entry: &Entry, life: &Life) {
         self.found.expect(entry.demand == life.demand, Law::Capacity, || {
             format!("{} takes {:?}, the event says {:?}", entry.reservation, life.demand, entry.demand)
@@ -287,7 +287,7 @@ impl Judge<'_> {
         });
     }
 
-    /// The hold that a Confirmed or Extended is of.
+    /// The hold that a Confirmed or an Extended is about; `None` when it is no live hold.
     fn hold(&mut self, entry: &Entry) -> Option<Life> {
         let id = entry.reservation;
         self.counters(entry);
@@ -369,7 +369,7 @@ impl Judge<'_> {
         }
     }
 
-    /// An attempt was taken back, and nothing with it.
+    /// Judges an Abandon that gave nothing back: the attempt is taken back.
     fn abandoned(&mut self, pool: &PoolId, id: ReservationId) {
         let Some(attempt) = self.event.command().map(|command| command.attempt) else { return };
         self.is_of_pool(pool, id);
@@ -385,7 +385,7 @@ impl Judge<'_> {
         self.state.lives.strike(id, attempt, self.comes_no_more());
     }
 
-    /// L5 for a Reserve whose copy nobody would know: its attempt is taken back with its refusal.
+    /// L5 for a Reserve whose copy would not be recognised: its attempt is taken back with the refusal.
     pub(super) fn refused_for_now(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
         if self.state.lives.live(id).is_some_and(|life| life.counting.contains(&attempt)) {
             return;
@@ -394,8 +394,8 @@ impl Judge<'_> {
         self.state.lives.strike(id, attempt, self.comes_no_more());
     }
 
-    /// What ended takes nothing: of that nothing is kept beside the strike. A refusal may be forgotten before the attempt
-    /// comes.
+    /// Cancels an attempt. Beside an ended reservation nothing is kept, because an attempt cannot take anything of
+    /// it. A refusal may be forgotten before the attempt comes.
     fn cancel(&mut self, pool: &PoolId, id: ReservationId, attempt: Attempt) {
         if self.state.lives.live(id).is_some() {
             return self.state.lives.change(id, |life| life.cancel(attempt));
@@ -418,17 +418,17 @@ impl Judge<'_> {
         }
     }
 
-    /// The command's deadline, where the event tells it.
+    /// The command's deadline, where the event has it.
     pub(super) fn deadline(&self) -> Option<Micros> {
         self.event.command().and_then(|command| command.deadline)
     }
 
-    /// The last instant in which an attempt that was given up may come.
+    /// The last time at which an attempt that was given up may come.
     fn cancelled_until(&self) -> Micros {
         self.deadline().map_or(self.window_end(), |deadline| deadline.min(self.window_end()))
     }
 
-    /// The first instant in which it comes too late whenever it comes.
+    /// The first time from which on it comes too late.
     fn comes_no_more(&self) -> Micros {
         Micros(self.cancelled_until().0.saturating_add(1))
     }
@@ -438,7 +438,7 @@ fn same_dimensions(one: &Amounts, other: &Amounts) -> bool {
     one.iter().map(|(d, _)| d).eq(other.iter().map(|(d, _)| d))
 }
 
-/// Whether a body can be the answer to what was asked.
+/// Whether an event of this body can answer a command of this kind.
 fn answers(body: &EventBody, ask: CommandKind) -> bool {
     match body {
         EventBody::PoolDefined(_) => ask == CommandKind::DefinePool,

@@ -1,4 +1,4 @@
-//! L4: what a command's key may be answered, given what its key was answered before.
+//! L4: which answer a command may get, given the answer that its key got before.
 
 use super::answers::Answer;
 use super::books::more_than;
@@ -9,23 +9,23 @@ use crate::domain::{
     CommandKey, CommandKind, CommandStamp, Entry, EventBody, Law, Origin, Reason, Rejection, ReleaseCause, Target,
 };
 
-/// From this version of events on owners remember what they decided for as long as they promise. Those before forgot early
-/// what was too much in number.
+/// From this version on, owners remember their decisions as long as they promise. Owners of versions before forgot
+/// some early, when there were too many.
 const MEMORY_VERSION: u32 = 4;
 
-/// Whether a refusal is an outcome that a key keeps; the others say something of this try alone.
+/// Whether a refusal is an outcome that a key keeps. The other refusals only concern this try.
 pub(super) fn is_business(reason: Reason) -> bool {
     let of_this_try =
         matches!(reason, Reason::KeyReused | Reason::TooManyAttempts | Reason::MemoryFull | Reason::PartitionFull);
     !is_earlier(reason) && !of_this_try
 }
 
-/// Whether a refusal comes before any look at the key.
+/// Whether a refusal is decided before the key is looked at.
 fn is_earlier(reason: Reason) -> bool {
     is_unkept(reason) || reason == Reason::Abandoned
 }
 
-/// Whether a refusal says nothing of the command's id: no copy is told by it.
+/// Whether the id of a command that is refused so is not kept, so that a copy is judged anew.
 pub(super) fn is_unkept(reason: Reason) -> bool {
     matches!(
         reason,
@@ -38,7 +38,7 @@ pub(super) fn is_unkept(reason: Reason) -> bool {
     )
 }
 
-/// What a command with this ask and key was about, as its event tells.
+/// What the key of this command belongs to, as the event shows it. This is the auditor's own rule.
 pub(super) fn key_of(command: &CommandStamp, body: &EventBody) -> Option<CommandKey> {
     let target = match command.kind {
         CommandKind::DefinePool | CommandKind::AdjustLimits | CommandKind::SetMode | CommandKind::ChangePool => {
@@ -52,20 +52,20 @@ pub(super) fn key_of(command: &CommandStamp, body: &EventBody) -> Option<Command
     Some(CommandKey { target, key: command.key.clone()? })
 }
 
-/// How an answer stands to the one its key was given before.
+/// How an answer relates to the one that its key got before.
 enum Answered {
-    /// As if the key were new.
+    /// It is decided as if the key were new.
     Fresh,
-    /// As it was answered before.
+    /// It is the earlier answer.
     Again,
-    /// Refused: the key was used with another body.
+    /// It is refused because the key was used with another body.
     Reused,
-    /// Refused before any look at the key.
+    /// It is refused before the key is looked at.
     Earlier,
 }
 
 impl Judge<'_> {
-    /// L4 for the command behind this event, if there is one.
+    /// Judges L4 for the command behind this event, if there is one.
     pub(super) fn keyed(&mut self) {
         let Some(command) = self.event.command() else { return };
         if command.kind == CommandKind::Reserve {
@@ -92,7 +92,7 @@ impl Judge<'_> {
             body => answered(body),
         };
         if self.forgot_early() && (known.is_none() || self.state.lives.is_beyond_older()) {
-            // What it remembered of refusals, and what it had forgotten, is not known.
+            // Which refusals that owner still remembered is not known.
             return;
         }
         self.key_verdict(known.is_some(), is_same, &answered, || format!("reservation {id}"));
@@ -109,7 +109,7 @@ impl Judge<'_> {
             EventBody::Repeated(original, _) if known.is_some_and(|answer| answer.body == **original) => {
                 Answered::Again
             }
-            // Such as Confirm of what is confirmed: whether it stands so is judged where it is repeated.
+            // For example a Confirm of a confirmed reservation. `repeated` judges whether the reservation stands so.
             EventBody::Repeated(..) => Answered::Fresh,
             body => answered(body),
         };
@@ -119,28 +119,29 @@ impl Judge<'_> {
         self.key_verdict(known.is_some(), is_same, &answered, || format!("key {:?}", key.key));
     }
 
-    /// Whether an older version has decided, which events without a deadline tell: it called a reservation that was over
-    /// what it had been, told a refusal again with the counters of that time, and let in only so many attempts.
+    /// Whether an older version has decided: its events have no deadline. That version repeated the first answer of a
+    /// reservation that had ended, showed a repeated refusal with the counters of the repetition, and allowed only so
+    /// many attempts.
     pub(super) fn is_older(&self) -> bool {
         self.event.command().is_some_and(|command| command.deadline.is_none())
     }
 
-    /// Whether it was decided by an owner that may forget before the time.
+    /// Whether an owner decided that could forget before the time was over.
     pub(super) fn forgot_early(&self) -> bool {
         self.version < MEMORY_VERSION
     }
 
-    /// Whether such an owner may have forgotten some reservation that this model remembers.
+    /// Whether such an owner may have forgotten a reservation that this model remembers.
     pub(super) fn may_have_forgotten_lives(&self) -> bool {
         self.forgot_early() && self.state.lives.is_beyond_older()
     }
 
-    /// The same of answers.
+    /// Whether such an owner may have forgotten an answer that this model remembers.
     pub(super) fn may_have_forgotten_answers(&self) -> bool {
         self.forgot_early() && self.state.answers.is_beyond_older()
     }
 
-    /// Why a reservation is over: to say so is what is left of its yes.
+    /// Why a reservation has ended, if it has. A repetition of its acceptance must then say so.
     fn why_over(&self, life: &Life) -> Option<Reason> {
         match life.stand {
             LifeStatus::Held(until) if until <= self.now => Some(Reason::HoldExpired),
@@ -150,7 +151,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Of an answer that told of a living reservation, why it is over by now.
+    /// Why the live reservation that an answer showed has ended by now, if it has.
     fn over_since(&self, answer: &Answer) -> Option<Reason> {
         match &answer.body {
             EventBody::Confirmed(entry) | EventBody::Extended(entry) | EventBody::Amended(entry, _) => {
@@ -211,7 +212,8 @@ impl Judge<'_> {
         }
     }
 
-    /// The reservation as it is now; while it lives, one more attempt that it lives for.
+    /// Judges a repeated acceptance: it shows the reservation as it is now. While it lives, it lives for one more
+    /// attempt.
     fn reserved_again(&mut self, entry: &Entry) {
         let id = entry.reservation;
         let is_older = self.is_older();
@@ -224,7 +226,7 @@ impl Judge<'_> {
         self.state.lives.change(id, |life| life.count(attempt));
     }
 
-    /// An answer again must tell what is so now.
+    /// A repeated answer must show what is true now.
     pub(super) fn stands(&mut self, entry: &Entry, fits: impl Fn(LifeStatus) -> bool) {
         self.counters(entry);
         let id = entry.reservation;
@@ -241,7 +243,7 @@ impl Judge<'_> {
         }
     }
 
-    /// L4: what is applied has to be remembered. What gives back, or keeps what was taken, is applied in any case.
+    /// L4: there must be room to remember what is applied. What ends, gives back or confirms is applied in any case.
     fn has_room_for_answer(&mut self, key: &CommandKey, body: &EventBody) {
         let has_room = match &self.event.body {
             _ if self.forgot_early() => true,
@@ -257,8 +259,9 @@ impl Judge<'_> {
         });
     }
 
-    /// A key keeps its business outcome. What it repeats of its own is kept already; what it repeats of a reservation
-    /// as it stands (a second Confirm, under a key of its own) is that key's answer from now on.
+    /// Remembers a business outcome for its key. A repetition of the key's own answer is remembered already. A
+    /// repetition of what the reservation is (a second Confirm under a key of its own) becomes the answer of that
+    /// key.
     pub(super) fn remember(&mut self) {
         let Some(command) = self.event.command() else { return };
         let body = match &self.event.body {
@@ -282,7 +285,7 @@ impl Judge<'_> {
     }
 }
 
-/// A repetition that does not say what was said before is none: it is fresh, like any other answer.
+/// A repetition that does not match the earlier answer counts as fresh, like any other answer.
 fn answered(body: &EventBody) -> Answered {
     match body {
         EventBody::Rejected(Rejection { reason: Reason::KeyReused, .. }) => Answered::Reused,
@@ -291,7 +294,7 @@ fn answered(body: &EventBody) -> Answered {
     }
 }
 
-/// Whether a repeated answer to a Reserve is of the outcome that it had.
+/// Whether the repeated answer to a Reserve agrees with its first outcome.
 fn is_as_before(life: &Life, original: &EventBody, is_older: bool) -> bool {
     match (life.stand, original) {
         (LifeStatus::Refused(reason, dimension), EventBody::Rejected(r)) => {

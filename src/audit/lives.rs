@@ -1,4 +1,4 @@
-//! Reservations: the live ones, what the window remembers of the others, and the attempts that must never count
+//! Reservations: the live ones, those that are remembered after their end, and the attempts that must never count
 //! again.
 
 use super::memory::{Memory, Ring};
@@ -11,26 +11,26 @@ use crate::domain::{
 use crate::limits::{ATTEMPTS_MAX, CANCELLED_ATTEMPTS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Attempts taken back that are watched; of older ones it is not judged whether they count.
+/// Most attempts that are watched after they were taken back. Of older ones it is not judged whether they count.
 const GONE_MAX: u64 = 1 << 20;
 
-/// So many reservations that lived no more were known to owners of older versions; more were forgotten early.
+/// The number of ended reservations that owners of older versions remembered; they forgot more of them early.
 const OLDER_PAST_MAX: usize = 1 << 20;
 
-/// Where a reservation id stands.
+/// The status of a reservation id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum LifeStatus {
-    /// Nothing decided: attempts were taken back before they came.
+    /// Nothing was decided; attempts were taken back before they came.
     Void,
-    /// A hold until then.
+    /// A hold until this time.
     Held(Micros),
-    /// Admitted for good.
+    /// Admitted until it is released.
     Confirmed,
-    /// Given back.
+    /// Ended by a release.
     Released,
-    /// Not confirmed in time.
+    /// A hold that was not confirmed in time.
     Expired,
-    /// Refused, by the dimension.
+    /// Refused, with the reason and the deciding dimension.
     Refused(Reason, Option<Dimension>),
 }
 
@@ -39,7 +39,7 @@ impl LifeStatus {
         matches!(self, LifeStatus::Held(_) | LifeStatus::Confirmed)
     }
 
-    /// How an event writes it, with the hold's deadline; `None` where no entry can.
+    /// How an event shows it, with the deadline of a hold; `None` when no entry can show it.
     pub(super) fn written(self) -> Option<(Status, Option<Micros>)> {
         match self {
             LifeStatus::Held(until) => Some((Status::Held, Some(until))),
@@ -58,25 +58,25 @@ pub(super) struct Life {
     pub(super) demand: Amounts,
     pub(super) order_ref: Option<Name>,
     pub(super) fingerprint: u64,
-    /// Attempts it lives for.
+    /// The attempts that it lives for.
     pub(super) counting: Vec<Attempt>,
-    /// More attempts count than an owner keeps apart: it lives whichever of them are taken back.
+    /// More attempts count than an owner keeps apart, so that it lives whichever of them are taken back.
     pub(super) is_settled: bool,
-    /// Attempts taken back before they came.
+    /// Attempts that were taken back before they came.
     pub(super) cancelled: Vec<Attempt>,
-    /// Of a hold, the instant from which its life counts.
+    /// The time from which the life of a hold counts.
     pub(super) since: Micros,
-    /// The event that last changed it.
+    /// The sequence number of the event that last changed it.
     pub(super) seq: u64,
-    /// The event that accepted or refused it.
+    /// The sequence number of the event that accepted or refused it.
     pub(super) decided_seq: u64,
-    /// What it was refused by.
+    /// The figures that it was refused by.
     pub(super) judged: Option<Judged>,
     pub(super) stand: LifeStatus,
 }
 
 impl Life {
-    /// Nothing decided yet.
+    /// A reservation id for which nothing was decided yet.
     pub(super) fn void(pool: PoolId, cancelled: Vec<Attempt>) -> Life {
         Life {
             pool,
@@ -94,20 +94,21 @@ impl Life {
         }
     }
 
-    /// Whether the entry tells of this reservation: what an event may not change, whatever it does.
+    /// Whether the entry agrees with what no event may change.
     pub(super) fn is_of(&self, entry: &Entry) -> bool {
         let is_since = entry.hold_since.is_none_or(|since| since == self.since);
         self.pool == entry.pool && self.order_ref == entry.order_ref && is_since
     }
 
-    /// It is a hold until then. Since when it lives is kept to the millisecond: the one that has begun counts whole.
+    /// Makes it a hold until `until`. The length of its life is kept in milliseconds; a begun one counts as a whole
+    /// one.
     pub(super) fn hold(&mut self, until: Micros, since: Micros) {
         let ms = u64::from(until.held_ms_since(since));
         self.stand = LifeStatus::Held(until);
         self.since = Micros(until.0.saturating_sub(ms.saturating_mul(1_000)));
     }
 
-    /// One more attempt for which it lives.
+    /// Adds an attempt that it lives for.
     pub(super) fn count(&mut self, attempt: Attempt) {
         if self.is_settled || self.counting.contains(&attempt) {
             return;
@@ -120,35 +121,35 @@ impl Life {
         }
     }
 
-    /// Cancels an attempt that does not count; there is a bound to how many are kept.
+    /// Cancels an attempt that does not count; only a bounded number is kept.
     pub(super) fn cancel(&mut self, attempt: Attempt) {
         if !self.is_settled && !self.cancelled.contains(&attempt) && !self.is_cancelled_full() {
             self.cancelled.push(attempt);
         }
     }
 
-    /// Whether as many are cancelled as are kept.
+    /// Whether as many attempts are cancelled as are kept.
     pub(super) fn is_cancelled_full(&self) -> bool {
         self.cancelled.len() >= CANCELLED_ATTEMPTS_MAX
     }
 }
 
-/// Every reservation id of the partition.
+/// All reservation ids of the partition.
 pub(super) struct Lives {
     live: BTreeMap<ReservationId, Life>,
-    /// The live ones that have an order.
+    /// The live reservations that have an order.
     orders: BTreeSet<(PoolId, Name, ReservationId)>,
-    /// Bytes of the live ones.
+    /// Bytes of the live reservations.
     live_bytes: u64,
-    /// What ended, and what attempts were taken back of.
+    /// Ended reservations, and those of which attempts were cancelled.
     past: Memory<ReservationId, Life>,
     refused: Ring<ReservationId, Life>,
-    /// Attempts taken back or refused as too late.
+    /// Attempts that were taken back, or refused as too late.
     gone: Ring<(ReservationId, Attempt), ()>,
 }
 
 impl Lives {
-    /// None yet; refusals are remembered in so many bytes.
+    /// No reservations. Refusals are remembered in `refusals_bytes_max` bytes.
     pub(super) fn new(refusals_bytes_max: u64) -> Lives {
         Lives {
             live: BTreeMap::new(),
@@ -176,8 +177,8 @@ impl Lives {
         self.gone.forget();
     }
 
-    /// The clock went back by so many microseconds: every hold lasts, and everything is remembered, as long as it would
-    /// have.
+    /// The clock went back by so many microseconds: every hold, and everything that is remembered, lasts as long as
+    /// it would have.
     pub(super) fn set_back(&mut self, from: Micros, by_us: u64) {
         self.past.set_back(from, by_us);
         self.refused.set_back(by_us);
@@ -190,7 +191,7 @@ impl Lives {
         }
     }
 
-    /// Bytes that an owner counts in its memory.
+    /// Bytes that count in an owner's memory.
     pub(super) fn bytes(&self) -> u64 {
         self.live_bytes.saturating_add(self.past.bytes())
     }
@@ -199,7 +200,7 @@ impl Lives {
         self.live.get(&id)
     }
 
-    /// Changes a life.
+    /// Changes a live reservation.
     pub(super) fn change(&mut self, id: ReservationId, f: impl FnOnce(&mut Life)) {
         let Some(life) = self.live.get_mut(&id) else { return };
         let was = life.bytes();
@@ -207,17 +208,17 @@ impl Lives {
         self.live_bytes = self.live_bytes.saturating_sub(was).saturating_add(life.bytes());
     }
 
-    /// What is known of the id, live or remembered, cancelled attempts alone included.
+    /// What is known of the id, live or remembered; also where only cancelled attempts are known.
     pub(super) fn recall(&self, id: ReservationId) -> Option<&Life> {
         self.live.get(&id).or_else(|| self.past.recall(&id)).or_else(|| self.refused.recall(&id))
     }
 
-    /// The same where something was decided.
+    /// What is known of the id, if something was decided for it.
     pub(super) fn decided(&self, id: ReservationId) -> Option<&Life> {
         self.recall(id).filter(|life| life.stand != LifeStatus::Void)
     }
 
-    /// Starts a life; answers the one that it replaces, which there must not be.
+    /// Starts a live reservation. Returns the live one that it replaces, of which there must be none.
     pub(super) fn begin(&mut self, id: ReservationId, life: Life) -> Option<Life> {
         self.past.remove(&id);
         self.refused.remove(&id);
@@ -230,14 +231,14 @@ impl Lives {
         lost
     }
 
-    /// The live reservation that the order has in the pool; of several, that of the least id.
+    /// The live reservation of this order in the pool; the one with the smallest id if there are several.
     pub(super) fn of_order(&self, pool: &PoolId, order_ref: &Name) -> Option<ReservationId> {
         let least = (pool.clone(), order_ref.clone(), ReservationId::new(0, [0; 11]));
         let first = self.orders.range(least..).next();
         first.filter(|(of, order, _)| (of, order) == (pool, order_ref)).map(|(.., id)| *id)
     }
 
-    /// Ends a life.
+    /// Ends a live reservation and returns it.
     pub(super) fn end(&mut self, id: ReservationId) -> Option<Life> {
         let life = self.live.remove(&id)?;
         if let Some(order_ref) = &life.order_ref {
@@ -252,12 +253,13 @@ impl Lives {
         self.past.until(&id).or_else(|| self.refused.until(&id))
     }
 
-    /// Whether an owner of an older version may have forgotten some of it.
+    /// Whether an owner of an older version may have forgotten some of them.
     pub(super) fn is_beyond_older(&self) -> bool {
         self.past.len().saturating_add(self.refused.len()) > OLDER_PAST_MAX || self.refused.has_overflowed()
     }
 
-    /// Remembers what is not live. A refusal alone is remembered while there is room for it.
+    /// Remembers a reservation that is not live. A refusal without cancelled attempts is remembered while there is
+    /// room.
     pub(super) fn remember(&mut self, id: ReservationId, life: Life, until: Micros) {
         self.past.remove(&id);
         self.refused.remove(&id);
@@ -269,40 +271,40 @@ impl Lives {
         }
     }
 
-    /// The same, and no shorter than until now.
+    /// Remembers it at least as long as it was remembered before.
     pub(super) fn remember_longer(&mut self, id: ReservationId, life: Life, until: Micros) {
         let before = self.until(id);
         self.remember(id, life, before.map_or(until, |before| before.max(until)));
     }
 
-    /// From now on this attempt must not count.
+    /// Notes that this attempt must not count from now on.
     pub(super) fn strike(&mut self, id: ReservationId, attempt: Attempt, until: Micros) {
         self.gone.put((id, attempt), (), until, 1);
     }
 
-    /// Whether the owner must know that this attempt may not count. It keeps only so many of one reservation; of more it
-    /// lets none in, or what it lets in takes nothing.
+    /// Whether the owner must know that this attempt may not count. The owner keeps only so many attempts of one
+    /// reservation. Of more it accepts none, or what it accepts takes nothing.
     pub(super) fn is_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
         self.gone.recall(&(id, attempt)).is_some()
     }
 
-    /// Whether the owner may think that this attempt was taken back.
+    /// Whether the owner may believe that this attempt was taken back.
     pub(super) fn may_be_struck(&self, id: ReservationId, attempt: Attempt) -> bool {
         let cancelled = self.recall(id).is_some_and(|life| life.cancelled.contains(&attempt));
         cancelled || self.gone.has_overflowed() || self.is_struck(id, attempt)
     }
 
-    /// The live ones, by id.
+    /// The live reservations, by id.
     pub(super) fn each(&self) -> impl Iterator<Item = (&ReservationId, &Life)> {
         self.live.iter()
     }
 
-    /// The live ones as values, by id.
+    /// The live reservations as domain values, by id.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ReservationId, Reservation)> + '_ {
         self.live.iter().map(|(id, life)| (*id, life.value(None)))
     }
 
-    /// All that are known as values, by id.
+    /// All known reservations as domain values, by id.
     pub(super) fn known(&self) -> Vec<(ReservationId, Reservation)> {
         let past = self.past.iter().chain(self.refused.iter());
         let past = past.map(|(id, life, until)| (*id, life.value(Some(until))));
@@ -313,12 +315,12 @@ impl Lives {
 }
 
 impl Life {
-    /// What an owner counts for it.
+    /// Bytes that an owner counts for it.
     fn bytes(&self) -> u64 {
         self.bytes_with((self.counting.len(), self.cancelled.len()))
     }
 
-    /// The same of one that begins.
+    /// Bytes that an owner counts for it when it begins.
     pub(super) fn bytes_anew(&self) -> u64 {
         self.bytes_with((1, 0))
     }
@@ -332,7 +334,7 @@ impl Life {
         room::of_parts(&self.demand, self.order_ref.as_ref(), attempts, standing, self.judged.is_some())
     }
 
-    /// As the domain's value; until when it is remembered, if it does not live.
+    /// The reservation as a domain value. `remembered_until` is given for one that is not live.
     fn value(&self, remembered_until: Option<Micros>) -> Reservation {
         let at =
             |d: Dimension| self.demand.iter().position(|(other, _)| other == d).and_then(|at| u8::try_from(at).ok());

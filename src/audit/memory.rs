@@ -1,17 +1,17 @@
-//! What is remembered. It is the owner's rule, so that this model knows exactly what an owner knows: what is kept for a time
-//! is known until then and counts until its span of time is over; refusals are kept for a time as well, and the oldest
-//! go earlier when they are too many bytes.
+//! What is remembered, by the owner's own rule, so that this model knows exactly what an owner knows. An entry is
+//! known until its time is over, and its bytes count until its span of time is over. Refusals are kept for a time as
+//! well; the oldest ones are forgotten earlier when they take too many bytes.
 
 use crate::domain::Micros;
 use crate::limits::{FORGET_SPAN_MS, FORGOTTEN_PER_EVENT_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Values by key, each kept for its time.
+/// Values by key, each kept until its time is over.
 pub(super) struct Memory<K, V> {
     entries: BTreeMap<K, Kept<V>>,
-    /// When each entry goes.
+    /// When each entry is forgotten.
     order: BTreeSet<(Micros, K)>,
-    /// Bytes by the end of their span, of spans that are not over, and the sum of them.
+    /// Bytes by the end of their span of time, for spans that are not over, and the sum of them.
     spans: BTreeMap<Micros, u64>,
     bytes: u64,
     now: Micros,
@@ -25,13 +25,13 @@ struct Kept<V> {
 }
 
 impl<K: Ord + Clone, V> Memory<K, V> {
-    /// Nothing yet.
+    /// A memory without any entries.
     pub(super) fn new() -> Memory<K, V> {
         let (entries, order, spans) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         Memory { entries, order, spans, bytes: 0, now: Micros(0) }
     }
 
-    /// Keeps `value` until then, in place of what was kept.
+    /// Keeps `value` until `until`. It replaces what the key had before.
     pub(super) fn put(&mut self, key: K, value: V, until: Micros, bytes: u64) {
         self.remove(&key);
         let end = span_end(until);
@@ -44,7 +44,7 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         self.entries.insert(key, Kept { value, until, bytes, no: 0 });
     }
 
-    /// Takes an entry out.
+    /// Removes the entry of a key.
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let kept = self.entries.remove(key)?;
         self.order.remove(&(kept.until, key.clone()));
@@ -55,7 +55,7 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         Some(kept.value)
     }
 
-    /// It is so late: what lies in spans that are over counts no more.
+    /// Moves on to `now`: the bytes of spans that are over stop counting.
     pub(super) fn at(&mut self, now: Micros) {
         self.now = now;
         while let Some(over) = self.spans.first_entry().filter(|span| *span.key() <= now) {
@@ -63,7 +63,7 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         }
     }
 
-    /// After an event: some of what counts no more goes.
+    /// After an event: removes some entries that do not count any more.
     pub(super) fn forget(&mut self) {
         let now = self.now;
         for _ in 0..FORGOTTEN_PER_EVENT_MAX {
@@ -73,8 +73,8 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         }
     }
 
-    /// The clock went back by so many microseconds from `from`: what was over then goes, and everything else is kept for as
-    /// long as it would have been.
+    /// The clock went back by so many microseconds from `from`. Entries whose time was over then are removed; all
+    /// others are kept as long as they would have been.
     pub(super) fn set_back(&mut self, from: Micros, by_us: u64) {
         let entries = std::mem::take(&mut self.entries);
         *self = Memory { now: self.now, ..Memory::new() };
@@ -85,17 +85,17 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         }
     }
 
-    /// What is remembered.
+    /// The value of a key whose time is not over.
     pub(super) fn recall(&self, key: &K) -> Option<&V> {
         self.entries.get(key).filter(|kept| kept.until > self.now).map(|kept| &kept.value)
     }
 
-    /// Until when it is remembered.
+    /// Until when the value of a key is remembered.
     pub(super) fn until(&self, key: &K) -> Option<Micros> {
         self.entries.get(key).map(|kept| kept.until).filter(|until| *until > self.now)
     }
 
-    /// How many there are.
+    /// Number of entries, those whose time is over included.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -105,16 +105,16 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         self.bytes
     }
 
-    /// Everything that is remembered, and until when.
+    /// Every entry whose time is not over, and until when it is remembered.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V, Micros)> {
         known(&self.entries, self.now)
     }
 }
 
-/// Values by key, kept for a time or until they are too many bytes: the oldest go first.
+/// Values by key. Each is kept for a time, or until there are too many bytes: then the oldest are removed first.
 pub(super) struct Ring<K, V> {
     entries: BTreeMap<K, Kept<V>>,
-    /// In the order in which they came, with a number of their own.
+    /// The keys in the order in which they came, each with a number.
     order: VecDeque<(u64, K)>,
     bytes: u64,
     bytes_max: u64,
@@ -124,13 +124,13 @@ pub(super) struct Ring<K, V> {
 }
 
 impl<K: Ord + Clone, V> Ring<K, V> {
-    /// Of so many bytes.
+    /// No entries, and room for `bytes_max` bytes.
     pub(super) fn new(bytes_max: u64) -> Ring<K, V> {
         let (entries, order) = (BTreeMap::new(), VecDeque::new());
         Ring { entries, order, bytes: 0, bytes_max, now: Micros(0), added: 0, overflowed: false }
     }
 
-    /// Keeps `value`, in place of what was kept.
+    /// Keeps `value` until `until`. It replaces what the key had before.
     pub(super) fn put(&mut self, key: K, value: V, until: Micros, bytes: u64) {
         self.remove(&key);
         self.added = self.added.saturating_add(1);
@@ -139,19 +139,19 @@ impl<K: Ord + Clone, V> Ring<K, V> {
         self.entries.insert(key, Kept { value, until, bytes, no: self.added });
     }
 
-    /// Takes an entry out.
+    /// Removes the entry of a key.
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let kept = self.entries.remove(key)?;
         self.bytes = self.bytes.saturating_sub(kept.bytes);
         Some(kept.value)
     }
 
-    /// It is so late.
+    /// Moves on to `now`.
     pub(super) fn at(&mut self, now: Micros) {
         self.now = now;
     }
 
-    /// After an event: lets go of the oldest while they are too many, and of some that are over.
+    /// After an event: removes the oldest entries while there are too many bytes, and some whose time is over.
     pub(super) fn forget(&mut self) {
         let now = self.now;
         let mut swept = 0;
@@ -170,32 +170,32 @@ impl<K: Ord + Clone, V> Ring<K, V> {
         }
     }
 
-    /// What is remembered.
+    /// The value of a key whose time is not over.
     pub(super) fn recall(&self, key: &K) -> Option<&V> {
         self.entries.get(key).filter(|kept| kept.until > self.now).map(|kept| &kept.value)
     }
 
-    /// Until when it is remembered, if there is room.
+    /// Until when the value of a key is remembered, if there is room for so long.
     pub(super) fn until(&self, key: &K) -> Option<Micros> {
         self.entries.get(key).map(|kept| kept.until).filter(|until| *until > self.now)
     }
 
-    /// The clock went back by so many microseconds: everything is kept for as long as it would have been.
+    /// The clock went back by so many microseconds: everything is kept as long as it would have been.
     pub(super) fn set_back(&mut self, by_us: u64) {
         self.entries.values_mut().for_each(|kept| kept.until = back(kept.until, by_us));
     }
 
-    /// How many there are.
+    /// Number of entries.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether something was let go before its time.
+    /// Whether an entry was removed before its time was over.
     pub(super) fn has_overflowed(&self) -> bool {
         self.overflowed
     }
 
-    /// Everything that is remembered, and until when.
+    /// Every entry whose time is not over, and until when it is remembered.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V, Micros)> {
         known(&self.entries, self.now)
     }
@@ -249,7 +249,7 @@ mod tests {
         ring.at(Micros(1));
         ring.forget();
         assert_eq!((ring.recall(&0), ring.recall(&1), ring.has_overflowed()), (None, Some(&1), true));
-        // One that was put again is among the youngest.
+        // A key that was put again is among the youngest.
         ring.put(1, 11, Micros(10), 10);
         ring.at(Micros(1));
         ring.forget();

@@ -1,10 +1,12 @@
-//! The laws, re-derived from committed events alone by a second and dumber model: plain sums, plain sets, one pass, no
-//! decision. It judges what the owner wrote and never asks the owner's code: nothing of `decide` or `evolve` is used,
-//! nor any judgement of [`crate::domain`]'s values, only the values (and what the manifest pins: the map from pool to partition, and the bytes that an entry counts for).
+//! The auditor: it derives the laws again, from committed events alone, by a second and simpler model of plain sums
+//! and sets. It reads every event once and decides nothing. It judges what the owner wrote and shares no code with
+//! the owner's decisions: it uses nothing of `decide` or `evolve` and no judgement of [`crate::domain`], only its
+//! values and what the manifest pins (the map from pool to partition, and the bytes that an entry counts for).
 //!
-//! What events do not hold it cannot judge: deadlines, how limits were to be changed, and what callers were told. For the
-//! first two, where commands are at hand, see [`asked`], for the last [`history`]. It never stops at a breach: it keeps its own sums, reports, and reads on. No clock, no input or output,
-//! no threads; memory grows with live reservations and with what the window remembers, never with events.
+//! It cannot judge what events do not hold: deadlines, how limits were to be changed, and what callers were told.
+//! Where commands are at hand, [`asked`] judges the first two; [`history`] judges the last. The auditor never stops
+//! at a breach: it keeps its own sums, reports, and reads on. It has no clock, no input or output and no threads. Its
+//! memory grows with live reservations and with what is remembered, never with the number of events.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -37,7 +39,7 @@ use judge::Judge;
 use lives::Lives;
 use report::Breaches;
 
-/// One partition's auditor: it takes the partition's events from the first on, in the order of the log.
+/// The auditor of one partition. It takes the partition's events in the order of the log, from the first one on.
 pub struct PartitionAudit {
     chain: Chain,
     state: State,
@@ -47,17 +49,17 @@ pub struct PartitionAudit {
 
 /// What the events so far come to, by the auditor's own sums.
 struct State {
-    /// How many partitions there are.
+    /// Number of partitions of the log.
     partitions: u32,
     books: Books,
     lives: Lives,
     answers: Answers,
     copies: Copies,
-    /// What the owner may remember.
+    /// How much the owner may remember, in bytes.
     bounds: Bounds,
 }
 
-/// What one event broke.
+/// The laws that one event broke, each with a detail for a person.
 #[derive(Default)]
 struct EventFindings(Vec<(Law, String)>);
 
@@ -80,7 +82,7 @@ impl PartitionAudit {
         PartitionAudit::bounded(partition, partitions, Bounds::default())
     }
 
-    /// The same of a log whose owner remembers no more than this.
+    /// The auditor of a log whose owner may remember only so much.
     pub fn bounded(partition: u32, partitions: u32, bounds: Bounds) -> PartitionAudit {
         PartitionAudit {
             chain: Chain::new(partition),
@@ -110,17 +112,17 @@ impl PartitionAudit {
         self.breaches.take(self.chain.partition(), recorded.event.seq, found);
     }
 
-    /// Breaches found so far.
+    /// Number of breaches found so far.
     pub fn breach_count(&self) -> u64 {
         self.breaches.count()
     }
 
-    /// The pools as they stand, by id, with what is used by the auditor's own sums.
+    /// The pools as they stand, by id. What is in use comes from the auditor's own sums.
     pub fn pools(&self) -> impl Iterator<Item = Pool> + '_ {
         self.state.books.iter()
     }
 
-    /// What is said of a pool, as it stands.
+    /// The definition of a pool as it stands.
     pub fn spec(&self, pool: &PoolId) -> Option<&PoolSpec> {
         self.state.books.get(pool).map(|book| &book.spec)
     }
@@ -130,13 +132,13 @@ impl PartitionAudit {
         self.state.lives.iter()
     }
 
-    /// Bytes that the owner's memory counts by now.
+    /// Bytes that count in the owner's memory now.
     pub fn memory_used(&self) -> u64 {
         self.state.memory_used()
     }
 
-    /// The digest of the state that the auditor's own model comes to: that of the owner, or a law is broken (L7). It is of
-    /// all that counts, what is remembered included.
+    /// The digest of the state that the auditor's own model comes to. It differs from the owner's digest only if a
+    /// law is broken (L7). It covers everything that counts, what is remembered included.
     pub fn digest(&self) -> Digest {
         let mut stating = Stating::begin();
         self.pools().for_each(|pool| stating.pool(&pool));
@@ -150,7 +152,7 @@ impl PartitionAudit {
         stating.end()
     }
 
-    /// What was found. Counts every pool's live demands anew first. More events may follow.
+    /// The findings so far, after a new count of all live demands of every pool. More events may follow.
     pub fn finish(&self) -> PartitionReport {
         let mut breaches = self.breaches.clone();
         let mut found = EventFindings::default();
@@ -174,14 +176,14 @@ impl PartitionAudit {
 }
 
 impl State {
-    /// It is so late: what was kept until now is not known any more.
+    /// Moves on to `now`: what was remembered until then is not known any more.
     fn at(&mut self, now: Micros) {
         self.lives.at(now);
         self.answers.at(now);
         self.copies.forget(now);
     }
 
-    /// After an event: lets go of what is over or too much, as an owner does.
+    /// After an event: forgets what is over or too much, as an owner does.
     fn forget(&mut self) {
         self.lives.forget();
         self.answers.forget();
@@ -194,17 +196,17 @@ impl State {
         self.copies.carry(from, window_end);
     }
 
-    /// Bytes that the owner's memory counts.
+    /// Bytes that count in the owner's memory.
     fn memory_used(&self) -> u64 {
         self.lives.bytes().saturating_add(self.answers.bytes())
     }
 
-    /// Whether new work of so many bytes has room.
+    /// Whether there is room for so many bytes of new work.
     fn has_room(&self, bytes: u64) -> bool {
         !self.copies.is_shut() && self.memory_used().saturating_add(bytes) <= self.bounds.memory
     }
 
-    /// The same, in the reserve too.
+    /// Whether there is room for so many bytes when the reserve is used too.
     fn has_reserve(&self, bytes: u64) -> bool {
         let Bounds { memory, reserve, .. } = self.bounds;
         self.memory_used().saturating_add(bytes) <= memory.saturating_add(reserve)

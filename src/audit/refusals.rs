@@ -1,4 +1,4 @@
-//! Refusals: a "no" must have a reason that held, and must leave nothing behind.
+//! Refusals: the reason must have held, and nothing may be left behind.
 
 use super::books::{Book, more_than};
 use super::judge::Judge;
@@ -9,7 +9,7 @@ use crate::domain::{Amounts, CommandKind, Law, LimitChange, Mode, Reason, Reject
 use crate::limits::{ANSWER_BYTES_MAX, UNITS_MAX};
 
 impl Judge<'_> {
-    /// A refusal given now.
+    /// Judges a refusal that is given now.
     pub(super) fn rejected(&mut self, rejection: &Rejection) {
         self.told_counters(rejection);
         self.reason_held(rejection);
@@ -26,13 +26,13 @@ impl Judge<'_> {
                     self.refused_for_now(pool, id, command.attempt);
                 }
             }
-            // What is over is told as over, and that is no answer of its own.
+            // The reservation has ended, and its end is its answer: the refusal is none of its own.
             CommandKind::Reserve if matches!(rejection.reason, Reason::HoldExpired | Reason::AlreadyReleased) => {}
             CommandKind::Reserve if is_business(rejection.reason) && command.key.is_some() => {
                 self.remember_refused(rejection, command.fingerprint);
             }
             CommandKind::Abandon => {
-                // Its caller was told no already: an Abandon has nothing that could refuse it.
+                // An Abandon cannot be refused for a reason that concerns its caller, who was told no already.
                 let counts = self.state.lives.live(id).is_some_and(|life| life.counting.contains(&command.attempt));
                 self.found.expect(!counts, Law::FinalNo, || {
                     format!("the Abandon of an attempt that {id} counts is refused: {}", rejection.reason)
@@ -60,13 +60,13 @@ impl Judge<'_> {
             stand: LifeStatus::Refused(rejection.reason, rejection.dimension),
             ..Life::void(pool.clone(), cancelled)
         };
-        // One beside attempts that were taken back goes with them.
+        // A refusal beside cancelled attempts is forgotten together with them.
         let beside = self.state.lives.until(id).filter(|_| !refused.cancelled.is_empty());
         let until = beside.unwrap_or(self.window_end());
         self.state.lives.remember(id, refused, until);
     }
 
-    /// The counters that a refusal shows must be those it was judged against.
+    /// The counters that a refusal shows must be those that it was judged against.
     pub(super) fn told_counters(&mut self, rejection: &Rejection) {
         let Some(id) = &rejection.pool else { return };
         match (self.state.books.get(id), &rejection.limits, &rejection.used) {
@@ -97,7 +97,7 @@ impl Judge<'_> {
         let more = self.more_asked(rejection);
         let held = match reason {
             Reason::UnknownPool => book.is_none(),
-            // Of what takes no more nothing is refused, whatever became of the pool.
+            // An amend that takes no more is never refused for the pool's state.
             Reason::PastCutoff | Reason::Closed | Reason::Paused | Reason::UnknownDimension | Reason::OverLimit
                 if more.is_empty() && self.is_for(CommandKind::Amend) =>
             {
@@ -131,7 +131,7 @@ impl Judge<'_> {
         self.found.expect(held, law, || format!("refused as {reason}, and it was not so"));
     }
 
-    /// Whether the order has the reservation that is named.
+    /// Whether the order has the reservation that the refusal names.
     fn has_reservation(&self, rejection: &Rejection) -> bool {
         let (Some(pool), Some(order_ref)) = (&rejection.pool, &rejection.order_ref) else { return false };
         let is_unique = self.state.books.get(pool).is_some_and(|book| book.spec.rules.unique_order_ref);
@@ -139,8 +139,8 @@ impl Judge<'_> {
         is_unique && existing.is_some() && existing == rejection.existing_reservation
     }
 
-    /// Whether the time asked for the hold is past the bound that is named, and the latest instant told is the first of all
-    /// bounds.
+    /// Whether the time that was asked for the hold exceeds the bound that the reason names, and the latest time
+    /// shown is the earliest of all bounds.
     fn is_held_too_long(&self, rejection: &Rejection) -> bool {
         let Some(book) = rejection.pool.as_ref().and_then(|pool| self.state.books.get(pool)) else { return false };
         let Some(ttl_ms) = rejection.asked.as_ref().and_then(|asked| asked.hold_ttl_ms) else { return false };
@@ -163,19 +163,19 @@ impl Judge<'_> {
         self.event.command().is_some_and(|command| command.kind == ask)
     }
 
-    /// What was asked for beyond what the reservation takes, which is nothing but for an Amend of one that lives.
+    /// What an Amend asks for beyond what its live reservation takes; the whole demand for other commands.
     fn more_asked(&self, rejection: &Rejection) -> Amounts {
         let Some(demand) = &rejection.demand else { return Amounts::default() };
         more_than(&self.amended_before(rejection).unwrap_or_default(), demand)
     }
 
-    /// What the reservation takes, of which an Amend is refused.
+    /// What the live reservation takes whose Amend is refused.
     fn amended_before(&self, rejection: &Rejection) -> Option<Amounts> {
         let id = rejection.reservation.filter(|_| self.is_for(CommandKind::Amend))?;
         self.state.lives.live(id).map(|life| life.demand.clone())
     }
 
-    /// L1: a refused Amend leaves what it says that it leaves.
+    /// L1: a refused Amend leaves the demand that it says it leaves.
     fn told_before(&mut self, rejection: &Rejection) {
         let before = self.amended_before(rejection);
         self.found.expect(rejection.demand_before == before, Law::Capacity, || {
@@ -183,8 +183,8 @@ impl Judge<'_> {
         });
     }
 
-    /// Whether the memory had no room for the work. How much an answer about a pool would have been, and whether a hold was
-    /// asked for, an event does not tell.
+    /// Whether there was no room for the work. An event does not tell how long an answer about a pool would have
+    /// been, or whether a hold was asked for.
     fn was_full(&self, rejection: &Rejection) -> bool {
         let bytes = match &rejection.demand {
             Some(demand) if self.is_for(CommandKind::Reserve) => {
@@ -201,7 +201,7 @@ impl Judge<'_> {
         pair.is_some_and(|(id, attempt)| self.state.lives.may_be_struck(id, attempt))
     }
 
-    /// Reasons that stand with a reservation; the rest is nothing an event tells enough of.
+    /// Judges reasons that concern a reservation. Of the other reasons an event does not tell enough.
     fn reason_of_reservation_held(&self, rejection: &Rejection) -> bool {
         let Some(id) = rejection.reservation else { return true };
         let stand = self.state.lives.decided(id).map(|life| life.stand);
@@ -221,7 +221,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A refusal given before, again: with what it was judged against then.
+    /// Judges a refusal that is repeated, with the figures that it was judged by then.
     pub(super) fn refused_again(&mut self, rejection: &Rejection) {
         if self.is_older() {
             self.told_counters(rejection);
@@ -244,13 +244,14 @@ impl Judge<'_> {
     }
 }
 
-/// Whether the pool has not the version that it was expected to have. Older events do not tell which that was.
+/// Whether the pool does not have the version that it was expected to have. Older events do not tell which one that
+/// was.
 fn is_stale(book: Option<&Book>, rejection: &Rejection) -> bool {
     let expected = rejection.asked.as_ref().and_then(|asked| asked.version);
     expected.is_none_or(|expected| expected != book.map_or(0, |book| book.version))
 }
 
-/// Whether the limit of the dimension named would leave its range. Older events do not tell what was asked.
+/// Whether the limit of the named dimension would leave its range. Older events do not tell what was asked for.
 fn is_out_of_range(book: Option<&Book>, rejection: &Rejection) -> bool {
     let Some(asked) = rejection.asked.as_ref() else { return true };
     let (Some(LimitChange::By(by)), Some(d), Some(book)) = (&asked.limits, rejection.dimension, book) else {

@@ -1,14 +1,14 @@
-//! What an audit found, for a person: one line a partition, one line a breach, one verdict.
+//! What an audit found, for a person: one line for each partition, one for each breach, and one verdict.
 
 use super::EventFindings;
 use crate::domain::{Breach, Digest, Law, Micros};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Breaches kept word by word; more are counted.
+/// Most breaches that are kept with their detail; further ones are only counted.
 const BREACHES_KEPT_MAX: usize = 100;
 
-/// Breaches: the first ones, and how many there were of each law.
+/// The first breaches, and the number of breaches of each law.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Breaches {
     kept: Vec<Breach>,
@@ -59,16 +59,16 @@ impl fmt::Display for Breaches {
     }
 }
 
-/// That a partition's clock was set back by an operator.
+/// An operator set the clock of a partition back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClockSet {
-    /// The event.
+    /// The sequence number of the event.
     pub seq: u64,
-    /// The time before.
+    /// The partition's time before.
     pub from: Micros,
-    /// The time after.
+    /// The partition's time after.
     pub to: Micros,
-    /// Who says so, and why.
+    /// Who set it back, and why.
     pub detail: String,
 }
 
@@ -82,25 +82,25 @@ impl fmt::Display for ClockSet {
 /// What was found in one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionReport {
-    /// The partition.
+    /// The number of the partition.
     pub partition: u32,
-    /// Events read.
+    /// Number of events that were read.
     pub events: u64,
-    /// Pools defined.
+    /// Number of pools.
     pub pools: usize,
-    /// Reservations live at the end.
+    /// Number of reservations that are live at the end.
     pub live: usize,
-    /// The last event, if there was one.
+    /// The sequence number of the last event, if there was one.
     pub last_seq: Option<u64>,
-    /// The input offset after the last one decided.
+    /// The input offset after the last command that was decided.
     pub next_input: u64,
-    /// Commands that were gone before they were decided, as events say.
+    /// Number of commands that were lost before they were decided, as events say.
     pub lost: u64,
-    /// Events that were committed and are gone, as events say.
+    /// Number of events that were committed and are lost, as events say.
     pub events_lost: u64,
-    /// The first times that its clock was set, as events say.
+    /// The first times that the clock was set back, as events say.
     pub clock_sets: Vec<ClockSet>,
-    /// The last event's digest.
+    /// The digest of the last event.
     pub chain: Digest,
     pub(super) breaches: Breaches,
 }
@@ -111,7 +111,7 @@ impl PartitionReport {
         self.breaches.kept()
     }
 
-    /// How many breaches there were.
+    /// Number of breaches.
     pub fn breach_count(&self) -> u64 {
         self.breaches.count()
     }
@@ -143,7 +143,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds what was found in one partition; its earlier report is replaced, its earlier breaches are not taken back.
+    /// Adds the findings of one partition. An earlier report of the partition is replaced, but its breaches stay.
     pub fn add(&mut self, mut partition: PartitionReport) {
         self.breaches.absorb(std::mem::take(&mut partition.breaches));
         self.partitions.insert(partition.partition, partition);
@@ -154,7 +154,7 @@ impl Report {
         self.breach_count() == 0
     }
 
-    /// How many breaches there were.
+    /// Number of breaches.
     pub fn breach_count(&self) -> u64 {
         self.breaches.count()
     }
@@ -164,12 +164,12 @@ impl Report {
         self.breaches.kept()
     }
 
-    /// What was found per partition, in order; breaches are in [`Report::breaches`].
+    /// The findings of each partition, in order. Breaches are in [`Report::breaches`].
     pub fn partitions(&self) -> impl Iterator<Item = &PartitionReport> {
         self.partitions.values()
     }
 
-    /// Events read.
+    /// Number of events that were read.
     pub fn events(&self) -> u64 {
         self.partitions.values().fold(0, |sum, p| sum.saturating_add(p.events))
     }

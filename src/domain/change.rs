@@ -1,4 +1,4 @@
-//! A change of a pool: what a planner says anew. What it does not name stays as it is.
+//! A change of a pool. Parts that the change does not name stay as they are.
 
 use super::ids::Dimension;
 use super::name::Name;
@@ -8,29 +8,29 @@ use super::units::{Amounts, Micros};
 use crate::limits::{AREAS_MAX, DIMENSIONS_MAX, LABELS_MAX, UNITS_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// New limits, as they shall be or as differences; dimensions not named stay.
+/// A change of limits. Dimensions that it does not name keep their limits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LimitChange {
-    /// As they shall be.
+    /// The new limits.
     To(Amounts),
-    /// As differences.
+    /// Differences to the limits, in units.
     By(Vec<(Dimension, i64)>),
 }
 
-/// What becomes of a part that a pool may lack.
+/// A change of a part that a pool may lack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Edit<T> {
-    /// It stays as it is.
+    /// Keeps the part.
     #[default]
     Keep,
-    /// It goes.
+    /// Removes the part.
     Clear,
-    /// It becomes this.
+    /// Replaces the part.
     To(T),
 }
 
 impl<T> Edit<T> {
-    /// The part after it, given the part before it.
+    /// The part after the change, given the part before it.
     pub fn of(self, before: Option<T>) -> Option<T> {
         match self {
             Edit::Keep => before,
@@ -40,30 +40,30 @@ impl<T> Edit<T> {
     }
 }
 
-/// Parts of a window; those not named stay.
+/// A change of a window. Parts that it does not name stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct WindowChange {
-    /// When the slot begins.
+    /// The new start of the slot.
     pub start: Option<Micros>,
-    /// When the slot is over.
+    /// The new end of the slot.
     pub end: Option<Micros>,
-    /// From when nothing is admitted any more.
+    /// The new cutoff.
     pub cutoff: Edit<Micros>,
 }
 
-/// Rules of a pool; those not named stay.
+/// A change of a pool's rules. Rules that it does not name stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RuleChange {
-    /// The longest time that a hold gets at once.
+    /// The longest time that a hold gets at once, in milliseconds.
     pub hold_ttl_max_ms: Edit<u64>,
-    /// The longest whole life of a hold.
+    /// The longest whole life of a hold, in milliseconds.
     pub hold_life_max_ms: Edit<u64>,
-    /// Whether an order may have one live reservation at most.
+    /// Whether an order may have at most one live reservation in the pool.
     pub unique_order_ref: Option<bool>,
 }
 
 impl RuleChange {
-    /// The rules after it.
+    /// The rules after the change.
     pub(super) fn of(self, before: PoolRules) -> PoolRules {
         PoolRules {
             hold_ttl_max_ms: self.hold_ttl_max_ms.of(before.hold_ttl_max_ms),
@@ -73,28 +73,28 @@ impl RuleChange {
     }
 }
 
-/// Parts of a pool; those not named stay.
+/// A change of any parts of a pool. Parts that it does not name stay.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PoolChange {
-    /// Limits of dimensions that the pool has.
+    /// The change of limits, for dimensions that the pool has.
     pub limits: Option<LimitChange>,
-    /// All areas.
+    /// The new areas; they replace all areas.
     pub areas: Option<BTreeSet<Name>>,
-    /// The time it stands for.
+    /// The change of the time slot.
     pub window: Edit<WindowChange>,
-    /// Labels: each gets the value, or goes when there is none.
+    /// Labels by name: the new value, or `None` to remove the label.
     pub labels: BTreeMap<Name, Option<Name>>,
-    /// Whether it admits.
+    /// The new mode.
     pub mode: Option<Mode>,
-    /// What it asks of its reservations.
+    /// The change of the rules.
     pub rules: RuleChange,
 }
 
-/// Why a change is refused, and the dimension that decided it.
+/// The reason why a change is refused, and the dimension that decided it.
 type Refused = (Reason, Option<Dimension>);
 
 impl LimitChange {
-    /// Whether it is one that a caller can have meant.
+    /// Whether a caller can mean the change: it names at least one dimension, and its figures are in range.
     pub fn is_well_formed(&self) -> bool {
         match self {
             LimitChange::To(to) => to.is_within(0),
@@ -105,10 +105,10 @@ impl LimitChange {
         }
     }
 
-    /// The limits after it.
+    /// The limits after the change.
     ///
     /// # Errors
-    /// The first dimension that is unknown, or whose limit would leave its range.
+    /// The first dimension that the pool does not have, or whose limit would leave its range.
     pub(super) fn of(&self, limits: &Amounts) -> Result<Amounts, Refused> {
         let unknown = match self {
             LimitChange::To(to) => to.iter().map(|(d, _)| d).find(|d| limits.get(*d).is_none()),
@@ -129,7 +129,7 @@ impl LimitChange {
 }
 
 impl PoolChange {
-    /// Whether it is one that a caller can have meant: it names something, and no more than a pool may have.
+    /// Whether a caller can mean the change: it names at least one part, and no more than a pool may have.
     pub fn is_well_formed(&self) -> bool {
         let PoolChange { limits, areas, window, labels, mode: _, rules } = self;
         let names_something = *self != PoolChange::default() && *window != Edit::To(WindowChange::default());
@@ -140,7 +140,7 @@ impl PoolChange {
             && limits.as_ref().is_none_or(LimitChange::is_well_formed)
     }
 
-    /// What is said of the pool after it.
+    /// The definition of the pool after the change.
     ///
     /// # Errors
     /// The first part that the pool cannot take.
@@ -169,7 +169,7 @@ impl PoolChange {
 }
 
 impl WindowChange {
-    /// The window after it, if it is whole and in order.
+    /// The window after the change. Refused when it lacks its start or its end, or is out of order.
     fn of(self, before: Option<Window>) -> Option<Window> {
         let start = self.start.or(before.map(|window| window.start))?;
         let end = self.end.or(before.map(|window| window.end))?;

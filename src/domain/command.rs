@@ -1,4 +1,4 @@
-//! What is asked of a partition, one record in `headroom.commands`.
+//! What callers ask of a partition. A command is one record in `headroom.commands`.
 
 use super::change::{Edit, LimitChange, PoolChange, RuleChange};
 use super::event::{AskedChange, CommandStamp};
@@ -8,28 +8,28 @@ use super::name::Name;
 use super::pool::{Mode, PoolRules, PoolSpec};
 use super::units::{Amounts, Micros};
 
-/// A request with everything its decision needs; the log's stamp travels beside, not inside.
+/// A request with everything that its decision needs. Its place in the log is kept beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Command {
-    /// Its identity, under which the answer comes back.
+    /// The command's identity, which its event and its reply repeat.
     pub id: CommandId,
-    /// The gateway that waits for the answer, if one does.
+    /// The incarnation of the gateway that waits for the reply; `None` when nobody waits.
     pub reply_to: Option<u64>,
-    /// This try; of an Abandon, the try it takes back.
+    /// The number of this try; of an Abandon, the number of the try that it takes back.
     pub attempt: Attempt,
-    /// Who asked.
+    /// Who asks; callers set it, and nothing depends on it.
     pub actor: Option<Name>,
-    /// The caller's key: the same key, the same answer.
+    /// The caller's idempotency key. The same key on the same pool or reservation gets the same answer.
     pub key: Option<IdempotencyKey>,
-    /// After this instant it is refused: nobody waits for it any more. An Abandon never is: it carries the deadline of the
-    /// try that it takes back, which cannot count after it.
+    /// The command is refused when this time has passed, because nobody waits any more. An Abandon is never refused
+    /// for it: it carries the deadline of the try that it takes back, after which that try cannot count.
     pub deadline: Micros,
-    /// What is asked.
+    /// What the command asks for.
     pub body: CommandBody,
 }
 
 impl Command {
-    /// What its event repeats of it.
+    /// The part of the command that its event repeats.
     pub fn stamp(&self) -> CommandStamp {
         CommandStamp {
             id: self.id,
@@ -43,7 +43,7 @@ impl Command {
         }
     }
 
-    /// What an Abandon would take back of it.
+    /// What an Abandon of this command would say; `None` for every command except a Reserve.
     pub fn reserved(&self) -> Option<Reserved> {
         match &self.body {
             CommandBody::Reserve { pool, reservation, .. } => {
@@ -57,95 +57,95 @@ impl Command {
 /// What an Abandon says of the Reserve that it takes back, beside its attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reserved {
-    /// The pool.
+    /// The pool of the Reserve.
     pub pool: PoolId,
-    /// The reservation.
+    /// The reservation that the Reserve asks for.
     pub reservation: ReservationId,
-    /// The Reserve's deadline: after it the attempt cannot count any more.
+    /// The Reserve's deadline. The attempt cannot count after it.
     pub deadline: Micros,
 }
 
-/// What is asked.
+/// What a command asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CommandBody {
-    /// Make a pool, or say anew what it is.
+    /// Creates a pool, or replaces its whole definition.
     DefinePool {
         /// The pool's id.
         pool: PoolId,
-        /// What it is.
+        /// All that a planner defines of the pool.
         spec: PoolSpec,
-        /// Only at this version; 0 means that there must be none.
+        /// The version that the pool must have; 0: the pool must not exist. `None`: any version.
         expected_version: Option<u64>,
     },
-    /// Change some limits.
+    /// Changes limits of a pool.
     AdjustLimits {
         /// The pool's id.
         pool: PoolId,
-        /// The limits as they shall be, or the differences to them, in units per dimension.
+        /// The new limits, or differences to the present ones, in units per dimension.
         change: LimitChange,
-        /// Only at this version.
+        /// The version that the pool must have. `None`: any version.
         expected_version: Option<u64>,
     },
-    /// Open, pause or close a pool.
+    /// Opens, pauses or closes a pool.
     SetMode {
         /// The pool's id.
         pool: PoolId,
-        /// To what.
+        /// The new mode.
         mode: Mode,
-        /// Only at this version.
+        /// The version that the pool must have. `None`: any version.
         expected_version: Option<u64>,
     },
-    /// Take capacity.
+    /// Takes capacity of a pool.
     Reserve {
-        /// Of which pool.
+        /// The pool to take it of.
         pool: PoolId,
-        /// Under which id.
+        /// The id of the reservation, made of the pool and the key.
         reservation: ReservationId,
-        /// How much.
+        /// Units per dimension.
         demand: Amounts,
-        /// As a hold for so many milliseconds, to be confirmed; for good when absent.
+        /// Makes a hold of so many milliseconds, which must be confirmed. `None`: a confirmed reservation at once.
         hold_ttl_ms: Option<u64>,
-        /// The caller's order.
+        /// The caller's order, if the reservation belongs to one.
         order_ref: Option<Name>,
     },
-    /// Make a hold a reservation for good.
+    /// Makes a confirmed reservation of a hold.
     Confirm {
         /// The reservation's id.
         reservation: ReservationId,
     },
-    /// Give a hold so many milliseconds from now.
+    /// Lets a hold last for so many milliseconds from now on.
     Extend {
         /// The reservation's id.
         reservation: ReservationId,
-        /// How long.
+        /// Milliseconds from the decision to the hold's new deadline.
         hold_ttl_ms: u64,
     },
-    /// Give capacity back.
+    /// Gives the capacity of a reservation back.
     Release {
         /// The reservation's id.
         reservation: ReservationId,
     },
-    /// Take back one try of a Reserve whose caller was told no.
+    /// Takes back one attempt of a Reserve whose caller was told no.
     Abandon {
-        /// Of which pool.
+        /// The pool of the Reserve.
         pool: PoolId,
-        /// Which; the try is the command's `attempt`.
+        /// The reservation of the Reserve; the attempt is the command's `attempt`.
         reservation: ReservationId,
     },
-    /// Change more of a pool than its limits or its mode alone.
+    /// Changes any parts of a pool.
     ChangePool {
         /// The pool's id.
         pool: PoolId,
-        /// The parts that change; the others stay.
+        /// The parts to change; the others stay.
         change: PoolChange,
-        /// Only at this version.
+        /// The version that the pool must have. `None`: any version.
         expected_version: Option<u64>,
     },
-    /// Let a reservation take other units of its pool.
+    /// Changes the units that a reservation takes.
     Amend {
         /// The reservation's id.
         reservation: ReservationId,
-        /// All that it takes from now on.
+        /// All that the reservation takes afterwards, in units per dimension.
         demand: Amounts,
     },
 }
@@ -153,14 +153,14 @@ pub enum CommandBody {
 /// What a command is about. Its partition, and the key of its record, follow from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject<'a> {
-    /// A pool.
+    /// The pool that the command names.
     Pool(&'a PoolId),
     /// A reservation, whose id holds the hash of its pool.
     Reservation(&'a ReservationId),
 }
 
 impl Subject<'_> {
-    /// The key of its record in the log, where records have keys.
+    /// The key of the command's record, for a log whose records have keys.
     pub fn record_key(&self) -> &[u8] {
         match self {
             Subject::Pool(pool) => pool.as_str().as_bytes(),
@@ -170,7 +170,7 @@ impl Subject<'_> {
 }
 
 impl CommandBody {
-    /// Its kind.
+    /// The kind of the command.
     pub fn kind(&self) -> CommandKind {
         match self {
             CommandBody::DefinePool { .. } => CommandKind::DefinePool,
@@ -186,7 +186,7 @@ impl CommandBody {
         }
     }
 
-    /// What it is about.
+    /// The pool or the reservation that the command is about, by which it is routed.
     pub fn subject(&self) -> Subject<'_> {
         match self {
             CommandBody::DefinePool { pool, .. }
@@ -237,7 +237,8 @@ impl CommandBody {
         }
     }
 
-    /// What is asked of a pool or of a hold, as far as the event of its refusal tells; `None` when that is nothing.
+    /// What is asked of a pool or a hold, as far as the event of a refusal repeats it; `None` when it repeats
+    /// nothing.
     pub fn asked(&self) -> Option<AskedChange> {
         let (limits, mode, hold_ttl_ms) = match self {
             CommandBody::DefinePool { spec, .. } => (Some(LimitChange::To(spec.limits.clone())), Some(spec.mode), None),
@@ -252,8 +253,8 @@ impl CommandBody {
         (asked != AskedChange::default()).then_some(asked)
     }
 
-    /// A stable 64-bit fingerprint of the body, so that a key reused with another body can be told. It is recorded in
-    /// events, so its bytes are fixed for ever: FNV-1a over tagged, length-prefixed fields.
+    /// A stable 64-bit fingerprint of the body. It shows when a key is used again with another body. Events record
+    /// it, so that its bytes never change: FNV-1a over tagged, length-prefixed fields.
     pub fn fingerprint(&self) -> u64 {
         let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
         hash.number(self.kind() as u64);
@@ -329,7 +330,7 @@ impl Fnv {
         match change {
             LimitChange::To(limits) => self.amounts(0, limits.iter()),
             LimitChange::By(deltas) => {
-                // The order in which a caller names dimensions is no part of what is asked.
+                // The order in which a caller names dimensions must not matter.
                 let mut sorted: Vec<_> = deltas.iter().map(|(d, delta)| (*d, *delta as u64)).collect();
                 sorted.sort_unstable();
                 self.amounts(1, sorted.into_iter());
@@ -362,11 +363,11 @@ impl Fnv {
         self.number(labels.len() as u64);
         for (label, value) in labels {
             self.text(label.as_str());
-            // A name is never empty.
+            // The empty text stands for a removed label, because no name is empty.
             self.text(value.as_ref().map_or("", Name::as_str));
         }
         self.optional(mode.map(|mode| mode as u64));
-        // Older versions knew no rules: a change of none has the fingerprint that they gave it.
+        // Older versions knew no rules. A change without rules keeps the fingerprint that they gave it.
         if *rules != RuleChange::default() {
             self.edit(&rules.hold_ttl_max_ms, |hash, ms| hash.number(*ms));
             self.edit(&rules.hold_life_max_ms, |hash, ms| hash.number(*ms));
@@ -387,7 +388,7 @@ impl Fnv {
             self.text(value.as_str());
         }
         self.number(spec.mode as u64);
-        // Older versions knew no rules, and a pool without any has the fingerprint that they gave it.
+        // Older versions knew no rules. A pool without rules keeps the fingerprint that they gave it.
         if spec.rules != PoolRules::default() {
             self.number(u64::MAX);
             self.optional(spec.rules.hold_ttl_max_ms);

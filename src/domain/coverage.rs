@@ -1,27 +1,27 @@
-//! Which pools serve a request for availability.
+//! Which pools match a request for availability.
 
 use super::name::Name;
 use super::pool::{Mode, Pool};
 use super::units::{Amounts, Micros};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a caller looks for; whatever it does not name, every pool has.
+/// What a caller looks for. Every pool matches a part that is not named.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Query {
-    /// Pools that serve at least one of these areas; any when empty.
+    /// The pool serves at least one of these areas; empty: any area.
     pub areas: BTreeSet<Name>,
-    /// Pools whose window ends after this instant; one without a window always does.
+    /// The pool's window ends after this time, or it has no window.
     pub from: Option<Micros>,
-    /// Pools whose window starts before this instant.
+    /// The pool's window starts before this time, or it has no window.
     pub to: Option<Micros>,
-    /// Pools that are open and would take this now; pools in any mode and state when empty.
+    /// The pool is open and would accept this demand now; empty: any mode and state.
     pub demand: Amounts,
-    /// Pools that carry all of these.
+    /// The pool carries all of these labels.
     pub labels: BTreeMap<Name, Name>,
 }
 
 impl Query {
-    /// Whether this pool is one of those looked for, at `now`.
+    /// Whether this pool matches at `now`.
     pub fn matches(&self, pool: &Pool, now: Micros) -> bool {
         let spec = &pool.spec;
         let here = self.areas.is_empty() || self.areas.iter().any(|area| spec.areas.contains(area));
@@ -29,7 +29,7 @@ impl Query {
         here && labelled && self.is_in_time(pool) && (self.demand.is_empty() || takes(pool, &self.demand, now))
     }
 
-    /// The instant after which a window has to end: one that has ended takes nothing any more.
+    /// The time after which a window must end to match. A window that ended before `now` accepts nothing.
     pub fn takes_from(&self, now: Micros) -> Option<Micros> {
         if self.demand.is_empty() { self.from } else { self.from.max(Some(now)) }
     }

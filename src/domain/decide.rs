@@ -1,5 +1,5 @@
-//! The decision: what a command comes to, given a partition's state and the time. It reads and never writes; the
-//! refusals are tried in the order of [`Reason`].
+//! The decision: the event that a command leads to, given the state of its partition and the time. It reads the state
+//! and never changes it. Refusals are tried in the order of [`Reason`].
 
 use super::change::{LimitChange, PoolChange};
 use super::command::{Command, CommandBody};
@@ -18,18 +18,18 @@ use crate::limits::{
     POOLS_PER_PARTITION_MAX,
 };
 
-/// Where and when a decision is made.
+/// The place and the time of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct DecisionContext {
-    /// The deciding partition.
+    /// The partition that decides.
     pub partition: u32,
-    /// How many there are.
+    /// Number of partitions of the log.
     pub partitions: u32,
-    /// The turn's time, never earlier than the last event's.
+    /// The time of the turn, never earlier than the last event.
     pub now: Micros,
 }
 
-/// What `command` comes to. Total: every command gets exactly one body.
+/// Decides `command`. Every command gets exactly one body; nothing fails.
 pub fn decide(ledger: &impl Ledger, command: &Command, place: DecisionContext) -> EventBody {
     let case = Case { ledger, command, now: place.now };
     match case.checked(place) {
@@ -38,7 +38,7 @@ pub fn decide(ledger: &impl Ledger, command: &Command, place: DecisionContext) -
     }
 }
 
-/// The body that expires a hold that is due, or `None` when it is none.
+/// The body of the event that expires a hold. `None` when the hold is not due, or is none.
 pub fn expire(ledger: &impl Ledger, id: ReservationId, now: Micros) -> Option<EventBody> {
     let held = ledger.reservation(&id).filter(|r| r.status == Status::Held && r.until <= now)?;
     let pool = ledger.pool(&held.pool)?;
@@ -51,7 +51,7 @@ struct Case<'a, L> {
     now: Micros,
 }
 
-/// A reason, and the dimension that decided it.
+/// The reason of a refusal, and the dimension that decided it.
 struct Refusal(Reason, Option<Dimension>);
 
 impl From<Reason> for Refusal {
@@ -88,7 +88,7 @@ impl<L: Ledger> Case<'_, L> {
         Ok(body)
     }
 
-    /// A command whose key is new.
+    /// Decides a command whose key has no answer yet.
     fn anew(&self, body: &CommandBody) -> Decision {
         match body {
             CommandBody::DefinePool { pool, spec, expected_version } => self.define(pool, spec, *expected_version),
@@ -112,9 +112,9 @@ impl<L: Ledger> Case<'_, L> {
         }
     }
 
-    /// Whether what a decision adds can be remembered: the answer of the command's key, and what a reservation takes more.
-    /// What ends or gives back, or keeps what was taken, is never refused for it; to say once more that it was done, and to
-    /// take less, may have room of the reserve.
+    /// Checks that there is room to remember what the decision adds: the answer under the command's key, and what a
+    /// reservation takes in addition. A decision that ends a reservation, gives back or confirms is never refused for
+    /// lack of room. A repetition, and an amend that takes less, may use the reserve.
     fn has_room_for(&self, body: &EventBody) -> Result<(), Refusal> {
         let answer = self.key().map_or(0, |key| room::of_answer(&key, body));
         let (bytes, may_use_reserve) = match body {
@@ -133,7 +133,7 @@ impl<L: Ledger> Case<'_, L> {
         if fits { Ok(()) } else { Err(Reason::MemoryFull.into()) }
     }
 
-    /// A command is decided once. A copy comes while the id is kept, or after the deadline.
+    /// A command is decided once. A copy comes while the id of the first one is kept, or after the deadline.
     fn is_new_and_in_time(&self) -> Result<(), Refusal> {
         let Command { id, deadline, .. } = *self.command;
         if self.ledger.is_decided(id, self.now) {
@@ -151,14 +151,14 @@ impl<L: Ledger> Case<'_, L> {
         Ok(())
     }
 
-    /// Under what its answer is remembered.
+    /// The key under which the answer of this command is remembered.
     fn key(&self) -> Option<CommandKey> {
         let Command { body, key, .. } = self.command;
         CommandKey::of(body.kind(), key.as_ref(), body.pool(), body.reservation())
     }
 
-    /// The answer that this command's key (of another command than Reserve) was given. A reservation that has ended since
-    /// is not called confirmed or held once more.
+    /// The answer that was given to this key before; a Reserve has none here. A reservation that has ended since is
+    /// not reported as confirmed or held again, but refused.
     fn answered_before(&self) -> Result<Option<EventBody>, Refusal> {
         let Some(key) = self.key() else { return Ok(None) };
         let Some(answer) = self.ledger.remembered(&key).filter(|r| r.until > self.now) else { return Ok(None) };
@@ -228,7 +228,8 @@ impl<L: Ledger> Case<'_, L> {
             if known.attempts.cancelled().contains(&self.command.attempt) {
                 return Err(Reason::Abandoned.into());
             }
-            // Two pools may have one hash, and so their keys one id: it is whose it was first.
+            // Two pools may have the same hash, and two keys then the same id. The id belongs to the pool that used
+            // it first.
             if known.pool != *pool {
                 return Err(Reason::KeyReused.into());
             }
@@ -263,7 +264,7 @@ impl<L: Ledger> Case<'_, L> {
         }))
     }
 
-    /// Whether the pool lets this much more be taken of it.
+    /// Whether the pool allows `more` to be taken of it.
     fn admits<I: Iterator<Item = (Dimension, u64)>>(&self, pool: &Pool, more: impl Fn() -> I) -> Result<(), Refusal> {
         if pool.spec.window.is_some_and(|window| window.closes_at() <= self.now) {
             return Err(Reason::PastCutoff.into());
@@ -282,14 +283,14 @@ impl<L: Ledger> Case<'_, L> {
         }
     }
 
-    /// The live reservation that the order has in a pool that lets it have one.
+    /// The live reservation that the order has in the pool, if the pool allows only one.
     fn holder(&self, pool: &Pool, order_ref: Option<&Name>) -> Option<ReservationId> {
         let order_ref = order_ref.filter(|_| pool.spec.rules.unique_order_ref)?;
         self.ledger.of_order(&pool.id, order_ref.as_str(), |_| true)
     }
 
-    /// Until when a hold lasts whose life counts from `since` and that gets so much time now. One that may not have it is
-    /// refused, not cut short: its caller would count on the time that was asked for.
+    /// The deadline of a hold that gets `ttl_ms` now and whose life counts from `since`. A hold that may not last so
+    /// long is refused and not shortened, because its caller would rely on the time that it asked for.
     fn hold_until(&self, pool: &Pool, since: Micros, ttl_ms: u64) -> Result<Micros, Refusal> {
         let until = self.now.plus_ms(ttl_ms);
         match pool.spec.hold_bounds(since, self.now).iter().find(|(bound, _)| until > *bound) {
@@ -298,14 +299,14 @@ impl<L: Ledger> Case<'_, L> {
         }
     }
 
-    /// The answer to a Reserve whose id is known: as it stands now, while it lives.
+    /// The answer to a Reserve whose id is known: the reservation as it stands now, while it lives.
     fn repeated(&self, known: &Reservation, id: ReservationId) -> Decision {
         if known.fingerprint != self.command.body.fingerprint() {
             return Err(Reason::KeyReused.into());
         }
         if let Status::Refused { reason, .. } = known.status {
             let rejection = EventBody::Rejected(self.refused_before(known, reason));
-            // One that lasts as long as attempts that were given up does not tell when it was given.
+            // The refusal lasts as long as the cancelled attempts, so that its own time is not known.
             if !known.attempts.cancelled().is_empty() {
                 return Ok(again(rejection, known.seq));
             }
@@ -316,7 +317,7 @@ impl<L: Ledger> Case<'_, L> {
         Ok(again(EventBody::Accepted(entry(pool, known, id)), known.decided_seq))
     }
 
-    /// A refusal as it was judged then: the pool's counters of now are no part of it.
+    /// The refusal as it was judged then, without the pool's counters of now.
     fn refused_before(&self, known: &Reservation, reason: Reason) -> Rejection {
         let dimension = known.binding();
         let (mut limits, mut used) = (None, None);
@@ -341,7 +342,7 @@ impl<L: Ledger> Case<'_, L> {
         Ok((reservation, self.pool(&reservation.pool)?))
     }
 
-    /// A hold that is not over, and its pool.
+    /// A hold that has not ended, and its pool.
     fn hold(&self, id: ReservationId) -> Result<(&Reservation, &Pool), Refusal> {
         let (known, pool) = self.known(id)?;
         self.not_ended(known)?;
@@ -368,7 +369,7 @@ impl<L: Ledger> Case<'_, L> {
         Ok(EventBody::Extended(Entry { hold_until, ..entry(pool, held, id) }))
     }
 
-    /// What takes no more is never refused, whatever became of the pool meanwhile: it gives back.
+    /// An amend that takes no more in any dimension is never refused for the pool's state, because it gives back.
     fn amend(&self, id: ReservationId, demand: &Amounts) -> Decision {
         let (known, pool) = self.known(id)?;
         self.not_ended(known)?;
@@ -392,7 +393,7 @@ impl<L: Ledger> Case<'_, L> {
         }
     }
 
-    /// The last attempt to go takes the reservation with it. An attempt of another pool's can hold nothing here.
+    /// When the last attempt goes, the reservation ends. An attempt of another pool cannot hold anything here.
     fn abandon(&self, pool: &PoolId, reservation: ReservationId) -> Decision {
         let known = self.ledger.reservation(&reservation).filter(|r| r.is_known(self.now));
         if known.is_some_and(|known| known.pool != *pool) {
@@ -447,7 +448,7 @@ impl<L: Ledger> Case<'_, L> {
     }
 }
 
-/// The one check of an expected version. A pool that is not there has version 0.
+/// The one check of an expected version. A pool that does not exist has version 0.
 fn is_expected(known: Option<&Pool>, expected_version: Option<u64>) -> Result<(), Refusal> {
     let version = known.map_or(0, |pool| pool.version);
     match expected_version {
@@ -456,12 +457,12 @@ fn is_expected(known: Option<&Pool>, expected_version: Option<u64>) -> Result<()
     }
 }
 
-/// What the event at `seq` has made so already.
+/// A repetition of what the event at `seq` has already brought about.
 fn again(body: EventBody, seq: u64) -> EventBody {
     EventBody::Repeated(Box::new(body), Some(Origin { seq, decided_at: None }))
 }
 
-/// The event at `seq`, whose answer is kept until then.
+/// The event at `seq` whose answer is kept until `until`.
 fn remembered(seq: u64, until: Micros) -> Origin {
     let decided_at = until.0.checked_sub(DEDUP_WINDOW_MS.saturating_mul(1_000)).map(Micros);
     Origin { seq, decided_at }

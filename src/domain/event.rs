@@ -1,5 +1,5 @@
-//! A decision as recorded: one record in `headroom.events`, and all a caller is told. It carries the values after it
-//! of whatever it touched, so one record can be understood alone.
+//! A recorded decision: one record in `headroom.events`, and all that a caller is told. An event carries the values
+//! after it of everything that it changed, so that one record can be understood alone.
 
 use super::change::LimitChange;
 use super::ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, PoolId, ReservationId};
@@ -11,142 +11,144 @@ use super::reservation::{Judged, Status};
 use super::units::{Amounts, Micros};
 use crate::limits::REASON_CHARS_MAX;
 
-/// A decision as recorded.
+/// A recorded decision.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// Its partition.
+    /// The partition that decided it.
     pub partition: u32,
-    /// Its place in the partition: dense, from 0.
+    /// The sequence number in the partition: dense, from 0.
     pub seq: u64,
-    /// The owner that decided it: how many the partition has had, from 1.
+    /// The epoch of the owner that decided it: the number of owners that the partition has had, from 1.
     pub epoch: u32,
-    /// The digest of the record before it; zero for the first.
+    /// The digest of the event before it; zero for the first event.
     pub prev: Digest,
-    /// When it was decided; never earlier than the record before it, but where this sets the clock back.
+    /// When it was decided. Never earlier than the event before it, except where the event sets the clock back.
     pub decided_at: Micros,
-    /// What caused it; `None` for timers, barriers, ticks, lost events and clocks that are set. Of [`EventBody::CommandsLost`] the last command that is lost.
+    /// The command behind it. `None` for timers, barriers, ticks, lost events and set clocks. Of
+    /// [`EventBody::CommandsLost`] it is the last lost command.
     pub cause: Option<Cause>,
     /// What was decided.
     pub body: EventBody,
 }
 
-/// The command behind an event, and its place.
+/// The command behind an event, and its place in the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cause {
-    /// Its place in the partition's commands.
+    /// The offset of the command among the partition's commands.
     pub input_offset: u64,
-    /// How many places right before it hold no command, so that they have no event of their own: markers of
-    /// transactions, and records of those that were aborted.
+    /// How many offsets right before it hold no command and so have no event: markers of transactions, and records of
+    /// aborted transactions.
     pub skipped: u64,
-    /// The rest, unless the record could not be read.
+    /// What the event repeats of the command; `None` when the record could not be read.
     pub command: Option<CommandStamp>,
-    /// Of a record that could not be read, its command's id if that could be.
+    /// The id of a command whose record could not be read, if at least the id could be.
     pub unread: Option<CommandId>,
 }
 
 impl Cause {
-    /// A command that could be read, at this place, right after the one before it.
+    /// The cause of an event whose command could be read and stands right after the command before it.
     pub fn of(input_offset: u64, command: CommandStamp) -> Cause {
         Cause { input_offset, skipped: 0, command: Some(command), unread: None }
     }
 
-    /// The first place that the event is about; `None` when it skips more places than there are before it.
+    /// The first offset that the event covers; `None` when it claims to skip more offsets than there are before it.
     pub fn first(&self) -> Option<u64> {
         self.input_offset.checked_sub(self.skipped)
     }
 }
 
-/// What an event repeats of its command.
+/// The part of a command that its event repeats.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CommandStamp {
-    /// Its identity.
+    /// The identity of the command.
     pub id: CommandId,
-    /// The gateway that waits, if one does.
+    /// The incarnation of the gateway that waits for the reply; `None` when nobody waits.
     pub reply_to: Option<u64>,
-    /// Its attempt.
+    /// The attempt; of an Abandon, the attempt that it takes back.
     pub attempt: Attempt,
-    /// Who asked.
+    /// Who asked; callers set it.
     pub actor: Option<Name>,
-    /// What was asked.
+    /// The kind of the command.
     pub kind: CommandKind,
-    /// The caller's key.
+    /// The caller's idempotency key.
     pub key: Option<IdempotencyKey>,
-    /// The body's fingerprint.
+    /// The fingerprint of the command's body.
     pub fingerprint: u64,
-    /// After this instant it was to be refused, by the partition's time; events of older versions do not say. Of an
-    /// Abandon that of the try it takes back.
+    /// The command's deadline, by the partition's time; of an Abandon, the deadline of the attempt that it takes
+    /// back. `None` in events of older versions.
     pub deadline: Option<Micros>,
 }
 
 /// What was decided.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EventBody {
-    /// A pool was made, or said anew.
+    /// A pool was created, or its whole definition was replaced.
     PoolDefined(Pool),
     /// A pool's limits were changed.
     LimitsAdjusted(Pool),
     /// A pool was opened, paused or closed.
     ModeSet(Pool),
-    /// Parts of a pool were said anew.
+    /// Parts of a pool were changed.
     PoolChanged(Pool),
-    /// Capacity was taken.
+    /// A Reserve was accepted: capacity was taken.
     Accepted(Entry),
-    /// A hold became a reservation for good.
+    /// A hold was confirmed.
     Confirmed(Entry),
     /// A hold got another deadline.
     Extended(Entry),
-    /// A reservation takes other units of its pool; with those that it took before.
+    /// A reservation takes other units than before. The second value is what it took before.
     Amended(Entry, Amounts),
-    /// Capacity was given back.
+    /// A reservation ended, and its capacity was given back.
     Released(Entry, ReleaseCause),
-    /// A hold was not confirmed in time: its capacity was given back.
+    /// A hold was not confirmed in time, and its capacity was given back.
     Expired(Entry),
-    /// The answer given before, again, and the event that gave it, which events of older versions do not name. For a
-    /// Reserve that was accepted with the reservation as it is now.
+    /// An earlier answer was given again. `Origin` is the event that gave it first; events of older versions do not
+    /// name it. The repetition of an accepted Reserve shows the reservation as it is now.
     Repeated(Box<EventBody>, Option<Origin>),
-    /// Refused.
+    /// The command was refused.
     Rejected(Rejection),
-    /// An attempt was taken back and gave nothing back: others share the reservation, or it had not come.
+    /// An attempt was taken back, and no capacity was given back: other attempts share the reservation, or the
+    /// attempt had not come.
     Abandoned {
-        /// The pool.
+        /// The pool of the Reserve.
         pool: PoolId,
-        /// The reservation.
+        /// The reservation of the Reserve.
         reservation: ReservationId,
     },
-    /// A record that could not be read.
+    /// The record could not be read as a command.
     Malformed {
-        /// What is wrong with it.
+        /// What is wrong with the record.
         detail: String,
     },
-    /// Commands were gone before they were decided: those from the next place on up to and including the cause's. They
-    /// never will be decided.
+    /// Commands were lost before they were decided, and never will be: those from the next offset up to and including
+    /// the offset of the cause.
     CommandsLost {
-        /// Who says so, and why they are gone.
+        /// Who recorded the loss, and why the commands are lost.
         detail: String,
     },
-    /// Events that were committed are gone from the log, and a person has accepted that. The log goes on after what is
-    /// left of it: their sequence numbers are given to others.
+    /// Events that were committed are gone from the log, and an operator has accepted that. The log continues after
+    /// what is left of it, and their sequence numbers are used again.
     EventsLost {
-        /// Who says so, and why they are gone.
+        /// Who accepted the loss, and why the events are gone.
         detail: String,
-        /// The first that is gone.
+        /// The sequence number of the first lost event.
         from: u64,
-        /// The one after the last that is known to be gone.
+        /// The sequence number after the last event that is known to be lost.
         until: u64,
     },
-    /// An owner's claim.
+    /// A new owner has claimed the partition.
     Barrier {
-        /// Its own number.
+        /// A random number of the owner.
         nonce: u64,
     },
-    /// Nothing happened for a while.
+    /// Nothing happened for a while; the event shows that there is an owner.
     Tick,
-    /// The partition's time was ahead, and was set back to that of this event. What holds and what is remembered for a
-    /// time lasts as long as it would have.
+    /// The partition's time was ahead and was set back to the time of this event. Every hold, and everything that is
+    /// remembered for a time, lasts as long as it would have.
     ClockSet {
-        /// The time before.
+        /// The partition's time before.
         from: Micros,
-        /// Who says so, and why.
+        /// Who set it back, and why.
         detail: String,
     },
 }
@@ -154,98 +156,101 @@ pub enum EventBody {
 /// The event that gave an answer first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
-    /// Its place in the partition.
+    /// Its sequence number in the partition.
     pub seq: u64,
-    /// When it was decided, where that is still known: of what is kept for a while, not of a reservation that lives.
+    /// When it was decided, where that is still known. It is known of an answer that is kept for a time, and not of a
+    /// live reservation.
     pub decided_at: Option<Micros>,
 }
 
-/// A reservation after the event, and its pool's counters.
+/// A reservation after the event, and the counters of its pool.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// Its pool.
+    /// The pool of the reservation.
     pub pool: PoolId,
-    /// Its id.
+    /// The id of the reservation.
     pub reservation: ReservationId,
-    /// Where it stands.
+    /// The status of the reservation after the event.
     pub status: Status,
-    /// Units it takes or took.
+    /// Units that it takes; after its end, units that it took.
     pub demand: Amounts,
-    /// When the hold expires.
+    /// When the hold expires; `None` when it is no hold.
     pub hold_until: Option<Micros>,
-    /// Of a hold, the instant from which its life counts. Events of older versions do not tell it.
+    /// The time from which the life of a hold counts. `None` in events of older versions.
     pub hold_since: Option<Micros>,
-    /// The caller's order.
+    /// The caller's order, if there is one.
     pub order_ref: Option<Name>,
     /// The pool's limits.
     pub limits: Amounts,
-    /// The pool's units in use.
+    /// The pool's units in use, after the event.
     pub used: Amounts,
 }
 
-/// Who gave capacity back.
+/// Why capacity was given back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ReleaseCause {
-    /// Whoever knows the reservation's id.
+    /// Somebody who knows the reservation's id released it.
     Caller,
-    /// Its last attempt was abandoned.
+    /// The last attempt of the reservation was abandoned.
     Abandoned,
 }
 
-/// A refusal with what it was judged against. One that is repeated tells of the pool no more than what decided it
-/// ([`Judged`]), as it was then.
+/// A refusal, with the figures that it was judged by. A refusal that is repeated shows only the figures that decided
+/// it ([`Judged`]), as they were then.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rejection {
-    /// Why.
+    /// The reason of the refusal.
     pub reason: Reason,
-    /// The dimension that decided it.
+    /// The dimension that decided it, if one did.
     pub dimension: Option<Dimension>,
-    /// The pool asked about.
+    /// The pool that the command is about, if it is known.
     pub pool: Option<PoolId>,
-    /// The reservation asked about.
+    /// The reservation that the command names.
     pub reservation: Option<ReservationId>,
-    /// Units asked for.
+    /// The units that were asked for.
     pub demand: Option<Amounts>,
-    /// Units that the reservation takes and goes on to take, where an Amend of one that lives is refused.
+    /// The units that the reservation takes and keeps; only where the amend of a live reservation is refused.
     pub demand_before: Option<Amounts>,
-    /// The caller's order.
+    /// The caller's order, if there is one.
     pub order_ref: Option<Name>,
-    /// The pool's limits, if it is known.
+    /// The pool's limits, if the pool exists.
     pub limits: Option<Amounts>,
-    /// The pool's units in use, if it is known.
+    /// The pool's units in use, if the pool exists.
     pub used: Option<Amounts>,
-    /// The pool's mode, if it is known.
+    /// The pool's mode, if the pool exists.
     pub mode: Option<Mode>,
-    /// The pool's version, if it is known.
+    /// The pool's version, if the pool exists.
     pub version: Option<u64>,
-    /// Of a hold that is refused more time, the latest instant until which it could last.
+    /// The latest time until which a hold could last, where it is refused more time.
     pub hold_until: Option<Micros>,
-    /// The reservation that the order has already.
+    /// The live reservation that the order already has, where that is the reason.
     pub existing_reservation: Option<ReservationId>,
-    /// What was asked, where a change of a pool or a hold is refused.
+    /// What was asked for, where a change of a pool or of a hold is refused.
     pub asked: Option<Box<AskedChange>>,
 }
 
-/// What was asked of a pool or of a hold and refused, as far as it is recorded.
+/// The part of a refused change of a pool or a hold that its event records.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AskedChange {
-    /// The limits.
+    /// The change of limits.
     pub limits: Option<LimitChange>,
-    /// The mode.
+    /// The mode that the pool should get.
     pub mode: Option<Mode>,
-    /// The version that the pool was expected to have; 0 means that there must be none.
+    /// The version that the pool had to have; 0: the pool had to be new.
     pub version: Option<u64>,
-    /// The hold's time.
+    /// The time of the hold in milliseconds.
     pub hold_ttl_ms: Option<u64>,
 }
 
-/// Whether this may be what an operator says of something that was done by hand: some characters on one line.
+/// Whether an operator may give this text as a reason: one line without control characters, of 1 to
+/// [`REASON_CHARS_MAX`] characters.
 pub fn is_reason(text: &str) -> bool {
     (1..=REASON_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
 impl Rejection {
-    /// What it was judged by: the other reservation, the latest instant, or limit and use of the dimension that decided it.
+    /// The figures that decided the refusal: the order's reservation, the latest time, or limit and use of the
+    /// deciding dimension.
     pub fn judged(&self) -> Option<Judged> {
         let of = |amounts: &Option<Amounts>| amounts.as_ref()?.get(self.dimension?);
         match self.reason {
@@ -257,7 +262,7 @@ impl Rejection {
 }
 
 impl EventBody {
-    /// Its kind.
+    /// The kind of the event.
     pub fn kind(&self) -> EventKind {
         match self {
             EventBody::PoolDefined(_) => EventKind::PoolDefined,
@@ -282,7 +287,7 @@ impl EventBody {
         }
     }
 
-    /// The reservation and counters after it, where it tells of one.
+    /// The reservation that the event shows, now or as a repetition; `None` when it shows none.
     pub fn entry(&self) -> Option<&Entry> {
         match self {
             EventBody::Accepted(entry)
@@ -296,7 +301,7 @@ impl EventBody {
         }
     }
 
-    /// What the reservation took before, where an Amend of one that lives was done or refused.
+    /// The units that the reservation took before an amend; also where the amend of a live reservation is refused.
     pub fn demand_before(&self) -> Option<&Amounts> {
         match self {
             EventBody::Amended(_, before) => Some(before),
@@ -306,7 +311,7 @@ impl EventBody {
         }
     }
 
-    /// The pool after it, where it tells of the whole of one.
+    /// The whole pool, where the event shows one, now or as a repetition.
     pub fn pool(&self) -> Option<&Pool> {
         match self {
             EventBody::PoolDefined(pool)
@@ -318,8 +323,8 @@ impl EventBody {
         }
     }
 
-    /// Why nobody could decide the command: it cannot be read, or came to another partition than its own. In words, for a
-    /// person. It depends on nothing but the record and its place.
+    /// Why nobody can decide the command, for a person: its record cannot be read, or it is in a partition that is
+    /// not its own. The answer depends only on the record and its place. `None` for a command that was decided.
     pub fn undecidable(&self) -> Option<String> {
         match self {
             EventBody::Malformed { detail } => Some(format!("malformed: {detail}")),
@@ -328,7 +333,7 @@ impl EventBody {
         }
     }
 
-    /// The refusal, given now or given before.
+    /// The refusal, given now or repeated.
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {
             EventBody::Rejected(rejection) => Some(rejection),
@@ -337,7 +342,7 @@ impl EventBody {
         }
     }
 
-    /// The id of the pool it is about.
+    /// The id of the pool that the event is about, if it is about one.
     pub fn pool_id(&self) -> Option<&PoolId> {
         match self {
             EventBody::Abandoned { pool, .. } => Some(pool),
@@ -349,7 +354,7 @@ impl EventBody {
         }
     }
 
-    /// The id of the reservation it is about.
+    /// The id of the reservation that the event is about, if it is about one.
     pub fn reservation_id(&self) -> Option<ReservationId> {
         match self {
             EventBody::Abandoned { reservation, .. } => Some(*reservation),
@@ -359,28 +364,28 @@ impl EventBody {
 }
 
 impl Event {
-    /// The command behind it, if it could be read.
+    /// The command behind the event; `None` when there is none or it could not be read.
     pub fn command(&self) -> Option<&CommandStamp> {
         self.cause.as_ref().and_then(|cause| cause.command.as_ref())
     }
 }
 
-/// The version of events that are decided here: of their schema, and of the rules that they were decided by.
+/// The version of the events that this program decides: of their schema, and of the rules that they follow.
 pub const VERSION: u32 = 4;
 
-/// An event with the digest of its bytes: what the log holds, and what a caller's proof names.
+/// An event with the digest of its bytes. The log holds events like this, and a caller's proof names the digest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChainedEvent {
-    /// The event.
+    /// The decision and its place in the log.
     pub event: Event,
-    /// The digest of its bytes; the next event's `prev`.
+    /// The digest of its bytes; it is `prev` of the next event.
     pub digest: Digest,
-    /// See [`VERSION`].
+    /// The version that wrote the event, see [`VERSION`].
     pub version: u32,
 }
 
 impl ChainedEvent {
-    /// An event that is decided here.
+    /// An event that this program has decided.
     pub fn new(event: Event, digest: Digest) -> ChainedEvent {
         ChainedEvent { event, digest, version: VERSION }
     }

@@ -1,5 +1,5 @@
-//! The one way a state changes: folding an event, live, following and restoring alike. It takes the event's word for
-//! the values after it, having checked that word against L1; it never decides.
+//! The only way in which a state changes: folding an event, in an owner, in a follower and in recovery alike. It
+//! takes the values after an event from the event, after it has checked them against L1. It decides nothing.
 
 use super::event::{CommandStamp, Entry, Event, EventBody, Rejection, ReleaseCause};
 use super::ids::PoolId;
@@ -16,16 +16,16 @@ use crate::limits::DEDUP_WINDOW_MS;
 /// Folds `event` into `ledger`.
 ///
 /// # Errors
-/// The [`Breach`] that makes the event impossible after this state; the state is then not to be used any more.
+/// The [`Breach`] that makes the event impossible after this state. The state must not be used any more.
 pub fn evolve(ledger: &mut impl LedgerMut, event: &Event) -> Result<(), Breach> {
     fold(ledger, event).map_err(|(law, detail)| Breach { law, partition: event.partition, seq: event.seq, detail })?;
     keep_decided(ledger, event);
-    // The next decision is made against what is left.
+    // Forgets first, because the next decision is made against what is left.
     ledger.forget(event.decided_at);
     Ok(())
 }
 
-/// Keeps the command's id, so that a copy of it decides nothing.
+/// Keeps the id of the command, so that a copy of it decides nothing.
 fn keep_decided(ledger: &mut impl LedgerMut, event: &Event) {
     let Some(command) = event.command().filter(|command| command.kind.is_decided_once()) else { return };
     if let EventBody::Rejected(rejection) = &event.body
@@ -76,8 +76,9 @@ fn fold(ledger: &mut impl LedgerMut, event: &Event) -> Folded {
     Ok(())
 }
 
-/// Keeps the answer of a keyed command. What is remembered already is neither replaced nor prolonged; an answer that
-/// repeats what the state says (a second confirm under a key of its own) is that key's answer from now on.
+/// Keeps the answer of a keyed command. An answer that is kept already is neither replaced nor prolonged. A
+/// repetition that only says what the state says (a second confirm under a key of its own) becomes the answer of that
+/// key.
 fn remember(ledger: &mut impl LedgerMut, event: &Event) {
     let (Some(command), body) = (event.command(), &event.body) else { return };
     let key = CommandKey::of(command.kind, command.key.as_ref(), body.pool_id(), body.reservation_id());
@@ -112,7 +113,7 @@ fn fold_pool(ledger: &mut impl LedgerMut, pool: &Pool) -> Folded {
     Ok(())
 }
 
-/// Everything that lasts until a time lasts as long as it would have.
+/// Moves every deadline with the clock, so that everything lasts as long as it would have.
 fn fold_clock_set(ledger: &mut impl LedgerMut, event: &Event, from: Micros) -> Folded {
     let to = event.decided_at;
     if from <= to {
@@ -133,7 +134,7 @@ fn live_status(ledger: &impl LedgerMut, entry: &Entry) -> Result<(Status, Amount
     Ok((known.status, known.demand.clone()))
 }
 
-/// An id belongs to one pool, for as long as anything is known of it.
+/// An id belongs to one pool as long as anything is known of it.
 fn is_of_pool(ledger: &impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) -> Folded {
     match ledger.reservation(&id).filter(|r| r.is_known(event.decided_at) && r.pool != *pool) {
         Some(known) => Err((Law::OneState, format!("{id} is of pool {}, told as of {pool}", known.pool))),
@@ -162,7 +163,7 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
     is_of_pool(ledger, event, pool, entry.reservation)?;
     ledger.update_pool(pool, |pool| pool.used = entry.used.clone());
     ledger.update_reservation(pool, entry.reservation, |r| {
-        // Older versions forgot some of what was decided early, and decided anew.
+        // Older versions forgot some decisions early and decided again.
         if r.status != Status::Void || !r.is_known(event.decided_at) {
             *r = Reservation::void(pool.clone());
         }
@@ -179,8 +180,8 @@ fn fold_accepted(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry) -> F
     Ok(())
 }
 
-/// A hold lasts no longer than its pool lets one that is held since then. Events of older versions knew no such bounds; they
-/// do not tell since when.
+/// Checks that a hold lasts no longer than its pool allows, given that its life counts from `since`. Events of older
+/// versions have no such bounds and do not say since when a hold lives.
 fn lasts_as_it_may(pool: &Pool, event: &Event, entry: &Entry, since: Micros) -> Folded {
     let (Some(until), Some(told)) = (entry.hold_until, entry.hold_since) else { return Ok(()) };
     let bounds = pool.spec.hold_bounds(since, event.decided_at);
@@ -212,7 +213,7 @@ fn fold_hold(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, to: Stat
     Ok(())
 }
 
-/// It goes on as it stands, and takes other units.
+/// Folds an amend: the status stays, and the reservation takes other units.
 fn fold_amended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, before: &Amounts) -> Folded {
     let (status, demand) = live_status(ledger, entry)?;
     is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
@@ -244,7 +245,7 @@ fn fold_ended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, cause: 
         r.seq = event.seq;
         r.attempts.end();
         r.held_ms = 0;
-        // Abandoned leaves no outcome behind: the same key is decided anew.
+        // An abandoned reservation leaves no outcome behind: the same key is decided anew.
         r.status = if cause == Some(ReleaseCause::Abandoned) { Status::Void } else { entry.status };
         if r.status == Status::Void {
             let cancelled = std::mem::take(&mut r.attempts);
@@ -254,7 +255,7 @@ fn fold_ended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, cause: 
     Ok(())
 }
 
-/// A repeated Reserve of a live reservation adds its attempt; every other repetition changes nothing.
+/// A repeated Reserve of a live reservation adds its attempt. Every other repetition changes nothing.
 fn fold_repeated(ledger: &mut impl LedgerMut, event: &Event, original: &EventBody) -> Folded {
     let command = stamp(event)?;
     if let (EventBody::Accepted(entry), CommandKind::Reserve) = (original, command.kind)
@@ -285,7 +286,7 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
         r.renew(event.decided_at, pool);
         r.order_ref = rejection.order_ref.clone();
         r.fingerprint = command.fingerprint;
-        // One beside attempts that were given up goes with them.
+        // A refusal beside cancelled attempts is forgotten together with them.
         if r.attempts.cancelled().is_empty() {
             r.until = forget_at(event);
         }
@@ -298,19 +299,20 @@ fn fold_refused(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejectio
     Ok(())
 }
 
-/// A Reserve of a reservation that is over says so, and changes nothing.
+/// Folds the refusal of a Reserve whose reservation has ended: it is checked, and nothing changes.
 fn fold_over(ledger: &impl LedgerMut, event: &Event, reason: Reason, id: ReservationId) -> Folded {
     let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
-    // What was too much to be remembered is not known to be otherwise.
+    // The end of the reservation may be forgotten. Then the refusal cannot be checked.
     let is_so = known.is_none_or(|r| r.why_over(event.decided_at) == Some(reason));
     if is_so { Ok(()) } else { Err((Law::SameAnswer, format!("{id} is refused as {reason}, and is not over so"))) }
 }
 
-/// Its caller is told no, and nobody would know a copy of it: its attempt is cancelled as if it had been given up.
+/// Cancels the attempt of a Reserve that was refused and whose copy would not be recognised. Its caller is told no,
+/// as if the attempt had been given up.
 fn fold_cancelled(ledger: &mut impl LedgerMut, event: &Event, rejection: &Rejection) {
     let Some(command) = event.command().filter(|command| command.kind == CommandKind::Reserve) else { return };
     let (Some(pool), Some(id)) = (&rejection.pool, rejection.reservation) else { return };
-    // Of another pool's id it would be refused anyhow.
+    // A Reserve of another pool would be refused in any case.
     if is_of_pool(ledger, event, pool, id).is_err() {
         return;
     }
@@ -318,7 +320,8 @@ fn fold_cancelled(ledger: &mut impl LedgerMut, event: &Event, rejection: &Reject
     give_up(ledger, event, (pool, id), until, |attempts| attempts.cancel(command.attempt));
 }
 
-/// How long an attempt that was given up may come yet: until its deadline. Events of older versions do not name it.
+/// Until when an attempt that was given up may still come: until its deadline, which events of older versions do not
+/// name.
 fn cancelled_until(event: &Event, command: &CommandStamp) -> Micros {
     command.deadline.map_or(forget_at(event), |deadline| deadline.min(forget_at(event)))
 }
@@ -341,8 +344,8 @@ fn give_up(
 ) {
     let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
     let status = known.map_or(Status::Void, |r| r.status);
-    // Of an ended reservation an attempt can take nothing any more: there is nothing to cancel. Nor is there of one that does
-    // not live, when the attempt comes too late whenever it comes.
+    // An attempt cannot take anything of an ended reservation, so that there is nothing to cancel. The same holds for
+    // a reservation that does not live when the attempt would come after its deadline.
     let is_ended = matches!(status, Status::Released | Status::Expired);
     if is_ended || !status.is_live() && until < event.decided_at {
         return;
@@ -355,8 +358,8 @@ fn give_up(
         r.renew(event.decided_at, pool);
         let is_refusal = r.keeping() == Keeping::Refusal;
         change(&mut r.attempts);
-        // In the instant of its deadline it would still be in time. A refusal took nothing: it may be forgotten then, and
-        // must not be before, lest the attempt be let in.
+        // At the very time of its deadline the attempt would still be in time. A refusal took nothing and may be
+        // forgotten at that time, but not before, or the attempt would be accepted.
         let through = Micros(until.0.saturating_add(1));
         match status {
             Status::Held | Status::Confirmed => {}

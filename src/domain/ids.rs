@@ -1,35 +1,36 @@
-//! Names and identities. A value of these types is valid: whoever holds one need not check it again.
+//! Names and identities. Their constructors check them, so whoever holds a value of these types need not check it
+//! again.
 
 use crate::limits::{DIMENSION_BYTES_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX};
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a text is not a name.
+/// Why a text is refused as a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
-    /// Nothing was given.
+    /// The text is empty.
     Empty,
-    /// Longer than this many bytes.
+    /// The text is longer than this many bytes.
     TooLong(usize),
-    /// A character that does not belong there.
+    /// A character is not allowed there.
     Character {
-        /// The character.
+        /// The first such character.
         found: char,
-        /// Its place, counted in characters from 1.
+        /// Its place in the text, counted in characters from 1.
         at: usize,
         /// What is wrong with it.
         why: Why,
     },
-    /// An id whose check digits or length are wrong.
+    /// A reservation's id with a wrong length or wrong check digits.
     Check,
-    /// `.` or `..`, which a path does not keep.
+    /// `.` or `..`: HTTP clients remove those from a path before they send it.
     Dots,
 }
 
 /// What is wrong with a character in a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// There are only these.
+    /// Only the characters of this list are allowed.
     NotOf(&'static str),
     /// It is a control character.
     Control,
@@ -39,11 +40,11 @@ pub enum Why {
     Separator,
     /// It is for private use.
     PrivateUse,
-    /// Unicode has not assigned it, as far as this version knows.
+    /// This version of the program does not know it as an assigned Unicode character.
     Unassigned,
-    /// It is a blank at the beginning or at the end.
+    /// It is a blank at the beginning or at the end of the text.
     OuterBlank,
-    /// The text is not in normalization form C from there on.
+    /// From here on the text is not in Unicode normalization form C.
     NotComposed,
 }
 
@@ -83,7 +84,7 @@ impl fmt::Display for Why {
 
 impl std::error::Error for NameError {}
 
-/// The characters that a kind of name may have, and what they are called.
+/// The characters that a kind of name allows, and how an error text calls them.
 struct Alphabet(fn(char) -> bool, &'static str);
 
 const POOL_CHARS: Alphabet =
@@ -108,7 +109,7 @@ fn check(text: &str, max: usize, Alphabet(is_of, says): Alphabet) -> Result<(), 
     }
 }
 
-/// A text that is checked when it is made. A copy shares it, and is one word: reservations hold some.
+/// A checked text. Cloning shares the characters, and a value is one word long, because every reservation holds some.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
@@ -116,16 +117,16 @@ macro_rules! name {
         pub struct $name(Arc<Box<str>>);
 
         impl $name {
-            /// The text, if it is one.
+            /// Checks the text and makes the name.
             ///
             /// # Errors
-            /// [`NameError`] says what is wrong with it.
+            /// [`NameError`] says what is wrong with the text.
             pub fn new(text: &str) -> Result<$name, NameError> {
                 $check(text)?;
                 Ok($name(Arc::new(text.into())))
             }
 
-            /// The text.
+            /// The name's text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -147,12 +148,12 @@ macro_rules! name {
 pub(super) use name;
 
 name!(
-    /// A pool's id: 1 to 64 of `A-Z a-z 0-9 . _ : -`, compared byte by byte, but not `.` or `..`: clients take those out of
-    /// a path before they send it.
+    /// A pool's id: 1 to 64 of `A-Z a-z 0-9 . _ : -`, compared byte by byte. `.` and `..` are refused, because HTTP
+    /// clients remove them from a path before they send it.
     PoolId, check_pool_id
 );
 name!(
-    /// A caller's Idempotency-Key: 1 to 128 visible ASCII characters, without `"` and `\`.
+    /// A caller's Idempotency-Key: 1 to 128 visible ASCII characters except `"` and `\`.
     IdempotencyKey, check_key
 );
 
@@ -165,15 +166,16 @@ fn check_key(text: &str) -> Result<(), NameError> {
     check(text, KEY_BYTES_MAX, KEY_CHARS)
 }
 
-/// A dimension's name: a lower-case letter, then up to 15 of `a-z 0-9 _`. Kept inline: every reservation holds some.
+/// A dimension's name: a lower-case letter, then up to 15 of `a-z 0-9 _`. It is stored inline, because every
+/// reservation holds some.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dimension([u8; DIMENSION_BYTES_MAX]);
 
 impl Dimension {
-    /// The name, if it is one.
+    /// Checks the text and makes the name.
     ///
     /// # Errors
-    /// [`NameError`] says what is wrong with it.
+    /// [`NameError`] says what is wrong with the text.
     pub fn new(text: &str) -> Result<Dimension, NameError> {
         check(text, DIMENSION_BYTES_MAX, DIMENSION_CHARS)?;
         if let Some(found) = text.chars().next().filter(|first| !first.is_ascii_lowercase()) {
@@ -186,7 +188,7 @@ impl Dimension {
         Ok(Dimension(name))
     }
 
-    /// The name.
+    /// The name's text.
     pub fn as_str(&self) -> &str {
         let text = self.0.split(|b| *b == 0).next().unwrap_or_default();
         std::str::from_utf8(text).unwrap_or_default()
@@ -205,15 +207,17 @@ impl fmt::Debug for Dimension {
     }
 }
 
-/// A command's identity: the gateway's incarnation (high half) and its running number (low half).
+/// A command's identity. The high half is the incarnation of the gateway that sent it, the low half a running number
+/// there.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CommandId(pub u128);
 
-/// One try of a caller, told apart from the other tries of the same reservation.
+/// The number of one try of a caller. It tells the tries of one reservation apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Attempt(pub u64);
 
-/// A record's 16-byte blake3 digest: of its own bytes, which hold its predecessor's digest.
+/// The first 16 bytes of the blake3 hash of a record. The record holds the digest of the record before it, so digests
+/// form a chain.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 16]);
 
@@ -230,7 +234,7 @@ impl fmt::Debug for Digest {
 }
 
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// What each byte is worth as a digit; 32 where it is none.
+/// The value of each byte as a base32 digit; 32 for a byte that is no digit.
 #[expect(clippy::indexing_slicing, reason = "when it is compiled")]
 const WORTH: [u8; 256] = {
     let (mut worth, mut digit) = ([32; 256], 0);
@@ -242,16 +246,18 @@ const WORTH: [u8; 256] = {
 };
 const PREFIX: &str = "hr_";
 const DIGITS: usize = 26;
-/// How long a reservation's id is as text.
+/// Length in bytes of a reservation's id as text.
 pub const RESERVATION_TEXT_BYTES: usize = PREFIX.len() + DIGITS;
 
-/// A reservation's id: 32 bits of pool hash, 88 bits of SHA-256(pool, key), 8 bits of check. The same key gives the
-/// same id, and the partition follows from the id alone. Written `hr_` and 26 characters of Crockford's base32.
+/// A reservation's id: 32 bits of pool hash, 88 bits of SHA-256(pool, key), 8 check bits. The same pool and key give
+/// the same id, and the partition follows from the id alone. As text it is `hr_` and 26 characters of Crockford's
+/// base32.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReservationId([u8; 16]);
 
 impl ReservationId {
-    /// An id from its pool's hash (see [`super::route::pool_hash`]) and 88 bits that are unique under it.
+    /// Makes an id from the hash of its pool (see [`super::route::pool_hash`]) and 88 bits that are unique under that
+    /// hash.
     pub fn new(pool_hash: u32, unique: [u8; 11]) -> ReservationId {
         let mut bytes = [0; 16];
         let parts = pool_hash.to_be_bytes().into_iter().chain(unique);
@@ -262,7 +268,7 @@ impl ReservationId {
         ReservationId(bytes)
     }
 
-    /// The id behind 16 stored bytes.
+    /// Reads the 16 stored bytes of an id.
     ///
     /// # Errors
     /// [`NameError::Check`] when the check byte is wrong.
@@ -271,7 +277,7 @@ impl ReservationId {
         if crc8(body) == *check { Ok(ReservationId(bytes)) } else { Err(NameError::Check) }
     }
 
-    /// The id behind its text.
+    /// Reads the text of an id.
     ///
     /// # Errors
     /// [`NameError::Check`] for anything that [`fmt::Display`] does not write.
@@ -283,7 +289,7 @@ impl ReservationId {
         let mut value: u128 = 0;
         for (at, c) in digits.bytes().enumerate() {
             let digit = WORTH.get(usize::from(c)).copied().unwrap_or(32);
-            // 26 digits hold 130 bits: the first one may only use its lower three.
+            // 26 digits hold 130 bits, two more than an id has: the first digit may use only its lower three bits.
             let most = if at == 0 { 7 } else { 31 };
             if digit > most {
                 return Err(NameError::Check);
@@ -293,12 +299,12 @@ impl ReservationId {
         ReservationId::from_bytes(value.to_be_bytes())
     }
 
-    /// The stored form.
+    /// The 16 bytes in which the id is stored.
     pub fn bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// Its text, in place: every event holds one.
+    /// Writes the text into `buffer` and returns it. Nothing is allocated, because every event holds such a text.
     pub fn text<'a>(&self, buffer: &'a mut [u8; RESERVATION_TEXT_BYTES]) -> &'a str {
         let mut value = u128::from_be_bytes(self.0);
         let (prefix, digits) = buffer.split_at_mut(PREFIX.len());
@@ -310,7 +316,7 @@ impl ReservationId {
         std::str::from_utf8(buffer).unwrap_or_default()
     }
 
-    /// The hash of the pool it belongs to.
+    /// The hash of the pool that the reservation belongs to.
     pub fn pool_hash(&self) -> u32 {
         let [a, b, c, d, ..] = self.0;
         u32::from_be_bytes([a, b, c, d])
@@ -329,12 +335,13 @@ impl fmt::Debug for ReservationId {
     }
 }
 
-/// CRC-8 (polynomial 0x07): finds every error within eight neighbouring bits, so every single mistyped character.
+/// CRC-8 with the polynomial 0x07. It finds every error within eight neighbouring bits, and so every single mistyped
+/// character.
 fn crc8(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |crc, b| CRC8.get(usize::from(crc ^ b)).copied().unwrap_or_default())
 }
 
-/// What a byte leaves behind.
+/// The CRC of one byte.
 #[expect(clippy::indexing_slicing, reason = "when it is compiled")]
 const CRC8: [u8; 256] = {
     let (mut table, mut byte) = ([0; 256], 0);

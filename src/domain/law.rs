@@ -1,4 +1,5 @@
-//! The laws, by name. The owner asserts them, the auditor re-derives them, `headroom verify` reports them.
+//! The laws by name. The owner asserts them, the auditor derives them again from events, and `headroom verify`
+//! reports breaches.
 
 use super::pool::Pool;
 use super::units::Amounts;
@@ -11,15 +12,15 @@ macro_rules! laws {
         pub enum Law { $(#[doc = $sentence] $name,)* }
 
         impl Law {
-            /// All of them.
+            /// All laws, `L1` first.
             pub const ALL: &[Law] = &[$(Law::$name,)*];
 
-            /// Its short name, `L1` to `L10`.
+            /// The short name, `L1` to `L10`.
             pub fn id(self) -> &'static str {
                 match self { $(Law::$name => $id,)* }
             }
 
-            /// What it says.
+            /// The law in one sentence.
             pub fn sentence(self) -> &'static str {
                 match self { $(Law::$name => $sentence,)* }
             }
@@ -46,16 +47,16 @@ impl fmt::Display for Law {
     }
 }
 
-/// A law found broken.
+/// A law was found broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Breach {
-    /// Which.
+    /// The broken law.
     pub law: Law,
-    /// The partition.
+    /// The partition where it was found.
     pub partition: u32,
-    /// The event.
+    /// The sequence number of the event that breaks it.
     pub seq: u64,
-    /// What was seen, for whoever has to find out why.
+    /// What was expected and what was seen, for a person.
     pub detail: String,
 }
 
@@ -68,7 +69,8 @@ impl fmt::Display for Breach {
 
 impl std::error::Error for Breach {}
 
-/// L1: what a reservation that takes `demand` in place of `before`, which is nothing for an acceptance, must leave in `pool`.
+/// L1: checks `limits` and `used` of an event in which a reservation takes `demand` in place of `before` (nothing,
+/// for an acceptance), given the pool before it.
 ///
 /// # Errors
 /// What is wrong with `limits` or `used`.
@@ -93,7 +95,7 @@ pub fn admitted(
     }
 }
 
-/// L1: what giving `demand` back must leave in `pool`.
+/// L1: checks `used` of an event that gives `demand` back, given the pool before it.
 ///
 /// # Errors
 /// What is wrong with `used`.

@@ -1,5 +1,5 @@
-//! The state of a partition as the domain sees it: read by [`super::decide`], changed by [`super::evolve`]. The same
-//! two functions run over a partition's real state and over the overlay of a turn that is not committed yet.
+//! The state of a partition as the domain sees it. [`super::decide`] reads it, [`super::evolve`] changes it. Both run
+//! over a partition's real state and over the overlay of a turn that is not committed yet.
 
 use super::event::EventBody;
 use super::ids::{CommandId, IdempotencyKey, PoolId, ReservationId};
@@ -10,27 +10,27 @@ use super::room::{Bounds, Keeping, SHUT};
 use super::units::Micros;
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS};
 
-/// What a keyed command (other than Reserve, whose id holds its key) was about.
+/// What a keyed command is about. A Reserve is not among them, because its reservation id contains the key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Target {
-    /// A pool.
+    /// The pool of this id.
     Pool(PoolId),
-    /// A reservation.
+    /// The reservation of this id.
     Reservation(ReservationId),
 }
 
-/// A caller's key, in the scope of what it was used on.
+/// A caller's key together with the pool or reservation that it was used on.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CommandKey {
-    /// What it was used on.
+    /// The pool or the reservation.
     pub target: Target,
-    /// The key.
+    /// The caller's idempotency key.
     pub key: IdempotencyKey,
 }
 
 impl CommandKey {
-    /// Under what the answer to a command of this kind is remembered: its key, in the scope of the pool or the reservation
-    /// that it is about. `None` where nothing is: the command has no key, or its kind remembers no answer.
+    /// The key under which the answer of a command is remembered. `None` when nothing is remembered: the command has
+    /// no key, or answers of its kind are not remembered.
     pub fn of(
         kind: CommandKind,
         key: Option<&IdempotencyKey>,
@@ -46,25 +46,25 @@ impl CommandKey {
     }
 }
 
-/// The answer a key was given.
+/// The answer that was given to a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DedupEntry {
-    /// Fingerprint of the command's body.
+    /// The fingerprint of the command's body.
     pub fingerprint: u64,
-    /// When it is forgotten.
+    /// When the answer may be forgotten.
     pub until: Micros,
-    /// The decision.
+    /// The body of the event that answered.
     pub body: Box<EventBody>,
-    /// The event that decided.
+    /// The sequence number of the event that answered.
     pub seq: u64,
 }
 
-/// Until when the id of a command that is decided now is kept: those of a span of time together.
+/// Until when the id of a command that is decided now is kept. Ids of one span of time are forgotten together.
 pub fn kept_until(decided_at: Micros) -> Micros {
     kept_through(decided_at.plus_ms(COMMAND_WINDOW_MS))
 }
 
-/// The same, of an id that is to be known at `last` still.
+/// Until when an id is kept that must still be known at `last`.
 pub fn kept_through(last: Micros) -> Micros {
     let span_us = COMMAND_SPAN_MS.saturating_mul(1_000);
     let spans = last.0.checked_div(span_us).unwrap_or_default();
@@ -72,7 +72,7 @@ pub fn kept_through(last: Micros) -> Micros {
 }
 
 impl DedupEntry {
-    /// For how long it is kept: a refusal has changed nothing.
+    /// How long the answer is kept. A refusal has changed nothing and is kept only while there is room.
     pub fn keeping(&self) -> Keeping {
         match *self.body {
             EventBody::Rejected(_) => Keeping::Refusal,
@@ -81,65 +81,68 @@ impl DedupEntry {
     }
 }
 
-/// Reading a partition's state.
+/// Reading the state of a partition.
 pub trait Ledger {
-    /// The pool, if it is known.
+    /// The pool; `None` when it does not exist.
     fn pool(&self, id: &PoolId) -> Option<&Pool>;
-    /// What is known of the reservation; it may be forgettable already (see [`Reservation::is_known`]).
+    /// What is known of the reservation. It may be due to be forgotten (see [`Reservation::is_known`]).
     fn reservation(&self, id: &ReservationId) -> Option<&Reservation>;
-    /// The live reservation of this order in this pool, among those that are asked about; of several, that of the least id.
+    /// The live reservation of this order in this pool, among those for which `is_asked` holds; the one with the
+    /// smallest id if there are several.
     fn of_order(
         &self,
         pool: &PoolId,
         order_ref: &str,
         is_asked: impl Fn(&ReservationId) -> bool,
     ) -> Option<ReservationId>;
-    /// The answer this key was given; it may be forgettable already.
+    /// The answer that was given to this key. It may be due to be forgotten.
     fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry>;
-    /// Whether a command of this id was decided, and its id is kept at `now`.
+    /// Whether a command with this id was decided and its id is kept at `now`.
     fn is_decided(&self, id: CommandId, now: Micros) -> bool;
-    /// How many such ids are kept at `now`.
+    /// Number of such ids that are kept at `now`.
     fn decided_count(&self, now: Micros) -> usize;
-    /// How many pools there are.
+    /// Number of pools.
     fn pool_count(&self) -> usize;
     /// Bytes that count at `now` towards [`Bounds::memory`].
     fn memory_used(&self, now: Micros) -> u64;
-    /// What may be remembered.
+    /// How much may be remembered, in bytes.
     fn bounds(&self) -> Bounds;
 }
 
-/// Whether there is room for so many bytes of new work: none while an attempt may come that could not be remembered.
+/// Whether there is room for so many bytes of new work. There is none while an attempt may come that could not be
+/// remembered as given up.
 pub fn has_room(ledger: &impl Ledger, bytes: u64, now: Micros) -> bool {
     let fits = ledger.memory_used(now).saturating_add(bytes) <= ledger.bounds().memory;
     fits && !ledger.is_decided(SHUT, now)
 }
 
-/// The same, in the reserve too, for what ends work or gives up.
+/// Whether there is room for so many bytes when the reserve is used too; for commands that end or give up work.
 pub fn has_reserve(ledger: &impl Ledger, bytes: u64, now: Micros) -> bool {
     let Bounds { memory, reserve, .. } = ledger.bounds();
     ledger.memory_used(now).saturating_add(bytes) <= memory.saturating_add(reserve)
 }
 
-/// Changing it. Only [`super::evolve::evolve`] does.
+/// Changing the state. Only [`super::evolve::evolve`] calls these.
 pub trait LedgerMut: Ledger {
-    /// Puts a pool in place of what was there.
+    /// Adds a pool, or replaces it.
     fn put_pool(&mut self, pool: Pool);
-    /// Changes a pool that is there; nothing happens when it is not.
+    /// Changes a pool. Nothing happens when it does not exist.
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool));
-    /// Changes what is known of a reservation, starting from [`Reservation::void`] when nothing is; drops it when
+    /// Changes what is known of a reservation, starting with [`Reservation::void`] when nothing is. Drops it when
     /// nothing is left to remember.
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation));
-    /// Keeps the answer of a key.
+    /// Remembers the answer of a key.
     fn remember(&mut self, key: CommandKey, remembered: DedupEntry);
-    /// Keeps the id of a decided command until then.
+    /// Keeps the id of a decided command until this time.
     fn keep_decided(&mut self, id: CommandId, until: Micros);
-    /// The clock goes back from `from` by so many microseconds: every hold ends, and every answer and whatever else is not
-    /// live is forgotten, earlier by as much. What may be forgotten at `from` may be so now.
+    /// Moves every deadline back by so many microseconds, because the clock goes back from `from`: holds end earlier
+    /// by as much, and everything that is not live is forgotten earlier. What may be forgotten at `from` may be
+    /// dropped now.
     fn set_back(&mut self, from: Micros, by_us: u64);
-    /// Ids of decided commands that are kept at `from` stay for as long as they would by the old time, and not beyond
-    /// `latest`: a copy of such a command has its deadline by the old time. All others go.
+    /// Keeps ids of decided commands that are kept at `from` as long as they would by the old time, but not beyond
+    /// `latest`, because copies of those commands have their deadlines by the old time. Drops all other ids.
     fn carry_decided(&mut self, from: Micros, latest: Micros);
-    /// Lets go of refusals that are too many bytes, the oldest first, of a bounded number of the entries whose time is over
-    /// at `now`, and of every command's id that is kept no longer.
+    /// Forgets the oldest refusals beyond their bounds, a bounded number of the entries whose time is over at `now`,
+    /// and every command id that is not kept any more.
     fn forget(&mut self, now: Micros);
 }

@@ -1,6 +1,6 @@
-//! What Headroom decides, and nothing else: values in, values out. No clock, no hash maps, no input or output, no
-//! third-party code. [`decide`](decide::decide) concludes, [`evolve`](evolve::evolve) is the only way a state changes,
-//! live and on replay alike, and [`law`] names what must always hold.
+//! What Headroom decides: values in, values out. There is no clock, no hash map, no input or output and no other
+//! crate but Unicode's tables. [`decide`](decide::decide) decides, [`evolve`](evolve::evolve) is the only way a state
+//! changes, live and on replay alike, and [`law`] names what must always hold.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod change;

@@ -1,12 +1,12 @@
 //! Names that people give: areas, labels, order references, actors.
 //!
-//! What is a name is decided here alone, for callers and for records of the log alike. It has to be so for ever: a name
-//! that an event holds is read by every later version, and a command is judged alike by every process. So the rule rests
-//! on nothing that changes. Unicode never changes the category of a character into one that is refused here, nor whether a
-//! text of assigned characters is in normalization form C. What it does is assign more characters: those are refused until
-//! the tables here know them, so that no text is accepted now and not later. A process of an older version takes a command
-//! with a character that it does not know for one that cannot be read, and waits before such an event as before any other
-//! of a later version.
+//! This module alone decides what a name is, both for callers and for records of the log. The answer must never
+//! change: every later version must read a name that an event holds, and every process must judge a command alike. So
+//! the rule uses only what Unicode promises to keep. Unicode never moves an assigned character into a category that
+//! is refused here, and never changes whether a text of assigned characters is in normalization form C. Unicode does
+//! assign more characters. Those are refused until the tables here know them, so that no text is accepted today and
+//! refused later. A process of an older version that meets such a character in a command treats the command as
+//! unreadable. It waits in front of such an event, as it does in front of any other event of a later version.
 
 use super::ids::{NameError, Why, name};
 use crate::limits::NAME_BYTES_MAX;
@@ -15,17 +15,18 @@ use std::sync::Arc;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use unicode_properties::{GeneralCategory as Category, UnicodeGeneralCategory};
 
-/// The two tables are of one version of Unicode: one that knew more characters would let in what the other knows nothing of.
+/// Both tables must be of one version of Unicode. Otherwise one of them would accept characters that the other does
+/// not know.
 const _: () = {
     let (one, other) = (unicode_normalization::UNICODE_VERSION, unicode_properties::UNICODE_VERSION);
     assert!(one.0 as u64 == other.0 && one.1 as u64 == other.1 && one.2 as u64 == other.2);
 };
 
 name!(
-    /// An area, a label or its value, an order reference, or an actor: 1 to 64 bytes of UTF-8 in normalization form C. It has
-    /// no control, format (bidirectional ones among them), private-use or unassigned characters and no line or paragraph
-    /// separators, and neither begins nor ends with a blank. Names are compared byte by byte: `Köln` is not `köln`. The
-    /// alphabet of [`super::PoolId`], which was that of names before, is a part of it.
+    /// An area, a label or its value, an order reference, or an actor: 1 to 64 bytes of UTF-8 in normalization form
+    /// C. Control, format (bidirectional ones among them), private-use and unassigned characters are refused, and so
+    /// are line and paragraph separators and a blank at either end. Names are compared byte by byte: `Köln` is not
+    /// `köln`. Every [`super::PoolId`] is also a name; older versions allowed no other names.
     Name, check
 );
 
@@ -52,7 +53,7 @@ fn check(text: &str) -> Result<(), NameError> {
     Err(NameError::Character { found, at, why: Why::NotComposed })
 }
 
-/// Why a name has no such character, at one of its ends or between them.
+/// Why a character is refused, given whether it stands at an end of the text.
 fn refused(c: char, is_outside: bool) -> Option<Why> {
     if c.is_ascii_graphic() {
         return None;
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!(told, "has U+202E at character 3: it is a format character, which nobody sees");
     }
 
-    /// Blanks are what Unicode calls white space, whichever of these tables is asked.
+    /// Blanks are what Unicode calls white space; both tables must agree on it.
     #[test]
     fn no_name_begins_or_ends_with_white_space() {
         let refused = |text: String| Name::new(&text).is_err();
@@ -140,7 +141,7 @@ mod tests {
         }
     }
 
-    /// Every name of the versions before is one.
+    /// Every name that older versions accepted is accepted.
     #[test]
     fn the_alphabet_of_the_versions_before_is_a_part_of_it() {
         for c in ('a'..='z').chain('A'..='Z').chain('0'..='9').chain(".:_-".chars()) {

@@ -1,5 +1,6 @@
-//! Why a command is refused. The order of the variants is the order of precedence: of two reasons that hold, the
-//! earlier one is named; but a reservation that is over is called that, whatever holds of its pool. Codes are part of the API and of the event schema, and never change.
+//! Why a command is refused. The order of the variants is the order of precedence: when several reasons hold, the
+//! first one is named. One exception: a reservation that has ended is refused as ended, whatever the state of its
+//! pool. The codes are part of the API and of the event schema and never change.
 
 use std::fmt;
 
@@ -10,15 +11,16 @@ macro_rules! reasons {
         pub enum Reason { $($(#[$doc])* $name,)* }
 
         impl Reason {
-            /// Every reason, in order of precedence.
+            /// All reasons, in order of precedence.
             pub const ALL: &[Reason] = &[$(Reason::$name,)*];
 
-            /// Its stable code.
+            /// The stable code, as it stands in the API, in events and in metrics.
             pub fn code(self) -> &'static str {
                 match self { $(Reason::$name => $code,)* }
             }
 
-            /// Whether a key remembers it: a business outcome, not a technical one.
+            /// Whether an idempotency key remembers the refusal: a business outcome is remembered, a technical one is
+            /// not.
             pub fn is_remembered(self) -> bool {
                 match self { $(Reason::$name => $remembered,)* }
             }
@@ -27,36 +29,36 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// It cannot be what any caller meant.
+    /// The command is inconsistent in itself: no caller can mean it.
     Malformed = "malformed", false;
-    /// It was appended to a partition that its pool does not belong to.
+    /// The command was appended to a partition that does not own its pool.
     Misrouted = "misrouted", false;
-    /// It is a copy of a command that was decided a short while ago: what was decided then stands.
+    /// The command is a copy of one that was decided a short while ago. The first decision stands.
     Duplicate = "duplicate", false;
-    /// Its deadline had passed before it was decided.
+    /// The deadline had passed before the command was decided.
     Expired = "expired", false;
-    /// Its deadline lies so far ahead that a copy of it could be in time when its id is not kept any more.
+    /// The deadline is so far ahead that a copy could still be in time when the command's id is no longer kept.
     DeadlineTooFar = "deadline_too_far", false;
-    /// As many commands were decided a short while ago as ids are kept.
+    /// So many commands were decided a short while ago that no more ids can be kept.
     TooManyCommands = "too_many_commands", false;
-    /// Its attempt was abandoned before it came.
+    /// The attempt was abandoned before it came.
     Abandoned = "abandoned", false;
-    /// Its key was used with another body.
+    /// The key was used before with another body.
     KeyReused = "key_reused", false;
-    /// So many attempts of the reservation were abandoned before they came that it cannot be told whether this is one.
-    /// It passes with their deadlines.
+    /// So many attempts of the reservation were abandoned before they came that no more can be kept apart. The
+    /// refusal ends when their deadlines have passed.
     TooManyAttempts = "too_many_attempts", false;
-    /// The partition remembers as much as it may. What is remembered goes with time.
+    /// The partition remembers as much as it may. Entries are forgotten with time.
     MemoryFull = "memory_full", false;
     /// The partition has as many pools as it may.
     PartitionFull = "partition_full", false;
-    /// There is no such pool.
+    /// The pool does not exist.
     UnknownPool = "unknown_pool", true;
-    /// There is no such reservation.
+    /// The reservation does not exist.
     UnknownReservation = "unknown_reservation", true;
-    /// The pool has another version than expected.
+    /// The pool does not have the expected version.
     StaleVersion = "stale_version", true;
-    /// The order has a live reservation in the pool, which lets it have one.
+    /// The order has a live reservation in the pool, and the pool allows an order only one.
     OrderHasReservation = "order_has_reservation", true;
     /// The pool's cutoff has passed.
     PastCutoff = "past_cutoff", true;
@@ -66,33 +68,33 @@ reasons! {
     Paused = "paused", true;
     /// The pool has no such dimension.
     UnknownDimension = "unknown_dimension", true;
-    /// It does not fit.
+    /// The demand does not fit the free units.
     OverLimit = "over_limit", true;
-    /// The limit would leave its range.
+    /// The limit would leave its allowed range.
     LimitOutOfRange = "limit_out_of_range", true;
-    /// The window would lack its start or its end, or they and the cutoff would be out of order.
+    /// The window would lack its start or its end, or start, cutoff and end would be out of order.
     InvalidWindow = "invalid_window", true;
     /// The pool would have more labels than it may.
     LabelsFull = "labels_full", true;
-    /// A dimension that reservations still use would go.
+    /// The change would remove a dimension in which units are in use.
     DimensionInUse = "dimension_in_use", true;
-    /// The hold expired before.
+    /// The hold expired earlier.
     HoldExpired = "hold_expired", true;
-    /// The reservation was released before.
+    /// The reservation was released earlier.
     AlreadyReleased = "already_released", true;
     /// The reservation is not a hold.
     NotAHold = "not_a_hold", true;
-    /// The pool lets no hold have so much time at once.
+    /// The pool does not allow a hold so much time at once.
     HoldTooLong = "hold_too_long", true;
-    /// The pool lets no hold live so long in all.
+    /// The pool does not allow a hold so long a life in all.
     HoldTooOld = "hold_too_old", true;
-    /// The hold would outlive the pool's window.
+    /// The hold would last longer than the pool's window.
     HoldBeyondWindow = "hold_beyond_window", true;
 }
 
 impl Reason {
-    /// Whether a command refused so has its id kept, so that a copy is refused as one. Of the others a copy is refused for
-    /// the same reason again, whenever it comes; or there is no room, or no room for as long as it takes.
+    /// Whether the id of a command that is refused for this reason is kept, so that a copy is refused as a duplicate.
+    /// For the other reasons a copy is refused for the same reason again, or no room is left to keep ids.
     pub fn is_kept(self) -> bool {
         match self {
             Reason::Malformed | Reason::Misrouted | Reason::Duplicate | Reason::Expired => false,
@@ -100,18 +102,18 @@ impl Reason {
         }
     }
 
-    /// Whether a copy of a command refused so may be decided otherwise. A Reserve's attempt is cancelled for it; of another
-    /// command nobody may be told that it is not applied.
+    /// Whether a copy of a command that is refused for this reason may get another answer. Then the attempt of a
+    /// Reserve is cancelled with the refusal. Callers of other commands must be told that the outcome is unknown.
     pub fn is_open(self) -> bool {
         matches!(self, Reason::DeadlineTooFar | Reason::TooManyCommands)
     }
 
-    /// Whether a hold was refused the time that was asked for it.
+    /// Whether the reason is that a hold would last too long.
     pub fn is_of_hold_time(self) -> bool {
         matches!(self, Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow)
     }
 
-    /// The reason with this code.
+    /// The reason with this code; `None` when there is no such code.
     pub fn from_code(code: &str) -> Option<Reason> {
         Reason::ALL.iter().copied().find(|r| r.code() == code)
     }

@@ -1,4 +1,4 @@
-//! A pool: what may be reserved, what is, and when and where it is offered.
+//! A pool: how much may be reserved, how much is, and when and where it is offered.
 
 use super::ids::{Dimension, PoolId};
 use super::name::Name;
@@ -7,71 +7,71 @@ use super::units::{Amounts, Micros};
 use crate::limits::{HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Whether a pool admits anything at all.
+/// Whether a pool admits new reservations.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Mode {
-    /// It admits what fits.
+    /// It admits what fits its limits.
     Open,
-    /// A planner has paused it: it admits nothing for now.
+    /// A planner has paused it: it admits nothing until it is opened again.
     Paused,
-    /// It is done: it admits nothing.
+    /// A planner has closed it: it admits nothing.
     Closed,
 }
 
-/// The time a pool stands for.
+/// The time slot that a pool stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
     /// When the slot begins.
     pub start: Micros,
-    /// When the slot is over: later than `start`.
+    /// When the slot ends; later than `start`.
     pub end: Micros,
-    /// From when nothing is admitted any more; the end when there is none. Not later than `end`.
+    /// When the pool stops admitting; `None` stands for `end`. Not later than `end`.
     pub cutoff: Option<Micros>,
 }
 
 impl Window {
-    /// From when nothing is admitted any more.
+    /// When the pool stops admitting: the cutoff, or the end of the slot.
     pub fn closes_at(&self) -> Micros {
         self.cutoff.unwrap_or(self.end)
     }
 
-    /// Whether it begins before it ends, and closes no later than it ends.
+    /// Whether `start` is before `end`, and the cutoff not after `end`.
     pub fn is_in_order(&self) -> bool {
         self.start < self.end && self.end <= Micros::MAX && self.closes_at() <= self.end
     }
 }
 
-/// What a planner says of a pool.
+/// What a planner defines of a pool.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PoolSpec {
-    /// Units per dimension it may admit; at least one dimension.
+    /// Limits: the units that it may admit, in at least one dimension.
     pub limits: Amounts,
-    /// Where it is offered.
+    /// The areas where it is offered.
     pub areas: BTreeSet<Name>,
-    /// The time it stands for, if any.
+    /// Its time slot; `None` when it is offered at any time.
     pub window: Option<Window>,
-    /// What else is said of it.
+    /// Labels, free for the planner's use.
     pub labels: BTreeMap<Name, Name>,
-    /// Whether it admits.
+    /// Whether it admits new reservations.
     pub mode: Mode,
-    /// What it asks of its reservations.
+    /// Rules that its reservations must keep.
     pub rules: PoolRules,
 }
 
-/// What a pool asks of its reservations beside that they fit. A rule counts for what is decided while it is set, and evicts
-/// nobody.
+/// What a pool demands of its reservations beside the limits. A rule applies to what is decided while it is set;
+/// setting one ends no reservation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PoolRules {
-    /// The longest time that a hold gets at once.
+    /// The longest time in milliseconds that a hold may get at once; `None`: no bound.
     pub hold_ttl_max_ms: Option<u64>,
-    /// The longest whole life of a hold, however often it is extended.
+    /// The longest whole life of a hold in milliseconds, extensions included; `None`: no bound.
     pub hold_life_max_ms: Option<u64>,
-    /// Whether an order may have one live reservation at most.
+    /// Whether one order may have at most one live reservation in the pool.
     pub unique_order_ref: bool,
 }
 
 impl PoolRules {
-    /// Whether the times are such as holds may have.
+    /// Whether both times lie in the range that holds may have.
     pub fn is_well_formed(&self) -> bool {
         let is_within = |time: Option<u64>, most| time.is_none_or(|ms| (HOLD_TTL_MIN_MS..=most).contains(&ms));
         is_within(self.hold_ttl_max_ms, HOLD_TTL_MAX_MS) && is_within(self.hold_life_max_ms, HOLD_LIFE_MAX_MS)
@@ -79,8 +79,8 @@ impl PoolRules {
 }
 
 impl PoolSpec {
-    /// Until when a hold may last whose life counts from `since` and that gets its time at `now`, and the reason to refuse
-    /// it more: by its time, by its life, and by the window.
+    /// The latest ends that a hold may have, each with the reason to refuse a later one: by its time from `now` on,
+    /// by its whole life, which counts from `since`, and by the pool's window.
     pub fn hold_bounds(&self, since: Micros, now: Micros) -> [(Micros, Reason); 3] {
         let after = |from: Micros, ms: Option<u64>| ms.map_or(Micros::MAX, |ms| from.plus_ms(ms));
         [
@@ -91,32 +91,33 @@ impl PoolSpec {
     }
 }
 
-/// A pool as it is: the planner's word and what has been admitted under it.
+/// A pool as it stands: what the planner defined, and what has been admitted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pool {
-    /// Its id.
+    /// The pool's id.
     pub id: PoolId,
-    /// The planner's word.
+    /// What the planner defined.
     pub spec: PoolSpec,
-    /// Units admitted and not given back; the dimensions of `spec.limits`.
+    /// Units admitted and not given back, in the dimensions of `spec.limits`.
     pub used: Amounts,
-    /// How often the planner's word has changed, from 1.
+    /// Counts changes of `spec`; 1 when the pool is new.
     pub version: u64,
 }
 
 impl Pool {
-    /// Units still free in this dimension: 0 when over-committed, `None` when the pool does not have it.
+    /// Free units of a dimension: 0 when over-committed, `None` when the pool does not have the dimension.
     pub fn remaining(&self, dimension: Dimension) -> Option<u64> {
         let limit = self.spec.limits.get(dimension)?;
         Some(limit.saturating_sub(self.used.get(dimension).unwrap_or_default()))
     }
 
-    /// Whether more is admitted than the limit in some dimension: a lowered limit evicts nobody.
+    /// Whether some dimension has more units in use than its limit. That happens when a limit is lowered, which ends
+    /// no reservation.
     pub fn is_over_committed(&self) -> bool {
         self.spec.limits.iter().any(|(d, limit)| self.used.get(d).unwrap_or_default() > limit)
     }
 
-    /// Whether every demanded dimension fits.
+    /// Whether the pool has every demanded dimension, with enough free units.
     pub fn fits(&self, demand: &Amounts) -> bool {
         demand.iter().all(|(d, units)| self.remaining(d).is_some_and(|free| units <= free))
     }

@@ -1,4 +1,4 @@
-//! A reservation's life, and what is remembered of it afterwards.
+//! The life of a reservation, and what is remembered of it afterwards.
 
 use super::ids::{Attempt, Dimension, PoolId, ReservationId};
 use super::name::Name;
@@ -7,82 +7,83 @@ use super::room::{Keeping, Standing};
 use super::units::{Amounts, Micros};
 use crate::limits::{ATTEMPTS_MAX, CANCELLED_ATTEMPTS_MAX};
 
-/// Where a reservation id stands.
+/// The status of a reservation id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Status {
-    /// Nothing was decided: only cancelled attempts are remembered.
+    /// Nothing was decided yet; only cancelled attempts are remembered.
     Void,
-    /// Admitted until a deadline, to be confirmed before it.
+    /// Admitted until a deadline; it expires unless it is confirmed before.
     Held,
-    /// Admitted.
+    /// Admitted until it is released.
     Confirmed,
-    /// Given back.
+    /// Ended by a caller, or with its last attempt; its capacity was given back.
     Released,
-    /// Not confirmed in time, so given back.
+    /// A hold that was not confirmed in time; its capacity was given back.
     Expired,
-    /// Never admitted; the refusal is remembered for its key. `binding` is the place in the demand of the dimension
-    /// that refused it.
+    /// Never admitted; the refusal is remembered for its key. `binding` is the index, in the demand, of the dimension
+    /// that decided it.
     Refused {
-        /// Why.
+        /// The reason of the refusal.
         reason: Reason,
-        /// Which of the demanded dimensions.
+        /// The index of the deciding dimension in the demand; `None` when no dimension decided.
         binding: Option<u8>,
     },
 }
 
 impl Status {
-    /// Whether it takes capacity.
+    /// Whether a reservation with this status takes capacity.
     pub fn is_live(self) -> bool {
         matches!(self, Status::Held | Status::Confirmed)
     }
 }
 
-/// What a partition knows of one reservation id. A live one is never forgotten; the others are at `until`, a refusal
-/// earlier when there are too many.
+/// What a partition knows of one reservation id. A live one is never forgotten. The others are forgotten at `until`,
+/// a refusal earlier when there are too many of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reservation {
     /// The pool it belongs to.
     pub pool: PoolId,
-    /// Units it takes (or would have taken).
+    /// Units that it takes; of a refused one those that it asked for.
     pub demand: Amounts,
-    /// The caller's order.
+    /// The caller's order, if the Reserve named one.
     pub order_ref: Option<Name>,
-    /// The tries behind it.
+    /// The attempts that share the reservation.
     pub attempts: Attempts,
-    /// Fingerprint of the Reserve's body.
+    /// The fingerprint of the Reserve's body.
     pub fingerprint: u64,
-    /// Held: when it expires. Not live: when it is forgotten. Confirmed: meaningless, 0.
+    /// Of a hold: when it expires. Of one that is not live: when it may be forgotten. 0 when it is confirmed.
     pub until: Micros,
-    /// The event that last changed where it stands, until when, or what it takes.
+    /// The sequence number of the event that last changed its status, its deadline or its demand.
     pub seq: u64,
-    /// The event that accepted or refused it.
+    /// The sequence number of the event that accepted or refused it.
     pub decided_seq: u64,
-    /// What it was refused by, as it was then.
+    /// Of a refused one: the figures that it was judged by, as they were then.
     pub judged: Option<Box<Judged>>,
-    /// Where it stands.
+    /// Its status after the last event about it.
     pub status: Status,
-    /// Held: how long it is from its acceptance to `until`, in milliseconds, a begun one counted whole. 0 otherwise.
+    /// Of a hold: milliseconds from its acceptance to `until`; a begun millisecond counts as a whole one. 0
+    /// otherwise.
     pub held_ms: u32,
 }
 
-/// What a refusal was judged by.
+/// The figures that a refusal was judged by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Judged {
-    /// What the dimension was like in which a demand did not fit.
+    /// The dimension in which the demand did not fit.
     Units {
-        /// Its limit.
+        /// The limit of the dimension.
         limit: u64,
-        /// Its units in use.
+        /// The units that were in use in the dimension.
         used: u64,
     },
-    /// The reservation that the order had.
+    /// The reservation that the order already had.
     Order(ReservationId),
-    /// The latest instant until which the hold could last.
+    /// The latest time until which the hold could last.
     Hold(Micros),
 }
 
 impl Reservation {
-    /// Nothing decided yet.
+    /// A reservation id for which nothing was decided yet.
     pub fn void(pool: PoolId) -> Reservation {
         Reservation {
             pool,
@@ -99,27 +100,27 @@ impl Reservation {
         }
     }
 
-    /// The order of a live one.
+    /// The order of a live reservation; `None` when it is not live or has no order.
     pub fn live_order(&self) -> Option<&Name> {
         self.order_ref.as_ref().filter(|_| self.status.is_live())
     }
 
-    /// Whether it is a live one of this order.
+    /// Whether it is a live reservation of this order in this pool.
     pub fn is_of_order(&self, pool: &PoolId, order_ref: &str) -> bool {
         self.pool == *pool && self.live_order().is_some_and(|order| order.as_str() == order_ref)
     }
 
-    /// Of a hold, the instant from which its life counts.
+    /// The time from which the life of a hold counts; only meaningful for a hold.
     pub fn held_since(&self) -> Micros {
         self.until.set_back(u64::from(self.held_ms).saturating_mul(1_000))
     }
 
-    /// Whether it still counts at `now`: live, or remembered for a while yet.
+    /// Whether it still counts at `now`: it is live, or its time to be remembered has not passed.
     pub fn is_known(&self, now: Micros) -> bool {
         self.status.is_live() || self.until > now
     }
 
-    /// Why it lives no more, if it did: a hold whose time has passed is over, expired by an event or not yet.
+    /// Why it has ended, if it has. A hold whose deadline has passed has ended, even while no event says so yet.
     pub fn why_over(&self, now: Micros) -> Option<Reason> {
         match self.status {
             Status::Held if self.until <= now => Some(Reason::HoldExpired),
@@ -129,15 +130,15 @@ impl Reservation {
         }
     }
 
-    /// What may be forgotten at `now` counts as forgotten, swept or not: nothing of it gets into what comes after it, which
-    /// is of this pool.
+    /// Starts anew when what is known may be forgotten at `now`, and sets the pool. What may be forgotten counts as
+    /// forgotten, so that nothing of it reaches the next life.
     pub fn renew(&mut self, now: Micros, pool: &PoolId) {
         if !self.is_known(now) {
             *self = Reservation::void(pool.clone());
         }
     }
 
-    /// How it lives.
+    /// How it lives, for the count of bytes.
     pub fn standing(&self) -> Standing {
         match self.status {
             Status::Held => Standing::Held,
@@ -146,7 +147,7 @@ impl Reservation {
         }
     }
 
-    /// For how long it is kept. A refusal with attempts that were given up is kept for their sake.
+    /// How long it is kept. A refusal with cancelled attempts is kept for the sake of those attempts.
     pub fn keeping(&self) -> Keeping {
         match self.status {
             Status::Held | Status::Confirmed => Keeping::Live,
@@ -160,7 +161,7 @@ impl Reservation {
         self.status == Status::Void && self.attempts.cancelled().is_empty()
     }
 
-    /// The dimension that refused it.
+    /// The dimension that decided the refusal, if one did.
     pub fn binding(&self) -> Option<Dimension> {
         match self.status {
             Status::Refused { binding: Some(at), .. } => self.demand.iter().nth(usize::from(at)).map(|(d, _)| d),
@@ -169,34 +170,35 @@ impl Reservation {
     }
 }
 
-/// The attempts of one reservation: those not abandoned, and those abandoned before they came. Nearly always one.
+/// The attempts of one reservation: those not abandoned, and those abandoned before they came. There is nearly always
+/// one.
 ///
-/// There is no telling which of very many attempts count. One that was told yes must not lose the reservation, so with
-/// more than are kept it is settled: no Abandon takes it any more.
+/// Only a bounded number is kept apart. With more, the reservation is settled: no Abandon ends it any more, because
+/// the caller of another attempt may have been told yes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Attempts {
-    /// None.
+    /// No attempt came yet, and none is cancelled.
     #[default]
     None,
-    /// One not abandoned, none cancelled.
+    /// One attempt that is not abandoned, and no cancelled one.
     One(Attempt),
-    /// More than are kept: they count whatever is abandoned.
+    /// More attempts than are kept: all of them count, whatever is abandoned.
     Settled,
-    /// Anything else.
+    /// Every other combination.
     Many(Box<AttemptSets>),
 }
 
-/// Both sets, in order of arrival: at most [`ATTEMPTS_MAX`] and [`CANCELLED_ATTEMPTS_MAX`] long.
+/// Both lists, in order of arrival, of at most [`ATTEMPTS_MAX`] and [`CANCELLED_ATTEMPTS_MAX`] attempts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AttemptSets {
-    /// Not abandoned.
+    /// Attempts that are not abandoned.
     pub live: Vec<Attempt>,
-    /// Abandoned before they came.
+    /// Attempts that were abandoned before they came.
     pub cancelled: Vec<Attempt>,
 }
 
 impl Attempts {
-    /// From both sets.
+    /// Makes the value from both lists.
     pub fn from_sets(sets: AttemptSets) -> Attempts {
         match (&*sets.live, &*sets.cancelled) {
             ([], []) => Attempts::None,
@@ -205,7 +207,7 @@ impl Attempts {
         }
     }
 
-    /// Those not abandoned.
+    /// The attempts that are not abandoned.
     pub fn live(&self) -> &[Attempt] {
         match self {
             Attempts::None | Attempts::Settled => &[],
@@ -214,7 +216,7 @@ impl Attempts {
         }
     }
 
-    /// Those abandoned before they came.
+    /// The attempts that were abandoned before they came.
     pub fn cancelled(&self) -> &[Attempt] {
         match self {
             Attempts::Many(sets) => &sets.cancelled,
@@ -222,13 +224,14 @@ impl Attempts {
         }
     }
 
-    /// Whether as many are cancelled as are kept. One more could not be told from one that nobody gave up.
+    /// Whether as many attempts are cancelled as are kept. A further one could not be told from one that nobody gave
+    /// up.
     pub fn is_cancelled_full(&self) -> bool {
         self.cancelled().len() >= CANCELLED_ATTEMPTS_MAX
     }
 
-    /// Adds one that is not abandoned; a known one changes nothing. One that cannot be kept, or of which it cannot be told
-    /// whether it was cancelled, settles.
+    /// Adds an attempt that is not abandoned; one that is there already changes nothing. When it cannot be kept, or
+    /// it cannot be told whether it was cancelled, the reservation becomes settled.
     pub fn add(&mut self, attempt: Attempt) {
         if matches!(self, Attempts::Settled) || self.live().contains(&attempt) {
             return;
@@ -240,7 +243,7 @@ impl Attempts {
         }
     }
 
-    /// Takes one away; one that never came is cancelled instead, if it may come yet.
+    /// Removes an attempt. One that has not come is cancelled instead, if it may still come.
     pub fn abandon(&mut self, attempt: Attempt, may_come: bool) {
         if self.live().contains(&attempt) {
             self.change(|sets| sets.live.retain(|a| *a != attempt));
@@ -249,7 +252,7 @@ impl Attempts {
         }
     }
 
-    /// Cancels one that never came, if it did not, and if there is room: see [`Attempts::is_cancelled_full`].
+    /// Cancels an attempt that has not come, unless it has, or there is no room: see [`Attempts::is_cancelled_full`].
     pub fn cancel(&mut self, attempt: Attempt) {
         let is_known = self.live().contains(&attempt) || self.cancelled().contains(&attempt);
         if !is_known && !self.is_cancelled_full() && !matches!(self, Attempts::Settled) {
@@ -257,7 +260,7 @@ impl Attempts {
         }
     }
 
-    /// Forgets those not abandoned: the life they share is over.
+    /// Forgets the attempts that are not abandoned, because the life that they shared has ended.
     pub fn end(&mut self) {
         self.change(|sets| sets.live.clear());
     }

@@ -1,5 +1,6 @@
-//! What an entry counts for in a partition's memory, in bytes. The counts follow from values alone, so that everybody who
-//! holds the same state comes to the same sum. They say no less than an entry takes, with its share of every index.
+//! How many bytes an entry counts for in a partition's memory. The count is a formula over values, so that every
+//! process with the same state gets the same sum. It is at least what an entry really takes, with its share of every
+//! index.
 
 use super::event::EventBody;
 use super::ids::CommandId;
@@ -13,37 +14,37 @@ use crate::limits::{
     REFUSED_ANSWERS_BYTES_MAX, RESERVATION_BYTES,
 };
 
-/// An allocation with its header, and the counters and the length before a shared text or list.
+/// One allocation with its header, and the counters and the length of a shared text or list.
 const SHARED_BYTES: u64 = 48;
-/// A dimension with its units.
+/// One dimension with its units.
 const AMOUNT_BYTES: u64 = 24;
 /// The two lists of attempts, and one attempt in a list that has grown.
 const ATTEMPTS_BYTES: u64 = 96;
 const ATTEMPT_BYTES: u64 = 16;
-/// What a refusal was judged by.
+/// The figures by which a refusal was judged.
 const JUDGED_BYTES: u64 = 32;
-/// The place of a live reservation's order among those of its pool.
+/// The entry of a live reservation in the index of orders of its pool.
 const ORDER_BYTES: u64 = 48;
-/// A name's place in an ordered set, and two in a map.
+/// The entry of a name in an ordered set, and the two of a label in a map.
 const AREA_BYTES: u64 = 24;
 const LABEL_BYTES: u64 = 48;
 
-/// While this id is kept as that of a decided command, an attempt that was given up may come which there was no room to
-/// remember: no Reserve may begin anything.
+/// A marker among the ids of decided commands. While it is kept, an attempt may still come that was given up and for
+/// which there was no room to remember. No Reserve may start a reservation until then.
 pub const SHUT: CommandId = CommandId(u128::MAX);
 
-/// What a partition may remember, in bytes. Part of the fold: whoever folds the same events has the same bounds, which
-/// are those of [`crate::limits`] wherever a log is served.
+/// How many bytes a partition may remember. The bounds are part of the fold: whoever folds the same events must use
+/// the same bounds. A served log uses those of [`crate::limits`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// Reservations that live or have ended, attempts given up, and answers of applied changes. Nothing of it is let go
-    /// before its time; work that needs more is refused.
+    /// For live and ended reservations, attempts that were given up, and answers of applied changes. None of these is
+    /// forgotten before its time; work that needs more room is refused.
     pub memory: u64,
-    /// Beyond it, what may not be refused.
+    /// Room beyond `memory`, for what must not be refused.
     pub reserve: u64,
-    /// Refusals of Reserve commands: the oldest are let go.
+    /// For refusals of Reserve commands; the oldest are forgotten first.
     pub refusals: u64,
-    /// Refusals of other keyed commands: the oldest are let go.
+    /// For refusals of other keyed commands; the oldest are forgotten first.
     pub refused_answers: u64,
 }
 
@@ -58,36 +59,37 @@ impl Default for Bounds {
     }
 }
 
-/// How a reservation lives: a hold has a timer, and the order of a live one is looked up.
+/// How a reservation lives. A hold also has a timer, and a live one has an entry in the index of orders.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing {
-    /// Until a deadline.
+    /// It lives until a deadline.
     Held,
-    /// For good.
+    /// It lives until it is released.
     Confirmed,
-    /// No more, or never.
+    /// It does not live any more, or never did.
     Over,
 }
 
-/// For how long an entry is kept.
+/// How long an entry is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Keeping {
-    /// For as long as it lives.
+    /// As long as the reservation lives.
     Live,
-    /// Until then at least: it ended, or attempts of it were given up.
+    /// At least until this time: the reservation ended, or attempts of it were given up.
     Until(Micros),
-    /// As long as there is room for it: a refusal, by which nothing was taken.
+    /// As long as there is room for it: a refusal, which took nothing.
     Refusal,
 }
 
-/// The end of the span of time in which `until` lies: what may be forgotten within one span stops counting together.
+/// The end of the span of time in which `until` lies. All entries that may be forgotten within one span stop counting
+/// together.
 pub fn span_end(until: Micros) -> Micros {
     let span_us = FORGET_SPAN_MS.saturating_mul(1_000);
     let spans = until.0.checked_div(span_us).unwrap_or_default();
     Micros(spans.saturating_add(1).saturating_mul(span_us))
 }
 
-/// Of a reservation with so many attempts, not abandoned ones and cancelled ones.
+/// Bytes of a reservation with so many attempts: first those not abandoned, then those cancelled.
 pub fn of_parts(
     demand: &Amounts,
     order_ref: Option<&Name>,
@@ -109,19 +111,19 @@ pub fn of_parts(
     sum([RESERVATION_BYTES, amounts(demand), order, attempts, held, judged])
 }
 
-/// Of a reservation.
+/// Bytes of a reservation as it stands.
 pub fn of_reservation(reservation: &Reservation) -> u64 {
     let Reservation { demand, order_ref, attempts, judged, .. } = reservation;
     let counts = (attempts.live().len(), attempts.cancelled().len());
     of_parts(demand, order_ref.as_ref(), counts, reservation.standing(), judged.is_some())
 }
 
-/// What one more than before counts for, that takes this instead.
+/// Bytes that a reservation counts for in addition when it takes `demand` in place of `before`.
 pub fn growth(before: &Amounts, demand: &Amounts) -> u64 {
     amounts(demand).saturating_sub(amounts(before))
 }
 
-/// Of the answer that a key was given.
+/// Bytes of the answer that is remembered for a key.
 pub fn of_answer(key: &CommandKey, body: &EventBody) -> u64 {
     let target = match &key.target {
         Target::Pool(pool) => text(pool.as_str()),

@@ -1,18 +1,19 @@
-//! Which partition a pool belongs to. Every writer of commands must agree, so the hash is Kafka's own (murmur2, as
-//! its Java client's default partitioner) and its version is pinned in the log's manifest.
+//! Which partition a pool belongs to. All writers of commands must agree, so the hash is the one of Kafka's Java
+//! client (murmur2, its default partitioner). The manifest of a log pins its version.
 
 use super::command::{CommandBody, Subject};
 use super::ids::{PoolId, ReservationId};
 
-/// The version of the mapping from pool to partition that a manifest pins.
+/// Version of the mapping from pool to partition, as the manifest pins it.
 pub const HASH_VERSION: u32 = 1;
 
-/// The pool's hash: murmur2 of the id's bytes with the sign bit cleared.
+/// The hash of a pool: murmur2 of the bytes of its id, with the sign bit cleared.
 pub fn pool_hash(pool: &PoolId) -> u32 {
     murmur2(pool.as_str().as_bytes()) & 0x7fff_ffff
 }
 
-/// The partition that a command belongs to, among `partitions`, which is not 0. No other partition decides it.
+/// The partition that a command belongs to; `partitions` must not be 0. Every other partition refuses it as
+/// misrouted.
 pub fn home(body: &CommandBody, partitions: u32) -> u32 {
     match body.subject() {
         Subject::Pool(pool) => partition_of(pool, partitions),
@@ -20,12 +21,12 @@ pub fn home(body: &CommandBody, partitions: u32) -> u32 {
     }
 }
 
-/// The partition of a pool among `partitions`, which is not 0.
+/// The partition of a pool; `partitions` must not be 0.
 pub fn partition_of(pool: &PoolId, partitions: u32) -> u32 {
     pool_hash(pool).checked_rem(partitions).unwrap_or_default()
 }
 
-/// The partition of a reservation among `partitions`, which is not 0.
+/// The partition of a reservation; `partitions` must not be 0.
 pub fn partition_of_reservation(id: &ReservationId, partitions: u32) -> u32 {
     id.pool_hash().checked_rem(partitions).unwrap_or_default()
 }
@@ -54,7 +55,7 @@ fn murmur2(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The vectors of Kafka's own `UtilsTest.testMurmur2`.
+    /// The test vectors of Kafka's `UtilsTest.testMurmur2`.
     #[test]
     fn agrees_with_kafkas_java_client() {
         let golden: [(&str, i32); 7] = [

@@ -1,4 +1,4 @@
-//! Quantities: amounts per dimension, and time. Arithmetic is checked; nothing wraps.
+//! Quantities: amounts per dimension, and points in time. Arithmetic is checked or saturates; nothing wraps around.
 
 use super::ids::Dimension;
 use crate::limits::{DIMENSIONS_MAX, UNITS_MAX};
@@ -10,38 +10,38 @@ use std::sync::Arc;
 pub struct Micros(pub u64);
 
 impl Micros {
-    /// The end of time: a deadline that never passes.
+    /// The latest time there is: a deadline that never passes.
     pub const MAX: Micros = Micros(i64::MAX as u64);
 
-    /// This instant plus so many milliseconds, at most [`Micros::MAX`].
+    /// This time plus `ms` milliseconds, at most [`Micros::MAX`].
     pub fn plus_ms(self, ms: u64) -> Micros {
         Micros(self.0.saturating_add(ms.saturating_mul(1_000)).min(Micros::MAX.0))
     }
 
-    /// This instant as a clock shows it that was set back by so many microseconds.
+    /// What a clock shows at this time after it was set back by so many microseconds; at least 0.
     #[must_use]
     pub fn set_back(self, by_us: u64) -> Micros {
         Micros(self.0.saturating_sub(by_us))
     }
 
-    /// Milliseconds from `earlier` to this instant; 0 when it is not earlier.
+    /// Milliseconds from `earlier` to this time; 0 when this time is not later.
     pub fn ms_since(self, earlier: Micros) -> u64 {
         self.0.saturating_sub(earlier.0) / 1_000
     }
 
-    /// The same, with a begun millisecond counted whole; the most that can be counted where it is longer.
+    /// The same, but a begun millisecond counts as a whole one. At most what 32 bits hold.
     pub fn held_ms_since(self, earlier: Micros) -> u32 {
         u32::try_from(self.0.saturating_sub(earlier.0).div_ceil(1_000)).unwrap_or(u32::MAX)
     }
 }
 
-/// Units per dimension, sorted by dimension, each dimension once. A copy shares them, and is one word: every reservation
-/// holds some.
+/// Units per dimension, sorted by dimension, each dimension once. Cloning shares them, and a value is one word long,
+/// because every reservation holds some.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Amounts(Arc<Box<[(Dimension, u64)]>>);
 
 impl Amounts {
-    /// Sorts what it is given; `None` when a dimension stands twice.
+    /// Sorts the pairs; `None` when a dimension comes twice.
     pub fn new(amounts: impl IntoIterator<Item = (Dimension, u64)>) -> Option<Amounts> {
         let mut sorted: Vec<_> = amounts.into_iter().collect();
         sorted.sort_unstable_by_key(|(d, _)| *d);
@@ -49,42 +49,42 @@ impl Amounts {
         (!twice).then(|| Amounts(Arc::new(sorted.into())))
     }
 
-    /// Units in this dimension.
+    /// The units of this dimension; `None` when it is not there.
     pub fn get(&self, dimension: Dimension) -> Option<u64> {
         self.0.iter().find(|(d, _)| *d == dimension).map(|(_, units)| *units)
     }
 
-    /// Every dimension with its units, in order.
+    /// Every dimension with its units, sorted by dimension.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Dimension, u64)> + '_ {
         self.0.iter().copied()
     }
 
-    /// How many dimensions there are.
+    /// Number of dimensions.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no dimension.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether there are as many dimensions as may be named together, each with at least `least` units and no more than
-    /// there may be.
+    /// Whether there is at least one dimension and no more than [`crate::limits::DIMENSIONS_MAX`], each with units
+    /// from `least` up to [`crate::limits::UNITS_MAX`].
     pub fn is_within(&self, least: u64) -> bool {
         let bounded = !self.is_empty() && self.len() <= DIMENSIONS_MAX;
         bounded && self.iter().all(|(_, units)| (least..=UNITS_MAX).contains(&units))
     }
 
-    /// The same dimensions, each with `f` of its units.
+    /// Keeps the dimensions and replaces the units of each with the answer of `f`.
     pub fn map(&self, f: impl Fn(Dimension, u64) -> u64) -> Amounts {
         Amounts(Arc::new(self.0.iter().map(|(d, units)| (*d, f(*d, *units))).collect()))
     }
 
-    /// The same dimensions, each with `f` of its units, or the first dimension for which there is none.
+    /// The same, and stops at the first dimension for which `f` answers `None`.
     ///
     /// # Errors
-    /// The dimension for which `f` has no answer.
+    /// The dimension for which `f` answered `None`.
     pub fn try_map(&self, f: impl Fn(Dimension, u64) -> Option<u64>) -> Result<Amounts, Dimension> {
         let amounts = self.0.iter().map(|(d, units)| f(*d, *units).map(|n| (*d, n)).ok_or(*d));
         Ok(Amounts(Arc::new(amounts.collect::<Result<_, _>>()?)))
@@ -92,16 +92,16 @@ impl Amounts {
 }
 
 impl Amounts {
-    /// What is left of these when `before` is given back and `after` is taken, in the same dimensions.
+    /// These amounts after `before` is given back and `after` is taken. The dimensions stay those of `self`.
     ///
     /// # Errors
-    /// The first dimension in which more is given back than there is.
+    /// The first dimension in which more would be given back than there is.
     pub fn exchange(&self, before: &Amounts, after: &Amounts) -> Result<Amounts, Dimension> {
         let of = |amounts: &Amounts, d| amounts.get(d).unwrap_or_default();
         self.try_map(|d, units| Some(units.checked_sub(of(before, d))?.saturating_add(of(after, d))))
     }
 
-    /// Every dimension in which these are more than those before, with how many more.
+    /// Every dimension in which these amounts exceed `before`, with the difference.
     pub fn beyond<'a>(&'a self, before: &'a Amounts) -> impl Iterator<Item = (Dimension, u64)> + 'a {
         let more = |(d, units): (Dimension, u64)| (d, units.saturating_sub(before.get(d).unwrap_or_default()));
         self.iter().map(more).filter(|(_, more)| *more > 0)

@@ -1,5 +1,5 @@
 //! The sans-IO machine of an owned partition. Between [`Partition::decide`] and [`Partition::conclude`] the shell
-//! commits. Same state, same inputs, same time: the same bytes.
+//! commits. The same state, inputs and time give the same bytes.
 
 use super::report::TurnReport;
 use super::stage::Stage;
@@ -22,7 +22,7 @@ pub struct Partition {
     epoch: u32,
 }
 
-/// A turn decided and not concluded: what to commit, and what it means.
+/// A turn that is decided and not concluded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Staged {
     turn: Arc<Turn>,
@@ -30,59 +30,59 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// What to commit.
+    /// The turn to commit. While the answer is held, [`Partition::conclude`] has to copy the turn.
     pub fn turn(&self) -> Arc<Turn> {
         Arc::clone(&self.turn)
     }
 
-    /// Whether there is anything to commit.
+    /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
         self.turn.events.is_empty()
     }
 
-    /// What was decided, in order.
+    /// The turn's events, in order.
     pub fn decided(&self) -> &[ChainedEvent] {
         &self.decided
     }
 }
 
-/// What a concluded turn leaves to be done.
+/// What is left to do after a turn.
 #[derive(Clone, Debug)]
 pub struct Concluded {
-    /// What to tell callers: nothing unless the commit was Ok.
+    /// Replies to send; none unless the commit was Ok.
     pub replies: Vec<Reply>,
     /// What happened, for telemetry.
     pub report: TurnReport,
 }
 
 impl Partition {
-    /// The owner in the epoch after the one `state` has seen last. Its first turn is [`Partition::barrier`].
+    /// The owner of the epoch after the last one in `state`. Its first turn must be [`Partition::barrier`].
     pub fn claim(state: &PartitionState, partitions: u32) -> Partition {
         let epoch = state.position().epoch.saturating_add(1);
         Partition { partition: state.partition(), partitions, epoch }
     }
 
-    /// Which partition it owns.
+    /// The number of the owned partition.
     pub fn partition(&self) -> u32 {
         self.partition
     }
 
-    /// The turn that opens the epoch.
+    /// The turn that starts the epoch.
     pub fn barrier(&self, state: &PartitionState, nonce: u64, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         turn.add(None, EventBody::Barrier { nonce });
         turn.finish(Vec::new())
     }
 
-    /// A turn that says nothing but that there is an owner.
+    /// A turn that only says that there is an owner.
     pub fn tick(&self, state: &PartitionState, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         turn.add(None, EventBody::Tick);
         turn.finish(Vec::new())
     }
 
-    /// The turn that sets the partition's time back from `from` to `to`, with what an operator says of it. Nothing to
-    /// commit when the log is not ahead of `to`.
+    /// The turn that sets the partition's time back from `from` to `to`, with an operator's reason. There is nothing
+    /// to commit when `from` is not after `to`.
     pub fn set_clock(&self, state: &PartitionState, from: Micros, to: Micros, because: &str) -> Staged {
         let mut turn = Drafting::begin(self, state, from);
         let from = std::mem::replace(&mut turn.now, to);
@@ -92,8 +92,8 @@ impl Partition {
         turn.finish(Vec::new())
     }
 
-    /// The turn that says of every command from the next one on and before `until` that it is gone and will never be
-    /// decided, and why, for an operator who knows. Nothing to commit when the next command is not before it.
+    /// The turn that gives up every command from the next one on and before `until`, because they are lost, with an
+    /// operator's reason. There is nothing to commit when the next command is not before `until`.
     pub fn lost(&self, state: &PartitionState, until: u64, detail: &str, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         let next = turn.position.next_input;
@@ -106,8 +106,8 @@ impl Partition {
         turn.finish(vec![StoredCommand { offset: input_offset, skipped, bytes: Vec::new() }])
     }
 
-    /// The turn that says that events are gone, from this one to before that one, for an operator who accepts it. It is
-    /// later than `last`, when the last of them was decided that anybody knows of.
+    /// The turn that accepts the loss of the events from the first of these sequence numbers on and before the
+    /// second, with an operator's reason. Its time is after `last`, the time of the last event that anybody knows of.
     pub fn events_lost(
         &self,
         state: &PartitionState,
@@ -120,10 +120,11 @@ impl Partition {
         turn.finish(Vec::new())
     }
 
-    /// A turn of holds that are due, for an owner that serves nobody yet. Nothing to commit when none is due.
+    /// A turn that expires holds that are due, for an owner that does not take commands yet. There is nothing to
+    /// commit when none is due.
     ///
     /// # Panics
-    /// When a decision breaks a law: better no owner than a wrong one.
+    /// When a decision breaks a law: no owner is better than a wrong one.
     pub fn expire(&self, state: &PartitionState, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         let due = state.due(turn.now, TURN_OVERDUE_MAX);
@@ -131,12 +132,12 @@ impl Partition {
         turn.finish(Vec::new())
     }
 
-    /// Decides a batch: first holds that are due, then each command in order, each on top of those before it. When more
-    /// are due than a turn takes, those of a pool that would refuse a command for want of room come first all the same:
-    /// nobody is refused by a hold that is over.
+    /// Decides a batch: first the holds that are due, then each command in order, each on top of those before it.
+    /// When more holds are due than one turn expires, those of pools that would refuse a command for lack of room are
+    /// expired in any case, so that no command is refused because of a hold that has ended.
     ///
     /// # Panics
-    /// When a decision breaks a law: better no owner than a wrong one.
+    /// When a decision breaks a law: no owner is better than a wrong one.
     pub fn decide(&self, state: &PartitionState, batch: Vec<StoredCommand>, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         let due = state.due(turn.now, TURN_TIMERS_MAX);
@@ -149,11 +150,11 @@ impl Partition {
         turn.finish(batch)
     }
 
-    /// Takes what became of a commit. After `Ok` the turn is part of `state`; after anything else nothing of it is,
-    /// and after anything else than `Aborted` this owner is done.
+    /// Takes the outcome of the commit. After `Ok` the turn is part of `state`; after every other outcome nothing of
+    /// it is. After an outcome other than `Ok` and `Aborted` this owner must not be used any more.
     ///
     /// # Errors
-    /// The [`Breach`] that forbids the state what was just committed: the process must stop.
+    /// The [`Breach`] that makes the committed turn impossible after `state`. The process must stop.
     pub fn conclude(
         &self,
         state: &mut PartitionState,
@@ -164,14 +165,14 @@ impl Partition {
         if outcome != CommitOutcome::Ok {
             return Ok(concluded);
         }
-        // A log keeps no turn that it has committed, so that this moves the bytes and copies none.
+        // No log keeps a turn after its commit. So the bytes of events are moved here and not copied.
         let Turn { events, dead, .. } = Arc::unwrap_or_clone(staged.turn);
         let dead_count = dead.len();
         concluded.report.dead = dead.into_iter().next().map(|first| (first, dead_count));
         for (decided, written) in staged.decided.into_iter().zip(events) {
             state.fold(&decided)?;
             concluded.report.count(&decided.event);
-            // Of a copy nobody is told: the first decision is the answer.
+            // Nobody is told of a copy, because the first decision is the answer.
             let is_copy = decided.event.body.rejection().is_some_and(|r| r.reason == Reason::Duplicate);
             let stamp = decided.event.command().filter(|_| !is_copy);
             if let Some(to) = stamp.and_then(|command| command.reply_to) {
@@ -183,7 +184,7 @@ impl Partition {
     }
 }
 
-/// A turn being decided.
+/// A turn that is being decided.
 struct Drafting<'a> {
     owner: &'a Partition,
     stage: Stage<'a>,
@@ -195,7 +196,7 @@ struct Drafting<'a> {
 }
 
 impl<'a> Drafting<'a> {
-    /// The turn's time is never earlier than the last event's.
+    /// Begins a turn at `now`, or at the time of the last event where that is later.
     fn begin(owner: &'a Partition, state: &'a PartitionState, now: Micros) -> Drafting<'a> {
         let position = *state.position();
         let now = now.max(position.decided_at);
@@ -217,7 +218,8 @@ impl<'a> Drafting<'a> {
         }
     }
 
-    /// The holds that this turn began with, and others that are due in pools that have refused for want of room.
+    /// The holds that this turn began with, and all other due holds of pools that have refused a command for lack of
+    /// room.
     fn overdue_of_full_pools(&self, state: &PartitionState) -> Vec<ReservationId> {
         let bodies = self.decided.iter().map(|decided| &decided.event.body);
         let is_full =

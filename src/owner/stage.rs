@@ -1,5 +1,5 @@
-//! The overlay of a turn that is not committed yet: what its decisions see beyond the partition's state. Dropping it
-//! drops the turn. It remembers and forgets refusals with each event just as the state will when the turn is folded.
+//! The overlay of a turn that is not committed yet. Decisions see the partition's state through it. Dropping it drops
+//! the turn. With each event it remembers and forgets refusals exactly as the state will when the turn is folded.
 
 use crate::domain::room::{self, Bounds, Keeping};
 use crate::domain::{
@@ -13,11 +13,11 @@ pub struct Stage<'a> {
     base: &'a PartitionState,
     now: Micros,
     pools: BTreeMap<PoolId, Pool>,
-    /// `None`: nothing is left of it.
+    /// `None`: nothing is left to remember of it.
     reservations: BTreeMap<ReservationId, Option<Reservation>>,
-    /// Of those.
+    /// The orders of those reservations.
     orders: Orders,
-    /// `None`: it is forgotten.
+    /// `None`: the answer is forgotten.
     remembered: BTreeMap<CommandKey, Option<DedupEntry>>,
     decided: BTreeSet<CommandId>,
     pools_added: usize,
@@ -26,13 +26,13 @@ pub struct Stage<'a> {
     refused_answers: Refusals<CommandKey>,
 }
 
-/// What the turn has made of the state's refusals of one kind.
+/// How the turn has changed the refusals of one kind in the state.
 struct Refusals<K> {
-    /// Bytes of all that are left, those of the turn included.
+    /// Bytes of all refusals that are left, those of the turn included.
     bytes: u64,
-    /// Of the state's refusals so many are forgotten, or are none any more.
+    /// How many of the state's refusals, from the oldest on, are forgotten or are no refusals any more.
     passed: usize,
-    /// Those of the turn, with the events that gave them.
+    /// The refusals of the turn, each with the sequence number of its event.
     added: VecDeque<(u64, K)>,
 }
 
@@ -47,7 +47,7 @@ impl<K> Refusals<K> {
 }
 
 impl<'a> Stage<'a> {
-    /// A turn at this time.
+    /// An overlay over `base` for a turn at this time.
     pub fn over(base: &'a PartitionState, now: Micros) -> Stage<'a> {
         let (refusals, refused_answers) = base.refused_bytes();
         Stage {
@@ -65,7 +65,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Bytes that count in memory, and among refusals, of what is kept so.
+    /// Bytes that an entry counts for: first in memory, then among refusals.
     fn bytes(&self, keeping: Keeping, bytes: u64) -> (u64, u64) {
         match keeping {
             Keeping::Live => (bytes, 0),
@@ -87,7 +87,8 @@ impl<'a> Stage<'a> {
         self.used = self.used.saturating_sub(was).saturating_add(is);
     }
 
-    /// The oldest refusal of a Reserve that is left, and its bytes; `Some(None)` for one that is none any more.
+    /// The oldest refusal of a Reserve that is left, with its bytes; `Some(None)` when that entry is no refusal any
+    /// more.
     fn oldest_refusal(&mut self) -> Option<Option<(ReservationId, u64)>> {
         if let Some(refusal) = self.base.refusal(self.refusals.passed) {
             self.refusals.passed = self.refusals.passed.saturating_add(1);
@@ -154,7 +155,7 @@ impl Ledger for Stage<'_> {
         self.base.pool_count().saturating_add(self.pools_added)
     }
 
-    /// At the turn's time.
+    /// The bytes are those at the turn's time.
     fn memory_used(&self, _now: Micros) -> u64 {
         self.used
     }
@@ -212,18 +213,19 @@ impl LedgerMut for Stage<'_> {
         }
     }
 
-    /// A turn is shorter than any id is kept.
+    /// A turn is shorter than the time for which any id is kept.
     fn keep_decided(&mut self, id: CommandId, _until: Micros) {
         self.decided.insert(id);
     }
 
-    /// A clock is set by a turn of its own: nothing that comes after it is asked of the stage.
+    /// A clock is set by a turn of its own, so that no decision on this overlay follows.
     fn set_back(&mut self, _from: Micros, _by_us: u64) {}
 
-    /// See [`Stage::set_back`].
+    /// Nothing to do, for the same reason as in [`Stage::set_back`].
     fn carry_decided(&mut self, _from: Micros, _latest: Micros) {}
 
-    /// What is kept for a time is let go when the turn is folded; until then what may be forgotten is merely not known.
+    /// Entries whose time is over are forgotten when the turn is folded. Until then the domain treats them as
+    /// unknown.
     fn forget(&mut self, _now: Micros) {
         let bounds = self.base.bounds();
         while self.refusals.bytes > bounds.refusals {

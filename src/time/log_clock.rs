@@ -1,30 +1,31 @@
-//! The time of one partition's log, made of readings of two clocks that the caller hands in.
+//! The time of one partition, made of readings of two clocks that the caller passes in.
 
 use crate::domain::Micros;
 use crate::limits::CLOCK_TOLD_MAX_MS;
 
-/// Of the time that passes, the log's time goes on by one part in so many while it is ahead of the wall clock.
+/// While the log is ahead of the wall clock, its time advances by one part in so many of the time that passes.
 const PACE: u64 = 2;
 
 /// The time of one partition. Its owner decides by it, its readers judge by it, and deadlines of its commands are
-/// counted in it. It follows the wall clock, and never goes back. While the log is ahead of the wall clock it goes on at
-/// half the real pace: holds still end, and the log comes nearer to the wall clock by half of the time that passes.
+/// counted in it. It follows the wall clock and never goes back. While the log is ahead of the wall clock, it
+/// advances at half the real pace. So holds still end, and the difference shrinks by half of the time that passes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LogClock {
-    /// The last event's time.
+    /// The time of the last event.
     decided_at: Micros,
-    /// What was told when the log's time was last met by another one, and the steady time of that moment.
+    /// The last time that came from the wall clock or from an event, and the steady time of that moment. While the log is ahead
+    /// its time is counted from there.
     met: Option<(Micros, Micros)>,
 }
 
 impl LogClock {
-    /// The last event's time.
+    /// The time of the last event.
     pub fn decided_at(&self) -> Micros {
         self.decided_at
     }
 
-    /// The state's last event is of this time now. Where that is earlier than before, the log's time was set back, or
-    /// the state is another one: the clock begins anew there.
+    /// Sets the time of the state's last event. When it is earlier than before, the log's time was set back or the
+    /// state was replaced, and the clock starts again from there.
     pub fn saw(&mut self, decided_at: Micros) {
         if decided_at < self.decided_at {
             self.begin_anew();
@@ -32,8 +33,8 @@ impl LogClock {
         self.decided_at = decided_at;
     }
 
-    /// The log's time, when the wall clock shows `wall` and the steady clock `steady`, which never goes back. Never earlier than what it told
-    /// before, until [`LogClock::saw`] is told that the log went back.
+    /// The log's time, given readings of the wall clock and of the steady clock, which never goes back. It is never
+    /// earlier than a time that it returned before, unless [`LogClock::saw`] was called with an earlier time.
     pub fn tell(&mut self, wall: Micros, steady: Micros) -> Micros {
         let reached = wall.max(self.decided_at);
         if let Some((told, since)) = self.met {
@@ -47,8 +48,8 @@ impl LogClock {
         reached
     }
 
-    /// The same when the wall clock is known to be right. What was told by a wall clock that was far ahead, and is in no
-    /// event, is not kept to.
+    /// The log's time when the wall clock is known to be right. A time that a wall clock far ahead has led to, and
+    /// that is in no event, is dropped.
     pub fn tell_vouched(&mut self, wall: Micros, steady: Micros) -> Micros {
         let told = self.tell(wall, steady);
         if told.ms_since(wall.max(self.decided_at)) > CLOCK_TOLD_MAX_MS {
@@ -57,7 +58,7 @@ impl LogClock {
         self.tell(wall, steady)
     }
 
-    /// The log's time was set back. What was told before, be it in an event or not, is not kept to.
+    /// The log's time was set back. Times that were returned before are dropped, whether or not they are in an event.
     pub fn begin_anew(&mut self) {
         self.met = None;
     }

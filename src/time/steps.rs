@@ -1,23 +1,23 @@
-//! Steps of the wall clock, found by comparing it with the steady one now and then.
+//! Finds jumps of the wall clock, by comparing it with the steady clock now and then.
 
 use crate::domain::Micros;
 use crate::limits::CLOCK_STEP_MS;
 
-/// Watches two clocks for steps of the one against the other.
+/// Watches two clocks for jumps of one against the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Steps {
-    /// By how much the wall clock was ahead of the steady one, in microseconds.
+    /// By how many microseconds the wall clock was ahead of the steady one.
     offset_us: i128,
 }
 
 impl Steps {
-    /// From these readings on.
+    /// Starts with these readings.
     pub fn new(wall: Micros, steady: Micros) -> Steps {
         Steps { offset_us: offset_us(wall, steady) }
     }
 
-    /// By how many microseconds the wall clock has stepped since the last look: forward when positive. What is less than
-    /// [`CLOCK_STEP_MS`] is no step but a clock that is being adjusted.
+    /// By how many microseconds the wall clock has jumped since the last call; positive: forward. A difference below
+    /// [`CLOCK_STEP_MS`] is no jump: the clock is being adjusted.
     pub fn look(&mut self, wall: Micros, steady: Micros) -> Option<i128> {
         let now_us = offset_us(wall, steady);
         let by_us = now_us.saturating_sub(std::mem::replace(&mut self.offset_us, now_us));

@@ -58,7 +58,7 @@ codes! { EventKind as "Kind", "Unknown":
     "Amended" = EventKind::Amended,
 }
 
-// `held` is how older versions spelt `paused`.
+// Older versions spelt `paused` as `held`.
 codes! { Mode as "Mode", "unknown":
     "open" = Mode::Open,
     "held" = Mode::Paused,
@@ -66,7 +66,7 @@ codes! { Mode as "Mode", "unknown":
     "paused" = Mode::Paused,
 }
 
-// Of an admitted reservation: an event tells of no other.
+// The statuses of an admitted reservation; no event shows another one.
 codes! { Status as "Status", "unknown":
     "held" = Status::Held,
     "confirmed" = Status::Confirmed,
@@ -79,8 +79,8 @@ codes! { ReleaseCause as "ReleaseCause", "unknown":
     "abandoned" = ReleaseCause::Abandoned,
 }
 
-// In the order in which the schema got them, which is not that of precedence. `held` is how older versions spelt
-// `paused`.
+// In the order in which the schema got them, which is not the order of precedence. Older versions spelt `paused` as
+// `held`.
 codes! { Reason as "Reason", "unknown":
     "malformed" = Reason::Malformed,
     "misrouted" = Reason::Misrouted,

@@ -1,4 +1,4 @@
-//! Commands, as they stand in `headroom.commands`.
+//! Commands as records of `headroom.commands`.
 
 use super::codes::codes;
 use super::field::{Code, Coded, Hex, Id, Labels, Names, Text, Units, record};
@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 record! {
-    /// The schema's record.
+    /// A command with the fields of its schema.
     CommandRecord {
         kind: Coded<CommandKind>,
         command_id: Hex,
@@ -48,7 +48,7 @@ record! {
     }
 }
 
-/// A part that a pool may lack.
+/// A part of a pool that a change may remove.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Part {
     Window,
@@ -64,15 +64,15 @@ codes! { Part as "Part", "unknown":
     "hold_life_max_ms" = Part::HoldLifeMax,
 }
 
-/// Longest command of the usual kind, so that its buffer need not grow.
+/// Length in bytes of a long usual command; its buffer need not grow.
 const USUAL_BYTES: usize = 256;
 
-/// The framed command.
+/// Encodes a command, with its frame.
 pub fn encode(command: &Command) -> Vec<u8> {
     COMMANDS.write(&record_of(command), USUAL_BYTES)
 }
 
-/// The command behind framed bytes.
+/// Decodes a command with its frame.
 ///
 /// # Errors
 /// [`DecodeError`] says what is wrong with the bytes.
@@ -84,12 +84,12 @@ pub fn decode(bytes: &[u8]) -> Result<Command, DecodeError> {
     command_of(record)
 }
 
-/// The id of a command, also of one that cannot be decoded: what stands before it is read, nothing after it.
+/// The id of a command, also of one that cannot be decoded. Only the fields up to the id are read.
 pub fn id_of(bytes: &[u8]) -> Option<CommandId> {
     COMMANDS.read_head::<Head>(bytes)?.command_id.map(|id| id.0)
 }
 
-/// The fields before and up to a command's id, whatever the kind.
+/// The fields up to a command's id, which are the same for every kind.
 #[derive(serde::Deserialize)]
 struct Head {
     #[serde(rename = "kind")]
@@ -97,8 +97,8 @@ struct Head {
     command_id: Option<Hex>,
 }
 
-/// The command as people and scripts read it: the record's fields that are not null under the schema's names, as
-/// [`readable`] says.
+/// The command for people and scripts: the fields of the record that are not null, under the names of the schema, as
+/// [`readable`] describes.
 pub fn to_json(command: &Command) -> Value {
     Value::Object(readable(&record_of(command)))
 }

@@ -1,5 +1,5 @@
-//! The digest of a state (L7): of its values alone, whoever holds them and however. The owner's state, a rebuilt one
-//! and the auditor's own model are the same if and only if their digests are.
+//! The digest of a state (L7). It depends only on the values of the state. The state of the owner, a rebuilt state
+//! and the auditor's model are equal if and only if their digests are.
 
 use super::event::encode_body;
 use super::field::Code;
@@ -9,12 +9,12 @@ use crate::domain::{
     Reason, Reservation, ReservationId, Status, Target,
 };
 
-/// What is hashed first, so that this digest is none of anything else.
+/// Hashed first, so that the digest cannot equal a hash of other data.
 const CONTEXT: &[u8] = b"headroom state 3";
 
-/// A state being hashed: pools, then reservations, then remembered answers, then ids of decided commands, each in
-/// strictly ascending order. Of all of them those that count at the time of the last event: what may be forgotten is
-/// left out, whether it is forgotten or not. The events that led here are left out as well.
+/// Hashes a state: pools, reservations, remembered answers and ids of decided commands, in this order, each in
+/// strictly ascending order. Only what counts at the time of the last event is hashed: entries that may be forgotten
+/// are left out, whether or not they are forgotten already. The events that led to the state are left out too.
 pub struct Stating {
     hash: Hash,
     pool: Option<PoolId>,
@@ -24,17 +24,17 @@ pub struct Stating {
 }
 
 impl Stating {
-    /// Nothing yet.
+    /// Nothing hashed yet.
     pub fn begin() -> Stating {
         let mut hash = Hash { hasher: blake3::Hasher::new(), pending: Vec::with_capacity(Hash::PENDING_BYTES) };
         hash.pending.extend_from_slice(CONTEXT);
         Stating { hash, pool: None, reservation: None, answer: None, decided: None }
     }
 
-    /// A pool.
+    /// Hashes a pool.
     ///
     /// # Panics
-    /// When it is out of order: the digest would mean nothing. So do the others.
+    /// When it is out of order, because the digest would mean nothing. The same is true of the other methods.
     pub fn pool(&mut self, pool: &Pool) {
         let is_next = (self.pool.as_ref() < Some(&pool.id)) && self.reservation.is_none();
         assert!(is_next && self.answer.is_none() && self.decided.is_none(), "pools are hashed in order of id");
@@ -44,7 +44,7 @@ impl Stating {
         self.hash.flush();
     }
 
-    /// A reservation, live or remembered.
+    /// Hashes a reservation, live or remembered.
     ///
     /// # Panics
     /// When it is out of order.
@@ -57,7 +57,7 @@ impl Stating {
         self.hash.flush();
     }
 
-    /// The answer that a key was given.
+    /// Hashes the answer that a key was given.
     ///
     /// # Panics
     /// When it is out of order.
@@ -69,7 +69,7 @@ impl Stating {
         self.hash.flush();
     }
 
-    /// The id of a decided command, and until when it is kept.
+    /// Hashes the id of a decided command, and until when it is kept.
     ///
     /// # Panics
     /// When it is out of order.
@@ -82,16 +82,16 @@ impl Stating {
         self.hash.flush();
     }
 
-    /// The digest.
+    /// The digest of all that was hashed.
     pub fn end(self) -> Digest {
         self.hash.end()
     }
 }
 
-/// Every field behind its length or of fixed size, so that no two states run into the same bytes.
+/// Writes fields with a fixed size or behind their length, so that two different states never give the same bytes.
 struct Hash {
     hasher: blake3::Hasher,
-    /// The hasher is fastest on long runs.
+    /// A buffer, because the hasher is fastest on long runs of bytes.
     pending: Vec<u8>,
 }
 
@@ -136,7 +136,7 @@ impl Hash {
         }
     }
 
-    /// By its symbol's place in the schema, which never changes.
+    /// Hashes the index of the symbol in the schema, which never changes.
     fn code<T: Code>(&mut self, value: T) {
         self.number(value.place().map_or(u64::MAX, |at| at as u64));
     }
@@ -177,7 +177,7 @@ impl Hash {
         self.attempts(reservation.attempts.live());
         self.attempts(reservation.attempts.cancelled());
         self.number(reservation.fingerprint);
-        // A confirmed one's deadline means nothing.
+        // A confirmed reservation has no deadline; the field is not part of the state.
         self.instant(Some(reservation.until).filter(|_| reservation.status != Status::Confirmed));
         self.number(u64::from(reservation.held_ms));
         self.number(match reservation.status {

@@ -1,4 +1,4 @@
-//! Events, as they stand in `headroom.events`, and their digests, which make the chain.
+//! Events as records of `headroom.events`, and their digests, which form the chain.
 
 use super::field::{Bytes16, Coded, Hex, Id, Labels, Names, Text, Units, record};
 use super::readable::readable;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 
 record! {
-    /// The schema's record.
+    /// An event with the fields of its schema.
     EventRecord {
         kind: Coded<EventKind>,
         partition: i32,
@@ -71,19 +71,19 @@ record! {
     }
 }
 
-/// Longest event of the usual kind, so that its buffer need not grow.
+/// Length in bytes of a long usual event; its buffer need not grow.
 const USUAL_BYTES: usize = 384;
-/// Longest detail, in characters: whatever is wrong with a record, its event can be read.
+/// Longest detail in characters. It is cut, so that the event of any broken record can be read.
 const DETAIL_CHARS_MAX: usize = 1_024;
 
-/// The framed event and its digest.
+/// Encodes an event, with its frame, and computes its digest.
 pub fn encode(event: &Event) -> (Vec<u8>, Digest) {
     let bytes = EVENTS.write(&record_of(event), USUAL_BYTES);
     let digest = digest_of(bytes.get(frame::FRAME_BYTES..).unwrap_or_default());
     (bytes, digest)
 }
 
-/// The event behind framed bytes, with their digest.
+/// Decodes an event with its frame, and computes its digest.
 ///
 /// # Errors
 /// [`DecodeError`] says what is wrong with the bytes.
@@ -92,15 +92,15 @@ pub fn decode(bytes: &[u8]) -> Result<ChainedEvent, DecodeError> {
     Ok(ChainedEvent { event: event_of(&mut record)?, digest: digest_of(datum), version: EVENTS.version_of(bytes)? })
 }
 
-/// The event as people and scripts read it: the record's fields that are not null under the schema's names, as
-/// [`readable`] says, and its digest.
+/// The event for people and scripts: the fields of the record that are not null, under the names of the schema, as
+/// [`readable`] describes, and the digest.
 pub fn to_json(recorded: &ChainedEvent) -> Value {
     let mut object = readable(&record_of(&recorded.event));
     object.insert("digest".to_owned(), Value::String(recorded.digest.to_string()));
     Value::Object(object)
 }
 
-/// What was decided, framed as an event without its place in a log, or with no more of it than this sequence number.
+/// Encodes a decision as an event that has no place in a log, and at most this sequence number.
 pub(super) fn encode_body(body: &EventBody, seq: Option<u64>) -> Vec<u8> {
     let mut record = EventRecord::of(Coded(body.kind()));
     record.seq = seq.map(saturated);
@@ -108,27 +108,28 @@ pub(super) fn encode_body(body: &EventBody, seq: Option<u64>) -> Vec<u8> {
     EVENTS.write(&record, USUAL_BYTES)
 }
 
-/// A pool, framed as the event that would define it as it is.
+/// Encodes a pool as the event that would define it as it stands.
 pub(super) fn encode_pool(pool: &Pool) -> Vec<u8> {
     let mut record = EventRecord::of(Coded(EventKind::PoolDefined));
     put_pool(&mut record, pool);
     EVENTS.write(&record, USUAL_BYTES)
 }
 
-/// What [`encode_body`] and [`encode_pool`] framed, with its sequence number.
+/// Decodes what [`encode_body`] or [`encode_pool`] has encoded, with its sequence number.
 pub(super) fn decode_body(bytes: &[u8]) -> Result<(EventBody, Option<u64>), DecodeError> {
     let (mut record, _) = EVENTS.read::<EventRecord<'static>>(bytes)?;
     let seq = record.seq.map(|seq| natural(seq, "seq")).transpose()?;
     Ok((body_of(record.kind.0, &mut record)?, seq))
 }
 
-/// A record's digest: of its datum, so that it does not depend on the frame. The datum holds its predecessor's.
+/// The digest of a record. It covers the datum and not the frame. The datum contains the digest of the event before
+/// it.
 fn digest_of(datum: &[u8]) -> Digest {
     let hash = blake3::hash(datum);
     Digest(hash.as_bytes().first_chunk().copied().unwrap_or_default())
 }
 
-/// What is wrong with a record that could not be read, why commands or events are gone, or why a clock was set.
+/// What is wrong with an unreadable record, why commands or events are lost, or why a clock was set.
 pub(super) struct Detail<'a>(Cow<'a, str>);
 
 impl serde::Serialize for Detail<'_> {
@@ -203,7 +204,7 @@ fn put_body<'a>(record: &mut EventRecord<'a>, body: &'a EventBody) {
         EventBody::Repeated(original, origin) => {
             record.original_seq = origin.map(|origin| saturated(origin.seq));
             record.original_decided_at = origin.and_then(|origin| origin.decided_at).map(|at| saturated(at.0));
-            // A repetition of a repetition is one of the original.
+            // A repetition of a repetition is written as a repetition of the first answer.
             if original.kind() != EventKind::Repeated {
                 record.repeats = Some(Coded(original.kind()));
             }
@@ -304,7 +305,7 @@ fn cause_of(record: &mut EventRecord<'static>) -> Result<Option<Cause>, DecodeEr
     let Some(input_offset) = record.input_offset else { return Ok(None) };
     let id = record.command_id.take().map(|id| id.0);
     let (command, unread) = match (id, record.ask.take()) {
-        // Of a command that could not be read its id may stand there alone.
+        // A command that could not be read has at most its id here.
         (id, None) => (None, id),
         (id, Some(ask)) => (Some(stamp_of(present(id, "command_id")?, ask.0, record)?), None),
     };

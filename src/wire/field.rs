@@ -1,5 +1,5 @@
-//! The fields of records. A record is written and read by position, without looking names up, and as an object of
-//! named fields where people read it (JSON). Every field wrapper borrows when writing and owns what it read.
+//! The fields of records. A binary record is written and read by position, without names. For people it is an object
+//! of named fields (JSON). The field types borrow when they write, and own what they have read.
 
 use crate::domain::ids::RESERVATION_TEXT_BYTES;
 use crate::domain::{Amounts, CommandId, Digest, Dimension, IdempotencyKey, Name, NameError, PoolId, ReservationId};
@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Defines a record: a head that is always there, and fields that may be null. They stand in the schema's order, which
-/// the tests compare.
+/// Defines a record: a head that is always there, and fields that may be null, in the order of the schema. The tests
+/// compare that order.
 macro_rules! record {
     ($(#[$doc:meta])* $name:ident { $head:ident: $head_type:ty, $($field:ident: $type:ty,)* }) => {
         $(#[$doc])*
@@ -22,10 +22,10 @@ macro_rules! record {
         }
 
         impl<'a> $name<'a> {
-            /// The fields' names, in order.
+            /// The names of the fields, in order.
             pub(super) const FIELDS: &'static [&'static str] = &[stringify!($head), $(stringify!($field)),*];
 
-            /// One with nothing but its head.
+            /// A record with its head, and all other fields null.
             pub(super) fn of($head: $head_type) -> $name<'a> {
                 $name { $head, $($field: None,)* }
             }
@@ -77,18 +77,18 @@ macro_rules! record {
 }
 pub(super) use record;
 
-/// The next field of a record, whatever it is called; null in a record of an older version that ends before it.
+/// Reads the next field of a record. It is null when the record is of an older version and ends before the field.
 pub(super) fn next_or_none<'de, T: Deserialize<'de>, A: MapAccess<'de>>(fields: &mut A) -> Result<Option<T>, A::Error> {
     Ok(fields.next_entry::<IgnoredAny, Option<T>>()?.and_then(|(_, value)| value))
 }
 
-/// The next field of a record, whatever it is called.
+/// Reads the next field of a record.
 pub(super) fn next<'de, T: Deserialize<'de>, A: MapAccess<'de>>(fields: &mut A) -> Result<T, A::Error> {
     let field = fields.next_entry::<IgnoredAny, T>()?;
     field.map(|(_, value)| value).ok_or_else(|| A::Error::custom("the record has too few fields"))
 }
 
-/// What visitors of these types expect, in words; a schema that fits never lets it be read.
+/// What a visitor of one of these types expects, in words. It is only seen when a schema does not fit.
 macro_rules! expecting {
     ($what:expr) => {
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,23 +97,23 @@ macro_rules! expecting {
     };
 }
 
-/// An enumeration with its schema's symbols.
+/// An enumeration and its symbols in the schema.
 pub(super) trait Code: Copy + PartialEq + 'static {
-    /// The enumeration's name in the schema.
+    /// The name of the enumeration in the schema.
     const NAME: &'static str;
-    /// The symbols, the one for "unknown" first.
+    /// All symbols in the order of the schema; the first one stands for "unknown".
     const SYMBOLS: &'static [&'static str];
-    /// What the symbols after the first mean; `None` for a symbol that is retired.
+    /// The meaning of each symbol after the first; `None` for a retired symbol.
     const VALUES: &'static [Option<Self>];
 
-    /// The place of its symbol among [`Code::VALUES`]. Of several symbols the last one is written: the others are how
-    /// older versions spelt it.
+    /// The index of its symbol in [`Code::VALUES`]. When a value has several symbols, the last one is written; older
+    /// versions wrote the others.
     fn place(self) -> Option<usize> {
         Self::VALUES.iter().rposition(|value| *value == Some(self))
     }
 }
 
-/// A field that holds a symbol.
+/// A field that holds a symbol of an enumeration.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Coded<T>(pub(super) T);
 
@@ -131,7 +131,7 @@ struct Symbol<T>(PhantomData<T>);
 
 impl<'de, T: Code> Deserialize<'de> for Coded<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The place of the symbol among the others, which is what stands in the record.
+        // A binary record holds the index of the symbol.
         deserializer.deserialize_u64(Symbol(PhantomData))
     }
 }
@@ -153,13 +153,13 @@ impl<T: Code> Visitor<'_> for Symbol<T> {
     }
 }
 
-/// A domain type that stands as a text.
+/// A domain type that is stored as text.
 pub(super) trait Texted: Clone {
-    /// What to call it when a text is none.
+    /// The name of the type in the error when a text is refused.
     const WHAT: &'static str;
-    /// The text.
+    /// The value as text.
     fn text(&self) -> &str;
-    /// The value behind it.
+    /// Checks a text and makes the value.
     fn of_text(text: &str) -> Result<Self, NameError>;
 }
 
@@ -184,12 +184,12 @@ texted!(PoolId = "a pool's id", Name = "a name", IdempotencyKey = "a key", Dimen
 pub(super) struct Text<'a, T: Texted>(pub(super) Cow<'a, T>);
 
 impl<'a, T: Texted> Text<'a, T> {
-    /// Of a value to write.
+    /// Borrows a value, to write it.
     pub(super) fn of(value: &'a T) -> Text<'a, T> {
         Text(Cow::Borrowed(value))
     }
 
-    /// The value read.
+    /// The value that was read.
     pub(super) fn value(self) -> T {
         self.0.into_owned()
     }
@@ -218,7 +218,7 @@ impl<'de, T: Texted> Visitor<'de> for Parse<T> {
     }
 }
 
-/// A reservation's id, as its text.
+/// A reservation's id, stored as text.
 pub(super) struct Id(pub(super) ReservationId);
 
 impl Serialize for Id {
@@ -244,7 +244,7 @@ impl<'de> Deserialize<'de> for Id {
     }
 }
 
-/// A command's id, as 32 hexadecimal digits.
+/// A command's id, stored as 32 hexadecimal digits.
 pub(super) struct Hex(pub(super) CommandId);
 
 impl Serialize for Hex {
@@ -263,7 +263,7 @@ const fn hex_digit(value: u8) -> u8 {
     value.wrapping_add(if value < 10 { b'0' } else { b'a' - 10 })
 }
 
-/// One more digit; lower case only, so that one value has one text.
+/// Adds one digit. Only lower case is accepted, so that one value has one text.
 fn shift_in(value: u128, digit: u8) -> Option<u128> {
     let digit = match digit {
         b'0'..=b'9' => digit.wrapping_sub(b'0'),
@@ -291,7 +291,7 @@ impl<'de> Deserialize<'de> for Hex {
     }
 }
 
-/// A digest, as 16 bytes; hexadecimal where people read it.
+/// A digest, stored as 16 bytes; hexadecimal for people.
 pub(super) struct Bytes16(pub(super) Digest);
 
 impl Serialize for Bytes16 {
@@ -322,7 +322,7 @@ impl<'de> Deserialize<'de> for Bytes16 {
     }
 }
 
-/// Any bytes.
+/// A field of bytes.
 pub(super) struct Bytes<'a>(pub(super) Cow<'a, [u8]>);
 
 impl Serialize for Bytes<'_> {
@@ -352,13 +352,13 @@ impl<'de> Deserialize<'de> for Bytes<'_> {
     }
 }
 
-/// Units per dimension, as a map; with a sign where they are differences.
+/// Units per dimension, stored as a map. Differences have a sign.
 pub(super) enum Units<'a> {
-    /// Amounts to write.
+    /// Amounts that are to be written.
     Amounts(&'a Amounts),
-    /// Differences to write.
+    /// Differences that are to be written.
     Changes(&'a [(Dimension, i64)]),
-    /// What was read, in its order.
+    /// What was read, in the order of the record.
     Read(Vec<(Dimension, i64)>),
 }
 
@@ -405,7 +405,7 @@ impl<'de> Deserialize<'de> for Units<'_> {
     }
 }
 
-/// Names, each once.
+/// A list of names, each once.
 pub(super) struct Names<'a>(pub(super) Cow<'a, BTreeSet<Name>>);
 
 impl Serialize for Names<'_> {
@@ -439,7 +439,7 @@ impl<'de> Deserialize<'de> for Names<'_> {
     }
 }
 
-/// Labels with their values.
+/// Labels with their values, stored as a map.
 pub(super) struct Labels<'a>(pub(super) Cow<'a, BTreeMap<Name, Name>>);
 
 impl Serialize for Labels<'_> {

@@ -1,21 +1,21 @@
-//! What stands before a datum so that a reader knows its writer's schema: Avro's single-object encoding, two marker
-//! bytes and the schema's CRC-64-AVRO fingerprint in little-endian order.
+//! The frame in front of a datum, which names the schema of the writer. It is Avro's single-object encoding: two
+//! marker bytes, then the CRC-64-AVRO fingerprint of the schema in little-endian order.
 //!
-//! A log with a schema registry frames by the registry's id instead, and translates: see `log::kafka::schema::framing`. The datum
-//! behind either frame is the same.
+//! A log with a schema registry frames by the id of the registry instead, and translates: see
+//! `log::kafka::schema::framing`. The datum behind either frame is the same.
 
 use super::DecodeError;
 
-/// What single-object encoding begins with.
+/// The two bytes at the start of a single-object encoding.
 const MARKER: [u8; 2] = [0xC3, 0x01];
 
-/// How long a frame is.
+/// Length of a frame in bytes.
 pub const FRAME_BYTES: usize = 10;
 
-/// A schema's CRC-64-AVRO fingerprint, as it stands in a frame.
+/// The CRC-64-AVRO fingerprint of a schema, as a frame contains it.
 pub type Fingerprint = [u8; 8];
 
-/// Begins a record written under this schema; its datum follows.
+/// Starts a record of this schema, with room for `capacity` bytes. The datum must follow.
 pub fn begin(fingerprint: Fingerprint, capacity: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(capacity);
     bytes.extend_from_slice(&MARKER);
@@ -23,10 +23,10 @@ pub fn begin(fingerprint: Fingerprint, capacity: usize) -> Vec<u8> {
     bytes
 }
 
-/// The fingerprint of the writer's schema, and the datum.
+/// Splits a record into the fingerprint of the writer's schema and the datum.
 ///
 /// # Errors
-/// When it is framed otherwise.
+/// When the bytes do not start with a frame of this kind.
 pub fn open(bytes: &[u8]) -> Result<(Fingerprint, &[u8]), DecodeError> {
     let (frame, datum) =
         bytes.split_first_chunk::<FRAME_BYTES>().ok_or_else(|| DecodeError::new("shorter than its frame"))?;

@@ -1,6 +1,6 @@
-//! Domain values as Avro bytes and back. The files in `schemas/` are the source; nothing else in the crate knows how a
-//! record is laid out. What is decoded has passed the domain's constructors, so whoever holds it need not check names
-//! again; whether it makes sense is for [`crate::domain::decide`] to say. No input or output, no clock.
+//! Domain values as Avro bytes and back. The files in `schemas/` define the records; no other module knows their
+//! layout. Decoded values have passed the domain's constructors, so that their names need not be checked again.
+//! Whether they make sense is decided by [`crate::domain::decide`]. No input or output, no clock.
 
 mod codes;
 pub mod command;
@@ -18,13 +18,13 @@ use crate::domain::{Amounts, LimitChange, Micros, Mode, PoolRules, PoolSpec, Win
 use field::{Labels, Names, Units};
 use std::fmt;
 
-/// Why bytes are not the record they should be.
+/// Why bytes cannot be decoded.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DecodeError {
     detail: String,
 }
 
-/// Longest text of a [`DecodeError`]: it is recorded in the log.
+/// Longest text of a [`DecodeError`] in characters; it is recorded in the log.
 const DETAIL_CHARS_MAX: usize = 200;
 
 impl DecodeError {
@@ -49,28 +49,28 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// A number that is never negative, as a long. Past the end of longs it is the last one: such a number is out of every
-/// range that is accepted, and stays so.
+/// An unsigned number as a long. A number beyond the range of longs becomes the largest one, which every bound
+/// refuses.
 fn saturated(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A long that is never negative.
+/// A long as an unsigned number; refused when it is negative.
 fn natural(long: i64, field: &str) -> Result<u64, DecodeError> {
     u64::try_from(long).map_err(|_| DecodeError::new(format_args!("{field} is negative")))
 }
 
-/// A field that must be there, and is never negative.
+/// A mandatory field as an unsigned number.
 fn counted(long: Option<i64>, field: &str) -> Result<u64, DecodeError> {
     natural(long.ok_or_else(|| DecodeError::missing(field))?, field)
 }
 
-/// A field that must be there.
+/// A mandatory field.
 fn present<T>(value: Option<T>, field: &str) -> Result<T, DecodeError> {
     value.ok_or_else(|| DecodeError::missing(field))
 }
 
-/// Amounts that must not be negative, each dimension once.
+/// Amounts from a map; refused when one is negative or a dimension comes twice.
 fn amounts(units: Units<'_>, field: &str) -> Result<Amounts, DecodeError> {
     let Units::Read(pairs) = units else { return Err(DecodeError::missing(field)) };
     if pairs.iter().any(|(_, units)| *units < 0) {
@@ -80,7 +80,7 @@ fn amounts(units: Units<'_>, field: &str) -> Result<Amounts, DecodeError> {
     Amounts::new(natural).ok_or_else(|| DecodeError::new(format_args!("{field} has a dimension twice")))
 }
 
-/// A change of limits, if there is one: new ones or differences.
+/// A change of limits from its two fields, of which at most one may be there: new limits or differences.
 fn change_of(limits: Option<Units<'_>>, adjust: Option<Units<'_>>) -> Result<Option<LimitChange>, DecodeError> {
     match (limits, adjust) {
         (Some(limits), None) => Ok(Some(LimitChange::To(amounts(limits, "limits")?))),
@@ -90,7 +90,7 @@ fn change_of(limits: Option<Units<'_>>, adjust: Option<Units<'_>>) -> Result<Opt
     }
 }
 
-/// What a planner says of a pool, as it stands in commands and events alike.
+/// The fields that define a pool; commands and events have the same.
 struct SpecFields {
     limits: Amounts,
     areas: Option<Names<'static>>,

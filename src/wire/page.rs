@@ -1,11 +1,11 @@
-//! A page of reservations, packed by hand. A restart reads millions of them, and the Avro library allocates every text
-//! of a record twice; packed, a reservation costs its own allocations and no more. The layout is versioned by
-//! [`super::snapshot::FORMAT_VERSION`], and whatever does not read as it should means that the page is rebuilt.
+//! A page of reservations, packed by hand. A restart reads millions of them, and the Avro library allocates every
+//! text of a record twice. A packed reservation costs only its own allocations. [`super::snapshot::FORMAT_VERSION`]
+//! is the version of the layout. A page that cannot be read is rebuilt from the log.
 //!
-//! Numbers are little-endian, texts and lists behind their length. An entry is: slot; id; pool (empty: that of the
-//! entry before); status, and of a hold how long it is in all; demand; order reference (empty: none); attempts, then cancelled
-//! ones; fingerprint; until; seq; that of the event that decided; what it was judged by.
-//! More attempts than are kept are their count alone.
+//! Numbers are little-endian; texts and lists stand behind their length. An entry consists of: slot; id; pool (empty:
+//! the pool of the entry before); status, and of a hold its whole length; demand; order reference (empty: none);
+//! attempts, then cancelled attempts; fingerprint; until; seq; seq of the deciding event; the figures of a refusal.
+//! When more attempts count than are kept, only their count is stored.
 
 use super::DecodeError;
 use super::field::Code;
@@ -30,22 +30,23 @@ const NOT_JUDGED: u8 = 0;
 const BY_UNITS: u8 = 1;
 const BY_ORDER: u8 = 2;
 const BY_HOLD: u8 = 3;
-/// Of a refusal that no dimension decided.
+/// Stands for the index of the dimension in a refusal that no dimension decided.
 const NOT_BOUND: u8 = u8::MAX;
-/// The count of attempts where more count than are kept.
+/// Stands for the count of attempts when more count than are kept.
 const SETTLED: usize = u16::MAX as usize;
 
-/// A reservation of the usual size, so that the buffer seldom grows.
+/// Length in bytes of a long usual reservation; its buffer seldom has to grow.
 const USUAL_BYTES: usize = 160;
-/// The longest one.
+/// Length in bytes of the longest reservation.
 const ENTRY_BYTES_MAX: usize =
     96 + 2 * NAME_BYTES_MAX + DIMENSIONS_MAX * (DIMENSION_BYTES_MAX + 9) + (ATTEMPTS_MAX + CANCELLED_ATTEMPTS_MAX) * 8;
 
-// A page is one bytes field, which a decoder must be willing to allocate; a slot and a text's length are a byte.
+// A page is one field of bytes, which a decoder must be willing to allocate. Slots and lengths of texts are one byte
+// each.
 const _: () = assert!(PAGE_SLOTS * ENTRY_BYTES_MAX <= DECODE_ALLOCATION_BYTES_MAX);
 const _: () = assert!(PAGE_SLOTS <= 1 << 8 && NAME_BYTES_MAX < 1 << 8 && DIMENSION_BYTES_MAX < 1 << 8);
 
-/// The entries, packed.
+/// Packs the entries.
 pub(super) fn pack<'a>(entries: impl Iterator<Item = (u8, &'a ReservationId, &'a Reservation)>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(entries.size_hint().1.unwrap_or(PAGE_SLOTS).saturating_mul(USUAL_BYTES));
     let mut before = None;
@@ -131,7 +132,7 @@ fn put_number(bytes: &mut Vec<u8>, number: u64) {
     bytes.extend_from_slice(&number.to_le_bytes());
 }
 
-/// The entries of a page, in order of slot.
+/// Unpacks the entries of a page, in order of slot.
 pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<(u8, ReservationId, Reservation)>, DecodeError> {
     let mut rest = Rest(bytes);
     let mut entries: Vec<(u8, ReservationId, Reservation)> = Vec::with_capacity(PAGE_SLOTS);
@@ -169,7 +170,7 @@ fn wrong(what: impl fmt::Display) -> impl FnOnce(NameError) -> DecodeError {
     move |why| DecodeError::new(format_args!("{what} {why}"))
 }
 
-/// What is still to be read.
+/// The bytes that are still to be read.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {

@@ -1,12 +1,13 @@
-//! Records as people and scripts read them: JSON under the schema's names, in one rule that loses nothing. A `long` is
-//! a string, for JSON's numbers lose digits beyond 2^53; a time is RFC 3339; units in maps are numbers, which they fit.
+//! Records for people and scripts: JSON under the names of the schema, by one rule that loses nothing. A `long` is a
+//! string, because JSON numbers lose digits beyond 2^53. A time is RFC 3339. Units in maps are numbers; they are
+//! small enough.
 
 use crate::domain::Micros;
 use crate::time;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The fields of records that are times, which are longs as well.
+/// The fields of records that are times; their type is `long` too.
 pub(super) const TIMES: &[&str] = &[
     "decided_at",
     "hold_until",
@@ -17,7 +18,7 @@ pub(super) const TIMES: &[&str] = &[
     "deadline",
     "original_decided_at",
 ];
-/// The fields that are of 32 bits.
+/// The fields of records that are numbers of 32 bits.
 pub(super) const INTS: &[&str] = &["partition"];
 
 /// The fields of a record that are not null.
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// The names of the fields of one of these types.
+    /// The names of the fields with one of these types.
     fn fields(schema: &Value, is_asked: impl Fn(&Value) -> bool) -> BTreeSet<String> {
         let fields = schema["fields"].as_array().unwrap().iter();
         let fields = fields.filter(|field| field["type"].as_array().is_some_and(|types| types.iter().any(&is_asked)));

@@ -1,5 +1,5 @@
-//! Replies: an outcome on its way back to the gateway that waits for it. A reply says exactly what is recorded: it
-//! holds the event's bytes and their digest, and nothing else.
+//! Replies: outcomes on their way back to the gateway that waits. A reply says exactly what is recorded: it holds the
+//! event's bytes and their digest.
 
 use super::codes::codes;
 use super::field::{Bytes, Bytes16, Code, Coded, record};
@@ -8,7 +8,7 @@ use super::{DecodeError, event, present};
 use crate::log::Reply;
 use std::borrow::Cow;
 
-/// What a reply tells.
+/// What a reply says.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum ReplyKind {
     Decided,
@@ -19,7 +19,7 @@ codes! { ReplyKind as "ReplyKind", "Unknown":
 }
 
 record! {
-    /// The schema's record.
+    /// A reply with the fields of its schema.
     ReplyRecord {
         kind: Coded<ReplyKind>,
         to: i64,
@@ -28,7 +28,7 @@ record! {
     }
 }
 
-/// The framed reply. The event is not encoded again: its bytes are those that the turn has written.
+/// Encodes a reply, with its frame. The event is not encoded again: `bytes` are those that its turn has written.
 pub fn encode(reply: &Reply) -> Vec<u8> {
     let Reply { to, decided, bytes } = reply;
     let record = ReplyRecord {
@@ -40,10 +40,10 @@ pub fn encode(reply: &Reply) -> Vec<u8> {
     REPLIES.write(&record, bytes.len().saturating_add(64))
 }
 
-/// The reply behind framed bytes.
+/// Decodes a reply with its frame.
 ///
 /// # Errors
-/// [`DecodeError`] says what is wrong with the bytes; also when the event is not the one the digest names.
+/// [`DecodeError`] says what is wrong with the bytes, also when the digest is not that of the event.
 pub fn decode(bytes: &[u8]) -> Result<Reply, DecodeError> {
     let (record, _) = REPLIES.read::<ReplyRecord<'static>>(bytes)?;
     let bytes = present(record.event, "event")?.0.into_owned();

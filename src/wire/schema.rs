@@ -1,5 +1,5 @@
-//! The schemas, and which writers a reader understands. Records are written under a topic's newest schema and read
-//! under whichever of its schemas wrote them.
+//! The schemas, and which versions a reader understands. Records are written under the newest schema of a topic, and
+//! read under the schema that wrote them.
 
 use super::DecodeError;
 use super::frame::{self, Fingerprint};
@@ -18,22 +18,22 @@ use std::error::Error;
 use std::io::BufRead;
 use std::sync::{LazyLock, Once};
 
-/// Every version of the command schema ever released, oldest first.
+/// Every released version of the command schema, oldest first.
 pub const COMMAND: &[&str] = &[
     include_str!("../../schemas/command.v1.avsc"),
     include_str!("../../schemas/command.v2.avsc"),
     include_str!("../../schemas/command.v3.avsc"),
 ];
-/// Every version of the event schema ever released, oldest first.
+/// Every released version of the event schema, oldest first.
 pub const EVENT: &[&str] = &[
     include_str!("../../schemas/event.v1.avsc"),
     include_str!("../../schemas/event.v2.avsc"),
     include_str!("../../schemas/event.v3.avsc"),
     include_str!("../../schemas/event.v4.avsc"),
 ];
-/// Every version of the reply schema ever released, oldest first.
+/// Every released version of the reply schema, oldest first.
 pub const REPLY: &[&str] = &[include_str!("../../schemas/reply.v1.avsc")];
-/// Every version of the snapshot schema ever released, oldest first.
+/// Every released version of the snapshot schema, oldest first.
 pub const SNAPSHOT: &[&str] =
     &[include_str!("../../schemas/snapshot.v1.avsc"), include_str!("../../schemas/snapshot.v2.avsc")];
 
@@ -42,12 +42,12 @@ pub(super) static EVENTS: LazyLock<Topic> = LazyLock::new(|| Topic::new(EVENT));
 pub(super) static REPLIES: LazyLock<Topic> = LazyLock::new(|| Topic::new(REPLY));
 pub(super) static SNAPSHOTS: LazyLock<Topic> = LazyLock::new(|| Topic::new(SNAPSHOT));
 
-/// One topic's schemas, ready to write and read with.
+/// The schemas of one topic, ready to write and read with.
 pub(super) struct Topic {
     fingerprint: Fingerprint,
-    /// Reads what the newest version wrote: replay is as fast as this is.
+    /// Reads what the newest version wrote. The speed of a replay depends on it.
     newest: serde_avro_fast::Schema,
-    /// Reads the first fields of what the newest version wrote, and of what older ones did that begin alike.
+    /// Reads the first fields of records of the newest version, and of older versions that begin in the same way.
     head: serde_avro_fast::Schema,
     older: Vec<Older>,
     writer: GenericDatumWriter<'static>,
@@ -58,19 +58,20 @@ struct Older {
     reading: Reading,
 }
 
-/// How what an older version wrote becomes a record of the newest.
+/// How a record of an older version is read.
 enum Reading {
-    /// Everything the older version knows begins the newest one, in its order: it is read as fast, and ends sooner.
+    /// The newest version begins with all fields of the older one, in order: the record is read as one that ends
+    /// early.
     Shorter(serde_avro_fast::Schema),
-    /// By name.
+    /// The record is resolved by the names of its fields.
     Resolved(GenericDatumReader<'static>),
 }
 
 impl Topic {
-    /// From its schemas, oldest first. They are part of the program and live as long as it does.
+    /// Parses the schemas, oldest first. The texts are part of the program.
     ///
     /// # Panics
-    /// When they are not schemas: the tests show that those in the program are.
+    /// When a text is no schema. The tests show that all texts in the program are.
     pub(super) fn new(texts: &[&str]) -> Topic {
         bound_allocations();
         let built = || -> Option<Result<Topic, Box<dyn Error>>> {
@@ -106,10 +107,10 @@ impl Topic {
         })
     }
 
-    /// The framed record.
+    /// Encodes a record under the newest schema, with its frame.
     ///
     /// # Panics
-    /// When the record is not one of the newest schema: a mistake in this module, which the tests would show.
+    /// When the record does not fit the newest schema: a mistake in this module, which the tests would show.
     pub(super) fn write(&self, record: &impl Serialize, capacity: usize) -> Vec<u8> {
         let mut bytes = frame::begin(self.fingerprint, capacity);
         match self.writer.write_ser(&mut bytes, record) {
@@ -118,7 +119,7 @@ impl Topic {
         }
     }
 
-    /// The record behind a frame, and its datum's bytes.
+    /// Decodes a record with its frame. Returns the bytes of its datum too.
     pub(super) fn read<'b, R: DeserializeOwned>(&self, bytes: &'b [u8]) -> Result<(R, &'b [u8]), DecodeError> {
         let (fingerprint, datum) = frame::open(bytes)?;
         if fingerprint == self.fingerprint {
@@ -133,12 +134,12 @@ impl Topic {
         let mut rest = datum;
         let value = reader.read_value(&mut rest).map_err(DecodeError::not_of_schema)?;
         whole(rest)?;
-        // Written anew under the newest schema, it is read like any other: one decoder, whatever the version.
+        // The record is written again under the newest schema and read like any other: one decoder for all versions.
         let renewed = self.writer.write_value_to_vec(value).map_err(DecodeError::not_of_schema)?;
         Ok((read_whole(&self.newest, &renewed)?, datum))
     }
 
-    /// The number of the version under which a record was written, from 1.
+    /// The version under which a record was written, from 1.
     pub(super) fn version_of(&self, bytes: &[u8]) -> Result<u32, DecodeError> {
         let (fingerprint, _) = frame::open(bytes)?;
         let older = self.older.iter().position(|version| version.fingerprint == fingerprint);
@@ -146,7 +147,7 @@ impl Topic {
         Ok(u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1))
     }
 
-    /// The first fields of a record that begins as one of the newest schema does, whatever follows them.
+    /// Decodes the first fields of a record that begins like one of the newest schema; the rest is not read.
     pub(super) fn read_head<R: DeserializeOwned>(&self, bytes: &[u8]) -> Option<R> {
         let (fingerprint, datum) = frame::open(bytes).ok()?;
         let is_shorter =
@@ -158,10 +159,10 @@ impl Topic {
     }
 }
 
-/// Fields that a head has: the kind, and the identity that follows it.
+/// Number of fields in a head: the kind, and the identity after it.
 const HEAD_FIELDS: usize = 2;
 
-/// The schema of a record's first fields.
+/// The schema of the first fields of a record.
 fn head_of(text: &str) -> serde_json::Result<String> {
     let mut schema: Value = serde_json::from_str(text)?;
     if let Some(fields) = schema.get_mut("fields").and_then(Value::as_array_mut) {
@@ -170,8 +171,8 @@ fn head_of(text: &str) -> serde_json::Result<String> {
     Ok(schema.to_string())
 }
 
-/// Whether a schema says nothing else than the beginning of another: of each list of fields and symbols. What is said to
-/// people does not count.
+/// Whether a schema is nothing but the beginning of another one, in each list of fields and symbols. Docs do not
+/// count.
 fn begins(older: &Value, newest: &Value) -> bool {
     match (older, newest) {
         (Value::Object(older), Value::Object(newest)) => {
@@ -190,7 +191,7 @@ fn begins(older: &Value, newest: &Value) -> bool {
     }
 }
 
-/// The same for a list that may not be longer, such as a union's.
+/// The same for a list that must have equal length, such as a union.
 fn is_whole(older: &Value, newest: &Value) -> bool {
     let length = |value: &Value| value.as_array().map(Vec::len);
     length(older) == length(newest) && begins(older, newest)
@@ -211,7 +212,7 @@ fn leak(text: &str) -> Result<&'static Schema, apache_avro::Error> {
     Ok(Box::leak(Box::new(Schema::parse_str(text)?)))
 }
 
-/// The fingerprint of a schema, if the text is one.
+/// The fingerprint of a schema; `None` when the text is no schema.
 pub fn fingerprint_of(text: &str) -> Option<Fingerprint> {
     bound_allocations();
     Schema::parse_str(text).ok().as_ref().map(fingerprint)
@@ -225,8 +226,8 @@ pub fn known() -> &'static BTreeSet<Fingerprint> {
     &KNOWN
 }
 
-/// What keeps versions of a schema from reading each other, whatever the record: a choice that some records resolve is
-/// none.
+/// What keeps two versions of a schema from reading each other's records, whatever the records hold. A conflict that
+/// only some records have is not counted.
 pub fn incompatibilities(versions: &[&str]) -> Vec<String> {
     bound_allocations();
     let parsed: Result<Vec<Schema>, _> = versions.iter().map(|text| Schema::parse_str(text)).collect();
@@ -252,7 +253,7 @@ fn fingerprint(schema: &Schema) -> Fingerprint {
     bytes.first_chunk().copied().unwrap_or_default()
 }
 
-/// A length field is a stranger's word: no single one may make a decoder allocate more than the largest command.
+/// A length in a record may be a lie: no single one may make a decoder allocate more than the largest command.
 fn bound_allocations() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -284,7 +285,7 @@ mod tests {
         }
     }
 
-    /// The enumeration of this name, wherever it is defined.
+    /// The enumeration of this name, wherever the schema defines it.
     fn symbols<'a>(schema: &'a Value, name: &str) -> Option<Vec<&'a str>> {
         if schema["name"] == name
             && let Some(symbols) = schema["symbols"].as_array()

@@ -1,5 +1,5 @@
-//! Rows of a checkpoint: one for each pool, page of reservations, remembered answer and leaf of command ids. A pool and an answer are told
-//! by the events that would make them; a page is packed, as `page.rs` says.
+//! Rows of a checkpoint: one for each pool, page of reservations, remembered answer and leaf of command ids. Pools
+//! and answers are encoded as the events that would make them; pages are packed, see `page.rs`.
 
 use super::codes::codes;
 use super::field::{Bytes, Code, Coded, record};
@@ -12,19 +12,19 @@ use crate::domain::{
 use crate::limits::DECIDED_LEAF_IDS;
 use std::borrow::Cow;
 
-/// How rows are laid out. A checkpoint of another version is rebuilt from the log, never converted.
+/// Version of the layout of rows. A checkpoint of another version is not converted but rebuilt from the log.
 pub const FORMAT_VERSION: u32 = 4;
 
-/// What a row's key begins with.
+/// The first byte of a row's key.
 const POOL: u8 = b'p';
 const PAGE: u8 = b'r';
 const REMEMBERED: u8 = b'k';
 const DECIDED: u8 = b'd';
-/// What the target of a remembered answer begins with.
+/// The first byte of the target of a remembered answer.
 const OF_POOL: u8 = b'p';
 const OF_RESERVATION: u8 = b'r';
 
-/// Which piece of state.
+/// The kind of a row.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum SnapshotKind {
     Pool,
@@ -41,7 +41,7 @@ codes! { SnapshotKind as "SnapshotKind", "Unknown":
 }
 
 record! {
-    /// The schema's record.
+    /// A row with the fields of its schema.
     SnapshotRecord {
         kind: Coded<SnapshotKind>,
         event: Bytes<'a>,
@@ -52,23 +52,23 @@ record! {
     }
 }
 
-/// A row's key and value.
+/// The key and the value of a row.
 pub type KeyValue = (Vec<u8>, Vec<u8>);
 
-/// A piece of state behind a row.
+/// The part of a state that a row holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Piece {
-    /// A pool.
+    /// A pool as it stands.
     Pool(Pool),
-    /// A page: its number, and its reservations by slot.
+    /// A page: its number, and its reservations with their slots.
     Page(u32, Vec<(u8, ReservationId, Reservation)>),
-    /// The answer that a key was given.
+    /// The answer that was given to a key.
     DedupEntry(CommandKey, DedupEntry),
-    /// Ids of decided commands: until when they are kept, which part of those it is, and the ids.
+    /// Ids of decided commands: until when they are kept, which part of those ids it is, and the ids.
     Decided((Micros, u32), Vec<CommandId>),
 }
 
-/// The key of a pool's row.
+/// The key of the row of a pool.
 pub fn pool_key(id: &PoolId) -> Vec<u8> {
     keyed(POOL, &[id.as_str().as_bytes()])
 }
@@ -82,12 +82,12 @@ pub fn pool_row(pool: &Pool) -> KeyValue {
     (pool_key(&pool.id), write(&record))
 }
 
-/// The key of a page's row.
+/// The key of the row of a page.
 pub fn page_key(no: u32) -> Vec<u8> {
     keyed(PAGE, &[&no.to_be_bytes()])
 }
 
-/// The row of a page: its reservations by slot, in order of slot.
+/// The row of a page, with its reservations in order of slot.
 pub fn page_row<'a>(no: u32, entries: impl Iterator<Item = (u8, &'a ReservationId, &'a Reservation)>) -> KeyValue {
     let record = SnapshotRecord {
         page: Some(Bytes(Cow::Owned(page::pack(entries)))),
@@ -96,7 +96,7 @@ pub fn page_row<'a>(no: u32, entries: impl Iterator<Item = (u8, &'a ReservationI
     (page_key(no), write(&record))
 }
 
-/// The key of a remembered answer's row.
+/// The key of the row of a remembered answer.
 pub fn remembered_key(key: &CommandKey) -> Vec<u8> {
     let (kind, target) = match &key.target {
         Target::Pool(id) => (OF_POOL, id.as_str().as_bytes()),
@@ -116,12 +116,12 @@ pub fn remembered_row(key: &CommandKey, remembered: &DedupEntry) -> KeyValue {
     (remembered_key(key), write(&record))
 }
 
-/// The key of a row of command ids: until when they are kept, and which part of those it is.
+/// The key of a row of command ids: until when they are kept, and which part of those ids it is.
 pub fn decided_key((until, no): (Micros, u32)) -> Vec<u8> {
     keyed(DECIDED, &[&until.0.to_be_bytes(), &no.to_be_bytes()])
 }
 
-/// The row of command ids.
+/// The row of a part of the ids that are kept until the same time.
 pub fn decided_row(no: (Micros, u32), ids: &[CommandId]) -> KeyValue {
     let packed = ids.iter().flat_map(|id| id.0.to_be_bytes()).collect();
     let record =
@@ -129,10 +129,10 @@ pub fn decided_row(no: (Micros, u32), ids: &[CommandId]) -> KeyValue {
     (decided_key(no), write(&record))
 }
 
-/// The piece of state behind a row.
+/// Decodes a row.
 ///
 /// # Errors
-/// [`DecodeError`] says what is wrong with the row; also when its key is not the one of its value.
+/// [`DecodeError`] says what is wrong with the row, also when the key does not belong to the value.
 pub fn decode_row(key: &[u8], value: &[u8]) -> Result<Piece, DecodeError> {
     let (record, _) = SNAPSHOTS.read::<SnapshotRecord<'static>>(value)?;
     let piece = match (record.kind.0, key) {
