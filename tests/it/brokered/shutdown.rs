@@ -25,7 +25,7 @@ fn a_panic_of_any_thread_ends_the_process() {
         return;
     }
     let site = Site::new(Rig::shared(), 1);
-    let threads = ["membership", "ownership", "follower", "probe", "replies", "commands", "stable", "owner-0"];
+    let threads = ["membership", "ownership", "follower", "probe", "replies", "commands", "standby-clients", "owner-0"];
     for thread in threads {
         let mut serve = site.command(["serve", "--listen", "127.0.0.1:0"]);
         ends_when_it_panics(serve.arg("--data-dir").arg(site.path(thread)), thread);

@@ -1,8 +1,9 @@
-//! Records that are in the log when a call returns: dead letters before their turn, and what a person appends.
+//! Writing records that are durable when the call returns: dead letters, which must be in the log before their turn, and
+//! what an operator appends.
 
+use super::callbacks::ClientLog;
 use super::classify::{self, failed};
-use super::context::ClientLog;
-use super::reader::number;
+use super::reader::{TopicPartition, number};
 use super::settings::Cluster;
 use crate::log::LogError;
 use crate::time::{Stopwatch, pause};
@@ -13,15 +14,14 @@ use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest wait for all to be in the log: the client gives each of them up after 5 s.
+/// Longest wait for one call's records. The client gives each of them up after 5 s.
 const LIMIT: Duration = Duration::from_millis(6_000);
-/// Before the client is asked again to take more.
+/// Pause before the client is offered a record again, when its queue was full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
-/// One record on its way.
+/// A record to write.
 pub(in crate::log::kafka) struct Sending<'a> {
-    pub(in crate::log::kafka) topic: &'a str,
-    pub(in crate::log::kafka) partition: u32,
+    pub(in crate::log::kafka) to: TopicPartition<'a>,
     pub(in crate::log::kafka) headers: OwnedHeaders,
     pub(in crate::log::kafka) key: Option<&'a [u8]>,
     pub(in crate::log::kafka) bytes: Option<&'a [u8]>,
@@ -29,18 +29,20 @@ pub(in crate::log::kafka) struct Sending<'a> {
 
 #[derive(Default)]
 struct Left {
+    /// Records without a delivery report.
     count: usize,
+    /// The first that failed.
     error: Option<KafkaError>,
 }
 
-/// What is still on its way of one call's records.
+/// The records of one call that have no delivery report yet.
 #[derive(Default)]
 struct Batch {
     left: Mutex<Left>,
     arrived: Condvar,
 }
 
-/// Counts what arrives.
+/// Hands each delivery report to the batch of its record.
 struct Arrivals;
 
 type Delivery = ClientLog<Arrivals>;
@@ -58,24 +60,48 @@ impl ProducerContext for Delivery {
     }
 }
 
-/// See the module. From any thread; after an error it is to be dropped.
-pub(in crate::log::kafka) struct DurableProducer {
+/// Writes durably, from any thread. After an error the client is replaced by a new one.
+pub(in crate::log::kafka) struct DurableWriter {
+    cluster: Arc<Cluster>,
+    producer: Mutex<Option<Arc<DurableProducer>>>,
+}
+
+impl DurableWriter {
+    /// Makes no client before the first record.
+    pub(in crate::log::kafka) fn new(cluster: Arc<Cluster>) -> DurableWriter {
+        DurableWriter { cluster, producer: Mutex::new(None) }
+    }
+
+    /// Returns when all of the records are in the log.
+    ///
+    /// # Errors
+    /// [`LogError`] when one of them was not written within 6 s. Some may be in the log, or come to be in it.
+    pub(in crate::log::kafka) fn write(&self, records: &[Sending<'_>]) -> Result<(), LogError> {
+        let producer = {
+            let mut kept = self.producer.lock();
+            match &*kept {
+                Some(producer) => Arc::clone(producer),
+                None => Arc::clone(kept.insert(Arc::new(DurableProducer::new(&self.cluster)?))),
+            }
+        };
+        producer.send(records).inspect_err(|_| *self.producer.lock() = None)
+    }
+}
+
+struct DurableProducer {
     producer: ThreadedProducer<Delivery>,
 }
 
 impl DurableProducer {
-    pub(in crate::log::kafka) fn new(cluster: &Cluster) -> Result<DurableProducer, LogError> {
+    fn new(cluster: &Cluster) -> Result<DurableProducer, LogError> {
         let producer = cluster.post().create_with_context(ClientLog(Arrivals));
-        producer
-            .map(|producer| DurableProducer { producer })
-            .map_err(|error| failed("the producer of dead letters", &error))
+        producer.map(|producer| DurableProducer { producer }).map_err(|error| failed("creating a producer", &error))
     }
 
-    /// Returns when all of them are in the log. After an error some may be.
-    pub(in crate::log::kafka) fn send(&self, records: &[Sending<'_>]) -> Result<(), LogError> {
+    fn send(&self, records: &[Sending<'_>]) -> Result<(), LogError> {
         let (batch, sending) = (Arc::new(Batch::default()), Stopwatch::start());
         let Some(first) = records.first() else { return Ok(()) };
-        let what = format!("writing to {}/{}", first.topic, first.partition);
+        let what = format!("writing to {}", first.to);
         for record in records {
             self.hand_over(record, &batch, sending).map_err(|error| failed(&what, &error))?;
         }
@@ -86,13 +112,13 @@ impl DurableProducer {
         match (&left.error, left.count) {
             (Some(error), _) => Err(failed(&what, error)),
             (None, 0) => Ok(()),
-            (None, count) => Err(LogError::new(format!("{what}: {count} records did not arrive in time"))),
+            (None, count) => Err(LogError::new(format!("{what}: {count} records were not written in time"))),
         }
     }
 
     fn hand_over(&self, record: &Sending<'_>, batch: &Arc<Batch>, sending: Stopwatch) -> Result<(), KafkaError> {
         let mut next: BaseRecord<'_, [u8], [u8], Arc<Batch>> =
-            BaseRecord::with_opaque_to(record.topic, Arc::clone(batch)).partition(number(record.partition));
+            BaseRecord::with_opaque_to(record.to.topic, Arc::clone(batch)).partition(number(record.to.partition));
         next = next.headers(record.headers.clone());
         next.key = record.key;
         next.payload = record.bytes;

@@ -1,11 +1,12 @@
-//! A consumer of one partition at a time, from positions that are ours. Its group is a name and nothing else.
+//! A consumer that reads one partition at a time, from an offset that the caller names. The client library wants a
+//! consumer group for that: the group is only a name, and no offset is ever committed under it.
 //!
-//! The client stops a partition in its own time, and aborts the process when one is let go of again that was taken up
-//! before it had stopped (an assertion in its `rdkafka_assignment.c`, version 2.12.1). So a reader changes its place only
-//! when something came from the place before, or long after.
+//! The library stops reading a partition in the background. It aborts the process when a partition is unassigned that was
+//! assigned while that stop was still under way (an assertion in its `rdkafka_assignment.c`, version 2.12.1). So a reader
+//! moves to another place only after something came from the last place, or after a time in which the stop has ended.
 
+use super::callbacks::ClientLog;
 use super::classify::{self, Meaning, failed};
-use super::context::ClientLog;
 use super::settings::{ASK_LIMIT, Cluster};
 use crate::log::LogError;
 use crate::time::{Stopwatch, pause};
@@ -15,49 +16,70 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
+use std::fmt;
 use std::time::Duration;
 
-/// How long the client takes at most to stop a partition, which needs no broker: it takes a millisecond or two.
+/// Longest time in which the library stops reading a partition. It needs no broker for that: it takes 1 or 2 ms.
 const SETTLED_AFTER: Duration = Duration::from_millis(200);
 
 /// Between two questions about a partition that has no leader.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How many offsets before the end the last of something is looked for first.
+/// Where [`Reader::last`] begins: so many offsets before the end.
 const LOOK_BACK: i64 = 32;
 
 /// Longest single wait for a message.
 const LOOK_FOR_MORE: Duration = Duration::from_millis(100);
 
-/// What a read found.
+/// A partition of a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::log::kafka) struct TopicPartition<'a> {
+    pub(in crate::log::kafka) topic: &'a str,
+    pub(in crate::log::kafka) partition: u32,
+}
+
+impl fmt::Display for TopicPartition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// The offsets that a partition has: `first` up to the one before `end`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::log::kafka) struct Bounds {
+    pub(in crate::log::kafka) first: i64,
+    /// For a reader of committed records: the offset after the last one that it may see.
+    pub(in crate::log::kafka) end: i64,
+}
+
+/// What one read brought.
 pub(in crate::log::kafka) enum Next<'r> {
-    /// A message.
     Message(BorrowedMessage<'r>),
-    /// The end of what is committed, at the time of a fetch.
+    /// The reader has come to the end of what it may see, as it was at the last fetch.
     End,
-    /// Nothing in time.
+    /// The wait is over, and nothing has come.
     Nothing,
 }
 
-/// See the module.
+/// Reads one partition at a time. Calls may come from any thread; a message keeps the reader borrowed.
 pub(in crate::log::kafka) struct Reader {
     consumer: BaseConsumer<ClientLog>,
-    /// Since it was told of a place, from which nothing has come yet.
+    /// Time since the reader was assigned, while nothing has come from there yet.
     unsettled: Mutex<Option<Stopwatch>>,
 }
 
 impl Reader {
-    /// A reader that stops at the end of what is committed and says so.
+    /// A reader of committed records that reports [`Next::End`].
     pub(in crate::log::kafka) fn ending(cluster: &Cluster) -> Result<Reader, LogError> {
         Reader::of(&cluster.reader_to_end())
     }
 
-    /// A reader that waits for more.
+    /// A reader of committed records that never reports an end: it waits for more.
     pub(in crate::log::kafka) fn waiting(cluster: &Cluster) -> Result<Reader, LogError> {
         Reader::of(&cluster.reader())
     }
 
-    /// A reader of what is not committed, too.
+    /// A reader that sees records of open and aborted transactions too.
     pub(in crate::log::kafka) fn uncommitted(cluster: &Cluster) -> Result<Reader, LogError> {
         Reader::of(&cluster.reply_reader())
     }
@@ -65,7 +87,7 @@ impl Reader {
     fn of(config: &ClientConfig) -> Result<Reader, LogError> {
         let consumer = config.create_with_context(ClientLog::default());
         let reader = |consumer| Reader { consumer, unsettled: Mutex::new(None) };
-        consumer.map(reader).map_err(|error| failed("a reader", &error))
+        consumer.map(reader).map_err(|error| failed("creating a consumer", &error))
     }
 
     /// The client itself, for questions about topics.
@@ -74,22 +96,22 @@ impl Reader {
     }
 
     /// Opens a connection, so that the first read need not.
-    pub(in crate::log::kafka) fn connect(&self, topic: &str, partition: u32) -> Result<(), LogError> {
-        self.bounds(topic, partition).map(drop)
+    pub(in crate::log::kafka) fn connect(&self, at: TopicPartition<'_>) -> Result<(), LogError> {
+        self.bounds(at).map(drop)
     }
 
-    /// Reads from this offset on, and nothing else.
-    pub(in crate::log::kafka) fn assign(&self, topic: &str, partition: u32, offset: i64) -> Result<(), LogError> {
+    /// Reads this partition from this offset on, and no other.
+    pub(in crate::log::kafka) fn assign(&self, at: TopicPartition<'_>, offset: i64) -> Result<(), LogError> {
         self.settle();
         let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(topic, number(partition), Offset::Offset(offset))
+        list.add_partition_offset(at.topic, number(at.partition), Offset::Offset(offset))
             .and_then(|()| self.consumer.assign(&list))
-            .map_err(|error| failed(&format!("{topic}/{partition} from {offset}"), &error))?;
+            .map_err(|error| failed(&format!("reading {at} from offset {offset}"), &error))?;
         *self.unsettled.lock() = Some(Stopwatch::start());
         Ok(())
     }
 
-    /// Waits until something comes from where it stands, or it has stood there for long enough.
+    /// Waits until something comes from the assigned place, or until the library has had time to stop the one before.
     fn settle(&self) {
         while let Some(since) = *self.unsettled.lock() {
             let left = since.left_of(SETTLED_AFTER);
@@ -100,15 +122,15 @@ impl Reader {
         *self.unsettled.lock() = None;
     }
 
-    /// Reads nothing any more.
+    /// Stops reading.
     pub(in crate::log::kafka) fn release(&self) {
         self.settle();
         if let Err(error) = self.consumer.assign(&TopicPartitionList::new()) {
-            tracing::debug!(%error, "a reader did not let go");
+            tracing::debug!(%error, "a consumer could not be unassigned");
         }
     }
 
-    /// The next message, or the end, or nothing within `wait`. Errors that pass by themselves are waited out.
+    /// The next message, or the end, or [`Next::Nothing`] after `wait`. Transient errors count as nothing.
     pub(in crate::log::kafka) fn next(&self, wait: Duration) -> Result<Next<'_>, LogError> {
         let polled = self.consumer.poll(wait);
         if matches!(polled, Some(Ok(_) | Err(KafkaError::PartitionEOF(_)))) {
@@ -125,11 +147,13 @@ impl Reader {
         }
     }
 
-    /// Hands over every message from where it stands on, for as long as `message` says so. Answers whether the end was
-    /// reached. Nothing for `limit` is an error.
+    /// Calls `message` with every message from here on, until it returns false. Returns whether the end was reached.
+    ///
+    /// # Errors
+    /// What `message` returns; and an error when nothing comes for `limit`.
     pub(in crate::log::kafka) fn each<E: From<LogError>>(
         &self,
-        (topic, partition): (&str, u32),
+        at: TopicPartition<'_>,
         limit: Duration,
         mut message: impl FnMut(&BorrowedMessage<'_>) -> Result<bool, E>,
     ) -> Result<bool, E> {
@@ -144,27 +168,27 @@ impl Reader {
                 }
                 Next::End => return Ok(true),
                 Next::Nothing if waiting.get_or_insert_with(Stopwatch::start).elapsed() > limit => {
-                    return Err(LogError::new(format!("{topic}/{partition} does not answer")).into());
+                    return Err(unanswered(at).into());
                 }
                 Next::Nothing => {}
             }
         }
     }
 
-    /// The last thing that `find` finds before the end of the partition: not far before the end at first, then further back
-    /// each time that there is none, and never before `first`.
+    /// The last thing that `find` returns for a message within `bounds`. It looks a little before the end first, and
+    /// further back each time that there is none.
     pub(in crate::log::kafka) fn last<T>(
         &self,
-        (topic, partition): (&str, u32),
-        (first, end): (i64, i64),
+        at: TopicPartition<'_>,
+        Bounds { first, end }: Bounds,
         mut find: impl FnMut(&BorrowedMessage<'_>) -> Result<Option<T>, LogError>,
     ) -> Result<Option<T>, LogError> {
         let mut back = LOOK_BACK;
         loop {
             let from = end.saturating_sub(back).max(first);
-            self.assign(topic, partition, from)?;
+            self.assign(at, from)?;
             let mut last = None;
-            self.each((topic, partition), ASK_LIMIT, |message| {
+            self.each(at, ASK_LIMIT, |message| {
                 last = find(message)?.or(last.take());
                 Ok::<_, LogError>(true)
             })?;
@@ -175,27 +199,26 @@ impl Reader {
         }
     }
 
-    /// The first offset that the partition still has, and the one after the last that a committed reader may see.
-    pub(in crate::log::kafka) fn bounds(&self, topic: &str, partition: u32) -> Result<(i64, i64), LogError> {
-        self.bounds_within(topic, partition, ASK_LIMIT)
+    /// Asks the cluster which offsets a partition has.
+    pub(in crate::log::kafka) fn bounds(&self, at: TopicPartition<'_>) -> Result<Bounds, LogError> {
+        self.bounds_within(at, ASK_LIMIT)
     }
 
-    /// The same, with a limit of the caller's. A partition between two leaders has one again in a moment.
+    /// The same, waiting for `limit` at most. Transient errors are tried again: a partition may be between two leaders.
     pub(in crate::log::kafka) fn bounds_within(
         &self,
-        topic: &str,
-        partition: u32,
+        at: TopicPartition<'_>,
         limit: Duration,
-    ) -> Result<(i64, i64), LogError> {
+    ) -> Result<Bounds, LogError> {
         let asking = Stopwatch::start();
         loop {
             let left = asking.left_of(limit);
-            match self.consumer.fetch_watermarks(topic, number(partition), left) {
-                Ok(bounds) => return Ok(bounds),
+            match self.consumer.fetch_watermarks(at.topic, number(at.partition), left) {
+                Ok((first, end)) => return Ok(Bounds { first, end }),
                 Err(error) if classify::of(&error) == Meaning::Transient && !left.is_zero() => {
                     pause(LOOK.min(left));
                 }
-                Err(error) => return Err(failed(&format!("{topic}/{partition}: its offsets"), &error)),
+                Err(error) => return Err(failed(&format!("asking for the offsets of {at}"), &error)),
             }
         }
     }
@@ -207,19 +230,19 @@ impl Drop for Reader {
     }
 }
 
-/// Waits until everything that is in the partition now is decided, so that a committed reader sees what was committed
-/// before. `all` sees uncommitted records too. Where a transaction is still open after the limit that is set for its place,
-/// that place is answered.
+/// Waits until every transaction that is open in the partition now has ended, so that `committed` sees all that was
+/// committed before the call. `all` sees uncommitted records too. `limit` says how long to wait for the transaction that
+/// begins at an offset. Returns the offset of a transaction that is still open after that.
 pub(in crate::log::kafka) fn wait_for_open_turns(
     all: &Reader,
     committed: &Reader,
-    (topic, partition): (&str, u32),
+    at: TopicPartition<'_>,
     limit: impl Fn(i64) -> Duration,
 ) -> Result<Option<i64>, LogError> {
-    let (_, end) = all.bounds(topic, partition)?;
+    let end = all.bounds(at)?.end;
     let waiting = Stopwatch::start();
     loop {
-        let (_, open) = committed.bounds(topic, partition)?;
+        let open = committed.bounds(at)?.end;
         if open >= end {
             return Ok(None);
         }
@@ -230,12 +253,17 @@ pub(in crate::log::kafka) fn wait_for_open_turns(
     }
 }
 
-/// A place as an offset of the client, which counts with a sign.
+/// That a partition was silent for longer than the limit of a read.
+pub(in crate::log::kafka) fn unanswered(at: TopicPartition<'_>) -> LogError {
+    LogError::new(format!("{at} does not answer"))
+}
+
+/// An offset in the type that the client library uses, which is signed.
 pub(in crate::log::kafka) fn offset_of(place: u64) -> i64 {
     i64::try_from(place).unwrap_or(i64::MAX)
 }
 
-/// A partition as the client counts them.
+/// A partition number in the type that the client library uses, which is signed.
 pub(in crate::log::kafka) fn number(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }

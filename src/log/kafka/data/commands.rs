@@ -1,80 +1,99 @@
-//! Reading commands that are in the cluster still, beside whoever decides them.
+//! Reading the commands that the topic still holds, without deciding them: for tools that look at a log.
 
+use super::context::LogContext;
 use super::record;
 use crate::log::kafka::client::reader::{Reader, offset_of};
 use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::kafka::schema::framing::Writer;
-use crate::log::kafka::{Inner, Kafka};
-use crate::log::{CommandTail, LogError, StoredCommand};
+use crate::log::{LogError, StoredCommand};
+use parking_lot::Mutex;
 use rdkafka::message::Message;
+use std::sync::Arc;
 
-/// What a record costs beside its bytes.
+/// What a record counts in an answer beside its bytes.
 const RECORD_BYTES: usize = 64;
 
-/// A reader that stands at a command.
-pub(in crate::log::kafka) struct Cursor {
+/// A read that the next call may continue.
+struct Cursor {
     partition: u32,
     next: u64,
     reader: Reader,
 }
 
-impl CommandTail for Kafka {
-    fn first(&self, partition: u32) -> Result<u64, LogError> {
-        let inner = &self.inner;
-        inner.check(partition)?;
-        let (first, _) = inner.with_reader(|reader| reader.bounds(&inner.cluster.topics.commands, partition))?;
-        Ok(u64::try_from(first).unwrap_or_default())
+/// Reads the topic of commands. Calls may come from any thread.
+pub(in crate::log::kafka) struct CommandsTopic {
+    context: Arc<LogContext>,
+    cursor: Mutex<Option<Cursor>>,
+}
+
+impl CommandsTopic {
+    pub(in crate::log::kafka) fn new(context: Arc<LogContext>) -> CommandsTopic {
+        CommandsTopic { context, cursor: Mutex::new(None) }
     }
 
-    fn commands(&self, partition: u32, from: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
-        let inner = &self.inner;
-        inner.check(partition)?;
-        let kept = inner.command_cursor.lock().take();
+    /// The offset of the first command that the partition still has.
+    pub(in crate::log::kafka) fn first(&self, partition: u32) -> Result<u64, LogError> {
+        self.context.check(partition)?;
+        let bounds = self.context.readers.with(|reader| reader.bounds(self.context.commands(partition)))?;
+        Ok(u64::try_from(bounds.first).unwrap_or_default())
+    }
+
+    /// Commands from offset `from` on, of about `bytes_max` together; none where the topic ends before `from`.
+    pub(in crate::log::kafka) fn read(
+        &self,
+        partition: u32,
+        from: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredCommand>, LogError> {
+        self.context.check(partition)?;
+        let kept = self.cursor.lock().take();
         let cursor = match kept {
             Some(cursor) if cursor.partition == partition && cursor.next == from => cursor,
             other => {
-                other.into_iter().for_each(|cursor| inner.give_back(cursor.reader));
-                let Some(cursor) = inner.stand_at(partition, from)? else { return Ok(Vec::new()) };
+                if let Some(cursor) = other {
+                    self.context.readers.give_back(cursor.reader);
+                }
+                let Some(cursor) = self.cursor_at(partition, from)? else { return Ok(Vec::new()) };
                 cursor
             }
         };
-        inner.commands(cursor, bytes_max)
+        self.read_on(cursor, bytes_max)
     }
-}
 
-impl Inner {
-    /// Nothing where the log ends before `from`.
-    fn stand_at(&self, partition: u32, from: u64) -> Result<Option<Cursor>, LogError> {
-        let topic = &self.cluster.topics.commands;
-        let reader = self.take_reader()?;
-        let (first, end) = reader.bounds(topic, partition)?;
-        let offset = offset_of(from).max(first);
-        if offset >= end {
-            self.give_back(reader);
+    /// `None` where the topic ends before `from`.
+    fn cursor_at(&self, partition: u32, from: u64) -> Result<Option<Cursor>, LogError> {
+        let at = self.context.commands(partition);
+        let reader = self.context.readers.take()?;
+        let bounds = reader.bounds(at)?;
+        let offset = offset_of(from).max(bounds.first);
+        if offset >= bounds.end {
+            self.context.readers.give_back(reader);
             return Ok(None);
         }
-        reader.assign(topic, partition, offset)?;
+        reader.assign(at, offset)?;
         let next = u64::try_from(offset).unwrap_or_default();
         Ok(Some(Cursor { partition, next, reader }))
     }
 
-    fn commands(&self, mut cursor: Cursor, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
+    fn read_on(&self, mut cursor: Cursor, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
+        let context = &self.context;
         let (mut records, mut bytes) = (Vec::new(), 0usize);
         let Cursor { partition, next, reader } = &mut cursor;
-        let at_end = reader.each((&self.cluster.topics.commands, *partition), ASK_LIMIT, |message| {
+        let at = context.commands(*partition);
+        let at_end = reader.each(at, ASK_LIMIT, |message| {
             bytes = bytes.saturating_add(message.payload_len()).saturating_add(RECORD_BYTES);
-            let read = record::command(message, self.manifest.log_id, |payload, schema| {
-                self.framing.incoming_awaited(payload, schema, Writer::Anyone)
+            let read = record::command(message, context.manifest.log_id, |payload, schema| {
+                context.framing.incoming_awaited(payload, schema, Writer::Anyone)
             });
-            let read = read.map_err(|why| why.at(&self.cluster.topics.commands, *partition, message.offset()))?;
+            let read = read.map_err(|why| why.at(at, message.offset()))?;
             *next = read.offset.saturating_add(1);
             records.push(read);
             Ok::<_, LogError>(bytes < bytes_max)
         })?;
         if at_end {
-            self.give_back(cursor.reader);
+            context.readers.give_back(cursor.reader);
         } else {
-            *self.command_cursor.lock() = Some(cursor);
+            *self.cursor.lock() = Some(cursor);
         }
         Ok(records)
     }

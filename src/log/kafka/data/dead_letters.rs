@@ -1,62 +1,52 @@
-//! Dead letters in `dead-letters[p]`. A letter is the command's record as it was, key and value, under headers that say
-//! where it lay, why nobody could decide it, and when; what was done about it is a later record whose key is the letter's
-//! id. The state of a letter is what the topic comes to. What the command's record said of its schema is kept as well.
+//! The topic of dead letters. The state of a dead letter is what all its records come to.
 //!
-//! The letters of a turn are in the log before its transaction begins. Whether a command is one depends on its bytes
-//! alone, so what a turn that fails has written is what the next one writes again: readers take the first of an id. What
-//! was polled has been translated (see [`crate::log::kafka::schema::framing`]), so the record is read once more: there are few of them, and
-//! the way of all others is not made longer.
+//! The dead letters of a turn are in the log before its transaction begins. Whether a command is one depends on its bytes
+//! alone. So a turn that fails may have written them, and the next one writes them again: readers take the first record of
+//! an id. The owner has polled commands in translated form (see [`crate::log::kafka::schema::framing`]), so the original
+//! record is read once more. There are few of them, and all other commands stay fast.
 //!
-//! Where a letter cannot be written, the turn is not committed: the owner claims again, with new clients. That ends when
-//! [`LETTERS_HOLD_MS`] have passed, because one record of a stranger and a topic that is missing would otherwise take a
-//! partition away for ever. From then on turns go without their letters until one can be written again, which is tried
-//! as often, on a thread of its own: no turn waits for that. Nothing is lost with them but the convenience: the event says the offset and the reason, an error line names
-//! them, and the command stays in its topic for as long as that keeps any.
+//! When a dead letter cannot be written, its turn is not committed, and the owner claims the partition again with new
+//! clients. That goes on for [`LETTERS_HOLD_MS`]. After that, turns go without their dead letters, because one bad record
+//! and a missing topic would otherwise stop a partition for good. From then on a thread of its own tries the dead letters
+//! of a turn again now and then; no turn waits for it. What is missing then is a convenience: the event has the offset and
+//! the reason, a line at error level has the offsets, and the command stays in its topic as long as the topic keeps it.
 
+use super::context::LogContext;
+use super::dead_letter_record::{DeadLetterRecord, FoundCommand, resolution as resolution_headers};
 use super::record;
 use crate::domain::Micros;
-use crate::limits::{LETTER_BYTES_MAX, LETTER_KEY_BYTES_MAX, LETTERS_HOLD_MS, LETTERS_MAX};
-use crate::log::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution, Undecidable};
-use crate::log::kafka::client::durable::{DurableProducer, Sending};
-use crate::log::kafka::client::reader::{Reader, offset_of};
-use crate::log::kafka::client::settings::ASK_LIMIT;
-use crate::log::kafka::schema::framing;
-use crate::log::kafka::{Inner, Kafka};
+use crate::limits::{LETTERS_HOLD_MS, LETTERS_MAX};
+use crate::log::dead_letters::{DeadLetter, DeadLetterId, RawCommand, Resolution, Undecidable};
+use crate::log::kafka::client::durable::Sending;
+use crate::log::kafka::schema::framing::Writer;
 use crate::log::{LogError, Turn};
 use crate::threads;
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
-use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::message::{Message, OwnedHeaders};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Names of headers; their values are text, for other readers of the topic.
-const ID: &str = "id";
-const REASON: &str = "reason";
-/// Microseconds since the epoch.
-const AT: &str = "at";
-/// Of the command, of which only so much is kept.
-const LENGTH: &str = "length";
-const RESOLUTION: &str = "resolution";
-
-/// For how long a partition's letters could not be written, and how long ago that was tried.
+/// A partition whose dead letters could not be written.
 #[derive(Clone, Copy)]
 struct Failing {
+    /// Time since the first try that failed.
     since: Stopwatch,
+    /// Time since the last one.
     tried: Stopwatch,
-    /// One that no turn waits for is under way.
+    /// Whether a thread tries now.
     is_tried_aside: bool,
 }
 
-/// What a turn does about its letters.
+/// What a turn does about its dead letters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
-    /// It waits for them.
+    /// It waits until they are written.
     Wait,
-    /// It goes without, and they are tried beside it.
+    /// It goes without them, and a thread tries to write them.
     Aside,
-    /// It goes without.
+    /// It goes without them.
     Without,
 }
 
@@ -66,31 +56,31 @@ impl Failing {
     }
 }
 
-/// Writes them.
-#[derive(Default)]
-pub(in crate::log::kafka) struct Writer {
-    post: Mutex<Option<Arc<DurableProducer>>>,
+/// Reads and writes dead letters. Calls may come from any thread.
+pub(in crate::log::kafka) struct DeadLettersTopic {
+    context: Arc<LogContext>,
+    /// By partition.
     failing: Mutex<BTreeMap<u32, Failing>>,
 }
 
-/// A command's record as it is in the cluster.
-#[derive(Default)]
-struct FoundCommand {
-    original: RawCommand,
-    length: u64,
-}
+impl DeadLettersTopic {
+    pub(in crate::log::kafka) fn new(context: Arc<LogContext>) -> DeadLettersTopic {
+        DeadLettersTopic { context, failing: Mutex::default() }
+    }
 
-impl Inner {
-    /// Returns when every letter of the turn is in the log, or nobody waits for them any more.
-    pub(in crate::log::kafka) fn write_letters(self: &Arc<Self>, partition: u32, turn: &Turn) -> Result<(), LogError> {
+    /// Writes the dead letters of a turn. Returns when all of them are in the log, or when turns go without them.
+    ///
+    /// # Errors
+    /// [`LogError`] when they could not be written: the turn must not be committed.
+    pub(in crate::log::kafka) fn write(self: &Arc<Self>, partition: u32, turn: &Turn) -> Result<(), LogError> {
         if turn.dead.is_empty() {
             return Ok(());
         }
-        let failing = self.letters.failing.lock().get(&partition).copied();
+        let failing = self.failing.lock().get(&partition).copied();
         match Failing::way(failing) {
             Way::Wait => {}
             way => {
-                tell_unwritten(partition, turn, "they could not be written a while ago");
+                log_unwritten(partition, turn, "an earlier try failed");
                 if way == Way::Aside {
                     self.try_aside(partition, turn.dead.clone());
                 }
@@ -102,16 +92,16 @@ impl Inner {
         match tried {
             Err(error) if is_held_up(since) => Err(error),
             Err(error) => {
-                tell_unwritten(partition, turn, &error.detail);
+                log_unwritten(partition, turn, &error.detail);
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
     }
 
-    /// Letters were tried; answers for how long they could not be written.
+    /// Notes the result of a try. Returns for how long dead letters could not be written.
     fn tried(&self, partition: u32, is_written: bool) -> Duration {
-        let mut failing = self.letters.failing.lock();
+        let mut failing = self.failing.lock();
         if is_written {
             failing.remove(&partition);
             return Duration::ZERO;
@@ -122,22 +112,22 @@ impl Inner {
         place.since.elapsed()
     }
 
-    /// Tries letters again that a turn goes without; each try may take seconds.
+    /// Tries on a thread of its own to write dead letters that their turn went without. A try may take seconds.
     fn try_aside(self: &Arc<Self>, partition: u32, dead: Vec<Undecidable>) {
-        if let Some(failing) = self.letters.failing.lock().get_mut(&partition) {
+        if let Some(failing) = self.failing.lock().get_mut(&partition) {
             failing.is_tried_aside = true;
         }
-        let inner = Arc::clone(self);
+        let topic = Arc::clone(self);
         let trying = threads::spawn(&format!("letters-{partition}"), move || {
-            let tried = inner.try_letters(partition, &dead);
+            let tried = topic.try_letters(partition, &dead);
             match &tried {
                 Ok(()) => tracing::info!(partition, count = dead.len(), "dead letters can be written again"),
-                Err(why) => tracing::warn!(partition, %why, "dead letters can still not be written"),
+                Err(why) => tracing::warn!(partition, %why, "dead letters still cannot be written"),
             }
-            inner.tried(partition, tried.is_ok());
+            topic.tried(partition, tried.is_ok());
         });
         if let Err(error) = trying {
-            tracing::warn!(partition, %error, "dead letters are not tried again now");
+            tracing::warn!(partition, %error, "cannot start the thread that tries to write dead letters again");
             self.tried(partition, false);
         }
     }
@@ -146,75 +136,111 @@ impl Inner {
         let found = self.originals(partition, dead)?;
         let missing = FoundCommand::default();
         let records = dead.iter().map(|letter| {
-            let FoundCommand { original, length } = found.get(&letter.offset).unwrap_or(&missing);
+            let stored = found.get(&letter.offset).unwrap_or(&missing);
             Sending {
-                topic: &self.cluster.topics.dead_letters,
-                partition,
-                headers: record::with_schema(
-                    headers_of(DeadLetterId { partition, offset: letter.offset }, letter, *length),
-                    original.schema,
-                ),
-                key: original.key.as_deref(),
-                bytes: original.bytes.as_deref(),
+                to: self.context.dead_letters(partition),
+                headers: stored.headers(partition, letter),
+                key: stored.original.key.as_deref(),
+                bytes: stored.original.bytes.as_deref(),
             }
         });
-        self.post(&records.collect::<Vec<_>>())
+        self.context.durable.write(&records.collect::<Vec<_>>())
     }
 
-    pub(in crate::log::kafka) fn post(&self, records: &[Sending<'_>]) -> Result<(), LogError> {
-        let post = {
-            let mut post = self.letters.post.lock();
-            match &*post {
-                Some(post) => Arc::clone(post),
-                None => Arc::clone(post.insert(Arc::new(DurableProducer::new(&self.cluster)?))),
-            }
-        };
-        post.send(records).inspect_err(|_| *self.letters.post.lock() = None)
-    }
-
-    /// The records at these offsets, in order, as they are; a place without one is left out.
+    /// The commands at these offsets, which are in order. An offset without a record is left out.
     fn originals(&self, partition: u32, letters: &[Undecidable]) -> Result<BTreeMap<u64, FoundCommand>, LogError> {
         let (Some(first), Some(last)) = (letters.first(), letters.last()) else { return Ok(BTreeMap::new()) };
         let mut wanted = letters.iter().map(|letter| letter.offset).peekable();
         let mut found = BTreeMap::new();
-        let topic = &self.cluster.topics.commands;
-        self.with_reader(|reader| {
-            self.each_record(reader, (topic, partition), first.offset, |message| {
-                let offset = u64::try_from(message.offset()).unwrap_or_default();
-                while wanted.next_if(|wanted| *wanted < offset).is_some() {}
-                if wanted.next_if_eq(&offset).is_some() {
-                    found.insert(offset, found_in(message));
-                }
-                offset < last.offset
-            })
+        self.context.each_record(self.context.commands(partition), first.offset, |message| {
+            let offset = u64::try_from(message.offset()).unwrap_or_default();
+            while wanted.next_if(|wanted| *wanted < offset).is_some() {}
+            if wanted.next_if_eq(&offset).is_some() {
+                found.insert(offset, FoundCommand::of(message));
+            }
+            offset < last.offset
         })?;
         Ok(found)
     }
 
-    /// Hands over every record from this offset on to the end, for as long as `record` says so.
-    fn each_record(
+    /// The dead letters of a partition with what was done about them, in the order of their commands.
+    pub(in crate::log::kafka) fn read(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
+        self.context.check(partition)?;
+        let mut letters: BTreeMap<u64, DeadLetter> = BTreeMap::new();
+        self.context.each_record(self.context.dead_letters(partition), 0, |message| {
+            match DeadLetterRecord::of(message, partition) {
+                Some(DeadLetterRecord::Letter(letter)) if letters.len() < LETTERS_MAX => {
+                    letters.entry(letter.said.offset).or_insert(letter);
+                }
+                Some(DeadLetterRecord::Resolved { offset, resolution, at }) => {
+                    if let Some(letter) = letters.get_mut(&offset) {
+                        letter.resolved = Some((resolution, at));
+                    }
+                }
+                Some(DeadLetterRecord::Letter(_)) | None => {}
+            }
+            true
+        })?;
+        Ok(letters.into_values().collect())
+    }
+
+    /// The command that a dead letter holds.
+    pub(in crate::log::kafka) fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError> {
+        self.context.check(id.partition)?;
+        let at = self.context.dead_letters(id.partition);
+        let mut original = None;
+        self.context.each_record(at, 0, |message| {
+            let record = DeadLetterRecord::of(message, id.partition);
+            if matches!(record, Some(DeadLetterRecord::Letter(letter)) if letter.id() == id) {
+                original = Some(FoundCommand::of(message).original);
+            }
+            original.is_none()
+        })?;
+        original.ok_or_else(|| LogError::new(format!("{at} does not hold {id} any more")))
+    }
+
+    /// The bytes of a command as they are inside this program, waiting for the registry if it is needed.
+    pub(in crate::log::kafka) fn inside(&self, original: &RawCommand) -> Result<Vec<u8>, LogError> {
+        let bytes = original.bytes.as_deref().unwrap_or_default();
+        let read = self.context.framing.incoming_awaited(bytes, original.schema, Writer::Anyone);
+        read.map_err(|why| LogError::new(why.to_string()))
+    }
+
+    /// Appends a command once more to the topic of commands. It is in the log when this returns.
+    pub(in crate::log::kafka) fn append_again(&self, partition: u32, original: &RawCommand) -> Result<(), LogError> {
+        self.context.check(partition)?;
+        self.context.durable.write(&[Sending {
+            to: self.context.commands(partition),
+            headers: record::with_schema(OwnedHeaders::new(), original.schema),
+            key: original.key.as_deref(),
+            bytes: original.bytes.as_deref(),
+        }])
+    }
+
+    /// Notes what an operator did about a dead letter. It is in the log when this returns.
+    pub(in crate::log::kafka) fn resolve(
         &self,
-        reader: &Reader,
-        (topic, partition): (&str, u32),
-        from: u64,
-        mut record: impl FnMut(&BorrowedMessage<'_>) -> bool,
+        id: DeadLetterId,
+        resolution: Resolution,
+        now: Micros,
     ) -> Result<(), LogError> {
-        let (first, end) = reader.bounds(topic, partition)?;
-        let from = offset_of(from).max(first);
-        if from >= end {
-            return Ok(());
-        }
-        reader.assign(topic, partition, from)?;
-        reader.each((topic, partition), ASK_LIMIT, |message| Ok(record(message))).map(drop)
+        self.context.check(id.partition)?;
+        let key = id.to_string();
+        self.context.durable.write(&[Sending {
+            to: self.context.dead_letters(id.partition),
+            headers: resolution_headers(resolution, now),
+            key: Some(key.as_bytes()),
+            bytes: None,
+        }])
     }
 }
 
-/// Whether letters that could not be written for so long keep their turn from being committed.
+/// Whether dead letters that could not be written for so long keep their turn from being committed.
 fn is_held_up(since: Duration) -> bool {
     since < Duration::from_millis(LETTERS_HOLD_MS)
 }
 
-/// The way of letters that could not be written for so long, and were tried so long ago.
+/// What to do about dead letters that could not be written since `since`; the last try was `tried` ago.
 fn way(since: Duration, tried: Duration, is_tried_aside: bool) -> Way {
     match (is_held_up(since), is_held_up(tried) || is_tried_aside) {
         (true, _) => Way::Wait,
@@ -223,128 +249,10 @@ fn way(since: Duration, tried: Duration, is_tried_aside: bool) -> Way {
     }
 }
 
-fn tell_unwritten(partition: u32, turn: &Turn, why: &str) {
+fn log_unwritten(partition: u32, turn: &Turn, why: &str) {
     let (count, first) = (turn.dead.len(), turn.dead.first().map(|letter| letter.offset));
     let last = turn.dead.last().map(|letter| letter.offset);
-    tracing::error!(partition, count, first, last, why, "dead letters are not written, and no longer waited for");
-}
-
-fn found_in(message: &BorrowedMessage<'_>) -> FoundCommand {
-    let cut = |bytes: &[u8], most: usize| bytes.get(..most).unwrap_or(bytes).to_vec();
-    let original = RawCommand {
-        key: message.key().map(|key| cut(key, LETTER_KEY_BYTES_MAX)),
-        bytes: message.payload().map(|bytes| cut(bytes, LETTER_BYTES_MAX)),
-        schema: record::schema_of(message),
-    };
-    let length = message.payload().map_or(0, <[u8]>::len);
-    FoundCommand { original, length: u64::try_from(length).unwrap_or(u64::MAX) }
-}
-
-fn headers(pairs: &[(&str, &str)]) -> OwnedHeaders {
-    let headers = OwnedHeaders::new_with_capacity(pairs.len());
-    pairs.iter().fold(headers, |headers, &(key, value)| headers.insert(Header { key, value: Some(value) }))
-}
-
-fn headers_of(id: DeadLetterId, letter: &Undecidable, length: u64) -> OwnedHeaders {
-    let (id, at, length) = (id.to_string(), letter.at.0.to_string(), length.to_string());
-    headers(&[(ID, &id), (REASON, &letter.reason), (AT, &at), (LENGTH, &length)])
-}
-
-/// What a record of the topic says.
-enum Said {
-    DeadLetter(DeadLetter),
-    Resolved(u64, Resolution, Micros),
-}
-
-/// Nothing where it was written by a stranger.
-fn said(message: &BorrowedMessage<'_>, partition: u32) -> Option<Said> {
-    let headers = message.headers()?;
-    let header = |name: &str| {
-        let header = headers.iter().find(|header| header.key == name)?;
-        std::str::from_utf8(header.value?).ok()
-    };
-    let at = Micros(header(AT)?.parse().ok()?);
-    let of_here = |text: &str| text.parse::<DeadLetterId>().ok().filter(|id| id.partition == partition);
-    if let Some(resolution) = header(RESOLUTION) {
-        let id = of_here(std::str::from_utf8(message.key()?).ok()?)?;
-        return Some(Said::Resolved(id.offset, Resolution::named(resolution)?, at));
-    }
-    let id = of_here(header(ID)?)?;
-    let said = Undecidable { offset: id.offset, at, reason: header(REASON)?.to_owned() };
-    Some(Said::DeadLetter(DeadLetter { partition, said, length: header(LENGTH)?.parse().ok()?, resolved: None }))
-}
-
-impl DeadLetters for Kafka {
-    fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
-        let inner = &self.inner;
-        inner.check(partition)?;
-        let mut letters: BTreeMap<u64, DeadLetter> = BTreeMap::new();
-        let topic = &inner.cluster.topics.dead_letters;
-        inner.with_reader(|reader| {
-            inner.each_record(reader, (topic, partition), 0, |message| {
-                match said(message, partition) {
-                    Some(Said::DeadLetter(letter)) if letters.len() < LETTERS_MAX => {
-                        letters.entry(letter.said.offset).or_insert(letter);
-                    }
-                    Some(Said::Resolved(offset, resolution, at)) => {
-                        if let Some(letter) = letters.get_mut(&offset) {
-                            letter.resolved = Some((resolution, at));
-                        }
-                    }
-                    Some(Said::DeadLetter(_)) | None => {}
-                }
-                true
-            })
-        })?;
-        Ok(letters.into_values().collect())
-    }
-
-    fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError> {
-        let inner = &self.inner;
-        inner.check(id.partition)?;
-        let mut original = None;
-        let topic = &inner.cluster.topics.dead_letters;
-        inner.with_reader(|reader| {
-            inner.each_record(reader, (topic, id.partition), 0, |message| {
-                if matches!(said(message, id.partition), Some(Said::DeadLetter(letter)) if letter.id() == id) {
-                    original = Some(found_in(message).original);
-                }
-                original.is_none()
-            })
-        })?;
-        original.ok_or_else(|| LogError::new(format!("{topic}/{} does not hold {id} any more", id.partition)))
-    }
-
-    fn inside(&self, original: &RawCommand) -> Result<Vec<u8>, LogError> {
-        let bytes = original.bytes.as_deref().unwrap_or_default();
-        let read = self.inner.framing.incoming_awaited(bytes, original.schema, framing::Writer::Anyone);
-        read.map_err(|why| LogError::new(why.to_string()))
-    }
-
-    fn append_again(&self, partition: u32, original: &RawCommand) -> Result<(), LogError> {
-        let inner = &self.inner;
-        inner.check(partition)?;
-        inner.post(&[Sending {
-            topic: &inner.cluster.topics.commands,
-            partition,
-            headers: record::with_schema(OwnedHeaders::new(), original.schema),
-            key: original.key.as_deref(),
-            bytes: original.bytes.as_deref(),
-        }])
-    }
-
-    fn resolve(&self, id: DeadLetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
-        let inner = &self.inner;
-        inner.check(id.partition)?;
-        let key = id.to_string();
-        inner.post(&[Sending {
-            topic: &inner.cluster.topics.dead_letters,
-            partition: id.partition,
-            headers: headers(&[(RESOLUTION, resolution.text()), (AT, &now.0.to_string())]),
-            key: Some(key.as_bytes()),
-            bytes: None,
-        }])
-    }
+    tracing::error!(partition, count, first, last, why, "dead letters are not written; turns go on without them");
 }
 
 #[cfg(test)]

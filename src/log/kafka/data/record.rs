@@ -7,11 +7,12 @@
 //! Every record of ours, wherever it lies, says in a header under which schema it was written; see [`crate::log::kafka::schema::framing`]. A
 //! place or a fence is the first header, whatever else there is.
 
-use crate::domain::{Breach, Law};
+use crate::domain::{Breach, Law, Micros};
 use crate::log::kafka::schema::framing::{Framing, Unread, Writer, fingerprint_of};
 use crate::log::{OF_ANOTHER_LOG, StoredCommand, StoredEvent};
+use crate::time::{Stamp, Stopwatch};
 use crate::wire::frame::Fingerprint;
-use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders, Timestamp};
 
 /// Names the header of an event.
 const PLACE: &str = "place";
@@ -151,6 +152,14 @@ pub(in crate::log::kafka) fn command(
         false => read(message.payload().unwrap_or_default(), schema_of(message))?,
     };
     Ok(StoredCommand { offset: u64::try_from(message.offset()).unwrap_or_default(), skipped: 0, bytes })
+}
+
+/// What the broker's clock showed when it appended the message, which was after `since`. `None` for a topic whose records
+/// are stamped by their writer.
+pub(in crate::log::kafka) fn stamp(message: &impl Message, since: Stopwatch) -> Option<Stamp> {
+    let Timestamp::LogAppendTime(ms) = message.timestamp() else { return None };
+    let shown = Micros(u64::try_from(ms).ok()?.checked_mul(1_000)?);
+    Some(Stamp::new(shown, since))
 }
 
 /// What a record says of its schema.

@@ -1,11 +1,11 @@
 //! Outcomes on their way back. A gateway reads one partition of the replies' topic, which its incarnation names; a
 //! process's own gateway is told without a detour. A reply that is lost is told by the committed tail.
 
+use super::context::LogContext;
 use super::record;
-use crate::log::kafka::Inner;
+use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify;
-use crate::log::kafka::client::context::ClientLog;
-use crate::log::kafka::client::reader::{Next, Reader, number};
+use crate::log::kafka::client::reader::{Next, Reader, TopicPartition, number};
 use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::kafka::schema::framing::{Framing, Writer, fingerprint_of};
 use crate::log::{LogError, Reply, ReplyChannel, ReplyReader};
@@ -31,36 +31,34 @@ pub(in crate::log::kafka) struct Replies {
 
 impl Replies {
     pub(in crate::log::kafka) fn new(
-        inner: &Inner,
+        context: &LogContext,
         own: u64,
         gateway: Arc<dyn ReplyChannel>,
     ) -> Result<Replies, LogError> {
-        let producer = inner.cluster.replies().create_with_context(ClientLog::default());
+        let producer = context.cluster.replies().create_with_context(ClientLog::default());
         let producer = producer.map_err(|error| classify::failed("the producer of replies", &error))?;
-        let (topic, framing) = (inner.cluster.topics.replies.clone(), Arc::clone(&inner.framing));
-        Ok(Replies { producer, topic, partitions: inner.reply_partitions()?, framing, own, gateway })
+        let (topic, framing) = (context.cluster.topics.replies.clone(), Arc::clone(&context.framing));
+        Ok(Replies { producer, topic, partitions: partitions_of(context)?, framing, own, gateway })
     }
 }
 
 impl GatewayReplies {
-    pub(in crate::log::kafka) fn new(inner: &Inner, incarnation: u64) -> Result<GatewayReplies, LogError> {
-        let reader = Reader::uncommitted(&inner.cluster)?;
-        let topic = &inner.cluster.topics.replies;
-        let partition = u32::try_from(incarnation % inner.reply_partitions()?).unwrap_or_default();
-        let (_, end) = reader.bounds(topic, partition)?;
-        reader.assign(topic, partition, end)?;
-        Ok(GatewayReplies { reader, incarnation, framing: Arc::clone(&inner.framing) })
+    pub(in crate::log::kafka) fn new(context: &LogContext, incarnation: u64) -> Result<GatewayReplies, LogError> {
+        let reader = Reader::uncommitted(&context.cluster)?;
+        let partition = u32::try_from(incarnation % partitions_of(context)?).unwrap_or_default();
+        let at = TopicPartition { topic: &context.cluster.topics.replies, partition };
+        reader.assign(at, reader.bounds(at)?.end)?;
+        Ok(GatewayReplies { reader, incarnation, framing: Arc::clone(&context.framing) })
     }
 }
 
-impl Inner {
-    fn reply_partitions(&self) -> Result<u64, LogError> {
-        let topic = &self.cluster.topics.replies;
-        let asked = self.uncommitted.consumer().fetch_metadata(Some(topic), ASK_LIMIT);
-        let metadata = asked.map_err(|error| classify::failed(topic, &error))?;
-        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        u64::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| LogError::new(format!("no topic {topic}")))
-    }
+/// How many partitions the topic of replies has. The manifest does not say, so the cluster is asked.
+fn partitions_of(context: &LogContext) -> Result<u64, LogError> {
+    let topic = &context.cluster.topics.replies;
+    let asked = context.uncommitted.consumer().fetch_metadata(Some(topic), ASK_LIMIT);
+    let metadata = asked.map_err(|error| classify::failed(topic, &error))?;
+    let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    u64::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| LogError::new(format!("no topic {topic}")))
 }
 
 impl ReplyChannel for Replies {

@@ -6,13 +6,13 @@
 //! what was on its way then may or may not be in the log, and is not sent again: its caller runs into the deadline. An
 //! Abandon is: it may come twice.
 
+use super::context::LogContext;
 use super::progress::Progress;
 use super::record;
 use crate::domain::CommandId;
 use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX};
-use crate::log::kafka::Inner;
+use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify;
-use crate::log::kafka::client::context::ClientLog;
 use crate::log::kafka::client::reader::number;
 use crate::log::kafka::client::settings::Cluster;
 use crate::log::kafka::schema::framing::{Framing, fingerprint_of};
@@ -97,15 +97,15 @@ pub(in crate::log::kafka) struct Sink {
 }
 
 impl Sink {
-    pub(in crate::log::kafka) fn new(inner: &Inner) -> Result<Sink, LogError> {
+    pub(in crate::log::kafka) fn new(context: &LogContext) -> Result<Sink, LogError> {
         let (bell, landed) = bounded(1);
         let common = Arc::new(Common {
-            in_flight: inner.progress.iter().map(|_| AtomicUsize::new(0)).collect(),
+            in_flight: context.progress.iter().map(|_| AtomicUsize::new(0)).collect(),
             landed: bell,
-            log_id: inner.manifest.log_id,
-            cluster: Arc::clone(&inner.cluster),
-            framing: Arc::clone(&inner.framing),
-            progress: Arc::clone(&inner.progress),
+            log_id: context.manifest.log_id,
+            cluster: Arc::clone(&context.cluster),
+            framing: Arc::clone(&context.framing),
+            progress: Arc::clone(&context.progress),
             is_closed: AtomicBool::new(false),
             again: Mutex::new(Vec::new()),
             on_abandon_durable: RwLock::new(None),

@@ -5,11 +5,10 @@
 //! is under way, so a partition is unassigned only then, and ignored meanwhile.
 
 use super::record::{self, Course, EventRecord};
-use crate::log::kafka::Inner;
+use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify::{self, Meaning, failed};
-use crate::log::kafka::client::context::ClientLog;
 use crate::log::kafka::client::reader::number;
-use crate::log::kafka::owner::producer::stamp;
+use crate::log::kafka::inner::Inner;
 use crate::log::{EventStream, LogError, Streamed};
 use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
@@ -48,6 +47,7 @@ impl Stream {
     pub(in crate::log::kafka) fn new(inner: &Arc<Inner>) -> Result<Stream, LogError> {
         let inner = Arc::clone(inner);
         let consumer = inner
+            .context
             .cluster
             .reader_to_end()
             .create_with_context(ClientLog::default())
@@ -57,7 +57,7 @@ impl Stream {
 
     fn list(&self, partition: u32, offset: Offset) -> Result<TopicPartitionList, LogError> {
         let mut list = TopicPartitionList::with_capacity(1);
-        let topic = &self.inner.cluster.topics.events;
+        let topic = &self.inner.context.cluster.topics.events;
         let added = list.add_partition_offset(topic, number(partition), offset);
         added.map(|()| list).map_err(|error| failed("following", &error))
     }
@@ -74,10 +74,9 @@ impl Stream {
     /// The partition whose position the log does not have: the client says that there is one, and not which.
     fn out_of_range(&mut self) -> Option<(u32, Streamed)> {
         let inner = &self.inner;
-        let lost = self
-            .places()
-            .into_iter()
-            .find_map(|(partition, place)| inner.check_begins(partition, place).err().map(|error| (partition, error)));
+        let lost = self.places().into_iter().find_map(|(partition, place)| {
+            inner.events.check_holds(partition, place).err().map(|error| (partition, error))
+        });
         let (partition, error) = lost?;
         // What the client has just said of it was said since it was assigned.
         self.followed.get_mut(&partition)?.is_heard = true;
@@ -94,23 +93,11 @@ impl Stream {
     }
 }
 
-impl Inner {
-    /// Whether the partition of events still has what lies there.
-    fn check_begins(&self, partition: u32, place: i64) -> Result<(), LogError> {
-        let topic = &self.cluster.topics.events;
-        let (first, _) = self.with_reader(|reader| reader.bounds(topic, partition))?;
-        if place >= first {
-            return Ok(());
-        }
-        Err(LogError::new(format!("{topic}/{partition} begins at offset {first}, and {place} is to be read")))
-    }
-}
-
 impl EventStream for Stream {
     fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError> {
-        self.inner.check(partition)?;
-        let from = self.inner.locate(partition, from_seq)?;
-        self.inner.check_begins(partition, from)?;
+        self.inner.context.check(partition)?;
+        let from = self.inner.events.locate(partition, from_seq)?;
+        self.inner.events.check_holds(partition, from)?;
         self.leave(partition);
         if let Some(left) = self.followed.get_mut(&partition) {
             // It is still read from an earlier place.
@@ -122,7 +109,7 @@ impl EventStream for Stream {
         }
         let list = self.list(partition, Offset::Offset(from))?;
         self.consumer.incremental_assign(&list).map_err(|error| failed("following", &error))?;
-        let course = Course::of(self.inner.manifest.log_id, partition);
+        let course = self.inner.context.course(partition);
         self.followed
             .insert(partition, Followed { from_seq, from, course, is_heard: false, is_at_end: false, is_left: false });
         Ok(())
@@ -169,9 +156,9 @@ impl EventStream for Stream {
             return Ok(None);
         };
         if std::mem::take(&mut followed.is_at_end) {
-            self.inner.paces.stamped(partition, stamp(&message, Stopwatch::start()));
+            self.inner.context.paces.stamped(partition, record::stamp(&message, Stopwatch::start()));
         }
-        let found = record::found(&message, &self.inner.framing);
+        let found = record::found(&message, &self.inner.context.framing);
         if let Err(breach) = followed.course.take(&found) {
             drop(message);
             self.leave(partition);
@@ -180,7 +167,7 @@ impl EventStream for Stream {
         let (event, decided) = match found {
             EventRecord::Event(event, decided) => (event, decided),
             EventRecord::Unread(why) => {
-                let error = why.at(&self.inner.cluster.topics.events, partition, message.offset());
+                let error = why.at(self.inner.context.events(partition), message.offset());
                 drop(message);
                 self.leave(partition);
                 return Ok(Some((partition, Streamed::Failed(error))));
@@ -191,7 +178,7 @@ impl EventStream for Stream {
         if event.seq < followed.from_seq {
             return Ok(None);
         }
-        let progress = self.inner.progress_of(partition);
+        let progress = self.inner.context.progress_of(partition);
         progress.mark(event.seq, message.offset());
         progress.decided(decided.next_input);
         Ok(Some((partition, Streamed::Event(event))))
@@ -201,7 +188,7 @@ impl EventStream for Stream {
     fn places(&self) -> Vec<(u32, i64)> {
         let positions = self.consumer.position().unwrap_or_default();
         let position = |partition: u32| {
-            let found = positions.find_partition(&self.inner.cluster.topics.events, number(partition))?;
+            let found = positions.find_partition(&self.inner.context.cluster.topics.events, number(partition))?;
             found.offset().to_raw().filter(|offset| *offset >= 0)
         };
         // Before a partition is heard of, the client may still say where it was before it was left.

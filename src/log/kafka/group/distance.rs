@@ -1,11 +1,11 @@
 //! How far the cluster is, and whether others in the group of owners are nearer. Owners note it with how far they are:
 //! those notes are all that a process has of the others without asking them.
 
-use crate::log::kafka::Inner;
+use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify::failed;
-use crate::log::kafka::client::context::ClientLog;
 use crate::log::kafka::client::reader::{Reader, number};
 use crate::log::kafka::client::settings::{ASK_LIMIT, group_of};
+use crate::log::kafka::data::context::LogContext;
 use crate::log::{ClusterDistance, Company, LogError, OwnerNotes};
 use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
@@ -48,25 +48,25 @@ fn noted(text: &str, what: &str) -> Option<u64> {
 
 /// Reads the notes of owners, in the group's name and as no member of it.
 pub(in crate::log::kafka) struct Notes {
-    inner: Arc<Inner>,
+    context: Arc<LogContext>,
     consumer: BaseConsumer<ClientLog>,
 }
 
 impl Notes {
-    pub(in crate::log::kafka) fn new(inner: &Arc<Inner>) -> Result<Notes, LogError> {
-        let consumer = inner.cluster.member(inner.manifest.log_id).create_with_context(ClientLog::default());
+    pub(in crate::log::kafka) fn new(context: &Arc<LogContext>) -> Result<Notes, LogError> {
+        let consumer = context.cluster.member(context.manifest.log_id).create_with_context(ClientLog::default());
         let consumer = consumer.map_err(|error| failed("a reader of notes", &error))?;
-        Ok(Notes { inner: Arc::clone(inner), consumer })
+        Ok(Notes { context: Arc::clone(context), consumer })
     }
 
     /// Of every partition of which the group says something: what is noted of it, nothing where nobody ever did.
     fn read(&self, limit: Duration) -> Result<BTreeMap<u32, Option<String>>, LogError> {
         let mut list = TopicPartitionList::new();
-        for partition in 0..self.inner.manifest.partitions {
-            list.add_partition(&self.inner.cluster.topics.commands, number(partition));
+        for partition in 0..self.context.manifest.partitions {
+            list.add_partition(&self.context.cluster.topics.commands, number(partition));
         }
         let asked = self.consumer.committed_offsets(list, limit);
-        let group = group_of(self.inner.manifest.log_id);
+        let group = group_of(self.context.manifest.log_id);
         let list = asked.map_err(|error| failed(&format!("{group}: its notes"), &error))?;
         let note = |place: &TopicPartitionListElem<'_>| {
             place.error().ok()?;
@@ -86,30 +86,30 @@ impl OwnerNotes for Notes {
 
 /// Measures it, with a client of its own.
 pub(in crate::log::kafka) struct Distance {
-    inner: Arc<Inner>,
+    context: Arc<LogContext>,
     reader: Reader,
     notes: Notes,
 }
 
 impl Distance {
-    pub(in crate::log::kafka) fn new(inner: &Arc<Inner>) -> Result<Distance, LogError> {
-        let reader = Reader::uncommitted(&inner.cluster)?;
-        Ok(Distance { inner: Arc::clone(inner), reader, notes: Notes::new(inner)? })
+    pub(in crate::log::kafka) fn new(context: &Arc<LogContext>) -> Result<Distance, LogError> {
+        let reader = Reader::uncommitted(&context.cluster)?;
+        Ok(Distance { context: Arc::clone(context), reader, notes: Notes::new(context)? })
     }
 }
 
 impl ClusterDistance for Distance {
     fn round_trip(&self, partition: u32) -> Option<Duration> {
         let asking = Stopwatch::start();
-        let answer = self.reader.bounds_within(&self.inner.cluster.topics.events, partition, TRIP_LIMIT);
+        let answer = self.reader.bounds_within(self.context.events(partition), TRIP_LIMIT);
         let trip = answer.is_ok().then(|| asking.elapsed());
         let trip_us = trip.map_or(0, |trip| u64::try_from(trip.as_micros()).unwrap_or(u64::MAX));
-        self.inner.trip_us.store(trip_us, Relaxed);
+        self.context.round_trip_us.store(trip_us, Relaxed);
         trip
     }
 
     fn company(&self) -> Result<Company, LogError> {
-        let group = group_of(self.inner.manifest.log_id);
+        let group = group_of(self.context.manifest.log_id);
         let asked = self.reader.consumer().fetch_group_list(Some(&group), ASK_LIMIT);
         let groups = asked.map_err(|error| failed(&group, &error))?;
         let members = groups.groups().iter().filter(|found| found.name() == group).map(|found| found.members().len());

@@ -3,10 +3,10 @@
 
 use super::distance::Note;
 use crate::limits::OWNER_BEAT_MS;
-use crate::log::kafka::Inner;
+use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify;
-use crate::log::kafka::client::context::ClientLog;
 use crate::log::kafka::client::reader::{number, offset_of};
+use crate::log::kafka::data::context::LogContext;
 use crate::log::{Fitness, JoinedGroup, LogError, Membership, MembershipChange, OwnedPosition};
 use crate::threads;
 use crate::time::{Stopwatch, pause};
@@ -48,18 +48,18 @@ pub(in crate::log::kafka) struct Member {
 impl Member {
     /// Starts the thread; what it does is said at [`ClusterLog::join`](crate::log::ClusterLog::join).
     pub(in crate::log::kafka) fn join(
-        inner: &Arc<Inner>,
+        context: &Arc<LogContext>,
         fitness: Box<dyn Fn() -> Fitness + Send>,
         positions: Box<dyn Fn() -> Vec<OwnedPosition> + Send>,
     ) -> Result<JoinedGroup, LogError> {
         let (news, changes) = bounded(NEWS_MAX);
-        let cluster = &inner.cluster;
+        let cluster = &context.cluster;
         let consumer: Result<BaseConsumer<ClientLog<Group>>, _> =
-            cluster.member(inner.manifest.log_id).create_with_context(ClientLog(Group { news }));
+            cluster.member(context.manifest.log_id).create_with_context(ClientLog(Group { news }));
         let consumer = consumer.map_err(|error| classify::failed("a member of the group", &error))?;
         let (topic, wishes) = (cluster.topics.commands.clone(), Arc::new(Wishes::default()));
-        let (inner, told, since) = (Arc::clone(inner), Arc::clone(&wishes), Stopwatch::start());
-        let work = Work { inner, consumer, topic, wishes: told, fitness, positions, since };
+        let (context, told, since) = (Arc::clone(context), Arc::clone(&wishes), Stopwatch::start());
+        let work = Work { context, consumer, topic, wishes: told, fitness, positions, since };
         let thread = threads::spawn("membership", move || work.run());
         let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
         let membership = Arc::new(Member { wishes, thread: Mutex::new(Some(thread)) });
@@ -91,7 +91,7 @@ impl Drop for Member {
 }
 
 struct Work {
-    inner: Arc<Inner>,
+    context: Arc<LogContext>,
     consumer: BaseConsumer<ClientLog<Group>>,
     topic: String,
     wishes: Arc<Wishes>,
@@ -154,7 +154,7 @@ impl Work {
 
     fn note(&self) {
         let mut list = TopicPartitionList::new();
-        let note = Note { trip_us: self.inner.trip_us.load(Relaxed), beat: self.since.now().0 };
+        let note = Note { trip_us: self.context.round_trip_us.load(Relaxed), beat: self.since.now().0 };
         for OwnedPosition { partition, next_input } in (self.positions)() {
             let offset = Offset::Offset(offset_of(next_input));
             let mut place = list.add_partition(&self.topic, number(partition));

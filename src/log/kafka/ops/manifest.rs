@@ -7,7 +7,7 @@
 
 use crate::domain::Micros;
 use crate::limits::PARTITIONS_MAX;
-use crate::log::kafka::client::context::LastClientError;
+use crate::log::kafka::client::callbacks::LastClientError;
 use crate::log::kafka::client::settings::ASK_LIMIT;
 use crate::log::kafka::{Cluster, Topics};
 use crate::log::{LogError, Manifest};

@@ -5,7 +5,7 @@ use super::coordination;
 use super::local_cache;
 use super::plan::{Difference, compare};
 use super::topics::Asked;
-use crate::log::kafka::client::reader::Reader;
+use crate::log::kafka::client::reader::{Reader, TopicPartition};
 use crate::log::kafka::data::record;
 use crate::log::kafka::schema::framing::{Framing, Source, Writer};
 use crate::log::kafka::schema::registry::{Registry, subjects};
@@ -154,13 +154,17 @@ fn rests_on(start: &Start<'_>, admin: &Admin, reasons: &mut Vec<String>) {
 /// Every partition whose newest event this process cannot read: it could neither follow nor own it. Events whose bytes are
 /// none are not looked for here: nobody can read them, and the partition says so by itself.
 fn unread(start: &Start<'_>, manifest: &Manifest, framing: &Framing, reasons: &mut Vec<String>) {
-    let topic = &start.cluster.topics.events;
     let reader = match Reader::ending(start.cluster) {
         Ok(reader) => reader,
         Err(error) => return reasons.push(error.to_string()),
     };
     for partition in 0..manifest.partitions {
-        match newest(&reader, (topic, partition), framing, start.registry.is_some()) {
+        match newest(
+            &reader,
+            TopicPartition { topic: &start.cluster.topics.events, partition },
+            framing,
+            start.registry.is_some(),
+        ) {
             Ok(None) => {}
             Ok(Some(why)) => reasons.push(format!("the newest event cannot be read: {why}")),
             Err(error) => reasons.push(error.to_string()),
@@ -171,22 +175,20 @@ fn unread(start: &Start<'_>, manifest: &Manifest, framing: &Framing, reasons: &m
 /// Why the newest event of a partition cannot be read, if there is one and that is so.
 fn newest(
     reader: &Reader,
-    (topic, partition): (&str, u32),
+    at: TopicPartition<'_>,
     framing: &Framing,
     has_registry: bool,
 ) -> Result<Option<LogError>, LogError> {
-    let (first, end) = reader.bounds(topic, partition)?;
-    if first >= end {
+    let bounds = reader.bounds(at)?;
+    if bounds.first >= bounds.end {
         return Ok(None);
     }
-    let last = reader.last((topic, partition), (first, end), |message| {
-        Ok(record::event(message).map(|event| (event, message.offset())))
-    })?;
+    let last = reader.last(at, bounds, |message| Ok(record::event(message).map(|event| (event, message.offset()))))?;
     Ok(last.and_then(|((bytes, schema), offset)| {
         // What it says of itself is enough to read it, and older events may not say it.
         let schema = schema.filter(|_| has_registry);
         let read = framing.incoming_awaited(&bytes, schema, Writer::Owner);
-        read.err().map(|why| why.at(topic, partition, offset))
+        read.err().map(|why| why.at(at, offset))
     }))
 }
 

@@ -1,62 +1,63 @@
-//! What lies between an owner's records and is not of its own. A record of no owner says nothing: readers pass it over.
-//! Another owner's fence ends this one. An event that is not this owner's may lie in a transaction that is open, which
-//! committed readers do not see past: the owner goes on, for nobody owns a partition without a fence, and looks again when
-//! the transaction is decided. If it was committed the log is broken, and the next claim says how.
+//! Records of others that lie between an owner's own. A record of no owner means nothing: readers skip it. The fence of
+//! another owner ends this owner. An event that this owner did not write may lie in a transaction that is still open. Nobody
+//! owns a partition without a fence, so the owner continues, and looks again when that transaction has ended. If it was
+//! committed, the log is broken, and the next claim reports how.
 
 use crate::log::LogError;
-use crate::log::kafka::Inner;
-use crate::log::kafka::client::reader::{Next, Reader};
+use crate::log::kafka::client::reader::{Next, Reader, unanswered};
 use crate::log::kafka::client::settings::ASK_LIMIT;
-use crate::log::kafka::data::record::{self, Course, EventRecord, Kind};
+use crate::log::kafka::data::context::LogContext;
+use crate::log::kafka::data::record::{self, EventRecord, Kind};
 use crate::time::Stopwatch;
 use rdkafka::message::Message;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Between two looks at whether what is in doubt is decided.
+/// Time between two looks at whether the transaction in doubt has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Places with events in them that are not this owner's.
+/// Offsets with events that this owner did not write.
 struct Doubt {
     places: Range<i64>,
-    /// The number of the first event of this owner's from there on.
+    /// The sequence number of this owner's first event from there on.
     seq: u64,
+    /// Time since the last look.
     looked: Stopwatch,
 }
 
-/// What one owner knows of what others have written between its records.
+/// What one owner knows about records of others between its own.
 #[derive(Default)]
 pub(in crate::log::kafka) struct Between {
-    /// Sees what is not committed, too; made when it is first needed.
+    /// Sees uncommitted records too. Created when it is first needed.
     reader: Option<Reader>,
     doubt: Option<Doubt>,
 }
 
 impl Between {
-    /// Whether no other owner has written in these places, where this one has just written the events of `seqs`.
+    /// Whether no other owner has written at these offsets, where this owner has just written the events of `seqs`.
     ///
     /// # Errors
     /// [`LogError`] when that cannot be read in time.
     pub(super) fn is_ours(
         &mut self,
-        inner: &Inner,
+        context: &LogContext,
         partition: u32,
         places: Range<i64>,
         seqs: Range<u64>,
     ) -> Result<bool, LogError> {
-        let topic = &inner.cluster.topics.events;
+        let at = context.events(partition);
         let reader = match &self.reader {
             Some(reader) => reader,
-            None => self.reader.insert(Reader::uncommitted(&inner.cluster)?),
+            None => self.reader.insert(Reader::uncommitted(&context.cluster)?),
         };
-        reader.assign(topic, partition, places.start)?;
+        reader.assign(at, places.start)?;
         let (mut own, mut others) = (0u64, false);
         let reading = Stopwatch::start();
         loop {
             let left = reading.left_of(ASK_LIMIT);
             let message = match reader.next(left)? {
                 Next::Message(message) => message,
-                _ if left.is_zero() => return Err(LogError::new(format!("{topic}/{partition} does not answer"))),
+                _ if left.is_zero() => return Err(unanswered(at)),
                 Next::End | Next::Nothing => continue,
             };
             if message.offset() >= places.end {
@@ -68,7 +69,7 @@ impl Between {
                 Kind::Event(_) => others = true,
                 Kind::Foreign => {}
             }
-            // Of this owner's records the last ends the places: there may be nothing behind it.
+            // The last offset is that of this owner's last record, and there may be nothing behind it to wait for.
             if message.offset() == places.end.saturating_sub(1) {
                 break;
             }
@@ -79,7 +80,7 @@ impl Between {
             partition,
             from = places.start,
             until = places.end,
-            "somebody else writes to the partition's events"
+            "another program writes to the partition's events"
         );
         if others {
             let (places, seq) = match self.doubt.take() {
@@ -91,30 +92,30 @@ impl Between {
         Ok(true)
     }
 
-    /// Looks again at what is in doubt, now and then.
+    /// Looks again at what is in doubt, once a second.
     ///
     /// # Errors
-    /// [`LogError`] when it turned out to be a breach: the owner may not go on.
-    pub(in crate::log::kafka) fn settle(&mut self, inner: &Inner, partition: u32) -> Result<(), LogError> {
+    /// [`LogError`] when the log is broken there: the owner must end.
+    pub(in crate::log::kafka) fn settle(&mut self, context: &LogContext, partition: u32) -> Result<(), LogError> {
         let Some(doubt) = self.doubt.as_mut().filter(|doubt| doubt.looked.elapsed() >= LOOK_EVERY) else {
             return Ok(());
         };
         doubt.looked = Stopwatch::start();
-        let topic = &inner.cluster.topics.events;
+        let at = context.events(partition);
         let Range { start, end } = doubt.places;
-        let mut course = Course::of(inner.manifest.log_id, partition).at(doubt.seq);
-        let is_settled = inner.with_reader(|reader| {
-            if reader.bounds(topic, partition)?.1 < end {
+        let mut course = context.course(partition).at(doubt.seq);
+        let is_settled = context.readers.with(|reader| {
+            if reader.bounds(at)?.end < end {
                 return Ok(false);
             }
-            reader.assign(topic, partition, start)?;
-            reader.each((topic, partition), ASK_LIMIT, |message| {
+            reader.assign(at, start)?;
+            reader.each(at, ASK_LIMIT, |message| {
                 if message.offset() >= end {
                     return Ok(false);
                 }
-                let found = record::found_awaited(message, &inner.framing);
+                let found = record::found_awaited(message, &context.framing);
                 match found {
-                    EventRecord::Unread(why) => return Err(why.at(topic, partition, message.offset())),
+                    EventRecord::Unread(why) => return Err(why.at(at, message.offset())),
                     found => course.take(&found).map_err(LogError::from)?,
                 }
                 Ok(true)

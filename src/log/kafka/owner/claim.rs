@@ -1,29 +1,31 @@
-//! Taking a partition: fence, mark, read up to the mark.
+//! Claiming a partition: fence the earlier owners, write a fence record, and read the log up to it.
 //!
-//! `init_transactions` returns when every transaction of earlier owners is decided and marked, and its coordinator takes
-//! nothing from them any more. The partition's leader learns of it by the next record of the same producer: until then a
-//! record that was long on its way may still be let in where the cluster does not verify transactions, and would be
-//! committed by the next transaction of that producer. So a record of our own, a fence, goes through each of the two
-//! producers, and the log is read up to both: whoever has done so has read all that there will ever be of earlier owners.
-//! Ends of files and watermarks prove nothing of the kind, for the leader may have changed.
+//! `init_transactions` returns when every transaction of earlier owners has ended and has its marker. From then on the
+//! coordinator refuses their requests. The partition's leader learns of that with the next record of the same producer:
+//! until then a delayed record of an earlier owner may still be appended, where the cluster does not verify transactions,
+//! and the next transaction of that producer would commit it. So the claim writes a record of its own, a fence, through each
+//! of the two producers, and reads the log up to both: then it has read all that earlier owners will ever have written.
+//! The end of the partition proves nothing of the kind, because its leader may have changed.
 
 use super::owned::Owned;
-use super::producer::{TransactionalProducer, TxnRecord};
+use super::producer::{ProducerId, TransactionalProducer, TxnRecord};
 use super::standby::Prepared;
+use super::taken::{NextPosition, OwnerId, Taken};
+use crate::log::kafka::Kafka;
 use crate::log::kafka::client::reader::Reader;
 use crate::log::kafka::client::settings::TRANSACTION_LIMIT;
-use crate::log::kafka::data::record::{self, Course, Decided, EventRecord, Fence};
-use crate::log::kafka::{Inner, Kafka};
+use crate::log::kafka::data::record::{self, Decided, EventRecord, Fence};
+use crate::log::kafka::inner::Inner;
 use crate::log::{ClaimError, Fold, LogError, PartitionLog};
 use crate::time::Stopwatch;
 use rdkafka::message::Message;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the first fence may take. The client asks again only every 500 ms when an earlier owner left a transaction
-/// open; a new instance asks at once. So it gets another, and twice the time.
+/// How long the first `init_transactions` may take. When an earlier owner left a transaction open, the library tries again
+/// after 500 ms only, and a new instance tries at once. So the claim continues with a new instance and twice the limit.
 const FENCE_LIMIT: Duration = Duration::from_millis(200);
-/// How often a claim marks its place when somebody else writes between its marks.
+/// How often a claim writes its fences again when another program writes between them.
 const MARKS_MAX: u32 = 8;
 /// Longest wait for a message while the log is read up to the fence.
 const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -34,24 +36,23 @@ impl PartitionLog for Kafka {
     fn claim(&self, partition: u32, from_seq: u64, fold: &mut Fold<'_>) -> Result<Owned, ClaimError> {
         let inner = &self.inner;
         let taken = inner.take(partition, from_seq, fold)?;
-        let reader = inner.seek_commands(partition, taken.next.1, taken.reader)?;
-        Ok(inner.owned(partition, Taken { reader, ..taken }))
+        let reader = inner.seek_commands(partition, taken.next.decided, taken.reader)?;
+        Ok(inner.owned(Taken { reader, ..taken }))
     }
 }
 
-/// A partition that was taken, before a reader stands at its next command.
-pub(super) struct Taken {
-    generation: u64,
-    turns: Vec<TransactionalProducer>,
-    pub(in crate::log::kafka) reader: Reader,
-    /// The next sequence number, and how far commands were decided.
-    pub(in crate::log::kafka) next: (u64, Decided),
-    /// The end of the partition.
+/// The fences of one claim.
+#[derive(Clone, Copy)]
+struct Fences {
+    nonce: u128,
+    /// One through each producer.
+    count: usize,
+    /// The offset after the last of them and its marker.
     end: i64,
 }
 
 impl Inner {
-    /// Fences every earlier owner, and folds everything from `from_seq` on that they have written.
+    /// Fences every earlier owner, and folds every event from `from_seq` on.
     pub(super) fn take(
         self: &Arc<Self>,
         partition: u32,
@@ -59,154 +60,164 @@ impl Inner {
         fold: &mut Fold<'_>,
     ) -> Result<Taken, ClaimError> {
         let inner = self;
-        inner.check(partition)?;
-        let generation = inner.progress_of(partition).claim();
+        let context = &inner.context;
+        context.check(partition)?;
+        let owner = OwnerId { partition, generation: context.progress_of(partition).claim() };
         let prepared = inner
-            .stable
+            .standby
             .take(partition)
-            .map_or_else(|| Prepared::make(&inner.cluster, inner.manifest.log_id, partition), Ok)?;
-        let Prepared { turns, reader } = prepared;
-        let mut turns = at_once(turns, |slot, turns| inner.fence(partition, slot, turns))?;
-        let (nonce, end) = inner.mark(partition, &mut turns)?;
-        let next = inner.replay(partition, from_seq, (nonce, turns.len()), &reader, fold)?;
-        Ok(Taken { generation, turns, reader, next, end })
+            .map_or_else(|| Prepared::make(&context.cluster, context.manifest.log_id, partition), Ok)?;
+        let Prepared { producers, reader } = prepared;
+        let mut producers = at_once(producers, |slot, producer| inner.fence(partition, slot, producer))?;
+        let fences = inner.mark(partition, &mut producers)?;
+        let next = inner.replay(partition, from_seq, fences, &reader, fold)?;
+        Ok(Taken { owner, producers, reader, next, end: fences.end })
     }
 
-    /// The owner of what was taken.
-    pub(super) fn owned(self: &Arc<Self>, partition: u32, taken: Taken) -> Owned {
-        let (inner, Taken { generation, mut turns, reader, next: (next_seq, decided), end }) = (self, taken);
-        let unused = turns.split_off(usize::from(inner.cluster.alternating()).min(turns.len()));
-        unused.into_iter().for_each(|turns| inner.stable.bury(turns));
-        inner.stable.prepare(partition);
-        let progress = inner.progress_of(partition);
-        progress.wrote(end);
-        progress.taken(decided.next_input);
-        Owned::new(Arc::clone(inner), partition, generation, (turns, reader), (next_seq, decided, end))
+    /// Makes the owner of a partition that was taken.
+    pub(super) fn owned(self: &Arc<Self>, mut taken: Taken) -> Owned {
+        let inner = self;
+        let used = usize::from(inner.context.cluster.alternating()).min(taken.producers.len());
+        for unused in taken.producers.split_off(used) {
+            inner.standby.close(unused);
+        }
+        let partition = taken.owner.partition;
+        inner.standby.prepare(partition);
+        let progress = inner.context.progress_of(partition);
+        progress.wrote(taken.end);
+        progress.taken(taken.next.decided.next_input);
+        Owned::new(Arc::clone(inner), taken)
     }
 
     fn fence(
         &self,
         partition: u32,
         slot: u8,
-        mut turns: TransactionalProducer,
+        mut producer: TransactionalProducer,
     ) -> Result<TransactionalProducer, LogError> {
         let fencing = Stopwatch::start();
         let mut limit = FENCE_LIMIT;
         loop {
-            if turns.fence(limit)? {
-                return Ok(turns);
+            if producer.fence(limit)? {
+                return Ok(producer);
             }
             if fencing.elapsed() >= TRANSACTION_LIMIT {
                 let left_ms = TRANSACTION_LIMIT.as_millis();
                 return Err(LogError::new(format!("partition {partition} was not fenced within {left_ms} ms")));
             }
             limit = limit.saturating_mul(2);
-            turns = TransactionalProducer::prepare(&self.cluster, self.manifest.log_id, partition, slot)?;
+            producer = self.prepare(partition, slot)?;
         }
     }
 
-    /// Another instance of one of the partition's producers, which fences the one before. That says nothing of who owns
-    /// the partition: what is written with it counts only where nobody else has written before it.
+    /// Replaces one of the partition's producers by a new instance, which fences the old one. That does not prove who owns
+    /// the partition: what it writes counts only if no other owner has written before it.
     pub(super) fn renewed(&self, partition: u32, slot: u8) -> Result<TransactionalProducer, LogError> {
-        let prepared = self.stable.take_one(partition, slot);
-        let fresh = || TransactionalProducer::prepare(&self.cluster, self.manifest.log_id, partition, slot);
-        let turns = prepared.map_or_else(fresh, Ok)?;
-        self.stable.prepare(partition);
-        self.fence(partition, slot, turns)
+        let prepared = self.standby.take_one(partition, slot);
+        let producer = prepared.map_or_else(|| self.prepare(partition, slot), Ok)?;
+        self.standby.prepare(partition);
+        self.fence(partition, slot, producer)
     }
 
-    /// Writes a fence through each producer. Answers their number, and the end of the partition when all of them are
-    /// marked.
-    fn mark(&self, partition: u32, turns: &mut Vec<TransactionalProducer>) -> Result<(u128, i64), LogError> {
+    fn prepare(&self, partition: u32, slot: u8) -> Result<TransactionalProducer, LogError> {
+        let id = ProducerId { log_id: self.context.manifest.log_id, partition, slot };
+        TransactionalProducer::prepare(&self.context.cluster, id)
+    }
+
+    /// Writes a fence through each producer.
+    fn mark(&self, partition: u32, producers: &mut Vec<TransactionalProducer>) -> Result<Fences, LogError> {
         for _ in 0..MARKS_MAX {
-            let fence = Fence { nonce: (self.draw)(), log_id: self.manifest.log_id };
-            let marked = at_once(std::mem::take(turns), |slot, turns| self.mark_with(partition, (slot, turns), fence))?;
-            let places: Vec<i64> = marked.iter().map(|(_, place)| *place).collect();
-            turns.extend(marked.into_iter().map(|(turns, _)| turns));
-            let (first, last) = (places.iter().min(), places.iter().max());
+            let fence = Fence { nonce: (self.draw)(), log_id: self.context.manifest.log_id };
+            let marked =
+                at_once(std::mem::take(producers), |slot, producer| self.mark_with(partition, slot, producer, fence))?;
+            let mut offsets = Vec::new();
+            for (producer, offset) in marked {
+                producers.push(producer);
+                offsets.push(offset);
+            }
+            let (first, last) = (offsets.iter().min(), offsets.iter().max());
             // Each is one record and its marker, which may come a little later than the next record.
-            let length = i64::try_from(turns.len()).unwrap_or(i64::MAX).saturating_mul(2);
+            let length = i64::try_from(producers.len()).unwrap_or(i64::MAX).saturating_mul(2);
             let end = first.copied().unwrap_or_default().saturating_add(length);
             if last.copied().unwrap_or_default() < end.saturating_sub(1) {
-                return Ok((fence.nonce, end));
+                return Ok(Fences { nonce: fence.nonce, count: producers.len(), end });
             }
-            tracing::warn!(partition, "somebody else writes to the partition's events while it is claimed");
+            tracing::warn!(partition, "another program writes to the partition's events while it is claimed");
         }
-        let topic = &self.cluster.topics.events;
-        Err(LogError::new(format!("somebody else writes to {topic}/{partition} all the time")))
+        let at = self.context.events(partition);
+        Err(LogError::new(format!("another program writes to {at} all the time, so that it cannot be claimed")))
     }
 
-    /// Writes a fence through one of them, and answers where it lies. One whose commit was slow is replaced.
+    /// Writes a fence through one producer. Returns the fence's offset, and the producer: a new one if the commit was slow.
     fn mark_with(
         &self,
         partition: u32,
-        (slot, turns): (u8, TransactionalProducer),
+        slot: u8,
+        producer: TransactionalProducer,
         fence: Fence,
     ) -> Result<(TransactionalProducer, i64), LogError> {
-        let line = TxnRecord { headers: record::fence(fence), pool: None, bytes: None };
-        let written = turns.write(std::iter::once(line), |_, _| Ok(true)).map_err(|failed| failed.why)?;
-        self.paces.stamped(partition, written.stamp);
-        if !written.is_suspect() {
-            return Ok((turns, written.first_offset));
+        let record = TxnRecord { headers: record::fence(fence), pool: None, bytes: None };
+        let committed = producer.write(std::iter::once(record), |_| Ok(true)).map_err(|failed| failed.why)?;
+        self.context.paces.stamped(partition, committed.stamp);
+        if !committed.is_suspect() {
+            return Ok((producer, committed.offsets.first));
         }
-        self.stable.bury(turns);
-        Ok((self.renewed(partition, slot)?, written.first_offset))
+        self.standby.close(producer);
+        Ok((self.renewed(partition, slot)?, committed.offsets.first))
     }
 
-    /// Folds everything from `from_seq` up to the last of our fences. Answers the next sequence number, and how far commands
-    /// were decided.
+    /// Folds every event from `from_seq` up to the last of our fences.
     fn replay(
         &self,
         partition: u32,
         from_seq: u64,
-        (nonce, fences): (u128, usize),
+        fences: Fences,
         reader: &Reader,
         fold: &mut Fold<'_>,
-    ) -> Result<(u64, Decided), ClaimError> {
-        let topic = &self.cluster.topics.events;
-        // From the event before, which tells that there is none missing and what the next input is.
-        let from = self.locate(partition, from_seq.saturating_sub(1))?;
-        reader.assign(topic, partition, from)?;
-        let (mut next, mut met) = (Decided::default(), 0);
-        let mut course = Course::of(self.manifest.log_id, partition);
-        reader.each((topic, partition), READ_LIMIT, |message| {
-            let found = record::found_awaited(message, &self.framing);
+    ) -> Result<NextPosition, ClaimError> {
+        let (context, at) = (&self.context, self.context.events(partition));
+        // Reading begins at the event before, which shows that none is missing and what the next input is.
+        let from = self.events.locate(partition, from_seq.saturating_sub(1))?;
+        reader.assign(at, from)?;
+        let (mut last, mut met) = (Decided::default(), 0);
+        let mut course = context.course(partition);
+        reader.each(at, READ_LIMIT, |message| {
+            let found = record::found_awaited(message, &context.framing);
             course.take(&found).map_err(ClaimError::Breach)?;
             match found {
-                EventRecord::Unread(why) => return Err(why.at(topic, partition, message.offset()).into()),
+                EventRecord::Unread(why) => return Err(why.at(at, message.offset()).into()),
                 EventRecord::Event(event, decided) => {
                     let seq = event.seq;
-                    self.progress_of(partition).mark(seq, message.offset());
-                    next = decided;
+                    context.progress_of(partition).mark(seq, message.offset());
+                    last = decided;
                     if seq >= from_seq {
-                        next.next_input = fold(event).map_err(ClaimError::Breach)?;
-                        next.check = if next == decided { decided.check } else { 0 };
+                        last.next_input = fold(event).map_err(ClaimError::Breach)?;
+                        last.check = if last == decided { decided.check } else { 0 };
                     }
                 }
-                EventRecord::Fence(fence) => met += usize::from(fence.nonce == nonce),
+                EventRecord::Fence(fence) => met += usize::from(fence.nonce == fences.nonce),
                 EventRecord::Foreign => {}
             }
-            Ok::<_, ClaimError>(met < fences)
+            Ok::<_, ClaimError>(met < fences.count)
         })?;
-        let next_seq = course.next().unwrap_or_default();
-        if next_seq < from_seq {
-            let why = format!("{topic}/{partition} ends before seq {from_seq}, at {next_seq}");
+        let seq = course.next().unwrap_or_default();
+        if seq < from_seq {
+            let why = format!("{at} ends before seq {from_seq}, at {seq}");
             return Err(ClaimError::Log(LogError::new(why)));
         }
-        Ok((next_seq, next))
+        Ok(NextPosition { seq, decided: last })
     }
 }
 
-/// Does something with each of a partition's producers at the same time: each waits for the cluster, and a partition waits
-/// for all of them.
+/// Does `work` with each of a partition's producers at the same time, because each of them waits for the cluster.
 fn at_once<T: Send>(
-    turns: Vec<TransactionalProducer>,
+    producers: Vec<TransactionalProducer>,
     work: impl Fn(u8, TransactionalProducer) -> Result<T, LogError> + Sync,
 ) -> Result<Vec<T>, LogError> {
     let work = &work;
     std::thread::scope(|scope| {
-        let working: Vec<_> = (0..).zip(turns).map(|(slot, turns)| scope.spawn(move || work(slot, turns))).collect();
-        let lost = |_| LogError::new("a claim's thread ended before its work was done");
+        let working: Vec<_> = (0..).zip(producers).map(|(slot, one)| scope.spawn(move || work(slot, one))).collect();
+        let lost = |_| LogError::new("a thread of a claim panicked");
         working.into_iter().map(|thread| thread.join().map_err(lost).flatten()).collect()
     })
 }

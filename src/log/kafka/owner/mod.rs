@@ -9,3 +9,4 @@ pub(super) mod position;
 pub(super) mod producer;
 pub(super) mod read_ahead;
 pub(super) mod standby;
+mod taken;

@@ -1,18 +1,18 @@
-//! What keeps committed readers from records that are there: a transaction that its producer has not ended. An owner's own
-//! takes moments. A stranger's on commands silences the partition for as long as it lasts, which the stranger chooses; on
-//! events it keeps followers from what is decided meanwhile, and callers are answered by replies all the same.
+//! A transaction that its producer has not ended hides the records behind its beginning from committed readers. A turn
+//! takes moments. A transaction of another program on the topic of commands stops the partition until that program ends it.
+//! On the topic of events it hides new events from followers; callers are still answered, by replies.
 
 use crate::log::LogError;
-use crate::log::kafka::Inner;
-use crate::log::kafka::client::reader::offset_of;
+use crate::log::kafka::client::reader::{TopicPartition, offset_of};
+use crate::log::kafka::data::context::LogContext;
 use crate::time::Stopwatch;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Longest wait for an answer of the cluster: an owner waits for it that has nothing to do.
+/// Longest wait for an answer of the cluster. The owner waits for it, and has nothing else to do.
 const ASK_LIMIT: Duration = Duration::from_millis(500);
-/// Between two looks of an owner that has nothing to do.
+/// Time between two looks of an owner that has nothing to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Records of a partition that committed readers do not see.
@@ -47,32 +47,33 @@ impl fmt::Display for OpenTransaction {
     }
 }
 
-/// What an owner that has nothing to do looks for now and then.
+/// What an owner without commands has found out about its topic of commands.
 #[derive(Default)]
 pub(super) struct Watch {
+    /// Time since the last look.
     looked: Option<Stopwatch>,
     /// What was found at the last look.
     found: Option<OpenTransaction>,
-    /// Whether it was there at the look before as well, and was told.
+    /// Whether it was there at the look before as well, and was logged.
     is_told: bool,
-    /// The next command, where readable places lay behind it at the last look.
+    /// The next command, if readable records lay behind it at the last look.
     behind: Option<u64>,
-    /// Up to here there is no command behind it.
+    /// No command lies before this offset.
     passed: i64,
 }
 
 impl Watch {
-    /// A command came: nothing holds back those before it. Answers whether something did at the last look.
+    /// Takes that a command came, so nothing is held back before it. Returns whether something was at the last look.
     pub(in crate::log::kafka) fn came(&mut self) -> bool {
         self.looked = None;
         if self.is_told {
-            tracing::info!("commands are read again");
+            tracing::info!("the transaction that held commands back has ended: commands are read again");
         }
         self.is_told = false;
         self.found.take().is_some()
     }
 
-    /// Why nothing comes, if it is that.
+    /// The open transaction that holds commands back, if there is one.
     pub(in crate::log::kafka) fn told(&self) -> Option<&OpenTransaction> {
         self.found.as_ref().filter(|_| self.is_told)
     }
@@ -86,7 +87,7 @@ impl Watch {
         is_due
     }
 
-    /// Takes what was found; the same at two looks is told.
+    /// Takes what was found. What is found at two looks is logged once.
     fn take(&mut self, found: Option<OpenTransaction>) {
         let from = |held: &Option<OpenTransaction>| held.as_ref().map(|held| held.from);
         let is_same = found.is_some() && from(&found) == from(&self.found);
@@ -100,61 +101,59 @@ impl Watch {
         }
         self.found = found;
     }
-}
 
-impl Inner {
-    /// Looks, if it is time, why no command comes from `next` on: whether those that are there are held back, and whether
-    /// the owner's reader still reads what is there. A topic that is made anew may leave it waiting for good.
+    /// Finds out, when it is time, why no command comes from `next` on: whether commands are held back, and whether the
+    /// owner's reader still reads what is there. A reader of a topic that was deleted and created again may wait for ever.
     ///
     /// # Errors
-    /// [`LogError`] when it does not: the partition is to be claimed again.
-    pub(super) fn look_behind(&self, partition: u32, next: u64, watch: &mut Watch) -> Result<(), LogError> {
-        if !watch.is_due() {
+    /// [`LogError`] when the reader misses commands: the partition must be claimed again.
+    pub(super) fn look(&mut self, context: &LogContext, partition: u32, next: u64) -> Result<(), LogError> {
+        if !self.is_due() {
             return Ok(());
         }
-        let topic = &self.cluster.topics.commands;
-        // A cluster that does not answer is told of elsewhere.
-        let Ok((from, until)) = self.ends(topic, partition) else { return Ok(()) };
-        let found = self.held_back(topic, partition, from..until);
-        self.paces.held_back(partition, found.as_ref().map_or(0, OpenTransaction::count));
-        watch.take(found);
+        let at = context.commands(partition);
+        // A cluster that does not answer is reported elsewhere.
+        let Ok(Range { start: from, end: until }) = held_back(context, at) else { return Ok(()) };
+        let found = (from < until).then(|| OpenTransaction {
+            topic: at.topic.to_owned(),
+            partition,
+            brokers: context.cluster.brokers.clone(),
+            from,
+            until,
+        });
+        context.paces.held_back(partition, found.as_ref().map_or(0, OpenTransaction::count));
+        self.take(found);
         let place = offset_of(next);
         if until < place {
-            return Err(LogError::new(format!("{topic}/{partition} ends at {until}, before the next command, {next}")));
+            return Err(LogError::new(format!("{at} ends at offset {until}, and the next command is {next}")));
         }
-        if from <= place.max(watch.passed) || watch.behind.replace(next) != Some(next) {
+        if from <= place.max(self.passed) || self.behind.replace(next) != Some(next) {
             return Ok(());
         }
         let mut is_there = false;
-        self.with_reader(|reader| {
-            reader.assign(topic, partition, place)?;
-            reader.each((topic, partition), ASK_LIMIT, |_| {
+        context.readers.with(|reader| {
+            reader.assign(at, place)?;
+            reader.each(at, ASK_LIMIT, |_| {
                 is_there = true;
                 Ok::<_, LogError>(false)
             })
         })?;
-        watch.passed = from;
+        self.passed = from;
         match is_there {
             false => Ok(()),
             true => {
-                Err(LogError::new(format!("{topic}/{partition} has commands from {next} on, and none of them comes")))
+                Err(LogError::new(format!("{at} has commands from {next} on, and the owner receives none of them")))
             }
         }
     }
+}
 
-    /// The end of what may be read, and the end.
-    fn ends(&self, topic: &str, partition: u32) -> Result<(i64, i64), LogError> {
-        // The end first: what is committed up to there meanwhile is not held back.
-        let (_, until) = self.uncommitted.bounds_within(topic, partition, ASK_LIMIT)?;
-        let (_, from) = self.with_reader(|reader| reader.bounds_within(topic, partition, ASK_LIMIT))?;
-        Ok((from, until))
-    }
-
-    fn held_back(&self, topic: &str, partition: u32, places: Range<i64>) -> Option<OpenTransaction> {
-        let Range { start: from, end: until } = places;
-        let brokers = self.cluster.brokers.clone();
-        (from < until).then(|| OpenTransaction { topic: topic.to_owned(), partition, brokers, from, until })
-    }
+/// The offsets that committed readers do not see: from the end of what they see to the whole end.
+fn held_back(context: &LogContext, at: TopicPartition<'_>) -> Result<Range<i64>, LogError> {
+    // The whole end first: what is committed up to there meanwhile is not held back.
+    let until = context.uncommitted.bounds_within(at, ASK_LIMIT)?.end;
+    let from = context.readers.with(|reader| reader.bounds_within(at, ASK_LIMIT))?.end;
+    Ok(from..until)
 }
 
 #[cfg(test)]

@@ -15,11 +15,13 @@ use super::open_transaction::{OpenTransaction, Watch};
 use super::pacer::Pacer;
 use super::producer::{TransactionalProducer, TxnRecord};
 use super::read_ahead::ReadAhead;
+use super::taken::{NextPosition, OwnerId, Taken};
 use crate::limits::{TURN_BYTES_MAX, TURN_RECORDS_MAX};
-use crate::log::kafka::Inner;
 use crate::log::kafka::client::reader::{Next, Reader, offset_of};
+use crate::log::kafka::data::context::LogContext;
 use crate::log::kafka::data::progress::Progress;
 use crate::log::kafka::data::record::{self, Decided};
+use crate::log::kafka::inner::Inner;
 use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, StopWhen, StoredCommand, Turn, TurnEvent};
 use crate::time::{Stamp, Stopwatch, pause};
 use rdkafka::message::Message;
@@ -39,12 +41,12 @@ const YIELD_LIMIT: Duration = Duration::from_millis(500);
 /// See the module.
 pub struct Owned {
     inner: Arc<Inner>,
-    partition: u32,
-    generation: u64,
-    turns: Vec<TransactionalProducer>,
-    /// Which of them may not begin another transaction.
+    id: OwnerId,
+    /// By slot. They are used in turn.
+    producers: Vec<TransactionalProducer>,
+    /// Which of them may not begin another transaction, because their last commit was slow.
     is_suspect: Vec<bool>,
-    /// Whose turn is next.
+    /// The slot of the next turn.
     slot: usize,
     reader: Reader,
     next_seq: u64,
@@ -71,19 +73,13 @@ pub struct Owned {
 }
 
 impl Owned {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        partition: u32,
-        generation: u64,
-        (turns, reader): (Vec<TransactionalProducer>, Reader),
-        (next_seq, decided, end): (u64, Decided, i64),
-    ) -> Owned {
+    pub(super) fn new(inner: Arc<Inner>, taken: Taken) -> Owned {
+        let Taken { owner: id, producers, reader, next: NextPosition { seq: next_seq, decided }, end } = taken;
         Owned {
             inner,
-            partition,
-            generation,
-            is_suspect: vec![false; turns.len()],
-            turns,
+            id,
+            is_suspect: vec![false; producers.len()],
+            producers,
             slot: 0,
             reader,
             next_seq,
@@ -102,17 +98,21 @@ impl Owned {
     }
 
     fn progress(&self) -> &Progress {
-        self.inner.progress_of(self.partition)
+        self.context().progress_of(self.id.partition)
+    }
+
+    fn context(&self) -> &LogContext {
+        &self.inner.context
     }
 
     fn check(&self) -> Result<(), LogError> {
         if let Some(why) = &self.over {
             return Err(why.clone());
         }
-        if self.progress().is_current(self.generation) {
+        if self.progress().is_current(self.id.generation) {
             return Ok(());
         }
-        Err(LogError::new(format!("partition {} has another owner", self.partition)))
+        Err(LogError::new(format!("partition {} has a newer owner in this process", self.id.partition)))
     }
 
     /// Reads the next command. Places before it that hold none are told with it: markers of a stranger's transactions, and
@@ -120,11 +120,11 @@ impl Owned {
     /// overtake it.
     fn read(&mut self, wait: Duration) -> Result<Option<StoredCommand>, LogError> {
         let read_ahead = match self.read_ahead.take() {
-            Some(read_ahead) => read_ahead.again(&self.inner.framing),
+            Some(read_ahead) => read_ahead.again(&self.context().framing),
             None => match self.reader.next(wait)? {
                 Next::Message(message) => {
                     let value = message.payload().unwrap_or_default();
-                    let read_ahead = ReadAhead::of(&message, &self.inner.framing, self.inner.manifest.log_id);
+                    let read_ahead = ReadAhead::of(&message, &self.context().framing, self.context().manifest.log_id);
                     // A reader may begin at the last command decided.
                     if read_ahead.offset() < self.next_offset {
                         return Ok(None);
@@ -141,9 +141,9 @@ impl Owned {
             }
             read_ahead @ ReadAhead::Unread { .. } => {
                 if let Some(why) = read_ahead.why() {
-                    let topic = &self.inner.cluster.topics.commands;
-                    self.inner.framing.tell(why, topic, self.partition, read_ahead.offset());
-                    self.inner.framing.pause(why, wait);
+                    let context = self.context();
+                    context.framing.tell(why, context.commands(self.id.partition), read_ahead.offset());
+                    context.framing.pause(why, wait);
                 }
                 self.read_ahead = Some(read_ahead);
                 Ok(None)
@@ -154,9 +154,8 @@ impl Owned {
     /// Why the next command cannot be handed over, if that is so.
     fn stuck(&self) -> Option<LogError> {
         let read_ahead = self.read_ahead.as_ref()?;
-        read_ahead
-            .why()
-            .map(|why| why.at(&self.inner.cluster.topics.commands, self.partition, offset_of(read_ahead.offset())))
+        let at = self.context().commands(self.id.partition);
+        read_ahead.why().map(|why| why.at(at, offset_of(read_ahead.offset())))
     }
 
     /// Whether this owner is to stop here: who is to stop after the rest, and cannot read it, stops before it.
@@ -167,14 +166,15 @@ impl Owned {
 
     /// Whether this owner is to yield, and another has written since its last turn; then it is to stop.
     fn is_succeeded(&mut self) -> bool {
-        let progress = self.inner.progress_of(self.partition);
+        let context = &self.inner.context;
+        let progress = context.progress_of(self.id.partition);
         let Some(written) = progress.written().filter(|_| progress.is_yielding()) else { return false };
         if self.looked.elapsed() < YIELD_LOOK {
             return false;
         }
         self.looked = Stopwatch::start();
-        let end = self.reader.bounds_within(&self.inner.cluster.topics.events, self.partition, YIELD_LIMIT);
-        let is_succeeded = end.is_ok_and(|(_, end)| end > written);
+        let bounds = self.reader.bounds_within(context.events(self.id.partition), YIELD_LIMIT);
+        let is_succeeded = bounds.is_ok_and(|bounds| bounds.end > written);
         if is_succeeded {
             progress.stop(StopWhen::Now);
         }
@@ -184,7 +184,7 @@ impl Owned {
     /// Waits for the first command, at most `wait`.
     fn first(&mut self, wait: Duration) -> Result<Option<StoredCommand>, LogError> {
         let waiting = Stopwatch::start();
-        self.between.settle(&self.inner, self.partition)?;
+        self.between.settle(&self.inner.context, self.id.partition)?;
         loop {
             self.check()?;
             if self.is_over() || self.is_succeeded() {
@@ -194,13 +194,13 @@ impl Owned {
             match self.read(left.min(LOOK))? {
                 Some(record) => {
                     if self.watch.came() {
-                        self.inner.paces.held_back(self.partition, 0);
+                        self.context().paces.held_back(self.id.partition, 0);
                     }
                     return Ok(Some(record));
                 }
                 // What cannot be read yet is told of already.
                 None if self.read_ahead.is_some() => {}
-                None => self.inner.look_behind(self.partition, self.next_offset, &mut self.watch)?,
+                None => self.watch.look(&self.inner.context, self.id.partition, self.next_offset)?,
             }
             if left.is_zero() {
                 return Ok(None);
@@ -212,9 +212,9 @@ impl Owned {
     fn renew(&mut self) -> Result<(), LogError> {
         if std::mem::take(&mut self.is_suspect[self.slot]) {
             let slot = u8::try_from(self.slot).unwrap_or(u8::MAX);
-            let renewed = self.inner.renewed(self.partition, slot)?;
-            let old = std::mem::replace(&mut self.turns[self.slot], renewed);
-            self.inner.stable.bury(old);
+            let renewed = self.inner.renewed(self.id.partition, slot)?;
+            let old = std::mem::replace(&mut self.producers[self.slot], renewed);
+            self.inner.standby.close(old);
         }
         Ok(())
     }
@@ -223,14 +223,14 @@ impl Owned {
         records == 0 || (records < TURN_RECORDS_MAX && bytes.saturating_add(record.bytes.len()) <= TURN_BYTES_MAX)
     }
 
-    fn lines<'t>(&'t self, turn: &'t Turn) -> impl Iterator<Item = TxnRecord> + 't {
+    fn records<'t>(&'t self, turn: &'t Turn) -> impl Iterator<Item = TxnRecord> + 't {
         // Timers come first and decide no command; then each event decides the next one.
         let timers = turn.events.len().saturating_sub(turn.inputs.len());
         turn.events.iter().enumerate().map(move |(i, TurnEvent { seq, key, bytes })| {
             let input = i.checked_sub(timers).and_then(|i| turn.inputs.get(i));
             let decided = input.map_or(self.decided, |input| self.decided_with(input));
             let headers = record::place(*seq, decided, bytes);
-            let bytes = self.inner.framing.outgoing(bytes.clone());
+            let bytes = self.context().framing.outgoing(bytes.clone());
             TxnRecord { headers, pool: key.clone(), bytes: Some(bytes) }
         })
     }
@@ -274,49 +274,50 @@ impl OwnedPartition for Owned {
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        self.inner.paces.stamp(self.partition)
+        self.context().paces.stamp(self.id.partition)
     }
 
     fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome {
         let (Some(first), Some(last)) = (turn.events.first(), turn.events.last()) else { return CommitOutcome::Ok };
-        if self.over.is_some() || !self.progress().is_current(self.generation) {
+        if self.over.is_some() || !self.progress().is_current(self.id.generation) {
             return CommitOutcome::Fenced;
         }
         assert_eq!(first.seq, self.next_seq, "a turn must go on where the log ends");
-        if let Err(why) = self.inner.write_letters(self.partition, &turn) {
-            tracing::warn!(partition = self.partition, %why, "a turn waits for its dead letters: claiming again");
+        let partition = self.id.partition;
+        if let Err(why) = self.inner.dead_letters.write(partition, &turn) {
+            tracing::warn!(partition, %why, "the dead letters of a turn cannot be written: claiming the partition again");
             self.over = Some(why);
             return CommitOutcome::Unknown;
         }
         if let Err(why) = self.renew() {
-            tracing::info!(partition = self.partition, %why, "a producer of turns was not replaced: claiming again");
+            tracing::info!(partition, %why, "a producer cannot be replaced: claiming the partition again");
             self.over = Some(why);
             return CommitOutcome::Unknown;
         }
         let rest = self.rested.as_ref().map(Stopwatch::elapsed);
-        // Our records, up to where they end if nobody else has written.
+        // Where our records end if nobody else has written.
         let records = i64::try_from(turn.events.len()).unwrap_or(i64::MAX);
         let end = self.end.saturating_add(records);
         let mut between = std::mem::take(&mut self.between);
         let (begin, seqs) = (self.end, first.seq..last.seq.saturating_add(1));
-        // Markers that are not there yet; of each turn there is one.
-        let earliest = begin.saturating_sub(i64::try_from(self.turns.len()).unwrap_or(i64::MAX));
-        let written = self.turns[self.slot].write(self.lines(&turn), |first, last| {
-            if first < earliest {
-                let topic = &self.inner.cluster.topics.events;
-                let why = format!("{topic}/{} has lost what lay before offset {earliest}", self.partition);
-                return Err(LogError::new(why));
+        // The markers of the last turns may not be there yet: there is one of each turn.
+        let earliest = begin.saturating_sub(i64::try_from(self.producers.len()).unwrap_or(i64::MAX));
+        let written = self.producers[self.slot].write(self.records(&turn), |offsets| {
+            let context = &self.inner.context;
+            if offsets.first < earliest {
+                let at = context.events(partition);
+                return Err(LogError::new(format!("{at} has lost its records before offset {earliest}")));
             }
-            if last < end {
+            if offsets.last < end {
                 return Ok(true);
             }
-            between.is_ours(&self.inner, self.partition, begin..last.saturating_add(1), seqs)
+            between.is_ours(context, partition, begin..offsets.last.saturating_add(1), seqs)
         });
         self.between = between;
         let committed = match written {
             Ok(committed) => committed,
             Err(failed) => {
-                tracing::info!(partition = self.partition, why = %failed.why, "a turn did not come to a clean end");
+                tracing::info!(partition, why = %failed.why, "a turn was not committed");
                 self.over = Some(failed.why);
                 return failed.outcome;
             }
@@ -326,24 +327,20 @@ impl OwnedPartition for Owned {
         while self.checks.front().is_some_and(|(offset, _)| *offset < self.decided.next_input) {
             self.checks.pop_front();
         }
-        self.progress().mark(first.seq, committed.first_offset);
+        self.progress().mark(first.seq, committed.offsets.first);
         // The transaction has one marker, and the one before it may still be on its way.
-        let last = committed.last_offset.saturating_add(1);
+        let last = committed.offsets.last.saturating_add(1);
         self.end = if last > end { last.saturating_add(2) } else { end.saturating_add(1) };
         self.progress().wrote(self.end);
-        self.inner.paces.stamped(self.partition, committed.stamp);
+        self.context().paces.stamped(partition, committed.stamp);
         let has_waited = self.pacer.turn(rest, committed.first_delivery);
-        self.inner.paces.turned(self.partition, committed.commit, has_waited, self.pacer.pause());
+        self.context().paces.turned(partition, committed.commit, has_waited, self.pacer.pause());
         if committed.is_suspect() {
             let took_ms = committed.commit.as_millis();
-            tracing::warn!(
-                partition = self.partition,
-                took_ms,
-                "a slow commit may have been sent twice: its producer goes"
-            );
+            tracing::warn!(partition, took_ms, "a slow commit may have been sent twice: its producer is replaced");
             self.is_suspect[self.slot] = true;
         }
-        self.slot = (self.slot + 1) % self.turns.len();
+        self.slot = (self.slot + 1) % self.producers.len();
         self.rested = Some(Stopwatch::start());
         CommitOutcome::Ok
     }

@@ -3,11 +3,12 @@
 //! told, and a person has to say so in the log (`headroom commands skip`).
 
 use super::owned::Owned;
+use crate::log::kafka::Kafka;
 use crate::log::kafka::client::durable::Sending;
-use crate::log::kafka::client::reader::{Next, Reader, offset_of};
+use crate::log::kafka::client::reader::{Next, Reader, offset_of, unanswered};
 use crate::log::kafka::client::settings::ASK_LIMIT;
-use crate::log::kafka::data::record::{self, Course, Decided, EventRecord};
-use crate::log::kafka::{Inner, Kafka};
+use crate::log::kafka::data::record::{self, Decided};
+use crate::log::kafka::inner::Inner;
 use crate::log::{ClaimError, Fold, LogError};
 use crate::time::Stopwatch;
 use rdkafka::message::{Message, OwnedHeaders};
@@ -98,9 +99,9 @@ impl Kafka {
     /// [`LogError`] when commands or events cannot be read.
     pub fn commands_position(&self, partition: u32) -> Result<CommandsPosition, LogError> {
         let inner = &self.inner;
-        inner.check(partition)?;
-        let decided = inner.decided(partition)?;
-        inner.with_reader(|reader| inner.look(partition, decided, reader)).map(|(position, _)| position)
+        inner.context.check(partition)?;
+        let decided = inner.events.decided(partition)?;
+        inner.context.readers.with(|reader| inner.look(partition, decided, reader)).map(|(position, _)| position)
     }
 
     /// Takes a partition like [`crate::log::PartitionLog::claim`], for somebody who will say in the log that commands are
@@ -117,10 +118,10 @@ impl Kafka {
     ) -> Result<(Owned, Continuity), ClaimError> {
         let inner = &self.inner;
         let taken = inner.take(partition, from_seq, fold)?;
-        let (position, _) = inner.with_reader(|reader| inner.look(partition, taken.next.1, reader))?;
+        let (position, _) = inner.context.readers.with(|reader| inner.look(partition, taken.next.decided, reader))?;
         let missing = position.continuity.skip_until().unwrap_or_default().saturating_sub(position.end);
         inner.fill(partition, missing)?;
-        Ok((inner.owned(partition, taken), position.continuity))
+        Ok((inner.owned(taken), position.continuity))
     }
 }
 
@@ -128,20 +129,20 @@ impl Inner {
     /// Has a reader stand at the next command: this one, or a new one if it does not know its way. A client that was made
     /// before a broker went may not have noticed.
     pub(super) fn seek_commands(&self, partition: u32, decided: Decided, reader: Reader) -> Result<Reader, LogError> {
-        let topic = &self.cluster.topics.commands;
-        let reader = match reader.bounds_within(topic, partition, SEEK_LIMIT) {
+        let at = self.context.commands(partition);
+        let reader = match reader.bounds_within(at, SEEK_LIMIT) {
             Ok(_) => reader,
-            Err(_) => Reader::waiting(&self.cluster)?,
+            Err(_) => Reader::waiting(&self.context.cluster)?,
         };
         let (position, is_there) = self.look(partition, decided, &reader)?;
         match position.continuity {
             Continuity::Sound if is_there => Ok(reader),
             Continuity::Sound => {
-                reader.assign(topic, partition, offset_of(decided.next_input))?;
+                reader.assign(at, offset_of(decided.next_input))?;
                 Ok(reader)
             }
             continuity => Err(LogError::new(format!(
-                "{topic}/{partition}: {continuity}; headroom commands skip --partition {partition} says so in the log, and \
+                "{at}: {continuity}; headroom commands skip --partition {partition} says so in the log, and \
                  what comes after it is decided"
             ))),
         }
@@ -149,9 +150,8 @@ impl Inner {
 
     /// How the commands stand, and whether the reader stands at the next one.
     fn look(&self, partition: u32, decided: Decided, reader: &Reader) -> Result<(CommandsPosition, bool), LogError> {
-        let topic = &self.cluster.topics.commands;
-        let (first, end) = reader.bounds(topic, partition)?;
-        let [first, end] = [first, end].map(|offset| u64::try_from(offset).unwrap_or_default());
+        let bounds = reader.bounds(self.context.commands(partition))?;
+        let [first, end] = [bounds.first, bounds.end].map(|offset| u64::try_from(offset).unwrap_or_default());
         let next = decided.next_input;
         let last = next.checked_sub(1).filter(|last| (first..end).contains(last) && decided.check != 0);
         let continuity = match last {
@@ -165,8 +165,8 @@ impl Inner {
 
     /// Whether the command at this offset has this check.
     fn holds(&self, partition: u32, (at, check): (u64, u64), reader: &Reader) -> Result<bool, LogError> {
-        let topic = &self.cluster.topics.commands;
-        reader.assign(topic, partition, offset_of(at))?;
+        let commands = self.context.commands(partition);
+        reader.assign(commands, offset_of(at))?;
         let reading = Stopwatch::start();
         while !reading.left_of(ASK_LIMIT).is_zero() {
             match reader.next(reading.left_of(ASK_LIMIT))? {
@@ -178,35 +178,16 @@ impl Inner {
                 Next::Nothing => {}
             }
         }
-        Err(LogError::new(format!("{topic}/{partition} does not answer")))
-    }
-
-    /// How far the partition's last event says that commands are decided.
-    fn decided(&self, partition: u32) -> Result<Decided, LogError> {
-        let topic = &self.cluster.topics.events;
-        self.with_reader(|reader| {
-            let (first, end) = reader.bounds(topic, partition)?;
-            let mut course = Course::of(self.manifest.log_id, partition);
-            let last = reader.last((topic, partition), (first, end), |message| {
-                let found = record::found_awaited(message, &self.framing);
-                course.take(&found).map_err(LogError::from)?;
-                match found {
-                    EventRecord::Event(_, decided) => Ok(Some(decided)),
-                    EventRecord::Unread(why) => Err(why.at(topic, partition, message.offset())),
-                    EventRecord::Fence(_) | EventRecord::Foreign => Ok(None),
-                }
-            })?;
-            Ok(last.unwrap_or_default())
-        })
+        Err(unanswered(commands))
     }
 
     fn fill(&self, partition: u32, count: u64) -> Result<(), LogError> {
-        let topic = &self.cluster.topics.commands;
+        let to = self.context.commands(partition);
         let mut left = count;
         while left > 0 {
             let batch = left.min(FILLED_AT_ONCE);
-            let filler = |_| Sending { topic, partition, headers: OwnedHeaders::new(), key: None, bytes: None };
-            self.post(&(0..batch).map(filler).collect::<Vec<_>>())?;
+            let filler = |_| Sending { to, headers: OwnedHeaders::new(), key: None, bytes: None };
+            self.context.durable.write(&(0..batch).map(filler).collect::<Vec<_>>())?;
             left = left.saturating_sub(batch);
         }
         Ok(())

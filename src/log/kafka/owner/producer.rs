@@ -1,36 +1,55 @@
-//! A producer of turns, crash-only: an instance lives for clean commits alone. Whoever sees anything else drops it and
-//! claims again, because the epoch that a new instance draws is what keeps a late request of the old one from ending a
-//! transaction of the new one. A commit that succeeded and was slow costs its instance as well, and not the partition
-//! (see [`super::owned`]).
+//! A transactional producer that is used for clean commits only. After anything else the owner drops the instance and
+//! claims the partition again: a new instance gets a new producer epoch, and only that keeps a late request of the old
+//! instance from ending a transaction of the new one. A commit that succeeded but was slow costs the instance, and not the
+//! partition (see [`super::owned`]).
 //!
-//! All delivery reports are in before a commit is asked for. The client's own flush would wait for them in steps of
+//! All delivery reports are in before the commit is requested. The library's own flush would wait for them in steps of
 //! 100 ms.
 
-use crate::domain::{Micros, PoolId};
+use crate::domain::PoolId;
+use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify::{self, Meaning, failed};
-use crate::log::kafka::client::context::ClientLog;
 use crate::log::kafka::client::reader::number;
 use crate::log::kafka::client::settings::{COMMIT_SUSPECT, Cluster, TRANSACTION_LIMIT};
+use crate::log::kafka::data::record;
 use crate::log::{CommitOutcome, LogError};
 use crate::time::{Stamp, Stopwatch, pause};
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{DeliveryResult, Message, OwnedHeaders, Timestamp};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use std::time::Duration;
 
-/// Between two looks at what is still on its way: the client's own wait lasts as long as it was told to, whatever comes.
+/// Pause between two looks for delivery reports: the library's own wait does not end early when they come.
 const DRAIN_LOOK: Duration = Duration::from_micros(300);
+
+/// Names a transactional id: one of the producers of one partition of one log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ProducerId {
+    pub(super) log_id: u128,
+    pub(super) partition: u32,
+    /// Below [`SLOTS`](crate::log::kafka::client::settings::SLOTS).
+    pub(super) slot: u8,
+}
+
+/// The offsets of the first and the last record of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Written {
+    pub(super) first: i64,
+    pub(super) last: i64,
+}
 
 /// What the delivery reports of one transaction said.
 #[derive(Default)]
 struct Delivered {
+    /// From the begin of the transaction to the first report.
     first_after: Option<Duration>,
-    /// Of the first record, and of the last.
-    offsets: Option<(i64, i64)>,
+    offsets: Option<Written>,
+    /// The first record that failed.
     error: Option<KafkaError>,
     /// What the broker's clock showed when it wrote the last record.
     stamp: Option<Stamp>,
+    /// Time since the begin of the transaction.
     since: Option<Stopwatch>,
 }
 
@@ -44,13 +63,14 @@ impl ProducerContext for Reports {
         let mut delivered = self.0.lock();
         match result {
             Ok(message) => {
-                let first = delivered.offsets.map_or(message.offset(), |(first, _)| first);
-                delivered.offsets = Some((first, message.offset()));
+                let last = message.offset();
+                let first = delivered.offsets.map_or(last, |offsets| offsets.first);
+                delivered.offsets = Some(Written { first, last });
                 if delivered.first_after.is_none() {
                     delivered.first_after = delivered.since.as_ref().map(Stopwatch::elapsed);
                 }
                 if let Some(since) = delivered.since {
-                    delivered.stamp = stamp(message, since).or(delivered.stamp);
+                    delivered.stamp = record::stamp(message, since).or(delivered.stamp);
                 }
             }
             Err((error, _)) => {
@@ -60,53 +80,43 @@ impl ProducerContext for Reports {
     }
 }
 
-/// What the broker's clock showed when it appended the message, which was after `since`. Nothing of a topic whose records
-/// are stamped by whoever writes them.
-pub(in crate::log::kafka) fn stamp(message: &impl Message, since: Stopwatch) -> Option<Stamp> {
-    let Timestamp::LogAppendTime(ms) = message.timestamp() else { return None };
-    let shown = Micros(u64::try_from(ms).ok()?.checked_mul(1_000)?);
-    Some(Stamp::new(shown, since))
-}
-
 /// A committed transaction.
-pub(in crate::log::kafka) struct Committed {
-    /// The offset of its first record.
-    pub(super) first_offset: i64,
-    /// The offset of its last record.
-    pub(super) last_offset: i64,
-    /// From its begin to its first delivery.
+pub(super) struct Committed {
+    pub(super) offsets: Written,
+    /// From its begin to the first delivery report.
     pub(super) first_delivery: Duration,
-    /// What the broker's clock showed.
-    pub(in crate::log::kafka) stamp: Option<Stamp>,
-    /// The commit alone, with all records delivered.
-    pub(in crate::log::kafka) commit: Duration,
+    /// What the broker's clock showed when it wrote the last record.
+    pub(super) stamp: Option<Stamp>,
+    /// How long the commit took, without the delivery of the records.
+    pub(super) commit: Duration,
 }
 
 impl Committed {
-    /// Whether the commit may have been sent twice, so that a second one, late, could end a later transaction of the same
-    /// instance: it must not begin one.
+    /// Whether the commit may have been sent twice. The second copy, late, could end a later transaction of the same
+    /// instance, so the instance must not begin another one.
     pub(super) fn is_suspect(&self) -> bool {
         self.commit >= COMMIT_SUSPECT
     }
 }
 
-/// A transaction that did not come to a clean end: the instance is to be dropped.
+/// A transaction that did not come to a clean end: the instance must be dropped.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::log::kafka) struct Failed {
+pub(super) struct Failed {
+    /// Never [`CommitOutcome::Ok`].
     pub(super) outcome: CommitOutcome,
-    pub(in crate::log::kafka) why: LogError,
+    pub(super) why: LogError,
 }
 
 /// One record of a transaction.
 pub(super) struct TxnRecord {
-    pub(in crate::log::kafka) headers: OwnedHeaders,
-    /// Its key.
+    pub(super) headers: OwnedHeaders,
+    /// The record's key.
     pub(super) pool: Option<PoolId>,
-    /// `None` is a fence.
-    pub(in crate::log::kafka) bytes: Option<Vec<u8>>,
+    /// The record's value; a fence has none.
+    pub(super) bytes: Option<Vec<u8>>,
 }
 
-/// See the module.
+/// One instance of one of a partition's producers. The owner's thread alone uses it.
 pub(super) struct TransactionalProducer {
     producer: BaseProducer<Reports>,
     topic: String,
@@ -114,25 +124,29 @@ pub(super) struct TransactionalProducer {
 }
 
 impl TransactionalProducer {
-    /// A producer of one partition's turns, connected and not yet its owner: preparing it fences nobody.
-    pub(in crate::log::kafka) fn prepare(
-        cluster: &Cluster,
-        log_id: u128,
-        partition: u32,
-        slot: u8,
-    ) -> Result<TransactionalProducer, LogError> {
+    /// A connected producer. Preparing it fences nobody.
+    ///
+    /// # Errors
+    /// [`LogError`] when the settings make no client, or the cluster does not answer.
+    pub(super) fn prepare(cluster: &Cluster, id: ProducerId) -> Result<TransactionalProducer, LogError> {
+        let ProducerId { log_id, partition, slot } = id;
         let producer = cluster.transactional(log_id, partition, slot).create_with_context(Reports::default());
-        let producer: BaseProducer<Reports> = producer.map_err(|error| failed("a producer of turns", &error))?;
-        let turns = TransactionalProducer { producer, topic: cluster.topics.events.clone(), partition };
-        // The client asks for its coordinator every 500 ms, and a connection that it only boots from does not count.
-        let asked = turns.producer.client().fetch_watermarks(&turns.topic, number(partition), TRANSACTION_LIMIT);
-        asked.map_err(|error| failed("connecting a producer of turns", &error))?;
-        Ok(turns)
+        let producer: BaseProducer<Reports> =
+            producer.map_err(|error| failed("creating a transactional producer", &error))?;
+        let prepared = TransactionalProducer { producer, topic: cluster.topics.events.clone(), partition };
+        // The library looks for its coordinator every 500 ms, and for that it needs a connection to a named broker: the
+        // one that it starts from does not count.
+        let asked = prepared.producer.client().fetch_watermarks(&prepared.topic, number(partition), TRANSACTION_LIMIT);
+        asked.map_err(|error| failed("connecting a transactional producer", &error))?;
+        Ok(prepared)
     }
 
-    /// Fences every other instance, and waits until whatever they left open is decided; at most `limit`. Answers
-    /// whether it did; if not, drop it and try another.
-    pub(in crate::log::kafka) fn fence(&self, limit: Duration) -> Result<bool, LogError> {
+    /// Fences every other instance of this id, and waits until the transactions that they left open have ended, for `limit`
+    /// at most. Returns false when that did not succeed in time: drop this instance and try with another one.
+    ///
+    /// # Errors
+    /// [`LogError`] when another try would not help.
+    pub(super) fn fence(&self, limit: Duration) -> Result<bool, LogError> {
         match self.producer.init_transactions(limit) {
             Ok(()) => Ok(true),
             Err(error) => match classify::of(&error) {
@@ -142,21 +156,24 @@ impl TransactionalProducer {
         }
     }
 
-    /// Writes these in one transaction. `is_ours` is told where the first and the last of them lie before anything of it is
-    /// committed; when it says no, nothing ever is.
-    pub(in crate::log::kafka) fn write(
+    /// Writes these records in one transaction and commits it. When the records are delivered, and before the commit,
+    /// `is_ours` gets their offsets: when it returns false or an error, nothing is committed, now or later.
+    ///
+    /// # Errors
+    /// [`Failed`] with what is known of the transaction. The instance must be dropped.
+    pub(super) fn write(
         &self,
-        lines: impl Iterator<Item = TxnRecord>,
-        is_ours: impl FnOnce(i64, i64) -> Result<bool, LogError>,
+        records: impl Iterator<Item = TxnRecord>,
+        is_ours: impl FnOnce(Written) -> Result<bool, LogError>,
     ) -> Result<Committed, Failed> {
         *self.producer.context().0.lock() = Delivered { since: Some(Stopwatch::start()), ..Delivered::default() };
         self.producer.begin_transaction().map_err(|error| self.failed("beginning a turn", &error))?;
-        for line in lines {
-            self.send(&line)?;
+        for record in records {
+            self.send(&record)?;
         }
         self.drain()?;
-        let (first_offset, last_offset) = self.producer.context().0.lock().offsets.unwrap_or_default();
-        match is_ours(first_offset, last_offset) {
+        let offsets = self.producer.context().0.lock().offsets.unwrap_or_default();
+        match is_ours(offsets) {
             Ok(true) => {}
             Ok(false) => {
                 let why = LogError::new(format!("another owner has taken {}/{}", self.topic, self.partition));
@@ -165,23 +182,23 @@ impl TransactionalProducer {
             Err(why) => return Err(Failed { outcome: CommitOutcome::Unknown, why }),
         }
         let committing = Stopwatch::start();
-        // After the limit the client is in doubt and may still send it. So is its owner, which drops this instance: the
-        // next claim's fence comes before or after whatever was sent, and what is there is read behind it.
+        // After the limit nobody knows whether the commit was applied, and the library may still send it. The owner drops
+        // this instance and claims again: the next claim reads what is there behind its fence.
         let committed = self.producer.commit_transaction(TRANSACTION_LIMIT);
         committed.map_err(|error| self.failed("committing a turn", &error))?;
         let commit = committing.elapsed();
         let Delivered { first_after, stamp, .. } = std::mem::take(&mut *self.producer.context().0.lock());
         let first_delivery = first_after.unwrap_or_default();
-        Ok(Committed { first_offset, last_offset, first_delivery, stamp, commit })
+        Ok(Committed { offsets, first_delivery, stamp, commit })
     }
 
-    fn send(&self, line: &TxnRecord) -> Result<(), Failed> {
+    fn send(&self, txn: &TxnRecord) -> Result<(), Failed> {
         let mut record: BaseRecord<'_, [u8], [u8]> =
-            BaseRecord::to(&self.topic).partition(number(self.partition)).headers(line.headers.clone());
-        if let Some(pool) = &line.pool {
+            BaseRecord::to(&self.topic).partition(number(self.partition)).headers(txn.headers.clone());
+        if let Some(pool) = &txn.pool {
             record = record.key(pool.as_str().as_bytes());
         }
-        if let Some(bytes) = &line.bytes {
+        if let Some(bytes) = &txn.bytes {
             record = record.payload(bytes);
         }
         loop {
@@ -197,7 +214,7 @@ impl TransactionalProducer {
         }
     }
 
-    /// Returns when every record is delivered.
+    /// Returns when every record has its delivery report.
     fn drain(&self) -> Result<(), Failed> {
         let draining = Stopwatch::start();
         loop {
@@ -216,7 +233,7 @@ impl TransactionalProducer {
         }
     }
 
-    /// A call often fails because of something that the client holds as its fatal error.
+    /// A call often fails because of the error that the client has stored as its fatal one: that one decides the outcome.
     fn failed(&self, doing: &str, error: &KafkaError) -> Failed {
         let mut outcome = classify::of_commit(error);
         if let Some((code, _)) = self.producer.client().fatal_error()

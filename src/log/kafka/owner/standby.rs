@@ -1,9 +1,9 @@
-//! Clients that are ready before they are needed: connected, and owners of nothing. A claim that has to connect first
-//! takes half a second more.
+//! Clients that are connected before a claim needs them, and that own nothing. A claim that has to connect first takes half
+//! a second more.
 
-use super::producer::TransactionalProducer;
+use super::producer::{ProducerId, TransactionalProducer};
 use crate::log::LogError;
-use crate::log::kafka::client::reader::Reader;
+use crate::log::kafka::client::reader::{Reader, TopicPartition};
 use crate::log::kafka::client::settings::{Cluster, SLOTS};
 use crate::threads;
 use crossbeam_channel::{Sender, bounded};
@@ -11,31 +11,34 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// What a claim needs.
+/// The clients that a claim needs.
 pub(super) struct Prepared {
-    pub(in crate::log::kafka) turns: Vec<TransactionalProducer>,
-    pub(in crate::log::kafka) reader: Reader,
+    /// By slot.
+    pub(super) producers: Vec<TransactionalProducer>,
+    /// Connected to the partition's commands and events.
+    pub(super) reader: Reader,
 }
 
 impl Prepared {
-    pub(in crate::log::kafka) fn make(cluster: &Cluster, log_id: u128, partition: u32) -> Result<Prepared, LogError> {
+    pub(super) fn make(cluster: &Cluster, log_id: u128, partition: u32) -> Result<Prepared, LogError> {
         let reader = Reader::waiting(cluster)?;
-        reader.connect(&cluster.topics.events, partition)?;
-        reader.connect(&cluster.topics.commands, partition)?;
-        let turns = (0..SLOTS).map(|slot| TransactionalProducer::prepare(cluster, log_id, partition, slot));
-        Ok(Prepared { turns: turns.collect::<Result<_, _>>()?, reader })
+        reader.connect(TopicPartition { topic: &cluster.topics.events, partition })?;
+        reader.connect(TopicPartition { topic: &cluster.topics.commands, partition })?;
+        let producers =
+            (0..SLOTS).map(|slot| TransactionalProducer::prepare(cluster, ProducerId { log_id, partition, slot }));
+        Ok(Prepared { producers: producers.collect::<Result<_, _>>()?, reader })
     }
 }
 
 /// What the thread is asked to do.
 enum Order {
-    /// Make what a claim of the partition needs.
+    /// Connects the clients of a claim of this partition.
     Prepare(u32),
-    /// Let a client go that is of no more use: that takes a moment, and whoever used it has other things to do.
-    Bury(TransactionalProducer),
+    /// Closes a client that must not be used any more. That takes a moment, which its user should not wait.
+    Close(TransactionalProducer),
 }
 
-/// One for each partition, made by a thread of its own.
+/// The prepared clients of every partition, and the thread that connects and closes clients.
 pub(in crate::log::kafka) struct StandbyClients {
     ready: Arc<Vec<Mutex<Option<Prepared>>>>,
     orders: Option<Sender<Order>>,
@@ -43,7 +46,10 @@ pub(in crate::log::kafka) struct StandbyClients {
 }
 
 impl StandbyClients {
-    /// For the partitions of a log, none of them ready.
+    /// None is prepared yet.
+    ///
+    /// # Errors
+    /// [`LogError`] when the thread cannot be started.
     pub(in crate::log::kafka) fn new(
         cluster: Arc<Cluster>,
         log_id: u128,
@@ -52,12 +58,12 @@ impl StandbyClients {
         let ready: Arc<Vec<_>> = Arc::new((0..partitions).map(|_| Mutex::new(None)).collect());
         let (orders, work) = bounded(usize::try_from(partitions).unwrap_or(usize::MAX).saturating_mul(2));
         let places = Arc::clone(&ready);
-        let thread = threads::spawn("stable", move || {
+        let thread = threads::spawn("standby-clients", move || {
             for order in work {
                 let partition = match order {
                     Order::Prepare(partition) => partition,
-                    Order::Bury(turns) => {
-                        drop(turns);
+                    Order::Close(producer) => {
+                        drop(producer);
                         continue;
                     }
                 };
@@ -66,8 +72,8 @@ impl StandbyClients {
                 };
                 match Prepared::make(&cluster, log_id, partition) {
                     Ok(prepared) => *place.lock() = Some(prepared),
-                    // The claim makes its own, and says what is wrong.
-                    Err(error) => tracing::debug!(partition, %error, "no clients prepared"),
+                    // The claim makes its own, and reports what is wrong.
+                    Err(error) => tracing::debug!(partition, %error, "no clients could be prepared for a claim"),
                 }
             }
         });
@@ -75,26 +81,28 @@ impl StandbyClients {
         Ok(StandbyClients { ready, orders: Some(orders), thread: Some(thread) })
     }
 
-    /// Has clients made ready for a partition that may be claimed.
+    /// Has clients connected for a partition that may be claimed. Returns at once.
     pub(in crate::log::kafka) fn prepare(&self, partition: u32) {
-        // Twice as many orders wait as there are partitions: one that finds no place is hardly needed.
+        // The queue holds two orders for each partition. An order that finds no room is hardly needed.
         let _ = self.orders.as_ref().map(|orders| orders.try_send(Order::Prepare(partition)));
     }
 
-    /// Lets a client go. One that finds no place is let go here and now.
-    pub(super) fn bury(&self, turns: TransactionalProducer) {
-        let _ = self.orders.as_ref().map(|orders| orders.try_send(Order::Bury(turns)));
+    /// Closes a client in the background, or here when the queue is full.
+    pub(super) fn close(&self, producer: TransactionalProducer) {
+        let _ = self.orders.as_ref().map(|orders| orders.try_send(Order::Close(producer)));
     }
 
-    /// One of the partition's producers, if they are ready; the others are made anew.
+    /// The prepared producer of one slot, if there is one. Those of the other slots are closed.
     pub(super) fn take_one(&self, partition: u32, slot: u8) -> Option<TransactionalProducer> {
-        let mut turns = self.take(partition)?.turns;
-        let taken = (usize::from(slot) < turns.len()).then(|| turns.swap_remove(slot.into()));
-        turns.into_iter().for_each(|turns| self.bury(turns));
+        let mut producers = self.take(partition)?.producers;
+        let taken = (usize::from(slot) < producers.len()).then(|| producers.swap_remove(slot.into()));
+        for producer in producers {
+            self.close(producer);
+        }
         taken
     }
 
-    /// What is ready for the partition.
+    /// The partition's prepared clients, if there are any.
     pub(super) fn take(&self, partition: u32) -> Option<Prepared> {
         self.ready.get(partition as usize)?.lock().take()
     }

@@ -19,6 +19,7 @@
 
 use super::resolver::{Answer, Ask, Resolver};
 use crate::log::LogError;
+use crate::log::kafka::client::reader::TopicPartition;
 use crate::time::{Stopwatch, pause};
 use crate::wire::frame::{self, FRAME_BYTES, Fingerprint};
 use crate::wire::schema;
@@ -69,9 +70,9 @@ pub enum Unread {
 }
 
 impl Unread {
-    /// The same, with where it lies.
-    pub fn at(&self, topic: &str, partition: u32, offset: i64) -> LogError {
-        LogError::new(format!("{topic}/{partition} offset {offset}: {self}"))
+    /// The same as an error that names the record.
+    pub(in crate::log::kafka) fn at(&self, at: TopicPartition<'_>, offset: i64) -> LogError {
+        LogError::new(format!("{at} offset {offset}: {self}"))
     }
 
     /// What it is about.
@@ -226,7 +227,7 @@ impl Framing {
     }
 
     /// Logs that a record waits; about one schema once in a while, however many records of it there are.
-    pub(in crate::log::kafka) fn tell(&self, unread: &Unread, topic: &str, partition: u32, offset: u64) {
+    pub(in crate::log::kafka) fn tell(&self, unread: &Unread, at: TopicPartition<'_>, offset: u64) {
         let mut told = self.told.lock();
         let subject = unread.subject();
         if told.get(&subject).is_some_and(|told| told.elapsed() < TELL_EVERY) {
@@ -238,7 +239,7 @@ impl Framing {
             told.remove(&oldest);
         }
         told.insert(subject, Stopwatch::start());
-        tracing::warn!(topic, partition, offset, "{unread}: the partition waits before this record");
+        tracing::warn!(at.topic, at.partition, offset, "{unread}: the partition waits before this record");
     }
 }
 
@@ -380,7 +381,7 @@ mod tests {
     fn what_cannot_be_read_says_why_and_where() {
         let unread = Unread::Unasked { id: 9, registry: "http://r".to_owned(), why: Some("silent".to_owned()) };
         let expected = "c/1 offset 17: the registry at http://r has not said what its schema 9 is: silent";
-        assert_eq!(unread.at("c", 1, 17).detail, expected);
+        assert_eq!(unread.at(TopicPartition { topic: "c", partition: 1 }, 17).detail, expected);
         let newer = Unread::Newer([8, 7, 6, 5, 4, 3, 2, 1]).to_string();
         assert!(newer.starts_with("written under a schema of a newer version, 0102030405060708: "), "{newer}");
     }

@@ -1,0 +1,308 @@
+//! Reading committed events from any sequence number on. The offset of an event is found by bisection, which begins with
+//! the offsets that this process has seen.
+
+use super::context::LogContext;
+use super::record::{self, Course, Decided, EventRecord};
+use crate::log::kafka::client::reader::{Bounds, Reader, wait_for_open_turns};
+use crate::log::kafka::client::settings::ASK_LIMIT;
+use crate::log::{LogError, StoredEvent};
+use parking_lot::Mutex;
+use rdkafka::message::Message;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// So many records are read through rather than bisected again.
+const NEAR: u64 = 2_048;
+/// Of so many events that are read, the offset of one is remembered.
+const MARKED: u64 = 512;
+/// Longest wait for turns that are open when an end is asked for.
+const OPEN_TURNS_LIMIT: Duration = Duration::from_millis(250);
+/// The same for a turn that was waited for in vain before. A process that was killed in a turn never ends it, and one that
+/// starts asks for ends and reads several times for each partition.
+const OPEN_TURNS_AGAIN: Duration = Duration::from_millis(10);
+/// Most reads that are kept open, to be continued by the next call.
+const CURSORS_MAX: usize = 4;
+
+/// The end of a partition's events.
+pub(in crate::log::kafka) struct EventsEnd {
+    /// The sequence number after the last event that a reader sees.
+    pub(in crate::log::kafka) seq: u64,
+    /// Whether every turn that was open when the end was asked for has ended. Otherwise the end may lie further on.
+    is_whole: bool,
+}
+
+/// A read that the next call may continue.
+struct Cursor {
+    partition: u32,
+    next_seq: u64,
+    reader: Reader,
+    course: Course,
+    /// An event that was fetched and did not fit the last answer.
+    read_ahead: Option<StoredEvent>,
+}
+
+/// Reads the topic of events. Calls may come from any thread.
+pub(in crate::log::kafka) struct EventReader {
+    context: Arc<LogContext>,
+    cursors: Mutex<Vec<Cursor>>,
+}
+
+impl EventReader {
+    pub(in crate::log::kafka) fn new(context: Arc<LogContext>) -> EventReader {
+        EventReader { context, cursors: Mutex::new(Vec::new()) }
+    }
+
+    /// The end of a partition, as readers see it.
+    ///
+    /// # Errors
+    /// [`LogError`] when the cluster does not answer, or the partition has lost its first events.
+    pub(in crate::log::kafka) fn end(&self, partition: u32) -> Result<EventsEnd, LogError> {
+        let context = &self.context;
+        context.check(partition)?;
+        context.readers.with(|reader| {
+            let is_whole = self.wait_for_open_turns(partition, reader)?;
+            let at = context.events(partition);
+            let bounds = reader.bounds(at)?;
+            let known = context.progress_of(partition).last();
+            let from = Bounds { first: known.offset.max(bounds.first), ..bounds };
+            // The order of the last records is not checked here: whoever reads the partition is told of a fork.
+            let last = reader.last(at, from, |message| match record::found_awaited(message, &context.framing) {
+                EventRecord::Event(event, _) => Ok(Some(event.seq)),
+                EventRecord::Unread(why) => Err(why.at(at, message.offset())),
+                EventRecord::Fence(_) | EventRecord::Foreign => Ok(None),
+            })?;
+            match last {
+                Some(last) => Ok(EventsEnd { seq: last.saturating_add(1), is_whole }),
+                None if from.first == bounds.first && bounds.first > 0 => {
+                    Err(LogError::new(format!("{at} has lost its events before offset {}", bounds.first)))
+                }
+                None => Ok(EventsEnd { seq: 0, is_whole }),
+            }
+        })
+    }
+
+    /// The end of everything that anybody was told of before the call, which is more than readers see: an open turn may
+    /// have been told of already.
+    ///
+    /// # Errors
+    /// [`LogError`] like [`EventReader::end`], and when a turn stays open.
+    pub(in crate::log::kafka) fn end_told(&self, partition: u32) -> Result<u64, LogError> {
+        match self.end(partition)? {
+            EventsEnd { seq, is_whole: true } => Ok(seq),
+            EventsEnd { .. } => {
+                let at = self.context.events(partition);
+                Err(LogError::new(format!("{at}: a turn is open for more than {OPEN_TURNS_LIMIT:?}")))
+            }
+        }
+    }
+
+    /// Events from `from_seq` on, of `bytes_max` together, and one event at least unless the partition ends there.
+    ///
+    /// # Errors
+    /// [`LogError`] when the cluster does not answer, or the partition does not hold `from_seq` any more or not yet.
+    pub(in crate::log::kafka) fn read(
+        &self,
+        partition: u32,
+        from_seq: u64,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredEvent>, LogError> {
+        self.context.check(partition)?;
+        let kept = {
+            let mut cursors = self.cursors.lock();
+            let found = cursors.iter().position(|c| c.partition == partition && c.next_seq == from_seq);
+            found.map(|found| cursors.swap_remove(found))
+        };
+        let is_kept = kept.is_some();
+        let mut seen = is_kept;
+        let mut cursor = kept.map_or_else(|| self.cursor(partition, from_seq), Ok)?;
+        let (mut events, mut bytes) = (Vec::new(), 0usize);
+        if let Some(event) = cursor.read_ahead.take() {
+            bytes = event.bytes.len();
+            events.push(event);
+        }
+        let at = self.context.events(partition);
+        let mut read_ahead = None;
+        let at_end = self.each(&mut cursor.course, partition, &cursor.reader, |event, _| {
+            seen = seen || event.seq.saturating_add(1) >= from_seq;
+            if event.seq < from_seq {
+                return true;
+            }
+            let total = bytes.saturating_add(event.bytes.len());
+            if !events.is_empty() && total > bytes_max {
+                read_ahead = Some(event);
+                return false;
+            }
+            bytes = total;
+            events.push(event);
+            bytes < bytes_max
+        })?;
+        if events.is_empty() && is_kept {
+            // The end that a kept read came to may have been reported a while ago.
+            self.context.readers.give_back(cursor.reader);
+            return self.read(partition, from_seq, bytes_max);
+        }
+        match events.last() {
+            Some(last) => cursor.next_seq = last.seq.saturating_add(1),
+            None if from_seq > 0 && !seen => return Err(LogError::new(format!("{at} ends before seq {from_seq}"))),
+            None => {}
+        }
+        if let Some(first) = events.first().filter(|first| first.seq != from_seq) {
+            let why = format!("{at} does not hold seq {from_seq}; the next one is {}", first.seq);
+            return Err(LogError::new(why));
+        }
+        cursor.read_ahead = read_ahead;
+        if at_end {
+            self.context.readers.give_back(cursor.reader);
+        } else {
+            self.keep(cursor);
+        }
+        Ok(events)
+    }
+
+    /// Keeps a read for the next call, in place of the oldest one.
+    fn keep(&self, cursor: Cursor) {
+        let mut cursors = self.cursors.lock();
+        if cursors.len() >= CURSORS_MAX {
+            let oldest = cursors.remove(0);
+            self.context.readers.give_back(oldest.reader);
+        }
+        cursors.push(cursor);
+    }
+
+    /// A reader that is assigned at the event before this one, or at an earlier place.
+    fn cursor(&self, partition: u32, from_seq: u64) -> Result<Cursor, LogError> {
+        let context = &self.context;
+        let reader = context.readers.take()?;
+        self.wait_for_open_turns(partition, &reader)?;
+        let at = context.events(partition);
+        // Events are never removed. Should some be missing all the same, the caller is told what the log has instead.
+        let first = reader.bounds(at)?.first;
+        let from = self.locate_with(&reader, partition, from_seq.saturating_sub(1))?.max(first);
+        reader.assign(at, from)?;
+        Ok(Cursor { partition, next_seq: from_seq, reader, course: context.course(partition), read_ahead: None })
+    }
+
+    /// The offset of the event of this number, or an offset not far before it.
+    pub(in crate::log::kafka) fn locate(&self, partition: u32, seq: u64) -> Result<i64, LogError> {
+        self.context.readers.with(|reader| self.locate_with(reader, partition, seq))
+    }
+
+    fn locate_with(&self, reader: &Reader, partition: u32, seq: u64) -> Result<i64, LogError> {
+        let context = &self.context;
+        let (at, progress) = (context.events(partition), context.progress_of(partition));
+        let (mut before, after) = progress.around(seq);
+        if seq.saturating_sub(before.seq) <= NEAR {
+            return Ok(before.offset);
+        }
+        let bounds = reader.bounds(at)?;
+        before.offset = before.offset.max(bounds.first);
+        let mut high = after.map_or(bounds.end, |after| after.offset);
+        let near = i64::try_from(NEAR).unwrap_or(i64::MAX);
+        while seq.saturating_sub(before.seq) > NEAR && high.saturating_sub(before.offset) > near {
+            let middle = before.offset.midpoint(high);
+            reader.assign(at, middle)?;
+            let mut found = None;
+            self.each(&mut context.course(partition), partition, reader, |event, offset| {
+                found = Some((event.seq, offset));
+                false
+            })?;
+            match found {
+                Some((found, offset)) if found <= seq => {
+                    (before.seq, before.offset) = (found, offset);
+                    progress.mark(found, offset);
+                }
+                Some(_) | None => high = middle,
+            }
+        }
+        Ok(before.offset)
+    }
+
+    /// How far the partition's last event says that commands are decided.
+    pub(in crate::log::kafka) fn decided(&self, partition: u32) -> Result<Decided, LogError> {
+        let context = &self.context;
+        let at = context.events(partition);
+        context.readers.with(|reader| {
+            let mut course = context.course(partition);
+            let last = reader.last(at, reader.bounds(at)?, |message| {
+                let found = record::found_awaited(message, &context.framing);
+                course.take(&found).map_err(LogError::from)?;
+                match found {
+                    EventRecord::Event(_, decided) => Ok(Some(decided)),
+                    EventRecord::Unread(why) => Err(why.at(at, message.offset())),
+                    EventRecord::Fence(_) | EventRecord::Foreign => Ok(None),
+                }
+            })?;
+            Ok(last.unwrap_or_default())
+        })
+    }
+
+    /// Checks that the partition still has this offset.
+    ///
+    /// # Errors
+    /// [`LogError`] when its records begin further on, or the cluster does not answer.
+    pub(in crate::log::kafka) fn check_holds(&self, partition: u32, offset: i64) -> Result<(), LogError> {
+        let at = self.context.events(partition);
+        let first = self.context.readers.with(|reader| reader.bounds(at))?.first;
+        if offset >= first {
+            return Ok(());
+        }
+        Err(LogError::new(format!("{at} begins at offset {first}, and offset {offset} is to be read")))
+    }
+
+    /// Calls `event` with every event from the reader's place on and its offset, until it returns false. Returns whether
+    /// the end was reached.
+    fn each(
+        &self,
+        course: &mut Course,
+        partition: u32,
+        reader: &Reader,
+        mut event: impl FnMut(StoredEvent, i64) -> bool,
+    ) -> Result<bool, LogError> {
+        let context = &self.context;
+        let at = context.events(partition);
+        let mut next_mark = 0;
+        reader.each(at, ASK_LIMIT, |message| {
+            let found = record::found_awaited(message, &context.framing);
+            course.take(&found).map_err(LogError::from)?;
+            let found = match found {
+                EventRecord::Event(found, _) => found,
+                EventRecord::Unread(why) => return Err(why.at(at, message.offset())),
+                EventRecord::Fence(_) | EventRecord::Foreign => return Ok(true),
+            };
+            // Not every one: a replay would take the lock of the marks as often as it has events.
+            if found.seq >= next_mark {
+                context.progress_of(partition).mark(found.seq, message.offset());
+                next_mark = found.seq.saturating_add(MARKED);
+            }
+            Ok(event(found, message.offset()))
+        })
+    }
+
+    /// Returns whether every turn that was open has ended.
+    fn wait_for_open_turns(&self, partition: u32, reader: &Reader) -> Result<bool, LogError> {
+        let (at, progress) = (self.context.events(partition), self.context.progress_of(partition));
+        let limit = |offset| limit_of(progress.open(), offset);
+        let open = wait_for_open_turns(&self.context.uncommitted, reader, at, limit)?;
+        progress.set_open(open);
+        Ok(open.is_none())
+    }
+}
+
+/// Longest wait for the turn that is open at this offset. `before` is the offset of the last turn that was waited for in
+/// vain.
+fn limit_of(before: Option<i64>, offset: i64) -> Duration {
+    if before == Some(offset) { OPEN_TURNS_AGAIN } else { OPEN_TURNS_LIMIT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_nobody_ends_is_waited_for_once() {
+        let cases = [(None, OPEN_TURNS_LIMIT), (Some(7), OPEN_TURNS_AGAIN), (Some(6), OPEN_TURNS_LIMIT)];
+        for (before, limit) in cases {
+            assert_eq!(limit_of(before, 7), limit, "{before:?}");
+        }
+    }
+}

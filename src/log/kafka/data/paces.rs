@@ -1,0 +1,91 @@
+//! What turns cost on each partition, for metrics and for the clock's witness.
+
+use crate::time::Stamp;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// What the turns of one partition cost, since the process began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pace {
+    /// Turns that were committed.
+    pub turns: u64,
+    /// How many of them found the transaction coordinator still busy with the turn before.
+    pub waited: u64,
+    /// Commits that took 90 ms or more.
+    pub slow_commits: u64,
+    /// How long the last commit took, in microseconds.
+    pub commit_us: u64,
+    /// The pause that is kept between two turns now, in microseconds.
+    pub pause_us: u64,
+    /// How many offsets of commands the owner in this process cannot read, because a transaction of somebody else is open.
+    pub held_back: u64,
+}
+
+#[derive(Default)]
+struct Paced {
+    turns: AtomicU64,
+    waited: AtomicU64,
+    slow_commits: AtomicU64,
+    commit_us: AtomicU64,
+    pause_us: AtomicU64,
+    held_back: AtomicU64,
+    stamp: Mutex<Option<Stamp>>,
+}
+
+/// A commit that takes so long is counted as slow: the flush of the client library would make every commit take this long.
+const SLOW_COMMIT: Duration = Duration::from_millis(90);
+
+/// What turns cost and what the clocks of brokers showed, by partition. Clones share it.
+#[derive(Clone)]
+pub struct Paces(Arc<[Paced]>);
+
+impl Paces {
+    pub(super) fn of_partitions(partitions: u32) -> Paces {
+        Paces((0..partitions).map(|_| Paced::default()).collect())
+    }
+
+    /// The pace of one partition; zeros for a partition that the log does not have.
+    pub fn of(&self, partition: u32) -> Pace {
+        let Some(pace) = self.0.get(partition as usize) else { return Pace::default() };
+        Pace {
+            turns: pace.turns.load(Relaxed),
+            waited: pace.waited.load(Relaxed),
+            slow_commits: pace.slow_commits.load(Relaxed),
+            commit_us: pace.commit_us.load(Relaxed),
+            pause_us: pace.pause_us.load(Relaxed),
+            held_back: pace.held_back.load(Relaxed),
+        }
+    }
+
+    /// What the clock of a partition's broker showed last; `None` when no record of it was stamped in this process.
+    pub fn stamp(&self, partition: u32) -> Option<Stamp> {
+        *self.0.get(partition as usize)?.stamp.lock()
+    }
+
+    /// Takes what the clock of the partition's broker showed; `None` changes nothing.
+    pub(in crate::log::kafka) fn stamped(&self, partition: u32, stamp: Option<Stamp>) {
+        if let Some((pace, stamp)) = self.0.get(partition as usize).zip(stamp) {
+            *pace.stamp.lock() = Some(stamp);
+        }
+    }
+
+    /// Takes how many offsets of commands are held back now.
+    pub(in crate::log::kafka) fn held_back(&self, partition: u32, count: u64) {
+        if let Some(pace) = self.0.get(partition as usize) {
+            pace.held_back.store(count, Relaxed);
+        }
+    }
+
+    /// Counts a turn that was committed. `has_waited` says whether it found a busy coordinator.
+    pub(in crate::log::kafka) fn turned(&self, partition: u32, commit: Duration, has_waited: bool, pause: Duration) {
+        let Some(pace) = self.0.get(partition as usize) else { return };
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        pace.turns.fetch_add(1, Relaxed);
+        pace.waited.fetch_add(u64::from(has_waited), Relaxed);
+        pace.slow_commits.fetch_add(u64::from(commit >= SLOW_COMMIT), Relaxed);
+        pace.commit_us.store(micros(commit), Relaxed);
+        pace.pause_us.store(micros(pause), Relaxed);
+    }
+}
