@@ -1,6 +1,5 @@
 //! The page that lets people browse the API's description, served from this binary.
 
-use super::Api;
 use super::problem::Edge;
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
@@ -10,14 +9,14 @@ use std::sync::Arc;
 use utoipa_swagger_ui::{Config, SwaggerFile, serve};
 
 /// `GET /docs`: the page's files lie beneath it.
-pub async fn root(_: Arc<Api>, _: HttpRequest) -> Answer {
+pub async fn root() -> Answer {
     let text = HeaderValue::from_static("text/plain");
     Ok(Reply::bytes(StatusCode::SEE_OTHER, text, Vec::new()).header(LOCATION, HeaderValue::from_static("/docs/")))
 }
 
 /// `GET /docs/{file}`.
-pub async fn file(_: Arc<Api>, asked: HttpRequest) -> Answer {
-    let found = serve(asked.param(), Arc::new(Config::new(["/openapi.json"])));
+pub async fn file(request: HttpRequest) -> Answer {
+    let found = serve(request.param(), Arc::new(Config::new(["/openapi.json"])));
     let found = found.map_err(|_| Problem::bug("a page of the documentation could not be made"))?;
     let nothing = || Problem::edge(Edge::NotFound, "the documentation has no such file: begin at /docs/");
     let SwaggerFile { bytes, content_type, gzpipped, .. } = found.ok_or_else(nothing)?;

@@ -90,17 +90,17 @@ pub struct OutageDto {
 
 /// `GET /livez`: the process answers, and there is something for it to do. It says nothing of single partitions, which a
 /// restart would not help; but one in which all have stopped for good will not serve again by itself.
-pub async fn livez(api: Arc<Api>, _: HttpRequest) -> Answer {
+pub async fn livez(api: Arc<Api>) -> Answer {
     Ok(health(api.service().live()))
 }
 
 /// `GET /readyz`: send calls here. A partition that does not decide keeps no other from serving.
-pub async fn readyz(api: Arc<Api>, _: HttpRequest) -> Answer {
+pub async fn readyz(api: Arc<Api>) -> Answer {
     Ok(health(api.service().ready()))
 }
 
 /// `GET /startupz`: every partition's state has been rebuilt once, but for those that cannot be read now.
-pub async fn startupz(api: Arc<Api>, _: HttpRequest) -> Answer {
+pub async fn startupz(api: Arc<Api>) -> Answer {
     Ok(health(api.service().started()))
 }
 
@@ -143,14 +143,14 @@ fn answer(status: HealthStatus, health: HealthDto) -> Reply {
 }
 
 /// `GET /metrics`.
-pub async fn metrics(api: Arc<Api>, _: HttpRequest) -> Answer {
+pub async fn metrics(api: Arc<Api>) -> Answer {
     let text = tokio::task::spawn_blocking(move || api.state.metrics.render()).await;
     let text = text.map_err(|_| Problem::bug("metrics could not be rendered"))?;
     Ok(Reply::bytes(StatusCode::OK, PROMETHEUS, text.into_bytes()))
 }
 
 /// `GET /openapi.json`.
-pub async fn openapi(api: Arc<Api>, _: HttpRequest) -> Answer {
+pub async fn openapi(api: Arc<Api>) -> Answer {
     Ok(Reply::bytes(StatusCode::OK, JSON, api.openapi.clone()))
 }
 

@@ -1,6 +1,6 @@
 //! The HTTP edge: requests in, problems and answers out. It parses a request, calls [`crate::service`], and writes what
-//! that answers as JSON; it decides nothing. The accept loop with its limits is [`server`], the bounds of one request are [`request`], the one
-//! table of refusals is [`problem`].
+//! that answers as JSON; it decides nothing. What can be asked is the one table [`endpoints`]. The accept loop with its limits is [`server`], the
+//! bounds of one request are [`request`], the one table of refusals is [`problem`].
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod body;
@@ -8,6 +8,7 @@ mod clock;
 mod detail;
 mod docs;
 mod dto;
+mod endpoints;
 mod health;
 mod hosts;
 mod instant;
@@ -19,6 +20,7 @@ pub mod problem;
 mod reply;
 mod request;
 mod reservations;
+mod routes;
 mod schema;
 mod server;
 mod slots;
@@ -33,17 +35,10 @@ pub use starting::starting;
 
 use crate::domain::Micros;
 use crate::limits::{
-    COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS,
-    HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS,
+    HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS,
+    SHUTDOWN_CALLS_MS,
 };
 use crate::service::{Service, Shed};
-use axum::Router;
-use axum::extract::{Request, State as Extracted};
-use axum::http::HeaderValue;
-use axum::routing::{MethodFilter, MethodRouter};
-use reply::{Answer, Problem};
-use request::HttpRequest;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -174,126 +169,5 @@ impl Api {
 
     fn request_id(&self, number: u64) -> String {
         format!("{:08x}-{number}", self.state.process)
-    }
-}
-
-/// Every path with its methods.
-fn table() -> Vec<Route> {
-    vec![
-        path("/v1/availability").on(POST, pools::availability),
-        path("/v1/pools").on(GET, pools::list),
-        path("/v1/pools/{pool}")
-            .on(GET, pools::get)
-            .sized(MethodFilter::PUT, COMMAND_BYTES_MAX, pools::put)
-            .on(MethodFilter::PATCH, pools::patch),
-        path("/v1/pools/{pool}/mode").on(POST, pools::mode),
-        path("/v1/reservations").on(POST, reservations::reserve),
-        path("/v1/reservations/{reservation}")
-            .on(GET, reservations::get)
-            .on(MethodFilter::PATCH, reservations::amend)
-            .on(MethodFilter::DELETE, reservations::release),
-        path("/v1/reservations/{reservation}/confirm").on(POST, reservations::confirm),
-        path("/v1/reservations/{reservation}/extend").on(POST, reservations::extend),
-        path("/livez").on(GET, health::livez),
-        path("/readyz").on(GET, health::readyz),
-        path("/startupz").on(GET, health::startupz),
-        path("/metrics").on(GET, health::metrics),
-        path("/openapi.json").on(GET, health::openapi),
-        path("/docs").on(GET, docs::root),
-        path("/docs/").on(GET, docs::file),
-        path("/docs/{*file}").on(GET, docs::file),
-        path("/internal/log").on(GET, internal::log),
-        path("/internal/log/{partition}").on(GET, internal::events),
-        path("/internal/state/{partition}").on(GET, internal::state),
-        path("/internal/clock").on(POST, clock::set),
-    ]
-}
-
-fn routes(api: Arc<Api>) -> Router {
-    table()
-        .into_iter()
-        .fold(Router::new(), |router, route| router.merge(route.done()))
-        .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| {
-            request::run(api, "(none)", HTTP_BODY_BYTES_MAX, request, health::not_found)
-        })
-        .with_state(api)
-}
-
-const GET: MethodFilter = MethodFilter::GET;
-const POST: MethodFilter = MethodFilter::POST;
-
-/// One path, and what its methods do.
-struct Route {
-    path: &'static str,
-    methods: MethodRouter<Arc<Api>>,
-    allowed: Vec<&'static str>,
-}
-
-fn path(path: &'static str) -> Route {
-    Route { path, methods: MethodRouter::new(), allowed: Vec::new() }
-}
-
-impl Route {
-    fn on<F: Future<Output = Answer> + Send + 'static>(
-        self,
-        filter: MethodFilter,
-        handler: impl Fn(Arc<Api>, HttpRequest) -> F + Clone + Send + Sync + 'static,
-    ) -> Route {
-        self.sized(filter, HTTP_BODY_BYTES_MAX, handler)
-    }
-
-    fn sized<F: Future<Output = Answer> + Send + 'static>(
-        mut self,
-        filter: MethodFilter,
-        body_bytes_max: usize,
-        handler: impl Fn(Arc<Api>, HttpRequest) -> F + Clone + Send + Sync + 'static,
-    ) -> Route {
-        let path = self.path;
-        self.methods = self.methods.on(filter, move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
-            request::run(api, path, body_bytes_max, request, handler)
-        });
-        self.allowed.extend(match filter {
-            MethodFilter::GET => &["GET", "HEAD"][..],
-            MethodFilter::PUT => &["PUT"],
-            MethodFilter::PATCH => &["PATCH"],
-            MethodFilter::DELETE => &["DELETE"],
-            _ => &["POST"],
-        });
-        self
-    }
-
-    fn done(self) -> Router<Arc<Api>> {
-        let path = self.path;
-        let allowed = HeaderValue::try_from(self.allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
-        let refuse = move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
-            let refusal =
-                move |_: Arc<Api>, _: HttpRequest| async move { Err(Problem::method_not_allowed(path, allowed)) };
-            request::run(api, path, HTTP_BODY_BYTES_MAX, request, refusal)
-        };
-        Router::new().route(path, self.methods.fallback(refuse))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    /// What is for this machine's command line alone is not described, nor is the description's own page.
-    #[test]
-    fn the_document_names_every_path_and_method_there_is() {
-        let mut served = BTreeSet::new();
-        let is_described = |path: &str| !path.starts_with("/internal/") && !path.starts_with("/docs");
-        for route in table().into_iter().filter(|route| is_described(route.path)) {
-            // The server answers HEAD wherever it answers GET.
-            let methods = route.allowed.iter().filter(|method| **method != "HEAD");
-            served.extend(methods.map(|method| (route.path.to_owned(), method.to_ascii_lowercase())));
-        }
-        let document: serde_json::Value = serde_json::from_str(&document().to_json().unwrap()).unwrap();
-        let mut described = BTreeSet::new();
-        for (path, item) in document["paths"].as_object().unwrap() {
-            described.extend(item.as_object().unwrap().keys().map(|method| (path.clone(), method.clone())));
-        }
-        assert_eq!(described, served);
     }
 }

@@ -1,16 +1,16 @@
-//! The API's description, OpenAPI 3.1, made of the same table of refusals and the same types that answer. What can be
-//! asked is listed in [`operations`].
+//! The API's description, OpenAPI 3.1, made of the table of endpoints, the table of refusals, and the types that answer.
 
 mod bodies;
-mod examples;
+pub(super) mod examples;
 mod headers;
-mod operations;
 mod parameters;
+mod refusals;
 
 use super::dto::{
     CountersDto, IncompleteDto, OriginDto, PlaceDto, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto,
     ReservationDto, WindowDto,
 };
+use super::endpoints::{ENDPOINTS, Endpoint, Kind};
 use super::health::{HealthDto, OutageDto, RebuiltDto, StartupDto};
 use super::problem::{Case, RETRYABLE, cases};
 use super::schema;
@@ -18,7 +18,6 @@ use crate::limits::UNITS_MAX;
 use bodies::{
     Amendment, AvailabilityQuery, Extension, ModeChange, PoolChange, PoolSpec, Reserve, WindowChange, WindowSpec,
 };
-use operations::{Kind, OPERATIONS, Operation};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -37,9 +36,9 @@ use utoipa::openapi::{
 /// The description.
 pub fn document() -> OpenApi {
     let mut items: BTreeMap<&str, PathItem> = BTreeMap::new();
-    for operation in OPERATIONS {
-        let item = PathItem::new(operation.method.clone(), described(operation));
-        items.entry(operation.path).or_default().merge_operations(item);
+    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.kind != Kind::Undescribed) {
+        let item = PathItem::new(endpoint.method.clone(), described(endpoint));
+        items.entry(endpoint.path).or_default().merge_operations(item);
     }
     let paths = items.into_iter().fold(PathsBuilder::new(), |paths, (path, item)| paths.path(path, item));
     let info =
@@ -109,46 +108,59 @@ fn pool_change() -> RefOr<Schema> {
     change
 }
 
-fn described(operation: &Operation) -> OperationBuilder {
-    let tag = operation.path.split('/').nth(2).filter(|_| operation.kind != Kind::Page).unwrap_or("operation");
-    let mut builder =
-        OperationBuilder::new().operation_id(Some(operation.id)).summary(Some(operation.summary)).tag(tag);
-    for parameter in parameters::of(operation) {
+fn described(endpoint: &Endpoint) -> OperationBuilder {
+    let tag = endpoint.path.split('/').nth(2).filter(|_| endpoint.kind != Kind::Page).unwrap_or("operation");
+    let mut builder = OperationBuilder::new().operation_id(Some(endpoint.id)).summary(Some(endpoint.summary)).tag(tag);
+    for parameter in parameters::of(endpoint) {
         builder = builder.parameter(parameter);
     }
-    if let Some(schema) = operation.body {
-        let examples = examples::requests(operation.id);
+    if let Some(schema) = endpoint.body {
+        let examples = (endpoint.example)().requests;
         let examples = examples.into_iter().map(|(name, body)| (name, ExampleBuilder::new().value(Some(body)).build()));
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).examples_from_iter(examples);
-        let required = if operation.may_lack_body() { Required::False } else { Required::True };
+        let required = if endpoint.may_lack_body() { Required::False } else { Required::True };
         let body = RequestBodyBuilder::new().required(Some(required)).content("application/json", content.build());
         builder = builder.request_body(Some(body.build()));
     }
-    for (status, schema, description) in operation.ok {
-        builder = builder.response(*status, good(operation, status, schema, description));
+    for (status, schema, description) in endpoint.ok {
+        builder = builder.response(*status, good(endpoint, status, schema, description));
     }
-    for (status, cases) in operation.refusals() {
-        builder = builder.response(status.to_string(), refused(operation, status, &cases));
+    for (status, cases) in endpoint.refusals() {
+        builder = builder.response(status.to_string(), refused(endpoint, status, &cases));
     }
     builder
 }
 
-fn good(operation: &Operation, status: &str, schema: &str, description: &str) -> Response {
+fn good(endpoint: &Endpoint, status: &str, schema: &str, description: &str) -> Response {
     let kind = if schema == "Metrics" { "text/plain" } else { "application/json" };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema)));
-    let content = content.example(examples::answer(operation.id, status)).build();
+    let content = content.example((endpoint.example)().answer(status)).build();
     let mut response = ResponseBuilder::new().description(description).content(kind, content);
-    for (id, parameter) in operation.leads_to() {
+    for (id, parameter) in links(endpoint) {
         let link = LinkBuilder::new().operation_id(id).parameter(parameter, format!("$response.body#/{parameter}"));
         response = response.link(id, link.build());
     }
     let mut response = response.build();
-    headers::of_good(operation, schema, &mut response);
+    headers::of_good(endpoint, schema, &mut response);
     response
 }
 
+/// Endpoints that take what this one makes, by id, with the parameter that names it.
+fn links(endpoint: &Endpoint) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let parameter = match endpoint.id {
+        "define_pool" => Some("pool"),
+        "reserve" => Some("reservation"),
+        _ => None,
+    };
+    let takes = |endpoint: &Endpoint, name: &str| endpoint.path.contains(&format!("{{{name}}}"));
+    let id = endpoint.id;
+    ENDPOINTS.iter().filter_map(move |other| {
+        parameter.filter(|name| other.id != id && takes(other, name)).map(|name| (other.id, name))
+    })
+}
+
 /// A problem with one of these codes.
-fn refused(operation: &Operation, status: u16, cases: &[Case]) -> Response {
+fn refused(endpoint: &Endpoint, status: u16, cases: &[Case]) -> Response {
     let (mut codes, mut description) = (Vec::new(), String::new());
     for case in cases {
         let separator = if description.is_empty() { "" } else { "; " };
@@ -163,7 +175,7 @@ fn refused(operation: &Operation, status: u16, cases: &[Case]) -> Response {
     let content = ContentBuilder::new().schema(Some(problem)).example(cases.first().map(examples::problem)).build();
     let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
     let mut response = response.build();
-    headers::of_refusal(operation, cases, &mut response);
+    headers::of_refusal(endpoint, cases, &mut response);
     response
 }
 

@@ -2,9 +2,10 @@
 
 use super::health::PROBES;
 use super::request::{Crowded, Peer};
+use super::routes::routes;
 use super::slots::{ConnectionSlot, HEAD, Places};
 use super::socket::{Socket, Waits, has_unread, linger};
-use super::{Api, State, routes};
+use super::{Api, State};
 use crate::limits::{HTTP_KEPT_WAIT_MS, HTTP_NEWCOMERS_MS};
 use axum::Router;
 use hyper::Request;

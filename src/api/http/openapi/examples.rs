@@ -1,5 +1,5 @@
-//! Requests that a new service takes as they stand, from the first operation to the last, and what it answers. A
-//! test sends them.
+//! Requests that a new service takes as they stand, in the order of the functions here, and what it answers. A test sends
+//! them.
 
 use crate::api::http::problem::Case;
 use serde_json::{Value, json};
@@ -11,87 +11,134 @@ pub const KEY: &str = "order-1";
 /// What that key reserves in that pool.
 pub const RESERVATION: &str = "hr_058z5b0ergtg8w1gg2yq13c3qx";
 
-/// Bodies for an operation, by name.
-pub fn requests(operation: &str) -> Vec<(&'static str, Value)> {
-    match operation {
-        "define_pool" => vec![(
-            "A delivery slot",
-            json!({
-                "limits": { "orders": 10, "crates": 30 }, "areas": ["SW1A 1AA"], "window": window(),
-                "labels": { "fleet": "van" }, "mode": "open",
-            }),
-        )],
-        "change_pool" => vec![
-            ("Five orders more", json!({ "adjust": { "orders": 5 } })),
-            ("A limit, as it shall be", json!({ "limits": { "orders": 15 } })),
-            ("An earlier cutoff", json!({ "window": { "cutoff": "2126-01-01T09:00:00Z" } })),
-            ("Its end as its cutoff again", json!({ "window": { "cutoff": null } })),
-        ],
-        "set_mode" => vec![("Open", json!({ "mode": "open" }))],
-        "availability" => vec![
-            ("Everything", json!({})),
-            (
-                "A day's slots for one order",
-                json!({
-                    "areas": ["SW1A 1AA"], "from": "2126-01-01T00:00:00Z", "to": "2126-01-02T00:00:00Z",
-                    "demand": { "orders": 1 }, "labels": { "fleet": "van" }, "limit": 10,
-                }),
-            ),
-        ],
-        "reserve" => vec![(
-            "A hold of ten minutes",
-            json!({ "pool": POOL, "demand": { "orders": 1, "crates": 4 }, "hold_ttl_ms": 600_000, "order_ref": "#1001" }),
-        )],
-        "extend" => vec![("Fifteen minutes from now on", json!({ "hold_ttl_ms": 900_000 }))],
-        "amend" => vec![("Three crates more", json!({ "demand": { "orders": 1, "crates": 7 } }))],
-        _ => Vec::new(),
+/// What is sent to one endpoint and what it answers, in a service that has done what comes before it.
+#[derive(Default)]
+pub struct Example {
+    /// Request bodies, by name.
+    pub requests: Vec<(&'static str, Value)>,
+    /// Bodies of good answers, by status.
+    answers: Vec<(&'static str, Value)>,
+}
+
+impl Example {
+    fn of(requests: impl IntoIterator<Item = (&'static str, Value)>, answer: Value) -> Example {
+        Example { requests: Vec::from_iter(requests), answers: vec![("200", answer)] }
+    }
+
+    /// The body of the answer with this status.
+    pub fn answer(self, status: &str) -> Option<Value> {
+        self.answers.into_iter().find(|(of, _)| *of == status).map(|(_, answer)| answer)
     }
 }
 
-/// What an operation answers, in a service that has done what comes before it.
-pub fn answer(operation: &str, status: &str) -> Option<Value> {
-    let proof = |seq: u64| json!({ "partition": 0, "seq": seq, "epoch": 1, "digest": DIGEST });
-    Some(match (operation, status) {
-        ("define_pool", "201") => with(pool(10, 1), [("proof", proof(1))]),
-        ("define_pool", "200") => with(pool(10, 2), [("replaced_version", json!(1)), ("proof", proof(2))]),
-        ("change_pool", _) => with(pool(15, 2), [("proof", proof(2))]),
-        ("set_mode", _) => with(pool(15, 3), [("proof", proof(3))]),
-        ("get_pool", _) => pool(15, 3),
-        ("list_pools" | "availability", _) => json!({
-            "pools": [pool(15, 3)], "as_of": { "0": 4 }, "incomplete": [], "staleness_ms": 0, "next": null,
-        }),
-        ("reserve" | "extend", _) => {
-            with(reservation("held"), [("hold_until", json!(UNTIL)), ("proof", decided(4, 1))])
-        }
-        ("confirm", _) => with(reservation("confirmed"), [("proof", decided(6, 1))]),
-        ("get_reservation", _) => with(
-            reservation("held"),
-            [
-                ("hold_until", json!(UNTIL)),
-                ("last_event", json!({ "partition": 0, "seq": 4 })),
-                ("pool_now", with(counters(1), [("next_seq", json!(5))])),
-            ],
-        ),
-        ("amend", _) => with(
-            reservation("confirmed"),
-            [
-                ("demand", json!({ "crates": 7, "orders": 1 })),
-                ("demand_before", json!({ "crates": 4, "orders": 1 })),
-                ("proof", with(decided(7, 1), [("used", json!({ "crates": 7, "orders": 1 }))])),
-            ],
-        ),
-        ("release", _) => json!({ "reservation": RESERVATION, "status": "released", "proof": decided(8, 0) }),
-        ("livez" | "readyz" | "startupz", "200") => json!({ "status": "ok", "closing": false, "partitions": {} }),
-        ("livez" | "readyz", _) => json!({
-            "status": "unavailable", "closing": false,
-            "partitions": { "0": { "why": "commands wait and nothing is decided", "since": UNTIL } },
-        }),
-        ("startupz", _) => json!({
-            "status": "unavailable", "closing": false, "partitions": {},
-            "startup": { "phase": "opening", "read_bytes": 1_000, "of_bytes": 4_096, "partitions": {} },
-        }),
-        _ => return None,
-    })
+/// Where nothing can be said before.
+pub fn none() -> Example {
+    Example::default()
+}
+
+pub fn define_pool() -> Example {
+    let body = json!({
+        "limits": { "orders": 10, "crates": 30 }, "areas": ["SW1A 1AA"], "window": window(),
+        "labels": { "fleet": "van" }, "mode": "open",
+    });
+    let replaced = with(pool(10, 2), [("replaced_version", json!(1)), ("proof", proof(2))]);
+    let answers = vec![("201", with(pool(10, 1), [("proof", proof(1))])), ("200", replaced)];
+    Example { requests: vec![("A delivery slot", body)], answers }
+}
+
+pub fn change_pool() -> Example {
+    let requests = [
+        ("Five orders more", json!({ "adjust": { "orders": 5 } })),
+        ("A limit, as it shall be", json!({ "limits": { "orders": 15 } })),
+        ("An earlier cutoff", json!({ "window": { "cutoff": "2126-01-01T09:00:00Z" } })),
+        ("Its end as its cutoff again", json!({ "window": { "cutoff": null } })),
+    ];
+    Example::of(requests, with(pool(15, 2), [("proof", proof(2))]))
+}
+
+pub fn set_mode() -> Example {
+    Example::of([("Open", json!({ "mode": "open" }))], with(pool(15, 3), [("proof", proof(3))]))
+}
+
+pub fn get_pool() -> Example {
+    Example::of([], pool(15, 3))
+}
+
+pub fn list_pools() -> Example {
+    let body = json!({
+        "pools": [pool(15, 3)], "as_of": { "0": 4 }, "incomplete": [], "staleness_ms": 0, "next": null,
+    });
+    Example::of([], body)
+}
+
+pub fn availability() -> Example {
+    let day = json!({
+        "areas": ["SW1A 1AA"], "from": "2126-01-01T00:00:00Z", "to": "2126-01-02T00:00:00Z",
+        "demand": { "orders": 1 }, "labels": { "fleet": "van" }, "limit": 10,
+    });
+    Example { requests: vec![("Everything", json!({})), ("A day's slots for one order", day)], ..list_pools() }
+}
+
+pub fn reserve() -> Example {
+    let body =
+        json!({ "pool": POOL, "demand": { "orders": 1, "crates": 4 }, "hold_ttl_ms": 600_000, "order_ref": "#1001" });
+    Example { requests: vec![("A hold of ten minutes", body)], answers: vec![("201", held())] }
+}
+
+pub fn get_reservation() -> Example {
+    let read = [
+        ("hold_until", json!(UNTIL)),
+        ("last_event", json!({ "partition": 0, "seq": 4 })),
+        ("pool_now", with(counters(1), [("next_seq", json!(5))])),
+    ];
+    Example::of([], with(reservation("held"), read))
+}
+
+pub fn extend() -> Example {
+    Example::of([("Fifteen minutes from now on", json!({ "hold_ttl_ms": 900_000 }))], held())
+}
+
+pub fn confirm() -> Example {
+    Example::of([], with(reservation("confirmed"), [("proof", decided(6, 1))]))
+}
+
+pub fn amend() -> Example {
+    let amended = [
+        ("demand", json!({ "crates": 7, "orders": 1 })),
+        ("demand_before", json!({ "crates": 4, "orders": 1 })),
+        ("proof", with(decided(7, 1), [("used", json!({ "crates": 7, "orders": 1 }))])),
+    ];
+    let request = json!({ "demand": { "orders": 1, "crates": 7 } });
+    Example::of([("Three crates more", request)], with(reservation("confirmed"), amended))
+}
+
+pub fn release() -> Example {
+    let body = json!({ "reservation": RESERVATION, "status": "released", "proof": decided(8, 0) });
+    Example::of([], body)
+}
+
+pub fn livez() -> Example {
+    let unavailable = json!({
+        "status": "unavailable", "closing": false,
+        "partitions": { "0": { "why": "commands wait and nothing is decided", "since": UNTIL } },
+    });
+    health(unavailable)
+}
+
+pub fn readyz() -> Example {
+    livez()
+}
+
+pub fn startupz() -> Example {
+    health(json!({
+        "status": "unavailable", "closing": false, "partitions": {},
+        "startup": { "phase": "opening", "read_bytes": 1_000, "of_bytes": 4_096, "partitions": {} },
+    }))
+}
+
+fn health(unavailable: Value) -> Example {
+    let ok = json!({ "status": "ok", "closing": false, "partitions": {} });
+    Example { requests: Vec::new(), answers: vec![("200", ok), ("503", unavailable)] }
 }
 
 /// A refusal of this case.
@@ -105,6 +152,14 @@ pub fn problem(case: &Case) -> Value {
 
 const DIGEST: &str = "d7d64e8c365b88f3e6c4056432cebe32";
 const UNTIL: &str = "2126-01-01T08:10:00Z";
+
+fn proof(seq: u64) -> Value {
+    json!({ "partition": 0, "seq": seq, "epoch": 1, "digest": DIGEST })
+}
+
+fn held() -> Value {
+    with(reservation("held"), [("hold_until", json!(UNTIL)), ("proof", decided(4, 1))])
+}
 
 fn window() -> Value {
     json!({ "start": "2126-01-01T10:00:00Z", "end": "2126-01-01T12:00:00Z" })

@@ -1,6 +1,6 @@
 //! Headers of answers: which there are, and which operation sends which.
 
-use super::operations::Operation;
+use crate::api::http::endpoints::Endpoint;
 use crate::api::http::problem::Case;
 use crate::api::http::schema;
 use crate::service::Code;
@@ -43,24 +43,24 @@ fn header(is_required: bool, of: ObjectBuilder, description: &str) -> Header {
 }
 
 /// Adds those of a good answer.
-pub fn of_good(operation: &Operation, schema: &str, response: &mut Response) {
+pub fn of_good(endpoint: &Endpoint, schema: &str, response: &mut Response) {
     add(response, REQUEST_ID);
     if schema == "Pool" {
         add(response, ETAG);
     }
-    if operation.is_command() {
+    if endpoint.is_command() {
         add(response, REPLAYED);
     }
 }
 
 /// Adds those of a refusal by one of these cases.
-pub fn of_refusal(operation: &Operation, cases: &[Case], response: &mut Response) {
+pub fn of_refusal(endpoint: &Endpoint, cases: &[Case], response: &mut Response) {
     add(response, REQUEST_ID);
     if cases.iter().any(|case| case.status == 503 && case.is_retryable) {
         add(response, RETRY_AFTER);
     }
-    if operation.is_command()
-        && operation.reasons.iter().any(|reason| cases.contains(&Case::of(Code::of_reason(*reason))))
+    if endpoint.is_command()
+        && endpoint.reasons.iter().any(|reason| cases.contains(&Case::of(Code::of_reason(*reason))))
     {
         add(response, REPLAYED);
     }

@@ -1,7 +1,7 @@
 //! Parameters of requests: in the path, in the query, in headers.
 
 use super::examples;
-use super::operations::Operation;
+use crate::api::http::endpoints::Endpoint;
 use crate::api::http::schema::{self, one_of};
 use crate::limits::DEADLINE_MAX_MS;
 use serde_json::{Value, json};
@@ -10,9 +10,9 @@ use utoipa::openapi::schema::{OneOfBuilder, Type};
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Required, Schema};
 
 /// Those of an operation: first what its path names.
-pub fn of(operation: &Operation) -> Vec<Parameter> {
-    let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    in_path.chain(operation.parameters.iter().copied()).map(|name| known(name, operation.id)).collect()
+pub fn of(endpoint: &Endpoint) -> Vec<Parameter> {
+    let in_path = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    in_path.chain(endpoint.parameters.iter().copied()).map(|name| known(name, endpoint.id)).collect()
 }
 
 fn known(name: &str, operation: &str) -> Parameter {

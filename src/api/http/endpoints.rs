@@ -1,37 +1,60 @@
-//! What can be asked: every path and method with its parameters, its answers and its refusals.
+//! The one table of endpoints. A row says everything about a method of a path: who handles it, what it takes, what it may
+//! answer, and an example. The routes are made of these rows ([`super::routes`]), and so is the description
+//! ([`super::openapi`]).
 
-use crate::api::http::health::PROBES;
-use crate::api::http::problem::{Case, Edge};
+use super::openapi::examples::{self, Example};
+use super::problem::Edge;
+use super::reply::Answer;
+use super::request::HttpRequest;
+use super::{Api, clock, docs, health, internal, pools, reservations};
 use crate::domain::Reason;
-use crate::service::Code;
-use std::collections::BTreeMap;
-use utoipa::openapi::path::HttpMethod;
+use crate::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use utoipa::openapi::path::HttpMethod as Method;
 
-/// One path and method, and what may come of it.
-pub struct Operation {
-    pub method: HttpMethod,
+/// What answers a request.
+pub(super) type Handler = fn(Arc<Api>, HttpRequest) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// One method of one path.
+pub(super) struct Endpoint {
+    pub method: Method,
     pub path: &'static str,
+    /// Its `operationId` in the description.
     pub id: &'static str,
+    pub handler: Handler,
+    /// Requests that a new service takes as they stand, and what it answers.
+    pub example: fn() -> Example,
     pub summary: &'static str,
     /// The schema of its request body, if it takes one.
     pub body: Option<&'static str>,
     /// Status, schema and meaning of its good answers.
     pub ok: &'static [(&'static str, &'static str, &'static str)],
+    /// Parameters in the query and headers, by name.
     pub parameters: &'static [&'static str],
-    /// What its own rules refuse; what every request has to be is added.
+    /// What its own rules refuse; refusals that come with its kind are added.
     pub edges: &'static [Edge],
     /// What an owner refuses.
     pub reasons: &'static [Reason],
+    /// The longest request body, in bytes.
+    pub body_bytes_max: usize,
     pub kind: Kind,
 }
 
-/// Which refusals come with an operation besides its own.
+/// Which refusals come with an endpoint besides its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
+    /// A command that is taken back when its caller gets no answer.
     Reserve,
+    /// Any other command.
     Command,
+    /// A read of pools or reservations.
     Read,
+    /// A page for whoever runs the process.
     Page,
+    /// Not part of the description: for the command line of the same machine, or the pages that show the description.
+    Undescribed,
 }
 
 const COMMAND: &[&str] = &["Idempotency-Key", "Request-Timeout-Ms", "Headroom-Actor"];
@@ -50,12 +73,14 @@ const EXTENSION: &[Reason] = &[
     Reason::KeyReused,
 ];
 
-/// All of them.
-pub const OPERATIONS: &[Operation] = &[
-    Operation {
-        method: HttpMethod::Post,
+/// Every path and method that this edge serves.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
         path: "/v1/availability",
         id: "availability",
+        handler: |api, request| Box::pin(pools::availability(api, request)),
+        example: examples::availability,
         summary: "Pools that serve a place, a time and a demand",
         body: Some("AvailabilityQuery"),
         ok: &[("200", "Pools", "The pools, by id")],
@@ -69,36 +94,45 @@ pub const OPERATIONS: &[Operation] = &[
             Edge::BadTime,
         ],
         reasons: &[],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Read,
     },
-    Operation {
-        method: HttpMethod::Get,
+    Endpoint {
+        method: Method::Get,
         path: "/v1/pools",
         id: "list_pools",
+        handler: |api, request| Box::pin(pools::list(api, request)),
+        example: examples::list_pools,
         summary: "All pools, page by page",
         body: None,
         ok: &[("200", "Pools", "The pools, by id")],
         parameters: &["fresh", "limit", "cursor"],
         edges: &[],
         reasons: &[],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Read,
     },
-    Operation {
-        method: HttpMethod::Get,
+    Endpoint {
+        method: Method::Get,
         path: "/v1/pools/{pool}",
         id: "get_pool",
+        handler: |api, request| Box::pin(pools::get(api, request)),
+        example: examples::get_pool,
         summary: "One pool",
         body: None,
         ok: &[("200", "Pool", "The pool; its version is its ETag")],
         parameters: &["fresh"],
         edges: &[],
         reasons: &[Reason::UnknownPool],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Read,
     },
-    Operation {
-        method: HttpMethod::Put,
+    Endpoint {
+        method: Method::Put,
         path: "/v1/pools/{pool}",
         id: "define_pool",
+        handler: |api, request| Box::pin(pools::put(api, request)),
+        example: examples::define_pool,
         summary: "Make a pool, or replace all that is said of it: what the body does not name is cleared",
         body: Some("PoolSpec"),
         ok: &[("200", "Pool", "Replaced; `replaced_version` is the version before it"), ("201", "Pool", "Made")],
@@ -116,12 +150,15 @@ pub const OPERATIONS: &[Operation] = &[
             Edge::MissingField,
         ],
         reasons: &[Reason::StaleVersion, Reason::DimensionInUse, Reason::PartitionFull, Reason::KeyReused],
+        body_bytes_max: COMMAND_BYTES_MAX,
         kind: Kind::Command,
     },
-    Operation {
-        method: HttpMethod::Patch,
+    Endpoint {
+        method: Method::Patch,
         path: "/v1/pools/{pool}",
         id: "change_pool",
+        handler: |api, request| Box::pin(pools::patch(api, request)),
+        example: examples::change_pool,
         summary: "Change parts of a pool and keep the rest; a limit below what is used evicts nobody",
         body: Some("PoolChange"),
         ok: &[("200", "Pool", "The pool after it")],
@@ -147,24 +184,30 @@ pub const OPERATIONS: &[Operation] = &[
             Reason::LabelsFull,
             Reason::KeyReused,
         ],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },
-    Operation {
-        method: HttpMethod::Post,
+    Endpoint {
+        method: Method::Post,
         path: "/v1/pools/{pool}/mode",
         id: "set_mode",
+        handler: |api, request| Box::pin(pools::mode(api, request)),
+        example: examples::set_mode,
         summary: "Open, pause or close a pool",
         body: Some("ModeChange"),
         ok: &[("200", "Pool", "The pool after it")],
         parameters: EDIT,
         edges: &[Edge::BadMode, Edge::BadVersion, Edge::MissingField],
         reasons: &[Reason::UnknownPool, Reason::StaleVersion, Reason::KeyReused],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },
-    Operation {
-        method: HttpMethod::Post,
+    Endpoint {
+        method: Method::Post,
         path: "/v1/reservations",
         id: "reserve",
+        handler: |api, request| Box::pin(reservations::reserve(api, request)),
+        example: examples::reserve,
         summary: "Take capacity, all of it or none",
         body: Some("Reserve"),
         ok: &[("201", "Reservation", "Taken; with Idempotent-Replayed: true when the key had it before")],
@@ -186,24 +229,30 @@ pub const OPERATIONS: &[Operation] = &[
             Reason::HoldExpired,
             Reason::AlreadyReleased,
         ],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Reserve,
     },
-    Operation {
-        method: HttpMethod::Get,
+    Endpoint {
+        method: Method::Get,
         path: "/v1/reservations/{reservation}",
         id: "get_reservation",
+        handler: |api, request| Box::pin(reservations::get(api, request)),
+        example: examples::get_reservation,
         summary: "One reservation, for a while also after its end",
         body: None,
         ok: &[("200", "Reservation", "The reservation")],
         parameters: &["fresh"],
         edges: &[],
         reasons: &[Reason::UnknownReservation],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Read,
     },
-    Operation {
-        method: HttpMethod::Patch,
+    Endpoint {
+        method: Method::Patch,
         path: "/v1/reservations/{reservation}",
         id: "amend",
+        handler: |api, request| Box::pin(reservations::amend(api, request)),
+        example: examples::amend,
         summary: "Take more or less of the same pool, in one decision; what takes no more in any dimension is never refused \
                   by the pool",
         body: Some("Amendment"),
@@ -221,164 +270,118 @@ pub const OPERATIONS: &[Operation] = &[
             Reason::AlreadyReleased,
             Reason::KeyReused,
         ],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },
-    Operation {
-        method: HttpMethod::Delete,
+    Endpoint {
+        method: Method::Delete,
         path: "/v1/reservations/{reservation}",
         id: "release",
+        handler: |api, request| Box::pin(reservations::release(api, request)),
+        example: examples::release,
         summary: "Give capacity back; again is the same answer",
         body: None,
         ok: &[("200", "Released", "Given back")],
         parameters: COMMAND,
         edges: &[],
         reasons: &[Reason::UnknownReservation, Reason::KeyReused],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },
-    Operation {
-        method: HttpMethod::Post,
+    Endpoint {
+        method: Method::Post,
         path: "/v1/reservations/{reservation}/confirm",
         id: "confirm",
+        handler: |api, request| Box::pin(reservations::confirm(api, request)),
+        example: examples::confirm,
         summary: "Make a hold a reservation for good",
         body: None,
         ok: &[("200", "Reservation", "Confirmed")],
         parameters: COMMAND,
         edges: &[],
         reasons: HOLD,
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },
-    Operation {
-        method: HttpMethod::Post,
+    Endpoint {
+        method: Method::Post,
         path: "/v1/reservations/{reservation}/extend",
         id: "extend",
+        handler: |api, request| Box::pin(reservations::extend(api, request)),
+        example: examples::extend,
         summary: "Give a hold more time",
         body: Some("Extension"),
         ok: &[("200", "Reservation", "Extended")],
         parameters: COMMAND,
         edges: &[Edge::BadHoldTtl, Edge::MissingField],
         reasons: EXTENSION,
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },
-    page(
-        "/livez",
-        "livez",
-        "Whether there is something to serve",
-        &[("200", "Health", "There is"), ("503", "Health", "All has stopped for good")],
-    ),
-    page(
-        "/readyz",
-        "readyz",
-        "Whether calls are decided",
+    page("/livez", "livez", "Whether there is something to serve", |api, _| Box::pin(health::livez(api)))
+        .answers(&[("200", "Health", "There is"), ("503", "Health", "All has stopped for good")], examples::livez),
+    page("/readyz", "readyz", "Whether calls are decided", |api, _| Box::pin(health::readyz(api))).answers(
         &[
             ("200", "Health", "They are; `degraded` names partitions on which they are not"),
             ("503", "Health", "No partition decides, or the process starts or ends"),
         ],
+        examples::readyz,
     ),
-    page(
-        "/startupz",
-        "startupz",
-        "Whether every partition's state has been rebuilt",
-        &[("200", "Health", "It has"), ("503", "Health", "Not yet, and how far that is")],
-    ),
-    page("/metrics", "metrics", "Everything that is counted", &[("200", "Metrics", "Prometheus' text format")]),
-    page("/openapi.json", "openapi", "This document", &[("200", "Document", "OpenAPI 3.1")]),
+    page("/startupz", "startupz", "Whether every partition's state has been rebuilt", |api, _| {
+        Box::pin(health::startupz(api))
+    })
+    .answers(&[("200", "Health", "It has"), ("503", "Health", "Not yet, and how far that is")], examples::startupz),
+    page("/metrics", "metrics", "Everything that is counted", |api, _| Box::pin(health::metrics(api)))
+        .answers(&[("200", "Metrics", "Prometheus' text format")], examples::none),
+    page("/openapi.json", "openapi", "This document", |api, _| Box::pin(health::openapi(api)))
+        .answers(&[("200", "Document", "OpenAPI 3.1")], examples::none),
+    undescribed(Method::Get, "/docs", |_, _| Box::pin(docs::root())),
+    undescribed(Method::Get, "/docs/", |_, request| Box::pin(docs::file(request))),
+    undescribed(Method::Get, "/docs/{*file}", |_, request| Box::pin(docs::file(request))),
+    undescribed(Method::Get, "/internal/log", |api, request| Box::pin(internal::log(api, request))),
+    undescribed(Method::Get, "/internal/log/{partition}", |api, request| Box::pin(internal::events(api, request))),
+    undescribed(Method::Get, "/internal/state/{partition}", |api, request| Box::pin(internal::state(api, request))),
+    undescribed(Method::Post, "/internal/clock", |api, request| Box::pin(clock::set(api, request))),
 ];
 
-const fn page(
-    path: &'static str,
-    id: &'static str,
-    summary: &'static str,
-    ok: &'static [(&'static str, &'static str, &'static str)],
-) -> Operation {
-    let (method, body, parameters) = (HttpMethod::Get, None, &[]);
-    Operation { method, path, id, summary, body, ok, parameters, edges: &[], reasons: &[], kind: Kind::Page }
+const fn page(path: &'static str, id: &'static str, summary: &'static str, handler: Handler) -> Endpoint {
+    Endpoint {
+        method: Method::Get,
+        path,
+        id,
+        handler,
+        example: examples::none,
+        summary,
+        body: None,
+        ok: &[],
+        parameters: &[],
+        edges: &[],
+        reasons: &[],
+        body_bytes_max: HTTP_BODY_BYTES_MAX,
+        kind: Kind::Page,
+    }
 }
 
-/// What every request has to be.
-const EDGES: [Edge; 10] = [
-    Edge::BadRequest,
-    Edge::BadHost,
-    Edge::HeadTimeout,
-    Edge::BodyTimeout,
-    Edge::BodyTooLarge,
-    Edge::UriTooLong,
-    Edge::WrongContentType,
-    Edge::UnknownContentEncoding,
-    Edge::HeadTooLarge,
-    Edge::UnknownTransferCoding,
-];
-/// What may come of every command.
-const REASONS: [Reason; 5] =
-    [Reason::Malformed, Reason::Misrouted, Reason::DeadlineTooFar, Reason::TooManyCommands, Reason::MemoryFull];
+const fn undescribed(method: Method, path: &'static str, handler: Handler) -> Endpoint {
+    Endpoint { method, kind: Kind::Undescribed, ..page(path, "", "", handler) }
+}
 
-impl Operation {
-    /// Whether it is decided by an owner.
-    pub fn is_command(&self) -> bool {
+impl Endpoint {
+    const fn answers(
+        self,
+        ok: &'static [(&'static str, &'static str, &'static str)],
+        example: fn() -> Example,
+    ) -> Endpoint {
+        Endpoint { ok, example, ..self }
+    }
+
+    /// Whether an owner decides it.
+    pub(super) fn is_command(&self) -> bool {
         matches!(self.kind, Kind::Reserve | Kind::Command)
     }
 
-    /// What can be asked of what it makes, and the parameter that names it.
-    pub fn leads_to(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let parameter = match self.id {
-            "define_pool" => Some("pool"),
-            "reserve" => Some("reservation"),
-            _ => None,
-        };
-        let takes = |operation: &Operation, name: &str| operation.path.contains(&format!("{{{name}}}"));
-        let (all, id) = (OPERATIONS.iter(), self.id);
-        all.filter_map(move |other| {
-            parameter.filter(|name| other.id != id && takes(other, name)).map(|name| (other.id, name))
-        })
-    }
-
     /// Whether no body is as good as an empty one.
-    pub fn may_lack_body(&self) -> bool {
+    pub(super) fn may_lack_body(&self) -> bool {
         self.kind == Kind::Read
-    }
-
-    /// What may be refused, by status.
-    pub fn refusals(&self) -> BTreeMap<u16, Vec<Case>> {
-        let decided = if self.is_command() { &REASONS[..] } else { &[] };
-        let mut cases: Vec<Case> = self.edges.iter().chain(&EDGES).chain(self.more()).map(|edge| edge.case()).collect();
-        let reasons = self.reasons.iter().chain(decided).map(|reason| Code::of_reason(*reason));
-        let more: &[Code] = match self.kind {
-            Kind::Reserve => &[Code::Shed, Code::Timeout, Code::TimeoutUnknown, Code::Restoring, Code::Unreadable],
-            Kind::Command => {
-                &[Code::Shed, Code::Timeout, Code::TimeoutUnknown, Code::NotFresh, Code::Restoring, Code::Unreadable]
-            }
-            Kind::Read => &[Code::Shed, Code::NotFresh, Code::Restoring, Code::Unreadable],
-            Kind::Page if PROBES.contains(&self.path) => &[],
-            Kind::Page => &[Code::Shed, Code::Restoring],
-        };
-        cases.extend(reasons.chain([Code::Internal]).chain(more.iter().copied()).map(Case::of));
-        let mut by_status: BTreeMap<u16, Vec<Case>> = BTreeMap::new();
-        for case in cases {
-            let of_status = by_status.entry(case.status).or_default();
-            if !of_status.contains(&case) {
-                of_status.push(case);
-            }
-        }
-        by_status
-    }
-
-    /// What is refused of its kind.
-    fn more(&self) -> Vec<&'static Edge> {
-        let mut more = Vec::new();
-        if self.method != HttpMethod::Get {
-            more.extend(&[Edge::ForeignHost, Edge::ForeignOrigin]);
-        }
-        if self.kind != Kind::Page {
-            more.push(&Edge::BadQuery);
-        }
-        if self.path.contains('{') {
-            more.push(&Edge::BadName);
-        }
-        if self.is_command() {
-            more.extend(&[Edge::BadKey, Edge::BadTimeout, Edge::BadName]);
-        }
-        if self.body.is_some() || self.is_command() {
-            more.extend(&[Edge::BadJson, Edge::UnknownField, Edge::BadUnits]);
-        }
-        more
     }
 }

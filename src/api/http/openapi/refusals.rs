@@ -1,0 +1,74 @@
+//! What an endpoint may refuse: its own refusals, and those that come with its kind.
+
+use crate::api::http::endpoints::{Endpoint, Kind};
+use crate::api::http::health::PROBES;
+use crate::api::http::problem::{Case, Edge};
+use crate::domain::Reason;
+use crate::service::Code;
+use std::collections::BTreeMap;
+use utoipa::openapi::path::HttpMethod as Method;
+
+/// What every request has to be.
+const EDGES: [Edge; 10] = [
+    Edge::BadRequest,
+    Edge::BadHost,
+    Edge::HeadTimeout,
+    Edge::BodyTimeout,
+    Edge::BodyTooLarge,
+    Edge::UriTooLong,
+    Edge::WrongContentType,
+    Edge::UnknownContentEncoding,
+    Edge::HeadTooLarge,
+    Edge::UnknownTransferCoding,
+];
+/// What may come of every command.
+const REASONS: [Reason; 5] =
+    [Reason::Malformed, Reason::Misrouted, Reason::DeadlineTooFar, Reason::TooManyCommands, Reason::MemoryFull];
+
+impl Endpoint {
+    /// What may be refused, by status.
+    pub fn refusals(&self) -> BTreeMap<u16, Vec<Case>> {
+        let decided = if self.is_command() { &REASONS[..] } else { &[] };
+        let mut cases: Vec<Case> = self.edges.iter().chain(&EDGES).chain(self.more()).map(|edge| edge.case()).collect();
+        let reasons = self.reasons.iter().chain(decided).map(|reason| Code::of_reason(*reason));
+        let more: &[Code] = match self.kind {
+            Kind::Reserve => &[Code::Shed, Code::Timeout, Code::TimeoutUnknown, Code::Restoring, Code::Unreadable],
+            Kind::Command => {
+                &[Code::Shed, Code::Timeout, Code::TimeoutUnknown, Code::NotFresh, Code::Restoring, Code::Unreadable]
+            }
+            Kind::Read => &[Code::Shed, Code::NotFresh, Code::Restoring, Code::Unreadable],
+            Kind::Page if PROBES.contains(&self.path) => &[],
+            Kind::Page | Kind::Undescribed => &[Code::Shed, Code::Restoring],
+        };
+        cases.extend(reasons.chain([Code::Internal]).chain(more.iter().copied()).map(Case::of));
+        let mut by_status: BTreeMap<u16, Vec<Case>> = BTreeMap::new();
+        for case in cases {
+            let of_status = by_status.entry(case.status).or_default();
+            if !of_status.contains(&case) {
+                of_status.push(case);
+            }
+        }
+        by_status
+    }
+
+    /// What is refused of its kind.
+    fn more(&self) -> Vec<&'static Edge> {
+        let mut more = Vec::new();
+        if self.method != Method::Get {
+            more.extend(&[Edge::ForeignHost, Edge::ForeignOrigin]);
+        }
+        if self.kind != Kind::Page {
+            more.push(&Edge::BadQuery);
+        }
+        if self.path.contains('{') {
+            more.push(&Edge::BadName);
+        }
+        if self.is_command() {
+            more.extend(&[Edge::BadKey, Edge::BadTimeout, Edge::BadName]);
+        }
+        if self.body.is_some() || self.is_command() {
+            more.extend(&[Edge::BadJson, Edge::UnknownField, Edge::BadUnits]);
+        }
+        more
+    }
+}

@@ -1,0 +1,57 @@
+//! The routes, made of the table of endpoints.
+
+use super::endpoints::{ENDPOINTS, Endpoint};
+use super::reply::Problem;
+use super::request::{self, HttpRequest};
+use super::{Api, health};
+use crate::limits::HTTP_BODY_BYTES_MAX;
+use axum::Router;
+use axum::extract::{Request, State as Extracted};
+use axum::http::HeaderValue;
+use axum::routing::{MethodFilter, MethodRouter};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use utoipa::openapi::path::HttpMethod as Method;
+
+/// Every endpoint, and refusals of all other paths and methods.
+pub(super) fn routes(api: Arc<Api>) -> Router {
+    let mut paths: BTreeMap<&'static str, Vec<&'static Endpoint>> = BTreeMap::new();
+    for endpoint in ENDPOINTS {
+        paths.entry(endpoint.path).or_default().push(endpoint);
+    }
+    paths
+        .into_iter()
+        .fold(Router::new(), |router, (path, endpoints)| router.route(path, methods(path, &endpoints)))
+        .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| {
+            request::run(api, "(none)", HTTP_BODY_BYTES_MAX, request, health::not_found)
+        })
+        .with_state(api)
+}
+
+fn methods(path: &'static str, endpoints: &[&'static Endpoint]) -> MethodRouter<Arc<Api>> {
+    let allowed: Vec<_> = endpoints.iter().map(|endpoint| filter_of(&endpoint.method).1).collect();
+    let allowed = HeaderValue::try_from(allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
+    let refuse = move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
+        let refusal = move |_: Arc<Api>, _: HttpRequest| async move { Err(Problem::method_not_allowed(path, allowed)) };
+        request::run(api, path, HTTP_BODY_BYTES_MAX, request, refusal)
+    };
+    endpoints.iter().fold(MethodRouter::new(), |methods, endpoint| on(methods, endpoint)).fallback(refuse)
+}
+
+fn on(methods: MethodRouter<Arc<Api>>, endpoint: &Endpoint) -> MethodRouter<Arc<Api>> {
+    let Endpoint { path, handler, body_bytes_max, .. } = *endpoint;
+    methods.on(filter_of(&endpoint.method).0, move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
+        request::run(api, path, body_bytes_max, request, handler)
+    })
+}
+
+/// The filter of a method, and what the Allow header says. The server answers HEAD wherever it answers GET.
+fn filter_of(method: &Method) -> (MethodFilter, &'static str) {
+    match method {
+        Method::Get => (MethodFilter::GET, "GET, HEAD"),
+        Method::Put => (MethodFilter::PUT, "PUT"),
+        Method::Patch => (MethodFilter::PATCH, "PATCH"),
+        Method::Delete => (MethodFilter::DELETE, "DELETE"),
+        _ => (MethodFilter::POST, "POST"),
+    }
+}
