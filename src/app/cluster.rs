@@ -16,7 +16,7 @@ use crate::log::{
 };
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::follower::{EndOffsetProbe, Follower};
-use crate::replica::{PartitionHandle, PartitionStatus, Replica};
+use crate::replica::{PartitionHandle, Replica, StatusKind};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
@@ -265,7 +265,7 @@ fn probe_ends<L: ClusterLog>(
 ) {
     while !ending.load(Relaxed) {
         for (partition, handle) in (0..).zip(replica.partitions()) {
-            handle.set_stamp(log.broker_clock(partition));
+            handle.time().set_broker_stamp(log.broker_clock(partition));
         }
         probe.look(replica, context.clock.as_ref(), |partition| {
             // Each partition may take as long as the log does not answer.
@@ -286,7 +286,7 @@ fn read_notes(notes: &dyn OwnerNotes, replica: &Replica, ending: &AtomicBool) {
             BTreeMap::new()
         });
         for (partition, handle) in (0..).zip(replica.partitions()) {
-            handle.set_beat(beats.get(&partition).copied().flatten());
+            handle.liveness().set_owner_note(beats.get(&partition).copied().flatten());
         }
         pause_unless(NOTES_EVERY, || ending.load(Relaxed));
     }
@@ -299,7 +299,7 @@ fn fitness(replica: &Replica) -> Fitness {
         return Fitness::Never;
     }
     let is_warm =
-        |handle: &Arc<PartitionHandle>| handle.status() != PartitionStatus::Restoring && !handle.has_stopped();
+        |handle: &Arc<PartitionHandle>| handle.status_kind() != StatusKind::Restoring && !handle.has_stopped();
     match (replica.partitions().any(is_warm), replica.partitions().all(|handle| handle.is_as_warm_as_can_be())) {
         (true, true) => Fitness::Whole,
         (true, false) => Fitness::Partial,
@@ -308,7 +308,7 @@ fn fitness(replica: &Replica) -> Fitness {
 }
 
 fn positions(replica: &Replica) -> Vec<OwnedPosition> {
-    let owned = replica.partitions().filter(|handle| handle.status() == PartitionStatus::Active);
+    let owned = replica.partitions().filter(|handle| handle.status_kind() == StatusKind::Active);
     let position = |handle: &Arc<PartitionHandle>| OwnedPosition {
         partition: handle.id(),
         next_input: handle.read(|state| state.position().next_input),
@@ -361,10 +361,11 @@ fn follow(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::PartitionStatus;
 
     #[test]
     fn a_process_stands_for_what_it_has() {
-        let halted = || PartitionStatus::Failed("L3 broken".to_owned());
+        let halted = || PartitionStatus::Failed { why: "L3 broken".to_owned() };
         let cases = [
             (vec![PartitionStatus::Restoring, PartitionStatus::Restoring], None, Fitness::Nothing),
             (vec![PartitionStatus::Restoring, PartitionStatus::Restoring], Some(0), Fitness::Nothing),
@@ -374,14 +375,14 @@ mod tests {
             (vec![PartitionStatus::Standby, halted()], None, Fitness::Whole),
             (vec![PartitionStatus::Restoring, halted()], None, Fitness::Nothing),
             (vec![PartitionStatus::Restoring, halted()], Some(0), Fitness::Nothing),
-            (vec![PartitionStatus::Unreadable("no state".to_owned()), halted()], None, Fitness::Never),
+            (vec![PartitionStatus::Unreadable { why: "no state".to_owned() }, halted()], None, Fitness::Never),
         ];
         for (statuses, unread, expected) in cases {
             let replica = Replica::shared(2);
             let said = format!("{statuses:?}, {unread:?}");
             for (partition, (handle, status)) in (0..).zip(replica.partitions().zip(statuses)) {
-                handle.set_status(status);
-                handle.set_unread((unread == Some(partition)).then(|| "no leader".to_owned()));
+                handle.try_transition(&[StatusKind::Restoring], status).unwrap();
+                handle.set_read_error((unread == Some(partition)).then(|| "no leader".to_owned()));
             }
             assert_eq!(fitness(&replica), expected, "{said}");
         }

@@ -1,6 +1,6 @@
 //! The embedded log's side: this process owns every partition, from its start to its end.
 
-use super::owner::{OwnerContext, Served};
+use super::owner::{OwnerContext, Served, set_status};
 use super::witness::{Flushing, open};
 use super::{LogRuntime, StartError, draw, draw_wide, spawn};
 use crate::config::Config;
@@ -10,7 +10,7 @@ use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, Manifest, Ope
 use crate::owner::Report;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::shell::End;
-use crate::replica::{PartitionHandle, PartitionStatus, Replica};
+use crate::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind};
 use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
@@ -78,11 +78,12 @@ pub(super) fn start(
 
 fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
     let partition = handle.id();
-    // Whatever it was, nobody is answered before the process is started again.
-    let end = |why: String, status: fn(String) -> PartitionStatus| {
+    let set = |status| set_status(handle, &StatusKind::SOLELY_OWNED, status);
+    // Nobody is answered any more before the process is started again.
+    let end = |status: PartitionStatus| {
         log.close_partition(partition);
-        context.metrics.failed(partition, &why);
-        handle.set_status(status(why));
+        context.metrics.failed(partition, status.why().unwrap_or_default());
+        set(status);
     };
     // Whether the state is all that was committed before the log failed: then it is read meanwhile.
     let mut is_whole = false;
@@ -96,12 +97,12 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
             Served::NotClaimed(ClaimError::Log(error)) => error.to_string(),
             Served::NotClaimed(ClaimError::Breach(breach))
             | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
-                return end(breach.to_string(), PartitionStatus::Unreadable);
+                return end(PartitionStatus::Unreadable { why: breach.to_string() });
             }
-            Served::Ended(End::Closed) => return handle.set_status(PartitionStatus::Stopped),
-            Served::Ended(End::WrongClock(offset)) => return end(offset.to_string(), PartitionStatus::Failed),
+            Served::Ended(End::Closed) => return set(PartitionStatus::Stopped),
+            Served::Ended(End::WrongClock(offset)) => return end(PartitionStatus::Failed { why: offset.to_string() }),
             Served::Ended(End::Fenced) => {
-                return end("another owner has the partition".to_owned(), PartitionStatus::Failed);
+                return end(PartitionStatus::Failed { why: "another owner has the partition".to_owned() });
             }
             Served::Ended(End::Unknown(why)) => {
                 is_whole = true;
@@ -109,15 +110,18 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
             }
         };
         let waits = |why| {
-            if is_whole { handle.set_status(PartitionStatus::Reopening(why)) } else { handle.set_unread(Some(why)) }
+            if is_whole { set(PartitionStatus::Reopening { why }) } else { handle.set_read_error(Some(why)) }
         };
-        let stopped = if is_whole { PartitionStatus::Failed } else { PartitionStatus::Unreadable };
+        let stopped = |why| match is_whole {
+            true => PartitionStatus::Failed { why },
+            false => PartitionStatus::Unreadable { why },
+        };
         match reopened(log, partition, waits) {
-            None => return handle.set_status(PartitionStatus::Stopped),
-            Some(Err(error)) => return end(error.to_string(), stopped),
+            None => return set(PartitionStatus::Stopped),
+            Some(Err(error)) => return end(stopped(error.to_string())),
             // It had not failed: trying again would come to the same.
-            Some(Ok(())) if log.reopenings() == reopenings => return end(why, stopped),
-            Some(Ok(())) => handle.set_unread(None),
+            Some(Ok(())) if log.reopenings() == reopenings => return end(stopped(why)),
+            Some(Ok(())) => handle.set_read_error(None),
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::cluster::Process;
 use crate::log::{ClusterDistance, ClusterLog, Company, Membership};
 use crate::owner::handover::{Handover, Input, Others, Output, TurnTimes, Why};
-use crate::replica::{PartitionStatus, Replica};
+use crate::replica::partition::EndedTurns;
+use crate::replica::{Replica, StatusKind};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Stopwatch, pause_unless};
 use std::collections::BTreeMap;
@@ -98,15 +99,16 @@ impl Watch {
     /// Whether it is this machine's clock that keeps partitions from being decided. Where more brokers agree with it than
     /// do not, it is a broker's.
     fn is_clock_wrong(&self) -> bool {
-        let offsets = self.replica.partitions().filter_map(|handle| handle.clock_offset(self.clock.as_ref()));
+        let offsets = self.replica.partitions().filter_map(|handle| handle.time().broker_offset(self.clock.as_ref()));
         let (far, near): (Vec<_>, Vec<_>) = offsets.partition(|offset| offset.is_far());
-        let is_refused = self.replica.partitions().any(|handle| handle.is_clock_refused());
+        let is_refused = self.replica.partitions().any(|handle| handle.time().is_clock_refused());
         far.len() > near.len() && (is_refused || self.machine.is_resting())
     }
 
     fn others(&self, trip: Option<Duration>) -> Others {
-        let is_ours =
-            |partition| self.replica.partition(partition).is_some_and(|s| s.status() == PartitionStatus::Active);
+        let is_ours = |partition| {
+            self.replica.partition(partition).is_some_and(|handle| handle.status_kind() == StatusKind::Active)
+        };
         match (self.distance.company(), trip) {
             (Ok(company), Some(trip)) => others(&company, !self.machine.is_resting(), trip, is_ours),
             (Ok(_), None) => Others::Unknown,
@@ -121,7 +123,7 @@ impl Watch {
     fn turns(&mut self) -> BTreeMap<u32, TurnTimes> {
         let mut turns = BTreeMap::new();
         for (partition, handle) in (0..).zip(self.replica.partitions()) {
-            let (count, last_us) = handle.turns();
+            let EndedTurns { count, last_us } = handle.load().ended_turns();
             let before = self.seen.insert(partition, count).unwrap_or(count);
             if count > before {
                 turns.insert(partition, TurnTimes { ended: count.saturating_sub(before), last_ms: last_us / 1_000 });

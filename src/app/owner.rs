@@ -8,7 +8,7 @@ use crate::owner::Partition;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::recover::Recovery;
 use crate::owner::shell::{End, Shell};
-use crate::replica::PartitionHandle;
+use crate::replica::{PartitionHandle, PartitionStatus, StatusKind};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::time::Clock;
@@ -28,6 +28,14 @@ pub(super) struct OwnerContext {
     pub(super) on_committed: Box<dyn Fn(&ChainedEvent) + Send + Sync>,
     /// See [`Shell::tick_after_ms`].
     pub(super) tick_after_ms: Option<u64>,
+}
+
+/// Moves a partition on whose writer is the calling owner. Nobody else may, so that a refusal is a fault of this program:
+/// it is logged, and the partition stays as it is.
+pub(super) fn set_status(handle: &PartitionHandle, from: &[StatusKind], to: PartitionStatus) {
+    if let Err(refused) = handle.try_transition(from, to) {
+        tracing::error!(partition = handle.id(), %refused, "the status of the partition was changed beside its owner");
+    }
 }
 
 /// How an owner ended.
@@ -98,9 +106,9 @@ impl OwnerContext {
     /// A log that was written by a clock ahead of this one goes on at half pace until this one has caught up: holds
     /// expire late, and cutoffs pass early.
     fn look_at_the_clock(&self, partition: u32, handle: &PartitionHandle) {
-        let ahead_ms = handle.ahead_us(self.clock.as_ref()) / 1_000;
+        let ahead_ms = handle.time().ahead_us(self.clock.as_ref()) / 1_000;
         // One that its broker has found wrong is told of already.
-        if ahead_ms > CLOCK_AHEAD_MAX_MS && !handle.is_clock_refused() {
+        if ahead_ms > CLOCK_AHEAD_MAX_MS && !handle.time().is_clock_refused() {
             tracing::error!(partition, ahead_ms, "the log's time is ahead of this machine's clock: check the clock");
         }
     }

@@ -1,13 +1,13 @@
 //! Ownership's shell: hears the group and the owners, and makes and stops owners as the machine says.
 
 use super::cluster::Process;
-use super::owner::{OwnerContext, Served};
+use super::owner::{OwnerContext, Served, set_status};
 use super::spawn;
 use crate::log::{ClaimError, ClusterLog, CommandSink, MembershipChange, StopWhen};
 use crate::owner::Report;
 use crate::owner::ownership::{Ended, Input, Output, Ownership};
 use crate::owner::shell::End;
-use crate::replica::{PartitionHandle, PartitionStatus, Replica};
+use crate::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind};
 use crate::time::{Stopwatch, pause};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,7 +110,7 @@ impl<L: ClusterLog> Owning<L> {
 
     fn revoke(&mut self, partition: u32) {
         let is_served =
-            self.replica.partition(partition).is_some_and(|handle| handle.status() == PartitionStatus::Active);
+            self.replica.partition(partition).is_some_and(|handle| handle.status_kind() == StatusKind::Active);
         self.take(Input::Revoked(partition, is_served));
     }
 
@@ -143,7 +143,7 @@ impl<L: ClusterLog> Owning<L> {
 
     /// What the manifest does not count is nobody's: no pool of this log lies there.
     fn is_unknown(&self, partition: u32) {
-        self.replica.set_strange(partition, true);
+        self.replica.set_unknown(partition, true);
         let partitions = self.replica.partition_count();
         tracing::error!(
             partition,
@@ -153,11 +153,11 @@ impl<L: ClusterLog> Owning<L> {
     }
 
     fn released(&mut self, partition: u32) {
-        self.replica.set_strange(partition, false);
+        self.replica.set_unknown(partition, false);
         // Another's now.
         if let Some(handle) = self.replica.partition(partition) {
-            handle.set_trouble(None);
-            if handle.set_clock_refused(false) {
+            handle.set_owner_error(None);
+            if handle.time().set_clock_refused(false) {
                 tracing::info!(partition, "a partition that this machine's clock kept undecided is given up");
             }
         }
@@ -178,25 +178,24 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
     // A follower reads the log up to what can be seen of it first: others may serve meanwhile. A turn that an earlier
     // owner left open is no end of that, but ends with the claim. What the follower waits for otherwise is a stranger's
     // transaction, which a claim would wait for as well.
-    while handle.status() == PartitionStatus::Restoring {
+    while let Err(refused) = handle.try_transition(&[StatusKind::Standby], PartitionStatus::Claiming) {
+        if refused.found != StatusKind::Restoring {
+            return Ended::Failed;
+        }
         if log.is_to_stop(partition) {
             return Ended::Stopped;
         }
         pause(REBUILD_LOOK);
     }
-    if handle.has_stopped() {
-        return Ended::Failed;
-    }
-    handle.set_status(PartitionStatus::Claiming);
     let fail = |why: String| {
         context.metrics.failed(partition, &why);
-        handle.set_status(PartitionStatus::Failed(why));
+        set_status(handle, &StatusKind::OWNED, PartitionStatus::Failed { why });
         Ended::Failed
     };
-    let served = context.serve(log, handle, handle.is_restored());
+    let served = context.serve(log, handle, handle.progress().is_from_checkpoint());
     let trouble = |what: &str, why: &str| {
         tracing::warn!(partition, why, "{what}; trying again");
-        handle.set_trouble(Some(why.to_owned()));
+        handle.set_owner_error(Some(why.to_owned()));
     };
     let how = match served {
         Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
@@ -210,19 +209,19 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
         Served::Ended(End::Fenced) => {
             let why = "another owner fenced it";
             tracing::info!(partition, "the partition's owner is another one now");
-            handle.set_trouble(Some(why.to_owned()));
+            handle.set_owner_error(Some(why.to_owned()));
             Ended::Fenced
         }
         Served::Ended(End::WrongClock(offset)) => {
             let why = offset.to_string();
-            if handle.set_clock_refused(true) {
+            if handle.time().set_clock_refused(true) {
                 tracing::error!(
                     partition,
                     why,
                     "nothing is decided by this machine's clock: set it right, or its broker's"
                 );
             }
-            handle.set_trouble(Some(why));
+            handle.set_owner_error(Some(why));
             Ended::Retry
         }
         Served::Ended(End::Unknown(why)) => {
@@ -230,6 +229,6 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
             Ended::Retry
         }
     };
-    handle.set_status(PartitionStatus::Standby);
+    set_status(handle, &StatusKind::OWNED, PartitionStatus::Standby);
     how
 }

@@ -94,19 +94,20 @@ pub fn in_time(
     if now >= deadline {
         return Err(Shed::Wait);
     }
-    let turn_age_us = handle.turn_age_us(now);
+    let turn_age_us = handle.load().turn_age_us(now);
     if waiting == 0 && turn_age_us == 0 {
         return Ok(());
     }
     let turns = u64::try_from(waiting / TURN_RECORDS_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let stalled_us = u64::try_from(stalled.as_micros()).unwrap_or(u64::MAX);
-    let wait_us = handle.turn_us().max(turn_age_us).saturating_mul(turns).max(stalled_us);
+    let wait_us = handle.load().average_turn_us().max(turn_age_us).saturating_mul(turns).max(stalled_us);
     if now.0.saturating_add(wait_us) < deadline.0 { Ok(()) } else { Err(Shed::Wait) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::{PartitionStatus, Replica, StatusKind};
 
     #[test]
     fn no_more_calls_enter_than_may() {
@@ -122,10 +123,10 @@ mod tests {
 
     #[test]
     fn a_stalled_turn_sheds_what_could_not_be_answered() {
-        let handle = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
+        let handle = Replica::new(1).partition(0).cloned().unwrap();
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
         assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Err(Shed::NoOwner));
-        handle.set_status(crate::replica::PartitionStatus::Active);
+        handle.try_transition(&[StatusKind::Restoring], PartitionStatus::Active).unwrap();
         assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Ok(()));
         handle.turn_begins(Micros(700_000));
         assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Err(Shed::Wait));
@@ -136,8 +137,8 @@ mod tests {
 
     #[test]
     fn a_queue_that_stands_still_sheds_what_could_not_be_answered() {
-        let handle = crate::replica::Replica::shared(1).partition(0).cloned().unwrap();
-        handle.set_status(crate::replica::PartitionStatus::Standby);
+        let handle = Replica::shared(1).partition(0).cloned().unwrap();
+        handle.try_transition(&[StatusKind::Restoring], PartitionStatus::Standby).unwrap();
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
         let stalled = Duration::from_millis;
         assert_eq!(in_time(&handle, (3, stalled(200)), now, soon), Ok(()));
@@ -147,8 +148,8 @@ mod tests {
 
     #[test]
     fn an_idle_partition_is_not_shed_for_what_its_last_turns_took() {
-        let handle = crate::replica::Replica::new(1).partition(0).cloned().unwrap();
-        handle.set_status(crate::replica::PartitionStatus::Active);
+        let handle = Replica::new(1).partition(0).cloned().unwrap();
+        handle.try_transition(&[StatusKind::Restoring], PartitionStatus::Active).unwrap();
         handle.turn_begins(Micros(0));
         let now = Micros(3_600_000_000);
         handle.turn_ends(now, now);

@@ -4,6 +4,7 @@
 
 use crate::domain::Micros;
 use crate::limits::{OWNERLESS_MS, STALLED_MS};
+use crate::replica::partition::LogContact;
 use std::collections::BTreeMap;
 
 /// What a partition's thread says of itself.
@@ -25,8 +26,8 @@ pub struct Seen {
     pub waits: bool,
     /// The number of events known: it grows with every decision.
     pub events: u64,
-    /// Whether its log was asked and has not answered, and how often it has.
-    pub log: (bool, u64),
+    /// Whether the partition's log was asked and has not answered, and how often it has.
+    pub log: LogContact,
     /// How often another process has shown that it is the owner; nothing where that is not known or not asked.
     pub owner: Option<u64>,
 }
@@ -78,8 +79,16 @@ struct Partition {
     decisions: Stall,
     log: Stall,
     owner: Stall,
-    /// Since when it is not as it should be, and whether that was told.
-    bad: Option<(Micros, bool)>,
+    /// The outage under way; none while the partition is as it should be.
+    outage: Option<Running>,
+}
+
+/// An outage that is not over.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    since: Micros,
+    /// Whether [`News`] has named it.
+    is_told: bool,
 }
 
 /// All partitions of one process.
@@ -93,8 +102,8 @@ pub struct Readiness {
 impl Readiness {
     /// Takes a look at all partitions. Answers those that are not as they should be, and what has changed.
     pub fn look(&mut self, seen: BTreeMap<u32, Seen>, now: Micros) -> (BTreeMap<u32, Outage>, News) {
-        let is_asked = seen.values().any(|seen| seen.log.0);
-        let answers = seen.values().fold(0u64, |sum, seen| sum.saturating_add(seen.log.1));
+        let is_asked = seen.values().any(|seen| seen.log.is_asked);
+        let answers = seen.values().fold(0u64, |sum, seen| sum.saturating_add(seen.log.answers));
         let silent = self.log.look(is_asked, answers, now, STALLED_MS);
         self.partitions.retain(|partition, _| seen.contains_key(partition));
         let (mut outages, mut news) = (BTreeMap::new(), News::default());
@@ -103,17 +112,17 @@ impl Readiness {
             let is_worth_a_line = matches!(seen.condition, Condition::Served(_));
             match kept.look(seen, silent, now) {
                 Some(mut outage) => {
-                    let (since, is_told) = kept.bad.get_or_insert((outage.since, false));
-                    outage.since = *since;
+                    let running = kept.outage.get_or_insert(Running { since: outage.since, is_told: false });
+                    outage.since = running.since;
                     // What is over in a moment is not worth one; what stops a partition has its own.
-                    if !*is_told && is_worth_a_line && now.ms_since(*since) >= STALLED_MS {
-                        *is_told = true;
+                    if !running.is_told && is_worth_a_line && now.ms_since(running.since) >= STALLED_MS {
+                        running.is_told = true;
                         news.began.entry(outage.why.clone()).or_default().push(partition);
                     }
                     outages.insert(partition, outage);
                 }
                 None => {
-                    if let Some((since, true)) = kept.bad.take() {
+                    if let Some(Running { since, is_told: true }) = kept.outage.take() {
                         news.ended.push(partition);
                         news.longest_ms = news.longest_ms.max(now.ms_since(since));
                     }
@@ -127,7 +136,7 @@ impl Readiness {
 impl Partition {
     fn look(&mut self, seen: Seen, all_silent: Option<Micros>, now: Micros) -> Option<Outage> {
         let stalled = self.decisions.look(seen.waits, seen.events, now, STALLED_MS);
-        let silent = self.log.look(seen.log.0, seen.log.1, now, STALLED_MS);
+        let silent = self.log.look(seen.log.is_asked, seen.log.answers, now, STALLED_MS);
         // Whoever writes events is there, too.
         let shown = seen.owner.unwrap_or_default().saturating_add(seen.events);
         let ownerless = self.owner.look(seen.owner.is_some(), shown, now, OWNERLESS_MS);
@@ -154,7 +163,13 @@ mod tests {
     const BEGAN: Micros = Micros(1_000_000);
 
     fn well() -> Seen {
-        Seen { condition: Condition::Served(None), waits: false, events: 7, log: (false, 3), owner: None }
+        Seen {
+            condition: Condition::Served(None),
+            waits: false,
+            events: 7,
+            log: LogContact { is_asked: false, answers: 3 },
+            owner: None,
+        }
     }
 
     fn waiting(events: u64) -> Seen {
@@ -166,7 +181,7 @@ mod tests {
     }
 
     fn asked(answers: u64) -> Seen {
-        Seen { log: (true, answers), ..well() }
+        Seen { log: LogContact { is_asked: true, answers }, ..well() }
     }
 
     fn said(condition: Condition) -> Seen {
@@ -184,7 +199,7 @@ mod tests {
         let mut last = None;
         for (n, (ms, seen)) in (0..).zip(looks) {
             // Its log is asked and answers.
-            let other = Seen { log: (true, n), ..well() };
+            let other = Seen { log: LogContact { is_asked: true, answers: n }, ..well() };
             let (outages, _) = readiness.look(BTreeMap::from([(0, seen.clone()), (1, other)]), at(*ms));
             assert!(!outages.contains_key(&1), "{outages:?}");
             last = outages.get(&0).map(|s| (s.why.clone(), s.since.ms_since(BEGAN), s.decides));

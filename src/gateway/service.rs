@@ -2,7 +2,7 @@
 
 mod readiness;
 
-pub use readiness::Startup;
+pub use readiness::{Restored, Startup};
 
 use super::admission::{InFlight, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
@@ -87,7 +87,7 @@ impl Gateway {
         let partition = route::home(&call.body, self.replica.partition_count());
         let _place = self.admit(partition, now, deadline)?;
         let (waiter, outcome) = oneshot::channel();
-        let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time(self.clock.as_ref());
+        let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time().now(self.clock.as_ref());
         let left_us = deadline.0.saturating_sub(now.0);
         let deadline_there = Micros(there.0.saturating_add(left_us));
         let request = Request { body: call.body, key: call.key, actor: call.actor, deadline, deadline_there };
@@ -291,7 +291,7 @@ impl Drop for CancelOnDrop<'_> {
 mod tests {
     use super::*;
     use crate::domain::{Amounts, Dimension, PoolId, ReservationId};
-    use crate::replica::PartitionStatus;
+    use crate::replica::{PartitionStatus, StatusKind};
     use crate::time::SystemClock;
     use std::task::{Context, Poll, Waker};
 
@@ -318,7 +318,7 @@ mod tests {
     fn who_waits_for_what_nobody_will_answer_is_told_that_it_is_unknown_and_it_is_taken_back() {
         let log = Arc::new(Taking::default());
         let replica = Arc::new(Replica::new(1));
-        replica.partition(0).unwrap().set_status(PartitionStatus::Active);
+        replica.partition(0).unwrap().try_transition(&[StatusKind::Restoring], PartitionStatus::Active).unwrap();
         let gateway = Gateway::new(1, 250, log.clone(), replica, Arc::new(SystemClock::new()));
         let demand = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
         let pool = PoolId::new("pool").unwrap();

@@ -7,7 +7,7 @@ use super::recover::{Recovery, fold_stored};
 use crate::domain::{Breach, Micros};
 use crate::limits::{CAUGHT_UP_AT_ONCE, CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, FOLLOWED_AT_ONCE};
 use crate::log::{ClaimError, EventStream, LogError, StoredEvent, Streamed};
-use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
+use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica, StatusKind};
 use crate::time::Clock;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,13 +148,13 @@ impl<'a, S: EventStream> Follower<'a, S> {
         if failing.tries == 1 {
             self.recovery.report.unread(partition, Some(&error.detail));
         }
-        handle.set_unread(Some(error.detail));
+        handle.set_read_error(Some(error.detail));
     }
 
     /// The partition is read on, or another's affair.
     fn is_well(&mut self, partition: u32, handle: &PartitionHandle) {
         if self.failing.remove(&partition).is_some() {
-            handle.set_unread(None);
+            handle.set_read_error(None);
             self.recovery.report.unread(partition, None);
         }
     }
@@ -163,14 +163,13 @@ impl<'a, S: EventStream> Follower<'a, S> {
     fn attend(&mut self, handle: &Arc<PartitionHandle>) -> Result<(), LogError> {
         self.restore(handle)?;
         let (partition, next_seq) = (handle.id(), handle.read(|state| state.position().next_seq));
-        let is_ours = matches!(handle.status(), PartitionStatus::Standby | PartitionStatus::Restoring);
-        if !is_ours {
+        if !StatusKind::FOLLOWED.contains(&handle.status_kind()) {
             self.is_well(partition, handle);
             self.leave(partition);
             return Ok(());
         }
         let is_followed = self.followed.contains(&partition);
-        let is_near = handle.status() != PartitionStatus::Restoring
+        let is_near = handle.status_kind() != StatusKind::Restoring
             || self.failing.get(&partition).is_some_and(|failing| failing.tries >= STRETCH_TRIES);
         if !is_followed && (is_near || self.catch_up(partition, handle, next_seq)?) {
             self.stream.follow(partition, next_seq)?;
@@ -202,14 +201,16 @@ impl<'a, S: EventStream> Follower<'a, S> {
         if !self.unrestored.contains(&partition) {
             return Ok(());
         }
-        if handle.status() == PartitionStatus::Restoring {
+        if handle.status_kind() == StatusKind::Restoring {
             match self.recovery.restore(handle) {
                 Ok(_) => {}
                 Err(ClaimError::Log(error)) => return Err(error),
                 // Nothing was read of it yet: there is no state that anybody may see.
                 Err(ClaimError::Breach(breach)) => {
-                    handle.set_status(PartitionStatus::Unreadable(breach.to_string()));
-                    self.stopped(partition, &breach);
+                    let unreadable = PartitionStatus::Unreadable { why: breach.to_string() };
+                    if handle.try_transition(&[StatusKind::Restoring], unreadable).is_ok() {
+                        self.stopped(partition, &breach);
+                    }
                 }
             }
         }
@@ -243,7 +244,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
             Some(Some(Ok((_, recorded)))) => {
                 self.is_well(partition, handle);
                 // Its time goes on from here, as its owner's does, and not from when somebody asks for it.
-                handle.time(self.recovery.clock);
+                handle.time().now(self.recovery.clock);
                 (self.recovery.on_committed)(&recorded);
             }
             Some(Some(Err(breach))) => self.broken(partition, handle, &breach),
@@ -257,12 +258,12 @@ impl<'a, S: EventStream> Follower<'a, S> {
     fn broken(&mut self, partition: u32, handle: &PartitionHandle, breach: &Breach) {
         self.let_go_of(partition);
         let why = breach.to_string();
-        // Unless it is claimed already: then the claim meets the same.
-        if handle.is_restored() {
-            if handle.begin_anew() {
+        // Refused when the partition is claimed already: then the claim meets the same breach.
+        if handle.progress().is_from_checkpoint() {
+            if handle.begin_anew().is_ok() {
                 self.recovery.wipe(partition, &why);
             }
-        } else if handle.fail(&why) {
+        } else if handle.try_transition(&StatusKind::FOLLOWED, PartitionStatus::Failed { why }).is_ok() {
             self.stopped(partition, breach);
         }
     }
@@ -309,15 +310,15 @@ impl EndOffsetProbe {
             if handle.has_stopped() {
                 continue;
             }
-            let is_owned = handle.status() == PartitionStatus::Active;
+            let is_owned = handle.status_kind() == StatusKind::Active;
             let asked = clock.now();
-            handle.ask_log();
+            handle.liveness().log_asked();
             let Some((end, written)) = ends(partition) else { continue };
-            handle.log_answers();
+            handle.liveness().log_answered();
             let mut beat = beat.lock();
             match beat.read {
-                _ if is_owned && written == Some(end) => handle.is_current(asked),
-                Some(read) if read >= end => handle.is_current(asked),
+                _ if is_owned && written == Some(end) => handle.was_current_at(asked),
+                Some(read) if read >= end => handle.was_current_at(asked),
                 // The first one is read up to first.
                 Some(_) => {
                     beat.asked.get_or_insert((end, asked));
@@ -333,7 +334,7 @@ impl EndOffsetProbe {
         let mut beat = beat.lock();
         beat.read = Some(place);
         if let Some((_, asked)) = beat.asked.take_if(|(end, _)| *end <= place) {
-            handle.is_current(asked);
+            handle.was_current_at(asked);
         }
     }
 

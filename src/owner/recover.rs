@@ -5,7 +5,7 @@ use super::report::{Recovered, Report};
 use crate::domain::{Breach, ChainedEvent};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::checkpoint::Restoring;
-use crate::replica::{PartitionHandle, PartitionState, PartitionStatus};
+use crate::replica::{PartitionHandle, PartitionState, StatusKind};
 use crate::store::Store;
 use crate::time::Clock;
 use crate::wire;
@@ -49,7 +49,7 @@ impl Recovery<'_> {
         }
         let checkpoint = self.checkpoint(partition)?;
         let is_there = checkpoint.is_some();
-        handle.set_restored(is_there);
+        handle.progress().set_from_checkpoint(is_there);
         handle.write(|current| *current = checkpoint.unwrap_or_else(|| PartitionState::new(partition)));
         Ok(is_there)
     }
@@ -60,7 +60,7 @@ impl Recovery<'_> {
     /// [`ClaimError`] when the log cannot be read or breaks a law.
     pub(super) fn catch_up(&self, handle: &PartitionHandle, enough: u64, until: u64) -> Result<(), ClaimError> {
         let (partition, from) = (handle.id(), handle.read(|state| state.position().next_seq));
-        handle.set_goal(until);
+        handle.progress().set_end_seq(until);
         ahead(self.tail, partition, from..until, enough, |events| {
             let folded = handle.follow(|state| fold_all(state, &events));
             let folded = folded.ok_or_else(|| LogError::new("the partition has got an owner meanwhile"));
@@ -91,7 +91,7 @@ impl Recovery<'_> {
             }
             other => other?,
         };
-        handle.set_restored(false);
+        handle.progress().set_from_checkpoint(false);
         let (events, took_us) = (at(), self.clock.now().0.saturating_sub(begun.0));
         let read = events.saturating_sub(from);
         self.report.recovered(partition, &Recovered { events, read, took_us, from_checkpoint: is_of_checkpoint });
@@ -107,10 +107,10 @@ impl Recovery<'_> {
     fn replay<L: PartitionLog>(&self, log: &L, handle: &PartitionHandle) -> Result<L::Owned, ClaimError> {
         let (partition, from) = (handle.id(), handle.read(|state| state.position().next_seq));
         // What was followed is at the end already, and asking for it takes time that a claim must not take.
-        if handle.status() == PartitionStatus::Restoring
+        if handle.status_kind() == StatusKind::Restoring
             && let Ok(end) = self.tail.end(partition)
         {
-            handle.set_goal(end);
+            handle.progress().set_end_seq(end);
         }
         log.claim(partition, from, &mut |event| {
             let (next_input, recorded) = handle.write(|state| fold_stored(state, &event))?;

@@ -8,7 +8,7 @@ use super::report::{Report, TurnReport};
 use crate::domain::{Breach, Ledger, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
 use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, ReplyChannel, StoredCommand, Turn};
-use crate::replica::{ClockRequest, PartitionHandle, PartitionState, PartitionStatus, Setting};
+use crate::replica::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionState, PartitionStatus, StatusKind};
 use crate::time::{Clock, Offset};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,13 +63,13 @@ impl<O: OwnedPartition> Shell<'_, O> {
     fn begin(&mut self, nonce: u64) -> Result<Micros, End> {
         let now = self.clock.now();
         let time = self.time()?;
-        if self.handle.set_clock_refused(false) {
+        if self.handle.time().set_clock_refused(false) {
             tracing::info!(partition = self.owner.partition(), "this machine's clock is as its broker's again");
         }
         let barrier = self.handle.read(|state| self.owner.barrier(state, nonce, time));
         self.settle(barrier, now)?;
         // Whoever is served first must not be refused by holds that ended while nobody looked.
-        self.handle.set_expiring(true);
+        self.handle.progress().set_expiring(true);
         loop {
             let (time, now) = (self.time()?, self.clock.now());
             if !self.is_due(time) {
@@ -78,8 +78,10 @@ impl<O: OwnedPartition> Shell<'_, O> {
             let expired = self.handle.read(|state| self.owner.expire(state, time));
             self.settle(expired, now)?;
         }
-        self.handle.set_expiring(false);
-        self.handle.set_status(PartitionStatus::Active);
+        self.handle.progress().set_expiring(false);
+        let claimed = [StatusKind::Claiming, StatusKind::Restoring, StatusKind::Reopening, StatusKind::Active];
+        let active = self.handle.try_transition(&claimed, PartitionStatus::Active);
+        active.map_err(|refused| End::Unknown(refused.to_string()))?;
         Ok(now)
     }
 
@@ -97,11 +99,11 @@ impl<O: OwnedPartition> Shell<'_, O> {
             };
             let told = std::mem::replace(&mut trouble, self.log.trouble());
             if told != trouble {
-                self.handle.set_trouble(trouble.clone());
+                self.handle.set_owner_error(trouble.clone());
             }
             let next_seq = self.next_seq();
             self.turn(batch)?;
-            if let Some(request) = self.handle.clock_request() {
+            if let Some(request) = self.handle.time().take_request() {
                 self.set_clock(request)?;
             }
             let now = self.clock.now();
@@ -128,13 +130,13 @@ impl<O: OwnedPartition> Shell<'_, O> {
     /// The partition's time. Everything else here is a length, and goes by the steady clock. Where the log has a clock of its
     /// own, nothing is decided by one that is far from it.
     fn time(&self) -> Result<Micros, End> {
-        let Some(stamp) = self.log.stamp() else { return Ok(self.handle.time(self.clock)) };
+        let Some(stamp) = self.log.stamp() else { return Ok(self.handle.time().now(self.clock)) };
         let offset = self.clock.offset(&stamp);
         if offset.is_far() {
             return Err(End::WrongClock(offset));
         }
-        self.handle.set_stamp(Some(stamp));
-        Ok(self.handle.time(self.clock))
+        self.handle.time().set_broker_stamp(Some(stamp));
+        Ok(self.handle.time().now(self.clock))
     }
 
     fn tick_due(&self, now: Micros) -> Option<Micros> {
@@ -179,22 +181,22 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let (from, to) = (self.time()?, self.clock.wall());
         let (seq, kept) = self.handle.read(|state| (state.position().next_seq, state.decided_count(from)));
         if kept > CLOCK_SET_COMMANDS_MAX {
-            told(Setting::Busy);
+            told(ClockSetOutcome::Busy);
             return Ok(());
         }
         let staged = self.handle.read(|state| self.owner.set_clock(state, from, to, &because));
         if staged.is_empty() {
-            told(Setting::NotAhead);
+            told(ClockSetOutcome::NotAhead);
             return Ok(());
         }
         let again = self.settle(staged, self.clock.now())?;
         if again.is_some() {
-            told(Setting::NotCommitted);
+            told(ClockSetOutcome::NotCommitted);
             return Ok(());
         }
         // The time before may have been told to readers alone, with no event that shows that it went back.
-        self.handle.clock_was_set();
-        told(Setting::Done { seq, from, to });
+        self.handle.time().was_set_back();
+        told(ClockSetOutcome::Done { seq, from, to });
         Ok(())
     }
 

@@ -4,7 +4,6 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod checkpoint;
-mod clock_set;
 mod decided;
 mod orders;
 pub mod partition;
@@ -16,9 +15,8 @@ mod slab;
 pub mod state;
 
 pub use checkpoint::Draft;
-pub use clock_set::{ClockRequest, Setting};
 pub use orders::Orders;
-pub use partition::{PartitionHandle, PartitionStatus};
+pub use partition::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionStatus, StatusKind};
 pub use partitions::Replica;
 pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub struct Replica {
     partitions: Vec<Arc<PartitionHandle>>,
     /// Partitions that somebody has added, and that the log does not have.
-    strange: Mutex<BTreeSet<u32>>,
+    unknown: Mutex<BTreeSet<u32>>,
 }
 
 impl Replica {
@@ -26,21 +26,21 @@ impl Replica {
 
     fn of(partitions: u32, is_contested: bool) -> Replica {
         let partitions = (0..partitions).map(|p| Arc::new(PartitionHandle::new(p, is_contested))).collect();
-        Replica { partitions, strange: Mutex::default() }
+        Replica { partitions, unknown: Mutex::default() }
     }
 
     /// Partitions that this process was given and that the log does not have.
-    pub fn strange(&self) -> BTreeSet<u32> {
-        self.strange.lock().clone()
+    pub fn unknown_partitions(&self) -> BTreeSet<u32> {
+        self.unknown.lock().clone()
     }
 
     /// This process was given one, or it was taken away again.
-    pub fn set_strange(&self, partition: u32, is_given: bool) {
-        let mut strange = self.strange.lock();
+    pub fn set_unknown(&self, partition: u32, is_given: bool) {
+        let mut unknown = self.unknown.lock();
         if is_given {
-            strange.insert(partition)
+            unknown.insert(partition)
         } else {
-            strange.remove(&partition)
+            unknown.remove(&partition)
         };
     }
 

@@ -89,7 +89,7 @@ impl Search {
                 as_of.insert(handle.id(), state.position().next_seq);
                 state.pools().clone()
             });
-            views.push(View { pools, time: handle.time(clock) });
+            views.push(View { pools, time: handle.time().now(clock) });
             // And after it: one that began anew in between says so.
             staleness_us = staleness_us.max(handle.staleness_us(now));
         }
@@ -162,7 +162,7 @@ impl Replica {
     /// What is known of a reservation, and its pool, after one event of their partition.
     pub fn reservation(&self, id: &ReservationId, clock: &dyn Clock) -> Option<Known> {
         let handle = self.of_reservation(id)?;
-        let now = handle.time(clock);
+        let now = handle.time().now(clock);
         handle.read(|state| {
             let known = state.reservation(id).filter(|r| r.is_known(now))?;
             let pool = Arc::clone(state.pools().get(&known.pool)?);

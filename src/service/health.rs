@@ -3,8 +3,8 @@
 use super::Service;
 use std::collections::BTreeMap;
 
-pub use crate::gateway::Startup;
 pub use crate::gateway::readiness::Outage;
+pub use crate::gateway::{Restored, Startup};
 
 /// How the process as a whole is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

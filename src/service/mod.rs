@@ -131,8 +131,8 @@ impl Service {
 /// A partition whose state cannot be read has no owner either: callers are told the cause, as readers are.
 fn or_unreadable(refusal: Refusal, home: Option<&PartitionHandle>) -> Refusal {
     match home {
-        Some(home) if matches!(refusal, Refusal::Shed(Shed::NoOwner)) && home.is_lost() => {
-            Refusal::Unread(Unread::of(home, Code::Unreadable, home.stopped().unwrap_or_default()))
+        Some(home) if matches!(refusal, Refusal::Shed(Shed::NoOwner)) && home.is_unreadable() => {
+            Refusal::Unread(Unread::of(home, Code::Unreadable, home.why_not_served().unwrap_or_default()))
         }
         _ => refusal,
     }

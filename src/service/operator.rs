@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use crate::log::{LogError, StoredEvent};
-pub use crate::replica::Setting;
+pub use crate::replica::ClockSetOutcome;
 
 /// How long an owner may take to set its clock: that changes every hold and everything that is remembered.
 const SET_CLOCK_LIMIT: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ pub struct StateSummary {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClockAnswer {
     /// The owner answered.
-    Answered(Setting),
+    Answered(ClockSetOutcome),
     /// This process does not own the partition.
     NotOwned,
     /// The owner did not answer in time.
@@ -102,7 +102,7 @@ impl Service {
     }
 }
 
-fn ask_to_set_clock(handle: &PartitionHandle, because: &str) -> oneshot::Receiver<Setting> {
+fn ask_to_set_clock(handle: &PartitionHandle, because: &str) -> oneshot::Receiver<ClockSetOutcome> {
     let (told, answer) = oneshot::channel();
     handle.ask_to_set_clock(ClockRequest {
         because: because.to_owned(),

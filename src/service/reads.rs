@@ -93,14 +93,14 @@ impl Service {
     /// before this call.
     pub(super) async fn readable(&self, handle: &PartitionHandle, is_fresh: bool) -> Result<(), Unread> {
         let unread = |code, why| Err(Unread::of(handle, code, why));
-        let stopped = handle.stopped();
+        let stopped = handle.why_not_served();
         // A partition that has stopped is read for as long as its state says something.
         let is_empty = || handle.read(|state| state.position().next_seq == 0);
         let code = match handle.status() {
             PartitionStatus::Restoring => Some(Code::Restoring),
-            PartitionStatus::Unreadable(_) => Some(Code::Unreadable),
-            PartitionStatus::Failed(_) if is_empty() => Some(Code::Unreadable),
-            PartitionStatus::Reopening(_) if is_empty() => Some(Code::Restoring),
+            PartitionStatus::Unreadable { .. } => Some(Code::Unreadable),
+            PartitionStatus::Failed { .. } if is_empty() => Some(Code::Unreadable),
+            PartitionStatus::Reopening { .. } if is_empty() => Some(Code::Restoring),
             _ => None,
         };
         if let Some(code) = code {

@@ -7,12 +7,8 @@ use super::report::outcome;
 use crate::domain::Ledger;
 use crate::gateway::Gateway;
 use crate::log::{CommandSink, CommitOutcome};
-use crate::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
+use crate::replica::{PartitionHandle, PartitionState, Replica, StatusKind};
 use std::sync::{Arc, Weak};
-
-/// What a partition can be doing, as labels.
-const STATUSES: [&str; 8] =
-    ["restoring", "standby", "claiming", "active", "reopening", "failed", "unreadable", "stopped"];
 
 /// What gauges are read from.
 pub(super) struct Watched {
@@ -102,24 +98,24 @@ impl Metrics {
         }
         let (sink, replica) = (sink.upgrade(), replica.upgrade());
         if let Some(replica) = &replica {
-            self.turning.strange.set(as_gauge(replica.strange().len()));
+            self.turning.strange.set(as_gauge(replica.unknown_partitions().len()));
         }
         for (partition, handle) in (0..).zip(replica.iter().flat_map(|replica| replica.partitions())) {
             let label = partition.to_string();
             if let Some(sink) = &sink {
                 self.waiting.with_label_values(&[&label]).set(as_gauge(sink.waiting(partition)));
             }
-            let status = status(&handle.status());
-            for other in STATUSES {
-                self.status.with_label_values(&[label.as_str(), other]).set(i64::from(other == status));
+            let status = handle.status_kind();
+            for other in StatusKind::ALL {
+                self.status.with_label_values(&[label.as_str(), other.label()]).set(i64::from(other == status));
             }
             let (pools, over_committed) = count_pools(handle);
             self.pools.with_label_values(&[&label]).set(as_gauge(pools));
             self.over_committed.with_label_values(&[&label]).set(as_gauge(over_committed));
             if let Some(gateway) = &gateway {
-                let ahead_us = handle.ahead_us(gateway.clock());
+                let ahead_us = handle.time().ahead_us(gateway.clock());
                 self.clock.ahead.with_label_values(&[&label]).set(as_seconds(ahead_us));
-                if let Some(offset) = handle.clock_offset(gateway.clock()) {
+                if let Some(offset) = handle.time().broker_offset(gateway.clock()) {
                     self.clock.offset(&label, offset);
                 }
             }
@@ -131,19 +127,6 @@ impl Metrics {
 /// Bytes that count in a partition's memory at its last event.
 pub(super) fn memory_used(state: &PartitionState) -> u64 {
     state.memory_used(state.position().decided_at)
-}
-
-fn status(status: &PartitionStatus) -> &'static str {
-    match status {
-        PartitionStatus::Restoring => "restoring",
-        PartitionStatus::Standby => "standby",
-        PartitionStatus::Claiming => "claiming",
-        PartitionStatus::Active => "active",
-        PartitionStatus::Reopening(_) => "reopening",
-        PartitionStatus::Failed(_) => "failed",
-        PartitionStatus::Unreadable(_) => "unreadable",
-        PartitionStatus::Stopped => "stopped",
-    }
 }
 
 /// Pools, and those over-committed.

@@ -3,7 +3,7 @@
 
 use crate::fixtures::{NOW, NoReplies};
 use crate::owner::world;
-use crate::world::{ManualClock, World, commit_turn};
+use crate::world::{ManualClock, World, becomes, commit_turn};
 use headroom::domain::Micros;
 use headroom::limits::FOLLOWED_AT_ONCE;
 use headroom::log::embedded::{Embedded, Owned};
@@ -272,7 +272,9 @@ fn who_is_far_behind_stops_at_what_is_no_event() {
     following.tail.spoilt = Some(1_500);
     following.world.heard.may_fail.store(true, Relaxed);
     following.run(|_| {});
-    let PartitionStatus::Failed(why) = following.handle().status() else { panic!("{:?}", following.handle().status()) };
+    let PartitionStatus::Failed { why } = following.handle().status() else {
+        panic!("{:?}", following.handle().status())
+    };
     assert!(why.contains("seq 1500") && why.contains("its bytes are no event"), "{why}");
     assert!(following.handle().read(|state| state.position().next_seq) <= 1_500);
 }
@@ -282,10 +284,10 @@ fn what_is_owned_here_is_left_alone_and_followed_again_from_where_its_owner_left
     let following = Following::of(world());
     let end = following.world.log.end(0).unwrap();
     following.run(|round| match round {
-        0 => following.handle().set_status(PartitionStatus::Claiming),
+        0 => becomes(following.handle(), PartitionStatus::Claiming),
         1 => {
             assert!(following.handle().follow(|_| ()).is_none(), "a claim is the state's one writer");
-            following.handle().set_status(PartitionStatus::Standby);
+            becomes(following.handle(), PartitionStatus::Standby);
         }
         _ => {}
     });
@@ -296,15 +298,20 @@ fn what_is_owned_here_is_left_alone_and_followed_again_from_where_its_owner_left
 #[test]
 fn what_comes_during_a_claim_that_comes_to_nothing_is_asked_for_again() {
     let following = Following::of(world());
-    let set = |status| following.handle().set_status(status);
-    // The claim is over before the follower looks at moods again.
+    // The claim begins while an event is on its way, and is over before the follower looks at statuses again.
     let claims = AtomicBool::new(true);
-    let handing = |seq| match seq {
-        2 if claims.swap(false, Relaxed) => set(PartitionStatus::Claiming),
-        4 => set(PartitionStatus::Standby),
-        _ => {}
+    let handing = |seq| {
+        if seq == 2 && claims.swap(false, Relaxed) {
+            following.handle().caught_up(Micros(0));
+            becomes(following.handle(), PartitionStatus::Claiming);
+        }
     };
-    following.run_and(|_| set(PartitionStatus::Standby), &handing);
+    let ends_claim = |round| {
+        if round == 0 {
+            becomes(following.handle(), PartitionStatus::Standby);
+        }
+    };
+    following.run_and(ends_claim, &handing);
     assert_eq!(*following.asked.lock(), [(0, Some(0)), (0, None), (0, Some(2))]);
     following.assert_is_the_logs();
 }
@@ -355,7 +362,7 @@ fn a_checkpoint_that_may_be_ahead_of_the_log_waits_until_that_is_known() {
     following.run(|round| {
         if round == 0 {
             assert_eq!(following.handle().status(), PartitionStatus::Restoring);
-            assert_eq!(following.handle().unread().as_deref(), Some("open"));
+            assert_eq!(following.handle().read_error().as_deref(), Some("open"));
             assert!(following.handle().is_as_warm_as_can_be(), "this one must not keep a process from the others");
             following.tail.open_at.store(u64::MAX, Relaxed);
         }
@@ -372,20 +379,20 @@ fn a_partition_that_cannot_be_followed_keeps_nobody_from_the_others() {
     let following = Following::of_two();
     following.refused.store(0, Relaxed);
     following.run(|round| {
-        let moods: Vec<PartitionStatus> = following.replica.partitions().map(|handle| handle.status()).collect();
+        let statuses: Vec<PartitionStatus> = following.replica.partitions().map(|handle| handle.status()).collect();
         match round {
-            0 => assert_eq!(moods, [PartitionStatus::Restoring, PartitionStatus::Standby]),
+            0 => assert_eq!(statuses, [PartitionStatus::Restoring, PartitionStatus::Standby]),
             1 => {
                 following.refused.store(u32::MAX, Relaxed);
                 following.world.clock.set(Micros(1_000_000));
             }
-            2 => assert_eq!(moods, [PartitionStatus::Standby, PartitionStatus::Standby]),
+            2 => assert_eq!(statuses, [PartitionStatus::Standby, PartitionStatus::Standby]),
             _ => {}
         }
     });
     assert_eq!(*following.asked.lock(), [(1, Some(0)), (0, Some(0))]);
     assert_eq!(*following.world.heard.unread.lock(), [Some("refused".to_owned()), None], "told once");
-    assert_eq!(following.handle().unread(), None);
+    assert_eq!(following.handle().read_error(), None);
 }
 
 #[test]
@@ -395,7 +402,7 @@ fn an_event_that_cannot_be_handed_over_is_asked_for_again_and_told_of_once() {
     following.run(|round| {
         following.world.clock.set(Micros((round as u64 + 1) * 10_000_000));
         if round == 2 {
-            assert_eq!(following.handle().unread().as_deref(), Some("unread"));
+            assert_eq!(following.handle().read_error().as_deref(), Some("unread"));
             following.unread.store(u64::MAX, Relaxed);
         }
     });
@@ -500,8 +507,8 @@ fn a_follower_that_was_stopped_does_not_call_current_what_it_had_before() {
 #[test]
 fn an_owner_is_current_only_while_its_own_turn_is_the_last() {
     let following = Following::of(world());
-    following.handle().set_status(PartitionStatus::Active);
-    following.handle().is_current(later(1_000));
+    becomes(following.handle(), PartitionStatus::Active);
+    following.handle().was_current_at(later(1_000));
     assert_eq!(following.look(later(2_000), Some(40), Some(40)), 0);
     assert_eq!(following.look(later(3_000), Some(42), Some(40)), 1_000);
     assert_eq!(following.look(later(4_000), Some(42), None), 2_000);

@@ -30,6 +30,7 @@ mod openapi_check;
 mod overdue_holds;
 mod owner;
 mod owner_laws;
+mod partition_status;
 mod pool_filter;
 mod pool_search;
 mod process;

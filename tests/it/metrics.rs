@@ -1,6 +1,7 @@
 //! Names, types, labels and help of every metric, against `tests/golden/metrics.txt`: dashboards and alerts are built
 //! on them. `HEADROOM_REWRITE_GOLDEN=1` writes the file anew.
 
+use crate::world::becomes;
 use headroom::api::http::{Finished, Metrics as _};
 use headroom::domain::{Breach, EventKind, Law, Micros, Reason};
 use headroom::gateway::Gateway;
@@ -42,8 +43,8 @@ fn rendered() -> String {
     metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4 });
     metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
     let partition = replica.partition(0).unwrap();
-    partition.set_stamp(Some(Stamp::new(SystemClock::new().wall(), Stopwatch::start())));
-    partition.set_status(PartitionStatus::Active);
+    partition.time().set_broker_stamp(Some(Stamp::new(SystemClock::new().wall(), Stopwatch::start())));
+    becomes(partition, PartitionStatus::Active);
     metrics.turn(
         0,
         &turn([(EventKind::Accepted, None, 3), (EventKind::Released, None, 1), (EventKind::Expired, None, 1)]),

@@ -381,11 +381,11 @@ pub fn reservation() -> impl Strategy<Value = Reservation> {
 
 /// A page's reservations, by slot and in order of slot; some neighbours share their pool.
 pub fn page() -> impl Strategy<Value = Vec<(u8, ReservationId, Reservation)>> {
-    let handle = option::weighted(0.5, Just(()));
-    btree_map(0..headroom::limits::PAGE_SLOTS as u8, (reservation_id(), reservation(), handle), 0..6).prop_map(|map| {
+    let shared = option::weighted(0.5, Just(()));
+    btree_map(0..headroom::limits::PAGE_SLOTS as u8, (reservation_id(), reservation(), shared), 0..6).prop_map(|map| {
         let mut page: Vec<(u8, ReservationId, Reservation)> = Vec::new();
-        for (slot, (id, mut reservation, handle)) in map {
-            if let (Some(()), Some((_, _, before))) = (handle, page.last()) {
+        for (slot, (id, mut reservation, shared)) in map {
+            if let (Some(()), Some((_, _, before))) = (shared, page.last()) {
                 reservation.pool = before.pool.clone();
             }
             page.push((slot, id, reservation));

@@ -6,7 +6,7 @@ use headroom::log::embedded::{Embedded, Options, Owned};
 use headroom::log::{CommitOutcome, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::{Partition, Recovered, Report, Staged, TurnReport};
-use headroom::replica::{PartitionHandle, Replica};
+use headroom::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind};
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
 use headroom::time::{Clock, Offset, Stamp};
@@ -153,6 +153,11 @@ impl World {
         assert_eq!(restored, (position, digest), "{what}: from a checkpoint");
         assert!(self.heard.wiped.lock().is_empty(), "{what}: {:?}", self.heard.wiped.lock());
     }
+}
+
+/// Moves a partition on from whatever status it is in. The diagram of statuses must have that edge.
+pub fn becomes(handle: &PartitionHandle, to: PartitionStatus) {
+    handle.try_transition(&StatusKind::ALL, to).unwrap();
 }
 
 /// Decides what waits, at this time, and commits it.

@@ -6,7 +6,7 @@ use super::dto::Time;
 use super::internal::local_only;
 use super::reply::{Answer, Reply};
 use super::request::HttpRequest;
-use crate::service::operator::{ClockAnswer, Setting};
+use crate::service::operator::{ClockAnswer, ClockSetOutcome};
 use axum::http::StatusCode;
 use serde::Serialize;
 use std::sync::Arc;
@@ -45,12 +45,12 @@ pub async fn set(api: Arc<Api>, request: HttpRequest) -> Answer {
 impl ClockDto {
     fn of(partition: u32, answer: ClockAnswer) -> ClockDto {
         let (result, set) = match answer {
-            ClockAnswer::Answered(Setting::Done { seq, from, to }) => {
+            ClockAnswer::Answered(ClockSetOutcome::Done { seq, from, to }) => {
                 ("set", Some(SetDto { seq, from: Time(from), to: Time(to) }))
             }
-            ClockAnswer::Answered(Setting::NotAhead) => ("not_ahead", None),
-            ClockAnswer::Answered(Setting::Busy) => ("busy", None),
-            ClockAnswer::Answered(Setting::NotCommitted) => ("not_committed", None),
+            ClockAnswer::Answered(ClockSetOutcome::NotAhead) => ("not_ahead", None),
+            ClockAnswer::Answered(ClockSetOutcome::Busy) => ("busy", None),
+            ClockAnswer::Answered(ClockSetOutcome::NotCommitted) => ("not_committed", None),
             ClockAnswer::NotOwned => ("not_owned", None),
             ClockAnswer::Late => ("no_answer", None),
         };

@@ -8,7 +8,7 @@ use super::reply::{Answer, JSON, Problem, Reply};
 use super::request::HttpRequest;
 use super::schema;
 use crate::log::Opening;
-use crate::service::health::{Health, HealthStatus, Outage, Startup};
+use crate::service::health::{Health, HealthStatus, Outage, Restored, Startup};
 use axum::http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -122,7 +122,7 @@ fn health(Health { status, is_closing, outages, startup }: Health) -> Reply {
     let outage = |Outage { why, since, .. }| OutageDto { why, since: Time(since) };
     let partitions = outages.into_iter().map(|(partition, of)| (partition, outage(of))).collect();
     let startup = startup.map(|Startup { phase, partitions }| {
-        let rebuilt = |(partition, (events, of))| (partition, RebuiltDto { events, of });
+        let rebuilt = |(partition, Restored { events, of })| (partition, RebuiltDto { events, of });
         let partitions = partitions.into_iter().map(rebuilt).collect();
         StartupDto { phase, read_bytes: None, of_bytes: None, partitions }
     });

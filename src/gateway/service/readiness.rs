@@ -3,27 +3,35 @@
 use super::Gateway;
 use crate::gateway::readiness::{Condition, News, Outage, Seen};
 use crate::limits::{CLOCK_AHEAD_MAX_MS, READINESS_LOOK_MS, STARTUP_LINE_MS};
-use crate::replica::partition::{EXPIRING, RESTORING};
-use crate::replica::{PartitionHandle, PartitionStatus};
+use crate::replica::partition::{EXPIRING, LogContact, RESTORING};
+use crate::replica::{PartitionHandle, StatusKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How far a start is.
+/// How far the start of the process is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Startup {
-    /// What is being done.
+    /// [`RESTORING`] while a state is rebuilt, [`EXPIRING`] after that.
     pub phase: &'static str,
-    /// Of each partition that is not served yet, how many of its events its state holds, and how many there are, if that is
-    /// known.
-    pub partitions: BTreeMap<u32, (u64, Option<u64>)>,
+    /// The partitions that are not served yet, by number.
+    pub partitions: BTreeMap<u32, Restored>,
+}
+
+/// How far the state of one partition is rebuilt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Restored {
+    /// Events that the state holds.
+    pub events: u64,
+    /// Events that the log had when restoring began; none before the log has said so.
+    pub of: Option<u64>,
 }
 
 impl Startup {
     fn tell(&self) {
         let sum = |counts: &mut dyn Iterator<Item = u64>| counts.fold(0u64, u64::saturating_add);
         let (partitions, phase) = (self.partitions.len(), self.phase);
-        let events = sum(&mut self.partitions.values().map(|(events, _)| *events));
-        let of = sum(&mut self.partitions.values().filter_map(|(_, of)| *of));
+        let events = sum(&mut self.partitions.values().map(|restored| restored.events));
+        let of = sum(&mut self.partitions.values().filter_map(|restored| restored.of));
         tracing::info!(phase, partitions, events, of, "the process is starting");
     }
 }
@@ -59,56 +67,61 @@ impl Gateway {
         loop {
             tokio::select! {
                 _ = look.tick() => drop(self.outages()),
-                _ = line.tick() => self.startup().iter().for_each(Startup::tell),
+                _ = line.tick() => {
+                    if let Some(startup) = self.startup() {
+                        startup.tell();
+                    }
+                }
             }
         }
     }
 
     /// How far the start of this process is; nothing when no partition is rebuilt any more.
     pub fn startup(&self) -> Option<Startup> {
-        let restoring =
-            (0..).zip(self.replica.partitions()).filter(|(_, handle)| handle.status() == PartitionStatus::Restoring);
-        let restoring: Vec<_> = restoring.collect();
-        let phase = if restoring.iter().all(|(_, handle)| handle.is_expiring()) { EXPIRING } else { RESTORING };
-        let events = restoring.into_iter().map(|(partition, handle)| (partition, (handle.next_seq(), handle.goal())));
-        let partitions: BTreeMap<_, _> = events.collect();
+        let handles = self.replica.partitions();
+        let restoring: Vec<_> = handles.filter(|handle| handle.status_kind() == StatusKind::Restoring).collect();
+        let phase = if restoring.iter().all(|handle| handle.progress().is_expiring()) { EXPIRING } else { RESTORING };
+        let restored =
+            |handle: &PartitionHandle| Restored { events: handle.next_seq(), of: handle.progress().end_seq() };
+        let partitions: BTreeMap<_, _> = restoring.into_iter().map(|handle| (handle.id(), restored(handle))).collect();
         (!partitions.is_empty()).then_some(Startup { phase, partitions })
     }
 
     fn seen(&self) -> BTreeMap<u32, Seen> {
         let in_flight = self.in_flight();
-        let ours = (0..).zip(self.replica.partitions().zip(in_flight)).map(|(partition, (handle, in_flight))| {
-            let waits = in_flight > 0 || handle.is_in_turn() || self.sink.waiting(partition) > 0;
-            let (events, log) = (handle.next_seq(), handle.log_asked());
-            (partition, Seen { condition: self.condition(handle), waits, events, log, owner: handle.beats() })
+        let ours = self.replica.partitions().zip(in_flight).map(|(handle, in_flight)| {
+            let waits = in_flight > 0 || handle.load().is_in_turn() || self.sink.waiting(handle.id()) > 0;
+            let (events, log) = (handle.next_seq(), handle.liveness().log());
+            (handle.id(), Seen { condition: self.condition(handle), waits, events, log, owner: handle.owner_notes() })
         });
-        let strange = self.replica.strange().into_iter().map(|partition| {
+        let unknown = self.replica.unknown_partitions().into_iter().map(|partition| {
             let condition = Condition::Stopped("not of this log: its manifest counts fewer".to_owned());
-            (partition, Seen { condition, waits: false, events: 0, log: (false, 0), owner: None })
+            (partition, Seen { condition, waits: false, events: 0, log: LogContact::default(), owner: None })
         });
-        ours.chain(strange).collect()
+        ours.chain(unknown).collect()
     }
 
     fn condition(&self, handle: &PartitionHandle) -> Condition {
-        if let Some(why) = handle.stopped() {
+        if let Some(why) = handle.why_not_served() {
             return Condition::Stopped(why);
         }
-        let trouble = handle.trouble();
-        let trouble = match handle.status() {
-            PartitionStatus::Active => trouble.map(|why| format!("waits: {why}")),
-            _ => trouble.map(|why| format!("not owned: {why}")).or_else(|| handle.not_followed()),
+        let error = handle.owner_error();
+        let error = match handle.status_kind() {
+            StatusKind::Active => error.map(|why| format!("waits: {why}")),
+            _ => error.map(|why| format!("not owned: {why}")).or_else(|| handle.why_not_followed()),
         };
-        Condition::Served(trouble.or_else(|| self.clock_disagrees(handle)).or_else(|| self.ahead(handle)))
+        Condition::Served(error.or_else(|| self.clock_disagrees(handle)).or_else(|| self.ahead(handle)))
     }
 
     /// What is to be said of a partition whose broker's clock is far from this machine's: it is decided by others.
     fn clock_disagrees(&self, handle: &PartitionHandle) -> Option<String> {
-        handle.clock_offset(self.clock.as_ref()).filter(|offset| offset.is_far()).map(|offset| offset.to_string())
+        let offset = handle.time().broker_offset(self.clock.as_ref())?;
+        offset.is_far().then(|| offset.to_string())
     }
 
     /// What is to be said of a partition whose time is too far ahead of this machine's clock. It decides all the same.
     fn ahead(&self, handle: &PartitionHandle) -> Option<String> {
-        let ahead_ms = handle.ahead_us(self.clock.as_ref()) / 1_000;
+        let ahead_ms = handle.time().ahead_us(self.clock.as_ref()) / 1_000;
         let ahead_s = ahead_ms / 1_000;
         (ahead_ms > CLOCK_AHEAD_MAX_MS).then(|| format!("its time is {ahead_s} s ahead of this machine's clock"))
     }

@@ -1,6 +1,18 @@
-//! What a process knows of one partition, apart from the state itself: what its thread is doing, how fresh the state is, how
-//! busy its owner is, and its time.
+//! What a process knows of one partition. [`PartitionHandle`] holds the state and composes the rest: what the partition is
+//! doing, how fresh the state is, how busy the owner is, the partition's time, how far the state is rebuilt, and whether
+//! the log answers.
 
+mod freshness;
 mod handle;
+mod liveness;
+mod load;
+mod progress;
+pub mod status;
+mod time;
 
-pub use handle::{EXPIRING, PartitionHandle, PartitionStatus, RESTORING};
+pub use handle::{EXPIRING, PartitionHandle, RESTORING};
+pub use liveness::{Liveness, LogContact};
+pub use load::{EndedTurns, Load};
+pub use progress::RestoreProgress;
+pub use status::{PartitionStatus, StatusKind, TransitionRefused};
+pub use time::{ClockRequest, ClockSetOutcome, PartitionTime};

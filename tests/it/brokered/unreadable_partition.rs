@@ -99,7 +99,7 @@ fn a_strangers_record_on_one_partition_keeps_no_process_from_the_others() {
     let [_, mut sound] = served(&log, dir.path(), |_, _| {});
     plant(&log.cluster, 0, Some((1_000_000, b"no event")));
     let server = serves_the_sound_one(&log, dir.path(), &mut sound);
-    until("the partition has stopped", || matches!(status(&server, SICK), PartitionStatus::Failed(_)));
+    until("the partition has stopped", || matches!(status(&server, SICK), PartitionStatus::Failed { .. }));
     assert!(said_of_it(&server).contains("L3 broken at partition 0"), "{}", said_of_it(&server));
     // The log is broken, and no process could do better: this one goes on, and a restart would change nothing.
     assert_eq!(get(&server, "/livez").status, 200);
@@ -122,7 +122,7 @@ fn a_process_that_can_serve_nothing_leaves_the_group() {
     assert_eq!(members(), 1);
     plant(&log.cluster, 0, Some((1_000_000, b"no event")));
     let other = start(&log, &dir.path().join("other"));
-    until("the other one has stopped", || matches!(status(&other, 0), PartitionStatus::Failed(_)));
+    until("the other one has stopped", || matches!(status(&other, 0), PartitionStatus::Failed { .. }));
     let (live, ready) = (get(&other, "/livez"), get(&other, "/readyz"));
     assert_eq!((live.status, ready.status), (503, 503), "{live:?}");
     assert!(live.json()["partitions"]["0"]["why"].as_str().unwrap().contains("L3 broken"), "{live:?}");
@@ -131,7 +131,7 @@ fn a_process_that_can_serve_nothing_leaves_the_group() {
     Rogue::as_owner(&log);
     until("it has stopped as well", || {
         server.client().send("PUT", "/v1/pools/van-1", &[], r#"{"limits":{"orders":7}}"#);
-        matches!(status(&server, 0), PartitionStatus::Failed(_))
+        matches!(status(&server, 0), PartitionStatus::Failed { .. })
     });
     until("nobody is in it", || members() == 0);
 }

@@ -4,7 +4,7 @@
 use super::client::{Client, Reply, request};
 use crate::fixtures::{NOW, pool_id, reservation_id};
 use crate::wait::until;
-use crate::world::{ManualClock, World, commit_turn};
+use crate::world::{ManualClock, World, becomes, commit_turn};
 use headroom::api::http::{self, State};
 use headroom::domain::{Attempt, ChainedEvent, CommandBody, EventKind, Ledger, Micros, ReservationId};
 use headroom::gateway::Gateway;
@@ -67,10 +67,16 @@ pub struct Desk {
 impl Desk {
     /// With this many partitions, of which the test decides for the first.
     pub fn of(partitions: u32) -> Desk {
+        let desk = Desk::restoring(partitions);
+        desk.gateway.replica().partitions().for_each(|handle| becomes(handle, PartitionStatus::Active));
+        desk
+    }
+
+    /// The same before any partition is served: all of them are being restored.
+    pub fn restoring(partitions: u32) -> Desk {
         let world = World::new(partitions);
         let replica = Arc::new(Replica::new(partitions));
         let (handle, owned) = world.recover_in(&replica, 0);
-        replica.partitions().for_each(|handle| handle.set_status(PartitionStatus::Active));
         let owner = handle.read(|state| Partition::claim(state, partitions));
         let clock = Arc::new(ManualClock::at(NOW));
         let log = Arc::clone(&world.log);

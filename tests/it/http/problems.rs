@@ -6,6 +6,7 @@ use super::manual_owner::{Desk, ONE, TIMEOUT_MS};
 use crate::fixtures::NOW;
 use crate::server::Server;
 use crate::wait::until;
+use crate::world::becomes;
 use headroom::api::http::problem;
 use headroom::limits::{ABANDON_GRACE_MS, COMMAND_WINDOW_MS, DEADLINE_MAX_MS};
 use headroom::log::AppendError;
@@ -318,12 +319,10 @@ fn what_may_pass_comes_through_with_the_same_key() {
 
 #[test]
 fn a_read_of_a_state_that_is_rebuilt_comes_through_later() {
-    let desk = Desk::new();
-    let handle = desk.gateway.replica().partition(0).unwrap();
+    let desk = Desk::restoring(1);
     let read = || desk.send("GET", "/v1/pools/p", &[], "").read().unwrap();
-    handle.set_status(PartitionStatus::Restoring);
     refused(&read(), 503, "restoring");
-    handle.set_status(PartitionStatus::Active);
-    assert_eq!(read().status, 200);
+    becomes(desk.gateway.replica().partition(0).unwrap(), PartitionStatus::Active);
+    assert_eq!(read().status, 404, "the state is whole, and has no such pool");
     desk.end();
 }

@@ -4,6 +4,7 @@ use super::client::Client;
 use super::manual_owner::Desk;
 use crate::fixtures::pool_id;
 use crate::server::Server;
+use crate::world::becomes;
 use headroom::domain::{ReservationId, route};
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
@@ -90,16 +91,15 @@ fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
 
 #[test]
 fn where_nothing_can_be_read_the_answer_says_whether_it_will_be() {
-    let desk = Desk::of(2);
-    let status = |partition: u32, status: PartitionStatus| {
-        desk.gateway.replica().partition(partition).unwrap().set_status(status)
-    };
-    let list = || Client::connect(desk.address).get("/v1/pools");
-    assert_eq!(list().json()["incomplete"], json!([]));
-    status(1, PartitionStatus::Restoring);
+    let desk = Desk::restoring(2);
+    let status = |partition: u32, status| becomes(desk.gateway.replica().partition(partition).unwrap(), status);
+    let list = |desk: &Desk| Client::connect(desk.address).get("/v1/pools");
+    assert_eq!(list(&Desk::of(2)).json()["incomplete"], json!([]));
+    let list = || list(&desk);
+    status(0, PartitionStatus::Active);
     assert_eq!(list().json()["incomplete"], json!([{"partition": 1, "reason": "restoring"}]));
-    status(0, PartitionStatus::Unreadable("no state".to_owned()));
+    status(0, PartitionStatus::Unreadable { why: "no state".to_owned() });
     assert_eq!((list().status, list().code().as_str()), (503, "restoring"));
-    status(1, PartitionStatus::Failed("seq 0 is missing".to_owned()));
+    status(1, PartitionStatus::Failed { why: "seq 0 is missing".to_owned() });
     assert_eq!((list().status, list().code().as_str()), (503, "unreadable"));
 }

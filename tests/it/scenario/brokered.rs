@@ -62,7 +62,7 @@ impl Stage {
     /// All commands before this offset are.
     fn decided(&self, next_input: u64) {
         let is_decided = soon(|| self.position().1 >= next_input);
-        assert!(is_decided, "not decided, {:?}: {:?}", self.owned().status(), self.owned().trouble());
+        assert!(is_decided, "not decided, {:?}: {:?}", self.owned().status(), self.owned().owner_error());
     }
 
     /// Time passes, for all; what falls due is decided.

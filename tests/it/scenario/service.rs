@@ -39,7 +39,11 @@ impl Depth for ServiceDepth {
             }
             clock.set(turn.at);
             // A time that nobody has seen has not passed for a partition whose clock is put back.
-            server.gateway.replica().partitions().for_each(|shared| assert!(shared.time(clock.as_ref()) >= turn.at));
+            server
+                .gateway
+                .replica()
+                .partitions()
+                .for_each(|handle| assert!(handle.time().now(clock.as_ref()) >= turn.at));
             server.wait_for_timers(turn.at);
             let answers = turn.steps.iter().map(|step| caller.step(step)).collect();
             transcript.turns.push(TurnSeen { timers: None, answers });
