@@ -4,6 +4,7 @@
 use super::handover::Watch;
 use super::owner::OwnerContext;
 use super::owning::Owning;
+use super::process::Process;
 use super::witness::Flushing;
 use super::{Hold, LogRuntime, StartError, draw, spawn};
 use crate::config::{Config, Roles};
@@ -149,19 +150,6 @@ impl CommandSink for NoSink {
     fn stalled(&self, _: u32) -> Duration {
         Duration::ZERO
     }
-}
-
-/// What the threads of this process share.
-pub(super) struct Process<L> {
-    pub(super) log: Arc<L>,
-    pub(super) context: Arc<OwnerContext>,
-    pub(super) replica: Arc<Replica>,
-    pub(super) sink: Arc<dyn CommandSink>,
-    gateway: Arc<Gateway>,
-    /// The number that this process has drawn for itself: replies are addressed to it.
-    incarnation: u64,
-    /// The deadline of a call that names none.
-    pub(super) deadline_ms: u64,
 }
 
 /// Everything that runs until the end.

@@ -1,6 +1,6 @@
 //! The handover machine's shell: looks at turns and at the way to the cluster, and leaves the group of owners or comes back.
 
-use super::cluster::Process;
+use super::process::Process;
 use crate::log::{ClusterDistance, ClusterLog, Company, Membership};
 use crate::owner::handover::{Handover, Input, Others, Output, TurnTimes, Why};
 use crate::replica::partition::EndedTurns;

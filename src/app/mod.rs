@@ -10,6 +10,7 @@ mod hold;
 mod kafka;
 mod owner;
 mod owning;
+mod process;
 mod shutdown;
 pub mod signals;
 mod witness;

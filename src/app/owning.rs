@@ -1,7 +1,7 @@
 //! Ownership's shell: hears the group and the owners, and makes and stops owners as the machine says.
 
-use super::cluster::Process;
 use super::owner::{OwnerContext, Served, set_status};
+use super::process::Process;
 use super::spawn;
 use crate::log::{ClaimError, ClusterLog, CommandSink, MembershipChange, StopWhen};
 use crate::owner::Report;

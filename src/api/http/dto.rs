@@ -1,9 +1,7 @@
 //! What goes out, as JSON: views over the domain's values. The domain itself knows no format.
 
 use super::schema;
-use crate::domain::{
-    Amounts, ChainedEvent, EventBody, Micros, Mode, Name, Origin, Pool, ReservationId, Status, Window,
-};
+use crate::domain::{Amounts, ChainedEvent, EventBody, Micros, Name, Origin, Pool, ReservationId, Status, Window};
 use crate::time::Shown;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -278,7 +276,7 @@ impl<'a> PoolDto<'a> {
             limits: Units(&pool.spec.limits),
             used: Units(&pool.used),
             remaining: Remaining(pool),
-            mode: mode_code(pool.spec.mode),
+            mode: schema::mode_code(pool.spec.mode),
             over_committed: pool.is_over_committed(),
             areas: Names(&pool.spec.areas),
             window: pool.spec.window.map(WindowDto::from),
@@ -298,18 +296,6 @@ impl PoolDto<'_> {
     #[must_use]
     pub fn replacing(self, replaced_version: Option<u64>) -> Self {
         PoolDto { replaced_version, ..self }
-    }
-}
-
-/// All of them.
-pub const MODES: [Mode; 3] = [Mode::Open, Mode::Paused, Mode::Closed];
-
-/// A mode's name in bodies.
-pub fn mode_code(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Open => "open",
-        Mode::Paused => "paused",
-        Mode::Closed => "closed",
     }
 }
 

@@ -1,8 +1,8 @@
 //! Schemas of the values that requests and answers are made of, with the bounds that [`crate::limits`] sets them. What may
 //! be wider or narrower is so everywhere when it is here.
 
-use super::dto::MODES;
 use super::problem;
+use crate::domain::Mode as PoolMode;
 use crate::limits::{
     AREAS_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, KEY_BYTES_MAX,
     LABELS_MAX, NAME_BYTES_MAX, PAGE_POOLS_MAX, PARTITIONS_MAX, UNITS_MAX,
@@ -106,7 +106,7 @@ values! {
     /// A digest.
     Digest = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$"));
     /// A pool's mode.
-    Mode = one_of(MODES.map(super::dto::mode_code));
+    Mode = one_of(MODES.map(mode_code));
     /// What has become of a reservation.
     Status = one_of(["confirmed", "held", "released", "expired"]);
     /// How a reservation ended.
@@ -144,6 +144,18 @@ const LAST_PARTITION: u64 = PARTITIONS_MAX as u64 - 1;
 const UNITS_MOST: i64 = UNITS_MAX as i64;
 
 /// Of dimensions, at most as many as a pool has.
+/// Every mode of a pool, in the order in which the description lists them.
+const MODES: [PoolMode; 3] = [PoolMode::Open, PoolMode::Paused, PoolMode::Closed];
+
+/// A mode's name in bodies.
+pub fn mode_code(mode: PoolMode) -> &'static str {
+    match mode {
+        PoolMode::Open => "open",
+        PoolMode::Paused => "paused",
+        PoolMode::Closed => "closed",
+    }
+}
+
 fn amounts(least: u64, most: u64) -> ObjectBuilder {
     by_dimension(bounded(least, most))
 }
