@@ -3,6 +3,7 @@
 //! either `crate::…` or `super::…`, and a finding names its file and line.
 
 pub mod links;
+mod live;
 mod scan;
 mod table;
 
@@ -231,7 +232,7 @@ const OFFENDERS: &[(&str, &str, &[&str])] = &[
         "use axum::Router;\nuse prometheus::Registry;\nuse crate::owner::x;",
         &["2 crate", "3 import"],
     ),
-    ("src/app.rs", "use crate::api;\nuse crate::sim::World;", &["2 import"]),
+    ("src/app.rs", "use crate::api;\nuse crate::cmd::Failure;", &["2 import"]),
     ("src/main.rs", "use tokio::runtime;\nuse crate::domain::Micros;\nuse redb::Database;", &["3 crate"]),
     ("src/util/mod.rs", "", &["1 room"]),
     ("src/domain/pool.rs", "fn f() { todo!() }\n// FIXME later\nlet method = 1;", &["1 word", "2 word"]),

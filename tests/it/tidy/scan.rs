@@ -13,7 +13,7 @@ impl Source {
         Source { text: text.to_owned(), code: blank(text) }
     }
 
-    /// Numbered lines.
+    /// Lines with their numbers, counted from one.
     pub(super) fn lines(&self, of: Of) -> impl Iterator<Item = (usize, &str)> {
         let text = if of == Of::Code { &self.code } else { &self.text };
         text.lines().enumerate().map(|(n, line)| (n + 1, line))
