@@ -1,23 +1,23 @@
-//! Threads and tasks that run for as long as the process does. The process cannot do without any of them, so none of them
-//! ends by a panic that nobody sees: an error line names it, and the process aborts at once. Whoever ends the process
-//! asks here which of them still run.
+//! Threads and tasks that run for as long as the process does. The process needs every one of them. When one panics, an
+//! error line names it and the process aborts at once: it must not go on with a part missing. At shutdown this says
+//! which of them still run.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-/// The names of those that run, by the order in which they began.
+/// Names of the threads and tasks that run, in the order in which they began.
 static RUNNING: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
 
-/// For as long as a thread or task does its work. When a panic drops it, the process aborts.
+/// Held by a thread or task while it does its work. When a panic drops it, the process aborts.
 #[must_use = "it watches until it is dropped"]
 pub struct Watched {
     number: u64,
     name: String,
 }
 
-/// Watches whatever the caller does until the answer is dropped.
+/// Watches the calling thread or task until the answer is dropped. `name` stands in error lines and in [`running`].
 ///
 /// # Panics
 /// When a test has planted a panic here; see [`planted`].
@@ -31,10 +31,10 @@ pub fn watch(name: &str) -> Watched {
     watched
 }
 
-/// Starts a thread that is watched.
+/// Starts a thread that is watched under its name.
 ///
 /// # Errors
-/// When the system has no thread to give.
+/// When the system cannot start a thread.
 pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let watched = name.to_owned();
     Builder::new().name(name.to_owned()).spawn(move || {
@@ -43,7 +43,7 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Joi
     })
 }
 
-/// The names of those that run now.
+/// Names of the threads and tasks that run now, in the order in which they began.
 pub fn running() -> Vec<String> {
     RUNNING.lock().values().cloned().collect()
 }
@@ -69,7 +69,7 @@ fn planted(name: &str) {
     }
 }
 
-/// Nothing.
+/// Without the feature `crash-points` nothing is planted.
 #[cfg(not(feature = "crash-points"))]
 fn planted(_name: &str) {}
 

@@ -24,7 +24,7 @@ pub fn assert_says(text: &str, parts: &[&str]) {
 }
 
 #[test]
-fn bad_usage_is_2_and_says_so_on_standard_error() {
+fn bad_usage_exits_2_with_a_message_on_standard_error() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "no log").unwrap();
@@ -96,7 +96,7 @@ fn a_secret_is_read_from_its_file_and_never_printed() {
 }
 
 #[test]
-fn what_a_cluster_needs_is_told_without_one() {
+fn cluster_settings_are_checked_without_a_cluster() {
     let ended = run(&mut headroom(["schemas", "check"]));
     assert_eq!((ended.code, &*ended.err), (0, ""));
     let versions = EVENT.len();

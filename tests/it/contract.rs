@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// A log to be held to the contract.
 pub trait Harness: Sized + Sync {
-    /// Its partitions.
+    /// What partitions are claimed from; its owners may move to other threads.
     type Log: PartitionLog<Owned: Send>;
 
     /// An empty log.
@@ -34,7 +34,7 @@ pub trait Harness: Sized + Sync {
     fn log(&self) -> Arc<Self::Log>;
     /// Where events come out.
     fn tail(&self) -> Arc<dyn CommittedTail>;
-    /// Ends intake.
+    /// Ends intake: owners are told that no more commands come.
     fn close(&self);
 }
 
@@ -146,7 +146,10 @@ fn a_new_log_is_empty<H: Harness>() {
         assert_eq!(harness.tail().read(partition, 0, 1), Ok(vec![]));
         let mut owner = claim(&harness, partition, 0);
         assert!(owner.folded.is_empty());
-        assert_eq!(owner.owned.poll(&mut Vec::new(), Duration::ZERO), Ok(Polled::Idle));
+        // Whatever there had been would come before it.
+        append(&*harness.sink(), partition, b"first").unwrap();
+        let inputs: Vec<Vec<u8>> = owner.poll(1).into_iter().map(|input| input.bytes).collect();
+        assert_eq!(inputs, [b"first"]);
     }
 }
 

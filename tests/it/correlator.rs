@@ -86,7 +86,7 @@ fn abandoned(command: &Command) -> ChainedEvent {
 
 /// A copy of a command decides nothing, and says nothing of what the command came to.
 #[test]
-fn what_a_copy_comes_to_is_no_answer() {
+fn the_outcome_of_a_duplicate_is_no_answer() {
     let mut correlator = Correlator::new(7);
     let command = correlator.submit(reserve(), "caller");
     assert!(correlator.decided(refused(&command, Reason::Duplicate)).is_none());
@@ -114,7 +114,7 @@ fn a_refusal_that_a_copy_may_escape_is_final_for_a_reserve_alone() {
 }
 
 #[test]
-fn an_outcome_told_twice_is_given_once() {
+fn an_outcome_that_comes_twice_is_answered_once() {
     let mut correlator = Correlator::new(7);
     let command = correlator.submit(reserve(), "caller");
     let answer = correlator.decided(accepted(&command)).unwrap();
@@ -125,7 +125,7 @@ fn an_outcome_told_twice_is_given_once() {
 }
 
 #[test]
-fn another_gateways_outcome_is_nobodys() {
+fn an_outcome_of_another_gateway_is_ignored() {
     let command = Correlator::new(8).submit(reserve(), ());
     assert!(Correlator::<()>::new(7).decided(accepted(&command)).is_none());
 }
@@ -212,7 +212,7 @@ fn an_abandon_is_offered_until_the_log_takes_it() {
 }
 
 #[test]
-fn what_cannot_be_taken_back_times_out_as_unknown() {
+fn commands_that_cannot_be_abandoned_time_out_as_unknown() {
     let mut correlator = Correlator::new(7);
     let command = correlator.submit(release(), "caller");
     let outputs = correlator.tick(DEADLINE);

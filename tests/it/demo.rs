@@ -38,7 +38,7 @@ fn the_demonstration_ends_with_a_clean_audit_and_leaves_nothing() {
 }
 
 #[test]
-fn a_terminal_that_is_closed_leaves_nothing() {
+fn a_closed_terminal_leaves_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let mut demo = Running::start(&mut endless(temp.path()));
     until("shoppers shop", || demo.line().contains(" s left  201 "));
@@ -49,7 +49,7 @@ fn a_terminal_that_is_closed_leaves_nothing() {
 }
 
 #[test]
-fn an_output_that_is_closed_ends_it_and_leaves_nothing() {
+fn a_closed_output_ends_the_demo_and_leaves_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let mut demo = spawn(&mut endless(temp.path()));
     let mut first = String::new();

@@ -114,7 +114,7 @@ fn a_copy_of_a_decided_command_does_nothing_wherever_it_comes() {
 
 /// An Abandon that comes before as many others as are kept leaves none of them out.
 #[test]
-fn an_attempt_that_was_given_up_never_counts_however_many_were() {
+fn a_cancelled_attempt_never_counts_however_many_there_are() {
     for between in BETWEEN {
         let late = reserve(200, "much", true);
         let mut commands = vec![define(1, 1), abandon(2, "much", &late)];
@@ -133,7 +133,7 @@ fn an_attempt_that_was_given_up_never_counts_however_many_were() {
 }
 
 #[test]
-fn nobody_is_told_of_a_copy() {
+fn a_duplicate_has_no_reply() {
     let mut life = Life::new(Bounds::default());
     let first = wire::command::encode(&reserve(2, "first", true));
     let told = life.told(&[wire::command::encode(&define(1, 1)), first.clone(), first], NOW);

@@ -25,7 +25,7 @@ fn served_after(told: &str, dir: &Path) -> Served {
 }
 
 #[test]
-fn few_open_files_are_said_and_those_who_ask_are_answered_all_the_same() {
+fn a_low_limit_of_open_files_is_logged_and_calls_are_still_answered() {
     let dir = tempfile::tempdir().unwrap();
     let Served { running, url } = served_after("ulimit -n 512", dir.path());
     let address = url.strip_prefix("http://").unwrap().parse().unwrap();
@@ -65,7 +65,7 @@ fn assert_private(path: &Path) {
 
 /// The log holds who ordered what.
 #[test]
-fn what_is_in_the_data_directory_is_for_its_user_alone() {
+fn files_of_the_data_directory_are_readable_by_their_user_alone() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
     let serve = || served_after("umask 022", &dir);

@@ -219,7 +219,7 @@ impl Following {
 }
 
 #[test]
-fn what_others_own_is_followed_to_the_end_and_every_event_is_heard() {
+fn partitions_of_others_are_followed_to_the_end_event_by_event() {
     let following = Following::of(world());
     assert_eq!(following.handle().status(), PartitionStatus::Restoring);
     let heard = following.run(|_| {});
@@ -257,7 +257,7 @@ fn far_behind() -> Following {
 }
 
 #[test]
-fn who_is_far_behind_reads_up_to_the_end_before_it_follows() {
+fn a_follower_far_behind_reads_to_the_end_before_it_follows() {
     let following = far_behind();
     let end = following.world.log.end(0).unwrap();
     let heard = following.run(|_| {});
@@ -267,7 +267,7 @@ fn who_is_far_behind_reads_up_to_the_end_before_it_follows() {
 }
 
 #[test]
-fn who_is_far_behind_stops_at_what_is_no_event() {
+fn a_follower_far_behind_stops_at_bytes_that_are_no_event() {
     let mut following = far_behind();
     following.tail.spoilt = Some(1_500);
     following.world.heard.may_fail.store(true, Relaxed);
@@ -280,7 +280,7 @@ fn who_is_far_behind_stops_at_what_is_no_event() {
 }
 
 #[test]
-fn what_is_owned_here_is_left_alone_and_followed_again_from_where_its_owner_left_it() {
+fn an_owned_partition_is_not_followed_until_its_owner_ends() {
     let following = Following::of(world());
     let end = following.world.log.end(0).unwrap();
     following.run(|round| match round {
@@ -296,7 +296,7 @@ fn what_is_owned_here_is_left_alone_and_followed_again_from_where_its_owner_left
 }
 
 #[test]
-fn what_comes_during_a_claim_that_comes_to_nothing_is_asked_for_again() {
+fn events_of_a_failed_claim_are_read_again() {
     let following = Following::of(world());
     // The claim begins while an event is on its way, and is over before the follower looks at statuses again.
     let claims = AtomicBool::new(true);
@@ -413,7 +413,7 @@ fn an_event_that_cannot_be_handed_over_is_asked_for_again_and_told_of_once() {
 }
 
 #[test]
-fn a_stretch_that_cannot_be_read_is_followed_up_to_what_is_wrong_with_it() {
+fn events_before_an_unreadable_one_are_followed() {
     let following = far_behind();
     following.tail.is_unreadable.store(true, Relaxed);
     following.run(|round| following.world.clock.set(Micros((round as u64 + 1) * 10_000_000)));
@@ -461,7 +461,7 @@ fn a_state_is_current_for_as_long_as_the_log_says_so() {
 }
 
 #[test]
-fn what_is_there_when_the_end_is_first_asked_for_is_not_passed_over() {
+fn events_before_the_first_known_end_are_not_skipped() {
     let following = Following::of(world());
     following.world.clock.set(later(1_000));
     following.run(|_| {});
@@ -472,7 +472,7 @@ fn what_is_there_when_the_end_is_first_asked_for_is_not_passed_over() {
 }
 
 #[test]
-fn who_reads_up_to_an_end_was_current_when_it_was_asked_for_and_no_later() {
+fn reading_up_to_an_end_is_as_fresh_as_the_question_for_it() {
     let following = Following::of(world());
     let end = following.end();
     following.hidden.store(10, Relaxed);

@@ -294,7 +294,7 @@ proptest! {
     /// L5 and L6: whoever was told no, or gave up before or after their Reserve, holds nothing; a yes that nobody gave
     /// up is there. Each try has a number of its own and at most one abandon, anywhere.
     #[test]
-    fn the_abandoned_hold_nothing(tries in vec((label(), option::of(0..50usize)), 1..25), limit in 1..4u64) {
+    fn abandoned_attempts_hold_nothing(tries in vec((label(), option::of(0..50usize)), 1..25), limit in 1..4u64) {
         let van = pool_id("van-1");
         let reserve = |label: &str, attempt| {
             Command { key: Some(fixtures::key(label)), ..plain(fixtures::reserve(&van, label), attempt) }

@@ -1,4 +1,5 @@
-//! Integration tests.
+//! Integration tests: what the service owes its callers and operators, over each log, from the pure domain to whole
+//! processes on real brokers. Helpers are in `fixtures`, `wait`, `process`, `server`, `world` and `rig`.
 
 mod audit;
 mod bounded_memory;

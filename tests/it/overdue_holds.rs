@@ -41,7 +41,7 @@ fn decided(world: &World, commands: &[Vec<u8>]) {
 }
 
 #[test]
-fn nobody_is_refused_for_want_of_what_a_hold_takes_whose_turn_has_not_come() {
+fn overdue_holds_refuse_nobody_before_they_are_expired() {
     let crowd = 3 * TURN_TIMERS_MAX as u64;
     let mut commands = vec![define(1, "crowded", crowd), define(2, "full", 2)];
     commands.extend((10..10 + crowd).map(|n| reserve(n, NOW, "crowded", Some(HOLD_MS))));
@@ -73,7 +73,7 @@ fn nobody_is_refused_for_want_of_what_a_hold_takes_whose_turn_has_not_come() {
 }
 
 #[test]
-fn an_owner_is_ready_when_what_fell_due_before_is_expired() {
+fn an_owner_is_ready_after_overdue_holds_are_expired() {
     let count = TURN_OVERDUE_MAX as u64 + 1_000;
     let world = World::new(1);
     let mut commands = vec![define(1, "van-1", count)];

@@ -88,7 +88,7 @@ fn a_turns_time_never_goes_back() {
 
 /// Places without a command cost no event, and a command that cannot be read leaves its id.
 #[test]
-fn what_stands_between_commands_is_skipped_by_the_event_of_the_next() {
+fn offsets_without_a_command_are_skipped_by_the_next_event() {
     let mut state = PartitionState::new(0);
     let owner = Partition::claim(&state, 1);
     let mut cut = reserve(2, None);

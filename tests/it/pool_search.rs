@@ -150,7 +150,7 @@ fn steps(mut search: Search) -> (usize, Listing) {
 }
 
 #[test]
-fn what_a_query_costs_follows_what_it_finds_and_one_that_looks_at_much_does_it_in_steps() {
+fn the_cost_of_a_query_follows_its_result_and_is_paid_in_bounded_steps() {
     let (replica, many) = (Replica::new(1), 5 * SEARCH_STEP_POOLS as u64);
     for number in 0..many {
         put(&replica, &hourly(number, "a"));

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// One file.
+/// One scenario, as its file in `tests/scenarios` says it.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub file: String,

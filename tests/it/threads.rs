@@ -20,8 +20,10 @@ pub fn ends_when_it_panics(serve: &mut Command, thread: &str) {
     assert!(line.contains("ERROR") && line.contains(thread), "{thread}: {line}");
 }
 
+/// The story: one thread panics, and the process lives on without it. No checkpoint is written any more, or no deadline
+/// is kept, and nobody knows. The process aborts at once and names the thread.
 #[test]
-fn a_panic_of_any_of_them_ends_the_process() {
+fn a_panic_of_any_thread_ends_the_process() {
     if !cfg!(feature = "crash-points") {
         return;
     }
@@ -32,7 +34,8 @@ fn a_panic_of_any_of_them_ends_the_process() {
     }
 }
 
-/// A log that takes long to open: the process is not silent, to whoever asks and to whoever reads log lines.
+/// The story: a start takes minutes, because much has to be read. Whoever watches it sees a process that does nothing,
+/// and kills it. It says in its log and at `/startupz` what it does.
 #[test]
 fn a_start_that_takes_long_says_so() {
     if !cfg!(feature = "crash-points") {
@@ -58,8 +61,10 @@ fn a_start_that_takes_long_says_so() {
     assert!(ended.err.contains("the log is being opened"), "{}", ended.err);
 }
 
+/// The story: a thread hangs when the process is told to end. The supervisor would kill it without a word, and nobody
+/// would learn which thread it was. The process ends within its own limit, with an error that names it.
 #[test]
-fn one_that_hangs_at_the_end_is_named_and_left_behind() {
+fn a_thread_that_hangs_at_shutdown_is_named_and_left_behind() {
     if !cfg!(feature = "crash-points") {
         return;
     }

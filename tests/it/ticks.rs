@@ -82,7 +82,7 @@ fn owner(
 }
 
 #[test]
-fn an_owner_that_was_silent_for_so_long_says_so() {
+fn a_silent_owner_writes_a_tick() {
     let events = owner(Some(TICK_MS), |world, handle, at| {
         at(TICK_MS - 1);
         at(TICK_MS);
@@ -106,7 +106,7 @@ fn an_owner_that_was_silent_for_so_long_says_so() {
 }
 
 #[test]
-fn an_owner_that_need_not_say_so_does_not() {
+fn an_owner_without_ticks_writes_none() {
     let events = owner(None, |_, _, at| (1..50).for_each(|hours| at(hours * 3_600_000)));
     assert_eq!(events, [(EventKind::Barrier, 0)]);
 }

@@ -196,6 +196,9 @@ fn claim(log: &Embedded, partition: u32) -> (Owned, Vec<StoredEvent>) {
     (owned.unwrap(), events)
 }
 
+/// The story: the machine loses power while turns are being written; what was not flushed is gone or half there. A log
+/// that was read back with half of a turn, or without one that was answered, would oversell. Wherever the power goes,
+/// every committed turn is there and no half of another one.
 #[test]
 fn a_power_cut_at_any_point_keeps_every_committed_turn_and_no_half_of_another() {
     let dir = TempDir::new().unwrap();
@@ -227,6 +230,8 @@ fn a_power_cut_at_any_point_keeps_every_committed_turn_and_no_half_of_another() 
     }
 }
 
+/// The story: the disk refuses a write or a flush. Whether the turn is on it nobody knows, and the next turn would
+/// stand on top of it. The outcome is unknown, and so is every later one, until the log is opened again and read.
 #[test]
 fn a_commit_that_fails_is_unknown_and_so_is_everything_after_it() {
     for syncs in [false, true] {
@@ -264,7 +269,8 @@ fn a_commit_that_fails_is_unknown_and_so_is_everything_after_it() {
     }
 }
 
-/// Whatever became of the turn: what the log holds when it is opened again is what counts, for events and commands alike.
+/// The story: a commit fails, and its turn may be on the disk or not. Decided again although it is there, its commands
+/// would be applied twice. What the log holds when it is opened again is what counts, for events and commands alike.
 #[test]
 fn a_turn_of_which_nobody_knows_is_decided_once_when_the_log_is_opened_again() {
     let mut found = std::collections::BTreeSet::new();
@@ -309,6 +315,8 @@ fn a_turn_of_which_nobody_knows_is_decided_once_when_the_log_is_opened_again() {
     assert_eq!(Vec::from_iter(found), [5, 8], "both are to be met");
 }
 
+/// The story: the process starts while the disk is full. The log can be read, and refuses turns until there is room;
+/// nobody restarts anything.
 #[test]
 fn a_log_that_is_opened_without_room_is_read_and_takes_turns_when_there_is_some() {
     let dir = TempDir::new().unwrap();
@@ -333,6 +341,8 @@ fn a_log_that_is_opened_without_room_is_read_and_takes_turns_when_there_is_some(
     assert_eq!(owner.commit(turn(0, 5, 1)), CommitOutcome::Ok);
 }
 
+/// The story: after a failed commit the file is replaced, or restored from an older copy, before it is opened again.
+/// Turns on top of it would follow a past that was not answered. It takes none.
 #[test]
 fn a_file_that_is_another_when_it_is_opened_again_or_holds_less_takes_no_turn() {
     let dir = TempDir::new().unwrap();

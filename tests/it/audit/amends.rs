@@ -17,7 +17,7 @@ fn one_order_more(amounts: &mut Amounts) {
 }
 
 #[test]
-fn l1_what_an_amend_takes() {
+fn l1_capacity_of_amends() {
     check(&[
         ("used after an amend", Law::Capacity, At::R2_AMENDED, |log| entry(log, At::R2_AMENDED).used = seven()),
         ("limits of an amend", Law::Capacity, At::R2_AMENDED, |log| entry(log, At::R2_AMENDED).limits = seven()),
@@ -51,7 +51,7 @@ fn l1_what_an_amend_takes() {
 }
 
 #[test]
-fn what_an_amend_leaves_as_it_was() {
+fn an_amend_that_changes_anything_else_is_found() {
     check(&[
         ("an ended one revived", Law::TrueYes, At::R2_RELEASED_AGAIN, |log| {
             copy_body(log, At::R2_AMENDED, At::R2_RELEASED_AGAIN);

@@ -50,7 +50,7 @@ fn judged(calls: Vec<Call>, log: &[ChainedEvent]) -> HistoryReport {
 }
 
 #[test]
-fn the_truth_is_clean() {
+fn a_true_caller_history_is_clean() {
     let log = play().log;
     let report = judged(truth(&log), &log);
     assert_eq!(report.breaches(), []);
@@ -59,7 +59,7 @@ fn the_truth_is_clean() {
 }
 
 #[test]
-fn every_lie_is_found() {
+fn a_false_caller_history_is_found() {
     type Lie = (&'static str, Law, At, fn(&mut Vec<Call>, &mut Vec<ChainedEvent>));
     fn proof(call: &mut Call) -> &mut Proof {
         match &mut call.told {

@@ -266,7 +266,7 @@ fn l2_one_decision() {
 
 /// An event that says something else than what its command asked, and agrees with itself and with all others.
 #[test]
-fn what_was_not_asked() {
+fn answers_to_what_was_not_asked_are_found() {
     check(&[
         ("another demand, and every counter agrees", Law::TrueYes, At::R8_ACCEPTED, |log| {
             let more = |amounts: &Amounts| amounts.map(|d, units| units + u64::from(d == dimension("crates")));

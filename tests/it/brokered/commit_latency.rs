@@ -67,7 +67,7 @@ fn take_turns(kafka: &Kafka) -> Vec<Duration> {
 
 /// Noise makes a round slow, and then another is taken; the trap makes every round slow.
 #[test]
-fn turns_of_an_owner_stay_out_of_it() {
+fn turns_of_an_owner_do_not_wait_for_the_clients_flush() {
     let prefix = prefix();
     make_topics(&prefix, 1);
     let kafka = open(&prefix, 1);
@@ -80,7 +80,7 @@ fn turns_of_an_owner_stay_out_of_it() {
 
 /// What the test above guards against is there in this client, so that it would be seen.
 #[test]
-fn turns_that_leave_it_to_the_client_are_in_it() {
+fn turns_that_leave_delivery_to_the_client_wait_for_its_flush() {
     let prefix = prefix();
     make_topics(&prefix, 1);
     let cluster = cluster(&prefix);

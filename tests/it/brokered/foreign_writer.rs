@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// See the module.
+/// A transactional producer that writes into the events of partition 0 without owning it.
 pub struct Rogue<'a> {
     log: &'a Log,
     producer: BaseProducer,

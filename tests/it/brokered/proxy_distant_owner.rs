@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const PARTITIONS: u32 = 4;
 const ALL: usize = PARTITIONS as usize;
-/// Each way.
+/// How long each request and each answer of the distant process is held up.
 const AWAY: Duration = Duration::from_millis(300);
 /// For how long it is watched that partitions stay where they are.
 const CALM: Duration = Duration::from_secs(20);

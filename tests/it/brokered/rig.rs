@@ -34,7 +34,7 @@ fn subjects(rig: &Rig) -> Value {
 }
 
 #[test]
-fn the_shared_one_serves() {
+fn the_shared_rig_serves() {
     let rig = Rig::shared();
     until("the broker answers", || answers(rig.brokers()));
     assert!(subjects(rig).is_array());
@@ -86,7 +86,7 @@ fn the_registry_comes_back_with_its_schemas() {
 }
 
 #[test]
-fn it_ends_with_its_owner() {
+fn the_rig_ends_with_its_owner() {
     let mut owner = spawn(Command::new("sleep").arg("600"));
     let rig = Rig::owned_by(owner.id());
     until("it answers", || answers(rig.brokers()));

@@ -71,7 +71,7 @@ fn make_files(dir: &Path) {
 }
 
 #[test]
-fn who_shows_certificate_and_password_is_served_and_nobody_else() {
+fn only_clients_with_certificate_and_password_are_served() {
     let dir = tempfile::tempdir().unwrap();
     make_files(dir.path());
     let rig = Rig::secured(dir.path());

@@ -210,12 +210,12 @@ impl<'s> Serving<'s> {
         }
     }
 
-    /// SIGSTOP.
+    /// Stops the process with SIGSTOP: it stands still and keeps its connections.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT.
+    /// Lets a stopped process go on, with SIGCONT.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }

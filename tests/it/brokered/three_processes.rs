@@ -6,7 +6,7 @@ use crate::rig::Rig;
 use serde_json::{Value, json};
 
 #[test]
-fn three_serve_one_log() {
+fn three_processes_serve_one_log() {
     let site = Site::new(Rig::shared(), 4);
     let all = ["a", "b", "c"].map(|name| site.serve(name));
     let body = json!({ "limits": { "orders": 5 } }).to_string();

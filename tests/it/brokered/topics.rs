@@ -174,7 +174,7 @@ fn topics_are_planned_made_once_and_checked() {
 }
 
 #[test]
-fn an_apply_that_stopped_half_way_is_gone_on_with() {
+fn an_apply_that_stopped_half_way_is_continued() {
     let place = Place::on(Rig::shared(), "half");
     place.create("events", 5);
     place.apply();
@@ -256,7 +256,7 @@ fn what_cannot_be_undone_is_refused_and_explained() {
 }
 
 #[test]
-fn a_manifest_that_is_gone_or_doubtful_is_for_a_person() {
+fn a_missing_or_doubtful_manifest_is_left_to_a_person() {
     let place = Place::on(Rig::shared(), "doubtful");
     place.apply();
     let seen = place.look();

@@ -171,7 +171,7 @@ fn used(server: &Server, pool: &str) -> u64 {
 }
 
 #[test]
-fn what_a_silent_registry_was_asked_about_is_decided_when_it_answers() {
+fn commands_wait_until_a_silent_registry_answers() {
     let (log, door) = (Log::new(1), Door::new(Rig::shared()));
     register(&log);
     let dir = tempfile::tempdir().unwrap();
@@ -228,7 +228,7 @@ fn what_a_silent_registry_was_asked_about_is_decided_when_it_answers() {
 }
 
 #[test]
-fn what_a_later_version_asks_is_left_to_a_later_version() {
+fn commands_of_a_later_version_wait_for_that_version() {
     let log = Log::new(1);
     let dir = tempfile::tempdir().unwrap();
     let server = log.serve_alone(dir.path());
@@ -348,7 +348,7 @@ fn write_event(place: &Place, bytes: &[u8], schema: Option<&[u8]>) {
 }
 
 #[test]
-fn who_cannot_read_events_does_not_start() {
+fn a_process_that_cannot_read_events_does_not_start() {
     let (rig, dir) = (Rig::shared(), tempfile::tempdir().unwrap());
     let (place, door) = (Place::on(rig, "unread"), Door::new(rig));
     place.apply();

@@ -114,7 +114,7 @@ fn what_is_printed_can_be_chosen_and_followed() {
 }
 
 #[test]
-fn a_reader_that_has_enough_is_no_error() {
+fn a_closed_output_is_no_error() {
     let dir = tempfile::tempdir().unwrap();
     let server = serve(dir.path());
     server.sell_out("slot-1");
@@ -131,7 +131,7 @@ fn a_reader_that_has_enough_is_no_error() {
 }
 
 #[test]
-fn a_log_in_use_by_nobody_who_answers_is_2() {
+fn a_locked_log_whose_server_does_not_answer_exits_2() {
     let dir = tempfile::tempdir().unwrap();
     let server = serve(dir.path());
     let path = dir.path().join("server.addr");

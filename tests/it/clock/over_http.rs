@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
-/// 2026-11-21, 10:00.
+/// When the tests begin: 2026-11-21T10:00:00Z.
 const TEN: Micros = Micros(1_795_255_200_000_000);
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;

@@ -64,7 +64,7 @@ fn reserves() -> Vec<(String, &'static str)> {
 /// Method, path, headers, body, status, code.
 type Case = (&'static str, &'static str, &'static [&'static str], &'static str, u16, &'static str);
 
-/// Other requests.
+/// Requests that are refused for their path, method or headers, whatever their body.
 const OTHERS: &[Case] = &[
     ("PUT", "/v1/pools/p", &[], r#"{"limits":{}}"#, 400, "no_dimensions"),
     ("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":-1}}"#, 400, "bad_units"),
@@ -188,7 +188,7 @@ fn each_bad_request_has_its_own_refusal() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_before_it_is_read() {
+fn too_large_requests_are_refused_before_they_are_read() {
     let server = Server::alone();
     server.pool("p", 10);
     let large = vec![b' '; 17 << 10];
@@ -228,7 +228,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn what_is_no_http_gets_a_problem_and_an_end() {
+fn bytes_that_are_no_http_get_a_problem_and_the_connection_ends() {
     let server = Server::alone();
     for (garbage, code) in [
         (&b"\x16\x03\x01\x02\x00\x01\x00\x01"[..], "tls_not_spoken"),

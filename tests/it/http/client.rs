@@ -78,7 +78,7 @@ impl Reply {
     }
 }
 
-/// One connection.
+/// One connection to a server, kept open between requests.
 pub struct Client {
     stream: TcpStream,
     unread: Vec<u8>,

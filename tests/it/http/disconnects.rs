@@ -27,8 +27,8 @@ fn counted(client: &mut Client, start: &str) -> u64 {
     values.map(|value| value.parse::<u64>().unwrap()).sum()
 }
 
-/// Every second caller hangs up as soon as it has asked. What is decided after that is taken back; an answer that was
-/// sent before is a yes on a broken connection, which nobody takes back.
+/// The story: callers lose their connection, or give up, while their Reserve is being decided. Nobody will ever confirm
+/// what it reserved, and the capacity would be gone. What they reserved is taken back.
 #[test]
 fn callers_who_hang_up_leave_nothing_behind() {
     let server = Server::alone();
@@ -128,6 +128,8 @@ fn call_on(address: SocketAddr, keeps: bool, answered: &AtomicUsize) {
     }
 }
 
+/// The story: a deployment ends the process while calls are in flight. Callers who are cut off do not know whether they
+/// hold anything. Each call that was sent is answered first.
 #[test]
 fn a_process_that_is_told_to_end_answers_every_call_it_was_sent() {
     let dir = tempfile::tempdir().unwrap();

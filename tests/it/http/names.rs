@@ -82,7 +82,7 @@ fn as_actor(c: &mut Client, text: &str) -> Reply {
 }
 
 #[test]
-fn what_is_no_name_is_refused_wherever_it_stands() {
+fn invalid_names_are_refused_in_every_place() {
     let server = Server::alone();
     server.pool("p", 100);
     let c = &mut server.client();

@@ -173,7 +173,7 @@ const FINAL: &[Row] = &[
     ("hold_expired", "POST", "/v1/reservations/EXPIRED/confirm", &[], "", &["reservation hr_", "T"]),
 ];
 
-/// What may pass by itself: [`what_may_pass_comes_through_with_the_same_key`] and its neighbours wait until it does.
+/// What may pass by itself: [`retryable_problems_succeed_later_under_the_same_key`] and its neighbours wait until it does.
 const PASSING: &[&str] =
     &["shed", "timeout", "restoring", "not_fresh", "deadline_too_far", "head_timeout", "body_timeout"];
 
@@ -233,7 +233,7 @@ fn filled(server: &Server, c: &mut Client) -> [String; 3] {
 }
 
 #[test]
-fn what_is_final_says_why_and_stays() {
+fn final_refusals_say_why_and_stay() {
     let server = Server::alone();
     let c = &mut server.client();
     let [full, released, expired] = filled(&server, c);
@@ -275,7 +275,7 @@ fn refused(reply: &Reply, status: u16, code: &str) {
 
 /// Shed, timed out either way, too far by one clock: the same request comes through when that is over.
 #[test]
-fn what_may_pass_comes_through_with_the_same_key() {
+fn retryable_problems_succeed_later_under_the_same_key() {
     let timeout = format!("Request-Timeout-Ms: {TIMEOUT_MS}");
     let headers: &[&str] = &["Idempotency-Key: k", &timeout];
     let again = |mut desk: Desk| {

@@ -141,7 +141,7 @@ fn what_is_asked_of_no_path_is_refused_fittingly() {
 }
 
 #[test]
-fn the_documentation_refuses_like_the_rest() {
+fn the_documentation_pages_refuse_like_the_api() {
     let server = Server::alone();
     let c = &mut server.client();
     let moved = c.get("/docs");

@@ -10,7 +10,7 @@ const CALLERS: usize = 1_000;
 const AMENDERS: usize = 100;
 
 #[test]
-fn of_a_thousand_callers_one_gets_the_last_unit() {
+fn one_of_a_thousand_callers_gets_the_last_unit() {
     let server = Server::alone();
     let mut callers: Vec<Client> = (0..CALLERS).map(|_| server.client()).collect();
     let expected = BTreeMap::from([("201 confirmed".to_owned(), 1), ("409 over_limit".to_owned(), CALLERS - 1)]);
@@ -39,7 +39,7 @@ fn all_at_once(callers: &mut [Client], asked: &[Vec<u8>]) -> BTreeMap<String, us
 }
 
 #[test]
-fn of_a_hundred_that_want_one_unit_more_each_as_many_get_it_as_there_are() {
+fn a_hundred_callers_get_exactly_the_units_there_are() {
     let server = Server::alone();
     let mut callers: Vec<Client> = (0..AMENDERS).map(|_| server.client()).collect();
     let expected = BTreeMap::from([("200 confirmed".to_owned(), 7), ("409 over_limit".to_owned(), AMENDERS - 7)]);

@@ -50,7 +50,7 @@ fn a_reserve_whose_deadline_passes_holds_nothing() {
 
 /// The "no" to one try must not be taken for one to the key: the caller may never have read the first answer.
 #[test]
-fn a_try_that_comes_to_nothing_is_no_no_when_an_earlier_one_of_its_key_has_reserved() {
+fn a_failed_retry_of_a_key_that_has_reserved_is_unknown() {
     let mut desk = Desk::new();
     let mut first = desk.reserve("k");
     assert_eq!(desk.decide(), [EventKind::Accepted]);

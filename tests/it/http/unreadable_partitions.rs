@@ -29,6 +29,9 @@ fn listed(page: &Value) -> Vec<&str> {
     page["pools"].as_array().unwrap().iter().map(|pool| pool["pool"].as_str().unwrap()).collect()
 }
 
+/// The story: one event of one partition is damaged on the disk. A server that answered nothing any more would close
+/// every pool; one that answered as if nothing were wrong would show a list that lacks pools. The others are served,
+/// and lists say which partition is missing and why.
 #[test]
 fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
     let dir = tempfile::tempdir().unwrap();
@@ -90,7 +93,7 @@ fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
 }
 
 #[test]
-fn where_nothing_can_be_read_the_answer_says_whether_it_will_be() {
+fn a_fully_unreadable_answer_says_whether_to_retry() {
     let desk = Desk::restoring(2);
     let status = |partition: u32, status| becomes(desk.gateway.replica().partition(partition).unwrap(), status);
     let list = |desk: &Desk| Client::connect(desk.address).get("/v1/pools");

@@ -92,7 +92,7 @@ struct Common {
     decided: Mutex<Vec<Duration>>,
 }
 
-/// See the module.
+/// The callers of one phase, who go on until they are told to stop.
 pub struct Callers {
     common: Arc<Common>,
     runtime: Runtime,

@@ -37,7 +37,7 @@ const CALM: Duration = Duration::from_secs(2);
 /// What is done to a running service.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// Nothing.
+    /// No fault: what callers are told in a calm system.
     Nothing,
     /// SIGKILL, at any moment of the process's work, and a start.
     Kill(usize),

@@ -13,7 +13,7 @@ pub struct Away {
     pub to: Duration,
 }
 
-/// See the module.
+/// Answers and silences of one phase, as they are printed.
 pub struct Report {
     name: String,
     lasted: Duration,

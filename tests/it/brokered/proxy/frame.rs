@@ -331,7 +331,7 @@ mod recorded {
     }
 
     #[test]
-    fn what_is_not_known_is_named() {
+    fn unknown_requests_are_named() {
         let mut newer = bytes(WRITE);
         newer[3] = 11;
         let said = Request::read(&newer).unwrap_err();

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, Thr
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Kafka's codes.
+/// Error codes of Kafka's protocol.
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 
 /// How many records the client was told to be in the log.
@@ -75,7 +75,7 @@ impl Trial<'_> {
 }
 
 #[test]
-fn what_it_is_told_happens_and_is_counted() {
+fn faults_happen_as_told_and_are_counted() {
     let rig = Rig::proxied(&[]);
     let (log, proxy) = (Log::on(rig.brokers(), 2), Proxy::start(&rig));
     let producer = log.by(&rig.proxied_broker()).cluster.commands().create_with_context(Delivered::default()).unwrap();
