@@ -3,7 +3,7 @@
 
 use super::judge::Judge;
 use super::keys::is_unkept;
-use crate::domain::room::SHUT;
+use crate::domain::retention::SHUT;
 use crate::domain::{CommandId, CommandKind, EventBody, Law, Micros, Reason};
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX};
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,8 @@
 
 use super::memory::{Memory, Ring};
 use crate::domain::reservation::AttemptSets;
-use crate::domain::room::{self, Standing};
+use crate::domain::retention::Standing;
+use crate::domain::room;
 use crate::domain::{
     Amounts, Attempt, Attempts, Dimension, Entry, Judged, Micros, Name, PoolId, Reason, Reservation, ReservationId,
     Status,

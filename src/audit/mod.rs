@@ -26,7 +26,7 @@ mod report;
 
 pub use report::{ClockSet, PartitionReport, Report};
 
-use crate::domain::room::Bounds;
+use crate::domain::retention::Bounds;
 use crate::domain::{
     ChainedEvent, DedupEntry, Digest, Law, Micros, Pool, PoolId, PoolSpec, Reservation, ReservationId,
 };

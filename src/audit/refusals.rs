@@ -4,7 +4,8 @@ use super::books::{Book, more_than};
 use super::judge::Judge;
 use super::keys::is_business;
 use super::lives::{Life, LifeStatus};
-use crate::domain::room::{self, Standing};
+use crate::domain::retention::Standing;
+use crate::domain::room;
 use crate::domain::{Amounts, CommandKind, Law, LimitChange, Mode, Reason, Rejection};
 use crate::limits::{ANSWER_BYTES_MAX, UNITS_MAX};
 

@@ -1,13 +1,12 @@
 //! The values of settings as text, each with its source. A flag wins over the environment, the environment over the
 //! file, and the file over the default. [`super::Config`] parses and checks the texts.
 
+use super::setting::ENV_PREFIX;
 use super::{Problem, Setting};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Prefix of the environment variables that set settings.
-pub(super) const ENV_PREFIX: &str = "HEADROOM_";
-/// Variables with that prefix that are not settings.
+/// Variables with the prefix of settings that are not settings.
 const ENV_OTHERS: &[&str] = &[
     "HEADROOM_CONFIG",
     #[cfg(feature = "crash-points")]

@@ -1,12 +1,14 @@
 //! The one table of settings: the name, the flag, the default, the type and the description of each. The help of the
 //! command line, `headroom config` and the documentation show these texts.
 
-use super::raw::ENV_PREFIX;
 use crate::limits::{
     DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, MIN_IN_SYNC_DEFAULT, PARTITIONS_DEFAULT, PARTITIONS_MAX,
     REGISTRY_TIMEOUT_DEFAULT_MS, REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_DEFAULT,
 };
 use std::fmt;
+
+/// Prefix of the environment variables that set settings.
+pub(super) const ENV_PREFIX: &str = "HEADROOM_";
 
 /// The type of a setting's value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,7 +10,8 @@ use super::name::Name;
 use super::outcome::Reason;
 use super::pool::{Mode, Pool, PoolSpec};
 use super::reservation::{Judged, Reservation, Status};
-use super::room::{self, Standing};
+use super::retention::Standing;
+use super::room;
 use super::route::{self, pool_hash};
 use super::units::{Amounts, Micros};
 use crate::limits::{

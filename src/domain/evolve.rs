@@ -8,7 +8,7 @@ use super::law::{self, Breach, Law};
 use super::ledger::{CommandKey, DedupEntry, LedgerMut, has_reserve, kept_through, kept_until};
 use super::pool::Pool;
 use super::reservation::{Attempts, Reservation, Status};
-use super::room::{Keeping, SHUT};
+use super::retention::{Keeping, SHUT};
 use super::units::{Amounts, Micros};
 use super::{CommandKind, Reason};
 use crate::limits::DEDUP_WINDOW_MS;

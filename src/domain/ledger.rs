@@ -6,7 +6,7 @@ use super::ids::{CommandId, IdempotencyKey, PoolId, ReservationId};
 use super::kind::{CommandKind, KeyScope};
 use super::pool::Pool;
 use super::reservation::Reservation;
-use super::room::{Bounds, Keeping, SHUT};
+use super::retention::{Bounds, Keeping, SHUT};
 use super::units::Micros;
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS};
 

@@ -17,6 +17,7 @@ pub mod name;
 pub mod outcome;
 pub mod pool;
 pub mod reservation;
+pub mod retention;
 pub mod room;
 pub mod route;
 pub mod units;

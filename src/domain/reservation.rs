@@ -3,7 +3,7 @@
 use super::ids::{Attempt, Dimension, PoolId, ReservationId};
 use super::name::Name;
 use super::outcome::Reason;
-use super::room::{Keeping, Standing};
+use super::retention::{Keeping, Standing};
 use super::units::{Amounts, Micros};
 use crate::limits::{ATTEMPTS_MAX, CANCELLED_ATTEMPTS_MAX};
 

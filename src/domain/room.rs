@@ -3,16 +3,13 @@
 //! index.
 
 use super::event::EventBody;
-use super::ids::CommandId;
 use super::ledger::{CommandKey, Target};
 use super::name::Name;
 use super::pool::PoolSpec;
 use super::reservation::Reservation;
-use super::units::{Amounts, Micros};
-use crate::limits::{
-    ANSWER_BYTES, FORGET_SPAN_MS, HOLD_BYTES, MEMORY_BYTES_MAX, MEMORY_RESERVE_BYTES, REFUSALS_BYTES_MAX,
-    REFUSED_ANSWERS_BYTES_MAX, RESERVATION_BYTES,
-};
+use super::retention::Standing;
+use super::units::Amounts;
+use crate::limits::{ANSWER_BYTES, HOLD_BYTES, RESERVATION_BYTES};
 
 /// One allocation with its header, and the counters and the length of a shared text or list.
 const SHARED_BYTES: u64 = 48;
@@ -28,66 +25,6 @@ const ORDER_BYTES: u64 = 48;
 /// The entry of a name in an ordered set, and the two of a label in a map.
 const AREA_BYTES: u64 = 24;
 const LABEL_BYTES: u64 = 48;
-
-/// A marker among the ids of decided commands. While it is kept, an attempt may still come that was given up and for
-/// which there was no room to remember. No Reserve may start a reservation until then.
-pub const SHUT: CommandId = CommandId(u128::MAX);
-
-/// How many bytes a partition may remember. The bounds are part of the fold: whoever folds the same events must use
-/// the same bounds. A served log uses those of [`crate::limits`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bounds {
-    /// For live and ended reservations, attempts that were given up, and answers of applied changes. None of these is
-    /// forgotten before its time; work that needs more room is refused.
-    pub memory: u64,
-    /// Room beyond `memory`, for what must not be refused.
-    pub reserve: u64,
-    /// For refusals of Reserve commands; the oldest are forgotten first.
-    pub refusals: u64,
-    /// For refusals of other keyed commands; the oldest are forgotten first.
-    pub refused_answers: u64,
-}
-
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds {
-            memory: MEMORY_BYTES_MAX,
-            reserve: MEMORY_RESERVE_BYTES,
-            refusals: REFUSALS_BYTES_MAX,
-            refused_answers: REFUSED_ANSWERS_BYTES_MAX,
-        }
-    }
-}
-
-/// How a reservation lives. A hold also has a timer, and a live one has an entry in the index of orders.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// It lives until a deadline.
-    Held,
-    /// It lives until it is released.
-    Confirmed,
-    /// It does not live any more, or never did.
-    Over,
-}
-
-/// How long an entry is kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Keeping {
-    /// As long as the reservation lives.
-    Live,
-    /// At least until this time: the reservation ended, or attempts of it were given up.
-    Until(Micros),
-    /// As long as there is room for it: a refusal, which took nothing.
-    Refusal,
-}
-
-/// The end of the span of time in which `until` lies. All entries that may be forgotten within one span stop counting
-/// together.
-pub fn span_end(until: Micros) -> Micros {
-    let span_us = FORGET_SPAN_MS.saturating_mul(1_000);
-    let spans = until.0.checked_div(span_us).unwrap_or_default();
-    Micros(spans.saturating_add(1).saturating_mul(span_us))
-}
 
 /// Bytes of a reservation with so many attempts: first those not abandoned, then those cancelled.
 pub fn of_parts(

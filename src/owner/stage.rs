@@ -1,7 +1,8 @@
 //! The overlay of a turn that is not committed yet. Decisions see the partition's state through it. Dropping it drops
 //! the turn. With each event it remembers and forgets refusals exactly as the state will when the turn is folded.
 
-use crate::domain::room::{self, Bounds, Keeping};
+use crate::domain::retention::{self, Bounds, Keeping};
+use crate::domain::room;
 use crate::domain::{
     CommandId, CommandKey, DedupEntry, Ledger, LedgerMut, Micros, Pool, PoolId, Reservation, ReservationId,
 };
@@ -69,7 +70,7 @@ impl<'a> Stage<'a> {
     fn bytes(&self, keeping: Keeping, bytes: u64) -> (u64, u64) {
         match keeping {
             Keeping::Live => (bytes, 0),
-            Keeping::Until(until) if room::span_end(until) > self.now => (bytes, 0),
+            Keeping::Until(until) if retention::span_end(until) > self.now => (bytes, 0),
             Keeping::Until(_) => (0, 0),
             Keeping::Refusal => (0, bytes),
         }

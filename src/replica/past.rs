@@ -2,7 +2,7 @@
 //! which stop counting as a whole; refusals lie in the order in which they were given, and the oldest go when they are
 //! too many bytes.
 
-use crate::domain::room::{Keeping, span_end};
+use crate::domain::retention::{Keeping, span_end};
 use crate::domain::{CommandKey, Micros};
 use std::collections::{BTreeMap, VecDeque};
 

@@ -6,7 +6,8 @@ use super::past::{Charge, Past};
 use super::pools::Pools;
 use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
-use crate::domain::room::{self, Bounds, Keeping};
+use crate::domain::retention::{self, Bounds, Keeping};
+use crate::domain::room;
 use crate::domain::{
     Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Micros,
     Pool, PoolId, Reservation, ReservationId, Status,
@@ -318,12 +319,12 @@ impl PartitionState {
         for _ in 0..FORGOTTEN_PER_EVENT_MAX {
             let Some(slot) = self.past.next_over(now) else { break };
             let reservation = self.slab.at(slot).map(|(_, reservation)| reservation.keeping());
-            if matches!(reservation, Some(Keeping::Until(until)) if room::span_end(until) <= now) {
+            if matches!(reservation, Some(Keeping::Until(until)) if retention::span_end(until) <= now) {
                 self.drop_slot(slot);
             }
         }
         for _ in 0..FORGOTTEN_PER_EVENT_MAX {
-            let first = self.remembered_until.first().filter(|(until, _)| room::span_end(*until) <= now);
+            let first = self.remembered_until.first().filter(|(until, _)| retention::span_end(*until) <= now);
             let Some((_, key)) = first.cloned() else { break };
             self.drop_answer(&key);
         }

@@ -4,7 +4,8 @@
 use crate::fixtures::{abandon, command, define, dimension, key, orders, pool_id, reservation_id, reserve_as};
 use crate::owner_laws::Life;
 use headroom::audit::PartitionAudit;
-use headroom::domain::room::{Bounds, Standing, of_parts, of_reservation};
+use headroom::domain::retention::{Bounds, Standing};
+use headroom::domain::room::{of_parts, of_reservation};
 use headroom::domain::*;
 use headroom::limits::{COMMAND_SPAN_MS, DEDUP_WINDOW_MS, FORGET_SPAN_MS};
 use headroom::log::CommitOutcome;

@@ -4,7 +4,7 @@
 
 use crate::fixtures::{self, NOW, command, dimension, key, orders, pool_id, reservation_id};
 use crate::owner_laws::Life;
-use headroom::domain::room::Bounds;
+use headroom::domain::retention::Bounds;
 use headroom::domain::*;
 use headroom::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS, DECIDED_LEAF_IDS};
 use headroom::log::CommitOutcome;

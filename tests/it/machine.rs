@@ -3,7 +3,7 @@
 
 use headroom::domain::decide::{DecisionContext, decide, expire};
 use headroom::domain::evolve::evolve;
-use headroom::domain::room::Bounds;
+use headroom::domain::retention::Bounds;
 use headroom::domain::{
     Breach, Cause, Command, CommandId, CommandKey, DedupEntry, Digest, Event, EventBody, Ledger, LedgerMut, Micros,
     Pool, PoolId, Reservation, ReservationId, Status,

@@ -5,7 +5,7 @@
 use crate::machine_laws::{Timed, commands, config};
 use crate::turns::stored;
 use headroom::audit::PartitionAudit;
-use headroom::domain::room::Bounds;
+use headroom::domain::retention::Bounds;
 use headroom::domain::{ChainedEvent, Command, CommandBody, CommandId, Digest, EventKind, Ledger, Micros};
 use headroom::log::{CommitOutcome, StoredCommand, StoredEvent};
 use headroom::owner::Partition;
