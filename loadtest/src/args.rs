@@ -100,7 +100,7 @@ pub struct PaceArgs {
     /// Reservations a second, or commands of a bare loop.
     #[arg(long, default_value_t = 1_000.0)]
     pub rate: f64,
-    /// Measured time.
+    /// Measured time, in seconds.
     #[arg(long, default_value_t = 30.0)]
     pub seconds: f64,
     /// Time at the same rate before it, not measured; reservations are audited.
@@ -145,7 +145,7 @@ pub struct Args {
     /// Holds that end in one instant. The reservations are measured in rounds: each time alone, and from that instant on.
     #[arg(long, default_value_t = 0, conflicts_with_all = ["ramp", "readers"])]
     pub holds: u32,
-    /// Those rounds.
+    /// Rounds of the measurement with holds.
     #[arg(long, default_value_t = 3)]
     pub hold_rounds: u32,
     /// Pools of `spread`, and the pools that queries search.
@@ -169,7 +169,7 @@ pub struct Args {
     /// A cluster for it to run on, with topics of its own that are deleted afterwards; otherwise its log is embedded.
     #[arg(long, requires = "serve", value_name = "HOST:PORT,...")]
     pub brokers: Option<String>,
-    /// Its partitions.
+    /// Partitions of the log of the server that is started.
     #[arg(long, requires = "serve", value_name = "N")]
     pub partitions: Option<u32>,
     /// Where its directory is made, instead of the system's temporary one. The disk under it is part of the figure.
@@ -192,7 +192,7 @@ pub struct CompareArgs {
     /// What is measured of Headroom; rate, times and arrivals go for the bare loop as well.
     #[command(flatten)]
     pub load: Args,
-    /// Rounds.
+    /// Rounds of the comparison, each with both of them.
     #[arg(long, default_value_t = 3)]
     pub rounds: u32,
     /// Seconds of the bare loop before all, so that brokers are warm.
@@ -229,7 +229,7 @@ pub struct BareArgs {
     /// Partitions, each with an owner.
     #[arg(long, default_value_t = 1)]
     pub partitions: u32,
-    /// Its turns.
+    /// How each owner takes its turns.
     #[command(flatten)]
     pub turns: TurnArgs,
     /// The directory of the rig whose brokers these are: what they take of the machine is told.
@@ -243,7 +243,7 @@ pub struct BareArgs {
 /// Reading a topic.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ConsumeArgs {
-    /// The cluster.
+    /// The cluster, as host and port of some of its brokers.
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: String,
     /// What is read, from its beginning to its end.

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 const MAKERS: usize = 64;
 /// Holds a second that a server makes at least; the schedule leaves so much time for them, and [`SPARE_US`].
 const PACE: u64 = 2_000;
-/// See [`PACE`].
+/// Time that the schedule leaves besides, in microseconds.
 const SPARE_US: u64 = 1_000_000;
 /// Times a hold is asked for.
 const TRIES: u32 = 20;
@@ -35,11 +35,11 @@ pub fn time_us(count: u32) -> u64 {
 /// What every connection goes by.
 #[derive(Clone)]
 pub struct Course {
-    /// The server.
+    /// Where the server listens.
     pub address: SocketAddr,
     /// What is asked.
     pub target: Arc<Target>,
-    /// The time.
+    /// The clock that all of them measure by.
     pub clock: Arc<SystemClock>,
     /// How each hold was answered, by its number.
     pub endings: Arc<Mutex<Vec<(u32, ReserveAnswer)>>>,

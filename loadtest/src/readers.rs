@@ -21,11 +21,11 @@ pub struct Readers(JoinHandle<Result<Tally, String>>);
 /// What all of them go by.
 #[derive(Clone)]
 pub struct Course {
-    /// The server.
+    /// Where the server listens.
     pub address: SocketAddr,
     /// What is asked.
     pub target: Arc<Target>,
-    /// The time.
+    /// The clock that all of them measure by.
     pub clock: Arc<SystemClock>,
     /// From when their answers count, and when they stop.
     pub measured: (Micros, Micros),

@@ -39,9 +39,9 @@ const FAILED_MAX: f64 = 0.001;
 pub struct Figures {
     /// Reservations offered a second.
     pub rate: f64,
-    /// Measured seconds.
+    /// Length of the measured time, in seconds.
     pub seconds: f64,
-    /// The reservations.
+    /// Answers to Reserve requests.
     pub reserves: Tally,
     /// The queries, if there were any.
     pub queries: Option<Tally>,
@@ -70,7 +70,7 @@ impl Figures {
 /// What a phase's reservations are measured beside.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Beside {
-    /// Nothing.
+    /// Nothing else runs meanwhile.
     Nothing,
     /// So many readers in a closed loop.
     Readers(usize),

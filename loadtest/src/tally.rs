@@ -14,7 +14,7 @@ pub const LATE_US: u64 = 1_000;
 pub enum Class {
     /// 200: a read.
     Read,
-    /// 201: accepted.
+    /// 201: the reservation was accepted.
     Accepted,
     /// 409: refused by a decision.
     Refused,
@@ -64,7 +64,7 @@ pub struct Tally {
     latency_us: [Histogram<u64>; Class::ALL.len()],
     /// From due to sent.
     pub delay_us: Histogram<u64>,
-    /// Requests due.
+    /// Requests that were due in the phase.
     pub scheduled: u64,
     /// Of those, sent later than [`LATE_US`] after.
     pub late: u64,
@@ -143,7 +143,7 @@ impl Tally {
         self.dropped + undecided.into_iter().map(|class| self.count(class)).sum::<u64>()
     }
 
-    /// Requests sent.
+    /// Requests that were sent, whatever their answer.
     pub fn sent(&self) -> u64 {
         self.latency_us.iter().map(Histogram::len).sum()
     }

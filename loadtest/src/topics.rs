@@ -24,7 +24,7 @@ pub struct Made {
 /// How many copies of a record there may be on a cluster, and how many of them have to be in sync.
 #[derive(Clone, Copy, Debug)]
 pub struct Copies {
-    /// Copies.
+    /// Copies of each record.
     pub all: usize,
     /// Of those, in sync.
     pub in_sync: usize,

@@ -6,7 +6,7 @@ use headroom::client::inspect::Inspection;
 use headroom::domain::{ChainedEvent, EventBody, ReleaseCause};
 use serde_json::{Value, json};
 
-/// Breaches shown.
+/// Breaches that are printed, at most.
 const SHOWN_MAX: usize = 10;
 
 /// What the audit of a session found.

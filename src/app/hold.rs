@@ -11,7 +11,8 @@ use std::time::Duration;
 const TRIES: u32 = 10;
 const TRY_EVERY: Duration = Duration::from_millis(10);
 
-/// See the module. Whoever has it open for an embedded log holds it, too.
+/// The right to a data directory, held until it is dropped or the process ends. An embedded log that is open in the
+/// directory holds it as well.
 #[derive(Debug)]
 pub struct Hold {
     _lock: File,

@@ -26,7 +26,7 @@ pub(super) struct OwnerContext {
     pub(super) metrics: Arc<Metrics>,
     /// Told of every event that is read from the log.
     pub(super) on_committed: Box<dyn Fn(&ChainedEvent) + Send + Sync>,
-    /// See [`Shell::tick_after_ms`].
+    /// How long an owner is silent before it writes a Tick, as in [`Shell::tick_after_ms`].
     pub(super) tick_after_ms: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn set_status(handle: &PartitionHandle, from: &[StatusKind], to: Part
 pub(super) enum Served {
     /// It never began.
     NotClaimed(ClaimError),
-    /// See [`End`].
+    /// It began, and ended for this reason.
     Ended(End),
 }
 

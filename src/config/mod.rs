@@ -29,7 +29,7 @@ pub enum LogFormat {
 /// Levels of log lines, from none to all of them.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
-/// Checked settings.
+/// The settings of a process, parsed and checked against each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// The address that HTTP is served on; port 0 takes a free port.

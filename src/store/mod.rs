@@ -14,7 +14,7 @@ use std::fmt;
 pub struct Mark {
     /// The log it is a state of.
     pub log_id: u128,
-    /// The partition.
+    /// The partition whose state it is.
     pub partition: u32,
     /// How rows are laid out, see [`crate::wire::snapshot::FORMAT_VERSION`].
     pub format_version: u32,
@@ -33,7 +33,7 @@ pub struct Mark {
 /// How far a partition of a log was seen as committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seen {
-    /// The log.
+    /// The id of the log that was seen.
     pub log_id: u128,
     /// The sequence number after the last event seen.
     pub next_seq: u64,
@@ -60,7 +60,7 @@ impl From<&Mark> for Seen {
 /// One row: a piece of state, or its absence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
-    /// Which piece.
+    /// Which piece of the state it is, as `wire::snapshot` encodes it.
     pub key: Vec<u8>,
     /// Its bytes; `None` when it is gone.
     pub value: Option<Vec<u8>>,
@@ -69,11 +69,11 @@ pub struct Row {
 /// The rows that changed since the last checkpoint, and the state they make.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checkpoint {
-    /// The state.
+    /// The state that the rows make.
     pub mark: Mark,
     /// The `next_seq` of the checkpoint that the rows change; `None` when they are the whole state.
     pub base: Option<u64>,
-    /// What changed.
+    /// The rows that changed, or all of them where there is no base.
     pub rows: Vec<Row>,
 }
 

@@ -41,7 +41,7 @@ impl ProducerContext for InFlight {
     }
 }
 
-/// See the module.
+/// A producer for one topic that holds records back until their partition has room in flight.
 pub struct Clocked {
     producer: ThreadedProducer<InFlight>,
     in_flight: InFlight,

@@ -39,7 +39,7 @@ pub struct Offer {
 
 /// What came back.
 pub struct Replies {
-    /// All replies.
+    /// Replies that were read in all, measured or not.
     pub all: u64,
     /// In the measured time, whenever their command was due.
     pub in_time: u64,

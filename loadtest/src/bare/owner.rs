@@ -33,12 +33,12 @@ pub struct Turns {
     pub cycle_us: Histogram<u64>,
     /// From begin to the first delivery.
     pub first_us: Histogram<u64>,
-    /// Records.
+    /// Records in one turn.
     pub records: Histogram<u64>,
 }
 
 impl Turns {
-    /// None.
+    /// No turns yet.
     pub fn new() -> Turns {
         Turns { cycle_us: histogram(), first_us: histogram(), records: histogram() }
     }

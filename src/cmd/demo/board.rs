@@ -13,9 +13,9 @@ const NEWS_MAX: usize = 2;
 /// How often each kind of answer was given.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Counts {
-    /// 201: yes.
+    /// Answers 201: the caller has its reservation.
     pub yes: u64,
-    /// 409: no.
+    /// Answers 409: the caller was refused.
     pub no: u64,
     /// 503 and 504: not in time.
     pub late: u64,
@@ -28,11 +28,11 @@ pub struct Counts {
 /// What happened besides.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Deeds {
-    /// Holds confirmed.
+    /// Holds that their callers confirmed.
     pub confirmed: u64,
     /// Holds left to expire.
     pub left: u64,
-    /// Reservations released.
+    /// Reservations that their callers released.
     pub released: u64,
     /// Retries with the same key.
     pub retried: u64,
@@ -43,7 +43,7 @@ pub struct Deeds {
 /// One second, or all of them.
 #[derive(Clone)]
 pub struct Period {
-    /// Answers.
+    /// How often each kind of answer was given.
     pub counts: Counts,
     /// How long they took, in microseconds.
     pub latency_us: Histogram<u64>,

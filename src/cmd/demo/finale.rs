@@ -12,7 +12,7 @@ use std::fmt::Write;
 /// The laws that a log and its callers' answers can show to hold.
 const SHOWN: [Law; 7] =
     [Law::Capacity, Law::OneDecision, Law::Chain, Law::SameAnswer, Law::FinalNo, Law::TrueYes, Law::OneState];
-/// Breaches printed.
+/// Breaches that are printed, at most.
 const BREACHES_MAX: usize = 10;
 
 /// Audits, and answers what to print and whether all is well.

@@ -31,13 +31,13 @@ pub struct Shown {
 
 /// What the picture is made of.
 pub struct View<'a> {
-    /// The week.
+    /// The week whose slots are sold.
     pub week: &'a Week,
     /// The slots of the day that is shown.
     pub heat: &'a BTreeMap<String, Shown>,
     /// One line about the run.
     pub title: String,
-    /// Seconds left.
+    /// Seconds until the demonstration ends.
     pub left: u64,
     /// The last whole second.
     pub second: &'a Period,

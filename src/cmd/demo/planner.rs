@@ -27,7 +27,7 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// The planner.
+    /// A planner of this stage, who draws its edits from `rng`.
     pub fn new(stage: Arc<Stage>, rng: StdRng) -> Planner {
         let server = Connection::new(stage.address);
         Planner { stage, rng, server, shut: Vec::new() }

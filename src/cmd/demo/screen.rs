@@ -22,7 +22,7 @@ const FRAMES_A_SECOND: u32 = 5;
 pub struct Look {
     /// Drawn over and over in place.
     pub is_live: bool,
-    /// With colours.
+    /// Whether the picture has colours.
     pub in_colour: bool,
 }
 

@@ -78,7 +78,7 @@ impl Week {
         week
     }
 
-    /// Every slot.
+    /// Every slot of the week, day by day.
     pub fn slots(&self) -> &[Slot] {
         &self.slots
     }

@@ -21,23 +21,23 @@ pub enum OpenError {
     },
     /// It is a log, or was to become one, and parts are missing or changed.
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// What was found.
         detail: String,
     },
     /// It is something else.
     Foreign {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// What was found.
         detail: String,
     },
     /// It is a log made for other terms than those of this process.
     Mismatch {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which term.
+        /// The term that differs, as an operator calls it.
         what: &'static str,
         /// What the log was made with.
         log: u64,
@@ -46,7 +46,7 @@ pub enum OpenError {
     },
     /// It holds less than was seen of it, or is gone.
     Behind {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// What is missing.
         detail: String,

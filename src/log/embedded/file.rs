@@ -186,7 +186,7 @@ impl LogFile {
 /// redb, kept where its closing cannot take the process down: see [`guarded`].
 struct Pages {
     db: Option<Database>,
-    /// See [`DeferredWrites::shut`].
+    /// Set when nothing more may be written, as [`DeferredWrites::shut`] says.
     is_shut: Flag,
 }
 

@@ -188,7 +188,7 @@ impl EmbeddedReader {
         file::check_pages(dir)
     }
 
-    /// See [`Embedded::manifest`].
+    /// What the log was made with, as [`Embedded::manifest`] tells it.
     pub fn manifest(&self) -> Manifest {
         self.log.manifest()
     }

@@ -18,7 +18,7 @@ pub(super) struct RowSpan {
     pub(super) offset: u64,
     /// How many there are.
     pub(super) len: u32,
-    /// See [`checksum`].
+    /// Their checksum, as [`checksum`] computes it.
     pub(super) check: u64,
 }
 
