@@ -1,28 +1,59 @@
-//! L2 by meaning: an event answers what its command asked, and does not only name the command. An event holds the
-//! fingerprint of its command. Where the event tells the whole command body, the fingerprint is computed again from
-//! the event. Where the command itself is at hand, everything is compared.
+//! The auditor's own rules of each kind of command: which event answers it, what its key belongs to, and which bodies
+//! can have led to an event. They judge L2 by meaning: an event answers what its command asked, and does not only name
+//! the command. An event holds the fingerprint of its command. Where the event tells the whole command body, the
+//! fingerprint is computed again from the event. Where the command itself is at hand, everything is compared.
 
-use super::judge::Judge;
 use crate::domain::{
-    Amounts, Command, CommandBody, CommandKind, Edit, Entry, Event, EventBody, Law, LimitChange, Micros, Pool,
-    PoolChange, PoolSpec, Reason, Rejection, WindowChange,
+    Amounts, Command, CommandBody, CommandKey, CommandKind, CommandStamp, Edit, Entry, Event, EventBody, LimitChange,
+    Micros, Pool, PoolChange, PoolSpec, Reason, Rejection, ReleaseCause, Target, WindowChange,
 };
 
-impl Judge<'_> {
-    /// Judges whether the fingerprint is that of a command that can have led to this event.
-    pub(super) fn asked(&mut self) {
-        let Some(command) = self.event.command() else { return };
-        let Some(asks) = possible(self.event, command.kind) else { return };
-        let is_one = asks.iter().any(|body| body.fingerprint() == command.fingerprint);
-        let law = if matches!(self.event.body, EventBody::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
-        self.found.expect(is_one, law, || {
-            format!("{} is not what was asked, which has fingerprint {:x}", self.event.body.kind(), command.fingerprint)
-        });
+/// Whether an event of this body can answer a command of this kind.
+pub(super) fn answers(body: &EventBody, ask: CommandKind) -> bool {
+    match body {
+        EventBody::PoolDefined(_) => ask == CommandKind::DefinePool,
+        EventBody::LimitsAdjusted(_) => ask == CommandKind::AdjustLimits,
+        EventBody::ModeSet(_) => ask == CommandKind::SetMode,
+        EventBody::PoolChanged(_) => ask == CommandKind::ChangePool,
+        EventBody::Accepted(_) => ask == CommandKind::Reserve,
+        EventBody::Confirmed(_) => ask == CommandKind::Confirm,
+        EventBody::Extended(_) => ask == CommandKind::Extend,
+        EventBody::Amended(..) => ask == CommandKind::Amend,
+        EventBody::Released(_, ReleaseCause::Caller) => ask == CommandKind::Release,
+        EventBody::Released(_, ReleaseCause::Abandoned) | EventBody::Abandoned { .. } => ask == CommandKind::Abandon,
+        EventBody::Rejected(_) => true,
+        EventBody::Repeated(original, _) => match &**original {
+            EventBody::Repeated(..) | EventBody::Abandoned { .. } => false,
+            EventBody::Expired(_) => ask == CommandKind::Release,
+            EventBody::Rejected(_) => ask != CommandKind::Abandon,
+            original => answers(original, ask),
+        },
+        EventBody::Expired(_)
+        | EventBody::Malformed { .. }
+        | EventBody::CommandsLost { .. }
+        | EventBody::EventsLost { .. }
+        | EventBody::Barrier { .. }
+        | EventBody::Tick
+        | EventBody::ClockSet { .. } => false,
     }
 }
 
+/// What the key of this command belongs to, as the event shows it. This is the auditor's own rule.
+pub(super) fn key_of(command: &CommandStamp, body: &EventBody) -> Option<CommandKey> {
+    let target = match command.kind {
+        CommandKind::DefinePool | CommandKind::AdjustLimits | CommandKind::SetMode | CommandKind::ChangePool => {
+            Target::Pool(body.pool_id()?.clone())
+        }
+        CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
+            Target::Reservation(body.reservation_id()?)
+        }
+        CommandKind::Reserve | CommandKind::Abandon => return None,
+    };
+    Some(CommandKey { target, key: command.key.clone()? })
+}
+
 /// All command bodies that can have led to this event; `None` where the event does not tell enough.
-fn possible(event: &Event, asked: CommandKind) -> Option<Vec<CommandBody>> {
+pub(super) fn possible(event: &Event, asked: CommandKind) -> Option<Vec<CommandBody>> {
     let body = match &event.body {
         EventBody::Repeated(original, _) => original,
         body => body,
@@ -96,7 +127,7 @@ pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>
             (EventBody::Accepted(entry), CommandBody::Reserve { demand, hold_ttl_ms, order_ref, .. }) => {
                 let is_so = entry.demand == *demand && entry.order_ref == *order_ref;
                 let is_held = held_for(event, entry) == Some(*hold_ttl_ms);
-                (!(is_so && is_held)).then(|| format!("it accepts {entry:?}, asked was {body:?}"))
+                (!(is_so && is_held)).then(|| format!("it accepts {entry:?}, the command was {body:?}"))
             }
             (
                 EventBody::Rejected(rejection),
@@ -106,41 +137,43 @@ pub fn contradiction(event: &Event, command: &Command, before: Option<&PoolSpec>
                 let told = rejection.asked.as_deref();
                 let is_told = told.is_none_or(|told| told.hold_ttl_ms == *hold_ttl_ms);
                 let is_so = demand.as_ref() == Some(asked) && order_ref == order && is_told;
-                (!is_so).then(|| format!("it refuses {demand:?} for {order_ref:?}, asked was {body:?}"))
+                (!is_so).then(|| format!("it refuses {demand:?} for {order_ref:?}, the command was {body:?}"))
             }
             (EventBody::Amended(Entry { demand, .. }, _), CommandBody::Amend { demand: asked, .. }) => {
-                (demand != asked).then(|| format!("it takes {demand:?} from now on, asked was {body:?}"))
+                (demand != asked).then(|| format!("it takes {demand:?} from now on, the command was {body:?}"))
             }
             (EventBody::Rejected(Rejection { demand, .. }), CommandBody::Amend { demand: asked, .. }) => {
-                (demand.as_ref() != Some(asked)).then(|| format!("it refuses {demand:?}, asked was {body:?}"))
+                (demand.as_ref() != Some(asked)).then(|| format!("it refuses {demand:?}, the command was {body:?}"))
             }
             (EventBody::Extended(entry), CommandBody::Extend { hold_ttl_ms, .. }) => {
                 let is_so = held_for(event, entry) == Some(Some(*hold_ttl_ms));
-                (!is_so).then(|| format!("it holds until {:?}, asked were {hold_ttl_ms} ms", entry.hold_until))
+                (!is_so)
+                    .then(|| format!("it holds until {:?}, the command asked for {hold_ttl_ms} ms", entry.hold_until))
             }
             (EventBody::PoolDefined(pool), CommandBody::DefinePool { spec, expected_version, .. }) => {
                 let is_so = pool.spec == *spec && is_version(pool, *expected_version);
-                (!is_so).then(|| format!("it defines {pool:?}, asked was {body:?}"))
+                (!is_so).then(|| format!("it defines {pool:?}, the command was {body:?}"))
             }
             (EventBody::ModeSet(pool), CommandBody::SetMode { mode, expected_version, .. }) => {
                 let is_so = pool.spec.mode == *mode && is_version(pool, *expected_version);
-                (!is_so)
-                    .then(|| format!("it sets {:?} at version {}, asked was {body:?}", pool.spec.mode, pool.version))
+                (!is_so).then(|| {
+                    format!("it sets {:?} at version {}, the command was {body:?}", pool.spec.mode, pool.version)
+                })
             }
             (EventBody::LimitsAdjusted(pool), CommandBody::AdjustLimits { change, expected_version, .. }) => {
                 let is_so = before.is_none_or(|before| is_changed(&before.limits, Some(change), &pool.spec.limits));
                 (!(is_so && is_version(pool, *expected_version)))
-                    .then(|| format!("it makes {:?} of {before:?}, asked was {body:?}", pool.spec.limits))
+                    .then(|| format!("it makes {:?} of {before:?}, the command was {body:?}", pool.spec.limits))
             }
             (EventBody::PoolChanged(pool), CommandBody::ChangePool { change, expected_version, .. }) => {
                 let is_so = before.is_none_or(|before| is_said_anew(before, change, &pool.spec));
                 (!(is_so && is_version(pool, *expected_version)))
-                    .then(|| format!("it makes {:?} of {before:?}, asked was {body:?}", pool.spec))
+                    .then(|| format!("it makes {:?} of {before:?}, the command was {body:?}", pool.spec))
             }
             (EventBody::Rejected(rejection), CommandBody::Extend { hold_ttl_ms, .. }) => {
                 let told = rejection.asked.as_deref();
                 let is_so = told.is_none_or(|told| told.hold_ttl_ms == Some(*hold_ttl_ms));
-                (!is_so).then(|| format!("it refuses {told:?}, asked were {hold_ttl_ms} ms"))
+                (!is_so).then(|| format!("it refuses {told:?}, the command asked for {hold_ttl_ms} ms"))
             }
             (EventBody::Rejected(rejection), body) if body.reservation().is_none() => refuses_another(rejection, body),
             _ => None,
@@ -170,7 +203,7 @@ fn about_another(event: &Event, body: &CommandBody) -> Option<String> {
     let (pool, reservation) = (event.body.pool_id(), event.body.reservation_id());
     let is_so = body.reservation().is_none_or(|asked| reservation == Some(asked))
         && body.pool().is_none_or(|asked| pool == Some(asked));
-    (!is_so).then(|| format!("it tells of {pool:?} and {reservation:?}, asked was {body:?}"))
+    (!is_so).then(|| format!("it is about {pool:?} and {reservation:?}, the command was {body:?}"))
 }
 
 fn is_version(pool: &Pool, expected: Option<u64>) -> bool {
@@ -180,7 +213,7 @@ fn is_version(pool: &Pool, expected: Option<u64>) -> bool {
 /// Whether a refusal shows another change than was asked for, where it shows one.
 fn refuses_another(rejection: &Rejection, body: &CommandBody) -> Option<String> {
     let told = rejection.asked.as_deref()?;
-    (body.asked().as_ref() != Some(told)).then(|| format!("it refuses {told:?}, asked was {body:?}"))
+    (body.asked().as_ref() != Some(told)).then(|| format!("it refuses {told:?}, the command was {body:?}"))
 }
 
 /// Whether the change, and nothing else, turned one definition into the other.

@@ -95,7 +95,7 @@ impl Chain {
         found.expect(event.partition == *partition, Law::Chain, || {
             format!("the record says partition {}", event.partition)
         });
-        found.expect(event.seq == *next_seq, Law::Chain, || format!("seq {next_seq} was to come"));
+        found.expect(event.seq == *next_seq, Law::Chain, || format!("seq {next_seq} was expected"));
         found.expect(event.epoch >= (*epoch).max(1), Law::Chain, || format!("epoch {} after {epoch}", event.epoch));
         found.expect(event.prev == *digest, Law::Chain, || {
             format!("it follows {}, the record before it is {digest}", event.prev)
@@ -116,7 +116,7 @@ impl Chain {
     fn check_loss(&mut self, event: &Event, found: &mut EventFindings) {
         let EventBody::EventsLost { from, until, .. } = event.body else { return };
         found.expect(from <= until && from <= self.next_seq, Law::Chain, || {
-            format!("it says that the events from {from} to before {until} are gone, and stands at {}", event.seq)
+            format!("it says that the events from {from} on and before {until} are lost, and has seq {}", event.seq)
         });
         self.events_lost = self.events_lost.saturating_add(until.saturating_sub(from));
     }
@@ -141,7 +141,7 @@ impl Chain {
                 Some(first) if first < next => "comes after a place that was decided",
                 Some(_) => "is decided too early",
             };
-            format!("command {input_offset} {what} ({skipped} skipped), {next} was to come")
+            format!("command {input_offset} {what} ({skipped} skipped), {next} was expected")
         });
         if matches!(event.body, EventBody::CommandsLost { .. }) {
             self.lost = self.lost.saturating_add(skipped.saturating_add(1));

@@ -1,13 +1,14 @@
 //! Judges one event against what the events before it came to. Every check reports and continues. The model then
 //! takes over what it holds to be true, so that one wrong event makes one finding and not a thousand.
 
+use super::asked::{answers, possible};
 use super::books::more_than;
 use super::lives::{Life, LifeStatus};
 use super::{EventFindings, State};
 use crate::domain::route::{partition_of, pool_hash};
 use crate::domain::{
-    Amounts, Attempt, CommandKind, Entry, Event, EventBody, EventKind, Law, Micros, Mode, Pool, PoolId, PoolSpec,
-    Reason, ReleaseCause, ReservationId, Status,
+    Amounts, Attempt, Entry, Event, EventBody, EventKind, Law, Micros, Mode, Pool, PoolId, PoolSpec, Reason,
+    ReleaseCause, ReservationId, Status,
 };
 use crate::limits::{DEDUP_WINDOW_MS, DIMENSIONS_MAX, UNITS_MAX};
 
@@ -96,6 +97,17 @@ impl Judge<'_> {
         });
     }
 
+    /// L2: the fingerprint is that of a command that can have led to this event.
+    fn asked(&mut self) {
+        let Some(command) = self.event.command() else { return };
+        let Some(asks) = possible(self.event, command.kind) else { return };
+        let is_one = asks.iter().any(|body| body.fingerprint() == command.fingerprint);
+        let law = if matches!(self.event.body, EventBody::Accepted(_)) { Law::TrueYes } else { Law::OneDecision };
+        self.found.expect(is_one, law, || {
+            format!("{} is not what was asked, which has fingerprint {:x}", self.event.body.kind(), command.fingerprint)
+        });
+    }
+
     /// L9: a clock that is set goes back, and no hold ends earlier or later for it than it would have.
     fn clock_set(&mut self, from: Micros) {
         let to = self.event.decided_at;
@@ -134,7 +146,7 @@ impl Judge<'_> {
             _ => true,
         };
         self.found.expect(kept, Law::OneState, || {
-            format!("{} of pool {} changes something else", self.event.body.kind(), pool.id)
+            format!("{} of pool {} changes more than it says", self.event.body.kind(), pool.id)
         });
         let limits = &pool.spec.limits;
         let in_range = (1..=DIMENSIONS_MAX).contains(&limits.len()) && limits.iter().all(|(_, n)| n <= UNITS_MAX);
@@ -142,14 +154,21 @@ impl Judge<'_> {
         self.state.books.say(pool);
         let book = self.state.books.get(&pool.id);
         self.found.expect(book.is_some_and(|book| book.is_used(&pool.used)), Law::Capacity, || {
-            format!("pool {} says used {:?}, live demands are {:?}", pool.id, pool.used, book.map(|book| &book.used))
+            format!(
+                "the event shows that pool {} has {:?} in use, the live demands are {:?}",
+                pool.id,
+                pool.used,
+                book.map(|book| &book.used)
+            )
         });
     }
 
     /// L7: an id belongs to one pool as long as anything is known of it.
     pub(super) fn is_of_pool(&mut self, pool: &PoolId, id: ReservationId) {
         let known = self.state.lives.recall(id).map(|life| &life.pool).filter(|known| *known != pool);
-        self.found.expect(known.is_none(), Law::OneState, || format!("{id} is of pool {known:?}, told as of {pool}"));
+        self.found.expect(known.is_none(), Law::OneState, || {
+            format!("{id} is of pool {known:?}, the event names pool {pool}")
+        });
     }
 
     fn accepted(&mut self, entry: &Entry) {
@@ -192,8 +211,7 @@ impl Judge<'_> {
         }
         // Cancelled attempts have their room already.
         let has_room = self.forgot_early() || self.state.has_room(life.bytes_anew());
-        self.found
-            .expect(has_room, Law::SameAnswer, || format!("{id} is accepted where nothing more can be remembered"));
+        self.found.expect(has_room, Law::SameAnswer, || format!("{id} is accepted although the memory is full"));
         if let Some(lost) = self.state.lives.begin(id, life) {
             self.state.books.give_back(&lost.pool, &lost.demand);
         }
@@ -260,7 +278,7 @@ impl Judge<'_> {
             format!("judged against limits {:?}, in force are {:?}", entry.limits, book.spec.limits)
         });
         self.found.expect(book.is_used(&entry.used), Law::Capacity, || {
-            format!("says used {:?}, live demands are {:?}", entry.used, book.used)
+            format!("the event shows {:?} in use, the live demands are {:?}", entry.used, book.used)
         });
     }
 
@@ -278,12 +296,17 @@ impl Judge<'_> {
         self.found.expect(entry.demand == life.demand, Law::Capacity, || {
             format!("{} takes {:?}, the event says {:?}", entry.reservation, life.demand, entry.demand)
         });
-        self.found.expect(life.is_of(entry), Law::OneState, || format!("{} is told otherwise", entry.reservation));
+        self.found.expect(life.is_of(entry), Law::OneState, || {
+            format!("the event changes the pool, the order or the beginning of {}", entry.reservation)
+        });
     }
 
     pub(super) fn told_as(&mut self, entry: &Entry, stand: LifeStatus) {
         self.found.expect(stand.written() == Some((entry.status, entry.hold_until)), Law::OneState, || {
-            format!("{} is {stand:?}, told as {:?} until {:?}", entry.reservation, entry.status, entry.hold_until)
+            format!(
+                "{} is {stand:?}, the event shows it as {:?} until {:?}",
+                entry.reservation, entry.status, entry.hold_until
+            )
         });
     }
 
@@ -436,34 +459,4 @@ impl Judge<'_> {
 
 fn same_dimensions(one: &Amounts, other: &Amounts) -> bool {
     one.iter().map(|(d, _)| d).eq(other.iter().map(|(d, _)| d))
-}
-
-/// Whether an event of this body can answer a command of this kind.
-fn answers(body: &EventBody, ask: CommandKind) -> bool {
-    match body {
-        EventBody::PoolDefined(_) => ask == CommandKind::DefinePool,
-        EventBody::LimitsAdjusted(_) => ask == CommandKind::AdjustLimits,
-        EventBody::ModeSet(_) => ask == CommandKind::SetMode,
-        EventBody::PoolChanged(_) => ask == CommandKind::ChangePool,
-        EventBody::Accepted(_) => ask == CommandKind::Reserve,
-        EventBody::Confirmed(_) => ask == CommandKind::Confirm,
-        EventBody::Extended(_) => ask == CommandKind::Extend,
-        EventBody::Amended(..) => ask == CommandKind::Amend,
-        EventBody::Released(_, ReleaseCause::Caller) => ask == CommandKind::Release,
-        EventBody::Released(_, ReleaseCause::Abandoned) | EventBody::Abandoned { .. } => ask == CommandKind::Abandon,
-        EventBody::Rejected(_) => true,
-        EventBody::Repeated(original, _) => match &**original {
-            EventBody::Repeated(..) | EventBody::Abandoned { .. } => false,
-            EventBody::Expired(_) => ask == CommandKind::Release,
-            EventBody::Rejected(_) => ask != CommandKind::Abandon,
-            original => answers(original, ask),
-        },
-        EventBody::Expired(_)
-        | EventBody::Malformed { .. }
-        | EventBody::CommandsLost { .. }
-        | EventBody::EventsLost { .. }
-        | EventBody::Barrier { .. }
-        | EventBody::Tick
-        | EventBody::ClockSet { .. } => false,
-    }
 }

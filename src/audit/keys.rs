@@ -1,12 +1,13 @@
 //! L4: which answer a command may get, given the answer that its key got before.
 
 use super::answers::Answer;
+use super::asked::key_of;
 use super::books::more_than;
 use super::judge::Judge;
 use super::lives::{Life, LifeStatus};
 use crate::domain::room;
 use crate::domain::{
-    CommandKey, CommandKind, CommandStamp, Entry, EventBody, Law, Origin, Reason, Rejection, ReleaseCause, Target,
+    CommandKey, CommandKind, CommandStamp, Entry, EventBody, Law, Origin, Reason, Rejection, ReleaseCause,
 };
 
 /// From this version on, owners remember their decisions as long as they promise. Owners of versions before forgot
@@ -36,20 +37,6 @@ pub(super) fn is_unkept(reason: Reason) -> bool {
             | Reason::DeadlineTooFar
             | Reason::TooManyCommands
     )
-}
-
-/// What the key of this command belongs to, as the event shows it. This is the auditor's own rule.
-pub(super) fn key_of(command: &CommandStamp, body: &EventBody) -> Option<CommandKey> {
-    let target = match command.kind {
-        CommandKind::DefinePool | CommandKind::AdjustLimits | CommandKind::SetMode | CommandKind::ChangePool => {
-            Target::Pool(body.pool_id()?.clone())
-        }
-        CommandKind::Confirm | CommandKind::Extend | CommandKind::Amend | CommandKind::Release => {
-            Target::Reservation(body.reservation_id()?)
-        }
-        CommandKind::Reserve | CommandKind::Abandon => return None,
-    };
-    Some(CommandKey { target, key: command.key.clone()? })
 }
 
 /// How an answer relates to the one that its key got before.
@@ -153,12 +140,8 @@ impl Judge<'_> {
 
     /// Why the live reservation that an answer showed has ended by now, if it has.
     fn over_since(&self, answer: &Answer) -> Option<Reason> {
-        match &answer.body {
-            EventBody::Confirmed(entry) | EventBody::Extended(entry) | EventBody::Amended(entry, _) => {
-                self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life))
-            }
-            _ => None,
-        }
+        let entry = answer.body.entry().filter(|entry| entry.status.is_live())?;
+        self.state.lives.decided(entry.reservation).and_then(|life| self.why_over(life))
     }
 
     fn key_verdict(&mut self, is_known: bool, is_same: bool, answered: &Answered, who: impl Fn() -> String) {
@@ -168,8 +151,8 @@ impl Judge<'_> {
             (true, true, Answered::Again) | (true, false, Answered::Reused) | (false, _, Answered::Fresh) => None,
             (true, true, _) => Some("was decided before and is not answered the same"),
             (true, false, _) => Some("was used with another body and is not refused for it"),
-            (false, _, Answered::Again) => Some("is answered as before, and was not decided so"),
-            (false, _, Answered::Reused) => Some("is refused as reused, and was not used so"),
+            (false, _, Answered::Again) => Some("is answered with a repetition, and had no such answer"),
+            (false, _, Answered::Reused) => Some("is refused as reused, and was not used with another body"),
         };
         if let Some(wrong) = wrong {
             self.found.breach(Law::SameAnswer, format!("{} {wrong}: {kind}", who()));
@@ -254,9 +237,8 @@ impl Judge<'_> {
             }
             _ => self.state.has_room(room::of_answer(key, body)),
         };
-        self.found.expect(has_room, Law::SameAnswer, || {
-            format!("key {:?} is answered where nothing more can be remembered", key.key)
-        });
+        self.found
+            .expect(has_room, Law::SameAnswer, || format!("key {:?} is answered although the memory is full", key.key));
     }
 
     /// Remembers a business outcome for its key. A repetition of the key's own answer is remembered already. A

@@ -129,7 +129,7 @@ impl Judge<'_> {
             Reason::Abandoned | Reason::MemoryFull => Law::SameAnswer,
             _ => Law::OneState,
         };
-        self.found.expect(held, law, || format!("refused as {reason}, and it was not so"));
+        self.found.expect(held, law, || format!("refused as {reason}, but that reason did not hold"));
     }
 
     /// Whether the order has the reservation that the refusal names.

@@ -166,7 +166,7 @@ impl<L: Ledger> Case<'_, L> {
         if answer.fingerprint != self.command.body.fingerprint() {
             return Err(Reason::KeyReused.into());
         }
-        if let EventBody::Confirmed(entry) | EventBody::Extended(entry) | EventBody::Amended(entry, _) = &*answer.body
+        if let Some(entry) = answer.body.entry().filter(|entry| entry.status.is_live())
             && let Some(known) = self.ledger.reservation(&entry.reservation).filter(|r| r.is_known(self.now))
         {
             self.not_ended(known)?;

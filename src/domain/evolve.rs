@@ -137,7 +137,7 @@ fn live_status(ledger: &impl LedgerMut, entry: &Entry) -> Result<(Status, Amount
 /// An id belongs to one pool as long as anything is known of it.
 fn is_of_pool(ledger: &impl LedgerMut, event: &Event, pool: &PoolId, id: ReservationId) -> Folded {
     match ledger.reservation(&id).filter(|r| r.is_known(event.decided_at) && r.pool != *pool) {
-        Some(known) => Err((Law::OneState, format!("{id} is of pool {}, told as of {pool}", known.pool))),
+        Some(known) => Err((Law::OneState, format!("{id} is of pool {}, the event names pool {pool}", known.pool))),
         None => Ok(()),
     }
 }
@@ -219,10 +219,13 @@ fn fold_amended(ledger: &mut impl LedgerMut, event: &Event, entry: &Entry, befor
     is_of_pool(ledger, event, &entry.pool, entry.reservation)?;
     if status != entry.status || entry.demand == *before {
         let Entry { reservation, status: told, demand, .. } = entry;
-        return Err((Law::OneState, format!("{reservation} is {status:?}, amended to {demand:?} as {told:?}")));
+        return Err((
+            Law::OneState,
+            format!("{reservation} is {status:?}, the event amends it to {demand:?} as {told:?}"),
+        ));
     }
     if demand != *before {
-        return Err((Law::Capacity, format!("{} takes {demand:?}, told as {before:?}", entry.reservation)));
+        return Err((Law::Capacity, format!("{} takes {demand:?}, the event says {before:?}", entry.reservation)));
     }
     let pool = known_pool(ledger, &entry.pool)?;
     law::admitted(pool, before, &entry.demand, &entry.limits, &entry.used).map_err(|why| (Law::Capacity, why))?;
@@ -304,7 +307,11 @@ fn fold_over(ledger: &impl LedgerMut, event: &Event, reason: Reason, id: Reserva
     let known = ledger.reservation(&id).filter(|r| r.is_known(event.decided_at));
     // The end of the reservation may be forgotten. Then the refusal cannot be checked.
     let is_so = known.is_none_or(|r| r.why_over(event.decided_at) == Some(reason));
-    if is_so { Ok(()) } else { Err((Law::SameAnswer, format!("{id} is refused as {reason}, and is not over so"))) }
+    if is_so {
+        Ok(())
+    } else {
+        Err((Law::SameAnswer, format!("{id} is refused as {reason}, but has not ended in that way")))
+    }
 }
 
 /// Cancels the attempt of a Reserve that was refused and whose copy would not be recognised. Its caller is told no,

@@ -7,56 +7,54 @@
 use super::field::Code;
 use crate::domain::{CommandKind, EventKind, Mode, Reason, ReleaseCause, Status};
 
-/// A table in the order of the schema's symbols: each with its value, or with none if it is retired.
+/// A table in the order of the schema's symbols.
 macro_rules! codes {
-    (@value) => { None };
-    (@value $value:expr) => { Some($value) };
-    ($type:ty as $name:literal, $unknown:literal: $($symbol:literal $(= $value:expr)?),* $(,)?) => {
+    ($type:ty as $name:literal, $unknown:literal: $($symbol:literal = $value:expr),* $(,)?) => {
         impl Code for $type {
             const NAME: &'static str = $name;
             const SYMBOLS: &'static [&'static str] = &[$unknown, $($symbol),*];
-            const VALUES: &'static [Option<$type>] = &[$(codes!(@value $($value)?)),*];
+            const VALUES: &'static [Option<$type>] = &[$(Some($value)),*];
         }
     };
 }
 pub(super) use codes;
 
-codes! { CommandKind as "Ask", "Unknown":
-    "DefinePool" = CommandKind::DefinePool,
-    "AdjustLimits" = CommandKind::AdjustLimits,
-    "SetMode" = CommandKind::SetMode,
-    "Reserve" = CommandKind::Reserve,
-    "Confirm" = CommandKind::Confirm,
-    "Extend" = CommandKind::Extend,
-    "Release" = CommandKind::Release,
-    "Abandon" = CommandKind::Abandon,
-    "Handover",
-    "ChangePool" = CommandKind::ChangePool,
-    "Amend" = CommandKind::Amend,
+/// The table of an enumeration of kinds, made when the program is compiled: each kind has the place of its number. The
+/// place of a retired symbol has no kind.
+macro_rules! kinds {
+    ($type:ident as $name:literal, retired $retired:literal = $symbol:literal) => {
+        impl Code for $type {
+            const NAME: &'static str = $name;
+            const SYMBOLS: &'static [&'static str] = &{
+                let mut symbols = ["Unknown"; places($type::ALL[$type::ALL.len() - 1] as usize) + 1];
+                symbols[$retired + 1] = $symbol;
+                let mut at = 0;
+                while at < $type::ALL.len() {
+                    symbols[$type::ALL[at] as usize + 1] = $type::ALL[at].name();
+                    at += 1;
+                }
+                symbols
+            };
+            const VALUES: &'static [Option<$type>] = &{
+                let mut values = [None; places($type::ALL[$type::ALL.len() - 1] as usize)];
+                let mut at = 0;
+                while at < $type::ALL.len() {
+                    values[$type::ALL[at] as usize] = Some($type::ALL[at]);
+                    at += 1;
+                }
+                values
+            };
+        }
+    };
 }
 
-codes! { EventKind as "Kind", "Unknown":
-    "PoolDefined" = EventKind::PoolDefined,
-    "LimitsAdjusted" = EventKind::LimitsAdjusted,
-    "ModeSet" = EventKind::ModeSet,
-    "Accepted" = EventKind::Accepted,
-    "Confirmed" = EventKind::Confirmed,
-    "Extended" = EventKind::Extended,
-    "Released" = EventKind::Released,
-    "Expired" = EventKind::Expired,
-    "Repeated" = EventKind::Repeated,
-    "Rejected" = EventKind::Rejected,
-    "Abandoned" = EventKind::Abandoned,
-    "Malformed" = EventKind::Malformed,
-    "Barrier" = EventKind::Barrier,
-    "HandedOver",
-    "Tick" = EventKind::Tick,
-    "CommandsLost" = EventKind::CommandsLost,
-    "PoolChanged" = EventKind::PoolChanged,
-    "EventsLost" = EventKind::EventsLost,
-    "ClockSet" = EventKind::ClockSet,
-    "Amended" = EventKind::Amended,
+/// How many symbols a schema has beside that for "unknown" when this is the last kind's number.
+const fn places(last: usize) -> usize {
+    last + 1
 }
+
+kinds! { CommandKind as "Ask", retired 8 = "Handover" }
+kinds! { EventKind as "Kind", retired 13 = "HandedOver" }
 
 // Older versions spelt `paused` as `held`.
 codes! { Mode as "Mode", "unknown":

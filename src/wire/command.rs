@@ -206,11 +206,11 @@ fn command_of(mut record: CommandRecord<'static>) -> Result<Command, DecodeError
         actor: record.actor.take().map(Text::value),
         key: record.key.take().map(Text::value),
         deadline,
-        body: ask_of(record)?,
+        body: body_of(record)?,
     })
 }
 
-fn ask_of(mut record: CommandRecord<'static>) -> Result<CommandBody, DecodeError> {
+fn body_of(mut record: CommandRecord<'static>) -> Result<CommandBody, DecodeError> {
     let expected_version = record.expected_version.map(|version| natural(version, "expected_version")).transpose()?;
     let hold_ttl_ms = record.hold_ttl_ms.map(|ttl| natural(ttl, "hold_ttl_ms")).transpose()?;
     let pool = record.pool.take().map(Text::value);

@@ -338,14 +338,6 @@ mod tests {
         agrees::<Reason>(EVENT);
         agrees::<reply::ReplyKind>(REPLY);
         agrees::<snapshot::SnapshotKind>(SNAPSHOT);
-        // A symbol with a value is that value's name.
-        let is_named = |(value, symbol): (&Option<crate::domain::CommandKind>, &&str)| {
-            value.is_none_or(|kind| kind.name() == *symbol)
-        };
-        assert!(crate::domain::CommandKind::VALUES.iter().zip(&crate::domain::CommandKind::SYMBOLS[1..]).all(is_named));
-        for (kind, symbol) in crate::domain::EventKind::VALUES.iter().zip(&crate::domain::EventKind::SYMBOLS[1..]) {
-            assert!(kind.is_none_or(|kind| kind.name() == *symbol), "{symbol}");
-        }
         for reason in Reason::ALL {
             let place = reason.place().expect("every reason has a symbol");
             assert_eq!(Reason::SYMBOLS[place + 1], reason.code());

@@ -102,6 +102,10 @@ fn an_event_that_tells_of_a_reservation_under_another_pool_is_refused() {
     for body in bodies {
         let event = Event { body, ..accepted.clone() };
         let breach = evolve(&mut machine.ledger.clone(), &event).unwrap_err();
-        assert!(breach.law == Law::OneState && breach.detail.contains("told as of"), "{:?}: {breach}", event.body);
+        assert!(
+            breach.law == Law::OneState && breach.detail.contains("the event names pool"),
+            "{:?}: {breach}",
+            event.body
+        );
     }
 }

@@ -194,7 +194,7 @@ fn an_event_that_is_no_answer_to_its_command_is_found() {
         (At::CHANGE_STALE, |_, c| pool_change(c).mode = Some(Mode::Open), "it refuses"),
         (At::ADJUST_OUT_OF_RANGE, |_, c| *adjust(c).2 = Some(7), "it refuses"),
         (At::R4_OVER_LIMIT, |e, _| rejection(e).demand = Some(amounts(&[("orders", 2)])), "it refuses"),
-        (At::R4_OVER_LIMIT, |e, _| rejection(e).reservation = Some(script::id(9)), "it tells of"),
+        (At::R4_OVER_LIMIT, |e, _| rejection(e).reservation = Some(script::id(9)), "it is about"),
         (At::R2_AMENDED, |_, c| *amended(c) = amounts(&[("orders", 2)]), "it takes"),
         (At::R3_AMEND_REFUSED, |_, c| *amended(c) = amounts(&[("orders", 3)]), "it refuses"),
         (At::R8_ACCEPTED, |e, c| c.deadline = Micros(e.decided_at.0 - 1), "its deadline is"),
