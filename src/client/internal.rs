@@ -82,7 +82,7 @@ pub async fn state(server: &mut Connection, partition: u32) -> Result<LiveState,
 /// The result of setting one partition's clock back.
 #[derive(Deserialize)]
 pub struct ClockSet {
-    /// The partition.
+    /// The partition whose clock was to be set back.
     pub partition: u32,
     /// A code: `set`, `not_ahead`, `busy`, `not_committed`, `not_owned` or `no_answer`.
     pub result: String,

@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// and of the schemas that this program knows: decided again, it is one again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Undecidable {
-    /// The input's.
+    /// The offset of the input among the commands of its partition.
     pub offset: u64,
     /// When it was decided.
     pub at: Micros,
@@ -71,7 +71,7 @@ impl Resolution {
 /// A letter as the log keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeadLetter {
-    /// Its partition.
+    /// The partition whose owner could not decide it.
     pub partition: u32,
     /// What the turn said of it.
     pub said: Undecidable,
@@ -82,7 +82,7 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// Its id.
+    /// Where the command of the letter lies.
     pub fn id(&self) -> DeadLetterId {
         DeadLetterId { partition: self.partition, offset: self.said.offset }
     }

@@ -16,7 +16,7 @@ pub enum MembershipChange {
     Lost(Vec<u32>),
     /// This process is not to own these partitions any more.
     Revoked {
-        /// The partitions.
+        /// The partitions that it is to give up.
         partitions: Vec<u32>,
         /// Told once this process has given all of them up; then the group gives them to others. The group does not wait
         /// for ever.
@@ -40,7 +40,7 @@ pub enum Fitness {
 /// A partition that this process serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OwnedPosition {
-    /// The partition.
+    /// The partition that is served.
     pub partition: u32,
     /// The offset of the next command that its owner decides.
     pub next_input: u64,

@@ -91,7 +91,7 @@ pub trait OwnedPartition: Send {
     fn commit(&mut self, turn: Arc<Turn>) -> CommitOutcome;
 }
 
-/// Taking partitions.
+/// A log whose partitions can be claimed.
 pub trait PartitionLog: Send + Sync {
     /// The owned partition.
     type Owned: OwnedPartition;
