@@ -2,6 +2,7 @@
 //! the tree, and what no file may hold. It reads text, not types: good enough, because every path in this code base is
 //! either `crate::…` or `super::…`, and a finding names its file and line.
 
+mod cycles;
 pub mod links;
 mod live;
 mod scan;

@@ -142,6 +142,28 @@ pub(super) fn uses(source: &Source, module: &str) -> Vec<(usize, String)> {
         .collect()
 }
 
+/// What a file hands on under its own path: each name, and what it stands for, told from the root. One that gets
+/// another name is left out.
+pub(super) fn reexports(source: &Source, module: &str) -> Vec<(String, String)> {
+    let tokens = tokens(&source.code);
+    let mut found = Vec::new();
+    for at in 1..tokens.len() {
+        let before = tokens[..at].iter().rev().map(|(_, token)| token.as_str());
+        // `pub(…)` as well.
+        let mut before = before.skip_while(|token| *token == ")" || ["crate", "super", "in", "("].contains(token));
+        if tokens[at].1 == "use" && before.next() == Some("pub") {
+            spread(&tokens, at + 1, "", &mut found, true);
+        }
+    }
+    let own = own_names(&tokens);
+    let from_root = |(_, path): (usize, String)| {
+        let is_own = own.iter().any(|name| path.split("::").next() == Some(name));
+        let path = resolve(&if is_own { format!("self::{path}") } else { path }, module);
+        Some((path.rsplit("::").next()?.to_owned(), path))
+    };
+    found.into_iter().filter_map(from_root).collect()
+}
+
 /// After which a path may begin with `::`.
 const KEYWORDS: &[&str] = &["use", "in", "dyn", "impl", "mut", "return", "match", "if", "else", "as", "for", "where"];
 
