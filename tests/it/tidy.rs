@@ -3,6 +3,7 @@
 //! either `crate::…` or `super::…`, and a finding names its file and line.
 
 mod cycles;
+mod docs;
 pub mod links;
 mod live;
 mod scan;
