@@ -230,7 +230,7 @@ pub const SLOW_TURNS: u64 = 2;
 pub const SLOW_REST_MS: u64 = 30_000;
 /// Longest such time, in milliseconds.
 pub const SLOW_REST_MAX_MS: u64 = 480_000;
-/// A handover is forgotten so many milliseconds after the owner came back.
+/// A withdrawal from the group is forgotten so many milliseconds after the owner came back.
 pub const SLOW_FORGOTTEN_MS: u64 = 600_000;
 /// Events that a follower folds before it looks again at what it has to follow.
 pub const FOLLOWED_AT_ONCE: usize = 1_024;
@@ -376,7 +376,7 @@ const _: () = {
     );
     assert!(CLAIM_RETRY_MS <= CLAIM_FENCED_MS && CLAIM_FENCED_MS <= CLAIM_RETRY_MAX_MS);
     assert!(CLAIM_RETRY_MAX_MS < CLAIM_STEADY_MS);
-    // An owner stays away longer than it was slow, and longer each time that a handover follows soon.
+    // An owner stays away longer than it was slow, and longer each time that a withdrawal follows soon.
     assert!(SLOW_TURNS > 1 && SLOW_MS < SLOW_REST_MS && SLOW_REST_MS < SLOW_REST_MAX_MS);
     assert!(SLOW_REST_MAX_MS < SLOW_FORGOTTEN_MS);
     // A call that was accepted is answered before its connection is closed, and there is time for a last turn after

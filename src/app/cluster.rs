@@ -1,10 +1,10 @@
 //! A process beside a log that several processes share: it owns the partitions that the group of owners gives it, and
 //! follows all the others. Nothing here knows which log it is.
 
-use super::handover::Watch;
 use super::owner::OwnerContext;
 use super::owning::Owning;
 use super::process::Process;
+use super::withdrawal::Watch;
 use super::witness::Flushing;
 use super::{Hold, LogRuntime, StartError, draw, spawn};
 use crate::config::{Config, Roles};
@@ -16,7 +16,7 @@ use crate::log::{
     OwnedPosition, OwnerNotes, ReplyChannel, ReplyReader,
 };
 use crate::owner::checkpointer::Checkpointer;
-use crate::owner::follower::{EndOffsetProbe, Follower};
+use crate::owner::follower::{EndOffsetProbe, Follower, LogEnd};
 use crate::replica::{PartitionHandle, Replica, StatusKind};
 use crate::store::Store;
 use crate::store::sled::SledStore;
@@ -199,7 +199,7 @@ impl Threads {
             let joined = log.join(Box::new(move || fitness(&warming)), Box::new(move || positions(&owning)))?;
             let ending = Arc::clone(&ending);
             let watch = Watch::new(process, log.distance()?, Arc::clone(&joined.membership));
-            others.push(spawn("handover", move || watch.run(&ending))?);
+            others.push(spawn("withdrawal", move || watch.run(&ending))?);
             (Some(joined.membership), joined.changes)
         } else {
             (None, never())
@@ -260,7 +260,7 @@ fn probe_ends<L: ClusterLog>(
             if ending.load(Relaxed) {
                 return None;
             }
-            Some((log.end_offset(partition).ok()?, log.written_end_offset(partition)))
+            Some(LogEnd { end: log.end_offset(partition).ok()?, written: log.written_end_offset(partition) })
         });
         pause_unless(PROBE_EVERY, || ending.load(Relaxed));
     }

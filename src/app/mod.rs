@@ -5,7 +5,6 @@ mod clock;
 mod cluster;
 mod embedded;
 mod files;
-mod handover;
 mod hold;
 mod kafka;
 mod owner;
@@ -13,6 +12,7 @@ mod owning;
 mod process;
 mod shutdown;
 pub mod signals;
+mod withdrawal;
 mod witness;
 
 pub use address::{ADDRESS_FILE, read_address};

@@ -40,7 +40,7 @@ pub(super) fn set_status(handle: &PartitionHandle, from: &[StatusKind], to: Part
 
 /// How an owner ended.
 pub(super) enum Served {
-    /// It never began.
+    /// The partition was not claimed.
     NotClaimed(ClaimError),
     /// It began, and ended for this reason.
     Ended(End),

@@ -34,9 +34,16 @@ pub(super) struct Owning<L> {
     /// Where owners say how they end, ended, and where that is heard.
     end: Sender<(u32, Ended)>,
     ended: Receiver<(u32, Ended)>,
-    /// Who waits for partitions to be given up.
-    releases: Vec<(BTreeSet<u32>, Sender<()>)>,
+    /// Revocations of which the group does not know yet that they are done.
+    releases: Vec<Release>,
     is_closing: bool,
+}
+
+/// The group takes partitions away, and waits until all of them are given up.
+struct Release {
+    /// Those that are not given up yet.
+    left: BTreeSet<u32>,
+    done: Sender<()>,
 }
 
 impl<L: ClusterLog> Owning<L> {
@@ -74,7 +81,7 @@ impl<L: ClusterLog> Owning<L> {
                     }
                     Ok(MembershipChange::Revoked { partitions: list, released }) => {
                         tracing::info!(partitions = ?list, "the group takes partitions from this process");
-                        self.releases.push((list.iter().copied().collect(), released));
+                        self.releases.push(Release { left: list.iter().copied().collect(), done: released });
                         list.into_iter().for_each(|p| self.revoke(p));
                     }
                     Err(_) => changes = &nobody,
@@ -111,7 +118,7 @@ impl<L: ClusterLog> Owning<L> {
     fn revoke(&mut self, partition: u32) {
         let is_served =
             self.replica.partition(partition).is_some_and(|handle| handle.status_kind() == StatusKind::Active);
-        self.take(Input::Revoked(partition, is_served));
+        self.take(Input::Revoked { partition, is_served });
     }
 
     fn claim(&mut self, partition: u32) {
@@ -161,13 +168,13 @@ impl<L: ClusterLog> Owning<L> {
                 tracing::info!(partition, "a partition that this machine's clock kept undecided is given up");
             }
         }
-        self.releases.retain_mut(|(waiting, done)| {
-            waiting.remove(&partition);
-            if waiting.is_empty() {
+        self.releases.retain_mut(|Release { left, done }| {
+            left.remove(&partition);
+            if left.is_empty() {
                 // Whoever waited may have stopped waiting.
                 let _ = done.try_send(());
             }
-            !waiting.is_empty()
+            !left.is_empty()
         });
     }
 }

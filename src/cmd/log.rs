@@ -16,6 +16,7 @@ use crate::store::sled::SledStore;
 use crate::time::{Clock, SystemClock};
 use clap::Subcommand;
 use std::io::Write;
+use std::ops::Range;
 
 /// The subcommands of `log`.
 #[derive(Debug, Subcommand)]
@@ -124,7 +125,7 @@ fn accept<L: PartitionLog + CommittedTail>(
     for loss in losses {
         let (partition, end) = (loss.partition, log.end(loss.partition)?);
         let mut state = recover::rebuild(log, partition, end, &mut |_| {})?;
-        let (from, until) = loss.events();
+        let Range { start: from, end: until } = loss.events();
         let detail = format!("{because}: {}", loss.what);
         let claim = |from: u64, fold: &mut Fold<'_>| log.claim(partition, from, fold);
         claim_until_committed(&mut state, claim, |owned, state| {

@@ -76,6 +76,15 @@ impl InFlight {
     }
 }
 
+/// The commands of a partition that no owner has polled yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueLoad {
+    /// Their number, as far as this process knows.
+    pub waiting: usize,
+    /// For how long they have been waiting without any being polled.
+    pub stalled: Duration,
+}
+
 /// Whether the partition is likely to answer before `deadline`: the turn under way has to end, and then as many turns
 /// as its queue fills; and a queue that has not moved for a while is taken to stand still for as long again. An idle
 /// partition is never too slow, or it could not prove otherwise.
@@ -84,7 +93,7 @@ impl InFlight {
 /// [`Shed`] says why not.
 pub fn in_time(
     handle: &PartitionHandle,
-    (waiting, stalled): (usize, Duration),
+    QueueLoad { waiting, stalled }: QueueLoad,
     now: Micros,
     deadline: Micros,
 ) -> Result<(), Shed> {
@@ -109,6 +118,10 @@ mod tests {
     use super::*;
     use crate::replica::{PartitionStatus, Replica, StatusKind};
 
+    fn queue(waiting: usize, stalled: Duration) -> QueueLoad {
+        QueueLoad { waiting, stalled }
+    }
+
     #[test]
     fn no_more_calls_enter_than_may() {
         let in_flight = InFlight::default();
@@ -125,14 +138,14 @@ mod tests {
     fn a_stalled_turn_sheds_what_could_not_be_answered() {
         let handle = Replica::new(1).partition(0).cloned().unwrap();
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
-        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Err(Shed::NoOwner));
+        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, soon), Err(Shed::NoOwner));
         handle.try_transition(&[StatusKind::Restoring], PartitionStatus::Active).unwrap();
-        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, soon), Ok(()));
         handle.turn_begins(Micros(700_000));
-        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, soon), Err(Shed::Wait));
         handle.turn_ends(now, now);
-        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, soon), Ok(()));
-        assert_eq!(in_time(&handle, (7 * TURN_RECORDS_MAX, Duration::ZERO), now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, queue(7 * TURN_RECORDS_MAX, Duration::ZERO), now, soon), Err(Shed::Wait));
     }
 
     #[test]
@@ -141,9 +154,9 @@ mod tests {
         handle.try_transition(&[StatusKind::Restoring], PartitionStatus::Standby).unwrap();
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
         let stalled = Duration::from_millis;
-        assert_eq!(in_time(&handle, (3, stalled(200)), now, soon), Ok(()));
-        assert_eq!(in_time(&handle, (3, stalled(300)), now, soon), Err(Shed::Wait));
-        assert_eq!(in_time(&handle, (0, stalled(300)), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, queue(3, stalled(200)), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, queue(3, stalled(300)), now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, queue(0, stalled(300)), now, soon), Ok(()));
     }
 
     #[test]
@@ -153,7 +166,7 @@ mod tests {
         handle.turn_begins(Micros(0));
         let now = Micros(3_600_000_000);
         handle.turn_ends(now, now);
-        assert_eq!(in_time(&handle, (0, Duration::ZERO), now, now.plus_ms(250)), Ok(()));
-        assert_eq!(in_time(&handle, (1, Duration::ZERO), now, now.plus_ms(250)), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, now.plus_ms(250)), Ok(()));
+        assert_eq!(in_time(&handle, queue(1, Duration::ZERO), now, now.plus_ms(250)), Err(Shed::Wait));
     }
 }

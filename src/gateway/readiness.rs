@@ -1,6 +1,6 @@
 //! Readiness by progress, a sans-IO machine. It is told what is seen of every partition at a moment, and says which of
-//! them do not decide, why, and since when. What a thread says of itself is one sign; the others need nobody's word:
-//! commands wait and no event comes, or the log was asked and does not answer.
+//! them do not decide, why, and since when. One sign is the status that a partition's thread sets. The other signs hold even
+//! if that thread hangs: commands wait and no event comes, or the log was asked and does not answer.
 
 use crate::domain::Micros;
 use crate::limits::{OWNERLESS_MS, STALLED_MS};
@@ -17,10 +17,10 @@ pub enum Condition {
     Stopped(String),
 }
 
-/// What is seen of a partition.
+/// What is seen of one partition at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
-    /// What is said of it.
+    /// The status, as its thread says it.
     pub condition: Condition,
     /// Whether commands wait for a decision.
     pub waits: bool,
@@ -35,9 +35,9 @@ pub struct Seen {
 /// Why a partition is not as it should be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outage {
-    /// For a person.
+    /// The reason, in words for an operator.
     pub why: String,
-    /// Since when.
+    /// When it began.
     pub since: Micros,
     /// Whether it may be decided all the same.
     pub decides: bool,
@@ -146,9 +146,9 @@ impl Partition {
         };
         let (why, since) = match (all_silent, silent, stalled, ownerless) {
             (Some(since), ..) => ("the cluster does not answer", since),
-            (_, Some(since), ..) => ("its log does not answer", since),
+            (_, Some(since), ..) => ("the partition's log does not answer", since),
             (.., Some(since), _) => ("commands wait and nothing is decided", since),
-            (.., Some(since)) => ("no process shows that it owns it", since),
+            (.., Some(since)) => ("no process shows that it owns the partition", since),
             (None, None, None, None) => return trouble.map(|why| Outage { why, since: now, decides: true }),
         };
         let why = trouble.map_or_else(|| why.to_owned(), |trouble| format!("{trouble}; {why}"));
@@ -212,9 +212,9 @@ mod tests {
         let trouble = || Condition::Served(Some("not owned: why".to_owned()));
         let stopped = || Condition::Stopped("failed: why".to_owned());
         let nothing = "commands wait and nothing is decided";
-        let silent = "its log does not answer";
+        let silent = "the partition's log does not answer";
         let both = &format!("not owned: why; {nothing}");
-        let nobody = "no process shows that it owns it";
+        let nobody = "no process shows that it owns the partition";
         let cases: [(&[(u64, Seen)], _); 18] = [
             (&[(0, well()), (STALLED_MS, well())], None),
             (&[(0, waiting(7)), (STALLED_MS - 1, waiting(7))], None),

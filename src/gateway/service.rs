@@ -4,7 +4,7 @@ mod readiness;
 
 pub use readiness::{Restored, Startup};
 
-use super::admission::{InFlight, Shed, in_time};
+use super::admission::{InFlight, QueueLoad, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::readiness::Readiness;
 use crate::domain::{ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved, route};
@@ -203,7 +203,7 @@ impl Gateway {
         }
         let shared = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
         let in_flight = self.in_flight.get(partition as usize).ok_or(Shed::NoOwner)?;
-        let queue = (self.sink.waiting(partition), self.sink.stalled(partition));
+        let queue = QueueLoad { waiting: self.sink.waiting(partition), stalled: self.sink.stalled(partition) };
         in_time(shared, queue, now, deadline)?;
         in_flight.enter()?;
         Ok(InFlightGuard(in_flight))

@@ -1,5 +1,5 @@
-//! What an owner or a follower leaves beside the log. A note of how far the log was seen as committed is written at once.
-//! One thread writes checkpoints, off the commit path. An owner drafts (which copies references) and offers the
+//! What an owner or a follower writes into the local store. A note of how far the log was seen as committed is written at
+//! once. One thread writes checkpoints, off the commit path. An owner drafts (which copies references) and offers the
 //! draft; while one is being written the next waits with its partition, which only makes it larger.
 
 use super::report::Report;
@@ -9,7 +9,7 @@ use crate::store::{Seen, Store};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 
-/// What the thread is told.
+/// An order to the thread.
 enum Order {
     Write(Draft, Arc<PartitionHandle>),
     /// Answered when everything ordered before is done.
@@ -31,13 +31,13 @@ pub struct Work {
 }
 
 impl Checkpointer {
-    /// Both ends.
+    /// The way to the thread, and the thread's work.
     pub fn new(log_id: u128) -> (Checkpointer, Work) {
         let (sender, receiver) = bounded(1);
         (Checkpointer { orders: sender, log_id, notes: None }, Work { orders: receiver })
     }
 
-    /// The same, and what is seen as committed is noted there.
+    /// The same, and it notes in this store how far the log was seen as committed.
     #[must_use]
     pub fn noting(self, store: Arc<dyn Store>) -> Checkpointer {
         Checkpointer { notes: Some(store), ..self }
@@ -100,7 +100,8 @@ impl Work {
     }
 }
 
-/// A failed write leaves a checkpoint that lacks these changes: it goes, and the next one holds everything.
+/// Writes a checkpoint. A write that fails leaves a checkpoint that lacks these changes: it is deleted, and the next one
+/// holds everything.
 fn write(store: &dyn Store, report: &dyn Report, draft: &Draft, handle: &PartitionHandle) {
     let checkpoint = draft.encode();
     let partition = checkpoint.mark.partition;

@@ -14,6 +14,6 @@ pub fn point(name: &str) {
     }
 }
 
-/// Nothing.
+/// Does nothing: crash points are for the builds of tests.
 #[cfg(not(feature = "crash-points"))]
 pub fn point(_name: &str) {}

@@ -19,13 +19,13 @@ use std::time::Duration;
 const RETRY_MS: u64 = 500;
 /// Longest such time, in milliseconds, unless a try takes long: the others wait for it.
 const RETRY_MAX_MS: u64 = 2_000;
-/// Of the time that passes, a try may take one part in so many.
+/// Tries may take one part in so many of the time that passes.
 const TRIED_ONE_IN: u64 = 5;
 /// Tries in vain to read a stretch after which a partition is followed all the same, one event after the other up to
 /// what is wrong with it.
 const STRETCH_TRIES: u32 = 3;
 
-/// A partition that could not be attended to.
+/// Tries in vain to attend to a partition.
 #[derive(Default)]
 struct Failing {
     tries: u32,
@@ -33,20 +33,20 @@ struct Failing {
     due: Micros,
 }
 
-/// Everything it needs.
+/// Follows all partitions of a log on one thread. A partition that an owner of this process has is left alone.
 pub struct Follower<'a, S> {
     stream: S,
     replica: &'a Replica,
     recovery: &'a Recovery<'a>,
     checkpointer: &'a Checkpointer,
-    /// Those that the stream hands over.
+    /// Partitions that the stream hands over.
     followed: BTreeSet<u32>,
-    /// Those that the log could not be asked about, or not be followed on: the others go on.
+    /// Partitions that could not be attended to: the others go on meanwhile.
     failing: BTreeMap<u32, Failing>,
-    /// Those whose checkpoint was not looked at yet.
+    /// Partitions whose checkpoint was not looked at yet.
     unrestored: BTreeSet<u32>,
     checkpoint_due: BTreeMap<u32, Micros>,
-    /// How far each was noted to be committed.
+    /// Of each partition, the number of events that the last note counts.
     noted: BTreeMap<u32, u64>,
     probe: &'a EndOffsetProbe,
 }
@@ -239,18 +239,23 @@ impl<'a, S: EventStream> Follower<'a, S> {
 
     fn fold(&mut self, partition: u32, handle: &PartitionHandle, event: &StoredEvent) {
         // One that was handed over before its owner was made and taken back again is known already.
-        let folded = handle.follow(|state| (event.seq >= state.position().next_seq).then(|| fold_stored(state, event)));
+        let folded = handle.follow(|state| match event.seq >= state.position().next_seq {
+            true => fold_stored(state, event).map(Some),
+            false => Ok(None),
+        });
+        let Some(folded) = folded else {
+            // It is being claimed. A claim that fails leaves the state behind this event: it has to be handed over again.
+            return self.leave(partition);
+        };
         match folded {
-            Some(Some(Ok((_, recorded)))) => {
+            Ok(Some(recorded)) => {
                 self.is_well(partition, handle);
                 // Its time goes on from here, as its owner's does, and not from when somebody asks for it.
                 handle.time().now(self.recovery.clock);
                 (self.recovery.on_committed)(&recorded);
             }
-            Some(Some(Err(breach))) => self.broken(partition, handle, &breach),
-            Some(None) => {}
-            // It is being claimed. A claim that fails leaves the state behind this event: it has to be handed over again.
-            None => self.leave(partition),
+            Ok(None) => {}
+            Err(breach) => self.broken(partition, handle, &breach),
         }
     }
 
@@ -292,36 +297,51 @@ pub struct EndOffsetProbe(Vec<Mutex<ProbeState>>);
 struct ProbeState {
     /// The place up to which the partition is read, of one that is followed.
     read: Option<i64>,
-    /// An end that is not read up to yet, and the time before it was asked for.
-    asked: Option<(i64, Micros)>,
+    /// An end that is not read up to yet.
+    ahead: Option<AskedEnd>,
+}
+
+/// The end of a partition's log, and the time before the log was asked for it.
+#[derive(Clone, Copy)]
+struct AskedEnd {
+    end: i64,
+    asked: Micros,
+}
+
+/// What a log says of one partition's end, in its own offsets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogEnd {
+    /// Everything that anybody was told of lies before this offset, decided or not.
+    pub end: i64,
+    /// Where the last turn of this process ended; none before its first one.
+    pub written: Option<i64>,
 }
 
 impl EndOffsetProbe {
-    /// Of as many partitions.
+    /// A probe of so many partitions, none of which was asked about yet.
     pub fn new(partitions: u32) -> EndOffsetProbe {
         EndOffsetProbe((0..partitions).map(|_| Mutex::default()).collect())
     }
 
-    /// Asks for the end of every partition that has not stopped. `ends` answers the place before which everything lies
-    /// that anybody was told of, decided or not, and where this process's last turn ended; nothing when the log does not
-    /// say. It may wait.
-    pub fn look(&self, replica: &Replica, clock: &dyn Clock, ends: impl Fn(u32) -> Option<(i64, Option<i64>)>) {
-        for (partition, (handle, beat)) in (0..).zip(replica.partitions().zip(&self.0)) {
+    /// Asks for the end of every partition that has not stopped. `ends` answers none when the log does not say, and may
+    /// wait.
+    pub fn look(&self, replica: &Replica, clock: &dyn Clock, ends: impl Fn(u32) -> Option<LogEnd>) {
+        for (handle, probe) in replica.partitions().zip(&self.0) {
             if handle.has_stopped() {
                 continue;
             }
             let is_owned = handle.status_kind() == StatusKind::Active;
             let asked = clock.now();
             handle.liveness().log_asked();
-            let Some((end, written)) = ends(partition) else { continue };
+            let Some(LogEnd { end, written }) = ends(handle.id()) else { continue };
             handle.liveness().log_answered();
-            let mut beat = beat.lock();
-            match beat.read {
+            let mut probe = probe.lock();
+            match probe.read {
                 _ if is_owned && written == Some(end) => handle.was_current_at(asked),
                 Some(read) if read >= end => handle.was_current_at(asked),
                 // The first one is read up to first.
                 Some(_) => {
-                    beat.asked.get_or_insert((end, asked));
+                    probe.ahead.get_or_insert(AskedEnd { end, asked });
                 }
                 None => {}
             }
@@ -330,18 +350,18 @@ impl EndOffsetProbe {
 
     /// A followed partition's state is that of all that lies before this place.
     fn read_to(&self, partition: u32, handle: &PartitionHandle, place: i64) {
-        let Some(beat) = self.0.get(partition as usize) else { return };
-        let mut beat = beat.lock();
-        beat.read = Some(place);
-        if let Some((_, asked)) = beat.asked.take_if(|(end, _)| *end <= place) {
+        let Some(probe) = self.0.get(partition as usize) else { return };
+        let mut probe = probe.lock();
+        probe.read = Some(place);
+        if let Some(AskedEnd { asked, .. }) = probe.ahead.take_if(|ahead| ahead.end <= place) {
             handle.was_current_at(asked);
         }
     }
 
-    /// It is not followed any more.
+    /// The partition is not followed any more.
     fn left(&self, partition: u32) {
-        if let Some(beat) = self.0.get(partition as usize) {
-            *beat.lock() = ProbeState::default();
+        if let Some(probe) = self.0.get(partition as usize) {
+            *probe.lock() = ProbeState::default();
         }
     }
 }

@@ -8,13 +8,14 @@ use crate::store::{Seen, Store};
 use crate::time::text;
 use crate::wire;
 use std::fmt;
+use std::ops::Range;
 
 /// Something of a partition that was seen as committed and is not in its log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Loss {
-    /// The partition.
+    /// The number of the partition.
     pub partition: u32,
-    /// What is wrong.
+    /// How the log differs from what was seen.
     pub what: What,
 }
 
@@ -34,16 +35,16 @@ pub enum What {
     },
     /// It holds another event in the place of the last one seen.
     Other {
-        /// That place.
+        /// The sequence number of the event.
         at: u64,
         /// When the event that was seen was decided.
         last: Micros,
     },
     /// What was seen was seen of another log.
     OtherLog {
-        /// That one.
+        /// The id of the log that was seen.
         seen: u128,
-        /// The one that is there.
+        /// The id of the log that is there.
         found: u128,
     },
     /// What was seen cannot be read.
@@ -51,7 +52,7 @@ pub enum What {
 }
 
 impl Loss {
-    /// Of a log that is gone.
+    /// The loss of a whole log.
     pub fn of_all(partition: u32, seen: &Seen) -> Loss {
         let what = What::Short { from: 0, until: seen.next_seq, since: None, last: seen.decided_at };
         Loss { partition, what }
@@ -62,12 +63,12 @@ impl Loss {
         matches!(self.what, What::OtherLog { .. })
     }
 
-    /// The first event that is gone, and the one after the last, as far as that is known.
-    pub fn events(&self) -> (u64, u64) {
+    /// The sequence numbers of the events that are gone; empty where that is not known.
+    pub fn events(&self) -> Range<u64> {
         match self.what {
-            What::Short { from, until, .. } => (from, until),
-            What::Other { at, .. } => (at, at.saturating_add(1)),
-            What::OtherLog { .. } | What::Unreadable(_) => (0, 0),
+            What::Short { from, until, .. } => from..until,
+            What::Other { at, .. } => at..at.saturating_add(1),
+            What::OtherLog { .. } | What::Unreadable(_) => 0..0,
         }
     }
 
@@ -81,7 +82,12 @@ impl Loss {
 
     /// The law that it breaks.
     pub fn breach(&self) -> Breach {
-        Breach { law: Law::LogIsTruth, partition: self.partition, seq: self.events().0, detail: self.what.to_string() }
+        Breach {
+            law: Law::LogIsTruth,
+            partition: self.partition,
+            seq: self.events().start,
+            detail: self.what.to_string(),
+        }
     }
 }
 
@@ -103,12 +109,12 @@ impl fmt::Display for What {
                 write!(f, "up to {}", text(*last))
             }
             What::Other { at, last } => {
-                write!(f, "event {at} is another one than was seen as committed, which was decided at {}", text(*last))
+                write!(f, "event {at} is not the one that was seen as committed and was decided at {}", text(*last))
             }
             What::OtherLog { seen, found } => {
                 write!(f, "events of log {seen:032x} were seen as committed, and this is log {found:032x}")
             }
-            What::Unreadable(why) => write!(f, "what was seen as committed cannot be known: {why}"),
+            What::Unreadable(why) => write!(f, "the note of what was seen as committed cannot be read: {why}"),
         }
     }
 }
@@ -131,7 +137,7 @@ pub fn loss(
     for seen in all {
         let Some(what) = missing(tail, log_id, partition, &seen)? else { continue };
         let loss = Loss { partition, what };
-        if worst.as_ref().is_none_or(|worst| worst.events().1 <= loss.events().1) {
+        if worst.as_ref().is_none_or(|worst| worst.events().end <= loss.events().end) {
             worst = Some(loss);
         }
     }

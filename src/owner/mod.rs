@@ -6,7 +6,6 @@
 pub mod checkpointer;
 pub mod crash;
 pub mod follower;
-pub mod handover;
 pub mod losses;
 pub mod ownership;
 pub mod partition;
@@ -14,6 +13,7 @@ pub mod recover;
 pub mod report;
 pub mod shell;
 mod stage;
+pub mod withdrawal;
 
 pub use partition::{Partition, Staged};
-pub use report::{Recovered, Report, TurnReport};
+pub use report::{DeadCommands, Recovered, Report, TurnReport};

@@ -28,24 +28,29 @@ pub enum Ended {
     Failed,
 }
 
-/// What happened.
+/// What happened to a partition or to the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Input {
     /// The group gives the partition to this process.
     Assigned(u32),
-    /// The group takes it away, and it is served by an owner here or not.
-    Revoked(u32, bool),
+    /// The group takes the partition away.
+    Revoked {
+        /// The partition's number.
+        partition: u32,
+        /// Whether its owner here is Active: then it serves on until the next owner fences it.
+        is_served: bool,
+    },
     /// The group was not heard for so long that it may have given the partition to another.
     Lost(u32),
     /// Its owner in this process ended.
     Ended(u32, Ended),
-    /// Time has passed.
+    /// Some time has passed: a pause may be over.
     Tick,
     /// The process is to end.
     Shutdown,
 }
 
-/// What is to be done.
+/// What the shell is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output {
     /// Make an owner of the partition. It ends with [`Input::Ended`].
@@ -62,49 +67,49 @@ pub enum Output {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Assignment {
-    /// Nobody here owns it.
+    /// The partition has no owner here.
     Vacant,
-    /// To be claimed then.
+    /// The partition is claimed when this time comes.
     Waiting { at: Micros },
-    /// It has an owner, since then.
+    /// The partition has an owner here since this time.
     Taken { since: Micros, is_stopping: bool },
-    /// Never again.
+    /// This process does not own the partition again before it is started anew.
     Failed,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct AssignmentSlot {
     is_assigned: bool,
-    /// Whether nobody knows any more if it is.
+    /// Whether that is what the group said last, before it was out of reach.
     is_presumed: bool,
     assignment: Assignment,
     /// Owners that ended soon, one after the other.
     failures: u32,
 }
 
-/// See the module.
+/// The machine: the partitions that the group gave to this process, and their owners.
 #[derive(Clone, Debug)]
 pub struct Ownership {
     partitions: u32,
-    places: BTreeMap<u32, AssignmentSlot>,
+    slots: BTreeMap<u32, AssignmentSlot>,
     is_closing: bool,
 }
 
 impl Ownership {
     /// Of a log with so many partitions; nothing is assigned yet.
     pub fn new(partitions: u32) -> Ownership {
-        Ownership { partitions, places: BTreeMap::new(), is_closing: false }
+        Ownership { partitions, slots: BTreeMap::new(), is_closing: false }
     }
 
     /// Takes an input; answers what is to be done, in order.
     pub fn handle(&mut self, input: Input, now: Micros) -> Vec<Output> {
         match input {
             Input::Assigned(partition) if self.is_unknown(partition) => vec![Output::Unknown(partition)],
-            Input::Revoked(partition, _) | Input::Lost(partition) if self.is_unknown(partition) => {
+            Input::Revoked { partition, .. } | Input::Lost(partition) if self.is_unknown(partition) => {
                 vec![Output::Released(partition)]
             }
             Input::Assigned(partition) => self.assigned(partition, now),
-            Input::Revoked(partition, is_served) => self.revoked(partition, is_served),
+            Input::Revoked { partition, is_served } => self.revoked(partition, is_served),
             Input::Lost(partition) => self.lost(partition),
             Input::Ended(partition, how) => self.ended(partition, how, now),
             Input::Tick => self.tick(now),
@@ -114,22 +119,22 @@ impl Ownership {
 
     /// When [`Input::Tick`] has something to do next.
     pub fn next_due(&self) -> Option<Micros> {
-        let due = |place: &AssignmentSlot| match place.assignment {
+        let due = |slot: &AssignmentSlot| match slot.assignment {
             Assignment::Waiting { at } => Some(at),
             _ => None,
         };
-        self.places.values().filter_map(due).min()
+        self.slots.values().filter_map(due).min()
     }
 
     /// Partitions that the group gave to this process before it was lost. When it speaks again it names those that stay:
     /// the others are revoked.
     pub fn presumed(&self) -> Vec<u32> {
-        self.places.iter().filter(|(_, place)| place.is_presumed).map(|(partition, _)| *partition).collect()
+        self.slots.iter().filter(|(_, slot)| slot.is_presumed).map(|(partition, _)| *partition).collect()
     }
 
     /// Whether no partition has an owner here.
     pub fn is_idle(&self) -> bool {
-        !self.places.values().any(|place| matches!(place.assignment, Assignment::Taken { .. }))
+        !self.slots.values().any(|slot| matches!(slot.assignment, Assignment::Taken { .. }))
     }
 
     /// The group goes by its topic, which may have been given more partitions than the log was made with.
@@ -137,8 +142,8 @@ impl Ownership {
         partition >= self.partitions
     }
 
-    fn place(&mut self, partition: u32) -> &mut AssignmentSlot {
-        self.places.entry(partition).or_insert(AssignmentSlot {
+    fn slot(&mut self, partition: u32) -> &mut AssignmentSlot {
+        self.slots.entry(partition).or_insert(AssignmentSlot {
             is_assigned: false,
             is_presumed: false,
             assignment: Assignment::Vacant,
@@ -148,19 +153,19 @@ impl Ownership {
 
     fn assigned(&mut self, partition: u32, now: Micros) -> Vec<Output> {
         let is_closing = self.is_closing;
-        let place = self.place(partition);
-        (place.is_assigned, place.is_presumed) = (true, false);
-        if is_closing || place.assignment != Assignment::Vacant {
+        let slot = self.slot(partition);
+        (slot.is_assigned, slot.is_presumed) = (true, false);
+        if is_closing || slot.assignment != Assignment::Vacant {
             return Vec::new();
         }
-        place.assignment = Assignment::Taken { since: now, is_stopping: false };
+        slot.assignment = Assignment::Taken { since: now, is_stopping: false };
         vec![Output::Claim(partition)]
     }
 
     fn revoked(&mut self, partition: u32, is_served: bool) -> Vec<Output> {
-        let place = self.place(partition);
-        (place.is_assigned, place.is_presumed) = (false, false);
-        match &mut place.assignment {
+        let slot = self.slot(partition);
+        (slot.is_assigned, slot.is_presumed) = (false, false);
+        match &mut slot.assignment {
             Assignment::Taken { is_stopping: true, .. } => Vec::new(),
             Assignment::Taken { .. } if is_served => vec![Output::Yield(partition), Output::Released(partition)],
             Assignment::Taken { is_stopping, .. } => {
@@ -168,7 +173,7 @@ impl Ownership {
                 vec![Output::Stop(partition)]
             }
             Assignment::Vacant | Assignment::Waiting { .. } => {
-                place.assignment = Assignment::Vacant;
+                slot.assignment = Assignment::Vacant;
                 vec![Output::Released(partition)]
             }
             Assignment::Failed => vec![Output::Released(partition)],
@@ -176,49 +181,49 @@ impl Ownership {
     }
 
     fn lost(&mut self, partition: u32) -> Vec<Output> {
-        let place = self.place(partition);
-        place.is_presumed = place.is_assigned;
+        let slot = self.slot(partition);
+        slot.is_presumed = slot.is_assigned;
         vec![Output::Released(partition)]
     }
 
     fn ended(&mut self, partition: u32, how: Ended, now: Micros) -> Vec<Output> {
         let is_closing = self.is_closing;
-        let place = self.place(partition);
-        let Assignment::Taken { since, .. } = place.assignment else { return Vec::new() };
-        place.assignment = Assignment::Vacant;
+        let slot = self.slot(partition);
+        let Assignment::Taken { since, .. } = slot.assignment else { return Vec::new() };
+        slot.assignment = Assignment::Vacant;
         if how == Ended::Failed {
-            place.assignment = Assignment::Failed;
+            slot.assignment = Assignment::Failed;
         }
         // Who is fenced and not heard by the group has been replaced.
-        place.is_assigned &= !(place.is_presumed && how == Ended::Fenced);
-        if !place.is_assigned || is_closing {
+        slot.is_assigned &= !(slot.is_presumed && how == Ended::Fenced);
+        if !slot.is_assigned || is_closing {
             return vec![Output::Released(partition)];
         }
-        if place.assignment == Assignment::Failed {
+        if slot.assignment == Assignment::Failed {
             return Vec::new();
         }
         let was_steady = now.ms_since(since) >= CLAIM_STEADY_MS;
-        place.failures = if was_steady { 0 } else { place.failures.saturating_add(1) };
+        slot.failures = if was_steady { 0 } else { slot.failures.saturating_add(1) };
         // One that stopped because it had to stop for a moment, and one that had long been steady, goes on at once; but
         // who is fenced hears the group first, which may have replaced it.
-        if how == Ended::Stopped || (how != Ended::Fenced && place.failures == 0) {
-            place.assignment = Assignment::Taken { since: now, is_stopping: false };
+        if how == Ended::Stopped || (how != Ended::Fenced && slot.failures == 0) {
+            slot.assignment = Assignment::Taken { since: now, is_stopping: false };
             return vec![Output::Claim(partition)];
         }
-        let doublings = place.failures.saturating_sub(1).min(16);
+        let doublings = slot.failures.saturating_sub(1).min(16);
         let least_ms = if how == Ended::Fenced { CLAIM_FENCED_MS } else { CLAIM_RETRY_MS };
         let pause_ms = CLAIM_RETRY_MS.saturating_mul(1 << doublings).clamp(least_ms, CLAIM_RETRY_MAX_MS);
-        place.assignment = Assignment::Waiting { at: now.plus_ms(pause_ms) };
+        slot.assignment = Assignment::Waiting { at: now.plus_ms(pause_ms) };
         Vec::new()
     }
 
     fn tick(&mut self, now: Micros) -> Vec<Output> {
         let mut outputs = Vec::new();
-        for (partition, place) in &mut self.places {
-            if let Assignment::Waiting { at } = place.assignment
+        for (partition, slot) in &mut self.slots {
+            if let Assignment::Waiting { at } = slot.assignment
                 && at <= now
             {
-                place.assignment = Assignment::Taken { since: now, is_stopping: false };
+                slot.assignment = Assignment::Taken { since: now, is_stopping: false };
                 outputs.push(Output::Claim(*partition));
             }
         }
@@ -228,13 +233,13 @@ impl Ownership {
     fn shutdown(&mut self) -> Vec<Output> {
         self.is_closing = true;
         let mut outputs = Vec::new();
-        for (partition, place) in &mut self.places {
-            match &mut place.assignment {
+        for (partition, slot) in &mut self.slots {
+            match &mut slot.assignment {
                 Assignment::Taken { is_stopping, .. } if !*is_stopping => {
                     *is_stopping = true;
                     outputs.push(Output::Stop(*partition));
                 }
-                Assignment::Waiting { .. } => place.assignment = Assignment::Vacant,
+                Assignment::Waiting { .. } => slot.assignment = Assignment::Vacant,
                 Assignment::Taken { .. } | Assignment::Vacant | Assignment::Failed => {}
             }
         }
@@ -247,6 +252,10 @@ mod tests {
     use super::*;
 
     const PARTITIONS: u32 = 6;
+
+    fn revoked(partition: u32, is_served: bool) -> Input {
+        Input::Revoked { partition, is_served }
+    }
 
     struct World {
         ownership: Ownership,
@@ -273,30 +282,30 @@ mod tests {
         w.check(Input::Assigned(3), &[Output::Claim(3)]);
         w.check(Input::Assigned(3), &[]);
         assert!(!w.ownership.is_idle());
-        w.check(Input::Revoked(3, false), &[Output::Stop(3)]);
-        w.check(Input::Revoked(3, false), &[]);
+        w.check(revoked(3, false), &[Output::Stop(3)]);
+        w.check(revoked(3, false), &[]);
         w.check(Input::Ended(3, Ended::Stopped), &[Output::Released(3)]);
         assert!(w.ownership.is_idle());
-        w.check(Input::Revoked(3, false), &[Output::Released(3)]);
+        w.check(revoked(3, false), &[Output::Released(3)]);
     }
 
     #[test]
     fn what_is_served_when_it_is_revoked_is_served_until_another_has_it() {
         let mut w = World::new();
         w.check(Input::Assigned(3), &[Output::Claim(3)]);
-        w.check(Input::Revoked(3, true), &[Output::Yield(3), Output::Released(3)]);
+        w.check(revoked(3, true), &[Output::Yield(3), Output::Released(3)]);
         assert!(!w.ownership.is_idle());
         w.check(Input::Ended(3, Ended::Fenced), &[Output::Released(3)]);
         assert!(w.ownership.is_idle() && w.ownership.next_due().is_none());
         // Or given back, because the next one died before it came to it.
         w.check(Input::Assigned(4), &[Output::Claim(4)]);
-        w.check(Input::Revoked(4, true), &[Output::Yield(4), Output::Released(4)]);
+        w.check(revoked(4, true), &[Output::Yield(4), Output::Released(4)]);
         w.check(Input::Assigned(4), &[]);
         w.check(Input::Ended(4, Ended::Retry), &[]);
         assert!(w.ownership.next_due().is_some());
         // Or still here when the process ends.
         w.check(Input::Assigned(5), &[Output::Claim(5)]);
-        w.check(Input::Revoked(5, true), &[Output::Yield(5), Output::Released(5)]);
+        w.check(revoked(5, true), &[Output::Yield(5), Output::Released(5)]);
         w.check(Input::Shutdown, &[Output::Stop(5)]);
     }
 
@@ -304,7 +313,7 @@ mod tests {
     fn what_comes_back_before_it_was_given_up_is_claimed_again() {
         let mut w = World::new();
         w.check(Input::Assigned(0), &[Output::Claim(0)]);
-        w.check(Input::Revoked(0, false), &[Output::Stop(0)]);
+        w.check(revoked(0, false), &[Output::Stop(0)]);
         w.check(Input::Assigned(0), &[]);
         w.check(Input::Ended(0, Ended::Stopped), &[Output::Claim(0)]);
     }
@@ -344,7 +353,7 @@ mod tests {
         let mut w = World::new();
         w.check(Input::Assigned(0), &[Output::Claim(0)]);
         w.check(Input::Ended(0, Ended::Fenced), &[]);
-        w.check(Input::Revoked(0, false), &[Output::Released(0)]);
+        w.check(revoked(0, false), &[Output::Released(0)]);
         w.later(CLAIM_RETRY_MAX_MS);
         w.check(Input::Tick, &[]);
         assert_eq!(w.ownership.next_due(), None);
@@ -368,8 +377,8 @@ mod tests {
         // The group speaks: one stays, one is another's.
         w.check(Input::Assigned(0), &[]);
         assert_eq!(w.ownership.presumed(), [1, 2]);
-        w.check(Input::Revoked(1, false), &[Output::Released(1)]);
-        w.check(Input::Revoked(2, false), &[Output::Stop(2)]);
+        w.check(revoked(1, false), &[Output::Released(1)]);
+        w.check(revoked(2, false), &[Output::Stop(2)]);
         w.check(Input::Ended(2, Ended::Stopped), &[Output::Released(2)]);
         assert!(w.ownership.presumed().is_empty());
         w.check(Input::Ended(0, Ended::Fenced), &[]);
@@ -383,7 +392,7 @@ mod tests {
         w.check(Input::Ended(0, Ended::Failed), &[]);
         w.later(CLAIM_RETRY_MAX_MS);
         w.check(Input::Tick, &[]);
-        w.check(Input::Revoked(0, false), &[Output::Released(0)]);
+        w.check(revoked(0, false), &[Output::Released(0)]);
         w.check(Input::Assigned(0), &[]);
     }
 
@@ -395,7 +404,7 @@ mod tests {
         w.check(Input::Lost(PARTITIONS), &[Output::Released(PARTITIONS)]);
         w.check(Input::Assigned(PARTITIONS), &[Output::Unknown(PARTITIONS)]);
         w.check(Input::Shutdown, &[]);
-        w.check(Input::Revoked(PARTITIONS, false), &[Output::Released(PARTITIONS)]);
+        w.check(revoked(PARTITIONS, false), &[Output::Released(PARTITIONS)]);
         assert!(w.ownership.is_idle());
     }
 
@@ -411,6 +420,6 @@ mod tests {
         w.check(Input::Assigned(2), &[]);
         w.check(Input::Ended(0, Ended::Retry), &[Output::Released(0)]);
         assert!(w.ownership.is_idle());
-        w.check(Input::Revoked(1, false), &[Output::Released(1)]);
+        w.check(revoked(1, false), &[Output::Released(1)]);
     }
 }

@@ -1,7 +1,7 @@
 //! The sans-IO machine of an owned partition. Between [`Partition::decide`] and [`Partition::conclude`] the shell
 //! commits. The same state, inputs and time give the same bytes.
 
-use super::report::TurnReport;
+use super::report::{DeadCommands, TurnReport};
 use super::stage::Stage;
 use crate::domain::decide::{DecisionContext, decide, expire};
 use crate::domain::evolve::evolve;
@@ -168,7 +168,7 @@ impl Partition {
         // No log keeps a turn after its commit. So the bytes of events are moved here and not copied.
         let Turn { events, dead, .. } = Arc::unwrap_or_clone(staged.turn);
         let dead_count = dead.len();
-        concluded.report.dead = dead.into_iter().next().map(|first| (first, dead_count));
+        concluded.report.dead = dead.into_iter().next().map(|first| DeadCommands { first, count: dead_count });
         for (decided, written) in staged.decided.into_iter().zip(events) {
             state.fold(&decided)?;
             concluded.report.count(&decided.event);

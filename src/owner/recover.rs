@@ -1,4 +1,4 @@
-//! Bringing a partition's state back: from its checkpoint where that is beyond doubt, and from the log always.
+//! Rebuilding a partition's state: from its checkpoint, if that matches the log, and from the log after it.
 
 use super::losses::loss;
 use super::report::{Recovered, Report};
@@ -20,24 +20,25 @@ const READ_AHEAD: usize = 8;
 /// Threads that decode what one reads: more are faster than folding.
 const DECODERS_MAX: usize = 4;
 
-/// What recovery needs.
+/// Everything that rebuilding a partition's state needs.
 pub struct Recovery<'a> {
     /// The log's own id, which a checkpoint must name.
     pub log_id: u128,
-    /// The committed events.
+    /// Where committed events are read.
     pub tail: &'a dyn CommittedTail,
-    /// The checkpoints.
+    /// Where checkpoints are read.
     pub store: &'a dyn Store,
-    /// The time.
+    /// Wall clock and monotonic clock.
     pub clock: &'a dyn Clock,
-    /// Who listens.
+    /// Told how recovery went, for metrics and log lines.
     pub report: &'a dyn Report,
     /// Told of every event that is read from the log: it may be what a caller still waits for.
     pub on_committed: &'a (dyn Fn(&ChainedEvent) + Sync),
 }
 
 impl Recovery<'_> {
-    /// Puts the partition's checkpoint into `handle`, or nothing if there is none of use; answers whether there was.
+    /// Puts the partition's checkpoint into `handle`, or an empty state if no checkpoint matches the log. Answers whether
+    /// one did.
     ///
     /// # Errors
     /// [`ClaimError::Breach`] when the log holds less than was seen of it (L10), and [`ClaimError::Log`] when it does not
@@ -63,7 +64,7 @@ impl Recovery<'_> {
         handle.progress().set_end_seq(until);
         ahead(self.tail, partition, from..until, enough, |events| {
             let folded = handle.follow(|state| fold_all(state, &events));
-            let folded = folded.ok_or_else(|| LogError::new("the partition has got an owner meanwhile"));
+            let folded = folded.ok_or_else(|| LogError::new("the partition was claimed in the meantime"));
             folded?.map_err(ClaimError::Breach)?;
             events.iter().flatten().for_each(|recorded| (self.on_committed)(recorded));
             Ok(())
@@ -113,13 +114,13 @@ impl Recovery<'_> {
             handle.progress().set_end_seq(end);
         }
         log.claim(partition, from, &mut |event| {
-            let (next_input, recorded) = handle.write(|state| fold_stored(state, &event))?;
+            let recorded = handle.write(|state| fold_stored(state, &event))?;
             (self.on_committed)(&recorded);
-            Ok(next_input)
+            Ok(handle.read(|state| state.position().next_input))
         })
     }
 
-    /// The state in the partition's checkpoint, if there is one and nothing about it is odd. An odd one is removed.
+    /// The state in the partition's checkpoint, if there is one that matches the log. One that does not is deleted.
     ///
     /// # Errors
     /// [`LogError`] when the log does not say.
@@ -134,7 +135,7 @@ impl Recovery<'_> {
         }))
     }
 
-    /// Why the log does not go on from this state.
+    /// Why the log does not go on from this state; none where it does.
     fn mismatch(&self, state: &PartitionState) -> Result<Option<String>, LogError> {
         let (partition, position) = (state.partition(), *state.position());
         // Where a reader comes to may lie before what was committed, for as long as a transaction is open. One that is
@@ -142,7 +143,7 @@ impl Recovery<'_> {
         if position.next_seq > self.tail.end(partition)? {
             let end = self.tail.end_told(partition)?;
             if position.next_seq > end {
-                return Ok(Some(format!("it is ahead of the log: {} events, the log has {end}", position.next_seq)));
+                return Ok(Some(format!("it holds {} events, and the log has {end}", position.next_seq)));
             }
         }
         let Some(last) = position.next_seq.checked_sub(1) else { return Ok(None) };
@@ -155,7 +156,7 @@ impl Recovery<'_> {
         })
     }
 
-    /// Removes the partition's checkpoint.
+    /// Deletes the partition's checkpoint.
     pub(super) fn wipe(&self, partition: u32, why: &str) {
         self.report.store_wiped(partition, why);
         if let Err(error) = self.store.wipe(partition, why) {
@@ -164,10 +165,10 @@ impl Recovery<'_> {
     }
 }
 
-/// The state that a partition's checkpoint holds, whatever the log says of it.
+/// The state that a partition's checkpoint holds, whether or not it matches the log.
 ///
 /// # Errors
-/// What is odd about it.
+/// Why the checkpoint cannot be read or makes no state, in words.
 pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<PartitionState>, String> {
     let mut restoring = Restoring::new(partition, log_id);
     let loaded = store.load(partition, &mut |key, value| restoring.row(key, value));
@@ -175,14 +176,14 @@ pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<Pa
     mark.map(|mark| restoring.finish(&mark)).transpose()
 }
 
-/// Folds one stored event, and answers the next input offset and the event.
+/// Folds one stored event, and answers it.
 ///
 /// # Errors
 /// The [`Breach`]; bytes that are no event break the chain.
-pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<(u64, ChainedEvent), Breach> {
+pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<ChainedEvent, Breach> {
     let recorded = decode_event(state.partition(), event)?;
     state.fold(&recorded)?;
-    Ok((state.position().next_input, recorded))
+    Ok(recorded)
 }
 
 fn decode_event(partition: u32, event: &StoredEvent) -> Result<ChainedEvent, Breach> {

@@ -5,21 +5,30 @@ use crate::log::CommitOutcome;
 use crate::log::dead_letters::Undecidable;
 use std::collections::BTreeMap;
 
-/// One turn.
+/// What one turn did, for metrics and log lines.
 #[derive(Clone, Debug)]
 pub struct TurnReport {
-    /// What became of it.
+    /// What became of the turn's commit.
     pub outcome: CommitOutcome,
-    /// Its events by kind and, for refusals, reason.
+    /// The number of its events, by kind and, for refusals, by reason.
     pub events: BTreeMap<(EventKind, Option<Reason>), u64>,
-    /// What nobody could decide: the first, and how many.
-    pub dead: Option<(Undecidable, usize)>,
+    /// The commands that nobody could decide; none where all were decided.
+    pub dead: Option<DeadCommands>,
     /// Bytes that the partition's memory counts after it.
     pub memory_bytes: u64,
     /// From the end of the poll to the end of the commit, in microseconds; set by the shell.
     pub turn_us: u64,
     /// The commit alone, in microseconds; set by the shell.
     pub commit_us: u64,
+}
+
+/// Commands of one turn that nobody could decide.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeadCommands {
+    /// The first of them.
+    pub first: Undecidable,
+    /// Their number, at least 1.
+    pub count: usize,
 }
 
 impl TurnReport {
@@ -47,13 +56,13 @@ pub struct Recovered {
     pub from_checkpoint: bool,
 }
 
-/// Who listens to owners. Called on the partition's thread: it must not wait.
+/// Told what owners and followers do. Called on the partition's thread, so that it must not wait.
 pub trait Report: Send + Sync {
     /// A turn was concluded.
     fn turn(&self, partition: u32, report: &TurnReport);
     /// A checkpoint was written (`Ok`: how many rows) or could not be.
     fn checkpoint(&self, partition: u32, result: Result<usize, &str>);
-    /// The partition's store was of no use and was removed.
+    /// The partition's checkpoint did not match the log and was deleted.
     fn store_wiped(&self, partition: u32, why: &str);
     /// The partition was rebuilt.
     fn recovered(&self, partition: u32, recovered: &Recovered);
@@ -61,6 +70,6 @@ pub trait Report: Send + Sync {
     fn unread(&self, partition: u32, why: Option<&str>);
     /// A law was found broken.
     fn breach(&self, breach: &Breach);
-    /// The partition stopped for good.
+    /// The partition stopped until the process is started again.
     fn failed(&self, partition: u32, why: &str);
 }

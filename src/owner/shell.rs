@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Why the loop ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum End {
-    /// No command will come any more, and all that came are decided.
+    /// The log is closed: no command will come any more, and all that came are decided.
     Closed,
     /// Another owner has the partition.
     Fenced,
@@ -24,7 +24,7 @@ pub enum End {
     Unknown(String),
     /// A law is broken by what this owner has committed: the partition must not be served.
     Breach(Breach),
-    /// A law is broken by what somebody else has written beside it: the same.
+    /// A law is broken by what somebody else has written beside this owner: the partition must not be served.
     Forked(Breach),
     /// The wall clock is far from the broker's: nothing may be decided by it.
     WrongClock(Offset),
@@ -32,21 +32,22 @@ pub enum End {
 
 /// Everything the loop needs.
 pub struct Shell<'a, O> {
-    /// The partition's log.
+    /// The partition's log, as its owner.
     pub log: O,
-    /// The machine.
+    /// The machine that decides.
     pub owner: Partition,
-    /// The state it is the one writer of.
+    /// The partition whose state this loop is the one writer of.
     pub handle: Arc<PartitionHandle>,
-    /// The time.
+    /// Wall clock and monotonic clock.
     pub clock: &'a dyn Clock,
-    /// Where outcomes go.
+    /// Where outcomes are sent to callers.
     pub replies: &'a dyn ReplyChannel,
-    /// Where checkpoints go.
+    /// Where checkpoints are written.
     pub checkpointer: &'a Checkpointer,
-    /// Who listens.
+    /// Told of every turn, for metrics and log lines.
     pub report: &'a dyn Report,
-    /// After how long without a turn the owner makes one that says nothing, for a log that forgets who is silent.
+    /// After so many milliseconds without a turn the owner commits an empty one, for a log that forgets silent writers. None
+    /// where the log does not.
     pub tick_after_ms: Option<u64>,
 }
 
@@ -59,7 +60,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
         }
     }
 
-    /// Opens the epoch, and makes the state one that may be served. Answers since when it is.
+    /// Opens the epoch, expires the holds that are due, and becomes Active. Answers when that began.
     fn begin(&mut self, nonce: u64) -> Result<Micros, End> {
         let now = self.clock.now();
         let time = self.time()?;

@@ -20,7 +20,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// The rows.
+    /// Encodes the changes as rows of the store.
     pub fn encode(&self) -> Checkpoint {
         let row = |(key, value)| Row { key, value: Some(value) };
         let mut rows: Vec<Row> = self.pools.iter().map(|pool| row(snapshot::pool_row(pool))).collect();
@@ -64,7 +64,7 @@ impl PartitionState {
         }
     }
 
-    /// Takes a draft back that nobody wrote: its changes wait for the next.
+    /// Takes a draft back that was not written: its changes go into the next one.
     pub fn take_back(&mut self, draft: &Draft) {
         self.dirty.base = draft.base;
         self.dirty.pools.extend(draft.pools.iter().map(|pool| pool.id.clone()));
@@ -94,11 +94,12 @@ pub struct Restoring {
     common: Common,
     remembered: Vec<(CommandKey, DedupEntry)>,
     decided: Vec<(LeafNo, Leaf)>,
-    odd: Option<String>,
+    /// Why the rows make no state.
+    mismatch: Option<String>,
 }
 
 impl Restoring {
-    /// Of this partition of this log.
+    /// Begins with no row, of this partition of this log.
     pub fn new(partition: u32, log_id: u128) -> Restoring {
         Restoring {
             partition,
@@ -108,7 +109,7 @@ impl Restoring {
             common: Common::default(),
             remembered: Vec::new(),
             decided: Vec::new(),
-            odd: None,
+            mismatch: None,
         }
     }
 
@@ -124,29 +125,32 @@ impl Restoring {
                     self.common.share(&mut reservation);
                     match page.get_mut(usize::from(at)) {
                         Some(place) => *place = Some((id, reservation)),
-                        None => self.odd = Some(format!("page {no} has no slot {at}")),
+                        None => self.mismatch = Some(format!("page {no} has no slot {at}")),
                     }
                 }
                 self.pages.push((no, Arc::new(page)));
             }
-            Err(error) => self.odd = Some(error.to_string()),
+            Err(error) => self.mismatch = Some(error.to_string()),
         }
     }
 
     /// The state at this mark.
     ///
     /// # Errors
-    /// Says what is odd about the checkpoint.
+    /// Why the rows make no state, in words.
     pub fn finish(self, mark: &Mark) -> Result<PartitionState, String> {
-        if let Some(odd) = self.odd {
-            return Err(odd);
+        if let Some(mismatch) = self.mismatch {
+            return Err(mismatch);
         }
         if mark.format_version != FORMAT_VERSION {
-            return Err(format!("it has format {}, this version writes {FORMAT_VERSION}", mark.format_version));
+            return Err(format!(
+                "the checkpoint has format {}, this version writes {FORMAT_VERSION}",
+                mark.format_version
+            ));
         }
         if (mark.log_id, mark.partition) != (self.log_id, self.partition) {
             let Mark { log_id, partition, .. } = mark;
-            return Err(format!("it is of partition {partition} of log {log_id:032x}"));
+            return Err(format!("the checkpoint is of partition {partition} of log {log_id:032x}"));
         }
         let Mark { next_seq, next_input, epoch, chain, decided_at, .. } = *mark;
         let position = Position { next_seq, next_input, epoch, chain, decided_at };

@@ -30,7 +30,7 @@ impl Decided {
     /// Puts stored leaves back.
     ///
     /// # Errors
-    /// Says what does not fit together.
+    /// What does not fit together, in words.
     pub fn restore(mut stored: Vec<(LeafNo, Leaf)>) -> Result<Decided, String> {
         stored.sort_unstable_by_key(|(no, _)| *no);
         let mut decided = Decided::default();
@@ -45,13 +45,13 @@ impl Decided {
         Ok(decided)
     }
 
-    /// Whether the id is kept at `now`.
+    /// Whether the command of this id was decided, as far as ids are kept at `now`.
     pub fn holds(&self, id: CommandId, now: Micros) -> bool {
         let hash = hash(id);
         self.0.iter().rev().take_while(|span| span.until > now).any(|span| span.find(id, hash))
     }
 
-    /// How many are kept at `now`.
+    /// The number of ids that are kept at `now`.
     pub fn count(&self, now: Micros) -> usize {
         self.kept(now).map(|span| span.index.len()).fold(0, usize::saturating_add)
     }
@@ -85,7 +85,7 @@ impl Decided {
         changed
     }
 
-    /// A leaf that is there.
+    /// The leaf of this number; none where it was let go.
     pub fn leaf(&self, (until, no): LeafNo) -> Option<&Arc<Leaf>> {
         let at = self.0.binary_search_by_key(&until, |span| span.until).ok()?;
         self.0.get(at)?.leaves.get(no as usize)
@@ -100,7 +100,7 @@ impl Decided {
         })
     }
 
-    /// Every leaf.
+    /// The numbers of all leaves, in order.
     pub fn leaves(&self) -> impl Iterator<Item = LeafNo> {
         self.0.iter().flat_map(Span::numbers)
     }

@@ -1,6 +1,6 @@
-//! A partition's state in memory, folded from its events, and what may be read of it. One fold in three moods:
-//! *rebuilding* from a checkpoint and the log, *owning* and fed by its own concluded turns, *following* a log that
-//! another process writes. It never decides, never waits, and reads no clock but the one it is handed.
+//! A partition's state in memory, folded from its events, and what may be read of it. There is one fold, whoever hands over
+//! the events: recovery reads them from the checkpoint and the log, a follower hears what another process has committed,
+//! and an owner adds its own concluded turns. Nothing here decides or starts a thread, and the clock is an argument.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod checkpoint;

@@ -6,10 +6,10 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Every partition of the log, on this node.
+/// Every partition of the log, in this process.
 pub struct Replica {
     partitions: Vec<Arc<PartitionHandle>>,
-    /// Partitions that somebody has added, and that the log does not have.
+    /// Partitions of the topic that the log's manifest does not count: somebody has added them.
     unknown: Mutex<BTreeSet<u32>>,
 }
 
@@ -19,7 +19,7 @@ impl Replica {
         Replica::of(partitions, false)
     }
 
-    /// The same of a log that other processes write, too.
+    /// All partitions at their beginning, of a log that other processes write, too: they may own its partitions.
     pub fn shared(partitions: u32) -> Replica {
         Replica::of(partitions, true)
     }
@@ -29,12 +29,12 @@ impl Replica {
         Replica { partitions, unknown: Mutex::default() }
     }
 
-    /// Partitions that this process was given and that the log does not have.
+    /// Partitions that the group gave to this process and that the log's manifest does not count.
     pub fn unknown_partitions(&self) -> BTreeSet<u32> {
         self.unknown.lock().clone()
     }
 
-    /// This process was given one, or it was taken away again.
+    /// The group gave such a partition to this process, or took it away again.
     pub fn set_unknown(&self, partition: u32, is_given: bool) {
         let mut unknown = self.unknown.lock();
         if is_given {
@@ -44,7 +44,7 @@ impl Replica {
         };
     }
 
-    /// How many partitions there are.
+    /// The number of partitions.
     pub fn partition_count(&self) -> u32 {
         u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
     }
@@ -59,7 +59,7 @@ impl Replica {
         self.partitions.iter()
     }
 
-    /// One of them.
+    /// The partition of this number; none where the log has fewer.
     pub fn partition(&self, partition: u32) -> Option<&Arc<PartitionHandle>> {
         self.partitions.get(partition as usize)
     }

@@ -62,7 +62,7 @@ impl<T> Refusals<T> {
     }
 }
 
-/// Both orders of forgetting, and the sums.
+/// What is forgotten by time and what is forgotten as the oldest refusal, with the bytes of each.
 #[derive(Default)]
 pub struct Past {
     spans: BTreeMap<Micros, Span>,

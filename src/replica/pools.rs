@@ -41,23 +41,23 @@ impl Pools {
         self.by_id.insert(pool.id.clone(), Arc::new(pool));
     }
 
-    /// Changes what is used of a pool that is there: its place in the index stays.
+    /// Changes what is used of a pool, and answers whether the pool is there. Its place in the index stays.
     pub fn update(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) -> bool {
         let found = self.by_id.get_mut(id).map(Arc::make_mut);
         found.map(f).is_some()
     }
 
-    /// One of them.
+    /// The pool of this id.
     pub fn get(&self, id: &PoolId) -> Option<&Arc<Pool>> {
         self.by_id.get(id)
     }
 
-    /// All of them, by id.
+    /// All pools, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.by_id.values()
     }
 
-    /// How many there are.
+    /// The number of pools.
     pub fn count(&self) -> usize {
         self.by_id.len()
     }

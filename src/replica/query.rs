@@ -1,5 +1,5 @@
-//! What callers may ask of the replica. Every answer says which prefix of each partition it equals, and how old that
-//! is (L8); none of them ever touches the log.
+//! What callers may ask of the replica. Every answer says which prefix of each partition it equals, and how old that is
+//! (L8). No query reads the log.
 
 use super::pools::Pools;
 use super::{PartitionHandle, Replica};
@@ -13,16 +13,16 @@ use std::sync::Arc;
 /// One page of pools.
 #[derive(Clone, Debug)]
 pub struct PoolPage {
-    /// Pools after this one.
+    /// The page begins after this pool; none for the first page.
     pub after: Option<PoolId>,
-    /// At most so many.
+    /// The most pools on one page.
     pub limit: usize,
 }
 
 /// Pools by id, and how true they are.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// The pools.
+    /// The pools that match, by id: at most a page of them.
     pub pools: Vec<Arc<Pool>>,
     /// Of each partition, the sequence number after the last event seen.
     pub as_of: BTreeMap<u32, u64>,
@@ -35,9 +35,9 @@ pub struct Listing {
 /// A reservation as it was read.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// What is known of it.
+    /// The reservation as the state has it.
     pub reservation: Reservation,
-    /// Its pool.
+    /// The pool of the reservation.
     pub pool: Arc<Pool>,
     /// The first event of the partition that the read does not include.
     pub next_seq: u64,
@@ -154,7 +154,7 @@ impl Search {
 }
 
 impl Replica {
-    /// One pool.
+    /// The pool of this id, as the partition's state has it now.
     pub fn pool(&self, id: &PoolId) -> Option<Arc<Pool>> {
         self.of_pool(id)?.read(|state| state.pools().get(id).cloned())
     }

@@ -33,7 +33,7 @@ impl Common {
     }
 }
 
-/// Neighbouring slots.
+/// The slots of one page, next to each other.
 pub type Page = [Option<Slot>; PAGE_SLOTS];
 
 /// With the two counters before it, a page is what allocators have a size for: a word more would cost it an eighth.
@@ -63,7 +63,7 @@ impl Slab {
     /// Puts stored pages back where they were.
     ///
     /// # Errors
-    /// Says which id stands twice.
+    /// The id that two slots hold, in words.
     pub fn restore(stored: Vec<(u32, Arc<Page>)>) -> Result<Slab, String> {
         let page_count = stored.iter().map(|(no, _)| *no as usize).max().map_or(0, |last| last.saturating_add(1));
         let mut slab = Slab { pages: (0..page_count).map(|_| Arc::new(empty_page())).collect(), ..Slab::default() };
@@ -135,7 +135,7 @@ impl Slab {
         slot
     }
 
-    /// Takes a reservation out.
+    /// Removes a reservation, and frees its slot.
     pub fn remove(&mut self, id: &ReservationId) {
         let Some(slot) = self.find(id) else { return };
         let hash = hash(id);

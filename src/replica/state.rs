@@ -17,7 +17,7 @@ use crate::wire::digest::Stating;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Where a state stands in its partition.
+/// Up to where a state has folded its partition's events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Position {
     /// The sequence number after the last event folded in.
@@ -42,6 +42,8 @@ pub struct PartitionState {
     common: Common,
     /// Holds by when they expire.
     timers: BTreeSet<(Micros, ReservationId)>,
+    /// Reservations that are live.
+    live: usize,
     orders: Orders,
     pub(super) remembered: BTreeMap<CommandKey, DedupEntry>,
     /// Those of them that are no refusals, by when they may be forgotten.
@@ -64,7 +66,7 @@ pub(super) struct Dirty {
 }
 
 impl PartitionState {
-    /// Before the first event.
+    /// The empty state before the first event of this partition.
     pub fn new(partition: u32) -> PartitionState {
         PartitionState {
             partition,
@@ -74,6 +76,7 @@ impl PartitionState {
             slab: Slab::default(),
             common: Common::default(),
             timers: BTreeSet::new(),
+            live: 0,
             orders: Orders::default(),
             remembered: BTreeMap::new(),
             remembered_until: BTreeSet::new(),
@@ -83,7 +86,7 @@ impl PartitionState {
         }
     }
 
-    /// With other bounds, for a fold of its own.
+    /// The same state with other bounds, for a test or a tool that folds by itself.
     #[must_use]
     pub fn bounded(self, bounds: Bounds) -> PartitionState {
         PartitionState { bounds, ..self }
@@ -92,7 +95,7 @@ impl PartitionState {
     /// The state a checkpoint's pieces make.
     ///
     /// # Errors
-    /// Says what does not fit together: the pieces are then not those of any one state.
+    /// What does not fit together, in words: the pieces are not those of any one state.
     pub(super) fn restored(
         partition: u32,
         position: Position,
@@ -110,6 +113,7 @@ impl PartitionState {
                 state.orders.insert(&reservation.pool, order_ref.as_str(), *id);
             }
             if reservation.status.is_live() {
+                state.live = state.live.saturating_add(1);
                 let of_pool = used.entry(&reservation.pool).or_default();
                 for (dimension, units) in reservation.demand.iter() {
                     let sum = of_pool.entry(dimension).or_default();
@@ -194,12 +198,12 @@ impl PartitionState {
         Ok(())
     }
 
-    /// Which partition this is.
+    /// The number of the partition.
     pub fn partition(&self) -> u32 {
         self.partition
     }
 
-    /// Where it stands.
+    /// Where the state stands in the log.
     pub fn position(&self) -> &Position {
         &self.position
     }
@@ -242,6 +246,16 @@ impl PartitionState {
         &self.pools
     }
 
+    /// How many reservations are live. Nothing is counted for that.
+    pub fn live_count(&self) -> usize {
+        self.live
+    }
+
+    /// Bytes that count in the partition's memory at the last event.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_used(self.position.decided_at)
+    }
+
     /// Every live reservation, by id.
     pub fn live(&self) -> Vec<(ReservationId, &Reservation)> {
         let mut live: Vec<_> = self.slab.iter().filter(|(_, r)| r.status.is_live()).map(|(id, r)| (*id, r)).collect();
@@ -282,7 +296,10 @@ impl PartitionState {
     }
 
     fn drop_slot(&mut self, slot: u32) {
-        let Some((id, was)) = self.slab.at(slot).map(|(id, r)| (*id, charge(r))) else { return };
+        let Some((id, was, was_live)) = self.slab.at(slot).map(|(id, r)| (*id, charge(r), r.status.is_live())) else {
+            return;
+        };
+        self.live = self.live.saturating_sub(usize::from(was_live));
         self.past.count(slot, Some(was), None);
         self.slab.remove(&id);
         self.touch(slot);
@@ -445,14 +462,20 @@ impl LedgerMut for PartitionState {
         let before = found.and_then(|slot| self.slab.at(slot)).map(|(_, r)| (charge(r), timer(r)));
         let slot = found.unwrap_or_else(|| self.slab.insert(id, Reservation::void(pool.clone())));
         let Some((_, reservation)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
-        let had = reservation.live_order().cloned();
+        let (had, was_live) = (reservation.live_order().cloned(), reservation.status.is_live());
         f(reservation);
+        let is_live = reservation.status.is_live();
+        self.live = self.live.saturating_add(usize::from(is_live)).saturating_sub(usize::from(was_live));
         self.common.share(reservation);
         let after = (!reservation.is_empty()).then(|| (charge(reservation), timer(reservation)));
         let has = reservation.live_order();
         if had.as_ref() != has {
-            had.iter().for_each(|order| self.orders.remove(&reservation.pool, order.as_str(), id));
-            has.iter().for_each(|order| self.orders.insert(&reservation.pool, order.as_str(), id));
+            if let Some(order) = had {
+                self.orders.remove(&reservation.pool, order.as_str(), id);
+            }
+            if let Some(order) = has {
+                self.orders.insert(&reservation.pool, order.as_str(), id);
+            }
         }
         self.touch(slot);
         self.past.count(slot, before.map(|(was, _)| was), after.map(|(is, _)| is));

@@ -81,7 +81,7 @@ impl Service {
                 chain: state.position().chain,
                 digest: state.digest(),
                 pools: state.pools().count(),
-                live: state.live().len(),
+                live: state.live_count(),
             })
         };
         self.replica().partition(partition).map(|handle| summary(handle))

@@ -1,16 +1,15 @@
 //! What is counted and told of clocks: steps of the machine's own, and how far partitions are ahead of it.
 
-use super::Metrics;
-use super::metrics::{as_seconds, counters, float_gauges};
+use super::register::{as_seconds, counters, float_gauges};
 use crate::time::Offset;
 use prometheus::{GaugeVec, IntCounterVec, Registry};
 
 /// Where a clock steps to.
-const FORWARD: &str = "forward";
-const BACK: &str = "back";
+pub(super) const FORWARD: &str = "forward";
+pub(super) const BACK: &str = "back";
 
 pub(super) struct ClockMetrics {
-    steps: IntCounterVec,
+    pub(super) steps: IntCounterVec,
     pub(super) ahead: GaugeVec,
     broker_offset: GaugeVec,
 }
@@ -48,18 +47,5 @@ impl ClockMetrics {
         for direction in [FORWARD, BACK] {
             self.steps.with_label_values(&[direction]);
         }
-    }
-}
-
-impl Metrics {
-    /// This machine's wall clock has stepped by so many microseconds: forward when positive.
-    pub fn clock_stepped(&self, by_us: i128) {
-        let direction = if by_us > 0 { FORWARD } else { BACK };
-        self.clock.steps.with_label_values(&[direction]).inc();
-        let by_ms = i64::try_from(by_us / 1_000).unwrap_or(i64::MAX);
-        tracing::warn!(
-            by_ms,
-            "the wall clock has stepped {direction}: the time of partitions follows, and never goes back"
-        );
     }
 }

@@ -1,8 +1,8 @@
 //! What the API reports, as metrics; and a line for requests that were refused or failed, so that an answer's `trace_id`
 //! is found in the log: at INFO, for none of them is anything to wake anyone for, and a bounded number a second.
 
-use super::Metrics;
-use super::metrics::as_seconds;
+use super::metrics::Metrics;
+use super::register::as_seconds;
 use crate::api::http::{self, Finished};
 use crate::domain::Micros;
 use crate::gateway::admission::Shed;
@@ -13,20 +13,20 @@ impl http::Metrics for Metrics {
         self.log(finished);
         let Finished { route, method, status, code, took_us, .. } = *finished;
         let status = status.to_string();
-        self.http_requests.with_label_values(&[method, route, &status, code]).inc();
-        self.http_seconds.with_label_values(&[method, route, &status]).observe(as_seconds(took_us));
+        self.http.requests.with_label_values(&[method, route, &status, code]).inc();
+        self.http.seconds.with_label_values(&[method, route, &status]).observe(as_seconds(took_us));
     }
 
     fn shed(&self, shed: Shed) {
-        self.shed.with_label_values(&[shed.code()]).inc();
+        self.http.shed.with_label_values(&[shed.code()]).inc();
     }
 
     fn connected(&self) {
-        self.http_connections.inc();
+        self.http.connections.inc();
     }
 
     fn disconnected(&self) {
-        self.http_connections.dec();
+        self.http.connections.dec();
     }
 
     fn render(&self) -> String {

@@ -4,13 +4,16 @@
 
 mod clock;
 mod http;
+mod memory;
 mod metrics;
+mod register;
 mod report;
 mod sample;
 mod scrape;
+mod watched;
 
 pub use metrics::Metrics;
-pub use scrape::Pace;
+pub use watched::Pace;
 
 use crate::config::LogFormat;
 use std::panic::PanicHookInfo;

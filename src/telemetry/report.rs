@@ -1,22 +1,12 @@
 //! What owners report, as metrics and as the log lines that someone on call needs.
 
-use super::Metrics;
-use super::metrics::as_seconds;
-use super::scrape::memory_used;
+use super::clock::{BACK, FORWARD};
+use super::metrics::{Metrics, outcome};
+use super::register::{as_gauge, as_seconds};
 use crate::domain::{Breach, EventKind};
 use crate::log::CommitOutcome;
 use crate::log::dead_letters::{DeadLetterId, Undecidable};
-use crate::owner::{Recovered, Report, TurnReport};
-
-/// A turn's outcome as a label.
-pub(super) fn outcome(outcome: CommitOutcome) -> &'static str {
-    match outcome {
-        CommitOutcome::Ok => "ok",
-        CommitOutcome::Aborted => "aborted",
-        CommitOutcome::Fenced => "fenced",
-        CommitOutcome::Unknown => "unknown",
-    }
-}
+use crate::owner::{DeadCommands, Recovered, Report, TurnReport};
 
 /// By how many an event of this kind changes the number of live reservations.
 fn live_change(kind: EventKind) -> i64 {
@@ -31,27 +21,27 @@ impl Report for Metrics {
     fn turn(&self, partition: u32, report: &TurnReport) {
         let label = partition.to_string();
         let outcome = outcome(report.outcome);
-        self.turns.with_label_values(&[label.as_str(), outcome]).inc();
+        self.owner.turns.with_label_values(&[label.as_str(), outcome]).inc();
         if report.outcome != CommitOutcome::Ok {
-            return tracing::warn!(partition, outcome, "nothing came of a turn");
+            return tracing::warn!(partition, outcome, "a turn was not committed");
         }
-        self.turn_seconds.with_label_values(&[&label]).observe(as_seconds(report.turn_us));
-        self.commit_seconds.with_label_values(&[&label]).observe(as_seconds(report.commit_us));
-        if let Some((Undecidable { offset, reason, .. }, count)) = &report.dead {
+        self.owner.turn_seconds.with_label_values(&[&label]).observe(as_seconds(report.turn_us));
+        self.owner.commit_seconds.with_label_values(&[&label]).observe(as_seconds(report.commit_us));
+        if let Some(DeadCommands { first: Undecidable { offset, reason, .. }, count }) = &report.dead {
             let first = DeadLetterId { partition, offset: *offset };
-            tracing::warn!(partition, count, %first, reason, "nobody can decide these commands: see headroom dead-letters");
+            tracing::warn!(partition, count, %first, reason, "these commands cannot be decided: see headroom dead-letters");
         }
         let (mut records, mut live) = (0u64, 0i64);
         for ((kind, reason), count) in &report.events {
             let reason = reason.map_or("", |reason| reason.code());
-            self.events.with_label_values(&[label.as_str(), kind.name(), reason]).inc_by(*count);
+            self.owner.events.with_label_values(&[label.as_str(), kind.name(), reason]).inc_by(*count);
             records = records.saturating_add(*count);
-            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            let count = as_gauge(*count);
             live = live.saturating_add(count.saturating_mul(live_change(*kind)));
         }
         let records = f64::from(u32::try_from(records).unwrap_or(u32::MAX));
-        self.turn_records.with_label_values(&[&label]).observe(records);
-        self.live.with_label_values(&[&label]).add(live);
+        self.owner.turn_records.with_label_values(&[&label]).observe(records);
+        self.owner.live.with_label_values(&[&label]).add(live);
         self.memory.saw(partition, report.memory_bytes);
     }
 
@@ -59,19 +49,19 @@ impl Report for Metrics {
         let label = partition.to_string();
         match result {
             Ok(rows) => {
-                self.checkpoint_writes.with_label_values(&[&label]).inc();
+                self.owner.checkpoint_writes.with_label_values(&[&label]).inc();
                 tracing::debug!(partition, rows, "checkpoint written");
             }
             Err(why) => {
-                self.checkpoint_failures.with_label_values(&[&label]).inc();
-                tracing::warn!(partition, why, "checkpoint failed; a restart will read more of the log");
+                self.owner.checkpoint_failures.with_label_values(&[&label]).inc();
+                tracing::warn!(partition, why, "checkpoint not written; a restart will read more of the log");
             }
         }
     }
 
     fn store_wiped(&self, partition: u32, why: &str) {
-        self.store_wiped.with_label_values(&[&partition.to_string()]).inc();
-        tracing::warn!(partition, why, "checkpoint was of no use and is removed; rebuilding from the log");
+        self.owner.store_wiped.with_label_values(&[&partition.to_string()]).inc();
+        tracing::warn!(partition, why, "checkpoint does not match the log; deleted, rebuilding from the log");
     }
 
     /// Called by the state's one writer before its first turn: from here on, counting what turns change keeps the
@@ -79,13 +69,13 @@ impl Report for Metrics {
     fn recovered(&self, partition: u32, recovered: &Recovered) {
         let Recovered { events, read, took_us, from_checkpoint } = *recovered;
         let label = partition.to_string();
-        self.recovery_seconds.with_label_values(&[&label]).set(as_seconds(took_us));
-        self.recovery_events.with_label_values(&[&label]).set(i64::try_from(read).unwrap_or(i64::MAX));
+        self.owner.recovery_seconds.with_label_values(&[&label]).set(as_seconds(took_us));
+        self.owner.recovery_events.with_label_values(&[&label]).set(as_gauge(read));
         let handle = self.watched.read().as_ref().and_then(|watched| watched.partition(partition));
         if let Some(handle) = handle {
-            let (live, used) = handle.read(|state| (state.live().len(), memory_used(state)));
+            let (live, used) = handle.read(|state| (state.live_count(), state.memory_bytes()));
             self.memory.saw(partition, used);
-            self.live.with_label_values(&[&label]).set(i64::try_from(live).unwrap_or(i64::MAX));
+            self.owner.live.with_label_values(&[&label]).set(as_gauge(live));
         }
         tracing::info!(partition, events, read, took_ms = took_us / 1_000, from_checkpoint, "partition recovered");
     }
@@ -106,6 +96,19 @@ impl Report for Metrics {
     }
 }
 
+impl Metrics {
+    /// This machine's wall clock has stepped by so many microseconds: forward when positive.
+    pub fn clock_stepped(&self, by_us: i128) {
+        let direction = if by_us > 0 { FORWARD } else { BACK };
+        self.clock.steps.with_label_values(&[direction]).inc();
+        let by_ms = i64::try_from(by_us / 1_000).unwrap_or(i64::MAX);
+        tracing::warn!(
+            by_ms,
+            "the wall clock has stepped {direction}: the time of partitions follows, and never goes back"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,7 +119,7 @@ mod tests {
     use std::io::{self, Write};
     use std::sync::Arc;
 
-    /// Where lines go.
+    /// Collects the log lines of a test.
     #[derive(Clone, Default)]
     struct Page(Arc<Mutex<Vec<u8>>>);
 
@@ -163,7 +166,7 @@ mod tests {
     #[test]
     fn a_command_that_nobody_can_decide_is_a_warning() {
         let letter = Undecidable { offset: 7, at: Micros(1), reason: "misrouted".to_owned() };
-        let told = told([TurnReport { dead: Some((letter, 3)), ..TURN }, TURN]);
+        let told = told([TurnReport { dead: Some(DeadCommands { first: letter, count: 3 }), ..TURN }, TURN]);
         assert_eq!(told.lines().count(), 1, "{told}");
         for part in [" WARN ", "partition=2 count=3 first=2-7 reason=\"misrouted\"", "headroom dead-letters"] {
             assert!(told.contains(part), "{part} in {told}");

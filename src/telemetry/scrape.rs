@@ -1,46 +1,13 @@
-//! Gauges that are read when someone asks for them: queues, moods and pools. Nothing here holds a lock for longer than
+//! Gauges that are read when someone asks for them: queues, statuses and pools. Nothing here holds a lock for longer than
 //! a bounded piece of work, nor keeps what it watches alive.
 
-use super::Metrics;
-use super::metrics::as_seconds;
-use super::report::outcome;
-use crate::domain::Ledger;
+use super::metrics::{Metrics, outcome};
+use super::register::{as_gauge, as_seconds};
+use super::watched::{Pace, Pacing, Watched};
 use crate::gateway::Gateway;
 use crate::log::{CommandSink, CommitOutcome};
-use crate::replica::{PartitionHandle, PartitionState, Replica, StatusKind};
-use std::sync::{Arc, Weak};
-
-/// What gauges are read from.
-pub(super) struct Watched {
-    gateway: Weak<Gateway>,
-    sink: Weak<dyn CommandSink>,
-    replica: Weak<Replica>,
-}
-
-/// What turns cost on one partition of a cluster.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Pace {
-    /// Those that met the coordinator still busy.
-    pub waited: u64,
-    /// Commits that took 90 ms or more.
-    pub slow_commits: u64,
-    /// The pause between two of them, in microseconds.
-    pub pause_us: u64,
-    /// Offsets of commands that somebody's open transaction keeps from being read.
-    pub held_back: u64,
-}
-
-/// What the pace of turns is read from.
-pub(super) struct Pacing {
-    partitions: u32,
-    pace: Box<dyn Fn(u32) -> Pace + Send + Sync>,
-}
-
-impl Watched {
-    pub(super) fn partition(&self, partition: u32) -> Option<Arc<PartitionHandle>> {
-        self.replica.upgrade()?.partition(partition).cloned()
-    }
-}
+use crate::replica::{PartitionHandle, PartitionState, StatusKind};
+use std::sync::Arc;
 
 impl Metrics {
     /// Reads gauges from this gateway, its replica and this sink from now on. To be called before owners start.
@@ -48,11 +15,11 @@ impl Metrics {
         for (partition, _) in gateway.replica().partitions().enumerate() {
             let label = partition.to_string();
             // Not absent but 0: see Metrics::new.
-            for counters in [&self.checkpoint_writes, &self.checkpoint_failures, &self.store_wiped] {
+            for counters in [&self.owner.checkpoint_writes, &self.owner.checkpoint_failures, &self.owner.store_wiped] {
                 counters.with_label_values(&[&label]);
             }
             for came in [CommitOutcome::Ok, CommitOutcome::Aborted, CommitOutcome::Fenced, CommitOutcome::Unknown] {
-                self.turns.with_label_values(&[label.as_str(), outcome(came)]);
+                self.owner.turns.with_label_values(&[label.as_str(), outcome(came)]);
             }
         }
         let (gateway, replica) = (Arc::downgrade(gateway), Arc::downgrade(gateway.replica()));
@@ -75,7 +42,7 @@ impl Metrics {
                 counter.inc_by(now.saturating_sub(counter.get()));
             }
             self.turning.pause.with_label_values(&[&label]).set(as_seconds(pause_us));
-            self.turning.held_back.with_label_values(&[&label]).set(i64::try_from(held_back).unwrap_or(i64::MAX));
+            self.turning.held_back.with_label_values(&[&label]).set(as_gauge(held_back));
         }
     }
 
@@ -98,7 +65,7 @@ impl Metrics {
         }
         let (sink, replica) = (sink.upgrade(), replica.upgrade());
         if let Some(replica) = &replica {
-            self.turning.strange.set(as_gauge(replica.unknown_partitions().len()));
+            self.turning.unknown_partitions.set(as_gauge(replica.unknown_partitions().len()));
         }
         for (partition, handle) in (0..).zip(replica.iter().flat_map(|replica| replica.partitions())) {
             let label = partition.to_string();
@@ -119,22 +86,13 @@ impl Metrics {
                     self.clock.offset(&label, offset);
                 }
             }
-            self.memory.of(&label, handle.read(memory_used));
+            self.memory.of(&label, handle.read(PartitionState::memory_bytes));
         }
     }
-}
-
-/// Bytes that count in a partition's memory at its last event.
-pub(super) fn memory_used(state: &PartitionState) -> u64 {
-    state.memory_used(state.position().decided_at)
 }
 
 /// Pools, and those over-committed.
 fn count_pools(handle: &PartitionHandle) -> (usize, usize) {
     let pools = handle.read(|state| state.pools().clone());
     (pools.count(), pools.iter().filter(|pool| pool.is_over_committed()).count())
-}
-
-fn as_gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

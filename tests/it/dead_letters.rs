@@ -8,8 +8,8 @@ use headroom::log::embedded::{Embedded, Options};
 use headroom::log::{
     CommandSink, CommitOutcome, CommittedTail, NewCommand, OwnedPartition, PartitionLog, StoredCommand, Turn,
 };
-use headroom::owner::Partition;
 use headroom::owner::recover::fold_stored;
+use headroom::owner::{DeadCommands, Partition};
 use headroom::replica::PartitionState;
 use headroom::wire;
 use serde_json::Value;
@@ -58,7 +58,8 @@ impl<O: OwnedPartition> Owner<O> {
     /// Has claimed partition 0.
     pub fn claim<L: PartitionLog<Owned = O>>(log: &L) -> Owner<O> {
         let mut state = PartitionState::new(0);
-        let owned = log.claim(0, 0, &mut |event| fold_stored(&mut state, &event).map(|(next, _)| next)).unwrap();
+        let owned =
+            log.claim(0, 0, &mut |event| fold_stored(&mut state, &event).map(|_| state.position().next_input)).unwrap();
         let owner = Partition::claim(&state, PARTITIONS);
         let mut owner = Owner { owned, state, owner };
         let barrier = owner.owner.barrier(&owner.state, 1, NOW);
@@ -109,7 +110,7 @@ fn a_turn_says_which_of_its_commands_nobody_could_decide() {
     ];
     assert_eq!(dead, expected.map(|(offset, reason)| (offset, NOW, reason)));
     let told = owner.conclude(&mut PartitionState::new(0), staged, CommitOutcome::Ok).unwrap().report.dead;
-    assert_eq!(told, Some((turn.dead[0].clone(), 4)), "what telemetry warns of");
+    assert_eq!(told, Some(DeadCommands { first: turn.dead[0].clone(), count: 4 }), "what telemetry warns of");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use headroom::log::{
 };
 use headroom::owner::Partition;
 use headroom::owner::checkpointer::Checkpointer;
-use headroom::owner::follower::{EndOffsetProbe, Follower};
+use headroom::owner::follower::{EndOffsetProbe, Follower, LogEnd};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::shell::{End, Shell};
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
@@ -131,7 +131,7 @@ struct Following {
     hidden: AtomicU64,
     refused: AtomicU32,
     unread: AtomicU64,
-    pulse: EndOffsetProbe,
+    probe: EndOffsetProbe,
 }
 
 impl Following {
@@ -148,18 +148,18 @@ impl Following {
             let barrier = handle.read(|state| owner.barrier(state, 99, Micros(5)));
             assert_eq!(owned.commit(barrier.turn()), CommitOutcome::Ok);
         }
-        let (replica, pulse) = (Replica::shared(2), EndOffsetProbe::new(2));
-        Following { replica, pulse, ..Following::with(world, World::new(2)) }
+        let (replica, probe) = (Replica::shared(2), EndOffsetProbe::new(2));
+        Following { replica, probe, ..Following::with(world, World::new(2)) }
     }
 
     fn with(world: World, kept: World) -> Following {
         let (is_silent, is_unreadable) = (AtomicBool::new(false), AtomicBool::new(false));
         let (log, open_at) = (Arc::clone(&kept.log), AtomicU64::new(u64::MAX));
         let tail = Tail { log, is_silent, is_unreadable, spoilt: None, open_at };
-        let (replica, asked, pulse) = (Replica::shared(1), Asked::default(), EndOffsetProbe::new(1));
+        let (replica, asked, probe) = (Replica::shared(1), Asked::default(), EndOffsetProbe::new(1));
         let (hidden, refused) = (AtomicU64::new(u64::MAX), AtomicU32::new(u32::MAX));
         let unread = AtomicU64::new(u64::MAX);
-        Following { world, kept, tail, replica, asked, hidden, refused, unread, pulse }
+        Following { world, kept, tail, replica, asked, hidden, refused, unread, probe }
     }
 
     fn handle(&self) -> &Arc<PartitionHandle> {
@@ -186,7 +186,7 @@ impl Following {
         let (log, next) = (Arc::clone(&self.world.log), BTreeMap::new());
         let (hidden, refused, unread) = (&self.hidden, &self.refused, &self.unread);
         let stream = Stream { log, next, asked: &self.asked, handing, hidden, refused, unread };
-        let mut follower = Follower::new(stream, &self.replica, &recovery, &checkpointer, &self.pulse);
+        let mut follower = Follower::new(stream, &self.replica, &recovery, &checkpointer, &self.probe);
         for round in 0..4 {
             follower.round(Duration::ZERO).unwrap();
             between(round);
@@ -198,7 +198,7 @@ impl Following {
     /// Asks for ends at this time, as the log says them; answers how old the state is then, in milliseconds.
     fn look(&self, now: Micros, end: Option<i64>, written: Option<i64>) -> u64 {
         self.world.clock.set(now);
-        self.pulse.look(&self.replica, &self.world.clock, |_| Some((end?, written)));
+        self.probe.look(&self.replica, &self.world.clock, |_| Some(LogEnd { end: end?, written }));
         self.stale_ms(now)
     }
 

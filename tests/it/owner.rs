@@ -287,7 +287,7 @@ fn a_log_that_does_not_hold_what_its_checkpoint_has_seen_is_refused_and_nothing_
 
 const WITNESSES: &[(&str, Spoiler, &str)] = &[
     ("ahead of the log", |mark, _| mark.next_seq += 100, " were seen as committed and are gone, "),
-    ("of another history", |mark, _| mark.chain = Digest([3; 16]), " is another one than was seen as committed"),
+    ("of another history", |mark, _| mark.chain = Digest([3; 16]), " is not the one that was seen as committed"),
     ("of another log", |mark, _| mark.log_id += 1, "and this is log 00000000000000000000000000000007"),
 ];
 

@@ -145,12 +145,15 @@ impl World {
     pub fn assert_recovers_alike(&self, handle: &PartitionHandle, what: &str) {
         let partition = handle.id();
         let (position, digest) = handle.read(|state| (*state.position(), state.digest()));
+        let (counted, live) = handle.read(|state| (state.live_count(), state.live().len()));
+        assert_eq!(counted, live, "{what}: live reservations");
         let replayed = rebuild(self.log.as_ref(), partition, position.next_seq, &mut |_| {}).unwrap();
         assert_eq!((*replayed.position(), replayed.digest()), (position, digest), "{what}: from the log");
+        assert_eq!(replayed.live_count(), live, "{what}: from the log");
         self.checkpoint(handle);
         let (restored, _owned) = self.recover(partition);
-        let restored = restored.read(|state| (*state.position(), state.digest()));
-        assert_eq!(restored, (position, digest), "{what}: from a checkpoint");
+        let restored = restored.read(|state| (*state.position(), state.digest(), state.live_count()));
+        assert_eq!(restored, (position, digest, live), "{what}: from a checkpoint");
         assert!(self.heard.wiped.lock().is_empty(), "{what}: {:?}", self.heard.wiped.lock());
     }
 }

@@ -114,7 +114,7 @@ impl<W: Write> Rebuilding<'_, W> {
         self.replay = self.replay.saturating_add(replaying.elapsed());
         self.progress.partition_done(end);
         let rebuilt = seal(&state);
-        let (pools, live) = (state.pools().count(), state.live().len());
+        let (pools, live) = (state.pools().count(), state.live_count());
         // The old checkpoint is deleted only now: an error before this changes nothing.
         let failed = |error: crate::store::StoreError| Failure::Unusable(error.to_string());
         store.wipe(partition, "rebuilt by command").map_err(failed)?;

@@ -30,7 +30,7 @@ pub(in crate::cmd) fn claim_until_committed<O>(
     let partition = state.partition();
     for _ in 0..TRIES {
         let from = state.position().next_seq;
-        match claim(from, &mut |event| fold_stored(state, &event).map(|(next_input, _)| next_input)) {
+        match claim(from, &mut |event| fold_stored(state, &event).map(|_| state.position().next_input)) {
             Ok(owned) => {
                 if commit(owned, state)? {
                     return Ok(());

@@ -95,7 +95,7 @@ impl Gateway {
             (handle.id(), Seen { condition: self.condition(handle), waits, events, log, owner: handle.owner_notes() })
         });
         let unknown = self.replica.unknown_partitions().into_iter().map(|partition| {
-            let condition = Condition::Stopped("not of this log: its manifest counts fewer".to_owned());
+            let condition = Condition::Stopped("the log's manifest does not count this partition".to_owned());
             (partition, Seen { condition, waits: false, events: 0, log: LogContact::default(), owner: None })
         });
         ours.chain(unknown).collect()
@@ -123,7 +123,8 @@ impl Gateway {
     fn ahead(&self, handle: &PartitionHandle) -> Option<String> {
         let ahead_ms = handle.time().ahead_us(self.clock.as_ref()) / 1_000;
         let ahead_s = ahead_ms / 1_000;
-        (ahead_ms > CLOCK_AHEAD_MAX_MS).then(|| format!("its time is {ahead_s} s ahead of this machine's clock"))
+        (ahead_ms > CLOCK_AHEAD_MAX_MS)
+            .then(|| format!("the partition's time is {ahead_s} s ahead of this machine's clock"))
     }
 }
 
@@ -133,6 +134,6 @@ fn tell(news: &News) {
     }
     if !news.ended.is_empty() {
         let (partitions, after_ms) = (&news.ended, news.longest_ms);
-        tracing::info!(?partitions, after_ms, "partitions are as they should be again");
+        tracing::info!(?partitions, after_ms, "partitions are well again");
     }
 }

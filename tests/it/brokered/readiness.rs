@@ -33,7 +33,7 @@ pub(super) fn put(process: &Serving<'_>, partition: u32, timeout_ms: u64) -> u16
 /// Lines of a process that say that something begins to be wrong with partitions, and that it is over.
 fn told(process: &Serving<'_>) -> [Vec<String>; 2] {
     let logged = process.logged();
-    ["partitions are degraded", "partitions are as they should be again"]
+    ["partitions are degraded", "partitions are well again"]
         .map(|what| logged.lines().filter(|line| line.contains(what)).map(str::to_owned).collect())
 }
 
@@ -107,7 +107,7 @@ fn a_partition_on_which_nobody_calls_is_seen_to_have_no_owner() {
     });
     println!("an owner's death on which nobody called is told after {:?}: {seen}", killed.elapsed());
     let lost = owned[0].to_string();
-    assert_eq!(seen["partitions"][&lost]["why"], "no process shows that it owns it", "{seen}");
+    assert_eq!(seen["partitions"][&lost]["why"], "no process shows that it owns the partition", "{seen}");
     assert!(!decides(&process, owned[0]));
     until("it has an owner again", || readyz(&process).1["status"] == "ok");
     assert!(decides(&process, owned[0]));

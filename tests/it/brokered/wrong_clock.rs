@@ -69,7 +69,7 @@ fn an_owner_whose_clock_steps_by_an_hour_decides_nothing_and_another_takes_over(
     println!("an hour ahead: another, started {:?} later, decides after {:?}", alone, stepped.elapsed());
     let (now, decided) = (SystemClock::new().wall(), decided(&site));
     assert!(decided.iter().all(|at| *at <= now), "{now:?}: {decided:?}");
-    assert_eq!(metric(&wrong, "headroom_handovers_total{reason=\"clock\"}"), 1.0);
+    assert_eq!(metric(&wrong, "headroom_withdrawals_total{reason=\"clock\"}"), 1.0);
     assert!(metric(&wrong, "headroom_clock_broker_offset_seconds{partition=\"0\"}") > 3_500.0);
     assert!(disagrees(&wrong, "ahead of") && readyz(&wrong).0 == 200, "others decide, and its clock is still wrong");
     clock.step(0);

@@ -77,7 +77,7 @@ fn a_log_that_is_eight_hours_ahead_takes_calls_and_judges_alike_for_owner_and_re
     assert_eq!(reserve(&mut client, "evening", None).status, 201);
     let ready = client.get("/readyz");
     assert_eq!((ready.status, &ready.json()["status"]), (200, &"degraded".into()));
-    assert_eq!(ready.json()["partitions"]["0"]["why"], "its time is 28800 s ahead of this machine's clock");
+    assert_eq!(ready.json()["partitions"]["0"]["why"], "the partition's time is 28800 s ahead of this machine's clock");
     assert_eq!(metric(&mut client, "headroom_clock_ahead_seconds{"), 28_800.0);
     // Half of the time that passes is made good.
     clock.pass_ms(15 * HOUR_MS);

@@ -1,8 +1,8 @@
-//! The handover machine's shell: looks at turns and at the way to the cluster, and leaves the group of owners or comes back.
+//! The withdrawal machine's shell: looks at turns and at the way to the cluster, and leaves the group of owners or comes back.
 
 use super::process::Process;
 use crate::log::{ClusterDistance, ClusterLog, Company, Membership};
-use crate::owner::handover::{Handover, Input, Others, Output, TurnTimes, Why};
+use crate::owner::withdrawal::{Input, Look, Others, Output, TurnTimes, Why, Withdrawal};
 use crate::replica::partition::EndedTurns;
 use crate::replica::{Replica, StatusKind};
 use crate::telemetry::Metrics;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Between two looks.
+/// Time between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Looks twice a second, for as long as this process may own partitions.
@@ -22,7 +22,7 @@ pub(super) struct Watch {
     clock: Arc<dyn Clock>,
     membership: Arc<dyn Membership>,
     distance: Box<dyn ClusterDistance>,
-    machine: Handover,
+    machine: Withdrawal,
     deadline_ms: u64,
     since: Stopwatch,
     /// Of each partition, how many turns had ended at the last look.
@@ -44,7 +44,7 @@ impl Watch {
             clock: Arc::clone(&context.clock),
             membership,
             distance,
-            machine: Handover::new(*deadline_ms),
+            machine: Withdrawal::new(*deadline_ms),
             deadline_ms: *deadline_ms,
             since: Stopwatch::start(),
             seen: BTreeMap::new(),
@@ -63,7 +63,7 @@ impl Watch {
             if ending.load(Relaxed) {
                 return;
             }
-            let look = Input::Look(turns, trip.map(as_ms), self.is_clock_wrong());
+            let look = Input::Look(Look { turns, trip_ms: trip.map(as_ms), is_clock_wrong: self.is_clock_wrong() });
             let mut output = self.machine.handle(look, self.since.now());
             if output == Some(Output::Ask) {
                 let others = self.others(trip);
@@ -83,7 +83,7 @@ impl Watch {
     fn leaves(&self, why: Why, trip: Option<Duration>) {
         let (trip_ms, deadline_ms) = (trip.map(as_ms), self.deadline_ms);
         match why {
-            Why::Far(partition, slow_ms) => tracing::warn!(
+            Why::Far { partition, slow_ms } => tracing::warn!(
                 partition,
                 slow_ms,
                 trip_ms,
@@ -92,7 +92,7 @@ impl Watch {
             ),
             Why::Clock => tracing::warn!("this machine's clock is not the brokers': partitions are left to others"),
         }
-        self.metrics.handed_over(why);
+        self.metrics.withdrew(why);
         self.membership.rest();
     }
 

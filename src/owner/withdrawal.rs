@@ -23,21 +23,21 @@ const ASK_EVERY_MS: u64 = 1_000;
 /// Time without a turn after which a partition is not known to be slow any more, in milliseconds: it may have gone.
 const STALE_MS: u64 = 10_000;
 
-/// What came of a partition's turns since the last look, if any ended.
+/// The turns of one partition since the last look. At least one has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TurnTimes {
-    /// Those that ended.
+    /// The number of turns that ended since the last look.
     pub ended: u64,
-    /// What the last of them took, in milliseconds.
+    /// The length of the last one, in milliseconds.
     pub last_ms: u64,
 }
 
 /// Who else is in the group of owners.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Others {
-    /// The cluster did not say.
+    /// The cluster did not answer.
     Unknown,
-    /// Nobody.
+    /// This process is alone in the group.
     Nobody,
     /// Somebody, whose link is no better than this process's.
     NoneBetter,
@@ -45,12 +45,22 @@ pub enum Others {
     Better,
 }
 
-/// What happened.
+/// What the shell sees twice a second.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// Of each partition of which turns have ended here since the last look, what they took.
+    pub turns: BTreeMap<u32, TurnTimes>,
+    /// A round trip to the cluster, in milliseconds; none when the cluster did not answer.
+    pub trip_ms: Option<u64>,
+    /// Whether this machine's clock keeps partitions from being decided here.
+    pub is_clock_wrong: bool,
+}
+
+/// An input of the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Input {
-    /// A look at the partitions of which turns have ended here, at how long a round trip took, in milliseconds (nothing when
-    /// the cluster did not answer), and at whether this machine's clock keeps partitions from being decided here.
-    Look(BTreeMap<u32, TurnTimes>, Option<u64>, bool),
+    /// The shell has looked.
+    Look(Look),
     /// The answer to [`Output::Ask`].
     Group(Others),
 }
@@ -58,18 +68,23 @@ pub enum Input {
 /// Why this process leaves the group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Why {
-    /// A partition is slow, and has been for so many milliseconds.
-    Far(u32, u64),
+    /// The cluster is too far for the turns of a partition to fit callers' deadlines.
+    Far {
+        /// The partition that has been slow for longest.
+        partition: u32,
+        /// For how long, in milliseconds.
+        slow_ms: u64,
+    },
     /// This machine's clock is far from the brokers'.
     Clock,
 }
 
-/// What is to be done.
+/// What the shell is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output {
     /// Find out who else is in the group, and say so.
     Ask,
-    /// Leave the group.
+    /// Leave the group of owners, for this reason.
     Leave(Why),
     /// Join the group again.
     Return,
@@ -84,7 +99,7 @@ struct Slow {
 
 /// The state of the machine: what the last looks said, and the last rest.
 #[derive(Clone, Debug)]
-pub struct Handover {
+pub struct Withdrawal {
     deadline_ms: u64,
     trips: VecDeque<u64>,
     slow: BTreeMap<u32, Slow>,
@@ -100,12 +115,12 @@ pub struct Handover {
     asked: Option<Micros>,
 }
 
-impl Handover {
+impl Withdrawal {
     /// Of a process whose callers wait for so long.
-    pub fn new(deadline_ms: u64) -> Handover {
+    pub fn new(deadline_ms: u64) -> Withdrawal {
         let (trips, slow) = (VecDeque::new(), BTreeMap::new());
         let (is_resting, is_clock_wrong, rest_over) = (false, false, Micros(0));
-        Handover {
+        Withdrawal {
             deadline_ms,
             trips,
             slow,
@@ -126,7 +141,7 @@ impl Handover {
     /// Takes an input; answers what is to be done.
     pub fn handle(&mut self, input: Input, now: Micros) -> Option<Output> {
         match input {
-            Input::Look(turns, trip_ms, is_clock_wrong) => {
+            Input::Look(Look { turns, trip_ms, is_clock_wrong }) => {
                 self.is_clock_wrong = is_clock_wrong;
                 self.look(&turns, trip_ms, now);
                 let may_go = is_clock_wrong || self.slowest(now).is_some();
@@ -187,7 +202,9 @@ impl Handover {
             // However far they are.
             Others::Better | Others::NoneBetter if self.is_clock_wrong => Some(Why::Clock),
             Others::NoneBetter => None,
-            Others::Better => self.slowest(now).map(|(partition, since)| Why::Far(partition, now.ms_since(since))),
+            Others::Better => {
+                self.slowest(now).map(|(partition, since)| Why::Far { partition, slow_ms: now.ms_since(since) })
+            }
         }
     }
 
@@ -220,7 +237,7 @@ mod tests {
 
     /// A process that looks twice a second.
     struct World {
-        handover: Handover,
+        withdrawal: Withdrawal,
         now: Micros,
         turn_ms: u64,
         trip_ms: Option<u64>,
@@ -231,9 +248,9 @@ mod tests {
 
     impl World {
         fn new() -> World {
-            let handover = Handover::new(DEADLINE_MS);
+            let withdrawal = Withdrawal::new(DEADLINE_MS);
             let (now, others) = (Micros(1_000_000), Others::Better);
-            World { handover, now, turn_ms: 8, trip_ms: Some(1), others, asked: 0, is_clock_wrong: false }
+            World { withdrawal, now, turn_ms: 8, trip_ms: Some(1), others, asked: 0, is_clock_wrong: false }
         }
 
         /// Goes on for so long; answers what it did and when, in milliseconds from now.
@@ -244,13 +261,14 @@ mod tests {
                 let turns = TurnTimes { ended: (LOOK_MS / self.turn_ms).max(1), last_ms: self.turn_ms };
                 // A turn ends with every look, or with every few.
                 let has_ended = self.now.0 / 1_000 % self.turn_ms.max(LOOK_MS) < LOOK_MS;
-                let is_seen = has_ended && !self.handover.is_resting();
+                let is_seen = has_ended && !self.withdrawal.is_resting();
                 let ended = is_seen.then_some((3, turns)).into_iter().collect();
-                let look = Input::Look(ended, self.trip_ms, self.is_clock_wrong);
-                let mut output = self.handover.handle(look, self.now);
+                let (trip_ms, is_clock_wrong) = (self.trip_ms, self.is_clock_wrong);
+                let look = Input::Look(Look { turns: ended, trip_ms, is_clock_wrong });
+                let mut output = self.withdrawal.handle(look, self.now);
                 if output == Some(Output::Ask) {
                     self.asked += 1;
-                    output = self.handover.handle(Input::Group(self.others), self.now);
+                    output = self.withdrawal.handle(Input::Group(self.others), self.now);
                 }
                 done.extend(output.map(|output| (self.now.ms_since(begun), output)));
             }
@@ -278,7 +296,7 @@ mod tests {
         w.runs(5_000);
         w.slows();
         let gone = w.runs(SLOW_MS + 3_000);
-        let [(after_ms, Output::Leave(Why::Far(3, slow_ms)))] = gone[..] else { panic!("{gone:?}") };
+        let [(after_ms, Output::Leave(Why::Far { partition: 3, slow_ms }))] = gone[..] else { panic!("{gone:?}") };
         assert!(after_ms <= SLOW_MS + 2_000 && slow_ms >= SLOW_MS, "{gone:?}");
         assert_eq!(w.runs(10 * SLOW_REST_MS), [], "while the link is slow it stays away");
         w.recovers();
@@ -326,7 +344,11 @@ mod tests {
         let outlasted = BTreeMap::from([(3, TurnTimes { ended: 1, last_ms: 7_000 })]);
         let mut w = World::new();
         w.runs(5_000);
-        assert_eq!(w.handover.handle(Input::Look(outlasted, Some(5_000), false), w.now), None);
+        assert_eq!(
+            w.withdrawal
+                .handle(Input::Look(Look { turns: outlasted, trip_ms: Some(5_000), is_clock_wrong: false }), w.now),
+            None
+        );
         assert_eq!(w.runs(30_000), []);
         let mut w = World { turn_ms: 2_000, trip_ms: None, ..World::new() };
         assert_eq!(w.runs(60_000), []);
@@ -342,7 +364,7 @@ mod tests {
             assert!(matches!(gone[..], [(_, Output::Leave(..))]), "{gone:?}");
             let left = w.now;
             w.recovers();
-            while w.handover.is_resting() {
+            while w.withdrawal.is_resting() {
                 w.runs(LOOK_MS);
             }
             rests_ms.push(w.now.ms_since(left) / SLOW_REST_MS);
@@ -387,10 +409,10 @@ mod tests {
         let mut moves = 0;
         for _ in 0..7_200 {
             for n in 0..worlds.len() {
-                let others = worlds.iter().enumerate().filter(|(m, w)| *m != n && !w.handover.is_resting()).count();
+                let others = worlds.iter().enumerate().filter(|(m, w)| *m != n && !w.withdrawal.is_resting()).count();
                 worlds[n].others = if others == 0 { Others::Nobody } else { Others::Better };
                 moves += worlds[n].runs(LOOK_MS).len();
-                assert!(worlds.iter().any(|w| !w.handover.is_resting()), "nobody is left");
+                assert!(worlds.iter().any(|w| !w.withdrawal.is_resting()), "nobody is left");
             }
         }
         assert_eq!(moves, 2, "in an hour, of three: two go, and the last stays");
@@ -402,7 +424,7 @@ mod tests {
         worlds.iter_mut().for_each(World::slows);
         let mut left: Vec<Micros> = Vec::new();
         for _ in 0..7_200 {
-            let is_resting: Vec<_> = worlds.iter().map(|w| w.handover.is_resting()).collect();
+            let is_resting: Vec<_> = worlds.iter().map(|w| w.withdrawal.is_resting()).collect();
             for n in 0..2 {
                 worlds[n].others = if is_resting[1 - n] { Others::Nobody } else { Others::Better };
                 let done = worlds[n].runs(LOOK_MS);

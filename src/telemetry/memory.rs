@@ -1,0 +1,64 @@
+//! How full the memory of partitions is, and the warning long before new work is refused.
+
+use super::register::{as_gauge, float_gauges, gauge, gauges};
+use crate::limits::{MEMORY_BYTES_MAX, MEMORY_CALM_PERCENT, MEMORY_WARN_PERCENT};
+use parking_lot::Mutex;
+use prometheus::{IntGaugeVec, Registry};
+use std::collections::BTreeSet;
+
+/// How many bytes partitions remember, and how many they may.
+pub(super) struct MemoryMetrics {
+    bytes: IntGaugeVec,
+    ratio: prometheus::GaugeVec,
+    /// Partitions whose owner has warned.
+    warned: Mutex<BTreeSet<u32>>,
+}
+
+/// An owner warns when its partition remembers so many bytes, and again only after they were fewer than
+/// [`MEMORY_CALM_BYTES`].
+const MEMORY_WARN_BYTES: u64 = MEMORY_BYTES_MAX / 100 * MEMORY_WARN_PERCENT;
+const MEMORY_CALM_BYTES: u64 = MEMORY_BYTES_MAX / 100 * MEMORY_CALM_PERCENT;
+
+impl MemoryMetrics {
+    pub(super) fn new(r: &Registry) -> MemoryMetrics {
+        let limit = gauge(r, "headroom_memory_limit_bytes", "Bytes that one partition may remember.");
+        limit.set(as_gauge(MEMORY_BYTES_MAX));
+        MemoryMetrics {
+            bytes: gauges(
+                r,
+                "headroom_memory_bytes",
+                "Bytes remembered: reservations that live or ended, attempts given up, answers of applied changes.",
+                &["partition"],
+            ),
+            ratio: float_gauges(
+                r,
+                "headroom_memory_used_ratio",
+                "Share of the memory limit that is used. At 1 new work is refused.",
+                &["partition"],
+            ),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Warns long before new work is refused.
+    pub(super) fn saw(&self, partition: u32, bytes: u64) {
+        let mut warned = self.warned.lock();
+        if bytes < MEMORY_CALM_BYTES {
+            warned.remove(&partition);
+        } else if bytes >= MEMORY_WARN_BYTES && warned.insert(partition) {
+            let limit_bytes = MEMORY_BYTES_MAX;
+            tracing::warn!(
+                partition,
+                bytes,
+                limit_bytes,
+                "the partition's memory fills up; at its limit new work is refused"
+            );
+        }
+    }
+
+    pub(super) fn of(&self, partition: &str, bytes: u64) {
+        self.bytes.with_label_values(&[partition]).set(as_gauge(bytes));
+        let mib = |bytes: u64| f64::from(u32::try_from(bytes >> 20).unwrap_or(u32::MAX));
+        self.ratio.with_label_values(&[partition]).set(mib(bytes) / mib(MEMORY_BYTES_MAX));
+    }
+}
