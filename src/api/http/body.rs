@@ -5,6 +5,7 @@ use super::instant;
 use super::json::{Members, Value, quoted, shown};
 use super::problem::Edge;
 use super::reply::Problem;
+use super::shapes::{self, HOLD_LIFE_MAX, HOLD_TTL_MAX, Shape, UNIQUE_ORDER_REF};
 use crate::domain::coverage::Query;
 use crate::domain::event::is_reason;
 use crate::domain::{
@@ -21,11 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 type Parsed<T> = Result<T, Problem>;
 
-/// The rules of a pool, by name.
-const TTL_MAX: &str = "hold_ttl_max_ms";
-const LIFE_MAX: &str = "hold_life_max_ms";
-const UNIQUE: &str = "unique_order_ref";
-
 /// What `POST /v1/availability` asks for.
 #[derive(Debug)]
 pub struct Availability {
@@ -40,7 +36,7 @@ pub struct Availability {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn reserve(body: &[u8]) -> Parsed<Reserve> {
-    let mut fields = Fields::parse(body, &["pool", "demand", "hold_ttl_ms", "order_ref"])?;
+    let mut fields = Fields::parse(body, &shapes::RESERVE)?;
     Ok(Reserve {
         pool: fields.required("pool").and_then(|value| pool_id("pool", &text("pool", value, Edge::BadName)?))?,
         demand: fields.required("demand").and_then(|value| demand("demand", value))?,
@@ -54,7 +50,7 @@ pub fn reserve(body: &[u8]) -> Parsed<Reserve> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
-    let mut fields = Fields::parse(body, &["limits", "areas", "window", "labels", "mode", TTL_MAX, LIFE_MAX, UNIQUE])?;
+    let mut fields = Fields::parse(body, &shapes::POOL_SPEC)?;
     Ok(PoolSpec {
         limits: fields.required("limits").and_then(|value| amounts("limits", value, 0))?,
         areas: fields.optional("areas").map(areas).transpose()?.unwrap_or_default(),
@@ -62,9 +58,9 @@ pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
         labels: fields.optional("labels").map(labels).transpose()?.unwrap_or_default(),
         mode: fields.optional("mode").map(mode_of).transpose()?.unwrap_or(Mode::Open),
         rules: PoolRules {
-            hold_ttl_max_ms: fields.optional(TTL_MAX).map(hold_ttl_max).transpose()?,
-            hold_life_max_ms: fields.optional(LIFE_MAX).map(hold_life_max).transpose()?,
-            unique_order_ref: fields.optional(UNIQUE).map(is_unique).transpose()?.unwrap_or_default(),
+            hold_ttl_max_ms: fields.optional(HOLD_TTL_MAX).map(hold_ttl_max).transpose()?,
+            hold_life_max_ms: fields.optional(HOLD_LIFE_MAX).map(hold_life_max).transpose()?,
+            unique_order_ref: fields.optional(UNIQUE_ORDER_REF).map(is_unique).transpose()?.unwrap_or_default(),
         },
     })
 }
@@ -74,8 +70,7 @@ pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
-    let mut fields =
-        Fields::parse(body, &["limits", "adjust", "areas", "window", "labels", "mode", TTL_MAX, LIFE_MAX, UNIQUE])?;
+    let mut fields = Fields::parse(body, &shapes::POOL_CHANGE)?;
     let limits = match (fields.set("limits")?, fields.set("adjust")?) {
         (None, None) => None,
         (Some(limits), None) => Some(LimitChange::To(amounts("limits", limits, 0)?)),
@@ -91,9 +86,9 @@ pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
         labels: fields.set("labels")?.map(label_changes).transpose()?.unwrap_or_default(),
         mode: fields.set("mode")?.map(mode_of).transpose()?,
         rules: RuleChange {
-            hold_ttl_max_ms: fields.edit(TTL_MAX, hold_ttl_max)?,
-            hold_life_max_ms: fields.edit(LIFE_MAX, hold_life_max)?,
-            unique_order_ref: match fields.edit(UNIQUE, is_unique)? {
+            hold_ttl_max_ms: fields.edit(HOLD_TTL_MAX, hold_ttl_max)?,
+            hold_life_max_ms: fields.edit(HOLD_LIFE_MAX, hold_life_max)?,
+            unique_order_ref: match fields.edit(UNIQUE_ORDER_REF, is_unique)? {
                 Edit::Keep => None,
                 Edit::Clear => Some(false),
                 Edit::To(is_unique) => Some(is_unique),
@@ -115,7 +110,7 @@ pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn mode(body: &[u8]) -> Parsed<Mode> {
-    Fields::parse(body, &["mode"])?.required("mode").and_then(mode_of)
+    Fields::parse(body, &shapes::MODE_CHANGE)?.required("mode").and_then(mode_of)
 }
 
 /// Reads `{"because": …}`.
@@ -123,7 +118,7 @@ pub fn mode(body: &[u8]) -> Parsed<Mode> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn because(body: &[u8]) -> Parsed<String> {
-    let why = text("because", Fields::parse(body, &["because"])?.required("because")?, Edge::BadName)?;
+    let why = text("because", Fields::parse(body, &shapes::BECAUSE)?.required("because")?, Edge::BadName)?;
     let detail = || format!("'because' has to be 1 to {REASON_CHARS_MAX} characters on one line");
     is_reason(&why).then(|| why.into_owned()).ok_or_else(|| Problem::edge(Edge::BadName, detail()))
 }
@@ -133,7 +128,7 @@ pub fn because(body: &[u8]) -> Parsed<String> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn extension(body: &[u8]) -> Parsed<u64> {
-    Fields::parse(body, &["hold_ttl_ms"])?.required("hold_ttl_ms").and_then(hold_ttl)
+    Fields::parse(body, &shapes::EXTENSION)?.required("hold_ttl_ms").and_then(hold_ttl)
 }
 
 /// Reads `{"demand": …}`.
@@ -141,7 +136,7 @@ pub fn extension(body: &[u8]) -> Parsed<u64> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn amendment(body: &[u8]) -> Parsed<Amounts> {
-    Fields::parse(body, &["demand"])?.required("demand").and_then(|value| demand("demand", value))
+    Fields::parse(body, &shapes::AMENDMENT)?.required("demand").and_then(|value| demand("demand", value))
 }
 
 /// Checks that there is no body, or an empty object.
@@ -149,7 +144,7 @@ pub fn amendment(body: &[u8]) -> Parsed<Amounts> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn nothing(body: &[u8]) -> Parsed<()> {
-    if body.is_empty() { Ok(()) } else { Fields::parse(body, &[]).map(drop) }
+    if body.is_empty() { Ok(()) } else { Fields::parse(body, &shapes::NOTHING).map(drop) }
 }
 
 /// Reads a query for availability; an empty body asks for everything.
@@ -157,9 +152,8 @@ pub fn nothing(body: &[u8]) -> Parsed<()> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn availability(body: &[u8]) -> Parsed<Availability> {
-    let known = &["areas", "from", "to", "demand", "labels", "limit", "cursor"];
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-    let mut fields = Fields::parse(body, known)?;
+    let mut fields = Fields::parse(body, &shapes::AVAILABILITY_QUERY)?;
     let query = Query {
         areas: fields.optional("areas").map(areas).transpose()?.unwrap_or_default(),
         from: fields.optional("from").map(|value| time("from", value)).transpose()?,
@@ -216,7 +210,7 @@ pub fn bad_name(field: &str, text: &str, error: NameError) -> Problem {
 struct Fields<'a>(Members<'a>);
 
 impl<'a> Fields<'a> {
-    fn parse(body: &'a [u8], known: &[&str]) -> Parsed<Fields<'a>> {
+    fn parse(body: &'a [u8], shape: &Shape) -> Parsed<Fields<'a>> {
         let value = serde_json::from_slice(body).map_err(|error| {
             let detail = error.to_string();
             // The parser gives up on a number too large for any type before anyone can say which member it is.
@@ -227,7 +221,7 @@ impl<'a> Fields<'a> {
         let Value::Object(members) = value else {
             return Err(Problem::edge(Edge::BadJson, format!("the body is {}, it has to be an object", shown(&value))));
         };
-        known_only("", &members, known)?;
+        known_only("", &members, shape)?;
         Ok(Fields(members))
     }
 
@@ -268,11 +262,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn known_only(at: &str, members: &Members<'_>, known: &[&str]) -> Parsed<()> {
-    match members.iter().find(|(key, _)| !known.contains(&&**key)) {
+fn known_only(at: &str, members: &Members<'_>, shape: &Shape) -> Parsed<()> {
+    match members.iter().find(|(key, _)| !shape.has(key)) {
         Some((key, _)) => {
-            let there_are = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let detail = format!("there is no field {at}{}: those there are: {there_are}", quoted(key));
+            let detail = format!("there is no field {at}{}: those there are: {}", quoted(key), shape.names());
             Err(Problem::edge(Edge::UnknownField, detail))
         }
         None => Ok(()),
@@ -402,7 +395,7 @@ fn each_label<'a, T>(value: Value<'a>, read: impl Fn(&str, Value<'a>) -> Parsed<
 
 fn window_change(value: Value<'_>) -> Parsed<WindowChange> {
     let members = members("window", value, Edge::BadWindow)?;
-    known_only("window.", &members, &["start", "end", "cutoff"])?;
+    known_only("window.", &members, &shapes::WINDOW_CHANGE)?;
     let mut fields = Fields(members);
     let mut part = |name: &str| {
         let field = format!("window.{name}");
@@ -419,7 +412,7 @@ fn window_change(value: Value<'_>) -> Parsed<WindowChange> {
 
 fn window(value: Value<'_>) -> Parsed<Window> {
     let members = members("window", value, Edge::BadWindow)?;
-    known_only("window.", &members, &["start", "end", "cutoff"])?;
+    known_only("window.", &members, &shapes::WINDOW_SPEC)?;
     let mut fields = Fields(members);
     let missing = |field: &str| Problem::edge(Edge::BadWindow, format!("window has no '{field}': add it"));
     let start = fields.optional("start").ok_or_else(|| missing("start"))?;
@@ -477,11 +470,11 @@ fn hold_ttl(value: Value<'_>) -> Parsed<u64> {
 }
 
 fn hold_ttl_max(value: Value<'_>) -> Parsed<u64> {
-    rule_ms(TTL_MAX, value, HOLD_TTL_MAX_MS)
+    rule_ms(HOLD_TTL_MAX, value, HOLD_TTL_MAX_MS)
 }
 
 fn hold_life_max(value: Value<'_>) -> Parsed<u64> {
-    rule_ms(LIFE_MAX, value, HOLD_LIFE_MAX_MS)
+    rule_ms(HOLD_LIFE_MAX, value, HOLD_LIFE_MAX_MS)
 }
 
 fn rule_ms(name: &str, value: Value<'_>, most: u64) -> Parsed<u64> {
@@ -497,8 +490,9 @@ fn rule_ms(name: &str, value: Value<'_>, most: u64) -> Parsed<u64> {
 fn is_unique(value: Value<'_>) -> Parsed<bool> {
     match value {
         Value::Bool(is_unique) => Ok(is_unique),
-        other => {
-            Err(Problem::edge(Edge::BadRule, format!("{UNIQUE} is {}, it has to be true or false", shown(&other))))
-        }
+        other => Err(Problem::edge(
+            Edge::BadRule,
+            format!("{UNIQUE_ORDER_REF} is {}, it has to be true or false", shown(&other)),
+        )),
     }
 }

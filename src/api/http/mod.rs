@@ -23,6 +23,7 @@ mod reservations;
 mod routes;
 mod schema;
 mod server;
+mod shapes;
 mod slots;
 mod socket;
 mod starting;
@@ -64,7 +65,7 @@ pub struct Finished<'a> {
     pub took_us: u64,
 }
 
-/// Who counts.
+/// Counts requests and connections; the telemetry room implements it.
 pub trait Metrics: Send + Sync {
     /// A request is over.
     fn request_finished(&self, finished: &Finished<'_>);
@@ -83,7 +84,7 @@ pub trait Metrics: Send + Sync {
 pub struct Limits {
     /// Longest head, in bytes.
     pub head_bytes: usize,
-    /// Header fields.
+    /// Most header fields of a request.
     pub headers: usize,
     /// Time for a head, from its first byte.
     pub head_timeout: Duration,
@@ -91,7 +92,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Time for a body.
     pub body_timeout: Duration,
-    /// Open connections.
+    /// How many connections may be open.
     pub connections: Bounds,
     /// Time that open connections get to end by themselves at shutdown.
     pub leave: Duration,
@@ -131,13 +132,13 @@ impl State {
         State { service, metrics, limits: Limits::default(), hosts: Hosts::default(), process }
     }
 
-    /// By these names, too.
+    /// The same for a service that callers may call by these names, too.
     #[must_use]
     pub fn hosts(self, hosts: Hosts) -> State {
         State { hosts, ..self }
     }
 
-    /// With other limits.
+    /// The same with these limits.
     #[must_use]
     pub fn limits(self, limits: Limits) -> State {
         State { limits, ..self }

@@ -13,27 +13,21 @@ use super::dto::{
 use super::endpoints::{ENDPOINTS, Endpoint, Kind};
 use super::health::{HealthDto, OutageDto, RebuiltDto, StartupDto};
 use super::problem::{Case, RETRYABLE, cases};
-use super::schema;
+use super::{schema, shapes};
 use crate::limits::UNITS_MAX;
-use bodies::{
-    Amendment, AvailabilityQuery, Extension, ModeChange, PoolChange, PoolSpec, Reserve, WindowChange, WindowSpec,
-};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use utoipa::PartialSchema;
 use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{OperationBuilder, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{AllOfBuilder, ComponentsBuilder};
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, RefOr, Required, Response,
-    ResponseBuilder, Schema,
+    ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, Required, Response,
+    ResponseBuilder,
 };
 
-/// The description.
+/// Makes the OpenAPI document.
 pub fn document() -> OpenApi {
     let mut items: BTreeMap<&str, PathItem> = BTreeMap::new();
     for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.kind != Kind::Undescribed) {
@@ -62,16 +56,10 @@ fn introduction() -> String {
 }
 
 fn components() -> utoipa::openapi::Components {
-    let components = ComponentsBuilder::new()
-        .schema_from::<Reserve>()
-        .schema_from::<PoolSpec>()
-        .schema_from::<WindowSpec>()
-        .schema("PoolChange", pool_change())
-        .schema("WindowChange", some_of::<WindowChange>())
-        .schema_from::<ModeChange>()
-        .schema_from::<Extension>()
-        .schema_from::<Amendment>()
-        .schema_from::<AvailabilityQuery>()
+    let bodies = shapes::DESCRIBED
+        .into_iter()
+        .fold(ComponentsBuilder::new(), |components, shape| components.schema(shape.name, bodies::schema_of(shape)));
+    let components = bodies
         .schema_from::<PoolDto<'_>>()
         .schema_from::<PoolsDto<'_>>()
         .schema_from::<IncompleteDto<'_>>()
@@ -88,24 +76,6 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<StartupDto>()
         .schema_from::<RebuiltDto>();
     headers::with_headers(schema::with_values(components)).build()
-}
-
-/// At least one part of it.
-fn some_of<T: PartialSchema>() -> RefOr<Schema> {
-    let mut schema = T::schema();
-    if let RefOr::T(Schema::Object(object)) = &mut schema {
-        object.min_properties = Some(1);
-    }
-    schema
-}
-
-/// Of limits one of the two ways to say them.
-fn pool_change() -> RefOr<Schema> {
-    let mut change = some_of::<PoolChange>();
-    if let RefOr::T(Schema::Object(object)) = &mut change {
-        object.extensions = Some(Extensions::from_iter([("not", json!({ "required": ["limits", "adjust"] }))]));
-    }
-    change
 }
 
 fn described(endpoint: &Endpoint) -> OperationBuilder {
@@ -183,46 +153,44 @@ fn refused(endpoint: &Endpoint, status: u16, cases: &[Case]) -> Response {
 mod tests {
     use super::*;
     use crate::api::http::body;
-    use serde_json::Value;
+    use crate::api::http::shapes::{Presence, Shape};
+    use serde_json::Value as Json;
 
-    /// What the description says can be sent is what the reader takes, by name.
+    /// A member that has to be there is one that the reader misses, and the other way round.
     #[test]
     fn request_bodies_are_described_as_they_are_read() {
-        let document = serde_json::to_value(document()).unwrap();
-        assert_eq!(document["openapi"], "3.1.0");
         type Reader = fn(&[u8]) -> Option<&'static str>;
-        let readers: [(&str, Reader); 7] = [
-            ("Reserve", |b| body::reserve(b).err().map(|e| e.code())),
-            ("PoolSpec", |b| body::pool_spec(b).err().map(|e| e.code())),
-            ("PoolChange", |b| body::pool_change(b).err().map(|e| e.code())),
-            ("ModeChange", |b| body::mode(b).err().map(|e| e.code())),
-            ("Amendment", |b| body::amendment(b).err().map(|e| e.code())),
-            ("Extension", |b| body::extension(b).err().map(|e| e.code())),
-            ("AvailabilityQuery", |b| body::availability(b).err().map(|e| e.code())),
+        let readers: [(&Shape, Reader); 7] = [
+            (&shapes::RESERVE, |b| body::reserve(b).err().map(|e| e.code())),
+            (&shapes::POOL_SPEC, |b| body::pool_spec(b).err().map(|e| e.code())),
+            (&shapes::POOL_CHANGE, |b| body::pool_change(b).err().map(|e| e.code())),
+            (&shapes::MODE_CHANGE, |b| body::mode(b).err().map(|e| e.code())),
+            (&shapes::AMENDMENT, |b| body::amendment(b).err().map(|e| e.code())),
+            (&shapes::EXTENSION, |b| body::extension(b).err().map(|e| e.code())),
+            (&shapes::AVAILABILITY_QUERY, |b| body::availability(b).err().map(|e| e.code())),
         ];
-        for (schema, reader) in readers {
-            let properties = document["components"]["schemas"][schema]["properties"].as_object().unwrap();
-            for name in properties.keys() {
-                let body = format!("{{\"{name}\":null}}");
-                assert_ne!(reader(body.as_bytes()), Some("unknown_field"), "{schema}.{name}");
+        for (shape, reader) in readers {
+            for member in shape.members {
+                let body = format!("{{\"{}\":null}}", member.name);
+                let is_refused = reader(body.as_bytes()) == Some("bad_change");
+                assert_eq!(is_refused, member.presence == Presence::NotNull, "{}.{}", shape.name, member.name);
             }
-            assert_eq!(reader(b"{\"nothing\":null}"), Some("unknown_field"), "{schema}");
-            let required = document["components"]["schemas"][schema]["required"].as_array().cloned();
-            let is_read_empty = reader(b"{}").is_none() || schema == "PoolChange";
-            assert_eq!(required.is_none_or(|names| names.is_empty()), is_read_empty, "{schema}");
+            assert_eq!(reader(b"{\"nothing\":null}"), Some("unknown_field"), "{}", shape.name);
+            let is_required = shape.members.iter().any(|member| member.presence == Presence::Required);
+            assert_eq!(reader(b"{}").is_some(), is_required || shape.is_never_empty, "{}", shape.name);
         }
     }
 
     /// JSON's names are texts: a map whose names had to be numbers would fit no answer.
     #[test]
     fn no_map_has_names_that_are_no_texts() {
-        fn named(value: &Value, found: &mut Vec<Value>) {
+        fn named(value: &Json, found: &mut Vec<Json>) {
             match value {
-                Value::Object(fields) => {
+                Json::Object(fields) => {
                     found.extend(fields.get("propertyNames").map(|names| names["type"].clone()));
                     fields.values().for_each(|value| named(value, found));
                 }
-                Value::Array(items) => items.iter().for_each(|value| named(value, found)),
+                Json::Array(items) => items.iter().for_each(|value| named(value, found)),
                 _ => {}
             }
         }
@@ -233,20 +201,20 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere() {
-        fn references(value: &Value, found: &mut Vec<String>) {
+        fn references(value: &Json, found: &mut Vec<String>) {
             match value {
-                Value::Object(map) => map.iter().for_each(|(key, value)| match value {
-                    Value::String(to) if key == "$ref" => found.push(to.clone()),
+                Json::Object(map) => map.iter().for_each(|(key, value)| match value {
+                    Json::String(to) if key == "$ref" => found.push(to.clone()),
                     value => references(value, found),
                 }),
-                Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+                Json::Array(list) => list.iter().for_each(|value| references(value, found)),
                 _ => {}
             }
         }
         let document = serde_json::to_value(document()).unwrap();
         let mut found = Vec::new();
         references(&document, &mut found);
-        assert!(found.len() > 50);
+        assert!(found.len() > 50 && document["openapi"] == "3.1.0");
         for reference in found {
             let pointer = reference.strip_prefix('#').unwrap();
             assert!(document.pointer(pointer).is_some(), "{reference}");
