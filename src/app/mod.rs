@@ -22,7 +22,7 @@ pub use witness::{losses, nothing_was_seen, open, seen, told};
 
 use crate::api::http;
 use crate::config::Config;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, PendingCounts};
 use crate::limits::STARTUP_LINE_MS;
 use crate::log::embedded::OpenError;
 use crate::log::kafka::ops::preflight::PreflightErrors;
@@ -201,7 +201,7 @@ impl App {
         requests.requests_are_over();
         // What callers who left have to give back is to be in the log as well.
         if tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await.is_err() {
-            let (calls, abandons) = gateway.pending();
+            let PendingCounts { calls, abandons } = gateway.pending();
             tracing::warn!(calls, abandons, "the log did not take everything that callers who left give back");
         }
         let ended = tokio::task::spawn_blocking(end).await.unwrap_or(false);

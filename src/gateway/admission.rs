@@ -1,4 +1,5 @@
-//! Saying no before anything is appended: a call that cannot be answered in time costs nobody anything.
+//! Admission control. A call that cannot be answered in time is refused ("shed") before anything is appended, so that it
+//! costs the log nothing.
 
 use crate::domain::Micros;
 use crate::limits::{INFLIGHT_PER_PARTITION_MAX, TURN_RECORDS_MAX};
@@ -10,28 +11,28 @@ use std::time::Duration;
 /// Why a call was shed. Nothing of it is in the log, now or later.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Shed {
-    /// As many calls are in flight on the partition as may.
+    /// The partition has as many calls in flight as it may have.
     InFlight,
-    /// The partition would not come to it before its deadline.
+    /// The partition would probably not decide the call before its deadline.
     Wait,
-    /// Its queue takes no more.
+    /// The queue of the partition is full.
     Full,
-    /// Nobody decides for the partition at present.
+    /// No process decides for the partition at present.
     NoOwner,
     /// The process is shutting down.
     Closing,
-    /// As many connections as may are being served.
+    /// The process serves as many connections as it may.
     Connections,
-    /// As many queries over pools are under way as may.
+    /// The process runs as many searches over pools as it may.
     Reads,
 }
 
 impl Shed {
-    /// All of them.
+    /// Every variant, once.
     pub const ALL: [Shed; 7] =
         [Shed::InFlight, Shed::Wait, Shed::Full, Shed::NoOwner, Shed::Closing, Shed::Connections, Shed::Reads];
 
-    /// Its name in metrics and problem details.
+    /// The stable name in metrics and in the `reason` of a problem.
     pub fn code(self) -> &'static str {
         match self {
             Shed::InFlight => "in_flight",
@@ -51,12 +52,12 @@ impl fmt::Display for Shed {
     }
 }
 
-/// Calls in flight on one partition.
+/// Counts the calls in flight on one partition.
 #[derive(Default)]
 pub struct InFlight(AtomicUsize);
 
 impl InFlight {
-    /// Counts one in.
+    /// Counts a call in.
     ///
     /// # Errors
     /// [`Shed::InFlight`] when there are too many.
@@ -65,29 +66,29 @@ impl InFlight {
         self.0.fetch_update(Relaxed, Relaxed, one_more).map(drop).map_err(|_| Shed::InFlight)
     }
 
-    /// Counts one out.
+    /// Counts a call out.
     pub fn leave(&self) {
         self.0.fetch_sub(1, Relaxed);
     }
 
-    /// How many there are.
+    /// How many calls are in flight now.
     pub fn count(&self) -> usize {
         self.0.load(Relaxed)
     }
 }
 
-/// The commands of a partition that no owner has polled yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What waits in the queue of a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct QueueLoad {
-    /// Their number, as far as this process knows.
+    /// Commands that wait.
     pub waiting: usize,
-    /// For how long they have been waiting without any being polled.
+    /// For how long the queue has not moved although commands wait.
     pub stalled: Duration,
 }
 
-/// Whether the partition is likely to answer before `deadline`: the turn under way has to end, and then as many turns
-/// as its queue fills; and a queue that has not moved for a while is taken to stand still for as long again. An idle
-/// partition is never too slow, or it could not prove otherwise.
+/// Refuses a call that the partition is not likely to answer before `deadline`. The estimate: the turn under way has to
+/// end, and then as many turns follow as the queue fills; a queue that has not moved for a while stands still for as long
+/// again. An idle partition is never taken for slow, because only calls can show that it is fast again.
 ///
 /// # Errors
 /// [`Shed`] says why not.
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
     use crate::replica::{PartitionStatus, Replica, StatusKind};
 
-    fn queue(waiting: usize, stalled: Duration) -> QueueLoad {
+    fn load(waiting: usize, stalled: Duration) -> QueueLoad {
         QueueLoad { waiting, stalled }
     }
 
@@ -138,14 +139,14 @@ mod tests {
     fn a_stalled_turn_sheds_what_could_not_be_answered() {
         let handle = Replica::new(1).partition(0).cloned().unwrap();
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
-        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, soon), Err(Shed::NoOwner));
+        assert_eq!(in_time(&handle, load(0, Duration::ZERO), now, soon), Err(Shed::NoOwner));
         handle.try_transition(&[StatusKind::Restoring], PartitionStatus::Active).unwrap();
-        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, load(0, Duration::ZERO), now, soon), Ok(()));
         handle.turn_begins(Micros(700_000));
-        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, load(0, Duration::ZERO), now, soon), Err(Shed::Wait));
         handle.turn_ends(now, now);
-        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, soon), Ok(()));
-        assert_eq!(in_time(&handle, queue(7 * TURN_RECORDS_MAX, Duration::ZERO), now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, load(0, Duration::ZERO), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, load(7 * TURN_RECORDS_MAX, Duration::ZERO), now, soon), Err(Shed::Wait));
     }
 
     #[test]
@@ -154,9 +155,9 @@ mod tests {
         handle.try_transition(&[StatusKind::Restoring], PartitionStatus::Standby).unwrap();
         let (now, soon) = (Micros(1_000_000), Micros(1_250_000));
         let stalled = Duration::from_millis;
-        assert_eq!(in_time(&handle, queue(3, stalled(200)), now, soon), Ok(()));
-        assert_eq!(in_time(&handle, queue(3, stalled(300)), now, soon), Err(Shed::Wait));
-        assert_eq!(in_time(&handle, queue(0, stalled(300)), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, load(3, stalled(200)), now, soon), Ok(()));
+        assert_eq!(in_time(&handle, load(3, stalled(300)), now, soon), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, load(0, stalled(300)), now, soon), Ok(()));
     }
 
     #[test]
@@ -166,7 +167,7 @@ mod tests {
         handle.turn_begins(Micros(0));
         let now = Micros(3_600_000_000);
         handle.turn_ends(now, now);
-        assert_eq!(in_time(&handle, queue(0, Duration::ZERO), now, now.plus_ms(250)), Ok(()));
-        assert_eq!(in_time(&handle, queue(1, Duration::ZERO), now, now.plus_ms(250)), Err(Shed::Wait));
+        assert_eq!(in_time(&handle, load(0, Duration::ZERO), now, now.plus_ms(250)), Ok(()));
+        assert_eq!(in_time(&handle, load(1, Duration::ZERO), now, now.plus_ms(250)), Err(Shed::Wait));
     }
 }

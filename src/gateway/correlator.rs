@@ -12,7 +12,7 @@ use crate::domain::{
 use crate::limits::{ABANDON_GRACE_MS, ABANDON_RETRY_MS};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a caller is told.
+/// How a call ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The decision, as recorded.
@@ -28,31 +28,31 @@ pub enum Outcome {
 /// A request to correlate.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What is asked.
+    /// The body of the command.
     pub body: CommandBody,
-    /// The caller's key.
+    /// The caller's idempotency key.
     pub key: Option<IdempotencyKey>,
-    /// Who asks.
+    /// The name of whoever makes the call; it is recorded with the decision.
     pub actor: Option<Name>,
-    /// When it must be answered.
+    /// The deadline of the call, by the gateway's monotonic clock.
     pub deadline: Micros,
-    /// The same in the partition's time, which its owner decides by.
+    /// The same deadline in the time of the partition, which its owner decides by.
     pub deadline_there: Micros,
 }
 
-/// An answer, and whom it is for.
+/// An outcome and the caller that it is for.
 #[derive(Debug)]
 pub struct Answer<W> {
-    /// Whom.
+    /// The caller.
     pub waiter: W,
-    /// What.
+    /// How its call ended.
     pub outcome: Outcome,
 }
 
-/// What a tick or a departure leaves to be done.
+/// What the caller of the machine has to do after a tick or a departure.
 #[derive(Debug)]
 pub struct Outputs<W> {
-    /// To be given.
+    /// Answers to be delivered.
     pub answers: Vec<Answer<W>>,
     /// Abandons to be appended; whatever is refused is handed back through [`Correlator::not_appended`].
     pub append: Vec<Command>,
@@ -84,7 +84,7 @@ pub struct Correlator<W> {
 }
 
 impl<W> Correlator<W> {
-    /// Of this incarnation of a gateway: a number no other has, drawn at start.
+    /// `incarnation` is a number that no other gateway has, drawn at start.
     pub fn new(incarnation: u64) -> Correlator<W> {
         Correlator {
             incarnation,

@@ -1,4 +1,4 @@
-//! Under which id a reservation is made.
+//! The ids of reservations.
 
 use crate::domain::{IdempotencyKey, PoolId, ReservationId, route};
 use sha2::{Digest, Sha256};

@@ -19,34 +19,43 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
-/// What a caller asks, and how.
+/// A command that a caller wants to have decided.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What is asked.
+    /// The body of the command.
     pub body: CommandBody,
-    /// The caller's key.
+    /// The caller's idempotency key.
     pub key: Option<IdempotencyKey>,
-    /// Who asks.
+    /// The name of whoever makes the call; it is recorded with the decision.
     pub actor: Option<Name>,
     /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`], the gateway's default when absent.
     pub timeout_ms: Option<u64>,
-    /// Since when.
+    /// When the call arrived, by [`Gateway::now`]: its time is counted from then on.
     pub arrived: Micros,
 }
 
 type Waiter = oneshot::Sender<Outcome>;
 
-/// Takes calls in, and brings outcomes back.
+/// What a gateway still has to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PendingCounts {
+    /// Calls without an outcome, and Reserves whose Abandon is on its way.
+    pub calls: usize,
+    /// Abandons that the log did not take yet.
+    pub abandons: usize,
+}
+
+/// Appends callers' commands to the log and brings the outcomes back.
 pub struct Gateway {
     correlator: Mutex<Correlator<Waiter>>,
-    /// The earliest deadline that the timer knows of has become earlier.
+    /// Wakes the timer when a deadline is set that is earlier than all others.
     rearm: Notify,
     sink: Arc<dyn CommandSink>,
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     in_flight: Vec<InFlight>,
     readiness: Mutex<Readiness>,
-    /// What readiness goes by: a clock that is set makes nobody ready.
+    /// The clock of readiness. It does not follow the wall clock, so that setting that makes nobody ready.
     running: Stopwatch,
     deadline_default_ms: u64,
     is_leaving: AtomicBool,
@@ -54,7 +63,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway of this incarnation, a number no other has.
+    /// `incarnation` is a number that no other gateway has, drawn at start.
     pub fn new(
         incarnation: u64,
         deadline_default_ms: u64,
@@ -77,7 +86,8 @@ impl Gateway {
         }
     }
 
-    /// Has a call decided. Dropping the future before it is done takes a Reserve back.
+    /// Appends a call's command and waits for its outcome. When this future is dropped before it is done, a Reserve is taken
+    /// back.
     ///
     /// # Errors
     /// [`Shed`]: nothing of the call is in the log, now or later.
@@ -119,7 +129,7 @@ impl Gateway {
         }
     }
 
-    /// Takes back what this call of ours has reserved: its answer has come and cannot be told.
+    /// Takes back what a call has reserved whose answer has come and cannot be delivered.
     pub fn take_back(&self, id: CommandId, reserved: Reserved) {
         self.gone(id, Some(reserved));
     }
@@ -130,33 +140,33 @@ impl Gateway {
         self.rearm.notify_one();
     }
 
-    /// What callers may read.
+    /// The states of all partitions, as callers read them.
     pub fn replica(&self) -> &Arc<Replica> {
         &self.replica
     }
 
-    /// The time by which deadlines and lengths are measured.
+    /// The monotonic clock, which measures deadlines and durations.
     pub fn now(&self) -> Micros {
         self.clock.now()
     }
 
-    /// Where the time comes from.
+    /// The clocks of this process.
     pub fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
     }
 
-    /// How long a call may take whose caller names this time, or none.
+    /// How long a call may take whose caller asks for this time, in milliseconds; `None` is the default of the process.
     pub fn timeout_ms(&self, asked: Option<u64>) -> u64 {
         asked.unwrap_or(self.deadline_default_ms).min(DEADLINE_MAX_MS)
     }
 
-    /// Calls that are not answered yet, and Abandons that the log did not take yet.
-    pub fn pending(&self) -> (usize, usize) {
+    /// What is not over yet.
+    pub fn pending(&self) -> PendingCounts {
         let correlator = self.correlator.lock();
-        (correlator.len(), correlator.backlog_len())
+        PendingCounts { calls: correlator.len(), abandons: correlator.backlog_len() }
     }
 
-    /// Calls in flight on each partition.
+    /// How many calls are in flight, for each partition in order.
     pub fn in_flight(&self) -> impl Iterator<Item = usize> + '_ {
         self.in_flight.iter().map(InFlight::count)
     }
@@ -164,17 +174,17 @@ impl Gateway {
     /// Returns when every call is answered and every Abandon is in the log.
     pub async fn drained(&self) {
         let mut look = tokio::time::interval(Duration::from_millis(ABANDON_RETRY_MS));
-        while self.pending() != (0, 0) {
+        while self.pending() != PendingCounts::default() {
             look.tick().await;
         }
     }
 
-    /// It will soon take no more calls: send them elsewhere.
+    /// Announces that this gateway will soon take no more calls.
     pub fn leave(&self) {
         self.is_leaving.store(true, Relaxed);
     }
 
-    /// Whether calls are to be sent elsewhere.
+    /// Whether callers are asked to go elsewhere.
     pub fn is_leaving(&self) -> bool {
         self.is_leaving.load(Relaxed)
     }
@@ -256,7 +266,7 @@ fn give(answers: Vec<Answer<Waiter>>) {
     }
 }
 
-/// One call in flight.
+/// Counts one call as in flight for as long as it lives.
 struct InFlightGuard<'a>(&'a InFlight);
 
 impl Drop for InFlightGuard<'_> {

@@ -16,7 +16,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Both.
+    /// Every variant, once.
     pub const ALL: [Effect; 2] = [Effect::NotApplied, Effect::Unknown];
 
     /// The name that callers read.
@@ -103,10 +103,12 @@ impl Code {
             Code::Refused(reason) => of_reason(reason),
             Code::Shed => passing("shed", "The service cannot take this call now"),
             Code::NotFresh => passing("not_fresh", "The newest state did not come in time"),
-            Code::Restoring => passing("restoring", "The state asked for is not whole yet"),
-            Code::Unreadable => fault("unreadable", "The state asked for cannot be read"),
-            Code::Timeout => passing("timeout", "No decision came in time, and none will"),
-            Code::TimeoutUnknown => unknown(passing("timeout", "No decision came in time; it may yet be applied")),
+            Code::Restoring => passing("restoring", "The state is still being rebuilt"),
+            Code::Unreadable => fault("unreadable", "The state cannot be read"),
+            Code::Timeout => passing("timeout", "No decision came in time, and the call was not applied"),
+            Code::TimeoutUnknown => {
+                unknown(passing("timeout", "No decision came in time, and the call may still be applied"))
+            }
             Code::Internal => unknown(passing("internal", "The server failed")),
         }
     }
@@ -127,35 +129,35 @@ fn of_reason(reason: Reason) -> Meaning {
 
 fn title(reason: Reason) -> &'static str {
     match reason {
-        Reason::Malformed => "The command cannot be what any caller meant",
+        Reason::Malformed => "The command is not valid",
         Reason::Misrouted => "The command came to the wrong partition",
         Reason::Duplicate => "The command was decided before",
         Reason::Expired | Reason::Abandoned => Code::Timeout.meaning().title,
         Reason::DeadlineTooFar => "The clocks of the gateway and of the owner are too far apart",
-        Reason::TooManyCommands => "The partition was asked too much a moment ago",
-        Reason::MemoryFull => "The partition remembers as much as it may",
+        Reason::TooManyCommands => "The partition received too many commands a moment ago",
+        Reason::MemoryFull => "The memory of the partition is full",
         Reason::KeyReused => "The key was used with another body",
-        Reason::TooManyAttempts => "Too many tries of the key were given up just now",
-        Reason::PartitionFull => "The partition holds as much as it may",
+        Reason::TooManyAttempts => "Too many attempts under the key were abandoned a moment ago",
+        Reason::PartitionFull => "The partition has no room for another pool",
         Reason::UnknownPool => "There is no such pool",
         Reason::UnknownReservation => "There is no such reservation",
         Reason::StaleVersion => "The pool has another version",
-        Reason::OrderHasReservation => "The order has a live reservation in the pool, which lets it have one",
+        Reason::OrderHasReservation => "The order already has a reservation in the pool",
         Reason::PastCutoff => "The pool's cutoff has passed",
         Reason::Closed => "The pool is closed",
         Reason::Paused => "The pool is paused",
         Reason::UnknownDimension => "The pool has no such dimension",
-        Reason::OverLimit => "It does not fit",
-        Reason::LimitOutOfRange => "The limit would leave its range",
-        Reason::InvalidWindow => "The window would be incomplete, or its times out of order",
-        Reason::LabelsFull => "The pool would have more labels than it may",
+        Reason::OverLimit => "The pool has too few units left",
+        Reason::LimitOutOfRange => "The limit would be out of range",
+        Reason::InvalidWindow => "The window would be incomplete, or its times would be out of order",
+        Reason::LabelsFull => "The pool would have too many labels",
         Reason::DimensionInUse => "Reservations still use the dimension",
         Reason::HoldExpired => "The hold has expired",
         Reason::AlreadyReleased => "The reservation has been released",
         Reason::NotAHold => "The reservation is not a hold",
-        Reason::HoldTooLong => "The pool lets no hold have so much time at once",
-        Reason::HoldTooOld => "The pool lets no hold live so long in all",
-        Reason::HoldBeyondWindow => "The hold would outlive the pool's window",
+        Reason::HoldTooLong => "The hold asks for more time than the pool allows at once",
+        Reason::HoldTooOld => "The hold would live longer than the pool allows",
+        Reason::HoldBeyondWindow => "The hold would end after the pool's window",
     }
 }
 

@@ -25,7 +25,7 @@ pub struct PoolList {
 pub struct ReservationView {
     /// What the state holds of it.
     pub reservation: Reservation,
-    /// Its pool.
+    /// The pool that it takes capacity of.
     pub pool: Arc<Pool>,
     /// The number of its partition.
     pub partition: u32,

@@ -1,4 +1,4 @@
-//! Taking capacity.
+//! The use case that takes capacity.
 
 use super::{CallContext, Decided, Refusal, Service};
 use crate::domain::{Amounts, CommandBody, IdempotencyKey, Name, PoolId, ReservationId};

@@ -4,7 +4,7 @@
 use super::metrics::{Metrics, outcome};
 use super::register::{as_gauge, as_seconds};
 use super::watched::{Pace, Pacing, Watched};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, PendingCounts};
 use crate::log::{CommandSink, CommitOutcome};
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Metrics {
         let Some(Watched { gateway, sink, replica }) = watched.as_ref() else { return };
         let gateway = gateway.upgrade();
         if let Some(gateway) = &gateway {
-            let (pending, backlog) = gateway.pending();
+            let PendingCounts { calls: pending, abandons: backlog } = gateway.pending();
             self.pending.set(as_gauge(pending));
             self.abandon_backlog.set(as_gauge(backlog));
             let outages = gateway.outages();

@@ -1,5 +1,5 @@
-//! What one refusal says of itself: what is wrong, with which value, and what to do about it. The same for everybody
-//! who hears of the event, since it is made of nothing else.
+//! The `detail` of a problem: what is wrong, with which value, and what the caller can do about it. The text of a decided
+//! refusal is made of its event alone, so that everybody who reads the event is told the same.
 
 use super::dto::Time;
 use crate::domain::{Event, EventBody, KeyScope, Name, Origin, PoolId, Reason, Rejection, ReservationId};
@@ -11,22 +11,21 @@ use crate::service::{Code, Effect, Refusal, Shed, Unread};
 use std::borrow::Cow;
 
 const TAKEN_BACK: &str =
-    "nobody decided before the deadline; the attempt was taken back, it holds nothing and never will: try again";
+    "no decision came before the deadline; the attempt was taken back, so it holds nothing and never will: try again";
 
-const EARLIER_TRY: &str = "this try was not decided and holds nothing, but an earlier one under its key has reserved: repeat \
-     it with the same key to be told, or release the reservation";
+const EARLIER_TRY: &str = "this attempt was not decided and holds nothing, but an earlier attempt under the same key has reserved: \
+     repeat the request with that key to read the reservation, or release it";
 
-const UNKNOWN_UNDER_A_KEY: &str = "nobody decided before the deadline, and it may still be decided: repeat it with the same \
-     key to learn what became of it, or to have it done";
+const UNKNOWN_UNDER_A_KEY: &str = "no decision came before the deadline, and the request may still be applied: repeat it with the \
+     same key, which either tells what became of it or applies it";
 /// Where a repetition would be another call.
-const UNKNOWN_WITHOUT_A_KEY: &str = "nobody decided before the deadline, and it may still be decided: read what it was to \
-     change before asking again, and send a key with what must not be done twice";
+const UNKNOWN_WITHOUT_A_KEY: &str = "no decision came before the deadline, and the request may still be applied: read what it \
+     was to change before you repeat it, and send an Idempotency-Key with requests that must not be applied twice";
 
 /// Of an answer that could not be made.
-pub const BUG: &str =
-    "this is a bug, and what was asked may have been done: the log of the server says more, by trace_id";
+pub const BUG: &str = "this is a bug in the server, and the request may have been applied: look for the trace_id in the log of the server";
 
-const NOT_KNOWN_HERE: &str = "the reservation is not known to this process, and may be to others: try again";
+const NOT_KNOWN_HERE: &str = "this process does not know the reservation yet, and another process may: try again";
 
 const WINDOW_HOURS: u64 = DEDUP_WINDOW_MS / 3_600_000;
 
@@ -54,26 +53,28 @@ fn of_shed(shed: Shed) -> Cow<'static, str> {
     match shed {
         Shed::InFlight => {
             let most = INFLIGHT_PER_PARTITION_MAX;
-            format!("{most} calls are in flight on the partition, which is the most: try again").into()
+            format!("the partition has {most} calls in flight, which is the maximum: try again").into()
         }
         Shed::Wait => {
-            "the partition would not come to this call before its deadline: try again, or give it more time".into()
+            "the partition would not decide this call before its deadline: try again, or allow more time".into()
         }
-        Shed::Full => "the queue of the partition is full: try again when it is shorter".into(),
-        Shed::NoOwner => "nobody decides for the partition at present: try again, /readyz says why".into(),
-        Shed::Closing => "the process is shutting down: try again, another one takes the call".into(),
+        Shed::Full => "the queue of the partition is full: try again later".into(),
+        Shed::NoOwner => "no process decides for the partition at present: try again; /readyz says why".into(),
+        Shed::Closing => "the process is shutting down: try again, and another process will take the call".into(),
         Shed::Connections => {
-            "as many connections as may be open are being served: try again, or ask another process".into()
+            "the process serves as many connections as it may: try again, or call another process".into()
         }
-        Shed::Reads => format!("{READS_MAX} queries over pools are under way, which is the most: try again").into(),
+        Shed::Reads => {
+            format!("the process runs {READS_MAX} searches over pools, which is the maximum: try again").into()
+        }
     }
 }
 
 fn of_unread(Unread { partition, code, why }: &Unread) -> String {
     let then = match code {
-        Code::NotFresh => "try again, or without fresh=true, when the answer may be older and is there now",
+        Code::NotFresh => "try again, or leave out fresh=true to get an older answer at once",
         code if code.meaning().is_retryable => "try again",
-        _ => "somebody has to mend its log and to start the process again",
+        _ => "an operator has to repair its log and restart the process",
     };
     format!("partition {partition} cannot be read: {why}; {then}")
 }
@@ -106,12 +107,12 @@ fn said(event: &Event, rejection: &Rejection) -> String {
     let pool = Pool(rejection);
     match rejection.reason {
         Reason::Malformed => {
-            "the owner refused what this process takes for a command: they may be of two versions, or it is a bug"
+            "the owner refused a command that this process takes for a valid one: they may run different versions, or this is a bug"
                 .into()
         }
         Reason::Misrouted => format!("partition {} is not that of {pool}: this is a bug", event.partition),
-        Reason::Duplicate => "it is a copy of a command that was decided before: what was decided then stands".into(),
-        Reason::Expired => format!("the deadline had passed at {}, when its turn came: try again", at(event)),
+        Reason::Duplicate => "this is a copy of a command that was decided before, and that decision stands".into(),
+        Reason::Expired => format!("the deadline had passed when the command was decided, at {}: try again", at(event)),
         Reason::Abandoned => TAKEN_BACK.into(),
         Reason::DeadlineTooFar => format!(
             "the deadline is more than {COMMAND_WINDOW_MS} ms after {}, which is the time of its partition: set the clocks \
@@ -119,18 +120,18 @@ fn said(event: &Event, rejection: &Rejection) -> String {
             at(event)
         ),
         Reason::TooManyCommands => format!(
-            "the partition took {DECIDED_COMMANDS_MAX} commands within {COMMAND_WINDOW_MS} ms, which is the most: try again"
+            "the partition took {DECIDED_COMMANDS_MAX} commands within {COMMAND_WINDOW_MS} ms, which is the maximum: try again"
         ),
         Reason::KeyReused => key_reused(event, rejection),
         Reason::TooManyAttempts => {
             format!(
-                "{CANCELLED_ATTEMPTS_MAX} tries of {} were given up before they came, and this may be another: try again",
+                "{CANCELLED_ATTEMPTS_MAX} attempts of {} were abandoned before they arrived, and this may be one of them: try again",
                 Reservation(rejection)
             )
         }
         Reason::MemoryFull => format!(
-            "partition {} remembers {MEMORY_BYTES_MAX} bytes, which is the most: try again later; what is over is \
-             forgotten after {} hours",
+            "partition {} remembers {MEMORY_BYTES_MAX} bytes, which is the maximum: try again later; entries are \
+             forgotten {} hours after their end",
             event.partition,
             DEDUP_WINDOW_MS / 3_600_000
         ),
@@ -192,7 +193,7 @@ fn at(event: &Event) -> Time {
 
 fn full(event: &Event) -> String {
     let partition = event.partition;
-    format!("partition {partition} has {POOLS_PER_PARTITION_MAX} pools, which is the most: make fewer pools")
+    format!("partition {partition} has {POOLS_PER_PARTITION_MAX} pools, which is the maximum: use fewer pools")
 }
 
 fn existing(rejection: &Rejection) -> String {
@@ -349,7 +350,7 @@ mod tests {
                 Reason::DeadlineTooFar => &["15000 ms", "2027-01-15T08:00:00Z", "clocks"],
                 Reason::TooManyCommands => &["15000 ms", "try again"],
                 Reason::KeyReused => &["key k-1", "pool van-1", "new key"],
-                Reason::TooManyAttempts => &["16 tries", "reservation hr_", "try again"],
+                Reason::TooManyAttempts => &["16 attempts", "reservation hr_", "try again"],
                 Reason::MemoryFull => &["partition 2", "3221225472 bytes", "24 hours", "try again"],
                 Reason::PartitionFull => &["partition 2", "262144 pools"],
                 Reason::UnknownPool => &["pool van-1", "PUT /v1/pools/van-1"],

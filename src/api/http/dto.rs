@@ -72,7 +72,7 @@ impl<T: std::fmt::Display> Serialize for Text<T> {
 #[serde(deny_unknown_fields)]
 #[schema(as = Proof)]
 pub struct ProofDto<'a> {
-    /// The partition.
+    /// The number of the partition.
     #[schema(value_type = schema::Partition)]
     partition: u32,
     /// The event's place in it.
@@ -119,7 +119,7 @@ pub struct OriginDto {
 #[serde(deny_unknown_fields)]
 #[schema(as = Place)]
 pub struct PlaceDto {
-    /// The partition.
+    /// The number of the partition.
     #[schema(value_type = schema::Partition)]
     pub partition: u32,
     /// The event's place in it.
@@ -135,7 +135,7 @@ pub struct CountersDto<'a> {
     /// The first event of the partition that the read does not include.
     #[schema(value_type = schema::Seq)]
     pub next_seq: u64,
-    /// Its limits.
+    /// Its limits by dimension.
     #[schema(value_type = schema::Units)]
     pub limits: Units<'a>,
     /// Its units in use.
@@ -207,7 +207,7 @@ impl From<Window> for WindowDto {
 #[serde(deny_unknown_fields)]
 #[schema(as = Pool)]
 pub struct PoolDto<'a> {
-    /// Its id.
+    /// The id of the pool.
     #[schema(value_type = schema::PoolId)]
     pool: &'a str,
     /// Units it may admit.
@@ -304,7 +304,7 @@ impl PoolDto<'_> {
 #[serde(deny_unknown_fields)]
 #[schema(as = Pools)]
 pub struct PoolsDto<'a> {
-    /// By id.
+    /// The pools, ordered by id.
     pub pools: Vec<PoolDto<'a>>,
     /// Of each partition that could be read, the sequence number after the last event that this answer knows of.
     #[schema(value_type = schema::Places)]
@@ -324,23 +324,23 @@ pub struct PoolsDto<'a> {
 #[serde(deny_unknown_fields)]
 #[schema(as = Incomplete)]
 pub struct IncompleteDto<'a> {
-    /// The partition.
+    /// The number of the partition.
     #[schema(value_type = schema::Partition)]
     pub partition: u32,
     /// Why it could not be read.
     pub reason: &'a str,
 }
 
-/// A reservation.
+/// A reservation, as decided or as read.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Reservation)]
 pub struct ReservationDto<'a> {
-    /// Its id.
+    /// The id of the reservation.
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = schema::ReservationId)]
     pub reservation: ReservationId,
-    /// Its pool.
+    /// The id of its pool.
     #[schema(value_type = schema::PoolId)]
     pub pool: &'a str,
     /// `confirmed`, `held`, `released` or `expired`.
@@ -380,7 +380,7 @@ pub struct ReservationDto<'a> {
 #[serde(deny_unknown_fields)]
 #[schema(as = Released)]
 pub struct ReleasedDto<'a> {
-    /// Its id.
+    /// The id of the reservation.
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = schema::ReservationId)]
     pub reservation: ReservationId,
@@ -413,7 +413,7 @@ pub fn status_code(status: Status) -> Option<&'static str> {
     }
 }
 
-/// RFC 9457.
+/// A refusal, as an RFC 9457 problem.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Problem)]

@@ -81,9 +81,9 @@ pub struct RebuiltDto {
 #[serde(deny_unknown_fields)]
 #[schema(as = Outage)]
 pub struct OutageDto {
-    /// For a person.
+    /// The cause, for people.
     why: String,
-    /// Since when, as far as this process knows.
+    /// When it began, as far as this process knows.
     #[schema(value_type = schema::Instant)]
     since: Time,
 }

@@ -24,7 +24,7 @@ impl fmt::Display for Wrong {
 /// The instant that a text says.
 ///
 /// # Errors
-/// [`Wrong`].
+/// [`Wrong`] says what has to be different.
 pub fn parse(text: &str) -> Result<Micros, Wrong> {
     let (date_time, rest) = text.split_at_checked(SHAPE.len()).ok_or(SYNTAX)?;
     let fits = |(is, shape): (u8, &u8)| match shape {

@@ -11,7 +11,7 @@ const MEMBERS_MAX: usize = 64;
 /// Any JSON value.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Value<'a> {
-    /// `null`.
+    /// The value `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
@@ -21,11 +21,11 @@ pub enum Value<'a> {
     Negative(i64),
     /// Any other number: a fraction, an exponent, or beyond 64 bits.
     Inexact,
-    /// A string.
+    /// A string, without its escapes.
     Text(Cow<'a, str>),
-    /// An array.
+    /// An array, in order.
     List(Vec<Value<'a>>),
-    /// An object.
+    /// An object with its members, in order.
     Object(Members<'a>),
 }
 

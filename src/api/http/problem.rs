@@ -15,13 +15,13 @@ pub const RETRYABLE: &str = "`retryable: true` means that what stood in the way 
 pub struct Case {
     /// Stable: callers branch on it.
     pub code: &'static str,
-    /// The HTTP status.
+    /// The HTTP status of the answer.
     pub status: u16,
     /// For people; the same for every problem with this code.
     pub title: &'static str,
     /// Whether it may have happened.
     pub outcome: Effect,
-    /// What [`RETRYABLE`] says.
+    /// Whether the same request may succeed later; [`RETRYABLE`] explains it to callers.
     pub is_retryable: bool,
 }
 
@@ -83,10 +83,10 @@ macro_rules! edge_cases {
         pub enum Edge { $(#[doc = $title] $name,)* }
 
         impl Edge {
-            /// All of them.
+            /// Every variant, once.
             pub const ALL: &[Edge] = &[$(Edge::$name,)*];
 
-            /// Its row.
+            /// The row of this refusal in the table of problems.
             pub fn case(self) -> Case {
                 let (code, status, title) = match self {
                     $(Edge::$name => ($code, $status, $title),)*
@@ -100,7 +100,7 @@ macro_rules! edge_cases {
 edge_cases! {
     BadRequest = "bad_request", 400, "The request is not valid HTTP";
     BadHost = "bad_host", 400, "The Host header is missing or not valid";
-    BadJson = "bad_json", 400, "The body is not the JSON expected";
+    BadJson = "bad_json", 400, "The body is not the expected JSON";
     UnknownField = "unknown_field", 400, "The request has a field that does not exist";
     MissingField = "missing_field", 400, "A required field is missing";
     BadName = "bad_name", 400, "A name is not valid";

@@ -37,7 +37,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A JSON body.
+    /// A body of JSON.
     pub fn json(status: StatusCode, body: &impl Serialize) -> Reply {
         let mut bytes = Vec::with_capacity(BODY_BYTES_USUAL);
         // Writing to memory cannot fail, and none of our types refuse to be written.
@@ -45,7 +45,7 @@ impl Reply {
         Reply::bytes(status, JSON, bytes)
     }
 
-    /// Any body.
+    /// A body of this content type.
     pub fn bytes(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Reply {
         Reply { status, content_type, body, etag: None, is_replayed: false, header: None, receipt: None }
     }
@@ -100,7 +100,7 @@ impl Reply {
     }
 }
 
-/// A refusal.
+/// A refusal on its way out.
 #[derive(Debug)]
 pub struct Problem {
     case: Case,
@@ -139,7 +139,7 @@ impl Problem {
         Problem::from(Refusal::Internal)
     }
 
-    /// Its code.
+    /// The stable code of the refusal.
     pub fn code(&self) -> &'static str {
         self.case.code
     }
@@ -159,7 +159,7 @@ impl Problem {
         self.refusal.as_deref().and_then(Refusal::event)
     }
 
-    /// Its body.
+    /// The body of the answer: an RFC 9457 problem.
     pub fn body(&self, request_id: &str) -> Vec<u8> {
         let rejection = self.event().and_then(|event| event.event.body.rejection());
         let remaining = rejection.and_then(remaining);

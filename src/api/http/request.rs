@@ -39,7 +39,7 @@ pub struct HttpRequest {
     headers: HeaderMap,
     uri: Uri,
     param: Option<String>,
-    /// Its body.
+    /// Its body, empty when it has none.
     pub body: Bytes,
     /// Where it comes from, if the accept loop said.
     pub peer: Option<IpAddr>,
@@ -390,7 +390,7 @@ impl HttpRequest {
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// One of them.
+    /// The value of this parameter, if it was sent.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }

@@ -57,7 +57,7 @@ values! {
              unassigned characters and without line or paragraph separators, that neither begins nor ends with a blank; \
              compared byte by byte. The pattern says of this what a pattern can",
         ));
-    /// An `Idempotency-Key`.
+    /// The value of an `Idempotency-Key` header.
     Key = text(&format!("^(\"{KEY}{{1,{KEY_BYTES_MAX}}}\"|{KEY}{{1,{KEY_BYTES_MAX}}})$"), KEY_BYTES_MAX.saturating_add(2))
         .description(Some("Visible ASCII characters without \" and \\, bare or in double quotes"));
     /// A reservation's id.
@@ -65,7 +65,7 @@ values! {
         .schema_type(Type::String)
         .pattern(Some("^hr_[0-7][0-9a-hjkmnp-tv-z]{25}$"))
         .description(Some("The same pool and key give the same id"));
-    /// An instant.
+    /// An instant in RFC 3339.
     Instant = ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some(INSTANT))
@@ -85,7 +85,7 @@ values! {
     Differences = by_dimension(integer().minimum(Some(-UNITS_MOST)).maximum(Some(UNITS_MOST)))
         .min_properties(Some(1))
         .description(Some("Differences by dimension"));
-    /// Areas.
+    /// Areas where a pool is offered.
     Areas = ArrayBuilder::new().items(Ref::from_schema_name("Name")).max_items(Some(AREAS_MAX));
     /// Labels with their values.
     Labels = labels(Ref::from_schema_name("Name"));
@@ -97,13 +97,13 @@ values! {
     PageLimit = bounded(1, PAGE_POOLS_MAX as u64);
     /// A pool's version.
     Version = at_least(1);
-    /// A partition.
+    /// The number of a partition.
     Partition = bounded(0, LAST_PARTITION);
     /// A place in a partition.
     Seq = at_least(0);
     /// A count, or a time in milliseconds.
     Count = at_least(0);
-    /// A digest.
+    /// A digest in hexadecimal digits.
     Digest = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$"));
     /// A pool's mode.
     Mode = one_of(MODES.map(mode_code));

@@ -3,7 +3,7 @@
 use super::health::PROBES;
 use super::request::{Crowded, Peer};
 use super::routes::routes;
-use super::slots::{ConnectionSlot, HEAD, Places};
+use super::slots::{ConnectionSlot, ConnectionSlots, HEAD};
 use super::socket::{Socket, Waits, has_unread, linger};
 use super::{Api, State};
 use crate::limits::{HTTP_KEPT_WAIT_MS, HTTP_NEWCOMERS_MS};
@@ -42,7 +42,7 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
     let limits = state.limits;
     let api = Api::new(state);
     let router = routes(Arc::clone(&api));
-    let places = Places::new(limits.connections);
+    let places = ConnectionSlots::new(limits.connections);
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -66,7 +66,7 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
 
 /// Has connections end that are not used: each when it has been silent for so long, whenever that began. Returns when none is
 /// left.
-async fn unused(places: &Places, silent: Duration) {
+async fn unused(places: &ConnectionSlots, silent: Duration) {
     let mut empty = pin!(places.empty());
     while let Some(left) = places.end_silent(silent) {
         if timeout(left, &mut empty).await.is_ok() {
@@ -109,8 +109,13 @@ async fn last(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     last
 }
 
-/// Serves a connection, as soon as there is a place for it.
-async fn begin(accepted: Option<(TcpStream, SocketAddr)>, places: &Arc<Places>, api: &Arc<Api>, router: &Router) {
+/// Serves a connection, as soon as there is a slot for it.
+async fn begin(
+    accepted: Option<(TcpStream, SocketAddr)>,
+    places: &Arc<ConnectionSlots>,
+    api: &Arc<Api>,
+    router: &Router,
+) {
     let Some((stream, peer)) = accepted else { return };
     // Answers are small and somebody waits for each.
     if stream.set_nodelay(true).is_err() {

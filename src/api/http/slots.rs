@@ -1,4 +1,4 @@
-//! Places for connections: how many there are, how many one address may take, and who goes when there is none left. Some
+//! ConnectionSlots for connections: how many there are, how many one address may take, and who goes when there is none left. Some
 //! are kept for when all others are taken by callers who are being served: on those a probe is answered, and anybody else
 //! is refused at once instead of waiting unheard. It knows no socket.
 
@@ -16,16 +16,16 @@ use std::sync::atomic::{
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// How many places there are.
+/// How many slots there are.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Those for callers.
+    /// Slots for callers.
     pub callers: usize,
-    /// Those that are kept.
+    /// Slots that are kept back for probes and refusals.
     pub kept: usize,
-    /// Connections that were told to end and are still open.
+    /// Connections that were told to end and may still be open.
     pub ending: usize,
-    /// Those for callers that one address may take, if that is bounded.
+    /// Slots for callers that one address may take; `None`: all of them.
     pub of_address: Option<usize>,
 }
 
@@ -40,7 +40,7 @@ impl Default for Bounds {
     }
 }
 
-/// What a connection is doing: the kind, and above it the place in the order in which connections began to wait.
+/// What a connection is doing. The lowest bits are the kind; the others say in which order connections began to wait.
 #[derive(Default)]
 pub struct Phase(AtomicU64);
 
@@ -84,7 +84,7 @@ impl Phase {
     }
 }
 
-/// What one connection shares with its place.
+/// What a connection shares with its slot.
 #[derive(Default)]
 pub struct ConnectionState {
     /// What it is doing.
@@ -140,8 +140,8 @@ struct Taken {
     line: Arc<ConnectionState>,
 }
 
-/// All of them.
-pub struct Places {
+/// All slots of one server.
+pub struct ConnectionSlots {
     bounds: Bounds,
     book: Mutex<Book>,
     freed: Notify,
@@ -160,16 +160,16 @@ struct Book {
     ending: usize,
 }
 
-impl Places {
-    /// None taken yet.
-    pub fn new(bounds: Bounds) -> Arc<Places> {
+impl ConnectionSlots {
+    /// All slots are free.
+    pub fn new(bounds: Bounds) -> Arc<ConnectionSlots> {
         let (book, freed, turn) = (Mutex::default(), Notify::new(), AtomicU64::new(0));
-        Arc::new(Places { bounds, book, freed, since: Stopwatch::start(), turn })
+        Arc::new(ConnectionSlots { bounds, book, freed, since: Stopwatch::start(), turn })
     }
 
-    /// A place for a connection from there; where there is none, the connection goes that has waited longest for a
-    /// request. `None`: everybody is being served, and on the kept places as well.
-    pub fn take(self: &Arc<Places>, address: IpAddr) -> Option<ConnectionSlot> {
+    /// Takes a slot for a connection from this address. When there is none, the connection is told to end that has waited
+    /// longest for a request. `None`: every slot, kept ones included, serves a request.
+    pub fn take(self: &Arc<ConnectionSlots>, address: IpAddr) -> Option<ConnectionSlot> {
         let mut book = self.book.lock();
         let kind = book.room(self.bounds, address)?;
         let number = book.next;
@@ -179,11 +179,11 @@ impl Places {
         book.taken.insert(number, Taken { address, kind, line: Arc::clone(&line) });
         let count = book.count(kind);
         *count = count.saturating_add(1);
-        Some(ConnectionSlot { places: Arc::clone(self), number, line, is_kept: kind == Kind::Kept })
+        Some(ConnectionSlot { slots: Arc::clone(self), number, line, is_kept: kind == Kind::Kept })
     }
 
-    /// The same, as soon as there is one.
-    pub async fn taken(self: &Arc<Places>, address: IpAddr) -> ConnectionSlot {
+    /// Waits for a slot and takes it.
+    pub async fn taken(self: &Arc<ConnectionSlots>, address: IpAddr) -> ConnectionSlot {
         loop {
             let freed = self.freed.notified();
             if let Some(place) = self.take(address) {
@@ -234,7 +234,7 @@ impl Places {
 }
 
 impl Book {
-    /// The kind of place that there is for one more from this address.
+    /// The kind of slot that is free for one more connection from this address.
     fn room(&mut self, bounds: Bounds, address: IpAddr) -> Option<Kind> {
         let of_address = |taken: &Taken| taken.kind == Kind::Caller && taken.address == address;
         let is_over = |most| self.taken.values().filter(|taken| of_address(taken)).count() >= most;
@@ -285,27 +285,27 @@ impl Book {
     }
 }
 
-/// A connection's place, taken until this is dropped.
+/// The slot of a connection, taken until this is dropped.
 pub struct ConnectionSlot {
-    places: Arc<Places>,
+    slots: Arc<ConnectionSlots>,
     number: u64,
-    /// What the connection shares with it.
+    /// What the connection shares with its slot.
     pub line: Arc<ConnectionState>,
-    /// Whether it is one of those that are kept.
+    /// Whether it is one of the slots that are kept back.
     pub is_kept: bool,
 }
 
 impl ConnectionSlot {
-    /// Its connection waits for a request from now on.
+    /// The connection waits for a request from now on.
     pub fn waits(&self) {
-        self.line.phase.idle(self.places.turn());
+        self.line.phase.idle(self.slots.turn());
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.places.book.lock().remove(self.number);
-        self.places.freed.notify_waiters();
+        self.slots.book.lock().remove(self.number);
+        self.slots.freed.notify_waiters();
     }
 }
 
@@ -316,8 +316,8 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
-    fn places(callers: usize, kept: usize, of_address: Option<usize>) -> Arc<Places> {
-        Places::new(Bounds { callers, kept, ending: 2, of_address })
+    fn places(callers: usize, kept: usize, of_address: Option<usize>) -> Arc<ConnectionSlots> {
+        ConnectionSlots::new(Bounds { callers, kept, ending: 2, of_address })
     }
 
     #[test]

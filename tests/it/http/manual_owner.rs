@@ -7,7 +7,7 @@ use crate::wait::until;
 use crate::world::{ManualClock, World, becomes, commit_turn};
 use headroom::api::http::{self, State};
 use headroom::domain::{Attempt, ChainedEvent, CommandBody, EventKind, Ledger, Micros, ReservationId};
-use headroom::gateway::Gateway;
+use headroom::gateway::{Gateway, PendingCounts};
 use headroom::log::embedded::{Embedded, Owned};
 use headroom::log::{AppendError, CommandSink, CommittedTail, NewCommand};
 use headroom::owner::Partition;
@@ -174,7 +174,7 @@ impl Desk {
     /// L7 and nothing left waiting.
     pub fn end(self) {
         self.world.assert_recovers_alike(&self.handle, "at the end");
-        assert_eq!(self.gateway.pending(), (0, 0));
+        assert_eq!(self.gateway.pending(), PendingCounts::default());
         assert_eq!(self.gateway.in_flight().sum::<usize>(), 0);
         self.runtime.shutdown_background();
     }

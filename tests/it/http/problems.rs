@@ -298,7 +298,7 @@ fn retryable_problems_succeed_later_under_the_same_key() {
             desk.decide();
             refused(&caller.read().unwrap(), 503, "timeout");
         } else {
-            until("the Abandon waits for the log", || desk.gateway.pending().1 == 1);
+            until("the Abandon waits for the log", || desk.gateway.pending().abandons == 1);
             desk.at(TIMEOUT_MS + ABANDON_GRACE_MS);
             refused(&caller.read().unwrap(), 504, "timeout");
             *desk.gate.refuses.lock() = None;

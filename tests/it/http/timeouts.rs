@@ -6,7 +6,7 @@ use crate::fixtures::{NOW, pool_id, reserve};
 use crate::wait::until;
 use headroom::domain::{CommandKind, EventKind};
 use headroom::gateway::admission::Shed;
-use headroom::gateway::{Call, Outcome};
+use headroom::gateway::{Call, Outcome, PendingCounts};
 use headroom::limits::{ABANDON_GRACE_MS, DEADLINE_MAX_MS};
 use headroom::log::AppendError;
 
@@ -97,7 +97,7 @@ fn an_answer_that_cannot_be_made_final_is_unknown_and_still_comes_to_nothing() {
         if !is_full {
             abandoned(&desk, 2);
         } else {
-            until("the Abandon waits for the log", || desk.gateway.pending().1 == 1);
+            until("the Abandon waits for the log", || desk.gateway.pending().abandons == 1);
         }
         desk.at(TIMEOUT_MS + ABANDON_GRACE_MS);
         assert_eq!(told(&caller.read().unwrap()), said(504, "timeout", "unknown"));
@@ -119,7 +119,7 @@ fn a_command_that_cannot_be_taken_back_times_out_as_unknown() {
     until("the log has it", || desk.taken().len() == 3);
     desk.at(TIMEOUT_MS);
     assert_eq!(told(&caller.read().unwrap()), said(504, "timeout", "unknown"));
-    assert_eq!((desk.taken().len(), desk.gateway.pending()), (3, (0, 0)));
+    assert_eq!((desk.taken().len(), desk.gateway.pending()), (3, PendingCounts::default()));
     // Unknown, for it happens yet.
     assert_eq!(desk.decide_at(NOW), [EventKind::Released]);
     assert_eq!(desk.holds("k"), (false, 0));
