@@ -1,21 +1,20 @@
-//! The log on Apache Kafka: `commands[p]` holds what callers ask, `events[p]` what the owner of `p` decided, in
-//! transactions of one turn each. The client is librdkafka, which speaks the first version of the transaction protocol.
+//! The log on Apache Kafka. `commands[p]` holds the commands of partition `p`, and `events[p]` holds what its owner decided,
+//! in transactions of one turn each. The client is librdkafka, which speaks the first version of the transaction protocol.
+//! Commands and events are opaque bytes here; the code knows their order and their headers only.
 //!
-//! What was seen of a real broker (4.3.1) and is leant on here:
-//! - `init_transactions` fences, and returns only when every older transaction of the id is decided and marked. A claim
-//!   still writes a record of its own, the fence, and reads up to it: an end of the partition asked for may be that of a
-//!   leader that was elected a moment ago.
-//! - The error of a fenced producer is the same whether another owner came or its own transaction ran out of time.
-//! - The answer to a commit comes before its markers are written: committed readers see the turn a little later. Ends
-//!   and reads wait for what is open ([`client::reader::wait_for_open_turns`]), so that who was told of a commit finds it.
-//! - A flush of the client waits in steps of 100 ms, hence [`owner::producer`] drains by itself.
-//! - The coordinator is asked for once in 500 ms, hence [`owner::standby`].
-//! - An idempotent client with five messages of a partition in flight spins on the others until those have landed, hence
-//!   [`sink`] hands over all at once, and only when there is room.
-//! - A member of the group waits a second between the two rounds of a rebalance, in which nobody is given what moves,
-//!   hence an owner goes on until its successor fences it.
-//!
-//! Nothing here knows what a decision is: bytes in, bytes out, in order.
+//! What we observed with a real broker (4.3.1), and rely on:
+//! - `init_transactions` fences. It returns only when every older transaction of the id has ended and has its marker. A
+//!   claim still writes a record of its own, the fence, and reads up to it, because the end offset that it could ask for
+//!   may come from a leader that was elected a moment ago.
+//! - A fenced producer gets the same error whether another owner came or its own transaction ran out of time.
+//! - The answer to a commit comes before the markers are written, so committed readers see the turn a little later. Ends and
+//!   reads wait for open transactions ([`client::reader::wait_for_open_turns`]): a caller that was told of a commit finds it.
+//! - The library's flush waits in steps of 100 ms. So [`owner::producer`] waits for delivery reports by itself.
+//! - The library looks for the transaction coordinator once in 500 ms. So [`owner::standby`] keeps connected clients.
+//! - With five messages of a partition in flight, an idempotent client spins on the others until those are written. So
+//!   [`data::sink`] hands over everything at once, and only when fewer are in flight.
+//! - A rebalance takes two rounds with a second between them, in which a partition that moves has no assigned member. So an
+//!   owner continues until its successor fences it.
 
 pub mod client;
 mod cluster_log;

@@ -176,11 +176,11 @@ fn a_recreated_commands_topic_is_not_taken_for_the_first() {
     make_anew(&site);
     let process = site.serving("a");
     process.start();
-    let why = format!("the topic ends at 0, and the next command is {next}: it was made anew or cut off");
+    let why = format!("the topic ends at 0, and the next command is {next}: it was created again or truncated");
     assert!(told(&process).contains(&why), "{}", told(&process));
     // Nor when it has grown as long.
     ask(&site, next + 3);
-    let why = format!("command {} is another one than was decided: the topic was made anew", next - 1);
+    let why = format!("command {} is not the one that was decided: the topic was created again", next - 1);
     until("it is told from the first", || told(&process).contains(&why));
     process.kill9();
     process.start();
@@ -196,7 +196,7 @@ fn an_idle_owner_notices_that_its_commands_topic_was_recreated() {
     let site = Site::new(Rig::shared(), 1);
     let process = idle(&site, 9);
     make_anew(&site);
-    assert!(told(&process).contains("it was made anew or cut off"));
+    assert!(told(&process).contains("it was created again or truncated"));
     says_so(&site, &process, 1);
     process.terminate();
 }

@@ -131,7 +131,10 @@ fn a_server_starts_without_the_registry_when_it_has_the_ids() {
     assert_eq!(told.0.len(), 1, "{told}");
     let why = format!("the registry at {} cannot be asked: ", registry.url);
     assert!(told.0[0].starts_with(&why), "{told}");
-    assert!(told.0[0].contains(", and no ids are remembered here of headroom.commands-value version 1, "), "{told}");
+    assert!(
+        told.0[0].contains(", and the data directory has no ids for headroom.commands-value version 1, "),
+        "{told}"
+    );
     rig.registry("start");
     assert!(place.preflight(Some(&registry), elsewhere.path()).is_ok());
 }

@@ -251,7 +251,7 @@ fn what_cannot_be_undone_is_refused_and_explained() {
     let why = "pools would move to other partitions, away from what was decided about them";
     assert_refused(&other, &[], &format!("commands has 2 partitions instead of 3: {why}\n"));
     assert_refused(&other, &["--partitions", "2"], &format!("events has 3 partitions instead of 2: {why}\n"));
-    let why = "make the topic anew, or add what is missing by hand";
+    let why = "create the topic again, or add the missing partitions by hand";
     assert_refused(&other, &[], &format!("replies has 2 partitions instead of 8: {why}\n"));
 }
 

@@ -7,16 +7,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 /// What an error means for whoever met it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::log::kafka) enum Meaning {
-    /// The instance may not write any more. It does not say that there is another owner: a transaction that ran past
-    /// its own time limit reads the same.
+    /// This client instance may not write any more. That does not prove that there is another owner: a transaction that ran
+    /// past its own time limit gets the same error.
     Fenced,
-    /// The log does not have the position asked for.
+    /// The log does not have the offset that was asked for.
     OutOfRange,
-    /// The cluster is slow, moving or away: trying again may help, with the same instance.
+    /// The cluster is slow, changes leaders or cannot be reached. The same instance may try again.
     Transient,
-    /// A person has to change something: rights, topics, versions, settings.
+    /// An operator has to change something: permissions, topics, versions, settings.
     Operator,
-    /// This instance is of no more use, for whatever reason. Also every error that nobody has thought of.
+    /// This client instance cannot be used any more. Every error that is not in the table means this too.
     Dead,
 }
 
@@ -93,7 +93,7 @@ pub(in crate::log::kafka) fn of_code(code: Code) -> Meaning {
     }
 }
 
-/// The meaning of an error. A fatal one is never worth another try, whatever its code is.
+/// The meaning of an error. A fatal error of a transaction is never transient, whatever its code is.
 pub(in crate::log::kafka) fn of(error: &KafkaError) -> Meaning {
     let meaning = error.rdkafka_error_code().map_or(Meaning::Dead, of_code);
     match error {
@@ -102,7 +102,7 @@ pub(in crate::log::kafka) fn of(error: &KafkaError) -> Meaning {
     }
 }
 
-/// What is known of a turn whose commit failed so. `Aborted` is never certain: the request may have been applied.
+/// What is known of a turn whose commit failed with this error. Never `Aborted`: the request may have been applied.
 pub(in crate::log::kafka) fn of_commit(error: &KafkaError) -> CommitOutcome {
     match of(error) {
         Meaning::Fenced => CommitOutcome::Fenced,
@@ -152,12 +152,12 @@ pub(in crate::log::kafka) fn ends_with_hang_up(text: &str) -> bool {
     text.ends_with(&Code::BrokerTransportFailure.to_string())
 }
 
-/// The error in words, with what was being done.
+/// The error as text that begins with what was being done.
 pub(in crate::log::kafka) fn failed(doing: &str, error: &KafkaError) -> LogError {
     match of(error) {
-        Meaning::OutOfRange => {
-            LogError::new(format!("{doing}: the log does not have this place: it was cut off or made anew ({error})"))
-        }
+        Meaning::OutOfRange => LogError::new(format!(
+            "{doing}: the log does not have this offset: the topic was truncated or created again ({error})"
+        )),
         _ => LogError::new(format!("{doing}: {error}")),
     }
 }

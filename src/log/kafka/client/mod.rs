@@ -1,5 +1,5 @@
-//! How a client of the cluster is made, what its errors mean, and the two shapes that others are built on: a reader of one
-//! partition and a producer that waits.
+//! The client library: its settings, what its errors mean, where its log lines go, and two small clients that other rooms
+//! use: a reader of one partition, and a writer that returns when its records are durable.
 
 pub(super) mod callbacks;
 pub(super) mod classify;

@@ -1,4 +1,4 @@
-//! What lies in the topics, and how it is written and read: commands, events, replies and dead letters.
+//! The topics of a log: how commands, events, replies and dead letters are written and read.
 
 pub(super) mod commands;
 pub(super) mod context;

@@ -1,5 +1,5 @@
-//! What this process has seen of a partition: how far its commands go and how many were taken, and where some of its
-//! events lie. All of it is a hint that saves asking; the cluster is asked where it matters.
+//! What this process has seen of a partition: how far its commands go, how many of them were taken by an owner, and the
+//! offsets of some events. All of it is a hint that saves questions. Where it matters, the cluster is asked.
 
 use crate::limits::SHUTDOWN_REST_MS;
 use crate::log::StopWhen;
@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Marks kept per partition: at twice as many, every other one is dropped.
+/// Marks of a partition. At twice as many, every other one is dropped.
 const MARKS: usize = 1_024;
 
-/// Where an event lies: the record with this sequence number has this offset, or a later one.
+/// The event with this sequence number has this offset, or a later one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Mark {
     pub(in crate::log::kafka) seq: u64,
@@ -24,31 +24,31 @@ struct State {
     unacked: usize,
     /// The offset after the last command known to be in the log.
     end: u64,
-    /// The offset after the last command that an owner is known to have taken; nothing until one is heard of.
+    /// The offset after the last command that an owner is known to have taken; `None` until one is known.
     taken: Option<u64>,
-    /// The offset of the first command of this process, from which on they count until then: what lies before it may have
-    /// been taken long ago.
+    /// The offset of the first command of this process. Until `taken` is known, commands count as waiting from here on: those
+    /// before it may have been taken long ago.
     first: Option<u64>,
     /// The offsets of this process's commands that are in the log and that no owner is known to have taken.
     own: VecDeque<u64>,
-    /// Since a command waits and none was taken.
+    /// Time since a command waits and none was taken.
     stalled: Option<Stopwatch>,
     /// The end of what is committed, if the last turn was written by this process and nobody has written since.
     written: Option<i64>,
     marks: BTreeMap<u64, i64>,
     /// Sequence numbers between two marks.
     spacing: u64,
-    /// Where a turn was open that was waited for in vain the last time.
+    /// The offset of an open turn that was waited for in vain the last time.
     open: Option<i64>,
-    /// How often the partition was claimed by this process.
+    /// How many claims of the partition this process has begun.
     generation: u64,
-    /// An owner of this process is to stop.
+    /// Set while the owner in this process is to stop.
     stop: Option<Stop>,
-    /// Or when it sees that another one has written.
+    /// Whether the owner in this process is to stop when it sees that another owner has written.
     is_yielding: bool,
 }
 
-/// When an owner that is told to stop does so.
+/// A request to stop.
 #[derive(Clone, Copy)]
 struct Stop {
     /// When it has taken the commands before this offset.
@@ -63,12 +63,13 @@ impl Stop {
     }
 }
 
-/// One partition's.
+/// What this process has seen of one partition.
 #[derive(Default)]
 pub(in crate::log::kafka) struct Progress(Mutex<State>);
 
 impl Progress {
-    /// A command is on its way, unless `is_full` of those that wait and those of them that are this process's own.
+    /// Counts a command that is handed to the client. Counts nothing and returns false when `is_full` says so of the number
+    /// of commands that wait, and of how many of them are this process's own.
     pub(in crate::log::kafka) fn hand_over(&self, is_full: impl FnOnce(usize, usize) -> bool) -> bool {
         let mut state = self.0.lock();
         let refused = is_full(state.waiting(), state.unacked.saturating_add(state.own.len()));
@@ -79,7 +80,7 @@ impl Progress {
         !refused
     }
 
-    /// A command that was on its way is in the log at this offset, or never will be.
+    /// A command that was handed to the client is in the log at this offset; `None` when it was not written.
     pub(in crate::log::kafka) fn arrived(&self, offset: Option<u64>) {
         let mut state = self.0.lock();
         state.unacked = state.unacked.saturating_sub(1);
@@ -95,7 +96,7 @@ impl Progress {
         }
     }
 
-    /// An owner of this process polls from `next` on.
+    /// The owner in this process has taken every command before `next`.
     pub(in crate::log::kafka) fn taken(&self, next: u64) {
         self.0.lock().take(next);
     }
@@ -113,17 +114,17 @@ impl Progress {
         self.0.lock().stalled.as_ref().map(Stopwatch::elapsed).unwrap_or_default()
     }
 
-    /// A turn of this process ended there.
+    /// Takes the end of the partition behind a turn of this process.
     pub(in crate::log::kafka) fn wrote(&self, end: i64) {
         self.0.lock().written = Some(end);
     }
 
-    /// Where a turn was open that was waited for in vain the last time, if one was.
+    /// The offset of an open turn that was waited for in vain the last time.
     pub(in crate::log::kafka) fn open(&self) -> Option<i64> {
         self.0.lock().open
     }
 
-    /// A turn is still open there, and was waited for, or none is.
+    /// Takes the offset of a turn that was waited for in vain; `None` when every turn has ended.
     pub(super) fn set_open(&self, place: Option<i64>) {
         self.0.lock().open = place;
     }
@@ -143,7 +144,7 @@ impl Progress {
         self.0.lock().unacked
     }
 
-    /// The event with this number lies at this offset.
+    /// Takes the offset of an event.
     pub(in crate::log::kafka) fn mark(&self, seq: u64, offset: i64) {
         let mut state = self.0.lock();
         let spacing = state.spacing;
@@ -169,19 +170,19 @@ impl Progress {
         (before, state.marks.range(seq.saturating_add(1)..).next().map(mark))
     }
 
-    /// The last mark.
+    /// The mark of the last event that was seen.
     pub(super) fn last(&self) -> Mark {
         self.around(u64::MAX).0
     }
 
-    /// A claim begins: the number of the owner it makes.
+    /// Begins a claim. Returns the generation of the owner that it will make.
     pub(in crate::log::kafka) fn claim(&self) -> u64 {
         let mut state = self.0.lock();
         state.generation = state.generation.saturating_add(1);
         state.generation
     }
 
-    /// Whether the owner of this number is the last one that this process made.
+    /// Whether this is the generation of the latest claim.
     pub(in crate::log::kafka) fn is_current(&self, generation: u64) -> bool {
         self.0.lock().generation == generation
     }
@@ -201,12 +202,12 @@ impl Progress {
         self.0.lock().is_yielding = true;
     }
 
-    /// Whether it is.
+    /// Whether the owner is to stop when it sees that another owner has written.
     pub(in crate::log::kafka) fn is_yielding(&self) -> bool {
         self.0.lock().is_yielding
     }
 
-    /// The next owner need not stop.
+    /// Takes back requests to stop, before the partition is claimed again.
     pub(in crate::log::kafka) fn allow(&self) {
         let mut state = self.0.lock();
         (state.stop, state.is_yielding) = (None, false);

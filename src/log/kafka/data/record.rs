@@ -1,11 +1,12 @@
-//! How turns lie in `events[p]`. An event's record has a header with its place: its sequence number, the input offset
-//! after it, and a check of the last command decided, so that a log can be read from any place without knowing what events
-//! are, and so that another topic's commands are not taken for those that follow. A *fence* is a record
-//! without a value, which is no event: it is how a claim learns where the log of everyone before it ends. It names the
-//! log that its writer owns, so that owners of two logs that share a topic by mistake find out before they decide.
+//! The records of `events[p]` and `commands[p]`, and their headers.
 //!
-//! Every record of ours, wherever it lies, says in a header under which schema it was written; see [`crate::log::kafka::schema::framing`]. A
-//! place or a fence is the first header, whatever else there is.
+//! An event's record has a header `place`: the event's sequence number, the input offset after it, and a check of the last
+//! command decided. So the log can be read from any offset without looking into events, and commands of another topic are
+//! not mistaken for those that follow. A *fence* is a record without a value and is no event: a claim writes it, and reads
+//! up to it to see all that earlier owners have written. It names the log of its writer, so that owners of two logs that
+//! share a topic by mistake notice before they decide. `place` or `fence` is the record's first header.
+//!
+//! Every record that we write has a header with the fingerprint of its schema: see [`crate::log::kafka::schema::framing`].
 
 use crate::domain::{Breach, Law, Micros};
 use crate::log::kafka::schema::framing::{Framing, Unread, Writer, fingerprint_of};
@@ -14,15 +15,15 @@ use crate::time::{Stamp, Stopwatch};
 use crate::wire::frame::Fingerprint;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders, Timestamp};
 
-/// Names the header of an event.
+/// The header of an event: three numbers of 8 bytes, big-endian.
 const PLACE: &str = "place";
-/// Names the header of a fence.
+/// The header of a fence: its nonce, 16 bytes, big-endian.
 const FENCE: &str = "fence";
-/// Names the header that says of which log a fence or a command is.
+/// The header with the id of the log that a fence or a command belongs to: 16 bytes, big-endian.
 const LOG: &str = "log";
-/// Names the header with a schema's fingerprint.
+/// The header with the fingerprint of the record's schema: 8 bytes.
 const SCHEMA: &str = "schema";
-/// Headers that are looked through for one.
+/// How many headers of a record are searched.
 const HEADERS_MAX: usize = 8;
 
 /// What a record of `events[p]` is.
@@ -32,28 +33,28 @@ pub(in crate::log::kafka) enum EventRecord {
     Event(StoredEvent, Decided),
     /// An event that cannot be read here, or not yet.
     Unread(Unread),
-    /// A fence.
+    /// The fence of a claim.
     Fence(Fence),
-    /// Written by nobody who owns partitions.
+    /// Not written by an owner.
     Foreign,
 }
 
 /// How far a partition's commands were decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(in crate::log::kafka) struct Decided {
-    /// The input offset after the last one decided.
+    /// The offset after the last command decided.
     pub(in crate::log::kafka) next_input: u64,
-    /// [`check_of`] the last command's record; 0 where none was decided, or nobody has read it.
+    /// [`check_of`] the last command's record; 0 when none was decided, or when it is not known.
     pub(in crate::log::kafka) check: u64,
 }
 
-/// A check of a command's record as it lies in the cluster: the first 8 bytes of its value's BLAKE3. Never 0.
+/// A check of a command's record as the cluster has it: the first 8 bytes of the BLAKE3 of its value. Never 0.
 pub(in crate::log::kafka) fn check_of(value: &[u8]) -> u64 {
     number(&blake3::hash(value).as_bytes()[..8]).max(1)
 }
 
-/// Reading a partition record by record, from wherever it began: sequence numbers go up one by one from the first event
-/// that is met. One that comes again is a fork, whatever was folded before.
+/// Checks the order of a partition's records while they are read, from any offset on: sequence numbers go up one by one from
+/// the first event. A number that comes again is a fork of the log.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::log::kafka) struct Course {
     partition: u32,
@@ -62,22 +63,25 @@ pub(in crate::log::kafka) struct Course {
 }
 
 impl Course {
-    /// From any place of a partition of this log.
+    /// Begins at any offset of a partition of this log.
     pub(in crate::log::kafka) fn of(log_id: u128, partition: u32) -> Course {
         Course { partition, log_id, next: None }
     }
 
-    /// From the place where the event of this number is due.
+    /// The same, where the next event must have this number.
     pub(in crate::log::kafka) fn at(self, seq: u64) -> Course {
         Course { next: Some(seq), ..self }
     }
 
-    /// The number of the next event, once one was met.
+    /// The number of the next event; `None` before the first one.
     pub(in crate::log::kafka) fn next(&self) -> Option<u64> {
         self.next
     }
 
     /// Takes the next record.
+    ///
+    /// # Errors
+    /// [`Breach`] of the chain: a number is missing or comes again, or an owner of another log has written.
     pub(in crate::log::kafka) fn take(&mut self, found: &EventRecord) -> Result<(), Breach> {
         let breach = |seq, detail| Err(Breach { law: Law::Chain, partition: self.partition, seq, detail });
         match found {
@@ -98,17 +102,16 @@ impl Course {
     }
 }
 
-/// What a fence says.
+/// The content of a fence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::log::kafka) struct Fence {
-    /// Drawn by the claim that wrote it.
+    /// A random number of the claim that wrote it.
     pub(in crate::log::kafka) nonce: u128,
     /// The log whose owner wrote it.
     pub(in crate::log::kafka) log_id: u128,
 }
 
-/// The headers of an event at this place, which is three numbers of 8 bytes, big-endian; `inside` is the event as it is
-/// read inside.
+/// The headers of an event. `inside` is the event in the form that this program uses, before it is framed for the cluster.
 pub(in crate::log::kafka) fn place(seq: u64, Decided { next_input, check }: Decided, inside: &[u8]) -> OwnedHeaders {
     let mut value = [0; 24];
     value[..8].copy_from_slice(&seq.to_be_bytes());
@@ -118,7 +121,7 @@ pub(in crate::log::kafka) fn place(seq: u64, Decided { next_input, check }: Deci
     with_schema(headers, fingerprint_of(inside))
 }
 
-/// With the header of a schema, if there is one.
+/// Adds the header of the schema, if there is one.
 pub(super) fn with_schema(headers: OwnedHeaders, schema: Option<Fingerprint>) -> OwnedHeaders {
     match schema {
         Some(fingerprint) => headers.insert(Header { key: SCHEMA, value: Some(&fingerprint) }),
@@ -126,13 +129,13 @@ pub(super) fn with_schema(headers: OwnedHeaders, schema: Option<Fingerprint>) ->
     }
 }
 
-/// With the header of the log that a command is asked of.
+/// Adds the header of the log that a command is meant for.
 pub(super) fn with_log(headers: OwnedHeaders, log_id: u128) -> OwnedHeaders {
     headers.insert(Header { key: LOG, value: Some(&log_id.to_be_bytes()) })
 }
 
-/// Whether a command says that it is asked of another log than this. Two logs that share a topic by mistake would both
-/// decide it, and its caller would be told by either. Other programs' commands do not say.
+/// Whether a command says that it is meant for another log than this one. Two logs that share a topic by mistake would both
+/// decide it, and both would answer its caller. Commands of other programs do not say.
 fn is_of_another(message: &impl Message, log_id: u128) -> bool {
     let said = message.headers().and_then(|headers| {
         let header = headers.iter().take(HEADERS_MAX).find(|header| header.key == LOG)?;
@@ -141,7 +144,8 @@ fn is_of_another(message: &impl Message, log_id: u128) -> bool {
     said.is_some_and(|said| u128::from_be_bytes(said) != log_id)
 }
 
-/// A command at its place, as `read` reads it inside; of another log's it is said that it is one.
+/// A command at its offset, in the form that `read` returns. A command that is meant for another log comes to
+/// [`OF_ANOTHER_LOG`].
 pub(in crate::log::kafka) fn command(
     message: &BorrowedMessage<'_>,
     log_id: u128,
@@ -162,7 +166,7 @@ pub(in crate::log::kafka) fn stamp(message: &impl Message, since: Stopwatch) -> 
     Some(Stamp::new(shown, since))
 }
 
-/// What a record says of its schema.
+/// The fingerprint in a record's schema header; `None` without one, or when it is not of 8 bytes.
 pub(in crate::log::kafka) fn schema_of(message: &impl Message) -> Option<Fingerprint> {
     let headers = message.headers()?;
     let header = headers.iter().take(HEADERS_MAX).find(|header| header.key == SCHEMA)?;
@@ -176,17 +180,17 @@ pub(in crate::log::kafka) fn fence(Fence { nonce, log_id }: Fence) -> OwnedHeade
     headers.insert(Header { key: LOG, value: Some(&log_id.to_be_bytes()) })
 }
 
-/// What a record is, whatever is in it.
+/// The kind of a record, which can be told without reading its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::log::kafka) enum Kind {
-    /// An event of this number.
+    /// An event of this sequence number.
     Event(u64),
     Fence,
     /// See [`EventRecord::Foreign`].
     Foreign,
 }
 
-/// What kind of record a message is.
+/// The kind of a message.
 pub(in crate::log::kafka) fn kind(message: &BorrowedMessage<'_>) -> Kind {
     match (header::<24>(message, 0, PLACE), header::<16>(message, 0, FENCE), message.payload()) {
         (Some(place), _, Some(_)) => Kind::Event(number(&place[..8])),
@@ -195,7 +199,7 @@ pub(in crate::log::kafka) fn kind(message: &BorrowedMessage<'_>) -> Kind {
     }
 }
 
-/// What a message is. Waits for nobody.
+/// Reads a message of `events[p]`. Does not wait for the registry.
 pub(in crate::log::kafka) fn found(message: &BorrowedMessage<'_>, framing: &Framing) -> EventRecord {
     found_by(message, |bytes| framing.incoming(bytes, schema_of(message), Writer::Owner))
 }
@@ -223,7 +227,7 @@ fn found_by(message: &BorrowedMessage<'_>, read: impl FnOnce(&[u8]) -> Result<Ve
     }
 }
 
-/// The bytes of an event as they are on the cluster, and what it says of its schema.
+/// The bytes of an event as the cluster has them, and its schema header. `None` for a record that is no event.
 pub(in crate::log::kafka) fn event(message: &BorrowedMessage<'_>) -> Option<(Vec<u8>, Option<Fingerprint>)> {
     let bytes = message.payload()?;
     header::<24>(message, 0, PLACE).map(|_| (bytes.to_vec(), schema_of(message)))

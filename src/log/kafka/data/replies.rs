@@ -1,5 +1,6 @@
-//! Outcomes on their way back. A gateway reads one partition of the replies' topic, which its incarnation names; a
-//! process's own gateway is told without a detour. A reply that is lost is told by the committed tail.
+//! Replies from owners to gateways. A gateway reads one partition of the topic of replies, which follows from the number of
+//! its incarnation. Replies to the gateway of the same process do not go through the topic. When a reply is lost, the
+//! gateway finds the event among the committed ones.
 
 use super::context::LogContext;
 use super::record;
@@ -16,7 +17,7 @@ use rdkafka::producer::{BaseRecord, ThreadedProducer};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Replies handed over at once, at most.
+/// Most replies that one read returns.
 const BATCH: usize = 1_024;
 
 /// The way back for decisions of this process, to the gateways of all processes.
@@ -36,7 +37,7 @@ impl Replies {
         gateway: Arc<dyn ReplyChannel>,
     ) -> Result<Replies, LogError> {
         let producer = context.cluster.replies().create_with_context(ClientLog::default());
-        let producer = producer.map_err(|error| classify::failed("the producer of replies", &error))?;
+        let producer = producer.map_err(|error| classify::failed("creating the producer of replies", &error))?;
         let (topic, framing) = (context.cluster.topics.replies.clone(), Arc::clone(&context.framing));
         Ok(Replies { producer, topic, partitions: partitions_of(context)?, framing, own, gateway })
     }
@@ -77,7 +78,7 @@ impl ReplyChannel for Replies {
             let record = BaseRecord::to(&self.topic).partition(number(partition)).key(&key[..]).payload(&bytes);
             let record = record.headers(headers);
             if let Err((error, _)) = self.producer.send(record) {
-                tracing::debug!(%error, "a reply was not sent; the committed tail tells it");
+                tracing::debug!(%error, "a reply was not sent; the gateway will find the committed event");
             }
         }
     }
@@ -104,7 +105,9 @@ impl ReplyReader for GatewayReplies {
             let read = self.framing.incoming(payload, schema, Writer::Anyone).map_err(|why| why.to_string());
             match read.and_then(|bytes| wire::reply::decode(&bytes).map_err(|error| error.to_string())) {
                 Ok(reply) => replies.push(reply),
-                Err(error) => tracing::warn!(%error, "a reply cannot be read; the committed tail tells it"),
+                Err(error) => {
+                    tracing::warn!(%error, "a reply cannot be read; the gateway will find the committed event")
+                }
             }
         }
         Ok(replies)

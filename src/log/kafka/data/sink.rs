@@ -1,10 +1,10 @@
-//! Commands on their way into `commands[p]`: one thread hands them to an idempotent client, so that each is in the log
-//! once and in the order of appending. When many come it gathers them for a few milliseconds, for a request costs and
-//! its records do not.
+//! Appending commands to `commands[p]`. One thread hands them to an idempotent client, so that each command is in the log
+//! once and in the order of appending. Under load it gathers commands for a few milliseconds, because the cost is in the
+//! requests and not in their records.
 //!
-//! The client never gives a command up. Should it fail for good (which it calls fatal) the thread makes another one;
-//! what was on its way then may or may not be in the log, and is not sent again: its caller runs into the deadline. An
-//! Abandon is: it may come twice.
+//! The client never gives a command up. When the client itself fails for good (a fatal error), the thread makes a new one.
+//! Commands that were in flight then may or may not be in the log. They are not sent again, and their callers run into the
+//! deadline. An Abandon is sent again, because it may be decided twice.
 
 use super::context::LogContext;
 use super::progress::Progress;
@@ -31,22 +31,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Above this many a second, commands are gathered.
+/// Commands a second above which they are gathered.
 const GATHER_ABOVE_PER_S: f64 = 1_500.0;
-/// For how long.
+/// How long commands are gathered.
 const GATHER: Duration = Duration::from_millis(3);
-/// Commands of one partition that may be in flight when more are handed to the client. With five the client sends
-/// nothing more of that partition until they have landed, and meanwhile its thread spins on whatever it was given:
-/// it would take a core from the brokers that it waits for.
+/// Most commands of one partition that may be in flight when more are handed to the client. With five in flight the client
+/// sends nothing more of that partition, and meanwhile its thread spins on what it was given: it would take a core from the
+/// brokers that it waits for.
 const IN_FLIGHT_ROOM: usize = 4;
-/// Between two looks at what was not delivered.
+/// Time between two looks for Abandons that were not delivered.
 const LOOK: Duration = Duration::from_millis(50);
 
 struct QueuedCommand {
     partition: u32,
     key: Vec<u8>,
     bytes: Vec<u8>,
-    /// What it was written under.
+    /// The schema of the bytes, for the record's header.
     schema: Option<Fingerprint>,
     cancels: Option<CommandId>,
 }
@@ -58,18 +58,18 @@ struct Common {
     cluster: Arc<Cluster>,
     framing: Arc<Framing>,
     progress: Arc<Vec<Progress>>,
-    /// Of every partition, how many commands the client holds.
+    /// By partition: how many commands the client holds.
     in_flight: Vec<AtomicUsize>,
-    /// Rung when a partition has room again.
+    /// Wakes the thread when a partition has room again.
     landed: Sender<()>,
     is_closed: AtomicBool,
-    /// Abandons that a client failed to deliver.
+    /// Abandons that a client failed to deliver: they are sent again.
     again: Mutex<Vec<QueuedCommand>>,
     on_abandon_durable: RwLock<Option<OnAbandonDurable>>,
 }
 
 impl Common {
-    /// Whether the client would send more of this partition.
+    /// Whether the client would send more commands of this partition.
     fn has_room(&self, partition: u32) -> bool {
         self.in_flight.get(partition as usize).is_none_or(|count| count.load(Relaxed) <= IN_FLIGHT_ROOM)
     }
@@ -144,8 +144,8 @@ impl CommandProducer for Sink {
     }
 }
 
-/// Whether a command finds no place where so many wait, and so many of them are this process's own. What others have
-/// waiting is no reason to refuse what takes a Reserve back.
+/// Whether the queue of a partition is full, where `waiting` commands wait and `own` of them are of this process. An Abandon
+/// counts own commands only: commands of other processes must not keep it from taking a Reserve back.
 fn is_full(is_abandon: bool, waiting: usize, own: usize) -> bool {
     if is_abandon {
         return own >= QUEUED_COMMANDS_MAX;
@@ -204,7 +204,7 @@ impl ProducerContext for Delivery {
         let message = match result {
             Ok(message) => message,
             Err((error, message)) => {
-                tracing::warn!(%error, "a command was not delivered");
+                tracing::warn!(%error, "a command was not written to the log");
                 message
             }
         };
@@ -230,13 +230,13 @@ type Client = ThreadedProducer<Delivery>;
 
 fn producer(common: &Arc<Common>) -> Result<Client, LogError> {
     let made = common.cluster.commands().create_with_context(ClientLog(Arc::clone(common)));
-    made.map_err(|error| classify::failed("the producer of commands", &error))
+    made.map_err(|error| classify::failed("creating the producer of commands", &error))
 }
 
 /// Commands of one partition that wait to be handed to the client.
 struct Lane {
     commands: Vec<QueuedCommand>,
-    /// Since the first of them came.
+    /// Time since the first of them came.
     since: Stopwatch,
 }
 
@@ -245,11 +245,11 @@ struct Work {
     producer: Client,
     commands: Receiver<QueuedCommand>,
     landed: Receiver<()>,
-    /// Those of partitions for which something waits.
+    /// By partition, those for which commands wait.
     lanes: BTreeMap<u32, Lane>,
-    /// Commands a second, lately.
+    /// Commands a second: a moving average.
     per_s: f64,
-    /// Since the last were handed over.
+    /// Time since commands were last handed over.
     since: Stopwatch,
 }
 
@@ -259,7 +259,7 @@ impl Work {
         loop {
             let undelivered = std::mem::take(&mut *self.common.again.lock());
             undelivered.into_iter().for_each(|command| self.send(command));
-            // Whoever gathers is not woken by each: the first began the wait, and the others are there when it ends.
+            // While gathering, a command does not wake the thread: it is found when the wait ends.
             let is_gathering = !self.gathers_for().is_zero() && !self.lanes.is_empty();
             let coming = if is_gathering { &nothing } else { &commands };
             select! {
@@ -287,7 +287,7 @@ impl Work {
         if self.per_s > GATHER_ABOVE_PER_S { GATHER } else { Duration::ZERO }
     }
 
-    /// How long nothing is to be done, unless something comes or lands.
+    /// How long there is nothing to do, unless a command comes or is delivered.
     fn wait(&self) -> Duration {
         let gathers_for = self.gathers_for();
         let free = self.lanes.iter().filter(|(partition, _)| self.common.has_room(**partition));
@@ -318,13 +318,13 @@ impl Work {
         self.common.leaves(command.partition);
         while let Err(error) = self.try_send(&command) {
             if self.producer.client().fatal_error().is_some() {
-                tracing::error!(%error, "the producer of commands is of no more use: making another");
+                tracing::error!(%error, "the producer of commands has failed for good: replacing it");
                 if let Ok(another) = producer(&self.common) {
-                    // What the old one still holds it reports undelivered as it goes.
+                    // The old one reports what it still holds as undelivered when it is dropped.
                     self.producer = another;
                 }
             }
-            // How many are left was said when it was closed.
+            // `close` has returned how many are left.
             if self.common.is_closed.load(Relaxed) {
                 return;
             }

@@ -1,8 +1,8 @@
-//! Committed events of many partitions as they come, for those who follow.
+//! The committed events of many partitions, as they come, for followers.
 //!
-//! The client stops reading a partition at its own time, and until then it must not be told to stop again: it takes that for
-//! a mistake of its own and aborts the process. Who has heard of a partition since it was assigned knows that no earlier stop
-//! is under way, so a partition is unassigned only then, and ignored meanwhile.
+//! The library stops reading a partition in the background, and aborts the process when the partition is unassigned while an
+//! earlier stop is still under way. A partition from which something has come since it was assigned has no such stop. So a
+//! partition is unassigned only then; until then what comes from it is ignored.
 
 use super::record::{self, Course, EventRecord};
 use crate::log::kafka::client::callbacks::ClientLog;
@@ -20,18 +20,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a partition is followed.
+/// A partition that is followed.
 struct Followed {
-    /// From which sequence number on events are handed over.
+    /// Events from this sequence number on are handed over.
     from_seq: u64,
-    /// Where reading began, not far before.
+    /// The offset at which reading began, not far before that event.
     from: i64,
     course: Course,
-    /// Whether an event or the end was heard of since it was assigned.
+    /// Whether a record or the end has come since the partition was assigned.
     is_heard: bool,
-    /// Whether all that there was has been handed over: what comes then was written a moment ago.
+    /// Whether the end was reached: what comes next was written a moment ago.
     is_at_end: bool,
-    /// It is to be unassigned as soon as it is heard of.
+    /// Whether it must be unassigned as soon as something comes from it.
     is_left: bool,
 }
 
@@ -51,7 +51,7 @@ impl Stream {
             .cluster
             .reader_to_end()
             .create_with_context(ClientLog::default())
-            .map_err(|error| failed("a stream", &error))?;
+            .map_err(|error| failed("creating a consumer of events", &error))?;
         Ok(Stream { inner, consumer, followed: BTreeMap::new() })
     }
 
@@ -59,11 +59,11 @@ impl Stream {
         let mut list = TopicPartitionList::with_capacity(1);
         let topic = &self.inner.context.cluster.topics.events;
         let added = list.add_partition_offset(topic, number(partition), offset);
-        added.map(|()| list).map_err(|error| failed("following", &error))
+        added.map(|()| list).map_err(|error| failed("following events", &error))
     }
 }
 
-/// What is known of a partition that was heard of, unless it is left.
+/// Takes that something has come from a partition. `None` when the partition is not followed any more.
 fn hear(followed: &mut BTreeMap<u32, Followed>, partition: u32) -> Option<&mut Followed> {
     let followed = followed.get_mut(&partition)?;
     followed.is_heard = true;
@@ -71,20 +71,20 @@ fn hear(followed: &mut BTreeMap<u32, Followed>, partition: u32) -> Option<&mut F
 }
 
 impl Stream {
-    /// The partition whose position the log does not have: the client says that there is one, and not which.
+    /// Finds the partition whose offset the log does not have. The library's error does not name it.
     fn out_of_range(&mut self) -> Option<(u32, Streamed)> {
         let inner = &self.inner;
         let lost = self.places().into_iter().find_map(|(partition, place)| {
             inner.events.check_holds(partition, place).err().map(|error| (partition, error))
         });
         let (partition, error) = lost?;
-        // What the client has just said of it was said since it was assigned.
+        // The error came from it after it was assigned.
         self.followed.get_mut(&partition)?.is_heard = true;
         self.leave(partition);
         Some((partition, Streamed::Failed(error)))
     }
 
-    /// With a client that follows nothing: what the old one's error was about, it did not say.
+    /// Replaces the client by one that follows nothing, because the error did not name a partition.
     fn begin_anew(&mut self, error: &KafkaError) -> LogError {
         if let Ok(anew) = Stream::new(&self.inner) {
             *self = anew;
@@ -100,15 +100,15 @@ impl EventStream for Stream {
         self.inner.events.check_holds(partition, from)?;
         self.leave(partition);
         if let Some(left) = self.followed.get_mut(&partition) {
-            // It is still read from an earlier place.
+            // It is still being read, from the earlier place.
             if from_seq < left.from_seq {
-                return Err(LogError::new(format!("partition {partition} is about to be left")));
+                return Err(LogError::new(format!("partition {partition} is being unassigned: try again")));
             }
             (left.from_seq, left.is_left) = (from_seq, false);
             return Ok(());
         }
         let list = self.list(partition, Offset::Offset(from))?;
-        self.consumer.incremental_assign(&list).map_err(|error| failed("following", &error))?;
+        self.consumer.incremental_assign(&list).map_err(|error| failed("following events", &error))?;
         let course = self.inner.context.course(partition);
         self.followed
             .insert(partition, Followed { from_seq, from, course, is_heard: false, is_at_end: false, is_left: false });
@@ -124,7 +124,7 @@ impl EventStream for Stream {
         self.followed.remove(&partition);
         let left = self.list(partition, Offset::Invalid).map(|list| self.consumer.incremental_unassign(&list));
         if let Ok(Err(error)) = left {
-            tracing::debug!(partition, %error, "a stream did not let go");
+            tracing::debug!(partition, %error, "a followed partition could not be unassigned");
         }
     }
 
@@ -184,14 +184,14 @@ impl EventStream for Stream {
         Ok(Some((partition, Streamed::Event(event))))
     }
 
-    /// The client's position counts markers and what was aborted as well: at the end of a partition it is that end.
+    /// The client's positions, which count markers and aborted records too: at the end of a partition it is that end.
     fn places(&self) -> Vec<(u32, i64)> {
         let positions = self.consumer.position().unwrap_or_default();
         let position = |partition: u32| {
             let found = positions.find_partition(&self.inner.context.cluster.topics.events, number(partition))?;
             found.offset().to_raw().filter(|offset| *offset >= 0)
         };
-        // Before a partition is heard of, the client may still say where it was before it was left.
+        // Until something has come from a partition, the library may still report a position of an earlier assignment.
         let place = |(partition, followed): (&u32, &Followed)| {
             let position = position(*partition).filter(|_| followed.is_heard);
             (*partition, position.unwrap_or(followed.from))

@@ -1,5 +1,5 @@
-//! How far the cluster is, and whether others in the group of owners are nearer. Owners note it with how far they are:
-//! those notes are all that a process has of the others without asking them.
+//! The round trip to the cluster, and the notes in which owners publish theirs. A note is the metadata of the offset that the
+//! group's member commits for a partition. Other processes read it without being members and without asking the owner.
 
 use crate::log::kafka::client::callbacks::ClientLog;
 use crate::log::kafka::client::classify::failed;
@@ -17,21 +17,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// Longest wait for notes that are read all the time.
+/// Longest wait for notes when they are read for their beats, once a second.
 const BEATS_LIMIT: Duration = Duration::from_secs(1);
-/// Longest wait for an answer: who is further away than this is out of reach.
+/// Longest round trip that is measured. Whoever needs longer counts as out of reach.
 const TRIP_LIMIT: Duration = Duration::from_secs(2);
-/// Begins what a note says of the way to the cluster, in microseconds.
+/// Precedes the round trip in a note, in microseconds.
 const TRIP: &str = "round_trip_us=";
-/// Begins what a note says that no other says of its process.
+/// Precedes the number that is another one in every note of a process.
 const BEAT: &str = "beat=";
 
-/// What an owner notes of itself.
+/// The note of an owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Note {
-    /// What a round trip to the cluster takes; 0 when that is not known.
+    /// The round trip to the cluster in microseconds; 0 when it is not known.
     pub(in crate::log::kafka) trip_us: u64,
-    /// Another number in every note of a process.
+    /// Differs in every note of a process, which shows that the owner is there.
     pub(super) beat: u64,
 }
 
@@ -41,12 +41,12 @@ impl fmt::Display for Note {
     }
 }
 
-/// What a note says after this.
+/// The number behind a prefix in a note.
 fn noted(text: &str, what: &str) -> Option<u64> {
     text.split(' ').find_map(|part| part.strip_prefix(what)?.parse().ok())
 }
 
-/// Reads the notes of owners, in the group's name and as no member of it.
+/// Reads the notes of owners. It uses the name of the group and is no member.
 pub(in crate::log::kafka) struct Notes {
     context: Arc<LogContext>,
     consumer: BaseConsumer<ClientLog>,
@@ -55,11 +55,12 @@ pub(in crate::log::kafka) struct Notes {
 impl Notes {
     pub(in crate::log::kafka) fn new(context: &Arc<LogContext>) -> Result<Notes, LogError> {
         let consumer = context.cluster.member(context.manifest.log_id).create_with_context(ClientLog::default());
-        let consumer = consumer.map_err(|error| failed("a reader of notes", &error))?;
+        let consumer = consumer.map_err(|error| failed("creating a consumer of owners' notes", &error))?;
         Ok(Notes { context: Arc::clone(context), consumer })
     }
 
-    /// Of every partition of which the group says something: what is noted of it, nothing where nobody ever did.
+    /// The note of every partition; `None` where no owner ever wrote one. A partition for which the cluster reports an error
+    /// is left out.
     fn read(&self, limit: Duration) -> Result<BTreeMap<u32, Option<String>>, LogError> {
         let mut list = TopicPartitionList::new();
         for partition in 0..self.context.manifest.partitions {
@@ -67,7 +68,7 @@ impl Notes {
         }
         let asked = self.consumer.committed_offsets(list, limit);
         let group = group_of(self.context.manifest.log_id);
-        let list = asked.map_err(|error| failed(&format!("{group}: its notes"), &error))?;
+        let list = asked.map_err(|error| failed(&format!("reading the notes of group {group}"), &error))?;
         let note = |place: &TopicPartitionListElem<'_>| {
             place.error().ok()?;
             let is_noted = place.offset().to_raw().is_some_and(|offset| offset >= 0);

@@ -1,5 +1,6 @@
-//! The group of owners: who should own what. It is a hint, for the fence is the truth. Its consumer reads nothing: its
-//! partitions are paused as soon as they are given, and stand at an offset that nobody asks for.
+//! This process's membership in the group of owners, which assigns partitions to processes. An assignment is a hint: the
+//! fence decides who owns a partition. The group's consumer reads nothing: its partitions are paused as soon as they are
+//! assigned.
 
 use super::distance::Note;
 use crate::limits::OWNER_BEAT_MS;
@@ -21,18 +22,18 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Longest wait for owners that have to give up their partitions: a third of the session's.
+/// Longest wait for owners to give up partitions that are revoked: a third of the session timeout.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
-/// Longest wait for news of the group.
+/// Longest wait for one poll of the group's consumer.
 const LOOK: Duration = Duration::from_millis(50);
-/// Longest wait for this process to be warm before it joins.
+/// After this time a process joins that is only [`Fitness::Partial`].
 const WARM_LIMIT: Duration = Duration::from_secs(60);
-/// Time between two notes of how far owners are: tools show lag by them, and other processes that there is an owner.
+/// Time between two notes. Tools compute the lag from their offsets, and other processes see that there is an owner.
 const NOTE_EVERY: Duration = Duration::from_millis(OWNER_BEAT_MS);
-/// News of the group that nobody has heard yet.
+/// Most changes that wait for their receiver.
 const NEWS_MAX: usize = 64;
 
-/// What the membership's thread is told.
+/// What the owner of a [`Member`] wants of its thread.
 #[derive(Default)]
 struct Wishes {
     is_resting: AtomicBool,
@@ -56,7 +57,8 @@ impl Member {
         let cluster = &context.cluster;
         let consumer: Result<BaseConsumer<ClientLog<Group>>, _> =
             cluster.member(context.manifest.log_id).create_with_context(ClientLog(Group { news }));
-        let consumer = consumer.map_err(|error| classify::failed("a member of the group", &error))?;
+        let consumer =
+            consumer.map_err(|error| classify::failed("creating the member of the group of owners", &error))?;
         let (topic, wishes) = (cluster.topics.commands.clone(), Arc::new(Wishes::default()));
         let (context, told, since) = (Arc::clone(context), Arc::clone(&wishes), Stopwatch::start());
         let work = Work { context, consumer, topic, wishes: told, fitness, positions, since };
@@ -97,7 +99,7 @@ struct Work {
     wishes: Arc<Wishes>,
     fitness: Box<dyn Fn() -> Fitness + Send>,
     positions: Box<dyn Fn() -> Vec<OwnedPosition> + Send>,
-    /// What its notes are numbered by.
+    /// Time since the membership began: it numbers the notes.
     since: Stopwatch,
 }
 
@@ -121,9 +123,9 @@ impl Work {
                 is_in = !is_out;
                 self.pass(is_in);
             }
-            // Rebalances are served within; nothing else is ever handed over.
+            // The poll runs the callbacks of rebalances. It never returns a record.
             if let Some(Err(error)) = self.consumer.poll(LOOK) {
-                tracing::debug!(%error, "group of owners");
+                tracing::debug!(%error, "polling the group of owners failed");
             }
             if is_in && noted.elapsed() >= NOTE_EVERY {
                 noted = Stopwatch::start();
@@ -131,10 +133,10 @@ impl Work {
             }
         }
         self.note();
-        // Closing leaves the group; what is still assigned is revoked on the way.
+        // Dropping the consumer leaves the group: what is still assigned is revoked first.
     }
 
-    /// Leaving takes effect as the consumer is polled: what is assigned is revoked first.
+    /// Enters or leaves the group. Leaving takes effect while the consumer is polled: what is assigned is revoked first.
     fn pass(&self, is_in: bool) {
         if !is_in {
             self.consumer.unsubscribe();
@@ -143,11 +145,11 @@ impl Work {
         }
     }
 
-    /// Whether the group has nothing to give to this process any more.
+    /// Whether the membership ends: this process leaves, or can serve no partition any more.
     fn is_over(&self) -> bool {
         let is_useless = (self.fitness)() == Fitness::Never;
         if is_useless {
-            tracing::error!("every partition has stopped: this process is no member of the group of owners any more");
+            tracing::error!("every partition has stopped: this process leaves the group of owners");
         }
         is_useless || self.wishes.is_leaving.load(Relaxed)
     }
@@ -158,14 +160,14 @@ impl Work {
         for OwnedPosition { partition, next_input } in (self.positions)() {
             let offset = Offset::Offset(offset_of(next_input));
             let mut place = list.add_partition(&self.topic, number(partition));
-            // An offset that is none is not noted.
+            // Setting an offset fails only if it is negative.
             let _ = place.set_offset(offset);
             place.set_metadata(note.to_string());
         }
         if list.count() > 0
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
         {
-            tracing::debug!(%error, "how far owners are was not noted");
+            tracing::debug!(%error, "the notes of owners could not be written");
         }
     }
 }
@@ -179,7 +181,7 @@ impl ConsumerContext for ClientLog<Group> {
         let partitions: Vec<u32> =
             list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
         let done = if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            // Any offset will do that need not be asked for: nothing is fetched.
+            // Nothing is fetched, so any offset will do; with a given one the cluster need not be asked.
             let assigned = list.set_all_offsets(Offset::Offset(0)).and_then(|()| consumer.incremental_assign(list));
             let paused = assigned.and_then(|()| consumer.pause(list));
             self.0.tell(MembershipChange::Assigned(partitions));
@@ -190,23 +192,23 @@ impl ConsumerContext for ClientLog<Group> {
         } else {
             let (released, wait) = bounded(1);
             self.0.tell(MembershipChange::Revoked { partitions, released });
-            // When nobody is left to say so, there are no owners.
+            // The sender is dropped when there are no owners.
             if wait.recv_timeout(RELEASE_LIMIT) == Err(RecvTimeoutError::Timeout) {
-                tracing::warn!("an owner did not give up in time: the next one will fence it");
+                tracing::warn!("an owner did not give up its partition in time: the next owner will fence it");
             }
             consumer.incremental_unassign(list)
         };
         if let Err(error) = done {
-            tracing::warn!(%error, "the group's word was not followed");
+            tracing::warn!(%error, "an assignment of the group could not be applied");
         }
     }
 }
 
 impl Group {
     fn tell(&self, change: MembershipChange) {
-        // Nobody listens any more when the process is about to end.
+        // The receiver is gone when the process is about to end.
         if let Err(SendTimeoutError::Timeout(change)) = self.news.send_timeout(change, RELEASE_LIMIT) {
-            tracing::error!(?change, "what the group of owners says was not heard in time");
+            tracing::error!(?change, "a change of the group of owners was not received in time");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The group of owners: who is a member, what it is assigned, and what owners note about themselves.
+//! The consumer group of owners: membership, assignments, and the notes that owners write about themselves.
 
 pub(super) mod distance;
 pub(super) mod member;

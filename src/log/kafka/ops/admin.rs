@@ -1,4 +1,4 @@
-//! Looking at a cluster, and changing its topics as [`super::plan`] decided. Everything here blocks, with a limit.
+//! Reads the state of a cluster, and changes its topics as [`super::plan`] decided. Every call blocks, with a time limit.
 
 use super::coordination::Coordination;
 use super::manifest::{self, LogLocation, Pinned};
@@ -26,27 +26,27 @@ use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// Between two looks for what is there in a moment, and how many there are.
+/// Time between two looks for something that takes a moment to appear, and the most looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS_MAX: usize = 100;
-/// How often a client is asked for what it complains about, and how long each time.
+/// How often a client is polled for the error that it has queued, and for how long each time.
 const COMPLAINTS_MAX: usize = 16;
 const COMPLAINT_LOOK: Duration = Duration::from_millis(20);
 
-/// Who looks after the topics.
+/// A client for the topics of one log.
 pub struct Admin {
     cluster: Cluster,
     last_error: LastClientError,
-    /// Asks, and never makes a topic by asking.
+    /// For questions. A consumer does not create a topic by asking about it.
     asks: BaseConsumer<LastClientError>,
     client: AdminClient<LastClientError>,
 }
 
 impl Admin {
-    /// Opens connections when they are needed.
+    /// Opens no connection yet.
     ///
     /// # Errors
-    /// When what the cluster is told makes no client, such as a key that cannot be read.
+    /// [`LogError`] when the settings make no client, for example because a key file cannot be read.
     pub fn new(cluster: Cluster) -> Result<Admin, LogError> {
         let last_error = LastClientError::default();
         let cannot = |error| LogError::new(format!("cannot make a client of kafka: {error}"));
@@ -55,22 +55,22 @@ impl Admin {
         Ok(Admin { cluster, last_error, asks, client })
     }
 
-    /// The cluster's id.
+    /// The cluster's id, which its brokers agree on.
     ///
     /// # Errors
-    /// When no broker answers.
+    /// [`LogError`] when no broker answers.
     pub fn cluster_id(&self) -> Result<String, LogError> {
         let cannot = |error| self.unanswered(&error);
-        // Any answer has it; without one the client would look for it in its own time.
+        // Any metadata answer has the id. Without one the library would look for it only later.
         self.asks.fetch_metadata(Some(&self.cluster.topics.manifest), ASK_LIMIT).map_err(cannot)?;
         let id = self.asks.client().fetch_cluster_id(ASK_LIMIT);
         id.ok_or_else(|| cannot(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)))
     }
 
-    /// Our topics and the manifest, as they are.
+    /// The state of the log's topics and of its manifest.
     ///
     /// # Errors
-    /// When a broker does not answer, or not to us.
+    /// [`LogError`] when a broker does not answer, or refuses us.
     pub fn look(&self) -> Result<Seen, LogError> {
         let mut topics = BTreeMap::new();
         for name in self.cluster.topics.all() {
@@ -89,7 +89,7 @@ impl Admin {
         Ok(Seen { topics, manifest, place, has_events })
     }
 
-    /// What our transactions and the group lean on, as it is. What a broker does not tell is not an error here.
+    /// The state of what transactions and the group depend on. A broker that does not tell its settings is no error here.
     pub(super) fn coordination(&self) -> Coordination {
         Coordination {
             brokers: self.brokers(),
@@ -98,7 +98,7 @@ impl Admin {
         }
     }
 
-    /// The settings of every broker there is.
+    /// The settings of every broker, or why they are not known.
     fn brokers(&self) -> BTreeMap<i32, Result<BTreeMap<String, String>, String>> {
         let Ok(metadata) = self.asks.fetch_metadata(Some(&self.cluster.topics.manifest), ASK_LIMIT) else {
             return BTreeMap::new();
@@ -110,7 +110,7 @@ impl Admin {
         metadata.brokers().iter().map(|broker| (broker.id(), settings(broker.id()))).collect()
     }
 
-    /// One of the cluster's own topics.
+    /// One of the cluster's own topics; `None` when it does not exist yet.
     fn internal(&self, name: &str) -> Option<Result<TopicState, String>> {
         let found = self.partitions_of(name).transpose()?.map_err(|error| error.to_string());
         let none = || format!("kafka tells no settings of {name}: is DescribeConfigs allowed?");
@@ -120,7 +120,7 @@ impl Admin {
         }))
     }
 
-    /// The settings of something that has been there for long, if they are told.
+    /// The settings of something that has existed for some time; `None` when the cluster does not tell them.
     fn told_of(&self, resource: &ResourceSpecifier<'_>) -> Option<BTreeMap<String, String>> {
         let answers = wait(self.client.describe_configs([resource], &limited()));
         let entries = answers.ok()?.pop()?.ok()?.entries;
@@ -152,7 +152,7 @@ impl Admin {
         let told = soon(|| {
             let mut answers = wait(self.client.describe_configs(&asked, &limited()))?;
             let resource = answers.pop().transpose().map_err(KafkaError::AdminOp)?;
-            // The client does not pass on why there are none.
+            // The library does not report why there are none.
             Ok(resource.map(|resource| resource.entries).filter(|entries| !entries.is_empty()))
         });
         let none = format!("kafka tells no settings of {name}: is DescribeConfigs allowed?");
@@ -176,11 +176,11 @@ impl Admin {
         Ok(false)
     }
 
-    /// Does away with the differences of which none is refused. What is there already is not touched: done again after
-    /// half of it failed, it does the other half.
+    /// Makes these differences disappear, none of which is refused. What exists already is not touched, so after a failure a
+    /// second call does the rest.
     ///
     /// # Errors
-    /// The first step that the cluster refuses.
+    /// [`LogError`] of the first step that the cluster refuses.
     pub fn apply(&self, differences: &[Difference], made: &Pinned) -> Result<(), LogError> {
         let missing = differences.iter().filter_map(|difference| match &difference.what {
             What::Missing(wanted) => Some(wanted),
@@ -202,10 +202,10 @@ impl Admin {
         }
     }
 
-    /// Removes the records of a topic's partition before this offset.
+    /// Deletes the records of a topic's partition before this offset.
     ///
     /// # Errors
-    /// When the cluster does not do it, or may not on our behalf.
+    /// [`LogError`] when the cluster does not do it, or we lack the permission.
     pub fn trim(&self, topic: &str, partition: u32, until: u64) -> Result<(), LogError> {
         let what = format_args!("cannot remove records of {topic}/{partition}");
         let number = i32::try_from(partition).unwrap_or(i32::MAX);
@@ -241,7 +241,7 @@ impl Admin {
         Ok(())
     }
 
-    /// The request replaces all that was ever set on a topic, so that what is not ours is said again.
+    /// The request replaces all settings of a topic, so those that are not ours are sent again.
     fn set(&self, topic: &str, settings: &BTreeMap<&str, &str>) -> Result<(), LogError> {
         let said = self.settings_of(topic)?.into_iter();
         let said = said.filter(|entry| entry.source == ConfigSource::DynamicTopic);
@@ -262,24 +262,24 @@ impl Admin {
         Ok(())
     }
 
-    /// With a word about TLS where one side may speak it and the other not: the client's complaint names no setting.
+    /// The error of a cluster that does not answer, with advice where one side seems to speak TLS and the other does not.
     fn unanswered(&self, error: &KafkaError) -> LogError {
         let LogError { detail, .. } =
             self.cannot(format_args!("kafka at {} does not answer", self.cluster.brokers), error);
         let protocol = self.cluster.security.get("security.protocol").map_or("plaintext", String::as_str);
         let is_tls = protocol.to_ascii_lowercase().contains("ssl") && !protocol.eq_ignore_ascii_case("sasl_plaintext");
-        // A broker that wants TLS hangs up, of which the client makes no complaint.
+        // A broker that expects TLS closes the connection, and the library reports nothing more.
         let hung_up = classify::ends_with_hang_up(&detail);
         let advice = match is_tls {
             true if detail.contains("wrong version number") => ": it does not seem to speak TLS",
-            false if hung_up => ": it hangs up, as one does that expects TLS",
+            false if hung_up => ": it closes the connection, which a broker does that expects TLS",
             _ => return LogError::new(detail),
         };
         LogError::new(format!("{detail}{advice} (kafka_security_protocol is {protocol})"))
     }
 
     fn cannot(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
-        // Complaints wait until the client is polled, the first of them before any record; and one may be on its way.
+        // The library queues its errors until it is polled, and one may still be on its way.
         for _ in 0..COMPLAINTS_MAX {
             if self.last_error.is_none() {
                 self.asks.poll(COMPLAINT_LOOK);
@@ -293,7 +293,7 @@ fn limited() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(ASK_LIMIT)).operation_timeout(Some(ASK_LIMIT))
 }
 
-/// Looks until something is there, with a limit.
+/// Looks until something has appeared, [`LOOKS_MAX`] times at most.
 fn soon<T, E>(mut look: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
     for _ in 1..LOOKS_MAX {
         match look()? {
@@ -304,7 +304,7 @@ fn soon<T, E>(mut look: impl FnMut() -> Result<Option<T>, E>) -> Result<Option<T
     look()
 }
 
-/// Waits for an answer that another thread of the client brings, within the limit it was asked with.
+/// Blocks until a future is ready. The library's own threads complete it, within the limit of the request.
 pub fn wait<F: Future>(future: F) -> F::Output {
     struct Waiting(Thread);
 

@@ -1,41 +1,42 @@
-//! What every yes rests on beside our own topics: the topic in which the cluster notes what became of transactions, and
-//! brokers that take no record of a transaction that is over. Pure: [`super::admin`] looks.
+//! Checks what every "yes" depends on beside the log's own topics: the cluster's topic of transactions, and the brokers'
+//! verification of transactional records. No I/O: [`super::admin`] reads the state.
 
 use super::plan::TopicState;
 use super::topics::Asked;
 use crate::log::kafka::client::settings::{GROUPS, TRANSACTIONS};
 use std::collections::BTreeMap;
 
-/// Whether a broker asks, before it appends a record of a transaction, if that transaction is open. Where it does not, a
-/// late record of an owner that was fenced may be taken for one of the next owner's.
+/// Whether a broker checks, before it appends a transactional record, that the transaction is open. Without the check a late
+/// record of a fenced owner may become part of the next owner's transaction.
 const VERIFICATION: &str = "transaction.partition.verification.enable";
 const MIN_IN_SYNC: &str = "min.insync.replicas";
 
-/// What brokers make a topic with when it is first needed: how many hold it, and how many of them have a record before it
-/// counts as written.
+/// The broker settings with which such a topic is created when it is first needed: replicas, and replicas that must have a
+/// record before it counts as written.
 const TRANSACTIONS_MADE: [&str; 2] = ["transaction.state.log.replication.factor", "transaction.state.log.min.isr"];
 const GROUPS_MADE: [&str; 2] = ["offsets.topic.replication.factor", MIN_IN_SYNC];
 
-/// A cluster's own topics and its brokers, as they are.
+/// The state of a cluster's own topics and of its brokers.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Coordination {
-    /// The settings of every broker that was asked, or why they are not known.
+    /// By broker id: its settings, or why they are not known.
     pub(super) brokers: BTreeMap<i32, Result<BTreeMap<String, String>, String>>,
-    /// What was found of each of the topics, `None` where there is none yet, or why that is not known.
+    /// The state of the topic, or why it is not known; `None` when it does not exist yet.
     pub(super) transactions: Option<Result<TopicState, String>>,
+    /// The same of the other topic.
     pub(super) groups: Option<Result<TopicState, String>>,
 }
 
-/// What is wrong with it.
+/// The result of the check.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Verdict {
-    /// Reasons not to serve.
+    /// Reasons not to start.
     pub(super) reasons: Vec<String>,
-    /// What somebody should look at.
+    /// What an operator should look at.
     pub(super) warnings: Vec<String>,
 }
 
-/// Holds it against what is asked of our own topics.
+/// Compares the state with what the log's own topics must have.
 pub(super) fn judge(seen: &Coordination, asked: &Asked) -> Verdict {
     let mut verdict = Verdict::default();
     for (broker, settings) in &seen.brokers {
@@ -66,7 +67,7 @@ pub(super) fn judge(seen: &Coordination, asked: &Asked) -> Verdict {
     verdict
 }
 
-/// How fewer copies there are of a topic, or will be, than of our own.
+/// Says where a topic has, or will have, fewer replicas than the log's own topics must have.
 fn few(
     seen: &Coordination,
     (name, found, made): (&str, &Option<Result<TopicState, String>>, [&str; 2]),

@@ -1,5 +1,5 @@
-//! What a data directory remembers of a cluster: its id and the log's topics, so that others are refused, and the
-//! registry's ids, so that a start does not need the registry. Losing them costs the memory, nothing else.
+//! What a data directory remembers of a cluster: its id and the names of the log's topics, so that other ones are refused,
+//! and the registry's ids, so that a server can start without the registry. Losing the files loses only that.
 
 use crate::limits::REGISTRY_ANSWERS_MAX;
 use crate::log::kafka::Topics;
@@ -13,10 +13,10 @@ use std::path::Path;
 const CLUSTER_FILE: &str = "cluster.id";
 const TOPICS_FILE: &str = "topics";
 const IDS_FILE: &str = "registry.ids";
-/// Most that is read of each.
+/// Most bytes that are read of each file.
 const BYTES_MAX: u64 = 64 << 10;
 
-/// The cluster that this directory was first used with.
+/// The id of the cluster that this directory was first used with.
 pub(super) fn cluster_id(dir: &Path) -> io::Result<Option<String>> {
     Ok(read(&dir.join(CLUSTER_FILE))?.map(|text| text.trim().to_owned()))
 }
@@ -25,7 +25,7 @@ pub(super) fn keep_cluster_id(dir: &Path, id: &str) -> io::Result<()> {
     replace(dir, CLUSTER_FILE, &format!("{id}\n"))
 }
 
-/// The settings that differ from those that this directory was first used with: what each is, and what it was.
+/// The topic settings that differ from those that this directory was used with: each as it is now, and as it was.
 pub(super) fn other_topics(dir: &Path, topics: &Topics) -> io::Result<Vec<(String, String)>> {
     let before = read(&dir.join(TOPICS_FILE))?.unwrap_or_default();
     let before: BTreeMap<&str, &str> = before.lines().filter_map(|line| line.split_once(" = ")).collect();
@@ -41,10 +41,10 @@ pub(super) fn keep_topics(dir: &Path, topics: &Topics) -> io::Result<()> {
     replace(dir, TOPICS_FILE, &lines.collect::<String>())
 }
 
-/// With an id that was learned. Those that the registry gives now are the last, `current` of them: past the bound the
-/// oldest of the others is forgotten.
+/// Adds an id that was learned. The last `current` ids are those that the registry gives now. Past the bound the oldest of the
+/// others is dropped.
 pub(super) fn with_id(ids: &mut Vec<(Fingerprint, u32)>, current: usize, learned: (Fingerprint, u32)) {
-    // First, so that it is read and never written.
+    // In front: of several ids for one schema the last is written, and all are read.
     ids.insert(0, learned);
     let others = ids.len().saturating_sub(current);
     if others > REGISTRY_ANSWERS_MAX {
@@ -52,7 +52,7 @@ pub(super) fn with_id(ids: &mut Vec<(Fingerprint, u32)>, current: usize, learned
     }
 }
 
-/// The ids that this registry gave. Another's say nothing, and neither does a file that is odd in any way.
+/// The ids that this registry gave. Empty when the file is of another registry or damaged.
 pub(super) fn ids(dir: &Path, url: &str) -> Vec<(Fingerprint, u32)> {
     let text = read(&dir.join(IDS_FILE)).ok().flatten().unwrap_or_default();
     let mut lines = text.lines();
@@ -85,7 +85,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Whoever reads it meanwhile finds the old or the new, never half of one.
+/// Replaces a file. A reader finds the old or the new content, never a mix.
 fn replace(dir: &Path, name: &str, text: &str) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let new = dir.join(format!("{name}.new"));

@@ -1,8 +1,8 @@
-//! The manifest of a log on a cluster: one JSON record under one key, in a topic of its own. It is written once, before
-//! anything else, and a second one that says something else is an error that a person has to look into.
+//! The manifest of a log on a cluster: what the log was created with. It is one JSON record under one key, in a topic of its
+//! own. It is written once, before anything else. A second one with another content is an error for an operator.
 //!
-//! It pins the log's place as well: the cluster, the application and the environment that it was made for, and its topics.
-//! A process that an operator pointed at the wrong one of them is refused at its start. Who may write does not lean on
+//! It also pins where the log belongs: the cluster, the application, the environment, and the names of the topics. A process
+//! that is configured with others is refused when it starts. Fencing does not depend on
 //! that: transactional ids and the group are named after the log's id alone (see [`crate::log::kafka::client::settings::transactional_ids`]).
 
 use crate::domain::Micros;
@@ -22,30 +22,29 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// How a log is laid out on a cluster. Version 1 named its owners after settings, so that two of them could write.
+/// The layout of a log on a cluster. In version 1 transactional ids were made of settings, so two owners could write.
 pub const FORMAT_VERSION: u32 = 2;
-/// What this program can read and write. A log has the level that it was made with, every process that serves it knows at
-/// least that one, and nothing is written that a lower level does not know: the first level knows the schemas that are
-/// there.
+/// What this version can read and write. A log has the level of the version that created it. Every process that serves the
+/// log knows that level, and writes nothing that the level does not have. Level 1 has all schemas up to now.
 pub const FEATURE_LEVEL: u32 = 1;
 /// The record's key.
 const KEY: &[u8] = b"manifest";
-/// Most records that are read of a topic that should hold one.
+/// Most records that are read of the topic, which should hold one.
 const RECORDS_MAX: usize = 1_024;
-/// How long one look for the next record takes, and how many of them may find none.
+/// How long one poll for the next record waits, and how many polls may bring none.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS_MAX: u128 = ASK_LIMIT.as_millis() / LOOK.as_millis();
 
-/// Why what stands for a manifest is none.
+/// Why a manifest cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Problem {
-    /// A record under its key says something else.
+    /// The record under its key is no manifest, for this reason.
     Unreadable(String),
-    /// It is laid out as another version of this program does it.
+    /// It has the format of another version of this program.
     OtherVersion(u32),
-    /// Two records say different things.
+    /// Two records have different contents.
     Two,
-    /// There is more than a manifest in the topic.
+    /// The topic holds far more records than a manifest.
     Crowded,
 }
 
@@ -62,34 +61,34 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What a log on a cluster was made with.
+/// What a log on a cluster was created with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pinned {
-    /// What every log pins, whatever carries it.
+    /// What a log of any kind pins.
     pub manifest: Manifest,
-    /// See [`FEATURE_LEVEL`].
+    /// The feature level of the version that created it, see [`FEATURE_LEVEL`].
     pub feature_level: u32,
-    /// For how long ids of decided commands are kept, see [`crate::limits::COMMAND_WINDOW_MS`].
+    /// How long ids of decided commands are kept, in ms: see [`crate::limits::COMMAND_WINDOW_MS`].
     pub command_window_ms: u64,
-    /// Where it belongs.
+    /// Where the log belongs.
     pub place: LogLocation,
 }
 
 /// Where a log belongs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogLocation {
-    /// The cluster's id. A copy of the log on another cluster has owners of its own, which nothing here can fence.
+    /// The cluster's id. A copy of the log on another cluster would have owners that nothing could fence.
     pub cluster_id: String,
-    /// See [`Cluster::application`].
+    /// The application that it was created for, see [`Cluster::application`].
     pub application: String,
-    /// See [`Cluster::environment`].
+    /// The environment that it was created for, see [`Cluster::environment`].
     pub environment: String,
     /// The names of its topics.
     pub topics: Topics,
 }
 
 impl LogLocation {
-    /// Where a cluster of this id is told to have the log.
+    /// Where the log is looked for: on the cluster of this id, with the configured names.
     pub fn on(cluster: &Cluster, cluster_id: String) -> LogLocation {
         let Cluster { application, environment, topics, .. } = cluster.clone();
         LogLocation { cluster_id, application, environment, topics }
@@ -130,18 +129,18 @@ struct Names {
     manifest: String,
 }
 
-/// The version of what a manifest does not name.
+/// The memory version of a manifest that names none.
 fn first() -> u32 {
     1
 }
 
-/// What a manifest of any version has.
+/// The field that a manifest of every format has.
 #[derive(Deserialize)]
 struct Versioned {
     format_version: u32,
 }
 
-/// The record of a manifest.
+/// The JSON of a manifest's record.
 pub fn encode(pinned: &Pinned) -> String {
     let Pinned { manifest, feature_level, command_window_ms, place } = pinned.clone();
     let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
@@ -208,7 +207,7 @@ fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
     })
 }
 
-/// Reads the topic, which exists, to its end, with a client that says when it is there.
+/// Reads the topic, which exists, to its end. `reader` reports the end of a partition.
 pub(super) fn read(
     reader: &BaseConsumer<LastClientError>,
     topic: &str,
@@ -231,7 +230,7 @@ fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<P
         match reader.poll(LOOK) {
             None => looks += 1,
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Ok(found)),
-            // A topic that was made a moment ago is not known to every broker.
+            // A topic that was created a moment ago is not known to every broker.
             Some(Err(error)) => (looks, last) = (looks + 1, error),
             Some(Ok(_)) if records == RECORDS_MAX => return Ok(Err(Problem::Crowded)),
             Some(Ok(message)) if message.key() == Some(KEY) => {
@@ -251,7 +250,7 @@ fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<P
     Err(last)
 }
 
-/// Writes the manifest of a new log and reads it back: of two who write at once, one or both are told.
+/// Writes the manifest of a new log and reads it back: of two processes that write at once, one or both get an error.
 pub(super) fn write(
     cluster: &Cluster,
     reader: &BaseConsumer<LastClientError>,

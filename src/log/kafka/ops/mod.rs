@@ -1,4 +1,4 @@
-//! What an operator looks after: topics, the manifest, rights, and the checks before a server starts.
+//! Operating a log: its topics, its manifest, permissions, and the checks before a server starts.
 
 pub mod admin;
 pub(super) mod coordination;

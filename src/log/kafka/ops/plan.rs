@@ -1,5 +1,5 @@
-//! What is there against what should be: the differences, what may be done about each, and which of them make it
-//! wrong to serve. Pure: [`super::admin`] looks, and does what is decided here.
+//! Compares the state of a cluster with what a log needs: the differences, what `apply` may do about each, and which of them
+//! forbid to serve. No I/O: [`super::admin`] reads the state, and executes what is decided here.
 
 use super::manifest::{FEATURE_LEVEL, LogLocation, Pinned, Problem};
 use super::topics::{Asked, Purpose, Wanted, wanted};
@@ -8,105 +8,105 @@ use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIO
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A topic as it is.
+/// The state of a topic.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TopicState {
-    /// How many partitions it has.
+    /// The number of its partitions.
     pub partitions: u32,
-    /// How many brokers hold the partition that fewest hold.
+    /// The replicas of the partition that has the fewest.
     pub replicas: u16,
-    /// Its settings in force.
+    /// The settings that are in force.
     pub config: BTreeMap<String, String>,
 }
 
-/// A cluster as it is.
+/// The state of a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
-    /// Those of our topics that exist.
+    /// By name, those of the log's topics that exist.
     pub topics: BTreeMap<String, TopicState>,
-    /// The manifest, if there is one.
+    /// The manifest; `None` when the topic holds none.
     pub manifest: Result<Option<Pinned>, Problem>,
-    /// Where a log is looked for: on the cluster that answers, under the names that are asked about.
+    /// Where the log is looked for: on the cluster that answers, under the configured names.
     pub place: LogLocation,
-    /// Whether an event was ever written.
+    /// Whether any event was ever written.
     pub has_events: bool,
 }
 
-/// One thing that is not as it should be.
+/// One thing that is not as the log needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Difference {
-    /// The topic.
+    /// The topic's name.
     pub topic: String,
-    /// What it is for.
+    /// The topic's role in the log.
     pub purpose: Purpose,
-    /// What is different.
+    /// The difference itself.
     pub what: What,
 }
 
-/// What is different.
+/// A kind of difference.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum What {
-    /// There is no such topic.
+    /// The topic does not exist.
     Missing(Wanted),
-    /// There is no topic of events, and a manifest of the log that had one.
+    /// The topic of events does not exist, and there is the manifest of a log that had one.
     LostEvents,
-    /// It has another number of partitions.
+    /// The topic has another number of partitions.
     Partitions {
-        /// As it is.
+        /// The present value.
         found: u32,
-        /// As it should be.
+        /// The value that is needed.
         wanted: u32,
     },
-    /// Too few brokers hold it.
+    /// The topic has too few replicas.
     Replicas {
-        /// As it is.
+        /// The present value.
         found: u16,
-        /// At least.
+        /// The least number that is needed.
         wanted: u16,
     },
-    /// A setting is another, or less than it must at least be.
+    /// A setting has another value, or is below its minimum.
     Setting {
-        /// What the cluster calls it.
+        /// Kafka's name of the setting.
         name: String,
-        /// As it is.
+        /// The present value.
         found: String,
-        /// As it should be.
+        /// The value that is needed.
         wanted: String,
-        /// Whether records of the truth may be gone because of it.
+        /// Whether events or undecided commands may be gone because of it.
         is_late: bool,
     },
-    /// There is no manifest, and nothing that one was made for.
+    /// There is no manifest, and no event either: the log is new.
     NoManifest {
-        /// What it will say.
+        /// The number of partitions that the manifest will have.
         partitions: u32,
     },
     /// There is no manifest, but there are events.
     LostManifest,
-    /// What stands for a manifest is none.
+    /// The manifest cannot be used.
     BadManifest(Problem),
-    /// The manifest says something that is not so here.
+    /// The manifest differs from the configuration or from this program.
     OtherManifest {
-        /// Of what.
+        /// The field of the manifest.
         what: Pin,
-        /// As it says.
+        /// The value in the manifest.
         found: String,
-        /// As it is here.
+        /// The value here.
         wanted: String,
     },
 }
 
-/// What a manifest pins.
+/// A field that a manifest pins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pin {
-    /// How many partitions the log has.
+    /// The number of partitions.
     Partitions,
-    /// Something that the program has in it, by its name in the manifest.
+    /// A constant of the program, by its name in the manifest.
     Program(&'static str),
-    /// The cluster that the log was made on.
+    /// The id of the cluster that the log was created on.
     Cluster,
-    /// The application or the environment that it was made for, by its name in the manifest.
+    /// The application or the environment, by its name in the manifest.
     Name(&'static str),
-    /// A topic, by the setting that names it.
+    /// The name of a topic, by the setting for it.
     Topic(&'static str),
 }
 
@@ -120,10 +120,9 @@ impl fmt::Display for Pin {
     }
 }
 
-/// Settings of which more is well.
+/// Settings that may be above the value that is needed.
 const AT_LEAST: &[&str] = &["max.message.bytes", "min.insync.replicas"];
-/// Settings without which a record may be lost, taken away or refused, or decided by a clock that nobody holds against
-/// another.
+/// Settings without which a record may be lost, deleted or refused, or decided by a clock that nothing checks.
 const SAFETY: &[&str] = &[
     "cleanup.policy",
     "max.message.bytes",
@@ -131,13 +130,13 @@ const SAFETY: &[&str] = &[
     "min.insync.replicas",
     "unclean.leader.election.enable",
 ];
-/// Why a log is left alone that this program does not know.
+/// Why `apply` refuses a log of another version.
 const OTHER_PROGRAM: &str = "the log was made for another version of this program";
-/// Settings that say which events are kept.
+/// Settings that decide which events are kept.
 const RETENTION: &[&str] = &["cleanup.policy", "retention.bytes", "retention.ms"];
 
-/// Every difference. A manifest says how many partitions there are; before there is one, whoever asks, what is there,
-/// and the default, in this order.
+/// Every difference. The number of partitions is that of the manifest; before there is one, it is the one that is asked for,
+/// or that of the existing topic, or the default, in this order.
 pub fn compare(asked: &Asked, seen: &Seen) -> Vec<Difference> {
     let topics = &seen.place.topics;
     let manifest = seen.manifest.as_ref().ok().and_then(Option::as_ref).map(|pinned| &pinned.manifest);
@@ -198,7 +197,7 @@ fn compare_manifest(asked: &Asked, seen: &Seen, partitions: u32, differ: &mut im
     for (what, found, wanted) in [
         (Pin::Partitions, said, asked.partitions.map_or(said, u64::from)),
         (Pin::Program("hash_version"), manifest.hash_version.into(), HASH_VERSION.into()),
-        // A program knows all levels up to its own.
+        // A program knows every level up to its own.
         (Pin::Program("feature_level"), level, level.min(FEATURE_LEVEL.into())),
         (Pin::Program("dedup_window_ms"), manifest.dedup_window_ms, DEDUP_WINDOW_MS),
         (Pin::Program("command_window_ms"), *command_window_ms, COMMAND_WINDOW_MS),
@@ -226,7 +225,7 @@ fn compare_manifest(asked: &Asked, seen: &Seen, partitions: u32, differ: &mut im
 }
 
 impl Difference {
-    /// Why nobody but a person may do away with it; `None` when `apply` does.
+    /// Why `apply` refuses to change this, and what an operator can do; `None` when `apply` changes it.
     pub fn refusal(&self) -> Option<&'static str> {
         match &self.what {
             What::Missing(_) | What::NoManifest { .. } => None,
@@ -234,7 +233,7 @@ impl Difference {
                 Some("what was decided is gone: bring it back, or begin another log with topics of its own")
             }
             What::Partitions { .. } => Some(match self.purpose {
-                Purpose::Replies | Purpose::Manifest => "make the topic anew, or add what is missing by hand",
+                Purpose::Replies | Purpose::Manifest => "create the topic again, or add the missing partitions by hand",
                 _ => "pools would move to other partitions, away from what was decided about them",
             }),
             What::Replicas { .. } => Some("moving replicas is for kafka-reassign-partitions.sh"),
@@ -257,7 +256,7 @@ impl Difference {
         }
     }
 
-    /// Whether a server that started all the same could lose, misjudge or refuse something.
+    /// Whether a server must not start: it could lose, misjudge or refuse something.
     pub fn is_unsafe(&self) -> bool {
         match &self.what {
             What::Setting { name, .. } => {
@@ -268,19 +267,19 @@ impl Difference {
         }
     }
 
-    /// Whether nobody can tell what the log says because of it.
+    /// Whether not even a tool can read the log.
     pub fn is_unreadable(&self) -> bool {
         match &self.what {
             What::Missing(_) => matches!(self.purpose, Purpose::Events | Purpose::Manifest),
             What::Partitions { .. } => self.purpose == Purpose::Events,
             What::LostEvents | What::NoManifest { .. } | What::LostManifest | What::BadManifest(_) => true,
-            // Whatever it was made for, it can be looked at.
+            // The log of another cluster, application or environment can still be read.
             What::OtherManifest { what, .. } => !matches!(what, Pin::Cluster | Pin::Name(_)),
             What::Replicas { .. } | What::Setting { .. } => false,
         }
     }
 
-    /// What `apply` does about it.
+    /// What `apply` does about it, as a line for the operator.
     pub fn step(&self) -> String {
         let topic = &self.topic;
         match &self.what {

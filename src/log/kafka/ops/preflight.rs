@@ -1,4 +1,4 @@
-//! What is looked at before a server starts on a cluster. Whoever has to put it right gets the whole list at once.
+//! The checks before a server starts on a cluster. All problems are reported at once.
 
 use super::admin::Admin;
 use super::coordination;
@@ -20,33 +20,33 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What a server is about to start with.
+/// What a server starts with.
 #[derive(Clone, Copy, Debug)]
 pub struct Start<'a> {
-    /// The cluster.
+    /// The cluster and the log's topics on it.
     pub cluster: &'a Cluster,
-    /// What is asked of its topics.
+    /// What the topics must have at least.
     pub asked: Asked,
-    /// The id it must have; `None` takes that of the first start.
+    /// The id that the cluster must have; `None` takes that of the first start.
     pub cluster_id: Option<&'a str>,
-    /// Who gives schemas their ids, if they have any.
+    /// The schema registry, if one is configured.
     pub registry: Option<&'a Registry>,
-    /// Where it is remembered which cluster it was, and which ids.
+    /// The directory that remembers the cluster, its topics and the registry's ids.
     pub data_dir: &'a Path,
 }
 
-/// What a server needs to know of a cluster that is as it should be.
+/// The result of checks that found no problem.
 #[derive(Debug)]
 pub struct Ready {
-    /// What the log was made with.
+    /// What the log was created with.
     pub manifest: Manifest,
-    /// The cluster's id.
+    /// The id of the cluster that answered.
     pub cluster_id: String,
-    /// How records say under which schema they were written.
+    /// Translates the schema frames of records.
     pub framing: Framing,
 }
 
-/// Everything to put right. Never empty.
+/// Every problem that was found. Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PreflightErrors(pub Vec<String>);
 
@@ -60,15 +60,15 @@ impl fmt::Display for PreflightErrors {
 
 impl std::error::Error for PreflightErrors {}
 
-/// Looks at everything and changes nothing on the cluster. It waits for answers, with limits: not on an async worker.
+/// Checks everything and changes nothing on the cluster. It blocks, with time limits: do not call it on an async worker.
 ///
 /// # Errors
-/// [`PreflightErrors`]: all reasons not to start, not the first.
+/// [`PreflightErrors`] with all reasons not to start.
 pub fn preflight(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     let mut reasons = Vec::new();
     let found = cluster(start, true, &mut reasons);
     let framing = framing(start, true, &mut reasons);
-    // Topics that are not as they should be say enough.
+    // Events are not looked at when the topics already have problems.
     if let (Some((manifest, _)), Some(framing), true) = (&found, &framing, reasons.is_empty()) {
         unread(start, manifest, framing, &mut reasons);
     }
@@ -83,15 +83,16 @@ pub fn preflight(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
     }
 }
 
-/// Remembers the topics of a log, once it is known to be the one that the directory has seen.
+/// Writes the names of a log's topics into the data directory. Call it when the log is known to be the one that the directory
+/// has seen.
 ///
 /// # Errors
-/// When that cannot be written.
+/// [`std::io::Error`] when the file cannot be written.
 pub fn keep_topics(data_dir: &Path, topics: &Topics) -> std::io::Result<()> {
     local_cache::keep_topics(data_dir, topics)
 }
 
-/// For those who only read: the topics need not be fit for a server, and nothing is remembered of them.
+/// The checks for tools that only read: the topics need not be fit for a server, and nothing is remembered.
 ///
 /// # Errors
 /// [`PreflightErrors`]: all reasons why the log cannot be read.
@@ -111,7 +112,7 @@ pub fn look(start: &Start<'_>) -> Result<Ready, PreflightErrors> {
 fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<(Manifest, String)> {
     let told = |reasons: &mut Vec<String>, error: LogError| reasons.push(error.to_string());
     let admin = Admin::new(start.cluster.clone()).map_err(|error| told(reasons, error)).ok()?;
-    // When nobody answers this, nobody answers anything.
+    // Without an answer here, further questions would only fail one by one.
     let id = admin.cluster_id().map_err(|error| told(reasons, error)).ok()?;
     let brokers = &start.cluster.brokers;
     if let Some(wanted) = start.cluster_id.filter(|wanted| *wanted != id) {
@@ -125,24 +126,24 @@ fn cluster(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
     let is_bad = |difference: &Difference| if serves { difference.is_unsafe() } else { difference.is_unreadable() };
     let (bad, odd): (Vec<_>, Vec<_>) = differences.iter().partition(|difference| is_bad(difference));
     for difference in odd.iter().filter(|_| serves) {
-        tracing::warn!("{difference}: headroom topics apply would change it");
+        tracing::warn!("{difference}: headroom topics apply corrects it");
     }
     if serves {
         rests_on(start, &admin, reasons);
     }
     if !bad.is_empty() {
         let mut bad: Vec<_> = bad.iter().map(ToString::to_string).collect();
-        // Advice is no reason, and not counted as one.
+        // The advice is part of the last reason, so that it is not counted as one.
         if let Some(last) = bad.last_mut() {
             last.push_str("\n  headroom topics plan says what can be done about the topics");
         }
         reasons.extend(bad);
     }
-    // When there is none, that is one of the differences.
+    // A missing manifest is one of the differences.
     Some((seen.manifest.ok()??.manifest, id))
 }
 
-/// What every yes rests on beside our topics.
+/// Checks what every "yes" depends on beside the log's own topics.
 fn rests_on(start: &Start<'_>, admin: &Admin, reasons: &mut Vec<String>) {
     let verdict = coordination::judge(&admin.coordination(), &start.asked);
     for warning in verdict.warnings {
@@ -151,8 +152,8 @@ fn rests_on(start: &Start<'_>, admin: &Admin, reasons: &mut Vec<String>) {
     reasons.extend(verdict.reasons);
 }
 
-/// Every partition whose newest event this process cannot read: it could neither follow nor own it. Events whose bytes are
-/// none are not looked for here: nobody can read them, and the partition says so by itself.
+/// Reports every partition whose newest event this process cannot read: it could neither follow nor own it. Damaged events
+/// are not reported here: no version can read them, and the partition reports them by itself.
 fn unread(start: &Start<'_>, manifest: &Manifest, framing: &Framing, reasons: &mut Vec<String>) {
     let reader = match Reader::ending(start.cluster) {
         Ok(reader) => reader,
@@ -172,7 +173,7 @@ fn unread(start: &Start<'_>, manifest: &Manifest, framing: &Framing, reasons: &m
     }
 }
 
-/// Why the newest event of a partition cannot be read, if there is one and that is so.
+/// Why the newest event of a partition cannot be read; `None` when it can be, or when there is none.
 fn newest(
     reader: &Reader,
     at: TopicPartition<'_>,
@@ -185,7 +186,7 @@ fn newest(
     }
     let last = reader.last(at, bounds, |message| Ok(record::event(message).map(|event| (event, message.offset()))))?;
     Ok(last.and_then(|((bytes, schema), offset)| {
-        // What it says of itself is enough to read it, and older events may not say it.
+        // With a registry the schema header counts. Without one, older events without the header must be readable too.
         let schema = schema.filter(|_| has_registry);
         let read = framing.incoming_awaited(&bytes, schema, Writer::Owner);
         read.err().map(|why| why.at(at, offset))
@@ -212,7 +213,7 @@ fn foreign(start: &Start<'_>, id: &str, reasons: &mut Vec<String>) {
     }
 }
 
-/// With the ids of all schemas that this program writes or reads; of a server they are remembered. Every `None` comes with a
+/// The framing with the ids of all schemas that this program writes or reads. A server remembers the ids. `None` comes with a
 /// reason.
 fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option<Framing> {
     let Some(registry) = start.registry else { return Some(Framing::none()) };
@@ -220,7 +221,7 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
     let (mut unknown, mut current) = (Vec::new(), 0usize);
     let mut failed = None;
     for subject in subjects(&start.cluster.topics) {
-        // Whoever did not answer once is not waited for again.
+        // After one failure the registry is not waited for again.
         let answers = failed.clone().map_or_else(|| registry.ids(&subject), Err);
         let answers = answers.unwrap_or_else(|error| {
             failed = Some(error);
@@ -229,13 +230,13 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
         for ((version, text), id) in (1..).zip(subject.versions).zip(answers) {
             let Some(fingerprint) = schema::fingerprint_of(text) else { continue };
             match id {
-                // What it says now is what is written; what it said once is read all the same.
+                // The present id is written; ids from before are still read.
                 Some(id) => {
                     ids.retain(|known| *known != (fingerprint, id));
                     ids.push((fingerprint, id));
                     current = current.saturating_add(1);
                 }
-                // A registry that answers is believed, also when it says that it does not know these topics' schemas.
+                // Remembered ids count only while the registry does not answer.
                 None if failed.is_some() && ids.iter().any(|(known, _)| *known == fingerprint) => {}
                 None => unknown.push(format!("{} version {version}", subject.name)),
             }
@@ -243,8 +244,10 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
     }
     let missing = unknown.join(", ");
     match failed {
-        Some(error) if unknown.is_empty() => tracing::warn!("{error}: the ids that it gave before are used"),
-        Some(error) => reasons.push(format!("{error}, and no ids are remembered here of {missing}")),
+        Some(error) if unknown.is_empty() => {
+            tracing::warn!("{error}: continuing with the schema ids that were remembered in the data directory")
+        }
+        Some(error) => reasons.push(format!("{error}, and the data directory has no ids for {missing}")),
         None if unknown.is_empty() => {
             if serves && let Err(error) = local_cache::keep_ids(start.data_dir, &registry.url, &ids) {
                 reasons.push(format!("cannot write {}: {error}", start.data_dir.display()));
@@ -267,11 +270,11 @@ fn framing(start: &Start<'_>, serves: bool, reasons: &mut Vec<String>) -> Option
     Framing::new(ids, source).map_err(|error| reasons.push(error.to_string())).ok()
 }
 
-/// About ids that were not known at the start: another text of a schema that is ours, or a stranger's. The last `current`
-/// of those that are known are what the registry gives now.
+/// Asks about ids that were not known at the start: another text of one of our schemas, or another program's schema. The last
+/// `current` of the known ids are those that the registry gives now.
 fn ask(registry: Registry, dir: Option<PathBuf>, (known, current): (Vec<(Fingerprint, u32)>, usize)) -> Box<Ask> {
     let ours: BTreeSet<Fingerprint> = known.iter().map(|(fingerprint, _)| *fingerprint).collect();
-    // Those that it gave the last time, if it gives none now.
+    // If the registry gave none now, those of the last time count.
     let current = current.max(ours.len());
     let known = Mutex::new(known);
     Box::new(move |ids| {
@@ -282,7 +285,7 @@ fn ask(registry: Registry, dir: Option<PathBuf>, (known, current): (Vec<(Fingerp
             local_cache::with_id(&mut known, current, (fingerprint, *id));
             let kept = dir.as_ref().map_or(Ok(()), |dir| local_cache::keep_ids(dir, &registry.url, &known));
             if let Err(error) = kept {
-                tracing::warn!(%error, "cannot remember a schema's id, and will ask again after the next start");
+                tracing::warn!(%error, "cannot remember the id of a schema: the registry will be asked again after the next start");
             }
             Ok(Some(fingerprint))
         });

@@ -1,4 +1,4 @@
-//! The topics as the files in `topics/` declare them.
+//! The topics of a log, as the files in `topics/` declare them, and the permissions for them.
 
 use crate::log::kafka::client::settings::{GROUPS, TRANSACTIONS, group_of, transactional_ids};
 use crate::log::kafka::{Cluster, Topics};
@@ -22,22 +22,22 @@ static DECLARED: LazyLock<Vec<Declared>> = LazyLock::new(|| {
     declared.into()
 });
 
-/// What a topic is for, by the setting that names it.
+/// The role of a topic in the log. A file names it by the setting for the topic's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 pub enum Purpose {
-    /// What callers ask.
+    /// Commands of callers.
     #[serde(rename = "topic_commands")]
     Commands,
-    /// What was decided.
+    /// Events, one for each decision.
     #[serde(rename = "topic_events")]
     Events,
-    /// Outcomes.
+    /// Replies to gateways.
     #[serde(rename = "topic_replies")]
     Replies,
-    /// What nobody could decide.
+    /// Commands that nobody can decide.
     #[serde(rename = "topic_dead_letters")]
     DeadLetters,
-    /// What the log was made with.
+    /// The manifest of the log.
     #[serde(rename = "topic_manifest")]
     Manifest,
 }
@@ -54,7 +54,7 @@ struct Declared {
     acl: BTreeMap<Role, Vec<String>>,
 }
 
-/// Who is let in to do what.
+/// Who gets permissions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Role {
@@ -80,7 +80,7 @@ impl fmt::Display for Role {
 enum Value {
     Switch(bool),
     Number(i64),
-    /// A setting's name, or a text that the cluster knows.
+    /// The name of a setting of Headroom, whose value it stands for, or a value of Kafka.
     Text(String),
 }
 
@@ -99,33 +99,33 @@ impl Value {
     }
 }
 
-/// What an operator asks of the topics.
+/// What the configuration asks of the topics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asked {
-    /// How many partitions the log must have; `None` takes what it has.
+    /// How many partitions the log must have; `None` takes the number that it has.
     pub partitions: Option<u32>,
-    /// How many brokers hold every topic, at least.
+    /// The least number of replicas of every topic.
     pub replication: u16,
-    /// How many of them have a record before it counts as written, at least.
+    /// The least number of replicas that must have a record before it counts as written.
     pub min_in_sync: u16,
 }
 
-/// A topic as it should be.
+/// A topic as the log needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wanted {
-    /// What it is for.
+    /// The topic's role in the log.
     pub purpose: Purpose,
-    /// What it is called.
+    /// The configured name.
     pub name: String,
-    /// How many partitions it has.
+    /// The exact number of partitions.
     pub partitions: u32,
-    /// How many brokers hold it, at least.
+    /// The least number of replicas.
     pub replicas: u16,
-    /// Its settings, as the cluster calls them. Others are not looked at.
+    /// Kafka's names of the settings and their values. Other settings of the topic are left alone.
     pub config: BTreeMap<String, String>,
 }
 
-/// All topics of a log with so many partitions.
+/// All topics that a log with this number of partitions needs.
 pub fn wanted(topics: &Topics, asked: &Asked, partitions: u32) -> Vec<Wanted> {
     let wanted = |declared: &Declared| {
         let text = |value: &Value| value.text(asked, partitions);
@@ -141,11 +141,11 @@ pub fn wanted(topics: &Topics, asked: &Asked, partitions: u32) -> Vec<Wanted> {
 }
 
 impl Topics {
-    /// The settings that name them, in the order of [`Topics::all`].
+    /// The settings for the names, in the order of [`Topics::all`].
     pub(super) const SETTINGS: [&str; 5] =
         ["topic_commands", "topic_events", "topic_replies", "topic_dead_letters", "topic_manifest"];
 
-    /// All of them.
+    /// All names, in the order of the files.
     pub fn all(&self) -> [&str; 5] {
         [&self.commands, &self.events, &self.replies, &self.dead_letters, &self.manifest].map(String::as_str)
     }
@@ -161,9 +161,10 @@ impl Topics {
     }
 }
 
-/// What every role has to be allowed, as calls of Kafka's own tool: the client has none of its own. Users are called
-/// `User:<application>-<role>`; whoever calls them otherwise puts the names in. Before there is a log, those that are
-/// about its id are left out: with them nobody but its owners can take a transactional id that fences them.
+/// The permissions of every role, as calls of `kafka-acls.sh`, because the client library has no calls for them. Users are
+/// called `User:<application>-<role>`; replace the names where yours differ. The permissions for transactional ids and the
+/// group need the id of the log, and are left out before there is one. With them only owners of this log can use a
+/// transactional id that fences its owners.
 pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut allow = |role: Role, operations: &[&str], on: &str| {
@@ -183,10 +184,10 @@ pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
         allow(Role::Owner, &["Describe", "Write"], &turns);
         let owners = format!("--group {}", group_of(log_id));
         allow(Role::Owner, &["Describe", "Read"], &owners);
-        // It reads which partitions have owners.
+        // A gateway reads which partitions have owners.
         allow(Role::Gateway, &["Describe"], &owners);
     }
-    // What a server looks at before it starts: brokers, and the topics that transactions and groups are noted in.
+    // A server checks the brokers and the cluster's own topics before it starts.
     for role in [Role::Gateway, Role::Owner] {
         allow(role, &["DescribeConfigs"], "--cluster");
         for topic in [TRANSACTIONS, GROUPS] {
@@ -194,7 +195,7 @@ pub fn acls(cluster: &Cluster, log_id: Option<u128>) -> Vec<String> {
         }
     }
     allow(Role::Operator, &["Describe"], "--cluster");
-    // Whoever reads with a group is let into those that are named after the role.
+    // Analysts may use consumer groups whose names begin with that of the role.
     let groups = format!("--group {}-{} --resource-pattern-type prefixed", cluster.application, Role::Analyst);
     allow(Role::Analyst, &["Describe", "Read"], &groups);
     lines

@@ -1,4 +1,4 @@
-//! Owning a partition: the claim, turns as transactions, and what stands ready for both.
+//! Owning a partition: the claim that fences earlier owners, and turns as transactions.
 
 pub(super) mod between;
 pub(super) mod claim;

@@ -1,14 +1,14 @@
-//! A partition owned by this thread: commands from a consumer that stands where the log says, turns through producers
-//! that nobody else can use any more.
+//! A partition that this process owns: it reads commands from the offset that the log names, and commits turns through
+//! producers whose earlier instances are fenced.
 //!
-//! An owner knows every offset of its events since its claim: its records, and one marker behind each turn, which may be
-//! written a little later than the next turn's records. Of a turn that comes to lie further on it reads what somebody else
-//! has written between, before anything is committed: behind another owner's fence it commits nothing (see
+//! An owner knows every offset of its events since its claim: those of its records, and one marker behind each turn, which
+//! may be written a little later than the records of the next turn. When the records of a turn lie further on than that, it
+//! reads what others have written between them before it commits. Behind another owner's fence it commits nothing (see
 //! [`super::between`]).
 //!
-//! A commit that was slow, though it succeeded, may have been sent twice, and its second copy could end a later
-//! transaction of the same instance. So that instance is replaced before its next turn. Making another one fences nobody
-//! but itself and the next owner's, should there be one: such a turn lies behind that owner's fence, and is not committed.
+//! A commit that succeeded but was slow may have been sent twice, and its second copy could end a later transaction of the
+//! same instance. So that instance is replaced before its next turn. The new instance fences the old one, and also that of a
+//! next owner if there is one. In that case the turn lies behind the next owner's fence, and is not committed.
 
 use super::between::Between;
 use super::open_transaction::{OpenTransaction, Watch};
@@ -29,16 +29,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest single wait for a command: an owner that is to stop, or has been fenced by this process, sees it then.
+/// Longest single wait for a command. After it an owner sees that it is to stop, or that this process has claimed again.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Between two looks, by an owner that is to yield, at whether another has written. Whoever has something to commit hears
-/// of it then.
+/// Time between two looks at whether another owner has written, while this one is to step down when it is fenced. An owner
+/// that commits a turn learns of it by that.
 const YIELD_LOOK: Duration = Duration::from_millis(100);
-/// Longest wait for such a look.
+/// Longest wait for the answer to such a look.
 const YIELD_LIMIT: Duration = Duration::from_millis(500);
 
-/// See the module.
+/// The owner of a partition, for one thread.
 pub struct Owned {
     inner: Arc<Inner>,
     id: OwnerId,
@@ -50,9 +50,9 @@ pub struct Owned {
     slot: usize,
     reader: Reader,
     next_seq: u64,
-    /// The offset after all that this owner has written, and all markers of it, once they are there.
+    /// The offset after this owner's last record and all of its markers, once those are written.
     end: i64,
-    /// How far commands were decided.
+    /// How far commands are decided.
     decided: Decided,
     /// Checks of the commands polled and not decided, by offset.
     checks: VecDeque<(u64, u64)>,
@@ -61,14 +61,14 @@ pub struct Owned {
     /// A command that was fetched and not handed over.
     read_ahead: Option<ReadAhead>,
     pacer: Pacer,
-    /// Since the end of the last turn.
+    /// Time since the end of the last turn.
     rested: Option<Stopwatch>,
-    /// Since the last look at whether another has written.
+    /// Time since the last look at whether another owner has written.
     looked: Stopwatch,
     between: Between,
-    /// Why nothing comes, perhaps.
+    /// Finds out why no command comes.
     watch: Watch,
-    /// The owner may not go on, and why.
+    /// Why this owner must end, once it must.
     over: Option<LogError>,
 }
 
@@ -115,9 +115,9 @@ impl Owned {
         Err(LogError::new(format!("partition {} has a newer owner in this process", self.id.partition)))
     }
 
-    /// Reads the next command. Places before it that hold none are told with it: markers of a stranger's transactions, and
-    /// what was aborted with them. Nothing comes while the next one cannot be read: nobody may decide it, and nothing may
-    /// overtake it.
+    /// Reads the next command. Its `skipped` counts the offsets before it that hold no command: markers of other programs'
+    /// transactions and their aborted records. Returns `None` while the next command cannot be read: it must not be decided,
+    /// and no later one may overtake it.
     fn read(&mut self, wait: Duration) -> Result<Option<StoredCommand>, LogError> {
         let read_ahead = match self.read_ahead.take() {
             Some(read_ahead) => read_ahead.again(&self.context().framing),
@@ -125,7 +125,7 @@ impl Owned {
                 Next::Message(message) => {
                     let value = message.payload().unwrap_or_default();
                     let read_ahead = ReadAhead::of(&message, &self.context().framing, self.context().manifest.log_id);
-                    // A reader may begin at the last command decided.
+                    // The reader may have been assigned to the last command decided.
                     if read_ahead.offset() < self.next_offset {
                         return Ok(None);
                     }
@@ -151,20 +151,22 @@ impl Owned {
         }
     }
 
-    /// Why the next command cannot be handed over, if that is so.
+    /// Why the next command cannot be read; `None` when it can be, or when there is none.
     fn stuck(&self) -> Option<LogError> {
         let read_ahead = self.read_ahead.as_ref()?;
         let at = self.context().commands(self.id.partition);
         read_ahead.why().map(|why| why.at(at, offset_of(read_ahead.offset())))
     }
 
-    /// Whether this owner is to stop here: who is to stop after the rest, and cannot read it, stops before it.
+    /// Whether this owner is to stop now. One that is to stop after the remaining commands, and cannot read them, stops before
+    /// them.
     fn is_over(&self) -> bool {
         let next = if self.stuck().is_some() { u64::MAX } else { self.next_offset };
         self.progress().is_over(next)
     }
 
-    /// Whether this owner is to yield, and another has written since its last turn; then it is to stop.
+    /// Whether this owner is to step down when it is fenced, and another owner has written since its last turn. Then it is to
+    /// stop.
     fn is_succeeded(&mut self) -> bool {
         let context = &self.inner.context;
         let progress = context.progress_of(self.id.partition);
@@ -181,7 +183,7 @@ impl Owned {
         is_succeeded
     }
 
-    /// Waits for the first command, at most `wait`.
+    /// Waits for the first command of a batch, for `wait` at most.
     fn first(&mut self, wait: Duration) -> Result<Option<StoredCommand>, LogError> {
         let waiting = Stopwatch::start();
         self.between.settle(&self.inner.context, self.id.partition)?;
@@ -198,7 +200,7 @@ impl Owned {
                     }
                     return Ok(Some(record));
                 }
-                // What cannot be read yet is told of already.
+                // A command that cannot be read yet has been logged already.
                 None if self.read_ahead.is_some() => {}
                 None => self.watch.look(&self.inner.context, self.id.partition, self.next_offset)?,
             }
@@ -208,7 +210,7 @@ impl Owned {
         }
     }
 
-    /// Has an instance that may not begin another transaction replaced.
+    /// Replaces the producer of the next turn, if it may not begin another transaction.
     fn renew(&mut self) -> Result<(), LogError> {
         if std::mem::take(&mut self.is_suspect[self.slot]) {
             let slot = u8::try_from(self.slot).unwrap_or(u8::MAX);
@@ -235,7 +237,7 @@ impl Owned {
         })
     }
 
-    /// How far commands are decided with this one.
+    /// How far commands are decided after this one.
     fn decided_with(&self, input: &StoredCommand) -> Decided {
         let found = self.checks.binary_search_by_key(&input.offset, |(offset, _)| *offset).ok();
         let check = found.and_then(|at| self.checks.get(at)).map_or(0, |(_, check)| *check);
@@ -249,7 +251,7 @@ impl OwnedPartition for Owned {
             return Ok(if self.is_over() { Polled::Closed } else { Polled::Idle });
         };
         if let Some(rested) = &self.rested {
-            // The turn grows meanwhile.
+            // More commands come meanwhile, so the turn grows.
             pause(rested.left_of(self.pacer.pause()));
         }
         let (mut records, mut bytes, mut next) = (0usize, 0usize, Some(first));

@@ -1,12 +1,11 @@
-//! When the next turn may begin. A transaction that begins before the coordinator is done with the one before pays a
-//! fixed wait of 20 ms in the client, so that the same load runs at a cycle of 8 ms or of 30. How long the coordinator
-//! takes depends on the cluster, on its settings and on what else it does, and a longer pause is not always a better
-//! one: what helps is measured, not guessed.
+//! Chooses the pause between two turns. A transaction that begins before the coordinator has finished the last one waits
+//! 20 ms in the client library, so the same load runs at a cycle of 8 ms or of 30 ms. How long the coordinator takes depends
+//! on the cluster, its settings and its load, and a longer pause is not always better. So the pacer measures.
 //!
-//! The pacer holds a few pauses and what a turn cost under each: the pause and the time to its first delivery. It stays
-//! with the cheapest of those under which nearly all turns go without the wait. When there is none it tries the others.
-//! What was learnt is forgotten after a while, and the next shorter pause is tried again. A trial is a few turns, and fewer
-//! when the first of them pay. No clock and no thread: the shell says what a turn took and waits as told.
+//! It knows a few pauses and what a turn cost with each: the pause and the time to the first delivery. It keeps the cheapest
+//! pause with which nearly all turns avoid the wait. When there is none, it tries the others. What it has learnt expires
+//! after a number of turns, and the next shorter pause is tried again. A trial is a few turns, and fewer when the first of
+//! them wait. There is no clock and no thread in here: the owner reports what a turn took, and makes the pause.
 
 use std::ops::RangeBounds;
 use std::time::Duration;
@@ -15,20 +14,20 @@ use std::time::Duration;
 const PAUSES_US: [u64; 7] = [0, 1_000, 2_000, 3_500, 5_000, 8_000, 12_000];
 /// Turns of one trial.
 const TRIAL_TURNS: u32 = 12;
-/// Turns after which a pause that was good need not be any more.
+/// For how many turns a pause counts as good.
 const GOOD_TURNS: u64 = 4_000;
-/// Turns after which one that was not may be.
+/// For how many turns a pause counts as bad.
 const BAD_TURNS: u64 = 500;
-/// A turn paid the wait when its first delivery took this much longer than the fastest lately.
+/// A turn has paid the wait when its first delivery took this much longer than the fastest of the last turns.
 const PENALTY_US: u64 = 12_000;
-/// By how much the fastest delivery is forgotten with every turn.
+/// How much is added to the fastest delivery with every turn, so that it is forgotten.
 const FASTEST_DECAY_US: u64 = 20;
-/// A delivery this slow is not taken for one that went without the wait, even if none was faster: it may be that all of
-/// them paid.
+/// The fastest delivery is never taken for slower than this: perhaps all of them paid the wait.
 const FASTEST_MAX_US: u64 = 6_000;
-/// A turn that begins this long after it might says nothing of how fast turns can follow each other.
+/// A turn that begins this much later than the pause allows does not count: it shows nothing about how fast turns can follow
+/// each other.
 const AT_ONCE: Duration = Duration::from_millis(3);
-/// A pause is good when no more turns of its trial paid.
+/// A pause is good when at most so many turns of its trial paid the wait.
 const GOOD_PAID_MAX: u32 = 1;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +37,7 @@ struct Known {
     at_turn: u64,
 }
 
-/// See the module.
+/// The pacer of one partition's owner.
 #[derive(Clone, Debug)]
 pub(super) struct Pacer {
     current: usize,
@@ -51,7 +50,7 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// Begins without a pause.
+    /// Begins with no pause.
     pub(in crate::log::kafka) fn new() -> Pacer {
         Pacer {
             current: 0,
@@ -69,13 +68,13 @@ impl Pacer {
         Duration::from_micros(self.pause_us())
     }
 
-    /// A turn began this long after the end of the one before, and its first record was delivered `first` after that.
-    /// Answers whether it paid the wait.
+    /// Takes a turn that began `rest` after the end of the one before, and whose first record was delivered `first` after its
+    /// begin. Returns whether the turn paid the wait.
     pub(in crate::log::kafka) fn turn(&mut self, rest: Option<Duration>, first: Duration) -> bool {
         let took_us = u64::try_from(first.as_micros()).unwrap_or(u64::MAX);
         self.fastest_us = self.fastest_us.saturating_add(FASTEST_DECAY_US).min(FASTEST_MAX_US).min(took_us);
         let has_paid = took_us >= self.fastest_us.saturating_add(PENALTY_US);
-        // One that began much later than it might says nothing of the pause.
+        // A turn that began much later than the pause allows shows nothing.
         if rest.is_none_or(|rest| rest > self.pause() + AT_ONCE) {
             return has_paid;
         }
@@ -100,7 +99,7 @@ impl Pacer {
         self.current = next.unwrap_or_default();
     }
 
-    /// Of these pauses, the nearest to one of which nothing is known that still holds.
+    /// Of these pauses, the untried or expired one that is nearest to the pause `to`.
     fn untried(&self, among: impl RangeBounds<usize>, to: usize) -> Option<usize> {
         let untried = (0..PAUSES_US.len()).filter(|other| among.contains(other) && self.known(*other).is_none());
         untried.min_by_key(|other| (other.abs_diff(to), *other))
@@ -111,7 +110,7 @@ impl Pacer {
         known.filter(|(_, known)| among(known)).min_by_key(|(_, known)| known.cost_us).map(|(other, _)| other)
     }
 
-    /// What still holds.
+    /// What is known of a pause, unless it has expired.
     fn known(&self, pause: usize) -> Option<Known> {
         let holds = |known: &Known| if known.is_good { GOOD_TURNS } else { BAD_TURNS };
         self.known[pause].filter(|known| self.turns.saturating_sub(known.at_turn) <= holds(known))

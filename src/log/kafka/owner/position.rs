@@ -1,6 +1,6 @@
-//! Where an owner goes on among a partition's commands. They are kept for a time, by a topic that somebody may empty or
-//! make anew: an owner that finds other commands than those that follow the last one decided does not go on. That is
-//! told, and a person has to say so in the log (`headroom commands skip`).
+//! Finding the next command of a partition. The topic keeps commands for a time only, and somebody may empty it, or delete
+//! it and create it again. An owner that does not find the commands that follow the last one decided does not continue. It
+//! reports that, and an operator has to record in the log that commands are skipped (`headroom commands skip`).
 
 use super::owned::Owned;
 use crate::log::kafka::Kafka;
@@ -15,46 +15,46 @@ use rdkafka::message::{Message, OwnedHeaders};
 use std::fmt;
 use std::time::Duration;
 
-/// How long a reader may take to say where the commands lie; one that knows its way takes a millisecond.
+/// How long a connected reader may take to report the bounds of the commands; it usually takes a millisecond.
 const SEEK_LIMIT: Duration = Duration::from_secs(1);
-/// Records that fill the places of commands that were decided in a topic that is gone, written at once.
+/// How many filler records are written at once.
 const FILLED_AT_ONCE: u64 = 1_000;
 
-/// How a partition's commands stand to what was decided of them.
+/// Whether the commands in the topic follow those that were decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Continuity {
-    /// The next command is where it should be, or will be.
+    /// The next command is at its offset, or will be appended there.
     Sound,
     /// Commands were removed before anybody decided them.
     Removed {
-        /// The first of them.
+        /// The offset of the first of them.
         from: u64,
-        /// The first that is there.
+        /// The offset of the first command that the topic still has.
         until: u64,
     },
-    /// The topic ends before the last command decided: it was made anew, or cut off.
+    /// The topic ends before the last command decided: it was created again or truncated.
     Short {
-        /// The next command to decide.
+        /// The offset of the next command to decide.
         next: u64,
-        /// Where the topic ends.
+        /// The offset at which the topic ends.
         end: u64,
     },
-    /// Another command than the one decided is in its place: the topic was made anew.
+    /// Another command is at the offset of the last one decided: the topic was created again.
     Other {
-        /// That place.
+        /// The offset of the last command decided.
         at: u64,
-        /// Where the topic ends.
+        /// The offset at which the topic ends.
         end: u64,
     },
 }
 
 impl Continuity {
-    /// The offset after the last that an owner must leave out to go on; nothing where it can go on.
+    /// The offset after the last command that an owner must skip; `None` where it need not skip any.
     pub fn skip_until(self) -> Option<u64> {
         match self {
             Continuity::Sound => None,
             Continuity::Removed { until, .. } => Some(until),
-            // An event says so, and an event of this kind leaves out one place at least.
+            // The event that records the skip skips one offset at least.
             Continuity::Short { next, end } => Some(end.max(next.saturating_add(1))),
             Continuity::Other { at, end } => Some(end.max(at.saturating_add(2))),
         }
@@ -70,30 +70,30 @@ impl fmt::Display for Continuity {
                 write!(f, "commands {from} to {last} were removed before they were decided")
             }
             Continuity::Short { next, end } => {
-                write!(f, "the topic ends at {end}, and the next command is {next}: it was made anew or cut off")
+                write!(f, "the topic ends at {end}, and the next command is {next}: it was created again or truncated")
             }
             Continuity::Other { at, .. } => {
-                write!(f, "command {at} is another one than was decided: the topic was made anew")
+                write!(f, "command {at} is not the one that was decided: the topic was created again")
             }
         }
     }
 }
 
-/// A partition's commands, as somebody looks at them who owns nothing.
+/// The state of a partition's commands, for tools.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CommandsPosition {
-    /// The next command to decide.
+    /// The offset of the next command to decide.
     pub next: u64,
-    /// The first command that is there.
+    /// The offset of the first command that the topic still has.
     pub first: u64,
-    /// Where the topic ends.
+    /// The offset at which the topic ends.
     pub end: u64,
-    /// How they stand to each other.
+    /// Whether the commands follow those that were decided.
     pub continuity: Continuity,
 }
 
 impl Kafka {
-    /// How a partition's commands stand to what was decided of them.
+    /// Compares the topic of commands with what was decided.
     ///
     /// # Errors
     /// [`LogError`] when commands or events cannot be read.
@@ -104,12 +104,12 @@ impl Kafka {
         inner.context.readers.with(|reader| inner.look(partition, decided, reader)).map(|(position, _)| position)
     }
 
-    /// Takes a partition like [`crate::log::PartitionLog::claim`], for somebody who will say in the log that commands are
-    /// left out, and decide none. Answers how they stand as well; places of commands that the topic lacks are filled with
-    /// records that nobody decides.
+    /// Claims a partition like [`crate::log::PartitionLog::claim`], for a tool that records in the log that commands are
+    /// skipped and decides none. Where the topic is too short, it is filled with records that nobody decides, up to the offset
+    /// at which an owner can continue.
     ///
     /// # Errors
-    /// [`ClaimError`], as of a claim.
+    /// [`ClaimError`] like a claim.
     pub fn take_past_gap(
         &self,
         partition: u32,
@@ -126,8 +126,11 @@ impl Kafka {
 }
 
 impl Inner {
-    /// Has a reader stand at the next command: this one, or a new one if it does not know its way. A client that was made
-    /// before a broker went may not have noticed.
+    /// Assigns a reader to the next command: this one, or a new one if this one does not answer. A client that was created
+    /// before a broker failed may not have noticed.
+    ///
+    /// # Errors
+    /// [`LogError`] when the commands do not follow those that were decided, or the cluster does not answer.
     pub(super) fn seek_commands(&self, partition: u32, decided: Decided, reader: Reader) -> Result<Reader, LogError> {
         let at = self.context.commands(partition);
         let reader = match reader.bounds_within(at, SEEK_LIMIT) {
@@ -142,13 +145,13 @@ impl Inner {
                 Ok(reader)
             }
             continuity => Err(LogError::new(format!(
-                "{at}: {continuity}; headroom commands skip --partition {partition} says so in the log, and \
-                 what comes after it is decided"
+                "{at}: {continuity}; headroom commands skip --partition {partition} records that in the log, and \
+                 later commands are decided"
             ))),
         }
     }
 
-    /// How the commands stand, and whether the reader stands at the next one.
+    /// The state of the commands, and whether the reader is assigned to the next one already.
     fn look(&self, partition: u32, decided: Decided, reader: &Reader) -> Result<(CommandsPosition, bool), LogError> {
         let bounds = reader.bounds(self.context.commands(partition))?;
         let [first, end] = [bounds.first, bounds.end].map(|offset| u64::try_from(offset).unwrap_or_default());

@@ -1,5 +1,5 @@
-//! A command that an owner has fetched and not handed over: because it does not fit the poll, or because it cannot be
-//! read yet. Its bytes stay here until it can be; nothing after it is fetched meanwhile.
+//! A command that an owner has fetched and not handed over: it does not fit the current batch, or it cannot be read yet. Its
+//! bytes stay here until it can be read. No later command is fetched meanwhile.
 
 use crate::log::StoredCommand;
 use crate::log::kafka::data::record;
@@ -7,16 +7,16 @@ use crate::log::kafka::schema::framing::{Framing, Unread, Writer};
 use crate::wire::frame::Fingerprint;
 use rdkafka::message::{BorrowedMessage, Message};
 
-/// A fetched command, as far as it could be read.
+/// A command that was fetched and not handed over.
 pub(super) enum ReadAhead {
-    /// As it is read inside.
+    /// It can be decided.
     Read(StoredCommand),
-    /// As it is on the cluster, and why it cannot be read.
+    /// It cannot be read yet: its bytes as the cluster has them, and why.
     Unread { offset: u64, bytes: Vec<u8>, schema: Option<Fingerprint>, why: Unread },
 }
 
 impl ReadAhead {
-    /// What was fetched.
+    /// Reads a message. Does not wait for the registry.
     pub(in crate::log::kafka) fn of(message: &BorrowedMessage<'_>, framing: &Framing, log_id: u128) -> ReadAhead {
         match record::command(message, log_id, |value, schema| framing.incoming(value, schema, Writer::Anyone)) {
             Ok(record) => ReadAhead::Read(record),
@@ -35,7 +35,7 @@ impl ReadAhead {
         }
     }
 
-    /// Why it cannot be read, as far as anybody knows.
+    /// Why it cannot be read; `None` when it could be.
     pub(in crate::log::kafka) fn why(&self) -> Option<&Unread> {
         match self {
             ReadAhead::Read(_) => None,
@@ -43,7 +43,7 @@ impl ReadAhead {
         }
     }
 
-    /// The same after another look.
+    /// Tries once more to read it. Does not wait for the registry.
     pub(in crate::log::kafka) fn again(self, framing: &Framing) -> ReadAhead {
         match self {
             ReadAhead::Read(_) => self,

@@ -1,21 +1,20 @@
-//! How records say under which schema they were written. Inside the program it is always a fingerprint; where a schema
-//! registry is configured, records on the cluster carry the registry's id instead, as its other clients expect: a zero
-//! byte, four bytes of id, big-endian, and the same datum. Chains and digests are over what is inside, so that they do
-//! not depend on a registry.
+//! How a record says under which schema it was written. Inside this program that is always a fingerprint. Where a schema
+//! registry is configured, records on the cluster have the registry's id instead, as its other clients expect: a zero byte,
+//! four bytes of id (big-endian), and the same datum. Chains and digests are computed over the inside form, so they do not
+//! depend on a registry.
 //!
-//! Every record of ours has a header besides, `schema`, with the fingerprint itself: our own records are read without
-//! asking anybody, whatever became of the registry and its ids. Only what others wrote needs the registry, and only a
-//! definite answer of it is acted on: that an id is one of our schemas, that it is another's, or that there is none. An
-//! answer that is missing is not an answer. Whoever meets such a record goes no further until there is one.
+//! Every record that we write also has a header `schema` with the fingerprint. So our own records are read without the
+//! registry. Only records of other programs need it, and only a definite answer counts: the id is one of our schemas, or it
+//! is another one, or it does not exist. Without an answer the partition waits before the record.
 //!
-//! A fingerprint that is not known here, in the header of a framed record, is that of a later version of this program. Its
-//! record is not one that nobody can decide: it may be the Abandon that makes a "no" final, and a later version will read
-//! it. So the partition stops before it and says so. Who may write commands can stop a partition this way. They could
-//! release and abandon what others hold, or keep the partition busy, all the same: the rights that `headroom topics acls`
-//! prints give that to gateways and owners alone. By accident it does not happen: without the header, or with one that is
-//! not of eight bytes, or one that its frame contradicts, a record of a schema that is not known here is a stranger's, and
-//! is answered as such. Events are written by owners only, so that there the frame alone is enough: what cannot be read
-//! was written by a later version, and is no broken chain.
+//! A fingerprint that is not known here, in the header of a framed record, is that of a later version of this program. Such
+//! a record must not be refused: it may be the Abandon that makes a "no" final, and a later version will read it. So the
+//! partition stops before it and reports that. A program that may write commands can stop a partition this way; it could
+//! also release what others hold, or overload the partition. The permissions that `headroom topics acls` prints let only
+//! gateways and owners write. It does not happen by accident: a record of an unknown schema counts as another program's,
+//! and is answered as such, if the header is missing, has not 8 bytes, or contradicts the frame. Events are written by
+//! owners only, so for them the frame is enough: an event that cannot be read was written by a later version, and the chain
+//! is not broken.
 
 use super::resolver::{Answer, Ask, Resolver};
 use crate::log::LogError;
@@ -28,43 +27,43 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// How long the registry's frame is.
+/// Length of the registry's frame in bytes.
 const ID_FRAME_BYTES: usize = 5;
-/// Between two lines about one schema that cannot be read.
+/// Time between two log lines about one schema that cannot be read.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// Schemas of which is remembered when they were told of.
+/// How many schemas the time of the last log line is kept for.
 const TOLD_MAX: usize = 64;
 
-/// Who writes the records of a topic, and so what a schema means that is not known here.
+/// Who writes the records of a topic. It decides what an unknown schema means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Writer {
-    /// Whoever may.
+    /// Any program that has the permission.
     Anyone,
-    /// Owners alone.
+    /// Owners only.
     Owner,
 }
 
-/// Why a record cannot be read yet, or not here. It is no reason to decide anything about it.
+/// Why a record cannot be read yet, or not by this process. Nothing may be decided about such a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Unread {
-    /// The registry has not said what this id is.
+    /// The registry has not answered for this id.
     Unasked {
-        /// The id.
+        /// The registry's id of the schema.
         id: u32,
-        /// Which registry.
+        /// The registry's address.
         registry: String,
-        /// What kept it from answering the last time.
+        /// Why the last question failed; `None` when none did.
         why: Option<String>,
     },
     /// A later version of this program wrote it.
     Newer(Fingerprint),
     /// An event has the id of a registry, and none is configured.
     NoRegistry(u32),
-    /// An event has an id that is none of our schemas, as the registry says.
+    /// An event has an id, and the registry says that it is none of our schemas.
     NotOurs {
-        /// The id.
+        /// The registry's id of the schema.
         id: u32,
-        /// Which registry.
+        /// The registry's address.
         registry: String,
     },
 }
@@ -75,7 +74,7 @@ impl Unread {
         LogError::new(format!("{at} offset {offset}: {self}"))
     }
 
-    /// What it is about.
+    /// Identifies the schema.
     fn subject(&self) -> u64 {
         match self {
             Unread::Unasked { id, .. } | Unread::NoRegistry(id) | Unread::NotOurs { id, .. } => u64::from(*id),
@@ -110,19 +109,19 @@ impl fmt::Display for Unread {
 
 impl std::error::Error for Unread {}
 
-/// Who says what an id is that is not known here.
+/// The registry that is asked about unknown ids.
 pub struct Source {
-    /// The registry's address, for people.
+    /// The registry's address, for messages.
     pub name: String,
     /// How long one answer may take.
     pub patience: Duration,
-    /// Asks.
+    /// Asks the registry. Called on a thread of its own.
     pub ask: Box<Ask>,
 }
 
 /// Translates frames in both directions, from any thread.
 pub struct Framing {
-    /// Fingerprints of every schema that is known here.
+    /// Fingerprints of every schema that this version knows.
     ours: BTreeSet<Fingerprint>,
     outgoing: BTreeMap<Fingerprint, u32>,
     source: Option<(String, Duration, Resolver)>,
@@ -136,16 +135,16 @@ impl fmt::Debug for Framing {
 }
 
 impl Framing {
-    /// Without a registry: every frame is left as it is, unless its record's header says more.
+    /// Without a registry: a frame stays as it is, unless the record's schema header names its schema.
     pub fn none() -> Framing {
         Framing { ours: schema::known().clone(), outgoing: BTreeMap::new(), source: None, told: Mutex::default() }
     }
 
-    /// With these ids. Of several for one schema the last is written; all of them are read. `source` is asked about any
-    /// other id that is met, on a thread of its own.
+    /// With these ids. Where one schema has several, all of them are read and the last one is written. `source` is asked
+    /// about any other id, on a thread of its own.
     ///
     /// # Errors
-    /// [`LogError`] when there can be no such thread.
+    /// [`LogError`] when that thread cannot be started.
     pub fn new(ids: impl IntoIterator<Item = (Fingerprint, u32)>, source: Source) -> Result<Framing, LogError> {
         let Source { name, patience, ask } = source;
         let ids: Vec<(Fingerprint, u32)> = ids.into_iter().collect();
@@ -158,7 +157,7 @@ impl Framing {
         Ok(framing)
     }
 
-    /// As it is written to the cluster.
+    /// The form that is written to the cluster.
     pub fn outgoing(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         let id = fingerprint_of(&bytes).and_then(|fingerprint| self.outgoing.get(&fingerprint).copied());
         if let Some(id) = id {
@@ -167,19 +166,19 @@ impl Framing {
         bytes
     }
 
-    /// As it is read inside. `schema` is what the record's header says of its schema. What is of no schema of ours, for
-    /// sure, stays as it is, and is refused by whoever reads it. Waits for nobody.
+    /// The inside form of a record. `schema` is the record's schema header. A record that is definitely of another schema
+    /// stays as it is: its reader will refuse it. Does not wait for the registry.
     ///
     /// # Errors
-    /// [`Unread`]: nothing may be decided about it. Ask again after a while: so does this.
+    /// [`Unread`]: nothing may be decided about the record. Call again later; meanwhile the registry is asked.
     pub fn incoming(&self, bytes: &[u8], schema: Option<Fingerprint>, by: Writer) -> Result<Vec<u8>, Unread> {
         self.translate((bytes, schema, by), |_, resolver, id| resolver.look(id))
     }
 
-    /// The same, waiting for an answer of the registry for as long as one may take.
+    /// The same, waiting for the registry's answer for as long as one may take.
     ///
     /// # Errors
-    /// [`Unread`], see there.
+    /// [`Unread`] like [`Framing::incoming`].
     pub fn incoming_awaited(&self, bytes: &[u8], schema: Option<Fingerprint>, by: Writer) -> Result<Vec<u8>, Unread> {
         self.translate((bytes, schema, by), |patience, resolver, id| resolver.wait(id, patience))
     }
@@ -202,13 +201,13 @@ impl Framing {
         }
         let is_owners = by == Writer::Owner;
         let Some((registry, patience, resolver)) = &self.source else {
-            // Nobody here gives ids: a stranger's bytes. Of an owner it is this process that knows too little.
+            // Without a registry, such a command is another program's. Such an event means that a setting is missing here.
             return if is_owners { Err(Unread::NoRegistry(id)) } else { Ok(bytes.to_vec()) };
         };
         match ask(*patience, resolver, id) {
             Ok(Answer::Ours(fingerprint)) => Ok(framed(fingerprint, datum)),
             Ok(Answer::NotOurs) if is_owners => {
-                // An owner had it from somewhere: this may be an empty registry, or one that lags behind.
+                // An owner has used this id, so the registry may be an empty one, or may lag behind.
                 resolver.forget(id);
                 Err(Unread::NotOurs { id, registry: registry.clone() })
             }
@@ -217,16 +216,16 @@ impl Framing {
         }
     }
 
-    /// Returns when a record that could not be read is worth another look, or after `limit`.
+    /// Waits until it is worth reading a record again that could not be read, or for `limit`.
     pub(in crate::log::kafka) fn pause(&self, unread: &Unread, limit: Duration) {
         match (unread, &self.source) {
-            // What it says is asked for anew by the next look.
+            // The next read takes the answer.
             (Unread::Unasked { id, .. }, Some((_, _, resolver))) => drop(resolver.wait(*id, limit)),
             _ => pause(limit),
         }
     }
 
-    /// Logs that a record waits; about one schema once in a while, however many records of it there are.
+    /// Logs that the partition waits before a record: once a minute for each schema.
     pub(in crate::log::kafka) fn tell(&self, unread: &Unread, at: TopicPartition<'_>, offset: u64) {
         let mut told = self.told.lock();
         let subject = unread.subject();
@@ -243,7 +242,7 @@ impl Framing {
     }
 }
 
-/// The fingerprint of the schema that a record inside was written under.
+/// The fingerprint of the schema of a record in its inside form.
 pub(in crate::log::kafka) fn fingerprint_of(bytes: &[u8]) -> Option<Fingerprint> {
     frame::open(bytes).ok().map(|(fingerprint, _)| fingerprint)
 }

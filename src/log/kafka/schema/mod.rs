@@ -1,4 +1,4 @@
-//! Schemas of records: how a record says which one it has, and the registry that knows them by number.
+//! Schemas of records: how a record says under which schema it was written, and the schema registry.
 
 pub mod framing;
 pub mod registry;

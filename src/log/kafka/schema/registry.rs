@@ -1,5 +1,5 @@
-//! A schema registry, asked with a limit and never on the thread of an owner: at the start, by `headroom schemas`, and
-//! about an id that was never seen (see [`super::resolver`]). A server registers nothing.
+//! The schema registry. It is asked with a time limit and never on the thread of an owner: when a server starts, by `headroom
+//! schemas`, and about an id that was never seen (see [`super::resolver`]). A server registers nothing.
 
 use crate::log::LogError;
 use crate::log::kafka::Topics;
@@ -17,30 +17,30 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-/// Where it is, and how it is asked.
+/// The registry's address and how to authenticate.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Registry {
-    /// Without a slash at its end.
+    /// Has no slash at its end.
     pub url: String,
-    /// How long one answer may take.
+    /// Longest wait for one answer.
     pub timeout: Duration,
-    /// A user and a password.
+    /// User name and password; `None` asks without.
     pub user: Option<(String, String)>,
 }
 
 impl fmt::Debug for Registry {
-    /// Without the password.
+    /// Leaves out the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)
     }
 }
 
-/// What a topic's records are registered under.
+/// The subject under which the schemas of a topic's values are registered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Subject {
-    /// By its topic's name.
+    /// The topic's name with `-value` (TopicNameStrategy).
     pub name: String,
-    /// Which changes the registry lets pass.
+    /// The compatibility level that the subject must have.
     pub level: &'static str,
     /// Its schemas, oldest first.
     pub versions: &'static [&'static str],
@@ -51,31 +51,31 @@ pub fn subjects(topics: &Topics) -> [Subject; 3] {
     let subject = |topic: &str, level, versions| Subject { name: format!("{topic}-value"), level, versions };
     [
         subject(&topics.commands, "FULL", COMMAND),
-        // Kept for ever, so that every version has to read every other.
+        // Events are kept for ever, so every version must read every other.
         subject(&topics.events, "FULL_TRANSITIVE", EVENT),
         subject(&topics.replies, "FULL", REPLY),
     ]
 }
 
-/// What a registry says of a schema.
+/// The state of a schema in the registry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Continuity {
-    /// It has it, under this id.
+    /// Registered, with this id.
     Registered(u32),
-    /// It would take it.
+    /// Not registered; the registry would accept it.
     Acceptable,
-    /// It would not.
+    /// Not registered, and the registry would refuse it.
     Refused,
 }
 
-/// What "not found" is called in answers, beside the status that a client does not see.
+/// Error codes that mean "not found". The library does not show the HTTP status.
 const NOT_FOUND: std::ops::RangeInclusive<u32> = 40_401..=40_499;
 
 impl Registry {
-    /// The ids of a subject's schemas, `None` for those it does not have.
+    /// The ids of a subject's schemas, in their order; `None` for one that is not registered.
     ///
     /// # Errors
-    /// When the registry does not answer, or not to us.
+    /// [`LogError`] when the registry does not answer, or refuses us.
     pub fn ids(&self, subject: &Subject) -> Result<Vec<Option<u32>>, LogError> {
         self.ask(async |asking| {
             let mut ids = Vec::new();
@@ -86,10 +86,10 @@ impl Registry {
         })
     }
 
-    /// Which changes of a subject the registry lets pass, if that was said, and what it says of each schema.
+    /// The compatibility level of a subject, `None` if it has none of its own, and the state of each of its schemas.
     ///
     /// # Errors
-    /// When the registry does not answer, or not to us.
+    /// [`LogError`] when the registry does not answer, or refuses us.
     pub fn continuity(&self, subject: &Subject) -> Result<(Option<String>, Vec<Continuity>), LogError> {
         self.ask(async |asking| {
             let mut continuity = Vec::new();
@@ -104,10 +104,10 @@ impl Registry {
         })
     }
 
-    /// Says which changes may pass, then registers every schema, oldest first; done again it changes nothing.
+    /// Sets the compatibility level, then registers every schema, oldest first. A second call changes nothing.
     ///
     /// # Errors
-    /// When the registry does not answer, or does not take one.
+    /// [`LogError`] when the registry does not answer, or refuses a schema.
     pub fn register(&self, subject: &Subject) -> Result<Vec<u32>, LogError> {
         self.ask(async |asking| {
             asking.set_level(&subject.name, subject.level).await?;
@@ -119,15 +119,15 @@ impl Registry {
         })
     }
 
-    /// Schemas by their ids, in their order and all at the same time; nothing for an id that the registry does not have.
-    /// An error is no answer.
+    /// The schemas of these ids, in order; `None` for an id that does not exist. An error is no answer. All are asked for at
+    /// the same time.
     pub fn schemas(&self, ids: &[u32]) -> Vec<Result<Option<String>, LogError>> {
         let asked = self.ask(async |asking| {
             let call = |id: u32| {
                 let settings = asking.settings.clone();
                 tokio::spawn(async move { perform_sr_call(&settings, SrCall::GetById(id)).await })
             };
-            // Registries count in numbers with a sign, and do not understand any other.
+            // Registries use signed ids, and do not understand larger ones.
             let calls: Vec<_> = ids.iter().map(|id| i32::try_from(*id).is_ok().then(|| call(*id))).collect();
             let mut answers = Vec::new();
             for asked in calls {
@@ -141,7 +141,7 @@ impl Registry {
         asked.unwrap_or_else(|error| vec![Err(error); ids.len()])
     }
 
-    /// On a thread of its own: whoever calls may or may not be one of an async runtime's.
+    /// Runs `work` on a thread of its own, because the caller may or may not be a thread of an async runtime.
     fn ask<T: Send>(&self, work: impl AsyncFnOnce(&Asking<'_>) -> Result<T, LogError> + Send) -> Result<T, LogError> {
         let asked = || {
             let cannot = |error: &dyn fmt::Display| LogError::new(format!("cannot ask a registry: {error}"));
@@ -154,7 +154,7 @@ impl Registry {
     }
 }
 
-/// While it is asked. The converter's calls are used where it has one.
+/// The clients for some questions. Calls of the converter library are used where it has them.
 struct Asking<'a> {
     registry: &'a Registry,
     settings: SrSettings,
@@ -184,14 +184,14 @@ impl Asking<'_> {
     ) -> Result<Option<String>, LogError> {
         let answer = answer.map_err(|error| self.cannot(format_args!("be asked"), &error))?;
         let Some(answer) = self.found(answer)? else { return Ok(None) };
-        // A schema that is there has a text.
+        // A schema that exists has a text.
         let none = || LogError::new(format!("the registry at {} answers without a schema", self.registry.url));
         answer.schema.map(Some).ok_or_else(none)
     }
 
     async fn is_accepted(&self, subject: &str, text: &str) -> Result<bool, LogError> {
         let answer = is_compatible_schema(&self.settings, subject.to_owned(), supplied(text)).await;
-        // A subject that it does not know takes anything.
+        // A subject that does not exist accepts anything.
         Ok(self.found(answer)?.unwrap_or(true))
     }
 
@@ -234,7 +234,7 @@ impl Asking<'_> {
         }
     }
 
-    /// `None` when it is not there.
+    /// `None` when the registry says that it does not exist.
     fn found<T>(&self, answer: Result<T, SRCError>) -> Result<Option<T>, LogError> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
@@ -260,13 +260,13 @@ impl Asking<'_> {
     }
 }
 
-/// A word about TLS where one side may speak it and the other not: the error alone says that in no words.
+/// Advice where one side seems to speak TLS and the other does not, because the error alone does not say so.
 fn tls_advice(url: &str, told: &str) -> &'static str {
     let hung_up = ["reset by peer", "connection closed", "invalid HTTP version", "unexpected end of file"];
     match url.starts_with("https:") {
         true if told.contains("wrong version number") => ": it does not seem to speak TLS, and registry_url says https",
         false if hung_up.iter().any(|sign| told.contains(sign)) => {
-            ": it hangs up, as one does that expects TLS, and registry_url says http"
+            ": it closes the connection, which a server does that expects TLS, and registry_url says http"
         }
         _ => "",
     }

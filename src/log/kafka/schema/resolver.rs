@@ -1,9 +1,9 @@
-//! Whose schemas the registry's ids are. The registry is asked on a thread of its own, about every id that somebody
-//! waits for in one go and about each once at a time; after a failure it is left alone for a while, which grows. Whoever
-//! still waits then asks again, so that an id that nobody wants any more is not asked about.
+//! Finds out which schemas the registry's ids are. A thread of its own asks the registry about all ids that are waited for
+//! in one round, and about each id once at a time. After a failure it pauses, for longer each time. Readers that still wait
+//! then ask again, so an id that nobody needs any more is not asked about.
 //!
-//! Only what the registry said is kept. There are bounds to that, for ids are a stranger's word: past them the oldest
-//! answers are forgotten, and their ids are asked about again when they are met.
+//! Only answers are kept. Their number is bounded, because any program can write records with any id: past the bound the
+//! oldest answers are dropped, and their ids are asked about again when they are met.
 
 use crate::limits::{REGISTRY_ANSWERS_MAX, REGISTRY_ASKED_AT_ONCE, REGISTRY_IDS_WAITING_MAX};
 use crate::limits::{REGISTRY_RETRY_MAX_MS, REGISTRY_RETRY_MS};
@@ -17,17 +17,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the registry said of one id: which of our schemas it is, if any. An error is no answer.
+/// The registry's answer about one id: which of our schemas it is, or `None` for any other. An error is no answer.
 pub type Asked = Result<Option<Fingerprint>, LogError>;
-/// Asks it about some, and says of each what it said, in order. It may wait, with a limit.
+/// Asks the registry about some ids, and returns an answer for each, in order. It may block, with a limit.
 pub type Ask = dyn Fn(&[u32]) -> Vec<Asked> + Send + Sync;
 
 /// A definite answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Answer {
-    /// It is this schema of ours.
+    /// The id is this schema of ours.
     Ours(Fingerprint),
-    /// It is another's, or there is none.
+    /// The id is another schema, or does not exist.
     NotOurs,
 }
 
@@ -40,14 +40,14 @@ pub(super) struct Resolver {
 struct Common {
     answers: RwLock<Answers>,
     waiting: Mutex<Waiting>,
-    /// A round of questions is over.
+    /// Notified when a round of questions is over.
     over: Condvar,
 }
 
 #[derive(Default)]
 struct Answers {
     known: BTreeMap<u32, Answer>,
-    /// Those that were asked for, the oldest first: they may be forgotten.
+    /// Ids that were asked about, oldest first. Their answers may be dropped.
     learned: VecDeque<u32>,
 }
 
@@ -55,7 +55,7 @@ struct Answers {
 struct Waiting {
     queued: BTreeSet<u32>,
     asked: BTreeSet<u32>,
-    /// Why the last round had no answer for some.
+    /// Why the last round had no answer for some id.
     failed: Option<String>,
 }
 
@@ -79,7 +79,10 @@ impl Answers {
 }
 
 impl Resolver {
-    /// Knows these for good.
+    /// Starts the thread. The given ids are known for good.
+    ///
+    /// # Errors
+    /// [`LogError`] when the thread cannot be started.
     pub(super) fn start(
         ids: impl IntoIterator<Item = (u32, Fingerprint)>,
         ask: Box<Ask>,
@@ -97,7 +100,8 @@ impl Resolver {
         Ok(Resolver { common, bell })
     }
 
-    /// What the registry said; if it said nothing, it is asked, and this says why it did not answer the last time.
+    /// The registry's answer, without waiting. Without one the registry is asked, and the error says why the last question
+    /// failed.
     pub(super) fn look(&self, id: u32) -> Result<Answer, Option<String>> {
         if let Some(answer) = self.common.answer(id) {
             return Ok(answer);
@@ -107,7 +111,7 @@ impl Resolver {
         Err(waiting.failed.clone())
     }
 
-    /// The same, waiting for the answer: until it was asked about in vain, and no longer than `limit`.
+    /// The same, waiting until the question about this id has succeeded or failed, for `limit` at most.
     pub(super) fn wait(&self, id: u32, limit: Duration) -> Result<Answer, Option<String>> {
         let since = Stopwatch::start();
         if let Some(answer) = self.common.answer(id) {
@@ -116,7 +120,7 @@ impl Resolver {
         let mut waiting = self.common.waiting.lock();
         self.queue(&mut waiting, id);
         loop {
-            // Under the lock that a round's end takes after its answers.
+            // A round stores its answers before it takes this lock, so none is missed.
             if let Some(answer) = self.common.answer(id) {
                 return Ok(answer);
             }
@@ -127,7 +131,7 @@ impl Resolver {
         }
     }
 
-    /// It is asked about again when it is met again.
+    /// Drops an answer, so that the registry is asked again when the id is met again.
     pub(super) fn forget(&self, id: u32) {
         let mut answers = self.common.answers.write();
         answers.known.remove(&id);
@@ -155,9 +159,9 @@ impl Common {
                 let failed = self.settle(&ids, ask(&ids));
                 match (&failed, pause_ms) {
                     (Some(why), None) => {
-                        tracing::warn!(?ids, why, "a registry does not say what these schemas are: asking again");
+                        tracing::warn!(?ids, why, "the registry did not answer for these schema ids: asking again");
                     }
-                    (None, Some(_)) => tracing::info!("the registry says again what schemas are"),
+                    (None, Some(_)) => tracing::info!("the registry answers again"),
                     _ => {}
                 }
                 let longer = |ms: u64| ms.saturating_mul(2).min(REGISTRY_RETRY_MAX_MS);
@@ -186,7 +190,10 @@ impl Common {
             match said {
                 Ok(Some(fingerprint)) => answers.learn(*id, Answer::Ours(fingerprint)),
                 Ok(None) => {
-                    tracing::info!(id, "records of this schema are a stranger's, as the registry says");
+                    tracing::info!(
+                        id,
+                        "the registry says that these schemas are not ours: records of them count as another program's"
+                    );
                     answers.learn(*id, Answer::NotOurs);
                 }
                 Err(error) => failed = Some(error.detail),
