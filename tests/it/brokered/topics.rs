@@ -221,7 +221,7 @@ fn what_cannot_be_undone_is_refused_and_explained() {
         &place,
         &["--partitions", "8"],
         "manifest holds a manifest with partitions=4, and here it is 8: a log keeps the number of partitions that it \
-         was made with: ask for that or for none\n",
+         was created with: set that number, or none\n",
     );
     assert_refused(
         &place,
@@ -236,7 +236,7 @@ fn what_cannot_be_undone_is_refused_and_explained() {
             &place,
             &[],
             &format!(
-                "events has {name}={text} instead of {usual}: records may be gone already: set it by hand, and then body \
+                "events has {name}={text} instead of {usual}: records may be gone already: set it by hand, then run \
                  headroom verify\n"
             ),
         );
@@ -268,7 +268,7 @@ fn a_missing_or_doubtful_manifest_is_left_to_a_person() {
     assert_refused(
         &place,
         &[],
-        "manifest holds two manifests that differ: leave only the record that the log was made with\n",
+        "manifest holds two manifests that differ: keep only the record that the log was created with\n",
     );
 
     let lost = Place::on(Rig::shared(), "lost");
@@ -281,8 +281,8 @@ fn a_missing_or_doubtful_manifest_is_left_to_a_person() {
     assert_refused(
         &lost,
         &[],
-        "manifest holds no manifest, and there are events that were written with one: write back the record that was \
-         there, or use the topics of an empty log\n",
+        "manifest holds no manifest, and there are events that were written with one: write the record back that was \
+         there, or use topics of a new log\n",
     );
 }
 

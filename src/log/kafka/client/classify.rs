@@ -4,7 +4,7 @@
 use crate::log::{CommitOutcome, LogError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-/// What an error means for whoever met it.
+/// What an error means for the caller of the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::log::kafka) enum Meaning {
     /// This client instance may not write any more. That does not prove that there is another owner: a transaction that ran

@@ -20,7 +20,7 @@ impl ReaderPool {
         ReaderPool { cluster, kept: Mutex::new(Vec::new()) }
     }
 
-    /// Lends a reader for one call. After an error of `work` the reader is kept all the same: it is assigned anew.
+    /// Lends a reader for one call. After an error of `work` the reader is kept all the same: it is assigned again before its next read.
     pub(in crate::log::kafka) fn with<T>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, LogError>,

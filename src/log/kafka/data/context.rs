@@ -18,7 +18,7 @@ pub(in crate::log::kafka) struct LogContext {
     pub(in crate::log::kafka) cluster: Arc<Cluster>,
     pub(in crate::log::kafka) manifest: Manifest,
     pub(in crate::log::kafka) framing: Arc<Framing>,
-    /// By partition.
+    /// One entry for each partition.
     pub(in crate::log::kafka) progress: Arc<Vec<Progress>>,
     pub(in crate::log::kafka) paces: Paces,
     pub(in crate::log::kafka) readers: ReaderPool,

@@ -59,7 +59,7 @@ impl Failing {
 /// Reads and writes dead letters. Calls may come from any thread.
 pub(in crate::log::kafka) struct DeadLettersTopic {
     context: Arc<LogContext>,
-    /// By partition.
+    /// The partitions whose dead letters could not be written the last time.
     failing: Mutex<BTreeMap<u32, Failing>>,
 }
 

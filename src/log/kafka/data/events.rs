@@ -65,7 +65,7 @@ impl EventReader {
             let bounds = reader.bounds(at)?;
             let known = context.progress_of(partition).last();
             let from = Bounds { first: known.offset.max(bounds.first), ..bounds };
-            // The order of the last records is not checked here: whoever reads the partition is told of a fork.
+            // The order of the last records is not checked here: a reader of the partition reports a fork.
             let last = reader.last(at, from, |message| match record::found_awaited(message, &context.framing) {
                 EventRecord::Event(event, _) => Ok(Some(event.seq)),
                 EventRecord::Unread(why) => Err(why.at(at, message.offset())),

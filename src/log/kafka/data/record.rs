@@ -186,7 +186,7 @@ pub(in crate::log::kafka) enum Kind {
     /// An event of this sequence number.
     Event(u64),
     Fence,
-    /// See [`EventRecord::Foreign`].
+    /// Not written by an owner.
     Foreign,
 }
 

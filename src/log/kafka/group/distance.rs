@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Longest wait for notes when they are read for their beats, once a second.
 const BEATS_LIMIT: Duration = Duration::from_secs(1);
-/// Longest round trip that is measured. Whoever needs longer counts as out of reach.
+/// Longest round trip that is measured. A process that needs longer counts as out of reach.
 const TRIP_LIMIT: Duration = Duration::from_secs(2);
 /// Precedes the round trip in a note, in microseconds.
 const TRIP: &str = "round_trip_us=";

@@ -131,7 +131,7 @@ const SAFETY: &[&str] = &[
     "unclean.leader.election.enable",
 ];
 /// Why `apply` refuses a log of another version.
-const OTHER_PROGRAM: &str = "the log was made for another version of this program";
+const OTHER_PROGRAM: &str = "the log was created for another version of this program";
 /// Settings that decide which events are kept.
 const RETENTION: &[&str] = &["cleanup.policy", "retention.bytes", "retention.ms"];
 
@@ -229,29 +229,33 @@ impl Difference {
     pub fn refusal(&self) -> Option<&'static str> {
         match &self.what {
             What::Missing(_) | What::NoManifest { .. } => None,
-            What::LostEvents => {
-                Some("what was decided is gone: bring it back, or begin another log with topics of its own")
-            }
+            What::LostEvents => Some("the events are gone: restore them, or begin a new log with topics of its own"),
             What::Partitions { .. } => Some(match self.purpose {
                 Purpose::Replies | Purpose::Manifest => "create the topic again, or add the missing partitions by hand",
                 _ => "pools would move to other partitions, away from what was decided about them",
             }),
             What::Replicas { .. } => Some("moving replicas is for kafka-reassign-partitions.sh"),
             What::Setting { is_late, .. } => {
-                let why = "records may be gone already: set it by hand, and then ask headroom verify";
+                let why = "records may be gone already: set it by hand, then run headroom verify";
                 is_late.then_some(why)
             }
-            What::LostManifest => Some("write back the record that was there, or use the topics of an empty log"),
+            What::LostManifest => Some("write the record back that was there, or use topics of a new log"),
             What::BadManifest(Problem::OtherVersion(_)) => Some(OTHER_PROGRAM),
-            What::BadManifest(_) => Some("leave only the record that the log was made with"),
+            What::BadManifest(_) => Some("keep only the record that the log was created with"),
             What::OtherManifest { what, .. } => Some(match what {
                 Pin::Partitions => {
-                    "a log keeps the number of partitions that it was made with: ask for that or for none"
+                    "a log keeps the number of partitions that it was created with: set that number, or none"
                 }
                 Pin::Program(_) => OTHER_PROGRAM,
-                Pin::Cluster => "a copy of a log would have owners beside those of the log: name the cluster it is on",
-                Pin::Name(_) => "whoever serves a log is of what it was made for: say so, or name topics of your own",
-                Pin::Topic(_) => "a log keeps the topics that it was made with: name those, or all of another log's",
+                Pin::Cluster => {
+                    "a copy of a log would have owners that nothing fences: name the cluster that the log was created on"
+                }
+                Pin::Name(_) => {
+                    "a log is served by the application and environment that it was created for: set those, or name topics of your own"
+                }
+                Pin::Topic(_) => {
+                    "a log keeps the topics that it was created with: name those, or all topics of another log"
+                }
             }),
         }
     }

@@ -42,7 +42,7 @@ const YIELD_LIMIT: Duration = Duration::from_millis(500);
 pub struct Owned {
     inner: Arc<Inner>,
     id: OwnerId,
-    /// By slot. They are used in turn.
+    /// One for each slot. They are used in turn.
     producers: Vec<TransactionalProducer>,
     /// Which of them may not begin another transaction, because their last commit was slow.
     is_suspect: Vec<bool>,

@@ -28,7 +28,7 @@ const DRAIN_LOOK: Duration = Duration::from_micros(300);
 pub(super) struct ProducerId {
     pub(super) log_id: u128,
     pub(super) partition: u32,
-    /// Below [`SLOTS`](crate::log::kafka::client::settings::SLOTS).
+    /// Its number among the partition's producers, below [`SLOTS`](crate::log::kafka::client::settings::SLOTS).
     pub(super) slot: u8,
 }
 

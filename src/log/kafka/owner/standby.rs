@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 /// The clients that a claim needs.
 pub(super) struct Prepared {
-    /// By slot.
+    /// One for each slot, in the order of slots.
     pub(super) producers: Vec<TransactionalProducer>,
     /// Connected to the partition's commands and events.
     pub(super) reader: Reader,

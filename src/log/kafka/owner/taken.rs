@@ -24,7 +24,7 @@ pub(super) struct NextPosition {
 /// A partition that is fenced and read, before its reader is assigned to the next command.
 pub(super) struct Taken {
     pub(super) owner: OwnerId,
-    /// By slot.
+    /// One for each slot, in the order of slots.
     pub(super) producers: Vec<TransactionalProducer>,
     pub(super) reader: Reader,
     pub(super) next: NextPosition,

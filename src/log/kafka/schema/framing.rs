@@ -39,7 +39,7 @@ const TOLD_MAX: usize = 64;
 pub enum Writer {
     /// Any program that has the permission.
     Anyone,
-    /// Owners only.
+    /// Owners of partitions and nobody else.
     Owner,
 }
 
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(asked.try_iter().flatten().collect::<Vec<_>>(), [8, 9]);
         let registry = "http://r".to_owned();
         let of_owner = framing.incoming(&with_id(9), None, Writer::Owner);
-        assert_eq!(of_owner, Err(Unread::NotOurs { id: 9, registry }), "an event is no stranger's");
+        assert_eq!(of_owner, Err(Unread::NotOurs { id: 9, registry }), "an event is never another program's");
         assert_eq!(read(&framing, &with_id(9)), Ok(with_id(9)));
         assert_eq!(asked.try_iter().flatten().collect::<Vec<_>>(), [9], "the registry may have been put right");
         // What was learned is read; what is written stays as it was.
@@ -358,7 +358,7 @@ mod tests {
             assert_eq!(framing.incoming(&single(OURS), Some(OTHER), by), Ok(single(OURS)), "its frame says otherwise");
             assert_eq!(framing.incoming(b"text", Some(OTHER), by), Ok(b"text".to_vec()), "it has no frame");
         }
-        // A stranger's, unless it is where owners alone write.
+        // It counts as another program's, except on a topic that only owners write.
         for schema in [None, Some(OURS)] {
             assert_eq!(framing.incoming(&single(OTHER), schema, Writer::Anyone), Ok(single(OTHER)));
             assert_eq!(framing.incoming(&single(OTHER), schema, Writer::Owner), Err(Unread::Newer(OTHER)));
