@@ -6,7 +6,7 @@ use super::{Failure, Verdict};
 use crate::app;
 use crate::config::Config;
 use crate::log::kafka::Topics;
-use crate::log::kafka::schema::registry::{Continuity, Subject, subjects};
+use crate::log::kafka::schema::registry::{Registration, Subject, subjects};
 use crate::wire::schema::incompatibilities;
 use clap::Subcommand;
 use std::io::Write;
@@ -50,8 +50,8 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     let Some(registry) = registry.filter(|_| is_fine) else { return Ok(Verdict::fine_if(is_fine)) };
     for subject in &subjects {
         if let Action::Check(_) = action {
-            let (level, standing) = registry.continuity(subject)?;
-            is_fine &= tell(subject, level.as_deref(), &standing, out)?;
+            let (level, registrations) = registry.registrations(subject)?;
+            is_fine &= tell(subject, level.as_deref(), &registrations, out)?;
             continue;
         }
         for (version, id) in (1..).zip(registry.register(subject)?) {
@@ -65,19 +65,19 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
 fn tell(
     subject: &Subject,
     level: Option<&str>,
-    standing: &[Continuity],
+    registrations: &[Registration],
     out: &mut impl Write,
 ) -> Result<bool, Failure> {
     let Subject { name, level: wanted, .. } = subject;
-    let is_registered = standing.iter().any(|standing| matches!(standing, Continuity::Registered(_)));
-    let mut is_fine = standing.iter().all(|standing| matches!(standing, Continuity::Registered(_)));
-    for (version, standing) in (1..).zip(standing) {
-        match standing {
-            Continuity::Registered(id) => writeln!(out, "{name}: version {version} has id {id}")?,
-            Continuity::Acceptable => {
+    let is_registered = registrations.iter().any(|found| matches!(found, Registration::Registered(_)));
+    let mut is_fine = registrations.iter().all(|found| matches!(found, Registration::Registered(_)));
+    for (version, registration) in (1..).zip(registrations) {
+        match registration {
+            Registration::Registered(id) => writeln!(out, "{name}: version {version} has id {id}")?,
+            Registration::Acceptable => {
                 writeln!(out, "{name}: version {version} is not registered: run headroom schemas register")?
             }
-            Continuity::Refused => writeln!(
+            Registration::Refused => writeln!(
                 out,
                 "{name}: version {version} is refused by the registry: it is incompatible with the versions that are registered"
             )?,

@@ -11,7 +11,7 @@ use crate::log::Manifest;
 use crate::log::kafka::Cluster;
 use crate::log::kafka::ops::admin::Admin;
 use crate::log::kafka::ops::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned};
-use crate::log::kafka::ops::plan::{Difference, Seen, What, compare};
+use crate::log::kafka::ops::plan::{ClusterState, Difference, DifferenceKind, compare};
 use crate::log::kafka::ops::topics::acls;
 use crate::time::{Clock, SystemClock};
 use clap::Subcommand;
@@ -93,9 +93,9 @@ fn check_cluster_id(kafka: &Kafka, admin: &Admin) -> Result<(), Failure> {
 
 /// The manifest of a new log.
 #[expect(clippy::disallowed_methods, reason = "a new log gets a random id")]
-fn made(differences: &[Difference], seen: Seen) -> Pinned {
+fn made(differences: &[Difference], seen: ClusterState) -> Pinned {
     let partitions = differences.iter().find_map(|difference| match difference.what {
-        What::NoManifest { partitions } => Some(partitions),
+        DifferenceKind::NoManifest { partitions } => Some(partitions),
         _ => None,
     });
     let manifest = Manifest {

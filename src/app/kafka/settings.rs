@@ -4,15 +4,15 @@ use crate::app::{StartError, draw_wide};
 use crate::config::{Config, Kafka};
 use crate::log;
 use crate::log::kafka::ops::preflight::{self, PreflightErrors, Ready, Start};
-use crate::log::kafka::ops::topics::Asked;
+use crate::log::kafka::ops::topics::TopicRequirements;
 use crate::log::kafka::schema::registry::Registry;
 use crate::log::kafka::{Cluster, Topics};
 use std::time::Duration;
 
 /// What is asked of the topics.
-pub fn asked(config: &Config, kafka: &Kafka) -> Asked {
+pub fn asked(config: &Config, kafka: &Kafka) -> TopicRequirements {
     let Kafka { replication, min_in_sync, .. } = *kafka;
-    Asked { partitions: config.partitions, replication, min_in_sync }
+    TopicRequirements { partitions: config.partitions, replication, min_in_sync }
 }
 
 /// The cluster and Headroom's place on it.

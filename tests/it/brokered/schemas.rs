@@ -3,7 +3,7 @@
 use super::topics::{Place, registry};
 use crate::rig::Rig;
 use headroom::log::kafka::schema::framing::{Unread, Writer};
-use headroom::log::kafka::schema::registry::{Continuity, Subject, subjects};
+use headroom::log::kafka::schema::registry::{Registration, Subject, subjects};
 use headroom::log::kafka::{Framing, Topics};
 use headroom::wire::frame::{self, FRAME_BYTES};
 use headroom::wire::schema::{COMMAND, fingerprint_of};
@@ -28,7 +28,7 @@ fn schemas_are_checked_registered_once_and_held_to_their_level() {
     let (code, told) = schemas(&place, "check", url);
     assert_eq!(code, 1, "a server would not start: {told}");
     let versions = COMMAND.len();
-    let known = format!("known.commands-value: {versions} versions of its schema, and all read each other\n");
+    let known = format!("known.commands-value: {versions} versions of the schema, all readable by each other\n");
     assert!(told.starts_with(&known), "{told}");
     assert!(
         told.contains("known.events-value: version 1 is not registered: run headroom schemas register\n"),
@@ -69,13 +69,13 @@ fn a_schema_that_others_cannot_read_is_refused() {
     let registry = registry(Rig::shared());
     let subject = |name: &str, level, versions| Subject { name: format!("strict.{name}"), level, versions };
     let good = subject("transitive", "FULL_TRANSITIVE", &[FIRST, SECOND]);
-    assert_eq!(registry.continuity(&good).unwrap().1, [Continuity::Acceptable; 2]);
+    assert_eq!(registry.registrations(&good).unwrap().1, [Registration::Acceptable; 2]);
     let ids = registry.register(&good).unwrap();
     assert_eq!(registry.ids(&good).unwrap(), [Some(ids[0]), Some(ids[1])]);
     for bad in [&[FIRST, SECOND, THIRD], &[FIRST, SECOND, WORSE]] {
         let bad = Subject { versions: bad, ..good.clone() };
-        let (level, standing) = registry.continuity(&bad).unwrap();
-        assert_eq!((level.as_deref(), standing[2]), (Some("FULL_TRANSITIVE"), Continuity::Refused));
+        let (level, registrations) = registry.registrations(&bad).unwrap();
+        assert_eq!((level.as_deref(), registrations[2]), (Some("FULL_TRANSITIVE"), Registration::Refused));
         let error = registry.register(&bad).unwrap_err();
         assert!(error.detail.contains("cannot register strict.transitive: "), "{error}");
         assert_eq!(registry.ids(&bad).unwrap()[2], None);

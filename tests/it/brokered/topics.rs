@@ -9,9 +9,9 @@ use headroom::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS};
 use headroom::log::Manifest;
 use headroom::log::kafka::ops::admin::Admin;
 use headroom::log::kafka::ops::manifest::{FEATURE_LEVEL, FORMAT_VERSION, Pinned, encode};
-use headroom::log::kafka::ops::plan::Seen;
+use headroom::log::kafka::ops::plan::ClusterState;
 use headroom::log::kafka::ops::preflight::{PreflightErrors, Ready, Start, preflight};
-use headroom::log::kafka::ops::topics::Asked;
+use headroom::log::kafka::ops::topics::TopicRequirements;
 use headroom::log::kafka::schema::registry::{Registry, subjects};
 use headroom::log::kafka::{Cluster, Topics};
 use rdkafka::ClientConfig;
@@ -24,7 +24,7 @@ use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
-const ASKED: Asked = Asked { partitions: None, replication: 1, min_in_sync: 1 };
+const ASKED: TopicRequirements = TopicRequirements { partitions: None, replication: 1, min_in_sync: 1 };
 
 /// Topics of one test's own.
 pub struct Place {
@@ -84,7 +84,7 @@ impl Place {
         assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     }
 
-    pub fn look(&self) -> Seen {
+    pub fn look(&self) -> ClusterState {
         Admin::new(self.cluster()).unwrap().look().unwrap()
     }
 
@@ -207,7 +207,7 @@ fn assert_refused(place: &Place, flags: &[&str], why: &str) {
     let told = place.headroom(&[&["topics", "apply"], flags].concat());
     assert_eq!(told.code, 1, "{}{}", told.out, told.err);
     assert!(told.out.contains(&format!("refused: {}.{why}", place.prefix)), "{}", told.out);
-    assert!(told.out.ends_with("apply changes nothing while anything is refused\n"), "{}", told.out);
+    assert!(told.out.ends_with("apply changes nothing while any difference is refused\n"), "{}", told.out);
     assert_eq!(place.look(), before);
 }
 
@@ -328,7 +328,7 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
     let cluster = place.cluster();
     let start = Start {
         cluster: &cluster,
-        asked: Asked { partitions: Some(8), replication: 3, min_in_sync: 2 },
+        asked: TopicRequirements { partitions: Some(8), replication: 3, min_in_sync: 2 },
         cluster_id: Some("another"),
         registry: Some(&registry),
         data_dir: dir.path(),
@@ -404,7 +404,7 @@ fn a_log_of_another_place_is_not_served() {
     let other = "topic_dead_letters=pinned.dead-letters, and here it is pinned.replies2";
     refused(&["--topic-dead-letters", "pinned.replies2"], other);
     // Looking on is another matter, unless it would be at other topics.
-    assert_eq!(place.headroom(&["verify", "--environment", "green"]).code, 0);
+    assert_eq!(run(place.command(&["verify"]).env("HEADROOM_ENVIRONMENT", "green")).code, 0);
 
     let copy = Place::on(Rig::shared(), "copied");
     copy.create("manifest", 1);

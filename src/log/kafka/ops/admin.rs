@@ -2,8 +2,8 @@
 
 use super::coordination::Coordination;
 use super::manifest::{self, LogLocation, Pinned};
-use super::plan::{Difference, Seen, TopicState, What};
-use super::topics::Wanted;
+use super::plan::{ClusterState, Difference, DifferenceKind, TopicState};
+use super::topics::TopicSpec;
 use crate::log::LogError;
 use crate::log::kafka::Cluster;
 use crate::log::kafka::client::callbacks::LastClientError;
@@ -71,7 +71,7 @@ impl Admin {
     ///
     /// # Errors
     /// [`LogError`] when a broker does not answer, or refuses us.
-    pub fn look(&self) -> Result<Seen, LogError> {
+    pub fn look(&self) -> Result<ClusterState, LogError> {
         let mut topics = BTreeMap::new();
         for name in self.cluster.topics.all() {
             if let Some(found) = self.partitions_of(name)? {
@@ -86,7 +86,7 @@ impl Admin {
         let manifest = if is_there { manifest::read(&self.asks, &self.cluster.topics.manifest)? } else { Ok(None) };
         let has_events = self.has_events(topics.get(&self.cluster.topics.events))?;
         let place = LogLocation::on(&self.cluster, self.cluster_id()?);
-        Ok(Seen { topics, manifest, place, has_events })
+        Ok(ClusterState { topics, manifest, place, has_events })
     }
 
     /// The state of what transactions and the group depend on. A broker that does not tell its settings is no error here.
@@ -183,20 +183,20 @@ impl Admin {
     /// [`LogError`] of the first step that the cluster refuses.
     pub fn apply(&self, differences: &[Difference], made: &Pinned) -> Result<(), LogError> {
         let missing = differences.iter().filter_map(|difference| match &difference.what {
-            What::Missing(wanted) => Some(wanted),
+            DifferenceKind::Missing(wanted) => Some(wanted),
             _ => None,
         });
         self.create(&missing.collect::<Vec<_>>())?;
         let mut changes: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
         for difference in differences {
-            if let What::Setting { name, wanted, .. } = &difference.what {
+            if let DifferenceKind::Setting { name, wanted, .. } = &difference.what {
                 changes.entry(&difference.topic).or_default().insert(name, wanted);
             }
         }
         for (topic, settings) in changes {
             self.set(topic, &settings)?;
         }
-        match differences.iter().any(|difference| matches!(difference.what, What::NoManifest { .. })) {
+        match differences.iter().any(|difference| matches!(difference.what, DifferenceKind::NoManifest { .. })) {
             true => manifest::write(&self.cluster, &self.asks, made),
             false => Ok(()),
         }
@@ -217,7 +217,7 @@ impl Admin {
         answered.map_err(|error| self.cannot(what, &error))
     }
 
-    fn create(&self, topics: &[&Wanted]) -> Result<(), LogError> {
+    fn create(&self, topics: &[&TopicSpec]) -> Result<(), LogError> {
         let new = topics.iter().map(|wanted| {
             let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
             let replication = TopicReplication::Fixed(count(wanted.replicas.into()));
@@ -232,7 +232,7 @@ impl Admin {
         for answer in answers.map_err(|error| self.cannot(format_args!("cannot create topics"), &error))? {
             answer.map_err(|(topic, code)| LogError::new(format!("cannot create {topic}: {code}")))?;
         }
-        for Wanted { name, partitions, .. } in topics {
+        for TopicSpec { name, partitions, .. } in topics {
             let made =
                 soon(|| Ok::<_, LogError>(self.partitions_of(name)?.filter(|found| found.partitions == *partitions)));
             made?

@@ -2,7 +2,7 @@
 //! verification of transactional records. No I/O: [`super::admin`] reads the state.
 
 use super::plan::TopicState;
-use super::topics::Asked;
+use super::topics::TopicRequirements;
 use crate::log::kafka::client::settings::{GROUPS, TRANSACTIONS};
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(super) struct Verdict {
 }
 
 /// Compares the state with what the log's own topics must have.
-pub(super) fn judge(seen: &Coordination, asked: &Asked) -> Verdict {
+pub(super) fn judge(seen: &Coordination, asked: &TopicRequirements) -> Verdict {
     let mut verdict = Verdict::default();
     for (broker, settings) in &seen.brokers {
         let settings = match settings {
@@ -71,7 +71,7 @@ pub(super) fn judge(seen: &Coordination, asked: &Asked) -> Verdict {
 fn few(
     seen: &Coordination,
     (name, found, made): (&str, &Option<Result<TopicState, String>>, [&str; 2]),
-    asked: &Asked,
+    asked: &TopicRequirements,
     unknown: &mut Vec<String>,
 ) -> Vec<String> {
     let wanted = [asked.replication, asked.min_in_sync];
@@ -113,7 +113,7 @@ fn few(
 mod tests {
     use super::*;
 
-    const ASKED: Asked = Asked { partitions: None, replication: 3, min_in_sync: 2 };
+    const ASKED: TopicRequirements = TopicRequirements { partitions: None, replication: 3, min_in_sync: 2 };
 
     fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()

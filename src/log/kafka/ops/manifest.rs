@@ -37,7 +37,7 @@ const LOOKS_MAX: u128 = ASK_LIMIT.as_millis() / LOOK.as_millis();
 
 /// Why a manifest cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Problem {
+pub enum ManifestProblem {
     /// The record under its key is no manifest, for this reason.
     Unreadable(String),
     /// It has the format of another version of this program.
@@ -48,15 +48,15 @@ pub enum Problem {
     Crowded,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ManifestProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::Unreadable(why) => write!(f, "holds a manifest that cannot be read: {why}"),
-            Problem::OtherVersion(found) => {
+            ManifestProblem::Unreadable(why) => write!(f, "holds a manifest that cannot be read: {why}"),
+            ManifestProblem::OtherVersion(found) => {
                 write!(f, "holds a manifest with format_version={found}, and here it is {FORMAT_VERSION}")
             }
-            Problem::Two => f.write_str("holds two manifests that differ"),
-            Problem::Crowded => write!(f, "holds more than {RECORDS_MAX} records and should hold one"),
+            ManifestProblem::Two => f.write_str("holds two manifests that differ"),
+            ManifestProblem::Crowded => write!(f, "holds more than {RECORDS_MAX} records and should hold one"),
         }
     }
 }
@@ -168,11 +168,11 @@ pub fn encode(pinned: &Pinned) -> String {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
-    let unreadable = |why: &dyn fmt::Display| Problem::Unreadable(why.to_string());
+fn decode(bytes: &[u8]) -> Result<Pinned, ManifestProblem> {
+    let unreadable = |why: &dyn fmt::Display| ManifestProblem::Unreadable(why.to_string());
     let Versioned { format_version } = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
     if format_version != FORMAT_VERSION {
-        return Err(Problem::OtherVersion(format_version));
+        return Err(ManifestProblem::OtherVersion(format_version));
     }
     let record: Record = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
     let Record { log_id, partitions, hash_version, feature_level, dedup_window_ms, memory_version, created_at, .. } =
@@ -211,7 +211,7 @@ fn decode(bytes: &[u8]) -> Result<Pinned, Problem> {
 pub(super) fn read(
     reader: &BaseConsumer<LastClientError>,
     topic: &str,
-) -> Result<Result<Option<Pinned>, Problem>, LogError> {
+) -> Result<Result<Option<Pinned>, ManifestProblem>, LogError> {
     let cannot = |error: &KafkaError| reader.context().error(format_args!("cannot read {topic}"), error);
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(topic, 0, Offset::Beginning).map_err(|error| cannot(&error))?;
@@ -221,7 +221,7 @@ pub(super) fn read(
     found.map_err(|error| cannot(&error))
 }
 
-fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<Pinned>, Problem>> {
+fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<Pinned>, ManifestProblem>> {
     let mut found: Option<Pinned> = None;
     let mut records: usize = 0;
     let mut looks = 0;
@@ -232,14 +232,14 @@ fn to_end(reader: &BaseConsumer<LastClientError>) -> KafkaResult<Result<Option<P
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Ok(found)),
             // A topic that was created a moment ago is not known to every broker.
             Some(Err(error)) => (looks, last) = (looks + 1, error),
-            Some(Ok(_)) if records == RECORDS_MAX => return Ok(Err(Problem::Crowded)),
+            Some(Ok(_)) if records == RECORDS_MAX => return Ok(Err(ManifestProblem::Crowded)),
             Some(Ok(message)) if message.key() == Some(KEY) => {
                 let pinned = match decode(message.payload().unwrap_or_default()) {
                     Ok(pinned) => pinned,
                     Err(problem) => return Ok(Err(problem)),
                 };
                 if found.as_ref().is_some_and(|other| *other != pinned) {
-                    return Ok(Err(Problem::Two));
+                    return Ok(Err(ManifestProblem::Two));
                 }
                 found = Some(pinned);
                 records += 1;
@@ -267,7 +267,7 @@ pub(super) fn write(
     producer.flush(ASK_LIMIT).map_err(|error| cannot(&error))?;
     match read(reader, topic)? {
         Ok(Some(found)) if found == *pinned => Ok(()),
-        Ok(Some(_)) => Err(LogError::new(format!("{topic} {}", Problem::Two))),
+        Ok(Some(_)) => Err(LogError::new(format!("{topic} {}", ManifestProblem::Two))),
         Ok(None) => Err(cannot(&KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))),
         Err(problem) => Err(LogError::new(format!("{topic} {problem}"))),
     }
@@ -322,9 +322,9 @@ mod tests {
             &text.replace("s\":4", "s\":0"),
             &text.replace("\"environment\":\"prod\",", ""),
         ] {
-            assert!(matches!(decode(bad.as_bytes()), Err(Problem::Unreadable(_))), "{bad}");
+            assert!(matches!(decode(bad.as_bytes()), Err(ManifestProblem::Unreadable(_))), "{bad}");
         }
         let older = r#"{"log_id":"0000000000000000000000000000001f","partitions":4,"format_version":1}"#;
-        assert_eq!(decode(older.as_bytes()), Err(Problem::OtherVersion(1)));
+        assert_eq!(decode(older.as_bytes()), Err(ManifestProblem::OtherVersion(1)));
     }
 }

@@ -1,8 +1,8 @@
 //! Compares the state of a cluster with what a log needs: the differences, what `apply` may do about each, and which of them
 //! forbid to serve. No I/O: [`super::admin`] reads the state, and executes what is decided here.
 
-use super::manifest::{FEATURE_LEVEL, LogLocation, Pinned, Problem};
-use super::topics::{Asked, Purpose, Wanted, wanted};
+use super::manifest::{FEATURE_LEVEL, LogLocation, ManifestProblem, Pinned};
+use super::topics::{Purpose, TopicRequirements, TopicSpec, wanted};
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_DEFAULT, PARTITIONS_MAX};
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ pub struct TopicState {
 
 /// The state of a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub struct ClusterState {
     /// By name, those of the log's topics that exist.
     pub topics: BTreeMap<String, TopicState>,
     /// The manifest; `None` when the topic holds none.
-    pub manifest: Result<Option<Pinned>, Problem>,
+    pub manifest: Result<Option<Pinned>, ManifestProblem>,
     /// Where the log is looked for: on the cluster that answers, under the configured names.
     pub place: LogLocation,
     /// Whether any event was ever written.
@@ -40,14 +40,14 @@ pub struct Difference {
     /// The topic's role in the log.
     pub purpose: Purpose,
     /// The difference itself.
-    pub what: What,
+    pub what: DifferenceKind,
 }
 
 /// A kind of difference.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum What {
+pub enum DifferenceKind {
     /// The topic does not exist.
-    Missing(Wanted),
+    Missing(TopicSpec),
     /// The topic of events does not exist, and there is the manifest of a log that had one.
     LostEvents,
     /// The topic has another number of partitions.
@@ -83,11 +83,11 @@ pub enum What {
     /// There is no manifest, but there are events.
     LostManifest,
     /// The manifest cannot be used.
-    BadManifest(Problem),
+    BadManifest(ManifestProblem),
     /// The manifest differs from the configuration or from this program.
     OtherManifest {
         /// The field of the manifest.
-        what: Pin,
+        what: PinnedField,
         /// The value in the manifest.
         found: String,
         /// The value here.
@@ -97,7 +97,7 @@ pub enum What {
 
 /// A field that a manifest pins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pin {
+pub enum PinnedField {
     /// The number of partitions.
     Partitions,
     /// A constant of the program, by its name in the manifest.
@@ -110,12 +110,12 @@ pub enum Pin {
     Topic(&'static str),
 }
 
-impl fmt::Display for Pin {
+impl fmt::Display for PinnedField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Pin::Partitions => "partitions",
-            Pin::Cluster => "cluster_id",
-            Pin::Program(name) | Pin::Name(name) | Pin::Topic(name) => name,
+            PinnedField::Partitions => "partitions",
+            PinnedField::Cluster => "cluster_id",
+            PinnedField::Program(name) | PinnedField::Name(name) | PinnedField::Topic(name) => name,
         })
     }
 }
@@ -137,7 +137,7 @@ const RETENTION: &[&str] = &["cleanup.policy", "retention.bytes", "retention.ms"
 
 /// Every difference. The number of partitions is that of the manifest; before there is one, it is the one that is asked for,
 /// or that of the existing topic, or the default, in this order.
-pub fn compare(asked: &Asked, seen: &Seen) -> Vec<Difference> {
+pub fn compare(asked: &TopicRequirements, seen: &ClusterState) -> Vec<Difference> {
     let topics = &seen.place.topics;
     let manifest = seen.manifest.as_ref().ok().and_then(Option::as_ref).map(|pinned| &pinned.manifest);
     let there = seen.topics.get(&topics.events).map(|found| found.partitions).filter(|count| *count <= PARTITIONS_MAX);
@@ -149,8 +149,8 @@ pub fn compare(asked: &Asked, seen: &Seen) -> Vec<Difference> {
             differences.push(Difference { topic: wanted.name.clone(), purpose: wanted.purpose, what });
         };
         match seen.topics.get(&wanted.name) {
-            None if wanted.purpose == Purpose::Events && manifest.is_some() => differ(What::LostEvents),
-            None => differ(What::Missing(wanted.clone())),
+            None if wanted.purpose == Purpose::Events && manifest.is_some() => differ(DifferenceKind::LostEvents),
+            None => differ(DifferenceKind::Missing(wanted.clone())),
             Some(found) => compare_topic(&wanted, found, seen.has_events, &mut differ),
         }
         if wanted.purpose == Purpose::Manifest {
@@ -160,12 +160,12 @@ pub fn compare(asked: &Asked, seen: &Seen) -> Vec<Difference> {
     differences
 }
 
-fn compare_topic(wanted: &Wanted, found: &TopicState, has_events: bool, differ: &mut impl FnMut(What)) {
+fn compare_topic(wanted: &TopicSpec, found: &TopicState, has_events: bool, differ: &mut impl FnMut(DifferenceKind)) {
     if found.partitions != wanted.partitions {
-        differ(What::Partitions { found: found.partitions, wanted: wanted.partitions });
+        differ(DifferenceKind::Partitions { found: found.partitions, wanted: wanted.partitions });
     }
     if found.replicas < wanted.replicas {
-        differ(What::Replicas { found: found.replicas, wanted: wanted.replicas });
+        differ(DifferenceKind::Replicas { found: found.replicas, wanted: wanted.replicas });
     }
     for (name, text) in &wanted.config {
         let found = found.config.get(name).map_or("", String::as_str);
@@ -180,46 +180,56 @@ fn compare_topic(wanted: &Wanted, found: &TopicState, has_events: bool, differ: 
                 Purpose::Commands => name == "cleanup.policy",
                 _ => false,
             };
-            differ(What::Setting { name: name.clone(), found: found.to_owned(), wanted: text.clone(), is_late });
+            differ(DifferenceKind::Setting {
+                name: name.clone(),
+                found: found.to_owned(),
+                wanted: text.clone(),
+                is_late,
+            });
         }
     }
 }
 
-fn compare_manifest(asked: &Asked, seen: &Seen, partitions: u32, differ: &mut impl FnMut(What)) {
+fn compare_manifest(
+    asked: &TopicRequirements,
+    seen: &ClusterState,
+    partitions: u32,
+    differ: &mut impl FnMut(DifferenceKind),
+) {
     let Pinned { manifest, feature_level, command_window_ms, place } = match &seen.manifest {
         Ok(Some(pinned)) => pinned,
-        Ok(None) if seen.has_events => return differ(What::LostManifest),
-        Ok(None) => return differ(What::NoManifest { partitions }),
-        Err(problem) => return differ(What::BadManifest(problem.clone())),
+        Ok(None) if seen.has_events => return differ(DifferenceKind::LostManifest),
+        Ok(None) => return differ(DifferenceKind::NoManifest { partitions }),
+        Err(problem) => return differ(DifferenceKind::BadManifest(problem.clone())),
     };
     let said = u64::from(manifest.partitions);
     let level = u64::from(*feature_level);
     for (what, found, wanted) in [
-        (Pin::Partitions, said, asked.partitions.map_or(said, u64::from)),
-        (Pin::Program("hash_version"), manifest.hash_version.into(), HASH_VERSION.into()),
+        (PinnedField::Partitions, said, asked.partitions.map_or(said, u64::from)),
+        (PinnedField::Program("hash_version"), manifest.hash_version.into(), HASH_VERSION.into()),
         // A program knows every level up to its own.
-        (Pin::Program("feature_level"), level, level.min(FEATURE_LEVEL.into())),
-        (Pin::Program("dedup_window_ms"), manifest.dedup_window_ms, DEDUP_WINDOW_MS),
-        (Pin::Program("command_window_ms"), *command_window_ms, COMMAND_WINDOW_MS),
-        (Pin::Program("memory_version"), manifest.memory_version.into(), MEMORY_VERSION.into()),
+        (PinnedField::Program("feature_level"), level, level.min(FEATURE_LEVEL.into())),
+        (PinnedField::Program("dedup_window_ms"), manifest.dedup_window_ms, DEDUP_WINDOW_MS),
+        (PinnedField::Program("command_window_ms"), *command_window_ms, COMMAND_WINDOW_MS),
+        (PinnedField::Program("memory_version"), manifest.memory_version.into(), MEMORY_VERSION.into()),
     ] {
         if found != wanted {
-            differ(What::OtherManifest { what, found: found.to_string(), wanted: wanted.to_string() });
+            differ(DifferenceKind::OtherManifest { what, found: found.to_string(), wanted: wanted.to_string() });
         }
     }
     let (found, wanted) = (place, &seen.place);
     for (what, found, wanted) in [
-        (Pin::Cluster, &found.cluster_id, &wanted.cluster_id),
-        (Pin::Name("application"), &found.application, &wanted.application),
-        (Pin::Name("environment"), &found.environment, &wanted.environment),
-        (Pin::Topic("topic_commands"), &found.topics.commands, &wanted.topics.commands),
-        (Pin::Topic("topic_events"), &found.topics.events, &wanted.topics.events),
-        (Pin::Topic("topic_replies"), &found.topics.replies, &wanted.topics.replies),
-        (Pin::Topic("topic_dead_letters"), &found.topics.dead_letters, &wanted.topics.dead_letters),
-        (Pin::Topic("topic_manifest"), &found.topics.manifest, &wanted.topics.manifest),
+        (PinnedField::Cluster, &found.cluster_id, &wanted.cluster_id),
+        (PinnedField::Name("application"), &found.application, &wanted.application),
+        (PinnedField::Name("environment"), &found.environment, &wanted.environment),
+        (PinnedField::Topic("topic_commands"), &found.topics.commands, &wanted.topics.commands),
+        (PinnedField::Topic("topic_events"), &found.topics.events, &wanted.topics.events),
+        (PinnedField::Topic("topic_replies"), &found.topics.replies, &wanted.topics.replies),
+        (PinnedField::Topic("topic_dead_letters"), &found.topics.dead_letters, &wanted.topics.dead_letters),
+        (PinnedField::Topic("topic_manifest"), &found.topics.manifest, &wanted.topics.manifest),
     ] {
         if found != wanted {
-            differ(What::OtherManifest { what, found: found.clone(), wanted: wanted.clone() });
+            differ(DifferenceKind::OtherManifest { what, found: found.clone(), wanted: wanted.clone() });
         }
     }
 }
@@ -228,32 +238,34 @@ impl Difference {
     /// Why `apply` refuses to change this, and what an operator can do; `None` when `apply` changes it.
     pub fn refusal(&self) -> Option<&'static str> {
         match &self.what {
-            What::Missing(_) | What::NoManifest { .. } => None,
-            What::LostEvents => Some("the events are gone: restore them, or begin a new log with topics of its own"),
-            What::Partitions { .. } => Some(match self.purpose {
+            DifferenceKind::Missing(_) | DifferenceKind::NoManifest { .. } => None,
+            DifferenceKind::LostEvents => {
+                Some("the events are gone: restore them, or begin a new log with topics of its own")
+            }
+            DifferenceKind::Partitions { .. } => Some(match self.purpose {
                 Purpose::Replies | Purpose::Manifest => "create the topic again, or add the missing partitions by hand",
                 _ => "pools would move to other partitions, away from what was decided about them",
             }),
-            What::Replicas { .. } => Some("moving replicas is for kafka-reassign-partitions.sh"),
-            What::Setting { is_late, .. } => {
+            DifferenceKind::Replicas { .. } => Some("moving replicas is for kafka-reassign-partitions.sh"),
+            DifferenceKind::Setting { is_late, .. } => {
                 let why = "records may be gone already: set it by hand, then run headroom verify";
                 is_late.then_some(why)
             }
-            What::LostManifest => Some("write the record back that was there, or use topics of a new log"),
-            What::BadManifest(Problem::OtherVersion(_)) => Some(OTHER_PROGRAM),
-            What::BadManifest(_) => Some("keep only the record that the log was created with"),
-            What::OtherManifest { what, .. } => Some(match what {
-                Pin::Partitions => {
+            DifferenceKind::LostManifest => Some("write the record back that was there, or use topics of a new log"),
+            DifferenceKind::BadManifest(ManifestProblem::OtherVersion(_)) => Some(OTHER_PROGRAM),
+            DifferenceKind::BadManifest(_) => Some("keep only the record that the log was created with"),
+            DifferenceKind::OtherManifest { what, .. } => Some(match what {
+                PinnedField::Partitions => {
                     "a log keeps the number of partitions that it was created with: set that number, or none"
                 }
-                Pin::Program(_) => OTHER_PROGRAM,
-                Pin::Cluster => {
+                PinnedField::Program(_) => OTHER_PROGRAM,
+                PinnedField::Cluster => {
                     "a copy of a log would have owners that nothing fences: name the cluster that the log was created on"
                 }
-                Pin::Name(_) => {
+                PinnedField::Name(_) => {
                     "a log is served by the application and environment that it was created for: set those, or name topics of your own"
                 }
-                Pin::Topic(_) => {
+                PinnedField::Topic(_) => {
                     "a log keeps the topics that it was created with: name those, or all topics of another log"
                 }
             }),
@@ -263,7 +275,7 @@ impl Difference {
     /// Whether a server must not start: it could lose, misjudge or refuse something.
     pub fn is_unsafe(&self) -> bool {
         match &self.what {
-            What::Setting { name, .. } => {
+            DifferenceKind::Setting { name, .. } => {
                 let is_kept = self.purpose == Purpose::Events && RETENTION.contains(&name.as_str());
                 is_kept || SAFETY.contains(&name.as_str())
             }
@@ -274,12 +286,15 @@ impl Difference {
     /// Whether not even a tool can read the log.
     pub fn is_unreadable(&self) -> bool {
         match &self.what {
-            What::Missing(_) => matches!(self.purpose, Purpose::Events | Purpose::Manifest),
-            What::Partitions { .. } => self.purpose == Purpose::Events,
-            What::LostEvents | What::NoManifest { .. } | What::LostManifest | What::BadManifest(_) => true,
+            DifferenceKind::Missing(_) => matches!(self.purpose, Purpose::Events | Purpose::Manifest),
+            DifferenceKind::Partitions { .. } => self.purpose == Purpose::Events,
+            DifferenceKind::LostEvents
+            | DifferenceKind::NoManifest { .. }
+            | DifferenceKind::LostManifest
+            | DifferenceKind::BadManifest(_) => true,
             // The log of another cluster, application or environment can still be read.
-            What::OtherManifest { what, .. } => !matches!(what, Pin::Cluster | Pin::Name(_)),
-            What::Replicas { .. } | What::Setting { .. } => false,
+            DifferenceKind::OtherManifest { what, .. } => !matches!(what, PinnedField::Cluster | PinnedField::Name(_)),
+            DifferenceKind::Replicas { .. } | DifferenceKind::Setting { .. } => false,
         }
     }
 
@@ -287,14 +302,16 @@ impl Difference {
     pub fn step(&self) -> String {
         let topic = &self.topic;
         match &self.what {
-            What::Missing(wanted) => {
+            DifferenceKind::Missing(wanted) => {
                 let config: Vec<String> = wanted.config.iter().map(|(name, text)| format!("{name}={text}")).collect();
                 let (partitions, replicas) =
                     (counted(wanted.partitions, "partition"), counted(wanted.replicas, "replica"));
                 format!("create {topic}: {partitions}, {replicas}, {}", config.join(" "))
             }
-            What::Setting { name, found, wanted, .. } => format!("set {name}={wanted} on {topic}, instead of {found}"),
-            What::NoManifest { partitions } => {
+            DifferenceKind::Setting { name, found, wanted, .. } => {
+                format!("set {name}={wanted} on {topic}, instead of {found}")
+            }
+            DifferenceKind::NoManifest { partitions } => {
                 format!("write the manifest of a log with {} into {topic}", counted(*partitions, "partition"))
             }
             _ => self.to_string(),
@@ -306,22 +323,24 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.topic)?;
         match &self.what {
-            What::Missing(_) => f.write_str("does not exist"),
-            What::LostEvents => f.write_str("does not exist, and there is the manifest of a log that had it"),
-            What::Partitions { found, wanted } => {
+            DifferenceKind::Missing(_) => f.write_str("does not exist"),
+            DifferenceKind::LostEvents => f.write_str("does not exist, and there is the manifest of a log that had it"),
+            DifferenceKind::Partitions { found, wanted } => {
                 write!(f, "has {} instead of {wanted}", counted(*found, "partition"))
             }
-            What::Replicas { found, wanted } => {
+            DifferenceKind::Replicas { found, wanted } => {
                 write!(f, "has {} instead of {wanted} or more", counted(*found, "replica"))
             }
-            What::Setting { name, found, wanted, .. } => {
+            DifferenceKind::Setting { name, found, wanted, .. } => {
                 let more = if AT_LEAST.contains(&name.as_str()) { " or more" } else { "" };
                 write!(f, "has {name}={found} instead of {wanted}{more}")
             }
-            What::NoManifest { .. } => f.write_str("holds no manifest"),
-            What::LostManifest => f.write_str("holds no manifest, and there are events that were written with one"),
-            What::BadManifest(problem) => write!(f, "{problem}"),
-            What::OtherManifest { what, found, wanted } => {
+            DifferenceKind::NoManifest { .. } => f.write_str("holds no manifest"),
+            DifferenceKind::LostManifest => {
+                f.write_str("holds no manifest, and there are events that were written with one")
+            }
+            DifferenceKind::BadManifest(problem) => write!(f, "{problem}"),
+            DifferenceKind::OtherManifest { what, found, wanted } => {
                 write!(f, "holds a manifest with {what}={found}, and here it is {wanted}")
             }
         }
@@ -341,7 +360,7 @@ mod tests {
     use crate::log::kafka::Topics;
     use crate::log::kafka::ops::manifest::FORMAT_VERSION;
 
-    const ASKED: Asked = Asked { partitions: None, replication: 3, min_in_sync: 2 };
+    const ASKED: TopicRequirements = TopicRequirements { partitions: None, replication: 3, min_in_sync: 2 };
 
     fn place() -> LogLocation {
         LogLocation {
@@ -366,22 +385,22 @@ mod tests {
     }
 
     /// A cluster on which everything is as it should be.
-    fn sound() -> Seen {
-        let found = |wanted: Wanted| {
-            let Wanted { name, partitions, replicas, config, .. } = wanted;
+    fn sound() -> ClusterState {
+        let found = |wanted: TopicSpec| {
+            let TopicSpec { name, partitions, replicas, config, .. } = wanted;
             (name, TopicState { partitions, replicas, config })
         };
         let topics = wanted(&Topics::of("h"), &ASKED, 4).into_iter().map(found).collect();
-        Seen { topics, manifest: Ok(Some(pinned())), place: place(), has_events: true }
+        ClusterState { topics, manifest: Ok(Some(pinned())), place: place(), has_events: true }
     }
 
-    fn told(seen: &Seen, asked: &Asked) -> Vec<(String, bool, bool)> {
+    fn told(seen: &ClusterState, asked: &TopicRequirements) -> Vec<(String, bool, bool)> {
         let differences = compare(asked, seen);
         differences.iter().map(|d| (d.to_string(), d.refusal().is_some(), d.is_unsafe())).collect()
     }
 
     #[track_caller]
-    fn assert_told(change: impl FnOnce(&mut Seen), expected: &[(&str, bool, bool)]) {
+    fn assert_told(change: impl FnOnce(&mut ClusterState), expected: &[(&str, bool, bool)]) {
         let mut seen = sound();
         change(&mut seen);
         let told = told(&seen, &ASKED);
@@ -389,7 +408,7 @@ mod tests {
         assert_eq!(told, expected);
     }
 
-    fn set(topic: &'static str, name: &'static str, text: &'static str) -> impl FnOnce(&mut Seen) {
+    fn set(topic: &'static str, name: &'static str, text: &'static str) -> impl FnOnce(&mut ClusterState) {
         move |seen| {
             seen.topics.get_mut(topic).unwrap().config.insert(name.to_owned(), text.to_owned());
         }
@@ -403,7 +422,7 @@ mod tests {
         assert_told(set("h.events", "max.message.bytes", "9999999"), &[]);
         assert_told(set("h.events", "flush.ms", "1"), &[]);
         assert_told(|seen| seen.topics.get_mut("h.events").unwrap().replicas = 5, &[]);
-        assert_eq!(told(&sound(), &Asked { partitions: Some(4), ..ASKED }), []);
+        assert_eq!(told(&sound(), &TopicRequirements { partitions: Some(4), ..ASKED }), []);
     }
 
     /// Each difference, whether apply refuses it, and whether serve does.
@@ -470,7 +489,7 @@ mod tests {
 
     #[test]
     fn nothing_is_gone_where_nothing_was() {
-        let mut seen = Seen { has_events: false, ..sound() };
+        let mut seen = ClusterState { has_events: false, ..sound() };
         set("h.events", "retention.ms", "604800000")(&mut seen);
         let expected = "h.events has retention.ms=604800000 instead of -1";
         assert_eq!(told(&seen, &ASKED), [(expected.to_owned(), false, true)]);
@@ -487,7 +506,7 @@ mod tests {
             &[("h.manifest holds no manifest, and there are events that were written with one", true, true)],
         );
         assert_told(
-            |seen| seen.manifest = Err(Problem::Two),
+            |seen| seen.manifest = Err(ManifestProblem::Two),
             &[("h.manifest holds two manifests that differ", true, true)],
         );
         assert_told(
@@ -505,10 +524,10 @@ mod tests {
             ],
         );
         assert_told(
-            |seen| seen.manifest = Err(Problem::OtherVersion(1)),
+            |seen| seen.manifest = Err(ManifestProblem::OtherVersion(1)),
             &[("h.manifest holds a manifest with format_version=1, and here it is 2", true, true)],
         );
-        let asked = told(&sound(), &Asked { partitions: Some(8), ..ASKED });
+        let asked = told(&sound(), &TopicRequirements { partitions: Some(8), ..ASKED });
         let expected = "h.manifest holds a manifest with partitions=4, and here it is 8";
         assert_eq!(asked, [(expected.to_owned(), true, true)]);
     }
@@ -550,17 +569,17 @@ mod tests {
 
     #[test]
     fn before_there_is_a_manifest_whoever_asks_says_how_many_partitions_there_are() {
-        let nothing = Seen { topics: BTreeMap::new(), manifest: Ok(None), place: place(), has_events: false };
-        let made_with = |seen: &Seen, partitions| {
-            let differences = compare(&Asked { partitions, ..ASKED }, seen);
+        let nothing = ClusterState { topics: BTreeMap::new(), manifest: Ok(None), place: place(), has_events: false };
+        let made_with = |seen: &ClusterState, partitions| {
+            let differences = compare(&TopicRequirements { partitions, ..ASKED }, seen);
             differences.into_iter().find_map(|difference| match difference.what {
-                What::NoManifest { partitions } => Some(partitions),
+                DifferenceKind::NoManifest { partitions } => Some(partitions),
                 _ => None,
             })
         };
         assert_eq!((made_with(&nothing, Some(12)), made_with(&nothing, None)), (Some(12), Some(PARTITIONS_DEFAULT)));
         // An apply that stopped half way is gone on with.
-        let mut half = Seen { manifest: Ok(None), has_events: false, ..sound() };
+        let mut half = ClusterState { manifest: Ok(None), has_events: false, ..sound() };
         half.topics.get_mut("h.events").unwrap().partitions = 6;
         assert_eq!(made_with(&half, None), Some(6));
         let other: Vec<String> = told(&half, &ASKED).into_iter().map(|(text, ..)| text).collect();
@@ -569,7 +588,7 @@ mod tests {
 
     #[test]
     fn a_step_says_what_is_done() {
-        let mut seen = Seen { manifest: Ok(None), has_events: false, ..sound() };
+        let mut seen = ClusterState { manifest: Ok(None), has_events: false, ..sound() };
         seen.topics.remove("h.manifest");
         set("h.replies", "retention.ms", "1")(&mut seen);
         let steps: Vec<String> = compare(&ASKED, &seen).iter().map(Difference::step).collect();

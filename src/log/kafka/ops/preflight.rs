@@ -4,7 +4,7 @@ use super::admin::Admin;
 use super::coordination;
 use super::local_cache;
 use super::plan::{Difference, compare};
-use super::topics::Asked;
+use super::topics::TopicRequirements;
 use crate::log::kafka::client::reader::{Reader, TopicPartition};
 use crate::log::kafka::data::record;
 use crate::log::kafka::schema::framing::{Framing, Source, Writer};
@@ -26,7 +26,7 @@ pub struct Start<'a> {
     /// The cluster and the log's topics on it.
     pub cluster: &'a Cluster,
     /// What the topics must have at least.
-    pub asked: Asked,
+    pub asked: TopicRequirements,
     /// The id that the cluster must have; `None` takes that of the first start.
     pub cluster_id: Option<&'a str>,
     /// The schema registry, if one is configured.

@@ -85,7 +85,7 @@ enum Value {
 }
 
 impl Value {
-    fn text(&self, asked: &Asked, partitions: u32) -> String {
+    fn text(&self, asked: &TopicRequirements, partitions: u32) -> String {
         match self {
             Value::Switch(is_on) => is_on.to_string(),
             Value::Number(number) => number.to_string(),
@@ -101,7 +101,7 @@ impl Value {
 
 /// What the configuration asks of the topics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub struct TopicRequirements {
     /// How many partitions the log must have; `None` takes the number that it has.
     pub partitions: Option<u32>,
     /// The least number of replicas of every topic.
@@ -112,7 +112,7 @@ pub struct Asked {
 
 /// A topic as the log needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Wanted {
+pub struct TopicSpec {
     /// The topic's role in the log.
     pub purpose: Purpose,
     /// The configured name.
@@ -126,10 +126,10 @@ pub struct Wanted {
 }
 
 /// All topics that a log with this number of partitions needs.
-pub fn wanted(topics: &Topics, asked: &Asked, partitions: u32) -> Vec<Wanted> {
+pub fn wanted(topics: &Topics, asked: &TopicRequirements, partitions: u32) -> Vec<TopicSpec> {
     let wanted = |declared: &Declared| {
         let text = |value: &Value| value.text(asked, partitions);
-        Wanted {
+        TopicSpec {
             purpose: declared.name,
             name: topics.of_purpose(declared.name).to_owned(),
             partitions: text(&declared.partitions).parse().unwrap_or(partitions),
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use crate::limits::COMMAND_BYTES_MAX;
 
-    const ASKED: Asked = Asked { partitions: None, replication: 5, min_in_sync: 3 };
+    const ASKED: TopicRequirements = TopicRequirements { partitions: None, replication: 5, min_in_sync: 3 };
 
     #[test]
     fn every_file_declares_another_topic() {

@@ -256,7 +256,7 @@ fn framed(fingerprint: Fingerprint, datum: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::kafka::schema::resolver::Asked;
+    use crate::log::kafka::schema::resolver::IdAnswer;
     use crate::wire::schema::known;
     use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -276,7 +276,7 @@ mod tests {
     /// 7 is ours, 8 becomes so when it is asked about, and of 500 and more the registry says nothing; and what it was asked.
     fn framing() -> (Framing, Receiver<Vec<u32>>) {
         let (told, asked): (Sender<Vec<u32>>, _) = unbounded();
-        let ask = move |ids: &[u32]| -> Vec<Asked> {
+        let ask = move |ids: &[u32]| -> Vec<IdAnswer> {
             told.send(ids.to_vec()).unwrap();
             let answer = |id: &u32| match id {
                 8 => Ok(Some(OURS)),

@@ -59,7 +59,7 @@ pub fn subjects(topics: &Topics) -> [Subject; 3] {
 
 /// The state of a schema in the registry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Continuity {
+pub enum Registration {
     /// Registered, with this id.
     Registered(u32),
     /// Not registered; the registry would accept it.
@@ -90,17 +90,17 @@ impl Registry {
     ///
     /// # Errors
     /// [`LogError`] when the registry does not answer, or refuses us.
-    pub fn continuity(&self, subject: &Subject) -> Result<(Option<String>, Vec<Continuity>), LogError> {
+    pub fn registrations(&self, subject: &Subject) -> Result<(Option<String>, Vec<Registration>), LogError> {
         self.ask(async |asking| {
-            let mut continuity = Vec::new();
+            let mut registrations = Vec::new();
             for text in subject.versions {
-                continuity.push(match asking.id(&subject.name, text).await? {
-                    Some(id) => Continuity::Registered(id),
-                    None if asking.is_accepted(&subject.name, text).await? => Continuity::Acceptable,
-                    None => Continuity::Refused,
+                registrations.push(match asking.id(&subject.name, text).await? {
+                    Some(id) => Registration::Registered(id),
+                    None if asking.is_accepted(&subject.name, text).await? => Registration::Acceptable,
+                    None => Registration::Refused,
                 });
             }
-            Ok((asking.level(&subject.name).await?, continuity))
+            Ok((asking.level(&subject.name).await?, registrations))
         })
     }
 

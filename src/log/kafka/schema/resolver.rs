@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The registry's answer about one id: which of our schemas it is, or `None` for any other. An error is no answer.
-pub type Asked = Result<Option<Fingerprint>, LogError>;
+pub type IdAnswer = Result<Option<Fingerprint>, LogError>;
 /// Asks the registry about some ids, and returns an answer for each, in order. It may block, with a limit.
-pub type Ask = dyn Fn(&[u32]) -> Vec<Asked> + Send + Sync;
+pub type Ask = dyn Fn(&[u32]) -> Vec<IdAnswer> + Send + Sync;
 
 /// A definite answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -183,7 +183,7 @@ impl Common {
     }
 
     /// Keeps what was said. Answers why something was not.
-    fn settle(&self, ids: &[u32], said: Vec<Asked>) -> Option<String> {
+    fn settle(&self, ids: &[u32], said: Vec<IdAnswer>) -> Option<String> {
         let mut failed = None;
         let mut answers = self.answers.write();
         for (id, said) in ids.iter().zip(said) {
@@ -230,7 +230,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(30);
 
     /// Says `answer` to everything; and what it was asked, round by round. A round ends when somebody says so.
-    fn resolver(answer: Asked) -> (Resolver, Receiver<Vec<u32>>, Sender<()>) {
+    fn resolver(answer: IdAnswer) -> (Resolver, Receiver<Vec<u32>>, Sender<()>) {
         let ((told, asked), (go, going)) = (unbounded(), unbounded());
         let ask = move |ids: &[u32]| {
             told.send(ids.to_vec()).unwrap();
