@@ -12,8 +12,8 @@ use crate::domain::ChainedEvent;
 use crate::gateway::Gateway;
 use crate::limits::{OWNER_BEAT_MS, PULSE_MS, TICK_AFTER_MS};
 use crate::log::{
-    AppendError, ClusterLog, CommandSink, CommittedTail, EventStream, Fitness, Manifest, Membership, NewCommand,
-    OwnedPosition, OwnerNotes, ReplyChannel, ReplyReader,
+    AppendError, ClusterLog, CommandSink, CommittedTail, EventStream, Fitness, LogError, Manifest, Membership,
+    NewCommand, OwnedPosition, OwnerNotes, ReplyChannel, ReplyReader,
 };
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::follower::{EndOffsetProbe, Follower, LogEnd};
@@ -23,6 +23,7 @@ use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Stopwatch, pause, pause_unless};
 use crossbeam_channel::{Sender, bounded, never};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -174,7 +175,7 @@ impl Threads {
             let (log, gateway, ending) = (Arc::clone(log), Arc::clone(gateway), Arc::clone(&ending));
             let again = {
                 let incarnation = *incarnation;
-                move || log.reply_reader(incarnation).ok()
+                move || log.reply_reader(incarnation)
             };
             others.push(spawn("replies", move || read_replies(reader, again, &gateway, &ending))?);
         }
@@ -243,6 +244,30 @@ fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
     thread.join().is_ok()
 }
 
+/// Failures of something that is tried again and again.
+#[derive(Default)]
+struct Failures {
+    /// The last one that a person has to do something about.
+    told: Option<LogError>,
+}
+
+impl Failures {
+    /// Logs a failure: as a warning where the next try may succeed, and as an error, once for each reason, where a person
+    /// has to act first.
+    fn tell(&mut self, what: &str, error: LogError) {
+        if !error.needs_operator() {
+            tracing::warn!(%error, "{what}; trying again");
+        } else if self.is_new(&error) {
+            tracing::error!(%error, "{what} until an operator acts; trying again");
+        }
+    }
+
+    /// Whether this is another reason for a person to act than the last one. It is the last one from now on.
+    fn is_new(&mut self, error: &LogError) -> bool {
+        self.told.replace(error.clone()).is_none_or(|last| last != *error)
+    }
+}
+
 /// Keeps known which states are current, what brokers' clocks show, and whether the cluster answers.
 fn probe_ends<L: ClusterLog>(
     log: &L,
@@ -251,6 +276,13 @@ fn probe_ends<L: ClusterLog>(
     probe: &EndOffsetProbe,
     ending: &AtomicBool,
 ) {
+    let failures = Mutex::new(Failures::default());
+    // A log that does not answer is what readiness tells.
+    let tell = |error: LogError| {
+        if error.needs_operator() {
+            failures.lock().tell("the log does not tell where partitions end", error);
+        }
+    };
     while !ending.load(Relaxed) {
         for (partition, handle) in (0..).zip(replica.partitions()) {
             handle.time().set_broker_stamp(log.broker_clock(partition));
@@ -260,7 +292,8 @@ fn probe_ends<L: ClusterLog>(
             if ending.load(Relaxed) {
                 return None;
             }
-            Some(LogEnd { end: log.end_offset(partition).ok()?, written: log.written_end_offset(partition) })
+            let end = log.end_offset(partition).map_err(tell).ok()?;
+            Some(LogEnd { end, written: log.written_end_offset(partition) })
         });
         pause_unless(PROBE_EVERY, || ending.load(Relaxed));
     }
@@ -307,24 +340,25 @@ fn positions(replica: &Replica) -> Vec<OwnedPosition> {
 /// Hands replies to the gateway. A reader that failed is replaced by `again`, which may fail, too.
 fn read_replies(
     reader: Box<dyn ReplyReader>,
-    again: impl Fn() -> Option<Box<dyn ReplyReader>>,
+    again: impl Fn() -> Result<Box<dyn ReplyReader>, LogError>,
     gateway: &Gateway,
     ending: &AtomicBool,
 ) {
-    let mut reader = Some(reader);
+    let mut reader: Result<Box<dyn ReplyReader>, LogError> = Ok(reader);
+    let mut failures = Failures::default();
     while !ending.load(Relaxed) {
-        let Some(reading) = &mut reader else {
+        let failure = match &mut reader {
+            Ok(reading) => reading.next(LOOK).map(|replies| {
+                if !replies.is_empty() {
+                    gateway.send(replies);
+                }
+            }),
+            Err(error) => Err(error.clone()),
+        };
+        if let Err(error) = failure {
+            failures.tell("replies cannot be read, and outcomes are taken from the events", error);
             pause_unless(RETRY, || ending.load(Relaxed));
             reader = again();
-            continue;
-        };
-        match reading.next(LOOK) {
-            Ok(replies) if replies.is_empty() => {}
-            Ok(replies) => gateway.send(replies),
-            Err(error) => {
-                tracing::warn!(%error, "replies cannot be read; until they can, outcomes are read from the events");
-                reader = None;
-            }
         }
     }
 }
@@ -338,9 +372,10 @@ fn follow(
 ) {
     let recovery = context.recovery();
     let mut follower = Follower::new(stream, replica, &recovery, &context.checkpointer, probe);
+    let mut failures = Failures::default();
     while !ending.load(Relaxed) {
         if let Err(error) = follower.round(LOOK) {
-            tracing::warn!(%error, "cannot follow the log; trying again");
+            failures.tell("the log cannot be followed", error);
             pause_unless(RETRY, || ending.load(Relaxed));
         }
     }
@@ -350,6 +385,14 @@ fn follow(
 mod tests {
     use super::*;
     use crate::replica::PartitionStatus;
+
+    #[test]
+    fn what_a_person_has_to_do_is_told_once() {
+        let denied = |topic| LogError::operator(format!("{topic}: Read is not allowed"));
+        let mut failures = Failures::default();
+        let told = [denied("a"), denied("a"), denied("b"), denied("a")].map(|error| failures.is_new(&error));
+        assert_eq!(told, [true, false, true, true]);
+    }
 
     #[test]
     fn a_process_stands_for_what_it_has() {

@@ -94,7 +94,7 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
             Err(error) => Served::NotClaimed(error),
         };
         let why = match served {
-            Served::NotClaimed(ClaimError::Log(error)) => error.to_string(),
+            Served::NotClaimed(ClaimError::Log(error)) => error.reason(),
             Served::NotClaimed(ClaimError::Breach(breach))
             | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
                 return end(PartitionStatus::Unreadable { why: breach.to_string() });
@@ -104,9 +104,9 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
             Served::Ended(End::Fenced) => {
                 return end(PartitionStatus::Failed { why: "another owner has the partition".to_owned() });
             }
-            Served::Ended(End::Unknown(why)) => {
+            Served::Ended(End::Unknown(error)) => {
                 is_whole = true;
-                why
+                error.reason()
             }
         };
         let waits = |why| {
@@ -118,7 +118,7 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
         };
         match reopened(log, partition, waits) {
             None => return set(PartitionStatus::Stopped),
-            Some(Err(error)) => return end(stopped(error.to_string())),
+            Some(Err(error)) => return end(stopped(error.reason())),
             // It had not failed: trying again would come to the same.
             Some(Ok(())) if log.reopenings() == reopenings => return end(stopped(why)),
             Some(Ok(())) => handle.set_read_error(None),
@@ -135,7 +135,7 @@ fn reopened(log: &Embedded, partition: u32, waits: impl Fn(String)) -> Option<Re
             Reopened::Never(error) => return Some(Err(error)),
             Reopened::Later(error) => {
                 if told.as_ref() != Some(&error) {
-                    waits(error.to_string());
+                    waits(error.reason());
                     told = Some(error);
                 }
                 pause(REOPEN_LOOK);

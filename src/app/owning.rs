@@ -3,7 +3,7 @@
 use super::owner::{OwnerContext, Served, set_status};
 use super::process::Process;
 use super::spawn;
-use crate::log::{ClaimError, ClusterLog, CommandSink, MembershipChange, StopWhen};
+use crate::log::{ClaimError, ClusterLog, CommandSink, LogError, MembershipChange, StopWhen};
 use crate::owner::Report;
 use crate::owner::ownership::{Ended, Input, Output, Ownership};
 use crate::owner::shell::End;
@@ -200,16 +200,22 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
         Ended::Failed
     };
     let served = context.serve(log, handle, handle.progress().is_from_checkpoint());
-    let trouble = |what: &str, why: &str| {
-        tracing::warn!(partition, why, "{what}; trying again");
-        handle.set_owner_error(Some(why.to_owned()));
+    let trouble = |what: &str, error: &LogError| {
+        let why = error.reason();
+        // The partition is claimed again and again: whoever has to act is told once for each reason.
+        if !error.needs_operator() {
+            tracing::warn!(partition, why, "{what}; trying again");
+        } else if handle.owner_error().as_ref() != Some(&why) {
+            tracing::error!(partition, why, "{what}; trying again");
+        }
+        handle.set_owner_error(Some(why));
     };
     let how = match served {
         Served::NotClaimed(ClaimError::Breach(breach)) | Served::Ended(End::Breach(breach) | End::Forked(breach)) => {
             return fail(breach.to_string());
         }
         Served::NotClaimed(ClaimError::Log(error)) => {
-            trouble("the partition was not claimed", &error.to_string());
+            trouble("the partition was not claimed", &error);
             Ended::Retry
         }
         Served::Ended(End::Closed) => Ended::Stopped,
@@ -231,8 +237,8 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
             handle.set_owner_error(Some(why));
             Ended::Retry
         }
-        Served::Ended(End::Unknown(why)) => {
-            trouble("the owner does not know where the log stands", &why);
+        Served::Ended(End::Unknown(error)) => {
+            trouble("the owner does not know where the log stands", &error);
             Ended::Retry
         }
     };

@@ -25,7 +25,7 @@ impl RunningServer {
     /// It does not answer.
     pub fn at(address: SocketAddr) -> Result<RunningServer, LogError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| LogError::new(format!("cannot start an event loop: {error}")))?;
+        let runtime = runtime.map_err(|error| LogError::internal(format!("cannot start an event loop: {error}")))?;
         let address = SocketAddr::new(reachable(address.ip()), address.port());
         let connection = Mutex::new(Connection::new(address));
         let mut server = RunningServer { runtime, connection, base: format!("http://{address}"), partitions: 0 };
@@ -60,7 +60,7 @@ impl RunningServer {
 
     fn ask<T>(&self, question: impl AsyncFnOnce(&mut Connection) -> Result<T, String>) -> Result<T, LogError> {
         let answer = self.runtime.block_on(question(&mut self.connection.lock()));
-        answer.map_err(|why| LogError::new(format!("cannot call {}{why}", self.base)))
+        answer.map_err(|why| LogError::transient(format!("cannot call {}{why}", self.base)))
     }
 }
 
@@ -71,7 +71,7 @@ impl CommittedTail for RunningServer {
 
     fn end(&self, partition: u32) -> Result<u64, LogError> {
         let end = self.ends()?.get(partition as usize).copied();
-        end.ok_or_else(|| LogError::new(format!("there is no partition {partition}")))
+        end.ok_or_else(|| LogError::no_partition(partition, self.partitions))
     }
 
     /// Returns as many events as the server puts in one page; `_bytes_max` has no effect.

@@ -17,7 +17,7 @@ mod shared;
 mod topics;
 mod verify;
 
-use crate::log::LogError;
+use crate::log::{LogError, LogErrorKind};
 use crate::telemetry;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
@@ -157,9 +157,12 @@ impl fmt::Display for Failure {
 }
 
 impl From<LogError> for Failure {
-    /// For a log that cannot be read or written.
+    /// A log that does not answer now may answer the next time; any other reason stays until somebody changes something.
     fn from(error: LogError) -> Failure {
-        Failure::Unusable(error.to_string())
+        match error.kind {
+            LogErrorKind::Transient => Failure::Unusable(format!("{error}: try again")),
+            _ => Failure::Unusable(error.detail),
+        }
     }
 }
 

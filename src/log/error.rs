@@ -1,27 +1,91 @@
-//! How a log fails.
+//! How a log fails, and what that means for whoever meets it.
 
 use crate::domain::Breach;
 use std::fmt;
+use std::io;
+
+/// What an error means: whether trying again helps, and who has to do something first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogErrorKind {
+    /// The log is slow, moving or away: the same may succeed in a moment.
+    Transient,
+    /// A person has to change something first: a right, a topic, a setting, a version, a disk. Trying again finds out when
+    /// that is done.
+    Operator,
+    /// The log does not have the place that was asked for, or not any more.
+    OutOfRange,
+    /// Another owner has the partition, or took it: whoever owned it may not write any more.
+    Superseded,
+    /// A client, a thread or a file is of no more use, for a reason that nobody foresaw: make another one.
+    Internal,
+    /// The contents of the log break a law: trying again does not help, and nothing may be served of it.
+    Breach(Box<Breach>),
+}
 
 /// The log cannot do what it is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogError {
+    /// What it means.
+    pub kind: LogErrorKind,
     /// What happened, and to which file or topic, for a person.
     pub detail: String,
-    /// The law that it breaks, if it does: then trying again does not help.
-    pub breach: Option<Box<Breach>>,
 }
 
 impl LogError {
-    /// With this detail.
-    pub fn new(detail: impl Into<String>) -> LogError {
-        LogError { detail: detail.into(), breach: None }
+    /// An error of this kind.
+    pub fn new(kind: LogErrorKind, detail: impl Into<String>) -> LogError {
+        LogError { kind, detail: detail.into() }
+    }
+
+    /// A [`LogErrorKind::Transient`].
+    pub fn transient(detail: impl Into<String>) -> LogError {
+        LogError::new(LogErrorKind::Transient, detail)
+    }
+
+    /// A [`LogErrorKind::Operator`]; the detail says what is to be done.
+    pub fn operator(detail: impl Into<String>) -> LogError {
+        LogError::new(LogErrorKind::Operator, detail)
+    }
+
+    /// A [`LogErrorKind::OutOfRange`].
+    pub fn out_of_range(detail: impl Into<String>) -> LogError {
+        LogError::new(LogErrorKind::OutOfRange, detail)
+    }
+
+    /// A [`LogErrorKind::Superseded`].
+    pub fn superseded(detail: impl Into<String>) -> LogError {
+        LogError::new(LogErrorKind::Superseded, detail)
+    }
+
+    /// A [`LogErrorKind::Internal`].
+    pub fn internal(detail: impl Into<String>) -> LogError {
+        LogError::new(LogErrorKind::Internal, detail)
+    }
+
+    /// The system does not let this process start a thread.
+    pub fn no_thread(error: &io::Error) -> LogError {
+        LogError::internal(format!("cannot start a thread: {error}"))
+    }
+
+    /// The log has only `count` partitions.
+    pub fn no_partition(partition: u32, count: u32) -> LogError {
+        LogError::out_of_range(format!("there is no partition {partition}: the log has {count}"))
+    }
+
+    /// Whether nothing changes before a person does something.
+    pub fn needs_operator(&self) -> bool {
+        self.kind == LogErrorKind::Operator
+    }
+
+    /// The error as a reason why a partition is not served: it says when a person has to act.
+    pub fn reason(&self) -> String {
+        if self.needs_operator() { format!("an operator must act: {self}") } else { self.detail.clone() }
     }
 }
 
 impl From<Breach> for LogError {
     fn from(breach: Breach) -> LogError {
-        LogError { detail: breach.to_string(), breach: Some(Box::new(breach)) }
+        LogError { detail: breach.to_string(), kind: LogErrorKind::Breach(Box::new(breach)) }
     }
 }
 
@@ -36,7 +100,7 @@ impl std::error::Error for LogError {}
 /// Why a partition could not be taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClaimError {
-    /// The log did not let it; trying again may help.
+    /// The log did not let it; [`LogError::kind`] says whether trying again may help. It is no breach.
     Log(LogError),
     /// The log breaks a law: the partition must not be served.
     Breach(Breach),
@@ -55,9 +119,31 @@ impl std::error::Error for ClaimError {}
 
 impl From<LogError> for ClaimError {
     fn from(error: LogError) -> ClaimError {
-        match error.breach {
-            Some(breach) => ClaimError::Breach(*breach),
-            None => ClaimError::Log(error),
+        match error.kind {
+            LogErrorKind::Breach(breach) => ClaimError::Breach(*breach),
+            kind => ClaimError::Log(LogError { kind, ..error }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Law;
+
+    #[test]
+    fn a_reason_says_when_a_person_has_to_act() {
+        assert_eq!(LogError::operator("Write is not allowed").reason(), "an operator must act: Write is not allowed");
+        let others = [LogError::transient, LogError::out_of_range, LogError::superseded, LogError::internal];
+        for error in others.map(|kind: fn(String) -> LogError| kind("the disk".to_owned())) {
+            assert_eq!((error.reason(), error.needs_operator()), ("the disk".to_owned(), false), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_breach_stays_one_on_its_way_to_who_claims() {
+        let breach = Breach { law: Law::Chain, partition: 1, seq: 2, detail: "a gap".to_owned() };
+        assert_eq!(ClaimError::from(LogError::from(breach.clone())), ClaimError::Breach(breach));
+        assert_eq!(ClaimError::from(LogError::transient("slow")), ClaimError::Log(LogError::transient("slow")));
     }
 }

@@ -20,7 +20,7 @@ mod replies;
 
 pub use cluster::{ClusterLog, EndOffsets};
 pub use commands::{AppendError, CommandProducer, CommandSink, CommandTail, NewCommand, OF_ANOTHER_LOG, StoredCommand};
-pub use error::{ClaimError, LogError};
+pub use error::{ClaimError, LogError, LogErrorKind};
 pub use events::{CommittedTail, EventStream, StoredEvent, Streamed};
 pub use manifest::Manifest;
 pub use membership::{

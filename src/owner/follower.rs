@@ -146,9 +146,9 @@ impl<'a, S: EventStream> Follower<'a, S> {
         let took_ms = now.ms_since(begun).saturating_mul(TRIED_ONE_IN.saturating_sub(1));
         failing.due = now.plus_ms(RETRY_MS.saturating_mul(1 << doublings).min(RETRY_MAX_MS).max(took_ms));
         if failing.tries == 1 {
-            self.recovery.report.unread(partition, Some(&error.detail));
+            self.recovery.report.unread(partition, Some(&error));
         }
-        handle.set_read_error(Some(error.detail));
+        handle.set_read_error(Some(error.reason()));
     }
 
     /// The partition is read on, or another's affair.

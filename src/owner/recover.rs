@@ -64,7 +64,7 @@ impl Recovery<'_> {
         handle.progress().set_end_seq(until);
         ahead(self.tail, partition, from..until, enough, |events| {
             let folded = handle.follow(|state| fold_all(state, &events));
-            let folded = folded.ok_or_else(|| LogError::new("the partition was claimed in the meantime"));
+            let folded = folded.ok_or_else(|| LogError::superseded("the partition was claimed in the meantime"));
             folded?.map_err(ClaimError::Breach)?;
             events.iter().flatten().for_each(|recorded| (self.on_committed)(recorded));
             Ok(())
@@ -281,7 +281,7 @@ fn ahead(
         };
         start(scope, format!("reads-{partition}"), reading)?;
         decoded.into_iter().try_for_each(|place| {
-            let lost = || LogError::new("a decoder ended before its batch was decoded");
+            let lost = || LogError::internal("a decoder ended before its batch was decoded");
             each(place.recv().unwrap_or_else(|_| Err(lost()))?)
         })
     })
@@ -289,7 +289,7 @@ fn ahead(
 
 fn start<'s>(scope: &'s Scope<'s, '_>, name: String, work: impl FnOnce() + Send + 's) -> Result<(), LogError> {
     let started = Builder::new().name(name).spawn_scoped(scope, work);
-    started.map(drop).map_err(|error| LogError::new(format!("cannot start a thread: {error}")))
+    started.map(drop).map_err(|error| LogError::no_thread(&error))
 }
 
 /// Events before `until`, at least one.
@@ -297,7 +297,7 @@ fn batch(tail: &dyn CommittedTail, partition: u32, next: u64, until: u64) -> Res
     let mut events = tail.read(partition, next, READ_BYTES)?;
     events.truncate(events.partition_point(|event| event.seq < until));
     match events.is_empty() {
-        true => Err(LogError::new(format!("partition {partition} ends at {next}, not at {until}"))),
+        true => Err(LogError::out_of_range(format!("partition {partition} ends at {next}, not at {until}"))),
         false => Ok(events),
     }
 }

@@ -1,8 +1,8 @@
 //! What an owner did, as plain data: telemetry turns it into metrics.
 
 use crate::domain::{Breach, Event, EventKind, Reason};
-use crate::log::CommitOutcome;
 use crate::log::dead_letters::Undecidable;
+use crate::log::{CommitOutcome, LogError};
 use std::collections::BTreeMap;
 
 /// What one turn did, for metrics and log lines.
@@ -67,7 +67,7 @@ pub trait Report: Send + Sync {
     /// The partition was rebuilt.
     fn recovered(&self, partition: u32, recovered: &Recovered);
     /// The partition cannot be followed, and why, or can again: `None`. It is tried again and again.
-    fn unread(&self, partition: u32, why: Option<&str>);
+    fn unread(&self, partition: u32, why: Option<&LogError>);
     /// A law was found broken.
     fn breach(&self, breach: &Breach);
     /// The partition stopped until the process is started again.

@@ -7,7 +7,7 @@ use super::partition::{Partition, Staged};
 use super::report::{Report, TurnReport};
 use crate::domain::{Breach, Ledger, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
-use crate::log::{CommitOutcome, LogError, OwnedPartition, Polled, ReplyChannel, StoredCommand, Turn};
+use crate::log::{CommitOutcome, LogError, LogErrorKind, OwnedPartition, Polled, ReplyChannel, StoredCommand, Turn};
 use crate::replica::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionState, PartitionStatus, StatusKind};
 use crate::time::{Clock, Offset};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub enum End {
     /// Another owner has the partition.
     Fenced,
     /// The log does not say what became of a turn, or cannot be polled: claim again.
-    Unknown(String),
+    Unknown(LogError),
     /// A law is broken by what this owner has committed: the partition must not be served.
     Breach(Breach),
     /// A law is broken by what somebody else has written beside this owner: the partition must not be served.
@@ -82,7 +82,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
         self.handle.progress().set_expiring(false);
         let claimed = [StatusKind::Claiming, StatusKind::Restoring, StatusKind::Reopening, StatusKind::Active];
         let active = self.handle.try_transition(&claimed, PartitionStatus::Active);
-        active.map_err(|refused| End::Unknown(refused.to_string()))?;
+        active.map_err(|refused| End::Unknown(LogError::internal(refused.to_string())))?;
         Ok(now)
     }
 
@@ -95,8 +95,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
             let wait = self.wait()?;
             let polled = match self.log.poll(&mut batch, wait) {
                 Ok(polled) => polled,
-                Err(LogError { breach: Some(breach), .. }) => return Err(End::Forked(*breach)),
-                Err(error) => return Err(End::Unknown(error.to_string())),
+                Err(LogError { kind: LogErrorKind::Breach(breach), .. }) => return Err(End::Forked(*breach)),
+                Err(LogError { kind: LogErrorKind::Superseded, .. }) => return Err(End::Fenced),
+                Err(error) => return Err(End::Unknown(error)),
             };
             let told = std::mem::replace(&mut trouble, self.log.trouble());
             if told != trouble {
@@ -228,7 +229,9 @@ impl<O: OwnedPartition> Shell<'_, O> {
         match outcome {
             CommitOutcome::Ok | CommitOutcome::Aborted => Ok(again),
             CommitOutcome::Fenced => Err(End::Fenced),
-            CommitOutcome::Unknown => Err(End::Unknown("the log does not say what became of a turn".to_owned())),
+            CommitOutcome::Unknown => {
+                Err(End::Unknown(LogError::transient("the log does not say what became of a turn")))
+            }
         }
     }
 }

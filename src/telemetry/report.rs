@@ -4,8 +4,8 @@ use super::clock::{BACK, FORWARD};
 use super::metrics::{Metrics, outcome};
 use super::register::{as_gauge, as_seconds};
 use crate::domain::{Breach, EventKind};
-use crate::log::CommitOutcome;
 use crate::log::dead_letters::{DeadLetterId, Undecidable};
+use crate::log::{CommitOutcome, LogError};
 use crate::owner::{DeadCommands, Recovered, Report, TurnReport};
 
 /// By how many an event of this kind changes the number of live reservations.
@@ -80,9 +80,12 @@ impl Report for Metrics {
         tracing::info!(partition, events, read, took_ms = took_us / 1_000, from_checkpoint, "partition recovered");
     }
 
-    fn unread(&self, partition: u32, why: Option<&str>) {
+    fn unread(&self, partition: u32, why: Option<&LogError>) {
         match why {
-            Some(why) => tracing::warn!(partition, why, "the partition cannot be followed; trying again"),
+            Some(why) if why.needs_operator() => {
+                tracing::error!(partition, %why, "the partition cannot be followed until an operator acts; trying again");
+            }
+            Some(why) => tracing::warn!(partition, %why, "the partition cannot be followed; trying again"),
             None => tracing::info!(partition, "the partition is followed again"),
         }
     }

@@ -42,7 +42,7 @@ struct Stream<'a> {
 impl EventStream for Stream<'_> {
     fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError> {
         if self.refused.load(Relaxed) == partition {
-            return Err(LogError::new("refused"));
+            return Err(LogError::transient("refused"));
         }
         self.asked.lock().push((partition, Some(from_seq)));
         self.next.insert(partition, (from_seq, false));
@@ -61,7 +61,7 @@ impl EventStream for Stream<'_> {
                 Some(event) if event.seq == self.unread.load(Relaxed) => {
                     let partition = *partition;
                     self.next.remove(&partition);
-                    return Ok(Some((partition, Streamed::Failed(LogError::new("unread")))));
+                    return Ok(Some((partition, Streamed::Failed(LogError::transient("unread")))));
                 }
                 Some(event) => {
                     (self.handing)(event.seq);
@@ -100,18 +100,18 @@ impl CommittedTail for Tail {
 
     fn end(&self, partition: u32) -> Result<u64, LogError> {
         if self.is_silent.load(Relaxed) {
-            return Err(LogError::new("silent"));
+            return Err(LogError::transient("silent"));
         }
         Ok(self.log.end(partition)?.min(self.open_at.load(Relaxed)))
     }
 
     fn end_told(&self, partition: u32) -> Result<u64, LogError> {
-        if self.open_at.load(Relaxed) < u64::MAX { Err(LogError::new("open")) } else { self.end(partition) }
+        if self.open_at.load(Relaxed) < u64::MAX { Err(LogError::transient("open")) } else { self.end(partition) }
     }
 
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
         if self.is_unreadable.load(Relaxed) {
-            return Err(LogError::new("unreadable"));
+            return Err(LogError::transient("unreadable"));
         }
         let mut events = self.log.read(partition, from_seq, bytes_max)?;
         let spoilt = events.iter_mut().find(|event| Some(event.seq) == self.spoilt);

@@ -73,7 +73,7 @@ fn reads_that_come_at_the_same_time_share_the_next_answer() {
 
 #[test]
 fn a_later_read_does_not_use_an_earlier_answer() {
-    let silent = || Err(LogError::new("silent"));
+    let silent = || Err(LogError::transient("silent"));
     let (told, asked) = reads([silent(), Ok(0)]);
     assert_eq!((told[0], told[1..] == [true; READS], asked), (false, true, 2));
     let (told, asked) = reads([Ok(0), silent()]);

@@ -60,7 +60,8 @@ fn begin(served: &Served) {
 fn is_said(served: &Served) -> bool {
     let (status, ready) = get(served, "/readyz");
     let standings = ready["partitions"].as_object().unwrap();
-    let says = |standing: &Value| standing["why"].as_str().unwrap().starts_with("waits for its log: ");
+    let says =
+        |standing: &Value| standing["why"].as_str().unwrap().starts_with("waits for its log: an operator must act: ");
     status == 503 && standings.len() == 2 && standings.values().all(says)
 }
 
@@ -87,7 +88,9 @@ fn a_server_recovers_by_itself_when_a_full_disk_has_room_again() {
     assert_eq!((again, used(&served)), (vec![201; 3], 5.into()));
     let ended = served.running.terminate();
     assert_eq!(ended.code, 0, "{}", ended.err);
-    for (level, line) in [("WARN", "the log takes no turn"), ("INFO", "the log takes turns again")] {
+    for (level, line) in
+        [("ERROR", "the log takes no turn until an operator acts"), ("INFO", "the log takes turns again")]
+    {
         let lines: Vec<_> = ended.err.lines().filter(|text| text.contains(line)).collect();
         assert!(lines.len() == 1 && lines[0].contains(level), "{lines:?}");
     }

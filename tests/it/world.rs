@@ -3,7 +3,7 @@
 
 use headroom::domain::{Breach, ChainedEvent, Micros};
 use headroom::log::embedded::{Embedded, Options, Owned};
-use headroom::log::{CommitOutcome, OwnedPartition};
+use headroom::log::{CommitOutcome, LogError, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::{Partition, Recovered, Report, Staged, TurnReport};
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind};
@@ -81,8 +81,8 @@ impl Report for Heard {
         self.wiped.lock().push(why.to_owned());
     }
     fn recovered(&self, _partition: u32, _recovered: &Recovered) {}
-    fn unread(&self, _partition: u32, why: Option<&str>) {
-        self.unread.lock().push(why.map(str::to_owned));
+    fn unread(&self, _partition: u32, why: Option<&LogError>) {
+        self.unread.lock().push(why.map(|error| error.detail.clone()));
     }
     fn breach(&self, breach: &Breach) {
         assert!(self.may_fail.load(Relaxed), "{breach}");

@@ -121,7 +121,7 @@ impl Committer {
             if head.next_seq < next_seq || head.next_input < next_input {
                 let path = path.display();
                 let detail = format!("{path} has lost events of partition {partition}: it ends at {head:?}, not at ");
-                return Err(LogError::new(detail + &format!("{:?}", known.head)));
+                return Err(LogError::out_of_range(detail + &format!("{:?}", known.head)));
             }
         }
         for (partition, (known, head)) in state.partitions.iter_mut().zip(heads).enumerate() {
@@ -192,10 +192,10 @@ impl Committer {
             }
         };
         // What is in another file than the log's is gone with this process: nobody is told yes for it.
-        let written = written.map_err(|fault| format!("writing {} failed: {fault}", file.path.display()));
+        let written = written.map_err(|fault| fault.error(format_args!("writing {}", file.path.display())));
         let written = written.and_then(|()| if batch.is_empty() { Ok(()) } else { file.is_in_place() });
-        if let Err(detail) = &written {
-            state.failed.get_or_insert(LogError::new(detail.as_str()));
+        if let Err(error) = &written {
+            state.failed.get_or_insert_with(|| error.clone());
         }
         if written.is_ok() {
             // Before the next owner can look: what is committed must not go back to the queue.
@@ -304,7 +304,7 @@ fn dense(from: u64, places: impl Iterator<Item = u64>) -> bool {
 }
 
 fn no_partition(partition: u32, count: usize) -> LogError {
-    LogError::new(format!("there is no partition {partition}, the log has {count}"))
+    LogError::no_partition(partition, u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 fn write(db: &Database, batch: &[Ticket]) -> Result<(), Fault> {

@@ -62,15 +62,15 @@ impl Shared {
             }
             Ok(())
         });
-        settled.map_err(|fault| LogError::new(format!("reading {} failed: {fault}", self.file.path.display())))
+        settled.map_err(|fault| fault.error(format_args!("reading {}", self.file.path.display())))
     }
 
     fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError> {
         let record = self.command(id.partition, id.offset)?;
         let bytes = record.filter(|record| record.offset == id.offset).map(|record| record.bytes);
-        bytes
-            .map(|bytes| RawCommand { bytes: Some(bytes), ..RawCommand::default() })
-            .ok_or_else(|| LogError::new(format!("{} does not hold command {}", self.file.path.display(), id.offset)))
+        bytes.map(|bytes| RawCommand { bytes: Some(bytes), ..RawCommand::default() }).ok_or_else(|| {
+            LogError::out_of_range(format!("{} does not hold command {}", self.file.path.display(), id.offset))
+        })
     }
 
     fn resolve(&self, id: DeadLetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
@@ -81,10 +81,7 @@ impl Shared {
             txn.commit()?;
             Ok(())
         });
-        written.map_err(|fault| {
-            let detail = format!("writing {} failed: {fault}", self.file.path.display());
-            self.committer.fail(LogError::new(detail))
-        })
+        written.map_err(|fault| self.committer.fail(fault.error(format_args!("writing {}", self.file.path.display()))))
     }
 }
 
@@ -115,7 +112,7 @@ impl DeadLetters for Embedded {
     }
 
     fn append_again(&self, _: u32, _: &RawCommand) -> Result<(), LogError> {
-        Err(LogError::new(ITS_SERVERS))
+        Err(LogError::operator(ITS_SERVERS))
     }
 
     fn resolve(&self, id: DeadLetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
@@ -133,10 +130,10 @@ impl DeadLetters for EmbeddedReader {
     }
 
     fn append_again(&self, _: u32, _: &RawCommand) -> Result<(), LogError> {
-        Err(LogError::new(ITS_SERVERS))
+        Err(LogError::operator(ITS_SERVERS))
     }
 
     fn resolve(&self, _: DeadLetterId, _: Resolution, _: Micros) -> Result<(), LogError> {
-        Err(LogError::new("the log was opened for reading"))
+        Err(LogError::internal("the log was opened for reading"))
     }
 }

@@ -1,6 +1,8 @@
 //! What can be wrong with the file, in words for whoever has to put it right.
 
+use crate::log::LogError;
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
@@ -85,6 +87,21 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
+impl From<OpenError> for LogError {
+    /// Whoever holds the file may let it go, and a disk may answer again; the rest waits for a person.
+    fn from(error: OpenError) -> LogError {
+        let detail = error.to_string();
+        match error {
+            OpenError::InUse { .. } | OpenError::Io { .. } => LogError::transient(detail),
+            OpenError::Damaged { .. }
+            | OpenError::Foreign { .. }
+            | OpenError::Mismatch { .. }
+            | OpenError::Behind { .. }
+            | OpenError::Partitions { .. } => LogError::operator(detail),
+        }
+    }
+}
+
 /// What went wrong inside the file.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -97,6 +114,21 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// The error of an operation that failed so. A disk may answer again; one that is full, or lets nothing be written, and
+    /// a damaged file wait for a person.
+    pub(super) fn error(&self, doing: fmt::Arguments<'_>) -> LogError {
+        let detail = format!("{doing} failed: {self}");
+        match self {
+            Fault::Damaged(_) | Fault::NoLog => LogError::operator(detail),
+            Fault::Redb(error) => match &**error {
+                redb::Error::Corrupted(_) => LogError::operator(detail),
+                redb::Error::Io(error) if is_operators(error.kind()) => LogError::operator(detail),
+                redb::Error::Io(_) | redb::Error::PreviousIo => LogError::transient(detail),
+                _ => LogError::internal(detail),
+            },
+        }
+    }
+
     /// Whether other places of the file may be as they should be.
     pub(super) fn is_local(&self) -> bool {
         match self {
@@ -122,6 +154,12 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Whether the disk answers so until a person has changed something.
+fn is_operators(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(kind, FileTooLarge | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
 /// Runs what reads or writes the file. redb panics on some pages that no redb ever wrote; to us that is one more way
 /// of finding the file damaged, not a reason to take the process and its other partitions down. Nothing that was
 /// changed halfway is used again: the caller gives the file up after a fault.
@@ -131,4 +169,27 @@ pub(super) fn guarded<T>(what: impl FnOnce() -> Result<T, Fault>) -> Result<T, F
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
         Err(Fault::Damaged(format!("its pages make no sense: {said}")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::LogErrorKind;
+
+    #[test]
+    fn a_disk_may_answer_again_and_the_rest_waits_for_a_person() {
+        let io = |kind| Fault::from(redb::Error::Io(io::Error::from(kind)));
+        let cases = [
+            (io(io::ErrorKind::StorageFull), LogErrorKind::Operator),
+            (io(io::ErrorKind::ReadOnlyFilesystem), LogErrorKind::Operator),
+            (io(io::ErrorKind::TimedOut), LogErrorKind::Transient),
+            (Fault::from(redb::Error::PreviousIo), LogErrorKind::Transient),
+            (Fault::from(redb::Error::Corrupted("a page".to_owned())), LogErrorKind::Operator),
+            (Fault::Damaged("a row".to_owned()), LogErrorKind::Operator),
+            (Fault::NoLog, LogErrorKind::Operator),
+        ];
+        for (fault, kind) in cases {
+            assert_eq!(fault.error(format_args!("reading it")).kind, kind, "{fault}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! [`super::commit`]. Nothing in it is ever changed or removed but the heads, which follow the last row, and what
 //! was done about dead letters.
 
-use super::super::{Manifest, Opening};
+use super::super::{LogError, Manifest, Opening};
 use super::Judge;
 use super::deferred_writes::{DeferredWrites, Flag};
 use super::error::{Fault, OpenError, guarded};
@@ -168,7 +168,7 @@ impl LogFile {
     pub(super) fn reopen(&self) -> Result<Vec<Head>, OpenError> {
         let mut pages = self.pages.write();
         // A file that has lost its name is there for as long as this process has it open.
-        self.is_in_place().map_err(|detail| OpenError::Io { path: self.path.clone(), detail })?;
+        self.is_in_place().map_err(|error| OpenError::Io { path: self.path.clone(), detail: error.detail })?;
         // Closing what is not sound must leave no mark that it was closed in order.
         pages.is_shut.store(true, Ordering::SeqCst);
         pages.close();
@@ -214,18 +214,20 @@ impl Drop for Pages {
 impl LogFile {
     /// Whether the file is still the one that its name stands for: what is written to another one is gone with this
     /// process.
-    pub(super) fn is_in_place(&self) -> Result<(), String> {
+    pub(super) fn is_in_place(&self) -> Result<(), LogError> {
         match fs::metadata(&self.path) {
             Ok(found) if identity(&found) == self.identity => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("{} cannot be looked at: {error}", self.path.display())),
+            Err(error) => {
+                return Err(LogError::operator(format!("{} cannot be looked at: {error}", self.path.display())));
+            }
         }
         let (path, process) = (self.path.display(), std::process::id());
-        Err(format!(
+        Err(LogError::operator(format!(
             "{path} was removed or replaced under this process: as long as the process runs, the file that it wrote can \
              be copied from /proc/{process}/fd"
-        ))
+        )))
     }
 }
 

@@ -102,10 +102,10 @@ impl Intake {
             self.woken.wait_while_for(&mut state, |state| idle(state), wait);
         }
         if state.generation != generation {
-            return Err(LogError::new("the partition has another owner in this process"));
+            return Err(LogError::superseded("the partition has another owner in this process"));
         }
         if state.polled.len() >= QUEUED_COMMANDS_MAX {
-            return Err(LogError::new(format!("{} commands were polled without a commit", state.polled.len())));
+            return Err(LogError::internal(format!("{} commands were polled without a commit", state.polled.len())));
         }
         let (mut records, mut bytes) = (0usize, 0usize);
         while let Some(command) = state.waiting.front() {

@@ -225,6 +225,10 @@ impl Shared {
         Shared { file, intakes, committer, reopening: Reopening::default(), looked: Looked::default() }
     }
 
+    fn no_partition(&self, partition: u32) -> LogError {
+        LogError::no_partition(partition, self.file.manifest.partitions)
+    }
+
     fn intake(&self, partition: u32) -> Option<&Intake> {
         self.intakes.get(partition as usize)
     }
@@ -233,12 +237,12 @@ impl Shared {
         let Span { kind, partition, from, end, .. } = span;
         let path = self.file.path.display();
         if from > end {
-            return Err(LogError::new(format!(
+            return Err(LogError::out_of_range(format!(
                 "{kind:?} of partition {partition} in {path} end at {end}, {from} was asked for"
             )));
         }
         self.file.with(|db| file::read(db, span, make)).map_err(|fault| {
-            let error = LogError::new(format!("reading {path} failed: {fault}"));
+            let error = fault.error(format_args!("reading {path}"));
             // A damaged place says nothing of the others; a disk that does not answer does.
             if fault.is_local() { error } else { self.committer.fail(error) }
         })
@@ -302,7 +306,7 @@ impl PartitionLog for Embedded {
             }
         }
         match answer {
-            Some(answer) if answer != head.next_input => Err(ClaimError::Log(LogError::new(format!(
+            Some(answer) if answer != head.next_input => Err(ClaimError::Log(LogError::internal(format!(
                 "partition {partition} of {}: by its events input {answer} is next, by its commands {}",
                 shared.file.path.display(),
                 head.next_input
@@ -334,11 +338,11 @@ impl Owned {
 
 impl OwnedPartition for Owned {
     fn poll(&mut self, batch: &mut Vec<StoredCommand>, wait: Duration) -> Result<Polled, LogError> {
-        let intake = self.shared.intake(self.partition).ok_or_else(|| LogError::new("no such partition"))?;
+        let intake = self.shared.intake(self.partition).ok_or_else(|| self.shared.no_partition(self.partition))?;
         if self.shared.looked.is_due()
-            && let Err(detail) = self.shared.file.is_in_place()
+            && let Err(error) = self.shared.file.is_in_place()
         {
-            self.shared.committer.fail(LogError::new(detail));
+            self.shared.committer.fail(error);
         }
         // A file that failed under another partition's turn has failed for all.
         self.shared.committer.failure().map_or(Ok(()), Err)?;

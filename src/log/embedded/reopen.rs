@@ -66,7 +66,12 @@ impl Embedded {
             return Reopened::Never(failure);
         }
         let tries = tried.get_or_insert_with(|| {
-            tracing::warn!(why = %failure, "the log takes no turn: it is opened again when the disk lets it");
+            let why = &failure;
+            if failure.needs_operator() {
+                tracing::error!(%why, "the log takes no turn until an operator acts: it is opened again and again");
+            } else {
+                tracing::warn!(%why, "the log takes no turn: it is opened again and again");
+            }
             Tries::new()
         });
         if tries.rested.elapsed() < tries.rest {
@@ -109,7 +114,7 @@ impl Shared {
                 Ok(())
             }
             Err(error) => {
-                self.committer.fail(LogError::new(error.to_string()));
+                self.committer.fail(error.into());
                 Ok(())
             }
         }
@@ -119,5 +124,5 @@ impl Shared {
 /// Why a file that was opened to be written takes nothing, if that is so.
 pub(super) fn want_of_room(file: &LogFile) -> Option<LogError> {
     let detail = || format!("there is no room for {} to be written to; it can be read", file.path.display());
-    file.is_read_only().then(|| LogError::new(detail()))
+    file.is_read_only().then(|| LogError::operator(detail()))
 }

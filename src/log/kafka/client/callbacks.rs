@@ -77,10 +77,8 @@ impl LastClientError {
     /// Takes the last error of the client as the reason of a call that failed with `error`; without one, `error` itself is
     /// the reason. `what` says what was being done.
     pub(in crate::log::kafka) fn error(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {
-        let code = error.rdkafka_error_code();
-        match self.0.lock().take() {
-            Some(reason) => LogError::new(format!("{what}: {reason}")),
-            None => LogError::new(format!("{what}: {}", code.map_or(error.to_string(), |code| code.to_string()))),
-        }
+        let said = || error.rdkafka_error_code().map_or(error.to_string(), |code| code.to_string());
+        let reason = self.0.lock().take().unwrap_or_else(said);
+        LogError::new(classify::of(error), format!("{what}: {reason}"))
     }
 }

@@ -1,35 +1,21 @@
 //! What the client's errors mean. Every question about an error's code is answered in this file, and nowhere else in the
 //! crate: so one code has one meaning. (The end of a partition is not a code: readers match `KafkaError::PartitionEOF`.)
 
-use crate::log::{CommitOutcome, LogError};
+use crate::log::{CommitOutcome, LogError, LogErrorKind};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-/// What an error means for the caller of the client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::log::kafka) enum Meaning {
-    /// This client instance may not write any more. That does not prove that there is another owner: a transaction that ran
-    /// past its own time limit gets the same error.
-    Fenced,
-    /// The log does not have the offset that was asked for.
-    OutOfRange,
-    /// The cluster is slow, changes leaders or cannot be reached. The same instance may try again.
-    Transient,
-    /// An operator has to change something: permissions, topics, versions, settings.
-    Operator,
-    /// This client instance cannot be used any more. Every error that is not in the table means this too.
-    Dead,
-}
-
-/// The meaning of a code.
-pub(in crate::log::kafka) fn of_code(code: Code) -> Meaning {
+/// What a code means. `Superseded` does not prove that there is another owner: a transaction that ran past its own time
+/// limit reads the same. `Transient` may be tried again with the same client; `Internal`, which is also every code that
+/// nobody has thought of, costs the client.
+pub(in crate::log::kafka) fn of_code(code: Code) -> LogErrorKind {
     match code {
         Code::Fenced
         | Code::ProducerFenced
         | Code::InvalidProducerEpoch
         | Code::InvalidProducerIdMapping
         | Code::PurgeQueue
-        | Code::PurgeInflight => Meaning::Fenced,
-        Code::OffsetOutOfRange | Code::NoOffset | Code::AutoOffsetReset => Meaning::OutOfRange,
+        | Code::PurgeInflight => LogErrorKind::Superseded,
+        Code::OffsetOutOfRange | Code::NoOffset | Code::AutoOffsetReset => LogErrorKind::OutOfRange,
         Code::MessageTimedOut
         | Code::OperationTimedOut
         | Code::TimedOutQueue
@@ -69,7 +55,7 @@ pub(in crate::log::kafka) fn of_code(code: Code) -> Meaning {
         | Code::IllegalGeneration
         | Code::UnknownMemberId
         | Code::AssignmentLost
-        | Code::PollExceeded => Meaning::Transient,
+        | Code::PollExceeded => LogErrorKind::Transient,
         Code::Authentication
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism
@@ -88,16 +74,20 @@ pub(in crate::log::kafka) fn of_code(code: Code) -> Meaning {
         | Code::InvalidRequiredAcks
         | Code::MessageSizeTooLarge
         | Code::PolicyViolation
-        | Code::InvalidTopic => Meaning::Operator,
-        _ => Meaning::Dead,
+        | Code::InvalidTopic => LogErrorKind::Operator,
+        _ => LogErrorKind::Internal,
     }
 }
 
-/// The meaning of an error. A fatal error of a transaction is never transient, whatever its code is.
-pub(in crate::log::kafka) fn of(error: &KafkaError) -> Meaning {
-    let meaning = error.rdkafka_error_code().map_or(Meaning::Dead, of_code);
+/// What an error means. A fatal one is never worth another try, whatever its code is; settings that make no client are the
+/// operator's.
+pub(in crate::log::kafka) fn of(error: &KafkaError) -> LogErrorKind {
+    let meaning = error.rdkafka_error_code().map_or(LogErrorKind::Internal, of_code);
     match error {
-        KafkaError::Transaction(inner) if inner.is_fatal() && meaning == Meaning::Transient => Meaning::Dead,
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => LogErrorKind::Operator,
+        KafkaError::Transaction(inner) if inner.is_fatal() && meaning == LogErrorKind::Transient => {
+            LogErrorKind::Internal
+        }
         _ => meaning,
     }
 }
@@ -105,8 +95,8 @@ pub(in crate::log::kafka) fn of(error: &KafkaError) -> Meaning {
 /// What is known of a turn whose commit failed with this error. Never `Aborted`: the request may have been applied.
 pub(in crate::log::kafka) fn of_commit(error: &KafkaError) -> CommitOutcome {
     match of(error) {
-        Meaning::Fenced => CommitOutcome::Fenced,
-        Meaning::OutOfRange | Meaning::Transient | Meaning::Operator | Meaning::Dead => CommitOutcome::Unknown,
+        LogErrorKind::Superseded => CommitOutcome::Fenced,
+        _ => CommitOutcome::Unknown,
     }
 }
 
@@ -152,14 +142,16 @@ pub(in crate::log::kafka) fn ends_with_hang_up(text: &str) -> bool {
     text.ends_with(&Code::BrokerTransportFailure.to_string())
 }
 
-/// The error as text that begins with what was being done.
+/// The error with its meaning, and in words with what was being done.
 pub(in crate::log::kafka) fn failed(doing: &str, error: &KafkaError) -> LogError {
-    match of(error) {
-        Meaning::OutOfRange => LogError::new(format!(
-            "{doing}: the log does not have this offset: the topic was truncated or created again ({error})"
-        )),
-        _ => LogError::new(format!("{doing}: {error}")),
-    }
+    let kind = of(error);
+    let detail = match kind {
+        LogErrorKind::OutOfRange => {
+            format!("{doing}: the log does not have this offset: the topic was truncated or created again ({error})")
+        }
+        _ => format!("{doing}: {error}"),
+    };
+    LogError::new(kind, detail)
 }
 
 #[cfg(test)]
@@ -167,23 +159,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_meaning_has_its_codes() {
+    fn every_code_has_its_kind() {
         let table = [
-            (Code::Fenced, Meaning::Fenced),
-            (Code::InvalidProducerEpoch, Meaning::Fenced),
-            (Code::PurgeQueue, Meaning::Fenced),
-            (Code::OffsetOutOfRange, Meaning::OutOfRange),
-            (Code::MessageTimedOut, Meaning::Transient),
-            (Code::ConcurrentTransactions, Meaning::Transient),
-            (Code::NotEnoughReplicas, Meaning::Transient),
-            (Code::TransactionalIdAuthorizationFailed, Meaning::Operator),
-            (Code::InvalidTransactionalState, Meaning::Dead),
-            (Code::OutOfOrderSequenceNumber, Meaning::Dead),
-            (Code::Unknown, Meaning::Dead),
+            (Code::Fenced, LogErrorKind::Superseded),
+            (Code::InvalidProducerEpoch, LogErrorKind::Superseded),
+            (Code::PurgeQueue, LogErrorKind::Superseded),
+            (Code::OffsetOutOfRange, LogErrorKind::OutOfRange),
+            (Code::MessageTimedOut, LogErrorKind::Transient),
+            (Code::ConcurrentTransactions, LogErrorKind::Transient),
+            (Code::NotEnoughReplicas, LogErrorKind::Transient),
+            (Code::TransactionalIdAuthorizationFailed, LogErrorKind::Operator),
+            (Code::TopicAuthorizationFailed, LogErrorKind::Operator),
+            (Code::GroupAuthorizationFailed, LogErrorKind::Operator),
+            (Code::SaslAuthenticationFailed, LogErrorKind::Operator),
+            (Code::InvalidTransactionalState, LogErrorKind::Internal),
+            (Code::OutOfOrderSequenceNumber, LogErrorKind::Internal),
+            (Code::Unknown, LogErrorKind::Internal),
         ];
-        for (code, meaning) in table {
-            assert_eq!(of_code(code), meaning, "{code:?}");
+        for (code, kind) in table {
+            assert_eq!(of_code(code), kind, "{code:?}");
+            let error = failed("reading", &KafkaError::MessageConsumption(code));
+            assert!(error.kind == kind && error.detail.starts_with("reading: "), "{error:?}");
         }
+        let unmade = KafkaError::ClientCreation("No provider for SASL mechanism".to_owned());
+        assert!(failed("a stream", &unmade).needs_operator(), "a setting has to change");
     }
 
     #[test]
@@ -197,6 +196,6 @@ mod tests {
 
     #[test]
     fn an_error_without_a_code_ends_the_instance() {
-        assert_eq!(of(&KafkaError::Canceled), Meaning::Dead);
+        assert_eq!(of(&KafkaError::Canceled), LogErrorKind::Internal);
     }
 }

@@ -112,7 +112,7 @@ impl DurableProducer {
         match (&left.error, left.count) {
             (Some(error), _) => Err(failed(&what, error)),
             (None, 0) => Ok(()),
-            (None, count) => Err(LogError::new(format!("{what}: {count} records were not written in time"))),
+            (None, count) => Err(LogError::transient(format!("{what}: {count} records were not written in time"))),
         }
     }
 

@@ -6,9 +6,9 @@
 //! moves to another place only after something came from the last place, or after a time in which the stop has ended.
 
 use super::callbacks::ClientLog;
-use super::classify::{self, Meaning, failed};
+use super::classify::{self, failed};
 use super::settings::{ASK_LIMIT, Cluster};
-use crate::log::LogError;
+use crate::log::{LogError, LogErrorKind};
 use crate::time::{Stopwatch, pause};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -141,7 +141,7 @@ impl Reader {
             Some(Ok(message)) => Ok(Next::Message(message)),
             Some(Err(KafkaError::PartitionEOF(_))) => Ok(Next::End),
             Some(Err(error)) => match classify::of(&error) {
-                Meaning::Transient => Ok(Next::Nothing),
+                LogErrorKind::Transient => Ok(Next::Nothing),
                 _ => Err(failed("reading", &error)),
             },
         }
@@ -215,7 +215,7 @@ impl Reader {
             let left = asking.left_of(limit);
             match self.consumer.fetch_watermarks(at.topic, number(at.partition), left) {
                 Ok((first, end)) => return Ok(Bounds { first, end }),
-                Err(error) if classify::of(&error) == Meaning::Transient && !left.is_zero() => {
+                Err(error) if classify::of(&error) == LogErrorKind::Transient && !left.is_zero() => {
                     pause(LOOK.min(left));
                 }
                 Err(error) => return Err(failed(&format!("asking for the offsets of {at}"), &error)),
@@ -255,7 +255,7 @@ pub(in crate::log::kafka) fn wait_for_open_turns(
 
 /// That a partition was silent for longer than the limit of a read.
 pub(in crate::log::kafka) fn unanswered(at: TopicPartition<'_>) -> LogError {
-    LogError::new(format!("{at} does not answer"))
+    LogError::transient(format!("{at} does not answer"))
 }
 
 /// An offset in the type that the client library uses, which is signed.

@@ -57,8 +57,7 @@ impl LogContext {
         if partition < self.manifest.partitions {
             return Ok(());
         }
-        let count = self.manifest.partitions;
-        Err(LogError::new(format!("there is no partition {partition}: the log has {count}")))
+        Err(LogError::no_partition(partition, self.manifest.partitions))
     }
 
     /// Of a partition that was [checked](LogContext::check).

@@ -196,14 +196,14 @@ impl DeadLettersTopic {
             }
             original.is_none()
         })?;
-        original.ok_or_else(|| LogError::new(format!("{at} does not hold {id} any more")))
+        original.ok_or_else(|| LogError::out_of_range(format!("{at} does not hold {id} any more")))
     }
 
     /// The bytes of a command as they are inside this program, waiting for the registry if it is needed.
     pub(in crate::log::kafka) fn inside(&self, original: &RawCommand) -> Result<Vec<u8>, LogError> {
         let bytes = original.bytes.as_deref().unwrap_or_default();
         let read = self.context.framing.incoming_awaited(bytes, original.schema, Writer::Anyone);
-        read.map_err(|why| LogError::new(why.to_string()))
+        read.map_err(|why| why.error(why.to_string()))
     }
 
     /// Appends a command once more to the topic of commands. It is in the log when this returns.

@@ -74,7 +74,7 @@ impl EventReader {
             match last {
                 Some(last) => Ok(EventsEnd { seq: last.saturating_add(1), is_whole }),
                 None if from.first == bounds.first && bounds.first > 0 => {
-                    Err(LogError::new(format!("{at} has lost its events before offset {}", bounds.first)))
+                    Err(LogError::out_of_range(format!("{at} has lost its events before offset {}", bounds.first)))
                 }
                 None => Ok(EventsEnd { seq: 0, is_whole }),
             }
@@ -91,7 +91,7 @@ impl EventReader {
             EventsEnd { seq, is_whole: true } => Ok(seq),
             EventsEnd { .. } => {
                 let at = self.context.events(partition);
-                Err(LogError::new(format!("{at}: a turn is open for more than {OPEN_TURNS_LIMIT:?}")))
+                Err(LogError::transient(format!("{at}: a turn is open for more than {OPEN_TURNS_LIMIT:?}")))
             }
         }
     }
@@ -143,12 +143,14 @@ impl EventReader {
         }
         match events.last() {
             Some(last) => cursor.next_seq = last.seq.saturating_add(1),
-            None if from_seq > 0 && !seen => return Err(LogError::new(format!("{at} ends before seq {from_seq}"))),
+            None if from_seq > 0 && !seen => {
+                return Err(LogError::out_of_range(format!("{at} ends before seq {from_seq}")));
+            }
             None => {}
         }
         if let Some(first) = events.first().filter(|first| first.seq != from_seq) {
             let why = format!("{at} does not hold seq {from_seq}; the next one is {}", first.seq);
-            return Err(LogError::new(why));
+            return Err(LogError::out_of_range(why));
         }
         cursor.read_ahead = read_ahead;
         if at_end {
@@ -246,7 +248,7 @@ impl EventReader {
         if offset >= first {
             return Ok(());
         }
-        Err(LogError::new(format!("{at} begins at offset {first}, and offset {offset} is to be read")))
+        Err(LogError::out_of_range(format!("{at} begins at offset {first}, and offset {offset} is to be read")))
     }
 
     /// Calls `event` with every event from the reader's place on and its offset, until it returns false. Returns whether

@@ -59,7 +59,7 @@ fn partitions_of(context: &LogContext) -> Result<u64, LogError> {
     let asked = context.uncommitted.consumer().fetch_metadata(Some(topic), ASK_LIMIT);
     let metadata = asked.map_err(|error| classify::failed(topic, &error))?;
     let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-    u64::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| LogError::new(format!("no topic {topic}")))
+    u64::try_from(count).ok().filter(|count| *count > 0).ok_or_else(|| LogError::operator(format!("no topic {topic}")))
 }
 
 impl ReplyChannel for Replies {

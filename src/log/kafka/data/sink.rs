@@ -121,7 +121,7 @@ impl Sink {
             since: Stopwatch::start(),
         };
         let thread = threads::spawn("commands", move || work.run());
-        let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
+        let thread = thread.map_err(|error| LogError::no_thread(&error))?;
         Ok(Sink { common, queue, thread: Mutex::new(Some(thread)) })
     }
 }

@@ -6,10 +6,10 @@
 
 use super::record::{self, Course, EventRecord};
 use crate::log::kafka::client::callbacks::ClientLog;
-use crate::log::kafka::client::classify::{self, Meaning, failed};
+use crate::log::kafka::client::classify::{self, failed};
 use crate::log::kafka::client::reader::number;
 use crate::log::kafka::inner::Inner;
-use crate::log::{EventStream, LogError, Streamed};
+use crate::log::{EventStream, LogError, LogErrorKind, Streamed};
 use crate::time::Stopwatch;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -102,7 +102,7 @@ impl EventStream for Stream {
         if let Some(left) = self.followed.get_mut(&partition) {
             // It is still being read, from the earlier place.
             if from_seq < left.from_seq {
-                return Err(LogError::new(format!("partition {partition} is being unassigned: try again")));
+                return Err(LogError::transient(format!("partition {partition} is being unassigned")));
             }
             (left.from_seq, left.is_left) = (from_seq, false);
             return Ok(());
@@ -142,9 +142,9 @@ impl EventStream for Stream {
                 return Ok(None);
             }
             Some(Err(error)) => match classify::of(&error) {
-                Meaning::Transient => return Ok(None),
+                LogErrorKind::Transient => return Ok(None),
                 meaning => {
-                    let of_one = (meaning == Meaning::OutOfRange).then(|| self.out_of_range()).flatten();
+                    let of_one = (meaning == LogErrorKind::OutOfRange).then(|| self.out_of_range()).flatten();
                     return of_one.map_or_else(|| Err(self.begin_anew(&error)), |failed| Ok(Some(failed)));
                 }
             },

@@ -63,7 +63,7 @@ impl Member {
         let (context, told, since) = (Arc::clone(context), Arc::clone(&wishes), Stopwatch::start());
         let work = Work { context, consumer, topic, wishes: told, fitness, positions, since };
         let thread = threads::spawn("membership", move || work.run());
-        let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
+        let thread = thread.map_err(|error| LogError::no_thread(&error))?;
         let membership = Arc::new(Member { wishes, thread: Mutex::new(Some(thread)) });
         Ok(JoinedGroup { membership, changes })
     }

@@ -49,7 +49,7 @@ impl Admin {
     /// [`LogError`] when the settings make no client, for example because a key file cannot be read.
     pub fn new(cluster: Cluster) -> Result<Admin, LogError> {
         let last_error = LastClientError::default();
-        let cannot = |error| LogError::new(format!("cannot make a client of kafka: {error}"));
+        let cannot = |error| LogError::operator(format!("cannot make a client of kafka: {error}"));
         let asks = cluster.reader_to_end().create_with_context(last_error.clone()).map_err(cannot)?;
         let client = cluster.plain().create_with_context(last_error.clone()).map_err(cannot)?;
         Ok(Admin { cluster, last_error, asks, client })
@@ -156,7 +156,7 @@ impl Admin {
             Ok(resource.map(|resource| resource.entries).filter(|entries| !entries.is_empty()))
         });
         let none = format!("kafka tells no settings of {name}: is DescribeConfigs allowed?");
-        told.map_err(|error| cannot(&error))?.ok_or_else(|| LogError::new(none))
+        told.map_err(|error| cannot(&error))?.ok_or_else(|| LogError::operator(none))
     }
 
     fn has_events(&self, events: Option<&TopicState>) -> Result<bool, LogError> {
@@ -230,13 +230,16 @@ impl Admin {
         }
         let answers = wait(self.client.create_topics(&new, &limited()));
         for answer in answers.map_err(|error| self.cannot(format_args!("cannot create topics"), &error))? {
-            answer.map_err(|(topic, code)| LogError::new(format!("cannot create {topic}: {code}")))?;
+            answer.map_err(|(topic, code)| {
+                LogError::new(classify::of_code(code), format!("cannot create {topic}: {code}"))
+            })?;
         }
         for TopicSpec { name, partitions, .. } in topics {
             let made =
                 soon(|| Ok::<_, LogError>(self.partitions_of(name)?.filter(|found| found.partitions == *partitions)));
-            made?
-                .ok_or_else(|| LogError::new(format!("{name} was created, and no broker knows it yet: apply again")))?;
+            made?.ok_or_else(|| {
+                LogError::transient(format!("{name} was created, and no broker knows it yet: apply again"))
+            })?;
         }
         Ok(())
     }
@@ -264,7 +267,7 @@ impl Admin {
 
     /// The error of a cluster that does not answer, with advice where one side seems to speak TLS and the other does not.
     fn unanswered(&self, error: &KafkaError) -> LogError {
-        let LogError { detail, .. } =
+        let LogError { kind, detail } =
             self.cannot(format_args!("kafka at {} does not answer", self.cluster.brokers), error);
         let protocol = self.cluster.security.get("security.protocol").map_or("plaintext", String::as_str);
         let is_tls = protocol.to_ascii_lowercase().contains("ssl") && !protocol.eq_ignore_ascii_case("sasl_plaintext");
@@ -273,9 +276,9 @@ impl Admin {
         let advice = match is_tls {
             true if detail.contains("wrong version number") => ": it does not seem to speak TLS",
             false if hung_up => ": it closes the connection, which a broker does that expects TLS",
-            _ => return LogError::new(detail),
+            _ => return LogError { kind, detail },
         };
-        LogError::new(format!("{detail}{advice} (kafka_security_protocol is {protocol})"))
+        LogError::operator(format!("{detail}{advice} (kafka_security_protocol is {protocol})"))
     }
 
     fn cannot(&self, what: fmt::Arguments<'_>, error: &KafkaError) -> LogError {

@@ -267,9 +267,9 @@ pub(super) fn write(
     producer.flush(ASK_LIMIT).map_err(|error| cannot(&error))?;
     match read(reader, topic)? {
         Ok(Some(found)) if found == *pinned => Ok(()),
-        Ok(Some(_)) => Err(LogError::new(format!("{topic} {}", ManifestProblem::Two))),
+        Ok(Some(_)) => Err(LogError::operator(format!("{topic} {}", ManifestProblem::Two))),
         Ok(None) => Err(cannot(&KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))),
-        Err(problem) => Err(LogError::new(format!("{topic} {problem}"))),
+        Err(problem) => Err(LogError::operator(format!("{topic} {problem}"))),
     }
 }
 

@@ -103,7 +103,7 @@ impl Inner {
             }
             if fencing.elapsed() >= TRANSACTION_LIMIT {
                 let left_ms = TRANSACTION_LIMIT.as_millis();
-                return Err(LogError::new(format!("partition {partition} was not fenced within {left_ms} ms")));
+                return Err(LogError::transient(format!("partition {partition} was not fenced within {left_ms} ms")));
             }
             limit = limit.saturating_mul(2);
             producer = self.prepare(partition, slot)?;
@@ -145,7 +145,7 @@ impl Inner {
             tracing::warn!(partition, "another program writes to the partition's events while it is claimed");
         }
         let at = self.context.events(partition);
-        Err(LogError::new(format!("another program writes to {at} all the time, so that it cannot be claimed")))
+        Err(LogError::transient(format!("another program writes to {at} all the time, so that it cannot be claimed")))
     }
 
     /// Writes a fence through one producer. Returns the fence's offset, and the producer: a new one if the commit was slow.
@@ -203,7 +203,7 @@ impl Inner {
         let seq = course.next().unwrap_or_default();
         if seq < from_seq {
             let why = format!("{at} ends before seq {from_seq}, at {seq}");
-            return Err(ClaimError::Log(LogError::new(why)));
+            return Err(ClaimError::Log(LogError::out_of_range(why)));
         }
         Ok(NextPosition { seq, decided: last })
     }
@@ -217,7 +217,7 @@ fn at_once<T: Send>(
     let work = &work;
     std::thread::scope(|scope| {
         let working: Vec<_> = (0..).zip(producers).map(|(slot, one)| scope.spawn(move || work(slot, one))).collect();
-        let lost = |_| LogError::new("a thread of a claim panicked");
+        let lost = |_| LogError::internal("a thread of a claim panicked");
         working.into_iter().map(|thread| thread.join().map_err(lost).flatten()).collect()
     })
 }

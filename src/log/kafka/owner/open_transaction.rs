@@ -125,7 +125,7 @@ impl Watch {
         self.take(found);
         let place = offset_of(next);
         if until < place {
-            return Err(LogError::new(format!("{at} ends at offset {until}, and the next command is {next}")));
+            return Err(LogError::out_of_range(format!("{at} ends at offset {until}, and the next command is {next}")));
         }
         if from <= place.max(self.passed) || self.behind.replace(next) != Some(next) {
             return Ok(());
@@ -141,9 +141,9 @@ impl Watch {
         self.passed = from;
         match is_there {
             false => Ok(()),
-            true => {
-                Err(LogError::new(format!("{at} has commands from {next} on, and the owner receives none of them")))
-            }
+            true => Err(LogError::transient(format!(
+                "{at} has commands from {next} on, and the owner receives none of them"
+            ))),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Owned {
         if self.progress().is_current(self.id.generation) {
             return Ok(());
         }
-        Err(LogError::new(format!("partition {} has a newer owner in this process", self.id.partition)))
+        Err(LogError::superseded(format!("partition {} has a newer owner in this process", self.id.partition)))
     }
 
     /// Reads the next command. Its `skipped` counts the offsets before it that hold no command: markers of other programs'
@@ -308,7 +308,7 @@ impl OwnedPartition for Owned {
             let context = &self.inner.context;
             if offsets.first < earliest {
                 let at = context.events(partition);
-                return Err(LogError::new(format!("{at} has lost its records before offset {earliest}")));
+                return Err(LogError::out_of_range(format!("{at} has lost its records before offset {earliest}")));
             }
             if offsets.last < end {
                 return Ok(true);

@@ -144,7 +144,7 @@ impl Inner {
                 reader.assign(at, offset_of(decided.next_input))?;
                 Ok(reader)
             }
-            continuity => Err(LogError::new(format!(
+            continuity => Err(LogError::operator(format!(
                 "{at}: {continuity}; headroom commands skip --partition {partition} records that in the log, and \
                  later commands are decided"
             ))),

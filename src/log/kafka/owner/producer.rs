@@ -8,11 +8,11 @@
 
 use crate::domain::PoolId;
 use crate::log::kafka::client::callbacks::ClientLog;
-use crate::log::kafka::client::classify::{self, Meaning, failed};
+use crate::log::kafka::client::classify::{self, failed};
 use crate::log::kafka::client::reader::number;
 use crate::log::kafka::client::settings::{COMMIT_SUSPECT, Cluster, TRANSACTION_LIMIT};
 use crate::log::kafka::data::record;
-use crate::log::{CommitOutcome, LogError};
+use crate::log::{CommitOutcome, LogError, LogErrorKind};
 use crate::time::{Stamp, Stopwatch, pause};
 use parking_lot::Mutex;
 use rdkafka::error::KafkaError;
@@ -150,8 +150,8 @@ impl TransactionalProducer {
         match self.producer.init_transactions(limit) {
             Ok(()) => Ok(true),
             Err(error) => match classify::of(&error) {
-                Meaning::Transient | Meaning::Fenced => Ok(false),
-                Meaning::OutOfRange | Meaning::Operator | Meaning::Dead => Err(failed("fencing", &error)),
+                LogErrorKind::Transient | LogErrorKind::Superseded => Ok(false),
+                _ => Err(failed("fencing", &error)),
             },
         }
     }
@@ -176,7 +176,7 @@ impl TransactionalProducer {
         match is_ours(offsets) {
             Ok(true) => {}
             Ok(false) => {
-                let why = LogError::new(format!("another owner has taken {}/{}", self.topic, self.partition));
+                let why = LogError::superseded(format!("another owner has taken {}/{}", self.topic, self.partition));
                 return Err(Failed { outcome: CommitOutcome::Fenced, why });
             }
             Err(why) => return Err(Failed { outcome: CommitOutcome::Unknown, why }),
@@ -226,7 +226,7 @@ impl TransactionalProducer {
                 return Ok(());
             }
             if draining.elapsed() > TRANSACTION_LIMIT {
-                let why = LogError::new("writing a turn: its records were not delivered in time");
+                let why = LogError::transient("writing a turn: its records were not delivered in time");
                 return Err(Failed { outcome: CommitOutcome::Unknown, why });
             }
             pause(DRAIN_LOOK);
@@ -237,7 +237,7 @@ impl TransactionalProducer {
     fn failed(&self, doing: &str, error: &KafkaError) -> Failed {
         let mut outcome = classify::of_commit(error);
         if let Some((code, _)) = self.producer.client().fatal_error()
-            && classify::of_code(code) == Meaning::Fenced
+            && classify::of_code(code) == LogErrorKind::Superseded
         {
             outcome = CommitOutcome::Fenced;
         }

@@ -77,7 +77,7 @@ impl StandbyClients {
                 }
             }
         });
-        let thread = thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
+        let thread = thread.map_err(|error| LogError::no_thread(&error))?;
         Ok(StandbyClients { ready, orders: Some(orders), thread: Some(thread) })
     }
 

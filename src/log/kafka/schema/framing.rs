@@ -71,7 +71,15 @@ pub enum Unread {
 impl Unread {
     /// The same as an error that names the record.
     pub(in crate::log::kafka) fn at(&self, at: TopicPartition<'_>, offset: i64) -> LogError {
-        LogError::new(format!("{at} offset {offset}: {self}"))
+        self.error(format!("{at} offset {offset}: {self}"))
+    }
+
+    /// An error with this detail: a registry may answer in a moment, and everything else waits for a person.
+    pub(in crate::log::kafka) fn error(&self, detail: String) -> LogError {
+        match self {
+            Unread::Unasked { .. } => LogError::transient(detail),
+            Unread::Newer(_) | Unread::NoRegistry(_) | Unread::NotOurs { .. } => LogError::operator(detail),
+        }
     }
 
     /// Identifies the schema.
@@ -280,7 +288,7 @@ mod tests {
             told.send(ids.to_vec()).unwrap();
             let answer = |id: &u32| match id {
                 8 => Ok(Some(OURS)),
-                500.. => Err(LogError::new("silent")),
+                500.. => Err(LogError::transient("silent")),
                 _ => Ok(None),
             };
             ids.iter().map(answer).collect()

@@ -1,8 +1,8 @@
 //! The schema registry. It is asked with a time limit and never on the thread of an owner: when a server starts, by `headroom
 //! schemas`, and about an id that was never seen (see [`super::resolver`]). A server registers nothing.
 
-use crate::log::LogError;
 use crate::log::kafka::Topics;
+use crate::log::{LogError, LogErrorKind};
 use crate::wire::schema::{COMMAND, EVENT, REPLY};
 use reqwest::{RequestBuilder, StatusCode};
 use schema_registry_converter::async_impl::schema_registry::{
@@ -144,13 +144,13 @@ impl Registry {
     /// Runs `work` on a thread of its own, because the caller may or may not be a thread of an async runtime.
     fn ask<T: Send>(&self, work: impl AsyncFnOnce(&Asking<'_>) -> Result<T, LogError> + Send) -> Result<T, LogError> {
         let asked = || {
-            let cannot = |error: &dyn fmt::Display| LogError::new(format!("cannot ask a registry: {error}"));
+            let cannot = |error: &dyn fmt::Display| LogError::internal(format!("cannot ask a registry: {error}"));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let asking = Asking::new(self).map_err(|error| cannot(&error))?;
             runtime.map_err(|error| cannot(&error))?.block_on(work(&asking))
         };
         let ended = std::thread::scope(|scope| scope.spawn(asked).join());
-        ended.unwrap_or_else(|_| Err(LogError::new("asking the registry failed")))
+        ended.unwrap_or_else(|_| Err(LogError::internal("asking the registry failed")))
     }
 }
 
@@ -185,7 +185,7 @@ impl Asking<'_> {
         let answer = answer.map_err(|error| self.cannot(format_args!("be asked"), &error))?;
         let Some(answer) = self.found(answer)? else { return Ok(None) };
         // A schema that exists has a text.
-        let none = || LogError::new(format!("the registry at {} answers without a schema", self.registry.url));
+        let none = || LogError::operator(format!("the registry at {} answers without a schema", self.registry.url));
         answer.schema.map(Some).ok_or_else(none)
     }
 
@@ -209,7 +209,7 @@ impl Asking<'_> {
         let body = json!({"compatibility": level}).to_string();
         let put = self.http.put(self.config_of(subject)).body(body);
         let answer = self.configured(put.header("content-type", "application/vnd.schemaregistry.v1+json")).await?;
-        let missing = || LogError::new(format!("the registry at {} has no config/{subject}", self.registry.url));
+        let missing = || LogError::operator(format!("the registry at {} has no config/{subject}", self.registry.url));
         answer.map(|_| ()).ok_or_else(missing)
     }
 
@@ -230,7 +230,11 @@ impl Asking<'_> {
                 let value = serde_json::from_str(&text);
                 value.map(Some).map_err(|error| self.cannot(format_args!("be understood"), &error))
             }
-            status => Err(LogError::new(format!("the registry at {} answers {status}", self.registry.url))),
+            status => {
+                let may_pass = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+                let kind = if may_pass { LogErrorKind::Transient } else { LogErrorKind::Operator };
+                Err(LogError::new(kind, format!("the registry at {} answers {status}", self.registry.url)))
+            }
         }
     }
 
@@ -256,7 +260,7 @@ impl Asking<'_> {
             _ => cause.to_string(),
         };
         let advice = tls_advice(&self.registry.url, &told);
-        LogError::new(format!("the registry at {} cannot {what}: {told}{advice}", self.registry.url))
+        LogError::transient(format!("the registry at {} cannot {what}: {told}{advice}", self.registry.url))
     }
 }
 

@@ -96,7 +96,7 @@ impl Resolver {
         let (bell, rung) = bounded(1);
         let asks = Arc::clone(&common);
         let thread = threads::spawn("schema-ids", move || asks.run(&rung, &ask));
-        thread.map_err(|error| LogError::new(format!("cannot start a thread: {error}")))?;
+        thread.map_err(|error| LogError::no_thread(&error))?;
         Ok(Resolver { common, bell })
     }
 
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn no_answer_is_no_answer_and_is_asked_for_again_by_who_still_wants_it() {
-        let (resolver, asked, go) = resolver(Err(LogError::new("silent")));
+        let (resolver, asked, go) = resolver(Err(LogError::transient("silent")));
         assert_eq!((resolver.look(1), resolver.look(2)), (Err(None), Err(None)));
         let first = asked.recv_timeout(LONG).unwrap();
         assert_eq!(resolver.wait(1, Duration::ZERO), Err(None), "nobody waits longer than he likes");
