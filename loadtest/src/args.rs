@@ -1,4 +1,4 @@
-//! What may be asked of the load test, checked against bounds.
+//! The command line of the load test, and the checks of its numbers against bounds.
 
 use crate::arrivals::Arrivals;
 use crate::machine::brokers_of;
@@ -9,54 +9,54 @@ use headroom::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, NAME_BYTES_MAX, PO
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Requests of one session, warm-up included: each is remembered for the audit.
+/// Most requests of one session, warm-up included: each is remembered for the audit.
 pub const REQUESTS_MAX: f64 = 20e6;
 /// Longest phase, in seconds.
 const SECONDS_MAX: f64 = 3_600.0;
-/// Highest rate, a second.
+/// Highest rate, in requests a second.
 const RATE_MAX: f64 = 200_000.0;
-/// Most holds: making them takes a minute and more.
+/// Most holds: making them takes more than a minute.
 const HOLDS_MAX: f64 = 200_000.0;
 /// Most rounds of a comparison.
 const ROUNDS_MAX: f64 = 1_000.0;
-/// Most owners of a bare loop.
+/// Most partitions of a bare loop, each with an owner.
 const BARE_PARTITIONS_MAX: f64 = 64.0;
-/// Most reservations of which the memory is measured: they come and go within a day of log time.
+/// Most reservations whose memory is measured: they begin and end within a day of log time.
 const ENTRIES_MAX: u64 = 14_000_000;
 /// Longest linger or pause of a bare loop, in milliseconds.
 const WAIT_MS_MAX: f64 = 1_000.0;
 
-/// Offers work at a fixed rate, whatever becomes of it. Where Headroom does it, its log is audited afterwards.
+/// Offers load at a fixed rate, however fast it is answered, and audits Headroom's log afterwards.
 #[derive(Parser, Clone, Debug)]
 #[command(version)]
 pub struct Cli {
-    /// What to do.
+    /// The measurement to make.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The measurements.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
-    /// Reservations of one pool, which takes everything
+    /// Measure reservations of one pool
     Hot(Args),
-    /// Reservations of many pools, all partitions
+    /// Measure reservations of many pools, on all partitions
     Spread(Args),
-    /// Rounds of `hot` on a cluster, each beside one of `bare`, with medians and ratios
+    /// Measure `hot` on a Kafka cluster and `bare` in turns, and print medians and ratios
     Compare(CompareArgs),
-    /// What Kafka alone takes: the same client with the same settings, and neither HTTP nor decisions
+    /// Measure what Kafka alone takes: the same client and settings, without HTTP and decisions
     Bare(BareArgs),
-    /// How fast the same client reads what is committed in a topic
+    /// Measure how fast the same client reads the committed records of a topic
     BareConsume(ConsumeArgs),
-    /// What a partition's memory takes for reservations that have ended; needs no server
+    /// Measure the memory of a partition for reservations that have ended; needs no server
     Memory(MemoryArgs),
 }
 
 impl Command {
-    /// Checks what can be checked before it begins.
+    /// Checks the arguments before anything is started.
     ///
     /// # Errors
-    /// What is wrong with the arguments.
+    /// The first argument that is wrong.
     pub fn check(&self) -> Result<(), String> {
         match self {
             Command::Hot(args) | Command::Spread(args) => args.check().and_then(|()| args.server().map(drop)),
@@ -68,16 +68,16 @@ impl Command {
     }
 }
 
-/// What is remembered.
+/// The reservations whose memory is measured.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct MemoryArgs {
-    /// Reservations that were accepted and released.
+    /// Number of reservations that are accepted and released.
     #[arg(long, default_value_t = 10_000_000)]
     pub entries: u64,
-    /// Length of each one's order reference; 0 for none.
+    /// Length of each order reference, in bytes; 0 for none.
     #[arg(long, default_value_t = 0)]
     pub order_bytes: usize,
-    /// Pools that they are of.
+    /// Number of pools that they are spread over.
     #[arg(long, default_value_t = 500)]
     pub pools: usize,
 }
@@ -94,22 +94,22 @@ impl MemoryArgs {
     }
 }
 
-/// How much is offered, and when.
+/// The rate of requests and its duration.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct PaceArgs {
-    /// Reservations a second, or commands of a bare loop.
+    /// Reservations a second; for a bare loop, commands a second.
     #[arg(long, default_value_t = 1_000.0)]
     pub rate: f64,
     /// Measured time, in seconds.
     #[arg(long, default_value_t = 30.0)]
     pub seconds: f64,
-    /// Time at the same rate before it, not measured; reservations are audited.
+    /// Warm-up at the same rate before the measured time, in seconds; audited as well.
     #[arg(long, default_value_t = 5.0)]
     pub warmup: f64,
-    /// Arrivals as independent callers make them, instead of evenly spaced.
+    /// Random arrivals, as independent callers make them, instead of evenly spaced ones.
     #[arg(long)]
     pub poisson: bool,
-    /// Seed of those arrivals.
+    /// Seed of random arrivals.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
@@ -117,122 +117,122 @@ pub struct PaceArgs {
 /// Reservations at a fixed rate.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// What is reserved: the command says it.
+    /// The pools to reserve from, which the subcommand chooses.
     #[arg(skip)]
     pub scenario: Scenario,
-    /// How many, and when.
+    /// The rate of requests and its duration.
     #[command(flatten)]
     pub pace: PaceArgs,
-    /// Keep-alive connections for reservations.
+    /// Number of keep-alive connections for reservations.
     #[arg(long, default_value_t = 512)]
     pub connections: usize,
-    /// Requests that may wait for a connection; more are dropped, and counted.
+    /// Most requests that wait for a connection; further ones are dropped and counted.
     #[arg(long, default_value_t = 4_096)]
     pub backlog: usize,
-    /// Limit of each pool; small enough, it makes them contested.
+    /// Limit of each pool, in orders; a small one makes reservations compete.
     #[arg(long, default_value_t = 1_000_000_000)]
     pub limit: u64,
-    /// Availability queries a second beside the reservations.
+    /// Availability queries a second, beside the reservations.
     #[arg(long, default_value_t = 0.0)]
     pub read_rate: f64,
-    /// Keep-alive connections for queries.
+    /// Number of keep-alive connections for queries.
     #[arg(long, default_value_t = 16)]
     pub read_connections: usize,
-    /// Readers that ask for availability again as soon as they are answered. The reservations are measured twice: alone,
-    /// and beside them.
+    /// Readers that repeat an availability query as soon as it is answered. Reservations are measured twice: without
+    /// readers, and with them.
     #[arg(long, default_value_t = 0, conflicts_with = "ramp")]
     pub readers: usize,
-    /// Holds that end in one instant. The reservations are measured in rounds: each time alone, and from that instant on.
+    /// Holds that expire in one instant. Each round measures reservations twice: without holds, and from that instant on.
     #[arg(long, default_value_t = 0, conflicts_with_all = ["ramp", "readers"])]
     pub holds: u32,
-    /// Rounds of the measurement with holds.
+    /// Rounds with --holds.
     #[arg(long, default_value_t = 3)]
     pub hold_rounds: u32,
-    /// Pools of `spread`, and the pools that queries search.
+    /// Number of pools of `spread`, and of pools that queries search.
     #[arg(long, default_value_t = 500)]
     pub pools: u32,
-    /// The deadline sent with each reservation, in milliseconds.
+    /// Deadline of each reservation, in milliseconds.
     #[arg(long, default_value_t = 250)]
     pub timeout_ms: u64,
-    /// Searches for the highest rate with p99 below so many milliseconds, from --rate up.
+    /// Searches from --rate upwards for the highest rate with a p99 below this, in milliseconds.
     #[arg(long, value_name = "P99_MS")]
     pub ramp: Option<f64>,
-    /// The server to call; it has to be on this machine's loopback.
+    /// URL of a running server on the loopback of this machine.
     #[arg(long, conflicts_with = "serve")]
     pub url: Option<String>,
-    /// A `headroom` to start on a directory of its own and to stop afterwards.
+    /// Path of the `headroom` binary, to start a server on a temporary directory and stop it afterwards.
     #[arg(long, value_name = "PATH")]
     pub serve: Option<PathBuf>,
-    /// An argument for it, besides its data directory and address. May be repeated.
+    /// A further argument of the server of --serve. May be repeated.
     #[arg(long, requires = "serve", allow_hyphen_values = true)]
     pub serve_arg: Vec<String>,
-    /// A cluster for it to run on, with topics of its own that are deleted afterwards; otherwise its log is embedded.
+    /// Kafka cluster for the server of --serve; its topics are deleted afterwards. Without it the log is embedded.
     #[arg(long, requires = "serve", value_name = "HOST:PORT,...")]
     pub brokers: Option<String>,
-    /// Partitions of the log of the server that is started.
+    /// Number of partitions of the server of --serve.
     #[arg(long, requires = "serve", value_name = "N")]
     pub partitions: Option<u32>,
-    /// Where its directory is made, instead of the system's temporary one. The disk under it is part of the figure.
+    /// Parent of the temporary directory of --serve. The disk under it is part of the figure.
     #[arg(long, requires = "serve", value_name = "DIR")]
     pub scratch_in: Option<PathBuf>,
-    /// Leaves the audit out. The figure is marked as unaudited.
+    /// Skips the audit. The figure is marked as unaudited.
     #[arg(long)]
     pub no_audit: bool,
     /// Prints the result as one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
-    /// The directory of the rig whose brokers carry the log: what they take of the machine is told.
+    /// Directory of the test rig whose brokers carry the log: their CPU time is printed.
     #[arg(long, env = "HEADROOM_RIG_DIR", value_name = "DIR")]
     pub rig: Option<PathBuf>,
 }
 
-/// Both, in turns.
+/// A comparison of Headroom with the bare loop.
 #[derive(clap::Args, Clone, Debug)]
 pub struct CompareArgs {
-    /// What is measured of Headroom; rate, times and arrivals go for the bare loop as well.
+    /// The load on Headroom; its rate and duration are those of the bare loop as well.
     #[command(flatten)]
     pub load: Args,
-    /// Rounds of the comparison, each with both of them.
+    /// Number of rounds.
     #[arg(long, default_value_t = 3)]
     pub rounds: u32,
-    /// Seconds of the bare loop before all, so that brokers are warm.
+    /// Time of a bare loop before the first round, which warms the brokers up, in seconds.
     #[arg(long, default_value_t = 60.0)]
     pub warm: f64,
-    /// The bare loop's turns.
+    /// The turns of the bare loop.
     #[command(flatten)]
     pub turns: TurnArgs,
 }
 
-/// How the bare loop takes its turns.
+/// The turns of a bare loop.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct TurnArgs {
-    /// How long the bare loop gathers commands and replies; otherwise as Headroom's settings have it.
+    /// Linger of the bare loop's producers, in milliseconds (default: that of Headroom).
     #[arg(long, value_name = "MS")]
     pub linger_ms: Option<f64>,
-    /// The bare loop's pause from the end of a turn to the next one.
+    /// Pause of the bare loop between two turns, in milliseconds.
     #[arg(long, default_value_t = 0.0, value_name = "MS")]
     pub pause_ms: f64,
-    /// Two producers take turns on each partition of the bare loop.
+    /// Uses two alternating producers for each partition of the bare loop.
     #[arg(long)]
     pub alternate: bool,
 }
 
-/// Turns of one's own on a cluster.
+/// A bare loop on a cluster.
 #[derive(clap::Args, Clone, Debug)]
 pub struct BareArgs {
-    /// The cluster, on which it makes topics and deletes them.
+    /// Kafka cluster, on which topics are created and deleted again.
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: String,
-    /// How many, and when.
+    /// The rate of requests and its duration.
     #[command(flatten)]
     pub pace: PaceArgs,
-    /// Partitions, each with an owner.
+    /// Number of partitions, each with an owner.
     #[arg(long, default_value_t = 1)]
     pub partitions: u32,
-    /// How each owner takes its turns.
+    /// The turns of the loop.
     #[command(flatten)]
     pub turns: TurnArgs,
-    /// The directory of the rig whose brokers these are: what they take of the machine is told.
+    /// Directory of the test rig whose brokers these are: their CPU time is printed.
     #[arg(long, env = "HEADROOM_RIG_DIR", value_name = "DIR")]
     pub rig: Option<PathBuf>,
     /// Prints the result as one JSON object instead of a table.
@@ -240,57 +240,59 @@ pub struct BareArgs {
     pub json: bool,
 }
 
-/// Reading a topic.
+/// The topic to read.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ConsumeArgs {
-    /// The cluster, as host and port of some of its brokers.
+    /// Kafka cluster that has the topic.
     #[arg(long, value_name = "HOST:PORT,...")]
     pub brokers: String,
-    /// What is read, from its beginning to its end.
+    /// Topic to read from its beginning to its end.
     #[arg(long)]
     pub topic: String,
-    /// One partition of it, instead of all of them.
+    /// Reads this partition only.
     #[arg(long)]
     pub partition: Option<u32>,
-    /// Prints the result as one JSON object.
+    /// Prints the result as one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
 }
 
-/// What is reserved.
+/// The pools that are reserved from.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Scenario {
-    /// One pool takes everything.
+    /// One pool gets every reservation.
     #[default]
     Hot,
-    /// Many pools, all partitions.
+    /// Many pools on all partitions.
     Spread,
 }
 
-/// Where the server is.
+/// The server under load.
 #[derive(Clone, Debug)]
 pub enum Server {
-    /// It runs already.
+    /// It runs already at this address.
     At(SocketAddr),
-    /// It is to be started.
+    /// It has to be started from this binary.
     Start(PathBuf),
 }
 
 impl Args {
-    /// Which server is meant.
+    /// The server that --url or --serve names.
     ///
     /// # Errors
-    /// What is wrong with the arguments.
+    /// Neither names one, or the URL is not on the loopback.
     pub fn server(&self) -> Result<Server, String> {
         match (&self.url, &self.serve) {
-            (Some(_), _) if self.brokers.is_some() => Err("--brokers is for a server of --serve".to_owned()),
+            (Some(_), _) if self.brokers.is_some() => {
+                Err("--brokers needs --serve: a server of --url runs already".to_owned())
+            }
             (Some(url), _) => client::loopback(url).map(Server::At),
             (None, Some(path)) => Ok(Server::Start(path.clone())),
-            (None, None) => Err("say which server: --url URL or --serve PATH".to_owned()),
+            (None, None) => Err("name a server with --url URL, or start one with --serve PATH".to_owned()),
         }
     }
 
-    /// What the reservations are measured beside, phase by phase.
+    /// The other load beside the reservations, phase by phase.
     pub fn besides(&self) -> Vec<Beside> {
         if self.holds > 0 {
             return [Beside::Nothing, Beside::Holds(self.holds)].repeat(self.hold_rounds as usize);
@@ -326,18 +328,18 @@ impl Args {
 }
 
 impl CompareArgs {
-    /// The cluster.
+    /// The bootstrap servers of the cluster.
     ///
     /// # Errors
-    /// When none is named.
+    /// None are given.
     pub fn brokers(&self) -> Result<&str, String> {
-        self.load.brokers.as_deref().ok_or_else(|| "say which cluster: --serve PATH --brokers HOST:PORT".to_owned())
+        self.load.brokers.as_deref().ok_or_else(|| "name a cluster with --serve PATH --brokers HOST:PORT".to_owned())
     }
 
-    /// A round of the bare loop.
+    /// The arguments of the bare loop in one round.
     ///
     /// # Errors
-    /// When no cluster is named.
+    /// No cluster is given.
     pub fn bare(&self) -> Result<BareArgs, String> {
         let (pace, turns) = (self.load.pace, self.turns);
         let (brokers, rig) = (self.brokers()?.to_owned(), self.load.rig.clone());
@@ -353,7 +355,7 @@ impl CompareArgs {
         within("rounds", f64::from(self.rounds), 1.0, ROUNDS_MAX)?;
         within("warm", self.warm, 0.0, SECONDS_MAX)?;
         if self.load.ramp.is_some() {
-            return Err("--ramp finds a rate, and rounds are compared at one".to_owned());
+            return Err("--ramp searches for a rate, and `compare` measures at a fixed rate: leave it out".to_owned());
         }
         self.load.check()?;
         self.bare()?.check()
@@ -379,7 +381,7 @@ impl PaceArgs {
         self.warmup + self.seconds
     }
 
-    /// When each is due at this rate; chance begins from `seed` where it has a say.
+    /// The times at which requests are due at this rate; `seed` is used for random arrivals.
     pub fn arrivals(&self, rate: f64, seed: u64) -> Arrivals {
         if self.poisson {
             Arrivals::poisson(rate, self.duration(), seed)
@@ -397,7 +399,7 @@ impl PaceArgs {
 
 fn within(name: &str, value: f64, min: f64, max: f64) -> Result<(), String> {
     let fits = value.is_finite() && (min..=max).contains(&value);
-    if fits { Ok(()) } else { Err(format!("--{name} {value} is not within {min} to {max}")) }
+    if fits { Ok(()) } else { Err(format!("--{name} {value} is out of range: give {min} to {max}")) }
 }
 
 #[cfg(test)]

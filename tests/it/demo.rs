@@ -27,7 +27,9 @@ fn the_demonstration_ends_with_a_clean_audit_and_leaves_nothing() {
     assert!(!out.contains('\x1b'), "colours are for terminals: {out:?}");
     let live = out.lines().filter(|line| line.contains(" s left  201 ")).count();
     assert!((2..=3).contains(&live), "one line a second: {out}");
-    for said in ["  L1  holds ", "  L7  holds ", "  0 breaches over ", " 0 answered otherwise", " 0 overbooked by"] {
+    for said in
+        ["  L1  holds ", "  L7  holds ", "  0 breaches in ", " 0 contradicted the first answer", " 0 overbooked"]
+    {
         assert!(out.contains(said), "{said:?} in:\n{out}");
     }
     assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");

@@ -41,7 +41,7 @@ impl ProducerContext for InFlight {
     }
 }
 
-/// A producer for one topic that holds records back until their partition has room in flight.
+/// A producer of one topic that keeps a bounded number of records of each partition in flight.
 pub struct Clocked {
     producer: ThreadedProducer<InFlight>,
     in_flight: InFlight,

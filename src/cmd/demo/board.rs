@@ -1,5 +1,5 @@
-//! What everybody writes on and the screen reads from: counts, latencies, what was refused where, and for the audit
-//! every answer anybody was given.
+//! The scoreboard: shoppers and planner write counts, latencies and news, the screen reads them, and the audit takes
+//! every answer that a shopper was given.
 
 use crate::audit::history::Call;
 use crate::client::{Answer, CallError};
@@ -7,62 +7,68 @@ use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Lines of the planner's news that are kept.
+/// Lines about the planner that are kept.
 const NEWS_MAX: usize = 2;
 
-/// How often each kind of answer was given.
+/// Numbers of answers by kind.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Counts {
-    /// Answers 201: the caller has its reservation.
+    /// 201: accepted.
     pub yes: u64,
-    /// Answers 409: the caller was refused.
+    /// 409: refused.
     pub no: u64,
-    /// 503 and 504: not in time.
+    /// 503 and 504: not decided in time.
     pub late: u64,
-    /// Anything else, reads among it.
+    /// Every other status, reads among them.
     pub other: u64,
-    /// No answer at all.
+    /// Calls without an answer.
     pub silent: u64,
 }
 
-/// What happened besides.
+/// Numbers of what shoppers did after a yes.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Deeds {
-    /// Holds that their callers confirmed.
+pub struct Actions {
+    /// Holds that were confirmed.
     pub confirmed: u64,
-    /// Holds left to expire.
+    /// Holds that were left to expire.
     pub left: u64,
-    /// Reservations that their callers released.
+    /// Reservations that were released.
     pub released: u64,
-    /// Retries with the same key.
+    /// Retries with the same idempotency key.
     pub retried: u64,
-    /// Of those, answered with another reservation than the first time.
+    /// Retries whose answer contradicted the first one.
     pub contradicted: u64,
 }
 
-/// One second, or all of them.
+/// The answers of one second, or of the whole run.
 #[derive(Clone)]
 pub struct Period {
-    /// How often each kind of answer was given.
+    /// The answers by kind.
     pub counts: Counts,
-    /// How long they took, in microseconds.
+    /// The latencies of calls, in microseconds.
     pub latency_us: Histogram<u64>,
 }
 
-/// The pool that refused most, and how often.
-pub type Contested = Option<(String, u64)>;
+/// The pool that refused most.
+#[derive(Clone, Debug)]
+pub struct Contested {
+    /// The id of the pool.
+    pub pool: String,
+    /// Its refusals.
+    pub refusals: u64,
+}
 
 #[derive(Default)]
 struct Inner {
     now: Period,
     all: Period,
-    deeds: Deeds,
+    actions: Actions,
     refused: BTreeMap<String, u64>,
     news: VecDeque<String>,
     calls: Vec<Call>,
 }
 
-/// The board. Everybody holds it for a moment only.
+/// The scoreboard. Its lock is held for a moment only.
 #[derive(Default)]
 pub struct Board(Mutex<Inner>);
 
@@ -90,19 +96,19 @@ impl Period {
 }
 
 impl Board {
-    /// Notes an answer, or that none came.
+    /// Counts an answer, or that none came.
     pub fn answer(&self, ended: &Result<Answer, CallError>, took_us: u64) {
         let mut inner = self.0.lock();
         inner.now.note(ended, took_us);
         inner.all.note(ended, took_us);
     }
 
-    /// Keeps what a caller was told for the audit.
+    /// Keeps the answer to a call for the audit.
     pub fn call(&self, call: Call) {
         self.0.lock().calls.push(call);
     }
 
-    /// Notes that a pool had no room.
+    /// Counts a refusal of a pool that had no room.
     pub fn refused(&self, pool: &str) {
         let mut inner = self.0.lock();
         match inner.refused.get_mut(pool) {
@@ -111,12 +117,12 @@ impl Board {
         }
     }
 
-    /// Notes a deed.
-    pub fn deed(&self, note: impl FnOnce(&mut Deeds)) {
-        note(&mut self.0.lock().deeds);
+    /// Counts an action.
+    pub fn count(&self, note: impl FnOnce(&mut Actions)) {
+        note(&mut self.0.lock().actions);
     }
 
-    /// Notes what the planner did.
+    /// Adds a line about the planner.
     pub fn news(&self, line: String) {
         let mut inner = self.0.lock();
         inner.news.push_back(line);
@@ -125,29 +131,30 @@ impl Board {
         }
     }
 
-    /// The period since the last time, and a new one begins.
-    pub fn turn(&self) -> Period {
+    /// Takes the period since the last call, and begins a new one.
+    pub fn take_period(&self) -> Period {
         std::mem::take(&mut self.0.lock().now)
     }
 
-    /// Everything so far.
-    pub fn all(&self) -> (Period, Deeds) {
+    /// The answers and actions of the whole run so far.
+    pub fn all(&self) -> (Period, Actions) {
         let inner = self.0.lock();
-        (inner.all.clone(), inner.deeds)
+        (inner.all.clone(), inner.actions)
     }
 
-    /// The most contested pool.
-    pub fn contested(&self) -> Contested {
+    /// The pool that refused most; `None` before the first refusal.
+    pub fn contested(&self) -> Option<Contested> {
         let inner = self.0.lock();
-        inner.refused.iter().max_by_key(|(_, count)| **count).map(|(pool, count)| (pool.clone(), *count))
+        let most = inner.refused.iter().max_by_key(|(_, count)| **count);
+        most.map(|(pool, count)| Contested { pool: pool.clone(), refusals: *count })
     }
 
-    /// The planner's last deeds.
+    /// The last lines about the planner, oldest first.
     pub fn last_news(&self) -> Vec<String> {
         self.0.lock().news.iter().cloned().collect()
     }
 
-    /// Every answer that was kept; none is left.
+    /// Takes every answer that was kept.
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.0.lock().calls)
     }

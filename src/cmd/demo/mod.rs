@@ -1,10 +1,10 @@
-//! `headroom demo`: a grocer's week on a server of its own. A few hundred shoppers race for the same delivery slots over
-//! HTTP, a planner changes limits under them, and at the end the log is audited. Nothing of it is left behind.
+//! `headroom demo`: a grocer's week on a temporary server. A few hundred shoppers race for the same delivery slots over
+//! HTTP, a planner changes limits meanwhile, and at the end the log is audited. Nothing is left on the disk.
 
+mod audit;
 mod board;
-mod finale;
-mod paint;
 mod planner;
+mod render;
 mod screen;
 mod shopper;
 mod week;
@@ -34,27 +34,28 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use week::{Week, ZONES};
 
-/// Time the server has to become ready.
+/// Longest wait for the server to become ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
-/// Time shoppers have to finish what they began.
+/// Longest wait for shoppers to finish what they have begun.
 const WIND_DOWN: Duration = Duration::from_secs(6);
 
-/// What the demonstration can be told.
+/// The options of the demonstration.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
-    /// How long shoppers shop
+    /// Time for which shoppers shop, in seconds, 1 to 600
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: u64,
-    /// How many there are
+    /// Number of shoppers, 1 to 2000
     #[arg(long, default_value_t = 320, value_parser = clap::value_parser!(u64).range(1..=2_000))]
     pub shoppers: u64,
-    /// Seed of what they want and do; when it happens is up to the machine
+    /// Seed of what shoppers want and do; the moments differ from run to run
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
 }
 
-/// Where it happens: what all who take part share.
-pub struct Stage {
+/// What shoppers, planner, screen and audit share.
+pub struct Demo {
+    /// The address of the server.
     address: SocketAddr,
     week: Week,
     board: Board,
@@ -65,14 +66,14 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Verdict, Failure> 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start threads: {error}")))?;
     let scratch = Scratch::new("headroom-demo");
-    let scratch = scratch.map_err(|error| Failure::Unusable(format!("no temporary directory: {error}")))?;
+    let scratch = scratch.map_err(|error| Failure::Unusable(format!("cannot make a temporary directory: {error}")))?;
     let config = settings(Some(scratch.path()))?;
-    let is_well = runtime.block_on(stage(args, &config, out));
+    let is_well = runtime.block_on(with_server(args, &config, out));
     is_well.map(Verdict::fine_if).map_err(Failure::Unusable)
 }
 
-/// Settings for a server on this directory, on any free port of the loopback, that says nothing unless it fails: log
-/// lines would be drawn over.
+/// Settings of a server on this directory and on a free port of the loopback. It writes log lines only for errors,
+/// because the screen is drawn over and over.
 pub(super) fn settings(directory: Option<&Path>) -> Result<Config, Failure> {
     let directory = directory.map(|path| (Setting::DataDir, path.to_string_lossy().into_owned()));
     let flags = [(Setting::Listen, "127.0.0.1:0".to_owned()), (Setting::LogLevel, "error".to_owned())];
@@ -80,8 +81,8 @@ pub(super) fn settings(directory: Option<&Path>) -> Result<Config, Failure> {
     Config::load(&inputs).map_err(|problems| Failure::Unusable(problems.to_string()))
 }
 
-/// Starts the server, lets everybody in, and stops it again.
-async fn stage(args: &Args, config: &Config, out: &mut dyn Write) -> Result<bool, String> {
+/// Starts the server, runs the demonstration, and stops the server.
+async fn with_server(args: &Args, config: &Config, out: &mut dyn Write) -> Result<bool, String> {
     // From the start: a process that a signal ends at once cannot delete its directory.
     let cannot = |error| format!("cannot listen for signals: {error}");
     let (mut interrupts, mut hangup) = (Signals::interrupts().map_err(cannot)?, Signals::hangup().map_err(cannot)?);
@@ -90,12 +91,12 @@ async fn stage(args: &Args, config: &Config, out: &mut dyn Write) -> Result<bool
     let address = app.address();
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(app.run(async {
-        // Dropping the other end stops the server as well.
+        // The server also stops when the sender is dropped.
         let _ = stopped.await;
     }));
     let ended = tokio::select! {
         ended = play(args, address, &mut interrupts, out) => ended,
-        () = hangup.received() => Err("the terminal is gone".to_owned()),
+        () = hangup.received() => Err("the terminal was closed".to_owned()),
     };
     drop(stop);
     let stopped = server.await.map_err(|error| error.to_string())?;
@@ -108,30 +109,30 @@ async fn play(args: &Args, address: SocketAddr, interrupts: &mut Signals, out: &
     let week = Week::new(clock.now(), &mut rng);
     client::ready(address, READY_TIMEOUT).await?;
     define(address, week.definitions()).await?;
-    let stage = Arc::new(Stage { address, week, board: Board::default(), clock });
-    let (slots, shoppers) = (stage.week.slots().len(), args.shoppers);
+    let demo = Arc::new(Demo { address, week, board: Board::default(), clock });
+    let (slots, shoppers) = (demo.week.slots().len(), args.shoppers);
     let title = format!(" Headroom · {slots} delivery slots · {shoppers} shoppers · seed {}", args.seed);
     let until = Instant::now() + Duration::from_secs(args.seconds);
     let mut people = JoinSet::new();
-    let custom = || ZONES.iter().map(|(_, custom)| *custom).enumerate();
+    let weights = || ZONES.iter().map(|zone| zone.weight).enumerate();
     for number in 0..usize::try_from(shoppers).unwrap_or_default() {
-        let zone = week::choose(&mut rng, custom()).unwrap_or_default();
+        let zone = week::choose(&mut rng, weights()).unwrap_or_default();
         let own = StdRng::seed_from_u64(rng.random());
-        people.spawn(Shopper::new(Arc::clone(&stage), number, zone, own).shop(until));
+        people.spawn(Shopper::new(Arc::clone(&demo), number, zone, own).shop(until));
     }
-    people.spawn(Planner::new(Arc::clone(&stage), StdRng::seed_from_u64(rng.random())).plan(until));
-    let screen = Screen::new(Arc::clone(&stage), Look::of_environment(), title);
+    people.spawn(Planner::new(Arc::clone(&demo), StdRng::seed_from_u64(rng.random())).plan(until));
+    let screen = Screen::new(Arc::clone(&demo), Look::of_environment(), title);
     tokio::select! {
         is_watched = screen.show(until, out) => if !is_watched { people.abort_all() },
         () = interrupts.received() => people.abort_all(),
     }
-    screen::say(out, "\nThe doors are closed; what was begun is finished, and the last holds run out.");
+    screen::say(out, "\nThe shop is closed. Shoppers finish, and the last holds expire.");
     let everybody = async { while people.join_next().await.is_some() {} };
-    // Whoever is not done by then is broken off like any caller that leaves.
+    // A shopper that is not done by then is cut off, as a caller that disconnects.
     let _ = tokio::time::timeout(WIND_DOWN, everybody).await;
     people.abort_all();
     sleep_until(Instant::now() + Duration::from_millis(HOLD_TTL_MS)).await;
-    let (text, is_well) = finale::audit(&stage).await?;
+    let (text, is_well) = audit::audit(&demo).await?;
     screen::say(out, &text);
     Ok(is_well)
 }

@@ -1,7 +1,7 @@
-//! The planner: now and then a limit is lowered or raised, or a slot is paused or closed and opened again, while
-//! everybody shops. Lowering a limit below what is taken evicts nobody: the slot takes no more until it fits again.
+//! The planner: from time to time it lowers or raises a limit, or pauses or closes a slot and opens it again, while
+//! shoppers shop. A limit below what is taken cancels no order: the slot accepts none until it fits again.
 
-use super::Stage;
+use super::Demo;
 use super::shopper::GIVE_UP;
 use super::week::{HOURS, Week, ZONES, choose};
 use crate::client::{self, Connection, Method};
@@ -12,28 +12,28 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Between two deeds.
+/// Pause between two changes.
 const EVERY: Duration = Duration::from_millis(1_300);
-/// Deeds for which a slot stays closed.
+/// Changes after which a closed slot is opened again.
 const CLOSED_FOR: usize = 2;
 
-/// There is one.
+/// The only planner of the demonstration.
 pub struct Planner {
-    stage: Arc<Stage>,
+    demo: Arc<Demo>,
     rng: StdRng,
     server: Connection,
-    /// Slots to open again.
+    /// The pools of closed slots, oldest first.
     shut: Vec<String>,
 }
 
 impl Planner {
-    /// A planner of this stage, who draws its edits from `rng`.
-    pub fn new(stage: Arc<Stage>, rng: StdRng) -> Planner {
-        let server = Connection::new(stage.address);
-        Planner { stage, rng, server, shut: Vec::new() }
+    /// A planner that has changed nothing yet.
+    pub fn new(demo: Arc<Demo>, rng: StdRng) -> Planner {
+        let server = Connection::new(demo.address);
+        Planner { demo, rng, server, shut: Vec::new() }
     }
 
-    /// Plans until the time is up.
+    /// Changes slots until the time is up.
     pub async fn plan(mut self, until: Instant) {
         loop {
             let next = Instant::now() + EVERY;
@@ -59,10 +59,10 @@ impl Planner {
         }
     }
 
-    /// A slot of the day that is shown; more likely one that is wanted.
+    /// A slot of the day that is shown; popular hours are chosen more often.
     fn pick(&mut self) -> Option<String> {
         let zone = self.rng.random_range(0..ZONES.len());
-        let slots = self.stage.week.of(self.stage.week.shown, zone);
+        let slots = self.demo.week.of(self.demo.week.shown, zone);
         let weighed = slots.iter().map(|slot| (slot.pool.clone(), Week::wanted(&slot.pool)));
         choose(&mut self.rng, weighed)
     }
@@ -74,12 +74,12 @@ impl Planner {
 
     async fn set_mode(&mut self, pool: &str, mode: &str, verb: &str) {
         let body = format!(r#"{{"mode":"{mode}"}}"#);
-        self.send(Method::POST, &format!("/v1/pools/{pool}/mode"), body, &format!("{verb} {}", spoken(pool))).await;
+        self.send(Method::POST, &format!("/v1/pools/{pool}/mode"), body, &format!("{verb} {}", in_words(pool))).await;
     }
 
     async fn adjust(&mut self, pool: &str, by: i64, verb: &str) {
         let body = format!(r#"{{"adjust":{{"orders":{by}}}}}"#);
-        let what = format!("{verb} {} by {} orders", spoken(pool), by.unsigned_abs());
+        let what = format!("{verb} {} by {} orders", in_words(pool), by.unsigned_abs());
         self.send(Method::PATCH, &format!("/v1/pools/{pool}"), body, &what).await;
     }
 
@@ -91,17 +91,17 @@ impl Planner {
             Ok(answer) => format!(": {}", answer.status),
             Err(error) => format!(": {error}"),
         };
-        self.stage.board.news(format!("the planner {what}{end}"));
+        self.demo.board.news(format!("the planner {what}{end}"));
     }
 }
 
-/// A pool as people say it: `Marina Sun 18-20`.
-pub fn spoken(pool: &str) -> String {
+/// A pool in words: `Marina Sun 18-20`.
+pub fn in_words(pool: &str) -> String {
     let told = || {
         let (zone, time) = pool.split_once(':')?;
         let (day, hour) = time.split_once('T')?;
         let (day, hour): (Date, u64) = (day.parse().ok()?, hour.parse().ok()?);
-        let is_slot = HOURS.iter().any(|(h, _)| *h == hour);
+        let is_slot = HOURS.iter().any(|slot| slot.begins == hour);
         is_slot.then(|| format!("{zone} {} {hour}-{}", day.strftime("%a"), hour + 2))
     };
     told().unwrap_or_else(|| pool.to_owned())
@@ -109,11 +109,11 @@ pub fn spoken(pool: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::spoken;
+    use super::in_words;
 
     #[test]
-    fn slots_are_said_by_zone_and_hours() {
-        assert_eq!(spoken("Marina:2026-11-22T18"), "Marina Sun 18-20");
-        assert_eq!(spoken("something-else"), "something-else");
+    fn a_slot_is_named_by_zone_day_and_hours() {
+        assert_eq!(in_words("Marina:2026-11-22T18"), "Marina Sun 18-20");
+        assert_eq!(in_words("something-else"), "something-else");
     }
 }

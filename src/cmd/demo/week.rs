@@ -1,5 +1,5 @@
-//! What the demonstration sells: a week of two-hour delivery slots in six zones of a town, one beginning every hour
-//! from 09:00 to 20:00, each with a limit of orders and of crates. Times are UTC.
+//! What the demonstration sells: a week of two-hour delivery slots in six zones of a town. A slot begins every hour from
+//! 09:00 to 20:00, and has a limit of orders and one of crates. Times are UTC.
 
 use crate::client::pools::PoolDefinition;
 use crate::domain::Micros;
@@ -9,67 +9,108 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use serde_json::json;
 
-/// The zones, and how much of the custom each brings.
-pub const ZONES: [(&str, f64); 6] =
-    [("Harbour", 1.3), ("Oldtown", 1.2), ("Marina", 1.0), ("Hillside", 0.9), ("Riverside", 0.8), ("Airport", 0.5)];
-/// When slots begin, in hours, and how much each is wanted: everybody is at home in the evening.
-pub const HOURS: [(u64, f64); 12] = [
-    (9, 0.5),
-    (10, 0.8),
-    (11, 0.7),
-    (12, 0.5),
-    (13, 0.4),
-    (14, 0.4),
-    (15, 0.5),
-    (16, 0.8),
-    (17, 1.7),
-    (18, 2.4),
-    (19, 2.2),
-    (20, 1.2),
+/// A zone of the town.
+#[derive(Clone, Copy, Debug)]
+pub struct Zone {
+    /// Its name, with which the ids of its pools begin.
+    pub name: &'static str,
+    /// Its share of shoppers, relative to the other zones.
+    pub weight: f64,
+}
+
+/// An hour at which a slot begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Hour {
+    /// The hour of the day.
+    pub begins: u64,
+    /// How much its slot is wanted, relative to the other hours.
+    pub weight: f64,
+}
+
+const fn zone(name: &'static str, weight: f64) -> Zone {
+    Zone { name, weight }
+}
+
+const fn hour(begins: u64, weight: f64) -> Hour {
+    Hour { begins, weight }
+}
+
+/// The zones of the town.
+pub const ZONES: [Zone; 6] = [
+    zone("Harbour", 1.3),
+    zone("Oldtown", 1.2),
+    zone("Marina", 1.0),
+    zone("Hillside", 0.9),
+    zone("Riverside", 0.8),
+    zone("Airport", 0.5),
 ];
-/// Days on offer.
+/// The hours at which slots begin. Evenings are wanted most.
+pub const HOURS: [Hour; 12] = [
+    hour(9, 0.5),
+    hour(10, 0.8),
+    hour(11, 0.7),
+    hour(12, 0.5),
+    hour(13, 0.4),
+    hour(14, 0.4),
+    hour(15, 0.5),
+    hour(16, 0.8),
+    hour(17, 1.7),
+    hour(18, 2.4),
+    hour(19, 2.2),
+    hour(20, 1.2),
+];
+/// Days that are on sale.
 pub const DAYS: usize = 7;
-/// How long a slot lasts, in hours.
+/// Length of a slot, in hours.
 const SLOT_HOURS: u64 = 2;
-/// How long before it begins a slot takes no more orders, in minutes.
+/// Time before its beginning at which a slot stops accepting orders, in minutes.
 const CUTOFF_MINUTES: u64 = 90;
-/// Crates a van takes for each order it takes.
+/// Limit of crates for each order of a slot's limit.
 const CRATES_AN_ORDER: u64 = 4;
 const HOUR_US: u64 = 3_600_000_000;
 const DAY_US: u64 = 24 * HOUR_US;
 
-/// One slot: a pool.
+/// A delivery slot, which is a pool.
 #[derive(Clone, Debug)]
 pub struct Slot {
     /// The pool's id, such as `Harbour:2026-11-22T18`.
     pub pool: String,
-    /// Its place in [`ZONES`].
+    /// The index of its zone in [`ZONES`].
     pub zone: usize,
-    /// Orders it takes at first.
+    /// Its limit of orders at the start.
     pub orders: u64,
     start: Micros,
 }
 
-/// All of them.
+/// What a shopper looks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// The index of the zone in [`ZONES`].
+    pub zone: usize,
+    /// The crates that the order takes.
+    pub crates: u64,
+}
+
+/// The slots of the week.
 pub struct Week {
     midnight: Micros,
-    /// The day that most shoppers want and that is shown: the first whose every slot is still on offer.
+    /// The index of the day that most shoppers want and the screen shows: the first day with all slots still on sale.
     pub shown: usize,
     slots: Vec<Slot>,
 }
 
 impl Week {
-    /// The week that begins today. Limits differ a little, as fleets do.
+    /// The week that begins on the day of `now`. Limits differ a little from slot to slot.
     pub fn new(now: Micros, rng: &mut StdRng) -> Week {
         let midnight = Micros(now.0 / DAY_US * DAY_US);
-        let first_cutoff = HOURS[0].0 * HOUR_US - CUTOFF_MINUTES * 60_000_000;
+        let first_cutoff = HOURS[0].begins * HOUR_US - CUTOFF_MINUTES * 60_000_000;
         let shown = usize::from(now.0.saturating_sub(midnight.0) >= first_cutoff);
         let mut week = Week { midnight, shown, slots: Vec::new() };
         for day in 0..DAYS {
-            for (zone, (name, custom)) in ZONES.into_iter().enumerate() {
-                for (hour, _) in HOURS {
-                    let start = Micros(week.day_start(day).0.saturating_add(hour * HOUR_US));
-                    let orders = (10.0 + 8.0 * custom) as u64 + rng.random_range(0..5);
+            for (zone, Zone { name, weight }) in ZONES.into_iter().enumerate() {
+                for Hour { begins, .. } in HOURS {
+                    let start = Micros(week.day_start(day).0.saturating_add(begins * HOUR_US));
+                    let orders = (10.0 + 8.0 * weight) as u64 + rng.random_range(0..5);
                     let pool = format!("{name}:{}", moment(start, "%Y-%m-%dT%H"));
                     week.slots.push(Slot { pool, zone, orders, start });
                 }
@@ -78,7 +119,7 @@ impl Week {
         week
     }
 
-    /// Every slot of the week, day by day.
+    /// All slots, by day, then by zone, then by hour.
     pub fn slots(&self) -> &[Slot] {
         &self.slots
     }
@@ -89,7 +130,7 @@ impl Week {
         self.slots.get(from..from + HOURS.len()).unwrap_or_default()
     }
 
-    /// The pools, each with its definition.
+    /// The definitions of all pools.
     pub fn definitions(&self) -> Vec<PoolDefinition> {
         let definition = |slot: &Slot| {
             let time = |us: u64| moment(Micros(us), "%Y-%m-%dT%H:%M:%SZ");
@@ -100,7 +141,7 @@ impl Week {
             });
             let body = json!({
                 "limits": {"orders": slot.orders, "crates": slot.orders * CRATES_AN_ORDER},
-                "areas": [ZONES[slot.zone].0],
+                "areas": [ZONES[slot.zone].name],
                 "window": window,
                 "labels": {"fleet": "van"},
             });
@@ -109,31 +150,31 @@ impl Week {
         self.slots.iter().map(definition).collect()
     }
 
-    /// A question for what is on offer on a day: in one zone for a demand, or all of it.
-    pub fn question(&self, day: usize, asked: Option<(usize, u64)>) -> String {
+    /// The body of an availability query for a day: for an order in one zone, or for everything.
+    pub fn question(&self, day: usize, order: Option<Order>) -> String {
         let time = |day| moment(self.day_start(day), "%Y-%m-%dT%H:%M:%SZ");
         let mut body = json!({"from": time(day), "to": time(day + 1), "limit": 100});
-        if let Some((zone, crates)) = asked {
-            body["areas"] = json!([ZONES[zone].0]);
+        if let Some(Order { zone, crates }) = order {
+            body["areas"] = json!([ZONES[zone].name]);
             body["demand"] = json!({"orders": 1, "crates": crates});
         }
         body.to_string()
     }
 
-    /// The name of the day that is shown.
+    /// The name and date of the day that is shown.
     pub fn day_name(&self) -> String {
         moment(self.day_start(self.shown), "%A %-d %B")
     }
 
-    /// A day as shoppers choose it: most of them want the one that is shown.
+    /// The day that a shopper chooses: most of them choose the one that is shown.
     pub fn choose_day(&self, rng: &mut impl Rng) -> usize {
         if rng.random_bool(0.65) { self.shown } else { rng.random_range(0..DAYS) }
     }
 
-    /// How much a pool is wanted, by the hour that its name ends with.
+    /// How much a pool is wanted, by the hour at the end of its id.
     pub fn wanted(pool: &str) -> f64 {
         let hour = pool.rsplit_once('T').and_then(|(_, hour)| hour.parse::<u64>().ok());
-        HOURS.iter().find(|(h, _)| Some(*h) == hour).map_or(0.0, |(_, wanted)| *wanted)
+        HOURS.iter().find(|slot| Some(slot.begins) == hour).map_or(0.0, |slot| slot.weight)
     }
 
     fn day_start(&self, day: usize) -> Micros {
@@ -141,13 +182,13 @@ impl Week {
     }
 }
 
-/// An instant, written as this format says.
+/// An instant as text, in a format of `strftime`.
 fn moment(at: Micros, format: &str) -> String {
     let at = i64::try_from(at.0).ok().and_then(|us| Timestamp::from_microsecond(us).ok()).unwrap_or_default();
     at.to_zoned(TimeZone::UTC).strftime(format).to_string()
 }
 
-/// One of several by weight; `None` when nothing weighs anything.
+/// Chooses one item at random by its weight; `None` when all weights are 0.
 pub fn choose<T>(rng: &mut impl Rng, of: impl IntoIterator<Item = (T, f64)>) -> Option<T> {
     let of: Vec<_> = of.into_iter().collect();
     let mut left = rng.random::<f64>() * of.iter().map(|(_, weight)| weight).sum::<f64>();
@@ -168,7 +209,7 @@ mod tests {
         let week = Week::new(noon, &mut StdRng::seed_from_u64(1));
         assert_eq!((week.slots().len(), week.shown, week.day_name().as_str()), (504, 1, "Sunday 22 November"));
         let evening = &week.of(1, 2)[9];
-        assert_eq!((evening.pool.as_str(), ZONES[evening.zone].0), ("Marina:2026-11-22T18", "Marina"));
+        assert_eq!((evening.pool.as_str(), ZONES[evening.zone].name), ("Marina:2026-11-22T18", "Marina"));
         assert!(Week::wanted(&evening.pool) > 2.0 && Week::wanted("Marina:2026-11-22T03") == 0.0);
         let PoolDefinition { pool, body } = &week.definitions()[0];
         assert_eq!(pool, "Harbour:2026-11-21T09");

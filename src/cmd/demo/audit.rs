@@ -1,54 +1,56 @@
-//! The end of the demonstration: the whole log is read back and judged, and every answer a shopper was given is looked
-//! for in it.
+//! The end of the demonstration: the whole log is read back and audited, and every answer that a shopper was given is
+//! looked for in it.
 
-use super::Stage;
-use super::paint::COLUMNS;
+use super::Demo;
+use super::render::COLUMNS;
 use crate::audit::history::History;
 use crate::client::Connection;
 use crate::client::inspect::Inspection;
 use crate::domain::Law;
 use std::fmt::Write;
 
-/// The laws that a log and its callers' answers can show to hold.
+/// The laws that a log and the answers to its callers can show to hold.
 const SHOWN: [Law; 7] =
     [Law::Capacity, Law::OneDecision, Law::Chain, Law::SameAnswer, Law::FinalNo, Law::TrueYes, Law::OneState];
-/// Breaches that are printed, at most.
+/// Most breaches that are printed.
 const BREACHES_MAX: usize = 10;
 
-/// Audits, and answers what to print and whether all is well.
+/// Audits the log. Returns the text to print, and whether no law is broken.
 ///
 /// # Errors
-/// Why the log cannot be read.
-pub async fn audit(stage: &Stage) -> Result<(String, bool), String> {
+/// The log cannot be read.
+pub async fn audit(demo: &Demo) -> Result<(String, bool), String> {
     let mut history = History::new();
-    stage.board.take_calls().into_iter().for_each(|call| history.record(call));
-    let found = Inspection::run(&mut Connection::new(stage.address), history, |_| {}).await?;
-    let (_, deeds) = stage.board.all();
-    let is_well = found.is_clean() && deeds.contradicted == 0;
-    Ok((text(&found, deeds.retried, deeds.contradicted), is_well))
+    for call in demo.board.take_calls() {
+        history.record(call);
+    }
+    let found = Inspection::run(&mut Connection::new(demo.address), history, |_| {}).await?;
+    let (_, actions) = demo.board.all();
+    let is_well = found.is_clean() && actions.contradicted == 0;
+    Ok((text(&found, actions.retried, actions.contradicted), is_well))
 }
 
 fn text(found: &Inspection, retried: u64, contradicted: u64) -> String {
-    let mut out = String::from("\nThe log, judged by a second model that shares no code with the first:\n");
+    let mut out = String::from("\nThe audit, by a second model that shares no code with the one that decided:\n");
     // Writing to a string does not fail.
     for law in SHOWN {
         let broken = found.breaches_of(law);
         let mark = if broken == 0 { "holds " } else { "BROKEN" };
         let _ = writeln!(out, "{}", wrapped(&format!("  {:<3} {mark}  ", law.id()), law.sentence()));
     }
-    found.breaches().take(BREACHES_MAX).for_each(|breach| {
+    for breach in found.breaches().take(BREACHES_MAX) {
         let _ = writeln!(out, "{}", wrapped("  ", &breach.to_string()));
-    });
+    }
     let callers = &found.callers;
     let full = found.pools.values().filter(|pool| pool.spec.limits.iter().any(|(d, _)| pool.remaining(d) == Some(0)));
     let _ = writeln!(out);
-    let _ = writeln!(out, "  {} breaches over {} events", found.breach_count(), found.laws.events());
-    let proven = if callers.is_clean() { "every yes is in the log as its proof says" } else { "NOT as the log has it" };
+    let _ = writeln!(out, "  {} breaches in {} events", found.breach_count(), found.laws.events());
+    let proven = if callers.is_clean() { "every yes is in the log as its proof says" } else { "NOT as in the log" };
     let _ = writeln!(out, "  {} yes, {} no, {} unknown: {proven}", callers.yes, callers.no, callers.unknown);
-    let _ = writeln!(out, "  {retried} retries with the same key, {contradicted} answered otherwise");
+    let _ = writeln!(out, "  {retried} retries with the same key, {contradicted} contradicted the first answer");
     let _ = write!(
         out,
-        "  {} orders stand in {} slots, {} sold out, {} overbooked by a decision",
+        "  {} orders in {} slots, {} slots sold out, {} overbooked",
         found.live.len(),
         found.pools.len(),
         full.count(),
@@ -57,7 +59,7 @@ fn text(found: &Inspection, retried: u64, contradicted: u64) -> String {
     out
 }
 
-/// A text behind its mark, on as many lines as it takes.
+/// A text after its mark, wrapped to the width of the screen; further lines are indented below the first.
 fn wrapped(mark: &str, text: &str) -> String {
     let (mut out, mut column) = (mark.to_owned(), mark.chars().count());
     let margin = column;
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_sentences_go_on_below_where_they_began() {
+    fn long_sentences_are_wrapped_and_indented() {
         assert_eq!(wrapped("  ", "short"), "  short");
         let law = wrapped("  L7  holds   ", &"word ".repeat(20));
         assert!(law.lines().count() > 1 && law.lines().all(|line| line.chars().count() <= COLUMNS), "{law}");

@@ -1,25 +1,25 @@
-//! The picture, as text: values in, lines out. Every colour says only what a character says too, and the colours are
-//! cividis, which the colour-blind see as everybody does; without colours nothing is lost.
+//! The screen as text: values in, lines out. Each colour repeats what a character says, so nothing is lost without
+//! colours. The colours are those of cividis, which colour-blind people see as others do.
 
-use super::board::{Contested, Counts, Deeds, Period};
-use super::planner::spoken;
+use super::board::{Actions, Contested, Counts, Period};
+use super::planner::in_words;
 use super::week::{HOURS, Week, ZONES};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// From nothing taken to everything: background and foreground of 256 colours.
+/// From nothing taken to everything: background and foreground, of the 256 colours of terminals.
 const CIVIDIS: [(u8, u8); 8] = [(17, 255), (18, 255), (60, 255), (102, 16), (144, 16), (185, 16), (221, 16), (227, 16)];
-/// The same as heights.
+/// From nothing taken to everything, as blocks of growing height.
 const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// What the third kind of answer is.
+/// Explains the third kind of answer.
 const NOT_IN_TIME: &str = " not in time: no decision by the caller's deadline, and nothing is held";
-/// Columns of the terminal that everything fits.
+/// Most columns of a line.
 pub const COLUMNS: usize = 80;
-/// Seconds of answers that the small curve shows.
+/// Seconds that the curve of answers shows.
 pub const CURVE_SECONDS: usize = 40;
 
-/// A pool as `POST /v1/availability` tells it.
+/// A pool in the answer of `POST /v1/availability`.
 #[derive(Clone, Deserialize)]
 pub struct Shown {
     pool: String,
@@ -29,42 +29,51 @@ pub struct Shown {
     over_committed: bool,
 }
 
-/// What the picture is made of.
+/// Everything that a frame shows.
 pub struct View<'a> {
-    /// The week whose slots are sold.
+    /// The slots of the week.
     pub week: &'a Week,
-    /// The slots of the day that is shown.
+    /// The pools of the day that is shown, by id.
     pub heat: &'a BTreeMap<String, Shown>,
-    /// One line about the run.
+    /// The title line.
     pub title: String,
-    /// Seconds until the demonstration ends.
+    /// Seconds until the end.
     pub left: u64,
-    /// The last whole second.
+    /// The answers of the last whole second.
     pub second: &'a Period,
-    /// Everything so far.
+    /// The answers of the whole run so far.
     pub all: Counts,
-    /// What shoppers did besides.
-    pub deeds: Deeds,
-    /// Events in the log, and of them in the last second.
-    pub events: (u64, u64),
-    /// The most contested slot.
-    pub contested: Contested,
-    /// What the planner did last.
+    /// What shoppers did after a yes.
+    pub actions: Actions,
+    /// The length of the log.
+    pub events: LogLength,
+    /// The pool that refused most.
+    pub contested: Option<Contested>,
+    /// The last lines about the planner.
     pub news: Vec<String>,
-    /// Answers in each of the last seconds.
+    /// The number of answers in each of the last seconds.
     pub curve: &'a [u64],
-    /// Whether colours are wanted.
+    /// Whether colours are used.
     pub in_colour: bool,
 }
 
+/// The number of events in the log.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct LogLength {
+    /// All events.
+    pub events: u64,
+    /// Those of the last second.
+    pub last_second: u64,
+}
+
 impl View<'_> {
-    /// The picture, line by line.
+    /// The frame, line by line.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![
             self.bold(&self.title),
             String::new(),
             format!(" {} · orders taken of each two-hour slot  {} s left", self.bold(&self.week.day_name()), self.left),
-            format!(" {:10}{}", "", HOURS.map(|(hour, _)| format!("  {hour:02}-")).concat()),
+            format!(" {:10}{}", "", HOURS.map(|hour| format!("  {:02}-", hour.begins)).concat()),
         ];
         lines.extend((0..ZONES.len()).map(|zone| self.zone(zone)));
         lines.push(self.legend());
@@ -72,30 +81,30 @@ impl View<'_> {
         lines.extend(self.figures());
         lines.push(String::new());
         lines.push(format!(" most contested  {}", self.contested()));
-        // What failed may say so at any length.
+        // A failed change may have a long message.
         lines.extend(self.news.iter().map(|line| format!(" {line}").chars().take(COLUMNS).collect()));
         lines
     }
 
-    /// What stands above the lines of a run that is not drawn.
+    /// The lines above a run without a terminal.
     pub fn heading(&self) -> Vec<String> {
         let day = self.week.day_name();
         let title = self.title.clone();
         vec![title, format!(" most shoppers want {day}; times are UTC"), NOT_IN_TIME.to_owned()]
     }
 
-    /// The same second in one line.
+    /// The last second in one line, for a run without a terminal.
     pub fn line(&self) -> String {
         let Counts { yes, no, late, .. } = self.second.counts;
         let (_, p99) = self.quantiles();
         format!(
             "{:>3} s left  201 {yes:>5}/s  409 {no:>5}/s  503 {late:>4}/s  p99 {p99} ms  {:>7} events",
-            self.left, self.events.0
+            self.left, self.events.events
         )
     }
 
     fn zone(&self, zone: usize) -> String {
-        let mut line = format!(" {:10}", ZONES[zone].0);
+        let mut line = format!(" {:10}", ZONES[zone].name);
         for slot in self.week.of(self.week.shown, zone) {
             let cell = match self.heat.get(&slot.pool) {
                 Some(pool) => self.cell(pool),
@@ -131,22 +140,22 @@ impl View<'_> {
     fn figures(&self) -> Vec<String> {
         let Counts { yes, no, late, other, silent } = self.second.counts;
         let (p50, p99) = self.quantiles();
-        let (events, rate) = self.events;
-        let Deeds { confirmed, left, released, retried, contradicted } = self.deeds;
+        let LogLength { events, last_second } = self.events;
+        let Actions { confirmed, left, released, retried, contradicted } = self.actions;
         let mut curve = String::new();
         let most = self.curve.iter().max().copied().unwrap_or_default();
-        self.curve.iter().for_each(|n| curve.push(BLOCKS[step(*n, most, BLOCKS.len())]));
+        curve.extend(self.curve.iter().map(|n| BLOCKS[step(*n, most, BLOCKS.len())]));
         let answers = yes + no + late + other + silent;
         vec![
             format!(" {answers:>6} answers/s  {curve}"),
             format!(" {yes:>5} 201 yes  {no:>5} 409 no  {late:>5} 503 not in time  {other:>6} reads and changes"),
             NOT_IN_TIME.to_owned(),
-            format!(" p50 {p50} ms  p99 {p99} ms  {rate} events/s, {events} in the log"),
+            format!(" p50 {p50} ms  p99 {p99} ms  {last_second} events/s, {events} in the log"),
             format!(
                 " {} yes so far: {confirmed} holds confirmed, {left} left to expire, {released} released",
                 self.all.yes
             ),
-            format!(" {retried} retries with the same key, {contradicted} answered otherwise"),
+            format!(" {retried} retries with the same key, {contradicted} contradicted"),
         ]
     }
 
@@ -156,12 +165,12 @@ impl View<'_> {
     }
 
     fn contested(&self) -> String {
-        let Some((pool, refusals)) = &self.contested else { return "none yet".to_owned() };
+        let Some(Contested { pool, refusals }) = &self.contested else { return "none yet".to_owned() };
         let taken = self.heat.get(pool).map_or(String::new(), |shown| {
             let orders = |units: &BTreeMap<String, u64>| units.get("orders").copied().unwrap_or_default();
             format!(", {} of {} orders taken", orders(&shown.used), orders(&shown.limits))
         });
-        format!("{}: {refusals} refused{taken}", spoken(pool))
+        format!("{}: {refusals} refused{taken}", in_words(pool))
     }
 
     fn bold(&self, text: &str) -> String {
@@ -169,7 +178,7 @@ impl View<'_> {
     }
 }
 
-/// The pools by id, from the body of an answer.
+/// The pools in the body of an availability answer, by id.
 pub fn heat(body: &[u8]) -> BTreeMap<String, Shown> {
     #[derive(Deserialize)]
     struct Pools {
@@ -179,7 +188,7 @@ pub fn heat(body: &[u8]) -> BTreeMap<String, Shown> {
     pools.into_iter().map(|pool| (pool.pool.clone(), pool)).collect()
 }
 
-/// Which of `steps` a part of a whole is on: the first only for nothing, the last only for everything.
+/// The step, of `steps`, that a part of a whole is on: the first only for nothing, the last only for everything.
 fn step(part: u64, whole: u64, steps: usize) -> usize {
     let last = steps.saturating_sub(1);
     match part {
@@ -189,7 +198,7 @@ fn step(part: u64, whole: u64, steps: usize) -> usize {
     }
 }
 
-/// A screen's worth of lines, drawn over the last one.
+/// The lines as a frame that is drawn over the last one.
 pub fn frame(lines: &[String]) -> String {
     let mut out = String::from("\x1b[H");
     for line in lines {
@@ -215,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_says_the_same_with_and_without_colours() {
+    fn a_slot_shows_the_same_with_and_without_colours() {
         let week = Week::new(Micros(1_795_262_400_000_000), &mut StdRng::seed_from_u64(1));
         let pool = |n: usize| &week.of(week.shown, 0)[n].pool;
         let shown = |n: usize, used: u64, mode: &str, over: bool| {
@@ -236,9 +245,9 @@ mod tests {
                 left: 3,
                 second: &Period::default(),
                 all: Counts::default(),
-                deeds: Deeds::default(),
-                events: (0, 0),
-                contested: Some((pool(1).clone(), 9)),
+                actions: Actions::default(),
+                events: LogLength::default(),
+                contested: Some(Contested { pool: pool(1).clone(), refusals: 9 }),
                 news: Vec::new(),
                 curve: &[1, 2],
                 in_colour,
@@ -255,17 +264,17 @@ mod tests {
     }
 
     #[test]
-    fn however_much_happens_the_lines_fit() {
+    fn lines_fit_whatever_the_numbers_are() {
         let week = Week::new(Micros(1_795_262_400_000_000), &mut StdRng::seed_from_u64(1));
         let most = Counts { yes: 99_999, no: 99_999, late: 9_999, other: 999_999, silent: 0 };
-        let deeds =
-            Deeds { confirmed: 99_999, left: 99_999, released: 99_999, retried: 999_999, contradicted: 999_999 };
+        let actions =
+            Actions { confirmed: 99_999, left: 99_999, released: 99_999, retried: 999_999, contradicted: 999_999 };
         let mut second = Period { counts: most, ..Period::default() };
         second.latency_us.record(4_000_000).unwrap();
-        let contested = Some((week.of(week.shown, 4)[9].pool.clone(), 999_999));
+        let contested = Some(Contested { pool: week.of(week.shown, 4)[9].pool.clone(), refusals: 999_999 });
         let news = vec![format!("the planner {}", "x".repeat(90))];
         let (curve, title) = ([9; CURVE_SECONDS], format!(" {}", "x".repeat(78)));
-        let (heat, all, events) = (BTreeMap::new(), most, (9_999_999, 99_999));
+        let (heat, all, events) = (BTreeMap::new(), most, LogLength { events: 9_999_999, last_second: 99_999 });
         let view = View {
             week: &week,
             heat: &heat,
@@ -273,7 +282,7 @@ mod tests {
             left: 600,
             second: &second,
             all,
-            deeds,
+            actions,
             events,
             contested,
             news,
