@@ -35,7 +35,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The measurements.
+/// What is measured, one subcommand for each kind of load.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
     /// Measure reservations of one pool

@@ -12,28 +12,27 @@ mod owning;
 mod process;
 mod shutdown;
 pub mod signals;
+mod start_error;
 mod withdrawal;
 mod witness;
 
 pub use address::{ADDRESS_FILE, read_address};
 pub use hold::Hold;
 pub use kafka::settings::{asked, cluster, look, registry};
+pub use start_error::StartError;
 pub use witness::{losses, nothing_was_seen, open, seen, told};
 
 use crate::api::http;
 use crate::config::Config;
 use crate::gateway::{Gateway, PendingCounts};
 use crate::limits::STARTUP_LINE_MS;
-use crate::log::embedded::OpenError;
-use crate::log::kafka::ops::preflight::PreflightErrors;
-use crate::log::{CommittedTail, LogError, Opening};
+use crate::log::{CommittedTail, Opening};
 use crate::service::Service;
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::Clock;
 use address::AddressFile;
 use shutdown::Shutdown;
-use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,52 +44,6 @@ use tokio::net::TcpListener;
 
 /// Time that Abandons get at shutdown to be in the log.
 const ABANDONS_DRAIN: Duration = Duration::from_secs(1);
-
-/// Why the service did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The embedded log cannot be opened.
-    Log(OpenError),
-    /// The cluster is not as it has to be, or cannot be reached: everything that is wrong with it.
-    PreflightErrors(PreflightErrors),
-    /// A client of the cluster cannot be made.
-    Cluster(LogError),
-    /// Another process keeps its checkpoints in the data directory.
-    InUse(PathBuf),
-    /// The witness cannot be written.
-    Witness(String),
-    /// The data directory has seen another log.
-    OtherLog(String),
-    /// The address cannot be listened on.
-    Listen(SocketAddr, std::io::Error),
-    /// A file of the data directory cannot be written, or a thread not started.
-    Io(PathBuf, std::io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Log(error) => error.fmt(f),
-            StartError::PreflightErrors(unfit) => unfit.fmt(f),
-            StartError::Cluster(error) => error.fmt(f),
-            StartError::InUse(dir) => {
-                write!(f, "{} is in use by another process: stop it, or name another data_dir", dir.display())
-            }
-            StartError::Witness(why) => f.write_str(why),
-            StartError::OtherLog(why) => write!(f, "the log cannot be served: {why}"),
-            StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
-            StartError::Io(path, error) => write!(f, "{}: {error}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<LogError> for StartError {
-    fn from(error: LogError) -> StartError {
-        StartError::Cluster(error)
-    }
-}
 
 /// What a log's kind brings along: its gateway, and the threads that own and follow partitions.
 struct LogRuntime {
@@ -106,7 +59,7 @@ pub struct App {
     listener: TcpListener,
     data_dir: PathBuf,
     address_file: AddressFile,
-    side: LogRuntime,
+    runtime: LogRuntime,
     service: Arc<Service>,
     metrics: Arc<Metrics>,
     limits: http::Limits,
@@ -126,7 +79,7 @@ impl App {
         files::close(&data_dir);
         let listener = TcpListener::bind(listen).await.map_err(|e| StartError::Listen(listen, e))?;
         let address = listener.local_addr().map_err(|e| StartError::Listen(listen, e))?;
-        let side = {
+        let runtime = {
             let opening = Arc::new(Opening::default());
             let (config, metrics, of) = (config.clone(), Arc::clone(&metrics), Arc::clone(&opening));
             let started = tokio::task::spawn_blocking(move || {
@@ -141,11 +94,11 @@ impl App {
             started.await.map_err(gone)??
         };
         let address_file = AddressFile::write(&data_dir, address);
-        let connections = files::connections(side.tail.partitions(), config.connections_per_address);
+        let connections = files::connections(runtime.tail.partitions(), config.connections_per_address);
         let limits = http::Limits { connections, ..http::Limits::default() };
         let hosts = http::Hosts::new(config.hosts.clone());
-        let service = Arc::new(Service::new(Arc::clone(&side.gateway), Arc::clone(&side.tail), draw_wide()));
-        Ok(App { address, listener, data_dir, address_file, side, service, metrics, limits, hosts })
+        let service = Arc::new(Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide()));
+        Ok(App { address, listener, data_dir, address_file, runtime, service, metrics, limits, hosts })
     }
 
     /// Where it listens.
@@ -155,7 +108,7 @@ impl App {
 
     /// The gateway of this process, for who looks at its partitions.
     pub fn gateway(&self) -> &Arc<Gateway> {
-        &self.side.gateway
+        &self.runtime.gateway
     }
 
     /// The use cases, which every edge calls.
@@ -172,8 +125,8 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // The first to be made is the last to go: what the others wait for as they go is bounded as well.
         let shutting_down = Shutdown::default();
-        let App { listener, data_dir, address_file, side, service, metrics, limits, hosts, .. } = self;
-        let LogRuntime { gateway, end, .. } = side;
+        let App { listener, data_dir, address_file, runtime, service, metrics, limits, hosts, .. } = self;
+        let LogRuntime { gateway, end, .. } = runtime;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
             async move {

@@ -43,7 +43,7 @@ pub struct Request {
 /// An outcome and the caller that it is for.
 #[derive(Debug)]
 pub struct Answer<W> {
-    /// The caller.
+    /// Whoever waits for the answer.
     pub waiter: W,
     /// How its call ended.
     pub outcome: Outcome,

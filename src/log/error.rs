@@ -37,7 +37,7 @@ impl LogError {
         LogError { kind, detail: detail.into() }
     }
 
-    /// A [`LogErrorKind::Transient`].
+    /// An error of the kind [`LogErrorKind::Transient`].
     pub fn transient(detail: impl Into<String>) -> LogError {
         LogError::new(LogErrorKind::Transient, detail)
     }
@@ -47,17 +47,17 @@ impl LogError {
         LogError::new(LogErrorKind::Operator, detail)
     }
 
-    /// A [`LogErrorKind::OutOfRange`].
+    /// An error of the kind [`LogErrorKind::OutOfRange`].
     pub fn out_of_range(detail: impl Into<String>) -> LogError {
         LogError::new(LogErrorKind::OutOfRange, detail)
     }
 
-    /// A [`LogErrorKind::Superseded`].
+    /// An error of the kind [`LogErrorKind::Superseded`].
     pub fn superseded(detail: impl Into<String>) -> LogError {
         LogError::new(LogErrorKind::Superseded, detail)
     }
 
-    /// A [`LogErrorKind::Internal`].
+    /// An error of the kind [`LogErrorKind::Internal`].
     pub fn internal(detail: impl Into<String>) -> LogError {
         LogError::new(LogErrorKind::Internal, detail)
     }

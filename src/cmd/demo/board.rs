@@ -13,9 +13,9 @@ const NEWS_MAX: usize = 2;
 /// Numbers of answers by kind.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Counts {
-    /// 201: accepted.
+    /// Calls that were answered 201: accepted.
     pub yes: u64,
-    /// 409: refused.
+    /// Calls that were answered 409: refused.
     pub no: u64,
     /// 503 and 504: not decided in time.
     pub late: u64,
@@ -54,7 +54,7 @@ pub struct Period {
 pub struct Contested {
     /// The id of the pool.
     pub pool: String,
-    /// Its refusals.
+    /// How often the pool refused a Reserve.
     pub refusals: u64,
 }
 

@@ -60,7 +60,7 @@ pub struct View<'a> {
 /// The number of events in the log.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct LogLength {
-    /// All events.
+    /// The number of all events in the log.
     pub events: u64,
     /// Those of the last second.
     pub last_second: u64,

@@ -11,9 +11,6 @@ use std::path::Path;
 /// How often a name may be handed on before it is taken for what it is.
 const HOPS_MAX: usize = 8;
 
-/// Rooms whose files are one for now, though they need each other. None may be added.
-const EXEMPT: &[&str] = &["telemetry"];
-
 /// The file modules of `src`, and what each hands on.
 struct Modules {
     sources: BTreeMap<String, (String, Source)>,
@@ -72,8 +69,7 @@ impl Modules {
         let (uses, mut seen, mut findings) = (self.uses(), BTreeSet::new(), Vec::new());
         for module in self.sources.keys() {
             let Some(way) = way_back(&uses, module) else { continue };
-            let is_exempt = EXEMPT.iter().any(|room| way.iter().all(|module| within(module, room)));
-            if way.iter().any(|module| !seen.insert(module.clone())) || is_exempt {
+            if way.iter().any(|module| !seen.insert(module.clone())) {
                 continue;
             }
             let next = way.get(1).unwrap_or(module);

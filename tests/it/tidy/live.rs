@@ -14,7 +14,9 @@ fn is_module(path: &str, files: &[String]) -> bool {
 /// Rooms, and places that rules name, without a file.
 fn missing_rooms(rooms: &[Room], bounds: &[Bound], files: &[String]) -> Vec<String> {
     let excepted = rooms.iter().flat_map(|room| room.except);
-    let named = rooms.iter().map(|room| &room.path).chain(excepted).chain(bounds.iter().flat_map(|rule| rule.rooms));
+    let adapters = bounds.iter().flat_map(|rule| rule.names).filter_map(|name| name.strip_prefix("crate::"));
+    let bound = bounds.iter().flat_map(|rule| rule.rooms).copied().chain(adapters);
+    let named = rooms.iter().map(|room| room.path).chain(excepted.copied()).chain(bound);
     named.filter(|path| !is_module(path, files)).map(|path| format!("no file of src is {path}")).collect()
 }
 
@@ -25,7 +27,10 @@ fn missing_crates(bounds: &[Bound], manifests: &str) -> Vec<String> {
         let first = |line: &str| line.split(['.', ' ', '=']).next().unwrap_or_default().to_owned();
         manifests.lines().map(first).any(|first| first == name || first == dashed)
     };
-    let named = bounds.iter().flat_map(|rule| rule.names).filter(|name| !name.starts_with("std::"));
+    let named = bounds
+        .iter()
+        .flat_map(|rule| rule.names)
+        .filter(|name| !["std::", "crate::"].iter().any(|root| name.starts_with(root)));
     named.filter(|name| !depends_on(name)).map(|name| format!("no manifest depends on {name}")).collect()
 }
 
@@ -54,8 +59,13 @@ fn a_rule_about_nothing_is_found() {
     let files = ["Cargo.toml", "src/domain/mod.rs", "src/domain/pool.rs"].map(str::to_owned);
     let room = |path, except| Room { path, may_use: &[], except, reason: "" };
     let rooms = [room("domain", &["domain::pool"]), room("sim", &["domain::gone"])];
-    let rules = [Bound { names: &["std::net", "some_crate", "gone"], rooms: &["domain::pool", "sink"], reason: "" }];
-    let expected = ["no file of src is sim", "no file of src is domain::gone", "no file of src is sink"];
+    let rules = [Bound {
+        names: &["std::net", "some_crate", "gone", "crate::domain", "crate::lost"],
+        rooms: &["domain::pool", "sink"],
+        reason: "",
+    }];
+    let expected =
+        ["no file of src is sim", "no file of src is domain::gone", "no file of src is sink", "no file of src is lost"];
     assert_eq!(missing_rooms(&rooms, &rules, &files), expected);
     for manifest in ["some-crate = \"1\"", "some_crate.workspace = true"] {
         assert_eq!(missing_crates(&rules, manifest), ["no manifest depends on gone"]);

@@ -75,10 +75,19 @@ pub(super) struct Bound {
     pub(super) reason: &'static str,
 }
 
-/// Crates that may be used in these rooms and nowhere else.
+/// Crates, and adapters of our own, that may be used in these rooms or files and nowhere else.
 #[rustfmt::skip]
 pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["rdkafka", "schema_registry_converter"], rooms: &["log::kafka"], reason: "one log of several" },
+    Bound { names: &["crate::log::kafka"],
+        rooms: &["log::kafka", "app::kafka", "app::start_error", "cmd::commands", "cmd::schemas", "cmd::shared::source",
+            "cmd::topics"],
+        reason: "one composition file opens a log, and what looks after topics, schemas and commands is of one log; \
+                 everything else sees traits" },
+    Bound { names: &["crate::log::embedded"],
+        rooms: &["log::embedded", "app::embedded", "app::start_error", "app::witness", "cmd::dead_letters", "cmd::log",
+            "cmd::shared::source", "cmd::verify"],
+        reason: "one composition file opens a log, and what looks after a file is of one log; everything else sees traits" },
     Bound { names: &["reqwest"], rooms: &["log::kafka::schema::registry"], reason: "HTTP that is not the API's has one caller" },
     Bound { names: &["unicode_normalization", "unicode_properties"], rooms: &["domain::name"],
         reason: "one place says what a name is, and whoever decides says it" },

@@ -122,7 +122,7 @@ impl Reader {
         *self.unsettled.lock() = None;
     }
 
-    /// Stops reading.
+    /// Stops reading: the reader has no partition until it is assigned one again.
     pub(in crate::log::kafka) fn release(&self) {
         self.settle();
         if let Err(error) = self.consumer.assign(&TopicPartitionList::new()) {

@@ -102,7 +102,7 @@ impl Committed {
 /// A transaction that did not come to a clean end: the instance must be dropped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Failed {
-    /// Never [`CommitOutcome::Ok`].
+    /// What is known of the turn, which is never [`CommitOutcome::Ok`].
     pub(super) outcome: CommitOutcome,
     pub(super) why: LogError,
 }

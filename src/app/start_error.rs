@@ -1,0 +1,54 @@
+//! Why the service did not start: errors of both logs, of the data directory and of the system.
+
+use crate::log::LogError;
+use crate::log::embedded::OpenError;
+use crate::log::kafka::ops::preflight::PreflightErrors;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why the service did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The embedded log cannot be opened.
+    Log(OpenError),
+    /// The cluster is not as it has to be, or cannot be reached: everything that is wrong with it.
+    PreflightErrors(PreflightErrors),
+    /// A client of the cluster cannot be made.
+    Cluster(LogError),
+    /// Another process keeps its checkpoints in the data directory.
+    InUse(PathBuf),
+    /// The witness cannot be written.
+    Witness(String),
+    /// The data directory has seen another log.
+    OtherLog(String),
+    /// The address cannot be listened on.
+    Listen(SocketAddr, std::io::Error),
+    /// A file of the data directory cannot be written, or a thread not started.
+    Io(PathBuf, std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Log(error) => error.fmt(f),
+            StartError::PreflightErrors(unfit) => unfit.fmt(f),
+            StartError::Cluster(error) => error.fmt(f),
+            StartError::InUse(dir) => {
+                write!(f, "{} is in use by another process: stop it, or name another data_dir", dir.display())
+            }
+            StartError::Witness(why) => f.write_str(why),
+            StartError::OtherLog(why) => write!(f, "the log cannot be served: {why}"),
+            StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            StartError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<LogError> for StartError {
+    fn from(error: LogError) -> StartError {
+        StartError::Cluster(error)
+    }
+}
