@@ -116,8 +116,8 @@ impl App {
         &self.service
     }
 
-    /// Serves until `shutdown`, then in this order: readiness off, calls in flight answered, what waits decided,
-    /// checkpoints written. All of it takes [`LEAVE_MS`](crate::limits::LEAVE_MS) and
+    /// Serves until `shutdown`, then in this order: readiness off, calls in flight answered, their Abandons in the log,
+    /// commands of this process in the log, owners ended, checkpoints written. All of it takes [`LEAVE_MS`](crate::limits::LEAVE_MS) and
     /// [`SHUTDOWN_MS`](crate::limits::SHUTDOWN_MS) at most: then the process says what had not ended, and ends.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 //! timed-out Reserve) at most [`ABANDON_GRACE_MS`] later, and a "no" is final:
 //!
 //! A Reserve whose deadline passes, or whose caller leaves, is taken back: an Abandon of its attempt follows it into
-//! the same partition. The caller is told "no" when the Abandon's own event has come back, for then the log itself
-//! says that the attempt holds nothing; if that takes longer than the grace, it is told that the outcome is unknown.
+//! the same partition. The caller is told "no" when the Abandon is in the log for good, by its event or (on Kafka) by the
+//! broker's word: then the log itself says that the attempt holds nothing. If that takes longer than the grace, the caller
+//! is told that the outcome is unknown.
 //! The other commands cannot be taken back, so their timeout is unknown at once.
 
 use crate::domain::{
