@@ -32,7 +32,7 @@ impl Alarm {
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let once = Itimerspec { it_interval: zero, it_value: Timespec { tv_sec: seconds, tv_nsec: nanos } };
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
-        // Setting it again takes an unread expiry back, so that none has to be read.
+        // Setting the timer again clears an unread expiry, so that no expiry has to be read.
         self.0.readable().await?.clear_ready();
         Ok(())
     }

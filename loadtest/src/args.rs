@@ -142,7 +142,8 @@ pub struct Args {
     /// readers, and with them.
     #[arg(long, default_value_t = 0, conflicts_with = "ramp")]
     pub readers: usize,
-    /// Holds that expire in one instant. Each round measures reservations twice: without holds, and from that instant on.
+    /// Holds that expire in one instant. Each round measures reservations twice: without holds, and from that instant
+    /// on.
     #[arg(long, default_value_t = 0, conflicts_with_all = ["ramp", "readers"])]
     pub holds: u32,
     /// Rounds with --holds.

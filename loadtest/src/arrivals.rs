@@ -1,4 +1,4 @@
-//! When requests are due: decided before the run, whatever the server does then (an open model).
+//! When requests are due. This is decided before the run and does not depend on the server (an open model).
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -8,7 +8,7 @@ pub struct Arrivals {
     next_us: f64,
     gap_us: f64,
     end_us: f64,
-    /// Where chance comes from, when there is any.
+    /// The source of random numbers; `None` for even arrivals.
     chance: Option<StdRng>,
 }
 

@@ -1,5 +1,5 @@
-//! Headroom against the bare loop, round by round on one cluster: what a machine makes of either changes from minute to
-//! minute, their ratio much less.
+//! Compares Headroom with the bare loop, round by round on one cluster. The speed of a machine changes from minute to
+//! minute, but the ratio of the two changes much less.
 
 use crate::args::{Args, BareArgs, CompareArgs, PaceArgs};
 use crate::bare;
@@ -77,7 +77,7 @@ fn latencies(of: &Histogram<u64>) -> Latencies {
     QUANTILES.map(|(_, q)| of.value_at_quantile(q) as f64 / 1e3)
 }
 
-/// Of bare, service, and the ratios of the rounds.
+/// The medians of the bare loop, of the service, and of the ratios of the rounds.
 fn medians(rounds: &[Round]) -> [Latencies; 3] {
     let of = |value: &dyn Fn(&Round, usize) -> f64| {
         std::array::from_fn(|q| {

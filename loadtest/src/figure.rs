@@ -15,25 +15,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// After which the topics are not tried again.
+/// Time after which creating the topics is not tried again.
 const APPLY_LIMIT: Duration = Duration::from_secs(15);
 
-/// A server to call. What was made for it goes when this is dropped, in this order.
+/// A server to call. Dropping it removes what was made for it, in the order of these fields.
 pub struct Service {
     started: Option<Started>,
     _made: Option<Made>,
     _scratch: Option<Scratch>,
     /// Where it listens.
     address: SocketAddr,
-    /// What it runs on.
+    /// The machine and the storage that it runs on.
     pub place: String,
 }
 
 impl Service {
-    /// The server that runs already, or one of this run's own.
+    /// The server that runs already, or one that this run starts.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no server.
     pub async fn start(args: &Args) -> Result<Service, String> {
         let machine = machine::line();
         let program = match args.server()? {
@@ -73,7 +73,7 @@ impl Service {
         Ok(Service { started: Some(started), _made: made, _scratch: Some(scratch), address, place })
     }
 
-    /// Measures it, and audits what came of it.
+    /// Measures the server, and audits its log.
     ///
     /// # Errors
     /// Why there is no figure.
@@ -98,7 +98,7 @@ impl Service {
         Ok(Outcome { phases, best, verdict })
     }
 
-    /// Asks it to stop, if it is this run's own, and waits until it has.
+    /// Stops the server if this run started it, and waits for its end.
     ///
     /// # Errors
     /// When it does not end well.
@@ -145,8 +145,8 @@ topic_manifest = "{}"
     Ok(path)
 }
 
-/// Has Headroom make its topics. Done twice it changes nothing the second time, so it may be tried again: partitions
-/// that were made a moment ago have no leader yet.
+/// Lets Headroom create its topics. It is tried again when it fails, because new partitions may have no leader yet. A
+/// second success changes nothing.
 fn apply(program: &Path, config: &Path) -> Result<(), String> {
     let name = program.display();
     let trying = Stopwatch::start();
@@ -163,7 +163,7 @@ fn apply(program: &Path, config: &Path) -> Result<(), String> {
     }
 }
 
-/// What came of a session.
+/// The result of a session.
 pub struct Outcome {
     /// What its phases measured.
     pub phases: Vec<Figures>,
@@ -174,7 +174,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether the figure counts, in a word, and why it does not.
+    /// Whether the figure counts, in one word, and why if it does not.
     pub fn standing(&self) -> (&'static str, Option<String>) {
         match self.verdict.as_ref().map(Verdict::void) {
             None => ("UNAUDITED", None),

@@ -1,5 +1,6 @@
-//! Holds that fall due together, and what their end does to the calls of others. In each round reservations are measured
-//! twice, without them and with them: what a machine makes of either changes from minute to minute, their ratio much less.
+//! Holds that end at the same time, and how that slows down the calls of others. Each round measures reservations
+//! twice, without holds and with them. The speed of a machine changes from minute to minute, but the ratio of the two
+//! changes much less.
 
 use crate::session::Figures;
 use crate::target::Target;
@@ -18,11 +19,11 @@ use tokio::task::JoinSet;
 
 /// Connections that make holds at the same time.
 const MAKERS: usize = 64;
-/// Holds a second that a server makes at least; the schedule leaves so much time for them, and [`SPARE_US`].
+/// Holds a second that a server is expected to make; the schedule leaves time for this pace, and [`SPARE_US`].
 const PACE: u64 = 2_000;
-/// Time that the schedule leaves besides, in microseconds.
+/// Further time that the schedule leaves, in microseconds.
 const SPARE_US: u64 = 1_000_000;
-/// Times a hold is asked for.
+/// Most attempts to make one hold.
 const TRIES: u32 = 20;
 /// Time after which a hold counts as never answered.
 const GIVE_UP: Duration = Duration::from_secs(5);
@@ -32,18 +33,18 @@ pub fn time_us(count: u32) -> u64 {
     SPARE_US + u64::from(count) * 1_000_000 / PACE
 }
 
-/// What every connection goes by.
+/// What all connections share.
 #[derive(Clone)]
 pub struct Course {
     /// Where the server listens.
     pub address: SocketAddr,
-    /// What is asked.
+    /// The requests to send.
     pub target: Arc<Target>,
     /// The clock that all of them measure by.
     pub clock: Arc<SystemClock>,
     /// How each hold was answered, by its number.
     pub endings: Arc<Mutex<Vec<(u32, ReserveAnswer)>>>,
-    /// When all of them end, but for the time that their calls take.
+    /// When all holds end, apart from the time that their calls take.
     pub due: Micros,
 }
 
@@ -72,7 +73,7 @@ async fn maker(course: Course, next: Arc<AtomicU32>, end: u32) -> Result<(), Str
         }
         let left_ms = course.due.ms_since(course.clock.now());
         let mut ended = Err(CallError::GaveUp);
-        // The same request again where nobody decided in time: a machine may be busy.
+        // The request is repeated when it was not decided in time, because a machine may be busy.
         for _ in 0..TRIES {
             ended = connection.call(course.target.reserve(number, Some(left_ms)), GIVE_UP).await;
             if ended.as_ref().is_ok_and(|answer| answer.status < 500) {
@@ -88,11 +89,11 @@ async fn maker(course: Course, next: Arc<AtomicU32>, end: u32) -> Result<(), Str
     }
 }
 
-/// What rounds of two phases came to: the 99th percentiles without holds and with them, and their ratio.
+/// The results of rounds of two phases: the 99th percentiles without holds and with them, and their ratio.
 pub struct Rounds(Vec<[f64; 3]>);
 
 impl Rounds {
-    /// Of phases in turns, the first without.
+    /// The rounds of phases that alternate, the first one without holds.
     pub fn of(phases: &[Figures]) -> Rounds {
         let p99_ms = |figures: &Figures| figures.reserves.all_us().value_at_quantile(0.99) as f64 / 1e3;
         let round = |pair: &[Figures]| match pair {
@@ -110,7 +111,7 @@ impl Rounds {
         })
     }
 
-    /// In a line.
+    /// The medians in one line.
     pub fn text(&self) -> String {
         let ([without, with, ratio], rounds) = (self.medians(), self.0.len());
         format!("p99 {without:.2} ms without, {with:.2} ms with; {ratio:.2} times as long (medians of {rounds} rounds)")

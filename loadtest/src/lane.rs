@@ -1,5 +1,5 @@
-//! One stream of requests: what is due waits here for a connection that is free. The queue is bounded: beyond it a
-//! request is given up, and counted, and never just forgotten.
+//! One stream of requests: what is due waits here for a connection that is free. The queue is bounded: a request that
+//! finds it full is dropped and counted.
 
 use headroom::domain::Micros;
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 /// A request that is due.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
-    /// Its number in the session: what it asks follows from it.
+    /// Its number in the session, from which its content follows.
     pub number: u32,
     /// When it was to be sent.
     pub due: Micros,
@@ -27,13 +27,13 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// An empty one.
+    /// An empty queue.
     pub fn new(backlog_max: usize) -> Lane {
         let waiting = Mutex::new(VecDeque::new());
         Lane { waiting, bell: Notify::new(), is_closed: AtomicBool::new(false), backlog_max }
     }
 
-    /// Queues a request; false when as many wait as may.
+    /// Queues a request; false when the queue is full.
     pub fn offer(&self, job: Job) -> bool {
         let mut waiting = self.waiting.lock();
         if waiting.len() >= self.backlog_max {

@@ -1,4 +1,4 @@
-//! The machine under a figure, and what the run took of it. A figure without its machine says nothing.
+//! The machine of a figure, and how much of it the run used. A figure without its machine says nothing.
 
 use headroom::client::{self, Connection, Method};
 use rustix::param::clock_ticks_per_second;
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-/// Syncs timed for the calibration of a disk.
+/// How many syncs are timed to calibrate a disk.
 const SYNCS: u32 = 50;
 
 /// One line about the machine.
@@ -25,7 +25,7 @@ pub fn load() -> String {
     read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// How much of the machine's memory this process has.
+/// The resident memory of this process.
 pub fn resident_bytes() -> Option<u64> {
     let status = read("/proc/self/status");
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())?;
@@ -60,13 +60,13 @@ pub fn sync_us(directory: &Path, now_us: impl Fn() -> u64) -> Option<u64> {
     took.get(took.len() / 2).copied()
 }
 
-/// The rig's brokers that run, by the files with their process ids: none where there is no rig.
+/// The process ids of the rig's running brokers, from their pid files; none when there is no rig.
 pub fn brokers_of(rig: &Path) -> Vec<u32> {
     let pid = |n: u32| read(&rig.join(format!("broker{n}.pid")).display().to_string()).trim().parse().ok();
     (1..=3).filter_map(pid).filter(|pid| process_seconds(*pid).is_some()).collect()
 }
 
-/// Of all cores together, in ticks.
+/// CPU time of all cores together, in ticks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ticks {
     all: f64,
@@ -74,12 +74,12 @@ struct Ticks {
     stolen: f64,
 }
 
-/// CPU time: what this process, the server and the brokers have used, and what nobody or the hypervisor had.
+/// CPU time: what this process, the server and the brokers have used, and what was idle or taken by the hypervisor.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu {
     /// Seconds of this process.
     pub generator: f64,
-    /// Seconds of the server; `None` when they are not to be had.
+    /// Seconds of the server; `None` when they are not known.
     pub server: Option<f64>,
     /// Seconds of the brokers; `None` when they are not known.
     pub brokers: Option<f64>,
@@ -87,7 +87,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// As of now, without a server.
+    /// The CPU time used so far, without a server.
     pub fn of(brokers: &[u32]) -> Cpu {
         let own = clock_gettime(ClockId::ProcessCPUTime);
         let generator = own.tv_sec as f64 + own.tv_nsec as f64 / 1e9;
@@ -95,7 +95,8 @@ impl Cpu {
         Cpu { generator, server: None, brokers: seconds.filter(|_| !brokers.is_empty()), ticks: ticks() }
     }
 
-    /// As of now. A server that is a child's process is read to the tick; another one says it itself, in whole seconds.
+    /// The CPU time used so far. For a server that is a child process it is exact to the tick; another server reports
+    /// whole seconds in its metrics.
     pub async fn read(server: &mut Connection, child: Option<u32>, brokers: &[u32]) -> Cpu {
         let server = match child {
             Some(pid) => process_seconds(pid),
@@ -122,7 +123,7 @@ impl Cpu {
         self.part(self.ticks.stolen)
     }
 
-    /// The part of all cores that nobody had a use for.
+    /// The part of all cores that was idle.
     pub fn idle(&self) -> f64 {
         self.part(self.ticks.idle)
     }

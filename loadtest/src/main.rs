@@ -1,8 +1,8 @@
-//! Offers load to Headroom and says honestly what came of it: arrivals are scheduled in advance, latency is taken from
+//! Offers load to Headroom and reports the result honestly: arrivals are scheduled in advance, latency is taken from
 //! when a request was due, what could not be sent is counted, histograms have no upper end, and every run ends with an
-//! audit of the committed log. One thread: it shares the machine with what it measures.
+//! audit of the committed log. It uses one thread, because it shares the machine with the server that it measures.
 //!
-//! What a cluster alone takes is measured by a bare loop of the same client, to tell Headroom's share from Kafka's.
+//! A bare loop of the same client measures what a cluster alone can do, to separate Headroom's share from Kafka's.
 
 mod alarm;
 mod args;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does it; answers whether the figure counts.
+/// Runs a measurement; answers whether the figure counts.
 async fn run(command: Command) -> Result<bool, String> {
     match command {
         Command::Hot(args) => unless_interrupted(reserve(&Args { scenario: Scenario::Hot, ..args })).await,
@@ -81,7 +81,7 @@ fn fail(why: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Runs a session against a server that runs already, or one of its own. Answers whether the figure counts.
+/// Runs a session against a server that runs already, or against one that it starts. Answers whether the figure counts.
 async fn reserve(args: &Args) -> Result<bool, String> {
     let service = Service::start(args).await?;
     let line = std::env::args().collect::<Vec<_>>().join(" ");

@@ -1,5 +1,5 @@
-//! What a partition's memory takes for reservations that have ended: events are made and folded into a state, as an owner
-//! and a follower do, and the process says how much of the machine it has.
+//! Measures how much memory a partition takes for reservations that have ended. Events are made and folded into a
+//! state, as an owner and a follower do, and the resident memory of the process is read before and after.
 
 use crate::args::MemoryArgs;
 use crate::machine;
@@ -16,16 +16,17 @@ const STEP_US: u64 = 3_000;
 /// When the first event is decided.
 const START_US: u64 = 1_795_000_000_000_000;
 
-/// Folds them, and prints what they take.
+/// Folds the events, and prints the memory that they take.
 ///
 /// # Errors
-/// What the machine does not say, or an event that does not fit: a mistake in this module.
+/// When the system does not report the resident memory, or when an event does not fit, which is a mistake in this
+/// module.
 pub fn command(args: &MemoryArgs) -> Result<bool, String> {
     let line = std::env::args().collect::<Vec<_>>().join(" ");
     println!("command  {line}\nmachine  {}\n", machine::line());
     let mut folding = Folding::new(args)?;
     let clock = Stopwatch::start();
-    let before = machine::resident_bytes().ok_or("the system does not say what is resident")?;
+    let before = machine::resident_bytes().ok_or("the system does not report the resident memory")?;
     for nth in 0..args.entries {
         folding.come_and_go(nth)?;
     }
@@ -72,8 +73,8 @@ impl Folding {
             let spec = PoolSpec { limits, areas, window: None, labels, mode: Mode::Open, rules };
             let pool = Pool { id: id.clone(), spec: spec.clone(), used: folding.idle.clone(), version: 1 };
             folding.pools.push(id.clone());
-            let ask = CommandBody::DefinePool { pool: id, spec, expected_version: None };
-            folding.fold(None, ask, EventBody::PoolDefined(pool))?;
+            let body = CommandBody::DefinePool { pool: id, spec, expected_version: None };
+            folding.fold(None, body, EventBody::PoolDefined(pool))?;
         }
         Ok(folding)
     }

@@ -1,6 +1,6 @@
-//! Readers in a closed loop: each asks for availability again as soon as it is answered. However many there are, they
-//! offer as much as is taken. They run on a thread of their own, so that what they do is not taken for the latency of
-//! reservations.
+//! Readers in a closed loop: each asks for availability again as soon as it is answered. They offer as much load as the
+//! server takes, however many they are. They run on a thread of their own, so that their work does not add to the
+//! measured latency of reservations.
 
 use crate::lane::Job;
 use crate::tally::Tally;
@@ -18,12 +18,12 @@ use tokio::task::JoinSet;
 /// Readers at work.
 pub struct Readers(JoinHandle<Result<Tally, String>>);
 
-/// What all of them go by.
+/// What all readers share.
 #[derive(Clone)]
 pub struct Course {
     /// Where the server listens.
     pub address: SocketAddr,
-    /// What is asked.
+    /// The requests to send.
     pub target: Arc<Target>,
     /// The clock that all of them measure by.
     pub clock: Arc<SystemClock>,
@@ -34,7 +34,7 @@ pub struct Course {
 }
 
 impl Readers {
-    /// So many of them, until the course ends.
+    /// Starts so many readers, which run until the course ends.
     ///
     /// # Errors
     /// When the system has no thread to give.
@@ -46,10 +46,10 @@ impl Readers {
         Builder::new().name("readers".to_owned()).spawn(run).map(Readers).map_err(|e| format!("no thread: {e}"))
     }
 
-    /// What they were told, once all have ended.
+    /// The tally of their answers, once all readers have ended.
     ///
     /// # Errors
-    /// Why it is not known.
+    /// Why the tally is not known.
     pub async fn end(self) -> Result<Tally, String> {
         let ended = tokio::task::spawn_blocking(move || self.0.join()).await.map_err(|e| e.to_string())?;
         ended.map_err(|_| "the readers panicked".to_owned())?

@@ -1,4 +1,4 @@
-//! The result, as a table for people and as JSON for programs. Both hold what speaks against the figure.
+//! The result, as a table for people and as JSON for programs. Both contain the doubts about the figure.
 
 use crate::session::Figures;
 use crate::tally::{Class, Tally};
@@ -6,9 +6,9 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
-/// The part of the machine above which the generator may be what is measured.
+/// The part of the machine above which the generator itself may limit the figure.
 const GENERATOR_SHARE_MAX: f64 = 0.3;
-/// The stolen part of the machine above which a figure is the neighbours'.
+/// The stolen part of the machine above which the neighbours distort a figure.
 const STOLEN_MAX: f64 = 0.02;
 
 /// The part of what was sent, in percent, that may leave late without being worth a note.
@@ -105,7 +105,7 @@ fn cost(figures: &Figures, cpu_seconds: f64) -> (f64, f64) {
     (cpu_seconds / figures.seconds, cpu_seconds * 1e6 / answered.max(1) as f64)
 }
 
-/// What speaks against the figure.
+/// Reasons to doubt the figure.
 fn doubts(figures: &Figures) -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let share = figures.cpu.generator / figures.seconds / cores;
@@ -125,7 +125,7 @@ fn doubts(figures: &Figures) -> Vec<String> {
         doubts.push(format!("{late:.1} % left late: connections were busy, or the generator had no core to run on"));
     }
     if dropped > 0.0 {
-        doubts.push(format!("{dropped:.1} % was never sent, and is in no latency: every connection was busy"));
+        doubts.push(format!("{dropped:.1} % was never sent, and is not in the latencies: every connection was busy"));
     }
     if figures.cpu.stolen() > STOLEN_MAX {
         doubts.push(format!("{:.1} % of the machine went to its neighbours", figures.cpu.stolen() * 100.0));

@@ -1,4 +1,4 @@
-//! A server of the load test's own: started on a scratch directory, stopped by the signal an operator would send.
+//! A server that the load test starts on a scratch directory, and stops by the signal that an operator would send.
 
 use headroom::app::read_address;
 use headroom::client::{self, Connection};
@@ -15,9 +15,9 @@ use tokio::time::Instant;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time to stop after it was asked to.
 const STOP_TIMEOUT: Duration = Duration::from_millis(SHUTDOWN_MS + 5_000);
-/// Between two looks at either.
+/// Pause between two checks of either.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Bytes of its last words that are shown.
+/// Bytes of its last output that an error shows.
 const LAST_WORDS: usize = 2_000;
 
 /// A child process that serves. Dropping it kills it.
@@ -32,7 +32,7 @@ impl Started {
     /// Starts `program serve` on a directory and waits until it is ready.
     ///
     /// # Errors
-    /// Why it is not.
+    /// Why it is not ready.
     pub async fn start(program: &Path, directory: &Path, arguments: &[String]) -> Result<Started, String> {
         let name = program.display();
         let output = directory.join("server.log");
@@ -92,7 +92,7 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // It may have ended already; a zombie would be left otherwise.
+        // The child may have ended already. Without the wait it would stay as a zombie.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! A session: pools of its own, one or more measured phases on them, and one audit of everything that was asked.
+//! A session: pools of its own, one or more measured phases on them, and one audit of all requests.
 
 use crate::alarm::Alarm;
 use crate::args::{Args, PaceArgs, REQUESTS_MAX};
@@ -25,14 +25,14 @@ use tokio::task::JoinSet;
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 /// From deciding the schedule to the first request due.
 const HEAD_START_US: u64 = 20_000;
-/// Shortest wait between two looks at the schedule: what falls due meanwhile leaves up to this much later, and the
-/// generator does not wake for every single request.
+/// Shortest wait between two looks at the schedule: a request that becomes due meanwhile is sent up to this much later,
+/// and the generator does not wake for every single request.
 const QUANTUM_US: u64 = 100;
 /// Time past a request's own deadline after which it counts as never answered.
 const GIVE_UP_AFTER_MS: u64 = 2_000;
-/// The part of all that is offered which has to be answered in time for a rate to count as sustained.
+/// The part of the offered requests that has to be answered in time for a rate to count as sustained.
 const ANSWERED_MIN: f64 = 0.99;
-/// The part of it that may fail.
+/// The part of the offered requests that may fail.
 const FAILED_MAX: f64 = 0.001;
 
 /// What one phase measured.
@@ -45,7 +45,7 @@ pub struct Figures {
     pub reserves: Tally,
     /// The queries, if there were any.
     pub queries: Option<Tally>,
-    /// What readers in a closed loop were told, if there were any.
+    /// The answers to readers in a closed loop, if there were any.
     pub readers: Option<Tally>,
     /// CPU time used in the measured time.
     pub cpu: Cpu,
@@ -67,7 +67,7 @@ impl Figures {
     }
 }
 
-/// What a phase's reservations are measured beside.
+/// The other load that runs beside the reservations of a phase.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Beside {
     /// Nothing else runs meanwhile.
@@ -95,7 +95,7 @@ pub struct Session {
     child: Option<u32>,
     /// The brokers' process ids, as far as they are known.
     brokers: Vec<u32>,
-    /// For what is not measured.
+    /// The connection for calls that are not measured.
     pub control: Connection,
     /// How each reservation ended, by its number.
     endings: Arc<Mutex<Vec<(u32, ReserveAnswer)>>>,
@@ -125,7 +125,7 @@ impl Session {
         })
     }
 
-    /// What is asked.
+    /// The requests of the session.
     pub fn target(&self) -> &Target {
         &self.target
     }
@@ -135,11 +135,11 @@ impl Session {
         f64::from(self.next_number) + rate * self.args.pace.duration() <= REQUESTS_MAX
     }
 
-    /// Offers `rate` reservations a second through the warm-up and the measured time, beside what is asked for, and waits for
-    /// what is left.
+    /// Offers `rate` reservations a second through the warm-up and the measured time, beside the other load, and waits
+    /// for the last answers.
     ///
     /// # Errors
-    /// Why it cannot be done.
+    /// Why the phase cannot be run.
     pub async fn phase(&mut self, rate: f64, beside: Beside) -> Result<Figures, String> {
         let Args { pace: PaceArgs { warmup, seconds, .. }, read_rate, .. } = self.args;
         let warmup_us = (warmup * 1e6) as u64;
@@ -274,7 +274,7 @@ impl Session {
         Ok((cpu_after.since(&cpu), turns_after.zip(turns).map(|(after, before)| after.since(&before))))
     }
 
-    /// What every caller of the session was told, and how many answers were none of the API's.
+    /// What every caller of the session was told, and how many answers were not answers of the API.
     pub fn history(&self) -> (History, u64) {
         let endings = self.endings.lock();
         let mut history = History::new();

@@ -1,4 +1,5 @@
-//! What is counted of a phase: every request ends in exactly one place, and its latency is taken from when it was due.
+//! What is counted of a phase: every request is counted in exactly one class, and its latency is measured from when it
+//! was due.
 
 use crate::lane::Job;
 use hdrhistogram::Histogram;
@@ -20,7 +21,7 @@ pub enum Class {
     Refused,
     /// 503: shed or timed out, nothing applied.
     Unavailable,
-    /// 504: timed out, unknown.
+    /// 504: timed out, and it is unknown whether it was applied.
     Unknown,
     /// Any other status.
     Other,
@@ -62,11 +63,11 @@ impl Class {
 /// The counts of one stream in one phase.
 pub struct Tally {
     latency_us: [Histogram<u64>; Class::ALL.len()],
-    /// From due to sent.
+    /// Time from due to sent.
     pub delay_us: Histogram<u64>,
     /// Requests that were due in the phase.
     pub scheduled: u64,
-    /// Of those, sent later than [`LATE_US`] after.
+    /// Of those, sent more than [`LATE_US`] after they were due.
     pub late: u64,
     /// Of those, never sent: every connection was busy and the backlog full.
     pub dropped: u64,
@@ -123,7 +124,7 @@ impl Tally {
         &self.latency_us[class as usize]
     }
 
-    /// How many ended so.
+    /// How many requests ended in this class.
     pub fn count(&self, class: Class) -> u64 {
         self.latency_us(class).len()
     }

@@ -1,4 +1,4 @@
-//! What is asked of the server: the pools of a session, and each request as it follows from its number.
+//! The requests to the server: the pools of a session, and each request as it follows from its number.
 
 use crate::args::{Args, Scenario};
 use headroom::audit::history::Call;
@@ -10,9 +10,9 @@ use headroom::gateway::routing;
 
 /// Areas the pools are divided over, minute by minute: a query asks for some minutes of one of them.
 const AREAS: u32 = 25;
-/// Those minutes, and so the pools that match.
+/// The number of those minutes, and so of the pools that match.
 const MATCHES: u32 = 20;
-/// Multiplied with a number, spreads neighbours over all pools.
+/// A factor that spreads neighbouring numbers over all pools.
 const SCATTER: u32 = 2_654_435_761;
 
 /// The requests of one session.
@@ -29,7 +29,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// The requests of the session that this text tells apart from all others.
+    /// The requests of a session; this text distinguishes it from all others.
     pub fn new(args: &Args, session: &str) -> Target {
         Target {
             prefix: format!("lt-{session}"),
@@ -106,7 +106,7 @@ impl Target {
     }
 }
 
-/// The beginning of a minute, counted from one that no run sees.
+/// The beginning of a minute, counted from a day in the far future.
 fn minute(number: u32) -> String {
     let (day, hour, minute) = (number / 1_440 + 1, number / 60 % 24, number % 60);
     format!("2100-01-{day:02}T{hour:02}:{minute:02}:00Z")

@@ -1,4 +1,4 @@
-//! Topics of a run's own: with as many copies as the cluster has room for, gone when the run is.
+//! Topics that a run creates, with as many copies as the cluster has room for, and deletes at its end.
 
 use headroom::log::kafka::ops::admin::wait;
 use headroom::log::kafka::{Cluster, Topics};
@@ -36,8 +36,8 @@ impl Copies {
     /// # Errors
     /// When it does not answer.
     pub fn on(cluster: &Cluster) -> Result<Copies, String> {
-        let asks: BaseConsumer = cluster.reader().create().map_err(|e| e.to_string())?;
-        let metadata = asks.fetch_metadata(None, LIMIT).map_err(|e| format!("{}: {e}", cluster.brokers))?;
+        let consumer: BaseConsumer = cluster.reader().create().map_err(|e| e.to_string())?;
+        let metadata = consumer.fetch_metadata(None, LIMIT).map_err(|e| format!("{}: {e}", cluster.brokers))?;
         let all = metadata.brokers().len().clamp(1, COPIES_MAX);
         Ok(Copies { all, in_sync: all.div_ceil(2) })
     }
@@ -47,7 +47,7 @@ impl Made {
     /// The three topics of a loop: commands, events, and one partition of replies.
     ///
     /// # Errors
-    /// Why they are not there.
+    /// Why they could not be created.
     pub fn make(cluster: &Cluster, partitions: u32) -> Result<Made, String> {
         let topics = &cluster.topics;
         let wanted = [(&topics.commands, partitions), (&topics.events, partitions), (&topics.replies, 1)];
@@ -63,9 +63,9 @@ impl Made {
         for answer in answers {
             answer.map_err(|(topic, code)| format!("cannot create {topic}: {code}"))?;
         }
-        let asks: BaseConsumer = cluster.reader().create().map_err(|e| e.to_string())?;
+        let consumer: BaseConsumer = cluster.reader().create().map_err(|e| e.to_string())?;
         for (name, partitions) in wanted {
-            (0..partitions).try_for_each(|partition| has_leader(&asks, name, partition))?;
+            (0..partitions).try_for_each(|partition| has_leader(&consumer, name, partition))?;
         }
         Ok(made)
     }
@@ -97,12 +97,12 @@ pub fn cluster(brokers: &str, purpose: &str) -> Cluster {
     }
 }
 
-/// The id of a log that is none, which nobody else's names make.
+/// The id of the log that the loop pretends to have; it follows from the name of the environment.
 pub fn log_id(cluster: &Cluster) -> u128 {
     cluster.environment.bytes().fold(0, |id: u128, byte| id.rotate_left(8) ^ u128::from(byte))
 }
 
-/// A partition as the client counts them.
+/// The number of a partition as the client takes it.
 pub fn number(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }
@@ -111,10 +111,10 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(LIMIT)).operation_timeout(Some(LIMIT))
 }
 
-fn has_leader(asks: &BaseConsumer, topic: &str, partition: u32) -> Result<(), String> {
+fn has_leader(consumer: &BaseConsumer, topic: &str, partition: u32) -> Result<(), String> {
     let waiting = Stopwatch::start();
     loop {
-        match asks.fetch_watermarks(topic, number(partition), LIMIT) {
+        match consumer.fetch_watermarks(topic, number(partition), LIMIT) {
             Ok(_) => return Ok(()),
             Err(error) if waiting.elapsed() > LIMIT => return Err(format!("{topic}/{partition}: {error}")),
             Err(_) => pause(Duration::from_millis(50)),
@@ -131,12 +131,12 @@ impl Drop for Made {
         match wait(self.admin.delete_topics(&names, &options())) {
             Ok(answers) => {
                 let left = answers.into_iter().filter_map(Result::err);
-                // What was never made cannot be left.
+                // A topic that was never created cannot remain.
                 for (topic, code) in left.filter(|(_, code)| *code != RDKafkaErrorCode::UnknownTopicOrPartition) {
-                    eprintln!("headroom-loadtest: {topic} is left: {code}");
+                    eprintln!("headroom-loadtest: {topic} could not be deleted: {code}");
                 }
             }
-            Err(error) => eprintln!("headroom-loadtest: topics are left: {error}"),
+            Err(error) => eprintln!("headroom-loadtest: topics could not be deleted: {error}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What turns cost a server on a cluster, by its own metrics: none of these are there when its log is embedded.
+//! What turns cost a server on a cluster, by its own metrics. A server with an embedded log has none of these.
 
 use headroom::client::{self, Connection, Method};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// As of now; `None` when the server has no such metrics.
+    /// Reads the sums as of now; `None` when the server has no such metrics.
     pub async fn read(server: &mut Connection) -> Option<Turns> {
         let request = client::bare(Method::GET, client::path("/metrics").ok()?);
         let answer = server.call(request, LIMIT).await.ok()?;
@@ -41,7 +41,7 @@ impl Turns {
         })
     }
 
-    /// Those since `earlier`.
+    /// What was added since `earlier`.
     pub fn since(&self, earlier: &Turns) -> Turns {
         let (committed, waited) = (self.committed - earlier.committed, self.waited - earlier.waited);
         Turns { committed, waited, slow: self.slow - earlier.slow, pause_ms: self.pause_ms }

@@ -12,7 +12,7 @@ const SHOWN_MAX: usize = 10;
 /// What the audit of a session found.
 pub struct Verdict {
     found: Inspection,
-    /// Answers that were none of the API's.
+    /// Answers that were not answers of the API.
     unreadable: u64,
     /// Reservations accepted under this session's keys.
     accepted: u64,
@@ -33,9 +33,9 @@ impl Verdict {
         let (history, unreadable) = session.history();
         let (mut accepted, mut taken_back, mut expired) = (0, 0, 0);
         let prefix = format!("{}-", session.target().prefix);
-        let count = |recorded: &ChainedEvent| {
+        let count = |event: &ChainedEvent| {
             let is_ours = |body: &EventBody| body.pool_id().is_some_and(|pool| pool.as_str().starts_with(&prefix));
-            match &recorded.event.body {
+            match &event.event.body {
                 body @ EventBody::Accepted(_) if is_ours(body) => accepted += 1,
                 body @ EventBody::Released(_, ReleaseCause::Abandoned) if is_ours(body) => taken_back += 1,
                 body @ EventBody::Expired(_) if is_ours(body) => expired += 1,
@@ -47,8 +47,8 @@ impl Verdict {
         Ok(Verdict { found, unreadable, accepted, taken_back, expired, live })
     }
 
-    /// Live reservations that callers can account for: the ones told yes whose hold has not ended, and those of callers that
-    /// do not know.
+    /// Live reservations that callers can account for: those of callers that were told yes, unless their hold has
+    /// ended, and those of callers that do not know the outcome.
     fn accounted(&self) -> u64 {
         (self.found.callers.yes + self.found.callers.unknown_live).saturating_sub(self.expired)
     }
@@ -60,7 +60,7 @@ impl Verdict {
             return Some(format!("{} breaches", found.breach_count()));
         }
         if *unreadable > 0 {
-            return Some(format!("{unreadable} answers are none of the API's"));
+            return Some(format!("{unreadable} answers are not answers of the API"));
         }
         if *live != self.accounted() || accepted - taken_back - expired != *live {
             let told = self.accounted();
@@ -70,10 +70,14 @@ impl Verdict {
         None
     }
 
-    /// The same for people.
+    /// The verdict for people.
     pub fn text(&self) -> String {
         let Verdict { found, accepted, taken_back, expired, live, .. } = self;
-        let states = if found.states.is_empty() { "the server's are what the log adds up to" } else { "NOT the log's" };
+        let states = if found.states.is_empty() {
+            "the server's states match the log"
+        } else {
+            "the server's states DO NOT match the log"
+        };
         let mut lines: Vec<_> = found.breaches().take(SHOWN_MAX).map(|breach| format!("  {breach}")).collect();
         lines.insert(0, format!("  log      {}", last_line(&found.laws.to_string())));
         lines.insert(1, format!("  callers  {}", last_line(&found.callers.to_string())));
@@ -86,7 +90,7 @@ impl Verdict {
         lines.join("\n")
     }
 
-    /// The same for programs.
+    /// The verdict for programs.
     pub fn json(&self) -> Value {
         let callers = &self.found.callers;
         json!({

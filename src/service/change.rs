@@ -4,19 +4,19 @@ use super::{CallContext, Decided, Refusal, Service};
 use crate::domain::{Amounts, CommandBody, ReservationId};
 use std::time::Duration;
 
-/// What shall become of a reservation.
+/// A change of a reservation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReservationChange {
-    /// The hold becomes a reservation for good.
+    /// The hold becomes a permanent reservation.
     Confirm,
-    /// The hold lasts for so long from the decision on.
+    /// The hold lasts this long, counted from the decision.
     Extend {
         /// The time in milliseconds.
         hold_ttl_ms: u64,
     },
-    /// The reservation takes other units.
+    /// The demand of the reservation is replaced.
     Amend {
-        /// All units that it takes from now on, by dimension.
+        /// The whole new demand, as units by dimension.
         demand: Amounts,
     },
     /// The reservation gives back what it takes.
@@ -36,7 +36,7 @@ impl ReservationChange {
 
 impl Service {
     /// Changes a reservation. Nothing is appended for an id that was never admitted, so that guessing ids costs the log
-    /// nothing. The look for the reservation and the wait for the decision share the caller's deadline.
+    /// nothing. Looking for the reservation and waiting for the decision share the caller's deadline.
     ///
     /// # Errors
     /// The [`Refusal`] to tell the caller.

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Knows where each partition of the log ended lately.
+/// Knows the last end of each partition that the log reported.
 pub struct Freshness {
     tail: Arc<dyn CommittedTail>,
     ends: Vec<End>,
 }
 
 impl Freshness {
-    /// Over this log with so many partitions.
+    /// For this log, which has so many partitions.
     pub fn new(tail: Arc<dyn CommittedTail>, partitions: u32) -> Freshness {
         Freshness { tail, ends: (0..partitions).map(|_| End::default()).collect() }
     }
@@ -34,15 +34,15 @@ impl Freshness {
         let Some(end) = end.since_now(&self.tail, partition).await else { return false };
         let (done, reached) = oneshot::channel();
         handle.when_at(end, move || {
-            // Whoever waited may have given up.
+            // The caller may have given up.
             let _ = done.send(());
         });
         reached.await.is_ok()
     }
 }
 
-/// Where one partition of the log ends. The log may have to be asked, so that callers who want to know at the same time
-/// share one answer.
+/// Where one partition of the log ends. Asking the log takes time, so callers that ask at the same time share one
+/// answer.
 #[derive(Default)]
 struct End {
     /// How many questions were asked.

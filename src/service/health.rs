@@ -1,4 +1,5 @@
-//! Whether the process lives, serves, and has started: what probes of any protocol ask.
+//! Answers to health probes of any protocol: whether the process is alive, whether it serves calls, and whether its
+//! start is over.
 
 use super::Service;
 use std::collections::BTreeMap;
@@ -6,14 +7,14 @@ use std::collections::BTreeMap;
 pub use crate::gateway::readiness::Outage;
 pub use crate::gateway::{Restored, Startup};
 
-/// How the process as a whole is.
+/// The health of the whole process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HealthStatus {
-    /// Every partition is decided.
+    /// Commands are decided on every partition.
     Ok,
-    /// Some partitions are not decided as they should be; the others are.
+    /// Some partitions do not decide commands as they should; the others do.
     Degraded,
-    /// No partition is decided, or the process starts or ends.
+    /// No partition decides commands, or the process is starting or shutting down.
     Unavailable,
 }
 
@@ -24,9 +25,9 @@ pub struct Health {
     pub status: HealthStatus,
     /// Whether the process is shutting down.
     pub is_closing: bool,
-    /// Every partition that is not as it should be, by its number.
+    /// Every partition that has a problem, by its number.
     pub outages: BTreeMap<u32, Outage>,
-    /// How far the start is; `None` once it is over, and where the probe does not ask for it.
+    /// The progress of the start. `None` when the start is over, or when the probe does not report it.
     pub startup: Option<Startup>,
 }
 
@@ -40,7 +41,8 @@ impl Service {
         Health { status: HealthStatus::Unavailable, is_closing: false, outages, startup: None }
     }
 
-    /// Whether calls are to be sent here. A partition that is not decided keeps no other from being served.
+    /// Whether callers should send calls here. A partition that decides nothing does not stop the others from being
+    /// served.
     pub fn ready(&self) -> Health {
         let (is_closing, outages) = (self.is_leaving(), self.gateway.outages());
         let is_served = !is_closing && !self.is_restoring() && self.gateway.decides(&outages);
@@ -52,7 +54,7 @@ impl Service {
         Health { status, is_closing, outages, startup: None }
     }
 
-    /// Whether the state of every partition has been rebuilt once, but for partitions that cannot be read now.
+    /// Whether the state of every partition has been rebuilt once. Partitions that cannot be read now do not count.
     pub fn started(&self) -> Health {
         let (is_closing, outages) = (self.is_leaving(), self.gateway.outages());
         if !self.is_restoring() {

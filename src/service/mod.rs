@@ -1,6 +1,6 @@
-//! The use cases: what callers can have done, with domain values in and domain values out. Every edge (HTTP today) parses
-//! its own protocol, calls these functions, and says in its own words what they answer. A [`Decided`] carries the event
-//! that decided the call; a [`Refusal`] carries a [`Code`], from which an edge derives its status. Nothing here knows a
+//! The use cases: everything that callers can ask for. They take and return domain values. Every edge (HTTP today)
+//! parses its own protocol, calls these functions, and translates their results. A [`Decided`] carries the event that
+//! decided the call; a [`Refusal`] carries a [`Code`], from which an edge derives its status. Nothing here knows a
 //! protocol, a header or a status number.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -31,14 +31,15 @@ use searches::Searches;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// What every call that changes something says besides what it changes.
+/// What every changing call carries besides the change itself.
 #[derive(Clone, Debug)]
 pub struct CallContext {
     /// The caller's idempotency key.
     pub key: Option<IdempotencyKey>,
-    /// The name of whoever makes the call; it is recorded with the decision.
+    /// The name of the caller; it is recorded with the decision.
     pub actor: Option<Name>,
-    /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`](crate::limits::DEADLINE_MAX_MS). `None` is the default of the process.
+    /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`](crate::limits::DEADLINE_MAX_MS). `None`
+    /// means the default of the process.
     pub timeout_ms: Option<u64>,
     /// When the request arrived, by [`Service::now`]. The caller's time is counted from then on.
     pub arrived: Micros,
@@ -57,19 +58,19 @@ pub struct Service {
 }
 
 impl Service {
-    /// Over this gateway and the committed events of its log. `secret` is drawn at start.
+    /// The use cases over this gateway and the committed events of its log. `secret` is drawn at start.
     pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, secret: u128) -> Service {
         let freshness = Freshness::new(Arc::clone(&tail), gateway.replica().partition_count());
         let (searches, next_unkeyed) = (Searches::new(), AtomicU64::new(1));
         Service { gateway, tail, freshness, searches, secret, next_unkeyed }
     }
 
-    /// The clock that counts callers' time; it never goes back.
+    /// The present time of the clock that measures deadlines. It never goes back.
     pub fn now(&self) -> Micros {
         self.gateway.now()
     }
 
-    /// Takes back what an answer has reserved that could not be delivered to its caller.
+    /// Takes back a reservation whose answer could not be delivered to its caller.
     pub fn take_back(&self, Receipt { id, reserved }: Receipt) {
         self.gateway.take_back(id, reserved);
     }
@@ -79,12 +80,12 @@ impl Service {
         self.gateway.leave();
     }
 
-    /// Whether callers are asked to go elsewhere.
+    /// Whether this process has announced that it will take no more calls.
     pub fn is_leaving(&self) -> bool {
         self.gateway.is_leaving()
     }
 
-    /// Takes no more calls. Calls in flight are still answered.
+    /// Stops taking calls. Calls in flight are still answered.
     pub fn close(&self) {
         self.gateway.close();
     }
@@ -128,7 +129,7 @@ impl Service {
     }
 }
 
-/// A partition whose state cannot be read has no owner either: callers are told the cause, as readers are.
+/// A partition whose state cannot be read has no owner either. Its callers get the same cause as its readers.
 fn or_unreadable(refusal: Refusal, home: Option<&PartitionHandle>) -> Refusal {
     match home {
         Some(home) if matches!(refusal, Refusal::Shed(Shed::NoOwner)) && home.is_unreadable() => {
@@ -176,7 +177,7 @@ mod no_log {
     }
 
     impl Service {
-        /// Over a log of one partition that takes no commands, and panics when it is asked where it ends.
+        /// A service over a log of one partition that takes no commands, and panics when it is asked for its end.
         pub(crate) fn over_no_log() -> Service {
             let (log, replica, clock) = (Arc::new(NoLog), Arc::new(Replica::new(1)), Arc::new(SystemClock::new()));
             let gateway = Arc::new(Gateway::new(1, 250, log.clone(), replica, clock));

@@ -1,5 +1,5 @@
-//! What the command line of the same machine asks of a running process, whose log it cannot open itself: committed
-//! events, digests of states, and setting clocks back. An edge decides who may call this.
+//! What the command line asks of a running process on the same machine, because it cannot open the log itself:
+//! committed events, digests of states, and setting clocks back. The edge decides who may call this.
 
 use super::Service;
 use crate::domain::Digest;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 pub use crate::log::{LogError, StoredEvent};
 pub use crate::replica::ClockSetOutcome;
 
-/// How long an owner may take to set its clock: that changes every hold and everything that is remembered.
+/// How long an owner may take to set its clock. It changes every hold and every remembered entry.
 const SET_CLOCK_LIMIT: Duration = Duration::from_secs(30);
 
 /// Some committed events of a partition.
@@ -37,7 +37,7 @@ pub struct StateSummary {
     pub live: usize,
 }
 
-/// What came of setting the clock of one partition.
+/// The result of setting the clock of one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClockAnswer {
     /// The owner answered.
@@ -72,8 +72,8 @@ impl Service {
         Ok(EventsPage { end, events })
     }
 
-    /// The state of a partition in figures; `None` when there is no such partition. It blocks, and the partition's owner
-    /// waits meanwhile.
+    /// The state of a partition in figures; `None` when there is no such partition. It blocks, and the partition's
+    /// owner waits meanwhile.
     pub fn state_summary(&self, partition: u32) -> Option<StateSummary> {
         let summary = |handle: &PartitionHandle| {
             handle.read(|state| StateSummary {
@@ -107,7 +107,7 @@ fn ask_to_set_clock(handle: &PartitionHandle, because: &str) -> oneshot::Receive
     handle.ask_to_set_clock(ClockRequest {
         because: because.to_owned(),
         told: Box::new(move |setting| {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = told.send(setting);
         }),
     });

@@ -1,12 +1,12 @@
-//! What a call comes to. A [`Decided`] is the owner's "yes": the event itself. A [`Refusal`] is everything else, with all
-//! that is known of it; its [`Code`] is stable, and the one table in [`Code::meaning`] says of each code what a caller may
-//! conclude. Edges add their own status and their own advice.
+//! The result of a call. A [`Decided`] is the owner's "yes": the event itself. A [`Refusal`] is everything else, with
+//! all that is known about it. Its [`Code`] is stable, and the one table in [`Code::meaning`] says what a caller may
+//! conclude from each code. Edges add their own status and their own advice.
 
 use crate::domain::{ChainedEvent, CommandId, Entry, EventBody, Micros, Pool, PoolId, Reason, ReservationId, Reserved};
 use crate::gateway::admission::Shed;
 use crate::replica::PartitionHandle;
 
-/// Whether a call that was refused may have been applied all the same.
+/// Whether a call without a "yes" may still have been applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// It was not applied and never will be.
@@ -28,7 +28,7 @@ impl Effect {
     }
 }
 
-/// Why a call was refused. Callers branch on it, so that it never changes its meaning.
+/// Why a call was refused. Callers branch on the code, so its meaning never changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Code {
     /// The owner refused the command for this reason.
@@ -43,7 +43,7 @@ pub enum Code {
     Unreadable,
     /// The deadline passed, and it is certain that nothing was left behind.
     Timeout,
-    /// The deadline passed, and nobody knows yet what becomes of the call.
+    /// The deadline passed, and nobody knows yet whether the call will be applied.
     TimeoutUnknown,
     /// The server has a bug.
     Internal,
@@ -62,18 +62,18 @@ pub struct Meaning {
     pub is_retryable: bool,
 }
 
-/// Only another call can help, or somebody who changes what stands in the way.
+/// Repeating the call does not help: the caller has to send another call, or somebody has to remove the obstacle.
 const fn fault(name: &'static str, title: &'static str) -> Meaning {
     Meaning { name, title, effect: Effect::NotApplied, is_retryable: false }
 }
 
-/// What stands in the way may pass by itself.
+/// Repeating the call may help, because the obstacle may disappear by itself.
 const fn passing(name: &'static str, title: &'static str) -> Meaning {
     Meaning { name, title, effect: Effect::NotApplied, is_retryable: true }
 }
 
 impl Code {
-    /// The code of a refusal by the owner. Both ways in which an owner comes too late to a command are timeouts.
+    /// The code of a refusal by the owner. Both reasons for which an owner is too late are timeouts.
     pub fn of_reason(reason: Reason) -> Code {
         match reason {
             Reason::Expired | Reason::Abandoned => Code::Timeout,
@@ -81,7 +81,8 @@ impl Code {
         }
     }
 
-    /// Every code that a caller may read. No caller is told of a copy of its command.
+    /// Every code that a caller may read. `Duplicate` is not among them, because no caller gets an answer about a copy
+    /// of its command.
     pub fn all() -> impl Iterator<Item = Code> {
         let decided = Reason::ALL.iter().filter(|reason| **reason != Reason::Duplicate);
         let others = [
@@ -118,7 +119,7 @@ fn of_reason(reason: Reason) -> Meaning {
     let title = title(reason);
     match reason {
         Reason::Expired | Reason::Abandoned => Code::Timeout.meaning(),
-        // Whoever were told would not know what the original came to.
+        // A caller that read this would not know the outcome of the original command.
         Reason::Duplicate => Meaning { effect: Effect::Unknown, ..passing(reason.code(), title) },
         Reason::DeadlineTooFar | Reason::TooManyCommands | Reason::MemoryFull | Reason::TooManyAttempts => {
             passing(reason.code(), title)
@@ -178,10 +179,10 @@ impl Unread {
     }
 }
 
-/// A call that got no "yes", with all that is known of why.
+/// A call without a "yes", with all that is known about the cause.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// The owner refused the command; the event has the details, and its place in the log is the proof.
+    /// The owner refused the command; the event has the details, and its position in the log is the proof.
     Rejected {
         /// The reason that the event gives.
         reason: Reason,
@@ -190,7 +191,7 @@ pub enum Refusal {
     },
     /// The deadline passed without a decision.
     TimedOut {
-        /// Whether the command may yet be applied.
+        /// Whether the command may still be applied.
         effect: Effect,
         /// Whether the call had a key, under which it can be repeated safely.
         is_keyed: bool,
@@ -205,18 +206,19 @@ pub enum Refusal {
     NoPoolToReplace(PoolId),
     /// This reservation does not exist any more, or never did.
     UnknownReservation(ReservationId),
-    /// This process does not know the reservation, and did not learn in time whether the log does.
+    /// This process does not know the reservation, and could not find out in time whether the log has it.
     NotKnownHere(ReservationId),
-    /// This attempt came to nothing, but an earlier one under the same key has reserved. The refusal is that of the attempt.
+    /// This attempt was not applied, but an earlier attempt under the same key has reserved. The refusal is the one of
+    /// this attempt.
     EarlierAttempt(Box<Refusal>),
-    /// The server has a bug, which its log says more about.
+    /// The server has a bug. The log lines of the server say more.
     Internal,
 }
 
 impl Refusal {
     /// Logs a bug and refuses the call that met it.
     pub(super) fn bug(what: &'static str) -> Refusal {
-        tracing::error!(what, "an answer could not be made");
+        tracing::error!(what, "an answer could not be made: this is a bug");
         Refusal::Internal
     }
 
@@ -254,8 +256,8 @@ impl Refusal {
         }
     }
 
-    /// Whether it is an answer to this attempt alone: not one that the key keeps, and not one that leaves open what
-    /// became of the call.
+    /// Whether the refusal answers this attempt alone: the key does not keep it, and it is certain that the attempt was
+    /// not applied.
     pub(super) fn is_of_one_attempt(&self) -> bool {
         let is_of_key = match self {
             Refusal::Rejected { reason, .. } => reason.is_remembered() || *reason == Reason::KeyReused,
@@ -270,7 +272,8 @@ impl Refusal {
 pub struct Decided(pub Box<ChainedEvent>);
 
 impl Decided {
-    /// Whether the call changed nothing: the key had this answer before, or what was asked for was so already.
+    /// Whether the call changed nothing: the key had this answer before, or the request asked for what was already
+    /// true.
     pub fn is_repeated(&self) -> bool {
         matches!(self.0.event.body, EventBody::Repeated(..))
     }
@@ -283,7 +286,7 @@ impl Decided {
         self.0.event.body.pool().ok_or_else(|| self.unexpected())
     }
 
-    /// The version that a definition has replaced; `None` when it made the pool.
+    /// The version that a definition has replaced; `None` when it created the pool.
     pub fn replaced_version(&self) -> Option<u64> {
         let pool = self.0.event.body.pool()?;
         pool.version.checked_sub(1).filter(|version| *version > 0)
@@ -297,7 +300,7 @@ impl Decided {
         self.0.event.body.entry().ok_or_else(|| self.unexpected())
     }
 
-    /// What a Reserve has reserved, to be taken back if its caller cannot be told.
+    /// What a Reserve has reserved, to be taken back if the answer cannot be delivered.
     pub fn receipt(&self) -> Option<Receipt> {
         let (command, entry) = self.0.event.command().zip(self.0.event.body.entry())?;
         let deadline = command.deadline.unwrap_or(Micros::MAX);
@@ -308,7 +311,7 @@ impl Decided {
     fn unexpected(&self) -> Refusal {
         let event = &self.0.event;
         let (partition, seq, kind) = (event.partition, event.seq, event.body.kind());
-        tracing::error!(partition, seq, %kind, "a decision is of another kind than its command");
+        tracing::error!(partition, seq, %kind, "a decision does not fit its command: this is a bug");
         Refusal::Internal
     }
 }
@@ -332,7 +335,7 @@ mod tests {
             let code = Code::of_reason(*reason);
             let meaning = code.meaning();
             assert!(code == Code::Timeout || meaning.name == reason.code(), "{reason}");
-            // What a key remembers has nothing to do with load: a second call changes nothing.
+            // A refusal that a key remembers does not depend on load, so repeating the call does not help.
             assert!(!(reason.is_remembered() && meaning.is_retryable), "{reason}");
         }
     }

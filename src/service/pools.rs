@@ -15,8 +15,7 @@ pub enum ExpectedPool {
 }
 
 impl Service {
-    /// Makes a pool, or replaces everything that its planner has said of it. [`Decided::replaced_version`] tells which of
-    /// the two it was.
+    /// Creates a pool, or replaces its whole definition. [`Decided::replaced_version`] tells which of the two happened.
     ///
     /// # Errors
     /// The [`Refusal`] to tell the caller.
@@ -39,8 +38,8 @@ impl Service {
         self.decide(CommandBody::DefinePool { pool, spec, expected_version }, context).await
     }
 
-    /// Refuses a pool that does not exist. One that exists never goes away, so that it is still there when the command is
-    /// decided.
+    /// Refuses a pool that does not exist. Pools are never removed, so a pool that exists still exists when the command
+    /// is decided.
     async fn require_pool(&self, id: &PoolId) -> Result<(), Refusal> {
         let replica = self.replica();
         if replica.pool(id).is_some() {
@@ -52,7 +51,7 @@ impl Service {
         replica.pool(id).map(drop).ok_or_else(|| Refusal::NoPoolToReplace(id.clone()))
     }
 
-    /// Changes parts of a pool and keeps the rest. A change of limits alone is recorded as one.
+    /// Changes parts of a pool and keeps the rest. A change of limits alone becomes the command that adjusts limits.
     ///
     /// # Errors
     /// The [`Refusal`] to tell the caller.

@@ -1,4 +1,4 @@
-//! Reads. They never touch the log's commands: they answer from the states in this process, and say how old those are.
+//! Reads. They append no commands. They answer from the states in this process, and say how old these states are.
 
 use super::{Code, Refusal, Service, Unread};
 use crate::domain::coverage::Query;
@@ -23,9 +23,9 @@ pub struct PoolList {
 /// A reservation as it was read, with the counters of its pool at that time.
 #[derive(Clone, Debug)]
 pub struct ReservationView {
-    /// What the state holds of it.
+    /// The reservation as the state holds it.
     pub reservation: Reservation,
-    /// The pool that it takes capacity of.
+    /// The pool that it takes capacity from.
     pub pool: Arc<Pool>,
     /// The number of its partition.
     pub partition: u32,
@@ -45,7 +45,8 @@ impl Service {
         self.replica().pool(id).ok_or_else(|| Refusal::UnknownPool(id.clone()))
     }
 
-    /// One reservation, which may have ended already. `is_fresh` waits for everything that was committed before this call.
+    /// One reservation, which may have ended already. `is_fresh` waits for everything that was committed before this
+    /// call.
     ///
     /// # Errors
     /// The [`Refusal`] to tell the caller.
@@ -57,9 +58,9 @@ impl Service {
         Ok(ReservationView { reservation, pool, partition: handle.id(), next_seq })
     }
 
-    /// A page of the pools that match, by id. Partitions that cannot be read are named; the call is refused only when all
-    /// of them are, or when a wait for the newest state was in vain. `render` makes the answer of the edge on a thread
-    /// that may block, because a page can be long.
+    /// A page of the pools that match, by id. Partitions that cannot be read are named; the call is refused only when
+    /// all of them are, or when the newest state did not come in time. `render` makes the answer of the edge on a
+    /// thread that may block, because a page can be long.
     ///
     /// # Errors
     /// The [`Refusal`] to tell the caller.
@@ -89,12 +90,12 @@ impl Service {
         self.searches.run(begin, move |listing| render(PoolList { listing, incomplete })).await
     }
 
-    /// Refuses a partition whose state is not whole. `is_fresh` waits until the state has everything that was committed
-    /// before this call.
+    /// Refuses a partition whose state is not complete. `is_fresh` waits until the state has everything that was
+    /// committed before this call.
     pub(super) async fn readable(&self, handle: &PartitionHandle, is_fresh: bool) -> Result<(), Unread> {
         let unread = |code, why| Err(Unread::of(handle, code, why));
         let stopped = handle.why_not_served();
-        // A partition that has stopped is read for as long as its state says something.
+        // A partition that has stopped stays readable, unless its state is empty.
         let is_empty = || handle.read(|state| state.position().next_seq == 0);
         let code = match handle.status() {
             PartitionStatus::Restoring => Some(Code::Restoring),
@@ -104,7 +105,7 @@ impl Service {
             _ => None,
         };
         if let Some(code) = code {
-            // The cause may be over by now.
+            // The cause may have ended meanwhile.
             return unread(code, stopped.unwrap_or_else(|| "restoring".to_owned()));
         }
         if is_fresh && !self.freshness.reached(handle, Duration::from_millis(FRESH_WAIT_MAX_MS)).await {
@@ -114,7 +115,8 @@ impl Service {
         Ok(())
     }
 
-    /// A reservation that was admitted once, and its pool. A refusal that a key remembers has an id as well, and is none.
+    /// A reservation that was admitted once, and its pool. A refusal that a key remembers has an id too, but was never
+    /// admitted.
     pub(super) fn admitted(&self, id: ReservationId) -> Option<Known> {
         let known = self.replica().reservation(&id, self.gateway.clock())?;
         let was_admitted = !matches!(known.reservation.status, Status::Void | Status::Refused { .. });

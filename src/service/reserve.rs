@@ -10,17 +10,18 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct Reserve {
     /// The pool that is to give it.
     pub pool: PoolId,
-    /// Units by dimension, all of which are taken or none.
+    /// Units by dimension. Either all of them are taken, or none.
     pub demand: Amounts,
-    /// How long the hold lasts, in milliseconds; `None` reserves for good.
+    /// How long the hold lasts, in milliseconds; `None` makes a permanent reservation.
     pub hold_ttl_ms: Option<u64>,
     /// The caller's order.
     pub order_ref: Option<Name>,
 }
 
 impl Service {
-    /// Reserves capacity. The same key in the same pool makes the same reservation. The caller of a "yes" that cannot be
-    /// delivered owes a [`Service::take_back`]; when this future is dropped before it is done, the gateway does that.
+    /// Reserves capacity. The same key in the same pool makes the same reservation. An edge that cannot deliver the
+    /// "yes" has to call [`Service::take_back`]. When this future is dropped before it is done, the gateway takes the
+    /// reservation back.
     ///
     /// # Errors
     /// The [`Refusal`] to tell the caller.
@@ -30,8 +31,8 @@ impl Service {
         self.decide(CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref }, context).await
     }
 
-    /// The id of the reservation that this key makes in this pool. Without a key it is one that nobody else has and nobody
-    /// can guess.
+    /// The id of the reservation that this key makes in this pool. Without a key the id is unique, and nobody can guess
+    /// it.
     fn reservation_id(&self, pool: &PoolId, key: Option<&IdempotencyKey>) -> Result<ReservationId, Refusal> {
         if let Some(key) = key {
             return Ok(routing::reservation_id(pool, key));

@@ -1,5 +1,5 @@
-//! Searches over pools: how many may be under way, how many of them are worked on at once, and where. They do not run on
-//! the threads that take calls in and give answers out: however many callers read, those are free for reservations.
+//! Searches over pools: how many may be open, how many of them run at once, and on which threads. They do not run on
+//! the threads that handle requests. So these threads stay free for reservations, however many callers search.
 
 use super::Refusal;
 use crate::gateway::admission::Shed;
@@ -11,9 +11,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The slots that searches take.
 pub(super) struct Searches {
-    /// One for each search that is under way.
+    /// One for each search that is open.
     slots: Semaphore,
-    /// One for each search that is worked on. The search that has waited longest is next.
+    /// One for each search that runs now. The search that has waited longest is next.
     turns: Semaphore,
 }
 
@@ -38,7 +38,7 @@ impl Searches {
         self.slots.try_acquire().map_err(|_| Shed::Reads)
     }
 
-    /// Begins a search, takes it to its end in turns with the others, and makes the answer.
+    /// Begins a search, runs it to its end while it alternates with the other searches, and makes the answer.
     ///
     /// # Errors
     /// [`Refusal::Internal`] when it panics.

@@ -1,10 +1,10 @@
-//! What is counted and told of clocks: steps of the machine's own, and how far partitions are ahead of it.
+//! Metrics of clocks: steps of this machine's wall clock, and how far partitions are ahead of it.
 
 use super::register::{as_seconds, counters, float_gauges};
 use crate::time::Offset;
 use prometheus::{GaugeVec, IntCounterVec, Registry};
 
-/// Where a clock steps to.
+/// The direction in which a clock steps.
 pub(super) const FORWARD: &str = "forward";
 pub(super) const BACK: &str = "back";
 

@@ -1,5 +1,6 @@
-//! What the API reports, as metrics; and a line for requests that were refused or failed, so that an answer's `trace_id`
-//! is found in the log: at INFO, for none of them is anything to wake anyone for, and a bounded number a second.
+//! Metrics of the API, and log lines for requests that were refused or failed, so that the `trace_id` of an answer can
+//! be found in the log. The lines are INFO, because nobody has to wake up for them, and their number in a second is
+//! bounded.
 
 use super::metrics::Metrics;
 use super::register::as_seconds;
@@ -53,7 +54,8 @@ impl Metrics {
         }
     }
 
-    /// Tells of the requests without a line of which nothing was told yet: no other request will come.
+    /// Logs how many requests got no line of their own and were not counted in the log yet. To be called when no other
+    /// request will come.
     pub fn requests_are_over(&self) {
         let left_out = self.samples.lock().left_out(Micros::MAX);
         tell(left_out);
@@ -62,6 +64,6 @@ impl Metrics {
 
 fn tell(left_out: Vec<(&'static str, u64)>) {
     for (code, count) in left_out {
-        tracing::info!(code, count, "requests not done, without a line each");
+        tracing::info!(code, count, "more requests not done; they have no line of their own");
     }
 }

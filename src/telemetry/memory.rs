@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use prometheus::{IntGaugeVec, Registry};
 use std::collections::BTreeSet;
 
-/// How many bytes partitions remember, and how many they may.
+/// Metrics of the bytes that partitions remember, and of their limit.
 pub(super) struct MemoryMetrics {
     bytes: IntGaugeVec,
     ratio: prometheus::GaugeVec,

@@ -1,6 +1,6 @@
 //! Every metric by name: prefix `headroom_`, base units, `_total` for what only grows. Labels are few and bounded
 //! (partition, kind, reason, route, method, status and the like), never the id of a pool, a reservation or a caller.
-//! Call sites call functions; no name or label stands anywhere else.
+//! Call sites call functions; no name or label is written anywhere else.
 
 use super::clock::ClockMetrics;
 use super::memory::MemoryMetrics;
@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 const FAR: &str = "far";
 /// Reason of a withdrawal: the machine's clock is far from the brokers'.
 const CLOCK: &str = "clock";
-/// Up to [`crate::limits::TURN_RECORDS_MAX`].
+/// Buckets for the number of events in a turn, up to [`crate::limits::TURN_RECORDS_MAX`].
 const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
 /// All metrics of one process.
@@ -29,7 +29,7 @@ pub struct Metrics {
     pub(super) watched: RwLock<Option<Watched>>,
     pub(super) pace: RwLock<Option<Pacing>>,
     pub(super) samples: Mutex<Samples>,
-    /// Whether requests got no line, of which nothing was told yet.
+    /// Whether there are requests without a log line that no other line has counted yet.
     pub(super) has_left_out: AtomicBool,
 
     pub(super) owner: OwnerMetrics,
@@ -210,7 +210,7 @@ impl TurnMetrics {
 }
 
 impl Metrics {
-    /// All of them, at nothing.
+    /// All metrics, with nothing counted yet.
     pub fn new() -> Metrics {
         let r = &Registry::new();
         put(r, ProcessCollector::for_self());
@@ -261,7 +261,7 @@ impl Metrics {
         metrics
     }
 
-    /// What never happened is 0, not absent: an alert on the first one needs the step from 0.
+    /// Sets counters of what never happened to 0. An alert on the first event needs the step from 0 to 1.
     fn begin(&self) {
         for reason in [FAR, CLOCK] {
             self.turning.withdrawals.with_label_values(&[reason]);

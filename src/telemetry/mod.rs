@@ -1,6 +1,6 @@
-//! What Headroom tells those who run it: metrics by name, log lines, and nothing of a caller's business. An ERROR line
-//! means that someone should wake up. Where and how lines are written is set up here, once, by the binary; libraries
-//! and tests only write them.
+//! What Headroom tells its operators: metrics and log lines, without any business data of callers. An ERROR line means
+//! that someone should wake up. The binary calls [`init`] once, which sets where lines go and in which format;
+//! libraries and tests only write lines.
 
 mod clock;
 mod http;
@@ -19,10 +19,11 @@ use crate::config::LogFormat;
 use std::panic::PanicHookInfo;
 use tracing_subscriber::EnvFilter;
 
-/// Sends log lines that pass `filter` to standard error, and makes a panic an ERROR line. Once a process.
+/// Sends log lines that pass `filter` to standard error, and makes a panic an ERROR line. To be called once in a
+/// process.
 ///
 /// # Errors
-/// When the filter is none, or log lines already go somewhere.
+/// When the filter is not valid, or when log lines already have a destination.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log level {filter}: {error}"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -35,7 +36,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whatever panicked, the line says where; whether the process goes on is the panicking thread's business.
+/// Logs where a panic happened. Whether the process continues depends on the thread that panicked.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let what = panic.payload().downcast_ref::<String>().map(String::as_str);
     let what = what.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("no reason given");

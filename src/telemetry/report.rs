@@ -64,8 +64,8 @@ impl Report for Metrics {
         tracing::warn!(partition, why, "checkpoint does not match the log; deleted, rebuilding from the log");
     }
 
-    /// Called by the state's one writer before its first turn: from here on, counting what turns change keeps the
-    /// number of live reservations right without ever counting them again.
+    /// The only writer of the state calls this before its first turn. From then on the changes of each turn are added,
+    /// so that live reservations are never counted again.
     fn recovered(&self, partition: u32, recovered: &Recovered) {
         let Recovered { events, read, took_us, from_checkpoint } = *recovered;
         let label = partition.to_string();
@@ -145,7 +145,7 @@ mod tests {
         commit_us: 1,
     };
 
-    /// The lines that turns of partition 2 are worth.
+    /// The log lines that these turns of partition 2 cause.
     fn told<const N: usize>(turns: [TurnReport; N]) -> String {
         let page = Page::default();
         let writer = page.clone();
@@ -168,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_command_that_nobody_can_decide_is_a_warning() {
-        let letter = Undecidable { offset: 7, at: Micros(1), reason: "misrouted".to_owned() };
-        let told = told([TurnReport { dead: Some(DeadCommands { first: letter, count: 3 }), ..TURN }, TURN]);
+        let undecidable = Undecidable { offset: 7, at: Micros(1), reason: "misrouted".to_owned() };
+        let told = told([TurnReport { dead: Some(DeadCommands { first: undecidable, count: 3 }), ..TURN }, TURN]);
         assert_eq!(told.lines().count(), 1, "{told}");
         for part in [" WARN ", "partition=2 count=3 first=2-7 reason=\"misrouted\"", "headroom dead-letters"] {
             assert!(told.contains(part), "{part} in {told}");

@@ -1,5 +1,6 @@
-//! Which refused and failed requests get a log line: some of every second and code, so that what comes once is found and
-//! what comes in a storm fills no disk; and how many got none. Time is an argument.
+//! Decides which refused and failed requests get a log line, and counts the others. Each code gets a bounded number of
+//! lines in a second: a rare refusal is found in the log, and a storm of refusals does not fill the disk. Time is an
+//! argument.
 
 use crate::domain::Micros;
 use crate::limits::LOGGED_REFUSALS_PER_SECOND;
@@ -13,7 +14,7 @@ struct Share {
     left_out: u64,
 }
 
-/// All codes' shares. There are as many as the table of problems has rows, about.
+/// All codes' shares. There are about as many as the table of problems has rows.
 #[derive(Default, Debug)]
 pub(super) struct Samples(BTreeMap<&'static str, Share>);
 
@@ -34,14 +35,14 @@ impl Samples {
         is_admitted
     }
 
-    /// The codes of which requests got no line in a second before `now`, with how many; each is told once.
+    /// How many requests of each code got no line in a second before `now`. Each request is reported once.
     pub(super) fn left_out(&mut self, now: Micros) -> Vec<(&'static str, u64)> {
         let second = second_of(now);
         let over = self.0.iter_mut().filter(|(_, share)| share.left_out > 0 && share.second != second);
         over.map(|(code, share)| (*code, std::mem::take(&mut share.left_out))).collect()
     }
 
-    /// Whether there are any of which nothing was told yet.
+    /// Whether there are requests without a line that were not reported yet.
     pub(super) fn has_left_out(&self) -> bool {
         self.0.values().any(|share| share.left_out > 0)
     }
@@ -69,7 +70,7 @@ mod tests {
         assert_eq!(samples.left_out(at(6_000)), [("over_limit", 100 - MOST)]);
         assert_eq!(samples.left_out(at(6_000)), [], "told once");
         assert_eq!(written(&mut samples, "over_limit", 6_500), MOST);
-        // Nobody asked in between: what was left out adds up.
+        // No report was made in between, so the requests without a line add up.
         assert_eq!(written(&mut samples, "over_limit", 8_000), MOST);
         assert_eq!(samples.left_out(at(9_000)), [("over_limit", 2 * (100 - MOST))]);
     }

@@ -1,5 +1,5 @@
-//! Gauges that are read when someone asks for them: queues, statuses and pools. Nothing here holds a lock for longer than
-//! a bounded piece of work, nor keeps what it watches alive.
+//! Gauges that are read when someone asks for them: queues, statuses and pools. Nothing here holds a lock for longer
+//! than a bounded piece of work, and nothing here keeps a watched object alive.
 
 use super::metrics::{Metrics, outcome};
 use super::register::{as_gauge, as_seconds};
@@ -14,7 +14,7 @@ impl Metrics {
     pub fn watch(&self, gateway: &Arc<Gateway>, sink: Arc<dyn CommandSink>) {
         for (partition, _) in gateway.replica().partitions().enumerate() {
             let label = partition.to_string();
-            // Not absent but 0: see Metrics::new.
+            // A counter of what never happened is 0 and not absent: see Metrics::begin.
             for counters in [&self.owner.checkpoint_writes, &self.owner.checkpoint_failures, &self.owner.store_wiped] {
                 counters.with_label_values(&[&label]);
             }
@@ -91,7 +91,7 @@ impl Metrics {
     }
 }
 
-/// Pools, and those over-committed.
+/// The number of pools, and the number of those that are over-committed.
 fn count_pools(handle: &PartitionHandle) -> (usize, usize) {
     let pools = handle.read(|state| state.pools().clone());
     (pools.count(), pools.iter().filter(|pool| pool.is_over_committed()).count())

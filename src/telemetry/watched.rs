@@ -15,13 +15,13 @@ pub(super) struct Watched {
 /// What turns cost on one partition of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Pace {
-    /// Those that met the coordinator still busy.
+    /// Turns that had to wait because the coordinator was still busy.
     pub waited: u64,
     /// Commits that took 90 ms or more.
     pub slow_commits: u64,
-    /// The pause between two of them, in microseconds.
+    /// The pause between two turns, in microseconds.
     pub pause_us: u64,
-    /// Offsets of commands that somebody's open transaction keeps from being read.
+    /// Offsets of commands that cannot be read because a foreign transaction is open.
     pub held_back: u64,
 }
 

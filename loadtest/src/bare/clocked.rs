@@ -1,5 +1,6 @@
-//! A producer that is handed no more than it sends. With five records of a partition in flight an idempotent producer
-//! of this client sends nothing more of it and spins on what it was given, on a core that the brokers are in need of.
+//! A producer that gets only as many records as it can send. When five records of a partition are in flight, an
+//! idempotent producer of this client sends no more of that partition. It spins on the records that wait, on a core
+//! that the brokers need.
 
 use crate::topics::number;
 use headroom::time::pause;
@@ -13,10 +14,10 @@ use std::time::Duration;
 
 /// Records of one partition that may be in flight when more are handed to the client.
 const IN_FLIGHT_ROOM: usize = 4;
-/// Before a client whose queue is full is asked again.
+/// Pause before a client with a full queue is tried again.
 const FULL: Duration = Duration::from_micros(100);
 
-/// Of every partition, how many records are in flight.
+/// The number of records in flight, for every partition.
 #[derive(Clone)]
 struct InFlight(Arc<[AtomicUsize]>);
 
@@ -46,7 +47,7 @@ pub struct Clocked {
     producer: ThreadedProducer<InFlight>,
     in_flight: InFlight,
     topic: String,
-    /// What waits, partition by partition.
+    /// Records that wait, partition by partition.
     waiting: Vec<Vec<Vec<u8>>>,
 }
 
@@ -59,7 +60,7 @@ impl Clocked {
         Ok(Clocked { producer, in_flight, topic: topic.to_owned(), waiting })
     }
 
-    /// Has a record wait until there is room for it.
+    /// Lets a record wait until there is room for it.
     pub fn queue(&mut self, partition: u32, bytes: Vec<u8>) {
         if let Some(waiting) = self.waiting.get_mut(partition as usize) {
             waiting.push(bytes);

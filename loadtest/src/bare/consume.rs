@@ -1,4 +1,4 @@
-//! How fast the client reads: the measure of every replay.
+//! Measures how fast the client reads: no replay can be faster.
 
 use crate::args::ConsumeArgs;
 use crate::machine;
@@ -18,9 +18,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 struct Read {
     records: u64,
     bytes: u64,
-    /// From assigning the partitions to the end of the last.
+    /// From assigning the partitions to the end of the last partition.
     took: Duration,
-    /// From the first record.
+    /// From the first record to the end of the last partition.
     flowing: Duration,
 }
 
@@ -65,7 +65,8 @@ fn read(args: &ConsumeArgs) -> Result<Read, String> {
     }
     let reading = Stopwatch::start();
     consumer.assign(&list).map_err(|e| e.to_string())?;
-    let (mut left, mut records, mut bytes, mut flowing, mut heard) = (wanted, 0u64, 0u64, None, Stopwatch::start());
+    let (mut left, mut records, mut bytes, mut flowing, mut since_answer) =
+        (wanted, 0u64, 0u64, None, Stopwatch::start());
     while !left.is_empty() {
         match super::unless_away(consumer.poll(Duration::from_millis(100))) {
             Ok(Some(message)) => {
@@ -75,10 +76,10 @@ fn read(args: &ConsumeArgs) -> Result<Read, String> {
             }
             Err(KafkaError::PartitionEOF(partition)) => drop(left.remove(&partition)),
             Err(error) => return Err(format!("reading {}: {error}", args.topic)),
-            Ok(None) if heard.elapsed() > LIMIT => return Err(format!("{} does not answer", args.topic)),
+            Ok(None) if since_answer.elapsed() > LIMIT => return Err(format!("{} does not answer", args.topic)),
             Ok(None) => continue,
         }
-        heard = Stopwatch::start();
+        since_answer = Stopwatch::start();
     }
     let flowing = flowing.map_or(Duration::ZERO, |since| since.elapsed());
     Ok(Read { records, bytes, took: reading.elapsed(), flowing })

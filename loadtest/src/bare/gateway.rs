@@ -1,4 +1,5 @@
-//! Where commands come from and replies go: each record carries when it was due, and latency is taken from then.
+//! Sends commands and reads replies. Each record carries the time when it was due, and latency is measured from that
+//! time.
 
 use super::clocked::Clocked;
 use super::{LOOK, LOOK_SOON, Loop, RECORD_BYTES, tell, unless_away};
@@ -25,7 +26,7 @@ const UNANSWERED_MAX: u64 = 500_000;
 /// Longest wait for the last replies.
 const LAST_REPLIES: Duration = Duration::from_secs(5);
 
-/// What was offered.
+/// The commands that were offered.
 pub struct Offer {
     /// Commands due in the measured time.
     pub scheduled: u64,
@@ -37,13 +38,13 @@ pub struct Offer {
     pub cpu: Cpu,
 }
 
-/// What came back.
+/// The replies that came back.
 pub struct Replies {
     /// Replies that were read in all, measured or not.
     pub all: u64,
-    /// In the measured time, whenever their command was due.
+    /// Replies read in the measured time, whenever their command was due.
     pub in_time: u64,
-    /// From when the command was due, of those due in the measured time.
+    /// Latency from when the command was due, of commands due in the measured time.
     pub latency_us: Histogram<u64>,
 }
 
@@ -64,7 +65,7 @@ pub fn offer(it: &Loop) -> Result<Offer, String> {
     let (mut scheduled, mut dropped, mut sent) = (0, 0, 0u64);
     for due in arrivals.map(|offset| Micros(start + offset)) {
         if !wait_until(it, due, &mut producer).map_err(failed)? {
-            return Err("it ended early".to_owned());
+            return Err("the run ended early".to_owned());
         }
         let is_measured = due.0 >= measured;
         if is_measured {
@@ -92,7 +93,7 @@ pub fn offer(it: &Loop) -> Result<Offer, String> {
     Ok(Offer { scheduled, dropped, sent, cpu })
 }
 
-/// What the arguments say of lingering, instead of what Headroom's settings do.
+/// Replaces Headroom's linger by that of the arguments, if they have one.
 pub fn lingering(it: &Loop, mut config: rdkafka::ClientConfig) -> rdkafka::ClientConfig {
     if let Some(linger_ms) = it.args.turns.linger_ms {
         config.set("linger.ms", linger_ms.to_string());
@@ -100,7 +101,7 @@ pub fn lingering(it: &Loop, mut config: rdkafka::ClientConfig) -> rdkafka::Clien
     config
 }
 
-/// Answers whether it came to that.
+/// Waits until this time; answers `false` when the run is over before.
 fn wait_until(it: &Loop, due: Micros, producer: &mut Clocked) -> Result<bool, KafkaError> {
     loop {
         let ahead = due.0.saturating_sub(it.clock.now().0);
@@ -115,7 +116,7 @@ fn wait_until(it: &Loop, due: Micros, producer: &mut Clocked) -> Result<bool, Ka
     }
 }
 
-/// Reads replies until it is over.
+/// Reads replies until the run is over.
 pub fn replies(it: &Loop, ready: &Sender<()>) -> Result<Replies, String> {
     let topic = &it.cluster.topics.replies;
     let consumer: BaseConsumer =

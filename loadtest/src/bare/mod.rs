@@ -1,5 +1,6 @@
-//! What a cluster alone takes: commands in, turns of one transaction each, replies out. The same client with the same
-//! settings as Headroom's, and neither HTTP nor decisions, so that the difference between the two is Headroom's.
+//! Measures what a cluster alone can do: commands in, turns of one transaction each, replies out. The loop uses the
+//! same client with the same settings as Headroom, but no HTTP and no decisions. So the difference between the two is
+//! Headroom's share.
 
 mod clocked;
 mod consume;
@@ -29,10 +30,10 @@ use std::time::Duration;
 const RECORD_BYTES: usize = 300;
 /// Longest wait for everything to be connected.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait of a thread that is to see when it is over.
+/// Longest wait of a thread before it checks whether the run is over.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The same when something is to be sent as soon as there is room for it.
+/// The same while records wait to be sent.
 const LOOK_SOON: Duration = Duration::from_micros(200);
 
 /// What all threads of a loop have in common.
@@ -40,9 +41,9 @@ struct Loop {
     cluster: Cluster,
     args: BareArgs,
     clock: SystemClock,
-    /// From outside: it is to end early.
+    /// Set from outside when the run has to end early.
     ending: Arc<AtomicBool>,
-    /// All there was to do is done, or cannot be.
+    /// Set when all work is done, or cannot be done.
     is_over: AtomicBool,
     /// The measured time, once it is known.
     measured: (AtomicU64, AtomicU64),
@@ -81,7 +82,7 @@ pub async fn command(args: BareArgs) -> Result<bool, String> {
     Ok(figures.lost() == 0)
 }
 
-/// Runs a loop on threads of its own. Topics are deleted however it ends, also when nobody waits for it any more.
+/// Runs a loop on threads of its own. Topics are deleted however the loop ends, even when nobody waits for it any more.
 ///
 /// # Errors
 /// Why there is no figure.
@@ -128,7 +129,7 @@ fn run(args: BareArgs, ending: Arc<AtomicBool>) -> Result<Figures, String> {
         it.is_over.store(true, Relaxed);
         let turns: Result<Vec<_>, _> = owners.into_iter().map(ended).collect();
         let replies = ended(replies);
-        // Whoever did not get ready says better why than whoever waited.
+        // A thread that did not get ready explains the failure better than the one that waited for it.
         let turns = turns?.into_iter().fold(owner::Turns::new(), owner::Turns::and);
         let (replies, offer): (_, Offer) = (replies?, offered?);
         Ok(Figures::new(it, offer, replies, turns))
@@ -141,12 +142,12 @@ fn ended<T>(thread: thread::ScopedJoinHandle<'_, Result<T, String>>) -> Result<T
     thread.join().unwrap_or_else(|_| Err("a thread panicked".to_owned()))
 }
 
-/// Tells that a thread is ready; whoever asked may have given up.
+/// Reports that a thread is ready. The receiver may have given up.
 fn tell(ready: &Sender<()>) {
     let _ = ready.send(());
 }
 
-/// What a reader was handed, unless a broker was away for a moment: the client finds it again by itself.
+/// The result of a poll. It is `None` when a broker was away for a moment, because the client reconnects by itself.
 fn unless_away<T>(polled: Option<Result<T, KafkaError>>) -> Result<Option<T>, KafkaError> {
     use rdkafka::error::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
     match polled {

@@ -1,5 +1,5 @@
-//! The owner of one partition, as bare as it gets: what has come becomes one transaction, and then replies. Delivery
-//! reports are waited for before the commit, as Headroom does it.
+//! The owner of one partition, without any decisions: the commands that have arrived become one transaction, and then
+//! replies. It waits for delivery reports before the commit, as Headroom does.
 
 use super::clocked::Clocked;
 use super::gateway::lingering;
@@ -24,14 +24,14 @@ use std::time::Duration;
 
 /// Longest wait for a connection, a fence or a delivery.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Between two looks at what is still on its way.
+/// Pause between two checks for records that are still in flight.
 const DRAIN_LOOK: Duration = Duration::from_micros(100);
 
-/// What turns took, of those that began in the measured time.
+/// Figures of the turns that began in the measured time.
 pub struct Turns {
-    /// From begin to the end of the commit.
+    /// From the begin of a turn to the end of its commit.
     pub cycle_us: Histogram<u64>,
-    /// From begin to the first delivery.
+    /// From the begin of a turn to its first delivery.
     pub first_us: Histogram<u64>,
     /// Records in one turn.
     pub records: Histogram<u64>,
@@ -43,7 +43,7 @@ impl Turns {
         Turns { cycle_us: histogram(), first_us: histogram(), records: histogram() }
     }
 
-    /// These and those.
+    /// Adds other turns to these.
     pub fn and(mut self, other: Turns) -> Turns {
         let pairs = [
             (&mut self.cycle_us, other.cycle_us),
@@ -87,7 +87,7 @@ impl Slot {
         Ok(Slot(producer))
     }
 
-    /// One transaction. Answers the time to its first delivery.
+    /// Writes one transaction. Answers the time to its first delivery.
     fn write(&self, topic: &str, partition: u32, batch: &[Vec<u8>]) -> Result<Duration, KafkaError> {
         *self.0.context().0.lock() = (Some(Stopwatch::start()), None, None);
         self.0.begin_transaction()?;
@@ -114,7 +114,7 @@ impl Slot {
     }
 }
 
-/// Turns until it is over.
+/// Makes turns until the run is over.
 pub fn run(it: &Loop, partition: u32, ready: &Sender<()>) -> Result<Turns, String> {
     let cluster = &it.cluster;
     let failed = |doing: &'static str| move |error: KafkaError| format!("partition {partition}: {doing}: {error}");
@@ -151,7 +151,7 @@ pub fn run(it: &Loop, partition: u32, ready: &Sender<()>) -> Result<Turns, Strin
     Ok(turns)
 }
 
-/// Everything that has come by the time the next turn may begin; `None` when it is over.
+/// All commands that have arrived when the next turn may begin; `None` when the run is over.
 fn poll(
     it: &Loop,
     consumer: &BaseConsumer,

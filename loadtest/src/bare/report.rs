@@ -1,4 +1,4 @@
-//! What a loop measured, in the lines of every other figure, and what turns took.
+//! What a loop measured, in the same format as every other figure, and how long turns took.
 
 use super::Loop;
 use super::gateway::{Offer, Replies};
@@ -8,11 +8,11 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// A cycle this long is one of the client's flush, which waits in steps of 100 ms.
+/// A cycle of this length comes from the client's flush, which waits in steps of 100 ms.
 const TRAPPED_US: u64 = 90_000;
 /// A turn whose first record took this much longer than the quick ones met a coordinator that was busy.
 const WAITED_US: u64 = 12_000;
-/// A turn slower than this is none of the quick ones, even where none is quicker: they may all have waited.
+/// A turn slower than this never counts as quick, even if no turn was quicker: all of them may have waited.
 const QUICK_MAX_US: u64 = 6_000;
 
 /// What a loop measured.

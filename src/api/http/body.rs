@@ -25,9 +25,9 @@ type Parsed<T> = Result<T, Problem>;
 /// What `POST /v1/availability` asks for.
 #[derive(Debug)]
 pub struct Availability {
-    /// What the pools have to match.
+    /// Conditions that the pools have to match.
     pub query: Query,
-    /// Which page of them.
+    /// The page of matching pools.
     pub page: PoolPage,
 }
 
@@ -65,7 +65,7 @@ pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
     })
 }
 
-/// Reads a change of a pool. Here `null` says that a part goes.
+/// Reads a change of a pool. In this body `null` removes a part.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
@@ -171,7 +171,7 @@ pub fn availability(body: &[u8]) -> Parsed<Availability> {
     Ok(Availability { query, page: PoolPage { after, limit } })
 }
 
-/// How many pools a page holds.
+/// Checks the number of pools of a page.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
@@ -183,7 +183,7 @@ fn bad_limit(limit: &str) -> Problem {
     Problem::edge(Edge::BadQuery, format!("limit is {limit}, it has to be an integer from 1 to {PAGE_POOLS_MAX}"))
 }
 
-/// Where a page starts.
+/// Reads the cursor of a page.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
@@ -193,7 +193,7 @@ pub fn page_cursor(cursor: &str) -> Parsed<PoolId> {
     PoolId::new(cursor).map_err(|_| Problem::edge(Edge::BadQuery, wrong()))
 }
 
-/// The id of a pool.
+/// Reads the id of a pool.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
@@ -201,7 +201,7 @@ pub fn pool_id(field: &str, text: &str) -> Parsed<PoolId> {
     PoolId::new(text).map_err(|error| bad_name(field, text, error))
 }
 
-/// What is wrong with a name.
+/// The refusal of a name that is not valid.
 pub fn bad_name(field: &str, text: &str, error: NameError) -> Problem {
     Problem::edge(Edge::BadName, format!("{field} is {}, which {error}", quoted(text)))
 }
@@ -225,18 +225,18 @@ impl<'a> Fields<'a> {
         Ok(Fields(members))
     }
 
-    /// `null` says what absence says.
+    /// Takes a member out; `null` means the same as absence.
     fn optional(&mut self, name: &str) -> Option<Value<'a>> {
         self.given(name).filter(|value| *value != Value::Null)
     }
 
-    /// What is there, `null` included.
+    /// Takes a member out, `null` included.
     fn given(&mut self, name: &str) -> Option<Value<'a>> {
         let at = self.0.iter().position(|(key, _)| key == name)?;
         Some(self.0.swap_remove(at).1)
     }
 
-    /// A part that a change may set and never clears.
+    /// A part that a change may set but not clear.
     fn set(&mut self, name: &str) -> Parsed<Option<Value<'a>>> {
         match self.given(name) {
             Some(Value::Null) => {
@@ -371,7 +371,7 @@ fn labels(value: Value<'_>) -> Parsed<BTreeMap<Name, Name>> {
     each_label(value, |field, value| name(field, value))
 }
 
-/// Labels with their new values; one with `null` goes.
+/// Labels with their new values; `null` removes a label.
 fn label_changes(value: Value<'_>) -> Parsed<BTreeMap<Name, Option<Name>>> {
     each_label(value, |field, value| match value {
         Value::Null => Ok(None),

@@ -1,5 +1,5 @@
-//! The `detail` of a problem: what is wrong, with which value, and what the caller can do about it. The text of a decided
-//! refusal is made of its event alone, so that everybody who reads the event is told the same.
+//! The `detail` of a problem: what is wrong, with which value, and what the caller can do about it. The text of a
+//! decided refusal is made of its event alone, so that everyone who reads the event gets the same text.
 
 use super::dto::Time;
 use crate::domain::{Event, EventBody, KeyScope, Name, Origin, PoolId, Reason, Rejection, ReservationId};
@@ -18,11 +18,11 @@ const EARLIER_TRY: &str = "this attempt was not decided and holds nothing, but a
 
 const UNKNOWN_UNDER_A_KEY: &str = "no decision came before the deadline, and the request may still be applied: repeat it with the \
      same key, which either tells what became of it or applies it";
-/// Where a repetition would be another call.
+/// For a call without a key: repeating it would be another call.
 const UNKNOWN_WITHOUT_A_KEY: &str = "no decision came before the deadline, and the request may still be applied: read what it \
      was to change before you repeat it, and send an Idempotency-Key with requests that must not be applied twice";
 
-/// Of an answer that could not be made.
+/// The detail of an answer that could not be made.
 pub const BUG: &str = "this is a bug in the server, and the request may have been applied: look for the trace_id in the log of the server";
 
 const NOT_KNOWN_HERE: &str = "this process does not know the reservation yet, and another process may: try again";
@@ -87,7 +87,7 @@ fn unknown_reservation(reservation: ReservationId) -> String {
     format!("reservation {reservation} is not known: it never was, or it ended more than {WINDOW_HOURS} hours ago")
 }
 
-/// Of a refusal that was decided, now or before.
+/// The detail of a refusal that an owner decided, now or before.
 fn of_rejection(event: &Event, rejection: &Rejection) -> String {
     let said = match &event.body {
         EventBody::Repeated(_, Some(Origin { decided_at: Some(at), .. })) => {
@@ -182,7 +182,7 @@ fn key_reused(event: &Event, rejection: &Rejection) -> String {
     format!("the key {key} was used on {on} for something else: use a new key for a new request")
 }
 
-/// What may be asked instead: a reservation stays in its pool.
+/// What the caller may ask for instead. An amend cannot move a reservation to another pool.
 fn elsewhere(rejection: &Rejection) -> &'static str {
     if rejection.demand_before.is_some() { "ask for no more than it takes" } else { "take another pool" }
 }
@@ -295,7 +295,7 @@ mod tests {
         Amounts, Attempt, Cause, CommandId, CommandKind, CommandStamp, Digest, Dimension, IdempotencyKey, Micros,
     };
 
-    fn refusal(reason: Reason, ask: CommandKind, is_keyed: bool) -> String {
+    fn refusal(reason: Reason, kind: CommandKind, is_keyed: bool) -> String {
         let (orders, crates) = (Dimension::new("orders").unwrap(), Dimension::new("crates").unwrap());
         let units = |orders_units, crates_units| Amounts::new([(orders, orders_units), (crates, crates_units)]);
         let rejection = Rejection {
@@ -304,7 +304,7 @@ mod tests {
             pool: PoolId::new("van-1").ok(),
             reservation: Some(ReservationId::new(7, [1; 11])),
             demand: units(4, 1),
-            demand_before: units(1, 1).filter(|_| ask == CommandKind::Amend),
+            demand_before: units(1, 1).filter(|_| kind == CommandKind::Amend),
             order_ref: None,
             limits: units(10, 30),
             used: units(7, 9),
@@ -321,7 +321,7 @@ mod tests {
             reply_to: None,
             attempt: Attempt(1),
             actor: None,
-            kind: ask,
+            kind,
             key,
             fingerprint: 0,
             deadline: None,
@@ -338,7 +338,7 @@ mod tests {
         of_rejection(&event, &rejection)
     }
 
-    /// With every value there is, so that each text names what a caller can look at.
+    /// The event has every value, so each text has to name what a caller can look at.
     #[test]
     fn every_refusal_names_a_value_and_says_more_than_its_title() {
         for reason in Reason::ALL {
@@ -375,13 +375,13 @@ mod tests {
                 said.split(' ').count() > 5 && said != Code::of_reason(*reason).meaning().title,
                 "{reason}: {said}"
             );
-            // What a key keeps, only another key can change; what it does not keep may be asked under it.
+            // The text asks for a new key exactly when the key keeps the refusal.
             assert_eq!(said.contains("under a new one"), reason.is_remembered(), "{reason}: {said}");
             assert!(!refusal(*reason, CommandKind::Reserve, false).contains("under a new one"), "{reason}");
         }
     }
 
-    /// Another pool is no help to a reservation.
+    /// A reservation cannot move to another pool.
     #[test]
     fn a_refused_amend_says_how_much_more_it_was_and_what_it_may_ask() {
         let more = refusal(Reason::OverLimit, CommandKind::Amend, false);

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use std::sync::Arc;
 use utoipa_swagger_ui::{Config, SwaggerFile, serve};
 
-/// `GET /docs`: the page's files lie beneath it.
+/// `GET /docs` redirects to `/docs/`, where the files of the page are.
 pub async fn root() -> Answer {
     let text = HeaderValue::from_static("text/plain");
     Ok(Reply::bytes(StatusCode::SEE_OTHER, text, Vec::new()).header(LOCATION, HeaderValue::from_static("/docs/")))

@@ -1,4 +1,4 @@
-//! What goes out, as JSON: views over the domain's values. The domain itself knows no format.
+//! The JSON of answers: views over the domain's values. The domain itself knows no format.
 
 use super::schema;
 use crate::domain::{Amounts, ChainedEvent, EventBody, Micros, Name, Origin, Pool, ReservationId, Status, Window};
@@ -58,7 +58,7 @@ impl Serialize for Labels<'_> {
     }
 }
 
-/// Anything that says itself as text.
+/// Any value that is written as text.
 struct Text<T>(T);
 
 impl<T: std::fmt::Display> Serialize for Text<T> {
@@ -67,7 +67,7 @@ impl<T: std::fmt::Display> Serialize for Text<T> {
     }
 }
 
-/// Where a decision stands in the log, so that it can be found and checked there.
+/// Where a decision is in the log, so that it can be found and checked there.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Proof)]
@@ -75,46 +75,46 @@ pub struct ProofDto<'a> {
     /// The number of the partition.
     #[schema(value_type = schema::Partition)]
     partition: u32,
-    /// The event's place in it.
+    /// The event's sequence number in the partition.
     #[schema(value_type = schema::Seq)]
     seq: u64,
-    /// The owner that decided: how many the partition has had.
+    /// The owner that decided, as a number: how many owners the partition has had.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Count, required = false)]
     epoch: Option<u32>,
-    /// The pool's limits after it; of an answer that a key had before, as they were then.
+    /// The pool's limits after the decision; for an answer that the key had before, as they were then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Units, required = false)]
     limits: Option<Units<'a>>,
-    /// The pool's units in use after it; of an answer that a key had before, as they were then.
+    /// The pool's units in use after the decision; for an answer that the key had before, as they were then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Units, required = false)]
     used: Option<Units<'a>>,
-    /// The event's digest, which chains all before it.
+    /// The event's digest, which depends on all events before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Digest, required = false)]
     digest: Option<Hex<'a>>,
-    /// Of a call that changed nothing: the event that did what the answer tells.
+    /// For a call that changed nothing: the earlier event that the answer reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = OriginDto, required = false)]
     original: Option<OriginDto>,
 }
 
-/// The event that did what an answer tells, of the same partition.
+/// The earlier event that an answer reports, in the same partition.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Origin)]
 pub struct OriginDto {
-    /// Its place in the partition.
+    /// Its sequence number in the partition.
     #[schema(value_type = schema::Seq)]
     seq: u64,
-    /// When the key was first answered so, as long as that is kept: of a refusal, or of a change.
+    /// When the key first got this answer, as long as that is remembered: for a refusal or a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Instant, required = false)]
     decided_at: Option<Time>,
 }
 
-/// An event's place in the log.
+/// The position of an event in the log.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Place)]
@@ -122,7 +122,7 @@ pub struct PlaceDto {
     /// The number of the partition.
     #[schema(value_type = schema::Partition)]
     pub partition: u32,
-    /// The event's place in it.
+    /// The event's sequence number in the partition.
     #[schema(value_type = schema::Seq)]
     pub seq: u64,
 }
@@ -157,7 +157,7 @@ impl Serialize for Hex<'_> {
 }
 
 impl<'a> ProofDto<'a> {
-    /// Of a decision; the counters where the body does not tell them anyway.
+    /// The proof of a decision, with the counters where the body does not have them anyway.
     pub fn of(decided: &'a ChainedEvent) -> ProofDto<'a> {
         let event = &decided.event;
         let entry = event.body.entry();
@@ -179,7 +179,7 @@ impl<'a> ProofDto<'a> {
     }
 }
 
-/// The time a pool stands for.
+/// The window of time that a pool covers.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Window)]
@@ -190,7 +190,7 @@ pub struct WindowDto {
     /// When the slot is over.
     #[schema(value_type = schema::Instant)]
     end: Time,
-    /// From when nothing is admitted any more; the end when absent.
+    /// When the pool stops admitting; the end of the window when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Instant, required = false)]
     cutoff: Option<Time>,
@@ -202,7 +202,7 @@ impl From<Window> for WindowDto {
     }
 }
 
-/// A pool as it is.
+/// The state of a pool.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Pool)]
@@ -224,14 +224,14 @@ pub struct PoolDto<'a> {
     mode: &'static str,
     /// Whether more is admitted than the limit in some dimension.
     over_committed: bool,
-    /// Where it is offered.
+    /// The areas where it is offered.
     #[schema(value_type = schema::Areas)]
     areas: Names<'a>,
-    /// The time it stands for, if any.
+    /// The window of time that it covers, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = WindowDto, required = false)]
     window: Option<WindowDto>,
-    /// What else is said of it.
+    /// Other properties of the pool, as names and values.
     #[schema(value_type = schema::Labels)]
     labels: Labels<'a>,
     /// The longest time that a hold gets at once, if that is bounded.
@@ -246,14 +246,14 @@ pub struct PoolDto<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     unique_order_ref: bool,
-    /// How often the planner's word has changed, from 1: its ETag.
+    /// How often its definition has changed, counted from 1; this is its ETag.
     #[schema(value_type = schema::Version)]
     version: u64,
-    /// Of a PUT to a pool that was there: the version that this one replaces, with all that the PUT did not name.
+    /// For a PUT to an existing pool: the version that this one replaces. What the PUT did not name is cleared.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Version, required = false)]
     replaced_version: Option<u64>,
-    /// Of the decision that made it so; not in reads.
+    /// The proof of the decision that this answer reports; absent in reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ProofDto<'a>, required = false)]
     proof: Option<ProofDto<'a>>,
@@ -269,7 +269,7 @@ impl Serialize for Remaining<'_> {
 }
 
 impl<'a> PoolDto<'a> {
-    /// With the proof of the decision that made it so, if it is one's answer.
+    /// The view of a pool, with the proof of the decision if it answers one.
     pub fn of(pool: &'a Pool, decided: Option<&'a ChainedEvent>) -> PoolDto<'a> {
         PoolDto {
             pool: pool.id.as_str(),
@@ -292,14 +292,14 @@ impl<'a> PoolDto<'a> {
 }
 
 impl PoolDto<'_> {
-    /// With the version that a PUT has replaced, if it has.
+    /// Adds the version that a PUT has replaced, if there is one.
     #[must_use]
     pub fn replacing(self, replaced_version: Option<u64>) -> Self {
         PoolDto { replaced_version, ..self }
     }
 }
 
-/// Pools, and how true they are.
+/// Pools, with how complete and how fresh the list is.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Pools)]
@@ -309,9 +309,9 @@ pub struct PoolsDto<'a> {
     /// Of each partition that could be read, the sequence number after the last event that this answer knows of.
     #[schema(value_type = schema::Places)]
     pub as_of: &'a BTreeMap<u32, u64>,
-    /// Partitions that could not be read: what they hold is missing here. Empty when nothing is.
+    /// Partitions that could not be read: their pools are missing here. Empty when nothing is.
     pub incomplete: Vec<IncompleteDto<'a>>,
-    /// For how long this may have been out of date.
+    /// How long this answer may have been out of date, in milliseconds.
     #[schema(value_type = schema::Count)]
     pub staleness_ms: u64,
     /// The cursor of the next page, when there is more.
@@ -319,7 +319,7 @@ pub struct PoolsDto<'a> {
     pub next: Option<&'a str>,
 }
 
-/// A partition whose pools an answer does not hold.
+/// A partition whose pools are missing in an answer.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Incomplete)]
@@ -349,7 +349,7 @@ pub struct ReservationDto<'a> {
     /// Units it takes, or took.
     #[schema(value_type = schema::Demand)]
     pub demand: Units<'a>,
-    /// Of an amend: units it took before.
+    /// For an amend: units it took before.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Demand, required = false)]
     pub demand_before: Option<Units<'a>>,
@@ -361,21 +361,21 @@ pub struct ReservationDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Name, required = false)]
     pub order_ref: Option<&'a str>,
-    /// Of a decision: where it stands in the log.
+    /// For a decision: its proof in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ProofDto<'a>, required = false)]
     pub proof: Option<ProofDto<'a>>,
-    /// Of a read: the event that last changed the status, what it takes, or until when it is held.
+    /// For a read: the event that last changed the status, the demand, or the end of the hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = PlaceDto, required = false)]
     pub last_event: Option<PlaceDto>,
-    /// Of a read: the pool's counters at the time of the read, which are not those of that event.
+    /// For a read: the pool's counters at the time of the read, not at the time of `last_event`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = CountersDto<'a>, required = false)]
     pub pool_now: Option<CountersDto<'a>>,
 }
 
-/// A reservation given back.
+/// A reservation that was given back.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Released)]
@@ -387,7 +387,7 @@ pub struct ReleasedDto<'a> {
     /// `released`, or `expired` when its hold had run out before.
     #[schema(value_type = schema::End)]
     pub status: &'static str,
-    /// Where the release stands in the log.
+    /// The proof of the release in the log.
     pub proof: ProofDto<'a>,
 }
 
@@ -402,7 +402,7 @@ fn as_text_if_any<S: Serializer>(id: &Option<ReservationId>, serializer: S) -> R
     }
 }
 
-/// A status's name in bodies; `None` of an id under which nothing was ever admitted.
+/// A status's name in bodies; `None` for an id under which nothing was ever admitted.
 pub fn status_code(status: Status) -> Option<&'static str> {
     match status {
         Status::Held => Some("held"),
@@ -428,15 +428,16 @@ pub struct ProblemDto<'a> {
     pub status: u16,
     /// What is wrong this time, with which value, and what to do.
     pub detail: &'a str,
-    /// Stable, to branch on.
+    /// The stable code, to branch on.
     #[schema(value_type = schema::Code)]
     pub code: &'static str,
-    /// `not_applied`: nothing of it happened or will. `unknown`: it may yet; repeat it with the same key.
+    /// `not_applied`: the request was not applied and never will be. `unknown`: it may still be applied; repeat it with
+    /// the same key.
     #[schema(value_type = schema::Effect)]
     pub outcome: &'static str,
     /// Whether the same request, under the same key, may succeed later although nobody changes anything.
     pub retryable: bool,
-    /// Of a shed call, why.
+    /// Why the call was shed, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::ShedReason, required = false)]
     pub reason: Option<&'static str>,
@@ -448,15 +449,15 @@ pub struct ProblemDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Units, required = false)]
     pub remaining: Option<Units<'a>>,
-    /// The reservation that is over, or no hold, or the one that the order has already.
+    /// The reservation that has ended or is not a hold, or the one that the order already has.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text_if_any")]
     #[schema(value_type = schema::ReservationId, required = false)]
     pub reservation: Option<ReservationId>,
-    /// Of a hold that is refused more time, the latest instant until which it could last.
+    /// For a hold that asked for too much time: the latest end that it could have.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Instant, required = false)]
     pub hold_until: Option<Time>,
-    /// Of a decided refusal.
+    /// The proof of a refusal that an owner decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ProofDto<'a>, required = false)]
     pub proof: Option<ProofDto<'a>>,

@@ -1,5 +1,5 @@
-//! The one table of endpoints. A row says everything about a method of a path: who handles it, what it takes, what it may
-//! answer, and an example. The routes are made of these rows ([`super::routes`]), and so is the description
+//! The one table of endpoints. A row says everything about a method of a path: who handles it, what it takes, what it
+//! may answer, and an example. The routes are made of these rows ([`super::routes`]), and so is the description
 //! ([`super::openapi`]).
 
 use super::openapi::examples::{self, Example};
@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use utoipa::openapi::path::HttpMethod as Method;
 
-/// What answers a request.
+/// The function that answers a request.
 pub(super) type Handler = fn(Arc<Api>, HttpRequest) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// One method of one path.
@@ -24,7 +24,7 @@ pub(super) struct Endpoint {
     /// Its `operationId` in the description.
     pub id: &'static str,
     pub handler: Handler,
-    /// Requests that a new service takes as they stand, and what it answers.
+    /// Requests that a new service accepts unchanged, and its answers.
     pub example: fn() -> Example,
     pub summary: &'static str,
     /// The schema of its request body, if it takes one.
@@ -33,9 +33,9 @@ pub(super) struct Endpoint {
     pub ok: &'static [(&'static str, &'static str, &'static str)],
     /// Parameters in the query and headers, by name.
     pub parameters: &'static [&'static str],
-    /// What its own rules refuse; refusals that come with its kind are added.
+    /// Refusals by its own rules; the refusals of its kind are added.
     pub edges: &'static [Edge],
-    /// What an owner refuses.
+    /// Reasons for which an owner refuses it.
     pub reasons: &'static [Reason],
     /// The longest request body, in bytes.
     pub body_bytes_max: usize,
@@ -51,7 +51,7 @@ pub(super) enum Kind {
     Command,
     /// A read of pools or reservations.
     Read,
-    /// A page for whoever runs the process.
+    /// A page for operators.
     Page,
     /// Not part of the description: for the command line of the same machine, or the pages that show the description.
     Undescribed,
@@ -318,12 +318,14 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },
-    page("/livez", "livez", "Whether there is something to serve", |api, _| Box::pin(health::livez(api)))
-        .answers(&[("200", "Health", "There is"), ("503", "Health", "All has stopped for good")], examples::livez),
+    page("/livez", "livez", "Whether the process is alive", |api, _| Box::pin(health::livez(api))).answers(
+        &[("200", "Health", "It is alive"), ("503", "Health", "Every partition has stopped for good")],
+        examples::livez,
+    ),
     page("/readyz", "readyz", "Whether calls are decided", |api, _| Box::pin(health::readyz(api))).answers(
         &[
-            ("200", "Health", "They are; `degraded` names partitions on which they are not"),
-            ("503", "Health", "No partition decides, or the process starts or ends"),
+            ("200", "Health", "Calls are decided; `degraded` names partitions on which they are not"),
+            ("503", "Health", "No partition decides, or the process is starting or shutting down"),
         ],
         examples::readyz,
     ),
@@ -380,7 +382,7 @@ impl Endpoint {
         matches!(self.kind, Kind::Reserve | Kind::Command)
     }
 
-    /// Whether no body is as good as an empty one.
+    /// Whether a request may be sent without a body.
     pub(super) fn may_lack_body(&self) -> bool {
         self.kind == Kind::Read
     }

@@ -1,4 +1,4 @@
-//! For whoever runs the process: is it alive, does it serve, what has it counted, what does it offer.
+//! Pages for operators: the probes, the metrics, and the description of the API.
 
 use super::Api;
 use super::dto::Time;
@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// What is asked by whoever watches the process: it is answered when nobody else is.
+/// Paths that monitoring calls. They are answered even when other callers are refused.
 pub const PROBES: [&str; 4] = ["/livez", "/readyz", "/startupz", "/metrics"];
 
 /// Whether this process serves, and if not, why.
@@ -25,22 +25,22 @@ pub const PROBES: [&str; 4] = ["/livez", "/readyz", "/startupz", "/metrics"];
 #[serde(deny_unknown_fields)]
 #[schema(as = Health)]
 pub struct HealthDto {
-    /// `ok`; `degraded`: some partitions do not decide as they should, the others do; `unavailable`: none decides, or the
-    /// process begins or ends.
+    /// `ok`; `degraded`: some partitions do not decide as they should, the others do; `unavailable`: none decides, or
+    /// the process is starting or shutting down.
     #[schema(value_type = schema::Condition)]
     status: &'static str,
     /// Whether it is shutting down.
     closing: bool,
-    /// Every partition that is not as it should be.
+    /// Every partition that has a problem.
     #[schema(value_type = BTreeMap<String, OutageDto>)]
     partitions: BTreeMap<u32, OutageDto>,
-    /// How far the start is, until it is over; `/startupz` says it.
+    /// The progress of the start, until it is over; `/startupz` reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = StartupDto, required = false)]
     startup: Option<StartupDto>,
 }
 
-/// How far a start is.
+/// The progress of a start.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Startup)]
@@ -48,12 +48,12 @@ pub struct StartupDto {
     /// `opening` the log, `restoring` states from it, or `expiring` the holds that fell due meanwhile.
     #[schema(value_type = schema::Phase)]
     phase: &'static str,
-    /// While the log is opened: bytes of its file that were read. One that was not closed in order is read as a whole, parts
-    /// of it more than once.
+    /// While the log is opened: bytes of its file that were read. After an unclean shutdown the whole file is read,
+    /// parts of it more than once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Count, required = false)]
     read_bytes: Option<u64>,
-    /// The bytes that it has.
+    /// The size of the file, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = schema::Count, required = false)]
     of_bytes: Option<u64>,
@@ -76,7 +76,7 @@ pub struct RebuiltDto {
     of: Option<u64>,
 }
 
-/// Why a partition is not as it should be.
+/// The problem that a partition has.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Outage)]
@@ -88,18 +88,19 @@ pub struct OutageDto {
     since: Time,
 }
 
-/// `GET /livez`: the process answers, and there is something for it to do. It says nothing of single partitions, which a
-/// restart would not help; but one in which all have stopped for good will not serve again by itself.
+/// `GET /livez`: whether a restart could help. Single partitions are not reported, because a restart would not help
+/// them. When all have stopped for good, the process will not serve again without a restart.
 pub async fn livez(api: Arc<Api>) -> Answer {
     Ok(health(api.service().live()))
 }
 
-/// `GET /readyz`: send calls here. A partition that does not decide keeps no other from serving.
+/// `GET /readyz`: whether callers should send calls here. A partition that does not decide does not stop the others
+/// from serving.
 pub async fn readyz(api: Arc<Api>) -> Answer {
     Ok(health(api.service().ready()))
 }
 
-/// `GET /startupz`: every partition's state has been rebuilt once, but for those that cannot be read now.
+/// `GET /startupz`: whether every partition's state has been rebuilt once. Those that cannot be read now do not count.
 pub async fn startupz(api: Arc<Api>) -> Answer {
     Ok(health(api.service().started()))
 }
@@ -154,13 +155,13 @@ pub async fn openapi(api: Arc<Api>) -> Answer {
     Ok(Reply::bytes(StatusCode::OK, JSON, api.openapi.clone()))
 }
 
-/// Any path that there is not.
-pub async fn not_found(_: Arc<Api>, asked: HttpRequest) -> Answer {
-    Err(nothing_at(&asked))
+/// Refuses a path that does not exist.
+pub async fn not_found(_: Arc<Api>, request: HttpRequest) -> Answer {
+    Err(nothing_at(&request))
 }
 
-/// The refusal of a path that there is not.
-pub(super) fn nothing_at(asked: &HttpRequest) -> Problem {
-    let detail = format!("there is nothing at {}: see /openapi.json for the paths there are", quoted(asked.path()));
+/// The refusal of a path that does not exist.
+pub(super) fn nothing_at(request: &HttpRequest) -> Problem {
+    let detail = format!("there is nothing at {}: see /openapi.json for the paths there are", quoted(request.path()));
     Problem::edge(Edge::NotFound, detail)
 }

@@ -1,6 +1,7 @@
-//! Whom a request is meant for and where it comes from. A page in a browser on this machine or in this network can make
-//! the browser send requests here: by a name of the page's own that it lets lead here (DNS rebinding), or from another
-//! site. Nobody is let in or kept out by this who speaks HTTP by himself: it protects people with browsers.
+//! Checks which host a request is meant for, and from which site it comes. A web page can make a browser on this
+//! machine or in this network send requests here: under a host name of its own that it lets resolve to this address
+//! (DNS rebinding), or from another site. The check protects people with browsers. It does not stop a program that
+//! writes its own HTTP requests.
 
 use super::json::quoted;
 use super::problem::Edge;
@@ -16,13 +17,13 @@ use std::sync::Arc;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The names this service goes by, in lower case. It goes by every address and by `localhost` besides: no page can have
-/// those for its own name.
+/// The host names of this service, in lower case. Every address and `localhost` are accepted as well, because no page
+/// can have those as its own name.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts(Arc<BTreeSet<String>>);
 
 impl Hosts {
-    /// By these names.
+    /// A service with these names.
     pub fn new(names: BTreeSet<String>) -> Hosts {
         Hosts(Arc::new(names))
     }
@@ -31,8 +32,8 @@ impl Hosts {
         host.is_address || host.name == "localhost" || self.0.contains(&host.name)
     }
 
-    /// Refuses a request that does not say whom it is for; and, of one that is guarded, what is meant for somebody else or
-    /// sent by another site's page.
+    /// Refuses a request without a valid host. A guarded request is also refused when it is meant for another host, or
+    /// when another site's page sends it.
     ///
     /// # Errors
     /// The [`Problem`] to answer.
@@ -46,14 +47,15 @@ impl Hosts {
             return Err(bad(format!("the Host header is {}: send one", said())));
         }
         let Some(host) = host else {
-            // Who speaks HTTP/1.0 need not say it, and learns what everybody may know.
+            // HTTP/1.0 does not require the header, and a request that is not guarded reads only what everybody may
+            // read.
             let may_lack = parts.version < Version::HTTP_11 && !is_guarded;
             let missing = || bad("the Host header is missing: send the address that was called".to_owned());
             return if may_lack { Ok(()) } else { Err(missing()) };
         };
         let rule = "it has to be a name or an address, with a port or without";
         let host = Host::of(host).ok_or_else(|| bad(format!("the Host header is {}, {rule}", said())))?;
-        // A target with a host of its own has the last word.
+        // A host in the request target takes precedence over the header.
         let target = match parts.uri.authority().map(Authority::as_str) {
             Some(text) => {
                 Host::parse(text).ok_or_else(|| bad(format!("the target's host is {}, {rule}", quoted(text))))?
@@ -84,7 +86,7 @@ impl Hosts {
                 return foreign("Origin", origin);
             }
         }
-        // Where a browser names no origin, it says how far away the page is.
+        // A browser that sends no Origin says in Sec-Fetch-Site whether the page is of the same site.
         match headers.get(SEC_FETCH_SITE).filter(|_| !headers.contains_key(ORIGIN)) {
             Some(site) if !matches!(site.as_bytes(), b"same-origin" | b"none") => foreign("Sec-Fetch-Site", site),
             _ => Ok(()),
@@ -92,17 +94,17 @@ impl Hosts {
     }
 }
 
-/// A header's value, fit to be repeated to people.
+/// A header's value in a form that is safe to show to people.
 fn shown(value: &HeaderValue) -> String {
     quoted(&String::from_utf8_lossy(value.as_bytes()))
 }
 
-/// A host and its port, as a header says them.
+/// A host and its port, as a header gives them.
 #[derive(PartialEq, Eq, Debug)]
 struct Host {
     name: String,
     is_address: bool,
-    /// Absent where it is the usual one.
+    /// `None` for the usual ports, 80 and 443.
     port: Option<u16>,
 }
 

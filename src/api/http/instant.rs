@@ -1,4 +1,4 @@
-//! Instants, as callers write them: RFC 3339 and nothing beside it, from 1970 to the end of the year 9999, to the
+//! Instants, as callers write them: RFC 3339 and no other format, from 1970 to the end of the year 9999, to the
 //! microsecond.
 
 use crate::domain::Micros;
@@ -9,7 +9,7 @@ use std::fmt;
 /// A date and a time, digit by digit.
 const SHAPE: &[u8] = b"0000-00-00T00:00:00";
 
-/// Why a text is no instant: what has to be said behind it.
+/// Why a text is not an instant. The words continue a sentence that begins with the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wrong(&'static str);
 
@@ -21,10 +21,10 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// The instant that a text says.
+/// Reads an instant in RFC 3339.
 ///
 /// # Errors
-/// [`Wrong`] says what has to be different.
+/// [`Wrong`] says what is not valid.
 pub fn parse(text: &str) -> Result<Micros, Wrong> {
     let (date_time, rest) = text.split_at_checked(SHAPE.len()).ok_or(SYNTAX)?;
     let fits = |(is, shape): (u8, &u8)| match shape {
@@ -38,7 +38,7 @@ pub fn parse(text: &str) -> Result<Micros, Wrong> {
         return Err(Wrong("which is a leap second: the time here has none, take the second before it"));
     }
     let (fraction_us, offset) = fraction(rest)?;
-    // The pattern is checked: what is left to refuse is a day or an hour that there is not.
+    // The pattern has been checked. Only a day or an hour that does not exist is left to refuse.
     let date_time: DateTime = date_time.to_ascii_uppercase().parse().map_err(|_| SYNTAX)?;
     let seconds = date_time.duration_since(EPOCH).as_secs().saturating_sub(offset_s(offset)?);
     let us = u64::try_from(seconds).map_err(|_| Wrong("which is before 1970"))?;

@@ -1,5 +1,5 @@
-//! What the command line of the same machine reads from a running server, whose log it cannot open: raw committed
-//! events, and digests of states. Nobody else gets an answer.
+//! What the command line reads from a running server on the same machine, because it cannot open the log itself: raw
+//! committed events, and digests of states. Nobody else gets an answer.
 
 use super::Api;
 use super::health::nothing_at;
@@ -11,7 +11,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Event bytes one call answers, about.
+/// About how many bytes of events one call returns.
 const READ_BYTES_MAX: usize = 1 << 20;
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const END: HeaderName = HeaderName::from_static("headroom-end");
@@ -19,7 +19,7 @@ const END: HeaderName = HeaderName::from_static("headroom-end");
 #[derive(Serialize)]
 struct LogDto {
     partitions: u32,
-    /// Of each, the sequence number after the last committed event.
+    /// For each partition, the sequence number after its last committed event.
     ends: Vec<u64>,
 }
 
@@ -58,7 +58,7 @@ struct StateDto {
     next_seq: u64,
     /// The last event's digest.
     chain: String,
-    /// The state's, over all that counts.
+    /// The digest of the state, over all that counts.
     digest: String,
     pools: usize,
     live: usize,
@@ -78,7 +78,7 @@ pub async fn state(api: Arc<Api>, request: HttpRequest) -> Answer {
     .await
 }
 
-/// To anyone else the path is not there.
+/// For any other caller the path does not exist.
 pub(super) fn local_only(request: &HttpRequest) -> Result<(), Problem> {
     let is_local = request.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
     if is_local { Ok(()) } else { Err(nothing_at(request)) }

@@ -1,11 +1,11 @@
-//! JSON as it was sent: borrowed from the body, every number still told apart, and no key twice. What a member means
-//! is for [`super::body`], which can then say by name what is wrong with it.
+//! JSON as it was sent: borrowed from the body, with the kinds of numbers kept apart, and without repeated keys.
+//! [`super::body`] interprets the members, and names the one that is wrong.
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Members of one object; no body of ours has as many.
+/// Most members of one object; every body that is accepted has fewer.
 const MEMBERS_MAX: usize = 64;
 
 /// Any JSON value.
@@ -29,7 +29,7 @@ pub enum Value<'a> {
     Object(Members<'a>),
 }
 
-/// The members of an object, as they came.
+/// The members of an object, in the order in which they were sent.
 pub type Members<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 
 impl<'de> Deserialize<'de> for Value<'de> {
@@ -122,7 +122,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// A caller's value, short enough to be repeated to people.
+/// A caller's value, short enough to be shown in a refusal.
 pub fn shown(value: &Value<'_>) -> Cow<'static, str> {
     match value {
         Value::Null => "null".into(),
@@ -136,7 +136,7 @@ pub fn shown(value: &Value<'_>) -> Cow<'static, str> {
     }
 }
 
-/// A caller's text, fit to be repeated to people: short, quoted, and nothing but visible ASCII.
+/// A caller's text in a form that is safe to show: short, quoted, and only visible ASCII.
 pub fn quoted(text: &str) -> String {
     const MOST: usize = 40;
     let mut shown: String = text.chars().take(MOST).flat_map(char::escape_default).collect();

@@ -1,6 +1,6 @@
 //! The HTTP edge: requests in, problems and answers out. It parses a request, calls [`crate::service`], and writes what
-//! that answers as JSON; it decides nothing. What can be asked is the one table [`endpoints`]. The accept loop with its limits is [`server`], the
-//! bounds of one request are [`request`], the one table of refusals is [`problem`].
+//! that answers as JSON; it decides nothing. The one table [`endpoints`] has every path and method. The accept loop
+//! with its limits is [`server`], the bounds of one request are [`request`], the one table of refusals is [`problem`].
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod body;
@@ -44,22 +44,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// One finished request, for whoever counts them.
+/// One finished request, for metrics and log lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Finished<'a> {
     /// The route's pattern, never a path: a few dozen at most.
     pub route: &'static str,
-    /// The method, `OTHER` for those we have no use for.
+    /// The method; `OTHER` for a method that no endpoint takes.
     pub method: &'static str,
-    /// The HTTP status; 499 when the caller left.
+    /// The HTTP status; 499 when the caller disconnected.
     pub status: u16,
     /// `ok`, a problem's code, or `caller_left`.
     pub code: &'static str,
     /// What the code says, in words; empty when it is `ok`.
     pub title: &'static str,
-    /// Its number, as the answer tells it.
+    /// The request's id, as in the answer.
     pub trace_id: &'a str,
-    /// When it was over, by the clock that measures.
+    /// When it ended, by [`Service::now`].
     pub at: Micros,
     /// How long it took, in microseconds.
     pub took_us: u64,
@@ -127,18 +127,18 @@ pub struct State {
 }
 
 impl State {
-    /// With the usual limits. `process` is drawn at start, so that request ids of two processes differ.
+    /// A state with the usual limits. `process` is drawn at start, so that request ids of two processes differ.
     pub fn new(service: Arc<Service>, metrics: Arc<dyn Metrics>, process: u32) -> State {
         State { service, metrics, limits: Limits::default(), hosts: Hosts::default(), process }
     }
 
-    /// The same for a service that callers may call by these names, too.
+    /// Adds the host names under which callers may call the service.
     #[must_use]
     pub fn hosts(self, hosts: Hosts) -> State {
         State { hosts, ..self }
     }
 
-    /// The same with these limits.
+    /// Replaces the usual limits.
     #[must_use]
     pub fn limits(self, limits: Limits) -> State {
         State { limits, ..self }

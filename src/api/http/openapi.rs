@@ -1,4 +1,5 @@
-//! The API's description, OpenAPI 3.1, made of the table of endpoints, the table of refusals, and the types that answer.
+//! The API's description, OpenAPI 3.1, made from the table of endpoints, the table of refusals, and the types that
+//! answer.
 
 mod bodies;
 pub(super) mod examples;
@@ -115,7 +116,7 @@ fn good(endpoint: &Endpoint, status: &str, schema: &str, description: &str) -> R
     response
 }
 
-/// Endpoints that take what this one makes, by id, with the parameter that names it.
+/// The ids of endpoints that work on what this one creates, each with the parameter that names it.
 fn links(endpoint: &Endpoint) -> impl Iterator<Item = (&'static str, &'static str)> {
     let parameter = match endpoint.id {
         "define_pool" => Some("pool"),
@@ -156,7 +157,7 @@ mod tests {
     use crate::api::http::shapes::{Presence, Shape};
     use serde_json::Value as Json;
 
-    /// A member that has to be there is one that the reader misses, and the other way round.
+    /// The description requires exactly the members that the reader requires.
     #[test]
     fn request_bodies_are_described_as_they_are_read() {
         type Reader = fn(&[u8]) -> Option<&'static str>;
@@ -181,7 +182,7 @@ mod tests {
         }
     }
 
-    /// JSON's names are texts: a map whose names had to be numbers would fit no answer.
+    /// Names in JSON are strings: no answer would match a map whose names have to be numbers.
     #[test]
     fn no_map_has_names_that_are_no_texts() {
         fn named(value: &Json, found: &mut Vec<Json>) {

@@ -1,4 +1,4 @@
-//! Pools: what planners say of them, and what callers may know of them.
+//! The handlers for pools: planners define and change them, and callers read and search them.
 
 use super::dto::{IncompleteDto, PoolDto, PoolsDto};
 use super::reply::{Answer, Problem, Reply};

@@ -1,6 +1,6 @@
-//! The one table from everything that can go wrong to what a caller is told: status, stable code, whether it may yet
-//! have happened, whether trying again can help. What is said beside it, of one case, is [`super::detail`]'s. Bodies are
-//! RFC 9457 problems.
+//! The one table of everything that can go wrong, and of what a caller is told: the status, the stable code, whether
+//! the request may still be applied, and whether a repetition can help. The text for one refusal comes from
+//! [`super::detail`]. Bodies are RFC 9457 problems.
 
 use crate::domain::Reason;
 use crate::service::outcome::{Code, Effect, Meaning};
@@ -13,13 +13,13 @@ pub const RETRYABLE: &str = "`retryable: true` means that what stood in the way 
 /// One row of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Case {
-    /// Stable: callers branch on it.
+    /// The stable code; callers branch on it.
     pub code: &'static str,
     /// The HTTP status of the answer.
     pub status: u16,
-    /// For people; the same for every problem with this code.
+    /// One sentence for people, the same for every problem with this code.
     pub title: &'static str,
-    /// Whether it may have happened.
+    /// Whether the request may have been applied.
     pub outcome: Effect,
     /// Whether the same request may succeed later; [`RETRYABLE`] explains it to callers.
     pub is_retryable: bool,
@@ -78,7 +78,7 @@ fn status_of(reason: Reason) -> u16 {
 
 macro_rules! edge_cases {
     ($($name:ident = $code:literal, $status:literal, $title:literal;)*) => {
-        /// Refusals of the edge itself: the request never came as far as a decision.
+        /// Refusals of the edge itself: the request never reached a decision.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Edge { $(#[doc = $title] $name,)* }
 
@@ -136,7 +136,7 @@ edge_cases! {
 }
 
 impl Edge {
-    /// Whether the same request may come through: it was slow, not wrong.
+    /// Whether the same request may succeed later, because it was slow and not wrong.
     fn is_passing(self) -> bool {
         matches!(self, Edge::HeadTimeout | Edge::BodyTimeout)
     }

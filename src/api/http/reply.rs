@@ -1,4 +1,4 @@
-//! An answer on its way out: bytes, made in one buffer, and the few headers that go with them.
+//! An answer: its bytes, made in one buffer, and its few headers.
 
 use super::detail;
 use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
@@ -11,9 +11,9 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// Most bodies fit; longer ones grow.
+/// First size of the buffer of a body: most bodies fit, and longer ones make it grow.
 const BODY_BYTES_USUAL: usize = 512;
-/// Seconds after which a passing refusal may have passed.
+/// The Retry-After of a refusal that may pass by itself, in seconds.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -50,25 +50,25 @@ impl Reply {
         Reply { status, content_type, body, etag: None, is_replayed: false, header: None, receipt: None }
     }
 
-    /// With a pool's version as its ETag.
+    /// Adds a pool's version as the ETag.
     #[must_use]
     pub fn etag(self, version: u64) -> Reply {
         Reply { etag: Some(version), ..self }
     }
 
-    /// With the mark of an answer given before, if it is one.
+    /// Marks the answer as given before, if it was.
     #[must_use]
     pub fn replayed(self, is_replayed: bool) -> Reply {
         Reply { is_replayed, ..self }
     }
 
-    /// With one header more.
+    /// Adds one more header.
     #[must_use]
     pub fn header(self, name: HeaderName, value: HeaderValue) -> Reply {
         Reply { header: Some((name, value)), ..self }
     }
 
-    /// With what it has reserved.
+    /// Adds what the call has reserved.
     #[must_use]
     pub fn receipt(self, receipt: Option<Receipt>) -> Reply {
         Reply { receipt, ..self }
@@ -100,12 +100,12 @@ impl Reply {
     }
 }
 
-/// A refusal on its way out.
+/// A refusal, ready to be sent.
 #[derive(Debug)]
 pub struct Problem {
     case: Case,
     detail: Cow<'static, str>,
-    /// The methods that the path takes, if the request's is none of them.
+    /// The methods that the path takes, if the request used another one.
     allow: Option<HeaderValue>,
     /// The refusal of the service, if it is one of those.
     refusal: Option<Box<Refusal>>,
@@ -121,7 +121,7 @@ impl Problem {
         Problem::new(Case::of(code), detail)
     }
 
-    /// A refusal by this edge: the request never came as far as the service.
+    /// A refusal by this edge: the request never reached the service.
     pub fn edge(edge: Edge, detail: impl Into<Cow<'static, str>>) -> Problem {
         Problem::new(edge.case(), detail)
     }
@@ -135,7 +135,7 @@ impl Problem {
 
     /// Logs a bug, and refuses the request that met it.
     pub fn bug(what: &'static str) -> Problem {
-        tracing::error!(what, "an answer could not be made");
+        tracing::error!(what, "an answer could not be made: this is a bug");
         Problem::from(Refusal::Internal)
     }
 
@@ -149,7 +149,7 @@ impl Problem {
         self.case.title
     }
 
-    /// Of a shed call, why.
+    /// Why the call was shed, if it was.
     pub fn shed(&self) -> Option<Shed> {
         self.refusal.as_deref().and_then(Refusal::shed)
     }
@@ -215,7 +215,7 @@ pub fn respond(answer: Answer, request_id: &str) -> Response<Body> {
     }
 }
 
-/// The reservation that is not what was expected of it, or that is in the way.
+/// The reservation that is the cause of the refusal, if one is.
 fn in_the_way(rejection: &Rejection) -> Option<ReservationId> {
     match rejection.reason {
         Reason::HoldExpired | Reason::AlreadyReleased | Reason::NotAHold => rejection.reservation,

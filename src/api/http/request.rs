@@ -1,5 +1,5 @@
-//! A request on its way in: bounded, timed, and its headers made into what they mean. Whatever a handler returns or
-//! does (a panic included), what comes out is an answer of ours.
+//! Reads a request within limits of size and time, and interprets its headers. Whatever a handler does, even if it
+//! panics, the caller gets an answer of this service.
 
 use super::json::quoted;
 use super::problem::Edge;
@@ -25,15 +25,15 @@ use std::task::Poll;
 /// The one transfer coding that is known.
 pub const CHUNKED: &str = "chunked";
 
-/// Who is at the other end; put there by the accept loop.
+/// The address of the caller; the accept loop adds it.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// The mark of a request on a place that is kept for probes, which it is none of; put there by the accept loop.
+/// Marks a request that is not a probe but came on a slot kept for probes; the accept loop adds it.
 #[derive(Clone, Copy, Debug)]
 pub struct Crowded;
 
-/// A request, read whole.
+/// A request that was read completely.
 #[derive(Debug)]
 pub struct HttpRequest {
     headers: HeaderMap,
@@ -43,7 +43,7 @@ pub struct HttpRequest {
     pub body: Bytes,
     /// Where it comes from, if the accept loop said.
     pub peer: Option<IpAddr>,
-    /// When its head had been read: a caller's time runs from then on.
+    /// When its head had been read; the caller's deadline counts from then on.
     pub arrived: Micros,
 }
 
@@ -61,8 +61,8 @@ pub async fn run<F: Future<Output = Answer>>(
     let arrived = api.service().now();
     let mut watch = Watch { api: &api, route, method, trace_id: &request_id, arrived, end: None };
     let answer = guarded(async {
-        let asked = read(&api, arrived, route, body_bytes_max, request).await?;
-        handler(Arc::clone(&api), asked).await
+        let request = read(&api, arrived, route, body_bytes_max, request).await?;
+        handler(Arc::clone(&api), request).await
     })
     .await;
     if let Err(problem) = &answer
@@ -76,7 +76,7 @@ pub async fn run<F: Future<Output = Answer>>(
     response
 }
 
-/// Says once that a request is finished, also when its caller left and the future was dropped.
+/// Reports once that a request is finished, even when its caller disconnected and the future was dropped.
 struct Watch<'a> {
     api: &'a Api,
     route: &'static str,
@@ -98,7 +98,7 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// A panic is a bug, and the caller's connection is not to pay for it.
+/// Turns a panic into an answer: a panic is a bug, but it must not break the caller's connection.
 async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
     let mut answer = pin!(answer);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
@@ -142,7 +142,8 @@ async fn read(
     Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, arrived })
 }
 
-/// Refuses what is no path: the service as a whole, which takes no method, and what is written without its slash.
+/// Refuses a target that is not a path: that of CONNECT, `*` for the whole service, and a text without a slash at its
+/// start.
 fn target(parts: &Parts) -> Result<(), Problem> {
     let all = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
     match parts.uri.path() {
@@ -155,7 +156,7 @@ fn target(parts: &Parts) -> Result<(), Problem> {
     }
 }
 
-/// Refuses a body that is written in a way nobody here can read, whatever it holds.
+/// Refuses a body in an encoding that this service cannot read.
 fn codings(headers: &HeaderMap) -> Result<(), Problem> {
     let only = |header: HeaderName, known: &str, edge| {
         let said: Vec<_> =
@@ -170,7 +171,7 @@ fn codings(headers: &HeaderMap) -> Result<(), Problem> {
     only(CONTENT_ENCODING, "identity", Edge::UnknownContentEncoding)
 }
 
-/// What is wrong with a coding that is not the known one.
+/// The detail of a refused encoding, with the one that is known.
 pub fn wrong_coding(header: &HeaderName, said: &str, known: &str) -> String {
     format!("the {header} header is {}, it has to be {known} alone, or left out", quoted(said))
 }
@@ -270,19 +271,20 @@ impl HttpRequest {
         ms.map(Some).ok_or_else(|| Problem::edge(Edge::BadTimeout, range()))
     }
 
-    /// The name of whoever makes the call, in UTF-8.
+    /// The name of the caller, in UTF-8.
     fn actor(&self) -> Result<Option<Name>, Problem> {
         let Some(value) = self.only("headroom-actor", Edge::BadName)? else { return Ok(None) };
         let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
             let detail = "the header headroom-actor is not UTF-8: send the name's bytes in UTF-8, as they are";
             Problem::edge(Edge::BadName, detail)
         })?;
-        // Blanks around a header's value are no part of it, and others than these two are none to HTTP.
+        // Blanks around a header's value are not part of it. In HTTP only the space and the tab are blanks.
         let text = text.trim_matches([' ', '\t']);
         Name::new(text).map(Some).map_err(|error| body::bad_name("the Headroom-Actor header", text, error))
     }
 
-    /// The version that the caller expects, of If-Match. `*` is any: a pool that there is not is refused anyway.
+    /// The version that the caller expects, from If-Match. `*` means any version: a pool that does not exist is refused
+    /// anyway.
     ///
     /// # Errors
     /// The [`Problem`] to answer.
@@ -293,7 +295,7 @@ impl HttpRequest {
         })
     }
 
-    /// What the caller expects of a pool that is defined, of If-Match and If-None-Match.
+    /// What the caller of a definition expects of the pool, from If-Match and If-None-Match.
     ///
     /// # Errors
     /// The [`Problem`] to answer.
@@ -353,12 +355,12 @@ impl HttpRequest {
         Ok(Query(pairs))
     }
 
-    /// The path, as it came.
+    /// The path as it was sent.
     pub fn path(&self) -> &str {
         self.uri.path()
     }
 
-    /// Whether the caller wants the newest state; for what takes no other parameter.
+    /// Whether the caller wants the newest state; for endpoints that take no other parameter.
     ///
     /// # Errors
     /// The [`Problem`] to answer.
@@ -366,7 +368,7 @@ impl HttpRequest {
         if self.uri.query().is_none() { Ok(false) } else { self.query(&["fresh"])?.fresh() }
     }
 
-    /// A header that stands once, if at all.
+    /// A header that may be sent once at most.
     fn only(&self, name: &str, edge: Edge) -> Result<Option<&HeaderValue>, Problem> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next();
@@ -395,7 +397,7 @@ impl Query {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// One that has to be a number.
+    /// A parameter that has to be a number.
     ///
     /// # Errors
     /// The [`Problem`] to answer.

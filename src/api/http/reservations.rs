@@ -78,7 +78,7 @@ async fn change(api: &Api, request: &HttpRequest, change: ReservationChange) -> 
     Ok(api.service().change_reservation(id, change, context).await?)
 }
 
-/// A text that is not one of our ids names no reservation of ours.
+/// Reads the id in the path. A text that is not such an id names no reservation.
 fn reservation_id(request: &HttpRequest) -> Result<ReservationId, Problem> {
     let text = request.param();
     let wrong = |error| format!("the id in the path is {}, which {error}", quoted(text));

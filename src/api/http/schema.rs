@@ -1,5 +1,5 @@
-//! Schemas of the values that requests and answers are made of, with the bounds that [`crate::limits`] sets them. What may
-//! be wider or narrower is so everywhere when it is here.
+//! Schemas of the values that requests and answers are made of, with the bounds of [`crate::limits`]. Every description
+//! uses these schemas, so a bound is the same everywhere.
 
 use super::problem;
 use crate::domain::Mode as PoolMode;
@@ -38,7 +38,7 @@ macro_rules! values {
             impl ToSchema for $name {}
         )*
 
-        /// With all of them.
+        /// Adds all of these schemas.
         pub fn with_values(components: ComponentsBuilder) -> ComponentsBuilder {
             components $(.schema_from::<$name>())*
         }
@@ -75,9 +75,9 @@ values! {
     Dimension = text(DIMENSION, DIMENSION_BYTES_MAX);
     /// Units by dimension.
     Units = amounts(0, UNITS_MAX).description(Some("Units by dimension"));
-    /// Limits as they are asked for.
+    /// Limits that a caller asks for.
     Limits = amounts(0, UNITS_MAX).min_properties(Some(1)).description(Some("Units by dimension; at least one"));
-    /// What is asked for.
+    /// The units that a caller asks for.
     Demand = amounts(1, UNITS_MAX)
         .min_properties(Some(1))
         .description(Some("Units by dimension, each at least 1; all of them are taken, or none"));
@@ -93,13 +93,13 @@ values! {
     HoldTtl = bounded(HOLD_TTL_MIN_MS, HOLD_TTL_MAX_MS).description(Some("In milliseconds"));
     /// The whole life of a hold.
     HoldLife = bounded(HOLD_TTL_MIN_MS, HOLD_LIFE_MAX_MS).description(Some("In milliseconds"));
-    /// Pools of a page.
+    /// The number of pools of a page.
     PageLimit = bounded(1, PAGE_POOLS_MAX as u64);
     /// A pool's version.
     Version = at_least(1);
     /// The number of a partition.
     Partition = bounded(0, LAST_PARTITION);
-    /// A place in a partition.
+    /// A sequence number in a partition.
     Seq = at_least(0);
     /// A count, or a time in milliseconds.
     Count = at_least(0);
@@ -113,11 +113,11 @@ values! {
     End = one_of(["released", "expired"]);
     /// Why a call was shed.
     ShedReason = one_of(Shed::ALL.map(Shed::code));
-    /// Whether a refused call may yet have happened.
+    /// Whether a refused call may have been applied.
     Effect = one_of(CallEffect::ALL.map(CallEffect::code));
-    /// How a process is.
+    /// The health of a process.
     Condition = one_of(["ok", "degraded", "unavailable"]);
-    /// What a start is at.
+    /// The phase of a start.
     Phase = one_of(["opening", "restoring", "expiring"]);
     /// The code of a refusal.
     Code = one_of(codes());
@@ -125,25 +125,25 @@ values! {
     Metrics = ObjectBuilder::new().schema_type(Type::String);
     /// A description of an API.
     Document = ObjectBuilder::new().schema_type(Type::Object);
-    /// By partition, the place after the last event that is known.
+    /// By partition, the sequence number after the last known event.
     Places = by(text("^[0-9]+$", PARTITION_DIGITS), at_least(0));
 }
 
 const POOL_ID: &str = r"^([A-Za-z0-9._:-]*[A-Za-z0-9_:-][A-Za-z0-9._:-]*|\.{3,})$";
 /// A character of a key.
 const KEY: &str = r"[!#-\[\]-~]";
-/// Not all that is refused: regular expressions of different languages have no categories of characters in common.
+/// The pattern does not cover everything that is refused: regular expressions of different languages share no
+/// categories of characters.
 const NAME: &str =
     concat!("^[^", no_name_has!(), blanks!(), "]([^", no_name_has!(), "]*[^", no_name_has!(), blanks!(), "])?$");
 /// No year before 1970, no leap second, nothing finer than a microsecond.
 const INSTANT: &str = r"^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6}0*)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 const DIMENSION: &str = "^[a-z][a-z0-9_]*$";
-/// Of a partition's number, as a name.
+/// Most digits of a partition's number.
 const PARTITION_DIGITS: usize = LAST_PARTITION.ilog10() as usize + 1;
 const LAST_PARTITION: u64 = PARTITIONS_MAX as u64 - 1;
 const UNITS_MOST: i64 = UNITS_MAX as i64;
 
-/// Of dimensions, at most as many as a pool has.
 /// Every mode of a pool, in the order in which the description lists them.
 const MODES: [PoolMode; 3] = [PoolMode::Open, PoolMode::Paused, PoolMode::Closed];
 
@@ -160,6 +160,7 @@ fn amounts(least: u64, most: u64) -> ObjectBuilder {
     by_dimension(bounded(least, most))
 }
 
+/// An object with dimensions as names, at most as many as a pool has.
 fn by_dimension(of: ObjectBuilder) -> ObjectBuilder {
     by(text(DIMENSION, DIMENSION_BYTES_MAX), of).max_properties(Some(DIMENSIONS_MAX))
 }

@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::Service as _;
 
-/// How long the loop lets go when the system has no more file descriptors or memory to give.
+/// How long the loop pauses when the system has no file descriptors or memory left.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Drops what would begin a connection (in a segment's 13th byte SYN is set, and ACK is not) and lets all else pass.
@@ -36,13 +36,13 @@ const NO_NEWCOMERS: [SockFilter; 5] = [
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
 
-/// Serves until `shutdown`. Then no new connection is taken, and those that are open are served on for a bounded time, each
-/// until its next answer; then no call is taken, and those in flight are answered, for a bounded time.
+/// Serves until `shutdown`. Then no new connection is accepted. Open connections are served for a bounded time, each
+/// until its next answer. After that no call is taken, and calls in flight get a bounded time to be answered.
 pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Output = ()>) {
     let limits = state.limits;
     let api = Api::new(state);
     let router = routes(Arc::clone(&api));
-    let places = ConnectionSlots::new(limits.connections);
+    let slots = ConnectionSlots::new(limits.connections);
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -50,25 +50,25 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: impl Future<Ou
             () = &mut shutdown => break,
             accepted = accept(&listener) => accepted,
         };
-        begin(accepted, &places, &api, &router).await;
+        begin(accepted, &slots, &api, &router).await;
     }
     api.service().leave();
     for accepted in last(listener).await {
-        begin(Some(accepted), &places, &api, &router).await;
+        begin(Some(accepted), &slots, &api, &router).await;
     }
-    let _ = timeout(limits.leave, unused(&places, limits.leave)).await;
+    let _ = timeout(limits.leave, unused(&slots, limits.leave)).await;
     api.service().close();
-    places.end();
-    if timeout(limits.shutdown, places.empty()).await.is_err() {
-        tracing::warn!("some connections were still busy at the end of the time they get at shutdown");
+    slots.end();
+    if timeout(limits.shutdown, slots.empty()).await.is_err() {
+        tracing::warn!("shutdown: some connections were still busy when their time was over");
     }
 }
 
-/// Has connections end that are not used: each when it has been silent for so long, whenever that began. Returns when none is
-/// left.
-async fn unused(places: &ConnectionSlots, silent: Duration) {
-    let mut empty = pin!(places.empty());
-    while let Some(left) = places.end_silent(silent) {
+/// Ends unused connections: each when it has been silent for so long, and the time before this call counts. Returns
+/// when no connection is left.
+async fn unused(slots: &ConnectionSlots, silent: Duration) {
+    let mut empty = pin!(slots.empty());
+    while let Some(left) = slots.end_silent(silent) {
         if timeout(left, &mut empty).await.is_ok() {
             return;
         }
@@ -76,7 +76,7 @@ async fn unused(places: &ConnectionSlots, silent: Duration) {
     empty.await;
 }
 
-/// The next connection. `None`: this one came to nothing.
+/// The next connection; `None` when it could not be accepted.
 async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
         Ok(accepted) => Some(accepted),
@@ -88,11 +88,12 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     }
 }
 
-/// Those who have connected by now, and may have sent a call; nobody else will. A listener that is closed resets whoever
-/// waits in it, so first nobody may come in any more, and then it is emptied, with time for those who are on their way.
+/// The connections that wait in the listener and may have sent a call. Closing the listener would reset them. So first
+/// new connections are blocked, and then the listener is emptied, with some time for connections that are just being
+/// made.
 async fn last(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     if let Err(error) = SockRef::from(&listener).attach_filter(&NO_NEWCOMERS) {
-        tracing::debug!(%error, "whoever connects now may be reset");
+        tracing::debug!(%error, "new connections cannot be blocked: a caller that connects now may be reset");
     }
     let mut last = Vec::new();
     let arrive = async {
@@ -112,23 +113,23 @@ async fn last(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
 /// Serves a connection, as soon as there is a slot for it.
 async fn begin(
     accepted: Option<(TcpStream, SocketAddr)>,
-    places: &Arc<ConnectionSlots>,
+    slots: &Arc<ConnectionSlots>,
     api: &Arc<Api>,
     router: &Router,
 ) {
     let Some((stream, peer)) = accepted else { return };
-    // Answers are small and somebody waits for each.
+    // Answers are small, and a caller waits for each of them.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let place = Arc::new(places.taken(peer.ip()).await);
+    let slot = Arc::new(slots.taken(peer.ip()).await);
     let (api, router) = (Arc::clone(api), router.clone());
     tokio::spawn(async move {
         let open = Open::new(&api);
-        if let Err(error) = connection(stream, peer, Arc::clone(&place), &api, router).await {
+        if let Err(error) = connection(stream, peer, Arc::clone(&slot), &api, router).await {
             tracing::debug!(%peer, %error, "a connection broke");
         }
-        drop((open, place));
+        drop((open, slot));
     });
 }
 
@@ -136,40 +137,40 @@ async fn begin(
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    place: Arc<ConnectionSlot>,
+    slot: Arc<ConnectionSlot>,
     api: &Arc<Api>,
     router: Router,
 ) -> hyper::Result<()> {
     let limits = &api.limits;
     let short = Duration::from_millis(HTTP_KEPT_WAIT_MS);
-    let waits = if place.is_kept {
+    let waits = if slot.is_kept {
         Waits { head: short, idle: short }
     } else {
         Waits { head: limits.head_timeout, idle: limits.idle_timeout }
     };
     let stream = Arc::new(stream);
-    let socket = Socket::new(Arc::clone(&stream), Arc::clone(api), Arc::clone(&place), waits);
-    let (leaving, at) = (Arc::clone(api), Arc::clone(&place));
+    let socket = Socket::new(Arc::clone(&stream), Arc::clone(api), Arc::clone(&slot), waits);
+    let (leaving, at) = (Arc::clone(api), Arc::clone(&slot));
     let service = service_fn(move |mut request: Request<Incoming>| {
         at.line.phase.busy();
         request.extensions_mut().insert(Peer(peer.ip()));
         if at.is_kept && !PROBES.contains(&request.uri().path()) {
             request.extensions_mut().insert(Crowded);
         }
-        let (place, api, mut router) = (Arc::clone(&at), Arc::clone(&leaving), router.clone());
+        let (slot, api, mut router) = (Arc::clone(&at), Arc::clone(&leaving), router.clone());
         async move {
             let mut response = router.call(request).await;
             if let Ok(response) = &mut response
                 && let Some(receipt) = response.extensions_mut().remove()
             {
-                place.line.owe(receipt);
+                slot.line.owe(receipt);
             }
-            if (place.is_kept || place.line.is_told() || api.service().is_leaving())
+            if (slot.is_kept || slot.line.is_told() || api.service().is_leaving())
                 && let Ok(response) = &mut response
             {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            place.waits();
+            slot.waits();
             response
         }
     });
@@ -182,10 +183,10 @@ async fn connection(
     );
     let ended = tokio::select! {
         ended = &mut serving => ended,
-        () = place.line.told() => match place.line.phase.kind() {
-            // What has been sent already is answered, and then it ends.
+        () = slot.line.told() => match slot.line.phase.kind() {
+            // A request that has been sent already is answered before the connection ends.
             _ if has_unread(&stream) => serving.await,
-            // Who has said a part of a request and no more for so long is owed nothing.
+            // A caller that sent only a part of a request for so long gets no answer.
             HEAD => Ok(()),
             _ => {
                 serving.as_mut().graceful_shutdown();
@@ -193,11 +194,11 @@ async fn connection(
             }
         }
     };
-    if let Some(receipt) = place.line.settle() {
+    if let Some(receipt) = slot.line.settle() {
         api.service().take_back(receipt);
     }
-    // Whoever had to make room does not keep it.
-    if !place.line.is_told() || api.service().is_leaving() {
+    // A connection that had to make room is closed at once.
+    if !slot.line.is_told() || api.service().is_leaving() {
         linger(&stream).await;
     }
     ended
@@ -227,7 +228,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    /// Keeps the codes of what was answered.
+    /// Keeps the codes of all answers.
     #[derive(Default)]
     struct Heard(parking_lot::Mutex<Vec<(u16, &'static str)>>);
 
@@ -298,7 +299,7 @@ mod tests {
     const PROBE: &[u8] = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     const CALL: &[u8] = b"GET /v1/pools HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-    fn places(callers: usize, kept: usize, of_address: Option<usize>) -> Limits {
+    fn with_slots(callers: usize, kept: usize, of_address: Option<usize>) -> Limits {
         Limits { connections: Bounds { callers, kept, ending: 2, of_address }, ..Limits::default() }
     }
 
@@ -312,7 +313,7 @@ mod tests {
 
     #[test]
     fn idle_connections_make_room_for_probes_and_for_new_callers() {
-        serving(places(4, 1, None), |address, _| {
+        serving(with_slots(4, 1, None), |address, _| {
             let idle: Vec<_> = (0..4).map(|_| connect(address)).collect();
             for stream in &idle[1..] {
                 assert!(told(stream, PROBE).starts_with("HTTP/1.1 "));
@@ -329,7 +330,7 @@ mod tests {
 
     #[test]
     fn when_all_are_served_probes_are_answered_and_others_told_so() {
-        serving(places(2, 1, None), |address, metrics| {
+        serving(with_slots(2, 1, None), |address, metrics| {
             let begun = b"POST /v1/reservations HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
             let served: Vec<_> = (0..2).map(|_| connect(address)).collect();
             assert!(served.iter().all(|stream| told(stream, begun).starts_with("HTTP/1.1 100 ")));
@@ -341,7 +342,7 @@ mod tests {
                 assert!(told.contains("connection: close\r\n"), "{told}");
                 assert_eq!(told.contains("\"reason\":\"connections\""), !probe, "{told}");
             }
-            assert_eq!(all(silent), "", "a kept place is for who uses it");
+            assert_eq!(all(silent), "", "a kept slot is for a caller that uses it");
             assert!(metrics.0.lock().contains(&(503, "shed")));
             drop(served);
         });
@@ -349,7 +350,7 @@ mod tests {
 
     #[test]
     fn one_address_has_no_more_connections_than_it_may() {
-        serving(places(9, 1, Some(2)), |address, _| {
+        serving(with_slots(9, 1, Some(2)), |address, _| {
             let open: Vec<_> = (0..3).map(|_| connect(address)).collect();
             assert!(told(&open[2], PROBE).starts_with("HTTP/1.1 "));
             assert_eq!(all(open[0].try_clone().unwrap()), "");
@@ -357,8 +358,8 @@ mod tests {
         });
     }
 
-    /// Callers that connect for every call meet the end at any moment of theirs. Those who are heard are answered, the
-    /// others are told that nobody listens.
+    /// Callers that connect for every call meet the shutdown at any moment. Those that are accepted get an answer, and
+    /// the others are told that the connection is refused.
     #[test]
     fn nobody_who_has_connected_is_reset_at_the_end() {
         for _ in 0..30 {

@@ -12,7 +12,7 @@ pub struct Shape {
     pub name: &'static str,
     pub about: &'static str,
     pub members: &'static [Member],
-    /// Whether an object without members says nothing, and is refused.
+    /// Whether an object without members is refused.
     pub is_never_empty: bool,
 }
 
@@ -83,18 +83,18 @@ pub const DESCRIBED: [&Shape; 9] = [
     &AVAILABILITY_QUERY,
 ];
 
-/// Of requests that say everything in their path.
+/// The empty body of requests that say everything in their path.
 pub const NOTHING: Shape = shape("Nothing", "No members", &[]);
 
-/// Of a clock that is set back.
+/// The body of a request that sets clocks back.
 pub const BECAUSE: Shape =
     shape("Because", "The reason of an operator", &[member("because", Of("Name"), Required, "The reason")]);
 
 pub const RESERVE: Shape = shape(
     "Reserve",
-    "Asking for capacity.",
+    "A request for capacity.",
     &[
-        member("pool", Of("PoolId"), Required, "Of which pool."),
+        member("pool", Of("PoolId"), Required, "The pool to reserve in."),
         member(
             "demand",
             Of("Demand"),
@@ -105,8 +105,9 @@ pub const RESERVE: Shape = shape(
             "hold_ttl_ms",
             Of("HoldTtl"),
             Nullable,
-            "As a hold for so many milliseconds, to be confirmed; for good when absent. A hold that would last longer than \
-             the pool lets it, or beyond the window's end, is refused, and the refusal says what the latest instant is.",
+            "Reserves a hold for so many milliseconds, which has to be confirmed; a permanent reservation when absent. \
+             A hold that would last longer than the pool allows, or beyond the window's end, is refused, and the \
+             refusal says the latest possible end.",
         ),
         member("order_ref", Of("Name"), Nullable, "The caller's order."),
     ],
@@ -117,9 +118,9 @@ pub const POOL_SPEC: Shape = shape(
     "What a pool is.",
     &[
         member("limits", Of("Limits"), Required, "Units by dimension that it may admit; at least one dimension."),
-        member("areas", Of("Areas"), Nullable, "Where it is offered."),
-        member("window", Of("WindowSpec"), Nullable, "The time it stands for."),
-        member("labels", Of("Labels"), Nullable, "What else is said of it."),
+        member("areas", Of("Areas"), Nullable, "The areas where it is offered."),
+        member("window", Of("WindowSpec"), Nullable, "The window of time that it covers."),
+        member("labels", Of("Labels"), Nullable, "Other properties of the pool, as names and values."),
         member("mode", Of("Mode"), Nullable, "`open` (when absent), `paused` or `closed`."),
         member(
             HOLD_TTL_MAX,
@@ -146,7 +147,7 @@ pub const POOL_SPEC: Shape = shape(
 
 pub const WINDOW_SPEC: Shape = shape(
     "WindowSpec",
-    "The time that a pool stands for.",
+    "The window of time that a pool covers.",
     &[
         member("start", Of("Instant"), Required, "When the slot begins."),
         member("end", Of("Instant"), Required, "When the slot is over, later than it begins."),
@@ -172,7 +173,7 @@ pub const POOL_CHANGE: Shape = Shape {
                 "Limits as they shall be, of dimensions that the pool has; the others stay. Not together with `adjust`.",
             ),
             member("adjust", Of("Differences"), NotNull, "Differences to limits."),
-            member("areas", Of("Areas"), NotNull, "Where it is offered: all areas anew."),
+            member("areas", Of("Areas"), NotNull, "All areas where it is offered; they replace the former ones."),
             member("window", Of("WindowChange"), Nullable, "The time it stands for; `null`: none."),
             member(
                 "labels",
@@ -215,7 +216,7 @@ pub const MODE_CHANGE: Shape = shape(
 pub const EXTENSION: Shape = shape(
     "Extension",
     "More time for a hold.",
-    &[member("hold_ttl_ms", Of("HoldTtl"), Required, "From now, in milliseconds.")],
+    &[member("hold_ttl_ms", Of("HoldTtl"), Required, "The time from now, in milliseconds.")],
 );
 
 pub const AMENDMENT: Shape = shape(
@@ -232,14 +233,14 @@ pub const AMENDMENT: Shape = shape(
 
 pub const AVAILABILITY_QUERY: Shape = shape(
     "AvailabilityQuery",
-    "What is looked for; whatever is not named, every pool has.",
+    "Conditions on pools; every pool meets a condition that is left out.",
     &[
         member("areas", Of("Areas"), Nullable, "Pools that serve at least one of these."),
         member("from", Of("Instant"), Nullable, "Pools whose window ends after this."),
         member("to", Of("Instant"), Nullable, "Pools whose window starts before this."),
         member("demand", Of("Demand"), Nullable, "Pools that would take this now."),
         member("labels", Of("Labels"), Nullable, "Pools that carry all of these."),
-        member("limit", Of("PageLimit"), Nullable, "At most so many."),
+        member("limit", Of("PageLimit"), Nullable, "The most pools of a page."),
         member("cursor", Of("PoolId"), Nullable, "`next` of the page before."),
     ],
 );

@@ -1,6 +1,6 @@
-//! ConnectionSlots for connections: how many there are, how many one address may take, and who goes when there is none left. Some
-//! are kept for when all others are taken by callers who are being served: on those a probe is answered, and anybody else
-//! is refused at once instead of waiting unheard. It knows no socket.
+//! Slots for connections: how many there are, how many one address may take, and which connection ends when none is
+//! left. Some slots are kept for the time when all others serve callers. On a kept slot a probe is answered, and any
+//! other caller is refused at once instead of waiting without an answer. This module knows no socket.
 
 use crate::limits::{HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX};
 use crate::service::Receipt;
@@ -40,7 +40,8 @@ impl Default for Bounds {
     }
 }
 
-/// What a connection is doing. The lowest bits are the kind; the others say in which order connections began to wait.
+/// What a connection is doing. The lowest bits are the kind. The other bits say in which order connections began to
+/// wait.
 #[derive(Default)]
 pub struct Phase(AtomicU64);
 
@@ -58,7 +59,7 @@ impl Phase {
         self.0.store(BUSY, Relaxed);
     }
 
-    /// A request has begun to come. It has been waited for no longer than before.
+    /// A request has begun to arrive. The turn since which it was awaited stays the same.
     pub fn head(&self) {
         self.0.fetch_or(HEAD, Relaxed);
     }
@@ -72,13 +73,13 @@ impl Phase {
         self.0.store(turn.saturating_mul(KINDS), Relaxed);
     }
 
-    /// Since when a request is waited for, in turns.
+    /// The turn since which a request is awaited.
     fn waits_since(&self) -> Option<u64> {
         let phase = self.0.load(Relaxed);
         (phase % KINDS != BUSY).then_some(phase / KINDS)
     }
 
-    /// Since when nothing of a request has come, in turns.
+    /// The turn since which nothing of a request has arrived.
     fn silent_since(&self) -> Option<u64> {
         self.waits_since().filter(|_| self.kind() == IDLE)
     }
@@ -146,7 +147,7 @@ pub struct ConnectionSlots {
     book: Mutex<Book>,
     freed: Notify,
     since: Stopwatch,
-    /// The last turn: microseconds since then, and each later than the one before.
+    /// The last turn: microseconds since `since`, and always more than the turn before.
     turn: AtomicU64,
 }
 
@@ -167,8 +168,8 @@ impl ConnectionSlots {
         Arc::new(ConnectionSlots { bounds, book, freed, since: Stopwatch::start(), turn })
     }
 
-    /// Takes a slot for a connection from this address. When there is none, the connection is told to end that has waited
-    /// longest for a request. `None`: every slot, kept ones included, serves a request.
+    /// Takes a slot for a connection from this address. When none is free, the connection that has waited longest for a
+    /// request is told to end. `None` when every slot, kept ones included, serves a request.
     pub fn take(self: &Arc<ConnectionSlots>, address: IpAddr) -> Option<ConnectionSlot> {
         let mut book = self.book.lock();
         let kind = book.room(self.bounds, address)?;
@@ -186,8 +187,8 @@ impl ConnectionSlots {
     pub async fn taken(self: &Arc<ConnectionSlots>, address: IpAddr) -> ConnectionSlot {
         loop {
             let freed = self.freed.notified();
-            if let Some(place) = self.take(address) {
-                return place;
+            if let Some(slot) = self.take(address) {
+                return slot;
             }
             freed.await;
         }
@@ -209,8 +210,8 @@ impl ConnectionSlots {
         self.book.lock().taken.values().for_each(|taken| taken.line.tell());
     }
 
-    /// Tells every connection to end that has been silent for so long, and answers when the next one will have been.
-    /// `None`: there is no other that is silent.
+    /// Tells every connection that has been silent for so long to end. Answers the time until the next one has been
+    /// silent for so long; `None` when no other connection is silent.
     pub fn end_silent(&self, long: Duration) -> Option<Duration> {
         let now = self.since.now().0;
         let book = self.book.lock();
@@ -316,81 +317,81 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const THERE: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
-    fn places(callers: usize, kept: usize, of_address: Option<usize>) -> Arc<ConnectionSlots> {
+    fn slots(callers: usize, kept: usize, of_address: Option<usize>) -> Arc<ConnectionSlots> {
         ConnectionSlots::new(Bounds { callers, kept, ending: 2, of_address })
     }
 
     #[test]
     fn who_has_waited_longest_makes_room() {
-        let places = places(3, 1, None);
-        let [a, b, c] = [(); 3].map(|()| places.take(HERE).unwrap());
+        let slots = slots(3, 1, None);
+        let [a, b, c] = [(); 3].map(|()| slots.take(HERE).unwrap());
         a.line.phase.busy();
         a.waits();
         c.line.phase.head();
-        let d = places.take(HERE).unwrap();
+        let d = slots.take(HERE).unwrap();
         assert!((!d.is_kept, b.line.is_told(), a.line.is_told(), c.line.is_told()) == (true, true, false, false));
         drop(b);
-        // Whoever is slow with a request has no more right to a place than whoever sends none.
+        // A caller that sends a request slowly has no more right to a slot than a caller that sends none.
         d.line.phase.busy();
-        let e = places.take(HERE).unwrap();
+        let e = slots.take(HERE).unwrap();
         assert!(!e.is_kept && c.line.is_told() && !a.line.is_told());
         drop((a, c, d, e));
-        assert_eq!(places.book.lock().taken.len(), 0);
+        assert_eq!(slots.book.lock().taken.len(), 0);
     }
 
     #[test]
     fn when_all_are_served_there_are_the_kept_places_and_those_change_hands() {
-        let places = places(2, 2, None);
-        let served = [(); 2].map(|()| places.take(HERE).unwrap());
-        served.iter().for_each(|place| place.line.phase.busy());
-        let kept = [(); 2].map(|()| places.take(HERE).unwrap());
-        assert!(kept.iter().all(|place| place.is_kept));
-        let third = places.take(THERE).unwrap();
+        let slots = slots(2, 2, None);
+        let served = [(); 2].map(|()| slots.take(HERE).unwrap());
+        served.iter().for_each(|slot| slot.line.phase.busy());
+        let kept = [(); 2].map(|()| slots.take(HERE).unwrap());
+        assert!(kept.iter().all(|slot| slot.is_kept));
+        let third = slots.take(THERE).unwrap();
         assert!(third.is_kept && kept[0].line.is_told() && !kept[1].line.is_told());
-        [&kept[1], &third].iter().for_each(|place| place.line.phase.busy());
-        assert!(places.take(HERE).is_none(), "everybody is served");
+        [&kept[1], &third].iter().for_each(|slot| slot.line.phase.busy());
+        assert!(slots.take(HERE).is_none(), "everybody is served");
         drop(kept);
-        assert!(places.take(HERE).unwrap().is_kept);
+        assert!(slots.take(HERE).unwrap().is_kept);
         drop(served);
-        assert!(!places.take(HERE).unwrap().is_kept);
+        assert!(!slots.take(HERE).unwrap().is_kept);
     }
 
-    /// At the end of the process nobody is waited for who had nothing to say before it.
+    /// At shutdown nobody waits for a connection that was silent before it.
     #[test]
     fn who_is_silent_is_told_to_end_however_long_ago_that_began() {
-        let places = places(4, 0, None);
-        let [silent, begun, served] = [(); 3].map(|()| places.take(HERE).unwrap());
+        let slots = slots(4, 0, None);
+        let [silent, begun, served] = [(); 3].map(|()| slots.take(HERE).unwrap());
         begun.line.phase.head();
         served.line.phase.busy();
         let long = Duration::from_secs(3_600);
-        assert!(places.end_silent(long).is_some_and(|left| !left.is_zero() && left <= long));
+        assert!(slots.end_silent(long).is_some_and(|left| !left.is_zero() && left <= long));
         assert!(!silent.line.is_told());
-        assert_eq!(places.end_silent(Duration::ZERO), None);
-        assert_eq!([&silent, &begun, &served].map(|place| place.line.is_told()), [true, false, false]);
-        // What it has been doing since then counts from its end.
+        assert_eq!(slots.end_silent(Duration::ZERO), None);
+        assert_eq!([&silent, &begun, &served].map(|slot| slot.line.is_told()), [true, false, false]);
+        // Its silence counts from the end of its last answer.
         served.waits();
-        assert!(places.end_silent(long).is_some() && !served.line.is_told());
+        assert!(slots.end_silent(long).is_some() && !served.line.is_told());
     }
 
     #[test]
     fn no_more_are_ending_than_may() {
-        let places = places(3, 0, None);
-        let waiting = [(); 3].map(|()| places.take(HERE).unwrap());
-        let newer = [(); 2].map(|()| places.take(HERE).unwrap());
-        assert!(places.take(HERE).is_none(), "two have still to end");
+        let slots = slots(3, 0, None);
+        let waiting = [(); 3].map(|()| slots.take(HERE).unwrap());
+        let newer = [(); 2].map(|()| slots.take(HERE).unwrap());
+        assert!(slots.take(HERE).is_none(), "two have still to end");
         drop((waiting, newer));
-        assert!(places.take(HERE).is_some());
+        assert!(slots.take(HERE).is_some());
     }
 
     #[test]
     fn an_address_at_its_bound_makes_room_itself() {
-        let places = places(4, 1, Some(2));
-        let other = places.take(THERE).unwrap();
-        let [first, second] = [(); 2].map(|()| places.take(HERE).unwrap());
-        let third = places.take(HERE).unwrap();
+        let slots = slots(4, 1, Some(2));
+        let other = slots.take(THERE).unwrap();
+        let [first, second] = [(); 2].map(|()| slots.take(HERE).unwrap());
+        let third = slots.take(HERE).unwrap();
         assert!(first.line.is_told() && !other.line.is_told() && !third.is_kept);
-        [&second, &third].iter().for_each(|place| place.line.phase.busy());
-        assert!(places.take(HERE).unwrap().is_kept, "it has none that waits");
-        assert!(!places.take(THERE).unwrap().is_kept);
+        [&second, &third].iter().for_each(|slot| slot.line.phase.busy());
+        assert!(slots.take(HERE).unwrap().is_kept, "it has none that waits");
+        assert!(!slots.take(THERE).unwrap().is_kept);
     }
 }

@@ -1,5 +1,5 @@
 //! A connection's bytes. hyper speaks HTTP over it; here is what hyper leaves to us: the time a head may take, the time
-//! a connection may idle, and a body in the answers that hyper gives by itself to what is not HTTP.
+//! a connection may idle, and a body for the answers that hyper itself gives to bytes that are not HTTP.
 
 use super::Api;
 use super::problem::Edge;
@@ -21,10 +21,10 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Reads of what nobody wants any more, of a kilobyte each, before a connection is closed all the same.
+/// Most reads of unwanted bytes, a kilobyte each, before a connection is closed anyway.
 const LINGER_READS_MAX: usize = 256;
 
-/// What is told of a head that is refused before anybody can say which line of it is wrong.
+/// The detail for a head that is refused before it is known which line is wrong.
 const NO_HEAD: &str = "the head cannot be read as HTTP/1.1: see RFC 9112 for how it is written, and for how Content-Length, \
                        or Transfer-Encoding with chunked at its end, says where the body ends";
 
@@ -57,14 +57,14 @@ pub struct Socket {
     knock: Option<Knock>,
     /// Whether the head that is read now begins as TLS does.
     is_tls: bool,
-    /// What it says of its body's coding, if that leaves the body without an end.
+    /// The Transfer-Encoding of that head, if it leaves the body without an end.
     unframed: Option<String>,
 }
 
-/// Whether the other side turns out to be gone.
+/// Tells whether the caller has hung up.
 type Knock = Pin<Box<dyn Future<Output = bool> + Send>>;
 
-/// An answer of ours on its way in place of one of hyper's.
+/// An answer of this service that replaces one of hyper's.
 struct Replacement {
     bytes: Vec<u8>,
     written: usize,
@@ -116,7 +116,7 @@ impl Socket {
         Poll::Pending
     }
 
-    /// Whoever is slow by accident is told so, if that can be done at once; the connection ends either way.
+    /// Tells a caller that its head was late, if that can be sent at once. The connection ends in any case.
     fn refuse_late_head(&mut self) {
         let ms = self.api.limits.head_timeout.as_millis();
         let bytes = self.refusal(Edge::HeadTimeout, &format!("the head was not here after {ms} ms: send it faster"));
@@ -151,7 +151,8 @@ impl Socket {
         bytes
     }
 
-    /// Ours for the empty answer that hyper gives when a head cannot be parsed. None of our own 4xx are empty.
+    /// The answer that replaces the empty one of hyper when a head cannot be parsed. Our own 4xx answers are never
+    /// empty.
     fn replacement_of(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?;
         let head = bytes.get(..bytes.len().min(256))?;
@@ -210,9 +211,9 @@ impl AsyncRead for Socket {
 }
 
 impl Socket {
-    /// Whoever sends no more may still listen or may have hung up: nobody can tell before something is sent. So an answer
-    /// that has reserved something begins with one byte, which who has hung up does not take; then it is no answer yet, and
-    /// what it has reserved is taken back. `None`: write on.
+    /// A caller that sends no more may still listen, or may have hung up. Nobody can tell before something is sent. So
+    /// an answer that has reserved something begins with one byte. When the caller has hung up, that byte is refused,
+    /// the answer counts as not sent, and the reservation is taken back. `None` means: write on.
     fn knock(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Option<Poll<io::Result<usize>>> {
         if !self.place.line.owes() {
             return None;
@@ -291,7 +292,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Whoever has gone already needs not be told.
+        // A caller that has gone already does not need this.
         let _ = SockRef::from(&*self.stream).shutdown(Shutdown::Write);
         Poll::Ready(Ok(()))
     }
@@ -310,8 +311,8 @@ fn unframed(head: &[u8]) -> Option<String> {
     })
 }
 
-/// Reads on for a moment behind the last word, so that it arrives: a connection that is closed with bytes unread is reset,
-/// and whoever sent them may lose what it was told.
+/// Keeps reading for a moment after the last answer, so that the answer arrives. A connection that is closed with
+/// unread bytes is reset, and the caller may lose the answer.
 pub async fn linger(stream: &TcpStream) {
     let mut chunk = [0; 1 << 10];
     let read = async {
@@ -323,7 +324,7 @@ pub async fn linger(stream: &TcpStream) {
             }
         }
     };
-    // A second time does no harm.
+    // Shutting down a second time does no harm.
     let _ = SockRef::from(stream).shutdown(Shutdown::Write);
     let _ = tokio::time::timeout(Duration::from_millis(HTTP_LINGER_MS), read).await;
 }
@@ -338,12 +339,12 @@ fn sends_no_more(stream: &TcpStream) -> bool {
     unread(stream).is_ok_and(|n| n == 0)
 }
 
-/// Looks for a byte that nobody has read yet.
+/// How many bytes can be read, at most one: it is looked at and not taken.
 fn unread(stream: &TcpStream) -> io::Result<usize> {
     SockRef::from(stream).peek(&mut [std::mem::MaybeUninit::uninit()])
 }
 
-/// Waits for as long as it may take until a byte that was sent is refused.
+/// Waits for a bounded time whether the byte that was sent is refused.
 async fn turns_out_gone(stream: Arc<TcpStream>) -> bool {
     let refused = stream.ready(Interest::ERROR);
     tokio::time::timeout(Duration::from_millis(HTTP_KNOCK_MS), refused).await.is_ok()

@@ -1,4 +1,4 @@
-//! What is answered while the log is being opened, before there is anything to serve: that the process lives, how far it
+//! Answers while the log is being opened, before anything can be served: that the process is alive, how far the start
 //! is, and that callers have to try again.
 
 use super::health;
@@ -23,36 +23,36 @@ use tokio::time::timeout;
 
 /// Longest time that a connection gets here, for one request.
 const LIMIT: Duration = Duration::from_millis(HTTP_HEAD_TIMEOUT_MS);
-/// What stands for the id of a request that nobody counts yet.
+/// The id of all requests here, because they are not counted yet.
 const REQUEST_ID: &str = "starting";
 
-/// Answers until `work` is done, then hands over what it came to. Connections that wait to be accepted then are served by
-/// whoever listens next.
+/// Answers requests until `work` is done, and returns its result. Connections that then wait to be accepted are left
+/// for the server that listens next.
 pub async fn starting<T>(listener: &TcpListener, opening: &Arc<Opening>, work: impl Future<Output = T>) -> T {
-    let places = Arc::new(Semaphore::new(STARTING_CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(STARTING_CONNECTIONS_MAX));
     let mut work = pin!(work);
     loop {
         let accepted = tokio::select! {
             biased;
             done = &mut work => return done,
-            accepted = accept(listener, &places) => accepted,
+            accepted = accept(listener, &slots) => accepted,
         };
-        if let Some((stream, place)) = accepted {
-            tokio::spawn(connection(stream, Arc::clone(opening), place));
+        if let Some((stream, slot)) = accepted {
+            tokio::spawn(connection(stream, Arc::clone(opening), slot));
         }
     }
 }
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     if let Ok((stream, _)) = listener.accept().await {
-        return Some((stream, place));
+        return Some((stream, slot));
     }
     let _ = timeout(ACCEPT_PAUSE, std::future::pending::<()>()).await;
     None
 }
 
-async fn connection(stream: TcpStream, opening: Arc<Opening>, place: OwnedSemaphorePermit) {
+async fn connection(stream: TcpStream, opening: Arc<Opening>, slot: OwnedSemaphorePermit) {
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = match request.uri().path() {
             "/livez" => Ok(health::alive()),
@@ -62,7 +62,7 @@ async fn connection(stream: TcpStream, opening: Arc<Opening>, place: OwnedSemaph
         std::future::ready(Ok::<_, Infallible>(respond(answer, REQUEST_ID)))
     });
     let served = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-    // Who broke off or took too long has nothing to lose here.
+    // A caller that breaks off or takes too long loses nothing here.
     let _ = timeout(LIMIT, served).await;
-    drop(place);
+    drop(slot);
 }

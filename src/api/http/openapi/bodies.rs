@@ -1,4 +1,4 @@
-//! Schemas of request bodies, made of the lists of members that the reader goes by.
+//! Schemas of request bodies, made from the same lists of members that the reader uses.
 
 use crate::api::http::schema;
 use crate::api::http::shapes::{Member, POOL_CHANGE, Presence, Shape, Value};
@@ -21,7 +21,7 @@ pub fn schema_of(shape: &Shape) -> RefOr<Schema> {
         }
     }
     if shape.name == POOL_CHANGE.name {
-        // Limits are said in one of two ways.
+        // A change gives limits in one of two ways, and not in both.
         let not = ("not", json!({ "required": ["limits", "adjust"] }));
         object = object.extensions(Some(Extensions::from_iter([not])));
     }

@@ -1,4 +1,4 @@
-//! Requests that a new service takes as they stand, in the order of the functions here, and what it answers. A test sends
+//! Requests that a new service accepts unchanged, in the order of the functions here, and its answers. A test sends
 //! them.
 
 use crate::api::http::problem::Case;
@@ -11,7 +11,7 @@ pub const KEY: &str = "order-1";
 /// What that key reserves in that pool.
 pub const RESERVATION: &str = "hr_058z5b0ergtg8w1gg2yq13c3qx";
 
-/// What is sent to one endpoint and what it answers, in a service that has done what comes before it.
+/// Requests to one endpoint and its answers, in a service that has handled all examples before it.
 #[derive(Default)]
 pub struct Example {
     /// Request bodies, by name.
@@ -31,7 +31,7 @@ impl Example {
     }
 }
 
-/// Where nothing can be said before.
+/// No example, because the answer is not known in advance.
 pub fn none() -> Example {
     Example::default()
 }
@@ -180,7 +180,7 @@ fn reservation(status: &str) -> Value {
     })
 }
 
-/// Those of the pool with so many reservations.
+/// The counters of the pool with so many reservations.
 fn counters(taken: u64) -> Value {
     json!({
         "limits": { "crates": 30, "orders": 15 },
@@ -189,8 +189,8 @@ fn counters(taken: u64) -> Value {
 }
 
 fn decided(seq: u64, taken: u64) -> Value {
-    let place = [("partition", json!(0)), ("seq", json!(seq)), ("epoch", json!(1)), ("digest", json!(DIGEST))];
-    with(counters(taken), place)
+    let position = [("partition", json!(0)), ("seq", json!(seq)), ("epoch", json!(1)), ("digest", json!(DIGEST))];
+    with(counters(taken), position)
 }
 
 fn with<const N: usize>(mut value: Value, members: [(&str, Value); N]) -> Value {

@@ -1,4 +1,4 @@
-//! Headers of answers: which there are, and which operation sends which.
+//! Headers of answers, and which operation sends which of them.
 
 use crate::api::http::endpoints::Endpoint;
 use crate::api::http::problem::Case;
@@ -15,7 +15,7 @@ const REPLAYED: &str = "Idempotent-Replayed";
 const ETAG: &str = "ETag";
 const RETRY_AFTER: &str = "Retry-After";
 
-/// With all of them.
+/// Adds the descriptions of all headers.
 pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
     let text = |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
     let all = [
@@ -37,12 +37,12 @@ pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
 
 fn header(is_required: bool, of: ObjectBuilder, description: &str) -> Header {
     let mut header = HeaderBuilder::new().schema(Some(of)).description(Some(description)).build();
-    // OpenAPI has this word for a header, and utoipa does not.
+    // OpenAPI has `required` for a header, and utoipa does not.
     header.extensions = is_required.then(|| Extensions::from_iter([("required", json!(true))]));
     header
 }
 
-/// Adds those of a good answer.
+/// Adds the headers of a good answer.
 pub fn of_good(endpoint: &Endpoint, schema: &str, response: &mut Response) {
     add(response, REQUEST_ID);
     if schema == "Pool" {
@@ -53,7 +53,7 @@ pub fn of_good(endpoint: &Endpoint, schema: &str, response: &mut Response) {
     }
 }
 
-/// Adds those of a refusal by one of these cases.
+/// Adds the headers of a refusal by one of these cases.
 pub fn of_refusal(endpoint: &Endpoint, cases: &[Case], response: &mut Response) {
     add(response, REQUEST_ID);
     if cases.iter().any(|case| case.status == 503 && case.is_retryable) {

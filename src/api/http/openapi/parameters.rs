@@ -9,7 +9,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{OneOfBuilder, Type};
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Required, Schema};
 
-/// Those of an operation: first what its path names.
+/// The parameters of an operation: those in its path come first.
 pub fn of(endpoint: &Endpoint) -> Vec<Parameter> {
     let in_path = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     in_path.chain(endpoint.parameters.iter().copied()).map(|name| known(name, endpoint.id)).collect()
@@ -18,7 +18,7 @@ pub fn of(endpoint: &Endpoint) -> Vec<Parameter> {
 fn known(name: &str, operation: &str) -> Parameter {
     use ParameterIn::{Header, Path, Query};
     let to = |schema: &str| RefOr::from(Ref::from_schema_name(schema));
-    let (place, schema, description): (_, RefOr<Schema>, String) = match name {
+    let (location, schema, description): (_, RefOr<Schema>, String) = match name {
         "pool" => (Path, to("PoolId"), "Its id".to_owned()),
         "reservation" => (Path, to("ReservationId"), "Its id".to_owned()),
         "fresh" => {
@@ -47,12 +47,12 @@ fn known(name: &str, operation: &str) -> Parameter {
         }
         _ => (Header, one_of(["*"]).into(), "`*`: refused when the pool exists".to_owned()),
     };
-    let required = if place == Path { Required::True } else { Required::False };
-    let parameter = ParameterBuilder::new().name(name).parameter_in(place).required(required);
+    let required = if location == Path { Required::True } else { Required::False };
+    let parameter = ParameterBuilder::new().name(name).parameter_in(location).required(required);
     parameter.description(Some(description)).schema(Some(schema)).example(example(name, operation)).build()
 }
 
-/// What a page that tries things out fills in: only what the example of the body goes with.
+/// The value that the page at `/docs` fills in; it has to fit the example of the body.
 fn example(name: &str, operation: &str) -> Option<Value> {
     match name {
         "pool" => Some(json!(examples::POOL)),

@@ -8,7 +8,7 @@ use crate::service::Code;
 use std::collections::BTreeMap;
 use utoipa::openapi::path::HttpMethod as Method;
 
-/// What every request has to be.
+/// Refusals that this edge may give to every request.
 const EDGES: [Edge; 10] = [
     Edge::BadRequest,
     Edge::BadHost,
@@ -21,12 +21,12 @@ const EDGES: [Edge; 10] = [
     Edge::HeadTooLarge,
     Edge::UnknownTransferCoding,
 ];
-/// What may come of every command.
+/// Reasons for which an owner may refuse every command.
 const REASONS: [Reason; 5] =
     [Reason::Malformed, Reason::Misrouted, Reason::DeadlineTooFar, Reason::TooManyCommands, Reason::MemoryFull];
 
 impl Endpoint {
-    /// What may be refused, by status.
+    /// All refusals of this endpoint, by status.
     pub fn refusals(&self) -> BTreeMap<u16, Vec<Case>> {
         let decided = if self.is_command() { &REASONS[..] } else { &[] };
         let mut cases: Vec<Case> = self.edges.iter().chain(&EDGES).chain(self.more()).map(|edge| edge.case()).collect();
@@ -51,7 +51,7 @@ impl Endpoint {
         by_status
     }
 
-    /// What is refused of its kind.
+    /// The refusals that come with its kind.
     fn more(&self) -> Vec<&'static Edge> {
         let mut more = Vec::new();
         if self.method != Method::Get {
