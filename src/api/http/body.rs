@@ -3,7 +3,7 @@
 use super::dto::Time;
 use super::instant;
 use super::json::{Members, Value, quoted, shown};
-use super::problem::Edge;
+use super::problem::RequestFault;
 use super::reply::Problem;
 use super::shapes::{self, HOLD_LIFE_MAX, HOLD_TTL_MAX, Shape, UNIQUE_ORDER_REF};
 use crate::domain::coverage::Query;
@@ -38,7 +38,9 @@ pub struct Availability {
 pub fn reserve(body: &[u8]) -> Parsed<Reserve> {
     let mut fields = Fields::parse(body, &shapes::RESERVE)?;
     Ok(Reserve {
-        pool: fields.required("pool").and_then(|value| pool_id("pool", &text("pool", value, Edge::BadName)?))?,
+        pool: fields
+            .required("pool")
+            .and_then(|value| pool_id("pool", &text("pool", value, RequestFault::BadName)?))?,
         demand: fields.required("demand").and_then(|value| demand("demand", value))?,
         hold_ttl_ms: fields.optional("hold_ttl_ms").map(hold_ttl).transpose()?,
         order_ref: fields.optional("order_ref").map(|value| name("order_ref", value)).transpose()?,
@@ -76,7 +78,7 @@ pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
         (Some(limits), None) => Some(LimitChange::To(amounts("limits", limits, 0)?)),
         (None, Some(adjust)) => Some(LimitChange::By(deltas(adjust)?)),
         (Some(_), Some(_)) => {
-            return Err(Problem::edge(Edge::BadChange, "the body has both 'limits' and 'adjust': send one"));
+            return Err(Problem::fault(RequestFault::BadChange, "the body has both 'limits' and 'adjust': send one"));
         }
     };
     let change = PoolChange {
@@ -98,8 +100,8 @@ pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
     if change.is_well_formed() {
         Ok(change)
     } else {
-        Err(Problem::edge(
-            Edge::BadChange,
+        Err(Problem::fault(
+            RequestFault::BadChange,
             "the body changes nothing: name limits or adjust, areas, window, labels, mode or a rule",
         ))
     }
@@ -118,9 +120,9 @@ pub fn mode(body: &[u8]) -> Parsed<Mode> {
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn because(body: &[u8]) -> Parsed<String> {
-    let why = text("because", Fields::parse(body, &shapes::BECAUSE)?.required("because")?, Edge::BadName)?;
+    let why = text("because", Fields::parse(body, &shapes::BECAUSE)?.required("because")?, RequestFault::BadName)?;
     let detail = || format!("'because' has to be 1 to {REASON_CHARS_MAX} characters on one line");
-    is_reason(&why).then(|| why.into_owned()).ok_or_else(|| Problem::edge(Edge::BadName, detail()))
+    is_reason(&why).then(|| why.into_owned()).ok_or_else(|| Problem::fault(RequestFault::BadName, detail()))
 }
 
 /// Reads `{"hold_ttl_ms": …}`.
@@ -166,7 +168,7 @@ pub fn availability(body: &[u8]) -> Parsed<Availability> {
         Some(Value::Unsigned(n)) => page_limit(n)?,
         Some(other) => return Err(bad_limit(&shown(&other))),
     };
-    let cursor = fields.optional("cursor").map(|value| text("cursor", value, Edge::BadQuery)).transpose()?;
+    let cursor = fields.optional("cursor").map(|value| text("cursor", value, RequestFault::BadQuery)).transpose()?;
     let after = cursor.map(|cursor| page_cursor(&cursor)).transpose()?;
     Ok(Availability { query, page: PoolPage { after, limit } })
 }
@@ -180,7 +182,10 @@ pub fn page_limit(n: u64) -> Parsed<usize> {
 }
 
 fn bad_limit(limit: &str) -> Problem {
-    Problem::edge(Edge::BadQuery, format!("limit is {limit}, it has to be an integer from 1 to {PAGE_POOLS_MAX}"))
+    Problem::fault(
+        RequestFault::BadQuery,
+        format!("limit is {limit}, it has to be an integer from 1 to {PAGE_POOLS_MAX}"),
+    )
 }
 
 /// Reads the cursor of a page.
@@ -190,7 +195,7 @@ fn bad_limit(limit: &str) -> Problem {
 pub fn page_cursor(cursor: &str) -> Parsed<PoolId> {
     let wrong =
         || format!("cursor is {}, which no page gave as 'next': leave it out for the first page", quoted(cursor));
-    PoolId::new(cursor).map_err(|_| Problem::edge(Edge::BadQuery, wrong()))
+    PoolId::new(cursor).map_err(|_| Problem::fault(RequestFault::BadQuery, wrong()))
 }
 
 /// Reads the id of a pool.
@@ -203,7 +208,7 @@ pub fn pool_id(field: &str, text: &str) -> Parsed<PoolId> {
 
 /// The refusal of a name that is not valid.
 pub fn bad_name(field: &str, text: &str, error: NameError) -> Problem {
-    Problem::edge(Edge::BadName, format!("{field} is {}, which {error}", quoted(text)))
+    Problem::fault(RequestFault::BadName, format!("{field} is {}, which {error}", quoted(text)))
 }
 
 /// The members of a body, all of them known.
@@ -215,11 +220,14 @@ impl<'a> Fields<'a> {
             let detail = error.to_string();
             // The parser gives up on a number too large for any type before anyone can say which member it is.
             let is_number = detail.starts_with("number out of range");
-            let edge = if is_number { Edge::BadUnits } else { Edge::BadJson };
-            Problem::edge(edge, format!("the body cannot be read as JSON: {detail}"))
+            let fault = if is_number { RequestFault::BadUnits } else { RequestFault::BadJson };
+            Problem::fault(fault, format!("the body cannot be read as JSON: {detail}"))
         })?;
         let Value::Object(members) = value else {
-            return Err(Problem::edge(Edge::BadJson, format!("the body is {}, it has to be an object", shown(&value))));
+            return Err(Problem::fault(
+                RequestFault::BadJson,
+                format!("the body is {}, it has to be an object", shown(&value)),
+            ));
         };
         known_only("", &members, shape)?;
         Ok(Fields(members))
@@ -241,7 +249,7 @@ impl<'a> Fields<'a> {
         match self.given(name) {
             Some(Value::Null) => {
                 let detail = format!("{name} cannot be null: leave it out, and it stays as it is");
-                Err(Problem::edge(Edge::BadChange, detail))
+                Err(Problem::fault(RequestFault::BadChange, detail))
             }
             given => Ok(given),
         }
@@ -258,7 +266,7 @@ impl<'a> Fields<'a> {
 
     fn required(&mut self, name: &str) -> Parsed<Value<'a>> {
         self.optional(name)
-            .ok_or_else(|| Problem::edge(Edge::MissingField, format!("the body has no '{name}': add it")))
+            .ok_or_else(|| Problem::fault(RequestFault::MissingField, format!("the body has no '{name}': add it")))
     }
 }
 
@@ -266,28 +274,28 @@ fn known_only(at: &str, members: &Members<'_>, shape: &Shape) -> Parsed<()> {
     match members.iter().find(|(key, _)| !shape.has(key)) {
         Some((key, _)) => {
             let detail = format!("there is no field {at}{}: those there are: {}", quoted(key), shape.names());
-            Err(Problem::edge(Edge::UnknownField, detail))
+            Err(Problem::fault(RequestFault::UnknownField, detail))
         }
         None => Ok(()),
     }
 }
 
-fn text<'a>(field: &str, value: Value<'a>, edge: Edge) -> Parsed<std::borrow::Cow<'a, str>> {
+fn text<'a>(field: &str, value: Value<'a>, fault: RequestFault) -> Parsed<std::borrow::Cow<'a, str>> {
     match value {
         Value::Text(text) => Ok(text),
-        other => Err(Problem::edge(edge, format!("{field} is {}, it has to be a string", shown(&other)))),
+        other => Err(Problem::fault(fault, format!("{field} is {}, it has to be a string", shown(&other)))),
     }
 }
 
-fn members<'a>(field: &str, value: Value<'a>, edge: Edge) -> Parsed<Members<'a>> {
+fn members<'a>(field: &str, value: Value<'a>, fault: RequestFault) -> Parsed<Members<'a>> {
     match value {
         Value::Object(members) => Ok(members),
-        other => Err(Problem::edge(edge, format!("{field} is {}, it has to be an object", shown(&other)))),
+        other => Err(Problem::fault(fault, format!("{field} is {}, it has to be an object", shown(&other)))),
     }
 }
 
 fn name(field: &str, value: Value<'_>) -> Parsed<Name> {
-    let text = text(field, value, Edge::BadName)?;
+    let text = text(field, value, RequestFault::BadName)?;
     Name::new(&text).map_err(|error| bad_name(field, &text, error))
 }
 
@@ -307,17 +315,17 @@ fn amounts(field: &str, value: Value<'_>, least: u64) -> Parsed<Amounts> {
         match value {
             Value::Unsigned(0) if least > 0 => {
                 let detail = format!("{field}.{dimension} is 0: leave the dimension out, or ask for 1 or more");
-                return Err(Problem::edge(Edge::ZeroDemand, detail));
+                return Err(Problem::fault(RequestFault::ZeroDemand, detail));
             }
             Value::Unsigned(units) if units <= UNITS_MAX => amounts.push((dimension, units)),
             other => {
                 let (range, units) = (format!("an integer from {least} to {UNITS_MAX}"), shown(&other));
                 let detail = format!("{field}.{dimension} is {units}, it has to be {range}");
-                return Err(Problem::edge(Edge::BadUnits, detail));
+                return Err(Problem::fault(RequestFault::BadUnits, detail));
             }
         }
     }
-    let twice = || Problem::edge(Edge::BadJson, format!("{field} names a dimension twice"));
+    let twice = || Problem::fault(RequestFault::BadJson, format!("{field} names a dimension twice"));
     Amounts::new(amounts).ok_or_else(twice)
 }
 
@@ -334,21 +342,21 @@ fn deltas(value: Value<'_>) -> Parsed<Vec<(Dimension, i64)>> {
         let range = || {
             format!("adjust.{dimension} is {}, it has to be an integer from -{UNITS_MAX} to {UNITS_MAX}", shown(&value))
         };
-        deltas.push((dimension, delta.ok_or_else(|| Problem::edge(Edge::BadUnits, range()))?));
+        deltas.push((dimension, delta.ok_or_else(|| Problem::fault(RequestFault::BadUnits, range()))?));
     }
     deltas.sort_unstable_by_key(|(dimension, _)| *dimension);
     Ok(deltas)
 }
 
 fn dimensions<'a>(field: &str, value: Value<'a>, least: u64) -> Parsed<Members<'a>> {
-    let members = members(field, value, Edge::BadUnits)?;
+    let members = members(field, value, RequestFault::BadUnits)?;
     if members.is_empty() {
-        let edge = if least > 0 { Edge::ZeroDemand } else { Edge::NoDimensions };
-        return Err(Problem::edge(edge, format!("{field} names no dimension: name one or more")));
+        let fault = if least > 0 { RequestFault::ZeroDemand } else { RequestFault::NoDimensions };
+        return Err(Problem::fault(fault, format!("{field} names no dimension: name one or more")));
     }
     if members.len() > DIMENSIONS_MAX {
-        return Err(Problem::edge(
-            Edge::TooManyDimensions,
+        return Err(Problem::fault(
+            RequestFault::TooManyDimensions,
             format!("{field} names {} dimensions, {DIMENSIONS_MAX} are the most", members.len()),
         ));
     }
@@ -358,11 +366,11 @@ fn dimensions<'a>(field: &str, value: Value<'a>, least: u64) -> Parsed<Members<'
 fn areas(value: Value<'_>) -> Parsed<BTreeSet<Name>> {
     let Value::List(list) = value else {
         let detail = format!("areas is {}, it has to be an array of names", shown(&value));
-        return Err(Problem::edge(Edge::BadName, detail));
+        return Err(Problem::fault(RequestFault::BadName, detail));
     };
     if list.len() > AREAS_MAX {
         let detail = format!("areas names {}, {AREAS_MAX} are the most", list.len());
-        return Err(Problem::edge(Edge::TooManyAreas, detail));
+        return Err(Problem::fault(RequestFault::TooManyAreas, detail));
     }
     list.into_iter().enumerate().map(|(at, area)| name(&format!("areas[{at}]"), area)).collect()
 }
@@ -380,10 +388,10 @@ fn label_changes(value: Value<'_>) -> Parsed<BTreeMap<Name, Option<Name>>> {
 }
 
 fn each_label<'a, T>(value: Value<'a>, read: impl Fn(&str, Value<'a>) -> Parsed<T>) -> Parsed<BTreeMap<Name, T>> {
-    let members = members("labels", value, Edge::BadName)?;
+    let members = members("labels", value, RequestFault::BadName)?;
     if members.len() > LABELS_MAX {
         let detail = format!("labels names {}, {LABELS_MAX} are the most", members.len());
-        return Err(Problem::edge(Edge::TooManyLabels, detail));
+        return Err(Problem::fault(RequestFault::TooManyLabels, detail));
     }
     let label = |(key, value): (std::borrow::Cow<'_, str>, Value<'a>)| {
         let field = format!("labels.{}", quoted(&key));
@@ -394,14 +402,14 @@ fn each_label<'a, T>(value: Value<'a>, read: impl Fn(&str, Value<'a>) -> Parsed<
 }
 
 fn window_change(value: Value<'_>) -> Parsed<WindowChange> {
-    let members = members("window", value, Edge::BadWindow)?;
+    let members = members("window", value, RequestFault::BadWindow)?;
     known_only("window.", &members, &shapes::WINDOW_CHANGE)?;
     let mut fields = Fields(members);
     let mut part = |name: &str| {
         let field = format!("window.{name}");
         match fields.given(name) {
             Some(Value::Null) => {
-                Err(Problem::edge(Edge::BadWindow, format!("{field} cannot be null: a window has both ends")))
+                Err(Problem::fault(RequestFault::BadWindow, format!("{field} cannot be null: a window has both ends")))
             }
             given => given.map(|value| time(&field, value)).transpose(),
         }
@@ -411,10 +419,10 @@ fn window_change(value: Value<'_>) -> Parsed<WindowChange> {
 }
 
 fn window(value: Value<'_>) -> Parsed<Window> {
-    let members = members("window", value, Edge::BadWindow)?;
+    let members = members("window", value, RequestFault::BadWindow)?;
     known_only("window.", &members, &shapes::WINDOW_SPEC)?;
     let mut fields = Fields(members);
-    let missing = |field: &str| Problem::edge(Edge::BadWindow, format!("window has no '{field}': add it"));
+    let missing = |field: &str| Problem::fault(RequestFault::BadWindow, format!("window has no '{field}': add it"));
     let start = fields.optional("start").ok_or_else(|| missing("start"))?;
     let end = fields.optional("end").ok_or_else(|| missing("end"))?;
     let window = Window {
@@ -423,14 +431,14 @@ fn window(value: Value<'_>) -> Parsed<Window> {
         cutoff: fields.optional("cutoff").map(|cutoff| time("window.cutoff", cutoff)).transpose()?,
     };
     if window.start >= window.end {
-        return Err(Problem::edge(
-            Edge::BadWindow,
+        return Err(Problem::fault(
+            RequestFault::BadWindow,
             format!("window.end is {}, it has to be later than window.start, {}", Time(window.end), Time(window.start)),
         ));
     }
     if window.closes_at() > window.end {
-        return Err(Problem::edge(
-            Edge::BadWindow,
+        return Err(Problem::fault(
+            RequestFault::BadWindow,
             format!(
                 "window.cutoff is {}, it has to be no later than window.end, {}",
                 Time(window.closes_at()),
@@ -442,8 +450,8 @@ fn window(value: Value<'_>) -> Parsed<Window> {
 }
 
 fn time(field: &str, value: Value<'_>) -> Parsed<Micros> {
-    let text = text(field, value, Edge::BadTime)?;
-    let wrong = |why| Problem::edge(Edge::BadTime, format!("{field} is {}, {why}", quoted(&text)));
+    let text = text(field, value, RequestFault::BadTime)?;
+    let wrong = |why| Problem::fault(RequestFault::BadTime, format!("{field} is {}, {why}", quoted(&text)));
     instant::parse(&text).map_err(wrong)
 }
 
@@ -454,7 +462,7 @@ fn mode_of(value: Value<'_>) -> Parsed<Mode> {
         Value::Text(text) if text == "closed" => Ok(Mode::Closed),
         other => {
             let detail = format!("mode is {}, it has to be 'open', 'paused' or 'closed'", shown(other));
-            Err(Problem::edge(Edge::BadMode, detail))
+            Err(Problem::fault(RequestFault::BadMode, detail))
         }
     }
 }
@@ -464,7 +472,7 @@ fn hold_ttl(value: Value<'_>) -> Parsed<u64> {
         Value::Unsigned(ttl) if (HOLD_TTL_MIN_MS..=HOLD_TTL_MAX_MS).contains(&ttl) => Ok(ttl),
         other => {
             let (ttl, range) = (shown(&other), format!("an integer from {HOLD_TTL_MIN_MS} to {HOLD_TTL_MAX_MS}"));
-            Err(Problem::edge(Edge::BadHoldTtl, format!("hold_ttl_ms is {ttl}, it has to be {range}")))
+            Err(Problem::fault(RequestFault::BadHoldTtl, format!("hold_ttl_ms is {ttl}, it has to be {range}")))
         }
     }
 }
@@ -482,7 +490,7 @@ fn rule_ms(name: &str, value: Value<'_>, most: u64) -> Parsed<u64> {
         Value::Unsigned(ms) if (HOLD_TTL_MIN_MS..=most).contains(&ms) => Ok(ms),
         other => {
             let (ms, range) = (shown(&other), format!("an integer from {HOLD_TTL_MIN_MS} to {most}"));
-            Err(Problem::edge(Edge::BadRule, format!("{name} is {ms}, it has to be {range}")))
+            Err(Problem::fault(RequestFault::BadRule, format!("{name} is {ms}, it has to be {range}")))
         }
     }
 }
@@ -490,8 +498,8 @@ fn rule_ms(name: &str, value: Value<'_>, most: u64) -> Parsed<u64> {
 fn is_unique(value: Value<'_>) -> Parsed<bool> {
     match value {
         Value::Bool(is_unique) => Ok(is_unique),
-        other => Err(Problem::edge(
-            Edge::BadRule,
+        other => Err(Problem::fault(
+            RequestFault::BadRule,
             format!("{UNIQUE_ORDER_REF} is {}, it has to be true or false", shown(&other)),
         )),
     }

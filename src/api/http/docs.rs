@@ -1,6 +1,6 @@
 //! The page that lets people browse the API's description, served from this binary.
 
-use super::problem::Edge;
+use super::problem::RequestFault;
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
 use axum::http::header::{CONTENT_ENCODING, LOCATION};
@@ -18,7 +18,7 @@ pub async fn root() -> Answer {
 pub async fn file(request: HttpRequest) -> Answer {
     let found = serve(request.param(), Arc::new(Config::new(["/openapi.json"])));
     let found = found.map_err(|_| Problem::bug("a page of the documentation could not be made"))?;
-    let nothing = || Problem::edge(Edge::NotFound, "the documentation has no such file: begin at /docs/");
+    let nothing = || Problem::fault(RequestFault::NotFound, "the documentation has no such file: begin at /docs/");
     let SwaggerFile { bytes, content_type, gzpipped, .. } = found.ok_or_else(nothing)?;
     let kind = HeaderValue::try_from(content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let reply = Reply::bytes(StatusCode::OK, kind, bytes.into_owned());

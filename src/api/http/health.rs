@@ -3,7 +3,7 @@
 use super::Api;
 use super::dto::Time;
 use super::json::quoted;
-use super::problem::Edge;
+use super::problem::RequestFault;
 use super::reply::{Answer, JSON, Problem, Reply};
 use super::request::HttpRequest;
 use super::schema;
@@ -163,5 +163,5 @@ pub async fn not_found(_: Arc<Api>, request: HttpRequest) -> Answer {
 /// The refusal of a path that does not exist.
 pub(super) fn nothing_at(request: &HttpRequest) -> Problem {
     let detail = format!("there is nothing at {}: see /openapi.json for the paths there are", quoted(request.path()));
-    Problem::edge(Edge::NotFound, detail)
+    Problem::fault(RequestFault::NotFound, detail)
 }

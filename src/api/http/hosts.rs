@@ -4,7 +4,7 @@
 //! writes its own HTTP requests.
 
 use super::json::quoted;
-use super::problem::Edge;
+use super::problem::RequestFault;
 use super::reply::Problem;
 use crate::config::is_host_name;
 use axum::http::header::{HOST, HeaderName, ORIGIN};
@@ -40,7 +40,7 @@ impl Hosts {
     pub fn check(&self, parts: &Parts, is_guarded: bool) -> Result<(), Problem> {
         let all = parts.headers.get_all(HOST);
         let said = || all.iter().map(shown).collect::<Vec<_>>().join(" and ");
-        let bad = |what: String| Problem::edge(Edge::BadHost, what);
+        let bad = |what: String| Problem::fault(RequestFault::BadHost, what);
         let mut values = all.iter();
         let (host, second) = (values.next(), values.next());
         if second.is_some() {
@@ -72,11 +72,11 @@ impl Hosts {
                  'hosts'",
                 target.name
             );
-            return Err(Problem::edge(Edge::ForeignHost, detail));
+            return Err(Problem::fault(RequestFault::ForeignHost, detail));
         }
         let foreign = |header: &str, value: &HeaderValue| {
             let detail = format!("the {header} header is {}: another site's pages may not ask for this", shown(value));
-            Err(Problem::edge(Edge::ForeignOrigin, detail))
+            Err(Problem::fault(RequestFault::ForeignOrigin, detail))
         };
         let mut origins = headers.get_all(ORIGIN).iter();
         if let Some(origin) = origins.next() {

@@ -76,20 +76,20 @@ fn status_of(reason: Reason) -> u16 {
     }
 }
 
-macro_rules! edge_cases {
+macro_rules! request_faults {
     ($($name:ident = $code:literal, $status:literal, $title:literal;)*) => {
-        /// Refusals of the edge itself: the request never reached a decision.
+        /// What is wrong with a request that never reached a decision.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum Edge { $(#[doc = $title] $name,)* }
+        pub enum RequestFault { $(#[doc = $title] $name,)* }
 
-        impl Edge {
+        impl RequestFault {
             /// Every variant, once.
-            pub const ALL: &[Edge] = &[$(Edge::$name,)*];
+            pub const ALL: &[RequestFault] = &[$(RequestFault::$name,)*];
 
             /// The row of this refusal in the table of problems.
             pub fn case(self) -> Case {
                 let (code, status, title) = match self {
-                    $(Edge::$name => ($code, $status, $title),)*
+                    $(RequestFault::$name => ($code, $status, $title),)*
                 };
                 Case { code, status, title, outcome: Effect::NotApplied, is_retryable: self.is_passing() }
             }
@@ -97,7 +97,7 @@ macro_rules! edge_cases {
     };
 }
 
-edge_cases! {
+request_faults! {
     BadRequest = "bad_request", 400, "The request is not valid HTTP";
     BadHost = "bad_host", 400, "The Host header is missing or not valid";
     BadJson = "bad_json", 400, "The body is not the expected JSON";
@@ -135,17 +135,17 @@ edge_cases! {
     UnknownTransferCoding = "unknown_transfer_coding", 501, "The body's transfer coding is not known";
 }
 
-impl Edge {
+impl RequestFault {
     /// Whether the same request may succeed later, because it was slow and not wrong.
     fn is_passing(self) -> bool {
-        matches!(self, Edge::HeadTimeout | Edge::BodyTimeout)
+        matches!(self, RequestFault::HeadTimeout | RequestFault::BodyTimeout)
     }
 }
 
 /// Every row, once, in order of status.
 pub fn cases() -> Vec<Case> {
-    let edge = Edge::ALL.iter().map(|edge| edge.case());
-    let mut cases: Vec<_> = edge.chain(Code::all().map(Case::of)).collect();
+    let fault = RequestFault::ALL.iter().map(|fault| fault.case());
+    let mut cases: Vec<_> = fault.chain(Code::all().map(Case::of)).collect();
     cases.sort_unstable_by_key(|case| (case.status, case.code));
     cases
 }

@@ -2,7 +2,7 @@
 
 use super::detail;
 use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
-use super::problem::{Case, Edge};
+use super::problem::{Case, RequestFault};
 use crate::domain::{Amounts, ChainedEvent, EventBody, Reason, Rejection, ReservationId};
 use crate::service::{Code, Receipt, Refusal, Shed};
 use axum::body::Body;
@@ -122,14 +122,15 @@ impl Problem {
     }
 
     /// A refusal by this edge: the request never reached the service.
-    pub fn edge(edge: Edge, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem::new(edge.case(), detail)
+    pub fn fault(fault: RequestFault, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem::new(fault.case(), detail)
     }
 
     /// A refusal of a method that the path does not take.
     pub fn method_not_allowed(path: &str, allowed: HeaderValue) -> Problem {
         let takes = allowed.to_str().unwrap_or_default();
-        let problem = Problem::edge(Edge::MethodNotAllowed, format!("{path} takes {takes} and no other method"));
+        let problem =
+            Problem::fault(RequestFault::MethodNotAllowed, format!("{path} takes {takes} and no other method"));
         Problem { allow: Some(allowed), ..problem }
     }
 

@@ -2,7 +2,7 @@
 //! panics, the caller gets an answer of this service.
 
 use super::json::quoted;
-use super::problem::Edge;
+use super::problem::RequestFault;
 use super::reply::{Answer, Problem, respond};
 use super::{Api, Finished, body};
 use crate::domain::{IdempotencyKey, Micros, Name, NameError};
@@ -129,14 +129,15 @@ async fn read(
     let is_guarded = !parts.method.is_safe() || route.starts_with("/internal/");
     api.state.hosts.check(&parts, is_guarded)?;
     codings(&parts.headers)?;
-    let params = params.map_err(|_| Problem::edge(Edge::BadName, "the path is not UTF-8 once it is decoded"))?;
+    let params =
+        params.map_err(|_| Problem::fault(RequestFault::BadName, "the path is not UTF-8 once it is decoded"))?;
     let param = params.iter().next().map(|(_, value)| value.to_owned());
     let body = read_body(api, body_bytes_max, &parts.headers, body).await?;
     if !body.is_empty() && !is_json(&parts.headers) {
         let sent = parts.headers.get(CONTENT_TYPE).map(|value| quoted(&String::from_utf8_lossy(value.as_bytes())));
         let sent = sent.unwrap_or_else(|| "missing".to_owned());
         let detail = format!("the Content-Type header is {sent}, it has to be application/json");
-        return Err(Problem::edge(Edge::WrongContentType, detail));
+        return Err(Problem::fault(RequestFault::WrongContentType, detail));
     }
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
     Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, arrived })
@@ -152,23 +153,26 @@ fn target(parts: &Parts) -> Result<(), Problem> {
         }
         path if path.starts_with('/') => Ok(()),
         "*" => Err(Problem::method_not_allowed("a path of this service", all)),
-        _ => Err(Problem::edge(Edge::BadRequest, "the target is no path: begin it with a slash, like /v1/pools")),
+        _ => Err(Problem::fault(
+            RequestFault::BadRequest,
+            "the target is no path: begin it with a slash, like /v1/pools",
+        )),
     }
 }
 
 /// Refuses a body in an encoding that this service cannot read.
 fn codings(headers: &HeaderMap) -> Result<(), Problem> {
-    let only = |header: HeaderName, known: &str, edge| {
+    let only = |header: HeaderName, known: &str, fault| {
         let said: Vec<_> =
             headers.get_all(&header).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         let said = said.join(", ");
         if said.is_empty() || said.eq_ignore_ascii_case(known) {
             return Ok(());
         }
-        Err(Problem::edge(edge, wrong_coding(&header, &said, known)))
+        Err(Problem::fault(fault, wrong_coding(&header, &said, known)))
     };
-    only(TRANSFER_ENCODING, CHUNKED, Edge::UnknownTransferCoding)?;
-    only(CONTENT_ENCODING, "identity", Edge::UnknownContentEncoding)
+    only(TRANSFER_ENCODING, CHUNKED, RequestFault::UnknownTransferCoding)?;
+    only(CONTENT_ENCODING, "identity", RequestFault::UnknownContentEncoding)
 }
 
 /// The detail of a refused encoding, with the one that is known.
@@ -177,7 +181,8 @@ pub fn wrong_coding(header: &HeaderName, said: &str, known: &str) -> String {
 }
 
 async fn read_body(api: &Api, most: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let too_large = || Problem::edge(Edge::BodyTooLarge, format!("the body has more than {most} bytes: send less"));
+    let too_large =
+        || Problem::fault(RequestFault::BodyTooLarge, format!("the body has more than {most} bytes: send less"));
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -189,11 +194,13 @@ async fn read_body(api: &Api, most: usize, headers: &HeaderMap, body: Body) -> R
     match tokio::time::timeout(api.limits.body_timeout, collect(body, most)).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
         Ok(Ok(None)) => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::edge(Edge::BadRequest, "the body broke off before its end: send the whole of it")),
+        Ok(Err(_)) => {
+            Err(Problem::fault(RequestFault::BadRequest, "the body broke off before its end: send the whole of it"))
+        }
         Err(_) => {
             let detail =
                 format!("the body was not here after {} ms: send it faster", api.limits.body_timeout.as_millis());
-            Err(Problem::edge(Edge::BodyTimeout, detail))
+            Err(Problem::fault(RequestFault::BodyTimeout, detail))
         }
     }
 }
@@ -253,30 +260,30 @@ impl HttpRequest {
 
     /// The Idempotency-Key, quoted or bare.
     fn key(&self) -> Result<Option<IdempotencyKey>, Problem> {
-        let Some(text) = self.header("idempotency-key", Edge::BadKey)? else { return Ok(None) };
+        let Some(text) = self.header("idempotency-key", RequestFault::BadKey)? else { return Ok(None) };
         let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         let wrong = |error: NameError| {
-            Problem::edge(Edge::BadKey, format!("the Idempotency-Key is {}, which {error}", quoted(bare)))
+            Problem::fault(RequestFault::BadKey, format!("the Idempotency-Key is {}, which {error}", quoted(bare)))
         };
         IdempotencyKey::new(bare).map(Some).map_err(wrong)
     }
 
     /// How long the caller waits, in milliseconds.
     fn timeout_ms(&self) -> Result<Option<u64>, Problem> {
-        let Some(text) = self.header("request-timeout-ms", Edge::BadTimeout)? else { return Ok(None) };
+        let Some(text) = self.header("request-timeout-ms", RequestFault::BadTimeout)? else { return Ok(None) };
         let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let ms = text.parse().ok().filter(|ms| is_plain && (1..=DEADLINE_MAX_MS).contains(ms));
         let range =
             || format!("Request-Timeout-Ms is {}, it has to be an integer from 1 to {DEADLINE_MAX_MS}", quoted(text));
-        ms.map(Some).ok_or_else(|| Problem::edge(Edge::BadTimeout, range()))
+        ms.map(Some).ok_or_else(|| Problem::fault(RequestFault::BadTimeout, range()))
     }
 
     /// The name of the caller, in UTF-8.
     fn actor(&self) -> Result<Option<Name>, Problem> {
-        let Some(value) = self.only("headroom-actor", Edge::BadName)? else { return Ok(None) };
+        let Some(value) = self.only("headroom-actor", RequestFault::BadName)? else { return Ok(None) };
         let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
             let detail = "the header headroom-actor is not UTF-8: send the name's bytes in UTF-8, as they are";
-            Problem::edge(Edge::BadName, detail)
+            Problem::fault(RequestFault::BadName, detail)
         })?;
         // Blanks around a header's value are not part of it. In HTTP only the space and the tab are blanks.
         let text = text.trim_matches([' ', '\t']);
@@ -301,21 +308,22 @@ impl HttpRequest {
     /// The [`Problem`] to answer.
     pub fn expected(&self) -> Result<Option<ExpectedPool>, Problem> {
         let expected = self.matching()?;
-        match self.header(IF_NONE_MATCH.as_str(), Edge::BadVersion)? {
+        match self.header(IF_NONE_MATCH.as_str(), RequestFault::BadVersion)? {
             None => Ok(expected),
             Some("*") if expected.is_none() => Ok(Some(ExpectedPool::Absent)),
-            Some("*") => {
-                Err(Problem::edge(Edge::BadVersion, "If-Match and If-None-Match cannot both hold: send one of them"))
-            }
-            Some(other) => Err(Problem::edge(
-                Edge::BadVersion,
+            Some("*") => Err(Problem::fault(
+                RequestFault::BadVersion,
+                "If-Match and If-None-Match cannot both hold: send one of them",
+            )),
+            Some(other) => Err(Problem::fault(
+                RequestFault::BadVersion,
                 format!("If-None-Match is {}, it takes nothing but *", quoted(other)),
             )),
         }
     }
 
     fn matching(&self) -> Result<Option<ExpectedPool>, Problem> {
-        let text = match self.header(IF_MATCH.as_str(), Edge::BadVersion)? {
+        let text = match self.header(IF_MATCH.as_str(), RequestFault::BadVersion)? {
             None => return Ok(None),
             Some("*") => return Ok(Some(ExpectedPool::Present)),
             Some(text) => text,
@@ -325,7 +333,7 @@ impl HttpRequest {
         let version = digits.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
         let wrong = || format!("If-Match is {}, it has to be one ETag of the pool, like \"3\", or *", quoted(text));
         let expected = version.map(|version| Some(ExpectedPool::Version(version)));
-        expected.ok_or_else(|| Problem::edge(Edge::BadVersion, wrong()))
+        expected.ok_or_else(|| Problem::fault(RequestFault::BadVersion, wrong()))
     }
 
     /// The query's parameters, all of which have to be known ones.
@@ -338,7 +346,7 @@ impl HttpRequest {
         let pairs = target.ok().and_then(|uri| axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).ok());
         let pairs = pairs
             .ok_or_else(|| {
-                Problem::edge(Edge::BadQuery, "the query is not a list of parameters: name=value, joined by &")
+                Problem::fault(RequestFault::BadQuery, "the query is not a list of parameters: name=value, joined by &")
             })?
             .0;
         for (at, (name, _)) in pairs.iter().enumerate() {
@@ -346,10 +354,13 @@ impl HttpRequest {
             if !known.contains(&name.as_str()) {
                 let there_are = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 let detail = format!("there is no parameter {shown}: those there are: {there_are}");
-                return Err(Problem::edge(Edge::BadQuery, detail));
+                return Err(Problem::fault(RequestFault::BadQuery, detail));
             }
             if pairs.iter().take(at).any(|(other, _)| other == name) {
-                return Err(Problem::edge(Edge::BadQuery, format!("the parameter {shown} stands twice: send it once")));
+                return Err(Problem::fault(
+                    RequestFault::BadQuery,
+                    format!("the parameter {shown} stands twice: send it once"),
+                ));
             }
         }
         Ok(Query(pairs))
@@ -369,20 +380,20 @@ impl HttpRequest {
     }
 
     /// A header that may be sent once at most.
-    fn only(&self, name: &str, edge: Edge) -> Result<Option<&HeaderValue>, Problem> {
+    fn only(&self, name: &str, fault: RequestFault) -> Result<Option<&HeaderValue>, Problem> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next();
         match values.next() {
-            Some(_) => Err(Problem::edge(edge, format!("the header {name} stands twice: send it once"))),
+            Some(_) => Err(Problem::fault(fault, format!("the header {name} stands twice: send it once"))),
             None => Ok(value),
         }
     }
 
-    fn header(&self, name: &str, edge: Edge) -> Result<Option<&str>, Problem> {
-        let Some(value) = self.only(name, edge)? else { return Ok(None) };
+    fn header(&self, name: &str, fault: RequestFault) -> Result<Option<&str>, Problem> {
+        let Some(value) = self.only(name, fault)? else { return Ok(None) };
         let text = value
             .to_str()
-            .map_err(|_| Problem::edge(edge, format!("the header {name} has a byte that is not visible ASCII")))?;
+            .map_err(|_| Problem::fault(fault, format!("the header {name} has a byte that is not visible ASCII")))?;
         Ok(Some(text.trim()))
     }
 }
@@ -406,7 +417,7 @@ impl Query {
         let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let number = text.parse().ok().filter(|_| is_plain);
         let wrong = || format!("{name} is {}, it has to be an integer", quoted(text));
-        number.map(Some).ok_or_else(|| Problem::edge(Edge::BadQuery, wrong()))
+        number.map(Some).ok_or_else(|| Problem::fault(RequestFault::BadQuery, wrong()))
     }
 
     /// Whether the caller wants the newest state.
@@ -417,9 +428,10 @@ impl Query {
         match self.get("fresh") {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => {
-                Err(Problem::edge(Edge::BadQuery, format!("fresh is {}, it has to be true or false", quoted(other))))
-            }
+            Some(other) => Err(Problem::fault(
+                RequestFault::BadQuery,
+                format!("fresh is {}, it has to be true or false", quoted(other)),
+            )),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! a connection may idle, and a body for the answers that hyper itself gives to bytes that are not HTTP.
 
 use super::Api;
-use super::problem::Edge;
+use super::problem::RequestFault;
 use super::reply::Problem;
 use super::request::{CHUNKED, wrong_coding};
 use super::slots::{ConnectionSlot, HEAD, IDLE};
@@ -119,13 +119,14 @@ impl Socket {
     /// Tells a caller that its head was late, if that can be sent at once. The connection ends in any case.
     fn refuse_late_head(&mut self) {
         let ms = self.api.limits.head_timeout.as_millis();
-        let bytes = self.refusal(Edge::HeadTimeout, &format!("the head was not here after {ms} ms: send it faster"));
+        let bytes =
+            self.refusal(RequestFault::HeadTimeout, &format!("the head was not here after {ms} ms: send it faster"));
         let _ = self.stream.try_write(&bytes);
     }
 
     /// A whole response, for a request that never became one.
-    fn refusal(&self, edge: Edge, detail: &str) -> Vec<u8> {
-        let case = edge.case();
+    fn refusal(&self, fault: RequestFault, detail: &str) -> Vec<u8> {
+        let case = fault.case();
         let request_id = self.api.request_id(self.api.next_number());
         self.api.state.metrics.request_finished(&Finished {
             route: "(none)",
@@ -137,7 +138,7 @@ impl Socket {
             at: self.api.service().now(),
             took_us: 0,
         });
-        let body = Problem::edge(edge, detail.to_owned()).body(&request_id);
+        let body = Problem::fault(fault, detail.to_owned()).body(&request_id);
         let reason = axum::http::StatusCode::from_u16(case.status).ok().and_then(|s| s.canonical_reason());
         let mut bytes = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nx-request-id: {request_id}\r\n\
@@ -161,20 +162,21 @@ impl Socket {
             return None;
         }
         match status.get(..3)? {
-            b"400" if self.is_tls => Some(self.refusal(Edge::TlsNotSpoken, SPEAK_PLAIN)),
+            b"400" if self.is_tls => Some(self.refusal(RequestFault::TlsNotSpoken, SPEAK_PLAIN)),
             b"400" => Some(match &self.unframed {
                 Some(said) => {
-                    self.refusal(Edge::UnknownTransferCoding, &wrong_coding(&TRANSFER_ENCODING, said, CHUNKED))
+                    self.refusal(RequestFault::UnknownTransferCoding, &wrong_coding(&TRANSFER_ENCODING, said, CHUNKED))
                 }
-                None => self.refusal(Edge::BadRequest, NO_HEAD),
+                None => self.refusal(RequestFault::BadRequest, NO_HEAD),
             }),
-            b"414" => Some(
-                self.refusal(Edge::UriTooLong, "the target is longer than is read: move what it says into the body"),
-            ),
+            b"414" => Some(self.refusal(
+                RequestFault::UriTooLong,
+                "the target is longer than is read: move what it says into the body",
+            )),
             b"431" => {
                 let Limits { head_bytes, headers, .. } = self.api.limits;
                 let detail = format!("the head has more than {head_bytes} bytes or {headers} fields: send less");
-                Some(self.refusal(Edge::HeadTooLarge, &detail))
+                Some(self.refusal(RequestFault::HeadTooLarge, &detail))
             }
             _ => None,
         }

@@ -2,24 +2,24 @@
 
 use crate::api::http::endpoints::{Endpoint, Kind};
 use crate::api::http::health::PROBES;
-use crate::api::http::problem::{Case, Edge};
+use crate::api::http::problem::{Case, RequestFault};
 use crate::domain::Reason;
 use crate::service::Code;
 use std::collections::BTreeMap;
 use utoipa::openapi::path::HttpMethod as Method;
 
 /// Refusals that this edge may give to every request.
-const EDGES: [Edge; 10] = [
-    Edge::BadRequest,
-    Edge::BadHost,
-    Edge::HeadTimeout,
-    Edge::BodyTimeout,
-    Edge::BodyTooLarge,
-    Edge::UriTooLong,
-    Edge::WrongContentType,
-    Edge::UnknownContentEncoding,
-    Edge::HeadTooLarge,
-    Edge::UnknownTransferCoding,
+const FAULTS: [RequestFault; 10] = [
+    RequestFault::BadRequest,
+    RequestFault::BadHost,
+    RequestFault::HeadTimeout,
+    RequestFault::BodyTimeout,
+    RequestFault::BodyTooLarge,
+    RequestFault::UriTooLong,
+    RequestFault::WrongContentType,
+    RequestFault::UnknownContentEncoding,
+    RequestFault::HeadTooLarge,
+    RequestFault::UnknownTransferCoding,
 ];
 /// Reasons for which an owner may refuse every command.
 const REASONS: [Reason; 5] =
@@ -29,7 +29,8 @@ impl Endpoint {
     /// All refusals of this endpoint, by status.
     pub fn refusals(&self) -> BTreeMap<u16, Vec<Case>> {
         let decided = if self.is_command() { &REASONS[..] } else { &[] };
-        let mut cases: Vec<Case> = self.edges.iter().chain(&EDGES).chain(self.more()).map(|edge| edge.case()).collect();
+        let mut cases: Vec<Case> =
+            self.faults.iter().chain(&FAULTS).chain(self.more()).map(|fault| fault.case()).collect();
         let reasons = self.reasons.iter().chain(decided).map(|reason| Code::of_reason(*reason));
         let more: &[Code] = match self.kind {
             Kind::Reserve => &[Code::Shed, Code::Timeout, Code::TimeoutUnknown, Code::Restoring, Code::Unreadable],
@@ -52,22 +53,22 @@ impl Endpoint {
     }
 
     /// The refusals that come with its kind.
-    fn more(&self) -> Vec<&'static Edge> {
+    fn more(&self) -> Vec<&'static RequestFault> {
         let mut more = Vec::new();
         if self.method != Method::Get {
-            more.extend(&[Edge::ForeignHost, Edge::ForeignOrigin]);
+            more.extend(&[RequestFault::ForeignHost, RequestFault::ForeignOrigin]);
         }
         if self.kind != Kind::Page {
-            more.push(&Edge::BadQuery);
+            more.push(&RequestFault::BadQuery);
         }
         if self.path.contains('{') {
-            more.push(&Edge::BadName);
+            more.push(&RequestFault::BadName);
         }
         if self.is_command() {
-            more.extend(&[Edge::BadKey, Edge::BadTimeout, Edge::BadName]);
+            more.extend(&[RequestFault::BadKey, RequestFault::BadTimeout, RequestFault::BadName]);
         }
         if self.body.is_some() || self.is_command() {
-            more.extend(&[Edge::BadJson, Edge::UnknownField, Edge::BadUnits]);
+            more.extend(&[RequestFault::BadJson, RequestFault::UnknownField, RequestFault::BadUnits]);
         }
         more
     }
