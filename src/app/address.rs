@@ -1,5 +1,5 @@
-//! The file in the data directory that holds the address of the running server. A disk without room for it keeps no
-//! server from starting: the file is written when there is room.
+//! The file in the data directory that holds the address of the running server. A full disk does not keep the server
+//! from starting: the file is written later, when there is room.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,23 +19,23 @@ pub(super) struct AddressFile {
 }
 
 impl AddressFile {
-    /// Writes it, if that can be done.
+    /// Tries to write the file.
     pub(super) fn write(data_dir: &Path, address: SocketAddr) -> AddressFile {
         let (path, line) = (data_dir.join(ADDRESS_FILE), format!("{address} {}\n", std::process::id()));
         let mut file = AddressFile { path, line, is_written: false };
         if let Err(error) = file.try_to_write() {
             let path = file.path.display();
-            tracing::warn!(%path, %error, "the file that says where this server is cannot be written; trying again");
+            tracing::warn!(%path, %error, "cannot write the file with this server's address; trying again");
         }
         file
     }
 
-    /// Writes it if it is not written yet, however long that takes.
+    /// Repeats the attempt until the file is written.
     pub(super) async fn written(mut self) {
         let mut tries = tokio::time::interval(RETRY);
         while !self.is_written {
             tries.tick().await;
-            // What is wrong was said at the first try.
+            // The error was logged at the first attempt.
             let _ = self.try_to_write();
         }
     }

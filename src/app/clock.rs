@@ -1,4 +1,4 @@
-//! The watch on the wall clock: a step of it is told, for decisions follow it.
+//! Watches the wall clock and logs its steps, because decisions use its time.
 
 use crate::gateway::Gateway;
 use crate::limits::{CLOCK_LOOK_MS, CLOCK_STEP_MS};
@@ -8,7 +8,7 @@ use crate::time::Steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Looks at the clocks for as long as it is polled.
+/// Watches the clocks for as long as it is polled.
 pub(super) async fn watch(gateway: Arc<Gateway>, metrics: Arc<Metrics>) {
     let _watched = threads::watch("clock");
     let clock = gateway.clock();
@@ -17,7 +17,7 @@ pub(super) async fn watch(gateway: Arc<Gateway>, metrics: Arc<Metrics>) {
     loop {
         look.tick().await;
         let (before, wall, after) = (clock.now(), clock.wall(), clock.now());
-        // A machine that stood still between two readings has not stepped its clock.
+        // A machine that was suspended between two readings has not stepped its clock.
         if after.ms_since(before) >= CLOCK_STEP_MS / 2 {
             continue;
         }

@@ -1,5 +1,5 @@
-//! A process beside a log that several processes share: it owns the partitions that the group of owners gives it, and
-//! follows all the others. Nothing here knows which log it is.
+//! A process on a log that several processes share: it owns the partitions that the group of owners gives it, and
+//! follows all the others. This code does not know which log it is.
 
 use super::owner::OwnerContext;
 use super::owning::Owning;
@@ -30,18 +30,18 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Longest wait for what comes over the network, of a thread that has to notice when it is to end.
+/// Longest wait for data from the network, in threads that have to notice the shutdown.
 const LOOK: Duration = Duration::from_millis(50);
-/// Between two looks at whether a thread has ended.
+/// Pause between two checks whether a thread has ended.
 const JOIN_LOOK: Duration = Duration::from_millis(5);
-/// Before what failed is tried again.
+/// Pause after a failure before the next attempt.
 const RETRY: Duration = Duration::from_millis(500);
-/// Between two looks at whether followed states are current.
+/// Pause between two checks whether followed states are current.
 const PROBE_EVERY: Duration = Duration::from_millis(PULSE_MS);
-/// Between two looks at what owners note.
+/// Pause between two reads of the owners' notes.
 const NOTES_EVERY: Duration = Duration::from_millis(OWNER_BEAT_MS);
-/// Longest wait at shutdown, when no owner is left, for the group of owners to let this process go. It is longer than a
-/// session: a group that has just lost a member waits for that one's session to end first.
+/// Longest wait at shutdown, when no owner is left, until this process has left the group of owners. It is longer than
+/// a session, because a group that has just lost a member first waits for the end of that member's session.
 const GROUP_LIMIT: Duration = Duration::from_secs(8);
 /// Longest wait at shutdown for this process's commands to be in the log.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -110,7 +110,8 @@ pub(super) fn start<L: ClusterLog>(
     let threads = Threads::start(&process, roles)?;
     drop(process);
     let end = move || {
-        // Commands of this process are in the log before its owners stop: those that still own a partition decide them.
+        // The commands of this process have to be in the log before its owners stop, so that owners which still have
+        // their partition decide them.
         if let Some(producer) = producer {
             let left = producer.close(CLOSE_LIMIT);
             if left > 0 {
@@ -124,8 +125,8 @@ pub(super) fn start<L: ClusterLog>(
     Ok(LogRuntime { gateway, tail, end: Box::new(end) })
 }
 
-/// Offers every event that is read from the log to this process's gateway: it may be the outcome of a call whose reply was
-/// lost.
+/// Offers every event that is read from the log to this process's gateway: an event may be the outcome of a call whose
+/// reply was lost.
 fn on_committed(incarnation: u64, gateway: &Arc<Gateway>) -> Box<dyn Fn(&ChainedEvent) + Send + Sync> {
     let gateway = Arc::downgrade(gateway);
     Box::new(move |recorded| {
@@ -136,7 +137,7 @@ fn on_committed(incarnation: u64, gateway: &Arc<Gateway>) -> Box<dyn Fn(&Chained
     })
 }
 
-/// The sink of a process that takes no calls.
+/// The sink of a process that accepts no calls.
 struct NoSink;
 
 impl CommandSink for NoSink {
@@ -153,10 +154,10 @@ impl CommandSink for NoSink {
     }
 }
 
-/// Everything that runs until the end.
+/// The threads that run until the shutdown.
 struct Threads {
     ending: Arc<AtomicBool>,
-    /// Dropped to have all owners stop.
+    /// Stops all owners when it is dropped.
     shutdown: Sender<()>,
     ownership: JoinHandle<()>,
     membership: Option<Arc<dyn Membership>>,
@@ -170,7 +171,7 @@ impl Threads {
         let ending = Arc::new(AtomicBool::new(false));
         let mut others = Vec::new();
         if roles.gateway {
-            // It stands at the end of the replies before anything can be asked.
+            // The reader has to be at the end of the replies before the first call can come in.
             let reader = log.reply_reader(*incarnation)?;
             let (log, gateway, ending) = (Arc::clone(log), Arc::clone(gateway), Arc::clone(&ending));
             let again = {
@@ -205,16 +206,16 @@ impl Threads {
         } else {
             (None, never())
         };
-        let (shutdown, told) = bounded(0);
+        let (shutdown, on_shutdown) = bounded(0);
         let owning = Owning::new(process);
-        let ownership = spawn("ownership", move || owning.run(&changes, &told))?;
+        let ownership = spawn("ownership", move || owning.run(&changes, &on_shutdown))?;
         Ok(Threads { ending, shutdown, ownership, membership, others })
     }
 
     fn end(self) -> bool {
         drop(self.shutdown);
         let mut ended = true;
-        // The group is told that this process goes while its owners stop: it waits for them.
+        // This process leaves the group while its owners stop, because leaving waits for them.
         let leaving = self.membership.and_then(|membership| spawn("leaving", move || membership.leave()).ok());
         ended &= self.ownership.join().is_ok();
         if leaving.is_some_and(|leaving| !ends_within(leaving, GROUP_LIMIT)) {
@@ -232,7 +233,7 @@ impl Threads {
     }
 }
 
-/// Waits for a thread to end, and no longer than this. Answers whether it ended cleanly.
+/// Waits for a thread to end, at most for this time. Returns whether it ended cleanly.
 fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
     let waiting = Stopwatch::start();
     while !thread.is_finished() {
@@ -244,16 +245,16 @@ fn ends_within(thread: JoinHandle<()>, limit: Duration) -> bool {
     thread.join().is_ok()
 }
 
-/// Failures of something that is tried again and again.
+/// The failures of an action that is repeated until it succeeds.
 #[derive(Default)]
 struct Failures {
-    /// The last one that a person has to do something about.
+    /// The last failure that an operator has to do something about.
     told: Option<LogError>,
 }
 
 impl Failures {
-    /// Logs a failure: as a warning where the next try may succeed, and as an error, once for each reason, where a person
-    /// has to act first.
+    /// Logs a failure: as a warning when the next attempt may succeed, and as an error, once for each reason, when an
+    /// operator has to act first.
     fn tell(&mut self, what: &str, error: LogError) {
         if !error.needs_operator() {
             tracing::warn!(%error, "{what}; trying again");
@@ -262,13 +263,13 @@ impl Failures {
         }
     }
 
-    /// Whether this is another reason for a person to act than the last one. It is the last one from now on.
+    /// Whether this reason for an operator to act differs from the last one, which it replaces.
     fn is_new(&mut self, error: &LogError) -> bool {
         self.told.replace(error.clone()).is_none_or(|last| last != *error)
     }
 }
 
-/// Keeps known which states are current, what brokers' clocks show, and whether the cluster answers.
+/// Keeps up to date which states are current, what brokers' clocks show, and whether the cluster answers.
 fn probe_ends<L: ClusterLog>(
     log: &L,
     context: &OwnerContext,
@@ -277,10 +278,10 @@ fn probe_ends<L: ClusterLog>(
     ending: &AtomicBool,
 ) {
     let failures = Mutex::new(Failures::default());
-    // A log that does not answer is what readiness tells.
+    // Readiness reports a log that does not answer.
     let tell = |error: LogError| {
         if error.needs_operator() {
-            failures.lock().tell("the log does not tell where partitions end", error);
+            failures.lock().tell("the end offsets of partitions cannot be read", error);
         }
     };
     while !ending.load(Relaxed) {
@@ -288,7 +289,7 @@ fn probe_ends<L: ClusterLog>(
             handle.time().set_broker_stamp(log.broker_clock(partition));
         }
         probe.look(replica, context.clock.as_ref(), |partition| {
-            // Each partition may take as long as the log does not answer.
+            // While the log does not answer, each partition may take the full wait.
             if ending.load(Relaxed) {
                 return None;
             }
@@ -299,22 +300,23 @@ fn probe_ends<L: ClusterLog>(
     }
 }
 
-/// Keeps known whether partitions have owners.
+/// Keeps up to date whether partitions have owners.
 fn read_notes(notes: &dyn OwnerNotes, replica: &Replica, ending: &AtomicBool) {
     while !ending.load(Relaxed) {
-        let beats = notes.beats().unwrap_or_else(|error| {
-            tracing::debug!(%error, "the notes of owners cannot be read: nobody knows which partitions have owners");
+        let numbers = notes.beats().unwrap_or_else(|error| {
+            tracing::debug!(%error, "the notes of owners cannot be read: it is not known which partitions have owners");
             BTreeMap::new()
         });
         for (partition, handle) in (0..).zip(replica.partitions()) {
-            handle.liveness().set_owner_note(beats.get(&partition).copied().flatten());
+            handle.liveness().set_owner_note(numbers.get(&partition).copied().flatten());
         }
         pause_unless(NOTES_EVERY, || ending.load(Relaxed));
     }
 }
 
-/// What this process could do as an owner. A partition that it cannot read now does not keep it from owning others, and
-/// nor does one that has stopped: a partition stops where its log is broken, which every process sees alike.
+/// How much of the log this process could serve as an owner. A partition that it cannot read now does not keep it from
+/// owning other partitions. A stopped partition does not, either: it stops because its log is broken, which is the same
+/// for every process.
 fn fitness(replica: &Replica) -> Fitness {
     if replica.has_stopped() {
         return Fitness::Never;
@@ -337,7 +339,7 @@ fn positions(replica: &Replica) -> Vec<OwnedPosition> {
     owned.map(position).collect()
 }
 
-/// Hands replies to the gateway. A reader that failed is replaced by `again`, which may fail, too.
+/// Hands replies to the gateway. After a failure `again` makes a new reader, which may fail, too.
 fn read_replies(
     reader: Box<dyn ReplyReader>,
     again: impl Fn() -> Result<Box<dyn ReplyReader>, LogError>,
@@ -356,7 +358,7 @@ fn read_replies(
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = failure {
-            failures.tell("replies cannot be read, and outcomes are taken from the events", error);
+            failures.tell("replies cannot be read, so that outcomes are taken from the events", error);
             pause_unless(RETRY, || ending.load(Relaxed));
             reader = again();
         }

@@ -1,4 +1,4 @@
-//! The embedded log's side: this process owns every partition, from its start to its end.
+//! A process on the embedded log: it owns every partition, from its start to its end.
 
 use super::owner::{OwnerContext, Served, set_status};
 use super::witness::{Flushing, open};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Between two looks at whether a log that failed takes turns again.
+/// Pause between two checks whether a failed log accepts turns again.
 const REOPEN_LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn start(
@@ -53,7 +53,7 @@ pub(super) fn start(
         replies: Arc::clone(&gateway) as Arc<dyn ReplyChannel>,
         checkpointer: checkpointer.noting(store),
         metrics,
-        // Every decision is this process's own: its caller is told of it as a reply.
+        // Every decision is made in this process, and its caller gets it as a reply.
         on_committed: Box::new(|_| {}),
         tick_after_ms: None,
     });
@@ -79,13 +79,13 @@ pub(super) fn start(
 fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
     let partition = handle.id();
     let set = |status| set_status(handle, &StatusKind::SOLELY_OWNED, status);
-    // Nobody is answered any more before the process is started again.
+    // No call is answered any more before a restart of the process.
     let end = |status: PartitionStatus| {
         log.close_partition(partition);
         context.metrics.failed(partition, status.why().unwrap_or_default());
         set(status);
     };
-    // Whether the state is all that was committed before the log failed: then it is read meanwhile.
+    // True when the state holds everything that was committed before the log failed: then it can be read meanwhile.
     let mut is_whole = false;
     loop {
         let reopenings = log.reopenings();
@@ -119,24 +119,25 @@ fn own(context: &OwnerContext, log: &Embedded, handle: &Arc<PartitionHandle>) {
         match reopened(log, partition, waits) {
             None => return set(PartitionStatus::Stopped),
             Some(Err(error)) => return end(stopped(error.reason())),
-            // It had not failed: trying again would come to the same.
+            // The log had not failed: a retry would fail in the same way.
             Some(Ok(())) if log.reopenings() == reopenings => return end(stopped(why)),
             Some(Ok(())) => handle.set_read_error(None),
         }
     }
 }
 
-/// Waits until the log takes turns, or never will again, telling `waits` why it does not. Nothing when the process ends.
+/// Waits until the log accepts turns, or has failed for good, and calls `waits` with each reason meanwhile. `None` when
+/// the process ends.
 fn reopened(log: &Embedded, partition: u32, waits: impl Fn(String)) -> Option<Result<(), LogError>> {
-    let mut told = None;
+    let mut last_error = None;
     while !log.is_closed(partition) {
         match log.reopen() {
             Reopened::Whole => return Some(Ok(())),
             Reopened::Never(error) => return Some(Err(error)),
             Reopened::Later(error) => {
-                if told.as_ref() != Some(&error) {
+                if last_error.as_ref() != Some(&error) {
                     waits(error.reason());
-                    told = Some(error);
+                    last_error = Some(error);
                 }
                 pause(REOPEN_LOOK);
             }

@@ -1,7 +1,7 @@
-//! Files of the process: how many it may have open, and who may read those of its data directory.
+//! The files of the process: the limit of open files, and the permissions on files of the data directory.
 //!
-//! The limit of open files is raised to what the bounds need; where the system does not let it, fewer connections are
-//! served, and that is said at the start and not found out under load.
+//! The limit of open files is raised to what the limits of the service need. Where the system does not allow that,
+//! fewer connections are served, and a log line says so at the start.
 
 use super::ADDRESS_FILE;
 use crate::api::http::Bounds;
@@ -14,12 +14,13 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// What of a data directory an earlier version may have made for everybody to read. What is made now is made private.
+/// The files of a data directory that an earlier version may have made readable for everybody. New files are made
+/// private.
 const OURS: [&str; 6] = ["log.redb", "checkpoint", "witness", "registry.ids", "cluster.id", ADDRESS_FILE];
 /// The bits of a file's mode that are about its own user.
 const OWN_USER: u32 = 0o700;
 
-/// Takes from everybody else what they may do with this directory's files.
+/// Removes all permissions of other users on this directory's files.
 pub(super) fn close(dir: &Path) {
     for path in OURS.map(|name| dir.join(name)) {
         let Ok(found) = std::fs::metadata(&path) else { continue };
@@ -28,12 +29,12 @@ pub(super) fn close(dir: &Path) {
         if mode & 0o777 != own.mode()
             && let Err(error) = std::fs::set_permissions(&path, own)
         {
-            tracing::warn!(%error, path = %path.display(), "others may read this file");
+            tracing::warn!(%error, path = %path.display(), "other users may read this file: cannot change its mode");
         }
     }
 }
 
-/// Raises the limit, as far as the process may, to what any number of partitions needs.
+/// Raises the limit, as far as the system allows, to what the highest number of partitions needs.
 pub(super) fn raise() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let most = needed(PARTITIONS_MAX, HTTP_CONNECTIONS_MAX) as u64;
@@ -45,7 +46,7 @@ pub(super) fn raise() {
     }
 }
 
-/// The connections that there are files for, beside those of so many partitions.
+/// The number of connections that the open files allow, in addition to the files of this many partitions.
 pub(super) fn connections(partitions: u32, of_address: Option<usize>) -> Bounds {
     let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
     let callers = served(limit.unwrap_or(usize::MAX), partitions);
@@ -61,14 +62,14 @@ pub(super) fn connections(partitions: u32, of_address: Option<usize>) -> Bounds 
     Bounds { callers, of_address, ..Bounds::default() }
 }
 
-/// Connections of callers that this limit leaves room for.
+/// The number of callers' connections that this limit leaves room for.
 fn served(limit: usize, partitions: u32) -> usize {
     limit.saturating_sub(needed(partitions, 0)).clamp(HTTP_CONNECTIONS_MIN, HTTP_CONNECTIONS_MAX)
 }
 
 fn needed(partitions: u32, callers: usize) -> usize {
     let own = FILES_OF_PROCESS + FILES_OF_PARTITION * partitions as usize;
-    // One more is accepted before it is known whether there is a place for it.
+    // One more file: a connection is accepted before its limit is checked.
     own + callers + HTTP_CONNECTIONS_KEPT + HTTP_CONNECTIONS_ENDING_MAX + 1
 }
 

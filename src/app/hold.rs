@@ -1,4 +1,4 @@
-//! A data directory beside a log that is on a cluster: one process at a time keeps its checkpoints there.
+//! The lock on a data directory of a log on a cluster: one process at a time keeps its checkpoints there.
 
 use crate::time::pause;
 use std::fs::{File, TryLockError};
@@ -6,28 +6,28 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// How often, and how far apart, a directory is asked for that is held: a process that is being started holds for a
-/// moment what its parent does.
+/// The number of attempts to lock a directory that is in use, and the pause between them. While a child process is
+/// being started, it holds the locks of its parent for a moment.
 const TRIES: u32 = 10;
 const TRY_EVERY: Duration = Duration::from_millis(10);
 
-/// The right to a data directory, held until it is dropped or the process ends. An embedded log that is open in the
-/// directory holds it as well.
+/// The lock on a data directory, held until it is dropped or the process ends. An embedded log that is open in the
+/// directory holds the same lock.
 #[derive(Debug)]
 pub struct Hold {
     _lock: File,
 }
 
 impl Hold {
-    /// The directory, until this is dropped or the process ends; `None` while another process has it.
+    /// Locks the directory until this is dropped or the process ends; `None` while another process has it.
     ///
     /// # Errors
-    /// When there is no such directory, or it may not be opened.
+    /// When the directory does not exist or may not be opened.
     pub fn take(dir: &Path) -> io::Result<Option<Hold>> {
         let lock = File::open(dir)?;
         for _ in 0..TRIES {
             match lock.try_lock() {
-                // A file system that cannot lock directories is taken at its word.
+                // On a file system that cannot lock directories, the directory counts as free.
                 Ok(()) | Err(TryLockError::Error(_)) => return Ok(Some(Hold { _lock: lock })),
                 Err(TryLockError::WouldBlock) => pause(TRY_EVERY),
             }

@@ -1,4 +1,4 @@
-//! The log on Kafka: what is checked and opened before the process starts beside it.
+//! The log on Kafka: what is checked and opened before the process starts on it.
 
 pub(super) mod settings;
 
@@ -39,12 +39,12 @@ pub(super) fn start(
     cluster::start(config, kafka.roles, opened, clock, metrics)
 }
 
-/// What the data directory keeps beside the log. A log that is not the one that it has seen is refused; a partition of
-/// which something is gone stops by itself.
+/// Opens what the data directory keeps in addition to the log. A log with another id than the one seen before is
+/// refused. A partition that has lost events stops by itself later.
 fn keep(config: &Config, kafka: &config::Kafka, log: &Kafka) -> Result<(Arc<SledStore>, Flushing), StartError> {
     let (store, found) = (Arc::new(SledStore::open(&config.data_dir)), log.manifest().log_id);
     for partition in store.kept().map_err(|error| StartError::Witness(error.detail))? {
-        // A witness that cannot be read stops that partition when it is restored.
+        // If the witness of a partition cannot be read, that partition stops when it is restored.
         let seen = store.seen(partition).unwrap_or_default();
         if let Some(other) = seen.iter().find(|seen| seen.log_id != found) {
             let loss = Loss { partition, what: What::OtherLog { seen: other.log_id, found } };

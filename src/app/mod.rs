@@ -1,4 +1,4 @@
-//! The composition root: picks the adapters, starts the threads, owns the order in which everything ends.
+//! The composition root: it chooses the adapters, starts the threads, and defines the order in which everything ends.
 
 mod address;
 mod clock;
@@ -42,14 +42,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// Time that Abandons get at shutdown to be in the log.
+/// Longest wait at shutdown until the Abandons are in the log.
 const ABANDONS_DRAIN: Duration = Duration::from_secs(1);
 
-/// What a log's kind brings along: its gateway, and the threads that own and follow partitions.
+/// The parts that depend on the kind of log: the gateway, and the threads that own and follow partitions.
 struct LogRuntime {
     gateway: Arc<Gateway>,
     tail: Arc<dyn CommittedTail>,
-    /// Ends its threads, in their order, once no call is in flight; answers whether all ended cleanly. It blocks.
+    /// Ends the threads in their order, once no call is in flight; returns whether all ended cleanly. It blocks.
     end: Box<dyn FnOnce() -> bool + Send>,
 }
 
@@ -67,8 +67,8 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the log, starts what owns and follows partitions, and listens. States are rebuilt meanwhile; `/readyz` says
-    /// when all of them are.
+    /// Opens the log, starts the threads that own and follow partitions, and listens. States are rebuilt meanwhile;
+    /// `/readyz` says when all of them are.
     ///
     /// # Errors
     /// [`StartError`].
@@ -101,12 +101,12 @@ impl App {
         Ok(App { address, listener, data_dir, address_file, runtime, service, metrics, limits, hosts })
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The gateway of this process, for who looks at its partitions.
+    /// The gateway of this process, for code that reads its partitions.
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.runtime.gateway
     }
@@ -117,13 +117,14 @@ impl App {
     }
 
     /// Serves until `shutdown`, then in this order: readiness off, calls in flight answered, their Abandons in the log,
-    /// commands of this process in the log, owners ended, checkpoints written. All of it takes [`LEAVE_MS`](crate::limits::LEAVE_MS) and
-    /// [`SHUTDOWN_MS`](crate::limits::SHUTDOWN_MS) at most: then the process says what had not ended, and ends.
+    /// commands of this process in the log, owners ended, checkpoints written. All of it takes at most
+    /// [`LEAVE_MS`](crate::limits::LEAVE_MS) plus [`SHUTDOWN_MS`](crate::limits::SHUTDOWN_MS): then the process logs which
+    /// threads still run, and ends.
     ///
     /// # Errors
     /// When the owners did not end cleanly.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
-        // The first to be made is the last to go: what the others wait for as they go is bounded as well.
+        // It is made first and so dropped last: its limit also covers the waits in the drops of the others.
         let shutting_down = Shutdown::default();
         let App { listener, data_dir, address_file, runtime, service, metrics, limits, hosts, .. } = self;
         let LogRuntime { gateway, end, .. } = runtime;
@@ -146,30 +147,30 @@ impl App {
         let addressing = tokio::spawn(address_file.written());
         let process = u32::try_from(draw() >> 32).unwrap_or_default();
         let state = http::State::new(service, metrics, process).limits(limits).hosts(hosts);
-        let told = async {
+        let on_shutdown = async {
             shutdown.await;
             shutting_down.begin();
         };
-        http::serve(listener, state, told).await;
+        http::serve(listener, state, on_shutdown).await;
         requests.requests_are_over();
-        // What callers who left have to give back is to be in the log as well.
+        // The Abandons of callers who left have to be in the log as well.
         if tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await.is_err() {
             let PendingCounts { calls, abandons } = gateway.pending();
-            tracing::warn!(calls, abandons, "the log did not take everything that callers who left give back");
+            tracing::warn!(calls, abandons, "some Abandons of callers who left are not in the log");
         }
         let ended = tokio::task::spawn_blocking(end).await.unwrap_or(false);
         for task in [deadlines, watching, readiness, addressing] {
             task.abort();
-            // It holds the log until it is gone.
+            // The gateway keeps the log open until it is dropped.
             let _ = task.await;
         }
-        // A file that is left behind names a server that does not answer: readers find out.
+        // If the file is left behind, it names a server that does not answer, and readers notice that.
         let _ = std::fs::remove_file(data_dir.join(ADDRESS_FILE));
         if ended { Ok(()) } else { Err("an owner did not end cleanly") }
     }
 }
 
-/// Says now and then how far the opening of the log is, until `work` is done.
+/// Logs the progress of opening the log from time to time, until `work` is done.
 async fn told_until<T>(opening: &Opening, work: impl Future<Output = T>) -> T {
     let mut lines = tokio::time::interval(Duration::from_millis(STARTUP_LINE_MS));
     // The first one is due at once.

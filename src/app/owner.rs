@@ -14,7 +14,7 @@ use crate::telemetry::Metrics;
 use crate::time::Clock;
 use std::sync::Arc;
 
-/// What every owner and follower of a process has in common.
+/// What all owners and followers of a process share.
 pub(super) struct OwnerContext {
     pub(super) partitions: u32,
     pub(super) log_id: u128,
@@ -24,17 +24,17 @@ pub(super) struct OwnerContext {
     pub(super) replies: Arc<dyn ReplyChannel>,
     pub(super) checkpointer: Checkpointer,
     pub(super) metrics: Arc<Metrics>,
-    /// Told of every event that is read from the log.
+    /// Gets every event that is read from the log.
     pub(super) on_committed: Box<dyn Fn(&ChainedEvent) + Send + Sync>,
-    /// How long an owner is silent before it writes a Tick, as in [`Shell::tick_after_ms`].
+    /// The time without events after which an owner writes a Tick, as in [`Shell::tick_after_ms`].
     pub(super) tick_after_ms: Option<u64>,
 }
 
-/// Moves a partition on whose writer is the calling owner. Nobody else may, so that a refusal is a fault of this program:
-/// it is logged, and the partition stays as it is.
+/// Changes the status of a partition that the calling owner writes. Only the owner may change it, so a refusal is a
+/// fault of this program: it is logged, and the status stays as it is.
 pub(super) fn set_status(handle: &PartitionHandle, from: &[StatusKind], to: PartitionStatus) {
     if let Err(refused) = handle.try_transition(from, to) {
-        tracing::error!(partition = handle.id(), %refused, "the status of the partition was changed beside its owner");
+        tracing::error!(partition = handle.id(), %refused, "the partition's status was not changed by its owner");
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn set_status(handle: &PartitionHandle, from: &[StatusKind], to: Part
 pub(super) enum Served {
     /// The partition was not claimed.
     NotClaimed(ClaimError),
-    /// It began, and ended for this reason.
+    /// The owner served, and ended for this reason.
     Ended(End),
 }
 
@@ -58,11 +58,11 @@ impl OwnerContext {
         }
     }
 
-    /// Claims the partition and serves it until it ends. On a thread that is watched: an owner that panics has broken a
-    /// law, and better no process than one that goes on.
+    /// Claims the partition and serves it until it ends. It runs on a watched thread: a panic of an owner means that a
+    /// law is broken, and then the process must end.
     ///
     /// # Panics
-    /// When what was committed cannot follow on what was there: whatever this process believes is wrong.
+    /// When the committed events do not follow on the earlier ones: the state of this process is wrong.
     pub(super) fn serve<L: PartitionLog>(
         &self,
         log: &L,
@@ -103,11 +103,11 @@ impl OwnerContext {
         Served::Ended(end)
     }
 
-    /// A log that was written by a clock ahead of this one goes on at half pace until this one has caught up: holds
-    /// expire late, and cutoffs pass early.
+    /// When the log was written by a clock ahead of this one, its time runs at half speed until this clock has caught
+    /// up: holds expire late, and cutoffs pass early.
     fn look_at_the_clock(&self, partition: u32, handle: &PartitionHandle) {
         let ahead_ms = handle.time().ahead_us(self.clock.as_ref()) / 1_000;
-        // One that its broker has found wrong is told of already.
+        // A clock that differs from the broker's is logged already.
         if ahead_ms > CLOCK_AHEAD_MAX_MS && !handle.time().is_clock_refused() {
             tracing::error!(partition, ahead_ms, "the log's time is ahead of this machine's clock: check the clock");
         }

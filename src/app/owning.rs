@@ -1,4 +1,5 @@
-//! Ownership's shell: hears the group and the owners, and makes and stops owners as the machine says.
+//! Runs the ownership machine: receives changes from the group and from the owners, and starts and stops owners as the
+//! machine decides.
 
 use super::owner::{OwnerContext, Served, set_status};
 use super::process::Process;
@@ -15,9 +16,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Longest time between two looks at what is due.
+/// Longest pause between two checks for due work.
 const LOOK: Duration = Duration::from_millis(500);
-/// Between two looks at whether a state is rebuilt.
+/// Pause between two checks whether a state is rebuilt.
 const REBUILD_LOOK: Duration = Duration::from_millis(5);
 
 /// The thread that makes and stops the owners of this process.
@@ -25,23 +26,23 @@ pub(super) struct Owning<L> {
     log: Arc<L>,
     context: Arc<OwnerContext>,
     replica: Arc<Replica>,
-    /// Counts the commands of this process that wait.
+    /// The sink, which counts the commands of this process that wait.
     sink: Arc<dyn CommandSink>,
     machine: Ownership,
-    /// What its pauses go by: they are this process's affair, and a decision's time is not.
+    /// The clock for pauses. Pauses concern only this process, so that they do not use the time of decisions.
     since: Stopwatch,
     owners: BTreeMap<u32, JoinHandle<()>>,
-    /// Where owners say how they end, ended, and where that is heard.
+    /// The channel on which owners send how they ended; `ended` is its receiver.
     end: Sender<(u32, Ended)>,
     ended: Receiver<(u32, Ended)>,
-    /// Revocations of which the group does not know yet that they are done.
+    /// Revocations that are not yet reported to the group as done.
     releases: Vec<Release>,
     is_closing: bool,
 }
 
 /// The group takes partitions away, and waits until all of them are given up.
 struct Release {
-    /// Those that are not given up yet.
+    /// The partitions that are not given up yet.
     left: BTreeSet<u32>,
     done: Sender<()>,
 }
@@ -58,9 +59,9 @@ impl<L: ClusterLog> Owning<L> {
         Owning { log, context, replica, sink, machine, since, owners, end, ended, releases, is_closing: false }
     }
 
-    /// Until the shutdown is told and every owner has ended.
-    pub(super) fn run(mut self, changes: &Receiver<MembershipChange>, told: &Receiver<()>) {
-        let (closed, nobody, mut changes, mut told) = (never(), never(), changes, told);
+    /// Runs until the shutdown has begun and every owner has ended.
+    pub(super) fn run(mut self, changes: &Receiver<MembershipChange>, shutdown: &Receiver<()>) {
+        let (closed, nobody, mut changes, mut shutdown) = (never(), never(), changes, shutdown);
         while !(self.is_closing && self.machine.is_idle()) {
             let now = self.since.now();
             let wait = self.machine.next_due().map_or(LOOK, |due| Duration::from_millis(due.ms_since(now) + 1));
@@ -69,14 +70,15 @@ impl<L: ClusterLog> Owning<L> {
                 recv(changes) -> change => match change {
                     Ok(MembershipChange::Assigned(list)) => {
                         tracing::info!(partitions = ?list, "the group gives partitions to this process");
-                        // Who is given nothing may be given it in a moment; if it is another's, that one will fence.
+                        // An empty assignment may be followed by another one in a moment, so presumed partitions are
+                        // kept. A new owner of them would fence this process.
                         let presumed = if list.is_empty() { Vec::new() } else { self.machine.presumed() };
                         let others = presumed.into_iter().filter(|p| !list.contains(p));
                         others.for_each(|p| self.revoke(p));
                         list.into_iter().for_each(|p| self.take(Input::Assigned(p)));
                     }
                     Ok(MembershipChange::Lost(list)) => {
-                        tracing::warn!(partitions = ?list, "the group is out of reach: its last word is presumed to hold");
+                        tracing::warn!(partitions = ?list, "cannot reach the group: keeping its last assignment");
                         list.into_iter().for_each(|p| self.take(Input::Lost(p)));
                     }
                     Ok(MembershipChange::Revoked { partitions: list, released }) => {
@@ -90,8 +92,8 @@ impl<L: ClusterLog> Owning<L> {
                     self.joined(partition);
                     self.take(Input::Ended(partition, how));
                 },
-                recv(told) -> _ => {
-                    told = &closed;
+                recv(shutdown) -> _ => {
+                    shutdown = &closed;
                     self.is_closing = true;
                     self.take(Input::Shutdown);
                 },
@@ -127,20 +129,20 @@ impl<L: ClusterLog> Owning<L> {
         let (log, context, ended) = (Arc::clone(&self.log), Arc::clone(&self.context), self.end.clone());
         let owner = spawn(&format!("owner-{partition}"), move || {
             let how = own(&context, &*log, &handle);
-            // As many may end as there are partitions: there is always a place.
+            // The channel has room for one end of every partition: sending never fails.
             let _ = ended.send((partition, how));
         });
         match owner {
             Ok(owner) => drop(self.owners.insert(partition, owner)),
             Err(error) => {
-                tracing::error!(partition, %error, "no owner can be made");
+                tracing::error!(partition, %error, "cannot start the thread of the owner");
                 let _ = self.end.try_send((partition, Ended::Retry));
             }
         }
     }
 
     fn joined(&mut self, partition: u32) {
-        // Its last word was heard: it ends within moments, and it aborts the process if it panics.
+        // The owner has sent its result: its thread ends within moments, and aborts the process if it panics.
         let _ = self.owners.remove(&partition).map(JoinHandle::join);
         let left = self.sink.waiting(partition);
         if self.is_closing && left > 0 {
@@ -148,7 +150,7 @@ impl<L: ClusterLog> Owning<L> {
         }
     }
 
-    /// What the manifest does not count is nobody's: no pool of this log lies there.
+    /// Nobody owns a partition that the manifest does not count: no pool of this log is in it.
     fn is_unknown(&self, partition: u32) {
         self.replica.set_unknown(partition, true);
         let partitions = self.replica.partition_count();
@@ -161,7 +163,7 @@ impl<L: ClusterLog> Owning<L> {
 
     fn released(&mut self, partition: u32) {
         self.replica.set_unknown(partition, false);
-        // Another's now.
+        // The partition belongs to another process now.
         if let Some(handle) = self.replica.partition(partition) {
             handle.set_owner_error(None);
             if handle.time().set_clock_refused(false) {
@@ -171,7 +173,7 @@ impl<L: ClusterLog> Owning<L> {
         self.releases.retain_mut(|Release { left, done }| {
             left.remove(&partition);
             if left.is_empty() {
-                // Whoever waited may have stopped waiting.
+                // The receiver may have stopped waiting.
                 let _ = done.try_send(());
             }
             !left.is_empty()
@@ -182,9 +184,9 @@ impl<L: ClusterLog> Owning<L> {
 /// One owner, from the claim to its end; then the partition is followed again.
 fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHandle>) -> Ended {
     let partition = handle.id();
-    // A follower reads the log up to what can be seen of it first: others may serve meanwhile. A turn that an earlier
-    // owner left open is no end of that, but ends with the claim. What the follower waits for otherwise is a stranger's
-    // transaction, which a claim would wait for as well.
+    // First the follower reads the log up to the last visible record; meanwhile another process may serve. It does not
+    // wait for a turn that an earlier owner left open, because the claim ends that turn. It waits only for transactions
+    // of other programs, and a claim would have to wait for those, too.
     while let Err(refused) = handle.try_transition(&[StatusKind::Standby], PartitionStatus::Claiming) {
         if refused.found != StatusKind::Restoring {
             return Ended::Failed;
@@ -202,7 +204,7 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
     let served = context.serve(log, handle, handle.progress().is_from_checkpoint());
     let trouble = |what: &str, error: &LogError| {
         let why = error.reason();
-        // The partition is claimed again and again: whoever has to act is told once for each reason.
+        // The claim is repeated until it succeeds: an error for the operator is logged once for each reason.
         if !error.needs_operator() {
             tracing::warn!(partition, why, "{what}; trying again");
         } else if handle.owner_error().as_ref() != Some(&why) {
@@ -215,13 +217,13 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
             return fail(breach.to_string());
         }
         Served::NotClaimed(ClaimError::Log(error)) => {
-            trouble("the partition was not claimed", &error);
+            trouble("the partition cannot be claimed", &error);
             Ended::Retry
         }
         Served::Ended(End::Closed) => Ended::Stopped,
         Served::Ended(End::Fenced) => {
-            let why = "another owner fenced it";
-            tracing::info!(partition, "the partition's owner is another one now");
+            let why = "another owner has taken the partition";
+            tracing::info!(partition, "another owner has taken the partition");
             handle.set_owner_error(Some(why.to_owned()));
             Ended::Fenced
         }
@@ -231,14 +233,14 @@ fn own<L: ClusterLog>(context: &OwnerContext, log: &L, handle: &Arc<PartitionHan
                 tracing::error!(
                     partition,
                     why,
-                    "nothing is decided by this machine's clock: set it right, or its broker's"
+                    "nothing is decided by this machine's clock: correct it, or the clock of the broker"
                 );
             }
             handle.set_owner_error(Some(why));
             Ended::Retry
         }
         Served::Ended(End::Unknown(error)) => {
-            trouble("the owner does not know where the log stands", &error);
+            trouble("the outcome of the last commit is not known", &error);
             Ended::Retry
         }
     };

@@ -1,4 +1,4 @@
-//! What the threads of a process on a shared log have in common, handed to each of them at its start.
+//! What the threads of a process on a shared log have in common. Each of them gets it at its start.
 
 use super::owner::OwnerContext;
 use crate::gateway::Gateway;
@@ -13,8 +13,8 @@ pub(super) struct Process<L> {
     pub(super) replica: Arc<Replica>,
     pub(super) sink: Arc<dyn CommandSink>,
     pub(super) gateway: Arc<Gateway>,
-    /// The number that this process has drawn for itself: replies are addressed to it.
+    /// The random number of this process: replies are addressed to it.
     pub(super) incarnation: u64,
-    /// The deadline of a call that names none.
+    /// The deadline of a call that names none, in milliseconds.
     pub(super) deadline_ms: u64,
 }

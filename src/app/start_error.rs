@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub enum StartError {
     /// The embedded log cannot be opened.
     Log(OpenError),
-    /// The cluster is not as it has to be, or cannot be reached: everything that is wrong with it.
+    /// The cluster does not meet its requirements or cannot be reached: all reasons at once.
     PreflightErrors(PreflightErrors),
     /// A client of the cluster cannot be made.
     Cluster(LogError),
@@ -20,9 +20,9 @@ pub enum StartError {
     InUse(PathBuf),
     /// The witness cannot be written.
     Witness(String),
-    /// The data directory has seen another log.
+    /// The data directory belongs to another log.
     OtherLog(String),
-    /// The address cannot be listened on.
+    /// The server cannot listen on the address.
     Listen(SocketAddr, std::io::Error),
     /// A file of the data directory cannot be written, or a thread not started.
     Io(PathBuf, std::io::Error),

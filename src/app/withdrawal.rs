@@ -1,4 +1,5 @@
-//! The withdrawal machine's shell: looks at turns and at the way to the cluster, and leaves the group of owners or comes back.
+//! Runs the withdrawal machine: watches turns and the round trip to the cluster, and leaves the group of owners or
+//! returns to it.
 
 use super::process::Process;
 use crate::log::{ClusterDistance, ClusterLog, Company, Membership};
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Looks twice a second, for as long as this process may own partitions.
+/// The thread that watches twice a second, for as long as this process may own partitions.
 pub(super) struct Watch {
     replica: Arc<Replica>,
     metrics: Arc<Metrics>,
@@ -25,9 +26,9 @@ pub(super) struct Watch {
     machine: Withdrawal,
     deadline_ms: u64,
     since: Stopwatch,
-    /// Of each partition, how many turns had ended at the last look.
+    /// The number of turns that had ended at the last look, by partition.
     seen: BTreeMap<u32, u64>,
-    /// The partition whose way is measured.
+    /// The partition whose round trip is measured.
     measured: u32,
 }
 
@@ -90,14 +91,14 @@ impl Watch {
                 deadline_ms,
                 "the cluster is too far for turns to fit callers' deadlines: partitions are left to others"
             ),
-            Why::Clock => tracing::warn!("this machine's clock is not the brokers': partitions are left to others"),
+            Why::Clock => tracing::warn!("this machine's clock and the brokers' differ: partitions are left to others"),
         }
         self.metrics.withdrew(why);
         self.membership.rest();
     }
 
-    /// Whether it is this machine's clock that keeps partitions from being decided. Where more brokers agree with it than
-    /// do not, it is a broker's.
+    /// Whether this machine's clock is wrong and keeps partitions from being decided. When most brokers agree with it,
+    /// the wrong clock is a broker's.
     fn is_clock_wrong(&self) -> bool {
         let offsets = self.replica.partitions().filter_map(|handle| handle.time().broker_offset(self.clock.as_ref()));
         let (far, near): (Vec<_>, Vec<_>) = offsets.partition(|offset| offset.is_far());
@@ -113,13 +114,13 @@ impl Watch {
             (Ok(company), Some(trip)) => others(&company, !self.machine.is_resting(), trip, is_ours),
             (Ok(_), None) => Others::Unknown,
             (Err(error), _) => {
-                tracing::debug!(%error, "nobody knows who else there is");
+                tracing::debug!(%error, "the other members of the group are not known");
                 Others::Unknown
             }
         }
     }
 
-    /// Of the partitions of which turns have ended since the last look.
+    /// The times of turns, for the partitions in which turns have ended since the last look.
     fn turns(&mut self) -> BTreeMap<u32, TurnTimes> {
         let mut turns = BTreeMap::new();
         for (partition, handle) in (0..).zip(self.replica.partitions()) {
@@ -137,8 +138,9 @@ fn as_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Who else there is, for a process so far from the cluster that is a member of the group or is not. One that notes nothing
-/// owns nothing, and is presumed to be better off; one that is more than half as far is not.
+/// The other owners, for a process with this round trip that may be a member of the group. A member without notes owns
+/// nothing, and counts as nearer to the cluster. A member whose round trip is more than half of this one does not count
+/// as nearer.
 fn others(company: &Company, is_member: bool, trip: Duration, is_ours: impl Fn(u32) -> bool) -> Others {
     if company.members <= usize::from(is_member) {
         return Others::Nobody;

@@ -1,4 +1,4 @@
-//! What the data directory has seen of a log: asked before the log is served, and written while it is.
+//! How far the data directory has seen a log as committed: checked before the log is served, and written meanwhile.
 
 use super::{StartError, spawn};
 use crate::limits::{LOSSES_TOLD_MAX, WITNESS_FLUSH_MS};
@@ -20,10 +20,10 @@ pub(super) struct Flushing {
 }
 
 impl Flushing {
-    /// Begins to write the witness of this log.
+    /// Opens the witness of this log for writing, and starts the thread.
     ///
     /// # Errors
-    /// [`StartError::Witness`] when it cannot be written.
+    /// [`StartError::Witness`] when the witness cannot be written.
     pub(super) fn start(store: &Arc<SledStore>, log_id: u128, partitions: u32) -> Result<Flushing, StartError> {
         store.witness().begin(log_id, partitions).map_err(|error| StartError::Witness(error.detail))?;
         let (told, wait) = bounded::<()>(0);
@@ -37,17 +37,17 @@ impl Flushing {
         Ok(Flushing { told, thread })
     }
 
-    /// Flushes what was noted last; answers whether the thread ended cleanly.
+    /// Flushes the last notes; returns whether the thread ended cleanly.
     pub(super) fn end(self) -> bool {
         drop(self.told);
         self.thread.join().is_ok()
     }
 }
 
-/// Opens the embedded log in `dir`, if it holds all that was seen of it. `opening` says meanwhile how far that is.
+/// Opens the embedded log in `dir`, if it holds everything that was seen of it. `opening` shows the progress meanwhile.
 ///
 /// # Errors
-/// [`OpenError`]; whatever there is, is left as it is.
+/// [`OpenError`]; existing files are left as they are.
 pub fn open(
     dir: &Path,
     options: Options,
@@ -63,29 +63,29 @@ pub fn open(
     Embedded::open_judged(dir, options, &judge, opening)
 }
 
-/// Everything that was seen of a log's partitions and is gone.
+/// The events that were seen in a log's partitions and that the log has lost.
 ///
 /// # Errors
-/// [`LogError`] when the log does not say.
+/// [`LogError`] when the log cannot be read.
 pub fn losses(tail: &dyn CommittedTail, store: &SledStore, log_id: u128) -> Result<Vec<Loss>, LogError> {
     (0..tail.partitions()).filter_map(|partition| loss(tail, store, log_id, partition).transpose()).collect()
 }
 
-/// Whether a directory without a log never had one.
+/// Checks that a directory without a log never had one.
 ///
 /// # Errors
-/// What was seen of the log that is gone.
+/// The losses, as text, when there was a log that is missing now.
 pub fn nothing_was_seen(store: &SledStore) -> Result<(), String> {
     match seen(store).map_err(|error| error.detail)? {
         None => Ok(()),
-        Some((log_id, losses)) => Err(format!("the file is gone; {}", told(&losses, log_id))),
+        Some((log_id, losses)) => Err(format!("the file of the log is missing; {}", told(&losses, log_id))),
     }
 }
 
-/// All that was seen of a log that is gone, and the log's id; nothing where none was.
+/// The id of a missing log, and everything that was seen of it; `None` when there never was a log.
 ///
 /// # Errors
-/// [`StoreError`] when that cannot be read.
+/// [`StoreError`] when the witness or the checkpoints cannot be read.
 pub fn seen(store: &SledStore) -> Result<Option<(u128, Vec<Loss>)>, StoreError> {
     let (mut log_id, mut losses) = (None, Vec::new());
     for partition in store.kept()? {
@@ -98,7 +98,7 @@ pub fn seen(store: &SledStore) -> Result<Option<(u128, Vec<Loss>)>, StoreError> 
     Ok(log_id.map(|log_id| (log_id, losses)))
 }
 
-/// Losses for a person who has to decide what becomes of them.
+/// The losses as text, with what an operator can do about them.
 pub fn told(losses: &[Loss], log_id: u128) -> String {
     let mut text: Vec<String> = losses.iter().take(LOSSES_TOLD_MAX).map(Loss::to_string).collect();
     let more = losses.len().saturating_sub(LOSSES_TOLD_MAX);

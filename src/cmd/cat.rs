@@ -126,7 +126,7 @@ impl<W: Write> Printing<'_, W> {
                 };
                 for event in events {
                     match wire::event::decode(&event.bytes) {
-                        Ok(recorded) => writeln!(self.out, "{}", wire::event::to_json(&recorded))?,
+                        Ok(chained) => writeln!(self.out, "{}", wire::event::to_json(&chained))?,
                         Err(error) => {
                             self.odd = self.odd.saturating_add(1);
                             eprintln!("headroom: partition {partition} seq {} cannot be decoded: {error}", event.seq);

@@ -136,12 +136,12 @@ impl<W: Write> Desk<'_, W> {
 
     fn show(&mut self, id: DeadLetterId) -> Result<(), Failure> {
         let (letter, original) = self.find(id)?;
-        let mut told = described(&letter);
+        let mut shown = described(&letter);
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        told["key"] = original.key.as_deref().map(hex).into();
-        told["value"] = original.bytes.as_deref().map(hex).into();
-        told["command"] = self.read(&original).ok().as_ref().map(wire::command::to_json).into();
-        let text = serde_json::to_string_pretty(&told).unwrap_or_default();
+        shown["key"] = original.key.as_deref().map(hex).into();
+        shown["value"] = original.bytes.as_deref().map(hex).into();
+        shown["command"] = self.read(&original).ok().as_ref().map(wire::command::to_json).into();
+        let text = serde_json::to_string_pretty(&shown).unwrap_or_default();
         writeln!(self.out, "{text}")?;
         Ok(())
     }

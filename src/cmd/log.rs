@@ -64,7 +64,7 @@ fn of_directory(config: &Config, id: u128, because: &str, out: &mut impl Write) 
             let found = reader.manifest().log_id;
             (found, app::losses(&reader, &store, found)?)
         }
-        // The file is gone: it is made anew, with the partitions that were seen.
+        // The file is missing: a new one is made, with the partitions that were seen.
         Err(OpenError::Io { path, .. }) if dir.is_dir() && !path.exists() => {
             let partitions = store.witness().partitions().map_err(cannot)?;
             made_with = Some(partitions).filter(|partitions| *partitions > 0).or(config.partitions);

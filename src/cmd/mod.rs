@@ -1,6 +1,6 @@
 //! The command line: a file for each small subcommand, a folder for each large one (`demo`, `rebuild`, `verify`), and
-//! `shared` for what several of them need. Every command ends with one of three codes: 0 fine, 1 what was asked about is
-//! wrong, 2 it could not be asked (bad usage, unreadable input). Results go to standard output, everything else to
+//! `shared` for what several of them need. Every command ends with one of three codes: 0 fine, 1 the command found
+//! something wrong, 2 it could not run (bad usage, unreadable input). Results go to standard output, everything else to
 //! standard error.
 
 mod cat;

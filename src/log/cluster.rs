@@ -1,5 +1,5 @@
-//! What a log owes beside the other traits when several processes share it: each owns some partitions and follows the
-//! others.
+//! What a log that several processes share has to do in addition to the other traits. Each process owns some partitions
+//! and follows the others.
 
 use super::commands::CommandProducer;
 use super::error::LogError;
@@ -11,45 +11,45 @@ use super::replies::{ReplyChannel, ReplyReader};
 use crate::time::Stamp;
 use std::sync::Arc;
 
-/// A log that several processes share, as the threads of one process use it. Who holds one holds its connections: the last
-/// to drop it closes them.
+/// A log that several processes share, as the threads of one process use it. It holds connections, which close when the
+/// last handle is dropped.
 pub trait ClusterLog: PartitionLog + OwnerControl + CommittedTail + EndOffsets + 'static {
-    /// How events of other owners come.
+    /// The stream of the events that other owners commit.
     type Stream: EventStream + 'static;
 
-    /// What identifies the log.
+    /// The manifest, which identifies the log.
     fn manifest(&self) -> &Manifest;
 
-    /// The way in for this process's commands. There is one for each process.
+    /// The sink that appends this process's commands. Each process has one.
     ///
     /// # Errors
     /// [`LogError`] when no client or thread can be made.
     fn producer(&self) -> Result<Arc<dyn CommandProducer>, LogError>;
 
-    /// A stream that follows no partition yet.
+    /// A new stream, which follows no partition yet.
     ///
     /// # Errors
     /// [`LogError`] when no client can be made.
     fn stream(&self) -> Result<Self::Stream, LogError>;
 
-    /// The way back for what owners of this process decide. Replies to the gateway number `own` go to `gateway` directly.
+    /// Sends replies to what owners of this process decide. Replies to gateway number `own` go directly to `gateway`.
     ///
     /// # Errors
     /// [`LogError`] when no client can be made, or the log cannot carry replies.
     fn replies(&self, own: u64, gateway: Arc<dyn ReplyChannel>) -> Result<Arc<dyn ReplyChannel>, LogError>;
 
-    /// Reads the replies to the gateway of this number. Every reply that is sent to it after this call, the reader hands
-    /// over.
+    /// Reads the replies to the gateway of this number. The reader hands over every reply that is sent to it after this
+    /// call.
     ///
     /// # Errors
     /// [`LogError`] when replies cannot be read.
     fn reply_reader(&self, gateway: u64) -> Result<Box<dyn ReplyReader>, LogError>;
 
-    /// Makes this process a member of the group of owners, and has what its first claims need made ready. It enters the
-    /// group as soon as `fitness` says [`Fitness::Whole`], or a minute later if it says [`Fitness::Partial`]: a process
-    /// that was given partitions before it has their states would keep others from serving them. It stays out at
-    /// [`Fitness::Nothing`], and leaves for good at [`Fitness::Never`]. `positions` answers the partitions that this
-    /// process serves, for the notes that its membership writes (see [`OwnerNotes`]).
+    /// Makes this process a member of the group of owners, and prepares what its first claims need. It enters the group
+    /// as soon as `fitness` says [`Fitness::Whole`], or a minute later if it says [`Fitness::Partial`]: a process that
+    /// is given partitions before it has their states keeps other processes from serving them. It stays out of the
+    /// group at [`Fitness::Nothing`], and leaves for good at [`Fitness::Never`]. `positions` returns the partitions
+    /// that this process serves, for the notes that its membership writes (see [`OwnerNotes`]).
     ///
     /// # Errors
     /// [`LogError`] when no client or thread can be made.
@@ -59,28 +59,28 @@ pub trait ClusterLog: PartitionLog + OwnerControl + CommittedTail + EndOffsets +
         positions: Box<dyn Fn() -> Vec<OwnedPosition> + Send>,
     ) -> Result<JoinedGroup, LogError>;
 
-    /// Reads what owners note, without being one.
+    /// Reads the notes of owners, without being an owner.
     ///
     /// # Errors
     /// [`LogError`] when no client can be made.
     fn owner_notes(&self) -> Result<Box<dyn OwnerNotes>, LogError>;
 
-    /// Measures the way to the cluster.
+    /// Measures the round trip to the cluster.
     ///
     /// # Errors
     /// [`LogError`] when no client can be made.
     fn distance(&self) -> Result<Box<dyn ClusterDistance>, LogError>;
 
-    /// What the clock of the partition's broker showed when this process last saw a record of it; `None` until it did, and
-    /// where brokers do not stamp records.
+    /// The time on the clock of the partition's broker when this process last saw a record of it. `None` before the
+    /// first record, and where brokers do not stamp records.
     fn broker_clock(&self, partition: u32) -> Option<Stamp>;
 }
 
-/// How far the events of partitions go, counted in the log's own offsets, decided or not. Threads that prove that a state
-/// is current ask for it several times a second.
+/// The ends of the partitions' events in the log's own offsets, records of open turns included. Threads that prove that
+/// a state is current read them several times a second.
 pub trait EndOffsets: Send + Sync {
-    /// The offset after the partition's last record, records of open turns included: every event that anybody has been
-    /// told of by now lies before it. It never goes back, and is at least [`CommittedTail::end`]. Waits for the log at
+    /// The offset after the partition's last record, records of open turns included: every event that any caller knows
+    /// of by now lies before it. It never goes back, and is at least [`CommittedTail::end`]. Waits for the log for at
     /// most a second.
     ///
     /// # Errors

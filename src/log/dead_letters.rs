@@ -1,30 +1,30 @@
-//! Dead letters: commands that nobody could decide. Each has its event like any other command; the letter keeps what it
-//! was, for a person to look at, to send again, or to put aside. Its id is the command's place, so that one told twice is
-//! one.
+//! Dead letters: commands that nobody could decide. Each has its event like any other command. The dead letter keeps
+//! the command itself, so that an operator can look at it, retry it or discard it. Its id is the command's position, so
+//! that one which is written twice counts once.
 
 use super::error::LogError;
 use crate::domain::Micros;
 use std::fmt;
 use std::str::FromStr;
 
-/// What a turn says of one of its inputs that nobody could decide. It is a function of the input's bytes and partition,
-/// and of the schemas that this program knows: decided again, it is one again.
+/// What a turn says of one of its inputs that could not be decided. It depends only on the input's bytes and partition,
+/// and on the schemas that this program knows: a second attempt comes to the same result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Undecidable {
     /// The offset of the input among the commands of its partition.
     pub offset: u64,
-    /// When it was decided.
+    /// The time of the decision.
     pub at: Micros,
-    /// Why, for a person.
+    /// The reason, as text for a person.
     pub reason: String,
 }
 
-/// A letter's id: where its command lies. As text `<partition>-<offset>`.
+/// The id of a dead letter: the position of its command. As text it is `<partition>-<offset>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct DeadLetterId {
-    /// The partition it came to.
+    /// The partition that received the command.
     pub partition: u32,
-    /// Its offset there.
+    /// The command's offset in that partition.
     pub offset: u64,
 }
 
@@ -44,17 +44,17 @@ impl FromStr for DeadLetterId {
     }
 }
 
-/// What was done about a letter.
+/// What an operator did about a dead letter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resolution {
     /// Its command was appended again.
     Retried,
-    /// It was put aside.
+    /// It was discarded.
     Discarded,
 }
 
 impl Resolution {
-    /// As it is written.
+    /// The text of it in the log.
     pub fn text(self) -> &'static str {
         match self {
             Resolution::Retried => "retried",
@@ -62,72 +62,72 @@ impl Resolution {
         }
     }
 
-    /// What is written so.
+    /// The resolution with this text.
     pub fn named(text: &str) -> Option<Resolution> {
         [Resolution::Retried, Resolution::Discarded].into_iter().find(|resolution| resolution.text() == text)
     }
 }
 
-/// A letter as the log keeps it.
+/// A dead letter as the log keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DeadLetter {
     /// The partition whose owner could not decide it.
     pub partition: u32,
-    /// What the turn said of it.
+    /// What the turn said of the command.
     pub said: Undecidable,
-    /// How many bytes the command had.
+    /// The number of bytes of the command.
     pub length: u64,
-    /// What was done about it, and when.
+    /// What an operator did about it, and when.
     pub resolved: Option<(Resolution, Micros)>,
 }
 
 impl DeadLetter {
-    /// Where the command of the letter lies.
+    /// The position of its command.
     pub fn id(&self) -> DeadLetterId {
         DeadLetterId { partition: self.partition, offset: self.said.offset }
     }
 }
 
-/// A command as it was.
+/// A command as it was appended.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RawCommand {
     /// Its key, where the log keeps keys.
     pub key: Option<Vec<u8>>,
-    /// Its bytes, up to [`crate::limits::LETTER_BYTES_MAX`]; `None` if its place held no value.
+    /// Its bytes, up to [`crate::limits::LETTER_BYTES_MAX`]; `None` if its record had no value.
     pub bytes: Option<Vec<u8>>,
-    /// What its record says of the schema that it was written under, where records say that.
+    /// What its record says about the schema of its bytes, in a log whose records say it.
     pub schema: Option<[u8; 8]>,
 }
 
-/// A log's dead letters, for those who look after it.
+/// The dead letters of a log, for operators.
 pub trait DeadLetters: Send + Sync {
-    /// The partition's letters, by offset: at most [`crate::limits::LETTERS_MAX`], the oldest.
+    /// The dead letters of the partition, by offset: the oldest ones, at most [`crate::limits::LETTERS_MAX`].
     ///
     /// # Errors
     /// [`LogError`] when they cannot be read.
     fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError>;
 
-    /// The command of a letter that is there, as it was.
+    /// The command of an existing dead letter, as it was appended.
     ///
     /// # Errors
     /// [`LogError`] when it cannot be read.
     fn original(&self, id: DeadLetterId) -> Result<RawCommand, LogError>;
 
-    /// The bytes of a command that has any, as they are read inside, whatever frame they have in the log.
+    /// The bytes of a command without the frame that they have in the log, for a command that has any.
     ///
     /// # Errors
-    /// [`LogError`] when it cannot be known yet what they are.
+    /// [`LogError`] when the frame cannot be read yet.
     fn inside(&self, original: &RawCommand) -> Result<Vec<u8>, LogError> {
         Ok(original.bytes.clone().unwrap_or_default())
     }
 
-    /// Appends a command to the partition, as it was. When this returns it is in the log.
+    /// Appends a command to the partition unchanged. When this returns, it is in the log.
     ///
     /// # Errors
     /// [`LogError`] when it may not be.
     fn append_again(&self, partition: u32, original: &RawCommand) -> Result<(), LogError>;
 
-    /// Notes what was done about a letter. When this returns it stays noted.
+    /// Records what was done about a dead letter. When this returns, the record is durable.
     ///
     /// # Errors
     /// [`LogError`] when it may not be.

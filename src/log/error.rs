@@ -1,33 +1,33 @@
-//! How a log fails, and what that means for whoever meets it.
+//! The errors of a log, and what each of them means to the caller.
 
 use crate::domain::Breach;
 use std::fmt;
 use std::io;
 
-/// What an error means: whether trying again helps, and who has to do something first.
+/// What an error means: whether a retry can succeed, and whether an operator has to act first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogErrorKind {
-    /// The log is slow, moving or away: the same may succeed in a moment.
+    /// The log is slow, changes its leader or cannot be reached: the same call may succeed in a moment.
     Transient,
-    /// A person has to change something first: a right, a topic, a setting, a version, a disk. Trying again finds out when
-    /// that is done.
+    /// An operator has to change something first: a permission, a topic, a setting, a version, a disk. A retry succeeds
+    /// once that is done.
     Operator,
-    /// The log does not have the place that was asked for, or not any more.
+    /// The log does not have the requested position, or no longer has it.
     OutOfRange,
-    /// Another owner has the partition, or took it: whoever owned it may not write any more.
+    /// Another owner has taken the partition: the earlier owner may not write any more.
     Superseded,
-    /// A client, a thread or a file is of no more use, for a reason that nobody foresaw: make another one.
+    /// A client, a thread or a file has failed for an unforeseen reason: make a new one.
     Internal,
-    /// The contents of the log break a law: trying again does not help, and nothing may be served of it.
+    /// The contents of the log break a law: a retry does not help, and nothing of it may be served.
     Breach(Box<Breach>),
 }
 
-/// The log cannot do what it is for.
+/// An error of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogError {
     /// What it means.
     pub kind: LogErrorKind,
-    /// What happened, and to which file or topic, for a person.
+    /// What happened, and to which file or topic, as text for a person.
     pub detail: String,
 }
 
@@ -42,7 +42,7 @@ impl LogError {
         LogError::new(LogErrorKind::Transient, detail)
     }
 
-    /// A [`LogErrorKind::Operator`]; the detail says what is to be done.
+    /// An error of the kind [`LogErrorKind::Operator`]; the detail says what the operator has to do.
     pub fn operator(detail: impl Into<String>) -> LogError {
         LogError::new(LogErrorKind::Operator, detail)
     }
@@ -72,12 +72,12 @@ impl LogError {
         LogError::out_of_range(format!("there is no partition {partition}: the log has {count}"))
     }
 
-    /// Whether nothing changes before a person does something.
+    /// Whether a retry fails until an operator has acted.
     pub fn needs_operator(&self) -> bool {
         self.kind == LogErrorKind::Operator
     }
 
-    /// The error as a reason why a partition is not served: it says when a person has to act.
+    /// The reason why a partition is not served. It says so when an operator has to act.
     pub fn reason(&self) -> String {
         if self.needs_operator() { format!("an operator must act: {self}") } else { self.detail.clone() }
     }
@@ -97,10 +97,10 @@ impl fmt::Display for LogError {
 
 impl std::error::Error for LogError {}
 
-/// Why a partition could not be taken.
+/// Why a partition could not be claimed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClaimError {
-    /// The log did not let it; [`LogError::kind`] says whether trying again may help. It is no breach.
+    /// The log returned an error; [`LogError::kind`] says whether a retry may help. No law is broken.
     Log(LogError),
     /// The log breaks a law: the partition must not be served.
     Breach(Breach),

@@ -1,4 +1,4 @@
-//! Committed events: reading them at any place, and following them as they come.
+//! Committed events: reading them from any position, and following new ones.
 
 use super::error::LogError;
 use crate::domain::Breach;
@@ -7,15 +7,15 @@ use std::time::Duration;
 /// An event as the log holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredEvent {
-    /// Its place in the partition.
+    /// Its sequence number in the partition.
     pub seq: u64,
     /// The framed event.
     pub bytes: Vec<u8>,
 }
 
-/// Reading committed events, from any thread. Several readers see the same events in the same order.
+/// Reads committed events, from any thread. Several readers see the same events in the same order.
 pub trait CommittedTail: Send + Sync {
-    /// How many partitions the log has.
+    /// The number of partitions of the log.
     fn partitions(&self) -> u32;
 
     /// The sequence number after the last committed event.
@@ -24,11 +24,10 @@ pub trait CommittedTail: Send + Sync {
     /// [`LogError`] when the log cannot be read.
     fn end(&self, partition: u32) -> Result<u64, LogError>;
 
-    /// The same, and nothing that anybody has been told of comes after it.
+    /// The same, but never before an event that any caller already knows of.
     ///
     /// # Errors
-    /// [`LogError`] also when that cannot be known yet, because the log may say of a commit that it is done a moment
-    /// before readers see it.
+    /// [`LogError`] also when that is not known yet: the log may confirm a commit a moment before readers can see it.
     fn end_told(&self, partition: u32) -> Result<u64, LogError> {
         self.end(partition)
     }
@@ -41,20 +40,20 @@ pub trait CommittedTail: Send + Sync {
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError>;
 }
 
-/// What a stream hands over.
+/// One step of a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Streamed {
     /// The partition's next event.
     Event(StoredEvent),
-    /// All that was committed a moment ago has been handed over.
+    /// The stream has caught up: everything that was committed a moment ago has been handed over.
     End,
-    /// The log does not go on as a log does: nothing more of the partition is handed over.
+    /// The log breaks a law here: nothing more of the partition is handed over.
     Broken(Breach),
-    /// The partition cannot be handed over any further now: it is to be followed anew. The others go on.
+    /// The partition cannot be read further now: it has to be followed again. Other partitions are not affected.
     Failed(LogError),
 }
 
-/// Committed events as they come, for those who follow partitions that other processes own. For one thread.
+/// New committed events, for a process that follows partitions of other owners. Used by one thread.
 pub trait EventStream: Send {
     /// Hands over the partition's events from this number on, in order and without a gap. May be called again.
     ///
@@ -62,16 +61,16 @@ pub trait EventStream: Send {
     /// [`LogError`] when the log cannot be read now: try again.
     fn follow(&mut self, partition: u32, from_seq: u64) -> Result<(), LogError>;
 
-    /// Hands over nothing of the partition any more.
+    /// Stops handing over events of the partition.
     fn leave(&mut self, partition: u32);
 
-    /// What comes next, of any partition followed; waits at most `wait`.
+    /// The next step of any followed partition; waits at most `wait`.
     ///
     /// # Errors
-    /// [`LogError`] when every partition has to be followed anew.
+    /// [`LogError`] when every partition has to be followed again.
     fn next(&mut self, wait: Duration) -> Result<Option<(u32, Streamed)>, LogError>;
 
-    /// How far each partition that is followed has been handed over: all of it that lies before this place, which is
-    /// one of those that the log counts its ends in.
+    /// The position of each followed partition: everything before it has been handed over. It is an offset of the log,
+    /// like those of its ends.
     fn places(&self) -> Vec<(u32, i64)>;
 }

@@ -1,22 +1,22 @@
-//! What identifies a log.
+//! The manifest, which identifies a log.
 
 use crate::domain::Micros;
 
-/// What identifies a log for good: pinned when it is made, checked whenever it is opened.
+/// What identifies a log for good: it is fixed when the log is made, and checked whenever the log is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Manifest {
-    /// Drawn when the log was made.
+    /// The log's id, drawn at random when the log was made.
     pub log_id: u128,
-    /// How many partitions it has.
+    /// The number of partitions.
     pub partitions: u32,
-    /// How pools map to them, see [`crate::domain::route::HASH_VERSION`].
+    /// The version of the mapping from pools to partitions, see [`crate::domain::route::HASH_VERSION`].
     pub hash_version: u32,
-    /// How its files are laid out.
+    /// The version of the layout of its files.
     pub format_version: u32,
-    /// For how long keys are remembered, see [`crate::limits::DEDUP_WINDOW_MS`].
+    /// The time for which idempotency keys are remembered, see [`crate::limits::DEDUP_WINDOW_MS`].
     pub dedup_window_ms: u64,
-    /// How much is remembered, see [`crate::limits::MEMORY_VERSION`].
+    /// The version of the rules for what is remembered, see [`crate::limits::MEMORY_VERSION`].
     pub memory_version: u32,
-    /// When it was made.
+    /// The time when the log was made.
     pub created_at: Micros,
 }

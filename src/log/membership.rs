@@ -1,5 +1,5 @@
-//! The group of owners: which process should own which partitions. What the group says is a hint, for two processes may
-//! believe to own the same partition for a while; the log lets only one of them write.
+//! The group of owners: which process should own which partitions. The group's answer is only a hint: for a while two
+//! processes may believe that they own the same partition. The log lets only one of them write.
 
 use super::error::LogError;
 use crossbeam_channel::{Receiver, Sender};
@@ -7,31 +7,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the group says.
+/// A change of this process's partitions, as the group announces it.
 #[derive(Clone, Debug)]
 pub enum MembershipChange {
-    /// This process is to own these partitions.
+    /// This process has to own these partitions.
     Assigned(Vec<u32>),
     /// The group has not heard of this process for so long that it may have given these partitions to others.
     Lost(Vec<u32>),
-    /// This process is not to own these partitions any more.
+    /// This process has to give up these partitions.
     Revoked {
-        /// The partitions that it is to give up.
+        /// The partitions to give up.
         partitions: Vec<u32>,
-        /// Told once this process has given all of them up; then the group gives them to others. The group does not wait
-        /// for ever.
+        /// Signalled once this process has given all of them up; then the group gives them to other processes. The
+        /// group does not wait for ever.
         released: Sender<()>,
     },
 }
 
-/// What a process could do as an owner.
+/// How much of the log a process could serve as an owner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fitness {
     /// It has the state of every partition, except those that nobody can read now and those that have stopped.
     Whole,
     /// It has the state of some partitions, and others are still being read.
     Partial,
-    /// It has no state yet: whatever partition it were given would not be served.
+    /// It has no state yet, and could not serve any partition.
     Nothing,
     /// All its partitions have stopped for good.
     Never,
@@ -49,53 +49,53 @@ pub struct OwnedPosition {
 /// This process's membership in the group of owners. Dropping it leaves the group.
 pub trait Membership: Send + Sync {
     /// The group gives this process's partitions to others, and gives it none until [`Membership::resume`]. Returns at
-    /// once; the revocation comes as a [`MembershipChange`].
+    /// once; the revocation arrives as a [`MembershipChange`].
     fn rest(&self);
 
     /// The group may give partitions to this process again.
     fn resume(&self);
 
-    /// Leaves the group for good, so that others get the partitions at once. Returns when that is done, which takes for as
-    /// long as the owners of this process take to give their partitions up.
+    /// Leaves the group for good, so that others get the partitions at once. Returns when the owners of this process
+    /// have given up their partitions.
     fn leave(&self);
 }
 
-/// A membership that has begun.
+/// The membership of this process, with the changes that the group announces.
 pub struct JoinedGroup {
-    /// How to rest and to leave.
+    /// The handle to rest, to resume and to leave.
     pub membership: Arc<dyn Membership>,
-    /// What the group says, in its order. The sender waits while nobody receives.
+    /// The changes in their order. The sender waits while nobody receives.
     pub changes: Receiver<MembershipChange>,
 }
 
-/// The group of owners as it is now.
+/// The members of the group of owners at this moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Company {
-    /// How many members there are, this process included if it is one of them.
+    /// The number of members, including this process if it is a member.
     pub members: usize,
-    /// The round trip between a partition's owner and the cluster, by the owner's own note. Partitions whose owner notes
+    /// The round trip between a partition's owner and the cluster, as the owner noted it. Partitions whose owner noted
     /// none are left out.
     pub round_trips: BTreeMap<u32, Duration>,
 }
 
-/// How far the cluster is from this process, and from the other owners.
+/// The round-trip times between the cluster and its owners, this process included.
 pub trait ClusterDistance: Send {
-    /// How long a question about this partition and its answer take; `None` when no answer comes within two seconds. The
-    /// result is also what this process's own notes say.
+    /// The time of a request about this partition and its answer; `None` when no answer comes within two seconds. This
+    /// process writes the result into its own notes, too.
     fn round_trip(&self, partition: u32) -> Option<Duration>;
 
-    /// Who is in the group.
+    /// The members of the group, and their round trips.
     ///
     /// # Errors
-    /// [`LogError`] when the cluster does not say.
+    /// [`LogError`] when the cluster does not answer.
     fn company(&self) -> Result<Company, LogError>;
 }
 
-/// What owners write down once a second to show that they are there.
+/// The notes that owners write once a second to show that they are alive.
 pub trait OwnerNotes: Send {
-    /// The number in the last note of each partition's owner, which is another one in every note: 0 where no owner ever
-    /// wrote one, and `None` where the note holds none, as those of older versions. A partition of which the cluster says
-    /// nothing is left out.
+    /// The number in the last note of each partition's owner. Every note has a new number. It is 0 where no owner ever
+    /// wrote a note, and `None` where the note has no number, as in older versions. A partition for which the cluster
+    /// gives no answer is left out.
     ///
     /// # Errors
     /// [`LogError`] when the cluster does not answer.

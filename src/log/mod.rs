@@ -1,9 +1,11 @@
-//! The seam: what Headroom needs of a log, whatever the log is. Doc comments state the duties: what may be seen when,
-//! what survives what, and what an error means. `tests/it/contract.rs` holds every implementation to one list of cases.
+//! The traits that every log implements, whether embedded or on Kafka. Their doc comments state the duties: which
+//! events readers see at which time, what survives which fault, and what an error means. `tests/it/contract.rs` holds
+//! every implementation to one list of cases.
 //!
-//! Commands and events cross the seam as framed bytes, in order, and no log reads them. Of the domain a log knows only
-//! names that lie beside the bytes: the id of a command that takes something back, the pool that is an event's key, times,
-//! the event that a reply carries, and the breach that it reports when its own contents contradict each other.
+//! Commands and events pass through these traits as framed bytes, in order, and no log reads them. Of the domain a log
+//! knows only a few types that accompany the bytes: the id of a command that takes something back, the pool that is an
+//! event's key, times, the event that a reply carries, and the breach that it reports when its own contents contradict
+//! each other.
 
 mod cluster;
 mod commands;

@@ -1,4 +1,4 @@
-//! Replies: outcomes on their way back to whoever waits for them.
+//! Replies: outcomes on their way back to the gateways that wait for them.
 
 use super::error::LogError;
 use crate::domain::ChainedEvent;
@@ -7,21 +7,21 @@ use std::time::Duration;
 /// An outcome on its way to the gateway that waits for it. It is sent after the commit, never before.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
-    /// The number that the gateway's process has drawn for itself.
+    /// The number that the gateway's process has drawn at random.
     pub to: u64,
-    /// The decision, as the log holds it.
+    /// The decided event, as the log holds it.
     pub decided: ChainedEvent,
-    /// The framed event, as its turn has written it.
+    /// The framed event, as its turn wrote it.
     pub bytes: Vec<u8>,
 }
 
-/// Carrying outcomes back. A reply may be lost: whoever follows the partition's events finds the same outcome there.
+/// Sends outcomes back to gateways. A reply may be lost: the partition's events show the same outcome.
 pub trait ReplyChannel: Send + Sync {
     /// Sends replies, without waiting.
     fn send(&self, replies: Vec<Reply>);
 }
 
-/// Receiving the replies to one gateway. For one thread.
+/// Receives the replies to one gateway. Used by one thread.
 pub trait ReplyReader: Send {
     /// The replies that have come, in order; empty when none came within `wait`.
     ///

@@ -1,7 +1,7 @@
-//! What a data directory keeps beside a log. Checkpoints are copies of a partition's state that make a restart short.
-//! They never decide anything (L10): one that is odd in any way is wiped and rebuilt from the log. The witness says how
-//! far the log was seen as committed. A log that holds less than anything here has seen has lost something: that is for
-//! a person to look into, and nothing here is removed before.
+//! What a data directory keeps in addition to a log. Checkpoints are copies of a partition's state that make a restart
+//! short. They never decide anything (L10): a checkpoint with any fault is deleted and rebuilt from the log. The
+//! witness notes how far the log was seen as committed. A log that holds less than the checkpoints and the witness have
+//! seen has lost events. An operator has to look into that, and until then nothing is deleted here.
 
 pub mod sled;
 pub mod witness;
@@ -9,14 +9,14 @@ pub mod witness;
 use crate::domain::{ChainedEvent, Digest, Micros};
 use std::fmt;
 
-/// Which state a checkpoint holds.
+/// The state that a checkpoint holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
-    /// The log it is a state of.
+    /// The log that the state belongs to.
     pub log_id: u128,
-    /// The partition whose state it is.
+    /// The partition that the state belongs to.
     pub partition: u32,
-    /// How rows are laid out, see [`crate::wire::snapshot::FORMAT_VERSION`].
+    /// The version of the layout of rows, see [`crate::wire::snapshot::FORMAT_VERSION`].
     pub format_version: u32,
     /// The sequence number after the last event folded in.
     pub next_seq: u64,
@@ -44,7 +44,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Up to this event.
+    /// What was seen when this is the last event.
     pub fn of(log_id: u128, ChainedEvent { event, digest, .. }: &ChainedEvent) -> Seen {
         Seen { log_id, next_seq: event.seq.saturating_add(1), chain: *digest, decided_at: event.decided_at }
     }
@@ -60,9 +60,9 @@ impl From<&Mark> for Seen {
 /// One row: a piece of state, or its absence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
-    /// Which piece of the state it is, as `wire::snapshot` encodes it.
+    /// The key of this piece of the state, as `wire::snapshot` encodes it.
     pub key: Vec<u8>,
-    /// Its bytes; `None` when it is gone.
+    /// Its bytes; `None` when it was deleted.
     pub value: Option<Vec<u8>>,
 }
 
@@ -77,10 +77,10 @@ pub struct Checkpoint {
     pub rows: Vec<Row>,
 }
 
-/// Why what is kept cannot be had.
+/// Why the checkpoints or the witness cannot be read or written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoreError {
-    /// What happened, and to which file, for a person.
+    /// What happened, and to which file, as text for a person.
     pub detail: String,
 }
 
@@ -92,40 +92,40 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// Where checkpoints are kept, and the witness.
+/// The place where checkpoints and the witness are kept.
 pub trait Store: Send + Sync {
-    /// Hands every row of the partition's checkpoint to `row`, and answers which state they make; `None` when there is
-    /// no checkpoint.
+    /// Hands every row of the partition's checkpoint to `row`, and returns the state that they make; `None` when there
+    /// is no checkpoint.
     ///
     /// # Errors
-    /// [`StoreError`] when the checkpoint cannot be read whole; what `row` was given is then worth nothing.
+    /// [`StoreError`] when the checkpoint cannot be read completely; then the rows that `row` got must not be used.
     fn load(&self, partition: u32, row: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<Mark>, StoreError>;
 
-    /// Applies a checkpoint in one atomic batch: after a crash either all of it is there or none. It has to build on the
-    /// one that is there (and a whole one on none): changes on top of anything else would look like a state that never
-    /// was.
+    /// Applies a checkpoint in one atomic batch: after a crash either all of it is there or none. It has to build on
+    /// the existing checkpoint (a full one builds on none): on any other base the changes would make a state that never
+    /// existed.
     ///
     /// # Errors
-    /// [`StoreError`]; the checkpoint before is still whole.
+    /// [`StoreError`]; the earlier checkpoint is still complete.
     fn apply(&self, checkpoint: &Checkpoint) -> Result<(), StoreError>;
 
     /// Removes the partition's checkpoint, keeping a copy aside when that is possible.
     ///
     /// # Errors
-    /// [`StoreError`] when it could not be removed; then nothing may be applied to it either.
+    /// [`StoreError`] when it could not be removed; then nothing may be applied to it.
     fn wipe(&self, partition: u32, why: &str) -> Result<(), StoreError>;
 
-    /// How far everything that is kept here has seen the partition as committed. A checkpoint that cannot be read says
-    /// nothing.
+    /// How far the checkpoint and the witness have each seen the partition as committed. A checkpoint that cannot be
+    /// read is left out.
     ///
     /// # Errors
-    /// [`StoreError`] when nobody can know any more what was seen.
+    /// [`StoreError`] when it is not known any more what was seen.
     fn seen(&self, partition: u32) -> Result<Vec<Seen>, StoreError> {
         let mark = self.load(partition, &mut |_, _| {}).ok().flatten();
         Ok(mark.filter(|mark| mark.partition == partition).iter().map(Seen::from).collect())
     }
 
-    /// Notes how far the partition was seen as committed, before anybody is told. What is noted survives the end of this
-    /// process at once, and that of the machine soon.
+    /// Notes how far the partition was seen as committed, before any caller gets the answer. A note survives the end of
+    /// this process at once, and the end of the machine after the next flush.
     fn note(&self, _partition: u32, _seen: &Seen) {}
 }

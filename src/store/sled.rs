@@ -1,9 +1,10 @@
-//! Checkpoints in sled: one directory per partition, so that wiping one touches no other. In it a sled database says
-//! which rows there are and which state they make; the rows' bytes lie in a plain file beside it ([`rows`]), because
-//! sled keeps what it touched in memory, 16 values to a page, and evicts only after thousands of pages.
+//! Checkpoints in sled: one directory per partition, so that wiping one touches no other. In it a sled database lists
+//! the rows and the state that they make. The rows' bytes lie in a plain file next to it ([`rows`]), because sled keeps
+//! used pages of 16 values in memory and evicts them only after thousands of pages.
 //!
-//! Written to be distrusted: every row has a checksum, the mark has the count and the sum of them all, and a checkpoint
-//! of which any byte, row or deletion went missing is refused whole. Nothing here knows what a row means.
+//! Checkpoints are never trusted: every row has a checksum, and the mark has the count of rows and the sum of their
+//! checksums. A checkpoint in which any byte, row or deletion is missing is refused as a whole. This code does not know
+//! what a row means.
 
 mod rows;
 
@@ -20,22 +21,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Bytes sled may keep of what it read or wrote.
+/// The size of sled's cache in bytes.
 const CACHE_BYTES: u64 = 1 << 20;
-/// Bytes of waste for which rows are not yet copied to a new file. Beyond, waste may be as much as what counts.
+/// Rows are copied to a new file when its waste exceeds the used bytes by more than this.
 const WASTE_BYTES: u64 = 4 << 20;
 /// Layout of the mark's value; see [`Held::encode`].
 const MARK_LAYOUT: u8 = 1;
-/// Before all rows, whose keys begin with [`ROW_PREFIX`].
+/// The key of the mark. It sorts before all rows, whose keys begin with [`ROW_PREFIX`].
 const MARK_KEY: &[u8] = &[0];
 const ROW_PREFIX: u8 = 1;
 
-/// How often, and how far apart, a database that is locked is asked for.
+/// The number of attempts to open a locked database, and the pause between them.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Checkpoints under one directory, which need not exist yet. A partition's database is opened when it is first asked
-/// for, so that a broken one is that partition's trouble and not the process's.
+/// Checkpoints under one directory, which may not exist yet. A partition's database is opened at its first use, so that
+/// a broken one affects only its partition and not the process.
 pub struct SledStore {
     root: PathBuf,
     open: Mutex<BTreeMap<u32, Db>>,
@@ -43,7 +44,7 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Checkpoints under `<data_dir>/checkpoint`, with the directory's witness. Touches no file.
+    /// Checkpoints under `<data_dir>/checkpoint`, with the directory's witness. Does not access the disk.
     pub fn open(data_dir: &Path) -> SledStore {
         let (root, witness) = (data_dir.join("checkpoint"), Witness::of(data_dir));
         SledStore { root, open: Mutex::new(BTreeMap::new()), witness }
@@ -54,10 +55,10 @@ impl SledStore {
         &self.witness
     }
 
-    /// The partitions of which anything is kept.
+    /// The partitions that have a checkpoint or are in the witness.
     ///
     /// # Errors
-    /// [`StoreError`] when that cannot be told.
+    /// [`StoreError`] when the directory or the witness cannot be read.
     pub fn kept(&self) -> Result<BTreeSet<u32>, StoreError> {
         let mut kept: BTreeSet<u32> = (0..self.witness.partitions()?).collect();
         let cannot = |error: std::io::Error| StoreError { detail: format!("{}: {error}", self.root.display()) };
@@ -72,7 +73,8 @@ impl SledStore {
         Ok(kept)
     }
 
-    /// Moves everything that is kept into a directory of its own, for whoever looks into a loss, and answers which.
+    /// Moves all checkpoints and the witness into a new directory, for an operator who looks into a loss, and returns
+    /// the directory.
     ///
     /// # Errors
     /// When it cannot be moved.
@@ -92,18 +94,18 @@ impl SledStore {
         Ok(aside)
     }
 
-    /// Where a partition's checkpoint is.
+    /// The directory of a partition's checkpoint.
     pub fn dir(&self, partition: u32) -> PathBuf {
         self.root.join(format!("p{partition}"))
     }
 
-    /// Where [`Store::wipe`] leaves the last one it removed.
+    /// The directory in which [`Store::wipe`] keeps a copy of the last checkpoint that it removed.
     pub fn aside_dir(&self, partition: u32) -> PathBuf {
         self.root.join(format!("p{partition}.aside"))
     }
 
-    /// Runs `f` on the partition's database. After an error the handle is given up, so that the next call sees what is
-    /// on the disk and nothing that a failed operation left in memory.
+    /// Runs `f` on the partition's database. After an error the handle is dropped, so that the next call reads from the
+    /// disk, and nothing that a failed operation left in memory.
     fn with<T>(&self, partition: u32, f: impl FnOnce(&Disk<'_>) -> Result<T, String>) -> Result<T, StoreError> {
         let dir = self.dir(partition);
         let mut open = self.open.lock();
@@ -132,20 +134,20 @@ impl SledStore {
         if !dir.try_exists()? {
             return Ok(());
         }
-        // A copy that cannot be kept must not keep the checkpoint alive.
+        // The checkpoint is removed even when no copy of it can be kept.
         let kept = remove_tree(&aside).and_then(|()| fs::rename(&dir, &aside));
         match kept {
             Ok(()) => drop(fs::write(aside.join("why"), why)),
             Err(_) => remove_tree(&dir)?,
         }
-        // Else a power cut could bring the old directory back.
+        // Without this flush a power cut could bring the old directory back.
         fs::File::open(&self.root)?.sync_all()
     }
 }
 
 impl Store for SledStore {
     fn load(&self, partition: u32, row: &mut dyn FnMut(&[u8], &[u8])) -> Result<Option<Mark>, StoreError> {
-        // Asking for a checkpoint does not make one.
+        // Looking for a checkpoint must not make a database.
         match self.dir(partition).try_exists() {
             Ok(true) => self.with(partition, |disk| disk.load(row)),
             Ok(false) => Ok(None),
@@ -167,7 +169,7 @@ impl Store for SledStore {
 
     fn seen(&self, partition: u32) -> Result<Vec<Seen>, StoreError> {
         let is_there = self.dir(partition).try_exists().unwrap_or(true);
-        // One that cannot be read says nothing: whoever loads it finds out.
+        // A checkpoint that cannot be read is left out here: loading it reports the error.
         let held = if is_there { self.with(partition, |disk| disk.held()).ok().flatten() } else { None };
         let marked = held.map(|held| Seen::from(&held.mark));
         Ok(marked.into_iter().chain(self.witness.seen(partition)?).collect())
@@ -179,16 +181,16 @@ impl Store for SledStore {
 }
 
 fn config(dir: &Path) -> sled::Config {
-    // Flushing is apply's business alone: with no timer there is no background write to fail unseen.
+    // Only `apply` flushes: without a timer no background write can fail unnoticed.
     sled::Config::new().path(dir.join("index")).cache_capacity(CACHE_BYTES).flush_every_ms(None)
 }
 
-/// Opens a database. One that was closed a moment ago is still locked until its last background thread is gone: it is
-/// asked for again, for a second at the most.
+/// Opens a database. A database that was closed a moment ago stays locked until its last background thread has ended:
+/// opening is tried again for at most a second.
 fn open_unlocked(dir: &Path) -> sled::Result<Db> {
     for _ in 0..LOCK_TRIES {
         match config(dir).open() {
-            // It has no kind of its own for this.
+            // sled has no error kind of its own for this.
             Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
                 pause(LOCK_PAUSE);
             }
@@ -198,9 +200,9 @@ fn open_unlocked(dir: &Path) -> sled::Result<Db> {
     config(dir).open()
 }
 
-/// Runs one call into sled, its panics made errors: it asserts what it reads from disk, and a corrupt checkpoint is no
-/// reason to die. Sound because after an error the database is closed and never asked again (`with`). Callers keep
-/// their own code out of it, so that their panics stay panics.
+/// Runs one call into sled and turns its panics into errors: sled asserts what it reads from the disk, and a corrupt
+/// checkpoint must not end the process. This is sound because after an error the database is closed and never used
+/// again (`with`). Callers run no code of their own in here, so that their panics stay panics.
 fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| error.to_string()),
@@ -212,7 +214,7 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
     }
 }
 
-/// Closing writes, and so may panic like everything else.
+/// Closing writes to the disk, and so may panic as well.
 fn close(db: Db) {
     let _ = guarded(|| {
         drop(db);
@@ -220,7 +222,7 @@ fn close(db: Db) {
     });
 }
 
-/// `remove_dir_all`, content with there being nothing.
+/// The same as `remove_dir_all`, but a missing directory is no error.
 fn remove_tree(dir: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -240,14 +242,14 @@ impl Disk<'_> {
         let Some(held) = self.held()? else { return Ok(None) };
         let mut reader = Reader::open(self.dir, held.file, held.end).map_err(text)?;
         let mut found = Tally::default();
-        self.each_row(|key, place| {
-            found.add(place);
-            row(key, reader.read(key, place).map_err(text)?);
+        self.each_row(|key, span| {
+            found.add(span);
+            row(key, reader.read(key, span).map_err(text)?);
             Ok(())
         })?;
         match found == held.tally {
             true => Ok(Some(held.mark)),
-            false => Err(format!("rows are not those of its mark: {} of {}", found.rows, held.tally.rows)),
+            false => Err(format!("rows do not match its mark: {} of {} found", found.rows, held.tally.rows)),
         }
     }
 
@@ -255,19 +257,19 @@ impl Disk<'_> {
         let before = self.held()?;
         let there = before.as_ref().map(|held| held.mark.next_seq);
         if there != checkpoint.base {
-            return Err(format!("changes of the state at {:?} do not fit what is there: {there:?}", checkpoint.base));
+            return Err(format!("changes to the state at {:?} do not fit the stored one: {there:?}", checkpoint.base));
         }
         if let Some(before) = &before {
             follows(&before.mark, &checkpoint.mark)?;
         }
-        // One row per key, the last one said: the tally must count what the batch will leave.
+        // Only the last row of each key counts: the tally must count what the batch leaves.
         let changed: BTreeMap<&[u8], Option<&[u8]>> =
             checkpoint.rows.iter().map(|Row { key, value }| (key.as_slice(), value.as_deref())).collect();
         let (file, end) = before.as_ref().map_or((0, 0), |held| (held.file, held.end));
         let mut tally = before.map_or_else(Tally::default, |held| held.tally);
         for key in changed.keys() {
-            if let Some(place) = self.place(key)? {
-                tally.remove(place);
+            if let Some(span) = self.place(key)? {
+                tally.remove(span);
             }
         }
         let mut batch = Batch::default();
@@ -276,9 +278,9 @@ impl Disk<'_> {
         let mut writer = Writer::open(self.dir, file, if worn { 0 } else { end }).map_err(text)?;
         if worn {
             let mut reader = Reader::open(self.dir, file.wrapping_sub(1), end).map_err(text)?;
-            self.each_row(|key, place| {
+            self.each_row(|key, span| {
                 if !changed.contains_key(key) {
-                    let bytes = reader.read(key, place).map_err(text)?;
+                    let bytes = reader.read(key, span).map_err(text)?;
                     batch.insert(row_key(key), writer.write(key, bytes).map_err(text)?.encode());
                 }
                 Ok(())
@@ -289,11 +291,11 @@ impl Disk<'_> {
                 batch.remove(row_key(key));
                 continue;
             };
-            let place = writer.write(key, bytes).map_err(text)?;
-            tally.add(place);
-            batch.insert(row_key(key), place.encode());
+            let span = writer.write(key, bytes).map_err(text)?;
+            tally.add(span);
+            batch.insert(row_key(key), span.encode());
         }
-        // The bytes are durable before anything points to them.
+        // The bytes must be durable before the database points to them.
         let end = writer.finish().map_err(text)?;
         fs::File::open(self.dir).and_then(|dir| dir.sync_all()).map_err(text)?;
         batch.insert(MARK_KEY, Held { mark: checkpoint.mark, tally, file, end }.encode());
@@ -303,12 +305,12 @@ impl Disk<'_> {
         Ok(())
     }
 
-    /// What the mark says; `None` when there is nothing at all.
+    /// The contents of the mark; `None` when the database is empty.
     fn held(&self) -> Result<Option<Held>, String> {
         let Some(bytes) = guarded(|| self.db.get(MARK_KEY))? else {
             return match guarded(|| Ok(self.db.is_empty()))? {
                 true => Ok(None),
-                false => Err("rows without a mark".to_owned()),
+                false => Err("has rows and no mark".to_owned()),
             };
         };
         let held = Held::decode(&bytes).ok_or("mark cannot be read")?;
@@ -325,14 +327,14 @@ impl Disk<'_> {
 
     fn each_row(&self, mut row: impl FnMut(&[u8], RowSpan) -> Result<(), String>) -> Result<(), String> {
         let mut entries = guarded(|| Ok(self.db.scan_prefix([ROW_PREFIX])))?;
-        while let Some((key, place)) = guarded(|| entries.next().transpose())? {
-            row(key.get(1..).unwrap_or_default(), RowSpan::decode(&place).ok_or(NO_PLACE)?)?;
+        while let Some((key, span)) = guarded(|| entries.next().transpose())? {
+            row(key.get(1..).unwrap_or_default(), RowSpan::decode(&span).ok_or(NO_PLACE)?)?;
         }
         Ok(())
     }
 }
 
-/// A checkpoint is a change to the one before. On any other ground it would make a state that never was.
+/// A checkpoint is a change to the one before. On any other base it would make a state that never existed.
 fn follows(before: &Mark, mark: &Mark) -> Result<(), String> {
     if (before.log_id, before.format_version) != (mark.log_id, mark.format_version) {
         return Err("is of another log or layout".to_owned());
@@ -343,7 +345,7 @@ fn follows(before: &Mark, mark: &Mark) -> Result<(), String> {
     Ok(())
 }
 
-const NO_PLACE: &str = "where a row is cannot be read";
+const NO_PLACE: &str = "the position of a row cannot be read";
 
 fn row_key(key: &[u8]) -> Vec<u8> {
     [&[ROW_PREFIX], key].concat()
@@ -353,43 +355,43 @@ fn text(error: std::io::Error) -> String {
     error.to_string()
 }
 
-/// What there should be: a row lost, stale or brought back shows, whatever the order of rows, and so does a batch that
-/// was applied by half.
+/// The sums over all rows that there should be. They show a lost, old or restored row and a half-applied batch,
+/// whatever the order of rows.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct Tally {
     rows: u64,
     bytes: u64,
-    /// Of all checksums.
+    /// The sum of all checksums.
     sum: u64,
 }
 
 impl Tally {
-    fn add(&mut self, place: RowSpan) {
+    fn add(&mut self, span: RowSpan) {
         self.rows = self.rows.wrapping_add(1);
-        self.bytes = self.bytes.wrapping_add(u64::from(place.len));
-        self.sum = self.sum.wrapping_add(place.check);
+        self.bytes = self.bytes.wrapping_add(u64::from(span.len));
+        self.sum = self.sum.wrapping_add(span.check);
     }
 
-    fn remove(&mut self, place: RowSpan) {
+    fn remove(&mut self, span: RowSpan) {
         self.rows = self.rows.wrapping_sub(1);
-        self.bytes = self.bytes.wrapping_sub(u64::from(place.len));
-        self.sum = self.sum.wrapping_sub(place.check);
+        self.bytes = self.bytes.wrapping_sub(u64::from(span.len));
+        self.sum = self.sum.wrapping_sub(span.check);
     }
 }
 
-/// The mark as it is kept, with what it takes to read and to check the rows.
+/// The mark as it is stored, with what is needed to read and check the rows.
 struct Held {
     mark: Mark,
     tally: Tally,
-    /// Number of the file the rows are in.
+    /// The number of the file that holds the rows.
     file: u64,
-    /// Where that file's waste begins.
+    /// The end of the used bytes of that file.
     end: u64,
 }
 
 impl Held {
-    /// One byte of layout, every field in the order of [`Mark`], [`Tally`] and [`Held`], little-endian, and a checksum
-    /// of all that.
+    /// The encoding: one byte of layout, every field in the order of [`Mark`], [`Tally`] and [`Held`], little-endian,
+    /// and a checksum of all that.
     fn encode(&self) -> Vec<u8> {
         let Held { mark, tally, file, end } = self;
         let mut bytes = vec![MARK_LAYOUT];

@@ -1,10 +1,11 @@
-//! The witness: a small file beside a log that says how far each of its partitions was seen as committed. It is written
-//! after a commit and before anybody is told, so that it is never ahead of a sound log and never behind what was
-//! promised; the end of the process loses none of it. It is flushed to the disk now and then, by
-//! [`Witness::flush`], because a log that is flushed with every commit loses nothing by a power cut alone.
+//! The witness: a small file next to a log that notes how far each partition was seen as committed. It is written after
+//! each commit and before the caller gets the answer, so that it is never ahead of a sound log, and never behind what
+//! callers were promised. It survives the end of the process. [`Witness::flush`] flushes it to the disk only now and
+//! then, because a power cut alone loses nothing of a log that is flushed with every commit.
 //!
-//! A header, and two places for each partition that are written in turn: of one that is half written the other one
-//! speaks. Everything is little-endian and has a checksum; nothing here knows what an event is.
+//! The file has a header and two entries for each partition, which are written in turn: when one is half written, the
+//! other one is still valid. All numbers are little-endian, and every entry has a checksum. This code does not know
+//! what an event is.
 
 use super::{Seen, StoreError};
 use crate::domain::{Digest, Micros};
@@ -20,29 +21,29 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 const FILE_NAME: &str = "witness";
 const MAGIC: &[u8; 16] = b"headroom-witness";
 const FORMAT_VERSION: u32 = 1;
-/// Bytes of the header and of every place: a part of one sector, which disks write whole.
+/// The size of the header and of every entry: less than a sector, which a disk writes completely or not at all.
 const PLACE_BYTES: usize = 64;
 const CHECK_BYTES: usize = 8;
 
 type Entry = [u8; PLACE_BYTES];
 
-/// The file, which need not exist yet.
+/// The file of the witness, which may not exist yet.
 pub struct Witness {
     path: PathBuf,
     open: OnceLock<Open>,
 }
 
-/// The file, being written.
+/// The file, open for writing.
 struct Open {
     file: File,
     log_id: u128,
-    /// Of each partition, how often it was noted.
+    /// The number of notes so far, by partition.
     counts: Vec<AtomicU64>,
     is_dirty: AtomicBool,
     is_failing: AtomicBool,
 }
 
-/// What the header says.
+/// The contents of the header.
 #[derive(Clone, Copy)]
 struct Header {
     log_id: u128,
@@ -50,17 +51,17 @@ struct Header {
 }
 
 impl Witness {
-    /// Of this directory. Touches no file.
+    /// The witness of this directory. Does not access the disk.
     pub fn of(data_dir: &Path) -> Witness {
         Witness { path: data_dir.join(FILE_NAME), open: OnceLock::new() }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many partitions it speaks of; none where there is no witness.
+    /// The number of partitions in the file; 0 without a file.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be read.
@@ -68,7 +69,7 @@ impl Witness {
         Ok(self.read()?.map_or(0, |(_, header)| header.partitions))
     }
 
-    /// How far it has seen the partition as committed.
+    /// How far the partition was seen as committed.
     ///
     /// # Errors
     /// [`StoreError`] when it cannot be read.
@@ -81,10 +82,10 @@ impl Witness {
         newest.map(|newest| newest.map(|(_, seen)| seen)).map_err(|why| self.error(why))
     }
 
-    /// Begins to write it, for this log. What it has seen of the log stays.
+    /// Opens the witness of this log for writing. Earlier notes of the log are kept.
     ///
     /// # Errors
-    /// [`StoreError`] when it is of another log or cannot be written.
+    /// [`StoreError`] when the witness belongs to another log or cannot be written.
     pub fn begin(&self, log_id: u128, partitions: u32) -> Result<(), StoreError> {
         match self.read()? {
             Some((_, found)) if (found.log_id, found.partitions) != (log_id, partitions) => {
@@ -102,24 +103,25 @@ impl Witness {
             counts.push(AtomicU64::new(count));
         }
         let (is_dirty, is_failing) = Default::default();
-        // Whoever began before goes on.
+        // If another call has opened it already, that one stays in use.
         let _ = self.open.set(Open { file, log_id, counts, is_dirty, is_failing });
         Ok(())
     }
 
-    /// Notes how far the partition was seen, if it was begun. For the partition's one writer.
+    /// Notes how far the partition was seen as committed, if the witness is open. Only the partition's writer may call
+    /// it.
     pub fn note(&self, partition: u32, seen: &Seen) {
         let Some(open) = self.open.get() else { return };
         let Some(count) = open.counts.get(partition as usize) else { return };
         let next = count.load(Relaxed).saturating_add(1);
         count.store(next, Relaxed);
-        let place = encode(open.log_id, partition, next, seen);
-        let written = open.file.write_all_at(&place, place_at(partition, next));
+        let entry = encode(open.log_id, partition, next, seen);
+        let written = open.file.write_all_at(&entry, place_at(partition, next));
         open.is_dirty.store(true, Relaxed);
         self.tell(open, written);
     }
 
-    /// Has what was noted survive the end of the machine.
+    /// Flushes the notes to the disk, so that they survive the end of the machine.
     pub fn flush(&self) {
         let Some(open) = self.open.get() else { return };
         if open.is_dirty.swap(false, Relaxed) {
@@ -127,7 +129,8 @@ impl Witness {
         }
     }
 
-    /// A witness that cannot be written is said once: the log itself holds every yes, and only a loss might go unseen.
+    /// Logs once that the witness cannot be written. The log itself still holds every decision; only a later loss might
+    /// not be noticed.
     fn tell(&self, open: &Open, done: io::Result<()>) {
         let path = self.path.display();
         match done {
@@ -148,14 +151,14 @@ impl Witness {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(|error| self.error(error))?,
         };
-        let mut place = [0; PLACE_BYTES];
-        let read = file.read_exact_at(&mut place, 0);
-        let header = read.ok().and_then(|()| Header::decode(&place));
+        let mut entry = [0; PLACE_BYTES];
+        let read = file.read_exact_at(&mut entry, 0);
+        let header = read.ok().and_then(|()| Header::decode(&entry));
         let header = header.ok_or_else(|| self.error("is damaged: its header cannot be read"))?;
         Ok(Some((file, header)))
     }
 
-    /// Makes it whole under another name first, so that a crash leaves no half of one.
+    /// Makes the complete file under a temporary name and renames it, so that a crash leaves no half-made file.
     fn create(&self, header: Header) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let mut bytes = header.encode().to_vec();
@@ -179,8 +182,8 @@ impl Header {
         sealed(&body, &[])
     }
 
-    fn decode(place: &Entry) -> Option<Header> {
-        let (magic, rest) = opened(place, &[])?.split_first_chunk::<16>()?;
+    fn decode(entry: &Entry) -> Option<Header> {
+        let (magic, rest) = opened(entry, &[])?.split_first_chunk::<16>()?;
         let (version, rest) = rest.split_first_chunk()?;
         let (partitions, rest) = rest.split_first_chunk()?;
         let partitions = u32::from_le_bytes(*partitions);
@@ -190,23 +193,23 @@ impl Header {
     }
 }
 
-/// Where the note of this count of a partition lies.
+/// The offset in the file of a partition's note with this count.
 fn place_at(partition: u32, count: u64) -> u64 {
-    let place = u64::from(partition).saturating_mul(2).saturating_add(1).saturating_add(count % 2);
-    place.saturating_mul(PLACE_BYTES as u64)
+    let index = u64::from(partition).saturating_mul(2).saturating_add(1).saturating_add(count % 2);
+    index.saturating_mul(PLACE_BYTES as u64)
 }
 
-/// The last note of a partition, or why it cannot be known.
+/// The last note of a partition, or the reason why it cannot be read.
 fn newest(file: &File, log_id: u128, partition: u32) -> io::Result<Result<Option<(u64, Seen)>, &'static str>> {
-    let (mut newest, mut is_odd) = (None::<(u64, Seen)>, false);
+    let (mut newest, mut is_damaged) = (None::<(u64, Seen)>, false);
     for side in 0..2 {
-        let mut place = [0; PLACE_BYTES];
-        file.read_exact_at(&mut place, place_at(partition, side))?;
-        let noted = decode(log_id, partition, &place);
-        is_odd |= noted.is_none() && place != [0; PLACE_BYTES];
+        let mut entry = [0; PLACE_BYTES];
+        file.read_exact_at(&mut entry, place_at(partition, side))?;
+        let noted = decode(log_id, partition, &entry);
+        is_damaged |= noted.is_none() && entry != [0; PLACE_BYTES];
         newest = newest.into_iter().chain(noted).max_by_key(|(count, _)| *count);
     }
-    Ok(if newest.is_none() && is_odd { Err("is damaged: what it has seen cannot be read") } else { Ok(newest) })
+    Ok(if newest.is_none() && is_damaged { Err("is damaged: what it has seen cannot be read") } else { Ok(newest) })
 }
 
 fn encode(log_id: u128, partition: u32, count: u64, seen: &Seen) -> Entry {
@@ -215,8 +218,8 @@ fn encode(log_id: u128, partition: u32, count: u64, seen: &Seen) -> Entry {
     sealed(&[numbers.as_slice(), &chain.0].concat(), &keyed(log_id, partition))
 }
 
-fn decode(log_id: u128, partition: u32, place: &Entry) -> Option<(u64, Seen)> {
-    let (count, rest) = opened(place, &keyed(log_id, partition))?.split_first_chunk()?;
+fn decode(log_id: u128, partition: u32, entry: &Entry) -> Option<(u64, Seen)> {
+    let (count, rest) = opened(entry, &keyed(log_id, partition))?.split_first_chunk()?;
     let (next_seq, rest) = rest.split_first_chunk()?;
     let (decided_at, rest) = rest.split_first_chunk()?;
     let (next_seq, decided_at) = (u64::from_le_bytes(*next_seq), Micros(u64::from_le_bytes(*decided_at)));
@@ -224,22 +227,22 @@ fn decode(log_id: u128, partition: u32, place: &Entry) -> Option<(u64, Seen)> {
     Some((u64::from_le_bytes(*count), seen))
 }
 
-/// What a note's checksum holds beside the note, so that one found elsewhere is not believed there.
+/// Extra bytes in a note's checksum, so that a note found at another position is refused.
 fn keyed(log_id: u128, partition: u32) -> Vec<u8> {
     [log_id.to_le_bytes().as_slice(), &partition.to_le_bytes()].concat()
 }
 
 fn sealed(body: &[u8], key: &[u8]) -> Entry {
-    let mut place = [0; PLACE_BYTES];
-    let (check, room) = place.split_at_mut(CHECK_BYTES);
+    let mut entry = [0; PLACE_BYTES];
+    let (check, room) = entry.split_at_mut(CHECK_BYTES);
     room.iter_mut().zip(body).for_each(|(to, from)| *to = *from);
     let sum = checksum(room, key);
     check.copy_from_slice(&sum);
-    place
+    entry
 }
 
-fn opened<'a>(place: &'a Entry, key: &[u8]) -> Option<&'a [u8]> {
-    let (check, body) = place.split_first_chunk::<CHECK_BYTES>()?;
+fn opened<'a>(entry: &'a Entry, key: &[u8]) -> Option<&'a [u8]> {
+    let (check, body) = entry.split_first_chunk::<CHECK_BYTES>()?;
     (*check == checksum(body, key)).then_some(body)
 }
 
@@ -313,7 +316,7 @@ mod tests {
                 }
             }
         }
-        // The header, the newer of the two places, and all the rest.
+        // The header, the newer of the two entries, and all the rest.
         assert_eq!(found, [bytes.len() - 2 * PLACE_BYTES, PLACE_BYTES, PLACE_BYTES]);
         for cut in [0, 1, PLACE_BYTES, PLACE_BYTES + 1] {
             fs::write(witness.path(), &bytes[..cut]).unwrap();

@@ -1,4 +1,4 @@
-//! The settings of a configuration as the log on Kafka takes them.
+//! Turns the settings of a configuration into the parameters of the log on Kafka.
 
 use crate::app::{StartError, draw_wide};
 use crate::config::{Config, Kafka};
@@ -9,13 +9,13 @@ use crate::log::kafka::schema::registry::Registry;
 use crate::log::kafka::{Cluster, Topics};
 use std::time::Duration;
 
-/// What is asked of the topics.
+/// The requirements for the topics.
 pub fn asked(config: &Config, kafka: &Kafka) -> TopicRequirements {
     let Kafka { replication, min_in_sync, .. } = *kafka;
     TopicRequirements { partitions: config.partitions, replication, min_in_sync }
 }
 
-/// The cluster and Headroom's place on it.
+/// The cluster, and the names of Headroom's topics and clients on it.
 pub fn cluster(kafka: &Kafka) -> Cluster {
     let names = kafka.topics.clone();
     let security = kafka.security.iter().map(|(name, value)| ((*name).to_owned(), value.expose().to_owned()));
@@ -35,15 +35,15 @@ pub fn cluster(kafka: &Kafka) -> Cluster {
     }
 }
 
-/// The log on a cluster, for those who only read: nothing is written anywhere, and no server need run.
+/// The log on a cluster, for commands that only read: nothing is written, and no server has to run.
 ///
 /// # Errors
-/// [`StartError::PreflightErrors`] with all reasons why it cannot be read, or [`StartError::Cluster`].
+/// [`StartError::PreflightErrors`] with all reasons why the log cannot be read, or [`StartError::Cluster`].
 pub fn look(config: &Config, kafka: &Kafka) -> Result<log::kafka::Kafka, StartError> {
     checked(config, kafka, preflight::look).map(|(log, _)| log)
 }
 
-/// The log on a cluster that was checked like this, and the cluster's id.
+/// The log on a cluster after these checks, and the cluster's id.
 pub(in crate::app) fn checked(
     config: &Config,
     kafka: &Kafka,

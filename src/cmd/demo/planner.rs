@@ -97,14 +97,14 @@ impl Planner {
 
 /// A pool in words: `Marina Sun 18-20`.
 pub fn in_words(pool: &str) -> String {
-    let told = || {
+    let words = || {
         let (zone, time) = pool.split_once(':')?;
         let (day, hour) = time.split_once('T')?;
         let (day, hour): (Date, u64) = (day.parse().ok()?, hour.parse().ok()?);
         let is_slot = HOURS.iter().any(|slot| slot.begins == hour);
         is_slot.then(|| format!("{zone} {} {hour}-{}", day.strftime("%a"), hour + 2))
     };
-    told().unwrap_or_else(|| pool.to_owned())
+    words().unwrap_or_else(|| pool.to_owned())
 }
 
 #[cfg(test)]

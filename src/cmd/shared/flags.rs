@@ -58,7 +58,7 @@ impl Takes for OwnedLog {
     }
 }
 
-/// For the command that writes into a log which has lost events, and may have to make its file anew.
+/// For the command that writes into a log which has lost events, and may have to make a new file.
 #[derive(Debug)]
 pub(in crate::cmd) struct LostLog;
 

@@ -249,17 +249,17 @@ impl<'a> Verifying<'a> {
         let until = self.until;
         for event in events.iter().take_while(|event| event.seq < until) {
             match wire::event::decode(&event.bytes) {
-                Ok(recorded) => {
-                    let said = recorded.event.body.pool_id().and_then(|pool| self.audit.spec(pool));
+                Ok(chained) => {
+                    let spec = chained.event.body.pool_id().and_then(|pool| self.audit.spec(pool));
                     let commands = self.commands.as_mut();
-                    let difference = commands.and_then(|commands| commands.compare(&recorded.event, said));
-                    self.audit.observe(&recorded);
-                    if let EventBody::EventsLost { detail, from, until } = &recorded.event.body {
+                    let difference = commands.and_then(|commands| commands.compare(&chained.event, spec));
+                    self.audit.observe(&chained);
+                    if let EventBody::EventsLost { detail, from, until } = &chained.event.body {
                         let seq = event.seq;
                         self.notes
                             .push(format!("seq {seq} records that events {from} to before {until} are lost: {detail}"));
                     }
-                    self.fold(&recorded);
+                    self.fold(&chained);
                     match difference {
                         Some(Finding::Wrong(detail)) => self.breach(Law::OneDecision, event.seq, detail),
                         Some(Finding::Note(note)) => self.notes.push(note),
@@ -278,9 +278,9 @@ impl<'a> Verifying<'a> {
         }
     }
 
-    fn fold(&mut self, recorded: &ChainedEvent) {
+    fn fold(&mut self, chained: &ChainedEvent) {
         let Some(state) = &mut self.fold else { return };
-        if let Err(breach) = state.fold(recorded) {
+        if let Err(breach) = state.fold(chained) {
             // A breach that the auditor sees as well is reported once.
             if self.audit.breach_count() == 0 {
                 self.breaches.push(breach);

@@ -1,7 +1,7 @@
-//! Who owns what, where each partition ends, and the group commit: turns of several partitions become durable in one
-//! transaction of the file, so that they share one flush to the disk. There is no thread for it: the first to come
-//! commits what is there, those who come meanwhile wait and are committed together by one of them. No retries: after a
-//! fault nothing is known before the file was opened again.
+//! The owners of partitions, the ends of partitions, and the group commit: turns of several partitions become durable
+//! in one transaction of the file, so that they share one flush to the disk. It needs no thread: the first owner
+//! commits its turn, the owners that come meanwhile wait, and one of them commits all their turns together. There are
+//! no retries: after a fault the file has to be opened again before anything is known of it.
 
 use super::super::{CommitOutcome, LogError, Turn};
 use super::error::Fault;
@@ -26,10 +26,10 @@ struct Ticket {
 
 #[derive(Clone, Copy, Default)]
 struct Partition {
-    /// How many owners it has had in this process. Only the last may commit.
+    /// The number of owners that it has had in this process. Only the last one may commit.
     generation: u64,
     head: Head,
-    /// Whether a turn of it is being written.
+    /// Whether a turn of this partition is being written.
     in_flight: bool,
 }
 
@@ -38,20 +38,20 @@ struct State {
     queue: Vec<Ticket>,
     concluded: BTreeMap<u64, CommitOutcome>,
     next_ticket: u64,
-    /// Whether someone writes. Whoever does not, waits.
+    /// Whether an owner is writing; all other owners wait.
     writing: bool,
     failed: Option<LogError>,
-    /// Why it takes no turn although it can be read.
+    /// Why the file accepts no turn although it can be read.
     read_only: Option<LogError>,
 }
 
-/// All partitions' ends and the one place where they move.
+/// The ends of all partitions. Only this type changes them.
 pub(super) struct Committer {
     state: Mutex<State>,
     moved: Condvar,
 }
 
-/// What a turn came to before anything was written.
+/// The outcome of a turn before anything was written.
 enum Entry {
     Decided(CommitOutcome),
     Queued(u64),
@@ -66,15 +66,15 @@ impl Committer {
         Committer { state: Mutex::new(state), moved: Condvar::new() }
     }
 
-    /// Where the partition ends: what was committed before this call is before it.
+    /// The end of the partition: everything that was committed before this call lies before it.
     pub(super) fn head(&self, partition: u32) -> Result<Head, LogError> {
         let state = self.state.lock();
         state.failure()?;
         Ok(state.partition(partition)?.head)
     }
 
-    /// Makes the caller the partition's only owner. `fenced` is told its generation while the earlier owner can still
-    /// be in the middle of a commit; when this returns, that commit has been concluded.
+    /// Makes the caller the partition's only owner. `fenced` is called with the new generation while the earlier owner
+    /// may still be committing; when this returns, that commit has ended.
     pub(super) fn claim(&self, partition: u32, fenced: impl FnOnce(u64)) -> Result<(u64, Head), LogError> {
         let mut state = self.state.lock();
         state.failure()?;
@@ -86,27 +86,27 @@ impl Committer {
         Ok((generation, state.partition(partition)?.head))
     }
 
-    /// Gives the file up: from now on nothing is known of what it holds.
+    /// Marks the file as failed: from now on its contents count as unknown.
     pub(super) fn fail(&self, error: LogError) -> LogError {
         self.state.lock().failed.get_or_insert(error).clone()
     }
 
-    /// Why the file takes no turn, if that is so.
+    /// Why the file accepts no turn; `None` when it does.
     pub(super) fn failure(&self) -> Option<LogError> {
         let state = self.state.lock();
         state.failed.clone().or_else(|| state.read_only.clone())
     }
 
-    /// The file takes no turn for this reason, if there is one, and can be read.
+    /// Sets the reason why the file can only be read; `None` when it accepts turns.
     pub(super) fn set_read_only(&self, why: Option<LogError>) {
         self.state.lock().read_only = why;
     }
 
-    /// The file was opened again, and ends here: what became of the turns that were being written is known. Commands that
-    /// turned out to be decided do not wait any more.
+    /// Takes over the ends of a file that was opened again. They show which of the interrupted turns were committed;
+    /// the commands of those leave the queue.
     ///
     /// # Errors
-    /// [`LogError`] when it holds less than was known to be committed: nothing changes.
+    /// [`LogError`] when the file holds less than was known to be committed. Then nothing changes.
     pub(super) fn reopened(
         &self,
         path: &Path,
@@ -137,14 +137,14 @@ impl Committer {
     /// See [`super::super::OwnedPartition::commit`]; `owner` is a partition and a generation of it.
     ///
     /// # Panics
-    /// When the turn does not go on where the log ends (L2, L3): writing it would break the log for good.
+    /// When the turn does not start at the end of the log (L2, L3): writing it would break the log for good.
     pub(super) fn commit(&self, file: &LogFile, intakes: &[Intake], owner: (u32, u64), turn: &Turn) -> CommitOutcome {
         let (partition, generation) = owner;
         let events = turn.events.iter().map(|event| event.bytes.as_slice());
         let commands = turn.inputs.iter().map(|input| input.bytes.as_slice());
         let first_event = turn.events.first().map_or(0, |event| event.seq);
         let first_input = turn.inputs.first().map_or(0, |input| input.offset);
-        // Before the lock: checksums take the longest of all that is not the disk.
+        // This runs before the lock, because checksums take more time than anything else except the disk.
         let events = lay_out(RowKey { kind: Kind::Events, partition, first: first_event }, events);
         let commands = lay_out(RowKey { kind: Kind::Commands, partition, first: first_input }, commands);
 
@@ -167,19 +167,19 @@ impl Committer {
         }
     }
 
-    /// Turns that wait for the one being written.
+    /// The number of turns that wait for the one being written.
     #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
         self.state.lock().queue.len()
     }
 
-    /// How many owners the partition has had.
+    /// The number of owners that the partition has had.
     #[cfg(test)]
     pub(super) fn generation(&self, partition: u32) -> u64 {
         self.state.lock().partition(partition).map_or(0, |p| p.generation)
     }
 
-    /// Writes all that is queued, letting go of the lock while the disk works.
+    /// Writes all queued turns, and releases the lock while the disk works.
     fn lead(&self, file: &LogFile, intakes: &[Intake], state: &mut MutexGuard<'_, State>) {
         let batch = state.take_queue();
         let written = match batch.as_slice() {
@@ -191,14 +191,15 @@ impl Committer {
                 written
             }
         };
-        // What is in another file than the log's is gone with this process: nobody is told yes for it.
+        // What was written to a file that is no longer the log's is lost when this process ends: it must not be
+        // confirmed.
         let written = written.map_err(|fault| fault.error(format_args!("writing {}", file.path.display())));
         let written = written.and_then(|()| if batch.is_empty() { Ok(()) } else { file.is_in_place() });
         if let Err(error) = &written {
             state.failed.get_or_insert_with(|| error.clone());
         }
         if written.is_ok() {
-            // Before the next owner can look: what is committed must not go back to the queue.
+            // This has to run before the next owner polls: committed commands must not go back to the queue.
             for ticket in &batch {
                 intakes.get(ticket.partition as usize).into_iter().for_each(|intake| intake.committed(ticket.inputs));
             }
@@ -262,7 +263,7 @@ impl State {
         Entry::Queued(id)
     }
 
-    /// Everything queued by those who still own their partition; the others are told.
+    /// The queued turns of owners that still own their partition. The other owners learn that they were fenced.
     fn take_queue(&mut self) -> Vec<Ticket> {
         let outcome = self.takes_nothing().then_some(CommitOutcome::Unknown);
         let queue = std::mem::take(&mut self.queue);
@@ -290,7 +291,7 @@ impl State {
                 if written {
                     partition.head = ticket.head;
                 } else {
-                    // Its owner claims again: what it goes by may not be what is in the file.
+                    // Its owner has to claim again: its state may differ from the file.
                     partition.generation = partition.generation.saturating_add(1);
                 }
             }

@@ -1,5 +1,5 @@
-//! Dead letters of the embedded log. It keeps every command with its event, so that its events say which of them are
-//! letters; only what was done about one is written, in a table of its own.
+//! Dead letters of the embedded log. The log keeps every command with its event, and the event says whether the command
+//! is a dead letter. Only resolutions are written, in a table of their own.
 
 use super::super::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution, Undecidable};
 use super::super::{LogError, StoredCommand};
@@ -19,9 +19,9 @@ impl Shared {
         while from < head.next_seq {
             for event in self.events(partition, from, head.next_seq, CLAIM_READ_BYTES)? {
                 from = event.seq.saturating_add(1);
-                // What cannot be read is for verify to tell.
-                let Ok(recorded) = wire::event::decode(&event.bytes) else { continue };
-                let event = &recorded.event;
+                // headroom verify reports an event that cannot be read.
+                let Ok(chained) = wire::event::decode(&event.bytes) else { continue };
+                let event = &chained.event;
                 let (Some(reason), Some(cause)) = (event.body.undecidable(), &event.cause) else { continue };
                 if letters.len() >= LETTERS_MAX {
                     return Ok(letters);
@@ -43,13 +43,13 @@ impl Shared {
         Ok(read.into_iter().next())
     }
 
-    /// Adds what was done about them.
+    /// Adds the resolution to each dead letter that has one.
     fn settle(&self, partition: u32, letters: &mut [DeadLetter]) -> Result<(), LogError> {
         let settled = self.file.with(|db| {
             let txn = db.begin_read()?;
             let table = match txn.open_table(LETTERS) {
                 Ok(table) => table,
-                // Nothing was ever done about any.
+                // The table is missing: no dead letter was ever resolved.
                 Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
@@ -57,7 +57,7 @@ impl Shared {
                 let offset = letter.said.offset;
                 let Some(value) = table.get((partition, offset))? else { continue };
                 letter.resolved = Some(read(place(partition, offset), value.value()).ok_or_else(|| {
-                    Fault::Damaged(format!("what was done about {} is not as it was written", letter.id()))
+                    Fault::Damaged(format!("the resolution of dead letter {} is not what was written", letter.id()))
                 })?);
             }
             Ok(())
@@ -95,12 +95,12 @@ fn body(resolution: Resolution, now: Micros) -> Vec<u8> {
     body
 }
 
-fn read(place: RowKey, value: &[u8]) -> Option<(Resolution, Micros)> {
-    let (at, text) = place.open(value)?.split_first_chunk()?;
+fn read(position: RowKey, value: &[u8]) -> Option<(Resolution, Micros)> {
+    let (at, text) = position.open(value)?.split_first_chunk()?;
     Some((Resolution::named(std::str::from_utf8(text).ok()?)?, Micros(u64::from_le_bytes(*at))))
 }
 
-const ITS_SERVERS: &str = "the embedded log takes commands from its own server alone: ask it again instead";
+const ITS_SERVERS: &str = "only its own server appends commands to the embedded log: send it to the server again";
 
 impl DeadLetters for Embedded {
     fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {

@@ -1,7 +1,8 @@
-//! A file that is not written to until it has been looked at. redb marks and repairs a file as it opens it; a file that
-//! turns out not to be ours, or not to be whole, must be left as it was found. So what redb writes during the opening is
-//! held back in memory, and goes to the file in the same order once the log has been checked. A file opened for reading
-//! only is never released. One that could not take what was held back is read, and takes nothing any more.
+//! A file that is not written before it has been checked. redb marks and repairs a file when it opens it. But a file
+//! that is not a log of ours, or is damaged, must be left as it was found. So redb's writes during the opening are held
+//! back in memory, and go to the file in the same order once the log has been checked. For a file that is opened for
+//! reading only they are never written. If writing them fails, the file can still be read, and refuses all further
+//! writes.
 
 use super::super::Opening;
 use parking_lot::Mutex;
@@ -33,14 +34,14 @@ struct Inner<B> {
     shared: bool,
     released: AtomicBool,
     changes: Mutex<Vec<Change>>,
-    /// Whether no change is made any more.
+    /// Whether all further changes are refused.
     is_shut: Flag,
     /// Whether a flush failed.
     has_lost_a_flush: Flag,
     opening: Arc<Opening>,
 }
 
-/// What others know of a file without knowing what kind of file it is.
+/// A flag of a file that other code can share without knowing the type of the file.
 pub(super) type Flag = Arc<AtomicBool>;
 
 impl<B: StorageBackend> Inner<B> {
@@ -56,8 +57,9 @@ impl<B> Clone for DeferredWrites<B> {
 }
 
 impl<B: StorageBackend> DeferredWrites<B> {
-    /// Holds back all changes to `file`. One that will only be read is `shared` with others who only read it: its lock
-    /// needs no more, and a file opened for reading gets no other. `has_lost_a_flush` is set when a flush fails.
+    /// Holds back all changes to `file`. A file that is only read is `shared` with other readers: it takes a shared
+    /// lock, because a file opened for reading cannot get an exclusive one. `has_lost_a_flush` is set when a flush
+    /// fails.
     pub(super) fn new(file: B, shared: bool, has_lost_a_flush: Flag, opening: Arc<Opening>) -> DeferredWrites<B> {
         let (released, changes, is_shut) = (AtomicBool::new(false), Mutex::default(), Flag::default());
         DeferredWrites {
@@ -65,13 +67,13 @@ impl<B: StorageBackend> DeferredWrites<B> {
         }
     }
 
-    /// Whoever sets it has no change made any more.
+    /// The flag that makes the file refuse all further changes.
     pub(super) fn shut(&self) -> Flag {
         Arc::clone(&self.inner.is_shut)
     }
 
-    /// Makes the changes held back, flushes them, and from now on makes every change at once. When that fails no change
-    /// is made any more, and what was held back is still read.
+    /// Writes the changes that were held back, flushes them, and from now on writes every change at once. When that
+    /// fails, all further changes are refused, and readers still see the changes that were held back.
     pub(super) fn release(&self) -> io::Result<()> {
         let inner = &*self.inner;
         let mut changes = inner.changes.lock();
@@ -88,7 +90,7 @@ impl<B: StorageBackend> DeferredWrites<B> {
 
     fn change(&self, now: impl FnOnce(&B) -> io::Result<()>, later: impl FnOnce() -> Change) -> io::Result<()> {
         if self.inner.is_shut.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the file takes nothing before it is opened again"));
+            return Err(io::Error::other("the file cannot be written before it is opened again"));
         }
         if self.inner.released.load(Ordering::Acquire) {
             return now(&self.inner.file);
@@ -98,7 +100,7 @@ impl<B: StorageBackend> DeferredWrites<B> {
     }
 }
 
-/// What `out`, read at `offset`, is after `change`.
+/// Applies `change` to `out`, which was read at `offset`.
 fn apply(change: &Change, offset: u64, out: &mut [u8]) {
     match change {
         Change::Length(length) => {

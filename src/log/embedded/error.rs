@@ -1,4 +1,4 @@
-//! What can be wrong with the file, in words for whoever has to put it right.
+//! The errors of the file, in words for the operator who has to repair it.
 
 use crate::log::LogError;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-/// Why the log was not opened. The file is as it was.
+/// Why the log was not opened. The file was not changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum OpenError {
     /// Another process, or another part of this one, has it open.
@@ -18,35 +18,35 @@ pub enum OpenError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What it said.
+        /// The error of the system.
         detail: String,
     },
-    /// It is a log, or was to become one, and parts are missing or changed.
+    /// The file is a log, or an unfinished one, and parts of it are missing or changed.
     Damaged {
         /// Path of the file.
         path: PathBuf,
         /// What was found.
         detail: String,
     },
-    /// It is something else.
+    /// The file is not a log.
     Foreign {
         /// Path of the file.
         path: PathBuf,
         /// What was found.
         detail: String,
     },
-    /// It is a log made for other terms than those of this process.
+    /// The log was made with other terms than those of this process.
     Mismatch {
         /// Path of the file.
         path: PathBuf,
-        /// The term that differs, as an operator calls it.
+        /// The term that differs, in the operator's words.
         what: &'static str,
-        /// What the log was made with.
+        /// The value of the log.
         log: u64,
-        /// What this process has, or was asked for.
+        /// The value of this process, or the requested one.
         ours: u64,
     },
-    /// It holds less than was seen of it, or is gone.
+    /// The log holds less than was seen of it earlier, or is missing.
     Behind {
         /// Path of the file.
         path: PathBuf,
@@ -88,7 +88,7 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl From<OpenError> for LogError {
-    /// Whoever holds the file may let it go, and a disk may answer again; the rest waits for a person.
+    /// The process that has the file open may end, and a disk may answer again. All other errors need an operator.
     fn from(error: OpenError) -> LogError {
         let detail = error.to_string();
         match error {
@@ -105,17 +105,17 @@ impl From<OpenError> for LogError {
 /// What went wrong inside the file.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// redb or the operating system said so. Boxed: the good case is the one to keep small.
+    /// An error of redb or of the operating system. It is boxed to keep the result of a success small.
     Redb(Box<redb::Error>),
     /// The bytes are not those that were written.
     Damaged(String),
-    /// There is no log in it.
+    /// The file holds no log.
     NoLog,
 }
 
 impl Fault {
-    /// The error of an operation that failed so. A disk may answer again; one that is full, or lets nothing be written, and
-    /// a damaged file wait for a person.
+    /// The error of an operation that failed with this fault. A disk may answer again. A full or read-only disk and a
+    /// damaged file need an operator.
     pub(super) fn error(&self, doing: fmt::Arguments<'_>) -> LogError {
         let detail = format!("{doing} failed: {self}");
         match self {
@@ -129,7 +129,7 @@ impl Fault {
         }
     }
 
-    /// Whether other places of the file may be as they should be.
+    /// Whether the fault concerns one part of the file, and other parts may be sound.
     pub(super) fn is_local(&self) -> bool {
         match self {
             Fault::Damaged(_) | Fault::NoLog => true,
@@ -154,20 +154,20 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Whether the disk answers so until a person has changed something.
+/// Whether the disk returns this error until an operator has changed something.
 fn is_operators(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(kind, FileTooLarge | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
 }
 
-/// Runs what reads or writes the file. redb panics on some pages that no redb ever wrote; to us that is one more way
-/// of finding the file damaged, not a reason to take the process and its other partitions down. Nothing that was
-/// changed halfway is used again: the caller gives the file up after a fault.
+/// Runs a read or a write of the file. redb panics on some damaged pages. Such a panic is reported as damage of the
+/// file, and does not end the process, which may have sound partitions. Half-made changes in memory are never used
+/// again, because the caller gives the file up after a fault.
 pub(super) fn guarded<T>(what: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-        Err(Fault::Damaged(format!("its pages make no sense: {said}")))
+        Err(Fault::Damaged(format!("redb cannot read its pages: {said}")))
     })
 }
 

@@ -1,6 +1,5 @@
-//! The file `log.redb`: making it, opening it, its tables, and reading rows. What is written to it later is in
-//! [`super::commit`]. Nothing in it is ever changed or removed but the heads, which follow the last row, and what
-//! was done about dead letters.
+//! The file `log.redb`: making it, opening it, its tables, and reading rows. Later writes are in [`super::commit`].
+//! Rows are never changed or removed, except the heads, which follow the last row, and the resolutions of dead letters.
 
 use super::super::{LogError, Manifest, Opening};
 use super::Judge;
@@ -20,11 +19,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// How the file is laid out: tables, rows, checksums.
+/// The version of the layout of the file: tables, rows, checksums.
 pub(super) const FORMAT_VERSION: u32 = 1;
 /// The name of the log in its data directory.
 pub(super) const FILE_NAME: &str = "log.redb";
-/// What it is called until it is whole: a log that was half made must never be taken for one.
+/// The name of the file until it is complete: a half-made log must never be taken for a log.
 const UNFINISHED_NAME: &str = "log.redb.new";
 /// The first bytes of every redb file.
 const REDB_MAGIC: &[u8] = b"redb";
@@ -33,20 +32,20 @@ const CACHE_BYTES: usize = 16 << 20;
 
 pub(super) type Rows = TableDefinition<'static, (u32, u64), &'static [u8]>;
 
-/// One value under the empty name.
+/// The manifest: one value under the empty name.
 pub(super) const MANIFEST: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("manifest");
-/// By partition, the ends of the two tables below. They say what the tables must hold, so that rows that went missing
-/// are missed.
+/// The ends of the two tables below, by partition. They say what the tables must hold, so that missing rows are
+/// noticed.
 pub(super) const HEADS: TableDefinition<'static, u32, &'static [u8]> = TableDefinition::new("heads");
 /// Runs of events by partition and first sequence number.
 pub(super) const EVENTS: Rows = TableDefinition::new("events");
 /// Runs of decided commands by partition and first offset.
 pub(super) const COMMANDS: Rows = TableDefinition::new("commands");
 
-/// What was done about dead letters, by partition and offset. It is not there before the first.
+/// The resolutions of dead letters, by partition and offset. The table does not exist before the first one.
 pub(super) const LETTERS: Rows = TableDefinition::new("letters");
 
-/// Where a partition ends.
+/// The end of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Head {
     /// The sequence number after the last event.
@@ -93,7 +92,7 @@ pub(super) fn manifest_value(manifest: &Manifest) -> Vec<u8> {
     MANIFEST_PLACE.seal(&body)
 }
 
-/// The manifest, of which another format version tells nothing but itself.
+/// The manifest of a file. Of another format version only the version itself can be read.
 fn read_manifest(value: &[u8]) -> Option<Result<Manifest, u32>> {
     let (format_version, rest) = MANIFEST_PLACE.open(value)?.split_first_chunk()?;
     let format_version = u32::from_le_bytes(*format_version);
@@ -121,19 +120,19 @@ fn read_manifest(value: &[u8]) -> Option<Result<Manifest, u32>> {
 pub(super) struct LogFile {
     pub(super) path: PathBuf,
     pub(super) manifest: Manifest,
-    /// As they were when it was opened.
+    /// The heads at the time when the file was opened.
     pub(super) heads: Vec<Head>,
     pages: RwLock<Pages>,
-    /// Opens it, as it was opened.
+    /// Opens the file again in the way in which it was opened first.
     opens: Box<dyn Fn() -> Result<Opened, OpenError> + Send + Sync>,
     has_lost_a_flush: Flag,
-    /// Which file it is on its device.
+    /// The device and inode of the file.
     identity: (u64, u64),
-    /// Keeps other processes out of the directory, also while there is no file in it yet.
+    /// Locks the directory against other processes, even before it has a file.
     _lock: File,
 }
 
-/// What opening it comes to.
+/// The result of opening the file.
 struct Opened {
     manifest: Manifest,
     heads: Vec<Head>,
@@ -143,33 +142,33 @@ struct Opened {
 }
 
 impl LogFile {
-    /// Reads or writes it. Not while it is opened again.
+    /// Runs a read or a write on the file; waits while the file is being reopened.
     pub(super) fn with<T>(&self, what: impl FnOnce(&Database) -> Result<T, Fault>) -> Result<T, Fault> {
         let pages = self.pages.read();
         guarded(|| what(pages.db()?))
     }
 
-    /// Whether it can be read and takes nothing.
+    /// Whether the file can be read and not written.
     pub(super) fn is_read_only(&self) -> bool {
         self.pages.read().is_shut.load(Ordering::SeqCst)
     }
 
-    /// Whether a flush has failed. The system may have dropped the pages that it could not write, and call the next flush
-    /// a success: what this process reads of the file may not be what is on the disk.
+    /// Whether a flush has failed. The system may have dropped the pages that it could not write, and may report the
+    /// next flush as a success. What this process reads of the file may then differ from the disk.
     pub(super) fn has_lost_a_flush(&self) -> bool {
         self.has_lost_a_flush.load(Ordering::SeqCst)
     }
 
-    /// Opens it again after a fault: all that is known of it is dropped, and learnt from the file. Answers where its
-    /// partitions end.
+    /// Opens the file again after a fault: drops everything in memory and reads it from the file. Returns the ends of
+    /// its partitions.
     ///
     /// # Errors
-    /// [`OpenError`]: it may be tried again.
+    /// [`OpenError`]; the call may be repeated.
     pub(super) fn reopen(&self) -> Result<Vec<Head>, OpenError> {
         let mut pages = self.pages.write();
-        // A file that has lost its name is there for as long as this process has it open.
+        // A file that was removed or replaced still exists while this process has it open.
         self.is_in_place().map_err(|error| OpenError::Io { path: self.path.clone(), detail: error.detail })?;
-        // Closing what is not sound must leave no mark that it was closed in order.
+        // Closing a faulty database must not mark the file as closed in order.
         pages.is_shut.store(true, Ordering::SeqCst);
         pages.close();
         let opened = (self.opens)()?;
@@ -183,7 +182,7 @@ impl LogFile {
     }
 }
 
-/// redb, kept where its closing cannot take the process down: see [`guarded`].
+/// The redb database. Its closing may panic, and is caught: see [`guarded`].
 struct Pages {
     db: Option<Database>,
     /// Set when nothing more may be written, as [`DeferredWrites::shut`] says.
@@ -197,7 +196,7 @@ impl Pages {
 
     fn close(&mut self) {
         let db = self.db.take();
-        // What was committed is in the file; closing only makes the next opening short.
+        // What was committed is in the file; closing only makes the next opening faster.
         let _closed = guarded(|| {
             drop(db);
             Ok(())
@@ -212,15 +211,15 @@ impl Drop for Pages {
 }
 
 impl LogFile {
-    /// Whether the file is still the one that its name stands for: what is written to another one is gone with this
-    /// process.
+    /// Checks that the path still names the open file: whatever is written to a removed file is lost when this process
+    /// ends.
     pub(super) fn is_in_place(&self) -> Result<(), LogError> {
         match fs::metadata(&self.path) {
             Ok(found) if identity(&found) == self.identity => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                return Err(LogError::operator(format!("{} cannot be looked at: {error}", self.path.display())));
+                return Err(LogError::operator(format!("{} cannot be examined: {error}", self.path.display())));
             }
         }
         let (path, process) = (self.path.display(), std::process::id());
@@ -235,21 +234,22 @@ fn identity(found: &fs::Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-/// Makes the changes that opening the file has held back. One that has no room for them is left as it was, and can be
-/// read.
+/// Writes the changes that were held back while the file was opened. Without disk space for them, the file is left as
+/// it was and can only be read.
 pub(super) type Release = Box<dyn FnOnce() -> Result<(), OpenError>>;
 
-/// Whether what is opened may be written to, and be made if it is not there.
+/// The way to open a file: whether it may be written, and made if it does not exist.
 #[derive(Clone, Copy)]
 pub(super) enum Access<'a> {
     /// The file is read and nothing is changed, not even to repair it.
     ReadOnly,
-    /// With the manifest that a new log gets, and whoever is asked before one is made.
+    /// The file is written, and made if it does not exist: with the manifest of a new log, and the check that runs
+    /// before.
     Write(&'a Manifest, &'a Judge<'a>),
 }
 
-/// Opens the log in `dir`, which must have so many `partitions` if any number is given, through `wrap` around its file.
-/// Nothing that is there is changed before what comes with it is called.
+/// Opens the log in `dir`, with `wrap` around its file. If `partitions` is given, the log must have that number. An
+/// existing file is not changed before the release function in the result is called.
 pub(super) fn open<B: StorageBackend>(
     dir: &Path,
     access: Access<'_>,
@@ -283,7 +283,7 @@ pub(super) fn open<B: StorageBackend>(
     Ok((LogFile { path, manifest, heads, pages, opens, has_lost_a_flush, identity, _lock: lock }, release))
 }
 
-/// Opens the file at `path`, which is there.
+/// Opens the existing file at `path`.
 fn opened<B: StorageBackend>(
     dir: &Path,
     path: &Path,
@@ -308,13 +308,13 @@ fn opened<B: StorageBackend>(
     Ok(Opened { manifest, heads, pages, identity, release })
 }
 
-/// Whether there was no room for a change: nothing is wrong with what is in the file.
+/// Whether a change failed for lack of disk space: the contents of the file are sound.
 fn is_want_of_room(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// The manifest, if this process can keep to it.
+/// The manifest, if this process supports its terms.
 fn agreed(path: &Path, found: Result<Manifest, u32>, partitions: Option<u32>) -> Result<Manifest, OpenError> {
     let agree = |what, log: u64, ours: u64| {
         if log == ours { Ok(()) } else { Err(OpenError::Mismatch { path: path.to_owned(), what, log, ours }) }
@@ -329,8 +329,8 @@ fn agreed(path: &Path, found: Result<Manifest, u32>, partitions: Option<u32>) ->
     Ok(manifest)
 }
 
-/// Reads the whole file and holds every page to redb's own checksums, in memory: what neither a claim nor a reader
-/// would meet, such as the list of free pages.
+/// Reads the whole file and checks every page against redb's own checksums, in memory. It includes pages that no claim
+/// and no reader uses, such as the list of free pages.
 pub(super) fn check_pages(dir: &Path) -> Result<(), OpenError> {
     let (file, _) = open(dir, Access::ReadOnly, None, |file| file, Arc::default())?;
     let sound = guarded(|| match file.pages.write().db.as_mut() {
@@ -373,7 +373,7 @@ fn lock_directory(dir: &Path, writable: bool) -> Result<File, OpenError> {
     }
 }
 
-/// Refuses what is plainly no log before redb looks at it.
+/// Refuses a file that is clearly not a log before redb opens it.
 fn recognise(path: &Path, file: &File) -> Result<(), OpenError> {
     let mut start = Vec::new();
     file.take(REDB_MAGIC.len() as u64).read_to_end(&mut start).map_err(|error| io_error(path, &error))?;
@@ -385,7 +385,7 @@ fn recognise(path: &Path, file: &File) -> Result<(), OpenError> {
     Err(OpenError::Foreign { path: path.to_owned(), detail })
 }
 
-/// Makes a whole log under another name and then gives it its own, so that a crash leaves no half of one.
+/// Makes a complete log under a temporary name and renames it, so that a crash leaves no half-made log.
 fn create(dir: &Path, path: &Path, manifest: &Manifest) -> Result<(), OpenError> {
     if !(1..=PARTITIONS_MAX).contains(&manifest.partitions) {
         return Err(OpenError::Partitions { asked: manifest.partitions });
@@ -409,7 +409,7 @@ fn create(dir: &Path, path: &Path, manifest: &Manifest) -> Result<(), OpenError>
     });
     made.map_err(|fault| refusal(dir, &unfinished, fault))?;
     fs::rename(&unfinished, path).map_err(|error| io_error(path, &error))?;
-    // The name is durable when its directory is, and the directory's own name when its parent is.
+    // A file's name is durable once its directory is flushed, and the directory's name once its parent is.
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     for dir in [Some(dir), parent].into_iter().flatten() {
         File::open(dir).and_then(|handle| handle.sync_all()).map_err(|error| io_error(dir, &error))?;
@@ -419,8 +419,8 @@ fn create(dir: &Path, path: &Path, manifest: &Manifest) -> Result<(), OpenError>
 
 type Checked = (Result<Manifest, u32>, Vec<Head>);
 
-/// What can be known of the file without reading all of it: the manifest, and that every partition's last rows are the
-/// ones its head names. All others are checked as they are read.
+/// Checks what can be checked without reading the whole file: the manifest, and that every partition's last rows are
+/// the ones that its head names. All other rows are checked when they are read.
 fn check(db: &Database) -> Result<Checked, Fault> {
     let txn = db.begin_read()?;
     let table = match txn.open_table(MANIFEST) {
@@ -429,14 +429,14 @@ fn check(db: &Database) -> Result<Checked, Fault> {
         Ok(table) => table,
     };
     let value = table.get("")?.ok_or(Fault::NoLog)?;
-    let manifest = read_manifest(value.value()).ok_or_else(|| damaged("its manifest is not as it was written"))?;
+    let manifest = read_manifest(value.value()).ok_or_else(|| damaged("its manifest is not what was written"))?;
     let mut heads = Vec::new();
     if let Ok(manifest) = &manifest {
         let table = txn.open_table(HEADS)?;
         for partition in 0..manifest.partitions {
             let value = table.get(partition)?;
             let head = value.and_then(|value| Head::read(partition, value.value()));
-            let head = head.ok_or_else(|| damaged(format!("the head of partition {partition} is gone")))?;
+            let head = head.ok_or_else(|| damaged(format!("the head of partition {partition} is missing")))?;
             for kind in [Kind::Events, Kind::Commands] {
                 check_end(&txn, kind, partition, head.end_of(kind))?;
             }
@@ -450,8 +450,8 @@ fn check_end(txn: &ReadTransaction, kind: Kind, partition: u32, end: u64) -> Res
     let found = match rows(txn, kind)?.range((partition, 0)..=(partition, u64::MAX))?.next_back().transpose()? {
         None => 0,
         Some((key, value)) => {
-            let place = RowKey { kind, partition, first: key.value().1 };
-            Row::open(place, value.value()).ok_or_else(|| changed(place))?.end()
+            let position = RowKey { kind, partition, first: key.value().1 };
+            Row::open(position, value.value()).ok_or_else(|| changed(position))?.end()
         }
     };
     if found == end {
@@ -465,23 +465,23 @@ fn damaged(detail: impl Into<String>) -> Fault {
 }
 
 fn changed(RowKey { kind, partition, first }: RowKey) -> Fault {
-    damaged(format!("{kind:?} of partition {partition} from {first} on are not as they were written"))
+    damaged(format!("{kind:?} of partition {partition} from {first} on are not what was written"))
 }
 
 fn rows(txn: &ReadTransaction, kind: Kind) -> Result<ReadOnlyTable<(u32, u64), &'static [u8]>, Fault> {
     Ok(txn.open_table(if kind == Kind::Commands { COMMANDS } else { EVENTS })?)
 }
 
-/// What to read.
+/// The records to read.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
     pub(super) kind: Kind,
     pub(super) partition: u32,
-    /// From this place on,
+    /// The first position to read.
     pub(super) from: u64,
-    /// to before this one, which is committed and not before `from`,
+    /// The position to stop before; it is committed and not before `from`.
     pub(super) end: u64,
-    /// and no more bytes than these, the first record excepted.
+    /// The most bytes to read; the first record is always read.
     pub(super) bytes_max: usize,
 }
 
@@ -500,8 +500,8 @@ pub(super) fn read<T>(db: &Database, span: Span, make: impl Fn(u64, &[u8]) -> T)
     let (mut next, mut bytes) = (from, 0usize);
     for entry in table.range((partition, first)..(partition, end))? {
         let (key, value) = entry?;
-        let place = RowKey { kind, partition, first: key.value().1 };
-        let row = Row::open(place, value.value()).ok_or_else(|| changed(place))?;
+        let position = RowKey { kind, partition, first: key.value().1 };
+        let row = Row::open(position, value.value()).ok_or_else(|| changed(position))?;
         for (at, record) in row.into_iter().skip_while(|(at, _)| *at < from).take_while(|(at, _)| *at < end) {
             if at != next {
                 break;
@@ -515,7 +515,7 @@ pub(super) fn read<T>(db: &Database, span: Span, make: impl Fn(u64, &[u8]) -> T)
         }
     }
     if next != end {
-        return Err(damaged(format!("{kind:?} of partition {partition} from {next} on are gone")));
+        return Err(damaged(format!("{kind:?} of partition {partition} from {next} on are missing")));
     }
     Ok(read)
 }

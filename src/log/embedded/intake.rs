@@ -1,6 +1,6 @@
 //! The commands waiting for a partition's owner: a bounded queue in memory. A command is part of the log only with the
-//! turn that decides it, so what waits here is lost with the process, and only then: what an owner polled and did not
-//! commit goes back to the front when the partition gets another owner.
+//! turn that decides it, so waiting commands are lost when the process ends, and only then. When the partition gets
+//! another owner, commands that the last owner polled and did not commit go back to the front of the queue.
 
 use super::super::{AppendError, LogError, NewCommand, Polled, StoredCommand};
 use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX, TURN_BYTES_MAX, TURN_RECORDS_MAX};
@@ -60,13 +60,14 @@ impl Intake {
         self.woken.notify_all();
     }
 
-    /// The owner of this generation is the only one from now on.
+    /// Makes the owner of this generation the only one that may poll.
     pub(super) fn fence(&self, generation: u64) {
         self.state.lock().generation = generation;
         self.woken.notify_all();
     }
 
-    /// What this generation or one before it polled and did not commit waits again, in its order.
+    /// Puts commands that this generation or an earlier one polled and did not commit back to the front, in their
+    /// order.
     pub(super) fn take_back(&self, generation: u64) {
         let mut state = self.state.lock();
         if state.generation == generation {
@@ -74,8 +75,8 @@ impl Intake {
         }
     }
 
-    /// The first `count` of those that were polled are part of the log. They may have come back, from an owner that did not
-    /// know.
+    /// Drops the first `count` polled commands, because they are part of the log now. An owner that did not know that
+    /// may have put them back into the queue already.
     pub(super) fn committed(&self, count: usize) {
         let mut state = self.state.lock();
         let polled = count.min(state.polled.len());

@@ -1,6 +1,7 @@
-//! The log in one file of this machine: `log.redb` in the data directory, written by one process, no other software.
-//! A turn's commands and events become durable in one transaction; before that a command is in memory only. What the
-//! file holds is checked as it is read. There is no compaction, no removal and no reply channel here.
+//! The log in one file of this machine: `log.redb` in the data directory, written by one process, without other
+//! software. A turn's commands and events become durable in one transaction; before that a command is in memory only.
+//! The contents of the file are checked when they are read. This log has no compaction, no deletion and no reply
+//! channel.
 
 mod commit;
 mod dead_letters;
@@ -36,14 +37,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Bytes a claim reads at a time.
+/// The number of bytes that a claim reads at a time.
 const CLAIM_READ_BYTES: usize = 1 << 20;
 
-/// How to open a log.
+/// The terms on which a log is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How many partitions the log must have; `None` takes what it has, and for a new log
-    /// [`limits::PARTITIONS_DEFAULT`].
+    /// The number of partitions that the log must have. `None` accepts the number of an existing log, and stands for
+    /// [`limits::PARTITIONS_DEFAULT`] for a new one.
     pub partitions: Option<u32>,
     /// A fresh random number, for a new log.
     pub log_id: u128,
@@ -51,8 +52,8 @@ pub struct Options {
     pub now: Micros,
 }
 
-/// Asked before a log is opened for writing: whether it holds all that it should. Nothing stands for a log that is not
-/// there, and would be made. It answers what is missing.
+/// Checks before a log is opened for writing whether it holds everything that it should. It gets `None` when there is
+/// no log yet and one would be made. An error says what is missing.
 pub type Judge<'a> = dyn Fn(Option<&Embedded>) -> Result<(), String> + 'a;
 
 /// The log. Dropping the last handle to it, owned partitions included, closes the file.
@@ -68,7 +69,7 @@ struct Shared {
     looked: Looked,
 }
 
-/// When it was last looked whether the file is in its place.
+/// The time of the last check that the file is still at its path.
 struct Looked {
     since: Stopwatch,
     at_ms: AtomicU64,
@@ -81,7 +82,7 @@ impl Default for Looked {
 }
 
 impl Looked {
-    /// Whether it is time to look again. One of those who ask at the same time is told so.
+    /// Whether the next check is due. Of several threads that ask at the same time only one gets `true`.
     fn is_due(&self) -> bool {
         let (now_ms, last_ms) = (self.since.now().0 / 1_000, self.at_ms.load(Relaxed));
         now_ms.saturating_sub(last_ms) >= limits::FILE_LOOK_MS
@@ -90,7 +91,7 @@ impl Looked {
 }
 
 impl Embedded {
-    /// Opens the log in `dir`; the first time makes both.
+    /// Opens the log in `dir`, and makes the directory and the log if they do not exist.
     ///
     /// # Errors
     /// [`OpenError`]; whatever file there is, is left as it is.
@@ -98,7 +99,7 @@ impl Embedded {
         Embedded::open_judged(dir, options, &|_| Ok(()), &Arc::default())
     }
 
-    /// The same, if `judge` finds nothing missing. `opening` says meanwhile how far that is.
+    /// The same, but only if `judge` finds nothing missing. `opening` shows the progress meanwhile.
     ///
     /// # Errors
     /// [`OpenError`]; whatever file there is, is left as it is.
@@ -136,23 +137,24 @@ impl Embedded {
         Ok(Arc::new(log))
     }
 
-    /// What the log is.
+    /// The manifest of the log.
     pub fn manifest(&self) -> Manifest {
         self.shared.file.manifest
     }
 
-    /// Ends intake: from now on appending is refused, and owners find [`Polled::Closed`] when they have polled the rest.
+    /// Closes the queues: from now on commands are refused, and owners get [`Polled::Closed`] when they have polled the
+    /// rest.
     pub fn close(&self) {
         self.shared.intakes.iter().for_each(Intake::close);
     }
 
-    /// Ends intake of one partition, whose owner is gone for good: what waits there is not decided any more.
+    /// Closes the queue of one partition whose owner has ended for good: commands that wait there will not be decided.
     pub fn close_partition(&self, partition: u32) {
         self.shared.intake(partition).into_iter().for_each(Intake::close);
     }
 
-    /// Decided commands from `from_offset` on, for whoever wants to see what was asked: at least one if there is one,
-    /// and then as many as fit `bytes_max`.
+    /// Decided commands from `from_offset` on, for tools that inspect the log: at least one if there is one, and then
+    /// as many as fit `bytes_max`.
     ///
     /// # Errors
     /// [`LogError`] when the log cannot be read or does not reach so far.
@@ -163,14 +165,14 @@ impl Embedded {
     }
 }
 
-/// A log opened for reading: nothing is made, repaired or written.
+/// A log that is opened for reading only: nothing is made, repaired or written.
 pub struct EmbeddedReader {
     log: Embedded,
 }
 
 impl EmbeddedReader {
-    /// Opens the log in `dir`, which no process has open for writing. One that was not closed in order is repaired in
-    /// memory, which reads all of it once.
+    /// Opens the log in `dir`, which no process may have open for writing. A log that was not closed in order is
+    /// repaired in memory, which reads the whole file once.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -179,22 +181,22 @@ impl EmbeddedReader {
         Ok(EmbeddedReader { log: Embedded { shared: Arc::new(Shared::new(file, Vec::new())) } })
     }
 
-    /// Reads the whole file and checks every page of it, those included that no reader meets. Opening and reading check
-    /// what they use; this is for those who want to know before they need it.
+    /// Reads the whole file and checks every page, including pages that no reader uses. Opening and reading check only
+    /// what they use; this finds damage earlier.
     ///
     /// # Errors
-    /// [`OpenError::Damaged`] when a page is not as it was written.
+    /// [`OpenError::Damaged`] when a page is not what was written.
     pub fn check_pages(dir: &Path) -> Result<(), OpenError> {
         file::check_pages(dir)
     }
 
-    /// What the log was made with, as [`Embedded::manifest`] tells it.
+    /// The manifest of the log, as in [`Embedded::manifest`].
     pub fn manifest(&self) -> Manifest {
         self.log.manifest()
     }
 }
 
-/// Of those that are decided; the others are not part of the log.
+/// Only decided commands: all others are not part of the log.
 impl CommandTail for EmbeddedReader {
     fn first(&self, _: u32) -> Result<u64, LogError> {
         Ok(0)
@@ -238,12 +240,12 @@ impl Shared {
         let path = self.file.path.display();
         if from > end {
             return Err(LogError::out_of_range(format!(
-                "{kind:?} of partition {partition} in {path} end at {end}, {from} was asked for"
+                "{kind:?} of partition {partition} in {path} end at {end}, before the requested {from}"
             )));
         }
         self.file.with(|db| file::read(db, span, make)).map_err(|fault| {
             let error = fault.error(format_args!("reading {path}"));
-            // A damaged place says nothing of the others; a disk that does not answer does.
+            // One damaged row does not affect other rows; a disk that does not answer affects all of them.
             if fault.is_local() { error } else { self.committer.fail(error) }
         })
     }
@@ -283,7 +285,7 @@ impl CommittedTail for Embedded {
     }
 
     fn read(&self, partition: u32, from_seq: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        // The end is asked for first and nothing is read beyond it: a turn is seen when its commit is known to be Ok.
+        // The end is read first, and nothing beyond it: readers see a turn only when its commit is known to be Ok.
         let end = self.shared.committer.head(partition)?.next_seq;
         self.shared.events(partition, from_seq, end, bytes_max)
     }
@@ -316,7 +318,7 @@ impl PartitionLog for Embedded {
     }
 }
 
-/// A partition of the embedded log that the holder owns.
+/// An owned partition of the embedded log.
 pub struct Owned {
     shared: Arc<Shared>,
     partition: u32,
@@ -325,7 +327,7 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// What an earlier owner polled and did not commit is polled again.
+    /// Commands that an earlier owner polled and did not commit are polled again.
     fn ready(self) -> Owned {
         self.give_back();
         self
@@ -344,7 +346,7 @@ impl OwnedPartition for Owned {
         {
             self.shared.committer.fail(error);
         }
-        // A file that failed under another partition's turn has failed for all.
+        // A file that failed during another partition's turn has failed for all partitions.
         self.shared.committer.failure().map_or(Ok(()), Err)?;
         intake.poll(self.generation, &mut self.next_offset, batch, wait)
     }

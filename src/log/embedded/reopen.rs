@@ -1,6 +1,6 @@
-//! A file that failed is opened again: a disk that was full for a moment needs nobody. What was being written when it
-//! failed is not known, so all that is known is dropped and the file is read, as a new process would. It is not opened
-//! again after a flush that failed, because what can be read then may not be what is on the disk.
+//! A file that failed is opened again, so that a disk which was full for a moment needs no operator. Nobody knows
+//! whether the interrupted write succeeded, so everything in memory is dropped and read from the file, as a new process
+//! does. After a failed flush the file is not opened again, because what can be read then may differ from the disk.
 
 use super::super::LogError;
 use super::file::LogFile;
@@ -11,28 +11,28 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// What became of a log that took no turn.
+/// The result of an attempt to reopen a log that accepted no turns.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reopened {
-    /// It takes turns: claim again.
+    /// The log accepts turns again: claim again.
     Whole,
-    /// It does not yet, and this is why. It is tried again after a while.
+    /// The log does not accept turns yet, for this reason. The next attempt follows after a while.
     Later(LogError),
-    /// It will not before a restart, and this is why.
+    /// The log accepts no turns before a restart, for this reason.
     Never(LogError),
 }
 
-/// How often it was tried, and when it is tried next.
+/// The number of attempts, and the time of the next one.
 #[derive(Default)]
 pub(super) struct Reopening {
     tried: Mutex<Option<Tries>>,
-    /// How often it was opened again, and could be read.
+    /// How often the log was opened again and could be read.
     times: AtomicU64,
 }
 
 struct Tries {
     since: Stopwatch,
-    /// Since the last one.
+    /// The time since the last attempt.
     rested: Stopwatch,
     rest: Duration,
     tries: u32,
@@ -44,7 +44,7 @@ impl Tries {
         Tries { since: Stopwatch::start(), rested: Stopwatch::start(), rest, tries: 0 }
     }
 
-    /// One in vain took so long.
+    /// Counts a failed attempt, which took this long.
     fn failed(&mut self, took: Duration) {
         let rest = self.rest.saturating_mul(2).min(Duration::from_millis(LOG_REOPEN_MAX_MS));
         self.rest = rest.max(took.saturating_mul(LOG_REOPEN_ONE_IN));
@@ -53,8 +53,8 @@ impl Tries {
 }
 
 impl Embedded {
-    /// Opens the log again if it takes no turn and the time has come to try. For whoever was told that nobody knows what
-    /// became of a turn; it may be called again and again.
+    /// Opens the log again if it accepts no turns and an attempt is due. For an owner whose commit had an unknown
+    /// outcome; it may be called repeatedly.
     pub fn reopen(&self) -> Reopened {
         let shared = &self.shared;
         let mut tried = shared.reopening.tried.lock();
@@ -68,9 +68,9 @@ impl Embedded {
         let tries = tried.get_or_insert_with(|| {
             let why = &failure;
             if failure.needs_operator() {
-                tracing::error!(%why, "the log takes no turn until an operator acts: it is opened again and again");
+                tracing::error!(%why, "the log takes no turn until an operator acts; opening it again repeatedly");
             } else {
-                tracing::warn!(%why, "the log takes no turn: it is opened again and again");
+                tracing::warn!(%why, "the log takes no turn; opening it again repeatedly");
             }
             Tries::new()
         });
@@ -92,19 +92,20 @@ impl Embedded {
         }
     }
 
-    /// How often the log was opened again.
+    /// The number of times that the log was opened again.
     pub fn reopenings(&self) -> u64 {
         self.shared.reopening.times.load(Relaxed)
     }
 
-    /// Whether nothing more is to be decided of the partition.
+    /// Whether the partition decides no more commands.
     pub fn is_closed(&self, partition: u32) -> bool {
         self.shared.intake(partition).is_none_or(super::Intake::is_closed)
     }
 }
 
 impl Shared {
-    /// An error says that the log has lost what was committed. One that cannot be opened fails as it did before.
+    /// An error means that the log has lost committed turns. A log that cannot be opened stays failed, without an
+    /// error.
     fn reopen(&self) -> Result<(), LogError> {
         match self.file.reopen() {
             Ok(heads) => {
@@ -121,8 +122,8 @@ impl Shared {
     }
 }
 
-/// Why a file that was opened to be written takes nothing, if that is so.
+/// Why a file that was opened for writing cannot be written; `None` when it can.
 pub(super) fn want_of_room(file: &LogFile) -> Option<LogError> {
-    let detail = || format!("there is no room for {} to be written to; it can be read", file.path.display());
+    let detail = || format!("no disk space is left to write {}; it can still be read", file.path.display());
     file.is_read_only().then(|| LogError::operator(detail()))
 }

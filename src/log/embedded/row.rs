@@ -1,16 +1,17 @@
-//! How a run of events, or of commands, lies in one value: checksum, count, then each with its length before it.
-//! Nothing here knows the file; a row that does not check out says so and is never partly believed.
+//! The layout of a run of events or commands in one value: checksum, count, then each record after its length. This
+//! code does not know the file. A row with a wrong checksum is refused as a whole.
 
 /// Bytes of the checksum that every value of the file begins with.
 pub(super) const CHECKSUM_BYTES: usize = 8;
 const COUNT_BYTES: usize = 4;
 const LENGTH_BYTES: usize = 4;
 
-/// Bytes of records one row takes; the first always. The page that holds one full row is then 64 KiB: large enough
-/// that a replay spends its time on the records, small enough that reading one event of a turn does not cost the turn.
+/// The most bytes of records in one row; the first record always fits. The page that holds one full row is then 64 KiB:
+/// large enough that a replay spends its time on the records, small enough that reading one event of a turn does not
+/// cost the turn.
 const ROW_BYTES_MAX: usize = 60 << 10;
 
-/// Which table a row belongs to: part of its checksum, so that a row found in another place is not believed there.
+/// Which table a row belongs to: part of its checksum, so that a row found at another position is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum Kind {
@@ -21,7 +22,7 @@ pub(super) enum Kind {
     Letters = 5,
 }
 
-/// The place of a value: what it is, of which partition, from which sequence number or offset on.
+/// The position of a value: its table, its partition, and its first sequence number or offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct RowKey {
     pub(super) kind: Kind,
@@ -38,12 +39,12 @@ impl RowKey {
         checksum
     }
 
-    /// The value that holds `body` at this place.
+    /// The value that holds `body` at this position.
     pub(super) fn seal(self, body: &[u8]) -> Vec<u8> {
         [&self.checksum(body), body].concat()
     }
 
-    /// The body of a value found at this place; `None` when the value was not written there as it is.
+    /// The body of a value found at this position; `None` when this value was not written there.
     pub(super) fn open(self, value: &[u8]) -> Option<&[u8]> {
         let (checksum, body) = value.split_first_chunk::<CHECKSUM_BYTES>()?;
         (*checksum == self.checksum(body)).then_some(body)
@@ -57,7 +58,7 @@ pub(super) struct NewRow {
     pub(super) value: Vec<u8>,
 }
 
-/// Lays `records` out in rows, the first of them at `first`.
+/// Divides `records` into rows; the first record is at `first`.
 pub(super) fn lay_out<'a>(mut first: RowKey, records: impl Iterator<Item = &'a [u8]>) -> Vec<NewRow> {
     let mut rows = Vec::new();
     let mut open = Unsealed::default();
@@ -89,22 +90,22 @@ impl Default for Unsealed {
 
 impl Unsealed {
     fn push(&mut self, record: &[u8]) {
-        // What does not fit the length does not fit a redb value either: the commit fails.
+        // A record too long for the length field is too long for a redb value as well: the commit fails.
         let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
         self.body.extend_from_slice(&length.to_le_bytes());
         self.body.extend_from_slice(record);
         self.count = self.count.saturating_add(1);
     }
 
-    fn seal(mut self, place: RowKey) -> NewRow {
+    fn seal(mut self, position: RowKey) -> NewRow {
         if let Some(count) = self.body.first_chunk_mut::<COUNT_BYTES>() {
             *count = self.count.to_le_bytes();
         }
-        NewRow { first: place.first, value: place.seal(&self.body) }
+        NewRow { first: position.first, value: position.seal(&self.body) }
     }
 }
 
-/// A row that checked out.
+/// A row whose checksum was right.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     first: u64,
@@ -113,13 +114,13 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The row found at `place`; `None` when it was not written there as it is.
-    pub(super) fn open(place: RowKey, value: &'a [u8]) -> Option<Row<'a>> {
-        let (count, records) = place.open(value)?.split_first_chunk::<COUNT_BYTES>()?;
-        Some(Row { first: place.first, count: u32::from_le_bytes(*count), records })
+    /// The row found at `position`; `None` when this row was not written there.
+    pub(super) fn open(position: RowKey, value: &'a [u8]) -> Option<Row<'a>> {
+        let (count, records) = position.open(value)?.split_first_chunk::<COUNT_BYTES>()?;
+        Some(Row { first: position.first, count: u32::from_le_bytes(*count), records })
     }
 
-    /// The place after its last record.
+    /// The position after its last record.
     pub(super) fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.count))
     }
@@ -134,7 +135,8 @@ impl<'a> IntoIterator for Row<'a> {
     }
 }
 
-/// The records of a row with their places. It ends early if the lengths do not add up; whoever counts notices.
+/// The records of a row with their positions. It ends early if the lengths do not add up; the caller notices that by
+/// counting.
 #[derive(Debug)]
 pub(super) struct Records<'a> {
     next: u64,
@@ -151,10 +153,10 @@ impl<'a> Iterator for Records<'a> {
         }
         let (length, rest) = self.rest.split_first_chunk::<LENGTH_BYTES>()?;
         let (record, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let place = self.next;
-        self.next = place.saturating_add(1);
+        let position = self.next;
+        self.next = position.saturating_add(1);
         self.rest = rest;
-        Some((place, record))
+        Some((position, record))
     }
 }
 
@@ -174,8 +176,8 @@ mod tests {
             assert_eq!(row.first, next);
             let read = Row::open(RowKey { first: row.first, ..PLACE }, &row.value).unwrap();
             next = read.end();
-            for (place, bytes) in read {
-                assert_eq!(bytes, records[(place - PLACE.first) as usize]);
+            for (position, bytes) in read {
+                assert_eq!(bytes, records[(position - PLACE.first) as usize]);
             }
         }
         assert_eq!(next, PLACE.first + records.len() as u64);

@@ -1,5 +1,5 @@
-//! The bytes of rows, one after another in a plain file that is only appended to. Which of them count is not known
-//! here: whatever no [`RowSpan`] points to is waste, left by an older checkpoint or by one that was never finished.
+//! The bytes of rows, one after another in a plain file that is only appended to. The file does not say which of them
+//! are in use. Bytes that no [`RowSpan`] points to are waste of an older checkpoint or of an unfinished one.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -11,12 +11,12 @@ const CHECK_BYTES: usize = 8;
 /// Bytes of an encoded [`RowSpan`].
 const PLACE_BYTES: usize = 8 + 4 + CHECK_BYTES;
 
-/// Where a row's bytes are, and what they are.
+/// The position, length and checksum of a row's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct RowSpan {
-    /// Where they begin.
+    /// The offset of the first byte.
     pub(super) offset: u64,
-    /// How many there are.
+    /// The number of bytes.
     pub(super) len: u32,
     /// Their checksum, as [`checksum`] computes it.
     pub(super) check: u64,
@@ -28,7 +28,7 @@ impl RowSpan {
         [&self.offset.to_le_bytes()[..], &self.len.to_le_bytes(), &self.check.to_le_bytes()].concat()
     }
 
-    /// What [`RowSpan::encode`] made.
+    /// The span that [`RowSpan::encode`] has encoded.
     pub(super) fn decode(bytes: &[u8]) -> Option<RowSpan> {
         let bytes: &[u8; PLACE_BYTES] = bytes.try_into().ok()?;
         let (offset, rest) = bytes.split_first_chunk()?;
@@ -41,7 +41,7 @@ impl RowSpan {
     }
 }
 
-/// The checksum of a value under its key, which also finds a value that stands under another's.
+/// The checksum of a value under its key, so that a value under the wrong key is noticed.
 pub(super) fn checksum(key: &[u8], bytes: &[u8]) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&u64::try_from(key.len()).unwrap_or(u64::MAX).to_le_bytes()).update(key).update(bytes);
@@ -62,25 +62,25 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The file of this number, of which `end` bytes count.
+    /// Opens the file with this number, of which the first `end` bytes are in use.
     pub(super) fn open(dir: &Path, number: u64, end: u64) -> io::Result<Reader> {
         let file = File::open(path(dir, number))?;
-        // Checked here, so that a wrong length can ask for no more memory than there are bytes.
+        // Checked here, so that a wrong length cannot allocate more memory than the file has bytes.
         match file.metadata()?.len() {
             len if len < end => Err(io::Error::other(format!("rows.{number} ends at {len}, not at {end}"))),
             _ => Ok(Reader { file, end, bytes: Vec::new() }),
         }
     }
 
-    /// The row's bytes, if they are the ones that were written.
-    pub(super) fn read(&mut self, key: &[u8], place: RowSpan) -> io::Result<&[u8]> {
+    /// The row's bytes; an error when they are not the ones that were written.
+    pub(super) fn read(&mut self, key: &[u8], span: RowSpan) -> io::Result<&[u8]> {
         let wrong = |what: &str| io::Error::other(format!("row {} {what}", hex(key)));
-        if place.offset.checked_add(u64::from(place.len)).is_none_or(|end| end > self.end) {
+        if span.offset.checked_add(u64::from(span.len)).is_none_or(|end| end > self.end) {
             return Err(wrong("is beyond the end"));
         }
-        self.bytes.resize(usize::try_from(place.len).map_err(io::Error::other)?, 0);
-        self.file.read_exact_at(&mut self.bytes, place.offset)?;
-        if checksum(key, &self.bytes) != place.check {
+        self.bytes.resize(usize::try_from(span.len).map_err(io::Error::other)?, 0);
+        self.file.read_exact_at(&mut self.bytes, span.offset)?;
+        if checksum(key, &self.bytes) != span.check {
             return Err(wrong("has a wrong checksum"));
         }
         Ok(&self.bytes)
@@ -94,7 +94,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Goes on at `end`, over whatever an unfinished checkpoint left there. A file that begins is made anew.
+    /// Continues at `end`, and overwrites what an unfinished checkpoint left there. With `end` 0 the file is emptied or
+    /// made.
     pub(super) fn open(dir: &Path, number: u64, end: u64) -> io::Result<Writer> {
         let mut file = File::options().create(true).truncate(end == 0).write(true).open(path(dir, number))?;
         file.seek(SeekFrom::Start(end))?;
@@ -105,13 +106,13 @@ impl Writer {
     pub(super) fn write(&mut self, key: &[u8], bytes: &[u8]) -> io::Result<RowSpan> {
         let too_long = || io::Error::other(format!("row {} is too long", hex(key)));
         let len = u32::try_from(bytes.len()).map_err(|_| too_long())?;
-        let place = RowSpan { offset: self.end, len, check: checksum(key, bytes) };
+        let span = RowSpan { offset: self.end, len, check: checksum(key, bytes) };
         self.end = self.end.checked_add(u64::from(len)).ok_or_else(too_long)?;
         self.file.write_all(bytes)?;
-        Ok(place)
+        Ok(span)
     }
 
-    /// Makes all of it durable and answers where it ends.
+    /// Flushes the file to the disk and returns its end.
     pub(super) fn finish(mut self) -> io::Result<u64> {
         self.file.flush()?;
         self.file.get_ref().sync_data()?;
@@ -119,7 +120,7 @@ impl Writer {
     }
 }
 
-/// Removes every file of rows but this one. One that stays costs space and nothing else, so errors are not told.
+/// Removes every file of rows except this one. A file that remains only costs space, so errors are ignored.
 pub(super) fn remove_others(dir: &Path, number: u64) {
     let keep = path(dir, number);
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
