@@ -56,7 +56,7 @@ fn partitions_that_are_added_are_named_and_keep_nobody_from_ending() {
     second.terminate();
     until("they are named", || {
         let ready = readiness(&first);
-        ["2", "3"].iter().all(|p| ready.contains(&format!("\"{p}\":{{\"why\":\"not of this log")))
+        ["2", "3"].iter().all(|p| ready.contains(&format!("\"{p}\":{{\"why\":\"the log's manifest does not count")))
     });
     let named = |line: &&str| line.contains("ERROR") && line.contains("the log's manifest does not count");
     assert_eq!(first.logged().lines().filter(named).count(), 2, "{}", first.logged());
