@@ -1,5 +1,5 @@
-//! Admission control. A call that cannot be answered in time is refused ("shed") before anything is appended, so that it
-//! costs the log nothing.
+//! Admission control. A call that cannot be answered in time is refused ("shed") before anything is appended, so that
+//! it costs the log nothing.
 
 use crate::domain::Micros;
 use crate::limits::{INFLIGHT_PER_PARTITION_MAX, TURN_RECORDS_MAX};
@@ -87,8 +87,8 @@ pub struct QueueLoad {
 }
 
 /// Refuses a call that the partition is not likely to answer before `deadline`. The estimate: the turn under way has to
-/// end, and then as many turns follow as the queue fills; a queue that has not moved for a while stands still for as long
-/// again. An idle partition is never taken for slow, because only calls can show that it is fast again.
+/// end, and then as many turns follow as the queue fills; a queue that has not moved for some time is expected to wait
+/// for as long again. An idle partition is never taken for slow, because only calls can show that it is fast again.
 ///
 /// # Errors
 /// [`Shed`] says why not.

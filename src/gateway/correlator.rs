@@ -2,10 +2,10 @@
 //! timed-out Reserve) at most [`ABANDON_GRACE_MS`] later, and a "no" is final:
 //!
 //! A Reserve whose deadline passes, or whose caller leaves, is taken back: an Abandon of its attempt follows it into
-//! the same partition. The caller is told "no" when the Abandon is in the log for good, by its event or (on Kafka) by the
-//! broker's word: then the log itself says that the attempt holds nothing. If that takes longer than the grace, the caller
-//! is told that the outcome is unknown.
-//! The other commands cannot be taken back, so their timeout is unknown at once.
+//! the same partition. The caller is told "no" once the Abandon is known to be in the log, by its event or (on Kafka) by the
+//! broker's acknowledgement, because then the log itself says that the attempt holds nothing. If that takes longer than
+//! the grace, the caller is told that the outcome is unknown. The other commands cannot be taken back, so after their
+//! timeout the outcome is unknown at once.
 
 use crate::domain::{
     Attempt, ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reason, Reserved,
@@ -33,7 +33,7 @@ pub struct Request {
     pub body: CommandBody,
     /// The caller's idempotency key.
     pub key: Option<IdempotencyKey>,
-    /// The name of whoever makes the call; it is recorded with the decision.
+    /// The name of the caller; it is recorded with the decision.
     pub actor: Option<Name>,
     /// The deadline of the call, by the gateway's monotonic clock.
     pub deadline: Micros,
@@ -44,7 +44,7 @@ pub struct Request {
 /// An outcome and the caller that it is for.
 #[derive(Debug)]
 pub struct Answer<W> {
-    /// Whoever waits for the answer.
+    /// The caller that waits for the answer.
     pub waiter: W,
     /// How its call ended.
     pub outcome: Outcome,
@@ -64,7 +64,7 @@ struct Pending<W> {
     waiter: Option<W>,
     /// When something has to be done about it.
     due: Micros,
-    /// What an Abandon would take back, of a Reserve.
+    /// For a Reserve, what an Abandon would take back.
     cancels: Option<Reserved>,
     /// The number of the Abandon that follows it.
     abandon: Option<u64>,
@@ -124,11 +124,11 @@ impl<W> Correlator<W> {
     }
 
     /// Takes a decision, from a reply or from the committed tail; the second of the two changes nothing.
-    pub fn decided(&mut self, recorded: ChainedEvent) -> Option<Answer<W>> {
-        let number = self.own(recorded.event.command()?.id)?;
-        let refused = recorded.event.body.rejection().map(|rejection| rejection.reason);
+    pub fn decided(&mut self, chained: ChainedEvent) -> Option<Answer<W>> {
+        let number = self.own(chained.event.command()?.id)?;
+        let refused = chained.event.body.rejection().map(|rejection| rejection.reason);
         if refused == Some(Reason::Duplicate) {
-            // What a copy comes to is no answer: the first decision is on its way, or was told.
+            // The decision on a copy is no answer: the first decision is on its way, or was delivered.
             return None;
         }
         if self.abandons.contains_key(&number) {
@@ -136,23 +136,23 @@ impl<W> Correlator<W> {
         }
         let pending = self.pending.get_mut(&number)?;
         if pending.abandon.is_some() {
-            // An acceptance is being taken back; a refusal is as good a "no" as the Abandon's.
-            recorded.event.body.rejection()?;
+            // An acceptance is no answer, because it is being taken back. A refusal is as final as the Abandon.
+            chained.event.body.rejection()?;
             let waiter = pending.waiter.take()?;
-            return Some(Answer { waiter, outcome: Outcome::Decided(Box::new(recorded)) });
+            return Some(Answer { waiter, outcome: Outcome::Decided(Box::new(chained)) });
         }
         let Pending { waiter, cancels, .. } = self.remove(number)?;
-        // A Reserve refused so is cancelled; of another command a copy may yet be applied.
+        // A Reserve that is refused for such a reason is cancelled. A copy of another command may still be applied.
         let is_unknown = cancels.is_none() && refused.is_some_and(Reason::is_open);
         let outcome = match is_unknown {
             true => Outcome::TimedOut { is_unknown },
-            false => Outcome::Decided(Box::new(recorded)),
+            false => Outcome::Decided(Box::new(chained)),
         };
         Some(Answer { waiter: waiter?, outcome })
     }
 
-    /// An Abandon is in the log for good, and will be decided after its Reserve: what it takes back is gone, whoever
-    /// decides it and when.
+    /// An Abandon is in the log for good, and will be decided after its Reserve: what it takes back is gone, whichever
+    /// owner decides it and whenever that is.
     pub fn abandon_durable(&mut self, abandon: CommandId) -> Option<Answer<W>> {
         let number = self.own(abandon)?;
         self.taken_back(number)
@@ -165,7 +165,7 @@ impl<W> Correlator<W> {
     }
 
     /// A caller has left without its answer. `reserved` is what its call was to reserve, if it was a Reserve: an answer
-    /// that was on its way to nobody is taken back as well.
+    /// that can no longer be delivered is taken back as well.
     pub fn disconnected(&mut self, id: CommandId, reserved: Option<Reserved>) -> Outputs<W> {
         let mut outputs = Outputs { answers: Vec::new(), append: Vec::new() };
         let Some(number) = self.own(id) else { return outputs };
@@ -194,7 +194,7 @@ impl<W> Correlator<W> {
                 self.abandon(number, &mut outputs);
                 continue;
             }
-            // A Reserve stays until its Abandon is known to be in the log; its caller does not.
+            // A Reserve stays until its Abandon is known to be in the log; its caller is answered now.
             let waiter = pending.waiter.take();
             if pending.abandon.is_none_or(|abandon| !self.abandons.contains_key(&abandon)) {
                 self.pending.remove(&number);
@@ -211,7 +211,8 @@ impl<W> Correlator<W> {
         self.retry_at = now.plus_ms(ABANDON_RETRY_MS);
     }
 
-    /// An Abandon will never be in the log, for its partition has stopped: its caller is told unknown when that is due.
+    /// An Abandon will never be in the log, because its partition has stopped. Its caller is told that the outcome is
+    /// unknown when the grace is over.
     pub fn lost(&mut self, abandon: &Command) {
         let call = self.own(abandon.id).and_then(|number| self.abandons.remove(&number));
         if let Some(call) = call
@@ -232,7 +233,7 @@ impl<W> Correlator<W> {
         self.pending.len()
     }
 
-    /// Whether there is none.
+    /// Whether every call is over.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
@@ -286,7 +287,7 @@ impl<W> Correlator<W> {
         CommandId((u128::from(self.incarnation) << 64) | u128::from(number))
     }
 
-    /// Attempts only have to differ within one reservation: half of the incarnation does.
+    /// Attempts only have to differ within one reservation, for which half of the incarnation is enough.
     fn attempt(&self, number: u64) -> Attempt {
         Attempt((self.incarnation << 32) ^ number)
     }

@@ -1,6 +1,6 @@
-//! Readiness by progress, a sans-IO machine. It is told what is seen of every partition at a moment, and says which of
-//! them do not decide, why, and since when. One sign is the status that a partition's thread sets. The other signs hold even
-//! if that thread hangs: commands wait and no event comes, or the log was asked and does not answer.
+//! Readiness by progress, a sans-IO machine. Its input is what is seen of every partition at one moment. It says which
+//! of them do not decide, why, and since when. One sign is the status that a partition's thread sets. The other signs
+//! hold even if that thread hangs: commands wait and no event comes, or the log was asked and does not answer.
 
 use crate::domain::Micros;
 use crate::limits::{OWNERLESS_MS, STALLED_MS};
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 /// What a partition's thread says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Condition {
-    /// The partition is served here or by another process. With what goes wrong, if something does: it may be decided
-    /// all the same.
+    /// The partition is served here or by another process. The text says what goes wrong, if anything does; the
+    /// partition may be decided all the same.
     Served(Option<String>),
     /// Nothing of it is decided through this process, and this is why.
     Stopped(String),
@@ -28,7 +28,7 @@ pub struct Seen {
     pub events: u64,
     /// Whether the partition's log was asked and has not answered, and how often it has.
     pub log: LogContact,
-    /// How often another process has shown that it is the owner; nothing where that is not known or not asked.
+    /// How often another process has shown that it is the owner; none where that is not known or not asked.
     pub owner: Option<u64>,
 }
 
@@ -46,11 +46,11 @@ pub struct Outage {
 /// What is worth a line in the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct News {
-    /// Partitions that have begun to be not as they should be, by why.
+    /// Partitions whose outage has begun, by its reason.
     pub began: BTreeMap<String, Vec<u32>>,
-    /// Partitions that are so again.
+    /// Partitions whose outage is over.
     pub ended: Vec<u32>,
-    /// For how long the longest of those was not, in milliseconds.
+    /// How long the longest of the ended outages was, in milliseconds.
     pub longest_ms: u64,
 }
 
@@ -62,7 +62,7 @@ struct Stall {
 }
 
 impl Stall {
-    /// Takes a look; answers since when, once that is so long ago.
+    /// Takes a look. Answers since when there is no progress, once that is at least `limit_ms` ago.
     fn look(&mut self, waits: bool, progress: u64, now: Micros, limit_ms: u64) -> Option<Micros> {
         if !waits {
             self.since = None;
@@ -114,7 +114,7 @@ impl Readiness {
                 Some(mut outage) => {
                     let running = kept.outage.get_or_insert(Running { since: outage.since, is_told: false });
                     outage.since = running.since;
-                    // What is over in a moment is not worth one; what stops a partition has its own.
+                    // A short outage is not worth a log line. What stops a partition is reported by a line of its own.
                     if !running.is_told && is_worth_a_line && now.ms_since(running.since) >= STALLED_MS {
                         running.is_told = true;
                         news.began.entry(outage.why.clone()).or_default().push(partition);
@@ -137,7 +137,7 @@ impl Partition {
     fn look(&mut self, seen: Seen, all_silent: Option<Micros>, now: Micros) -> Option<Outage> {
         let stalled = self.decisions.look(seen.waits, seen.events, now, STALLED_MS);
         let silent = self.log.look(seen.log.is_asked, seen.log.answers, now, STALLED_MS);
-        // Whoever writes events is there, too.
+        // New events show that there is an owner, too.
         let shown = seen.owner.unwrap_or_default().saturating_add(seen.events);
         let ownerless = self.owner.look(seen.owner.is_some(), shown, now, OWNERLESS_MS);
         let trouble = match seen.condition {
@@ -176,8 +176,8 @@ mod tests {
         Seen { waits: true, events, ..well() }
     }
 
-    fn owned(beats: u64) -> Seen {
-        Seen { owner: Some(beats), ..well() }
+    fn owned(notes: u64) -> Seen {
+        Seen { owner: Some(notes), ..well() }
     }
 
     fn asked(answers: u64) -> Seen {
@@ -237,7 +237,7 @@ mod tests {
             (&[(0, owned(1)), (OWNERLESS_MS, owned(1))], Some((nobody, 0, false))),
             (&[(0, owned(1)), (OWNERLESS_MS, owned(2))], None),
             (&[(0, owned(1)), (OWNERLESS_MS, Seen { events: 8, ..owned(1) })], None),
-            // Nobody knows for a while.
+            // For a while it is not known.
             (&[(0, owned(1)), (9, well()), (OWNERLESS_MS, owned(1))], None),
         ];
         for (looks, expected) in cases {
@@ -266,13 +266,13 @@ mod tests {
         let why = "commands wait and nothing is decided".to_owned();
         assert_eq!(look(STALLED_MS, waiting(7)).began, BTreeMap::from([(why, vec![4])]));
         assert_eq!(look(STALLED_MS + 1, waiting(7)), News::default());
-        // Another reason is no other time.
+        // Another reason does not begin another outage.
         let halted = said(Condition::Stopped("halted".to_owned()));
         assert_eq!(look(STALLED_MS + 2, halted), News::default());
         let ended = News { ended: vec![4], longest_ms: STALLED_MS + 3, ..News::default() };
         assert_eq!(look(STALLED_MS + 3, well()), ended);
         assert_eq!(look(STALLED_MS + 4, well()), News::default());
-        // What is over in a moment is not told.
+        // A short outage is not reported.
         let trouble = said(Condition::Served(Some("fenced".to_owned())));
         assert_eq!(look(STALLED_MS + 5, trouble), News::default());
         assert_eq!(look(STALLED_MS + 6, well()), News::default());

@@ -26,7 +26,7 @@ pub struct Call {
     pub body: CommandBody,
     /// The caller's idempotency key.
     pub key: Option<IdempotencyKey>,
-    /// The name of whoever makes the call; it is recorded with the decision.
+    /// The name of the caller; it is recorded with the decision.
     pub actor: Option<Name>,
     /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`], the gateway's default when absent.
     pub timeout_ms: Option<u64>,
@@ -55,7 +55,7 @@ pub struct Gateway {
     clock: Arc<dyn Clock>,
     in_flight: Vec<InFlight>,
     readiness: Mutex<Readiness>,
-    /// The clock of readiness. It does not follow the wall clock, so that setting that makes nobody ready.
+    /// The clock of readiness. It does not follow the wall clock, so setting the wall clock does not change readiness.
     running: Stopwatch,
     deadline_default_ms: u64,
     is_leaving: AtomicBool,
@@ -86,8 +86,8 @@ impl Gateway {
         }
     }
 
-    /// Appends a call's command and waits for its outcome. When this future is dropped before it is done, a Reserve is taken
-    /// back.
+    /// Appends a call's command and waits for its outcome. When this future is dropped before it is done, a Reserve is
+    /// taken back.
     ///
     /// # Errors
     /// [`Shed`]: nothing of the call is in the log, now or later.
@@ -95,7 +95,7 @@ impl Gateway {
         let now = self.clock.now();
         let deadline = call.arrived.plus_ms(self.timeout_ms(call.timeout_ms));
         let partition = route::home(&call.body, self.replica.partition_count());
-        let _place = self.admit(partition, now, deadline)?;
+        let _in_flight = self.admit(partition, now, deadline)?;
         let (waiter, outcome) = oneshot::channel();
         let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time().now(self.clock.as_ref());
         let left_us = deadline.0.saturating_sub(now.0);
@@ -110,9 +110,9 @@ impl Gateway {
             self.rearm.notify_one();
         }
         let reserved = command.reserved();
-        let departure = CancelOnDrop { gateway: self, id: command.id, reserved, is_over: false };
+        let cancel_on_drop = CancelOnDrop { gateway: self, id: command.id, reserved, is_over: false };
         if let Err(error) = self.append(partition, &command) {
-            departure.over();
+            cancel_on_drop.over();
             self.correlator.lock().withdraw(command.id);
             return Err(match error {
                 AppendError::Full => Shed::Full,
@@ -121,7 +121,7 @@ impl Gateway {
         }
         match outcome.await {
             Ok(outcome) => {
-                departure.over();
+                cancel_on_drop.over();
                 Ok(outcome)
             }
             // Nobody will answer, and the command is on its way: a Reserve is taken back, as if its caller had left.
@@ -129,7 +129,7 @@ impl Gateway {
         }
     }
 
-    /// Takes back what a call has reserved whose answer has come and cannot be delivered.
+    /// Takes back what a call has reserved when its answer has come but cannot be delivered.
     pub fn take_back(&self, id: CommandId, reserved: Reserved) {
         self.gone(id, Some(reserved));
     }
@@ -155,9 +155,10 @@ impl Gateway {
         self.clock.as_ref()
     }
 
-    /// How long a call may take whose caller asks for this time, in milliseconds; `None` is the default of the process.
-    pub fn timeout_ms(&self, asked: Option<u64>) -> u64 {
-        asked.unwrap_or(self.deadline_default_ms).min(DEADLINE_MAX_MS)
+    /// How long a call may take when its caller requests this time, in milliseconds; `None` is the default of the
+    /// process.
+    pub fn timeout_ms(&self, requested: Option<u64>) -> u64 {
+        requested.unwrap_or(self.deadline_default_ms).min(DEADLINE_MAX_MS)
     }
 
     /// What is not over yet.
@@ -211,22 +212,22 @@ impl Gateway {
         if self.is_closing.load(Relaxed) {
             return Err(Shed::Closing);
         }
-        let shared = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
+        let handle = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
         let in_flight = self.in_flight.get(partition as usize).ok_or(Shed::NoOwner)?;
         let queue = QueueLoad { waiting: self.sink.waiting(partition), stalled: self.sink.stalled(partition) };
-        in_time(shared, queue, now, deadline)?;
+        in_time(handle, queue, now, deadline)?;
         in_flight.enter()?;
         Ok(InFlightGuard(in_flight))
     }
 
-    /// An Abandon of this gateway's is in the log for good, though nobody may have decided it yet: whoever decides, what
-    /// it takes back is gone.
+    /// An Abandon of this gateway is in the log for good, although it may not be decided yet: whichever owner decides
+    /// it, what it takes back is gone.
     pub fn abandon_durable(&self, abandon: CommandId) {
         give(self.correlator.lock().abandon_durable(abandon).into_iter().collect());
     }
 
-    /// Answers the calls that these decisions are about. A decision that is told twice, or is of no call of this gateway, does
-    /// nothing.
+    /// Answers the calls that these decisions are about. A decision that comes twice, or that belongs to no call of
+    /// this gateway, changes nothing.
     pub fn decided(&self, decisions: impl IntoIterator<Item = ChainedEvent>) {
         let mut correlator = self.correlator.lock();
         let answers: Vec<_> = decisions.into_iter().filter_map(|decided| correlator.decided(decided)).collect();
@@ -261,7 +262,7 @@ impl ReplyChannel for Gateway {
 
 fn give(answers: Vec<Answer<Waiter>>) {
     for Answer { waiter, outcome } in answers {
-        // Whoever waited may have left: its departure takes the answer back.
+        // The caller may have left: then `CancelOnDrop` takes the answer back.
         let _ = waiter.send(outcome);
     }
 }
@@ -305,7 +306,7 @@ mod tests {
     use crate::time::SystemClock;
     use std::task::{Context, Poll, Waker};
 
-    /// Takes everything; nobody decides any of it.
+    /// Takes every command; nobody decides any of them.
     #[derive(Default)]
     struct Taking(Mutex<Vec<Command>>);
 

@@ -1,6 +1,7 @@
-//! What an owner or a follower writes into the local store. A note of how far the log was seen as committed is written at
-//! once. One thread writes checkpoints, off the commit path. An owner drafts (which copies references) and offers the
-//! draft; while one is being written the next waits with its partition, which only makes it larger.
+//! What an owner or a follower writes into the local store. A note of how far the log was seen as committed is written
+//! at once. One thread writes checkpoints, off the commit path. An owner drafts a checkpoint (which copies references)
+//! and offers it. While another checkpoint is being written, the changes stay with the partition, and its next draft is
+//! larger.
 
 use super::report::Report;
 use crate::domain::ChainedEvent;
@@ -16,12 +17,12 @@ enum Order {
     Flush(Sender<()>),
 }
 
-/// The way to the thread.
+/// A handle on the thread that writes checkpoints: orders are sent through it.
 #[derive(Clone)]
 pub struct Checkpointer {
     orders: Sender<Order>,
     log_id: u128,
-    /// Where notes go, if anywhere.
+    /// The store that notes are written to, if there is one.
     notes: Option<Arc<dyn Store>>,
 }
 
@@ -31,7 +32,7 @@ pub struct Work {
 }
 
 impl Checkpointer {
-    /// The way to the thread, and the thread's work.
+    /// A handle on the thread that writes checkpoints, and the thread's work.
     pub fn new(log_id: u128) -> (Checkpointer, Work) {
         let (sender, receiver) = bounded(1);
         (Checkpointer { orders: sender, log_id, notes: None }, Work { orders: receiver })
@@ -43,10 +44,10 @@ impl Checkpointer {
         Checkpointer { notes: Some(store), ..self }
     }
 
-    /// Notes that this event is committed, before anybody is told.
-    pub(super) fn committed(&self, recorded: &ChainedEvent) {
+    /// Notes that this event is committed, before any caller learns of it.
+    pub(super) fn committed(&self, chained: &ChainedEvent) {
         if let Some(store) = &self.notes {
-            store.note(recorded.event.partition, &Seen::of(self.log_id, recorded));
+            store.note(chained.event.partition, &Seen::of(self.log_id, chained));
         }
     }
 
@@ -58,12 +59,12 @@ impl Checkpointer {
         }
     }
 
-    /// Offers the partition's changes, and answers whether they were taken: not while the thread is busy.
+    /// Offers the partition's changes. Answers whether the thread took them; it takes none while it is busy.
     pub fn offer(&self, handle: &Arc<PartitionHandle>) -> bool {
         if !self.orders.is_empty() {
             return false;
         }
-        // The one place of the channel may be taken meanwhile: then the draft goes back.
+        // The channel holds one order and may be full by now: then the state takes the draft back.
         let draft = handle.write(|state| state.draft_checkpoint(self.log_id));
         let Err(refused) = self.orders.try_send(Order::Write(draft, Arc::clone(handle))) else { return true };
         if let Order::Write(draft, _) = refused.into_inner() {
@@ -86,13 +87,13 @@ impl Checkpointer {
 }
 
 impl Work {
-    /// Writes what is ordered until nobody is left to order.
+    /// Carries out orders until every [`Checkpointer`] is gone.
     pub fn run(self, store: &dyn Store, report: &dyn Report) {
         for order in self.orders {
             match order {
                 Order::Write(draft, handle) => write(store, report, &draft, &handle),
                 Order::Flush(done) => {
-                    // Whoever asked may have given up waiting.
+                    // An error means that the caller has stopped waiting.
                     let _ = done.send(());
                 }
             }
@@ -100,8 +101,8 @@ impl Work {
     }
 }
 
-/// Writes a checkpoint. A write that fails leaves a checkpoint that lacks these changes: it is deleted, and the next one
-/// holds everything.
+/// Writes a checkpoint. A write that fails leaves a checkpoint that lacks these changes: it is deleted, and the next
+/// one holds everything.
 fn write(store: &dyn Store, report: &dyn Report, draft: &Draft, handle: &PartitionHandle) {
     let checkpoint = draft.encode();
     let partition = checkpoint.mark.partition;

@@ -1,5 +1,5 @@
-//! Named points at which the process kills itself, so that the crash tests can die exactly there. Only with the feature
-//! `crash-points`; otherwise the calls are empty.
+//! Named points at which the process kills itself, so that the crash tests can die exactly there. They exist only with
+//! the feature `crash-points`; without it the calls do nothing.
 
 /// Dies here if `HEADROOM_CRASH_AT` says `<point>:<n>` and this is the n-th time.
 #[cfg(feature = "crash-points")]
@@ -9,7 +9,7 @@ pub fn point(name: &str) {
     let Ok(wanted) = std::env::var("HEADROOM_CRASH_AT") else { return };
     let Some((point, n)) = wanted.split_once(':') else { return };
     if point == name && PASSED.fetch_add(1, Relaxed).saturating_add(1) == n.parse().unwrap_or(1) {
-        // As kill -9 would: no destructors, no exit handlers.
+        // This is like kill -9: no destructors and no exit handlers run.
         std::process::abort();
     }
 }

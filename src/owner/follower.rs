@@ -1,6 +1,6 @@
 //! Following partitions that other processes own: their committed events are folded as they come, so that reads are
-//! answered here and an owner could be made of the state in a moment. A partition that this process owns is left alone
-//! until its owner is gone; then following goes on from where the owner left the state.
+//! answered here, and this process can take a partition over in a moment. A partition that this process owns is left
+//! alone until its owner is gone; then following goes on from where the owner left the state.
 
 use super::checkpointer::Checkpointer;
 use super::recover::{Recovery, fold_stored};
@@ -14,18 +14,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time before a partition that could not be attended to is tried again, in milliseconds; twice as long with every try
-/// in vain that follows.
+/// Time before a partition that could not be followed is tried again, in milliseconds; doubled with every further
+/// failure.
 const RETRY_MS: u64 = 500;
-/// Longest such time, in milliseconds, unless a try takes long: the others wait for it.
+/// Longest such time, in milliseconds. After a try that took long it is longer, because the other partitions wait
+/// meanwhile.
 const RETRY_MAX_MS: u64 = 2_000;
-/// Tries may take one part in so many of the time that passes.
+/// Tries may take at most one part in this many of the time that passes.
 const TRIED_ONE_IN: u64 = 5;
-/// Tries in vain to read a stretch after which a partition is followed all the same, one event after the other up to
-/// what is wrong with it.
+/// After this many failures to read a stretch, a partition is followed all the same: one event after the other, up to
+/// the one that is wrong.
 const STRETCH_TRIES: u32 = 3;
 
-/// Tries in vain to attend to a partition.
+/// Failed tries to follow a partition.
 #[derive(Default)]
 struct Failing {
     tries: u32,
@@ -33,7 +34,7 @@ struct Failing {
     due: Micros,
 }
 
-/// Follows all partitions of a log on one thread. A partition that an owner of this process has is left alone.
+/// Follows all partitions of a log on one thread. A partition that this process owns is left alone.
 pub struct Follower<'a, S> {
     stream: S,
     replica: &'a Replica,
@@ -41,7 +42,7 @@ pub struct Follower<'a, S> {
     checkpointer: &'a Checkpointer,
     /// Partitions that the stream hands over.
     followed: BTreeSet<u32>,
-    /// Partitions that could not be attended to: the others go on meanwhile.
+    /// Partitions that could not be followed; the others go on meanwhile.
     failing: BTreeMap<u32, Failing>,
     /// Partitions whose checkpoint was not looked at yet.
     unrestored: BTreeSet<u32>,
@@ -52,7 +53,7 @@ pub struct Follower<'a, S> {
 }
 
 impl<'a, S: EventStream> Follower<'a, S> {
-    /// Of all partitions of `replica`, each from its checkpoint on.
+    /// A follower of all partitions of `replica`, each from its checkpoint on.
     pub fn new(
         stream: S,
         replica: &'a Replica,
@@ -74,8 +75,8 @@ impl<'a, S: EventStream> Follower<'a, S> {
         }
     }
 
-    /// Follows what is to be followed, and folds what has come; waits at most `wait` for the first event. A partition
-    /// that cannot be followed says so itself, and is tried again after a while.
+    /// Follows what is to be followed, and folds what has come; waits at most `wait` for the first event. For a
+    /// partition that cannot be followed, its handle says why, and it is tried again after a while.
     ///
     /// # Errors
     /// [`LogError`] when none of the log can be read now: call again after a while.
@@ -97,7 +98,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
                     self.let_go_of(partition);
                     self.put_off(handle, asked, error);
                 }
-                // One of before the partition was left says nothing of the state now.
+                // An end from before the partition was left says nothing about the state now.
                 Streamed::End if !self.followed.contains(&partition) => {}
                 Streamed::End => {
                     self.is_well(partition, handle);
@@ -106,9 +107,9 @@ impl<'a, S: EventStream> Follower<'a, S> {
             }
         }
         self.note();
-        for (partition, place) in self.stream.places() {
+        for (partition, offset) in self.stream.places() {
             if let Some(handle) = self.replica.partition(partition) {
-                self.probe.read_to(partition, handle, place);
+                self.probe.read_to(partition, handle, offset);
             }
         }
         Ok(())
@@ -151,7 +152,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
         handle.set_read_error(Some(error.reason()));
     }
 
-    /// The partition is read on, or another's affair.
+    /// The partition can be read again, or the follower has nothing to read of it.
     fn is_well(&mut self, partition: u32, handle: &PartitionHandle) {
         if self.failing.remove(&partition).is_some() {
             handle.set_read_error(None);
@@ -159,7 +160,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
         }
     }
 
-    /// Follows a partition that nobody here owns, and leaves one that somebody does.
+    /// Follows a partition that this process does not own, and leaves one that it owns.
     fn attend(&mut self, handle: &Arc<PartitionHandle>) -> Result<(), LogError> {
         self.restore(handle)?;
         let (partition, next_seq) = (handle.id(), handle.read(|state| state.position().next_seq));
@@ -179,8 +180,8 @@ impl<'a, S: EventStream> Follower<'a, S> {
         Ok(())
     }
 
-    /// Reads what is far behind the log's end, a stretch in each round: a stream hands over one event after the other.
-    /// Answers whether the end is near.
+    /// Reads a partition that is far behind the log's end, one stretch in each round. The stream would be slower,
+    /// because it hands over one event at a time. Answers whether the end is near.
     fn catch_up(&mut self, partition: u32, handle: &PartitionHandle, next_seq: u64) -> Result<bool, LogError> {
         let end = self.recovery.tail.end(partition)?;
         if end.saturating_sub(next_seq) <= FOLLOWED_AT_ONCE as u64 {
@@ -194,7 +195,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
         Ok(false)
     }
 
-    /// Puts the partition's checkpoint in, once. A log that does not say whether it is of use is asked again after a
+    /// Puts the partition's checkpoint in, once. If the log cannot be read to check it, this is tried again after a
     /// while.
     fn restore(&mut self, handle: &PartitionHandle) -> Result<(), LogError> {
         let partition = handle.id();
@@ -205,7 +206,7 @@ impl<'a, S: EventStream> Follower<'a, S> {
             match self.recovery.restore(handle) {
                 Ok(_) => {}
                 Err(ClaimError::Log(error)) => return Err(error),
-                // Nothing was read of it yet: there is no state that anybody may see.
+                // Nothing of the partition was read yet, so there is no state that a caller may see.
                 Err(ClaimError::Breach(breach)) => {
                     let unreadable = PartitionStatus::Unreadable { why: breach.to_string() };
                     if handle.try_transition(&[StatusKind::Restoring], unreadable).is_ok() {
@@ -238,28 +239,31 @@ impl<'a, S: EventStream> Follower<'a, S> {
     }
 
     fn fold(&mut self, partition: u32, handle: &PartitionHandle, event: &StoredEvent) {
-        // One that was handed over before its owner was made and taken back again is known already.
+        // The state has this event already if the stream handed it over before an owner here folded it and ended.
         let folded = handle.follow(|state| match event.seq >= state.position().next_seq {
             true => fold_stored(state, event).map(Some),
             false => Ok(None),
         });
         let Some(folded) = folded else {
-            // It is being claimed. A claim that fails leaves the state behind this event: it has to be handed over again.
+            // The partition is being claimed. If the claim fails, the state lacks this event: the stream has to hand it
+            // over again.
             return self.leave(partition);
         };
         match folded {
-            Ok(Some(recorded)) => {
+            Ok(Some(chained)) => {
                 self.is_well(partition, handle);
-                // Its time goes on from here, as its owner's does, and not from when somebody asks for it.
+                // The partition's time continues from this event, as its owner's does, and not from the next time
+                // somebody reads it.
                 handle.time().now(self.recovery.clock);
-                (self.recovery.on_committed)(&recorded);
+                (self.recovery.on_committed)(&chained);
             }
             Ok(None) => {}
             Err(breach) => self.broken(partition, handle, &breach),
         }
     }
 
-    /// A checkpoint that the log does not go on from is removed, and all of the log read; anything else is the end.
+    /// If the log does not continue a checkpoint, the checkpoint is deleted and the whole log is read. Any other breach
+    /// stops the partition.
     fn broken(&mut self, partition: u32, handle: &PartitionHandle, breach: &Breach) {
         self.let_go_of(partition);
         let why = breach.to_string();
@@ -288,20 +292,20 @@ impl<'a, S: EventStream> Follower<'a, S> {
     }
 }
 
-/// How a silent log is told from one that cannot be reached, and from one that hides what was committed behind a
-/// transaction that nobody ends: the log is asked for its whole end again and again, and what has been read up to such an
-/// end was current when it was asked for.
+/// Tells apart a log without new events, a log that is out of reach, and a log that hides committed events behind a
+/// transaction that nobody ends. It asks the log for its whole end again and again. A state that was read up to such an
+/// end was current when the log was asked.
 pub struct EndOffsetProbe(Vec<Mutex<ProbeState>>);
 
 #[derive(Clone, Copy, Default)]
 struct ProbeState {
-    /// The place up to which the partition is read, of one that is followed.
+    /// The offset up to which the partition is read, if it is followed.
     read: Option<i64>,
-    /// An end that is not read up to yet.
+    /// An end that has not been reached yet.
     ahead: Option<AskedEnd>,
 }
 
-/// The end of a partition's log, and the time before the log was asked for it.
+/// The end of a partition's log, and the time just before the log was asked for it.
 #[derive(Clone, Copy)]
 struct AskedEnd {
     end: i64,
@@ -311,20 +315,21 @@ struct AskedEnd {
 /// What a log says of one partition's end, in its own offsets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogEnd {
-    /// Everything that anybody was told of lies before this offset, decided or not.
+    /// The offset after the partition's last record, records of open transactions included. Every event that a caller
+    /// was told of lies before it.
     pub end: i64,
     /// Where the last turn of this process ended; none before its first one.
     pub written: Option<i64>,
 }
 
 impl EndOffsetProbe {
-    /// A probe of so many partitions, none of which was asked about yet.
+    /// A probe of this many partitions; the log was asked about none of them yet.
     pub fn new(partitions: u32) -> EndOffsetProbe {
         EndOffsetProbe((0..partitions).map(|_| Mutex::default()).collect())
     }
 
-    /// Asks for the end of every partition that has not stopped. `ends` answers none when the log does not say, and may
-    /// wait.
+    /// Asks for the end of every partition that has not stopped. `ends` may wait, and answers none when the log does
+    /// not answer.
     pub fn look(&self, replica: &Replica, clock: &dyn Clock, ends: impl Fn(u32) -> Option<LogEnd>) {
         for (handle, probe) in replica.partitions().zip(&self.0) {
             if handle.has_stopped() {
@@ -339,7 +344,7 @@ impl EndOffsetProbe {
             match probe.read {
                 _ if is_owned && written == Some(end) => handle.was_current_at(asked),
                 Some(read) if read >= end => handle.was_current_at(asked),
-                // The first one is read up to first.
+                // An end that was asked for earlier has to be reached first.
                 Some(_) => {
                     probe.ahead.get_or_insert(AskedEnd { end, asked });
                 }
@@ -348,12 +353,12 @@ impl EndOffsetProbe {
         }
     }
 
-    /// A followed partition's state is that of all that lies before this place.
-    fn read_to(&self, partition: u32, handle: &PartitionHandle, place: i64) {
+    /// A followed partition's state holds all that lies before this offset.
+    fn read_to(&self, partition: u32, handle: &PartitionHandle, offset: i64) {
         let Some(probe) = self.0.get(partition as usize) else { return };
         let mut probe = probe.lock();
-        probe.read = Some(place);
-        if let Some(AskedEnd { asked, .. }) = probe.ahead.take_if(|ahead| ahead.end <= place) {
+        probe.read = Some(offset);
+        if let Some(AskedEnd { asked, .. }) = probe.ahead.take_if(|ahead| ahead.end <= offset) {
             handle.was_current_at(asked);
         }
     }

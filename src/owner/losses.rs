@@ -1,5 +1,5 @@
-//! Whether a log still holds all that was seen of it (L10). What is gone is named, and a person has to look into it: an
-//! owner that went on would give away again what was promised to others.
+//! Whether a log still holds all that was seen of it (L10). Lost events are named, and an operator has to look into
+//! them: an owner that went on would give away again what was promised to others.
 
 use crate::domain::{Breach, ChainedEvent, Digest, EventBody, Law, Micros};
 use crate::limits::TURN_BYTES_MAX;
@@ -28,26 +28,26 @@ pub enum What {
         from: u64,
         /// The event after the last one seen.
         until: u64,
-        /// When the last event was decided that is left, if one is.
+        /// When the last event that is left was decided, if one is left.
         since: Option<Micros>,
-        /// When the last event was decided that was seen.
+        /// When the last event that was seen was decided.
         last: Micros,
     },
-    /// It holds another event in the place of the last one seen.
+    /// It holds another event under the sequence number of the last one seen.
     Other {
         /// The sequence number of the event.
         at: u64,
         /// When the event that was seen was decided.
         last: Micros,
     },
-    /// What was seen was seen of another log.
+    /// The events that were seen belong to another log.
     OtherLog {
         /// The id of the log that was seen.
         seen: u128,
         /// The id of the log that is there.
         found: u128,
     },
-    /// What was seen cannot be read.
+    /// The note of what was seen cannot be read.
     Unreadable(String),
 }
 
@@ -119,10 +119,11 @@ impl fmt::Display for What {
     }
 }
 
-/// What the log has lost of the partition, if anything that `store` has seen of it is gone and no event says so.
+/// What the log has lost of the partition: `store` has seen an event that is gone, and no event accepts the loss. None
+/// where nothing is lost.
 ///
 /// # Errors
-/// [`LogError`] when the log does not say.
+/// [`LogError`] when the log cannot be read.
 pub fn loss(
     tail: &dyn CommittedTail,
     store: &dyn Store,
@@ -152,8 +153,8 @@ fn missing(tail: &dyn CommittedTail, log_id: u128, partition: u32, seen: &Seen) 
     let (until, last) = (seen.next_seq, seen.decided_at);
     let mut end = tail.end(partition)?;
     if end < until {
-        // Where a reader comes to may lie before what was committed, for as long as a transaction is open. A log that
-        // readers see all of needs no more: an owner that was killed in its turn keeps no restart waiting.
+        // While a transaction is open, readers may see less than what was committed. If readers see all that was seen,
+        // no further check is needed, so an owner that was killed in its turn does not delay a restart.
         end = tail.end_told(partition)?;
     }
     let is_there = |(chain, _)| chain == seen.chain;
@@ -169,8 +170,8 @@ fn missing(tail: &dyn CommittedTail, log_id: u128, partition: u32, seen: &Seen) 
     }))
 }
 
-/// Whether an event of the log says that a person has accepted the loss. It is later than all that was lost, and what
-/// came after it is not.
+/// Whether an event of the log says that a person has accepted the loss. That event is later than all that was lost, so
+/// it does not accept a later loss.
 fn is_accepted(tail: &dyn CommittedTail, partition: u32, end: u64, seen: &Seen) -> Result<bool, LogError> {
     let mut next = 0;
     while next < end {
@@ -187,9 +188,9 @@ fn is_accepted(tail: &dyn CommittedTail, partition: u32, end: u64, seen: &Seen) 
     Ok(false)
 }
 
-/// The digest and the time of an event that the log holds; nothing where its bytes are none.
+/// The digest and the time of an event that the log holds; none where its bytes are no event.
 fn decided(tail: &dyn CommittedTail, partition: u32, seq: u64) -> Result<Option<(Digest, Micros)>, LogError> {
     let events = tail.read(partition, seq, 1)?;
-    let recorded = events.first().and_then(|event| wire::event::decode(&event.bytes).ok());
-    Ok(recorded.map(|recorded| (recorded.digest, recorded.event.decided_at)))
+    let chained = events.first().and_then(|event| wire::event::decode(&event.bytes).ok());
+    Ok(chained.map(|chained| (chained.digest, chained.event.decided_at)))
 }

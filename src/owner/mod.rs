@@ -1,6 +1,6 @@
-//! Deciding for a partition. [`Partition`] is the sans-IO machine: `decide` a batch, let the shell commit, `conclude`
-//! with what became of it; nothing staged is seen by the fold, the store, a reply or a reader before that. [`shell`]
-//! holds the only loop that does so.
+//! The owner of a partition decides its commands. [`Partition`] is the sans-IO machine: `decide` takes a batch, the
+//! shell commits the turn, and `conclude` takes the outcome of the commit. Before that, the fold, the store, replies
+//! and readers see nothing of the turn. [`shell`] holds the only loop that does this.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod checkpointer;

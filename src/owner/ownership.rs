@@ -1,15 +1,16 @@
-//! Which partitions this process owns, claims or gives up: a sans-IO machine. The group says what should be, owners say
-//! what became of them, ticks say what time it is; out come the things to do. That two processes believe to own the same
-//! partition is no fault: the log lets one of them write.
+//! Which partitions this process owns, claims or gives up: a sans-IO machine. The group says which partitions it should
+//! own, owners say how they ended, and ticks say what time it is. The outputs are the things to do. Two processes may
+//! both believe that they own a partition. That does no harm, because the log lets only one of them write.
 //!
-//! A partition that the group takes away is served on until its next owner fences this one: the group needs a second to
-//! give it away. What is not served yet is not begun.
+//! When the group takes a partition away, its owner here serves on until the next owner fences it, because the group
+//! needs a second to assign the partition again. An owner that does not serve yet stops at once.
 //!
-//! When the group cannot be heard, what it said last is presumed to hold: an owner goes on until the group speaks again, or
-//! until another owner fences it.
+//! When the group is out of reach, its last assignment is presumed to hold: an owner goes on until the group answers
+//! again, or until another owner fences it.
 //!
-//! An owner that failed or was fenced is made anew for as long as the group says so, after a pause that grows: being
-//! fenced does not mean that there is another owner, for an owner whose own transaction ran out of time reads the same.
+//! When an owner failed or was fenced, the partition is claimed again for as long as the group assigns it to this
+//! process, after a pause that grows. Being fenced does not prove that there is another owner: an owner whose own
+//! transaction timed out gets the same error.
 
 use crate::domain::Micros;
 use crate::limits::{CLAIM_FENCED_MS, CLAIM_RETRY_MAX_MS, CLAIM_RETRY_MS, CLAIM_STEADY_MS};
@@ -18,11 +19,11 @@ use std::collections::BTreeMap;
 /// Why an owner ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
-    /// It was told to, and has finished its turn.
+    /// It was asked to stop, and has finished its turn.
     Stopped,
-    /// The log takes nothing from it any more.
+    /// The log accepts nothing from it any more.
     Fenced,
-    /// It could not claim, or does not know what became of a turn.
+    /// It could not claim the partition, or does not know whether a turn was committed.
     Retry,
     /// A law is broken, or its state cannot be rebuilt: the partition is not to be served by this process again.
     Failed,
@@ -40,7 +41,7 @@ pub enum Input {
         /// Whether its owner here is Active: then it serves on until the next owner fences it.
         is_served: bool,
     },
-    /// The group was not heard for so long that it may have given the partition to another.
+    /// The group was out of reach for so long that it may have given the partition to another process.
     Lost(u32),
     /// Its owner in this process ended.
     Ended(u32, Ended),
@@ -61,7 +62,7 @@ pub enum Output {
     Yield(u32),
     /// This process has given the partition up: the group may give it to another.
     Released(u32),
-    /// The log has no such partition: somebody has to hear of it.
+    /// The log has no such partition: an operator has to know.
     Unknown(u32),
 }
 
@@ -73,17 +74,17 @@ enum Assignment {
     Waiting { at: Micros },
     /// The partition has an owner here since this time.
     Taken { since: Micros, is_stopping: bool },
-    /// This process does not own the partition again before it is started anew.
+    /// This process does not own the partition again until it is restarted.
     Failed,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct AssignmentSlot {
     is_assigned: bool,
-    /// Whether that is what the group said last, before it was out of reach.
+    /// Whether the group is out of reach, so that its last assignment is presumed to hold.
     is_presumed: bool,
     assignment: Assignment,
-    /// Owners that ended soon, one after the other.
+    /// How many owners in a row ended soon after they began.
     failures: u32,
 }
 
@@ -96,7 +97,7 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Of a log with so many partitions; nothing is assigned yet.
+    /// The machine for a log with this many partitions; nothing is assigned yet.
     pub fn new(partitions: u32) -> Ownership {
         Ownership { partitions, slots: BTreeMap::new(), is_closing: false }
     }
@@ -126,8 +127,8 @@ impl Ownership {
         self.slots.values().filter_map(due).min()
     }
 
-    /// Partitions that the group gave to this process before it was lost. When it speaks again it names those that stay:
-    /// the others are revoked.
+    /// Partitions that the group gave to this process before it was out of reach. When it answers again it names those
+    /// that stay: the others are revoked.
     pub fn presumed(&self) -> Vec<u32> {
         self.slots.iter().filter(|(_, slot)| slot.is_presumed).map(|(partition, _)| *partition).collect()
     }
@@ -137,7 +138,7 @@ impl Ownership {
         !self.slots.values().any(|slot| matches!(slot.assignment, Assignment::Taken { .. }))
     }
 
-    /// The group goes by its topic, which may have been given more partitions than the log was made with.
+    /// The group assigns the partitions of its topic, which may have more of them than the log was created with.
     fn is_unknown(&self, partition: u32) -> bool {
         partition >= self.partitions
     }
@@ -194,7 +195,7 @@ impl Ownership {
         if how == Ended::Failed {
             slot.assignment = Assignment::Failed;
         }
-        // Who is fenced and not heard by the group has been replaced.
+        // An owner that is fenced while the group is out of reach has been replaced.
         slot.is_assigned &= !(slot.is_presumed && how == Ended::Fenced);
         if !slot.is_assigned || is_closing {
             return vec![Output::Released(partition)];
@@ -204,8 +205,9 @@ impl Ownership {
         }
         let was_steady = now.ms_since(since) >= CLAIM_STEADY_MS;
         slot.failures = if was_steady { 0 } else { slot.failures.saturating_add(1) };
-        // One that stopped because it had to stop for a moment, and one that had long been steady, goes on at once; but
-        // who is fenced hears the group first, which may have replaced it.
+        // The partition is claimed again at once when its owner only had to stop for a moment, or had been steady for
+        // long. After a fenced owner there is always a pause: the group may have given the partition to another
+        // process.
         if how == Ended::Stopped || (how != Ended::Fenced && slot.failures == 0) {
             slot.assignment = Assignment::Taken { since: now, is_stopping: false };
             return vec![Output::Claim(partition)];
@@ -297,13 +299,13 @@ mod tests {
         assert!(!w.ownership.is_idle());
         w.check(Input::Ended(3, Ended::Fenced), &[Output::Released(3)]);
         assert!(w.ownership.is_idle() && w.ownership.next_due().is_none());
-        // Or given back, because the next one died before it came to it.
+        // Or it is given back, because the next owner died before it claimed the partition.
         w.check(Input::Assigned(4), &[Output::Claim(4)]);
         w.check(revoked(4, true), &[Output::Yield(4), Output::Released(4)]);
         w.check(Input::Assigned(4), &[]);
         w.check(Input::Ended(4, Ended::Retry), &[]);
         assert!(w.ownership.next_due().is_some());
-        // Or still here when the process ends.
+        // Or it is still here when the process ends.
         w.check(Input::Assigned(5), &[Output::Claim(5)]);
         w.check(revoked(5, true), &[Output::Yield(5), Output::Released(5)]);
         w.check(Input::Shutdown, &[Output::Stop(5)]);
@@ -340,7 +342,7 @@ mod tests {
             w.check(Input::Tick, &[Output::Claim(0)]);
             pause_ms <= CLAIM_RETRY_MAX_MS
         }));
-        // One that had served for long goes on at once.
+        // After an owner that had served for long, the partition is claimed again at once.
         w.later(CLAIM_STEADY_MS);
         w.check(Input::Ended(0, Ended::Retry), &[Output::Claim(0)]);
         w.later(CLAIM_STEADY_MS);
@@ -367,14 +369,14 @@ mod tests {
             w.check(Input::Lost(partition), &[Output::Released(partition)]);
         }
         assert_eq!(w.ownership.presumed(), [0, 1, 2]);
-        // One fails and is made anew, one is fenced and is not.
+        // One owner fails and its partition is claimed again; one is fenced and its partition is not.
         w.check(Input::Ended(0, Ended::Retry), &[]);
         w.later(CLAIM_RETRY_MS);
         w.check(Input::Tick, &[Output::Claim(0)]);
         w.check(Input::Ended(1, Ended::Fenced), &[Output::Released(1)]);
         w.later(CLAIM_RETRY_MAX_MS);
         w.check(Input::Tick, &[]);
-        // The group speaks: one stays, one is another's.
+        // The group answers again: one partition stays, the others are revoked.
         w.check(Input::Assigned(0), &[]);
         assert_eq!(w.ownership.presumed(), [1, 2]);
         w.check(revoked(1, false), &[Output::Released(1)]);

@@ -92,8 +92,8 @@ impl Partition {
         turn.finish(Vec::new())
     }
 
-    /// The turn that gives up every command from the next one on and before `until`, because they are lost, with an
-    /// operator's reason. There is nothing to commit when the next command is not before `until`.
+    /// The turn that gives up lost commands, from the next one to the last one before `until`, with an operator's
+    /// reason. There is nothing to commit when the next command is not before `until`.
     pub fn lost(&self, state: &PartitionState, until: u64, detail: &str, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         let next = turn.position.next_input;
@@ -106,8 +106,8 @@ impl Partition {
         turn.finish(vec![StoredCommand { offset: input_offset, skipped, bytes: Vec::new() }])
     }
 
-    /// The turn that accepts the loss of the events from the first of these sequence numbers on and before the
-    /// second, with an operator's reason. Its time is after `last`, the time of the last event that anybody knows of.
+    /// The turn that accepts the loss of the events with sequence numbers from `from` to the last one before `until`,
+    /// with an operator's reason. Its time is after `last`, the time of the last event that anybody knows of.
     pub fn events_lost(
         &self,
         state: &PartitionState,
@@ -124,7 +124,7 @@ impl Partition {
     /// commit when none is due.
     ///
     /// # Panics
-    /// When a decision breaks a law: no owner is better than a wrong one.
+    /// When a decision breaks a law: a partition without an owner is better than one with a wrong owner.
     pub fn expire(&self, state: &PartitionState, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         let due = state.due(turn.now, TURN_OVERDUE_MAX);
@@ -137,7 +137,7 @@ impl Partition {
     /// expired in any case, so that no command is refused because of a hold that has ended.
     ///
     /// # Panics
-    /// When a decision breaks a law: no owner is better than a wrong one.
+    /// When a decision breaks a law: a partition without an owner is better than one with a wrong owner.
     pub fn decide(&self, state: &PartitionState, batch: Vec<StoredCommand>, now: Micros) -> Staged {
         let mut turn = Drafting::begin(self, state, now);
         let due = state.due(turn.now, TURN_TIMERS_MAX);
@@ -172,7 +172,7 @@ impl Partition {
         for (decided, written) in staged.decided.into_iter().zip(events) {
             state.fold(&decided)?;
             concluded.report.count(&decided.event);
-            // Nobody is told of a copy, because the first decision is the answer.
+            // A copy gets no reply, because the first decision is the answer.
             let is_copy = decided.event.body.rejection().is_some_and(|r| r.reason == Reason::Duplicate);
             let stamp = decided.event.command().filter(|_| !is_copy);
             if let Some(to) = stamp.and_then(|command| command.reply_to) {

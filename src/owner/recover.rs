@@ -14,10 +14,10 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::thread::{Builder, Scope};
 
-/// Event bytes of one batch, and batches that are read before they are asked for.
+/// Event bytes of one batch, and the most batches that are read ahead.
 const READ_BYTES: usize = 1 << 20;
 const READ_AHEAD: usize = 8;
-/// Threads that decode what one reads: more are faster than folding.
+/// The most threads that decode what one thread reads: with more of them, decoding is faster than folding.
 const DECODERS_MAX: usize = 4;
 
 /// Everything that rebuilding a partition's state needs.
@@ -30,19 +30,19 @@ pub struct Recovery<'a> {
     pub store: &'a dyn Store,
     /// Wall clock and monotonic clock.
     pub clock: &'a dyn Clock,
-    /// Told how recovery went, for metrics and log lines.
+    /// Receives how recovery went, for metrics and log lines.
     pub report: &'a dyn Report,
-    /// Told of every event that is read from the log: it may be what a caller still waits for.
+    /// Called with every event that is read from the log: a caller may still wait for it.
     pub on_committed: &'a (dyn Fn(&ChainedEvent) + Sync),
 }
 
 impl Recovery<'_> {
-    /// Puts the partition's checkpoint into `handle`, or an empty state if no checkpoint matches the log. Answers whether
-    /// one did.
+    /// Puts the partition's checkpoint into `handle`, or an empty state if no checkpoint matches the log. Answers
+    /// whether one did.
     ///
     /// # Errors
-    /// [`ClaimError::Breach`] when the log holds less than was seen of it (L10), and [`ClaimError::Log`] when it does not
-    /// say: nothing that was seen is removed, and `handle` is as it was.
+    /// [`ClaimError::Breach`] when the log holds less than was seen of it (L10), and [`ClaimError::Log`] when the log
+    /// cannot be read. In both cases the store and `handle` are unchanged.
     pub fn restore(&self, handle: &PartitionHandle) -> Result<bool, ClaimError> {
         let partition = handle.id();
         if let Some(loss) = loss(self.tail, self.store, self.log_id, partition)? {
@@ -55,7 +55,8 @@ impl Recovery<'_> {
         Ok(is_there)
     }
 
-    /// Takes a followed partition's state on to the event before `until`, which the log has, or past `enough`.
+    /// Folds a followed partition's events up to the last one before `until`, which the log has. It stops earlier once
+    /// it is past `enough`.
     ///
     /// # Errors
     /// [`ClaimError`] when the log cannot be read or breaks a law.
@@ -66,13 +67,14 @@ impl Recovery<'_> {
             let folded = handle.follow(|state| fold_all(state, &events));
             let folded = folded.ok_or_else(|| LogError::superseded("the partition was claimed in the meantime"));
             folded?.map_err(ClaimError::Breach)?;
-            events.iter().flatten().for_each(|recorded| (self.on_committed)(recorded));
+            events.iter().flatten().for_each(|chained| (self.on_committed)(chained));
             Ok(())
         })
     }
 
-    /// Claims the partition and takes `handle` on to the end of its log, from where it is: a checkpoint's state or a
-    /// follower's. The log is the truth: a checkpoint that it does not go on from is removed, and all of it read.
+    /// Claims the partition and folds its events into `handle` up to the end of the log, from the state of a checkpoint
+    /// or of a follower. The log is the truth: if it does not continue the checkpoint, the checkpoint is deleted and
+    /// the whole log is read.
     ///
     /// # Errors
     /// [`ClaimError`]; `handle` is then not to be served.
@@ -107,15 +109,15 @@ impl Recovery<'_> {
 
     fn replay<L: PartitionLog>(&self, log: &L, handle: &PartitionHandle) -> Result<L::Owned, ClaimError> {
         let (partition, from) = (handle.id(), handle.read(|state| state.position().next_seq));
-        // What was followed is at the end already, and asking for it takes time that a claim must not take.
+        // A followed state is at the end already, and a claim must not take the time to ask for the end.
         if handle.status_kind() == StatusKind::Restoring
             && let Ok(end) = self.tail.end(partition)
         {
             handle.progress().set_end_seq(end);
         }
         log.claim(partition, from, &mut |event| {
-            let recorded = handle.write(|state| fold_stored(state, &event))?;
-            (self.on_committed)(&recorded);
+            let chained = handle.write(|state| fold_stored(state, &event))?;
+            (self.on_committed)(&chained);
             Ok(handle.read(|state| state.position().next_input))
         })
     }
@@ -123,7 +125,7 @@ impl Recovery<'_> {
     /// The state in the partition's checkpoint, if there is one that matches the log. One that does not is deleted.
     ///
     /// # Errors
-    /// [`LogError`] when the log does not say.
+    /// [`LogError`] when the log cannot be read.
     pub fn checkpoint(&self, partition: u32) -> Result<Option<PartitionState>, LogError> {
         let state = match kept(self.store, self.log_id, partition) {
             Ok(Some(state)) => self.mismatch(&state)?.map_or(Ok(Some(state)), Err),
@@ -135,11 +137,11 @@ impl Recovery<'_> {
         }))
     }
 
-    /// Why the log does not go on from this state; none where it does.
+    /// Why the log does not continue this state; none where it does.
     fn mismatch(&self, state: &PartitionState) -> Result<Option<String>, LogError> {
         let (partition, position) = (state.partition(), *state.position());
-        // Where a reader comes to may lie before what was committed, for as long as a transaction is open. One that is
-        // not ahead of that needs no more: an owner that was killed in its turn keeps no restart waiting.
+        // While a transaction is open, readers may see less than what was committed. A checkpoint that is not ahead of
+        // what readers see needs no further check, so an owner that was killed in its turn does not delay a restart.
         if position.next_seq > self.tail.end(partition)? {
             let end = self.tail.end_told(partition)?;
             if position.next_seq > end {
@@ -151,8 +153,11 @@ impl Recovery<'_> {
         let Some(event) = events.first() else { return Ok(Some("the log does not hold its last event".to_owned())) };
         Ok(match wire::event::decode(&event.bytes) {
             Err(error) => Some(error.to_string()),
-            Ok(recorded) if recorded.digest == position.chain => None,
-            Ok(recorded) => Some(format!("its last event is {}, the log's is {}", position.chain, recorded.digest)),
+            Ok(chained) if chained.digest == position.chain => None,
+            Ok(chained) => Some(format!(
+                "its last event has the digest {}, that of the log has {}",
+                position.chain, chained.digest
+            )),
         })
     }
 
@@ -181,9 +186,9 @@ pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<Pa
 /// # Errors
 /// The [`Breach`]; bytes that are no event break the chain.
 pub fn fold_stored(state: &mut PartitionState, event: &StoredEvent) -> Result<ChainedEvent, Breach> {
-    let recorded = decode_event(state.partition(), event)?;
-    state.fold(&recorded)?;
-    Ok(recorded)
+    let chained = decode_event(state.partition(), event)?;
+    state.fold(&chained)?;
+    Ok(chained)
 }
 
 fn decode_event(partition: u32, event: &StoredEvent) -> Result<ChainedEvent, Breach> {
@@ -208,8 +213,8 @@ pub fn rebuild(
     replay_from(tail, PartitionState::new(partition), until, progress)
 }
 
-/// Carries a state on to the event before `until`, which the log has, calling `progress` with the sequence number
-/// reached.
+/// Folds events into a state up to the last one before `until`, which the log has, and calls `progress` with the
+/// sequence number reached.
 ///
 /// # Errors
 /// [`ClaimError`] when the log cannot be read or breaks a law.
@@ -228,18 +233,18 @@ pub fn replay_from(
     Ok(state)
 }
 
-/// One event's, for those before it are folded first: the first breach is the one to name.
+/// The result for one event. The events before it are folded first, so that the first breach is the one that is named.
 type Decoded = Result<ChainedEvent, Breach>;
 
 fn fold_all(state: &mut PartitionState, events: &[Decoded]) -> Result<(), Breach> {
     events.iter().try_for_each(|decoded| decoded.as_ref().map_err(Breach::clone).and_then(|event| state.fold(event)))
 }
 
-/// Hands over these events, a batch at a time and none any more after `enough`, while one thread reads the next ones and
-/// others decode them: both take longer than folding.
+/// Hands over these events in batches, and stops after `enough`. Meanwhile one thread reads the next batches and others
+/// decode them, because both take longer than folding.
 ///
 /// # Errors
-/// What `each` says, or the [`LogError`] of a read.
+/// The error of `each`, or the [`LogError`] of a read.
 fn ahead(
     tail: &dyn CommittedTail,
     partition: u32,
@@ -249,14 +254,14 @@ fn ahead(
 ) -> Result<(), ClaimError> {
     std::thread::scope(|scope| {
         let (decode, undecoded) = bounded::<(Vec<StoredEvent>, Sender<_>)>(0);
-        // A batch's place in the order is where its decoder will leave it.
+        // For each batch, in order, the channel on which its decoder sends the result.
         let (order, decoded) = bounded::<Receiver<Result<Vec<Decoded>, LogError>>>(READ_AHEAD);
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get).clamp(1, DECODERS_MAX) {
             let undecoded = undecoded.clone();
             let decoding = move || {
                 for (events, done) in undecoded {
                     let decoded = events.iter().map(|event| decode_event(partition, event)).collect();
-                    // Whoever has stopped listening has an error to tell.
+                    // The receiver is gone only after an error, which it reports itself.
                     let _ = done.send(Ok(decoded));
                 }
             };
@@ -265,11 +270,11 @@ fn ahead(
         let reading = move || {
             let mut next = seqs.start;
             while next < seqs.end.min(enough) {
-                let (done, place) = bounded(1);
+                let (done, result) = bounded(1);
                 let batch = batch(tail, partition, next, seqs.end);
                 next = batch.as_ref().ok().and_then(|events| events.last()).map_or(u64::MAX, |event| event.seq);
                 next = next.saturating_add(1);
-                let is_heard = order.send(place).is_ok();
+                let is_heard = order.send(result).is_ok();
                 let is_taken = match batch {
                     Ok(events) => decode.send((events, done)).is_ok(),
                     Err(error) => done.send(Err(error)).is_ok(),
@@ -280,9 +285,9 @@ fn ahead(
             }
         };
         start(scope, format!("reads-{partition}"), reading)?;
-        decoded.into_iter().try_for_each(|place| {
+        decoded.into_iter().try_for_each(|result| {
             let lost = || LogError::internal("a decoder ended before its batch was decoded");
-            each(place.recv().unwrap_or_else(|_| Err(lost()))?)
+            each(result.recv().unwrap_or_else(|_| Err(lost()))?)
         })
     })
 }

@@ -56,7 +56,7 @@ pub struct Recovered {
     pub from_checkpoint: bool,
 }
 
-/// Told what owners and followers do. Called on the partition's thread, so that it must not wait.
+/// Receives what owners and followers do. It is called on the partition's thread, so it must not wait.
 pub trait Report: Send + Sync {
     /// A turn was concluded.
     fn turn(&self, partition: u32, report: &TurnReport);
@@ -66,7 +66,8 @@ pub trait Report: Send + Sync {
     fn store_wiped(&self, partition: u32, why: &str);
     /// The partition was rebuilt.
     fn recovered(&self, partition: u32, recovered: &Recovered);
-    /// The partition cannot be followed, and why, or can again: `None`. It is tried again and again.
+    /// The partition cannot be followed for this reason, or can be followed again (`None`). It is tried again and
+    /// again.
     fn unread(&self, partition: u32, why: Option<&LogError>);
     /// A law was found broken.
     fn breach(&self, breach: &Breach);

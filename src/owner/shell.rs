@@ -1,5 +1,5 @@
-//! The loop of an owned partition, the only one there is: poll, decide, commit, conclude, and now and then a
-//! checkpoint. It runs on a plain thread of its own and branches on what the log says, never on what was decided.
+//! The only loop of an owned partition: it polls, decides, commits, concludes, and offers a checkpoint from time to
+//! time. It runs on a thread of its own. Its branches depend on what the log answers, never on what was decided.
 
 use super::checkpointer::Checkpointer;
 use super::crash;
@@ -20,11 +20,12 @@ pub enum End {
     Closed,
     /// Another owner has the partition.
     Fenced,
-    /// The log does not say what became of a turn, or cannot be polled: claim again.
+    /// It is not known whether a turn was committed, or the log cannot be polled: the partition has to be claimed
+    /// again.
     Unknown(LogError),
     /// A law is broken by what this owner has committed: the partition must not be served.
     Breach(Breach),
-    /// A law is broken by what somebody else has written beside this owner: the partition must not be served.
+    /// Another process wrote to the partition beside this owner and broke a law: the partition must not be served.
     Forked(Breach),
     /// The wall clock is far from the broker's: nothing may be decided by it.
     WrongClock(Offset),
@@ -44,10 +45,10 @@ pub struct Shell<'a, O> {
     pub replies: &'a dyn ReplyChannel,
     /// Where checkpoints are written.
     pub checkpointer: &'a Checkpointer,
-    /// Told of every turn, for metrics and log lines.
+    /// Receives a report of every turn, for metrics and log lines.
     pub report: &'a dyn Report,
-    /// After so many milliseconds without a turn the owner commits an empty one, for a log that forgets silent writers. None
-    /// where the log does not.
+    /// After this many milliseconds without a turn the owner commits an empty one, because the log forgets silent
+    /// writers. None for a log that does not forget them.
     pub tick_after_ms: Option<u64>,
 }
 
@@ -69,7 +70,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
         }
         let barrier = self.handle.read(|state| self.owner.barrier(state, nonce, time));
         self.settle(barrier, now)?;
-        // Whoever is served first must not be refused by holds that ended while nobody looked.
+        // Holds that ended while the partition had no owner must not cause the first commands to be refused.
         self.handle.progress().set_expiring(true);
         loop {
             let (time, now) = (self.time()?, self.clock.now());
@@ -99,8 +100,8 @@ impl<O: OwnedPartition> Shell<'_, O> {
                 Err(LogError { kind: LogErrorKind::Superseded, .. }) => return Err(End::Fenced),
                 Err(error) => return Err(End::Unknown(error)),
             };
-            let told = std::mem::replace(&mut trouble, self.log.trouble());
-            if told != trouble {
+            let before = std::mem::replace(&mut trouble, self.log.trouble());
+            if before != trouble {
                 self.handle.set_owner_error(trouble.clone());
             }
             let next_seq = self.next_seq();
@@ -129,8 +130,8 @@ impl<O: OwnedPartition> Shell<'_, O> {
         }
     }
 
-    /// The partition's time. Everything else here is a length, and goes by the steady clock. Where the log has a clock of its
-    /// own, nothing is decided by one that is far from it.
+    /// The partition's time. Everything else here is a duration, measured by the monotonic clock. Where the log has a
+    /// clock of its own, nothing is decided while this machine's clock is far from it.
     fn time(&self) -> Result<Micros, End> {
         let Some(stamp) = self.log.stamp() else { return Ok(self.handle.time().now(self.clock)) };
         let offset = self.clock.offset(&stamp);
@@ -153,7 +154,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
         self.handle.read(PartitionState::next_due).is_some_and(|due| due <= time)
     }
 
-    /// Until the next hold is due, within bounds.
+    /// How long a poll may wait: until the next hold is due, and at most [`POLL_WAIT_MAX_MS`].
     fn wait(&self) -> Result<Duration, End> {
         let time = self.time()?;
         let due = self.handle.read(PartitionState::next_due);
@@ -161,7 +162,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
         Ok(Duration::from_millis(due_in_ms.min(POLL_WAIT_MAX_MS)))
     }
 
-    /// Decides and commits a batch, and the holds that are due; again when nothing came of it.
+    /// Decides and commits a batch and the holds that are due. When the commit was aborted, it decides them again.
     fn turn(&mut self, mut batch: Vec<StoredCommand>) -> Result<(), End> {
         loop {
             let (time, now) = (self.time()?, self.clock.now());
@@ -196,13 +197,14 @@ impl<O: OwnedPartition> Shell<'_, O> {
             told(ClockSetOutcome::NotCommitted);
             return Ok(());
         }
-        // The time before may have been told to readers alone, with no event that shows that it went back.
+        // Readers may have seen a time that is later than any event's. Then the events alone do not show that it went
+        // back.
         self.handle.time().was_set_back();
         told(ClockSetOutcome::Done { seq, from, to });
         Ok(())
     }
 
-    /// Commits a turn and does what follows. Answers the turn when nothing came of it and it may be decided again.
+    /// Commits a turn and concludes it. Answers the turn when its commit was aborted, so that it can be decided again.
     fn settle(&mut self, staged: Staged, begun: Micros) -> Result<Option<Arc<Turn>>, End> {
         let decided = self.clock.now();
         let outcome = self.log.commit(staged.turn());
@@ -214,9 +216,10 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let concluded = self.handle.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
         crash::point("adopted");
         let now = self.clock.now();
-        // After anything else the log may hold more than the state does, and readers are told for how long already.
+        // After any other outcome the log may hold more than the state does. So the turn stays under way, and readers
+        // are told that the state may be out of date since the turn began.
         if matches!(outcome, CommitOutcome::Ok | CommitOutcome::Aborted) {
-            // The log let this owner write after that moment; since when it has not been one is not known.
+            // The log let this owner write after that moment, so the owner had not been replaced before it.
             self.handle.turn_ends(decided, now);
         }
         self.replies.send(concluded.replies);
@@ -230,7 +233,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
             CommitOutcome::Ok | CommitOutcome::Aborted => Ok(again),
             CommitOutcome::Fenced => Err(End::Fenced),
             CommitOutcome::Unknown => {
-                Err(End::Unknown(LogError::transient("the log does not say what became of a turn")))
+                Err(End::Unknown(LogError::transient("it is not known whether the last turn was committed")))
             }
         }
     }

@@ -219,7 +219,7 @@ impl LedgerMut for Stage<'_> {
         self.decided.insert(id);
     }
 
-    /// A clock is set by a turn of its own, so that no decision on this overlay follows.
+    /// The clock is set by a turn of its own, so no decision follows on this overlay.
     fn set_back(&mut self, _from: Micros, _by_us: u64) {}
 
     /// Nothing to do, for the same reason as in [`Stage::set_back`].

@@ -1,26 +1,30 @@
-//! Whether this process should leave its partitions to others: a sans-IO machine beside [`super::ownership`]. An owner on a
-//! slow link keeps what it cannot serve, for it still beats in time for the group: its callers run into their deadlines
-//! while another process stands idle.
+//! Whether this process should leave its partitions to others: a sans-IO machine beside [`super::ownership`]. An owner
+//! on a slow link keeps partitions that it cannot serve, because its heartbeats still reach the group in time. Its
+//! callers miss their deadlines while another process is idle.
 //!
-//! The shell says, look after look, what the turns of each owned partition take and how long a round trip to the cluster
-//! is. When turns do not fit a caller's deadline for a while, and the link is why, the machine asks who else there is. If
-//! another process is better off, this one leaves the group, serves on until its successors fence it, and rests. It comes
-//! back after the rest, once its link is as it should be, and at once when nobody else is left. Each rest that follows
-//! soon on the one before is twice as long, so that a link that comes and goes does not move partitions to and fro.
+//! Twice a second the shell reports how long the turns of each owned partition and a round trip to the cluster take.
+//! When turns have been too long for callers' deadlines for a while, and the link is the cause, the machine asks who
+//! else is in the group. If another process is better off, this one leaves the group, serves on until its successors
+//! fence it, and rests. It comes back after the rest, once its link is fast again. When no other process is left, it
+//! comes back at once. A rest that follows soon on the one before is twice as long, so that an unstable link does not
+//! move partitions back and forth.
 //!
-//! A cluster that is slow for everybody is no reason to go: then nobody is better off, as far as anybody has said.
+//! A cluster that is slow for every process is no reason to leave: then no other process has reported a better link.
 
 use crate::domain::Micros;
 use crate::limits::{SLOW_FORGOTTEN_MS, SLOW_MS, SLOW_REST_MAX_MS, SLOW_REST_MS, SLOW_TURNS};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Round trips of the last looks that are kept: the shortest of them counts, for any may have met a busy moment.
+/// How many of the last round trips are kept. The shortest of them counts, because any of them may have met a busy
+/// moment.
 const TRIPS: usize = 4;
-/// Round trips of one turn: its partition is added, its records are written, it is committed, and its commands came in one.
+/// Round trips of one turn: one brings its commands, one adds its partition, one writes its records, and one commits
+/// it.
 const TRIPS_OF_TURN: u64 = 4;
 /// Time between two questions about the group, in milliseconds.
 const ASK_EVERY_MS: u64 = 1_000;
-/// Time without a turn after which a partition is not known to be slow any more, in milliseconds: it may have gone.
+/// Time without a turn after which a partition does not count as slow any more, in milliseconds: it may have moved
+/// away.
 const STALE_MS: u64 = 10_000;
 
 /// The turns of one partition since the last look. At least one has ended.
@@ -39,20 +43,20 @@ pub enum Others {
     Unknown,
     /// This process is alone in the group.
     Nobody,
-    /// Somebody, whose link is no better than this process's.
+    /// There are other processes, and none of them has a better link than this one.
     NoneBetter,
-    /// Somebody who is better off, or of whom nothing is known but that it is there.
+    /// There is a process with a better link, or one that has said nothing about its link.
     Better,
 }
 
 /// What the shell sees twice a second.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Look {
-    /// Of each partition of which turns have ended here since the last look, what they took.
+    /// What turns took, for each partition on which at least one has ended here since the last look.
     pub turns: BTreeMap<u32, TurnTimes>,
     /// A round trip to the cluster, in milliseconds; none when the cluster did not answer.
     pub trip_ms: Option<u64>,
-    /// Whether this machine's clock keeps partitions from being decided here.
+    /// Whether partitions cannot be decided here because this machine's clock is wrong.
     pub is_clock_wrong: bool,
 }
 
@@ -82,7 +86,7 @@ pub enum Why {
 /// What the shell is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Find out who else is in the group, and say so.
+    /// Find out who else is in the group, and answer with [`Input::Group`].
     Ask,
     /// Leave the group of owners, for this reason.
     Leave(Why),
@@ -106,8 +110,8 @@ pub struct Withdrawal {
     is_resting: bool,
     /// Whether the clock was wrong at the last look.
     is_clock_wrong: bool,
-    /// When the last rest is over: before that it goes no second time, though it may have come back because nobody else was
-    /// there.
+    /// When the last rest is over. Before that it does not leave again, even if it came back early because nobody else
+    /// was there.
     rest_over: Micros,
     rest_ms: u64,
     /// When it came back last.
@@ -116,7 +120,7 @@ pub struct Withdrawal {
 }
 
 impl Withdrawal {
-    /// Of a process whose callers wait for so long.
+    /// The machine of a process whose callers wait for this long.
     pub fn new(deadline_ms: u64) -> Withdrawal {
         let (trips, slow) = (VecDeque::new(), BTreeMap::new());
         let (is_resting, is_clock_wrong, rest_over) = (false, false, Micros(0));
@@ -164,7 +168,7 @@ impl Withdrawal {
     fn look(&mut self, turns: &BTreeMap<u32, TurnTimes>, trip_ms: Option<u64>, now: Micros) {
         match trip_ms {
             Some(trip_ms) => self.trips.push_back(trip_ms),
-            // Nobody knows now what it is.
+            // The length of a round trip is not known now.
             None => self.trips.clear(),
         }
         if self.trips.len() > TRIPS {
@@ -182,13 +186,13 @@ impl Withdrawal {
         }
     }
 
-    /// Whether a turn cannot fit a deadline by the link alone; nothing before that is known.
+    /// Whether the link alone makes turns too long for a deadline; none before enough round trips are known.
     fn is_far(&self) -> Option<bool> {
         let trip_ms = self.trips.iter().min().filter(|_| self.trips.len() == TRIPS)?;
         Some(trip_ms.saturating_mul(TRIPS_OF_TURN) >= self.deadline_ms)
     }
 
-    /// The partition that has been slow for longest, and since when, if that is long enough and the link is why.
+    /// The partition that has been slow for longest, and since when, if that is long enough and the link is the cause.
     fn slowest(&self, now: Micros) -> Option<(u32, Micros)> {
         let lasting = |slow: &Slow| slow.turns >= SLOW_TURNS && now.ms_since(slow.since) >= SLOW_MS;
         let slow = self.slow.iter().filter(|(_, slow)| lasting(slow));
@@ -199,7 +203,7 @@ impl Withdrawal {
     fn may_leave(&self, others: Others, now: Micros) -> Option<Why> {
         match others {
             Others::Unknown | Others::Nobody => None,
-            // However far they are.
+            // A wrong clock is a reason to leave even if the others have no better link.
             Others::Better | Others::NoneBetter if self.is_clock_wrong => Some(Why::Clock),
             Others::NoneBetter => None,
             Others::Better => {
@@ -339,7 +343,8 @@ mod tests {
     fn turns_that_are_slow_on_a_fast_link_are_no_reason_to_go() {
         let mut w = World { turn_ms: 2_000, ..World::new() };
         assert_eq!((w.runs(60_000), w.asked), (vec![], 0), "they would be as slow elsewhere");
-        // Nor is one long turn, such as one that outlasts a broker, nor a cluster that does not answer.
+        // One long turn, such as one that outlasts a broker, is no reason either, and a cluster that does not answer is
+        // none.
         w.slows();
         let outlasted = BTreeMap::from([(3, TurnTimes { ended: 1, last_ms: 7_000 })]);
         let mut w = World::new();
@@ -370,7 +375,7 @@ mod tests {
             rests_ms.push(w.now.ms_since(left) / SLOW_REST_MS);
         }
         assert_eq!(rests_ms, [0, 1, 3, 7, 15, 15, 15, 15], "in rests, less what it was slow for");
-        // Long after, it begins anew.
+        // After a long time the next rest is a short one again.
         assert_eq!(w.runs(SLOW_FORGOTTEN_MS), []);
         w.slows();
         assert_eq!(w.runs(6_000).len(), 1);
@@ -390,7 +395,7 @@ mod tests {
             w.is_clock_wrong = false;
             let back = w.runs(4_000);
             assert!(matches!(back[..], [(_, Output::Return)]), "{back:?}");
-            // Soon after it waits longer, and when nobody is left it comes back as it is.
+            // It leaves again, and comes back with its wrong clock when nobody else is left.
             w.is_clock_wrong = true;
             assert_eq!(w.runs(2_000).len(), 1);
             w.others = Others::Nobody;
@@ -400,8 +405,8 @@ mod tests {
         }
     }
 
-    /// However long the cluster is slow for everybody, and whatever they say of each other, nobody goes more than once in
-    /// a rest, and one always stays.
+    /// However long the cluster is slow for all, and whatever the processes say of each other, none leaves more than
+    /// once in a rest, and one always stays.
     #[test]
     fn a_cluster_that_is_slow_for_everybody_makes_no_ping_pong() {
         let mut worlds: Vec<_> = (0..3).map(|_| World::new()).collect();
@@ -417,7 +422,7 @@ mod tests {
         }
         assert_eq!(moves, 2, "in an hour, of three: two go, and the last stays");
     }
-    /// The same where all of them look at the same moment, so that all go and find that nobody is left.
+    /// The same when all of them look at the same moment, so that all leave and then find that nobody is left.
     #[test]
     fn who_goes_together_comes_back_together_and_not_more_than_once_in_a_rest() {
         let mut worlds: Vec<_> = (0..2).map(|_| World::new()).collect();

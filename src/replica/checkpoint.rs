@@ -1,4 +1,4 @@
-//! From a state to the rows of its checkpoint and back.
+//! Converts a state to the rows of its checkpoint, and back.
 
 use super::decided::{Decided, Leaf, LeafNo};
 use super::slab::{Common, Page, Slab};
@@ -85,7 +85,7 @@ impl PartitionState {
     }
 }
 
-/// Building a state from the rows of a checkpoint.
+/// Builds a state from the rows of a checkpoint.
 pub struct Restoring {
     partition: u32,
     log_id: u128,
@@ -124,7 +124,7 @@ impl Restoring {
                 for (at, id, mut reservation) in slots {
                     self.common.share(&mut reservation);
                     match page.get_mut(usize::from(at)) {
-                        Some(place) => *place = Some((id, reservation)),
+                        Some(entry) => *entry = Some((id, reservation)),
                         None => self.mismatch = Some(format!("page {no} has no slot {at}")),
                     }
                 }

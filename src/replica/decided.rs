@@ -1,6 +1,6 @@
-//! The ids of the commands that were decided a short while ago: a copy of one decides nothing. They lie in spans of log
-//! time that are let go whole, so that forgetting costs nothing, and in leaves that are shared with whoever copies the
-//! state away (checkpoints): of one that is full nothing changes any more.
+//! The ids of the commands that were decided a short while ago, so that a copy of a command decides nothing. They are
+//! kept in spans of log time. A span is dropped as a whole, so forgetting costs nothing. A span consists of leaves,
+//! which are shared with the checkpoint that is being written. A full leaf does not change any more.
 
 use crate::domain::{CommandId, Micros};
 use crate::limits::DECIDED_LEAF_IDS;
@@ -11,14 +11,14 @@ use std::sync::Arc;
 /// Ids in the order in which they were decided.
 pub type Leaf = Vec<CommandId>;
 
-/// Where a leaf is: until when its ids are kept, and its number among those.
+/// Names a leaf: until when its ids are kept, and its number within that span.
 pub type LeafNo = (Micros, u32);
 
-/// Ids that are let go together.
+/// Ids that are dropped together.
 struct Span {
     until: Micros,
     leaves: Vec<Arc<Leaf>>,
-    /// Each id's place among those of the span.
+    /// The position of each id within the span.
     index: HashTable<u32>,
 }
 
@@ -56,7 +56,7 @@ impl Decided {
         self.kept(now).map(|span| span.index.len()).fold(0, usize::saturating_add)
     }
 
-    /// Keeps an id until then, and says in which leaf; nothing when it was there already.
+    /// Keeps an id until this time. Answers the leaf that holds it; none when the id was there already.
     pub fn put(&mut self, id: CommandId, until: Micros) -> Option<LeafNo> {
         let at = self.0.partition_point(|span| span.until < until);
         if self.0.get(at).is_none_or(|span| span.until != until) {
@@ -66,7 +66,7 @@ impl Decided {
         Some((until, no))
     }
 
-    /// Lets go of what is kept no longer at `now`; the leaves that are gone.
+    /// Drops what is no longer kept at `now`. Answers the leaves that are gone.
     pub fn forget(&mut self, now: Micros) -> Vec<LeafNo> {
         let mut gone = Vec::new();
         while self.0.front().is_some_and(|span| span.until <= now) {
@@ -75,7 +75,7 @@ impl Decided {
         gone
     }
 
-    /// Keeps nothing for longer than until then; the leaves that are gone or changed.
+    /// Keeps nothing for longer than until this time. Answers the leaves that are gone or changed.
     pub fn keep_no_later(&mut self, until: Micros) -> Vec<LeafNo> {
         let late = self.0.split_off(self.0.partition_point(|span| span.until <= until));
         let mut changed: Vec<_> = late.iter().flat_map(Span::numbers).collect();
@@ -85,7 +85,7 @@ impl Decided {
         changed
     }
 
-    /// The leaf of this number; none where it was let go.
+    /// The leaf of this number; none where it was dropped.
     pub fn leaf(&self, (until, no): LeafNo) -> Option<&Arc<Leaf>> {
         let at = self.0.binary_search_by_key(&until, |span| span.until).ok()?;
         self.0.get(at)?.leaves.get(no as usize)
@@ -112,11 +112,11 @@ impl Decided {
 
 impl Span {
     fn find(&self, id: CommandId, hash: u64) -> bool {
-        self.index.find(hash, |place| self.at(*place) == Some(id)).is_some()
+        self.index.find(hash, |position| self.at(*position) == Some(id)).is_some()
     }
 
-    fn at(&self, place: u32) -> Option<CommandId> {
-        at(&self.leaves, place)
+    fn at(&self, position: u32) -> Option<CommandId> {
+        at(&self.leaves, position)
     }
 
     fn put(&mut self, id: CommandId) -> Option<u32> {
@@ -128,9 +128,9 @@ impl Span {
             self.leaves.push(Arc::default());
         }
         Arc::make_mut(self.leaves.last_mut()?).push(id);
-        let place = u32::try_from(self.index.len()).expect("DECIDED_COMMANDS_MAX keeps places within u32");
+        let position = u32::try_from(self.index.len()).expect("DECIDED_COMMANDS_MAX keeps positions within u32");
         let leaves = &self.leaves;
-        self.index.insert_unique(hash, place, |place| at(leaves, *place).map_or(0, self::hash));
+        self.index.insert_unique(hash, position, |position| at(leaves, *position).map_or(0, self::hash));
         u32::try_from(self.leaves.len().saturating_sub(1)).ok()
     }
 
@@ -140,12 +140,12 @@ impl Span {
     }
 }
 
-fn at(leaves: &[Arc<Leaf>], place: u32) -> Option<CommandId> {
-    let place = place as usize;
-    leaves.get(place / DECIDED_LEAF_IDS)?.get(place % DECIDED_LEAF_IDS).copied()
+fn at(leaves: &[Arc<Leaf>], position: u32) -> Option<CommandId> {
+    let position = position as usize;
+    leaves.get(position / DECIDED_LEAF_IDS)?.get(position % DECIDED_LEAF_IDS).copied()
 }
 
-/// An id is a random number and a running one: the mixed sum looks different at both ends.
+/// An id consists of a random number and a counter. Mixing them makes both the highest and the lowest bits differ.
 fn hash(id: CommandId) -> u64 {
     let (high, low) = ((id.0 >> 64) as u64, id.0 as u64);
     let mixed = (low ^ high.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);

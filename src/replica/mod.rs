@@ -1,6 +1,7 @@
-//! A partition's state in memory, folded from its events, and what may be read of it. There is one fold, whoever hands over
-//! the events: recovery reads them from the checkpoint and the log, a follower hears what another process has committed,
-//! and an owner adds its own concluded turns. Nothing here decides or starts a thread, and the clock is an argument.
+//! A partition's state in memory, folded from its events, and what may be read of it. There is one fold for all sources
+//! of events: recovery reads them after the checkpoint from the log, a follower receives what another process has
+//! committed, and an owner adds its own concluded turns. Nothing here decides or starts a thread, and the clock is an
+//! argument.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod checkpoint;

@@ -14,12 +14,12 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// All partitions at their beginning, of a log that this process alone writes.
+    /// All partitions before their first event, of a log that this process alone writes.
     pub fn new(partitions: u32) -> Replica {
         Replica::of(partitions, false)
     }
 
-    /// All partitions at their beginning, of a log that other processes write, too: they may own its partitions.
+    /// All partitions before their first event, of a log that other processes write, too: they may own its partitions.
     pub fn shared(partitions: u32) -> Replica {
         Replica::of(partitions, true)
     }

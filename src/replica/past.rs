@@ -1,6 +1,6 @@
-//! What a partition's memory counts, and in which order it lets go. What is kept for a time lies in spans of log time,
-//! which stop counting as a whole; refusals lie in the order in which they were given, and the oldest go when they are
-//! too many bytes.
+//! Counts the bytes of a partition's memory, and keeps the order in which entries are forgotten. Entries that are kept
+//! for a time are grouped in spans of log time; a span stops counting as a whole. Refusals are kept in the order in
+//! which they were given, and the oldest are dropped when all of them take too many bytes.
 
 use crate::domain::retention::{Keeping, span_end};
 use crate::domain::{CommandKey, Micros};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Default)]
 struct Span {
     bytes: u64,
-    /// Slots of reservations that were to be forgotten then. Some may have become something else since.
+    /// Slots of reservations that were to be forgotten then. Some may hold something else by now.
     slots: Vec<u32>,
 }
 
@@ -22,7 +22,7 @@ pub struct Charge {
     pub seq: u64,
 }
 
-/// Refusals of one kind, the oldest first. Some may have become something else since.
+/// Refusals of one kind, the oldest first. Some entries may be no refusals any more.
 pub struct Refusals<T> {
     queue: VecDeque<(u64, T)>,
     bytes: u64,
@@ -47,12 +47,12 @@ impl<T> Refusals<T> {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Bytes of those that are refusals still.
+    /// Bytes of the entries that are still refusals.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The one after so many older ones, and the event that gave it.
+    /// The entry that has this many older ones before it, and the event that gave it.
     pub fn get(&self, older: usize) -> Option<&(u64, T)> {
         self.queue.get(older)
     }
@@ -74,13 +74,13 @@ pub struct Past {
 }
 
 impl Past {
-    /// Bytes that count at `now` towards what new work needs room in.
+    /// Bytes that are in use at `now` when the room for new work is counted.
     pub fn used(&self, now: Micros) -> u64 {
         let over = self.spans.range(..=now).map(|(_, span)| span.bytes).fold(0, u64::saturating_add);
         self.live.saturating_add(self.kept.saturating_sub(over))
     }
 
-    /// A reservation in this slot counts so from now on.
+    /// Changes how the reservation in this slot counts: `was` before, `is` from now on.
     pub fn count(&mut self, slot: u32, was: Option<Charge>, is: Option<Charge>) {
         if was == is {
             return;
@@ -110,7 +110,7 @@ impl Past {
         }
     }
 
-    /// So many bytes are kept until then.
+    /// Counts this many bytes as kept until this time.
     pub fn keep_bytes(&mut self, until: Micros, bytes: u64) {
         self.keep(until, bytes);
     }
@@ -122,7 +122,7 @@ impl Past {
         span
     }
 
-    /// So many bytes are not kept until then any more.
+    /// Stops counting this many bytes that were kept until this time.
     pub fn discount(&mut self, until: Micros, bytes: u64) {
         self.kept = self.kept.saturating_sub(bytes);
         if let Some(span) = self.spans.get_mut(&span_end(until)) {
@@ -135,7 +135,7 @@ impl Past {
         while let Some(mut first) = self.spans.first_entry().filter(|span| *span.key() <= now) {
             match first.get_mut().slots.pop() {
                 Some(slot) => return Some(slot),
-                // Answers of the same span are let go apart.
+                // The span also counts answers, which are dropped elsewhere: it stays until they are gone.
                 None if first.get().bytes > 0 => return None,
                 None => drop(first.remove()),
             }

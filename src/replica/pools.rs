@@ -1,6 +1,6 @@
-//! A partition's pools, found by id, by area and by time. All of it is persistent: a copy shares what it is made of and
-//! costs a few reference counts, so that a reader takes one away and the owner goes on. Of what a copy shares, the owner
-//! copies some nodes of 16 entries before it changes a pool.
+//! A partition's pools, found by id, by area and by time. The collections are persistent: a copy shares their nodes and
+//! costs a few reference counts, so that a reader can keep a copy while the owner goes on. Before the owner changes a
+//! pool, it copies some of the shared nodes, of 16 entries each.
 
 use crate::domain::coverage::Query;
 use crate::domain::pool::Window;
@@ -28,11 +28,11 @@ struct Area {
 }
 
 impl Pools {
-    /// Puts a pool in place of what was there.
+    /// Inserts a pool, or replaces the one with its id.
     pub fn put(&mut self, pool: Pool) {
         let before = self.by_id.get(&pool.id).cloned();
-        let place = |pool: &Pool| (pool.spec.window, pool.spec.areas.clone());
-        if before.as_deref().map(place) != Some(place(&pool)) {
+        let keys = |pool: &Pool| (pool.spec.window, pool.spec.areas.clone());
+        if before.as_deref().map(keys) != Some(keys(&pool)) {
             if let Some(before) = before {
                 self.unlist(&before);
             }
@@ -41,7 +41,7 @@ impl Pools {
         self.by_id.insert(pool.id.clone(), Arc::new(pool));
     }
 
-    /// Changes what is used of a pool, and answers whether the pool is there. Its place in the index stays.
+    /// Changes what is used of a pool, and answers whether the pool is there. The index does not change.
     pub fn update(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) -> bool {
         let found = self.by_id.get_mut(id).map(Arc::make_mut);
         found.map(f).is_some()
@@ -62,9 +62,9 @@ impl Pools {
         self.by_id.len()
     }
 
-    /// Ids of pools after this one, in order, among them all that the query looks for; one may come again at once, for
-    /// another of its areas. Where the times of the query leave at most so many pools, they are found by time, and
-    /// otherwise by id.
+    /// Ids of pools after `after`, in order. All pools that match the query are among them. An id may come several
+    /// times in a row, once for each of its areas. When at most `most` pools lie in the times of the query, they are
+    /// found by time, and otherwise by id.
     pub fn candidates<'a>(
         &'a self,
         query: &'a Query,
@@ -84,7 +84,7 @@ impl Pools {
         }
     }
 
-    /// The pools of the query's areas and times; nothing when there are more of them than that.
+    /// The pools of the query's areas and times; none when there are more than `most`.
     fn timed<'a>(
         &'a self,
         query: &'a Query,
@@ -101,7 +101,7 @@ impl Pools {
         (ids.len() <= most).then_some(ids)
     }
 
-    /// The pools of the query's areas after this one, by id.
+    /// The pools of the query's areas after `after`, by id.
     fn ids_after<'a>(&'a self, query: &'a Query, after: Option<&PoolId>) -> Box<dyn Iterator<Item = &'a PoolId> + 'a> {
         let range: (Bound<&PoolId>, Bound<&PoolId>) = (after.map_or(Unbounded, Excluded), Unbounded);
         if query.areas.is_empty() {
@@ -136,7 +136,7 @@ impl Pools {
     }
 }
 
-/// Sorted sequences as one.
+/// Merges sorted sequences into one.
 fn merged<'a>(mut sources: Vec<impl Iterator<Item = &'a PoolId>>) -> impl Iterator<Item = &'a PoolId> {
     let firsts = sources.iter_mut().enumerate().filter_map(|(at, source)| Some(Reverse((source.next()?, at))));
     let mut heads: BinaryHeap<_> = firsts.collect();
@@ -147,12 +147,12 @@ fn merged<'a>(mut sources: Vec<impl Iterator<Item = &'a PoolId>>) -> impl Iterat
     })
 }
 
-/// Pools by when their windows begin, in classes of windows of about the same length: within one, a window that begins
-/// much earlier than the time asked for has ended before it.
+/// Pools, ordered by when their windows begin, in classes of windows of about the same length. Within a class, a window
+/// that begins much earlier than the time of a query has ended before that time.
 #[derive(Clone, Default)]
 struct Times(OrdSet<WindowKey>);
 
-/// A pool's place among those; without a pool, the place before all that begin then.
+/// A pool's key in that order; without a pool, the key before all pools that begin at that time.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct WindowKey {
     class: u32,
@@ -185,10 +185,10 @@ impl Times {
         self.0.remove(&WindowKey::of(pool));
     }
 
-    /// Every pool whose window ends after `from` and begins before `to`, or that has none; and some whose window ends up
-    /// to twice its length before `from`.
+    /// Every pool whose window ends after `from` and begins before `to`, or that has none. A window that ends up to
+    /// twice its length before `from` may be among them.
     fn during(&self, from: Option<Micros>, to: Option<Micros>) -> impl Iterator<Item = &PoolId> {
-        let next_class = |class| self.0.range(WindowKey::before(class, Micros(0))..).next().map(|place| place.class);
+        let next_class = |class| self.0.range(WindowKey::before(class, Micros(0))..).next().map(|key| key.class);
         let classes = successors(next_class(0), move |class| next_class(class.saturating_add(1)));
         classes.flat_map(move |class| {
             let end = WindowKey::before(class.saturating_add(1), Micros(0));
@@ -202,7 +202,7 @@ impl Times {
             };
             let first = WindowKey::before(class, first);
             let range = (first < end).then(|| self.0.range(first..end));
-            range.into_iter().flatten().filter_map(|place| place.pool.as_ref())
+            range.into_iter().flatten().filter_map(|key| key.pool.as_ref())
         })
     }
 }

@@ -19,7 +19,7 @@ pub struct PoolPage {
     pub limit: usize,
 }
 
-/// Pools by id, and how true they are.
+/// Pools by id, and how current they are.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// The pools that match, by id: at most a page of them.
@@ -43,16 +43,16 @@ pub struct Known {
     pub next_seq: u64,
 }
 
-/// A query over some partitions, on its way. It holds the pools as they were when it began and no lock, and is taken on in
-/// steps of bounded work, so that one that has to look at many pools keeps nobody waiting.
+/// A query over some partitions that is running. It holds the pools as they were when it began, and no lock. It runs in
+/// steps of bounded work, so that a query over many pools does not make others wait.
 pub struct Search {
     query: Query,
     page: PoolPage,
     /// The partitions that have not been searched to their end, the one that is being searched last.
     views: Vec<View>,
-    /// The pool up to which that one has been searched.
+    /// The pool up to which the last view has been searched.
     reached: Option<PoolId>,
-    /// The first of those that match, by id, and one more than the page holds.
+    /// The first pools that match, by id, up to one more than the page holds.
     found: Vec<Arc<Pool>>,
     as_of: BTreeMap<u32, u64>,
     staleness_us: u64,
@@ -67,7 +67,7 @@ struct View {
 /// What came of looking at some pools of one partition.
 struct Looked {
     found: Vec<Arc<Pool>>,
-    /// The last one, when there are more to look at.
+    /// The last pool that was looked at, when there are more.
     reached: Option<PoolId>,
     count: usize,
 }
@@ -90,14 +90,14 @@ impl Search {
                 state.pools().clone()
             });
             views.push(View { pools, time: handle.time().now(clock) });
-            // And after it: one that began anew in between says so.
+            // It is read again after the state: if the state was emptied in between, its age is not known.
             staleness_us = staleness_us.max(handle.staleness_us(now));
         }
         Search { query, page, views, reached: None, found: Vec::new(), as_of, staleness_us }
     }
 
-    /// Looks at some more pools, at most [`SEARCH_STEP_POOLS`], and at as many entries of the index; answers whether there
-    /// is more to look at.
+    /// Looks at some more pools, at most [`SEARCH_STEP_POOLS`], and at as many entries of the index; answers whether
+    /// there is more to look at.
     pub fn step(&mut self) -> bool {
         let mut left = SEARCH_STEP_POOLS;
         while left > 0
@@ -118,7 +118,7 @@ impl Search {
 
     fn look(&self, View { pools, time }: &View, most: usize) -> Looked {
         let mut looked = Looked { found: Vec::new(), reached: None, count: 0 };
-        // What lies behind a full page of others is not on this one.
+        // A pool after a full page of matches is not on this page.
         let end = self.found.get(self.page.limit).map(|pool| &pool.id);
         let after = self.reached.as_ref().or(self.page.after.as_ref());
         let mut last: Option<&PoolId> = None;
@@ -159,7 +159,7 @@ impl Replica {
         self.of_pool(id)?.read(|state| state.pools().get(id).cloned())
     }
 
-    /// What is known of a reservation, and its pool, after one event of their partition.
+    /// A reservation, if it is known, and its pool, both after the same event of their partition.
     pub fn reservation(&self, id: &ReservationId, clock: &dyn Clock) -> Option<Known> {
         let handle = self.of_reservation(id)?;
         let now = handle.time().now(clock);

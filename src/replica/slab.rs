@@ -1,6 +1,6 @@
-//! Where a partition's reservations lie: in pages of [`PAGE_SLOTS`], found by an index of slot numbers. A page is
-//! shared with whoever copies the state away (checkpoints) and copied only when it changes meanwhile, so a snapshot of
-//! a million reservations costs the owner a clone of some reference counts.
+//! Keeps a partition's reservations in pages of [`PAGE_SLOTS`] slots, found by an index of slot numbers. A page is
+//! shared with the checkpoint that is being written, and copied only if it changes meanwhile. So a snapshot of a
+//! million reservations costs the owner a clone of some reference counts.
 
 use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
 use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES, SHARED_DEMANDS_MAX};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// One reservation with its id.
 pub type Slot = (ReservationId, Reservation);
 
-/// Values that many reservations have in common, so that each is kept once: reservations are what memory is spent on.
+/// Values that many reservations have in common. Each is kept once, because reservations take most of the memory.
 #[derive(Default)]
 pub struct Common {
     pools: BTreeSet<PoolId>,
@@ -36,14 +36,15 @@ impl Common {
 /// The slots of one page, next to each other.
 pub type Page = [Option<Slot>; PAGE_SLOTS];
 
-/// With the two counters before it, a page is what allocators have a size for: a word more would cost it an eighth.
+/// With the two reference counts before it, a page fits a size class of allocators: one word more would cost an eighth
+/// more.
 const _: () = assert!(size_of::<Page>() + 2 * size_of::<usize>() <= 8_192);
 
-/// A reservation's share of its page and of the index, which is at least half full, and two places of four bytes in the
-/// order of forgetting.
+/// A reservation's share of its page and of the index, which is at least half full, and two slot numbers of four bytes
+/// in the order of forgetting.
 const _: () = assert!(8_192usize.div_ceil(PAGE_SLOTS) + 12 + 8 <= RESERVATION_BYTES as usize);
 
-/// Parts of the index, each a table of its own: a table that is full doubles at once, and the owner waits for it.
+/// Parts of the index, each a table of its own: a full table doubles in one step, for which the owner waits.
 const INDEX_PARTS: usize = 256;
 
 #[derive(Clone)]
@@ -68,15 +69,15 @@ impl Slab {
         let page_count = stored.iter().map(|(no, _)| *no as usize).max().map_or(0, |last| last.saturating_add(1));
         let mut slab = Slab { pages: (0..page_count).map(|_| Arc::new(empty_page())).collect(), ..Slab::default() };
         for (no, page) in stored {
-            if let Some(place) = slab.pages.get_mut(no as usize) {
-                *place = page;
+            if let Some(entry) = slab.pages.get_mut(no as usize) {
+                *entry = page;
             }
         }
         for slot in 0..page_count.saturating_mul(PAGE_SLOTS) {
             let slot = u32::try_from(slot).map_err(|_| "too many slots".to_owned())?;
             match slab.at(slot).map(|(id, _)| *id) {
                 None => slab.free.push(slot),
-                Some(id) if slab.find(&id).is_some() => return Err(format!("{id} stands twice")),
+                Some(id) if slab.find(&id).is_some() => return Err(format!("two slots hold {id}")),
                 Some(id) => slab.enter(id, slot),
             }
         }
@@ -113,7 +114,7 @@ impl Slab {
         u32::try_from(self.pages.len()).unwrap_or(u32::MAX)
     }
 
-    /// The place of a slot that is in use.
+    /// Access to change a slot that is in use.
     pub fn place(&mut self, slot: u32) -> Option<&mut Option<Slot>> {
         let (page, at) = split(slot);
         self.pages.get_mut(page).map(Arc::make_mut).and_then(|page| page.get_mut(at))
@@ -128,8 +129,8 @@ impl Slab {
             self.pages.push(Arc::new(empty_page()));
         }
         let slot = self.free.pop().expect("MEMORY_BYTES_MAX keeps slot numbers within u32");
-        if let Some(place) = self.place(slot) {
-            *place = Some((id, reservation));
+        if let Some(entry) = self.place(slot) {
+            *entry = Some((id, reservation));
         }
         self.enter(id, slot);
         slot
@@ -143,8 +144,8 @@ impl Slab {
         if let Some(Ok(entry)) = part.map(|part| part.find_entry(hash, |other| *other == slot)) {
             entry.remove();
         }
-        if let Some(place) = self.place(slot) {
-            *place = None;
+        if let Some(entry) = self.place(slot) {
+            *entry = None;
         }
         self.free.push(slot);
     }
@@ -181,12 +182,13 @@ fn split(slot: u32) -> (usize, usize) {
     (slot / PAGE_SLOTS, slot % PAGE_SLOTS)
 }
 
-/// By bits that a table does not look at before it is far larger than it gets.
+/// Uses bits of the hash that a table uses only when it is far larger than any part becomes.
 fn part_of(hash: u64) -> usize {
     (hash >> 40) as usize % INDEX_PARTS
 }
 
-/// Eight of an id's bytes that differ within a pool, mixed for the index, which looks at both ends of the number.
+/// Takes eight bytes of an id that differ within a pool, and mixes them: the index uses the highest and the lowest
+/// bits.
 fn hash(id: &ReservationId) -> u64 {
     let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = *id.bytes();
     let bytes = u64::from_le_bytes([a, b, c, d, e, f, g, h]).wrapping_mul(0x9e37_79b9_7f4a_7c15);

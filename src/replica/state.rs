@@ -17,7 +17,7 @@ use crate::wire::digest::Stating;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Up to where a state has folded its partition's events.
+/// How far a state has folded its partition's events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Position {
     /// The sequence number after the last event folded in.
@@ -40,13 +40,13 @@ pub struct PartitionState {
     pub(super) pools: Pools,
     pub(super) slab: Slab,
     common: Common,
-    /// Holds by when they expire.
+    /// Holds, ordered by when they expire.
     timers: BTreeSet<(Micros, ReservationId)>,
-    /// Reservations that are live.
+    /// How many reservations are live.
     live: usize,
     orders: Orders,
     pub(super) remembered: BTreeMap<CommandKey, DedupEntry>,
-    /// Those of them that are no refusals, by when they may be forgotten.
+    /// The remembered answers that are no refusals, ordered by when they may be forgotten.
     remembered_until: BTreeSet<(Micros, CommandKey)>,
     past: Past,
     pub(super) decided: Decided,
@@ -56,7 +56,7 @@ pub struct PartitionState {
 /// What changed since the last checkpoint.
 #[derive(Default)]
 pub(super) struct Dirty {
-    /// Where that checkpoint stands; `None` when there is none, and everything is new.
+    /// The sequence number of that checkpoint; `None` when there is none, so that everything counts as changed.
     pub base: Option<u64>,
     pub pools: BTreeSet<PoolId>,
     pub pages: BTreeSet<u32>,
@@ -92,7 +92,7 @@ impl PartitionState {
         PartitionState { bounds, ..self }
     }
 
-    /// The state a checkpoint's pieces make.
+    /// The state that is made of a checkpoint's pieces.
     ///
     /// # Errors
     /// What does not fit together, in words: the pieces are not those of any one state.
@@ -125,7 +125,7 @@ impl PartitionState {
             let sums = used.remove(&pool.id).unwrap_or_default();
             let sum = pool.used.map(|d, _| sums.get(&d).copied().unwrap_or_default());
             if sum != pool.used || sums.keys().any(|d| pool.used.get(*d).is_none()) {
-                return Err(format!("pool {} uses {:?}, its reservations {sums:?}", pool.id, pool.used));
+                return Err(format!("pool {} uses {:?}, but its reservations add up to {sums:?}", pool.id, pool.used));
             }
         }
         state.dirty.base = Some(position.next_seq);
@@ -135,7 +135,7 @@ impl PartitionState {
         }
     }
 
-    /// Everything that is kept into the order in which it was put there, which is that of events.
+    /// Puts everything that is kept back into the orders of forgetting, in the order of the events.
     fn put_back(&mut self, mut remembered: Vec<(CommandKey, DedupEntry)>) {
         remembered.sort_unstable_by_key(|(_, answer)| answer.seq);
         for (key, answer) in remembered {
@@ -153,37 +153,34 @@ impl PartitionState {
     /// Folds the next event in.
     ///
     /// # Errors
-    /// The [`Breach`]: the event cannot follow on this state. The state is then not to be used any more.
-    pub fn fold(&mut self, recorded: &ChainedEvent) -> Result<(), Breach> {
-        let event = &recorded.event;
+    /// The [`Breach`]: the event cannot follow on this state. The state must not be used any more.
+    pub fn fold(&mut self, chained: &ChainedEvent) -> Result<(), Breach> {
+        let event = &chained.event;
         let Position { next_seq, next_input, epoch, chain, decided_at } = self.position;
         let breach = |law, detail| Err(Breach { law, partition: self.partition, seq: event.seq, detail });
         if (event.partition, event.seq) != (self.partition, next_seq) {
             let at = (event.partition, event.seq);
-            return breach(
-                Law::Chain,
-                format!("partition and seq {at:?} where {:?} is due", (self.partition, next_seq)),
-            );
+            return breach(Law::Chain, format!("partition and seq {at:?}, expected {:?}", (self.partition, next_seq)));
         }
         if event.prev != chain {
-            return breach(Law::Chain, format!("follows {} where the record before is {chain}", event.prev));
+            return breach(Law::Chain, format!("follows {}, but the event before has the digest {chain}", event.prev));
         }
         if event.epoch < epoch {
             return breach(Law::Chain, format!("epoch {} after {epoch}", event.epoch));
         }
-        // A clock may be set back, from no earlier time than was told.
-        let told = match event.body {
+        // A clock may be set back, but not from a time before the last event's.
+        let time = match event.body {
             EventBody::ClockSet { from, .. } => from,
             _ => event.decided_at,
         };
-        if told < decided_at {
-            return breach(Law::ClocksDecideNothing, format!("time goes back from {} to {}", decided_at.0, told.0));
+        if time < decided_at {
+            return breach(Law::ClocksDecideNothing, format!("time goes back from {} to {}", decided_at.0, time.0));
         }
         let cause = event.cause.as_ref();
         if let Some(cause) = cause.filter(|cause| cause.first() != Some(next_input)) {
             let Cause { input_offset, skipped, .. } = cause;
             let detail =
-                format!("input offset {input_offset} after {skipped} without a command where {next_input} is due");
+                format!("input offset {input_offset} after {skipped} without a command, expected {next_input} first");
             return breach(Law::OneDecision, detail);
         }
         evolve(self, event)?;
@@ -191,7 +188,7 @@ impl PartitionState {
             next_seq: next_seq.saturating_add(1),
             next_input: cause.map_or(next_input, |cause| cause.input_offset.saturating_add(1)),
             epoch: event.epoch,
-            chain: recorded.digest,
+            chain: chained.digest,
             decided_at: event.decided_at,
         };
         self.dirty.events = self.dirty.events.saturating_add(1);
@@ -203,7 +200,7 @@ impl PartitionState {
         self.partition
     }
 
-    /// Where the state stands in the log.
+    /// How far the state has folded the log.
     pub fn position(&self) -> &Position {
         &self.position
     }
@@ -218,14 +215,15 @@ impl PartitionState {
         self.timers.first().map(|(until, _)| *until)
     }
 
-    /// The refusal of a Reserve after so many older ones, and its bytes; `Some(None)` where it is none any more.
+    /// The refusal of a Reserve that has this many older ones before it, and its bytes; `Some(None)` where it is no
+    /// refusal any more.
     pub fn refusal(&self, older: usize) -> Option<Option<(ReservationId, u64)>> {
         let (seq, slot) = self.past.refusals.get(older)?;
         let (id, reservation) = self.slab.at(*slot).map_or((None, None), |(id, r)| (Some(*id), Some(r)));
         Some(id.zip(reservation.and_then(|r| refusal_bytes(r, *seq))))
     }
 
-    /// The same of other keyed commands.
+    /// The same for other keyed commands.
     pub fn refused_answer(&self, older: usize) -> Option<Option<(&CommandKey, u64)>> {
         let (seq, key) = self.past.refused_answers.get(older)?;
         Some(self.remembered.get(key).and_then(|answer| Some((key, refused_answer_bytes(key, answer, *seq)?))))
@@ -241,12 +239,12 @@ impl PartitionState {
         self.dirty.events
     }
 
-    /// Its pools. A copy costs some reference counts, and stays as it is.
+    /// The partition's pools. A copy costs some reference counts, and does not change later.
     pub fn pools(&self) -> &Pools {
         &self.pools
     }
 
-    /// How many reservations are live. Nothing is counted for that.
+    /// How many reservations are live. The number is kept, so that nobody has to count.
     pub fn live_count(&self) -> usize {
         self.live
     }
@@ -263,8 +261,8 @@ impl PartitionState {
         live
     }
 
-    /// The digest of all that counts at the time of the last event (L7): pools, reservations that live or are remembered
-    /// with their cancelled attempts, remembered answers, and ids of decided commands.
+    /// The digest of all that counts at the time of the last event (L7): pools, reservations that live or are
+    /// remembered with their cancelled attempts, remembered answers, and ids of decided commands.
     pub fn digest(&self) -> Digest {
         let now = self.position.decided_at;
         let mut stating = Stating::begin();
@@ -278,7 +276,7 @@ impl PartitionState {
         stating.end()
     }
 
-    /// A hold's timer, as it was and as it is.
+    /// Replaces a hold's timer: `was` before, `is` from now on.
     fn time(&mut self, id: ReservationId, was: Option<Micros>, is: Option<Micros>) {
         if was == is {
             return;
@@ -389,13 +387,13 @@ fn charge(reservation: &Reservation) -> Charge {
     Charge { keeping: reservation.keeping(), bytes: room::of_reservation(reservation), seq: reservation.seq }
 }
 
-/// Of a reservation that the event at `seq` has refused, and nothing has changed since.
+/// The bytes of a reservation that the event at `seq` refused and that has not changed since; none for any other.
 pub fn refusal_bytes(reservation: &Reservation, seq: u64) -> Option<u64> {
     let is_one = reservation.keeping() == Keeping::Refusal && reservation.seq == seq;
     is_one.then(|| room::of_reservation(reservation))
 }
 
-/// Of an answer that the event at `seq` has refused, and nothing has changed since.
+/// The bytes of a refused answer that the event at `seq` gave and that has not changed since; none for any other.
 pub fn refused_answer_bytes(key: &CommandKey, answer: &DedupEntry, seq: u64) -> Option<u64> {
     let is_one = answer.keeping() == Keeping::Refusal && answer.seq == seq;
     is_one.then(|| room::of_answer(key, &answer.body))
@@ -498,8 +496,8 @@ impl LedgerMut for PartitionState {
         }
     }
 
-    /// As if each were changed by an event of its own: whatever is kept beside them follows. What was over at `from` goes
-    /// at once: it must not count again.
+    /// Changes each entry as an event of its own would, so that timers and memory follow. An entry that was over at
+    /// `from` is dropped at once: it must not count again.
     fn set_back(&mut self, from: Micros, by_us: u64) {
         let timed = self.slab.slots().filter(|(_, (_, r))| r.status != Status::Confirmed);
         let timed: Vec<_> = timed.map(|(slot, (id, r))| (slot, *id, r.pool.clone(), r.keeping())).collect();

@@ -57,12 +57,12 @@ impl Gateway {
         (0..self.replica.partition_count()).any(|p| outages.get(&p).is_none_or(|outage| outage.decides))
     }
 
-    /// Looks at the partitions again and again, for as long as it is polled: whoever reads log lines is told without
-    /// asking. One task runs it.
+    /// Looks at the partitions again and again, for as long as it is polled: so log lines report a change although
+    /// nobody asks. One task runs it.
     pub async fn keep_watch(&self) {
         let mut look = tokio::time::interval(Duration::from_millis(READINESS_LOOK_MS));
         let mut line = tokio::time::interval(Duration::from_millis(STARTUP_LINE_MS));
-        // The first one is due at once.
+        // The first tick is due at once.
         line.tick().await;
         loop {
             tokio::select! {
@@ -76,7 +76,7 @@ impl Gateway {
         }
     }
 
-    /// How far the start of this process is; nothing when no partition is rebuilt any more.
+    /// How far the start of this process is; none when no partition is being rebuilt any more.
     pub fn startup(&self) -> Option<Startup> {
         let handles = self.replica.partitions();
         let restoring: Vec<_> = handles.filter(|handle| handle.status_kind() == StatusKind::Restoring).collect();
@@ -113,13 +113,13 @@ impl Gateway {
         Condition::Served(error.or_else(|| self.clock_disagrees(handle)).or_else(|| self.ahead(handle)))
     }
 
-    /// What is to be said of a partition whose broker's clock is far from this machine's: it is decided by others.
+    /// What readiness says of a partition whose broker's clock is far from this machine's. Other processes decide it.
     fn clock_disagrees(&self, handle: &PartitionHandle) -> Option<String> {
         let offset = handle.time().broker_offset(self.clock.as_ref())?;
         offset.is_far().then(|| offset.to_string())
     }
 
-    /// What is to be said of a partition whose time is too far ahead of this machine's clock. It decides all the same.
+    /// What readiness says of a partition whose time is too far ahead of this machine's clock. It decides all the same.
     fn ahead(&self, handle: &PartitionHandle) -> Option<String> {
         let ahead_ms = handle.time().ahead_us(self.clock.as_ref()) / 1_000;
         let ahead_s = ahead_ms / 1_000;

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// The moment at which the state was last known to be that of the log's end, and the callers that wait for an event.
 #[derive(Default)]
 pub(super) struct Freshness {
-    /// By the monotonic clock; 0 when nobody knows. Never later than the true moment: who reads the clock first and then asks
-    /// the log may have been stopped in between, but not the other way round.
+    /// By the monotonic clock; 0 when it is not known. It is never later than the true moment, because the clock is
+    /// read before the log is asked: a pause in between makes it too early, never too late.
     current_at: AtomicU64,
     waiters: Mutex<Vec<Waiter>>,
 }
@@ -31,7 +31,7 @@ impl Freshness {
         self.current_at.fetch_min(since.0, Relaxed);
     }
 
-    /// The state is another one, and nobody knows how old it is.
+    /// The state was replaced, and it is not known how old the new one is.
     pub(super) fn forget(&self) {
         self.current_at.store(0, Relaxed);
     }
@@ -41,7 +41,8 @@ impl Freshness {
         now.0.saturating_sub(self.current_at.load(Relaxed))
     }
 
-    /// Wakes every caller that waits for an event before `next_seq`. The state holds those events, and its lock is free.
+    /// Wakes every caller that waits for an event before `next_seq`. The state holds those events, and its lock is
+    /// free.
     pub(super) fn folded(&self, next_seq: u64) {
         let mut waiters = self.waiters.lock();
         let due: Vec<_> = waiters.extract_if(.., |waiter| waiter.next_seq <= next_seq).collect();
@@ -49,8 +50,8 @@ impl Freshness {
         due.into_iter().for_each(|waiter| (waiter.wake)());
     }
 
-    /// Calls `wake` once every event before `next_seq` is folded, and at once when `is_folded` says so. Drops it uncalled
-    /// when `folds` says that nobody folds, or when [`FRESH_WAITERS_MAX`] callers wait.
+    /// Calls `wake` once every event before `next_seq` is folded, and at once when `is_folded` says so. Drops it
+    /// uncalled when `folds` says that nobody folds, or when [`FRESH_WAITERS_MAX`] callers wait.
     pub(super) fn wait(
         &self,
         next_seq: u64,
@@ -59,7 +60,8 @@ impl Freshness {
         wake: impl FnOnce() + Send + 'static,
     ) {
         let mut waiters = self.waiters.lock();
-        // Under the lock that a writer takes after its write: either the writer sees this waiter, or this sees the write.
+        // Under the lock that a writer takes after its write: either the writer sees this waiter, or this sees the
+        // write.
         if is_folded() {
             drop(waiters);
             wake();

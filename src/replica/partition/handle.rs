@@ -1,6 +1,6 @@
-//! One partition as all threads of the process see it. The state has one writer, the follower or the owner, as the status
-//! says; readers take the lock for as long as it takes to look at one pool or reservation, or to copy the references of
-//! all pools.
+//! One partition as all threads of the process see it. The state has one writer, the follower or the owner, as the
+//! status says; readers take the lock for as long as it takes to look at one pool or reservation, or to copy the
+//! references of all pools.
 //!
 //! Locks are taken in this order: status, state, and then those of the parts, none of which takes another.
 
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Readiness says this while the state is read from checkpoint and log.
 pub const RESTORING: &str = "restoring";
-/// Readiness says this while the state is whole, and holds that fell due before are expired.
+/// Readiness says this while the state is complete, and its owner expires the holds that became due before.
 pub const EXPIRING: &str = "expiring";
 
 /// One partition of the log in this process: its state, its status, and what is known beside them.
@@ -41,8 +41,8 @@ pub struct PartitionHandle {
 }
 
 impl PartitionHandle {
-    /// A partition before its first event, in [`PartitionStatus::Restoring`]. `is_contested` says whether other processes
-    /// may own it, too.
+    /// A partition before its first event, in [`PartitionStatus::Restoring`]. `is_contested` says whether other
+    /// processes may own it, too.
     pub(in crate::replica) fn new(id: u32, is_contested: bool) -> PartitionHandle {
         PartitionHandle {
             id,
@@ -106,7 +106,7 @@ impl PartitionHandle {
 
     /// Changes the state on behalf of a follower; none when the state is an owner's to change, or has stopped.
     pub fn follow<T>(&self, f: impl FnOnce(&mut PartitionState) -> T) -> Option<T> {
-        // Held for as long as the fold takes: an owner that is made meanwhile waits for its end.
+        // The lock is held until the fold ends: a claim that begins meanwhile waits for it.
         let status = self.status.read();
         StatusKind::FOLLOWED.contains(&status.kind()).then(|| self.write(f))
     }
@@ -116,8 +116,8 @@ impl PartitionHandle {
         self.next_seq.load(Relaxed)
     }
 
-    /// Calls `wake` once the state has folded every event before `next_seq`; at once when it has. Drops it uncalled when
-    /// nobody folds any more, or when too many callers wait.
+    /// Calls `wake` once the state has folded every event before `next_seq`; at once when it has. Drops it uncalled
+    /// when nobody folds any more, or when too many callers wait.
     pub fn when_at(&self, next_seq: u64, wake: impl FnOnce() + Send + 'static) {
         let is_folded = || self.state.read().position().next_seq >= next_seq;
         self.freshness.wait(next_seq, is_folded, || self.folds(), wake);
@@ -133,8 +133,8 @@ impl PartitionHandle {
         self.status.read().kind()
     }
 
-    /// Moves the partition to `to` if it is in one of the statuses `from`, and the diagram of [`super::status`] leads from
-    /// there to `to`. Returns when nobody folds any more whom the status before allowed to.
+    /// Moves the partition to `to` if it is in one of the statuses `from`, and the diagram of [`super::status`] leads
+    /// from there to `to`. It returns when every fold that the previous status allowed has ended.
     ///
     /// # Errors
     /// [`TransitionRefused`], and nothing has changed.
@@ -142,7 +142,7 @@ impl PartitionHandle {
         self.transition(from, to, || {})
     }
 
-    /// The same, and `change` before anybody sees the new status.
+    /// The same, and runs `change` before anybody sees the new status.
     fn transition(
         &self,
         from: &[StatusKind],
@@ -172,33 +172,35 @@ impl PartitionHandle {
         Ok(())
     }
 
-    /// A follower that began to look at `asked` has come to the end of what readers see: the partition is in Standby. More
-    /// may be hidden behind an open transaction, so the state counts as no younger than its last event.
+    /// A follower that began to look at `asked` has come to the end of what readers see: the partition is in Standby.
+    /// More may be hidden behind an open transaction, so the state counts as no younger than its last event.
     pub fn caught_up(&self, asked: Micros) {
         let current = || self.freshness.was_current_at(self.time.decided_at().min(asked));
         // Refused where the follower had caught up before, or an owner has the state: then nothing is to be done.
         let _ = self.transition(&[StatusKind::Restoring], PartitionStatus::Standby, current);
     }
 
-    /// Empties a followed state that is of no use: nobody reads it before it is whole again.
+    /// Empties a followed state that cannot be used. Nobody reads it before it is complete again.
     ///
     /// # Errors
     /// [`TransitionRefused`] when the state is an owner's to change, or has stopped.
     pub fn begin_anew(&self) -> Result<(), TransitionRefused> {
         self.transition(&StatusKind::FOLLOWED, PartitionStatus::Restoring, || {
-            // Before the state: who reads an empty one and asks afterwards how old it is hears that nobody knows.
+            // The age is cleared before the state: a reader that sees the empty state and then asks for its age learns
+            // that it is not known.
             self.freshness.forget();
             self.progress.set_from_checkpoint(false);
             self.write(|state| *state = PartitionState::new(self.id));
         })
     }
 
-    /// Whether the state goes on with the log, so that commands may be sent and what is committed will be seen. Never waits.
+    /// Whether the state keeps up with the log, so that commands may be sent and what is committed will be seen. Never
+    /// waits.
     pub fn folds(&self) -> bool {
         self.folds.load(Relaxed)
     }
 
-    /// Whether the partition is served here no more, before the process is started again.
+    /// Whether this process does not serve the partition any more until it is restarted.
     pub fn has_stopped(&self) -> bool {
         matches!(self.status_kind(), StatusKind::Failed | StatusKind::Unreadable)
     }
@@ -231,13 +233,13 @@ impl PartitionHandle {
         self.read_error().map(|why| format!("not followed: {why}"))
     }
 
-    /// Why this process does not own the partition although it should, or decides nothing as its owner; none where all is
-    /// well.
+    /// Why this process does not own the partition although it should, or decides nothing as its owner; none where all
+    /// is well.
     pub fn owner_error(&self) -> Option<String> {
         self.owner_error.lock().clone()
     }
 
-    /// Set by whoever tries to own the partition; becoming Active clears it.
+    /// Set by the thread that tries to own the partition; becoming Active clears it.
     pub fn set_owner_error(&self, why: Option<String>) {
         *self.owner_error.lock() = why;
     }
@@ -265,7 +267,7 @@ impl PartitionHandle {
 
     /// For how many microseconds the state may have been behind the log.
     pub fn staleness_us(&self, now: Micros) -> u64 {
-        // Under the lock that a transition takes: whoever sees its status sees its freshness.
+        // The status is locked, as in a transition: a thread that sees the new status also sees its freshness.
         let status = self.status.read();
         match status.kind() {
             StatusKind::Restoring | StatusKind::Active if !self.is_contested => self.load.turn_age_us(now),
@@ -284,10 +286,10 @@ impl PartitionHandle {
         self.load.turn_ends(now);
     }
 
-    /// Asks the owner to set the clock back. The wish is dropped unheard where the partition has no owner here, and whoever
-    /// wished before is not told any more.
+    /// Asks the owner to set the clock back. The request is dropped where the partition has no owner here. It replaces
+    /// an earlier request, which is dropped uncalled.
     pub fn ask_to_set_clock(&self, request: ClockRequest) {
-        // Under the lock that a transition takes which ends the owner: nobody waits for an owner that is gone.
+        // The status is locked, as in the transition that ends the owner: no request waits for an owner that is gone.
         let status = self.status.read();
         if *status == PartitionStatus::Active {
             self.time.request(request);

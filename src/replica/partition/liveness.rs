@@ -27,7 +27,7 @@ struct OwnerNotes {
 }
 
 impl Liveness {
-    /// The partition's log is asked for its end. For whoever asks it again and again.
+    /// The partition's log is asked for its end. Called by the probe that asks it again and again.
     pub fn log_asked(&self) {
         self.is_asked.store(true, Relaxed);
     }
@@ -44,7 +44,7 @@ impl Liveness {
     }
 
     /// Keeps the last note of the partition's owner, whichever process that is; none where it cannot be known. An owner
-    /// writes another one each time.
+    /// writes a different note each time.
     pub fn set_owner_note(&self, note: Option<u64>) {
         let mut owner = self.owner.lock();
         *owner = OwnerNotes { last: note, changes: owner.changes.saturating_add(u64::from(owner.last != note)) };

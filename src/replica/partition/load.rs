@@ -1,4 +1,5 @@
-//! How busy a partition's owner is: the turn under way, and what turns take. Times are microseconds of the monotonic clock.
+//! How busy a partition's owner is: the turn under way, and what turns take. Times are microseconds of the monotonic
+//! clock.
 
 use crate::domain::Micros;
 use crate::limits::DEADLINE_MAX_MS;
@@ -38,7 +39,7 @@ impl Load {
     }
 
     pub(super) fn turn_ends(&self, now: Micros) {
-        // A machine that slept through a turn must not be taken for a slow log for long after.
+        // The length is capped: a machine that was suspended during a turn must not look like a slow log for long.
         let since = self.turn_since_us.swap(IDLE, Relaxed);
         let took = now.0.saturating_sub(since).min(DEADLINE_MAX_MS * 1_000);
         if since != IDLE {

@@ -1,6 +1,6 @@
-//! What a process knows of one partition. [`PartitionHandle`] holds the state and composes the rest: what the partition is
-//! doing, how fresh the state is, how busy the owner is, the partition's time, how far the state is rebuilt, and whether
-//! the log answers.
+//! What a process knows of one partition. [`PartitionHandle`] holds the state and composes the rest: what the partition
+//! is doing, how fresh the state is, how busy the owner is, the partition's time, how far the state is rebuilt, and
+//! whether the log answers.
 
 mod freshness;
 mod handle;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 /// The end of the log is not known.
 const UNKNOWN: u64 = u64::MAX;
 
-/// How far a partition's state is rebuilt, and from what. Whoever rebuilds it writes this; everybody may read it.
+/// How far a partition's state is rebuilt, and from what. The thread that rebuilds it writes this; everybody may read
+/// it.
 pub struct RestoreProgress {
     end_seq: AtomicU64,
     is_expiring: AtomicBool,
@@ -30,7 +31,7 @@ impl RestoreProgress {
         self.end_seq.store(end_seq, Relaxed);
     }
 
-    /// Whether the state is whole, and its owner expires the holds that fell due before.
+    /// Whether the state is complete, and its owner expires the holds that became due before.
     pub fn is_expiring(&self) -> bool {
         self.is_expiring.load(Relaxed)
     }
@@ -46,7 +47,7 @@ impl RestoreProgress {
         self.is_from_checkpoint.load(Relaxed)
     }
 
-    /// Set by whoever puts a checkpoint in, or has taken the state over.
+    /// Set when a checkpoint is put in, and cleared when an owner has taken the state over.
     pub fn set_from_checkpoint(&self, is_from_checkpoint: bool) {
         self.is_from_checkpoint.store(is_from_checkpoint, Relaxed);
     }

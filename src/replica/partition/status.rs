@@ -136,7 +136,7 @@ impl StatusKind {
         }
     }
 
-    /// Whether the state goes on with the log, so that commands may be sent and what is committed will be seen.
+    /// Whether the state keeps up with the log, so that commands may be sent and what is committed will be seen.
     pub fn folds(self) -> bool {
         matches!(self, Standby | Claiming | Active)
     }
@@ -161,7 +161,7 @@ impl StatusKind {
 pub struct TransitionRefused {
     /// The status in which the partition is.
     pub found: StatusKind,
-    /// The status that was asked for.
+    /// The status that was requested.
     pub to: StatusKind,
 }
 
