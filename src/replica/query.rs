@@ -83,7 +83,7 @@ impl Search {
         let now = clock.now();
         let (mut views, mut as_of, mut staleness_us) = (Vec::new(), BTreeMap::new(), 0);
         for handle in partitions {
-            // Read before the state: a turn that begins in between makes the answer older than it says, never younger.
+            // Read before the state: a turn that ends in between makes the answer newer than it says, never older.
             staleness_us = staleness_us.max(handle.staleness_us(now));
             let pools = handle.read(|state| {
                 as_of.insert(handle.id(), state.position().next_seq);
