@@ -135,7 +135,7 @@ fn the_embedded_log_reads_them_from_its_events() {
     let shown: Value = serde_json::from_str(&on(&["show", "0-2"]).out).unwrap();
     assert_eq!(shown["value"], hex(&misrouted));
     assert_eq!((&shown["key"], &shown["command"]["kind"]), (&Value::Null, &"DefinePool".into()));
-    says(&on(&["retry", "0-2"]), 2, &["takes commands from its own server alone"]);
+    says(&on(&["retry", "0-2"]), 2, &["only its own server appends commands"]);
     says(&on(&["retry", "0-0"]), 1, &["0-0 is not appended again: it still cannot be read: shorter than its frame"]);
     says(&on(&["discard", "0-0"]), 0, &["0-0 was discarded"]);
     says(&on(&["discard", "0-0"]), 1, &["0-0 was discarded already, at"]);

@@ -331,8 +331,8 @@ fn a_log_that_is_opened_without_room_is_read_and_takes_turns_when_there_is_some(
     let (mut owner, events) = claim(&log, 0);
     assert_eq!(events, self::events(0, 0, 5));
     assert_eq!(owner.commit(turn(0, 5, 1)), CommitOutcome::Unknown);
-    assert!(owner.poll(&mut Vec::new(), Duration::ZERO).unwrap_err().detail.contains("no room"));
-    assert!(matches!(log.reopen(), Reopened::Later(error) if error.detail.contains("no room")));
+    assert!(owner.poll(&mut Vec::new(), Duration::ZERO).unwrap_err().detail.contains("no disk space"));
+    assert!(matches!(log.reopen(), Reopened::Later(error) if error.detail.contains("no disk space")));
     assert!(fs::read(dir.path().join(FILE_NAME)).unwrap() == left, "it is as it was found");
     conduct.0.lock().writes_fail = false;
     assert_eq!(reopened(&log), Reopened::Whole);
