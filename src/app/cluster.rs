@@ -129,10 +129,12 @@ pub(super) fn start<L: ClusterLog>(
 /// reply was lost.
 fn on_committed(incarnation: u64, gateway: &Arc<Gateway>) -> Box<dyn Fn(&ChainedEvent) + Send + Sync> {
     let gateway = Arc::downgrade(gateway);
-    Box::new(move |recorded| {
-        let reply_to = recorded.event.command().and_then(|command| command.reply_to);
-        if let Some(gateway) = gateway.upgrade().filter(|_| reply_to == Some(incarnation)) {
-            gateway.decided([recorded.clone()]);
+    Box::new(move |event| {
+        let reply_to = event.event.command().and_then(|command| command.reply_to);
+        if reply_to == Some(incarnation)
+            && let Some(gateway) = gateway.upgrade()
+        {
+            gateway.decided([event.clone()]);
         }
     })
 }

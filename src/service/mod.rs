@@ -98,7 +98,7 @@ impl Service {
     async fn decide(&self, body: CommandBody, context: CallContext) -> Result<Decided, Refusal> {
         let CallContext { key, actor, timeout_ms, arrived } = context;
         let is_keyed = key.is_some();
-        let home = self.home(&body).cloned();
+        let home = route::home(&body, self.replica().partition_count());
         let reserves = body.reservation().filter(|_| is_keyed && matches!(body, CommandBody::Reserve { .. }));
         let refusal = match self.gateway.call(Call { body, key, actor, timeout_ms, arrived }).await {
             Ok(Outcome::Decided(event)) => match event.event.body.rejection().map(|rejection| rejection.reason) {
@@ -109,17 +109,12 @@ impl Service {
             Ok(Outcome::TimedOut { is_unknown: true }) => Refusal::TimedOut { effect: Effect::Unknown, is_keyed },
             Err(shed) => Refusal::Shed(shed),
         };
-        let refusal = or_unreadable(refusal, home.as_deref());
+        let refusal = or_unreadable(refusal, self.replica().partition(home));
         let is_reserved = || reserves.is_some_and(|id| self.is_live(id));
         if refusal.is_of_one_attempt() && is_reserved() {
             return Err(Refusal::EarlierAttempt(Box::new(refusal)));
         }
         Err(refusal)
-    }
-
-    /// The partition that decides a command.
-    fn home(&self, body: &CommandBody) -> Option<&Arc<PartitionHandle>> {
-        self.replica().partition(route::home(body, self.replica().partition_count()))
     }
 
     /// Whether the reservation takes capacity, as far as this process knows.
@@ -130,7 +125,7 @@ impl Service {
 }
 
 /// A partition whose state cannot be read has no owner either. Its callers get the same cause as its readers.
-fn or_unreadable(refusal: Refusal, home: Option<&PartitionHandle>) -> Refusal {
+fn or_unreadable(refusal: Refusal, home: Option<&Arc<PartitionHandle>>) -> Refusal {
     match home {
         Some(home) if matches!(refusal, Refusal::Shed(Shed::NoOwner)) && home.is_unreadable() => {
             Refusal::Unread(Unread::of(home, Code::Unreadable, home.why_not_served().unwrap_or_default()))

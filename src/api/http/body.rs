@@ -468,29 +468,24 @@ fn mode_of(value: Value<'_>) -> Parsed<Mode> {
 }
 
 fn hold_ttl(value: Value<'_>) -> Parsed<u64> {
-    match value {
-        Value::Unsigned(ttl) if (HOLD_TTL_MIN_MS..=HOLD_TTL_MAX_MS).contains(&ttl) => Ok(ttl),
-        other => {
-            let (ttl, range) = (shown(&other), format!("an integer from {HOLD_TTL_MIN_MS} to {HOLD_TTL_MAX_MS}"));
-            Err(Problem::fault(RequestFault::BadHoldTtl, format!("hold_ttl_ms is {ttl}, it has to be {range}")))
-        }
-    }
+    hold_ms("hold_ttl_ms", value, HOLD_TTL_MAX_MS, RequestFault::BadHoldTtl)
 }
 
 fn hold_ttl_max(value: Value<'_>) -> Parsed<u64> {
-    rule_ms(HOLD_TTL_MAX, value, HOLD_TTL_MAX_MS)
+    hold_ms(HOLD_TTL_MAX, value, HOLD_TTL_MAX_MS, RequestFault::BadRule)
 }
 
 fn hold_life_max(value: Value<'_>) -> Parsed<u64> {
-    rule_ms(HOLD_LIFE_MAX, value, HOLD_LIFE_MAX_MS)
+    hold_ms(HOLD_LIFE_MAX, value, HOLD_LIFE_MAX_MS, RequestFault::BadRule)
 }
 
-fn rule_ms(name: &str, value: Value<'_>, most: u64) -> Parsed<u64> {
+/// A time that is about holds: an integer of milliseconds, from the shortest hold to `most`.
+fn hold_ms(name: &str, value: Value<'_>, most: u64, fault: RequestFault) -> Parsed<u64> {
     match value {
         Value::Unsigned(ms) if (HOLD_TTL_MIN_MS..=most).contains(&ms) => Ok(ms),
         other => {
             let (ms, range) = (shown(&other), format!("an integer from {HOLD_TTL_MIN_MS} to {most}"));
-            Err(Problem::fault(RequestFault::BadRule, format!("{name} is {ms}, it has to be {range}")))
+            Err(Problem::fault(fault, format!("{name} is {ms}, it has to be {range}")))
         }
     }
 }
