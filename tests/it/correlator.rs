@@ -60,23 +60,7 @@ fn rejected(command: &Command) -> ChainedEvent {
 }
 
 fn refused(command: &Command, reason: Reason) -> ChainedEvent {
-    let rejection = Rejection {
-        reason,
-        dimension: None,
-        pool: None,
-        reservation: None,
-        demand: None,
-        demand_before: None,
-        order_ref: None,
-        limits: None,
-        used: None,
-        mode: None,
-        version: None,
-        hold_until: None,
-        existing_reservation: None,
-        asked: None,
-    };
-    recorded(command, EventBody::Rejected(rejection))
+    recorded(command, EventBody::Rejected(fixtures::rejection(reason)))
 }
 
 fn abandoned(command: &Command) -> ChainedEvent {

@@ -3,7 +3,7 @@
 
 use headroom::domain::{
     Amounts, Attempt, Command, CommandBody, CommandId, Dimension, IdempotencyKey, Micros, Mode, Name, PoolId,
-    PoolRules, PoolSpec, ReservationId, route,
+    PoolRules, PoolSpec, Reason, Rejection, ReservationId, route,
 };
 use headroom::gateway::routing;
 use headroom::log::{CommandSink, NewCommand, Reply, ReplyChannel};
@@ -90,6 +90,26 @@ pub fn hold(pool: &PoolId, key_text: &str, hold_ttl_ms: u64) -> CommandBody {
 /// Takes an attempt to reserve under this key back.
 pub fn abandon(pool: &PoolId, key_text: &str) -> CommandBody {
     CommandBody::Abandon { pool: pool.clone(), reservation: reservation_id(pool, key_text) }
+}
+
+/// A refusal for this reason that tells nothing else.
+pub fn rejection(reason: Reason) -> Rejection {
+    Rejection {
+        reason,
+        dimension: None,
+        pool: None,
+        reservation: None,
+        demand: None,
+        demand_before: None,
+        order_ref: None,
+        limits: None,
+        used: None,
+        mode: None,
+        version: None,
+        hold_until: None,
+        existing_reservation: None,
+        asked: None,
+    }
 }
 
 /// Puts a command's bytes into the log.

@@ -1,7 +1,9 @@
 //! Events that no decision produces. `evolve` takes an event's word for the values after it, so what stands between a
 //! corrupt or foreign log and a wrong counter is that it refuses these, each by the law that it breaks.
 
-use crate::fixtures::{amounts, command, define, hold, key, open_pool, orders, pool_id, reservation_id, reserve};
+use crate::fixtures::{
+    amounts, command, define, hold, key, open_pool, orders, pool_id, rejection, reservation_id, reserve,
+};
 use crate::machine::{Machine, MapLedger};
 use headroom::domain::evolve::evolve;
 use headroom::domain::{
@@ -38,22 +40,8 @@ fn entry(key: &str, status: Status, used: u64) -> Entry {
 }
 
 fn refused(key: &str) -> EventBody {
-    EventBody::Rejected(Rejection {
-        reason: Reason::OverLimit,
-        dimension: None,
-        pool: Some(pool_id("van-1")),
-        reservation: Some(id(key)),
-        demand: Some(orders(1)),
-        demand_before: None,
-        order_ref: None,
-        limits: None,
-        used: None,
-        mode: None,
-        version: None,
-        hold_until: None,
-        existing_reservation: None,
-        asked: None,
-    })
+    let (pool, reservation, demand) = (Some(pool_id("van-1")), Some(id(key)), Some(orders(1)));
+    EventBody::Rejected(Rejection { pool, reservation, demand, ..rejection(Reason::OverLimit) })
 }
 
 #[test]

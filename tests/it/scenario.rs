@@ -4,6 +4,7 @@
 //! scenarios of its own.
 
 mod brokered;
+mod callers;
 mod domain;
 mod http;
 mod owner;

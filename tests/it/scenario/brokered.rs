@@ -3,7 +3,8 @@
 //! state is the log's. Those that set the clock back are left out. They play twice: as callers over HTTP, where callers can ask for it, and as another program that
 //! writes commands and reads events, which sees everything that an owner over the embedded log shows.
 
-use super::http::{Caller, shows};
+use super::callers::Caller;
+use super::http::{HttpCaller, shows};
 use super::{
     Depth, Scenario, Scene, Subject, Transcript, TurnSeen, all_in, check_these, seen_body, seen_pool, seen_reservation,
 };
@@ -93,7 +94,7 @@ impl Depth for Calls<'_> {
 
     fn run(&mut self, scenario: &Scenario) -> Transcript {
         let stage = self.0;
-        let mut caller = Caller::new(&stage.gateway);
+        let mut caller = HttpCaller::new(&stage.gateway);
         let mut transcript = Transcript::default();
         for turn in &scenario.turns {
             stage.at(turn.at);

@@ -1,17 +1,15 @@
 //! The whole service: what callers send and are told over HTTP, by a clock that stands where the scenario says.
 
-use super::seen::{MIDNIGHT, clock};
-use super::{Depth, Fields, Final, Scenario, Seen, Step, Subject, Transcript, TurnSeen, seen_pool, seen_reservation};
+use super::callers::{Caller, play};
+use super::seen::clock;
+use super::{Depth, Fields, Scenario, Seen, Step, Transcript};
 use crate::process::agent;
 use crate::server::Server;
-use crate::wait::until;
-use crate::world::ManualClock;
 use headroom::domain::{
-    Amounts, CommandBody, Edit, Ledger, LimitChange, Micros, Mode, Name, PoolChange, PoolSpec, ReservationId,
+    Amounts, CommandBody, Edit, LimitChange, Micros, Mode, Name, PoolChange, PoolSpec, ReservationId,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 pub struct HttpDepth;
 
@@ -25,32 +23,7 @@ impl Depth for HttpDepth {
     }
 
     fn run(&mut self, scenario: &Scenario) -> Transcript {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at(MIDNIGHT));
-        let server = Server::start(dir.path(), scenario.place.1, Arc::clone(&clock) as _);
-        let mut caller = Caller::new(&server);
-        let mut transcript = Transcript::default();
-        for turn in &scenario.turns {
-            if turn.sets_clock {
-                clock.step(turn.at);
-                server.set_clock("by hand");
-                transcript.turns.push(TurnSeen::default());
-                continue;
-            }
-            clock.set(turn.at);
-            // A time that nobody has seen has not passed for a partition whose clock is put back.
-            server
-                .gateway
-                .replica()
-                .partitions()
-                .for_each(|handle| assert!(handle.time().now(clock.as_ref()) >= turn.at));
-            server.wait_for_timers(turn.at);
-            let answers = turn.steps.iter().map(|step| caller.step(step)).collect();
-            transcript.turns.push(TurnSeen { timers: None, answers });
-        }
-        let now = scenario.turns.last().map(|turn| turn.at).unwrap_or_default();
-        transcript.finals = scenario.finals.iter().map(|last| caller.last(last, now)).collect();
-        transcript
+        play(scenario, |server| Box::new(HttpCaller::new(server)))
     }
 }
 
@@ -64,65 +37,17 @@ pub(super) fn shows(kind: &str, field: &str) -> bool {
     }
 }
 
-impl Server {
-    /// What an operator does about clocks that are ahead.
-    pub fn set_clock(&self, because: &str) {
-        let body = json!({ "because": because }).to_string();
-        let answer = self.client().post("/internal/clock", &body);
-        assert_eq!((answer.status, &answer.json()["partitions"][0]["result"]), (200, &"set".into()), "{answer:?}");
-    }
-
-    /// Holds that are due expire by themselves; nobody is told.
-    pub fn wait_for_timers(&self, now: Micros) {
-        for handle in self.gateway.replica().partitions() {
-            until("due holds expire", || handle.read(|state| state.next_due()).is_none_or(|due| due > now));
-        }
-    }
-}
-
-/// Asks what a scenario says.
-pub(super) struct Caller<'a> {
+/// Calls what a scenario says.
+pub(super) struct HttpCaller<'a> {
     server: &'a Server,
     agent: ureq::Agent,
     /// The ids that the service gave reservations made without a key.
     ids: BTreeMap<ReservationId, String>,
 }
 
-impl Caller<'_> {
-    pub(super) fn new(server: &Server) -> Caller<'_> {
-        Caller { server, agent: agent(), ids: BTreeMap::new() }
-    }
-
-    pub(super) fn step(&mut self, step: &Step) -> Seen {
-        let command = &step.command;
-        let (method, path, headers, body) = self.request(&command.body);
-        let mut request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.server.address))
-            .header("content-type", "application/json");
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        if let Some(key) = &command.key {
-            request = request.header("idempotency-key", key.as_str());
-        }
-        let body = body.map(|body| body.to_string()).unwrap_or_default();
-        let mut response = self.agent.run(request.body(body).unwrap()).unwrap();
-        let is_replayed = response.headers().contains_key("idempotent-replayed");
-        let text = response.body_mut().read_to_string().unwrap();
-        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
-        let kind = match answer["code"].as_str() {
-            Some(code) => format!("rejected {code}"),
-            None => kind_of(&command.body, &answer).to_owned(),
-        };
-        if let (CommandBody::Reserve { reservation, .. }, Some(id)) = (&command.body, answer["reservation"].as_str()) {
-            self.ids.insert(*reservation, id.to_owned());
-        }
-        let mut fields = flat(&answer);
-        if let Some(id) = command.body.reservation() {
-            fields.insert("reservation".to_owned(), id.to_string());
-        }
-        Seen { kind: if is_replayed { format!("repeated {kind}") } else { kind }, fields }
+impl HttpCaller<'_> {
+    pub(super) fn new(server: &Server) -> HttpCaller<'_> {
+        HttpCaller { server, agent: agent(), ids: BTreeMap::new() }
     }
 
     fn request(&self, body: &CommandBody) -> (&'static str, String, Vec<(&'static str, String)>, Option<Value>) {
@@ -171,16 +96,47 @@ impl Caller<'_> {
         let id = self.ids.get(id).cloned().unwrap_or_else(|| id.to_string());
         format!("/v1/reservations/{id}{action}")
     }
+}
 
-    pub(super) fn last(&self, last: &Final, now: Micros) -> Seen {
-        let replica = self.server.gateway.replica();
-        match &last.subject {
-            Subject::Pool(id) => seen_pool(replica.pool(id).as_deref()),
-            Subject::Reservation(id) => {
-                let id = self.ids.get(id).map_or(*id, |text| ReservationId::parse(text).unwrap());
-                replica.of_reservation(&id).unwrap().read(|state| seen_reservation(state.reservation(&id), now))
-            }
+impl Caller for HttpCaller<'_> {
+    fn server(&self) -> &Server {
+        self.server
+    }
+
+    fn id(&self, id: ReservationId) -> ReservationId {
+        self.ids.get(&id).map_or(id, |text| ReservationId::parse(text).unwrap())
+    }
+
+    fn step(&mut self, step: &Step) -> Seen {
+        let command = &step.command;
+        let (method, path, headers, body) = self.request(&command.body);
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.server.address))
+            .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
+        if let Some(key) = &command.key {
+            request = request.header("idempotency-key", key.as_str());
+        }
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let mut response = self.agent.run(request.body(body).unwrap()).unwrap();
+        let is_replayed = response.headers().contains_key("idempotent-replayed");
+        let text = response.body_mut().read_to_string().unwrap();
+        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        let kind = match answer["code"].as_str() {
+            Some(code) => format!("rejected {code}"),
+            None => kind_of(&command.body, &answer).to_owned(),
+        };
+        if let (CommandBody::Reserve { reservation, .. }, Some(id)) = (&command.body, answer["reservation"].as_str()) {
+            self.ids.insert(*reservation, id.to_owned());
+        }
+        let mut fields = flat(&answer);
+        if let Some(id) = command.body.reservation() {
+            fields.insert("reservation".to_owned(), id.to_string());
+        }
+        Seen { kind: if is_replayed { format!("repeated {kind}") } else { kind }, fields }
     }
 }
 

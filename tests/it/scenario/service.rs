@@ -1,16 +1,12 @@
 //! The use cases, without any protocol: what every edge calls, and what it is answered. The clock stands where the
 //! scenario says.
 
-use super::seen::MIDNIGHT;
-use super::{
-    Depth, Fields, Final, Scenario, Seen, Step, Subject, Transcript, TurnSeen, seen_body, seen_pool, seen_reservation,
-};
+use super::callers::{Caller, play};
+use super::{Depth, Fields, Scenario, Seen, Step, Transcript, seen_body};
 use crate::server::{Server, runtime};
-use crate::world::ManualClock;
-use headroom::domain::{Command, CommandBody, Ledger, Micros, PoolChange, ReservationId};
+use headroom::domain::{Command, CommandBody, PoolChange, ReservationId};
 use headroom::service::{CallContext, Decided, ExpectedPool, Refusal, ReservationChange, Reserve};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 pub struct ServiceDepth;
 
@@ -25,69 +21,23 @@ impl Depth for ServiceDepth {
     }
 
     fn run(&mut self, scenario: &Scenario) -> Transcript {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(ManualClock::at(MIDNIGHT));
-        let server = Server::start(dir.path(), scenario.place.1, Arc::clone(&clock) as _);
-        let mut caller = Caller { server: &server, ids: BTreeMap::new() };
-        let mut transcript = Transcript::default();
-        for turn in &scenario.turns {
-            if turn.sets_clock {
-                clock.step(turn.at);
-                server.set_clock("by hand");
-                transcript.turns.push(TurnSeen::default());
-                continue;
-            }
-            clock.set(turn.at);
-            // A time that nobody has seen has not passed for a partition whose clock is put back.
-            server
-                .gateway
-                .replica()
-                .partitions()
-                .for_each(|handle| assert!(handle.time().now(clock.as_ref()) >= turn.at));
-            server.wait_for_timers(turn.at);
-            let answers = turn.steps.iter().map(|step| caller.step(step)).collect();
-            transcript.turns.push(TurnSeen { timers: None, answers });
-        }
-        let now = scenario.turns.last().map(|turn| turn.at).unwrap_or_default();
-        transcript.finals = scenario.finals.iter().map(|last| caller.last(last, now)).collect();
-        transcript
+        play(scenario, |server| Box::new(ServiceCaller { server, ids: BTreeMap::new() }))
     }
 }
 
 /// Calls what a scenario says.
-struct Caller<'a> {
+struct ServiceCaller<'a> {
     server: &'a Server,
     /// The ids that the service gave reservations made without a key.
     ids: BTreeMap<ReservationId, ReservationId>,
 }
 
-impl Caller<'_> {
-    fn step(&mut self, step: &Step) -> Seen {
-        let answer = runtime().block_on(self.call(&step.command));
-        let mut seen = match &answer {
-            Ok(decided) => seen_body(&decided.0.event.body),
-            Err(refusal) => match refusal.event() {
-                Some(event) => seen_body(&event.event.body),
-                None => Seen { kind: format!("rejected {}", refusal.code().meaning().name), fields: Fields::default() },
-            },
-        };
-        if let CommandBody::ChangePool { .. } = step.command.body {
-            // A change of limits alone is recorded as one.
-            seen.kind = seen.kind.replace("adjusted", "changed");
-        }
-        if let Some(id) = step.command.body.reservation() {
-            let entry = answer.as_ref().ok().and_then(|decided| decided.entry().ok());
-            self.ids.extend(entry.map(|entry| (id, entry.reservation)));
-            seen.fields.insert("reservation".to_owned(), id.to_string());
-        }
-        seen
-    }
-
+impl ServiceCaller<'_> {
     async fn call(&self, command: &Command) -> Result<Decided, Refusal> {
         let service = &self.server.service;
         let (key, actor) = (command.key.clone(), command.actor.clone());
         let context = CallContext { key, actor, timeout_ms: None, arrived: service.now() };
-        let change = |id: &ReservationId, change| service.change_reservation(self.id(id), change, context.clone());
+        let change = |id: &ReservationId, change| service.change_reservation(self.id(*id), change, context.clone());
         match command.body.clone() {
             CommandBody::DefinePool { pool, spec, expected_version } => {
                 let expected = expected_version.map(|version| match version {
@@ -120,19 +70,35 @@ impl Caller<'_> {
             CommandBody::Abandon { .. } => panic!("no caller sends this"),
         }
     }
+}
 
-    fn id(&self, id: &ReservationId) -> ReservationId {
-        self.ids.get(id).copied().unwrap_or(*id)
+impl Caller for ServiceCaller<'_> {
+    fn server(&self) -> &Server {
+        self.server
     }
 
-    fn last(&self, last: &Final, now: Micros) -> Seen {
-        let replica = self.server.gateway.replica();
-        match &last.subject {
-            Subject::Pool(id) => seen_pool(replica.pool(id).as_deref()),
-            Subject::Reservation(id) => {
-                let id = self.id(id);
-                replica.of_reservation(&id).unwrap().read(|state| seen_reservation(state.reservation(&id), now))
-            }
+    fn id(&self, id: ReservationId) -> ReservationId {
+        self.ids.get(&id).copied().unwrap_or(id)
+    }
+
+    fn step(&mut self, step: &Step) -> Seen {
+        let answer = runtime().block_on(self.call(&step.command));
+        let mut seen = match &answer {
+            Ok(decided) => seen_body(&decided.0.event.body),
+            Err(refusal) => match refusal.event() {
+                Some(event) => seen_body(&event.event.body),
+                None => Seen { kind: format!("rejected {}", refusal.code().meaning().name), fields: Fields::default() },
+            },
+        };
+        if let CommandBody::ChangePool { .. } = step.command.body {
+            // A change of limits alone is recorded as one.
+            seen.kind = seen.kind.replace("adjusted", "changed");
         }
+        if let Some(id) = step.command.body.reservation() {
+            let entry = answer.as_ref().ok().and_then(|decided| decided.entry().ok());
+            self.ids.extend(entry.map(|entry| (id, entry.reservation)));
+            seen.fields.insert("reservation".to_owned(), id.to_string());
+        }
+        seen
     }
 }
