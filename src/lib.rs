@@ -7,6 +7,8 @@ pub mod time;
 pub mod domain;
 pub mod wire;
 
+pub mod access;
+
 pub mod log;
 pub mod store;
 

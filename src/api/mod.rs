@@ -1,2 +1,3 @@
 //! The edges: each speaks one protocol with callers, and none of them decides anything.
 pub mod http;
+pub mod operation;

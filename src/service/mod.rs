@@ -22,7 +22,8 @@ pub use pools::ExpectedPool;
 pub use reads::{PoolList, ReservationView};
 pub use reserve::Reserve;
 
-use crate::domain::{CommandBody, IdempotencyKey, Micros, Name, ReservationId, route};
+use crate::access::Principal;
+use crate::domain::{CommandBody, IdempotencyKey, Micros, ReservationId, route};
 use crate::gateway::{Call, Gateway, Outcome};
 use crate::log::CommittedTail;
 use crate::replica::{PartitionHandle, Replica};
@@ -36,8 +37,8 @@ use std::sync::atomic::AtomicU64;
 pub struct CallContext {
     /// The caller's idempotency key.
     pub key: Option<IdempotencyKey>,
-    /// The name of the caller; it is recorded with the decision.
-    pub actor: Option<Name>,
+    /// The caller. Its name is recorded with the decision.
+    pub principal: Arc<Principal>,
     /// How long the caller waits, in milliseconds: at most [`DEADLINE_MAX_MS`](crate::limits::DEADLINE_MAX_MS). `None`
     /// means the default of the process.
     pub timeout_ms: Option<u64>,
@@ -96,7 +97,8 @@ impl Service {
 
     /// Appends a command and waits for its decision, until the caller's deadline.
     async fn decide(&self, body: CommandBody, context: CallContext) -> Result<Decided, Refusal> {
-        let CallContext { key, actor, timeout_ms, arrived } = context;
+        let CallContext { key, principal, timeout_ms, arrived } = context;
+        let actor = principal.name.clone();
         let is_keyed = key.is_some();
         let home = route::home(&body, self.replica().partition_count());
         let reserves = body.reservation().filter(|_| is_keyed && matches!(body, CommandBody::Reserve { .. }));

@@ -47,7 +47,7 @@ def filter_case(context, case):
     headers = {name.lower() for name in case.headers or {}}
     body = case.body if isinstance(case.body, dict) else {}
     window = body.get("window")
-    names = [body.get("areas"), body.get("labels"), body.get("order_ref"), (case.headers or {}).get("Headroom-Actor")]
+    names = [body.get("areas"), body.get("labels"), body.get("order_ref")]
     if not all(may_be_a_name(text) for text in texts(names)):
         return False
     # What no schema can say: these two exclude each other, a change that changes nothing is none, and a slot ends after it

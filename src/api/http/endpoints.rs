@@ -7,6 +7,7 @@ use super::problem::RequestFault;
 use super::reply::Answer;
 use super::request::HttpRequest;
 use super::{Api, clock, docs, health, internal, pools, reservations};
+use crate::api::operation::Operation;
 use crate::domain::Reason;
 use crate::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX};
 use std::future::Future;
@@ -21,8 +22,8 @@ pub(super) type Handler = fn(Arc<Api>, HttpRequest) -> Pin<Box<dyn Future<Output
 pub(super) struct Endpoint {
     pub method: Method,
     pub path: &'static str,
-    /// Its `operationId` in the description.
-    pub id: &'static str,
+    /// What it asks for: its `operationId` in the description, and who may ask.
+    pub operation: Operation,
     pub handler: Handler,
     /// Requests that a new service accepts unchanged, and its answers.
     pub example: fn() -> Example,
@@ -57,9 +58,9 @@ pub(super) enum Kind {
     Undescribed,
 }
 
-const COMMAND: &[&str] = &["Idempotency-Key", "Request-Timeout-Ms", "Headroom-Actor"];
-const EDIT: &[&str] = &["If-Match", "Idempotency-Key", "Request-Timeout-Ms", "Headroom-Actor"];
-const DEFINE: &[&str] = &["If-Match", "If-None-Match", "Idempotency-Key", "Request-Timeout-Ms", "Headroom-Actor"];
+const COMMAND: &[&str] = &["Idempotency-Key", "Request-Timeout-Ms"];
+const EDIT: &[&str] = &["If-Match", "Idempotency-Key", "Request-Timeout-Ms"];
+const DEFINE: &[&str] = &["If-Match", "If-None-Match", "Idempotency-Key", "Request-Timeout-Ms"];
 const HOLD: &[Reason] =
     &[Reason::UnknownReservation, Reason::HoldExpired, Reason::AlreadyReleased, Reason::NotAHold, Reason::KeyReused];
 const EXTENSION: &[Reason] = &[
@@ -78,7 +79,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Post,
         path: "/v1/availability",
-        id: "availability",
+        operation: Operation::Availability,
         handler: |api, request| Box::pin(pools::availability(api, request)),
         example: examples::availability,
         summary: "Pools that serve a place, a time and a demand",
@@ -100,7 +101,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Get,
         path: "/v1/pools",
-        id: "list_pools",
+        operation: Operation::ListPools,
         handler: |api, request| Box::pin(pools::list(api, request)),
         example: examples::list_pools,
         summary: "All pools, page by page",
@@ -115,7 +116,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Get,
         path: "/v1/pools/{pool}",
-        id: "get_pool",
+        operation: Operation::GetPool,
         handler: |api, request| Box::pin(pools::get(api, request)),
         example: examples::get_pool,
         summary: "One pool",
@@ -130,7 +131,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Put,
         path: "/v1/pools/{pool}",
-        id: "define_pool",
+        operation: Operation::DefinePool,
         handler: |api, request| Box::pin(pools::put(api, request)),
         example: examples::define_pool,
         summary: "Make a pool, or replace all that is said of it: what the body does not name is cleared",
@@ -156,7 +157,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Patch,
         path: "/v1/pools/{pool}",
-        id: "change_pool",
+        operation: Operation::ChangePool,
         handler: |api, request| Box::pin(pools::patch(api, request)),
         example: examples::change_pool,
         summary: "Change parts of a pool and keep the rest; a limit below what is used evicts nobody",
@@ -190,7 +191,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Post,
         path: "/v1/pools/{pool}/mode",
-        id: "set_mode",
+        operation: Operation::SetMode,
         handler: |api, request| Box::pin(pools::mode(api, request)),
         example: examples::set_mode,
         summary: "Open, pause or close a pool",
@@ -205,7 +206,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Post,
         path: "/v1/reservations",
-        id: "reserve",
+        operation: Operation::Reserve,
         handler: |api, request| Box::pin(reservations::reserve(api, request)),
         example: examples::reserve,
         summary: "Take capacity, all of it or none",
@@ -241,7 +242,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Get,
         path: "/v1/reservations/{reservation}",
-        id: "get_reservation",
+        operation: Operation::GetReservation,
         handler: |api, request| Box::pin(reservations::get(api, request)),
         example: examples::get_reservation,
         summary: "One reservation, for a while also after its end",
@@ -256,7 +257,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Patch,
         path: "/v1/reservations/{reservation}",
-        id: "amend",
+        operation: Operation::Amend,
         handler: |api, request| Box::pin(reservations::amend(api, request)),
         example: examples::amend,
         summary: "Take more or less of the same pool, in one decision; what takes no more in any dimension is never refused \
@@ -282,7 +283,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Delete,
         path: "/v1/reservations/{reservation}",
-        id: "release",
+        operation: Operation::Release,
         handler: |api, request| Box::pin(reservations::release(api, request)),
         example: examples::release,
         summary: "Give capacity back; again is the same answer",
@@ -297,7 +298,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Post,
         path: "/v1/reservations/{reservation}/confirm",
-        id: "confirm",
+        operation: Operation::Confirm,
         handler: |api, request| Box::pin(reservations::confirm(api, request)),
         example: examples::confirm,
         summary: "Make a hold a reservation for good",
@@ -312,7 +313,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: Method::Post,
         path: "/v1/reservations/{reservation}/extend",
-        id: "extend",
+        operation: Operation::Extend,
         handler: |api, request| Box::pin(reservations::extend(api, request)),
         example: examples::extend,
         summary: "Give a hold more time",
@@ -324,39 +325,45 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },
-    page("/livez", "livez", "Whether the process is alive", |api, _| Box::pin(health::livez(api))).answers(
+    page("/livez", Operation::Livez, "Whether the process is alive", |api, _| Box::pin(health::livez(api))).answers(
         &[("200", "Health", "It is alive"), ("503", "Health", "Every partition has stopped for good")],
         examples::livez,
     ),
-    page("/readyz", "readyz", "Whether calls are decided", |api, _| Box::pin(health::readyz(api))).answers(
+    page("/readyz", Operation::Readyz, "Whether calls are decided", |api, _| Box::pin(health::readyz(api))).answers(
         &[
             ("200", "Health", "Calls are decided; `degraded` names partitions on which they are not"),
             ("503", "Health", "No partition decides, or the process is starting or shutting down"),
         ],
         examples::readyz,
     ),
-    page("/startupz", "startupz", "Whether every partition's state has been rebuilt", |api, _| {
+    page("/startupz", Operation::Startupz, "Whether every partition's state has been rebuilt", |api, _| {
         Box::pin(health::startupz(api))
     })
     .answers(&[("200", "Health", "It has"), ("503", "Health", "Not yet, and how far that is")], examples::startupz),
-    page("/metrics", "metrics", "Everything that is counted", |api, _| Box::pin(health::metrics(api)))
+    page("/metrics", Operation::Metrics, "Everything that is counted", |api, _| Box::pin(health::metrics(api)))
         .answers(&[("200", "Metrics", "Prometheus' text format")], examples::none),
-    page("/openapi.json", "openapi", "This document", |api, _| Box::pin(health::openapi(api)))
+    page("/openapi.json", Operation::OpenApi, "This document", |api, _| Box::pin(health::openapi(api)))
         .answers(&[("200", "Document", "OpenAPI 3.1")], examples::none),
-    undescribed(Method::Get, "/docs", |_, _| Box::pin(docs::root())),
-    undescribed(Method::Get, "/docs/", |_, request| Box::pin(docs::file(request))),
-    undescribed(Method::Get, "/docs/{*file}", |_, request| Box::pin(docs::file(request))),
-    undescribed(Method::Get, "/internal/log", |api, request| Box::pin(internal::log(api, request))),
-    undescribed(Method::Get, "/internal/log/{partition}", |api, request| Box::pin(internal::events(api, request))),
-    undescribed(Method::Get, "/internal/state/{partition}", |api, request| Box::pin(internal::state(api, request))),
-    undescribed(Method::Post, "/internal/clock", |api, request| Box::pin(clock::set(api, request))),
+    undescribed(Method::Get, "/docs", Operation::Docs, |_, _| Box::pin(docs::root())),
+    undescribed(Method::Get, "/docs/", Operation::Docs, |_, request| Box::pin(docs::file(request))),
+    undescribed(Method::Get, "/docs/{*file}", Operation::Docs, |_, request| Box::pin(docs::file(request))),
+    undescribed(Method::Get, "/internal/log", Operation::ReadLog, |api, request| Box::pin(internal::log(api, request))),
+    undescribed(Method::Get, "/internal/log/{partition}", Operation::ReadLog, |api, request| {
+        Box::pin(internal::events(api, request))
+    }),
+    undescribed(Method::Get, "/internal/state/{partition}", Operation::ReadState, |api, request| {
+        Box::pin(internal::state(api, request))
+    }),
+    undescribed(Method::Post, "/internal/clock", Operation::SetClock, |api, request| {
+        Box::pin(clock::set(api, request))
+    }),
 ];
 
-const fn page(path: &'static str, id: &'static str, summary: &'static str, handler: Handler) -> Endpoint {
+const fn page(path: &'static str, operation: Operation, summary: &'static str, handler: Handler) -> Endpoint {
     Endpoint {
         method: Method::Get,
         path,
-        id,
+        operation,
         handler,
         example: examples::none,
         summary,
@@ -370,8 +377,8 @@ const fn page(path: &'static str, id: &'static str, summary: &'static str, handl
     }
 }
 
-const fn undescribed(method: Method, path: &'static str, handler: Handler) -> Endpoint {
-    Endpoint { method, kind: Kind::Undescribed, ..page(path, "", "", handler) }
+const fn undescribed(method: Method, path: &'static str, operation: Operation, handler: Handler) -> Endpoint {
+    Endpoint { method, kind: Kind::Undescribed, ..page(path, operation, "", handler) }
 }
 
 impl Endpoint {

@@ -34,6 +34,7 @@ pub use server::serve;
 pub use slots::Bounds;
 pub use starting::starting;
 
+use crate::access::Access;
 use crate::domain::Micros;
 use crate::limits::{
     HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS,
@@ -122,6 +123,7 @@ pub struct State {
     metrics: Arc<dyn Metrics>,
     limits: Limits,
     hosts: Hosts,
+    access: Arc<Access>,
     /// Names the process in the ids of requests.
     process: u32,
 }
@@ -129,13 +131,20 @@ pub struct State {
 impl State {
     /// A state with the usual limits. `process` is drawn at start, so that request ids of two processes differ.
     pub fn new(service: Arc<Service>, metrics: Arc<dyn Metrics>, process: u32) -> State {
-        State { service, metrics, limits: Limits::default(), hosts: Hosts::default(), process }
+        let (limits, hosts, access) = (Limits::default(), Hosts::default(), Arc::new(Access::anybody()));
+        State { service, metrics, limits, hosts, access, process }
     }
 
     /// Adds the host names under which callers may call the service.
     #[must_use]
     pub fn hosts(self, hosts: Hosts) -> State {
         State { hosts, ..self }
+    }
+
+    /// Replaces how callers are known; without it, anybody may call.
+    #[must_use]
+    pub fn access(self, access: Arc<Access>) -> State {
+        State { access, ..self }
     }
 
     /// Replaces the usual limits.

@@ -81,7 +81,8 @@ fn components() -> utoipa::openapi::Components {
 
 fn described(endpoint: &Endpoint) -> OperationBuilder {
     let tag = endpoint.path.split('/').nth(2).filter(|_| endpoint.kind != Kind::Page).unwrap_or("operation");
-    let mut builder = OperationBuilder::new().operation_id(Some(endpoint.id)).summary(Some(endpoint.summary)).tag(tag);
+    let mut builder =
+        OperationBuilder::new().operation_id(Some(endpoint.operation.name())).summary(Some(endpoint.summary)).tag(tag);
     for parameter in parameters::of(endpoint) {
         builder = builder.parameter(parameter);
     }
@@ -118,15 +119,17 @@ fn good(endpoint: &Endpoint, status: &str, schema: &str, description: &str) -> R
 
 /// The ids of endpoints that work on what this one creates, each with the parameter that names it.
 fn links(endpoint: &Endpoint) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let parameter = match endpoint.id {
+    let parameter = match endpoint.operation.name() {
         "define_pool" => Some("pool"),
         "reserve" => Some("reservation"),
         _ => None,
     };
     let takes = |endpoint: &Endpoint, name: &str| endpoint.path.contains(&format!("{{{name}}}"));
-    let id = endpoint.id;
+    let operation = endpoint.operation;
     ENDPOINTS.iter().filter_map(move |other| {
-        parameter.filter(|name| other.id != id && takes(other, name)).map(|name| (other.id, name))
+        parameter
+            .filter(|name| other.operation != operation && takes(other, name))
+            .map(|name| (other.operation.name(), name))
     })
 }
 

@@ -4,14 +4,18 @@
 use super::json::quoted;
 use super::problem::RequestFault;
 use super::reply::{Answer, Problem, respond};
-use super::{Api, Finished, body};
-use crate::domain::{IdempotencyKey, Micros, Name, NameError};
+use super::{Api, Finished};
+use crate::access::{Credentials, Principal, Roles};
+use crate::api::operation::{Allowed, Operation};
+use crate::domain::{IdempotencyKey, Micros, NameError};
 use crate::limits::DEADLINE_MAX_MS;
 use crate::service::{CallContext, ExpectedPool, Refusal, Shed};
 use axum::RequestExt;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::BodyExt;
@@ -43,15 +47,27 @@ pub struct HttpRequest {
     pub body: Bytes,
     /// Where it comes from, if the accept loop said.
     pub peer: Option<IpAddr>,
+    /// Who sent it, under no role when the caller is not known and need not be.
+    pub principal: Arc<Principal>,
     /// When its head had been read; the caller's deadline counts from then on.
     pub arrived: Micros,
+}
+
+/// What is known of a request before it is read, from its path and method.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The pattern of the path; `(none)` when there is nothing at the path.
+    pub path: &'static str,
+    /// What it asks for; `None` when the path or its method does not exist.
+    pub operation: Option<Operation>,
+    /// The longest body, in bytes.
+    pub body_bytes_max: usize,
 }
 
 /// Runs one handler for one request.
 pub async fn run<F: Future<Output = Answer>>(
     api: Arc<Api>,
-    route: &'static str,
-    body_bytes_max: usize,
+    route: Route,
     request: Request,
     handler: impl FnOnce(Arc<Api>, HttpRequest) -> F,
 ) -> Response<Body> {
@@ -59,9 +75,9 @@ pub async fn run<F: Future<Output = Answer>>(
     let request_id = api.request_id(number);
     let method = method_name(request.method());
     let arrived = api.service().now();
-    let mut watch = Watch { api: &api, route, method, trace_id: &request_id, arrived, end: None };
+    let mut watch = Watch { api: &api, route: route.path, method, trace_id: &request_id, arrived, end: None };
     let answer = guarded(async {
-        let request = read(&api, arrived, route, body_bytes_max, request).await?;
+        let request = read(&api, arrived, route, request).await?;
         handler(Arc::clone(&api), request).await
     })
     .await;
@@ -113,26 +129,30 @@ async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
     .await
 }
 
-async fn read(
-    api: &Api,
-    arrived: Micros,
-    route: &'static str,
-    body_bytes_max: usize,
-    mut request: Request,
-) -> Result<HttpRequest, Problem> {
+async fn read(api: &Api, arrived: Micros, route: Route, mut request: Request) -> Result<HttpRequest, Problem> {
     if request.extensions().get::<Crowded>().is_some() {
         return Err(Refusal::Shed(Shed::Connections).into());
     }
     let params = request.extract_parts::<RawPathParams>().await;
+    let is_open = route.operation.is_none_or(|operation| operation.allowed() == Allowed::Everybody);
+    let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let principal = api.state.access.principal(Credentials { authorization, certificate: None });
+    let principal = match principal {
+        Err(denied) if !is_open => return Err(Problem::fault(RequestFault::Unauthenticated, denied.to_string())),
+        known => known.ok(),
+    };
+    if !route.operation.is_none_or(|operation| operation.is_allowed(principal.as_deref())) {
+        return Err(Problem::fault(RequestFault::Forbidden, "no role of the caller permits this call"));
+    }
     let (parts, body) = request.into_parts();
     target(&parts)?;
-    let is_guarded = !parts.method.is_safe() || route.starts_with("/internal/");
+    let is_guarded = !parts.method.is_safe() || route.path.starts_with("/internal/");
     api.state.hosts.check(&parts, is_guarded)?;
     codings(&parts.headers)?;
     let params =
         params.map_err(|_| Problem::fault(RequestFault::BadName, "the path is not UTF-8 once it is decoded"))?;
     let param = params.iter().next().map(|(_, value)| value.to_owned());
-    let body = read_body(api, body_bytes_max, &parts.headers, body).await?;
+    let body = read_body(api, route.body_bytes_max, &parts.headers, body).await?;
     if !body.is_empty() && !is_json(&parts.headers) {
         let sent = parts.headers.get(CONTENT_TYPE).map(|value| quoted(&String::from_utf8_lossy(value.as_bytes())));
         let sent = sent.unwrap_or_else(|| "missing".to_owned());
@@ -140,7 +160,8 @@ async fn read(
         return Err(Problem::fault(RequestFault::WrongContentType, detail));
     }
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, arrived })
+    let principal = principal.unwrap_or_else(|| Arc::new(Principal { name: None, roles: Roles::NONE }));
+    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, principal, arrived })
 }
 
 /// Refuses a target that is not a path: that of CONNECT, `*` for the whole service, and a text without a slash at its
@@ -254,8 +275,8 @@ impl HttpRequest {
     /// # Errors
     /// The [`Problem`] to answer.
     pub fn context(&self) -> Result<CallContext, Problem> {
-        let (key, actor, timeout_ms) = (self.key()?, self.actor()?, self.timeout_ms()?);
-        Ok(CallContext { key, actor, timeout_ms, arrived: self.arrived })
+        let (key, timeout_ms) = (self.key()?, self.timeout_ms()?);
+        Ok(CallContext { key, principal: Arc::clone(&self.principal), timeout_ms, arrived: self.arrived })
     }
 
     /// The Idempotency-Key, quoted or bare.
@@ -276,18 +297,6 @@ impl HttpRequest {
         let range =
             || format!("Request-Timeout-Ms is {}, it has to be an integer from 1 to {DEADLINE_MAX_MS}", quoted(text));
         ms.map(Some).ok_or_else(|| Problem::fault(RequestFault::BadTimeout, range()))
-    }
-
-    /// The name of the caller, in UTF-8.
-    fn actor(&self) -> Result<Option<Name>, Problem> {
-        let Some(value) = self.only("headroom-actor", RequestFault::BadName)? else { return Ok(None) };
-        let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
-            let detail = "the header headroom-actor is not UTF-8: send the name's bytes in UTF-8, as they are";
-            Problem::fault(RequestFault::BadName, detail)
-        })?;
-        // Blanks around a header's value are not part of it. In HTTP only the space and the tab are blanks.
-        let text = text.trim_matches([' ', '\t']);
-        Name::new(text).map(Some).map_err(|error| body::bad_name("the Headroom-Actor header", text, error))
     }
 
     /// The version that the caller expects, from If-Match. `*` means any version: a pool that does not exist is refused

@@ -2,7 +2,7 @@
 
 use super::endpoints::{ENDPOINTS, Endpoint};
 use super::reply::Problem;
-use super::request::{self, HttpRequest};
+use super::request::{self, HttpRequest, Route};
 use super::{Api, health};
 use crate::limits::HTTP_BODY_BYTES_MAX;
 use axum::Router;
@@ -23,7 +23,8 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .into_iter()
         .fold(Router::new(), |router, (path, endpoints)| router.route(path, methods(path, &endpoints)))
         .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| {
-            request::run(api, "(none)", HTTP_BODY_BYTES_MAX, request, health::not_found)
+            let route = Route { path: "(none)", operation: None, body_bytes_max: HTTP_BODY_BYTES_MAX };
+            request::run(api, route, request, health::not_found)
         })
         .with_state(api)
 }
@@ -33,15 +34,16 @@ fn methods(path: &'static str, endpoints: &[&'static Endpoint]) -> MethodRouter<
     let allowed = HeaderValue::try_from(allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
     let refuse = move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
         let refusal = move |_: Arc<Api>, _: HttpRequest| async move { Err(Problem::method_not_allowed(path, allowed)) };
-        request::run(api, path, HTTP_BODY_BYTES_MAX, request, refusal)
+        request::run(api, Route { path, operation: None, body_bytes_max: HTTP_BODY_BYTES_MAX }, request, refusal)
     };
     endpoints.iter().fold(MethodRouter::new(), |methods, endpoint| on(methods, endpoint)).fallback(refuse)
 }
 
 fn on(methods: MethodRouter<Arc<Api>>, endpoint: &Endpoint) -> MethodRouter<Arc<Api>> {
-    let Endpoint { path, handler, body_bytes_max, .. } = *endpoint;
+    let Endpoint { path, operation, handler, body_bytes_max, .. } = *endpoint;
+    let route = Route { path, operation: Some(operation), body_bytes_max };
     methods.on(filter_of(&endpoint.method).0, move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
-        request::run(api, path, body_bytes_max, request, handler)
+        request::run(api, route, request, handler)
     })
 }
 

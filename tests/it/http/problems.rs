@@ -190,9 +190,13 @@ const BUILT: &[&str] = &[
     "uri_too_long",
 ];
 
+/// What a caller gets who has not proved who it is, or who may not do what it asks for: the matrix of roles has them.
+const OF_ROLES: &[&str] = &["unauthenticated", "forbidden"];
+
 #[test]
 fn every_code_is_shown_here() {
-    let shown = FINAL.iter().map(|row| row.0).chain(PASSING.iter().copied()).chain(BUILT.iter().copied());
+    let lists = [PASSING, BUILT, OF_ROLES].into_iter().flatten().copied();
+    let shown = FINAL.iter().map(|row| row.0).chain(lists);
     let told = problem::cases().iter().map(|case| case.code).collect::<BTreeSet<_>>();
     assert_eq!(shown.collect::<BTreeSet<_>>(), told);
 }

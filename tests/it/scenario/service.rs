@@ -4,9 +4,11 @@
 use super::callers::{Caller, play};
 use super::{Depth, Fields, Scenario, Seen, Step, Transcript, seen_body};
 use crate::server::{Server, runtime};
+use headroom::access::{Principal, Roles};
 use headroom::domain::{Command, CommandBody, PoolChange, ReservationId};
 use headroom::service::{CallContext, Decided, ExpectedPool, Refusal, ReservationChange, Reserve};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub struct ServiceDepth;
 
@@ -35,8 +37,8 @@ struct ServiceCaller<'a> {
 impl ServiceCaller<'_> {
     async fn call(&self, command: &Command) -> Result<Decided, Refusal> {
         let service = &self.server.service;
-        let (key, actor) = (command.key.clone(), command.actor.clone());
-        let context = CallContext { key, actor, timeout_ms: None, arrived: service.now() };
+        let principal = Arc::new(Principal { name: command.actor.clone(), roles: Roles::ALL });
+        let context = CallContext { key: command.key.clone(), principal, timeout_ms: None, arrived: service.now() };
         let change = |id: &ReservationId, change| service.change_reservation(self.id(*id), change, context.clone());
         match command.body.clone() {
             CommandBody::DefinePool { pool, spec, expected_version } => {

@@ -32,6 +32,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("threads", &[], "watches whoever runs until the end, and knows none of them"),
     room("time", &["domain", "limits"], "the clock"),
     room("domain", &["limits"], "pure: values in, values out"),
+    room("access", &["domain", "limits", "time"], "who calls, whatever the protocol"),
     room("log", &["domain", "limits", "time"], "what a log owes, whatever it is"),
     room("store", &["domain", "limits", "time"], "what a store owes, whatever it is"),
     room("wire", &["domain", "limits", "log", "store", "time"], "bytes and values, and nothing that happens"),
@@ -41,7 +42,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("replica", &["domain", "wire", "log", "store", "limits", "time"], "the fold, fed by whoever holds the events"),
     room("owner", &["replica", "domain", "wire", "log", "store", "limits", "time"], "decides for any log and store"),
     room("gateway", &["replica", "domain", "wire", "log", "limits", "time"], "asks and answers, over any log"),
-    room("service", &["gateway", "replica", "domain", "log", "limits", "time"], "the use cases, for every edge"),
+    room("service", &["access", "gateway", "replica", "domain", "log", "limits", "time"], "the use cases, for every edge"),
     Room {
         path: "audit",
         may_use: &["domain", "wire", "log", "limits"],
@@ -50,8 +51,8 @@ pub(super) const ROOMS: &[Room] = &[
     },
     room("telemetry", &["api", "config", "gateway", "owner", "replica", "log", "domain", "limits", "time"],
         "names of metrics and spans; listens to what others report"),
-    room("config", &["domain", "limits"], "raw values to checked ones"),
-    room("api", &["service", "domain", "log", "limits", "time", "config"],
+    room("config", &["access", "domain", "limits"], "raw values to checked ones"),
+    room("api", &["access", "service", "domain", "log", "limits", "time", "config"],
         "speaks a protocol for the service, decides nothing; of the log only how far its opening is"),
     Room {
         path: "app",
@@ -61,7 +62,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     room("client", &["audit", "domain", "wire", "log", "limits"], "calls a server over HTTP, as any caller does"),
     room("cmd", &["app", "client", "config", "audit", "owner", "replica", "domain", "wire", "log", "log::embedded",
-        "log::kafka", "store", "store::sled", "limits", "time", "api", "telemetry"], "the command line"),
+        "log::kafka", "store", "store::sled", "limits", "time", "api", "telemetry", "access"], "the command line"),
     room("main", &["*"], "a recipe"),
 ];
 

@@ -12,7 +12,7 @@ use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Required, Schema};
 /// The parameters of an operation: those in its path come first.
 pub fn of(endpoint: &Endpoint) -> Vec<Parameter> {
     let in_path = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    in_path.chain(endpoint.parameters.iter().copied()).map(|name| known(name, endpoint.id)).collect()
+    in_path.chain(endpoint.parameters.iter().copied()).map(|name| known(name, endpoint.operation.name())).collect()
 }
 
 fn known(name: &str, operation: &str) -> Parameter {
@@ -36,9 +36,6 @@ fn known(name: &str, operation: &str) -> Parameter {
             let text =
                 format!("How long the caller waits: 1 to {DEADLINE_MAX_MS}; the server's usual time when absent");
             (Header, schema::bounded(1, DEADLINE_MAX_MS).into(), text)
-        }
-        "Headroom-Actor" => {
-            (Header, to("Name"), "Who asks; recorded with the decision. The bytes of UTF-8, as they are".to_owned())
         }
         "If-Match" => {
             let text = "The pool's ETag: refused when it has another version; `*`: when there is no such pool";

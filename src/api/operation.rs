@@ -1,0 +1,94 @@
+//! What can be asked for, whatever the protocol, and who may ask. Each edge names the [`Operation`] of each of its calls.
+//! So this one table grants permissions, and counts, logs and spans use one set of names.
+
+use crate::access::{Principal, Role, Roles};
+
+/// Who may call an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allowed {
+    /// Everybody, also without a credential.
+    Everybody,
+    /// Principals with one of these roles.
+    Roles(Roles),
+}
+
+const READERS: &[Role] = &[Role::Viewer, Role::Planner, Role::Operator];
+const READERS_AND_CHECKOUT: &[Role] = &[Role::Checkout, Role::Viewer, Role::Planner, Role::Operator];
+
+macro_rules! operations {
+    ($($name:ident = $text:literal, $allowed:expr;)*) => {
+        /// One thing that a caller can ask of a process.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum Operation { $(#[doc = concat!("The operation `", $text, "`.")] $name,)* }
+
+        impl Operation {
+            /// Every operation, in the order of the table.
+            pub const ALL: &[Operation] = &[$(Operation::$name,)*];
+
+            /// Its stable name, which is its `operationId` in the description of the HTTP interface.
+            pub const fn name(self) -> &'static str {
+                match self { $(Operation::$name => $text,)* }
+            }
+
+            /// Who may call it.
+            pub const fn allowed(self) -> Allowed {
+                match self { $(Operation::$name => $allowed,)* }
+            }
+        }
+    };
+}
+
+impl Operation {
+    /// Whether this caller may call it; `None` is a caller without a credential.
+    pub fn is_allowed(self, caller: Option<&Principal>) -> bool {
+        match self.allowed() {
+            Allowed::Everybody => true,
+            Allowed::Roles(roles) => caller.is_some_and(|caller| caller.roles.meet(roles)),
+        }
+    }
+}
+
+const fn only(roles: &[Role]) -> Allowed {
+    Allowed::Roles(Roles::of(roles))
+}
+
+operations! {
+    Availability = "availability", only(READERS_AND_CHECKOUT);
+    ListPools = "list_pools", only(READERS);
+    GetPool = "get_pool", only(READERS);
+    DefinePool = "define_pool", only(&[Role::Planner]);
+    ChangePool = "change_pool", only(&[Role::Planner]);
+    SetMode = "set_mode", only(&[Role::Planner]);
+    Reserve = "reserve", only(&[Role::Checkout]);
+    GetReservation = "get_reservation", only(READERS_AND_CHECKOUT);
+    Amend = "amend", only(&[Role::Checkout]);
+    Release = "release", only(&[Role::Checkout]);
+    Confirm = "confirm", only(&[Role::Checkout]);
+    Extend = "extend", only(&[Role::Checkout]);
+    Livez = "livez", Allowed::Everybody;
+    Readyz = "readyz", Allowed::Everybody;
+    Startupz = "startupz", Allowed::Everybody;
+    Metrics = "metrics", only(&[Role::Metrics, Role::Operator]);
+    OpenApi = "openapi", only(READERS_AND_CHECKOUT);
+    Docs = "docs", only(READERS_AND_CHECKOUT);
+    ReadLog = "read_log", only(&[Role::Operator]);
+    ReadState = "read_state", only(&[Role::Operator]);
+    SetClock = "set_clock", only(&[Role::Operator]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_differ_and_nothing_that_changes_is_for_everybody() {
+        assert_eq!(
+            Operation::ALL.iter().map(|operation| operation.name()).collect::<BTreeSet<_>>().len(),
+            Operation::ALL.len()
+        );
+        let open: Vec<_> =
+            Operation::ALL.iter().filter(|operation| operation.allowed() == Allowed::Everybody).collect();
+        assert_eq!(open, [&Operation::Livez, &Operation::Readyz, &Operation::Startupz]);
+    }
+}
