@@ -79,4 +79,13 @@ impl Access {
     pub fn principal(&self, _credentials: Credentials<'_>) -> Result<Arc<Principal>, Denied> {
         self.anybody.clone().ok_or(Denied::Missing)
     }
+
+    /// The principal of a client certificate in DER, whose chain the TLS handshake has verified. It is asked once for
+    /// each connection; its answer goes into [`Credentials::certificate`] of every call on it.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn of_certificate(&self, _der: &[u8]) -> Result<Arc<Principal>, Denied> {
+        self.anybody.clone().ok_or(Denied::Unknown)
+    }
 }
