@@ -245,6 +245,8 @@ pub const HOST_BYTES_MAX: usize = 253;
 pub const HTTP_BODY_BYTES_MAX: usize = 16 << 10;
 /// Longest request head, in bytes.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Longest Authorization header, in bytes: a token with some dozen claims has less than half of it.
+pub const AUTHORIZATION_BYTES_MAX: usize = 8 << 10;
 /// Most header fields of one request.
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// Time a client has to send a request's head, in milliseconds.
@@ -342,6 +344,7 @@ const _: () = {
     assert!(OWNERLESS_MS >= 3 * OWNER_BEAT_MS + STALLED_MS && READINESS_LOOK_MS < OWNER_BEAT_MS);
     // A record that may be appended fits a turn.
     assert!(COMMAND_BYTES_MAX <= TURN_BYTES_MAX && HTTP_BODY_BYTES_MAX <= COMMAND_BYTES_MAX);
+    assert!(AUTHORIZATION_BYTES_MAX <= HTTP_HEAD_BYTES_MAX / 2);
     // A decidable command is kept whole, and a letter with its headers fits the 1,000,000 bytes that librdkafka sends
     // at most.
     assert!(COMMAND_BYTES_MAX < LETTER_BYTES_MAX && LETTER_BYTES_MAX + LETTER_KEY_BYTES_MAX < 990_000);

@@ -1,7 +1,7 @@
 //! What can be asked for, whatever the protocol, and who may ask. Each edge names the [`Operation`] of each of its calls.
 //! So this one table grants permissions, and counts, logs and spans use one set of names.
 
-use crate::access::{Principal, Role, Roles};
+use crate::access::{Role, Roles};
 
 /// Who may call an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,16 +36,6 @@ macro_rules! operations {
             }
         }
     };
-}
-
-impl Operation {
-    /// Whether this caller may call it; `None` is a caller without a credential.
-    pub fn is_allowed(self, caller: Option<&Principal>) -> bool {
-        match self.allowed() {
-            Allowed::Everybody => true,
-            Allowed::Roles(roles) => caller.is_some_and(|caller| caller.roles.meet(roles)),
-        }
-    }
 }
 
 const fn only(roles: &[Role]) -> Allowed {

@@ -37,7 +37,7 @@ impl http::Metrics for Metrics {
 
 impl Metrics {
     fn log(&self, finished: &Finished<'_>) {
-        let Finished { route, method, status, code, title, trace_id, at, took_us } = *finished;
+        let Finished { route, method, status, code, title, trace_id, at, took_us, .. } = *finished;
         let is_fine = title.is_empty();
         if is_fine && !self.has_left_out.load(Relaxed) {
             return;

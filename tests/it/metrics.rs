@@ -3,6 +3,7 @@
 
 use crate::world::becomes;
 use headroom::api::http::{Finished, Metrics as _};
+use headroom::api::operation::Operation;
 use headroom::domain::{Breach, EventKind, Law, Micros, Reason};
 use headroom::gateway::Gateway;
 use headroom::gateway::admission::Shed;
@@ -56,6 +57,8 @@ fn rendered() -> String {
     metrics.request_finished(&Finished {
         method: "POST",
         route: "/v1/reservations",
+        operation: Some(Operation::Reserve),
+        principal: None,
         status: 201,
         code: "ok",
         title: "",

@@ -35,7 +35,8 @@ pub use slots::Bounds;
 pub use starting::starting;
 
 use crate::access::Access;
-use crate::domain::Micros;
+use crate::api::operation::Operation;
+use crate::domain::{Micros, Name};
 use crate::limits::{
     HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS,
     SHUTDOWN_CALLS_MS,
@@ -52,6 +53,10 @@ pub struct Finished<'a> {
     pub route: &'static str,
     /// The method; `OTHER` for a method that no endpoint takes.
     pub method: &'static str,
+    /// What was asked for; `None` when the path or its method does not exist.
+    pub operation: Option<Operation>,
+    /// The name of the principal that asked; `None` when nobody was recognised, or need not be.
+    pub principal: Option<&'a Name>,
     /// The HTTP status; 499 when the caller disconnected.
     pub status: u16,
     /// `ok`, a problem's code, or `caller_left`.

@@ -120,6 +120,7 @@ request_faults! {
     BadKey = "bad_key", 400, "The Idempotency-Key header is not valid";
     BadVersion = "bad_version", 400, "The If-Match or If-None-Match header is not valid";
     BadQuery = "bad_query", 400, "A query parameter is not valid";
+    BadAuthorization = "bad_authorization", 400, "The Authorization header is not valid";
     Unauthenticated = "unauthenticated", 401, "The caller has not proved who it is";
     Forbidden = "forbidden", 403, "The caller may not do this";
     ForeignOrigin = "foreign_origin", 403, "The request comes from another site's page";

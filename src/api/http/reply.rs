@@ -3,10 +3,12 @@
 use super::detail;
 use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
 use super::problem::{Case, RequestFault};
+use crate::access::Denied;
+use crate::api::identity::Refused;
 use crate::domain::{Amounts, ChainedEvent, EventBody, Reason, Rejection, ReservationId};
 use crate::service::{Code, Receipt, Refusal, Shed};
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE, ETAG, RETRY_AFTER};
+use axum::http::header::{ALLOW, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -18,6 +20,8 @@ const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// The challenge to a caller without a credential.
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"headroom\"");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -105,15 +109,15 @@ impl Reply {
 pub struct Problem {
     case: Case,
     detail: Cow<'static, str>,
-    /// The methods that the path takes, if the request used another one.
-    allow: Option<HeaderValue>,
+    /// Headers that its code asks for.
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The refusal of the service, if it is one of those.
     refusal: Option<Box<Refusal>>,
 }
 
 impl Problem {
     fn new(case: Case, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { case, detail: detail.into(), allow: None, refusal: None }
+        Problem { case, detail: detail.into(), headers: Vec::new(), refusal: None }
     }
 
     /// A refusal with a code of the service, for a reason that only this edge knows.
@@ -129,9 +133,15 @@ impl Problem {
     /// A refusal of a method that the path does not take.
     pub fn method_not_allowed(path: &str, allowed: HeaderValue) -> Problem {
         let takes = allowed.to_str().unwrap_or_default();
-        let problem =
-            Problem::fault(RequestFault::MethodNotAllowed, format!("{path} takes {takes} and no other method"));
-        Problem { allow: Some(allowed), ..problem }
+        let detail = format!("{path} takes {takes} and no other method");
+        Problem::fault(RequestFault::MethodNotAllowed, detail).header(ALLOW, allowed)
+    }
+
+    /// Adds one more header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+        self.headers.push((name, value));
+        self
     }
 
     /// Logs a bug, and refuses the request that met it.
@@ -194,9 +204,7 @@ impl Problem {
         if may_pass && self.case.is_retryable {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
         }
-        if let Some(allowed) = self.allow {
-            response.headers_mut().insert(ALLOW, allowed);
-        }
+        response.headers_mut().extend(self.headers);
         response
     }
 }
@@ -205,6 +213,29 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
         let problem = Problem::of(refusal.code(), detail::of(&refusal));
         Problem { refusal: Some(Box::new(refusal)), ..problem }
+    }
+}
+
+/// A caller that is not known, or may not do what it asks for, is told by the rules of RFC 6750, too.
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Problem {
+        let detail = refused.to_string();
+        let (fault, challenge) = match refused {
+            Refused::Header(_) => {
+                (RequestFault::BadAuthorization, format!(", error=\"invalid_request\", error_description=\"{detail}\""))
+            }
+            // Whoever brings no credential is told no error.
+            Refused::Denied(Denied::Missing) => (RequestFault::Unauthenticated, String::new()),
+            Refused::Denied(_) => {
+                (RequestFault::Unauthenticated, format!(", error=\"invalid_token\", error_description=\"{detail}\""))
+            }
+            Refused::Forbidden(_, roles) => {
+                let scope = roles.to_string().replace(',', " ");
+                (RequestFault::Forbidden, format!(", error=\"insufficient_scope\", scope=\"{scope}\""))
+            }
+        };
+        let challenge = HeaderValue::try_from(format!("Bearer realm=\"headroom\"{challenge}")).unwrap_or(BEARER);
+        Problem::fault(fault, detail).header(WWW_AUTHENTICATE, challenge)
     }
 }
 

@@ -5,7 +5,8 @@ use super::json::quoted;
 use super::problem::RequestFault;
 use super::reply::{Answer, Problem, respond};
 use super::{Api, Finished};
-use crate::access::{Credentials, Principal, Roles};
+use crate::access::{Principal, Roles};
+use crate::api::identity;
 use crate::api::operation::{Allowed, Operation};
 use crate::domain::{IdempotencyKey, Micros, NameError};
 use crate::limits::DEADLINE_MAX_MS;
@@ -13,9 +14,7 @@ use crate::service::{CallContext, ExpectedPool, Refusal, Shed};
 use axum::RequestExt;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request};
-use axum::http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING,
-};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
 use http_body_util::BodyExt;
@@ -23,7 +22,7 @@ use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 /// The one transfer coding that is known.
@@ -75,9 +74,10 @@ pub async fn run<F: Future<Output = Answer>>(
     let request_id = api.request_id(number);
     let method = method_name(request.method());
     let arrived = api.service().now();
-    let mut watch = Watch { api: &api, route: route.path, method, trace_id: &request_id, arrived, end: None };
+    let caller = OnceLock::new();
+    let mut watch = Watch { api: &api, route, method, caller: &caller, trace_id: &request_id, arrived, end: None };
     let answer = guarded(async {
-        let request = read(&api, arrived, route, request).await?;
+        let request = read(&api, arrived, route, request, &caller).await?;
         handler(Arc::clone(&api), request).await
     })
     .await;
@@ -95,8 +95,10 @@ pub async fn run<F: Future<Output = Answer>>(
 /// Reports once that a request is finished, even when its caller disconnected and the future was dropped.
 struct Watch<'a> {
     api: &'a Api,
-    route: &'static str,
+    route: Route,
     method: &'static str,
+    /// Who calls, once that is known.
+    caller: &'a OnceLock<Arc<Principal>>,
     trace_id: &'a str,
     arrived: Micros,
     end: Option<(u16, &'static str, &'static str)>,
@@ -108,8 +110,10 @@ impl Drop for Watch<'_> {
         let took_us = at.0.saturating_sub(self.arrived.0);
         let left = (499, "caller_left", "The caller did not wait for the answer");
         let (status, code, title) = self.end.unwrap_or(left);
-        let (route, method, trace_id) = (self.route, self.method, self.trace_id);
-        let finished = Finished { route, method, status, code, title, trace_id, at, took_us };
+        let Route { path: route, operation, .. } = self.route;
+        let principal = self.caller.get().and_then(|caller| caller.name.as_ref());
+        let (method, trace_id) = (self.method, self.trace_id);
+        let finished = Finished { route, method, operation, principal, status, code, title, trace_id, at, took_us };
         self.api.state.metrics.request_finished(&finished);
     }
 }
@@ -129,25 +133,24 @@ async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
     .await
 }
 
-async fn read(api: &Api, arrived: Micros, route: Route, mut request: Request) -> Result<HttpRequest, Problem> {
+/// Refuses in this order: by what the server has room for, by whom the request is meant for and where it comes from, by
+/// who sends it, and only then by what is in it.
+async fn read(
+    api: &Api,
+    arrived: Micros,
+    route: Route,
+    mut request: Request,
+    caller: &OnceLock<Arc<Principal>>,
+) -> Result<HttpRequest, Problem> {
     if request.extensions().get::<Crowded>().is_some() {
         return Err(Refusal::Shed(Shed::Connections).into());
     }
     let params = request.extract_parts::<RawPathParams>().await;
-    let is_open = route.operation.is_none_or(|operation| operation.allowed() == Allowed::Everybody);
-    let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let principal = api.state.access.principal(Credentials { authorization, certificate: None });
-    let principal = match principal {
-        Err(denied) if !is_open => return Err(Problem::fault(RequestFault::Unauthenticated, denied.to_string())),
-        known => known.ok(),
-    };
-    if !route.operation.is_none_or(|operation| operation.is_allowed(principal.as_deref())) {
-        return Err(Problem::fault(RequestFault::Forbidden, "no role of the caller permits this call"));
-    }
     let (parts, body) = request.into_parts();
     target(&parts)?;
     let is_guarded = !parts.method.is_safe() || route.path.starts_with("/internal/");
     api.state.hosts.check(&parts, is_guarded)?;
+    let principal = principal(api, route, &parts, caller)?;
     codings(&parts.headers)?;
     let params =
         params.map_err(|_| Problem::fault(RequestFault::BadName, "the path is not UTF-8 once it is decoded"))?;
@@ -160,8 +163,24 @@ async fn read(api: &Api, arrived: Micros, route: Route, mut request: Request) ->
         return Err(Problem::fault(RequestFault::WrongContentType, detail));
     }
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-    let principal = principal.unwrap_or_else(|| Arc::new(Principal { name: None, roles: Roles::NONE }));
     Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, principal, arrived })
+}
+
+/// Who sends the request, when it may be sent by them. What everybody may ask for, and what does not exist, is asked
+/// for by nobody: the credentials are not looked at.
+fn principal(
+    api: &Api,
+    route: Route,
+    parts: &Parts,
+    caller: &OnceLock<Arc<Principal>>,
+) -> Result<Arc<Principal>, Problem> {
+    let Some(operation) = route.operation.filter(|operation| operation.allowed() != Allowed::Everybody) else {
+        return Ok(Arc::new(Principal { name: None, roles: Roles::NONE }));
+    };
+    let known = identity::identified(&api.state.access, &parts.headers, None)?;
+    let _ = caller.set(Arc::clone(&known));
+    identity::permitted(operation, &known)?;
+    Ok(known)
 }
 
 /// Refuses a target that is not a path: that of CONNECT, `*` for the whole service, and a text without a slash at its

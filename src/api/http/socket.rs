@@ -131,6 +131,8 @@ impl Socket {
         self.api.state.metrics.request_finished(&Finished {
             route: "(none)",
             method: "OTHER",
+            operation: None,
+            principal: None,
             status: case.status,
             code: case.code,
             title: case.title,

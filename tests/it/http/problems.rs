@@ -191,7 +191,7 @@ const BUILT: &[&str] = &[
 ];
 
 /// What a caller gets who has not proved who it is, or who may not do what it asks for: the matrix of roles has them.
-const OF_ROLES: &[&str] = &["unauthenticated", "forbidden"];
+const OF_ROLES: &[&str] = &["bad_authorization", "unauthenticated", "forbidden"];
 
 #[test]
 fn every_code_is_shown_here() {

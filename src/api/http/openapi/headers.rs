@@ -1,7 +1,7 @@
 //! Headers of answers, and which operation sends which of them.
 
 use crate::api::http::endpoints::Endpoint;
-use crate::api::http::problem::Case;
+use crate::api::http::problem::{Case, RequestFault};
 use crate::api::http::schema;
 use crate::service::Code;
 use serde_json::json;
@@ -14,6 +14,7 @@ const REQUEST_ID: &str = "X-Request-Id";
 const REPLAYED: &str = "Idempotent-Replayed";
 const ETAG: &str = "ETag";
 const RETRY_AFTER: &str = "Retry-After";
+const WWW_AUTHENTICATE: &str = "WWW-Authenticate";
 
 /// Adds the descriptions of all headers.
 pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
@@ -26,6 +27,12 @@ pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
             false,
             schema::one_of(["true"]),
             "This call changed nothing: the key had this answer before, or what was asked for was so already",
+        ),
+        (
+            WWW_AUTHENTICATE,
+            false,
+            text("^Bearer realm=\"headroom\""),
+            "How to prove who calls, and what is wrong with the credential that was sent (RFC 6750)",
         ),
         (RETRY_AFTER, false, schema::bounded(1, 1), "Seconds after which what stands in the way may have passed"),
     ];
@@ -58,6 +65,10 @@ pub fn of_refusal(endpoint: &Endpoint, cases: &[Case], response: &mut Response) 
     add(response, REQUEST_ID);
     if cases.iter().any(|case| case.status == 503 && case.is_retryable) {
         add(response, RETRY_AFTER);
+    }
+    let of_callers = [RequestFault::BadAuthorization, RequestFault::Unauthenticated, RequestFault::Forbidden];
+    if of_callers.iter().any(|fault| cases.contains(&fault.case())) {
+        add(response, WWW_AUTHENTICATE);
     }
     if endpoint.is_command()
         && endpoint.reasons.iter().any(|reason| cases.contains(&Case::of(Code::of_reason(*reason))))

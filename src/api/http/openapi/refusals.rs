@@ -3,6 +3,7 @@
 use crate::api::http::endpoints::{Endpoint, Kind};
 use crate::api::http::health::PROBES;
 use crate::api::http::problem::{Case, RequestFault};
+use crate::api::operation::Allowed;
 use crate::domain::Reason;
 use crate::service::Code;
 use std::collections::BTreeMap;
@@ -55,6 +56,9 @@ impl Endpoint {
     /// The refusals that come with its kind.
     fn more(&self) -> Vec<&'static RequestFault> {
         let mut more = Vec::new();
+        if self.operation.allowed() != Allowed::Everybody {
+            more.extend(&[RequestFault::BadAuthorization, RequestFault::Unauthenticated, RequestFault::Forbidden]);
+        }
         if self.method != Method::Get {
             more.extend(&[RequestFault::ForeignHost, RequestFault::ForeignOrigin]);
         }
