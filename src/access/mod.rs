@@ -3,6 +3,7 @@
 //! [`Denied`] into its own words. What each role may do is said by the edge's table of endpoints.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+pub mod oidc;
 mod role;
 
 pub use role::{Role, Roles};

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 /// What the help of the program says at its end.
 const TOP_NOTES: &str = "\
-Without a command, headroom serves. `headroom serve --help` lists every setting, those of a Kafka cluster too.
+Without a command, headroom serves. `headroom serve --help` lists every setting, those of callers and of a Kafka cluster too.
 Exit codes: 0 fine, 1 what was asked about is wrong, 2 bad usage or unreadable input.";
 
 /// The command line.
@@ -107,10 +107,10 @@ impl Cli {
         Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// The command line with a help of its own: settings of a cluster are left to `headroom serve --help`.
+    /// The command line with a help of its own: settings of callers and of a cluster are left to `headroom serve --help`.
     fn with_notes() -> clap::Command {
-        let is_of_kafka = |arg: &Arg| arg.get_help_heading().is_some();
-        let command = Cli::command().mut_args(|arg| if is_of_kafka(&arg) { arg.hide(true) } else { arg });
+        let is_special = |arg: &Arg| arg.get_help_heading().is_some();
+        let command = Cli::command().mut_args(|arg| if is_special(&arg) { arg.hide(true) } else { arg });
         command.after_help(TOP_NOTES).after_long_help(TOP_NOTES)
     }
 }

@@ -2,11 +2,13 @@
 //! parses and checks them into a [`Config`]. Both are pure. Neither stops at the first problem: an operator gets the
 //! whole list at once, each problem with its source. Bounds of the system are in [`crate::limits`], not here.
 
+mod auth;
 mod kafka;
 pub mod raw;
 mod setting;
 
 use crate::limits::{DEADLINE_MAX_MS, HOST_BYTES_MAX, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
+pub use auth::{Auth, Open, Proofs};
 pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
 pub use raw::{FileText, Given, Inputs, Raw, Source};
 pub use setting::{Group, Kind, Setting};
@@ -50,6 +52,12 @@ pub struct Config {
     pub hosts: BTreeSet<String>,
     /// The connections that one client address may have; `None` when only the bound on all connections applies.
     pub connections_per_address: Option<usize>,
+    /// How callers are known.
+    pub auth: Auth,
+    /// The file of API tokens, whether or not they are accepted.
+    pub tokens_file: PathBuf,
+    /// What is shown to callers without a credential.
+    pub open: Open,
     /// The texts and sources of all settings, for [`Config::dump`].
     given: BTreeMap<Setting, Given>,
 }
@@ -103,12 +111,20 @@ impl Config {
         let hosts = checking.optional(Setting::Hosts, hosts).unwrap_or_default();
         let per_address = |text: &str| number(text, 1..=HTTP_CONNECTIONS_MAX);
         let connections_per_address = checking.optional(Setting::ConnectionsPerAddress, per_address);
+        let auth = auth::check(&mut checking, listen);
+        let tokens_file = auth::tokens_file(&mut checking, data_dir.as_deref());
+        let open = auth::open(&mut checking);
         let kafka = kafka::check(&mut checking);
         let problems = checking.problems;
-        match (listen, data_dir, log_format, log_level, deadline) {
-            (Some(listen), Some(data_dir), Some(log_format), Some(log_level), Some(deadline_default_ms))
-                if problems.is_empty() =>
-            {
+        match (listen, data_dir, log_format, log_level, deadline, auth.zip(open)) {
+            (
+                Some(listen),
+                Some(data_dir),
+                Some(log_format),
+                Some(log_level),
+                Some(deadline_default_ms),
+                Some((auth, open)),
+            ) if problems.is_empty() => {
                 let given = raw.given;
                 Ok(Config {
                     listen,
@@ -120,6 +136,9 @@ impl Config {
                     deadline_default_ms,
                     hosts,
                     connections_per_address,
+                    auth,
+                    tokens_file,
+                    open,
                     given,
                 })
             }
@@ -286,16 +305,17 @@ mod tests {
 
     #[test]
     fn flags_come_before_environment_before_file_before_defaults() {
-        let mut inputs = file("listen = \"1.1.1.1:1\"\ndata_dir = \"of-file\"\npartitions = 2\nlog_format = \"json\"");
-        inputs.env = env(&[("HEADROOM_LISTEN", "2.2.2.2:2"), ("HEADROOM_DATA_DIR", "of-env")]);
-        inputs.flags.insert(Setting::Listen, "3.3.3.3:3".to_owned());
+        let mut inputs =
+            file("listen = \"127.1.1.1:1\"\ndata_dir = \"of-file\"\npartitions = 2\nlog_format = \"json\"");
+        inputs.env = env(&[("HEADROOM_LISTEN", "127.2.2.2:2"), ("HEADROOM_DATA_DIR", "of-env")]);
+        inputs.flags.insert(Setting::Listen, "127.3.3.3:3".to_owned());
         let config = Config::load(&inputs).unwrap();
-        assert_eq!(config.listen, "3.3.3.3:3".parse().unwrap());
+        assert_eq!(config.listen, "127.3.3.3:3".parse().unwrap());
         assert_eq!(config.data_dir, PathBuf::from("of-env"));
         assert_eq!((config.partitions, config.log_format), (Some(2), LogFormat::Json));
         let dump = config.dump();
         for line in [
-            "listen = \"3.3.3.3:3\" # flag --listen",
+            "listen = \"127.3.3.3:3\" # flag --listen",
             "data_dir = \"of-env\" # environment variable HEADROOM_DATA_DIR",
             "partitions = 2 # file headroom.toml",
             "log_level = \"info\" # default",

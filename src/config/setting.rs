@@ -28,6 +28,8 @@ pub enum Kind {
 pub enum Group {
     /// The process and its HTTP interface, whatever the log is.
     Process,
+    /// Who may call, and how callers prove who they are.
+    Callers,
     /// The Kafka cluster that carries the log, and the client's place on it.
     Kafka,
     /// The schema registry of a log on Kafka.
@@ -95,6 +97,27 @@ settings! {
     ConnectionsPerAddress = "connections_per_address", "--connections-per-address", None, Kind::Number("N"),
         "connections that one client address may have (default: no limit of its own); for one more, its longest idle one \
          is closed";
+    Auth = "auth", "--auth", None, Kind::Text("WAY,..."),
+        "how callers prove who they are: tokens, oidc, certificates, several of them, or none; without it anybody may call, \
+         and only from this machine";
+    TokensFile = "tokens_file", "--tokens-file", None, Kind::Text("FILE"),
+        "file of API tokens, which headroom tokens writes (default: tokens.json in data_dir)";
+    OidcIssuer = "oidc_issuer", "--oidc-issuer", None, Kind::Text("URL"),
+        "URL of the OpenID Connect issuer whose JWTs are accepted, as in their claim iss";
+    OidcAudience = "oidc_audience", "--oidc-audience", None, Kind::Text("NAME,..."),
+        "audiences that stand for this service; a JWT has to have one of them in its claim aud";
+    OidcKeys = "oidc_keys", "--oidc-keys", None, Kind::Text("URL|FILE"),
+        "URL or file of the issuer's keys, as a JWKS (default: the URL in the issuer's discovery document)";
+    OidcNameClaim = "oidc_name_claim", "--oidc-name-claim", Some(&"sub"), Kind::Text("CLAIM"),
+        "claim that names the caller; events record it as the actor";
+    OidcRolesClaim = "oidc_roles_claim", "--oidc-roles-claim", Some(&"roles"), Kind::Text("CLAIM"),
+        "claim that lists what the caller may do, or the path of one, such as realm_access.roles";
+    OidcRoles = "oidc_roles", "--oidc-roles", None, Kind::Text("VALUE=ROLE,..."),
+        "roles that values of that claim give (default: the values are names of roles)";
+    CertificatesFile = "certificates_file", "--certificates-file", None, Kind::Text("FILE"),
+        "JSON file that maps client certificates to names and roles";
+    Open = "open", "--open", None, Kind::Text("WHAT,..."),
+        "what needs no credential although auth is set: metrics, docs, or both";
     KafkaBrokers = "kafka_brokers", "--kafka-brokers", None, Kind::Text("HOST:PORT,..."),
         "brokers of the Kafka cluster that carries the log; without them the log is embedded";
     KafkaSecurityProtocol = "kafka_security_protocol", "--kafka-security-protocol", Some(&"plaintext"),
@@ -169,13 +192,14 @@ impl Setting {
             _ if self >= Setting::TopicCommands => Group::Topics,
             _ if self >= Setting::RegistryUrl => Group::Registry,
             _ if self >= Setting::KafkaBrokers => Group::Kafka,
+            _ if self >= Setting::Auth => Group::Callers,
             _ => Group::Process,
         }
     }
 
     /// Whether it has an effect only when the log is on a Kafka cluster.
     pub fn is_of_kafka(self) -> bool {
-        self.group() != Group::Process
+        !matches!(self.group(), Group::Process | Group::Callers)
     }
 
     /// The environment variable that sets it.

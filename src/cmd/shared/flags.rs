@@ -200,7 +200,7 @@ impl<T: Takes> FromArgMatches for Flags<T> {
     }
 }
 
-/// The flag of a setting. The short help lists those of a cluster only by the one that turns it on.
+/// The flag of a setting. The short help lists groups other than the first only by the setting that turns them on.
 fn flag(setting: Setting) -> Arg {
     let doc = setting.doc();
     let (first, rest) = doc.split_at_checked(1).unwrap_or_default();
@@ -213,9 +213,11 @@ fn flag(setting: Setting) -> Arg {
         Kind::Truth => arg.value_name("true|false"),
         Kind::Secret => arg,
     };
-    let arg = arg.hide_short_help(setting.is_of_kafka() && setting != Setting::KafkaBrokers);
+    let turns_on = matches!(setting, Setting::Auth | Setting::KafkaBrokers);
+    let arg = arg.hide_short_help(setting.group() != Group::Process && !turns_on);
     match setting.group() {
         Group::Process => arg,
+        Group::Callers => arg.help_heading("Callers"),
         Group::Kafka => arg.help_heading("Kafka cluster"),
         Group::Registry => arg.help_heading("Schema registry"),
         Group::Topics => arg.help_heading("Topic names"),

@@ -30,7 +30,8 @@ fn group(group: Group) -> Vec<Setting> {
 /// Each command, with the arguments that it needs besides, and the settings that it uses.
 fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
     let (registry, topics) = (group(Group::Registry), group(Group::Topics));
-    let every: Vec<Setting> = [group(Group::Process), group(Group::Kafka), registry.clone(), topics.clone()].concat();
+    let (process, callers) = (group(Group::Process), group(Group::Callers));
+    let every: Vec<Setting> = [process, callers, group(Group::Kafka), registry.clone(), topics.clone()].concat();
     let any_log = [DATA_DIR, LOG_LINES, CONNECTION, CLUSTER_ID, &registry, &topics].concat();
     let owned_log = [&any_log[..], &[Setting::KafkaAlternatingProducers]].concat();
     let lost_log = [&owned_log[..], &[Setting::Partitions]].concat();
@@ -83,7 +84,9 @@ fn each_command_lists_the_settings_that_it_uses_and_no_others() {
         let long = help(command, "--help");
         assert_eq!(listed(&long), uses.iter().copied().collect(), "{command}:\n{long}");
         let short = help(command, "-h");
-        let is_short = |setting: &&Setting| setting.group() == Group::Process || **setting == Setting::KafkaBrokers;
+        let is_short = |setting: &&Setting| {
+            setting.group() == Group::Process || matches!(setting, Setting::Auth | Setting::KafkaBrokers)
+        };
         assert_eq!(listed(&short), uses.iter().filter(is_short).copied().collect(), "{command}:\n{short}");
     }
 }
