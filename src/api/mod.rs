@@ -1,4 +1,11 @@
-//! The edges: each speaks one protocol with callers, and none of them decides anything.
+//! The edges: each speaks one protocol with callers, and none of them decides anything. What they share is here: the
+//! table of operations, what requests may say, and every refusal.
+mod body;
+mod detail;
 pub mod http;
 pub mod identity;
+mod instant;
 pub mod operation;
+pub mod problem;
+mod shapes;
+mod value;

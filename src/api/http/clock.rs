@@ -1,11 +1,11 @@
 //! How an operator sets the clocks of partitions back: from the same machine only.
 
 use super::Api;
-use super::body;
 use super::dto::Time;
 use super::internal::local_only;
 use super::reply::{Answer, Reply};
 use super::request::HttpRequest;
+use crate::api::body;
 use crate::service::operator::{ClockAnswer, ClockSetOutcome};
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -36,7 +36,7 @@ struct SetDto {
 pub async fn set(api: Arc<Api>, request: HttpRequest) -> Answer {
     local_only(&request)?;
     request.query(&[])?;
-    let because = body::because(&request.body)?;
+    let because = body::because(request.json()?)?;
     let answers = api.service().set_clocks(&because).await;
     let partitions = (0..).zip(answers).map(|(partition, answer)| ClockDto::of(partition, answer)).collect();
     Ok(Reply::json(StatusCode::OK, &ClocksDto { partitions }))

@@ -1,8 +1,8 @@
 //! The page that lets people browse the API's description, served from this binary.
 
-use super::problem::RequestFault;
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
+use crate::api::problem::RequestFault;
 use axum::http::header::{CONTENT_ENCODING, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use std::sync::Arc;

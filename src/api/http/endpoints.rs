@@ -3,11 +3,11 @@
 //! ([`super::openapi`]).
 
 use super::openapi::examples::{self, Example};
-use super::problem::RequestFault;
 use super::reply::Answer;
 use super::request::HttpRequest;
 use super::{Api, clock, docs, health, internal, pools, reservations};
 use crate::api::operation::Operation;
+use crate::api::problem::RequestFault;
 use crate::domain::Reason;
 use crate::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX};
 use std::future::Future;

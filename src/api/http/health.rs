@@ -2,11 +2,11 @@
 
 use super::Api;
 use super::dto::Time;
-use super::json::quoted;
-use super::problem::RequestFault;
 use super::reply::{Answer, JSON, Problem, Reply};
 use super::request::HttpRequest;
 use super::schema;
+use crate::api::problem::RequestFault;
+use crate::api::value::quoted;
 use crate::log::Opening;
 use crate::service::health::{Health, HealthStatus, Outage, Restored, Startup};
 use axum::http::{HeaderValue, StatusCode};

@@ -3,9 +3,9 @@
 //! (DNS rebinding), or from another site. The check protects people with browsers. It does not stop a program that
 //! writes its own HTTP requests.
 
-use super::json::quoted;
-use super::problem::RequestFault;
 use super::reply::Problem;
+use crate::api::problem::RequestFault;
+use crate::api::value::quoted;
 use crate::config::is_host_name;
 use axum::http::header::{HOST, HeaderName, ORIGIN};
 use axum::http::request::Parts;

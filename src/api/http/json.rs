@@ -1,6 +1,8 @@
-//! JSON as it was sent: borrowed from the body, with the kinds of numbers kept apart, and without repeated keys.
-//! [`super::body`] interprets the members, and names the one that is wrong.
+//! Reads JSON into a [`Value`]. Repeated keys are refused.
 
+use crate::api::body::Parsed;
+use crate::api::problem::{Problem, RequestFault};
+use crate::api::value::{Members, Value, quoted};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
@@ -8,29 +10,19 @@ use std::fmt;
 /// Most members of one object; every body that is accepted has fewer.
 const MEMBERS_MAX: usize = 64;
 
-/// Any JSON value.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Value<'a> {
-    /// The value `null`.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// An integer from 0 to 2^64 - 1.
-    Unsigned(u64),
-    /// An integer from -2^63 to -1.
-    Negative(i64),
-    /// Any other number: a fraction, an exponent, or beyond 64 bits.
-    Inexact,
-    /// A string, without its escapes.
-    Text(Cow<'a, str>),
-    /// An array, in order.
-    List(Vec<Value<'a>>),
-    /// An object with its members, in order.
-    Object(Members<'a>),
+/// Reads a request body.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn parse(body: &[u8]) -> Parsed<Value<'_>> {
+    serde_json::from_slice(body).map_err(|error| {
+        let detail = error.to_string();
+        // The parser gives up on a number too large for any type before anyone can say which member it is.
+        let is_number = detail.starts_with("number out of range");
+        let fault = if is_number { RequestFault::BadUnits } else { RequestFault::BadJson };
+        Problem::fault(fault, format!("the body cannot be read as JSON: {detail}"))
+    })
 }
-
-/// The members of an object, in the order in which they were sent.
-pub type Members<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 
 impl<'de> Deserialize<'de> for Value<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -122,30 +114,6 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// A caller's value, short enough to be shown in a refusal.
-pub fn shown(value: &Value<'_>) -> Cow<'static, str> {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(value) => value.to_string().into(),
-        Value::Unsigned(number) => number.to_string().into(),
-        Value::Negative(number) => number.to_string().into(),
-        Value::Inexact => "a number that is no 64-bit integer".into(),
-        Value::Text(text) => quoted(text).into(),
-        Value::List(_) => "an array".into(),
-        Value::Object(_) => "an object".into(),
-    }
-}
-
-/// A caller's text in a form that is safe to show: short, quoted, and only visible ASCII.
-pub fn quoted(text: &str) -> String {
-    const MOST: usize = 40;
-    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_default).collect();
-    if text.chars().nth(MOST).is_some() {
-        shown.push_str("...");
-    }
-    format!("'{shown}'")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,11 +129,5 @@ mod tests {
         for bad in ["NaN", "1e309", "01", "{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":2}", "", "[1,]"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn what_callers_send_is_shown_harmlessly() {
-        assert_eq!(quoted("a\0\u{202e}'\n"), "'a\\u{0}\\u{202e}\\'\\n'");
-        assert_eq!(quoted(&"x".repeat(10_000)).len(), 45);
     }
 }

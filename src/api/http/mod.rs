@@ -1,29 +1,25 @@
 //! The HTTP edge: requests in, problems and answers out. It parses a request, calls [`crate::service`], and writes what
 //! that answers as JSON; it decides nothing. The one table [`endpoints`] has every path and method. The accept loop
-//! with its limits is [`server`], the bounds of one request are [`request`], the one table of refusals is [`problem`].
+//! with its limits is [`server`], the bounds of one request are [`request`], the one table of refusals is
+//! [`crate::api::problem`].
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod body;
 mod clock;
-mod detail;
 mod docs;
 mod dto;
 mod endpoints;
 mod health;
 mod hosts;
-mod instant;
 mod internal;
 mod json;
 mod openapi;
 mod pools;
-pub mod problem;
 mod reply;
 mod request;
 mod reservations;
 mod routes;
 mod schema;
 mod server;
-mod shapes;
 mod slots;
 mod socket;
 mod starting;

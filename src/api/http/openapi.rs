@@ -13,8 +13,9 @@ use super::dto::{
 };
 use super::endpoints::{ENDPOINTS, Endpoint, Kind};
 use super::health::{HealthDto, OutageDto, RebuiltDto, StartupDto};
-use super::problem::{Case, RETRYABLE, cases};
-use super::{schema, shapes};
+use super::schema;
+use crate::api::problem::{Case, RETRYABLE, cases};
+use crate::api::shapes;
 use crate::limits::UNITS_MAX;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -156,8 +157,9 @@ fn refused(endpoint: &Endpoint, status: u16, cases: &[Case]) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::http::body;
-    use crate::api::http::shapes::{Presence, Shape};
+    use crate::api::body;
+    use crate::api::http::json::parse;
+    use crate::api::shapes::{Presence, Shape};
     use serde_json::Value as Json;
 
     /// The description requires exactly the members that the reader requires.
@@ -165,13 +167,13 @@ mod tests {
     fn request_bodies_are_described_as_they_are_read() {
         type Reader = fn(&[u8]) -> Option<&'static str>;
         let readers: [(&Shape, Reader); 7] = [
-            (&shapes::RESERVE, |b| body::reserve(b).err().map(|e| e.code())),
-            (&shapes::POOL_SPEC, |b| body::pool_spec(b).err().map(|e| e.code())),
-            (&shapes::POOL_CHANGE, |b| body::pool_change(b).err().map(|e| e.code())),
-            (&shapes::MODE_CHANGE, |b| body::mode(b).err().map(|e| e.code())),
-            (&shapes::AMENDMENT, |b| body::amendment(b).err().map(|e| e.code())),
-            (&shapes::EXTENSION, |b| body::extension(b).err().map(|e| e.code())),
-            (&shapes::AVAILABILITY_QUERY, |b| body::availability(b).err().map(|e| e.code())),
+            (&shapes::RESERVE, |b| parse(b).and_then(body::reserve).err().map(|e| e.code())),
+            (&shapes::POOL_SPEC, |b| parse(b).and_then(body::pool_spec).err().map(|e| e.code())),
+            (&shapes::POOL_CHANGE, |b| parse(b).and_then(body::pool_change).err().map(|e| e.code())),
+            (&shapes::MODE_CHANGE, |b| parse(b).and_then(body::mode).err().map(|e| e.code())),
+            (&shapes::AMENDMENT, |b| parse(b).and_then(body::amendment).err().map(|e| e.code())),
+            (&shapes::EXTENSION, |b| parse(b).and_then(body::extension).err().map(|e| e.code())),
+            (&shapes::AVAILABILITY_QUERY, |b| parse(b).and_then(body::availability).err().map(|e| e.code())),
         ];
         for (shape, reader) in readers {
             for member in shape.members {

@@ -1,9 +1,10 @@
 //! The handlers for pools: planners define and change them, and callers read and search them.
 
+use super::Api;
 use super::dto::{IncompleteDto, PoolDto, PoolsDto};
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
-use super::{Api, body};
+use crate::api::body;
 use crate::domain::PoolId;
 use crate::domain::coverage::Query;
 use crate::limits::PAGE_POOLS_DEFAULT;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 /// `POST /v1/availability`.
 pub async fn availability(api: Arc<Api>, request: HttpRequest) -> Answer {
     let is_fresh = request.wants_fresh()?;
-    let body::Availability { query, page } = body::availability(&request.body)?;
+    let body::Availability { query, page } = body::availability(request.json_if_any()?)?;
     Ok(api.service().pools(query, page, is_fresh, page_of).await?)
 }
 
@@ -54,7 +55,7 @@ pub async fn put(api: Arc<Api>, request: HttpRequest) -> Answer {
     let pool = pool_id(&request)?;
     request.query(&[])?;
     let expected = request.expected()?;
-    let spec = body::pool_spec(&request.body)?;
+    let spec = body::pool_spec(request.json()?)?;
     let context = request.context()?;
     let decided = api.service().define_pool(pool, spec, expected, context).await?;
     let replaced = decided.replaced_version();
@@ -67,7 +68,7 @@ pub async fn patch(api: Arc<Api>, request: HttpRequest) -> Answer {
     let pool = pool_id(&request)?;
     request.query(&[])?;
     let expected_version = request.if_match()?;
-    let change = body::pool_change(&request.body)?;
+    let change = body::pool_change(request.json()?)?;
     let context = request.context()?;
     let decided = api.service().change_pool(pool, change, expected_version, context).await?;
     answer(StatusCode::OK, &decided, None)
@@ -78,7 +79,7 @@ pub async fn mode(api: Arc<Api>, request: HttpRequest) -> Answer {
     let pool = pool_id(&request)?;
     request.query(&[])?;
     let expected_version = request.if_match()?;
-    let mode = body::mode(&request.body)?;
+    let mode = body::mode(request.json()?)?;
     let context = request.context()?;
     let decided = api.service().set_mode(pool, mode, expected_version, context).await?;
     answer(StatusCode::OK, &decided, None)

@@ -1,13 +1,14 @@
 //! Reads a request within limits of size and time, and interprets its headers. Whatever a handler does, even if it
 //! panics, the caller gets an answer of this service.
 
-use super::json::quoted;
-use super::problem::RequestFault;
 use super::reply::{Answer, Problem, respond};
-use super::{Api, Finished};
+use super::{Api, Finished, json};
 use crate::access::{Principal, Roles};
+use crate::api::body::Parsed;
 use crate::api::identity;
 use crate::api::operation::{Allowed, Operation};
+use crate::api::problem::RequestFault;
+use crate::api::value::{Value, quoted};
 use crate::domain::{IdempotencyKey, Micros, NameError};
 use crate::limits::DEADLINE_MAX_MS;
 use crate::service::{CallContext, ExpectedPool, Refusal, Shed};
@@ -284,6 +285,22 @@ fn method_name(method: &Method) -> &'static str {
 }
 
 impl HttpRequest {
+    /// Its body, which has to be JSON.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn json(&self) -> Parsed<Value<'_>> {
+        json::parse(&self.body)
+    }
+
+    /// The same; no body is the same as an empty object.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub fn json_if_any(&self) -> Parsed<Value<'_>> {
+        if self.body.is_empty() { Ok(Value::Object(Vec::new())) } else { self.json() }
+    }
+
     /// The path's variable part, decoded.
     pub fn param(&self) -> &str {
         self.param.as_deref().unwrap_or_default()

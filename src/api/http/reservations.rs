@@ -1,10 +1,11 @@
 //! Reservations: taking capacity, keeping it, giving it back.
 
+use super::Api;
 use super::dto::{CountersDto, PlaceDto, ProofDto, ReleasedDto, ReservationDto, Time, Units, status_code};
-use super::json::quoted;
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
-use super::{Api, body};
+use crate::api::body;
+use crate::api::value::quoted;
 use crate::domain::{Name, Reason, ReservationId, Status};
 use crate::service::{Code, Decided, ReservationChange, ReservationView};
 use axum::http::StatusCode;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 pub async fn reserve(api: Arc<Api>, request: HttpRequest) -> Answer {
     request.query(&[])?;
     let context = request.context()?;
-    let reserve = body::reserve(&request.body)?;
+    let reserve = body::reserve(request.json()?)?;
     let decided = api.service().reserve(reserve, context).await?;
     Ok(answer(StatusCode::CREATED, &decided)?.receipt(decided.receipt()))
 }
@@ -42,25 +43,25 @@ pub async fn get(api: Arc<Api>, request: HttpRequest) -> Answer {
 
 /// `POST /v1/reservations/{reservation}/confirm`.
 pub async fn confirm(api: Arc<Api>, request: HttpRequest) -> Answer {
-    body::nothing(&request.body)?;
+    body::nothing(request.json_if_any()?)?;
     answer(StatusCode::OK, &change(&api, &request, ReservationChange::Confirm).await?)
 }
 
 /// `POST /v1/reservations/{reservation}/extend`.
 pub async fn extend(api: Arc<Api>, request: HttpRequest) -> Answer {
-    let hold_ttl_ms = body::extension(&request.body)?;
+    let hold_ttl_ms = body::extension(request.json()?)?;
     answer(StatusCode::OK, &change(&api, &request, ReservationChange::Extend { hold_ttl_ms }).await?)
 }
 
 /// `PATCH /v1/reservations/{reservation}`.
 pub async fn amend(api: Arc<Api>, request: HttpRequest) -> Answer {
-    let demand = body::amendment(&request.body)?;
+    let demand = body::amendment(request.json()?)?;
     answer(StatusCode::OK, &change(&api, &request, ReservationChange::Amend { demand }).await?)
 }
 
 /// `DELETE /v1/reservations/{reservation}`.
 pub async fn release(api: Arc<Api>, request: HttpRequest) -> Answer {
-    body::nothing(&request.body)?;
+    body::nothing(request.json_if_any()?)?;
     let decided = change(&api, &request, ReservationChange::Release).await?;
     let entry = decided.entry()?;
     let body = ReleasedDto {

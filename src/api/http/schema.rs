@@ -1,7 +1,7 @@
 //! Schemas of the values that requests and answers are made of, with the bounds of [`crate::limits`]. Every description
 //! uses these schemas, so a bound is the same everywhere.
 
-use super::problem;
+use crate::api::problem;
 use crate::domain::Mode as PoolMode;
 use crate::limits::{
     AREAS_MAX, DIMENSION_BYTES_MAX, DIMENSIONS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, KEY_BYTES_MAX,

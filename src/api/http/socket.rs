@@ -2,11 +2,11 @@
 //! a connection may idle, and a body for the answers that hyper itself gives to bytes that are not HTTP.
 
 use super::Api;
-use super::problem::RequestFault;
 use super::reply::Problem;
 use super::request::{CHUNKED, wrong_coding};
 use super::slots::{ConnectionSlot, HEAD, IDLE};
 use super::{Finished, Limits};
+use crate::api::problem::RequestFault;
 use crate::limits::{HTTP_KNOCK_MS, HTTP_LINGER_MS};
 use axum::http::header::TRANSFER_ENCODING;
 use socket2::SockRef;

@@ -3,7 +3,7 @@
 use crate::openapi_check::{self, Asked};
 use crate::server::Server;
 use crate::wait::PATIENCE;
-use headroom::api::http::problem;
+use headroom::api::problem;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -7,7 +7,7 @@ use crate::fixtures::NOW;
 use crate::server::Server;
 use crate::wait::until;
 use crate::world::becomes;
-use headroom::api::http::problem;
+use headroom::api::problem;
 use headroom::limits::{ABANDON_GRACE_MS, COMMAND_WINDOW_MS, DEADLINE_MAX_MS};
 use headroom::log::AppendError;
 use headroom::replica::PartitionStatus;

@@ -1,7 +1,7 @@
 //! Schemas of request bodies, made from the same lists of members that the reader uses.
 
 use crate::api::http::schema;
-use crate::api::http::shapes::{Member, POOL_CHANGE, Presence, Shape, Value};
+use crate::api::shapes::{Member, POOL_CHANGE, Presence, Shape, Value};
 use serde_json::json;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{AdditionalProperties, OneOfBuilder, RefBuilder, Schema, SchemaType, Type};

@@ -1,7 +1,7 @@
 //! Requests that a new service accepts unchanged, in the order of the functions here, and its answers. A test sends
 //! them.
 
-use crate::api::http::problem::Case;
+use crate::api::problem::Case;
 use serde_json::{Value, json};
 
 /// The pool of all examples.

@@ -1,8 +1,8 @@
 //! Headers of answers, and which operation sends which of them.
 
 use crate::api::http::endpoints::Endpoint;
-use crate::api::http::problem::{Case, RequestFault};
 use crate::api::http::schema;
+use crate::api::problem::{Case, RequestFault};
 use crate::service::Code;
 use serde_json::json;
 use utoipa::openapi::extensions::Extensions;

@@ -2,8 +2,8 @@
 
 use crate::api::http::endpoints::{Endpoint, Kind};
 use crate::api::http::health::PROBES;
-use crate::api::http::problem::{Case, RequestFault};
 use crate::api::operation::Allowed;
+use crate::api::problem::{Case, RequestFault};
 use crate::domain::Reason;
 use crate::service::Code;
 use std::collections::BTreeMap;

@@ -1,11 +1,10 @@
-//! Request bodies, from JSON to the domain's own types. Every refusal has its code and names the member.
+//! What requests say, from the values of any protocol to the domain's own types. Every refusal has its code and names
+//! the member, and is the same for every protocol.
 
-use super::dto::Time;
 use super::instant;
-use super::json::{Members, Value, quoted, shown};
-use super::problem::RequestFault;
-use super::reply::Problem;
+use super::problem::{Problem, RequestFault};
 use super::shapes::{self, HOLD_LIFE_MAX, HOLD_TTL_MAX, Shape, UNIQUE_ORDER_REF};
+use super::value::{Members, Value, quoted, shown};
 use crate::domain::coverage::Query;
 use crate::domain::event::is_reason;
 use crate::domain::{
@@ -18,9 +17,11 @@ use crate::limits::{
 };
 use crate::service::Reserve;
 use crate::service::reads::PoolPage;
+use crate::time::Shown;
 use std::collections::{BTreeMap, BTreeSet};
 
-type Parsed<T> = Result<T, Problem>;
+/// A domain value, or the refusal that names what is wrong.
+pub type Parsed<T> = Result<T, Problem>;
 
 /// What `POST /v1/availability` asks for.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub struct Availability {
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn reserve(body: &[u8]) -> Parsed<Reserve> {
+pub fn reserve(body: Value<'_>) -> Parsed<Reserve> {
     let mut fields = Fields::parse(body, &shapes::RESERVE)?;
     Ok(Reserve {
         pool: fields
@@ -51,7 +52,7 @@ pub fn reserve(body: &[u8]) -> Parsed<Reserve> {
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
+pub fn pool_spec(body: Value<'_>) -> Parsed<PoolSpec> {
     let mut fields = Fields::parse(body, &shapes::POOL_SPEC)?;
     Ok(PoolSpec {
         limits: fields.required("limits").and_then(|value| amounts("limits", value, 0))?,
@@ -71,7 +72,7 @@ pub fn pool_spec(body: &[u8]) -> Parsed<PoolSpec> {
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
+pub fn pool_change(body: Value<'_>) -> Parsed<PoolChange> {
     let mut fields = Fields::parse(body, &shapes::POOL_CHANGE)?;
     let limits = match (fields.set("limits")?, fields.set("adjust")?) {
         (None, None) => None,
@@ -111,7 +112,7 @@ pub fn pool_change(body: &[u8]) -> Parsed<PoolChange> {
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn mode(body: &[u8]) -> Parsed<Mode> {
+pub fn mode(body: Value<'_>) -> Parsed<Mode> {
     Fields::parse(body, &shapes::MODE_CHANGE)?.required("mode").and_then(mode_of)
 }
 
@@ -119,7 +120,7 @@ pub fn mode(body: &[u8]) -> Parsed<Mode> {
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn because(body: &[u8]) -> Parsed<String> {
+pub fn because(body: Value<'_>) -> Parsed<String> {
     let why = text("because", Fields::parse(body, &shapes::BECAUSE)?.required("because")?, RequestFault::BadName)?;
     let detail = || format!("'because' has to be 1 to {REASON_CHARS_MAX} characters on one line");
     is_reason(&why).then(|| why.into_owned()).ok_or_else(|| Problem::fault(RequestFault::BadName, detail()))
@@ -129,7 +130,7 @@ pub fn because(body: &[u8]) -> Parsed<String> {
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn extension(body: &[u8]) -> Parsed<u64> {
+pub fn extension(body: Value<'_>) -> Parsed<u64> {
     Fields::parse(body, &shapes::EXTENSION)?.required("hold_ttl_ms").and_then(hold_ttl)
 }
 
@@ -137,24 +138,23 @@ pub fn extension(body: &[u8]) -> Parsed<u64> {
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn amendment(body: &[u8]) -> Parsed<Amounts> {
+pub fn amendment(body: Value<'_>) -> Parsed<Amounts> {
     Fields::parse(body, &shapes::AMENDMENT)?.required("demand").and_then(|value| demand("demand", value))
 }
 
-/// Checks that there is no body, or an empty object.
+/// Checks that nothing is said.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn nothing(body: &[u8]) -> Parsed<()> {
-    if body.is_empty() { Ok(()) } else { Fields::parse(body, &shapes::NOTHING).map(drop) }
+pub fn nothing(body: Value<'_>) -> Parsed<()> {
+    Fields::parse(body, &shapes::NOTHING).map(drop)
 }
 
-/// Reads a query for availability; an empty body asks for everything.
+/// Reads a query for availability; an empty object asks for everything.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
-pub fn availability(body: &[u8]) -> Parsed<Availability> {
-    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+pub fn availability(body: Value<'_>) -> Parsed<Availability> {
     let mut fields = Fields::parse(body, &shapes::AVAILABILITY_QUERY)?;
     let query = Query {
         areas: fields.optional("areas").map(areas).transpose()?.unwrap_or_default(),
@@ -215,14 +215,7 @@ pub fn bad_name(field: &str, text: &str, error: NameError) -> Problem {
 struct Fields<'a>(Members<'a>);
 
 impl<'a> Fields<'a> {
-    fn parse(body: &'a [u8], shape: &Shape) -> Parsed<Fields<'a>> {
-        let value = serde_json::from_slice(body).map_err(|error| {
-            let detail = error.to_string();
-            // The parser gives up on a number too large for any type before anyone can say which member it is.
-            let is_number = detail.starts_with("number out of range");
-            let fault = if is_number { RequestFault::BadUnits } else { RequestFault::BadJson };
-            Problem::fault(fault, format!("the body cannot be read as JSON: {detail}"))
-        })?;
+    fn parse(value: Value<'a>, shape: &Shape) -> Parsed<Fields<'a>> {
         let Value::Object(members) = value else {
             return Err(Problem::fault(
                 RequestFault::BadJson,
@@ -433,7 +426,11 @@ fn window(value: Value<'_>) -> Parsed<Window> {
     if window.start >= window.end {
         return Err(Problem::fault(
             RequestFault::BadWindow,
-            format!("window.end is {}, it has to be later than window.start, {}", Time(window.end), Time(window.start)),
+            format!(
+                "window.end is {}, it has to be later than window.start, {}",
+                Shown(window.end),
+                Shown(window.start)
+            ),
         ));
     }
     if window.closes_at() > window.end {
@@ -441,8 +438,8 @@ fn window(value: Value<'_>) -> Parsed<Window> {
             RequestFault::BadWindow,
             format!(
                 "window.cutoff is {}, it has to be no later than window.end, {}",
-                Time(window.closes_at()),
-                Time(window.end)
+                Shown(window.closes_at()),
+                Shown(window.end)
             ),
         ));
     }

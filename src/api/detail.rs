@@ -1,13 +1,13 @@
 //! The `detail` of a problem: what is wrong, with which value, and what the caller can do about it. The text of a
 //! decided refusal is made of its event alone, so that everyone who reads the event gets the same text.
 
-use super::dto::Time;
 use crate::domain::{Event, EventBody, KeyScope, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
     CANCELLED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, INFLIGHT_PER_PARTITION_MAX,
     LABELS_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, READS_MAX, UNITS_MAX,
 };
 use crate::service::{Code, Effect, Refusal, Shed, Unread};
+use crate::time::Shown;
 use std::borrow::Cow;
 
 const TAKEN_BACK: &str =
@@ -91,7 +91,7 @@ fn unknown_reservation(reservation: ReservationId) -> String {
 fn of_rejection(event: &Event, rejection: &Rejection) -> String {
     let said = match &event.body {
         EventBody::Repeated(_, Some(Origin { decided_at: Some(at), .. })) => {
-            format!("the key was refused at {}: {}", Time(*at), said(event, rejection))
+            format!("the key was refused at {}: {}", Shown(*at), said(event, rejection))
         }
         _ => said(event, rejection),
     };
@@ -187,8 +187,8 @@ fn elsewhere(rejection: &Rejection) -> &'static str {
     if rejection.demand_before.is_some() { "ask for no more than it takes" } else { "take another pool" }
 }
 
-fn at(event: &Event) -> Time {
-    Time(event.decided_at)
+fn at(event: &Event) -> Shown {
+    Shown(event.decided_at)
 }
 
 fn full(event: &Event) -> String {
@@ -212,7 +212,7 @@ fn held_too_long(event: &Event, rejection: &Rejection) -> String {
     };
     match rejection.hold_until {
         Some(until) if until > event.decided_at => {
-            format!("{pool} {why}: ask for a time that ends at {} or earlier, or do without a hold", Time(until))
+            format!("{pool} {why}: ask for a time that ends at {} or earlier, or do without a hold", Shown(until))
         }
         _ => format!("{pool} {why}, and that is now: confirm it while it lives, or do without a hold"),
     }

@@ -1,9 +1,19 @@
 //! The one table of everything that can go wrong, and of what a caller is told: the status, the stable code, whether
 //! the request may still be applied, and whether a repetition can help. The text for one refusal comes from
-//! [`super::detail`]. Bodies are RFC 9457 problems.
+//! [`super::detail`]. Each edge writes a [`Problem`] in its own format.
 
-use crate::domain::Reason;
+use super::detail;
+use super::identity::Refused;
+use crate::access::Denied;
+use crate::domain::{Amounts, ChainedEvent, Dimension, EventBody, Micros, Reason, Rejection, ReservationId};
 use crate::service::outcome::{Code, Effect, Meaning};
+use crate::service::{Refusal, Shed};
+use axum::http::header::{ALLOW, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue};
+use std::borrow::Cow;
+
+/// The challenge to a caller without a credential.
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"headroom\"");
 
 /// What `retryable` says in every row of the table, for callers.
 pub const RETRYABLE: &str = "`retryable: true` means that what stood in the way may pass by itself: the same request, \
@@ -151,6 +161,154 @@ pub fn cases() -> Vec<Case> {
     let mut cases: Vec<_> = fault.chain(Code::all().map(Case::of)).collect();
     cases.sort_unstable_by_key(|case| (case.status, case.code));
     cases
+}
+
+/// A refusal, with all that a caller is told of it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    case: Case,
+    detail: Cow<'static, str>,
+    /// Headers of the answer that its code asks for.
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// The refusal of the service, if it is one of those.
+    refusal: Option<Box<Refusal>>,
+}
+
+impl Problem {
+    fn new(case: Case, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { case, detail: detail.into(), headers: Vec::new(), refusal: None }
+    }
+
+    /// A refusal with a code of the service, for a reason that only this edge knows.
+    pub fn of(code: Code, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem::new(Case::of(code), detail)
+    }
+
+    /// A refusal by this edge: the request never reached the service.
+    pub fn fault(fault: RequestFault, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem::new(fault.case(), detail)
+    }
+
+    /// A refusal of a method that the path does not take.
+    pub fn method_not_allowed(path: &str, allowed: HeaderValue) -> Problem {
+        let takes = allowed.to_str().unwrap_or_default();
+        let detail = format!("{path} takes {takes} and no other method");
+        Problem::fault(RequestFault::MethodNotAllowed, detail).header(ALLOW, allowed)
+    }
+
+    /// Adds one more header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Logs a bug, and refuses the request that met it.
+    pub fn bug(what: &'static str) -> Problem {
+        tracing::error!(what, "an answer could not be made: this is a bug");
+        Problem::from(Refusal::Internal)
+    }
+
+    /// The stable code of the refusal.
+    pub fn code(&self) -> &'static str {
+        self.case.code
+    }
+
+    /// What its code says, in words.
+    pub fn title(&self) -> &'static str {
+        self.case.title
+    }
+
+    /// Why the call was shed, if it was.
+    pub fn shed(&self) -> Option<Shed> {
+        self.refusal.as_deref().and_then(Refusal::shed)
+    }
+
+    /// The event of the refusal, if the owner decided it.
+    pub fn event(&self) -> Option<&ChainedEvent> {
+        self.refusal.as_deref().and_then(Refusal::event)
+    }
+
+    /// Its row in the table.
+    pub fn case(&self) -> Case {
+        self.case
+    }
+
+    /// What is wrong this time, with which value, and what to do.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The headers that its code asks for.
+    pub fn into_headers(self) -> Vec<(HeaderName, HeaderValue)> {
+        self.headers
+    }
+
+    /// Whether the key had this refusal before.
+    pub fn is_repeated(&self) -> bool {
+        self.event().is_some_and(|event| matches!(event.event.body, EventBody::Repeated(..)))
+    }
+
+    /// The first dimension that refused, if one did.
+    pub fn dimension(&self) -> Option<Dimension> {
+        self.rejection()?.dimension
+    }
+
+    /// What the pool had left, where counters decided.
+    pub fn remaining(&self) -> Option<Amounts> {
+        let rejection = self.rejection()?;
+        let (limits, used) = (rejection.limits.as_ref()?, rejection.used.as_ref()?);
+        Some(limits.map(|d, limit| limit.saturating_sub(used.get(d).unwrap_or_default())))
+    }
+
+    /// The reservation that is the cause of the refusal, if one is.
+    pub fn reservation(&self) -> Option<ReservationId> {
+        let rejection = self.rejection()?;
+        match rejection.reason {
+            Reason::HoldExpired | Reason::AlreadyReleased | Reason::NotAHold => rejection.reservation,
+            Reason::OrderHasReservation => rejection.existing_reservation,
+            _ => None,
+        }
+    }
+
+    /// The latest end that a hold could have, if it asked for too much time.
+    pub fn hold_until(&self) -> Option<Micros> {
+        self.rejection()?.hold_until
+    }
+
+    fn rejection(&self) -> Option<&Rejection> {
+        self.event()?.event.body.rejection()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let problem = Problem::of(refusal.code(), detail::of(&refusal));
+        Problem { refusal: Some(Box::new(refusal)), ..problem }
+    }
+}
+
+/// A caller that is not known, or may not do what it asks for, is told by the rules of RFC 6750, too.
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Problem {
+        let detail = refused.to_string();
+        let (fault, challenge) = match refused {
+            Refused::Header(_) => {
+                (RequestFault::BadAuthorization, format!(", error=\"invalid_request\", error_description=\"{detail}\""))
+            }
+            // Whoever brings no credential is told no error.
+            Refused::Denied(Denied::Missing) => (RequestFault::Unauthenticated, String::new()),
+            Refused::Denied(_) => {
+                (RequestFault::Unauthenticated, format!(", error=\"invalid_token\", error_description=\"{detail}\""))
+            }
+            Refused::Forbidden(_, roles) => {
+                let scope = roles.to_string().replace(',', " ");
+                (RequestFault::Forbidden, format!(", error=\"insufficient_scope\", scope=\"{scope}\""))
+            }
+        };
+        let challenge = HeaderValue::try_from(format!("Bearer realm=\"headroom\"{challenge}")).unwrap_or(BEARER);
+        Problem::fault(fault, detail).header(WWW_AUTHENTICATE, challenge)
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,63 @@
+//! What a caller sent, whatever the protocol: borrowed from the request, with the kinds of numbers kept apart. Each edge
+//! reads its own format into these values. [`super::body`] interprets them, and names the one that is wrong.
+
+use std::borrow::Cow;
+
+/// Any value that a caller can send.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Value<'a> {
+    /// The value `null`: the caller asks for the absence of something.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An integer from 0 to 2^64 - 1.
+    Unsigned(u64),
+    /// An integer from -2^63 to -1.
+    Negative(i64),
+    /// Any other number: a fraction, an exponent, or beyond 64 bits.
+    Inexact,
+    /// A text, without the escapes of its protocol.
+    Text(Cow<'a, str>),
+    /// An array, in order.
+    List(Vec<Value<'a>>),
+    /// An object with its members, in the order in which they were sent.
+    Object(Members<'a>),
+}
+
+/// The members of an object, in the order in which they were sent.
+pub type Members<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
+
+/// A caller's value, short enough to be shown in a refusal.
+pub fn shown(value: &Value<'_>) -> Cow<'static, str> {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(value) => value.to_string().into(),
+        Value::Unsigned(number) => number.to_string().into(),
+        Value::Negative(number) => number.to_string().into(),
+        Value::Inexact => "a number that is no 64-bit integer".into(),
+        Value::Text(text) => quoted(text).into(),
+        Value::List(_) => "an array".into(),
+        Value::Object(_) => "an object".into(),
+    }
+}
+
+/// A caller's text in a form that is safe to show: short, quoted, and only visible ASCII.
+pub fn quoted(text: &str) -> String {
+    const MOST: usize = 40;
+    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_default).collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push_str("...");
+    }
+    format!("'{shown}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_callers_send_is_shown_harmlessly() {
+        assert_eq!(quoted("a\0\u{202e}'\n"), "'a\\u{0}\\u{202e}\\'\\n'");
+        assert_eq!(quoted(&"x".repeat(10_000)).len(), 45);
+    }
+}
