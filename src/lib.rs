@@ -8,6 +8,7 @@ pub mod domain;
 pub mod wire;
 
 pub mod access;
+pub mod trace;
 
 pub mod log;
 pub mod store;

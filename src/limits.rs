@@ -247,6 +247,8 @@ pub const HTTP_BODY_BYTES_MAX: usize = 16 << 10;
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Longest Authorization header, in bytes: a token with some dozen claims has less than half of it.
 pub const AUTHORIZATION_BYTES_MAX: usize = 8 << 10;
+/// Longest `tracestate` that is passed on, in bytes, as the W3C recommends; a longer one is left out.
+pub const TRACE_STATE_BYTES_MAX: usize = 512;
 /// Most header fields of one request.
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// Time a client has to send a request's head, in milliseconds.

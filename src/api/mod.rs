@@ -8,4 +8,5 @@ mod instant;
 pub mod operation;
 pub mod problem;
 mod shapes;
+pub mod trace;
 mod value;

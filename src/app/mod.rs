@@ -31,6 +31,7 @@ use crate::service::Service;
 use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::Clock;
+use crate::trace::Tracing;
 use address::AddressFile;
 use shutdown::Shutdown;
 use std::future::Future;
@@ -62,6 +63,7 @@ pub struct App {
     runtime: LogRuntime,
     service: Arc<Service>,
     metrics: Arc<Metrics>,
+    tracing: Arc<Tracing>,
     limits: http::Limits,
     hosts: http::Hosts,
 }
@@ -79,6 +81,7 @@ impl App {
         files::close(&data_dir);
         let listener = TcpListener::bind(listen).await.map_err(|e| StartError::Listen(listen, e))?;
         let address = listener.local_addr().map_err(|e| StartError::Listen(listen, e))?;
+        let tracing = Arc::new(Tracing::off(draw));
         let runtime = {
             let opening = Arc::new(Opening::default());
             let (config, metrics, of) = (config.clone(), Arc::clone(&metrics), Arc::clone(&opening));
@@ -89,7 +92,7 @@ impl App {
                     None => embedded::start(&config, clock, metrics, &of),
                 }
             });
-            let started = http::starting(&listener, &opening, told_until(&opening, started));
+            let started = http::starting(&listener, &opening, &tracing, told_until(&opening, started));
             let gone = |error: tokio::task::JoinError| StartError::Io(data_dir.clone(), error.into());
             started.await.map_err(gone)??
         };
@@ -98,7 +101,7 @@ impl App {
         let limits = http::Limits { connections, ..http::Limits::default() };
         let hosts = http::Hosts::new(config.hosts.clone());
         let service = Arc::new(Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide()));
-        Ok(App { address, listener, data_dir, address_file, runtime, service, metrics, limits, hosts })
+        Ok(App { address, listener, data_dir, address_file, runtime, service, metrics, tracing, limits, hosts })
     }
 
     /// The address that the server listens on.
@@ -126,7 +129,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // It is made first and so dropped last: its limit also covers the waits in the drops of the others.
         let shutting_down = Shutdown::default();
-        let App { listener, data_dir, address_file, runtime, service, metrics, limits, hosts, .. } = self;
+        let App { listener, data_dir, address_file, runtime, service, metrics, tracing, limits, hosts, .. } = self;
         let LogRuntime { gateway, end, .. } = runtime;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
@@ -145,8 +148,7 @@ impl App {
         });
         let requests = Arc::clone(&metrics);
         let addressing = tokio::spawn(address_file.written());
-        let process = u32::try_from(draw() >> 32).unwrap_or_default();
-        let state = http::State::new(service, metrics, process).limits(limits).hosts(hosts);
+        let state = http::State::new(service, metrics, tracing).limits(limits).hosts(hosts);
         let on_shutdown = async {
             shutdown.await;
             shutting_down.begin();

@@ -27,6 +27,7 @@ use crate::domain::{CommandBody, IdempotencyKey, Micros, ReservationId, route};
 use crate::gateway::{Call, Gateway, Outcome};
 use crate::log::CommittedTail;
 use crate::replica::{PartitionHandle, Replica};
+use crate::trace::CallTrace;
 use fresh::Freshness;
 use searches::Searches;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct CallContext {
     pub timeout_ms: Option<u64>,
     /// When the request arrived, by [`Service::now`]. The caller's time is counted from then on.
     pub arrived: Micros,
+    /// The trace that the call belongs to.
+    pub trace: CallTrace,
 }
 
 /// All use cases of one process.
@@ -97,7 +100,7 @@ impl Service {
 
     /// Appends a command and waits for its decision, until the caller's deadline.
     async fn decide(&self, body: CommandBody, context: CallContext) -> Result<Decided, Refusal> {
-        let CallContext { key, principal, timeout_ms, arrived } = context;
+        let CallContext { key, principal, timeout_ms, arrived, trace: _ } = context;
         let actor = principal.name.clone();
         let is_keyed = key.is_some();
         let home = route::home(&body, self.replica().partition_count());

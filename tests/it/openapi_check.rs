@@ -235,7 +235,8 @@ fn pool() -> Reply {
         "pool": "p", "limits": { "orders": 2 }, "used": { "orders": 0 }, "remaining": { "orders": 2 }, "mode": "open",
         "over_committed": false, "areas": [], "labels": {}, "version": 1,
     });
-    let headers = [("content-type", "application/json"), ("etag", "\"1\""), ("x-request-id", "7-1")];
+    let headers =
+        [("content-type", "application/json"), ("etag", "\"1\""), ("x-request-id", "0123456789abcdef0123456789abcdef")];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Reply { status: 200, headers: headers.into(), body: body.to_string() }
 }

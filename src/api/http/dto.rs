@@ -461,7 +461,7 @@ pub struct ProblemDto<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = ProofDto<'a>, required = false)]
     pub proof: Option<ProofDto<'a>>,
-    /// The request's id, as in `X-Request-Id`.
+    /// The trace of the request, as in `X-Request-Id`.
     pub trace_id: &'a str,
 }
 

@@ -38,8 +38,8 @@ use crate::limits::{
     SHUTDOWN_CALLS_MS,
 };
 use crate::service::{Service, Shed};
+use crate::trace::Tracing;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// One finished request, for metrics and log lines.
@@ -59,7 +59,7 @@ pub struct Finished<'a> {
     pub code: &'static str,
     /// What the code says, in words; empty when it is `ok`.
     pub title: &'static str,
-    /// The request's id, as in the answer.
+    /// The request's trace, as in the answer.
     pub trace_id: &'a str,
     /// When it ended, by [`Service::now`].
     pub at: Micros,
@@ -125,15 +125,14 @@ pub struct State {
     limits: Limits,
     hosts: Hosts,
     access: Arc<Access>,
-    /// Names the process in the ids of requests.
-    process: u32,
+    tracing: Arc<Tracing>,
 }
 
 impl State {
-    /// A state with the usual limits. `process` is drawn at start, so that request ids of two processes differ.
-    pub fn new(service: Arc<Service>, metrics: Arc<dyn Metrics>, process: u32) -> State {
+    /// A state with the usual limits.
+    pub fn new(service: Arc<Service>, metrics: Arc<dyn Metrics>, tracing: Arc<Tracing>) -> State {
         let (limits, hosts, access) = (Limits::default(), Hosts::default(), Arc::new(Access::anybody()));
-        State { service, metrics, limits, hosts, access, process }
+        State { service, metrics, limits, hosts, access, tracing }
     }
 
     /// Adds the host names under which callers may call the service.
@@ -159,26 +158,16 @@ impl State {
 struct Api {
     state: State,
     limits: Limits,
-    next_number: AtomicU64,
     openapi: Vec<u8>,
 }
 
 impl Api {
     fn new(state: State) -> Arc<Api> {
         let openapi = openapi::document().to_json().unwrap_or_default().into_bytes();
-        let (limits, next_number) = (state.limits, AtomicU64::new(1));
-        Arc::new(Api { limits, state, next_number, openapi })
+        Arc::new(Api { limits: state.limits, state, openapi })
     }
 
     fn service(&self) -> &Service {
         &self.state.service
-    }
-
-    fn next_number(&self) -> u64 {
-        self.next_number.fetch_add(1, Relaxed)
-    }
-
-    fn request_id(&self, number: u64) -> String {
-        format!("{:08x}-{number}", self.state.process)
     }
 }

@@ -72,7 +72,7 @@ impl Reply {
         Reply { receipt, ..self }
     }
 
-    fn into_response(self, request_id: &str) -> Response<Body> {
+    fn into_response(self, trace_id: &str) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body));
         if let Some(receipt) = self.receipt {
             response.extensions_mut().insert(receipt);
@@ -91,7 +91,7 @@ impl Reply {
         if let Some((name, value)) = self.header {
             headers.insert(name, value);
         }
-        if let Ok(id) = HeaderValue::try_from(request_id) {
+        if let Ok(id) = HeaderValue::try_from(trace_id) {
             headers.insert(REQUEST_ID, id);
         }
         response
@@ -100,7 +100,7 @@ impl Reply {
 
 impl Problem {
     /// The body of the answer: an RFC 9457 problem.
-    pub fn body(&self, request_id: &str) -> Vec<u8> {
+    pub fn body(&self, trace_id: &str) -> Vec<u8> {
         let (case, remaining) = (self.case(), self.remaining());
         let dto = ProblemDto {
             kind: TypeUrn(case.code),
@@ -116,18 +116,18 @@ impl Problem {
             reservation: self.reservation(),
             hold_until: self.hold_until().map(Time),
             proof: self.event().map(ProofDto::of),
-            trace_id: request_id,
+            trace_id,
         };
         let mut bytes = Vec::with_capacity(BODY_BYTES_USUAL);
         let _ = serde_json::to_writer(&mut bytes, &dto);
         bytes
     }
 
-    fn into_response(self, request_id: &str) -> Response<Body> {
+    fn into_response(self, trace_id: &str) -> Response<Body> {
         let case = self.case();
         let status = StatusCode::from_u16(case.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let reply = Reply::bytes(status, PROBLEM_JSON, self.body(request_id)).replayed(self.is_repeated());
-        let mut response = reply.into_response(request_id);
+        let reply = Reply::bytes(status, PROBLEM_JSON, self.body(trace_id)).replayed(self.is_repeated());
+        let mut response = reply.into_response(trace_id);
         let may_pass = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         if may_pass && case.is_retryable {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
@@ -138,9 +138,9 @@ impl Problem {
 }
 
 /// The response to an answer.
-pub fn respond(answer: Answer, request_id: &str) -> Response<Body> {
+pub fn respond(answer: Answer, trace_id: &str) -> Response<Body> {
     match answer {
-        Ok(reply) => reply.into_response(request_id),
-        Err(problem) => problem.into_response(request_id),
+        Ok(reply) => reply.into_response(trace_id),
+        Err(problem) => problem.into_response(trace_id),
     }
 }

@@ -8,10 +8,12 @@ use crate::api::body::Parsed;
 use crate::api::identity;
 use crate::api::operation::{Allowed, Operation};
 use crate::api::problem::RequestFault;
+use crate::api::trace::of_caller;
 use crate::api::value::{Value, quoted};
 use crate::domain::{IdempotencyKey, Micros, NameError};
 use crate::limits::DEADLINE_MAX_MS;
 use crate::service::{CallContext, ExpectedPool, Refusal, Shed};
+use crate::trace::CallTrace;
 use axum::RequestExt;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request};
@@ -49,6 +51,8 @@ pub struct HttpRequest {
     pub peer: Option<IpAddr>,
     /// Who sent it, under no role when the caller is not known and need not be.
     pub principal: Arc<Principal>,
+    /// The trace that it belongs to.
+    trace: CallTrace,
     /// When its head had been read; the caller's deadline counts from then on.
     pub arrived: Micros,
 }
@@ -71,14 +75,14 @@ pub async fn run<F: Future<Output = Answer>>(
     request: Request,
     handler: impl FnOnce(Arc<Api>, HttpRequest) -> F,
 ) -> Response<Body> {
-    let number = api.next_number();
-    let request_id = api.request_id(number);
+    let trace = api.state.tracing.enter(of_caller(request.headers()));
+    let trace_id = trace.to_string();
     let method = method_name(request.method());
     let arrived = api.service().now();
     let caller = OnceLock::new();
-    let mut watch = Watch { api: &api, route, method, caller: &caller, trace_id: &request_id, arrived, end: None };
-    let answer = guarded(async {
-        let request = read(&api, arrived, route, request, &caller).await?;
+    let mut watch = Watch { api: &api, route, method, caller: &caller, trace_id: &trace_id, arrived, end: None };
+    let answer = guarded(&trace_id, async {
+        let request = read(&api, trace.clone(), arrived, route, request, &caller).await?;
         handler(Arc::clone(&api), request).await
     })
     .await;
@@ -88,7 +92,7 @@ pub async fn run<F: Future<Output = Answer>>(
         api.state.metrics.shed(shed);
     }
     let (code, title) = answer.as_ref().map_or_else(|problem| (problem.code(), problem.title()), |_| ("ok", ""));
-    let response = respond(answer, &request_id);
+    let response = respond(answer, &trace_id);
     watch.end = Some((response.status().as_u16(), code, title));
     response
 }
@@ -120,14 +124,14 @@ impl Drop for Watch<'_> {
 }
 
 /// Turns a panic into an answer: a panic is a bug, but it must not break the caller's connection.
-async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
+async fn guarded(trace_id: &str, answer: impl Future<Output = Answer>) -> Answer {
     let mut answer = pin!(answer);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
         Ok(poll) => poll,
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
-            tracing::error!(panic = text, "a request's handler panicked");
+            tracing::error!(trace_id, panic = text, "a request's handler panicked");
             Poll::Ready(Err(Refusal::Internal.into()))
         }
     })
@@ -138,6 +142,7 @@ async fn guarded(answer: impl Future<Output = Answer>) -> Answer {
 /// who sends it, and only then by what is in it.
 async fn read(
     api: &Api,
+    trace: CallTrace,
     arrived: Micros,
     route: Route,
     mut request: Request,
@@ -164,7 +169,7 @@ async fn read(
         return Err(Problem::fault(RequestFault::WrongContentType, detail));
     }
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, principal, arrived })
+    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, principal, trace, arrived })
 }
 
 /// Who sends the request, when it may be sent by them. What everybody may ask for, and what does not exist, is asked
@@ -312,7 +317,8 @@ impl HttpRequest {
     /// The [`Problem`] to answer.
     pub fn context(&self) -> Result<CallContext, Problem> {
         let (key, timeout_ms) = (self.key()?, self.timeout_ms()?);
-        Ok(CallContext { key, principal: Arc::clone(&self.principal), timeout_ms, arrived: self.arrived })
+        let (principal, trace) = (Arc::clone(&self.principal), self.trace.clone());
+        Ok(CallContext { key, principal, timeout_ms, arrived: self.arrived, trace })
     }
 
     /// The Idempotency-Key, quoted or bare.

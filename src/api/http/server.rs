@@ -225,6 +225,7 @@ mod tests {
     use super::*;
     use crate::api::http::{Bounds, Finished, Limits, Metrics};
     use crate::service::{Service, Shed};
+    use crate::trace::Tracing;
     use std::io::{Read, Write};
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -249,7 +250,7 @@ mod tests {
     }
 
     fn state(metrics: Arc<Heard>) -> State {
-        State::new(Arc::new(Service::over_no_log()), metrics, 7)
+        State::new(Arc::new(Service::over_no_log()), metrics, Arc::new(Tracing::off(|| 7)))
     }
 
     /// Serves with these limits while `caller` runs.

@@ -127,7 +127,7 @@ impl Socket {
     /// A whole response, for a request that never became one.
     fn refusal(&self, fault: RequestFault, detail: &str) -> Vec<u8> {
         let case = fault.case();
-        let request_id = self.api.request_id(self.api.next_number());
+        let trace_id = self.api.state.tracing.enter(None).to_string();
         self.api.state.metrics.request_finished(&Finished {
             route: "(none)",
             method: "OTHER",
@@ -136,14 +136,14 @@ impl Socket {
             status: case.status,
             code: case.code,
             title: case.title,
-            trace_id: &request_id,
+            trace_id: &trace_id,
             at: self.api.service().now(),
             took_us: 0,
         });
-        let body = Problem::fault(fault, detail.to_owned()).body(&request_id);
+        let body = Problem::fault(fault, detail.to_owned()).body(&trace_id);
         let reason = axum::http::StatusCode::from_u16(case.status).ok().and_then(|s| s.canonical_reason());
         let mut bytes = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nx-request-id: {request_id}\r\n\
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nx-request-id: {trace_id}\r\n\
              connection: close\r\ncontent-length: {}\r\n\r\n",
             case.status,
             reason.unwrap_or_default(),

@@ -4,9 +4,11 @@
 use super::health;
 use super::reply::{Problem, respond};
 use super::server::ACCEPT_PAUSE;
+use crate::api::trace::of_caller;
 use crate::limits::{HTTP_HEAD_TIMEOUT_MS, STARTING_CONNECTIONS_MAX};
 use crate::log::Opening;
 use crate::service::Code;
+use crate::trace::Tracing;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,12 +25,15 @@ use tokio::time::timeout;
 
 /// Longest time that a connection gets here, for one request.
 const LIMIT: Duration = Duration::from_millis(HTTP_HEAD_TIMEOUT_MS);
-/// The id of all requests here, because they are not counted yet.
-const REQUEST_ID: &str = "starting";
 
 /// Answers requests until `work` is done, and returns its result. Connections that then wait to be accepted are left
 /// for the server that listens next.
-pub async fn starting<T>(listener: &TcpListener, opening: &Arc<Opening>, work: impl Future<Output = T>) -> T {
+pub async fn starting<T>(
+    listener: &TcpListener,
+    opening: &Arc<Opening>,
+    tracing: &Arc<Tracing>,
+    work: impl Future<Output = T>,
+) -> T {
     let slots = Arc::new(Semaphore::new(STARTING_CONNECTIONS_MAX));
     let mut work = pin!(work);
     loop {
@@ -38,7 +43,7 @@ pub async fn starting<T>(listener: &TcpListener, opening: &Arc<Opening>, work: i
             accepted = accept(listener, &slots) => accepted,
         };
         if let Some((stream, slot)) = accepted {
-            tokio::spawn(connection(stream, Arc::clone(opening), slot));
+            tokio::spawn(connection(stream, Arc::clone(opening), Arc::clone(tracing), slot));
         }
     }
 }
@@ -52,14 +57,15 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpSt
     None
 }
 
-async fn connection(stream: TcpStream, opening: Arc<Opening>, slot: OwnedSemaphorePermit) {
+async fn connection(stream: TcpStream, opening: Arc<Opening>, tracing: Arc<Tracing>, slot: OwnedSemaphorePermit) {
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = match request.uri().path() {
             "/livez" => Ok(health::alive()),
             "/readyz" | "/startupz" => Ok(health::opening(&opening)),
             _ => Err(Problem::of(Code::Restoring, "the log is being opened: /startupz says how far that is")),
         };
-        std::future::ready(Ok::<_, Infallible>(respond(answer, REQUEST_ID)))
+        let trace = tracing.enter(of_caller(request.headers()));
+        std::future::ready(Ok::<_, Infallible>(respond(answer, &trace.to_string())))
     });
     let served = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
     // A caller that breaks off or takes too long loses nothing here.

@@ -15,6 +15,7 @@ use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
 use headroom::service::Service;
 use headroom::telemetry::Metrics;
 use headroom::time::Clock as _;
+use headroom::trace::Tracing;
 use headroom::wire;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -88,7 +89,7 @@ impl Desk {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let service = Arc::new(Service::new(Arc::clone(&gateway), tail, 7));
-        let state = State::new(service, Arc::new(Metrics::new()), 7);
+        let state = State::new(service, Arc::new(Metrics::new()), Arc::new(Tracing::off(|| 7)));
         let (closing, closed) = oneshot::channel::<()>();
         runtime.spawn(http::serve(listener, state, async move { drop(closed.await) }));
         let keeper = Arc::clone(&gateway);

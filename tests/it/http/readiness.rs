@@ -10,6 +10,7 @@ use headroom::limits::STALLED_MS;
 use headroom::log::Opening;
 use headroom::replica::PartitionStatus;
 use headroom::time::Stopwatch;
+use headroom::trace::Tracing;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -139,7 +140,8 @@ fn a_process_that_opens_its_log_says_how_far_that_is_and_refuses_calls() {
     let (open, opened) = tokio::sync::oneshot::channel();
     let starting = runtime.spawn({
         let opening = Arc::clone(&opening);
-        async move { (http::starting(&listener, &opening, opened).await.unwrap(), listener) }
+        let tracing = Arc::new(Tracing::off(|| 7));
+        async move { (http::starting(&listener, &opening, &tracing, opened).await.unwrap(), listener) }
     });
     let ask = |method: &str, path: &str| Client::connect(address).raw(&request(method, path, &[], b""));
     let told = |startup: Value| {

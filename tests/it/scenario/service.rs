@@ -7,6 +7,7 @@ use crate::server::{Server, runtime};
 use headroom::access::{Principal, Roles};
 use headroom::domain::{Command, CommandBody, PoolChange, ReservationId};
 use headroom::service::{CallContext, Decided, ExpectedPool, Refusal, ReservationChange, Reserve};
+use headroom::trace::Tracing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,7 +39,8 @@ impl ServiceCaller<'_> {
     async fn call(&self, command: &Command) -> Result<Decided, Refusal> {
         let service = &self.server.service;
         let principal = Arc::new(Principal { name: command.actor.clone(), roles: Roles::ALL });
-        let context = CallContext { key: command.key.clone(), principal, timeout_ms: None, arrived: service.now() };
+        let (key, trace) = (command.key.clone(), Tracing::off(|| 7).enter(None));
+        let context = CallContext { key, principal, timeout_ms: None, arrived: service.now(), trace };
         let change = |id: &ReservationId, change| service.change_reservation(self.id(*id), change, context.clone());
         match command.body.clone() {
             CommandBody::DefinePool { pool, spec, expected_version } => {

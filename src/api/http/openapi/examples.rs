@@ -146,7 +146,7 @@ pub fn problem(case: &Case) -> Value {
     json!({
         "type": format!("urn:headroom:problem:{}", case.code), "title": case.title, "status": case.status,
         "detail": "here it says what is wrong, with which value, and what to do", "code": case.code,
-        "outcome": case.outcome.code(), "retryable": case.is_retryable, "trace_id": "5f0c1d2e-17",
+        "outcome": case.outcome.code(), "retryable": case.is_retryable, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     })
 }
 

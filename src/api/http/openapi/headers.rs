@@ -20,7 +20,13 @@ const WWW_AUTHENTICATE: &str = "WWW-Authenticate";
 pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
     let text = |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
     let all = [
-        (REQUEST_ID, true, text("^[!-~]+$"), "The request's number: `trace_id` of a problem, and in the server's log"),
+        (
+            REQUEST_ID,
+            true,
+            text("^[0-9a-f]{32}$"),
+            "The request's trace: that of `traceparent` if the call has one. `trace_id` of a problem, and in the \
+             server's log",
+        ),
         (ETAG, true, text("^\"[1-9][0-9]*\"$"), "The pool's version, for `If-Match`"),
         (
             REPLAYED,
