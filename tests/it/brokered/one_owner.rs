@@ -140,6 +140,25 @@ fn an_owner_looks_at_what_it_has_not_written() {
     assert!(why.is_some_and(|why| why.detail.contains("L3 broken at partition 0 seq 11")));
 }
 
+/// The story: somebody has written event 2 a second time. The owner has committed a turn behind it and ends before it has
+/// read what that was, for example because the cluster did not answer in time. Its process claims the partition again from
+/// the state that it has, which is ahead of the fork. A claim that read only what follows would pass the fork over.
+#[test]
+fn an_owner_that_ends_before_it_has_looked_does_not_pass_a_fork_over() {
+    let prefix = prefix();
+    make_topics(&prefix, 1);
+    let log = open(&prefix, log_id(&prefix), "headroom");
+    let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();
+    (0..3).for_each(|seq| assert_eq!(owned.commit(turn(seq)), CommitOutcome::Ok));
+    plant(log.cluster(), 0, Some((2, b"another")));
+    (3..5).for_each(|seq| assert_eq!(owned.commit(turn(seq)), CommitOutcome::Ok));
+    drop(owned);
+    match log.claim(0, 5, &mut |_| Ok(0)) {
+        Err(ClaimError::Breach(breach)) => assert_eq!((breach.law, breach.seq), (Law::Chain, 2)),
+        other => panic!("{:?}", other.map(drop)),
+    }
+}
+
 /// The story: two owners have both written event 11. Readers that took the first, or the last, would differ from each
 /// other. Everybody who reads the log finds the fork and names it.
 #[test]

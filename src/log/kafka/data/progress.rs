@@ -38,6 +38,9 @@ struct State {
     marks: BTreeMap<u64, i64>,
     /// Sequence numbers between two marks.
     spacing: u64,
+    /// Events from this number on were written by an owner in this process, and others have written beside them. Nobody in
+    /// this process has read the log there yet, so reading must not begin behind it.
+    unread_from: Option<u64>,
     /// The offset of an open turn that was waited for in vain the last time.
     open: Option<i64>,
     /// How many claims of the partition this process has begun.
@@ -144,9 +147,32 @@ impl Progress {
         self.0.lock().unacked
     }
 
-    /// Takes the offset of an event.
+    /// Takes that others have written beside the events from this number on, which an owner in this process wrote. Until they
+    /// were read in order, reading begins before them. Otherwise a claim would pass a fork over.
+    pub(in crate::log::kafka) fn written_beside(&self, seq: u64) {
+        let mut state = self.0.lock();
+        let from = state.unread_from.map_or(seq, |from| from.min(seq));
+        state.unread_from = Some(from);
+        // Nobody begins to read there.
+        drop(state.marks.split_off(&from));
+    }
+
+    /// Takes that the event of this number was read, and everything before it from a mark on.
+    pub(in crate::log::kafka) fn read_in_order(&self, seq: u64) {
+        self.0.lock().unread_from.take_if(|from| seq >= *from);
+    }
+
+    /// Whether somebody has written beside the event of this number, or before it, and nobody has read there yet.
+    pub(super) fn is_unread(&self, seq: u64) -> bool {
+        self.0.lock().unread_from.is_some_and(|from| seq >= from)
+    }
+
+    /// Takes the offset of an event, unless [`Progress::is_unread`].
     pub(in crate::log::kafka) fn mark(&self, seq: u64, offset: i64) {
         let mut state = self.0.lock();
+        if state.unread_from.is_some_and(|from| seq >= from) {
+            return;
+        }
         let spacing = state.spacing;
         let is_far = state.marks.range(..=seq).next_back().is_none_or(|(last, _)| seq.saturating_sub(*last) >= spacing);
         if is_far {
@@ -308,6 +334,24 @@ mod tests {
             assert_eq!(before.offset, i64::try_from(before.seq * 2).unwrap());
             assert!(after.is_none_or(|after| after.seq > seq));
         }
+    }
+
+    #[test]
+    fn reading_begins_before_what_others_wrote_until_that_was_read() {
+        let progress = Progress::default();
+        (0..10).for_each(|seq| progress.mark(seq, 2 * i64::try_from(seq).unwrap()));
+        let before = |seq| progress.around(seq).0.seq;
+        progress.written_beside(8);
+        progress.written_beside(7);
+        progress.written_beside(9);
+        progress.mark(10, 20);
+        assert_eq!((before(10), before(6), progress.last().seq), (6, 6, 6));
+        assert!(!progress.is_unread(6) && progress.is_unread(7) && progress.is_unread(10));
+        progress.read_in_order(6);
+        assert!(progress.is_unread(7), "it was not reached");
+        progress.read_in_order(7);
+        progress.mark(10, 20);
+        assert_eq!((progress.is_unread(7), before(10)), (false, 10));
     }
 
     #[test]

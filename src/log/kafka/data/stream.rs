@@ -179,6 +179,7 @@ impl EventStream for Stream {
             return Ok(None);
         }
         let progress = self.inner.context.progress_of(partition);
+        progress.read_in_order(event.seq);
         progress.mark(event.seq, message.offset());
         progress.decided(decided.next_input);
         Ok(Some((partition, Streamed::Event(event))))

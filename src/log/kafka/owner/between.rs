@@ -87,6 +87,8 @@ impl Between {
                 Some(doubt) => (doubt.places.start..places.end, doubt.seq),
                 None => (places, seqs.start),
             };
+            // This owner may end before it knows. Then its successor in this process has to read there.
+            context.progress_of(partition).written_beside(seq);
             self.doubt = Some(Doubt { places, seq, looked: Stopwatch::start() });
         }
         Ok(true)
@@ -123,6 +125,7 @@ impl Between {
             Ok(true)
         })?;
         if is_settled {
+            context.progress_of(partition).read_in_order(doubt.seq);
             self.doubt = None;
         }
         Ok(())

@@ -188,7 +188,9 @@ impl Inner {
                 EventRecord::Unread(why) => return Err(why.at(at, message.offset()).into()),
                 EventRecord::Event(event, decided) => {
                     let seq = event.seq;
-                    context.progress_of(partition).mark(seq, message.offset());
+                    let progress = context.progress_of(partition);
+                    progress.read_in_order(seq);
+                    progress.mark(seq, message.offset());
                     last = decided;
                     if seq >= from_seq {
                         last.next_input = fold(event).map_err(ClaimError::Breach)?;
