@@ -2,6 +2,7 @@
 //! So this one table grants permissions, and counts, logs and spans use one set of names.
 
 use crate::access::{Role, Roles};
+use crate::config::Open;
 
 /// Who may call an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,17 @@ macro_rules! operations {
             }
         }
     };
+}
+
+impl Operation {
+    /// Whether everybody may call it, also without a credential: by this table, or by the settings of a deployment.
+    pub fn is_open(self, pages: Open) -> bool {
+        match self {
+            Operation::Metrics => pages.metrics,
+            Operation::Docs | Operation::OpenApi => pages.docs,
+            other => other.allowed() == Allowed::Everybody,
+        }
+    }
 }
 
 const fn only(roles: &[Role]) -> Allowed {
@@ -80,5 +92,8 @@ mod tests {
         let open: Vec<_> =
             Operation::ALL.iter().filter(|operation| operation.allowed() == Allowed::Everybody).collect();
         assert_eq!(open, [&Operation::Livez, &Operation::Readyz, &Operation::Startupz]);
+        let all = Operation::ALL.iter().filter(|operation| operation.is_open(Open { metrics: true, docs: true }));
+        let pages = [Operation::Metrics, Operation::OpenApi, Operation::Docs];
+        assert!(all.eq(open.into_iter().chain(&pages)), "settings open nothing but pages");
     }
 }

@@ -32,6 +32,7 @@ pub use starting::starting;
 
 use crate::access::Access;
 use crate::api::operation::Operation;
+use crate::config::Open;
 use crate::domain::{Micros, Name};
 use crate::limits::{
     HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS,
@@ -125,6 +126,8 @@ pub struct State {
     limits: Limits,
     hosts: Hosts,
     access: Arc<Access>,
+    /// What is shown to callers without a credential.
+    open: Open,
     tracing: Arc<Tracing>,
 }
 
@@ -132,7 +135,7 @@ impl State {
     /// A state with the usual limits.
     pub fn new(service: Arc<Service>, metrics: Arc<dyn Metrics>, tracing: Arc<Tracing>) -> State {
         let (limits, hosts, access) = (Limits::default(), Hosts::default(), Arc::new(Access::anybody()));
-        State { service, metrics, limits, hosts, access, tracing }
+        State { service, metrics, limits, hosts, access, open: Open::default(), tracing }
     }
 
     /// Adds the host names under which callers may call the service.
@@ -145,6 +148,12 @@ impl State {
     #[must_use]
     pub fn access(self, access: Arc<Access>) -> State {
         State { access, ..self }
+    }
+
+    /// Shows these pages to callers without a credential, too.
+    #[must_use]
+    pub fn open(self, open: Open) -> State {
+        State { open, ..self }
     }
 
     /// Replaces the usual limits.

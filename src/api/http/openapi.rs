@@ -6,6 +6,7 @@ pub(super) mod examples;
 mod headers;
 mod parameters;
 mod refusals;
+mod security;
 
 use super::dto::{
     CountersDto, IncompleteDto, OriginDto, PlaceDto, PoolDto, PoolsDto, ProblemDto, ProofDto, ReleasedDto,
@@ -77,13 +78,15 @@ fn components() -> utoipa::openapi::Components {
         .schema_from::<OutageDto>()
         .schema_from::<StartupDto>()
         .schema_from::<RebuiltDto>();
-    headers::with_headers(schema::with_values(components)).build()
+    security::with_schemes(headers::with_headers(schema::with_values(components))).build()
 }
 
 fn described(endpoint: &Endpoint) -> OperationBuilder {
     let tag = endpoint.path.split('/').nth(2).filter(|_| endpoint.kind != Kind::Page).unwrap_or("operation");
     let mut builder =
         OperationBuilder::new().operation_id(Some(endpoint.operation.name())).summary(Some(endpoint.summary)).tag(tag);
+    builder = builder.description(Some(security::who_may(endpoint.operation)));
+    builder = builder.securities(Some(security::of(endpoint.operation)));
     for parameter in parameters::of(endpoint) {
         builder = builder.parameter(parameter);
     }

@@ -30,7 +30,7 @@ pub struct Reply {
     body: Vec<u8>,
     etag: Option<u64>,
     is_replayed: bool,
-    header: Option<(HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     receipt: Option<Receipt>,
 }
 
@@ -45,7 +45,7 @@ impl Reply {
 
     /// A body of this content type.
     pub fn bytes(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> Reply {
-        Reply { status, content_type, body, etag: None, is_replayed: false, header: None, receipt: None }
+        Reply { status, content_type, body, etag: None, is_replayed: false, headers: Vec::new(), receipt: None }
     }
 
     /// Adds a pool's version as the ETag.
@@ -62,8 +62,9 @@ impl Reply {
 
     /// Adds one more header.
     #[must_use]
-    pub fn header(self, name: HeaderName, value: HeaderValue) -> Reply {
-        Reply { header: Some((name, value)), ..self }
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Reply {
+        self.headers.push((name, value));
+        self
     }
 
     /// Adds what the call has reserved.
@@ -88,9 +89,7 @@ impl Reply {
         if self.is_replayed {
             headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
-        if let Some((name, value)) = self.header {
-            headers.insert(name, value);
-        }
+        headers.extend(self.headers);
         if let Ok(id) = HeaderValue::try_from(trace_id) {
             headers.insert(REQUEST_ID, id);
         }

@@ -6,7 +6,7 @@ use super::{Api, Finished, json};
 use crate::access::{Principal, Roles};
 use crate::api::body::Parsed;
 use crate::api::identity;
-use crate::api::operation::{Allowed, Operation};
+use crate::api::operation::Operation;
 use crate::api::problem::RequestFault;
 use crate::api::trace::of_caller;
 use crate::api::value::{Value, quoted};
@@ -180,7 +180,7 @@ fn principal(
     parts: &Parts,
     caller: &OnceLock<Arc<Principal>>,
 ) -> Result<Arc<Principal>, Problem> {
-    let Some(operation) = route.operation.filter(|operation| operation.allowed() != Allowed::Everybody) else {
+    let Some(operation) = route.operation.filter(|operation| !operation.is_open(api.state.open)) else {
         return Ok(Arc::new(Principal { name: None, roles: Roles::NONE }));
     };
     let known = identity::identified(&api.state.access, &parts.headers, None)?;

@@ -148,6 +148,9 @@ fn the_documentation_pages_refuse_like_the_api() {
     assert_eq!((moved.status, moved.header("location")), (303, Some("/docs/")));
     let script = c.get("/docs/swagger-initializer.js");
     assert!(script.status == 200 && script.body.contains("/openapi.json"), "{script:?}");
+    assert!(script.body.contains(r#""validatorUrl": "none""#), "the page asks nobody else: {}", script.body);
+    let policy = script.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'self';") && !policy.contains("http"), "{policy}");
     for (method, path, status, code) in [
         ("GET", "/docs/nothing", 404, "not_found"),
         ("GET", "/docs/%FF", 400, "bad_name"),
