@@ -1,24 +1,34 @@
 //! The HTTP client that the command line, the demonstration and the load test share, and what they build on it: pools
 //! made in bulk, the audit of a running server, its log read page by page, and a temporary directory of a tool's own.
 //!
-//! A [`Connection`] is one keep-alive HTTP/1.1 connection, for requests on the loopback. It measures nothing and never
-//! retries a request that may have been sent: the caller judges what a failure means. It has no TLS, follows no
-//! redirects and uses no proxies.
+//! Two things carry a request, and both take an [`Outgoing`] and give an [`Answer`]:
+//!
+//! - A [`Connection`] is one keep-alive HTTP/1.1 connection to the loopback, for tools that make very many calls: the load
+//!   test, the demonstration, the audit. It is made of hyper's connection and nothing else. The generator shares the
+//!   machine with the server that it measures, so each call may cost only some microseconds; and every caller there has a
+//!   connection of its own, which a pool of connections would take away. It has no TLS.
+//! - A [`Remote`](remote::Remote) is reqwest, for a person or a script that calls a server anywhere (`headroom client`).
+//!   TLS, certificates, names of hosts and addresses to try are reqwest's work.
+//!
+//! Neither measures anything, follows redirects, uses a proxy, or repeats a request that may have been sent: the caller
+//! judges what a failure means.
 
 pub mod inspect;
 pub mod internal;
 pub mod pools;
+pub mod remote;
 pub mod reserve_answer;
 pub mod running;
 pub mod scratch;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_MATCH, RETRY_AFTER};
 pub use hyper::{Method, Uri};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -47,6 +57,8 @@ pub struct Answer {
     pub status: u16,
     /// Whether it has the header `Idempotent-Replayed`: an earlier request with this key had the same answer.
     pub is_replayed: bool,
+    /// The header `Retry-After`: seconds after which the same request may succeed.
+    pub retry_after_s: Option<u64>,
     /// The whole body.
     pub body: Bytes,
 }
@@ -143,12 +155,17 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String
     Ok(sender)
 }
 
-async fn answer(response: Response<Incoming>) -> Result<Answer, CallError> {
+async fn answer<B>(response: Response<B>) -> Result<Answer, CallError>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let status = response.status().as_u16();
     let is_replayed = response.headers().contains_key(IDEMPOTENT_REPLAYED);
+    let retry_after_s = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
     let body = body.map_err(|e| CallError::Broken(e.to_string()))?.to_bytes();
-    Ok(Answer { status, is_replayed, body })
+    Ok(Answer { status, is_replayed, retry_after_s, body })
 }
 
 /// A request without a body.
@@ -180,6 +197,22 @@ pub fn keyed(mut request: Outgoing, key: &str) -> Outgoing {
 pub fn timed(mut request: Outgoing, timeout_ms: u64) -> Outgoing {
     request.headers_mut().insert(REQUEST_TIMEOUT_MS, HeaderValue::from(timeout_ms));
     request
+}
+
+/// The same request for a pool that has this ETag: a version in double quotes, or `*`.
+pub fn matching(mut request: Outgoing, etag: &str) -> Outgoing {
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        request.headers_mut().insert(IF_MATCH, etag);
+    }
+    request
+}
+
+/// The Authorization header that carries this token.
+fn bearer(token: &str) -> Result<HeaderValue, String> {
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| "the token has a character that no token has".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Whether `/readyz` answers 200.

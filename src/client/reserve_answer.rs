@@ -104,7 +104,8 @@ mod tests {
     use hyper::body::Bytes;
 
     fn of(status: u16, body: &str) -> ReserveAnswer {
-        ReserveAnswer::of(&Ok(Answer { status, is_replayed: false, body: Bytes::copy_from_slice(body.as_bytes()) }))
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        ReserveAnswer::of(&Ok(Answer { status, is_replayed: false, retry_after_s: None, body }))
     }
 
     #[test]

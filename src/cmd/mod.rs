@@ -1,9 +1,10 @@
-//! The command line: a file for each small subcommand, a folder for each large one (`demo`, `rebuild`, `verify`), and
-//! `shared` for what several of them need. Every command ends with one of three codes: 0 fine, 1 the command found
-//! something wrong, 2 it could not run (bad usage, unreadable input). Results go to standard output, everything else to
-//! standard error.
+//! The command line: a file for each small subcommand, a folder for each large one (`client`, `demo`, `rebuild`, `verify`), and
+//! `shared` for what several of them need. Every command ends with one of four codes: 0 fine, 1 the command found
+//! something wrong or was refused, 2 it could not run (bad usage, unreadable input, no server), 3 a server may have done
+//! what it was asked or not. Results go to standard output, everything else to standard error.
 
 mod cat;
+mod client;
 mod clock;
 mod commands;
 mod config;
@@ -29,7 +30,8 @@ use std::process::ExitCode;
 /// What the help of the program says at its end.
 const TOP_NOTES: &str = "\
 Without a command, headroom serves. `headroom serve --help` lists every setting, those of callers and of a Kafka cluster too.
-Exit codes: 0 fine, 1 what was asked about is wrong, 2 bad usage or unreadable input.";
+Exit codes: 0 fine, 1 what was asked about is wrong, or was refused, 2 bad usage, unreadable input, or no server,
+3 of headroom client: the outcome is unknown.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -50,6 +52,11 @@ pub struct Cli {
 enum Command {
     /// Run the service; the default without a command
     Serve(Flags<Every>),
+    /// Call a running server: reserve, release, search and change pools
+    ///
+    /// Exit code 0: done. 1: the server refused, and did nothing. 2: bad usage, or no server was reached. 3: the outcome is
+    /// unknown; repeat the call with its key, which is printed.
+    Client(client::Args),
     /// Show a week of delivery slots being sold out on a temporary server, then audit its log
     Demo(demo::Args),
     /// Check a log: derive every law anew with a second model, and compare states by digest
@@ -137,6 +144,8 @@ enum Failure {
     Wrong(String),
     /// Bad usage, or input that cannot be read: exit code 2.
     Unusable(String),
+    /// A server may have done what it was asked, or not: exit code 3.
+    Unknown(String),
     /// The reason is in a log line already.
     Logged {
         /// Whether the exit code is 1, as for [`Failure::Wrong`].
@@ -149,7 +158,7 @@ enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Wrong(what) | Failure::Unusable(what) => f.write_str(what),
+            Failure::Wrong(what) | Failure::Unusable(what) | Failure::Unknown(what) => f.write_str(what),
             Failure::Logged { .. } => f.write_str("the log lines say why"),
             Failure::Closed => f.write_str("the output is closed"),
         }
@@ -186,8 +195,12 @@ pub fn run(cli: Cli) -> ExitCode {
                 // Standard error may be closed as well.
                 let _ = writeln!(io::stderr(), "headroom: {failure}");
             }
-            let is_wrong = matches!(failure, Failure::Wrong(_) | Failure::Logged { is_wrong: true });
-            ExitCode::from(if is_wrong { 1 } else { 2 })
+            ExitCode::from(match failure {
+                Failure::Closed => 0,
+                Failure::Wrong(_) | Failure::Logged { is_wrong: true } => 1,
+                Failure::Unusable(_) | Failure::Logged { is_wrong: false } => 2,
+                Failure::Unknown(_) => 3,
+            })
         }
     }
 }
@@ -203,7 +216,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Log(action) => action.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
-        Command::Demo(_) => demo::settings(None)?,
+        Command::Demo(_) | Command::Client(_) => demo::settings(None)?,
     };
     // The log holds who ordered what: files are readable by this user only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
@@ -215,6 +228,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Verify { json, .. } => verify::run(&config, json, out),
         Command::Cat { what, .. } => cat::run(&config, what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
+        Command::Client(args) => client::run(&args, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Clock(action) => clock::run(&config, &action, out),
         Command::Commands(action) => commands::run(&config, &action, out),

@@ -9,6 +9,8 @@ use std::fmt;
 /// Variables with the prefix of settings that are not settings.
 const ENV_OTHERS: &[&str] = &[
     "HEADROOM_CONFIG",
+    "HEADROOM_URL",
+    "HEADROOM_TOKEN",
     #[cfg(feature = "crash-points")]
     "HEADROOM_CRASH_AT",
 ];

@@ -1,6 +1,7 @@
 //! The binary as operators and scripts meet it: exit codes, what is said where, and what is found in a log that is
 //! sound, damaged, or wrong.
 
+mod client;
 mod documented;
 pub mod handwritten_logs;
 mod help;

@@ -62,6 +62,8 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
         ("schemas check", &[], schemas.clone()),
         ("schemas register", &[], schemas),
         ("demo", &[], Vec::new()),
+        ("client reserve", &["van-1", "orders=1"], Vec::new()),
+        ("client pools list", &[], Vec::new()),
     ]
 }
 

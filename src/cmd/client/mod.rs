@@ -1,0 +1,180 @@
+//! `headroom client`: calls a server, here or elsewhere, over HTTP or HTTPS. Standard output has the answer, as a short text
+//! or as the server sent it; standard error has refusals and notes. A field or a code of a newer server, which this version
+//! does not know, is shown or passed over, and never an error.
+
+mod actions;
+mod show;
+
+use super::shared::flags::read_secret;
+use super::{Failure, Verdict};
+use crate::client::remote::Remote;
+use crate::client::{Answer, CallError, Outgoing};
+use crate::limits::DEADLINE_MAX_MS;
+use actions::Action;
+use serde_json::Value;
+use show::printable;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// The variable that holds a token. There is no flag for one, because other users of a machine can read flags.
+const TOKEN_VARIABLE: &str = "HEADROOM_TOKEN";
+/// Longest file of authorities that is read, in bytes: that of a whole operating system has less than half of it.
+const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
+/// Time past its own deadline after which a call counts as never answered.
+const GIVE_UP_AFTER_MS: u64 = 2_000;
+/// Most repetitions of a call.
+const RETRIES_MAX: i64 = 100;
+/// Pause before a call is repeated that could not be sent.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause before a repetition, whatever the server asks for, in seconds.
+const RETRY_AFTER_MAX_S: u64 = 30;
+
+/// The call, and the server that it goes to.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// Where a call goes and how its answer is shown.
+#[derive(Debug, clap::Args)]
+struct Server {
+    /// URL of the server, without a path
+    #[arg(long, global = true, env = "HEADROOM_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// File that holds the token to call with; without this flag the variable HEADROOM_TOKEN is read
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// PEM file of the authorities that vouch for the server (default: those that the system trusts)
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Print the body of the answer as the server sent it, also that of a refusal
+    #[arg(long, global = true)]
+    json: bool,
+    /// How often to repeat a call that could not be sent, or that the server asks to repeat later
+    #[arg(long, global = true, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=RETRIES_MAX))]
+    retry: u32,
+}
+
+/// Carries out the call, and tells what became of it.
+pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let Args { server, action } = args;
+    let remote = server.remote().map_err(Failure::Unusable)?;
+    let ask = action.ask().map_err(Failure::Unusable)?;
+    if let Some(key) = ask.key.as_deref().filter(|_| ask.is_key_made) {
+        note(&format!("the key of this call is {key}; give --key {key} to repeat it"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start an event loop: {error}")))?;
+    let within = Duration::from_millis(ask.timeout_ms.unwrap_or(DEADLINE_MAX_MS).saturating_add(GIVE_UP_AFTER_MS));
+    let key = ask.key.as_deref();
+    match runtime.block_on(call(&remote, &ask.request, within, server.retry)) {
+        Ok(answer) => conclude(&answer, key, server, out),
+        Err(CallError::NotSent(why)) => Err(Failure::Unusable(format!("cannot call {}: {why}", server.url))),
+        Err(error) => Err(without_answer(&error.to_string(), key)),
+    }
+}
+
+impl Server {
+    fn remote(&self) -> Result<Remote, String> {
+        let token = match &self.token_file {
+            Some(path) => {
+                let path = path.to_string_lossy();
+                let text = read_secret(&path).map_err(|why| format!("the file of --token-file, {path}, {why}"))?;
+                Some(text.trim_end_matches(['\r', '\n']).to_owned())
+            }
+            None => std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()),
+        };
+        let authorities = self.ca.as_deref().map(|path| file("--ca", path, AUTHORITIES_BYTES_MAX)).transpose()?;
+        Remote::new(&self.url, token.as_deref(), authorities.as_deref())
+    }
+}
+
+/// Reads a file that a flag names, if it is not too long.
+fn file(flag: &str, path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+    let named = |why: String| format!("the file of {flag}, {}, {why}", path.display());
+    let opened = std::fs::File::open(path).map_err(|error| named(format!("cannot be read: {error}")))?;
+    bounded(opened, bytes_max).map_err(named)
+}
+
+/// Reads to the end of a file or a stream, if that is not too long.
+fn bounded(from: impl Read, bytes_max: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    match from.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes) {
+        Err(error) => Err(format!("cannot be read: {error}")),
+        Ok(_) if bytes.len() as u64 > bytes_max => Err(format!("holds more than {bytes_max} bytes")),
+        Ok(_) => Ok(bytes),
+    }
+}
+
+/// Sends the request, and sends it again where that is safe: it never left this machine, or the server says when to come
+/// back, and a repetition under the same key is the same call.
+async fn call(remote: &Remote, request: &Outgoing, within: Duration, retries: u32) -> Result<Answer, CallError> {
+    let mut left = retries;
+    loop {
+        let ended = remote.call(request.clone(), within).await;
+        let pause = match &ended {
+            Err(CallError::NotSent(_)) => RETRY_PAUSE,
+            Ok(Answer { status: 429 | 503, retry_after_s: Some(s), .. }) => {
+                Duration::from_secs(*s.min(&RETRY_AFTER_MAX_S))
+            }
+            Ok(_) | Err(_) => return ended,
+        };
+        if left == 0 {
+            return ended;
+        }
+        left = left.saturating_sub(1);
+        sleep_until(Instant::now() + pause).await;
+    }
+}
+
+/// Prints the answer, and says what it means for the caller. `key` is that of a command; a read has none.
+fn conclude(answer: &Answer, key: Option<&str>, server: &Server, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let status = answer.status;
+    let body = serde_json::from_slice(&answer.body).ok().filter(Value::is_object);
+    let is_done = (200..300).contains(&status);
+    let code = body.as_ref().and_then(|body| body["code"].as_str());
+    let (Some(body), true) = (&body, is_done || code.is_some()) else {
+        let why = format!("{} answered {status}, and not as Headroom does: look at --url", server.url);
+        // Something between here and the server may have failed after the server had the call.
+        let is_unsure = is_done || status >= 500;
+        return Err(if is_unsure { without_answer(&why, key) } else { Failure::Unusable(why) });
+    };
+    if server.json {
+        out.write_all(&answer.body)?;
+        writeln!(out)?;
+        out.flush()?;
+    }
+    let Some(code) = code.filter(|_| !is_done) else {
+        if !server.json {
+            out.write_all(show::text(body, answer.is_replayed).as_bytes())?;
+        }
+        show::notes(body).iter().for_each(|text| note(text));
+        return Ok(Verdict::Fine);
+    };
+    let told =
+        printable(&format!("{code}: {}", body["detail"].as_str().or(body["title"].as_str()).unwrap_or_default()));
+    match (key, body["outcome"].as_str()) {
+        (None, _) | (_, Some("not_applied")) if server.json => Ok(Verdict::Wrong),
+        (None, _) | (_, Some("not_applied")) => Err(Failure::Wrong(told)),
+        (Some(_), _) => Err(without_answer(&told, key)),
+    }
+}
+
+/// Nobody said what became of the call.
+fn without_answer(why: &str, key: Option<&str>) -> Failure {
+    match key {
+        None => Failure::Unusable(why.to_owned()),
+        Some(key) => Failure::Unknown(format!("the outcome is unknown: {why}; repeat the call with --key {key}")),
+    }
+}
+
+fn note(text: &str) {
+    // Standard error may be closed.
+    let _ = writeln!(io::stderr(), "headroom: {text}");
+}
