@@ -137,7 +137,18 @@ impl Document {
         let contents = format!("{operation}/responses/{status}/content");
         let kinds = self.at(&contents).and_then(Value::as_object);
         let kind = kinds.and_then(|kinds| kinds.keys().next()).ok_or_else(|| format!("{status} is not described"))?;
-        self.fits(&format!("{contents}/{}/schema", escaped(kind)), &value(kind, body)?)
+        let body = value(kind, body)?;
+        self.has_code(&format!("{operation}/responses/{status}/x-codes"), status, &body)?;
+        self.fits(&format!("{contents}/{}/schema", escaped(kind)), &body)
+    }
+
+    /// A refusal has its own status in it, and one of the codes in this list.
+    fn has_code(&self, listed: &str, status: u16, body: &Value) -> Result<(), String> {
+        let Some(codes) = self.at(listed).and_then(Value::as_array) else { return Ok(()) };
+        if codes.contains(&body["code"]) && body["status"] == status {
+            return Ok(());
+        }
+        Err(format!("{} {} is not described for {status}", body["status"], body["code"]))
     }
 
     /// Where the operation is described. A path that fits without a parameter comes first.
@@ -163,7 +174,9 @@ impl Document {
         };
         let kind = kind.filter(|kind| contents.contains_key(*kind));
         let kind = kind.ok_or_else(|| format!("{:?} is not described", reply.header("content-type")))?;
-        self.fits(&format!("{response}/content/{}/schema", escaped(kind)), &value(kind, &reply.body)?)
+        let body = value(kind, &reply.body)?;
+        self.has_code(&format!("{response}/x-codes"), reply.status, &body)?;
+        self.fits(&format!("{response}/content/{}/schema", escaped(kind)), &body)
     }
 
     /// A refusal of what the description does not name.
@@ -174,7 +187,9 @@ impl Document {
         if reply.header("allow").is_some() != (reply.status == 405) {
             return Err("allow is for those who use another method".to_owned());
         }
-        self.fits("/components/schemas/Problem", &value(PROBLEM, &reply.body)?)
+        let body = value(PROBLEM, &reply.body)?;
+        self.has_code("/components/schemas/Code/examples", reply.status, &body)?;
+        self.fits("/components/schemas/Problem", &body)
     }
 
     fn has_headers(&self, described: &Value, reply: &Reply) -> Result<(), String> {
@@ -270,6 +285,24 @@ fn what_is_not_as_described_is_found() {
         harm(&mut reply);
         let fault = get(&reply);
         assert!(fault.contains(found), "{fault:?} without {found:?}");
+    }
+}
+
+#[test]
+fn a_refusal_with_a_status_or_a_code_of_another_operation_is_found() {
+    let refused = |status: u16, said: u16, code: &str| {
+        let body = json!({
+            "type": format!("urn:headroom:problem:{code}"), "title": "t", "status": said, "detail": "d", "code": code,
+            "outcome": "not_applied", "retryable": false, "trace_id": "7-1",
+        });
+        DOCUMENT.judge_body(&Asked::new("GET", "/v1/pools/p"), status, &body.to_string())
+    };
+    assert_eq!(refused(404, 404, "unknown_pool"), Ok(()));
+    for (said, code) in [(404, "unknown_reservation"), (404, "brand_new"), (409, "unknown_pool")] {
+        assert!(
+            refused(404, said, code).is_err_and(|fault| fault.contains("is not described for 404")),
+            "{said} {code}"
+        );
     }
 }
 

@@ -18,16 +18,17 @@ use super::schema;
 use crate::api::problem::{Case, RETRYABLE, cases};
 use crate::api::shapes;
 use crate::limits::UNITS_MAX;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{OperationBuilder, PathItem};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{AllOfBuilder, ComponentsBuilder};
+use utoipa::openapi::schema::ComponentsBuilder;
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, Required, Response,
-    ResponseBuilder,
+    ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathsBuilder, Ref, Required, Response, ResponseBuilder,
 };
 
 /// Makes the OpenAPI document.
@@ -102,7 +103,7 @@ fn described(endpoint: &Endpoint) -> OperationBuilder {
         builder = builder.response(*status, good(endpoint, status, schema, description));
     }
     for (status, cases) in endpoint.refusals() {
-        builder = builder.response(status.to_string(), refused(endpoint, status, &cases));
+        builder = builder.response(status.to_string(), refused(endpoint, &cases));
     }
     builder
 }
@@ -137,8 +138,9 @@ fn links(endpoint: &Endpoint) -> impl Iterator<Item = (&'static str, &'static st
     })
 }
 
-/// A problem with one of these codes.
-fn refused(endpoint: &Endpoint, status: u16, cases: &[Case]) -> Response {
+/// A problem with one of these codes. The schema is that of every problem: a client that was generated from it has one type
+/// for all refusals, and takes a code that this version does not know. The codes are listed beside it.
+fn refused(endpoint: &Endpoint, cases: &[Case]) -> Response {
     let (mut codes, mut description) = (Vec::new(), String::new());
     for case in cases {
         let separator = if description.is_empty() { "" } else { "; " };
@@ -146,13 +148,11 @@ fn refused(endpoint: &Endpoint, status: u16, cases: &[Case]) -> Response {
         let _ = write!(description, "{separator}`{}`: {}", case.code, case.title);
         codes.push(case.code);
     }
-    let mine = ObjectBuilder::new()
-        .property("status", schema::bounded(status.into(), status.into()))
-        .property("code", schema::one_of(codes));
-    let problem = AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(mine);
-    let content = ContentBuilder::new().schema(Some(problem)).example(cases.first().map(examples::problem)).build();
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
+    let content = content.example(cases.first().map(examples::problem)).build();
     let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
-    let mut response = response.build();
+    let codes = Extensions::from_iter([("x-codes", json!(codes))]);
+    let mut response = response.extensions(Some(codes)).build();
     headers::of_refusal(endpoint, cases, &mut response);
     response
 }

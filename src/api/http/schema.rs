@@ -120,7 +120,9 @@ values! {
     /// The phase of a start.
     Phase = one_of(["opening", "restoring", "expiring"]);
     /// The code of a refusal.
-    Code = one_of(codes());
+    Code = text("^[a-z][a-z_]*$", CODE_BYTES_MAX)
+        .examples(codes())
+        .description(Some("One of those that are listed, or one of a newer server"));
     /// Everything that is counted.
     Metrics = ObjectBuilder::new().schema_type(Type::String);
     /// A description of an API.
@@ -138,6 +140,8 @@ const NAME: &str =
     concat!("^[^", no_name_has!(), blanks!(), "]([^", no_name_has!(), "]*[^", no_name_has!(), blanks!(), "])?$");
 /// No year before 1970, no leap second, nothing finer than a microsecond.
 const INSTANT: &str = r"^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6}0*)?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
+/// Longest code of a refusal, in bytes.
+const CODE_BYTES_MAX: usize = 64;
 const DIMENSION: &str = "^[a-z][a-z0-9_]*$";
 /// Most digits of a partition's number.
 const PARTITION_DIGITS: usize = LAST_PARTITION.ilog10() as usize + 1;
