@@ -155,6 +155,26 @@ pub const QUEUED_ABANDONS_RESERVE: usize = 4_096;
 
 /// Most calls in flight for one partition; the gateway sheds further ones.
 pub const INFLIGHT_PER_PARTITION_MAX: usize = 8_192;
+/// Of those, places for follow-ups alone: a Confirm, an Extend and a Release work on what their caller already has, and
+/// a Release makes room for others. No other call takes one of these places, so a flood of Reserves sheds none of them.
+pub const INFLIGHT_FOLLOW_UPS_MAX: usize = 3_072;
+/// The other places: calls that take capacity, or change what there is to take.
+pub const INFLIGHT_TAKES_MAX: usize = INFLIGHT_PER_PARTITION_MAX - INFLIGHT_FOLLOW_UPS_MAX;
+/// The share of either kind of places that one named caller may have while others have calls there, in percent.
+pub const SHARE_BESIDE_OTHERS_PERCENT: usize = 50;
+/// The same while nobody else has. It is less than all of them, so that whoever comes next finds a place.
+pub const SHARE_ALONE_PERCENT: usize = 75;
+/// Buckets of quotas that a process keeps, at some 300 bytes each: one for each caller and kind of call. Callers beyond
+/// them share one, until the bucket of another caller has filled and can be dropped.
+pub const QUOTA_BUCKETS_MAX: usize = 8_192;
+/// Shortest time between two searches for such buckets, in milliseconds.
+pub const QUOTA_SWEEP_MS: u64 = 1_000;
+/// Most callers that a setting may give a rate of their own.
+pub const QUOTA_NAMED_MAX: usize = 1_024;
+/// Most calls a second that a quota may allow.
+pub const QUOTA_RATE_MAX: u32 = 1_000_000;
+/// Most calls at once that a quota may allow.
+pub const QUOTA_BURST_MAX: u32 = 1_000_000;
 /// Timeout of a call in milliseconds when neither the caller nor the configuration names one.
 pub const DEADLINE_DEFAULT_MS: u64 = 250;
 /// Longest timeout that a caller may ask for, in milliseconds.
@@ -335,6 +355,13 @@ const _: () = {
     // Every call in flight can queue its command, and every one of them its Abandon besides.
     assert!(QUEUED_COMMANDS_MAX - QUEUED_ABANDONS_RESERVE >= INFLIGHT_PER_PARTITION_MAX);
     assert!(QUEUED_COMMANDS_MAX >= 2 * INFLIGHT_PER_PARTITION_MAX);
+    // Calls that take capacity can fill a turn, and all the follow-ups that a take leaves room for fit one turn.
+    assert!(INFLIGHT_TAKES_MAX >= TURN_RECORDS_MAX && INFLIGHT_FOLLOW_UPS_MAX <= TURN_RECORDS_MAX);
+    // Two callers get equal shares, and one that is alone leaves places for the next.
+    assert!(2 * SHARE_BESIDE_OTHERS_PERCENT <= 100 && SHARE_BESIDE_OTHERS_PERCENT < SHARE_ALONE_PERCENT);
+    assert!(SHARE_ALONE_PERCENT < 100);
+    // Every caller with a rate of its own finds a bucket for each of the two kinds of calls.
+    assert!(2 * QUOTA_NAMED_MAX <= QUOTA_BUCKETS_MAX);
     assert!(STARTING_CONNECTIONS_MAX < HTTP_CONNECTIONS_MAX && READINESS_LOOK_MS < STARTUP_LINE_MS);
     assert!(ABANDON_RETRY_MS < ABANDON_GRACE_MS);
     assert!(LOG_REOPEN_MS < LOG_REOPEN_MAX_MS);

@@ -4,8 +4,10 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod oidc;
+mod quota;
 mod role;
 
+pub use quota::{Quota, Rate, Rates};
 pub use role::{Role, Roles};
 
 use crate::domain::Name;

@@ -3,10 +3,10 @@
 
 use crate::domain::{Event, EventBody, KeyScope, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
-    CANCELLED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, INFLIGHT_PER_PARTITION_MAX,
-    LABELS_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, READS_MAX, UNITS_MAX,
+    CANCELLED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, INFLIGHT_FOLLOW_UPS_MAX,
+    INFLIGHT_TAKES_MAX, LABELS_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, READS_MAX, UNITS_MAX,
 };
-use crate::service::{Code, Effect, Refusal, Shed, Unread};
+use crate::service::{Charge, Code, Effect, Refusal, Shed, Standing, Unread};
 use crate::time::Shown;
 use std::borrow::Cow;
 
@@ -40,6 +40,7 @@ pub fn of(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::TimedOut { effect: Effect::Unknown, is_keyed: true } => UNKNOWN_UNDER_A_KEY.into(),
         Refusal::TimedOut { effect: Effect::Unknown, is_keyed: false } => UNKNOWN_WITHOUT_A_KEY.into(),
         Refusal::Shed(shed) => of_shed(*shed),
+        Refusal::OverQuota(standing) => over_quota(standing).into(),
         Refusal::Unread(unread) => of_unread(unread).into(),
         Refusal::UnknownPool(pool) | Refusal::NoPoolToReplace(pool) => unknown_pool(pool).into(),
         Refusal::UnknownReservation(reservation) => unknown_reservation(*reservation).into(),
@@ -51,9 +52,15 @@ pub fn of(refusal: &Refusal) -> Cow<'static, str> {
 
 fn of_shed(shed: Shed) -> Cow<'static, str> {
     match shed {
-        Shed::InFlight => {
-            let most = INFLIGHT_PER_PARTITION_MAX;
-            format!("the partition has {most} calls in flight, which is the maximum: try again").into()
+        Shed::InFlight => format!(
+            "the partition has {INFLIGHT_TAKES_MAX} calls that take capacity in flight, or {INFLIGHT_FOLLOW_UPS_MAX} that \
+             confirm, extend or release, which is the maximum: try again"
+        )
+        .into(),
+        Shed::Share => {
+            "the caller has its share of the calls that the partition may have in flight: wait for their answers, and \
+             try again"
+                .into()
         }
         Shed::Wait => {
             "the partition would not decide this call before its deadline: try again, or allow more time".into()
@@ -68,6 +75,17 @@ fn of_shed(shed: Shed) -> Cow<'static, str> {
             format!("the process runs {READS_MAX} searches over pools, which is the maximum: try again").into()
         }
     }
+}
+
+fn over_quota(Standing { charge, rate, .. }: &Standing) -> String {
+    let (per_second, burst) = (rate.per_second(), rate.burst());
+    let what = match charge {
+        Charge::Take => "calls that take capacity or change a pool",
+        Charge::Read => "calls that read",
+    };
+    format!(
+        "the caller may make {per_second} {what} in a second, and {burst} at once, and made more: try again more slowly"
+    )
 }
 
 fn of_unread(Unread { partition, code, why }: &Unread) -> String {

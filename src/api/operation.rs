@@ -3,6 +3,7 @@
 
 use crate::access::{Role, Roles};
 use crate::config::Open;
+use crate::service::Charge;
 
 /// Who may call an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +47,32 @@ impl Operation {
             Operation::Metrics => pages.metrics,
             Operation::Docs | Operation::OpenApi => pages.docs,
             other => other.allowed() == Allowed::Everybody,
+        }
+    }
+
+    /// What it counts as in its caller's quota. A call on what its caller already has is not counted, so that no quota
+    /// keeps a hold from being confirmed or capacity from being given back.
+    pub const fn charge(self) -> Option<Charge> {
+        match self {
+            Operation::Reserve
+            | Operation::Amend
+            | Operation::DefinePool
+            | Operation::ChangePool
+            | Operation::SetMode => Some(Charge::Take),
+            Operation::Availability | Operation::ListPools | Operation::GetPool | Operation::GetReservation => {
+                Some(Charge::Read)
+            }
+            Operation::Confirm | Operation::Extend | Operation::Release => None,
+            // These are for whoever looks after the service, or cost next to nothing.
+            Operation::Livez
+            | Operation::Readyz
+            | Operation::Startupz
+            | Operation::Metrics
+            | Operation::OpenApi
+            | Operation::Docs
+            | Operation::ReadLog
+            | Operation::ReadState
+            | Operation::SetClock => None,
         }
     }
 }

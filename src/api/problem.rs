@@ -7,7 +7,7 @@ use super::identity::Refused;
 use crate::access::Denied;
 use crate::domain::{Amounts, ChainedEvent, Dimension, EventBody, Micros, Reason, Rejection, ReservationId};
 use crate::service::outcome::{Code, Effect, Meaning};
-use crate::service::{Refusal, Shed};
+use crate::service::{Refusal, Shed, Standing};
 use axum::http::header::{ALLOW, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue};
 use std::borrow::Cow;
@@ -47,6 +47,7 @@ impl Case {
 fn status(code: Code) -> u16 {
     match code {
         Code::Refused(reason) => status_of(reason),
+        Code::OverQuota => 429,
         Code::Shed | Code::NotFresh | Code::Restoring | Code::Unreadable | Code::Timeout => 503,
         Code::TimeoutUnknown => 504,
         Code::Internal => 500,
@@ -222,6 +223,14 @@ impl Problem {
     /// Why the call was shed, if it was.
     pub fn shed(&self) -> Option<Shed> {
         self.refusal.as_deref().and_then(Refusal::shed)
+    }
+
+    /// What is left of the caller's quota, if that is why it was refused.
+    pub fn over_quota(&self) -> Option<&Standing> {
+        match self.refusal.as_deref() {
+            Some(Refusal::OverQuota(standing)) => Some(standing),
+            _ => None,
+        }
     }
 
     /// The event of the refusal, if the owner decided it.

@@ -85,6 +85,7 @@ impl App {
         let runtime = {
             let opening = Arc::new(Opening::default());
             let (config, metrics, of) = (config.clone(), Arc::clone(&metrics), Arc::clone(&opening));
+            let clock = Arc::clone(&clock);
             let started = tokio::task::spawn_blocking(move || {
                 let _watched = threads::watch("opening");
                 match &config.kafka {
@@ -100,7 +101,8 @@ impl App {
         let connections = files::connections(runtime.tail.partitions(), config.connections_per_address);
         let limits = http::Limits { connections, ..http::Limits::default() };
         let hosts = http::Hosts::new(config.hosts.clone());
-        let service = Arc::new(Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide()));
+        let service = Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide());
+        let service = Arc::new(service.limited(config.quota.clone(), clock));
         Ok(App { address, listener, data_dir, address_file, runtime, service, metrics, tracing, limits, hosts })
     }
 

@@ -4,9 +4,11 @@
 
 mod auth;
 mod kafka;
+mod quota;
 pub mod raw;
 mod setting;
 
+use crate::access::Quota;
 use crate::limits::{DEADLINE_MAX_MS, HOST_BYTES_MAX, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
 pub use auth::{Auth, Open, Proofs};
 pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
@@ -58,6 +60,8 @@ pub struct Config {
     pub tokens_file: PathBuf,
     /// What is shown to callers without a credential.
     pub open: Open,
+    /// How often callers may call.
+    pub quota: Quota,
     /// The texts and sources of all settings, for [`Config::dump`].
     given: BTreeMap<Setting, Given>,
 }
@@ -114,6 +118,7 @@ impl Config {
         let auth = auth::check(&mut checking, listen);
         let tokens_file = auth::tokens_file(&mut checking, data_dir.as_deref());
         let open = auth::open(&mut checking);
+        let quota = quota::check(&mut checking);
         let kafka = kafka::check(&mut checking);
         let problems = checking.problems;
         match (listen, data_dir, log_format, log_level, deadline, auth.zip(open)) {
@@ -139,6 +144,7 @@ impl Config {
                     auth,
                     tokens_file,
                     open,
+                    quota,
                     given,
                 })
             }

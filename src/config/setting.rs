@@ -118,6 +118,11 @@ settings! {
         "JSON file that maps client certificates to names and roles";
     Open = "open", "--open", None, Kind::Text("WHAT,..."),
         "what needs no credential although auth is set: metrics, docs, or both";
+    QuotaTakes = "quota_takes", "--quota-takes", None, Kind::Text("RATE[/BURST],..."),
+        "calls a second, and at once, by which a caller may reserve, amend, and define or change pools, and NAME=RATE[/BURST] \
+         for the caller of that name (default: no bound)";
+    QuotaReads = "quota_reads", "--quota-reads", None, Kind::Text("RATE[/BURST],..."),
+        "the same for calls that read pools and reservations";
     KafkaBrokers = "kafka_brokers", "--kafka-brokers", None, Kind::Text("HOST:PORT,..."),
         "brokers of the Kafka cluster that carries the log; without them the log is embedded";
     KafkaSecurityProtocol = "kafka_security_protocol", "--kafka-security-protocol", Some(&"plaintext"),

@@ -4,7 +4,7 @@ mod readiness;
 
 pub use readiness::{Restored, Startup};
 
-use super::admission::{InFlight, QueueLoad, Shed, in_time};
+use super::admission::{InFlight, Lane, QueueLoad, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::readiness::Readiness;
 use crate::domain::{ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved, route};
@@ -95,7 +95,7 @@ impl Gateway {
         let now = self.clock.now();
         let deadline = call.arrived.plus_ms(self.timeout_ms(call.timeout_ms));
         let partition = route::home(&call.body, self.replica.partition_count());
-        let _in_flight = self.admit(partition, now, deadline)?;
+        let _in_flight = self.admit(partition, Lane::of(&call.body), call.actor.clone(), now, deadline)?;
         let (waiter, outcome) = oneshot::channel();
         let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time().now(self.clock.as_ref());
         let left_us = deadline.0.saturating_sub(now.0);
@@ -208,16 +208,23 @@ impl Gateway {
         }
     }
 
-    fn admit(&self, partition: u32, now: Micros, deadline: Micros) -> Result<InFlightGuard<'_>, Shed> {
+    fn admit(
+        &self,
+        partition: u32,
+        lane: Lane,
+        caller: Option<Name>,
+        now: Micros,
+        deadline: Micros,
+    ) -> Result<InFlightGuard<'_>, Shed> {
         if self.is_closing.load(Relaxed) {
             return Err(Shed::Closing);
         }
         let handle = self.replica.partition(partition).ok_or(Shed::NoOwner)?;
         let in_flight = self.in_flight.get(partition as usize).ok_or(Shed::NoOwner)?;
         let queue = QueueLoad { waiting: self.sink.waiting(partition), stalled: self.sink.stalled(partition) };
-        in_time(handle, queue, now, deadline)?;
-        in_flight.enter()?;
-        Ok(InFlightGuard(in_flight))
+        in_time(handle, lane, queue, now, deadline)?;
+        in_flight.enter(lane, caller.as_ref())?;
+        Ok(InFlightGuard { in_flight, lane, caller })
     }
 
     /// An Abandon of this gateway is in the log for good, although it may not be decided yet: whichever owner decides
@@ -268,11 +275,15 @@ fn give(answers: Vec<Answer<Waiter>>) {
 }
 
 /// Counts one call as in flight for as long as it lives.
-struct InFlightGuard<'a>(&'a InFlight);
+struct InFlightGuard<'a> {
+    in_flight: &'a InFlight,
+    lane: Lane,
+    caller: Option<Name>,
+}
 
 impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.in_flight.leave(self.lane, self.caller.as_ref());
     }
 }
 
@@ -302,6 +313,7 @@ impl Drop for CancelOnDrop<'_> {
 mod tests {
     use super::*;
     use crate::domain::{Amounts, Dimension, PoolId, ReservationId};
+    use crate::limits::INFLIGHT_TAKES_MAX;
     use crate::replica::{PartitionStatus, StatusKind};
     use crate::time::SystemClock;
     use std::task::{Context, Poll, Waker};
@@ -325,17 +337,54 @@ mod tests {
         }
     }
 
+    fn gateway(log: Arc<Taking>) -> Gateway {
+        let replica = Arc::new(Replica::new(1));
+        replica.partition(0).unwrap().try_transition(&[StatusKind::Restoring], PartitionStatus::Active).unwrap();
+        Gateway::new(1, 250, log, replica, Arc::new(SystemClock::new()))
+    }
+
+    fn reserve() -> CommandBody {
+        let demand = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
+        let (pool, reservation) = (PoolId::new("pool").unwrap(), ReservationId::new(7, [7; 11]));
+        CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None }
+    }
+
+    /// Nobody decides, so every call that is not shed waits, and is in the log.
+    #[test]
+    fn however_many_calls_one_caller_has_those_of_others_reach_the_log() {
+        let log = Arc::new(Taking::default());
+        let gateway = gateway(Arc::clone(&log));
+        let context = &mut Context::from_waker(Waker::noop());
+        let mut waiting = Vec::new();
+        let mut call = |name: &str, body: CommandBody| {
+            let (actor, arrived) = (Name::new(name).ok(), gateway.now());
+            let mut call = Box::pin(gateway.call(Call { body, key: None, actor, timeout_ms: Some(5_000), arrived }));
+            match call.as_mut().poll(context) {
+                Poll::Ready(told) => told.err(),
+                Poll::Pending => {
+                    waiting.push(call);
+                    None
+                }
+            }
+        };
+        let refused = (0..2 * INFLIGHT_TAKES_MAX).filter_map(|_| call("greedy", reserve()));
+        let refused: Vec<_> = refused.collect();
+        assert!(refused.len() > INFLIGHT_TAKES_MAX && refused.iter().all(|shed| *shed == Shed::Share));
+        let before = log.0.lock().len();
+        for n in 0..1_000 {
+            assert_eq!(call(&format!("caller-{n}"), reserve()), None, "{n}");
+            let release = CommandBody::Release { reservation: ReservationId::new(7, [7; 11]) };
+            assert_eq!(call("greedy", release), None, "{n}");
+            assert_eq!(call("greedy", reserve()), Some(Shed::Share), "{n}");
+        }
+        assert_eq!(log.0.lock().len(), before + 2_000);
+    }
+
     #[test]
     fn who_waits_for_what_nobody_will_answer_is_told_that_it_is_unknown_and_it_is_taken_back() {
         let log = Arc::new(Taking::default());
-        let replica = Arc::new(Replica::new(1));
-        replica.partition(0).unwrap().try_transition(&[StatusKind::Restoring], PartitionStatus::Active).unwrap();
-        let gateway = Gateway::new(1, 250, log.clone(), replica, Arc::new(SystemClock::new()));
-        let demand = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
-        let pool = PoolId::new("pool").unwrap();
-        let reservation = ReservationId::new(7, [7; 11]);
-        let body = CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms: None, order_ref: None };
-        let arrived = gateway.now();
+        let gateway = gateway(Arc::clone(&log));
+        let (body, arrived) = (reserve(), gateway.now());
         let mut call = Box::pin(gateway.call(Call { body, key: None, actor: None, timeout_ms: None, arrived }));
         let context = &mut Context::from_waker(Waker::noop());
         assert!(call.as_mut().poll(context).is_pending());

@@ -10,6 +10,7 @@ pub mod health;
 pub mod operator;
 pub mod outcome;
 mod pools;
+mod quota;
 pub mod reads;
 mod reserve;
 mod searches;
@@ -19,16 +20,19 @@ pub use change::ReservationChange;
 pub use health::Health;
 pub use outcome::{Code, Decided, Effect, Receipt, Refusal, Unread};
 pub use pools::ExpectedPool;
+pub use quota::{Charge, Standing};
 pub use reads::{PoolList, ReservationView};
 pub use reserve::Reserve;
 
-use crate::access::Principal;
+use crate::access::{Principal, Quota};
 use crate::domain::{CommandBody, IdempotencyKey, Micros, ReservationId, route};
 use crate::gateway::{Call, Gateway, Outcome};
 use crate::log::CommittedTail;
 use crate::replica::{PartitionHandle, Replica};
+use crate::time::Clock;
 use crate::trace::CallTrace;
 use fresh::Freshness;
+use quota::Quotas;
 use searches::Searches;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -55,6 +59,7 @@ pub struct Service {
     tail: Arc<dyn CommittedTail>,
     freshness: Freshness,
     searches: Searches,
+    quotas: Option<Quotas>,
     /// A number that nobody outside of the process knows: it seeds the ids of reservations that come without a key.
     secret: u128,
     /// The number of the next Reserve without a key.
@@ -66,7 +71,13 @@ impl Service {
     pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, secret: u128) -> Service {
         let freshness = Freshness::new(Arc::clone(&tail), gateway.replica().partition_count());
         let (searches, next_unkeyed) = (Searches::new(), AtomicU64::new(1));
-        Service { gateway, tail, freshness, searches, secret, next_unkeyed }
+        Service { gateway, tail, freshness, searches, quotas: None, secret, next_unkeyed }
+    }
+
+    /// Counts calls in this quota, by the monotonic side of this clock. Without it, callers have no bound.
+    #[must_use]
+    pub fn limited(self, quota: Quota, clock: Arc<dyn Clock>) -> Service {
+        Service { quotas: Some(Quotas::new(quota, clock)), ..self }
     }
 
     /// The present time of the clock that measures deadlines. It never goes back.
@@ -92,6 +103,16 @@ impl Service {
     /// Stops taking calls. Calls in flight are still answered.
     pub fn close(&self) {
         self.gateway.close();
+    }
+
+    /// Counts a call of this kind by this principal, once, before anything of it is done. Returns what it may still call;
+    /// `None` when its calls of this kind have no bound.
+    ///
+    /// # Errors
+    /// [`Refusal::OverQuota`]: the call is not to be done.
+    pub fn charge(&self, principal: &Principal, charge: Charge) -> Result<Option<Standing>, Refusal> {
+        let Some(quotas) = &self.quotas else { return Ok(None) };
+        quotas.charge(principal.name.as_ref(), charge).map_err(Refusal::OverQuota)
     }
 
     fn replica(&self) -> &Replica {

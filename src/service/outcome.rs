@@ -2,6 +2,7 @@
 //! all that is known about it. Its [`Code`] is stable, and the one table in [`Code::meaning`] says what a caller may
 //! conclude from each code. Edges add their own status and their own advice.
 
+use super::quota::Standing;
 use crate::domain::{ChainedEvent, CommandId, Entry, EventBody, Micros, Pool, PoolId, Reason, ReservationId, Reserved};
 use crate::gateway::admission::Shed;
 use crate::replica::PartitionHandle;
@@ -35,6 +36,8 @@ pub enum Code {
     Refused(Reason),
     /// The call was refused before anything of it was appended to the log.
     Shed,
+    /// The caller calls more often than it may.
+    OverQuota,
     /// A reader asked for the newest state, and it did not come in time.
     NotFresh,
     /// The state of the partition is being rebuilt.
@@ -87,6 +90,7 @@ impl Code {
         let decided = Reason::ALL.iter().filter(|reason| **reason != Reason::Duplicate);
         let others = [
             Code::Shed,
+            Code::OverQuota,
             Code::NotFresh,
             Code::Restoring,
             Code::Unreadable,
@@ -103,6 +107,7 @@ impl Code {
         match self {
             Code::Refused(reason) => of_reason(reason),
             Code::Shed => passing("shed", "The service cannot take this call now"),
+            Code::OverQuota => passing("over_quota", "The caller calls more often than it may"),
             Code::NotFresh => passing("not_fresh", "The newest state did not come in time"),
             Code::Restoring => passing("restoring", "The state is still being rebuilt"),
             Code::Unreadable => fault("unreadable", "The state cannot be read"),
@@ -198,6 +203,8 @@ pub enum Refusal {
     },
     /// Nothing was appended: the process or the partition takes no more at the moment.
     Shed(Shed),
+    /// Nothing was done: the caller's bucket of such calls is empty.
+    OverQuota(Standing),
     /// The partition cannot be read.
     Unread(Unread),
     /// This pool does not exist.
@@ -229,6 +236,7 @@ impl Refusal {
             Refusal::TimedOut { effect: Effect::NotApplied, .. } => Code::Timeout,
             Refusal::TimedOut { effect: Effect::Unknown, .. } | Refusal::EarlierAttempt(_) => Code::TimeoutUnknown,
             Refusal::Shed(_) => Code::Shed,
+            Refusal::OverQuota(_) => Code::OverQuota,
             Refusal::Unread(unread) => unread.code,
             Refusal::UnknownPool(_) => Code::Refused(Reason::UnknownPool),
             Refusal::NoPoolToReplace(_) => Code::Refused(Reason::StaleVersion),

@@ -2,12 +2,17 @@
 //! be found in the log. The lines are INFO, because nobody has to wake up for them, and their number in a second is
 //! bounded.
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, NAMELESS, OTHERS};
 use super::register::as_seconds;
 use crate::api::http::{self, Finished};
+use crate::api::operation::Operation;
 use crate::domain::Micros;
 use crate::gateway::admission::Shed;
+use crate::service::Code;
 use std::sync::atomic::Ordering::Relaxed;
+
+/// Most callers that have a label of their own. Their names may be those of any user of an issuer.
+const PRINCIPALS_SHOWN_MAX: usize = 64;
 
 impl http::Metrics for Metrics {
     fn request_finished(&self, finished: &Finished<'_>) {
@@ -16,6 +21,7 @@ impl http::Metrics for Metrics {
         let status = status.to_string();
         self.http.requests.with_label_values(&[method, route, &status, code]).inc();
         self.http.seconds.with_label_values(&[method, route, &status]).observe(as_seconds(took_us));
+        self.count_over_quota(finished);
     }
 
     fn shed(&self, shed: Shed) {
@@ -36,6 +42,21 @@ impl http::Metrics for Metrics {
 }
 
 impl Metrics {
+    fn count_over_quota(&self, finished: &Finished<'_>) {
+        if finished.code != Code::OverQuota.meaning().name {
+            return;
+        }
+        let Some(charge) = finished.operation.and_then(Operation::charge) else { return };
+        let counters = &self.http.over_quota;
+        let count = |label: &str| counters.with_label_values(&[label, charge.name()]).inc();
+        let Some(name) = finished.principal else { return count(NAMELESS) };
+        let mut shown = self.http.shown.lock();
+        if shown.len() < PRINCIPALS_SHOWN_MAX {
+            shown.insert(name.clone());
+        }
+        count(if shown.contains(name) { name.as_str() } else { OTHERS });
+    }
+
     fn log(&self, finished: &Finished<'_>) {
         let Finished { route, method, status, code, title, trace_id, at, took_us, .. } = *finished;
         let is_fine = title.is_empty();

@@ -1,5 +1,6 @@
 //! Every metric by name: prefix `headroom_`, base units, `_total` for what only grows. Labels are few and bounded
-//! (partition, kind, reason, route, method, status and the like), never the id of a pool, a reservation or a caller.
+//! (partition, kind, reason, route, method, status and the like), never the id of a pool or a reservation. Of callers
+//! only the first few that exceed their quota have a label.
 //! Call sites call functions; no name or label is written anywhere else.
 
 use super::clock::ClockMetrics;
@@ -7,19 +8,25 @@ use super::memory::MemoryMetrics;
 use super::register::{counters, float_gauges, gauge, gauges, histograms, put, seconds};
 use super::sample::Samples;
 use super::watched::{Pacing, Watched};
-use crate::domain::{Breach, Law};
+use crate::domain::{Breach, Law, Name};
 use crate::gateway::admission::Shed;
 use crate::log::CommitOutcome;
 use crate::owner::withdrawal;
+use crate::service::Charge;
 use parking_lot::{Mutex, RwLock};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 /// Reason of a withdrawal: the cluster is too far for turns to fit callers' deadlines.
 const FAR: &str = "far";
 /// Reason of a withdrawal: the machine's clock is far from the brokers'.
 const CLOCK: &str = "clock";
+/// Label of callers without a name.
+pub(super) const NAMELESS: &str = "(none)";
+/// Label of callers that have none of their own.
+pub(super) const OTHERS: &str = "(other)";
 /// Buckets for the number of events in a turn, up to [`crate::limits::TURN_RECORDS_MAX`].
 const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
@@ -129,6 +136,9 @@ pub(super) struct HttpMetrics {
     pub(super) seconds: HistogramVec,
     pub(super) connections: IntGauge,
     pub(super) shed: IntCounterVec,
+    pub(super) over_quota: IntCounterVec,
+    /// The callers that have a label of their own in it.
+    pub(super) shown: Mutex<BTreeSet<Name>>,
 }
 
 impl HttpMetrics {
@@ -153,6 +163,13 @@ impl HttpMetrics {
                 "Calls that were refused before anything was written to the log.",
                 &["reason"],
             ),
+            over_quota: counters(
+                r,
+                "headroom_over_quota_total",
+                "Calls that were refused because their caller calls more often than it may.",
+                &["principal", "kind"],
+            ),
+            shown: Mutex::default(),
         }
     }
 }
@@ -270,9 +287,10 @@ impl Metrics {
         for law in Law::ALL {
             self.breaches.with_label_values(&[law.id()]);
         }
-        for shed in
-            [Shed::InFlight, Shed::Wait, Shed::Full, Shed::NoOwner, Shed::Closing, Shed::Connections, Shed::Reads]
-        {
+        for charge in Charge::ALL {
+            self.http.over_quota.with_label_values(&[OTHERS, charge.name()]);
+        }
+        for shed in Shed::ALL {
             self.http.shed.with_label_values(&[shed.code()]);
         }
     }

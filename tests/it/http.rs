@@ -10,6 +10,7 @@ mod names;
 mod pool_changes;
 mod problems;
 mod protocol;
+mod quotas;
 mod race;
 mod readiness;
 mod timeouts;

@@ -4,7 +4,7 @@
 use crate::world::becomes;
 use headroom::api::http::{Finished, Metrics as _};
 use headroom::api::operation::Operation;
-use headroom::domain::{Breach, EventKind, Law, Micros, Reason};
+use headroom::domain::{Breach, EventKind, Law, Micros, Name, Reason};
 use headroom::gateway::Gateway;
 use headroom::gateway::admission::Shed;
 use headroom::log::{AppendError, CommandSink, CommitOutcome, NewCommand};
@@ -65,6 +65,19 @@ fn rendered() -> String {
         trace_id: "1-1",
         at: Micros(0),
         took_us: 12_000,
+    });
+    let (refused, partner) = (Some(Operation::GetPool), Name::new("partner").unwrap());
+    metrics.request_finished(&Finished {
+        method: "GET",
+        route: "/v1/pools/{pool}",
+        operation: refused,
+        principal: Some(&partner),
+        status: 429,
+        code: "over_quota",
+        title: "",
+        trace_id: "1-2",
+        at: Micros(0),
+        took_us: 100,
     });
     metrics.connected();
     metrics.shed(Shed::Wait);
@@ -127,6 +140,7 @@ fn what_happened_is_counted() {
         "headroom_kafka_turns_waited_total{partition=\"0\"} 6",
         "headroom_kafka_slow_commits_total{partition=\"0\"} 0",
         "headroom_kafka_turn_pause_seconds{partition=\"0\"} 0.0035",
+        "headroom_over_quota_total{kind=\"read\",principal=\"partner\"} 1",
         "headroom_law_breaches_total{law=\"L3\"} 1",
         "headroom_law_breaches_total{law=\"L1\"} 0",
         "headroom_turn_seconds_bucket{partition=\"0\",le=\"0.005\"} 2",

@@ -14,6 +14,7 @@ mod internal;
 mod json;
 mod openapi;
 mod pools;
+mod rate_limit;
 mod reply;
 mod request;
 mod reservations;

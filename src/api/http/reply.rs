@@ -1,6 +1,7 @@
 //! An answer: its bytes, made in one buffer, and its few headers.
 
 use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
+use super::rate_limit;
 use crate::service::{Receipt, Shed};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER};
@@ -11,7 +12,7 @@ pub use crate::api::problem::Problem;
 
 /// First size of the buffer of a body: most bodies fit, and longer ones make it grow.
 const BODY_BYTES_USUAL: usize = 512;
-/// The Retry-After of a refusal that may pass by itself, in seconds.
+/// The Retry-After of a refusal that may pass by itself, in seconds. A quota gives back a call in each.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -130,6 +131,9 @@ impl Problem {
         let may_pass = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         if may_pass && case.is_retryable {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        if let Some(standing) = self.over_quota() {
+            response.headers_mut().extend(rate_limit::fields(standing));
         }
         response.headers_mut().extend(self.into_headers());
         response

@@ -2,7 +2,7 @@
 //! panics, the caller gets an answer of this service.
 
 use super::reply::{Answer, Problem, respond};
-use super::{Api, Finished, json};
+use super::{Api, Finished, json, rate_limit};
 use crate::access::{Principal, Roles};
 use crate::api::body::Parsed;
 use crate::api::identity;
@@ -12,7 +12,7 @@ use crate::api::trace::of_caller;
 use crate::api::value::{Value, quoted};
 use crate::domain::{IdempotencyKey, Micros, NameError};
 use crate::limits::DEADLINE_MAX_MS;
-use crate::service::{CallContext, ExpectedPool, Refusal, Shed};
+use crate::service::{CallContext, ExpectedPool, Refusal, Shed, Standing};
 use crate::trace::CallTrace;
 use axum::RequestExt;
 use axum::body::{Body, Bytes, HttpBody};
@@ -79,7 +79,7 @@ pub async fn run<F: Future<Output = Answer>>(
     let trace_id = trace.to_string();
     let method = method_name(request.method());
     let arrived = api.service().now();
-    let caller = OnceLock::new();
+    let caller = Caller::default();
     let mut watch = Watch { api: &api, route, method, caller: &caller, trace_id: &trace_id, arrived, end: None };
     let answer = guarded(&trace_id, async {
         let request = read(&api, trace.clone(), arrived, route, request, &caller).await?;
@@ -92,9 +92,20 @@ pub async fn run<F: Future<Output = Answer>>(
         api.state.metrics.shed(shed);
     }
     let (code, title) = answer.as_ref().map_or_else(|problem| (problem.code(), problem.title()), |_| ("ok", ""));
-    let response = respond(answer, &trace_id);
+    let mut response = respond(answer, &trace_id);
+    if let Some(standing) = caller.standing.get() {
+        response.headers_mut().extend(rate_limit::fields(standing));
+    }
     watch.end = Some((response.status().as_u16(), code, title));
     response
+}
+
+/// What is known of who sends a request, as soon as it is known.
+#[derive(Default)]
+struct Caller {
+    principal: OnceLock<Arc<Principal>>,
+    /// What it may still call, when the request was counted in its quota.
+    standing: OnceLock<Standing>,
 }
 
 /// Reports once that a request is finished, even when its caller disconnected and the future was dropped.
@@ -102,8 +113,7 @@ struct Watch<'a> {
     api: &'a Api,
     route: Route,
     method: &'static str,
-    /// Who calls, once that is known.
-    caller: &'a OnceLock<Arc<Principal>>,
+    caller: &'a Caller,
     trace_id: &'a str,
     arrived: Micros,
     end: Option<(u16, &'static str, &'static str)>,
@@ -116,7 +126,7 @@ impl Drop for Watch<'_> {
         let left = (499, "caller_left", "The caller did not wait for the answer");
         let (status, code, title) = self.end.unwrap_or(left);
         let Route { path: route, operation, .. } = self.route;
-        let principal = self.caller.get().and_then(|caller| caller.name.as_ref());
+        let principal = self.caller.principal.get().and_then(|caller| caller.name.as_ref());
         let (method, trace_id) = (self.method, self.trace_id);
         let finished = Finished { route, method, operation, principal, status, code, title, trace_id, at, took_us };
         self.api.state.metrics.request_finished(&finished);
@@ -139,14 +149,14 @@ async fn guarded(trace_id: &str, answer: impl Future<Output = Answer>) -> Answer
 }
 
 /// Refuses in this order: by what the server has room for, by whom the request is meant for and where it comes from, by
-/// who sends it, and only then by what is in it.
+/// who sends it and how often they do, and only then by what is in it.
 async fn read(
     api: &Api,
     trace: CallTrace,
     arrived: Micros,
     route: Route,
     mut request: Request,
-    caller: &OnceLock<Arc<Principal>>,
+    caller: &Caller,
 ) -> Result<HttpRequest, Problem> {
     if request.extensions().get::<Crowded>().is_some() {
         return Err(Refusal::Shed(Shed::Connections).into());
@@ -172,20 +182,19 @@ async fn read(
     Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, principal, trace, arrived })
 }
 
-/// Who sends the request, when it may be sent by them. What everybody may ask for, and what does not exist, is asked
+/// Who sends the request, when it may be sent by them and is within their quota. What everybody may ask for, and what does not exist, is asked
 /// for by nobody: the credentials are not looked at.
-fn principal(
-    api: &Api,
-    route: Route,
-    parts: &Parts,
-    caller: &OnceLock<Arc<Principal>>,
-) -> Result<Arc<Principal>, Problem> {
+fn principal(api: &Api, route: Route, parts: &Parts, caller: &Caller) -> Result<Arc<Principal>, Problem> {
     let Some(operation) = route.operation.filter(|operation| !operation.is_open(api.state.open)) else {
         return Ok(Arc::new(Principal { name: None, roles: Roles::NONE }));
     };
     let known = identity::identified(&api.state.access, &parts.headers, None)?;
-    let _ = caller.set(Arc::clone(&known));
+    let _ = caller.principal.set(Arc::clone(&known));
     identity::permitted(operation, &known)?;
+    let charged = operation.charge().map(|charge| api.service().charge(&known, charge)).transpose()?;
+    if let Some(standing) = charged.flatten() {
+        let _ = caller.standing.set(standing);
+    }
     Ok(known)
 }
 

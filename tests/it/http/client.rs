@@ -57,7 +57,11 @@ impl Reply {
         // A title, or a name alone, says neither with which value nor what to do.
         let detail = body["detail"].as_str().unwrap();
         assert!(detail != row.title && detail.split(' ').count() > 5 && !detail.ends_with('.'), "{self:?}");
-        assert_eq!(self.status == 503 && row.is_retryable, self.header("retry-after").is_some(), "{self:?}");
+        assert_eq!(
+            matches!(self.status, 429 | 503) && row.is_retryable,
+            self.header("retry-after").is_some(),
+            "{self:?}"
+        );
         code
     }
 

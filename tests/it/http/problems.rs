@@ -175,7 +175,7 @@ const FINAL: &[Row] = &[
 
 /// What may pass by itself: [`retryable_problems_succeed_later_under_the_same_key`] and its neighbours wait until it does.
 const PASSING: &[&str] =
-    &["shed", "timeout", "restoring", "not_fresh", "deadline_too_far", "head_timeout", "body_timeout"];
+    &["shed", "over_quota", "timeout", "restoring", "not_fresh", "deadline_too_far", "head_timeout", "body_timeout"];
 
 /// What no caller of a sound service gets to see, and what takes more than a test has: said of in the API's own tests.
 const BUILT: &[&str] = &[

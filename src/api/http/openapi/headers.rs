@@ -15,6 +15,8 @@ const REPLAYED: &str = "Idempotent-Replayed";
 const ETAG: &str = "ETag";
 const RETRY_AFTER: &str = "Retry-After";
 const WWW_AUTHENTICATE: &str = "WWW-Authenticate";
+const RATE_LIMIT: &str = "RateLimit";
+const RATE_LIMIT_POLICY: &str = "RateLimit-Policy";
 
 /// Adds the descriptions of all headers.
 pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
@@ -40,6 +42,18 @@ pub fn with_headers(mut components: ComponentsBuilder) -> ComponentsBuilder {
             text("^Bearer realm=\"headroom\""),
             "How to prove who calls, and what is wrong with the credential that was sent (RFC 6750)",
         ),
+        (
+            RATE_LIMIT,
+            false,
+            text("^\"(take|read)\";r=[0-9]+;t=1$"),
+            "Calls of this kind that the caller may still make (`r`); more come back with each second",
+        ),
+        (
+            RATE_LIMIT_POLICY,
+            false,
+            text("^\"(take|read)\";q=[1-9][0-9]*;w=[1-9][0-9]*$"),
+            "Calls of this kind that the caller may make at once (`q`), and the seconds in which that many come back (`w`)",
+        ),
         (RETRY_AFTER, false, schema::bounded(1, 1), "Seconds after which what stands in the way may have passed"),
     ];
     for (name, is_required, of, description) in all {
@@ -58,6 +72,7 @@ fn header(is_required: bool, of: ObjectBuilder, description: &str) -> Header {
 /// Adds the headers of a good answer.
 pub fn of_good(endpoint: &Endpoint, schema: &str, response: &mut Response) {
     add(response, REQUEST_ID);
+    of_quota(endpoint, response);
     if schema == "Pool" {
         add(response, ETAG);
     }
@@ -69,7 +84,8 @@ pub fn of_good(endpoint: &Endpoint, schema: &str, response: &mut Response) {
 /// Adds the headers of a refusal by one of these cases.
 pub fn of_refusal(endpoint: &Endpoint, cases: &[Case], response: &mut Response) {
     add(response, REQUEST_ID);
-    if cases.iter().any(|case| case.status == 503 && case.is_retryable) {
+    of_quota(endpoint, response);
+    if cases.iter().any(|case| matches!(case.status, 429 | 503) && case.is_retryable) {
         add(response, RETRY_AFTER);
     }
     let of_callers = [RequestFault::BadAuthorization, RequestFault::Unauthenticated, RequestFault::Forbidden];
@@ -80,6 +96,14 @@ pub fn of_refusal(endpoint: &Endpoint, cases: &[Case], response: &mut Response) 
         && endpoint.reasons.iter().any(|reason| cases.contains(&Case::of(Code::of_reason(*reason))))
     {
         add(response, REPLAYED);
+    }
+}
+
+/// Adds what callers with a quota are told, also by refusals for another reason.
+fn of_quota(endpoint: &Endpoint, response: &mut Response) {
+    if endpoint.operation.charge().is_some() {
+        add(response, RATE_LIMIT);
+        add(response, RATE_LIMIT_POLICY);
     }
 }
 

@@ -42,7 +42,8 @@ impl Endpoint {
             Kind::Page if PROBES.contains(&self.path) => &[],
             Kind::Page | Kind::Undescribed => &[Code::Shed, Code::Restoring],
         };
-        cases.extend(reasons.chain([Code::Internal]).chain(more.iter().copied()).map(Case::of));
+        let counted = self.operation.charge().map(|_| Code::OverQuota);
+        cases.extend(reasons.chain(counted).chain([Code::Internal]).chain(more.iter().copied()).map(Case::of));
         let mut by_status: BTreeMap<u16, Vec<Case>> = BTreeMap::new();
         for case in cases {
             let of_status = by_status.entry(case.status).or_default();

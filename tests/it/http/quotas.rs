@@ -1,0 +1,107 @@
+//! Quotas over real connections: what a caller beyond its quota is told, what no quota refuses, and what is counted.
+
+use super::client::{Client, Reply};
+use crate::fixtures::NOW;
+use crate::server::Server;
+use crate::wait::until;
+use crate::world::ManualClock;
+use headroom::access::{Quota, Rate, Rates};
+use headroom::replica::PartitionStatus;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+const HOLD: &str = r#"{"pool":"p","demand":{"orders":1},"hold_ttl_ms":60000}"#;
+
+/// A server whose callers may take so often, and read so often, at a time that the test moves.
+fn limited(dir: &Path, takes: Option<Rate>, reads: Option<Rate>) -> (Server, Arc<ManualClock>) {
+    let rates = |others| Rates { others, named: BTreeMap::new() };
+    let mut config = Server::config(dir, 1);
+    config.quota = Quota { takes: rates(takes), reads: rates(reads) };
+    let clock = Arc::new(ManualClock::at(NOW));
+    let server = Server::of(&config, Arc::clone(&clock) as _);
+    let partition = server.gateway.replica().partition(0).unwrap();
+    until("the partition is ready", || partition.status() == PartitionStatus::Active);
+    (server, clock)
+}
+
+fn fields(reply: &Reply) -> [Option<&str>; 3] {
+    ["ratelimit", "ratelimit-policy", "retry-after"].map(|name| reply.header(name))
+}
+
+fn hold(c: &mut Client, key: &str) -> Reply {
+    c.send("POST", "/v1/reservations", &[&format!("Idempotency-Key: {key}")], HOLD)
+}
+
+#[test]
+fn a_caller_is_told_what_is_left_of_its_quota_and_when_there_is_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, clock) = limited(dir.path(), Rate::new(1, 3), None);
+    server.pool("p", 10);
+    let c = &mut server.client();
+    let policy = Some("\"take\";q=3;w=3");
+    for (key, left) in [("k-1", "\"take\";r=1;t=1"), ("k-2", "\"take\";r=0;t=1")] {
+        let made = hold(c, key);
+        assert_eq!((made.status, fields(&made)), (201, [Some(left), policy, None]), "{key}");
+    }
+    for _ in 0..3 {
+        let refused = hold(c, "k-3");
+        assert_eq!((refused.status, refused.code().as_str()), (429, "over_quota"));
+        assert_eq!(fields(&refused), [Some("\"take\";r=0;t=1"), policy, Some("1")]);
+        let problem = refused.json();
+        assert_eq!((&problem["outcome"], &problem["retryable"]), (&"not_applied".into(), &true.into()));
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("1 calls that take capacity") && detail.contains("3 at once"), "{detail}");
+    }
+    // Calls that read have a bucket of their own, which has no bound here.
+    let read = c.get("/v1/pools/p?fresh=true");
+    assert_eq!((read.status, fields(&read), &read.json()["used"]["orders"]), (200, [None; 3], &2.into()));
+    // As it was told: a second later there is one more.
+    clock.pass_ms(1_000);
+    assert_eq!(hold(c, "k-3").status, 201);
+    assert_eq!(hold(c, "k-4").status, 429);
+}
+
+#[test]
+fn a_quota_refuses_what_takes_and_never_what_follows_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, _) = limited(dir.path(), Rate::new(1, 3), Rate::new(1, 2));
+    server.pool("p", 10);
+    let c = &mut server.client();
+    let path = |made: Reply| format!("/v1/reservations/{}", made.json()["reservation"].as_str().unwrap());
+    let (kept, lost) = (path(hold(c, "k-1")), path(hold(c, "k-2")));
+    let take = [
+        ("POST", "/v1/reservations", HOLD),
+        ("PATCH", &kept, r#"{"demand":{"orders":2}}"#),
+        ("PUT", "/v1/pools/q", r#"{"limits":{"orders":1}}"#),
+        ("PATCH", "/v1/pools/p", r#"{"adjust":{"orders":1}}"#),
+        ("POST", "/v1/pools/p/mode", r#"{"mode":"closed"}"#),
+    ];
+    for (method, path, body) in take {
+        assert_eq!(c.send(method, path, &[], body).code(), "over_quota", "{method} {path}");
+    }
+    for _ in 0..20 {
+        let extended = c.post(&format!("{kept}/extend"), r#"{"hold_ttl_ms":60000}"#);
+        assert_eq!((extended.status, fields(&extended)), (200, [None; 3]));
+    }
+    assert_eq!(c.post(&format!("{kept}/confirm"), "").status, 200);
+    assert_eq!(c.send("DELETE", &lost, &[], "").status, 200);
+    assert_eq!(c.get("/readyz").status, 200);
+    let reads = [
+        ("GET", "/v1/pools/p", ""),
+        ("GET", &kept, ""),
+        ("GET", "/v1/pools", ""),
+        ("POST", "/v1/availability", ""),
+        ("GET", "/v1/pools/p", ""),
+    ];
+    let told: Vec<_> = reads.iter().map(|(method, path, body)| c.send(method, path, &[], body).status).collect();
+    assert_eq!(told, [200, 200, 429, 429, 429]);
+    let metrics = c.get("/metrics").body;
+    for line in [
+        "headroom_over_quota_total{kind=\"take\",principal=\"(none)\"} 5",
+        "headroom_over_quota_total{kind=\"read\",principal=\"(none)\"} 3",
+        "headroom_over_quota_total{kind=\"read\",principal=\"(other)\"} 0",
+    ] {
+        assert!(metrics.lines().any(|other| other == line), "{line} in\n{metrics}");
+    }
+}
