@@ -6,13 +6,24 @@
 use super::{Answer, CallError, Outgoing, answer, bearer};
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Request, Url};
+use reqwest::{Certificate, Client, Identity, Request, Url};
 use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// Longest wait for a connection, with its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a caller proves who it is, and whom it believes.
+#[derive(Clone, Copy, Default)]
+pub struct Proofs<'a> {
+    /// A token that is sent with every call.
+    pub token: Option<&'a str>,
+    /// Certificates of authorities in PEM: they, and not those that the system trusts, vouch for the server.
+    pub authorities: Option<&'a [u8]>,
+    /// The client's certificate, and its private key in PKCS #8; both in PEM.
+    pub certificate: Option<(&'a [u8], &'a [u8])>,
+}
 
 /// A server, and how to call it.
 pub struct Remote {
@@ -23,29 +34,33 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// The server at `url`, which is called with `token` if there is one. `authorities` are certificates in PEM: they, and
-    /// not those that the system trusts, vouch for the server then.
+    /// The server at `url`.
     ///
     /// # Errors
-    /// The URL, the token or a certificate is not one, or the token would leave this machine unencrypted.
-    pub fn new(url: &str, token: Option<&str>, authorities: Option<&[u8]>) -> Result<Remote, String> {
+    /// The URL, the token or a certificate is not one, or the token would leave this machine unencrypted. No error repeats
+    /// a secret.
+    pub fn new(url: &str, Proofs { token, authorities, certificate }: Proofs<'_>) -> Result<Remote, String> {
         let parsed = base(url)?;
         if token.is_some() && parsed.scheme() == "http" && !is_loopback(&parsed) {
             return Err(format!("{url}: a token is sent to another machine by https:// only"));
         }
         let authorization = token.map(bearer).transpose()?;
-        let builder = Client::builder().redirect(Policy::none()).no_proxy().connect_timeout(CONNECT_TIMEOUT);
-        let builder = match authorities {
-            None => builder,
-            Some(pem) => {
-                let cannot = |error| format!("the certificates of the authorities cannot be read: {}", causes(&error));
-                let certificates = Certificate::from_pem_bundle(pem).map_err(cannot)?;
-                if certificates.is_empty() {
-                    return Err("the file of the authorities holds no certificate in PEM".to_owned());
-                }
-                builder.tls_certs_only(certificates)
+        let mut builder = Client::builder().redirect(Policy::none()).no_proxy().connect_timeout(CONNECT_TIMEOUT);
+        if let Some(pem) = authorities {
+            let cannot = |error| format!("the certificates of the authorities cannot be read: {}", causes(&error));
+            let certificates = Certificate::from_pem_bundle(pem).map_err(cannot)?;
+            if certificates.is_empty() {
+                return Err("the file of the authorities holds no certificate in PEM".to_owned());
             }
-        };
+            builder = builder.tls_certs_only(certificates);
+        }
+        if let Some((pem, key)) = certificate {
+            let identity = Identity::from_pkcs8_pem(pem, key);
+            builder =
+                builder.identity(identity.map_err(|error| {
+                    format!("the client's certificate and its key cannot be read: {}", causes(&error))
+                })?);
+        }
         let http = builder.build().map_err(|error| causes(&error))?;
         Ok(Remote { http, base: parsed.as_str().trim_end_matches('/').to_owned(), authorization })
     }
@@ -122,7 +137,7 @@ mod tests {
     use super::*;
 
     fn refused(url: &str, token: Option<&str>, authorities: Option<&[u8]>) -> String {
-        Remote::new(url, token, authorities).err().unwrap_or_default()
+        Remote::new(url, Proofs { token, authorities, certificate: None }).err().unwrap_or_default()
     }
 
     #[test]

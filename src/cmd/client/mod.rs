@@ -7,7 +7,7 @@ mod show;
 
 use super::shared::flags::read_secret;
 use super::{Failure, Verdict};
-use crate::client::remote::Remote;
+use crate::client::remote::{Proofs, Remote};
 use crate::client::{Answer, CallError, Outgoing};
 use crate::limits::DEADLINE_MAX_MS;
 use actions::Action;
@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// The variable that holds a token. There is no flag for one, because other users of a machine can read flags.
 const TOKEN_VARIABLE: &str = "HEADROOM_TOKEN";
-/// Longest file of authorities that is read, in bytes: that of a whole operating system has less than half of it.
-const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
+/// Longest file in PEM that is read, in bytes: all authorities of an operating system take less than half of it.
+const PEM_BYTES_MAX: u64 = 1 << 20;
 /// Time past its own deadline after which a call counts as never answered.
 const GIVE_UP_AFTER_MS: u64 = 2_000;
 /// Most repetitions of a call.
@@ -52,6 +52,12 @@ struct Server {
     /// PEM file of the authorities that vouch for the server (default: those that the system trusts)
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// PEM file of the certificate that this caller shows, with those of authorities after it
+    #[arg(long, global = true, value_name = "FILE", requires = "certificate_key")]
+    certificate: Option<PathBuf>,
+    /// PEM file of that certificate's private key, in PKCS #8
+    #[arg(long, global = true, value_name = "FILE", requires = "certificate")]
+    certificate_key: Option<PathBuf>,
     /// Print the body of the answer as the server sent it, also that of a refusal
     #[arg(long, global = true)]
     json: bool,
@@ -90,8 +96,13 @@ impl Server {
             }
             None => std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()),
         };
-        let authorities = self.ca.as_deref().map(|path| file("--ca", path, AUTHORITIES_BYTES_MAX)).transpose()?;
-        Remote::new(&self.url, token.as_deref(), authorities.as_deref())
+        let pem =
+            |flag, path: &Option<PathBuf>| path.as_deref().map(|path| file(flag, path, PEM_BYTES_MAX)).transpose();
+        let authorities = pem("--ca", &self.ca)?;
+        let certificate = pem("--certificate", &self.certificate)?;
+        let key = pem("--certificate-key", &self.certificate_key)?;
+        let certificate = certificate.as_deref().zip(key.as_deref());
+        Remote::new(&self.url, Proofs { token: token.as_deref(), authorities: authorities.as_deref(), certificate })
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::assert_says;
 use crate::process::{Ended, Served, headroom, run};
+use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -290,16 +292,23 @@ fn a_token_is_sent_and_never_shown() {
     assert_says(&ended.err, &["the file of --token-file, /no/such, cannot be read"]);
 }
 
-/// An authority of one certificate, and a server that has it.
-fn server_over_tls(answers: Vec<String>) -> (String, String) {
+/// A server over TLS with a certificate of its own, which is also in the answer. With `caller`, it serves only who has that
+/// certificate.
+fn server_over_tls(answers: Vec<String>, caller: Option<&CertifiedKey<KeyPair>>) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder = match caller {
+        None => builder.unwrap().with_no_client_auth(),
+        Some(caller) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(caller.cert.der().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            builder.unwrap().with_client_cert_verifier(verifier)
+        }
+    };
+    let config = builder.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
     let config = Arc::new(config);
     let over_tls = move |stream| StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
     let (port, _asked) = scripted(answers, over_tls);
@@ -311,7 +320,7 @@ fn a_server_over_tls_is_called_when_its_authority_is_known() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ca.pem");
     let pools = response(200, "", r#"{"pools":[]}"#);
-    let (url, pem) = server_over_tls(vec![pools.clone(), pools]);
+    let (url, pem) = server_over_tls(vec![pools.clone(), pools], None);
     std::fs::write(&file, pem).unwrap();
     let unknown = run(&mut call(&url, "pools list"));
     assert_eq!((unknown.code, &*unknown.out), (2, ""), "{}", unknown.err);
@@ -322,6 +331,25 @@ fn a_server_over_tls_is_called_when_its_authority_is_known() {
     let ended = run(call(&url, "pools list --ca").arg(&file));
     assert_eq!(ended.code, 2);
     assert_says(&ended.err, &["holds no certificate in PEM"]);
+}
+
+#[test]
+fn a_certificate_is_shown_to_a_server_that_asks_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let caller = rcgen::generate_simple_self_signed(["caller".to_owned()]).unwrap();
+    let (url, pem) = server_over_tls(vec![response(200, "", r#"{"pools":[]}"#); 2], Some(&caller));
+    let paths = ["ca.pem", "certificate.pem", "key.pem"].map(|name| dir.path().join(name));
+    let texts = [pem, caller.cert.pem(), caller.signing_key.serialize_pem()];
+    paths.iter().zip(texts).for_each(|(path, text)| std::fs::write(path, text).unwrap());
+    let [ca, certificate, key] = paths.map(|path| path.display().to_string());
+    let ended = run(&mut call(&url, &format!("pools list --ca {ca}")));
+    assert_ne!(ended.code, 0, "{}", ended.out);
+    let shown = format!("pools list --ca {ca} --certificate {certificate}");
+    assert_eq!(run(&mut call(&url, &format!("{shown} --certificate-key {key}"))).code, 0);
+    let ended = run(&mut call(&url, &format!("{shown} --certificate-key {ca}")));
+    assert_eq!((ended.code, &*ended.out), (2, ""));
+    assert_says(&ended.err, &["the client's certificate and its key cannot be read"]);
+    assert_says(&run(&mut call(&url, &shown)).err, &["--certificate-key <FILE>"]);
 }
 
 #[test]
