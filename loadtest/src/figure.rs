@@ -7,10 +7,10 @@ use crate::server::Started;
 use crate::session::{Figures, Session};
 use crate::topics::{Copies, Made, cluster};
 use crate::verdict::Verdict;
+use headroom::client::Connection;
 use headroom::client::scratch::Scratch;
 use headroom::log::kafka::Cluster;
 use headroom::time::{Clock, Stopwatch, SystemClock};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -23,8 +23,8 @@ pub struct Service {
     started: Option<Started>,
     _made: Option<Made>,
     _scratch: Option<Scratch>,
-    /// Where it listens.
-    address: SocketAddr,
+    /// A connection to it, of which others are made.
+    connection: Connection,
     /// The machine and the storage that it runs on.
     pub place: String,
 }
@@ -39,7 +39,8 @@ impl Service {
         let program = match args.server()? {
             Server::At(address) => {
                 let place = format!("{machine}; server at {address}");
-                return Ok(Service { started: None, _made: None, _scratch: None, address, place });
+                let connection = Connection::new(address);
+                return Ok(Service { started: None, _made: None, _scratch: None, connection, place });
             }
             Server::Start(program) => program,
         };
@@ -68,9 +69,9 @@ impl Service {
         };
         arguments.extend(args.serve_arg.iter().cloned());
         let started = Started::start(&program, scratch.path(), &arguments).await?;
-        let address = started.address;
+        let connection = started.connection.clone();
         let place = format!("{machine}; server is process {} of this run, on {on}", started.pid());
-        Ok(Service { started: Some(started), _made: made, _scratch: Some(scratch), address, place })
+        Ok(Service { started: Some(started), _made: made, _scratch: Some(scratch), connection, place })
     }
 
     /// Measures the server, and audits its log.
@@ -79,7 +80,7 @@ impl Service {
     /// Why there is no figure.
     pub async fn measure(&self, args: &Args, mut show: impl FnMut(&Figures)) -> Result<Outcome, String> {
         let child = self.started.as_ref().map(Started::pid);
-        let mut session = Session::open(args, self.address, child).await?;
+        let mut session = Session::open(args, &self.connection, child).await?;
         let mut phases = Vec::new();
         let mut keep = |figures: Figures| {
             show(&figures);

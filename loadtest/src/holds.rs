@@ -10,7 +10,6 @@ use headroom::domain::Micros;
 use headroom::time::{Clock, SystemClock};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -36,8 +35,8 @@ pub fn time_us(count: u32) -> u64 {
 /// What all connections share.
 #[derive(Clone)]
 pub struct Course {
-    /// Where the server listens.
-    pub address: SocketAddr,
+    /// The server, by a connection like those of the makers.
+    pub server: Connection,
     /// The requests to send.
     pub target: Arc<Target>,
     /// The clock that all of them measure by.
@@ -65,7 +64,7 @@ pub async fn make(course: Course, numbers: Range<u32>) -> Result<(), String> {
 }
 
 async fn maker(course: Course, next: Arc<AtomicU32>, end: u32) -> Result<(), String> {
-    let mut connection = Connection::new(course.address);
+    let mut connection = course.server.clone();
     loop {
         let number = next.fetch_add(1, Relaxed);
         if number >= end {

@@ -9,7 +9,6 @@ use headroom::client::Connection;
 use headroom::domain::Micros;
 use headroom::time::{Clock, SystemClock};
 use parking_lot::Mutex;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -21,8 +20,8 @@ pub struct Readers(JoinHandle<Result<Tally, String>>);
 /// What all readers share.
 #[derive(Clone)]
 pub struct Course {
-    /// Where the server listens.
-    pub address: SocketAddr,
+    /// The server, by a connection like those of the readers.
+    pub server: Connection,
     /// The requests to send.
     pub target: Arc<Target>,
     /// The clock that all of them measure by.
@@ -70,7 +69,7 @@ async fn all(course: Course, count: usize) -> Result<Tally, String> {
 }
 
 async fn read(course: Course, first: u32, tally: Arc<Mutex<Tally>>) {
-    let mut connection = Connection::new(course.address);
+    let mut connection = course.server.clone();
     let (start, end) = course.measured;
     let mut number = first;
     loop {

@@ -24,8 +24,8 @@ const LAST_WORDS: usize = 2_000;
 pub struct Started {
     child: Child,
     output: PathBuf,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// A connection to it, of which others are made.
+    pub connection: Connection,
 }
 
 impl Started {
@@ -42,8 +42,8 @@ impl Started {
         let mut command = Command::new(program);
         command.arg("serve").arg("--data-dir").arg(&data).args(["--listen", "127.0.0.1:0"]).args(arguments);
         let child = command.stdin(Stdio::null()).stdout(log).stderr(err).spawn().map_err(|e| format!("{name}: {e}"))?;
-        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut started = Started { child, output, address: unknown };
+        let unknown = Connection::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut started = Started { child, output, connection: unknown };
         let until = Instant::now() + START_TIMEOUT;
         while !started.is_ready(&data).await {
             if started.child.try_wait().is_ok_and(|ended| ended.is_some()) || Instant::now() > until {
@@ -61,8 +61,8 @@ impl Started {
 
     async fn is_ready(&mut self, data: &Path) -> bool {
         let Ok(address) = read_address(data) else { return false };
-        self.address = address;
-        client::is_ready(&mut Connection::new(address)).await
+        self.connection = Connection::new(address);
+        client::is_ready(&mut self.connection).await
     }
 
     /// Asks it to stop and waits until it has.

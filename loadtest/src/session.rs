@@ -16,7 +16,6 @@ use headroom::client::{self, Connection, internal};
 use headroom::domain::Micros;
 use headroom::time::{Clock, SystemClock};
 use parking_lot::Mutex;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -90,12 +89,11 @@ pub struct Session {
     args: Args,
     clock: Arc<SystemClock>,
     target: Arc<Target>,
-    address: SocketAddr,
     /// The server's process id, when it is this run's child.
     child: Option<u32>,
     /// The brokers' process ids, as far as they are known.
     brokers: Vec<u32>,
-    /// The connection for calls that are not measured.
+    /// The connection for calls that are not measured; those that are have connections like it.
     pub control: Connection,
     /// How each reservation ended, by its number.
     endings: Arc<Mutex<Vec<(u32, ReserveAnswer)>>>,
@@ -107,19 +105,19 @@ impl Session {
     ///
     /// # Errors
     /// Why they could not be made.
-    pub async fn open(args: &Args, address: SocketAddr, child: Option<u32>) -> Result<Session, String> {
+    pub async fn open(args: &Args, server: &Connection, child: Option<u32>) -> Result<Session, String> {
         let clock = Arc::new(SystemClock::new());
         let target = Arc::new(Target::new(args, &format!("{:x}", clock.now().0)));
-        client::ready(address, READY_TIMEOUT).await?;
-        define(address, target.pools()).await?;
+        let mut control = server.clone();
+        client::ready(&mut control, READY_TIMEOUT).await?;
+        define(&control, target.pools()).await?;
         Ok(Session {
             args: args.clone(),
             clock,
             target,
-            address,
             child,
             brokers: args.broker_pids(),
-            control: Connection::new(address),
+            control,
             endings: Arc::default(),
             next_number: 0,
         })
@@ -158,7 +156,7 @@ impl Session {
             self.stream(Kind::Query, read_rate, times, self.args.read_connections).await.map(Some)
         };
         let course = Course {
-            address: self.address,
+            server: self.control.clone(),
             target: Arc::clone(&self.target),
             clock: Arc::clone(&self.clock),
             measured: (measured, end),
@@ -186,7 +184,7 @@ impl Session {
     async fn hold(&mut self, count: u32, warmup_us: u64) -> Result<Micros, String> {
         let due = Micros(self.clock.now().0 + holds::time_us(count) + HEAD_START_US + warmup_us);
         let course = holds::Course {
-            address: self.address,
+            server: self.control.clone(),
             target: Arc::clone(&self.target),
             clock: Arc::clone(&self.clock),
             endings: Arc::clone(&self.endings),
@@ -246,7 +244,7 @@ impl Session {
     fn worker(&self, kind: Kind, lane: &Arc<Lane>, tally: &Arc<Mutex<Tally>>) -> Worker {
         Worker {
             kind,
-            connection: Connection::new(self.address),
+            connection: self.control.clone(),
             clock: Arc::clone(&self.clock),
             target: Arc::clone(&self.target),
             lane: Arc::clone(lane),
@@ -262,7 +260,7 @@ impl Session {
 
     async fn costs_between(&self, from: Micros, to: Micros) -> Result<(Cpu, Option<Turns>), String> {
         let alarm = Alarm::new().map_err(|e| format!("no timer: {e}"))?;
-        let mut server = Connection::new(self.address);
+        let mut server = self.control.clone();
         let mut at = async |when: Micros| {
             let ahead = when.0.saturating_sub(self.clock.now().0);
             alarm.wait(ahead).await.map_err(|e| format!("the timer: {e}"))?;

@@ -93,6 +93,13 @@ pub struct Connection {
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
+impl Clone for Connection {
+    /// Another connection to the same server, not open yet.
+    fn clone(&self) -> Connection {
+        Connection { address: self.address, host: self.host.clone(), sender: None }
+    }
+}
+
 impl Connection {
     /// A connection that is not open yet.
     pub fn new(address: SocketAddr) -> Connection {
@@ -225,12 +232,11 @@ pub async fn is_ready(server: &mut Connection) -> bool {
 ///
 /// # Errors
 /// It does not within this time.
-pub async fn ready(address: SocketAddr, within: Duration) -> Result<(), String> {
+pub async fn ready(server: &mut Connection, within: Duration) -> Result<(), String> {
     let until = Instant::now() + within;
-    let mut server = Connection::new(address);
-    while !is_ready(&mut server).await {
+    while !is_ready(server).await {
         if Instant::now() > until {
-            return Err(format!("the server at {address} is not ready after {} s", within.as_secs()));
+            return Err(format!("the server at {} is not ready after {} s", server.address, within.as_secs()));
         }
         sleep_until(Instant::now() + READY_LOOK_EVERY).await;
     }

@@ -2,7 +2,6 @@
 
 use super::{Connection, Method, json, path, timed};
 use hyper::body::Bytes;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Connections that define pools at the same time.
@@ -23,22 +22,21 @@ pub struct PoolDefinition {
     pub body: String,
 }
 
-/// Defines the pools, in no particular order.
+/// Defines the pools, in no particular order, over connections like this one.
 ///
 /// # Errors
 /// A pool could not be defined: the last status and body, or why no answer came.
-pub async fn define(address: SocketAddr, pools: Vec<PoolDefinition>) -> Result<(), String> {
+pub async fn define(server: &Connection, pools: Vec<PoolDefinition>) -> Result<(), String> {
     let share = pools.len().div_ceil(DEFINERS).max(1);
     let shares: Vec<_> = pools.chunks(share).map(<[PoolDefinition]>::to_vec).collect();
-    let tasks: Vec<_> = shares.into_iter().map(|share| tokio::spawn(put_all(address, share))).collect();
+    let tasks: Vec<_> = shares.into_iter().map(|share| tokio::spawn(put_all(server.clone(), share))).collect();
     for task in tasks {
         task.await.map_err(|e| e.to_string())??;
     }
     Ok(())
 }
 
-async fn put_all(address: SocketAddr, pools: Vec<PoolDefinition>) -> Result<(), String> {
-    let mut server = Connection::new(address);
+async fn put_all(mut server: Connection, pools: Vec<PoolDefinition>) -> Result<(), String> {
     for PoolDefinition { pool, body } in pools {
         let target = format!("/v1/pools/{pool}");
         put(&mut server, &target, Bytes::from(body)).await.map_err(|why| format!("PUT {target}: {why}"))?;

@@ -14,6 +14,7 @@ use crate::rig::Rig;
 use crate::wait::until;
 use callers::{Callers, How};
 use checks::Books;
+use headroom::client::Connection;
 use headroom::client::pools::{PoolDefinition, define};
 use headroom::domain::{PoolId, route};
 use headroom::log::ClusterLog;
@@ -179,7 +180,9 @@ impl<'w> World<'w> {
         let definitions: Vec<_> = pools.iter().map(|(pool, _)| definition(pool)).collect();
         let address = self.processes[0].whereabouts().now().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        until("every pool is there", || runtime.block_on(define(address, definitions.clone())).is_ok());
+        until("every pool is there", || {
+            runtime.block_on(define(&Connection::new(address), definitions.clone())).is_ok()
+        });
         pools
     }
 
