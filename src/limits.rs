@@ -267,6 +267,18 @@ pub const HTTP_BODY_BYTES_MAX: usize = 16 << 10;
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Longest Authorization header, in bytes: a token with some dozen claims has less than half of it.
 pub const AUTHORIZATION_BYTES_MAX: usize = 8 << 10;
+/// Most commands that the span of a turn has links to.
+pub const TURN_LINKS_MAX: usize = 128;
+/// Most spans that wait to be exported. A span that finds no room is dropped and counted.
+pub const SPANS_WAITING_MAX: usize = 8_192;
+/// Most spans of one export.
+pub const SPANS_AT_ONCE_MAX: usize = 512;
+/// Time between two exports of spans, unless that many wait, in milliseconds.
+pub const SPANS_EXPORT_MS: u64 = 1_000;
+/// How long an export of spans may take, in milliseconds.
+pub const SPANS_EXPORT_TIMEOUT_MS: u64 = 5_000;
+/// How long the last export of spans may take at shutdown, in milliseconds.
+pub const SPANS_LAST_EXPORT_MS: u64 = 1_000;
 /// Longest `tracestate` that is passed on, in bytes, as the W3C recommends; a longer one is left out.
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
 /// Most header fields of one request.
@@ -414,7 +426,10 @@ const _: () = {
     // A call that was accepted is answered before its connection is closed, and there is time for a last turn after
     // it.
     assert!(SHUTDOWN_CALLS_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);
-    assert!(SHUTDOWN_CALLS_MS + SHUTDOWN_REST_MS < SHUTDOWN_MS);
+    assert!(SHUTDOWN_CALLS_MS + SHUTDOWN_REST_MS + SPANS_LAST_EXPORT_MS < SHUTDOWN_MS);
+    // A record with the headers of its trace fits the 1,000,000 bytes that librdkafka sends at most.
+    assert!(LETTER_BYTES_MAX + LETTER_KEY_BYTES_MAX + 2 * TRACE_STATE_BYTES_MAX < 990_000);
+    assert!(SPANS_AT_ONCE_MAX < SPANS_WAITING_MAX && TURN_LINKS_MAX <= TURN_RECORDS_MAX);
     // A probe has a place while all connections are being served, and connections that make room close before there
     // are too many.
     assert!(

@@ -22,6 +22,7 @@ use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Stopwatch, pause, pause_unless};
+use crate::trace::Tracing;
 use crossbeam_channel::{Sender, bounded, never};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -60,7 +61,7 @@ pub(super) fn start<L: ClusterLog>(
     roles: Roles,
     opened: Opened<L>,
     clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    (metrics, tracing): (Arc<Metrics>, Arc<Tracing>),
 ) -> Result<LogRuntime, StartError> {
     let Opened { log, store, flushing, hold } = opened;
     let Manifest { log_id, partitions, .. } = *log.manifest();
@@ -98,6 +99,7 @@ pub(super) fn start<L: ClusterLog>(
         replies: log.replies(incarnation, Arc::clone(&gateway) as Arc<dyn ReplyChannel>)?,
         checkpointer: checkpointer.noting(store),
         metrics,
+        tracing,
         on_committed: on_committed(incarnation, &gateway),
         tick_after_ms: Some(TICK_AFTER_MS),
     });

@@ -15,6 +15,7 @@ use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::Metrics;
 use crate::time::{Clock, pause};
+use crate::trace::Tracing;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,7 +26,7 @@ const REOPEN_LOOK: Duration = Duration::from_millis(10);
 pub(super) fn start(
     config: &Config,
     clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    (metrics, tracing): (Arc<Metrics>, Arc<Tracing>),
     opening: &Arc<Opening>,
 ) -> Result<LogRuntime, StartError> {
     let options = Options { partitions: config.partitions, log_id: draw_wide(), now: clock.now() };
@@ -53,6 +54,7 @@ pub(super) fn start(
         replies: Arc::clone(&gateway) as Arc<dyn ReplyChannel>,
         checkpointer: checkpointer.noting(store),
         metrics,
+        tracing,
         // Every decision is made in this process, and its caller gets it as a reply.
         on_committed: Box::new(|_| {}),
         tick_after_ms: None,

@@ -14,6 +14,7 @@ use crate::store::Store;
 use crate::store::sled::SledStore;
 use crate::telemetry::{Metrics, Pace};
 use crate::time::Clock;
+use crate::trace::Tracing;
 use settings::checked;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub(super) fn start(
     config: &Config,
     kafka: &config::Kafka,
     clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    (metrics, tracing): (Arc<Metrics>, Arc<Tracing>),
 ) -> Result<LogRuntime, StartError> {
     let io = |error| StartError::Io(config.data_dir.clone(), error);
     std::fs::create_dir_all(&config.data_dir).map_err(io)?;
@@ -36,7 +37,7 @@ pub(super) fn start(
         Pace { waited, slow_commits, pause_us, held_back }
     });
     let opened = Opened { log: Arc::new(log), store, flushing, hold };
-    cluster::start(config, kafka.roles, opened, clock, metrics)
+    cluster::start(config, kafka.roles, opened, clock, (metrics, tracing))
 }
 
 /// Opens what the data directory keeps in addition to the log. A log with another id than the one seen before is

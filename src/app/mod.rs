@@ -28,7 +28,7 @@ use crate::gateway::{Gateway, PendingCounts};
 use crate::limits::STARTUP_LINE_MS;
 use crate::log::{CommittedTail, Opening};
 use crate::service::Service;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, TraceExport};
 use crate::threads;
 use crate::time::Clock;
 use crate::trace::Tracing;
@@ -64,6 +64,7 @@ pub struct App {
     service: Arc<Service>,
     metrics: Arc<Metrics>,
     tracing: Arc<Tracing>,
+    export: Option<Arc<TraceExport>>,
     limits: http::Limits,
     hosts: http::Hosts,
 }
@@ -81,16 +82,22 @@ impl App {
         files::close(&data_dir);
         let listener = TcpListener::bind(listen).await.map_err(|e| StartError::Listen(listen, e))?;
         let address = listener.local_addr().map_err(|e| StartError::Listen(listen, e))?;
-        let tracing = Arc::new(Tracing::off(draw));
+        let export = |traces| TraceExport::start(traces, draw(), Arc::clone(&clock), &metrics).map(Arc::new);
+        let export = config.traces.as_ref().map(export).transpose().map_err(StartError::Traces)?;
+        let tracing = Arc::new(match &export {
+            Some(export) => Tracing::to(Arc::clone(export) as _, draw),
+            None => Tracing::off(draw),
+        });
         let runtime = {
+            let told = (Arc::clone(&metrics), Arc::clone(&tracing));
             let opening = Arc::new(Opening::default());
-            let (config, metrics, of) = (config.clone(), Arc::clone(&metrics), Arc::clone(&opening));
+            let (config, of) = (config.clone(), Arc::clone(&opening));
             let clock = Arc::clone(&clock);
             let started = tokio::task::spawn_blocking(move || {
                 let _watched = threads::watch("opening");
                 match &config.kafka {
-                    Some(kafka) => kafka::start(&config, kafka, clock, metrics),
-                    None => embedded::start(&config, clock, metrics, &of),
+                    Some(kafka) => kafka::start(&config, kafka, clock, told),
+                    None => embedded::start(&config, clock, told, &of),
                 }
             });
             let started = http::starting(&listener, &opening, &tracing, told_until(&opening, started));
@@ -103,7 +110,7 @@ impl App {
         let hosts = http::Hosts::new(config.hosts.clone());
         let service = Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide());
         let service = Arc::new(service.limited(config.quota.clone(), clock));
-        Ok(App { address, listener, data_dir, address_file, runtime, service, metrics, tracing, limits, hosts })
+        Ok(App { address, listener, data_dir, address_file, runtime, service, metrics, tracing, export, limits, hosts })
     }
 
     /// The address that the server listens on.
@@ -131,7 +138,8 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // It is made first and so dropped last: its limit also covers the waits in the drops of the others.
         let shutting_down = Shutdown::default();
-        let App { listener, data_dir, address_file, runtime, service, metrics, tracing, limits, hosts, .. } = self;
+        let App { listener, data_dir, address_file, runtime, service, metrics, tracing, export, limits, hosts, .. } =
+            self;
         let LogRuntime { gateway, end, .. } = runtime;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
@@ -162,7 +170,15 @@ impl App {
             let PendingCounts { calls, abandons } = gateway.pending();
             tracing::warn!(calls, abandons, "some Abandons of callers who left are not in the log");
         }
-        let ended = tokio::task::spawn_blocking(end).await.unwrap_or(false);
+        let ended = tokio::task::spawn_blocking(move || {
+            let ended = end();
+            // The owners have recorded their last spans.
+            if let Some(export) = export {
+                export.end();
+            }
+            ended
+        });
+        let ended = ended.await.unwrap_or(false);
         for task in [deadlines, watching, readiness, addressing] {
             task.abort();
             // The gateway keeps the log open until it is dropped.

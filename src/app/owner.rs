@@ -12,6 +12,7 @@ use crate::replica::{PartitionHandle, PartitionStatus, StatusKind};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::time::Clock;
+use crate::trace::Tracing;
 use std::sync::Arc;
 
 /// What all owners and followers of a process share.
@@ -24,6 +25,7 @@ pub(super) struct OwnerContext {
     pub(super) replies: Arc<dyn ReplyChannel>,
     pub(super) checkpointer: Checkpointer,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tracing: Arc<Tracing>,
     /// Gets every event that is read from the log.
     pub(super) on_committed: Box<dyn Fn(&ChainedEvent) + Send + Sync>,
     /// The time without events after which an owner writes a Tick, as in [`Shell::tick_after_ms`].
@@ -89,6 +91,7 @@ impl OwnerContext {
             replies: self.replies.as_ref(),
             checkpointer: &self.checkpointer,
             report: self.metrics.as_ref(),
+            tracing: &self.tracing,
             tick_after_ms: self.tick_after_ms,
         };
         let end = shell.run(draw());

@@ -24,6 +24,8 @@ pub enum StartError {
     OtherLog(String),
     /// The server cannot listen on the address.
     Listen(SocketAddr, std::io::Error),
+    /// Spans cannot be sent: what is wrong with the setting.
+    Traces(String),
     /// A file of the data directory cannot be written, or a thread not started.
     Io(PathBuf, std::io::Error),
 }
@@ -37,7 +39,7 @@ impl fmt::Display for StartError {
             StartError::InUse(dir) => {
                 write!(f, "{} is in use by another process: stop it, or name another data_dir", dir.display())
             }
-            StartError::Witness(why) => f.write_str(why),
+            StartError::Witness(why) | StartError::Traces(why) => f.write_str(why),
             StartError::OtherLog(why) => write!(f, "the log cannot be served: {why}"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Io(path, error) => write!(f, "{}: {error}", path.display()),

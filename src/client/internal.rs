@@ -152,7 +152,7 @@ pub async fn page(server: &mut Connection, partition: u32, from: u64) -> Result<
     let text = format!("/internal/log/{partition}?from={from}");
     let answer = get(server, &text).await?;
     let records = unframed(&answer.body).ok_or_else(|| format!("{text}: the page ends in the middle of an event"))?;
-    Ok((from..).zip(records).map(|(seq, bytes)| StoredEvent { seq, bytes: bytes.to_vec() }).collect())
+    Ok((from..).zip(records).map(|(seq, bytes)| StoredEvent { seq, bytes: bytes.to_vec(), trace: None }).collect())
 }
 
 /// The records of a page; `None` when the last one is incomplete.

@@ -126,7 +126,13 @@ impl<W: Write> Printing<'_, W> {
                 };
                 for event in events {
                     match wire::event::decode(&event.bytes) {
-                        Ok(chained) => writeln!(self.out, "{}", wire::event::to_json(&chained))?,
+                        Ok(chained) => {
+                            let mut object = wire::event::to_json(&chained);
+                            if let Some(trace) = &event.trace {
+                                object["trace_id"] = format!("{:032x}", trace.trace_id).into();
+                            }
+                            writeln!(self.out, "{object}")?;
+                        }
                         Err(error) => {
                             self.odd = self.odd.saturating_add(1);
                             eprintln!("headroom: partition {partition} seq {} cannot be decoded: {error}", event.seq);

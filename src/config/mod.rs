@@ -7,6 +7,7 @@ mod kafka;
 mod quota;
 pub mod raw;
 mod setting;
+mod traces;
 
 use crate::access::Quota;
 use crate::limits::{DEADLINE_MAX_MS, HOST_BYTES_MAX, HTTP_CONNECTIONS_MAX, PARTITIONS_MAX};
@@ -20,6 +21,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
+pub use traces::Traces;
 
 /// The format of log lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The log lines that are written: a level, or directives in the syntax of `tracing`.
     pub log_level: String,
+    /// Where spans are sent; `None` when none are recorded.
+    pub traces: Option<Traces>,
     /// The deadline of a call without `Request-Timeout-Ms`, in milliseconds, 1 to [`DEADLINE_MAX_MS`].
     pub deadline_default_ms: u64,
     /// The host names that calls which change something may be addressed to, in lower case.
@@ -111,6 +115,7 @@ impl Config {
         let partitions = checking.optional(Setting::Partitions, |text| number(text, 1..=PARTITIONS_MAX));
         let log_format = checking.setting(Setting::LogFormat, log_format);
         let log_level = checking.setting(Setting::LogLevel, log_level);
+        let traces = traces::check(&mut checking);
         let deadline = checking.setting(Setting::DeadlineDefaultMs, |text| number(text, 1..=DEADLINE_MAX_MS));
         let hosts = checking.optional(Setting::Hosts, hosts).unwrap_or_default();
         let per_address = |text: &str| number(text, 1..=HTTP_CONNECTIONS_MAX);
@@ -138,6 +143,7 @@ impl Config {
                     kafka,
                     log_format,
                     log_level,
+                    traces,
                     deadline_default_ms,
                     hosts,
                     connections_per_address,

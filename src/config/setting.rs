@@ -90,6 +90,10 @@ settings! {
         "format of log lines: text, or json (one object a line)";
     LogLevel = "log_level", "--log-level", Some(&"info"), Kind::Text("LEVEL"),
         "log lines to write: off, error, warn, info, debug or trace, or module=level, separated by commas";
+    OtlpEndpoint = "otlp_endpoint", "--otlp-endpoint", None, Kind::Text("URL"),
+        "OpenTelemetry collector that gets spans over gRPC, like http://127.0.0.1:4317; without one nothing is recorded";
+    TraceSampleRatio = "trace_sample_ratio", "--trace-sample-ratio", Some(&"0.01"), Kind::Text("RATIO"),
+        "share of the traces beginning here that is recorded, 0 to 1; a caller that sends traceparent decides for its own";
     DeadlineDefaultMs = "deadline_default_ms", "--deadline-default-ms", Some(&DEADLINE_DEFAULT_MS), Kind::Number("MS"),
         format_args!("deadline of calls without Request-Timeout-Ms, in milliseconds, 1 to {DEADLINE_MAX_MS}");
     Hosts = "hosts", "--hosts", None, Kind::Text("NAME,..."),

@@ -1,19 +1,25 @@
 //! The correlator's shell, which [`crate::service`] calls: one async call in, one outcome out.
 
 mod readiness;
+mod spans;
 
 pub use readiness::{Restored, Startup};
 
 use super::admission::{InFlight, Lane, QueueLoad, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
 use super::readiness::Readiness;
-use crate::domain::{ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved, route};
+use crate::domain::{
+    Attempt, ChainedEvent, Command, CommandBody, CommandId, IdempotencyKey, Micros, Name, Reserved, route,
+};
 use crate::limits::{ABANDON_RETRY_MS, DEADLINE_MAX_MS};
 use crate::log::{AppendError, CommandSink, NewCommand, Reply, ReplyChannel};
 use crate::replica::Replica;
 use crate::time::{Clock, Stopwatch};
+use crate::trace::{CallTrace, TraceContext};
 use crate::wire;
 use parking_lot::Mutex;
+use spans::CallSpans;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -32,9 +38,13 @@ pub struct Call {
     pub timeout_ms: Option<u64>,
     /// When the call arrived, by [`Gateway::now`]: its time is counted from then on.
     pub arrived: Micros,
+    /// The trace that it belongs to.
+    pub trace: CallTrace,
 }
 
-type Waiter = oneshot::Sender<Outcome>;
+/// What a call is told, and the span of the owner's reply if there is one.
+type Told = (Outcome, Option<TraceContext>);
+type Waiter = oneshot::Sender<Told>;
 
 /// What a gateway still has to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -54,6 +64,8 @@ pub struct Gateway {
     replica: Arc<Replica>,
     clock: Arc<dyn Clock>,
     in_flight: Vec<InFlight>,
+    /// The contexts of the calls whose spans are recorded, for their Abandons.
+    recorded: Mutex<BTreeMap<Attempt, TraceContext>>,
     readiness: Mutex<Readiness>,
     /// The clock of readiness. It does not follow the wall clock, so setting the wall clock does not change readiness.
     running: Stopwatch,
@@ -78,6 +90,7 @@ impl Gateway {
             sink,
             replica,
             clock,
+            recorded: Mutex::default(),
             readiness: Mutex::default(),
             running: Stopwatch::start(),
             deadline_default_ms,
@@ -92,15 +105,19 @@ impl Gateway {
     /// # Errors
     /// [`Shed`]: nothing of the call is in the log, now or later.
     pub async fn call(&self, call: Call) -> Result<Outcome, Shed> {
+        let Call { body, key, actor, timeout_ms, arrived, trace } = call;
         let now = self.clock.now();
-        let deadline = call.arrived.plus_ms(self.timeout_ms(call.timeout_ms));
-        let partition = route::home(&call.body, self.replica.partition_count());
-        let _in_flight = self.admit(partition, Lane::of(&call.body), call.actor.clone(), now, deadline)?;
+        let deadline = arrived.plus_ms(self.timeout_ms(timeout_ms));
+        let partition = route::home(&body, self.replica.partition_count());
+        let mut spans = CallSpans::begin(&trace, self.clock(), partition, now);
+        let admitted = self.admit(partition, Lane::of(&body), actor.clone(), now, deadline);
+        spans.admitted(admitted.as_ref().err());
+        let _in_flight = admitted?;
         let (waiter, outcome) = oneshot::channel();
         let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time().now(self.clock.as_ref());
         let left_us = deadline.0.saturating_sub(now.0);
         let deadline_there = Micros(there.0.saturating_add(left_us));
-        let request = Request { body: call.body, key: call.key, actor: call.actor, deadline, deadline_there };
+        let request = Request { body, key, actor, deadline, deadline_there };
         let (command, is_earliest) = {
             let mut correlator = self.correlator.lock();
             let is_earliest = correlator.next_due().is_none_or(|due| deadline < due);
@@ -109,19 +126,24 @@ impl Gateway {
         if is_earliest {
             self.rearm.notify_one();
         }
+        // It is dropped after the guard that takes the call back.
+        let _traced = trace.is_recorded().then(|| self.traced(command.attempt, trace.context().clone()));
         let reserved = command.reserved();
         let cancel_on_drop = CancelOnDrop { gateway: self, id: command.id, reserved, is_over: false };
-        if let Err(error) = self.append(partition, &command) {
+        let appended = self.append(partition, &command, Some(spans.context())).map_err(|error| match error {
+            AppendError::Full => Shed::Full,
+            AppendError::Closed => Shed::NoOwner,
+        });
+        spans.appended(appended.err());
+        if let Err(shed) = appended {
             cancel_on_drop.over();
             self.correlator.lock().withdraw(command.id);
-            return Err(match error {
-                AppendError::Full => Shed::Full,
-                AppendError::Closed => Shed::NoOwner,
-            });
+            return Err(shed);
         }
         match outcome.await {
-            Ok(outcome) => {
+            Ok((outcome, reply)) => {
                 cancel_on_drop.over();
+                spans.told(&outcome, reply);
                 Ok(outcome)
             }
             // Nobody will answer, and the command is on its way: a Reserve is taken back, as if its caller had left.
@@ -208,6 +230,11 @@ impl Gateway {
         }
     }
 
+    fn traced(&self, attempt: Attempt, context: TraceContext) -> Traced<'_> {
+        self.recorded.lock().insert(attempt, context);
+        Traced { gateway: self, attempt }
+    }
+
     fn admit(
         &self,
         partition: u32,
@@ -230,29 +257,36 @@ impl Gateway {
     /// An Abandon of this gateway is in the log for good, although it may not be decided yet: whichever owner decides
     /// it, what it takes back is gone.
     pub fn abandon_durable(&self, abandon: CommandId) {
-        give(self.correlator.lock().abandon_durable(abandon).into_iter().collect());
+        give(self.correlator.lock().abandon_durable(abandon));
     }
 
     /// Answers the calls that these decisions are about. A decision that comes twice, or that belongs to no call of
     /// this gateway, changes nothing.
     pub fn decided(&self, decisions: impl IntoIterator<Item = ChainedEvent>) {
-        let mut correlator = self.correlator.lock();
-        let answers: Vec<_> = decisions.into_iter().filter_map(|decided| correlator.decided(decided)).collect();
-        drop(correlator);
-        give(answers);
+        self.conclude(decisions.into_iter().map(|decided| (decided, None)));
     }
 
-    fn append(&self, partition: u32, command: &Command) -> Result<(), AppendError> {
+    fn conclude(&self, decisions: impl Iterator<Item = (ChainedEvent, Option<TraceContext>)>) {
+        let mut correlator = self.correlator.lock();
+        let answered = |(decided, reply)| correlator.decided(decided).map(|answer| (answer, reply));
+        let answers: Vec<_> = decisions.filter_map(answered).collect();
+        drop(correlator);
+        answers.into_iter().for_each(|(answer, reply)| give_one(answer, reply));
+    }
+
+    fn append(&self, partition: u32, command: &Command, trace: Option<&TraceContext>) -> Result<(), AppendError> {
         let cancels = matches!(command.body, CommandBody::Abandon { .. }).then_some(command.id);
         let bytes = wire::command::encode(command);
-        self.sink.append(NewCommand { partition, key: command.body.subject().record_key(), bytes: &bytes, cancels })
+        let subject = command.body.subject();
+        self.sink.append(NewCommand { partition, key: subject.record_key(), bytes: &bytes, cancels, trace })
     }
 
     fn perform(&self, outputs: Outputs<Waiter>) {
         give(outputs.answers);
         for abandon in outputs.append {
             let partition = route::home(&abandon.body, self.replica.partition_count());
-            match self.append(partition, &abandon) {
+            let trace = self.recorded.lock().get(&abandon.attempt).cloned();
+            match self.append(partition, &abandon, trace.as_ref()) {
                 Ok(()) => {}
                 Err(AppendError::Full) => self.correlator.lock().not_appended(abandon, self.clock.now()),
                 Err(AppendError::Closed) => self.correlator.lock().lost(&abandon),
@@ -263,14 +297,28 @@ impl Gateway {
 
 impl ReplyChannel for Gateway {
     fn send(&self, replies: Vec<Reply>) {
-        self.decided(replies.into_iter().map(|reply| reply.decided));
+        self.conclude(replies.into_iter().map(|reply| (reply.decided, reply.trace)));
     }
 }
 
-fn give(answers: Vec<Answer<Waiter>>) {
-    for Answer { waiter, outcome } in answers {
-        // The caller may have left: then `CancelOnDrop` takes the answer back.
-        let _ = waiter.send(outcome);
+fn give(answers: impl IntoIterator<Item = Answer<Waiter>>) {
+    answers.into_iter().for_each(|answer| give_one(answer, None));
+}
+
+fn give_one(Answer { waiter, outcome }: Answer<Waiter>, reply: Option<TraceContext>) {
+    // The caller may have left: then `CancelOnDrop` takes the answer back.
+    let _ = waiter.send((outcome, reply));
+}
+
+/// Keeps the context of a recorded call for as long as it lives.
+struct Traced<'a> {
+    gateway: &'a Gateway,
+    attempt: Attempt,
+}
+
+impl Drop for Traced<'_> {
+    fn drop(&mut self) {
+        self.gateway.recorded.lock().remove(&self.attempt);
     }
 }
 
@@ -316,6 +364,7 @@ mod tests {
     use crate::limits::INFLIGHT_TAKES_MAX;
     use crate::replica::{PartitionStatus, StatusKind};
     use crate::time::SystemClock;
+    use crate::trace::Tracing;
     use std::task::{Context, Poll, Waker};
 
     /// Takes every command; nobody decides any of them.
@@ -343,6 +392,10 @@ mod tests {
         Gateway::new(1, 250, log, replica, Arc::new(SystemClock::new()))
     }
 
+    fn untraced() -> CallTrace {
+        Arc::new(Tracing::off(|| 7)).enter(None)
+    }
+
     fn reserve() -> CommandBody {
         let demand = Amounts::new([(Dimension::new("orders").unwrap(), 1)]).unwrap();
         let (pool, reservation) = (PoolId::new("pool").unwrap(), ReservationId::new(7, [7; 11]));
@@ -358,7 +411,8 @@ mod tests {
         let mut waiting = Vec::new();
         let mut call = |name: &str, body: CommandBody| {
             let (actor, arrived) = (Name::new(name).ok(), gateway.now());
-            let mut call = Box::pin(gateway.call(Call { body, key: None, actor, timeout_ms: Some(5_000), arrived }));
+            let (timeout_ms, trace) = (Some(5_000), untraced());
+            let mut call = Box::pin(gateway.call(Call { body, key: None, actor, timeout_ms, arrived, trace }));
             match call.as_mut().poll(context) {
                 Poll::Ready(told) => told.err(),
                 Poll::Pending => {
@@ -384,8 +438,8 @@ mod tests {
     fn who_waits_for_what_nobody_will_answer_is_told_that_it_is_unknown_and_it_is_taken_back() {
         let log = Arc::new(Taking::default());
         let gateway = gateway(Arc::clone(&log));
-        let (body, arrived) = (reserve(), gateway.now());
-        let mut call = Box::pin(gateway.call(Call { body, key: None, actor: None, timeout_ms: None, arrived }));
+        let (body, arrived, trace) = (reserve(), gateway.now(), untraced());
+        let mut call = Box::pin(gateway.call(Call { body, key: None, actor: None, timeout_ms: None, arrived, trace }));
         let context = &mut Context::from_waker(Waker::noop());
         assert!(call.as_mut().poll(context).is_pending());
         *gateway.correlator.lock() = Correlator::new(1);

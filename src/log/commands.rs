@@ -2,6 +2,7 @@
 
 use super::error::LogError;
 use crate::domain::CommandId;
+use crate::trace::TraceContext;
 use std::time::Duration;
 
 /// A command on its way into the log.
@@ -16,6 +17,8 @@ pub struct NewCommand<'a> {
     /// The id of a command that takes something back (an Abandon). A queue that is full for other commands still has
     /// room for it.
     pub cancels: Option<CommandId>,
+    /// The span that appends it, if it belongs to a call. It travels beside the command and decides nothing.
+    pub trace: Option<&'a TraceContext>,
 }
 
 /// Why a command was not accepted. It is not in the log, and never will be.
@@ -66,6 +69,8 @@ pub struct StoredCommand {
     pub skipped: u64,
     /// The bytes appended.
     pub bytes: Vec<u8>,
+    /// The span that has appended it, where it is known.
+    pub trace: Option<TraceContext>,
 }
 
 /// Replaces the bytes of a command that names another log as its own. Such a command cannot be decided in this log.

@@ -2,6 +2,7 @@
 
 use super::error::LogError;
 use crate::domain::Breach;
+use crate::trace::TraceContext;
 use std::time::Duration;
 
 /// An event as the log holds it.
@@ -11,6 +12,8 @@ pub struct StoredEvent {
     pub seq: u64,
     /// The framed event.
     pub bytes: Vec<u8>,
+    /// The span that has appended its command, in a log that keeps it.
+    pub trace: Option<TraceContext>,
 }
 
 /// Reads committed events, from any thread. Several readers see the same events in the same order.

@@ -47,6 +47,18 @@ pub enum CommitOutcome {
     Unknown,
 }
 
+impl CommitOutcome {
+    /// The name in metrics and spans.
+    pub fn name(self) -> &'static str {
+        match self {
+            CommitOutcome::Ok => "ok",
+            CommitOutcome::Aborted => "aborted",
+            CommitOutcome::Fenced => "fenced",
+            CommitOutcome::Unknown => "unknown",
+        }
+    }
+}
+
 /// The result of a poll.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Polled {

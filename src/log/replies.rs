@@ -2,6 +2,7 @@
 
 use super::error::LogError;
 use crate::domain::ChainedEvent;
+use crate::trace::TraceContext;
 use std::time::Duration;
 
 /// An outcome on its way to the gateway that waits for it. It is sent after the commit, never before.
@@ -13,6 +14,8 @@ pub struct Reply {
     pub decided: ChainedEvent,
     /// The framed event, as its turn wrote it.
     pub bytes: Vec<u8>,
+    /// The span that sends it, when the call's spans are recorded.
+    pub trace: Option<TraceContext>,
 }
 
 /// Sends outcomes back to gateways. A reply may be lost: the partition's events show the same outcome.

@@ -13,6 +13,7 @@ pub mod recover;
 pub mod report;
 pub mod shell;
 mod stage;
+mod traced;
 pub mod withdrawal;
 
 pub use partition::{Partition, Staged};

@@ -103,7 +103,7 @@ impl Partition {
         let skipped = input_offset.saturating_sub(next);
         let cause = Cause { input_offset, skipped, command: None, unread: None };
         turn.add(Some(cause), EventBody::CommandsLost { detail: detail.to_owned() });
-        turn.finish(vec![StoredCommand { offset: input_offset, skipped, bytes: Vec::new() }])
+        turn.finish(vec![StoredCommand { offset: input_offset, skipped, bytes: Vec::new(), trace: None }])
     }
 
     /// The turn that accepts the loss of the events with sequence numbers from `from` to the last one before `until`,
@@ -176,7 +176,7 @@ impl Partition {
             let is_copy = decided.event.body.rejection().is_some_and(|r| r.reason == Reason::Duplicate);
             let stamp = decided.event.command().filter(|_| !is_copy);
             if let Some(to) = stamp.and_then(|command| command.reply_to) {
-                concluded.replies.push(Reply { to, decided, bytes: written.bytes });
+                concluded.replies.push(Reply { to, decided, bytes: written.bytes, trace: None });
             }
         }
         concluded.report.memory_bytes = state.memory_used(state.position().decided_at);

@@ -5,11 +5,13 @@ use super::checkpointer::Checkpointer;
 use super::crash;
 use super::partition::{Partition, Staged};
 use super::report::{Report, TurnReport};
+use super::traced::{TracedTurn, TurnTimes};
 use crate::domain::{Breach, Ledger, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
 use crate::log::{CommitOutcome, LogError, LogErrorKind, OwnedPartition, Polled, ReplyChannel, StoredCommand, Turn};
 use crate::replica::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionState, PartitionStatus, StatusKind};
 use crate::time::{Clock, Offset};
+use crate::trace::Tracing;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ pub struct Shell<'a, O> {
     pub checkpointer: &'a Checkpointer,
     /// Receives a report of every turn, for metrics and log lines.
     pub report: &'a dyn Report,
+    /// Receives the spans of turns with recorded commands.
+    pub tracing: &'a Tracing,
     /// After this many milliseconds without a turn the owner commits an empty one, because the log forgets silent
     /// writers. None for a log that does not forget them.
     pub tick_after_ms: Option<u64>,
@@ -207,13 +211,16 @@ impl<O: OwnedPartition> Shell<'_, O> {
     /// Commits a turn and concludes it. Answers the turn when its commit was aborted, so that it can be decided again.
     fn settle(&mut self, staged: Staged, begun: Micros) -> Result<Option<Arc<Turn>>, End> {
         let decided = self.clock.now();
+        let mut traced = TracedTurn::of(self.tracing, self.owner.partition(), &staged);
         let outcome = self.log.commit(staged.turn());
+        let committed = traced.as_ref().map(|_| self.clock.now());
         crash::point("committed");
         let again = (outcome == CommitOutcome::Aborted).then(|| staged.turn());
         if let Some(last) = staged.decided().last().filter(|_| outcome == CommitOutcome::Ok) {
             self.checkpointer.committed(last);
         }
-        let concluded = self.handle.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
+        let mut concluded =
+            self.handle.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
         crash::point("adopted");
         let now = self.clock.now();
         // After any other outcome the log may hold more than the state does. So the turn stays under way, and readers
@@ -222,7 +229,13 @@ impl<O: OwnedPartition> Shell<'_, O> {
             // The log let this owner write after that moment, so the owner had not been replaced before it.
             self.handle.turn_ends(decided, now);
         }
+        if let Some(traced) = &mut traced {
+            traced.mark(&mut concluded.replies);
+        }
         self.replies.send(concluded.replies);
+        if let (Some(traced), Some(committed)) = (traced, committed) {
+            traced.record(outcome, TurnTimes { begun, decided, committed, replied: self.clock.now() });
+        }
         let report = TurnReport {
             turn_us: now.0.saturating_sub(begun.0),
             commit_us: now.0.saturating_sub(decided.0),

@@ -121,12 +121,12 @@ impl Service {
 
     /// Appends a command and waits for its decision, until the caller's deadline.
     async fn decide(&self, body: CommandBody, context: CallContext) -> Result<Decided, Refusal> {
-        let CallContext { key, principal, timeout_ms, arrived, trace: _ } = context;
+        let CallContext { key, principal, timeout_ms, arrived, trace } = context;
         let actor = principal.name.clone();
         let is_keyed = key.is_some();
         let home = route::home(&body, self.replica().partition_count());
         let reserves = body.reservation().filter(|_| is_keyed && matches!(body, CommandBody::Reserve { .. }));
-        let refusal = match self.gateway.call(Call { body, key, actor, timeout_ms, arrived }).await {
+        let refusal = match self.gateway.call(Call { body, key, actor, timeout_ms, arrived, trace }).await {
             Ok(Outcome::Decided(event)) => match event.event.body.rejection().map(|rejection| rejection.reason) {
                 None => return Ok(Decided(event)),
                 Some(reason) => Refusal::Rejected { reason, event },

@@ -7,10 +7,10 @@ use super::clock::ClockMetrics;
 use super::memory::MemoryMetrics;
 use super::register::{counters, float_gauges, gauge, gauges, histograms, put, seconds};
 use super::sample::Samples;
+use super::spans::SpanMetrics;
 use super::watched::{Pacing, Watched};
 use crate::domain::{Breach, Law, Name};
 use crate::gateway::admission::Shed;
-use crate::log::CommitOutcome;
 use crate::owner::withdrawal;
 use crate::service::Charge;
 use parking_lot::{Mutex, RwLock};
@@ -55,6 +55,7 @@ pub struct Metrics {
 
     pub(super) turning: TurnMetrics,
     pub(super) http: HttpMetrics,
+    pub(super) spans: SpanMetrics,
 }
 
 /// What owners decide and commit, and how partitions are rebuilt.
@@ -273,6 +274,7 @@ impl Metrics {
             memory: MemoryMetrics::new(r),
             turning: TurnMetrics::new(r),
             http: HttpMetrics::new(r),
+            spans: SpanMetrics::new(r),
         };
         metrics.begin();
         metrics
@@ -315,16 +317,6 @@ impl Metrics {
         self.breaches.with_label_values(&[breach.law.id()]).inc();
         let Breach { law, partition, seq, detail } = breach;
         tracing::error!(%law, partition, seq, detail, "a law is broken: {}", law.sentence());
-    }
-}
-
-/// A turn's outcome as a label.
-pub(super) fn outcome(outcome: CommitOutcome) -> &'static str {
-    match outcome {
-        CommitOutcome::Ok => "ok",
-        CommitOutcome::Aborted => "aborted",
-        CommitOutcome::Fenced => "fenced",
-        CommitOutcome::Unknown => "unknown",
     }
 }
 

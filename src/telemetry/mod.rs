@@ -2,6 +2,7 @@
 //! that someone should wake up. The binary calls [`init`] once, which sets where lines go and in which format;
 //! libraries and tests only write lines.
 
+mod attributes;
 mod clock;
 mod http;
 mod memory;
@@ -10,9 +11,12 @@ mod register;
 mod report;
 mod sample;
 mod scrape;
+mod spans;
+mod traces;
 mod watched;
 
 pub use metrics::Metrics;
+pub use traces::TraceExport;
 pub use watched::Pace;
 
 use crate::config::LogFormat;

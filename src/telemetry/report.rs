@@ -1,7 +1,7 @@
 //! What owners report, as metrics and as the log lines that someone on call needs.
 
 use super::clock::{BACK, FORWARD};
-use super::metrics::{Metrics, outcome};
+use super::metrics::Metrics;
 use super::register::{as_gauge, as_seconds};
 use crate::domain::{Breach, EventKind};
 use crate::log::dead_letters::{DeadLetterId, Undecidable};
@@ -20,7 +20,7 @@ fn live_change(kind: EventKind) -> i64 {
 impl Report for Metrics {
     fn turn(&self, partition: u32, report: &TurnReport) {
         let label = partition.to_string();
-        let outcome = outcome(report.outcome);
+        let outcome = report.outcome.name();
         self.owner.turns.with_label_values(&[label.as_str(), outcome]).inc();
         if report.outcome != CommitOutcome::Ok {
             return tracing::warn!(partition, outcome, "a turn was not committed");

@@ -1,7 +1,7 @@
 //! Gauges that are read when someone asks for them: queues, statuses and pools. Nothing here holds a lock for longer
 //! than a bounded piece of work, and nothing here keeps a watched object alive.
 
-use super::metrics::{Metrics, outcome};
+use super::metrics::Metrics;
 use super::register::{as_gauge, as_seconds};
 use super::watched::{Pace, Pacing, Watched};
 use crate::gateway::{Gateway, PendingCounts};
@@ -19,7 +19,7 @@ impl Metrics {
                 counters.with_label_values(&[&label]);
             }
             for came in [CommitOutcome::Ok, CommitOutcome::Aborted, CommitOutcome::Fenced, CommitOutcome::Unknown] {
-                self.owner.turns.with_label_values(&[label.as_str(), outcome(came)]);
+                self.owner.turns.with_label_values(&[label.as_str(), came.name()]);
             }
         }
         let (gateway, replica) = (Arc::downgrade(gateway), Arc::downgrade(gateway.replica()));

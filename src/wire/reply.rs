@@ -30,7 +30,7 @@ record! {
 
 /// Encodes a reply, with its frame. The event is not encoded again: `bytes` are those that its turn has written.
 pub fn encode(reply: &Reply) -> Vec<u8> {
-    let Reply { to, decided, bytes } = reply;
+    let Reply { to, decided, bytes, .. } = reply;
     let record = ReplyRecord {
         to: Some(to.cast_signed()),
         digest: Some(Bytes16(decided.digest)),
@@ -51,5 +51,5 @@ pub fn decode(bytes: &[u8]) -> Result<Reply, DecodeError> {
     if decided.digest != present(record.digest, "digest")?.0 {
         return Err(DecodeError::new("the event is not the one that the digest names"));
     }
-    Ok(Reply { to: present(record.to, "to")?.cast_unsigned(), decided, bytes })
+    Ok(Reply { to: present(record.to, "to")?.cast_unsigned(), decided, bytes, trace: None })
 }

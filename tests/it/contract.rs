@@ -45,11 +45,11 @@ fn next_input_of(event: &StoredEvent) -> u64 {
 }
 
 fn event(seq: u64, next_input: u64, text: &[u8]) -> StoredEvent {
-    StoredEvent { seq, bytes: [b"#", &next_input.to_le_bytes()[..], text].concat() }
+    StoredEvent { seq, bytes: [b"#", &next_input.to_le_bytes()[..], text].concat(), trace: None }
 }
 
 fn append(sink: &dyn CommandSink, partition: u32, bytes: &[u8]) -> Result<(), AppendError> {
-    sink.append(NewCommand { partition, key: b"pool", bytes, cancels: None })
+    sink.append(NewCommand { partition, key: b"pool", bytes, cancels: None, trace: None })
 }
 
 /// An owner that decides as these tests do: one event for each input, holding the input's bytes.
@@ -244,7 +244,7 @@ fn a_claim_folds_everything_from_any_position<H: Harness>() {
         assert_eq!(owner.folded, events[from..], "from {from}");
         assert_eq!(
             owner.poll(1),
-            [StoredCommand { offset: events.len() as u64, skipped: 0, bytes: b"next".to_vec() }],
+            [StoredCommand { offset: events.len() as u64, skipped: 0, bytes: b"next".to_vec(), trace: None }],
             "from {from}"
         );
     }
@@ -259,7 +259,12 @@ fn a_fold_that_finds_a_breach_leaves_nothing_owned<H: Harness>() {
         if event.seq == 2 { Err(breach()) } else { Ok(next_input_of(&event)) }
     });
     assert_eq!((claimed.err(), seen), (Some(ClaimError::Breach(breach())), 2));
-    let turn = before.turn(vec![StoredCommand { offset: before.next_input, skipped: 0, bytes: b"late".to_vec() }]);
+    let turn = before.turn(vec![StoredCommand {
+        offset: before.next_input,
+        skipped: 0,
+        bytes: b"late".to_vec(),
+        trace: None,
+    }]);
     assert_eq!(before.commit(&turn), CommitOutcome::Fenced);
     assert_eq!(claim(&harness, 0, 0).folded, events);
 }
@@ -318,7 +323,10 @@ fn what_was_polled_and_not_committed_is_polled_again<H: Harness>() {
     append(&*sink, 0, b"e").unwrap();
     let again = claim(&harness, 0, 0).poll(4);
     let expected = [(1, "b"), (2, "c"), (3, "d"), (4, "e")];
-    assert_eq!(again, expected.map(|(offset, text)| StoredCommand { offset, skipped: 0, bytes: text.into() }));
+    assert_eq!(
+        again,
+        expected.map(|(offset, text)| StoredCommand { offset, skipped: 0, bytes: text.into(), trace: None })
+    );
 }
 
 fn a_turn_may_leave_inputs_for_later_and_have_none<H: Harness>() {
@@ -389,7 +397,7 @@ fn a_full_queue_refuses_but_keeps_places_for_what_takes_back<H: Harness>() {
     let sink = harness.sink();
     let fill = |cancels: bool| {
         let cancels = cancels.then_some(CommandId(1));
-        let command = NewCommand { partition: 0, key: b"pool", bytes: b"c", cancels };
+        let command = NewCommand { partition: 0, key: b"pool", bytes: b"c", cancels, trace: None };
         (0..).find_map(|count| sink.append(command).err().map(|error| (count, error))).unwrap()
     };
     assert!(matches!(fill(false), (1.., AppendError::Full)));

@@ -42,7 +42,7 @@ const TURNS: [(u32, u64); 7] = [(0, 1), (1, 3), (0, 900), (1, 2), (1, 1), (0, 40
 /// Commits a turn of so many events at the end of a partition and adds them to what it holds. Whether it did.
 fn commit(log: &Embedded, partition: u32, count: u64, events: &mut Vec<StoredEvent>) -> bool {
     for _ in 0..count {
-        let command = NewCommand { partition, key: b"", bytes: &[5; 90], cancels: None };
+        let command = NewCommand { partition, key: b"", bytes: &[5; 90], cancels: None, trace: None };
         log.append(command).unwrap();
     }
     let first = events.len() as u64;
@@ -53,7 +53,7 @@ fn commit(log: &Embedded, partition: u32, count: u64, events: &mut Vec<StoredEve
     let turn: Vec<_> = next
         .map(|(offset, seq)| {
             let text = format!("{partition} {seq} {}", "x".repeat((seq % 200) as usize));
-            StoredEvent { seq, bytes: [&(offset + 1).to_le_bytes(), text.as_bytes()].concat() }
+            StoredEvent { seq, bytes: [&(offset + 1).to_le_bytes(), text.as_bytes()].concat(), trace: None }
         })
         .collect();
     let outcome = owner.commit(Arc::new(turns::turn(inputs, &turn)));

@@ -96,7 +96,7 @@ fn a_turn_says_which_of_its_commands_nobody_could_decide() {
     let batch = inputs
         .into_iter()
         .zip(5..)
-        .map(|(bytes, offset)| StoredCommand { offset, skipped: if offset == 5 { 5 } else { 0 }, bytes })
+        .map(|(bytes, offset)| StoredCommand { offset, skipped: if offset == 5 { 5 } else { 0 }, bytes, trace: None })
         .collect();
     let staged = owner.decide(&state, batch, NOW);
     let turn = staged.turn();
@@ -121,7 +121,7 @@ fn the_embedded_log_reads_them_from_its_events() {
     let options = Options { partitions: Some(PARTITIONS), log_id: 7, now: NOW };
     let log = Embedded::open(dir.path(), options).unwrap();
     for bytes in [b"garbage".to_vec(), definition(&pool_of(0, PARTITIONS)), misrouted.clone()] {
-        log.append(NewCommand { partition: 0, key: b"key", bytes: &bytes, cancels: None }).unwrap();
+        log.append(NewCommand { partition: 0, key: b"key", bytes: &bytes, cancels: None, trace: None }).unwrap();
     }
     let mut owner = Owner::claim(&*log);
     assert_eq!(owner.decide(3).1, CommitOutcome::Ok);

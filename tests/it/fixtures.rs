@@ -115,7 +115,7 @@ pub fn rejection(reason: Reason) -> Rejection {
 /// Puts a command's bytes into the log.
 #[track_caller]
 pub fn append(log: &dyn CommandSink, partition: u32, bytes: &[u8]) {
-    log.append(NewCommand { partition, key: b"", bytes, cancels: None }).unwrap();
+    log.append(NewCommand { partition, key: b"", bytes, cancels: None, trace: None }).unwrap();
 }
 
 /// Two digits for each byte, in lower case.

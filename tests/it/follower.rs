@@ -17,6 +17,7 @@ use headroom::owner::follower::{EndOffsetProbe, Follower, LogEnd};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::shell::{End, Shell};
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica};
+use headroom::trace::Tracing;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -247,7 +248,7 @@ fn far_behind() -> Following {
     let log = Arc::clone(&following.world.log);
     let (handle, mut owned) = following.world.recover(0);
     let owner = handle.read(|state| Partition::claim(state, 2));
-    let malformed = NewCommand { partition: 0, key: b"", bytes: b"no command", cancels: None };
+    let malformed = NewCommand { partition: 0, key: b"", bytes: b"no command", cancels: None, trace: None };
     while log.end(0).unwrap() <= 2 * FOLLOWED_AT_ONCE as u64 {
         (0..100).for_each(|_| log.append(malformed).unwrap());
         commit_turn(&owner, &handle, &mut owned, Micros(0));
@@ -547,6 +548,7 @@ fn an_owner_that_was_stopped_in_its_turn_is_current_as_of_the_turn() {
         replies: &NoReplies,
         checkpointer: &checkpointer,
         report: &world.heard,
+        tracing: &Tracing::off(|| 7),
         tick_after_ms: None,
     };
     assert_eq!(shell.run(7), End::Closed);

@@ -399,7 +399,7 @@ fn reads_frozen_commands(file: &str, asks: Vec<CommandBody>) {
 #[test]
 fn replies() {
     let (decided, event) = recorded(EventBody::Accepted(entry(Status::Confirmed)));
-    let told = Reply { to: u64::MAX, decided, bytes: event };
+    let told = Reply { to: u64::MAX, decided, bytes: event, trace: None };
     let bytes = reply::encode(&told);
     assert_eq!(reply::decode(&bytes).unwrap(), told);
     golden("replies.hex", &[("Decided".to_owned(), hex(&bytes))]);

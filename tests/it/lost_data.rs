@@ -285,7 +285,7 @@ impl Noted {
     fn turn(&mut self, partition: u32, commands: u8) {
         for _ in 0..=commands {
             let bytes = vec![7; 40 + usize::from(commands)];
-            self.log.append(NewCommand { partition, key: b"", bytes: &bytes, cancels: None }).unwrap();
+            self.log.append(NewCommand { partition, key: b"", bytes: &bytes, cancels: None, trace: None }).unwrap();
         }
         let (owner, state, owned) = &mut self.owners[partition as usize];
         let mut batch = Vec::new();

@@ -37,7 +37,11 @@ fn reserve(number: u64, hold_ttl_ms: Option<u64>) -> Vec<u8> {
 }
 
 fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<StoredCommand> {
-    commands.into_iter().zip(0..).map(|(bytes, offset)| StoredCommand { offset, skipped: 0, bytes }).collect()
+    commands
+        .into_iter()
+        .zip(0..)
+        .map(|(bytes, offset)| StoredCommand { offset, skipped: 0, bytes, trace: None })
+        .collect()
 }
 
 /// Whoever reads the log is told why nobody can decide it, and not that it is no command.
@@ -45,7 +49,7 @@ fn records(commands: impl IntoIterator<Item = Vec<u8>>) -> Vec<StoredCommand> {
 fn a_command_of_another_log_is_told_as_such() {
     let state = PartitionState::new(0);
     let owner = Partition::claim(&state, 1);
-    let record = StoredCommand { offset: 0, skipped: 0, bytes: headroom::log::OF_ANOTHER_LOG.to_vec() };
+    let record = StoredCommand { offset: 0, skipped: 0, bytes: headroom::log::OF_ANOTHER_LOG.to_vec(), trace: None };
     let staged = owner.decide(&state, vec![record], Micros(1));
     assert_eq!(staged.decided()[0].event.body, EventBody::Malformed { detail: "asked of another log".to_owned() });
 }
@@ -81,7 +85,7 @@ fn a_turns_time_never_goes_back() {
     let owner = Partition::claim(&state, 1);
     let staged = owner.decide(&state, records([define(1)]), NOW);
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
-    let batch = vec![StoredCommand { offset: 1, skipped: 0, bytes: reserve(2, None) }];
+    let batch = vec![StoredCommand { offset: 1, skipped: 0, bytes: reserve(2, None), trace: None }];
     let staged = owner.decide(&state, batch, Micros(NOW.0 - 5_000_000));
     assert_eq!(staged.decided()[0].event.decided_at, NOW);
 }
@@ -93,7 +97,7 @@ fn offsets_without_a_command_are_skipped_by_the_next_event() {
     let owner = Partition::claim(&state, 1);
     let mut cut = reserve(2, None);
     cut.truncate(cut.len() - 1);
-    let at = |offset, skipped, bytes| StoredCommand { offset, skipped, bytes };
+    let at = |offset, skipped, bytes| StoredCommand { offset, skipped, bytes, trace: None };
     let batch = vec![at(0, 0, define(1)), at(4, 3, cut), at(5, 0, b"no command".to_vec()), at(7, 1, reserve(3, None))];
     let staged = owner.decide(&state, batch, NOW);
     let cause = |at: usize| staged.decided()[at].event.cause.clone().unwrap();
@@ -129,11 +133,11 @@ fn commands_that_are_gone_have_one_event_that_says_so() {
     assert_eq!(event.body, EventBody::CommandsLost { detail: "by hand: retention".to_owned() });
     assert_eq!(event.cause, Some(Cause { input_offset: 49, skipped: 48, command: None, unread: None }));
     // Whoever writes down where to go on reads it from the inputs.
-    assert_eq!(staged.turn().inputs, [StoredCommand { offset: 49, skipped: 48, bytes: Vec::new() }]);
+    assert_eq!(staged.turn().inputs, [StoredCommand { offset: 49, skipped: 48, bytes: Vec::new(), trace: None }]);
     let digest = state.digest();
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     assert_eq!((state.position().next_input, state.digest()), (50, digest));
-    let record = StoredCommand { offset: 50, skipped: 0, bytes: reserve(2, None) };
+    let record = StoredCommand { offset: 50, skipped: 0, bytes: reserve(2, None), trace: None };
     let staged = owner.decide(&state, vec![record], NOW);
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     assert_eq!(state.pool(&pool()).map(|pool| pool.used.clone()), Some(orders(1)));

@@ -126,7 +126,7 @@ impl Life {
         let records: Vec<_> = batch
             .iter()
             .zip(first..)
-            .map(|(bytes, offset)| StoredCommand { offset, skipped: 0, bytes: bytes.clone() })
+            .map(|(bytes, offset)| StoredCommand { offset, skipped: 0, bytes: bytes.clone(), trace: None })
             .collect();
         let staged = self.owner.decide(&self.state, records.clone(), now);
         assert_eq!(staged, self.owner.decide(&self.state, records.clone(), now), "decided twice");
@@ -146,7 +146,8 @@ impl Life {
 
     /// Decides a batch, and says of what callers are told.
     pub fn told(&mut self, batch: &[Vec<u8>], now: Micros) -> Vec<EventKind> {
-        let record = |(bytes, offset): (&Vec<u8>, u64)| StoredCommand { offset, skipped: 0, bytes: bytes.clone() };
+        let record =
+            |(bytes, offset): (&Vec<u8>, u64)| StoredCommand { offset, skipped: 0, bytes: bytes.clone(), trace: None };
         let records = batch.iter().zip(self.inputs..).map(record).collect();
         let staged = self.owner.decide(&self.state, records, now);
         let concluded = self.owner.conclude(&mut self.state, staged, CommitOutcome::Ok).unwrap();

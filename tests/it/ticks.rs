@@ -13,6 +13,7 @@ use headroom::owner::checkpointer::Checkpointer;
 use headroom::owner::shell::{End, Shell};
 use headroom::replica::{PartitionHandle, PartitionState};
 use headroom::time::Clock;
+use headroom::trace::Tracing;
 use headroom::wire;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -55,6 +56,7 @@ fn owner(
     let polls = AtomicUsize::new(0);
     // Nobody writes checkpoints.
     let (checkpointer, _) = Checkpointer::new(7);
+    let tracing = Tracing::off(|| 7);
     std::thread::scope(|scope| {
         let shell = Shell {
             log: Counted { owned, polls: &polls },
@@ -64,6 +66,7 @@ fn owner(
             replies: &NoReplies,
             checkpointer: &checkpointer,
             report: &world.heard,
+            tracing: &tracing,
             tick_after_ms,
         };
         let running = scope.spawn(|| shell.run(1));

@@ -33,7 +33,7 @@ proptest! {
     #[test]
     fn a_reply_survives_its_bytes(to: u64, original in strategies::event()) {
         let (bytes, digest) = event::encode(&original);
-        let reply = Reply { to, decided: ChainedEvent::new(original, digest), bytes };
+        let reply = Reply { to, decided: ChainedEvent::new(original, digest), bytes, trace: None };
         prop_assert_eq!(reply::decode(&reply::encode(&reply)), Ok(reply));
     }
 

@@ -13,7 +13,7 @@ use crate::api::value::{Value, quoted};
 use crate::domain::{IdempotencyKey, Micros, NameError};
 use crate::limits::DEADLINE_MAX_MS;
 use crate::service::{CallContext, ExpectedPool, Refusal, Shed, Standing};
-use crate::trace::CallTrace;
+use crate::trace::{CallTrace, Protocol, Work};
 use axum::RequestExt;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request};
@@ -80,7 +80,8 @@ pub async fn run<F: Future<Output = Answer>>(
     let method = method_name(request.method());
     let arrived = api.service().now();
     let caller = Caller::default();
-    let mut watch = Watch { api: &api, route, method, caller: &caller, trace_id: &trace_id, arrived, end: None };
+    let mut watch =
+        Watch { api: &api, route, method, caller: &caller, trace: &trace, trace_id: &trace_id, arrived, end: None };
     let answer = guarded(&trace_id, async {
         let request = read(&api, trace.clone(), arrived, route, request, &caller).await?;
         handler(Arc::clone(&api), request).await
@@ -114,6 +115,7 @@ struct Watch<'a> {
     route: Route,
     method: &'static str,
     caller: &'a Caller,
+    trace: &'a CallTrace,
     trace_id: &'a str,
     arrived: Micros,
     end: Option<(u16, &'static str, &'static str)>,
@@ -130,6 +132,8 @@ impl Drop for Watch<'_> {
         let (method, trace_id) = (self.method, self.trace_id);
         let finished = Finished { route, method, operation, principal, status, code, title, trace_id, at, took_us };
         self.api.state.metrics.request_finished(&finished);
+        let work = Work::Call { protocol: Protocol::Http, method, route, status, code };
+        self.trace.end(work, self.arrived, at);
     }
 }
 

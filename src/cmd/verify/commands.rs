@@ -186,7 +186,12 @@ impl<'a> Commands<'a> {
                 let is_place = other.is_some();
                 self.first = self.log.first(self.partition)?;
                 // The offset exists and has no record: its owner decides a command without bytes.
-                Ok((is_place && offset >= self.first).then(|| StoredCommand { offset, skipped: 0, bytes: Vec::new() }))
+                Ok((is_place && offset >= self.first).then(|| StoredCommand {
+                    offset,
+                    skipped: 0,
+                    bytes: Vec::new(),
+                    trace: None,
+                }))
             }
         }
     }

@@ -39,7 +39,8 @@ impl Shared {
     fn command(&self, partition: u32, offset: u64) -> Result<Option<StoredCommand>, LogError> {
         let end = self.committer.head(partition)?.next_input;
         let span = Span { kind: Kind::Commands, partition, from: offset, end, bytes_max: 1 };
-        let read = self.read(span, |offset, bytes| StoredCommand { offset, skipped: 0, bytes: bytes.to_vec() })?;
+        let read =
+            self.read(span, |offset, bytes| StoredCommand { offset, skipped: 0, bytes: bytes.to_vec(), trace: None })?;
         Ok(read.into_iter().next())
     }
 

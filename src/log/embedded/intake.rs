@@ -4,16 +4,24 @@
 
 use super::super::{AppendError, LogError, NewCommand, Polled, StoredCommand};
 use crate::limits::{QUEUED_ABANDONS_RESERVE, QUEUED_COMMANDS_MAX, TURN_BYTES_MAX, TURN_RECORDS_MAX};
+use crate::trace::TraceContext;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// A command that is not part of the log yet.
+#[derive(Clone)]
+struct QueuedCommand {
+    bytes: Vec<u8>,
+    trace: Option<TraceContext>,
+}
+
 #[derive(Default)]
 struct State {
     /// Handed over and not polled.
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<QueuedCommand>,
     /// Polled by the owner of this generation and not committed.
-    polled: VecDeque<Vec<u8>>,
+    polled: VecDeque<QueuedCommand>,
     generation: u64,
     closed: bool,
 }
@@ -35,7 +43,7 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn append(&self, command: NewCommand<'_>) -> Result<(), AppendError> {
-        let bytes = command.bytes.to_vec();
+        let queued = QueuedCommand { bytes: command.bytes.to_vec(), trace: command.trace.cloned() };
         let mut state = self.state.lock();
         if state.closed {
             return Err(AppendError::Closed);
@@ -44,7 +52,7 @@ impl Intake {
         if state.waiting.len() >= QUEUED_COMMANDS_MAX.saturating_sub(reserved) {
             return Err(AppendError::Full);
         }
-        state.waiting.push_back(bytes);
+        state.waiting.push_back(queued);
         drop(state);
         // Costs one atomic read unless the owner sleeps.
         self.woken.notify_all();
@@ -108,14 +116,15 @@ impl Intake {
         if state.polled.len() >= QUEUED_COMMANDS_MAX {
             return Err(LogError::internal(format!("{} commands were polled without a commit", state.polled.len())));
         }
-        let (mut records, mut bytes) = (0usize, 0usize);
+        let (mut records, mut total) = (0usize, 0usize);
         while let Some(command) = state.waiting.front() {
-            bytes = bytes.saturating_add(command.len());
-            if records > 0 && (records >= TURN_RECORDS_MAX || bytes > TURN_BYTES_MAX) {
+            total = total.saturating_add(command.bytes.len());
+            if records > 0 && (records >= TURN_RECORDS_MAX || total > TURN_BYTES_MAX) {
                 break;
             }
             records = records.saturating_add(1);
-            batch.push(StoredCommand { offset: *next, skipped: 0, bytes: command.clone() });
+            let QueuedCommand { bytes, trace } = command.clone();
+            batch.push(StoredCommand { offset: *next, skipped: 0, bytes, trace });
             *next = next.saturating_add(1);
             let command = state.waiting.pop_front();
             state.polled.extend(command);

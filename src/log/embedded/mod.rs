@@ -161,7 +161,7 @@ impl Embedded {
     pub fn commands(&self, partition: u32, from_offset: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
         let end = self.shared.committer.head(partition)?.next_input;
         let span = Span { kind: Kind::Commands, partition, from: from_offset, end, bytes_max };
-        self.shared.read(span, |offset, bytes| StoredCommand { offset, skipped: 0, bytes: bytes.to_vec() })
+        self.shared.read(span, |offset, bytes| StoredCommand { offset, skipped: 0, bytes: bytes.to_vec(), trace: None })
     }
 }
 
@@ -256,7 +256,7 @@ impl Shared {
 
     fn events(&self, partition: u32, from: u64, end: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
         let span = Span { kind: Kind::Events, partition, from, end, bytes_max };
-        self.read(span, |seq, bytes| StoredEvent { seq, bytes: bytes.to_vec() })
+        self.read(span, |seq, bytes| StoredEvent { seq, bytes: bytes.to_vec(), trace: None })
     }
 }
 

@@ -178,12 +178,12 @@ fn reopened(log: &Embedded) -> Reopened {
 /// Events whose bytes contain their place.
 fn events(partition: u32, first: u64, count: u64) -> Vec<StoredEvent> {
     let bytes = |seq: u64| [0u64, seq, u64::from(partition)].map(u64::to_le_bytes).concat().repeat(12);
-    (first..first + count).map(|seq| StoredEvent { seq, bytes: bytes(seq) }).collect()
+    (first..first + count).map(|seq| StoredEvent { seq, bytes: bytes(seq), trace: None }).collect()
 }
 
 /// A turn of those events.
 fn turn(partition: u32, first: u64, count: u64) -> Arc<Turn> {
-    let written = |StoredEvent { seq, bytes }| TurnEvent { seq, key: None, bytes };
+    let written = |StoredEvent { seq, bytes, .. }| TurnEvent { seq, key: None, bytes };
     Arc::new(Turn { events: events(partition, first, count).into_iter().map(written).collect(), ..Turn::default() })
 }
 
@@ -280,7 +280,7 @@ fn a_turn_of_which_nobody_knows_is_decided_once_when_the_log_is_opened_again() {
         let (mut owner, _) = claim(&log, 0);
         assert_eq!(owner.commit(turn(0, 0, 5)), CommitOutcome::Ok);
         for n in 0..4u8 {
-            log.append(NewCommand { partition: 0, key: b"", bytes: &[n], cancels: None }).unwrap();
+            log.append(NewCommand { partition: 0, key: b"", bytes: &[n], cancels: None, trace: None }).unwrap();
         }
         let mut inputs = Vec::new();
         owner.poll(&mut inputs, Duration::ZERO).unwrap();
@@ -459,7 +459,7 @@ fn another_version_or_window_is_refused_by_name() {
 fn the_first_command_is_polled_however_large_and_polling_alone_has_an_end() {
     let intake = Intake::default();
     let bytes = vec![1; TURN_BYTES_MAX + 1];
-    let command = |bytes| NewCommand { partition: 0, key: b"", bytes, cancels: None };
+    let command = |bytes| NewCommand { partition: 0, key: b"", bytes, cancels: None, trace: None };
     let mut next = 0;
     let mut poll = || {
         let mut batch = Vec::new();

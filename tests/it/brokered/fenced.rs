@@ -21,6 +21,7 @@ use headroom::owner::shell::{End, Shell};
 use headroom::replica::{PartitionHandle, Replica};
 use headroom::store::sled::SledStore;
 use headroom::time::{Stopwatch, SystemClock};
+use headroom::trace::Tracing;
 use headroom::wire;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -121,6 +122,7 @@ impl Process {
                 replies: &self.replies,
                 checkpointer: &checkpointer,
                 report: &heard,
+                tracing: &Tracing::off(|| 7),
                 tick_after_ms: None,
             };
             let end = shell.run(7);
@@ -162,7 +164,7 @@ fn zombie(sleeps: Sleeps) {
     let (old, new) = (Process::new(&log), Process::new(&log));
     let sink = new.kafka.producer().unwrap();
     let append = |bytes: &[u8]| {
-        sink.append(NewCommand { partition: 0, key: b"van-1", bytes, cancels: None }).unwrap();
+        sink.append(NewCommand { partition: 0, key: b"van-1", bytes, cancels: None, trace: None }).unwrap();
     };
     let [define, first, second] = commands();
     let (asleep, falls_asleep) = bounded(1);

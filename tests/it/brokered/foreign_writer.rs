@@ -98,7 +98,7 @@ fn forged(log: &Log, pool: &str, key: &str) -> (ReservationId, Vec<(TurnEvent, u
     let id = reservation_id(&pool, key);
     let command = Command { deadline, key: Some(fixtures::key(key)), ..command(1, reserve_as(&pool, id, 7)) };
     let bytes = wire::command::encode(&Command { id: CommandId(u128::from(offset)), ..command });
-    let staged = owner.decide(&state, vec![StoredCommand { offset, skipped: 0, bytes }], now);
+    let staged = owner.decide(&state, vec![StoredCommand { offset, skipped: 0, bytes, trace: None }], now);
     events.extend(staged.turn().events.iter().map(|event| (event.clone(), offset + 1)));
     owner.conclude(&mut state, staged, CommitOutcome::Ok).unwrap();
     (id, events)

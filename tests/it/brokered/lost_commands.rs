@@ -64,7 +64,7 @@ fn ask(site: &Site, count: u64) {
         let (id, key) = (CommandId(u128::from(now.0) << 64 | u128::from(n)), Some(key(&key_text)));
         let command = Command { id, key, deadline: now.plus_ms(5_000), ..command(n, reserve(&pool, &key_text)) };
         let bytes = wire::command::encode(&command);
-        sink.append(NewCommand { partition: 0, key: b"van-1", bytes: &bytes, cancels: None }).unwrap();
+        sink.append(NewCommand { partition: 0, key: b"van-1", bytes: &bytes, cancels: None, trace: None }).unwrap();
     }
     assert_eq!(sink.close(LIMIT), 0);
 }

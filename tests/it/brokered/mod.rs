@@ -31,6 +31,7 @@ pub mod service;
 mod shutdown;
 mod three_processes;
 mod topics;
+mod traces;
 mod uncommitted;
 mod unknown_schemas;
 mod unreadable_partition;

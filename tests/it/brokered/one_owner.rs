@@ -41,7 +41,7 @@ fn open(prefix: &str, log_id: u128, name: &str) -> Kafka {
 
 /// A turn of one event that decides nothing.
 fn turn(seq: u64) -> Arc<Turn> {
-    Arc::new(turns::turn(Vec::new(), &[StoredEvent { seq, bytes: vec![b'.'] }]))
+    Arc::new(turns::turn(Vec::new(), &[StoredEvent { seq, bytes: vec![b'.'], trace: None }]))
 }
 
 /// The story: two deployments serve one log under different application or environment names. If these names made the
@@ -96,7 +96,7 @@ fn what_is_asked_of_one_log_is_not_decided_by_another() {
     };
     for (log, bytes) in [(&one, b"one"), (&two, b"two"), (&one, b"one")] {
         let sink = log.producer().unwrap();
-        sink.append(NewCommand { partition: 0, key: b"pool", bytes, cancels: None }).unwrap();
+        sink.append(NewCommand { partition: 0, key: b"pool", bytes, cancels: None, trace: None }).unwrap();
         assert_eq!(sink.close(Duration::from_secs(30)), 0);
     }
     let polled = |log: &Kafka| {

@@ -153,7 +153,7 @@ fn write(place: &Place, writing: &Writing, inputs: &[Vec<u8>]) -> Kafka {
     let log = Kafka::open(place.cluster(), manifest, Framing::none(), || 1).unwrap();
     let sink = log.producer().unwrap();
     for bytes in inputs {
-        sink.append(NewCommand { partition: 0, key: b"slot", bytes, cancels: None }).unwrap();
+        sink.append(NewCommand { partition: 0, key: b"slot", bytes, cancels: None, trace: None }).unwrap();
     }
     assert_eq!(sink.close(LIMIT), 0);
     let mut owned = log.claim(0, 0, &mut |_| Ok(0)).unwrap();

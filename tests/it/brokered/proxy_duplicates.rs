@@ -39,7 +39,7 @@ fn written(log: &Log, partition: u32) -> Vec<Vec<u8>> {
 
 fn append(sink: &dyn CommandSink, partition: u32, text: &str) {
     let bytes = text.as_bytes();
-    sink.append(NewCommand { partition, key: b"pool", bytes, cancels: None }).unwrap();
+    sink.append(NewCommand { partition, key: b"pool", bytes, cancels: None, trace: None }).unwrap();
 }
 
 /// Has `a` written to partition 0 and its answer lost, after these were written to partition 1 by the same client and

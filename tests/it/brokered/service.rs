@@ -85,7 +85,12 @@ impl Log {
 
     /// A process with these roles, which are all there is of them: it owns every partition if it owns any.
     pub fn serve(&self, data_dir: &Path, roles: &str, clock: Arc<dyn Clock>) -> Server {
-        let server = Server::of(&self.config(data_dir, roles), clock);
+        self.serve_as(&self.config(data_dir, roles), roles, clock)
+    }
+
+    /// The same as it is configured.
+    pub fn serve_as(&self, config: &Config, roles: &str, clock: Arc<dyn Clock>) -> Server {
+        let server = Server::of(config, clock);
         let status = if roles.contains("owner") { PartitionStatus::Active } else { PartitionStatus::Standby };
         for handle in server.gateway.replica().partitions() {
             until("the partition is ready", || handle.status() == status);

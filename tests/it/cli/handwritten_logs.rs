@@ -81,6 +81,7 @@ impl Writing {
                 offset: input_offset,
                 skipped: 0,
                 bytes: wire::command::encode(&command),
+                trace: None,
             });
             Cause { skipped: std::mem::take(&mut self.skipped), ..Cause::of(input_offset, command.stamp()) }
         });
@@ -92,7 +93,7 @@ impl Writing {
         let offset = self.inputs.len() as u64;
         let body = CommandBody::Release { reservation: ReservationId::new(7, [1; 11]) };
         let bytes = wire::command::encode(&old_command(offset, body));
-        self.inputs.push(StoredCommand { offset, skipped: 0, bytes });
+        self.inputs.push(StoredCommand { offset, skipped: 0, bytes, trace: None });
         self.skipped += 1;
     }
 
@@ -109,12 +110,12 @@ impl Writing {
         let event = Event { partition: 0, seq, epoch: 1, prev: self.prev, decided_at: Micros(1), cause, body };
         let (bytes, digest) = wire::event::encode(&event);
         self.prev = digest;
-        self.events.push(StoredEvent { seq, bytes });
+        self.events.push(StoredEvent { seq, bytes, trace: None });
     }
 
     /// In place of the next event, bytes that are none.
     fn add_garbage(&mut self) {
-        self.events.push(StoredEvent { seq: self.events.len() as u64, bytes: b"no event".to_vec() });
+        self.events.push(StoredEvent { seq: self.events.len() as u64, bytes: b"no event".to_vec(), trace: None });
     }
 
     fn write(&self, dir: &Path) {
@@ -323,7 +324,7 @@ fn a_command_that_is_not_the_one_its_event_answers_is_found_there() {
             "seq 2: the event answers command 1, which cannot be decoded",
         ),
         (
-            |w, bytes| w.inputs.push(StoredCommand { offset: 3, skipped: 0, bytes }),
+            |w, bytes| w.inputs.push(StoredCommand { offset: 3, skipped: 0, bytes, trace: None }),
             other(3, release()),
             "seq 3: the log ends here, and holds command 3, which no event answers",
         ),

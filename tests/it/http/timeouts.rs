@@ -9,6 +9,8 @@ use headroom::gateway::admission::Shed;
 use headroom::gateway::{Call, Outcome, PendingCounts};
 use headroom::limits::{ABANDON_GRACE_MS, DEADLINE_MAX_MS};
 use headroom::log::AppendError;
+use headroom::trace::Tracing;
+use std::sync::Arc;
 
 fn told(reply: &Reply) -> (u16, String, String) {
     (reply.status, reply.code(), reply.json()["outcome"].as_str().unwrap().to_owned())
@@ -179,6 +181,7 @@ fn a_call_that_is_dropped_is_taken_back_and_one_that_is_answered_is_not() {
         actor: None,
         timeout_ms: Some(TIMEOUT_MS),
         arrived: NOW,
+        trace: Arc::new(Tracing::off(|| 7)).enter(None),
     };
     let spawn = |desk: &Desk| {
         let gateway = desk.gateway.clone();

@@ -157,7 +157,8 @@ impl Depth for Commands<'_> {
             for step in &turn.steps {
                 let bytes = wire::command::encode(&step.command);
                 let subject = step.command.body.subject();
-                let command = NewCommand { partition: 0, key: subject.record_key(), bytes: &bytes, cancels: None };
+                let command =
+                    NewCommand { partition: 0, key: subject.record_key(), bytes: &bytes, cancels: None, trace: None };
                 stage.sink.append(command).unwrap();
             }
             let decided = next_input + turn.steps.len() as u64;

@@ -32,7 +32,7 @@ impl Depth for OwnerDepth {
             }
             for step in &turn.steps {
                 let bytes = wire::command::encode(&step.command);
-                let command = NewCommand { partition, key: b"", bytes: &bytes, cancels: None };
+                let command = NewCommand { partition, key: b"", bytes: &bytes, cancels: None, trace: None };
                 world.log.append(command).unwrap();
             }
             let decided = commit_turn(&owner, &handle, &mut owned, turn.at);

@@ -39,7 +39,7 @@ impl ServiceCaller<'_> {
     async fn call(&self, command: &Command) -> Result<Decided, Refusal> {
         let service = &self.server.service;
         let principal = Arc::new(Principal { name: command.actor.clone(), roles: Roles::ALL });
-        let (key, trace) = (command.key.clone(), Tracing::off(|| 7).enter(None));
+        let (key, trace) = (command.key.clone(), Arc::new(Tracing::off(|| 7)).enter(None));
         let context = CallContext { key, principal, timeout_ms: None, arrived: service.now(), trace };
         let change = |id: &ReservationId, change| service.change_reservation(self.id(*id), change, context.clone());
         match command.body.clone() {

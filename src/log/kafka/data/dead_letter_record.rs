@@ -6,6 +6,7 @@ use super::record;
 use crate::domain::Micros;
 use crate::limits::{LETTER_BYTES_MAX, LETTER_KEY_BYTES_MAX};
 use crate::log::dead_letters::{DeadLetter, DeadLetterId, RawCommand, Resolution, Undecidable};
+use crate::trace::TraceContext;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 
 /// Partition and offset of the command.
@@ -26,6 +27,7 @@ pub(super) struct FoundCommand {
     pub(super) original: RawCommand,
     /// Bytes of the command before the cut.
     length: u64,
+    trace: Option<TraceContext>,
 }
 
 impl FoundCommand {
@@ -37,7 +39,8 @@ impl FoundCommand {
             schema: record::schema_of(message),
         };
         let length = message.payload().map_or(0, <[u8]>::len);
-        FoundCommand { original, length: u64::try_from(length).unwrap_or(u64::MAX) }
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        FoundCommand { original, length, trace: record::trace_of(message) }
     }
 
     /// The headers of its dead letter.
@@ -45,7 +48,7 @@ impl FoundCommand {
         let id = DeadLetterId { partition, offset: letter.offset }.to_string();
         let (at, length) = (letter.at.0.to_string(), self.length.to_string());
         let headers = headers(&[(ID, &id), (REASON, &letter.reason), (AT, &at), (LENGTH, &length)]);
-        record::with_schema(headers, self.original.schema)
+        record::with_trace(record::with_schema(headers, self.original.schema), self.trace.as_ref())
     }
 }
 

@@ -7,11 +7,13 @@
 //! share a topic by mistake notice before they decide. `place` or `fence` is the record's first header.
 //!
 //! Every record that we write has a header with the fingerprint of its schema: see [`crate::log::kafka::schema::framing`].
+//! Records that belong to a call have the two headers of its trace. Readers that do not know them pass over them.
 
 use crate::domain::{Breach, Law, Micros};
 use crate::log::kafka::schema::framing::{Framing, Unread, Writer, fingerprint_of};
 use crate::log::{OF_ANOTHER_LOG, StoredCommand, StoredEvent};
 use crate::time::{Stamp, Stopwatch};
+use crate::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 use crate::wire::frame::Fingerprint;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders, Timestamp};
 
@@ -117,7 +119,7 @@ pub(in crate::log::kafka) fn place(seq: u64, Decided { next_input, check }: Deci
     value[..8].copy_from_slice(&seq.to_be_bytes());
     value[8..16].copy_from_slice(&next_input.to_be_bytes());
     value[16..].copy_from_slice(&check.to_be_bytes());
-    let headers = OwnedHeaders::new_with_capacity(2).insert(Header { key: PLACE, value: Some(&value) });
+    let headers = OwnedHeaders::new_with_capacity(3).insert(Header { key: PLACE, value: Some(&value) });
     with_schema(headers, fingerprint_of(inside))
 }
 
@@ -127,6 +129,26 @@ pub(super) fn with_schema(headers: OwnedHeaders, schema: Option<Fingerprint>) ->
         Some(fingerprint) => headers.insert(Header { key: SCHEMA, value: Some(&fingerprint) }),
         None => headers,
     }
+}
+
+/// Adds the headers of the trace, if there is one.
+pub(in crate::log::kafka) fn with_trace(headers: OwnedHeaders, trace: Option<&TraceContext>) -> OwnedHeaders {
+    let Some(trace) = trace else { return headers };
+    let headers = headers.insert(Header { key: TRACEPARENT, value: Some(&trace.traceparent()) });
+    match trace.state.as_deref() {
+        Some(state) => headers.insert(Header { key: TRACESTATE, value: Some(state) }),
+        None => headers,
+    }
+}
+
+/// The trace in a record's headers; `None` without one, or when it cannot be read.
+pub(in crate::log::kafka) fn trace_of(message: &impl Message) -> Option<TraceContext> {
+    let headers = message.headers()?;
+    let text = |name: &str| {
+        let header = headers.iter().take(HEADERS_MAX).find(|header| header.key == name)?;
+        std::str::from_utf8(header.value?).ok()
+    };
+    TraceContext::read(text(TRACEPARENT)?, text(TRACESTATE))
 }
 
 /// Adds the header of the log that a command is meant for.
@@ -155,7 +177,8 @@ pub(in crate::log::kafka) fn command(
         true => OF_ANOTHER_LOG.to_vec(),
         false => read(message.payload().unwrap_or_default(), schema_of(message))?,
     };
-    Ok(StoredCommand { offset: u64::try_from(message.offset()).unwrap_or_default(), skipped: 0, bytes })
+    let (offset, trace) = (u64::try_from(message.offset()).unwrap_or_default(), trace_of(message));
+    Ok(StoredCommand { offset, skipped: 0, bytes, trace })
 }
 
 /// What the broker's clock showed when it appended the message, which was after `since`. `None` for a topic whose records
@@ -214,7 +237,7 @@ fn found_by(message: &BorrowedMessage<'_>, read: impl FnOnce(&[u8]) -> Result<Ve
         let seq = number(&place[..8]);
         let decided = Decided { next_input: number(&place[8..16]), check: number(&place[16..]) };
         return match read(bytes) {
-            Ok(bytes) => EventRecord::Event(StoredEvent { seq, bytes }, decided),
+            Ok(bytes) => EventRecord::Event(StoredEvent { seq, bytes, trace: trace_of(message) }, decided),
             Err(why) => EventRecord::Unread(why),
         };
     }
@@ -247,7 +270,7 @@ mod tests {
     use super::*;
 
     fn event(seq: u64) -> EventRecord {
-        EventRecord::Event(StoredEvent { seq, bytes: Vec::new() }, Decided::default())
+        EventRecord::Event(StoredEvent { seq, bytes: Vec::new(), trace: None }, Decided::default())
     }
 
     fn fence(log_id: u128) -> EventRecord {

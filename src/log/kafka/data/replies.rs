@@ -72,6 +72,7 @@ impl ReplyChannel for Replies {
             let to = reply.to;
             let inside = wire::reply::encode(&reply);
             let headers = record::with_schema(OwnedHeaders::new(), fingerprint_of(&inside));
+            let headers = record::with_trace(headers, reply.trace.as_ref());
             let bytes = self.framing.outgoing(inside);
             let key = to.to_be_bytes();
             let partition = u32::try_from(to % self.partitions).unwrap_or_default();
@@ -104,7 +105,7 @@ impl ReplyReader for GatewayReplies {
             let (payload, schema) = (message.payload().unwrap_or_default(), record::schema_of(&message));
             let read = self.framing.incoming(payload, schema, Writer::Anyone).map_err(|why| why.to_string());
             match read.and_then(|bytes| wire::reply::decode(&bytes).map_err(|error| error.to_string())) {
-                Ok(reply) => replies.push(reply),
+                Ok(reply) => replies.push(Reply { trace: record::trace_of(&message), ..reply }),
                 Err(error) => {
                     tracing::warn!(%error, "a reply cannot be read; the gateway will find the committed event")
                 }

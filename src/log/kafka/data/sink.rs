@@ -19,6 +19,7 @@ use crate::log::kafka::schema::framing::{Framing, fingerprint_of};
 use crate::log::{AppendError, CommandProducer, CommandSink, LogError, NewCommand};
 use crate::threads;
 use crate::time::{Stopwatch, pause};
+use crate::trace::TraceContext;
 use crate::wire::frame::Fingerprint;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select};
 use parking_lot::{Mutex, RwLock};
@@ -39,6 +40,8 @@ const GATHER: Duration = Duration::from_millis(3);
 /// sends nothing more of that partition, and meanwhile its thread spins on what it was given: it would take a core from the
 /// brokers that it waits for.
 const IN_FLIGHT_ROOM: usize = 4;
+/// Headers of a command, as many as it can have: log, schema, and those of the trace.
+const HEADERS: usize = 4;
 /// Time between two looks for Abandons that were not delivered.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -49,6 +52,7 @@ struct QueuedCommand {
     /// The schema of the bytes, for the record's header.
     schema: Option<Fingerprint>,
     cancels: Option<CommandId>,
+    trace: Option<TraceContext>,
 }
 
 type OnAbandonDurable = Box<dyn Fn(CommandId) + Send + Sync>;
@@ -164,10 +168,11 @@ impl CommandSink for Sink {
         if !progress.hand_over(|waiting, own| is_full(is_abandon, waiting, own)) {
             return Err(AppendError::Full);
         }
-        let NewCommand { partition, key, bytes, cancels } = command;
+        let NewCommand { partition, key, bytes, cancels, trace } = command;
         let schema = fingerprint_of(bytes);
         let bytes = common.framing.outgoing(bytes.to_vec());
-        let queued = self.queue.try_send(QueuedCommand { partition, key: key.to_vec(), bytes, schema, cancels });
+        let (key, trace) = (key.to_vec(), trace.cloned());
+        let queued = self.queue.try_send(QueuedCommand { partition, key, bytes, schema, cancels, trace });
         queued.map_err(|error| {
             progress.arrived(None);
             match error {
@@ -213,8 +218,8 @@ impl ProducerContext for Delivery {
         if result.is_err() && cancels.is_some() {
             let copy = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
             let (key, bytes) = (copy(message.key()), copy(message.payload()));
-            let (schema, cancels) = (record::schema_of(message), *cancels);
-            return self.0.again.lock().push(QueuedCommand { partition, key, bytes, schema, cancels });
+            let (schema, cancels, trace) = (record::schema_of(message), *cancels, record::trace_of(message));
+            return self.0.again.lock().push(QueuedCommand { partition, key, bytes, schema, cancels, trace });
         }
         let offset = result.as_ref().ok().and_then(|message| u64::try_from(message.offset()).ok());
         if let Some(progress) = self.0.progress.get(partition as usize) {
@@ -333,14 +338,13 @@ impl Work {
     }
 
     fn try_send(&self, command: &QueuedCommand) -> Result<(), KafkaError> {
+        let headers = record::with_log(OwnedHeaders::new_with_capacity(HEADERS), self.common.log_id);
+        let headers = record::with_trace(record::with_schema(headers, command.schema), command.trace.as_ref());
         let record = BaseRecord::with_opaque_to(&self.common.cluster.topics.commands, Box::new(command.cancels))
             .partition(number(command.partition))
             .key(command.key.as_slice())
             .payload(command.bytes.as_slice())
-            .headers(record::with_schema(
-                record::with_log(OwnedHeaders::new_with_capacity(2), self.common.log_id),
-                command.schema,
-            ));
+            .headers(headers);
         self.producer.send(record).map_err(|(error, _)| error)
     }
 }

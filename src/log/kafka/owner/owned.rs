@@ -231,7 +231,8 @@ impl Owned {
         turn.events.iter().enumerate().map(move |(i, TurnEvent { seq, key, bytes })| {
             let input = i.checked_sub(timers).and_then(|i| turn.inputs.get(i));
             let decided = input.map_or(self.decided, |input| self.decided_with(input));
-            let headers = record::place(*seq, decided, bytes);
+            let trace = input.and_then(|input| input.trace.as_ref());
+            let headers = record::with_trace(record::place(*seq, decided, bytes), trace);
             let bytes = self.context().framing.outgoing(bytes.clone());
             TxnRecord { headers, pool: key.clone(), bytes: Some(bytes) }
         })

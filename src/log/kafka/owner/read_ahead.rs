@@ -4,6 +4,7 @@
 use crate::log::StoredCommand;
 use crate::log::kafka::data::record;
 use crate::log::kafka::schema::framing::{Framing, Unread, Writer};
+use crate::trace::TraceContext;
 use crate::wire::frame::Fingerprint;
 use rdkafka::message::{BorrowedMessage, Message};
 
@@ -12,7 +13,7 @@ pub(super) enum ReadAhead {
     /// It can be decided.
     Read(StoredCommand),
     /// It cannot be read yet: its bytes as the cluster has them, and why.
-    Unread { offset: u64, bytes: Vec<u8>, schema: Option<Fingerprint>, why: Unread },
+    Unread { offset: u64, bytes: Vec<u8>, schema: Option<Fingerprint>, trace: Option<TraceContext>, why: Unread },
 }
 
 impl ReadAhead {
@@ -23,7 +24,8 @@ impl ReadAhead {
             Err(why) => {
                 let offset = u64::try_from(message.offset()).unwrap_or_default();
                 let bytes = message.payload().unwrap_or_default().to_vec();
-                ReadAhead::Unread { offset, bytes, schema: record::schema_of(message), why }
+                let (schema, trace) = (record::schema_of(message), record::trace_of(message));
+                ReadAhead::Unread { offset, bytes, schema, trace, why }
             }
         }
     }
@@ -47,10 +49,12 @@ impl ReadAhead {
     pub(in crate::log::kafka) fn again(self, framing: &Framing) -> ReadAhead {
         match self {
             ReadAhead::Read(_) => self,
-            ReadAhead::Unread { offset, bytes, schema, .. } => match framing.incoming(&bytes, schema, Writer::Anyone) {
-                Ok(bytes) => ReadAhead::Read(StoredCommand { offset, skipped: 0, bytes }),
-                Err(why) => ReadAhead::Unread { offset, bytes, schema, why },
-            },
+            ReadAhead::Unread { offset, bytes, schema, trace, .. } => {
+                match framing.incoming(&bytes, schema, Writer::Anyone) {
+                    Ok(bytes) => ReadAhead::Read(StoredCommand { offset, skipped: 0, bytes, trace }),
+                    Err(why) => ReadAhead::Unread { offset, bytes, schema, trace, why },
+                }
+            }
         }
     }
 }
