@@ -287,6 +287,12 @@ pub const HTTP_HEADERS_MAX: usize = 64;
 pub const HTTP_HEAD_TIMEOUT_MS: u64 = 5_000;
 /// How long a connection may be idle between two requests, or take no bytes of an answer, in milliseconds.
 pub const HTTP_IDLE_TIMEOUT_MS: u64 = 60_000;
+/// The sampled access log has a line for one of this many calls that were done.
+pub const ACCESS_ONE_OF: u64 = 1_000;
+/// Most lines of the access log that wait for standard error; about 3 MiB of memory. Further ones are only counted.
+pub const ACCESS_LINES_WAITING_MAX: usize = 8_192;
+/// Longest wait at the end of a process for the lines of the access log that wait, in milliseconds.
+pub const ACCESS_FLUSH_MS: u64 = 500;
 /// Most log lines per second about failed requests of one problem code; further ones are only counted.
 pub const LOGGED_REFUSALS_PER_SECOND: u32 = 10;
 /// Time a client has to send a request's body, in milliseconds.

@@ -3,10 +3,12 @@
 //! [`Denied`] into its own words. What each role may do is said by the edge's table of endpoints.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod act;
 pub mod oidc;
 mod quota;
 mod role;
 
+pub use act::{AUDIT_LOG, Act};
 pub use quota::{Quota, Rate, Rates};
 pub use role::{Role, Roles};
 

@@ -1,7 +1,8 @@
 //! Who makes a call, and whether it may: asked alike by every edge, before anything of the call is read but its head.
 
 use super::operation::{Allowed, Operation};
-use crate::access::{Access, Credentials, Denied, Principal, Roles};
+use crate::access::{Access, Act, Credentials, Denied, Principal, Roles};
+use crate::domain::Name;
 use crate::limits::AUTHORIZATION_BYTES_MAX;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -65,13 +66,19 @@ pub fn identified(
     access.principal(Credentials { authorization, certificate }).map_err(Refused::Denied)
 }
 
-/// Refuses an operation that the principal has no role for.
+/// Refuses an operation that the principal has no role for. The audit log names who has tried what planners and operators do.
 ///
 /// # Errors
 /// [`Refused::Forbidden`].
 pub fn permitted(operation: Operation, principal: &Principal) -> Result<(), Refused> {
     match operation.allowed() {
-        Allowed::Roles(roles) if !principal.roles.meet(roles) => Err(Refused::Forbidden(operation, roles)),
+        Allowed::Roles(roles) if !principal.roles.meet(roles) => {
+            if operation.is_audited() {
+                let principal = principal.name.as_ref().map(Name::as_str);
+                Act { principal, operation: operation.name(), outcome: "forbidden", ..Act::default() }.log();
+            }
+            Err(Refused::Forbidden(operation, roles))
+        }
         _ => Ok(()),
     }
 }

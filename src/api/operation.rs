@@ -75,6 +75,14 @@ impl Operation {
             | Operation::SetClock => None,
         }
     }
+
+    /// Whether only planners or operators may call it: an attempt of somebody else is worth a line of the audit log.
+    pub const fn is_audited(self) -> bool {
+        match self.allowed() {
+            Allowed::Everybody => false,
+            Allowed::Roles(roles) => !roles.meet(Roles::of(&[Role::Checkout, Role::Viewer, Role::Metrics])),
+        }
+    }
 }
 
 const fn only(roles: &[Role]) -> Allowed {

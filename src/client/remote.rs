@@ -100,12 +100,12 @@ impl Remote {
 
 /// The URL of a server: a scheme, a host, and perhaps a port.
 fn base(url: &str) -> Result<Url, String> {
+    if url.contains('@') {
+        // The text is not repeated: it may hold a password, also when it is no URL.
+        return Err("the URL of a server holds no user and no password: give a token".to_owned());
+    }
     let parsed = Url::parse(url).map_err(|error| format!("{url}: {error}"))?;
     let wrong = match parsed.scheme() {
-        "http" | "https" if !parsed.username().is_empty() || parsed.password().is_some() => {
-            // The text is not repeated: it holds a password.
-            return Err("the URL of a server holds no user and no password: give a token".to_owned());
-        }
         "http" | "https" if parsed.path() != "/" || parsed.query().is_some() || parsed.fragment().is_some() => {
             "the URL of a server ends after its port"
         }

@@ -48,6 +48,16 @@ impl Action {
             Action::Skip { flags, .. } => flags.load(),
         }
     }
+
+    /// What an operator does by it, and what it is about; `None` when it only reads.
+    pub(super) fn act(&self) -> Option<(&'static str, String)> {
+        match self {
+            Action::Check(_) => None,
+            Action::Skip { partition, reason, .. } => {
+                Some(("commands skip", format!("partition {partition}: {reason}")))
+            }
+        }
+    }
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {

@@ -63,6 +63,15 @@ impl Action {
             Action::Show(one) | Action::Retry(one) | Action::Discard(one) => one.flags.load(),
         }
     }
+
+    /// What an operator does by it, and what it is about; `None` when it only reads.
+    pub(super) fn act(&self) -> Option<(&'static str, String)> {
+        match self {
+            Action::List { .. } | Action::Show(_) => None,
+            Action::Retry(one) => Some(("dead-letters retry", one.id.to_string())),
+            Action::Discard(one) => Some(("dead-letters discard", one.id.to_string())),
+        }
+    }
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {

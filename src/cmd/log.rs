@@ -44,6 +44,12 @@ impl Action {
             Action::AcceptLoss { flags, .. } => flags.load(),
         }
     }
+
+    /// What an operator does by it, and what it is about.
+    pub(super) fn act(&self) -> (&'static str, String) {
+        let Action::AcceptLoss { log, because, .. } = self;
+        ("log accept-loss", format!("log {log:032x}: {because}"))
+    }
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {

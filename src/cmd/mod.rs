@@ -18,6 +18,7 @@ mod shared;
 mod topics;
 mod verify;
 
+use crate::access::Act;
 use crate::log::{LogError, LogErrorKind};
 use crate::telemetry;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -205,6 +206,40 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
+impl Command {
+    /// What an operator does by this command, and what it is about; `None` for one that only reads. What a running server
+    /// does for a command stands in the audit log of the server.
+    fn act(&self) -> Option<(&'static str, String)> {
+        match self {
+            Command::Rebuild(_) => Some(("rebuild", String::new())),
+            Command::Commands(action) => action.act(),
+            Command::DeadLetters(action) => action.act(),
+            Command::Log(action) => Some(action.act()),
+            Command::Topics(action) => action.act(),
+            Command::Schemas(action) => action.act(),
+            Command::Serve(_)
+            | Command::Demo(_)
+            | Command::Verify { .. }
+            | Command::Cat { .. }
+            | Command::Config(_)
+            | Command::Client(_)
+            | Command::Clock(_) => None,
+        }
+    }
+}
+
+/// Logs what an operator has done by a command, and how it ended.
+fn log_act((operation, about): &(&'static str, String), ended: &Result<Verdict, Failure>) {
+    let user = format!("uid {}", rustix::process::getuid().as_raw());
+    let outcome = match ended {
+        Ok(Verdict::Fine) => "ok",
+        Ok(Verdict::Wrong) | Err(Failure::Wrong(_)) => "wrong",
+        Err(_) => "failed",
+    };
+    let about = Some(about.as_str()).filter(|about| !about.is_empty());
+    Act { principal: Some(&user), operation, about, outcome, ..Act::default() }.log();
+}
+
 fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let command = cli.command.unwrap_or(Command::Serve(cli.serve));
     let config = match &command {
@@ -223,7 +258,8 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     telemetry::init(config.log_format, &config.log_level).map_err(Failure::Unusable)?;
     // Buffered, because cat prints millions of lines. Commands whose output is to be seen at once flush it.
     let out = &mut BufWriter::new(io::stdout().lock());
-    let verdict = match command {
+    let act = command.act();
+    let ended = match command {
         Command::Serve(_) => serve::run(&config, out),
         Command::Verify { json, .. } => verify::run(&config, json, out),
         Command::Cat { what, .. } => cat::run(&config, what, out),
@@ -237,7 +273,11 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Topics(action) => topics::run(&config, &action, out),
         Command::Schemas(action) => schemas::run(&config, &action, out),
         Command::Config(_) => config::run(&config, out),
-    }?;
+    };
+    if let Some(act) = &act {
+        log_act(act, &ended);
+    }
+    let verdict = ended?;
     match out.flush().map_err(Failure::from) {
         // A reader that has closed the output still gets the exit code.
         Ok(()) | Err(Failure::Closed) => Ok(verdict),

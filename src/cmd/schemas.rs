@@ -27,6 +27,11 @@ impl Action {
         let (Action::Check(flags) | Action::Register(flags)) = self;
         flags.load()
     }
+
+    /// What an operator does by it, and what it is about; `None` when it only reads.
+    pub(super) fn act(&self) -> Option<(&'static str, String)> {
+        matches!(self, Action::Register(_)).then(|| ("schemas register", String::new()))
+    }
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {

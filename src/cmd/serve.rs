@@ -28,7 +28,8 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
     let ended = runtime.block_on(async {
         let cannot = |error| Failure::Unusable(format!("cannot listen for signals: {error}"));
         let mut interrupts = Signals::interrupts().map_err(cannot)?;
-        let app = App::start(config, Arc::new(SystemClock::new()), Arc::new(Metrics::new())).await;
+        let metrics = Arc::new(Metrics::new().access_log(config.access_log));
+        let app = App::start(config, Arc::new(SystemClock::new()), metrics).await;
         let app = app.map_err(cannot_start)?;
         // With port 0 this line tells the port. Nobody has to read it: a closed output is no error.
         let address = app.address();

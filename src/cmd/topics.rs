@@ -45,6 +45,11 @@ impl Action {
             Action::Acls(flags) => flags.load(),
         }
     }
+
+    /// What an operator does by it, and what it is about; `None` when it only reads.
+    pub(super) fn act(&self) -> Option<(&'static str, String)> {
+        matches!(self, Action::Apply(_)).then(|| ("topics apply", String::new()))
+    }
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {

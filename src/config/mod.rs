@@ -32,6 +32,17 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which calls get a line of the access log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessLog {
+    /// No call has a line.
+    Off,
+    /// Calls that were refused have one, up to a bounded number in a second, and some of the others.
+    Sampled,
+    /// Every call has a line.
+    All,
+}
+
 /// Levels of log lines, from none to all of them.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
@@ -50,6 +61,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The log lines that are written: a level, or directives in the syntax of `tracing`.
     pub log_level: String,
+    /// Which calls get a line of the access log.
+    pub access_log: AccessLog,
     /// Where spans are sent; `None` when none are recorded.
     pub traces: Option<Traces>,
     /// The deadline of a call without `Request-Timeout-Ms`, in milliseconds, 1 to [`DEADLINE_MAX_MS`].
@@ -115,6 +128,7 @@ impl Config {
         let partitions = checking.optional(Setting::Partitions, |text| number(text, 1..=PARTITIONS_MAX));
         let log_format = checking.setting(Setting::LogFormat, log_format);
         let log_level = checking.setting(Setting::LogLevel, log_level);
+        let access_log = checking.setting(Setting::AccessLog, access_log);
         let traces = traces::check(&mut checking);
         let deadline = checking.setting(Setting::DeadlineDefaultMs, |text| number(text, 1..=DEADLINE_MAX_MS));
         let hosts = checking.optional(Setting::Hosts, hosts).unwrap_or_default();
@@ -126,11 +140,11 @@ impl Config {
         let quota = quota::check(&mut checking);
         let kafka = kafka::check(&mut checking);
         let problems = checking.problems;
-        match (listen, data_dir, log_format, log_level, deadline, auth.zip(open)) {
+        match (listen, data_dir, log_format.zip(access_log), log_level, deadline, auth.zip(open)) {
             (
                 Some(listen),
                 Some(data_dir),
-                Some(log_format),
+                Some((log_format, access_log)),
                 Some(log_level),
                 Some(deadline_default_ms),
                 Some((auth, open)),
@@ -143,6 +157,7 @@ impl Config {
                     kafka,
                     log_format,
                     log_level,
+                    access_log,
                     traces,
                     deadline_default_ms,
                     hosts,
@@ -192,7 +207,7 @@ impl Checking<'_> {
         let given = self.given.get(&setting)?;
         check(&given.text)
             .map_err(|what| {
-                let shown = if setting.kind() == Kind::Secret { "(secret)".to_owned() } else { quoted(&given.text) };
+                let shown = shown(setting, &given.text);
                 let detail = format!("{} = {shown} {what}", setting.name());
                 self.problems.push(Problem { source: given.source.clone(), detail });
             })
@@ -261,6 +276,15 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
+fn access_log(text: &str) -> Result<AccessLog, String> {
+    match text {
+        "off" => Ok(AccessLog::Off),
+        "sampled" => Ok(AccessLog::Sampled),
+        "all" => Ok(AccessLog::All),
+        _ => Err("is neither off, sampled nor all".to_owned()),
+    }
+}
+
 /// Checks a log filter. It is stricter than the filter's own parser, which takes a misspelt level for a module's name and
 /// then writes no other lines.
 fn log_level(text: &str) -> Result<String, String> {
@@ -277,6 +301,11 @@ fn log_level(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("is not a level ({}), or module=level, separated by commas", LEVELS.join(", ")))
+}
+
+/// A wrong value in a message. What has an `@` may be an address with a password before it, so it is left out like a secret.
+fn shown(setting: Setting, text: &str) -> String {
+    if setting.kind() == Kind::Secret || text.contains('@') { "(secret)".to_owned() } else { quoted(text) }
 }
 
 /// The text as a TOML basic string.

@@ -2,8 +2,9 @@
 //! command line, `headroom config` and the documentation show these texts.
 
 use crate::limits::{
-    DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, MIN_IN_SYNC_DEFAULT, PARTITIONS_DEFAULT, PARTITIONS_MAX,
-    REGISTRY_TIMEOUT_DEFAULT_MS, REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_DEFAULT,
+    ACCESS_ONE_OF, DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, LOGGED_REFUSALS_PER_SECOND, MIN_IN_SYNC_DEFAULT,
+    PARTITIONS_DEFAULT, PARTITIONS_MAX, REGISTRY_TIMEOUT_DEFAULT_MS, REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS,
+    REPLICATION_DEFAULT,
 };
 use std::fmt;
 
@@ -90,6 +91,11 @@ settings! {
         "format of log lines: text, or json (one object a line)";
     LogLevel = "log_level", "--log-level", Some(&"info"), Kind::Text("LEVEL"),
         "log lines to write: off, error, warn, info, debug or trace, or module=level, separated by commas";
+    AccessLog = "access_log", "--access-log", Some(&"sampled"), Kind::Text("WHICH"),
+        format_args!(
+            "calls that get a log line: off; sampled, which is all that were refused, up to {LOGGED_REFUSALS_PER_SECOND} a \
+             second of each code, and one of {ACCESS_ONE_OF} of the others; or all"
+        );
     OtlpEndpoint = "otlp_endpoint", "--otlp-endpoint", None, Kind::Text("URL"),
         "OpenTelemetry collector that gets spans over gRPC, like http://127.0.0.1:4317; without one nothing is recorded";
     TraceSampleRatio = "trace_sample_ratio", "--trace-sample-ratio", Some(&"0.01"), Kind::Text("RATIO"),

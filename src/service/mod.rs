@@ -4,6 +4,7 @@
 //! protocol, a header or a status number.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod acts;
 mod change;
 pub mod fresh;
 pub mod health;

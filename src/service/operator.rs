@@ -2,8 +2,12 @@
 //! committed events, digests of states, and setting clocks back. The edge decides who may call this.
 
 use super::Service;
-use crate::domain::Digest;
+use crate::access::{Act, Principal};
+use crate::domain::{Digest, Name};
 use crate::replica::{ClockRequest, PartitionHandle};
+use crate::time::Shown;
+use crate::trace::CallTrace;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -38,7 +42,7 @@ pub struct StateSummary {
 }
 
 /// The result of setting the clock of one partition.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClockAnswer {
     /// The owner answered.
     Answered(ClockSetOutcome),
@@ -46,6 +50,20 @@ pub enum ClockAnswer {
     NotOwned,
     /// The owner did not answer in time.
     Late,
+}
+
+impl ClockAnswer {
+    /// The stable name of the answer.
+    pub fn code(self) -> &'static str {
+        match self {
+            ClockAnswer::Answered(ClockSetOutcome::Done { .. }) => "set",
+            ClockAnswer::Answered(ClockSetOutcome::NotAhead) => "not_ahead",
+            ClockAnswer::Answered(ClockSetOutcome::Busy) => "busy",
+            ClockAnswer::Answered(ClockSetOutcome::NotCommitted) => "not_committed",
+            ClockAnswer::NotOwned => "not_owned",
+            ClockAnswer::Late => "no_answer",
+        }
+    }
 }
 
 impl Service {
@@ -88,25 +106,67 @@ impl Service {
     }
 
     /// Sets back the clock of every partition that this process owns and that is ahead. Answers in order of partitions.
-    pub async fn set_clocks(&self, because: &str) -> Vec<ClockAnswer> {
-        let asked: Vec<_> = self.replica().partitions().map(|handle| ask_to_set_clock(handle, because)).collect();
-        let mut answers = Vec::with_capacity(asked.len());
-        for answer in asked {
-            answers.push(match tokio::time::timeout(SET_CLOCK_LIMIT, answer).await {
+    pub async fn set_clocks(&self, because: &str, principal: &Arc<Principal>, trace: &CallTrace) -> Vec<ClockAnswer> {
+        let asked = Arc::new(Asked::by(principal, trace));
+        let handles = self.replica().partitions();
+        let waiting: Vec<_> = handles.map(|handle| (handle.id(), ask_to_set_clock(handle, because, &asked))).collect();
+        let mut answers = Vec::with_capacity(waiting.len());
+        for (partition, answer) in waiting {
+            let answer = match tokio::time::timeout(SET_CLOCK_LIMIT, answer).await {
                 Ok(Ok(setting)) => ClockAnswer::Answered(setting),
                 Ok(Err(_)) => ClockAnswer::NotOwned,
                 Err(_) => ClockAnswer::Late,
-            });
+            };
+            // What an owner has answered is logged already, also when the caller has left.
+            if !matches!(answer, ClockAnswer::Answered(_)) {
+                clock_set(&asked, because, partition, answer);
+            }
+            answers.push(answer);
         }
         answers
     }
 }
 
-fn ask_to_set_clock(handle: &PartitionHandle, because: &str) -> oneshot::Receiver<ClockSetOutcome> {
+/// Who has asked, and in which trace.
+struct Asked {
+    principal: Arc<Principal>,
+    trace_id: String,
+}
+
+impl Asked {
+    fn by(principal: &Arc<Principal>, trace: &CallTrace) -> Asked {
+        Asked { principal: Arc::clone(principal), trace_id: trace.to_string() }
+    }
+}
+
+/// An operator has asked for the partition's clock to be set back, and this came of it.
+fn clock_set(asked: &Asked, because: &str, partition: u32, answer: ClockAnswer) {
+    let (outcome, changed, seq) = match answer {
+        ClockAnswer::Answered(ClockSetOutcome::Done { seq, from, to }) => {
+            ("ok", Some(format!("time: {} -> {}", Shown(from), Shown(to))), Some(seq))
+        }
+        other => (other.code(), None, None),
+    };
+    let act = Act {
+        principal: asked.principal.name.as_ref().map(Name::as_str),
+        operation: "set_clock",
+        about: Some(because),
+        outcome,
+        changed: changed.as_deref(),
+        partition: Some(partition),
+        seq,
+        trace_id: Some(&asked.trace_id),
+    };
+    act.log();
+}
+
+fn ask_to_set_clock(handle: &PartitionHandle, because: &str, asked: &Arc<Asked>) -> oneshot::Receiver<ClockSetOutcome> {
     let (told, answer) = oneshot::channel();
+    let (partition, asked, reason) = (handle.id(), Arc::clone(asked), because.to_owned());
     handle.ask_to_set_clock(ClockRequest {
         because: because.to_owned(),
         told: Box::new(move |setting| {
+            clock_set(&asked, &reason, partition, ClockAnswer::Answered(setting));
             // The caller may have given up.
             let _ = told.send(setting);
         }),

@@ -1,5 +1,6 @@
 //! Defining and changing pools.
 
+use super::acts::PlannersAct;
 use super::{CallContext, Decided, Refusal, Service};
 use crate::domain::{CommandBody, Edit, Mode, PoolChange, PoolId, PoolSpec, RuleChange};
 
@@ -26,16 +27,17 @@ impl Service {
         expected: Option<ExpectedPool>,
         context: CallContext,
     ) -> Result<Decided, Refusal> {
+        let act = PlannersAct::begin(self.replica(), "define_pool", &pool, &context);
         let expected_version = match expected {
             None => None,
             Some(ExpectedPool::Version(version)) => Some(version),
             Some(ExpectedPool::Absent) => Some(0),
-            Some(ExpectedPool::Present) => {
-                self.require_pool(&pool).await?;
-                None
-            }
+            Some(ExpectedPool::Present) => match self.require_pool(&pool).await {
+                Ok(()) => None,
+                Err(refusal) => return act.end(Err(refusal)),
+            },
         };
-        self.decide(CommandBody::DefinePool { pool, spec, expected_version }, context).await
+        act.end(self.decide(CommandBody::DefinePool { pool, spec, expected_version }, context).await)
     }
 
     /// Refuses a pool that does not exist. Pools are never removed, so a pool that exists still exists when the command
@@ -62,6 +64,7 @@ impl Service {
         expected_version: Option<u64>,
         context: CallContext,
     ) -> Result<Decided, Refusal> {
+        let act = PlannersAct::begin(self.replica(), "change_pool", &pool, &context);
         let body = match change {
             PoolChange { limits: Some(limits), areas: None, window: Edit::Keep, labels, mode: None, rules }
                 if labels.is_empty() && rules == RuleChange::default() =>
@@ -70,7 +73,7 @@ impl Service {
             }
             change => CommandBody::ChangePool { pool, change, expected_version },
         };
-        self.decide(body, context).await
+        act.end(self.decide(body, context).await)
     }
 
     /// Opens, pauses or closes a pool.
@@ -84,6 +87,7 @@ impl Service {
         expected_version: Option<u64>,
         context: CallContext,
     ) -> Result<Decided, Refusal> {
-        self.decide(CommandBody::SetMode { pool, mode, expected_version }, context).await
+        let act = PlannersAct::begin(self.replica(), "set_mode", &pool, &context);
+        act.end(self.decide(CommandBody::SetMode { pool, mode, expected_version }, context).await)
     }
 }

@@ -3,12 +3,14 @@
 //! only the first few that exceed their quota have a label.
 //! Call sites call functions; no name or label is written anywhere else.
 
+use super::access_log::AccessLines;
 use super::clock::ClockMetrics;
+use super::lines::LEFT_OUT;
 use super::memory::MemoryMetrics;
 use super::register::{counters, float_gauges, gauge, gauges, histograms, put, seconds};
-use super::sample::Samples;
 use super::spans::SpanMetrics;
 use super::watched::{Pacing, Watched};
+use crate::config::AccessLog;
 use crate::domain::{Breach, Law, Name};
 use crate::gateway::admission::Shed;
 use crate::owner::withdrawal;
@@ -17,7 +19,6 @@ use parking_lot::{Mutex, RwLock};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 
 /// Reason of a withdrawal: the cluster is too far for turns to fit callers' deadlines.
 const FAR: &str = "far";
@@ -35,9 +36,7 @@ pub struct Metrics {
     registry: Registry,
     pub(super) watched: RwLock<Option<Watched>>,
     pub(super) pace: RwLock<Option<Pacing>>,
-    pub(super) samples: Mutex<Samples>,
-    /// Whether there are requests without a log line that no other line has counted yet.
-    pub(super) has_left_out: AtomicBool,
+    pub(super) access: AccessLines,
 
     pub(super) owner: OwnerMetrics,
     breaches: IntCounterVec,
@@ -232,6 +231,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         let r = &Registry::new();
         put(r, ProcessCollector::for_self());
+        put(r, LEFT_OUT.clone());
         gauges(r, "headroom_build_info", "Always 1; the label says which version runs.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
@@ -239,8 +239,7 @@ impl Metrics {
             registry: r.clone(),
             watched: RwLock::new(None),
             pace: RwLock::new(None),
-            samples: Mutex::default(),
-            has_left_out: AtomicBool::new(false),
+            access: AccessLines::new(AccessLog::Sampled),
             owner: OwnerMetrics::new(r),
             breaches: counters(
                 r,
@@ -278,6 +277,12 @@ impl Metrics {
         };
         metrics.begin();
         metrics
+    }
+
+    /// Replaces which calls get a line of the access log; without it, some do.
+    #[must_use]
+    pub fn access_log(self, which: AccessLog) -> Metrics {
+        Metrics { access: AccessLines::new(which), ..self }
     }
 
     /// Sets counters of what never happened to 0. An alert on the first event needs the step from 0 to 1.

@@ -2,9 +2,11 @@
 //! that someone should wake up. The binary calls [`init`] once, which sets where lines go and in which format;
 //! libraries and tests only write lines.
 
+mod access_log;
 mod attributes;
 mod clock;
 mod http;
+mod lines;
 mod memory;
 mod metrics;
 mod register;
@@ -21,7 +23,12 @@ pub use watched::Pace;
 
 use crate::config::LogFormat;
 use std::panic::PanicHookInfo;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 /// Sends log lines that pass `filter` to standard error, and makes a panic an ERROR line. To be called once in a
 /// process.
@@ -30,14 +37,26 @@ use tracing_subscriber::EnvFilter;
 /// When the filter is not valid, or when log lines already have a destination.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log level {filter}: {error}"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => lines.with_ansi(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
-    }
-    .map_err(|error| error.to_string())?;
+    let lines = fmt::layer().with_writer(lines::Lines);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    let shown = filter_fn(is_shown).with_max_level_hint(LevelFilter::TRACE);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(shown)
+        .with(lines)
+        .try_init()
+        .map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Whether a line may be written at all, whatever the setting says. Below INFO, libraries write bytes and headers as they
+/// come, and those hold tokens and the data of callers. So only lines of our own may be below it.
+fn is_shown(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::INFO || line.target() == "headroom" || line.target().starts_with("headroom::")
 }
 
 /// Logs where a panic happened. Whether the process continues depends on the thread that panicked.

@@ -1,12 +1,14 @@
 //! The binary as operators and scripts meet it: exit codes, what is said where, and what is found in a log that is
 //! sound, damaged, or wrong.
 
+mod calls_logged;
 mod client;
 mod documented;
 pub mod handwritten_logs;
 mod help;
 mod log_lines;
 mod running_server;
+mod secrets;
 
 use crate::process::{Ended, headroom, run};
 use headroom::wire::schema::EVENT;

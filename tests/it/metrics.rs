@@ -59,12 +59,15 @@ fn rendered() -> String {
         route: "/v1/reservations",
         operation: Some(Operation::Reserve),
         principal: None,
+        protocol: "HTTP/1.1",
+        peer: None,
         status: 201,
         code: "ok",
         title: "",
         trace_id: "1-1",
         at: Micros(0),
         took_us: 12_000,
+        bytes: 300,
     });
     let (refused, partner) = (Some(Operation::GetPool), Name::new("partner").unwrap());
     metrics.request_finished(&Finished {
@@ -72,12 +75,15 @@ fn rendered() -> String {
         route: "/v1/pools/{pool}",
         operation: refused,
         principal: Some(&partner),
+        protocol: "HTTP/2",
+        peer: None,
         status: 429,
         code: "over_quota",
         title: "",
         trace_id: "1-2",
         at: Micros(0),
         took_us: 100,
+        bytes: 300,
     });
     metrics.connected();
     metrics.shed(Shed::Wait);

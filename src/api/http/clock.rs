@@ -37,23 +37,19 @@ pub async fn set(api: Arc<Api>, request: HttpRequest) -> Answer {
     local_only(&request)?;
     request.query(&[])?;
     let because = body::because(request.json()?)?;
-    let answers = api.service().set_clocks(&because).await;
+    let answers = api.service().set_clocks(&because, &request.principal, &request.trace).await;
     let partitions = (0..).zip(answers).map(|(partition, answer)| ClockDto::of(partition, answer)).collect();
     Ok(Reply::json(StatusCode::OK, &ClocksDto { partitions }))
 }
 
 impl ClockDto {
     fn of(partition: u32, answer: ClockAnswer) -> ClockDto {
-        let (result, set) = match answer {
+        let set = match answer {
             ClockAnswer::Answered(ClockSetOutcome::Done { seq, from, to }) => {
-                ("set", Some(SetDto { seq, from: Time(from), to: Time(to) }))
+                Some(SetDto { seq, from: Time(from), to: Time(to) })
             }
-            ClockAnswer::Answered(ClockSetOutcome::NotAhead) => ("not_ahead", None),
-            ClockAnswer::Answered(ClockSetOutcome::Busy) => ("busy", None),
-            ClockAnswer::Answered(ClockSetOutcome::NotCommitted) => ("not_committed", None),
-            ClockAnswer::NotOwned => ("not_owned", None),
-            ClockAnswer::Late => ("no_answer", None),
+            _ => None,
         };
-        ClockDto { partition, result, set }
+        ClockDto { partition, result: answer.code(), set }
     }
 }

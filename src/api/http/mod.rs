@@ -41,6 +41,7 @@ use crate::limits::{
 };
 use crate::service::{Service, Shed};
 use crate::trace::Tracing;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ pub struct Finished<'a> {
     pub operation: Option<Operation>,
     /// The name of the principal that asked; `None` when nobody was recognised, or need not be.
     pub principal: Option<&'a Name>,
+    /// The protocol of the call, as the access log names it.
+    pub protocol: &'static str,
+    /// The address of the caller, if it is known.
+    pub peer: Option<IpAddr>,
     /// The HTTP status; 499 when the caller disconnected.
     pub status: u16,
     /// `ok`, a problem's code, or `caller_left`.
@@ -67,6 +72,8 @@ pub struct Finished<'a> {
     pub at: Micros,
     /// How long it took, in microseconds.
     pub took_us: u64,
+    /// The length of the answer's body in bytes, as far as it was known when the answer began.
+    pub bytes: u64,
 }
 
 /// Counts requests and connections; the telemetry room implements it.

@@ -19,7 +19,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawPathParams, Request};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, Version};
 use http_body_util::BodyExt;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
@@ -52,7 +52,7 @@ pub struct HttpRequest {
     /// Who sent it, under no role when the caller is not known and need not be.
     pub principal: Arc<Principal>,
     /// The trace that it belongs to.
-    trace: CallTrace,
+    pub trace: CallTrace,
     /// When its head had been read; the caller's deadline counts from then on.
     pub arrived: Micros,
 }
@@ -78,10 +78,11 @@ pub async fn run<F: Future<Output = Answer>>(
     let trace = api.state.tracing.enter(of_caller(request.headers()));
     let trace_id = trace.to_string();
     let method = method_name(request.method());
+    let (protocol, peer) = (protocol(request.version()), request.extensions().get::<Peer>().map(|peer| peer.0));
     let arrived = api.service().now();
     let caller = Caller::default();
-    let mut watch =
-        Watch { api: &api, route, method, caller: &caller, trace: &trace, trace_id: &trace_id, arrived, end: None };
+    let call = Call { route, method, protocol, peer, caller: &caller, trace: &trace, trace_id: &trace_id };
+    let mut watch = Watch { api: &api, call, arrived, end: None };
     let answer = guarded(&trace_id, async {
         let request = read(&api, trace.clone(), arrived, route, request, &caller).await?;
         handler(Arc::clone(&api), request).await
@@ -97,7 +98,8 @@ pub async fn run<F: Future<Output = Answer>>(
     if let Some(standing) = caller.standing.get() {
         response.headers_mut().extend(rate_limit::fields(standing));
     }
-    watch.end = Some((response.status().as_u16(), code, title));
+    let bytes = response.body().size_hint().exact().unwrap_or_default();
+    watch.end = Some(End { status: response.status().as_u16(), code, title, bytes });
     response
 }
 
@@ -109,31 +111,63 @@ struct Caller {
     standing: OnceLock<Standing>,
 }
 
-/// Reports once that a request is finished, even when its caller disconnected and the future was dropped.
-struct Watch<'a> {
-    api: &'a Api,
+/// What is known of a request when it comes.
+#[derive(Clone, Copy)]
+struct Call<'a> {
     route: Route,
     method: &'static str,
+    protocol: &'static str,
+    peer: Option<IpAddr>,
     caller: &'a Caller,
     trace: &'a CallTrace,
     trace_id: &'a str,
+}
+
+/// How a request ended.
+struct End {
+    status: u16,
+    code: &'static str,
+    title: &'static str,
+    bytes: u64,
+}
+
+/// The end of a request whose caller did not wait.
+const LEFT: End = End { status: 499, code: "caller_left", title: "The caller did not wait for the answer", bytes: 0 };
+
+/// Reports once that a request is finished, even when its caller disconnected and the future was dropped.
+struct Watch<'a> {
+    api: &'a Api,
+    call: Call<'a>,
     arrived: Micros,
-    end: Option<(u16, &'static str, &'static str)>,
+    end: Option<End>,
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         let at = self.api.service().now();
         let took_us = at.0.saturating_sub(self.arrived.0);
-        let left = (499, "caller_left", "The caller did not wait for the answer");
-        let (status, code, title) = self.end.unwrap_or(left);
-        let Route { path: route, operation, .. } = self.route;
-        let principal = self.caller.principal.get().and_then(|caller| caller.name.as_ref());
-        let (method, trace_id) = (self.method, self.trace_id);
-        let finished = Finished { route, method, operation, principal, status, code, title, trace_id, at, took_us };
+        let Call { route, method, protocol, peer, caller, trace, trace_id } = self.call;
+        let Route { path: route, operation, .. } = route;
+        let principal = caller.principal.get().and_then(|caller| caller.name.as_ref());
+        let End { status, code, title, bytes } = self.end.take().unwrap_or(LEFT);
+        let finished = Finished {
+            route,
+            method,
+            operation,
+            principal,
+            protocol,
+            peer,
+            status,
+            code,
+            title,
+            trace_id,
+            at,
+            took_us,
+            bytes,
+        };
         self.api.state.metrics.request_finished(&finished);
         let work = Work::Call { protocol: Protocol::Http, method, route, status, code };
-        self.trace.end(work, self.arrived, at);
+        trace.end(work, self.arrived, at);
     }
 }
 
@@ -288,6 +322,15 @@ fn is_json(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let essence = value.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
+}
+
+/// The name of a protocol in the access log.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
 }
 
 fn method_name(method: &Method) -> &'static str {

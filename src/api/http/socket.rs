@@ -133,12 +133,15 @@ impl Socket {
             method: "OTHER",
             operation: None,
             principal: None,
+            protocol: "HTTP/1.1",
+            peer: None,
             status: case.status,
             code: case.code,
             title: case.title,
             trace_id: &trace_id,
             at: self.api.service().now(),
             took_us: 0,
+            bytes: 0,
         });
         let body = Problem::fault(fault, detail.to_owned()).body(&trace_id);
         let reason = axum::http::StatusCode::from_u16(case.status).ok().and_then(|s| s.canonical_reason());

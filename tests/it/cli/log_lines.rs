@@ -1,10 +1,9 @@
 //! What a server says of itself in its log lines: that an answer's `trace_id` is found there, that nothing else stands
 //! among lines that are to be JSON, what was recovered, and that it stopped.
 
+use super::calls_logged::json_lines;
 use super::{assert_says, on};
-use crate::process::{Running, Served, agent, headroom, run};
-use crate::wait::until;
-use headroom::app::ADDRESS_FILE;
+use crate::process::{Served, agent, headroom, run};
 use headroom::limits::LOGGED_REFUSALS_PER_SECOND;
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -55,13 +54,8 @@ fn lines_that_are_to_be_json_have_nothing_else_among_them() {
         command.arg(dir.path());
         command
     };
-    let server = Running::start(&mut serve());
+    let Served { running: server, url } = json_lines(dir.path(), &[]);
     let agent = agent();
-    let file = dir.path().join(ADDRESS_FILE);
-    let url = || std::fs::read_to_string(&file).ok().map(|text| format!("http://{}", text.split(' ').next().unwrap()));
-    let is_ready = |url: String| agent.get(format!("{url}/readyz")).call().is_ok_and(|answer| answer.status() == 200);
-    until("the server is ready", || url().is_some_and(is_ready));
-    let url = url().unwrap();
     let refused = trace_id(agent.get(format!("{url}/nothing")).call().unwrap());
 
     let second = run(&mut serve());

@@ -5,6 +5,7 @@ use super::over_http::{define, metric, offered, reserve, used};
 use crate::http::client::Client;
 use crate::process::{Served, headroom, run};
 use crate::wait::until;
+use headroom::access::AUDIT_LOG;
 use headroom::time::{Clock, SystemClock};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -93,7 +94,13 @@ fn a_server_that_began_eight_hours_ahead_serves_when_its_clock_is_right_and_is_r
     assert_eq!(client.get("/readyz").json()["status"], "ok");
     assert_eq!(offered(&mut client), ["any", "slot"]);
     assert_eq!(reserve(&mut client, "slot", None).status, 201);
-    assert_eq!(served.running.terminate().code, 0);
+    let ended = served.running.terminate();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let act = ended.err.lines().find(|line| line.contains(AUDIT_LOG)).unwrap_or_else(|| panic!("{}", ended.err));
+    for part in ["\"set_clock\" about=\"on call: ntpd was down\" outcome=\"ok\" changed=\"time: ", " partition=0 seq="]
+    {
+        assert!(act.contains(part), "{part} in {act}");
+    }
     let verified = stepped.says(["verify"]);
     assert!(verified.contains("on call: ntpd was down") && verified.contains("clean: no law broken"), "{verified}");
     let printed = stepped.says(["cat"]);

@@ -51,7 +51,7 @@ pub(super) const ROOMS: &[Room] = &[
         except: &["domain::decide", "domain::evolve"],
         reason: "a second model, which must not share the first one's mistakes",
     },
-    room("telemetry", &["trace", "api", "config", "gateway", "owner", "replica", "service", "log", "domain", "limits", "time"],
+    room("telemetry", &["threads", "trace", "api", "config", "gateway", "owner", "replica", "service", "log", "domain", "limits", "time"],
         "names of metrics and spans; listens to what others report"),
     room("config", &["access", "domain", "limits"], "raw values to checked ones"),
     room("api", &["access", "service", "trace", "domain", "log", "limits", "time", "config"],
