@@ -1,6 +1,7 @@
 //! The command line of the load test, and the checks of its numbers against bounds.
 
 use crate::arrivals::Arrivals;
+use crate::greedy;
 use crate::machine::brokers_of;
 use crate::session::Beside;
 use clap::{Parser, Subcommand};
@@ -149,6 +150,17 @@ pub struct Args {
     /// Rounds with --holds.
     #[arg(long, default_value_t = 3)]
     pub hold_rounds: u32,
+    /// Reservations a second of one more caller, which is a hundred times what its quota allows. Each round measures the
+    /// other reservations twice: without that caller, and with it. The server asks for tokens then.
+    #[arg(long, default_value_t = 0.0, requires = "serve", value_name = "RATE",
+          conflicts_with_all = ["ramp", "readers", "holds", "token_file", "brokers"])]
+    pub greedy_rate: f64,
+    /// Rounds with --greedy-rate.
+    #[arg(long, default_value_t = 5)]
+    pub greedy_rounds: u32,
+    /// File that holds the token of the caller. Its roles have to be checkout, planner, operator and metrics.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Number of pools of `spread`, and of pools that queries search.
     #[arg(long, default_value_t = 500)]
     pub pools: u32,
@@ -298,8 +310,16 @@ impl Args {
         if self.holds > 0 {
             return [Beside::Nothing, Beside::Holds(self.holds)].repeat(self.hold_rounds as usize);
         }
+        if self.is_greedy() {
+            return [Beside::Nothing, Beside::Greedy(self.greedy_rate)].repeat(self.greedy_rounds as usize);
+        }
         let readers = (self.readers > 0).then_some(Beside::Readers(self.readers));
         std::iter::once(Beside::Nothing).chain(readers).collect()
+    }
+
+    /// Whether one more caller exceeds its quota.
+    pub fn is_greedy(&self) -> bool {
+        self.greedy_rate > 0.0
     }
 
     /// The process ids of the rig's brokers.
@@ -322,7 +342,13 @@ impl Args {
         within("readers", self.readers as f64, 0.0, connections_max)?;
         within("holds", f64::from(self.holds), 0.0, HOLDS_MAX)?;
         within("hold-rounds", f64::from(self.hold_rounds), 1.0, ROUNDS_MAX)?;
+        if self.is_greedy() {
+            within("greedy-rate", self.greedy_rate, greedy::TIMES, RATE_MAX)?;
+        }
+        within("greedy-rounds", f64::from(self.greedy_rounds), 1.0, ROUNDS_MAX)?;
         within("timeout-ms", self.timeout_ms as f64, 1.0, DEADLINE_MAX_MS as f64)?;
+        let greedy = self.greedy_rate * self.pace.duration() * f64::from(self.greedy_rounds);
+        within("greedy-rate x seconds", greedy, 0.0, REQUESTS_MAX)?;
         let (phases, held) = (self.besides().len() as f64, f64::from(self.holds) * f64::from(self.hold_rounds));
         within("rate x seconds", self.pace.rate * self.pace.duration() * phases + held, 1.0, REQUESTS_MAX)
     }
@@ -417,6 +443,7 @@ mod tests {
         check("loadtest spread --serve ./headroom --read-rate 100 --limit 50").unwrap();
         check("loadtest hot --serve ./headroom --readers 256 --pools 5000").unwrap();
         check("loadtest hot --serve ./headroom --holds 20000 --hold-rounds 5 --seconds 2").unwrap();
+        check("loadtest hot --serve ./headroom --greedy-rate 10000 --greedy-rounds 3").unwrap();
         check("loadtest compare --serve ./headroom --brokers 127.0.0.1:1 --rounds 5 --linger-ms 3").unwrap();
         check("loadtest bare --brokers 127.0.0.1:1 --rate 10000 --linger-ms 3").unwrap();
         for bad in [
@@ -430,6 +457,9 @@ mod tests {
             "loadtest hot --url http://127.0.0.1:1 --readers 4096",
             "loadtest hot --url http://127.0.0.1:1 --readers 4 --holds 5",
             "loadtest hot --url http://127.0.0.1:1 --holds 300000",
+            "loadtest hot --url http://127.0.0.1:1 --greedy-rate 10000",
+            "loadtest hot --serve x --greedy-rate 10000 --ramp 100",
+            "loadtest hot --serve x --greedy-rate 50",
             "loadtest",
             "loadtest hot --url http://127.0.0.1:1 --brokers 127.0.0.1:1",
             "loadtest compare --serve ./headroom",

@@ -1,10 +1,11 @@
 //! One figure of Headroom's: a server, a session with it, and the audit of its log.
 
 use crate::args::{Args, Server};
+use crate::greedy;
 use crate::machine;
 use crate::ramp;
-use crate::server::Started;
-use crate::session::{Figures, Session};
+use crate::server::{self, Started};
+use crate::session::{Callers, Figures, Session};
 use crate::topics::{Copies, Made, cluster};
 use crate::verdict::Verdict;
 use headroom::client::Connection;
@@ -23,8 +24,7 @@ pub struct Service {
     started: Option<Started>,
     _made: Option<Made>,
     _scratch: Option<Scratch>,
-    /// A connection to it, of which others are made.
-    connection: Connection,
+    callers: Callers,
     /// The machine and the storage that it runs on.
     pub place: String,
 }
@@ -39,8 +39,8 @@ impl Service {
         let program = match args.server()? {
             Server::At(address) => {
                 let place = format!("{machine}; server at {address}");
-                let connection = Connection::new(address);
-                return Ok(Service { started: None, _made: None, _scratch: None, connection, place });
+                let callers = Callers { all: caller(Connection::new(address), args)?, greedy: None };
+                return Ok(Service { started: None, _made: None, _scratch: None, callers, place });
             }
             Server::Start(program) => program,
         };
@@ -68,10 +68,18 @@ impl Service {
             }
         };
         arguments.extend(args.serve_arg.iter().cloned());
+        let tokens =
+            if args.is_greedy() { Some(tokens(&program, scratch.path(), args, &mut arguments)?) } else { None };
         let started = Started::start(&program, scratch.path(), &arguments).await?;
-        let connection = started.connection.clone();
+        let server = started.connection.clone();
+        let callers = match tokens {
+            Some([all, greedy]) => {
+                Callers { all: server.clone().with_token(&all)?, greedy: Some(server.with_token(&greedy)?) }
+            }
+            None => Callers { all: caller(server, args)?, greedy: None },
+        };
         let place = format!("{machine}; server is process {} of this run, on {on}", started.pid());
-        Ok(Service { started: Some(started), _made: made, _scratch: Some(scratch), connection, place })
+        Ok(Service { started: Some(started), _made: made, _scratch: Some(scratch), callers, place })
     }
 
     /// Measures the server, and audits its log.
@@ -80,7 +88,7 @@ impl Service {
     /// Why there is no figure.
     pub async fn measure(&self, args: &Args, mut show: impl FnMut(&Figures)) -> Result<Outcome, String> {
         let child = self.started.as_ref().map(Started::pid);
-        let mut session = Session::open(args, &self.connection, child).await?;
+        let mut session = Session::open(args, &self.callers, child).await?;
         let mut phases = Vec::new();
         let mut keep = |figures: Figures| {
             show(&figures);
@@ -109,6 +117,31 @@ impl Service {
             None => Ok(()),
         }
     }
+}
+
+/// The caller whose token the arguments name, if they name one.
+fn caller(server: Connection, args: &Args) -> Result<Connection, String> {
+    let Some(file) = &args.token_file else { return Ok(server) };
+    let token = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    server.with_token(token.trim())
+}
+
+/// Makes a token for the callers and one for the greedy caller, and adds what the server has to be told of them.
+fn tokens(program: &Path, scratch: &Path, args: &Args, arguments: &mut Vec<String>) -> Result<[String; 2], String> {
+    let quota = format!("{}={}", greedy::NAME, (args.greedy_rate / greedy::TIMES).ceil());
+    arguments.extend(["--auth", "tokens", "--quota-takes", &quota].map(str::to_owned));
+    let data = server::data_dir(scratch);
+    let make = |name: &str| {
+        let roles = ["--roles", "checkout,planner,operator,metrics"];
+        let command =
+            Command::new(program).args(["tokens", "new", name]).args(roles).arg("--data-dir").arg(&data).output();
+        let made = command.map_err(|e| format!("{}: {e}", program.display()))?;
+        if made.status.success() {
+            return Ok(String::from_utf8_lossy(&made.stdout).trim().to_owned());
+        }
+        Err(format!("{} tokens new: {}", program.display(), String::from_utf8_lossy(&made.stderr).trim()))
+    };
+    Ok([make("loadtest")?, make(greedy::NAME)?])
 }
 
 /// Writes the configuration of a server on this cluster.

@@ -10,6 +10,7 @@ mod arrivals;
 mod bare;
 mod compare;
 mod figure;
+mod greedy;
 mod holds;
 mod lane;
 mod machine;
@@ -17,6 +18,7 @@ mod memory;
 mod ramp;
 mod readers;
 mod report;
+mod rounds;
 mod server;
 mod session;
 mod tally;
@@ -29,7 +31,7 @@ use args::{Args, Cli, Command, Scenario};
 use clap::Parser;
 use figure::Service;
 use headroom::app::signals::Signals;
-use holds::Rounds;
+use rounds::Rounds;
 use serde_json::json;
 use session::Figures;
 use std::process::ExitCode;
@@ -95,7 +97,7 @@ async fn reserve(args: &Args) -> Result<bool, String> {
     };
     let outcome = service.measure(args, show).await?;
     let (standing, why) = outcome.standing();
-    let holds = (args.holds > 0).then(|| Rounds::of(&outcome.phases));
+    let rounds = (args.holds > 0 || args.is_greedy()).then(|| Rounds::of(&outcome.phases));
     if args.json {
         let phases: Vec<_> = outcome.phases.iter().map(report::json).collect();
         let audit = outcome.verdict.as_ref().map(Verdict::json);
@@ -103,14 +105,18 @@ async fn reserve(args: &Args) -> Result<bool, String> {
         println!(
             "{}",
             json!({"command": line, "machine": place, "load_after": load_after, "phases": phases, "best_rate": best,
-                   "holds": holds.as_ref().map(Rounds::json), "audit": audit, "standing": standing})
+                   "rounds": rounds.as_ref().map(Rounds::json), "audit": audit, "standing": standing})
         );
     } else {
         if let Some(best) = outcome.best {
             println!("best     {best:.0} reservations/s");
         }
-        if let Some(holds) = holds {
-            println!("holds    {} end at once: {}", args.holds, holds.text());
+        if let Some(rounds) = rounds {
+            let (name, what) = match args.holds {
+                0 => ("greedy", format!("one caller at {} times its quota", greedy::TIMES)),
+                holds => ("holds", format!("{holds} end at once")),
+            };
+            println!("{name:<9}{what}: {}", rounds.text());
         }
         if let Some(verdict) = &outcome.verdict {
             println!("audit\n{}", verdict.text());

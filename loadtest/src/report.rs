@@ -33,7 +33,8 @@ pub fn table(figures: &Figures) -> String {
 fn streams(figures: &Figures) -> impl Iterator<Item = (&'static str, &Tally)> {
     let queries = figures.queries.as_ref().map(|tally| ("query", tally));
     let readers = figures.readers.as_ref().map(|tally| ("reader", tally));
-    std::iter::once(("reserve", &figures.reserves)).chain(queries).chain(readers)
+    let greedy = figures.greedy.as_ref().map(|tally| ("greedy", tally));
+    std::iter::once(("reserve", &figures.reserves)).chain(queries).chain(readers).chain(greedy)
 }
 
 fn counts(out: &mut String, figures: &Figures) -> std::fmt::Result {

@@ -20,6 +20,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of its last output that an error shows.
 const LAST_WORDS: usize = 2_000;
 
+/// The data directory of the server in this directory.
+pub fn data_dir(directory: &Path) -> PathBuf {
+    directory.join("data")
+}
+
 /// A child process that serves. Dropping it kills it.
 pub struct Started {
     child: Child,
@@ -36,7 +41,7 @@ impl Started {
     pub async fn start(program: &Path, directory: &Path, arguments: &[String]) -> Result<Started, String> {
         let name = program.display();
         let output = directory.join("server.log");
-        let data = directory.join("data");
+        let data = data_dir(directory);
         let log = File::create(&output).map_err(|e| format!("{}: {e}", output.display()))?;
         let err = log.try_clone().map_err(|e| e.to_string())?;
         let mut command = Command::new(program);

@@ -2,6 +2,7 @@
 
 use crate::alarm::Alarm;
 use crate::args::{Args, PaceArgs, REQUESTS_MAX};
+use crate::greedy::{self, Greedy};
 use crate::holds;
 use crate::lane::{Job, Lane};
 use crate::machine::Cpu;
@@ -31,6 +32,8 @@ const QUANTUM_US: u64 = 100;
 const GIVE_UP_AFTER_MS: u64 = 2_000;
 /// The part of the offered requests that has to be answered in time for a rate to count as sustained.
 const ANSWERED_MIN: f64 = 0.99;
+/// The first number of a greedy caller's request. The others' stay below it, and both end before the next one begins.
+const GREEDY_FIRST: u32 = 1 << 31;
 /// The part of the offered requests that may fail.
 const FAILED_MAX: f64 = 0.001;
 
@@ -46,6 +49,8 @@ pub struct Figures {
     pub queries: Option<Tally>,
     /// The answers to readers in a closed loop, if there were any.
     pub readers: Option<Tally>,
+    /// The answers to a caller that exceeds its quota, if there was one.
+    pub greedy: Option<Tally>,
     /// CPU time used in the measured time.
     pub cpu: Cpu,
     /// What turns cost in it, on a cluster.
@@ -67,7 +72,7 @@ impl Figures {
 }
 
 /// The other load that runs beside the reservations of a phase.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Beside {
     /// Nothing else runs meanwhile.
     Nothing,
@@ -75,6 +80,8 @@ pub enum Beside {
     Readers(usize),
     /// The end of so many holds, all at the moment at which measuring begins.
     Holds(u32),
+    /// One more caller, which reserves so often a second and may do so much less often.
+    Greedy(f64),
 }
 
 /// Two kinds of requests, each in a lane of its own.
@@ -84,11 +91,22 @@ enum Kind {
     Query,
 }
 
+/// The callers of a server, each as a connection that is not open yet.
+#[derive(Clone)]
+pub struct Callers {
+    /// Whoever makes pools, reserves, asks and audits.
+    pub all: Connection,
+    /// A caller with a small quota, if there is one.
+    pub greedy: Option<Connection>,
+}
+
 /// A session with one server.
 pub struct Session {
     args: Args,
     clock: Arc<SystemClock>,
     target: Arc<Target>,
+    /// A connection of the greedy caller, if there is one.
+    greedy: Option<Connection>,
     /// The server's process id, when it is this run's child.
     child: Option<u32>,
     /// The brokers' process ids, as far as they are known.
@@ -98,28 +116,32 @@ pub struct Session {
     /// How each reservation ended, by its number.
     endings: Arc<Mutex<Vec<(u32, ReserveAnswer)>>>,
     next_number: u32,
+    /// Numbers from [`GREEDY_FIRST`] on are those of the greedy caller.
+    next_greedy: u32,
 }
 
 impl Session {
-    /// Makes the session's pools.
+    /// Makes the session's pools. `callers` has its connections to the server.
     ///
     /// # Errors
     /// Why they could not be made.
-    pub async fn open(args: &Args, server: &Connection, child: Option<u32>) -> Result<Session, String> {
+    pub async fn open(args: &Args, callers: &Callers, child: Option<u32>) -> Result<Session, String> {
         let clock = Arc::new(SystemClock::new());
         let target = Arc::new(Target::new(args, &format!("{:x}", clock.now().0)));
-        let mut control = server.clone();
+        let Callers { all: mut control, greedy } = callers.clone();
         client::ready(&mut control, READY_TIMEOUT).await?;
         define(&control, target.pools()).await?;
         Ok(Session {
             args: args.clone(),
             clock,
             target,
+            greedy,
             child,
             brokers: args.broker_pids(),
             control,
             endings: Arc::default(),
             next_number: 0,
+            next_greedy: GREEDY_FIRST,
         })
     }
 
@@ -143,11 +165,17 @@ impl Session {
         let warmup_us = (warmup * 1e6) as u64;
         let measured = match beside {
             Beside::Holds(count) => self.hold(count, warmup_us).await?,
-            Beside::Nothing | Beside::Readers(_) => Micros(self.clock.now().0 + HEAD_START_US + warmup_us),
+            Beside::Nothing | Beside::Readers(_) | Beside::Greedy(_) => {
+                Micros(self.clock.now().0 + HEAD_START_US + warmup_us)
+            }
         };
         let start = Micros(measured.0 - warmup_us);
         let end = Micros(measured.0 + (seconds * 1e6) as u64);
         let times = (start, measured, end);
+        let greedy = match beside {
+            Beside::Greedy(rate) => Some(self.start_greedy(rate, times)?),
+            _ => None,
+        };
         let reserves = self.stream(Kind::Reserve, rate, times, self.args.connections);
         let queries = async {
             if read_rate < 1e-9 {
@@ -164,7 +192,7 @@ impl Session {
         };
         let readers = match beside {
             Beside::Readers(count) => Some(Readers::start(course, count)?),
-            Beside::Nothing | Beside::Holds(_) => None,
+            Beside::Nothing | Beside::Holds(_) | Beside::Greedy(_) => None,
         };
         let costs = self.costs_between(measured, end);
         let (reserves, queries, costs) = tokio::join!(reserves, queries, costs);
@@ -173,11 +201,31 @@ impl Session {
             Some(readers) => Some(readers.end().await?),
             None => None,
         };
+        let greedy = match greedy {
+            Some(greedy) => Some(greedy.end().await?),
+            None => None,
+        };
         self.next_number = made;
         // The next phase starts on a log at rest.
         internal::settled_ends(&mut self.control).await?;
         let (cpu, turns) = costs?;
-        Ok(Figures { rate, seconds, reserves, queries: queries.map(|(tally, _)| tally), readers, cpu, turns })
+        let queries = queries.map(|(tally, _)| tally);
+        Ok(Figures { rate, seconds, reserves, queries, readers, greedy, cpu, turns })
+    }
+
+    fn start_greedy(&mut self, rate: f64, times: (Micros, Micros, Micros)) -> Result<Greedy, String> {
+        let server = self.greedy.clone().ok_or("there is no greedy caller")?;
+        let first = self.next_greedy;
+        self.next_greedy += (rate * self.args.pace.duration()) as u32;
+        Greedy::start(greedy::Course {
+            server,
+            target: Arc::clone(&self.target),
+            clock: Arc::clone(&self.clock),
+            times,
+            numbers: first..self.next_greedy,
+            endings: Arc::clone(&self.endings),
+            give_up: self.give_up(),
+        })
     }
 
     /// Makes so many holds, and answers when all of them end: early enough for a warm-up before that.

@@ -19,6 +19,8 @@ pub enum Class {
     Accepted,
     /// 409: refused by a decision.
     Refused,
+    /// 429: refused, because the caller is over its quota.
+    OverQuota,
     /// 503: shed or timed out, nothing applied.
     Unavailable,
     /// 504: timed out, and it is unknown whether it was applied.
@@ -31,8 +33,16 @@ pub enum Class {
 
 impl Class {
     /// All of them, in the order of the table.
-    pub const ALL: [Class; 7] =
-        [Class::Read, Class::Accepted, Class::Refused, Class::Unavailable, Class::Unknown, Class::Other, Class::Silent];
+    pub const ALL: [Class; 8] = [
+        Class::Read,
+        Class::Accepted,
+        Class::Refused,
+        Class::OverQuota,
+        Class::Unavailable,
+        Class::Unknown,
+        Class::Other,
+        Class::Silent,
+    ];
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
@@ -40,6 +50,7 @@ impl Class {
             Class::Read => "200",
             Class::Accepted => "201",
             Class::Refused => "409",
+            Class::OverQuota => "429",
             Class::Unavailable => "503",
             Class::Unknown => "504",
             Class::Other => "other",
@@ -52,6 +63,7 @@ impl Class {
             Ok(200) => Class::Read,
             Ok(201) => Class::Accepted,
             Ok(409) => Class::Refused,
+            Ok(429) => Class::OverQuota,
             Ok(503) => Class::Unavailable,
             Ok(504) => Class::Unknown,
             Ok(_) => Class::Other,
@@ -140,7 +152,7 @@ impl Tally {
 
     /// Requests that got no decision: dropped, shed, timed out, answered oddly or not at all.
     pub fn failed(&self) -> u64 {
-        let undecided = [Class::Unavailable, Class::Unknown, Class::Other, Class::Silent];
+        let undecided = [Class::OverQuota, Class::Unavailable, Class::Unknown, Class::Other, Class::Silent];
         self.dropped + undecided.into_iter().map(|class| self.count(class)).sum::<u64>()
     }
 

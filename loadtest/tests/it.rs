@@ -106,8 +106,8 @@ fn a_contested_pool_is_sold_to_its_limit_and_no_further() {
 fn holds_that_end_at_once_are_measured_beside_reservations() {
     let (is_well, said) = against_headroom("hot --rate 200 --seconds 1 --warmup 0 --holds 400 --hold-rounds 2");
     assert!(is_well, "{said:#}");
-    assert_eq!((said["phases"].as_array().unwrap().len(), &said["holds"]["rounds"]), (4, &2.into()));
-    assert!(said["holds"]["ratio"].as_f64().unwrap() > 0.0, "{said:#}");
+    assert_eq!((said["phases"].as_array().unwrap().len(), &said["rounds"]["rounds"]), (4, &2.into()));
+    assert!(said["rounds"]["ratio"].as_f64().unwrap() > 0.0, "{said:#}");
     let yes = said["audit"]["callers"]["yes"].as_u64().unwrap();
     let (live, expired) = (&said["audit"]["live"], &said["audit"]["expired"]);
     assert_eq!((live, expired), (&(yes - 800).into(), &800.into()), "every hold has ended: {said:#}");

@@ -24,7 +24,7 @@ pub mod scratch;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_MATCH, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, IF_MATCH, RETRY_AFTER};
 pub use hyper::{Method, Uri};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -90,13 +90,15 @@ impl std::error::Error for CallError {}
 pub struct Connection {
     address: SocketAddr,
     host: HeaderValue,
+    authorization: Option<HeaderValue>,
     sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Clone for Connection {
-    /// Another connection to the same server, not open yet.
+    /// Another connection to the same server for the same caller, not open yet.
     fn clone(&self) -> Connection {
-        Connection { address: self.address, host: self.host.clone(), sender: None }
+        let (host, authorization) = (self.host.clone(), self.authorization.clone());
+        Connection { address: self.address, host, authorization, sender: None }
     }
 }
 
@@ -104,7 +106,15 @@ impl Connection {
     /// A connection that is not open yet.
     pub fn new(address: SocketAddr) -> Connection {
         let host = HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("localhost"));
-        Connection { address, host, sender: None }
+        Connection { address, host, authorization: None, sender: None }
+    }
+
+    /// Adds a token, with which every request is sent.
+    ///
+    /// # Errors
+    /// The text has a character that no token has. The error does not repeat the text.
+    pub fn with_token(self, token: &str) -> Result<Connection, String> {
+        Ok(Connection { authorization: Some(bearer(token)?), ..self })
     }
 
     /// Sends a request and waits for the whole answer. `within` limits all of it, connecting included.
@@ -122,6 +132,9 @@ impl Connection {
 
     async fn exchange(&mut self, mut request: Outgoing) -> Result<Answer, CallError> {
         request.headers_mut().insert(HOST, self.host.clone());
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         // The server may close an idle connection just before a request is written to it. Then, and only then, the
         // request is sent on a new connection.
         let mut why = String::new();

@@ -6,7 +6,7 @@ use crate::domain::{Digest, Reason, ReservationId};
 use serde::Deserialize;
 
 /// Codes of the gateway's own refusals. They are not a [`Reason`], because no event records them.
-const GATEWAY_CODES: [&str; 4] = ["timeout", "shed", "no_owner", "closing"];
+const GATEWAY_CODES: [&str; 5] = ["timeout", "shed", "over_quota", "no_owner", "closing"];
 
 /// What a caller knows after a Reserve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
