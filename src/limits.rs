@@ -259,6 +259,38 @@ pub const CAUGHT_UP_AT_ONCE: u64 = 200_000;
 /// Reservations in one page of memory, which is what a checkpoint copies; they fill 8 KiB.
 pub const PAGE_SLOTS: usize = 78;
 
+/// Longest token in an Authorization header, in bytes. JWTs of a caller in hundreds of groups fit.
+pub const CREDENTIAL_BYTES_MAX: usize = 8 << 10;
+/// Most API tokens in one file.
+pub const TOKENS_MAX: usize = 10_000;
+/// Longest life that a new API token may be given, in days.
+pub const TOKEN_LIFE_MAX_DAYS: u64 = 3_650;
+/// Most names of client certificates in one file.
+pub const CERTIFICATES_MAX: usize = 10_000;
+/// Most bytes of a file of tokens, certificates or keys.
+pub const ACCESS_FILE_BYTES_MAX: u64 = 8 << 20;
+/// Interval at which these files are checked for changes, in milliseconds. A revoked token may be used so long.
+pub const ACCESS_LOOK_MS: u64 = 500;
+/// Most that the clock of an issuer of JWTs may differ from ours, in seconds.
+pub const JWT_LEEWAY_S: u64 = 30;
+/// Most verified JWTs that are remembered, at some 300 bytes each.
+pub const JWTS_KEPT_MAX: usize = 8_192;
+/// Most bytes of the keys of an issuer, and of the document that says where they are.
+pub const JWKS_BYTES_MAX: usize = 256 << 10;
+/// Most keys of one issuer.
+pub const JWKS_KEYS_MAX: usize = 64;
+/// How long an issuer has to answer one request, in milliseconds.
+pub const JWKS_TIMEOUT_MS: u64 = 5_000;
+/// Interval at which an issuer is asked for its keys, in milliseconds.
+pub const JWKS_PERIOD_MS: u64 = 300_000;
+/// A JWT with an unknown key leads to one request of the issuer in so many milliseconds.
+pub const JWKS_ASKED_MS: u64 = 5_000;
+/// First wait before an issuer that did not answer is asked again, in milliseconds. It doubles every time.
+pub const JWKS_RETRY_MS: u64 = 500;
+/// Longest such wait, in milliseconds.
+pub const JWKS_RETRY_MAX_MS: u64 = 30_000;
+/// Interval at which it is checked whether the issuer is to be asked, in milliseconds.
+pub const JWKS_LOOK_MS: u64 = 100;
 /// Longest name of a host, in bytes, as in DNS.
 pub const HOST_BYTES_MAX: usize = 253;
 /// Longest request body, in bytes.
@@ -461,6 +493,11 @@ const _: () = {
     assert!(HOLD_TTL_MAX_MS <= HOLD_LIFE_MAX_MS);
     // A life that is too long to be counted is longer than any pool may allow.
     assert!(HOLD_LIFE_MAX_MS < u32::MAX as u64);
+    // A credential fits into the head of a request, and the tokens that a file may hold fit into the file.
+    assert!(CREDENTIAL_BYTES_MAX < HTTP_HEAD_BYTES_MAX);
+    assert!((TOKENS_MAX * 600) as u64 <= ACCESS_FILE_BYTES_MAX);
+    assert!(JWT_LEEWAY_S <= 60 && JWKS_RETRY_MS < JWKS_RETRY_MAX_MS && JWKS_RETRY_MAX_MS < JWKS_PERIOD_MS);
+    assert!(JWKS_LOOK_MS < JWKS_RETRY_MS && JWKS_ASKED_MS < JWKS_PERIOD_MS);
     // One refusal alone is always found in the log.
     assert!(LOGGED_REFUSALS_PER_SECOND > 0);
 };

@@ -6,7 +6,10 @@ use crate::machine::brokers_of;
 use crate::session::Beside;
 use clap::{Parser, Subcommand};
 use headroom::client;
-use headroom::limits::{DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, NAME_BYTES_MAX, POOLS_PER_PARTITION_MAX};
+use headroom::limits::{
+    CREDENTIAL_BYTES_MAX, DEADLINE_MAX_MS, HTTP_CONNECTIONS_MAX, JWTS_KEPT_MAX, NAME_BYTES_MAX,
+    POOLS_PER_PARTITION_MAX, TOKENS_MAX,
+};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -51,6 +54,8 @@ pub enum Command {
     BareConsume(ConsumeArgs),
     /// Measure the memory of a partition for reservations that have ended; needs no server
     Memory(MemoryArgs),
+    /// Measure how long a server takes to know a caller by its token or JWT; needs no server
+    Access(AccessArgs),
 }
 
 impl Command {
@@ -65,6 +70,7 @@ impl Command {
             Command::Bare(args) => args.check(),
             Command::BareConsume(_) => Ok(()),
             Command::Memory(args) => args.check(),
+            Command::Access(args) => args.check(),
         }
     }
 }
@@ -90,6 +96,37 @@ impl MemoryArgs {
         }
         if self.order_bytes > NAME_BYTES_MAX || self.pools == 0 || self.pools > POOLS_PER_PARTITION_MAX {
             return Err(format!("--order-bytes is at most {NAME_BYTES_MAX}, --pools 1 to {POOLS_PER_PARTITION_MAX}"));
+        }
+        Ok(())
+    }
+}
+
+/// The callers that are known.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct AccessArgs {
+    /// Number of API tokens in the file.
+    #[arg(long, default_value_t = 1_000)]
+    pub tokens: usize,
+    /// Number of JWTs that are sent in turn.
+    #[arg(long, default_value_t = 1_000)]
+    pub jwts: u64,
+    /// Length of each JWT, in bytes.
+    #[arg(long, default_value_t = 1_000)]
+    pub jwt_bytes: usize,
+    /// Number of checks that are measured.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub checks: u64,
+}
+
+impl AccessArgs {
+    fn check(&self) -> Result<(), String> {
+        // Half of the JWTs that a server remembers may make room for others.
+        let most = JWTS_KEPT_MAX as u64 / 2;
+        if self.tokens == 0 || self.tokens > TOKENS_MAX || self.jwts == 0 || self.jwts > most || self.checks == 0 {
+            return Err(format!("--tokens is 1 to {TOKENS_MAX}, --jwts 1 to {most}, --checks at least 1"));
+        }
+        if self.jwt_bytes < 400 || self.jwt_bytes > CREDENTIAL_BYTES_MAX {
+            return Err(format!("--jwt-bytes is 400 to {CREDENTIAL_BYTES_MAX}"));
         }
         Ok(())
     }

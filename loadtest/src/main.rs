@@ -4,6 +4,7 @@
 //!
 //! A bare loop of the same client measures what a cluster alone can do, to separate Headroom's share from Kafka's.
 
+mod access;
 mod alarm;
 mod args;
 mod arrivals;
@@ -66,6 +67,7 @@ async fn run(command: Command) -> Result<bool, String> {
         Command::Bare(args) => unless_interrupted(bare::command(args)).await,
         Command::BareConsume(args) => unless_interrupted(bare::consume(args)).await,
         Command::Memory(args) => memory::command(&args),
+        Command::Access(args) => access::command(&args),
     }
 }
 

@@ -1,20 +1,40 @@
-//! Who calls, and what they may do. A caller proves who it is with a token or a certificate, and [`Access`] answers with
-//! its [`Principal`]: a name and [`Roles`]. This room knows no protocol: an edge brings the credentials and turns
-//! [`Denied`] into its own words. What each role may do is said by the edge's table of endpoints.
+//! Who calls, and what they may do. A caller proves who it is with an API token, a JWT or a client certificate, and
+//! [`Access`] answers with its [`Principal`]: a name and [`Roles`]. This room knows no protocol: an edge brings the
+//! credentials and turns [`Denied`] into its own words. What each role may do is said by the edge's table of endpoints.
+//!
+//! Nothing here starts a thread or a task. `app` calls [`Access::look_at_files`] and [`Access::refresh_keys`] from time to
+//! time; a call never waits for a file or for an issuer.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod act;
+mod api_token;
+mod certificates;
 pub mod oidc;
 mod quota;
 mod role;
+mod tokens;
+mod watched_file;
 
 pub use act::{AUDIT_LOG, Act};
+pub use api_token::{NewToken, TOKEN_RANDOM_BYTES};
 pub use quota::{Quota, Rate, Rates};
 pub use role::{Role, Roles};
+pub use tokens::{ApiToken, Tokens};
 
 use crate::domain::Name;
+use crate::limits::CREDENTIAL_BYTES_MAX;
+use crate::time::Clock;
+use api_token::TokenHash;
+use certificates::Certificates;
+use oidc::{Issuer, Oidc};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use watched_file::FileTable;
+
+/// The name of whoever has the secret of the data directory. No other principal can have it.
+pub const LOCAL_NAME: &str = "local";
 
 /// Somebody who calls: a program, or a person.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +59,8 @@ pub enum Denied {
     Expired,
     /// It is not valid yet.
     TooEarly,
+    /// Its signature is right, and it does not say by which name its caller is known.
+    Nameless,
 }
 
 impl fmt::Display for Denied {
@@ -49,6 +71,7 @@ impl fmt::Display for Denied {
             Denied::Unknown => "nobody is known by this token or certificate",
             Denied::Expired => "the token or certificate has expired",
             Denied::TooEarly => "the token or certificate is not valid yet",
+            Denied::Nameless => "the token does not name its caller: its claim has to be a text of 1 to 64 bytes",
         })
     }
 }
@@ -56,7 +79,7 @@ impl fmt::Display for Denied {
 impl std::error::Error for Denied {}
 
 /// What a caller brings to prove who it is.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default)]
 pub struct Credentials<'a> {
     /// The value of the Authorization header, as it was sent.
     pub authorization: Option<&'a str>,
@@ -64,25 +87,136 @@ pub struct Credentials<'a> {
     pub certificate: Option<&'a Result<Arc<Principal>, Denied>>,
 }
 
+impl fmt::Debug for Credentials<'_> {
+    /// Leaves out the header, because it is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authorization = self.authorization.map(|_| "(secret)");
+        write!(f, "authorization {authorization:?}, certificate {:?}", self.certificate)
+    }
+}
+
+/// What principals are read from, apart from the calls themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The file of API tokens.
+    Tokens,
+    /// The keys of an issuer of JWTs.
+    Keys,
+    /// The file that maps client certificates.
+    Certificates,
+}
+
+impl Source {
+    /// Every source, once.
+    pub const ALL: [Source; 3] = [Source::Tokens, Source::Keys, Source::Certificates];
+
+    /// Its name in metrics and log lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Tokens => "tokens",
+            Source::Keys => "keys",
+            Source::Certificates => "certificates",
+        }
+    }
+}
+
+/// What came of looking at a source again.
+pub(in crate::access) enum Reading {
+    Unchanged,
+    /// What it says now is in force.
+    Replaced,
+    /// It cannot be read: what it said before stays in force.
+    Failed(String),
+}
+
+/// What a process knows of its callers, for metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// How many tokens, keys or names in certificates are known, in the order of [`Source::ALL`]; `None` for a source that
+    /// is not used.
+    pub known: [Option<usize>; 3],
+    /// How often a source could not be read, in the same order.
+    pub failures: [u64; 3],
+    /// The time since the keys were read, in microseconds; `None` before the first time.
+    pub keys_age_us: Option<u64>,
+}
+
 /// How this process knows its callers.
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// Whoever calls without proof; `None`: nobody is served then.
-    anybody: Option<Arc<Principal>>,
+pub struct Access(Callers);
+
+enum Callers {
+    /// Whoever calls is this one.
+    Anybody(Arc<Principal>),
+    Known(Box<Known>),
+}
+
+/// The callers that prove who they are.
+struct Known {
+    clock: Arc<dyn Clock>,
+    local: Option<Local>,
+    tokens: Option<FileTable<Tokens>>,
+    oidc: Option<Oidc>,
+    certificates: Option<FileTable<Certificates>>,
+    /// In the order of [`Source::ALL`].
+    failures: [AtomicU64; 3],
+}
+
+/// Whoever has the secret of the data directory.
+struct Local {
+    id: String,
+    hash: TokenHash,
+    principal: Arc<Principal>,
+}
+
+/// The ways in which callers may prove who they are.
+#[derive(Default)]
+pub struct Ways {
+    /// A token that is in no file: whoever has it is [`LOCAL_NAME`], with the role of an operator.
+    pub local: Option<NewToken>,
+    /// The file of API tokens.
+    pub tokens: Option<PathBuf>,
+    /// The issuer of JWTs.
+    pub issuer: Option<Issuer>,
+    /// The file that maps client certificates.
+    pub certificates: Option<PathBuf>,
 }
 
 impl Access {
     /// Serves anybody, under every role and no name.
     pub fn anybody() -> Access {
-        Access { anybody: Some(Arc::new(Principal { name: None, roles: Roles::ALL })) }
+        Access(Callers::Anybody(Arc::new(Principal { name: None, roles: Roles::ALL })))
     }
 
-    /// The principal of these credentials.
+    /// Serves only callers who prove in one of these ways who they are. Files are read now. An issuer on the network is not
+    /// asked before [`Access::refresh_keys`].
+    ///
+    /// # Errors
+    /// A file cannot be read, or says what is wrong; for a person.
+    pub fn only(ways: Ways, clock: Arc<dyn Clock>) -> Result<Access, String> {
+        let Ways { local, tokens, issuer, certificates } = ways;
+        let operator = Principal { name: Name::new(LOCAL_NAME).ok(), roles: Roles::of(&[Role::Operator]) };
+        let local = local.map(|token| Local { id: token.id, hash: token.hash, principal: Arc::new(operator) });
+        let tokens = tokens.map(|path| FileTable::open(path, Tokens::parse)).transpose()?;
+        let oidc = issuer.map(|issuer| Oidc::new(issuer, &*clock)).transpose()?;
+        let certificates = certificates.map(|path| FileTable::open(path, Certificates::parse)).transpose()?;
+        let failures = Default::default();
+        Ok(Access(Callers::Known(Box::new(Known { clock, local, tokens, oidc, certificates, failures }))))
+    }
+
+    /// The principal of these credentials. An Authorization header comes before a certificate.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn principal(&self, _credentials: Credentials<'_>) -> Result<Arc<Principal>, Denied> {
-        self.anybody.clone().ok_or(Denied::Missing)
+    pub fn principal(&self, credentials: Credentials<'_>) -> Result<Arc<Principal>, Denied> {
+        let known = match &self.0 {
+            Callers::Anybody(anybody) => return Ok(Arc::clone(anybody)),
+            Callers::Known(known) => known,
+        };
+        match (credentials.authorization, credentials.certificate) {
+            (Some(authorization), _) => known.of_token(bearer(authorization)?),
+            (None, Some(certificate)) => certificate.clone(),
+            (None, None) => Err(Denied::Missing),
+        }
     }
 
     /// The principal of a client certificate in DER, whose chain the TLS handshake has verified. It is asked once for
@@ -90,7 +224,103 @@ impl Access {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn of_certificate(&self, _der: &[u8]) -> Result<Arc<Principal>, Denied> {
-        self.anybody.clone().ok_or(Denied::Unknown)
+    pub fn of_certificate(&self, der: &[u8]) -> Result<Arc<Principal>, Denied> {
+        match &self.0 {
+            Callers::Anybody(anybody) => Ok(Arc::clone(anybody)),
+            Callers::Known(known) => known.certificates.as_ref().ok_or(Denied::Unknown)?.current().principal(der),
+        }
     }
+
+    /// Reads every file again that has changed. A revoked token is refused from then on. A file that cannot be read leaves
+    /// in force what it said before, and is told in an error line. It blocks.
+    pub fn look_at_files(&self) {
+        let Callers::Known(known) = &self.0 else { return };
+        if let Some(tokens) = &known.tokens {
+            known.told(Source::Tokens, tokens.look());
+        }
+        if let Some(oidc) = &known.oidc {
+            known.told(Source::Keys, oidc.look(&*known.clock));
+        }
+        if let Some(certificates) = &known.certificates {
+            known.told(Source::Certificates, certificates.look());
+        }
+    }
+
+    /// Asks an issuer on the network for its keys when that is due: after a period, soon after a failure, and soon after a
+    /// JWT came whose key is not known. Keys that are known stay in force until others are read.
+    pub async fn refresh_keys(&self) {
+        let Callers::Known(known) = &self.0 else { return };
+        if let Some(oidc) = &known.oidc {
+            known.told(Source::Keys, oidc.refresh(&*known.clock).await);
+        }
+    }
+
+    /// What is known now.
+    pub fn counts(&self) -> Counts {
+        let Callers::Known(known) = &self.0 else {
+            return Counts { known: [None; 3], failures: [0; 3], keys_age_us: None };
+        };
+        let tokens = known.tokens.as_ref().map(|tokens| tokens.current().count());
+        let certificates = known.certificates.as_ref().map(|certificates| certificates.current().count());
+        Counts {
+            known: [tokens, known.oidc.as_ref().map(Oidc::count), certificates],
+            failures: known.failures.each_ref().map(|failures| failures.load(Relaxed)),
+            keys_age_us: known.oidc.as_ref().and_then(|oidc| oidc.age_us(&*known.clock)),
+        }
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.counts())
+    }
+}
+
+impl Known {
+    fn of_token(&self, token: &str) -> Result<Arc<Principal>, Denied> {
+        if !token.starts_with(api_token::PREFIX) {
+            return self.oidc.as_ref().ok_or(Denied::Unknown)?.principal(token, &*self.clock);
+        }
+        let (id, hash) = api_token::read(token)?;
+        if let Some(local) = self.local.as_ref().filter(|local| local.id == id && local.hash.is(&hash)) {
+            return Ok(Arc::clone(&local.principal));
+        }
+        self.tokens.as_ref().ok_or(Denied::Unknown)?.current().principal(id, &hash, &*self.clock)
+    }
+
+    fn told(&self, source: Source, reading: Reading) {
+        let name = source.name();
+        match reading {
+            Reading::Unchanged => {}
+            Reading::Replaced => tracing::info!(source = name, "who may call has changed"),
+            Reading::Failed(error) => {
+                for (failures, _) in self.failures.iter().zip(Source::ALL).filter(|(_, of)| *of == source) {
+                    failures.fetch_add(1, Relaxed);
+                }
+                tracing::error!(source = name, error, "cannot read who may call: what was read before stays in force");
+            }
+        }
+    }
+}
+
+/// The token of an Authorization header.
+fn bearer(authorization: &str) -> Result<&str, Denied> {
+    let (scheme, token) = authorization.split_once(' ').ok_or(Denied::Malformed)?;
+    let token = token.trim_matches(' ');
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    // A token that is too long is not even hashed.
+    if is_bearer && (1..=CREDENTIAL_BYTES_MAX).contains(&token.len()) { Ok(token) } else { Err(Denied::Malformed) }
+}
+
+/// A name that somebody outside this process may have.
+///
+/// # Errors
+/// Why it is none, for a person.
+pub fn outside_name(text: &str) -> Result<Name, String> {
+    if text == LOCAL_NAME {
+        return Err(format!(
+            "the name {LOCAL_NAME} stands for whoever can read the data directory: choose another one"
+        ));
+    }
+    Name::new(text).map_err(|error| format!("the name {text:?} {error}"))
 }

@@ -3,7 +3,7 @@
 //! The limit of open files is raised to what the limits of the service need. Where the system does not allow that,
 //! fewer connections are served, and a log line says so at the start.
 
-use super::ADDRESS_FILE;
+use super::local::{ADDRESS_FILE, TOKEN_FILE};
 use crate::api::http::Bounds;
 use crate::limits::{
     FILES_OF_PARTITION, FILES_OF_PROCESS, HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX,
@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// The files of a data directory that an earlier version may have made readable for everybody. New files are made
 /// private.
-const OURS: [&str; 6] = ["log.redb", "checkpoint", "witness", "registry.ids", "cluster.id", ADDRESS_FILE];
+const OURS: [&str; 7] = ["log.redb", "checkpoint", "witness", "registry.ids", "cluster.id", ADDRESS_FILE, TOKEN_FILE];
 /// The bits of a file's mode that are about its own user.
 const OWN_USER: u32 = 0o700;
 

@@ -1,14 +1,16 @@
 //! The composition root: it chooses the adapters, starts the threads, and defines the order in which everything ends.
 
-mod address;
+mod access;
 mod clock;
 mod cluster;
 mod embedded;
 mod files;
 mod hold;
 mod kafka;
+mod local;
 mod owner;
 mod owning;
+mod private;
 mod process;
 mod shutdown;
 pub mod signals;
@@ -16,12 +18,15 @@ mod start_error;
 mod withdrawal;
 mod witness;
 
-pub use address::{ADDRESS_FILE, read_address};
+pub use access::new_token;
 pub use hold::Hold;
 pub use kafka::settings::{asked, cluster, look, registry};
+pub use local::{ADDRESS_FILE, read_address, read_local_token};
+pub use private::write_private;
 pub use start_error::StartError;
 pub use witness::{losses, nothing_was_seen, open, seen, told};
 
+use crate::access::Access;
 use crate::api::http;
 use crate::config::Config;
 use crate::gateway::{Gateway, PendingCounts};
@@ -32,7 +37,7 @@ use crate::telemetry::{Metrics, TraceExport};
 use crate::threads;
 use crate::time::Clock;
 use crate::trace::Tracing;
-use address::AddressFile;
+use local::LocalFiles;
 use shutdown::Shutdown;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -59,7 +64,7 @@ pub struct App {
     address: SocketAddr,
     listener: TcpListener,
     data_dir: PathBuf,
-    address_file: AddressFile,
+    local_files: LocalFiles,
     runtime: LogRuntime,
     service: Arc<Service>,
     metrics: Arc<Metrics>,
@@ -67,6 +72,7 @@ pub struct App {
     export: Option<Arc<TraceExport>>,
     limits: http::Limits,
     hosts: http::Hosts,
+    access: Arc<Access>,
 }
 
 impl App {
@@ -88,6 +94,10 @@ impl App {
             Some(export) => Tracing::to(Arc::clone(export) as _, draw),
             None => Tracing::off(draw),
         });
+        let token = new_token();
+        let local_token = token.text.clone();
+        let access = Arc::new(access::open(config, token, Arc::clone(&clock))?);
+        metrics.watch_access(&access);
         let runtime = {
             let told = (Arc::clone(&metrics), Arc::clone(&tracing));
             let opening = Arc::new(Opening::default());
@@ -102,15 +112,30 @@ impl App {
             });
             let started = http::starting(&listener, &opening, &tracing, told_until(&opening, started));
             let gone = |error: tokio::task::JoinError| StartError::Io(data_dir.clone(), error.into());
-            started.await.map_err(gone)??
+            // A caller with a JWT is known from the first call on, if the issuer answers.
+            let (started, ()) = tokio::join!(started, access.refresh_keys());
+            started.map_err(gone)??
         };
-        let address_file = AddressFile::write(&data_dir, address);
+        let local_files = LocalFiles::write(&data_dir, address, local_token);
         let connections = files::connections(runtime.tail.partitions(), config.connections_per_address);
         let limits = http::Limits { connections, ..http::Limits::default() };
         let hosts = http::Hosts::new(config.hosts.clone());
         let service = Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide());
         let service = Arc::new(service.limited(config.quota.clone(), clock));
-        Ok(App { address, listener, data_dir, address_file, runtime, service, metrics, tracing, export, limits, hosts })
+        Ok(App {
+            address,
+            listener,
+            data_dir,
+            local_files,
+            runtime,
+            service,
+            metrics,
+            tracing,
+            export,
+            limits,
+            hosts,
+            access,
+        })
     }
 
     /// The address that the server listens on.
@@ -128,6 +153,11 @@ impl App {
         &self.service
     }
 
+    /// How callers are known.
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
     /// Serves until `shutdown`, then in this order: readiness off, calls in flight answered, their Abandons in the log,
     /// commands of this process in the log, owners ended, checkpoints written. All of it takes at most
     /// [`LEAVE_MS`](crate::limits::LEAVE_MS) plus [`SHUTDOWN_MS`](crate::limits::SHUTDOWN_MS): then the process logs which
@@ -138,8 +168,20 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // It is made first and so dropped last: its limit also covers the waits in the drops of the others.
         let shutting_down = Shutdown::default();
-        let App { listener, data_dir, address_file, runtime, service, metrics, tracing, export, limits, hosts, .. } =
-            self;
+        let App {
+            listener,
+            data_dir,
+            local_files,
+            runtime,
+            service,
+            metrics,
+            tracing,
+            export,
+            limits,
+            hosts,
+            access,
+            ..
+        } = self;
         let LogRuntime { gateway, end, .. } = runtime;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
@@ -157,8 +199,9 @@ impl App {
             }
         });
         let requests = Arc::clone(&metrics);
-        let addressing = tokio::spawn(address_file.written());
-        let state = http::State::new(service, metrics, tracing).limits(limits).hosts(hosts);
+        let locals = tokio::spawn(local_files.written());
+        let [files, keys] = access::keep(&access);
+        let state = http::State::new(service, metrics, tracing).limits(limits).hosts(hosts).access(access);
         let on_shutdown = async {
             shutdown.await;
             shutting_down.begin();
@@ -179,13 +222,12 @@ impl App {
             ended
         });
         let ended = ended.await.unwrap_or(false);
-        for task in [deadlines, watching, readiness, addressing] {
+        for task in [deadlines, watching, readiness, locals, files, keys] {
             task.abort();
             // The gateway keeps the log open until it is dropped.
             let _ = task.await;
         }
-        // If the file is left behind, it names a server that does not answer, and readers notice that.
-        let _ = std::fs::remove_file(data_dir.join(ADDRESS_FILE));
+        local::remove(&data_dir);
         if ended { Ok(()) } else { Err("an owner did not end cleanly") }
     }
 }

@@ -26,6 +26,8 @@ pub enum StartError {
     Listen(SocketAddr, std::io::Error),
     /// Spans cannot be sent: what is wrong with the setting.
     Traces(String),
+    /// What says who may call cannot be read.
+    Access(String),
     /// A file of the data directory cannot be written, or a thread not started.
     Io(PathBuf, std::io::Error),
 }
@@ -42,6 +44,7 @@ impl fmt::Display for StartError {
             StartError::Witness(why) | StartError::Traces(why) => f.write_str(why),
             StartError::OtherLog(why) => write!(f, "the log cannot be served: {why}"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            StartError::Access(why) => write!(f, "cannot read who may call: {why}"),
             StartError::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
     }

@@ -15,6 +15,7 @@ mod rebuild;
 mod schemas;
 mod serve;
 mod shared;
+mod tokens;
 mod topics;
 mod verify;
 
@@ -97,6 +98,9 @@ enum Command {
     /// Find and skip commands that a Kafka cluster has lost before they were decided
     #[command(subcommand)]
     Commands(commands::Action),
+    /// Make, list and revoke the API tokens by which callers prove who they are
+    #[command(subcommand)]
+    Tokens(tokens::Action),
     /// Set the time of partitions back after a clock was ahead
     #[command(subcommand)]
     Clock(clock::Action),
@@ -215,6 +219,7 @@ impl Command {
             Command::Commands(action) => action.act(),
             Command::DeadLetters(action) => action.act(),
             Command::Log(action) => Some(action.act()),
+            Command::Tokens(action) => action.act(),
             Command::Topics(action) => action.act(),
             Command::Schemas(action) => action.act(),
             Command::Serve(_)
@@ -249,6 +254,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Clock(action) => action.load()?,
         Command::DeadLetters(action) => action.load()?,
         Command::Log(action) => action.load()?,
+        Command::Tokens(action) => action.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
         Command::Demo(_) | Command::Client(_) => demo::settings(None)?,
@@ -270,6 +276,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Commands(action) => commands::run(&config, &action, out),
         Command::DeadLetters(action) => dead_letters::run(&config, &action, out),
         Command::Log(action) => log::run(&config, &action, out),
+        Command::Tokens(action) => tokens::run(&config, &action, out),
         Command::Topics(action) => topics::run(&config, &action, out),
         Command::Schemas(action) => schemas::run(&config, &action, out),
         Command::Config(_) => config::run(&config, out),

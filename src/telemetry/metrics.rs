@@ -3,6 +3,7 @@
 //! only the first few that exceed their quota have a label.
 //! Call sites call functions; no name or label is written anywhere else.
 
+use super::access::AccessMetrics;
 use super::access_log::AccessLines;
 use super::clock::ClockMetrics;
 use super::lines::LEFT_OUT;
@@ -40,6 +41,7 @@ pub struct Metrics {
 
     pub(super) owner: OwnerMetrics,
     breaches: IntCounterVec,
+    pub(super) callers: AccessMetrics,
     pub(super) clock: ClockMetrics,
 
     pub(super) waiting: IntGaugeVec,
@@ -247,6 +249,7 @@ impl Metrics {
                 "Laws that were found broken: wake someone.",
                 &["law"],
             ),
+            callers: AccessMetrics::new(r),
             clock: ClockMetrics::new(r),
             waiting: gauges(
                 r,
@@ -290,6 +293,7 @@ impl Metrics {
         for reason in [FAR, CLOCK] {
             self.turning.withdrawals.with_label_values(&[reason]);
         }
+        self.callers.begin();
         self.clock.begin();
         for law in Law::ALL {
             self.breaches.with_label_values(&[law.id()]);

@@ -2,6 +2,7 @@
 //! that someone should wake up. The binary calls [`init`] once, which sets where lines go and in which format;
 //! libraries and tests only write lines.
 
+mod access;
 mod access_log;
 mod attributes;
 mod clock;

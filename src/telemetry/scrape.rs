@@ -4,6 +4,7 @@
 use super::metrics::Metrics;
 use super::register::{as_gauge, as_seconds};
 use super::watched::{Pace, Pacing, Watched};
+use crate::access::Access;
 use crate::gateway::{Gateway, PendingCounts};
 use crate::log::{CommandSink, CommitOutcome};
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
@@ -31,6 +32,11 @@ impl Metrics {
         *self.pace.write() = Some(Pacing { partitions, pace: Box::new(pace) });
     }
 
+    /// Reads how callers are known from now on.
+    pub fn watch_access(&self, access: &Arc<Access>) {
+        self.callers.watch(access);
+    }
+
     fn refresh_turns(&self) {
         let pacing = self.pace.read();
         let Some(Pacing { partitions, pace }) = pacing.as_ref() else { return };
@@ -48,6 +54,7 @@ impl Metrics {
 
     pub(super) fn refresh(&self) {
         self.refresh_turns();
+        self.callers.refresh();
         let watched = self.watched.read();
         let Some(Watched { gateway, sink, replica }) = watched.as_ref() else { return };
         let gateway = gateway.upgrade();

@@ -1,6 +1,7 @@
 //! Integration tests: what the service owes its callers and operators, over each log, from the pure domain to whole
 //! processes on real brokers. Helpers are in `fixtures`, `wait`, `process`, `server`, `world` and `rig`.
 
+mod access;
 mod audit;
 mod bounded_memory;
 mod brokered;

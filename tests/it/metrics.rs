@@ -1,7 +1,11 @@
 //! Names, types, labels and help of every metric, against `tests/golden/metrics.txt`: dashboards and alerts are built
 //! on them. `HEADROOM_REWRITE_GOLDEN=1` writes the file anew.
 
+use crate::access::issuer::{Key, jwks};
+use crate::access::jwt::issuer;
 use crate::world::becomes;
+use headroom::access::oidc::KeySource;
+use headroom::access::{Access, Ways};
 use headroom::api::http::{Finished, Metrics as _};
 use headroom::api::operation::Operation;
 use headroom::domain::{Breach, EventKind, Law, Micros, Name, Reason};
@@ -41,6 +45,12 @@ fn rendered() -> String {
     let clock = Arc::new(SystemClock::new());
     let gateway = Arc::new(Gateway::new(1, 250, Arc::clone(&commands), Arc::clone(&replica), clock));
     metrics.watch(&gateway, Arc::clone(&commands));
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys.json");
+    std::fs::write(&keys, jwks(&[&Key::ed("a")])).unwrap();
+    let ways = Ways { issuer: Some(issuer(KeySource::File(keys))), ..Ways::default() };
+    let access = Arc::new(Access::only(ways, Arc::new(SystemClock::new())).unwrap());
+    metrics.watch_access(&access);
     metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4 });
     metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
     let partition = replica.partition(0).unwrap();

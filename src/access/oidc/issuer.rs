@@ -1,6 +1,11 @@
 //! How an issuer is asked for its keys.
 
-use reqwest::Url;
+use crate::limits::{JWKS_BYTES_MAX, JWKS_TIMEOUT_MS};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use serde::Deserialize;
+use std::error::Error;
+use std::time::Duration;
 
 /// Checks that what is read from this URL cannot be changed on its way: it has to be `https`, or `http` to this machine.
 ///
@@ -16,6 +21,83 @@ pub fn check_url(text: &str) -> Result<(), String> {
         "http" => Err("has to begin with https://: keys that are read over plain HTTP can be replaced".to_owned()),
         _ => Err("has to begin with https://".to_owned()),
     }
+}
+
+/// Asks one issuer for its keys.
+pub(super) struct Fetcher {
+    client: Client,
+    issuer: String,
+    /// The URL of the keys; `None` asks the discovery document.
+    keys: Option<String>,
+}
+
+/// The part of a discovery document that is used.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl Fetcher {
+    /// # Errors
+    /// The authorities that the system trusts cannot be read.
+    pub(super) fn new(issuer: String, keys: Option<String>) -> Result<Fetcher, String> {
+        let timeout = Duration::from_millis(JWKS_TIMEOUT_MS);
+        // A redirect could lead from a safe URL to one that is not.
+        let client = Client::builder().timeout(timeout).redirect(Policy::none()).build();
+        let client = client.map_err(|error| format!("cannot ask the issuer {issuer} for keys: {}", causes(&error)))?;
+        Ok(Fetcher { client, issuer, keys })
+    }
+
+    /// The text of the issuer's key set. It takes at most two times [`JWKS_TIMEOUT_MS`].
+    ///
+    /// # Errors
+    /// What is wrong, for a person.
+    pub(super) async fn fetch(&self) -> Result<Vec<u8>, String> {
+        let url = match &self.keys {
+            Some(url) => url.clone(),
+            None => self.discover().await?,
+        };
+        self.get(&url).await
+    }
+
+    async fn discover(&self) -> Result<String, String> {
+        let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
+        let text = self.get(&url).await?;
+        let found: Discovery =
+            serde_json::from_slice(&text).map_err(|error| format!("{url}: it is no discovery document: {error}"))?;
+        if found.issuer != self.issuer {
+            return Err(format!("{url}: it is of the issuer {:?}, and not of {:?}", found.issuer, self.issuer));
+        }
+        check_url(&found.jwks_uri).map_err(|why| format!("{url}: its jwks_uri {:?} {why}", found.jwks_uri))?;
+        Ok(found.jwks_uri)
+    }
+
+    async fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+        let failed = |error: reqwest::Error| format!("{url}: {}", causes(&error.without_url()));
+        let mut answer = self.client.get(url).send().await.map_err(failed)?;
+        if answer.status() != 200 {
+            return Err(format!("{url}: status {}", answer.status().as_u16()));
+        }
+        let mut whole = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if whole.len().saturating_add(chunk.len()) > JWKS_BYTES_MAX {
+                return Err(format!("{url}: the answer has more than {JWKS_BYTES_MAX} bytes"));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole)
+    }
+}
+
+/// An error with what caused it: the client's own text alone does not say that a connection was refused.
+fn causes(error: &dyn Error) -> String {
+    let (mut text, mut next) = (error.to_string(), error.source());
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,12 +1,26 @@
 //! JWTs of an OpenID Connect issuer: whose are accepted, and what their claims mean.
 
+mod cache;
+mod claims;
 mod issuer;
+mod keys;
+mod signatures;
 
 pub use issuer::check_url;
 
-use crate::access::Roles;
+use super::watched_file::WatchedFile;
+use super::{Denied, Principal, Reading, Roles};
+use crate::domain::Micros;
+use crate::time::Clock;
+use cache::{Cache, Verified};
+use claims::Claims;
+use issuer::Fetcher;
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::{Validation, decode, decode_header};
+use keys::{Key, Keys};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Whose JWTs are accepted, and what their claims mean.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,4 +49,124 @@ pub enum KeySource {
     Url(String),
     /// From this file, which is read again when it changes.
     File(PathBuf),
+}
+
+/// Verifies the JWTs of one issuer.
+pub(super) struct Oidc {
+    issuer: Issuer,
+    keys: Keys,
+    cache: Cache,
+    from: From,
+}
+
+/// Where keys come from, ready to be read.
+enum From {
+    File(WatchedFile),
+    Network(Fetcher),
+}
+
+impl Oidc {
+    /// Reads a file of keys; an issuer on the network is asked later, by [`Oidc::refresh`].
+    ///
+    /// # Errors
+    /// What is wrong, for a person.
+    pub(super) fn new(issuer: Issuer, clock: &dyn Clock) -> Result<Oidc, String> {
+        signatures::install();
+        let (keys, cache) = (Keys::new(), Cache::default());
+        let from = match &issuer.keys {
+            KeySource::Discovery => From::Network(Fetcher::new(issuer.url.clone(), None)?),
+            KeySource::Url(url) => From::Network(Fetcher::new(issuer.url.clone(), Some(url.clone()))?),
+            KeySource::File(path) => {
+                let (file, text) = WatchedFile::open(path.clone())?;
+                if let Some(generation) = keys.load(text.as_bytes(), clock.now()).map_err(|why| file.said(&why))? {
+                    cache.begin(generation);
+                }
+                From::File(file)
+            }
+        };
+        Ok(Oidc { issuer, keys, cache, from })
+    }
+
+    /// The principal of a JWT.
+    pub(super) fn principal(&self, jwt: &str, clock: &dyn Clock) -> Result<Arc<Principal>, Denied> {
+        let (hash, now) = (*blake3::hash(jwt.as_bytes()).as_bytes(), clock.wall());
+        if let Some(Verified { principal, until }) = self.cache.get(&hash) {
+            return if until > now { Ok(principal) } else { Err(Denied::Expired) };
+        }
+        let header = decode_header(jwt).map_err(|error| denied(&error))?;
+        if header.crit.is_some() {
+            // It lists what a reader has to understand, and we understand none of it.
+            return Err(Denied::Malformed);
+        }
+        let keys = self.keys.current();
+        let Some(key) = keys.find(header.kid.as_deref()) else {
+            self.keys.want();
+            return Err(Denied::Unknown);
+        };
+        let claims: Claims = decode(jwt, &key.decoding, &self.validation(key)).map_err(|error| denied(&error))?.claims;
+        let until = claims.valid_until(now)?;
+        let principal = Arc::new(claims.principal(&self.issuer)?);
+        self.cache.put(hash, Verified { principal: Arc::clone(&principal), until }, keys.generation);
+        Ok(principal)
+    }
+
+    /// What the library checks. Times are checked by [`Claims`], with the clock of this process.
+    fn validation(&self, key: &Key) -> Validation {
+        let mut validation = Validation { algorithms: key.algorithms.clone(), ..Validation::default() };
+        validation.set_audience(&self.issuer.audiences);
+        validation.set_issuer(&[&self.issuer.url]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation.validate_exp = false;
+        validation
+    }
+
+    /// Reads the keys again if they are in a file that has changed.
+    pub(super) fn look(&self, clock: &dyn Clock) -> Reading {
+        let From::File(file) = &self.from else { return Reading::Unchanged };
+        match file.changed() {
+            None => Reading::Unchanged,
+            Some(text) => self.took(text.map(String::into_bytes), clock.now()),
+        }
+    }
+
+    /// Asks the issuer on the network for its keys, if that is due.
+    pub(super) async fn refresh(&self, clock: &dyn Clock) -> Reading {
+        let From::Network(fetcher) = &self.from else { return Reading::Unchanged };
+        if !self.keys.is_due(clock.now()) {
+            return Reading::Unchanged;
+        }
+        let fetched = fetcher.fetch().await;
+        self.took(fetched, clock.now())
+    }
+
+    fn took(&self, text: Result<Vec<u8>, String>, now: Micros) -> Reading {
+        match text.and_then(|text| self.keys.load(&text, now)) {
+            Ok(None) => Reading::Unchanged,
+            Ok(Some(generation)) => {
+                self.cache.begin(generation);
+                Reading::Replaced
+            }
+            Err(why) => {
+                self.keys.failed(now);
+                Reading::Failed(why)
+            }
+        }
+    }
+
+    /// How many keys are known.
+    pub(super) fn count(&self) -> usize {
+        self.keys.current().count()
+    }
+
+    /// The time since they were read, in microseconds; `None` before the first time.
+    pub(super) fn age_us(&self, clock: &dyn Clock) -> Option<u64> {
+        self.keys.age_us(clock.now())
+    }
+}
+
+fn denied(error: &Error) -> Denied {
+    match error.kind() {
+        ErrorKind::Base64(_) | ErrorKind::Json(_) | ErrorKind::Utf8(_) | ErrorKind::InvalidToken => Denied::Malformed,
+        _ => Denied::Unknown,
+    }
 }

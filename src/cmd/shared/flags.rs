@@ -78,6 +78,16 @@ impl Takes for RunningServer {
     }
 }
 
+/// For commands on the file of API tokens.
+#[derive(Debug)]
+pub(in crate::cmd) struct Tokens;
+
+impl Takes for Tokens {
+    fn takes(setting: Setting) -> bool {
+        matches!(setting, Setting::DataDir | Setting::TokensFile) || is_of_log_lines(setting)
+    }
+}
+
 /// For the command that prints permissions on topics.
 #[derive(Debug)]
 pub(in crate::cmd) struct Permissions;
@@ -213,7 +223,7 @@ fn flag(setting: Setting) -> Arg {
         Kind::Truth => arg.value_name("true|false"),
         Kind::Secret => arg,
     };
-    let turns_on = matches!(setting, Setting::Auth | Setting::KafkaBrokers);
+    let turns_on = matches!(setting, Setting::Auth | Setting::TokensFile | Setting::KafkaBrokers);
     let arg = arg.hide_short_help(setting.group() != Group::Process && !turns_on);
     match setting.group() {
         Group::Process => arg,

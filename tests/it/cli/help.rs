@@ -21,6 +21,9 @@ const CONNECTION: &[Setting] = &[
 const CLUSTER_ID: &[Setting] = &[Setting::KafkaClusterId];
 const DATA_DIR: &[Setting] = &[Setting::DataDir];
 
+/// A command with a flag of its own that has the name of a setting's: roles of a caller, and not of a process.
+const OWN_FLAG: (&str, Setting) = ("tokens new", Setting::Roles);
+
 /// The settings of a group that have a flag.
 fn group(group: Group) -> Vec<Setting> {
     let is_listed = |setting: &Setting| setting.group() == group && setting.kind() != Kind::Secret;
@@ -41,6 +44,7 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
     let has_schema = |setting: &Setting| !matches!(setting, Setting::TopicDeadLetters | Setting::TopicManifest);
     let with_schema: Vec<Setting> = topics.iter().copied().filter(has_schema).collect();
     let schemas = [LOG_LINES, &[Setting::KafkaBrokers], &registry, &with_schema].concat();
+    let of_tokens = [DATA_DIR, LOG_LINES, &[Setting::TokensFile]].concat();
     vec![
         ("serve", &[], every.clone()),
         ("config", &[], every),
@@ -54,6 +58,9 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
         ("commands check", &[], any_log),
         ("commands skip", &["--partition", "0", "--reason", "a test"], owned_log),
         ("log accept-loss", &["--log", "00000000000000000000000000000000", "--because", "a test"], lost_log),
+        ("tokens new", &["shop", "--roles", "checkout"], of_tokens.clone()),
+        ("tokens list", &[], of_tokens.clone()),
+        ("tokens revoke", &["shop"], of_tokens),
         ("clock set", &["--because", "a test"], [DATA_DIR, LOG_LINES].concat()),
         ("topics plan", &[], cluster_topics.clone()),
         ("topics apply", &[], cluster_topics.clone()),
@@ -73,10 +80,12 @@ fn help(command: &str, flag: &str) -> String {
     ended.out
 }
 
-/// The settings whose flags a help lists.
-fn listed(help: &str) -> BTreeSet<Setting> {
+/// The settings whose flags the help of a command lists.
+fn listed(command: &str, help: &str) -> BTreeSet<Setting> {
     let flags: BTreeSet<&str> = help.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    let is_listed = |setting: &Setting| setting.kind() != Kind::Secret && flags.contains(setting.flag());
+    let is_listed = |setting: &Setting| {
+        setting.kind() != Kind::Secret && flags.contains(setting.flag()) && (command, *setting) != OWN_FLAG
+    };
     Setting::ALL.iter().copied().filter(is_listed).collect()
 }
 
@@ -84,19 +93,22 @@ fn listed(help: &str) -> BTreeSet<Setting> {
 fn each_command_lists_the_settings_that_it_uses_and_no_others() {
     for (command, _, uses) in commands() {
         let long = help(command, "--help");
-        assert_eq!(listed(&long), uses.iter().copied().collect(), "{command}:\n{long}");
+        assert_eq!(listed(command, &long), uses.iter().copied().collect(), "{command}:\n{long}");
         let short = help(command, "-h");
         let is_short = |setting: &&Setting| {
-            setting.group() == Group::Process || matches!(setting, Setting::Auth | Setting::KafkaBrokers)
+            setting.group() == Group::Process
+                || matches!(setting, Setting::Auth | Setting::TokensFile | Setting::KafkaBrokers)
         };
-        assert_eq!(listed(&short), uses.iter().filter(is_short).copied().collect(), "{command}:\n{short}");
+        assert_eq!(listed(command, &short), uses.iter().filter(is_short).copied().collect(), "{command}:\n{short}");
     }
 }
 
 #[test]
 fn a_setting_that_a_command_does_not_use_is_refused() {
     for (command, needs, uses) in commands() {
-        let has_flag = |setting: &&Setting| setting.kind() != Kind::Secret && !uses.contains(*setting);
+        let has_flag = |setting: &&Setting| {
+            setting.kind() != Kind::Secret && !uses.contains(*setting) && (command, **setting) != OWN_FLAG
+        };
         for setting in Setting::ALL.iter().filter(has_flag) {
             let mut headroom = headroom([]);
             let ended = run(headroom.args(command.split_whitespace()).args(needs).args([setting.flag(), "1"]));
@@ -125,7 +137,7 @@ fn each_setting_is_described_with_its_default_and_its_variable() {
 #[test]
 fn the_first_page_has_no_settings_of_a_cluster() {
     for text in [help("", "--help"), help("", "-h")] {
-        assert!(listed(&text).iter().all(|setting| setting.group() == Group::Process), "{text}");
+        assert!(listed("", &text).iter().all(|setting| setting.group() == Group::Process), "{text}");
         assert_says(
             &text,
             &["Without a command, headroom serves", "Exit codes: 0 fine", "  demo ", "--data-dir <DIR>"],

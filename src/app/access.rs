@@ -1,0 +1,76 @@
+//! How the process knows its callers: what the settings name is read at the start, and read again while it runs.
+
+use super::StartError;
+use crate::access::{Access, NewToken, TOKEN_RANDOM_BYTES, Ways};
+use crate::config::{Auth, Config, Proofs};
+use crate::limits::{ACCESS_LOOK_MS, JWKS_LOOK_MS};
+use crate::threads;
+use crate::time::Clock;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Draws a token that nobody has.
+#[expect(clippy::disallowed_methods, reason = "the composition root draws identities and secrets")]
+pub fn new_token() -> NewToken {
+    NewToken::of(rand::random::<[u8; TOKEN_RANDOM_BYTES]>())
+}
+
+/// Reads what the settings name. `local` is the token of local commands.
+pub(super) fn open(config: &Config, local: NewToken, clock: Arc<dyn Clock>) -> Result<Access, StartError> {
+    let Proofs { tokens, issuer, certificates } = match &config.auth {
+        Auth::Off { is_written_out } => {
+            if *is_written_out {
+                let listen = config.listen;
+                tracing::warn!(%listen, "auth is none: whoever can connect is served, under every role and no name");
+            }
+            return Ok(Access::anybody());
+        }
+        Auth::On(proofs) => proofs.clone(),
+    };
+    if tokens && !config.tokens_file.exists() {
+        let file = config.tokens_file.display();
+        let hint = "write one with headroom tokens new NAME --roles ROLE";
+        return Err(StartError::Access(format!("{file}: there is none: {hint}")));
+    }
+    let tokens = tokens.then(|| config.tokens_file.clone());
+    let access = Access::only(Ways { local: Some(local), tokens, issuer, certificates }, clock);
+    let access = access.map_err(StartError::Access)?;
+    tracing::info!(known = ?access, "callers have to prove who they are");
+    Ok(access)
+}
+
+/// Keeps what is known of callers up to date, until the tasks are aborted.
+pub(super) fn keep(access: &Arc<Access>) -> [JoinHandle<()>; 2] {
+    let (files, keys) = (Arc::clone(access), Arc::clone(access));
+    [tokio::spawn(look_at_files(files)), tokio::spawn(refresh_keys(keys))]
+}
+
+async fn look_at_files(access: Arc<Access>) {
+    let _watched = threads::watch("access files");
+    let mut looks = interval(Duration::from_millis(ACCESS_LOOK_MS));
+    // A file system that hangs must not lead to a crowd of looks afterwards.
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let access = Arc::clone(&access);
+        let looked = tokio::task::spawn_blocking(move || access.look_at_files());
+        match looked.await.map_err(JoinError::try_into_panic) {
+            Ok(()) => {}
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime is ending.
+            Err(Err(_)) => return,
+        }
+    }
+}
+
+async fn refresh_keys(access: Arc<Access>) {
+    let _watched = threads::watch("access keys");
+    let mut looks = interval(Duration::from_millis(JWKS_LOOK_MS));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        access.refresh_keys().await;
+    }
+}

@@ -1,0 +1,186 @@
+//! The keys of an issuer on the network: found, rotated, and not reachable.
+
+use super::issuer::{Key, Publisher};
+use super::jwt::{ISSUER, claims, issuer};
+use super::{START, bearer};
+use crate::server::runtime;
+use crate::world::ManualClock;
+use headroom::access::oidc::KeySource;
+use headroom::access::{Access, Denied, Ways};
+use headroom::limits::{JWKS_ASKED_MS, JWKS_BYTES_MAX, JWKS_PERIOD_MS, JWKS_RETRY_MS};
+use openssl::nid::Nid;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+struct Given {
+    publisher: Publisher,
+    clock: Arc<ManualClock>,
+    access: Access,
+}
+
+impl Given {
+    /// An issuer whose keys are found by its discovery document.
+    fn discovered() -> Given {
+        let publisher = Publisher::start();
+        let issuer = headroom::access::oidc::Issuer { url: publisher.url(), ..issuer(KeySource::Discovery) };
+        Given::of(publisher, issuer)
+    }
+
+    /// An issuer whose keys are at a URL that is set.
+    fn at_url() -> Given {
+        let publisher = Publisher::start();
+        let keys = KeySource::Url(format!("{}/keys", publisher.url()));
+        Given::of(publisher, issuer(keys))
+    }
+
+    fn of(publisher: Publisher, issuer: headroom::access::oidc::Issuer) -> Given {
+        let clock = Arc::new(ManualClock::at(START));
+        let ways = Ways { issuer: Some(issuer), ..Ways::default() };
+        let access = Access::only(ways, Arc::<ManualClock>::clone(&clock)).unwrap();
+        Given { publisher, clock, access }
+    }
+
+    fn refresh(&self) {
+        runtime().block_on(self.access.refresh_keys());
+    }
+
+    fn is_known(&self, jwt: &str) -> bool {
+        match bearer(&self.access, jwt) {
+            Ok(_) => true,
+            Err(denied) => {
+                assert_eq!(denied, Denied::Unknown);
+                false
+            }
+        }
+    }
+
+    fn failures(&self) -> u64 {
+        self.access.counts().failures[1]
+    }
+}
+
+fn key(id: &'static str) -> Key {
+    Key::ec(id, Nid::X9_62_PRIME256V1)
+}
+
+fn of_issuer(url: &str) -> Value {
+    // Long enough for the whole test.
+    let mut claims = claims();
+    claims["iss"] = json!(url);
+    claims["exp"] = json!(START.0 / 1_000_000 + 86_400);
+    claims
+}
+
+#[test]
+fn keys_are_found_rotated_and_taken_away() {
+    let given = Given::discovered();
+    let (old, new) = (key("old"), key("new"));
+    let claims = of_issuer(&given.publisher.url());
+    let [by_old, by_new] = [&old, &new].map(|key| key.jwt("ES256", &claims));
+    assert!(!given.is_known(&by_old));
+    assert_eq!(given.access.counts().keys_age_us, None);
+    given.publisher.publish(&[&old]);
+    given.refresh();
+    assert!(given.is_known(&by_old) && !given.is_known(&by_new));
+    given.clock.pass_ms(1_000);
+    assert_eq!(given.access.counts().keys_age_us, Some(1_000_000));
+    // A key that is not known is asked for, at most once in a while: calls never wait for it.
+    given.publisher.publish(&[&old, &new]);
+    let asked = given.publisher.asked();
+    given.refresh();
+    assert_eq!(given.publisher.asked(), asked);
+    given.clock.pass_ms(JWKS_ASKED_MS);
+    assert!(!given.is_known(&by_new));
+    given.refresh();
+    assert!(given.is_known(&by_new) && given.is_known(&by_old));
+    // What a key has signed that is gone is not believed, although it was remembered.
+    given.publisher.publish(&[&new]);
+    given.clock.pass_ms(JWKS_PERIOD_MS);
+    given.refresh();
+    assert!(given.is_known(&by_new) && !given.is_known(&by_old));
+    // A new key may take the name of another one.
+    let impostor = key("new");
+    given.publisher.publish(&[&impostor]);
+    given.clock.pass_ms(JWKS_PERIOD_MS);
+    given.refresh();
+    assert!(given.is_known(&impostor.jwt("ES256", &claims)) && !given.is_known(&by_new));
+    assert_eq!(given.failures(), 0);
+}
+
+#[test]
+fn unknown_keys_do_not_make_us_a_flood() {
+    let given = Given::discovered();
+    let (known, strange) = (key("known"), key("strange"));
+    given.publisher.publish(&[&known]);
+    given.refresh();
+    let (begun, jwt) = (given.publisher.asked(), strange.jwt("ES256", &of_issuer(&given.publisher.url())));
+    // Each attempt asks for the discovery document and for the keys.
+    for attempts in 1..4 {
+        given.clock.pass_ms(JWKS_ASKED_MS);
+        for _ in 0..20 {
+            assert!(!given.is_known(&jwt));
+            given.refresh();
+        }
+        assert_eq!(given.publisher.asked(), begun + 2 * attempts);
+    }
+}
+
+#[test]
+fn an_issuer_that_does_not_answer_leaves_the_keys_that_are_known() {
+    let given = Given::at_url();
+    let known = key("known");
+    let jwt = known.jwt("ES256", &of_issuer(ISSUER));
+    given.publisher.publish(&[&known]);
+    given.refresh();
+    assert!(given.is_known(&jwt));
+    let huge = format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(JWKS_BYTES_MAX));
+    let redirect = given.publisher.url();
+    let answers: [(u16, String); 6] = [
+        (503, String::new()),
+        (200, "no JSON".to_owned()),
+        (200, "{\"keys\":[]}".to_owned()),
+        (200, huge),
+        (302, redirect),
+        (404, String::new()),
+    ];
+    given.clock.pass_ms(JWKS_PERIOD_MS);
+    let mut pause_ms = JWKS_RETRY_MS;
+    for (failures, answer) in (1..).zip(answers) {
+        given.publisher.answer(move |_| answer.clone());
+        given.refresh();
+        assert_eq!(given.failures(), failures);
+        assert!(given.is_known(&jwt));
+        // It is asked again after a pause that grows.
+        given.clock.pass_ms(pause_ms - 1);
+        given.refresh();
+        assert_eq!(given.failures(), failures);
+        given.clock.pass_ms(1);
+        pause_ms *= 2;
+    }
+    given.publisher.publish(&[&known]);
+    given.refresh();
+    assert!(given.is_known(&jwt));
+    assert_eq!(given.access.counts().keys_age_us, Some(0));
+}
+
+#[test]
+fn a_discovery_document_is_believed_only_of_its_own_issuer_and_over_https() {
+    let given = Given::discovered();
+    let signing = key("known");
+    let jwt = signing.jwt("ES256", &of_issuer(&given.publisher.url()));
+    let url = given.publisher.url();
+    for (failures, document) in (1..).zip([
+        json!({"issuer": "https://other.example", "jwks_uri": format!("{url}/keys")}),
+        json!({"issuer": format!("{url}/"), "jwks_uri": format!("{url}/keys")}),
+        json!({"issuer": url, "jwks_uri": "http://192.0.2.1/keys"}),
+        json!({"issuer": url, "jwks_uri": "file:///etc/passwd"}),
+        json!({"issuer": url}),
+    ]) {
+        let keys = super::issuer::jwks(&[&signing]);
+        given.publisher.answer(move |path| (200, if path == "/keys" { keys.clone() } else { document.to_string() }));
+        given.clock.pass_ms(JWKS_PERIOD_MS);
+        given.refresh();
+        assert_eq!(given.failures(), failures);
+        assert!(!given.is_known(&jwt));
+    }
+}
