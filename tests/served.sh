@@ -1,0 +1,74 @@
+# shellcheck shell=bash
+# What the checks share that call the binary from outside: a server on a directory of its own, tokens for it, and packages of
+# Python. A check sources this file.
+set -euo pipefail
+
+cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/headroom
+headroom=${CARGO_TARGET_DIR:-$HOME/.cache/headroom/target}/debug/headroom
+work=$(mktemp -d)
+server=
+
+end() {
+    [ -z "$server" ] || kill "$server" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap end EXIT
+
+die() {
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+[ -x "$headroom" ] || die "there is no $headroom: cargo build"
+
+# Makes a directory once for each content of a file: `once NAME FILE COMMAND...` runs the command with the path of an empty
+# directory as its last argument, and sets `made` to the directory. What a run left that was cut off is removed.
+once() {
+    local name=$1 file=$2 new
+    shift 2
+    made=$cache/$name/$(sha256sum "$file" | cut -c 1-16)
+    [ ! -d "$made" ] || return 0
+    mkdir -p "$cache/$name"
+    rm -rf "$cache/$name"/fetching.*
+    new=$(mktemp -d "$cache/$name/fetching.XXXXXX")
+    "$@" "$new" || die "$name could not be fetched, see above"
+    mv -T "$new" "$made"
+}
+
+# An environment of Python with the packages of a list.
+packages() { python3 -m venv "$2" && "$2/bin/pip" --quiet install --requirement "$1"; }
+
+# Prints a new token: `token NAME ROLE,...`. A server that starts wants at least one of them to be there.
+token() { "$headroom" tokens new "$1" --roles "$2" --data-dir "$work/data"; }
+
+# Starts a server that serves whoever has a token, and sets `url`.
+start() {
+    mkfifo "$work/out"
+    "$headroom" serve --listen 127.0.0.1:0 --auth tokens --data-dir "$work/data" >"$work/out" 2>"$work/err" &
+    server=$!
+    exec 3<"$work/out"
+    local line
+    read -r line <&3 || die "the server did not start:" "$(cat "$work/err")"
+    # shellcheck disable=SC2034  # used by the checks
+    url=${line#headroom listens on }
+}
+
+# Writes the description of the API into a file: `describe TOKEN FILE`.
+describe() {
+    python3 - "$url/openapi.json" "$@" <<'PYTHON'
+import sys
+from urllib.request import Request, urlopen
+
+url, token, path = sys.argv[1:]
+with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"})) as answer, open(path, "wb") as file:
+    file.write(answer.read())
+PYTHON
+}
+
+# Stops the server, and audits the log that the check has left.
+stop_and_verify() {
+    kill "$server"
+    wait "$server" || die "the server did not end well:" "$(tail -n 20 "$work/err")"
+    server=
+    "$headroom" verify --data-dir "$work/data"
+}
