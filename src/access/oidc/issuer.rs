@@ -13,6 +13,9 @@ use std::time::Duration;
 /// What is wrong, for a person.
 pub fn check_url(text: &str) -> Result<(), String> {
     let url: Url = text.parse().map_err(|_| "is not a URL".to_owned())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or a password, which would be told by headroom config".to_owned());
+    }
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let is_local = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
     match url.scheme() {

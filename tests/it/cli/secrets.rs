@@ -96,6 +96,12 @@ fn a_secret_at_a_wrong_place_of_the_configuration_is_not_repeated() {
         format!("registry_url = \"http://somebody:{secret}@127.0.0.1:1\""),
         format!("registry_url = \"ftp://somebody:{secret}@127.0.0.1:1\""),
         format!("kafka_brokers = \"somebody:{secret}@127.0.0.1:1\""),
+        format!("auth = \"oidc\"\noidc_audience = \"a\"\noidc_issuer = \"https://somebody:{secret}@127.0.0.1\""),
+        format!(
+            "auth = \"oidc\"\noidc_audience = \"a\"\noidc_issuer = \"https://a\"\noidc_keys = \"https://somebody:{secret}@a\""
+        ),
+        format!("otlp_endpoint = \"http://somebody:{secret}@127.0.0.1:4317\""),
+        format!("otlp_endpoint = \"https://somebody:{secret}@127.0.0.1:4317\""),
         format!("registry_password = \"{secret}\n"),
         format!("registry_password = {secret}"),
         format!("listen = \"127.0.0.1:1\"\nregistry_password == \"{secret}\""),
