@@ -297,8 +297,6 @@ pub const HOST_BYTES_MAX: usize = 253;
 pub const HTTP_BODY_BYTES_MAX: usize = 16 << 10;
 /// Longest request head, in bytes.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
-/// Longest Authorization header, in bytes: a token with some dozen claims has less than half of it.
-pub const AUTHORIZATION_BYTES_MAX: usize = 8 << 10;
 /// Most commands that the span of a turn has links to.
 pub const TURN_LINKS_MAX: usize = 128;
 /// Most spans that wait to be exported. A span that finds no room is dropped and counted.
@@ -423,7 +421,6 @@ const _: () = {
     assert!(OWNERLESS_MS >= 3 * OWNER_BEAT_MS + STALLED_MS && READINESS_LOOK_MS < OWNER_BEAT_MS);
     // A record that may be appended fits a turn.
     assert!(COMMAND_BYTES_MAX <= TURN_BYTES_MAX && HTTP_BODY_BYTES_MAX <= COMMAND_BYTES_MAX);
-    assert!(AUTHORIZATION_BYTES_MAX <= HTTP_HEAD_BYTES_MAX / 2);
     // A decidable command is kept whole, and a letter with its headers fits the 1,000,000 bytes that librdkafka sends
     // at most.
     assert!(COMMAND_BYTES_MAX < LETTER_BYTES_MAX && LETTER_BYTES_MAX + LETTER_KEY_BYTES_MAX < 990_000);

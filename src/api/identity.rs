@@ -3,11 +3,14 @@
 use super::operation::{Allowed, Operation};
 use crate::access::{Access, Act, Credentials, Denied, Principal, Roles};
 use crate::domain::Name;
-use crate::limits::AUTHORIZATION_BYTES_MAX;
+use crate::limits::CREDENTIAL_BYTES_MAX;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use std::fmt;
 use std::sync::Arc;
+
+/// Longest Authorization header, in bytes: a scheme and the longest credential.
+const AUTHORIZATION_BYTES_MAX: usize = "Bearer ".len() + CREDENTIAL_BYTES_MAX;
 
 /// Why a call is refused for its caller. Nothing in it comes from a credential, so that it may be shown to anybody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +28,7 @@ pub enum Refused {
 pub enum HeaderFault {
     /// There is more than one.
     Repeated,
-    /// It has more than [`AUTHORIZATION_BYTES_MAX`] bytes.
+    /// It holds no credential of at most [`CREDENTIAL_BYTES_MAX`] bytes.
     TooLong,
     /// It has a byte that is not visible ASCII.
     NotText,
@@ -39,7 +42,7 @@ impl fmt::Display for Refused {
             }
             Refused::Header(HeaderFault::TooLong) => write!(
                 f,
-                "the Authorization header is longer than {AUTHORIZATION_BYTES_MAX} bytes: ask for a token with fewer claims"
+                "the Authorization header is longer than {AUTHORIZATION_BYTES_MAX} bytes: use a token with fewer claims"
             ),
             Refused::Header(HeaderFault::NotText) => {
                 f.write_str("the Authorization header has a byte that is not visible ASCII")

@@ -68,11 +68,9 @@ pub struct App {
     runtime: LogRuntime,
     service: Arc<Service>,
     metrics: Arc<Metrics>,
-    tracing: Arc<Tracing>,
     export: Option<Arc<TraceExport>>,
-    limits: http::Limits,
-    hosts: http::Hosts,
     access: Arc<Access>,
+    state: http::State,
 }
 
 impl App {
@@ -119,23 +117,11 @@ impl App {
         let local_files = LocalFiles::write(&data_dir, address, local_token);
         let connections = files::connections(runtime.tail.partitions(), config.connections_per_address);
         let limits = http::Limits { connections, ..http::Limits::default() };
-        let hosts = http::Hosts::new(config.hosts.clone());
         let service = Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide());
         let service = Arc::new(service.limited(config.quota.clone(), clock));
-        Ok(App {
-            address,
-            listener,
-            data_dir,
-            local_files,
-            runtime,
-            service,
-            metrics,
-            tracing,
-            export,
-            limits,
-            hosts,
-            access,
-        })
+        let state = http::State::new(Arc::clone(&service), Arc::clone(&metrics) as _, tracing).limits(limits);
+        let state = state.hosts(http::Hosts::new(config.hosts.clone())).access(Arc::clone(&access)).open(config.open);
+        Ok(App { address, listener, data_dir, local_files, runtime, service, metrics, export, access, state })
     }
 
     /// The address that the server listens on.
@@ -168,20 +154,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // It is made first and so dropped last: its limit also covers the waits in the drops of the others.
         let shutting_down = Shutdown::default();
-        let App {
-            listener,
-            data_dir,
-            local_files,
-            runtime,
-            service,
-            metrics,
-            tracing,
-            export,
-            limits,
-            hosts,
-            access,
-            ..
-        } = self;
+        let App { listener, data_dir, local_files, runtime, metrics, export, access, state, .. } = self;
         let LogRuntime { gateway, end, .. } = runtime;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
@@ -198,16 +171,14 @@ impl App {
                 gateway.keep_watch().await;
             }
         });
-        let requests = Arc::clone(&metrics);
         let locals = tokio::spawn(local_files.written());
         let [files, keys] = access::keep(&access);
-        let state = http::State::new(service, metrics, tracing).limits(limits).hosts(hosts).access(access);
         let on_shutdown = async {
             shutdown.await;
             shutting_down.begin();
         };
         http::serve(listener, state, on_shutdown).await;
-        requests.requests_are_over();
+        metrics.requests_are_over();
         // The Abandons of callers who left have to be in the log as well.
         if tokio::time::timeout(ABANDONS_DRAIN, gateway.drained()).await.is_err() {
             let PendingCounts { calls, abandons } = gateway.pending();

@@ -1,4 +1,4 @@
-//! The `/internal/...` endpoints of a running server, which answer the loopback only. `GET /internal/log` returns the
+//! The `/internal/...` endpoints of a running server, which answer operators only. `GET /internal/log` returns the
 //! end of every partition. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each is preceded by its
 //! length in four big-endian bytes. `GET /internal/state/{partition}` returns the digest of the partition's state.
 //! `POST /internal/clock` sets the time of partitions back.

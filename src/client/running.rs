@@ -19,15 +19,21 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// Connects to the server that listens on this address, and asks how many partitions it has.
+    /// Connects to the server that listens on this address, and asks how many partitions it has. Every call carries the
+    /// token, if there is one.
     ///
     /// # Errors
-    /// It does not answer.
-    pub fn at(address: SocketAddr) -> Result<RunningServer, LogError> {
+    /// It does not answer, or it refuses.
+    pub fn at(address: SocketAddr, token: Option<&str>) -> Result<RunningServer, LogError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| LogError::internal(format!("cannot start an event loop: {error}")))?;
         let address = SocketAddr::new(reachable(address.ip()), address.port());
-        let connection = Mutex::new(Connection::new(address));
+        let connection = Connection::new(address);
+        let connection = match token {
+            Some(token) => connection.with_token(token).map_err(LogError::internal)?,
+            None => connection,
+        };
+        let connection = Mutex::new(connection);
         let mut server = RunningServer { runtime, connection, base: format!("http://{address}"), partitions: 0 };
         server.partitions = u32::try_from(server.ends()?.len()).unwrap_or(u32::MAX);
         Ok(server)

@@ -1,4 +1,4 @@
-//! What the command line asks of a running process on the same machine, because it cannot open the log itself:
+//! What the command line asks of a running process, because it cannot open the log itself:
 //! committed events, digests of states, and setting clocks back. The edge decides who may call this.
 
 use super::Service;
@@ -163,8 +163,13 @@ fn clock_set(asked: &Asked, because: &str, partition: u32, answer: ClockAnswer) 
 fn ask_to_set_clock(handle: &PartitionHandle, because: &str, asked: &Arc<Asked>) -> oneshot::Receiver<ClockSetOutcome> {
     let (told, answer) = oneshot::channel();
     let (partition, asked, reason) = (handle.id(), Arc::clone(asked), because.to_owned());
+    // The event of a clock has no field for who asked for it.
+    let recorded = match &asked.principal.name {
+        Some(name) => format!("{because} (asked for by {name})"),
+        None => because.to_owned(),
+    };
     handle.ask_to_set_clock(ClockRequest {
-        because: because.to_owned(),
+        because: recorded,
         told: Box::new(move |setting| {
             clock_set(&asked, &reason, partition, ClockAnswer::Answered(setting));
             // The caller may have given up.

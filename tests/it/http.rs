@@ -13,6 +13,7 @@ mod protocol;
 mod quotas;
 mod race;
 mod readiness;
+mod roles;
 mod timeouts;
 mod unreadable_partitions;
 

@@ -38,6 +38,7 @@ mod pool_filter;
 mod pool_search;
 mod process;
 mod rig;
+mod roles;
 mod scenario;
 mod schemas;
 mod server;

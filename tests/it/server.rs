@@ -52,7 +52,12 @@ impl Server {
 
     /// Serving, with every partition ready.
     pub fn start(data_dir: &Path, partitions: u32, clock: Arc<dyn Clock>) -> Server {
-        let server = Server::of(&Server::config(data_dir, partitions), clock);
+        Server::ready(&Server::config(data_dir, partitions), clock)
+    }
+
+    /// The same as it is configured.
+    pub fn ready(config: &Config, clock: Arc<dyn Clock>) -> Server {
+        let server = Server::of(config, clock);
         for handle in server.gateway.replica().partitions() {
             until("the partition is ready", || handle.status() != PartitionStatus::Restoring);
         }

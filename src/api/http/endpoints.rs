@@ -54,7 +54,7 @@ pub(super) enum Kind {
     Read,
     /// A page for operators.
     Page,
-    /// Not part of the description: for the command line of the same machine, or the pages that show the description.
+    /// Not part of the description: for the command line, or the pages that show the description.
     Undescribed,
 }
 

@@ -27,6 +27,7 @@ mod starting;
 
 pub use hosts::Hosts;
 pub use openapi::document;
+pub use routes::endpoints;
 pub use server::serve;
 pub use slots::Bounds;
 pub use starting::starting;

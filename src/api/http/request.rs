@@ -47,8 +47,6 @@ pub struct HttpRequest {
     param: Option<String>,
     /// Its body, empty when it has none.
     pub body: Bytes,
-    /// Where it comes from, if the accept loop said.
-    pub peer: Option<IpAddr>,
     /// Who sent it, under no role when the caller is not known and need not be.
     pub principal: Arc<Principal>,
     /// The trace that it belongs to.
@@ -216,8 +214,7 @@ async fn read(
         let detail = format!("the Content-Type header is {sent}, it has to be application/json");
         return Err(Problem::fault(RequestFault::WrongContentType, detail));
     }
-    let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, peer, principal, trace, arrived })
+    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, principal, trace, arrived })
 }
 
 /// Who sends the request, when it may be sent by them and is within their quota. What everybody may ask for, and what does not exist, is asked

@@ -4,6 +4,7 @@ use super::endpoints::{ENDPOINTS, Endpoint};
 use super::reply::Problem;
 use super::request::{self, HttpRequest, Route};
 use super::{Api, health};
+use crate::api::operation::Operation;
 use crate::limits::HTTP_BODY_BYTES_MAX;
 use axum::Router;
 use axum::extract::{Request, State as Extracted};
@@ -12,6 +13,12 @@ use axum::routing::{MethodFilter, MethodRouter};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::openapi::path::HttpMethod as Method;
+
+/// Every method of every path that this edge serves, and what it asks for.
+pub fn endpoints() -> impl Iterator<Item = (&'static str, &'static str, Operation)> {
+    let name = |method| filter_of(method).1.split(',').next().unwrap_or_default();
+    ENDPOINTS.iter().map(move |endpoint| (name(&endpoint.method), endpoint.path, endpoint.operation))
+}
 
 /// Every endpoint, and refusals of all other paths and methods.
 pub(super) fn routes(api: Arc<Api>) -> Router {

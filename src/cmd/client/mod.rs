@@ -5,7 +5,7 @@
 mod actions;
 mod show;
 
-use super::shared::flags::read_secret;
+use super::shared::flags::{read_secret, token_of_environment};
 use super::{Failure, Verdict};
 use crate::client::remote::{Proofs, Remote};
 use crate::client::{Answer, CallError, Outgoing};
@@ -18,8 +18,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// The variable that holds a token. There is no flag for one, because other users of a machine can read flags.
-const TOKEN_VARIABLE: &str = "HEADROOM_TOKEN";
 /// Longest file in PEM that is read, in bytes: all authorities of an operating system take less than half of it.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 /// Time past its own deadline after which a call counts as never answered.
@@ -94,7 +92,7 @@ impl Server {
                 let text = read_secret(&path).map_err(|why| format!("the file of --token-file, {path}, {why}"))?;
                 Some(text.trim_end_matches(['\r', '\n']).to_owned())
             }
-            None => std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()),
+            None => token_of_environment(),
         };
         let pem =
             |flag, path: &Option<PathBuf>| path.as_deref().map(|path| file(flag, path, PEM_BYTES_MAX)).transpose();

@@ -241,6 +241,12 @@ fn read(path: &Path) -> Result<FileText, Failure> {
     Ok(FileText { path: path.display().to_string(), text })
 }
 
+/// The token in the variable `HEADROOM_TOKEN`, for commands that call a server. There is no flag for one, because other users
+/// of a machine can read flags.
+pub(in crate::cmd) fn token_of_environment() -> Option<String> {
+    std::env::var("HEADROOM_TOKEN").ok().filter(|token| !token.is_empty())
+}
+
 /// Reads a file that holds a secret. The error says what is wrong, without the path and without the content.
 pub(in crate::cmd) fn read_secret(path: &str) -> Result<String, String> {
     let mut text = String::new();

@@ -4,6 +4,7 @@
 use crate::app::{self, ADDRESS_FILE};
 use crate::client::running::RunningServer;
 use crate::cmd::Failure;
+use crate::cmd::shared::flags::token_of_environment;
 use crate::config::Config;
 use crate::log::embedded::{EmbeddedReader, OpenError};
 use crate::log::kafka::Kafka;
@@ -79,10 +80,16 @@ impl Source {
     }
 }
 
-/// The server that runs on this data directory; the error says why it cannot be called.
+/// The server that runs on this data directory; the error says why it cannot be called. It knows the command as an operator
+/// by the token in its directory. Whoever may not read that file sends a token of its own, which the environment holds.
 pub(in crate::cmd) fn running_server(dir: &Path) -> Result<RunningServer, String> {
     let no_address = |error| format!("{} does not say where its server is: {error}", dir.join(ADDRESS_FILE).display());
-    RunningServer::at(app::read_address(dir).map_err(no_address)?).map_err(|error| error.to_string())
+    let address = app::read_address(dir).map_err(no_address)?;
+    let token = app::read_local_token(dir).ok().or_else(token_of_environment);
+    RunningServer::at(address, token.as_deref()).map_err(|error| match token {
+        Some(_) => error.to_string(),
+        None => format!("{error}; the server's token cannot be read, and HEADROOM_TOKEN is not set"),
+    })
 }
 
 /// A process has the data directory open, and cannot be asked.
