@@ -40,9 +40,10 @@ pub(super) struct Args {
 
 /// Where a call goes and how its answer is shown.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Server")]
 struct Server {
     /// URL of the server, without a path
-    #[arg(long, global = true, env = "HEADROOM_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, global = true, env = "HEADROOM_URL", hide_env_values = true, default_value = "http://127.0.0.1:8080")]
     url: String,
     /// File that holds the token to call with; without this flag the variable HEADROOM_TOKEN is read
     #[arg(long, global = true, value_name = "FILE")]
