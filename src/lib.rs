@@ -23,6 +23,7 @@ pub mod audit;
 
 pub mod config;
 pub mod telemetry;
+pub mod tls;
 
 pub mod api;
 

@@ -342,6 +342,42 @@ pub const HTTP_LINGER_MS: u64 = 200;
 pub const HTTP_KNOCK_MS: u64 = 20;
 /// How long after SIGTERM connections are accepted that had begun before, in milliseconds: one round trip.
 pub const HTTP_NEWCOMERS_MS: u64 = 50;
+/// Time a client has for the handshake of TLS, in milliseconds. A connection takes a slot meanwhile, as one that waits for
+/// a request, and makes room for others like one.
+pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+/// Interval at which the files of TLS are looked at for changes, in milliseconds.
+pub const TLS_LOOK_MS: u64 = 1_000;
+/// A log line warns of a certificate that expires within so many days.
+pub const TLS_EXPIRY_WARN_DAYS: u64 = 14;
+/// Most requests of one HTTP/2 connection that are open at the same time.
+pub const HTTP2_STREAMS_MAX: u32 = 128;
+/// How many more requests of one HTTP/2 connection may be cancelled by their caller than are answered. Then the
+/// connection is cut off.
+pub const HTTP2_CANCELLED_MAX: usize = 256;
+/// Bytes of one request's body that an HTTP/2 caller may send before they are read.
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// Bytes of all bodies of one HTTP/2 connection that may be sent before they are read.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+/// Bytes of one HTTP/2 answer that are kept for its caller's window to open.
+pub const HTTP2_SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Streams of one HTTP/2 connection that may have been reset before they were looked at.
+pub const HTTP2_PENDING_RESETS_MAX: usize = HTTP2_STREAMS_MAX as usize;
+/// Frames per second of one HTTP/2 connection that bring nothing: pings, settings, open windows, empty parts of bodies,
+/// heads in pieces. With more, the connection is cut off.
+pub const HTTP2_IDLE_FRAMES_MAX: u32 = 1_000;
+/// How many such frames are free with each request.
+pub const HTTP2_IDLE_FRAMES_PER_REQUEST: u32 = 4;
+/// As how many such frames a piece of a head counts. A head within our bound fits one frame, and pieces take time to
+/// decode.
+pub const HTTP2_CONTINUATION_COST: u32 = 50;
+/// Streams of one HTTP/2 connection that we may reset because of the caller's errors.
+pub const HTTP2_LOCAL_RESETS_MAX: usize = 128;
+/// How long a caller may take to let a part of an HTTP/2 answer go out, in milliseconds.
+pub const HTTP2_ANSWER_TIMEOUT_MS: u64 = 10_000;
+/// After so many milliseconds in which nothing came on an HTTP/2 connection, its caller is asked for a sign of life.
+pub const HTTP2_PING_EVERY_MS: u64 = 20_000;
+/// How long that caller may take to answer, in milliseconds. Then it counts as gone.
+pub const HTTP2_PING_TIMEOUT_MS: u64 = 10_000;
 /// Open files of the process itself.
 pub const FILES_OF_PROCESS: usize = 256;
 /// Open files of each partition: its share of the log, of checkpoints, or of clients of a cluster.
@@ -382,6 +418,11 @@ pub const SHUTDOWN_REST_MS: u64 = 5_000;
 pub const SHUTDOWN_MS: u64 = 20_000;
 
 const _: () = {
+    // A caller that cancels every request it may have open at a time is not cut off. A request's body fits the window.
+    assert!(HTTP2_CANCELLED_MAX >= 2 * HTTP2_STREAMS_MAX as usize && HTTP2_CONTINUATION_COST < HTTP2_IDLE_FRAMES_MAX);
+    assert!(HTTP_BODY_BYTES_MAX <= HTTP2_STREAM_WINDOW_BYTES as usize);
+    assert!(HTTP2_STREAM_WINDOW_BYTES <= HTTP2_CONNECTION_WINDOW_BYTES && HTTP_HEAD_BYTES_MAX <= u32::MAX as usize);
+    assert!(HTTP2_PING_EVERY_MS + HTTP2_PING_TIMEOUT_MS < HTTP_IDLE_TIMEOUT_MS);
     // A late Reserve must come while it is still remembered that its attempt was abandoned, because its caller was
     // told "no".
     assert!(DEDUP_WINDOW_MS > DEADLINE_MAX_MS + ABANDON_GRACE_MS);

@@ -1,6 +1,6 @@
 //! A server that the load test starts on a scratch directory, and stops by the signal that an operator would send.
 
-use headroom::app::read_address;
+use headroom::app::{Location, read_address};
 use headroom::client::{self, Connection};
 use headroom::limits::SHUTDOWN_MS;
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,7 +65,7 @@ impl Started {
     }
 
     async fn is_ready(&mut self, data: &Path) -> bool {
-        let Ok(address) = read_address(data) else { return false };
+        let Ok(Location { address, .. }) = read_address(data) else { return false };
         self.connection = Connection::new(address);
         client::is_ready(&mut self.connection).await
     }

@@ -137,6 +137,7 @@ request_faults! {
     ForeignOrigin = "foreign_origin", 403, "The request comes from another site's page";
     NotFound = "not_found", 404, "There is nothing at this path";
     MethodNotAllowed = "method_not_allowed", 405, "The path does not take this method";
+    TlsRequired = "tls_required", 400, "The caller speaks plain HTTP, and this address takes TLS";
     TlsNotSpoken = "tls_not_spoken", 400, "The caller speaks TLS, and this address takes plain HTTP";
     HeadTimeout = "head_timeout", 408, "The request did not come in time";
     BodyTimeout = "body_timeout", 408, "The body did not come in time";

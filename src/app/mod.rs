@@ -15,13 +15,14 @@ mod process;
 mod shutdown;
 pub mod signals;
 mod start_error;
+mod tls;
 mod withdrawal;
 mod witness;
 
 pub use access::new_token;
 pub use hold::Hold;
 pub use kafka::settings::{asked, cluster, look, registry};
-pub use local::{ADDRESS_FILE, read_address, read_local_token};
+pub use local::{ADDRESS_FILE, Location, read_address, read_local_token};
 pub use private::write_private;
 pub use start_error::StartError;
 pub use witness::{losses, nothing_was_seen, open, seen, told};
@@ -36,6 +37,7 @@ use crate::service::Service;
 use crate::telemetry::{Metrics, TraceExport};
 use crate::threads;
 use crate::time::Clock;
+use crate::tls::Server;
 use crate::trace::Tracing;
 use local::LocalFiles;
 use shutdown::Shutdown;
@@ -71,6 +73,7 @@ pub struct App {
     export: Option<Arc<TraceExport>>,
     access: Arc<Access>,
     state: http::State,
+    tls: Option<Arc<Server>>,
 }
 
 impl App {
@@ -84,6 +87,7 @@ impl App {
         let listen = config.listen;
         files::raise();
         files::close(&data_dir);
+        let tls = config.tls.clone().map(Server::load).transpose().map_err(StartError::Tls)?.map(Arc::new);
         let listener = TcpListener::bind(listen).await.map_err(|e| StartError::Listen(listen, e))?;
         let address = listener.local_addr().map_err(|e| StartError::Listen(listen, e))?;
         let export = |traces| TraceExport::start(traces, draw(), Arc::clone(&clock), &metrics).map(Arc::new);
@@ -108,25 +112,35 @@ impl App {
                     None => embedded::start(&config, clock, told, &of),
                 }
             });
-            let started = http::starting(&listener, &opening, &tracing, told_until(&opening, started));
+            let started = http::starting(&listener, &opening, &tracing, tls.as_ref(), told_until(&opening, started));
             let gone = |error: tokio::task::JoinError| StartError::Io(data_dir.clone(), error.into());
             // A caller with a JWT is known from the first call on, if the issuer answers.
             let (started, ()) = tokio::join!(started, access.refresh_keys());
             started.map_err(gone)??
         };
-        let local_files = LocalFiles::write(&data_dir, address, local_token);
+        let local_files = LocalFiles::write(&data_dir, address, local_token, tls.clone());
         let connections = files::connections(runtime.tail.partitions(), config.connections_per_address);
         let limits = http::Limits { connections, ..http::Limits::default() };
         let service = Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide());
         let service = Arc::new(service.limited(config.quota.clone(), clock));
         let state = http::State::new(Arc::clone(&service), Arc::clone(&metrics) as _, tracing).limits(limits);
-        let state = state.hosts(http::Hosts::new(config.hosts.clone())).access(Arc::clone(&access)).open(config.open);
-        Ok(App { address, listener, data_dir, local_files, runtime, service, metrics, export, access, state })
+        let state = state
+            .hosts(http::Hosts::new(config.hosts.clone()))
+            .access(Arc::clone(&access))
+            .open(config.open)
+            .tls(tls.clone());
+        Ok(App { address, listener, data_dir, local_files, runtime, service, metrics, export, access, state, tls })
     }
 
     /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The URL that the server is called under, without a slash at its end.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The gateway of this process, for code that reads its partitions.
@@ -154,7 +168,7 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // It is made first and so dropped last: its limit also covers the waits in the drops of the others.
         let shutting_down = Shutdown::default();
-        let App { listener, data_dir, local_files, runtime, metrics, export, access, state, .. } = self;
+        let App { listener, data_dir, local_files, runtime, metrics, export, access, state, tls, .. } = self;
         let LogRuntime { gateway, end, .. } = runtime;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
@@ -171,6 +185,7 @@ impl App {
                 gateway.keep_watch().await;
             }
         });
+        let certificates = tls.map(|tls| tokio::spawn(tls::watch(tls, Arc::clone(&gateway), Arc::clone(&metrics))));
         let locals = tokio::spawn(local_files.written());
         let [files, keys] = access::keep(&access);
         let on_shutdown = async {
@@ -193,7 +208,7 @@ impl App {
             ended
         });
         let ended = ended.await.unwrap_or(false);
-        for task in [deadlines, watching, readiness, locals, files, keys] {
+        for task in [deadlines, watching, readiness, locals, files, keys].into_iter().chain(certificates) {
             task.abort();
             // The gateway keeps the log open until it is dropped.
             let _ = task.await;

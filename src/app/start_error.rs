@@ -3,6 +3,7 @@
 use crate::log::LogError;
 use crate::log::embedded::OpenError;
 use crate::log::kafka::ops::preflight::PreflightErrors;
+use crate::tls::TlsError;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ pub enum StartError {
     Traces(String),
     /// What says who may call cannot be read.
     Access(String),
+    /// The certificate or its key cannot be used.
+    Tls(TlsError),
     /// A file of the data directory cannot be written, or a thread not started.
     Io(PathBuf, std::io::Error),
 }
@@ -45,6 +48,7 @@ impl fmt::Display for StartError {
             StartError::OtherLog(why) => write!(f, "the log cannot be served: {why}"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Access(why) => write!(f, "cannot read who may call: {why}"),
+            StartError::Tls(error) => write!(f, "TLS cannot be spoken: {error}"),
             StartError::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
     }

@@ -6,7 +6,8 @@
 //! - A [`Connection`] is one keep-alive HTTP/1.1 connection to the loopback, for tools that make very many calls: the load
 //!   test, the demonstration, the audit. It is made of hyper's connection and nothing else. The generator shares the
 //!   machine with the server that it measures, so each call may cost only some microseconds; and every caller there has a
-//!   connection of its own, which a pool of connections would take away. It has no TLS.
+//!   connection of its own, which a pool of connections would take away. Over TLS it believes the one certificate that it
+//!   is told.
 //! - A [`Remote`](remote::Remote) is reqwest, for a person or a script that calls a server anywhere (`headroom client`).
 //!   TLS, certificates, names of hosts and addresses to try are reqwest's work.
 //!
@@ -28,12 +29,17 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, 
 pub use hyper::{Method, Uri};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsConnector;
 
 /// Longest answer taken, in bytes: some pages of the log.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -89,6 +95,7 @@ impl std::error::Error for CallError {}
 /// A connection to one address. It is opened at its first use, and again after the server has closed it.
 pub struct Connection {
     address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
     host: HeaderValue,
     authorization: Option<HeaderValue>,
     sender: Option<SendRequest<Full<Bytes>>>,
@@ -98,7 +105,7 @@ impl Clone for Connection {
     /// Another connection to the same server for the same caller, not open yet.
     fn clone(&self) -> Connection {
         let (host, authorization) = (self.host.clone(), self.authorization.clone());
-        Connection { address: self.address, host, authorization, sender: None }
+        Connection { address: self.address, tls: self.tls.clone(), host, authorization, sender: None }
     }
 }
 
@@ -106,7 +113,7 @@ impl Connection {
     /// A connection that is not open yet.
     pub fn new(address: SocketAddr) -> Connection {
         let host = HeaderValue::from_str(&address.to_string()).unwrap_or(HeaderValue::from_static("localhost"));
-        Connection { address, host, authorization: None, sender: None }
+        Connection { address, tls: None, host, authorization: None, sender: None }
     }
 
     /// Adds a token, with which every request is sent.
@@ -115,6 +122,11 @@ impl Connection {
     /// The text has a character that no token has. The error does not repeat the text.
     pub fn with_token(self, token: &str) -> Result<Connection, String> {
         Ok(Connection { authorization: Some(bearer(token)?), ..self })
+    }
+
+    /// The same over TLS; `tls` says which server is believed.
+    pub fn secure(address: SocketAddr, tls: Arc<ClientConfig>) -> Connection {
+        Connection { tls: Some(tls), ..Connection::new(address) }
     }
 
     /// Sends a request and waits for the whole answer. `within` limits all of it, connecting included.
@@ -158,15 +170,28 @@ impl Connection {
             None => false,
         };
         if !is_usable {
-            self.sender = Some(connect(self.address).await.map_err(CallError::NotSent)?);
+            self.sender = Some(connect(self.address, self.tls.as_ref()).await.map_err(CallError::NotSent)?);
         }
         self.sender.as_mut().ok_or_else(|| CallError::NotSent("no connection".to_owned()))
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String> {
+async fn connect(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<SendRequest<Full<Bytes>>, String> {
     let stream = TcpStream::connect(address).await.map_err(|e| format!("{address}: {e}"))?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
+    match tls {
+        None => speak(stream).await,
+        Some(tls) => {
+            let name = ServerName::IpAddress(address.ip().into());
+            let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
+            speak(stream.map_err(|e| format!("{address}: {e}"))?).await
+        }
+    }
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Full<Bytes>>, String> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     // The task ends when the sender is dropped or the server closes. The sender reports the error.
     tokio::spawn(async move {

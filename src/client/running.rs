@@ -5,7 +5,9 @@ use super::Connection;
 use super::internal::{self, ClockSet, LiveState};
 use crate::log::{CommittedTail, LogError, StoredEvent};
 use parking_lot::Mutex;
+use rustls::ClientConfig;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 /// A running server on this machine.
@@ -13,28 +15,35 @@ pub struct RunningServer {
     /// Runs on the calling thread: it makes progress only while an answer is waited for.
     runtime: Runtime,
     connection: Mutex<Connection>,
-    /// `http://ADDRESS:PORT`, for messages.
+    /// The scheme and the address, for messages.
     base: String,
     partitions: u32,
 }
 
 impl RunningServer {
-    /// Connects to the server that listens on this address, and asks how many partitions it has. Every call carries the
-    /// token, if there is one.
+    /// Connects to the server that listens on this address, and asks how many partitions it has. `tls` says which server
+    /// is believed; without it, plain HTTP is spoken. Every call carries the token, if there is one.
     ///
     /// # Errors
     /// It does not answer, or it refuses.
-    pub fn at(address: SocketAddr, token: Option<&str>) -> Result<RunningServer, LogError> {
+    pub fn at(
+        address: SocketAddr,
+        tls: Option<Arc<ClientConfig>>,
+        token: Option<&str>,
+    ) -> Result<RunningServer, LogError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| LogError::internal(format!("cannot start an event loop: {error}")))?;
         let address = SocketAddr::new(reachable(address.ip()), address.port());
-        let connection = Connection::new(address);
+        let (scheme, connection) = match tls {
+            None => ("http", Connection::new(address)),
+            Some(tls) => ("https", Connection::secure(address, tls)),
+        };
         let connection = match token {
             Some(token) => connection.with_token(token).map_err(LogError::internal)?,
             None => connection,
         };
         let connection = Mutex::new(connection);
-        let mut server = RunningServer { runtime, connection, base: format!("http://{address}"), partitions: 0 };
+        let mut server = RunningServer { runtime, connection, base: format!("{scheme}://{address}"), partitions: 0 };
         server.partitions = u32::try_from(server.ends()?.len()).unwrap_or(u32::MAX);
         Ok(server)
     }

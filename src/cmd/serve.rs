@@ -32,10 +32,10 @@ fn serve(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
         let app = App::start(config, Arc::new(SystemClock::new()), metrics).await;
         let app = app.map_err(cannot_start)?;
         // With port 0 this line tells the port. Nobody has to read it: a closed output is no error.
-        let address = app.address();
+        let url = app.url();
         match config.log_format {
-            LogFormat::Text => drop(writeln!(out, "headroom listens on http://{address}").and_then(|()| out.flush())),
-            LogFormat::Json => tracing::info!(url = format!("http://{address}"), "headroom listens"),
+            LogFormat::Text => drop(writeln!(out, "headroom listens on {url}").and_then(|()| out.flush())),
+            LogFormat::Json => tracing::info!(url, "headroom listens"),
         }
         let shutdown = async move {
             interrupts.received().await;

@@ -155,7 +155,7 @@ fn ways(text: &str) -> Result<Option<Ways>, String> {
     Ok(Some(ways))
 }
 
-fn file(text: &str) -> Result<PathBuf, String> {
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("is empty: give the path of a file".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 

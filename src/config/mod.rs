@@ -7,6 +7,7 @@ mod kafka;
 mod quota;
 pub mod raw;
 mod setting;
+mod tls;
 mod traces;
 
 use crate::access::Quota;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
+pub use tls::Tls;
 pub use traces::Traces;
 
 /// The format of log lines.
@@ -71,6 +73,8 @@ pub struct Config {
     pub hosts: BTreeSet<String>,
     /// The connections that one client address may have; `None` when only the bound on all connections applies.
     pub connections_per_address: Option<usize>,
+    /// The files of TLS; `None` when plain HTTP is served.
+    pub tls: Option<Tls>,
     /// How callers are known.
     pub auth: Auth,
     /// The file of API tokens, whether or not they are accepted.
@@ -134,6 +138,7 @@ impl Config {
         let hosts = checking.optional(Setting::Hosts, hosts).unwrap_or_default();
         let per_address = |text: &str| number(text, 1..=HTTP_CONNECTIONS_MAX);
         let connections_per_address = checking.optional(Setting::ConnectionsPerAddress, per_address);
+        let tls = tls::check(&mut checking);
         let auth = auth::check(&mut checking, listen);
         let tokens_file = auth::tokens_file(&mut checking, data_dir.as_deref());
         let open = auth::open(&mut checking);
@@ -162,6 +167,7 @@ impl Config {
                     deadline_default_ms,
                     hosts,
                     connections_per_address,
+                    tls,
                     auth,
                     tokens_file,
                     open,

@@ -29,6 +29,8 @@ pub enum Kind {
 pub enum Group {
     /// The process and its HTTP interface, whatever the log is.
     Process,
+    /// The certificates of connections.
+    Tls,
     /// Who may call, and how callers prove who they are.
     Callers,
     /// The Kafka cluster that carries the log, and the client's place on it.
@@ -107,6 +109,13 @@ settings! {
     ConnectionsPerAddress = "connections_per_address", "--connections-per-address", None, Kind::Number("N"),
         "connections that one client address may have (default: no limit of its own); for one more, its longest idle one \
          is closed";
+    TlsCertificate = "tls_certificate", "--tls-certificate", None, Kind::Text("FILE"),
+        "PEM file of the server's certificate, with those of authorities after it; it turns TLS on";
+    TlsKey = "tls_key", "--tls-key", None, Kind::Text("FILE"), "PEM file of that certificate's private key";
+    TlsClientCa = "tls_client_ca", "--tls-client-ca", None, Kind::Text("FILE"),
+        "PEM file of the authorities that sign client certificates; without it no client is asked for one";
+    TlsClientAuth = "tls_client_auth", "--tls-client-auth", Some(&"required"), Kind::Text("required|optional"),
+        "whether a client without a certificate is turned away";
     Auth = "auth", "--auth", None, Kind::Text("WAY,..."),
         "how callers prove who they are: tokens, oidc, certificates, several of them, or none; without it anybody may call, \
          and only from this machine";
@@ -208,13 +217,14 @@ impl Setting {
             _ if self >= Setting::RegistryUrl => Group::Registry,
             _ if self >= Setting::KafkaBrokers => Group::Kafka,
             _ if self >= Setting::Auth => Group::Callers,
+            _ if self >= Setting::TlsCertificate => Group::Tls,
             _ => Group::Process,
         }
     }
 
     /// Whether it has an effect only when the log is on a Kafka cluster.
     pub fn is_of_kafka(self) -> bool {
-        !matches!(self.group(), Group::Process | Group::Callers)
+        !matches!(self.group(), Group::Process | Group::Tls | Group::Callers)
     }
 
     /// The environment variable that sets it.

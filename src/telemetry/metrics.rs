@@ -10,6 +10,7 @@ use super::lines::LEFT_OUT;
 use super::memory::MemoryMetrics;
 use super::register::{counters, float_gauges, gauge, gauges, histograms, put, seconds};
 use super::spans::SpanMetrics;
+use super::tls::TlsMetrics;
 use super::watched::{Pacing, Watched};
 use crate::config::AccessLog;
 use crate::domain::{Breach, Law, Name};
@@ -57,6 +58,7 @@ pub struct Metrics {
     pub(super) turning: TurnMetrics,
     pub(super) http: HttpMetrics,
     pub(super) spans: SpanMetrics,
+    pub(super) tls: TlsMetrics,
 }
 
 /// What owners decide and commit, and how partitions are rebuilt.
@@ -277,6 +279,7 @@ impl Metrics {
             turning: TurnMetrics::new(r),
             http: HttpMetrics::new(r),
             spans: SpanMetrics::new(r),
+            tls: TlsMetrics::new(r),
         };
         metrics.begin();
         metrics
@@ -295,6 +298,7 @@ impl Metrics {
         }
         self.callers.begin();
         self.clock.begin();
+        self.tls.begin();
         for law in Law::ALL {
             self.breaches.with_label_values(&[law.id()]);
         }
@@ -310,6 +314,16 @@ impl Metrics {
         self.refresh();
         // The encoder fails on families without names or samples, which the registry does not hand out.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// When the certificate that is served expires, in seconds since 1970.
+    pub fn certificate_expires(&self, at_s: u64) {
+        self.tls.expires(at_s);
+    }
+
+    /// New files of TLS were taken, or could not be used.
+    pub fn tls_reloaded(&self, is_taken: bool) {
+        self.tls.reloaded(is_taken);
     }
 
     /// This process leaves its partitions to others, for this reason.

@@ -5,6 +5,7 @@ mod bad_input;
 pub mod client;
 mod disconnects;
 mod examples;
+mod h2;
 mod manual_owner;
 mod names;
 mod pool_changes;
@@ -15,6 +16,7 @@ mod race;
 mod readiness;
 mod roles;
 mod timeouts;
+mod tls;
 mod unreadable_partitions;
 
 use crate::server::Server;

@@ -4,14 +4,19 @@
 //! [`crate::api::problem`].
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod begin;
 mod clock;
 mod docs;
 mod dto;
 mod endpoints;
 mod health;
 mod hosts;
+mod http1;
+mod http2;
+mod idle_frames;
 mod internal;
 mod json;
+mod line;
 mod openapi;
 mod pools;
 mod rate_limit;
@@ -24,6 +29,7 @@ mod server;
 mod slots;
 mod socket;
 mod starting;
+mod stream;
 
 pub use hosts::Hosts;
 pub use openapi::document;
@@ -37,10 +43,11 @@ use crate::api::operation::Operation;
 use crate::config::Open;
 use crate::domain::{Micros, Name};
 use crate::limits::{
-    HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS, LEAVE_MS,
-    SHUTDOWN_CALLS_MS,
+    HTTP_BODY_TIMEOUT_MS, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_HEADERS_MAX, HTTP_IDLE_TIMEOUT_MS,
+    HTTP2_ANSWER_TIMEOUT_MS, LEAVE_MS, SHUTDOWN_CALLS_MS, TLS_HANDSHAKE_TIMEOUT_MS,
 };
 use crate::service::{Service, Shed};
+use crate::tls;
 use crate::trace::Tracing;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -100,10 +107,14 @@ pub struct Limits {
     pub headers: usize,
     /// Time for a head, from its first byte.
     pub head_timeout: Duration,
+    /// Time for the handshake of TLS.
+    pub handshake_timeout: Duration,
     /// Time between two requests of one connection.
     pub idle_timeout: Duration,
     /// Time for a body.
     pub body_timeout: Duration,
+    /// Time for a caller to take a part of an answer (HTTP/2).
+    pub answer_timeout: Duration,
     /// How many connections may be open.
     pub connections: Bounds,
     /// Time that open connections get to end by themselves at shutdown.
@@ -118,8 +129,10 @@ impl Default for Limits {
             head_bytes: HTTP_HEAD_BYTES_MAX,
             headers: HTTP_HEADERS_MAX,
             head_timeout: Duration::from_millis(HTTP_HEAD_TIMEOUT_MS),
+            handshake_timeout: Duration::from_millis(TLS_HANDSHAKE_TIMEOUT_MS),
             idle_timeout: Duration::from_millis(HTTP_IDLE_TIMEOUT_MS),
             body_timeout: Duration::from_millis(HTTP_BODY_TIMEOUT_MS),
+            answer_timeout: Duration::from_millis(HTTP2_ANSWER_TIMEOUT_MS),
             connections: Bounds::default(),
             leave: Duration::from_millis(LEAVE_MS),
             shutdown: Duration::from_millis(SHUTDOWN_CALLS_MS),
@@ -137,6 +150,8 @@ pub struct State {
     access: Arc<Access>,
     /// What is shown to callers without a credential.
     open: Open,
+    /// The certificate that is shown; `None` when plain HTTP is spoken.
+    tls: Option<Arc<tls::Server>>,
     tracing: Arc<Tracing>,
 }
 
@@ -144,7 +159,7 @@ impl State {
     /// A state with the usual limits.
     pub fn new(service: Arc<Service>, metrics: Arc<dyn Metrics>, tracing: Arc<Tracing>) -> State {
         let (limits, hosts, access) = (Limits::default(), Hosts::default(), Arc::new(Access::anybody()));
-        State { service, metrics, limits, hosts, access, open: Open::default(), tracing }
+        State { service, metrics, limits, hosts, access, open: Open::default(), tls: None, tracing }
     }
 
     /// Adds the host names under which callers may call the service.
@@ -163,6 +178,12 @@ impl State {
     #[must_use]
     pub fn open(self, open: Open) -> State {
         State { open, ..self }
+    }
+
+    /// Speaks TLS; without it, plain HTTP.
+    #[must_use]
+    pub fn tls(self, tls: Option<Arc<tls::Server>>) -> State {
+        State { tls, ..self }
     }
 
     /// Replaces the usual limits.

@@ -3,7 +3,7 @@
 
 use super::reply::{Answer, Problem, respond};
 use super::{Api, Finished, json, rate_limit};
-use crate::access::{Principal, Roles};
+use crate::access::{Denied, Principal, Roles};
 use crate::api::body::Parsed;
 use crate::api::identity;
 use crate::api::operation::Operation;
@@ -34,6 +34,10 @@ pub const CHUNKED: &str = "chunked";
 /// The address of the caller; the accept loop adds it.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
+
+/// What a client certificate says about the caller; the accept loop adds it to each request of the connection.
+#[derive(Clone, Debug)]
+pub struct Certificate(pub Result<Arc<Principal>, Denied>);
 
 /// Marks a request that is not a probe but came on a slot kept for probes; the accept loop adds it.
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +227,8 @@ fn principal(api: &Api, route: Route, parts: &Parts, caller: &Caller) -> Result<
     let Some(operation) = route.operation.filter(|operation| !operation.is_open(api.state.open)) else {
         return Ok(Arc::new(Principal { name: None, roles: Roles::NONE }));
     };
-    let known = identity::identified(&api.state.access, &parts.headers, None)?;
+    let certificate = parts.extensions.get::<Certificate>();
+    let known = identity::identified(&api.state.access, &parts.headers, certificate.map(|shown| &shown.0))?;
     let _ = caller.principal.set(Arc::clone(&known));
     identity::permitted(operation, &known)?;
     let charged = operation.charge().map(|charge| api.service().charge(&known, charge)).transpose()?;

@@ -1,25 +1,35 @@
 //! The accept loop: how many connections, for how long, and how they end.
 
+use super::begin::{Rewound, Version, version};
 use super::health::PROBES;
-use super::request::{Crowded, Peer};
+use super::http1::Http1;
+use super::http2;
+use super::idle_frames::Watched;
+use super::line::{ConnectionState, HEAD};
+use super::request::{Certificate, Crowded, Peer};
 use super::routes::routes;
-use super::slots::{ConnectionSlot, ConnectionSlots, HEAD};
+use super::slots::{ConnectionSlot, ConnectionSlots};
 use super::socket::{Socket, Waits, has_unread, linger};
+use super::stream::{self, Stream};
 use super::{Api, State};
 use crate::limits::{HTTP_KEPT_WAIT_MS, HTTP_NEWCOMERS_MS};
-use axum::Router;
-use hyper::Request;
+use axum::body::Body;
+use axum::{BoxError, Router};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use socket2::{SockFilter, SockRef};
+use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::Service as _;
@@ -123,78 +133,57 @@ async fn begin(
         return;
     }
     let slot = Arc::new(slots.taken(peer.ip()).await);
-    let (api, router) = (Arc::clone(api), router.clone());
+    let caller =
+        Caller { slot: Arc::clone(&slot), api: Arc::clone(api), router: router.clone(), peer, certificate: None };
+    let api = Arc::clone(api);
     tokio::spawn(async move {
         let open = Open::new(&api);
-        if let Err(error) = connection(stream, peer, Arc::clone(&slot), &api, router).await {
+        if let Err(error) = connection(stream, caller).await {
             tracing::debug!(%peer, %error, "a connection broke");
         }
         drop((open, slot));
     });
 }
 
-/// Serves a connection to its end.
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// What the requests of one connection share.
+#[derive(Clone)]
+struct Caller {
     slot: Arc<ConnectionSlot>,
-    api: &Arc<Api>,
+    api: Arc<Api>,
     router: Router,
-) -> hyper::Result<()> {
-    let limits = &api.limits;
-    let short = Duration::from_millis(HTTP_KEPT_WAIT_MS);
-    let waits = if slot.is_kept {
-        Waits { head: short, idle: short }
-    } else {
-        Waits { head: limits.head_timeout, idle: limits.idle_timeout }
-    };
-    let stream = Arc::new(stream);
-    let socket = Socket::new(Arc::clone(&stream), Arc::clone(api), Arc::clone(&slot), waits);
-    let (leaving, at) = (Arc::clone(api), Arc::clone(&slot));
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        at.line.phase.busy();
-        request.extensions_mut().insert(Peer(peer.ip()));
-        if at.is_kept && !PROBES.contains(&request.uri().path()) {
+    peer: SocketAddr,
+    /// What its client certificate says, if it showed one.
+    certificate: Option<Certificate>,
+}
+
+impl Caller {
+    /// Answers a request.
+    async fn answer(&mut self, mut request: Request<Incoming>) -> Response<Body> {
+        request.extensions_mut().insert(Peer(self.peer.ip()));
+        if let Some(certificate) = &self.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
+        if self.slot.is_kept && !PROBES.contains(&request.uri().path()) {
             request.extensions_mut().insert(Crowded);
         }
-        let (slot, api, mut router) = (Arc::clone(&at), Arc::clone(&leaving), router.clone());
-        async move {
-            let mut response = router.call(request).await;
-            if let Ok(response) = &mut response
-                && let Some(receipt) = response.extensions_mut().remove()
-            {
-                slot.line.owe(receipt);
-            }
-            if (slot.is_kept || slot.line.is_told() || api.service().is_leaving())
-                && let Ok(response) = &mut response
-            {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            slot.waits();
-            response
+        match self.router.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
         }
-    });
-    let mut serving = pin!(
-        http1::Builder::new()
-            .max_headers(limits.headers)
-            .max_buf_size(limits.head_bytes)
-            .half_close(true)
-            .serve_connection(TokioIo::new(socket), service)
-    );
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
-        () = slot.line.told() => match slot.line.phase.kind() {
-            // A request that has been sent already is answered before the connection ends.
-            _ if has_unread(&stream) => serving.await,
-            // A caller that sent only a part of a request for so long gets no answer.
-            HEAD => Ok(()),
-            _ => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        }
-    };
-    if let Some(receipt) = slot.line.settle() {
+    }
+
+    /// Whether the answer that was just made is the last one of the connection.
+    fn is_last(&self) -> bool {
+        self.slot.is_kept || self.slot.line.is_told() || self.api.service().is_leaving()
+    }
+}
+
+/// Serves a connection to its end.
+async fn connection(stream: TcpStream, caller: Caller) -> Result<(), BoxError> {
+    let (slot, api) = (Arc::clone(&caller.slot), Arc::clone(&caller.api));
+    let stream = Arc::new(stream);
+    let ended = served(&stream, caller).await;
+    for receipt in slot.line.settle() {
         api.service().take_back(receipt);
     }
     // A connection that had to make room is closed at once.
@@ -202,6 +191,138 @@ async fn connection(
         linger(&stream).await;
     }
     ended
+}
+
+async fn served(stream: &Arc<TcpStream>, mut caller: Caller) -> Result<(), BoxError> {
+    let (slot, limits) = (Arc::clone(&caller.slot), caller.api.limits);
+    let short = Duration::from_millis(HTTP_KEPT_WAIT_MS);
+    let (head, idle) = if slot.is_kept { (short, short) } else { (limits.head_timeout, limits.idle_timeout) };
+    let waits = Waits { head, idle, answer: limits.answer_timeout };
+    let socket = Socket::new(Arc::clone(stream), Arc::clone(&slot), waits);
+    let Some(mut io) = begun(socket, stream, &caller).await? else { return Ok(()) };
+    caller.certificate = io.certificate().map(|der| Certificate(caller.api.state.access.of_certificate(der)));
+    match first(&mut io, stream, &slot.line).await? {
+        None => Ok(()),
+        Some((Version::Http1, start)) => {
+            let io = Http1::new(Rewound::new(io, start), Arc::clone(&caller.api), slot);
+            Ok(http1(io, stream, caller).await?)
+        }
+        Some((Version::Http2, start)) => {
+            slot.line.share();
+            slot.waits();
+            Ok(http2(Watched::new(Rewound::new(io, start), slot), caller).await?)
+        }
+    }
+}
+
+/// The connection, after the handshake if TLS is spoken; `None` when it ends before that.
+async fn begun(socket: Socket, stream: &TcpStream, caller: &Caller) -> io::Result<Option<Stream<Socket>>> {
+    let Caller { api, slot, .. } = caller;
+    let Some(tls) = &api.state.tls else { return Ok(Some(Stream::Plain(socket))) };
+    let shake = async {
+        if stream::speaks_tls(stream).await? {
+            return stream::accept(tls, socket).await.map(Some);
+        }
+        let mut socket = socket;
+        socket.write_all(&stream::speak_tls(api)).await.map(|()| None)
+    };
+    tokio::select! {
+        shaken = timeout(api.limits.handshake_timeout, shake) => shaken.unwrap_or(Err(io::ErrorKind::TimedOut.into())),
+        () = slot.line.told() => Ok(None),
+    }
+}
+
+/// The version of HTTP and the first bytes; `None` when the connection was told to end before there were any.
+async fn first(
+    io: &mut (impl AsyncRead + Unpin),
+    stream: &TcpStream,
+    line: &ConnectionState,
+) -> io::Result<Option<(Version, Vec<u8>)>> {
+    let mut version = pin!(version(io, line));
+    tokio::select! {
+        version = &mut version => version.map(Some),
+        // A request that has been sent already is answered before the connection ends.
+        () = line.told() => if has_unread(stream) { version.await.map(Some) } else { Ok(None) },
+    }
+}
+
+async fn http1(io: impl AsyncRead + AsyncWrite + Unpin, stream: &TcpStream, caller: Caller) -> hyper::Result<()> {
+    let (limits, slot) = (caller.api.limits, Arc::clone(&caller.slot));
+    let service = service_fn(move |request: Request<Incoming>| {
+        caller.slot.line.phase.busy();
+        let mut caller = caller.clone();
+        async move {
+            let mut response = caller.answer(request).await;
+            if let Some(receipt) = response.extensions_mut().remove() {
+                caller.slot.line.owe(receipt);
+            }
+            if caller.is_last() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            caller.slot.waits();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut serving = pin!(
+        http1::Builder::new()
+            .max_headers(limits.headers)
+            .max_buf_size(limits.head_bytes)
+            .half_close(true)
+            .serve_connection(TokioIo::new(io), service)
+    );
+    tokio::select! {
+        // What has been read already is looked at first.
+        biased;
+        ended = &mut serving => ended,
+        () = slot.line.told() => match slot.line.phase.kind() {
+            // A request that has been sent already is answered before the connection ends.
+            _ if has_unread(stream) => serving.await,
+            // A caller that sent only a part of a request for so long gets no answer.
+            HEAD => Ok(()),
+            _ => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        }
+    }
+}
+
+async fn http2(io: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) -> hyper::Result<()> {
+    let slot = Arc::clone(&caller.slot);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let (mut caller, stream) = (caller.clone(), http2::Stream::open(&caller.slot, &caller.api));
+        authority(&mut request);
+        async move {
+            let response = caller.answer(request).await;
+            if caller.is_last() {
+                caller.slot.line.tell();
+            }
+            Ok::<_, Infallible>(stream.answer(response))
+        }
+    });
+    let mut serving = pin!(http2::builder().serve_connection(TokioIo::new(io), service));
+    loop {
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = slot.line.told() => {
+                if slot.line.is_cut() {
+                    return Ok(());
+                }
+                // Requests that the caller sent before it knows of the end are answered.
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// HTTP/2 names the host in a part of the target. It is checked where HTTP/1 has it, in the header.
+fn authority(request: &mut Request<Incoming>) {
+    if !request.headers().contains_key(HOST)
+        && let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(HOST, host);
+    }
 }
 
 /// A connection, counted for as long as it is open.

@@ -2,17 +2,14 @@
 //! left. Some slots are kept for the time when all others serve callers. On a kept slot a probe is answered, and any
 //! other caller is refused at once instead of waiting without an answer. This module knows no socket.
 
+use super::line::ConnectionState;
 use crate::limits::{HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX};
-use crate::service::Receipt;
 use crate::time::Stopwatch;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -37,94 +34,6 @@ impl Default for Bounds {
             ending: HTTP_CONNECTIONS_ENDING_MAX,
             of_address: None,
         }
-    }
-}
-
-/// What a connection is doing. The lowest bits are the kind. The other bits say in which order connections began to
-/// wait.
-#[derive(Default)]
-pub struct Phase(AtomicU64);
-
-/// Between two requests, and before the first: callers open connections before they need them.
-pub const IDLE: u64 = 0;
-/// A request has begun to come.
-pub const HEAD: u64 = 1;
-/// A request is being answered.
-pub const BUSY: u64 = 2;
-const KINDS: u64 = 4;
-
-impl Phase {
-    /// A request has been read and is being answered.
-    pub fn busy(&self) {
-        self.0.store(BUSY, Relaxed);
-    }
-
-    /// A request has begun to arrive. The turn since which it was awaited stays the same.
-    pub fn head(&self) {
-        self.0.fetch_or(HEAD, Relaxed);
-    }
-
-    /// What it is doing.
-    pub fn kind(&self) -> u64 {
-        self.0.load(Relaxed) % KINDS
-    }
-
-    fn idle(&self, turn: u64) {
-        self.0.store(turn.saturating_mul(KINDS), Relaxed);
-    }
-
-    /// The turn since which a request is awaited.
-    fn waits_since(&self) -> Option<u64> {
-        let phase = self.0.load(Relaxed);
-        (phase % KINDS != BUSY).then_some(phase / KINDS)
-    }
-
-    /// The turn since which nothing of a request has arrived.
-    fn silent_since(&self) -> Option<u64> {
-        self.waits_since().filter(|_| self.kind() == IDLE)
-    }
-}
-
-/// What a connection shares with its slot.
-#[derive(Default)]
-pub struct ConnectionState {
-    /// What it is doing.
-    pub phase: Phase,
-    is_told: AtomicBool,
-    told: Notify,
-    /// What its last answer has reserved, until the answer is on its way to somebody.
-    owed: Mutex<Option<Receipt>>,
-}
-
-impl ConnectionState {
-    /// Keeps what an answer has reserved.
-    pub fn owe(&self, receipt: Receipt) {
-        *self.owed.lock() = Some(receipt);
-    }
-
-    /// Whether an answer that reserved something has not been sent.
-    pub fn owes(&self) -> bool {
-        self.owed.lock().is_some()
-    }
-
-    /// What was reserved for an answer that has not been sent; nothing is owed any more.
-    pub fn settle(&self) -> Option<Receipt> {
-        self.owed.lock().take()
-    }
-
-    /// Whether it was told to end.
-    pub fn is_told(&self) -> bool {
-        self.is_told.load(SeqCst)
-    }
-
-    /// Returns when it is told to end.
-    pub async fn told(&self) {
-        self.told.notified().await;
-    }
-
-    fn tell(&self) {
-        self.is_told.store(true, SeqCst);
-        self.told.notify_one();
     }
 }
 
@@ -299,7 +208,12 @@ pub struct ConnectionSlot {
 impl ConnectionSlot {
     /// The connection waits for a request from now on.
     pub fn waits(&self) {
-        self.line.phase.idle(self.slots.turn());
+        self.line.phase.idle(self.turn());
+    }
+
+    /// The next turn of all connections.
+    pub fn turn(&self) -> u64 {
+        self.slots.turn()
     }
 }
 

@@ -1,14 +1,19 @@
 //! Answers while the log is being opened, before anything can be served: that the process is alive, how far the start
 //! is, and that callers have to try again.
 
-use super::health;
+use super::begin::{Rewound, Version, version};
+use super::line::ConnectionState;
 use super::reply::{Problem, respond};
 use super::server::ACCEPT_PAUSE;
+use super::stream::{self, Stream};
+use super::{health, http2};
 use crate::api::trace::of_caller;
 use crate::limits::{HTTP_HEAD_TIMEOUT_MS, STARTING_CONNECTIONS_MAX};
 use crate::log::Opening;
 use crate::service::Code;
+use crate::tls;
 use crate::trace::Tracing;
+use axum::BoxError;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -32,6 +37,7 @@ pub async fn starting<T>(
     listener: &TcpListener,
     opening: &Arc<Opening>,
     tracing: &Arc<Tracing>,
+    tls: Option<&Arc<tls::Server>>,
     work: impl Future<Output = T>,
 ) -> T {
     let slots = Arc::new(Semaphore::new(STARTING_CONNECTIONS_MAX));
@@ -43,7 +49,12 @@ pub async fn starting<T>(
             accepted = accept(listener, &slots) => accepted,
         };
         if let Some((stream, slot)) = accepted {
-            tokio::spawn(connection(stream, Arc::clone(opening), Arc::clone(tracing), slot));
+            let served = connection(stream, Arc::clone(opening), Arc::clone(tracing), tls.cloned());
+            tokio::spawn(async move {
+                // A caller that breaks off or takes too long loses nothing here.
+                let _ = timeout(LIMIT, served).await;
+                drop(slot);
+            });
         }
     }
 }
@@ -57,7 +68,17 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpSt
     None
 }
 
-async fn connection(stream: TcpStream, opening: Arc<Opening>, tracing: Arc<Tracing>, slot: OwnedSemaphorePermit) {
+async fn connection(
+    stream: TcpStream,
+    opening: Arc<Opening>,
+    tracing: Arc<Tracing>,
+    tls: Option<Arc<tls::Server>>,
+) -> Result<(), BoxError> {
+    let mut io = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) if stream::speaks_tls(&stream).await? => stream::accept(&tls, stream).await?,
+        Some(_) => return Ok(()),
+    };
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = match request.uri().path() {
             "/livez" => Ok(health::alive()),
@@ -67,8 +88,11 @@ async fn connection(stream: TcpStream, opening: Arc<Opening>, tracing: Arc<Traci
         let trace = tracing.enter(of_caller(request.headers()));
         std::future::ready(Ok::<_, Infallible>(respond(answer, &trace.to_string())))
     });
-    let served = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-    // A caller that breaks off or takes too long loses nothing here.
-    let _ = timeout(LIMIT, served).await;
-    drop(slot);
+    let (version, start) = version(&mut io, &ConnectionState::default()).await?;
+    let io = TokioIo::new(Rewound::new(io, start));
+    match version {
+        Version::Http1 => http1::Builder::new().keep_alive(false).serve_connection(io, service).await?,
+        Version::Http2 => http2::builder().serve_connection(io, service).await?,
+    }
+    Ok(())
 }

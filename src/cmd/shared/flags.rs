@@ -223,10 +223,12 @@ fn flag(setting: Setting) -> Arg {
         Kind::Truth => arg.value_name("true|false"),
         Kind::Secret => arg,
     };
-    let turns_on = matches!(setting, Setting::Auth | Setting::TokensFile | Setting::KafkaBrokers);
+    let turns_on =
+        matches!(setting, Setting::TlsCertificate | Setting::Auth | Setting::TokensFile | Setting::KafkaBrokers);
     let arg = arg.hide_short_help(setting.group() != Group::Process && !turns_on);
     match setting.group() {
         Group::Process => arg,
+        Group::Tls => arg.help_heading("TLS"),
         Group::Callers => arg.help_heading("Callers"),
         Group::Kafka => arg.help_heading("Kafka cluster"),
         Group::Registry => arg.help_heading("Schema registry"),

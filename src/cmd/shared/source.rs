@@ -1,7 +1,7 @@
 //! Opens the log that a command reads: the data directory, the running server that has the directory open, or the
 //! Kafka cluster.
 
-use crate::app::{self, ADDRESS_FILE};
+use crate::app::{self, ADDRESS_FILE, Location};
 use crate::client::running::RunningServer;
 use crate::cmd::Failure;
 use crate::cmd::shared::flags::token_of_environment;
@@ -11,6 +11,7 @@ use crate::log::kafka::Kafka;
 use crate::log::{ClusterLog, CommittedTail, EndOffsets};
 use crate::store::sled::SledStore;
 use crate::time::pause;
+use crate::tls;
 use std::path::Path;
 use std::time::Duration;
 
@@ -84,9 +85,10 @@ impl Source {
 /// by the token in its directory. Whoever may not read that file sends a token of its own, which the environment holds.
 pub(in crate::cmd) fn running_server(dir: &Path) -> Result<RunningServer, String> {
     let no_address = |error| format!("{} does not say where its server is: {error}", dir.join(ADDRESS_FILE).display());
-    let address = app::read_address(dir).map_err(no_address)?;
+    let Location { address, certificate } = app::read_address(dir).map_err(no_address)?;
+    let tls = certificate.map(tls::pinned).transpose().map_err(|error| error.to_string())?;
     let token = app::read_local_token(dir).ok().or_else(token_of_environment);
-    RunningServer::at(address, token.as_deref()).map_err(|error| match token {
+    RunningServer::at(address, tls, token.as_deref()).map_err(|error| match token {
         Some(_) => error.to_string(),
         None => format!("{error}; the server's token cannot be read, and HEADROOM_TOKEN is not set"),
     })

@@ -33,7 +33,8 @@ fn group(group: Group) -> Vec<Setting> {
 /// Each command, with the arguments that it needs besides, and the settings that it uses.
 fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
     let (registry, topics) = (group(Group::Registry), group(Group::Topics));
-    let (process, callers) = (group(Group::Process), group(Group::Callers));
+    let process = [group(Group::Process), group(Group::Tls)].concat();
+    let callers = group(Group::Callers);
     let every: Vec<Setting> = [process, callers, group(Group::Kafka), registry.clone(), topics.clone()].concat();
     let any_log = [DATA_DIR, LOG_LINES, CONNECTION, CLUSTER_ID, &registry, &topics].concat();
     let owned_log = [&any_log[..], &[Setting::KafkaAlternatingProducers]].concat();
@@ -97,7 +98,10 @@ fn each_command_lists_the_settings_that_it_uses_and_no_others() {
         let short = help(command, "-h");
         let is_short = |setting: &&Setting| {
             setting.group() == Group::Process
-                || matches!(setting, Setting::Auth | Setting::TokensFile | Setting::KafkaBrokers)
+                || matches!(
+                    setting,
+                    Setting::TlsCertificate | Setting::Auth | Setting::TokensFile | Setting::KafkaBrokers
+                )
         };
         assert_eq!(listed(command, &short), uses.iter().filter(is_short).copied().collect(), "{command}:\n{short}");
     }

@@ -4,9 +4,12 @@ use crate::openapi_check::{self, Asked};
 use crate::server::Server;
 use crate::wait::PATIENCE;
 use headroom::api::problem;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 
 impl Server {
     pub fn client(&self) -> Client {
@@ -82,9 +85,32 @@ impl Reply {
     }
 }
 
+/// How a connection may end, but for the regular way. The last one is an alert of TLS.
+const IS_END: [io::ErrorKind; 3] =
+    [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData];
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<Tls>),
+}
+
+impl Stream {
+    fn bytes(&mut self) -> &mut dyn ReadWrite {
+        match self {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => &mut **stream,
+        }
+    }
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
 /// One connection to a server, kept open between requests.
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     unread: Vec<u8>,
     /// What was sent and is not answered yet.
     asked: VecDeque<Asked>,
@@ -97,10 +123,27 @@ impl Client {
 
     /// A connection, if somebody listens there.
     pub fn reach(address: SocketAddr) -> io::Result<Client> {
+        Client::over(address, |stream| Ok(Stream::Plain(stream)))
+    }
+
+    /// A connection over TLS, with its handshake done.
+    pub fn secure(address: SocketAddr, tls: &Arc<ClientConfig>) -> io::Result<Client> {
+        Client::over(address, |mut stream| {
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut session = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+            while session.is_handshaking() {
+                session.complete_io(&mut stream)?;
+            }
+            Ok(Stream::Tls(Box::new(StreamOwned::new(session, stream))))
+        })
+    }
+
+    fn over(address: SocketAddr, speak: impl FnOnce(TcpStream) -> io::Result<Stream>) -> io::Result<Client> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
+        let stream = speak(stream)?;
         Ok(Client { stream, unread: Vec::new(), asked: VecDeque::new() })
     }
 
@@ -126,7 +169,7 @@ impl Client {
     /// These bytes; that the other side has stopped listening shows in what is read.
     pub fn write(&mut self, bytes: &[u8]) {
         self.asked.extend(Asked::all_in(bytes));
-        let _ = self.stream.write_all(bytes);
+        let _ = self.stream.bytes().write_all(bytes);
     }
 
     /// The next answer; `None` when the connection ends first.
@@ -150,13 +193,24 @@ impl Client {
         Some(reply)
     }
 
+    /// The session, when TLS is spoken.
+    pub fn session(&self) -> Option<&ClientConnection> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => Some(&stream.conn),
+        }
+    }
+
     /// Waits until the other side ends the connection.
     pub fn ended(mut self) {
         assert_eq!(self.read().map(|reply| reply.body), None);
     }
 
     pub fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+        match &self.stream {
+            Stream::Plain(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Tls(stream) => stream.sock.shutdown(Shutdown::Write).unwrap(),
+        }
     }
 
     fn read_until<T>(&mut self, done: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
@@ -165,10 +219,10 @@ impl Client {
             if let Some(answer) = done(&self.unread) {
                 return Some(answer);
             }
-            match self.stream.read(&mut chunk) {
+            match self.stream.bytes().read(&mut chunk) {
                 Ok(0) => return None,
                 Ok(n) => self.unread.extend_from_slice(&chunk[..n]),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+                Err(error) if IS_END.contains(&error.kind()) => return None,
                 Err(error) => panic!("no answer and no end: {error}"),
             }
         }

@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 const CALLERS: usize = 64;
 const ROUNDS: usize = 50;
-const ONE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
+pub const ONE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
 
 /// The value of the samples whose lines start with this, added up.
-fn counted(client: &mut Client, start: &str) -> u64 {
+pub fn counted(client: &mut Client, start: &str) -> u64 {
     let text = client.get("/metrics").body;
     let values = text.lines().filter(|line| line.starts_with(start)).filter_map(|line| line.rsplit(' ').next());
     values.map(|value| value.parse::<u64>().unwrap()).sum()
@@ -33,12 +33,17 @@ fn counted(client: &mut Client, start: &str) -> u64 {
 fn callers_who_hang_up_leave_nothing_behind() {
     let server = Server::alone();
     server.pool("p", 1_000_000);
-    let mut operator = server.client();
+    hung_up(|| server.client());
+}
+
+/// Calls pool `p`, and hangs up half of the time.
+pub fn hung_up(connect: impl Fn() -> Client) {
+    let mut operator = connect();
     let bytes = request("POST", "/v1/reservations", &["Request-Timeout-Ms: 5000"], ONE.as_bytes());
     let released = "headroom_events_total{kind=\"Released\"";
     let mut told = 0;
     for _ in 0..ROUNDS {
-        let mut callers: Vec<Client> = (0..CALLERS).map(|_| server.client()).collect();
+        let mut callers: Vec<Client> = (0..CALLERS).map(|_| connect()).collect();
         callers.iter_mut().for_each(|caller| caller.write(&bytes));
         let mut at = 0;
         callers.retain(|_| {

@@ -141,7 +141,7 @@ fn a_process_that_opens_its_log_says_how_far_that_is_and_refuses_calls() {
     let starting = runtime.spawn({
         let opening = Arc::clone(&opening);
         let tracing = Arc::new(Tracing::off(|| 7));
-        async move { (http::starting(&listener, &opening, &tracing, opened).await.unwrap(), listener) }
+        async move { (http::starting(&listener, &opening, &tracing, None, opened).await.unwrap(), listener) }
     });
     let ask = |method: &str, path: &str| Client::connect(address).raw(&request(method, path, &[], b""));
     let told = |startup: Value| {

@@ -1,0 +1,149 @@
+//! What hyper leaves to us of HTTP/2: the bounds of a connection, and which answers are on their way to somebody.
+//!
+//! An answer that has reserved something counts as told when the last byte of its body was written to the socket. Until
+//! then the reservation is taken back when the caller resets the stream, does not open its window in time, or the
+//! connection breaks. A caller that gets the end of such an answer can rely on it.
+
+use super::Api;
+use super::slots::ConnectionSlot;
+use crate::limits::{
+    HTTP_HEAD_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_LOCAL_RESETS_MAX, HTTP2_PENDING_RESETS_MAX,
+    HTTP2_PING_EVERY_MS, HTTP2_PING_TIMEOUT_MS, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
+};
+use crate::service::Receipt;
+use axum::body::{Body, Bytes};
+use axum::http::Response;
+use hyper::body::{Buf, Frame, SizeHint};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How hyper serves a connection.
+pub fn builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(HTTP_HEAD_BYTES_MAX as u32)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(HTTP2_PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(HTTP2_LOCAL_RESETS_MAX)
+        .keep_alive_interval(Duration::from_millis(HTTP2_PING_EVERY_MS))
+        .keep_alive_timeout(Duration::from_millis(HTTP2_PING_TIMEOUT_MS));
+    builder
+}
+
+/// A stream from its request to the end of its answer.
+pub struct Stream {
+    slot: Arc<ConnectionSlot>,
+    api: Arc<Api>,
+    is_answered: bool,
+}
+
+impl Stream {
+    /// Its request has been read.
+    pub fn open(slot: &Arc<ConnectionSlot>, api: &Arc<Api>) -> Stream {
+        slot.line.open_stream();
+        Stream { slot: Arc::clone(slot), api: Arc::clone(api), is_answered: false }
+    }
+
+    /// The answer, watched until it is on its way.
+    pub fn answer(mut self, mut response: Response<Body>) -> Response<Told> {
+        self.is_answered = true;
+        let receipt = response.extensions_mut().remove();
+        let owed = Owed { receipt, api: Arc::clone(&self.api), slot: Arc::clone(&self.slot) };
+        response.map(|inner| Told { inner, owed: Some(owed), stream: self })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.slot.line.close_stream(self.is_answered, || self.slot.turn());
+    }
+}
+
+/// What an answer has reserved. When this is dropped with a receipt, the reservation is taken back.
+struct Owed {
+    receipt: Option<Receipt>,
+    api: Arc<Api>,
+    slot: Arc<ConnectionSlot>,
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if let Some(receipt) = self.receipt.take() {
+            self.api.service().take_back(receipt);
+        }
+    }
+}
+
+/// The body of an answer.
+pub struct Told {
+    inner: Body,
+    /// Goes with the first part.
+    owed: Option<Owed>,
+    stream: Stream,
+}
+
+impl hyper::body::Body for Told {
+    type Data = Part;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, axum::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        frame.map_ok(|frame| frame.map_data(|bytes| Part::new(bytes, self.owed.take(), &self.stream.slot)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A part of an answer. It knows when it was written, because whoever writes it advances over its bytes.
+pub struct Part {
+    bytes: Bytes,
+    owed: Option<Owed>,
+    slot: Arc<ConnectionSlot>,
+    number: u64,
+}
+
+impl Part {
+    fn new(bytes: Bytes, owed: Option<Owed>, slot: &Arc<ConnectionSlot>) -> Part {
+        Part { bytes, owed, slot: Arc::clone(slot), number: slot.line.made() }
+    }
+}
+
+impl Buf for Part {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.bytes.advance(n);
+        if self.bytes.is_empty()
+            && let Some(mut owed) = self.owed.take()
+            && let Some(receipt) = owed.receipt.take()
+        {
+            owed.slot.line.owe(receipt);
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.slot.line.took(self.number);
+    }
+}

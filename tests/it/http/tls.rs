@@ -1,0 +1,276 @@
+//! TLS over the real composition: who is let in, how certificates change, and that the promises of plain HTTP hold.
+
+use super::client::{Client, request};
+use super::disconnects::{ONE, counted};
+use crate::process::{Running, headroom, run};
+use crate::server::{Server, runtime};
+use crate::wait::until;
+use headroom::config::Tls;
+use headroom::replica::PartitionStatus;
+use headroom::time::SystemClock;
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use tempfile::TempDir;
+use tokio_rustls::TlsConnector;
+
+/// An authority, and the directory of what it has signed.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    dir: TempDir,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let authority = Authority { issuer, dir: tempfile::tempdir().unwrap() };
+        std::fs::write(authority.path("ca.pem"), authority.issuer.pem()).unwrap();
+        authority
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Signs a certificate that is valid until this year, and puts it and its key where those of this name are.
+    fn sign(&self, name: &str, until: i32) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 1, 1));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        for (end, text) in [("key", key.serialize_pem()), ("pem", certificate.pem())] {
+            let new = self.path("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(new, self.path(&format!("{name}.{end}"))).unwrap();
+        }
+    }
+
+    fn files(&self, client_ca: Option<PathBuf>, is_client_required: bool) -> Tls {
+        let (certificate, key) = (self.path("server.pem"), self.path("server.key"));
+        Tls { certificate, key, client_ca, is_client_required }
+    }
+
+    /// What a client of this authority's server has, with the certificate of this name.
+    fn client(&self, of: Option<(&Authority, &str)>) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let builder = builder.with_root_certificates(roots);
+        Arc::new(match of {
+            None => builder.with_no_client_auth(),
+            Some((signer, name)) => {
+                let chain = CertificateDer::from_pem_file(signer.path(&format!("{name}.pem"))).unwrap();
+                let key = PrivateKeyDer::from_pem_file(signer.path(&format!("{name}.key"))).unwrap();
+                builder.with_client_auth_cert(vec![chain], key).unwrap()
+            }
+        })
+    }
+}
+
+/// A server that speaks TLS as these files say.
+fn serving(dir: &Path, files: Tls) -> Server {
+    let mut config = Server::config(dir, 1);
+    config.tls = Some(files);
+    let server = Server::of(&config, Arc::new(SystemClock::new()));
+    for handle in server.gateway.replica().partitions() {
+        until("the partition is ready", || handle.status() != PartitionStatus::Restoring);
+    }
+    server
+}
+
+/// A server with a certificate of its own, and a client that believes it.
+fn usual(dir: &Path) -> (Authority, Server, Arc<ClientConfig>) {
+    let authority = Authority::new();
+    authority.sign("server", 2100);
+    let server = serving(dir, authority.files(None, true));
+    let client = authority.client(None);
+    let limit = r#"{"limits":{"orders":1000000}}"#;
+    assert_eq!(Client::secure(server.address, &client).unwrap().send("PUT", "/v1/pools/p", &[], limit).status, 201);
+    (authority, server, client)
+}
+
+#[test]
+fn whoever_speaks_tls_is_answered_and_whoever_does_not_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_authority, server, client) = usual(dir.path());
+    assert_eq!(Client::secure(server.address, &client).unwrap().post("/v1/reservations", ONE).status, 201);
+    let (mut plain, mut told) = (TcpStream::connect(server.address).unwrap(), String::new());
+    plain.write_all(&request("GET", "/livez", &[], b"")).unwrap();
+    plain.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("\"code\":\"tls_required\""), "{told}");
+    runtime().block_on(async {
+        let mut tls = ClientConfig::clone(&client);
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let spoken = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (mut sender, connection) = spoken.unwrap();
+        tokio::spawn(connection);
+        let asked = hyper::Request::get("https://localhost/livez").body(Empty::<Bytes>::new()).unwrap();
+        assert_eq!(sender.send_request(asked).await.unwrap().status().as_u16(), 200);
+    });
+}
+
+#[test]
+fn callers_who_hang_up_over_tls_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_authority, server, client) = usual(dir.path());
+    super::disconnects::hung_up(|| Client::secure(server.address, &client).unwrap());
+}
+
+/// The story: a certificate is replaced every few weeks while callers call. None of them may notice.
+#[test]
+fn a_certificate_is_replaced_under_load_and_no_call_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let (authority, server, client) = usual(dir.path());
+    let shown = || {
+        let one = Client::secure(server.address, &client).unwrap();
+        one.session().unwrap().peer_certificates().unwrap()[0].clone()
+    };
+    let metric = |name: &str| counted(&mut Client::secure(server.address, &client).unwrap(), name);
+    let expiry = "headroom_tls_certificate_expiry_timestamp_seconds";
+    until("the expiry is known", || metric(expiry) == 4_102_444_800);
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for keeps in [true, false, true, false] {
+            let (client, server, stop, answered) = (&client, &server, &stop, &answered);
+            scope.spawn(move || {
+                while !stop.load(Relaxed) {
+                    let mut caller = Client::secure(server.address, client).unwrap();
+                    while !stop.load(Relaxed) {
+                        assert_eq!(caller.post("/v1/reservations", ONE).status, 201);
+                        answered.fetch_add(1, Relaxed);
+                        if !keeps {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        for year in 2101..2104 {
+            let (before, calls) = (shown(), answered.load(Relaxed));
+            authority.sign("server", year);
+            until("another certificate is shown", || shown() != before);
+            until("calls go on", || answered.load(Relaxed) > calls + 20);
+        }
+        let before = shown();
+        std::fs::write(authority.path("server.key"), "no key").unwrap();
+        until("the broken pair is counted", || metric("headroom_tls_reloads_total{result=\"failed\"}") == 1);
+        assert_eq!(shown(), before);
+        stop.store(true, Relaxed);
+    });
+    assert!(metric("headroom_tls_reloads_total{result=\"ok\"}") >= 3);
+    until("the expiry is that of the last one", || metric(expiry) == 4_197_052_800);
+}
+
+/// Whether a call is answered. A client of TLS 1.3 learns only after the handshake that it is turned away.
+fn is_let_in(address: SocketAddr, client: &Arc<ClientConfig>) -> bool {
+    let Ok(mut client) = Client::secure(address, client) else { return false };
+    client.write(&request("GET", "/livez", &[], b""));
+    client.read().is_some()
+}
+
+#[test]
+fn only_clients_with_a_valid_certificate_of_the_authority_are_let_in() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    authority.sign("server", 2100);
+    authority.sign("good", 2100);
+    authority.sign("expired", 2021);
+    stranger.sign("good", 2100);
+    let cases = [
+        (Some((&authority, "good")), true, true),
+        (None, false, true),
+        (Some((&authority, "expired")), false, false),
+        (Some((&stranger, "good")), false, false),
+    ];
+    for is_required in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = serving(dir.path(), authority.files(Some(authority.path("ca.pem")), is_required));
+        for (of, required, optional) in cases {
+            let expected = if is_required { required } else { optional };
+            assert_eq!(is_let_in(server.address, &authority.client(of)), expected, "{is_required}");
+        }
+    }
+}
+
+#[test]
+fn old_versions_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_authority, server, _) = usual(dir.path());
+    let is_spoken = |version| {
+        let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        builder.set_verify(SslVerifyMode::NONE);
+        // The client itself would not offer the old ones.
+        builder.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
+        builder.set_min_proto_version(Some(version)).unwrap();
+        builder.set_max_proto_version(Some(version)).unwrap();
+        let stream = TcpStream::connect(server.address).unwrap();
+        builder.build().connect("localhost", stream).is_ok()
+    };
+    let versions = [SslVersion::TLS1, SslVersion::TLS1_1, SslVersion::TLS1_2, SslVersion::TLS1_3];
+    assert_eq!(versions.map(is_spoken), [false, false, true, true]);
+}
+
+#[test]
+fn a_client_that_comes_back_resumes_its_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_authority, server, client) = usual(dir.path());
+    let kind = || {
+        let mut one = Client::secure(server.address, &client).unwrap();
+        assert_eq!(one.get("/livez").status, 200);
+        one.session().unwrap().handshake_kind()
+    };
+    assert_eq!([kind(), kind()].last(), Some(&Some(HandshakeKind::Resumed)));
+}
+
+/// The start of a handshake, and no more of it.
+#[test]
+fn handshakes_that_stall_end_by_time_and_others_are_answered_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_authority, server, client) = usual(dir.path());
+    let mut stalled: Vec<_> = (0..200).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    for stream in stalled.iter_mut().skip(1) {
+        stream.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]).unwrap();
+    }
+    let mut operator = Client::secure(server.address, &client).unwrap();
+    assert!(
+        (0..50).all(|_| Client::secure(server.address, &client).unwrap().post("/v1/reservations", ONE).status == 201)
+    );
+    until("only who asks is connected", || counted(&mut operator, "headroom_http_connections") == 1);
+}
+
+#[test]
+fn a_start_without_a_usable_pair_is_refused_and_the_command_line_finds_a_server_that_has_one() {
+    let (dir, authority, other) = (tempfile::tempdir().unwrap(), Authority::new(), Authority::new());
+    authority.sign("server", 2100);
+    other.sign("server", 2100);
+    let serve = |key: &Path| {
+        let mut command = headroom(["serve", "--listen", "127.0.0.1:0", "--partitions", "1"]);
+        command.arg("--data-dir").arg(dir.path()).arg("--tls-key").arg(key);
+        command.arg("--tls-certificate").arg(authority.path("server.pem"));
+        command
+    };
+    let refused = run(&mut serve(&other.path("server.key")));
+    assert!(refused.code == 2 && refused.err.contains("TLS cannot be spoken"), "{}", refused.err);
+    assert!(!refused.err.contains("PRIVATE KEY"), "{}", refused.err);
+    let mut running = Running::start(&mut serve(&authority.path("server.key")));
+    assert!(running.line().starts_with("headroom listens on https://127.0.0.1:"));
+    let verify = || run(headroom(["verify", "--data-dir"]).arg(dir.path()));
+    until("the server is found and verified", || verify().code == 0);
+    assert_eq!(running.terminate().code, 0);
+}
