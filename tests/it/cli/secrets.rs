@@ -1,7 +1,8 @@
 //! Secrets that are planted wherever a secret can be, and looked for in everything that the program says.
 
-use super::on;
+use super::{assert_says, on};
 use crate::process::{Ended, foreign_agent, headroom, run};
+use headroom::access::AUDIT_LOG;
 use headroom::config::{Config, FileText, Inputs, Kind, Setting};
 use std::path::Path;
 
@@ -180,5 +181,41 @@ fn the_client_tells_neither_its_token_nor_a_password_of_its_url() {
         let ended = run(headroom(["client", "--url", url, "pools", "get", "van-1"]).env("HEADROOM_TOKEN", token));
         assert!(ended.code == 2 && !ended.err.contains("Usage"), "{}{}", ended.out, ended.err);
         keeps(&all(&ended), url);
+    }
+}
+
+/// The story: a shop's program tries what only planners may. The audit log names it, and no log has its token, a token
+/// that nobody has, a JWT that no issuer made, or the token of local commands.
+#[test]
+fn a_caller_is_named_in_the_logs_and_its_token_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = on(dir.path(), ["tokens", "new", "shop", "--roles", "checkout"]);
+    let token = made.out.trim_end().to_owned();
+    let settings = ["--auth", "tokens", "--access-log", "all", "--log-level", "trace"];
+    let server = super::calls_logged::json_lines(dir.path(), &settings);
+    let local = std::fs::read_to_string(dir.path().join("server.token")).unwrap().trim_end().to_owned();
+    let agent = foreign_agent();
+    let put = |token: &str| {
+        let put =
+            agent.put(format!("{}/v1/pools/van-1", server.url)).header("authorization", format!("Bearer {token}"));
+        let mut answer = put.content_type("application/json").send(r#"{"limits":{"orders":1}}"#).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    };
+    let strange = format!("{}{}", &token[..16], "0".repeat(token.len() - 16));
+    let answers = [put(&token), put(&strange), put(&planted("token")), put(&format!("eyJhbGciOiJub25lIn0.{MARK}."))];
+    assert_eq!(answers.each_ref().map(|(status, _)| *status), [403, 401, 401, 401]);
+    let listed = on(dir.path(), ["tokens", "list"]);
+    let verified = on(dir.path(), ["verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.err);
+    let ended = server.running.terminate();
+    let act = ended.err.lines().find(|line| line.contains(AUDIT_LOG)).unwrap_or_else(|| panic!("{}", ended.err));
+    assert_says(act, &[r#""principal":"shop""#, r#""operation":"define_pool""#, r#""outcome":"forbidden""#]);
+    let calls = ended.err.lines().filter(|line| line.contains("headroom::access_log"));
+    assert!(calls.clone().any(|line| line.contains(r#""principal":"shop""#) && line.contains(r#""status":403"#)));
+    let told = answers.map(|(_, body)| body).concat();
+    let said = [made.err, all(&listed), all(&verified), all(&ended), told, all(&on(dir.path(), ["config"]))].concat();
+    keeps(&said, "a server with tokens");
+    for secret in [&token[16..], &strange[16..], &local[16..]] {
+        assert!(!said.contains(secret), "a secret is told: {said}");
     }
 }

@@ -2,10 +2,13 @@
 
 use super::client::{Client, Reply};
 use crate::fixtures::NOW;
+use crate::process::{headroom, run};
 use crate::server::Server;
 use crate::wait::until;
 use crate::world::ManualClock;
 use headroom::access::{Quota, Rate, Rates};
+use headroom::config::{Auth, Config, Proofs};
+use headroom::domain::Name;
 use headroom::replica::PartitionStatus;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,8 +21,12 @@ fn limited(dir: &Path, takes: Option<Rate>, reads: Option<Rate>) -> (Server, Arc
     let rates = |others| Rates { others, named: BTreeMap::new() };
     let mut config = Server::config(dir, 1);
     config.quota = Quota { takes: rates(takes), reads: rates(reads) };
+    serving(&config)
+}
+
+fn serving(config: &Config) -> (Server, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(NOW));
-    let server = Server::of(&config, Arc::clone(&clock) as _);
+    let server = Server::of(config, Arc::clone(&clock) as _);
     let partition = server.gateway.replica().partition(0).unwrap();
     until("the partition is ready", || partition.status() == PartitionStatus::Active);
     (server, clock)
@@ -60,6 +67,44 @@ fn a_caller_is_told_what_is_left_of_its_quota_and_when_there_is_more() {
     clock.pass_ms(1_000);
     assert_eq!(hold(c, "k-3").status, 201);
     assert_eq!(hold(c, "k-4").status, 429);
+}
+
+/// The header of a caller with this name and these roles.
+fn token(dir: &Path, name: &str, roles: &str) -> String {
+    let made = run(headroom(["tokens", "new", name, "--roles", roles, "--data-dir"]).arg(dir));
+    assert_eq!(made.code, 0, "{}", made.err);
+    format!("Authorization: Bearer {}", made.out.trim_end())
+}
+
+#[test]
+fn every_caller_has_a_quota_of_its_own_and_one_may_have_another_rate() {
+    let dir = tempfile::tempdir().unwrap();
+    let [shop, partner] = ["shop", "partner"].map(|name| token(dir.path(), name, "checkout,planner,metrics"));
+    let named = BTreeMap::from([(Name::new("partner").unwrap(), Rate::new(1, 2).unwrap())]);
+    let mut config = Server::config(dir.path(), 1);
+    config.auth = Auth::On(Proofs { tokens: true, issuer: None, certificates: None });
+    config.tokens_file = dir.path().join("tokens.json");
+    config.quota = Quota { takes: Rates { others: Rate::new(1, 6), named }, reads: Rates::default() };
+    let (server, clock) = serving(&config);
+    let c = &mut server.client();
+    assert_eq!(c.send("PUT", "/v1/pools/p", &[&shop], r#"{"limits":{"orders":100}}"#).status, 201);
+    let mut takes = |who: &str| -> Vec<u16> {
+        (0..7)
+            .map(|_| c.send("POST", "/v1/reservations", &[who], r#"{"pool":"p","demand":{"orders":1}}"#).status)
+            .collect()
+    };
+    assert_eq!(takes(&partner), [201, 201, 429, 429, 429, 429, 429]);
+    assert_eq!(takes(&shop), [201, 201, 201, 201, 201, 429, 429]);
+    clock.pass_ms(1_000);
+    assert_eq!((takes(&partner)[..2].to_vec(), takes(&shop)[..2].to_vec()), (vec![201, 429], vec![201, 429]));
+    let metrics = c.send("GET", "/metrics", &[&shop], "").body;
+    for (name, count) in [("partner", 5 + 6), ("shop", 2 + 6)] {
+        let line = format!("headroom_over_quota_total{{kind=\"take\",principal=\"{name}\"}} {count}");
+        assert!(metrics.lines().any(|other| other == line), "{line} in\n{metrics}");
+    }
+    // Who is nobody has no quota either: it is not known whose it would be.
+    let stranger = c.post("/v1/reservations", HOLD);
+    assert_eq!((stranger.status, fields(&stranger)), (401, [None; 3]));
 }
 
 #[test]
