@@ -393,6 +393,22 @@ pub const READS_MAX: usize = 512;
 /// Most queries over pools that run at the same time. There are no more than half the number of processors, so that
 /// decisions have the other half.
 pub const READS_AT_ONCE_MAX: usize = 8;
+/// Most watches of the health of a process that are open. Each looks at it every [`READINESS_LOOK_MS`].
+pub const HEALTH_WATCHES_MAX: usize = 256;
+/// Most watches over pools that are open. One with conditions keeps the ids of the pools that match.
+pub const WATCHES_MAX: usize = 64;
+/// Interval at which a watch looks for new events, in milliseconds: a change is told about so late.
+pub const WATCH_LOOK_MS: u64 = 20;
+/// About how many bytes of events a watch reads at once. As much, in messages, is in one of its steps.
+pub const WATCH_READ_BYTES: usize = 64 << 10;
+/// Most pools in one step of a watch.
+pub const WATCH_STEP_POOLS: usize = 100;
+/// Most steps that wait for the reader of a watch.
+pub const WATCH_STEPS_MAX: usize = 8;
+/// Longest time for which the reader of a watch may take no step while one waits for room, in milliseconds.
+pub const WATCH_STALL_MS: u64 = 5_000;
+/// Most pools that a watch may name.
+pub const WATCH_IDS_MAX: usize = 500;
 /// Pools that a query looks at before the next query gets its turn.
 pub const SEARCH_STEP_POOLS: usize = 1_024;
 /// Longest wait of a read with `?fresh=true` for the replica, in milliseconds.
@@ -516,7 +532,9 @@ const _: () = {
     assert!(DEADLINE_DEFAULT_MS <= DEADLINE_MAX_MS && PAGE_POOLS_DEFAULT <= PAGE_POOLS_MAX);
     // Reads leave connections for callers who reserve, and one step of a query covers more than one page.
     assert!(READS_MAX <= HTTP_CONNECTIONS_MAX / 2 && READS_AT_ONCE_MAX <= READS_MAX);
-    assert!(SEARCH_STEP_POOLS > PAGE_POOLS_MAX);
+    assert!(SEARCH_STEP_POOLS > PAGE_POOLS_MAX && SEARCH_STEP_POOLS > WATCH_STEP_POOLS);
+    // A watch ends before its process does.
+    assert!(WATCH_LOOK_MS < LEAVE_MS && WATCH_LOOK_MS < WATCH_STALL_MS);
     assert!(MIN_IN_SYNC_DEFAULT < REPLICATION_DEFAULT && REPLICATION_DEFAULT <= REPLICATION_MAX);
     assert!(REGISTRY_TIMEOUT_MIN_MS < REGISTRY_TIMEOUT_DEFAULT_MS);
     assert!(REGISTRY_TIMEOUT_DEFAULT_MS < REGISTRY_TIMEOUT_MAX_MS);

@@ -8,15 +8,16 @@ use super::value::{Members, Value, quoted, shown};
 use crate::domain::coverage::Query;
 use crate::domain::event::is_reason;
 use crate::domain::{
-    Amounts, Dimension, Edit, LimitChange, Micros, Mode, Name, NameError, PoolChange, PoolId, PoolRules, PoolSpec,
-    RuleChange, Window, WindowChange,
+    Amounts, Dimension, Edit, IdempotencyKey, LimitChange, Micros, Mode, Name, NameError, PoolChange, PoolId,
+    PoolRules, PoolSpec, Reason, ReservationId, RuleChange, Window, WindowChange,
 };
 use crate::limits::{
     AREAS_MAX, DIMENSIONS_MAX, HOLD_LIFE_MAX_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX, PAGE_POOLS_DEFAULT,
-    PAGE_POOLS_MAX, REASON_CHARS_MAX, UNITS_MAX,
+    PAGE_POOLS_MAX, REASON_CHARS_MAX, UNITS_MAX, WATCH_IDS_MAX,
 };
-use crate::service::Reserve;
 use crate::service::reads::PoolPage;
+use crate::service::watch::WatchFilter;
+use crate::service::{Code, Reserve};
 use crate::time::Shown;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -173,6 +174,40 @@ pub fn availability(body: Value<'_>) -> Parsed<Availability> {
     Ok(Availability { query, page: PoolPage { after, limit } })
 }
 
+/// Reads which pools a watch is for.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn watch(body: Value<'_>) -> Parsed<WatchFilter> {
+    let mut fields = Fields::parse(body, &shapes::WATCH)?;
+    let pools = match fields.optional("pools") {
+        None => BTreeSet::new(),
+        Some(Value::List(list)) if list.len() <= WATCH_IDS_MAX => {
+            let read = |(at, value): (usize, Value<'_>)| {
+                let field = format!("pools[{at}]");
+                pool_id(&field, &text(&field, value, RequestFault::BadName)?)
+            };
+            list.into_iter().enumerate().map(read).collect::<Parsed<_>>()?
+        }
+        Some(Value::List(list)) => {
+            let detail = format!("pools names {}, {WATCH_IDS_MAX} are the most", list.len());
+            return Err(Problem::fault(RequestFault::BadQuery, detail));
+        }
+        Some(other) => {
+            let detail = format!("pools is {}, it has to be an array of ids", shown(&other));
+            return Err(Problem::fault(RequestFault::BadName, detail));
+        }
+    };
+    let query = Query {
+        areas: fields.optional("areas").map(areas).transpose()?.unwrap_or_default(),
+        from: fields.optional("from").map(|value| time("from", value)).transpose()?,
+        to: fields.optional("to").map(|value| time("to", value)).transpose()?,
+        demand: Amounts::default(),
+        labels: fields.optional("labels").map(labels).transpose()?.unwrap_or_default(),
+    };
+    Ok(WatchFilter { query, pools })
+}
+
 /// Checks the number of pools of a page.
 ///
 /// # Errors
@@ -204,6 +239,26 @@ pub fn page_cursor(cursor: &str) -> Parsed<PoolId> {
 /// The [`Problem`] to answer.
 pub fn pool_id(field: &str, text: &str) -> Parsed<PoolId> {
     PoolId::new(text).map_err(|error| bad_name(field, text, error))
+}
+
+/// Reads an idempotency key.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn key(text: &str) -> Parsed<IdempotencyKey> {
+    let wrong = |error: NameError| {
+        Problem::fault(RequestFault::BadKey, format!("the Idempotency-Key is {}, which {error}", quoted(text)))
+    };
+    IdempotencyKey::new(text).map_err(wrong)
+}
+
+/// Reads the id of a reservation. A text that is not such an id names no reservation.
+///
+/// # Errors
+/// The [`Problem`] to answer.
+pub fn reservation_id(field: &str, text: &str) -> Parsed<ReservationId> {
+    let wrong = |error| format!("{field} is {}, which {error}", quoted(text));
+    ReservationId::parse(text).map_err(|error| Problem::of(Code::Refused(Reason::UnknownReservation), wrong(error)))
 }
 
 /// The refusal of a name that is not valid.
@@ -447,9 +502,15 @@ fn window(value: Value<'_>) -> Parsed<Window> {
 }
 
 fn time(field: &str, value: Value<'_>) -> Parsed<Micros> {
-    let text = text(field, value, RequestFault::BadTime)?;
-    let wrong = |why| Problem::fault(RequestFault::BadTime, format!("{field} is {}, {why}", quoted(&text)));
-    instant::parse(&text).map_err(wrong)
+    let said = match &value {
+        Value::Instant { seconds, nanos } => instant::of_parts(*seconds, *nanos),
+        Value::Text(text) => instant::parse(text),
+        other => {
+            let detail = format!("{field} is {}, it has to be a string", shown(other));
+            return Err(Problem::fault(RequestFault::BadTime, detail));
+        }
+    };
+    said.map_err(|why| Problem::fault(RequestFault::BadTime, format!("{field} is {}, {why}", shown(&value))))
 }
 
 fn mode_of(value: Value<'_>) -> Parsed<Mode> {

@@ -4,7 +4,7 @@
 use crate::domain::{Event, EventBody, KeyScope, Name, Origin, PoolId, Reason, Rejection, ReservationId};
 use crate::limits::{
     CANCELLED_ATTEMPTS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, INFLIGHT_FOLLOW_UPS_MAX,
-    INFLIGHT_TAKES_MAX, LABELS_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, READS_MAX, UNITS_MAX,
+    INFLIGHT_TAKES_MAX, LABELS_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, READS_MAX, UNITS_MAX, WATCH_STALL_MS,
 };
 use crate::service::{Charge, Code, Effect, Refusal, Shed, Standing, Unread};
 use crate::time::Shown;
@@ -46,6 +46,13 @@ pub fn of(refusal: &Refusal) -> Cow<'static, str> {
         Refusal::UnknownReservation(reservation) => unknown_reservation(*reservation).into(),
         Refusal::NotKnownHere(_) => NOT_KNOWN_HERE.into(),
         Refusal::EarlierAttempt(_) => EARLIER_TRY.into(),
+        Refusal::SlowReader => format!(
+            "no step of the watch was read within {WATCH_STALL_MS} ms: read faster, and begin again at the position"
+        )
+        .into(),
+        Refusal::PositionOutOfRange(why) => {
+            format!("the position is not one of this log: {why}; begin the watch without a position").into()
+        }
         Refusal::Internal => BUG.into(),
     }
 }
@@ -71,6 +78,7 @@ fn of_shed(shed: Shed) -> Cow<'static, str> {
         Shed::Connections => {
             "the process serves as many connections as it may: try again, or call another process".into()
         }
+        Shed::Watches => "the process serves as many watches as it may: try again, or call another process".into(),
         Shed::Reads => {
             format!("the process runs {READS_MAX} searches over pools, which is the maximum: try again").into()
         }

@@ -13,6 +13,9 @@ const SHAPE: &[u8] = b"0000-00-00T00:00:00";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wrong(&'static str);
 
+const BEFORE: &str = "which is before 1970";
+const AFTER: &str = "which is after the year 9999";
+const FINER: &str = "which is finer than a microsecond";
 const SYNTAX: Wrong = Wrong("it has to be an RFC 3339 time with its offset, like 2030-01-01T10:00:00Z");
 
 impl fmt::Display for Wrong {
@@ -41,9 +44,24 @@ pub fn parse(text: &str) -> Result<Micros, Wrong> {
     // The pattern has been checked. Only a day or an hour that does not exist is left to refuse.
     let date_time: DateTime = date_time.to_ascii_uppercase().parse().map_err(|_| SYNTAX)?;
     let seconds = date_time.duration_since(EPOCH).as_secs().saturating_sub(offset_s(offset)?);
-    let us = u64::try_from(seconds).map_err(|_| Wrong("which is before 1970"))?;
+    let us = u64::try_from(seconds).map_err(|_| Wrong(BEFORE))?;
     let us = us.saturating_mul(1_000_000).saturating_add(fraction_us);
-    if us > LAST.0 { Err(Wrong("which is after the year 9999")) } else { Ok(Micros(us)) }
+    if us > LAST.0 { Err(Wrong(AFTER)) } else { Ok(Micros(us)) }
+}
+
+/// An instant in seconds and nanoseconds since the Unix epoch.
+///
+/// # Errors
+/// [`Wrong`] says what is not valid.
+pub fn of_parts(seconds: i64, nanos: i32) -> Result<Micros, Wrong> {
+    let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let nanos = nanos.ok_or(Wrong("its nanoseconds have to be from 0 to 999999999"))?;
+    let seconds = u64::try_from(seconds).map_err(|_| Wrong(BEFORE))?;
+    if nanos % 1_000 != 0 {
+        return Err(Wrong(FINER));
+    }
+    let us = seconds.saturating_mul(1_000_000).saturating_add(u64::from(nanos / 1_000));
+    if us > LAST.0 { Err(Wrong(AFTER)) } else { Ok(Micros(us)) }
 }
 
 /// A fraction of a second, in microseconds, and what follows it.
@@ -53,7 +71,7 @@ fn fraction(rest: &str) -> Result<(u64, &str), Wrong> {
     let (digits, rest) = rest.split_at_checked(end).filter(|(digits, _)| !digits.is_empty()).ok_or(SYNTAX)?;
     let (kept, finer) = digits.split_at_checked(6).unwrap_or((digits, ""));
     if finer.bytes().any(|digit| digit != b'0') {
-        return Err(Wrong("which is finer than a microsecond"));
+        return Err(Wrong(FINER));
     }
     let us = format!("{kept:0<6}").parse().map_err(|_| SYNTAX)?;
     Ok((us, rest))
@@ -106,6 +124,14 @@ mod tests {
             assert_eq!(parse(shown), Ok(at), "{shown}");
         }
         assert_eq!(Shown(Micros(u64::MAX)).to_string(), "9999-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn parts_are_an_instant_or_refused() {
+        assert_eq!(of_parts(1, 5_000), Ok(Micros(1_000_005)));
+        for (seconds, nanos) in [(-1, 0), (1, 5), (1, -1), (1, 1_000_000_000), (i64::MAX, 0), (253_402_300_800, 0)] {
+            assert!(of_parts(seconds, nanos).is_err(), "{seconds} {nanos}");
+        }
     }
 
     #[test]

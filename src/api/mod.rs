@@ -2,6 +2,7 @@
 //! table of operations, what requests may say, and every refusal.
 mod body;
 mod detail;
+pub mod grpc;
 pub mod http;
 pub mod identity;
 mod instant;

@@ -59,9 +59,11 @@ impl Operation {
             | Operation::DefinePool
             | Operation::ChangePool
             | Operation::SetMode => Some(Charge::Take),
-            Operation::Availability | Operation::ListPools | Operation::GetPool | Operation::GetReservation => {
-                Some(Charge::Read)
-            }
+            Operation::Availability
+            | Operation::ListPools
+            | Operation::WatchPools
+            | Operation::GetPool
+            | Operation::GetReservation => Some(Charge::Read),
             Operation::Confirm | Operation::Extend | Operation::Release => None,
             // These are for whoever looks after the service, or cost next to nothing.
             Operation::Livez
@@ -92,6 +94,7 @@ const fn only(roles: &[Role]) -> Allowed {
 operations! {
     Availability = "availability", only(READERS_AND_CHECKOUT);
     ListPools = "list_pools", only(READERS);
+    WatchPools = "watch_pools", only(READERS);
     GetPool = "get_pool", only(READERS);
     DefinePool = "define_pool", only(&[Role::Planner]);
     ChangePool = "change_pool", only(&[Role::Planner]);

@@ -48,8 +48,9 @@ fn status(code: Code) -> u16 {
     match code {
         Code::Refused(reason) => status_of(reason),
         Code::OverQuota => 429,
-        Code::Shed | Code::NotFresh | Code::Restoring | Code::Unreadable | Code::Timeout => 503,
+        Code::Shed | Code::SlowReader | Code::NotFresh | Code::Restoring | Code::Unreadable | Code::Timeout => 503,
         Code::TimeoutUnknown => 504,
+        Code::PositionOutOfRange => 410,
         Code::Internal => 500,
     }
 }
@@ -112,6 +113,7 @@ request_faults! {
     BadRequest = "bad_request", 400, "The request is not valid HTTP";
     BadHost = "bad_host", 400, "The Host header is missing or not valid";
     BadJson = "bad_json", 400, "The body is not the expected JSON";
+    BadMessage = "bad_message", 400, "The gRPC message is not the expected one";
     UnknownField = "unknown_field", 400, "The request has a field that does not exist";
     MissingField = "missing_field", 400, "A required field is missing";
     BadName = "bad_name", 400, "A name is not valid";
@@ -127,15 +129,16 @@ request_faults! {
     BadChange = "bad_change", 400, "The change of the pool is not valid";
     BadHoldTtl = "bad_hold_ttl", 400, "The hold's time is not valid";
     BadRule = "bad_rule", 400, "A rule of the pool is not valid";
-    BadTimeout = "bad_timeout", 400, "The Request-Timeout-Ms header is not valid";
-    BadKey = "bad_key", 400, "The Idempotency-Key header is not valid";
-    BadVersion = "bad_version", 400, "The If-Match or If-None-Match header is not valid";
+    BadTimeout = "bad_timeout", 400, "The timeout of the call is not valid";
+    BadKey = "bad_key", 400, "The idempotency key is not valid";
+    BadVersion = "bad_version", 400, "The expected version is not valid";
     BadQuery = "bad_query", 400, "A query parameter is not valid";
     BadAuthorization = "bad_authorization", 400, "The Authorization header is not valid";
     Unauthenticated = "unauthenticated", 401, "The caller has not proved who it is";
     Forbidden = "forbidden", 403, "The caller may not do this";
     ForeignOrigin = "foreign_origin", 403, "The request comes from another site's page";
     NotFound = "not_found", 404, "There is nothing at this path";
+    UnknownService = "unknown_service", 404, "The health of this service is not known";
     MethodNotAllowed = "method_not_allowed", 405, "The path does not take this method";
     TlsRequired = "tls_required", 400, "The caller speaks plain HTTP, and this address takes TLS";
     TlsNotSpoken = "tls_not_spoken", 400, "The caller speaks TLS, and this address takes plain HTTP";

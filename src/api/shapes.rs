@@ -244,3 +244,16 @@ pub const AVAILABILITY_QUERY: Shape = shape(
         member("cursor", Of("PoolId"), Nullable, "`next` of the page before."),
     ],
 );
+
+/// Which pools a watch is for.
+pub const WATCH: Shape = shape(
+    "Watch",
+    "Conditions on pools that are watched.",
+    &[
+        member("areas", Of("Areas"), Nullable, "Pools that serve at least one of these."),
+        member("from", Of("Instant"), Nullable, "Pools whose window ends after this."),
+        member("to", Of("Instant"), Nullable, "Pools whose window starts before this."),
+        member("labels", Of("Labels"), Nullable, "Pools that carry all of these."),
+        member("pools", Of("PoolIds"), Nullable, "Pools with these ids."),
+    ],
+);

@@ -18,6 +18,13 @@ pub enum Value<'a> {
     Inexact,
     /// A text, without the escapes of its protocol.
     Text(Cow<'a, str>),
+    /// An instant in seconds and nanoseconds since the Unix epoch, of a protocol that has a type for it.
+    Instant {
+        /// Whole seconds, negative before 1970.
+        seconds: i64,
+        /// Nanoseconds after them.
+        nanos: i32,
+    },
     /// An array, in order.
     List(Vec<Value<'a>>),
     /// An object with its members, in the order in which they were sent.
@@ -36,6 +43,7 @@ pub fn shown(value: &Value<'_>) -> Cow<'static, str> {
         Value::Negative(number) => number.to_string().into(),
         Value::Inexact => "a number that is no 64-bit integer".into(),
         Value::Text(text) => quoted(text).into(),
+        Value::Instant { seconds, nanos } => format!("{seconds} s and {nanos} ns").into(),
         Value::List(_) => "an array".into(),
         Value::Object(_) => "an object".into(),
     }

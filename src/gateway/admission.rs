@@ -30,11 +30,13 @@ pub enum Shed {
     Connections,
     /// The process runs as many searches over pools as it may.
     Reads,
+    /// The process serves as many watches as it may.
+    Watches,
 }
 
 impl Shed {
     /// Every variant, once.
-    pub const ALL: [Shed; 8] = [
+    pub const ALL: [Shed; 9] = [
         Shed::InFlight,
         Shed::Share,
         Shed::Wait,
@@ -43,6 +45,7 @@ impl Shed {
         Shed::Closing,
         Shed::Connections,
         Shed::Reads,
+        Shed::Watches,
     ];
 
     /// The stable name in metrics and in the `reason` of a problem.
@@ -56,6 +59,7 @@ impl Shed {
             Shed::Closing => "closing",
             Shed::Connections => "connections",
             Shed::Reads => "reads",
+            Shed::Watches => "watches",
         }
     }
 }

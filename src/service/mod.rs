@@ -15,6 +15,7 @@ mod quota;
 pub mod reads;
 mod reserve;
 mod searches;
+pub mod watch;
 
 pub use crate::gateway::admission::Shed;
 pub use change::ReservationChange;
@@ -28,6 +29,7 @@ pub use reserve::Reserve;
 use crate::access::{Principal, Quota};
 use crate::domain::{CommandBody, IdempotencyKey, Micros, ReservationId, route};
 use crate::gateway::{Call, Gateway, Outcome};
+use crate::limits::WATCHES_MAX;
 use crate::log::CommittedTail;
 use crate::replica::{PartitionHandle, Replica};
 use crate::time::Clock;
@@ -37,6 +39,7 @@ use quota::Quotas;
 use searches::Searches;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use tokio::sync::Semaphore;
 
 /// What every changing call carries besides the change itself.
 #[derive(Clone, Debug)]
@@ -61,6 +64,8 @@ pub struct Service {
     freshness: Freshness,
     searches: Searches,
     quotas: Option<Quotas>,
+    /// One for each watch that is open.
+    watches: Arc<Semaphore>,
     /// A number that nobody outside of the process knows: it seeds the ids of reservations that come without a key.
     secret: u128,
     /// The number of the next Reserve without a key.
@@ -72,7 +77,8 @@ impl Service {
     pub fn new(gateway: Arc<Gateway>, tail: Arc<dyn CommittedTail>, secret: u128) -> Service {
         let freshness = Freshness::new(Arc::clone(&tail), gateway.replica().partition_count());
         let (searches, next_unkeyed) = (Searches::new(), AtomicU64::new(1));
-        Service { gateway, tail, freshness, searches, quotas: None, secret, next_unkeyed }
+        let watches = Arc::new(Semaphore::new(WATCHES_MAX));
+        Service { gateway, tail, freshness, searches, quotas: None, watches, secret, next_unkeyed }
     }
 
     /// Counts calls in this quota, by the monotonic side of this clock. Without it, callers have no bound.

@@ -48,6 +48,10 @@ pub enum Code {
     Timeout,
     /// The deadline passed, and nobody knows yet whether the call will be applied.
     TimeoutUnknown,
+    /// The reader of a watch takes nothing for too long.
+    SlowReader,
+    /// A watch cannot begin at its position.
+    PositionOutOfRange,
     /// The server has a bug.
     Internal,
 }
@@ -96,6 +100,8 @@ impl Code {
             Code::Unreadable,
             Code::Timeout,
             Code::TimeoutUnknown,
+            Code::SlowReader,
+            Code::PositionOutOfRange,
             Code::Internal,
         ];
         decided.map(|reason| Code::of_reason(*reason)).filter(|code| *code != Code::Timeout).chain(others)
@@ -115,6 +121,8 @@ impl Code {
             Code::TimeoutUnknown => {
                 unknown(passing("timeout", "No decision came in time, and the call may still be applied"))
             }
+            Code::SlowReader => passing("slow_reader", "The reader of the watch is too slow"),
+            Code::PositionOutOfRange => fault("position_out_of_range", "The watch cannot begin at this position"),
             Code::Internal => unknown(passing("internal", "The server failed")),
         }
     }
@@ -218,6 +226,10 @@ pub enum Refusal {
     /// This attempt was not applied, but an earlier attempt under the same key has reserved. The refusal is the one of
     /// this attempt.
     EarlierAttempt(Box<Refusal>),
+    /// The reader of a watch took no step for too long.
+    SlowReader,
+    /// The log does not have the position at which a watch is to begin; the text says why, for people.
+    PositionOutOfRange(String),
     /// The server has a bug. The log lines of the server say more.
     Internal,
 }
@@ -242,6 +254,8 @@ impl Refusal {
             Refusal::NoPoolToReplace(_) => Code::Refused(Reason::StaleVersion),
             Refusal::UnknownReservation(_) => Code::Refused(Reason::UnknownReservation),
             Refusal::NotKnownHere(_) => Code::NotFresh,
+            Refusal::SlowReader => Code::SlowReader,
+            Refusal::PositionOutOfRange(_) => Code::PositionOutOfRange,
             Refusal::Internal => Code::Internal,
         }
     }

@@ -60,7 +60,14 @@ impl Searches {
         }
     }
 
-    async fn turn<S: Send + 'static>(&self, work: impl FnOnce() -> S + Send + 'static) -> Result<S, Refusal> {
+    /// Does a bounded part of the work, when it is its turn.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`] when it panics.
+    pub(super) async fn turn<S: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> S + Send + 'static,
+    ) -> Result<S, Refusal> {
         let _turn = self.turns.acquire().await;
         tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::bug("a search over pools panicked"))
     }

@@ -6,7 +6,7 @@ pub mod client;
 mod disconnects;
 mod examples;
 mod h2;
-mod manual_owner;
+pub mod manual_owner;
 mod names;
 mod pool_changes;
 mod problems;

@@ -21,6 +21,7 @@ mod follower;
 mod fresh_reads;
 mod full_disk;
 mod golden;
+mod grpc;
 mod http;
 mod id_collision;
 mod invalid_events;

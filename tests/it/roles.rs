@@ -18,6 +18,7 @@ const EVERYBODY: &str = "everybody";
 const EXPECTED: &[(&str, &str)] = &[
     ("availability", "checkout viewer planner operator"),
     ("list_pools", "viewer planner operator"),
+    ("watch_pools", "viewer planner operator"),
     ("get_pool", "viewer planner operator"),
     ("define_pool", "planner"),
     ("change_pool", "planner"),

@@ -1,11 +1,12 @@
 //! Scenarios: given pools, commands at a time, and what each comes to, as text that a planner can read
 //! (`tests/scenarios/README.md` says how). One [`check`] runs them at every [`Depth`]: the domain alone, an owner over a
-//! log, the use cases, the whole service over HTTP, two processes of it and a broker. No expectation is written in code, and no depth has
-//! scenarios of its own.
+//! log, the use cases, the whole service over HTTP and over gRPC, two processes of it and a broker. No expectation is
+//! written in code, and no depth has scenarios of its own.
 
 mod brokered;
 mod callers;
 mod domain;
+mod grpc;
 mod http;
 mod owner;
 mod parse;
@@ -252,6 +253,7 @@ fn text(kind: &str, fields: &Fields) -> String {
 #[cfg(test)]
 mod tests {
     use super::domain::DomainDepth;
+    use super::grpc::GrpcDepth;
     use super::http::HttpDepth;
     use super::owner::OwnerDepth;
     use super::service::ServiceDepth;
@@ -277,6 +279,11 @@ mod tests {
     #[test]
     fn every_scenario_holds_for_the_whole_service_over_http() {
         check_all(|| HttpDepth);
+    }
+
+    #[test]
+    fn every_scenario_holds_for_the_whole_service_over_grpc() {
+        check_all(|| GrpcDepth);
     }
 
     const SOUND: &str = "# one slot, two callers

@@ -3,13 +3,16 @@
 use super::Api;
 use super::dto::Time;
 use super::reply::{Answer, JSON, Problem, Reply};
-use super::request::HttpRequest;
+use super::request::{self, Format, HttpRequest, Route};
 use super::schema;
 use crate::api::problem::RequestFault;
 use crate::api::value::quoted;
+use crate::limits::HTTP_BODY_BYTES_MAX;
 use crate::log::Opening;
 use crate::service::health::{Health, HealthStatus, Outage, Restored, Startup};
-use axum::http::{HeaderValue, StatusCode};
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use utoipa::ToSchema;
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// Paths that monitoring calls. They are answered even when other callers are refused.
-pub const PROBES: [&str; 4] = ["/livez", "/readyz", "/startupz", "/metrics"];
+pub const PROBES: [&str; 5] = ["/livez", "/readyz", "/startupz", "/metrics", "/grpc.health.v1.Health/Check"];
 
 /// Whether this process serves, and if not, why.
 #[derive(Serialize, ToSchema)]
@@ -156,8 +159,11 @@ pub async fn openapi(api: Arc<Api>) -> Answer {
 }
 
 /// Refuses a path that does not exist.
-pub async fn not_found(_: Arc<Api>, request: HttpRequest) -> Answer {
-    Err(nothing_at(&request))
+pub(in crate::api) async fn nothing_there(api: Arc<Api>, request: Request) -> Response<Body> {
+    let (operation, body_bytes_max, format) = (None, HTTP_BODY_BYTES_MAX, Format::Json);
+    let route = Route { path: "(none)", operation, body_bytes_max, format };
+    let refusal = |_: Arc<Api>, request: HttpRequest| async move { Answer::Err(nothing_at(&request)) };
+    request::run(api, route, request, refusal).await
 }
 
 /// The refusal of a path that does not exist.

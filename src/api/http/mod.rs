@@ -9,7 +9,7 @@ mod clock;
 mod docs;
 mod dto;
 mod endpoints;
-mod health;
+pub(in crate::api) mod health;
 mod hosts;
 mod http1;
 mod http2;
@@ -19,9 +19,10 @@ mod json;
 mod line;
 mod openapi;
 mod pools;
+mod query;
 mod rate_limit;
 mod reply;
-mod request;
+pub(in crate::api) mod request;
 mod reservations;
 mod routes;
 mod schema;
@@ -58,7 +59,7 @@ use std::time::Duration;
 pub struct Finished<'a> {
     /// The route's pattern, never a path: a few dozen at most.
     pub route: &'static str,
-    /// The method; `OTHER` for a method that no endpoint takes.
+    /// The method; `OTHER` for a method that no endpoint takes, and `GRPC` for every gRPC call.
     pub method: &'static str,
     /// What was asked for; `None` when the path or its method does not exist.
     pub operation: Option<Operation>,
@@ -68,7 +69,7 @@ pub struct Finished<'a> {
     pub protocol: &'static str,
     /// The address of the caller, if it is known.
     pub peer: Option<IpAddr>,
-    /// The HTTP status; 499 when the caller disconnected.
+    /// The HTTP status; 499 when the caller disconnected. Of a gRPC call the number of its status.
     pub status: u16,
     /// `ok`, a problem's code, or `caller_left`.
     pub code: &'static str,
@@ -194,7 +195,7 @@ impl State {
 }
 
 /// [`State`] and what the requests of one process share.
-struct Api {
+pub(in crate::api) struct Api {
     state: State,
     limits: Limits,
     openapi: Vec<u8>,
@@ -206,7 +207,12 @@ impl Api {
         Arc::new(Api { limits: state.limits, state, openapi })
     }
 
-    fn service(&self) -> &Service {
+    /// The use cases, for calls that outlive their request.
+    pub(in crate::api) fn shared_service(&self) -> &Arc<Service> {
+        &self.state.service
+    }
+
+    pub(in crate::api) fn service(&self) -> &Service {
         &self.state.service
     }
 }

@@ -2,6 +2,7 @@
 
 use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
 use super::rate_limit;
+use super::request::Respond;
 use crate::service::{Receipt, Shed};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER};
@@ -137,6 +138,14 @@ impl Problem {
         }
         response.headers_mut().extend(self.into_headers());
         response
+    }
+}
+
+impl Respond for Reply {
+    fn respond(answer: Answer, trace_id: &str) -> (Response<Body>, u16) {
+        let response = respond(answer, trace_id);
+        let status = response.status().as_u16();
+        (response, status)
     }
 }
 

@@ -1,16 +1,17 @@
 //! Reads a request within limits of size and time, and interprets its headers. Whatever a handler does, even if it
 //! panics, the caller gets an answer of this service.
 
-use super::reply::{Answer, Problem, respond};
+use super::query::Query;
+use super::reply::Problem;
 use super::{Api, Finished, json, rate_limit};
 use crate::access::{Denied, Principal, Roles};
-use crate::api::body::Parsed;
+use crate::api::body::{self, Parsed};
 use crate::api::identity;
 use crate::api::operation::Operation;
 use crate::api::problem::RequestFault;
 use crate::api::trace::of_caller;
 use crate::api::value::{Value, quoted};
-use crate::domain::{IdempotencyKey, Micros, NameError};
+use crate::domain::{IdempotencyKey, Micros};
 use crate::limits::DEADLINE_MAX_MS;
 use crate::service::{CallContext, ExpectedPool, Refusal, Shed, Standing};
 use crate::trace::{CallTrace, Protocol, Work};
@@ -21,6 +22,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATC
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, Version};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +53,8 @@ pub struct HttpRequest {
     param: Option<String>,
     /// Its body, empty when it has none.
     pub body: Bytes,
+    /// The body that its handler has to read, see [`Format::GrpcStream`].
+    rest: Mutex<Body>,
     /// Who sent it, under no role when the caller is not known and need not be.
     pub principal: Arc<Principal>,
     /// The trace that it belongs to.
@@ -68,10 +72,29 @@ pub struct Route {
     pub operation: Option<Operation>,
     /// The longest body, in bytes.
     pub body_bytes_max: usize,
+    /// How the body is written.
+    pub format: Format,
+}
+
+/// How the body of a request is written, and who reads it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// JSON, which is read to its end before the handler runs.
+    Json,
+    /// One gRPC message, which is read likewise.
+    Grpc,
+    /// Any number of gRPC messages: the handler takes the body as it comes.
+    GrpcStream,
+}
+
+/// What a handler answers when it does not refuse, in one of the protocols of this listener.
+pub trait Respond: Sized {
+    /// The response to an answer, and the status of its protocol.
+    fn respond(answer: Result<Self, Problem>, trace_id: &str) -> (Response<Body>, u16);
 }
 
 /// Runs one handler for one request.
-pub async fn run<F: Future<Output = Answer>>(
+pub async fn run<A: Respond, F: Future<Output = Result<A, Problem>>>(
     api: Arc<Api>,
     route: Route,
     request: Request,
@@ -79,7 +102,7 @@ pub async fn run<F: Future<Output = Answer>>(
 ) -> Response<Body> {
     let trace = api.state.tracing.enter(of_caller(request.headers()));
     let trace_id = trace.to_string();
-    let method = method_name(request.method());
+    let method = if route.format == Format::Json { method_name(request.method()) } else { "GRPC" };
     let (protocol, peer) = (protocol(request.version()), request.extensions().get::<Peer>().map(|peer| peer.0));
     let arrived = api.service().now();
     let caller = Caller::default();
@@ -96,12 +119,12 @@ pub async fn run<F: Future<Output = Answer>>(
         api.state.metrics.shed(shed);
     }
     let (code, title) = answer.as_ref().map_or_else(|problem| (problem.code(), problem.title()), |_| ("ok", ""));
-    let mut response = respond(answer, &trace_id);
+    let (mut response, status) = A::respond(answer, &trace_id);
     if let Some(standing) = caller.standing.get() {
         response.headers_mut().extend(rate_limit::fields(standing));
     }
     let bytes = response.body().size_hint().exact().unwrap_or_default();
-    watch.end = Some(End { status: response.status().as_u16(), code, title, bytes });
+    watch.end = Some(End { status, code, title, bytes });
     response
 }
 
@@ -149,9 +172,11 @@ impl Drop for Watch<'_> {
         let at = self.api.service().now();
         let took_us = at.0.saturating_sub(self.arrived.0);
         let Call { route, method, protocol, peer, caller, trace, trace_id } = self.call;
-        let Route { path: route, operation, .. } = route;
+        let Route { path: route, operation, format, .. } = route;
         let principal = caller.principal.get().and_then(|caller| caller.name.as_ref());
-        let End { status, code, title, bytes } = self.end.take().unwrap_or(LEFT);
+        // What gRPC calls CANCELLED has the number 1.
+        let left = if format == Format::Json { LEFT } else { End { status: 1, ..LEFT } };
+        let End { status, code, title, bytes } = self.end.take().unwrap_or(left);
         let finished = Finished {
             route,
             method,
@@ -168,13 +193,19 @@ impl Drop for Watch<'_> {
             bytes,
         };
         self.api.state.metrics.request_finished(&finished);
-        let work = Work::Call { protocol: Protocol::Http, method, route, status, code };
+        let work = match format {
+            Format::Json => Work::Call { protocol: Protocol::Http, method, route, status, code },
+            Format::Grpc | Format::GrpcStream => {
+                let method = route.trim_start_matches('/');
+                Work::Call { protocol: Protocol::Grpc, method, route: "", status, code }
+            }
+        };
         trace.end(work, self.arrived, at);
     }
 }
 
 /// Turns a panic into an answer: a panic is a bug, but it must not break the caller's connection.
-async fn guarded(trace_id: &str, answer: impl Future<Output = Answer>) -> Answer {
+async fn guarded<A>(trace_id: &str, answer: impl Future<Output = Result<A, Problem>>) -> Result<A, Problem> {
     let mut answer = pin!(answer);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
         Ok(poll) => poll,
@@ -211,14 +242,20 @@ async fn read(
     let params =
         params.map_err(|_| Problem::fault(RequestFault::BadName, "the path is not UTF-8 once it is decoded"))?;
     let param = params.iter().next().map(|(_, value)| value.to_owned());
-    let body = read_body(api, route.body_bytes_max, &parts.headers, body).await?;
-    if !body.is_empty() && !is_json(&parts.headers) {
+    let (body, rest) = match route.format {
+        Format::Json | Format::Grpc => {
+            (read_body(api, route.body_bytes_max, &parts.headers, body).await?, Body::empty())
+        }
+        Format::GrpcStream => (Bytes::new(), body),
+    };
+    if route.format == Format::Json && !body.is_empty() && !is_json(&parts.headers) {
         let sent = parts.headers.get(CONTENT_TYPE).map(|value| quoted(&String::from_utf8_lossy(value.as_bytes())));
         let sent = sent.unwrap_or_else(|| "missing".to_owned());
         let detail = format!("the Content-Type header is {sent}, it has to be application/json");
         return Err(Problem::fault(RequestFault::WrongContentType, detail));
     }
-    Ok(HttpRequest { headers: parts.headers, uri: parts.uri, param, body, principal, trace, arrived })
+    let (headers, rest) = (parts.headers, Mutex::new(rest));
+    Ok(HttpRequest { headers, uri: parts.uri, param, body, rest, principal, trace, arrived })
 }
 
 /// Who sends the request, when it may be sent by them and is within their quota. What everybody may ask for, and what does not exist, is asked
@@ -374,19 +411,25 @@ impl HttpRequest {
     /// # Errors
     /// The [`Problem`] to answer.
     pub fn context(&self) -> Result<CallContext, Problem> {
-        let (key, timeout_ms) = (self.key()?, self.timeout_ms()?);
+        Ok(self.call(self.key()?, self.timeout_ms()?))
+    }
+
+    /// A call with this key and this time in milliseconds.
+    pub(in crate::api) fn call(&self, key: Option<IdempotencyKey>, timeout_ms: Option<u64>) -> CallContext {
         let (principal, trace) = (Arc::clone(&self.principal), self.trace.clone());
-        Ok(CallContext { key, principal, timeout_ms, arrived: self.arrived, trace })
+        CallContext { key, principal, timeout_ms, arrived: self.arrived, trace }
+    }
+
+    /// Takes the body that was not read.
+    pub(in crate::api) fn take_rest(&self) -> Body {
+        std::mem::take(&mut self.rest.lock())
     }
 
     /// The Idempotency-Key, quoted or bare.
     fn key(&self) -> Result<Option<IdempotencyKey>, Problem> {
         let Some(text) = self.header("idempotency-key", RequestFault::BadKey)? else { return Ok(None) };
         let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-        let wrong = |error: NameError| {
-            Problem::fault(RequestFault::BadKey, format!("the Idempotency-Key is {}, which {error}", quoted(bare)))
-        };
-        IdempotencyKey::new(bare).map(Some).map_err(wrong)
+        body::key(bare).map(Some)
     }
 
     /// How long the caller waits, in milliseconds.
@@ -450,29 +493,22 @@ impl HttpRequest {
     /// # Errors
     /// The [`Problem`] to answer.
     pub fn query(&self, known: &[&str]) -> Result<Query, Problem> {
-        let Some(query) = self.uri.query() else { return Ok(Query(Vec::new())) };
-        let target: Result<axum::http::Uri, _> = format!("/?{query}").parse();
-        let pairs = target.ok().and_then(|uri| axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).ok());
-        let pairs = pairs
-            .ok_or_else(|| {
-                Problem::fault(RequestFault::BadQuery, "the query is not a list of parameters: name=value, joined by &")
-            })?
-            .0;
-        for (at, (name, _)) in pairs.iter().enumerate() {
-            let shown = quoted(name);
-            if !known.contains(&name.as_str()) {
-                let there_are = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                let detail = format!("there is no parameter {shown}: those there are: {there_are}");
-                return Err(Problem::fault(RequestFault::BadQuery, detail));
-            }
-            if pairs.iter().take(at).any(|(other, _)| other == name) {
-                return Err(Problem::fault(
-                    RequestFault::BadQuery,
-                    format!("the parameter {shown} stands twice: send it once"),
-                ));
-            }
-        }
-        Ok(Query(pairs))
+        Query::of(self.uri.query(), known)
+    }
+
+    /// The id of its trace.
+    pub(in crate::api) fn trace_id(&self) -> String {
+        self.trace.to_string()
+    }
+
+    /// The headers, as they were sent.
+    pub(in crate::api) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The target, as it was sent.
+    pub(in crate::api) fn uri(&self) -> &Uri {
+        &self.uri
     }
 
     /// The path as it was sent.
@@ -498,49 +534,15 @@ impl HttpRequest {
         }
     }
 
-    fn header(&self, name: &str, fault: RequestFault) -> Result<Option<&str>, Problem> {
+    /// The text of a header that may be sent once at most.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer.
+    pub(in crate::api) fn header(&self, name: &str, fault: RequestFault) -> Result<Option<&str>, Problem> {
         let Some(value) = self.only(name, fault)? else { return Ok(None) };
         let text = value
             .to_str()
             .map_err(|_| Problem::fault(fault, format!("the header {name} has a byte that is not visible ASCII")))?;
         Ok(Some(text.trim()))
-    }
-}
-
-/// A query's parameters.
-#[derive(Debug)]
-pub struct Query(Vec<(String, String)>);
-
-impl Query {
-    /// The value of this parameter, if it was sent.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
-    }
-
-    /// A parameter that has to be a number.
-    ///
-    /// # Errors
-    /// The [`Problem`] to answer.
-    pub fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let number = text.parse().ok().filter(|_| is_plain);
-        let wrong = || format!("{name} is {}, it has to be an integer", quoted(text));
-        number.map(Some).ok_or_else(|| Problem::fault(RequestFault::BadQuery, wrong()))
-    }
-
-    /// Whether the caller wants the newest state.
-    ///
-    /// # Errors
-    /// The [`Problem`] to answer.
-    pub fn fresh(&self) -> Result<bool, Problem> {
-        match self.get("fresh") {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(other) => Err(Problem::fault(
-                RequestFault::BadQuery,
-                format!("fresh is {}, it has to be true or false", quoted(other)),
-            )),
-        }
     }
 }

@@ -5,9 +5,8 @@ use super::dto::{CountersDto, PlaceDto, ProofDto, ReleasedDto, ReservationDto, T
 use super::reply::{Answer, Problem, Reply};
 use super::request::HttpRequest;
 use crate::api::body;
-use crate::api::value::quoted;
-use crate::domain::{Name, Reason, ReservationId, Status};
-use crate::service::{Code, Decided, ReservationChange, ReservationView};
+use crate::domain::{Name, ReservationId, Status};
+use crate::service::{Decided, ReservationChange, ReservationView};
 use axum::http::StatusCode;
 use std::sync::Arc;
 
@@ -79,11 +78,8 @@ async fn change(api: &Api, request: &HttpRequest, change: ReservationChange) -> 
     Ok(api.service().change_reservation(id, change, context).await?)
 }
 
-/// Reads the id in the path. A text that is not such an id names no reservation.
 fn reservation_id(request: &HttpRequest) -> Result<ReservationId, Problem> {
-    let text = request.param();
-    let wrong = |error| format!("the id in the path is {}, which {error}", quoted(text));
-    ReservationId::parse(text).map_err(|error| Problem::of(Code::Refused(Reason::UnknownReservation), wrong(error)))
+    body::reservation_id("the id in the path", request.param())
 }
 
 fn answer(status: StatusCode, decided: &Decided) -> Answer {

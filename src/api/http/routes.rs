@@ -1,9 +1,10 @@
 //! The routes, made of the table of endpoints.
 
 use super::endpoints::{ENDPOINTS, Endpoint};
-use super::reply::Problem;
-use super::request::{self, HttpRequest, Route};
+use super::reply::{Answer, Problem};
+use super::request::{self, Format, HttpRequest, Route};
 use super::{Api, health};
+use crate::api::grpc;
 use crate::api::operation::Operation;
 use crate::limits::HTTP_BODY_BYTES_MAX;
 use axum::Router;
@@ -26,12 +27,16 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
     for endpoint in ENDPOINTS {
         paths.entry(endpoint.path).or_default().push(endpoint);
     }
-    paths
+    let router = paths
         .into_iter()
-        .fold(Router::new(), |router, (path, endpoints)| router.route(path, methods(path, &endpoints)))
-        .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| {
-            let route = Route { path: "(none)", operation: None, body_bytes_max: HTTP_BODY_BYTES_MAX };
-            request::run(api, route, request, health::not_found)
+        .fold(Router::new(), |router, (path, endpoints)| router.route(path, methods(path, &endpoints)));
+    grpc::routes(router)
+        .fallback(|Extracted(api): Extracted<Arc<Api>>, request: Request| async move {
+            if grpc::is_call(&request) {
+                grpc::unknown(api, request).await
+            } else {
+                health::nothing_there(api, request).await
+            }
         })
         .with_state(api)
 }
@@ -40,15 +45,17 @@ fn methods(path: &'static str, endpoints: &[&'static Endpoint]) -> MethodRouter<
     let allowed: Vec<_> = endpoints.iter().map(|endpoint| filter_of(&endpoint.method).1).collect();
     let allowed = HeaderValue::try_from(allowed.join(", ")).unwrap_or(HeaderValue::from_static(""));
     let refuse = move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
-        let refusal = move |_: Arc<Api>, _: HttpRequest| async move { Err(Problem::method_not_allowed(path, allowed)) };
-        request::run(api, Route { path, operation: None, body_bytes_max: HTTP_BODY_BYTES_MAX }, request, refusal)
+        let refusal =
+            move |_: Arc<Api>, _: HttpRequest| async move { Answer::Err(Problem::method_not_allowed(path, allowed)) };
+        let (body_bytes_max, format) = (HTTP_BODY_BYTES_MAX, Format::Json);
+        request::run(api, Route { path, operation: None, body_bytes_max, format }, request, refusal)
     };
     endpoints.iter().fold(MethodRouter::new(), |methods, endpoint| on(methods, endpoint)).fallback(refuse)
 }
 
 fn on(methods: MethodRouter<Arc<Api>>, endpoint: &Endpoint) -> MethodRouter<Arc<Api>> {
     let Endpoint { path, operation, handler, body_bytes_max, .. } = *endpoint;
-    let route = Route { path, operation: Some(operation), body_bytes_max };
+    let route = Route { path, operation: Some(operation), body_bytes_max, format: Format::Json };
     methods.on(filter_of(&endpoint.method).0, move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
         request::run(api, route, request, handler)
     })

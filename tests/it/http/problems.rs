@@ -193,12 +193,15 @@ const BUILT: &[&str] = &[
 /// What a caller gets who has not proved who it is, or who may not do what it asks for: the matrix of roles has them.
 const OF_ROLES: &[&str] = &["bad_authorization", "unauthenticated", "forbidden"];
 
+/// What only gRPC calls are told: `tests/it/grpc/protocol.rs` and `tests/it/grpc/watch.rs` have them.
+const OVER_GRPC: &[&str] = &["bad_message", "unknown_service", "slow_reader", "position_out_of_range"];
+
 /// What is told on a connection that has to speak TLS: the tests of TLS have it.
 const OF_TLS: &[&str] = &["tls_required"];
 
 #[test]
 fn every_code_is_shown_here() {
-    let lists = [PASSING, BUILT, OF_ROLES, OF_TLS].into_iter().flatten().copied();
+    let lists = [PASSING, BUILT, OF_ROLES, OVER_GRPC, OF_TLS].into_iter().flatten().copied();
     let shown = FINAL.iter().map(|row| row.0).chain(lists);
     let told = problem::cases().iter().map(|case| case.code).collect::<BTreeSet<_>>();
     assert_eq!(shown.collect::<BTreeSet<_>>(), told);

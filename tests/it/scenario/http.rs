@@ -3,13 +3,15 @@
 use super::callers::{Caller, play};
 use super::seen::clock;
 use super::{Depth, Fields, Scenario, Seen, Step, Transcript};
+use crate::grpc::{Answer, Asked, CapacityClient, ask};
 use crate::process::agent;
-use crate::server::Server;
+use crate::server::{Server, runtime};
 use headroom::domain::{
     Amounts, CommandBody, Edit, LimitChange, Micros, Mode, Name, PoolChange, PoolSpec, ReservationId,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use tonic::transport::Channel;
 
 pub struct HttpDepth;
 
@@ -40,14 +42,50 @@ pub(super) fn shows(kind: &str, field: &str) -> bool {
 /// Calls what a scenario says.
 pub(super) struct HttpCaller<'a> {
     server: &'a Server,
-    agent: ureq::Agent,
+    over: Over,
     /// The ids that the service gave reservations made without a key.
     ids: BTreeMap<ReservationId, String>,
 }
 
+/// The protocol in which requests are sent.
+pub(super) enum Over {
+    Http(ureq::Agent),
+    /// As the gRPC call that says the same.
+    Grpc(Box<CapacityClient<Channel>>),
+}
+
 impl HttpCaller<'_> {
     pub(super) fn new(server: &Server) -> HttpCaller<'_> {
-        HttpCaller { server, agent: agent(), ids: BTreeMap::new() }
+        HttpCaller::over(server, Over::Http(agent()))
+    }
+
+    pub(super) fn over(server: &Server, over: Over) -> HttpCaller<'_> {
+        HttpCaller { server, over, ids: BTreeMap::new() }
+    }
+
+    /// Sends a request, and answers whether its key had the answer before, and the answer.
+    fn send(&mut self, method: &str, path: &str, headers: &[(&str, String)], body: Option<Value>) -> (bool, Value) {
+        let agent = match &mut self.over {
+            Over::Http(agent) => agent,
+            Over::Grpc(client) => {
+                let body = body.unwrap_or_default();
+                let Answer { body, is_replayed, .. } =
+                    runtime().block_on(ask(client, Asked { method, path, headers, body: &body }));
+                return (is_replayed, body);
+            }
+        };
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.server.address))
+            .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let mut response = agent.run(request.body(body).unwrap()).unwrap();
+        let is_replayed = response.headers().contains_key("idempotent-replayed");
+        let text = response.body_mut().read_to_string().unwrap();
+        (is_replayed, serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")))
     }
 
     fn request(&self, body: &CommandBody) -> (&'static str, String, Vec<(&'static str, String)>, Option<Value>) {
@@ -109,22 +147,9 @@ impl Caller for HttpCaller<'_> {
 
     fn step(&mut self, step: &Step) -> Seen {
         let command = &step.command;
-        let (method, path, headers, body) = self.request(&command.body);
-        let mut request = ureq::http::Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.server.address))
-            .header("content-type", "application/json");
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        if let Some(key) = &command.key {
-            request = request.header("idempotency-key", key.as_str());
-        }
-        let body = body.map(|body| body.to_string()).unwrap_or_default();
-        let mut response = self.agent.run(request.body(body).unwrap()).unwrap();
-        let is_replayed = response.headers().contains_key("idempotent-replayed");
-        let text = response.body_mut().read_to_string().unwrap();
-        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        let (method, path, mut headers, body) = self.request(&command.body);
+        headers.extend(command.key.as_ref().map(|key| ("idempotency-key", key.as_str().to_owned())));
+        let (is_replayed, answer) = self.send(method, &path, &headers, body);
         let kind = match answer["code"].as_str() {
             Some(code) => format!("rejected {code}"),
             None => kind_of(&command.body, &answer).to_owned(),

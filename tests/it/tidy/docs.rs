@@ -1,6 +1,7 @@
 //! A doc comment tells something: one or two words repeat a name, and a pointer to the module is no sentence about the
 //! thing. This finds both.
 
+use super::table::GENERATED;
 use super::{Finding, tracked};
 use std::fs;
 use std::path::Path;
@@ -44,6 +45,9 @@ fn every_doc_comment_tells_something() {
     let mut told = Vec::new();
     for file in tracked(root).iter().filter(|file| file.ends_with(".rs")) {
         let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+        if text.starts_with(GENERATED) {
+            continue;
+        }
         told.extend(empty_docs(file, &text).iter().map(Finding::to_string));
     }
     assert!(told.is_empty(), "\n{}\n", told.join("\n"));

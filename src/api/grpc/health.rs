@@ -1,0 +1,91 @@
+//! The standard health service (`grpc.health.v1`): the whole process under the empty name, and the service of this edge.
+//! Both serve while `/readyz` says so.
+
+use super::v1::capacity_server;
+use crate::api::http::Api;
+use crate::api::problem::{Problem, RequestFault};
+use crate::limits::{HEALTH_WATCHES_MAX, READINESS_LOOK_MS};
+use crate::service::health::HealthStatus;
+use crate::service::{Refusal, Shed};
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tonic::codegen::tokio_stream::Stream;
+use tonic::{Request, Response, Status, async_trait};
+use tonic_health::pb::health_check_response::ServingStatus as Told;
+use tonic_health::pb::health_server::Health;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+/// Answers for one process.
+pub struct Probe(pub Arc<Api>);
+
+/// One for each watch that is open, in this process.
+static WATCHES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(HEALTH_WATCHES_MAX)));
+
+impl Probe {
+    fn status(api: &Api) -> Told {
+        match api.service().ready().status {
+            HealthStatus::Ok | HealthStatus::Degraded => Told::Serving,
+            HealthStatus::Unavailable => Told::NotServing,
+        }
+    }
+}
+
+fn is_known(service: &str) -> bool {
+    service.is_empty() || service == capacity_server::SERVICE_NAME
+}
+
+fn told(status: Told) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+#[async_trait]
+impl Health for Probe {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        if is_known(&request.get_ref().service) {
+            return Ok(Response::new(told(Probe::status(&self.0))));
+        }
+        let detail = format!("the service is not known: name {} or none", capacity_server::SERVICE_NAME);
+        Err(Problem::fault(RequestFault::UnknownService, detail).into())
+    }
+
+    type WatchStream = Statuses;
+
+    /// The status now, and then whenever it changes. A service that is not known may become known, says the protocol.
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Statuses>, Status> {
+        let slot = Arc::clone(&WATCHES).try_acquire_owned();
+        let slot = slot.map_err(|_| Status::from(Problem::from(Refusal::Shed(Shed::Watches))))?;
+        let (api, is_known) = (Arc::clone(&self.0), is_known(&request.get_ref().service));
+        let (tell, statuses) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let mut look = tokio::time::interval(Duration::from_millis(READINESS_LOOK_MS));
+            let mut last = None;
+            while !tell.is_closed() {
+                look.tick().await;
+                let status = if is_known { Probe::status(&api) } else { Told::ServiceUnknown };
+                if last == Some(status) {
+                    continue;
+                }
+                last = Some(status);
+                if tell.send(Ok(told(status))).await.is_err() {
+                    break;
+                }
+            }
+            drop(slot);
+        });
+        Ok(Response::new(Statuses(statuses)))
+    }
+}
+
+/// The statuses that a watch tells.
+pub struct Statuses(mpsc::Receiver<Result<HealthCheckResponse, Status>>);
+
+impl Stream for Statuses {
+    type Item = Result<HealthCheckResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}

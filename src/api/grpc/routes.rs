@@ -1,0 +1,177 @@
+//! The paths of this edge, in the router of the listener. Requests that are no gRPC calls are told that there is nothing.
+
+use super::health::Probe;
+use super::status::{GrpcReply, problem_of};
+use super::v1::capacity_server::CapacityServer;
+use crate::api::http::Api;
+use crate::api::http::health::nothing_there;
+use crate::api::http::request::{self, Format, HttpRequest, Route};
+use crate::api::operation::Operation;
+use crate::api::problem::{Problem, RequestFault};
+use crate::api::value::quoted;
+use crate::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX};
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State as Extracted};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, Method, Response, Version};
+use axum::routing::any;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use tonic::Status;
+use tonic_health::pb::health_server::HealthServer;
+use tower::{BoxError, Service};
+
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+/// What stands before each message: a flag, and its length.
+const PREFIX_BYTES: usize = 5;
+/// Every path of the reflection service, in both of its versions.
+const REFLECTION: [&str; 2] = [
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// One method of a service.
+#[derive(Clone, Copy)]
+struct Call {
+    path: &'static str,
+    operation: Operation,
+    /// The longest message, in bytes.
+    message_bytes_max: usize,
+}
+
+const fn call(path: &'static str, operation: Operation) -> Call {
+    Call { path, operation, message_bytes_max: HTTP_BODY_BYTES_MAX }
+}
+
+/// Every method of `headroom.v1.Capacity`.
+const CALLS: &[Call] = &[
+    call("/headroom.v1.Capacity/Availability", Operation::Availability),
+    call("/headroom.v1.Capacity/ListPools", Operation::ListPools),
+    call("/headroom.v1.Capacity/GetPool", Operation::GetPool),
+    Call { message_bytes_max: COMMAND_BYTES_MAX, ..call("/headroom.v1.Capacity/DefinePool", Operation::DefinePool) },
+    call("/headroom.v1.Capacity/ChangePool", Operation::ChangePool),
+    call("/headroom.v1.Capacity/SetMode", Operation::SetMode),
+    call("/headroom.v1.Capacity/Reserve", Operation::Reserve),
+    call("/headroom.v1.Capacity/GetReservation", Operation::GetReservation),
+    call("/headroom.v1.Capacity/Amend", Operation::Amend),
+    call("/headroom.v1.Capacity/Release", Operation::Release),
+    call("/headroom.v1.Capacity/Confirm", Operation::Confirm),
+    call("/headroom.v1.Capacity/Extend", Operation::Extend),
+    call("/headroom.v1.Capacity/WatchPools", Operation::WatchPools),
+];
+
+/// The methods of the standard health service.
+const PROBES: &[Call] =
+    &[call("/grpc.health.v1.Health/Check", Operation::Readyz), call("/grpc.health.v1.Health/Watch", Operation::Readyz)];
+
+impl Call {
+    fn route(self, format: Format) -> Route {
+        let body_bytes_max = self.message_bytes_max.saturating_add(PREFIX_BYTES);
+        Route { path: self.path, operation: Some(self.operation), body_bytes_max, format }
+    }
+}
+
+/// Every method that this edge serves, by its path, and what it asks for.
+pub fn methods() -> impl Iterator<Item = (&'static str, Operation)> {
+    let reflection = REFLECTION.into_iter().map(|path| (path, Operation::OpenApi));
+    CALLS.iter().chain(PROBES).map(|call| (call.path, call.operation)).chain(reflection)
+}
+
+/// Whether a request is a gRPC call, whatever it asks for. The protocol needs HTTP/2.
+pub(in crate::api) fn is_call(request: &Request) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_grpc = matches!(kind.split(';').next(), Some("application/grpc" | "application/grpc+proto"));
+    is_grpc && request.method() == Method::POST && request.version() == Version::HTTP_2
+}
+
+/// Adds the paths of this edge to those of the listener.
+pub(in crate::api) fn routes(router: Router<Arc<Api>>) -> Router<Arc<Api>> {
+    let router = CALLS.iter().fold(router, |router, call| on(router, *call, Format::Grpc, capacity));
+    let router = PROBES.iter().fold(router, |router, call| on(router, *call, Format::Grpc, health));
+    // Whoever may read the description of the HTTP interface may read this one.
+    REFLECTION
+        .into_iter()
+        .fold(router, |router, path| on(router, call(path, Operation::OpenApi), Format::GrpcStream, reflection))
+}
+
+fn on<F: Future<Output = Result<GrpcReply, Problem>> + Send + 'static>(
+    router: Router<Arc<Api>>,
+    call: Call,
+    format: Format,
+    handler: fn(Arc<Api>, HttpRequest) -> F,
+) -> Router<Arc<Api>> {
+    router.route(
+        call.path,
+        any(move |Extracted(api): Extracted<Arc<Api>>, request: Request| async move {
+            if is_call(&request) {
+                request::run(api, call.route(format), request, handler).await
+            } else {
+                nothing_there(api, request).await
+            }
+        }),
+    )
+}
+
+/// Refuses a method that does not exist.
+pub(in crate::api) async fn unknown(api: Arc<Api>, request: Request) -> Response<Body> {
+    let (operation, body_bytes_max, format) = (None, HTTP_BODY_BYTES_MAX, Format::Grpc);
+    let route = Route { path: "(none)", operation, body_bytes_max, format };
+    request::run(api, route, request, |_: Arc<Api>, request: HttpRequest| async move {
+        let detail =
+            format!("there is no method {}: ask the reflection service for those there are", quoted(request.path()));
+        Err::<GrpcReply, _>(Problem::fault(RequestFault::NotFound, detail))
+    })
+    .await
+}
+
+async fn capacity(api: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Problem> {
+    let server = CapacityServer::from_arc(api).max_decoding_message_size(COMMAND_BYTES_MAX);
+    let whole = Body::from(request.body.clone());
+    served(server, request, whole).await
+}
+
+async fn health(api: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Problem> {
+    let whole = Body::from(request.body.clone());
+    served(HealthServer::new(Probe(api)), request, whole).await
+}
+
+async fn reflection(_: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Problem> {
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(super::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let bug = |_| Problem::bug("the description of the gRPC interface cannot be read");
+    let messages = request.take_rest();
+    if request.path().starts_with("/grpc.reflection.v1.") {
+        let server = described().build_v1().map_err(bug)?.max_decoding_message_size(HTTP_BODY_BYTES_MAX);
+        served(server, request, messages).await
+    } else {
+        let server = described().build_v1alpha().map_err(bug)?.max_decoding_message_size(HTTP_BODY_BYTES_MAX);
+        served(server, request, messages).await
+    }
+}
+
+/// Lets a server of tonic answer. Of the headers it gets only what the message is encoded in: its deadline and its caller
+/// are ours to judge.
+async fn served<S, B>(mut server: S, request: HttpRequest, messages: Body) -> Result<GrpcReply, Problem>
+where
+    S: Service<axum::http::Request<Body>, Response = Response<B>, Error = Infallible>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut inner = Request::new(messages);
+    *inner.method_mut() = Method::POST;
+    *inner.uri_mut() = request.uri().clone();
+    if let Some(encoding) = request.headers().get(GRPC_ENCODING) {
+        inner.headers_mut().insert(GRPC_ENCODING, encoding.clone());
+    }
+    inner.extensions_mut().insert(Arc::new(request));
+    let Ok(response) = server.call(inner).await;
+    match response.extensions().get::<Status>() {
+        Some(status) => Err(problem_of(status)),
+        None => Ok(GrpcReply(response.map(Body::new))),
+    }
+}

@@ -1,0 +1,203 @@
+//! What is of gRPC alone: messages that cannot be read, methods that do not exist, deadlines, callers that leave, and the
+//! services for health and reflection.
+
+use super::{channel, client, problem};
+use crate::http::manual_owner::{Desk, TIMEOUT_MS, id};
+use crate::server::{Server, runtime};
+use crate::wait::until;
+use headroom::api::grpc::v1;
+use headroom::domain::{CommandBody, EventKind, ReservationId};
+use headroom::limits::{COMMAND_BYTES_MAX, HTTP_BODY_BYTES_MAX};
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::{Bytes, http};
+use tonic::{Code, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+/// Path, headers, body, and the status and the code that it is answered with.
+type Row<'a> = (&'a str, &'a [(&'static str, &'a str)], Vec<u8>, Code, &'a str);
+
+const RESERVE: &str = "/headroom.v1.Capacity/Reserve";
+
+fn one(key: &str) -> v1::ReserveRequest {
+    let demand = BTreeMap::from([("orders".to_owned(), 1)]);
+    v1::ReserveRequest { pool: "p".to_owned(), demand, idempotency_key: key.to_owned(), ..Default::default() }
+}
+
+fn defined(pool: &str, orders: u64) -> v1::DefinePoolRequest {
+    let limits = BTreeMap::from([("orders".to_owned(), orders)]);
+    v1::DefinePoolRequest { pool: pool.to_owned(), limits, ..Default::default() }
+}
+
+/// A message as it is sent: a flag, its length, its bytes.
+fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[flag][..], &length, message].concat()
+}
+
+/// Sends these bytes as they are. No library of gRPC adds anything, and none watches the deadline.
+async fn send(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Option<Status> {
+    let mut request = http::Request::post(format!("http://{address}{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request.body(Full::<Bytes>::from(body)).unwrap()).await.unwrap();
+    connection.abort();
+    Status::from_header_map(response.headers())
+}
+
+/// The status with which these bytes are refused, and the code of its problem; `Ok` when they are not refused at once.
+pub fn raw(server: &Server, path: &str, headers: &[(&'static str, &str)], body: Vec<u8>) -> (Code, String) {
+    let refused = runtime().block_on(send(server.address, path, headers, body));
+    refused.map_or_else(|| (Code::Ok, String::new()), |status| (status.code(), problem(&status).code))
+}
+
+#[test]
+fn what_is_no_message_or_no_method_is_refused_by_name() {
+    let server = Server::alone();
+    let good = one("").encode_to_vec();
+    let long = v1::ReserveRequest { order_ref: "x".repeat(HTTP_BODY_BYTES_MAX), ..one("") }.encode_to_vec();
+    let gzip: &[(&'static str, &str)] = &[("grpc-encoding", "gzip")];
+    let late: &[(&'static str, &str)] = &[("grpc-timeout", "1H")];
+    let rows: [Row<'_>; 11] = [
+        (RESERVE, &[], Vec::new(), Code::InvalidArgument, "bad_message"),
+        (RESERVE, &[], frame(0, &[0xff; 9]), Code::InvalidArgument, "bad_message"),
+        (RESERVE, &[], frame(0, &good)[..9].to_vec(), Code::InvalidArgument, "bad_message"),
+        (RESERVE, &[], frame(1, &good), Code::InvalidArgument, "bad_message"),
+        (RESERVE, &[], frame(7, &good), Code::InvalidArgument, "bad_message"),
+        (RESERVE, gzip, frame(1, &good), Code::Unimplemented, "unknown_content_encoding"),
+        (RESERVE, &[], frame(0, &long), Code::ResourceExhausted, "body_too_large"),
+        (RESERVE, late, frame(0, &good), Code::InvalidArgument, "bad_timeout"),
+        (RESERVE, &[], frame(0, &good), Code::NotFound, "unknown_pool"),
+        ("/headroom.v1.Capacity/Steal", &[], frame(0, &[]), Code::Unimplemented, "not_found"),
+        ("/other.v1.Service/Call", &[], frame(0, &[]), Code::Unimplemented, "not_found"),
+    ];
+    for (n, (path, headers, body, code, name)) in rows.into_iter().enumerate() {
+        assert_eq!(raw(&server, path, headers, body), (code, name.to_owned()), "row {n}");
+    }
+    // A definition may be longer than other messages, as over HTTP.
+    let labels = (0..32).map(|n| (format!("{n:064}"), "x".repeat(64))).collect();
+    let areas = (0..200).map(|n| format!("{n:064}")).collect();
+    let wide = v1::DefinePoolRequest { labels, areas, ..defined("wide", 1) };
+    assert!((HTTP_BODY_BYTES_MAX..COMMAND_BYTES_MAX).contains(&wide.encoded_len()));
+    assert_eq!(runtime().block_on(client(&server).define_pool(wide)).unwrap().into_inner().version, 1);
+}
+
+/// Whoever comes without the content type of gRPC is answered as HTTP does.
+#[test]
+fn a_path_of_grpc_is_nothing_to_other_callers() {
+    let server = Server::alone();
+    let client = || server.client();
+    for answer in [client().get(RESERVE), client().post(RESERVE, "{}"), client().get("/grpc.health.v1.Health/Check")] {
+        assert_eq!((answer.status, answer.code()), (404, "not_found".to_owned()), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_reserve_that_misses_its_grpc_timeout_holds_nothing() {
+    let mut desk = Desk::new();
+    let (address, timeout) = (desk.address, format!("{TIMEOUT_MS}m"));
+    let before = desk.taken().len();
+    let call = runtime().spawn(async move {
+        send(address, RESERVE, &[("grpc-timeout", &timeout)], frame(0, &one("k").encode_to_vec())).await
+    });
+    until("the log has the Reserve", || desk.taken().len() > before);
+    desk.at(TIMEOUT_MS);
+    until("the Abandon is appended", || desk.taken().len() > before + 1);
+    assert_eq!(
+        desk.decide_at(crate::fixtures::NOW.plus_ms(TIMEOUT_MS - 1)),
+        [EventKind::Accepted, EventKind::Released]
+    );
+    let status = runtime().block_on(call).unwrap().unwrap();
+    let problem = problem(&status);
+    assert_eq!((status.code(), &*problem.code), (Code::DeadlineExceeded, "timeout"));
+    assert_eq!((problem.outcome(), problem.retryable), (v1::problem::Outcome::NotApplied, true));
+    assert_eq!(desk.holds("k"), (false, 0));
+    desk.end();
+}
+
+#[test]
+fn a_cancelled_call_takes_its_attempt_back() {
+    let mut desk = Desk::new();
+    let mut client = super::CapacityClient::new(channel(desk.address));
+    let before = desk.taken().len();
+    let call = runtime().spawn(async move { client.reserve(one("k")).await });
+    until("the log has the Reserve", || desk.taken().len() > before);
+    call.abort();
+    until("the Abandon is appended", || desk.taken().len() > before + 1);
+    let reservation: ReservationId = id("k");
+    assert!(
+        matches!(desk.taken().last(), Some((CommandBody::Abandon { reservation: of, .. }, _)) if *of == reservation)
+    );
+    assert_eq!(desk.decide(), [EventKind::Accepted, EventKind::Released]);
+    desk.end();
+}
+
+#[test]
+fn the_health_of_the_process_and_of_the_service_is_told_and_watched() {
+    let server = Server::alone();
+    let mut health = HealthClient::new(channel(server.address));
+    let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    let status = |answer: HealthCheckResponse| answer.status();
+    runtime().block_on(async {
+        for service in ["", "headroom.v1.Capacity"] {
+            assert_eq!(status(health.check(of(service)).await.unwrap().into_inner()), ServingStatus::Serving);
+        }
+        let unknown = health.check(of("other")).await.unwrap_err();
+        assert_eq!((unknown.code(), problem(&unknown).code), (Code::NotFound, "unknown_service".to_owned()));
+        let mut other = health.watch(of("other")).await.unwrap().into_inner();
+        assert_eq!(other.message().await.unwrap().map(status), Some(ServingStatus::ServiceUnknown));
+        let mut watch = health.watch(of("")).await.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().map(status), Some(ServingStatus::Serving));
+        server.service.leave();
+        assert_eq!(watch.message().await.unwrap().map(status), Some(ServingStatus::NotServing));
+    });
+}
+
+/// What `grpcurl` asks: the services, and the file of a method.
+#[test]
+fn the_interface_describes_itself() {
+    let server = Server::alone();
+    let mut reflection = ServerReflectionClient::new(channel(server.address));
+    let mut ask = |message_request| {
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(message_request) };
+        runtime().block_on(async {
+            // The caller keeps its side open, as grpcurl does.
+            let (send, requests) = tokio::sync::mpsc::channel(1);
+            send.send(request).await.unwrap();
+            let requests = ReceiverStream::new(requests);
+            let mut answers = reflection.server_reflection_info(requests).await.unwrap().into_inner();
+            let answer = tokio::time::timeout(Duration::from_secs(30), answers.message()).await.unwrap();
+            answer.unwrap().unwrap().message_response.unwrap()
+        })
+    };
+    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())) else {
+        panic!()
+    };
+    let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+    assert!(names.contains(&"headroom.v1.Capacity") && names.contains(&"grpc.health.v1.Health"), "{names:?}");
+    for symbol in ["headroom.v1.Capacity.Reserve", "headroom.v1.Problem"] {
+        let answer = ask(MessageRequest::FileContainingSymbol(symbol.to_owned()));
+        assert!(
+            matches!(&answer, MessageResponse::FileDescriptorResponse(file) if !file.file_descriptor_proto.is_empty())
+        );
+    }
+}
