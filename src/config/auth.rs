@@ -88,7 +88,8 @@ pub(super) fn check(checking: &mut Checking<'_>, listen: Option<SocketAddr>) -> 
     };
     for (is_listed, needs) in [
         (ways.oidc, &[Setting::OidcIssuer, Setting::OidcAudience][..]),
-        (ways.certificates, &[Setting::CertificatesFile][..]),
+        // Without an authority no caller is asked for a certificate, so nobody could call.
+        (ways.certificates, &[Setting::CertificatesFile, Setting::TlsClientCa][..]),
     ] {
         for setting in needs {
             if is_listed && !checking.is_given(*setting) {
@@ -237,6 +238,9 @@ mod tests {
             (Setting::OidcAudience, "headroom, slots"),
             (Setting::OidcRoles, "slot-admin=planner,slot-admin=viewer,cn=x=checkout"),
             (Setting::CertificatesFile, "certificates.json"),
+            (Setting::TlsCertificate, "c.pem"),
+            (Setting::TlsKey, "k.pem"),
+            (Setting::TlsClientCa, "ca.pem"),
         ]);
         let Auth::On(Proofs { tokens: true, issuer: Some(issuer), certificates: Some(_) }) = all else {
             panic!("{all:?}")
@@ -258,12 +262,13 @@ mod tests {
         ]);
         let problems = problems.unwrap_err();
         for part in [
-            "has 6 problems",
+            "has 7 problems",
             "--oidc-issuer: oidc_issuer = \"http://id.example\" has to begin with https://",
             "--oidc-keys: oidc_keys = \"http://id.example/keys\" has to begin with https://",
             "--oidc-roles: oidc_roles = \"a=admin\" has a part whose role is wrong: it has to be one of",
             "--auth: auth needs oidc_audience as well",
             "--auth: auth needs certificates_file as well",
+            "--auth: auth needs tls_client_ca as well",
             "--open: open = \"metrics,everything\" is not a list of metrics and docs",
         ] {
             assert!(problems.contains(part), "{part} in {problems}");

@@ -1,7 +1,7 @@
-//! The use cases: everything that callers can ask for. They take and return domain values. Every edge (HTTP today)
-//! parses its own protocol, calls these functions, and translates their results. A [`Decided`] carries the event that
-//! decided the call; a [`Refusal`] carries a [`Code`], from which an edge derives its status. Nothing here knows a
-//! protocol, a header or a status number.
+//! The use cases: everything that callers can ask for. They take and return domain values. Every edge parses its own
+//! protocol, calls these functions, and translates their results. A [`Decided`] carries the event that decided the call;
+//! a [`Refusal`] carries a [`Code`], from which an edge derives its status. Nothing here knows a protocol, a header or a
+//! status number.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod acts;

@@ -158,9 +158,14 @@ fn a_server_that_cannot_know_its_callers_does_not_start() {
     let refused = start(&[&["--auth", "oidc"][..], &issuer].concat());
     assert_eq!(refused.code, 2);
     assert_says(&refused.err, &["cannot read who may call: ", "keys.json: it is no JWKS"]);
-    let refused = start(&["--auth", "certificates", "--certificates-file", "none.json"]);
+    let without = ["--auth", "certificates", "--certificates-file", "none.json"];
+    let refused = start(&without);
     assert_eq!(refused.code, 2);
-    assert_says(&refused.err, &["none.json"]);
+    assert_says(&refused.err, &["auth needs tls_client_ca as well"]);
+    let tls = ["--tls-certificate", "none.pem", "--tls-key", "none.key", "--tls-client-ca", "none.pem"];
+    let refused = start(&[&without[..], &tls].concat());
+    assert_eq!(refused.code, 2);
+    assert_says(&refused.err, &["none."]);
     let refused = run(headroom(["--listen", "0.0.0.0:0", "--data-dir"]).arg(dir.path()));
     assert_eq!(refused.code, 2);
     assert_says(&refused.err, &["listen is not a loopback address, and auth is not set", "write auth = \"none\""]);

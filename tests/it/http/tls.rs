@@ -5,7 +5,7 @@ use super::disconnects::{ONE, counted};
 use crate::process::{Running, headroom, run};
 use crate::server::{Server, runtime};
 use crate::wait::until;
-use headroom::config::Tls;
+use headroom::config::{Auth, Proofs, Tls};
 use headroom::replica::PartitionStatus;
 use headroom::time::SystemClock;
 use http_body_util::Empty;
@@ -206,6 +206,35 @@ fn only_clients_with_a_valid_certificate_of_the_authority_are_let_in() {
             assert_eq!(is_let_in(server.address, &authority.client(of)), expected, "{is_required}");
         }
     }
+}
+
+/// The story: a partner calls with the certificate that its authority has signed, and with nothing else.
+#[test]
+fn a_client_certificate_says_who_calls() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    ["server", "partner"].iter().for_each(|name| authority.sign(name, 2100));
+    let known = authority.path("certificates.json");
+    let roles = r#"[{"subject":"dns:localhost","name":"partner","roles":["planner","checkout"]}]"#;
+    std::fs::write(&known, format!(r#"{{"certificates":{roles}}}"#)).unwrap();
+    let mut config = Server::config(dir.path(), 1);
+    config.tls = Some(authority.files(Some(authority.path("ca.pem")), false));
+    config.auth = Auth::On(Proofs { tokens: false, issuer: None, certificates: Some(known) });
+    let server = Server::of(&config, Arc::new(SystemClock::new()));
+    let partition = server.gateway.replica().partition(0).unwrap();
+    until("the partition is ready", || partition.status() == PartitionStatus::Active);
+    let mut partner = Client::secure(server.address, &authority.client(Some((&authority, "partner")))).unwrap();
+    assert_eq!(partner.send("PUT", "/v1/pools/p", &[], r#"{"limits":{"orders":1}}"#).status, 201);
+    assert_eq!(partner.get("/internal/log").code(), "forbidden");
+    let mut nobody = Client::secure(server.address, &authority.client(None)).unwrap();
+    assert_eq!(nobody.post("/v1/reservations", ONE).code(), "unauthenticated");
+    assert_eq!(
+        partner.post("/v1/reservations", ONE).status,
+        201,
+        "what it may do is known for as long as it is connected"
+    );
+    let printed = run(headroom(["cat", "--data-dir"]).arg(dir.path()));
+    assert_eq!(printed.code, 0, "{}", printed.err);
+    assert_eq!(printed.out.matches(r#""actor":"partner""#).count(), 2, "{}", printed.out);
 }
 
 #[test]
