@@ -3,6 +3,7 @@
 use headroom::app::{Location, read_address};
 use headroom::client::{self, Connection};
 use headroom::limits::SHUTDOWN_MS;
+use headroom::tls;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::net::SocketAddr;
@@ -65,8 +66,12 @@ impl Started {
     }
 
     async fn is_ready(&mut self, data: &Path) -> bool {
-        let Ok(Location { address, .. }) = read_address(data) else { return false };
-        self.connection = Connection::new(address);
+        let Ok(Location { address, certificate }) = read_address(data) else { return false };
+        self.connection = match certificate.map(tls::pinned).transpose() {
+            Ok(Some(tls)) => Connection::secure(address, tls),
+            Ok(None) => Connection::new(address),
+            Err(_) => return false,
+        };
         client::is_ready(&mut self.connection).await
     }
 

@@ -258,8 +258,8 @@ async fn read(
     Ok(HttpRequest { headers, uri: parts.uri, param, body, rest, principal, trace, arrived })
 }
 
-/// Who sends the request, when it may be sent by them and is within their quota. What everybody may ask for, and what does not exist, is asked
-/// for by nobody: the credentials are not looked at.
+/// Who sends the request, when it may be sent by them and is within their quota. What everybody may ask for, and what does
+/// not exist, is asked for by nobody: the credentials are not looked at.
 fn principal(api: &Api, route: Route, parts: &Parts, caller: &Caller) -> Result<Arc<Principal>, Problem> {
     let Some(operation) = route.operation.filter(|operation| !operation.is_open(api.state.open)) else {
         return Ok(Arc::new(Principal { name: None, roles: Roles::NONE }));

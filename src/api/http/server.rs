@@ -15,7 +15,7 @@ use super::{Api, State};
 use crate::limits::{HTTP_KEPT_WAIT_MS, HTTP_NEWCOMERS_MS};
 use axum::body::Body;
 use axum::{BoxError, Router};
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -158,7 +158,10 @@ struct Caller {
 
 impl Caller {
     /// Answers a request.
-    async fn answer(&mut self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn answer<B>(&mut self, mut request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes, Error = hyper::Error> + Send + 'static,
+    {
         request.extensions_mut().insert(Peer(self.peer.ip()));
         if let Some(certificate) = &self.certificate {
             request.extensions_mut().insert(certificate.clone());
@@ -292,12 +295,14 @@ async fn http2(io: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) -> hyper
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (mut caller, stream) = (caller.clone(), http2::Stream::open(&caller.slot, &caller.api));
         authority(&mut request);
+        let (request, mut asked) = http2::Asked::of(request);
         async move {
             let response = caller.answer(request).await;
+            asked.rest().await;
             if caller.is_last() {
                 caller.slot.line.tell();
             }
-            Ok::<_, Infallible>(stream.answer(response))
+            Ok::<_, Infallible>(stream.answer(response, asked))
         }
     });
     let mut serving = pin!(http2::builder().serve_connection(TokioIo::new(io), service));

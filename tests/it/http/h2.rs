@@ -10,12 +10,15 @@ use crate::server::{Server, runtime};
 use crate::wait::until;
 use frames::{Frames, HEADERS, INITIAL_WINDOW, RST_STREAM, WINDOW_UPDATE};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Frame};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
 const ONE: &str = r#"{"pool":"p","demand":{"orders":1}}"#;
@@ -72,6 +75,37 @@ fn a_host_is_checked_wherever_http_2_names_it() {
             asked = header.into_iter().fold(asked, |asked, host| asked.header("host", host));
             let answer = sender.send_request(asked.body(Full::default()).unwrap()).await.unwrap();
             assert_eq!(answer.status().as_u16(), status, "{authority} {header:?}");
+        }
+    });
+}
+
+/// A body of which nothing comes.
+struct Unsent;
+
+impl hyper::body::Body for Unsent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+/// Whoever is refused by the head of the call has not sent its body yet, and has to learn why.
+#[test]
+fn an_answer_that_does_not_wait_for_the_body_is_not_lost() {
+    let server = Server::alone();
+    runtime().block_on(async {
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..5 {
+            let asked = Request::post("http://localhost/v1/reservations").header("content-encoding", "gzip");
+            let answer = sender.send_request(asked.body(Unsent).unwrap()).await.unwrap();
+            assert_eq!(answer.status().as_u16(), 415);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], "unknown_content_encoding");
         }
     });
 }
