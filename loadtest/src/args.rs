@@ -189,7 +189,7 @@ pub struct Args {
     pub hold_rounds: u32,
     /// Reservations a second of one more caller, which is a hundred times what its quota allows. Each round measures the
     /// other reservations twice: without that caller, and with it. The server asks for tokens then.
-    #[arg(long, default_value_t = 0.0, requires = "serve", value_name = "RATE",
+    #[arg(long, default_value_t = 0.0, value_name = "RATE",
           conflicts_with_all = ["ramp", "readers", "holds", "token_file", "brokers"])]
     pub greedy_rate: f64,
     /// Rounds with --greedy-rate.
@@ -380,6 +380,9 @@ impl Args {
         within("holds", f64::from(self.holds), 0.0, HOLDS_MAX)?;
         within("hold-rounds", f64::from(self.hold_rounds), 1.0, ROUNDS_MAX)?;
         if self.is_greedy() {
+            if self.serve.is_none() {
+                return Err("--greedy-rate needs --serve: the server is started with tokens and a quota".to_owned());
+            }
             within("greedy-rate", self.greedy_rate, greedy::TIMES, RATE_MAX)?;
         }
         within("greedy-rounds", f64::from(self.greedy_rounds), 1.0, ROUNDS_MAX)?;
