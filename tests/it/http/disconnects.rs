@@ -133,23 +133,27 @@ fn call_on(address: SocketAddr, keeps: bool, answered: &AtomicUsize) {
     }
 }
 
-/// The story: a deployment ends the process while calls are in flight. Callers who are cut off do not know whether they
-/// hold anything. Each call that was sent is answered first.
-#[test]
-fn a_process_that_is_told_to_end_answers_every_call_it_was_sent() {
+/// Ends a process while so many callers call; each runs this with its number, and counts its answers.
+pub fn ended_while_called(callers: usize, call: impl Fn(SocketAddr, usize, &AtomicUsize) + Sync) {
     let dir = tempfile::tempdir().unwrap();
     let serve = ["serve", "--listen", "127.0.0.1:0", "--partitions", "1", "--data-dir"];
     let Served { running, url } = Served::start(headroom(serve).arg(dir.path()));
     let address = url.strip_prefix("http://").unwrap().parse().unwrap();
     let limit = r#"{"limits":{"orders":1000000}}"#;
     assert_eq!(Client::connect(address).send("PUT", "/v1/pools/p", &[], limit).status, 201);
-    let answered = AtomicUsize::new(0);
+    let (call, answered) = (&call, &AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for n in 0..CALLERS {
-            let answered = &answered;
-            scope.spawn(move || call_on(address, n % 2 == 0, answered));
+        for n in 0..callers {
+            scope.spawn(move || call(address, n, answered));
         }
-        until("calls are answered", || answered.load(Relaxed) > 20 * CALLERS);
+        until("calls are answered", || answered.load(Relaxed) > 20 * callers);
         assert_eq!(running.terminate().code, 0);
     });
+}
+
+/// The story: a deployment ends the process while calls are in flight. Callers who are cut off do not know whether they
+/// hold anything. Each call that was sent is answered first.
+#[test]
+fn a_process_that_is_told_to_end_answers_every_call_it_was_sent() {
+    ended_while_called(CALLERS, |address, n, answered| call_on(address, n % 2 == 0, answered));
 }

@@ -4,8 +4,7 @@ mod attacks;
 mod frames;
 
 use super::client::Client;
-use super::disconnects::counted;
-use crate::process::{Served, headroom};
+use super::disconnects::{counted, ended_while_called};
 use crate::server::{Server, runtime};
 use crate::wait::until;
 use frames::{Frames, HEADERS, INITIAL_WINDOW, RST_STREAM, WINDOW_UPDATE};
@@ -205,18 +204,5 @@ fn call_on(address: SocketAddr, answered: &AtomicUsize) {
 
 #[test]
 fn a_process_that_is_told_to_end_answers_every_stream_it_took() {
-    let dir = tempfile::tempdir().unwrap();
-    let serve = ["serve", "--listen", "127.0.0.1:0", "--partitions", "1", "--data-dir"];
-    let Served { running, url } = Served::start(headroom(serve).arg(dir.path()));
-    let address = url.strip_prefix("http://").unwrap().parse().unwrap();
-    let limit = r#"{"limits":{"orders":1000000}}"#;
-    assert_eq!(Client::connect(address).send("PUT", "/v1/pools/p", &[], limit).status, 201);
-    let answered = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| call_on(address, &answered));
-        }
-        until("calls are answered", || answered.load(Relaxed) > 16 * 20);
-        assert_eq!(running.terminate().code, 0);
-    });
+    ended_while_called(16, |address, _, answered| call_on(address, answered));
 }
