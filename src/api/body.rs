@@ -514,15 +514,12 @@ fn time(field: &str, value: Value<'_>) -> Parsed<Micros> {
 }
 
 fn mode_of(value: Value<'_>) -> Parsed<Mode> {
-    match &value {
-        Value::Text(text) if text == "open" => Ok(Mode::Open),
-        Value::Text(text) if text == "paused" => Ok(Mode::Paused),
-        Value::Text(text) if text == "closed" => Ok(Mode::Closed),
-        other => {
-            let detail = format!("mode is {}, it has to be 'open', 'paused' or 'closed'", shown(other));
-            Err(Problem::fault(RequestFault::BadMode, detail))
-        }
-    }
+    let known = match &value {
+        Value::Text(text) => Mode::ALL.into_iter().find(|mode| mode.code() == text),
+        _ => None,
+    };
+    let detail = || format!("mode is {}, it has to be 'open', 'paused' or 'closed'", shown(&value));
+    known.ok_or_else(|| Problem::fault(RequestFault::BadMode, detail()))
 }
 
 fn hold_ttl(value: Value<'_>) -> Parsed<u64> {

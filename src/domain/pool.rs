@@ -18,6 +18,20 @@ pub enum Mode {
     Closed,
 }
 
+impl Mode {
+    /// Every mode, once.
+    pub const ALL: [Mode; 3] = [Mode::Open, Mode::Paused, Mode::Closed];
+
+    /// The stable name, as callers write and read it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Mode::Open => "open",
+            Mode::Paused => "paused",
+            Mode::Closed => "closed",
+        }
+    }
+}
+
 /// The time slot that a pool stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {

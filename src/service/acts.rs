@@ -2,7 +2,7 @@
 
 use super::{CallContext, Decided, Refusal};
 use crate::access::{Act, Principal};
-use crate::domain::{ChainedEvent, Mode, Name, Pool, PoolId, PoolSpec, Window};
+use crate::domain::{ChainedEvent, Name, Pool, PoolId, PoolSpec, Window};
 use crate::replica::Replica;
 use crate::time::Shown;
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ fn parts(spec: &PoolSpec) -> BTreeMap<String, String> {
     put("window.start", at(|window| Some(window.start)));
     put("window.end", at(|window| Some(window.end)));
     put("window.cutoff", at(|window| window.cutoff));
-    put("mode", Some(mode_text(*mode).to_owned()));
+    put("mode", Some(mode.code().to_owned()));
     put("hold_ttl_max_ms", rules.hold_ttl_max_ms.map(|ms| ms.to_string()));
     put("hold_life_max_ms", rules.hold_life_max_ms.map(|ms| ms.to_string()));
     put("unique_order_ref", Some(rules.unique_order_ref.to_string()));
@@ -108,18 +108,10 @@ fn parts(spec: &PoolSpec) -> BTreeMap<String, String> {
     parts
 }
 
-fn mode_text(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Open => "open",
-        Mode::Paused => "paused",
-        Mode::Closed => "closed",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Amounts, Dimension, Micros, PoolRules};
+    use crate::domain::{Amounts, Dimension, Micros, Mode, PoolRules};
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()

@@ -6,6 +6,7 @@ use crate::api::body::Parsed;
 use crate::api::problem::{Problem, RequestFault};
 use crate::api::shapes::{HOLD_LIFE_MAX, HOLD_TTL_MAX, UNIQUE_ORDER_REF};
 use crate::api::value::{Members, Value, quoted};
+use crate::domain::Mode;
 use prost_types::Timestamp;
 use std::collections::BTreeMap;
 
@@ -51,9 +52,9 @@ impl<'a> Object<'a> {
     fn mode(self, mode: i32) -> Object<'a> {
         let value = match v1::Mode::try_from(mode) {
             Ok(v1::Mode::Unspecified) => None,
-            Ok(v1::Mode::Open) => Some(Value::Text("open".into())),
-            Ok(v1::Mode::Paused) => Some(Value::Text("paused".into())),
-            Ok(v1::Mode::Closed) => Some(Value::Text("closed".into())),
+            Ok(v1::Mode::Open) => Some(Value::Text(Mode::Open.code().into())),
+            Ok(v1::Mode::Paused) => Some(Value::Text(Mode::Paused.code().into())),
+            Ok(v1::Mode::Closed) => Some(Value::Text(Mode::Closed.code().into())),
             Err(_) => Some(Value::Negative(mode.into())),
         };
         self.member("mode", value)

@@ -276,7 +276,7 @@ impl<'a> PoolDto<'a> {
             limits: Units(&pool.spec.limits),
             used: Units(&pool.used),
             remaining: Remaining(pool),
-            mode: schema::mode_code(pool.spec.mode),
+            mode: pool.spec.mode.code(),
             over_committed: pool.is_over_committed(),
             areas: Names(&pool.spec.areas),
             window: pool.spec.window.map(WindowDto::from),

@@ -106,7 +106,7 @@ values! {
     /// A digest in hexadecimal digits.
     Digest = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$"));
     /// A pool's mode.
-    Mode = one_of(MODES.map(mode_code));
+    Mode = one_of(PoolMode::ALL.map(PoolMode::code));
     /// What has become of a reservation.
     Status = one_of(["confirmed", "held", "released", "expired"]);
     /// How a reservation ended.
@@ -147,18 +147,6 @@ const DIMENSION: &str = "^[a-z][a-z0-9_]*$";
 const PARTITION_DIGITS: usize = LAST_PARTITION.ilog10() as usize + 1;
 const LAST_PARTITION: u64 = PARTITIONS_MAX as u64 - 1;
 const UNITS_MOST: i64 = UNITS_MAX as i64;
-
-/// Every mode of a pool, in the order in which the description lists them.
-const MODES: [PoolMode; 3] = [PoolMode::Open, PoolMode::Paused, PoolMode::Closed];
-
-/// A mode's name in bodies.
-pub fn mode_code(mode: PoolMode) -> &'static str {
-    match mode {
-        PoolMode::Open => "open",
-        PoolMode::Paused => "paused",
-        PoolMode::Closed => "closed",
-    }
-}
 
 fn amounts(least: u64, most: u64) -> ObjectBuilder {
     by_dimension(bounded(least, most))
