@@ -2,6 +2,7 @@
 //! processes on real brokers. Helpers are in `fixtures`, `wait`, `process`, `server`, `world` and `rig`.
 
 mod access;
+mod alerts;
 mod audit;
 mod bounded_memory;
 mod brokered;
