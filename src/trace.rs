@@ -56,9 +56,9 @@ impl Tracing {
         };
         let recorded = self.records(&own).then(|| {
             let tracing = Arc::clone(self);
-            Arc::new(RecordedCall { tracing, parent: upper, told_at: AtomicU64::new(0) })
+            Arc::new(RecordedCall { tracing, parent: upper })
         });
-        CallTrace { own, recorded }
+        CallTrace { own, recorded, told_at: Arc::default() }
     }
 
     /// Whether spans of this trace are recorded here.
@@ -95,6 +95,8 @@ impl Tracing {
 pub struct CallTrace {
     own: TraceContext,
     recorded: Option<Arc<RecordedCall>>,
+    /// When its outcome was known, by the clock of the process; 0 before that, and for a call that changes nothing.
+    told_at: Arc<AtomicU64>,
 }
 
 /// What is kept of a call whose spans are recorded.
@@ -102,8 +104,6 @@ struct RecordedCall {
     tracing: Arc<Tracing>,
     /// The span of its caller, in another process.
     parent: Option<u64>,
-    /// When its outcome was known, by the clock of the process; 0 before that, and for a call that changes nothing.
-    told_at: AtomicU64,
 }
 
 impl fmt::Debug for RecordedCall {
@@ -144,16 +144,18 @@ impl CallTrace {
 
     /// The outcome of the call is known since `at`; what follows is its answer.
     pub fn told(&self, at: Micros) {
-        if let Some(recorded) = &self.recorded {
-            recorded.told_at.store(at.0, Relaxed);
-        }
+        self.told_at.store(at.0, Relaxed);
+    }
+
+    /// When the outcome of the call was known; `None` before that, and for a call that changes nothing.
+    pub fn told_at(&self) -> Option<Micros> {
+        Some(Micros(self.told_at.load(Relaxed))).filter(|at| *at > Micros(0))
     }
 
     /// Records the whole call, when it is answered.
     pub fn end(&self, work: Work, begun: Micros, ended: Micros) {
         let Some(recorded) = &self.recorded else { return };
-        let told_at = Micros(recorded.told_at.load(Relaxed));
-        if let Some(answer) = self.child().filter(|_| told_at > Micros(0)) {
+        if let Some((answer, told_at)) = self.child().zip(self.told_at()) {
             self.record(answer, Work::Answer, (told_at, ended), Vec::new());
         }
         let (context, parent, links) = (self.own.clone(), recorded.parent, Vec::new());

@@ -9,7 +9,7 @@ use super::witness::Flushing;
 use super::{Hold, LogRuntime, StartError, draw, spawn};
 use crate::config::{Config, Roles};
 use crate::domain::ChainedEvent;
-use crate::gateway::Gateway;
+use crate::gateway::{CallReport, Gateway};
 use crate::limits::{OWNER_BEAT_MS, PULSE_MS, TICK_AFTER_MS};
 use crate::log::{
     AppendError, ClusterLog, CommandSink, CommittedTail, EventStream, Fitness, LogError, Manifest, Membership,
@@ -73,13 +73,14 @@ pub(super) fn start<L: ClusterLog>(
         Some(producer) => Arc::clone(producer) as Arc<dyn CommandSink>,
         None => Arc::new(NoSink),
     };
-    let gateway = Arc::new(Gateway::new(
+    let gateway = Gateway::new(
         incarnation,
         config.deadline_default_ms,
         Arc::clone(&sink),
         Arc::clone(&replica),
         Arc::clone(&clock),
-    ));
+    );
+    let gateway = Arc::new(gateway.reporting(Arc::clone(&metrics) as Arc<dyn CallReport>));
     metrics.watch(&gateway, Arc::clone(&sink));
     if let Some(producer) = &producer {
         let gateway = Arc::downgrade(&gateway);

@@ -4,7 +4,7 @@ use super::owner::{OwnerContext, Served, set_status};
 use super::witness::{Flushing, open};
 use super::{LogRuntime, StartError, draw, draw_wide, spawn};
 use crate::config::Config;
-use crate::gateway::Gateway;
+use crate::gateway::{CallReport, Gateway};
 use crate::log::embedded::{Embedded, Options, Reopened};
 use crate::log::{ClaimError, CommandSink, CommittedTail, LogError, Manifest, Opening, ReplyChannel};
 use crate::owner::Report;
@@ -36,13 +36,9 @@ pub(super) fn start(
     let flushing = Flushing::start(&store, log_id, partitions)?;
     let (sink, tail) = (Arc::clone(&log) as Arc<dyn CommandSink>, Arc::clone(&log) as Arc<dyn CommittedTail>);
     let replica = Arc::new(Replica::new(log.partitions()));
-    let gateway = Arc::new(Gateway::new(
-        draw(),
-        config.deadline_default_ms,
-        Arc::clone(&sink),
-        Arc::clone(&replica),
-        Arc::clone(&clock),
-    ));
+    let gateway =
+        Gateway::new(draw(), config.deadline_default_ms, Arc::clone(&sink), Arc::clone(&replica), Arc::clone(&clock));
+    let gateway = Arc::new(gateway.reporting(Arc::clone(&metrics) as Arc<dyn CallReport>));
     metrics.watch(&gateway, sink);
     let (checkpointer, work) = Checkpointer::new(log_id);
     let context = Arc::new(OwnerContext {

@@ -11,4 +11,4 @@ pub mod service;
 
 pub use correlator::{Correlator, Outcome};
 pub use readiness::Readiness;
-pub use service::{Call, Gateway, PendingCounts, Restored, Startup};
+pub use service::{Call, CallReport, Gateway, PendingCounts, Restored, Stage, Startup};

@@ -1,9 +1,10 @@
 //! The correlator's shell, which [`crate::service`] calls: one async call in, one outcome out.
 
 mod readiness;
-mod spans;
+mod stages;
 
 pub use readiness::{Restored, Startup};
+pub use stages::{CallReport, Stage};
 
 use super::admission::{InFlight, Lane, QueueLoad, Shed, in_time};
 use super::correlator::{Answer, Correlator, Outcome, Outputs, Request};
@@ -18,7 +19,7 @@ use crate::time::{Clock, Stopwatch};
 use crate::trace::{CallTrace, TraceContext};
 use crate::wire;
 use parking_lot::Mutex;
-use spans::CallSpans;
+use stages::CallStages;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -67,6 +68,8 @@ pub struct Gateway {
     /// The contexts of the calls whose spans are recorded, for their Abandons.
     recorded: Mutex<BTreeMap<Attempt, TraceContext>>,
     readiness: Mutex<Readiness>,
+    /// Where what is measured is reported; `None` reports it nowhere.
+    report: Option<Arc<dyn CallReport>>,
     /// The clock of readiness. It does not follow the wall clock, so setting the wall clock does not change readiness.
     running: Stopwatch,
     deadline_default_ms: u64,
@@ -92,11 +95,18 @@ impl Gateway {
             clock,
             recorded: Mutex::default(),
             readiness: Mutex::default(),
+            report: None,
             running: Stopwatch::start(),
             deadline_default_ms,
             is_leaving: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         }
+    }
+
+    /// Reports what is measured to `report`.
+    #[must_use]
+    pub fn reporting(self, report: Arc<dyn CallReport>) -> Gateway {
+        Gateway { report: Some(report), ..self }
     }
 
     /// Appends a call's command and waits for its outcome. When this future is dropped before it is done, a Reserve is
@@ -109,9 +119,9 @@ impl Gateway {
         let now = self.clock.now();
         let deadline = arrived.plus_ms(self.timeout_ms(timeout_ms));
         let partition = route::home(&body, self.replica.partition_count());
-        let mut spans = CallSpans::begin(&trace, self.clock(), partition, now);
+        let mut stages = CallStages::begin(self.report(), &trace, self.clock(), partition, (arrived, now));
         let admitted = self.admit(partition, Lane::of(&body), actor.clone(), now, deadline);
-        spans.admitted(admitted.as_ref().err());
+        stages.admitted(admitted.as_ref().err());
         let _in_flight = admitted?;
         let (waiter, outcome) = oneshot::channel();
         let there = self.replica.partition(partition).ok_or(Shed::NoOwner)?.time().now(self.clock.as_ref());
@@ -130,11 +140,11 @@ impl Gateway {
         let _traced = trace.is_recorded().then(|| self.traced(command.attempt, trace.context().clone()));
         let reserved = command.reserved();
         let cancel_on_drop = CancelOnDrop { gateway: self, id: command.id, reserved, is_over: false };
-        let appended = self.append(partition, &command, Some(spans.context())).map_err(|error| match error {
+        let appended = self.append(partition, &command, Some(stages.context())).map_err(|error| match error {
             AppendError::Full => Shed::Full,
             AppendError::Closed => Shed::NoOwner,
         });
-        spans.appended(appended.err());
+        stages.appended(appended.err());
         if let Err(shed) = appended {
             cancel_on_drop.over();
             self.correlator.lock().withdraw(command.id);
@@ -143,7 +153,7 @@ impl Gateway {
         match outcome.await {
             Ok((outcome, reply)) => {
                 cancel_on_drop.over();
-                spans.told(&outcome, reply);
+                stages.told(&outcome, reply);
                 Ok(outcome)
             }
             // Nobody will answer, and the command is on its way: a Reserve is taken back, as if its caller had left.
@@ -175,6 +185,11 @@ impl Gateway {
     /// The clocks of this process.
     pub fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
+    }
+
+    /// Where what is measured is reported.
+    pub fn report(&self) -> Option<&dyn CallReport> {
+        self.report.as_deref()
     }
 
     /// How long a call may take when its caller requests this time, in milliseconds; `None` is the default of the
@@ -432,6 +447,35 @@ mod tests {
             assert_eq!(call("greedy", reserve()), Some(Shed::Share), "{n}");
         }
         assert_eq!(log.0.lock().len(), before + 2_000);
+    }
+
+    /// Keeps the stages that were reported.
+    #[derive(Default)]
+    struct Stages(Mutex<Vec<Stage>>);
+
+    impl CallReport for Stages {
+        fn stage(&self, stage: Stage, _: u64) {
+            self.0.lock().push(stage);
+        }
+
+        fn read(&self, _: u64) {}
+    }
+
+    #[test]
+    fn a_call_has_the_stages_that_it_came_through() {
+        let stages = Arc::new(Stages::default());
+        let gateway = gateway(Arc::default()).reporting(Arc::clone(&stages) as Arc<dyn CallReport>);
+        let call = || {
+            let (body, arrived, trace) = (reserve(), gateway.now(), untraced());
+            Box::pin(gateway.call(Call { body, key: None, actor: None, timeout_ms: None, arrived, trace }))
+        };
+        let context = &mut Context::from_waker(Waker::noop());
+        let mut waiting = call();
+        assert!(waiting.as_mut().poll(context).is_pending());
+        assert_eq!(std::mem::take(&mut *stages.0.lock()), [Stage::Admit, Stage::Append]);
+        gateway.close();
+        assert!(matches!(call().as_mut().poll(context), Poll::Ready(Err(Shed::Closing))));
+        assert_eq!(*stages.0.lock(), [Stage::Admit]);
     }
 
     #[test]

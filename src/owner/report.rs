@@ -16,10 +16,15 @@ pub struct TurnReport {
     pub dead: Option<DeadCommands>,
     /// Bytes that the partition's memory counts after it.
     pub memory_bytes: u64,
+    /// The commands that it decided; set by the shell.
+    pub commands: usize,
     /// From the end of the poll to the end of the commit, in microseconds; set by the shell.
     pub turn_us: u64,
     /// The commit alone, in microseconds; set by the shell.
     pub commit_us: u64,
+    /// From the end of the commit until the outcomes were handed to whoever waits for them, in microseconds; set by the
+    /// shell.
+    pub reply_us: u64,
 }
 
 /// Commands of one turn that nobody could decide.
@@ -33,7 +38,8 @@ pub struct DeadCommands {
 
 impl TurnReport {
     pub(super) fn new(outcome: CommitOutcome) -> TurnReport {
-        TurnReport { outcome, events: BTreeMap::new(), dead: None, memory_bytes: 0, turn_us: 0, commit_us: 0 }
+        let events = BTreeMap::new();
+        TurnReport { outcome, events, dead: None, memory_bytes: 0, commands: 0, turn_us: 0, commit_us: 0, reply_us: 0 }
     }
 
     pub(super) fn count(&mut self, event: &Event) {

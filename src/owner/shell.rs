@@ -211,9 +211,10 @@ impl<O: OwnedPartition> Shell<'_, O> {
     /// Commits a turn and concludes it. Answers the turn when its commit was aborted, so that it can be decided again.
     fn settle(&mut self, staged: Staged, begun: Micros) -> Result<Option<Arc<Turn>>, End> {
         let decided = self.clock.now();
+        let commands = staged.turn().inputs.len();
         let mut traced = TracedTurn::of(self.tracing, self.owner.partition(), &staged);
         let outcome = self.log.commit(staged.turn());
-        let committed = traced.as_ref().map(|_| self.clock.now());
+        let committed = self.clock.now();
         crash::point("committed");
         let again = (outcome == CommitOutcome::Aborted).then(|| staged.turn());
         if let Some(last) = staged.decided().last().filter(|_| outcome == CommitOutcome::Ok) {
@@ -222,23 +223,25 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let mut concluded =
             self.handle.write(|state| self.owner.conclude(state, staged, outcome)).map_err(End::Breach)?;
         crash::point("adopted");
-        let now = self.clock.now();
         // After any other outcome the log may hold more than the state does. So the turn stays under way, and readers
         // are told that the state may be out of date since the turn began.
         if matches!(outcome, CommitOutcome::Ok | CommitOutcome::Aborted) {
             // The log let this owner write after that moment, so the owner had not been replaced before it.
-            self.handle.turn_ends(decided, now);
+            self.handle.turn_ends(decided, self.clock.now());
         }
         if let Some(traced) = &mut traced {
             traced.mark(&mut concluded.replies);
         }
         self.replies.send(concluded.replies);
-        if let (Some(traced), Some(committed)) = (traced, committed) {
-            traced.record(outcome, TurnTimes { begun, decided, committed, replied: self.clock.now() });
+        let replied = self.clock.now();
+        if let Some(traced) = traced {
+            traced.record(outcome, TurnTimes { begun, decided, committed, replied });
         }
         let report = TurnReport {
-            turn_us: now.0.saturating_sub(begun.0),
-            commit_us: now.0.saturating_sub(decided.0),
+            commands,
+            turn_us: committed.0.saturating_sub(begun.0),
+            commit_us: committed.0.saturating_sub(decided.0),
+            reply_us: replied.0.saturating_sub(committed.0),
             ..concluded.report
         };
         self.report.turn(self.owner.partition(), &report);

@@ -41,6 +41,7 @@ impl Service {
     pub async fn pool(&self, id: &PoolId, is_fresh: bool) -> Result<Arc<Pool>, Refusal> {
         if let Some(handle) = self.replica().of_pool(id) {
             self.readable(handle, is_fresh).await?;
+            self.reads(handle);
         }
         self.replica().pool(id).ok_or_else(|| Refusal::UnknownPool(id.clone()))
     }
@@ -54,6 +55,7 @@ impl Service {
         let unknown = || Refusal::UnknownReservation(id);
         let handle = self.replica().of_reservation(&id).ok_or_else(unknown)?;
         self.readable(handle, is_fresh).await?;
+        self.reads(handle);
         let Known { reservation, pool, next_seq } = self.admitted(id).ok_or_else(unknown)?;
         Ok(ReservationView { reservation, pool, partition: handle.id(), next_seq })
     }
@@ -87,7 +89,21 @@ impl Service {
         let _slot = self.searches.enter().map_err(Refusal::Shed)?;
         let gateway = Arc::clone(&self.gateway);
         let begin = move || Search::begin(&readable, query, page, gateway.clock());
-        self.searches.run(begin, move |listing| render(PoolList { listing, incomplete })).await
+        let tell = Arc::clone(&self.gateway);
+        let render = move |listing: Listing| {
+            if let Some(report) = tell.report() {
+                report.read(listing.staleness_ms.saturating_mul(1_000));
+            }
+            render(PoolList { listing, incomplete })
+        };
+        self.searches.run(begin, render).await
+    }
+
+    /// Reports how old the state of the partition is that a caller is answered from.
+    fn reads(&self, handle: &PartitionHandle) {
+        if let Some(report) = self.gateway.report() {
+            report.read(handle.staleness_us(self.gateway.now()));
+        }
     }
 
     /// Refuses a partition whose state is not complete. `is_fresh` waits until the state has everything that was

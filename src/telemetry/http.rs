@@ -13,10 +13,13 @@ const PRINCIPALS_SHOWN_MAX: usize = 64;
 impl http::Metrics for Metrics {
     fn request_finished(&self, finished: &Finished<'_>) {
         self.access.finished(finished);
-        let Finished { route, method, status, code, took_us, .. } = *finished;
+        let Finished { route, method, status, code, took_us, answer_us, .. } = *finished;
         let status = status.to_string();
         self.http.requests.with_label_values(&[method, route, &status, code]).inc();
         self.http.seconds.with_label_values(&[method, route, &status]).observe(as_seconds(took_us));
+        if let Some(us) = answer_us {
+            self.stages.answered(us);
+        }
         self.count_over_quota(finished);
     }
 

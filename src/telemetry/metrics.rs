@@ -10,6 +10,7 @@ use super::lines::LEFT_OUT;
 use super::memory::MemoryMetrics;
 use super::register::{counters, float_gauges, gauge, gauges, histograms, put, seconds};
 use super::spans::SpanMetrics;
+use super::stages::StageMetrics;
 use super::tls::TlsMetrics;
 use super::watched::{Pacing, Watched};
 use crate::config::AccessLog;
@@ -55,6 +56,7 @@ pub struct Metrics {
     pub(super) over_committed: IntGaugeVec,
     pub(super) memory: MemoryMetrics,
 
+    pub(super) stages: StageMetrics,
     pub(super) turning: TurnMetrics,
     pub(super) http: HttpMetrics,
     pub(super) spans: SpanMetrics,
@@ -276,6 +278,7 @@ impl Metrics {
                 &["partition"],
             ),
             memory: MemoryMetrics::new(r),
+            stages: StageMetrics::new(r),
             turning: TurnMetrics::new(r),
             http: HttpMetrics::new(r),
             spans: SpanMetrics::new(r),

@@ -15,6 +15,7 @@ mod report;
 mod sample;
 mod scrape;
 mod spans;
+mod stages;
 mod tls;
 mod traces;
 mod watched;

@@ -1,9 +1,10 @@
-//! What owners report, as metrics and as the log lines that someone on call needs.
+//! What owners and gateways report, as metrics and as the log lines that someone on call needs.
 
 use super::clock::{BACK, FORWARD};
 use super::metrics::Metrics;
 use super::register::{as_gauge, as_seconds};
 use crate::domain::{Breach, EventKind};
+use crate::gateway::{CallReport, Stage};
 use crate::log::dead_letters::{DeadLetterId, Undecidable};
 use crate::log::{CommitOutcome, LogError};
 use crate::owner::{DeadCommands, Recovered, Report, TurnReport};
@@ -27,6 +28,7 @@ impl Report for Metrics {
         }
         self.owner.turn_seconds.with_label_values(&[&label]).observe(as_seconds(report.turn_us));
         self.owner.commit_seconds.with_label_values(&[&label]).observe(as_seconds(report.commit_us));
+        self.stages.turned(report);
         if let Some(DeadCommands { first: Undecidable { offset, reason, .. }, count }) = &report.dead {
             let first = DeadLetterId { partition, offset: *offset };
             tracing::warn!(partition, count, %first, reason, "these commands cannot be decided: see headroom dead-letters");
@@ -99,6 +101,16 @@ impl Report for Metrics {
     }
 }
 
+impl CallReport for Metrics {
+    fn stage(&self, stage: Stage, took_us: u64) {
+        self.stages.took(stage, took_us);
+    }
+
+    fn read(&self, staleness_us: u64) {
+        self.stages.read(staleness_us);
+    }
+}
+
 impl Metrics {
     /// This machine's wall clock has stepped by so many microseconds: forward when positive.
     pub fn clock_stepped(&self, by_us: i128) {
@@ -141,8 +153,10 @@ mod tests {
         events: BTreeMap::new(),
         dead: None,
         memory_bytes: 0,
+        commands: 1,
         turn_us: 1,
         commit_us: 1,
+        reply_us: 1,
     };
 
     /// The log lines that these turns of partition 2 cause.

@@ -15,6 +15,7 @@ mod quotas;
 mod race;
 mod readiness;
 mod roles;
+mod stages;
 mod timeouts;
 mod tls;
 mod unreadable_partitions;

@@ -77,6 +77,7 @@ fn rendered() -> String {
         trace_id: "1-1",
         at: Micros(0),
         took_us: 12_000,
+        answer_us: Some(2_000),
         bytes: 300,
     });
     let (refused, partner) = (Some(Operation::GetPool), Name::new("partner").unwrap());
@@ -93,6 +94,7 @@ fn rendered() -> String {
         trace_id: "1-2",
         at: Micros(0),
         took_us: 100,
+        answer_us: None,
         bytes: 300,
     });
     metrics.connected();
@@ -103,7 +105,8 @@ fn rendered() -> String {
 
 fn turn<const N: usize>(events: [(EventKind, Option<Reason>, u64); N]) -> TurnReport {
     let events = events.into_iter().map(|(kind, reason, count)| ((kind, reason), count)).collect();
-    TurnReport { outcome: CommitOutcome::Ok, events, dead: None, memory_bytes: 0, turn_us: 4_000, commit_us: 3_000 }
+    let (outcome, dead) = (CommitOutcome::Ok, None);
+    TurnReport { outcome, events, dead, memory_bytes: 0, commands: 7, turn_us: 4_000, commit_us: 3_000, reply_us: 200 }
 }
 
 /// `name type {labels} help`, sorted.
@@ -143,6 +146,20 @@ fn names_types_and_labels_are_those_that_dashboards_know() {
     assert!(found == golden, "metrics differ from {}; they are now\n{found}", path.display());
 }
 
+/// The promise is about 100 ms: whoever asks how many calls kept it must not have to guess between two edges.
+#[test]
+fn every_histogram_of_times_has_the_edges_that_promises_are_about() {
+    let text = rendered();
+    let histograms = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram"));
+    let times: Vec<_> = histograms.filter(|name| name.ends_with("_seconds")).collect();
+    assert!(times.len() >= 4, "{times:?}");
+    for (name, edge) in times.iter().flat_map(|name| ["0.05", "0.1", "0.25", "1"].map(|edge| (name, edge))) {
+        let has =
+            |line: &str| line.starts_with(&format!("{name}_bucket{{")) && line.contains(&format!("le=\"{edge}\""));
+        assert!(text.lines().any(has), "{name} has no edge at {edge} s");
+    }
+}
+
 #[test]
 fn what_happened_is_counted() {
     let text = rendered();
@@ -160,6 +177,11 @@ fn what_happened_is_counted() {
         "headroom_law_breaches_total{law=\"L3\"} 1",
         "headroom_law_breaches_total{law=\"L1\"} 0",
         "headroom_turn_seconds_bucket{partition=\"0\",le=\"0.005\"} 2",
+        "headroom_stage_seconds_bucket{stage=\"decide\",le=\"0.0005\"} 0",
+        "headroom_stage_seconds_bucket{stage=\"decide\",le=\"0.001\"} 14",
+        "headroom_stage_seconds_bucket{stage=\"commit\",le=\"0.005\"} 14",
+        "headroom_stage_seconds_bucket{stage=\"reply\",le=\"0.0005\"} 14",
+        "headroom_stage_seconds_bucket{stage=\"answer\",le=\"0.0025\"} 1",
         "headroom_http_requests_total{code=\"ok\",method=\"POST\",route=\"/v1/reservations\",status=\"201\"} 1",
     ] {
         assert!(text.lines().any(|other| other == line), "{line} in\n{text}");

@@ -106,6 +106,7 @@ pub fn refusal(api: &Api, fault: RequestFault, detail: &str) -> Vec<u8> {
         trace_id: &trace_id,
         at: api.service().now(),
         took_us: 0,
+        answer_us: None,
         bytes: 0,
     });
     let body = Problem::fault(fault, detail.to_owned()).body(&trace_id);

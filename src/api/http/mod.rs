@@ -81,6 +81,8 @@ pub struct Finished<'a> {
     pub at: Micros,
     /// How long it took, in microseconds.
     pub took_us: u64,
+    /// How much of that came after its outcome was known, in microseconds; `None` for a request that decides nothing.
+    pub answer_us: Option<u64>,
     /// The length of the answer's body in bytes, as far as it was known when the answer began.
     pub bytes: u64,
 }

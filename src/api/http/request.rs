@@ -190,6 +190,7 @@ impl Drop for Watch<'_> {
             trace_id,
             at,
             took_us,
+            answer_us: trace.told_at().map(|told| at.0.saturating_sub(told.0)),
             bytes,
         };
         self.api.state.metrics.request_finished(&finished);

@@ -53,7 +53,7 @@ pub(super) fn used(client: &mut Client, pool: &str) -> Value {
 }
 
 /// Of one partition's gauge, or of a counter's sum.
-pub(super) fn metric(client: &mut Client, name: &str) -> f64 {
+pub fn metric(client: &mut Client, name: &str) -> f64 {
     let text = client.get("/metrics").body;
     text.lines()
         .filter(|line| line.starts_with(name))
