@@ -321,6 +321,10 @@ pub const HTTP_IDLE_TIMEOUT_MS: u64 = 60_000;
 pub const ACCESS_ONE_OF: u64 = 1_000;
 /// Most lines of the access log that wait for standard error; about 3 MiB of memory. Further ones are only counted.
 pub const ACCESS_LINES_WAITING_MAX: usize = 8_192;
+/// Last log lines that a process keeps for a support bundle; lines of the access log are not among them.
+pub const RECENT_LINES_MAX: usize = 500;
+/// Bytes of such a line that are kept.
+pub const RECENT_LINE_BYTES_MAX: usize = 4_096;
 /// Longest wait at the end of a process for the lines of the access log that wait, in milliseconds.
 pub const ACCESS_FLUSH_MS: u64 = 500;
 /// Most log lines per second about failed requests of one problem code; further ones are only counted.

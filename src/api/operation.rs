@@ -74,6 +74,7 @@ impl Operation {
             | Operation::Docs
             | Operation::ReadLog
             | Operation::ReadState
+            | Operation::Support
             | Operation::SetClock => None,
         }
     }
@@ -113,6 +114,7 @@ operations! {
     Docs = "docs", only(READERS_AND_CHECKOUT);
     ReadLog = "read_log", only(&[Role::Operator]);
     ReadState = "read_state", only(&[Role::Operator]);
+    Support = "support", only(&[Role::Operator]);
     SetClock = "set_clock", only(&[Role::Operator]);
 }
 

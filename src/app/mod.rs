@@ -128,6 +128,7 @@ impl App {
             .hosts(http::Hosts::new(config.hosts.clone()))
             .access(Arc::clone(&access))
             .open(config.open)
+            .settings(config.dump())
             .tls(tls.clone());
         Ok(App { address, listener, data_dir, local_files, runtime, service, metrics, export, access, state, tls })
     }

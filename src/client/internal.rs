@@ -1,11 +1,12 @@
 //! The `/internal/...` endpoints of a running server, which answer operators only. `GET /internal/log` returns the
 //! end of every partition. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each is preceded by its
 //! length in four big-endian bytes. `GET /internal/state/{partition}` returns the digest of the partition's state.
-//! `POST /internal/clock` sets the time of partitions back.
+//! `GET /internal/support` says of the process what a support bundle tells. `POST /internal/clock` sets the time of partitions back.
 
 use super::{Answer, Connection, Method, Outgoing, bare, json, path};
 use crate::log::StoredEvent;
 use serde::Deserialize;
+use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -77,6 +78,23 @@ pub async fn state(server: &mut Connection, partition: u32) -> Result<LiveState,
     let text = format!("/internal/state/{partition}");
     let answer = get(server, &text).await?;
     serde_json::from_slice(&answer.body).map_err(|e| format!("{text}: {e}"))
+}
+
+/// What the process says of itself for a support bundle, as JSON.
+///
+/// # Errors
+/// The server does not answer 200, or not with JSON.
+pub async fn support(server: &mut Connection) -> Result<Value, String> {
+    let text = "/internal/support";
+    serde_json::from_slice(&get(server, text).await?.body).map_err(|e| format!("{text}: {e}"))
+}
+
+/// The metrics of the process, in Prometheus' text format.
+///
+/// # Errors
+/// The server does not answer 200.
+pub async fn metrics(server: &mut Connection) -> Result<String, String> {
+    Ok(String::from_utf8_lossy(&get(server, "/metrics").await?.body).into_owned())
 }
 
 /// The result of setting one partition's clock back.

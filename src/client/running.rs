@@ -6,6 +6,7 @@ use super::internal::{self, ClockSet, LiveState};
 use crate::log::{CommittedTail, LogError, StoredEvent};
 use parking_lot::Mutex;
 use rustls::ClientConfig;
+use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -54,6 +55,22 @@ impl RunningServer {
     /// The server does not answer, or refuses.
     pub fn state(&self, partition: u32) -> Result<LiveState, LogError> {
         self.ask(async |connection| internal::state(connection, partition).await)
+    }
+
+    /// What the process says of itself for a support bundle, as JSON.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub fn support(&self) -> Result<Value, LogError> {
+        self.ask(async |connection| internal::support(connection).await)
+    }
+
+    /// The metrics of the process, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses.
+    pub fn metrics(&self) -> Result<String, LogError> {
+        self.ask(async |connection| internal::metrics(connection).await)
     }
 
     /// Asks the server to set the clocks of its partitions back. `because` is recorded in the log.

@@ -15,6 +15,7 @@ mod rebuild;
 mod schemas;
 mod serve;
 mod shared;
+mod support;
 mod tokens;
 mod topics;
 mod verify;
@@ -27,6 +28,7 @@ use rustix::fs::Mode;
 use shared::flags::{AnyLog, Every, Flags};
 use std::fmt;
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What the help of the program says at its end.
@@ -101,6 +103,16 @@ enum Command {
     /// Make, list and revoke the API tokens by which callers prove who they are
     #[command(subcommand)]
     Tokens(tokens::Action),
+    /// Collect in one file what helps to find out what is wrong with a server, without secrets
+    ///
+    /// Asks the running server of --data-dir. What cannot be collected is named in the file. Exit code 0: the file is written.
+    Support {
+        #[command(flatten)]
+        flags: Flags<Every>,
+        /// File to write, which must not exist; - is standard output
+        #[arg(long, value_name = "FILE", default_value = "headroom-support.txt")]
+        out: PathBuf,
+    },
     /// Set the time of partitions back after a clock was ahead
     #[command(subcommand)]
     Clock(clock::Action),
@@ -227,6 +239,7 @@ impl Command {
             | Command::Verify { .. }
             | Command::Cat { .. }
             | Command::Config(_)
+            | Command::Support { .. }
             | Command::Client(_)
             | Command::Clock(_) => None,
         }
@@ -249,6 +262,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let command = cli.command.unwrap_or(Command::Serve(cli.serve));
     let config = match &command {
         Command::Serve(flags) | Command::Config(flags) => flags.load()?,
+        Command::Support { flags, .. } => flags.load()?,
         Command::Verify { flags, .. } | Command::Cat { flags, .. } | Command::Rebuild(flags) => flags.load()?,
         Command::Commands(action) => action.load()?,
         Command::Clock(action) => action.load()?,
@@ -279,6 +293,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Tokens(action) => tokens::run(&config, &action, out),
         Command::Topics(action) => topics::run(&config, &action, out),
         Command::Schemas(action) => schemas::run(&config, &action, out),
+        Command::Support { out: file, .. } => support::run(&config, &file, out),
         Command::Config(_) => config::run(&config, out),
     };
     if let Some(act) = &act {

@@ -52,12 +52,21 @@ impl Action {
     }
 }
 
+/// Prints every difference between the topics of the cluster and what they should be.
+pub(super) fn check(config: &Config, kafka: &Kafka, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let admin = Admin::new(app::cluster(kafka))?;
+    check_cluster_id(kafka, &admin)?;
+    tell_differences(&compare(&app::asked(config, kafka), &admin.look()?), out)
+}
+
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
     let missing = "no cluster is configured: give --kafka-brokers, or kafka_brokers in the file of --config";
     let kafka = config.kafka.as_ref().ok_or_else(|| Failure::Unusable(missing.to_owned()))?;
     let cluster = app::cluster(kafka);
-    if let Action::Acls(_) = action {
-        return tell_acls(&cluster, out);
+    match action {
+        Action::Acls(_) => return tell_acls(&cluster, out),
+        Action::Check(_) => return check(config, kafka, out),
+        Action::Plan(_) | Action::Apply(_) => {}
     }
     let asked = app::asked(config, kafka);
     let admin = Admin::new(cluster)?;
@@ -67,14 +76,13 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
     let differences = compare(&asked, &seen);
     let is_refused = differences.iter().any(|difference| difference.refusal().is_some());
     match action {
-        Action::Check(_) => tell_differences(&differences, out),
         Action::Apply(_) if !is_refused => {
             admin.apply(&differences, &made(&differences, seen))?;
             tell_plan(&differences, out)?;
             // The cluster may have applied something else: it is compared again.
             if differences.is_empty() { Ok(Verdict::Fine) } else { tell_differences(&compare(&asked, &look()?), out) }
         }
-        Action::Plan(_) | Action::Apply(_) | Action::Acls(_) => {
+        Action::Plan(_) | Action::Apply(_) | Action::Check(_) | Action::Acls(_) => {
             tell_plan(&differences, out)?;
             if is_refused {
                 writeln!(out, "apply changes nothing while any difference is refused")?;

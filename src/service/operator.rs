@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use crate::log::{LogError, StoredEvent};
-pub use crate::replica::ClockSetOutcome;
+pub use crate::replica::{ClockSetOutcome, Position};
 
 /// How long an owner may take to set its clock. It changes every hold and every remembered entry.
 const SET_CLOCK_LIMIT: Duration = Duration::from_secs(30);
@@ -35,6 +35,25 @@ pub struct StateSummary {
     pub chain: Digest,
     /// The digest of the state, over everything that counts.
     pub digest: Digest,
+    /// How many pools it has.
+    pub pools: usize,
+    /// How many reservations take capacity.
+    pub live: usize,
+}
+
+/// What this process knows of a partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartitionSummary {
+    /// The number of the partition.
+    pub partition: u32,
+    /// What this process does about it, as metrics name it.
+    pub status: &'static str,
+    /// Why nothing of it is decided, if that is so.
+    pub outage: Option<String>,
+    /// How far its state is.
+    pub position: Position,
+    /// For how many microseconds its state may have been behind the log.
+    pub staleness_us: u64,
     /// How many pools it has.
     pub pools: usize,
     /// How many reservations take capacity.
@@ -103,6 +122,28 @@ impl Service {
             })
         };
         self.replica().partition(partition).map(|handle| summary(handle))
+    }
+
+    /// What this process knows of each partition, in order. It waits for owners to end what they fold.
+    pub fn partition_summaries(&self) -> Vec<PartitionSummary> {
+        let (mut outages, now) = (self.gateway.outages(), self.now());
+        let handles = self.replica().partitions();
+        let summary = |handle: &Arc<PartitionHandle>| {
+            let (position, pools, live) =
+                handle.read(|state| (*state.position(), state.pools().count(), state.live_count()));
+            let outage = outages.remove(&handle.id()).map(|outage| outage.why);
+            let (partition, status) = (handle.id(), handle.status_kind().label());
+            PartitionSummary {
+                partition,
+                status,
+                outage,
+                position,
+                staleness_us: handle.staleness_us(now),
+                pools,
+                live,
+            }
+        };
+        handles.map(summary).collect()
     }
 
     /// Sets back the clock of every partition that this process owns and that is ahead. Answers in order of partitions.

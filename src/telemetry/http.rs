@@ -1,11 +1,13 @@
 //! Metrics of the API.
 
 use super::metrics::{Metrics, NAMELESS, OTHERS};
+use super::recent;
 use super::register::as_seconds;
-use crate::api::http::{self, Finished};
+use crate::api::http::{self, Finished, Process};
 use crate::api::operation::Operation;
 use crate::gateway::admission::Shed;
 use crate::service::Code;
+use crate::threads;
 
 /// Most callers that have a label of their own. Their names may be those of any user of an issuer.
 const PRINCIPALS_SHOWN_MAX: usize = 64;
@@ -37,6 +39,10 @@ impl http::Metrics for Metrics {
 
     fn render(&self) -> String {
         self.text()
+    }
+
+    fn process(&self) -> Process {
+        Process { threads: threads::running(), log_lines: recent::lines() }
     }
 }
 

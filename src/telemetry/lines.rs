@@ -2,6 +2,7 @@
 //! because a reader of standard error that is slow must not make calls wait. When the queue is full, a line is left out
 //! and counted. All other lines are written by whoever logs them, so that none is lost when the process aborts.
 
+use super::recent;
 use crate::limits::{ACCESS_FLUSH_MS, ACCESS_LINES_WAITING_MAX};
 use crate::threads;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -64,7 +65,10 @@ impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let queue = self.is_queued.then(|| QUEUE.get_or_init(started).as_ref()).flatten();
         match queue {
-            None => return io::stderr().write(line),
+            None => {
+                recent::keep(line);
+                return io::stderr().write(line);
+            }
             Some(queue) if queue.try_send(Entry::Line(line.to_vec())).is_err() => LEFT_OUT.inc(),
             Some(_) => {}
         }

@@ -10,6 +10,7 @@ mod http;
 mod lines;
 mod memory;
 mod metrics;
+mod recent;
 mod register;
 mod report;
 mod sample;

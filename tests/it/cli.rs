@@ -9,6 +9,7 @@ mod help;
 mod log_lines;
 mod running_server;
 mod secrets;
+mod support;
 
 use crate::process::{Ended, headroom, run};
 use headroom::wire::schema::EVENT;

@@ -37,6 +37,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("docs", "checkout viewer planner operator"),
     ("read_log", "operator"),
     ("read_state", "operator"),
+    ("support", "operator"),
     ("set_clock", "operator"),
 ];
 

@@ -5,7 +5,7 @@
 use super::openapi::examples::{self, Example};
 use super::reply::Answer;
 use super::request::HttpRequest;
-use super::{Api, clock, docs, health, internal, pools, reservations};
+use super::{Api, clock, docs, health, internal, pools, reservations, support};
 use crate::api::operation::Operation;
 use crate::api::problem::RequestFault;
 use crate::domain::Reason;
@@ -353,6 +353,9 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     }),
     undescribed(Method::Get, "/internal/state/{partition}", Operation::ReadState, |api, request| {
         Box::pin(internal::state(api, request))
+    }),
+    undescribed(Method::Get, "/internal/support", Operation::Support, |api, request| {
+        Box::pin(support::support(api, request))
     }),
     undescribed(Method::Post, "/internal/clock", Operation::SetClock, |api, request| {
         Box::pin(clock::set(api, request))

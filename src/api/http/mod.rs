@@ -31,6 +31,7 @@ mod slots;
 mod socket;
 mod starting;
 mod stream;
+mod support;
 
 pub use hosts::Hosts;
 pub use openapi::document;
@@ -99,6 +100,17 @@ pub trait Metrics: Send + Sync {
     fn disconnected(&self);
     /// Everything counted, in Prometheus' text format.
     fn render(&self) -> String;
+    /// What a support bundle says of the process.
+    fn process(&self) -> Process;
+}
+
+/// What a support bundle says of the process.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Process {
+    /// Names of the threads and tasks that run, in the order in which they began.
+    pub threads: Vec<String>,
+    /// The last log lines, the oldest first.
+    pub log_lines: Vec<String>,
 }
 
 /// What a server allows its clients; the defaults are those of [`crate::limits`].
@@ -156,13 +168,16 @@ pub struct State {
     /// The certificate that is shown; `None` when plain HTTP is spoken.
     tls: Option<Arc<tls::Server>>,
     tracing: Arc<Tracing>,
+    /// The settings in force, as a file without secrets.
+    settings: Arc<str>,
 }
 
 impl State {
     /// A state with the usual limits.
     pub fn new(service: Arc<Service>, metrics: Arc<dyn Metrics>, tracing: Arc<Tracing>) -> State {
         let (limits, hosts, access) = (Limits::default(), Hosts::default(), Arc::new(Access::anybody()));
-        State { service, metrics, limits, hosts, access, open: Open::default(), tls: None, tracing }
+        let settings = Arc::from("");
+        State { service, metrics, limits, hosts, access, open: Open::default(), tls: None, tracing, settings }
     }
 
     /// Adds the host names under which callers may call the service.
@@ -187,6 +202,12 @@ impl State {
     #[must_use]
     pub fn tls(self, tls: Option<Arc<tls::Server>>) -> State {
         State { tls, ..self }
+    }
+
+    /// Adds the settings in force, for support bundles. They must not hold a secret.
+    #[must_use]
+    pub fn settings(self, settings: String) -> State {
+        State { settings: settings.into(), ..self }
     }
 
     /// Replaces the usual limits.

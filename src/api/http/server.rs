@@ -349,7 +349,7 @@ impl Drop for Open<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::http::{Bounds, Finished, Limits, Metrics};
+    use crate::api::http::{Bounds, Finished, Limits, Metrics, Process};
     use crate::service::{Service, Shed};
     use crate::trace::Tracing;
     use std::io::{Read, Write};
@@ -372,6 +372,10 @@ mod tests {
 
         fn render(&self) -> String {
             String::new()
+        }
+
+        fn process(&self) -> Process {
+            Process::default()
         }
     }
 

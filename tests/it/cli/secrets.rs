@@ -73,7 +73,15 @@ fn told(dir: &Path, command: &[&str], more: &[&str]) -> String {
 fn no_command_tells_a_secret_setting_of_a_cluster() {
     let dir = tempfile::tempdir().unwrap();
     configured(dir.path());
-    for command in [&["config"][..], &["topics", "check"], &["topics", "acls"], &["schemas", "check"], &["cat"]] {
+    let commands: [&[&str]; 6] = [
+        &["config"],
+        &["topics", "check"],
+        &["topics", "acls"],
+        &["schemas", "check"],
+        &["cat"],
+        &["support", "--out", "-"],
+    ];
+    for command in commands {
         let said = told(dir.path(), command, &[]);
         assert!(!said.contains("unexpected argument") && !said.contains("the configuration has"), "{said}");
         keeps(&said, command[0]);
@@ -158,6 +166,9 @@ fn no_line_metric_or_page_of_a_server_tells_what_a_caller_has_sent() {
     for page in ["/metrics", "/readyz", "/livez", "/startupz", "/openapi.json"] {
         keeps(&agent.get(format!("{}{page}", server.url)).call().unwrap().body_mut().read_to_string().unwrap(), page);
     }
+    let bundle = on(dir.path(), ["support", "--out", "-"]);
+    assert_says(&bundle.out, &["== Last log lines", "headroom listens"]);
+    keeps(&all(&bundle), "the support bundle");
     let ended = server.running.terminate();
     assert!(ended.err.contains("headroom::access_log"), "{}", ended.err);
     keeps(&all(&ended), "the server");
