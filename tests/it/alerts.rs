@@ -1,7 +1,11 @@
-//! The alerts of `helm/headroom/rules`, and the situations of `tests/alerts` in which each of them fires or is silent. That
-//! Prometheus sees it the same way is tested in `promtool`, which needs Prometheus' tools.
+//! The alerts of `helm/headroom/rules`, with the situations of `tests/alerts` in which each of them fires or is silent, the
+//! runbooks and the dashboards. What Prometheus itself says of them is tested in `promtool`, which needs its tools.
 
-mod promtool;
+pub mod dashboards;
+mod names;
+mod promql;
+pub mod promtool;
+pub mod runbooks;
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +31,9 @@ struct Group {
 #[derive(Deserialize)]
 struct Rule {
     alert: Option<String>,
+    /// The name of the series that it records.
+    record: Option<String>,
+    expr: String,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     #[serde(default)]

@@ -25,6 +25,7 @@ mod reply;
 pub(in crate::api) mod request;
 mod reservations;
 mod routes;
+mod runbooks;
 mod schema;
 mod server;
 mod slots;

@@ -1,5 +1,7 @@
 //! What Prometheus itself says of the rules. `tests/alerts/fetch` gets its tools.
 
+pub mod live;
+
 use super::{rules_file, situation_files, tree};
 use crate::process::run;
 use std::path::PathBuf;

@@ -151,11 +151,17 @@ fn what_is_for_everybody_does_not_look_at_credentials() {
 #[test]
 fn pages_are_open_by_setting() {
     let status = |guarded: &Guarded| {
-        ["/metrics", "/docs/", "/openapi.json"].map(|path| guarded.server.client().get(path).status)
+        ["/metrics", "/docs/", "/docs/runbooks/", "/openapi.json"].map(|path| guarded.server.client().get(path).status)
     };
-    assert_eq!(status(&Guarded::start()), [401, 401, 401]);
-    assert_eq!(status(&Guarded::with(|config| config.open = Open { metrics: true, docs: false })), [200, 401, 401]);
-    assert_eq!(status(&Guarded::with(|config| config.open = Open { metrics: false, docs: true })), [401, 200, 200]);
+    assert_eq!(status(&Guarded::start()), [401, 401, 401, 401]);
+    assert_eq!(
+        status(&Guarded::with(|config| config.open = Open { metrics: true, docs: false })),
+        [200, 401, 401, 401]
+    );
+    assert_eq!(
+        status(&Guarded::with(|config| config.open = Open { metrics: false, docs: true })),
+        [401, 200, 200, 200]
+    );
 }
 
 #[test]

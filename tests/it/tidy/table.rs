@@ -109,6 +109,7 @@ pub(super) const CRATES: &[Bound] = &[
     Bound { names: &["sled"], rooms: &["store::sled"], reason: "disposable, so it must be replaceable" },
     Bound { names: &["axum", "tower", "utoipa", "utoipa_swagger_ui"],
         rooms: &["api"], reason: "how callers are spoken to is the API's business" },
+    Bound { names: &["pulldown_cmark"], rooms: &["api::http::runbooks"], reason: "one place shows texts as pages" },
     Bound { names: &["tonic", "tonic_health", "tonic_reflection", "tonic_prost", "prost", "prost_types"],
         rooms: &["api::grpc"], reason: "how callers are spoken to is the API's business" },
     Bound { names: &["hyper", "hyper_util", "http_body_util"], rooms: &["api", "client"],
