@@ -48,6 +48,8 @@ pub enum Command {
     Spread(Args),
     /// Measure `hot` on a Kafka cluster and `bare` in turns, and print medians and ratios
     Compare(CompareArgs),
+    /// Measure `hot` over HTTP, over HTTP with TLS and a token, and over gRPC, in turns, and print medians and ratios
+    Edges(EdgesArgs),
     /// Measure what Kafka alone takes: the same client and settings, without HTTP and decisions
     Bare(BareArgs),
     /// Measure how fast the same client reads the committed records of a topic
@@ -67,6 +69,7 @@ impl Command {
         match self {
             Command::Hot(args) | Command::Spread(args) => args.check().and_then(|()| args.server().map(drop)),
             Command::Compare(args) => args.check(),
+            Command::Edges(args) => args.check(),
             Command::Bare(args) => args.check(),
             Command::BareConsume(_) => Ok(()),
             Command::Memory(args) => args.check(),
@@ -225,6 +228,15 @@ pub struct Args {
     /// Parent of the temporary directory of --serve. The disk under it is part of the figure.
     #[arg(long, requires = "serve", value_name = "DIR")]
     pub scratch_in: Option<PathBuf>,
+    /// Starts the server of --serve with TLS and tokens, and calls it so.
+    #[arg(long, conflicts_with = "token_file")]
+    pub tls: bool,
+    /// Makes reservations over gRPC, in cleartext, as a caller without a name.
+    #[arg(long, conflicts_with_all = ["tls", "token_file", "greedy_rate"])]
+    pub grpc: bool,
+    /// Number of HTTP/2 connections of --grpc, which as many callers as --connections share.
+    #[arg(long, default_value_t = 16)]
+    pub channels: usize,
     /// Skips the audit. The figure is marked as unaudited.
     #[arg(long)]
     pub no_audit: bool,
@@ -251,6 +263,17 @@ pub struct CompareArgs {
     /// The turns of the bare loop.
     #[command(flatten)]
     pub turns: TurnArgs,
+}
+
+/// A comparison of the ways in which the service is called.
+#[derive(clap::Args, Clone, Debug)]
+pub struct EdgesArgs {
+    /// The load, the same for each way.
+    #[command(flatten)]
+    pub load: Args,
+    /// Number of rounds.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: u32,
 }
 
 /// The turns of a bare loop.
@@ -373,12 +396,16 @@ impl Args {
         self.pace.check()?;
         within("connections", self.connections as f64, 1.0, connections_max)?;
         within("read-connections", self.read_connections as f64, 1.0, connections_max)?;
+        within("channels", self.channels as f64, 1.0, connections_max)?;
         within("backlog", self.backlog as f64, 1.0, 1e6)?;
         within("read-rate", self.read_rate, 0.0, RATE_MAX)?;
         within("pools", f64::from(self.pools), 1.0, POOLS_PER_PARTITION_MAX as f64)?;
         within("readers", self.readers as f64, 0.0, connections_max)?;
         within("holds", f64::from(self.holds), 0.0, HOLDS_MAX)?;
         within("hold-rounds", f64::from(self.hold_rounds), 1.0, ROUNDS_MAX)?;
+        if self.tls && self.serve.is_none() {
+            return Err("--tls needs --serve: the server is started with a certificate and tokens".to_owned());
+        }
         if self.is_greedy() {
             if self.serve.is_none() {
                 return Err("--greedy-rate needs --serve: the server is started with tokens and a quota".to_owned());
@@ -426,6 +453,26 @@ impl CompareArgs {
         }
         self.load.check()?;
         self.bare()?.check()
+    }
+}
+
+impl EdgesArgs {
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// The first that is out of bounds, or what does not go together.
+    pub fn check(&self) -> Result<(), String> {
+        within("rounds", f64::from(self.rounds), 1.0, ROUNDS_MAX)?;
+        let load = &self.load;
+        if load.serve.is_none() || load.tls || load.grpc || load.token_file.is_some() {
+            return Err(
+                "`edges` chooses the way: give --serve PATH, and leave --tls, --grpc and --token-file out".into()
+            );
+        }
+        if load.ramp.is_some() || load.besides().len() != 1 {
+            return Err("`edges` measures reservations at one rate, with nothing beside them but --read-rate".into());
+        }
+        load.check()
     }
 }
 
@@ -486,6 +533,9 @@ mod tests {
         check("loadtest hot --serve ./headroom --greedy-rate 10000 --greedy-rounds 3").unwrap();
         check("loadtest compare --serve ./headroom --brokers 127.0.0.1:1 --rounds 5 --linger-ms 3").unwrap();
         check("loadtest bare --brokers 127.0.0.1:1 --rate 10000 --linger-ms 3").unwrap();
+        check("loadtest hot --serve ./headroom --tls").unwrap();
+        check("loadtest spread --url http://127.0.0.1:1 --grpc --channels 4").unwrap();
+        check("loadtest edges --serve ./headroom --rate 5000 --rounds 7").unwrap();
         for bad in [
             "loadtest hot",
             "loadtest hot --url http://10.1.2.3:1",
@@ -505,6 +555,15 @@ mod tests {
             "loadtest compare --serve ./headroom",
             "loadtest compare --serve ./headroom --brokers 127.0.0.1:1 --ramp 100",
             "loadtest bare --rate 10000",
+            "loadtest hot --url http://127.0.0.1:1 --tls",
+            "loadtest hot --serve x --tls --grpc",
+            "loadtest hot --serve x --grpc --channels 0",
+            "loadtest hot --serve x --grpc --greedy-rate 10000",
+            "loadtest edges --url http://127.0.0.1:1",
+            "loadtest edges --serve x --grpc",
+            "loadtest edges --serve x --ramp 100",
+            "loadtest edges --serve x --holds 5",
+            "loadtest edges --serve x --rounds 0",
             "loadtest bare --brokers 127.0.0.1:1 --partitions 65",
             "loadtest bare --brokers 127.0.0.1:1 --pause-ms 5000",
         ] {

@@ -6,6 +6,7 @@ use crate::bare;
 use crate::figure::Service;
 use crate::machine;
 use crate::report::QUANTILES;
+use crate::rounds::Spread;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
@@ -80,11 +81,7 @@ fn latencies(of: &Histogram<u64>) -> Latencies {
 /// The medians of the bare loop, of the service, and of the ratios of the rounds.
 fn medians(rounds: &[Round]) -> [Latencies; 3] {
     let of = |value: &dyn Fn(&Round, usize) -> f64| {
-        std::array::from_fn(|q| {
-            let mut values: Vec<f64> = rounds.iter().map(|round| value(round, q)).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-        })
+        std::array::from_fn(|q| Spread::of(rounds.iter().map(|round| value(round, q))).median)
     };
     [
         of(&|round, q| round.bare[q]),

@@ -4,7 +4,8 @@ use crate::args::{Args, Server};
 use crate::greedy;
 use crate::machine;
 use crate::ramp;
-use crate::server::{self, Started};
+use crate::secure;
+use crate::server::Started;
 use crate::session::{Callers, Figures, Session};
 use crate::topics::{Copies, Made, cluster};
 use crate::verdict::Verdict;
@@ -68,16 +69,15 @@ impl Service {
             }
         };
         arguments.extend(args.serve_arg.iter().cloned());
-        let tokens =
-            if args.is_greedy() { Some(tokens(&program, scratch.path(), args, &mut arguments)?) } else { None };
+        let tokens = guard(&program, scratch.path(), args, &mut arguments)?;
         let started = Started::start(&program, scratch.path(), &arguments).await?;
         let server = started.connection.clone();
-        let callers = match tokens {
-            Some([all, greedy]) => {
-                Callers { all: server.clone().with_token(&all)?, greedy: Some(server.with_token(&greedy)?) }
-            }
-            None => Callers { all: caller(server, args)?, greedy: None },
+        let greedy = tokens.greedy.map(|token| server.clone().with_token(&token)).transpose()?;
+        let all = match tokens.all {
+            Some(token) => server.with_token(&token)?,
+            None => caller(server, args)?,
         };
+        let callers = Callers { all, greedy };
         let place = format!("{machine}; server is process {} of this run, on {on}", started.pid());
         Ok(Service { started: Some(started), _made: made, _scratch: Some(scratch), callers, place })
     }
@@ -126,22 +126,29 @@ fn caller(server: Connection, args: &Args) -> Result<Connection, String> {
     server.with_token(token.trim())
 }
 
-/// Makes a token for the callers and one for the greedy caller, and adds what the server has to be told of them.
-fn tokens(program: &Path, scratch: &Path, args: &Args, arguments: &mut Vec<String>) -> Result<[String; 2], String> {
-    let quota = format!("{}={}", greedy::NAME, (args.greedy_rate / greedy::TIMES).ceil());
-    arguments.extend(["--auth", "tokens", "--quota-takes", &quota].map(str::to_owned));
-    let data = server::data_dir(scratch);
-    let make = |name: &str| {
-        let roles = ["--roles", "checkout,planner,operator,metrics"];
-        let command =
-            Command::new(program).args(["tokens", "new", name]).args(roles).arg("--data-dir").arg(&data).output();
-        let made = command.map_err(|e| format!("{}: {e}", program.display()))?;
-        if made.status.success() {
-            return Ok(String::from_utf8_lossy(&made.stdout).trim().to_owned());
-        }
-        Err(format!("{} tokens new: {}", program.display(), String::from_utf8_lossy(&made.stderr).trim()))
-    };
-    Ok([make("loadtest")?, make(greedy::NAME)?])
+/// The tokens that this run has made for its callers.
+#[derive(Default)]
+struct Tokens {
+    all: Option<String>,
+    greedy: Option<String>,
+}
+
+/// Makes what a server needs that asks for tokens, or speaks TLS, and adds what it has to be told.
+fn guard(program: &Path, scratch: &Path, args: &Args, arguments: &mut Vec<String>) -> Result<Tokens, String> {
+    let mut tokens = Tokens::default();
+    if args.tls {
+        arguments.extend(secure::certificate(scratch)?);
+    }
+    if args.tls || args.is_greedy() {
+        arguments.extend(["--auth", "tokens"].map(str::to_owned));
+        tokens.all = Some(secure::token(program, scratch, "loadtest")?);
+    }
+    if args.is_greedy() {
+        let quota = format!("{}={}", greedy::NAME, (args.greedy_rate / greedy::TIMES).ceil());
+        arguments.extend(["--quota-takes".to_owned(), quota]);
+        tokens.greedy = Some(secure::token(program, scratch, greedy::NAME)?);
+    }
+    Ok(tokens)
 }
 
 /// Writes the configuration of a server on this cluster.

@@ -2,7 +2,7 @@
 //! that its work does not add to the measured latency of the others.
 
 use crate::lane::Job;
-use crate::tally::Tally;
+use crate::tally::{Class, Tally};
 use crate::target::Target;
 use headroom::client::Connection;
 use headroom::client::reserve_answer::ReserveAnswer;
@@ -101,7 +101,7 @@ async fn reserve(mut course: Course, first: u32, tally: Arc<Mutex<Tally>>) {
         if job.is_measured {
             tally.due(true);
         }
-        tally.ended(job, sent, course.clock.now(), &ended);
+        tally.ended(job, sent, course.clock.now(), Class::of(&ended));
         drop(tally);
         course.endings.lock().push((number, ReserveAnswer::of(&ended)));
     }

@@ -10,8 +10,10 @@ mod args;
 mod arrivals;
 mod bare;
 mod compare;
+mod edges;
 mod figure;
 mod greedy;
+mod grpc;
 mod holds;
 mod lane;
 mod machine;
@@ -20,6 +22,7 @@ mod ramp;
 mod readers;
 mod report;
 mod rounds;
+mod secure;
 mod server;
 mod session;
 mod tally;
@@ -27,6 +30,7 @@ mod target;
 mod topics;
 mod turns;
 mod verdict;
+mod worker;
 
 use args::{Args, Cli, Command, Scenario};
 use clap::Parser;
@@ -64,6 +68,7 @@ async fn run(command: Command) -> Result<bool, String> {
         Command::Hot(args) => unless_interrupted(reserve(&Args { scenario: Scenario::Hot, ..args })).await,
         Command::Spread(args) => unless_interrupted(reserve(&Args { scenario: Scenario::Spread, ..args })).await,
         Command::Compare(args) => unless_interrupted(compare::command(args)).await,
+        Command::Edges(args) => unless_interrupted(edges::command(args)).await,
         Command::Bare(args) => unless_interrupted(bare::command(args)).await,
         Command::BareConsume(args) => unless_interrupted(bare::consume(args)).await,
         Command::Memory(args) => memory::command(&args),

@@ -3,7 +3,7 @@
 //! measured latency of reservations.
 
 use crate::lane::Job;
-use crate::tally::Tally;
+use crate::tally::{Class, Tally};
 use crate::target::Target;
 use headroom::client::Connection;
 use headroom::domain::Micros;
@@ -83,7 +83,7 @@ async fn read(course: Course, first: u32, tally: Arc<Mutex<Tally>>) {
         if job.is_measured {
             tally.due(true);
         }
-        tally.ended(job, sent, course.clock.now(), &ended);
+        tally.ended(job, sent, course.clock.now(), Class::of(&ended));
         number = number.wrapping_add(1);
     }
 }

@@ -101,7 +101,7 @@ fn costs(out: &mut String, figures: &Figures) -> std::fmt::Result {
 }
 
 /// Cores taken, and microseconds for each request answered in the measured time.
-fn cost(figures: &Figures, cpu_seconds: f64) -> (f64, f64) {
+pub fn cost(figures: &Figures, cpu_seconds: f64) -> (f64, f64) {
     let answered: u64 = streams(figures).map(|(_, tally)| tally.answered_in_time).sum();
     (cpu_seconds / figures.seconds, cpu_seconds * 1e6 / answered.max(1) as f64)
 }

@@ -3,6 +3,37 @@
 
 use crate::session::Figures;
 use serde_json::{Value, json};
+use std::fmt;
+
+/// One value in all rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// The middle one; of an even number of rounds, the upper of the two in the middle.
+    pub median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Spread {
+    /// Of the values of all rounds; without rounds it is not a number.
+    pub fn of(values: impl Iterator<Item = f64>) -> Spread {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let at = |n: usize| values.get(n).copied().unwrap_or(f64::NAN);
+        Spread { median: at(values.len() / 2), least: at(0), most: at(values.len().saturating_sub(1)) }
+    }
+
+    /// The median and the range, as JSON.
+    pub fn json(&self) -> Value {
+        json!({"median": self.median, "least": self.least, "most": self.most})
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} ({:.2}–{:.2})", self.median, self.least, self.most)
+    }
+}
 
 /// The 99th percentiles of reservations in each round, without the other load and with it, and their ratio.
 pub struct Rounds(Vec<[f64; 3]>);
@@ -19,11 +50,7 @@ impl Rounds {
     }
 
     fn medians(&self) -> [f64; 3] {
-        std::array::from_fn(|of| {
-            let mut values: Vec<f64> = self.0.iter().map(|round| round[of]).collect();
-            values.sort_by(f64::total_cmp);
-            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-        })
+        std::array::from_fn(|of| Spread::of(self.0.iter().map(|round| round[of])).median)
     }
 
     /// The medians in one line.

@@ -3,6 +3,7 @@
 use crate::alarm::Alarm;
 use crate::args::{Args, PaceArgs, REQUESTS_MAX};
 use crate::greedy::{self, Greedy};
+use crate::grpc::Channel;
 use crate::holds;
 use crate::lane::{Job, Lane};
 use crate::machine::Cpu;
@@ -10,6 +11,7 @@ use crate::readers::{Course, Readers};
 use crate::tally::Tally;
 use crate::target::Target;
 use crate::turns::Turns;
+use crate::worker::{Carrier, Kind, Worker};
 use headroom::audit::history::{Call, History};
 use headroom::client::pools::define;
 use headroom::client::reserve_answer::ReserveAnswer;
@@ -82,13 +84,6 @@ pub enum Beside {
     Holds(u32),
     /// One more caller, which reserves so often a second and may do so much less often.
     Greedy(f64),
-}
-
-/// Two kinds of requests, each in a lane of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Reserve,
-    Query,
 }
 
 /// The callers of a server, each as a connection that is not open yet.
@@ -258,8 +253,8 @@ impl Session {
         let lane = Arc::new(Lane::new(self.args.backlog));
         let tally = Arc::new(Mutex::new(Tally::new(measured, end)));
         let mut workers = JoinSet::new();
-        for _ in 0..connections {
-            workers.spawn(self.worker(kind, &lane, &tally).run());
+        for carrier in self.carriers(kind, connections).await? {
+            workers.spawn(self.worker(kind, carrier, &lane, &tally).run());
         }
         let pace = &self.args.pace;
         let arrivals = pace.arrivals(rate, pace.seed + u64::from(self.next_number) + kind as u64);
@@ -289,10 +284,22 @@ impl Session {
         Ok((counted, number))
     }
 
-    fn worker(&self, kind: Kind, lane: &Arc<Lane>, tally: &Arc<Mutex<Tally>>) -> Worker {
+    /// What each of so many callers makes its calls with.
+    async fn carriers(&self, kind: Kind, callers: usize) -> Result<Vec<Carrier>, String> {
+        if kind == Kind::Query || !self.args.grpc {
+            return Ok((0..callers).map(|_| Carrier::Http(self.control.clone())).collect());
+        }
+        let mut channels = Vec::new();
+        for _ in 0..self.args.channels.min(callers) {
+            channels.push(Channel::open(self.control.address()).await?);
+        }
+        Ok(channels.iter().cycle().take(callers).map(|channel| Carrier::Grpc(channel.clone())).collect())
+    }
+
+    fn worker(&self, kind: Kind, carrier: Carrier, lane: &Arc<Lane>, tally: &Arc<Mutex<Tally>>) -> Worker {
         Worker {
             kind,
-            connection: self.control.clone(),
+            carrier,
             clock: Arc::clone(&self.clock),
             target: Arc::clone(&self.target),
             lane: Arc::clone(lane),
@@ -328,35 +335,5 @@ impl Session {
         endings.iter().filter_map(call).for_each(|call| history.record(call));
         let unreadable = endings.iter().filter(|(_, ending)| *ending == ReserveAnswer::Unreadable).count();
         (history, unreadable as u64)
-    }
-}
-
-/// One connection's share of a stream.
-struct Worker {
-    kind: Kind,
-    connection: Connection,
-    clock: Arc<SystemClock>,
-    target: Arc<Target>,
-    lane: Arc<Lane>,
-    tally: Arc<Mutex<Tally>>,
-    endings: Arc<Mutex<Vec<(u32, ReserveAnswer)>>>,
-    give_up: Duration,
-}
-
-impl Worker {
-    async fn run(mut self) {
-        while let Some(job) = self.lane.next().await {
-            let sent = self.clock.now();
-            let request = match self.kind {
-                Kind::Reserve => self.target.reserve(job.number, None),
-                Kind::Query => self.target.query(job.number),
-            };
-            let ended = self.connection.call(request, self.give_up).await;
-            let over = self.clock.now();
-            self.tally.lock().ended(job, sent, over, &ended);
-            if self.kind == Kind::Reserve {
-                self.endings.lock().push((job.number, ReserveAnswer::of(&ended)));
-            }
-        }
     }
 }

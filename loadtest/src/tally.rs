@@ -58,7 +58,8 @@ impl Class {
         }
     }
 
-    fn of(ended: &Result<Answer, CallError>) -> Class {
+    /// The class of an answer over HTTP.
+    pub fn of(ended: &Result<Answer, CallError>) -> Class {
         match ended.as_ref().map(|answer| answer.status) {
             Ok(200) => Class::Read,
             Ok(201) => Class::Accepted,
@@ -116,9 +117,9 @@ impl Tally {
     }
 
     /// Counts a request that ended.
-    pub fn ended(&mut self, job: Job, sent: Micros, over: Micros, ended: &Result<Answer, CallError>) {
+    pub fn ended(&mut self, job: Job, sent: Micros, over: Micros, class: Class) {
         let (start, end) = self.window;
-        self.answered_in_time += u64::from(ended.is_ok() && start <= over && over < end);
+        self.answered_in_time += u64::from(class != Class::Silent && start <= over && over < end);
         if !job.is_measured {
             return;
         }
@@ -126,7 +127,7 @@ impl Tally {
         self.late += u64::from(delay_us > LATE_US);
         // Recording fails only above a fixed maximum, and these have none.
         let _ = self.delay_us.record(delay_us);
-        if let Some(latency_us) = self.latency_us.get_mut(Class::of(ended) as usize) {
+        if let Some(latency_us) = self.latency_us.get_mut(class as usize) {
             let _ = latency_us.record(over.0.saturating_sub(job.due.0));
         }
     }

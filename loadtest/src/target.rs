@@ -1,12 +1,14 @@
 //! The requests to the server: the pools of a session, and each request as it follows from its number.
 
 use crate::args::{Args, Scenario};
+use headroom::api::grpc::v1::ReserveRequest;
 use headroom::audit::history::Call;
 use headroom::client::pools::PoolDefinition;
 use headroom::client::reserve_answer::ReserveAnswer;
 use headroom::client::{self, Method, Outgoing, Uri};
 use headroom::domain::{IdempotencyKey, PoolId};
 use headroom::gateway::routing;
+use std::time::Duration;
 
 /// Areas the pools are divided over, minute by minute: a query asks for some minutes of one of them.
 const AREAS: u32 = 25;
@@ -60,6 +62,16 @@ impl Target {
         let body = format!(r#"{{"pool":"{}","demand":{{"orders":1}}{hold}}}"#, self.pool_name(number));
         let request = client::json(Method::POST, self.reservations.clone(), body);
         client::timed(client::keyed(request, &self.key(number)), self.timeout_ms)
+    }
+
+    /// The reservation with this number, as a message of gRPC.
+    pub fn message(&self, number: u32) -> tonic::Request<ReserveRequest> {
+        let (pool, idempotency_key) = (self.pool_name(number), self.key(number));
+        let demand = [("orders".to_owned(), 1)].into();
+        let mut request =
+            tonic::Request::new(ReserveRequest { pool, demand, idempotency_key, ..ReserveRequest::default() });
+        request.set_timeout(Duration::from_millis(self.timeout_ms));
+        request
     }
 
     /// The query with this number.

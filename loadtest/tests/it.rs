@@ -96,10 +96,14 @@ fn a_run_ends_with_an_audited_figure() {
 
 #[test]
 fn a_contested_pool_is_sold_to_its_limit_and_no_further() {
-    let (is_well, said) =
-        against_headroom("hot --rate 300 --seconds 1 --warmup 0 --limit 100 --poisson --timeout-ms 2000");
-    assert!(is_well, "{said:#}");
-    assert_eq!((&said["audit"]["live"], &said["audit"]["callers"]["yes"]), (&100.into(), &100.into()), "{said:#}");
+    for over in ["", " --grpc --channels 2"] {
+        let load = "hot --rate 300 --seconds 1 --warmup 0 --limit 100 --poisson --timeout-ms 2000";
+        let (is_well, said) = against_headroom(&format!("{load}{over}"));
+        assert!(is_well, "{said:#}");
+        let told = &said["audit"]["callers"];
+        assert_eq!((&said["audit"]["live"], &told["yes"]), (&100.into(), &100.into()), "{said:#}");
+        assert!(told["no"].as_u64().unwrap() > 0, "the refusals are understood: {said:#}");
+    }
 }
 
 #[test]

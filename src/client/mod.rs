@@ -129,6 +129,11 @@ impl Connection {
         Connection { tls: Some(tls), ..Connection::new(address) }
     }
 
+    /// The address of the server.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends a request and waits for the whole answer. `within` limits all of it, connecting included.
     ///
     /// # Errors

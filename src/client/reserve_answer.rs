@@ -55,6 +55,17 @@ impl ReserveAnswer {
         }
     }
 
+    /// The reservation with this id was accepted. `event` is the partition, the sequence number and the epoch of the event;
+    /// `digest` is the event's digest in hexadecimal.
+    pub fn accepted(reservation: &str, event: (u32, u64, u32), digest: &str) -> ReserveAnswer {
+        proven(reservation, event, digest).map_or(ReserveAnswer::Unreadable, ReserveAnswer::Yes)
+    }
+
+    /// The reservation was refused for good, with this code.
+    pub fn refused(text: &str) -> ReserveAnswer {
+        ReserveAnswer::No(code(text))
+    }
+
     /// The same answer in the auditor's terms.
     pub fn told(self) -> Told {
         match self {
@@ -68,19 +79,17 @@ impl ReserveAnswer {
 /// The proof in the body of a 201; `None` when the body has none that can be read.
 pub fn proof(body: &[u8]) -> Option<Proof> {
     let yes: Yes<'_> = serde_json::from_slice(body).ok()?;
-    Some(Proof {
-        reservation: ReservationId::parse(yes.reservation).ok()?,
-        partition: yes.proof.partition,
-        seq: yes.proof.seq,
-        epoch: yes.proof.epoch,
-        digest: digest(yes.proof.digest)?,
-    })
+    proven(yes.reservation, (yes.proof.partition, yes.proof.seq, yes.proof.epoch), yes.proof.digest)
+}
+
+fn proven(reservation: &str, (partition, seq, epoch): (u32, u64, u32), text: &str) -> Option<Proof> {
+    Some(Proof { reservation: ReservationId::parse(reservation).ok()?, partition, seq, epoch, digest: digest(text)? })
 }
 
 fn refusal(body: &[u8]) -> Option<ReserveAnswer> {
     let problem: Problem<'_> = serde_json::from_slice(body).ok()?;
     match problem.outcome {
-        "not_applied" => Some(ReserveAnswer::No(code(problem.code))),
+        "not_applied" => Some(ReserveAnswer::refused(problem.code)),
         "unknown" => Some(ReserveAnswer::Unknown),
         _ => None,
     }
