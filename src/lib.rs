@@ -1,5 +1,6 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod file_state;
 pub mod limits;
 pub mod threads;
 pub mod time;

@@ -1,6 +1,7 @@
 //! A file that is read again when it has changed.
 
 use super::Reading;
+use crate::file_state::FileState;
 use crate::limits::ACCESS_FILE_BYTES_MAX;
 use parking_lot::{Mutex, RwLock};
 use std::fmt::Display;
@@ -13,33 +14,17 @@ use std::sync::Arc;
 /// The bit of a file's mode that lets everybody write it.
 const ANYBODY_WRITES: u32 = 0o002;
 
-/// A file, and how it looked when it was read the last time.
+/// A file, and how it was found when it was read the last time.
 pub(super) struct WatchedFile {
     path: PathBuf,
-    seen: Mutex<Option<Look>>,
+    seen: Mutex<Seen>,
 }
 
-/// What tells two contents of a file apart without reading them.
-#[derive(Clone, PartialEq, Eq)]
-enum Look {
-    Absent(io::ErrorKind),
-    Present { device: u64, inode: u64, bytes: u64, changed: (i64, i64), mode: u32 },
-}
+/// The state of a file, or why there is none.
+type Seen = Result<FileState, io::ErrorKind>;
 
-impl Look {
-    fn of(found: &io::Result<Metadata>) -> Look {
-        match found {
-            Err(error) => Look::Absent(error.kind()),
-            // The change time also moves when somebody sets the modification time back.
-            Ok(found) => Look::Present {
-                device: found.dev(),
-                inode: found.ino(),
-                bytes: found.len(),
-                changed: (found.ctime(), found.ctime_nsec()),
-                mode: found.mode(),
-            },
-        }
-    }
+fn seen(found: &io::Result<Metadata>) -> Seen {
+    found.as_ref().map(FileState::of).map_err(io::Error::kind)
 }
 
 impl WatchedFile {
@@ -49,7 +34,7 @@ impl WatchedFile {
     /// The file cannot be read.
     pub(super) fn open(path: PathBuf) -> Result<(WatchedFile, String), String> {
         let found = std::fs::metadata(&path);
-        let file = WatchedFile { seen: Mutex::new(Some(Look::of(&found))), path };
+        let file = WatchedFile { seen: Mutex::new(seen(&found)), path };
         let text = file.text(found)?;
         Ok((file, text))
     }
@@ -60,12 +45,10 @@ impl WatchedFile {
     /// The file cannot be read. It is told once for each change.
     pub(super) fn changed(&self) -> Option<Result<String, String>> {
         let found = std::fs::metadata(&self.path);
-        let look = Look::of(&found);
+        let is = seen(&found);
         // What is written while it is read makes it look different at the next call.
-        if self.seen.lock().replace(look.clone()) == Some(look) {
-            return None;
-        }
-        Some(self.text(found))
+        let was = std::mem::replace(&mut *self.seen.lock(), is.clone());
+        (was != is).then(|| self.text(found))
     }
 
     fn text(&self, found: io::Result<Metadata>) -> Result<String, String> {

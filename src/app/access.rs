@@ -1,15 +1,13 @@
 //! How the process knows its callers: what the settings name is read at the start, and read again while it runs.
 
-use super::StartError;
+use super::{StartError, looks};
 use crate::access::{Access, NewToken, TOKEN_RANDOM_BYTES, Ways};
 use crate::config::{Auth, Config, Proofs};
 use crate::limits::{ACCESS_LOOK_MS, JWKS_LOOK_MS};
 use crate::threads;
 use crate::time::Clock;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinHandle;
 
 /// Draws a token that nobody has.
 #[expect(clippy::disallowed_methods, reason = "the composition root draws identities and secrets")]
@@ -50,28 +48,21 @@ pub(super) fn keep(access: &Arc<Access>) -> [JoinHandle<()>; 2] {
 
 async fn look_at_files(access: Arc<Access>) {
     let _watched = threads::watch("access files");
-    let mut looks = interval(Duration::from_millis(ACCESS_LOOK_MS));
-    // A file system that hangs must not lead to a crowd of looks afterwards.
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = looks::every(ACCESS_LOOK_MS);
     loop {
-        looks.tick().await;
+        ticks.tick().await;
         let access = Arc::clone(&access);
-        let looked = tokio::task::spawn_blocking(move || access.look_at_files());
-        match looked.await.map_err(JoinError::try_into_panic) {
-            Ok(()) => {}
-            Err(Ok(panic)) => std::panic::resume_unwind(panic),
-            // The runtime is ending.
-            Err(Err(_)) => return,
+        if looks::blocking(move || access.look_at_files()).await.is_none() {
+            return;
         }
     }
 }
 
 async fn refresh_keys(access: Arc<Access>) {
     let _watched = threads::watch("access keys");
-    let mut looks = interval(Duration::from_millis(JWKS_LOOK_MS));
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = looks::every(JWKS_LOOK_MS);
     loop {
-        looks.tick().await;
+        ticks.tick().await;
         access.refresh_keys().await;
     }
 }

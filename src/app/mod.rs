@@ -8,6 +8,7 @@ mod files;
 mod hold;
 mod kafka;
 mod local;
+mod looks;
 mod owner;
 mod owning;
 mod private;

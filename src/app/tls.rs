@@ -1,5 +1,6 @@
 //! Looks at the files of TLS from time to time, and takes new ones without ending a connection.
 
+use super::looks;
 use crate::gateway::Gateway;
 use crate::limits::{TLS_EXPIRY_WARN_DAYS, TLS_LOOK_MS};
 use crate::telemetry::Metrics;
@@ -7,7 +8,6 @@ use crate::threads;
 use crate::time::Clock;
 use crate::tls::Server;
 use std::sync::Arc;
-use std::time::Duration;
 
 const DAY_S: u64 = 24 * 60 * 60;
 /// Looks of one day, after which a certificate that expires soon is named again.
@@ -16,12 +16,12 @@ const LOOKS_OF_A_DAY: u64 = DAY_S * 1_000 / TLS_LOOK_MS;
 /// Reloads for as long as it is polled.
 pub(super) async fn watch(tls: Arc<Server>, gateway: Arc<Gateway>, metrics: Arc<Metrics>) {
     let _watched = threads::watch("certificates");
-    let mut looks = tokio::time::interval(Duration::from_millis(TLS_LOOK_MS));
+    let mut ticks = looks::every(TLS_LOOK_MS);
     let (mut failure, mut until_told) = (Failure::default(), 0_u64);
     loop {
-        looks.tick().await;
+        ticks.tick().await;
         let looked = Arc::clone(&tls);
-        let Ok(reloaded) = tokio::task::spawn_blocking(move || looked.reload()).await else { continue };
+        let Some(reloaded) = looks::blocking(move || looked.reload()).await else { return };
         match reloaded {
             Ok(true) => {
                 metrics.tls_reloaded(true);

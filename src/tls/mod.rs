@@ -8,6 +8,7 @@ mod client;
 pub use client::{Fingerprint, fingerprint, pinned};
 
 use crate::config::Tls;
+use crate::file_state::FileState;
 use parking_lot::RwLock;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -17,10 +18,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, Error, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::fmt;
-use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// The versions that are spoken.
 static VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -61,17 +61,9 @@ pub struct Server {
 
 struct Served {
     config: Arc<ServerConfig>,
-    stamps: Vec<Stamp>,
+    read: Vec<FileState>,
     expires_s: u64,
     fingerprint: Fingerprint,
-}
-
-/// What changes when a file is written or replaced.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Stamp {
-    bytes: u64,
-    modified: Option<SystemTime>,
-    inode: u64,
 }
 
 impl Server {
@@ -104,7 +96,7 @@ impl Server {
     /// # Errors
     /// The new files cannot be used. Then nothing changes.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        if stamps(&self.files)? == self.served.read().stamps {
+        if states(&self.files)? == self.served.read().read {
             return Ok(false);
         }
         let new = Served::load(&self.files)?;
@@ -122,7 +114,7 @@ impl fmt::Debug for Server {
 impl Served {
     fn load(files: &Tls) -> Result<Served, TlsError> {
         // Before the files are read: what is written meanwhile counts as a change.
-        let stamps = stamps(files)?;
+        let read = states(files)?;
         let chain = certificates(&files.certificate)?;
         let leaf = chain.first().ok_or_else(|| wrong(&files.certificate, "there is no certificate in it"))?;
         let (expires_s, fingerprint) = (expires_s(leaf).map_err(|e| wrong(&files.certificate, e))?, fingerprint(leaf));
@@ -142,18 +134,13 @@ impl Served {
         // The keys of tickets are new with every load. So a client certificate whose authority was taken away is
         // checked again, and not believed because of an earlier connection.
         config.ticketer = crypto::ring::Ticketer::new().map_err(|e| wrong(&files.certificate, e))?;
-        Ok(Served { config: Arc::new(config), stamps, expires_s, fingerprint })
+        Ok(Served { config: Arc::new(config), read, expires_s, fingerprint })
     }
 }
 
-fn stamps(files: &Tls) -> Result<Vec<Stamp>, TlsError> {
+fn states(files: &Tls) -> Result<Vec<FileState>, TlsError> {
     let paths = [&files.certificate, &files.key].into_iter().chain(&files.client_ca);
-    paths.map(|path| std::fs::metadata(path).map(|found| stamp(&found)).map_err(|e| wrong(path, e))).collect()
-}
-
-fn stamp(found: &Metadata) -> Stamp {
-    use std::os::unix::fs::MetadataExt;
-    Stamp { bytes: found.len(), modified: found.modified().ok(), inode: found.ino() }
+    paths.map(|path| std::fs::metadata(path).map(|found| FileState::of(&found)).map_err(|e| wrong(path, e))).collect()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
