@@ -231,15 +231,21 @@ pub const AMENDMENT: Shape = shape(
     )],
 );
 
+/// Conditions on pools, for one answer and for a watch.
+const IN_AREAS: Member = member("areas", Of("Areas"), Nullable, "Pools that serve at least one of these.");
+const ENDS_AFTER: Member = member("from", Of("Instant"), Nullable, "Pools whose window ends after this.");
+const STARTS_BEFORE: Member = member("to", Of("Instant"), Nullable, "Pools whose window starts before this.");
+const WITH_LABELS: Member = member("labels", Of("Labels"), Nullable, "Pools that carry all of these.");
+
 pub const AVAILABILITY_QUERY: Shape = shape(
     "AvailabilityQuery",
     "Conditions on pools; every pool meets a condition that is left out.",
     &[
-        member("areas", Of("Areas"), Nullable, "Pools that serve at least one of these."),
-        member("from", Of("Instant"), Nullable, "Pools whose window ends after this."),
-        member("to", Of("Instant"), Nullable, "Pools whose window starts before this."),
+        IN_AREAS,
+        ENDS_AFTER,
+        STARTS_BEFORE,
         member("demand", Of("Demand"), Nullable, "Pools that would take this now."),
-        member("labels", Of("Labels"), Nullable, "Pools that carry all of these."),
+        WITH_LABELS,
         member("limit", Of("PageLimit"), Nullable, "The most pools of a page."),
         member("cursor", Of("PoolId"), Nullable, "`next` of the page before."),
     ],
@@ -250,10 +256,10 @@ pub const WATCH: Shape = shape(
     "Watch",
     "Conditions on pools that are watched.",
     &[
-        member("areas", Of("Areas"), Nullable, "Pools that serve at least one of these."),
-        member("from", Of("Instant"), Nullable, "Pools whose window ends after this."),
-        member("to", Of("Instant"), Nullable, "Pools whose window starts before this."),
-        member("labels", Of("Labels"), Nullable, "Pools that carry all of these."),
+        IN_AREAS,
+        ENDS_AFTER,
+        STARTS_BEFORE,
+        WITH_LABELS,
         member("pools", Of("PoolIds"), Nullable, "Pools with these ids."),
     ],
 );

@@ -1,5 +1,5 @@
 //! The calls: each reads its message, asks the service, and writes what that answers. What a caller may do has been
-//! checked before, by [`crate::api::http::request`].
+//! checked before, by [`crate::api::http::receive`].
 
 use super::v1::{self, capacity_server::Capacity, define_pool_request::Expected};
 use super::watch::Watching;

@@ -4,8 +4,10 @@ use super::health::Probe;
 use super::status::{GrpcReply, problem_of};
 use super::v1::capacity_server::CapacityServer;
 use crate::api::http::Api;
+use crate::api::http::dispatch;
 use crate::api::http::health::nothing_there;
-use crate::api::http::request::{self, Format, HttpRequest, Route};
+use crate::api::http::receive::{Format, Route};
+use crate::api::http::request::HttpRequest;
 use crate::api::operation::Operation;
 use crate::api::problem::{Problem, RequestFault};
 use crate::api::value::quoted;
@@ -90,25 +92,35 @@ pub(in crate::api) fn is_call(request: &Request) -> bool {
 pub(in crate::api) fn routes(router: Router<Arc<Api>>) -> Router<Arc<Api>> {
     let router = CALLS.iter().fold(router, |router, call| on(router, *call, Format::Grpc, capacity));
     let router = PROBES.iter().fold(router, |router, call| on(router, *call, Format::Grpc, health));
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(super::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = described().build_v1().map(|server| server.max_decoding_message_size(HTTP_BODY_BYTES_MAX)).ok();
+    let v1alpha = described().build_v1alpha().map(|server| server.max_decoding_message_size(HTTP_BODY_BYTES_MAX)).ok();
     // Whoever may read the description of the HTTP interface may read this one.
-    REFLECTION
-        .into_iter()
-        .fold(router, |router, path| on(router, call(path, Operation::OpenApi), Format::GrpcStream, reflection))
+    let [of_v1, of_v1alpha] = REFLECTION.map(|path| call(path, Operation::OpenApi));
+    let router = on(router, of_v1, Format::GrpcStream, move |_, request| reflection(v1.clone(), request));
+    on(router, of_v1alpha, Format::GrpcStream, move |_, request| reflection(v1alpha.clone(), request))
 }
 
 fn on<F: Future<Output = Result<GrpcReply, Problem>> + Send + 'static>(
     router: Router<Arc<Api>>,
     call: Call,
     format: Format,
-    handler: fn(Arc<Api>, HttpRequest) -> F,
+    handler: impl Fn(Arc<Api>, HttpRequest) -> F + Clone + Send + Sync + 'static,
 ) -> Router<Arc<Api>> {
     router.route(
         call.path,
-        any(move |Extracted(api): Extracted<Arc<Api>>, request: Request| async move {
-            if is_call(&request) {
-                request::run(api, call.route(format), request, handler).await
-            } else {
-                nothing_there(api, request).await
+        any(move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
+            let handler = handler.clone();
+            async move {
+                if is_call(&request) {
+                    dispatch::run(api, call.route(format), request, handler).await
+                } else {
+                    nothing_there(api, request).await
+                }
             }
         }),
     )
@@ -118,7 +130,7 @@ fn on<F: Future<Output = Result<GrpcReply, Problem>> + Send + 'static>(
 pub(in crate::api) async fn unknown(api: Arc<Api>, request: Request) -> Response<Body> {
     let (operation, body_bytes_max, format) = (None, HTTP_BODY_BYTES_MAX, Format::Grpc);
     let route = Route { path: "(none)", operation, body_bytes_max, format };
-    request::run(api, route, request, |_: Arc<Api>, request: HttpRequest| async move {
+    dispatch::run(api, route, request, |_: Arc<Api>, request: HttpRequest| async move {
         let detail =
             format!("there is no method {}: ask the reflection service for those there are", quoted(request.path()));
         Err::<GrpcReply, _>(Problem::fault(RequestFault::NotFound, detail))
@@ -137,21 +149,16 @@ async fn health(api: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Proble
     served(HealthServer::new(Probe(api)), request, whole).await
 }
 
-async fn reflection(_: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Problem> {
-    let described = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(super::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    let bug = |_| Problem::bug("the description of the gRPC interface cannot be read");
+/// Lets a reflection service answer; `None` is one that could not be built.
+async fn reflection<S, B>(server: Option<S>, request: HttpRequest) -> Result<GrpcReply, Problem>
+where
+    S: Service<axum::http::Request<Body>, Response = Response<B>, Error = Infallible>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let server = server.ok_or_else(|| Problem::bug("the description of the gRPC interface cannot be read"))?;
     let messages = request.take_rest();
-    if request.path().starts_with("/grpc.reflection.v1.") {
-        let server = described().build_v1().map_err(bug)?.max_decoding_message_size(HTTP_BODY_BYTES_MAX);
-        served(server, request, messages).await
-    } else {
-        let server = described().build_v1alpha().map_err(bug)?.max_decoding_message_size(HTTP_BODY_BYTES_MAX);
-        served(server, request, messages).await
-    }
+    served(server, request, messages).await
 }
 
 /// Lets a server of tonic answer. Of the headers it gets only what the message is encoded in: its deadline and its caller

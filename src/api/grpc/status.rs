@@ -2,7 +2,7 @@
 
 use super::answers;
 use super::v1;
-use crate::api::http::request::Respond;
+use crate::api::http::dispatch::Respond;
 use crate::api::problem::{Case, Problem, RequestFault};
 use crate::service::watch::Places;
 use axum::body::Body;

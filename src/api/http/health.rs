@@ -1,9 +1,11 @@
 //! Pages for operators: the probes, the metrics, and the description of the API.
 
 use super::Api;
+use super::dispatch;
 use super::dto::Time;
+use super::receive::{Format, Route};
 use super::reply::{Answer, JSON, Problem, Reply};
-use super::request::{self, Format, HttpRequest, Route};
+use super::request::HttpRequest;
 use super::schema;
 use crate::api::problem::RequestFault;
 use crate::api::value::quoted;
@@ -163,7 +165,7 @@ pub(in crate::api) async fn nothing_there(api: Arc<Api>, request: Request) -> Re
     let (operation, body_bytes_max, format) = (None, HTTP_BODY_BYTES_MAX, Format::Json);
     let route = Route { path: "(none)", operation, body_bytes_max, format };
     let refusal = |_: Arc<Api>, request: HttpRequest| async move { Answer::Err(nothing_at(&request)) };
-    request::run(api, route, request, refusal).await
+    dispatch::run(api, route, request, refusal).await
 }
 
 /// The refusal of a path that does not exist.

@@ -2,8 +2,8 @@
 //! gives to bytes that are not HTTP.
 
 use super::line::{HEAD, IDLE};
+use super::receive::{CHUNKED, wrong_coding};
 use super::reply::Problem;
-use super::request::{CHUNKED, wrong_coding};
 use super::slots::ConnectionSlot;
 use super::{Api, Finished, Limits};
 use crate::api::problem::RequestFault;

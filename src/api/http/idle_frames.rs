@@ -3,13 +3,11 @@
 
 use super::slots::ConnectionSlot;
 use crate::limits::{HTTP2_CONTINUATION_COST, HTTP2_IDLE_FRAMES_MAX, HTTP2_IDLE_FRAMES_PER_REQUEST};
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncRead;
 use tokio::time::Instant;
+use tokio_util::io::InspectReader;
 
 /// Bytes before the first frame: the preface.
 const PREFACE_BYTES: usize = 24;
@@ -20,17 +18,14 @@ const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 
-/// A connection whose frames are counted as they are read.
-pub struct Watched<S> {
-    io: S,
-    place: Arc<ConnectionSlot>,
-    counter: Counter,
-}
-
-impl<S> Watched<S> {
-    pub fn new(io: S, place: Arc<ConnectionSlot>) -> Watched<S> {
-        Watched { io, place, counter: Counter::new() }
-    }
+/// The same connection, whose frames are counted as they are read.
+pub fn counted<S: AsyncRead>(io: S, place: Arc<ConnectionSlot>) -> InspectReader<S, impl FnMut(&[u8])> {
+    let mut counter = Counter::new();
+    InspectReader::new(io, move |bytes| {
+        if counter.is_too_many(bytes) {
+            place.line.cut();
+        }
+    })
 }
 
 /// Finds the frames in a sequence of bytes.
@@ -88,31 +83,6 @@ impl Counter {
             (self.count, self.since) = (0, Instant::now());
         }
         is_new
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let done = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
-        if self.counter.is_too_many(buf.filled().get(before..).unwrap_or_default()) {
-            self.place.line.cut();
-        }
-        Poll::Ready(done)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

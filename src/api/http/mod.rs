@@ -1,11 +1,13 @@
 //! The HTTP edge: requests in, problems and answers out. It parses a request, calls [`crate::service`], and writes what
 //! that answers as JSON; it decides nothing. The one table [`endpoints`] has every path and method. The accept loop
-//! with its limits is [`server`], the bounds of one request are [`request`], the one table of refusals is
+//! with its limits is [`server`], the bounds of one request are [`receive`], the one table of refusals is
 //! [`crate::api::problem`].
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod begin;
 mod clock;
+mod connection;
+pub(in crate::api) mod dispatch;
 mod docs;
 mod dto;
 mod endpoints;
@@ -21,6 +23,7 @@ mod openapi;
 mod pools;
 mod query;
 mod rate_limit;
+pub(in crate::api) mod receive;
 mod reply;
 pub(in crate::api) mod request;
 mod reservations;

@@ -1,8 +1,8 @@
 //! An answer: its bytes, made in one buffer, and its few headers.
 
+use super::dispatch::Respond;
 use super::dto::{ProblemDto, ProofDto, Time, TypeUrn, Units};
 use super::rate_limit;
-use super::request::Respond;
 use crate::service::{Receipt, Shed};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER};

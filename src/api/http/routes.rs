@@ -1,8 +1,10 @@
 //! The routes, made of the table of endpoints.
 
+use super::dispatch;
 use super::endpoints::{ENDPOINTS, Endpoint};
+use super::receive::{Format, Route};
 use super::reply::{Answer, Problem};
-use super::request::{self, Format, HttpRequest, Route};
+use super::request::HttpRequest;
 use super::{Api, health};
 use crate::api::grpc;
 use crate::api::operation::Operation;
@@ -48,7 +50,7 @@ fn methods(path: &'static str, endpoints: &[&'static Endpoint]) -> MethodRouter<
         let refusal =
             move |_: Arc<Api>, _: HttpRequest| async move { Answer::Err(Problem::method_not_allowed(path, allowed)) };
         let (body_bytes_max, format) = (HTTP_BODY_BYTES_MAX, Format::Json);
-        request::run(api, Route { path, operation: None, body_bytes_max, format }, request, refusal)
+        dispatch::run(api, Route { path, operation: None, body_bytes_max, format }, request, refusal)
     };
     endpoints.iter().fold(MethodRouter::new(), |methods, endpoint| on(methods, endpoint)).fallback(refuse)
 }
@@ -57,7 +59,7 @@ fn on(methods: MethodRouter<Arc<Api>>, endpoint: &Endpoint) -> MethodRouter<Arc<
     let Endpoint { path, operation, handler, body_bytes_max, .. } = *endpoint;
     let route = Route { path, operation: Some(operation), body_bytes_max, format: Format::Json };
     methods.on(filter_of(&endpoint.method).0, move |Extracted(api): Extracted<Arc<Api>>, request: Request| {
-        request::run(api, route, request, handler)
+        dispatch::run(api, route, request, handler)
     })
 }
 

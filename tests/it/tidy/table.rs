@@ -125,6 +125,7 @@ pub(super) const CRATES: &[Bound] = &[
         reason: "one type holds the place of a call in its trace, and one room exports" },
     Bound { names: &["opentelemetry_otlp"], rooms: &["telemetry"], reason: "one place says where spans go" },
     Bound { names: &["rustls"], rooms: &["tls", "client"], reason: "one place says what TLS is spoken, and to whom" },
+    Bound { names: &["tokio_util"], rooms: &["api"], reason: "it wraps connections, for who accepts them" },
     Bound { names: &["tokio_rustls"], rooms: &["api", "client"], reason: "TLS is spoken by who speaks HTTP" },
     Bound { names: &["prometheus"], rooms: &["telemetry"], reason: "every name of a metric in one place" },
     Bound { names: &["tracing_subscriber"], rooms: &["telemetry"], reason: "one place says where logs go" },
