@@ -28,6 +28,16 @@ pub const HOLD_TTL_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Longest whole life that a pool may allow a hold, extensions included, in milliseconds.
 pub const HOLD_LIFE_MAX_MS: u64 = 30 * HOLD_TTL_MAX_MS;
 
+/// Time between two rounds of the canary on a partition when nobody sets it, in milliseconds.
+pub const CANARY_INTERVAL_DEFAULT_MS: u64 = 5_000;
+/// Shortest such time. Each round adds two events, which the log keeps for good.
+pub const CANARY_INTERVAL_MIN_MS: u64 = 1_000;
+/// Longest such time, in milliseconds.
+pub const CANARY_INTERVAL_MAX_MS: u64 = 60_000;
+/// A partition that stops deciding shows in the metrics of the canary within so many milliseconds, at the default time
+/// between two rounds.
+pub const CANARY_SHOWS_MS: u64 = 10_000;
+
 /// Longest reason that an operator may give for a change of the log, in characters.
 pub const REASON_CHARS_MAX: usize = 200;
 
@@ -561,6 +571,8 @@ const _: () = {
     assert!((TOKENS_MAX * 600) as u64 <= ACCESS_FILE_BYTES_MAX);
     assert!(JWT_LEEWAY_S <= 60 && JWKS_RETRY_MS < JWKS_RETRY_MAX_MS && JWKS_RETRY_MAX_MS < JWKS_PERIOD_MS);
     assert!(JWKS_LOOK_MS < JWKS_RETRY_MS && JWKS_ASKED_MS < JWKS_PERIOD_MS);
+    assert!(CANARY_INTERVAL_MIN_MS <= CANARY_INTERVAL_DEFAULT_MS);
+    assert!(CANARY_INTERVAL_DEFAULT_MS < CANARY_INTERVAL_MAX_MS);
     // One refusal alone is always found in the log.
     assert!(LOGGED_REFUSALS_PER_SECOND > 0);
 };

@@ -1,6 +1,7 @@
 //! The composition root: it chooses the adapters, starts the threads, and defines the order in which everything ends.
 
 mod access;
+mod canary;
 mod clock;
 mod cluster;
 mod embedded;
@@ -40,6 +41,7 @@ use crate::threads;
 use crate::time::Clock;
 use crate::tls::Server;
 use crate::trace::Tracing;
+use canary::Canaries;
 use local::LocalFiles;
 use shutdown::Shutdown;
 use std::future::Future;
@@ -73,6 +75,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     export: Option<Arc<TraceExport>>,
     access: Arc<Access>,
+    canaries: Canaries,
     state: http::State,
     tls: Option<Arc<Server>>,
 }
@@ -101,6 +104,7 @@ impl App {
         let local_token = token.text.clone();
         let access = Arc::new(access::open(config, token, Arc::clone(&clock))?);
         metrics.watch_access(&access);
+        let canaries = Canaries::new(config, &tracing);
         let runtime = {
             let told = (Arc::clone(&metrics), Arc::clone(&tracing));
             let opening = Arc::new(Opening::default());
@@ -131,7 +135,20 @@ impl App {
             .open(config.open)
             .settings(config.dump())
             .tls(tls.clone());
-        Ok(App { address, listener, data_dir, local_files, runtime, service, metrics, export, access, state, tls })
+        Ok(App {
+            address,
+            listener,
+            data_dir,
+            local_files,
+            runtime,
+            service,
+            metrics,
+            export,
+            access,
+            canaries,
+            state,
+            tls,
+        })
     }
 
     /// The address that the server listens on.
@@ -170,7 +187,20 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), &'static str> {
         // It is made first and so dropped last: its limit also covers the waits in the drops of the others.
         let shutting_down = Shutdown::default();
-        let App { listener, data_dir, local_files, runtime, metrics, export, access, state, tls, .. } = self;
+        let App {
+            listener,
+            data_dir,
+            local_files,
+            runtime,
+            metrics,
+            export,
+            access,
+            canaries,
+            state,
+            tls,
+            service,
+            ..
+        } = self;
         let LogRuntime { gateway, end, .. } = runtime;
         let deadlines = tokio::spawn({
             let gateway = Arc::clone(&gateway);
@@ -190,6 +220,7 @@ impl App {
         let certificates = tls.map(|tls| tokio::spawn(tls::watch(tls, Arc::clone(&gateway), Arc::clone(&metrics))));
         let locals = tokio::spawn(local_files.written());
         let [files, keys] = access::keep(&access);
+        let canaries = canaries.start(&service, &metrics);
         let on_shutdown = async {
             shutdown.await;
             shutting_down.begin();
@@ -210,7 +241,9 @@ impl App {
             ended
         });
         let ended = ended.await.unwrap_or(false);
-        for task in [deadlines, watching, readiness, locals, files, keys].into_iter().chain(certificates) {
+        for task in
+            [deadlines, watching, readiness, locals, files, keys].into_iter().chain(certificates).chain(canaries)
+        {
             task.abort();
             // The gateway keeps the log open until it is dropped.
             let _ = task.await;

@@ -3,6 +3,7 @@
 use super::shared::source::{Source, running_server};
 use super::{Failure, Verdict};
 use crate::config::Config;
+use crate::domain::PoolId;
 use crate::limits::TURN_BYTES_MAX;
 use crate::log::{CommittedTail, LogError};
 use crate::time::pause;
@@ -130,6 +131,9 @@ impl<W: Write> Printing<'_, W> {
                             let mut object = wire::event::to_json(&chained);
                             if let Some(trace) = &event.trace {
                                 object["trace_id"] = format!("{:032x}", trace.trace_id).into();
+                            }
+                            if chained.event.body.pool_id().is_some_and(PoolId::is_internal) {
+                                object["internal"] = true.into();
                             }
                             writeln!(self.out, "{object}")?;
                         }

@@ -3,6 +3,7 @@
 //! whole list at once, each problem with its source. Bounds of the system are in [`crate::limits`], not here.
 
 mod auth;
+mod canary;
 mod kafka;
 mod quota;
 pub mod raw;
@@ -73,6 +74,8 @@ pub struct Config {
     pub hosts: BTreeSet<String>,
     /// The connections that one client address may have; `None` when only the bound on all connections applies.
     pub connections_per_address: Option<usize>,
+    /// The time between two rounds of the canary, in milliseconds; `None` when there is no canary.
+    pub canary_interval_ms: Option<u64>,
     /// The files of TLS; `None` when plain HTTP is served.
     pub tls: Option<Tls>,
     /// How callers are known.
@@ -138,6 +141,7 @@ impl Config {
         let hosts = checking.optional(Setting::Hosts, hosts).unwrap_or_default();
         let per_address = |text: &str| number(text, 1..=HTTP_CONNECTIONS_MAX);
         let connections_per_address = checking.optional(Setting::ConnectionsPerAddress, per_address);
+        let canary_interval_ms = canary::check(&mut checking);
         let tls = tls::check(&mut checking);
         let auth = auth::check(&mut checking, listen);
         let tokens_file = auth::tokens_file(&mut checking, data_dir.as_deref());
@@ -167,6 +171,7 @@ impl Config {
                     deadline_default_ms,
                     hosts,
                     connections_per_address,
+                    canary_interval_ms,
                     tls,
                     auth,
                     tokens_file,

@@ -2,9 +2,9 @@
 //! command line, `headroom config` and the documentation show these texts.
 
 use crate::limits::{
-    ACCESS_ONE_OF, DEADLINE_DEFAULT_MS, DEADLINE_MAX_MS, LOGGED_REFUSALS_PER_SECOND, MIN_IN_SYNC_DEFAULT,
-    PARTITIONS_DEFAULT, PARTITIONS_MAX, REGISTRY_TIMEOUT_DEFAULT_MS, REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS,
-    REPLICATION_DEFAULT,
+    ACCESS_ONE_OF, CANARY_INTERVAL_DEFAULT_MS, CANARY_INTERVAL_MAX_MS, CANARY_INTERVAL_MIN_MS, DEADLINE_DEFAULT_MS,
+    DEADLINE_MAX_MS, LOGGED_REFUSALS_PER_SECOND, MIN_IN_SYNC_DEFAULT, PARTITIONS_DEFAULT, PARTITIONS_MAX,
+    REGISTRY_TIMEOUT_DEFAULT_MS, REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_DEFAULT,
 };
 use std::fmt;
 
@@ -109,6 +109,13 @@ settings! {
     ConnectionsPerAddress = "connections_per_address", "--connections-per-address", None, Kind::Number("N"),
         "connections that one client address may have (default: no limit of its own); for one more, its longest idle one \
          is closed";
+    Canary = "canary", "--canary", Some(&false), Kind::Truth,
+        "reserves and releases a unit on every partition again and again, so that one that stops deciding shows without calls";
+    CanaryIntervalMs = "canary_interval_ms", "--canary-interval-ms", Some(&CANARY_INTERVAL_DEFAULT_MS), Kind::Number("MS"),
+        format_args!(
+            "time between two rounds of the canary on a partition, in milliseconds, {CANARY_INTERVAL_MIN_MS} to \
+             {CANARY_INTERVAL_MAX_MS}; a round adds two events to the log"
+        );
     TlsCertificate = "tls_certificate", "--tls-certificate", None, Kind::Text("FILE"),
         "PEM file of the server's certificate, with those of authorities after it; it turns TLS on";
     TlsKey = "tls_key", "--tls-key", None, Kind::Text("FILE"), "PEM file of that certificate's private key";

@@ -21,12 +21,16 @@ pub struct Query {
 }
 
 impl Query {
-    /// Whether this pool matches at `now`.
+    /// Whether this pool matches at `now`. An internal pool matches nothing.
     pub fn matches(&self, pool: &Pool, now: Micros) -> bool {
         let spec = &pool.spec;
         let here = self.areas.is_empty() || self.areas.iter().any(|area| spec.areas.contains(area));
         let labelled = self.labels.iter().all(|(label, value)| spec.labels.get(label) == Some(value));
-        here && labelled && self.is_in_time(pool) && (self.demand.is_empty() || takes(pool, &self.demand, now))
+        !pool.id.is_internal()
+            && here
+            && labelled
+            && self.is_in_time(pool)
+            && (self.demand.is_empty() || takes(pool, &self.demand, now))
     }
 
     /// The time after which a window must end to match. A window that ended before `now` accepts nothing.

@@ -48,6 +48,9 @@ pub enum Why {
     NotComposed,
 }
 
+/// What the ids of pools begin with that belong to Headroom itself. Callers cannot name such a pool, and no list shows it.
+pub const INTERNAL_POOL_PREFIX: &str = "__headroom.";
+
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -156,6 +159,13 @@ name!(
     /// A caller's Idempotency-Key: 1 to 128 visible ASCII characters except `"` and `\`.
     IdempotencyKey, check_key
 );
+
+impl PoolId {
+    /// Whether the pool belongs to Headroom itself.
+    pub fn is_internal(&self) -> bool {
+        self.as_str().starts_with(INTERNAL_POOL_PREFIX)
+    }
+}
 
 fn check_pool_id(text: &str) -> Result<(), NameError> {
     check(text, NAME_BYTES_MAX, POOL_CHARS)?;

@@ -5,6 +5,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod acts;
+pub mod canary;
 mod change;
 pub mod fresh;
 pub mod health;

@@ -334,6 +334,9 @@ impl Watch {
             | EventBody::Expired(entry) => (&entry.pool, None),
             _ => return None,
         };
+        if id.is_internal() {
+            return None;
+        }
         if self.filter.is_everything() {
             return Some(true);
         }

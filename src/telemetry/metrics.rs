@@ -5,6 +5,7 @@
 
 use super::access::AccessMetrics;
 use super::access_log::AccessLines;
+use super::canary::CanaryMetrics;
 use super::clock::ClockMetrics;
 use super::lines::LEFT_OUT;
 use super::memory::MemoryMetrics;
@@ -44,6 +45,7 @@ pub struct Metrics {
     pub(super) owner: OwnerMetrics,
     breaches: IntCounterVec,
     pub(super) callers: AccessMetrics,
+    canary: CanaryMetrics,
     pub(super) clock: ClockMetrics,
 
     pub(super) waiting: IntGaugeVec,
@@ -254,6 +256,7 @@ impl Metrics {
                 &["law"],
             ),
             callers: AccessMetrics::new(r),
+            canary: CanaryMetrics::new(r),
             clock: ClockMetrics::new(r),
             waiting: gauges(
                 r,
@@ -317,6 +320,11 @@ impl Metrics {
         self.refresh();
         // The encoder fails on families without names or samples, which the registry does not hand out.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// What came of the rounds of the canary.
+    pub fn canary(&self) -> &CanaryMetrics {
+        &self.canary
     }
 
     /// When the certificate that is served expires, in seconds since 1970.

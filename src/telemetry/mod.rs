@@ -5,6 +5,7 @@
 mod access;
 mod access_log;
 mod attributes;
+mod canary;
 mod clock;
 mod http;
 mod lines;
@@ -21,6 +22,7 @@ mod tls;
 mod traces;
 mod watched;
 
+pub use canary::CanaryMetrics;
 pub use metrics::Metrics;
 pub use traces::TraceExport;
 pub use watched::Pace;

@@ -6,6 +6,7 @@ mod alerts;
 mod audit;
 mod bounded_memory;
 mod brokered;
+mod canary;
 mod cli;
 mod clock;
 mod collector;

@@ -55,6 +55,13 @@ fn check(rows: Vec<(&str, Pool, Query, u64, bool)>) {
 fn a_pool_is_found_by_place_and_label() {
     check(vec![
         ("nothing is asked", pool(), Query::default(), NOW, true),
+        (
+            "nothing is asked, of an internal pool",
+            Pool { id: pool_id("__headroom.x"), ..pool() },
+            Query::default(),
+            NOW,
+            false,
+        ),
         ("one of its areas", pool(), areas(["B"]), NOW, true),
         ("one of several areas", pool(), areas(["C", "A", "D"]), NOW, true),
         ("none of several areas", pool(), areas(["C", "D"]), NOW, false),

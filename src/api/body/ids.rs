@@ -4,15 +4,21 @@ use super::Parsed;
 use super::fields::text;
 use crate::api::problem::{Problem, RequestFault};
 use crate::api::value::{Value, quoted};
+use crate::domain::ids::INTERNAL_POOL_PREFIX;
 use crate::domain::{IdempotencyKey, Name, NameError, PoolId, Reason, ReservationId};
 use crate::service::Code;
 
-/// Reads the id of a pool.
+/// Reads the id of a pool of callers.
 ///
 /// # Errors
 /// The [`Problem`] to answer.
 pub fn pool_id(field: &str, text: &str) -> Parsed<PoolId> {
-    PoolId::new(text).map_err(|error| bad_name(field, text, error))
+    let id = PoolId::new(text).map_err(|error| bad_name(field, text, error))?;
+    if id.is_internal() {
+        let why = format!("begins with {INTERNAL_POOL_PREFIX}: such pools belong to Headroom itself");
+        return Err(Problem::fault(RequestFault::BadName, format!("{field} is {}, which {why}", quoted(text))));
+    }
+    Ok(id)
 }
 
 /// Reads an idempotency key.

@@ -48,7 +48,7 @@ macro_rules! values {
 values! {
     /// A pool's id.
     PoolId = text(POOL_ID, NAME_BYTES_MAX)
-        .description(Some("Of `A-Z a-z 0-9 . _ : -`, but not `.` or `..`; compared byte by byte"));
+        .description(Some("Of `A-Z a-z 0-9 . _ : -`, but not `.` or `..`, and not beginning with `__headroom.`; compared byte by byte"));
     /// An area, a label, an order reference, an actor.
     Name = text(NAME, NAME_BYTES_MAX)
         .examples(["SW1A 1AA", "Köln", "#1001", "SO/2026/00012", "dispatch@ops.example"])

@@ -1,6 +1,7 @@
 //! What is proven on real brokers, and how tests get at one.
 
 mod answers;
+mod canary;
 mod checkpoints;
 mod claims;
 mod client_partitioning;
