@@ -33,13 +33,7 @@ pub(super) struct What {
 
 pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config)?;
-    let partitions = source.tail().partitions();
-    if let Some(partition) = what.partition.filter(|partition| *partition >= partitions) {
-        return Err(Failure::Unusable(format!(
-            "there is no partition {partition}: the log has {partitions}, numbered from 0"
-        )));
-    }
-    let wanted = what.partition.map_or(0..partitions, |partition| partition..partition.saturating_add(1));
+    let wanted = source.partitions(what.partition)?;
     let mut printing = Printing { next: wanted.map(|partition| (partition, what.from)).collect(), odd: 0, out };
     // A part that the log has lost does not come back; the other partitions can be printed.
     let unread = printing.print(source.tail())?;

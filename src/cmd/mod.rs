@@ -70,9 +70,8 @@ enum Command {
     Verify {
         #[command(flatten)]
         flags: Flags<AnyLog>,
-        /// Print one JSON object instead of a table
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        what: verify::What,
     },
     /// Print events as JSON, one object a line
     Cat {
@@ -281,7 +280,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let act = command.act();
     let ended = match command {
         Command::Serve(_) => serve::run(&config, out),
-        Command::Verify { json, .. } => verify::run(&config, json, out),
+        Command::Verify { what, .. } => verify::run(&config, &what, out),
         Command::Cat { what, .. } => cat::run(&config, what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
         Command::Client(args) => client::run(&args, out),

@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 use std::io;
 use std::path::Path;
 
+/// How long the hold of a check lasts when nobody releases it, in milliseconds: longer than both calls may take.
+const CHECK_HOLD_MS: u64 = 4 * DEADLINE_MAX_MS;
+
 /// A call of a server, with all that is said in it.
 #[derive(Debug, Subcommand)]
 pub(in crate::cmd) enum Action {
@@ -28,6 +31,19 @@ pub(in crate::cmd) enum Action {
         order_ref: Option<String>,
         #[command(flatten)]
         command: Command,
+    },
+    /// Reserve, and release what was reserved: shows that a pool can be called
+    ///
+    /// What is reserved is a hold, so that the units come back by themselves when the release fails.
+    Check {
+        /// Id of the pool
+        #[arg(value_parser = PoolId::new)]
+        pool: PoolId,
+        #[command(flatten)]
+        demand: Demand,
+        /// Deadline of each of the two calls, in milliseconds (default: the server's)
+        #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=DEADLINE_MAX_MS))]
+        timeout_ms: Option<u64>,
     },
     /// Give the units of a reservation back
     Release(OnReservation),
@@ -212,10 +228,11 @@ impl Action {
     pub(super) fn ask(&self) -> Result<Ask, String> {
         match self {
             Action::Reserve { pool, demand, hold_ttl_ms, order_ref, command } => {
-                let mut body = json!({ "pool": pool.as_str(), "demand": by_dimension(&demand.units)? });
-                put(&mut body, "hold_ttl_ms", *hold_ttl_ms);
-                put(&mut body, "order_ref", order_ref.as_deref());
-                command.ask(client::json(Method::POST, client::path("/v1/reservations")?, body.to_string()))
+                command.ask(reserve(pool, demand, *hold_ttl_ms, order_ref.as_deref())?)
+            }
+            Action::Check { pool, demand, timeout_ms } => {
+                let command = Command { key: None, timeout_ms: *timeout_ms };
+                command.ask(reserve(pool, demand, Some(CHECK_HOLD_MS), None)?)
             }
             Action::Release(on) => on.ask(Method::DELETE, "", None),
             Action::Confirm(on) => on.ask(Method::POST, "/confirm", None),
@@ -229,6 +246,18 @@ impl Action {
             Action::Availability(query) => query.ask(),
             Action::Pools(pools) => pools.ask(),
         }
+    }
+
+    /// The request that follows when the first one was done, and `answer` is its body; most calls have none.
+    ///
+    /// # Errors
+    /// The answer does not say what the request is to be about.
+    pub(super) fn then(&self, answer: &Value) -> Result<Option<Ask>, String> {
+        let Action::Check { timeout_ms, .. } = self else { return Ok(None) };
+        let id = answer["reservation"].as_str().ok_or("the answer names no reservation")?;
+        let reservation = ReservationId::parse(id).map_err(|error| format!("the answer's reservation {error}"))?;
+        let command = Command { key: None, timeout_ms: *timeout_ms };
+        OnReservation { reservation, command }.ask(Method::DELETE, "", None).map(Some)
     }
 }
 
@@ -331,6 +360,18 @@ fn get(path: &str, read: &Read, page: Option<&Page>) -> Result<Ask, String> {
     let query: Vec<String> = [limit, cursor, fresh].into_iter().flatten().collect();
     let mark = if query.is_empty() { "" } else { "?" };
     Ok(read_only(client::bare(Method::GET, client::path(&format!("{path}{mark}{}", query.join("&")))?)))
+}
+
+fn reserve(
+    pool: &PoolId,
+    demand: &Demand,
+    hold_ttl_ms: Option<u64>,
+    order_ref: Option<&str>,
+) -> Result<Outgoing, String> {
+    let mut body = json!({ "pool": pool.as_str(), "demand": by_dimension(&demand.units)? });
+    put(&mut body, "hold_ttl_ms", hold_ttl_ms);
+    put(&mut body, "order_ref", order_ref);
+    Ok(client::json(Method::POST, client::path("/v1/reservations")?, body.to_string()))
 }
 
 fn read_only(request: Outgoing) -> Ask {

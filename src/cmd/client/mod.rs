@@ -10,7 +10,7 @@ use super::{Failure, Verdict};
 use crate::client::remote::{Proofs, Remote};
 use crate::client::{Answer, CallError, Outgoing};
 use crate::limits::DEADLINE_MAX_MS;
-use actions::Action;
+use actions::{Action, Ask};
 use serde_json::Value;
 use show::printable;
 use std::io::{self, Read, Write};
@@ -66,23 +66,31 @@ struct Server {
     retry: u32,
 }
 
-/// Carries out the call, and tells what became of it.
+/// Carries out the call, and the one that may follow it, and tells what became of each.
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<Verdict, Failure> {
     let Args { server, action } = args;
     let remote = server.remote().map_err(Failure::Unusable)?;
-    let ask = action.ask().map_err(Failure::Unusable)?;
-    if let Some(key) = ask.key.as_deref().filter(|_| ask.is_key_made) {
-        note(&format!("the key of this call is {key}; give --key {key} to repeat it"));
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start an event loop: {error}")))?;
-    let within = Duration::from_millis(ask.timeout_ms.unwrap_or(DEADLINE_MAX_MS).saturating_add(GIVE_UP_AFTER_MS));
-    let key = ask.key.as_deref();
-    match runtime.block_on(call(&remote, &ask.request, within, server.retry)) {
-        Ok(answer) => conclude(&answer, key, server, out),
-        Err(CallError::NotSent(why)) => Err(Failure::Unusable(format!("cannot call {}: {why}", server.url))),
-        Err(error) => Err(without_answer(&error.to_string(), key)),
+    let mut make = |ask: &Ask| {
+        if let Some(key) = ask.key.as_deref().filter(|_| ask.is_key_made) {
+            note(&format!("the key of this call is {key}; give --key {key} to repeat it"));
+        }
+        let within = Duration::from_millis(ask.timeout_ms.unwrap_or(DEADLINE_MAX_MS).saturating_add(GIVE_UP_AFTER_MS));
+        let key = ask.key.as_deref();
+        match runtime.block_on(call(&remote, &ask.request, within, server.retry)) {
+            Ok(answer) => conclude(&answer, key, server, out),
+            Err(CallError::NotSent(why)) => Err(Failure::Unusable(format!("cannot call {}: {why}", server.url))),
+            Err(error) => Err(without_answer(&error.to_string(), key)),
+        }
+    };
+    let mut done = make(&action.ask().map_err(Failure::Unusable)?)?;
+    if let Some(answer) = &done
+        && let Some(next) = action.then(answer).map_err(Failure::Unusable)?
+    {
+        done = make(&next)?;
     }
+    Ok(Verdict::fine_if(done.is_some()))
 }
 
 impl Server {
@@ -143,8 +151,14 @@ async fn call(remote: &Remote, request: &Outgoing, within: Duration, retries: u3
     }
 }
 
-/// Prints the answer, and says what it means for the caller. `key` is that of a command; a read has none.
-fn conclude(answer: &Answer, key: Option<&str>, server: &Server, out: &mut impl Write) -> Result<Verdict, Failure> {
+/// Prints the answer, and says what it means for the caller: its body when the call was done, and nothing when it was
+/// refused and the refusal is printed. `key` is that of a command; a read has none.
+fn conclude(
+    answer: &Answer,
+    key: Option<&str>,
+    server: &Server,
+    out: &mut impl Write,
+) -> Result<Option<Value>, Failure> {
     let status = answer.status;
     let body = serde_json::from_slice(&answer.body).ok().filter(Value::is_object);
     let is_done = (200..300).contains(&status);
@@ -165,12 +179,12 @@ fn conclude(answer: &Answer, key: Option<&str>, server: &Server, out: &mut impl 
             out.write_all(show::text(body, answer.is_replayed).as_bytes())?;
         }
         show::notes(body).iter().for_each(|text| note(text));
-        return Ok(Verdict::Fine);
+        return Ok(Some(body.clone()));
     };
     let told =
         printable(&format!("{code}: {}", body["detail"].as_str().or(body["title"].as_str()).unwrap_or_default()));
     match (key, body["outcome"].as_str()) {
-        (None, _) | (_, Some("not_applied")) if server.json => Ok(Verdict::Wrong),
+        (None, _) | (_, Some("not_applied")) if server.json => Ok(None),
         (None, _) | (_, Some("not_applied")) => Err(Failure::Wrong(told)),
         (Some(_), _) => Err(without_answer(&told, key)),
     }

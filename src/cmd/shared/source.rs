@@ -12,6 +12,7 @@ use crate::log::{ClusterLog, CommittedTail, EndOffsets};
 use crate::store::sled::SledStore;
 use crate::time::pause;
 use crate::tls;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,6 +70,18 @@ impl Source {
             Source::Directory(reader) => Some(reader.manifest().log_id),
             Source::Server(_) => None,
             Source::Cluster(log) => Some(log.manifest().log_id),
+        }
+    }
+
+    /// The partitions that a command is about: the one that was named, or all of them.
+    pub(in crate::cmd) fn partitions(&self, named: Option<u32>) -> Result<Range<u32>, Failure> {
+        let count = self.tail().partitions();
+        match named {
+            None => Ok(0..count),
+            Some(partition) if partition < count => Ok(partition..partition.saturating_add(1)),
+            Some(partition) => Err(Failure::Unusable(format!(
+                "there is no partition {partition}: the log has {count}, numbered from 0"
+            ))),
         }
     }
 

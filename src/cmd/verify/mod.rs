@@ -67,19 +67,30 @@ impl VerifyReport {
     }
 }
 
-pub(super) fn run(config: &Config, as_json: bool, out: &mut impl Write) -> Result<Verdict, Failure> {
+/// What is verified, and how it is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct What {
+    /// Verify this partition only; otherwise all, one after the other
+    #[arg(long, value_name = "P")]
+    partition: Option<u32>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<Verdict, Failure> {
     let damage = if config.kafka.is_none() { damage(&config.data_dir) } else { None };
     let source = Source::open(config)?;
     let evidence = LocalEvidence::of(&source, &config.data_dir)?;
     let mut found = Vec::new();
-    for partition in 0..source.tail().partitions() {
+    for partition in source.partitions(what.partition)? {
         let checked = Verifying::new(&source, &evidence, partition).and_then(Verifying::run);
         found.push(checked.map_err(|error| Failure::Unusable(error.to_string()))?);
     }
     let breaches = found.iter().map(PartitionFindings::breach_count).fold(0, u64::saturating_add);
     let report = VerifyReport { found, breaches, damage };
     let verdict = Verdict::fine_if(report.is_clean());
-    match if as_json { print::json(&report, out) } else { print::text(&report, out) }.map_err(Failure::from) {
+    match if what.json { print::json(&report, out) } else { print::text(&report, out) }.map_err(Failure::from) {
         // A reader that has closed the output still gets the exit code.
         Ok(()) | Err(Failure::Closed) => Ok(verdict),
         Err(failure) => Err(failure),

@@ -119,6 +119,23 @@ fn a_reservation_is_held_confirmed_amended_and_given_back() {
 }
 
 #[test]
+fn a_check_reserves_and_gives_back() {
+    let (server, _dir) = served();
+    let told = done(&server.url, "check van-1 orders=2 crates=30");
+    assert_says(&told, &["held until 20", " released (partition 0, event "]);
+    // All units are there again, so it can be repeated at once.
+    done(&server.url, "check van-1 orders=2 crates=30 --timeout-ms 5000");
+    let ended = run(&mut call(&server.url, "check van-1 orders=3"));
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert_says(&ended.err, &["over_limit: "]);
+    let (url, asked) = server_with([response(201, "", r#"{"pool":"van-1"}"#)]);
+    let ended = run(&mut call(&url, "check van-1 orders=1"));
+    assert_eq!(ended.code, 2, "{}", ended.err);
+    assert_says(&ended.err, &["the answer names no reservation"]);
+    assert_says(&asked.recv().unwrap(), &[r#""hold_ttl_ms":20000"#]);
+}
+
+#[test]
 fn pools_are_made_listed_changed_and_searched() {
     let (server, dir) = served();
     let url = &server.url;
