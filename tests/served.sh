@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What the checks share that call the binary from outside: a server on a directory of its own, tokens for it, and packages of
-# Python. A check sources this file.
-set -euo pipefail
+# What the checks share that call the binary from outside: a server on a directory of its own, and tokens for it. A check
+# sources this file.
+# shellcheck source=tests/once.sh
+. "$(dirname "${BASH_SOURCE[0]}")/once.sh"
 
-cache=${XDG_CACHE_HOME:-${HOME:?is not set}/.cache}/headroom
 headroom=${CARGO_TARGET_DIR:-$HOME/.cache/headroom/target}/debug/headroom
 work=$(mktemp -d)
 server=
@@ -14,29 +14,7 @@ end() {
 }
 trap end EXIT
 
-die() {
-    printf '%s\n' "$@" >&2
-    exit 1
-}
-
 [ -x "$headroom" ] || die "there is no $headroom: cargo build"
-
-# Makes a directory once for each content of a file: `once NAME FILE COMMAND...` runs the command with the path of an empty
-# directory as its last argument, and sets `made` to the directory. What a run left that was cut off is removed.
-once() {
-    local name=$1 file=$2 new
-    shift 2
-    made=$cache/$name/$(sha256sum "$file" | cut -c 1-16)
-    [ ! -d "$made" ] || return 0
-    mkdir -p "$cache/$name"
-    rm -rf "$cache/$name"/fetching.*
-    new=$(mktemp -d "$cache/$name/fetching.XXXXXX")
-    "$@" "$new" || die "$name could not be fetched, see above"
-    mv -T "$new" "$made"
-}
-
-# An environment of Python with the packages of a list.
-packages() { python3 -m venv "$2" && "$2/bin/pip" --quiet install --requirement "$1"; }
 
 # Prints a new token: `token NAME ROLE,...`. A server that starts wants at least one of them to be there.
 token() { "$headroom" tokens new "$1" --roles "$2" --data-dir "$work/data"; }

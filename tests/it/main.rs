@@ -7,6 +7,7 @@ mod audit;
 mod bounded_memory;
 mod brokered;
 mod canary;
+mod chart;
 mod cli;
 mod clock;
 mod collector;

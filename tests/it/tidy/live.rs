@@ -70,5 +70,5 @@ fn a_rule_about_nothing_is_found() {
     for manifest in ["some-crate = \"1\"", "some_crate.workspace = true"] {
         assert_eq!(missing_crates(&rules, manifest), ["no manifest depends on gone"]);
     }
-    assert_eq!(missing_tops(&["Cargo.toml", "helm"], &files), ["there is no helm at the top"]);
+    assert_eq!(missing_tops(&["Cargo.toml", "gone"], &files), ["there is no gone at the top"]);
 }

@@ -1,0 +1,38 @@
+{{/* A container that runs one command with a configuration: (dict "context" $ "name" … "args" … "files" …), with
+"resources" when it needs more than a little. */}}
+{{- define "headroom.command" -}}
+{{- $root := .context -}}
+{{- $files := concat .files (compact (list $root.Values.trust)) -}}
+- name: {{ .name }}
+  image: {{ include "headroom.image" $root }}
+  imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+  args: {{ toJson .args }}
+  env:
+    - name: HEADROOM_CONFIG
+      value: /etc/headroom/headroom.toml
+    {{- if $root.Values.trust }}
+    - name: SSL_CERT_FILE
+      value: {{ include "headroom.path" $root.Values.trust }}
+    {{- end }}
+  securityContext:
+    {{- include "headroom.containerSecurity" $root | nindent 4 }}
+  resources:
+    {{- .resources | default (include "headroom.smallResources" $root | fromYaml) | toYaml | nindent 4 }}
+  volumeMounts:
+    - name: config
+      mountPath: /etc/headroom/headroom.toml
+      subPath: headroom.toml
+      readOnly: true
+    - name: data
+      mountPath: /var/lib/headroom
+    {{- with include "headroom.fileMounts" $files | trim }}{{- . | nindent 4 }}{{- end }}
+{{- end -}}
+
+{{- define "headroom.commandVolumes" -}}
+- name: config
+  configMap:
+    name: {{ .config }}
+- name: data
+  emptyDir: {}
+{{- with include "headroom.fileVolumes" (concat .files (compact (list .context.Values.trust))) | trim }}{{- . | nindent 0 }}{{- end }}
+{{- end -}}

@@ -1,0 +1,132 @@
+{{/* The pods of owners and of gateways: (dict "context" $ "component" "owner" "roles" "owner" "resources" …). */}}
+{{- define "headroom.pod" -}}
+{{- $root := .context -}}
+{{- $values := $root.Values -}}
+{{- $component := .component -}}
+{{- $files := concat (values $values.files) (compact (list $values.trust)) -}}
+metadata:
+  labels:
+    {{- include "headroom.labels" $root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+    {{- with $values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    # Other settings are other pods.
+    checksum/config: {{ include "headroom.serverSettings" $root | sha256sum }}
+    {{- with $values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "headroom.name" $root }}
+  automountServiceAccountToken: false
+  # Variables about every service of the namespace say nothing to this process.
+  enableServiceLinks: false
+  # The wait before SIGTERM, then the shutdown, which ends itself, and some seconds for its last log line.
+  terminationGracePeriodSeconds: {{ add $values.preStopSeconds (include "headroom.shutdownSeconds" $root) 4 }}
+  securityContext:
+    {{- include "headroom.podSecurity" $root | nindent 4 }}
+  {{- with $values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with $values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  topologySpreadConstraints:
+    {{- if $values.topologySpreadConstraints }}
+    {{- toYaml $values.topologySpreadConstraints | nindent 4 }}
+    {{- else }}
+    {{- range $key := list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+    - topologyKey: {{ $key }}
+      maxSkew: 1
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels:
+          {{- include "headroom.selector" $root | nindent 10 }}
+          app.kubernetes.io/component: {{ $component }}
+    {{- end }}
+    {{- end }}
+  containers:
+    - name: headroom
+      image: {{ include "headroom.image" $root }}
+      imagePullPolicy: {{ $values.image.pullPolicy }}
+      args: [serve]
+      env:
+        # Also for commands in this pod, such as `kubectl exec POD -- headroom config`.
+        - name: HEADROOM_CONFIG
+          value: /etc/headroom/headroom.toml
+        {{- with .roles }}
+        - name: HEADROOM_ROLES
+          value: {{ . }}
+        {{- end }}
+        {{- if $values.trust }}
+        - name: SSL_CERT_FILE
+          value: {{ include "headroom.path" $values.trust }}
+        {{- end }}
+      ports:
+        - name: {{ include "headroom.scheme" $root }}
+          containerPort: 8080
+      startupProbe:
+        httpGet:
+          {{- include "headroom.probe" (dict "context" $root "path" "/startupz") | nindent 10 }}
+        periodSeconds: 2
+        timeoutSeconds: 5
+        failureThreshold: {{ div (add $values.startupSeconds 1) 2 }}
+      readinessProbe:
+        httpGet:
+          {{- include "headroom.probe" (dict "context" $root "path" "/readyz") | nindent 10 }}
+        periodSeconds: 2
+        timeoutSeconds: 2
+        failureThreshold: 2
+      livenessProbe:
+        httpGet:
+          {{- include "headroom.probe" (dict "context" $root "path" "/livez") | nindent 10 }}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 3
+      lifecycle:
+        preStop:
+          sleep:
+            seconds: {{ $values.preStopSeconds }}
+      securityContext:
+        {{- include "headroom.containerSecurity" $root | nindent 8 }}
+      resources:
+        {{- toYaml .resources | nindent 8 }}
+      volumeMounts:
+        - name: config
+          mountPath: /etc/headroom/headroom.toml
+          subPath: headroom.toml
+          readOnly: true
+        - name: data
+          mountPath: /var/lib/headroom
+        {{- with include "headroom.fileMounts" $files | trim }}{{- . | nindent 8 }}{{- end }}
+  volumes:
+    - name: config
+      configMap:
+        name: {{ include "headroom.name" $root }}
+    {{- if not .hasClaim }}
+    - name: data
+      emptyDir:
+        sizeLimit: {{ $values.storage.size }}
+    {{- end }}
+    {{- with include "headroom.fileVolumes" $files | trim }}{{- . | nindent 4 }}{{- end }}
+{{- end -}}
+
+{{- define "headroom.probe" -}}
+path: {{ .path }}
+port: {{ include "headroom.scheme" .context }}
+scheme: {{ include "headroom.scheme" .context | upper }}
+{{- end -}}

@@ -1,0 +1,56 @@
+{{/* Settings as TOML. Helm reads whole numbers of a file as floats. */}}
+{{- define "headroom.toml" -}}
+{{- range $name, $value := . }}
+{{ $name }} = {{ if kindIs "string" $value }}{{ toJson $value }}{{ else if kindIs "bool" $value }}{{ $value }}{{ else }}{{ int64 $value }}{{ end }}
+{{- end }}
+{{- end -}}
+
+{{/* The settings that name these files. */}}
+{{- define "headroom.fileSettings" -}}
+{{- range $name, $file := . }}
+{{ $name }}: {{ include "headroom.path" $file | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The names under which pods of the cluster call the Service. */}}
+{{- define "headroom.hosts" -}}
+{{- $name := include "headroom.name" . -}}
+{{- $inside := printf "%s.%s" $name .Release.Namespace -}}
+{{- list $name $inside (printf "%s.svc" $inside) (printf "%s.svc.cluster.local" $inside) .Values.settings.hosts | compact | join "," -}}
+{{- end -}}
+
+{{/* All settings of a server. */}}
+{{- define "headroom.serverSettings" -}}
+{{- $own := dict "listen" "0.0.0.0:8080" "data_dir" "/var/lib/headroom" "hosts" (include "headroom.hosts" .) -}}
+{{- if .Values.files.tls_client_ca -}}
+{{/* The kubelet shows no certificate when it probes. */}}
+{{- $_ := set $own "tls_client_auth" "optional" -}}
+{{- end -}}
+{{- mergeOverwrite (deepCopy .Values.settings) (include "headroom.fileSettings" .Values.files | fromYaml) $own | toYaml -}}
+{{- end -}}
+
+{{- define "headroom.isOfCluster" -}}
+{{- if or (regexMatch "^(kafka|registry|topic)_" .) (has . (list "application" "environment" "partitions" "log_format" "log_level")) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The files that connect to the cluster and the registry, of the Job for topics. */}}
+{{- define "headroom.topicsFiles" -}}
+{{- $files := dict -}}
+{{- range $name, $file := merge (dict) .Values.topics.files .Values.files -}}
+{{- if include "headroom.isOfCluster" $name -}}
+{{- $_ := set $files $name $file -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $files -}}
+{{- end -}}
+
+{{/* The settings of that Job. */}}
+{{- define "headroom.topicsSettings" -}}
+{{- $settings := dict "data_dir" "/var/lib/headroom" -}}
+{{- range $name, $value := mergeOverwrite (deepCopy .Values.settings) .Values.topics.settings -}}
+{{- if include "headroom.isOfCluster" $name -}}
+{{- $_ := set $settings $name $value -}}
+{{- end -}}
+{{- end -}}
+{{- merge $settings (include "headroom.topicsFiles" . | fromYaml | include "headroom.fileSettings" | fromYaml) | toYaml -}}
+{{- end -}}

@@ -1,0 +1,289 @@
+//! What Helm makes of the chart, for every file of values in `helm/headroom/ci`: valid for three versions of Kubernetes, safe,
+//! and accepted by the binary. `HEADROOM_REWRITE_GOLDEN=1` writes the renderings in `tests/golden/chart` anew.
+
+use super::objects::{faults, name};
+use super::{chart, documents, read, value_files, values_file};
+use crate::process::{headroom, run};
+use headroom::limits::{LEAVE_MS, SHUTDOWN_MS};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The versions of Kubernetes that objects are validated for: the oldest that the chart allows, the one in which all that it
+/// uses is stable, and a newer one.
+const VERSIONS: [&str; 3] = ["1.30", "1.34", "1.37"];
+
+/// What the cluster of a rendering knows beside Kubernetes' own objects.
+const APIS: &str = "monitoring.coreos.com/v1,kafka.strimzi.io/v1";
+
+/// The files of values whose rendering is recorded.
+const RECORDED: &[&str] = &["certificates", "embedded", "gateways", "sasl", "strimzi"];
+
+/// Helm, and the Python that has the schemas of Kubernetes.
+fn tools() -> &'static (PathBuf, PathBuf) {
+    static TOOLS: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    TOOLS.get_or_init(|| {
+        let mut fetch = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chart/fetch"));
+        let output = fetch.stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success(), "tests/chart/fetch failed");
+        let said = String::from_utf8(output.stdout).unwrap();
+        let mut lines = said.lines().map(PathBuf::from);
+        (lines.next().unwrap().join("bin/helm"), lines.next().unwrap().join("bin/python"))
+    })
+}
+
+/// Runs Helm on the chart with a file of values: what it printed, or what it said against them.
+fn helm(command: &[&str], values: &Path) -> Result<String, String> {
+    let mut helm = Command::new(&tools().0);
+    helm.args(command).arg(chart()).arg("--values").arg(values).stdin(Stdio::null());
+    let ended = run(&mut helm);
+    if ended.code == 0 { Ok(ended.out) } else { Err(format!("{}{}", ended.out, ended.err)) }
+}
+
+fn template(values: &Path) -> Result<String, String> {
+    let command = ["template", "slots", "--namespace", "shop", "--kube-version", VERSIONS[0], "--api-versions", APIS];
+    helm(&command, values)
+}
+
+/// The text of every rendering, by the name of its file of values.
+fn renderings() -> &'static BTreeMap<String, String> {
+    static ALL: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let of = |name: &String| template(&values_file(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        value_files().keys().map(|name| (name.clone(), of(name))).collect()
+    })
+}
+
+fn objects(name: &str) -> Vec<Value> {
+    documents(&renderings()[name])
+}
+
+/// The object of a kind whose name ends so.
+#[track_caller]
+fn object(objects: &[Value], kind: &str, end: &str) -> Value {
+    let of_kind = objects.iter().filter(|object| object["kind"] == kind);
+    let mut found = of_kind.filter(|object| object["metadata"]["name"].as_str().unwrap().ends_with(end));
+    found.next().unwrap_or_else(|| panic!("there is no {kind} whose name ends with {end}")).clone()
+}
+
+#[test]
+fn the_chart_is_without_fault_for_every_file_of_values() {
+    for name in value_files().keys() {
+        let linted = helm(&["lint", "--strict", "--quiet", "--kube-version", VERSIONS[0]], &values_file(name));
+        // Only `template` can be told what else a cluster knows.
+        let needs_more = ["monitoring", "strimzi"].contains(&&**name);
+        assert!(linted.is_ok() || needs_more, "{name}: {linted:?}");
+    }
+}
+
+/// What is wrong with objects, each a pair of its name and itself, for any of the versions of Kubernetes.
+fn invalid(objects: &[Value]) -> Result<(), String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chart/validate.py");
+    let mut validate = Command::new(&tools().1);
+    validate.arg(script).args(VERSIONS).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = validate.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(json!(objects).to_string().as_bytes()).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    if ended.status.success() { Ok(()) } else { Err(said) }
+}
+
+#[test]
+fn every_object_is_valid_for_three_versions_of_kubernetes() {
+    let named = |file: &str, object: Value| json!([format!("{file}: {}", name(&object)), object]);
+    let of_file =
+        |(file, text): (&String, &String)| documents(text).into_iter().map(|object| named(file, object)).collect();
+    let all: Vec<Value> = renderings().iter().flat_map(|rendering| -> Vec<Value> { of_file(rendering) }).collect();
+    assert_eq!(invalid(&all), Ok(()));
+}
+
+#[test]
+fn an_object_that_is_not_valid_is_found() {
+    let mut set = object(&objects("plain"), "StatefulSet", "headroom");
+    set["spec"]["template"]["spec"]["containers"][0]["port"] = json!([]);
+    set["spec"]["replicas"] = json!("three");
+    let found = invalid(&[json!(["a set", set])]).unwrap_err();
+    for version in VERSIONS {
+        assert!(found.contains(&format!("a set: Kubernetes {version}: ")), "{found}");
+    }
+}
+
+#[test]
+fn every_object_is_safe_and_finds_its_pods() {
+    for file in renderings().keys() {
+        let found = faults(&objects(file));
+        assert!(found.is_empty(), "{file}:\n{}", found.join("\n"));
+    }
+}
+
+#[test]
+fn the_binary_accepts_every_configuration() {
+    for file in renderings().keys() {
+        for map in objects(file).iter().filter(|object| object["data"]["headroom.toml"].is_string()) {
+            let dir = tempfile::tempdir().unwrap();
+            let here = dir.path().to_str().unwrap();
+            let toml = map["data"]["headroom.toml"].as_str().unwrap().replace("/etc/headroom", here);
+            // The files that the settings name: those with a password are read at once.
+            for path in toml.split('"').filter(|word| word.starts_with(here)) {
+                fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
+                fs::write(path, "text").unwrap();
+            }
+            let path = dir.path().join("headroom.toml");
+            fs::write(&path, &toml).unwrap();
+            let ended = run(headroom(["config", "--config"]).arg(&path));
+            assert_eq!(ended.code, 0, "{file}: {}: {}\n{toml}", name(map), ended.err);
+        }
+    }
+}
+
+#[test]
+fn a_pod_is_killed_only_after_its_shutdown_has_ended_by_itself() {
+    for file in renderings().keys() {
+        let set = object(&objects(file), "StatefulSet", "headroom");
+        let pod = &set["spec"]["template"]["spec"];
+        let before = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+        let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+        assert!((grace - before) * 1_000 > LEAVE_MS + SHUTDOWN_MS, "{file}: {before} of {grace}");
+    }
+}
+
+#[test]
+fn each_role_has_its_pods_and_callers_come_to_those_that_take_calls() {
+    let split = objects("gateways");
+    for (kind, end, role) in [("StatefulSet", "headroom", "owner"), ("Deployment", "-gateway", "gateway")] {
+        let env = &object(&split, kind, end)["spec"]["template"]["spec"]["containers"][0]["env"];
+        assert!(env.as_array().unwrap().contains(&json!({ "name": "HEADROOM_ROLES", "value": role })), "{env}");
+    }
+    let component = |objects: &[Value]| {
+        let service = object(objects, "Service", "headroom");
+        service["spec"]["selector"]["app.kubernetes.io/component"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((component(&split), component(&objects("plain"))), ("gateway".to_owned(), "owner".to_owned()));
+}
+
+#[test]
+fn the_job_for_topics_has_a_user_of_its_own_and_knows_no_caller() {
+    let job = objects("sasl");
+    let map = object(&job, "ConfigMap", "-topics");
+    let toml = map["data"]["headroom.toml"].as_str().unwrap();
+    for part in
+        ["kafka_sasl_username = \"headroom-topics\"", "secret/headroom-kafka-topics/password", "partitions = 12"]
+    {
+        assert!(toml.contains(part), "{part} in {toml}");
+    }
+    let names: Vec<&str> = toml.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert!(
+        names.iter().all(|name| !["auth", "tokens_file", "tls_key", "hosts", "listen"].contains(name)),
+        "{names:?}"
+    );
+    let pod = object(&job, "Job", "-topics")["spec"]["template"]["spec"].to_string();
+    assert!(!pod.contains("headroom-tokens") && !pod.contains("headroom-tls"), "{pod}");
+}
+
+#[test]
+fn the_rules_are_those_of_the_file_and_lead_to_the_runbooks_of_this_release() {
+    let rules = object(&objects("monitoring"), "PrometheusRule", "headroom");
+    let file = read(&chart().join("rules/headroom.rules.yaml"));
+    assert!(file.contains("http://headroom:8080/docs/runbooks/"), "the rules have no runbooks");
+    let here = file.replace("http://headroom:8080", "https://slots-headroom.shop.svc:8080");
+    assert_eq!(rules["spec"], documents(&here)[0]);
+}
+
+#[test]
+fn the_dashboards_are_those_of_the_files() {
+    let map = object(&objects("monitoring"), "ConfigMap", "-dashboards");
+    let files = fs::read_dir(chart().join("dashboards")).unwrap().map(|entry| entry.unwrap().path());
+    let boards: BTreeMap<String, String> =
+        files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), read(&path))).collect();
+    assert_eq!(map["data"], json!(boards));
+    assert!(map.to_string().len() < 1 << 20, "a ConfigMap holds less than 1 MiB");
+}
+
+#[test]
+fn renderings_are_as_recorded() {
+    for file in RECORDED {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/chart/{file}.yaml"));
+        if std::env::var_os("HEADROOM_REWRITE_GOLDEN").is_some() {
+            fs::write(&path, &renderings()[*file]).unwrap();
+        }
+        let recorded = read(&path);
+        for (ours, theirs) in renderings()[*file].lines().zip(recorded.lines()) {
+            assert_eq!(ours, theirs, "{}", path.display());
+        }
+        assert_eq!(renderings()[*file].lines().count(), recorded.lines().count(), "{}", path.display());
+    }
+}
+
+/// Puts a value where a path of names leads; null takes away what is there.
+fn set(values: &mut Value, path: &str, value: Value) {
+    let mut names: Vec<&str> = path.split('.').collect();
+    let name = names.pop().unwrap();
+    let parent = names.into_iter().fold(values, |at, name| &mut at[name]);
+    match value {
+        Value::Null => drop(parent.as_object_mut().unwrap().remove(name)),
+        value => parent[name] = value,
+    }
+}
+
+/// Changes of a file of values, and the sentence that refuses them.
+const REFUSED: &[(&str, &[&str], &str)] = &[
+    ("plain", &["settings.auth=null"], "settings.auth is missing: the servers listen on the network"),
+    ("plain", &["settings.kafka_brokers=null"], "settings.kafka_brokers is missing: name the brokers"),
+    ("plain", &["embedded.enabled=true"], "embedded.enabled and settings.kafka_brokers exclude each other"),
+    ("embedded", &["replicas=2"], "embedded.enabled needs replicas: 1"),
+    ("embedded", &["gateways.enabled=true"], "gateways.enabled needs a log on a cluster"),
+    ("embedded", &["strimzi.enabled=true"], "strimzi.enabled needs a log on a cluster"),
+    ("plain", &["settings.auth=tokens"], "files.tokens_file is missing: settings.auth lists tokens"),
+    ("certificates", &["files.certificates_file=null"], "files.certificates_file is missing"),
+    ("certificates", &["files.tls_client_ca=null"], "files.tls_client_ca is missing"),
+    (
+        "certificates",
+        &["files.tls_key=null"],
+        "files.tls_key is missing: files.tls_certificate is of no use without it",
+    ),
+    ("certificates", &["settings.auth=none"], "files.tls_client_ca protects nothing"),
+    ("sasl", &["files.kafka_sasl_password_file=null"], "files.kafka_sasl_password_file is missing"),
+    ("sasl", &["topics.settings.kafka_sasl_username=null"], "the Job that makes topics has a user of its own"),
+    ("sasl", &["files.tls_certificate=null", "files.tls_key=null"], "test.files.token_file needs TLS"),
+    ("certificates", &["test.files.certificate_key=null"], "test.files.certificate_key is missing"),
+    ("plain", &["gateways.autoscaling.enabled=true"], "gateways.autoscaling.enabled needs gateways.enabled"),
+    ("gateways", &["gateways.autoscaling.minReplicas=20"], "minReplicas is more than gateways.autoscaling.maxReplicas"),
+    ("monitoring", &["monitoring.serviceMonitor.token=null"], "monitoring.serviceMonitor.token is missing"),
+    ("strimzi", &["settings.partitions=null"], "settings.partitions is missing: strimzi.enabled makes the topics"),
+    ("strimzi", &["strimzi.cluster="], "strimzi.cluster is missing"),
+    // The schema of values.
+    ("plain", &["setting.auth=none"], "setting"),
+    ("plain", &["settings.kafka_sasl_password=secret"], "kafka_sasl_password"),
+];
+
+#[test]
+fn values_that_cannot_work_are_refused_with_a_sentence() {
+    for (file, changes, sentence) in REFUSED {
+        let mut values = value_files().remove(*file).unwrap();
+        for change in *changes {
+            let (path, value) = change.split_once('=').unwrap();
+            set(&mut values, path, serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
+        }
+        let changed = tempfile::NamedTempFile::new().unwrap();
+        fs::write(changed.path(), values.to_string()).unwrap();
+        let refused = template(changed.path()).expect_err(&format!("{file}: {changes:?}"));
+        assert!(refused.contains(sentence), "{file}: {changes:?}: {refused}");
+    }
+}
+
+#[test]
+fn objects_of_operators_that_are_not_there_are_refused() {
+    for (file, sentence) in [
+        ("monitoring", "this cluster does not know monitoring.coreos.com/v1"),
+        ("strimzi", "this cluster does not know kafka.strimzi.io/v1"),
+    ] {
+        let refused = helm(&["template", "slots", "--kube-version", VERSIONS[0]], &values_file(file)).unwrap_err();
+        assert!(refused.contains(sentence), "{refused}");
+    }
+    let old = helm(&["template", "slots", "--kube-version", "1.29"], &values_file("plain")).unwrap_err();
+    assert!(old.contains("kubeVersion"), "{old}");
+}
