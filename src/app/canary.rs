@@ -2,6 +2,7 @@
 
 use super::looks;
 use crate::config::Config;
+use crate::gateway::Gateway;
 use crate::service::Service;
 use crate::service::canary::Canary;
 use crate::telemetry::Metrics;
@@ -25,32 +26,37 @@ impl Canaries {
     }
 
     /// Starts them. Each ends by itself when the process is about to take no more calls.
-    pub(super) fn start(self, service: &Arc<Service>, metrics: &Arc<Metrics>) -> Vec<JoinHandle<()>> {
+    pub(super) fn start(
+        self,
+        gateway: &Arc<Gateway>,
+        service: &Arc<Service>,
+        metrics: &Arc<Metrics>,
+    ) -> Vec<JoinHandle<()>> {
         let Some(interval_ms) = self.interval_ms else { return Vec::new() };
         let start = |partition| {
-            let (service, metrics) = (Arc::clone(service), Arc::clone(metrics));
-            let Some(canary) = Canary::new(Arc::clone(&service), Arc::clone(&self.tracing), partition) else {
+            let Some(canary) = Canary::new(Arc::clone(service), Arc::clone(&self.tracing), partition) else {
                 tracing::error!(partition, "the canary has no pool on this partition: this is a bug");
                 return None;
             };
-            Some(tokio::spawn(keep(canary, partition, interval_ms, service, metrics)))
+            Some(tokio::spawn(keep((partition, canary), interval_ms, Arc::clone(gateway), Arc::clone(metrics))))
         };
         (0..service.partition_count()).filter_map(start).collect()
     }
 }
 
-async fn keep(canary: Canary, partition: u32, interval_ms: u64, service: Arc<Service>, metrics: Arc<Metrics>) {
+async fn keep((partition, canary): (u32, Canary), interval_ms: u64, gateway: Arc<Gateway>, metrics: Arc<Metrics>) {
     let _watched = threads::watch("canary");
-    metrics.canary().begins(partition);
+    let now_s = || gateway.clock().wall().0 / 1_000_000;
+    metrics.canary().begins(partition, now_s());
     let mut ticks = looks::every(interval_ms);
     loop {
         ticks.tick().await;
         let ended = canary.round().await;
-        if service.is_leaving() {
+        if gateway.is_leaving() {
             return;
         }
         match ended {
-            Ok(took_us) => metrics.canary().passed(partition, took_us),
+            Ok(took_us) => metrics.canary().passed(partition, now_s(), took_us),
             Err(refusal) => {
                 let reason = refusal.shed().map_or(refusal.code().meaning().name, |shed| shed.code());
                 metrics.canary().failed(partition, reason);

@@ -220,7 +220,7 @@ impl App {
         let certificates = tls.map(|tls| tokio::spawn(tls::watch(tls, Arc::clone(&gateway), Arc::clone(&metrics))));
         let locals = tokio::spawn(local_files.written());
         let [files, keys] = access::keep(&access);
-        let canaries = canaries.start(&service, &metrics);
+        let canaries = canaries.start(&gateway, &service, &metrics);
         let on_shutdown = async {
             shutdown.await;
             shutting_down.begin();

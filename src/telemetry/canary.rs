@@ -1,18 +1,16 @@
 //! Metrics of the canary.
 
-use super::register::{as_seconds, counters, gauges, seconds};
+use super::register::{as_gauge, as_seconds, counters, gauges, seconds};
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 
-/// Result of a round: its unit was reserved and released.
+/// Outcome of a round that passed: its unit was reserved and released.
 const PASSED: &str = "ok";
-/// Result of a round: one of its calls was refused.
-const FAILED: &str = "failed";
 
 /// What came of the rounds of the canary.
 pub struct CanaryMetrics {
     up: IntGaugeVec,
-    rounds: IntCounterVec,
-    failures: IntCounterVec,
+    last_success: IntGaugeVec,
+    calls: IntCounterVec,
     seconds: HistogramVec,
 }
 
@@ -25,39 +23,40 @@ impl CanaryMetrics {
                 "1 when the last round of the canary on the partition passed, 0 when it failed.",
                 &["partition"],
             ),
-            rounds: counters(
+            last_success: gauges(
                 r,
-                "headroom_canary_rounds_total",
-                "Rounds of the canary, each a Reserve and a Release, by their result.",
-                &["partition", "result"],
+                "headroom_canary_last_success_timestamp_seconds",
+                "When a round of the canary passed last, in seconds since 1970; before that, when the canary began.",
+                &["partition"],
             ),
-            failures: counters(
+            calls: counters(
                 r,
-                "headroom_canary_failures_total",
-                "Rounds of the canary that failed, by the reason or the code of the refusal.",
-                &["partition", "reason"],
+                "headroom_canary_calls_total",
+                "Rounds of the canary, each a Reserve and a Release: ok, or why one of them was refused.",
+                &["partition", "outcome"],
             ),
             seconds: seconds(
                 r,
-                "headroom_canary_reserve_seconds",
+                "headroom_canary_seconds",
                 "How long a Reserve of the canary took until it was accepted.",
                 &["partition"],
             ),
         }
     }
 
-    /// The canary of this partition begins: its counters are there before its first round ends.
-    pub fn begins(&self, partition: u32) {
-        let partition = partition.to_string();
-        for result in [PASSED, FAILED] {
-            self.rounds.with_label_values(&[&*partition, result]);
-        }
+    /// The canary of this partition begins, at this time in seconds since 1970.
+    pub fn begins(&self, partition: u32, at_s: u64) {
+        let partition = &*partition.to_string();
+        self.calls.with_label_values(&[partition, PASSED]);
+        self.last_success.with_label_values(&[partition]).set(as_gauge(at_s));
     }
 
-    /// A round passed, and its Reserve took this long.
-    pub fn passed(&self, partition: u32, reserve_us: u64) {
+    /// A round passed at this time in seconds since 1970, and its Reserve took so many microseconds.
+    pub fn passed(&self, partition: u32, at_s: u64, reserve_us: u64) {
         let was_up = self.ends(partition, PASSED);
-        self.seconds.with_label_values(&[&*partition.to_string()]).observe(as_seconds(reserve_us));
+        let label = &*partition.to_string();
+        self.last_success.with_label_values(&[label]).set(as_gauge(at_s));
+        self.seconds.with_label_values(&[label]).observe(as_seconds(reserve_us));
         if !was_up {
             tracing::info!(partition, "the canary passes on the partition");
         }
@@ -65,20 +64,18 @@ impl CanaryMetrics {
 
     /// A round failed for this reason.
     pub fn failed(&self, partition: u32, reason: &str) {
-        let was_up = self.ends(partition, FAILED);
-        self.failures.with_label_values(&[&*partition.to_string(), reason]).inc();
-        if was_up {
+        if self.ends(partition, reason) {
             tracing::warn!(partition, reason, "the canary fails on the partition: calls on it are not decided in time");
         }
     }
 
     /// Counts a round, and answers whether the one before it passed.
-    fn ends(&self, partition: u32, result: &str) -> bool {
-        let partition = partition.to_string();
-        self.rounds.with_label_values(&[&*partition, result]).inc();
-        let up = self.up.with_label_values(&[&*partition]);
+    fn ends(&self, partition: u32, outcome: &str) -> bool {
+        let partition = &*partition.to_string();
+        self.calls.with_label_values(&[partition, outcome]).inc();
+        let up = self.up.with_label_values(&[partition]);
         let was_up = up.get() == 1;
-        up.set(i64::from(result == PASSED));
+        up.set(i64::from(outcome == PASSED));
         was_up
     }
 }

@@ -6,6 +6,7 @@ use crate::server::{Server, runtime};
 use crate::wait::until;
 use headroom::access::{Principal, Roles};
 use headroom::domain::ids::INTERNAL_POOL_PREFIX;
+use headroom::limits::DEADLINE_MAX_MS;
 use headroom::service::CallContext;
 use headroom::service::canary::Canary;
 use headroom::service::watch::{Steps, Update, WatchFilter};
@@ -19,6 +20,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 const PARTITIONS: u32 = 3;
+/// Most rounds until one passes.
+const ROUNDS_MAX: u32 = 50;
 
 /// A server whose canary makes its rounds as often as it may.
 fn serve(dir: &Path) -> Command {
@@ -55,9 +58,9 @@ fn the_canary_passes_on_every_partition_and_no_caller_sees_it() {
     let url = &served.url;
     until("two rounds have passed on every partition", || {
         (0..PARTITIONS).all(|partition| {
-            let rounds = samples(url, "headroom_canary_rounds_total", partition);
+            let rounds = samples(url, "headroom_canary_calls_total", partition);
             is_up(url, partition) == Some(true)
-                && rounds.iter().any(|(by, n)| by.contains("result=\"ok\"") && *n >= 2.0)
+                && rounds.iter().any(|(by, n)| by.contains("outcome=\"ok\"") && *n >= 2.0)
         })
     });
     let (_, listed) = send("POST", &format!("{url}/v1/availability"), &json!({}));
@@ -89,6 +92,16 @@ fn the_canary_passes_on_every_partition_and_no_caller_sees_it() {
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }
 
+/// One round that passes. On a busy machine its calls may come too late.
+async fn pass(canary: &Canary) {
+    for _ in 0..ROUNDS_MAX {
+        if canary.round().await.is_ok() {
+            return;
+        }
+    }
+    panic!("no round of {ROUNDS_MAX} passed");
+}
+
 async fn next(steps: &mut Steps) -> Update {
     poll_fn(|context| steps.poll_next(context)).await.unwrap().unwrap().update
 }
@@ -99,14 +112,14 @@ fn a_watch_of_everything_tells_nothing_of_the_canary() {
     let tracing = Arc::new(Tracing::off(|| 7));
     let canary = Canary::new(Arc::clone(&server.service), Arc::clone(&tracing), 0).unwrap();
     runtime().block_on(async {
-        canary.round().await.unwrap();
+        pass(&canary).await;
         let mut steps = server.service.watch_pools(WatchFilter::default(), None).await.unwrap();
         let first = next(&mut steps).await;
         assert!(matches!(&first, Update::Snapshot { pools, is_last: true } if pools.is_empty()), "{first:?}");
-        canary.round().await.unwrap();
+        pass(&canary).await;
         let principal = Arc::new(Principal { name: None, roles: Roles::NONE });
         let (arrived, trace) = (server.service.now(), tracing.enter(None));
-        let context = CallContext { key: None, principal, timeout_ms: None, arrived, trace };
+        let context = CallContext { key: None, principal, timeout_ms: Some(DEADLINE_MAX_MS), arrived, trace };
         let spec = open_pool(amounts(&[("orders", 1)]));
         server.service.define_pool(pool_id("p"), spec, None, context).await.unwrap();
         let Update::Changes(changes) = next(&mut steps).await else { panic!("the snapshot was over") };
@@ -121,7 +134,7 @@ fn without_the_setting_there_is_no_canary() {
     let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
     let served = Served::start(serve.arg(dir.path()));
     assert_eq!(is_up(&served.url, 0), None);
-    assert_eq!(samples(&served.url, "headroom_canary_rounds_total", 0), []);
+    assert_eq!(samples(&served.url, "headroom_canary_calls_total", 0), []);
 }
 
 /// The story: an owner hangs, and at night nobody calls. Nobody would know before the first customer of the morning.
@@ -136,6 +149,8 @@ fn a_partition_whose_owner_hangs_shows_and_the_others_pass() {
     until("it shows", || is_up(&served.url, 0) == Some(false));
     println!("an owner that hangs shows {:?} after the start", started.elapsed());
     until("the others pass", || (1..PARTITIONS).all(|partition| is_up(&served.url, partition) == Some(true)));
-    let failures = samples(&served.url, "headroom_canary_failures_total", 0);
-    assert!(!failures.is_empty() && failures.iter().all(|(by, _)| by.contains("reason=")), "{failures:?}");
+    let calls = samples(&served.url, "headroom_canary_calls_total", 0);
+    assert!(calls.iter().all(|(by, count)| by.contains("outcome=\"ok\"") == (*count == 0.0)), "{calls:?}");
+    let last = |partition| samples(&served.url, "headroom_canary_last_success_timestamp_seconds", partition)[0].1;
+    until("only the others succeed", || last(0) < last(1) && last(0) < last(2));
 }

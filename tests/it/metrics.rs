@@ -98,8 +98,8 @@ fn rendered() -> String {
         bytes: 300,
     });
     metrics.connected();
-    metrics.canary().begins(0);
-    metrics.canary().passed(0, 4_000);
+    metrics.canary().begins(0, 1);
+    metrics.canary().passed(0, 2, 4_000);
     metrics.canary().failed(0, "timeout");
     metrics.shed(Shed::Wait);
     metrics.breach(&Breach { law: Law::Chain, partition: 0, seq: 4, detail: "a gap".to_owned() });

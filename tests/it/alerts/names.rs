@@ -8,9 +8,8 @@ use std::fs;
 
 /// Labels that Prometheus adds to what it scrapes.
 const OF_PROMETHEUS: &[&str] = &["namespace", "job", "instance", "le"];
-/// How the names begin of what is agreed and not exported yet: canary calls, and what partitions tell of themselves.
+/// How the names begin of what is agreed and not exported yet: what partitions tell of themselves.
 const LATER: &[&str] = &[
-    "headroom_canary_",
     "headroom_checkpoint_missing_events",
     "headroom_checkpoint_timestamp_seconds",
     "headroom_data_filesystem_",

@@ -97,7 +97,6 @@ pub const KAFKA: &str = "Only a log on Kafka has it.";
 const OWNERS: &str = "It takes an owner that follows on another.";
 const TLS: &str = "Only a server with TLS has it.";
 const AUTH: &str = "Only a server with auth has it.";
-const CANARY: &str = "It comes with the canary.";
 
 /// Every dashboard, in the order in which a reader needs them.
 pub const ALL: &[Dashboard] = &[
@@ -130,12 +129,12 @@ const PROMISES: &[Panel] = &[
         Show::Lines, Unit::Count, &[("partition {{partition}}", "max by (partition) (headroom_pools_over_committed{@partition})")]),
     panel("Canary: last success", "Seconds since a canary call on the partition has succeeded, through any process.",
         Show::Lines, Unit::Seconds, &[("partition {{partition}}", "time() - max by (partition) (headroom_canary_last_success_timestamp_seconds{@partition})")])
-        .bad_from(60.0).only(CANARY),
+        .bad_from(60.0),
     panel("Canary: calls", "Canary calls by what became of them.",
-        Show::Stack, Unit::PerSecond, &[("{{outcome}}", "sum by (outcome) (rate(headroom_canary_calls_total{@partition}[$__rate_interval]))")]).only(CANARY),
+        Show::Stack, Unit::PerSecond, &[("{{outcome}}", "sum by (outcome) (rate(headroom_canary_calls_total{@partition}[$__rate_interval]))")]),
     panel("Canary: time", "How long 99 of 100 canary calls took at most.",
         Show::Lines, Unit::Seconds, &[("partition {{partition}}", "histogram_quantile(0.99, sum by (partition, le) (rate(headroom_canary_seconds_bucket{@partition}[$__rate_interval])))")])
-        .bad_from(0.1).only(CANARY),
+        .bad_from(0.1),
 ];
 
 #[rustfmt::skip]
