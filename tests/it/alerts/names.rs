@@ -22,10 +22,9 @@ const LATER: &[&str] = &[
     "headroom_partition_outage_seconds",
     "headroom_partition_silence_seconds",
     "headroom_read_staleness_seconds",
-    "headroom_stage_seconds",
 ];
 /// The labels that only those have.
-const LATER_LABELS: &[&str] = &["outcome", "sign", "stage"];
+const LATER_LABELS: &[&str] = &["sign"];
 
 /// Every query of every rule and panel, with the name of its rule or panel.
 pub fn queries() -> Vec<(String, String)> {
