@@ -3,7 +3,8 @@
 
 use super::objects::{faults, name};
 use super::{chart, documents, read, value_files, values_file};
-use crate::process::{headroom, run};
+use crate::process::{Served, agent, headroom, run};
+use headroom::config::{Group, Setting};
 use headroom::limits::{LEAVE_MS, SHUTDOWN_MS};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -138,6 +139,45 @@ fn the_binary_accepts_every_configuration() {
             assert_eq!(ended.code, 0, "{file}: {}: {}\n{toml}", name(map), ended.err);
         }
     }
+}
+
+/// The strings of an array.
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_server_answers_the_probes_and_does_what_helm_test_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut serve = headroom(["--listen", "127.0.0.1:0", "--partitions", "1", "--data-dir"]);
+    let server = Served::start(serve.arg(dir.path()));
+    let release = objects("embedded-small");
+    let container = &object(&release, "StatefulSet", "headroom")["spec"]["template"]["spec"]["containers"][0];
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        let path = container[probe]["httpGet"]["path"].as_str().unwrap();
+        let status = agent().get(format!("{}{path}", server.url)).call().unwrap().status();
+        assert_eq!(status, 200, "{path}");
+    }
+    let pod = &object(&release, "Pod", "-test-calls")["spec"];
+    for container in [&pod["initContainers"][0], &pod["containers"][0]] {
+        let mut args = strings(&container["args"]);
+        let url = args.iter().position(|arg| arg == "--url").unwrap();
+        args[url + 1].clone_from(&server.url);
+        let ended = run(headroom([]).args(&args));
+        assert_eq!(ended.code, 0, "{args:?}: {}", ended.err);
+    }
+}
+
+#[test]
+fn every_topic_of_the_binary_is_made_by_strimzi_under_its_usual_name() {
+    let release = objects("strimzi");
+    let made = release.iter().filter(|object| object["kind"] == "KafkaTopic");
+    let mut names: Vec<&str> = made.map(|topic| topic["spec"]["topicName"].as_str().unwrap()).collect();
+    let topics = Setting::ALL.iter().filter(|setting| setting.group() == Group::Topics);
+    let mut usual: Vec<String> = topics.map(|setting| setting.default().unwrap()).collect();
+    names.sort_unstable();
+    usual.sort_unstable();
+    assert_eq!(names, usual);
 }
 
 #[test]

@@ -121,11 +121,11 @@ fn a_reservation_is_held_confirmed_amended_and_given_back() {
 #[test]
 fn a_check_reserves_and_gives_back() {
     let (server, _dir) = served();
-    let told = done(&server.url, "check van-1 orders=2 crates=30");
+    let told = done(&server.url, "check van-1 orders=2 crates=30 --timeout-ms 5000");
     assert_says(&told, &["held until 20", " released (partition 0, event "]);
     // All units are there again, so it can be repeated at once.
     done(&server.url, "check van-1 orders=2 crates=30 --timeout-ms 5000");
-    let ended = run(&mut call(&server.url, "check van-1 orders=3"));
+    let ended = run(&mut call(&server.url, "check van-1 orders=3 --timeout-ms 5000"));
     assert_eq!(ended.code, 1, "{}", ended.err);
     assert_says(&ended.err, &["over_limit: "]);
     let (url, asked) = server_with([response(201, "", r#"{"pool":"van-1"}"#)]);
