@@ -279,6 +279,9 @@ pub const TOKEN_LIFE_MAX_DAYS: u64 = 3_650;
 pub const CERTIFICATES_MAX: usize = 10_000;
 /// Most bytes of a file of tokens, certificates or keys.
 pub const ACCESS_FILE_BYTES_MAX: u64 = 8 << 20;
+/// Interval at which the disk of the data directory is looked at for metrics, in milliseconds: shorter than the time
+/// between two scrapes, which is 15 s or more as a rule.
+pub const DISK_LOOK_MS: u64 = 5_000;
 /// Interval at which these files are checked for changes, in milliseconds. A revoked token may be used so long.
 pub const ACCESS_LOOK_MS: u64 = 500;
 /// Most that the clock of an issuer of JWTs may differ from ours, in seconds.

@@ -199,7 +199,8 @@ impl Threads {
         }
         {
             let (notes, replica, ending) = (log.owner_notes()?, Arc::clone(replica), Arc::clone(&ending));
-            others.push(spawn("beats", move || read_notes(&*notes, &replica, &ending))?);
+            let context = Arc::clone(context);
+            others.push(spawn("beats", move || read_notes(&*notes, &context, &replica, &ending))?);
         }
         let (membership, changes) = if roles.owner {
             let [warming, owning] = [replica; 2].map(Arc::clone);
@@ -306,14 +307,14 @@ fn probe_ends<L: ClusterLog>(
 }
 
 /// Keeps up to date whether partitions have owners.
-fn read_notes(notes: &dyn OwnerNotes, replica: &Replica, ending: &AtomicBool) {
+fn read_notes(notes: &dyn OwnerNotes, context: &OwnerContext, replica: &Replica, ending: &AtomicBool) {
     while !ending.load(Relaxed) {
         let numbers = notes.beats().unwrap_or_else(|error| {
             tracing::debug!(%error, "the notes of owners cannot be read: it is not known which partitions have owners");
             BTreeMap::new()
         });
         for (partition, handle) in (0..).zip(replica.partitions()) {
-            handle.liveness().set_owner_note(numbers.get(&partition).copied().flatten());
+            handle.liveness().set_owner_note(numbers.get(&partition).copied().flatten(), context.clock.now());
         }
         pause_unless(NOTES_EVERY, || ending.load(Relaxed));
     }

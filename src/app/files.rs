@@ -1,4 +1,4 @@
-//! The files of the process: the limit of open files, and the permissions on files of the data directory.
+//! The files of the process: the limit of open files, the permissions on files of the data directory, and its disk.
 //!
 //! The limit of open files is raised to what the limits of the service need. Where the system does not allow that,
 //! fewer connections are served, and a log line says so at the start.
@@ -9,14 +9,18 @@ use crate::limits::{
     FILES_OF_PARTITION, FILES_OF_PROCESS, HTTP_CONNECTIONS_ENDING_MAX, HTTP_CONNECTIONS_KEPT, HTTP_CONNECTIONS_MAX,
     HTTP_CONNECTIONS_MIN, PARTITIONS_MAX,
 };
+use crate::telemetry::Disk;
+use rustix::fs::statvfs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+/// The file of the embedded log.
+const LOG_FILE: &str = "log.redb";
 /// The files of a data directory that an earlier version may have made readable for everybody. New files are made
 /// private.
-const OURS: [&str; 7] = ["log.redb", "checkpoint", "witness", "registry.ids", "cluster.id", ADDRESS_FILE, TOKEN_FILE];
+const OURS: [&str; 7] = [LOG_FILE, "checkpoint", "witness", "registry.ids", "cluster.id", ADDRESS_FILE, TOKEN_FILE];
 /// The bits of a file's mode that are about its own user.
 const OWN_USER: u32 = 0o700;
 
@@ -32,6 +36,15 @@ pub(super) fn close(dir: &Path) {
             tracing::warn!(%error, path = %path.display(), "other users may read this file: cannot change its mode");
         }
     }
+}
+
+/// What the disk of this directory has; `None` when the system does not say it.
+pub(super) fn disk(dir: &Path) -> Option<Disk> {
+    let seen = statvfs(dir).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(seen.f_frsize);
+    let log_file = std::fs::metadata(dir.join(LOG_FILE));
+    let log_file_bytes = log_file.ok().map(|file| file.len());
+    Some(Disk { log_file_bytes, avail_bytes: bytes(seen.f_bavail), size_bytes: bytes(seen.f_blocks) })
 }
 
 /// Raises the limit, as far as the system allows, to what the highest number of partitions needs.

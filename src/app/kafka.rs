@@ -33,8 +33,9 @@ pub(super) fn start(
     let (store, flushing) = keep(config, kafka, &log)?;
     let paces = log.paces();
     metrics.watch_turns(partitions, move |partition| {
-        let crate::log::kafka::Pace { waited, slow_commits, pause_us, held_back, .. } = paces.of(partition);
-        Pace { waited, slow_commits, pause_us, held_back }
+        let pace = paces.of(partition);
+        let crate::log::kafka::Pace { waited, slow_commits, pause_us, held_back, letter_failures, .. } = pace;
+        Pace { waited, slow_commits, pause_us, held_back, letter_failures }
     });
     let opened = Opened { log: Arc::new(log), store, flushing, hold };
     cluster::start(config, kafka.roles, opened, clock, (metrics, tracing))

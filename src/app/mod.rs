@@ -4,6 +4,7 @@ mod access;
 mod canary;
 mod clock;
 mod cluster;
+mod disk;
 mod embedded;
 mod files;
 mod hold;
@@ -219,6 +220,7 @@ impl App {
         });
         let certificates = tls.map(|tls| tokio::spawn(tls::watch(tls, Arc::clone(&gateway), Arc::clone(&metrics))));
         let locals = tokio::spawn(local_files.written());
+        let disk = tokio::spawn(disk::watch(data_dir.clone(), Arc::clone(&metrics)));
         let [files, keys] = access::keep(&access);
         let canaries = canaries.start(&gateway, &service, &metrics);
         let on_shutdown = async {
@@ -242,7 +244,7 @@ impl App {
         });
         let ended = ended.await.unwrap_or(false);
         for task in
-            [deadlines, watching, readiness, locals, files, keys].into_iter().chain(certificates).chain(canaries)
+            [deadlines, watching, readiness, locals, disk, files, keys].into_iter().chain(certificates).chain(canaries)
         {
             task.abort();
             // The gateway keeps the log open until it is dropped.

@@ -4,10 +4,10 @@ use super::draw;
 use crate::domain::ChainedEvent;
 use crate::limits::CLOCK_AHEAD_MAX_MS;
 use crate::log::{ClaimError, CommittedTail, PartitionLog, ReplyChannel};
-use crate::owner::Partition;
 use crate::owner::checkpointer::Checkpointer;
 use crate::owner::recover::Recovery;
 use crate::owner::shell::{End, Shell};
+use crate::owner::{OwnerEnd, Partition, Report};
 use crate::replica::{PartitionHandle, PartitionStatus, StatusKind};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -48,6 +48,21 @@ pub(super) enum Served {
     Ended(End),
 }
 
+impl Served {
+    fn how(&self) -> OwnerEnd {
+        match self {
+            Served::NotClaimed(ClaimError::Breach(_)) | Served::Ended(End::Breach(_) | End::Forked(_)) => {
+                OwnerEnd::Breach
+            }
+            Served::NotClaimed(ClaimError::Log(_)) => OwnerEnd::NotClaimed,
+            Served::Ended(End::Closed) => OwnerEnd::Stopped,
+            Served::Ended(End::Fenced) => OwnerEnd::Fenced,
+            Served::Ended(End::Unknown(_)) => OwnerEnd::Unknown,
+            Served::Ended(End::WrongClock(_)) => OwnerEnd::Clock,
+        }
+    }
+}
+
 impl OwnerContext {
     pub(super) fn recovery(&self) -> Recovery<'_> {
         Recovery {
@@ -66,6 +81,17 @@ impl OwnerContext {
     /// # Panics
     /// When the committed events do not follow on the earlier ones: the state of this process is wrong.
     pub(super) fn serve<L: PartitionLog>(
+        &self,
+        log: &L,
+        handle: &Arc<PartitionHandle>,
+        is_of_checkpoint: bool,
+    ) -> Served {
+        let served = self.claim_and_serve(log, handle, is_of_checkpoint);
+        self.metrics.ended(handle.id(), served.how());
+        served
+    }
+
+    fn claim_and_serve<L: PartitionLog>(
         &self,
         log: &L,
         handle: &Arc<PartitionHandle>,

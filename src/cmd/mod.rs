@@ -11,6 +11,7 @@ mod config;
 mod dead_letters;
 mod demo;
 mod log;
+mod metrics;
 mod rebuild;
 mod schemas;
 mod serve;
@@ -87,6 +88,12 @@ enum Command {
     Rebuild(Flags<AnyLog>),
     /// Print the settings in force, and where each comes from
     Config(Flags<Every>),
+    /// Print what each metric is that a server may export
+    Metrics {
+        /// Print an array of JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// List, show, retry and discard commands that could not be decided
     ///
     /// Such a command cannot be read, or was sent to the wrong partition. An event refuses it, and the command is kept as
@@ -239,6 +246,7 @@ impl Command {
             | Command::Cat { .. }
             | Command::Config(_)
             | Command::Support { .. }
+            | Command::Metrics { .. }
             | Command::Client(_)
             | Command::Clock(_) => None,
         }
@@ -270,7 +278,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Tokens(action) => action.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
-        Command::Demo(_) | Command::Client(_) => demo::settings(None)?,
+        Command::Demo(_) | Command::Client(_) | Command::Metrics { .. } => demo::settings(None)?,
     };
     // The log holds who ordered what: files are readable by this user only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
@@ -294,6 +302,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Schemas(action) => schemas::run(&config, &action, out),
         Command::Support { out: file, .. } => support::run(&config, &file, out),
         Command::Config(_) => config::run(&config, out),
+        Command::Metrics { json } => metrics::run(json, out),
     };
     if let Some(act) = &act {
         log_act(act, &ended);

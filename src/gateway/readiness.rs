@@ -43,6 +43,17 @@ pub struct Outage {
     pub decides: bool,
 }
 
+/// For how long signs of life of a partition are missing, in microseconds. 0 where a sign is there, or none is expected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Silence {
+    /// Commands wait, and none is decided.
+    pub decisions_us: u64,
+    /// The partition's log was asked, and does not answer.
+    pub log_us: u64,
+    /// No process shows that it owns the partition.
+    pub owner_us: u64,
+}
+
 /// What is worth a line in the log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct News {
@@ -71,6 +82,11 @@ impl Stall {
         }
         self.progress = progress;
         self.since.filter(|since| now.ms_since(*since) >= limit_ms)
+    }
+
+    /// For how many microseconds there has been no progress; 0 when nothing is waited for.
+    fn age_us(self, now: Micros) -> u64 {
+        self.since.map_or(0, |since| now.0.saturating_sub(since.0))
     }
 }
 
@@ -130,6 +146,16 @@ impl Readiness {
             }
         }
         (outages, news)
+    }
+
+    /// For how long signs of life are missing at `now`, as the last look has seen them.
+    pub fn silences(&self, now: Micros) -> BTreeMap<u32, Silence> {
+        let silence = |kept: &Partition| Silence {
+            decisions_us: kept.decisions.age_us(now),
+            log_us: kept.log.age_us(now),
+            owner_us: kept.owner.age_us(now),
+        };
+        self.partitions.iter().map(|(partition, kept)| (*partition, silence(kept))).collect()
     }
 }
 
@@ -284,5 +310,25 @@ mod tests {
         readiness.look(BTreeMap::from([(9, waiting(1))]), at(0));
         readiness.look(BTreeMap::new(), at(1));
         assert!(readiness.look(BTreeMap::from([(9, waiting(1))]), at(STALLED_MS)).0.is_empty());
+    }
+
+    #[test]
+    fn silence_is_counted_from_the_last_sign_of_life() {
+        let mut readiness = Readiness::default();
+        let mut look = |seen: Seen, ms: u64| {
+            let now = BEGAN.plus_ms(ms);
+            readiness.look([(0, seen)].into(), now);
+            let Silence { decisions_us, log_us, owner_us } = readiness.silences(now)[&0];
+            [decisions_us, log_us, owner_us].map(|us| us / 1_000)
+        };
+        assert_eq!(look(waiting(7), 0), [0; 3]);
+        assert_eq!(look(waiting(7), 400), [400, 0, 0]);
+        assert_eq!(look(waiting(8), 500), [0; 3], "one was decided");
+        let asked = || Seen { log: LogContact { is_asked: true, answers: 3 }, ..well() };
+        assert_eq!([look(asked(), 600), look(asked(), 900)], [[0; 3], [0, 300, 0]]);
+        assert_eq!(look(owned(1), 1_000), [0; 3]);
+        assert_eq!(look(owned(1), 1_200), [0, 0, 200]);
+        assert_eq!(look(owned(2), 1_300), [0; 3]);
+        assert_eq!(look(well(), 9_000), [0; 3], "nothing is expected");
     }
 }

@@ -24,7 +24,7 @@ pub use cluster::{ClusterLog, EndOffsets};
 pub use commands::{AppendError, CommandProducer, CommandSink, CommandTail, NewCommand, OF_ANOTHER_LOG, StoredCommand};
 pub use error::{ClaimError, LogError, LogErrorKind};
 pub use events::{CommittedTail, EventStream, StoredEvent, Streamed};
-pub use manifest::Manifest;
+pub use manifest::{FEATURE_LEVEL, Manifest};
 pub use membership::{
     ClusterDistance, Company, Fitness, JoinedGroup, Membership, MembershipChange, OwnedPosition, OwnerNotes,
 };

@@ -341,6 +341,7 @@ impl EndOffsetProbe {
             let Some(LogEnd { end, written }) = ends(handle.id()) else { continue };
             handle.liveness().log_answered();
             let mut probe = probe.lock();
+            handle.set_lag(probe.read.map(|read| u64::try_from(end.saturating_sub(read)).unwrap_or_default()));
             match probe.read {
                 _ if is_owned && written == Some(end) => handle.was_current_at(asked),
                 Some(read) if read >= end => handle.was_current_at(asked),

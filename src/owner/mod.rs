@@ -17,4 +17,4 @@ mod traced;
 pub mod withdrawal;
 
 pub use partition::{Partition, Staged};
-pub use report::{DeadCommands, Recovered, Report, TurnReport};
+pub use report::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};

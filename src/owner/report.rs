@@ -62,8 +62,53 @@ pub struct Recovered {
     pub from_checkpoint: bool,
 }
 
+/// Why an owner ended, or why there was none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwnerEnd {
+    /// The process ends, or the group gave the partition to another one.
+    Stopped,
+    /// Another owner has taken the partition.
+    Fenced,
+    /// It was not known whether a turn was committed, or the commands could not be read.
+    Unknown,
+    /// This machine's clock is far from the broker's.
+    Clock,
+    /// A law is broken.
+    Breach,
+    /// The partition could not be claimed.
+    NotClaimed,
+}
+
+impl OwnerEnd {
+    /// Every variant, once.
+    pub const ALL: [OwnerEnd; 6] = [
+        OwnerEnd::Stopped,
+        OwnerEnd::Fenced,
+        OwnerEnd::Unknown,
+        OwnerEnd::Clock,
+        OwnerEnd::Breach,
+        OwnerEnd::NotClaimed,
+    ];
+
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            OwnerEnd::Stopped => "stopped",
+            OwnerEnd::Fenced => "fenced",
+            OwnerEnd::Unknown => "unknown",
+            OwnerEnd::Clock => "clock",
+            OwnerEnd::Breach => "breach",
+            OwnerEnd::NotClaimed => "not_claimed",
+        }
+    }
+}
+
 /// Receives what owners and followers do. It is called on the partition's thread, so it must not wait.
 pub trait Report: Send + Sync {
+    /// An owner begins to decide. Nobody has decided for so many microseconds before; none where that is not known.
+    fn began(&self, partition: u32, gap_us: Option<u64>);
+    /// An owner has ended, or could not begin.
+    fn ended(&self, partition: u32, end: OwnerEnd);
     /// A turn was concluded.
     fn turn(&self, partition: u32, report: &TurnReport);
     /// A checkpoint was written (`Ok`: how many rows) or could not be.

@@ -9,7 +9,9 @@ use super::traced::{TracedTurn, TurnTimes};
 use crate::domain::{Breach, Ledger, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
 use crate::log::{CommitOutcome, LogError, LogErrorKind, OwnedPartition, Polled, ReplyChannel, StoredCommand, Turn};
-use crate::replica::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionState, PartitionStatus, StatusKind};
+use crate::replica::{
+    ClockRequest, ClockSetOutcome, PartitionHandle, PartitionState, PartitionStatus, Position, StatusKind,
+};
 use crate::time::{Clock, Offset};
 use crate::trace::Tracing;
 use std::sync::Arc;
@@ -72,7 +74,7 @@ impl<O: OwnedPartition> Shell<'_, O> {
         if self.handle.time().set_clock_refused(false) {
             tracing::info!(partition = self.owner.partition(), "this machine's clock is as its broker's again");
         }
-        let barrier = self.handle.read(|state| self.owner.barrier(state, nonce, time));
+        let (last, barrier) = self.handle.read(|state| (*state.position(), self.owner.barrier(state, nonce, time)));
         self.settle(barrier, now)?;
         // Holds that ended while the partition had no owner must not cause the first commands to be refused.
         self.handle.progress().set_expiring(true);
@@ -88,7 +90,21 @@ impl<O: OwnedPartition> Shell<'_, O> {
         let claimed = [StatusKind::Claiming, StatusKind::Restoring, StatusKind::Reopening, StatusKind::Active];
         let active = self.handle.try_transition(&claimed, PartitionStatus::Active);
         active.map_err(|refused| End::Unknown(LogError::internal(refused.to_string())))?;
+        self.report.began(self.owner.partition(), self.gap_us(&last)?);
         Ok(now)
+    }
+
+    /// For how many microseconds nobody had decided before this owner, which began at `last`: since the event before
+    /// that position, or since the last note of an owner if that is later. None when there was no event, and on a log
+    /// whose owners write nothing while nobody calls: there an owner may have lived for long after its last event.
+    fn gap_us(&self, last: &Position) -> Result<Option<u64>, End> {
+        if last.next_seq == 0 || self.tick_after_ms.is_none() {
+            return Ok(None);
+        }
+        let of_event = self.time()?.0.saturating_sub(last.decided_at.0);
+        let shown_at = self.handle.liveness().owner_shown_at();
+        let of_note = shown_at.map(|at| self.clock.now().0.saturating_sub(at.0));
+        Ok(Some(of_note.map_or(of_event, |of_note| of_note.min(of_event))))
     }
 
     fn serve(&mut self, begun: Micros) -> Result<(), End> {

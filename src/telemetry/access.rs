@@ -1,9 +1,9 @@
 //! Metrics of how callers are known: how much is known, and whether it is up to date.
 
-use super::register::{as_gauge, as_seconds, counters, float_gauges, gauges};
+use super::register::{Register, as_gauge, as_seconds, counters, float_gauges, gauges};
 use crate::access::{Access, Counts, Source};
 use parking_lot::RwLock;
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
 use std::sync::{Arc, Weak};
 
 pub(super) struct AccessMetrics {
@@ -14,7 +14,7 @@ pub(super) struct AccessMetrics {
 }
 
 impl AccessMetrics {
-    pub(super) fn new(r: &Registry) -> AccessMetrics {
+    pub(super) fn new(r: &Register) -> AccessMetrics {
         AccessMetrics {
             access: RwLock::default(),
             known: gauges(

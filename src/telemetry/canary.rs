@@ -1,7 +1,7 @@
 //! Metrics of the canary.
 
-use super::register::{as_gauge, as_seconds, counters, gauges, seconds};
-use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
+use super::register::{Register, as_gauge, as_seconds, counters, gauges, seconds};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
 /// Outcome of a round that passed: its unit was reserved and released.
 const PASSED: &str = "ok";
@@ -15,7 +15,7 @@ pub struct CanaryMetrics {
 }
 
 impl CanaryMetrics {
-    pub(super) fn new(r: &Registry) -> CanaryMetrics {
+    pub(super) fn new(r: &Register) -> CanaryMetrics {
         CanaryMetrics {
             up: gauges(
                 r,

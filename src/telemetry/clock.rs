@@ -1,8 +1,8 @@
 //! Metrics of clocks: steps of this machine's wall clock, and how far partitions are ahead of it.
 
-use super::register::{as_seconds, counters, float_gauges};
+use super::register::{Register, as_seconds, counters, float_gauges};
 use crate::time::Offset;
-use prometheus::{GaugeVec, IntCounterVec, Registry};
+use prometheus::{GaugeVec, IntCounterVec};
 
 /// The direction in which a clock steps.
 pub(super) const FORWARD: &str = "forward";
@@ -15,7 +15,7 @@ pub(super) struct ClockMetrics {
 }
 
 impl ClockMetrics {
-    pub(super) fn new(r: &Registry) -> ClockMetrics {
+    pub(super) fn new(r: &Register) -> ClockMetrics {
         ClockMetrics {
             steps: counters(
                 r,

@@ -1,9 +1,9 @@
 //! How full the memory of partitions is, and the warning long before new work is refused.
 
-use super::register::{as_gauge, float_gauges, gauge, gauges};
+use super::register::{Register, as_gauge, float_gauges, gauge, gauges};
 use crate::limits::{MEMORY_BYTES_MAX, MEMORY_CALM_PERCENT, MEMORY_WARN_PERCENT};
 use parking_lot::Mutex;
-use prometheus::{IntGaugeVec, Registry};
+use prometheus::IntGaugeVec;
 use std::collections::BTreeSet;
 
 /// Metrics of the bytes that partitions remember, and of their limit.
@@ -20,7 +20,7 @@ const MEMORY_WARN_BYTES: u64 = MEMORY_BYTES_MAX / 100 * MEMORY_WARN_PERCENT;
 const MEMORY_CALM_BYTES: u64 = MEMORY_BYTES_MAX / 100 * MEMORY_CALM_PERCENT;
 
 impl MemoryMetrics {
-    pub(super) fn new(r: &Registry) -> MemoryMetrics {
+    pub(super) fn new(r: &Register) -> MemoryMetrics {
         let limit = gauge(r, "headroom_memory_limit_bytes", "Bytes that one partition may remember.");
         limit.set(as_gauge(MEMORY_BYTES_MAX));
         MemoryMetrics {

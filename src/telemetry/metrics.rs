@@ -6,10 +6,13 @@
 use super::access::AccessMetrics;
 use super::access_log::AccessLines;
 use super::canary::CanaryMetrics;
+use super::catalogue::{Described, Kind};
 use super::clock::ClockMetrics;
+use super::disk::{Disk, DiskMetrics};
 use super::lines::LEFT_OUT;
 use super::memory::MemoryMetrics;
-use super::register::{counters, float_gauges, gauge, gauges, histograms, put, seconds};
+use super::partitions::PartitionMetrics;
+use super::register::{Register, counters, float_gauges, gauge, gauges, histograms, seconds};
 use super::spans::SpanMetrics;
 use super::stages::StageMetrics;
 use super::tls::TlsMetrics;
@@ -17,11 +20,12 @@ use super::watched::{Pacing, Watched};
 use crate::config::AccessLog;
 use crate::domain::{Breach, Law, Name};
 use crate::gateway::admission::Shed;
+use crate::log::FEATURE_LEVEL;
 use crate::owner::withdrawal;
 use crate::service::Charge;
 use parking_lot::{Mutex, RwLock};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 use std::collections::BTreeSet;
 
 /// Reason of a withdrawal: the cluster is too far for turns to fit callers' deadlines.
@@ -37,7 +41,7 @@ const RECORDS_BUCKETS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
 /// All metrics of one process.
 pub struct Metrics {
-    registry: Registry,
+    register: Register,
     pub(super) watched: RwLock<Option<Watched>>,
     pub(super) pace: RwLock<Option<Pacing>>,
     pub(super) access: AccessLines,
@@ -53,7 +57,8 @@ pub struct Metrics {
     pub(super) pending: IntGauge,
     pub(super) abandon_backlog: IntGauge,
     pub(super) status: IntGaugeVec,
-    pub(super) deciding: IntGaugeVec,
+    pub(super) partitions: PartitionMetrics,
+    disk: DiskMetrics,
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
     pub(super) memory: MemoryMetrics,
@@ -78,10 +83,13 @@ pub(super) struct OwnerMetrics {
     pub(super) recovery_seconds: prometheus::GaugeVec,
     pub(super) recovery_events: IntGaugeVec,
     pub(super) live: IntGaugeVec,
+    pub(super) handovers: HistogramVec,
+    pub(super) ends: IntCounterVec,
+    pub(super) dead_letters: IntCounterVec,
 }
 
 impl OwnerMetrics {
-    fn new(r: &Registry) -> OwnerMetrics {
+    fn new(r: &Register) -> OwnerMetrics {
         OwnerMetrics {
             turns: counters(
                 r,
@@ -134,6 +142,20 @@ impl OwnerMetrics {
             recovery_seconds: recovery_seconds(r),
             recovery_events: recovery_events(r),
             live: gauges(r, "headroom_reservations_live", "Reservations that take capacity now.", &["partition"]),
+            handovers: seconds(
+                r,
+                "headroom_handover_seconds",
+                "On a cluster, how long nobody decided before this process took the partition over: since the last event, \
+                 or the last note of an owner.",
+                &["partition"],
+            ),
+            ends: counters(
+                r,
+                "headroom_owner_ends_total",
+                "Times that an owner of this process ended or could not claim its partition, by reason.",
+                &["partition", "reason"],
+            ),
+            dead_letters: dead_letters(r),
         }
     }
 }
@@ -150,7 +172,7 @@ pub(super) struct HttpMetrics {
 }
 
 impl HttpMetrics {
-    fn new(r: &Registry) -> HttpMetrics {
+    fn new(r: &Register) -> HttpMetrics {
         HttpMetrics {
             requests: counters(
                 r,
@@ -190,10 +212,11 @@ pub(super) struct TurnMetrics {
     pub(super) slow_commits: IntCounterVec,
     pub(super) pause: prometheus::GaugeVec,
     pub(super) held_back: IntGaugeVec,
+    pub(super) letter_failures: IntCounterVec,
 }
 
 impl TurnMetrics {
-    fn new(r: &Registry) -> TurnMetrics {
+    fn new(r: &Register) -> TurnMetrics {
         TurnMetrics {
             unknown_partitions: gauge(
                 r,
@@ -230,6 +253,12 @@ impl TurnMetrics {
                 "Offsets of commands that cannot be read because a foreign transaction is open.",
                 &["partition"],
             ),
+            letter_failures: counters(
+                r,
+                "headroom_dead_letter_failures_total",
+                "Dead letters that could not be written to their topic, counted again with every try.",
+                &["partition"],
+            ),
         }
     }
 }
@@ -237,14 +266,13 @@ impl TurnMetrics {
 impl Metrics {
     /// All metrics, with nothing counted yet.
     pub fn new() -> Metrics {
-        let r = &Registry::new();
-        put(r, ProcessCollector::for_self());
-        put(r, LEFT_OUT.clone());
-        gauges(r, "headroom_build_info", "Always 1; the label says which version runs.", &["version"])
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        let register = Register::default();
+        let r = &register;
+        let of_process = |name: &str| if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
+        r.put_each(of_process, ProcessCollector::for_self());
+        r.put(Kind::Counter, LEFT_OUT.clone());
+        build_info(r);
         let metrics = Metrics {
-            registry: r.clone(),
             watched: RwLock::new(None),
             pace: RwLock::new(None),
             access: AccessLines::new(AccessLog::Sampled),
@@ -261,7 +289,7 @@ impl Metrics {
             waiting: gauges(
                 r,
                 "headroom_commands_waiting",
-                "Commands that the owner has not polled yet.",
+                "Commands of which this process knows, and which no owner has polled yet.",
                 &["partition"],
             ),
             in_flight: gauges(r, "headroom_calls_in_flight", "Calls that have not been answered yet.", &["partition"]),
@@ -272,7 +300,8 @@ impl Metrics {
             ),
             abandon_backlog: gauge(r, "headroom_abandon_backlog", "Abandons that the log has not taken yet."),
             status: statuses(r),
-            deciding: deciding(r),
+            partitions: PartitionMetrics::new(r),
+            disk: DiskMetrics::new(r),
             pools: gauges(r, "headroom_pools", "Pools that the partition has.", &["partition"]),
             over_committed: gauges(
                 r,
@@ -286,6 +315,7 @@ impl Metrics {
             http: HttpMetrics::new(r),
             spans: SpanMetrics::new(r),
             tls: TlsMetrics::new(r),
+            register,
         };
         metrics.begin();
         metrics
@@ -316,10 +346,20 @@ impl Metrics {
         }
     }
 
+    /// What can be said of every metric that a process may export, by name.
+    pub fn catalogue(&self) -> Vec<Described> {
+        self.register.rows()
+    }
+
+    /// Takes what was seen of the disk under the data directory.
+    pub fn disk(&self, seen: &Disk) {
+        self.disk.saw(seen);
+    }
+
     pub(super) fn text(&self) -> String {
         self.refresh();
         // The encoder fails on families without names or samples, which the registry does not hand out.
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+        TextEncoder::new().encode_to_string(&self.register.gather()).unwrap_or_default()
     }
 
     /// What came of the rounds of the canary.
@@ -360,15 +400,20 @@ impl Default for Metrics {
     }
 }
 
-fn recovery_seconds(registry: &Registry) -> prometheus::GaugeVec {
+fn dead_letters(registry: &Register) -> IntCounterVec {
+    let help = "Commands that nobody could decide, as their owner counts them.";
+    counters(registry, "headroom_dead_letters_total", help, &["partition"])
+}
+
+fn recovery_seconds(registry: &Register) -> prometheus::GaugeVec {
     float_gauges(registry, "headroom_recovery_seconds", "How long the last recovery took.", &["partition"])
 }
 
-fn recovery_events(registry: &Registry) -> IntGaugeVec {
+fn recovery_events(registry: &Register) -> IntGaugeVec {
     gauges(registry, "headroom_recovery_events", "Events that the last recovery read from the log.", &["partition"])
 }
 
-fn statuses(registry: &Registry) -> IntGaugeVec {
+fn statuses(registry: &Register) -> IntGaugeVec {
     gauges(
         registry,
         "headroom_partition_status",
@@ -377,7 +422,8 @@ fn statuses(registry: &Registry) -> IntGaugeVec {
     )
 }
 
-fn deciding(registry: &Registry) -> IntGaugeVec {
-    let help = "1 while calls on the partition are decided, by this process or another, as far as it knows.";
-    gauges(registry, "headroom_partition_deciding", help, &["partition"])
+fn build_info(registry: &Register) {
+    let help = "Always 1; the labels say which version runs, and up to which feature level it reads and writes.";
+    let info = gauges(registry, "headroom_build_info", help, &["version", "feature_level"]);
+    info.with_label_values(&[env!("CARGO_PKG_VERSION"), FEATURE_LEVEL.to_string().as_str()]).set(1);
 }

@@ -1,7 +1,12 @@
 //! How metrics are made and registered, and how values become samples.
 
+use super::catalogue::{Described, Kind};
+use parking_lot::Mutex;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// The edges of every histogram of times: from half a millisecond to twice the longest deadline, close together around
 /// the promised 100 ms. One of them is exactly that.
@@ -14,50 +19,77 @@ pub(super) fn as_seconds(us: u64) -> f64 {
 
 const VALID: &str = "names and labels are constants that the golden test registers";
 
-pub(super) fn put(registry: &Registry, collector: impl Collector + 'static) {
-    registry.register(Box::new(collector)).expect(VALID);
+/// The metrics of a process, with what can be said of each.
+#[derive(Default)]
+pub(super) struct Register {
+    registry: Registry,
+    rows: Mutex<Vec<Described>>,
 }
 
-pub(super) fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+impl Register {
+    /// Adds what a collector exports, which is all of this kind.
+    pub(super) fn put(&self, kind: Kind, collector: impl Collector + 'static) {
+        self.put_each(|_| kind, collector);
+    }
+
+    /// Adds what a collector exports. The kind of each metric follows from its name.
+    pub(super) fn put_each(&self, kind: impl Fn(&str) -> Kind, collector: impl Collector + 'static) {
+        let rows = collector.desc().into_iter().map(|desc| Described::of(desc, kind(&desc.fq_name)));
+        self.rows.lock().extend(rows);
+        self.registry.register(Box::new(collector)).expect(VALID);
+    }
+
+    /// Everything with its present values.
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+
+    /// What can be said of every metric, by name.
+    pub(super) fn rows(&self) -> Vec<Described> {
+        let mut rows = self.rows.lock().clone();
+        rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        rows
+    }
+}
+
+pub(super) fn counters(r: &Register, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     let counters = IntCounterVec::new(Opts::new(name, help), labels).expect(VALID);
-    put(registry, counters.clone());
+    r.put(Kind::Counter, counters.clone());
     counters
 }
 
-pub(super) fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+pub(super) fn gauges(r: &Register, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID);
-    put(registry, gauges.clone());
+    r.put(Kind::Gauge, gauges.clone());
     gauges
 }
 
-pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+pub(super) fn gauge(r: &Register, name: &str, help: &str) -> IntGauge {
     let gauge = IntGauge::new(name, help).expect(VALID);
-    put(registry, gauge.clone());
+    r.put(Kind::Gauge, gauge.clone());
     gauge
 }
 
-pub(super) fn float_gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::GaugeVec {
-    let gauges = prometheus::GaugeVec::new(Opts::new(name, help), labels).expect(VALID);
-    put(registry, gauges.clone());
+pub(super) fn float_gauges(r: &Register, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    let gauges = GaugeVec::new(Opts::new(name, help), labels).expect(VALID);
+    r.put(Kind::Gauge, gauges.clone());
     gauges
 }
 
-pub(super) fn histograms(registry: &Registry, opts: HistogramOpts, labels: &[&str]) -> HistogramVec {
+pub(super) fn histograms(r: &Register, opts: HistogramOpts, labels: &[&str]) -> HistogramVec {
     let histograms = HistogramVec::new(opts, labels).expect(VALID);
-    put(registry, histograms.clone());
+    r.put(Kind::Histogram, histograms.clone());
     histograms
 }
 
-pub(super) fn seconds(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-    histograms(registry, HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec()), labels)
+/// Histograms of times.
+pub(super) fn seconds(r: &Register, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    histograms(r, HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec()), labels)
 }
 
 /// A histogram of times, without labels.
-pub(super) fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
-    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS_BUCKETS.to_vec()));
-    let histogram = histogram.expect(VALID);
-    put(registry, histogram.clone());
-    histogram
+pub(super) fn histogram(r: &Register, name: &str, help: &str) -> Histogram {
+    seconds(r, name, help, &[]).with_label_values::<&str>(&[])
 }
 
 /// A count as a gauge's value.

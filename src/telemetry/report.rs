@@ -7,7 +7,7 @@ use crate::domain::{Breach, EventKind};
 use crate::gateway::{CallReport, Stage};
 use crate::log::dead_letters::{DeadLetterId, Undecidable};
 use crate::log::{CommitOutcome, LogError};
-use crate::owner::{DeadCommands, Recovered, Report, TurnReport};
+use crate::owner::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};
 
 /// By how many an event of this kind changes the number of live reservations.
 fn live_change(kind: EventKind) -> i64 {
@@ -19,6 +19,16 @@ fn live_change(kind: EventKind) -> i64 {
 }
 
 impl Report for Metrics {
+    fn began(&self, partition: u32, gap_us: Option<u64>) {
+        if let Some(gap_us) = gap_us {
+            self.owner.handovers.with_label_values(&[&partition.to_string()]).observe(as_seconds(gap_us));
+        }
+    }
+
+    fn ended(&self, partition: u32, end: OwnerEnd) {
+        self.owner.ends.with_label_values(&[partition.to_string().as_str(), end.name()]).inc();
+    }
+
     fn turn(&self, partition: u32, report: &TurnReport) {
         let label = partition.to_string();
         let outcome = report.outcome.name();
@@ -31,6 +41,7 @@ impl Report for Metrics {
         self.stages.turned(report);
         if let Some(DeadCommands { first: Undecidable { offset, reason, .. }, count }) = &report.dead {
             let first = DeadLetterId { partition, offset: *offset };
+            self.owner.dead_letters.with_label_values(&[&label]).inc_by(*count as u64);
             tracing::warn!(partition, count, %first, reason, "these commands cannot be decided: see headroom dead-letters");
         }
         let (mut records, mut live) = (0u64, 0i64);
@@ -52,6 +63,9 @@ impl Report for Metrics {
         match result {
             Ok(rows) => {
                 self.owner.checkpoint_writes.with_label_values(&[&label]).inc();
+                if let Some(wall) = self.wall() {
+                    self.partitions.checkpointed(&label, wall);
+                }
                 tracing::debug!(partition, rows, "checkpoint written");
             }
             Err(why) => {

@@ -1,12 +1,14 @@
 //! Gauges that are read when someone asks for them: queues, statuses and pools. Nothing here holds a lock for longer
 //! than a bounded piece of work, and nothing here keeps a watched object alive.
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, OwnerMetrics};
 use super::register::{as_gauge, as_seconds};
 use super::watched::{Pace, Pacing, Watched};
 use crate::access::Access;
+use crate::domain::Micros;
 use crate::gateway::{Gateway, PendingCounts};
 use crate::log::{CommandSink, CommitOutcome};
+use crate::owner::OwnerEnd;
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
 use std::sync::Arc;
 
@@ -16,9 +18,16 @@ impl Metrics {
         for (partition, _) in gateway.replica().partitions().enumerate() {
             let label = partition.to_string();
             // A counter of what never happened is 0 and not absent: see Metrics::begin.
-            for counters in [&self.owner.checkpoint_writes, &self.owner.checkpoint_failures, &self.owner.store_wiped] {
+            let OwnerMetrics { checkpoint_writes, checkpoint_failures, store_wiped, dead_letters, .. } = &self.owner;
+            let letter_failures = &self.turning.letter_failures;
+            for counters in [checkpoint_writes, checkpoint_failures, store_wiped, dead_letters, letter_failures] {
                 counters.with_label_values(&[&label]);
             }
+            self.owner.handovers.with_label_values(&[&label]);
+            for end in OwnerEnd::ALL {
+                self.owner.ends.with_label_values(&[label.as_str(), end.name()]);
+            }
+            self.partitions.checkpointed(&label, gateway.clock().wall());
             for came in [CommitOutcome::Ok, CommitOutcome::Aborted, CommitOutcome::Fenced, CommitOutcome::Unknown] {
                 self.owner.turns.with_label_values(&[label.as_str(), came.name()]);
             }
@@ -41,15 +50,22 @@ impl Metrics {
         let pacing = self.pace.read();
         let Some(Pacing { partitions, pace }) = pacing.as_ref() else { return };
         for partition in 0..*partitions {
-            let Pace { waited, slow_commits, pause_us, held_back } = pace(partition);
-            let label = partition.to_string();
-            for (counters, now) in [(&self.turning.waited, waited), (&self.turning.slow_commits, slow_commits)] {
+            let Pace { waited, slow_commits, pause_us, held_back, letter_failures } = pace(partition);
+            let (label, turning) = (partition.to_string(), &self.turning);
+            let letters = (&turning.letter_failures, letter_failures);
+            for (counters, now) in [(&turning.waited, waited), (&turning.slow_commits, slow_commits), letters] {
                 let counter = counters.with_label_values(&[&label]);
                 counter.inc_by(now.saturating_sub(counter.get()));
             }
             self.turning.pause.with_label_values(&[&label]).set(as_seconds(pause_us));
             self.turning.held_back.with_label_values(&[&label]).set(as_gauge(held_back));
         }
+    }
+
+    /// The wall clock; none when nothing is watched.
+    pub(super) fn wall(&self) -> Option<Micros> {
+        let gateway = self.watched.read().as_ref()?.gateway.upgrade()?;
+        Some(gateway.clock().wall())
     }
 
     pub(super) fn refresh(&self) {
@@ -59,16 +75,7 @@ impl Metrics {
         let Some(Watched { gateway, sink, replica }) = watched.as_ref() else { return };
         let gateway = gateway.upgrade();
         if let Some(gateway) = &gateway {
-            let PendingCounts { calls: pending, abandons: backlog } = gateway.pending();
-            self.pending.set(as_gauge(pending));
-            self.abandon_backlog.set(as_gauge(backlog));
-            let outages = gateway.outages();
-            for (partition, calls) in (0..).zip(gateway.in_flight()) {
-                let label = partition.to_string();
-                self.in_flight.with_label_values(&[&label]).set(as_gauge(calls));
-                let decides = outages.get(&partition).is_none_or(|outage| outage.decides);
-                self.deciding.with_label_values(&[&label]).set(i64::from(decides));
-            }
+            self.refresh_calls(gateway);
         }
         let (sink, replica) = (sink.upgrade(), replica.upgrade());
         if let Some(replica) = &replica {
@@ -79,22 +86,41 @@ impl Metrics {
             if let Some(sink) = &sink {
                 self.waiting.with_label_values(&[&label]).set(as_gauge(sink.waiting(partition)));
             }
-            let status = handle.status_kind();
-            for other in StatusKind::ALL {
-                self.status.with_label_values(&[label.as_str(), other.label()]).set(i64::from(other == status));
-            }
-            let (pools, over_committed) = count_pools(handle);
-            self.pools.with_label_values(&[&label]).set(as_gauge(pools));
-            self.over_committed.with_label_values(&[&label]).set(as_gauge(over_committed));
+            self.refresh_state(&label, handle);
             if let Some(gateway) = &gateway {
+                self.partitions.saw(&label, handle, gateway.now());
                 let ahead_us = handle.time().ahead_us(gateway.clock());
                 self.clock.ahead.with_label_values(&[&label]).set(as_seconds(ahead_us));
                 if let Some(offset) = handle.time().broker_offset(gateway.clock()) {
                     self.clock.offset(&label, offset);
                 }
             }
-            self.memory.of(&label, handle.read(PartitionState::memory_bytes));
         }
+    }
+
+    fn refresh_calls(&self, gateway: &Gateway) {
+        let PendingCounts { calls: pending, abandons: backlog } = gateway.pending();
+        self.pending.set(as_gauge(pending));
+        self.abandon_backlog.set(as_gauge(backlog));
+        let outages = gateway.outages();
+        let (silences, wall) = (gateway.silences(), gateway.clock().wall());
+        for (partition, calls) in (0..).zip(gateway.in_flight()) {
+            let label = partition.to_string();
+            self.in_flight.with_label_values(&[&label]).set(as_gauge(calls));
+            let silence = silences.get(&partition).copied().unwrap_or_default();
+            self.partitions.judged(&label, outages.get(&partition), silence, wall);
+        }
+    }
+
+    fn refresh_state(&self, label: &str, handle: &PartitionHandle) {
+        let status = handle.status_kind();
+        for other in StatusKind::ALL {
+            self.status.with_label_values(&[label, other.label()]).set(i64::from(other == status));
+        }
+        let (pools, over_committed) = count_pools(handle);
+        self.pools.with_label_values(&[label]).set(as_gauge(pools));
+        self.over_committed.with_label_values(&[label]).set(as_gauge(over_committed));
+        self.memory.of(label, handle.read(PartitionState::memory_bytes));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Metrics of the spans that are sent to a collector.
 
-use super::register::counters;
-use prometheus::{IntCounter, Registry};
+use super::register::{Register, counters};
+use prometheus::IntCounter;
 
 /// What became of spans.
 #[derive(Clone)]
@@ -12,7 +12,7 @@ pub(super) struct SpanMetrics {
 }
 
 impl SpanMetrics {
-    pub(super) fn new(r: &Registry) -> SpanMetrics {
+    pub(super) fn new(r: &Register) -> SpanMetrics {
         let help = "Spans that a collector took, that could not be sent to it, and that found no room in the queue.";
         let spans = counters(r, "headroom_trace_spans_total", help, &["outcome"]);
         let of = |outcome: &str| spans.with_label_values(&[outcome]);

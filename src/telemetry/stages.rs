@@ -1,10 +1,10 @@
 //! Metrics of calls by their stages, and of how old reads are. Handles are resolved once: an observation takes no lock
 //! and makes nothing.
 
-use super::register::{as_seconds, histogram, seconds};
+use super::register::{Register, as_seconds, histogram, seconds};
 use crate::gateway::Stage;
 use crate::owner::TurnReport;
-use prometheus::{Histogram, Registry};
+use prometheus::Histogram;
 
 pub(super) struct StageMetrics {
     admit: Histogram,
@@ -18,7 +18,7 @@ pub(super) struct StageMetrics {
 }
 
 impl StageMetrics {
-    pub(super) fn new(r: &Registry) -> StageMetrics {
+    pub(super) fn new(r: &Register) -> StageMetrics {
         let stages = seconds(
             r,
             "headroom_stage_seconds",

@@ -1,7 +1,7 @@
 //! Metrics of the certificate that is served.
 
-use super::register::{as_gauge, counters, gauge};
-use prometheus::{IntCounterVec, IntGauge, Registry};
+use super::register::{Register, as_gauge, counters, gauge};
+use prometheus::{IntCounterVec, IntGauge};
 
 /// Result of a reload: the new files are in use.
 const TAKEN: &str = "ok";
@@ -15,7 +15,7 @@ pub(super) struct TlsMetrics {
 }
 
 impl TlsMetrics {
-    pub(super) fn new(r: &Registry) -> TlsMetrics {
+    pub(super) fn new(r: &Register) -> TlsMetrics {
         TlsMetrics {
             expiry: gauge(
                 r,

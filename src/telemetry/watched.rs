@@ -23,6 +23,8 @@ pub struct Pace {
     pub pause_us: u64,
     /// Offsets of commands that cannot be read because a foreign transaction is open.
     pub held_back: u64,
+    /// Dead letters that could not be written, counted again with every try.
+    pub letter_failures: u64,
 }
 
 /// What the pace of turns is read from.

@@ -462,6 +462,25 @@ fn a_state_is_current_for_as_long_as_the_log_says_so() {
 }
 
 #[test]
+fn a_state_lacks_as_many_records_as_the_log_has_beyond_what_was_read() {
+    let following = Following::of(world());
+    let events = following.world.log.end(0).unwrap();
+    assert_eq!(following.handle().lag(), None, "nobody has asked the log yet");
+    following.handle().progress().set_end_seq(events);
+    assert_eq!(following.handle().lag(), Some(events), "the state is being rebuilt");
+    following.run(|_| {});
+    let lag = |beyond: Option<i64>, at_ms| {
+        following.look(later(at_ms), beyond.map(|beyond| following.end() + beyond), None);
+        following.handle().lag()
+    };
+    assert_eq!([lag(Some(0), 2_000), lag(Some(7), 2_200)], [Some(0), Some(7)]);
+    assert_eq!(lag(None, 2_400), Some(7), "what it was when the log answered last");
+    becomes(following.handle(), PartitionStatus::Claiming);
+    becomes(following.handle(), PartitionStatus::Active);
+    assert_eq!(following.handle().lag(), Some(0), "an owner has all of it");
+}
+
+#[test]
 fn events_before_the_first_known_end_are_not_skipped() {
     let following = Following::of(world());
     following.world.clock.set(later(1_000));

@@ -1,8 +1,11 @@
-//! Names, types, labels and help of every metric, against `tests/golden/metrics.txt`: dashboards and alerts are built
-//! on them. `HEADROOM_REWRITE_GOLDEN=1` writes the file anew.
+//! Names, types, labels and help of every metric, against `tests/golden/metrics.txt` and the page of metrics: dashboards
+//! and alerts are built on them. `HEADROOM_REWRITE_GOLDEN=1` writes both anew.
 
 use crate::access::issuer::{Key, jwks};
 use crate::access::jwt::issuer;
+use crate::process::{headroom, run};
+use crate::server::Server;
+use crate::wait::until;
 use crate::world::becomes;
 use headroom::access::oidc::KeySource;
 use headroom::access::{Access, Ways};
@@ -11,11 +14,13 @@ use headroom::api::operation::Operation;
 use headroom::domain::{Breach, EventKind, Law, Micros, Name, Reason};
 use headroom::gateway::Gateway;
 use headroom::gateway::admission::Shed;
+use headroom::log::dead_letters::Undecidable;
 use headroom::log::{AppendError, CommandSink, CommitOutcome, NewCommand};
-use headroom::owner::{Recovered, Report, TurnReport};
+use headroom::owner::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};
 use headroom::replica::{PartitionStatus, Replica};
-use headroom::telemetry::{Metrics, Pace};
+use headroom::telemetry::{Described, Disk, Metrics, Pace, table};
 use headroom::time::{Clock, Stamp, Stopwatch, SystemClock};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -37,8 +42,9 @@ impl CommandSink for Waiting {
     }
 }
 
-/// Every metric, each with something in it. The sink must outlive the rendering: metrics keep nothing alive.
-fn rendered() -> String {
+/// Every metric, each with something in it, and what is said of them. The sink must outlive the rendering: metrics keep
+/// nothing alive.
+fn exported() -> (String, Vec<Described>) {
     let metrics = Metrics::new();
     let replica = Arc::new(Replica::new(1));
     let commands: Arc<dyn CommandSink> = Arc::new(Waiting);
@@ -51,7 +57,7 @@ fn rendered() -> String {
     let ways = Ways { issuer: Some(issuer(KeySource::File(keys))), ..Ways::default() };
     let access = Arc::new(Access::only(ways, Arc::new(SystemClock::new())).unwrap());
     metrics.watch_access(&access);
-    metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4 });
+    metrics.watch_turns(1, |_| Pace { waited: 6, slow_commits: 0, pause_us: 3_500, held_back: 4, letter_failures: 2 });
     metrics.recovered(0, &Recovered { events: 9, read: 7, took_us: 2_000_000, from_checkpoint: true });
     let partition = replica.partition(0).unwrap();
     partition.time().set_broker_stamp(Some(Stamp::new(SystemClock::new().wall(), Stopwatch::start())));
@@ -61,6 +67,11 @@ fn rendered() -> String {
         &turn([(EventKind::Accepted, None, 3), (EventKind::Released, None, 1), (EventKind::Expired, None, 1)]),
     );
     metrics.turn(0, &turn([(EventKind::Accepted, None, 4), (EventKind::Rejected, Some(Reason::OverLimit), 2)]));
+    let first = Undecidable { offset: 7, at: Micros(1), reason: "misrouted".to_owned() };
+    metrics.turn(0, &TurnReport { dead: Some(DeadCommands { first, count: 3 }), ..turn([]) });
+    metrics.began(0, Some(150_000));
+    metrics.ended(0, OwnerEnd::Fenced);
+    metrics.disk(&Disk { log_file_bytes: Some(1 << 20), avail_bytes: 1 << 30, size_bytes: 1 << 31 });
     metrics.checkpoint(0, Ok(5));
     metrics.checkpoint(0, Err("no space"));
     metrics.store_wiped(0, "odd");
@@ -103,7 +114,11 @@ fn rendered() -> String {
     metrics.canary().failed(0, "timeout");
     metrics.shed(Shed::Wait);
     metrics.breach(&Breach { law: Law::Chain, partition: 0, seq: 4, detail: "a gap".to_owned() });
-    metrics.render()
+    (metrics.render(), metrics.catalogue())
+}
+
+fn rendered() -> String {
+    exported().0
 }
 
 fn turn<const N: usize>(events: [(EventKind, Option<Reason>, u64); N]) -> TurnReport {
@@ -112,8 +127,8 @@ fn turn<const N: usize>(events: [(EventKind, Option<Reason>, u64); N]) -> TurnRe
     TurnReport { outcome, events, dead, memory_bytes: 0, commands: 7, turn_us: 4_000, commit_us: 3_000, reply_us: 200 }
 }
 
-/// `name type {labels} help`, sorted.
-fn catalogue(text: &str) -> String {
+/// `name type {labels} help` of all that a text of Prometheus has, by name.
+fn catalogue(text: &str) -> Vec<String> {
     let (mut types, mut helps) = (BTreeMap::new(), BTreeMap::new());
     let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in text.lines() {
@@ -133,20 +148,122 @@ fn catalogue(text: &str) -> String {
     }
     let line = |(name, kind): (&&str, &&str)| {
         let labels: Vec<_> = labels.get(name).into_iter().flatten().copied().collect();
-        format!("{name} {kind} {{{}}} {}\n", labels.join(","), helps[name])
+        format!("{name} {kind} {{{}}} {}", labels.join(","), helps[name])
     };
     types.iter().map(line).collect()
 }
 
-#[test]
-fn names_types_and_labels_are_those_that_dashboards_know() {
-    let found = catalogue(&rendered());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/metrics.txt");
+/// The same of what is said of the metrics.
+fn described(rows: &[Described]) -> Vec<String> {
+    let line = |Described { name, kind, labels, help, .. }: &Described| {
+        format!("{name} {} {{{}}} {help}", kind.name(), labels.join(","))
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Compares a file of the tree, or writes it anew.
+fn golden(path: &str, now: &str, found: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("HEADROOM_REWRITE_GOLDEN").is_some() {
-        std::fs::write(&path, &found).unwrap();
+        std::fs::write(file, now).unwrap();
+    } else {
+        assert!(found == now, "{path} has to be\n{now}");
     }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == golden, "metrics differ from {}; they are now\n{found}", path.display());
+}
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
+}
+
+#[test]
+fn all_that_is_exported_is_described_and_all_that_is_described_can_be_exported() {
+    let (text, rows) = exported();
+    assert_eq!(catalogue(&text), described(&rows));
+    let lines: String = described(&rows).iter().map(|line| format!("{line}\n")).collect();
+    golden("tests/golden/metrics.txt", &lines, &file("tests/golden/metrics.txt"));
+}
+
+/// The page with the table of metrics. Before the table are words that a person has written.
+const PAGE: &str = "src/telemetry/README.md";
+
+#[test]
+fn the_page_has_the_table_that_the_command_prints() {
+    let (page, rows) = (file(PAGE), Metrics::new().catalogue());
+    let head = table(&[]);
+    let begin = page.find(head.lines().next().unwrap()).expect("the head of the table");
+    golden(PAGE, &format!("{}{}", &page[..begin], table(&rows)), &page);
+    let printed = run(&mut headroom(["metrics"]));
+    assert_eq!((printed.code, printed.out, printed.err.as_str()), (0, table(&rows), ""));
+    let printed = run(&mut headroom(["metrics", "--json"]));
+    let json: Value = serde_json::from_str(&printed.out).unwrap();
+    assert_eq!((printed.code, &json), (0, &serde_json::to_value(&rows).unwrap()));
+    let stages = json.as_array().unwrap().iter().find(|row| row["name"] == "headroom_stage_seconds").unwrap();
+    assert_eq!(
+        (&stages["kind"], &stages["labels"], &stages["unit"]),
+        (&json!("histogram"), &json!(["stage"]), &json!("seconds"))
+    );
+}
+
+#[test]
+fn a_metric_is_named_as_prometheus_names_them() {
+    for Described { name, kind, labels, help, .. } in Metrics::new().catalogue() {
+        assert_eq!(kind.name() == "counter", name.ends_with("_total"), "{name} is a {}", kind.name());
+        assert!(
+            !["_ms", "_us", "_percent", "_kb"].iter().any(|unit| name.ends_with(unit)),
+            "{name} is in no base unit"
+        );
+        assert!(labels.iter().all(|label| !name.contains(&format!("_by_{label}"))), "{name} has {labels:?}");
+        assert!(help.ends_with('.') && !help.contains('|'), "{name}: {help}");
+    }
+}
+
+/// What a process says of itself comes from the metrics library.
+const OF_PROCESS: [&str; 7] = [
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_threads",
+    "process_virtual_memory_bytes",
+];
+
+#[test]
+fn a_running_server_exports_what_is_described_and_shows_its_disk_its_owner_and_its_process() {
+    let server = Server::alone();
+    server.pool("p", 1);
+    let client = &mut server.client();
+    client.send("POST", "/v1/reservations", &[], r#"{"pool":"p","demand":{"orders":1}}"#);
+    let mut text = String::new();
+    until("the disk was looked at", || {
+        text = client.get("/metrics").body;
+        text.contains("headroom_data_filesystem_avail_bytes ")
+    });
+    let known = described(&Metrics::new().catalogue());
+    let name = |line: &str| line.split(' ').next().unwrap().to_owned();
+    let names: BTreeSet<String> = known.iter().map(|line| name(line)).collect();
+    let found: BTreeSet<String> = catalogue(&text).iter().map(|line| name(line)).collect();
+    assert!(found.is_subset(&names), "{:?}", found.difference(&names));
+    assert!(OF_PROCESS.iter().all(|name| found.contains(*name)), "{found:?}");
+    let value = |start: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start} in\n{text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let [avail, size] = ["avail", "size"].map(|of| value(&format!("headroom_data_filesystem_{of}_bytes ")));
+    assert!(value("headroom_log_file_bytes ") > 0.0 && avail > 0.0 && avail <= size, "{avail} of {size}");
+    for (start, expected) in [
+        ("headroom_partition_epoch{", 1.0),
+        ("headroom_partition_lag_records{", 0.0),
+        ("headroom_partition_outage_seconds{", 0.0),
+        ("headroom_partition_silence_seconds{partition=\"0\",sign=\"owner\"}", 0.0),
+        ("headroom_partition_status{partition=\"0\",status=\"active\"}", 1.0),
+        ("headroom_owner_ends_total{partition=\"0\",reason=\"fenced\"}", 0.0),
+        ("headroom_handover_seconds_count{", 0.0),
+    ] {
+        assert_eq!(value(start), expected, "{start}");
+    }
+    let since = value("headroom_checkpoint_timestamp_seconds{") - value("process_start_time_seconds");
+    assert!(since > -2.0, "a checkpoint of {since} s after the process began");
 }
 
 /// The promise is about 100 ms: whoever asks how many calls kept it must not have to guess between two edges.
@@ -179,11 +296,19 @@ fn what_happened_is_counted() {
         "headroom_over_quota_total{kind=\"read\",principal=\"partner\"} 1",
         "headroom_law_breaches_total{law=\"L3\"} 1",
         "headroom_law_breaches_total{law=\"L1\"} 0",
-        "headroom_turn_seconds_bucket{partition=\"0\",le=\"0.005\"} 2",
+        "headroom_turn_seconds_bucket{partition=\"0\",le=\"0.005\"} 3",
+        "headroom_dead_letters_total{partition=\"0\"} 3",
+        "headroom_dead_letter_failures_total{partition=\"0\"} 2",
+        "headroom_handover_seconds_bucket{partition=\"0\",le=\"0.1\"} 0",
+        "headroom_handover_seconds_bucket{partition=\"0\",le=\"0.15\"} 1",
+        "headroom_owner_ends_total{partition=\"0\",reason=\"fenced\"} 1",
+        "headroom_owner_ends_total{partition=\"0\",reason=\"not_claimed\"} 0",
+        "headroom_log_file_bytes 1048576",
+        "headroom_partition_lag_records{partition=\"0\"} 0",
         "headroom_stage_seconds_bucket{stage=\"decide\",le=\"0.0005\"} 0",
-        "headroom_stage_seconds_bucket{stage=\"decide\",le=\"0.001\"} 14",
-        "headroom_stage_seconds_bucket{stage=\"commit\",le=\"0.005\"} 14",
-        "headroom_stage_seconds_bucket{stage=\"reply\",le=\"0.0005\"} 14",
+        "headroom_stage_seconds_bucket{stage=\"decide\",le=\"0.001\"} 21",
+        "headroom_stage_seconds_bucket{stage=\"commit\",le=\"0.005\"} 21",
+        "headroom_stage_seconds_bucket{stage=\"reply\",le=\"0.0005\"} 21",
         "headroom_stage_seconds_bucket{stage=\"answer\",le=\"0.0025\"} 1",
         "headroom_http_requests_total{code=\"ok\",method=\"POST\",route=\"/v1/reservations\",status=\"201\"} 1",
     ] {

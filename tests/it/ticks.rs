@@ -3,7 +3,7 @@
 use crate::fixtures::{NOW, NoReplies, append};
 use crate::server::Server;
 use crate::wait::until;
-use crate::world::{ManualClock, World};
+use crate::world::{ManualClock, World, conclude_turn};
 use headroom::domain::EventKind;
 use headroom::limits::TICK_AFTER_MS;
 use headroom::log::embedded::{EmbeddedReader, Owned};
@@ -129,4 +129,54 @@ fn the_embedded_service_writes_none() {
     drop(server);
     let kinds: Vec<_> = decided(&EmbeddedReader::open(dir.path()).unwrap()).into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, [EventKind::Barrier, EventKind::PoolDefined]);
+}
+
+/// For how long nobody had decided before an owner began, in milliseconds. An earlier owner wrote its last event five
+/// seconds before, and notes were seen at these times after that event.
+fn gap_ms(tick_after_ms: Option<u64>, notes_ms: &[u64]) -> Option<u64> {
+    let world = World::new(1);
+    world.clock.set(NOW);
+    let (first, mut owned) = world.recover(0);
+    let owner = first.read(|state| Partition::claim(state, 1));
+    let barrier = first.read(|state| owner.barrier(state, 99, NOW));
+    conclude_turn(&owner, &first, &mut owned, barrier);
+    drop(owned);
+    let (handle, log) = world.recover(0);
+    for (note, ms) in (0..).zip(notes_ms) {
+        handle.liveness().set_owner_note(Some(note), NOW.plus_ms(*ms));
+    }
+    world.clock.set(NOW.plus_ms(5_000));
+    world.log.close();
+    let (checkpointer, _) = Checkpointer::new(7);
+    let shell = Shell {
+        log,
+        owner: handle.read(|state| Partition::claim(state, 1)),
+        handle: Arc::clone(&handle),
+        clock: &world.clock as &dyn Clock,
+        replies: &NoReplies,
+        checkpointer: &checkpointer,
+        report: &world.heard,
+        tracing: &Tracing::off(|| 7),
+        tick_after_ms,
+    };
+    assert_eq!(shell.run(1), End::Closed);
+    let gaps = world.heard.gaps.lock();
+    assert_eq!(gaps.len(), 1);
+    gaps[0].map(|us| us / 1_000)
+}
+
+#[test]
+fn an_owner_knows_for_how_long_nobody_has_decided_before_it() {
+    let cases: [(&[u64], u64); 4] = [
+        // Nothing is known but the last event.
+        (&[], 5_000),
+        // One note shows nobody: it may be old.
+        (&[4_000], 5_000),
+        (&[100, 4_000], 1_000),
+        (&[100, 4_000, 4_800], 200),
+    ];
+    for (notes_ms, expected) in cases {
+        assert_eq!(gap_ms(Some(TICK_MS), notes_ms), Some(expected), "{notes_ms:?}");
+    }
+    assert_eq!(gap_ms(None, &[]), None, "an owner that writes no ticks may have lived until now");
 }

@@ -5,7 +5,7 @@ use headroom::domain::{Breach, ChainedEvent, Micros};
 use headroom::log::embedded::{Embedded, Options, Owned};
 use headroom::log::{CommitOutcome, LogError, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
-use headroom::owner::{Partition, Recovered, Report, Staged, TurnReport};
+use headroom::owner::{OwnerEnd, Partition, Recovered, Report, Staged, TurnReport};
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind};
 use headroom::store::Store;
 use headroom::store::sled::SledStore;
@@ -68,11 +68,17 @@ pub struct Heard {
     pub wiped: Mutex<Vec<String>>,
     /// Why a partition could not be followed, and that it could again.
     pub unread: Mutex<Vec<Option<String>>>,
+    /// For how long nobody had decided, of each owner that began.
+    pub gaps: Mutex<Vec<Option<u64>>>,
     /// Whether a partition is expected to halt.
     pub may_fail: AtomicBool,
 }
 
 impl Report for Heard {
+    fn began(&self, _partition: u32, gap_us: Option<u64>) {
+        self.gaps.lock().push(gap_us);
+    }
+    fn ended(&self, _partition: u32, _end: OwnerEnd) {}
     fn turn(&self, _partition: u32, _report: &TurnReport) {}
     fn checkpoint(&self, _partition: u32, result: Result<usize, &str>) {
         assert!(result.is_ok(), "{result:?}");

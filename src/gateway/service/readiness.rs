@@ -1,7 +1,7 @@
 //! The shell of [`Readiness`]: what this process sees of its partitions, and the lines that say what has changed.
 
 use super::Gateway;
-use crate::gateway::readiness::{Condition, News, Outage, Seen};
+use crate::gateway::readiness::{Condition, News, Outage, Seen, Silence};
 use crate::limits::{CLOCK_AHEAD_MAX_MS, READINESS_LOOK_MS, STARTUP_LINE_MS};
 use crate::replica::partition::{EXPIRING, LogContact, RESTORING};
 use crate::replica::{PartitionHandle, StatusKind};
@@ -50,6 +50,11 @@ impl Gateway {
             outage.since = crate::domain::Micros(wall.0.saturating_sub(ago));
         }
         outages
+    }
+
+    /// For how long signs of life of each partition are missing, as [`Gateway::outages`] has seen it last.
+    pub fn silences(&self) -> BTreeMap<u32, Silence> {
+        self.readiness.lock().silences(self.running.now())
     }
 
     /// Whether a call on any partition may be decided.

@@ -11,6 +11,8 @@ pub(super) struct Freshness {
     /// By the monotonic clock; 0 when it is not known. It is never later than the true moment, because the clock is
     /// read before the log is asked: a pause in between makes it too early, never too late.
     current_at: AtomicU64,
+    /// Records of the log that the state lacked when the log was asked; none when that is not known.
+    lag: Mutex<Option<u64>>,
     waiters: Mutex<Vec<Waiter>>,
 }
 
@@ -29,6 +31,16 @@ impl Freshness {
     /// The log may hold more than the state from `since` on.
     pub(super) fn may_lag_since(&self, since: Micros) {
         self.current_at.fetch_min(since.0, Relaxed);
+    }
+
+    /// The state lacked so many records of the log when the log was asked; none when it is not known how many.
+    pub(super) fn set_lag(&self, records: Option<u64>) {
+        *self.lag.lock() = records;
+    }
+
+    /// What [`Freshness::set_lag`] said last.
+    pub(super) fn lag(&self) -> Option<u64> {
+        *self.lag.lock()
     }
 
     /// The state was replaced, and it is not known how old the new one is.

@@ -265,6 +265,22 @@ impl PartitionHandle {
         self.freshness.was_current_at(asked);
     }
 
+    /// The state of a followed partition lacked so many records of the log when the log was asked; none when it is not
+    /// known how many. Set by whoever asks the log.
+    pub fn set_lag(&self, records: Option<u64>) {
+        self.freshness.set_lag(records);
+    }
+
+    /// How many records of the log the state lacks, as of the last time that the log was asked; none when that is not
+    /// known. While the state is rebuilt, they are events.
+    pub fn lag(&self) -> Option<u64> {
+        match self.status_kind() {
+            StatusKind::Active => Some(0),
+            StatusKind::Restoring => self.progress.end_seq().map(|end| end.saturating_sub(self.next_seq())),
+            _ => self.freshness.lag(),
+        }
+    }
+
     /// For how many microseconds the state may have been behind the log.
     pub fn staleness_us(&self, now: Micros) -> u64 {
         // The status is locked, as in a transition: a thread that sees the new status also sees its freshness.

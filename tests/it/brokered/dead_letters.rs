@@ -141,6 +141,7 @@ fn a_turn_waits_a_bounded_time_for_a_missing_dead_letter_topic() {
     });
     assert!(waiting.elapsed() >= Duration::from_millis(LETTERS_HOLD_MS), "after {:?}", waiting.elapsed());
     assert_eq!(log.end(0).unwrap(), undecided + 2);
+    assert!(log.paces().of(0).letter_failures > 0, "{:?}", log.paces().of(0));
     // From then on no turn waits for the tries that follow.
     let (going_on, mut longest) = (Stopwatch::start(), Duration::ZERO);
     until("letters were tried again", || {

@@ -74,10 +74,15 @@ fn a_process_says_that_partitions_whose_owner_was_killed_decide_nothing() {
 
 /// What a process counts under this name with its labels.
 pub(super) fn metric(process: &Serving<'_>, name: &str) -> f64 {
+    exported(process, name).unwrap_or_else(|| panic!("{name} is not exported"))
+}
+
+/// The same; `None` where it is not known.
+fn exported(process: &Serving<'_>, name: &str) -> Option<f64> {
     let mut reply = agent().get(format!("{}/metrics", process.url().unwrap())).call().unwrap();
     let text = reply.body_mut().read_to_string().unwrap();
     let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    found.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap()
+    found.map(|value| value.parse().unwrap())
 }
 
 fn decides(process: &Serving<'_>, partition: u32) -> bool {
@@ -98,6 +103,10 @@ fn a_partition_on_which_nobody_calls_is_seen_to_have_no_owner() {
         owned.len() == 1 && (0..PARTITIONS).all(|p| decides(&process, p) && decides(&other, p))
     });
     until("nothing is wrong", || readyz(&process).1["status"] == "ok");
+    let of_lost = |name: &str| exported(&process, &format!("{name}{{partition=\"{}\"}}", owned[0]));
+    until("the follower has all of the log", || of_lost("headroom_partition_lag_records") == Some(0.0));
+    let handovers = ["headroom_handover_seconds_count", "headroom_handover_seconds_sum", "headroom_partition_epoch"];
+    let before = handovers.map(|name| of_lost(name).unwrap());
     other.kill9();
     let killed = Stopwatch::start();
     let mut seen = Value::Null;
@@ -109,8 +118,18 @@ fn a_partition_on_which_nobody_calls_is_seen_to_have_no_owner() {
     let lost = owned[0].to_string();
     assert_eq!(seen["partitions"][&lost]["why"], "no process shows that it owns the partition", "{seen}");
     assert!(!decides(&process, owned[0]));
+    let sign = format!("headroom_partition_silence_seconds{{partition=\"{lost}\",sign=\"owner\"}}");
+    let silence = metric(&process, &sign);
+    assert!(silence > 0.0 && of_lost("headroom_partition_outage_seconds") > Some(0.0), "{silence} s");
     until("it has an owner again", || readyz(&process).1["status"] == "ok");
     assert!(decides(&process, owned[0]));
+    let after = handovers.map(|name| of_lost(name).unwrap());
+    assert!(after[0] > before[0] && after[2] > before[2], "{before:?} {after:?}");
+    // The last note may have come a moment before the owner's death.
+    let (gap, known) = (after[1] - before[1], killed.elapsed().as_secs_f64() + 1.0);
+    println!("nobody decided for {gap} s");
+    assert!(gap >= silence && gap <= known, "{gap} s, after {silence} s of silence and {known} s in all");
+    assert_eq!(of_lost("headroom_partition_outage_seconds"), Some(0.0));
 }
 
 #[test]

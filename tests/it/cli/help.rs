@@ -69,6 +69,7 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
         ("topics acls", &[], permissions),
         ("schemas check", &[], schemas.clone()),
         ("schemas register", &[], schemas),
+        ("metrics", &[], Vec::new()),
         ("demo", &[], Vec::new()),
         ("client reserve", &["van-1", "orders=1"], Vec::new()),
         ("client pools list", &[], Vec::new()),

@@ -21,8 +21,9 @@ fn stages_add_up_to_the_whole_of_the_calls_and_every_command_has_those_of_its_ow
     }
     let of_caller = ["admit", "append", "wait", "answer"];
     assert_eq!(of_caller.map(|stage| of("count", stage)), [3.0; 4]);
-    let (of_owner, wait) = (of("sum", "decide") + of("sum", "commit"), of("sum", "wait"));
-    assert!(of_owner > 0.0 && of_owner <= wait, "{of_owner} s of {wait} s");
+    // The owner may have the command a moment before its caller's thread knows that it is appended.
+    let [of_owner, between] = [["decide", "commit"], ["append", "wait"]].map(|[a, b]| of("sum", a) + of("sum", b));
+    assert!(of_owner > 0.0 && of_owner <= between, "{of_owner} s of {between} s");
     let stages: f64 = of_caller.map(|stage| of("sum", stage)).iter().sum();
     let calls =
         ["PUT", "POST"].map(|method| metric(c, &format!("headroom_http_request_seconds_sum{{method=\"{method}\"")));

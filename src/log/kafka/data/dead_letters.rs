@@ -80,6 +80,7 @@ impl DeadLettersTopic {
         match Failing::way(failing) {
             Way::Wait => {}
             way => {
+                self.context.paces.letters_failed(partition, turn.dead.len());
                 log_unwritten(partition, turn, "an earlier try failed");
                 if way == Way::Aside {
                     self.try_aside(partition, turn.dead.clone());
@@ -89,6 +90,9 @@ impl DeadLettersTopic {
         }
         let tried = self.try_letters(partition, &turn.dead);
         let since = self.tried(partition, tried.is_ok());
+        if tried.is_err() {
+            self.context.paces.letters_failed(partition, turn.dead.len());
+        }
         match tried {
             Err(error) if is_held_up(since) => Err(error),
             Err(error) => {

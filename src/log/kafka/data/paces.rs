@@ -21,6 +21,8 @@ pub struct Pace {
     pub pause_us: u64,
     /// How many offsets of commands the owner in this process cannot read, because a transaction of somebody else is open.
     pub held_back: u64,
+    /// Dead letters that could not be written when their turn was decided, counted again with every try.
+    pub letter_failures: u64,
 }
 
 #[derive(Default)]
@@ -31,6 +33,7 @@ struct Paced {
     commit_us: AtomicU64,
     pause_us: AtomicU64,
     held_back: AtomicU64,
+    letter_failures: AtomicU64,
     stamp: Mutex<Option<Stamp>>,
 }
 
@@ -56,6 +59,7 @@ impl Paces {
             commit_us: pace.commit_us.load(Relaxed),
             pause_us: pace.pause_us.load(Relaxed),
             held_back: pace.held_back.load(Relaxed),
+            letter_failures: pace.letter_failures.load(Relaxed),
         }
     }
 
@@ -68,6 +72,13 @@ impl Paces {
     pub(in crate::log::kafka) fn stamped(&self, partition: u32, stamp: Option<Stamp>) {
         if let Some((pace, stamp)) = self.0.get(partition as usize).zip(stamp) {
             *pace.stamp.lock() = Some(stamp);
+        }
+    }
+
+    /// Counts dead letters that could not be written.
+    pub(in crate::log::kafka) fn letters_failed(&self, partition: u32, count: usize) {
+        if let Some(pace) = self.0.get(partition as usize) {
+            pace.letter_failures.fetch_add(count as u64, Relaxed);
         }
     }
 

@@ -24,9 +24,6 @@ use std::time::Duration;
 
 /// The layout of a log on a cluster. In version 1 transactional ids were made of settings, so two owners could write.
 pub const FORMAT_VERSION: u32 = 2;
-/// What this version can read and write. A log has the level of the version that created it. Every process that serves the
-/// log knows that level, and writes nothing that the level does not have. Level 1 has all schemas up to now.
-pub const FEATURE_LEVEL: u32 = 1;
 /// The record's key.
 const KEY: &[u8] = b"manifest";
 /// Most records that are read of the topic, which should hold one.
@@ -66,7 +63,7 @@ impl fmt::Display for ManifestProblem {
 pub struct Pinned {
     /// What a log of any kind pins.
     pub manifest: Manifest,
-    /// The feature level of the version that created it, see [`FEATURE_LEVEL`].
+    /// The feature level of the version that created it, see [`crate::log::FEATURE_LEVEL`].
     pub feature_level: u32,
     /// How long ids of decided commands are kept, in ms: see [`crate::limits::COMMAND_WINDOW_MS`].
     pub command_window_ms: u64,

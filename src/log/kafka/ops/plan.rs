@@ -1,10 +1,11 @@
 //! Compares the state of a cluster with what a log needs: the differences, what `apply` may do about each, and which of them
 //! forbid to serve. No I/O: [`super::admin`] reads the state, and executes what is decided here.
 
-use super::manifest::{FEATURE_LEVEL, LogLocation, ManifestProblem, Pinned};
+use super::manifest::{LogLocation, ManifestProblem, Pinned};
 use super::topics::{Purpose, TopicRequirements, TopicSpec, wanted};
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{COMMAND_WINDOW_MS, DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_DEFAULT, PARTITIONS_MAX};
+use crate::log::FEATURE_LEVEL;
 use std::collections::BTreeMap;
 use std::fmt;
 

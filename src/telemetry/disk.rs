@@ -1,0 +1,50 @@
+//! Metrics of the disk under the data directory.
+
+use super::register::{Register, as_gauge, gauges};
+use prometheus::IntGaugeVec;
+
+/// What was seen of the disk under the data directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Disk {
+    /// The size of the log's file; `None` where the log is not in a file.
+    pub log_file_bytes: Option<u64>,
+    /// How many bytes this process may still write.
+    pub avail_bytes: u64,
+    /// The size of the whole file system.
+    pub size_bytes: u64,
+}
+
+pub(super) struct DiskMetrics {
+    log_file: IntGaugeVec,
+    avail: IntGaugeVec,
+    size: IntGaugeVec,
+}
+
+impl DiskMetrics {
+    pub(super) fn new(r: &Register) -> DiskMetrics {
+        DiskMetrics {
+            log_file: gauges(r, "headroom_log_file_bytes", "Size of the file of the embedded log.", &[]),
+            avail: gauges(
+                r,
+                "headroom_data_filesystem_avail_bytes",
+                "Bytes that this process may still write to the file system of the data directory.",
+                &[],
+            ),
+            size: gauges(
+                r,
+                "headroom_data_filesystem_size_bytes",
+                "Size of the file system of the data directory.",
+                &[],
+            ),
+        }
+    }
+
+    pub(super) fn saw(&self, disk: &Disk) {
+        let seen = [(&self.log_file, disk.log_file_bytes), (&self.avail, Some(disk.avail_bytes))];
+        for (gauges, bytes) in seen.into_iter().chain([(&self.size, Some(disk.size_bytes))]) {
+            if let Some(bytes) = bytes {
+                gauges.with_label_values::<&str>(&[]).set(as_gauge(bytes));
+            }
+        }
+    }
+}
