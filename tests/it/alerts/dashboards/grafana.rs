@@ -93,6 +93,10 @@ fn defaults(panel: &Panel) -> Value {
         Unit::Moment => "dateTimeFromNow",
     };
     let mut defaults = json!({ "unit": unit, "color": { "mode": "palette-classic" } });
+    // 99.99 % is not 100 %.
+    if panel.show == Show::Now && panel.unit == Unit::Share {
+        defaults["decimals"] = json!(3);
+    }
     match panel.show {
         Show::Lines => defaults["custom"] = json!({ "lineWidth": 1, "fillOpacity": 0, "showPoints": "never" }),
         Show::Stack => {

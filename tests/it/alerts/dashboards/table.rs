@@ -194,7 +194,7 @@ const PARTITIONS: &[Panel] = &[
             ("ahead, {{partition}}, {{instance}}", "headroom_clock_ahead_seconds{@partition}"),
             ("broker, {{partition}}, {{instance}}", "abs(headroom_clock_broker_offset_seconds{@partition}) or headroom_clock_ahead_seconds{@partition} * 0"),
         ]).bad_from(5.0),
-    panel("Dead letters", "Commands that nobody can decide, and turns that were given up because these could not be written.",
+    panel("Dead letters", "Commands that nobody can decide, and vain tries to write them to their topic.",
         Show::Lines, Unit::Count, &[
             ("letters, {{partition}}", "sum by (partition) (increase(headroom_dead_letters_total{@partition}[1h]))"),
             ("not written, {{partition}}", "sum by (partition) (increase(headroom_dead_letter_failures_total{@partition}[1h]))"),
