@@ -4,10 +4,10 @@
 mod client;
 mod conformance;
 mod generated;
-mod protocol;
+pub mod protocol;
 mod roles;
 mod translate;
-mod watch;
+pub mod watch;
 
 use crate::server::{Server, runtime};
 pub use client::capacity_client::CapacityClient;

@@ -3,11 +3,12 @@
 mod availability;
 mod bad_input;
 pub mod client;
-mod disconnects;
+pub mod disconnects;
 mod examples;
 mod h2;
 pub mod manual_owner;
 mod names;
+mod opening;
 mod pool_changes;
 mod problems;
 mod protocol;

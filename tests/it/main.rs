@@ -4,6 +4,7 @@
 mod access;
 mod alerts;
 mod audit;
+mod authority;
 mod bounded_memory;
 mod brokered;
 mod canary;

@@ -82,7 +82,7 @@ pub fn methods() -> impl Iterator<Item = (&'static str, Operation)> {
 }
 
 /// Whether a request is a gRPC call, whatever it asks for. The protocol needs HTTP/2.
-pub(in crate::api) fn is_call(request: &Request) -> bool {
+pub(in crate::api) fn is_call<B>(request: &axum::http::Request<B>) -> bool {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_grpc = matches!(kind.split(';').next(), Some("application/grpc" | "application/grpc+proto"));
     is_grpc && request.method() == Method::POST && request.version() == Version::HTTP_2

@@ -143,16 +143,11 @@ impl Problem {
 
 impl Respond for Reply {
     fn respond(answer: Answer, trace_id: &str) -> (Response<Body>, u16) {
-        let response = respond(answer, trace_id);
+        let response = match answer {
+            Ok(reply) => reply.into_response(trace_id),
+            Err(problem) => problem.into_response(trace_id),
+        };
         let status = response.status().as_u16();
         (response, status)
-    }
-}
-
-/// The response to an answer.
-pub fn respond(answer: Answer, trace_id: &str) -> Response<Body> {
-    match answer {
-        Ok(reply) => reply.into_response(trace_id),
-        Err(problem) => problem.into_response(trace_id),
     }
 }

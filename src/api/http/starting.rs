@@ -2,11 +2,14 @@
 //! is, and that callers have to try again.
 
 use super::begin::{Rewound, Version, version};
+use super::dispatch::Respond as _;
 use super::line::ConnectionState;
-use super::reply::{Problem, respond};
+use super::reply::{Problem, Reply};
 use super::server::ACCEPT_PAUSE;
-use super::stream::{self, Stream};
+use super::stream::{self, SPEAK_TLS, Stream};
 use super::{health, http2};
+use crate::api::grpc::{self, status::GrpcReply};
+use crate::api::problem::RequestFault;
 use crate::api::trace::of_caller;
 use crate::limits::{HTTP_HEAD_TIMEOUT_MS, STARTING_CONNECTIONS_MAX};
 use crate::log::Opening;
@@ -14,10 +17,11 @@ use crate::service::Code;
 use crate::tls;
 use crate::trace::Tracing;
 use axum::BoxError;
-use hyper::Request;
+use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,7 +29,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// Longest time that a connection gets here, for one request.
@@ -74,25 +78,55 @@ async fn connection(
     tracing: Arc<Tracing>,
     tls: Option<Arc<tls::Server>>,
 ) -> Result<(), BoxError> {
-    let mut io = match tls {
-        None => Stream::Plain(stream),
-        Some(tls) if stream::speaks_tls(&stream).await? => stream::accept(&tls, stream).await?,
-        Some(_) => return Ok(()),
+    let mut io = match &tls {
+        Some(tls) if stream::speaks_tls(&stream).await? => stream::accept(tls, stream).await?,
+        _ => Stream::Plain(stream),
     };
+    let answered = Arc::new(Notify::new());
+    let is_answered = Arc::clone(&answered);
+    let lacks_tls = tls.is_some() && matches!(io, Stream::Plain(_));
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = match request.uri().path() {
-            "/livez" => Ok(health::alive()),
-            "/readyz" | "/startupz" => Ok(health::opening(&opening)),
-            _ => Err(Problem::of(Code::Restoring, "the log is being opened: /startupz says how far that is")),
+        let trace_id = tracing.enter(of_caller(request.headers())).to_string();
+        let response = match request.uri().path() {
+            _ if lacks_tls => refused(&request, Problem::fault(RequestFault::TlsRequired, SPEAK_TLS), &trace_id),
+            "/livez" => Reply::respond(Ok(health::alive()), &trace_id).0,
+            "/readyz" | "/startupz" => Reply::respond(Ok(health::opening(&opening)), &trace_id).0,
+            _ => {
+                let detail = "the log is being opened: /startupz says how far that is";
+                refused(&request, Problem::of(Code::Restoring, detail), &trace_id)
+            }
         };
-        let trace = tracing.enter(of_caller(request.headers()));
-        std::future::ready(Ok::<_, Infallible>(respond(answer, &trace.to_string())))
+        let (_, mut asked) = http2::Asked::of(request);
+        let answered = Arc::clone(&answered);
+        async move {
+            asked.rest().await;
+            answered.notify_one();
+            Ok::<_, Infallible>(response)
+        }
     });
     let (version, start) = version(&mut io, &ConnectionState::default()).await?;
     let io = TokioIo::new(Rewound::new(io, start));
     match version {
         Version::Http1 => http1::Builder::new().keep_alive(false).serve_connection(io, service).await?,
-        Version::Http2 => http2::builder().serve_connection(io, service).await?,
+        Version::Http2 => {
+            let mut serving = pin!(http2::builder().serve_connection(io, service));
+            tokio::select! {
+                ended = &mut serving => return Ok(ended?),
+                () = is_answered.notified() => {}
+            }
+            // A caller that kept the connection would be refused on it after the log is open.
+            serving.as_mut().graceful_shutdown();
+            serving.await?;
+        }
     }
     Ok(())
+}
+
+/// The refusal in the protocol of the caller.
+fn refused<B>(request: &Request<B>, problem: Problem, trace_id: &str) -> Response<Body> {
+    if grpc::is_call(request) {
+        GrpcReply::respond(Err(problem), trace_id).0
+    } else {
+        Reply::respond(Err(problem), trace_id).0
+    }
 }

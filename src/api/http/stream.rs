@@ -13,7 +13,8 @@ use tokio_rustls::server::TlsStream;
 
 /// The kind of record that TLS begins with.
 const TLS_HANDSHAKE: u8 = 0x16;
-const SPEAK_TLS: &str = "the caller speaks plain HTTP, and this address takes TLS: use https";
+/// What is said to a caller that speaks plain HTTP where TLS is taken.
+pub const SPEAK_TLS: &str = "the caller speaks plain HTTP, and this address takes TLS: use https";
 
 /// The bytes that HTTP is spoken over.
 pub enum Stream<S> {

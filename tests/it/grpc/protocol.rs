@@ -14,6 +14,7 @@ use prost::Message;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::{Bytes, http};
@@ -29,7 +30,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 /// Path, headers, body, and the status and the code that it is answered with.
 type Row<'a> = (&'a str, &'a [(&'static str, &'a str)], Vec<u8>, Code, &'a str);
 
-const RESERVE: &str = "/headroom.v1.Capacity/Reserve";
+pub const RESERVE: &str = "/headroom.v1.Capacity/Reserve";
 
 fn one(key: &str) -> v1::ReserveRequest {
     let demand = BTreeMap::from([("orders".to_owned(), 1)]);
@@ -42,20 +43,31 @@ fn defined(pool: &str, orders: u64) -> v1::DefinePoolRequest {
 }
 
 /// A message as it is sent: a flag, its length, its bytes.
-fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
+pub fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[flag][..], &length, message].concat()
 }
 
 /// Sends these bytes as they are. No library of gRPC adds anything, and none watches the deadline.
-async fn send(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Option<Status> {
-    let mut request = http::Request::post(format!("http://{address}{path}"))
+pub async fn send(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Option<Status> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    send_over(stream, &format!("http://{address}"), path, headers, body).await
+}
+
+/// The same over a connection to the server at `base`.
+pub async fn send_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    base: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> Option<Status> {
+    let mut request = http::Request::post(format!("{base}{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -149,6 +161,20 @@ fn a_cancelled_call_takes_its_attempt_back() {
     );
     assert_eq!(desk.decide(), [EventKind::Accepted, EventKind::Released]);
     desk.end();
+}
+
+#[test]
+fn a_call_that_comes_while_the_process_ends_is_told_so_by_its_status() {
+    let server = Server::alone();
+    let mut client = client(&server);
+    runtime().block_on(async {
+        client.define_pool(defined("p", 1)).await.unwrap();
+        server.service.close();
+        let ended = client.reserve(one("")).await.unwrap_err();
+        let told = problem(&ended);
+        assert_eq!((ended.code(), &*told.code, &*told.reason), (Code::Unavailable, "shed", "closing"));
+        assert_eq!((told.outcome(), told.retryable), (v1::problem::Outcome::NotApplied, true));
+    });
 }
 
 #[test]

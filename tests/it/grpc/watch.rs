@@ -5,6 +5,7 @@ use crate::server::{Server, runtime};
 use crate::wait::until;
 use headroom::api::grpc::v1::{self, pool_changed::Kind, watch_pools_response::Step};
 use headroom::domain::EventKind;
+use headroom::log::StoredEvent;
 use headroom::time::SystemClock;
 use headroom::wire;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,25 +15,25 @@ use tonic::{Code, Status, Streaming};
 
 type Places = BTreeMap<u32, u64>;
 
-fn definition(pool: &str, orders: u64, areas: &[&str]) -> v1::DefinePoolRequest {
+pub fn definition(pool: &str, orders: u64, areas: &[&str]) -> v1::DefinePoolRequest {
     let limits = BTreeMap::from([("orders".to_owned(), orders)]);
     let areas = areas.iter().map(|area| (*area).to_owned()).collect();
     v1::DefinePoolRequest { pool: pool.to_owned(), limits, areas, ..Default::default() }
 }
 
-fn one(pool: &str) -> v1::ReserveRequest {
+pub fn one(pool: &str) -> v1::ReserveRequest {
     let demand = BTreeMap::from([("orders".to_owned(), 1)]);
     v1::ReserveRequest { pool: pool.to_owned(), demand, ..Default::default() }
 }
 
 /// A watch that is read step by step.
-struct Reader {
+pub struct Reader {
     stream: Streaming<v1::WatchPoolsResponse>,
-    position: Places,
+    pub position: Places,
 }
 
 impl Reader {
-    async fn begin(client: &mut CapacityClient<Channel>, request: v1::WatchPoolsRequest) -> Result<Reader, Status> {
+    pub async fn begin(client: &mut CapacityClient<Channel>, request: v1::WatchPoolsRequest) -> Result<Reader, Status> {
         let position = request.position.clone();
         Ok(Reader { stream: client.watch_pools(request).await?.into_inner(), position })
     }
@@ -44,7 +45,7 @@ impl Reader {
     }
 
     /// The ids of the pools of the whole snapshot.
-    async fn snapshot(&mut self) -> Vec<String> {
+    pub async fn snapshot(&mut self) -> Vec<String> {
         let mut ids = Vec::new();
         loop {
             let Step::Snapshot(v1::PoolSnapshot { pools, is_last }) = self.step().await.unwrap() else { panic!() };
@@ -56,7 +57,7 @@ impl Reader {
         }
     }
 
-    async fn changes(&mut self) -> Result<Vec<v1::PoolChanged>, Status> {
+    pub async fn changes(&mut self) -> Result<Vec<v1::PoolChanged>, Status> {
         match self.step().await? {
             Step::Changes(v1::PoolChanges { changes }) => Ok(changes),
             Step::Snapshot(_) => panic!("a snapshot after the first"),
@@ -64,7 +65,7 @@ impl Reader {
     }
 
     /// So many changes, from as many steps as it takes.
-    async fn next(&mut self, count: usize) -> Vec<(String, Kind, bool)> {
+    pub async fn next(&mut self, count: usize) -> Vec<(String, Kind, bool)> {
         let mut seen = Vec::new();
         while seen.len() < count {
             let changes = self.changes().await.unwrap();
@@ -125,6 +126,22 @@ fn a_watch_tells_the_pools_and_then_their_changes() {
     });
 }
 
+/// The places of those of a partition's events that change a pool.
+pub fn changes_among(partition: u32, events: &[StoredEvent]) -> impl Iterator<Item = (u32, u64)> {
+    const KINDS: [EventKind; 8] = [
+        EventKind::PoolDefined,
+        EventKind::PoolChanged,
+        EventKind::LimitsAdjusted,
+        EventKind::ModeSet,
+        EventKind::Accepted,
+        EventKind::Amended,
+        EventKind::Released,
+        EventKind::Expired,
+    ];
+    let events = events.iter().map(|stored| wire::event::decode(&stored.bytes).unwrap().event);
+    events.filter(|event| KINDS.contains(&event.body.kind())).map(move |event| (partition, event.seq))
+}
+
 /// Every event of the log that changes a pool.
 fn changes_in(server: &Server) -> BTreeSet<(u32, u64)> {
     let mut found = BTreeSet::new();
@@ -134,18 +151,7 @@ fn changes_in(server: &Server) -> BTreeSet<(u32, u64)> {
             let page = server.service.committed_events(partition, from, 1 << 20).unwrap();
             let Some(last) = page.events.last() else { break };
             from = last.seq + 1;
-            let events = page.events.iter().map(|stored| wire::event::decode(&stored.bytes).unwrap().event);
-            let kinds = [
-                EventKind::PoolDefined,
-                EventKind::PoolChanged,
-                EventKind::LimitsAdjusted,
-                EventKind::ModeSet,
-                EventKind::Accepted,
-                EventKind::Amended,
-                EventKind::Released,
-                EventKind::Expired,
-            ];
-            found.extend(events.filter(|event| kinds.contains(&event.body.kind())).map(|event| (partition, event.seq)));
+            found.extend(changes_among(partition, &page.events));
         }
     }
     found

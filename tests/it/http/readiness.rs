@@ -5,14 +5,10 @@ use super::manual_owner::Desk;
 use crate::fixtures::{NOW, pool_of};
 use crate::wait::until;
 use crate::world::becomes;
-use headroom::api::http;
 use headroom::limits::STALLED_MS;
-use headroom::log::Opening;
 use headroom::replica::PartitionStatus;
 use headroom::time::Stopwatch;
-use headroom::trace::Tracing;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 const PARTITIONS: u32 = 2;
 
@@ -129,39 +125,4 @@ fn an_owner_that_decides_nothing_is_seen_by_what_waits_for_it() {
     desk.decide();
     assert_eq!(caller.read().unwrap().status, 200);
     assert_eq!(asked(&desk, "/readyz"), (200, body("ok", false, &json!({}))));
-}
-
-/// The log is open when the test says so.
-#[test]
-fn a_process_that_opens_its_log_says_how_far_that_is_and_refuses_calls() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let (address, opening) = (listener.local_addr().unwrap(), Arc::new(Opening::default()));
-    let (open, opened) = tokio::sync::oneshot::channel();
-    let starting = runtime.spawn({
-        let opening = Arc::clone(&opening);
-        let tracing = Arc::new(Tracing::off(|| 7));
-        async move { (http::starting(&listener, &opening, &tracing, None, opened).await.unwrap(), listener) }
-    });
-    let ask = |method: &str, path: &str| Client::connect(address).raw(&request(method, path, &[], b""));
-    let told = |startup: Value| {
-        let mut told = body("unavailable", false, &json!({}));
-        told["startup"] = startup;
-        told
-    };
-    let begun = ask("GET", "/startupz");
-    assert_eq!((begun.status, begun.json()), (503, told(json!({ "phase": "opening", "partitions": {} }))));
-    opening.begins(4_096);
-    opening.reads(1_000);
-    for path in ["/startupz", "/readyz"] {
-        let reply = ask("GET", path);
-        let startup = json!({ "phase": "opening", "read_bytes": 1_000, "of_bytes": 4_096, "partitions": {} });
-        assert_eq!((reply.status, reply.json()), (503, told(startup)));
-    }
-    assert_eq!(ask("GET", "/livez").status, 200);
-    let refused = ask("POST", "/v1/reservations");
-    assert_eq!((refused.status, refused.code().as_str()), (503, "restoring"));
-    open.send("what came of it").unwrap();
-    let (came_of_it, _listener) = runtime.block_on(starting).unwrap();
-    assert_eq!(came_of_it, "what came of it");
 }
