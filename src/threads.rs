@@ -58,13 +58,15 @@ impl Drop for Watched {
     }
 }
 
-/// Panics here if `HEADROOM_CRASH_AT` says `panic:<name>`, and gets no further if it says `hang:<name>`.
+/// Panics here if `HEADROOM_CRASH_AT` says `panic:<name>` or `panic:<name>:<text>`, with a reason that quotes the variable, and
+/// gets no further if it says `hang:<name>`.
 #[cfg(feature = "crash-points")]
 fn planted(name: &str) {
     let wanted = std::env::var("HEADROOM_CRASH_AT").unwrap_or_default();
-    let is_wanted = |what: &str| wanted.strip_prefix(what).and_then(|rest| rest.strip_prefix(':')) == Some(name);
-    assert!(!is_wanted("panic"), "planted in {name}");
-    while is_wanted("hang") {
+    let mut parts = wanted.splitn(3, ':');
+    let wanted_here = parts.next().filter(|_| parts.next() == Some(name));
+    assert!(wanted_here != Some("panic"), "planted in {name} by {wanted:?}");
+    while wanted_here == Some("hang") {
         std::thread::park();
     }
 }

@@ -4,6 +4,7 @@ use super::operation::{Allowed, Operation};
 use crate::access::{Access, Act, Credentials, Denied, Principal, Roles};
 use crate::domain::Name;
 use crate::limits::CREDENTIAL_BYTES_MAX;
+use crate::trace::CallTrace;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use std::fmt;
@@ -69,16 +70,18 @@ pub fn identified(
     access.principal(Credentials { authorization, certificate }).map_err(Refused::Denied)
 }
 
-/// Refuses an operation that the principal has no role for. The audit log names who has tried what planners and operators do.
+/// Refuses an operation that the principal has no role for. The audit log names who has tried what planners and operators do,
+/// and in which call.
 ///
 /// # Errors
 /// [`Refused::Forbidden`].
-pub fn permitted(operation: Operation, principal: &Principal) -> Result<(), Refused> {
+pub fn permitted(operation: Operation, principal: &Principal, trace: &CallTrace) -> Result<(), Refused> {
     match operation.allowed() {
         Allowed::Roles(roles) if !principal.roles.meet(roles) => {
             if operation.is_audited() {
-                let principal = principal.name.as_ref().map(Name::as_str);
-                Act { principal, operation: operation.name(), outcome: "forbidden", ..Act::default() }.log();
+                let (principal, trace_id) = (principal.name.as_ref().map(Name::as_str), trace.to_string());
+                let (operation, trace_id) = (operation.name(), Some(trace_id.as_str()));
+                Act { principal, operation, outcome: "forbidden", trace_id, ..Act::default() }.log();
             }
             Err(Refused::Forbidden(operation, roles))
         }

@@ -129,6 +129,7 @@ impl App {
         let limits = http::Limits { connections, ..http::Limits::default() };
         let service = Service::new(Arc::clone(&runtime.gateway), Arc::clone(&runtime.tail), draw_wide());
         let service = Arc::new(service.limited(config.quota.clone(), clock));
+        metrics.watch_service(&service);
         let state = http::State::new(Arc::clone(&service), Arc::clone(&metrics) as _, tracing).limits(limits);
         let state = state
             .hosts(http::Hosts::new(config.hosts.clone()))

@@ -17,6 +17,7 @@ use super::spans::SpanMetrics;
 use super::stages::StageMetrics;
 use super::tls::TlsMetrics;
 use super::watched::{Pacing, Watched};
+use super::watches::WatchMetrics;
 use crate::config::AccessLog;
 use crate::domain::{Breach, Law, Name};
 use crate::gateway::admission::Shed;
@@ -66,6 +67,7 @@ pub struct Metrics {
     pub(super) stages: StageMetrics,
     pub(super) turning: TurnMetrics,
     pub(super) http: HttpMetrics,
+    pub(super) watches: WatchMetrics,
     pub(super) spans: SpanMetrics,
     pub(super) tls: TlsMetrics,
 }
@@ -313,6 +315,7 @@ impl Metrics {
             stages: StageMetrics::new(r),
             turning: TurnMetrics::new(r),
             http: HttpMetrics::new(r),
+            watches: WatchMetrics::new(r),
             spans: SpanMetrics::new(r),
             tls: TlsMetrics::new(r),
             register,

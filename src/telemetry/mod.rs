@@ -24,6 +24,7 @@ mod stages;
 mod tls;
 mod traces;
 mod watched;
+mod watches;
 
 pub use canary::CanaryMetrics;
 pub use catalogue::{Described, Kind, table};
@@ -33,6 +34,7 @@ pub use traces::TraceExport;
 pub use watched::Pace;
 
 use crate::config::LogFormat;
+use std::any::Any;
 use std::panic::PanicHookInfo;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
@@ -72,10 +74,60 @@ fn is_shown(line: &Metadata<'_>) -> bool {
 
 /// Logs where a panic happened. Whether the process continues depends on the thread that panicked.
 fn log_panic(panic: &PanicHookInfo<'_>) {
-    let what = panic.payload().downcast_ref::<String>().map(String::as_str);
-    let what = what.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+    let what = unquoted(reason(panic.payload()));
     let at = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     let backtrace = std::backtrace::Backtrace::capture();
     tracing::error!(at, thread = thread.name().unwrap_or("unnamed"), %backtrace, "panicked: {what}");
+}
+
+fn reason(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
+}
+
+/// The reason of a panic without what it quotes, from the first mark of quotation to the last. What is quoted was in the
+/// hands of the code that panicked, and may be a secret of a caller: a text that is cut between its bytes, or the value
+/// of an error.
+fn unquoted(reason: &str) -> String {
+    let is_mark = |c| matches!(c, '"' | '`' | '[' | ']');
+    let Some((before, rest)) = reason.split_once(is_mark) else { return reason.to_owned() };
+    let after = rest.rsplit_once(is_mark).map_or("", |(_, after)| after);
+    format!("{before}…{after}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::panic::{catch_unwind, panic_any};
+
+    /// What is told of this panic.
+    fn told(panics: fn()) -> String {
+        unquoted(reason(&*catch_unwind(panics).unwrap_err()))
+    }
+
+    fn failed() -> io::Result<()> {
+        Err(io::Error::other("the \"secret\" token"))
+    }
+
+    /// The reasons are those that the standard library gives.
+    #[test]
+    fn a_panic_is_told_without_the_values_that_were_at_hand() {
+        let cut: fn() = || drop("hr_é-secret"["hr_é".len() - 1..].to_owned());
+        let error: fn() = || failed().unwrap();
+        let bytes: fn() = || assert_eq!(b"secret".to_vec(), b"".to_vec(), "a secret");
+        let number: fn() = || assert!([1, 2].len() > 7, "a turn goes on at {:?}", Some(3));
+        let value: fn() = || panic_any(7);
+        for (panics, says) in [
+            (cut, "is not a char boundary"),
+            (error, "called …"),
+            (bytes, "assertion …"),
+            (number, "a turn goes on at Some(3)"),
+            (value, "no reason given"),
+        ] {
+            let told = told(panics);
+            assert!(told.contains(says) && !told.contains("secret") && !told.contains("115"), "{told}");
+        }
+    }
 }

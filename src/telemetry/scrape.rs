@@ -10,6 +10,7 @@ use crate::gateway::{Gateway, PendingCounts};
 use crate::log::{CommandSink, CommitOutcome};
 use crate::owner::OwnerEnd;
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
+use crate::service::Service;
 use std::sync::Arc;
 
 impl Metrics {
@@ -46,6 +47,11 @@ impl Metrics {
         self.callers.watch(access);
     }
 
+    /// Counts the open watches of this service from now on.
+    pub fn watch_service(&self, service: &Arc<Service>) {
+        self.watches.watch(service);
+    }
+
     fn refresh_turns(&self) {
         let pacing = self.pace.read();
         let Some(Pacing { partitions, pace }) = pacing.as_ref() else { return };
@@ -71,6 +77,7 @@ impl Metrics {
     pub(super) fn refresh(&self) {
         self.refresh_turns();
         self.callers.refresh();
+        self.watches.refresh();
         let watched = self.watched.read();
         let Some(Watched { gateway, sink, replica }) = watched.as_ref() else { return };
         let gateway = gateway.upgrade();

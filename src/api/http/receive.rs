@@ -88,7 +88,7 @@ pub(super) async fn read(
     target(&parts)?;
     let is_guarded = !parts.method.is_safe() || route.path.starts_with("/internal/");
     api.state.hosts.check(&parts, is_guarded)?;
-    let principal = principal(api, route, &parts, caller)?;
+    let principal = principal(api, route, &parts, caller, &trace)?;
     codings(&parts.headers)?;
     let params =
         params.map_err(|_| Problem::fault(RequestFault::BadName, "the path is not UTF-8 once it is decoded"))?;
@@ -111,14 +111,20 @@ pub(super) async fn read(
 
 /// Who sends the request, when it may be sent by them and is within their quota. What everybody may ask for, and what does
 /// not exist, is asked for by nobody: the credentials are not looked at.
-fn principal(api: &Api, route: Route, parts: &Parts, caller: &Caller) -> Result<Arc<Principal>, Problem> {
+fn principal(
+    api: &Api,
+    route: Route,
+    parts: &Parts,
+    caller: &Caller,
+    trace: &CallTrace,
+) -> Result<Arc<Principal>, Problem> {
     let Some(operation) = route.operation.filter(|operation| !operation.is_open(api.state.open)) else {
         return Ok(Arc::new(Principal { name: None, roles: Roles::NONE }));
     };
     let certificate = parts.extensions.get::<Certificate>();
     let known = identity::identified(&api.state.access, &parts.headers, certificate.map(|shown| &shown.0))?;
     let _ = caller.principal.set(Arc::clone(&known));
-    identity::permitted(operation, &known)?;
+    identity::permitted(operation, &known, trace)?;
     let charged = operation.charge().map(|charge| api.service().charge(&known, charge)).transpose()?;
     if let Some(standing) = charged.flatten() {
         let _ = caller.standing.set(standing);

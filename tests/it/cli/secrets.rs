@@ -1,7 +1,11 @@
 //! Secrets that are planted wherever a secret can be, and looked for in everything that the program says.
 
 use super::{assert_says, on};
-use crate::process::{Ended, foreign_agent, headroom, run};
+use crate::authority::Authority;
+use crate::http::client::Client;
+use crate::http::disconnects::counted;
+use crate::process::{Ended, Running, foreign_agent, headroom, run};
+use crate::wait::until;
 use headroom::access::AUDIT_LOG;
 use headroom::config::{Config, FileText, Inputs, Kind, Setting};
 use std::path::Path;
@@ -221,12 +225,72 @@ fn a_caller_is_named_in_the_logs_and_its_token_is_not() {
     let ended = server.running.terminate();
     let act = ended.err.lines().find(|line| line.contains(AUDIT_LOG)).unwrap_or_else(|| panic!("{}", ended.err));
     assert_says(act, &[r#""principal":"shop""#, r#""operation":"define_pool""#, r#""outcome":"forbidden""#]);
+    let trace_id = &act[act.find(r#""trace_id":""#).expect("the line names the call")..][..46];
     let calls = ended.err.lines().filter(|line| line.contains("headroom::access_log"));
-    assert!(calls.clone().any(|line| line.contains(r#""principal":"shop""#) && line.contains(r#""status":403"#)));
+    let calls = calls.filter(|line| line.contains(r#""principal":"shop""#) && line.contains(r#""status":403"#));
+    assert!(calls.clone().any(|line| line.contains(trace_id)), "{}", ended.err);
     let told = answers.map(|(_, body)| body).concat();
     let said = [made.err, all(&listed), all(&verified), all(&ended), told, all(&on(dir.path(), ["config"]))].concat();
     keeps(&said, "a server with tokens");
     for secret in [&token[16..], &strange[16..], &local[16..]] {
         assert!(!said.contains(secret), "a secret is told: {said}");
+    }
+}
+
+/// The story: the key of the certificate is read at the start and whenever it changes, and a broken one is complained of.
+#[test]
+fn nothing_tells_the_private_key_of_a_server() {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    authority.sign("server", 2100);
+    let (certificate, key) = (authority.path("server.pem"), authority.path("server.key"));
+    let secret = std::fs::read_to_string(&key).unwrap();
+    let secret = secret.lines().filter(|line| !line.starts_with("-----")).map(|line| &line[..16]);
+    let with = |command: &str| {
+        let mut command = headroom([command, "--listen", "127.0.0.1:0", "--partitions", "1", "--log-level", "trace"]);
+        command.arg("--data-dir").arg(dir.path()).arg("--tls-certificate").arg(&certificate).arg("--tls-key").arg(&key);
+        command
+    };
+    let mut running = Running::start(with("serve").args(["--access-log", "all"]).env("RUST_BACKTRACE", "1"));
+    let line = running.line();
+    let address = line.rsplit('/').next().unwrap().parse().unwrap();
+    let mut said = line;
+    let tls = authority.client(None);
+    let client = || Client::secure(address, &tls).unwrap();
+    until("the server is ready", || client().get("/readyz").status == 200);
+    for page in ["/metrics", "/readyz", "/startupz", "/openapi.json", "/nothing", "/internal/log"] {
+        said += &client().get(page).body;
+    }
+    let ended = [on(dir.path(), ["verify"]), on(dir.path(), ["cat"]), run(&mut with("config"))];
+    assert_eq!(ended.each_ref().map(|ended| ended.code), [0; 3]);
+    ended.iter().for_each(|ended| said += &all(ended));
+    let broken = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", planted("key"));
+    std::fs::write(&key, broken).unwrap();
+    let failed = "headroom_tls_reloads_total{result=\"failed\"}";
+    until("the broken key is refused", || counted(&mut client(), failed) == 1);
+    said += &all(&running.terminate());
+    let refused = run(&mut with("serve"));
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    said += &all(&refused);
+    keeps(&said, "a server with TLS");
+    for part in secret {
+        assert!(!said.contains(part), "a part of the key is told: {said}");
+    }
+}
+
+/// The story: something panics that has a secret in its hands, and the reason of the panic quotes it. Here that is a task of
+/// the start, which may block, an asynchronous one, and a thread.
+#[test]
+fn the_reason_of_a_panic_is_told_without_what_it_quotes() {
+    if !cfg!(feature = "crash-points") {
+        return;
+    }
+    for name in ["opening", "deadlines", "checkpoints"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--log-level", "trace", "--data-dir"]);
+        serve.arg(dir.path()).env("RUST_BACKTRACE", "1");
+        let ended = run(serve.env("HEADROOM_CRASH_AT", format!("panic:{name}:{}", planted("panic"))));
+        assert_eq!(ended.code, -1, "{name}: {}", ended.err);
+        assert_says(&ended.err, &[&format!("panicked: planted in {name} by …"), "src/threads.rs"]);
+        keeps(&all(&ended), name);
     }
 }

@@ -92,6 +92,11 @@ fn a_watch_tells_the_pools_and_then_their_changes() {
         let mut b = Reader::begin(&mut client, v1::WatchPoolsRequest { pools, ..Default::default() }).await.unwrap();
         assert_eq!(b.snapshot().await, ["b"]);
         let before = all.position.clone();
+        let open = || {
+            let text = server.client().get("/metrics").body;
+            text.lines().find_map(|line| line.strip_prefix("headroom_pool_watches ")).unwrap().to_owned()
+        };
+        assert_eq!(open(), "3");
 
         let reserved = client.reserve(one("a")).await.unwrap().into_inner();
         client.define_pool(definition("c", 1, &["SG-02"])).await.unwrap();
@@ -113,6 +118,8 @@ fn a_watch_tells_the_pools_and_then_their_changes() {
         let of_area = [of("a", Kind::Accepted, true), of("a", Kind::Defined, false), of("b", Kind::Accepted, true)];
         assert_eq!(here.next(3).await, of_area);
         assert_eq!(b.next(1).await, [of("b", Kind::Accepted, true)]);
+        drop((b, here));
+        tokio::task::block_in_place(|| until("the watches that nobody reads are over", || open() == "1"));
         // What was told of once is told again to whoever begins before it.
         let again = v1::WatchPoolsRequest { position: before, ..Default::default() };
         let mut again = Reader::begin(&mut client, again).await.unwrap();
