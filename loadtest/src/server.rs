@@ -67,7 +67,7 @@ impl Started {
 
     async fn is_ready(&mut self, data: &Path) -> bool {
         let Ok(Location { address, certificate }) = read_address(data) else { return false };
-        self.connection = match certificate.map(tls::pinned).transpose() {
+        self.connection = match certificate.map(|pin| tls::pinned(pin, None)).transpose() {
             Ok(Some(tls)) => Connection::secure(address, tls),
             Ok(None) => Connection::new(address),
             Err(_) => return false,

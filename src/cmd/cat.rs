@@ -1,5 +1,6 @@
 //! `headroom cat`: prints events as JSON, one object a line, with the field names of the schema.
 
+use super::shared::certificate::{Certificate, CertificateFlags};
 use super::shared::source::{Source, running_server};
 use super::{Failure, Verdict};
 use crate::config::Config;
@@ -18,7 +19,7 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The events to print.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Debug, Args)]
 pub(super) struct What {
     /// Print this partition only; otherwise all, one after the other
     #[arg(long, value_name = "P")]
@@ -29,10 +30,13 @@ pub(super) struct What {
     /// Go on with new events until interrupted; a server that stops is waited for
     #[arg(long)]
     follow: bool,
+    #[command(flatten)]
+    certificate: CertificateFlags,
 }
 
-pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let source = Source::open(config)?;
+pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let own = what.certificate.read().map_err(Failure::Unusable)?;
+    let source = Source::open(config, own.as_ref())?;
     let wanted = source.partitions(what.partition)?;
     let mut printing = Printing { next: wanted.map(|partition| (partition, what.from)).collect(), odd: 0, out };
     // A part that the log has lost does not come back; the other partitions can be printed.
@@ -46,14 +50,19 @@ pub(super) fn run(config: &Config, what: What, out: &mut impl Write) -> Result<V
         eprintln!("headroom: partition {partition} cannot be printed: {why}");
     }
     if what.follow {
-        follow(source, &config.data_dir, &mut printing)?;
+        follow(source, &config.data_dir, own.as_ref(), &mut printing)?;
     }
     Ok(Verdict::fine_if(printing.odd == 0))
 }
 
 /// Prints new events until the output is closed. A server that stops is waited for. While none runs, nothing is
 /// committed, and the data directory is left closed so that one can start.
-fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -> Result<(), Failure> {
+fn follow(
+    source: Source,
+    dir: &Path,
+    own: Option<&Certificate>,
+    printing: &mut Printing<'_, impl Write>,
+) -> Result<(), Failure> {
     let mut server = match source {
         Source::Cluster(log) => return follow_cluster(&*log, printing),
         Source::Server(server) => Some(*server),
@@ -64,7 +73,7 @@ fn follow(source: Source, dir: &Path, printing: &mut Printing<'_, impl Write>) -
     };
     loop {
         pause(LOOK_EVERY);
-        match server.take().map_or_else(|| running_server(dir), Ok) {
+        match server.take().map_or_else(|| running_server(dir, own), Ok) {
             Err(_) => {}
             Ok(running) => match printing.print(&running) {
                 Ok(unread) if unread.is_empty() => server = Some(running),

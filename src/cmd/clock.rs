@@ -1,6 +1,7 @@
 //! `headroom clock`: sets the time of partitions back after a clock was ahead, through the running server that owns them.
 //! Each change is an event of the log.
 
+use super::shared::certificate::CertificateFlags;
 use super::shared::flags::{Flags, RunningServer};
 use super::shared::operator_turn::reason;
 use super::shared::source::running_server;
@@ -22,6 +23,8 @@ pub(super) enum Action {
         /// Why the time is set, and who decided it; recorded in the log, up to 200 characters
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         because: String,
+        #[command(flatten)]
+        certificate: CertificateFlags,
     },
 }
 
@@ -33,8 +36,9 @@ impl Action {
 }
 
 pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let Action::Set { because, .. } = action;
-    let server = running_server(&config.data_dir).map_err(|why| {
+    let Action::Set { because, certificate, .. } = action;
+    let own = certificate.read().map_err(Failure::Unusable)?;
+    let server = running_server(&config.data_dir, own.as_ref()).map_err(|why| {
         let dir = config.data_dir.display();
         Failure::Unusable(format!(
             "no running server of {dir} answers, and this command works through one: {why}; start it, or name its \

@@ -86,7 +86,7 @@ pub(super) fn run(config: &Config, action: &Action, out: &mut impl Write) -> Res
 }
 
 fn desk<'a, W>(config: &Config, writes: bool, out: &'a mut W) -> Result<Desk<'a, W>, Failure> {
-    let (partitions, log): (u32, Arc<dyn DeadLetters>) = match Source::open(config)? {
+    let (partitions, log): (u32, Arc<dyn DeadLetters>) = match Source::open(config, None)? {
         Source::Server(_) => {
             return Err(in_use(&config.data_dir));
         }

@@ -26,6 +26,7 @@ use crate::log::{LogError, LogErrorKind};
 use crate::telemetry;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::fs::Mode;
+use shared::certificate::CertificateFlags;
 use shared::flags::{AnyLog, Every, Flags};
 use std::fmt;
 use std::io::{self, BufWriter, Write};
@@ -118,6 +119,8 @@ enum Command {
         /// File to write, which must not exist; - is standard output
         #[arg(long, value_name = "FILE", default_value = "headroom-support.txt")]
         out: PathBuf,
+        #[command(flatten)]
+        certificate: CertificateFlags,
     },
     /// Set the time of partitions back after a clock was ahead
     #[command(subcommand)]
@@ -289,7 +292,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
     let ended = match command {
         Command::Serve(_) => serve::run(&config, out),
         Command::Verify { what, .. } => verify::run(&config, &what, out),
-        Command::Cat { what, .. } => cat::run(&config, what, out),
+        Command::Cat { what, .. } => cat::run(&config, &what, out),
         Command::Rebuild(_) => rebuild::run(&config, out),
         Command::Client(args) => client::run(&args, out),
         Command::Demo(args) => demo::run(&args, out),
@@ -300,7 +303,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Tokens(action) => tokens::run(&config, &action, out),
         Command::Topics(action) => topics::run(&config, &action, out),
         Command::Schemas(action) => schemas::run(&config, &action, out),
-        Command::Support { out: file, .. } => support::run(&config, &file, out),
+        Command::Support { out: file, certificate, .. } => support::run(&config, &certificate, &file, out),
         Command::Config(_) => config::run(&config, out),
         Command::Metrics { json } => metrics::run(json, out),
     };

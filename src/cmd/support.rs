@@ -1,6 +1,7 @@
 //! `headroom support`: one readable file of what helps to find out what is wrong with a server. It holds no secret, and of
 //! what callers have reserved only how much there is.
 
+use super::shared::certificate::{Certificate, CertificateFlags};
 use super::shared::source::running_server;
 use super::{Failure, Verdict, topics};
 use crate::client::running::RunningServer;
@@ -15,23 +16,29 @@ use std::path::Path;
 /// The name of standard output among files.
 const STDOUT: &str = "-";
 
-pub(super) fn run(config: &Config, file: &Path, out: &mut impl Write) -> Result<Verdict, Failure> {
+pub(super) fn run(
+    config: &Config,
+    certificate: &CertificateFlags,
+    file: &Path,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
+    let own = certificate.read().map_err(Failure::Unusable)?;
     if file.as_os_str() == STDOUT {
-        write(config, out)?;
+        write(config, own.as_ref(), out)?;
         return Ok(Verdict::Fine);
     }
     let failed = |error| Failure::Unusable(format!("cannot write {}: {error}", file.display()));
     let mut bundle = OpenOptions::new().write(true).create_new(true).open(file).map_err(failed)?;
-    write(config, &mut bundle)?;
+    write(config, own.as_ref(), &mut bundle)?;
     bundle.sync_all().map_err(failed)?;
     writeln!(out, "{} is written: read it before you send it to anybody", file.display())?;
     Ok(Verdict::Fine)
 }
 
-fn write(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+fn write(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<(), Failure> {
     let (version, now) = (env!("CARGO_PKG_VERSION"), Shown(SystemClock::new().wall()));
     writeln!(out, "Support bundle of headroom {version}, made at {now}")?;
-    match running_server(&config.data_dir) {
+    match running_server(&config.data_dir, own) {
         Ok(server) => of_server(&server, out)?,
         Err(why) => section(out, "Server", &format!("No server could be asked: {why}"))?,
     }

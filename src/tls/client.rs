@@ -3,7 +3,8 @@
 use super::{VERSIONS, provider};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -16,14 +17,23 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
     Sha256::digest(certificate.as_ref()).into()
 }
 
-/// A client that believes the server with this certificate and no other one.
+/// A client that believes the server with this certificate and no other one. It shows the certificate `own`, which comes
+/// with its private key; both are in PEM.
 ///
 /// # Errors
-/// The cryptography of this build does not know the versions of TLS.
-pub fn pinned(fingerprint: Fingerprint) -> Result<Arc<ClientConfig>, Error> {
+/// `own` cannot be read, or the key is not that of the certificate. The text shows nothing of the key.
+pub fn pinned(fingerprint: Fingerprint, own: Option<(&[u8], &[u8])>) -> Result<Arc<ClientConfig>, String> {
     let pin = Arc::new(Pin { fingerprint, provider: provider() });
-    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(VERSIONS)?;
-    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(pin).with_no_client_auth()))
+    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(VERSIONS);
+    let builder = builder.map_err(|error| error.to_string())?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(pin);
+    let Some((certificate, key)) = own else { return Ok(Arc::new(builder.with_no_client_auth())) };
+    let cannot = |why: String| format!("the client's certificate and its key cannot be read: {why}");
+    let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+    let chain = chain.map_err(|error| cannot(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| cannot(error.to_string()))?;
+    let config = builder.with_client_auth_cert(chain, key).map_err(|error| cannot(error.to_string()))?;
+    Ok(Arc::new(config))
 }
 
 /// Compares the certificate, and nothing that is in it.

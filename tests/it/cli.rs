@@ -2,6 +2,7 @@
 //! sound, damaged, or wrong.
 
 mod calls_logged;
+mod certificate;
 mod client;
 mod documented;
 pub mod handwritten_logs;

@@ -1,8 +1,7 @@
 //! What can be asked of a server on the command line, and the request that asks it.
 
-use super::bounded;
-use super::file;
 use crate::client::{self, Method, Outgoing};
+use crate::cmd::shared::files::{bounded, file};
 use crate::domain::{Dimension, IdempotencyKey, PoolId, ReservationId};
 use crate::limits::{COMMAND_BYTES_MAX, DEADLINE_MAX_MS};
 use clap::{Args, Subcommand};

@@ -5,6 +5,8 @@
 mod actions;
 mod show;
 
+use super::shared::certificate::{Certificate, CertificateFlags, PEM_BYTES_MAX};
+use super::shared::files::file;
 use super::shared::flags::{read_secret, token_of_environment};
 use super::{Failure, Verdict};
 use crate::client::remote::{Proofs, Remote};
@@ -13,13 +15,11 @@ use crate::limits::DEADLINE_MAX_MS;
 use actions::{Action, Ask};
 use serde_json::Value;
 use show::printable;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Longest file in PEM that is read, in bytes: all authorities of an operating system take less than half of it.
-const PEM_BYTES_MAX: u64 = 1 << 20;
 /// Time past its own deadline after which a call counts as never answered.
 const GIVE_UP_AFTER_MS: u64 = 2_000;
 /// Most repetitions of a call.
@@ -51,12 +51,8 @@ struct Server {
     /// PEM file of the authorities that vouch for the server (default: those that the system trusts)
     #[arg(long, global = true, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// PEM file of the certificate that this caller shows, with those of authorities after it
-    #[arg(long, global = true, value_name = "FILE", requires = "certificate_key")]
-    certificate: Option<PathBuf>,
-    /// PEM file of that certificate's private key, in PKCS #8
-    #[arg(long, global = true, value_name = "FILE", requires = "certificate")]
-    certificate_key: Option<PathBuf>,
+    #[command(flatten)]
+    certificate: CertificateFlags,
     /// Print the body of the answer as the server sent it, also that of a refusal
     #[arg(long, global = true)]
     json: bool,
@@ -103,30 +99,10 @@ impl Server {
             }
             None => token_of_environment(),
         };
-        let pem =
-            |flag, path: &Option<PathBuf>| path.as_deref().map(|path| file(flag, path, PEM_BYTES_MAX)).transpose();
-        let authorities = pem("--ca", &self.ca)?;
-        let certificate = pem("--certificate", &self.certificate)?;
-        let key = pem("--certificate-key", &self.certificate_key)?;
-        let certificate = certificate.as_deref().zip(key.as_deref());
+        let authorities = self.ca.as_deref().map(|path| file("--ca", path, PEM_BYTES_MAX)).transpose()?;
+        let certificate = self.certificate.read()?;
+        let certificate = certificate.as_ref().map(Certificate::parts);
         Remote::new(&self.url, Proofs { token: token.as_deref(), authorities: authorities.as_deref(), certificate })
-    }
-}
-
-/// Reads a file that a flag names, if it is not too long.
-fn file(flag: &str, path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
-    let named = |why: String| format!("the file of {flag}, {}, {why}", path.display());
-    let opened = std::fs::File::open(path).map_err(|error| named(format!("cannot be read: {error}")))?;
-    bounded(opened, bytes_max).map_err(named)
-}
-
-/// Reads to the end of a file or a stream, if that is not too long.
-fn bounded(from: impl Read, bytes_max: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    match from.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes) {
-        Err(error) => Err(format!("cannot be read: {error}")),
-        Ok(_) if bytes.len() as u64 > bytes_max => Err(format!("holds more than {bytes_max} bytes")),
-        Ok(_) => Ok(bytes),
     }
 }
 

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(super) fn run(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let source = Source::open(config)?;
+    let source = Source::open(config, None)?;
     let (Some(log_id), Some(_hold)) = (source.log_id(), hold(&source, &config.data_dir)?) else {
         return Err(in_use(&config.data_dir));
     };

@@ -1,6 +1,8 @@
-//! What several commands need: flags, opening a log, the state that a restart would come to, and turns that a person asks
-//! for.
+//! What several commands need: flags and the files that they name, opening a log, the state that a restart would come to, and
+//! turns that a person asks for.
 
+pub(super) mod certificate;
+pub(super) mod files;
 pub(super) mod flags;
 pub(super) mod operator_turn;
 pub(super) mod restart;

@@ -4,6 +4,7 @@
 use crate::app::{self, ADDRESS_FILE, Location};
 use crate::client::running::RunningServer;
 use crate::cmd::Failure;
+use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::flags::token_of_environment;
 use crate::config::Config;
 use crate::log::embedded::{EmbeddedReader, OpenError};
@@ -32,20 +33,21 @@ pub(in crate::cmd) enum Source {
 }
 
 impl Source {
-    pub(in crate::cmd) fn open(config: &Config) -> Result<Source, Failure> {
-        let Some(kafka) = &config.kafka else { return Source::of_directory(&config.data_dir) };
+    /// The log of this configuration. To a server that asks for a certificate, `own` is shown.
+    pub(in crate::cmd) fn open(config: &Config, own: Option<&Certificate>) -> Result<Source, Failure> {
+        let Some(kafka) = &config.kafka else { return Source::of_directory(&config.data_dir, own) };
         let log = app::look(config, kafka).map_err(|error| Failure::Unusable(error.to_string()))?;
         Ok(Source::Cluster(Box::new(log)))
     }
 
-    fn of_directory(dir: &Path) -> Result<Source, Failure> {
+    fn of_directory(dir: &Path, own: Option<&Certificate>) -> Result<Source, Failure> {
         let mut tries = TRIES;
         loop {
             tries = tries.saturating_sub(1);
             match EmbeddedReader::open(dir) {
                 Ok(reader) => return Ok(Source::Directory(reader)),
                 // A server has the log open for a moment before it can be called, and after it can be.
-                Err(OpenError::InUse { .. }) => match running_server(dir) {
+                Err(OpenError::InUse { .. }) => match running_server(dir, own) {
                     Err(_) if tries > 0 => pause(TRY_EVERY),
                     Err(why) => return Err(not_answering(dir, &why)),
                     Ok(server) => return Ok(Source::Server(Box::new(server))),
@@ -95,15 +97,22 @@ impl Source {
 }
 
 /// The server that runs on this data directory; the error says why it cannot be called. It knows the command as an operator
-/// by the token in its directory. Whoever may not read that file sends a token of its own, which the environment holds.
-pub(in crate::cmd) fn running_server(dir: &Path) -> Result<RunningServer, String> {
+/// by the token in its directory. Whoever may not read that file sends a token of its own, which the environment holds. To a
+/// server that asks for a certificate, `own` is shown.
+pub(in crate::cmd) fn running_server(dir: &Path, own: Option<&Certificate>) -> Result<RunningServer, String> {
     let no_address = |error| format!("{} does not say where its server is: {error}", dir.join(ADDRESS_FILE).display());
     let Location { address, certificate } = app::read_address(dir).map_err(no_address)?;
-    let tls = certificate.map(tls::pinned).transpose().map_err(|error| error.to_string())?;
+    let tls = certificate.map(|pin| tls::pinned(pin, own.map(Certificate::parts))).transpose()?;
     let token = app::read_local_token(dir).ok().or_else(token_of_environment);
+    let may_ask_for_one = tls.is_some() && own.is_none();
     RunningServer::at(address, tls, token.as_deref()).map_err(|error| match token {
-        Some(_) => error.to_string(),
         None => format!("{error}; the server's token cannot be read, and HEADROOM_TOKEN is not set"),
+        Some(_) if may_ask_for_one => {
+            format!(
+                "{error}; where the server asks for a client certificate, name one: --certificate, --certificate-key"
+            )
+        }
+        Some(_) => error.to_string(),
     })
 }
 

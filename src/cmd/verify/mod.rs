@@ -7,6 +7,7 @@
 mod commands;
 mod print;
 
+use super::shared::certificate::{Certificate, CertificateFlags};
 use super::shared::restart::{Restart, Restarting};
 use super::shared::source::{Source, not_answering, running_server};
 use super::{Failure, Verdict};
@@ -76,12 +77,15 @@ pub(super) struct What {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    certificate: CertificateFlags,
 }
 
 pub(super) fn run(config: &Config, what: &What, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let own = what.certificate.read().map_err(Failure::Unusable)?;
     let damage = if config.kafka.is_none() { damage(&config.data_dir) } else { None };
-    let source = Source::open(config)?;
-    let evidence = LocalEvidence::of(&source, &config.data_dir)?;
+    let source = Source::open(config, own.as_ref())?;
+    let evidence = LocalEvidence::of(&source, &config.data_dir, own.as_ref())?;
     let mut found = Vec::new();
     for partition in source.partitions(what.partition)? {
         let checked = Verifying::new(&source, &evidence, partition).and_then(Verifying::run);
@@ -108,14 +112,14 @@ enum LocalEvidence {
 }
 
 impl LocalEvidence {
-    fn of(source: &Source, dir: &Path) -> Result<LocalEvidence, Failure> {
+    fn of(source: &Source, dir: &Path, own: Option<&Certificate>) -> Result<LocalEvidence, Failure> {
         let checkpoints = |hold| LocalEvidence::Checkpoints { store: SledStore::open(dir), _hold: hold };
         match source {
             Source::Directory(_) => Ok(checkpoints(None)),
             Source::Server(_) => Ok(LocalEvidence::Nothing),
             Source::Cluster(_) => match Hold::take(dir) {
                 Ok(Some(hold)) => Ok(checkpoints(Some(hold))),
-                Ok(None) => match running_server(dir) {
+                Ok(None) => match running_server(dir, own) {
                     Ok(server) => Ok(LocalEvidence::Server(Box::new(server))),
                     Err(why) => Err(not_answering(dir, &why)),
                 },
