@@ -1,10 +1,12 @@
 //! The `/internal/...` endpoints of a running server, which answer operators only. `GET /internal/log` returns the
-//! end of every partition. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each is preceded by its
-//! length in four big-endian bytes. `GET /internal/state/{partition}` returns the digest of the partition's state.
-//! `GET /internal/support` says of the process what a support bundle tells. `POST /internal/clock` sets the time of partitions back.
+//! end of every partition. `GET /internal/log/{partition}?from=SEQ` returns a page of events; each is followed by the
+//! `traceparent` of its command, and each of the two is preceded by its length in four big-endian bytes.
+//! `GET /internal/state/{partition}` returns the digest of the partition's state. `GET /internal/support` says of the
+//! process what a support bundle tells. `POST /internal/clock` sets the time of partitions back.
 
 use super::{Answer, Connection, Method, Outgoing, bare, json, path};
 use crate::log::StoredEvent;
+use crate::trace::TraceContext;
 use serde::Deserialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -165,24 +167,36 @@ pub async fn read(
 /// One page of the partition's events from `from` on, as many as the server puts in it; empty at the end.
 ///
 /// # Errors
-/// The server does not answer 200, or the page ends in the middle of an event.
+/// The server does not answer 200, or the page is not one of this version.
 pub async fn page(server: &mut Connection, partition: u32, from: u64) -> Result<Vec<StoredEvent>, String> {
     let text = format!("/internal/log/{partition}?from={from}");
     let answer = get(server, &text).await?;
-    let records = unframed(&answer.body).ok_or_else(|| format!("{text}: the page ends in the middle of an event"))?;
-    Ok((from..).zip(records).map(|(seq, bytes)| StoredEvent { seq, bytes: bytes.to_vec(), trace: None }).collect())
+    events(&answer.body, from).ok_or_else(|| format!("{text}: the page is not one of this version of headroom"))
 }
 
-/// The records of a page; `None` when the last one is incomplete.
-fn unframed(mut page: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut records = Vec::new();
-    while !page.is_empty() {
-        let (length, rest) = page.split_first_chunk()?;
-        let (record, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        records.push(record);
+/// The events of a page, of which the first has this number; `None` when it is not whole, or written in another way.
+fn events(mut page: &[u8], from: u64) -> Option<Vec<StoredEvent>> {
+    let mut events = Vec::new();
+    for seq in from.. {
+        if page.is_empty() {
+            break;
+        }
+        let (bytes, rest) = part(page)?;
+        let (traceparent, rest) = part(rest)?;
+        let trace = match std::str::from_utf8(traceparent).ok()? {
+            "" => None,
+            traceparent => Some(TraceContext::read(traceparent, None)?),
+        };
+        events.push(StoredEvent { seq, bytes: bytes.to_vec(), trace });
         page = rest;
     }
-    Some(records)
+    Some(events)
+}
+
+/// The bytes after their length, and what follows them.
+fn part(page: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = page.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
 async fn get(server: &mut Connection, text: &str) -> Result<Answer, String> {
@@ -201,14 +215,23 @@ async fn taken(server: &mut Connection, text: &str, request: Outgoing) -> Result
 
 #[cfg(test)]
 mod tests {
-    use super::unframed;
+    use super::events;
+    use crate::log::StoredEvent;
+    use crate::trace::TraceContext;
 
     #[test]
-    fn records_are_cut_where_their_lengths_say() {
-        assert_eq!(unframed(&[]), Some(vec![]));
-        assert_eq!(unframed(&[0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1, 9]), Some(vec![&[7, 8][..], &[], &[9]]));
-        for cut in [&[0, 0, 0][..], &[0, 0, 0, 2, 7], &[0xff; 8]] {
-            assert_eq!(unframed(cut), None, "{cut:?}");
+    fn events_are_cut_where_their_lengths_say() {
+        let trace = TraceContext { trace_id: 7, span_id: 9, is_sampled: true, state: None };
+        let traceparent = trace.traceparent();
+        let length = [0, 0, 0, u8::try_from(traceparent.len()).unwrap()];
+        let page = [&[0, 0, 0, 2, 7, 8][..], &length, traceparent.as_bytes(), &[0, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let event = |seq, bytes: &[u8], trace| StoredEvent { seq, bytes: bytes.to_vec(), trace };
+        assert_eq!(events(&page, 4), Some(vec![event(4, &[7, 8], Some(trace)), event(5, &[], None)]));
+        assert_eq!(events(&[], 4), Some(vec![]));
+        for cut in [&[0, 0, 0][..], &[0, 0, 0, 2, 7], &[0xff; 8], &page[..page.len() - 1]] {
+            assert_eq!(events(cut, 4), None, "{cut:?}");
         }
+        // Events alone, as an earlier version sends them.
+        assert_eq!(events(&[0, 0, 0, 1, 7, 0, 0, 0, 1, 8], 4), None);
     }
 }

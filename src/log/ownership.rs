@@ -6,6 +6,7 @@ use super::error::{ClaimError, LogError};
 use super::events::StoredEvent;
 use crate::domain::{Breach, PoolId};
 use crate::time::Stamp;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,15 @@ pub struct Turn {
     /// The inputs that could not be decided. A log that removes commands earlier than their events writes a dead letter
     /// for each of them before the turn becomes visible: it is never lost, but may be written twice.
     pub dead: Vec<Undecidable>,
+}
+
+impl Turn {
+    /// Each event, with the command that it decides. The events of timers decide none.
+    pub fn decided(&self) -> impl Iterator<Item = (&TurnEvent, Option<&StoredCommand>)> {
+        let timers = self.events.len().saturating_sub(self.inputs.len());
+        let inputs = iter::repeat_n(None, timers).chain(self.inputs.iter().map(Some));
+        self.events.iter().zip(inputs)
+    }
 }
 
 /// An event that a turn writes.

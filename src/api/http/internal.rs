@@ -33,8 +33,9 @@ pub async fn log(api: Arc<Api>, request: HttpRequest) -> Answer {
     .await
 }
 
-/// `GET /internal/log/{partition}`: events from `from` on, each after its length (32 bits, big-endian); at the end of
-/// the log, nothing.
+/// `GET /internal/log/{partition}`: events from `from` on; at the end of the log, nothing. Each event is followed by the
+/// `traceparent` of its command, which is empty where the log does not know it. Before each of the two is its length (32
+/// bits, big-endian).
 pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
     let partition = partition(&api, &request)?;
     let from = request.query(&["from"])?.number("from")?.unwrap_or_default();
@@ -42,9 +43,12 @@ pub async fn events(api: Arc<Api>, request: HttpRequest) -> Answer {
         let page = api.service().committed_events(partition, from, READ_BYTES_MAX).map_err(unreadable)?;
         let mut body = Vec::new();
         for event in page.events {
-            let length = u32::try_from(event.bytes.len()).map_err(|_| Problem::bug("an event is too long to send"))?;
-            body.extend_from_slice(&length.to_be_bytes());
-            body.extend_from_slice(&event.bytes);
+            let traceparent = event.trace.map(|trace| trace.traceparent()).unwrap_or_default();
+            for part in [&*event.bytes, traceparent.as_bytes()] {
+                let length = u32::try_from(part.len()).map_err(|_| Problem::bug("an event is too long to send"))?;
+                body.extend_from_slice(&length.to_be_bytes());
+                body.extend_from_slice(part);
+            }
         }
         Ok(Reply::bytes(StatusCode::OK, OCTETS, body).header(END, HeaderValue::from(page.end)))
     })

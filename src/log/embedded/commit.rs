@@ -140,8 +140,9 @@ impl Committer {
     /// When the turn does not start at the end of the log (L2, L3): writing it would break the log for good.
     pub(super) fn commit(&self, file: &LogFile, intakes: &[Intake], owner: (u32, u64), turn: &Turn) -> CommitOutcome {
         let (partition, generation) = owner;
-        let events = turn.events.iter().map(|event| event.bytes.as_slice());
-        let commands = turn.inputs.iter().map(|input| input.bytes.as_slice());
+        let events = turn.decided();
+        let events = events.map(|(event, input)| (&*event.bytes, input.and_then(|input| input.trace.as_ref())));
+        let commands = turn.inputs.iter().map(|input| (&*input.bytes, None));
         let first_event = turn.events.first().map_or(0, |event| event.seq);
         let first_input = turn.inputs.first().map_or(0, |input| input.offset);
         // This runs before the lock, because checksums take more time than anything else except the disk.

@@ -6,7 +6,7 @@ use super::super::{LogError, StoredCommand};
 use super::error::Fault;
 use super::file::{LETTERS, Span};
 use super::row::{Kind, RowKey};
-use super::{CLAIM_READ_BYTES, Embedded, EmbeddedReader, Shared};
+use super::{CLAIM_READ_BYTES, Embedded, EmbeddedReader, Shared, stored_command};
 use crate::domain::Micros;
 use crate::limits::LETTERS_MAX;
 use crate::wire;
@@ -39,8 +39,7 @@ impl Shared {
     fn command(&self, partition: u32, offset: u64) -> Result<Option<StoredCommand>, LogError> {
         let end = self.committer.head(partition)?.next_input;
         let span = Span { kind: Kind::Commands, partition, from: offset, end, bytes_max: 1 };
-        let read =
-            self.read(span, |offset, bytes| StoredCommand { offset, skipped: 0, bytes: bytes.to_vec(), trace: None })?;
+        let read = self.read(span, stored_command)?;
         Ok(read.into_iter().next())
     }
 

@@ -5,7 +5,7 @@ use super::super::{LogError, Manifest, Opening};
 use super::Judge;
 use super::deferred_writes::{DeferredWrites, Flag};
 use super::error::{Fault, OpenError, guarded};
-use super::row::{Kind, Row, RowKey};
+use super::row::{Kind, Record, Row, RowKey};
 use crate::domain::Micros;
 use crate::domain::route::HASH_VERSION;
 use crate::limits::{DEDUP_WINDOW_MS, MEMORY_VERSION, PARTITIONS_MAX};
@@ -486,7 +486,7 @@ pub(super) struct Span {
 }
 
 /// Reads records without a gap, making each with `make`.
-pub(super) fn read<T>(db: &Database, span: Span, make: impl Fn(u64, &[u8]) -> T) -> Result<Vec<T>, Fault> {
+pub(super) fn read<T>(db: &Database, span: Span, make: impl Fn(Record<'_>) -> T) -> Result<Vec<T>, Fault> {
     let Span { kind, partition, from, end, bytes_max } = span;
     let mut read = Vec::new();
     if from >= end {
@@ -502,15 +502,16 @@ pub(super) fn read<T>(db: &Database, span: Span, make: impl Fn(u64, &[u8]) -> T)
         let (key, value) = entry?;
         let position = RowKey { kind, partition, first: key.value().1 };
         let row = Row::open(position, value.value()).ok_or_else(|| changed(position))?;
-        for (at, record) in row.into_iter().skip_while(|(at, _)| *at < from).take_while(|(at, _)| *at < end) {
-            if at != next {
+        let asked = row.into_iter().skip_while(|record| record.position < from);
+        for record in asked.take_while(|record| record.position < end) {
+            if record.position != next {
                 break;
             }
-            bytes = bytes.saturating_add(record.len());
+            bytes = bytes.saturating_add(record.bytes.len());
             if bytes > bytes_max && next != from {
                 return Ok(read);
             }
-            read.push(make(at, record));
+            read.push(make(record));
             next = next.saturating_add(1);
         }
     }

@@ -31,7 +31,7 @@ use intake::Intake;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use reopen::Reopening;
-use row::Kind;
+use row::{Kind, Record};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -161,7 +161,7 @@ impl Embedded {
     pub fn commands(&self, partition: u32, from_offset: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
         let end = self.shared.committer.head(partition)?.next_input;
         let span = Span { kind: Kind::Commands, partition, from: from_offset, end, bytes_max };
-        self.shared.read(span, |offset, bytes| StoredCommand { offset, skipped: 0, bytes: bytes.to_vec(), trace: None })
+        self.shared.read(span, stored_command)
     }
 }
 
@@ -221,6 +221,10 @@ impl CommittedTail for EmbeddedReader {
     }
 }
 
+fn stored_command(Record { position, bytes, trace }: Record<'_>) -> StoredCommand {
+    StoredCommand { offset: position, skipped: 0, bytes: bytes.to_vec(), trace }
+}
+
 impl Shared {
     fn new(file: LogFile, intakes: Vec<Intake>) -> Shared {
         let committer = Committer::new(&file.heads);
@@ -235,7 +239,7 @@ impl Shared {
         self.intakes.get(partition as usize)
     }
 
-    fn read<T>(&self, span: Span, make: impl Fn(u64, &[u8]) -> T) -> Result<Vec<T>, LogError> {
+    fn read<T>(&self, span: Span, make: impl Fn(Record<'_>) -> T) -> Result<Vec<T>, LogError> {
         let Span { kind, partition, from, end, .. } = span;
         let path = self.file.path.display();
         if from > end {
@@ -256,7 +260,7 @@ impl Shared {
 
     fn events(&self, partition: u32, from: u64, end: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
         let span = Span { kind: Kind::Events, partition, from, end, bytes_max };
-        self.read(span, |seq, bytes| StoredEvent { seq, bytes: bytes.to_vec(), trace: None })
+        self.read(span, |Record { position, bytes, trace }| StoredEvent { seq: position, bytes: bytes.to_vec(), trace })
     }
 }
 

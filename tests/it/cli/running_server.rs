@@ -65,7 +65,8 @@ fn a_running_server_is_verified_read_and_left_alone() {
     for line in printed.out.lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         for name in event.as_object().unwrap().keys() {
-            assert!(fields.contains(name) || name == "digest", "{name} is no field of the schema");
+            let is_beside = ["digest", "trace_id"].contains(&name.as_str());
+            assert!(fields.contains(name) || is_beside, "{name} is no field of the schema");
         }
         kinds.push(event["kind"].as_str().unwrap().to_owned());
     }
@@ -86,6 +87,32 @@ fn a_running_server_is_verified_read_and_left_alone() {
     assert_says(&verified.out, &["fold, checkpoint at", "clean: no law broken in 6 events of 2 partitions"]);
     assert_eq!(on(dir.path(), ["cat"]).out, printed.out, "the server and its directory say the same");
     assert_eq!(on(dir.path(), ["rebuild"]).code, 0);
+}
+
+/// The story: a caller names the trace of an answer, and somebody looks for its event in the log.
+#[test]
+fn an_event_is_printed_with_the_trace_of_its_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = serve(dir.path());
+    server.sell_out("slot-1");
+    let (own, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
+    let put = agent().put(format!("{}/v1/pools/slot-2", server.url)).header("traceparent", parent);
+    let answer = put.content_type("application/json").send(r#"{"limits":{"orders":2}}"#).unwrap();
+    assert_eq!(answer.headers()["x-request-id"], own);
+    let printed = on(dir.path(), ["cat"]);
+    let mut found = 0;
+    for line in printed.out.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            event["trace_id"].is_null(),
+            event["kind"] == "Barrier",
+            "only a barrier belongs to no call: {line}"
+        );
+        found += usize::from(event["trace_id"] == own && event["pool"] == "slot-2");
+    }
+    assert_eq!(found, 1, "{}", printed.out);
+    assert_eq!(server.running.terminate().code, 0);
+    assert_eq!(on(dir.path(), ["cat"]).out, printed.out, "the server and its directory say the same");
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub(super) const ROOMS: &[Room] = &[
         except: &["client", "cmd"],
         reason: "composes what runs for real, and is called by the commands",
     },
-    room("client", &["audit", "domain", "wire", "log", "limits", "tls"], "calls a server over HTTP, as any caller does"),
+    room("client", &["audit", "domain", "wire", "log", "limits", "tls", "trace"], "calls a server over HTTP, as any caller does"),
     room("cmd", &["app", "client", "config", "audit", "owner", "replica", "domain", "wire", "log", "log::embedded",
         "log::kafka", "store", "store::sled", "limits", "time", "api", "telemetry", "access", "tls"], "the command line"),
     room("main", &["*"], "a recipe"),

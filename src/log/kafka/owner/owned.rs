@@ -226,10 +226,7 @@ impl Owned {
     }
 
     fn records<'t>(&'t self, turn: &'t Turn) -> impl Iterator<Item = TxnRecord> + 't {
-        // Timers come first and decide no command; then each event decides the next one.
-        let timers = turn.events.len().saturating_sub(turn.inputs.len());
-        turn.events.iter().enumerate().map(move |(i, TurnEvent { seq, key, bytes })| {
-            let input = i.checked_sub(timers).and_then(|i| turn.inputs.get(i));
+        turn.decided().map(move |(TurnEvent { seq, key, bytes }, input)| {
             let decided = input.map_or(self.decided, |input| self.decided_with(input));
             let trace = input.and_then(|input| input.trace.as_ref());
             let headers = record::with_trace(record::place(*seq, decided, bytes), trace);
