@@ -11,6 +11,7 @@ mod dead_letters;
 mod fenced;
 mod foreign_writer;
 mod group_offsets;
+mod grpc;
 mod lost_commands;
 mod lost_data;
 mod lost_replies;

@@ -112,7 +112,7 @@ impl Site {
     pub fn serving(&self, name: &str) -> Serving<'_> {
         let (name, brokers) = (name.to_owned(), self.cluster.brokers.clone());
         let (process, at) = (Mutex::new(None), Whereabouts::default());
-        Serving { site: self, name, brokers, clock: None, process, at }
+        Serving { site: self, name, brokers, settings: Vec::new(), clock: None, process, at }
     }
 
     /// What a process of this name has, and files of the site.
@@ -145,6 +145,8 @@ pub struct Serving<'s> {
     site: &'s Site,
     name: String,
     brokers: String,
+    /// Flags beside those of the site.
+    settings: Vec<String>,
     /// Its wall clock, where that is not the machine's.
     clock: Option<&'s Stepped>,
     process: Mutex<Option<Child>>,
@@ -152,6 +154,12 @@ pub struct Serving<'s> {
 }
 
 impl<'s> Serving<'s> {
+    /// With these flags.
+    pub fn with<const N: usize>(mut self, settings: [&str; N]) -> Serving<'s> {
+        self.settings.extend(settings.map(str::to_owned));
+        self
+    }
+
     /// By this wall clock.
     pub fn by(mut self, clock: &'s Stepped) -> Serving<'s> {
         self.clock = Some(clock);
@@ -164,7 +172,7 @@ impl<'s> Serving<'s> {
         let (data, log) = (self.site.path(&self.name), self.site.path(&format!("{}.log", self.name)));
         let err = File::options().create(true).append(true).open(log).unwrap();
         let mut command = self.site.command(["serve", "--listen", "127.0.0.1:0"]);
-        command.args(["--kafka-brokers", &self.brokers]);
+        command.args(["--kafka-brokers", &self.brokers]).args(&self.settings);
         command.arg("--data-dir").arg(&data).env("RUST_BACKTRACE", "1");
         self.clock.map(|clock| clock.rules(&mut command));
         let mut child = command.stdout(err.try_clone().unwrap()).stderr(err).spawn().unwrap();

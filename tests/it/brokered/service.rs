@@ -19,6 +19,18 @@ use headroom::wire;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Every committed event of the partition.
+pub fn all_events(tail: &impl CommittedTail, partition: u32) -> Vec<StoredEvent> {
+    let mut events: Vec<StoredEvent> = Vec::new();
+    loop {
+        let more = tail.read(partition, events.len() as u64, usize::MAX).unwrap();
+        if more.is_empty() {
+            return events;
+        }
+        events.extend(more);
+    }
+}
+
 /// Topics with a manifest, as `headroom topics apply` makes them.
 pub struct Log {
     pub cluster: Cluster,
@@ -110,15 +122,7 @@ impl Log {
 
     /// Every event of the partition.
     pub fn events(&self, partition: u32) -> Vec<StoredEvent> {
-        let tail = self.open();
-        let mut events: Vec<StoredEvent> = Vec::new();
-        loop {
-            let more = tail.read(partition, events.len() as u64, usize::MAX).unwrap();
-            if more.is_empty() {
-                return events;
-            }
-            events.extend(more);
-        }
+        all_events(&self.open(), partition)
     }
 
     /// Every event of the partition, after the auditor has found nothing in them.
