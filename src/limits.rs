@@ -174,7 +174,10 @@ pub const INFLIGHT_TAKES_MAX: usize = INFLIGHT_PER_PARTITION_MAX - INFLIGHT_FOLL
 pub const SHARE_BESIDE_OTHERS_PERCENT: usize = 50;
 /// The same while nobody else has. It is less than all of them, so that whoever comes next finds a place.
 pub const SHARE_ALONE_PERCENT: usize = 75;
-/// Buckets of quotas that a process keeps, at some 300 bytes each: one for each caller and kind of call. Callers beyond
+/// How long a refusal for a quota is held back when its caller has had as many at once as its quota has calls, in
+/// milliseconds. So a connection gets at most 20 of them a second. It is below what callers wait for an answer.
+pub const QUOTA_REFUSAL_PAUSE_MS: u64 = 50;
+/// Buckets of quotas that a process keeps, at some 400 bytes each: one for each caller and kind of call. Callers beyond
 /// them share one, until the bucket of another caller has filled and can be dropped.
 pub const QUOTA_BUCKETS_MAX: usize = 8_192;
 /// Shortest time between two searches for such buckets, in milliseconds.
@@ -485,6 +488,7 @@ const _: () = {
     // Two callers get equal shares, and one that is alone leaves places for the next.
     assert!(2 * SHARE_BESIDE_OTHERS_PERCENT <= 100 && SHARE_BESIDE_OTHERS_PERCENT < SHARE_ALONE_PERCENT);
     assert!(SHARE_ALONE_PERCENT < 100);
+    assert!(QUOTA_REFUSAL_PAUSE_MS < DEADLINE_DEFAULT_MS);
     // Every caller with a rate of its own finds a bucket for each of the two kinds of calls.
     assert!(2 * QUOTA_NAMED_MAX <= QUOTA_BUCKETS_MAX);
     assert!(STARTING_CONNECTIONS_MAX < HTTP_CONNECTIONS_MAX && READINESS_LOOK_MS < STARTUP_LINE_MS);

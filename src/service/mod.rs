@@ -23,7 +23,7 @@ pub use change::ReservationChange;
 pub use health::Health;
 pub use outcome::{Code, Decided, Effect, Receipt, Refusal, Unread};
 pub use pools::ExpectedPool;
-pub use quota::{Charge, Standing};
+pub use quota::{Charge, Exceeded, Standing};
 pub use reads::{PoolList, ReservationView};
 pub use reserve::Reserve;
 
@@ -117,10 +117,10 @@ impl Service {
     /// `None` when its calls of this kind have no bound.
     ///
     /// # Errors
-    /// [`Refusal::OverQuota`]: the call is not to be done.
-    pub fn charge(&self, principal: &Principal, charge: Charge) -> Result<Option<Standing>, Refusal> {
+    /// When the quota is used up: the call is not to be done, and is refused after the pause.
+    pub fn charge(&self, principal: &Principal, charge: Charge) -> Result<Option<Standing>, Exceeded> {
         let Some(quotas) = &self.quotas else { return Ok(None) };
-        quotas.charge(principal.name.as_ref(), charge).map_err(Refusal::OverQuota)
+        quotas.charge(principal.name.as_ref(), charge)
     }
 
     fn replica(&self) -> &Replica {

@@ -2,13 +2,16 @@
 //! call takes one out of it, and they come back with time. Confirms, extends and releases are not counted: they work on
 //! what their caller already has. Each process counts for itself.
 //!
+//! A caller that goes on calling beyond its quota would take the time of the processor from all others. So as many refusals
+//! are answered at once as its quota has calls, and further ones only after a pause, during which its connection is idle.
+//!
 //! Names of callers may come from an issuer that makes as many of them as it likes, so the number of buckets is bounded.
 //! Only full buckets are dropped: a full bucket is the same as a new one, so nobody gains by having it dropped. While
 //! there is no room, callers without a bucket share one.
 
 use crate::access::{Quota, Rate};
 use crate::domain::{Micros, Name};
-use crate::limits::{QUOTA_BUCKETS_MAX, QUOTA_SWEEP_MS};
+use crate::limits::{QUOTA_BUCKETS_MAX, QUOTA_REFUSAL_PAUSE_MS, QUOTA_SWEEP_MS};
 use crate::time::Clock;
 use governor::RateLimiter;
 use governor::clock;
@@ -18,6 +21,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The kinds of calls that are counted, each with a bucket of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -52,6 +56,15 @@ pub struct Standing {
     pub remaining: u32,
 }
 
+/// A call beyond its caller's quota.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exceeded {
+    /// The bucket, which is empty.
+    pub standing: Standing,
+    /// How long the refusal is held back.
+    pub pause: Duration,
+}
+
 /// Whose bucket it is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
@@ -65,8 +78,12 @@ enum Holder {
 /// A bucket belongs to a rate, too: a caller whose rate is changed gets another one, and gains nothing by changing back.
 type Key = (Holder, Charge, Rate);
 
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Monotonic, StateInformationMiddleware>;
+
 struct Bucket {
-    limiter: RateLimiter<NotKeyed, InMemoryState, Monotonic, StateInformationMiddleware>,
+    limiter: Limiter,
+    /// The refusals that are answered at once.
+    refusals: Limiter,
     /// From then on it is full, and not before.
     full_at: Micros,
 }
@@ -104,7 +121,7 @@ impl Quotas {
     ///
     /// # Errors
     /// When the bucket is empty: the call is not to be done.
-    pub(super) fn charge(&self, name: Option<&Name>, charge: Charge) -> Result<Option<Standing>, Standing> {
+    pub(super) fn charge(&self, name: Option<&Name>, charge: Charge) -> Result<Option<Standing>, Exceeded> {
         let rates = match charge {
             Charge::Take => &self.quota.takes,
             Charge::Read => &self.quota.reads,
@@ -114,7 +131,9 @@ impl Quotas {
         let mut buckets = self.buckets.lock();
         let bucket = buckets.bucket((holder, charge, rate), &self.clock);
         let Ok(state) = bucket.limiter.check() else {
-            return Err(Standing { charge, rate, remaining: 0 });
+            let is_prompt = bucket.refusals.check().is_ok();
+            let pause = if is_prompt { Duration::ZERO } else { Duration::from_millis(QUOTA_REFUSAL_PAUSE_MS) };
+            return Err(Exceeded { standing: Standing { charge, rate, remaining: 0 }, pause });
         };
         let remaining = state.remaining_burst_capacity();
         let missing = u64::from(rate.burst().get().saturating_sub(remaining));
@@ -146,8 +165,8 @@ impl Buckets {
 impl Bucket {
     fn new(rate: Rate, clock: Arc<dyn Clock>) -> Bucket {
         let quota = governor::Quota::per_second(rate.per_second()).allow_burst(rate.burst());
-        let limiter = RateLimiter::direct_with_clock(quota, Monotonic(clock));
-        Bucket { limiter: limiter.with_middleware(), full_at: Micros(0) }
+        let limiter = || RateLimiter::direct_with_clock(quota, Monotonic(Arc::clone(&clock))).with_middleware();
+        Bucket { limiter: limiter(), refusals: limiter(), full_at: Micros(0) }
     }
 }
 
@@ -234,10 +253,26 @@ mod tests {
         for _ in 0..100 {
             let refused = world.quotas.charge(Some(&Name::new("a").unwrap()), Charge::Take);
             let standing = Standing { charge: Charge::Take, rate: Rate::new(1, 1).unwrap(), remaining: 0 };
-            assert_eq!(refused, Err(standing));
+            assert_eq!(refused.map_err(|exceeded| exceeded.standing), Err(standing));
         }
         world.later_ms(1_000);
         assert!(world.take("a"));
+    }
+
+    /// Whoever waits as it is told is never held back; whoever does not is, and nobody else.
+    #[test]
+    fn as_many_refusals_as_calls_are_answered_at_once() {
+        let world = World::new(all(10, 3), Rates::default());
+        let refused =
+            |name: &str| world.quotas.charge(Some(&Name::new(name).unwrap()), Charge::Take).unwrap_err().pause;
+        let held = Duration::from_millis(QUOTA_REFUSAL_PAUSE_MS);
+        assert_eq!((world.burst(Some("greedy"), Charge::Take), world.burst(Some("other"), Charge::Take)), (3, 3));
+        // Each was refused once already, which ended its burst.
+        assert_eq!([(); 4].map(|()| refused("greedy")), [Duration::ZERO, Duration::ZERO, held, held]);
+        assert_eq!(refused("other"), Duration::ZERO);
+        world.later_ms(100);
+        assert!(world.take("greedy"));
+        assert_eq!([(); 2].map(|()| refused("greedy")), [Duration::ZERO, held]);
     }
 
     /// Ten seconds of one caller at a hundred times its rate, and of three others at just theirs.

@@ -10,7 +10,7 @@ use crate::api::operation::Operation;
 use crate::api::problem::RequestFault;
 use crate::api::value::quoted;
 use crate::domain::Micros;
-use crate::service::{Refusal, Shed, Standing};
+use crate::service::{Exceeded, Refusal, Shed, Standing};
 use crate::trace::CallTrace;
 use axum::RequestExt;
 use axum::body::{Body, Bytes, HttpBody};
@@ -22,6 +22,8 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 
 /// The one transfer coding that is known.
 pub const CHUNKED: &str = "chunked";
@@ -68,6 +70,8 @@ pub(super) struct Caller {
     pub(super) principal: OnceLock<Arc<Principal>>,
     /// What it may still call, when the request was counted in its quota.
     pub(super) standing: OnceLock<Standing>,
+    /// How long its refusal is held back, because it goes on calling beyond its quota.
+    pause: OnceLock<Duration>,
 }
 
 /// Refuses in this order: by what the server has room for, by whom the request is meant for and where it comes from, by
@@ -88,7 +92,11 @@ pub(super) async fn read(
     target(&parts)?;
     let is_guarded = !parts.method.is_safe() || route.path.starts_with("/internal/");
     api.state.hosts.check(&parts, is_guarded)?;
-    let principal = principal(api, route, &parts, caller, &trace)?;
+    let principal = principal(api, route, &parts, caller, &trace);
+    if let Some(until) = caller.pause.get().and_then(|pause| Instant::now().checked_add(*pause)) {
+        sleep_until(until).await;
+    }
+    let principal = principal?;
     codings(&parts.headers)?;
     let params =
         params.map_err(|_| Problem::fault(RequestFault::BadName, "the path is not UTF-8 once it is decoded"))?;
@@ -125,11 +133,20 @@ fn principal(
     let known = identity::identified(&api.state.access, &parts.headers, certificate.map(|shown| &shown.0))?;
     let _ = caller.principal.set(Arc::clone(&known));
     identity::permitted(operation, &known, trace)?;
-    let charged = operation.charge().map(|charge| api.service().charge(&known, charge)).transpose()?;
-    if let Some(standing) = charged.flatten() {
-        let _ = caller.standing.set(standing);
+    match operation.charge().map(|charge| api.service().charge(&known, charge)).transpose() {
+        Ok(charged) => {
+            if let Some(standing) = charged.flatten() {
+                let _ = caller.standing.set(standing);
+            }
+            Ok(known)
+        }
+        Err(Exceeded { standing, pause }) => {
+            if !pause.is_zero() {
+                let _ = caller.pause.set(pause);
+            }
+            Err(Refusal::OverQuota(standing).into())
+        }
     }
-    Ok(known)
 }
 
 /// Refuses a target that is not a path: that of CONNECT, `*` for the whole service, and a text without a slash at its

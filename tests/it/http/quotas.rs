@@ -9,10 +9,13 @@ use crate::world::ManualClock;
 use headroom::access::{Quota, Rate, Rates};
 use headroom::config::{Auth, Config, Proofs};
 use headroom::domain::Name;
+use headroom::limits::QUOTA_REFUSAL_PAUSE_MS;
 use headroom::replica::PartitionStatus;
+use headroom::time::Stopwatch;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 const HOLD: &str = r#"{"pool":"p","demand":{"orders":1},"hold_ttl_ms":60000}"#;
 
@@ -60,6 +63,10 @@ fn a_caller_is_told_what_is_left_of_its_quota_and_when_there_is_more() {
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("1 calls that take capacity") && detail.contains("3 at once"), "{detail}");
     }
+    // It does not wait as it is told, so from now on it waits for each refusal.
+    let waiting = Stopwatch::start();
+    assert_eq!(hold(c, "k-3").code(), "over_quota");
+    assert!(waiting.elapsed() >= Duration::from_millis(QUOTA_REFUSAL_PAUSE_MS));
     // Calls that read have a bucket of their own, which has no bound here.
     let read = c.get("/v1/pools/p?fresh=true");
     assert_eq!((read.status, fields(&read), &read.json()["used"]["orders"]), (200, [None; 3], &2.into()));
