@@ -40,11 +40,11 @@ impl DiskMetrics {
     }
 
     pub(super) fn saw(&self, disk: &Disk) {
-        let seen = [(&self.log_file, disk.log_file_bytes), (&self.avail, Some(disk.avail_bytes))];
-        for (gauges, bytes) in seen.into_iter().chain([(&self.size, Some(disk.size_bytes))]) {
-            if let Some(bytes) = bytes {
-                gauges.with_label_values::<&str>(&[]).set(as_gauge(bytes));
-            }
+        let set = |gauges: &IntGaugeVec, bytes| gauges.with_label_values::<&str>(&[]).set(as_gauge(bytes));
+        if let Some(bytes) = disk.log_file_bytes {
+            set(&self.log_file, bytes);
         }
+        set(&self.avail, disk.avail_bytes);
+        set(&self.size, disk.size_bytes);
     }
 }
