@@ -45,6 +45,24 @@ fn decided(tail: &dyn CommittedTail) -> Vec<(EventKind, u64)> {
     events.map(|event| (event.body.kind(), event.decided_at.ms_since(NOW))).collect()
 }
 
+/// Runs an owner until its log ends.
+fn run(world: &World, handle: &Arc<PartitionHandle>, log: impl OwnedPartition, tick_after_ms: Option<u64>) -> End {
+    // Nobody writes checkpoints.
+    let (checkpointer, _) = Checkpointer::new(7);
+    let shell = Shell {
+        log,
+        owner: handle.read(|state| Partition::claim(state, 1)),
+        handle: Arc::clone(handle),
+        clock: &world.clock as &dyn Clock,
+        replies: &NoReplies,
+        checkpointer: &checkpointer,
+        report: &world.heard,
+        tracing: &Tracing::off(|| 7),
+        tick_after_ms,
+    };
+    shell.run(1)
+}
+
 /// An owner at work, by a clock that `script` moves.
 fn owner(
     tick_after_ms: Option<u64>,
@@ -54,22 +72,9 @@ fn owner(
     world.clock.set(NOW);
     let (handle, owned) = world.recover(0);
     let polls = AtomicUsize::new(0);
-    // Nobody writes checkpoints.
-    let (checkpointer, _) = Checkpointer::new(7);
-    let tracing = Tracing::off(|| 7);
     std::thread::scope(|scope| {
-        let shell = Shell {
-            log: Counted { owned, polls: &polls },
-            owner: handle.read(|state| Partition::claim(state, 1)),
-            handle: Arc::clone(&handle),
-            clock: &world.clock as &dyn Clock,
-            replies: &NoReplies,
-            checkpointer: &checkpointer,
-            report: &world.heard,
-            tracing: &tracing,
-            tick_after_ms,
-        };
-        let running = scope.spawn(|| shell.run(1));
+        let log = Counted { owned, polls: &polls };
+        let running = scope.spawn(|| run(&world, &handle, log, tick_after_ms));
         // The clock stands there while the owner finds nothing, more than once.
         let at = |ms: u64| {
             world.clock.set(NOW.plus_ms(ms));
@@ -147,19 +152,7 @@ fn gap_ms(tick_after_ms: Option<u64>, notes_ms: &[u64]) -> Option<u64> {
     }
     world.clock.set(NOW.plus_ms(5_000));
     world.log.close();
-    let (checkpointer, _) = Checkpointer::new(7);
-    let shell = Shell {
-        log,
-        owner: handle.read(|state| Partition::claim(state, 1)),
-        handle: Arc::clone(&handle),
-        clock: &world.clock as &dyn Clock,
-        replies: &NoReplies,
-        checkpointer: &checkpointer,
-        report: &world.heard,
-        tracing: &Tracing::off(|| 7),
-        tick_after_ms,
-    };
-    assert_eq!(shell.run(1), End::Closed);
+    assert_eq!(run(&world, &handle, log, tick_after_ms), End::Closed);
     let gaps = world.heard.gaps.lock();
     assert_eq!(gaps.len(), 1);
     gaps[0].map(|us| us / 1_000)

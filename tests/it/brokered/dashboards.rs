@@ -1,11 +1,10 @@
 //! The panels of the dashboards that only a log on Kafka has data for.
 
 use super::topics::Place;
-use crate::alerts::dashboards::{KAFKA, Panel, panels};
-use crate::alerts::promtool::live::{Prometheus, call};
-use crate::process::{Served, agent};
+use crate::alerts::dashboards::{KAFKA, panels};
+use crate::alerts::promtool::live::Prometheus;
+use crate::process::Served;
 use crate::rig::Rig;
-use crate::wait::soon;
 
 #[test]
 fn the_panels_of_a_cluster_have_data() {
@@ -16,12 +15,5 @@ fn the_panels_of_a_cluster_have_data() {
     let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()];
     let server = Served::start(&mut place.command(&serve));
     let prometheus = Prometheus::start(dir.path(), &server.url);
-    let mut missing: Vec<&Panel> = panels().filter(|panel| panel.empty_because == Some(KAFKA)).collect();
-    let agent = agent();
-    let is_complete = soon(|| {
-        call(&agent, &server.url);
-        missing.retain(|panel| !prometheus.has_data(panel));
-        missing.is_empty()
-    });
-    assert!(is_complete, "no data for {:?}", missing.iter().map(|panel| panel.title).collect::<Vec<_>>());
+    prometheus.finds(panels().filter(|panel| panel.empty_because == Some(KAFKA)), &server.url);
 }

@@ -64,13 +64,24 @@ impl Prometheus {
     }
 
     /// Whether every query of the panel finds something.
-    pub fn has_data(&self, panel: &Panel) -> bool {
+    fn has_data(&self, panel: &Panel) -> bool {
         !panel.queries.iter().any(|(_, query)| self.ask(&expanded(query)).is_empty())
+    }
+
+    /// Calls the server until each of these panels has had data.
+    pub fn finds<'a>(&self, panels: impl Iterator<Item = &'a Panel>, server: &str) {
+        let (mut missing, agent): (Vec<_>, _) = (panels.collect(), agent());
+        let is_complete = soon(|| {
+            call(&agent, server);
+            missing.retain(|panel| !self.has_data(panel));
+            missing.is_empty()
+        });
+        assert!(is_complete, "no data for {:?}", missing.iter().map(|panel| panel.title).collect::<Vec<_>>());
     }
 }
 
 /// Calls of every kind, of which some are refused.
-pub fn call(agent: &ureq::Agent, url: &str) {
+fn call(agent: &ureq::Agent, url: &str) {
     let send = |path: &str, body: Value| {
         let mut answer =
             agent.post(format!("{url}{path}")).content_type("application/json").send(body.to_string()).unwrap();
@@ -100,14 +111,7 @@ fn every_query_finds_what_it_asks_for_on_a_busy_server() {
     command.args(["--canary", "true", "--canary-interval-ms", "1000"]);
     let server = Served::start(command.arg("--data-dir").arg(dir.path().join("data")));
     let prometheus = Prometheus::start(dir.path(), &server.url);
-    let mut missing: Vec<&Panel> = panels().filter(|panel| panel.empty_because.is_none()).collect();
-    let agent = agent();
-    let is_complete = soon(|| {
-        call(&agent, &server.url);
-        missing.retain(|panel| !prometheus.has_data(panel));
-        missing.is_empty()
-    });
-    assert!(is_complete, "no data for {:?}", missing.iter().map(|panel| panel.title).collect::<Vec<_>>());
+    prometheus.finds(panels().filter(|panel| panel.empty_because.is_none()), &server.url);
     for panel in panels().filter(|panel| panel.empty_because.is_some()) {
         assert!(!prometheus.has_data(panel), "{} has data, but {:?}", panel.title, panel.empty_because);
     }
