@@ -1,5 +1,6 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod crash;
 pub mod file_state;
 pub mod limits;
 pub mod threads;
@@ -21,6 +22,7 @@ pub mod replica;
 pub mod service;
 
 pub mod audit;
+pub mod sink;
 
 pub mod config;
 pub mod telemetry;

@@ -38,6 +38,15 @@ pub const CANARY_INTERVAL_MAX_MS: u64 = 60_000;
 /// between two rounds.
 pub const CANARY_SHOWS_MS: u64 = 10_000;
 
+/// Most rows that a sink writes in one transaction: it takes a database some hundred milliseconds, and costs little a row.
+pub const SINK_BATCH_ROWS_MAX: u64 = 20_000;
+/// How long an event waits at most before a sink writes it, in milliseconds, when nobody sets it.
+pub const SINK_BATCH_DEFAULT_MS: u64 = 60_000;
+/// Shortest such time, in milliseconds.
+pub const SINK_BATCH_MIN_MS: u64 = 100;
+/// Longest such time, in milliseconds.
+pub const SINK_BATCH_MAX_MS: u64 = 60 * 60 * 1_000;
+
 /// Longest reason that an operator may give for a change of the log, in characters.
 pub const REASON_CHARS_MAX: usize = 200;
 
@@ -580,6 +589,7 @@ const _: () = {
     assert!(JWKS_LOOK_MS < JWKS_RETRY_MS && JWKS_ASKED_MS < JWKS_PERIOD_MS);
     assert!(CANARY_INTERVAL_MIN_MS <= CANARY_INTERVAL_DEFAULT_MS);
     assert!(CANARY_INTERVAL_DEFAULT_MS < CANARY_INTERVAL_MAX_MS);
+    assert!(SINK_BATCH_MIN_MS < SINK_BATCH_DEFAULT_MS && SINK_BATCH_DEFAULT_MS < SINK_BATCH_MAX_MS);
     // One refusal alone is always found in the log.
     assert!(LOGGED_REFUSALS_PER_SECOND > 0);
 };

@@ -1,4 +1,4 @@
-//! The command line: a file for each small subcommand, a folder for each large one (`client`, `demo`, `rebuild`, `verify`), and
+//! The command line: a file for each small subcommand, a folder for each large one (`client`, `demo`, `rebuild`, `sink`, `verify`), and
 //! `shared` for what several of them need. Every command ends with one of four codes: 0 fine, 1 the command found
 //! something wrong or was refused, 2 it could not run (bad usage, unreadable input, no server), 3 a server may have done
 //! what it was asked or not. Results go to standard output, everything else to standard error.
@@ -16,6 +16,7 @@ mod rebuild;
 mod schemas;
 mod serve;
 mod shared;
+mod sink;
 mod support;
 mod tokens;
 mod topics;
@@ -125,6 +126,11 @@ enum Command {
     /// Set the time of partitions back after a clock was ahead
     #[command(subcommand)]
     Clock(clock::Action),
+    /// Write the committed events into tables of a PostgreSQL database, each once
+    ///
+    /// Without a subcommand it runs until it is interrupted. `sink apply` makes the tables first. Several processes may run:
+    /// each partition is written by one of them.
+    Sink(sink::Args),
     /// Compare, create and change the topics of a log on a Kafka cluster
     #[command(subcommand)]
     Topics(topics::Action),
@@ -241,6 +247,7 @@ impl Command {
             Command::DeadLetters(action) => action.act(),
             Command::Log(action) => Some(action.act()),
             Command::Tokens(action) => action.act(),
+            Command::Sink(args) => args.act(),
             Command::Topics(action) => action.act(),
             Command::Schemas(action) => action.act(),
             Command::Serve(_)
@@ -279,6 +286,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::DeadLetters(action) => action.load()?,
         Command::Log(action) => action.load()?,
         Command::Tokens(action) => action.load()?,
+        Command::Sink(args) => args.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
         Command::Demo(_) | Command::Client(_) | Command::Metrics { .. } => demo::settings(None)?,
@@ -301,6 +309,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::DeadLetters(action) => dead_letters::run(&config, &action, out),
         Command::Log(action) => log::run(&config, &action, out),
         Command::Tokens(action) => tokens::run(&config, &action, out),
+        Command::Sink(args) => sink::run(&config, &args, out),
         Command::Topics(action) => topics::run(&config, &action, out),
         Command::Schemas(action) => schemas::run(&config, &action, out),
         Command::Support { out: file, certificate, .. } => support::run(&config, &certificate, &file, out),

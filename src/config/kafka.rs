@@ -10,6 +10,11 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
+    /// Hides a text that was set as a secret.
+    pub(super) fn of(text: &str) -> Secret {
+        Secret(text.to_owned())
+    }
+
     /// The text itself, for the client that needs it.
     pub fn expose(&self) -> &str {
         &self.0

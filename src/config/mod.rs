@@ -8,6 +8,7 @@ mod kafka;
 mod quota;
 pub mod raw;
 mod setting;
+mod sink;
 mod tls;
 mod traces;
 
@@ -17,6 +18,7 @@ pub use auth::{Auth, Open, Proofs};
 pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
 pub use raw::{FileText, Given, Inputs, Raw, Source};
 pub use setting::{Group, Kind, Setting};
+pub use sink::Sink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
@@ -58,6 +60,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The number of partitions that the log must have; `None` accepts the number of an existing log.
     pub partitions: Option<u32>,
+    /// Where `headroom sink` writes the events; `None` when no database is named.
+    pub sink: Option<Sink>,
     /// The Kafka cluster that carries the log; `None` for the embedded log.
     pub kafka: Option<Kafka>,
     /// The format of log lines.
@@ -147,6 +151,7 @@ impl Config {
         let tokens_file = auth::tokens_file(&mut checking, data_dir.as_deref());
         let open = auth::open(&mut checking);
         let quota = quota::check(&mut checking);
+        let sink = sink::check(&mut checking);
         let kafka = kafka::check(&mut checking);
         let problems = checking.problems;
         match (listen, data_dir, log_format.zip(access_log), log_level, deadline, auth.zip(open)) {
@@ -163,6 +168,7 @@ impl Config {
                     listen,
                     data_dir,
                     partitions,
+                    sink,
                     kafka,
                     log_format,
                     log_level,
@@ -314,9 +320,11 @@ fn log_level(text: &str) -> Result<String, String> {
     Err(format!("is not a level ({}), or module=level, separated by commas", LEVELS.join(", ")))
 }
 
-/// A wrong value in a message. What has an `@` may be an address with a password before it, so it is left out like a secret.
+/// A wrong value in a message. What has an `@` may be an address with a password before it, or has one after its name, so it is
+/// left out like a secret.
 fn shown(setting: Setting, text: &str) -> String {
-    if setting.kind() == Kind::Secret || text.contains('@') { "(secret)".to_owned() } else { quoted(text) }
+    let may_have_secret = text.contains('@') || text.contains("password=");
+    if setting.kind() == Kind::Secret || may_have_secret { "(secret)".to_owned() } else { quoted(text) }
 }
 
 /// The text as a TOML basic string.

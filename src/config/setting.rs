@@ -5,6 +5,7 @@ use crate::limits::{
     ACCESS_ONE_OF, CANARY_INTERVAL_DEFAULT_MS, CANARY_INTERVAL_MAX_MS, CANARY_INTERVAL_MIN_MS, DEADLINE_DEFAULT_MS,
     DEADLINE_MAX_MS, LOGGED_REFUSALS_PER_SECOND, MIN_IN_SYNC_DEFAULT, PARTITIONS_DEFAULT, PARTITIONS_MAX,
     REGISTRY_TIMEOUT_DEFAULT_MS, REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS, REPLICATION_DEFAULT,
+    SINK_BATCH_DEFAULT_MS, SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS, SINK_BATCH_ROWS_MAX,
 };
 use std::fmt;
 
@@ -33,6 +34,8 @@ pub enum Group {
     Tls,
     /// Who may call, and how callers prove who they are.
     Callers,
+    /// The database to which `headroom sink` writes the events.
+    Sink,
     /// The Kafka cluster that carries the log, and the client's place on it.
     Kafka,
     /// The schema registry of a log on Kafka.
@@ -149,6 +152,22 @@ settings! {
          for the caller of that name (default: no bound)";
     QuotaReads = "quota_reads", "--quota-reads", None, Kind::Text("RATE[/BURST],..."),
         "the same for calls that read pools and reservations";
+    SinkDatabase = "sink_database", "--sink-database", None, Kind::Text("URL"),
+        "PostgreSQL database to which headroom sink writes the events, like postgresql://user@host:5432/name, without a password";
+    SinkDatabasePassword = "sink_database_password", "", None, Kind::Secret, "password of the user in sink_database";
+    SinkDatabasePasswordFile = "sink_database_password_file", "--sink-database-password-file", None, Kind::Text("FILE"),
+        "file that holds the password of the user in sink_database";
+    SinkDatabaseCa = "sink_database_ca", "--sink-database-ca", None, Kind::Text("FILE"),
+        "PEM file of the authorities that sign the certificate of that database; without it the database is on this machine";
+    SinkSchema = "sink_schema", "--sink-schema", Some(&"headroom"), Kind::Text("NAME"),
+        "schema of the tables in that database";
+    SinkBatchMs = "sink_batch_ms", "--sink-batch-ms", Some(&SINK_BATCH_DEFAULT_MS), Kind::Number("MS"),
+        format_args!(
+            "longest time that an event waits to be written to that database, in milliseconds, {SINK_BATCH_MIN_MS} to \
+             {SINK_BATCH_MAX_MS}; {SINK_BATCH_ROWS_MAX} events of a partition are written at once"
+        );
+    SinkUndecodable = "sink_undecodable", "--sink-undecodable", Some(&"stop"), Kind::Text("stop|aside"),
+        "what becomes of an event that headroom sink cannot read: it stops its partition, or is set aside in a table";
     KafkaBrokers = "kafka_brokers", "--kafka-brokers", None, Kind::Text("HOST:PORT,..."),
         "brokers of the Kafka cluster that carries the log; without them the log is embedded";
     KafkaSecurityProtocol = "kafka_security_protocol", "--kafka-security-protocol", Some(&"plaintext"),
@@ -208,6 +227,7 @@ settings! {
 impl Setting {
     /// Each secret, with the setting that names a file which holds it.
     pub(super) const SECRETS: &[(Setting, Setting)] = &[
+        (Setting::SinkDatabasePassword, Setting::SinkDatabasePasswordFile),
         (Setting::KafkaSaslPassword, Setting::KafkaSaslPasswordFile),
         (Setting::KafkaSslKeyPassword, Setting::KafkaSslKeyPasswordFile),
         (Setting::RegistryPassword, Setting::RegistryPasswordFile),
@@ -223,6 +243,7 @@ impl Setting {
             _ if self >= Setting::TopicCommands => Group::Topics,
             _ if self >= Setting::RegistryUrl => Group::Registry,
             _ if self >= Setting::KafkaBrokers => Group::Kafka,
+            _ if self >= Setting::SinkDatabase => Group::Sink,
             _ if self >= Setting::Auth => Group::Callers,
             _ if self >= Setting::TlsCertificate => Group::Tls,
             _ => Group::Process,
@@ -231,7 +252,7 @@ impl Setting {
 
     /// Whether it has an effect only when the log is on a Kafka cluster.
     pub fn is_of_kafka(self) -> bool {
-        !matches!(self.group(), Group::Process | Group::Tls | Group::Callers)
+        !matches!(self.group(), Group::Process | Group::Tls | Group::Callers | Group::Sink)
     }
 
     /// The environment variable that sets it.

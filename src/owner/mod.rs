@@ -4,7 +4,6 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod checkpointer;
-pub mod crash;
 pub mod follower;
 pub mod losses;
 pub mod ownership;

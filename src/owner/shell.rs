@@ -2,10 +2,10 @@
 //! time. It runs on a thread of its own. Its branches depend on what the log answers, never on what was decided.
 
 use super::checkpointer::Checkpointer;
-use super::crash;
 use super::partition::{Partition, Staged};
 use super::report::{Report, TurnReport};
 use super::traced::{TracedTurn, TurnTimes};
+use crate::crash;
 use crate::domain::{Breach, Ledger, Micros};
 use crate::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL_MS, CLOCK_SET_COMMANDS_MAX, POLL_WAIT_MAX_MS};
 use crate::log::{CommitOutcome, LogError, LogErrorKind, OwnedPartition, Polled, ReplyChannel, StoredCommand, Turn};

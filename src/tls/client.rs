@@ -7,6 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use sha2::{Digest, Sha256};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The SHA-256 of a certificate in DER.
@@ -34,6 +35,17 @@ pub fn pinned(fingerprint: Fingerprint, own: Option<(&[u8], &[u8])>) -> Result<A
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| cannot(error.to_string()))?;
     let config = builder.with_client_auth_cert(chain, key).map_err(|error| cannot(error.to_string()))?;
     Ok(Arc::new(config))
+}
+
+/// A client that believes servers whose certificate one of these authorities signs, for the name by which they are called.
+///
+/// # Errors
+/// The file cannot be read, or has no authority in it.
+pub fn believing(authorities: &Path) -> Result<Arc<ClientConfig>, String> {
+    let roots = super::authorities(authorities).map_err(|error| error.to_string())?;
+    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(VERSIONS);
+    let builder = builder.map_err(|error| error.to_string())?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// Compares the certificate, and nothing that is in it.

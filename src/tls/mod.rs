@@ -5,7 +5,7 @@
 
 mod client;
 
-pub use client::{Fingerprint, fingerprint, pinned};
+pub use client::{Fingerprint, believing, fingerprint, pinned};
 
 use crate::config::Tls;
 use crate::file_state::FileState;

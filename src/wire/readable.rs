@@ -21,9 +21,16 @@ pub(super) const TIMES: &[&str] = &[
 /// The fields of records that are numbers of 32 bits.
 pub(super) const INTS: &[&str] = &["partition"];
 
+/// The fields of a record that are not null, as the schema has them: numbers are numbers, and times too.
+pub(super) fn plain(record: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(record) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
 /// The fields of a record that are not null.
 pub(super) fn readable(record: &impl Serialize) -> Map<String, Value> {
-    let Ok(Value::Object(fields)) = serde_json::to_value(record) else { return Map::new() };
     let shown = |(name, value): (String, Value)| {
         let value = match &value {
             Value::Number(number) if TIMES.contains(&&*name) => {
@@ -35,7 +42,7 @@ pub(super) fn readable(record: &impl Serialize) -> Map<String, Value> {
         };
         (name, value)
     };
-    fields.into_iter().map(shown).collect()
+    plain(record).into_iter().map(shown).collect()
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ mod roles;
 mod scenario;
 mod schemas;
 mod server;
+mod sink;
 mod store;
 mod strategies;
 mod threads;

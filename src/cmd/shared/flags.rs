@@ -48,6 +48,26 @@ impl Takes for AnyLog {
     }
 }
 
+/// For commands on the tables to which events are written.
+#[derive(Debug)]
+pub(in crate::cmd) struct SinkTables;
+
+impl Takes for SinkTables {
+    fn takes(setting: Setting) -> bool {
+        setting.group() == Group::Sink || is_of_log_lines(setting)
+    }
+}
+
+/// For commands that read a log and write its events into tables.
+#[derive(Debug)]
+pub(in crate::cmd) struct SinkLog;
+
+impl Takes for SinkLog {
+    fn takes(setting: Setting) -> bool {
+        SinkTables::takes(setting) || AnyLog::takes(setting)
+    }
+}
+
 /// For commands that write an event into a partition, as its owner does.
 #[derive(Debug)]
 pub(in crate::cmd) struct OwnedLog;
@@ -172,13 +192,15 @@ impl<T: Takes> Flags<T> {
             .collect();
         match secrets.split_last() {
             None => (sources.to_owned(), sources.to_owned()),
-            Some((last, others)) => (
-                format!("{sources}\nFor a log on Kafka, --help lists more settings."),
-                format!(
-                    "{sources}\nPasswords have no flag, because other users can read flags: name a file, or set\n{} or {last}.",
-                    others.join(", ")
-                ),
-            ),
+            Some((last, others)) => {
+                let all = if others.is_empty() { last.clone() } else { format!("{} or {last}", others.join(", ")) };
+                (
+                    format!("{sources}\nFor a log on Kafka, --help lists more settings."),
+                    format!(
+                        "{sources}\nPasswords have no flag, because other users can read flags: name a file, or set\n{all}."
+                    ),
+                )
+            }
         }
     }
 }
@@ -223,13 +245,16 @@ fn flag(setting: Setting) -> Arg {
         Kind::Truth => arg.value_name("true|false"),
         Kind::Secret => arg,
     };
-    let turns_on =
-        matches!(setting, Setting::TlsCertificate | Setting::Auth | Setting::TokensFile | Setting::KafkaBrokers);
+    let turns_on = matches!(
+        setting,
+        Setting::TlsCertificate | Setting::Auth | Setting::TokensFile | Setting::SinkDatabase | Setting::KafkaBrokers
+    );
     let arg = arg.hide_short_help(setting.group() != Group::Process && !turns_on);
     match setting.group() {
         Group::Process => arg,
         Group::Tls => arg.help_heading("TLS"),
         Group::Callers => arg.help_heading("Callers"),
+        Group::Sink => arg.help_heading("Tables for analysts"),
         Group::Kafka => arg.help_heading("Kafka cluster"),
         Group::Registry => arg.help_heading("Schema registry"),
         Group::Topics => arg.help_heading("Topic names"),

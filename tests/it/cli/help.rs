@@ -34,10 +34,13 @@ fn group(group: Group) -> Vec<Setting> {
 fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
     let (registry, topics) = (group(Group::Registry), group(Group::Topics));
     let process = [group(Group::Process), group(Group::Tls)].concat();
-    let callers = group(Group::Callers);
-    let every: Vec<Setting> = [process, callers, group(Group::Kafka), registry.clone(), topics.clone()].concat();
+    let (callers, sink) = (group(Group::Callers), group(Group::Sink));
+    let every: Vec<Setting> =
+        [process, callers, sink.clone(), group(Group::Kafka), registry.clone(), topics.clone()].concat();
     let any_log = [DATA_DIR, LOG_LINES, CONNECTION, CLUSTER_ID, &registry, &topics].concat();
     let owned_log = [&any_log[..], &[Setting::KafkaAlternatingProducers]].concat();
+    let sink_tables = [LOG_LINES, &sink].concat();
+    let sink_log = [&any_log[..], &sink].concat();
     let lost_log = [&owned_log[..], &[Setting::Partitions]].concat();
     let permissions = [LOG_LINES, CONNECTION, &topics].concat();
     let of_topics = [Setting::Partitions, Setting::KafkaReplication, Setting::KafkaMinInSync, Setting::Environment];
@@ -62,6 +65,12 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
         ("tokens new", &["shop", "--roles", "checkout"], of_tokens.clone()),
         ("tokens list", &[], of_tokens.clone()),
         ("tokens revoke", &["shop"], of_tokens),
+        ("sink", &[], sink_log.clone()),
+        ("sink run", &[], sink_log.clone()),
+        ("sink status", &[], sink_log.clone()),
+        ("sink backfill", &[], sink_log),
+        ("sink plan", &[], sink_tables.clone()),
+        ("sink apply", &[], sink_tables),
         ("clock set", &["--because", "a test"], [DATA_DIR, LOG_LINES].concat()),
         ("topics plan", &[], cluster_topics.clone()),
         ("topics apply", &[], cluster_topics.clone()),
@@ -101,7 +110,11 @@ fn each_command_lists_the_settings_that_it_uses_and_no_others() {
             setting.group() == Group::Process
                 || matches!(
                     setting,
-                    Setting::TlsCertificate | Setting::Auth | Setting::TokensFile | Setting::KafkaBrokers
+                    Setting::TlsCertificate
+                        | Setting::Auth
+                        | Setting::TokensFile
+                        | Setting::SinkDatabase
+                        | Setting::KafkaBrokers
                 )
         };
         assert_eq!(listed(command, &short), uses.iter().filter(is_short).copied().collect(), "{command}:\n{short}");
@@ -134,7 +147,8 @@ fn each_setting_is_described_with_its_default_and_its_variable() {
     }
     assert_says(
         &text,
-        &["HEADROOM_KAFKA_SASL_PASSWORD, HEADROOM_KAFKA_SSL_KEY_PASSWORD or HEADROOM_REGISTRY_PASSWORD"],
+        &["HEADROOM_SINK_DATABASE_PASSWORD, HEADROOM_KAFKA_SASL_PASSWORD, HEADROOM_KAFKA_SSL_KEY_PASSWORD or \
+           HEADROOM_REGISTRY_PASSWORD"],
     );
 }
 

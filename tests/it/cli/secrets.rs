@@ -54,6 +54,7 @@ fn configured(dir: &Path) {
         kafka_ssl_certificate = {}
         registry_url = "http://127.0.0.1:1"
         registry_username = "somebody"
+        sink_database = "postgresql://somebody@127.0.0.1:1/analytics"
         "#,
         file("data"),
         file("key.pem"),
@@ -77,12 +78,13 @@ fn told(dir: &Path, command: &[&str], more: &[&str]) -> String {
 fn no_command_tells_a_secret_setting_of_a_cluster() {
     let dir = tempfile::tempdir().unwrap();
     configured(dir.path());
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 7] = [
         &["config"],
         &["topics", "check"],
         &["topics", "acls"],
         &["schemas", "check"],
         &["cat"],
+        &["sink", "plan"],
         &["support", "--out", "-"],
     ];
     for command in commands {

@@ -1,0 +1,104 @@
+//! `headroom sink`: writes the committed events into tables of a PostgreSQL database.
+
+mod served;
+mod tables;
+mod writing;
+
+use super::shared::certificate::CertificateFlags;
+use super::shared::flags::{Flags, SinkLog, SinkTables};
+use super::{Failure, Verdict};
+use crate::config::Config;
+use crate::sink::TargetError;
+use crate::sink::postgres::Access;
+use clap::Subcommand;
+use std::io::Write;
+
+/// The subcommands of `sink`, and the flags without one.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    flags: Flags<SinkLog>,
+    #[command(flatten)]
+    certificate: CertificateFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Write new events until interrupted; the default without a subcommand
+    ///
+    /// A server or a database that does not answer is waited for.
+    Run(Flags<SinkLog>),
+    /// Print what `apply` would do to the tables, and what it would refuse
+    ///
+    /// Exit code 0: nothing would be refused.
+    Plan(Flags<SinkTables>),
+    /// Create missing tables, columns and views
+    ///
+    /// While any difference is refused, nothing is changed. Applying twice changes nothing the second time.
+    Apply(Flags<SinkTables>),
+    /// Print how far each partition is written
+    ///
+    /// Exit code 0: none of them has stopped.
+    Status(Flags<SinkLog>),
+    /// Write what the log has now, as fast as possible, and end
+    ///
+    /// Also from the data directory of a stopped server. Exit code 0: all of it is written.
+    Backfill {
+        #[command(flatten)]
+        flags: Flags<SinkLog>,
+        /// Sequence number at which partitions begin that were never written
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        from: u64,
+    },
+}
+
+impl Args {
+    pub(super) fn load(&self) -> Result<Config, Failure> {
+        match &self.action {
+            None => self.flags.load(),
+            Some(Action::Run(flags) | Action::Status(flags) | Action::Backfill { flags, .. }) => flags.load(),
+            Some(Action::Plan(flags) | Action::Apply(flags)) => flags.load(),
+        }
+    }
+
+    /// What an operator does by it, and what it is about; `None` when nothing of the tables' form changes.
+    pub(super) fn act(&self) -> Option<(&'static str, String)> {
+        matches!(self.action, Some(Action::Apply(_))).then(|| ("sink apply", String::new()))
+    }
+}
+
+pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let own = args.certificate.read().map_err(Failure::Unusable)?;
+    match &args.action {
+        None | Some(Action::Run(_)) => writing::run(config, own),
+        Some(Action::Backfill { from, .. }) => writing::backfill(config, own, *from, out),
+        Some(Action::Plan(_)) => tables::plan(config, out),
+        Some(Action::Apply(_)) => tables::apply(config, out),
+        Some(Action::Status(_)) => tables::status(config, own.as_ref(), out),
+    }
+}
+
+/// How the database of the configuration is reached.
+fn access(config: &Config) -> Result<Access, Failure> {
+    let sink = config.sink.as_ref().ok_or_else(|| {
+        Failure::Unusable("no database is named: set sink_database, like postgresql://user@host:5432/name".to_owned())
+    })?;
+    Ok(Access {
+        url: sink.database.clone(),
+        password: sink.password.as_ref().map(|password| password.expose().to_owned()),
+        authorities: sink.authorities.clone(),
+        schema: sink.schema.clone(),
+    })
+}
+
+impl From<TargetError> for Failure {
+    fn from(error: TargetError) -> Failure {
+        match error {
+            TargetError::Transient(why) => Failure::Unusable(format!("{why}: try again")),
+            TargetError::Fenced | TargetError::Operator(_) => Failure::Wrong(error.to_string()),
+        }
+    }
+}

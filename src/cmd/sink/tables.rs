@@ -1,0 +1,73 @@
+//! The form of the tables, and how far they are written.
+
+use super::access;
+use crate::cmd::shared::certificate::Certificate;
+use crate::cmd::shared::source::Source;
+use crate::cmd::{Failure, Verdict};
+use crate::config::Config;
+use crate::sink::postgres::{Database, Fix, Progress};
+use std::io::Write;
+
+pub(super) fn plan(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let differences = Database::connect(&access(config)?)?.differences()?;
+    for difference in &differences {
+        writeln!(out, "{difference}")?;
+    }
+    if differences.is_empty() {
+        writeln!(out, "the tables are as they should be")?;
+    }
+    Ok(Verdict::fine_if(differences.iter().all(|difference| difference.fix != Fix::Refused)))
+}
+
+pub(super) fn apply(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let mut database = Database::connect(&access(config)?)?;
+    let differences = database.differences()?;
+    let refused: Vec<_> = differences.iter().filter(|difference| difference.fix == Fix::Refused).collect();
+    if !refused.is_empty() {
+        for difference in refused {
+            writeln!(out, "{difference}")?;
+        }
+        writeln!(out, "nothing was changed")?;
+        return Ok(Verdict::Wrong);
+    }
+    database.apply(&differences)?;
+    for difference in &differences {
+        writeln!(out, "done: {difference}")?;
+    }
+    writeln!(out, "the tables are as they should be")?;
+    Ok(Verdict::Fine)
+}
+
+pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let source = Source::open(config, own)?;
+    let written = Database::connect(&access(config)?)?.progress()?;
+    let mut is_fine = true;
+    for partition in source.partitions(None)? {
+        let end = source.tail().end(partition)?;
+        match written.iter().find(|progress| progress.partition == partition) {
+            None => writeln!(out, "partition {partition}: never written, {end} events in the log")?,
+            Some(progress) => {
+                writeln!(out, "partition {partition}: {}", told(progress, end))?;
+                if let Some(why) = &progress.stopped {
+                    is_fine = false;
+                    writeln!(out, "partition {partition}: stopped: {why}")?;
+                }
+            }
+        }
+    }
+    Ok(Verdict::fine_if(is_fine))
+}
+
+fn told(progress: &Progress, end: u64) -> String {
+    let Progress { next_seq, row_count, set_aside, .. } = progress;
+    let behind = end.saturating_sub(*next_seq);
+    let ago = |seconds: Option<i64>| seconds.map_or("never".to_owned(), |seconds| format!("{seconds} s ago"));
+    let age = match progress.decided_s_ago {
+        Some(seconds) if behind > 0 => format!(", the last written event is {seconds} s old"),
+        _ => String::new(),
+    };
+    format!(
+        "written up to seq {next_seq}, {behind} events behind{age}, last batch {}, {row_count} rows, {set_aside} set aside",
+        ago(progress.written_s_ago)
+    )
+}

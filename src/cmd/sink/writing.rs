@@ -1,0 +1,310 @@
+//! Writing: threads that each write some of the partitions, until a signal, or until what the log has now is written.
+
+use super::access;
+use super::served::Served;
+use crate::app::signals::Signals;
+use crate::cmd::shared::certificate::Certificate;
+use crate::cmd::shared::source::{Source, running_server};
+use crate::cmd::{Failure, Verdict};
+use crate::config::{Config, Sink};
+use crate::domain::Micros;
+use crate::log::CommittedTail;
+use crate::sink::postgres::{Access, Postgres};
+use crate::sink::{Batch, Pace, Report, Rules, Seen, TargetError, Worker};
+use crate::threads;
+use crate::time::{Stopwatch, SystemClock, pause_unless};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Most writers, each with a connection: while one waits for the database, another one reads the log.
+const WRITERS_MAX: u32 = 2;
+/// Shortest and longest pause between two looks at the log.
+const LOOK: [Duration; 2] = [Duration::from_millis(25), Duration::from_millis(200)];
+/// Shortest and longest pause before the database is connected again. Each is twice as long as the one before.
+const RETRY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(30)];
+/// A backfill gives up when another sink has a partition for so long. The database may take a while to notice that a process
+/// has ended.
+const ALONE_WITHIN: Duration = Duration::from_secs(5);
+/// Pause between two looks for a server.
+const SERVER_EVERY: Duration = Duration::from_secs(1);
+
+/// The log that is read.
+enum Log {
+    /// A cluster, or the file of a stopped server.
+    Open(Source),
+    /// The server of this directory, which may stop and start again.
+    Served(PathBuf, Option<Certificate>),
+}
+
+impl Log {
+    /// Passes a reader of the log to `work`.
+    fn with<T>(&self, work: impl FnOnce(&dyn CommittedTail) -> Result<T, String>) -> Result<T, String> {
+        match self {
+            Log::Open(source) => work(source.tail()),
+            Log::Served(dir, own) => work(&Served::now(dir, own.as_ref())?),
+        }
+    }
+}
+
+/// Everything that the writers share.
+struct Shared {
+    log: Log,
+    access: Access,
+    rules: Rules,
+    look_every: Duration,
+    /// The sequence numbers up to which a backfill goes, by partition; empty for a sink that goes on.
+    until: Vec<u64>,
+    clock: SystemClock,
+    lines: Lines,
+    is_over: AtomicBool,
+}
+
+pub(super) fn run(config: &Config, own: Option<Certificate>) -> Result<Verdict, Failure> {
+    let (access, sink) = (access(config)?, named(config)?);
+    let (log, partitions) = match &config.kafka {
+        Some(_) => {
+            let source = Source::open(config, own.as_ref())?;
+            let partitions = source.tail().partitions();
+            (Log::Open(source), Some(partitions))
+        }
+        None => (Log::Served(config.data_dir.clone(), own), None),
+    };
+    let pace = Pace::Every(Duration::from_millis(sink.batch_ms));
+    let rules = Rules { pace, first: 0, is_aside: sink.is_aside };
+    let look_every = Duration::from_millis(sink.batch_ms / 4).clamp(LOOK[0], LOOK[1]);
+    let shared = Arc::new(Shared::new(log, access, rules, look_every, Vec::new()));
+    write_all(&shared, partitions)?;
+    tracing::info!("stopped");
+    Ok(Verdict::Fine)
+}
+
+pub(super) fn backfill(
+    config: &Config,
+    own: Option<Certificate>,
+    from: u64,
+    out: &mut impl Write,
+) -> Result<Verdict, Failure> {
+    let (access, sink) = (access(config)?, named(config)?);
+    let source = Source::open(config, own.as_ref())?;
+    let partitions = source.tail().partitions();
+    let until = (0..partitions).map(|partition| source.tail().end(partition)).collect::<Result<Vec<_>, _>>()?;
+    let log = match source {
+        Source::Server(_) => Log::Served(config.data_dir.clone(), own),
+        open => Log::Open(open),
+    };
+    let rules = Rules { pace: Pace::AtOnce, first: from, is_aside: sink.is_aside };
+    let shared = Arc::new(Shared::new(log, access, rules, LOOK[0], until));
+    write_all(&shared, Some(partitions))?;
+    writeln!(
+        out,
+        "{} rows of {} events were written",
+        shared.lines.rows.load(Relaxed),
+        shared.lines.events.load(Relaxed)
+    )?;
+    Ok(Verdict::fine_if(!shared.lines.is_stopped.load(Relaxed)))
+}
+
+fn named(config: &Config) -> Result<&Sink, Failure> {
+    config.sink.as_ref().ok_or_else(|| Failure::Unusable("no database is named: set sink_database".to_owned()))
+}
+
+impl Shared {
+    fn new(log: Log, access: Access, rules: Rules, look_every: Duration, until: Vec<u64>) -> Shared {
+        let lines = Lines { all: until.iter().sum(), ..Lines::default() };
+        let (clock, is_over) = (SystemClock::new(), AtomicBool::new(false));
+        Shared { log, access, rules, look_every, until, clock, lines, is_over }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed)
+    }
+
+    /// Writes every partition whose number has this rest, until there is nothing more to do here.
+    fn write(&self, rest: u32, writers: u32) -> Result<(), String> {
+        let mut retry = RETRY[0];
+        while !self.is_over() {
+            let why = match Postgres::open(&self.access) {
+                Err(TargetError::Operator(why)) => return Err(why),
+                Err(error) => error.to_string(),
+                Ok(target) => match self.log.with(|tail| self.go_on(tail, target, rest, writers, &mut retry)) {
+                    Ok(None) => return Ok(()),
+                    Ok(Some(TargetError::Operator(why))) => return Err(why),
+                    Ok(Some(error)) => error.to_string(),
+                    Err(why) => why,
+                },
+            };
+            self.lines.failed(None, &why);
+            pause_unless(retry, || self.is_over());
+            retry = retry.saturating_mul(2).min(RETRY[1]);
+        }
+        Ok(())
+    }
+
+    /// Writes over one connection; answers why that cannot go on, and `None` when all is done.
+    fn go_on(
+        &self,
+        tail: &dyn CommittedTail,
+        target: Postgres,
+        rest: u32,
+        writers: u32,
+        retry: &mut Duration,
+    ) -> Result<Option<TargetError>, String> {
+        let mine: Vec<u32> = (0..tail.partitions()).filter(|partition| partition % writers == rest).collect();
+        let mut worker = Worker::new(tail, target, self.rules, &self.lines, mine.iter().copied());
+        let mut alone = Stopwatch::start();
+        while !self.is_over() {
+            match worker.look(&self.clock) {
+                Err(error) => return Ok(Some(error)),
+                Ok(more) => {
+                    *retry = RETRY[0];
+                    let elsewhere = mine.iter().find(|partition| worker.seen(**partition) == Seen::Elsewhere);
+                    match elsewhere {
+                        None => alone = Stopwatch::start(),
+                        Some(partition) if !self.until.is_empty() && alone.elapsed() > ALONE_WITHIN => {
+                            let why = format!("another sink writes partition {partition}: leave the writing to it");
+                            return Ok(Some(TargetError::Operator(why)));
+                        }
+                        Some(_) => {}
+                    }
+                    if !self.until.is_empty() && self.is_done(&worker, &mine) {
+                        return Ok(None);
+                    }
+                    if !more {
+                        pause_unless(self.look_every, || self.is_over());
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a backfill has written these partitions, or cannot write more of them.
+    fn is_done(&self, worker: &Worker<'_, Postgres>, mine: &[u32]) -> bool {
+        let until = |partition: u32| self.until.get(partition as usize).copied().unwrap_or_default();
+        mine.iter().all(|partition| match worker.seen(*partition) {
+            Seen::Unasked | Seen::Elsewhere => false,
+            Seen::Stopped => true,
+            Seen::Written(next_seq) => next_seq >= until(*partition),
+        })
+    }
+}
+
+/// Starts the writers, and waits for them. Until then signals only end the writing.
+fn write_all(shared: &Arc<Shared>, partitions: Option<u32>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start an event loop: {error}")))?;
+    let mut interrupts = {
+        let _inside = runtime.enter();
+        Signals::interrupts().map_err(|error| Failure::Unusable(format!("cannot listen for signals: {error}")))?
+    };
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let watching = Arc::clone(shared);
+    let lead = threads::spawn("sink", move || {
+        // The receiver is gone when the process ends.
+        let _ = tell.send(watching.lead(partitions));
+    });
+    let lead = lead.map_err(|error| Failure::Unusable(format!("cannot start a thread: {error}")))?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = told.recv() => ended,
+            () = interrupts.received() => {
+                tracing::info!("stopping");
+                shared.is_over.store(true, Relaxed);
+                lead.thread().unpark();
+                told.recv().await
+            }
+        }
+    });
+    ended.unwrap_or(Ok(())).map_err(Failure::Wrong)
+}
+
+impl Shared {
+    /// Finds out how many partitions there are, and waits for a writer for each share of them.
+    fn lead(self: &Arc<Self>, partitions: Option<u32>) -> Result<(), String> {
+        let Some(partitions) = partitions.or_else(|| self.partitions_of_server()) else { return Ok(()) };
+        let writers = partitions.clamp(1, WRITERS_MAX);
+        let (tell, told) = crossbeam_channel::unbounded();
+        let mut handles: Vec<JoinHandle<()>> = Vec::new();
+        for rest in 0..writers {
+            let (shared, tell) = (Arc::clone(self), tell.clone());
+            let spawned = threads::spawn(&format!("sink-{rest}"), move || {
+                // Whoever waits for it is this process.
+                let _ = tell.send(shared.write(rest, writers));
+            });
+            handles.push(spawned.map_err(|error| format!("cannot start a thread: {error}"))?);
+        }
+        drop(tell);
+        let (mut ended, mut left) = (Ok(()), writers);
+        while left > 0 {
+            if let Ok(result) = told.recv_timeout(LOOK[1]) {
+                left = left.saturating_sub(1);
+                if result.is_err() {
+                    self.is_over.store(true, Relaxed);
+                }
+                ended = ended.and(result);
+            }
+            if self.is_over() {
+                handles.iter().for_each(|handle| handle.thread().unpark());
+            }
+        }
+        ended
+    }
+
+    /// The partitions of the server, once it runs; `None` when the sink is to end first.
+    fn partitions_of_server(&self) -> Option<u32> {
+        let Log::Served(dir, own) = &self.log else { return None };
+        while !self.is_over() {
+            match running_server(dir, own.as_ref()) {
+                Ok(server) => return Some(server.partitions()),
+                Err(why) => self.lines.failed(None, &why),
+            }
+            pause_unless(SERVER_EVERY, || self.is_over());
+        }
+        None
+    }
+}
+
+/// Tells by log lines how the writing goes, and counts.
+#[derive(Default)]
+struct Lines {
+    /// Events that a backfill has to write.
+    all: u64,
+    events: AtomicU64,
+    rows: AtomicU64,
+    tenths: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+impl Report for Lines {
+    fn looked(&self, _: u32, _: bool, _: u64, _: Duration) {}
+
+    fn written(&self, batch: &Batch, took: Duration, _: Micros) {
+        let events = self.events.fetch_add(batch.events(), Relaxed).saturating_add(batch.events());
+        self.rows.fetch_add(batch.row_count, Relaxed);
+        tracing::debug!(
+            partition = batch.partition,
+            until = batch.until,
+            rows = batch.row_count,
+            ?took,
+            "a batch is written"
+        );
+        let tenths = events.saturating_mul(10).checked_div(self.all).unwrap_or_default();
+        if self.tenths.fetch_max(tenths, Relaxed) < tenths {
+            eprintln!("{events} of {} events", self.all);
+        }
+    }
+
+    fn failed(&self, partition: Option<u32>, why: &str) {
+        tracing::warn!(partition, why, "the sink waits");
+    }
+
+    fn stopped(&self, partition: u32, why: &str) {
+        self.is_stopped.store(true, Relaxed);
+        tracing::error!(partition, why, "the sink writes nothing more of the partition");
+    }
+}

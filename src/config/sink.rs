@@ -1,0 +1,107 @@
+//! The settings of the tables to which events are written.
+
+use super::auth::file;
+use super::{Checking, Secret, Setting, number};
+use crate::limits::{SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS};
+use std::path::PathBuf;
+
+/// Longest name of a schema that PostgreSQL allows, in bytes.
+const SCHEMA_BYTES_MAX: usize = 63;
+
+/// Where events are written, and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sink {
+    /// The URL of the database, without a password.
+    pub database: String,
+    /// The password of the user in the URL.
+    pub password: Option<Secret>,
+    /// PEM file of the authorities that sign the certificate of the database; `None`: it is on this machine.
+    pub authorities: Option<PathBuf>,
+    /// The schema of the tables.
+    pub schema: String,
+    /// The longest time that an event waits, in milliseconds.
+    pub batch_ms: u64,
+    /// Whether an event that cannot be read is set aside. Otherwise it stops its partition.
+    pub is_aside: bool,
+}
+
+/// The settings; `None` when no database is named, or when a problem was noted.
+pub(super) fn check(checking: &mut Checking<'_>) -> Option<Sink> {
+    let database = checking.optional(Setting::SinkDatabase, database);
+    let password = checking.optional(Setting::SinkDatabasePassword, |text| Ok(Secret::of(text)));
+    let authorities = checking.optional(Setting::SinkDatabaseCa, file);
+    let schema = checking.setting(Setting::SinkSchema, schema);
+    let range = SINK_BATCH_MIN_MS..=SINK_BATCH_MAX_MS;
+    let batch_ms = checking.setting(Setting::SinkBatchMs, |text| number(text, range.clone()));
+    let is_aside = checking.setting(Setting::SinkUndecodable, is_aside);
+    if !checking.is_given(Setting::SinkDatabase) {
+        for setting in [Setting::SinkDatabasePassword, Setting::SinkDatabaseCa] {
+            checking.clash(setting, "is set, and sink_database is not");
+        }
+    }
+    Some(Sink { database: database?, password, authorities, schema: schema?, batch_ms: batch_ms?, is_aside: is_aside? })
+}
+
+/// Checks the beginning, and that there is no password: the setting is printed.
+fn database(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
+    let rest = rest.ok_or("is not a URL like postgresql://user@host:5432/name")?;
+    let user = rest.split(['/', '?']).next().and_then(|host| host.rsplit_once('@')).map_or("", |(user, _)| user);
+    let has_password = user.contains(':') || rest.contains("password");
+    if has_password {
+        return Err("has a password in it, which would be printed: set sink_database_password_file".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn schema(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let is_name = (1..=SCHEMA_BYTES_MAX).contains(&text.len())
+        && text.chars().all(is_plain)
+        && !text.starts_with(|c: char| c.is_ascii_digit());
+    if is_name { Ok(text.to_owned()) } else { Err("is not a name of small letters, digits and _".to_owned()) }
+}
+
+fn is_aside(text: &str) -> Result<bool, String> {
+    match text {
+        "stop" => Ok(false),
+        "aside" => Ok(true),
+        _ => Err("is neither stop nor aside".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Inputs, Setting};
+
+    fn check(settings: &[(Setting, &str)]) -> Result<Config, String> {
+        let mut inputs = Inputs::default();
+        inputs.flags.extend(settings.iter().map(|(setting, text)| (*setting, (*text).to_owned())));
+        Config::load(&inputs).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn a_sink_has_a_database_without_a_password_in_its_url() {
+        use Setting::{SinkBatchMs, SinkDatabase, SinkDatabaseCa, SinkDatabasePassword, SinkSchema, SinkUndecodable};
+        let database = (SinkDatabase, "postgresql://writer@db:5432/lake?connect_timeout=3");
+        assert_eq!(check(&[]).unwrap().sink, None);
+        let sink = check(&[database, (SinkDatabasePassword, "hidden")]).unwrap();
+        assert!(!format!("{sink:?}").contains("hidden") && !sink.dump().contains("hidden"));
+        let sink = sink.sink.unwrap();
+        assert_eq!((&*sink.schema, sink.batch_ms, sink.is_aside), ("headroom", 60_000, false));
+        assert_eq!(sink.password.map(|password| password.expose().to_owned()), Some("hidden".to_owned()));
+        for (settings, problem) in [
+            (&[(SinkDatabase, "db:5432")][..], "is not a URL like postgresql://user@host:5432/name"),
+            (&[(SinkDatabase, "postgresql://u:hidden@db/x")], "has a password in it"),
+            (&[(SinkDatabase, "postgresql://db/x?user=u&password=hidden")], "has a password in it"),
+            (&[(SinkDatabaseCa, "ca.pem")], "sink_database_ca is set, and sink_database is not"),
+            (&[(SinkDatabasePassword, "hidden")], "sink_database_password is set, and sink_database is not"),
+            (&[database, (SinkSchema, "Head-room")], "is not a name of small letters"),
+            (&[database, (SinkBatchMs, "99")], "is not a whole number from 100 to 3600000"),
+            (&[database, (SinkUndecodable, "skip")], "is neither stop nor aside"),
+        ] {
+            let problems = check(settings).unwrap_err();
+            assert!(problems.contains(problem) && !problems.contains("hidden"), "{problem} in\n{problems}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The next rows of a partition, read from the log and checked: without a gap, and each event continues the one before.
+
+use super::column::Row;
+use crate::domain::{ChainedEvent, Digest, Micros, PoolId};
+use crate::limits::{SINK_BATCH_ROWS_MAX, TURN_BYTES_MAX};
+use crate::log::{CommittedTail, LogError, LogErrorKind, StoredEvent};
+use crate::wire;
+
+/// Most bytes of rows before they are written. With what one read of the log returns, this bounds the memory of a writer.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// How far a partition is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The sequence number of the next event to write.
+    pub next_seq: u64,
+    /// The digest of the event before it; `None` before the first event, and where that event could not be read.
+    pub chain: Option<Digest>,
+}
+
+/// An event that could not be read, as the log has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Undecodable {
+    /// Its sequence number in the partition.
+    pub seq: u64,
+    /// The framed event.
+    pub bytes: Vec<u8>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Rows of one partition that are written together, and the position after them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// The partition of all rows.
+    pub partition: u32,
+    /// The sequence number of the first event.
+    pub from: u64,
+    /// The sequence number after the last event.
+    pub until: u64,
+    /// The digest of the last event; `None` when that could not be read.
+    pub chain: Option<Digest>,
+    /// When the last event was decided; `None` when no event could be read.
+    pub decided_until: Option<Micros>,
+    /// The rows in the form of the target. Events of internal pools have none.
+    pub rows: Vec<u8>,
+    /// The number of rows.
+    pub row_count: u64,
+    /// Events that are set aside because they cannot be read.
+    pub aside: Vec<Undecodable>,
+}
+
+impl Batch {
+    fn at(partition: u32, place: Place) -> Batch {
+        Batch {
+            partition,
+            from: place.next_seq,
+            until: place.next_seq,
+            chain: place.chain,
+            decided_until: None,
+            rows: Vec::new(),
+            row_count: 0,
+            aside: Vec::new(),
+        }
+    }
+
+    /// The position after the batch.
+    pub fn place(&self) -> Place {
+        Place { next_seq: self.until, chain: self.chain }
+    }
+
+    /// The number of events that it covers.
+    pub fn events(&self) -> u64 {
+        self.until.saturating_sub(self.from)
+    }
+
+    fn is_full(&self) -> bool {
+        self.row_count >= SINK_BATCH_ROWS_MAX || self.rows.len() >= BATCH_BYTES_MAX
+    }
+
+    /// Takes the next event; the error says why nothing after it may be written.
+    fn take(&mut self, stored: StoredEvent, is_aside: bool, put: &impl Fn(&Row, &mut Vec<u8>)) -> Result<(), String> {
+        let (partition, seq) = (self.partition, stored.seq);
+        if seq != self.until {
+            return Err(format!("the log continues with seq {seq}, and seq {} was to come", self.until));
+        }
+        match read(partition, &stored) {
+            Ok(chained) => {
+                let expected = self.chain.unwrap_or(chained.event.prev);
+                if chained.event.prev != expected {
+                    return Err(not_continued(seq));
+                }
+                if !chained.event.body.pool_id().is_some_and(PoolId::is_internal) {
+                    put(&Row::of(&chained, stored.trace.as_ref()), &mut self.rows);
+                    self.row_count = self.row_count.saturating_add(1);
+                }
+                (self.chain, self.decided_until) = (Some(chained.digest), Some(chained.event.decided_at));
+            }
+            Err(why) if is_aside => {
+                self.aside.push(Undecodable { seq, bytes: stored.bytes, why });
+                self.chain = None;
+            }
+            Err(why) => {
+                return Err(format!(
+                    "seq {seq} cannot be read: {why}; a newer version of headroom may read it, or set \
+                     sink_undecodable = \"aside\""
+                ));
+            }
+        }
+        self.until = seq.saturating_add(1);
+        Ok(())
+    }
+}
+
+fn not_continued(seq: u64) -> String {
+    format!("the event at seq {seq} does not continue what the tables hold: the log was replaced or has lost events")
+}
+
+fn read(partition: u32, stored: &StoredEvent) -> Result<ChainedEvent, String> {
+    let chained = wire::event::decode(&stored.bytes).map_err(|error| error.to_string())?;
+    if (chained.event.partition, chained.event.seq) == (partition, stored.seq) {
+        return Ok(chained);
+    }
+    Err(format!("it says that it is seq {} of partition {}", chained.event.seq, chained.event.partition))
+}
+
+/// Why a batch does not go on to the end of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Halt {
+    /// The log does not answer now: what was read can be written, and the rest later.
+    Later(LogError),
+    /// Nothing after the batch may be written until somebody has acted.
+    Stop(String),
+}
+
+/// Reads the next batch of a partition from this place on, before `end`. `put` appends a row in the form of the target.
+/// Returns with the batch why it does not go further.
+pub(super) fn gather(
+    tail: &dyn CommittedTail,
+    partition: u32,
+    place: Place,
+    end: u64,
+    is_aside: bool,
+    put: impl Fn(&Row, &mut Vec<u8>),
+) -> (Batch, Option<Halt>) {
+    let mut batch = Batch::at(partition, place);
+    if end < place.next_seq {
+        let (has, end) = (place.next_seq, end);
+        return (batch, Some(Halt::Stop(format!("the tables hold {has} events, and the log has only {end}"))));
+    }
+    while batch.until < end && !batch.is_full() {
+        let events = match tail.read(partition, batch.until, TURN_BYTES_MAX) {
+            Ok(events) => events,
+            Err(error) => return (batch, Some(halt_of(error))),
+        };
+        if events.is_empty() {
+            break;
+        }
+        for stored in events {
+            if batch.is_full() {
+                break;
+            }
+            if let Err(why) = batch.take(stored, is_aside, &put) {
+                return (batch, Some(Halt::Stop(why)));
+            }
+        }
+    }
+    (batch, None)
+}
+
+fn halt_of(error: LogError) -> Halt {
+    match error.kind {
+        LogErrorKind::OutOfRange => Halt::Stop(format!(
+            "{error}; events that the log no longer has cannot be written: begin anew in another sink_schema, with \
+             headroom sink backfill --from SEQ"
+        )),
+        LogErrorKind::Breach(_) => Halt::Stop(error.to_string()),
+        _ => Halt::Later(error),
+    }
+}

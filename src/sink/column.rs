@@ -1,0 +1,154 @@
+//! The columns of the table of events, made of the newest schema of events: a field that is added to the schema is a column
+//! without another change here. A row holds the fields of one event.
+
+use crate::domain::ChainedEvent;
+use crate::trace::TraceContext;
+use crate::wire;
+use crate::wire::schema::EVENT;
+use serde_json::{Map, Value};
+use std::sync::LazyLock;
+
+/// The type of a column, for every dialect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ColumnKind {
+    /// A whole number of 32 bits.
+    Int,
+    /// A whole number of 64 bits.
+    Long,
+    /// Text in UTF-8, also a symbol of an enumeration.
+    Text,
+    /// True or false.
+    Truth,
+    /// A point in time, to the microsecond.
+    Time,
+    /// An object: units by dimension, or labels with their values.
+    Object,
+    /// A list of texts.
+    Texts,
+}
+
+/// A column of the table of events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Column {
+    /// Its name, which is that of the field in the schema.
+    pub name: String,
+    /// The type of its values.
+    pub kind: ColumnKind,
+    /// Whether every event has a value in it.
+    pub is_always: bool,
+    /// What it says, in the words of the schema.
+    pub doc: String,
+}
+
+/// Fields that say nothing to an analyst: where an answer is sent, and numbers by which the log checks itself.
+const LEFT_OUT: &[&str] = &["prev", "reply_to", "fingerprint", "nonce", "skipped"];
+/// Fields that every event has.
+const ALWAYS: &[&str] = &["kind", "partition", "seq", "epoch", "decided_at"];
+/// The column of the event's own digest.
+const DIGEST: &str = "digest";
+/// The column of the trace of the call that the event decides.
+const TRACE_ID: &str = "trace_id";
+
+/// The columns, in the order of the schema.
+pub static COLUMNS: LazyLock<Vec<Column>> = LazyLock::new(|| {
+    let schema: Value = EVENT.last().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let fields = schema.get("fields").and_then(Value::as_array).into_iter().flatten();
+    let named = fields.filter_map(of_field).filter(|column| !LEFT_OUT.contains(&&*column.name));
+    let text = |name: &str, is_always, doc: &str| Column {
+        name: name.to_owned(),
+        kind: ColumnKind::Text,
+        is_always,
+        doc: doc.to_owned(),
+    };
+    let own = [
+        text(
+            DIGEST,
+            true,
+            "The digest of the event, 32 hexadecimal digits: proofs name it, and the next event contains it.",
+        ),
+        text(
+            TRACE_ID,
+            false,
+            "The trace of the call that the event decides, 32 hexadecimal digits, where the log has it.",
+        ),
+    ];
+    named.chain(own).collect()
+});
+
+fn of_field(field: &Value) -> Option<Column> {
+    let name = field.get("name")?.as_str()?;
+    let doc = field.get("doc").and_then(Value::as_str).unwrap_or_default();
+    let kind = kind_of(field.get("type")?);
+    Some(Column { name: name.to_owned(), kind, is_always: ALWAYS.contains(&name), doc: doc.to_owned() })
+}
+
+/// The type of a column for the type of a field. A name that is no basic type is an enumeration that stands further up.
+fn kind_of(of: &Value) -> ColumnKind {
+    match of {
+        Value::Array(union) => union.iter().find(|of| *of != "null").map_or(ColumnKind::Text, kind_of),
+        Value::String(name) => match &**name {
+            "int" => ColumnKind::Int,
+            "long" => ColumnKind::Long,
+            "boolean" => ColumnKind::Truth,
+            _ => ColumnKind::Text,
+        },
+        _ if of.get("logicalType").is_some_and(|logical| logical == "timestamp-micros") => ColumnKind::Time,
+        _ => match of.get("type").and_then(Value::as_str) {
+            Some("map") => ColumnKind::Object,
+            Some("array") => ColumnKind::Texts,
+            Some("long") => ColumnKind::Long,
+            _ => ColumnKind::Text,
+        },
+    }
+}
+
+/// The values of one event, by column.
+pub struct Row {
+    fields: Map<String, Value>,
+}
+
+impl Row {
+    /// The row of an event, and of the call that it decides.
+    pub(super) fn of(chained: &ChainedEvent, trace: Option<&TraceContext>) -> Row {
+        let mut fields = wire::event::fields(&chained.event);
+        fields.insert(DIGEST.to_owned(), chained.digest.to_string().into());
+        if let Some(trace) = trace {
+            fields.insert(TRACE_ID.to_owned(), format!("{:032x}", trace.trace_id).into());
+        }
+        Row { fields }
+    }
+
+    /// The value in a column; `None` when the event has none.
+    pub fn value(&self, column: &Column) -> Option<&Value> {
+        self.fields.get(&column.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_have_the_types_of_the_schema() {
+        let kind = |name: &str| COLUMNS.iter().find(|column| column.name == name).map(|column| column.kind);
+        for (name, expected) in [
+            ("kind", ColumnKind::Text),
+            ("asked_mode", ColumnKind::Text),
+            ("partition", ColumnKind::Int),
+            ("seq", ColumnKind::Long),
+            ("decided_at", ColumnKind::Time),
+            ("demand", ColumnKind::Object),
+            ("labels", ColumnKind::Object),
+            ("areas", ColumnKind::Texts),
+            ("unique_order_ref", ColumnKind::Truth),
+            ("digest", ColumnKind::Text),
+        ] {
+            assert_eq!(kind(name), Some(expected), "{name}");
+        }
+        assert_eq!(kind("reply_to"), None);
+        assert!(COLUMNS.iter().all(|column| !column.doc.is_empty()));
+        for left_out in LEFT_OUT.iter().chain(ALWAYS) {
+            assert!(EVENT.last().unwrap().contains(&format!("\"name\": \"{left_out}\"")), "{left_out}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! One connection, used by code that blocks.
+
+use crate::sink::TargetError;
+use crate::tls;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Longest wait for one answer of the database. A whole batch is one answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// Longest wait for a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How the database is reached.
+#[derive(Clone)]
+pub struct Access {
+    /// The URL of the database, without a password.
+    pub url: String,
+    /// The password of the user in the URL, if there is one.
+    pub password: Option<String>,
+    /// PEM file of the authorities that sign the certificate of the server. With it TLS is spoken, and without it the
+    /// database has to be on this machine.
+    pub authorities: Option<PathBuf>,
+    /// The schema that holds the tables.
+    pub schema: String,
+}
+
+/// An open connection.
+pub struct Database {
+    /// Runs on the calling thread: the connection makes progress while an answer is waited for.
+    runtime: Runtime,
+    pub(super) client: Client,
+    pub(super) schema: String,
+}
+
+/// What every session is told. An hour of a lost client would hold its locks for as long.
+const SESSION: &str = "SET application_name = 'headroom sink'; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout \
+                       = '2min'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
+
+impl Database {
+    /// Connects, and makes the schema the one in which tables are looked for.
+    ///
+    /// # Errors
+    /// [`TargetError::Operator`] when the access is wrong, [`TargetError::Transient`] when the database does not answer.
+    pub fn connect(access: &Access) -> Result<Database, TargetError> {
+        let config = settings(access)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| TargetError::Operator(format!("cannot start an event loop: {error}")))?;
+        let connecting = async {
+            match &access.authorities {
+                None => {
+                    let (client, connection) = config.connect(NoTls).await?;
+                    tokio::spawn(connection);
+                    Ok(client)
+                }
+                Some(authorities) => {
+                    let tls = tls::believing(authorities).map_err(Trouble::Operator)?;
+                    let (client, connection) = config.connect(MakeRustlsConnect::new((*tls).clone())).await?;
+                    tokio::spawn(connection);
+                    Ok(client)
+                }
+            }
+        };
+        let client = runtime.block_on(within(CONNECT_LIMIT, connecting)).map_err(Trouble::told)?;
+        let mut database = Database { runtime, client, schema: access.schema.clone() };
+        let session = format!("{SESSION}; SET search_path TO {}", quoted(&access.schema));
+        database.run(async |client| client.batch_execute(&session).await.map_err(Trouble::from))?;
+        Ok(database)
+    }
+
+    /// Waits for what is asked of the database, for a bounded time.
+    pub(super) fn run<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Client) -> Result<T, Trouble>,
+    ) -> Result<T, TargetError> {
+        self.runtime.block_on(within(ANSWER_LIMIT, work(&mut self.client))).map_err(Trouble::told)
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(Trouble::Late(limit)))
+}
+
+/// The settings of the client, checked: a password and the events do not travel in the clear.
+fn settings(access: &Access) -> Result<Config, TargetError> {
+    let operator = |why: String| TargetError::Operator(why);
+    let mut config = Config::from_str(&access.url).map_err(|error| operator(format!("sink_database: {error}")))?;
+    if config.get_password().is_some() {
+        return Err(operator("sink_database has a password in it: set sink_database_password_file".to_owned()));
+    }
+    if let Some(password) = &access.password {
+        config.password(password);
+    }
+    config.connect_timeout(CONNECT_LIMIT);
+    if access.authorities.is_some() {
+        config.ssl_mode(SslMode::Require);
+        return Ok(config);
+    }
+    let is_near = |host: &Host| match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+    };
+    let far = config.get_hosts().iter().find(|host| !is_near(host));
+    let is_far = config.get_hostaddrs().iter().any(|address| !address.is_loopback());
+    if far.is_some() || is_far {
+        return Err(operator(
+            "sink_database is not on this machine, and sink_database_ca is not set: events travel over TLS only"
+                .to_owned(),
+        ));
+    }
+    config.ssl_mode(SslMode::Disable);
+    Ok(config)
+}
+
+/// An identifier as SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// What can go wrong while the database is asked.
+pub(super) enum Trouble {
+    Database(tokio_postgres::Error),
+    Late(Duration),
+    Operator(String),
+    Fenced,
+}
+
+impl From<tokio_postgres::Error> for Trouble {
+    fn from(error: tokio_postgres::Error) -> Trouble {
+        Trouble::Database(error)
+    }
+}
+
+impl Trouble {
+    fn told(self) -> TargetError {
+        match self {
+            Trouble::Fenced => TargetError::Fenced,
+            Trouble::Operator(why) => TargetError::Operator(why),
+            Trouble::Late(limit) => TargetError::Transient(format!("the database did not answer within {limit:?}")),
+            Trouble::Database(error) => match error.as_db_error() {
+                None => TargetError::Transient(chain(&error)),
+                Some(said) => {
+                    // The detail of such an error quotes rows: only the message is told.
+                    let why = format!("the database says: {} ({})", said.message(), said.code().code());
+                    if is_transient(said.code()) { TargetError::Transient(why) } else { TargetError::Operator(why) }
+                }
+            },
+        }
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = format!("the database cannot be reached: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// Whether the same may succeed later. By class: connections, rollbacks (serialization, deadlocks), resources, what an
+/// administrator stops, and the system; and a lock that was not free in time.
+fn is_transient(code: &SqlState) -> bool {
+    let class = code.code().get(..2).unwrap_or_default();
+    matches!(class, "08" | "25" | "40" | "53" | "57" | "58") || *code == SqlState::LOCK_NOT_AVAILABLE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_elsewhere_is_reached_over_tls_only() {
+        let access = |url: &str, ca: Option<&str>| Access {
+            url: url.to_owned(),
+            password: None,
+            authorities: ca.map(PathBuf::from),
+            schema: "headroom".to_owned(),
+        };
+        for url in ["postgresql://u@127.0.0.1/db", "postgresql://u@localhost/db", "postgresql:///db?host=/run/pg"] {
+            assert!(settings(&access(url, None)).is_ok(), "{url}");
+        }
+        for url in ["postgresql://u@10.0.0.1/db", "postgresql://u@db.example/db", "postgresql://u@localhost,far/db"] {
+            let error = settings(&access(url, None)).unwrap_err();
+            assert!(error.to_string().contains("sink_database_ca is not set"), "{url}: {error}");
+            let secured = settings(&access(url, Some("ca.pem"))).unwrap();
+            assert_eq!(secured.get_ssl_mode(), SslMode::Require, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_transient_by_its_class() {
+        for (code, expected) in [
+            (SqlState::T_R_SERIALIZATION_FAILURE, true),
+            (SqlState::T_R_DEADLOCK_DETECTED, true),
+            (SqlState::ADMIN_SHUTDOWN, true),
+            (SqlState::DISK_FULL, true),
+            (SqlState::LOCK_NOT_AVAILABLE, true),
+            (SqlState::UNIQUE_VIOLATION, false),
+            (SqlState::UNDEFINED_COLUMN, false),
+            (SqlState::INVALID_PASSWORD, false),
+        ] {
+            assert_eq!(is_transient(&code), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_is_quoted() {
+        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
+    }
+}

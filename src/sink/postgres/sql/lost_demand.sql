@@ -1,0 +1,8 @@
+-- One row for each pool, reason and dimension: how many keys were refused, for how many units, and how many of the keys were
+-- accepted in another pool within an hour.
+SELECT slot_day, pool, areas, window_start, reason, dimension,
+       count(*) AS keys,
+       sum(units) AS units,
+       count(*) FILTER (WHERE accepted_elsewhere) AS accepted_elsewhere
+FROM lost_demand_keys
+GROUP BY slot_day, pool, areas, window_start, reason, dimension

@@ -1,0 +1,9 @@
+-- One row for each day (UTC), command, reason and dimension: how often callers were refused. `attempts` counts every call,
+-- and `keys` counts each Idempotency-Key once, so that retries do not look like demand. A call without a key is a key of
+-- its own.
+SELECT (e.decided_at AT TIME ZONE 'UTC')::date AS day, e.ask, e.reason, e.dimension,
+       count(*) AS attempts,
+       count(DISTINCT (e.pool, COALESCE(e.key, e.command_id))) AS keys
+FROM events e
+WHERE e.kind = 'Rejected' OR e.repeats = 'Rejected'
+GROUP BY 1, 2, 3, 4

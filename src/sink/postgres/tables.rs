@@ -1,0 +1,157 @@
+//! The tables as they should be.
+
+use crate::sink::{COLUMNS, Column, ColumnKind};
+
+/// A table, and what it says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Table {
+    /// Its name in the schema.
+    pub name: &'static str,
+    /// What one row of it is.
+    pub doc: &'static str,
+    /// Its columns, in order.
+    pub columns: Vec<Column>,
+    /// The columns of its primary key.
+    pub key: &'static [&'static str],
+}
+
+/// Every table that a sink needs, in the order in which they are made.
+pub fn tables() -> Vec<Table> {
+    vec![
+        Table {
+            name: "events",
+            doc: "One row for each event of the log, except those of internal pools. What a field says depends on the kind \
+                  of the event.",
+            columns: COLUMNS.clone(),
+            key: &["partition", "seq"],
+        },
+        Table {
+            name: "reservations",
+            doc: "One row for each reservation that was ever accepted, as its last event left it.",
+            columns: reservations(),
+            key: &["reservation"],
+        },
+        Table {
+            name: "pools",
+            doc: "One row for each pool that was ever defined, as its last event left it.",
+            columns: pools(),
+            key: &["pool"],
+        },
+        Table {
+            name: "sink_positions",
+            doc: "One row for each partition: how far it is written. Each row changes in the transaction that writes.",
+            columns: positions(),
+            key: &["partition"],
+        },
+        Table {
+            name: "sink_set_aside",
+            doc: "One row for each event that could not be read and was set aside.",
+            columns: set_aside(),
+            key: &["partition", "seq"],
+        },
+    ]
+}
+
+/// The type of a column, as the catalogue of the database spells it.
+pub(super) fn type_of(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Int => "integer",
+        ColumnKind::Long => "bigint",
+        ColumnKind::Text => "text",
+        ColumnKind::Truth => "boolean",
+        ColumnKind::Time => "timestamp with time zone",
+        ColumnKind::Object => "jsonb",
+        ColumnKind::Texts => "text[]",
+    }
+}
+
+/// The definition of a column, for a new table or an existing one.
+pub(super) fn definition(column: &Column) -> String {
+    let null = if column.is_always { " NOT NULL" } else { "" };
+    format!("{} {}{null}", super::connection::quoted(&column.name), type_of(column.kind))
+}
+
+fn columns<const N: usize>(of: [(&str, ColumnKind, bool, &str); N]) -> Vec<Column> {
+    let column = |(name, kind, is_always, doc): (&str, ColumnKind, bool, &str)| Column {
+        name: name.to_owned(),
+        kind,
+        is_always,
+        doc: doc.to_owned(),
+    };
+    of.map(column).into()
+}
+
+fn reservations() -> Vec<Column> {
+    use ColumnKind::{Int, Long, Object, Text, Time};
+    columns([
+        ("reservation", Text, true, "The id of the reservation."),
+        ("pool", Text, true, "The pool that it takes capacity of."),
+        ("partition", Int, true, "The partition of the pool."),
+        ("seq", Long, true, "The event that last changed the reservation."),
+        ("status", Text, true, "held, confirmed, released or expired."),
+        ("demand", Object, false, "Units per dimension that it takes; after its end, units that it took."),
+        ("hold_until", Time, false, "When the hold expires or expired; null when it is confirmed."),
+        ("order_ref", Text, false, "The caller's order."),
+        ("key", Text, false, "The Idempotency-Key under which it was accepted."),
+        ("actor", Text, false, "Who reserved."),
+        ("accepted_at", Time, false, "When it was accepted; null when that is before the first event of the tables."),
+        ("was_held", ColumnKind::Truth, false, "Whether it began as a hold; null when accepted_at is null."),
+        ("changed_at", Time, true, "When it last changed."),
+        ("ended_at", Time, false, "When its capacity was given back; null while it takes capacity."),
+        ("end_cause", Text, false, "Why it ended: caller, abandoned, or expired."),
+    ])
+}
+
+fn pools() -> Vec<Column> {
+    use ColumnKind::{Int, Long, Object, Text, Texts, Time, Truth};
+    columns([
+        ("pool", Text, true, "The id of the pool."),
+        ("partition", Int, true, "The partition of the pool."),
+        ("seq", Long, true, "The last event that changed the pool or its counters."),
+        ("changed_at", Time, true, "When that was."),
+        ("limits", Object, false, "Units per dimension that may be in use."),
+        ("used", Object, false, "Units per dimension that are in use."),
+        (
+            "mode",
+            Text,
+            false,
+            "open, paused or closed; null when its definition is before the first event of the tables.",
+        ),
+        ("version", Long, false, "How often its definition was changed, from 1."),
+        ("areas", Texts, false, "Where the pool is offered."),
+        ("labels", Object, false, "What else is said of the pool."),
+        ("window_start", Time, false, "When its slot begins, if it stands for a time."),
+        ("window_end", Time, false, "When its slot is over."),
+        ("cutoff", Time, false, "From when it admits nothing; null means the end of the slot."),
+        ("hold_ttl_max_ms", Long, false, "The longest time that a hold gets at once, in milliseconds."),
+        ("hold_life_max_ms", Long, false, "The longest whole life of a hold, in milliseconds."),
+        ("unique_order_ref", Truth, false, "Whether an order may have one live reservation at most; null means no."),
+    ])
+}
+
+fn positions() -> Vec<Column> {
+    use ColumnKind::{Int, Long, Text, Time};
+    columns([
+        ("partition", Int, true, "The partition of the log."),
+        ("next_seq", Long, true, "The next event to write: all before it are in the tables."),
+        ("first_seq", Long, true, "The event with which writing began."),
+        ("chain", Text, false, "The digest of the last event."),
+        ("claim", Long, true, "How often a process has claimed the partition: only the last one may write."),
+        ("row_count", Long, true, "Rows written into events."),
+        ("set_aside", Long, true, "Events that were set aside."),
+        ("decided_until", Time, false, "When the last event was decided."),
+        ("written_at", Time, false, "When the last batch was written."),
+        ("stopped", Text, false, "Why nothing more is written; null while all is well."),
+    ])
+}
+
+fn set_aside() -> Vec<Column> {
+    use ColumnKind::{Int, Long, Text, Time};
+    columns([
+        ("partition", Int, true, "The partition of the event."),
+        ("seq", Long, true, "The place of the event in the partition."),
+        ("why", Text, true, "What is wrong with it."),
+        ("record", Text, true, "The record as the log has it, in hexadecimal."),
+        ("set_aside_at", Time, true, "When it was set aside."),
+    ])
+}

@@ -1,0 +1,241 @@
+//! Writing: who has a partition, and one transaction for a batch.
+
+use super::connection::{Access, Database, Trouble};
+use super::sql;
+use crate::crash;
+use crate::domain::Digest;
+use crate::sink::{Batch, COLUMNS, Column, ColumnKind, Place, Row, Target, TargetError};
+use crate::time;
+use bytes::Bytes;
+use futures_util::SinkExt;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use tokio_postgres::Transaction;
+
+/// Bytes of rows in one message to the database.
+const COPY_BYTES: usize = 64 << 10;
+
+/// The tables, for one writer.
+pub struct Postgres {
+    database: Database,
+    /// The number of this writer's claim, of each partition that it has claimed.
+    claims: BTreeMap<u32, i64>,
+    copy: String,
+}
+
+/// How far a partition is written, for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// The partition of the log.
+    pub partition: u32,
+    /// The sequence number of the next event to write.
+    pub next_seq: u64,
+    /// Rows written into the table of events.
+    pub row_count: i64,
+    /// Events that were set aside.
+    pub set_aside: i64,
+    /// Seconds since the last batch, by the database's clock; `None` before the first.
+    pub written_s_ago: Option<i64>,
+    /// Seconds since the last written event was decided, by the database's clock; `None` before the first.
+    pub decided_s_ago: Option<i64>,
+    /// Why nothing more is written; `None` while all is well.
+    pub stopped: Option<String>,
+}
+
+impl Postgres {
+    /// Connects. The tables have to be as they should be.
+    ///
+    /// # Errors
+    /// [`TargetError::Operator`] names each difference.
+    pub fn open(access: &Access) -> Result<Postgres, TargetError> {
+        let mut database = Database::connect(access)?;
+        let differences = database.differences()?;
+        if !differences.is_empty() {
+            let list: Vec<String> = differences.iter().map(|difference| format!("\n  {difference}")).collect();
+            let why = format!("the tables are not as they should be; see headroom sink plan{}", list.concat());
+            return Err(TargetError::Operator(why));
+        }
+        let names: Vec<&str> = COLUMNS.iter().map(|column| &*column.name).collect();
+        let copy = format!("COPY events ({}) FROM STDIN", names.join(", "));
+        Ok(Postgres { database, claims: BTreeMap::new(), copy })
+    }
+}
+
+impl Database {
+    /// How far each partition is written that was ever begun.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the database cannot be asked.
+    pub fn progress(&mut self) -> Result<Vec<Progress>, TargetError> {
+        self.run(async |client| {
+            let rows = client.query(sql::PROGRESS, &[]).await?;
+            let progress = |row: &tokio_postgres::Row| Progress {
+                partition: row.get::<_, i32>(0).cast_unsigned(),
+                next_seq: row.get::<_, i64>(1).cast_unsigned(),
+                row_count: row.get(2),
+                set_aside: row.get(3),
+                written_s_ago: row.get(4),
+                decided_s_ago: row.get(5),
+                stopped: row.get(6),
+            };
+            Ok(rows.iter().map(progress).collect())
+        })
+    }
+}
+
+impl Target for Postgres {
+    fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError> {
+        let claimed = self.database.run(async |client| {
+            let (partition, first) = (partition.cast_signed(), first.cast_signed());
+            let is_free: bool = client.query_one(sql::LOCK, &[&partition]).await?.get(0);
+            if !is_free {
+                return Ok(None);
+            }
+            client.execute(sql::BEGIN_POSITION, &[&partition, &first]).await?;
+            let row = client.query_one(sql::CLAIM, &[&partition]).await?;
+            let chain = row.get::<_, Option<String>>(1).map(|text| digest(&text)).transpose()?;
+            Ok(Some((Place { next_seq: row.get::<_, i64>(0).cast_unsigned(), chain }, row.get(2))))
+        })?;
+        Ok(claimed.map(|(place, claim)| {
+            self.claims.insert(partition, claim);
+            place
+        }))
+    }
+
+    fn put(&self, row: &Row, rows: &mut Vec<u8>) {
+        for (at, column) in COLUMNS.iter().enumerate() {
+            if at > 0 {
+                rows.push(b'\t');
+            }
+            match row.value(column) {
+                None => rows.extend_from_slice(b"\\N"),
+                Some(value) => put_value(column, value, rows),
+            }
+        }
+        rows.push(b'\n');
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), TargetError> {
+        crash::point("sink-read");
+        let claim = self.claims.get(&batch.partition).copied().ok_or(TargetError::Fenced)?;
+        let copy = &self.copy;
+        self.database.run(async |client| {
+            let transaction = client.transaction().await?;
+            write(&transaction, batch, claim, copy).await?;
+            crash::point("sink-written");
+            transaction.commit().await?;
+            crash::point("sink-committed");
+            Ok(())
+        })
+    }
+
+    fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError> {
+        self.database.run(async |client| {
+            client.execute(sql::NOTE_STOP, &[&partition.cast_signed(), &why]).await?;
+            Ok(())
+        })
+    }
+}
+
+async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &str) -> Result<(), Trouble> {
+    let (from, until) = (batch.from.cast_signed(), batch.until.cast_signed());
+    let (partition, rows) = (batch.partition.cast_signed(), batch.row_count.cast_signed());
+    let chain = batch.chain.map(|digest| digest.to_string());
+    let decided = batch.decided_until.map(time::text);
+    let aside = i64::try_from(batch.aside.len()).unwrap_or(i64::MAX);
+    // First of all: the row is locked from here on, so that whoever else writes waits and then finds it moved.
+    let moved =
+        transaction.execute(sql::MOVE, &[&partition, &from, &claim, &until, &chain, &rows, &aside, &decided]).await?;
+    if moved == 0 {
+        return Err(Trouble::Fenced);
+    }
+    crash::point("sink-moved");
+    if batch.row_count > 0 {
+        let mut rows = pin!(transaction.copy_in::<_, Bytes>(copy).await?);
+        for part in batch.rows.chunks(COPY_BYTES) {
+            rows.send(Bytes::copy_from_slice(part)).await?;
+        }
+        rows.finish().await?;
+        crash::point("sink-copied");
+        for merge in sql::MERGES {
+            transaction.execute(*merge, &[&partition, &from, &until]).await?;
+        }
+    }
+    for event in &batch.aside {
+        let record: String = event.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        transaction.execute(sql::SET_ASIDE, &[&partition, &event.seq.cast_signed(), &event.why, &record]).await?;
+    }
+    Ok(())
+}
+
+fn digest(text: &str) -> Result<Digest, Trouble> {
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
+    let number =
+        number.ok_or_else(|| Trouble::Operator(format!("sink_positions.chain is {text:?}, which is no digest")))?;
+    Ok(Digest(number.to_be_bytes()))
+}
+
+fn put_value(column: &Column, value: &Value, rows: &mut Vec<u8>) {
+    match (column.kind, value) {
+        (ColumnKind::Time, Value::Number(number)) => {
+            let at = crate::domain::Micros(number.as_u64().unwrap_or_default());
+            put_text(&time::text(at), rows);
+        }
+        (ColumnKind::Texts, Value::Array(texts)) => {
+            let mut list = "{".to_owned();
+            for (at, text) in texts.iter().filter_map(Value::as_str).enumerate() {
+                list.push_str(if at == 0 { "\"" } else { ",\"" });
+                list.push_str(&text.replace('\\', "\\\\").replace('"', "\\\""));
+                list.push('"');
+            }
+            list.push('}');
+            put_text(&list, rows);
+        }
+        (_, Value::String(text)) => put_text(text, rows),
+        (_, other) => put_text(&other.to_string(), rows),
+    }
+}
+
+/// A text as COPY reads it. It holds no zero byte, which the database does not take.
+fn put_text(text: &str, rows: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => rows.extend_from_slice(b"\\\\"),
+            b'\n' => rows.extend_from_slice(b"\\n"),
+            b'\r' => rows.extend_from_slice(b"\\r"),
+            b'\t' => rows.extend_from_slice(b"\\t"),
+            0 => rows.extend_from_slice("\u{fffd}".as_bytes()),
+            other => rows.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_copy_reads_them() {
+        let column = |kind| Column { name: String::new(), kind, is_always: false, doc: String::new() };
+        for (kind, value, expected) in [
+            (ColumnKind::Long, serde_json::json!(-7), "-7"),
+            (ColumnKind::Truth, serde_json::json!(true), "true"),
+            (ColumnKind::Text, serde_json::json!("a\tb\\c\nd\re\0"), "a\\tb\\\\c\\nd\\re\u{fffd}"),
+            (ColumnKind::Time, serde_json::json!(1_800_000_000_000_001u64), "2027-01-15T08:00:00.000001Z"),
+            (ColumnKind::Object, serde_json::json!({"a\"b": 2}), "{\"a\\\\\"b\":2}"),
+            (ColumnKind::Texts, serde_json::json!(["a", "b,\"c\\"]), "{\"a\",\"b,\\\\\"c\\\\\\\\\"}"),
+            (ColumnKind::Texts, serde_json::json!([]), "{}"),
+        ] {
+            let mut rows = Vec::new();
+            put_value(&column(kind), &value, &mut rows);
+            assert_eq!(String::from_utf8(rows).unwrap(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_32_digits() {
+        assert!(digest("000102030405060708090a0b0c0d0e0f").is_ok_and(|digest| digest.0[15] == 15));
+        assert!(digest("00").is_err() && digest(&"g".repeat(32)).is_err());
+    }
+}

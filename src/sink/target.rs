@@ -1,0 +1,52 @@
+//! What a place for rows owes: rows and the position after them become durable together, or not at all.
+
+use super::batch::{Batch, Place};
+use super::column::Row;
+use std::fmt;
+
+/// Why a target did not do what it was asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TargetError {
+    /// It does not answer, or had to break off: the same may succeed over a new connection. Whether the last batch was
+    /// taken, its position says.
+    Transient(String),
+    /// Another writer has the partition by now. Nothing was written.
+    Fenced,
+    /// Somebody has to change something first: a table, a permission, a setting.
+    Operator(String),
+}
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetError::Transient(why) | TargetError::Operator(why) => f.write_str(why),
+            TargetError::Fenced => f.write_str("another sink has taken the partition"),
+        }
+    }
+}
+
+/// A place that takes the rows of partitions. Used by one thread.
+pub trait Target {
+    /// Makes this the only writer of a partition. Returns how far the partition is written; `None` while another writer
+    /// has it. A partition that was never written begins at `first`.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the target cannot tell.
+    fn claim(&mut self, partition: u32, first: u64) -> Result<Option<Place>, TargetError>;
+
+    /// Appends a row to those of a batch, in the form in which this target takes them.
+    fn put(&self, row: &Row, rows: &mut Vec<u8>);
+
+    /// Makes the rows of a batch durable, and the position after it. Either both or none.
+    ///
+    /// # Errors
+    /// [`TargetError::Fenced`] when the partition is not at the begin of the batch, or has another writer. After
+    /// [`TargetError::Transient`] the batch may have been taken: the partition has to be claimed again.
+    fn commit(&mut self, batch: &Batch) -> Result<(), TargetError>;
+
+    /// Notes why nothing more of a partition is written, for who asks for the status.
+    ///
+    /// # Errors
+    /// [`TargetError`] when it could not be noted.
+    fn note_stop(&mut self, partition: u32, why: &str) -> Result<(), TargetError>;
+}

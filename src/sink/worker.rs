@@ -1,0 +1,218 @@
+//! One writer: it goes over its partitions, claims those that nobody has, and writes what is due. It keeps no events: what
+//! is not due yet stays in the log.
+
+use super::batch::{Batch, Halt, Place, gather};
+use super::column::Row;
+use super::target::{Target, TargetError};
+use crate::domain::Micros;
+use crate::limits::SINK_BATCH_ROWS_MAX;
+use crate::log::CommittedTail;
+use crate::time::Clock;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Time after which a partition is asked for again that another writer has, in microseconds.
+const CLAIM_EVERY_US: u64 = 1_000_000;
+
+/// When rows are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// When an event has waited for so long, or a whole batch waits.
+    Every(Duration),
+    /// At once: what is there is to be written as fast as possible.
+    AtOnce,
+}
+
+/// What a writer is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// When rows are written.
+    pub pace: Pace,
+    /// The sequence number at which a partition begins that was never written.
+    pub first: u64,
+    /// Whether events that cannot be read are set aside. Otherwise they stop their partition.
+    pub is_aside: bool,
+}
+
+/// What a writer tells of each partition. Used by one thread at a time.
+pub trait Report {
+    /// Whether this process writes the partition, and how many events it has still to write, of which the first has waited
+    /// for so long.
+    fn looked(&self, partition: u32, is_held: bool, behind: u64, waiting: Duration);
+
+    /// A batch was written, in so long a time, which ended at this time of the wall clock.
+    fn written(&self, batch: &Batch, took: Duration, at: Micros);
+
+    /// The log or the target did not answer; it is tried again.
+    fn failed(&self, partition: Option<u32>, why: &str);
+
+    /// Nothing more of the partition is written until somebody has acted, and the process was started again.
+    fn stopped(&self, partition: u32, why: &str);
+}
+
+/// A partition, as a writer sees it.
+enum Standing {
+    /// Another writer has it, or it was not asked for yet. It is asked for again at this time.
+    Open(Micros),
+    /// This writer has it. The time is when an event was first seen to wait.
+    Held(Place, Option<Micros>),
+    /// Nothing more of it is written.
+    Stopped,
+}
+
+/// What a writer knows of a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seen {
+    /// It was not asked for yet.
+    Unasked,
+    /// Another writer has it.
+    Elsewhere,
+    /// This writer has it, and everything before this sequence number is written.
+    Written(u64),
+    /// Nothing more of it is written.
+    Stopped,
+}
+
+/// Writes the partitions that were given to it. A new connection to the target needs a new writer.
+pub struct Worker<'a, T> {
+    tail: &'a dyn CommittedTail,
+    target: T,
+    rules: Rules,
+    report: &'a dyn Report,
+    standings: BTreeMap<u32, Standing>,
+}
+
+impl<'a, T: Target> Worker<'a, T> {
+    /// A writer of these partitions that has none of them yet.
+    pub fn new(
+        tail: &'a dyn CommittedTail,
+        target: T,
+        rules: Rules,
+        report: &'a dyn Report,
+        partitions: impl Iterator<Item = u32>,
+    ) -> Worker<'a, T> {
+        let standings = partitions.map(|partition| (partition, Standing::Open(Micros(0)))).collect();
+        Worker { tail, target, rules, report, standings }
+    }
+
+    /// Looks once at every partition, at this time of the process, and writes what is due. `clock` tells both times, that of
+    /// the process and that of the wall. Returns whether there is more to write at once.
+    ///
+    /// # Errors
+    /// [`TargetError::Transient`] when the connection is lost, and [`TargetError::Operator`] when the target takes nothing
+    /// until somebody has acted. After both this writer has no partition any more.
+    pub fn look(&mut self, clock: &dyn Clock) -> Result<bool, TargetError> {
+        let (mut more, mut has_claimed) = (false, false);
+        for partition in self.standings.keys().copied().collect::<Vec<_>>() {
+            let now = clock.now();
+            // One at a time, so that processes that start together share the partitions.
+            let is_due = |at: Micros| !has_claimed && now >= at;
+            if matches!(self.standings.get(&partition), Some(Standing::Open(at)) if is_due(*at)) {
+                has_claimed = self.claim(partition, now)?;
+                more |= has_claimed;
+            }
+            more |= self.step(partition, clock)?;
+        }
+        Ok(more)
+    }
+
+    /// What this writer knows of a partition.
+    pub fn seen(&self, partition: u32) -> Seen {
+        match self.standings.get(&partition) {
+            None | Some(Standing::Open(Micros(0))) => Seen::Unasked,
+            Some(Standing::Open(_)) => Seen::Elsewhere,
+            Some(Standing::Held(place, _)) => Seen::Written(place.next_seq),
+            Some(Standing::Stopped) => Seen::Stopped,
+        }
+    }
+
+    /// Asks for a partition; returns whether this writer has it now.
+    fn claim(&mut self, partition: u32, now: Micros) -> Result<bool, TargetError> {
+        let place = self.target.claim(partition, self.rules.first)?;
+        let standing = match place {
+            Some(place) => {
+                tracing::info!(partition, next_seq = place.next_seq, "this sink writes the partition");
+                Standing::Held(place, None)
+            }
+            None => {
+                self.report.looked(partition, false, 0, Duration::ZERO);
+                Standing::Open(later(now))
+            }
+        };
+        self.standings.insert(partition, standing);
+        Ok(place.is_some())
+    }
+
+    /// Writes what is due of a partition; returns whether there is more to write at once.
+    fn step(&mut self, partition: u32, clock: &dyn Clock) -> Result<bool, TargetError> {
+        let Some(Standing::Held(place, since)) = self.standings.get(&partition) else { return Ok(false) };
+        let (place, now) = (*place, clock.now());
+        let end = match self.tail.end(partition) {
+            Ok(end) => end,
+            Err(error) => {
+                self.report.failed(Some(partition), &error.to_string());
+                return Ok(false);
+            }
+        };
+        let behind = end.saturating_sub(place.next_seq);
+        let since = (behind > 0).then(|| since.unwrap_or(now));
+        let waiting = since.map_or(Duration::ZERO, |since| Duration::from_micros(now.0.saturating_sub(since.0)));
+        self.report.looked(partition, true, behind, waiting);
+        self.standings.insert(partition, Standing::Held(place, since));
+        let is_due = end < place.next_seq
+            || behind > 0
+                && match self.rules.pace {
+                    Pace::AtOnce => true,
+                    Pace::Every(age) => waiting >= age || behind >= SINK_BATCH_ROWS_MAX,
+                };
+        if is_due { self.write(partition, place, end, clock) } else { Ok(false) }
+    }
+
+    fn write(&mut self, partition: u32, place: Place, end: u64, clock: &dyn Clock) -> Result<bool, TargetError> {
+        let began = clock.now();
+        let put = |row: &Row, rows: &mut Vec<u8>| self.target.put(row, rows);
+        let (batch, halt) = gather(self.tail, partition, place, end, self.rules.is_aside, put);
+        if batch.events() > 0 {
+            match self.target.commit(&batch) {
+                Ok(()) => {}
+                Err(TargetError::Fenced) => {
+                    let why = "another sink has taken the partition: this one waits for it";
+                    self.report.failed(Some(partition), why);
+                    self.standings.insert(partition, Standing::Open(later(began)));
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+            let took = Duration::from_micros(clock.now().0.saturating_sub(began.0));
+            self.report.written(&batch, took, clock.wall());
+            for event in &batch.aside {
+                tracing::error!(
+                    partition,
+                    seq = event.seq,
+                    why = event.why,
+                    "an event cannot be read and is set aside"
+                );
+            }
+        }
+        let left = end.saturating_sub(batch.until);
+        self.report.looked(partition, true, left, Duration::ZERO);
+        self.standings.insert(partition, Standing::Held(batch.place(), None));
+        match halt {
+            None => Ok(left > 0),
+            Some(Halt::Later(error)) => {
+                self.report.failed(Some(partition), &error.to_string());
+                Ok(false)
+            }
+            Some(Halt::Stop(why)) => {
+                self.target.note_stop(partition, &why)?;
+                self.report.stopped(partition, &why);
+                self.standings.insert(partition, Standing::Stopped);
+                Ok(false)
+            }
+        }
+    }
+}
+
+fn later(now: Micros) -> Micros {
+    Micros(now.0.saturating_add(CLAIM_EVERY_US))
+}

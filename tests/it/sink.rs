@@ -1,0 +1,160 @@
+//! `headroom sink` into a real PostgreSQL: each event is a row once, whatever is killed, and the tables say what the server
+//! says.
+
+mod broken;
+mod forms;
+mod postgres;
+mod shared;
+mod traffic;
+
+use crate::process::{Running, Served, headroom, run};
+use crate::wait::until;
+use postgres::Database;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use traffic::Traffic;
+
+/// Names the log of a command, if it reads one.
+fn on_path(command: &mut Command, log: &Path, args: &[&str]) {
+    if !matches!(args, ["plan" | "apply", ..]) {
+        command.env("HEADROOM_DATA_DIR", log);
+    }
+}
+
+fn serve(dir: &Path) -> Served {
+    let mut serve = headroom(["serve", "--listen", "127.0.0.1:0", "--partitions", "3", "--canary", "true"]);
+    Served::start(serve.args(["--canary-interval-ms", "1000", "--data-dir"]).arg(dir))
+}
+
+/// The events of a log, without those of internal pools.
+fn events(log: &Path) -> Vec<Value> {
+    let ended = run(headroom(["cat"]).env("HEADROOM_DATA_DIR", log));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let events = ended.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.filter(|event| event.get("internal").is_none()).collect()
+}
+
+/// Whether the tables hold every event of a stopped server's log once, and what follows from the events.
+#[track_caller]
+fn assert_same(database: &Database, log: &Path) {
+    let events = events(log);
+    let identity =
+        |event: &Value| format!("{}|{}|{}", event["partition"], event["seq"].as_str().unwrap(), event["digest"]);
+    let mut expected: Vec<String> = events.iter().map(|event| identity(event).replace('"', "")).collect();
+    expected.sort();
+    let rows = database.ask("SELECT partition, seq, digest FROM events");
+    let mut rows: Vec<String> = rows.lines().map(str::to_owned).collect();
+    rows.sort();
+    assert_eq!(rows, expected);
+    assert_eq!(database.ask("SELECT sum(row_count) FROM sink_positions"), expected.len().to_string());
+    let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    // What the last events say of each pool and each reservation.
+    let (mut pools, mut reservations) = (BTreeMap::new(), BTreeMap::new());
+    for event in events.iter().filter(|event| !matches!(&*text(event, "kind"), "Repeated" | "Rejected")) {
+        if !event["used"].is_null() {
+            pools.insert(text(event, "pool"), (event["limits"].clone(), event["used"].clone()));
+        }
+        if !event["status"].is_null() {
+            reservations.insert(text(event, "reservation"), (text(event, "status"), event["demand"].clone()));
+        }
+    }
+    let found = database.ask("SELECT pool, limits, used FROM pools");
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let found: BTreeMap<String, (Value, Value)> = found
+        .lines()
+        .map(|line| line.split('|').collect::<Vec<_>>())
+        .map(|row| (row[0].to_owned(), (json(row[1]), json(row[2]))))
+        .collect();
+    assert_eq!(found, pools);
+    let found = database.ask("SELECT reservation, status, demand FROM reservations");
+    let found: BTreeMap<String, (String, Value)> = found
+        .lines()
+        .map(|line| line.split('|').collect::<Vec<_>>())
+        .map(|row| (row[0].to_owned(), (row[1].to_owned(), json(row[2]))))
+        .collect();
+    assert_eq!(found, reservations);
+    // What is in use is what live reservations take.
+    let differ = "SELECT count(*) FROM pools p CROSS JOIN LATERAL jsonb_each_text(p.used) d (dimension, used)
+        WHERE d.used::bigint <> COALESCE((SELECT sum((r.demand ->> d.dimension)::bigint) FROM reservations r
+            WHERE r.pool = p.pool AND r.status IN ('held', 'confirmed')), 0)";
+    assert_eq!(database.ask(differ), "0");
+}
+
+/// The story: an analyst asks how full the slots are, and the planner's figures on the screen say another thing. So what the
+/// tables say is compared with what the server says, after every kind of call.
+#[test]
+fn the_tables_say_what_the_server_says() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 7);
+    traffic.calls(400);
+    let told = traffic.pools();
+    let ended = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    for (pool, limits, used) in told {
+        let found = database.ask(&format!("SELECT limits, used FROM pools WHERE pool = '{pool}'"));
+        let (found_limits, found_used) = found.split_once('|').unwrap();
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!((json(found_limits), json(found_used)), (limits, used), "{pool}");
+    }
+    let kinds = database.ask("SELECT DISTINCT kind FROM events ORDER BY 1");
+    let expected = [
+        "Accepted",
+        "Amended",
+        "Confirmed",
+        "Expired",
+        "Extended",
+        "LimitsAdjusted",
+        "ModeSet",
+        "PoolDefined",
+        "Rejected",
+        "Released",
+        "Repeated",
+    ];
+    for kind in expected {
+        assert!(kinds.lines().any(|found| found == kind), "{kind} in {kinds}");
+    }
+    assert_eq!(database.ask("SELECT count(*) FROM events WHERE pool LIKE '\\_\\_headroom.%'"), "0");
+    drop(served.running.terminate());
+    // From the file of the stopped server: only what is new.
+    let again = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!(again.code, 0, "{}{}", again.out, again.err);
+    assert_same(&database, log.path());
+    let nothing = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events were written\n"), "{}", nothing.err);
+    let status = run(&mut database.sink(log.path(), &["status"]));
+    assert_eq!(status.code, 0, "{}", status.err);
+    assert_eq!(
+        status.out.lines().filter(|line| line.contains(", 0 events behind, last batch ")).count(),
+        3,
+        "{}",
+        status.out
+    );
+}
+
+/// New events come into the tables while the server runs, also after it was started again on another port.
+#[test]
+fn new_events_are_written_while_the_sink_runs() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    // The sink waits for the server.
+    let mut sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    for round in 0..2 {
+        let served = serve(log.path());
+        let mut traffic = Traffic::new(&served.url, round);
+        traffic.calls(40);
+        let rows = || database.ask("SELECT count(*) FROM events WHERE kind = 'Accepted'").parse::<u64>().unwrap();
+        let before = rows();
+        traffic.calls(40);
+        until("more is written", || rows() > before);
+        assert!(!sink.is_over());
+        served.running.terminate();
+    }
+    assert_eq!(sink.terminate().code, 0);
+    let rest = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!(rest.code, 0, "{}", rest.err);
+    assert_same(&database, log.path());
+}

@@ -1,0 +1,84 @@
+//! What breaks: the process at every named point, the database, and its connections.
+
+use super::postgres::Database;
+use super::traffic::Traffic;
+use super::{assert_same, serve};
+use crate::process::{Running, run};
+use crate::wait::until;
+
+/// The points at which the process may die, from before a batch is written to after it.
+const POINTS: &[&str] = &["sink-read", "sink-moved", "sink-copied", "sink-written", "sink-committed"];
+
+/// The story: the machine of the sink is taken away while it writes. A row that came twice would sell a slot twice in every
+/// report, and one that was left out would never be missed. So the process dies at each point, in each of the first batches,
+/// and is started again.
+#[cfg(feature = "crash-points")]
+#[test]
+fn killed_at_any_point_the_sink_repeats_nothing_and_loses_nothing() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 3);
+    let mut died = 0;
+    for nth in 1..=2 {
+        for point in POINTS {
+            traffic.calls(15);
+            let mut backfill = database.sink(log.path(), &["backfill"]);
+            let ended = run(backfill.env("HEADROOM_CRASH_AT", format!("{point}:{nth}")));
+            died += u32::from(ended.code != 0);
+        }
+    }
+    // Another process writes all partitions: each time at least two batches were to be written.
+    assert_eq!(died, 10);
+    served.running.terminate();
+    let ended = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_same(&database, log.path());
+}
+
+/// Connections are ended in the middle of whatever they do, and the whole server with all that it has not written.
+#[test]
+fn a_database_that_breaks_off_and_comes_back_has_every_event_once() {
+    let (log, mut database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 5);
+    let mut sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    for _ in 0..20 {
+        traffic.calls(6);
+        database.ask(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'headroom sink'",
+        );
+    }
+    database.stop();
+    traffic.calls(20);
+    assert!(!sink.is_over(), "it waits for the database");
+    database.serve();
+    let written = || database.ask("SELECT coalesce(sum(next_seq), 0) FROM sink_positions").parse::<u64>().unwrap();
+    let before = written();
+    until("it goes on", || written() > before);
+    served.running.terminate();
+    sink.terminate();
+    let ended = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_same(&database, log.path());
+}
+
+/// A lock that somebody else holds on a table makes the sink wait; nothing is written twice when it is given up.
+#[test]
+fn a_database_that_is_slow_is_waited_for() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    let mut traffic = Traffic::new(&served.url, 6);
+    let sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
+    for _ in 0..3 {
+        traffic.calls(10);
+        database.ask("BEGIN; LOCK TABLE events IN EXCLUSIVE MODE; SELECT pg_sleep(0.5); COMMIT");
+    }
+    served.running.terminate();
+    sink.terminate();
+    let ended = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_same(&database, log.path());
+}

@@ -1,0 +1,100 @@
+//! The form of the tables: made, changed forward, and refused.
+
+use super::postgres::Database;
+use super::serve;
+use super::traffic::Traffic;
+use crate::process::run;
+use headroom::sink::postgres::{VIEWS, tables};
+use std::path::Path;
+
+fn nowhere() -> &'static Path {
+    Path::new("/nonexistent")
+}
+
+#[test]
+fn a_plan_names_what_apply_does_and_applying_twice_changes_nothing() {
+    let database = Database::start();
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    assert_eq!(plan.code, 0, "{}", plan.err);
+    let planned: Vec<&str> = plan.out.lines().collect();
+    assert_eq!(planned[0], "create schema headroom");
+    for table in tables() {
+        assert!(planned.contains(&&*format!("create table {}", table.name)), "{}", plan.out);
+    }
+    let apply = run(&mut database.sink(nowhere(), &["apply"]));
+    assert_eq!(apply.code, 0, "{}", apply.err);
+    assert_eq!(apply.out.lines().count(), planned.len() + 1, "{}", apply.out);
+    for command in ["plan", "apply"] {
+        let again = run(&mut database.sink(nowhere(), &[command]));
+        assert_eq!((again.code, &*again.out), (0, "the tables are as they should be\n"), "{}", again.err);
+    }
+    for view in VIEWS {
+        database.ask(&format!("SELECT count(*) FROM {}", view.name));
+    }
+}
+
+/// An older version knew fewer columns and other views: what is missing is added, and the rows stay.
+#[test]
+fn columns_that_are_missing_are_added_and_views_are_made_anew() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    Traffic::new(&served.url, 2).calls(10);
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+    let rows = database.ask("SELECT count(*) FROM events");
+    database.ask("ALTER TABLE events DROP COLUMN trace_id CASCADE; ALTER TABLE pools DROP COLUMN cutoff CASCADE");
+    database.ask("ALTER TABLE events ADD COLUMN of_a_newer_version bigint");
+    let refused = run(&mut database.sink(log.path(), &["backfill"]));
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("add column events.trace_id, text"), "{}", refused.err);
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    let expected = ["add column events.trace_id, text", "add column pools.cutoff, timestamp with time zone"];
+    for line in expected {
+        assert!(plan.out.lines().any(|found| found == line), "{}", plan.out);
+    }
+    assert!(plan.out.contains("create views: "), "{}", plan.out);
+    database.apply();
+    assert_eq!(database.ask("SELECT count(*) FROM events"), rows);
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+}
+
+#[test]
+fn a_table_that_is_not_as_it_should_be_is_refused_with_every_difference() {
+    let database = Database::start();
+    database.apply();
+    database.ask(
+        "ALTER TABLE reservations DROP CONSTRAINT reservations_pkey; ALTER TABLE events DROP COLUMN digest CASCADE;
+         ALTER TABLE events ALTER COLUMN key SET NOT NULL; DROP VIEW IF EXISTS over_committed; CREATE TABLE over_committed ();
+         ALTER TABLE over_committed ADD COLUMN a int; ALTER TABLE pools ADD COLUMN ours int NOT NULL;
+         ALTER TABLE sink_positions ALTER COLUMN row_count TYPE integer",
+    );
+    let plan = run(&mut database.sink(nowhere(), &["plan"]));
+    assert_eq!(plan.code, 1, "{}", plan.out);
+    let refused: Vec<&str> = plan.out.lines().filter_map(|line| line.strip_prefix("refused: ")).collect();
+    let expected = [
+        "events.key does not take null",
+        "events has no column digest",
+        "reservations has the primary key none, not reservation",
+        "pools.ours is not known here, and needs a value",
+        "sink_positions.row_count has the type integer, not bigint",
+        "over_committed is there and is no view",
+    ];
+    assert_eq!(refused, expected, "{}", plan.out);
+    let apply = run(&mut database.sink(nowhere(), &["apply"]));
+    assert_eq!(apply.code, 1, "{}", apply.err);
+    assert!(apply.out.ends_with("nothing was changed\n"), "{}", apply.out);
+}
+
+#[test]
+fn without_tables_nothing_is_written_and_the_error_says_what_to_do() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    let served = serve(log.path());
+    let refused = run(&mut database.sink(log.path(), &[]));
+    assert_eq!(refused.code, 1, "{}", refused.out);
+    assert!(
+        refused.err.contains("headroom sink plan") && refused.err.contains("create table events"),
+        "{}",
+        refused.err
+    );
+    drop(served);
+}

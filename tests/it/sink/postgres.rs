@@ -1,0 +1,151 @@
+//! A PostgreSQL server of one test, on a free port of the loopback.
+
+use super::on_path;
+use crate::process::{headroom, run};
+use crate::wait::until;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// Name of the account that the server runs under when the tests run as root, which the server refuses.
+const ACCOUNT: &str = "postgres";
+
+pub struct Database {
+    dir: TempDir,
+    port: u16,
+    server: Option<Child>,
+}
+
+/// The newest version that is installed.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let version = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest = versions.map(|entry| entry.path()).max_by_key(version);
+    newest.filter(|path| version(path) >= Some(15)).expect("PostgreSQL 15 or newer: tests/run installs it").join("bin")
+}
+
+/// The ids of the account under which the server has to run; `None` when that is the account of the tests.
+fn account() -> Option<(u32, u32)> {
+    if !rustix::process::getuid().is_root() {
+        return None;
+    }
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap();
+    let line = accounts.lines().find(|line| line.starts_with(&format!("{ACCOUNT}:"))).unwrap();
+    let ids: Vec<u32> = line.split(':').skip(2).take(2).map(|id| id.parse().unwrap()).collect();
+    Some((ids[0], ids[1]))
+}
+
+impl Database {
+    pub fn start() -> Database {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some((user, group)) = account() {
+            chown(dir.path(), Some(user), Some(group)).unwrap();
+        }
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let mut database = Database { dir, port: 0, server: None };
+        let mut make = database.program("initdb");
+        make.args([
+            "--auth",
+            "trust",
+            "--username",
+            "analyst",
+            "--no-sync",
+            "--no-instructions",
+            "--encoding",
+            "UTF8",
+            "-D",
+        ]);
+        let made = make.arg(database.data()).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        database.serve();
+        database
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(programs().join(name));
+        if let Some((user, group)) = account() {
+            command.uid(user).gid(group).env("HOME", self.dir.path());
+        }
+        command.stdin(Stdio::null()).current_dir(self.dir.path());
+        command
+    }
+
+    /// Starts the server, on the port that it had before.
+    pub fn serve(&mut self) {
+        if self.port == 0 {
+            self.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        }
+        let mut serve = self.program("postgres");
+        serve.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-c", "fsync=off", "-c"]);
+        serve
+            .arg("listen_addresses=127.0.0.1")
+            .arg("-c")
+            .arg(format!("unix_socket_directories={}", self.dir.path().display()));
+        self.server = Some(serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        until("the database answers", || self.try_ask("SELECT 1").is_ok());
+    }
+
+    /// Ends the server at once, as a lost machine does: nothing is written any more, and clients see broken connections.
+    pub fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let mut stop = self.program("pg_ctl");
+            let stopped = stop.args(["stop", "--silent", "-m", "immediate", "-D"]).arg(self.data()).status().unwrap();
+            assert!(stopped.success());
+            server.wait().unwrap();
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgresql://analyst@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// What a statement returns: a line for each row, columns with `|` between them.
+    #[track_caller]
+    pub fn ask(&self, sql: &str) -> String {
+        self.try_ask(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    fn try_ask(&self, sql: &str) -> Result<String, String> {
+        let sql = format!("SET search_path TO headroom; SET timezone TO 'UTC'; {sql}");
+        let mut ask = Command::new(programs().join("psql"));
+        ask.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", &sql, &self.url()]);
+        let answer = ask.stdin(Stdio::null()).output().unwrap();
+        if !answer.status.success() {
+            return Err(String::from_utf8_lossy(&answer.stderr).into_owned());
+        }
+        Ok(String::from_utf8(answer.stdout).unwrap().trim_end().to_owned())
+    }
+
+    /// `headroom sink` with these arguments, over the log of this directory.
+    pub fn sink(&self, log: &Path, args: &[&str]) -> Command {
+        let mut command = headroom(["sink"]);
+        command.args(args).env("HEADROOM_SINK_DATABASE", self.url());
+        on_path(&mut command, log, args);
+        command
+    }
+
+    /// Makes the tables.
+    #[track_caller]
+    pub fn apply(&self) {
+        let ended = run(&mut self.sink(self.dir.path(), &["apply"]));
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let mut stop = self.program("pg_ctl");
+            // A test that has failed ends all the same.
+            let _ = stop.args(["stop", "--silent", "-m", "immediate", "-D"]).arg(self.data()).status();
+            let _ = server.wait();
+        }
+    }
+}
