@@ -7,6 +7,7 @@ use super::http1::Http1;
 use super::http2;
 use super::idle_frames;
 use super::line::{ConnectionState, HEAD};
+use super::one_task::{Arrivals, OneTask};
 use super::receive::{Certificate, Crowded, Peer};
 use super::slots::ConnectionSlot;
 use super::socket::{Socket, Waits, has_unread, linger};
@@ -21,6 +22,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -199,10 +201,12 @@ async fn http2(io: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) -> hyper
             Ok::<_, Infallible>(stream.answer(response, asked))
         }
     });
-    let mut serving = pin!(http2::builder().serve_connection(TokioIo::new(io), service));
+    let arrivals = Arrivals::default();
+    let mut requests = OneTask::new(arrivals.clone());
+    let mut serving = pin!(http2::builder(arrivals).serve_connection(TokioIo::new(io), service));
     loop {
         tokio::select! {
-            ended = &mut serving => return ended,
+            ended = poll_fn(|cx| requests.poll(serving.as_mut(), cx)) => return ended,
             () = slot.line.told() => {
                 if slot.line.is_cut() {
                     return Ok(());

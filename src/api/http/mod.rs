@@ -19,6 +19,7 @@ mod idle_frames;
 mod internal;
 mod json;
 mod line;
+mod one_task;
 mod openapi;
 mod pools;
 mod query;

@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
@@ -109,7 +109,7 @@ async fn connection(
     match version {
         Version::Http1 => http1::Builder::new().keep_alive(false).serve_connection(io, service).await?,
         Version::Http2 => {
-            let mut serving = pin!(http2::builder().serve_connection(io, service));
+            let mut serving = pin!(http2::builder(TokioExecutor::new()).serve_connection(io, service));
             tokio::select! {
                 ended = &mut serving => return Ok(ended?),
                 () = is_answered.notified() => {}
