@@ -12,15 +12,15 @@ use crate::limits::{
 use crate::telemetry::Disk;
 use rustix::fs::statvfs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::fs::Permissions;
+use std::fs::{DirEntry, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// The file of the embedded log.
-const LOG_FILE: &str = "log.redb";
+/// The directory of the embedded log.
+const LOG_DIR: &str = "log";
 /// The files of a data directory that an earlier version may have made readable for everybody. New files are made
 /// private.
-const OURS: [&str; 7] = [LOG_FILE, "checkpoint", "witness", "registry.ids", "cluster.id", ADDRESS_FILE, TOKEN_FILE];
+const OURS: [&str; 7] = [LOG_DIR, "checkpoint", "witness", "registry.ids", "cluster.id", ADDRESS_FILE, TOKEN_FILE];
 /// The bits of a file's mode that are about its own user.
 const OWN_USER: u32 = 0o700;
 
@@ -42,8 +42,9 @@ pub(super) fn close(dir: &Path) {
 pub(super) fn disk(dir: &Path) -> Option<Disk> {
     let seen = statvfs(dir).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(seen.f_frsize);
-    let log_file = std::fs::metadata(dir.join(LOG_FILE));
-    let log_file_bytes = log_file.ok().map(|file| file.len());
+    let log_files = std::fs::read_dir(dir.join(LOG_DIR));
+    let length = |file: std::io::Result<DirEntry>| file.and_then(|file| file.metadata()).map_or(0, |file| file.len());
+    let log_file_bytes = log_files.ok().map(|files| files.map(length).fold(0, u64::saturating_add));
     Some(Disk { log_file_bytes, avail_bytes: bytes(seen.f_bavail), size_bytes: bytes(seen.f_blocks) })
 }
 

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::time::{Clock, Shown, SystemClock};
 use serde_json::Value;
 use std::fmt::Display;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirEntry, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -92,15 +92,26 @@ fn lines(told: &Value, name: &str) -> String {
     joined(told.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str))
 }
 
+/// The files of a data directory and of the directories in it.
 fn files(dir: &Path) -> String {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) => return format!("{} cannot be listed: {error}", dir.display()),
     };
-    let mut all: Vec<_> = entries
-        .flatten()
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.metadata().map_or(0, |of| of.len())))
-        .collect();
+    let of_entry = |entry: DirEntry, within: &str| {
+        let name = format!("{within}{}", entry.file_name().to_string_lossy());
+        (name, entry.metadata().map_or(0, |of| of.len()))
+    };
+    let mut all = Vec::new();
+    for entry in entries.flatten() {
+        match fs::read_dir(entry.path()) {
+            Err(_) => all.push(of_entry(entry, "")),
+            Ok(below) => {
+                let within = format!("{}/", entry.file_name().to_string_lossy());
+                all.extend(below.flatten().map(|entry| of_entry(entry, &within)));
+            }
+        }
+    }
     all.sort();
     joined(all.into_iter().map(|(name, bytes)| format!("{bytes:>14} bytes  {name}")))
 }

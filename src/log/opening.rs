@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The number of bytes of the log's file that were read since the opening began. A file that was not closed in order is
-/// read completely, and parts of it more than once.
+/// The number of bytes that were read since the opening began, of those of the file that is read: the last segment of
+/// the log, or a file of an earlier version. Parts of it may be read more than once.
 #[derive(Debug, Default)]
 pub struct Opening {
     read: AtomicU64,

@@ -6,7 +6,7 @@ use prometheus::IntGaugeVec;
 /// What was seen of the disk under the data directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Disk {
-    /// The size of the log's file; `None` where the log is not in a file.
+    /// The size of the log's files; `None` where the log is on a cluster.
     pub log_file_bytes: Option<u64>,
     /// How many bytes this process may still write.
     pub avail_bytes: u64,
@@ -23,7 +23,7 @@ pub(super) struct DiskMetrics {
 impl DiskMetrics {
     pub(super) fn new(r: &Register) -> DiskMetrics {
         DiskMetrics {
-            log_file: gauges(r, "headroom_log_file_bytes", "Size of the file of the embedded log.", &[]),
+            log_file: gauges(r, "headroom_log_file_bytes", "Size of the files of the embedded log.", &[]),
             avail: gauges(
                 r,
                 "headroom_data_filesystem_avail_bytes",

@@ -34,7 +34,8 @@ fn bad_usage_exits_2_with_a_message_on_standard_error() {
     let file = dir.path().join("file");
     std::fs::write(&file, "no log").unwrap();
     let foreign = tempfile::tempdir().unwrap();
-    std::fs::write(foreign.path().join("log.redb"), "no log").unwrap();
+    std::fs::create_dir(foreign.path().join("log")).unwrap();
+    std::fs::write(foreign.path().join("log/segment-00000000"), "no log").unwrap();
     let none = dir.path().join("none");
     let loss = ["log", "accept-loss", "--because", "a test", "--log", "00000000000000000000000000000000"];
     let cases: [(&[&str], Option<&Path>, &str); 12] = [

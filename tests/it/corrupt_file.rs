@@ -20,8 +20,10 @@ fn options(partitions: Option<u32>) -> Options {
     Options { partitions, log_id: 0xfeed, now: Micros(1_700_000_000_000_000) }
 }
 
+/// The first and only segment of the log in this directory, which is made.
 fn file_in(dir: &Path) -> PathBuf {
-    dir.join("log.redb")
+    fs::create_dir_all(dir.join("log")).unwrap();
+    dir.join("log/segment-00000000")
 }
 
 fn names_in(dir: &Path) -> Vec<String> {
@@ -29,6 +31,11 @@ fn names_in(dir: &Path) -> Vec<String> {
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// The names in a data directory, and in its log.
+fn whole() -> (Vec<String>, Vec<String>) {
+    (vec!["log".to_owned()], vec!["segment-00000000".to_owned()])
 }
 
 /// A log's file and what was committed to each partition, in turns of these many events.
@@ -163,8 +170,8 @@ fn open_reader(dir: &Path) -> Result<EmbeddedReader, OpenError> {
     once_free(|| EmbeddedReader::open(dir))
 }
 
-fn check_pages(dir: &Path) -> Result<(), OpenError> {
-    once_free(|| EmbeddedReader::check_pages(dir))
+fn check_frames(dir: &Path) -> Result<(), OpenError> {
+    once_free(|| EmbeddedReader::check_frames(dir))
 }
 
 /// What becomes of a log with these bytes, opened for writing and for reading.
@@ -174,13 +181,13 @@ fn judge(bytes: &[u8], events: &[Vec<StoredEvent>]) -> Verdict {
     fs::write(&file, bytes).unwrap();
     let untouched = |what: &str| {
         assert!(fs::read(&file).unwrap() == bytes, "{what} wrote to the file");
-        assert_eq!(names_in(dir.path()), ["log.redb"], "{what}");
+        assert_eq!((names_in(dir.path()), names_in(&dir.path().join("log"))), whole(), "{what}");
     };
     let read_only = match open_reader(dir.path()) {
         Err(_) => Verdict::Refused,
         Ok(reader) => judge_tail(&reader, events),
     };
-    let sound = check_pages(dir.path()).is_ok();
+    let sound = check_frames(dir.path()).is_ok();
     untouched("reading");
     let verdict = match open(dir.path(), options(None)) {
         Err(error) => {
@@ -207,19 +214,12 @@ fn an_undamaged_file_reads_as_it_was_written() {
     }
 }
 
-/// The story: `log.redb` is an empty file, another program's database, or what a failed copy left. A process that took
-/// it for a new log would begin at zero in the place of the one that is missing. It is refused, and stays as it was
-/// found.
+/// The story: the file of a log is an empty file, another program's, or what a failed copy left. A process that took it
+/// for a new log would begin at zero in the place of the one that is missing. It is refused, and stays as it was found.
 #[test]
 fn a_foreign_file_is_refused() {
-    let empty_redb = {
-        let dir = tempfile::tempdir().unwrap();
-        drop(redb::Database::create(file_in(dir.path())).unwrap());
-        fs::read(file_in(dir.path())).unwrap()
-    };
-    let mut zeros_after_magic = empty_redb[..16].to_vec();
-    zeros_after_magic.resize(1 << 16, 0);
-    for bytes in [&b""[..], b"r", b"redb", b"SQLite format 3\0 and more", &[0; 8192], &empty_redb, &zeros_after_magic] {
+    let zeros_after_magic = [&b"headroom"[..], &[0; 1 << 20]].concat();
+    for bytes in [&b""[..], b"h", b"headroom", b"redb", b"SQLite format 3\0 and more", &[0; 8192], &zeros_after_magic] {
         assert_eq!(judge(bytes, &[]), Verdict::Refused);
     }
 }
@@ -253,16 +253,15 @@ fn a_file_with_overwritten_pages_never_yields_wrong_events() {
     }
 }
 
-/// Bits of the header, where redb keeps what it must believe before it can check anything, and of what was written.
+/// Bits of the header of the file and of its slots, and of what was written.
 fn flip_bits(sample: &Sample, worst: Verdict) {
     const HEADER_BYTES: usize = 320;
-    const FLAGS: usize = 9;
-    let flags = (0..8).map(|bit| (FLAGS, bit));
     let header = (0..HEADER_BYTES).step_by(3).map(|at| (at, at % 8));
+    let slots = (4_096..4_136).chain(8_192..8_232).step_by(5).map(|at| (at, at % 8));
     let written = (HEADER_BYTES..sample.bytes.len()).filter(|at| sample.bytes[*at] != 0);
     let written = written.step_by(2_003).map(|at| (at, at % 8));
     let mut seen = BTreeSet::new();
-    for (at, bit) in flags.chain(header).chain(written) {
+    for (at, bit) in header.chain(slots).chain(written) {
         let mut bytes = sample.bytes.clone();
         bytes[at] ^= 1 << bit;
         let verdict = judge(&bytes, &sample.events);
@@ -296,11 +295,11 @@ fn a_log_made_with_another_partition_count_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(file_in(dir.path()), &sample.bytes).unwrap();
     let error = open(dir.path(), options(Some(8))).err().unwrap();
-    let path = file_in(dir.path());
+    let path = dir.path().join("log");
     assert_eq!(error, OpenError::Mismatch { path: path.clone(), what: "partition count", log: 2, ours: 8 });
     let expected = format!("the log {} was made with partition count 2, this process has 8", path.display());
     assert_eq!(error.to_string(), expected);
-    assert!(fs::read(&path).unwrap() == sample.bytes);
+    assert!(fs::read(file_in(dir.path())).unwrap() == sample.bytes);
     for asked in [0, PARTITIONS_MAX + 1] {
         let none = TempDir::new().unwrap();
         let error = open(none.path(), options(Some(asked))).err();
@@ -317,7 +316,7 @@ fn the_manifest_stays_that_of_the_first_start() {
     assert_eq!((made.partitions, made.log_id, made.created_at), (4, 0xfeed, Micros(1_700_000_000_000_000)));
     let again = open(&below, Options { partitions: Some(4), log_id: 1, now: Micros(2) }).unwrap();
     assert_eq!(again.manifest(), made);
-    assert_eq!(names_in(&below), ["log.redb"]);
+    assert_eq!((names_in(&below), names_in(&below.join("log"))), whole());
 }
 
 /// The story: two servers are started over one directory, or a tool reads while one writes. Two writers would both
@@ -343,14 +342,14 @@ fn one_directory_has_one_writer_or_readers() {
     assert_eq!(Embedded::open(dir.path(), options(None)).err().unwrap(), in_use);
 }
 
-/// The story: the process is killed while it makes the file for the first time. Half a file under the right name would
-/// be refused for ever. It is made under another name and renamed when it is whole, so the next start makes it anew.
+/// The story: the process is killed while it makes the log for the first time. Half a file under the right name would be
+/// refused for ever. It is made under another name and renamed when it is whole, so the next start makes it anew.
 #[test]
 fn a_half_made_log_is_made_anew() {
     let dir = TempDir::new().unwrap();
-    fs::write(dir.path().join("log.redb.new"), b"half").unwrap();
+    fs::write(file_in(dir.path()).with_extension("new"), b"half").unwrap();
     drop(open(dir.path(), options(None)).unwrap());
-    assert_eq!(names_in(dir.path()), ["log.redb"]);
+    assert_eq!((names_in(dir.path()), names_in(&dir.path().join("log"))), whole());
 }
 
 #[test]

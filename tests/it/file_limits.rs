@@ -76,8 +76,8 @@ fn files_of_the_data_directory_are_readable_by_their_user_alone() {
     assert_eq!(running.terminate().code, 0);
     assert_private(&dir);
     // As an earlier version left it.
-    let log = dir.join("log.redb");
-    std::fs::set_permissions(&log, Permissions::from_mode(0o644)).unwrap();
+    let log = dir.join("log");
+    std::fs::set_permissions(&log, Permissions::from_mode(0o755)).unwrap();
     let Served { running, .. } = serve();
     assert_private(&log);
     assert_eq!(running.terminate().code, 0);

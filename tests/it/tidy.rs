@@ -227,7 +227,11 @@ const OFFENDERS: &[(&str, &str, &[&str])] = &[
         "pub mod embedded;\npub use self::embedded::EmbeddedLog;\nuse rdkafka::x;",
         &["2 crate", "3 crate"],
     ),
-    ("src/log/embedded/mod.rs", "use redb::Database;\nuse super::LogError;\nuse crate::owner::x;", &["3 import"]),
+    (
+        "src/log/embedded/carried/mod.rs",
+        "use redb::Database;\nuse super::LogError;\nuse crate::owner::x;",
+        &["3 import"],
+    ),
     ("src/log/kafka/owner/claim.rs", "use rdkafka::x;\nuse ::sled::Db;", &["2 crate"]),
     (
         "src/store/sled.rs",

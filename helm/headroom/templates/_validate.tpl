@@ -11,10 +11,10 @@
 {{- $files := .Values.files -}}
 {{- if .Values.embedded.enabled -}}
   {{- if $settings.kafka_brokers -}}
-    {{- fail "embedded.enabled and settings.kafka_brokers exclude each other: a log is in one file, or on a cluster" -}}
+    {{- fail "embedded.enabled and settings.kafka_brokers exclude each other: a log is in a data directory, or on a cluster" -}}
   {{- end -}}
   {{- if ne (int .Values.replicas) 1 -}}
-    {{- fail "embedded.enabled needs replicas: 1, because one process alone may write the file of the log" -}}
+    {{- fail "embedded.enabled needs replicas: 1, because one process alone may write the log" -}}
   {{- end -}}
   {{- if .Values.gateways.enabled -}}
     {{- fail "gateways.enabled needs a log on a cluster: without one there is nothing that two processes could share" -}}

@@ -132,7 +132,7 @@ impl LocalEvidence {
 /// Damage of any page of a file that no server has open, unused pages included. Other errors are reported when the file
 /// is opened for reading.
 fn damage(dir: &Path) -> Option<String> {
-    match EmbeddedReader::check_pages(dir) {
+    match EmbeddedReader::check_frames(dir) {
         Err(error @ OpenError::Damaged { .. }) => Some(error.to_string()),
         _ => None,
     }

@@ -1,17 +1,21 @@
 //! The owners of partitions, the ends of partitions, and the group commit: turns of several partitions become durable
-//! in one transaction of the file, so that they share one flush to the disk. It needs no thread: the first owner
+//! as one batch, so that they share one flush to the disk. It needs no thread: the first owner
 //! commits its turn, the owners that come meanwhile wait, and one of them commits all their turns together. There are
 //! no retries: after a fault the file has to be opened again before anything is known of it.
 
 use super::super::{CommitOutcome, LogError, Turn};
-use super::error::Fault;
-use super::file::{COMMANDS, EVENTS, HEADS, Head, LogFile};
+use super::draft::{Draft, Pair};
+use super::file::LogFile;
+use super::frame::Head;
 use super::intake::Intake;
-use super::row::{Kind, NewRow, RowKey, lay_out};
+use crate::limits::TURN_BYTES_MAX;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use redb::Database;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Most bytes of turns that are written and flushed together; the first turn is always taken. All commands of a turn
+/// and their events fit.
+const BATCH_BYTES_MAX: usize = 4 * TURN_BYTES_MAX;
 
 /// A turn on its way into the file.
 struct Ticket {
@@ -20,8 +24,7 @@ struct Ticket {
     generation: u64,
     head: Head,
     inputs: usize,
-    events: Vec<NewRow>,
-    commands: Vec<NewRow>,
+    draft: Draft,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -102,7 +105,7 @@ impl Committer {
         self.state.lock().read_only = why;
     }
 
-    /// Takes over the ends of a file that was opened again. They show which of the interrupted turns were committed;
+    /// Takes over the ends of a log that was opened again. They show which of the interrupted turns were committed;
     /// the commands of those leave the queue.
     ///
     /// # Errors
@@ -140,14 +143,10 @@ impl Committer {
     /// When the turn does not start at the end of the log (L2, L3): writing it would break the log for good.
     pub(super) fn commit(&self, file: &LogFile, intakes: &[Intake], owner: (u32, u64), turn: &Turn) -> CommitOutcome {
         let (partition, generation) = owner;
-        let events = turn.decided();
-        let events = events.map(|(event, input)| (&*event.bytes, input.and_then(|input| input.trace.as_ref())));
-        let commands = turn.inputs.iter().map(|input| (&*input.bytes, None));
-        let first_event = turn.events.first().map_or(0, |event| event.seq);
-        let first_input = turn.inputs.first().map_or(0, |input| input.offset);
-        // This runs before the lock, because checksums take more time than anything else except the disk.
-        let events = lay_out(RowKey { kind: Kind::Events, partition, first: first_event }, events);
-        let commands = lay_out(RowKey { kind: Kind::Commands, partition, first: first_input }, commands);
+        // The end does not move before this turn is committed: only the owner commits.
+        let first = self.state.lock().partition(partition).map(|p| p.head).unwrap_or_default();
+        // This runs without the lock, because checks take more time than anything else except the disk.
+        let draft = Draft::of_turn(partition, first, pairs(turn));
 
         let mut state = self.state.lock();
         let id = match state.enter(owner, turn) {
@@ -155,7 +154,7 @@ impl Committer {
             Entry::Queued(id) => id,
         };
         let head = state.partition(partition).map(|p| p.head.after(turn)).unwrap_or_default();
-        state.queue.push(Ticket { id, partition, generation, head, inputs: turn.inputs.len(), events, commands });
+        state.queue.push(Ticket { id, partition, generation, head, inputs: turn.inputs.len(), draft });
         loop {
             if let Some(outcome) = state.concluded.remove(&id) {
                 return outcome;
@@ -182,15 +181,15 @@ impl Committer {
 
     /// Writes all queued turns, and releases the lock while the disk works.
     fn lead(&self, file: &LogFile, intakes: &[Intake], state: &mut MutexGuard<'_, State>) {
-        let batch = state.take_queue();
-        let written = match batch.as_slice() {
-            [] => Ok(()),
-            batch => {
-                state.writing = true;
-                let written = MutexGuard::unlocked(state, || file.with(|db| write(db, batch)));
-                state.writing = false;
-                written
-            }
+        let mut batch = state.take_queue();
+        let mut drafts: Vec<_> = batch.iter_mut().map(|ticket| std::mem::take(&mut ticket.draft)).collect();
+        let written = if drafts.is_empty() {
+            Ok(())
+        } else {
+            state.writing = true;
+            let written = MutexGuard::unlocked(state, || file.with(|store| store.append(&mut drafts)));
+            state.writing = false;
+            written
         };
         // What was written to a file that is no longer the log's is lost when this process ends: it must not be
         // confirmed.
@@ -264,13 +263,17 @@ impl State {
         Entry::Queued(id)
     }
 
-    /// The queued turns of owners that still own their partition. The other owners learn that they were fenced.
+    /// The queued turns of owners that still own their partition, up to [`BATCH_BYTES_MAX`]. The other owners learn
+    /// that they were fenced.
     fn take_queue(&mut self) -> Vec<Ticket> {
         let outcome = self.takes_nothing().then_some(CommitOutcome::Unknown);
         let queue = std::mem::take(&mut self.queue);
-        let mut batch = Vec::with_capacity(queue.len());
+        let (mut batch, mut bytes) = (Vec::with_capacity(queue.len()), 0usize);
         for ticket in queue {
-            if !self.owns(ticket.partition, ticket.generation) {
+            bytes = bytes.saturating_add(ticket.draft.length());
+            if bytes > BATCH_BYTES_MAX && !batch.is_empty() {
+                self.queue.push(ticket);
+            } else if !self.owns(ticket.partition, ticket.generation) {
                 self.concluded.insert(ticket.id, CommitOutcome::Fenced);
             } else if let Some(outcome) = outcome {
                 self.concluded.insert(ticket.id, outcome);
@@ -309,23 +312,18 @@ fn no_partition(partition: u32, count: usize) -> LogError {
     LogError::no_partition(partition, u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-fn write(db: &Database, batch: &[Ticket]) -> Result<(), Fault> {
-    // Flushed to the disk before commit returns: redb's default durability.
-    let txn = db.begin_write()?;
-    {
-        let mut events = txn.open_table(EVENTS)?;
-        let mut commands = txn.open_table(COMMANDS)?;
-        let mut heads = txn.open_table(HEADS)?;
-        for ticket in batch {
-            for row in &ticket.events {
-                events.insert((ticket.partition, row.first), row.value.as_slice())?;
-            }
-            for row in &ticket.commands {
-                commands.insert((ticket.partition, row.first), row.value.as_slice())?;
-            }
-            heads.insert(ticket.partition, ticket.head.value(ticket.partition).as_slice())?;
+/// Each event of a turn with the command that it decides.
+fn pairs(turn: &Turn) -> impl Iterator<Item = Pair<'_>> {
+    let (events, inputs) = (turn.events.len(), turn.inputs.len());
+    let count = events.max(inputs);
+    (0..count).map(move |at| {
+        // The events of timers come first and decide no command.
+        let event = at.checked_sub(count.saturating_sub(events)).and_then(|at| turn.events.get(at));
+        let input = at.checked_sub(count.saturating_sub(inputs)).and_then(|at| turn.inputs.get(at));
+        Pair {
+            event: event.map(|event| &*event.bytes),
+            command: input.map(|input| &*input.bytes),
+            trace: input.and_then(|input| input.trace.as_ref()),
         }
-    }
-    txn.commit()?;
-    Ok(())
+    })
 }

@@ -1,16 +1,16 @@
 //! Dead letters of the embedded log. The log keeps every command with its event, and the event says whether the command
-//! is a dead letter. Only resolutions are written, in a table of their own.
+//! is a dead letter. Only resolutions are written, each in a frame of its own.
 
 use super::super::dead_letters::{DeadLetter, DeadLetterId, DeadLetters, RawCommand, Resolution, Undecidable};
 use super::super::{LogError, StoredCommand};
-use super::error::Fault;
-use super::file::{LETTERS, Span};
-use super::row::{Kind, RowKey};
+use super::draft::Draft;
+use super::error::damaged;
+use super::frame::Records;
+use super::read::Span;
 use super::{CLAIM_READ_BYTES, Embedded, EmbeddedReader, Shared, stored_command};
 use crate::domain::Micros;
 use crate::limits::LETTERS_MAX;
 use crate::wire;
-use redb::ReadableDatabase;
 
 impl Shared {
     fn letters(&self, partition: u32) -> Result<Vec<DeadLetter>, LogError> {
@@ -38,26 +38,19 @@ impl Shared {
 
     fn command(&self, partition: u32, offset: u64) -> Result<Option<StoredCommand>, LogError> {
         let end = self.committer.head(partition)?.next_input;
-        let span = Span { kind: Kind::Commands, partition, from: offset, end, bytes_max: 1 };
+        let span = Span { records: Records::Commands, partition, from: offset, end, bytes_max: 1 };
         let read = self.read(span, stored_command)?;
         Ok(read.into_iter().next())
     }
 
     /// Adds the resolution to each dead letter that has one.
     fn settle(&self, partition: u32, letters: &mut [DeadLetter]) -> Result<(), LogError> {
-        let settled = self.file.with(|db| {
-            let txn = db.begin_read()?;
-            let table = match txn.open_table(LETTERS) {
-                Ok(table) => table,
-                // The table is missing: no dead letter was ever resolved.
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
-            for letter in letters {
-                let offset = letter.said.offset;
-                let Some(value) = table.get((partition, offset))? else { continue };
-                letter.resolved = Some(read(place(partition, offset), value.value()).ok_or_else(|| {
-                    Fault::Damaged(format!("the resolution of dead letter {} is not what was written", letter.id()))
+        let settled = self.file.with(|store| {
+            let told = store.letters()?.into_iter().filter(|(of, ..)| *of == partition);
+            for (_, offset, body) in told {
+                let Some(letter) = letters.iter_mut().find(|letter| letter.said.offset == offset) else { continue };
+                letter.resolved = Some(read(&body).ok_or_else(|| {
+                    damaged(format!("the resolution of dead letter {} is not what was written", letter.id()))
                 })?);
             }
             Ok(())
@@ -74,19 +67,10 @@ impl Shared {
     }
 
     fn resolve(&self, id: DeadLetterId, resolution: Resolution, now: Micros) -> Result<(), LogError> {
-        let written = self.file.with(|db| {
-            let txn = db.begin_write()?;
-            let value = place(id.partition, id.offset).seal(&body(resolution, now));
-            txn.open_table(LETTERS)?.insert((id.partition, id.offset), value.as_slice())?;
-            txn.commit()?;
-            Ok(())
-        });
+        let draft = Draft::of_letter(id.partition, id.offset, &body(resolution, now));
+        let written = self.file.with(|store| store.append(&mut [draft]));
         written.map_err(|fault| self.committer.fail(fault.error(format_args!("writing {}", self.file.path.display()))))
     }
-}
-
-fn place(partition: u32, offset: u64) -> RowKey {
-    RowKey { kind: Kind::Letters, partition, first: offset }
 }
 
 fn body(resolution: Resolution, now: Micros) -> Vec<u8> {
@@ -95,8 +79,8 @@ fn body(resolution: Resolution, now: Micros) -> Vec<u8> {
     body
 }
 
-fn read(position: RowKey, value: &[u8]) -> Option<(Resolution, Micros)> {
-    let (at, text) = position.open(value)?.split_first_chunk()?;
+fn read(body: &[u8]) -> Option<(Resolution, Micros)> {
+    let (at, text) = body.split_first_chunk()?;
     Some((Resolution::named(std::str::from_utf8(text).ok()?)?, Micros(u64::from_le_bytes(*at))))
 }
 

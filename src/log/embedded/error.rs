@@ -3,8 +3,7 @@
 use crate::log::LogError;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the log was not opened. The file was not changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +52,11 @@ pub enum OpenError {
         /// What is missing.
         detail: String,
     },
+    /// The log is a file of an earlier version, which has to be carried over before it can be read.
+    Earlier {
+        /// Path of the file.
+        path: PathBuf,
+    },
     /// A new log cannot have so many partitions.
     Partitions {
         /// How many were asked for.
@@ -77,6 +81,11 @@ impl fmt::Display for OpenError {
             OpenError::Behind { path, detail } => {
                 write!(f, "the log {} has lost something and was left as it is: {detail}", path.display())
             }
+            OpenError::Earlier { path } => write!(
+                f,
+                "the log {} is of an earlier version: the next start of the server carries it over",
+                path.display()
+            ),
             OpenError::Partitions { asked } => {
                 let most = crate::limits::PARTITIONS_MAX;
                 write!(f, "a log cannot have {asked} partitions, only 1 to {most}")
@@ -97,20 +106,32 @@ impl From<OpenError> for LogError {
             | OpenError::Foreign { .. }
             | OpenError::Mismatch { .. }
             | OpenError::Behind { .. }
+            | OpenError::Earlier { .. }
             | OpenError::Partitions { .. } => LogError::operator(detail),
         }
     }
 }
 
-/// What went wrong inside the file.
+impl OpenError {
+    pub(super) fn io(path: &Path, error: &io::Error) -> OpenError {
+        OpenError::Io { path: path.to_owned(), detail: error.to_string() }
+    }
+
+    pub(super) fn damaged(path: &Path, detail: impl Into<String>) -> OpenError {
+        OpenError::Damaged { path: path.to_owned(), detail: detail.into() }
+    }
+}
+
+/// What went wrong inside the files.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// An error of redb or of the operating system. It is boxed to keep the result of a success small.
-    Redb(Box<redb::Error>),
+    Io(io::Error),
     /// The bytes are not those that were written.
     Damaged(String),
-    /// The file holds no log.
-    NoLog,
+}
+
+pub(super) fn damaged(detail: impl Into<String>) -> Fault {
+    Fault::Damaged(detail.into())
 }
 
 impl Fault {
@@ -119,37 +140,29 @@ impl Fault {
     pub(super) fn error(&self, doing: fmt::Arguments<'_>) -> LogError {
         let detail = format!("{doing} failed: {self}");
         match self {
-            Fault::Damaged(_) | Fault::NoLog => LogError::operator(detail),
-            Fault::Redb(error) => match &**error {
-                redb::Error::Corrupted(_) => LogError::operator(detail),
-                redb::Error::Io(error) if is_operators(error.kind()) => LogError::operator(detail),
-                redb::Error::Io(_) | redb::Error::PreviousIo => LogError::transient(detail),
-                _ => LogError::internal(detail),
-            },
+            Fault::Damaged(_) => LogError::operator(detail),
+            Fault::Io(error) if is_operators(error.kind()) => LogError::operator(detail),
+            Fault::Io(_) => LogError::transient(detail),
         }
     }
 
     /// Whether the fault concerns one part of the file, and other parts may be sound.
     pub(super) fn is_local(&self) -> bool {
-        match self {
-            Fault::Damaged(_) | Fault::NoLog => true,
-            Fault::Redb(error) => matches!(**error, redb::Error::Corrupted(_)),
-        }
+        matches!(self, Fault::Damaged(_))
     }
 }
 
-impl<E: Into<redb::Error>> From<E> for Fault {
-    fn from(error: E) -> Fault {
-        Fault::Redb(Box::new(error.into()))
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Fault {
+        Fault::Io(error)
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Redb(error) => error.fmt(f),
+            Fault::Io(error) => error.fmt(f),
             Fault::Damaged(detail) => f.write_str(detail),
-            Fault::NoLog => f.write_str("it holds no manifest"),
         }
     }
 }
@@ -160,17 +173,6 @@ fn is_operators(kind: io::ErrorKind) -> bool {
     matches!(kind, FileTooLarge | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
 }
 
-/// Runs a read or a write of the file. redb panics on some damaged pages. Such a panic is reported as damage of the
-/// file, and does not end the process, which may have sound partitions. Half-made changes in memory are never used
-/// again, because the caller gives the file up after a fault.
-pub(super) fn guarded<T>(what: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-        Err(Fault::Damaged(format!("redb cannot read its pages: {said}")))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,15 +180,12 @@ mod tests {
 
     #[test]
     fn a_disk_may_answer_again_and_the_rest_waits_for_a_person() {
-        let io = |kind| Fault::from(redb::Error::Io(io::Error::from(kind)));
+        let io = |kind| Fault::from(io::Error::from(kind));
         let cases = [
             (io(io::ErrorKind::StorageFull), LogErrorKind::Operator),
             (io(io::ErrorKind::ReadOnlyFilesystem), LogErrorKind::Operator),
             (io(io::ErrorKind::TimedOut), LogErrorKind::Transient),
-            (Fault::from(redb::Error::PreviousIo), LogErrorKind::Transient),
-            (Fault::from(redb::Error::Corrupted("a page".to_owned())), LogErrorKind::Operator),
-            (Fault::Damaged("a row".to_owned()), LogErrorKind::Operator),
-            (Fault::NoLog, LogErrorKind::Operator),
+            (damaged("a frame"), LogErrorKind::Operator),
         ];
         for (fault, kind) in cases {
             assert_eq!(fault.error(format_args!("reading it")).kind, kind, "{fault}");

@@ -1,16 +1,46 @@
-//! The log in one file of this machine: `log.redb` in the data directory, written by one process, without other
-//! software. A turn's commands and events become durable in one transaction; before that a command is in memory only.
-//! The contents of the file are checked when they are read. This log has no compaction, no deletion and no reply
-//! channel.
+//! The log in files of this machine, written by one process, without other software. A turn's commands and events
+//! become durable in one batch; before that a command is in memory only. The contents are checked when they are read.
+//! This log has no compaction, no deletion and no reply channel.
+//!
+//! The log is the directory `log` of the data directory: segments of 64 MiB, each a header and frames one behind the
+//! other (`segment.rs`, `frame.rs`). A batch is appended to the last segment and flushed once. A sealed segment is
+//! never written again, and its header says how far every partition was: an old one can go as a whole. What a crash
+//! leaves of a batch is cut off at the next start; every other change of a byte is refused by name (`start.rs`). An
+//! index of the frames is kept in memory and made anew from them.
+//!
+//! Why a form of our own: three were measured on the same workload. Two threads commit turns of real rows (an event of
+//! 294 bytes, a command of 186), with one flush for turns that meet. These are medians of five rounds in one run, on a
+//! machine of two cores that had other work as well, 2026-11-27.
+//!
+//! | | redb 4.4, as it was | fjall 3.1, an LSM tree with a journal | segments |
+//! |---|---|---|---|
+//! | CPU for an event, in turns of 1 / 10 / 100 / 500 | 172 / 30 / 4.1 / 1.3 µs | 42 / 6.4 / 2.2 / 1.4 µs | 39 / 5.7 / 1.4 / 0.95 µs |
+//! | a turn of 1, p50 / p99.9 | 4.1 / 30.6 ms | 0.18 / 27.2 ms | 0.14 / 21.4 ms |
+//! | a turn of 10, p50 / p99.9 | 6.5 / 39.5 ms | 0.20 / 36.0 ms | 0.15 / 26.2 ms |
+//! | a turn of 100, p50 / p99.9 | 4.0 / 51.0 ms | 3.3 / 46.8 ms | 1.2 / 51.6 ms |
+//! | disk for an event, in turns of 1 / 10 / 100 / 500 | 1059 / 666 / 660 / 591 bytes | 674 / 506 / 146 / 141 bytes, compressed | 552 / 491 / 485 / 485 bytes |
+//! | opening 500 MB after a kill | 1.3 s | 1.3 s | 0.05 s |
+//! | CPU for an event that is replayed | 0.36 µs | 0.26 µs | 0.27 µs |
+//!
+//! Segments win where it counts: what a turn costs, and how long a start takes. The damaged contents of a frame cost one
+//! partition and not the log, and a copy of a running log opens. Of what fjall does they lack the compression.
 
+mod carried;
 mod commit;
 mod dead_letters;
-mod deferred_writes;
+mod disk;
+mod draft;
 mod error;
 mod file;
+mod frame;
 mod intake;
+mod read;
+mod recent;
 mod reopen;
-mod row;
+mod scan;
+mod segment;
+mod start;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -26,17 +56,21 @@ use crate::domain::route::HASH_VERSION;
 use crate::limits;
 use crate::time::Stopwatch;
 use commit::Committer;
-use file::{Access, LogFile, Span};
+use disk::OsDisk;
+use file::{Access, LogFile};
+use frame::{Record, Records};
 use intake::Intake;
-use redb::StorageBackend;
-use redb::backends::FileBackend;
+use read::Span;
 use reopen::Reopening;
-use row::{Kind, Record};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use store::Terms;
 
+/// Bytes at which a segment is sealed. Opening a log reads one segment, and an age of the log can be dropped by
+/// segments.
+const SEGMENT_BYTES: u64 = 64 << 20;
 /// The number of bytes that a claim reads at a time.
 const CLAIM_READ_BYTES: usize = 1 << 20;
 
@@ -109,30 +143,30 @@ impl Embedded {
         judge: &Judge<'_>,
         opening: &Arc<Opening>,
     ) -> Result<Arc<Embedded>, OpenError> {
-        Embedded::open_through(dir, options, (judge, opening), |file| file)
+        Embedded::open_on(dir, options, (judge, opening), of_this_machine())
     }
 
-    fn open_through<B: StorageBackend>(
+    fn open_on(
         dir: &Path,
         options: Options,
         (judge, opening): (&Judge<'_>, &Arc<Opening>),
-        wrap: impl Fn(FileBackend) -> B + Send + Sync + 'static,
+        terms: Terms,
     ) -> Result<Arc<Embedded>, OpenError> {
         let ours = Manifest {
             log_id: options.log_id,
             partitions: options.partitions.unwrap_or(limits::PARTITIONS_DEFAULT),
             hash_version: HASH_VERSION,
-            format_version: file::FORMAT_VERSION,
+            format_version: segment::FORMAT_VERSION,
             dedup_window_ms: limits::DEDUP_WINDOW_MS,
             memory_version: limits::MEMORY_VERSION,
             created_at: options.now,
         };
         let access = Access::Write(&ours, judge);
-        let (file, release) = file::open(dir, access, options.partitions, wrap, Arc::clone(opening))?;
+        let (file, release) = file::open(dir, access, options.partitions, terms, Arc::clone(opening))?;
         let intakes = file.heads.iter().map(|_| Intake::default()).collect();
         let log = Embedded { shared: Arc::new(Shared::new(file, intakes)) };
         judge(Some(&log)).map_err(|detail| OpenError::Behind { path: log.shared.file.path.clone(), detail })?;
-        release()?;
+        release(&log.shared.file)?;
         log.shared.committer.set_read_only(reopen::want_of_room(&log.shared.file));
         Ok(Arc::new(log))
     }
@@ -160,7 +194,7 @@ impl Embedded {
     /// [`LogError`] when the log cannot be read or does not reach so far.
     pub fn commands(&self, partition: u32, from_offset: u64, bytes_max: usize) -> Result<Vec<StoredCommand>, LogError> {
         let end = self.shared.committer.head(partition)?.next_input;
-        let span = Span { kind: Kind::Commands, partition, from: from_offset, end, bytes_max };
+        let span = Span { records: Records::Commands, partition, from: from_offset, end, bytes_max };
         self.shared.read(span, stored_command)
     }
 }
@@ -171,23 +205,22 @@ pub struct EmbeddedReader {
 }
 
 impl EmbeddedReader {
-    /// Opens the log in `dir`, which no process may have open for writing. A log that was not closed in order is
-    /// repaired in memory, which reads the whole file once.
+    /// Opens the log in `dir`, which no process may have open for writing. Its last segment is read once.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(dir: &Path) -> Result<EmbeddedReader, OpenError> {
-        let (file, _) = file::open(dir, Access::ReadOnly, None, |file| file, Arc::default())?;
+        let (file, _) = file::open(dir, Access::ReadOnly, None, of_this_machine(), Arc::default())?;
         Ok(EmbeddedReader { log: Embedded { shared: Arc::new(Shared::new(file, Vec::new())) } })
     }
 
-    /// Reads the whole file and checks every page, including pages that no reader uses. Opening and reading check only
-    /// what they use; this finds damage earlier.
+    /// Reads the whole log and checks every frame. Opening and reading check only what they use; this finds damage
+    /// earlier.
     ///
     /// # Errors
-    /// [`OpenError::Damaged`] when a page is not what was written.
-    pub fn check_pages(dir: &Path) -> Result<(), OpenError> {
-        file::check_pages(dir)
+    /// [`OpenError::Damaged`] when a frame is not what was written.
+    pub fn check_frames(dir: &Path) -> Result<(), OpenError> {
+        file::check_frames(dir, of_this_machine())
     }
 
     /// The manifest of the log, as in [`Embedded::manifest`].
@@ -221,6 +254,11 @@ impl CommittedTail for EmbeddedReader {
     }
 }
 
+/// How a log is written on a real disk.
+fn of_this_machine() -> Terms {
+    Terms { disk: Arc::new(OsDisk), segment_bytes: SEGMENT_BYTES }
+}
+
 fn stored_command(Record { position, bytes, trace }: Record<'_>) -> StoredCommand {
     StoredCommand { offset: position, skipped: 0, bytes: bytes.to_vec(), trace }
 }
@@ -240,14 +278,14 @@ impl Shared {
     }
 
     fn read<T>(&self, span: Span, make: impl Fn(Record<'_>) -> T) -> Result<Vec<T>, LogError> {
-        let Span { kind, partition, from, end, .. } = span;
+        let Span { records, partition, from, end, .. } = span;
         let path = self.file.path.display();
         if from > end {
             return Err(LogError::out_of_range(format!(
-                "{kind:?} of partition {partition} in {path} end at {end}, before the requested {from}"
+                "{records:?} of partition {partition} in {path} end at {end}, before the requested {from}"
             )));
         }
-        self.file.with(|db| file::read(db, span, make)).map_err(|fault| {
+        self.file.with(|store| store.read(span, make)).map_err(|fault| {
             let error = fault.error(format_args!("reading {path}"));
             // One damaged row does not affect other rows; a disk that does not answer affects all of them.
             if fault.is_local() { error } else { self.committer.fail(error) }
@@ -259,7 +297,7 @@ impl Shared {
     }
 
     fn events(&self, partition: u32, from: u64, end: u64, bytes_max: usize) -> Result<Vec<StoredEvent>, LogError> {
-        let span = Span { kind: Kind::Events, partition, from, end, bytes_max };
+        let span = Span { records: Records::Events, partition, from, end, bytes_max };
         self.read(span, |Record { position, bytes, trace }| StoredEvent { seq: position, bytes: bytes.to_vec(), trace })
     }
 }

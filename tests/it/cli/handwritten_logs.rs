@@ -201,7 +201,7 @@ fn a_checkpoint_ahead_of_its_log_is_a_breach_that_no_rebuild_removes() {
     );
     let served = on(short.path(), ["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!((served.code, &*served.out), (1, ""));
-    assert_says(&served.err, &["log.redb has lost something and was left as it is: partition 0: ", lost]);
+    assert_says(&served.err, &["/log has lost something and was left as it is: partition 0: ", lost]);
     assert!(short.path().join("checkpoint/p0").exists(), "what shows it is left");
 }
 
@@ -242,7 +242,7 @@ fn a_changed_byte_of_the_file_is_found() {
         let writing = sound(dir.path());
         let last = (writing.events.last().unwrap().bytes.clone(), writing.inputs.last().unwrap().bytes.clone());
         let needle = if of_commands { last.1 } else { last.0 };
-        let file = dir.path().join("log.redb");
+        let file = dir.path().join("log/segment-00000000");
         let mut bytes = std::fs::read(&file).unwrap();
         let found: Vec<_> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(&needle)).collect();
         assert!(!found.is_empty(), "the record is in the file as it was encoded");
@@ -250,7 +250,7 @@ fn a_changed_byte_of_the_file_is_found() {
         std::fs::write(&file, bytes).unwrap();
         let verified = on(dir.path(), ["verify"]);
         assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
-        assert_says(&(verified.out + &verified.err), &["log.redb is damaged and was left as it is"]);
+        assert_says(&(verified.out + &verified.err), &["segment-00000000 is damaged and was left as it is"]);
     }
 }
 

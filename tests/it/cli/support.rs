@@ -30,7 +30,10 @@ fn a_bundle_of_a_running_server_has_its_partitions_threads_settings_lines_and_me
         &[r#""status":"active""#, state["digest"].as_str().unwrap(), state["chain"].as_str().unwrap()],
     );
     // A thread, a setting, a log line, a metric and a file.
-    assert_says(&bundle, &["\nreadiness\n", "partitions = 2", " INFO ", "\nheadroom_build_info{", "bytes  log.redb"]);
+    assert_says(
+        &bundle,
+        &["\nreadiness\n", "partitions = 2", " INFO ", "\nheadroom_build_info{", "bytes  log/segment-00000000"],
+    );
     assert!(!bundle.contains("#1001") && !bundle.contains("hr_"), "it tells what callers have reserved");
 
     let again = on(dir.path(), ["support", "--out", &out]);

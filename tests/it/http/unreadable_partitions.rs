@@ -48,7 +48,7 @@ fn a_damaged_partition_takes_nothing_with_it_but_what_it_holds() {
     }
     // All of the log is read at the next start.
     fs::remove_dir_all(dir.path().join("checkpoint")).unwrap();
-    let path = dir.path().join("log.redb");
+    let path = dir.path().join("log/segment-00000000");
     let mut bytes = fs::read(&path).unwrap();
     let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(MARK)).collect();
     assert!(!places.is_empty());

@@ -1,166 +1,43 @@
-//! The embedded log over a disk that can stop, refuse and forget. What every log owes is in `tests/it/contract.rs`, what
-//! a damaged file comes to in `tests/it/corrupt_file.rs`.
+//! The embedded log over a disk that can stop, refuse and forget. What every log owes is in `tests/it/contract.rs`,
+//! what a damaged file comes to in `tests/it/corrupt_file.rs`.
 
-use super::file::{FILE_NAME, MANIFEST};
+mod disk;
+mod segments;
+
+use super::disk::{Disk, Named};
+use super::file::LOG_DIR;
+use super::segment::{SegmentHeader, path_of};
 use super::*;
 use crate::limits::{COMMAND_BYTES_MAX, TURN_BYTES_MAX};
 use crate::log::TurnEvent;
 use crate::time::Stopwatch;
+use disk::{Conduct, Conducted, TestDisk};
 use parking_lot::{Condvar, Mutex};
-use redb::BackendError;
 use std::fs;
-use std::io;
-use std::ops::Bound;
+use std::path::PathBuf;
 use std::thread;
 use tempfile::TempDir;
 
-#[derive(Debug, Clone)]
-enum Change {
-    Length(u64),
-    Bytes(u64, Vec<u8>),
-}
-
-/// What the disk does and has done.
-#[derive(Debug, Default)]
-struct Conduct {
-    writes_fail: bool,
-    /// The write after so many more is made, and is told to have failed; so do all that follow.
-    fails_after: Option<usize>,
-    syncs_fail: bool,
-    syncs_wait: bool,
-    syncs: usize,
-    /// What is safe on the disk, and what was written since.
-    safe: Vec<u8>,
-    since: Vec<Change>,
-    /// Every so often: what a power cut would leave now, and how many turns were known to be committed.
-    cuts: Vec<(usize, Vec<u8>)>,
-    committed: usize,
-    random: u64,
-}
-
-impl Conduct {
-    fn draw(&mut self, below: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 33) % below
-    }
-
-    fn apply(image: &mut Vec<u8>, change: &Change) {
-        match change {
-            Change::Length(length) => image.resize(*length as usize, 0),
-            Change::Bytes(offset, bytes) => {
-                let end = *offset as usize + bytes.len();
-                if image.len() < end {
-                    image.resize(end, 0);
-                }
-                image[*offset as usize..end].copy_from_slice(bytes);
-            }
-        }
-    }
-
-    /// A power cut: of what was written since the last flush any part may be on the disk, down to single sectors.
-    fn cut(&mut self) {
-        let mut image = self.safe.clone();
-        for change in self.since.clone() {
-            let part = match change {
-                Change::Bytes(offset, bytes) if self.draw(4) == 0 => {
-                    let sectors = self.draw(bytes.len() as u64 / 512 + 1) as usize;
-                    Change::Bytes(offset, bytes[..(sectors * 512).min(bytes.len())].to_vec())
-                }
-                whole => whole,
-            };
-            if matches!(part, Change::Length(_)) || self.draw(3) > 0 {
-                Conduct::apply(&mut image, &part);
-            }
-        }
-        self.cuts.push((self.committed, image));
-    }
-}
-
-#[derive(Debug)]
-struct Disk {
-    file: FileBackend,
-    conduct: Arc<(Mutex<Conduct>, Condvar)>,
-}
-
-impl Disk {
-    fn change(&self, change: Change) -> io::Result<()> {
-        let mut conduct = self.conduct.0.lock();
-        if conduct.writes_fail {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left"));
-        }
-        conduct.since.push(change);
-        if conduct.draw(6) == 0 {
-            conduct.cut();
-        }
-        Ok(())
-    }
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::Length(len))?;
-        self.file.set_len(len)
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(Change::Bytes(offset, data.to_vec()))?;
-        self.file.write(offset, data)?;
-        let mut conduct = self.conduct.0.lock();
-        match &mut conduct.fails_after {
-            Some(0) => {
-                conduct.writes_fail = true;
-                Err(io::Error::other("nobody knows"))
-            }
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        let (conduct, changed) = &*self.conduct;
-        let mut conduct = conduct.lock();
-        conduct.syncs += 1;
-        changed.notify_all();
-        changed.wait_while(&mut conduct, |conduct| conduct.syncs_wait);
-        if conduct.syncs_fail {
-            return Err(io::Error::other("the disk is gone"));
-        }
-        conduct.cut();
-        let conduct = &mut *conduct;
-        conduct.since.drain(..).for_each(|change| Conduct::apply(&mut conduct.safe, &change));
-        Ok(())
-    }
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
-    }
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
-    }
-}
-
 const OPTIONS: Options = Options { partitions: Some(4), log_id: 7, now: Micros(1) };
 
-fn open(dir: &TempDir) -> (Arc<Embedded>, Arc<(Mutex<Conduct>, Condvar)>) {
+/// So few bytes that a log of some turns has several segments.
+const FEW_BYTES: u64 = 300 << 10;
+
+fn file_of(dir: &TempDir) -> PathBuf {
+    path_of(&dir.path().join(LOG_DIR), 0)
+}
+
+fn open(dir: &TempDir) -> (Arc<Embedded>, Conducted) {
     drop(Embedded::open(dir.path(), OPTIONS).unwrap());
-    let safe = fs::read(dir.path().join(FILE_NAME)).unwrap();
-    let conduct = Arc::new((Mutex::new(Conduct { safe, ..Conduct::default() }), Condvar::new()));
+    let mut conduct = Conduct::default();
+    conduct.begins(&dir.path().join(LOG_DIR));
+    let conduct = Arc::new((Mutex::new(conduct), Condvar::new()));
     (open_on(dir, &conduct), conduct)
 }
 
-fn open_on(dir: &TempDir, conduct: &Arc<(Mutex<Conduct>, Condvar)>) -> Arc<Embedded> {
-    let conduct = conduct.clone();
-    let disk = move |file| Disk { file, conduct: conduct.clone() };
-    Embedded::open_through(dir.path(), OPTIONS, (&|_| Ok(()), &Arc::default()), disk).unwrap()
+fn open_on(dir: &TempDir, conduct: &Conducted) -> Arc<Embedded> {
+    let terms = Terms { disk: Arc::new(TestDisk(conduct.clone())), segment_bytes: FEW_BYTES };
+    Embedded::open_on(dir.path(), OPTIONS, (&|_| Ok(()), &Arc::default()), terms).unwrap()
 }
 
 /// Asks the log to be opened again until it says something else than that this has to wait.
@@ -203,6 +80,7 @@ fn claim(log: &Embedded, partition: u32) -> (Owned, Vec<StoredEvent>) {
 fn a_power_cut_at_any_point_keeps_every_committed_turn_and_no_half_of_another() {
     let dir = TempDir::new().unwrap();
     let (log, conduct) = open(&dir);
+    conduct.0.lock().cuts_power = true;
     let mut owners = [claim(&log, 0).0, claim(&log, 1).0];
     let turns: Vec<_> = (0..24u64).map(|i| (i % 2, [1, 3, 700, 20][i as usize % 4])).collect();
     let mut ends = vec![[0u64; 2]];
@@ -216,10 +94,16 @@ fn a_power_cut_at_any_point_keeps_every_committed_turn_and_no_half_of_another() 
     }
     drop((log, owners));
     let cuts = std::mem::take(&mut conduct.0.lock().cuts);
-    assert!(cuts.len() > 40, "{}", cuts.len());
+    let sealed = |image: &disk::Image| image.iter().filter(|(path, ..)| path.extension().is_none()).count();
+    assert!(cuts.len() > 40 && cuts.iter().any(|(_, image)| sealed(image) > 2), "{}", cuts.len());
     for (committed, image) in cuts {
         let dir = TempDir::new().unwrap();
-        fs::write(dir.path().join(FILE_NAME), image).unwrap();
+        fs::create_dir(dir.path().join(LOG_DIR)).unwrap();
+        for (path, bytes, length) in image {
+            let path = dir.path().join(LOG_DIR).join(path.file_name().unwrap());
+            fs::write(&path, bytes).unwrap();
+            fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
+        }
         let log = Embedded::open(dir.path(), OPTIONS).unwrap();
         let found = [0, 1].map(|partition| {
             let events = claim(&log, partition).1;
@@ -250,7 +134,7 @@ fn a_commit_that_fails_is_unknown_and_so_is_everything_after_it() {
         assert_eq!(owner.commit(turn(0, 5, 3)), CommitOutcome::Unknown);
         assert_eq!(other.commit(turn(1, 0, 1)), CommitOutcome::Unknown);
         let said = log.end(0).unwrap_err().detail;
-        assert!(said.contains("log.redb") && said.contains(if syncs { "disk is gone" } else { "no space" }), "{said}");
+        assert!(said.contains("/log") && said.contains(if syncs { "disk is gone" } else { "no space" }), "{said}");
         assert_eq!(CommittedTail::read(&*log, 0, 0, 1).unwrap_err().detail, said);
         assert!(matches!(log.claim(0, 0, &mut |_| Ok(0)), Err(ClaimError::Log(error)) if error.detail == said));
         // After a flush that failed nothing shows what is on the disk.
@@ -286,7 +170,10 @@ fn a_turn_of_which_nobody_knows_is_decided_once_when_the_log_is_opened_again() {
         owner.poll(&mut inputs, Duration::ZERO).unwrap();
         inputs.truncate(3);
         let turn = Arc::new(Turn { inputs, ..(*turn(0, 5, 3)).clone() });
-        conduct.0.lock().fails_after = Some(writes);
+        {
+            let mut conduct = conduct.0.lock();
+            (conduct.fails_after, conduct.fails_half) = (Some(writes / 2), writes % 2 == 0);
+        }
         if owner.commit(turn) == CommitOutcome::Ok {
             break;
         }
@@ -295,7 +182,7 @@ fn a_turn_of_which_nobody_knows_is_decided_once_when_the_log_is_opened_again() {
             (conduct.fails_after, conduct.writes_fail) = (None, false);
         }
         // An owner gives back what it polled, before or after.
-        let owner = (writes % 2 == 0).then_some(owner);
+        let owner = (writes % 4 < 2).then_some(owner);
         assert_eq!(reopened(&log), Reopened::Whole, "after {writes} writes");
         drop(owner);
         let head = log.shared.committer.head(0).unwrap();
@@ -323,9 +210,9 @@ fn a_log_that_is_opened_without_room_is_read_and_takes_turns_when_there_is_some(
     let (log, conduct) = open(&dir);
     assert_eq!(claim(&log, 0).0.commit(turn(0, 0, 5)), CommitOutcome::Ok);
     // As a killed process leaves it.
-    let left = fs::read(dir.path().join(FILE_NAME)).unwrap();
+    let left = fs::read(file_of(&dir)).unwrap();
     drop(log);
-    fs::write(dir.path().join(FILE_NAME), &left).unwrap();
+    fs::write(file_of(&dir), &left).unwrap();
     conduct.0.lock().writes_fail = true;
     let log = open_on(&dir, &conduct);
     let (mut owner, events) = claim(&log, 0);
@@ -333,7 +220,7 @@ fn a_log_that_is_opened_without_room_is_read_and_takes_turns_when_there_is_some(
     assert_eq!(owner.commit(turn(0, 5, 1)), CommitOutcome::Unknown);
     assert!(owner.poll(&mut Vec::new(), Duration::ZERO).unwrap_err().detail.contains("no disk space"));
     assert!(matches!(log.reopen(), Reopened::Later(error) if error.detail.contains("no disk space")));
-    assert!(fs::read(dir.path().join(FILE_NAME)).unwrap() == left, "it is as it was found");
+    assert!(fs::read(file_of(&dir)).unwrap() == left, "it is as it was found");
     conduct.0.lock().writes_fail = false;
     assert_eq!(reopened(&log), Reopened::Whole);
     let (mut owner, events) = claim(&log, 0);
@@ -347,7 +234,7 @@ fn a_log_that_is_opened_without_room_is_read_and_takes_turns_when_there_is_some(
 fn a_file_that_is_another_when_it_is_opened_again_or_holds_less_takes_no_turn() {
     let dir = TempDir::new().unwrap();
     let (log, conduct) = open(&dir);
-    let path = dir.path().join(FILE_NAME);
+    let path = file_of(&dir);
     let earlier = fs::read(&path).unwrap();
     assert_eq!(claim(&log, 0).0.commit(turn(0, 0, 5)), CommitOutcome::Ok);
     let (mut owner, _) = claim(&log, 0);
@@ -436,22 +323,22 @@ fn a_fold_and_a_log_that_disagree_are_no_claim() {
 fn another_version_or_window_is_refused_by_name() {
     let dir = TempDir::new().unwrap();
     let ours = Embedded::open(dir.path(), OPTIONS).unwrap().manifest();
-    let path = dir.path().join(FILE_NAME);
-    for (manifest, what, log, ours) in [
-        (Manifest { format_version: 9, ..ours }, "format version", 9, 1),
-        (Manifest { hash_version: 9, ..ours }, "hash version", 9, 1),
-        (Manifest { dedup_window_ms: 9, ..ours }, "dedup window (ms)", 9, limits::DEDUP_WINDOW_MS),
-        (Manifest { memory_version: 9, ..ours }, "memory version", 9, limits::MEMORY_VERSION.into()),
+    let (path, log_dir) = (file_of(&dir), dir.path().join(LOG_DIR));
+    for (manifest, what, log, ours, of) in [
+        (Manifest { format_version: 9, ..ours }, "format version", 9, 2, &path),
+        (Manifest { hash_version: 9, ..ours }, "hash version", 9, 1, &log_dir),
+        (Manifest { dedup_window_ms: 9, ..ours }, "dedup window (ms)", 9, limits::DEDUP_WINDOW_MS, &log_dir),
+        (Manifest { memory_version: 9, ..ours }, "memory version", 9, limits::MEMORY_VERSION.into(), &log_dir),
     ] {
-        let db = redb::Database::open(&path).unwrap();
-        let txn = db.begin_write().unwrap();
-        txn.open_table(MANIFEST).unwrap().insert("", file::manifest_value(&manifest).as_slice()).unwrap();
-        txn.commit().unwrap();
-        drop(db);
+        let before = fs::read(&path).unwrap();
+        let named = Named::open(path.clone(), true).unwrap();
+        let header = SegmentHeader::read(&named).unwrap().unwrap();
+        OsDisk.write(&named, 0, &SegmentHeader { manifest, ..header }.bytes()).unwrap();
         let bytes = fs::read(&path).unwrap();
         let error = Embedded::open(dir.path(), OPTIONS).err().unwrap();
-        assert_eq!(error, OpenError::Mismatch { path: path.clone(), what, log, ours });
+        assert_eq!(error, OpenError::Mismatch { path: of.clone(), what, log, ours });
         assert!(fs::read(&path).unwrap() == bytes);
+        fs::write(&path, before).unwrap();
     }
 }
 

@@ -1,0 +1,173 @@
+//! Reading the records of a log, by the index of the segment that has them. The index of the last segment grows with
+//! every batch. That of a sealed segment is made from its frames when it is needed, and kept for a while.
+
+use super::disk::Named;
+use super::error::{Fault, OpenError, damaged};
+use super::frame::{FRAME_HEADER, Header, Record, Records};
+use super::recent::{Sealed, changed};
+use super::scan::{Entry, Indexed, Walk, Window, scan};
+use super::segment::{SegmentHeader, path_of};
+use super::store::Store;
+use crate::log::Opening;
+use std::sync::Arc;
+
+/// A read takes in what lies between two frames that it needs, if that is no more than so many bytes.
+const GAP_BYTES: u64 = 4 << 10;
+/// Most bytes that a read takes in at once, unless one frame is larger.
+const RUN_BYTES: u64 = 256 << 10;
+
+/// The records to read.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) records: Records,
+    pub(super) partition: u32,
+    /// The first position to read.
+    pub(super) from: u64,
+    /// The position to stop before; it is committed and not before `from`.
+    pub(super) end: u64,
+    /// The most bytes to read; the first record is always read.
+    pub(super) bytes_max: usize,
+}
+
+impl Store {
+    /// Reads records without a gap, making each with `make`.
+    ///
+    /// # Errors
+    /// [`Fault`] when the segment cannot be read, or a record is missing or not what was written.
+    pub(super) fn read<T>(&self, span: Span, make: impl Fn(Record<'_>) -> T) -> Result<Vec<T>, Fault> {
+        let Span { records, partition, from, end, bytes_max } = span;
+        let (mut read, mut next, mut bytes) = (Vec::new(), from, 0usize);
+        let opening = Opening::default();
+        while next < end {
+            let (named, segment, entries) = self.plan(records, partition, next, bytes_max)?;
+            let (mut window, mut covered, before) = (Window::new(&named, &opening), 0, next);
+            for (at, entry) in entries.iter().enumerate() {
+                let ahead = run(entries.get(at..).unwrap_or_default(), &mut covered);
+                let changed = || changed(&named, entry.offset);
+                let frame = window.get(entry.offset.into(), entry.length as usize, ahead)?.ok_or_else(changed)?;
+                let (header, body) = frame.split_first_chunk::<FRAME_HEADER>().ok_or_else(changed)?;
+                let header = Header::read(segment.place(entry.offset.into()), header).ok_or_else(changed)?;
+                if !header.is_body(body) || header.partition != partition {
+                    return Err(changed());
+                }
+                for record in header.records(records, body) {
+                    if record.position < next {
+                        continue;
+                    }
+                    if record.position != next || next >= end {
+                        break;
+                    }
+                    bytes = bytes.saturating_add(record.bytes.len());
+                    if bytes > bytes_max && next != from {
+                        return Ok(read);
+                    }
+                    read.push(make(record));
+                    next = next.saturating_add(1);
+                }
+            }
+            if next == before {
+                let path = named.path.display();
+                return Err(damaged(format!(
+                    "{records:?} of partition {partition} from {next} on are missing in {path}"
+                )));
+            }
+        }
+        Ok(read)
+    }
+
+    /// The frames of one segment to read from this position on, with some bytes more than asked for.
+    fn plan(&self, records: Records, partition: u32, from: u64, bytes_max: usize) -> Result<Plan, Fault> {
+        let take = |indexed: &Indexed| {
+            let mut bytes = 0usize;
+            let entries = indexed.index.from(&indexed.header, records, partition, from).iter().take_while(|entry| {
+                let is_room = bytes <= bytes_max;
+                bytes = bytes.saturating_add(entry.length as usize);
+                is_room
+            });
+            (Arc::clone(&indexed.named), Arc::clone(&indexed.header), entries.copied().collect())
+        };
+        let begins_by =
+            |header: &SegmentHeader| header.heads.get(partition as usize).is_some_and(|head| head.of(records) <= from);
+        let readable = self.readable.read();
+        if begins_by(&readable.active.header) {
+            return Ok(take(&readable.active));
+        }
+        let after = readable.sealed.partition_point(|sealed| begins_by(&sealed.header));
+        let sealed = after.checked_sub(1).and_then(|at| readable.sealed.get(at));
+        let missing = || damaged(format!("{records:?} of partition {partition} from {from} on are missing"));
+        let sealed = sealed.cloned().ok_or_else(missing)?;
+        drop(readable);
+        Ok(take(&*self.recent.get(&self.dir, &sealed)?))
+    }
+
+    /// The resolutions of dead letters in the order in which they were written: partition, offset and text of each.
+    pub(super) fn letters(&self) -> Result<Vec<(u32, u64, Vec<u8>)>, Fault> {
+        let mut letters = Vec::new();
+        self.each_segment(|Indexed { named, header, index }| {
+            let opening = Opening::default();
+            let mut window = Window::new(named, &opening);
+            for entry in &index.letters {
+                let changed = || changed(named, entry.offset);
+                let frame = window.get(entry.offset.into(), entry.length as usize, 0)?.ok_or_else(changed)?;
+                let (of, body) = frame.split_first_chunk::<FRAME_HEADER>().ok_or_else(changed)?;
+                let of = Header::read(header.place(entry.offset.into()), of).filter(|of| of.is_body(body));
+                let of = of.ok_or_else(changed)?;
+                letters.push((of.partition, of.first.next_input, body.to_vec()));
+            }
+            Ok(())
+        })?;
+        Ok(letters)
+    }
+
+    fn each_segment(&self, mut what: impl FnMut(&Indexed) -> Result<(), Fault>) -> Result<(), Fault> {
+        let readable = self.readable.read();
+        let Indexed { named, header, index } = &readable.active;
+        let index = index.of_letters();
+        let active = Indexed { named: Arc::clone(named), header: Arc::clone(header), index };
+        let sealed = readable.sealed.clone();
+        drop(readable);
+        sealed.iter().try_for_each(|sealed| what(&*self.recent.get(&self.dir, sealed)?))?;
+        what(&active)
+    }
+
+    /// Reads every byte of the log and checks it.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the first segment that is not what was written.
+    pub(super) fn check(&self, opening: &Opening) -> Result<(), OpenError> {
+        let (active, end) = self.end();
+        let mut segments = self.readable.read().sealed.clone();
+        segments.push(Sealed { header: active, end });
+        for Sealed { header, end } in &segments {
+            let path = path_of(&self.dir, header.number);
+            let io = |error| OpenError::io(&path, &error);
+            let named = Named::open(path.clone(), false).map_err(io)?;
+            let found = scan(&named, header, Walk::Checked { end: *end }, opening).map_err(io)?;
+            if found.end != *end {
+                return Err(OpenError::damaged(&path, format!("at byte {} {}", found.end, found.stopped)));
+            }
+        }
+        Ok(())
+    }
+}
+
+type Plan = (Arc<Named>, Arc<SegmentHeader>, Vec<Entry>);
+
+/// The number of bytes to read at once for the first of these frames: up to the last one that lies close by. It is 0
+/// when the frame was read with an earlier one; `covered` is the end of what was read.
+fn run(entries: &[Entry], covered: &mut u64) -> usize {
+    let Some(first) = entries.first() else { return 0 };
+    let (start, mut end) = (u64::from(first.offset), u64::from(first.offset).saturating_add(first.length.into()));
+    if end <= *covered {
+        return 0;
+    }
+    for entry in entries.iter().skip(1) {
+        let (next, its_end) = (u64::from(entry.offset), u64::from(entry.offset).saturating_add(entry.length.into()));
+        if next.saturating_sub(end) > GAP_BYTES || its_end.saturating_sub(start) > RUN_BYTES {
+            break;
+        }
+        end = its_end;
+    }
+    *covered = end;
+    usize::try_from(end.saturating_sub(start)).unwrap_or_default()
+}

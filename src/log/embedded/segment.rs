@@ -1,0 +1,246 @@
+//! The file of one segment: a header, two slots, and frames up to its end. What follows the end is allocated and zero.
+//!
+//! ```text
+//! header   magic 8 │ check 8 │ format 4 │ bytes of the header 4 │ manifest 52 │ number 8 │ first batch 8
+//!          end of the segment before 8 │ its last frame 8 │ the head of every partition, 16 each │ zeros
+//! slots    2 x 4,096: number 8 │ batch 8 │ end 8 │ is settled 8 │ check 8 │ zeros
+//! frames   see `frame.rs`
+//! ```
+//!
+//! The header never changes. The slots are written in turn with every batch, in the same flush: so the end of the log
+//! is known twice, and frames that a disk or a copy has lost are missed. A slot lies in a sector of its own: a power
+//! cut can spoil the one that is being written, and leaves the other.
+
+use super::disk::Named;
+use super::frame::{FRAME_HEADER, Head, Header, Place, check_of};
+use crate::domain::Micros;
+use crate::limits::PARTITIONS_MAX;
+use crate::log::Manifest;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// The version of the layout of the log's files. Version 1 was a redb file: see `carried`.
+pub(super) const FORMAT_VERSION: u32 = 2;
+/// The first bytes of every segment.
+pub(super) const MAGIC: [u8; 8] = *b"headroom";
+/// Bytes by which a segment grows: the length of the file is a multiple of them. It takes one more flush, every few
+/// thousand events.
+pub(super) const CHUNK_BYTES: u64 = 1 << 20;
+/// A slot takes a block of its own, and the header takes whole blocks.
+const BLOCK: u64 = 4_096;
+const SLOTS: u64 = 2;
+/// Bytes of the header before the heads.
+const FIXED: usize = 108;
+const HEAD_BYTES: usize = 16;
+const SLOT_BYTES: usize = 40;
+
+// The number of a partition takes two bytes in a frame, and there is room for frames in the first chunk.
+const _: () = assert!(PARTITIONS_MAX <= 1 << 16 && slots_at(PARTITIONS_MAX) + SLOTS * BLOCK < CHUNK_BYTES);
+
+/// What the header of a segment says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct SegmentHeader {
+    pub(super) manifest: Manifest,
+    /// Segments are numbered from 0.
+    pub(super) number: u64,
+    /// The number of the first batch in it.
+    pub(super) first_batch: u64,
+    /// Where the segment before ends, and where its last frame begins; both are 0 in the first segment.
+    pub(super) before: (u64, u64),
+    /// The ends of the partitions before its first frame.
+    pub(super) heads: Vec<Head>,
+}
+
+/// Why a file is not a segment that this version can read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoSegment {
+    Foreign,
+    Damaged(&'static str),
+    Version(u32),
+}
+
+/// The path of a segment in the directory of the log.
+pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("segment-{number:08}"))
+}
+
+/// The number of the segment of this name; `None` when it is no name of a segment.
+pub(super) fn number_in(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("segment-")?;
+    (number.len() >= 8 && number.bytes().all(|byte| byte.is_ascii_digit())).then(|| number.parse().ok())?
+}
+
+/// Where the slots begin in a log of so many partitions.
+const fn slots_at(partitions: u32) -> u64 {
+    (FIXED as u64).saturating_add((partitions as u64).saturating_mul(HEAD_BYTES as u64)).next_multiple_of(BLOCK)
+}
+
+impl SegmentHeader {
+    /// Where the first frame begins.
+    pub(super) fn begin(&self) -> u64 {
+        slots_at(self.manifest.partitions).saturating_add(SLOTS.saturating_mul(BLOCK))
+    }
+
+    pub(super) fn place(&self, offset: u64) -> Place {
+        Place { log_id: self.manifest.log_id, segment: self.number, offset }
+    }
+
+    /// The bytes of the header.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let Manifest { log_id, partitions, hash_version, format_version, dedup_window_ms, memory_version, created_at } =
+            &self.manifest;
+        let length = slots_at(*partitions);
+        let mut body = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        // The version first: whatever else a later one changes, it can be told apart by it.
+        body.extend_from_slice(&format_version.to_le_bytes());
+        body.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        body.extend_from_slice(&hash_version.to_le_bytes());
+        body.extend_from_slice(&partitions.to_le_bytes());
+        body.extend_from_slice(&dedup_window_ms.to_le_bytes());
+        body.extend_from_slice(&created_at.0.to_le_bytes());
+        body.extend_from_slice(&log_id.to_le_bytes());
+        body.extend_from_slice(&memory_version.to_le_bytes());
+        body.extend_from_slice(&[0; 8]);
+        for number in [self.number, self.first_batch, self.before.0, self.before.1] {
+            body.extend_from_slice(&number.to_le_bytes());
+        }
+        for head in &self.heads {
+            body.extend_from_slice(&head.next_seq.to_le_bytes());
+            body.extend_from_slice(&head.next_input.to_le_bytes());
+        }
+        body.resize(usize::try_from(length).unwrap_or_default().saturating_sub(16), 0);
+        [&MAGIC[..], &check_of(&body), &body].concat()
+    }
+
+    /// Reads the header of a file.
+    ///
+    /// # Errors
+    /// The inner error says why it is none, the outer one that the file cannot be read.
+    pub(super) fn read(named: &Named) -> io::Result<Result<SegmentHeader, NoSegment>> {
+        let mut fixed = [0; FIXED];
+        let there = read_up_to(named, 0, &mut fixed)?;
+        let start = fixed.get(..there).unwrap_or_default();
+        if start.is_empty() {
+            return Ok(Err(NoSegment::Damaged("it is empty")));
+        }
+        if !start.starts_with(&MAGIC) {
+            return Ok(Err(NoSegment::Foreign));
+        }
+        let length = u32_at(&fixed, 20).min(u32::try_from(slots_at(PARTITIONS_MAX)).unwrap_or(u32::MAX));
+        let mut bytes = vec![0; length as usize];
+        if read_up_to(named, 0, &mut bytes)? != bytes.len() || bytes.len() < FIXED {
+            return Ok(Err(NoSegment::Damaged("its header is not whole")));
+        }
+        let body = bytes.get(16..).unwrap_or_default();
+        if bytes.get(8..16) != Some(&check_of(body)[..]) {
+            return Ok(Err(NoSegment::Damaged("its header is not what was written")));
+        }
+        let version = u32_at(&bytes, 16);
+        if version != FORMAT_VERSION {
+            return Ok(Err(NoSegment::Version(version)));
+        }
+        Ok(SegmentHeader::parse(&bytes).ok_or(NoSegment::Damaged("its header is not whole")))
+    }
+
+    fn parse(bytes: &[u8]) -> Option<SegmentHeader> {
+        let partitions = u32_at(bytes, 28);
+        let manifest = Manifest {
+            format_version: u32_at(bytes, 16),
+            hash_version: u32_at(bytes, 24),
+            partitions,
+            dedup_window_ms: u64_at(bytes, 32),
+            created_at: Micros(u64_at(bytes, 40)),
+            log_id: u128::from_le_bytes(*bytes.get(48..)?.first_chunk()?),
+            memory_version: u32_at(bytes, 64),
+        };
+        let heads = bytes.get(FIXED..)?.chunks_exact(HEAD_BYTES).take(partitions as usize);
+        let heads: Vec<_> = heads.map(|head| Head { next_seq: u64_at(head, 0), next_input: u64_at(head, 8) }).collect();
+        let before = (u64_at(bytes, 92), u64_at(bytes, 100));
+        (heads.len() == partitions as usize && u64::from(u32_at(bytes, 20)) == slots_at(partitions)).then_some(
+            SegmentHeader { manifest, number: u64_at(bytes, 76), first_batch: u64_at(bytes, 84), before, heads },
+        )
+    }
+}
+
+/// What a slot says of the end of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Slot {
+    /// Slots are numbered in the order in which they are written.
+    pub(super) number: u64,
+    /// The last batch.
+    pub(super) batch: u64,
+    /// The end of its last frame.
+    pub(super) end: u64,
+    /// Whether the batch had been flushed before the slot was written. Otherwise a power cut may have kept the slot and
+    /// not the batch.
+    pub(super) is_settled: bool,
+}
+
+impl Slot {
+    /// Where it is written, and its bytes.
+    pub(super) fn bytes(&self, header: &SegmentHeader) -> (u64, Vec<u8>) {
+        let offset = slots_at(header.manifest.partitions).saturating_add((self.number % SLOTS).saturating_mul(BLOCK));
+        let numbers = [self.number, self.batch, self.end, u64::from(self.is_settled)];
+        let mut bytes = numbers.map(u64::to_le_bytes).concat();
+        let check = Slot::check(header, offset, &bytes);
+        bytes.extend_from_slice(&check);
+        (offset, bytes)
+    }
+
+    fn check(header: &SegmentHeader, offset: u64, bytes: &[u8]) -> [u8; 8] {
+        let Place { log_id, segment, offset } = header.place(offset);
+        check_of(&[&log_id.to_le_bytes()[..], &segment.to_le_bytes(), &offset.to_le_bytes(), bytes].concat())
+    }
+
+    /// The slot of this segment that was written last; `None` when both are damaged.
+    pub(super) fn last(named: &Named, header: &SegmentHeader) -> io::Result<Option<Slot>> {
+        let mut last: Option<Slot> = None;
+        for at in 0..SLOTS {
+            let offset = slots_at(header.manifest.partitions).saturating_add(at.saturating_mul(BLOCK));
+            let mut bytes = [0; SLOT_BYTES];
+            let there = read_up_to(named, offset, &mut bytes)?;
+            let (body, check) = bytes.split_at(SLOT_BYTES - 8);
+            if there == SLOT_BYTES && check == Slot::check(header, offset, body) {
+                let slot = Slot {
+                    number: u64_at(body, 0),
+                    batch: u64_at(body, 8),
+                    end: u64_at(body, 16),
+                    is_settled: u64_at(body, 24) == 1,
+                };
+                last = last.into_iter().chain([slot]).max_by_key(|slot| slot.number);
+            }
+        }
+        Ok(last)
+    }
+}
+
+/// Whether a whole frame header was written at this offset of the segment; the frame ends at `end`.
+pub(super) fn is_frame(named: &Named, header: &SegmentHeader, offset: u64, end: u64) -> io::Result<bool> {
+    let mut bytes = [0; FRAME_HEADER];
+    let there = read_up_to(named, offset, &mut bytes)?;
+    let frame = Header::read(header.place(offset), &bytes).filter(|_| there == FRAME_HEADER);
+    Ok(frame.is_some_and(|frame| frame.is_last && offset.saturating_add(frame.frame_length()) == end))
+}
+
+/// Reads until the buffer is full or the file ends. Returns the number of bytes read.
+pub(super) fn read_up_to(named: &Named, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut there = 0usize;
+    while let Some(rest) = buffer.get_mut(there..).filter(|rest| !rest.is_empty()) {
+        match named.file.read_at(rest, offset.saturating_add(there as u64)) {
+            Ok(0) => break,
+            Ok(read) => there = there.saturating_add(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(there)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}

@@ -1,0 +1,148 @@
+//! Opening the segments of a log: which files there are, whether they belong together, and where the log ends. Nothing
+//! is changed here. A log that a killed process has left may end in a torn batch, which is passed over. Everything else
+//! that is not as it was written is refused by name.
+
+use super::disk::Named;
+use super::error::OpenError;
+use super::recent::Sealed;
+use super::scan::{Walk, rest, scan};
+use super::segment::{CHUNK_BYTES, FORMAT_VERSION, NoSegment, SegmentHeader, Slot, is_frame, number_in, path_of};
+use super::store::{Store, Terms, Writer};
+use crate::log::Opening;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A log that was opened and is not settled yet.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) store: Store,
+    /// Behind the last byte of a torn batch, for [`Store::settle`].
+    pub(super) written_to: u64,
+}
+
+/// The number of segments in this directory; `None` when there is none, or no directory.
+///
+/// # Errors
+/// [`OpenError`] when the directory cannot be read, or a segment before the last one is missing.
+pub(super) fn segments(dir: &Path) -> Result<Option<u64>, OpenError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::io(dir, &error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| OpenError::io(dir, &error))?.file_name();
+        found.extend(name.to_str().and_then(number_in));
+    }
+    found.sort_unstable();
+    let is_missing = (0..).zip(&found).find(|(expected, number)| expected != *number);
+    match is_missing {
+        Some((missing, _)) => {
+            Err(OpenError::damaged(&path_of(dir, missing), "it is missing, and later ones are there"))
+        }
+        None => Ok(Some(found.len() as u64).filter(|count| *count > 0)),
+    }
+}
+
+/// Opens a log of so many segments.
+///
+/// # Errors
+/// [`OpenError`].
+pub(super) fn start(
+    dir: &Path,
+    count: u64,
+    (writable, terms): (bool, Terms),
+    opening: &Opening,
+) -> Result<Started, OpenError> {
+    let (mut sealed, mut last): (Vec<Sealed>, Option<(Named, SegmentHeader)>) = (Vec::new(), None);
+    for number in 0..count {
+        let path = path_of(dir, number);
+        let named = Named::open(path.clone(), writable).map_err(|error| OpenError::io(&path, &error))?;
+        let header = header(&named, number)?;
+        if let Some((before, its)) = last.take() {
+            belongs(&before, &its, &header, &path)?;
+            sealed.push(Sealed { header: Arc::new(its), end: header.before.0 });
+        }
+        last = Some((named, header));
+    }
+    let Some((named, header)) = last else { return Err(OpenError::damaged(dir, "it holds no segment")) };
+    end(dir, terms, sealed, (named, header), opening)
+}
+
+/// The header of a segment.
+fn header(named: &Named, number: u64) -> Result<SegmentHeader, OpenError> {
+    let path = &named.path;
+    match SegmentHeader::read(named).map_err(|error| OpenError::io(path, &error))? {
+        Ok(header) if header.number == number => Ok(header),
+        Ok(header) => Err(OpenError::damaged(path, format!("it is segment {}", header.number))),
+        Err(NoSegment::Foreign) => {
+            Err(OpenError::Foreign { path: path.clone(), detail: "it does not begin as a segment does".to_owned() })
+        }
+        Err(NoSegment::Damaged(why)) => Err(OpenError::damaged(path, why)),
+        Err(NoSegment::Version(log)) => {
+            let (log, ours) = (log.into(), FORMAT_VERSION.into());
+            Err(OpenError::Mismatch { path: path.clone(), what: "format version", log, ours })
+        }
+    }
+}
+
+/// Checks that a segment goes on where the one before it ends.
+fn belongs(before: &Named, its: &SegmentHeader, next: &SegmentHeader, path: &Path) -> Result<(), OpenError> {
+    if next.manifest != its.manifest {
+        return Err(OpenError::damaged(path, "it belongs to another log than the segment before it"));
+    }
+    let (end, last_frame) = next.before;
+    if !is_frame(before, its, last_frame, end).map_err(|error| OpenError::io(&before.path, &error))? {
+        return Err(OpenError::damaged(&before.path, format!("it does not end where segment {} begins", next.number)));
+    }
+    Ok(())
+}
+
+/// Finds the end of the last segment.
+fn end(
+    dir: &Path,
+    terms: Terms,
+    sealed: Vec<Sealed>,
+    (named, header): (Named, SegmentHeader),
+    opening: &Opening,
+) -> Result<Started, OpenError> {
+    let path = named.path.clone();
+    let io = |error: io::Error| OpenError::io(&path, &error);
+    let damaged = |detail: String| OpenError::damaged(&path, detail);
+    let allocated = named.file.metadata().map_err(io)?.len();
+    opening.begins(allocated);
+    if !allocated.is_multiple_of(CHUNK_BYTES) || allocated < header.begin() {
+        return Err(damaged(format!("{allocated} bytes are not its whole length: it was cut off")));
+    }
+    let slot = Slot::last(&named, &header).map_err(io)?;
+    let slot = slot.ok_or_else(|| damaged("both of its slots are not what was written".to_owned()))?;
+    let flushed = if slot.is_settled { slot.batch } else { slot.batch.saturating_sub(1) };
+    let found = scan(&named, &header, Walk::Last { flushed }, opening).map_err(io)?;
+    let rest = rest(&named, &header, &found, opening).map_err(io)?;
+    if let Some(later) = rest.later_frame {
+        let (end, why) = (found.end, found.stopped);
+        return Err(damaged(format!("at byte {end} {why}, and a later batch follows at byte {later}")));
+    }
+    let last = found.next_batch.saturating_sub(1);
+    if last < flushed || (last == slot.batch && found.end != slot.end) || found.end >= allocated {
+        let (end, why) = (found.end, found.stopped);
+        return Err(damaged(format!(
+            "at byte {end} {why}: batch {last} is its last one, and {} was written",
+            slot.batch
+        )));
+    }
+    let writer = Writer {
+        named: Arc::new(named),
+        header: Arc::new(header),
+        heads: found.heads,
+        end: found.end,
+        last_frame: found.last_frame,
+        allocated,
+        next_batch: found.next_batch,
+        next_slot: slot.number.saturating_add(1),
+    };
+    Ok(Started { store: Store::new(dir, terms, sealed, (writer, found.index)), written_to: rest.written_to })
+}

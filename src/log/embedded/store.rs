@@ -1,0 +1,269 @@
+//! An open log and its end. One thread appends at a time, and any number of threads read meanwhile (`read.rs`). Nothing
+//! here is retried: after a fault the segments have to be opened again before anything is known of them.
+
+use super::disk::{Disk, Named};
+use super::draft::Draft;
+use super::error::Fault;
+use super::frame::{Head, Kind};
+use super::recent::{Recent, Sealed};
+use super::scan::{Index, Indexed};
+use super::segment::{CHUNK_BYTES, SegmentHeader, Slot, path_of};
+use crate::log::Manifest;
+use parking_lot::{Mutex, RwLock};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+/// What readers look at. It is locked for moments only, never while a disk works.
+#[derive(Debug)]
+pub(super) struct Readable {
+    pub(super) sealed: Vec<Sealed>,
+    pub(super) active: Indexed,
+}
+
+/// The end of the log.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) named: Arc<Named>,
+    pub(super) header: Arc<SegmentHeader>,
+    pub(super) heads: Vec<Head>,
+    pub(super) end: u64,
+    /// Where the last frame begins; 0 when the segment has none.
+    pub(super) last_frame: u64,
+    /// Bytes of the file. Those behind the end are zero.
+    pub(super) allocated: u64,
+    pub(super) next_batch: u64,
+    pub(super) next_slot: u64,
+}
+
+/// How a log is written.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) disk: Arc<dyn Disk>,
+    /// A segment is sealed before it becomes larger than so many bytes.
+    pub(super) segment_bytes: u64,
+}
+
+/// An open log.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) dir: PathBuf,
+    pub(super) manifest: Manifest,
+    terms: Terms,
+    writer: Mutex<Writer>,
+    pub(super) readable: RwLock<Readable>,
+    pub(super) recent: Recent,
+    /// Whether batches may be appended. Not before the log is settled, and not after a fault.
+    is_writable: AtomicBool,
+    has_lost_a_flush: AtomicBool,
+}
+
+impl Store {
+    pub(super) fn new(dir: &Path, terms: Terms, sealed: Vec<Sealed>, (writer, index): (Writer, Index)) -> Store {
+        let active = Indexed { named: Arc::clone(&writer.named), header: Arc::clone(&writer.header), index };
+        Store {
+            dir: dir.to_owned(),
+            manifest: writer.header.manifest,
+            terms,
+            writer: Mutex::new(writer),
+            readable: RwLock::new(Readable { sealed, active }),
+            recent: Recent::default(),
+            is_writable: AtomicBool::new(false),
+            has_lost_a_flush: AtomicBool::new(false),
+        }
+    }
+
+    /// The ends of the partitions.
+    pub(super) fn heads(&self) -> Vec<Head> {
+        self.writer.lock().heads.clone()
+    }
+
+    /// The segment that is written, and where it ends.
+    pub(super) fn end(&self) -> (Arc<SegmentHeader>, u64) {
+        let writer = self.writer.lock();
+        (Arc::clone(&writer.header), writer.end)
+    }
+
+    /// The file that is written, which no sealed segment is.
+    pub(super) fn active(&self) -> Arc<Named> {
+        Arc::clone(&self.readable.read().active.named)
+    }
+
+    /// Whether a flush has failed. The system may have dropped what it could not write, and may report the next flush
+    /// as a success. What this process reads of the file may then differ from the disk.
+    pub(super) fn has_lost_a_flush(&self) -> bool {
+        self.has_lost_a_flush.load(SeqCst)
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.is_writable.load(SeqCst)
+    }
+
+    /// Refuses all further changes.
+    pub(super) fn shut(&self) {
+        self.is_writable.store(false, SeqCst);
+    }
+
+    /// Makes the log ready for batches: what a torn batch has left behind the end, up to `written_to`, becomes zero
+    /// again. Otherwise it could look like a part of a later batch. An error leaves the log readable.
+    pub(super) fn settle(&self, written_to: u64) -> io::Result<()> {
+        let mut writer = self.writer.lock();
+        if written_to > writer.end {
+            let torn = usize::try_from(written_to.saturating_sub(writer.end)).unwrap_or(usize::MAX);
+            self.terms.disk.write(&writer.named, writer.end, &vec![0; torn])?;
+            self.flush(&writer.named)?;
+        }
+        self.mark(&mut writer, true)?;
+        self.flush(&writer.named)?;
+        self.is_writable.store(true, SeqCst);
+        Ok(())
+    }
+
+    /// Appends batches of frames of one flush each: all of them are durable when this returns.
+    ///
+    /// # Errors
+    /// [`Fault`]: what of it is on the disk is unknown, and nothing more can be appended.
+    pub(super) fn append(&self, drafts: &mut [Draft]) -> Result<(), Fault> {
+        let mut writer = self.writer.lock();
+        if !self.is_writable.swap(false, SeqCst) {
+            return Err(io::Error::other("the file cannot be written before it is opened again").into());
+        }
+        let bytes = drafts.iter().map(|draft| draft.length() as u64).fold(0, u64::saturating_add);
+        let is_used = writer.last_frame > 0;
+        if is_used && writer.end.saturating_add(bytes) > self.terms.segment_bytes {
+            self.seal(&mut writer)?;
+        }
+        self.make_room(&mut writer, bytes)?;
+        self.write(&mut writer, drafts)?;
+        self.is_writable.store(true, SeqCst);
+        Ok(())
+    }
+
+    /// Makes the next segment. From then on the one before is sealed: its end is in the header of the next one.
+    fn seal(&self, writer: &mut Writer) -> io::Result<()> {
+        let header = SegmentHeader {
+            manifest: self.manifest,
+            number: writer.header.number.saturating_add(1),
+            first_batch: writer.next_batch,
+            before: (writer.end, writer.last_frame),
+            heads: writer.heads.clone(),
+        };
+        let (named, allocated) = create(&*self.terms.disk, &self.dir, &header)?;
+        let (named, header) = (Arc::new(named), Arc::new(header));
+        let index = Index::new(header.heads.len());
+        let next = Indexed { named: Arc::clone(&named), header: Arc::clone(&header), index };
+        let mut readable = self.readable.write();
+        let sealed = std::mem::replace(&mut readable.active, next);
+        readable.sealed.push(Sealed { header: Arc::clone(&sealed.header), end: writer.end });
+        drop(readable);
+        self.recent.keep(Arc::new(sealed));
+        let (heads, next_batch) = (std::mem::take(&mut writer.heads), writer.next_batch);
+        let end = header.begin();
+        *writer = Writer { named, header, heads, end, last_frame: 0, allocated, next_batch, next_slot: 1 };
+        Ok(())
+    }
+
+    /// Allocates zeros for so many bytes behind the end, and at least one more. They are flushed before they are used:
+    /// then a file that ends within a frame was cut off. Overwriting allocated blocks makes the flush of a batch
+    /// cheaper.
+    fn make_room(&self, writer: &mut Writer, bytes: u64) -> Result<(), Fault> {
+        let needed = writer.end.saturating_add(bytes).saturating_add(1).next_multiple_of(CHUNK_BYTES);
+        if u32::try_from(needed).is_err() {
+            let detail = format!("{bytes} bytes are too many for one batch");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, detail).into());
+        }
+        if needed > writer.allocated {
+            self.terms.disk.set_len(&writer.named, needed)?;
+            let zeros = vec![0; usize::try_from(CHUNK_BYTES).unwrap_or_default()];
+            for offset in (writer.allocated..needed).step_by(zeros.len().max(1)) {
+                self.terms.disk.write(&writer.named, offset, &zeros)?;
+            }
+            self.flush(&writer.named)?;
+            writer.allocated = needed;
+        }
+        Ok(())
+    }
+
+    fn write(&self, writer: &mut Writer, drafts: &mut [Draft]) -> io::Result<()> {
+        let (count, batch) = (drafts.len(), writer.next_batch);
+        let mut end = writer.end;
+        for (number, draft) in (1..).zip(drafts.iter_mut()) {
+            let bytes = draft.sealed(writer.header.place(end), batch, number == count);
+            self.terms.disk.write(&writer.named, end, bytes)?;
+            end = end.saturating_add(bytes.len() as u64);
+        }
+        let mut start = std::mem::replace(&mut writer.end, end);
+        writer.next_batch = batch.saturating_add(1);
+        self.mark(writer, false)?;
+        self.flush(&writer.named)?;
+        let mut readable = self.readable.write();
+        for draft in drafts {
+            for (at, header) in draft.headers(writer.header.place(start)) {
+                let offset = start.saturating_add(at);
+                readable.active.index.push(&writer.header, offset, &header);
+                writer.last_frame = offset;
+                if let (Kind::Turn, Some(head)) = (header.kind, writer.heads.get_mut(header.partition as usize)) {
+                    *head = header.end();
+                }
+            }
+            start = start.saturating_add(draft.length() as u64);
+        }
+        Ok(())
+    }
+
+    /// Writes the end into the next slot.
+    fn mark(&self, writer: &mut Writer, is_settled: bool) -> io::Result<()> {
+        let batch = writer.next_batch.saturating_sub(1);
+        let slot = Slot { number: writer.next_slot, batch, end: writer.end, is_settled };
+        let (offset, bytes) = slot.bytes(&writer.header);
+        self.terms.disk.write(&writer.named, offset, &bytes)?;
+        writer.next_slot = writer.next_slot.saturating_add(1);
+        Ok(())
+    }
+
+    fn flush(&self, named: &Named) -> io::Result<()> {
+        self.terms.disk.flush(named).inspect_err(|_| self.has_lost_a_flush.store(true, SeqCst))
+    }
+}
+
+impl Drop for Store {
+    /// Says in the file that its end is known: a batch that is damaged later is then missed.
+    fn drop(&mut self) {
+        if self.is_writable() {
+            let writer = self.writer.get_mut();
+            let slot = Slot {
+                number: writer.next_slot,
+                batch: writer.next_batch.saturating_sub(1),
+                end: writer.end,
+                is_settled: true,
+            };
+            let (offset, bytes) = slot.bytes(&writer.header);
+            // Without it the log is as a killed process leaves it.
+            let _told = self
+                .terms
+                .disk
+                .write(&writer.named, offset, &bytes)
+                .and_then(|()| self.terms.disk.flush(&writer.named));
+        }
+    }
+}
+
+/// Makes a segment under a temporary name and renames it, so that a crash leaves no half-made one. Returns how many
+/// bytes it has.
+pub(super) fn create(disk: &dyn Disk, dir: &Path, header: &SegmentHeader) -> io::Result<(Named, u64)> {
+    let path = path_of(dir, header.number);
+    let named = disk.create(&path.with_extension("new"))?;
+    let mut bytes = header.bytes();
+    let allocated = (bytes.len() as u64).saturating_add(header.begin()).next_multiple_of(CHUNK_BYTES);
+    disk.set_len(&named, allocated)?;
+    bytes.resize(usize::try_from(allocated).unwrap_or_default(), 0);
+    disk.write(&named, 0, &bytes)?;
+    let batch = header.first_batch.saturating_sub(1);
+    let (offset, slot) = Slot { number: 0, batch, end: header.begin(), is_settled: true }.bytes(header);
+    disk.write(&named, offset, &slot)?;
+    disk.flush(&named)?;
+    disk.rename(&named.path, &path)?;
+    disk.flush_dir(dir)?;
+    Ok((Named { path, file: named.file }, allocated))
+}
