@@ -11,6 +11,7 @@ mod config;
 mod dead_letters;
 mod demo;
 mod log;
+mod lost_demand;
 mod metrics;
 mod rebuild;
 mod schemas;
@@ -131,6 +132,11 @@ enum Command {
     /// Without a subcommand it runs until it is interrupted. `sink apply` makes the tables first. Several processes may run:
     /// each partition is written by one of them.
     Sink(sink::Args),
+    /// Print what callers asked for and did not get, from the tables that `sink` writes
+    ///
+    /// Each key counts once, however often its caller tried. What a higher limit would have admitted is an estimate: it
+    /// assumes that every call which the pool refused before had been admitted as well.
+    LostDemand(lost_demand::Args),
     /// Compare, create and change the topics of a log on a Kafka cluster
     #[command(subcommand)]
     Topics(topics::Action),
@@ -258,6 +264,7 @@ impl Command {
             | Command::Support { .. }
             | Command::Metrics { .. }
             | Command::Client(_)
+            | Command::LostDemand(_)
             | Command::Clock(_) => None,
         }
     }
@@ -287,6 +294,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Log(action) => action.load()?,
         Command::Tokens(action) => action.load()?,
         Command::Sink(args) => args.load()?,
+        Command::LostDemand(args) => args.flags.load()?,
         Command::Topics(action) => action.load()?,
         Command::Schemas(action) => action.load()?,
         Command::Demo(_) | Command::Client(_) | Command::Metrics { .. } => demo::settings(None)?,
@@ -310,6 +318,7 @@ fn perform(cli: Cli) -> Result<Verdict, Failure> {
         Command::Log(action) => log::run(&config, &action, out),
         Command::Tokens(action) => tokens::run(&config, &action, out),
         Command::Sink(args) => sink::run(&config, &args, out),
+        Command::LostDemand(args) => lost_demand::run(&config, &args, out),
         Command::Topics(action) => topics::run(&config, &action, out),
         Command::Schemas(action) => schemas::run(&config, &action, out),
         Command::Support { out: file, certificate, .. } => support::run(&config, &certificate, &file, out),

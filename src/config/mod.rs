@@ -151,7 +151,7 @@ impl Config {
         let tokens_file = auth::tokens_file(&mut checking, data_dir.as_deref());
         let open = auth::open(&mut checking);
         let quota = quota::check(&mut checking);
-        let sink = sink::check(&mut checking);
+        let sink = sink::check(&mut checking, open);
         let kafka = kafka::check(&mut checking);
         let problems = checking.problems;
         match (listen, data_dir, log_format.zip(access_log), log_level, deadline, auth.zip(open)) {

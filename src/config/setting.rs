@@ -168,6 +168,8 @@ settings! {
         );
     SinkUndecodable = "sink_undecodable", "--sink-undecodable", Some(&"stop"), Kind::Text("stop|aside"),
         "what becomes of an event that headroom sink cannot read: it stops its partition, or is set aside in a table";
+    SinkListen = "sink_listen", "--sink-listen", None, Kind::Text("ADDR:PORT"),
+        "address and port on which headroom sink shows its metrics, under /metrics (default: nowhere)";
     KafkaBrokers = "kafka_brokers", "--kafka-brokers", None, Kind::Text("HOST:PORT,..."),
         "brokers of the Kafka cluster that carries the log; without them the log is embedded";
     KafkaSecurityProtocol = "kafka_security_protocol", "--kafka-security-protocol", Some(&"plaintext"),

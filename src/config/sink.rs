@@ -1,8 +1,9 @@
 //! The settings of the tables to which events are written.
 
 use super::auth::file;
-use super::{Checking, Secret, Setting, number};
+use super::{Checking, Open, Secret, Setting, address, number};
 use crate::limits::{SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Longest name of a schema that PostgreSQL allows, in bytes.
@@ -23,10 +24,12 @@ pub struct Sink {
     pub batch_ms: u64,
     /// Whether an event that cannot be read is set aside. Otherwise it stops its partition.
     pub is_aside: bool,
+    /// Where metrics are shown; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// The settings; `None` when no database is named, or when a problem was noted.
-pub(super) fn check(checking: &mut Checking<'_>) -> Option<Sink> {
+pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<Sink> {
     let database = checking.optional(Setting::SinkDatabase, database);
     let password = checking.optional(Setting::SinkDatabasePassword, |text| Ok(Secret::of(text)));
     let authorities = checking.optional(Setting::SinkDatabaseCa, file);
@@ -34,12 +37,25 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Sink> {
     let range = SINK_BATCH_MIN_MS..=SINK_BATCH_MAX_MS;
     let batch_ms = checking.setting(Setting::SinkBatchMs, |text| number(text, range.clone()));
     let is_aside = checking.setting(Setting::SinkUndecodable, is_aside);
+    let listen = checking.optional(Setting::SinkListen, address);
+    if listen.is_some_and(|address| !address.ip().is_loopback()) && open.is_some_and(|open| !open.metrics) {
+        checking
+            .clash(Setting::SinkListen, "is beyond this machine: open = \"metrics\" shows metrics to everybody there");
+    }
     if !checking.is_given(Setting::SinkDatabase) {
-        for setting in [Setting::SinkDatabasePassword, Setting::SinkDatabaseCa] {
+        for setting in [Setting::SinkDatabasePassword, Setting::SinkDatabaseCa, Setting::SinkListen] {
             checking.clash(setting, "is set, and sink_database is not");
         }
     }
-    Some(Sink { database: database?, password, authorities, schema: schema?, batch_ms: batch_ms?, is_aside: is_aside? })
+    Some(Sink {
+        database: database?,
+        password,
+        authorities,
+        schema: schema?,
+        batch_ms: batch_ms?,
+        is_aside: is_aside?,
+        listen,
+    })
 }
 
 /// Checks the beginning, and that there is no password: the setting is printed.
@@ -98,6 +114,7 @@ mod tests {
             (&[(SinkDatabasePassword, "hidden")], "sink_database_password is set, and sink_database is not"),
             (&[database, (SinkSchema, "Head-room")], "is not a name of small letters"),
             (&[database, (SinkBatchMs, "99")], "is not a whole number from 100 to 3600000"),
+            (&[database, (Setting::SinkListen, "0.0.0.0:9090")], "shows metrics to everybody there"),
             (&[database, (SinkUndecodable, "skip")], "is neither stop nor aside"),
         ] {
             let problems = check(settings).unwrap_err();

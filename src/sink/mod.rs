@@ -11,4 +11,4 @@ mod worker;
 pub use batch::{Batch, Place};
 pub use column::{COLUMNS, Column, ColumnKind, Row};
 pub use target::{Target, TargetError};
-pub use worker::{Pace, Report, Rules, Seen, Worker};
+pub use worker::{Looked, Pace, Report, Rules, Seen, Worker};

@@ -6,7 +6,7 @@ use super::column::Row;
 use super::target::{Target, TargetError};
 use crate::domain::Micros;
 use crate::limits::SINK_BATCH_ROWS_MAX;
-use crate::log::CommittedTail;
+use crate::log::{CommittedTail, LogError};
 use crate::time::Clock;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,9 +36,9 @@ pub struct Rules {
 
 /// What a writer tells of each partition. Used by one thread at a time.
 pub trait Report {
-    /// Whether this process writes the partition, and how many events it has still to write, of which the first has waited
-    /// for so long.
-    fn looked(&self, partition: u32, is_held: bool, behind: u64, waiting: Duration);
+    /// Whether this process writes the partition, how many events it has still to write, and when it saw the first of them, by
+    /// the wall clock; `None` when there is none.
+    fn looked(&self, partition: u32, is_held: bool, behind: u64, oldest: Option<Micros>);
 
     /// A batch was written, in so long a time, which ended at this time of the wall clock.
     fn written(&self, batch: &Batch, took: Duration, at: Micros);
@@ -58,6 +58,17 @@ enum Standing {
     Held(Place, Option<Micros>),
     /// Nothing more of it is written.
     Stopped,
+}
+
+/// What came of a look at all partitions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Looked {
+    /// Nothing is due now.
+    Idle,
+    /// There is more to write at once.
+    More,
+    /// The log did not answer for a partition.
+    Failed,
 }
 
 /// What a writer knows of a partition.
@@ -96,24 +107,34 @@ impl<'a, T: Target> Worker<'a, T> {
     }
 
     /// Looks once at every partition, at this time of the process, and writes what is due. `clock` tells both times, that of
-    /// the process and that of the wall. Returns whether there is more to write at once.
+    /// the process and that of the wall. Of several partitions for which the log does not answer, only the first is reported.
     ///
     /// # Errors
     /// [`TargetError::Transient`] when the connection is lost, and [`TargetError::Operator`] when the target takes nothing
     /// until somebody has acted. After both this writer has no partition any more.
-    pub fn look(&mut self, clock: &dyn Clock) -> Result<bool, TargetError> {
-        let (mut more, mut has_claimed) = (false, false);
+    pub fn look(&mut self, clock: &dyn Clock) -> Result<Looked, TargetError> {
+        let (mut looked, mut has_claimed) = (Looked::Idle, false);
         for partition in self.standings.keys().copied().collect::<Vec<_>>() {
             let now = clock.now();
             // One at a time, so that processes that start together share the partitions.
             let is_due = |at: Micros| !has_claimed && now >= at;
             if matches!(self.standings.get(&partition), Some(Standing::Open(at)) if is_due(*at)) {
                 has_claimed = self.claim(partition, now)?;
-                more |= has_claimed;
             }
-            more |= self.step(partition, clock)?;
+            if has_claimed {
+                looked = looked.max(Looked::More);
+            }
+            match self.step(partition, clock)? {
+                Ok(step) => looked = looked.max(step),
+                Err(error) => {
+                    if looked < Looked::Failed {
+                        self.report.failed(Some(partition), &error.to_string());
+                    }
+                    looked = Looked::Failed;
+                }
+            }
         }
-        Ok(more)
+        Ok(looked)
     }
 
     /// What this writer knows of a partition.
@@ -135,7 +156,7 @@ impl<'a, T: Target> Worker<'a, T> {
                 Standing::Held(place, None)
             }
             None => {
-                self.report.looked(partition, false, 0, Duration::ZERO);
+                self.report.looked(partition, false, 0, None);
                 Standing::Open(later(now))
             }
         };
@@ -143,21 +164,18 @@ impl<'a, T: Target> Worker<'a, T> {
         Ok(place.is_some())
     }
 
-    /// Writes what is due of a partition; returns whether there is more to write at once.
-    fn step(&mut self, partition: u32, clock: &dyn Clock) -> Result<bool, TargetError> {
-        let Some(Standing::Held(place, since)) = self.standings.get(&partition) else { return Ok(false) };
+    /// Writes what is due of a partition; the inner error is that of the log.
+    fn step(&mut self, partition: u32, clock: &dyn Clock) -> Result<Result<Looked, LogError>, TargetError> {
+        let Some(Standing::Held(place, since)) = self.standings.get(&partition) else { return Ok(Ok(Looked::Idle)) };
         let (place, now) = (*place, clock.now());
         let end = match self.tail.end(partition) {
             Ok(end) => end,
-            Err(error) => {
-                self.report.failed(Some(partition), &error.to_string());
-                return Ok(false);
-            }
+            Err(error) => return Ok(Err(error)),
         };
         let behind = end.saturating_sub(place.next_seq);
         let since = (behind > 0).then(|| since.unwrap_or(now));
         let waiting = since.map_or(Duration::ZERO, |since| Duration::from_micros(now.0.saturating_sub(since.0)));
-        self.report.looked(partition, true, behind, waiting);
+        self.report.looked(partition, true, behind, since.map(|_| ago(clock.wall(), waiting)));
         self.standings.insert(partition, Standing::Held(place, since));
         let is_due = end < place.next_seq
             || behind > 0
@@ -165,10 +183,16 @@ impl<'a, T: Target> Worker<'a, T> {
                     Pace::AtOnce => true,
                     Pace::Every(age) => waiting >= age || behind >= SINK_BATCH_ROWS_MAX,
                 };
-        if is_due { self.write(partition, place, end, clock) } else { Ok(false) }
+        if is_due { self.write(partition, place, end, clock) } else { Ok(Ok(Looked::Idle)) }
     }
 
-    fn write(&mut self, partition: u32, place: Place, end: u64, clock: &dyn Clock) -> Result<bool, TargetError> {
+    fn write(
+        &mut self,
+        partition: u32,
+        place: Place,
+        end: u64,
+        clock: &dyn Clock,
+    ) -> Result<Result<Looked, LogError>, TargetError> {
         let began = clock.now();
         let put = |row: &Row, rows: &mut Vec<u8>| self.target.put(row, rows);
         let (batch, halt) = gather(self.tail, partition, place, end, self.rules.is_aside, put);
@@ -179,38 +203,31 @@ impl<'a, T: Target> Worker<'a, T> {
                     let why = "another sink has taken the partition: this one waits for it";
                     self.report.failed(Some(partition), why);
                     self.standings.insert(partition, Standing::Open(later(began)));
-                    return Ok(false);
+                    return Ok(Ok(Looked::Idle));
                 }
                 Err(error) => return Err(error),
             }
             let took = Duration::from_micros(clock.now().0.saturating_sub(began.0));
             self.report.written(&batch, took, clock.wall());
-            for event in &batch.aside {
-                tracing::error!(
-                    partition,
-                    seq = event.seq,
-                    why = event.why,
-                    "an event cannot be read and is set aside"
-                );
-            }
         }
         let left = end.saturating_sub(batch.until);
-        self.report.looked(partition, true, left, Duration::ZERO);
+        self.report.looked(partition, true, left, (left > 0).then(|| clock.wall()));
         self.standings.insert(partition, Standing::Held(batch.place(), None));
         match halt {
-            None => Ok(left > 0),
-            Some(Halt::Later(error)) => {
-                self.report.failed(Some(partition), &error.to_string());
-                Ok(false)
-            }
+            None => Ok(Ok(if left > 0 { Looked::More } else { Looked::Idle })),
+            Some(Halt::Later(error)) => Ok(Err(error)),
             Some(Halt::Stop(why)) => {
                 self.target.note_stop(partition, &why)?;
                 self.report.stopped(partition, &why);
                 self.standings.insert(partition, Standing::Stopped);
-                Ok(false)
+                Ok(Ok(Looked::Idle))
             }
         }
     }
+}
+
+fn ago(now: Micros, age: Duration) -> Micros {
+    Micros(now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
 }
 
 fn later(now: Micros) -> Micros {

@@ -13,6 +13,7 @@ use super::lines::LEFT_OUT;
 use super::memory::MemoryMetrics;
 use super::partitions::PartitionMetrics;
 use super::register::{Register, counters, float_gauges, gauge, gauges, histograms, seconds};
+use super::sink::SinkMetrics;
 use super::spans::SpanMetrics;
 use super::stages::StageMetrics;
 use super::tls::TlsMetrics;
@@ -51,6 +52,7 @@ pub struct Metrics {
     breaches: IntCounterVec,
     pub(super) callers: AccessMetrics,
     canary: CanaryMetrics,
+    sink: SinkMetrics,
     pub(super) clock: ClockMetrics,
 
     pub(super) waiting: IntGaugeVec,
@@ -287,6 +289,7 @@ impl Metrics {
             ),
             callers: AccessMetrics::new(r),
             canary: CanaryMetrics::new(r),
+            sink: SinkMetrics::new(r),
             clock: ClockMetrics::new(r),
             waiting: gauges(
                 r,
@@ -363,6 +366,11 @@ impl Metrics {
         self.refresh();
         // The encoder fails on families without names or samples, which the registry does not hand out.
         TextEncoder::new().encode_to_string(&self.register.gather()).unwrap_or_default()
+    }
+
+    /// How far this process has written partitions as a sink.
+    pub fn sink(&self) -> &SinkMetrics {
+        &self.sink
     }
 
     /// What came of the rounds of the canary.

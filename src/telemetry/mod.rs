@@ -19,6 +19,7 @@ mod register;
 mod report;
 mod sample;
 mod scrape;
+mod sink;
 mod spans;
 mod stages;
 mod tls;
@@ -30,6 +31,7 @@ pub use canary::CanaryMetrics;
 pub use catalogue::{Described, Kind, table};
 pub use disk::Disk;
 pub use metrics::Metrics;
+pub use sink::SinkMetrics;
 pub use traces::TraceExport;
 pub use watched::Pace;
 

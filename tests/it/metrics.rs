@@ -18,7 +18,8 @@ use headroom::log::dead_letters::Undecidable;
 use headroom::log::{AppendError, CommandSink, CommitOutcome, NewCommand};
 use headroom::owner::{DeadCommands, OwnerEnd, Recovered, Report, TurnReport};
 use headroom::replica::{PartitionStatus, Replica};
-use headroom::telemetry::{Described, Disk, Metrics, Pace, table};
+use headroom::sink::{Batch, Report as _};
+use headroom::telemetry::{CanaryMetrics, Described, Disk, Metrics, Pace, SinkMetrics, table};
 use headroom::time::{Clock, Stamp, Stopwatch, SystemClock};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,12 +110,36 @@ fn exported() -> (String, Vec<Described>) {
         bytes: 300,
     });
     metrics.connected();
-    metrics.canary().begins(0, 1);
-    metrics.canary().passed(0, 2, 4_000);
-    metrics.canary().failed(0, "timeout");
+    as_a_canary(metrics.canary());
+    as_a_sink(metrics.sink());
     metrics.shed(Shed::Wait);
     metrics.breach(&Breach { law: Law::Chain, partition: 0, seq: 4, detail: "a gap".to_owned() });
     (metrics.render(), metrics.catalogue())
+}
+
+/// A canary of which one round passed and one failed.
+fn as_a_canary(canary: &CanaryMetrics) {
+    canary.begins(0, 1);
+    canary.passed(0, 2, 4_000);
+    canary.failed(0, "timeout");
+}
+
+/// A sink that has written a batch, had to wait, and has stopped.
+fn as_a_sink(sink: &SinkMetrics) {
+    let batch = Batch {
+        partition: 0,
+        from: 3,
+        until: 5,
+        chain: None,
+        decided_until: None,
+        rows: Vec::new(),
+        row_count: 2,
+        aside: Vec::new(),
+    };
+    sink.looked(0, true, 2, Some(Micros(7_000_000)));
+    sink.written(&batch, Duration::from_millis(30), Micros(9_000_000));
+    sink.failed(None, "the database is down");
+    sink.stopped(0, "an event cannot be read");
 }
 
 fn rendered() -> String {

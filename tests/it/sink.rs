@@ -3,11 +3,15 @@
 
 mod broken;
 mod forms;
-mod postgres;
+mod logs;
+mod lost_demand;
+pub mod postgres;
+mod samples;
+mod secured;
 mod shared;
-mod traffic;
+pub mod traffic;
 
-use crate::process::{Running, Served, headroom, run};
+use crate::process::{Running, Served, foreign_agent, headroom, run};
 use crate::wait::until;
 use postgres::Database;
 use serde_json::Value;
@@ -18,7 +22,7 @@ use traffic::Traffic;
 
 /// Names the log of a command, if it reads one.
 fn on_path(command: &mut Command, log: &Path, args: &[&str]) {
-    if !matches!(args, ["plan" | "apply", ..]) {
+    if !matches!(args, ["plan" | "apply" | "rebuild", ..]) {
         command.env("HEADROOM_DATA_DIR", log);
     }
 }
@@ -28,9 +32,9 @@ fn serve(dir: &Path) -> Served {
     Served::start(serve.args(["--canary-interval-ms", "1000", "--data-dir"]).arg(dir))
 }
 
-/// The events of a log, without those of internal pools.
-fn events(log: &Path) -> Vec<Value> {
-    let ended = run(headroom(["cat"]).env("HEADROOM_DATA_DIR", log));
+/// The events that `headroom cat` prints, without those of internal pools.
+fn events(cat: &mut Command) -> Vec<Value> {
+    let ended = run(cat);
     assert_eq!(ended.code, 0, "{}", ended.err);
     let events = ended.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     events.filter(|event| event.get("internal").is_none()).collect()
@@ -39,7 +43,13 @@ fn events(log: &Path) -> Vec<Value> {
 /// Whether the tables hold every event of a stopped server's log once, and what follows from the events.
 #[track_caller]
 fn assert_same(database: &Database, log: &Path) {
-    let events = events(log);
+    assert_rows(database, headroom(["cat"]).env("HEADROOM_DATA_DIR", log));
+}
+
+/// The same, of the log that this command prints.
+#[track_caller]
+pub fn assert_rows(database: &Database, cat: &mut Command) {
+    let events = events(cat);
     let identity =
         |event: &Value| format!("{}|{}|{}", event["partition"], event["seq"].as_str().unwrap(), event["digest"]);
     let mut expected: Vec<String> = events.iter().map(|event| identity(event).replace('"', "")).collect();
@@ -157,4 +167,34 @@ fn new_events_are_written_while_the_sink_runs() {
     let rest = run(&mut database.sink(log.path(), &["backfill"]));
     assert_eq!(rest.code, 0, "{}", rest.err);
     assert_same(&database, log.path());
+}
+
+#[test]
+fn a_sink_shows_how_far_it_is() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    Traffic::new(&served.url, 9).calls(10);
+    let args = ["--sink-batch-ms", "100", "--sink-listen", "127.0.0.1:0"];
+    let mut sink = Running::start(&mut database.sink(log.path(), &args));
+    let line = sink.line();
+    let url = line.strip_prefix("headroom sink shows its metrics on ").unwrap();
+    let get = |url: &str| foreign_agent().get(url).call().unwrap();
+    let metrics = || get(url).body_mut().read_to_string().unwrap();
+    for partition in 0..3 {
+        let is_there = |line: &str| metrics().lines().any(|found| found == line);
+        until("the partition is written", || {
+            is_there(&format!("headroom_sink_writes_partition{{partition=\"{partition}\"}} 1"))
+        });
+        until("all of it is", || is_there(&format!("headroom_sink_behind_events{{partition=\"{partition}\"}} 0")));
+        assert!(is_there(&format!("headroom_sink_stopped{{partition=\"{partition}\"}} 0")));
+    }
+    let rows: u64 = metrics()
+        .lines()
+        .filter_map(|line| line.strip_prefix("headroom_sink_rows_total{"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert!(rows >= 10, "{rows}");
+    assert_eq!(get(&url.replace("/metrics", "/")).status().as_u16(), 404);
+    assert_eq!(sink.terminate().code, 0);
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+pub(super) const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// Paths that monitoring calls. They are answered even when other callers are refused.
 pub const PROBES: [&str; 5] = ["/livez", "/readyz", "/startupz", "/metrics", "/grpc.health.v1.Health/Check"];

@@ -26,6 +26,7 @@ runbooks! {
     "partition-not-decided"
     "partition-stopped"
     "process-down"
+    "sink-waits"
 }
 
 /// Before the title of a page. It loads nothing.

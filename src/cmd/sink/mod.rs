@@ -39,6 +39,10 @@ enum Action {
     ///
     /// While any difference is refused, nothing is changed. Applying twice changes nothing the second time.
     Apply(Flags<SinkTables>),
+    /// Make the tables of reservations and pools anew from that of events
+    ///
+    /// Readers see the old ones until it is done, and sinks wait meanwhile.
+    Rebuild(Flags<SinkTables>),
     /// Print how far each partition is written
     ///
     /// Exit code 0: none of them has stopped.
@@ -60,29 +64,34 @@ impl Args {
         match &self.action {
             None => self.flags.load(),
             Some(Action::Run(flags) | Action::Status(flags) | Action::Backfill { flags, .. }) => flags.load(),
-            Some(Action::Plan(flags) | Action::Apply(flags)) => flags.load(),
+            Some(Action::Plan(flags) | Action::Apply(flags) | Action::Rebuild(flags)) => flags.load(),
         }
     }
 
-    /// What an operator does by it, and what it is about; `None` when nothing of the tables' form changes.
+    /// What an operator does by it, and what it is about; `None` when it only reads, or writes new events.
     pub(super) fn act(&self) -> Option<(&'static str, String)> {
-        matches!(self.action, Some(Action::Apply(_))).then(|| ("sink apply", String::new()))
+        match &self.action {
+            Some(Action::Apply(_)) => Some(("sink apply", String::new())),
+            Some(Action::Rebuild(_)) => Some(("sink rebuild", String::new())),
+            _ => None,
+        }
     }
 }
 
 pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<Verdict, Failure> {
     let own = args.certificate.read().map_err(Failure::Unusable)?;
     match &args.action {
-        None | Some(Action::Run(_)) => writing::run(config, own),
+        None | Some(Action::Run(_)) => writing::run(config, own, out),
         Some(Action::Backfill { from, .. }) => writing::backfill(config, own, *from, out),
         Some(Action::Plan(_)) => tables::plan(config, out),
         Some(Action::Apply(_)) => tables::apply(config, out),
+        Some(Action::Rebuild(_)) => tables::rebuild(config, out),
         Some(Action::Status(_)) => tables::status(config, own.as_ref(), out),
     }
 }
 
 /// How the database of the configuration is reached.
-fn access(config: &Config) -> Result<Access, Failure> {
+pub(in crate::cmd) fn access(config: &Config) -> Result<Access, Failure> {
     let sink = config.sink.as_ref().ok_or_else(|| {
         Failure::Unusable("no database is named: set sink_database, like postgresql://user@host:5432/name".to_owned())
     })?;

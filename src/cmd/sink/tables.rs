@@ -38,6 +38,17 @@ pub(super) fn apply(config: &Config, out: &mut impl Write) -> Result<Verdict, Fa
     Ok(Verdict::Fine)
 }
 
+pub(super) fn rebuild(config: &Config, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let mut events = 0_u64;
+    let mut database = Database::connect(&access(config)?)?;
+    database.rebuild(|more| {
+        events = events.saturating_add(more);
+        eprintln!("{events} events");
+    })?;
+    writeln!(out, "reservations and pools are made anew from {events} events")?;
+    Ok(Verdict::Fine)
+}
+
 pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config, own)?;
     let written = Database::connect(&access(config)?)?.progress()?;

@@ -2,6 +2,7 @@
 
 use super::access;
 use super::served::Served;
+use crate::api::http::{self, Metrics as _};
 use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::{Source, running_server};
@@ -10,23 +11,27 @@ use crate::config::{Config, Sink};
 use crate::domain::Micros;
 use crate::log::CommittedTail;
 use crate::sink::postgres::{Access, Postgres};
-use crate::sink::{Batch, Pace, Report, Rules, Seen, TargetError, Worker};
+use crate::sink::{Batch, Looked, Pace, Report, Rules, Seen, TargetError, Worker};
+use crate::telemetry::Metrics;
 use crate::threads;
 use crate::time::{Stopwatch, SystemClock, pause_unless};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 /// Most writers, each with a connection: while one waits for the database, another one reads the log.
 const WRITERS_MAX: u32 = 2;
 /// Shortest and longest pause between two looks at the log.
 const LOOK: [Duration; 2] = [Duration::from_millis(25), Duration::from_millis(200)];
-/// Shortest and longest pause before the database is connected again. Each is twice as long as the one before.
-const RETRY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(30)];
+/// Shortest and longest pause before the database or the log is asked again that did not answer. Each is twice as long as the
+/// one before.
+const RETRY: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
 /// A backfill gives up when another sink has a partition for so long. The database may take a while to notice that a process
 /// has ended.
 const ALONE_WITHIN: Duration = Duration::from_secs(5);
@@ -60,11 +65,11 @@ struct Shared {
     /// The sequence numbers up to which a backfill goes, by partition; empty for a sink that goes on.
     until: Vec<u64>,
     clock: SystemClock,
-    lines: Lines,
+    tally: Tally,
     is_over: AtomicBool,
 }
 
-pub(super) fn run(config: &Config, own: Option<Certificate>) -> Result<Verdict, Failure> {
+pub(super) fn run(config: &Config, own: Option<Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
     let (access, sink) = (access(config)?, named(config)?);
     let (log, partitions) = match &config.kafka {
         Some(_) => {
@@ -78,7 +83,7 @@ pub(super) fn run(config: &Config, own: Option<Certificate>) -> Result<Verdict, 
     let rules = Rules { pace, first: 0, is_aside: sink.is_aside };
     let look_every = Duration::from_millis(sink.batch_ms / 4).clamp(LOOK[0], LOOK[1]);
     let shared = Arc::new(Shared::new(log, access, rules, look_every, Vec::new()));
-    write_all(&shared, partitions)?;
+    write_all(&shared, partitions, sink.listen, out)?;
     tracing::info!("stopped");
     Ok(Verdict::Fine)
 }
@@ -99,14 +104,14 @@ pub(super) fn backfill(
     };
     let rules = Rules { pace: Pace::AtOnce, first: from, is_aside: sink.is_aside };
     let shared = Arc::new(Shared::new(log, access, rules, LOOK[0], until));
-    write_all(&shared, Some(partitions))?;
+    write_all(&shared, Some(partitions), None, out)?;
     writeln!(
         out,
         "{} rows of {} events were written",
-        shared.lines.rows.load(Relaxed),
-        shared.lines.events.load(Relaxed)
+        shared.tally.rows.load(Relaxed),
+        shared.tally.events.load(Relaxed)
     )?;
-    Ok(Verdict::fine_if(!shared.lines.is_stopped.load(Relaxed)))
+    Ok(Verdict::fine_if(!shared.tally.is_stopped.load(Relaxed)))
 }
 
 fn named(config: &Config) -> Result<&Sink, Failure> {
@@ -115,9 +120,9 @@ fn named(config: &Config) -> Result<&Sink, Failure> {
 
 impl Shared {
     fn new(log: Log, access: Access, rules: Rules, look_every: Duration, until: Vec<u64>) -> Shared {
-        let lines = Lines { all: until.iter().sum(), ..Lines::default() };
+        let tally = Tally::of(until.iter().sum());
         let (clock, is_over) = (SystemClock::new(), AtomicBool::new(false));
-        Shared { log, access, rules, look_every, until, clock, lines, is_over }
+        Shared { log, access, rules, look_every, until, clock, tally, is_over }
     }
 
     fn is_over(&self) -> bool {
@@ -138,7 +143,7 @@ impl Shared {
                     Err(why) => why,
                 },
             };
-            self.lines.failed(None, &why);
+            self.tally.failed(None, &why);
             pause_unless(retry, || self.is_over());
             retry = retry.saturating_mul(2).min(RETRY[1]);
         }
@@ -155,12 +160,16 @@ impl Shared {
         retry: &mut Duration,
     ) -> Result<Option<TargetError>, String> {
         let mine: Vec<u32> = (0..tail.partitions()).filter(|partition| partition % writers == rest).collect();
-        let mut worker = Worker::new(tail, target, self.rules, &self.lines, mine.iter().copied());
+        let mut worker = Worker::new(tail, target, self.rules, &self.tally, mine.iter().copied());
         let mut alone = Stopwatch::start();
         while !self.is_over() {
             match worker.look(&self.clock) {
                 Err(error) => return Ok(Some(error)),
-                Ok(more) => {
+                Ok(Looked::Failed) => {
+                    pause_unless(*retry, || self.is_over());
+                    *retry = retry.saturating_mul(2).min(RETRY[1]);
+                }
+                Ok(looked) => {
                     *retry = RETRY[0];
                     let elsewhere = mine.iter().find(|partition| worker.seen(**partition) == Seen::Elsewhere);
                     match elsewhere {
@@ -174,7 +183,7 @@ impl Shared {
                     if !self.until.is_empty() && self.is_done(&worker, &mine) {
                         return Ok(None);
                     }
-                    if !more {
+                    if looked == Looked::Idle {
                         pause_unless(self.look_every, || self.is_over());
                     }
                 }
@@ -195,13 +204,27 @@ impl Shared {
 }
 
 /// Starts the writers, and waits for them. Until then signals only end the writing.
-fn write_all(shared: &Arc<Shared>, partitions: Option<u32>) -> Result<(), Failure> {
+fn write_all(
+    shared: &Arc<Shared>,
+    partitions: Option<u32>,
+    listen: Option<SocketAddr>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Unusable(format!("cannot start an event loop: {error}")))?;
     let mut interrupts = {
         let _inside = runtime.enter();
         Signals::interrupts().map_err(|error| Failure::Unusable(format!("cannot listen for signals: {error}")))?
     };
+    if let Some(address) = listen {
+        let cannot = |error| Failure::Unusable(format!("cannot listen on {address}: {error}"));
+        let listener = runtime.block_on(TcpListener::bind(address)).map_err(cannot)?;
+        // With port 0 this line tells the port. Nobody has to read it: a closed output is no error.
+        let address = listener.local_addr().map_err(cannot)?;
+        drop(writeln!(out, "headroom sink shows its metrics on http://{address}/metrics").and_then(|()| out.flush()));
+        let shown = Arc::clone(shared);
+        runtime.spawn(async move { http::scraped(&listener, move || shown.tally.metrics.render()).await });
+    }
     let (tell, mut told) = mpsc::unbounded_channel();
     let watching = Arc::clone(shared);
     let lead = threads::spawn("sink", move || {
@@ -261,7 +284,7 @@ impl Shared {
         while !self.is_over() {
             match running_server(dir, own.as_ref()) {
                 Ok(server) => return Some(server.partitions()),
-                Err(why) => self.lines.failed(None, &why),
+                Err(why) => self.tally.failed(None, &why),
             }
             pause_unless(SERVER_EVERY, || self.is_over());
         }
@@ -269,9 +292,9 @@ impl Shared {
     }
 }
 
-/// Tells by log lines how the writing goes, and counts.
-#[derive(Default)]
-struct Lines {
+/// Tells how the writing goes, and counts.
+struct Tally {
+    metrics: Metrics,
     /// Events that a backfill has to write.
     all: u64,
     events: AtomicU64,
@@ -280,19 +303,22 @@ struct Lines {
     is_stopped: AtomicBool,
 }
 
-impl Report for Lines {
-    fn looked(&self, _: u32, _: bool, _: u64, _: Duration) {}
+impl Tally {
+    fn of(all: u64) -> Tally {
+        let (events, rows, tenths) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Tally { metrics: Metrics::new(), all, events, rows, tenths, is_stopped: AtomicBool::new(false) }
+    }
+}
 
-    fn written(&self, batch: &Batch, took: Duration, _: Micros) {
+impl Report for Tally {
+    fn looked(&self, partition: u32, is_held: bool, behind: u64, oldest: Option<Micros>) {
+        self.metrics.sink().looked(partition, is_held, behind, oldest);
+    }
+
+    fn written(&self, batch: &Batch, took: Duration, at: Micros) {
+        self.metrics.sink().written(batch, took, at);
         let events = self.events.fetch_add(batch.events(), Relaxed).saturating_add(batch.events());
         self.rows.fetch_add(batch.row_count, Relaxed);
-        tracing::debug!(
-            partition = batch.partition,
-            until = batch.until,
-            rows = batch.row_count,
-            ?took,
-            "a batch is written"
-        );
         let tenths = events.saturating_mul(10).checked_div(self.all).unwrap_or_default();
         if self.tenths.fetch_max(tenths, Relaxed) < tenths {
             eprintln!("{events} of {} events", self.all);
@@ -300,11 +326,11 @@ impl Report for Lines {
     }
 
     fn failed(&self, partition: Option<u32>, why: &str) {
-        tracing::warn!(partition, why, "the sink waits");
+        self.metrics.sink().failed(partition, why);
     }
 
     fn stopped(&self, partition: u32, why: &str) {
         self.is_stopped.store(true, Relaxed);
-        tracing::error!(partition, why, "the sink writes nothing more of the partition");
+        self.metrics.sink().stopped(partition, why);
     }
 }

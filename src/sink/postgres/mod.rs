@@ -4,13 +4,16 @@
 //! a hint, like the assignment of a group. The position says it for good: a writer that was overtaken moves nothing.
 
 mod connection;
+mod lost_demand;
 mod plan;
+mod rebuild;
 mod sql;
 mod tables;
 mod write;
 
 pub use connection::{Access, Database};
+pub use lost_demand::{LostDemand, Period};
 pub use plan::{Difference, Fix};
 pub use sql::{VIEWS, View};
-pub use tables::{Table, tables};
+pub use tables::{Table, tables, type_of};
 pub use write::{Postgres, Progress};

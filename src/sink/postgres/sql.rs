@@ -18,6 +18,9 @@ pub(super) const MOVE: &str = "
     SET next_seq = $4, chain = $5, row_count = row_count + $6, set_aside = set_aside + $7,
         decided_until = COALESCE($8::text::timestamptz, decided_until), written_at = clock_timestamp()
     WHERE partition = $1 AND next_seq = $2 AND claim = $3";
+/// Nobody moves a position until the transaction ends.
+pub(super) const HOLD_POSITIONS: &str =
+    "SELECT partition, first_seq, next_seq FROM sink_positions ORDER BY partition FOR UPDATE";
 pub(super) const NOTE_STOP: &str = "UPDATE sink_positions SET stopped = $2 WHERE partition = $1";
 pub(super) const SET_ASIDE: &str = "
     INSERT INTO sink_set_aside (partition, seq, why, record, set_aside_at) VALUES ($1, $2, $3, $4, clock_timestamp())";
@@ -26,6 +29,9 @@ pub(super) const PROGRESS: &str = "
            extract(epoch FROM clock_timestamp() - written_at)::bigint,
            extract(epoch FROM clock_timestamp() - decided_until)::bigint, stopped
     FROM sink_positions ORDER BY partition";
+
+/// Days are texts. Without an area every pool counts.
+pub(super) const LOST_DEMAND: &str = include_str!("sql/lost_demand_between.sql");
 
 /// What follows from the new rows of a batch, whose partition and range are the parameters.
 pub(super) const MERGES: &[&str] = &[

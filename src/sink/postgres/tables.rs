@@ -53,7 +53,7 @@ pub fn tables() -> Vec<Table> {
 }
 
 /// The type of a column, as the catalogue of the database spells it.
-pub(super) fn type_of(kind: ColumnKind) -> &'static str {
+pub fn type_of(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::Int => "integer",
         ColumnKind::Long => "bigint",

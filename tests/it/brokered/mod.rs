@@ -33,6 +33,7 @@ mod secured;
 pub mod serve;
 pub mod service;
 mod shutdown;
+mod sink;
 mod three_processes;
 mod topics;
 mod traces;

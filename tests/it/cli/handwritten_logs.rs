@@ -114,11 +114,11 @@ impl Writing {
     }
 
     /// In place of the next event, bytes that are none.
-    fn add_garbage(&mut self) {
+    pub fn add_garbage(&mut self) {
         self.events.push(StoredEvent { seq: self.events.len() as u64, bytes: b"no event".to_vec(), trace: None });
     }
 
-    fn write(&self, dir: &Path) {
+    pub fn write(&self, dir: &Path) {
         self.commit(dir);
     }
 

@@ -70,6 +70,8 @@ fn commands() -> Vec<(&'static str, &'static [&'static str], Vec<Setting>)> {
         ("sink status", &[], sink_log.clone()),
         ("sink backfill", &[], sink_log),
         ("sink plan", &[], sink_tables.clone()),
+        ("lost-demand", &["--from", "2026-12-24", "--to", "2026-12-24"], sink_tables.clone()),
+        ("sink rebuild", &[], sink_tables.clone()),
         ("sink apply", &[], sink_tables),
         ("clock set", &["--because", "a test"], [DATA_DIR, LOG_LINES].concat()),
         ("topics plan", &[], cluster_topics.clone()),

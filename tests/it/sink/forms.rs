@@ -1,8 +1,8 @@
 //! The form of the tables: made, changed forward, and refused.
 
 use super::postgres::Database;
-use super::serve;
 use super::traffic::Traffic;
+use super::{assert_same, serve};
 use crate::process::run;
 use headroom::sink::postgres::{VIEWS, tables};
 use std::path::Path;
@@ -83,6 +83,29 @@ fn a_table_that_is_not_as_it_should_be_is_refused_with_every_difference() {
     let apply = run(&mut database.sink(nowhere(), &["apply"]));
     assert_eq!(apply.code, 1, "{}", apply.err);
     assert!(apply.out.ends_with("nothing was changed\n"), "{}", apply.out);
+}
+
+/// Somebody has changed the tables that follow from the events: they are made anew from them.
+#[test]
+fn reservations_and_pools_follow_from_the_events() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    Traffic::new(&served.url, 8).calls(60);
+    served.running.terminate();
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+    let all = "SELECT * FROM reservations ORDER BY reservation; SELECT * FROM pools ORDER BY pool";
+    let before = database.ask(all);
+    database.ask("UPDATE reservations SET status = 'held', key = 'x'; DELETE FROM pools WHERE pool < 'slot-4'");
+    assert_ne!(database.ask(all), before);
+    let rebuilt = run(&mut database.sink(nowhere(), &["rebuild"]));
+    assert!(
+        rebuilt.code == 0 && rebuilt.out.starts_with("reservations and pools are made anew from "),
+        "{}",
+        rebuilt.err
+    );
+    assert_eq!(database.ask(all), before);
+    assert_same(&database, log.path());
 }
 
 #[test]

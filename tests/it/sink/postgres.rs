@@ -17,6 +17,8 @@ pub struct Database {
     dir: TempDir,
     port: u16,
     server: Option<Child>,
+    /// What the server is told besides.
+    options: Vec<String>,
 }
 
 /// The newest version that is installed.
@@ -45,7 +47,7 @@ impl Database {
             chown(dir.path(), Some(user), Some(group)).unwrap();
         }
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let mut database = Database { dir, port: 0, server: None };
+        let mut database = Database { dir, port: 0, server: None, options: Vec::new() };
         let mut make = database.program("initdb");
         make.args([
             "--auth",
@@ -83,6 +85,7 @@ impl Database {
             self.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         }
         let mut serve = self.program("postgres");
+        serve.args(self.options.iter().flat_map(|option| ["-c", option]));
         serve.arg("-D").arg(self.data()).args(["-p", &self.port.to_string(), "-c", "fsync=off", "-c"]);
         serve
             .arg("listen_addresses=127.0.0.1")
@@ -90,6 +93,24 @@ impl Database {
             .arg(format!("unix_socket_directories={}", self.dir.path().display()));
         self.server = Some(serve.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         until("the database answers", || self.try_ask("SELECT 1").is_ok());
+    }
+
+    /// From now on it speaks TLS with this certificate and its key, both in PEM, and asks whoever does for this password.
+    pub fn secure(&mut self, certificate: &str, key: &str, password: &str) {
+        self.ask(&format!("ALTER USER analyst PASSWORD '{password}'"));
+        self.stop();
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.data().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = account() {
+                chown(&path, Some(user), Some(group)).unwrap();
+            }
+        }
+        let lines = "hostssl all all all scram-sha-256\nlocal all all trust\nhostnossl all all all trust\n";
+        std::fs::write(self.data().join("pg_hba.conf"), lines).unwrap();
+        self.options.push("ssl=on".to_owned());
+        self.serve();
     }
 
     /// Ends the server at once, as a lost machine does: nothing is written any more, and clients see broken connections.
@@ -112,10 +133,23 @@ impl Database {
         self.try_ask(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// The columns and the rows that a query returns.
+    #[track_caller]
+    pub fn table(&self, sql: &str) -> (Vec<String>, Vec<Vec<String>>) {
+        let text = self.psql(&["-P", "footer=off"], sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let mut lines = text.lines().map(|line| line.split('|').map(str::to_owned).collect());
+        (lines.next().unwrap_or_default(), lines.collect())
+    }
+
     fn try_ask(&self, sql: &str) -> Result<String, String> {
+        self.psql(&["-t"], sql)
+    }
+
+    fn psql(&self, flags: &[&str], sql: &str) -> Result<String, String> {
         let sql = format!("SET search_path TO headroom; SET timezone TO 'UTC'; {sql}");
         let mut ask = Command::new(programs().join("psql"));
-        ask.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", &sql, &self.url()]);
+        ask.args(["-X", "-q", "-A", "-v", "ON_ERROR_STOP=1"]).args(flags).args(["-c", &sql, &self.url()]);
+        ask.env("PGSSLMODE", "disable");
         let answer = ask.stdin(Stdio::null()).output().unwrap();
         if !answer.status.success() {
             return Err(String::from_utf8_lossy(&answer.stderr).into_owned());

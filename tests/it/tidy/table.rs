@@ -59,7 +59,7 @@ pub(super) const ROOMS: &[Room] = &[
     },
     room("sink", &["crash", "trace", "domain", "wire", "log", "limits", "time", "tls"], "committed events, written elsewhere"),
     room("tls", &["config", "file_state", "limits"], "certificates, for who serves and who calls"),
-    room("telemetry", &["threads", "access", "trace", "api", "config", "gateway", "owner", "replica", "service", "log",
+    room("telemetry", &["threads", "access", "trace", "api", "config", "gateway", "owner", "replica", "service", "sink", "log",
         "domain", "limits", "time"],
         "names of metrics and spans; listens to what others report"),
     room("config", &["access", "domain", "limits"], "raw values to checked ones"),

@@ -2,7 +2,7 @@
 -- accepted in another pool within an hour.
 SELECT slot_day, pool, areas, window_start, reason, dimension,
        count(*) AS keys,
-       sum(units) AS units,
+       sum(units)::bigint AS units,
        count(*) FILTER (WHERE accepted_elsewhere) AS accepted_elsewhere
 FROM lost_demand_keys
 GROUP BY slot_day, pool, areas, window_start, reason, dimension

@@ -24,8 +24,8 @@ SELECT f.partition, f.seq, f.decided_at, (COALESCE(p.window_start, f.decided_at)
        f.pool, p.areas, p.window_start, f.key, f.order_ref, f.reason, f.dimension, f.units,
        l.seq IS NOT NULL AS accepted_elsewhere,
        CASE WHEN f.reason = 'over_limit' THEN
-           f.used - f.limit_units + sum(f.units) FILTER (WHERE f.reason = 'over_limit')
-               OVER (PARTITION BY f.pool, f.dimension ORDER BY f.partition, f.seq)
+           f.used - f.limit_units + (sum(f.units) FILTER (WHERE f.reason = 'over_limit')
+               OVER (PARTITION BY f.pool, f.dimension ORDER BY f.partition, f.seq))::bigint
        END AS raise_needed
 FROM refused f
 LEFT JOIN elsewhere l ON l.partition = f.partition AND l.seq = f.seq

@@ -96,6 +96,7 @@ impl Panel {
 pub const KAFKA: &str = "Only a log on Kafka has it.";
 const OWNERS: &str = "It takes an owner that follows on another.";
 const TLS: &str = "Only a server with TLS has it.";
+const SINK: &str = "Only headroom sink has it.";
 const AUTH: &str = "Only a server with auth has it.";
 
 /// Every dashboard, in the order in which a reader needs them.
@@ -278,6 +279,17 @@ const PROCESS: &[Panel] = &[
             ("failed, {{instance}}", "sum by (instance) (rate(headroom_checkpoint_failures_total{@partition}[$__rate_interval]))"),
             ("deleted, {{instance}}", "sum by (instance) (rate(headroom_store_wiped_total{@partition}[$__rate_interval]))"),
         ]),
+    panel("Sink: events to write", "Events that headroom sink has not written yet.",
+        Show::Lines, Unit::Count, &[("{{partition}}, {{instance}}", "headroom_sink_behind_events{@partition}")]).only(SINK),
+    panel("Sink: age", "How long the oldest event has waited that headroom sink has not written.",
+        Show::Lines, Unit::Seconds, &[("{{partition}}, {{instance}}", "time() - (headroom_sink_oldest_event_timestamp_seconds{@partition} > 0)")]).bad_from(900.0).only(SINK),
+    panel("Sink: rows", "Rows that headroom sink has written, and how often it had to wait.",
+        Show::Lines, Unit::PerSecond, &[
+            ("rows, {{instance}}", "sum by (instance) (rate(headroom_sink_rows_total{@partition}[$__rate_interval]))"),
+            ("waits, {{instance}}", "rate(headroom_sink_failures_total{@process}[$__rate_interval])"),
+        ]).only(SINK),
+    panel("Sink: stopped partitions", "Partitions of which headroom sink writes nothing more until somebody has acted.",
+        Show::Lines, Unit::Count, &[("{{partition}}, {{instance}}", "headroom_sink_stopped{@partition}")]).bad_from(1.0).only(SINK),
     panel("Partitions that the log does not have", "Partitions given to the process that the manifest of the log does not count.",
         Show::Lines, Unit::Count, &[("{{instance}}", "headroom_partitions_unknown{@process}")]).bad_from(1.0),
 ];

@@ -14,8 +14,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
-/// How names begin that only a log on Kafka exports, or only a server with `auth`.
-const ELSEWHERE: &[&str] = &["headroom_kafka_", "headroom_clock_broker_offset_seconds", "headroom_access_known"];
+/// How names begin that only a log on Kafka exports, only a server with `auth`, or only `headroom sink`.
+const ELSEWHERE: &[&str] =
+    &["headroom_kafka_", "headroom_clock_broker_offset_seconds", "headroom_access_known", "headroom_sink_"];
 
 /// A Prometheus that scrapes one server every second.
 pub struct Prometheus {

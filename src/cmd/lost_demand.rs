@@ -1,0 +1,52 @@
+//! `headroom lost-demand`: what callers asked for and did not get, from the tables that `headroom sink` writes.
+
+use super::shared::flags::{Flags, SinkTables};
+use super::{Failure, Verdict, sink};
+use crate::config::Config;
+use crate::sink::postgres::{Database, LostDemand, Period};
+use std::io::Write;
+
+/// What is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) flags: Flags<SinkTables>,
+    /// First day of slots, like 2026-12-24, in UTC
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    from: String,
+    /// Last day of slots, in UTC
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    to: String,
+    /// Only pools of this area
+    #[arg(long, value_name = "NAME")]
+    area: Option<String>,
+    /// Units by which each limit would have been higher
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    raise: u32,
+}
+
+fn day(text: &str) -> Result<String, String> {
+    let is_day = text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10;
+    if is_day { Ok(text.to_owned()) } else { Err("is not a day like 2026-12-24".to_owned()) }
+}
+
+pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<Verdict, Failure> {
+    let mut database = Database::connect(&sink::access(config)?)?;
+    let Args { from, to, area, raise, .. } = args;
+    let period = Period { from: from.clone(), to: to.clone(), area: area.clone() };
+    let rows = database.lost_demand(&period, *raise)?;
+    writeln!(out, "slot day    pool, reason, dimension: keys refused, units, accepted elsewhere; with {raise} more")?;
+    for row in &rows {
+        let LostDemand { day, pool, reason, dimension, keys, units, elsewhere, with_raise } = row;
+        let of = dimension.as_deref().map_or(String::new(), |dimension| format!(" {dimension}"));
+        let units = units.map_or("-".to_owned(), |units| units.to_string());
+        writeln!(out, "{day}  {pool} {reason}{of}: {keys} keys, {units} units, {elsewhere} elsewhere; {with_raise}")?;
+    }
+    let keys: i64 = rows.iter().map(|row| row.keys).sum();
+    let raised: i64 = rows.iter().map(|row| row.with_raise).sum();
+    writeln!(
+        out,
+        "{keys} keys were refused; an estimate: with limits that were {raise} higher, {raised} of them would have been accepted"
+    )?;
+    Ok(Verdict::Fine)
+}

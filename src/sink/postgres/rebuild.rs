@@ -1,0 +1,39 @@
+//! Makes the tables of reservations and pools anew from the events, in one transaction: until it ends, readers see them as
+//! they were. Sinks wait meanwhile.
+
+use super::connection::Database;
+use super::sql;
+use crate::limits::SINK_BATCH_ROWS_MAX;
+use crate::sink::TargetError;
+
+impl Database {
+    /// Makes the tables anew that follow from the events. Tells `progress` of each piece how many events it was.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the database does not answer in time, or refuses. Then the tables are as they were.
+    pub fn rebuild(&mut self, mut progress: impl FnMut(u64)) -> Result<(), TargetError> {
+        let positions = self.run(async |client| {
+            client.batch_execute("BEGIN").await?;
+            let positions = client.query(sql::HOLD_POSITIONS, &[]).await?;
+            client.batch_execute("DELETE FROM reservations; DELETE FROM pools").await?;
+            Ok(positions)
+        })?;
+        for position in positions {
+            let (partition, first, end): (i32, i64, i64) = (position.get(0), position.get(1), position.get(2));
+            let piece = SINK_BATCH_ROWS_MAX.cast_signed();
+            let mut from = first;
+            while from < end {
+                let until = from.saturating_add(piece).min(end);
+                self.run(async |client| {
+                    for merge in sql::MERGES {
+                        client.execute(*merge, &[&partition, &from, &until]).await?;
+                    }
+                    Ok(())
+                })?;
+                progress(until.saturating_sub(from).cast_unsigned());
+                from = until;
+            }
+        }
+        self.run(async |client| Ok(client.batch_execute("COMMIT").await?))
+    }
+}

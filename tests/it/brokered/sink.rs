@@ -1,0 +1,54 @@
+//! `headroom sink` beside a cluster: no server need run for it.
+
+use super::topics::Place;
+use crate::process::{Running, Served};
+use crate::rig::Rig;
+use crate::sink::assert_rows;
+use crate::sink::postgres::Database;
+use crate::sink::traffic::Traffic;
+use crate::wait::until;
+use std::process::Command;
+
+/// Sinks come and go while owners decide, are killed, and share the partitions; the server is killed as well.
+#[test]
+fn the_events_of_a_cluster_are_rows_each_once() {
+    let place = Place::on(Rig::shared(), "sink-each-once");
+    let applied = place.headroom(&["topics", "apply", "--partitions", "3"]);
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    let (dir, mut database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let data = dir.path().to_str().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--deadline-default-ms", "5000", "--data-dir", data];
+    let mut server = Served::start(&mut place.command(&serve));
+    let url = database.url();
+    let sink = |args: &[&str]| -> Command {
+        let mut command = place.command(&[&["sink"], args].concat());
+        command.env("HEADROOM_SINK_DATABASE", &url);
+        command
+    };
+    let start = || Running::start(&mut sink(&["--sink-batch-ms", "100"]));
+    let mut sinks = vec![start(), start()];
+    let mut traffic = Traffic::new(&server.url, 21);
+    traffic.calls(60);
+    sinks.pop().unwrap().kill();
+    // An owner that dies in a turn leaves an open transaction: its events are not rows.
+    server.running.kill();
+    server = Served::start(&mut place.command(&serve));
+    traffic = Traffic::new(&server.url, 22);
+    traffic.calls(60);
+    database.stop();
+    database.serve();
+    let written = |database: &Database| {
+        database.ask("SELECT coalesce(sum(next_seq), 0) FROM sink_positions").parse::<u64>().unwrap()
+    };
+    let before = written(&database);
+    traffic.calls(20);
+    until("it goes on", || written(&database) > before);
+    server.running.terminate();
+    sinks.into_iter().for_each(|sink| assert_eq!(sink.terminate().code, 0));
+    let ended = Running::start(&mut sink(&["backfill"])).ended();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_rows(&database, &mut place.command(&["cat"]));
+    let status = Running::start(&mut sink(&["status"])).ended();
+    assert_eq!(status.out.lines().filter(|line| line.contains(", 0 events behind")).count(), 3, "{}", status.out);
+}

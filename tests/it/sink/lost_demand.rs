@@ -1,0 +1,61 @@
+//! What callers asked for and did not get, as the command tells it.
+
+use super::postgres::Database;
+use super::serve;
+use crate::process::{Served, agent, run};
+use serde_json::json;
+
+fn send(served: &Served, method: &str, path: &str, key: &str, body: &serde_json::Value) -> u16 {
+    let request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", served.url));
+    let request = request.header("content-type", "application/json").header("request-timeout-ms", "5000");
+    let request = if key.is_empty() { request } else { request.header("idempotency-key", key) };
+    agent().run(request.body(body.to_string()).unwrap()).unwrap().status().as_u16()
+}
+
+/// The story: a planner asks whether one more van would have paid. Two callers were refused, one of them twice, and one of
+/// the two has found another slot. A retry is no demand, and the caller who found a slot is not lost.
+#[test]
+fn each_key_counts_once_and_whoever_found_another_slot_is_told_apart() {
+    let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
+    database.apply();
+    let served = serve(log.path());
+    for (pool, area) in [("van-1", "SG-01"), ("van-2", "SG-02")] {
+        let window = json!({"start": "2126-11-21T04:00:00Z", "end": "2126-11-21T06:00:00Z"});
+        let body = json!({"limits": {"orders": 2}, "areas": [area], "window": window});
+        assert_eq!(send(&served, "PUT", &format!("/v1/pools/{pool}"), "", &body), 201);
+    }
+    let reserve = |pool: &str, key: &str, orders: u64| {
+        send(&served, "POST", "/v1/reservations", key, &json!({"pool": pool, "demand": {"orders": orders}}))
+    };
+    assert_eq!(reserve("van-1", "a", 2), 201);
+    let refused = [reserve("van-1", "b", 1), reserve("van-1", "b", 1), reserve("van-1", "c", 2)];
+    assert_eq!(refused, [409; 3]);
+    assert_eq!(reserve("van-2", "c", 2), 201);
+    assert_eq!(run(&mut database.sink(log.path(), &["backfill"])).code, 0);
+    let ask = |args: &[&str]| {
+        let mut command = crate::process::headroom(["lost-demand"]);
+        command.args(args).env("HEADROOM_SINK_DATABASE", database.url());
+        run(&mut command)
+    };
+    let day = ["--from", "2126-11-21", "--to", "2126-11-21"];
+    let told = ask(&day);
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(
+        told.out.contains("\n2126-11-21  van-1 over_limit orders: 2 keys, 3 units, 1 elsewhere; 1\n"),
+        "{}",
+        told.out
+    );
+    assert!(told.out.contains("\n2 keys were refused; an estimate: "), "{}", told.out);
+    let raised = ask(&[&day[..], &["--raise", "3", "--area", "SG-01"]].concat());
+    assert!(raised.out.contains(": 2 keys, 3 units, 1 elsewhere; 2\n"), "{}", raised.out);
+    for none in [&["--from", "2126-11-22", "--to", "2126-11-23"][..], &[&day[..], &["--area", "SG-02"]].concat()] {
+        assert!(ask(none).out.contains("\n0 keys were refused"), "{none:?}");
+    }
+    for (wrong, why) in [
+        (&["--from", "2126-02-30", "--to", "2126-11-21"][..], "is not a day like 2026-12-24"),
+        (&[&day[..], &["--raise", "0"]].concat(), "0 is not in 1.."),
+    ] {
+        let ended = ask(wrong);
+        assert!(ended.code == 2 && ended.err.contains(why), "{}", ended.err);
+    }
+}
