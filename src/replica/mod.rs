@@ -4,14 +4,17 @@
 //! argument.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod accepted;
 pub mod checkpoint;
 mod decided;
+mod lives;
 mod orders;
 pub mod partition;
 mod partitions;
 mod past;
 mod pools;
 pub mod query;
+pub mod retired;
 mod slab;
 pub mod state;
 
@@ -21,4 +24,5 @@ pub use partition::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionSta
 pub use partitions::Replica;
 pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};
+pub use retired::{Ending, Retired};
 pub use state::{PartitionState, Position};

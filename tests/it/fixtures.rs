@@ -108,6 +108,7 @@ pub fn rejection(reason: Reason) -> Rejection {
         version: None,
         hold_until: None,
         existing_reservation: None,
+        live: None,
         asked: None,
     }
 }
