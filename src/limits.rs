@@ -28,14 +28,6 @@ pub const HOLD_TTL_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Longest whole life that a pool may allow a hold, extensions included, in milliseconds.
 pub const HOLD_LIFE_MAX_MS: u64 = 30 * HOLD_TTL_MAX_MS;
 
-/// How long after the end of its window a pool retires by itself when its rules do not say, in milliseconds.
-pub const RETIRE_AFTER_DEFAULT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
-/// Shortest such time that a pool may have, in milliseconds. Until then everything of the pool that could be asked for at
-/// the end of its window is known.
-pub const RETIRE_AFTER_MIN_MS: u64 = 2 * 24 * 60 * 60 * 1_000;
-/// Longest such time, in milliseconds: ten years.
-pub const RETIRE_AFTER_MAX_MS: u64 = 3_652 * 24 * 60 * 60 * 1_000;
-
 /// Time between two rounds of the canary on a partition when nobody sets it, in milliseconds.
 pub const CANARY_INTERVAL_DEFAULT_MS: u64 = 5_000;
 /// Shortest such time. Each round adds two events, which the log keeps for good.
@@ -108,7 +100,7 @@ pub const FORGET_SPAN_MS: u64 = 1_000;
 /// Most entries whose time is over that are dropped while one event is folded. It is more than one event adds, so
 /// that the backlog shrinks. Entries that wait to be dropped are not known and do not count.
 pub const FORGOTTEN_PER_EVENT_MAX: usize = 4;
-/// Most pools of one partition. A pool that has retired keeps its place for [`DEDUP_WINDOW_MS`].
+/// Most pools of one partition.
 pub const POOLS_PER_PARTITION_MAX: usize = 1 << 18;
 
 /// First wait before an embedded log that failed is opened again, in milliseconds. It doubles with every failure.
@@ -171,6 +163,8 @@ pub const LETTERS_MAX: usize = 100_000;
 /// How long a partition waits for dead letters that cannot be written, in milliseconds. After that its turns go on
 /// without them: a stranger's record must not stop a partition for ever.
 pub const LETTERS_HOLD_MS: u64 = 30_000;
+/// Most different demands of one partition that its reservations share in memory.
+pub const SHARED_DEMANDS_MAX: usize = 4_096;
 /// Most bytes that a decoder allocates because of one length field.
 pub const DECODE_ALLOCATION_BYTES_MAX: usize = 128 << 10;
 /// Most commands that wait for the owner of one partition; further ones are shed.
@@ -282,6 +276,8 @@ pub const SLOW_REST_MAX_MS: u64 = 480_000;
 pub const SLOW_FORGOTTEN_MS: u64 = 600_000;
 /// Events that a follower folds before it looks again at what it has to follow.
 pub const FOLLOWED_AT_ONCE: usize = 1_024;
+/// Events that a follower far behind folds before it looks again. A process that is to end waits for them.
+pub const CAUGHT_UP_AT_ONCE: u64 = 200_000;
 /// Reservations in one page of memory, which is what a checkpoint copies; they fill 8 KiB.
 pub const PAGE_SLOTS: usize = 78;
 
@@ -295,6 +291,9 @@ pub const TOKEN_LIFE_MAX_DAYS: u64 = 3_650;
 pub const CERTIFICATES_MAX: usize = 10_000;
 /// Most bytes of a file of tokens, certificates or keys.
 pub const ACCESS_FILE_BYTES_MAX: u64 = 8 << 20;
+/// Interval at which the disk of the data directory is looked at for metrics, in milliseconds: shorter than the time
+/// between two scrapes, which is 15 s or more as a rule.
+pub const DISK_LOOK_MS: u64 = 5_000;
 /// Interval at which these files are checked for changes, in milliseconds. A revoked token may be used so long.
 pub const ACCESS_LOOK_MS: u64 = 500;
 /// Most that the clock of an issuer of JWTs may differ from ours, in seconds.
@@ -375,6 +374,10 @@ pub const HTTP_NEWCOMERS_MS: u64 = 50;
 /// Time a client has for the handshake of TLS, in milliseconds. A connection takes a slot meanwhile, as one that waits for
 /// a request, and makes room for others like one.
 pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+/// Interval at which the files of TLS are looked at for changes, in milliseconds.
+pub const TLS_LOOK_MS: u64 = 1_000;
+/// A log line warns of a certificate that expires within so many days.
+pub const TLS_EXPIRY_WARN_DAYS: u64 = 14;
 /// Most requests of one HTTP/2 connection that are open at the same time.
 pub const HTTP2_STREAMS_MAX: u32 = 128;
 /// How many more requests of one HTTP/2 connection may be cancelled by their caller than are answered. Then the
@@ -521,12 +524,6 @@ const _: () = {
     assert!(FORGOTTEN_PER_EVENT_MAX > 1);
     // Ten million ended reservations of two dimensions each, with an order of 32 bytes, have room.
     assert!(10_000_000 * (RESERVATION_BYTES + (48 + 2 * 24) + (48 + 32)) <= MEMORY_BYTES_MAX);
-    // When a pool retires by itself, everything is over that was possible until the end of its window: the last
-    // acceptance, the longest hold that an older version may have allowed beyond the end, and the time for which its key,
-    // its end and its attempts are remembered.
-    assert!(RETIRE_AFTER_MIN_MS >= HOLD_TTL_MAX_MS + DEDUP_WINDOW_MS);
-    assert!(RETIRE_AFTER_MIN_MS > COMMAND_WINDOW_MS + COMMAND_SPAN_MS + FORGET_SPAN_MS + CLOCK_TOLD_MAX_MS);
-    assert!(RETIRE_AFTER_MIN_MS <= RETIRE_AFTER_DEFAULT_MS && RETIRE_AFTER_DEFAULT_MS <= RETIRE_AFTER_MAX_MS);
     // Slots have 32-bit numbers.
     assert!((MEMORY_BYTES_MAX + MEMORY_RESERVE_BYTES + REFUSALS_BYTES_MAX) / RESERVATION_BYTES < 1 << 32);
     // An answer about the largest pool: its areas, its labels, its limits and what is used of them.

@@ -167,10 +167,6 @@ fn said(event: &Event, rejection: &Rejection) -> String {
             rejection.reservation.map_or_else(|| "there is no such reservation".into(), unknown_reservation)
         }
         Reason::StaleVersion => stale(rejection),
-        Reason::PoolInUse => {
-            let live = rejection.live.unwrap_or_default();
-            format!("{pool} has {live} live reservations: release them first, or send with_reservations=true")
-        }
         Reason::OrderHasReservation => existing(rejection),
         Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => held_too_long(event, rejection),
         Reason::PastCutoff => {
@@ -342,7 +338,6 @@ mod tests {
             version: Some(3),
             hold_until: Some(Micros(1_800_000_060_000_000)),
             existing_reservation: Some(ReservationId::new(7, [2; 11])),
-            live: Some(3),
             asked: None,
         };
         let key = is_keyed.then(|| IdempotencyKey::new("k-1").unwrap());
@@ -391,7 +386,6 @@ mod tests {
                 Reason::UnknownDimension => &["no dimension orders", "are crates, orders"],
                 Reason::OverLimit => &["3 of 10 orders", "4 were asked for", "ask for less"],
                 Reason::LimitOutOfRange => &["limit of orders", "is 10", "by less"],
-                Reason::PoolInUse => &["pool van-1", "3 live reservations", "with_reservations=true"],
                 Reason::OrderHasReservation => &["reservation hr_", "pool van-1"],
                 Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => {
                     &["pool van-1", "2027-01-15T08:01:00Z"]

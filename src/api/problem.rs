@@ -69,8 +69,7 @@ fn status_of(reason: Reason) -> u16 {
         | Reason::MemoryFull
         | Reason::TooManyAttempts
         | Reason::PartitionFull => 503,
-        Reason::PoolInUse
-        | Reason::OrderHasReservation
+        Reason::OrderHasReservation
         | Reason::PastCutoff
         | Reason::Closed
         | Reason::Paused
@@ -288,11 +287,6 @@ impl Problem {
     /// The latest end that a hold could have, if it asked for too much time.
     pub fn hold_until(&self) -> Option<Micros> {
         self.rejection()?.hold_until
-    }
-
-    /// The number of live reservations for which a pool may not retire.
-    pub fn live_reservations(&self) -> Option<u64> {
-        self.rejection()?.live
     }
 
     fn rejection(&self) -> Option<&Rejection> {

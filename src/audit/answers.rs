@@ -3,8 +3,7 @@
 
 use super::memory::{Memory, Ring};
 use crate::domain::room;
-use crate::domain::route::pool_hash;
-use crate::domain::{CommandKey, EventBody, IdempotencyKey, Micros, PoolId, ReservationId, Target};
+use crate::domain::{CommandKey, EventBody, Micros};
 
 /// The answer that was given to a key. A Reserve has none, because its reservation id contains the key.
 pub(super) struct Answer {
@@ -42,28 +41,6 @@ impl Answers {
     pub(super) fn set_back(&mut self, from: Micros, by_us: u64) {
         self.applied.set_back(from, by_us);
         self.refused.set_back(by_us);
-    }
-
-    /// The pool has retired: the answers of keys on it, and on what may be a reservation of it, are not known any more.
-    pub(super) fn retire(&mut self, pool: &PoolId) {
-        let Ok(first_key) = IdempotencyKey::new("!") else { return };
-        let hash = pool_hash(pool);
-        let is_of = |target: &Target| match target {
-            Target::Pool(of) => of == pool,
-            Target::Reservation(id) => id.pool_hash() == hash,
-        };
-        for target in [Target::Pool(pool.clone()), Target::Reservation(ReservationId::new(hash, [0; 11]))] {
-            let first = CommandKey { target, key: first_key.clone() };
-            let keys = self.applied.keys_from(&first).take_while(|key| is_of(&key.target));
-            let keys: Vec<_> =
-                keys.chain(self.refused.keys_from(&first).take_while(|key| is_of(&key.target))).cloned().collect();
-            let left =
-                |answer: Answer| Some(answer).filter(|answer| answer.body.pool_id().is_some_and(|of| of != pool));
-            for key in keys {
-                self.applied.conceal(&key, left);
-                self.refused.conceal(&key, left);
-            }
-        }
     }
 
     pub(super) fn recall(&self, key: &CommandKey) -> Option<&Answer> {

@@ -230,9 +230,7 @@ impl Judge<'_> {
     fn has_room_for_answer(&mut self, key: &CommandKey, body: &EventBody) {
         let has_room = match &self.event.body {
             _ if self.forgot_early() => true,
-            EventBody::Released(..) | EventBody::Confirmed(_) | EventBody::PoolRetired(_) | EventBody::Rejected(_) => {
-                true
-            }
+            EventBody::Released(..) | EventBody::Confirmed(_) | EventBody::Rejected(_) => true,
             EventBody::Repeated(original, _) => self.state.has_reserve(room::of_answer(key, original)),
             EventBody::Amended(entry, before) if more_than(before, &entry.demand).is_empty() => {
                 self.state.has_reserve(room::of_answer(key, body))

@@ -5,7 +5,6 @@ use super::memory::{Memory, Ring};
 use crate::domain::reservation::AttemptSets;
 use crate::domain::retention::Standing;
 use crate::domain::room;
-use crate::domain::route::pool_hash;
 use crate::domain::{
     Amounts, Attempt, Attempts, Dimension, Entry, Judged, Micros, Name, PoolId, Reason, Reservation, ReservationId,
     Status,
@@ -130,11 +129,6 @@ impl Life {
         }
     }
 
-    /// Whether it is not known which attempts were given up, and nothing lives.
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_cancelled_full() || self.is_settled && self.stand == LifeStatus::Void
-    }
-
     /// Whether as many attempts are cancelled as are kept.
     pub(super) fn is_cancelled_full(&self) -> bool {
         self.cancelled.len() >= CANCELLED_ATTEMPTS_MAX
@@ -238,31 +232,6 @@ impl Lives {
         lost
     }
 
-    /// The number of live reservations of a pool, and of those that are holds.
-    pub(super) fn in_pool(&self, pool: &PoolId) -> (u64, u64) {
-        let of_pool = self.live.range(first_of(pool)..).take_while(|(id, _)| is_of_hash(id, pool));
-        of_pool.filter(|(_, life)| life.pool == *pool).fold((0, 0), |(live, held), (_, life)| {
-            let is_held = matches!(life.stand, LifeStatus::Held(_));
-            (u64::saturating_add(live, 1), u64::saturating_add(held, u64::from(is_held)))
-        })
-    }
-
-    /// The pool has retired: of its reservations only the attempts are known that were given up.
-    pub(super) fn retire(&mut self, pool: &PoolId, until: Micros) {
-        let first = first_of(pool);
-        let live = self.live.range(first..).take_while(|(id, _)| is_of_hash(id, pool));
-        let ids: Vec<_> = live.filter(|(_, life)| life.pool == *pool).map(|(id, _)| *id).collect();
-        for id in ids {
-            if let Some(left) = self.end(id).and_then(Life::given_up) {
-                self.past.put(id, left, until, 0);
-            }
-        }
-        let ids: Vec<_> = self.past.keys_from(&first).take_while(|id| is_of_hash(id, pool)).copied().collect();
-        ids.iter().for_each(|id| self.past.conceal(id, |life| life.left_of(pool)));
-        let ids: Vec<_> = self.refused.keys_from(&first).take_while(|id| is_of_hash(id, pool)).copied().collect();
-        ids.iter().for_each(|id| self.refused.conceal(id, |life| life.left_of(pool)));
-    }
-
     /// The live reservation of this order in the pool; the one with the smallest id if there are several.
     pub(super) fn of_order(&self, pool: &PoolId, order_ref: &Name) -> Option<ReservationId> {
         let least = (pool.clone(), order_ref.clone(), ReservationId::new(0, [0; 11]));
@@ -346,26 +315,7 @@ impl Lives {
     }
 }
 
-fn first_of(pool: &PoolId) -> ReservationId {
-    ReservationId::new(pool_hash(pool), [0; 11])
-}
-
-fn is_of_hash(id: &ReservationId, pool: &PoolId) -> bool {
-    id.pool_hash() == pool_hash(pool)
-}
-
 impl Life {
-    /// The attempts of it that were given up, as all that is known; none when there is none.
-    fn given_up(self) -> Option<Life> {
-        let is_left = self.is_settled || !self.cancelled.is_empty();
-        is_left.then(|| Life { is_settled: self.is_settled, ..Life::void(self.pool, self.cancelled) })
-    }
-
-    /// What is left of it when this pool retires.
-    fn left_of(self, pool: &PoolId) -> Option<Life> {
-        if self.pool == *pool && self.stand != LifeStatus::Void { self.given_up() } else { Some(self) }
-    }
-
     /// Bytes that an owner counts for it.
     fn bytes(&self) -> u64 {
         self.bytes_with((self.counting.len(), self.cancelled.len()))

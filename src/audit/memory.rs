@@ -18,8 +18,7 @@ pub(super) struct Memory<K, V> {
 }
 
 struct Kept<V> {
-    /// None: it is not known any more, and its bytes count as if it were.
-    value: Option<V>,
+    value: V,
     until: Micros,
     bytes: u64,
     no: u64,
@@ -34,29 +33,15 @@ impl<K: Ord + Clone, V> Memory<K, V> {
 
     /// Keeps `value` until `until`. It replaces what the key had before.
     pub(super) fn put(&mut self, key: K, value: V, until: Micros, bytes: u64) {
-        self.put_kept(key, Kept { value: Some(value), until, bytes, no: 0 });
-    }
-
-    fn put_kept(&mut self, key: K, kept: Kept<V>) {
         self.remove(&key);
-        let end = span_end(kept.until);
+        let end = span_end(until);
         if end > self.now {
-            self.bytes = self.bytes.saturating_add(kept.bytes);
+            self.bytes = self.bytes.saturating_add(bytes);
             let span = self.spans.entry(end).or_default();
-            *span = span.saturating_add(kept.bytes);
+            *span = span.saturating_add(bytes);
         }
-        self.order.insert((kept.until, key.clone()));
-        self.entries.insert(key, kept);
-    }
-
-    /// The keys from this one on, in order.
-    pub(super) fn keys_from(&self, key: &K) -> impl Iterator<Item = &K> {
-        self.entries.range(key..).map(|(key, _)| key)
-    }
-
-    /// Makes another value of a key's value, or none. Time and bytes stay.
-    pub(super) fn conceal(&mut self, key: &K, left: impl FnOnce(V) -> Option<V>) {
-        conceal(&mut self.entries, key, left);
+        self.order.insert((until, key.clone()));
+        self.entries.insert(key, Kept { value, until, bytes, no: 0 });
     }
 
     /// Removes the entry of a key.
@@ -67,7 +52,7 @@ impl<K: Ord + Clone, V> Memory<K, V> {
             *span = span.saturating_sub(kept.bytes);
             self.bytes = self.bytes.saturating_sub(kept.bytes);
         }
-        kept.value
+        Some(kept.value)
     }
 
     /// Moves on to `now`: the bytes of spans that are over stop counting.
@@ -95,19 +80,19 @@ impl<K: Ord + Clone, V> Memory<K, V> {
         *self = Memory { now: self.now, ..Memory::new() };
         for (key, Kept { value, until, bytes, .. }) in entries {
             if until > from {
-                self.put_kept(key, Kept { value, until: back(until, by_us), bytes, no: 0 });
+                self.put(key, value, back(until, by_us), bytes);
             }
         }
     }
 
     /// The value of a key whose time is not over.
     pub(super) fn recall(&self, key: &K) -> Option<&V> {
-        recall(&self.entries, key, self.now).map(|(value, _)| value)
+        self.entries.get(key).filter(|kept| kept.until > self.now).map(|kept| &kept.value)
     }
 
     /// Until when the value of a key is remembered.
     pub(super) fn until(&self, key: &K) -> Option<Micros> {
-        recall(&self.entries, key, self.now).map(|(_, until)| until)
+        self.entries.get(key).map(|kept| kept.until).filter(|until| *until > self.now)
     }
 
     /// Number of entries, those whose time is over included.
@@ -151,24 +136,14 @@ impl<K: Ord + Clone, V> Ring<K, V> {
         self.added = self.added.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
         self.order.push_back((self.added, key.clone()));
-        self.entries.insert(key, Kept { value: Some(value), until, bytes, no: self.added });
-    }
-
-    /// The keys from this one on, in order.
-    pub(super) fn keys_from(&self, key: &K) -> impl Iterator<Item = &K> {
-        self.entries.range(key..).map(|(key, _)| key)
-    }
-
-    /// Makes another value of a key's value, or none. Time and bytes stay.
-    pub(super) fn conceal(&mut self, key: &K, left: impl FnOnce(V) -> Option<V>) {
-        conceal(&mut self.entries, key, left);
+        self.entries.insert(key, Kept { value, until, bytes, no: self.added });
     }
 
     /// Removes the entry of a key.
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let kept = self.entries.remove(key)?;
         self.bytes = self.bytes.saturating_sub(kept.bytes);
-        kept.value
+        Some(kept.value)
     }
 
     /// Moves on to `now`.
@@ -197,12 +172,12 @@ impl<K: Ord + Clone, V> Ring<K, V> {
 
     /// The value of a key whose time is not over.
     pub(super) fn recall(&self, key: &K) -> Option<&V> {
-        recall(&self.entries, key, self.now).map(|(value, _)| value)
+        self.entries.get(key).filter(|kept| kept.until > self.now).map(|kept| &kept.value)
     }
 
     /// Until when the value of a key is remembered, if there is room for so long.
     pub(super) fn until(&self, key: &K) -> Option<Micros> {
-        recall(&self.entries, key, self.now).map(|(_, until)| until)
+        self.entries.get(key).map(|kept| kept.until).filter(|until| *until > self.now)
     }
 
     /// The clock went back by so many microseconds: everything is kept as long as it would have been.
@@ -227,19 +202,7 @@ impl<K: Ord + Clone, V> Ring<K, V> {
 }
 
 fn known<K, V>(entries: &BTreeMap<K, Kept<V>>, now: Micros) -> impl Iterator<Item = (&K, &V, Micros)> {
-    let known = entries.iter().filter(move |(_, kept)| kept.until > now);
-    known.filter_map(|(key, kept)| Some((key, kept.value.as_ref()?, kept.until)))
-}
-
-fn recall<'a, K: Ord, V>(entries: &'a BTreeMap<K, Kept<V>>, key: &K, now: Micros) -> Option<(&'a V, Micros)> {
-    let kept = entries.get(key).filter(|kept| kept.until > now)?;
-    Some((kept.value.as_ref()?, kept.until))
-}
-
-fn conceal<K: Ord, V>(entries: &mut BTreeMap<K, Kept<V>>, key: &K, left: impl FnOnce(V) -> Option<V>) {
-    if let Some(kept) = entries.get_mut(key) {
-        kept.value = kept.value.take().and_then(left);
-    }
+    entries.iter().filter(move |(_, kept)| kept.until > now).map(|(key, kept)| (key, &kept.value, kept.until))
 }
 
 fn back(until: Micros, by_us: u64) -> Micros {

@@ -117,7 +117,6 @@ impl Judge<'_> {
             Reason::Abandoned => self.was_abandoned(rejection),
             Reason::StaleVersion => is_stale(book, rejection),
             Reason::OrderHasReservation => self.has_reservation(rejection),
-            Reason::PoolInUse => self.was_in_use(rejection),
             Reason::HoldTooLong | Reason::HoldTooOld | Reason::HoldBeyondWindow => self.is_held_too_long(rejection),
             Reason::LimitOutOfRange => is_out_of_range(book, rejection),
             Reason::MemoryFull => self.was_full(rejection),
@@ -216,7 +215,9 @@ impl Judge<'_> {
                 stand => stand == Some(LifeStatus::Expired),
             },
             Reason::NotAHold => stand == Some(LifeStatus::Confirmed) && !self.is_for(CommandKind::Amend),
-            Reason::TooManyAttempts => self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_closed),
+            Reason::TooManyAttempts => {
+                self.is_older() || self.state.lives.recall(id).is_some_and(Life::is_cancelled_full)
+            }
             _ => true,
         }
     }

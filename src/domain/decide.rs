@@ -3,13 +3,13 @@
 
 use super::change::{LimitChange, PoolChange};
 use super::command::{Command, CommandBody};
-use super::event::{Entry, EventBody, Origin, Rejection, ReleaseCause, RetireCause, Retirement};
+use super::event::{Entry, EventBody, Origin, Rejection, ReleaseCause};
 use super::ids::{Dimension, PoolId, ReservationId};
 use super::ledger::{CommandKey, Ledger, has_reserve, has_room};
 use super::name::Name;
 use super::outcome::Reason;
 use super::pool::{Mode, Pool, PoolSpec};
-use super::reservation::{Attempts, Judged, Reservation, Status};
+use super::reservation::{Judged, Reservation, Status};
 use super::retention::Standing;
 use super::room;
 use super::route::{self, pool_hash};
@@ -18,7 +18,6 @@ use crate::limits::{
     AREAS_MAX, COMMAND_WINDOW_MS, DECIDED_COMMANDS_MAX, DEDUP_WINDOW_MS, HOLD_TTL_MAX_MS, HOLD_TTL_MIN_MS, LABELS_MAX,
     POOLS_PER_PARTITION_MAX,
 };
-use std::borrow::Cow;
 
 /// The place and the time of a decision.
 #[derive(Clone, Copy, Debug)]
@@ -44,15 +43,7 @@ pub fn decide(ledger: &impl Ledger, command: &Command, place: DecisionContext) -
 pub fn expire(ledger: &impl Ledger, id: ReservationId, now: Micros) -> Option<EventBody> {
     let held = ledger.reservation(&id).filter(|r| r.status == Status::Held && r.until <= now)?;
     let pool = ledger.pool(&held.pool)?;
-    Some(EventBody::Expired(given_back(pool, &held, id, Status::Expired)))
-}
-
-/// The body of the event that retires a pool whose window ended long ago. `None` when its time has not come, or while it
-/// has a live hold.
-pub fn retire(ledger: &impl Ledger, id: &PoolId, now: Micros) -> Option<EventBody> {
-    let pool = ledger.pool(id).filter(|pool| pool.spec.retires_at().is_some_and(|at| at <= now))?;
-    let living = ledger.living(id);
-    (living.held == 0).then(|| retired(pool, living.live, RetireCause::Window))
+    Some(EventBody::Expired(given_back(pool, held, id, Status::Expired)))
 }
 
 struct Case<'a, L> {
@@ -111,9 +102,6 @@ impl<L: Ledger> Case<'_, L> {
                 Ok(EventBody::ModeSet(changed(pool, spec)))
             }
             CommandBody::ChangePool { pool, change, expected_version } => self.change(pool, change, *expected_version),
-            CommandBody::RetirePool { pool, with_reservations, expected_version } => {
-                self.retire(pool, *with_reservations, *expected_version)
-            }
             CommandBody::Reserve { pool, reservation, demand, hold_ttl_ms, order_ref } => {
                 self.reserve(pool, *reservation, demand, *hold_ttl_ms, order_ref.clone())
             }
@@ -131,7 +119,7 @@ impl<L: Ledger> Case<'_, L> {
     fn has_room_for(&self, body: &EventBody) -> Result<(), Refusal> {
         let answer = self.key().map_or(0, |key| room::of_answer(&key, body));
         let (bytes, may_use_reserve) = match body {
-            EventBody::Released(..) | EventBody::Confirmed(_) | EventBody::PoolRetired(_) => (0, true),
+            EventBody::Released(..) | EventBody::Confirmed(_) => (0, true),
             EventBody::Repeated(..) => (answer, true),
             EventBody::Amended(entry, before) if entry.demand.beyond(before).next().is_none() => (answer, true),
             EventBody::Amended(entry, before) => (answer.saturating_add(room::growth(before, &entry.demand)), false),
@@ -181,7 +169,7 @@ impl<L: Ledger> Case<'_, L> {
         if let Some(entry) = answer.body.entry().filter(|entry| entry.status.is_live())
             && let Some(known) = self.ledger.reservation(&entry.reservation).filter(|r| r.is_known(self.now))
         {
-            self.not_ended(&known)?;
+            self.not_ended(known)?;
         }
         Ok(Some(EventBody::Repeated(answer.body.clone(), Some(remembered(answer.seq, answer.until)))))
     }
@@ -202,7 +190,7 @@ impl<L: Ledger> Case<'_, L> {
 
     fn define(&self, id: &PoolId, spec: &PoolSpec, expected_version: Option<u64>) -> Decision {
         let known = self.ledger.pool(id);
-        if known.is_none() && self.ledger.pool_count(self.now) >= POOLS_PER_PARTITION_MAX {
+        if known.is_none() && self.ledger.pool_count() >= POOLS_PER_PARTITION_MAX {
             return Err(Reason::PartitionFull.into());
         }
         is_expected(known, expected_version)?;
@@ -228,15 +216,6 @@ impl<L: Ledger> Case<'_, L> {
         Ok(EventBody::PoolChanged(changed(pool, change.of(&pool.spec)?)))
     }
 
-    fn retire(&self, id: &PoolId, with_reservations: bool, expected_version: Option<u64>) -> Decision {
-        let pool = self.pool_at(id, expected_version)?;
-        let live = self.ledger.living(id).live;
-        if live > 0 && !with_reservations {
-            return Err(Reason::PoolInUse.into());
-        }
-        Ok(retired(pool, live, RetireCause::Caller))
-    }
-
     fn reserve(
         &self,
         pool: &PoolId,
@@ -256,9 +235,9 @@ impl<L: Ledger> Case<'_, L> {
                 return Err(Reason::KeyReused.into());
             }
             if known.status != Status::Void {
-                return self.repeated(&known, id);
+                return self.repeated(known, id);
             }
-            if known.attempts.is_cancelled_full() || known.attempts == Attempts::Settled {
+            if known.attempts.is_cancelled_full() {
                 return Err(Reason::TooManyAttempts.into());
             }
         }
@@ -357,78 +336,74 @@ impl<L: Ledger> Case<'_, L> {
         Rejection { limits, used, mode: None, version: None, existing_reservation, hold_until, ..told }
     }
 
-    fn known(&self, id: ReservationId) -> Result<(Cow<'_, Reservation>, &Pool), Refusal> {
+    fn known(&self, id: ReservationId) -> Result<(&Reservation, &Pool), Refusal> {
         let known = self.ledger.reservation(&id).filter(|r| r.is_known(self.now));
         let decided = known.filter(|r| !matches!(r.status, Status::Void | Status::Refused { .. }));
         let reservation = decided.ok_or(Refusal(Reason::UnknownReservation, None))?;
-        let pool = self.pool(&reservation.pool)?;
-        Ok((reservation, pool))
+        Ok((reservation, self.pool(&reservation.pool)?))
     }
 
     /// A hold that has not ended, and its pool.
-    fn hold(&self, id: ReservationId) -> Result<(Cow<'_, Reservation>, &Pool), Refusal> {
+    fn hold(&self, id: ReservationId) -> Result<(&Reservation, &Pool), Refusal> {
         let (known, pool) = self.known(id)?;
-        self.not_ended(&known)?;
+        self.not_ended(known)?;
         if known.status == Status::Held { Ok((known, pool)) } else { Err(Reason::NotAHold.into()) }
     }
 
     fn confirm(&self, id: ReservationId) -> Decision {
         let (known, pool) = self.known(id)?;
         if known.status == Status::Confirmed {
-            return Ok(again(EventBody::Confirmed(entry(pool, &known, id)), known.seq));
+            return Ok(again(EventBody::Confirmed(entry(pool, known, id)), known.seq));
         }
         let (held, pool) = self.hold(id)?;
         Ok(EventBody::Confirmed(Entry {
             status: Status::Confirmed,
             hold_until: None,
             hold_since: None,
-            ..entry(pool, &held, id)
+            ..entry(pool, held, id)
         }))
     }
 
     fn extend(&self, id: ReservationId, hold_ttl_ms: u64) -> Decision {
         let (held, pool) = self.hold(id)?;
         let hold_until = Some(self.hold_until(pool, held.held_since(), hold_ttl_ms)?);
-        Ok(EventBody::Extended(Entry { hold_until, ..entry(pool, &held, id) }))
+        Ok(EventBody::Extended(Entry { hold_until, ..entry(pool, held, id) }))
     }
 
     /// An amend that takes no more in any dimension is never refused for the pool's state, because it gives back.
     fn amend(&self, id: ReservationId, demand: &Amounts) -> Decision {
         let (known, pool) = self.known(id)?;
-        self.not_ended(&known)?;
+        self.not_ended(known)?;
         let before = known.demand.clone();
         if before == *demand {
-            return Ok(again(EventBody::Amended(entry(pool, &known, id), before), known.seq));
+            return Ok(again(EventBody::Amended(entry(pool, known, id), before), known.seq));
         }
         if demand.beyond(&before).next().is_some() {
             self.admits(pool, || demand.beyond(&before))?;
         }
         let used = pool.used.exchange(&before, demand).unwrap_or_else(|_| pool.used.clone());
-        Ok(EventBody::Amended(Entry { demand: demand.clone(), used, ..entry(pool, &known, id) }, before))
+        Ok(EventBody::Amended(Entry { demand: demand.clone(), used, ..entry(pool, known, id) }, before))
     }
 
     fn release(&self, id: ReservationId) -> Decision {
         let (known, pool) = self.known(id)?;
         match known.status {
-            Status::Expired => Ok(again(EventBody::Expired(entry(pool, &known, id)), known.seq)),
-            Status::Released => {
-                Ok(again(EventBody::Released(entry(pool, &known, id), ReleaseCause::Caller), known.seq))
-            }
-            _ => Ok(EventBody::Released(given_back(pool, &known, id, Status::Released), ReleaseCause::Caller)),
+            Status::Expired => Ok(again(EventBody::Expired(entry(pool, known, id)), known.seq)),
+            Status::Released => Ok(again(EventBody::Released(entry(pool, known, id), ReleaseCause::Caller), known.seq)),
+            _ => Ok(EventBody::Released(given_back(pool, known, id, Status::Released), ReleaseCause::Caller)),
         }
     }
 
     /// When the last attempt goes, the reservation ends. An attempt of another pool cannot hold anything here.
     fn abandon(&self, pool: &PoolId, reservation: ReservationId) -> Decision {
         let known = self.ledger.reservation(&reservation).filter(|r| r.is_known(self.now));
-        if known.as_ref().is_some_and(|known| known.pool != *pool) {
+        if known.is_some_and(|known| known.pool != *pool) {
             return Err(Reason::KeyReused.into());
         }
         let live = known.filter(|r| r.status.is_live());
-        let living = live.and_then(|r| self.ledger.pool(&r.pool).map(|pool| (r, pool)));
-        Ok(match living {
+        Ok(match live.and_then(|r| Some((r, self.ledger.pool(&r.pool)?))) {
             Some((known, pool)) if known.attempts.live() == [self.command.attempt] => {
-                let entry = given_back(pool, &known, reservation, Status::Released);
+                let entry = given_back(pool, known, reservation, Status::Released);
                 EventBody::Released(entry, ReleaseCause::Abandoned)
             }
             _ => EventBody::Abandoned { pool: pool.clone(), reservation },
@@ -443,8 +418,8 @@ impl<L: Ledger> Case<'_, L> {
         let body = &self.command.body;
         let reservation = body.reservation();
         let known = reservation.and_then(|id| self.ledger.reservation(&id)).filter(|r| r.is_known(self.now));
-        let known = known.as_deref();
-        let id = body.pool().or(known.map(|r| &r.pool));
+        let of_reservation = known.map(|r| &r.pool);
+        let id = body.pool().or(of_reservation);
         let pool = id.and_then(|id| self.ledger.pool(id));
         let (demand, order_ref) = match body {
             CommandBody::Reserve { demand, order_ref, .. } => (Some(demand.clone()), order_ref.clone()),
@@ -469,7 +444,6 @@ impl<L: Ledger> Case<'_, L> {
             used: pool.map(|p| p.used.clone()),
             mode: pool.map(|p| p.spec.mode),
             version: pool.map(|p| p.version),
-            live: pool.filter(|_| refusal.0 == Reason::PoolInUse).map(|pool| self.ledger.living(&pool.id).live),
             asked: body.asked().map(Box::new),
         }
     }
@@ -493,10 +467,6 @@ fn again(body: EventBody, seq: u64) -> EventBody {
 fn remembered(seq: u64, until: Micros) -> Origin {
     let decided_at = until.0.checked_sub(DEDUP_WINDOW_MS.saturating_mul(1_000)).map(Micros);
     Origin { seq, decided_at }
-}
-
-fn retired(pool: &Pool, live: u64, cause: RetireCause) -> EventBody {
-    EventBody::PoolRetired(Retirement { pool: pool.clone(), live, cause })
 }
 
 fn changed(pool: &Pool, spec: PoolSpec) -> Pool {
@@ -536,10 +506,7 @@ fn is_well_formed(body: &CommandBody) -> bool {
         CommandBody::Extend { hold_ttl_ms, .. } => is_ttl(*hold_ttl_ms),
         CommandBody::Amend { demand, .. } => demand.is_within(1),
         CommandBody::Abandon { pool, reservation } => reservation.pool_hash() == pool_hash(pool),
-        CommandBody::SetMode { .. }
-        | CommandBody::RetirePool { .. }
-        | CommandBody::Confirm { .. }
-        | CommandBody::Release { .. } => true,
+        CommandBody::SetMode { .. } | CommandBody::Confirm { .. } | CommandBody::Release { .. } => true,
     }
 }
 

@@ -90,8 +90,6 @@ pub enum EventBody {
     ModeSet(Pool),
     /// Parts of a pool were changed.
     PoolChanged(Pool),
-    /// A pool's life ended. Its reservations and their keys are unknown from now on.
-    PoolRetired(Retirement),
     /// A Reserve was accepted: capacity was taken.
     Accepted(Entry),
     /// A hold was confirmed.
@@ -153,26 +151,6 @@ pub enum EventBody {
         /// Who set it back, and why.
         detail: String,
     },
-}
-
-/// The end of a pool's life.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Retirement {
-    /// The pool as it was last.
-    pub pool: Pool,
-    /// The number of reservations that lived, and ended with it.
-    pub live: u64,
-    /// Why it ended.
-    pub cause: RetireCause,
-}
-
-/// Why a pool retired.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum RetireCause {
-    /// A caller asked for it.
-    Caller,
-    /// Its window had ended long ago.
-    Window,
 }
 
 /// The event that gave an answer first.
@@ -247,8 +225,6 @@ pub struct Rejection {
     pub hold_until: Option<Micros>,
     /// The live reservation that the order already has, where that is the reason.
     pub existing_reservation: Option<ReservationId>,
-    /// The number of live reservations of the pool, where that is the reason.
-    pub live: Option<u64>,
     /// What was asked for, where a change of a pool or of a hold is refused.
     pub asked: Option<Box<AskedChange>>,
 }
@@ -293,7 +269,6 @@ impl EventBody {
             EventBody::LimitsAdjusted(_) => EventKind::LimitsAdjusted,
             EventBody::ModeSet(_) => EventKind::ModeSet,
             EventBody::PoolChanged(_) => EventKind::PoolChanged,
-            EventBody::PoolRetired(_) => EventKind::PoolRetired,
             EventBody::Accepted(_) => EventKind::Accepted,
             EventBody::Confirmed(_) => EventKind::Confirmed,
             EventBody::Extended(_) => EventKind::Extended,
@@ -336,25 +311,14 @@ impl EventBody {
         }
     }
 
-    /// The whole pool, where the event shows one, now or as a repetition. A pool that has retired is shown as it was
-    /// last.
+    /// The whole pool, where the event shows one, now or as a repetition.
     pub fn pool(&self) -> Option<&Pool> {
         match self {
             EventBody::PoolDefined(pool)
             | EventBody::LimitsAdjusted(pool)
             | EventBody::ModeSet(pool)
-            | EventBody::PoolChanged(pool)
-            | EventBody::PoolRetired(Retirement { pool, .. }) => Some(pool),
+            | EventBody::PoolChanged(pool) => Some(pool),
             EventBody::Repeated(original, _) => original.pool(),
-            _ => None,
-        }
-    }
-
-    /// The end of a pool's life, now or as a repetition.
-    pub fn retirement(&self) -> Option<&Retirement> {
-        match self {
-            EventBody::PoolRetired(retirement) => Some(retirement),
-            EventBody::Repeated(original, _) => original.retirement(),
             _ => None,
         }
     }
@@ -407,7 +371,7 @@ impl Event {
 }
 
 /// The version of the events that this program decides: of their schema, and of the rules that they follow.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 4;
 
 /// An event with the digest of its bytes. The log holds events like this, and a caller's proof names the digest.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,7 +9,6 @@ use super::reservation::Reservation;
 use super::retention::{Bounds, Keeping, SHUT};
 use super::units::Micros;
 use crate::limits::{COMMAND_SPAN_MS, COMMAND_WINDOW_MS};
-use std::borrow::Cow;
 
 /// What a keyed command is about. A Reserve is not among them, because its reservation id contains the key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -82,21 +81,12 @@ impl DedupEntry {
     }
 }
 
-/// The live reservations of a pool, by number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Living {
-    /// All of them.
-    pub live: u64,
-    /// Those that are holds.
-    pub held: u64,
-}
-
-/// Reading the state of a partition. Of a pool that has retired nothing is known but the attempts that were given up.
+/// Reading the state of a partition.
 pub trait Ledger {
     /// The pool; `None` when it does not exist.
     fn pool(&self, id: &PoolId) -> Option<&Pool>;
     /// What is known of the reservation. It may be due to be forgotten (see [`Reservation::is_known`]).
-    fn reservation(&self, id: &ReservationId) -> Option<Cow<'_, Reservation>>;
+    fn reservation(&self, id: &ReservationId) -> Option<&Reservation>;
     /// The live reservation of this order in this pool, among those for which `is_asked` holds; the one with the
     /// smallest id if there are several.
     fn of_order(
@@ -111,10 +101,8 @@ pub trait Ledger {
     fn is_decided(&self, id: CommandId, now: Micros) -> bool;
     /// Number of such ids that are kept at `now`.
     fn decided_count(&self, now: Micros) -> usize;
-    /// The number of live reservations of this pool.
-    fn living(&self, pool: &PoolId) -> Living;
-    /// Number of pools, and of those that have retired so lately that their place is not free at `now`.
-    fn pool_count(&self, now: Micros) -> usize;
+    /// Number of pools.
+    fn pool_count(&self) -> usize;
     /// Bytes that count at `now` towards [`Bounds::memory`].
     fn memory_used(&self, now: Micros) -> u64;
     /// How much may be remembered, in bytes.
@@ -140,10 +128,6 @@ pub trait LedgerMut: Ledger {
     fn put_pool(&mut self, pool: Pool);
     /// Changes a pool. Nothing happens when it does not exist.
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool));
-    /// Ends the life of a pool, with the event at `seq`. From then on its reservations and the answers of keys on it and on
-    /// its reservations are unknown; [`Reservation::left_after_retirement`] says what is left. The place of the pool is
-    /// free again at `until`.
-    fn retire(&mut self, pool: &PoolId, seq: u64, until: Micros);
     /// Changes what is known of a reservation, starting with [`Reservation::void`] when nothing is. Drops it when
     /// nothing is left to remember.
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation));

@@ -58,8 +58,6 @@ reasons! {
     UnknownReservation = "unknown_reservation", true;
     /// The pool does not have the expected version.
     StaleVersion = "stale_version", true;
-    /// The pool has live reservations, and may retire only without.
-    PoolInUse = "pool_in_use", true;
     /// The order has a live reservation in the pool, and the pool allows an order only one.
     OrderHasReservation = "order_has_reservation", true;
     /// The pool's cutoff has passed.

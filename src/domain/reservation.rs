@@ -158,26 +158,7 @@ impl Reservation {
 
     /// Whether nothing is left to remember.
     pub fn is_empty(&self) -> bool {
-        let attempts = &self.attempts;
-        self.status == Status::Void && attempts.cancelled().is_empty() && *attempts != Attempts::Settled
-    }
-
-    /// Whether it was decided in a life of its pool that ended with the event of this sequence number. Attempts that were
-    /// given up before anything was decided belong to no life.
-    pub fn is_of_life_until(&self, retired_seq: u64) -> bool {
-        self.status != Status::Void && self.seq < retired_seq
-    }
-
-    /// What is left of it when its pool has retired: its cancelled attempts, because their callers were told no. They are
-    /// kept as long as they were, and those of a live one until `until`. Of a settled one no attempt may come any more.
-    pub fn left_after_retirement(&self, until: Micros) -> Option<Reservation> {
-        let attempts = match &self.attempts {
-            Attempts::Settled => Attempts::Settled,
-            attempts => Attempts::from_sets(AttemptSets { live: Vec::new(), cancelled: attempts.cancelled().to_vec() }),
-        };
-        let until = if self.status.is_live() { until } else { self.until };
-        let left = Reservation { attempts, until, ..Reservation::void(self.pool.clone()) };
-        (!left.is_empty()).then_some(left)
+        self.status == Status::Void && self.attempts.cancelled().is_empty()
     }
 
     /// The dimension that decided the refusal, if one did.

@@ -92,7 +92,6 @@ impl Lane {
             | CommandBody::DefinePool { .. }
             | CommandBody::AdjustLimits { .. }
             | CommandBody::ChangePool { .. }
-            | CommandBody::RetirePool { .. }
             | CommandBody::SetMode { .. } => Lane::Takes,
         }
     }

@@ -4,19 +4,16 @@
 use crate::domain::retention::{self, Bounds, Keeping};
 use crate::domain::room;
 use crate::domain::{
-    CommandId, CommandKey, DedupEntry, Ledger, LedgerMut, Living, Micros, Pool, PoolId, Reservation, ReservationId,
-    Status,
+    CommandId, CommandKey, DedupEntry, Ledger, LedgerMut, Micros, Pool, PoolId, Reservation, ReservationId,
 };
 use crate::replica::state::{refusal_bytes, refused_answer_bytes};
-use crate::replica::{Ending, Orders, PartitionState, Retired, retired};
-use std::borrow::Cow;
+use crate::replica::{Orders, PartitionState};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub struct Stage<'a> {
     base: &'a PartitionState,
     now: Micros,
-    /// `None`: the pool has retired.
-    pools: BTreeMap<PoolId, Option<Pool>>,
+    pools: BTreeMap<PoolId, Pool>,
     /// `None`: nothing is left to remember of it.
     reservations: BTreeMap<ReservationId, Option<Reservation>>,
     /// The orders of those reservations.
@@ -24,12 +21,7 @@ pub struct Stage<'a> {
     /// `None`: the answer is forgotten.
     remembered: BTreeMap<CommandKey, Option<DedupEntry>>,
     decided: BTreeSet<CommandId>,
-    /// The live reservations of each pool of which the turn has changed some, and their bytes.
-    living: BTreeMap<PoolId, (Living, u64)>,
-    /// Pools that have retired in the turn.
-    retired: Retired,
-    /// How many more places pools take than before the turn.
-    places_added: isize,
+    pools_added: usize,
     used: u64,
     refusals: Refusals<ReservationId>,
     refused_answers: Refusals<CommandKey>,
@@ -67,9 +59,7 @@ impl<'a> Stage<'a> {
             orders: Orders::default(),
             remembered: BTreeMap::new(),
             decided: BTreeSet::new(),
-            living: BTreeMap::new(),
-            retired: Retired::default(),
-            places_added: 0,
+            pools_added: 0,
             used: base.memory_used(now),
             refusals: Refusals::of(refusals),
             refused_answers: Refusals::of(refused_answers),
@@ -86,60 +76,12 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// What lies under this id, whether or not it is still known.
-    fn entry(&self, id: &ReservationId) -> Option<&Reservation> {
-        match self.reservations.get(id) {
-            Some(staged) => staged.as_ref(),
-            None => self.base.entry(id),
-        }
-    }
-
-    fn answer_entry(&self, key: &CommandKey) -> Option<&DedupEntry> {
-        match self.remembered.get(key) {
-            Some(staged) => staged.as_ref(),
-            None => self.base.answer_entry(key),
-        }
-    }
-
-    fn ending(&self, pool: &PoolId) -> Option<Ending> {
-        self.retired.of(pool).or_else(|| self.base.retired().of(pool))
-    }
-
-    /// What was live when its pool retired does not count any more.
-    fn counts(&self, entry: &Reservation) -> bool {
-        !entry.status.is_live() || !self.ending(&entry.pool).is_some_and(|ending| ending.ends(entry))
-    }
-
-    fn bytes_of(&self, entry: Option<&Reservation>) -> (u64, u64) {
-        let counted = entry.filter(|entry| self.counts(entry));
-        counted.map_or((0, 0), |r| self.bytes(r.keeping(), room::of_reservation(r)))
-    }
-
-    /// Whether an entry is a live reservation and a hold, each as a number, and its bytes while it lives.
-    fn life_of(&self, entry: Option<&Reservation>) -> (Living, u64) {
-        let live = entry.filter(|entry| entry.status.is_live() && self.counts(entry));
-        live.map_or((Living::default(), 0), |r| {
-            let held = u64::from(r.status == Status::Held);
-            (Living { live: 1, held }, room::of_reservation(r))
-        })
-    }
-
-    fn living_with_bytes(&self, pool: &PoolId) -> (Living, u64) {
-        self.living.get(pool).copied().unwrap_or_else(|| self.base.living_with_bytes(pool))
-    }
-
-    fn count_life(&mut self, pool: &PoolId, was: (Living, u64), is: (Living, u64)) {
-        if was == is {
-            return;
-        }
-        let (Living { live, held }, bytes) = self.living_with_bytes(pool);
-        let changed = |count: u64, was: u64, is: u64| count.saturating_sub(was).saturating_add(is);
-        let living = Living { live: changed(live, was.0.live, is.0.live), held: changed(held, was.0.held, is.0.held) };
-        self.living.insert(pool.clone(), (living, changed(bytes, was.1, is.1)));
+    fn bytes_of(&self, reservation: Option<&Reservation>) -> (u64, u64) {
+        reservation.map_or((0, 0), |r| self.bytes(r.keeping(), room::of_reservation(r)))
     }
 
     fn bytes_of_answer(&self, key: &CommandKey) -> (u64, u64) {
-        self.answer_entry(key).map_or((0, 0), |answer| self.bytes(answer.keeping(), room::of_answer(key, &answer.body)))
+        self.remembered(key).map_or((0, 0), |answer| self.bytes(answer.keeping(), room::of_answer(key, &answer.body)))
     }
 
     fn count(&mut self, was: u64, is: u64) {
@@ -173,15 +115,14 @@ impl<'a> Stage<'a> {
 
 impl Ledger for Stage<'_> {
     fn pool(&self, id: &PoolId) -> Option<&Pool> {
-        match self.pools.get(id) {
-            Some(staged) => staged.as_ref(),
-            None => self.base.pool(id),
-        }
+        self.pools.get(id).or_else(|| self.base.pool(id))
     }
 
-    fn reservation(&self, id: &ReservationId) -> Option<Cow<'_, Reservation>> {
-        let entry = self.entry(id)?;
-        retired::known(entry, self.ending(&entry.pool))
+    fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
+        match self.reservations.get(id) {
+            Some(staged) => staged.as_ref(),
+            None => self.base.reservation(id),
+        }
     }
 
     fn of_order(
@@ -193,13 +134,14 @@ impl Ledger for Stage<'_> {
         let is_of_order = |id: &ReservationId| self.reservation(id).is_some_and(|r| r.is_of_order(pool, order_ref));
         let staged = self.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id));
         let is_asked = |id: &ReservationId| !self.reservations.contains_key(id) && is_asked(id);
-        let base = if self.retired.of(pool).is_some() { None } else { self.base.of_order(pool, order_ref, is_asked) };
-        staged.into_iter().chain(base).min()
+        staged.into_iter().chain(self.base.of_order(pool, order_ref, is_asked)).min()
     }
 
     fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry> {
-        let is_ended = |answer: &&DedupEntry| self.retired.ends(key, answer) || self.base.retired().ends(key, answer);
-        self.answer_entry(key).filter(|answer| !is_ended(answer))
+        match self.remembered.get(key) {
+            Some(staged) => staged.as_ref(),
+            None => self.base.remembered(key),
+        }
     }
 
     fn is_decided(&self, id: CommandId, now: Micros) -> bool {
@@ -210,12 +152,8 @@ impl Ledger for Stage<'_> {
         self.base.decided_count(now).saturating_add(self.decided.len())
     }
 
-    fn living(&self, pool: &PoolId) -> Living {
-        self.living_with_bytes(pool).0
-    }
-
-    fn pool_count(&self, now: Micros) -> usize {
-        self.base.pool_count(now).saturating_add_signed(self.places_added)
+    fn pool_count(&self) -> usize {
+        self.base.pool_count().saturating_add(self.pools_added)
     }
 
     /// The bytes are those at the turn's time.
@@ -231,39 +169,25 @@ impl Ledger for Stage<'_> {
 impl LedgerMut for Stage<'_> {
     fn put_pool(&mut self, pool: Pool) {
         if self.pool(&pool.id).is_none() {
-            self.places_added = self.places_added.saturating_add(1);
+            self.pools_added = self.pools_added.saturating_add(1);
         }
-        self.pools.insert(pool.id.clone(), Some(pool));
-    }
-
-    fn retire(&mut self, pool: &PoolId, seq: u64, until: Micros) {
-        let (_, bytes) = self.living_with_bytes(pool);
-        self.used = self.used.saturating_sub(bytes);
-        self.living.insert(pool.clone(), Default::default());
-        self.pools.insert(pool.clone(), None);
-        // The place of a life that ended shortly before is given up for that of this one.
-        if self.ending(pool).is_some_and(|earlier| earlier.until > self.now) {
-            self.places_added = self.places_added.saturating_sub(1);
-        }
-        self.retired.put(pool, Ending { seq, until });
+        self.pools.insert(pool.id.clone(), pool);
     }
 
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
-        if let Some(staged) = self.pools.get_mut(id) {
-            if let Some(pool) = staged {
-                f(pool);
-            }
+        if let Some(pool) = self.pools.get_mut(id) {
+            f(pool);
         } else if let Some(pool) = self.base.pool(id) {
             let mut pool = pool.clone();
             f(&mut pool);
-            self.pools.insert(id.clone(), Some(pool));
+            self.pools.insert(id.clone(), pool);
         }
     }
 
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
-        let (was, was_life) = (self.bytes_of(self.entry(&id)), self.life_of(self.entry(&id)));
-        let known = self.reservation(&id).map(Cow::into_owned);
-        let mut reservation = known.unwrap_or_else(|| Reservation::void(pool.clone()));
+        let known = self.reservation(&id);
+        let was = self.bytes_of(known);
+        let mut reservation = known.cloned().unwrap_or_else(|| Reservation::void(pool.clone()));
         let had = reservation.live_order().cloned();
         f(&mut reservation);
         had.iter().for_each(|order| self.orders.remove(&reservation.pool, order.as_str(), id));
@@ -275,8 +199,6 @@ impl LedgerMut for Stage<'_> {
         if let Some(seq) = kept.as_ref().filter(|r| r.keeping() == Keeping::Refusal).map(|r| r.seq) {
             self.refusals.added.push_back((seq, id));
         }
-        let is_life = self.life_of(kept.as_ref());
-        self.count_life(pool, was_life, is_life);
         self.reservations.insert(id, kept);
     }
 

@@ -4,17 +4,14 @@
 //! argument.
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod accepted;
 pub mod checkpoint;
 mod decided;
-mod lives;
 mod orders;
 pub mod partition;
 mod partitions;
 mod past;
 mod pools;
 pub mod query;
-pub mod retired;
 mod slab;
 pub mod state;
 
@@ -24,5 +21,4 @@ pub use partition::{ClockRequest, ClockSetOutcome, PartitionHandle, PartitionSta
 pub use partitions::Replica;
 pub use pools::Pools;
 pub use query::{Listing, PoolPage, Search};
-pub use retired::{Ending, Retired};
 pub use state::{PartitionState, Position};

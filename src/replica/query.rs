@@ -166,7 +166,7 @@ impl Replica {
         handle.read(|state| {
             let known = state.reservation(id).filter(|r| r.is_known(now))?;
             let pool = Arc::clone(state.pools().get(&known.pool)?);
-            Some(Known { reservation: known.into_owned(), pool, next_seq: state.position().next_seq })
+            Some(Known { reservation: known.clone(), pool, next_seq: state.position().next_seq })
         })
     }
 }

@@ -3,13 +3,10 @@
 //! million reservations costs the owner a clone of some reference counts.
 
 use crate::domain::{Amounts, PoolId, Reservation, ReservationId};
-use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES};
+use crate::limits::{PAGE_SLOTS, POOLS_PER_PARTITION_MAX, RESERVATION_BYTES, SHARED_DEMANDS_MAX};
 use hashbrown::HashTable;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// Most different demands of one partition that its reservations share in memory.
-const SHARED_DEMANDS_MAX: usize = 4_096;
 
 /// One reservation with its id.
 pub type Slot = (ReservationId, Reservation);
@@ -22,11 +19,6 @@ pub struct Common {
 }
 
 impl Common {
-    /// Forgets the id of a pool.
-    pub fn forget(&mut self, pool: &PoolId) {
-        self.pools.remove(pool);
-    }
-
     pub fn share(&mut self, reservation: &mut Reservation) {
         match self.demands.get(&reservation.demand) {
             Some(demand) => reservation.demand = demand.clone(),
@@ -48,8 +40,8 @@ pub type Page = [Option<Slot>; PAGE_SLOTS];
 /// more.
 const _: () = assert!(size_of::<Page>() + 2 * size_of::<usize>() <= 8_192);
 
-/// A reservation's share of its page and of the index, which is at least half full, and eight bytes: two slot numbers in
-/// the order of forgetting, or a place in the order of acceptance while it lives.
+/// A reservation's share of its page and of the index, which is at least half full, and two slot numbers of four bytes
+/// in the order of forgetting.
 const _: () = assert!(8_192usize.div_ceil(PAGE_SLOTS) + 12 + 8 <= RESERVATION_BYTES as usize);
 
 /// Parts of the index, each a table of its own: a full table doubles in one step, for which the owner waits.

@@ -1,27 +1,22 @@
 //! The state of one partition at a sequence number.
 
 mod forgetting;
-mod retiring;
 
 pub use forgetting::{refusal_bytes, refused_answer_bytes};
-pub use retiring::SWEPT_PER_EVENT_MAX;
 
 use super::decided::{Decided, LeafNo};
-use super::lives::{Life, Lives, PoolLives};
+use super::orders::Orders;
 use super::past::Past;
 use super::pools::Pools;
-use super::retired::{Ending, Retired};
 use super::slab::{Common, Slab, page_of};
 use crate::domain::evolve::evolve;
 use crate::domain::retention::{Bounds, Keeping};
 use crate::domain::{
-    Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Living,
-    Micros, Pool, PoolId, Reservation, ReservationId, Status, room,
+    Breach, Cause, ChainedEvent, CommandId, CommandKey, DedupEntry, Digest, EventBody, Law, Ledger, LedgerMut, Micros,
+    Pool, PoolId, Reservation, ReservationId, Status,
 };
 use crate::wire::digest::Stating;
 use forgetting::charge;
-use retiring::Sweeping;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,11 +43,11 @@ pub struct PartitionState {
     pub(super) pools: Pools,
     pub(super) slab: Slab,
     common: Common,
-    lives: Lives,
-    pub(super) retired: Retired,
-    /// The pools that retire by themselves and have no live hold, ordered by when they do.
-    retiring: BTreeSet<(Micros, PoolId)>,
-    sweeping: Sweeping,
+    /// Holds, ordered by when they expire.
+    timers: BTreeSet<(Micros, ReservationId)>,
+    /// How many reservations are live.
+    live: usize,
+    orders: Orders,
     pub(super) remembered: BTreeMap<CommandKey, DedupEntry>,
     /// The remembered answers that are no refusals, ordered by when they may be forgotten.
     remembered_until: BTreeSet<(Micros, CommandKey)>,
@@ -70,7 +65,6 @@ pub(super) struct Dirty {
     pub pages: BTreeSet<u32>,
     pub remembered: BTreeSet<CommandKey>,
     pub decided: BTreeSet<LeafNo>,
-    pub retired: BTreeSet<PoolId>,
     pub events: u64,
 }
 
@@ -84,10 +78,9 @@ impl PartitionState {
             pools: Pools::default(),
             slab: Slab::default(),
             common: Common::default(),
-            lives: Lives::default(),
-            retired: Retired::default(),
-            retiring: BTreeSet::new(),
-            sweeping: Sweeping::default(),
+            timers: BTreeSet::new(),
+            live: 0,
+            orders: Orders::default(),
             remembered: BTreeMap::new(),
             remembered_until: BTreeSet::new(),
             past: Past::default(),
@@ -112,15 +105,18 @@ impl PartitionState {
         pools: Vec<Pool>,
         (slab, common): (Slab, Common),
         remembered: Vec<(CommandKey, DedupEntry)>,
-        (decided, retired): (Decided, Vec<(PoolId, Ending)>),
+        decided: Decided,
     ) -> Result<PartitionState, String> {
         let mut state = PartitionState { position, slab, common, decided, ..PartitionState::new(partition) };
         pools.into_iter().for_each(|pool| state.pools.put(pool));
-        retired.iter().for_each(|(pool, ending)| state.retired.put(pool, *ending));
         state.put_back(remembered);
         let mut used: BTreeMap<&PoolId, BTreeMap<_, u64>> = BTreeMap::new();
-        for (_, reservation) in state.slab.iter() {
-            if state.counts_live(reservation) {
+        for (id, reservation) in state.slab.iter() {
+            if let Some(order_ref) = reservation.live_order() {
+                state.orders.insert(&reservation.pool, order_ref.as_str(), *id);
+            }
+            if reservation.status.is_live() {
+                state.live = state.live.saturating_add(1);
                 let of_pool = used.entry(&reservation.pool).or_default();
                 for (dimension, units) in reservation.demand.iter() {
                     let sum = of_pool.entry(dimension).or_default();
@@ -150,23 +146,11 @@ impl PartitionState {
             self.remembered.insert(key, answer);
         }
         let slots = self.slab.slots();
-        let charged = slots.filter(|(_, (_, r))| !r.status.is_live() || self.counts_live(r));
-        let mut charges: Vec<_> = charged.map(|(slot, (_, r))| (slot, charge(r))).collect();
+        let mut charges: Vec<_> = slots.map(|(slot, (_, r))| (slot, charge(r))).collect();
         charges.sort_unstable_by_key(|(_, charge)| charge.seq);
         charges.into_iter().for_each(|(slot, charge)| self.past.count(slot, None, Some(charge)));
-        let mut live: Vec<_> = self.slab.slots().filter(|(_, (_, r))| r.status.is_live()).collect();
-        live.sort_unstable_by_key(|(_, (_, r))| r.decided_seq);
-        for (slot, (id, reservation)) in live {
-            match self.retired.of(&reservation.pool).filter(|ending| ending.ends(reservation)) {
-                Some(ending) => self.sweeping.put_back(ending.seq, reservation, slot),
-                None => {
-                    let life = Life::of(reservation, room::of_reservation(reservation));
-                    self.lives.count(&reservation.pool, (*id, slot), None, life);
-                }
-            }
-        }
-        let due = self.pools.iter().filter_map(|pool| Some((self.retires_at(&pool.id)?, pool.id.clone())));
-        self.retiring = due.collect();
+        let held = self.slab.iter().filter(|(_, r)| r.status == Status::Held);
+        self.timers.extend(held.map(|(id, r)| (r.until, *id)));
     }
 
     /// Folds the next event in.
@@ -226,18 +210,12 @@ impl PartitionState {
 
     /// The first `most` holds that are due at `now`, earliest first.
     pub fn due(&self, now: Micros, most: usize) -> Vec<ReservationId> {
-        self.lives.due(now, most)
+        self.timers.iter().take_while(|(until, _)| *until <= now).take(most).map(|(_, id)| *id).collect()
     }
 
     /// When the next hold expires.
-    pub fn next_expiry(&self) -> Option<Micros> {
-        self.lives.next_due()
-    }
-
-    /// When the next hold expires or the next pool retires.
     pub fn next_due(&self) -> Option<Micros> {
-        let retires_at = self.retiring.first().map(|(at, _)| *at);
-        self.next_expiry().into_iter().chain(retires_at).min()
+        self.timers.first().map(|(until, _)| *until)
     }
 
     /// Events folded in since the last checkpoint was drafted.
@@ -252,7 +230,7 @@ impl PartitionState {
 
     /// How many reservations are live. The number is kept, so that nobody has to count.
     pub fn live_count(&self) -> usize {
-        self.lives.len()
+        self.live
     }
 
     /// Bytes that count in the partition's memory at the last event.
@@ -262,57 +240,36 @@ impl PartitionState {
 
     /// Every live reservation, by id.
     pub fn live(&self) -> Vec<(ReservationId, &Reservation)> {
-        let mut live: Vec<_> = self.slab.iter().filter(|(_, r)| self.counts_live(r)).map(|(id, r)| (*id, r)).collect();
+        let mut live: Vec<_> = self.slab.iter().filter(|(_, r)| r.status.is_live()).map(|(id, r)| (*id, r)).collect();
         live.sort_unstable_by_key(|(id, _)| *id);
         live
     }
 
     /// The digest of all that counts at the time of the last event (L7): pools, reservations that live or are
-    /// remembered with their cancelled attempts, remembered answers, ids of decided commands, and places of pools that
-    /// have retired. What is to be swept does not count.
+    /// remembered with their cancelled attempts, remembered answers, and ids of decided commands.
     pub fn digest(&self) -> Digest {
         let now = self.position.decided_at;
         let mut stating = Stating::begin();
         self.pools.iter().for_each(|pool| stating.pool(pool));
-        let entries = self.slab.iter().filter_map(|(id, entry)| Some((*id, self.known(entry)?)));
-        let mut known: Vec<_> = entries.filter(|(_, r)| r.is_known(now)).collect();
+        let mut known: Vec<_> = self.slab.iter().filter(|(_, r)| r.is_known(now)).collect();
         known.sort_unstable_by_key(|(id, _)| *id);
-        known.into_iter().for_each(|(id, reservation)| stating.reservation(id, &reservation));
-        let answers =
-            self.remembered.iter().filter(|(key, answer)| answer.until > now && !self.retired.ends(key, answer));
+        known.into_iter().for_each(|(id, reservation)| stating.reservation(*id, reservation));
+        let answers = self.remembered.iter().filter(|(_, remembered)| remembered.until > now);
         answers.for_each(|(key, remembered)| stating.answer(key, remembered));
         self.decided.sorted(now).for_each(|(until, id)| stating.decided(until, id));
-        self.retired.sorted(now).into_iter().for_each(|(pool, end)| stating.retired(pool, end.seq, end.until));
         stating.end()
     }
 
-    /// Changes an entry as it lies in memory, whether or not it is still known. What was live when its pool retired does not
-    /// count any more.
-    fn update_entry(&mut self, slot: u32, f: impl FnOnce(&mut Reservation)) {
-        let retired = &self.retired;
-        let Some((id, entry)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
-        let id = *id;
-        let counts = |entry: &&Reservation| {
-            let is_ended = || retired.of(&entry.pool).is_some_and(|ending| ending.ends(entry));
-            !entry.is_empty() && (!entry.status.is_live() || !is_ended())
-        };
-        let was = Some(&*entry).filter(counts).map(charge);
-        let was_life = was.and_then(|was| Life::of(entry, was.bytes));
-        f(entry);
-        self.common.share(entry);
-        let is = Some(&*entry).filter(counts).map(charge);
-        let life = is.and_then(|is| Life::of(entry, is.bytes));
-        let (pool, is_gone) = (entry.pool.clone(), entry.is_empty());
-        self.touch(slot);
-        self.past.count(slot, was, is);
-        let is_hold = |life: &Option<Life>| life.as_ref().is_some_and(Life::is_hold);
-        let retires_at = (is_hold(&was_life) != is_hold(&life)).then(|| self.retires_at(&pool));
-        self.lives.count(&pool, (id, slot), was_life, life);
-        if let Some(before) = retires_at {
-            self.reschedule(&pool, before);
+    /// Replaces a hold's timer: `was` before, `is` from now on.
+    fn time(&mut self, id: ReservationId, was: Option<Micros>, is: Option<Micros>) {
+        if was == is {
+            return;
         }
-        if is_gone {
-            self.slab.remove(&id);
+        if let Some(until) = was {
+            self.timers.remove(&(until, id));
+        }
+        if let Some(until) = is {
+            self.timers.insert((until, id));
         }
     }
 
@@ -321,13 +278,18 @@ impl PartitionState {
     }
 }
 
+/// When a hold expires.
+fn timer(reservation: &Reservation) -> Option<Micros> {
+    (reservation.status == Status::Held).then_some(reservation.until)
+}
+
 impl Ledger for PartitionState {
     fn pool(&self, id: &PoolId) -> Option<&Pool> {
         self.pools.get(id).map(Arc::as_ref)
     }
 
-    fn reservation(&self, id: &ReservationId) -> Option<Cow<'_, Reservation>> {
-        self.known(self.slab.get(id)?)
+    fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
+        self.slab.get(id)
     }
 
     fn of_order(
@@ -337,11 +299,11 @@ impl Ledger for PartitionState {
         is_asked: impl Fn(&ReservationId) -> bool,
     ) -> Option<ReservationId> {
         let is_of_order = |id: &ReservationId| self.slab.get(id).is_some_and(|r| r.is_of_order(pool, order_ref));
-        self.lives.of(pool)?.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id))
+        self.orders.may_have(pool, order_ref).find(|id| is_asked(id) && is_of_order(id))
     }
 
     fn remembered(&self, key: &CommandKey) -> Option<&DedupEntry> {
-        self.remembered.get(key).filter(|answer| !self.retired.ends(key, answer))
+        self.remembered.get(key)
     }
 
     fn is_decided(&self, id: CommandId, now: Micros) -> bool {
@@ -352,12 +314,8 @@ impl Ledger for PartitionState {
         self.decided.count(now)
     }
 
-    fn living(&self, pool: &PoolId) -> Living {
-        self.lives.of(pool).map(PoolLives::living).unwrap_or_default()
-    }
-
-    fn pool_count(&self, now: Micros) -> usize {
-        self.pools.count().saturating_add(self.retired.count(now))
+    fn pool_count(&self) -> usize {
+        self.pools.count()
     }
 
     fn memory_used(&self, now: Micros) -> u64 {
@@ -371,14 +329,8 @@ impl Ledger for PartitionState {
 
 impl LedgerMut for PartitionState {
     fn put_pool(&mut self, pool: Pool) {
-        let (id, retires_at) = (pool.id.clone(), self.retires_at(&pool.id));
-        self.dirty.pools.insert(id.clone());
+        self.dirty.pools.insert(pool.id.clone());
         self.pools.put(pool);
-        self.reschedule(&id, retires_at);
-    }
-
-    fn retire(&mut self, pool: &PoolId, seq: u64, until: Micros) {
-        self.end_life(pool, Ending { seq, until });
     }
 
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
@@ -388,17 +340,31 @@ impl LedgerMut for PartitionState {
     }
 
     fn update_reservation(&mut self, pool: &PoolId, id: ReservationId, f: impl FnOnce(&mut Reservation)) {
-        let void = || Reservation::void(pool.clone());
-        let slot = self.slab.find(&id).unwrap_or_else(|| self.slab.insert(id, void()));
-        let ended = self.slab.at(slot).filter(|(_, entry)| self.is_ended(entry));
-        // What is no longer known has no part in what becomes of it.
-        let left = ended.map(|(_, entry)| self.known(entry).map_or_else(void, Cow::into_owned));
-        self.update_entry(slot, |entry| {
-            if let Some(left) = left {
-                *entry = left;
+        let found = self.slab.find(&id);
+        let before = found.and_then(|slot| self.slab.at(slot)).map(|(_, r)| (charge(r), timer(r)));
+        let slot = found.unwrap_or_else(|| self.slab.insert(id, Reservation::void(pool.clone())));
+        let Some((_, reservation)) = self.slab.place(slot).and_then(Option::as_mut) else { return };
+        let (had, was_live) = (reservation.live_order().cloned(), reservation.status.is_live());
+        f(reservation);
+        let is_live = reservation.status.is_live();
+        self.live = self.live.saturating_add(usize::from(is_live)).saturating_sub(usize::from(was_live));
+        self.common.share(reservation);
+        let after = (!reservation.is_empty()).then(|| (charge(reservation), timer(reservation)));
+        let has = reservation.live_order();
+        if had.as_ref() != has {
+            if let Some(order) = had {
+                self.orders.remove(&reservation.pool, order.as_str(), id);
             }
-            f(entry);
-        });
+            if let Some(order) = has {
+                self.orders.insert(&reservation.pool, order.as_str(), id);
+            }
+        }
+        self.touch(slot);
+        self.past.count(slot, before.map(|(was, _)| was), after.map(|(is, _)| is));
+        self.time(id, before.and_then(|(_, was)| was), after.and_then(|(_, is)| is));
+        if after.is_none() {
+            self.slab.remove(&id);
+        }
     }
 
     fn remember(&mut self, key: CommandKey, remembered: DedupEntry) {
@@ -418,11 +384,11 @@ impl LedgerMut for PartitionState {
     /// `from` is dropped at once: it must not count again.
     fn set_back(&mut self, from: Micros, by_us: u64) {
         let timed = self.slab.slots().filter(|(_, (_, r))| r.status != Status::Confirmed);
-        let timed: Vec<_> = timed.map(|(slot, (_, r))| (slot, r.keeping())).collect();
-        for (slot, keeping) in timed {
+        let timed: Vec<_> = timed.map(|(slot, (id, r))| (slot, *id, r.pool.clone(), r.keeping())).collect();
+        for (slot, id, pool, keeping) in timed {
             match keeping {
                 Keeping::Until(until) if until <= from => self.drop_slot(slot),
-                _ => self.update_entry(slot, |r| r.until = r.until.set_back(by_us)),
+                _ => self.update_reservation(&pool, id, |r| r.until = r.until.set_back(by_us)),
             }
         }
         for (key, answer) in self.remembered.clone() {
@@ -431,7 +397,6 @@ impl LedgerMut for PartitionState {
                 _ => self.remember(key, DedupEntry { until: answer.until.set_back(by_us), ..answer }),
             }
         }
-        self.set_endings_back(by_us);
     }
 
     fn carry_decided(&mut self, from: Micros, latest: Micros) {
@@ -444,6 +409,5 @@ impl LedgerMut for PartitionState {
         self.forget_over(now);
         self.forget_refusals(now);
         self.forget_refused_answers(now);
-        self.sweep(now);
     }
 }

@@ -156,7 +156,6 @@ fn title(reason: Reason) -> &'static str {
         Reason::UnknownPool => "There is no such pool",
         Reason::UnknownReservation => "There is no such reservation",
         Reason::StaleVersion => "The pool has another version",
-        Reason::PoolInUse => "The pool has live reservations",
         Reason::OrderHasReservation => "The order already has a reservation in the pool",
         Reason::PastCutoff => "The pool's cutoff has passed",
         Reason::Closed => "The pool is closed",

@@ -108,7 +108,6 @@ pub fn rejection(reason: Reason) -> Rejection {
         version: None,
         hold_until: None,
         existing_reservation: None,
-        live: None,
         asked: None,
     }
 }

@@ -1,20 +1,17 @@
 //! A partition in a test's hand: `decide` and `evolve` over plain ordered maps, turn by turn, without a log, a thread or
 //! a clock. It is slow and obvious on purpose: what it shows is what the domain alone promises.
 
-use headroom::domain::decide::{DecisionContext, decide, expire, retire};
+use headroom::domain::decide::{DecisionContext, decide, expire};
 use headroom::domain::evolve::evolve;
 use headroom::domain::retention::Bounds;
-use headroom::domain::route::pool_hash;
 use headroom::domain::{
-    Breach, Cause, Command, CommandId, CommandKey, DedupEntry, Digest, Event, EventBody, Ledger, LedgerMut, Living,
-    Micros, Pool, PoolId, Reservation, ReservationId, Status, Target,
+    Breach, Cause, Command, CommandId, CommandKey, DedupEntry, Digest, Event, EventBody, Ledger, LedgerMut, Micros,
+    Pool, PoolId, Reservation, ReservationId, Status,
 };
 use headroom::limits::{
     DECIDED_COMMANDS_MAX, FORGOTTEN_PER_EVENT_MAX, MEMORY_BYTES_MAX, POOLS_PER_PARTITION_MAX, TURN_TIMERS_MAX,
 };
-use headroom::owner::partition::TURN_RETIREMENTS_MAX;
 use headroom::wire::digest::Stating;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A partition's state as ordered maps. Its memory has no bound: no test remembers a million things.
@@ -25,8 +22,6 @@ pub struct MapLedger {
     pub remembered: BTreeMap<CommandKey, DedupEntry>,
     /// Ids of decided commands, and until when each is kept.
     pub decided: BTreeMap<CommandId, Micros>,
-    /// With which event each pool has retired, and until when it keeps its place.
-    pub retired: BTreeMap<PoolId, (u64, Micros)>,
     /// Keeps what may be forgotten: what is decided must not depend on when the memory is swept.
     pub hoards: bool,
     /// Says that it holds as many pools as it may.
@@ -49,8 +44,6 @@ impl MapLedger {
         let ids: BTreeSet<_> =
             self.decided.iter().filter(|(_, until)| **until > now).map(|(id, until)| (*until, *id)).collect();
         ids.into_iter().for_each(|(until, id)| stating.decided(until, id));
-        let retired = self.retired.iter().filter(|(_, (_, until))| *until > now);
-        retired.for_each(|(pool, (seq, until))| stating.retired(pool, *seq, *until));
         stating.end()
     }
 }
@@ -60,8 +53,8 @@ impl Ledger for MapLedger {
         self.pools.get(id)
     }
 
-    fn reservation(&self, id: &ReservationId) -> Option<Cow<'_, Reservation>> {
-        self.reservations.get(id).map(Cow::Borrowed)
+    fn reservation(&self, id: &ReservationId) -> Option<&Reservation> {
+        self.reservations.get(id)
     }
 
     fn of_order(
@@ -89,15 +82,8 @@ impl Ledger for MapLedger {
         self.decided.values().filter(|until| **until > now).count()
     }
 
-    fn living(&self, pool: &PoolId) -> Living {
-        let live = self.reservations.values().filter(|r| r.pool == *pool && r.status.is_live());
-        let held = live.clone().filter(|r| r.status == Status::Held);
-        Living { live: live.count() as u64, held: held.count() as u64 }
-    }
-
-    fn pool_count(&self, now: Micros) -> usize {
-        let places = self.retired.values().filter(|(_, until)| *until > now).count();
-        if self.full_of_pools { POOLS_PER_PARTITION_MAX } else { self.pools.len() + places }
+    fn pool_count(&self) -> usize {
+        if self.full_of_pools { POOLS_PER_PARTITION_MAX } else { self.pools.len() }
     }
 
     fn memory_used(&self, _now: Micros) -> u64 {
@@ -112,25 +98,6 @@ impl Ledger for MapLedger {
 impl LedgerMut for MapLedger {
     fn put_pool(&mut self, pool: Pool) {
         self.pools.insert(pool.id.clone(), pool);
-    }
-
-    /// At once and whole: what is left of each reservation, and no answer of a key.
-    fn retire(&mut self, pool: &PoolId, seq: u64, until: Micros) {
-        self.pools.remove(pool);
-        self.retired.insert(pool.clone(), (seq, until));
-        let ended: Vec<_> =
-            self.reservations.iter().filter(|(_, r)| r.pool == *pool && r.status != Status::Void).collect();
-        let ended: Vec<_> = ended.into_iter().map(|(id, r)| (*id, r.left_after_retirement(until))).collect();
-        for (id, left) in ended {
-            match left {
-                Some(left) => self.reservations.insert(id, left),
-                None => self.reservations.remove(&id),
-            };
-        }
-        self.remembered.retain(|key, answer| match (&key.target, answer.body.pool_id()) {
-            (Target::Pool(of), _) | (Target::Reservation(_), Some(of)) => of != pool,
-            (Target::Reservation(id), None) => id.pool_hash() != pool_hash(pool),
-        });
     }
 
     fn update_pool(&mut self, id: &PoolId, f: impl FnOnce(&mut Pool)) {
@@ -159,7 +126,6 @@ impl LedgerMut for MapLedger {
         let timed = self.reservations.values_mut().filter(|r| r.status != Status::Confirmed).map(|r| &mut r.until);
         timed
             .chain(self.remembered.values_mut().map(|r| &mut r.until))
-            .chain(self.retired.values_mut().map(|(_, until)| until))
             .for_each(|until| *until = until.set_back(by_us));
     }
 
@@ -173,7 +139,6 @@ impl LedgerMut for MapLedger {
             return;
         }
         self.decided.retain(|_, until| *until > now);
-        self.retired.retain(|_, (_, until)| *until > now);
         let over = self.reservations.iter().filter(|(_, r)| !r.is_known(now));
         let mut ids: Vec<_> = over.map(|(id, r)| (r.until, *id)).collect();
         ids.sort_unstable();
@@ -192,7 +157,7 @@ impl LedgerMut for MapLedger {
 /// What one turn came to.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Turned {
-    /// The holds that were due, expired before anything else, by (until, id); then the pools whose time had come.
+    /// The holds that were due, expired before anything else, by (until, id).
     pub timers: Vec<EventBody>,
     /// One body per command, in order.
     pub answers: Vec<EventBody>,
@@ -233,11 +198,6 @@ impl Machine {
         let mut turned = Turned::default();
         for id in due(&stage, self.now).into_iter().take(self.timers_per_turn) {
             if let Some(body) = expire(&stage, id, self.now) {
-                turned.timers.push(self.record(&mut stage, None, body)?);
-            }
-        }
-        for id in retiring(&self.ledger, self.now) {
-            if let Some(body) = retire(&stage, &id, self.now) {
                 turned.timers.push(self.record(&mut stage, None, body)?);
             }
         }
@@ -290,13 +250,4 @@ fn due(ledger: &MapLedger, now: Micros) -> Vec<ReservationId> {
     let mut due: Vec<_> = held.map(|(id, r)| (r.until, *id)).collect();
     due.sort_unstable();
     due.into_iter().map(|(_, id)| id).collect()
-}
-
-/// The pools without a live hold that retire by themselves, by (when, id).
-pub fn retiring(ledger: &MapLedger, now: Micros) -> Vec<PoolId> {
-    let idle = ledger.pools.values().filter(|pool| ledger.living(&pool.id).held == 0);
-    let mut due: Vec<_> = idle.filter_map(|pool| Some((pool.spec.retires_at()?, pool.id.clone()))).collect();
-    due.retain(|(at, _)| *at <= now);
-    due.sort_unstable();
-    due.into_iter().take(TURN_RETIREMENTS_MAX).map(|(_, id)| id).collect()
 }

@@ -3,7 +3,7 @@
 
 use headroom::domain::{
     Amounts, Command, CommandBody, Dimension, Edit, LimitChange, Mode, PoolChange, PoolId, PoolSpec, ReservationId,
-    Window, route,
+    Window,
 };
 use std::collections::BTreeMap;
 
@@ -36,14 +36,6 @@ struct Known {
     until: u64,
     /// Of a hold, from when its life counts.
     since: u64,
-    /// Its pool has retired when it had more tries than are kept.
-    is_closed: bool,
-}
-
-impl Known {
-    fn is_of(&self, of: &PoolId) -> bool {
-        matches!(&self.body, Some(CommandBody::Reserve { pool, .. }) if pool == of)
-    }
 }
 
 /// What a command's key is a key of, and the key.
@@ -150,7 +142,7 @@ impl Model {
         if let Some(k) = self.known.get_mut(&id) {
             match &k.state {
                 _ if k.cancelled.contains(&c.attempt.0) => return Err("abandoned".to_owned()),
-                Nothing if k.cancelled.len() == 16 || k.is_closed => return Err("too_many_attempts".to_owned()),
+                Nothing if k.cancelled.len() == 16 => return Err("too_many_attempts".to_owned()),
                 Nothing => {}
                 _ if k.body.as_ref() != Some(&c.body) => return Err("key_reused".to_owned()),
                 Refused(reason) => return Ok(format!("repeated rejected {reason}")),
@@ -258,7 +250,7 @@ impl Model {
             }
             _ => {}
         }
-        if may_come && !k.is_closed && !k.cancelled.contains(&attempt) && k.cancelled.len() < 16 {
+        if may_come && !k.cancelled.contains(&attempt) && k.cancelled.len() < 16 {
             k.cancelled.push(attempt);
         }
         "abandoned"
@@ -301,44 +293,9 @@ impl Model {
         Ok(answer)
     }
 
-    fn live(&self, of: &PoolId) -> usize {
-        let is_live = |k: &&Known| matches!(k.state, Held(_) | Confirmed) && k.is_of(of);
-        self.known.values().filter(is_live).count()
-    }
-
-    /// Nothing is known any more but the tries that were given up.
-    fn retire(&mut self, pool: &PoolId) {
-        self.pools.remove(pool);
-        self.answers.retain(|(of, id, _), _| {
-            of.as_ref() != Some(pool) && id.is_none_or(|id| id.pool_hash() != route::pool_hash(pool))
-        });
-        let day = self.now + DAY;
-        self.known.retain(|_, k| {
-            if matches!(k.state, Nothing) || !k.is_of(pool) {
-                return true;
-            }
-            let is_live = matches!(k.state, Held(_) | Confirmed);
-            let is_closed = is_live && k.tries.is_none();
-            let (cancelled, until) = (std::mem::take(&mut k.cancelled), if is_live { day } else { k.until });
-            *k = Known { cancelled, until, is_closed, ..Known::default() };
-            is_closed || !k.cancelled.is_empty()
-        });
-    }
-
     fn edit(&mut self, body: &CommandBody) -> Result<&'static str, String> {
         let id = body.pool().unwrap();
         let old = self.pools.get(id).cloned();
-        if let CommandBody::RetirePool { with_reservations, expected_version, .. } = body {
-            let (_, version) = old.ok_or("unknown_pool")?;
-            return match expected_version {
-                Some(expected) if *expected != version => Err("stale_version".to_owned()),
-                _ if !with_reservations && self.live(id) > 0 => Err("pool_in_use".to_owned()),
-                _ => {
-                    self.retire(id);
-                    Ok("retired")
-                }
-            };
-        }
         let (expected, new) = match body {
             CommandBody::DefinePool { expected_version, spec, .. } => (expected_version, Some(spec)),
             CommandBody::AdjustLimits { expected_version, .. }
@@ -418,7 +375,6 @@ fn changed(mut spec: PoolSpec, change: &PoolChange) -> Result<PoolSpec, String> 
     let (rules, to) = (&mut spec.rules, change.rules);
     rules.hold_ttl_max_ms = most(rules.hold_ttl_max_ms, to.hold_ttl_max_ms);
     rules.hold_life_max_ms = most(rules.hold_life_max_ms, to.hold_life_max_ms);
-    rules.retire_after_ms = most(rules.retire_after_ms, to.retire_after_ms);
     rules.unique_order_ref = to.unique_order_ref.unwrap_or(rules.unique_order_ref);
     Ok(spec)
 }

@@ -18,7 +18,6 @@ use headroom::wire;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 const LOG_ID: u128 = 7;
@@ -87,7 +86,7 @@ pub struct Life {
 /// All that is compared of two states, beside what they answer.
 fn look(state: &PartitionState) -> (Position, Digest, Option<Micros>, usize, u64) {
     let used = state.memory_used(state.position().decided_at);
-    (*state.position(), state.digest(), state.next_due(), state.pool_count(state.position().decided_at), used)
+    (*state.position(), state.digest(), state.next_due(), state.pool_count(), used)
 }
 
 impl Life {
@@ -301,7 +300,7 @@ proptest! {
         for ((_, command), _) in before.iter().chain(&after) {
             if let CommandBody::Reserve { reservation, .. } = &command.body {
                 // What is over counts no more, and each state forgets it in its own time.
-                let known = |life: &Life| life.state.reservation(reservation).filter(|r| r.is_known(now)).map(Cow::into_owned);
+                let known = |life: &Life| life.state.reservation(reservation).filter(|r| r.is_known(now)).cloned();
                 prop_assert_eq!(known(&from_checkpoint), known(&living));
             }
         }

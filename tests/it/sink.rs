@@ -67,15 +67,7 @@ pub fn assert_rows(database: &Database, cat: &mut Command) {
             pools.insert(text(event, "pool"), (event["limits"].clone(), event["used"].clone()));
         }
         if !event["status"].is_null() {
-            let shown = (text(event, "pool"), text(event, "status"), event["demand"].clone());
-            reservations.insert(text(event, "reservation"), shown);
-        }
-        if event["kind"] == "PoolRetired" {
-            for (pool, status, _) in reservations.values_mut() {
-                if *pool == text(event, "pool") && matches!(status.as_str(), "held" | "confirmed") {
-                    *status = "retired".to_owned();
-                }
-            }
+            reservations.insert(text(event, "reservation"), (text(event, "status"), event["demand"].clone()));
         }
     }
     let found = database.ask("SELECT pool, limits, used FROM pools");
@@ -86,16 +78,16 @@ pub fn assert_rows(database: &Database, cat: &mut Command) {
         .map(|row| (row[0].to_owned(), (json(row[1]), json(row[2]))))
         .collect();
     assert_eq!(found, pools);
-    let found = database.ask("SELECT reservation, pool, status, demand FROM reservations");
-    let found: BTreeMap<String, (String, String, Value)> = found
+    let found = database.ask("SELECT reservation, status, demand FROM reservations");
+    let found: BTreeMap<String, (String, Value)> = found
         .lines()
         .map(|line| line.split('|').collect::<Vec<_>>())
-        .map(|row| (row[0].to_owned(), (row[1].to_owned(), row[2].to_owned(), json(row[3]))))
+        .map(|row| (row[0].to_owned(), (row[1].to_owned(), json(row[2]))))
         .collect();
     assert_eq!(found, reservations);
     // What is in use is what live reservations take.
     let differ = "SELECT count(*) FROM pools p CROSS JOIN LATERAL jsonb_each_text(p.used) d (dimension, used)
-        WHERE p.retired_at IS NULL AND d.used::bigint <> COALESCE((SELECT sum((r.demand ->> d.dimension)::bigint) FROM reservations r
+        WHERE d.used::bigint <> COALESCE((SELECT sum((r.demand ->> d.dimension)::bigint) FROM reservations r
             WHERE r.pool = p.pool AND r.status IN ('held', 'confirmed')), 0)";
     assert_eq!(database.ask(differ), "0");
 }
@@ -131,7 +123,6 @@ fn the_tables_say_what_the_server_says() {
         "LimitsAdjusted",
         "ModeSet",
         "PoolDefined",
-        "PoolRetired",
         "Rejected",
         "Released",
         "Repeated",
@@ -140,15 +131,11 @@ fn the_tables_say_what_the_server_says() {
         assert!(kinds.lines().any(|found| found == kind), "{kind} in {kinds}");
     }
     assert_eq!(database.ask("SELECT count(*) FROM events WHERE pool LIKE '\\_\\_headroom.%'"), "0");
-    traffic.retire("slot-0");
     drop(served.running.terminate());
     // From the file of the stopped server: only what is new.
     let again = run(&mut database.sink(log.path(), &["backfill"]));
     assert_eq!(again.code, 0, "{}{}", again.out, again.err);
     assert_same(&database, log.path());
-    let retired = "SELECT pool, retire_cause FROM pools WHERE retired_at IS NOT NULL";
-    assert_eq!(database.ask(retired), "slot-0|caller");
-    assert_ne!(database.ask("SELECT count(*) FROM reservations WHERE end_cause = 'retired'"), "0");
     let nothing = run(&mut database.sink(log.path(), &["backfill"]));
     assert_eq!((nothing.code, &*nothing.out), (0, "0 rows of 0 events were written\n"), "{}", nothing.err);
     let status = run(&mut database.sink(log.path(), &["status"]));

@@ -1,7 +1,7 @@
 //! Strategies for domain values: everything that can be written, whether it makes sense or not.
 
 use headroom::domain::*;
-use headroom::limits::{NAME_BYTES_MAX, RETIRE_AFTER_MAX_MS, RETIRE_AFTER_MIN_MS};
+use headroom::limits::NAME_BYTES_MAX;
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -59,12 +59,11 @@ pub fn window() -> impl Strategy<Value = Window> {
 }
 
 pub fn spec() -> impl Strategy<Value = PoolSpec> {
-    let rules = (option::of(units()), option::of(units()), any::<bool>(), option::of(units()));
-    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref, retire_after_ms)| PoolRules {
+    let rules = (option::of(units()), option::of(units()), any::<bool>());
+    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| PoolRules {
         hold_ttl_max_ms,
         hold_life_max_ms,
         unique_order_ref,
-        retire_after_ms,
     });
     (amounts(), btree_set(name(), 0..4), option::of(window()), btree_map(name(), name(), 0..4), mode(), rules)
         .prop_map(|(limits, areas, window, labels, mode, rules)| PoolSpec {
@@ -99,7 +98,6 @@ pub fn pool_change_of<I, N, M, B>(
     name: fn() -> N,
     mode: fn() -> M,
     bound: fn() -> B,
-    retire_after_ms: impl Strategy<Value = Edit<u64>> + 'static,
 ) -> BoxedStrategy<PoolChange>
 where
     I: Strategy<Value = Micros> + 'static,
@@ -112,12 +110,11 @@ where
     let window = edit(parts.prop_filter("names something", |parts| *parts != WindowChange::default()));
     let labels = btree_map(name(), option::of(name()), 0..4);
     let areas = option::of(btree_set(name(), 0..4));
-    let rules = (edit(bound()), edit(bound()), option::of(any::<bool>()), retire_after_ms);
-    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref, retire_after_ms)| RuleChange {
+    let rules = (edit(bound()), edit(bound()), option::of(any::<bool>()));
+    let rules = rules.prop_map(|(hold_ttl_max_ms, hold_life_max_ms, unique_order_ref)| RuleChange {
         hold_ttl_max_ms,
         hold_life_max_ms,
         unique_order_ref,
-        retire_after_ms,
     });
     (option::of(limits), areas, window, labels, option::of(mode()), rules)
         .prop_map(|(limits, areas, window, labels, mode, rules)| PoolChange {
@@ -132,8 +129,7 @@ where
 }
 
 fn pool_change() -> BoxedStrategy<PoolChange> {
-    let retire_after_ms = edit(RETIRE_AFTER_MIN_MS..=RETIRE_AFTER_MAX_MS);
-    pool_change_of(limit_change(), micros, name, mode, units, retire_after_ms)
+    pool_change_of(limit_change(), micros, name, mode, units)
 }
 
 pub fn ask() -> BoxedStrategy<CommandBody> {
@@ -168,9 +164,6 @@ pub fn ask() -> BoxedStrategy<CommandBody> {
             pool,
             change,
             expected_version
-        }),
-        (pool_id(), any::<bool>(), version()).prop_map(|(pool, with_reservations, expected_version)| {
-            CommandBody::RetirePool { pool, with_reservations, expected_version }
         }),
         reservation_id().prop_map(|reservation| CommandBody::Confirm { reservation }),
         (reservation_id(), units())
@@ -271,7 +264,6 @@ fn rejection() -> BoxedStrategy<Rejection> {
         about,
         counters,
         (option::of(mode()), option::of(units()), asked, option::of(micros()), option::of(reservation_id())),
-        option::of(units()),
     )
         .prop_map(
             |(
@@ -279,7 +271,6 @@ fn rejection() -> BoxedStrategy<Rejection> {
                 (dimension, pool, reservation, order_ref),
                 ((demand, demand_before), limits, used),
                 (mode, version, asked, hold_until, existing_reservation),
-                live,
             )| {
                 Rejection {
                     reason,
@@ -295,7 +286,6 @@ fn rejection() -> BoxedStrategy<Rejection> {
                     version,
                     hold_until,
                     existing_reservation,
-                    live,
                     asked,
                 }
             },
@@ -311,8 +301,6 @@ pub fn original() -> impl Strategy<Value = EventBody> {
         pool().prop_map(EventBody::LimitsAdjusted),
         pool().prop_map(EventBody::ModeSet),
         pool().prop_map(EventBody::PoolChanged),
-        (pool(), units(), prop_oneof![Just(RetireCause::Caller), Just(RetireCause::Window)])
-            .prop_map(|(pool, live, cause)| EventBody::PoolRetired(Retirement { pool, live, cause })),
         entry().prop_map(EventBody::Accepted),
         entry().prop_map(EventBody::Confirmed),
         entry().prop_map(EventBody::Extended),

@@ -126,14 +126,6 @@ impl Capacity for Api {
         answer(decided.and_then(|decided| answers::decided_pool(&decided)))
     }
 
-    async fn retire_pool(&self, request: Request<v1::RetirePoolRequest>) -> Answer<v1::Pool> {
-        let (head, said) = (head(&request)?, request.get_ref());
-        let (pool, expected_version) = (pool_id(&said.pool)?, version(said.expected_version)?);
-        let context = context(&head, &said.idempotency_key)?;
-        let decided = self.service().retire_pool(pool, said.with_reservations, expected_version, context).await;
-        answer(decided.and_then(|decided| answers::decided_pool(&decided)))
-    }
-
     async fn set_mode(&self, request: Request<v1::SetModeRequest>) -> Answer<v1::Pool> {
         let (head, said) = (head(&request)?, request.get_ref());
         let (pool, expected_version) = (pool_id(&said.pool)?, version(said.expected_version)?);

@@ -54,7 +54,6 @@ const CALLS: &[Call] = &[
     call("/headroom.v1.Capacity/GetPool", Operation::GetPool),
     Call { message_bytes_max: COMMAND_BYTES_MAX, ..call("/headroom.v1.Capacity/DefinePool", Operation::DefinePool) },
     call("/headroom.v1.Capacity/ChangePool", Operation::ChangePool),
-    call("/headroom.v1.Capacity/RetirePool", Operation::RetirePool),
     call("/headroom.v1.Capacity/SetMode", Operation::SetMode),
     call("/headroom.v1.Capacity/Reserve", Operation::Reserve),
     call("/headroom.v1.Capacity/GetReservation", Operation::GetReservation),

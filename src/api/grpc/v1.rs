@@ -97,10 +97,6 @@ pub struct DefinePoolRequest {
     /// See the head of this file.
     #[prost(string, tag = "12")]
     pub idempotency_key: ::prost::alloc::string::String,
-    /// How long after the end of its window the pool retires by itself, in milliseconds: from 172800000 to 315532800000; 7 days
-    /// when it is not set. A pool without a window retires only when that is asked for.
-    #[prost(uint64, optional, tag = "13")]
-    pub retire_after_ms: ::core::option::Option<u64>,
     /// What the pool has to be before the call; otherwise the call is refused with stale_version. Anything when it is not
     /// set.
     #[prost(oneof = "define_pool_request::Expected", tags = "10, 11")]
@@ -171,9 +167,6 @@ pub struct ChangePoolRequest {
     /// The longest whole life of a hold.
     #[prost(oneof = "change_pool_request::HoldLifeMax", tags = "12, 13")]
     pub hold_life_max: ::core::option::Option<change_pool_request::HoldLifeMax>,
-    /// How long after the end of its window the pool retires by itself.
-    #[prost(oneof = "change_pool_request::RetireAfter", tags = "17, 18")]
-    pub retire_after: ::core::option::Option<change_pool_request::RetireAfter>,
 }
 /// Nested message and enum types in `ChangePoolRequest`.
 pub mod change_pool_request {
@@ -207,32 +200,6 @@ pub mod change_pool_request {
         #[prost(message, tag = "13")]
         ClearHoldLifeMax(super::Clear),
     }
-    /// How long after the end of its window the pool retires by itself.
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum RetireAfter {
-        /// In milliseconds, as in DefinePoolRequest.
-        #[prost(uint64, tag = "17")]
-        RetireAfterMs(u64),
-        /// 7 days from now on.
-        #[prost(message, tag = "18")]
-        ClearRetireAfter(super::Clear),
-    }
-}
-/// The end of a pool's life.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RetirePoolRequest {
-    /// The id of the pool.
-    #[prost(string, tag = "1")]
-    pub pool: ::prost::alloc::string::String,
-    /// Whether live reservations end with the pool. Otherwise a pool that has some is refused with pool_in_use.
-    #[prost(bool, tag = "2")]
-    pub with_reservations: bool,
-    /// The version that the pool has to have, 1 or more; otherwise the call is refused with stale_version.
-    #[prost(uint64, optional, tag = "3")]
-    pub expected_version: ::core::option::Option<u64>,
-    /// See the head of this file.
-    #[prost(string, tag = "4")]
-    pub idempotency_key: ::prost::alloc::string::String,
 }
 /// Opening, pausing or closing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -468,8 +435,6 @@ pub mod pool_changed {
         Released = 5,
         /// A hold was not confirmed in time, and its units came back.
         Expired = 6,
-        /// The pool has retired, with all its reservations.
-        Retired = 7,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -485,7 +450,6 @@ pub mod pool_changed {
                 Self::Amended => "KIND_AMENDED",
                 Self::Released => "KIND_RELEASED",
                 Self::Expired => "KIND_EXPIRED",
-                Self::Retired => "KIND_RETIRED",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -498,7 +462,6 @@ pub mod pool_changed {
                 "KIND_AMENDED" => Some(Self::Amended),
                 "KIND_RELEASED" => Some(Self::Released),
                 "KIND_EXPIRED" => Some(Self::Expired),
-                "KIND_RETIRED" => Some(Self::Retired),
                 _ => None,
             }
         }
@@ -613,12 +576,6 @@ pub struct Pool {
     /// Whether the key had this answer before.
     #[prost(bool, tag = "16")]
     pub replayed: bool,
-    /// How long after the end of its window it retires by itself, in milliseconds; 7 days when it is not set.
-    #[prost(uint64, optional, tag = "17")]
-    pub retire_after_ms: ::core::option::Option<u64>,
-    /// Of a pool that retires: the number of reservations that lived and ended with it.
-    #[prost(uint64, optional, tag = "18")]
-    pub live_reservations: ::core::option::Option<u64>,
 }
 /// Pools, with how complete and how fresh the list is.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -871,9 +828,6 @@ pub struct Problem {
     /// Of a watch that ended: where another one goes on, as in WatchPoolsResponse.
     #[prost(btree_map = "uint32, uint64", tag = "13")]
     pub position: ::prost::alloc::collections::BTreeMap<u32, u64>,
-    /// Of a pool in use: the number of its live reservations.
-    #[prost(uint64, optional, tag = "14")]
-    pub live_reservations: ::core::option::Option<u64>,
 }
 /// Nested message and enum types in `Problem`.
 pub mod problem {
@@ -1028,11 +982,6 @@ pub mod capacity_server {
         async fn change_pool(
             &self,
             request: tonic::Request<super::ChangePoolRequest>,
-        ) -> std::result::Result<tonic::Response<super::Pool>, tonic::Status>;
-        /// Ends the life of a pool: it, its reservations and their keys are unknown from then on. Role: planner.
-        async fn retire_pool(
-            &self,
-            request: tonic::Request<super::RetirePoolRequest>,
         ) -> std::result::Result<tonic::Response<super::Pool>, tonic::Status>;
         /// Opens, pauses or closes a pool. Role: planner.
         async fn set_mode(
@@ -1366,51 +1315,6 @@ pub mod capacity_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ChangePoolSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/headroom.v1.Capacity/RetirePool" => {
-                    #[allow(non_camel_case_types)]
-                    struct RetirePoolSvc<T: Capacity>(pub Arc<T>);
-                    impl<
-                        T: Capacity,
-                    > tonic::server::UnaryService<super::RetirePoolRequest>
-                    for RetirePoolSvc<T> {
-                        type Response = super::Pool;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::RetirePoolRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Capacity>::retire_pool(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = RetirePoolSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

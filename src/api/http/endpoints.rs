@@ -60,7 +60,6 @@ pub(super) enum Kind {
 
 const COMMAND: &[&str] = &["Idempotency-Key", "Request-Timeout-Ms"];
 const EDIT: &[&str] = &["If-Match", "Idempotency-Key", "Request-Timeout-Ms"];
-const RETIRE: &[&str] = &["with_reservations", "If-Match", "Idempotency-Key", "Request-Timeout-Ms"];
 const DEFINE: &[&str] = &["If-Match", "If-None-Match", "Idempotency-Key", "Request-Timeout-Ms"];
 const HOLD: &[Reason] =
     &[Reason::UnknownReservation, Reason::HoldExpired, Reason::AlreadyReleased, Reason::NotAHold, Reason::KeyReused];
@@ -186,21 +185,6 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
             Reason::LabelsFull,
             Reason::KeyReused,
         ],
-        body_bytes_max: HTTP_BODY_BYTES_MAX,
-        kind: Kind::Command,
-    },
-    Endpoint {
-        method: Method::Delete,
-        path: "/v1/pools/{pool}",
-        operation: Operation::RetirePool,
-        handler: |api, request| Box::pin(pools::retire(api, request)),
-        example: examples::retire_pool,
-        summary: "End the life of a pool: it, its reservations and their keys are unknown from then on",
-        body: None,
-        ok: &[("200", "Pool", "The pool as it was last, and how many reservations ended with it")],
-        parameters: RETIRE,
-        faults: &[RequestFault::BadVersion],
-        reasons: &[Reason::UnknownPool, Reason::StaleVersion, Reason::PoolInUse, Reason::KeyReused],
         body_bytes_max: HTTP_BODY_BYTES_MAX,
         kind: Kind::Command,
     },

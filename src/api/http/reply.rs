@@ -116,7 +116,6 @@ impl Problem {
             remaining: remaining.as_ref().map(Units),
             reservation: self.reservation(),
             hold_until: self.hold_until().map(Time),
-            live_reservations: self.live_reservations(),
             proof: self.event().map(ProofDto::of),
             trace_id,
         };

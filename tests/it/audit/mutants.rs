@@ -1,6 +1,5 @@
 //! One planted breach at a time in the clean script: each must be found, under its law, at its place.
 
-mod retirement;
 mod rules;
 
 use super::owner::*;
@@ -55,8 +54,7 @@ pub fn said(log: &mut Log, at: At) -> &mut Pool {
         EventBody::PoolDefined(pool)
         | EventBody::LimitsAdjusted(pool)
         | EventBody::ModeSet(pool)
-        | EventBody::PoolChanged(pool)
-        | EventBody::PoolRetired(Retirement { pool, .. }) => pool,
+        | EventBody::PoolChanged(pool) => pool,
         body => panic!("{at:?} has no pool: {body:?}"),
     }
 }

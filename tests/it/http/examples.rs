@@ -19,7 +19,6 @@ const ORDER: &[&str] = &[
     "confirm",
     "amend",
     "release",
-    "retire_pool",
     "livez",
     "readyz",
     "startupz",

@@ -180,7 +180,7 @@ impl Depth for Commands<'_> {
         transcript.finals = followed.read(|state| {
             let look = |subject: &Subject| match subject {
                 Subject::Pool(id) => seen_pool(state.pool(id)),
-                Subject::Reservation(id) => seen_reservation(state.reservation(id).as_deref(), now),
+                Subject::Reservation(id) => seen_reservation(state.reservation(id), now),
             };
             scenario.finals.iter().map(|last| look(&last.subject)).collect()
         });

@@ -27,10 +27,7 @@ pub(super) trait Caller {
             Subject::Pool(id) => seen_pool(replica.pool(id).as_deref()),
             Subject::Reservation(id) => {
                 let id = self.id(*id);
-                replica
-                    .of_reservation(&id)
-                    .unwrap()
-                    .read(|state| seen_reservation(state.reservation(&id).as_deref(), now))
+                replica.of_reservation(&id).unwrap().read(|state| seen_reservation(state.reservation(&id), now))
             }
         }
     }

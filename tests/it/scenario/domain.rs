@@ -35,7 +35,7 @@ impl Depth for DomainDepth {
         let look = |last: &Final| -> Seen {
             match &last.subject {
                 Subject::Pool(id) => seen_pool(machine.ledger.pool(id)),
-                Subject::Reservation(id) => seen_reservation(machine.ledger.reservation(id).as_deref(), now),
+                Subject::Reservation(id) => seen_reservation(machine.ledger.reservation(id), now),
             }
         };
         transcript.finals = scenario.finals.iter().map(look).collect();

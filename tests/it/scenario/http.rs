@@ -33,7 +33,7 @@ impl Depth for HttpDepth {
 pub(super) fn shows(kind: &str, field: &str) -> bool {
     let is_counter = field.starts_with("limits.") || field.starts_with("used.");
     match kind.rsplit(' ').nth(1).unwrap_or(kind) {
-        "rejected" => is_counter || ["dimension", "until", "existing", "live"].contains(&field),
+        "rejected" => is_counter || ["dimension", "until", "existing"].contains(&field),
         _ if kind.ends_with("released") || kind.ends_with("expired") => is_counter || field == "reservation",
         _ => field != "cause",
     }
@@ -108,10 +108,6 @@ impl HttpCaller<'_> {
                 let body = json!({ "mode": mode_text(*mode) });
                 ("POST", format!("/v1/pools/{pool}/mode"), of_pool(expected_version), Some(body))
             }
-            CommandBody::RetirePool { pool, with_reservations, expected_version } => {
-                let query = if *with_reservations { "?with_reservations=true" } else { "" };
-                ("DELETE", format!("/v1/pools/{pool}{query}"), of_pool(expected_version), None)
-            }
             CommandBody::Reserve { pool, demand, hold_ttl_ms, order_ref, .. } => {
                 let mut body = json!({ "pool": pool.as_str(), "demand": units(demand) });
                 if let Some(ttl) = hold_ttl_ms {
@@ -175,7 +171,6 @@ fn kind_of(body: &CommandBody, answer: &Value) -> &'static str {
         CommandBody::AdjustLimits { .. } => "adjusted",
         CommandBody::SetMode { .. } => "mode_set",
         CommandBody::ChangePool { .. } => "changed",
-        CommandBody::RetirePool { .. } => "retired",
         CommandBody::Reserve { .. } => "accepted",
         CommandBody::Confirm { .. } => "confirmed",
         CommandBody::Extend { .. } => "extended",
@@ -213,9 +208,7 @@ fn flat(answer: &Value) -> Fields {
     if answer["code"] == "order_has_reservation" {
         put("existing", &answer["reservation"]);
     }
-    put("live", &answer["live_reservations"]);
-    let rules = [("hold_ttl_max_ms", "ttl_max"), ("hold_life_max_ms", "life_max"), ("retire_after_ms", "retire_after")];
-    for (name, field) in rules {
+    for (name, field) in [("hold_ttl_max_ms", "ttl_max"), ("hold_life_max_ms", "life_max")] {
         put(field, &json!(answer[name].as_u64().map(|ms| format!("{ms}ms"))));
     }
     put("unique", &json!(answer["unique_order_ref"].as_bool().filter(|is| *is).map(|_| "yes")));
@@ -287,11 +280,7 @@ fn change_body(change: &PoolChange) -> Value {
         put("mode", json!(mode_text(mode)));
     }
     let rules = change.rules;
-    for (name, edit) in [
-        ("hold_ttl_max_ms", rules.hold_ttl_max_ms),
-        ("hold_life_max_ms", rules.hold_life_max_ms),
-        ("retire_after_ms", rules.retire_after_ms),
-    ] {
+    for (name, edit) in [("hold_ttl_max_ms", rules.hold_ttl_max_ms), ("hold_life_max_ms", rules.hold_life_max_ms)] {
         if edit != Edit::Keep {
             put(name, json!(edit.of(None)));
         }
@@ -311,7 +300,6 @@ fn spec_body(spec: &PoolSpec) -> Value {
         "hold_ttl_max_ms": spec.rules.hold_ttl_max_ms,
         "hold_life_max_ms": spec.rules.hold_life_max_ms,
         "unique_order_ref": spec.rules.unique_order_ref,
-        "retire_after_ms": spec.rules.retire_after_ms,
     });
     if let Some(window) = spec.window {
         body["window"] = json!({ "start": rfc3339(window.start), "end": rfc3339(window.end) });

@@ -47,7 +47,7 @@ impl Depth for OwnerDepth {
         transcript.finals = handle.read(|state| {
             let look = |subject: &Subject| match subject {
                 Subject::Pool(id) => seen_pool(state.pool(id)),
-                Subject::Reservation(id) => seen_reservation(state.reservation(id).as_deref(), now),
+                Subject::Reservation(id) => seen_reservation(state.reservation(id), now),
             };
             scenario.finals.iter().map(|last| look(&last.subject)).collect()
         });

@@ -20,24 +20,13 @@ impl Traffic {
         let random = StdRng::seed_from_u64(seed);
         let mut traffic = Traffic { url: url.to_owned(), random, keys: seed * 1_000_000, lives: Vec::new() };
         for number in 0..POOLS {
-            traffic.define(&format!("/v1/pools/slot-{number}"));
+            let body = json!({
+                "limits": {"orders": 12, "crates": 90}, "areas": ["SG-01", "a \"b\\c"], "labels": {"fleet": "van"},
+                "window": {"start": "2126-11-21T04:00:00Z", "end": "2126-11-21T06:00:00Z"},
+            });
+            traffic.send("PUT", &format!("/v1/pools/slot-{number}"), "", &body);
         }
         traffic
-    }
-
-    /// Ends the life of a pool.
-    pub fn retire(&mut self, pool: &str) {
-        let path = format!("/v1/pools/{pool}?with_reservations=true");
-        let (status, reply) = self.send("DELETE", &path, "", &Value::Null);
-        assert_eq!(status, 200, "{reply}");
-    }
-
-    fn define(&mut self, path: &str) {
-        let body = json!({
-            "limits": {"orders": 12, "crates": 90}, "areas": ["SG-01", "a \"b\\c"], "labels": {"fleet": "van"},
-            "window": {"start": "2126-11-21T04:00:00Z", "end": "2126-11-21T06:00:00Z"},
-        });
-        self.send("PUT", path, "", &body);
     }
 
     fn send(&mut self, method: &str, path: &str, key: &str, body: &Value) -> (u16, Value) {
@@ -69,11 +58,7 @@ impl Traffic {
                 self.send("POST", &format!("{path}/mode"), "", &json!({"mode": "paused"}));
                 self.send("POST", &format!("{path}/mode"), "", &json!({"mode": "open"}));
             }
-            2 => {
-                self.retire(&pool);
-                self.define(&path);
-            }
-            3..=12 => self.reserve(&pool),
+            2..=12 => self.reserve(&pool),
             _ => self.change(),
         }
     }
