@@ -108,6 +108,24 @@ fn a_damaged_log_is_not_carried_over() {
     }
 }
 
+/// The story: an operator moves the segments aside and leaves the folder where it was. A start that carries the old file
+/// over removes nothing of theirs.
+#[test]
+fn what_else_lies_in_the_place_of_the_log_stays() {
+    let dir = old();
+    let aside = dir.path().join("log/aside/segment-00000000");
+    fs::create_dir_all(aside.parent().unwrap()).unwrap();
+    fs::write(&aside, "of an operator").unwrap();
+    let served = on(dir.path(), ["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!((served.code, &*served.out), (2, ""), "{}", served.err);
+    assert_says(&served.err, &["/log: ", "not empty"]);
+    assert_eq!(fs::read_to_string(&aside).unwrap(), "of an operator");
+    fs::remove_dir_all(dir.path().join("log/aside")).unwrap();
+    fs::write(dir.path().join("log/segment-00000000.new"), "half").unwrap();
+    assert_eq!(serve(dir.path()).running.terminate().code, 0);
+    is_carried_over(dir.path());
+}
+
 /// The story: somebody puts a file of the earlier version back beside the log. If the log holds all of it, it goes. If
 /// it is of another log, nobody knows which of the two counts: a person decides.
 #[test]

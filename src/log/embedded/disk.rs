@@ -66,3 +66,9 @@ pub(super) trait Disk: Debug + Send + Sync {
 pub(super) struct OsDisk;
 
 impl Disk for OsDisk {}
+
+/// Whether a change failed for lack of disk space: the contents of the files are sound.
+pub(super) fn is_want_of_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}

@@ -1,6 +1,7 @@
 //! The log as this process has it open: its place in the data directory, its locks, and opening it again after a fault.
 
 use super::super::{LogError, Manifest, Opening};
+use super::disk::is_want_of_room;
 use super::error::{Fault, OpenError};
 use super::frame::Head;
 use super::segment::{SegmentHeader, path_of};
@@ -177,13 +178,9 @@ pub(super) fn open(
 
 fn settled(path: &Path, store: &Store, written_to: u64) -> Result<(), OpenError> {
     let done = store.settle(written_to);
-    done.or_else(|error| if is_want_of_room(&error) { Ok(()) } else { Err(OpenError::io(path, &error)) })
-}
-
-/// Whether a change failed for lack of disk space: the contents of the files are sound.
-fn is_want_of_room(error: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+    // Without room for the end alone the log can still be read. After a failed flush nobody knows what is on the disk.
+    let is_readable = |error: &_| is_want_of_room(error) && !store.has_lost_a_flush();
+    done.or_else(|error| if is_readable(&error) { Ok(()) } else { Err(OpenError::io(path, &error)) })
 }
 
 /// Checks that this process supports the terms of a log.

@@ -1,7 +1,7 @@
 //! An open log and its end. One thread appends at a time, and any number of threads read meanwhile (`read.rs`). Nothing
 //! here is retried: after a fault the segments have to be opened again before anything is known of them.
 
-use super::disk::{Disk, Named};
+use super::disk::{Disk, Named, is_want_of_room};
 use super::draft::Draft;
 use super::error::Fault;
 use super::frame::{Head, Kind};
@@ -106,14 +106,19 @@ impl Store {
     }
 
     /// Makes the log ready for batches: what a torn batch has left behind the end, up to `written_to`, becomes zero
-    /// again. Otherwise it could look like a part of a later batch. An error leaves the log readable.
+    /// again. Otherwise it could look like a part of a later batch.
+    ///
+    /// What a killed process has written may be in the memory of the system only, names as well as the last batch. So
+    /// all of it is flushed before the file says that its end is known, and before anything is removed because the log
+    /// holds it. An error leaves the log readable.
     pub(super) fn settle(&self, written_to: u64) -> io::Result<()> {
         let mut writer = self.writer.lock();
         if written_to > writer.end {
             let torn = usize::try_from(written_to.saturating_sub(writer.end)).unwrap_or(usize::MAX);
             self.terms.disk.write(&writer.named, writer.end, &vec![0; torn])?;
-            self.flush(&writer.named)?;
         }
+        self.flush(&writer.named)?;
+        [Some(&*self.dir), self.dir.parent()].into_iter().flatten().try_for_each(|dir| self.flush_names(dir))?;
         self.mark(&mut writer, true)?;
         self.flush(&writer.named)?;
         self.is_writable.store(true, SeqCst);
@@ -149,7 +154,11 @@ impl Store {
             before: (writer.end, writer.last_frame),
             heads: writer.heads.clone(),
         };
-        let (named, allocated) = create(&*self.terms.disk, &self.dir, &header)?;
+        let created = create(&*self.terms.disk, &self.dir, &header);
+        let (named, allocated) = created.inspect_err(|error| {
+            // A flush of it, or of its name, may be what has failed.
+            self.has_lost_a_flush.fetch_or(!is_want_of_room(error), SeqCst);
+        })?;
         let (named, header) = (Arc::new(named), Arc::new(header));
         let index = Index::new(header.heads.len());
         let next = Indexed { named: Arc::clone(&named), header: Arc::clone(&header), index };
@@ -224,6 +233,10 @@ impl Store {
 
     fn flush(&self, named: &Named) -> io::Result<()> {
         self.terms.disk.flush(named).inspect_err(|_| self.has_lost_a_flush.store(true, SeqCst))
+    }
+
+    fn flush_names(&self, dir: &Path) -> io::Result<()> {
+        self.terms.disk.flush_dir(dir).inspect_err(|_| self.has_lost_a_flush.store(true, SeqCst))
     }
 }
 

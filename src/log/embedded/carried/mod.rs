@@ -12,7 +12,7 @@ use super::draft::{Draft, Pair};
 use super::error::{Fault, OpenError};
 use super::frame::{Head, Record, Records};
 use super::read::Span;
-use super::segment::{FORMAT_VERSION, SegmentHeader};
+use super::segment::{FORMAT_VERSION, SegmentHeader, path_of};
 use super::start::{Started, segments, start};
 use super::store::{Store, Terms, create};
 use crate::crash;
@@ -20,6 +20,7 @@ use crate::log::{Manifest, Opening};
 use crate::trace::TraceContext;
 use redb_file::RedbFile;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,7 +33,10 @@ type Owned = (Vec<u8>, Option<TraceContext>);
 
 /// The path of the file of format version 1, if there is one in this data directory.
 pub(super) fn old_file(dir: &Path) -> Option<PathBuf> {
-    Some(dir.join(OLD_NAME)).filter(|path| path.exists())
+    let path = dir.join(OLD_NAME);
+    // What cannot be looked at, such as a link to a disk that is not there, is not the same as no file.
+    let is_none = fs::symlink_metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    (!is_none).then_some(path)
 }
 
 /// Makes the log `to` from the file of format version 1. The file stays as it is.
@@ -45,6 +49,7 @@ pub(super) fn carry_over(
     opening: &Arc<Opening>,
 ) -> Result<(), OpenError> {
     tracing::info!(from = %old.display(), "the log of an earlier version is carried over");
+    cleared(to).map_err(|error| OpenError::io(to, &error))?;
     let file = RedbFile::open(old, opening)?;
     let new = dir.join(UNFINISHED_NAME);
     let io = |error| OpenError::io(&new, &error);
@@ -55,13 +60,18 @@ pub(super) fn carry_over(
         // It may have filled the disk. What is left of it is removed by the next attempt.
         let _removed = fs::remove_dir_all(&new);
     })?;
-    // A directory without a segment is what a killed first start leaves.
-    if to.exists() {
-        fs::remove_dir_all(to).map_err(|error| OpenError::io(to, &error))?;
-    }
     terms.disk.rename(&new, to).and_then(|()| terms.disk.flush_dir(dir)).map_err(io)?;
     crash::point("carried-renamed");
     Ok(())
+}
+
+/// Removes what a killed first start leaves in the place of the log: a directory without a segment. Anything else in it
+/// is somebody's, and an error.
+fn cleared(to: &Path) -> io::Result<()> {
+    let is_there =
+        |result: io::Result<()>| result.or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) });
+    is_there(fs::remove_file(path_of(to, 0).with_extension("new")))?;
+    is_there(fs::remove_dir(to))
 }
 
 /// Writes the new log and compares it with the file.

@@ -29,6 +29,7 @@ pub(super) struct Conduct {
     pub(super) fails_after: Option<usize>,
     pub(super) fails_half: bool,
     pub(super) syncs_fail: bool,
+    pub(super) dir_syncs_fail: bool,
     pub(super) syncs_wait: bool,
     pub(super) syncs: usize,
     /// Whether power cuts are noted.
@@ -41,7 +42,7 @@ pub(super) struct Conduct {
     /// Every so often: what a power cut would leave now, and how many turns were known to be committed.
     pub(super) cuts: Vec<(usize, Image)>,
     pub(super) committed: usize,
-    random: u64,
+    pub(super) random: u64,
 }
 
 impl Conduct {
@@ -189,6 +190,9 @@ impl Disk for TestDisk {
 
     fn flush_dir(&self, _: &Path) -> io::Result<()> {
         let mut conduct = self.0.0.lock();
+        if conduct.dir_syncs_fail {
+            return Err(io::Error::other("the disk is gone"));
+        }
         conduct.cut();
         conduct.safe_names = conduct.names.clone();
         Ok(())

@@ -8,8 +8,10 @@ use super::super::read::Span;
 use super::super::segment::{CHUNK_BYTES, FORMAT_VERSION, SegmentHeader, path_of};
 use super::super::start::{Started, segments, start};
 use super::super::store::{Store, Terms, create};
+use super::disk::{Conduct, Conducted, TestDisk};
 use crate::domain::Micros;
 use crate::log::{Manifest, Opening};
+use parking_lot::{Condvar, Mutex};
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -56,8 +58,12 @@ fn record(partition: u32, seq: u64) -> Record {
 
 /// Appends one batch with a turn of so many records for each of these partitions.
 fn append(store: &Store, turns: &[(u32, u64)]) {
+    store.append(&mut drafts(store, turns)).unwrap();
+}
+
+fn drafts(store: &Store, turns: &[(u32, u64)]) -> Vec<Draft> {
     let heads = store.heads();
-    let mut drafts: Vec<_> = turns
+    turns
         .iter()
         .map(|(partition, count)| {
             let first = heads[*partition as usize];
@@ -69,8 +75,7 @@ fn append(store: &Store, turns: &[(u32, u64)]) {
             });
             Draft::of_turn(*partition, first, pairs)
         })
-        .collect();
-    store.append(&mut drafts).unwrap();
+        .collect()
 }
 
 /// What the log says of a partition from here on; `None` when it refuses.
@@ -135,6 +140,68 @@ fn a_batch_that_is_torn_at_any_byte_was_never_there() {
         drop(store);
         assert_eq!(judge(&settled(dir.path(), u64::MAX)), [3, 4], "torn at {torn}");
     }
+}
+
+/// A log on a disk that forgets what is not flushed, and how the disk behaves.
+fn forgetful(dir: &Path, segment_bytes: u64, random: u64) -> (Terms, Conducted) {
+    let mut conduct = Conduct::default();
+    conduct.random = random;
+    conduct.begins(dir);
+    let conduct: Conducted = Arc::new((Mutex::new(conduct), Condvar::new()));
+    (Terms { disk: Arc::new(TestDisk(Arc::clone(&conduct))), segment_bytes }, conduct)
+}
+
+fn start_on(dir: &Path, terms: &Terms) -> Started {
+    start(dir, segments(dir).unwrap().unwrap(), (true, terms.clone()), &Opening::default()).unwrap()
+}
+
+/// The story: a process is killed between the write of a batch and its flush, and the machine loses power while the next
+/// process starts. The batch was not answered. It is there or it is not; the log opens, and nothing before it is lost.
+#[test]
+fn a_power_cut_while_a_killed_log_is_opened_leaves_a_log_that_opens() {
+    let mut kept = [0; 2];
+    for random in 0..40 {
+        let dir = fresh();
+        let (terms, conduct) = forgetful(dir.path(), u64::MAX, random << 40);
+        let Started { store, written_to } = start_on(dir.path(), &terms);
+        store.settle(written_to).unwrap();
+        append(&store, &[(0, 3)]);
+        conduct.0.lock().syncs_fail = true;
+        store.append(&mut drafts(&store, &[(0, 2)])).unwrap_err();
+        drop(store);
+        conduct.0.lock().syncs_fail = false;
+        conduct.0.lock().cuts_power = true;
+        let Started { store, written_to } = start_on(dir.path(), &terms);
+        assert_eq!(judge(&store), [5, 0]);
+        store.settle(written_to).unwrap();
+        store.shut();
+        for (_, image) in std::mem::take(&mut conduct.0.lock().cuts) {
+            let left = TempDir::new().unwrap();
+            for (path, bytes, length) in image {
+                let path = left.path().join(path.file_name().unwrap());
+                fs::write(&path, bytes).unwrap();
+                fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+            }
+            let ends = judge(&open(left.path(), u64::MAX).unwrap().store);
+            assert!(ends == [3, 0] || ends == [5, 0], "{ends:?}");
+            kept[usize::from(ends == [5, 0])] += 1;
+        }
+    }
+    assert!(kept[0] > 10 && kept[1] > 10, "{kept:?}");
+}
+
+/// The story: the disk refuses to say that the name of a new segment is safe. Turns in it could be gone with their file,
+/// so nothing more is written before a restart.
+#[test]
+fn a_new_segment_whose_name_is_not_safe_is_a_lost_flush() {
+    let dir = fresh();
+    let (terms, conduct) = forgetful(dir.path(), 13_000, 0);
+    let Started { store, written_to } = start_on(dir.path(), &terms);
+    store.settle(written_to).unwrap();
+    conduct.0.lock().dir_syncs_fail = true;
+    let failed = (0..100).any(|_| store.append(&mut drafts(&store, &[(0, 9)])).is_err());
+    assert!(failed && store.has_lost_a_flush() && !store.is_writable());
+    assert!(start_on(dir.path(), &terms).store.settle(0).is_err(), "nor is it settled while that goes on");
 }
 
 #[test]
