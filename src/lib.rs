@@ -1,5 +1,6 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod causes;
 pub mod crash;
 pub mod file_state;
 pub mod limits;

@@ -4,10 +4,10 @@
 //! either would hand a token, or a command, to somebody who was not named.
 
 use super::{Answer, CallError, Outgoing, answer, bearer};
+use crate::causes::causes;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Identity, Request, Url};
-use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -118,18 +118,6 @@ fn base(url: &str) -> Result<Url, String> {
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// An error with all its causes.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! How an issuer is asked for its keys.
 
+use crate::causes::causes;
 use crate::limits::{JWKS_BYTES_MAX, JWKS_TIMEOUT_MS};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use serde::Deserialize;
-use std::error::Error;
 use std::time::Duration;
 
 /// Checks that what is read from this URL cannot be changed on its way: it has to be `https`, or `http` to this machine.
@@ -91,16 +91,6 @@ impl Fetcher {
         }
         Ok(whole)
     }
-}
-
-/// An error with what caused it: the client's own text alone does not say that a connection was refused.
-fn causes(error: &dyn Error) -> String {
-    let (mut text, mut next) = (error.to_string(), error.source());
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One connection, used by code that blocks.
 
+use crate::causes::causes;
 use crate::sink::TargetError;
 use crate::tls;
 use std::path::PathBuf;
@@ -145,7 +146,7 @@ impl Trouble {
             Trouble::Operator(why) => TargetError::Operator(why),
             Trouble::Late(limit) => TargetError::Transient(format!("the database did not answer within {limit:?}")),
             Trouble::Database(error) => match error.as_db_error() {
-                None => TargetError::Transient(chain(&error)),
+                None => TargetError::Transient(format!("the database cannot be reached: {}", causes(&error))),
                 Some(said) => {
                     // The detail of such an error quotes rows: only the message is told.
                     let why = format!("the database says: {} ({})", said.message(), said.code().code());
@@ -154,17 +155,6 @@ impl Trouble {
             },
         }
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = format!("the database cannot be reached: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// Whether the same may succeed later. By class: connections, rollbacks (serialization, deadlocks), resources, what an
