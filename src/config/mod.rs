@@ -286,11 +286,14 @@ pub fn is_host_name(text: &str) -> bool {
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("is neither text nor json".to_owned()),
-    }
+    either(text, [("text", LogFormat::Text), ("json", LogFormat::Json)])
+}
+
+/// What one of two words stands for.
+fn either<T>(text: &str, choices: [(&str, T); 2]) -> Result<T, String> {
+    let [(one, _), (other, _)] = &choices;
+    let wrong = format!("is neither {one} nor {other}");
+    choices.into_iter().find(|(word, _)| *word == text).map(|(_, value)| value).ok_or(wrong)
 }
 
 fn access_log(text: &str) -> Result<AccessLog, String> {
@@ -344,6 +347,13 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The configuration of these flags alone.
+    pub(super) fn check(settings: &[(Setting, &str)]) -> Result<Config, String> {
+        let mut inputs = Inputs::default();
+        inputs.flags.extend(settings.iter().map(|(setting, text)| (*setting, (*text).to_owned())));
+        Config::load(&inputs).map_err(|problems| problems.to_string())
+    }
 
     fn file(text: &str) -> Inputs {
         let file = FileText { path: "headroom.toml".to_owned(), text: text.to_owned() };

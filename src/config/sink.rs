@@ -1,7 +1,7 @@
 //! The settings of the tables to which events are written.
 
 use super::auth::file;
-use super::{Checking, Open, Secret, Setting, address, number};
+use super::{Checking, Open, Secret, Setting, address, either, number};
 use crate::limits::{SINK_BATCH_MAX_MS, SINK_BATCH_MIN_MS};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub(super) fn check(checking: &mut Checking<'_>, open: Option<Open>) -> Option<S
     let schema = checking.setting(Setting::SinkSchema, schema);
     let range = SINK_BATCH_MIN_MS..=SINK_BATCH_MAX_MS;
     let batch_ms = checking.setting(Setting::SinkBatchMs, |text| number(text, range.clone()));
-    let is_aside = checking.setting(Setting::SinkUndecodable, is_aside);
+    let is_aside = checking.setting(Setting::SinkUndecodable, |text| either(text, [("stop", false), ("aside", true)]));
     let listen = checking.optional(Setting::SinkListen, address);
     if listen.is_some_and(|address| !address.ip().is_loopback()) && open.is_some_and(|open| !open.metrics) {
         checking
@@ -78,23 +78,10 @@ fn schema(text: &str) -> Result<String, String> {
     if is_name { Ok(text.to_owned()) } else { Err("is not a name of small letters, digits and _".to_owned()) }
 }
 
-fn is_aside(text: &str) -> Result<bool, String> {
-    match text {
-        "stop" => Ok(false),
-        "aside" => Ok(true),
-        _ => Err("is neither stop nor aside".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Inputs, Setting};
-
-    fn check(settings: &[(Setting, &str)]) -> Result<Config, String> {
-        let mut inputs = Inputs::default();
-        inputs.flags.extend(settings.iter().map(|(setting, text)| (*setting, (*text).to_owned())));
-        Config::load(&inputs).map_err(|problems| problems.to_string())
-    }
+    use crate::config::Setting;
+    use crate::config::tests::check;
 
     #[test]
     fn a_sink_has_a_database_without_a_password_in_its_url() {

@@ -1,7 +1,7 @@
 //! The settings of TLS, and the checks of those that depend on each other.
 
 use super::auth::file;
-use super::{Checking, Setting};
+use super::{Checking, Setting, either};
 use std::path::PathBuf;
 
 /// The files of TLS, all in PEM.
@@ -22,7 +22,8 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Tls> {
     let certificate = checking.optional(Setting::TlsCertificate, file);
     let key = checking.optional(Setting::TlsKey, file);
     let client_ca = checking.optional(Setting::TlsClientCa, file);
-    let is_client_required = checking.setting(Setting::TlsClientAuth, is_required);
+    let is_client_required =
+        checking.setting(Setting::TlsClientAuth, |text| either(text, [("required", true), ("optional", false)]));
     if checking.is_changed(Setting::TlsClientAuth) && !checking.is_given(Setting::TlsClientCa) {
         checking.clash(Setting::TlsClientAuth, "is set, and tls_client_ca is not");
     }
@@ -38,23 +39,10 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Tls> {
     Some(Tls { certificate: certificate?, key: key?, client_ca, is_client_required: is_client_required? })
 }
 
-fn is_required(text: &str) -> Result<bool, String> {
-    match text {
-        "required" => Ok(true),
-        "optional" => Ok(false),
-        _ => Err("is neither required nor optional".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Inputs, Setting};
-
-    fn check(settings: &[(Setting, &str)]) -> Result<Config, String> {
-        let mut inputs = Inputs::default();
-        inputs.flags.extend(settings.iter().map(|(setting, text)| (*setting, (*text).to_owned())));
-        Config::load(&inputs).map_err(|problems| problems.to_string())
-    }
+    use crate::config::Setting;
+    use crate::config::tests::check;
 
     #[test]
     fn tls_needs_both_files_and_asks_clients_only_with_an_authority() {
