@@ -40,6 +40,14 @@ fn events(cat: &mut Command) -> Vec<Value> {
     events.filter(|event| event.get("internal").is_none()).collect()
 }
 
+/// Writes what is left of a stopped server's log; then the tables hold all of it.
+#[track_caller]
+fn assert_rest(database: &Database, log: &Path) {
+    let ended = run(&mut database.sink(log, &["backfill"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_same(database, log);
+}
+
 /// Whether the tables hold every event of a stopped server's log once, and what follows from the events.
 #[track_caller]
 fn assert_same(database: &Database, log: &Path) {
@@ -167,9 +175,7 @@ fn new_events_are_written_while_the_sink_runs() {
         served.running.terminate();
     }
     assert_eq!(sink.terminate().code, 0);
-    let rest = run(&mut database.sink(log.path(), &["backfill"]));
-    assert_eq!(rest.code, 0, "{}", rest.err);
-    assert_same(&database, log.path());
+    assert_rest(&database, log.path());
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod writing;
 use super::shared::certificate::CertificateFlags;
 use super::shared::flags::{Flags, SinkLog, SinkTables};
 use super::{Failure, Verdict};
-use crate::config::Config;
+use crate::config::{Config, Sink};
 use crate::sink::TargetError;
 use crate::sink::postgres::Access;
 use clap::Subcommand;
@@ -90,11 +90,16 @@ pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<
     }
 }
 
+/// The settings of the tables, which need a database.
+fn named(config: &Config) -> Result<&Sink, Failure> {
+    config.sink.as_ref().ok_or_else(|| {
+        Failure::Unusable("no database is named: set sink_database, like postgresql://user@host:5432/name".to_owned())
+    })
+}
+
 /// How the database of the configuration is reached.
 pub(in crate::cmd) fn access(config: &Config) -> Result<Access, Failure> {
-    let sink = config.sink.as_ref().ok_or_else(|| {
-        Failure::Unusable("no database is named: set sink_database, like postgresql://user@host:5432/name".to_owned())
-    })?;
+    let sink = named(config)?;
     Ok(Access {
         url: sink.database.clone(),
         password: sink.password.as_ref().map(|password| password.expose().to_owned()),

@@ -1,13 +1,13 @@
 //! Writing: threads that each write some of the partitions, until a signal, or until what the log has now is written.
 
-use super::access;
 use super::served::Served;
+use super::{access, named};
 use crate::api::http::{self, Metrics as _};
 use crate::app::signals::Signals;
 use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::{Source, running_server};
 use crate::cmd::{Failure, Verdict};
-use crate::config::{Config, Sink};
+use crate::config::Config;
 use crate::domain::Micros;
 use crate::log::CommittedTail;
 use crate::sink::postgres::{Access, Postgres};
@@ -114,10 +114,6 @@ pub(super) fn backfill(
     Ok(Verdict::fine_if(!shared.tally.is_stopped.load(Relaxed)))
 }
 
-fn named(config: &Config) -> Result<&Sink, Failure> {
-    config.sink.as_ref().ok_or_else(|| Failure::Unusable("no database is named: set sink_database".to_owned()))
-}
-
 impl Shared {
     fn new(log: Log, access: Access, rules: Rules, look_every: Duration, until: Vec<u64>) -> Shared {
         let tally = Tally::of(until.iter().sum());
@@ -144,10 +140,15 @@ impl Shared {
                 },
             };
             self.tally.failed(None, &why);
-            pause_unless(retry, || self.is_over());
-            retry = retry.saturating_mul(2).min(RETRY[1]);
+            self.rest(&mut retry);
         }
         Ok(())
+    }
+
+    /// Pauses before something is asked again. The next pause is longer.
+    fn rest(&self, retry: &mut Duration) {
+        pause_unless(*retry, || self.is_over());
+        *retry = retry.saturating_mul(2).min(RETRY[1]);
     }
 
     /// Writes over one connection; answers why that cannot go on, and `None` when all is done.
@@ -165,10 +166,7 @@ impl Shared {
         while !self.is_over() {
             match worker.look(&self.clock) {
                 Err(error) => return Ok(Some(error)),
-                Ok(Looked::Failed) => {
-                    pause_unless(*retry, || self.is_over());
-                    *retry = retry.saturating_mul(2).min(RETRY[1]);
-                }
+                Ok(Looked::Failed) => self.rest(retry),
                 Ok(looked) => {
                     *retry = RETRY[0];
                     let elsewhere = mine.iter().find(|partition| worker.seen(**partition) == Seen::Elsewhere);

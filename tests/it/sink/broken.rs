@@ -2,7 +2,7 @@
 
 use super::postgres::Database;
 use super::traffic::Traffic;
-use super::{assert_same, serve};
+use super::{assert_rest, serve};
 use crate::process::{Running, run};
 use crate::wait::until;
 
@@ -31,9 +31,7 @@ fn killed_at_any_point_the_sink_repeats_nothing_and_loses_nothing() {
     // Another process writes all partitions: each time at least two batches were to be written.
     assert_eq!(died, 10);
     served.running.terminate();
-    let ended = run(&mut database.sink(log.path(), &["backfill"]));
-    assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_same(&database, log.path());
+    assert_rest(&database, log.path());
 }
 
 /// Connections are ended in the middle of whatever they do, and the whole server with all that it has not written.
@@ -54,14 +52,11 @@ fn a_database_that_breaks_off_and_comes_back_has_every_event_once() {
     traffic.calls(20);
     assert!(!sink.is_over(), "it waits for the database");
     database.serve();
-    let written = || database.ask("SELECT coalesce(sum(next_seq), 0) FROM sink_positions").parse::<u64>().unwrap();
-    let before = written();
-    until("it goes on", || written() > before);
+    let before = database.written();
+    until("it goes on", || database.written() > before);
     served.running.terminate();
     sink.terminate();
-    let ended = run(&mut database.sink(log.path(), &["backfill"]));
-    assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_same(&database, log.path());
+    assert_rest(&database, log.path());
 }
 
 /// A lock that somebody else holds on a table makes the sink wait; nothing is written twice when it is given up.
@@ -78,7 +73,5 @@ fn a_database_that_is_slow_is_waited_for() {
     }
     served.running.terminate();
     sink.terminate();
-    let ended = run(&mut database.sink(log.path(), &["backfill"]));
-    assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_same(&database, log.path());
+    assert_rest(&database, log.path());
 }

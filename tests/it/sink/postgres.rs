@@ -133,6 +133,12 @@ impl Database {
         self.try_ask(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// How many events of all partitions are written.
+    #[track_caller]
+    pub fn written(&self) -> u64 {
+        self.ask("SELECT coalesce(sum(next_seq), 0) FROM sink_positions").parse().unwrap()
+    }
+
     /// The columns and the rows that a query returns.
     #[track_caller]
     pub fn table(&self, sql: &str) -> (Vec<String>, Vec<Vec<String>>) {

@@ -2,7 +2,7 @@
 
 use super::postgres::Database;
 use super::traffic::Traffic;
-use super::{assert_same, serve};
+use super::{assert_rest, serve};
 use crate::process::{Running, run};
 use crate::wait::until;
 
@@ -20,15 +20,12 @@ fn sinks_share_the_partitions_and_take_over_those_of_one_that_dies() {
         sink.kill();
     }
     let last = start();
-    let written = || database.ask("SELECT coalesce(sum(next_seq), 0) FROM sink_positions").parse::<u64>().unwrap();
-    let before = written();
+    let before = database.written();
     traffic.calls(10);
-    until("the last one has taken the partitions over", || written() > before);
+    until("the last one has taken the partitions over", || database.written() > before);
     served.running.terminate();
     last.terminate();
-    let ended = run(&mut database.sink(log.path(), &["backfill"]));
-    assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_same(&database, log.path());
+    assert_rest(&database, log.path());
 }
 
 /// A backfill does not fight with a sink that runs.
@@ -55,18 +52,15 @@ fn a_writer_whose_position_was_moved_writes_nothing() {
     let served = serve(log.path());
     let mut traffic = Traffic::new(&served.url, 13);
     let sink = Running::start(&mut database.sink(log.path(), &["--sink-batch-ms", "100"]));
-    let written = || database.ask("SELECT coalesce(sum(next_seq), 0) FROM sink_positions").parse::<u64>().unwrap();
-    until("something is written", || written() > 0);
+    until("something is written", || database.written() > 0);
     for _ in 0..5 {
         // Somebody claims all partitions behind its back; the sink has to claim them again.
         database.ask("UPDATE sink_positions SET claim = claim + 1");
-        let before = written();
+        let before = database.written();
         traffic.calls(6);
-        until("it has claimed again and goes on", || written() > before);
+        until("it has claimed again and goes on", || database.written() > before);
     }
     served.running.terminate();
     assert!(sink.terminate().err.contains("another sink has taken the partition"));
-    let ended = run(&mut database.sink(log.path(), &["backfill"]));
-    assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_same(&database, log.path());
+    assert_rest(&database, log.path());
 }
