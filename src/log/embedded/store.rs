@@ -244,20 +244,9 @@ impl Drop for Store {
     /// Says in the file that its end is known: a batch that is damaged later is then missed.
     fn drop(&mut self) {
         if self.is_writable() {
-            let writer = self.writer.get_mut();
-            let slot = Slot {
-                number: writer.next_slot,
-                batch: writer.next_batch.saturating_sub(1),
-                end: writer.end,
-                is_settled: true,
-            };
-            let (offset, bytes) = slot.bytes(&writer.header);
+            let mut writer = self.writer.lock();
             // Without it the log is as a killed process leaves it.
-            let _told = self
-                .terms
-                .disk
-                .write(&writer.named, offset, &bytes)
-                .and_then(|()| self.terms.disk.flush(&writer.named));
+            let _told = self.mark(&mut writer, true).and_then(|()| self.flush(&writer.named));
         }
     }
 }
