@@ -4,6 +4,7 @@
 use super::owner::OwnerContext;
 use super::owning::Owning;
 use super::process::Process;
+use super::snapshots::{SnapshotThread, Snapshots};
 use super::withdrawal::Watch;
 use super::witness::Flushing;
 use super::{Hold, LogRuntime, StartError, draw, spawn};
@@ -91,11 +92,13 @@ pub(super) fn start<L: ClusterLog>(
         }));
     }
     let (checkpointer, work) = Checkpointer::new(log_id);
+    let snapshots = Snapshots::open(config)?;
     let context = Arc::new(OwnerContext {
         partitions,
         log_id,
         tail: Arc::clone(&tail),
         store: Arc::clone(&store) as Arc<dyn Store>,
+        snapshots: snapshots.as_ref().map(|snapshots| snapshots.reader(log_id)),
         clock,
         replies: log.replies(incarnation, Arc::clone(&gateway) as Arc<dyn ReplyChannel>)?,
         checkpointer: checkpointer.noting(store),
@@ -108,11 +111,13 @@ pub(super) fn start<L: ClusterLog>(
         let (store, metrics) = (Arc::clone(&context.store), Arc::clone(&context.metrics));
         spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
     };
+    let snapshots = snapshots.map(|snapshots| snapshots.write(&context, &replica)).transpose()?;
     let deadline_ms = config.deadline_default_ms;
     let process = Process { log, context, replica, sink, gateway: Arc::clone(&gateway), incarnation, deadline_ms };
     let threads = Threads::start(&process, roles)?;
     drop(process);
     let end = move || {
+        let snapshots_ended = snapshots.is_none_or(SnapshotThread::end);
         // The commands of this process have to be in the log before its owners stop, so that owners which still have
         // their partition decide them.
         if let Some(producer) = producer {
@@ -121,7 +126,7 @@ pub(super) fn start<L: ClusterLog>(
                 tracing::error!(left, "commands of this process are not known to be in the log, and not waited for");
             }
         }
-        let ended = threads.end() && checkpoints.join().is_ok() && flushing.end();
+        let ended = threads.end() && checkpoints.join().is_ok() && flushing.end() && snapshots_ended;
         drop(hold);
         ended
     };

@@ -1,6 +1,7 @@
 //! A process on the embedded log: it owns every partition, from its start to its end.
 
 use super::owner::{OwnerContext, Served, set_status};
+use super::snapshots::{SnapshotThread, Snapshots};
 use super::witness::{Flushing, open};
 use super::{LogRuntime, StartError, draw, draw_wide, spawn};
 use crate::config::Config;
@@ -41,11 +42,13 @@ pub(super) fn start(
     let gateway = Arc::new(gateway.reporting(Arc::clone(&metrics) as Arc<dyn CallReport>));
     metrics.watch(&gateway, sink);
     let (checkpointer, work) = Checkpointer::new(log_id);
+    let snapshots = Snapshots::open(config)?;
     let context = Arc::new(OwnerContext {
         partitions,
         log_id,
         tail: Arc::clone(&tail),
         store: Arc::clone(&store) as Arc<dyn Store>,
+        snapshots: snapshots.as_ref().map(|snapshots| snapshots.reader(log_id)),
         clock,
         replies: Arc::clone(&gateway) as Arc<dyn ReplyChannel>,
         checkpointer: checkpointer.noting(store),
@@ -59,6 +62,7 @@ pub(super) fn start(
         let (store, metrics) = (Arc::clone(&context.store), Arc::clone(&context.metrics));
         spawn("checkpoints", move || work.run(store.as_ref(), metrics.as_ref()))?
     };
+    let snapshots = snapshots.map(|snapshots| snapshots.write(&context, &replica)).transpose()?;
     let mut owners = Vec::new();
     for handle in replica.partitions() {
         let (context, log, handle) = (Arc::clone(&context), Arc::clone(&log), Arc::clone(handle));
@@ -66,10 +70,11 @@ pub(super) fn start(
     }
     drop(context);
     let end = move || {
+        let snapshots_ended = snapshots.is_none_or(SnapshotThread::end);
         log.close();
         let owners_ended = owners.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
         let is_written = checkpoints.join().is_ok();
-        flushing.end() && is_written && owners_ended == 0
+        flushing.end() && is_written && snapshots_ended && owners_ended == 0
     };
     Ok(LogRuntime { gateway, tail, end: Box::new(end) })
 }

@@ -17,6 +17,7 @@ mod private;
 mod process;
 mod shutdown;
 pub mod signals;
+mod snapshots;
 mod start_error;
 mod tls;
 mod withdrawal;

@@ -9,7 +9,7 @@ use crate::owner::recover::Recovery;
 use crate::owner::shell::{End, Shell};
 use crate::owner::{OwnerEnd, Partition, Report};
 use crate::replica::{PartitionHandle, PartitionStatus, StatusKind};
-use crate::store::Store;
+use crate::store::{Snapshots, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 use crate::trace::Tracing;
@@ -21,6 +21,8 @@ pub(super) struct OwnerContext {
     pub(super) log_id: u128,
     pub(super) tail: Arc<dyn CommittedTail>,
     pub(super) store: Arc<dyn Store>,
+    /// Where snapshots are read, if a place for them is set.
+    pub(super) snapshots: Option<Arc<dyn Snapshots>>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) replies: Arc<dyn ReplyChannel>,
     pub(super) checkpointer: Checkpointer,
@@ -69,6 +71,7 @@ impl OwnerContext {
             log_id: self.log_id,
             tail: self.tail.as_ref(),
             store: self.store.as_ref(),
+            snapshots: self.snapshots.as_deref(),
             clock: self.clock.as_ref(),
             report: self.metrics.as_ref(),
             on_committed: &*self.on_committed,

@@ -21,6 +21,8 @@ pub enum StartError {
     InUse(PathBuf),
     /// The witness cannot be written.
     Witness(String),
+    /// There can be no client of the place for snapshots.
+    Snapshots(String),
     /// The data directory belongs to another log.
     OtherLog(String),
     /// The server cannot listen on the address.
@@ -46,6 +48,7 @@ impl fmt::Display for StartError {
             }
             StartError::Witness(why) | StartError::Traces(why) => f.write_str(why),
             StartError::OtherLog(why) => write!(f, "the log cannot be served: {why}"),
+            StartError::Snapshots(why) => write!(f, "snapshots cannot be written: {why}"),
             StartError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             StartError::Access(why) => write!(f, "cannot read who may call: {why}"),
             StartError::Tls(error) => write!(f, "TLS cannot be spoken: {error}"),

@@ -9,6 +9,7 @@ mod quota;
 pub mod raw;
 mod setting;
 mod sink;
+mod snapshots;
 mod tls;
 mod traces;
 
@@ -19,6 +20,7 @@ pub use kafka::{Kafka, Registry, Roles, Secret, TopicNames};
 pub use raw::{FileText, Given, Inputs, Raw, Source};
 pub use setting::{Group, Kind, Setting};
 pub use sink::Sink;
+pub use snapshots::{Keep, SnapshotPlace, Snapshots};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
@@ -78,6 +80,8 @@ pub struct Config {
     pub hosts: BTreeSet<String>,
     /// The connections that one client address may have; `None` when only the bound on all connections applies.
     pub connections_per_address: Option<usize>,
+    /// Where snapshots are written; `None` when no place is named.
+    pub snapshots: Option<Snapshots>,
     /// The time between two rounds of the canary, in milliseconds; `None` when there is no canary.
     pub canary_interval_ms: Option<u64>,
     /// The files of TLS; `None` when plain HTTP is served.
@@ -146,6 +150,7 @@ impl Config {
         let per_address = |text: &str| number(text, 1..=HTTP_CONNECTIONS_MAX);
         let connections_per_address = checking.optional(Setting::ConnectionsPerAddress, per_address);
         let canary_interval_ms = canary::check(&mut checking);
+        let snapshots = snapshots::check(&mut checking);
         let tls = tls::check(&mut checking);
         let auth = auth::check(&mut checking, listen);
         let tokens_file = auth::tokens_file(&mut checking, data_dir.as_deref());
@@ -178,6 +183,7 @@ impl Config {
                     hosts,
                     connections_per_address,
                     canary_interval_ms,
+                    snapshots,
                     tls,
                     auth,
                     tokens_file,

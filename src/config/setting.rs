@@ -9,6 +9,27 @@ use crate::limits::{
 };
 use std::fmt;
 
+/// A snapshot is written after so many events, when nothing else is set.
+pub(super) const SNAPSHOT_EVENTS_DEFAULT: u64 = 1_000_000;
+/// Most such events.
+pub(super) const SNAPSHOT_EVENTS_MAX: u64 = 1_000_000_000;
+/// A snapshot is written after so many milliseconds, when nothing else is set.
+pub(super) const SNAPSHOT_INTERVAL_DEFAULT_MS: u64 = 900_000;
+/// Shortest such time, in milliseconds.
+pub(super) const SNAPSHOT_INTERVAL_MIN_MS: u64 = 1_000;
+/// Longest such time, in milliseconds: the alert on old snapshots waits longer.
+pub(super) const SNAPSHOT_INTERVAL_MAX_MS: u64 = 3_600_000;
+/// The ages up to which snapshots are kept, when nothing else is set.
+pub(super) const SNAPSHOT_KEEP_DEFAULT: &str = "1h,1d,30d";
+
+const _: () = {
+    assert!(
+        SNAPSHOT_INTERVAL_MIN_MS <= SNAPSHOT_INTERVAL_DEFAULT_MS
+            && SNAPSHOT_INTERVAL_DEFAULT_MS <= SNAPSHOT_INTERVAL_MAX_MS
+    );
+    assert!(SNAPSHOT_EVENTS_DEFAULT <= SNAPSHOT_EVENTS_MAX);
+};
+
 /// Prefix of the environment variables that set settings.
 pub(super) const ENV_PREFIX: &str = "HEADROOM_";
 
@@ -119,6 +140,20 @@ settings! {
             "time between two rounds of the canary on a partition, in milliseconds, {CANARY_INTERVAL_MIN_MS} to \
              {CANARY_INTERVAL_MAX_MS}; a round adds two events to the log"
         );
+    Snapshots = "snapshots", "--snapshots", None, Kind::Text("URL"),
+        "place for snapshots of partitions, file:///FOLDER or s3://BUCKET/PREFIX; without one none are written";
+    SnapshotEvents = "snapshot_events", "--snapshot-events", Some(&SNAPSHOT_EVENTS_DEFAULT), Kind::Number("N"),
+        format_args!("events after which a snapshot of a partition is written, 1 to {}", SNAPSHOT_EVENTS_MAX);
+    SnapshotIntervalMs = "snapshot_interval_ms", "--snapshot-interval-ms", Some(&SNAPSHOT_INTERVAL_DEFAULT_MS),
+        Kind::Number("MS"),
+        format_args!(
+            "time after which one is written if there are new events, in milliseconds, {} to {}",
+            SNAPSHOT_INTERVAL_MIN_MS,
+            SNAPSHOT_INTERVAL_MAX_MS
+        );
+    SnapshotKeep = "snapshot_keep", "--snapshot-keep", Some(&SNAPSHOT_KEEP_DEFAULT), Kind::Text("AGE,AGE,AGE"),
+        "ages, in hours (h) or days (d), up to which all snapshots are kept, the last one of each hour, and the last one of \
+         each day";
     TlsCertificate = "tls_certificate", "--tls-certificate", None, Kind::Text("FILE"),
         "PEM file of the server's certificate, with those of authorities after it; it turns TLS on";
     TlsKey = "tls_key", "--tls-key", None, Kind::Text("FILE"), "PEM file of that certificate's private key";

@@ -1,4 +1,4 @@
-//! Rebuilding a partition's state: from its checkpoint, if that matches the log, and from the log after it.
+//! Rebuilding a partition's state: from its checkpoint, or from a snapshot, if it matches the log, and from the log after it.
 
 use super::losses::loss;
 use super::report::{Recovered, Report};
@@ -6,7 +6,7 @@ use crate::domain::{Breach, ChainedEvent};
 use crate::log::{ClaimError, CommittedTail, LogError, PartitionLog, StoredEvent};
 use crate::replica::checkpoint::Restoring;
 use crate::replica::{PartitionHandle, PartitionState, StatusKind};
-use crate::store::Store;
+use crate::store::{Snapshots, Store};
 use crate::time::Clock;
 use crate::wire;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -28,6 +28,8 @@ pub struct Recovery<'a> {
     pub tail: &'a dyn CommittedTail,
     /// Where checkpoints are read.
     pub store: &'a dyn Store,
+    /// Where snapshots are read when there is no checkpoint, if there is such a place.
+    pub snapshots: Option<&'a dyn Snapshots>,
     /// Wall clock and monotonic clock.
     pub clock: &'a dyn Clock,
     /// Receives how recovery went, for metrics and log lines.
@@ -37,8 +39,8 @@ pub struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Puts the partition's checkpoint into `handle`, or an empty state if no checkpoint matches the log. Answers
-    /// whether one did.
+    /// Puts the partition's checkpoint into `handle`, or else its newest snapshot that matches the log, or else an empty
+    /// state. Answers whether it is not empty.
     ///
     /// # Errors
     /// [`ClaimError::Breach`] when the log holds less than was seen of it (L10), and [`ClaimError::Log`] when the log
@@ -48,10 +50,13 @@ impl Recovery<'_> {
         if let Some(loss) = loss(self.tail, self.store, self.log_id, partition)? {
             return Err(ClaimError::Breach(loss.breach()));
         }
-        let checkpoint = self.checkpoint(partition)?;
-        let is_there = checkpoint.is_some();
+        let state = match self.checkpoint(partition)? {
+            None => self.snapshot(partition)?,
+            checkpoint => checkpoint,
+        };
+        let is_there = state.is_some();
         handle.progress().set_from_checkpoint(is_there);
-        handle.write(|current| *current = checkpoint.unwrap_or_else(|| PartitionState::new(partition)));
+        handle.write(|current| *current = state.unwrap_or_else(|| PartitionState::new(partition)));
         Ok(is_there)
     }
 
@@ -137,6 +142,37 @@ impl Recovery<'_> {
         }))
     }
 
+    /// The state in the newest snapshot that is whole and matches the log, if there is one. Every one that is passed over
+    /// is named.
+    fn snapshot(&self, partition: u32) -> Result<Option<PartitionState>, LogError> {
+        let Some(snapshots) = self.snapshots else { return Ok(None) };
+        if self.tail.end(partition)? == 0 {
+            return Ok(None);
+        }
+        let names = snapshots.names(partition).unwrap_or_else(|error| {
+            self.report.snapshot(partition, Err(&error.detail));
+            Vec::new()
+        });
+        for name in names {
+            let mut state = match copied(snapshots, self.log_id, partition, &name) {
+                Ok(state) => state,
+                Err(why) => {
+                    self.report.snapshot(partition, Err(&why));
+                    continue;
+                }
+            };
+            if let Some(why) = self.mismatch(&state)? {
+                self.report.snapshot(partition, Err(&format!("snapshot {name}: {why}")));
+                continue;
+            }
+            self.report.snapshot(partition, Ok(&name));
+            // There is no checkpoint that a next one could build on.
+            state.mark_all_dirty();
+            return Ok(Some(state));
+        }
+        Ok(None)
+    }
+
     /// Why the log does not continue this state; none where it does.
     fn mismatch(&self, state: &PartitionState) -> Result<Option<String>, LogError> {
         let (partition, position) = (state.partition(), *state.position());
@@ -179,6 +215,21 @@ pub fn kept(store: &dyn Store, log_id: u128, partition: u32) -> Result<Option<Pa
     let loaded = store.load(partition, &mut |key, value| restoring.row(key, value));
     let mark = loaded.map_err(|error| error.detail)?;
     mark.map(|mark| restoring.finish(&mark)).transpose()
+}
+
+/// The state that a snapshot holds, whether or not it matches the log.
+///
+/// # Errors
+/// Why it cannot be read or makes no state, in words.
+fn copied(snapshots: &dyn Snapshots, log_id: u128, partition: u32, name: &str) -> Result<PartitionState, String> {
+    let mut restoring = Restoring::new(partition, log_id);
+    let loaded = snapshots.load(partition, name, &mut |key, value| restoring.row(key, value));
+    let (mark, digest) = loaded.map_err(|error| error.detail)?;
+    let state = restoring.finish(&mark).map_err(|why| format!("snapshot {name}: {why}"))?;
+    match state.digest() == digest {
+        true => Ok(state),
+        false => Err(format!("snapshot {name}: its rows make another state than its manifest says")),
+    }
 }
 
 /// Folds one stored event, and answers it.

@@ -92,6 +92,23 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+/// Copies of checkpoints that are kept elsewhere. A start that has no checkpoint begins with one of them.
+pub trait Snapshots: Send + Sync {
+    /// The names of a partition's snapshots, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the place cannot be read.
+    fn names(&self, partition: u32) -> Result<Vec<String>, StoreError>;
+
+    /// Hands every row of a snapshot to `row`, and returns the state that they make, with its digest.
+    ///
+    /// # Errors
+    /// [`StoreError`] when any of it is missing, or is not as it was written; then the rows that `row` got must not be
+    /// used.
+    fn load(&self, partition: u32, name: &str, row: &mut dyn FnMut(&[u8], &[u8]))
+    -> Result<(Mark, Digest), StoreError>;
+}
+
 /// The place where checkpoints and the witness are kept.
 pub trait Store: Send + Sync {
     /// Hands every row of the partition's checkpoint to `row`, and returns the state that they make; `None` when there

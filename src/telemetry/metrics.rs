@@ -14,6 +14,7 @@ use super::memory::MemoryMetrics;
 use super::partitions::PartitionMetrics;
 use super::register::{Register, counters, float_gauges, gauge, gauges, histograms, seconds};
 use super::sink::SinkMetrics;
+use super::snapshots::SnapshotMetrics;
 use super::spans::SpanMetrics;
 use super::stages::StageMetrics;
 use super::tls::TlsMetrics;
@@ -65,6 +66,7 @@ pub struct Metrics {
     pub(super) pools: IntGaugeVec,
     pub(super) over_committed: IntGaugeVec,
     pub(super) memory: MemoryMetrics,
+    pub(super) snapshots: SnapshotMetrics,
 
     pub(super) stages: StageMetrics,
     pub(super) turning: TurnMetrics,
@@ -315,6 +317,7 @@ impl Metrics {
                 &["partition"],
             ),
             memory: MemoryMetrics::new(r),
+            snapshots: SnapshotMetrics::new(r),
             stages: StageMetrics::new(r),
             turning: TurnMetrics::new(r),
             http: HttpMetrics::new(r),
@@ -371,6 +374,11 @@ impl Metrics {
     /// How far this process has written partitions as a sink.
     pub fn sink(&self) -> &SinkMetrics {
         &self.sink
+    }
+
+    /// Where the writer of snapshots tells what it does.
+    pub fn snapshots(&self) -> &SnapshotMetrics {
+        &self.snapshots
     }
 
     /// What came of the rounds of the canary.

@@ -20,6 +20,7 @@ mod report;
 mod sample;
 mod scrape;
 mod sink;
+mod snapshots;
 mod spans;
 mod stages;
 mod tls;
@@ -32,6 +33,7 @@ pub use catalogue::{Described, Kind, table};
 pub use disk::Disk;
 pub use metrics::Metrics;
 pub use sink::SinkMetrics;
+pub use snapshots::SnapshotMetrics;
 pub use traces::TraceExport;
 pub use watched::Pace;
 

@@ -80,6 +80,16 @@ impl Report for Metrics {
         tracing::warn!(partition, why, "checkpoint does not match the log; deleted, rebuilding from the log");
     }
 
+    fn snapshot(&self, partition: u32, result: Result<&str, &str>) {
+        match result {
+            Ok(name) => tracing::info!(partition, name, "no checkpoint: rebuilding from this snapshot and the log"),
+            Err(why) => {
+                self.snapshots.passed_over(partition);
+                tracing::warn!(partition, why, "snapshot not used; the next older one is tried, or the whole log read");
+            }
+        }
+    }
+
     /// The only writer of the state calls this before its first turn. From then on the changes of each turn are added,
     /// so that live reservations are never counted again.
     fn recovered(&self, partition: u32, recovered: &Recovered) {

@@ -265,9 +265,9 @@ fn bound_allocations() {
 #[cfg(test)]
 mod tests {
     use super::super::field::{Bytes, Code, Coded, record};
-    use super::super::{command, event, reply, snapshot};
     use super::*;
     use crate::domain::Reason;
+    use crate::wire::{command, event, reply, snapshot};
 
     #[test]
     fn records_have_their_schemas_fields_in_order() {

@@ -179,6 +179,7 @@ impl Following {
             log_id: self.world.log.manifest().log_id,
             tail: &self.tail,
             store: &self.kept.store,
+            snapshots: None,
             clock: &self.world.clock,
             report: &self.world.heard,
             on_committed: &|_| *heard.lock() += 1,

@@ -50,6 +50,7 @@ mod scenario;
 mod schemas;
 mod server;
 mod sink;
+mod snapshots;
 mod store;
 mod strategies;
 mod threads;

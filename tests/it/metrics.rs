@@ -112,9 +112,21 @@ fn exported() -> (String, Vec<Described>) {
     metrics.connected();
     as_a_canary(metrics.canary());
     as_a_sink(metrics.sink());
+    as_a_writer_of_snapshots(&metrics);
     metrics.shed(Shed::Wait);
     metrics.breach(&Breach { law: Law::Chain, partition: 0, seq: 4, detail: "a gap".to_owned() });
     (metrics.render(), metrics.catalogue())
+}
+
+/// A writer that wrote one snapshot and failed at the next, on a partition whose start passed one over.
+fn as_a_writer_of_snapshots(metrics: &Metrics) {
+    let heard: &dyn headroom::snapshot::Heard = metrics.snapshots();
+    heard.began(0, Micros(1));
+    metrics.snapshot(0, Err("its rows are damaged"));
+    heard.newest(0, Micros(2));
+    heard.missing(0, 3);
+    heard.written(0, 9, 300);
+    heard.failed(0, "the place is gone");
 }
 
 /// A canary of which one round passed and one failed.

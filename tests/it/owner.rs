@@ -26,11 +26,11 @@ fn encoded(number: u64, body: CommandBody) -> Vec<u8> {
     wire::command::encode(&Command { reply_to, key, deadline, ..command(number, body) })
 }
 
-fn define(number: u64) -> Vec<u8> {
+pub fn define(number: u64) -> Vec<u8> {
     encoded(number, fixtures::define(&pool(), orders(100)))
 }
 
-fn reserve(number: u64, hold_ttl_ms: Option<u64>) -> Vec<u8> {
+pub fn reserve(number: u64, hold_ttl_ms: Option<u64>) -> Vec<u8> {
     let key = format!("K{number}");
     let body = hold_ttl_ms.map_or_else(|| fixtures::reserve(&pool(), &key), |ttl_ms| hold(&pool(), &key, ttl_ms));
     encoded(number, body)
@@ -234,7 +234,7 @@ fn a_replay_stops_at_the_first_event_that_cannot_follow() {
 fn recovered(world: &World, store: &dyn Store, log_id: u128) -> Result<(Digest, Vec<String>), (ClaimError, usize)> {
     let heard = crate::world::Heard::default();
     let (tail, clock) = (world.log.as_ref(), &world.clock);
-    let recovery = Recovery { log_id, tail, store, clock, report: &heard, on_committed: &|_| {} };
+    let recovery = Recovery { log_id, tail, store, snapshots: None, clock, report: &heard, on_committed: &|_| {} };
     let replica = headroom::replica::Replica::new(1);
     let handle = replica.partition(0).unwrap();
     let is_of_checkpoint = match recovery.restore(handle) {

@@ -7,8 +7,8 @@ use headroom::log::{CommitOutcome, LogError, OwnedPartition};
 use headroom::owner::recover::{Recovery, rebuild};
 use headroom::owner::{OwnerEnd, Partition, Recovered, Report, Staged, TurnReport};
 use headroom::replica::{PartitionHandle, PartitionStatus, Replica, StatusKind};
-use headroom::store::Store;
 use headroom::store::sled::SledStore;
+use headroom::store::{Snapshots, Store};
 use headroom::time::{Clock, Offset, Stamp};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -66,6 +66,8 @@ impl Clock for ManualClock {
 #[derive(Default)]
 pub struct Heard {
     pub wiped: Mutex<Vec<String>>,
+    /// The snapshots that were used, and why others were not.
+    pub snapshots: Mutex<Vec<Result<String, String>>>,
     /// Why a partition could not be followed, and that it could again.
     pub unread: Mutex<Vec<Option<String>>>,
     /// For how long nobody had decided, of each owner that began.
@@ -86,6 +88,9 @@ impl Report for Heard {
     fn store_wiped(&self, _partition: u32, why: &str) {
         self.wiped.lock().push(why.to_owned());
     }
+    fn snapshot(&self, _partition: u32, result: Result<&str, &str>) {
+        self.snapshots.lock().push(result.map(str::to_owned).map_err(str::to_owned));
+    }
     fn recovered(&self, _partition: u32, _recovered: &Recovered) {}
     fn unread(&self, _partition: u32, why: Option<&LogError>) {
         self.unread.lock().push(why.map(|error| error.detail.clone()));
@@ -102,6 +107,7 @@ pub struct World {
     dir: tempfile::TempDir,
     pub log: Arc<Embedded>,
     pub store: SledStore,
+    pub snapshots: Option<Arc<dyn Snapshots>>,
     pub clock: ManualClock,
     pub heard: Heard,
     partitions: u32,
@@ -113,7 +119,7 @@ impl World {
         let options = Options { partitions: Some(partitions), log_id: 7, now: Micros(0) };
         let log = Embedded::open(dir.path(), options).unwrap();
         let store = SledStore::open(dir.path());
-        World { dir, log, store, clock: ManualClock::default(), heard: Heard::default(), partitions }
+        World { dir, log, store, snapshots: None, clock: ManualClock::default(), heard: Heard::default(), partitions }
     }
 
     /// What is left when it is over.
@@ -132,6 +138,7 @@ impl World {
             log_id: self.log.manifest().log_id,
             tail: self.log.as_ref(),
             store: &self.store,
+            snapshots: self.snapshots.as_deref(),
             clock: &self.clock,
             report: &self.heard,
             on_committed: &|_| {},

@@ -27,6 +27,7 @@ runbooks! {
     "partition-stopped"
     "process-down"
     "sink-waits"
+    "snapshot-old"
 }
 
 /// Before the title of a page. It loads nothing.

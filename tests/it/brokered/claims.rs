@@ -62,6 +62,7 @@ fn a_claim_reads_only_what_the_state_lacks() {
             log_id: log.manifest.log_id,
             tail: &kafka,
             store: &store,
+            snapshots: None,
             clock: &clock,
             report: &heard,
             on_committed: &|_| {

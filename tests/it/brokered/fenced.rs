@@ -105,7 +105,8 @@ impl Process {
     fn own(&self, bed: &Bed) -> End {
         let (dir, clock, heard) = (tempfile::tempdir().unwrap(), SystemClock::new(), Heard::default());
         let (tail, store) = (&self.kafka, &SledStore::open(dir.path()));
-        let recovery = Recovery { log_id: 1, tail, store, clock: &clock, report: &heard, on_committed: &|_| {} };
+        let recovery =
+            Recovery { log_id: 1, tail, store, snapshots: None, clock: &clock, report: &heard, on_committed: &|_| {} };
         // Nobody writes checkpoints.
         let (checkpointer, _) = Checkpointer::new(1);
         loop {

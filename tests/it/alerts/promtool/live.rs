@@ -110,6 +110,9 @@ fn every_query_finds_what_it_asks_for_on_a_busy_server() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = headroom(["serve", "--listen", "127.0.0.1:0", "--partitions", "2", "--quota-takes", "1000000"]);
     command.args(["--canary", "true", "--canary-interval-ms", "1000"]);
+    let snapshots = dir.path().join("snapshots");
+    std::fs::create_dir(&snapshots).unwrap();
+    command.args(["--snapshot-interval-ms", "1000", "--snapshots"]).arg(format!("file://{}", snapshots.display()));
     let server = Served::start(command.arg("--data-dir").arg(dir.path().join("data")));
     let prometheus = Prometheus::start(dir.path(), &server.url);
     prometheus.finds(panels().filter(|panel| panel.empty_because.is_none()), &server.url);

@@ -1,0 +1,81 @@
+//! The place for snapshots, if one is set: it is read by starts, and a thread writes to it.
+
+use super::owner::OwnerContext;
+use super::{StartError, spawn};
+use crate::config::{self, Config};
+use crate::replica::Replica;
+use crate::snapshot::{Bucket, Objects, Reader, Rule, Writer};
+use crate::store;
+use crate::time::pause_unless;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Pause between two looks at what is due.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The place, which is set.
+pub(super) struct Snapshots {
+    bucket: Arc<Bucket>,
+    rule: Rule,
+}
+
+impl Snapshots {
+    /// The place that is set, if one is. Whether it answers is not asked: no start depends on it.
+    ///
+    /// # Errors
+    /// [`StartError::Snapshots`] when there cannot be a client of it.
+    pub(super) fn open(config: &Config) -> Result<Option<Snapshots>, StartError> {
+        let Some(config::Snapshots { place, events, interval_ms, keep }) = &config.snapshots else { return Ok(None) };
+        let bucket = Bucket::open(place).map_err(|error| StartError::Snapshots(error.detail))?;
+        let rule = Rule { events: *events, interval_ms: *interval_ms, keep: *keep };
+        Ok(Some(Snapshots { bucket: Arc::new(bucket), rule }))
+    }
+
+    /// The snapshots of this log.
+    pub(super) fn reader(&self, log_id: u128) -> Arc<dyn store::Snapshots> {
+        Arc::new(Reader::new(Arc::clone(&self.bucket) as Arc<dyn Objects>, log_id))
+    }
+
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// [`StartError`] when there is no thread.
+    pub(super) fn write(
+        self,
+        context: &Arc<OwnerContext>,
+        replica: &Arc<Replica>,
+    ) -> Result<SnapshotThread, StartError> {
+        let Snapshots { bucket, rule } = self;
+        let ending = Arc::new(AtomicBool::new(false));
+        let (context, replica) = (Arc::clone(context), Arc::clone(replica));
+        let (objects, is_over) = (Arc::clone(&bucket), Arc::clone(&ending));
+        let thread = spawn("snapshots", move || {
+            let log = (context.log_id, &*replica, context.store.as_ref());
+            let mut writer = Writer::new(log, &*objects, (context.clock.as_ref(), context.metrics.snapshots()), rule);
+            while !is_over.load(Relaxed) {
+                writer.round();
+                pause_unless(LOOK, || is_over.load(Relaxed));
+            }
+        })?;
+        Ok(SnapshotThread { bucket, ending, thread })
+    }
+}
+
+/// The thread that writes snapshots.
+pub(super) struct SnapshotThread {
+    bucket: Arc<Bucket>,
+    ending: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl SnapshotThread {
+    /// Ends a snapshot that is being written, and the thread; returns whether it ended cleanly.
+    pub(super) fn end(self) -> bool {
+        self.ending.store(true, Relaxed);
+        self.bucket.close();
+        self.thread.thread().unpark();
+        self.thread.join().is_ok()
+    }
+}

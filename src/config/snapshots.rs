@@ -1,0 +1,138 @@
+//! The settings of snapshots.
+
+use super::setting::{SNAPSHOT_EVENTS_MAX, SNAPSHOT_INTERVAL_MAX_MS, SNAPSHOT_INTERVAL_MIN_MS};
+use super::{Checking, Setting, number};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Longest of these ages.
+const KEEP_MAX_MS: u64 = 3_660 * DAY_MS;
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// Where snapshots are written, and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshots {
+    /// Where they are written.
+    pub place: SnapshotPlace,
+    /// A snapshot of a partition is written after so many events.
+    pub events: u64,
+    /// It is written after so many milliseconds, if there are new events.
+    pub interval_ms: u64,
+    /// Which of them are kept.
+    pub keep: Keep,
+}
+
+/// A place for snapshots.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SnapshotPlace {
+    /// A folder, which is there already.
+    Folder(PathBuf),
+    /// A bucket that speaks S3. How it is reached is in the environment, as for every client of AWS.
+    S3 {
+        /// The name that the bucket has in its store.
+        bucket: String,
+        /// What the names of its objects begin with, without a slash at its end.
+        prefix: String,
+    },
+}
+
+/// The ages up to which snapshots are kept, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keep {
+    /// All of them.
+    pub all_ms: u64,
+    /// The last one of each hour.
+    pub hourly_ms: u64,
+    /// The last one of each day.
+    pub daily_ms: u64,
+}
+
+impl fmt::Display for SnapshotPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SnapshotPlace::Folder(dir) => write!(f, "file://{}", dir.display()),
+            SnapshotPlace::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+/// The settings; `None` when no place is named, or when a problem was noted.
+pub(super) fn check(checking: &mut Checking<'_>) -> Option<Snapshots> {
+    let place = checking.optional(Setting::Snapshots, place);
+    let events = checking.setting(Setting::SnapshotEvents, |text| number(text, 1..=SNAPSHOT_EVENTS_MAX));
+    let interval_ms = checking
+        .setting(Setting::SnapshotIntervalMs, |text| number(text, SNAPSHOT_INTERVAL_MIN_MS..=SNAPSHOT_INTERVAL_MAX_MS));
+    let keep = checking.setting(Setting::SnapshotKeep, keep);
+    Some(Snapshots { place: place?, events: events?, interval_ms: interval_ms?, keep: keep? })
+}
+
+fn place(text: &str) -> Result<SnapshotPlace, String> {
+    if let Some(dir) = text.strip_prefix("file://").filter(|dir| dir.starts_with('/')) {
+        return Ok(SnapshotPlace::Folder(PathBuf::from(dir)));
+    }
+    let bucket = text.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = |text: &str| !text.is_empty() && text.chars().all(is_plain);
+    match bucket.map(|(bucket, prefix)| (bucket, prefix.trim_end_matches('/'))) {
+        Some((bucket, prefix)) if is_name(bucket) && (prefix.is_empty() || prefix.split('/').all(is_name)) => {
+            Ok(SnapshotPlace::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+        }
+        _ => Err("is neither file:///FOLDER nor s3://BUCKET/PREFIX of letters, digits, -, _ and .".to_owned()),
+    }
+}
+
+fn keep(text: &str) -> Result<Keep, String> {
+    let age = |text: &str| {
+        let text = text.trim();
+        let (number, unit) = match (text.strip_suffix('h'), text.strip_suffix('d')) {
+            (Some(hours), _) => (hours, HOUR_MS),
+            (None, days) => (days?, DAY_MS),
+        };
+        number.parse::<u64>().ok()?.checked_mul(unit).filter(|ms| *ms <= KEEP_MAX_MS)
+    };
+    let ages: Option<Vec<u64>> = text.split(',').map(age).collect();
+    match ages.as_deref() {
+        Some([all_ms, hourly_ms, daily_ms]) if *all_ms >= HOUR_MS && all_ms <= hourly_ms && hourly_ms <= daily_ms => {
+            Ok(Keep { all_ms: *all_ms, hourly_ms: *hourly_ms, daily_ms: *daily_ms })
+        }
+        _ => Err("is not three ages that grow, in hours or days and from 1h on, such as 1h,1d,30d".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::setting::{SNAPSHOT_EVENTS_DEFAULT, SNAPSHOT_INTERVAL_DEFAULT_MS};
+    use crate::config::tests::check;
+
+    #[test]
+    fn a_place_is_a_folder_or_a_bucket() {
+        for good in ["file:///var/lib/snapshots", "s3://shop-prod/headroom", "s3://shop/a/b.c"] {
+            assert_eq!(place(good).unwrap().to_string(), good);
+        }
+        assert_eq!(place("s3://shop").unwrap(), place("s3://shop/").unwrap());
+        for bad in
+            ["", "/var", "file://var", "s3://", "s3:///x", "s3://a/b//c", "s3://k:s@a/b", "gs://a", "https://a/b"]
+        {
+            assert!(place(bad).unwrap_err().contains("neither file:///FOLDER nor s3://"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn snapshots_are_kept_by_three_ages_and_written_only_when_a_place_is_named() {
+        use Setting::{SnapshotEvents, SnapshotIntervalMs, SnapshotKeep};
+        assert_eq!(check(&[]).unwrap().snapshots, None);
+        let place = (Setting::Snapshots, "s3://shop/prod");
+        let found = check(&[place, (SnapshotKeep, "2h,2d,2d")]).unwrap().snapshots.unwrap();
+        assert_eq!(found.keep, Keep { all_ms: 2 * HOUR_MS, hourly_ms: 2 * DAY_MS, daily_ms: 2 * DAY_MS });
+        assert_eq!((found.events, found.interval_ms), (SNAPSHOT_EVENTS_DEFAULT, SNAPSHOT_INTERVAL_DEFAULT_MS));
+        for keep in ["", "1h", "1h,1d", "1d,1h,30d", "0h,1d,2d", "1h,1d,30d,40d", "1m,1d,30d", "1h,1d,4000d"] {
+            assert!(check(&[place, (SnapshotKeep, keep)]).unwrap_err().contains("three ages that grow"), "{keep}");
+        }
+        for (setting, value) in [(SnapshotEvents, "0"), (SnapshotIntervalMs, "999"), (SnapshotIntervalMs, "3600001")] {
+            assert!(check(&[place, (setting, value)]).unwrap_err().contains("is not a whole number"), "{value}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A folder or a bucket that speaks S3, as a place for objects. Each call ends after a time that grows with its bytes, and
+//! at once when the process ends.
+
+use super::{Listed, Objects};
+use crate::causes::causes;
+use crate::config::SnapshotPlace;
+use crate::domain::Micros;
+use crate::store::StoreError;
+use futures_util::StreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+/// Longest time of a call, in addition to that for its bytes.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes a second that a store has to take or give.
+const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+/// Most objects that a folder may list.
+const LISTED_MAX: usize = 100_000;
+
+/// A place that the settings name.
+pub struct Bucket {
+    place: SnapshotPlace,
+    /// The client of a bucket, which keeps connections. A folder is opened for each call, so that one that is gone is
+    /// noticed.
+    client: Option<Arc<dyn ObjectStore>>,
+    /// Drives the calls, and is taken when the place is closed.
+    runtime: Option<Runtime>,
+    closing: watch::Sender<bool>,
+}
+
+impl Bucket {
+    /// Makes a client of the place. It is not called yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the settings of the client are impossible, or the system gives no means to drive it.
+    pub fn open(place: &SnapshotPlace) -> Result<Bucket, StoreError> {
+        let wrong = |error: &dyn std::error::Error| StoreError { detail: format!("{place}: {}", causes(error)) };
+        let client = match place {
+            SnapshotPlace::Folder(_) => None,
+            SnapshotPlace::S3 { bucket, .. } => {
+                // A call is tried again by who made it, with pauses that grow.
+                let no_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+                let options = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CALL_LIMIT);
+                let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(no_retry);
+                let is_plain = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|allow| allow == "true");
+                let client = builder.with_client_options(options.with_allow_http(is_plain)).build();
+                Some(Arc::new(client.map_err(|error| wrong(&error))?) as Arc<dyn ObjectStore>)
+            }
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| wrong(&error))?;
+        Ok(Bucket { place: place.clone(), client, runtime: Some(runtime), closing: watch::Sender::new(false) })
+    }
+
+    /// Ends the calls that are on their way, and refuses all that come.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    fn client(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        match (&self.client, &self.place) {
+            (Some(client), _) => Ok(Arc::clone(client)),
+            (None, SnapshotPlace::Folder(dir)) => {
+                Ok(Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(true)) as Arc<dyn ObjectStore>)
+            }
+            (None, SnapshotPlace::S3 { .. }) => Err(object_store::Error::NotImplemented {
+                operation: "a call without a client".to_owned(),
+                implementer: self.place.to_string(),
+            }),
+        }
+    }
+
+    fn path(&self, path: &str) -> Path {
+        match &self.place {
+            SnapshotPlace::S3 { prefix, .. } => Path::from(format!("{prefix}/{path}")),
+            SnapshotPlace::Folder(_) => Path::from(path),
+        }
+    }
+
+    /// Makes a call that moves so many bytes.
+    fn call<T, F>(&self, what: &str, bytes: u64, call: impl FnOnce(Arc<dyn ObjectStore>) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let fail = |why: String| StoreError { detail: format!("{}: {what}: {why}", self.place) };
+        let Some(runtime) = &self.runtime else { return Err(fail("the process ends".to_owned())) };
+        let limit = CALL_LIMIT.saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN));
+        let client = self.client().map_err(|error| fail(causes(&error)))?;
+        let mut closing = self.closing.subscribe();
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = closing.wait_for(|is_closing| *is_closing) => Err(fail("the process ends".to_owned())),
+                done = tokio::time::timeout(limit, call(client)) => match done {
+                    Ok(done) => done.map_err(|error| fail(causes(&error))),
+                    Err(_) => Err(fail(format!("no answer within {} s", limit.as_secs()))),
+                },
+            }
+        })
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        // A folder that hangs keeps the thread of its call, and nobody waits for it.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Objects for Bucket {
+    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let (at, length) = (self.path(path), bytes.len() as u64);
+        let put = |client: Arc<dyn ObjectStore>| async move { client.put(&at, PutPayload::from(bytes)).await };
+        self.call(&format!("cannot write {path}"), length, put).map(drop)
+    }
+
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let at = self.path(path);
+        let what = format!("cannot read {path}");
+        let get = |client: Arc<dyn ObjectStore>| async move {
+            match client.get(&at).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(Ok(None)),
+                Err(error) => Err(error),
+                Ok(found) if found.meta.size > bytes_max => Ok(Err(found.meta.size)),
+                Ok(found) => Ok(Ok(Some(found.bytes().await?.to_vec()))),
+            }
+        };
+        let told = |bytes| StoreError {
+            detail: format!("{}: {what}: it has {bytes} bytes, and at most {bytes_max} are read", self.place),
+        };
+        self.call(&what, bytes_max, get)?.map_err(told)
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        let at = self.path(folder);
+        let what = format!("cannot list {folder}");
+        let list = |client: Arc<dyn ObjectStore>| async move {
+            let (mut objects, mut found) = (client.list(Some(&at)), Vec::new());
+            while let Some(object) = objects.next().await.transpose()? {
+                let Some(name) = object.location.filename() else { continue };
+                let written = u64::try_from(object.last_modified.timestamp_micros()).unwrap_or_default();
+                found.push(Listed { name: name.to_owned(), bytes: object.size, written: Micros(written) });
+                if found.len() > LISTED_MAX {
+                    break;
+                }
+            }
+            Ok(found)
+        };
+        let found = self.call(&what, 0, list)?;
+        if found.len() > LISTED_MAX {
+            return Err(StoreError {
+                detail: format!("{}: {what}: it has more than {LISTED_MAX} objects", self.place),
+            });
+        }
+        Ok(found)
+    }
+
+    fn delete(&self, path: &str) -> Result<(), StoreError> {
+        let at = self.path(path);
+        let delete = |client: Arc<dyn ObjectStore>| async move {
+            match client.delete(&at).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(()),
+                done => done,
+            }
+        };
+        self.call(&format!("cannot delete {path}"), 0, delete)
+    }
+}

@@ -1,0 +1,83 @@
+//! Snapshots: copies of a partition's checkpoint in an object store, away from the machine. A snapshot is two objects
+//! beside each other: the rows of the checkpoint, and a manifest that says what they are. The manifest is written last, so
+//! a snapshot without one is not there. The name of both has the position of the state and the hash of the rows: two
+//! processes that write the same rows write the same objects.
+//!
+//! Nothing here decides anything (L10), and nothing here is waited for by an owner: [`Writer`] copies what the checkpoints
+//! have, on a thread of its own. A store that is slow, gone or full costs snapshots and nothing else.
+
+mod bucket;
+mod manifest;
+mod name;
+mod object;
+mod reader;
+mod thinning;
+mod writer;
+
+pub use bucket::Bucket;
+pub use reader::Reader;
+pub use writer::{Rule, Writer};
+
+use crate::domain::Micros;
+use crate::store::StoreError;
+use name::Name;
+use thinning::Found;
+
+/// An object as a store lists it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// The last part of its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When it was written, by the clock of the store.
+    pub written: Micros,
+}
+
+/// A place for objects. Every call ends within a bounded time. It may be called from any thread.
+pub trait Objects: Send + Sync {
+    /// Writes an object. Nobody sees half of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then it is not known whether the object is there.
+    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
+
+    /// Reads an object of at most `bytes_max` bytes; `None` when there is none of this name.
+    ///
+    /// # Errors
+    /// [`StoreError`] also when it is longer.
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// All objects of this folder, in any order.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError>;
+
+    /// Deletes an object, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn delete(&self, path: &str) -> Result<(), StoreError>;
+}
+
+/// Receives what the writer of snapshots does, for metrics and log lines.
+pub trait Heard: Send + Sync {
+    /// This process has become the one that writes snapshots of the partition, at this time of its wall clock.
+    fn began(&self, partition: u32, wall: Micros);
+    /// It does not write them any more.
+    fn left(&self, partition: u32);
+    /// The store has a snapshot of the partition at this time of its last event, and none that is newer.
+    fn newest(&self, partition: u32, at: Micros);
+    /// So many events are in the state and not in the newest snapshot.
+    fn missing(&self, partition: u32, events: u64);
+    /// A snapshot of so many bytes was written.
+    fn written(&self, partition: u32, next_seq: u64, bytes: u64);
+    /// A snapshot could not be written, read or removed. It is tried again.
+    fn failed(&self, partition: u32, why: &str);
+}
+
+/// The folder of a partition's snapshots.
+fn folder(log_id: u128, partition: u32) -> String {
+    format!("{log_id:032x}/p{partition}")
+}

@@ -1,0 +1,84 @@
+//! Reads snapshots for a start. A snapshot is handed over only when all of it is as its manifest says; whether the log
+//! continues it is checked by who reads it.
+
+use super::manifest::Manifest;
+use super::name::{Name, Part, digest};
+use super::object::unpack;
+use super::{Found, Objects, folder};
+use crate::domain::Digest;
+use crate::store::{Mark, Snapshots, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// The longest manifest that is read, in bytes.
+const MANIFEST_BYTES_MAX: u64 = 1 << 16;
+/// After so many failures to list snapshots the place is not asked any more: a start with many partitions does not wait
+/// for each of them.
+const FAILURES_MAX: u32 = 2;
+
+/// The snapshots of one log.
+pub struct Reader {
+    objects: Arc<dyn Objects>,
+    log_id: u128,
+    failures: AtomicU32,
+}
+
+impl Reader {
+    /// The snapshots of this log in `objects`.
+    pub fn new(objects: Arc<dyn Objects>, log_id: u128) -> Reader {
+        Reader { objects, log_id, failures: AtomicU32::new(0) }
+    }
+
+    fn get(&self, partition: u32, name: &Name, part: Part, bytes_max: u64) -> Result<Vec<u8>, String> {
+        let path = format!("{}/{}", folder(self.log_id, partition), name.of(part));
+        let found = self.objects.get(&path, bytes_max).map_err(|error| error.detail)?;
+        found.ok_or_else(|| format!("{path} is gone"))
+    }
+
+    /// The rows as an object, and what its manifest says of them.
+    fn checked(&self, partition: u32, text: &str) -> Result<(Vec<u8>, Mark, Digest), String> {
+        let (name, _) = Name::parse(text).ok_or("is no name of a snapshot")?;
+        let manifest = self.get(partition, &name, Part::Manifest, MANIFEST_BYTES_MAX)?;
+        let manifest = Manifest::decode(&name, &manifest)?;
+        let (mark, state) = (manifest.mark()?, digest(&manifest.state).ok_or("its manifest has no digest of a state")?);
+        if (mark.log_id, mark.partition) != (self.log_id, partition) {
+            return Err(format!("is of partition {} of log {:032x}", mark.partition, mark.log_id));
+        }
+        let object = self.get(partition, &name, Part::Rows, manifest.bytes)?;
+        if object.len() as u64 != manifest.bytes {
+            return Err(format!("its rows have {} bytes, and {} were written", object.len(), manifest.bytes));
+        }
+        if blake3::hash(&object).to_hex().as_str() != manifest.blake3 {
+            return Err("its rows are damaged: they have another hash than its manifest says".to_owned());
+        }
+        Ok((object, mark, state))
+    }
+}
+
+impl Snapshots for Reader {
+    fn names(&self, partition: u32) -> Result<Vec<String>, StoreError> {
+        let failures = self.failures.load(Relaxed);
+        if failures >= FAILURES_MAX {
+            return Err(StoreError {
+                detail: "the place of snapshots did not answer, and is not asked again".to_owned(),
+            });
+        }
+        let found = Found::look(self.objects.as_ref(), &folder(self.log_id, partition));
+        if found.is_err() {
+            self.failures.fetch_add(1, Relaxed);
+        }
+        Ok(found?.newest_first().map(|name| name.of(Part::Manifest)).collect())
+    }
+
+    fn load(
+        &self,
+        partition: u32,
+        name: &str,
+        row: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(Mark, Digest), StoreError> {
+        let fail = |why: &str| StoreError { detail: format!("snapshot {name}: {why}") };
+        let (object, mark, state) = self.checked(partition, name).map_err(|why| fail(&why))?;
+        unpack(&object, row).map_err(fail)?;
+        Ok((mark, state))
+    }
+}

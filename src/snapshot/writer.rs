@@ -1,0 +1,189 @@
+//! Writes snapshots of the partitions that this process owns, and removes those that are not kept. The rows are those of
+//! the checkpoint on disk, so an owner neither waits nor copies for it.
+
+use super::manifest::Manifest;
+use super::name::Part;
+use super::object::Packing;
+use super::{Found, Heard, Name, Objects, folder};
+use crate::config::Keep;
+use crate::crash;
+use crate::domain::Micros;
+use crate::replica::checkpoint::Restoring;
+use crate::replica::{PartitionHandle, PartitionState, Replica, StatusKind};
+use crate::store::Store;
+use crate::time::Clock;
+use std::collections::BTreeMap;
+
+/// Pause before a snapshot that failed is tried again, in milliseconds. It doubles with every further failure.
+const RETRY_MS: u64 = 1_000;
+/// Longest such pause, in milliseconds.
+const RETRY_MAX_MS: u64 = 300_000;
+
+/// When snapshots are written, and which of them are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// A snapshot is due after so many events.
+    pub events: u64,
+    /// It is due after so many milliseconds, if there is any new event.
+    pub interval_ms: u64,
+    /// The ages up to which snapshots are kept.
+    pub keep: Keep,
+}
+
+/// What the writer knows of a partition that this process owns.
+struct Owned {
+    /// The newest snapshot in the store; none when the store has none. Not known before the first look.
+    newest: Option<Option<Name>>,
+    /// Failures since the last success.
+    tries: u32,
+    /// Nothing is tried before this time of the monotonic clock.
+    due: Micros,
+    /// When this process wrote its last snapshot, by the monotonic clock.
+    wrote: Option<Micros>,
+}
+
+/// The writer of a process. It is driven by one thread, which calls [`Writer::round`] again and again.
+pub struct Writer<'a> {
+    log_id: u128,
+    objects: &'a dyn Objects,
+    store: &'a dyn Store,
+    replica: &'a Replica,
+    clock: &'a dyn Clock,
+    heard: &'a dyn Heard,
+    rule: Rule,
+    owned: BTreeMap<u32, Owned>,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer of snapshots of this log into `objects`. `store` has the checkpoints of `replica`.
+    pub fn new(
+        (log_id, replica, store): (u128, &'a Replica, &'a dyn Store),
+        objects: &'a dyn Objects,
+        (clock, heard): (&'a dyn Clock, &'a dyn Heard),
+        rule: Rule,
+    ) -> Writer<'a> {
+        Writer { log_id, objects, store, replica, clock, heard, rule, owned: BTreeMap::new() }
+    }
+
+    /// Writes the snapshots that are due. It takes as long as the store does; the partitions are not held meanwhile.
+    pub fn round(&mut self) {
+        for handle in self.replica.partitions() {
+            let partition = handle.id();
+            if handle.status_kind() != StatusKind::Active {
+                if self.owned.remove(&partition).is_some() {
+                    self.heard.left(partition);
+                }
+                continue;
+            }
+            let mut owned = self.owned.remove(&partition).unwrap_or_else(|| {
+                self.heard.began(partition, self.clock.wall());
+                Owned { newest: None, tries: 0, due: Micros(0), wrote: None }
+            });
+            self.attend(handle, &mut owned);
+            self.owned.insert(partition, owned);
+        }
+    }
+
+    fn attend(&self, handle: &PartitionHandle, owned: &mut Owned) {
+        let partition = handle.id();
+        let (events, saved) = handle.read(|state| {
+            let events = state.position().next_seq;
+            (events, events.saturating_sub(PartitionState::events_since_checkpoint(state)))
+        });
+        let has = |newest: Option<Name>| newest.map_or(0, |name| name.next_seq);
+        self.heard.missing(partition, events.saturating_sub(has(owned.newest.flatten())));
+        if self.clock.now() < owned.due {
+            return;
+        }
+        let done = self.look(partition, owned).and_then(|newest| {
+            let is_due = self.is_due(owned, newest, saved.saturating_sub(has(newest)));
+            if is_due { self.write(partition, owned) } else { Ok(()) }
+        });
+        match done {
+            Ok(()) => owned.tries = 0,
+            Err(why) => {
+                let pause_ms = RETRY_MS.saturating_mul(1 << owned.tries.min(16)).min(RETRY_MAX_MS);
+                owned.tries = owned.tries.saturating_add(1);
+                owned.due = self.clock.now().plus_ms(pause_ms);
+                self.heard.failed(partition, &why);
+            }
+        }
+    }
+
+    /// The newest snapshot in the store, which is asked once.
+    fn look(&self, partition: u32, owned: &mut Owned) -> Result<Option<Name>, String> {
+        if let Some(newest) = owned.newest {
+            return Ok(newest);
+        }
+        let found = Found::look(self.objects, &folder(self.log_id, partition)).map_err(|error| error.detail)?;
+        Ok(self.knows(partition, owned, found.newest_first().next().copied()))
+    }
+
+    fn knows(&self, partition: u32, owned: &mut Owned, newest: Option<Name>) -> Option<Name> {
+        owned.newest = Some(newest);
+        if let Some(name) = newest {
+            self.heard.newest(partition, name.at);
+        }
+        newest
+    }
+
+    /// Whether a snapshot is due when the checkpoint has so many events that the newest one has not.
+    fn is_due(&self, owned: &Owned, newest: Option<Name>, events: u64) -> bool {
+        let is_old = |from: Micros, now: Micros| now.ms_since(from) >= self.rule.interval_ms;
+        let is_over = newest.is_none_or(|name| is_old(name.at, self.clock.wall()))
+            && owned.wrote.is_none_or(|wrote| is_old(wrote, self.clock.now()));
+        events >= self.rule.events || (events > 0 && is_over)
+    }
+
+    /// Writes a snapshot of the checkpoint, and removes those that are not kept.
+    ///
+    /// # Errors
+    /// Why there is no new snapshot, or older ones are not removed, in words.
+    fn write(&self, partition: u32, owned: &mut Owned) -> Result<(), String> {
+        // The checkpoint may be on its way to the disk.
+        owned.due = self.clock.now().plus_ms(RETRY_MS);
+        let Some((manifest, object)) = self.pack(partition)? else { return Ok(()) };
+        let (name, bytes) = (manifest.name()?, manifest.bytes);
+        if owned.newest.flatten().is_some_and(|newest| newest.next_seq >= name.next_seq) {
+            return Ok(());
+        }
+        let folder = folder(self.log_id, partition);
+        let path = |name: &Name, part| format!("{folder}/{}", name.of(part));
+        crash::point("snapshot-begun");
+        self.objects.put(&path(&name, Part::Rows), object).map_err(|error| error.detail)?;
+        crash::point("snapshot-rows");
+        let mut found = Found::look(self.objects, &folder).map_err(|error| error.detail)?;
+        if let Some(length) = found.length(&name).filter(|length| *length != bytes) {
+            return Err(format!("{name} has {length} bytes in the store, and {bytes} were written"));
+        }
+        self.objects.put(&path(&name, Part::Manifest), manifest.encode()).map_err(|error| error.detail)?;
+        crash::point("snapshot-written");
+        found.add(name);
+        let newest = found.newest_first().next().copied();
+        owned.wrote = Some(self.clock.now());
+        self.heard.written(partition, name.next_seq, bytes);
+        self.knows(partition, owned, newest);
+        for name in found.surplus(self.rule.keep, self.clock.wall()) {
+            // Without its manifest nobody looks for the rows.
+            for part in [Part::Manifest, Part::Rows] {
+                self.objects.delete(&path(&name, part)).map_err(|error| error.detail)?;
+                crash::point("snapshot-thinned");
+            }
+        }
+        Ok(())
+    }
+
+    /// The checkpoint's rows as an object, with their manifest; none when there is no checkpoint. The rows are put together
+    /// to a state: what is none does not become a snapshot.
+    fn pack(&self, partition: u32) -> Result<Option<(Manifest, Vec<u8>)>, String> {
+        let (mut packing, mut restoring) = (Packing::begin(), Restoring::new(partition, self.log_id));
+        let loaded = self.store.load(partition, &mut |key, value| {
+            packing.row(key, value);
+            restoring.row(key, value);
+        });
+        let Some(mark) = loaded.map_err(|error| error.detail)? else { return Ok(None) };
+        let state = restoring.finish(&mark)?;
+        let object = packing.end();
+        Ok(Some((Manifest::new(&mark, state.digest(), &object), object)))
+    }
+}

@@ -1,0 +1,373 @@
+//! What snapshots owe a start, and what they must not do to a server: a start without a checkpoint begins with the newest
+//! one that is whole and that the log continues, and a store that is gone, slow or lying costs snapshots and nothing else.
+
+mod served;
+
+use crate::fixtures::{NOW, append};
+use crate::owner::{define, reserve};
+use crate::world::{World, becomes, commit_turn};
+use headroom::config::{Keep, SnapshotPlace};
+use headroom::domain::Micros;
+use headroom::log::embedded::Owned;
+use headroom::owner::Partition;
+use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
+use headroom::snapshot::{Bucket, Heard, Listed, Objects, Reader, Rule, Writer};
+use headroom::store::{Store, StoreError};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+const HOUR_MS: u64 = 3_600_000;
+const KEEP: Keep = Keep { all_ms: HOUR_MS, hourly_ms: 24 * HOUR_MS, daily_ms: 30 * 24 * HOUR_MS };
+const RULE: Rule = Rule { events: 1, interval_ms: HOUR_MS, keep: KEEP };
+
+/// Listens to a writer, and keeps what it says.
+#[derive(Default)]
+struct Told {
+    written: Mutex<Vec<u64>>,
+    failed: Mutex<Vec<String>>,
+    newest: Mutex<Option<Micros>>,
+}
+
+impl Heard for Told {
+    fn began(&self, _partition: u32, _wall: Micros) {}
+    fn left(&self, _partition: u32) {}
+    fn newest(&self, _partition: u32, at: Micros) {
+        *self.newest.lock() = Some(at);
+    }
+    fn missing(&self, _partition: u32, _events: u64) {}
+    fn written(&self, _partition: u32, next_seq: u64, _bytes: u64) {
+        self.written.lock().push(next_seq);
+    }
+    fn failed(&self, _partition: u32, why: &str) {
+        self.failed.lock().push(why.to_owned());
+    }
+}
+
+/// An owner whose partition has snapshots.
+struct Bed {
+    world: World,
+    replica: Replica,
+    handle: Arc<PartitionHandle>,
+    owner: Partition,
+    owned: Owned,
+    turns: u64,
+    folder: TempDir,
+    told: Told,
+}
+
+impl Bed {
+    fn new() -> Bed {
+        let (world, replica) = (World::new(1), Replica::new(1));
+        world.clock.set(NOW);
+        let (handle, owned) = world.recover_in(&replica, 0);
+        becomes(&handle, PartitionStatus::Active);
+        let owner = handle.read(|state| Partition::claim(state, 1));
+        let (folder, told) = (tempfile::tempdir().unwrap(), Told::default());
+        Bed { world, replica, handle, owner, owned, turns: 0, folder, told }
+    }
+
+    /// Decides so many commands, a second apart, and writes a checkpoint.
+    fn decide(&mut self, turns: u64) {
+        for _ in 0..turns {
+            self.turns += 1;
+            let bytes = if self.turns == 1 { define(1) } else { reserve(self.turns, None) };
+            append(&*self.world.log, 0, &bytes);
+            self.world.clock.pass_ms(1_000);
+            commit_turn(&self.owner, &self.handle, &mut self.owned, NOW.plus_ms(self.turns * 1_000));
+        }
+        self.world.checkpoint(&self.handle);
+    }
+
+    fn bucket(&self) -> Bucket {
+        bucket(self.folder.path())
+    }
+
+    fn writer<'a>(&'a self, objects: &'a dyn Objects, rule: Rule) -> Writer<'a> {
+        let log = (self.world.log.manifest().log_id, &self.replica, &self.world.store as &dyn Store);
+        Writer::new(log, objects, (&self.world.clock, &self.told), rule)
+    }
+
+    fn snapshot(&mut self) {
+        self.writer(&self.bucket(), RULE).round();
+        assert_eq!(self.told.failed.lock().clone(), Vec::<String>::new());
+    }
+
+    /// Three snapshots, and events after the last one.
+    fn with_three() -> Bed {
+        let mut bed = Bed::new();
+        for _ in 0..3 {
+            bed.decide(4);
+            bed.snapshot();
+        }
+        bed.decide(2);
+        assert_eq!(*bed.told.written.lock(), [4, 8, 12]);
+        bed
+    }
+
+    /// The objects in the folder with this end, the oldest first.
+    fn objects(&self, end: &str) -> Vec<PathBuf> {
+        let dir = self.folder.path().join(format!("{:032x}/p0", self.world.log.manifest().log_id));
+        let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut paths: Vec<_> = paths.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+        paths.sort();
+        paths
+    }
+
+    /// Starts without a checkpoint. Answers the sequence number of the snapshot that it began with, and why others were
+    /// passed over. The state is that of the owner, or a part of it.
+    fn cold_start(&mut self) -> (Option<u64>, Vec<String>) {
+        self.world.store.wipe(0, "a new machine").unwrap();
+        let objects = Arc::new(self.bucket());
+        self.world.snapshots = Some(Arc::new(Reader::new(objects, self.world.log.manifest().log_id)));
+        let heard = &self.world.heard;
+        heard.snapshots.lock().clear();
+        let (restored, _owned) = self.world.recover(0);
+        let alike = restored.read(|state| (*state.position(), state.digest()));
+        assert_eq!(alike, self.handle.read(|state| (*state.position(), state.digest())));
+        let (mut begun, mut passed_over) = (None, Vec::new());
+        for told in heard.snapshots.lock().drain(..) {
+            match told {
+                Ok(name) => begun = Some(name.split('-').next().unwrap().parse().unwrap()),
+                Err(why) => passed_over.push(why),
+            }
+        }
+        (begun, passed_over)
+    }
+}
+
+fn bucket(folder: &Path) -> Bucket {
+    Bucket::open(&SnapshotPlace::Folder(folder.to_owned())).unwrap()
+}
+
+fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+fn copied(from: &Path, to: &Path) {
+    fs::copy(from, to).unwrap();
+}
+
+fn replaced(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "{from} in {text}");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+/// What is done to the rows and the manifest of the newest snapshot, given those of the one before it.
+type Spoiler = fn(rows: &Path, manifest: &Path, older: (&Path, &Path));
+
+const SPOILERS: &[(&str, Spoiler, &str)] = &[
+    ("a byte is another", |rows, _, _| edit(rows, |bytes| *bytes.last_mut().unwrap() ^= 1), "its rows are damaged"),
+    ("cut short", |rows, _, _| edit(rows, |bytes| bytes.truncate(bytes.len() - 1)), "bytes, and"),
+    ("longer", |rows, _, _| edit(rows, |bytes| bytes.push(0)), "bytes, and at most"),
+    ("another object", |rows, _, (older, _)| copied(older, rows), "bytes, and"),
+    ("no rows", |rows, _, _| fs::remove_file(rows).unwrap(), "is gone"),
+    ("half a manifest", |_, manifest, _| edit(manifest, |bytes| bytes.truncate(40)), "its manifest cannot be read"),
+    ("another manifest", |_, manifest, (_, older)| copied(older, manifest), "that of another snapshot"),
+    ("another format", |_, manifest, _| replaced(manifest, r#""format": 1"#, r#""format": 2"#), "it has format 2"),
+    (
+        "another state",
+        |_, manifest, _| replaced(manifest, r#""state": ""#, r#""state": "0"#),
+        "its manifest is damaged",
+    ),
+    ("another input", |_, manifest, _| replaced(manifest, r#""next_input": 12"#, r#""next_input": 11"#), "is damaged"),
+];
+
+/// The story: a bucket is a place where things happen to objects. A start that took a damaged snapshot for good would
+/// decide from a state that never was.
+#[test]
+fn a_start_begins_with_the_newest_snapshot_that_is_good_and_names_the_others() {
+    let mut bed = Bed::with_three();
+    assert_eq!(bed.cold_start(), (Some(12), vec![]));
+    for (what, spoil, why) in SPOILERS {
+        let mut bed = Bed::with_three();
+        let (rows, manifests) = (bed.objects(".rows"), bed.objects(".json"));
+        assert_eq!((rows.len(), manifests.len()), (3, 3));
+        spoil(&rows[2], &manifests[2], (&rows[1], &manifests[1]));
+        let (begun, passed_over) = bed.cold_start();
+        assert_eq!((begun, passed_over.len()), (Some(8), 1), "{what}: {passed_over:?}");
+        assert!(passed_over[0].contains(why), "{what}: {passed_over:?}");
+    }
+}
+
+#[test]
+fn without_a_good_snapshot_the_whole_log_is_read() {
+    let mut bed = Bed::with_three();
+    // A listing that lacks the newest leads to the one before it.
+    fs::remove_file(&bed.objects(".json")[2]).unwrap();
+    assert_eq!(bed.cold_start(), (Some(8), vec![]));
+    for rows in bed.objects(".rows") {
+        fs::write(rows, "nothing").unwrap();
+    }
+    let (begun, passed_over) = bed.cold_start();
+    assert_eq!((begun, passed_over.len()), (None, 2), "{passed_over:?}");
+    fs::remove_dir_all(bed.folder.path()).unwrap();
+    let (begun, passed_over) = bed.cold_start();
+    assert_eq!((begun, passed_over.len()), (None, 1), "{passed_over:?}");
+    assert!(passed_over[0].contains("cannot list"), "{passed_over:?}");
+    fs::create_dir(bed.folder.path()).unwrap();
+}
+
+/// The story: the log was brought back from a copy of yesterday, and the bucket has the snapshots of today.
+#[test]
+fn a_snapshot_that_is_ahead_of_the_log_or_of_another_course_of_it_is_passed_over() {
+    let today = Bed::with_three();
+    let mut yesterday = Bed::new();
+    yesterday.decide(9);
+    yesterday.folder = today.folder;
+    let (begun, passed_over) = yesterday.cold_start();
+    assert_eq!((begun, passed_over.len()), (Some(8), 1), "{passed_over:?}");
+    assert!(passed_over[0].ends_with("it holds 12 events, and the log has 9"), "{passed_over:?}");
+    let mut other = Bed::new();
+    other.turns = 100;
+    other.decide(20);
+    other.folder = yesterday.folder;
+    let (begun, passed_over) = other.cold_start();
+    assert_eq!((begun, passed_over.len()), (None, 3), "{passed_over:?}");
+    assert!(passed_over.iter().all(|why| why.contains("its last event has the digest")), "{passed_over:?}");
+}
+
+/// The story: somebody copied the folder of one environment over that of another one.
+#[test]
+fn a_snapshot_of_another_log_is_passed_over() {
+    const OTHER: u128 = 8;
+    let mut bed = Bed::new();
+    bed.decide(5);
+    bed.handle.write(PartitionState::mark_all_dirty);
+    let draft = bed.handle.write(|state| state.draft_checkpoint(OTHER));
+    bed.world.store.wipe(0, "the rows are those of another log").unwrap();
+    bed.world.store.apply(&draft.encode()).unwrap();
+    let log = (OTHER, &bed.replica, &bed.world.store as &dyn Store);
+    Writer::new(log, &bed.bucket(), (&bed.world.clock, &bed.told), RULE).round();
+    let dir = |log_id: u128| bed.folder.path().join(format!("{log_id:032x}"));
+    fs::rename(dir(OTHER), dir(bed.world.log.manifest().log_id)).unwrap();
+    let (begun, passed_over) = bed.cold_start();
+    assert_eq!((begun, passed_over.len()), (None, 1), "{passed_over:?}");
+    assert!(passed_over[0].ends_with("is of partition 0 of log 00000000000000000000000000000008"), "{passed_over:?}");
+}
+
+/// A store that may fail, cut what it is given, or let something happen before it takes it.
+struct Faulty<'a> {
+    bucket: Bucket,
+    is_gone: Mutex<bool>,
+    cut: Mutex<usize>,
+    before_put: Mutex<Option<Box<dyn FnOnce() + Send + 'a>>>,
+    calls: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl<'a> Faulty<'a> {
+    fn over(bucket: Bucket) -> Faulty<'a> {
+        let (cut, before_put, calls) = Default::default();
+        Faulty { bucket, is_gone: Mutex::new(false), cut, before_put, calls }
+    }
+
+    fn call(&self, what: &'static str) -> Result<(), StoreError> {
+        *self.calls.lock().entry(what).or_default() += 1;
+        match *self.is_gone.lock() {
+            true => Err(StoreError { detail: "the store is gone".to_owned() }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Objects for Faulty<'_> {
+    fn put(&self, path: &str, mut bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.call("put")?;
+        if let Some(happens) = self.before_put.lock().take() {
+            happens();
+        }
+        bytes.truncate(bytes.len() - *self.cut.lock());
+        self.bucket.put(path, bytes)
+    }
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.call("get")?;
+        self.bucket.get(path, bytes_max)
+    }
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        self.call("list")?;
+        self.bucket.list(folder)
+    }
+    fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.call("delete")?;
+        self.bucket.delete(path)
+    }
+}
+
+#[test]
+fn a_store_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
+    let mut bed = Bed::new();
+    bed.decide(3);
+    let store = Faulty::over(bed.bucket());
+    *store.is_gone.lock() = true;
+    let mut writer = bed.writer(&store, RULE);
+    let asked = |writer: &mut Writer<'_>, seconds: u64| {
+        let before = bed.told.failed.lock().len();
+        for _ in 0..seconds {
+            writer.round();
+            bed.world.clock.pass_ms(1_000);
+        }
+        bed.told.failed.lock().len() - before
+    };
+    assert_eq!(asked(&mut writer, 256), 9, "at 0, 1, 3, 7, 15, … seconds");
+    assert_eq!(asked(&mut writer, 3_000), 10, "every five minutes");
+    *store.is_gone.lock() = false;
+    assert_eq!((asked(&mut writer, 300), bed.told.written.lock().len()), (0, 1));
+}
+
+#[test]
+fn what_a_store_keeps_short_is_never_seen_as_a_snapshot() {
+    let mut bed = Bed::new();
+    bed.decide(3);
+    let store = Faulty::over(bed.bucket());
+    *store.cut.lock() = 1;
+    bed.writer(&store, RULE).round();
+    assert!(bed.told.failed.lock()[0].ends_with("were written"), "{:?}", bed.told.failed.lock());
+    assert_eq!((bed.objects(".rows").len(), bed.objects(".json").len()), (1, 0));
+    *store.cut.lock() = 0;
+    bed.writer(&store, RULE).round();
+    assert_eq!(bed.cold_start(), (Some(3), vec![]));
+}
+
+/// The story: an owner was paused, another process took its partition over, and both write the snapshot that is due.
+#[test]
+fn two_processes_that_write_the_same_snapshot_write_the_same_objects() {
+    let mut bed = Bed::new();
+    bed.decide(5);
+    let other = bed.bucket();
+    let store = Faulty::over(bed.bucket());
+    *store.before_put.lock() = Some(Box::new(|| bed.writer(&other, RULE).round()));
+    bed.writer(&store, RULE).round();
+    drop(store);
+    assert_eq!((bed.told.written.lock().clone(), bed.told.failed.lock().len()), (vec![5, 5], 0));
+    assert_eq!((bed.objects(".rows").len(), bed.objects(".json").len()), (1, 1));
+    assert_eq!(bed.cold_start(), (Some(5), vec![]));
+}
+
+#[test]
+fn snapshots_come_by_events_and_by_time_and_old_ones_go() {
+    let mut bed = Bed::new();
+    let rule = Rule { events: 100, interval_ms: 600_000, keep: KEEP };
+    let rounds = |bed: &mut Bed, turns| {
+        bed.decide(turns);
+        bed.writer(&bed.bucket(), rule).round();
+        bed.told.written.lock().len()
+    };
+    assert_eq!(rounds(&mut bed, 1), 1, "the first one at once");
+    assert_eq!(rounds(&mut bed, 99), 1);
+    assert_eq!(rounds(&mut bed, 1), 2, "after 100 events");
+    assert_eq!(rounds(&mut bed, 1), 2);
+    bed.world.clock.pass_ms(600_000);
+    assert_eq!(rounds(&mut bed, 0), 3, "after ten minutes");
+    bed.world.clock.pass_ms(600_000);
+    assert_eq!(rounds(&mut bed, 0), 3, "nothing is new");
+    assert_eq!(*bed.told.newest.lock(), Some(NOW.plus_ms(102_000)));
+    bed.world.clock.pass_ms(40 * 24 * HOUR_MS);
+    assert_eq!(rounds(&mut bed, 1), 4);
+    assert_eq!((bed.objects(".json").len(), bed.objects(".rows").len()), (2, 2), "the two newest stay");
+}
