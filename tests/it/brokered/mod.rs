@@ -34,6 +34,7 @@ pub mod serve;
 pub mod service;
 mod shutdown;
 mod sink;
+mod snapshots;
 mod three_processes;
 mod topics;
 mod traces;
