@@ -26,13 +26,17 @@ pub(super) struct Args {
 }
 
 fn day(text: &str) -> Result<String, String> {
-    let is_day = text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10;
+    // PostgreSQL has no year 0.
+    let is_day = text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok_and(|day| day.year() > 0);
     if is_day { Ok(text.to_owned()) } else { Err("is not a day like 2026-12-24".to_owned()) }
 }
 
 pub(super) fn run(config: &Config, args: &Args, out: &mut impl Write) -> Result<Verdict, Failure> {
-    let mut database = Database::connect(&sink::access(config)?)?;
     let Args { from, to, area, raise, .. } = args;
+    if to < from {
+        return Err(Failure::Unusable(format!("--to {to} is before --from {from}")));
+    }
+    let mut database = Database::with_tables(&sink::access(config)?)?;
     let period = Period { from: from.clone(), to: to.clone(), area: area.clone() };
     let rows = database.lost_demand(&period, *raise)?;
     writeln!(out, "slot day    pool, reason, dimension: keys refused, units, accepted elsewhere; with {raise} more")?;

@@ -75,7 +75,13 @@ fn schema(text: &str) -> Result<String, String> {
     let is_name = (1..=SCHEMA_BYTES_MAX).contains(&text.len())
         && text.chars().all(is_plain)
         && !text.starts_with(|c: char| c.is_ascii_digit());
-    if is_name { Ok(text.to_owned()) } else { Err("is not a name of small letters, digits and _".to_owned()) }
+    if !is_name {
+        return Err("is not a name of small letters, digits and _".to_owned());
+    }
+    if text.starts_with("pg_") || text == "information_schema" {
+        return Err("is a schema of PostgreSQL's own".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -100,6 +106,8 @@ mod tests {
             (&[(SinkDatabaseCa, "ca.pem")], "sink_database_ca is set, and sink_database is not"),
             (&[(SinkDatabasePassword, "hidden")], "sink_database_password is set, and sink_database is not"),
             (&[database, (SinkSchema, "Head-room")], "is not a name of small letters"),
+            (&[database, (SinkSchema, "pg_lake")], "is a schema of PostgreSQL's own"),
+            (&[database, (SinkSchema, "information_schema")], "is a schema of PostgreSQL's own"),
             (&[database, (SinkBatchMs, "99")], "is not a whole number from 100 to 3600000"),
             (&[database, (Setting::SinkListen, "0.0.0.0:9090")], "shows metrics to everybody there"),
             (&[database, (SinkUndecodable, "skip")], "is neither stop nor aside"),

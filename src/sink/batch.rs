@@ -18,6 +18,23 @@ pub struct Place {
     pub chain: Option<Digest>,
 }
 
+impl Place {
+    /// Why this log is not the one that is written up to here; none when it is, as far as its end and its last written
+    /// event tell.
+    ///
+    /// # Errors
+    /// [`LogError`] when the log cannot be read.
+    pub fn disagreement(&self, tail: &dyn CommittedTail, partition: u32, end: u64) -> Result<Option<String>, LogError> {
+        if end < self.next_seq {
+            return Ok(Some(too_short(self.next_seq, end)));
+        }
+        let (Some(last), Some(chain)) = (self.next_seq.checked_sub(1), self.chain) else { return Ok(None) };
+        let found = tail.read(partition, last, 1)?;
+        let is_it = found.first().and_then(|stored| read(partition, stored).ok()).is_some_and(|it| it.digest == chain);
+        Ok((!is_it).then(|| not_continued(self.next_seq)))
+    }
+}
+
 /// An event that could not be read, as the log has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Undecodable {
@@ -112,6 +129,10 @@ impl Batch {
     }
 }
 
+fn too_short(has: u64, end: u64) -> String {
+    format!("the tables hold {has} events, and the log has only {end}")
+}
+
 fn not_continued(seq: u64) -> String {
     format!("the event at seq {seq} does not continue what the tables hold: the log was replaced or has lost events")
 }
@@ -145,8 +166,7 @@ pub(super) fn gather(
 ) -> (Batch, Option<Halt>) {
     let mut batch = Batch::at(partition, place);
     if end < place.next_seq {
-        let (has, end) = (place.next_seq, end);
-        return (batch, Some(Halt::Stop(format!("the tables hold {has} events, and the log has only {end}"))));
+        return (batch, Some(Halt::Stop(too_short(place.next_seq, end))));
     }
     while batch.until < end && !batch.is_full() {
         let events = match tail.read(partition, batch.until, TURN_BYTES_MAX) {

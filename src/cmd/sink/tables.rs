@@ -5,6 +5,7 @@ use crate::cmd::shared::certificate::Certificate;
 use crate::cmd::shared::source::Source;
 use crate::cmd::{Failure, Verdict};
 use crate::config::Config;
+use crate::sink::Place;
 use crate::sink::postgres::{Database, Fix, Progress};
 use std::io::Write;
 
@@ -51,7 +52,7 @@ pub(super) fn rebuild(config: &Config, out: &mut impl Write) -> Result<Verdict, 
 
 pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl Write) -> Result<Verdict, Failure> {
     let source = Source::open(config, own)?;
-    let written = Database::connect(&access(config)?)?.progress()?;
+    let written = Database::with_tables(&access(config)?)?.progress()?;
     let mut is_fine = true;
     for partition in source.partitions(None)? {
         let end = source.tail().end(partition)?;
@@ -59,7 +60,8 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
             None => writeln!(out, "partition {partition}: never written, {end} events in the log")?,
             Some(progress) => {
                 writeln!(out, "partition {partition}: {}", told(progress, end))?;
-                if let Some(why) = &progress.stopped {
+                let is_other = progress.place.disagreement(source.tail(), partition, end)?;
+                if let Some(why) = progress.stopped.as_ref().or(is_other.as_ref()) {
                     is_fine = false;
                     writeln!(out, "partition {partition}: stopped: {why}")?;
                 }
@@ -70,7 +72,7 @@ pub(super) fn status(config: &Config, own: Option<&Certificate>, out: &mut impl 
 }
 
 fn told(progress: &Progress, end: u64) -> String {
-    let Progress { next_seq, row_count, set_aside, .. } = progress;
+    let Progress { place: Place { next_seq, .. }, row_count, set_aside, .. } = progress;
     let behind = end.saturating_sub(*next_seq);
     let ago = |seconds: Option<i64>| seconds.map_or("never".to_owned(), |seconds| format!("{seconds} s ago"));
     let age = match progress.decided_s_ago {

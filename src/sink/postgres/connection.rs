@@ -90,7 +90,8 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Trouble
 /// The settings of the client, checked: a password and the events do not travel in the clear.
 fn settings(access: &Access) -> Result<Config, TargetError> {
     let operator = |why: String| TargetError::Operator(why);
-    let mut config = Config::from_str(&access.url).map_err(|error| operator(format!("sink_database: {error}")))?;
+    let mut config =
+        Config::from_str(&access.url).map_err(|error| operator(format!("sink_database: {}", causes(&error))))?;
     if config.get_password().is_some() {
         return Err(operator("sink_database has a password in it: set sink_database_password_file".to_owned()));
     }
@@ -185,6 +186,18 @@ mod tests {
             let secured = settings(&access(url, Some("ca.pem"))).unwrap();
             assert_eq!(secured.get_ssl_mode(), SslMode::Require, "{url}");
         }
+    }
+
+    #[test]
+    fn a_url_that_is_wrong_is_named_with_what_is_wrong_in_it() {
+        let access = Access {
+            url: "postgresql://u@127.0.0.1:port/db".to_owned(),
+            password: None,
+            authorities: None,
+            schema: "headroom".to_owned(),
+        };
+        let error = settings(&access).unwrap_err().to_string();
+        assert!(error.starts_with("sink_database: ") && error.contains("port"), "{error}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) const NOTE_STOP: &str = "UPDATE sink_positions SET stopped = $2 WHERE
 pub(super) const SET_ASIDE: &str = "
     INSERT INTO sink_set_aside (partition, seq, why, record, set_aside_at) VALUES ($1, $2, $3, $4, clock_timestamp())";
 pub(super) const PROGRESS: &str = "
-    SELECT partition, next_seq, row_count, set_aside,
+    SELECT partition, next_seq, chain, row_count, set_aside,
            extract(epoch FROM clock_timestamp() - written_at)::bigint,
            extract(epoch FROM clock_timestamp() - decided_until)::bigint, stopped
     FROM sink_positions ORDER BY partition";

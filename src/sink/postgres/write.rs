@@ -29,8 +29,8 @@ pub struct Postgres {
 pub struct Progress {
     /// The partition of the log.
     pub partition: u32,
-    /// The sequence number of the next event to write.
-    pub next_seq: u64,
+    /// How far it is written.
+    pub place: Place,
     /// Rows written into the table of events.
     pub row_count: i64,
     /// Events that were set aside.
@@ -49,13 +49,7 @@ impl Postgres {
     /// # Errors
     /// [`TargetError::Operator`] names each difference.
     pub fn open(access: &Access) -> Result<Postgres, TargetError> {
-        let mut database = Database::connect(access)?;
-        let differences = database.differences()?;
-        if !differences.is_empty() {
-            let list: Vec<String> = differences.iter().map(|difference| format!("\n  {difference}")).collect();
-            let why = format!("the tables are not as they should be; see headroom sink plan{}", list.concat());
-            return Err(TargetError::Operator(why));
-        }
+        let database = Database::with_tables(access)?;
         let names: Vec<&str> = COLUMNS.iter().map(|column| &*column.name).collect();
         let copy = format!("COPY events ({}) FROM STDIN", names.join(", "));
         Ok(Postgres { database, claims: BTreeMap::new(), copy })
@@ -63,6 +57,23 @@ impl Postgres {
 }
 
 impl Database {
+    /// Connects to a database whose tables have to be as they should be.
+    ///
+    /// # Errors
+    /// [`TargetError::Operator`] names each difference.
+    pub fn with_tables(access: &Access) -> Result<Database, TargetError> {
+        let mut database = Database::connect(access)?;
+        let differences = database.differences()?;
+        if differences.is_empty() {
+            return Ok(database);
+        }
+        let list: Vec<String> = differences.iter().map(|difference| format!("\n  {difference}")).collect();
+        Err(TargetError::Operator(format!(
+            "the tables are not as they should be; see headroom sink plan{}",
+            list.concat()
+        )))
+    }
+
     /// How far each partition is written that was ever begun.
     ///
     /// # Errors
@@ -70,16 +81,18 @@ impl Database {
     pub fn progress(&mut self) -> Result<Vec<Progress>, TargetError> {
         self.run(async |client| {
             let rows = client.query(sql::PROGRESS, &[]).await?;
-            let progress = |row: &tokio_postgres::Row| Progress {
-                partition: row.get::<_, i32>(0).cast_unsigned(),
-                next_seq: row.get::<_, i64>(1).cast_unsigned(),
-                row_count: row.get(2),
-                set_aside: row.get(3),
-                written_s_ago: row.get(4),
-                decided_s_ago: row.get(5),
-                stopped: row.get(6),
+            let progress = |row: &tokio_postgres::Row| {
+                Ok(Progress {
+                    partition: row.get::<_, i32>(0).cast_unsigned(),
+                    place: place(row.get(1), row.get(2))?,
+                    row_count: row.get(3),
+                    set_aside: row.get(4),
+                    written_s_ago: row.get(5),
+                    decided_s_ago: row.get(6),
+                    stopped: row.get(7),
+                })
             };
-            Ok(rows.iter().map(progress).collect())
+            rows.iter().map(progress).collect()
         })
     }
 }
@@ -94,8 +107,7 @@ impl Target for Postgres {
             }
             client.execute(sql::BEGIN_POSITION, &[&partition, &first]).await?;
             let row = client.query_one(sql::CLAIM, &[&partition]).await?;
-            let chain = row.get::<_, Option<String>>(1).map(|text| digest(&text)).transpose()?;
-            Ok(Some((Place { next_seq: row.get::<_, i64>(0).cast_unsigned(), chain }, row.get(2))))
+            Ok(Some((place(row.get(0), row.get(1))?, row.get(2))))
         })?;
         Ok(claimed.map(|(place, claim)| {
             self.claims.insert(partition, claim);
@@ -167,6 +179,11 @@ async fn write(transaction: &Transaction<'_>, batch: &Batch, claim: i64, copy: &
         transaction.execute(sql::SET_ASIDE, &[&partition, &event.seq.cast_signed(), &event.why, &record]).await?;
     }
     Ok(())
+}
+
+fn place(next_seq: i64, chain: Option<String>) -> Result<Place, Trouble> {
+    let chain = chain.map(|text| digest(&text)).transpose()?;
+    Ok(Place { next_seq: next_seq.cast_unsigned(), chain })
 }
 
 fn digest(text: &str) -> Result<Digest, Trouble> {

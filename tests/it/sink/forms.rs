@@ -112,12 +112,11 @@ fn reservations_and_pools_follow_from_the_events() {
 fn without_tables_nothing_is_written_and_the_error_says_what_to_do() {
     let (log, database) = (tempfile::tempdir().unwrap(), Database::start());
     let served = serve(log.path());
-    let refused = run(&mut database.sink(log.path(), &[]));
-    assert_eq!(refused.code, 1, "{}", refused.out);
-    assert!(
-        refused.err.contains("headroom sink plan") && refused.err.contains("create table events"),
-        "{}",
-        refused.err
-    );
+    for asked in [&[][..], &["status"]] {
+        let refused = run(&mut database.sink(log.path(), asked));
+        assert_eq!(refused.code, 1, "{}", refused.out);
+        let is_told = |text: &str| refused.err.contains(text);
+        assert!(is_told("headroom sink plan") && is_told("create table events"), "{asked:?}: {}", refused.err);
+    }
     drop(served);
 }

@@ -66,6 +66,9 @@ fn a_log_that_does_not_continue_the_tables_is_refused() {
         let refused = run(&mut database.sink(other.path(), &["backfill"]));
         assert_eq!(refused.code, 1, "{}", refused.out);
         assert!(refused.err.contains(why), "{}", refused.err);
+        let told = status(&database, other.path());
+        assert_eq!(told.code, 1, "{}", told.out);
+        assert!(told.out.contains(why), "{}", told.out);
         assert_eq!(database.ask("SELECT count(*) FROM events"), "5");
     }
     // The log that they are of goes on.

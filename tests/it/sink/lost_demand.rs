@@ -53,6 +53,8 @@ fn each_key_counts_once_and_whoever_found_another_slot_is_told_apart() {
     }
     for (wrong, why) in [
         (&["--from", "2126-02-30", "--to", "2126-11-21"][..], "is not a day like 2026-12-24"),
+        (&["--from", "0000-01-01", "--to", "2126-11-21"], "is not a day like 2026-12-24"),
+        (&["--from", "2126-11-22", "--to", "2126-11-21"], "--to 2126-11-21 is before --from 2126-11-22"),
         (&[&day[..], &["--raise", "0"]].concat(), "0 is not in 1.."),
     ] {
         let ended = ask(wrong);
