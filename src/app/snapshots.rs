@@ -55,7 +55,7 @@ impl Snapshots {
             let log = (context.log_id, &*replica, context.store.as_ref());
             let mut writer = Writer::new(log, &*objects, (context.clock.as_ref(), context.metrics.snapshots()), rule);
             while !is_over.load(Relaxed) {
-                writer.round();
+                writer.round(&|| is_over.load(Relaxed));
                 pause_unless(LOOK, || is_over.load(Relaxed));
             }
         })?;

@@ -38,6 +38,9 @@ pub struct Recovery<'a> {
     pub on_committed: &'a (dyn Fn(&ChainedEvent) + Sync),
 }
 
+/// Most snapshots that one start tries: reading the log from its first event is better than waiting for ever more of them.
+const SNAPSHOTS_TRIED_MAX: usize = 8;
+
 impl Recovery<'_> {
     /// Puts the partition's checkpoint into `handle`, or else its newest snapshot that matches the log, or else an empty
     /// state. Answers whether it is not empty.
@@ -146,14 +149,18 @@ impl Recovery<'_> {
     /// is named.
     fn snapshot(&self, partition: u32) -> Result<Option<PartitionState>, LogError> {
         let Some(snapshots) = self.snapshots else { return Ok(None) };
-        if self.tail.end(partition)? == 0 {
+        let end = self.tail.end(partition)?;
+        if end == 0 {
             return Ok(None);
         }
-        let names = snapshots.names(partition).unwrap_or_else(|error| {
+        let (names, ahead) = snapshots.names(partition, end).unwrap_or_else(|error| {
             self.report.snapshot(partition, Err(&error.detail));
-            Vec::new()
+            (Vec::new(), 0)
         });
-        for name in names {
+        if ahead > 0 {
+            self.report.snapshot(partition, Err(&format!("{ahead} hold more than the {end} events of the log")));
+        }
+        for name in names.into_iter().take(SNAPSHOTS_TRIED_MAX) {
             let mut state = match copied(snapshots, self.log_id, partition, &name) {
                 Ok(state) => state,
                 Err(why) => {

@@ -1,7 +1,7 @@
 //! A folder or a bucket that speaks S3, as a place for objects. Each call ends after a time that grows with its bytes, and
 //! at once when the process ends.
 
-use super::{Listed, Objects};
+use super::{Got, Listed, Objects};
 use crate::causes::causes;
 use crate::config::SnapshotPlace;
 use crate::domain::Micros;
@@ -21,8 +21,13 @@ use tokio::sync::watch;
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes a second that a store has to take or give.
 const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
-/// Most objects that a folder may list.
+/// Most objects of a folder that are listed.
 const LISTED_MAX: usize = 100_000;
+/// Most characters of an error that are told: a store may answer with a page.
+const TOLD_MAX: usize = 400;
+
+/// Where the client of a bucket looks for its endpoint.
+const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT"];
 
 /// A place that the settings name.
 pub struct Bucket {
@@ -42,6 +47,10 @@ impl Bucket {
     /// [`StoreError`] when the settings of the client are impossible, or the system gives no means to drive it.
     pub fn open(place: &SnapshotPlace) -> Result<Bucket, StoreError> {
         let wrong = |error: &dyn std::error::Error| StoreError { detail: format!("{place}: {}", causes(error)) };
+        let has_secret = |name: &&str| std::env::var(name).is_ok_and(|url| url.contains('@'));
+        if let Some(name) = ENDPOINTS.iter().find(|name| has_secret(name)) {
+            return Err(StoreError { detail: format!("{name} has a user in it, which log lines would tell") });
+        }
         let client = match place {
             SnapshotPlace::Folder(_) => None,
             SnapshotPlace::S3 { bucket, .. } => {
@@ -91,18 +100,27 @@ impl Bucket {
         let fail = |why: String| StoreError { detail: format!("{}: {what}: {why}", self.place) };
         let Some(runtime) = &self.runtime else { return Err(fail("the process ends".to_owned())) };
         let limit = CALL_LIMIT.saturating_add(Duration::from_secs(bytes / BYTES_PER_SECOND_MIN));
-        let client = self.client().map_err(|error| fail(causes(&error)))?;
+        let client = self.client().map_err(|error| fail(told(&error)))?;
         let mut closing = self.closing.subscribe();
         runtime.block_on(async {
             tokio::select! {
                 biased;
                 _ = closing.wait_for(|is_closing| *is_closing) => Err(fail("the process ends".to_owned())),
                 done = tokio::time::timeout(limit, call(client)) => match done {
-                    Ok(done) => done.map_err(|error| fail(causes(&error))),
+                    Ok(done) => done.map_err(|error| fail(told(&error))),
                     Err(_) => Err(fail(format!("no answer within {} s", limit.as_secs()))),
                 },
             }
         })
+    }
+}
+
+/// The beginning of an error, which has its causes in it.
+fn told(error: &object_store::Error) -> String {
+    let text = error.to_string();
+    match text.char_indices().nth(TOLD_MAX) {
+        None => text,
+        Some((cut, _)) => format!("{}…", &text[..cut]),
     }
 }
 
@@ -122,45 +140,38 @@ impl Objects for Bucket {
         self.call(&format!("cannot write {path}"), length, put).map(drop)
     }
 
-    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
         let at = self.path(path);
-        let what = format!("cannot read {path}");
         let get = |client: Arc<dyn ObjectStore>| async move {
             match client.get(&at).await {
-                Err(object_store::Error::NotFound { .. }) => Ok(Ok(None)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
-                Ok(found) if found.meta.size > bytes_max => Ok(Err(found.meta.size)),
-                Ok(found) => Ok(Ok(Some(found.bytes().await?.to_vec()))),
+                Ok(found) if found.meta.size > bytes_max => Ok(Some(Got::Longer(found.meta.size))),
+                Ok(found) => Ok(Some(Got::Whole(found.bytes().await?.to_vec()))),
             }
         };
-        let told = |bytes| StoreError {
-            detail: format!("{}: {what}: it has {bytes} bytes, and at most {bytes_max} are read", self.place),
-        };
-        self.call(&what, bytes_max, get)?.map_err(told)
+        self.call(&format!("cannot read {path}"), bytes_max, get)
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
         let at = self.path(folder);
-        let what = format!("cannot list {folder}");
         let list = |client: Arc<dyn ObjectStore>| async move {
+            let depth = at.parts().count() + 1;
             let (mut objects, mut found) = (client.list(Some(&at)), Vec::new());
             while let Some(object) = objects.next().await.transpose()? {
                 let Some(name) = object.location.filename() else { continue };
+                if object.location.parts().count() != depth {
+                    continue;
+                }
                 let written = u64::try_from(object.last_modified.timestamp_micros()).unwrap_or_default();
                 found.push(Listed { name: name.to_owned(), bytes: object.size, written: Micros(written) });
-                if found.len() > LISTED_MAX {
+                if found.len() == LISTED_MAX {
                     break;
                 }
             }
             Ok(found)
         };
-        let found = self.call(&what, 0, list)?;
-        if found.len() > LISTED_MAX {
-            return Err(StoreError {
-                detail: format!("{}: {what}: it has more than {LISTED_MAX} objects", self.place),
-            });
-        }
-        Ok(found)
+        self.call(&format!("cannot list {folder}"), 0, list)
     }
 
     fn delete(&self, path: &str) -> Result<(), StoreError> {

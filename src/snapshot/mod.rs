@@ -34,6 +34,15 @@ pub struct Listed {
     pub written: Micros,
 }
 
+/// What an object turned out to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Got {
+    /// All of its bytes, as they were written.
+    Whole(Vec<u8>),
+    /// It has so many bytes, which are more than were asked for.
+    Longer(u64),
+}
+
 /// A place for objects. Every call ends within a bounded time. It may be called from any thread.
 pub trait Objects: Send + Sync {
     /// Writes an object. Nobody sees half of it.
@@ -42,13 +51,13 @@ pub trait Objects: Send + Sync {
     /// [`StoreError`]; then it is not known whether the object is there.
     fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
 
-    /// Reads an object of at most `bytes_max` bytes; `None` when there is none of this name.
+    /// Reads an object; `None` when there is none of this name. One of more than `bytes_max` bytes is not read.
     ///
     /// # Errors
-    /// [`StoreError`] also when it is longer.
-    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError>;
+    /// [`StoreError`]
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError>;
 
-    /// All objects of this folder, in any order.
+    /// The objects of this folder and not of those in it, in any order. Of very many, only some.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -73,6 +82,8 @@ pub trait Heard: Send + Sync {
     fn missing(&self, partition: u32, events: u64);
     /// A snapshot of so many bytes was written.
     fn written(&self, partition: u32, next_seq: u64, bytes: u64);
+    /// The store has snapshots of more events than the log. They are left alone.
+    fn ahead(&self, partition: u32, snapshots: usize, events: u64);
     /// A snapshot could not be written, read or removed. It is tried again.
     fn failed(&self, partition: u32, why: &str);
 }

@@ -4,7 +4,7 @@
 use super::manifest::Manifest;
 use super::name::{Name, Part, digest};
 use super::object::unpack;
-use super::{Found, Objects, folder};
+use super::{Found, Got, Objects, folder};
 use crate::domain::Digest;
 use crate::store::{Mark, Snapshots, StoreError};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The longest manifest that is read, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 1 << 16;
-/// After so many failures to list snapshots the place is not asked any more: a start with many partitions does not wait
-/// for each of them.
+/// After so many calls that failed the place is not asked any more: a start with many partitions and many snapshots does not
+/// wait for each of them.
 const FAILURES_MAX: u32 = 2;
 
 /// The snapshots of one log.
@@ -29,10 +29,24 @@ impl Reader {
         Reader { objects, log_id, failures: AtomicU32::new(0) }
     }
 
+    /// Asks the place, unless it has failed too often.
+    fn ask<T>(&self, call: impl FnOnce(&dyn Objects) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.failures.load(Relaxed) >= FAILURES_MAX {
+            let detail = "the place of snapshots did not answer, and is not asked again".to_owned();
+            return Err(StoreError { detail });
+        }
+        call(self.objects.as_ref()).inspect_err(|_| {
+            self.failures.fetch_add(1, Relaxed);
+        })
+    }
+
     fn get(&self, partition: u32, name: &Name, part: Part, bytes_max: u64) -> Result<Vec<u8>, String> {
         let path = format!("{}/{}", folder(self.log_id, partition), name.of(part));
-        let found = self.objects.get(&path, bytes_max).map_err(|error| error.detail)?;
-        found.ok_or_else(|| format!("{path} is gone"))
+        match self.ask(|objects| objects.get(&path, bytes_max)).map_err(|error| error.detail)? {
+            None => Err(format!("{path} is gone")),
+            Some(Got::Longer(bytes)) => Err(format!("{path} has {bytes} bytes, and at most {bytes_max} are read")),
+            Some(Got::Whole(bytes)) => Ok(bytes),
+        }
     }
 
     /// The rows as an object, and what its manifest says of them.
@@ -56,18 +70,11 @@ impl Reader {
 }
 
 impl Snapshots for Reader {
-    fn names(&self, partition: u32) -> Result<Vec<String>, StoreError> {
-        let failures = self.failures.load(Relaxed);
-        if failures >= FAILURES_MAX {
-            return Err(StoreError {
-                detail: "the place of snapshots did not answer, and is not asked again".to_owned(),
-            });
-        }
-        let found = Found::look(self.objects.as_ref(), &folder(self.log_id, partition));
-        if found.is_err() {
-            self.failures.fetch_add(1, Relaxed);
-        }
-        Ok(found?.newest_first().map(|name| name.of(Part::Manifest)).collect())
+    fn names(&self, partition: u32, end: u64) -> Result<(Vec<String>, usize), StoreError> {
+        let folder = folder(self.log_id, partition);
+        let found = self.ask(|objects| Found::look(objects, &folder))?;
+        let names = found.manifests_up_to(end).map(|name| name.of(Part::Manifest)).collect();
+        Ok((names, found.ahead(end)))
     }
 
     fn load(

@@ -12,14 +12,13 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// The newest snapshots stay, however old they are.
 const KEPT_ALWAYS: usize = 2;
-/// Rows without a manifest stay for so long: somebody may be about to write it.
+/// Rows without a manifest stay for so long: somebody may be about to write it. So does a manifest without rows.
 const UNFINISHED_MS: u64 = HOUR_MS;
 
 /// The objects of one partition.
 #[derive(Default)]
 pub(super) struct Found {
-    /// The snapshots, which have both objects or only the manifest.
-    snapshots: BTreeSet<Name>,
+    manifests: BTreeMap<Name, Listed>,
     rows: BTreeMap<Name, Listed>,
 }
 
@@ -32,7 +31,7 @@ impl Found {
         let mut found = Found::default();
         for listed in objects.list(folder)? {
             match Name::parse(&listed.name) {
-                Some((name, Part::Manifest)) => drop(found.snapshots.insert(name)),
+                Some((name, Part::Manifest)) => drop(found.manifests.insert(name, listed)),
                 Some((name, Part::Rows)) => drop(found.rows.insert(name, listed)),
                 None => {}
             }
@@ -40,14 +39,19 @@ impl Found {
         Ok(found)
     }
 
-    /// The snapshots, the newest first.
-    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Name> {
-        self.snapshots.iter().rev()
+    /// The manifests of snapshots that have at most so many events, the newest first. Their rows may be gone.
+    pub(super) fn manifests_up_to(&self, end: u64) -> impl Iterator<Item = &Name> {
+        self.manifests.keys().rev().filter(move |name| name.next_seq <= end)
     }
 
-    /// Counts a snapshot that was written after the look.
-    pub(super) fn add(&mut self, name: Name) {
-        self.snapshots.insert(name);
+    /// How many snapshots have more events than these.
+    pub(super) fn ahead(&self, end: u64) -> usize {
+        self.manifests.keys().filter(|name| name.next_seq > end).count()
+    }
+
+    /// The snapshots of at most so many events that have both objects, the newest first.
+    pub(super) fn whole(&self, end: u64) -> impl Iterator<Item = &Name> {
+        self.manifests_up_to(end).filter(|name| self.rows.contains_key(name))
     }
 
     /// The length of a snapshot's rows, if the store has listed them.
@@ -55,12 +59,15 @@ impl Found {
         self.rows.get(name).map(|listed| listed.bytes)
     }
 
-    /// The snapshots and the rows without a manifest that are not kept.
-    pub(super) fn surplus(&self, keep: Keep, wall: Micros) -> BTreeSet<Name> {
+    /// What is not kept when the log has so many events: of the whole snapshots those that are too old, counted from the
+    /// newest one or from `wall`, whichever is earlier, so that a clock alone removes nothing; and single objects that are
+    /// long there, by the clock of the store.
+    pub(super) fn surplus(&self, keep: Keep, end: u64, wall: Micros) -> BTreeSet<Name> {
+        let now = self.whole(end).next().map_or(wall, |newest| newest.at.min(wall));
         let mut hours = BTreeSet::new();
         let mut surplus = BTreeSet::new();
-        for (place, name) in self.newest_first().enumerate() {
-            let age = wall.ms_since(name.at);
+        for (place, name) in self.whole(end).enumerate() {
+            let age = now.ms_since(name.at);
             let step_ms = match age {
                 _ if age <= keep.all_ms => None,
                 _ if age <= keep.hourly_ms => Some(HOUR_MS),
@@ -73,11 +80,11 @@ impl Found {
                 surplus.insert(*name);
             }
         }
-        let unfinished = self
-            .rows
-            .iter()
-            .filter(|(name, listed)| !self.snapshots.contains(name) && wall.ms_since(listed.written) > UNFINISHED_MS);
-        surplus.extend(unfinished.map(|(name, _)| *name));
+        let objects = || self.rows.iter().chain(&self.manifests);
+        let newest = objects().map(|(_, listed)| listed.written).max().unwrap_or_default();
+        let is_single = |name: &Name| self.rows.contains_key(name) != self.manifests.contains_key(name);
+        let is_old = |listed: &Listed| newest.ms_since(listed.written) > UNFINISHED_MS;
+        surplus.extend(objects().filter(|(name, listed)| is_single(name) && is_old(listed)).map(|(name, _)| *name));
         surplus
     }
 }
@@ -95,30 +102,50 @@ mod tests {
         Name { next_seq: at.0, at, hash: Digest([1; 16]) }
     }
 
+    fn listed(written: Micros) -> Listed {
+        Listed { name: String::new(), bytes: 1, written }
+    }
+
+    fn found(whole: impl IntoIterator<Item = Name>) -> Found {
+        let objects: BTreeMap<Name, Listed> = whole.into_iter().map(|name| (name, listed(NOW))).collect();
+        Found { manifests: objects.clone(), rows: objects }
+    }
+
     #[test]
     fn all_of_an_hour_then_hourly_then_daily_then_nothing() {
         let quarter = HOUR_MS / 4;
-        let snapshots: BTreeSet<Name> = (0..40 * 96).map(|n| name(n * quarter)).collect();
-        let mut found = Found { snapshots, rows: BTreeMap::new() };
-        let surplus = found.surplus(KEEP, NOW);
-        found.snapshots.retain(|name| !surplus.contains(name));
-        let ages: Vec<u64> = found.newest_first().map(|name| NOW.ms_since(name.at)).collect();
+        let mut found = found((0..40 * 96).map(|n| name(n * quarter)));
+        let surplus = found.surplus(KEEP, u64::MAX, NOW);
+        found.manifests.retain(|name, _| !surplus.contains(name));
+        found.rows.retain(|name, _| !surplus.contains(name));
+        let ages: Vec<u64> = found.whole(u64::MAX).map(|name| NOW.ms_since(name.at)).collect();
         let within = |from: u64, to: u64| ages.iter().filter(|age| (from..=to).contains(*age)).count();
         assert_eq!(within(0, HOUR_MS), 5);
         assert_eq!(within(HOUR_MS + 1, DAY_MS), 23);
         assert_eq!(within(DAY_MS + 1, 30 * DAY_MS), 29);
         assert_eq!(within(30 * DAY_MS + 1, u64::MAX), 0);
-        assert!(found.surplus(KEEP, NOW).is_empty(), "what stays stays");
+        assert!(found.surplus(KEEP, u64::MAX, NOW).is_empty(), "what stays stays");
     }
 
     #[test]
-    fn the_two_newest_stay_and_rows_without_a_manifest_go_after_an_hour() {
-        let old = [100, 90, 80, 70].map(|days| name(days * DAY_MS));
-        let listed = |written| Listed { name: String::new(), bytes: 1, written };
-        let (stale, coming) = (name(60 * DAY_MS), name(50 * DAY_MS));
-        let hours_ago = |ms: u64| Micros(NOW.0 - ms * 1_000);
-        let rows = [(stale, listed(hours_ago(UNFINISHED_MS + 1))), (coming, listed(hours_ago(UNFINISHED_MS)))];
-        let found = Found { snapshots: old.into(), rows: rows.into() };
-        assert_eq!(found.surplus(KEEP, NOW), [old[0], old[1], stale].into());
+    fn the_two_newest_whole_ones_stay_and_single_objects_go_after_an_hour() {
+        let old = [200, 190, 80, 70].map(|days| name(days * DAY_MS));
+        let mut found = found(old);
+        let written = |ago_ms: u64| listed(Micros(NOW.0 - ago_ms * 1_000));
+        let [stale, coming, bare, ahead] = [60, 50, 40, 30].map(|days| name(days * DAY_MS));
+        found.rows.extend([(stale, written(UNFINISHED_MS + 1)), (coming, written(UNFINISHED_MS))]);
+        found.manifests.insert(bare, written(UNFINISHED_MS + 1));
+        // A snapshot of more events than the log has is not counted, and not touched.
+        found.rows.insert(ahead, written(0));
+        found.manifests.insert(ahead, written(0));
+        let end = coming.next_seq;
+        assert_eq!(found.surplus(KEEP, end, NOW), [old[0], old[1], stale, bare].into());
+        assert_eq!((found.ahead(end), found.whole(end).next()), (2, Some(&old[3])));
+    }
+
+    #[test]
+    fn a_clock_that_runs_ahead_removes_nothing() {
+        let found = found((0..4).map(|n| name(n * HOUR_MS / 4)));
+        assert!(found.surplus(KEEP, u64::MAX, NOW.plus_ms(400 * DAY_MS)).is_empty());
     }
 }

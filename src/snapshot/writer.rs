@@ -3,7 +3,7 @@
 
 use super::manifest::Manifest;
 use super::name::Part;
-use super::object::Packing;
+use super::object::{Packing, unpack};
 use super::{Found, Heard, Name, Objects, folder};
 use crate::config::Keep;
 use crate::crash;
@@ -12,7 +12,7 @@ use crate::replica::checkpoint::Restoring;
 use crate::replica::{PartitionHandle, PartitionState, Replica, StatusKind};
 use crate::store::Store;
 use crate::time::Clock;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Pause before a snapshot that failed is tried again, in milliseconds. It doubles with every further failure.
 const RETRY_MS: u64 = 1_000;
@@ -65,9 +65,13 @@ impl<'a> Writer<'a> {
         Writer { log_id, objects, store, replica, clock, heard, rule, owned: BTreeMap::new() }
     }
 
-    /// Writes the snapshots that are due. It takes as long as the store does; the partitions are not held meanwhile.
-    pub fn round(&mut self) {
+    /// Writes the snapshots that are due, until `is_over`. It takes as long as the store does; the partitions are not held
+    /// meanwhile.
+    pub fn round(&mut self, is_over: &dyn Fn() -> bool) {
         for handle in self.replica.partitions() {
+            if is_over() {
+                return;
+            }
             let partition = handle.id();
             if handle.status_kind() != StatusKind::Active {
                 if self.owned.remove(&partition).is_some() {
@@ -79,12 +83,12 @@ impl<'a> Writer<'a> {
                 self.heard.began(partition, self.clock.wall());
                 Owned { newest: None, tries: 0, due: Micros(0), wrote: None }
             });
-            self.attend(handle, &mut owned);
+            self.attend(handle, &mut owned, is_over);
             self.owned.insert(partition, owned);
         }
     }
 
-    fn attend(&self, handle: &PartitionHandle, owned: &mut Owned) {
+    fn attend(&self, handle: &PartitionHandle, owned: &mut Owned, is_over: &dyn Fn() -> bool) {
         let partition = handle.id();
         let (events, saved) = handle.read(|state| {
             let events = state.position().next_seq;
@@ -95,12 +99,13 @@ impl<'a> Writer<'a> {
         if self.clock.now() < owned.due {
             return;
         }
-        let done = self.look(partition, owned).and_then(|newest| {
+        let done = self.look(partition, owned, events).and_then(|newest| {
             let is_due = self.is_due(owned, newest, saved.saturating_sub(has(newest)));
-            if is_due { self.write(partition, owned) } else { Ok(()) }
+            if is_due { self.write(partition, owned, events, is_over) } else { Ok(()) }
         });
         match done {
             Ok(()) => owned.tries = 0,
+            Err(_) if is_over() => {}
             Err(why) => {
                 let pause_ms = RETRY_MS.saturating_mul(1 << owned.tries.min(16)).min(RETRY_MAX_MS);
                 owned.tries = owned.tries.saturating_add(1);
@@ -110,63 +115,77 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The newest snapshot in the store, which is asked once.
-    fn look(&self, partition: u32, owned: &mut Owned) -> Result<Option<Name>, String> {
+    /// The newest whole snapshot in the store of at most so many events. The store is asked once.
+    fn look(&self, partition: u32, owned: &mut Owned, events: u64) -> Result<Option<Name>, String> {
         if let Some(newest) = owned.newest {
             return Ok(newest);
         }
         let found = Found::look(self.objects, &folder(self.log_id, partition)).map_err(|error| error.detail)?;
-        Ok(self.knows(partition, owned, found.newest_first().next().copied()))
+        let ahead = found.ahead(events);
+        if ahead > 0 {
+            self.heard.ahead(partition, ahead, events);
+        }
+        let newest = found.whole(events).next().copied();
+        self.knows(partition, owned, newest);
+        Ok(newest)
     }
 
-    fn knows(&self, partition: u32, owned: &mut Owned, newest: Option<Name>) -> Option<Name> {
+    fn knows(&self, partition: u32, owned: &mut Owned, newest: Option<Name>) {
         owned.newest = Some(newest);
         if let Some(name) = newest {
             self.heard.newest(partition, name.at);
         }
-        newest
     }
 
     /// Whether a snapshot is due when the checkpoint has so many events that the newest one has not.
     fn is_due(&self, owned: &Owned, newest: Option<Name>, events: u64) -> bool {
         let is_old = |from: Micros, now: Micros| now.ms_since(from) >= self.rule.interval_ms;
-        let is_over = newest.is_none_or(|name| is_old(name.at, self.clock.wall()))
+        let wall = self.clock.wall();
+        // An event that is later than the clock says nothing about its age.
+        let is_over = newest.is_none_or(|name| name.at > wall || is_old(name.at, wall))
             && owned.wrote.is_none_or(|wrote| is_old(wrote, self.clock.now()));
         events >= self.rule.events || (events > 0 && is_over)
     }
 
-    /// Writes a snapshot of the checkpoint, and removes those that are not kept.
+    /// Writes a snapshot of the checkpoint, of a partition with so many events. What is not kept is removed first: it may be
+    /// what fills the store.
     ///
     /// # Errors
     /// Why there is no new snapshot, or older ones are not removed, in words.
-    fn write(&self, partition: u32, owned: &mut Owned) -> Result<(), String> {
+    fn write(&self, partition: u32, owned: &mut Owned, events: u64, is_over: &dyn Fn() -> bool) -> Result<(), String> {
         // The checkpoint may be on its way to the disk.
         owned.due = self.clock.now().plus_ms(RETRY_MS);
         let Some((manifest, object)) = self.pack(partition)? else { return Ok(()) };
         let (name, bytes) = (manifest.name()?, manifest.bytes);
-        if owned.newest.flatten().is_some_and(|newest| newest.next_seq >= name.next_seq) {
+        if is_over() || owned.newest.flatten().is_some_and(|newest| newest.next_seq >= name.next_seq) {
             return Ok(());
         }
         let folder = folder(self.log_id, partition);
-        let path = |name: &Name, part| format!("{folder}/{}", name.of(part));
+        let path = |part| format!("{folder}/{}", name.of(part));
+        let look = || Found::look(self.objects, &folder).map_err(|error| error.detail);
+        let thinned = self.thin(&folder, &look()?.surplus(self.rule.keep, events, self.clock.wall()));
         crash::point("snapshot-begun");
-        self.objects.put(&path(&name, Part::Rows), object).map_err(|error| error.detail)?;
+        self.objects.put(&path(Part::Rows), object).map_err(|error| error.detail)?;
         crash::point("snapshot-rows");
-        let mut found = Found::look(self.objects, &folder).map_err(|error| error.detail)?;
-        if let Some(length) = found.length(&name).filter(|length| *length != bytes) {
-            return Err(format!("{name} has {length} bytes in the store, and {bytes} were written"));
+        match look()?.length(&name) {
+            Some(length) if length == bytes => {}
+            Some(length) => return Err(format!("{name} has {length} bytes in the store, and {bytes} were written")),
+            None => return Err(format!("{name} was written, and the store does not list it")),
         }
-        self.objects.put(&path(&name, Part::Manifest), manifest.encode()).map_err(|error| error.detail)?;
+        self.objects.put(&path(Part::Manifest), manifest.encode()).map_err(|error| error.detail)?;
         crash::point("snapshot-written");
-        found.add(name);
-        let newest = found.newest_first().next().copied();
         owned.wrote = Some(self.clock.now());
         self.heard.written(partition, name.next_seq, bytes);
-        self.knows(partition, owned, newest);
-        for name in found.surplus(self.rule.keep, self.clock.wall()) {
+        self.knows(partition, owned, Some(name));
+        thinned
+    }
+
+    fn thin(&self, folder: &str, surplus: &BTreeSet<Name>) -> Result<(), String> {
+        for name in surplus {
             // Without its manifest nobody looks for the rows.
             for part in [Part::Manifest, Part::Rows] {
-                self.objects.delete(&path(&name, part)).map_err(|error| error.detail)?;
+                let deleted = self.objects.delete(&format!("{folder}/{}", name.of(part)));
+                deleted.map_err(|error| format!("an old snapshot cannot be removed: {}", error.detail))?;
                 crash::point("snapshot-thinned");
             }
         }
@@ -174,16 +193,14 @@ impl<'a> Writer<'a> {
     }
 
     /// The checkpoint's rows as an object, with their manifest; none when there is no checkpoint. The rows are put together
-    /// to a state: what is none does not become a snapshot.
+    /// to a state: what is none does not become a snapshot. Checkpoints wait only while the rows are read.
     fn pack(&self, partition: u32) -> Result<Option<(Manifest, Vec<u8>)>, String> {
-        let (mut packing, mut restoring) = (Packing::begin(), Restoring::new(partition, self.log_id));
-        let loaded = self.store.load(partition, &mut |key, value| {
-            packing.row(key, value);
-            restoring.row(key, value);
-        });
+        let mut packing = Packing::begin();
+        let loaded = self.store.load(partition, &mut |key, value| packing.row(key, value));
         let Some(mark) = loaded.map_err(|error| error.detail)? else { return Ok(None) };
+        let (object, mut restoring) = (packing.end(), Restoring::new(partition, self.log_id));
+        unpack(&object, |key, value| restoring.row(key, value))?;
         let state = restoring.finish(&mark)?;
-        let object = packing.end();
         Ok(Some((Manifest::new(&mark, state.digest(), &object), object)))
     }
 }

@@ -94,11 +94,11 @@ impl std::error::Error for StoreError {}
 
 /// Copies of checkpoints that are kept elsewhere. A start that has no checkpoint begins with one of them.
 pub trait Snapshots: Send + Sync {
-    /// The names of a partition's snapshots, the newest first.
+    /// The names of a partition's snapshots of at most `end` events, the newest first, and how many have more.
     ///
     /// # Errors
     /// [`StoreError`] when the place cannot be read.
-    fn names(&self, partition: u32) -> Result<Vec<String>, StoreError>;
+    fn names(&self, partition: u32, end: u64) -> Result<(Vec<String>, usize), StoreError>;
 
     /// Hands every row of a snapshot to `row`, and returns the state that they make, with its digest.
     ///

@@ -89,6 +89,16 @@ impl Heard for SnapshotMetrics {
         tracing::info!(partition, next_seq, bytes, "snapshot written");
     }
 
+    fn ahead(&self, partition: u32, snapshots: usize, events: u64) {
+        tracing::warn!(
+            partition,
+            snapshots,
+            events,
+            "the place of snapshots has some of more events than the log: the log has lost its end, or another one with \
+             the same id writes there"
+        );
+    }
+
     fn failed(&self, partition: u32, why: &str) {
         self.failures.with_label_values(&[&*partition.to_string()]).inc();
         tracing::warn!(partition, why, "snapshot not written; trying again");

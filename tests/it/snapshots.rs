@@ -11,8 +11,9 @@ use headroom::domain::Micros;
 use headroom::log::embedded::Owned;
 use headroom::owner::Partition;
 use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
-use headroom::snapshot::{Bucket, Heard, Listed, Objects, Reader, Rule, Writer};
+use headroom::snapshot::{Bucket, Got, Heard, Listed, Objects, Reader, Rule, Writer};
 use headroom::store::{Store, StoreError};
+use headroom::time::Clock as _;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,6 +31,7 @@ struct Told {
     written: Mutex<Vec<u64>>,
     failed: Mutex<Vec<String>>,
     newest: Mutex<Option<Micros>>,
+    ahead: Mutex<Vec<(usize, u64)>>,
 }
 
 impl Heard for Told {
@@ -41,6 +43,9 @@ impl Heard for Told {
     fn missing(&self, _partition: u32, _events: u64) {}
     fn written(&self, _partition: u32, next_seq: u64, _bytes: u64) {
         self.written.lock().push(next_seq);
+    }
+    fn ahead(&self, _partition: u32, snapshots: usize, events: u64) {
+        self.ahead.lock().push((snapshots, events));
     }
     fn failed(&self, _partition: u32, why: &str) {
         self.failed.lock().push(why.to_owned());
@@ -77,7 +82,7 @@ impl Bed {
             let bytes = if self.turns == 1 { define(1) } else { reserve(self.turns, None) };
             append(&*self.world.log, 0, &bytes);
             self.world.clock.pass_ms(1_000);
-            commit_turn(&self.owner, &self.handle, &mut self.owned, NOW.plus_ms(self.turns * 1_000));
+            commit_turn(&self.owner, &self.handle, &mut self.owned, self.world.clock.wall());
         }
         self.world.checkpoint(&self.handle);
     }
@@ -92,7 +97,7 @@ impl Bed {
     }
 
     fn snapshot(&mut self) {
-        self.writer(&self.bucket(), RULE).round();
+        self.writer(&self.bucket(), RULE).round(&|| false);
         assert_eq!(self.told.failed.lock().clone(), Vec::<String>::new());
     }
 
@@ -120,8 +125,11 @@ impl Bed {
     /// Starts without a checkpoint. Answers the sequence number of the snapshot that it began with, and why others were
     /// passed over. The state is that of the owner, or a part of it.
     fn cold_start(&mut self) -> (Option<u64>, Vec<String>) {
+        self.cold_start_with(Arc::new(self.bucket()))
+    }
+
+    fn cold_start_with(&mut self, objects: Arc<dyn Objects>) -> (Option<u64>, Vec<String>) {
         self.world.store.wipe(0, "a new machine").unwrap();
-        let objects = Arc::new(self.bucket());
         self.world.snapshots = Some(Arc::new(Reader::new(objects, self.world.log.manifest().log_id)));
         let heard = &self.world.heard;
         heard.snapshots.lock().clear();
@@ -221,15 +229,17 @@ fn a_snapshot_that_is_ahead_of_the_log_or_of_another_course_of_it_is_passed_over
     let mut yesterday = Bed::new();
     yesterday.decide(9);
     yesterday.folder = today.folder;
+    // It does not stand in the way of new ones, and is told.
+    yesterday.snapshot();
+    assert_eq!((&*yesterday.told.written.lock(), &*yesterday.told.ahead.lock()), (&vec![9], &vec![(1, 9)]));
     let (begun, passed_over) = yesterday.cold_start();
-    assert_eq!((begun, passed_over.len()), (Some(8), 1), "{passed_over:?}");
-    assert!(passed_over[0].ends_with("it holds 12 events, and the log has 9"), "{passed_over:?}");
+    assert_eq!((begun, &*passed_over), (Some(9), &["1 hold more than the 9 events of the log".to_owned()][..]));
     let mut other = Bed::new();
     other.turns = 100;
     other.decide(20);
     other.folder = yesterday.folder;
     let (begun, passed_over) = other.cold_start();
-    assert_eq!((begun, passed_over.len()), (None, 3), "{passed_over:?}");
+    assert_eq!((begun, passed_over.len()), (None, 4), "{passed_over:?}");
     assert!(passed_over.iter().all(|why| why.contains("its last event has the digest")), "{passed_over:?}");
 }
 
@@ -244,7 +254,7 @@ fn a_snapshot_of_another_log_is_passed_over() {
     bed.world.store.wipe(0, "the rows are those of another log").unwrap();
     bed.world.store.apply(&draft.encode()).unwrap();
     let log = (OTHER, &bed.replica, &bed.world.store as &dyn Store);
-    Writer::new(log, &bed.bucket(), (&bed.world.clock, &bed.told), RULE).round();
+    Writer::new(log, &bed.bucket(), (&bed.world.clock, &bed.told), RULE).round(&|| false);
     let dir = |log_id: u128| bed.folder.path().join(format!("{log_id:032x}"));
     fs::rename(dir(OTHER), dir(bed.world.log.manifest().log_id)).unwrap();
     let (begun, passed_over) = bed.cold_start();
@@ -285,7 +295,7 @@ impl Objects for Faulty<'_> {
         bytes.truncate(bytes.len() - *self.cut.lock());
         self.bucket.put(path, bytes)
     }
-    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, path: &str, bytes_max: u64) -> Result<Option<Got>, StoreError> {
         self.call("get")?;
         self.bucket.get(path, bytes_max)
     }
@@ -299,6 +309,38 @@ impl Objects for Faulty<'_> {
     }
 }
 
+/// A store that lists what it has and gives nothing.
+struct Mute {
+    bucket: Bucket,
+    gets: Mutex<u64>,
+}
+
+impl Objects for Mute {
+    fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.bucket.put(path, bytes)
+    }
+    fn get(&self, _path: &str, _bytes_max: u64) -> Result<Option<Got>, StoreError> {
+        *self.gets.lock() += 1;
+        Err(StoreError { detail: "no answer within 10 s".to_owned() })
+    }
+    fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        self.bucket.list(folder)
+    }
+    fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.bucket.delete(path)
+    }
+}
+
+/// The story: a start waited for ten seconds for each of sixty snapshots, and could have read the log in a second.
+#[test]
+fn a_start_asks_a_store_that_gives_nothing_twice() {
+    let mut bed = Bed::with_three();
+    let mute = Arc::new(Mute { bucket: bed.bucket(), gets: Mutex::new(0) });
+    let (begun, passed_over) = bed.cold_start_with(Arc::clone(&mute) as Arc<dyn Objects>);
+    assert_eq!((begun, passed_over.len(), *mute.gets.lock()), (None, 3, 2), "{passed_over:?}");
+    assert!(passed_over[2].contains("is not asked again"), "{passed_over:?}");
+}
+
 #[test]
 fn a_store_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
     let mut bed = Bed::new();
@@ -309,7 +351,7 @@ fn a_store_that_is_gone_is_asked_at_growing_pauses_until_it_is_back() {
     let asked = |writer: &mut Writer<'_>, seconds: u64| {
         let before = bed.told.failed.lock().len();
         for _ in 0..seconds {
-            writer.round();
+            writer.round(&|| false);
             bed.world.clock.pass_ms(1_000);
         }
         bed.told.failed.lock().len() - before
@@ -326,11 +368,11 @@ fn what_a_store_keeps_short_is_never_seen_as_a_snapshot() {
     bed.decide(3);
     let store = Faulty::over(bed.bucket());
     *store.cut.lock() = 1;
-    bed.writer(&store, RULE).round();
+    bed.writer(&store, RULE).round(&|| false);
     assert!(bed.told.failed.lock()[0].ends_with("were written"), "{:?}", bed.told.failed.lock());
     assert_eq!((bed.objects(".rows").len(), bed.objects(".json").len()), (1, 0));
     *store.cut.lock() = 0;
-    bed.writer(&store, RULE).round();
+    bed.writer(&store, RULE).round(&|| false);
     assert_eq!(bed.cold_start(), (Some(3), vec![]));
 }
 
@@ -341,8 +383,8 @@ fn two_processes_that_write_the_same_snapshot_write_the_same_objects() {
     bed.decide(5);
     let other = bed.bucket();
     let store = Faulty::over(bed.bucket());
-    *store.before_put.lock() = Some(Box::new(|| bed.writer(&other, RULE).round()));
-    bed.writer(&store, RULE).round();
+    *store.before_put.lock() = Some(Box::new(|| bed.writer(&other, RULE).round(&|| false)));
+    bed.writer(&store, RULE).round(&|| false);
     drop(store);
     assert_eq!((bed.told.written.lock().clone(), bed.told.failed.lock().len()), (vec![5, 5], 0));
     assert_eq!((bed.objects(".rows").len(), bed.objects(".json").len()), (1, 1));
@@ -355,7 +397,7 @@ fn snapshots_come_by_events_and_by_time_and_old_ones_go() {
     let rule = Rule { events: 100, interval_ms: 600_000, keep: KEEP };
     let rounds = |bed: &mut Bed, turns| {
         bed.decide(turns);
-        bed.writer(&bed.bucket(), rule).round();
+        bed.writer(&bed.bucket(), rule).round(&|| false);
         bed.told.written.lock().len()
     };
     assert_eq!(rounds(&mut bed, 1), 1, "the first one at once");
@@ -369,5 +411,8 @@ fn snapshots_come_by_events_and_by_time_and_old_ones_go() {
     assert_eq!(*bed.told.newest.lock(), Some(NOW.plus_ms(102_000)));
     bed.world.clock.pass_ms(40 * 24 * HOUR_MS);
     assert_eq!(rounds(&mut bed, 1), 4);
-    assert_eq!((bed.objects(".json").len(), bed.objects(".rows").len()), (2, 2), "the two newest stay");
+    assert_eq!(rounds(&mut bed, 0), 4);
+    bed.world.clock.pass_ms(40 * 24 * HOUR_MS);
+    assert_eq!(rounds(&mut bed, 1), 5);
+    assert_eq!((bed.objects(".json").len(), bed.objects(".rows").len()), (3, 3), "the two newest stay, and a new one");
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 fn reserve(url: &str, n: u64) -> bool {
     let post = agent().post(format!("{url}/v1/reservations")).header("idempotency-key", format!("K{n}"));
     let body = json!({ "pool": "van-1", "demand": { "orders": 1 } }).to_string();
-    post.content_type("application/json").send(body).is_ok_and(|reply| reply.status() == 201)
+    let post = post.header("request-timeout-ms", "5000").content_type("application/json");
+    post.send(body).is_ok_and(|reply| reply.status() == 201)
 }
 
 fn used(url: &str) -> u64 {
@@ -33,7 +34,8 @@ fn a_new_machine_begins_with_a_snapshot_and_ends_up_with_the_state_of_the_log() 
     first.start();
     first.ready();
     let url = first.url().unwrap();
-    let put = agent().put(format!("{url}/v1/pools/van-1")).content_type("application/json");
+    let put = agent().put(format!("{url}/v1/pools/van-1")).header("request-timeout-ms", "5000");
+    let put = put.content_type("application/json");
     assert_eq!(put.send(r#"{"limits":{"orders":1000}}"#).unwrap().status(), 201);
     (0..40).for_each(|n| until("a yes", || reserve(&url, n)));
     until("a snapshot is written", || first.logged().contains("snapshot written"));
