@@ -8,7 +8,7 @@ mod stamp;
 mod steps;
 
 pub use log_clock::LogClock;
-pub use pause::{pause, pause_unless};
+pub use pause::{pause, pause_unless, retry_ms};
 pub use stamp::{Offset, Stamp};
 pub use steps::Steps;
 

@@ -2,9 +2,9 @@
 
 use super::owner::OwnerContext;
 use super::{StartError, spawn};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SnapshotRule};
 use crate::replica::Replica;
-use crate::snapshot::{Bucket, Objects, Reader, Rule, Writer};
+use crate::snapshot::{Bucket, Objects, Reader, Writer};
 use crate::store;
 use crate::time::pause_unless;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The place, which is set.
 pub(super) struct Snapshots {
     bucket: Arc<Bucket>,
-    rule: Rule,
+    rule: SnapshotRule,
 }
 
 impl Snapshots {
@@ -27,10 +27,9 @@ impl Snapshots {
     /// # Errors
     /// [`StartError::Snapshots`] when there cannot be a client of it.
     pub(super) fn open(config: &Config) -> Result<Option<Snapshots>, StartError> {
-        let Some(config::Snapshots { place, events, interval_ms, keep }) = &config.snapshots else { return Ok(None) };
+        let Some(config::Snapshots { place, rule }) = &config.snapshots else { return Ok(None) };
         let bucket = Bucket::open(place).map_err(|error| StartError::Snapshots(error.detail))?;
-        let rule = Rule { events: *events, interval_ms: *interval_ms, keep: *keep };
-        Ok(Some(Snapshots { bucket: Arc::new(bucket), rule }))
+        Ok(Some(Snapshots { bucket: Arc::new(bucket), rule: *rule }))
     }
 
     /// The snapshots of this log.

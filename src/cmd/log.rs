@@ -7,6 +7,7 @@ use super::shared::source::{cannot_open, in_use};
 use super::{Failure, Verdict};
 use crate::app::{self, Hold};
 use crate::config::{Config, Kafka};
+use crate::domain::hex128;
 use crate::log::embedded::{Embedded, EmbeddedReader, OpenError, Options};
 use crate::log::{ClusterLog, CommittedTail, Fold, PartitionLog};
 use crate::owner::losses::Loss;
@@ -150,7 +151,5 @@ fn accept<L: PartitionLog + CommittedTail>(
 }
 
 fn id(text: &str) -> Result<u128, String> {
-    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let id = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
-    id.ok_or_else(|| "the id of a log has 32 hexadecimal digits".to_owned())
+    hex128(text).ok_or_else(|| "the id of a log has 32 hexadecimal digits".to_owned())
 }

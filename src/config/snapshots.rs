@@ -8,19 +8,28 @@ use std::path::PathBuf;
 /// Longest of these ages.
 const KEEP_MAX_MS: u64 = 3_660 * DAY_MS;
 
-const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
+/// An hour in milliseconds.
+pub(crate) const HOUR_MS: u64 = 3_600_000;
+/// A day in milliseconds.
+pub(crate) const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// Where snapshots are written, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshots {
     /// Where they are written.
     pub place: SnapshotPlace,
-    /// A snapshot of a partition is written after so many events.
+    /// When, and which of them are kept.
+    pub rule: SnapshotRule,
+}
+
+/// When snapshots are written, and which of them are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotRule {
+    /// A snapshot of a partition is due after so many events.
     pub events: u64,
-    /// It is written after so many milliseconds, if there are new events.
+    /// It is due after so many milliseconds, if there is any new event.
     pub interval_ms: u64,
-    /// Which of them are kept.
+    /// The ages up to which snapshots are kept.
     pub keep: Keep,
 }
 
@@ -65,7 +74,7 @@ pub(super) fn check(checking: &mut Checking<'_>) -> Option<Snapshots> {
     let interval_ms = checking
         .setting(Setting::SnapshotIntervalMs, |text| number(text, SNAPSHOT_INTERVAL_MIN_MS..=SNAPSHOT_INTERVAL_MAX_MS));
     let keep = checking.setting(Setting::SnapshotKeep, keep);
-    Some(Snapshots { place: place?, events: events?, interval_ms: interval_ms?, keep: keep? })
+    Some(Snapshots { place: place?, rule: SnapshotRule { events: events?, interval_ms: interval_ms?, keep: keep? } })
 }
 
 fn place(text: &str) -> Result<SnapshotPlace, String> {
@@ -125,7 +134,7 @@ mod tests {
         use Setting::{SnapshotEvents, SnapshotIntervalMs, SnapshotKeep};
         assert_eq!(check(&[]).unwrap().snapshots, None);
         let place = (Setting::Snapshots, "s3://shop/prod");
-        let found = check(&[place, (SnapshotKeep, "2h,2d,2d")]).unwrap().snapshots.unwrap();
+        let found = check(&[place, (SnapshotKeep, "2h,2d,2d")]).unwrap().snapshots.unwrap().rule;
         assert_eq!(found.keep, Keep { all_ms: 2 * HOUR_MS, hourly_ms: 2 * DAY_MS, daily_ms: 2 * DAY_MS });
         assert_eq!((found.events, found.interval_ms), (SNAPSHOT_EVENTS_DEFAULT, SNAPSHOT_INTERVAL_DEFAULT_MS));
         for keep in ["", "1h", "1h,1d", "1d,1h,30d", "0h,1d,2d", "1h,1d,30d,40d", "1m,1d,30d", "1h,1d,4000d"] {

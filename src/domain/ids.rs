@@ -231,6 +231,19 @@ pub struct Attempt(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 16]);
 
+/// A number of 128 bits from its text of 32 hexadecimal digits; `None` when it is anything else.
+pub fn hex128(text: &str) -> Option<u128> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(text, 16).ok().filter(|_| is_hex)
+}
+
+impl Digest {
+    /// The digest of this text; `None` when the text is none.
+    pub fn parse(text: &str) -> Option<Digest> {
+        hex128(text).map(|number| Digest(number.to_be_bytes()))
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))

@@ -27,7 +27,7 @@ pub use command::{Command, CommandBody, Reserved, Subject};
 pub use event::{
     AskedChange, Cause, ChainedEvent, CommandStamp, Entry, Event, EventBody, Origin, Rejection, ReleaseCause,
 };
-pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, NameError, PoolId, ReservationId, Why};
+pub use ids::{Attempt, CommandId, Digest, Dimension, IdempotencyKey, NameError, PoolId, ReservationId, Why, hex128};
 pub use kind::{CommandKind, EventKind, KeyScope};
 pub use law::{Breach, Law};
 pub use ledger::{CommandKey, DedupEntry, Ledger, LedgerMut, Target, kept_until};

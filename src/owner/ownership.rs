@@ -14,6 +14,7 @@
 
 use crate::domain::Micros;
 use crate::limits::{CLAIM_FENCED_MS, CLAIM_RETRY_MAX_MS, CLAIM_RETRY_MS, CLAIM_STEADY_MS};
+use crate::time::retry_ms;
 use std::collections::BTreeMap;
 
 /// Why an owner ended.
@@ -212,9 +213,8 @@ impl Ownership {
             slot.assignment = Assignment::Taken { since: now, is_stopping: false };
             return vec![Output::Claim(partition)];
         }
-        let doublings = slot.failures.saturating_sub(1).min(16);
         let least_ms = if how == Ended::Fenced { CLAIM_FENCED_MS } else { CLAIM_RETRY_MS };
-        let pause_ms = CLAIM_RETRY_MS.saturating_mul(1 << doublings).clamp(least_ms, CLAIM_RETRY_MAX_MS);
+        let pause_ms = retry_ms(slot.failures.saturating_sub(1), CLAIM_RETRY_MS, CLAIM_RETRY_MAX_MS).max(least_ms);
         slot.assignment = Assignment::Waiting { at: now.plus_ms(pause_ms) };
         Vec::new()
     }

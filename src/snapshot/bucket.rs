@@ -12,6 +12,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -32,12 +33,18 @@ const ENDPOINTS: [&str; 4] = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_
 /// A place that the settings name.
 pub struct Bucket {
     place: SnapshotPlace,
-    /// The client of a bucket, which keeps connections. A folder is opened for each call, so that one that is gone is
-    /// noticed.
-    client: Option<Arc<dyn ObjectStore>>,
+    reached: Reached,
     /// Drives the calls, and is taken when the place is closed.
     runtime: Option<Runtime>,
     closing: watch::Sender<bool>,
+}
+
+/// How the place is reached.
+enum Reached {
+    /// It is opened for each call, so that one that is gone is noticed.
+    Folder(PathBuf),
+    /// The client keeps connections. Names begin with the prefix.
+    S3 { client: Arc<dyn ObjectStore>, prefix: String },
 }
 
 impl Bucket {
@@ -51,20 +58,20 @@ impl Bucket {
         if let Some(name) = ENDPOINTS.iter().find(|name| has_secret(name)) {
             return Err(StoreError { detail: format!("{name} has a user in it, which log lines would tell") });
         }
-        let client = match place {
-            SnapshotPlace::Folder(_) => None,
-            SnapshotPlace::S3 { bucket, .. } => {
+        let reached = match place {
+            SnapshotPlace::Folder(dir) => Reached::Folder(dir.clone()),
+            SnapshotPlace::S3 { bucket, prefix } => {
                 // A call is tried again by who made it, with pauses that grow.
                 let no_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
                 let options = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CALL_LIMIT);
                 let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(no_retry);
                 let is_plain = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|allow| allow == "true");
                 let client = builder.with_client_options(options.with_allow_http(is_plain)).build();
-                Some(Arc::new(client.map_err(|error| wrong(&error))?) as Arc<dyn ObjectStore>)
+                Reached::S3 { client: Arc::new(client.map_err(|error| wrong(&error))?), prefix: prefix.clone() }
             }
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| wrong(&error))?;
-        Ok(Bucket { place: place.clone(), client, runtime: Some(runtime), closing: watch::Sender::new(false) })
+        Ok(Bucket { place: place.clone(), reached, runtime: Some(runtime), closing: watch::Sender::new(false) })
     }
 
     /// Ends the calls that are on their way, and refuses all that come.
@@ -73,22 +80,16 @@ impl Bucket {
     }
 
     fn client(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
-        match (&self.client, &self.place) {
-            (Some(client), _) => Ok(Arc::clone(client)),
-            (None, SnapshotPlace::Folder(dir)) => {
-                Ok(Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(true)) as Arc<dyn ObjectStore>)
-            }
-            (None, SnapshotPlace::S3 { .. }) => Err(object_store::Error::NotImplemented {
-                operation: "a call without a client".to_owned(),
-                implementer: self.place.to_string(),
-            }),
-        }
+        Ok(match &self.reached {
+            Reached::Folder(dir) => Arc::new(LocalFileSystem::new_with_prefix(dir)?.with_fsync(true)),
+            Reached::S3 { client, .. } => Arc::clone(client),
+        })
     }
 
     fn path(&self, path: &str) -> Path {
-        match &self.place {
-            SnapshotPlace::S3 { prefix, .. } => Path::from(format!("{prefix}/{path}")),
-            SnapshotPlace::Folder(_) => Path::from(path),
+        match &self.reached {
+            Reached::Folder(_) => Path::from(path),
+            Reached::S3 { prefix, .. } => Path::from(format!("{prefix}/{path}")),
         }
     }
 

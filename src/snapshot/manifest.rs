@@ -1,8 +1,7 @@
 //! What a snapshot says of itself.
 
 use super::Name;
-use super::name::digest;
-use crate::domain::{Digest, Micros};
+use crate::domain::{Digest, Micros, hex128};
 use crate::store::Mark;
 use crate::wire::schema;
 use serde::{Deserialize, Serialize};
@@ -75,7 +74,7 @@ impl Manifest {
     /// # Errors
     /// The manifest has no hash.
     pub(super) fn name(&self) -> Result<Name, &'static str> {
-        let hash = self.blake3.get(..32).and_then(digest).ok_or("its manifest has no hash of the rows")?;
+        let hash = self.blake3.get(..32).and_then(Digest::parse).ok_or("its manifest has no hash of the rows")?;
         Ok(Name { next_seq: self.next_seq, at: Micros(self.decided_at_us), hash })
     }
 
@@ -114,8 +113,8 @@ impl Manifest {
     /// # Errors
     /// Why the manifest names none, in words.
     pub(super) fn mark(&self) -> Result<Mark, String> {
-        let log_id = u128::from_str_radix(&self.log, 16).map_err(|_| "its manifest has no id of a log")?;
-        let chain = digest(&self.chain).ok_or("its manifest has no digest of an event")?;
+        let log_id = hex128(&self.log).ok_or("its manifest has no id of a log")?;
+        let chain = Digest::parse(&self.chain).ok_or("its manifest has no digest of an event")?;
         let Manifest { partition, rows_format, next_seq, next_input, epoch, decided_at_us, .. } = *self;
         let decided_at = Micros(decided_at_us);
         Ok(Mark { log_id, partition, format_version: rows_format, next_seq, next_input, chain, epoch, decided_at })

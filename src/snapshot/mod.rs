@@ -16,7 +16,7 @@ mod writer;
 
 pub use bucket::Bucket;
 pub use reader::Reader;
-pub use writer::{Rule, Writer};
+pub use writer::Writer;
 
 use crate::domain::Micros;
 use crate::store::StoreError;

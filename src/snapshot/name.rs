@@ -45,7 +45,7 @@ impl Name {
         let mut parts = text.split('-');
         let mut number = || parts.next()?.parse().ok();
         let (next_seq, at) = (number()?, Micros(number()?));
-        let name = Name { next_seq, at, hash: digest(parts.next()?)? };
+        let name = Name { next_seq, at, hash: Digest::parse(parts.next()?)? };
         // Only what is written in this form: a name has one text.
         (parts.next().is_none() && name.to_string() == text).then_some((name, part))
     }
@@ -56,13 +56,6 @@ impl fmt::Display for Name {
         let Name { next_seq, at, hash } = self;
         write!(f, "{next_seq:020}-{:020}-{hash}", at.0)
     }
-}
-
-/// A digest from its text.
-pub(super) fn digest(text: &str) -> Option<Digest> {
-    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let number = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
-    Some(Digest(number.to_be_bytes()))
 }
 
 #[cfg(test)]

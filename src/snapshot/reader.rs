@@ -2,7 +2,7 @@
 //! continues it is checked by who reads it.
 
 use super::manifest::Manifest;
-use super::name::{Name, Part, digest};
+use super::name::{Name, Part};
 use super::object::unpack;
 use super::{Found, Got, Objects, folder};
 use crate::domain::Digest;
@@ -54,7 +54,8 @@ impl Reader {
         let (name, _) = Name::parse(text).ok_or("is no name of a snapshot")?;
         let manifest = self.get(partition, &name, Part::Manifest, MANIFEST_BYTES_MAX)?;
         let manifest = Manifest::decode(&name, &manifest)?;
-        let (mark, state) = (manifest.mark()?, digest(&manifest.state).ok_or("its manifest has no digest of a state")?);
+        let (mark, state) =
+            (manifest.mark()?, Digest::parse(&manifest.state).ok_or("its manifest has no digest of a state")?);
         if (mark.log_id, mark.partition) != (self.log_id, partition) {
             return Err(format!("is of partition {} of log {:032x}", mark.partition, mark.log_id));
         }

@@ -3,13 +3,11 @@
 
 use super::name::{Name, Part};
 use super::{Listed, Objects};
-use crate::config::Keep;
+use crate::config::{DAY_MS, HOUR_MS, Keep};
 use crate::domain::Micros;
 use crate::store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 
-const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
 /// The newest snapshots stay, however old they are.
 const KEPT_ALWAYS: usize = 2;
 /// Rows without a manifest stay for so long: somebody may be about to write it. So does a manifest without rows.

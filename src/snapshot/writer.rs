@@ -5,30 +5,19 @@ use super::manifest::Manifest;
 use super::name::Part;
 use super::object::{Packing, unpack};
 use super::{Found, Heard, Name, Objects, folder};
-use crate::config::Keep;
+use crate::config::SnapshotRule;
 use crate::crash;
 use crate::domain::Micros;
 use crate::replica::checkpoint::Restoring;
 use crate::replica::{PartitionHandle, PartitionState, Replica, StatusKind};
 use crate::store::Store;
-use crate::time::Clock;
+use crate::time::{Clock, retry_ms};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Pause before a snapshot that failed is tried again, in milliseconds. It doubles with every further failure.
 const RETRY_MS: u64 = 1_000;
 /// Longest such pause, in milliseconds.
 const RETRY_MAX_MS: u64 = 300_000;
-
-/// When snapshots are written, and which of them are kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rule {
-    /// A snapshot is due after so many events.
-    pub events: u64,
-    /// It is due after so many milliseconds, if there is any new event.
-    pub interval_ms: u64,
-    /// The ages up to which snapshots are kept.
-    pub keep: Keep,
-}
 
 /// What the writer knows of a partition that this process owns.
 struct Owned {
@@ -50,7 +39,7 @@ pub struct Writer<'a> {
     replica: &'a Replica,
     clock: &'a dyn Clock,
     heard: &'a dyn Heard,
-    rule: Rule,
+    rule: SnapshotRule,
     owned: BTreeMap<u32, Owned>,
 }
 
@@ -60,7 +49,7 @@ impl<'a> Writer<'a> {
         (log_id, replica, store): (u128, &'a Replica, &'a dyn Store),
         objects: &'a dyn Objects,
         (clock, heard): (&'a dyn Clock, &'a dyn Heard),
-        rule: Rule,
+        rule: SnapshotRule,
     ) -> Writer<'a> {
         Writer { log_id, objects, store, replica, clock, heard, rule, owned: BTreeMap::new() }
     }
@@ -107,7 +96,7 @@ impl<'a> Writer<'a> {
             Ok(()) => owned.tries = 0,
             Err(_) if is_over() => {}
             Err(why) => {
-                let pause_ms = RETRY_MS.saturating_mul(1 << owned.tries.min(16)).min(RETRY_MAX_MS);
+                let pause_ms = retry_ms(owned.tries, RETRY_MS, RETRY_MAX_MS);
                 owned.tries = owned.tries.saturating_add(1);
                 owned.due = self.clock.now().plus_ms(pause_ms);
                 self.heard.failed(partition, &why);
@@ -142,9 +131,9 @@ impl<'a> Writer<'a> {
         let is_old = |from: Micros, now: Micros| now.ms_since(from) >= self.rule.interval_ms;
         let wall = self.clock.wall();
         // An event that is later than the clock says nothing about its age.
-        let is_over = newest.is_none_or(|name| name.at > wall || is_old(name.at, wall))
+        let is_time = newest.is_none_or(|name| name.at > wall || is_old(name.at, wall))
             && owned.wrote.is_none_or(|wrote| is_old(wrote, self.clock.now()));
-        events >= self.rule.events || (events > 0 && is_over)
+        events >= self.rule.events || (events > 0 && is_time)
     }
 
     /// Writes a snapshot of the checkpoint, of a partition with so many events. What is not kept is removed first: it may be

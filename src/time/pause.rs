@@ -23,10 +23,22 @@ pub fn pause_unless(limit: Duration, is_over: impl Fn() -> bool) {
     }
 }
 
+/// The pause in milliseconds before something is tried again that has failed so often before: the first one, twice as long
+/// after every further failure, and never longer than the longest.
+pub fn retry_ms(failures_before: u32, first_ms: u64, longest_ms: u64) -> u64 {
+    first_ms.saturating_mul(1 << failures_before.min(16)).min(longest_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let pauses = [0, 1, 2, 3, u32::MAX].map(|failures| retry_ms(failures, 100, 500));
+        assert_eq!(pauses, [100, 200, 400, 500, 500]);
+    }
 
     #[test]
     fn a_pause_lasts_to_its_end_though_the_thread_is_unparked() {

@@ -6,12 +6,12 @@ mod served;
 use crate::fixtures::{NOW, append};
 use crate::owner::{define, reserve};
 use crate::world::{World, becomes, commit_turn};
-use headroom::config::{Keep, SnapshotPlace};
+use headroom::config::{Keep, SnapshotPlace, SnapshotRule};
 use headroom::domain::Micros;
 use headroom::log::embedded::Owned;
 use headroom::owner::Partition;
 use headroom::replica::{PartitionHandle, PartitionState, PartitionStatus, Replica};
-use headroom::snapshot::{Bucket, Got, Heard, Listed, Objects, Reader, Rule, Writer};
+use headroom::snapshot::{Bucket, Got, Heard, Listed, Objects, Reader, Writer};
 use headroom::store::{Store, StoreError};
 use headroom::time::Clock as _;
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 const HOUR_MS: u64 = 3_600_000;
 const KEEP: Keep = Keep { all_ms: HOUR_MS, hourly_ms: 24 * HOUR_MS, daily_ms: 30 * 24 * HOUR_MS };
-const RULE: Rule = Rule { events: 1, interval_ms: HOUR_MS, keep: KEEP };
+const RULE: SnapshotRule = SnapshotRule { events: 1, interval_ms: HOUR_MS, keep: KEEP };
 
 /// Listens to a writer, and keeps what it says.
 #[derive(Default)]
@@ -91,7 +91,7 @@ impl Bed {
         bucket(self.folder.path())
     }
 
-    fn writer<'a>(&'a self, objects: &'a dyn Objects, rule: Rule) -> Writer<'a> {
+    fn writer<'a>(&'a self, objects: &'a dyn Objects, rule: SnapshotRule) -> Writer<'a> {
         let log = (self.world.log.manifest().log_id, &self.replica, &self.world.store as &dyn Store);
         Writer::new(log, objects, (&self.world.clock, &self.told), rule)
     }
@@ -394,7 +394,7 @@ fn two_processes_that_write_the_same_snapshot_write_the_same_objects() {
 #[test]
 fn snapshots_come_by_events_and_by_time_and_old_ones_go() {
     let mut bed = Bed::new();
-    let rule = Rule { events: 100, interval_ms: 600_000, keep: KEEP };
+    let rule = SnapshotRule { events: 100, interval_ms: 600_000, keep: KEEP };
     let rounds = |bed: &mut Bed, turns| {
         bed.decide(turns);
         bed.writer(&bed.bucket(), rule).round(&|| false);

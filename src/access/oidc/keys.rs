@@ -2,6 +2,7 @@
 
 use crate::domain::Micros;
 use crate::limits::{JWKS_ASKED_MS, JWKS_KEYS_MAX, JWKS_PERIOD_MS, JWKS_RETRY_MAX_MS, JWKS_RETRY_MS};
+use crate::time::retry_ms;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use parking_lot::{Mutex, RwLock};
@@ -170,7 +171,7 @@ impl Keys {
     /// The issuer could not be asked at `now`. The pause until the next attempt doubles with every failure.
     pub(super) fn failed(&self, now: Micros) {
         let mut asking = self.asking.lock();
-        let pause_ms = JWKS_RETRY_MS.saturating_mul(1 << asking.failures.min(16)).min(JWKS_RETRY_MAX_MS);
+        let pause_ms = retry_ms(asking.failures, JWKS_RETRY_MS, JWKS_RETRY_MAX_MS);
         asking.failures = asking.failures.saturating_add(1);
         asking.due = Micros(now.0.saturating_add(pause_ms.saturating_mul(1_000)));
         asking.may_ask = asking.due;

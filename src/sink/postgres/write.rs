@@ -187,10 +187,8 @@ fn place(next_seq: i64, chain: Option<String>) -> Result<Place, Trouble> {
 }
 
 fn digest(text: &str) -> Result<Digest, Trouble> {
-    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
-    let number =
-        number.ok_or_else(|| Trouble::Operator(format!("sink_positions.chain is {text:?}, which is no digest")))?;
-    Ok(Digest(number.to_be_bytes()))
+    let digest = Digest::parse(text);
+    digest.ok_or_else(|| Trouble::Operator(format!("sink_positions.chain is {text:?}, which is no digest")))
 }
 
 fn put_value(column: &Column, value: &Value, rows: &mut Vec<u8>) {

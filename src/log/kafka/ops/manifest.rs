@@ -5,7 +5,7 @@
 //! that is configured with others is refused when it starts. Fencing does not depend on
 //! that: transactional ids and the group are named after the log's id alone (see [`crate::log::kafka::client::settings::transactional_ids`]).
 
-use crate::domain::Micros;
+use crate::domain::{Micros, hex128};
 use crate::limits::PARTITIONS_MAX;
 use crate::log::kafka::client::callbacks::LastClientError;
 use crate::log::kafka::client::settings::ASK_LIMIT;
@@ -174,9 +174,7 @@ fn decode(bytes: &[u8]) -> Result<Pinned, ManifestProblem> {
     let record: Record = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
     let Record { log_id, partitions, hash_version, feature_level, dedup_window_ms, memory_version, created_at, .. } =
         record;
-    let is_hex = log_id.len() == 32 && log_id.bytes().all(|b| b.is_ascii_hexdigit());
-    let log_id = u128::from_str_radix(&log_id, 16).ok().filter(|_| is_hex);
-    let log_id = log_id.ok_or_else(|| unreadable(&"its log_id is not 32 hexadecimal digits"))?;
+    let log_id = hex128(&log_id).ok_or_else(|| unreadable(&"its log_id is not 32 hexadecimal digits"))?;
     if !(1..=PARTITIONS_MAX).contains(&partitions) {
         return Err(unreadable(&format_args!("its partitions are not 1 to {PARTITIONS_MAX}")));
     }
