@@ -101,6 +101,11 @@ impl Place {
         let alter = AlterConfig::new(ResourceSpecifier::Topic(&topic));
         let alter = settings.iter().fold(alter, |alter, (name, text)| alter.set(name, text));
         wait(admin.alter_configs(&[alter], &options)).unwrap().remove(0).unwrap();
+        // The controller answers before the broker that is asked next has heard of it.
+        until("the broker knows the settings", || {
+            let now = self.look();
+            settings.iter().all(|(name, text)| now.topics[&topic].config.get(*name).is_some_and(|now| now == text))
+        });
     }
 
     fn create(&self, topic: &str, partitions: i32) {
@@ -108,6 +113,9 @@ impl Place {
         let topic = self.topic(topic);
         let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
         wait(admin.create_topics(&[new], &options)).unwrap().remove(0).unwrap();
+        until("the broker knows the topic", || {
+            self.look().topics.get(&topic).is_some_and(|made| made.partitions == partitions as u32)
+        });
     }
 
     fn admin(&self) -> (AdminClient<DefaultClientContext>, AdminOptions) {
