@@ -1,67 +1,106 @@
 //! Reservations over gRPC. A channel is one HTTP/2 connection. Many callers share it, as in clients of gRPC.
+//!
+//! The head and the message of a call leave in one write, as those of grpc-go, grpc-java and grpc-core do. hyper's client
+//! sends the head first and wakes the server twice for each call.
 
 use crate::tally::Class;
+use h2::client::{self, SendRequest};
 use headroom::api::grpc::status::RpcStatus;
 use headroom::api::grpc::v1::problem::Outcome;
 use headroom::api::grpc::v1::{Problem, Reservation, ReserveRequest};
 use headroom::client::reserve_answer::ReserveAnswer;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper::http::uri::PathAndQuery;
-use hyper::{Request, Response, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::body::Bytes;
+use hyper::{HeaderMap, Request};
 use prost::Message;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tonic::body::Body;
-use tonic::client::Grpc;
-use tonic::codegen::Service;
 use tonic::{Code, Status};
-use tonic_prost::ProstCodec;
 
 /// The call that is measured.
 const RESERVE: &str = "/headroom.v1.Capacity/Reserve";
+/// What stands before each message: a flag, and its length.
+const PREFIX_BYTES: usize = 5;
 
 /// A channel; a clone of it uses the same connection.
 #[derive(Clone)]
-pub struct Channel(Grpc<Http2>);
+pub struct Channel {
+    sender: SendRequest<Bytes>,
+    /// What each call begins with.
+    head: Request<()>,
+}
 
 /// How a call ended; `None` when no answer came in time.
 pub type Ended = Option<Result<Reservation, Status>>;
 
 impl Channel {
-    /// Connects to a server that speaks gRPC in cleartext.
+    /// Connects to a server that speaks gRPC in cleartext. Each call has this deadline, in milliseconds.
     ///
     /// # Errors
     /// Why there is no connection.
-    pub async fn open(address: SocketAddr) -> Result<Channel, String> {
+    pub async fn open(address: SocketAddr, deadline_ms: u64) -> Result<Channel, String> {
         let failed = |error: &dyn Display| format!("{address}: {error}");
         let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
-        let made = Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = made.map_err(|error| failed(&error))?;
+        let (sender, connection) = client::handshake(stream).await.map_err(|error| failed(&error))?;
         // The task ends when the last sender is dropped or the server closes. The senders report the error.
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        let origin = Uri::try_from(format!("http://{address}")).map_err(|error| failed(&error))?;
-        Ok(Channel(Grpc::with_origin(Http2(sender), origin)))
+        let head = Request::post(format!("http://{address}{RESERVE}"))
+            .header("te", "trailers")
+            .header("content-type", "application/grpc")
+            .header("grpc-timeout", format!("{deadline_ms}m"))
+            .body(())
+            .map_err(|error| failed(&error))?;
+        Ok(Channel { sender, head })
     }
 
     /// Makes one call, and waits for its answer at most so long.
-    pub async fn reserve(&mut self, request: tonic::Request<ReserveRequest>, give_up: Duration) -> Ended {
-        let path = PathAndQuery::from_static(RESERVE);
+    pub async fn reserve(&self, message: &ReserveRequest, give_up: Duration) -> Ended {
         let exchange = async {
-            self.0.ready().await.map_err(|error| Status::unknown(error.to_string()))?;
-            let answer = self.0.unary(request, path, ProstCodec::<ReserveRequest, Reservation>::default()).await?;
-            Ok(answer.into_inner())
+            match self.exchange(message).await {
+                Ok((head, body, trailers)) => read(&head, &body, &trailers),
+                Err(error) => Err(Status::unknown(error.to_string())),
+            }
         };
         tokio::time::timeout(give_up, exchange).await.ok()
     }
+
+    /// Sends a message, and receives the headers, the body and the trailers of its answer.
+    async fn exchange(&self, message: &ReserveRequest) -> Result<(HeaderMap, Vec<u8>, HeaderMap), h2::Error> {
+        let mut sender = self.sender.clone().ready().await?;
+        let (answer, mut stream) = sender.send_request(self.head.clone(), false)?;
+        stream.send_data(framed(message), true)?;
+        let (head, mut body) = answer.await?.into_parts();
+        let mut bytes = Vec::new();
+        while let Some(data) = body.data().await.transpose()? {
+            body.flow_control().release_capacity(data.len())?;
+            bytes.extend_from_slice(&data);
+        }
+        Ok((head.headers, bytes, body.trailers().await?.unwrap_or_default()))
+    }
+}
+
+/// A message with its prefix, not compressed.
+fn framed(message: &ReserveRequest) -> Bytes {
+    let mut bytes = vec![0; PREFIX_BYTES];
+    bytes.extend_from_slice(&message.encode_to_vec());
+    let length = (bytes.len() - PREFIX_BYTES) as u32;
+    bytes[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+    bytes.into()
+}
+
+/// What an answer says. The status of one without a body stands in its headers.
+fn read(head: &HeaderMap, body: &[u8], trailers: &HeaderMap) -> Result<Reservation, Status> {
+    let status = Status::from_header_map(trailers).or_else(|| Status::from_header_map(head));
+    let status = status.unwrap_or_else(|| Status::unknown("an answer without a status"));
+    if status.code() != Code::Ok {
+        return Err(status);
+    }
+    let message = body.get(PREFIX_BYTES..).unwrap_or_default();
+    Reservation::decode(message).map_err(|error| Status::unknown(error.to_string()))
 }
 
 /// The class of an answer, in the terms of HTTP.
@@ -101,24 +140,6 @@ pub fn told(ended: &Ended) -> ReserveAnswer {
 fn problem(status: &Status) -> Option<Problem> {
     let details = RpcStatus::decode(status.details()).ok()?.details;
     Problem::decode(&*details.first()?.value).ok()
-}
-
-/// The connection as tonic calls it.
-#[derive(Clone)]
-struct Http2(SendRequest<Body>);
-
-impl Service<Request<Body>> for Http2 {
-    type Response = Response<Incoming>;
-    type Error = hyper::Error;
-    type Future = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
-    }
 }
 
 #[cfg(test)]

@@ -291,7 +291,7 @@ impl Session {
         }
         let mut channels = Vec::new();
         for _ in 0..self.args.channels.min(callers) {
-            channels.push(Channel::open(self.control.address()).await?);
+            channels.push(Channel::open(self.control.address(), self.args.timeout_ms).await?);
         }
         Ok(channels.iter().cycle().take(callers).map(|channel| Carrier::Grpc(channel.clone())).collect())
     }

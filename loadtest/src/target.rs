@@ -8,7 +8,6 @@ use headroom::client::reserve_answer::ReserveAnswer;
 use headroom::client::{self, Method, Outgoing, Uri};
 use headroom::domain::{IdempotencyKey, PoolId};
 use headroom::gateway::routing;
-use std::time::Duration;
 
 /// Areas the pools are divided over, minute by minute: a query asks for some minutes of one of them.
 const AREAS: u32 = 25;
@@ -65,13 +64,10 @@ impl Target {
     }
 
     /// The reservation with this number, as a message of gRPC.
-    pub fn message(&self, number: u32) -> tonic::Request<ReserveRequest> {
+    pub fn message(&self, number: u32) -> ReserveRequest {
         let (pool, idempotency_key) = (self.pool_name(number), self.key(number));
         let demand = [("orders".to_owned(), 1)].into();
-        let mut request =
-            tonic::Request::new(ReserveRequest { pool, demand, idempotency_key, ..ReserveRequest::default() });
-        request.set_timeout(Duration::from_millis(self.timeout_ms));
-        request
+        ReserveRequest { pool, demand, idempotency_key, ..ReserveRequest::default() }
     }
 
     /// The query with this number.

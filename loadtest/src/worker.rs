@@ -64,7 +64,7 @@ impl Worker {
                     (over, Class::of(&ended), (self.kind == Kind::Reserve).then(|| ReserveAnswer::of(&ended)))
                 }
                 Carrier::Grpc(channel) => {
-                    let ended = channel.reserve(self.target.message(job.number), self.give_up).await;
+                    let ended = channel.reserve(&self.target.message(job.number), self.give_up).await;
                     (self.clock.now(), grpc::class(&ended), Some(grpc::told(&ended)))
                 }
             };

@@ -1,7 +1,9 @@
 //! The calls: each reads its message, asks the service, and writes what that answers. What a caller may do has been
 //! checked before, by [`crate::api::http::receive`].
 
-use super::v1::{self, capacity_server::Capacity, define_pool_request::Expected};
+use super::message::read;
+use super::status::GrpcReply;
+use super::v1::{self, define_pool_request::Expected};
 use super::watch::Watching;
 use super::{answers, messages, timeout};
 use crate::api::body::{self, Parsed};
@@ -13,14 +15,6 @@ use crate::domain::{PoolId, ReservationId};
 use crate::limits::PAGE_POOLS_DEFAULT;
 use crate::service::reads::PoolPage;
 use crate::service::{CallContext, Decided, ExpectedPool, ReservationChange};
-use std::sync::Arc;
-use tonic::{Request, Response, Status, async_trait};
-
-/// The request that a message came in.
-fn head<T>(request: &Request<T>) -> Parsed<Arc<HttpRequest>> {
-    let head = request.extensions().get::<Arc<HttpRequest>>();
-    head.map(Arc::clone).ok_or_else(|| Problem::bug("a message without its request"))
-}
 
 /// What a changing call carries besides the change itself.
 fn context(head: &HttpRequest, key: &str) -> Parsed<CallContext> {
@@ -64,129 +58,119 @@ fn expected(said: Option<&Expected>) -> Parsed<Option<ExpectedPool>> {
     }
 }
 
-impl Api {
-    async fn change<T>(
-        &self,
-        request: &Request<T>,
-        id: &str,
-        change: Parsed<ReservationChange>,
-        key: &str,
-    ) -> Parsed<Decided> {
-        let head = head(request)?;
-        let (change, id) = (change?, reservation_id(id)?);
-        let context = context(&head, key)?;
-        Ok(self.service().change_reservation(id, change, context).await?)
-    }
-}
-
 /// What a call answers, or why it is refused.
-type Answer<T> = Result<Response<T>, Status>;
+type Answer = Parsed<GrpcReply>;
 
-fn answer<T>(answer: Result<T, impl Into<Problem>>) -> Answer<T> {
-    answer.map(Response::new).map_err(|refused| Status::from(refused.into()))
+async fn change(
+    api: &Api,
+    request: &HttpRequest,
+    id: &str,
+    change: Parsed<ReservationChange>,
+    key: &str,
+) -> Parsed<Decided> {
+    let (change, id) = (change?, reservation_id(id)?);
+    let context = context(request, key)?;
+    Ok(api.service().change_reservation(id, change, context).await?)
 }
 
-#[async_trait]
-impl Capacity for Api {
-    async fn availability(&self, request: Request<v1::AvailabilityRequest>) -> Answer<v1::PoolList> {
-        let said = request.get_ref();
-        let body::Availability { query, page } = body::availability(messages::availability(said))?;
-        answer(self.service().pools(query, page, said.fresh, answers::pools).await)
-    }
+pub async fn availability(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::AvailabilityRequest = read(request)?;
+    let body::Availability { query, page } = body::availability(messages::availability(&said))?;
+    let pools = api.service().pools(query, page, said.fresh, answers::pools).await?;
+    Ok(GrpcReply::of(&pools))
+}
 
-    async fn list_pools(&self, request: Request<v1::ListPoolsRequest>) -> Answer<v1::PoolList> {
-        let v1::ListPoolsRequest { limit, cursor, fresh } = request.get_ref();
-        let limit = limit.map(body::page_limit).transpose()?.unwrap_or(PAGE_POOLS_DEFAULT);
-        let after = (!cursor.is_empty()).then(|| body::page_cursor(cursor)).transpose()?;
-        answer(self.service().pools(Query::default(), PoolPage { after, limit }, *fresh, answers::pools).await)
-    }
+pub async fn list_pools(api: &Api, request: &HttpRequest) -> Answer {
+    let v1::ListPoolsRequest { limit, cursor, fresh } = read(request)?;
+    let limit = limit.map(body::page_limit).transpose()?.unwrap_or(PAGE_POOLS_DEFAULT);
+    let after = (!cursor.is_empty()).then(|| body::page_cursor(&cursor)).transpose()?;
+    let pools = api.service().pools(Query::default(), PoolPage { after, limit }, fresh, answers::pools).await?;
+    Ok(GrpcReply::of(&pools))
+}
 
-    async fn get_pool(&self, request: Request<v1::GetPoolRequest>) -> Answer<v1::Pool> {
-        let v1::GetPoolRequest { pool, fresh } = request.get_ref();
-        let pool = self.service().pool(&pool_id(pool)?, *fresh).await;
-        answer(pool.map(|pool| answers::pool(&pool)))
-    }
+pub async fn get_pool(api: &Api, request: &HttpRequest) -> Answer {
+    let v1::GetPoolRequest { pool, fresh } = read(request)?;
+    let pool = api.service().pool(&pool_id(&pool)?, fresh).await?;
+    Ok(GrpcReply::of(&answers::pool(&pool)))
+}
 
-    async fn define_pool(&self, request: Request<v1::DefinePoolRequest>) -> Answer<v1::Pool> {
-        let (head, said) = (head(&request)?, request.get_ref());
-        let (pool, expected) = (pool_id(&said.pool)?, expected(said.expected.as_ref())?);
-        let spec = body::pool_spec(messages::pool_spec(said))?;
-        let context = context(&head, &said.idempotency_key)?;
-        let decided = self.service().define_pool(pool, spec, expected, context).await.map_err(Problem::from)?;
-        let pool = answers::decided_pool(&decided);
-        answer(pool.map(|pool| v1::Pool { replaced_version: decided.replaced_version(), ..pool }))
-    }
+pub async fn define_pool(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::DefinePoolRequest = read(request)?;
+    let (pool, expected) = (pool_id(&said.pool)?, expected(said.expected.as_ref())?);
+    let spec = body::pool_spec(messages::pool_spec(&said))?;
+    let context = context(request, &said.idempotency_key)?;
+    let decided = api.service().define_pool(pool, spec, expected, context).await?;
+    let pool = answers::decided_pool(&decided)?;
+    Ok(GrpcReply::of(&v1::Pool { replaced_version: decided.replaced_version(), ..pool }))
+}
 
-    async fn change_pool(&self, request: Request<v1::ChangePoolRequest>) -> Answer<v1::Pool> {
-        let (head, said) = (head(&request)?, request.get_ref());
-        let (pool, expected_version) = (pool_id(&said.pool)?, version(said.expected_version)?);
-        let change = body::pool_change(messages::pool_change(said)?)?;
-        let context = context(&head, &said.idempotency_key)?;
-        let decided = self.service().change_pool(pool, change, expected_version, context).await;
-        answer(decided.and_then(|decided| answers::decided_pool(&decided)))
-    }
+pub async fn change_pool(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::ChangePoolRequest = read(request)?;
+    let (pool, expected_version) = (pool_id(&said.pool)?, version(said.expected_version)?);
+    let change = body::pool_change(messages::pool_change(&said)?)?;
+    let context = context(request, &said.idempotency_key)?;
+    let decided = api.service().change_pool(pool, change, expected_version, context).await?;
+    Ok(GrpcReply::of(&answers::decided_pool(&decided)?))
+}
 
-    async fn set_mode(&self, request: Request<v1::SetModeRequest>) -> Answer<v1::Pool> {
-        let (head, said) = (head(&request)?, request.get_ref());
-        let (pool, expected_version) = (pool_id(&said.pool)?, version(said.expected_version)?);
-        let mode = body::mode(messages::mode(said))?;
-        let context = context(&head, &said.idempotency_key)?;
-        let decided = self.service().set_mode(pool, mode, expected_version, context).await;
-        answer(decided.and_then(|decided| answers::decided_pool(&decided)))
-    }
+pub async fn set_mode(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::SetModeRequest = read(request)?;
+    let (pool, expected_version) = (pool_id(&said.pool)?, version(said.expected_version)?);
+    let mode = body::mode(messages::mode(&said))?;
+    let context = context(request, &said.idempotency_key)?;
+    let decided = api.service().set_mode(pool, mode, expected_version, context).await?;
+    Ok(GrpcReply::of(&answers::decided_pool(&decided)?))
+}
 
-    async fn reserve(&self, request: Request<v1::ReserveRequest>) -> Answer<v1::Reservation> {
-        let (head, said) = (head(&request)?, request.get_ref());
-        let context = context(&head, &said.idempotency_key)?;
-        let reserve = body::reserve(messages::reserve(said))?;
-        let decided = self.service().reserve(reserve, context).await.map_err(Problem::from)?;
-        let mut response = answer(answers::decided_reservation(&decided))?;
-        if let Some(receipt) = decided.receipt() {
-            response.extensions_mut().insert(receipt);
-        }
-        Ok(response)
+pub async fn reserve(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::ReserveRequest = read(request)?;
+    let context = context(request, &said.idempotency_key)?;
+    let reserve = body::reserve(messages::reserve(&said))?;
+    let decided = api.service().reserve(reserve, context).await?;
+    let mut reply = GrpcReply::of(&answers::decided_reservation(&decided)?);
+    if let Some(receipt) = decided.receipt() {
+        reply.0.extensions_mut().insert(receipt);
     }
+    Ok(reply)
+}
 
-    async fn get_reservation(&self, request: Request<v1::GetReservationRequest>) -> Answer<v1::Reservation> {
-        let v1::GetReservationRequest { reservation, fresh } = request.get_ref();
-        let view = self.service().reservation(reservation_id(reservation)?, *fresh).await;
-        answer(view.map(|view| answers::reservation(reservation, &view)))
-    }
+pub async fn get_reservation(api: &Api, request: &HttpRequest) -> Answer {
+    let v1::GetReservationRequest { reservation, fresh } = read(request)?;
+    let view = api.service().reservation(reservation_id(&reservation)?, fresh).await?;
+    Ok(GrpcReply::of(&answers::reservation(&reservation, &view)))
+}
 
-    async fn amend(&self, request: Request<v1::AmendRequest>) -> Answer<v1::Reservation> {
-        let said = request.get_ref();
-        let change = body::amendment(messages::amendment(said)).map(|demand| ReservationChange::Amend { demand });
-        let decided = self.change(&request, &said.reservation, change, &said.idempotency_key).await?;
-        answer(answers::decided_reservation(&decided))
-    }
+pub async fn amend(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::AmendRequest = read(request)?;
+    let asked = body::amendment(messages::amendment(&said)).map(|demand| ReservationChange::Amend { demand });
+    let decided = change(api, request, &said.reservation, asked, &said.idempotency_key).await?;
+    Ok(GrpcReply::of(&answers::decided_reservation(&decided)?))
+}
 
-    async fn release(&self, request: Request<v1::ReleaseRequest>) -> Answer<v1::Released> {
-        let v1::ReleaseRequest { reservation, idempotency_key } = request.get_ref();
-        let decided = self.change(&request, reservation, Ok(ReservationChange::Release), idempotency_key).await?;
-        answer(answers::released(&decided))
-    }
+pub async fn release(api: &Api, request: &HttpRequest) -> Answer {
+    let v1::ReleaseRequest { reservation, idempotency_key } = read(request)?;
+    let decided = change(api, request, &reservation, Ok(ReservationChange::Release), &idempotency_key).await?;
+    Ok(GrpcReply::of(&answers::released(&decided)?))
+}
 
-    async fn confirm(&self, request: Request<v1::ConfirmRequest>) -> Answer<v1::Reservation> {
-        let v1::ConfirmRequest { reservation, idempotency_key } = request.get_ref();
-        let decided = self.change(&request, reservation, Ok(ReservationChange::Confirm), idempotency_key).await?;
-        answer(answers::decided_reservation(&decided))
-    }
+pub async fn confirm(api: &Api, request: &HttpRequest) -> Answer {
+    let v1::ConfirmRequest { reservation, idempotency_key } = read(request)?;
+    let decided = change(api, request, &reservation, Ok(ReservationChange::Confirm), &idempotency_key).await?;
+    Ok(GrpcReply::of(&answers::decided_reservation(&decided)?))
+}
 
-    async fn extend(&self, request: Request<v1::ExtendRequest>) -> Answer<v1::Reservation> {
-        let said = request.get_ref();
-        let change = body::extension(messages::extension(said));
-        let change = change.map(|hold_ttl_ms| ReservationChange::Extend { hold_ttl_ms });
-        let decided = self.change(&request, &said.reservation, change, &said.idempotency_key).await?;
-        answer(answers::decided_reservation(&decided))
-    }
+pub async fn extend(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::ExtendRequest = read(request)?;
+    let asked = body::extension(messages::extension(&said));
+    let asked = asked.map(|hold_ttl_ms| ReservationChange::Extend { hold_ttl_ms });
+    let decided = change(api, request, &said.reservation, asked, &said.idempotency_key).await?;
+    Ok(GrpcReply::of(&answers::decided_reservation(&decided)?))
+}
 
-    type WatchPoolsStream = Watching;
-
-    async fn watch_pools(&self, request: Request<v1::WatchPoolsRequest>) -> Answer<Watching> {
-        let (head, said) = (head(&request)?, request.get_ref());
-        let filter = body::watch(messages::watch(said))?;
-        let from = (!said.position.is_empty()).then(|| said.position.clone());
-        let steps = self.shared_service().watch_pools(filter, from).await;
-        answer(steps.map(|steps| Watching { steps, trace_id: head.trace_id() }))
-    }
+pub async fn watch_pools(api: &Api, request: &HttpRequest) -> Answer {
+    let said: v1::WatchPoolsRequest = read(request)?;
+    let filter = body::watch(messages::watch(&said))?;
+    let from = (!said.position.is_empty()).then(|| said.position.clone());
+    let steps = api.shared_service().watch_pools(filter, from).await?;
+    Ok(GrpcReply::with(Watching::new(steps, request.trace_id())))
 }

@@ -1,7 +1,7 @@
 //! The standard health service (`grpc.health.v1`): the whole process under the empty name, and the service of this edge.
 //! Both serve while `/readyz` says so.
 
-use super::v1::capacity_server;
+use super::SERVICE;
 use crate::api::http::Api;
 use crate::api::problem::{Problem, RequestFault};
 use crate::limits::{HEALTH_WATCHES_MAX, READINESS_LOOK_MS};
@@ -34,7 +34,7 @@ impl Probe {
 }
 
 fn is_known(service: &str) -> bool {
-    service.is_empty() || service == capacity_server::SERVICE_NAME
+    service.is_empty() || service == SERVICE
 }
 
 fn told(status: Told) -> HealthCheckResponse {
@@ -47,7 +47,7 @@ impl Health for Probe {
         if is_known(&request.get_ref().service) {
             return Ok(Response::new(told(Probe::status(&self.0))));
         }
-        let detail = format!("the service is not known: name {} or none", capacity_server::SERVICE_NAME);
+        let detail = format!("the service is not known: name {} or none", SERVICE);
         Err(Problem::fault(RequestFault::UnknownService, detail).into())
     }
 

@@ -1,8 +1,9 @@
 //! The paths of this edge, in the router of the listener. Requests that are no gRPC calls are told that there is nothing.
 
+use super::calls;
 use super::health::Probe;
+use super::message::PREFIX_BYTES;
 use super::status::{GrpcReply, problem_of};
-use super::v1::capacity_server::CapacityServer;
 use crate::api::http::Api;
 use crate::api::http::dispatch;
 use crate::api::http::health::nothing_there;
@@ -26,8 +27,6 @@ use tonic_health::pb::health_server::HealthServer;
 use tower::{BoxError, Service};
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-/// What stands before each message: a flag, and its length.
-const PREFIX_BYTES: usize = 5;
 /// Every path of the reflection service, in both of its versions.
 const REFLECTION: [&str; 2] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -90,7 +89,10 @@ pub(in crate::api) fn is_call<B>(request: &axum::http::Request<B>) -> bool {
 
 /// Adds the paths of this edge to those of the listener.
 pub(in crate::api) fn routes(router: Router<Arc<Api>>) -> Router<Arc<Api>> {
-    let router = CALLS.iter().fold(router, |router, call| on(router, *call, Format::Grpc, capacity));
+    let router = CALLS.iter().fold(router, |router, call| {
+        let operation = call.operation;
+        on(router, *call, Format::Grpc, move |api, request| capacity(operation, api, request))
+    });
     let router = PROBES.iter().fold(router, |router, call| on(router, *call, Format::Grpc, health));
     let described = || {
         tonic_reflection::server::Builder::configure()
@@ -138,10 +140,23 @@ pub(in crate::api) async fn unknown(api: Arc<Api>, request: Request) -> Response
     .await
 }
 
-async fn capacity(api: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Problem> {
-    let server = CapacityServer::from_arc(api).max_decoding_message_size(COMMAND_BYTES_MAX);
-    let whole = Body::from(request.body.clone());
-    served(server, request, whole).await
+async fn capacity(operation: Operation, api: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Problem> {
+    match operation {
+        Operation::Availability => calls::availability(&api, &request).await,
+        Operation::ListPools => calls::list_pools(&api, &request).await,
+        Operation::GetPool => calls::get_pool(&api, &request).await,
+        Operation::DefinePool => calls::define_pool(&api, &request).await,
+        Operation::ChangePool => calls::change_pool(&api, &request).await,
+        Operation::SetMode => calls::set_mode(&api, &request).await,
+        Operation::Reserve => calls::reserve(&api, &request).await,
+        Operation::GetReservation => calls::get_reservation(&api, &request).await,
+        Operation::Amend => calls::amend(&api, &request).await,
+        Operation::Release => calls::release(&api, &request).await,
+        Operation::Confirm => calls::confirm(&api, &request).await,
+        Operation::Extend => calls::extend(&api, &request).await,
+        Operation::WatchPools => calls::watch_pools(&api, &request).await,
+        _ => Err(Problem::bug("a method without a handler")),
+    }
 }
 
 async fn health(api: Arc<Api>, request: HttpRequest) -> Result<GrpcReply, Problem> {

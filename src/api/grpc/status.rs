@@ -1,14 +1,17 @@
 //! Which gRPC status a refusal has, and the refusal as a detail of that status.
 
 use super::answers;
+use super::message::Answer;
 use super::v1;
 use crate::api::http::dispatch::Respond;
 use crate::api::problem::{Case, Problem, RequestFault};
 use crate::service::watch::Places;
-use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Response};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use prost::Message;
 use prost_types::Any;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use tonic::{Code, Status};
@@ -52,7 +55,7 @@ pub struct RpcStatus {
     pub details: Vec<Any>,
 }
 
-/// A refusal on its way through tonic.
+/// A refusal on its way through a service of tonic, such as that for health.
 #[derive(Debug)]
 struct Refused(Problem);
 
@@ -96,8 +99,30 @@ pub fn told(problem: &Problem, trace_id: &str, position: Places) -> Status {
     Status::with_details(code, message, details.into())
 }
 
-/// An answer that tonic has written.
+/// The trailers that tell a status after messages.
+pub fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // It fails for a text that cannot be a header, and those of problems are percent-encoded.
+    let _ = status.add_header(&mut trailers);
+    trailers
+}
+
+/// An answer, with the headers of gRPC.
 pub struct GrpcReply(pub Response<Body>);
+
+impl GrpcReply {
+    /// An answer of one message.
+    pub fn of(message: &impl Message) -> GrpcReply {
+        GrpcReply::with(Answer::new(message))
+    }
+
+    /// An answer with this body.
+    pub fn with(body: impl HttpBody<Data = Bytes, Error = Infallible> + Send + 'static) -> GrpcReply {
+        let mut response = Response::new(Body::new(body));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        GrpcReply(response)
+    }
+}
 
 impl Respond for GrpcReply {
     fn respond(answer: Result<GrpcReply, Problem>, trace_id: &str) -> (Response<Body>, u16) {
@@ -111,7 +136,9 @@ impl Respond for GrpcReply {
                 (response, code)
             }
         };
-        if let Ok(id) = HeaderValue::try_from(trace_id) {
+        if let Ok(mut id) = HeaderValue::try_from(trace_id) {
+            // So HPACK does not put each id into the table of headers that come again.
+            id.set_sensitive(true);
             response.headers_mut().insert(REQUEST_ID, id);
         }
         (response, u16::try_from(i32::from(code)).unwrap_or_default())

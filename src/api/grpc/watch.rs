@@ -1,35 +1,52 @@
 //! The stream of a watch: its steps as messages, and its end as a status.
 
 use super::v1::{self, pool_changed::Kind, watch_pools_response};
-use super::{answers, status};
+use super::{answers, message, status};
 use crate::api::problem::Problem;
 use crate::domain::EventKind;
 use crate::service::watch::{Change, Step, Steps, Update, WatchEnd};
+use axum::body::{Bytes, HttpBody};
+use hyper::body::Frame;
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tonic::Status;
-use tonic::codegen::tokio_stream::Stream;
 
-/// What the caller of a watch reads.
+/// The body of the answer to a watch.
 pub struct Watching {
-    /// The steps of the watch.
-    pub steps: Steps,
+    steps: Steps,
     /// The id of the call.
-    pub trace_id: String,
+    trace_id: String,
+    is_over: bool,
 }
 
-impl Stream for Watching {
-    type Item = Result<v1::WatchPoolsResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(ready!(self.steps.poll_next(context)).map(|told| match told {
-            Ok(step) => Ok(message(step)),
-            Err(WatchEnd { refusal, position }) => Err(status::told(&Problem::from(refusal), &self.trace_id, position)),
-        }))
+impl Watching {
+    /// Tells these steps to the call with this id.
+    pub fn new(steps: Steps, trace_id: String) -> Watching {
+        Watching { steps, trace_id, is_over: false }
     }
 }
 
-fn message(Step { update, position }: Step) -> v1::WatchPoolsResponse {
+impl HttpBody for Watching {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let trailers = match ready!(self.steps.poll_next(cx)) {
+            Some(Ok(step)) => return Poll::Ready(Some(Ok(Frame::data(message::framed(&told(step)))))),
+            Some(Err(WatchEnd { refusal, position })) => {
+                status::trailers(&status::told(&Problem::from(refusal), &self.trace_id, position))
+            }
+            None => message::done(),
+        };
+        self.is_over = true;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+}
+
+fn told(Step { update, position }: Step) -> v1::WatchPoolsResponse {
     let step = match update {
         Update::Snapshot { pools, is_last } => {
             let pools = pools.iter().map(|pool| answers::pool(pool)).collect();

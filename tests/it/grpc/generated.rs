@@ -27,11 +27,11 @@ fn checked_in_code_is_what_the_generator_writes() {
         builder.out_dir(dir.path()).compile_fds(described.clone()).unwrap();
         fs::read(dir.path().join("headroom.v1.rs")).unwrap()
     };
-    let server = usual().build_client(false).btree_map(".");
+    let messages = usual().build_client(false).build_server(false).btree_map(".");
     let client = usual().build_server(false).extern_path(".headroom.v1", "::headroom::api::grpc::v1");
     for (file, bytes) in [
         ("schemas/headroom/v1/capacity.bin", plain.encode_to_vec()),
-        ("src/api/grpc/v1.rs", written(server)),
+        ("src/api/grpc/v1.rs", written(messages)),
         ("tests/it/grpc/client.rs", written(client)),
     ] {
         let path = root.join(file);

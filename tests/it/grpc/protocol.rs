@@ -89,12 +89,16 @@ fn what_is_no_message_or_no_method_is_refused_by_name() {
     let long = v1::ReserveRequest { order_ref: "x".repeat(HTTP_BODY_BYTES_MAX), ..one("") }.encode_to_vec();
     let gzip: &[(&'static str, &str)] = &[("grpc-encoding", "gzip")];
     let late: &[(&'static str, &str)] = &[("grpc-timeout", "1H")];
-    let rows: [Row<'_>; 11] = [
+    let two = [frame(0, &good), frame(0, &good)].concat();
+    let identity: &[(&'static str, &str)] = &[("grpc-encoding", "identity")];
+    let rows: [Row<'_>; 13] = [
         (RESERVE, &[], Vec::new(), Code::InvalidArgument, "bad_message"),
         (RESERVE, &[], frame(0, &[0xff; 9]), Code::InvalidArgument, "bad_message"),
         (RESERVE, &[], frame(0, &good)[..9].to_vec(), Code::InvalidArgument, "bad_message"),
         (RESERVE, &[], frame(1, &good), Code::InvalidArgument, "bad_message"),
         (RESERVE, &[], frame(7, &good), Code::InvalidArgument, "bad_message"),
+        (RESERVE, identity, frame(1, &good), Code::InvalidArgument, "bad_message"),
+        (RESERVE, &[], two, Code::InvalidArgument, "bad_message"),
         (RESERVE, gzip, frame(1, &good), Code::Unimplemented, "unknown_content_encoding"),
         (RESERVE, &[], frame(0, &long), Code::ResourceExhausted, "body_too_large"),
         (RESERVE, late, frame(0, &good), Code::InvalidArgument, "bad_timeout"),
