@@ -1,0 +1,25 @@
+-- The table that Kafka Connect writes, with times as times, digests as text and units as numbers.
+CREATE VIEW events AS
+SELECT kind, partition, seq, epoch, encode(prev, 'hex') AS prev,
+    'epoch'::timestamptz + decided_at * '1 microsecond'::interval AS decided_at,
+    input_offset, command_id, reply_to, attempt, actor, ask, key, fingerprint, repeats, pool, reservation, status,
+    hstore_to_jsonb_loose(demand) AS demand,
+    'epoch'::timestamptz + hold_until * '1 microsecond'::interval AS hold_until,
+    order_ref,
+    hstore_to_jsonb_loose(limits) AS limits,
+    hstore_to_jsonb_loose(used) AS used,
+    version, mode, areas,
+    'epoch'::timestamptz + window_start * '1 microsecond'::interval AS window_start,
+    'epoch'::timestamptz + window_end * '1 microsecond'::interval AS window_end,
+    'epoch'::timestamptz + cutoff * '1 microsecond'::interval AS cutoff,
+    reason, dimension, cause, nonce, detail, skipped,
+    hstore_to_jsonb_loose(asked_limits) AS asked_limits,
+    hstore_to_jsonb_loose(asked_adjust) AS asked_adjust,
+    asked_mode, asked_version, lost_from, lost_until, clock_from,
+    'epoch'::timestamptz + deadline * '1 microsecond'::interval AS deadline,
+    original_seq,
+    'epoch'::timestamptz + original_decided_at * '1 microsecond'::interval AS original_decided_at,
+    'epoch'::timestamptz + hold_since * '1 microsecond'::interval AS hold_since,
+    asked_hold_ttl_ms, existing_reservation, hold_ttl_max_ms, hold_life_max_ms, unique_order_ref,
+    hstore_to_jsonb_loose(demand_before) AS demand_before
+FROM headroom_events;
